@@ -1,0 +1,56 @@
+"""Measure a saved model on image/mask pairs: Dice, IoU, HD95, ASSD and calibration, case by case."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from kerasunet.cli import options as shared
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("model", help="a saved model's name or .keras file")
+    shared.add_data(parser, None)
+    add("--threshold", type=float, help="probability of foreground (default: the model card's)")
+    add("--image-size", type=int, help="height and width (default: the model card's)")
+    add("--csv", type=Path, metavar="FILE", help="write one row a case")
+
+
+def run(options: argparse.Namespace) -> int:
+    from kerasunet import zoo
+    from kerasunet.data import decode, load
+
+    card = zoo.card(options.model)
+    data = load(options.data)
+
+    shared.quiet_backend()
+    from kerasunet.training.evaluation import evaluate
+
+    side = options.image_size or card["image_size"]
+    threshold = card["threshold"] if options.threshold is None else options.threshold
+    model = zoo.load(options.model)
+    cases = decode(data.cases, (side, side), model.input_shape[-1])
+    evaluation = evaluate(model, cases, threshold)
+    if options.csv:
+        evaluation.write_csv(options.csv)
+    print(_table(options.model, data.name, evaluation.summary))
+    return 0
+
+
+def _table(model: str, data: str, summary: dict) -> str:
+    from kerasunet.metrics import METRICS
+
+    lines = [f"{model} on {data}, {summary['n']} cases (mean, 95 % interval)"]
+    for name, metric in METRICS.items():
+        interval = summary[name]
+        unit = f" {summary['unit']}" if metric.is_distance else ""
+        lines.append(
+            f"  {metric.label + unit:<12} {interval['mean']:8.3f}  "
+            f"({interval['low']:.3f} to {interval['high']:.3f})"
+        )
+    lines.append(
+        f"  missed {summary['missed']}, false alarms {summary['false_alarm']}, "
+        f"without an object {summary['empty_truth']}"
+    )
+    return "\n".join(lines)

@@ -1,0 +1,73 @@
+"""Parses the command line, runs one verb and turns errors into one clear line."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+VERBS = {
+    "pretrain": "train a U-Net on natural images",
+    "finetune": "fine-tune chosen layers on your images",
+    "evaluate": "measure a saved model on image/mask pairs",
+    "predict": "segment images: masks, overlays, a table of areas",
+    "show": "contact sheet of pairs, table of layers, overfit-one-batch check",
+    "models": "list the saved models",
+}
+_USER_ERRORS = (ValueError, OSError, FloatingPointError)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line.
+
+    Args:
+        arguments: Words after the program's name; `None` takes them from the process.
+
+    Returns:
+        Exit status: 0 done, 2 wrong arguments or input, 130 interrupted.
+    """
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    verb = arguments[0] if arguments else ""
+    if verb not in VERBS:
+        return _overview(arguments)
+    module = importlib.import_module(f"kerasunet.cli.{verb}")
+    parser = argparse.ArgumentParser(
+        prog=f"kerasunet {verb}",
+        description=module.__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=getattr(module, "EPILOG", None),
+    )
+    module.add_arguments(parser)
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    options = parser.parse_args(arguments[1:])
+    return _run(module, options)
+
+
+def _run(module, options: argparse.Namespace) -> int:
+    try:
+        return module.run(options) or 0
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on from the last checkpoint", file=sys.stderr)
+        return 130
+    except _USER_ERRORS as error:
+        if options.debug:
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+def _overview(arguments: Sequence[str]) -> int:
+    from kerasunet import __version__
+
+    if arguments and arguments[0] == "--version":
+        print(f"kerasunet {__version__}")
+        return 0
+    asked = bool(arguments) and arguments[0] in ("-h", "--help")
+    lines = ["usage: kerasunet VERB [options]", ""]
+    lines += [f"  {verb:<10} {purpose}" for verb, purpose in VERBS.items()]
+    lines += ["", "kerasunet VERB --help tells the options of a verb."]
+    if arguments and not asked:
+        lines.insert(0, f"error: {arguments[0]}: no such verb")
+    print("\n".join(lines), file=sys.stdout if asked else sys.stderr)
+    return 0 if asked else 2

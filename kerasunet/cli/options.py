@@ -1,0 +1,119 @@
+"""Options that several verbs share, and the checks that need no TensorFlow."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+from pathlib import Path
+
+from kerasunet.training.settings import Architecture, Optimization
+
+
+def add_data(parser: argparse.ArgumentParser, default: str | None) -> None:
+    parser.add_argument(
+        "--data",
+        default=default,
+        required=default is None,
+        metavar="NAME|FOLDER",
+        help="simulated-ultrasound, simulated-xray or simulated-natural (with :N for N cases), a "
+        "published data set's folder, or your own folder with images/ and masks/, or x.png beside "
+        f"x_mask.png{'' if default is None else f' (default: {default})'}",
+    )
+
+
+def add_optimization(parser: argparse.ArgumentParser, default: Optimization) -> None:
+    group = parser.add_argument_group("optimisation")
+    add = group.add_argument
+    add("--steps", type=int, default=default.steps, help=f"optimiser steps ({default.steps})")
+    add("--batch-size", type=int, default=default.batch_size, help=f"({default.batch_size})")
+    add(
+        "--learning-rate",
+        type=float,
+        default=default.learning_rate,
+        help=f"peak learning rate of Adam ({default.learning_rate:g})",
+    )
+    add("--schedule", default=default.schedule, help="cosine or constant (cosine)")
+    add(
+        "--clip-norm",
+        type=float,
+        default=default.clip_norm,
+        help=f"largest norm of the gradient, 0 for no clipping ({default.clip_norm:g})",
+    )
+    add(
+        "--validate-every",
+        type=int,
+        default=default.validate_every,
+        metavar="STEPS",
+        help=f"validate and write a checkpoint every so many steps ({default.validate_every})",
+    )
+    add("--patience", type=int, help="stop after so many validations without a better Dice")
+    add("--keep", default=default.keep, help="end with the last or the best weights (last)")
+    add(
+        "--precision",
+        default=default.precision,
+        help="float32, mixed_float16 or mixed_bfloat16 (float32)",
+    )
+    add("--deterministic", action="store_true", help="bit-identical results on this machine")
+    add("--seed", type=int, default=default.seed, help=f"({default.seed})")
+
+
+def optimization(options: argparse.Namespace) -> Optimization:
+    return Optimization(
+        steps=options.steps,
+        batch_size=options.batch_size,
+        learning_rate=options.learning_rate,
+        schedule=options.schedule,
+        clip_norm=options.clip_norm or None,
+        validate_every=options.validate_every,
+        patience=options.patience,
+        keep=options.keep,
+        precision=options.precision,
+        deterministic=options.deterministic,
+        seed=options.seed,
+    )
+
+
+def add_architecture(parser: argparse.ArgumentParser, when: str) -> None:
+    default = Architecture()
+    group = parser.add_argument_group(f"architecture ({when})")
+    add = group.add_argument
+    add(
+        "--base-filters",
+        type=int,
+        default=default.base_filters,
+        help=f"filters of the first level ({default.base_filters})",
+    )
+    add("--depth", type=int, default=default.depth, help=f"number of poolings ({default.depth})")
+    add(
+        "--normalization",
+        default=default.normalization,
+        choices=("batch", "group", "none"),
+        help=f"({default.normalization})",
+    )
+    add(
+        "--channels",
+        type=int,
+        default=default.channels,
+        choices=(1, 3),
+        help="1 grey, 3 colour (1)",
+    )
+
+
+def architecture(options: argparse.Namespace) -> Architecture:
+    normalization = None if options.normalization == "none" else options.normalization
+    return Architecture(options.base_filters, options.depth, normalization, options.channels)
+
+
+def clear_run(directory: Path) -> None:
+    """Removes a run directory, and only a run directory."""
+    if not directory.exists():
+        return
+    if not (directory / "config.json").is_file():
+        raise ValueError(f"{directory}: has no config.json, so it is no run; it is left alone")
+    shutil.rmtree(directory)
+
+
+def quiet_backend() -> None:
+    """Keeps TensorFlow's start-up notes off the screen; call it before anything imports Keras."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

@@ -1,0 +1,59 @@
+"""Pre-train a U-Net on natural images with salient-object masks, in grey.
+
+Killed and started again with the same command, it goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from kerasunet.cli import options as shared
+from kerasunet.training.settings import PretrainSettings
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    default = PretrainSettings()
+    shared.add_data(parser, default.data)
+    add = parser.add_argument
+    add(
+        "--validation-data",
+        default=default.validation_data,
+        metavar="NAME|FOLDER",
+        help=f"({default.validation_data})",
+    )
+    add("--image-size", type=int, default=default.image_size, help=f"({default.image_size})")
+    add("--init", default=default.init, help="scratch, or weights to go on from (scratch)")
+    add("--output", type=Path, default=Path("runs/natural"), help="(runs/natural)")
+    add("--save-as", metavar="NAME", help="also register the model as saved_models/NAME.keras")
+    add("--restart", action="store_true", help="remove an earlier run in the output folder first")
+    shared.add_optimization(parser, default.optimization)
+    shared.add_architecture(parser, "with --init scratch")
+
+
+def run(options: argparse.Namespace) -> int:
+    settings = PretrainSettings(
+        data=options.data,
+        validation_data=options.validation_data,
+        image_size=options.image_size,
+        init=options.init,
+        architecture=shared.architecture(options),
+        optimization=shared.optimization(options),
+    )
+    if options.restart:
+        shared.clear_run(options.output)
+
+    shared.quiet_backend()
+    from kerasunet import zoo
+    from kerasunet.cli.progress import ProgressBar
+    from kerasunet.training.pretraining import pretrain
+
+    trained = pretrain(settings, options.output, [ProgressBar(settings.optimization)])
+    dice = trained.evaluation.dice
+    print(
+        f"Dice on {dice.n} validation cases  {dice.mean:.3f}  ({dice.low:.3f} to {dice.high:.3f})\n"
+        f"model  {options.output / 'model.keras'}"
+    )
+    if options.save_as:
+        print(f"registered  {zoo.register(options.output / 'model.keras', options.save_as)}")
+    return 0

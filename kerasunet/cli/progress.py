@@ -1,0 +1,54 @@
+"""A progress bar with loss and Dice, as a Keras callback; plain lines where there is no terminal."""
+
+from __future__ import annotations
+
+import sys
+
+import keras
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from kerasunet.training.settings import Optimization
+
+
+class ProgressBar(keras.callbacks.Callback):
+    """Shows step, loss, Dice and the time that remains on standard error."""
+
+    def __init__(self, settings: Optimization):
+        super().__init__()
+        self._settings = settings
+        self._step = 0
+        self._validation = ""
+        self._bar = Progress(
+            TextColumn("training"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[note]}"),
+            TimeRemainingColumn(),
+            console=Console(file=sys.stderr),
+            disable=not sys.stderr.isatty(),
+        )
+        self._task = self._bar.add_task("training", total=settings.steps, note="")
+
+    def on_train_begin(self, logs=None):
+        self._bar.start()
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._step = epoch * self._settings.validate_every
+
+    def on_train_batch_end(self, batch, logs=None):
+        self._step += 1
+        note = f"loss {logs['loss']:.3f}  Dice {logs['dice']:.3f}{self._validation}"
+        self._bar.update(self._task, completed=self._step, note=note)
+
+    def on_epoch_end(self, epoch, logs=None):
+        self._validation = f"  validation Dice {logs['val_dice']:.3f}"
+        if self._bar.disable:
+            print(
+                f"step {self._step}/{self._settings.steps}  loss {logs['loss']:.3f}  "
+                f"Dice {logs['dice']:.3f}{self._validation}",
+                file=sys.stderr,
+            )
+
+    def on_train_end(self, logs=None):
+        self._bar.stop()

@@ -1,0 +1,93 @@
+"""Look before training: a contact sheet of image/mask pairs, the table of layers that a strategy
+trains, and a check that a network can learn the masks at all."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from kerasunet.cli import options as shared
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    shared.add_data(parser, "simulated-ultrasound")
+    add("--sheet", type=Path, metavar="PNG", help="write a contact sheet of pairs")
+    add("--count", type=int, default=24, help="pairs on the sheet (24)")
+    add("--layers", metavar="STRATEGY", help="print which layers this strategy trains")
+    add("--model", help="of which saved model (default: a fresh U-Net of the architecture below)")
+    add("--overfit-one-batch", action="store_true", help="train on 8 pairs until they are learnt")
+    add("--steps", type=int, default=100, help="steps of --overfit-one-batch (100)")
+    add("--image-size", type=int, default=128, help="of --overfit-one-batch (128)")
+    shared.add_architecture(parser, "of --layers and --overfit-one-batch")
+
+
+def run(options: argparse.Namespace) -> int:
+    if not (options.sheet or options.layers or options.overfit_one_batch):
+        raise ValueError("nothing to show: give --sheet, --layers or --overfit-one-batch")
+    if options.sheet:
+        _write_sheet(options)
+    if options.layers:
+        _print_layers(options)
+    return _overfit(options) if options.overfit_one_batch else 0
+
+
+def _write_sheet(options: argparse.Namespace) -> None:
+    from kerasunet.data import load
+    from kerasunet.drawing import contact_sheet, write_png
+
+    data = load(options.data)
+    cases = data.cases[:: max(len(data) // options.count, 1)][: options.count]
+    samples = [case.load() for case in cases]
+    captions = [f"{case.key} {case.label}".strip() for case in cases]
+    sheet = contact_sheet([s.image for s in samples], [s.mask for s in samples], captions)
+    write_png(options.sheet, sheet)
+    print(f"{len(cases)} of {len(data)} pairs of {data.name} ({data.layout}): {options.sheet}")
+
+
+def _print_layers(options: argparse.Namespace) -> None:
+    from kerasunet.strategies import Layout, parse
+
+    shape = shared.architecture(options)
+    strategy = parse(options.layers)
+    if not options.model:
+        strategy.select(Layout.unet(shape.depth, shape.normalization))
+
+    shared.quiet_backend()
+    from kerasunet import UNet, zoo
+    from kerasunet.freezing import apply_strategy, describe
+
+    model = (
+        zoo.load(options.model)
+        if options.model
+        else UNet(
+            (None, None, shape.channels),
+            shape.base_filters,
+            shape.depth,
+            normalization=shape.normalization,
+        )
+    )
+    apply_strategy(model, strategy)
+    print(describe(model))
+
+
+def _overfit(options: argparse.Namespace) -> int:
+    from kerasunet.data import decode, load
+
+    shape = shared.architecture(options)
+    cases = load(options.data).cases[:8]
+    size = (options.image_size, options.image_size)
+    batch = decode(cases, size, shape.channels)
+
+    shared.quiet_backend()
+    from kerasunet.training.sanity import overfit_one_batch
+
+    for step, loss, reached in overfit_one_batch(batch, options.steps, shape):
+        print(f"step {step:>4}  loss {loss:.3f}  Dice {reached:.3f}", flush=True)
+    if reached < 0.9:
+        raise ValueError(
+            f"the network reached a Dice of only {reached:.2f} on {len(cases)} pairs that it saw "
+            "again and again; look at the pairs with --sheet, or give it more --steps"
+        )
+    print("the network can learn these masks")
+    return 0

@@ -1,0 +1,26 @@
+"""Cases, and everything that is done to them before a network sees them."""
+
+from kerasunet._lazy import lazy_members
+
+_MEMBERS = {
+    "NO_AUGMENTATION": "kerasunet.data.views",
+    "Augmentation": "kerasunet.data.views",
+    "Case": "kerasunet.data.cases",
+    "DataSet": "kerasunet.data.cases",
+    "DecodedCases": "kerasunet.data.decoding",
+    "FileCase": "kerasunet.data.cases",
+    "MaskCoding": "kerasunet.data.cases",
+    "SIMULATED": "kerasunet.data.loading",
+    "Sample": "kerasunet.data.cases",
+    "SimulatedCase": "kerasunet.data.cases",
+    "Split": "kerasunet.data.splits",
+    "augment": "kerasunet.data.augmentation",
+    "decode": "kerasunet.data.decoding",
+    "load": "kerasunet.data.loading",
+    "read_image": "kerasunet.data.reading",
+    "resize_image": "kerasunet.data.decoding",
+    "resize_mask": "kerasunet.data.decoding",
+    "split_cases": "kerasunet.data.splits",
+}
+__all__ = sorted(_MEMBERS)
+__getattr__, __dir__ = lazy_members(__name__, _MEMBERS)

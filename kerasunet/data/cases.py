@@ -1,0 +1,165 @@
+"""Cases and data sets: what every reader produces and everything else consumes.
+
+A case is one image, its mask, its key and its group. Images stay on disk (or are simulated) until
+`load` is called, so that a data set of any size costs only its index.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+from kerasunet.data import reading
+
+
+class Sample(NamedTuple):
+    """One decoded case.
+
+    Attributes:
+        image: Float32, `(height, width)` or `(height, width, 3)`, grey levels 0 to 255.
+        mask: Bool, `(height, width)`.
+        spacing: Millimetres per pixel, (row, column), or `None` where unknown.
+    """
+
+    image: np.ndarray
+    mask: np.ndarray
+    spacing: tuple[float, float] | None
+
+
+class Case(Protocol):
+    """What every kind of case offers: unique `key`, `group` that splits keep together, `label`."""
+
+    key: str
+    group: str
+    label: str
+
+    def load(self) -> Sample:
+        """Reads or makes the image and its mask."""
+
+
+@dataclass(frozen=True)
+class MaskCoding:
+    """How a mask file codes the object.
+
+    By default a mask is binary: 0 and one other value. `above` cuts an anti-aliased mask, `labels`
+    picks values out of a label image.
+    """
+
+    above: int | None = None
+    labels: tuple[int, ...] = ()
+
+    def decode(self, values: np.ndarray, name: str) -> np.ndarray:
+        """Turns mask file values into a bool mask of the same shape, (height, width)."""
+        if self.labels:
+            return np.isin(values, self.labels)
+        if self.above is not None:
+            return values > self.above
+        foreground = values > 0
+        if foreground.any() and np.ptp(values[foreground]) > 0:
+            raise ValueError(
+                f"{name}: not a binary mask, it has {len(np.unique(values))} different values; "
+                "a mask has 0 and one other value"
+            )
+        return foreground
+
+
+@dataclass(frozen=True)
+class FileCase:
+    """A case in files: one image and any number of mask files, which are united.
+
+    No mask file at all means that there is no object: an empty mask.
+    """
+
+    key: str
+    group: str
+    image: Path
+    masks: tuple[Path, ...]
+    label: str = ""
+    coding: MaskCoding = MaskCoding()
+
+    def load(self) -> Sample:
+        image, spacing = reading.read_image(self.image)
+        mask = np.zeros(image.shape[:2], bool)
+        for path in self.masks:
+            mask |= self._read_mask(path, mask.shape)
+        return Sample(image, mask, spacing)
+
+    def _read_mask(self, path: Path, shape: tuple[int, int]) -> np.ndarray:
+        mask = self.coding.decode(reading.read_mask_values(path), str(path))
+        if mask.shape != shape:
+            raise ValueError(
+                f"{path}: the mask is {mask.shape[1]}×{mask.shape[0]} pixels, "
+                f"its image {self.image.name} is {shape[1]}×{shape[0]}; they must be equal"
+            )
+        return mask
+
+
+@dataclass(frozen=True)
+class SimulatedCase:
+    """A case that is drawn when asked for: a pure function of simulator, seed and index."""
+
+    simulator: str
+    seed: int
+    index: int
+    size: int = 128
+    label: str = ""
+
+    @property
+    def key(self) -> str:
+        return f"{self.simulator}-{self.seed}-{self.index:05d}"
+
+    @property
+    def group(self) -> str:
+        return self.key
+
+    def load(self) -> Sample:
+        from kerasunet.data.simulation import simulate
+
+        made = simulate(self.simulator, self.seed, self.index, self.size)
+        return Sample(made.image.astype(np.float32), made.mask, made.spacing)
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """A named, ordered collection of cases.
+
+    Attributes:
+        name: Short name, such as `"bus_bra"`.
+        cases: The cases, sorted by key; keys are unique.
+        layout: Which folder layout was recognised, for messages.
+        terms: Licence or terms of use of the data, for model cards.
+        citation: How to cite the data.
+    """
+
+    name: str
+    cases: tuple[Case, ...]
+    layout: str
+    terms: str = "not stated"
+    citation: str = ""
+
+    def __post_init__(self):
+        if not self.cases:
+            raise ValueError(f"{self.name}: no cases found")
+        counts = Counter(case.key for case in self.cases)
+        repeated = [key for key, count in counts.items() if count > 1]
+        if repeated:
+            raise ValueError(f"{self.name}: these keys stand for several cases: {repeated}")
+
+    def __len__(self) -> int:
+        return len(self.cases)
+
+    def select(self, keys) -> tuple[Case, ...]:
+        """Returns the cases of these keys, in the order of the keys."""
+        by_key = {case.key: case for case in self.cases}
+        return tuple(by_key[key] for key in keys)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over keys, groups and labels: the same on every machine."""
+        lines = [f"{case.key}\t{case.group}\t{case.label}" for case in self.cases]
+        return hashlib.sha256("\n".join([self.name, *lines]).encode()).hexdigest()

@@ -1,0 +1,141 @@
+"""Pictures of masks on images: contours, panels and contact sheets, as RGB arrays.
+
+Colours are those of Okabe and Ito's palette, which colour-blind readers can tell apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from kerasunet.files import write_atomically
+
+TRUTH = (0, 158, 115)
+PREDICTION = (230, 159, 0)
+_PANEL = 256
+_CAPTION = 22
+_GAP = 4
+
+
+def to_rgb(image: np.ndarray) -> np.ndarray:
+    """Turns `(height, width)`, `(height, width, 1)` or `(height, width, 3)` into uint8 RGB."""
+    pixels = np.clip(image, 0, 255).astype(np.uint8).reshape(*image.shape[:2], -1)
+    return np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels.copy()
+
+
+def overlay(
+    image: np.ndarray,
+    mask: np.ndarray,
+    colour: tuple[int, int, int] = PREDICTION,
+    opacity: float = 0.25,
+    thickness: int = 1,
+) -> np.ndarray:
+    """Draws a mask as a translucent fill with a contour.
+
+    Args:
+        image: Grey or RGB, 0 to 255, `(height, width[, channels])`.
+        mask: Bool, `(height, width)`.
+        colour: RGB, 0 to 255.
+        opacity: Of the fill, 0 to 1.
+        thickness: Of the contour, in pixels.
+
+    Returns:
+        Uint8 RGB, `(height, width, 3)`.
+    """
+    canvas = to_rgb(image)
+    tinted = canvas * (1 - opacity) + np.array(colour) * opacity
+    canvas = np.where(mask[..., None], tinted, canvas).astype(np.uint8)
+    outlines, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    return cv2.drawContours(canvas, outlines, -1, colour, thickness, cv2.LINE_AA)
+
+
+def draw_comparison(
+    image: np.ndarray, truth: np.ndarray, predictions: Mapping[str, np.ndarray]
+) -> np.ndarray:
+    """Draws image, true mask and any number of predicted masks side by side, with captions.
+
+    Args:
+        image: Grey or RGB, 0 to 255, `(height, width[, channels])`.
+        truth: Bool, `(height, width)`.
+        predictions: Caption to bool mask, `(height, width)`.
+
+    Returns:
+        Uint8 RGB.
+    """
+    panels = [("image", _enlarge(to_rgb(image)))]
+    panels.append(("truth", _enlarged_overlay(image, truth, TRUTH)))
+    panels += [
+        (name, _enlarged_overlay(image, mask, PREDICTION)) for name, mask in predictions.items()
+    ]
+    return np.hstack([_captioned(panel, caption) for caption, panel in panels])
+
+
+def contact_sheet(
+    images: Sequence[np.ndarray],
+    masks: Sequence[np.ndarray],
+    captions: Sequence[str],
+    columns: int = 6,
+) -> np.ndarray:
+    """Draws many image/mask pairs on one sheet, to see at a glance that they belong together.
+
+    Args:
+        images: Grey or RGB, 0 to 255, any sizes.
+        masks: Bool, of the sizes of their images.
+        captions: One for each pair.
+        columns: Pairs in a row.
+
+    Returns:
+        Uint8 RGB.
+    """
+    panels = [
+        _captioned(_enlarged_overlay(image, mask, TRUTH), caption)
+        for image, mask, caption in zip(images, masks, captions, strict=True)
+    ]
+    panels += [np.full_like(panels[0], 255)] * (-len(panels) % columns)
+    rows = [np.hstack(panels[i : i + columns]) for i in range(0, len(panels), columns)]
+    return np.vstack(rows)
+
+
+def write_png(path: Path, picture: np.ndarray) -> None:
+    """Writes an RGB, grey or bool picture as PNG, atomically; bool becomes 0 and 255."""
+    if picture.dtype == bool:
+        picture = picture.astype(np.uint8) * 255
+    pixels = picture[..., ::-1] if picture.ndim == 3 else picture
+    _, encoded = cv2.imencode(".png", np.ascontiguousarray(pixels))
+    write_atomically(path, lambda temporary: temporary.write_bytes(encoded.tobytes()))
+
+
+def _enlarged_overlay(image: np.ndarray, mask: np.ndarray, colour) -> np.ndarray:
+    large_mask = _enlarge(mask.astype(np.uint8)) > 0
+    return overlay(_enlarge(to_rgb(image)), large_mask, colour, thickness=2)
+
+
+def _enlarge(picture: np.ndarray) -> np.ndarray:
+    """Fits a picture into the panel, keeping its proportions; masks stay binary."""
+    height, width = picture.shape[:2]
+    scale = _PANEL / max(height, width)
+    size = (max(round(width * scale), 1), max(round(height * scale), 1))
+    method = cv2.INTER_NEAREST if picture.ndim == 2 else cv2.INTER_LINEAR
+    fitted = cv2.resize(picture, size, interpolation=method)
+    bottom, right = _PANEL - size[1], _PANEL - size[0]
+    return cv2.copyMakeBorder(fitted, 0, bottom, 0, right, cv2.BORDER_CONSTANT, value=0)
+
+
+def _captioned(panel: np.ndarray, caption: str) -> np.ndarray:
+    framed = cv2.copyMakeBorder(
+        panel, _CAPTION, _GAP, _GAP, _GAP, cv2.BORDER_CONSTANT, value=(255, 255, 255)
+    )
+    text = caption if len(caption) <= 34 else "..." + caption[-31:]
+    return cv2.putText(
+        framed,
+        text,
+        (_GAP, _CAPTION - 6),
+        cv2.FONT_HERSHEY_SIMPLEX,
+        0.45,
+        (40, 40, 40),
+        1,
+        cv2.LINE_AA,
+    )

@@ -1,0 +1,229 @@
+"""Which weights of a model train, and the table that shows it.
+
+Frozen means frozen: a layer none of whose weights train runs in inference mode, so a frozen batch
+normalisation neither learns nor moves its statistics.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+
+from kerasunet.strategies import Layout, Strategy, WeightRef, parse
+
+_BLOCK = re.compile(r"(enc\d+|bottleneck|dec\d+)_")
+_LAST_BLOCK = "dec1"
+
+
+@dataclass(frozen=True)
+class LayerRow:
+    """One line of the table: a layer that has weights.
+
+    Attributes:
+        block: Block that claims the layer.
+        layer: Layer name.
+        parameters: Number of learnable parameters (moving statistics are not counted).
+        trained: How many of them train.
+    """
+
+    block: str
+    layer: str
+    parameters: int
+    trained: int
+
+
+@dataclass(frozen=True)
+class Description:
+    """Which layers of a model train; `str()` gives the table as text."""
+
+    rows: tuple[LayerRow, ...]
+
+    @property
+    def parameters(self) -> int:
+        """Number of learnable parameters of the model."""
+        return sum(row.parameters for row in self.rows)
+
+    @property
+    def trained(self) -> int:
+        """How many of them train."""
+        return sum(row.trained for row in self.rows)
+
+    @property
+    def blocks(self) -> dict[str, tuple[int, int]]:
+        """Per block, in data-flow order: parameters, and how many of them train."""
+        totals: dict[str, tuple[int, int]] = {}
+        for row in self.rows:
+            parameters, trained = totals.get(row.block, (0, 0))
+            totals[row.block] = (parameters + row.parameters, trained + row.trained)
+        return totals
+
+    def as_dicts(self) -> list[dict[str, Any]]:
+        """The rows as plain values, for JSON and data frames."""
+        return [vars(row) for row in self.rows]
+
+    def __str__(self) -> str:
+        return _as_text(self)
+
+
+def layout_of(model: keras.Model) -> Layout:
+    """Reads the blocks, layers and weights off a model's layer names.
+
+    Raises:
+        ValueError: A layer with weights belongs to no block.
+    """
+    return Layout(tuple(ref for ref, _ in _weights(model)))
+
+
+def set_trainable(model: keras.Model, strategy: str | Strategy | Mapping[str, bool]) -> Description:
+    """Chooses the weights that train, and compiles the model anew with a fresh optimizer.
+
+    Keras ignores a change of `trainable` until `compile`, and an optimizer keeps the moments of
+    weights that no longer train; both are taken care of here. A model that was never compiled
+    gets Adam (learning rate 1e-3), Dice plus cross-entropy and the Dice metric.
+
+    Args:
+        model: A model that `kerasunet.UNet` built, or that was loaded from its saved file.
+        strategy: Strategy text such as `"shallow:3"`, a parsed strategy, or a mapping from layer
+            names to whether they train, which leaves the other layers as they are.
+
+    Returns:
+        The table block / layer / parameters / trained.
+
+    Raises:
+        ValueError: The strategy or a layer name does not fit the model.
+    """
+    if isinstance(strategy, Mapping):
+        _apply_mapping(model, strategy)
+    else:
+        apply_strategy(model, strategy)
+    _recompile(model)
+    return describe(model)
+
+
+def describe(model: keras.Model) -> Description:
+    """Tabulates which layers train.
+
+    Args:
+        model: A model of this package.
+
+    Returns:
+        The table; `print(describe(model))` shows it.
+    """
+    rows: dict[str, LayerRow] = {}
+    for ref, variable in _weights(model):
+        size = _size(variable)
+        row = rows.get(ref.layer, LayerRow(ref.block, ref.layer, 0, 0))
+        trained = row.trained + size * _trains(model, ref.layer, variable)
+        rows[ref.layer] = LayerRow(ref.block, ref.layer, row.parameters + size, trained)
+    return Description(tuple(rows.values()))
+
+
+def apply_strategy(model: keras.Model, strategy: str | Strategy) -> None:
+    """Sets the trainable flags only; for a model that is about to be compiled."""
+    parsed = parse(strategy) if isinstance(strategy, str) else strategy
+    _apply(model, parsed.select(layout_of(model)))
+
+
+def _apply_mapping(model: keras.Model, flags: Mapping[str, bool]) -> None:
+    layers = layout_of(model).layers
+    unknown = [name for name in flags if name not in layers]
+    if unknown:
+        raise ValueError(
+            f"{', '.join(unknown)}: no layer of this name has weights. Layers: {', '.join(layers)}"
+        )
+    _apply(
+        model,
+        frozenset(
+            ref
+            for ref, variable in _weights(model)
+            if flags.get(ref.layer, _trains(model, ref.layer, variable))
+        ),
+    )
+
+
+def _apply(model: keras.Model, selected: frozenset[WeightRef]) -> None:
+    training_layers = {ref.layer for ref in selected}
+    model.trainable = True
+    for layer in model.layers:
+        layer.trainable = not layer.weights or layer.name in training_layers
+    for ref, variable in _weights(model):
+        if ref.layer in training_layers:
+            variable.trainable = ref in selected
+
+
+def _recompile(model: keras.Model) -> None:
+    if not model.compiled:
+        from kerasunet.losses import dice, dice_bce
+
+        model.compile(keras.optimizers.Adam(1e-3), loss=dice_bce, metrics=[dice])
+        return
+    config = model.get_compile_config()
+    config["optimizer"] = keras.optimizers.serialize(
+        type(model.optimizer).from_config(model.optimizer.get_config())
+    )
+    model.compile_from_config(config)
+
+
+def _weights(model: keras.Model) -> list[tuple[WeightRef, Any]]:
+    found = []
+    for layer in model.layers:
+        statistics = {id(variable) for variable in _moving_statistics(layer)}
+        for variable in layer.weights:
+            if id(variable) not in statistics:
+                found.append((_reference(layer, variable), variable))
+    if not found:
+        raise ValueError(f"the model {model.name} has no weights")
+    return found
+
+
+def _reference(layer, variable) -> WeightRef:
+    match = _BLOCK.match(layer.name)
+    if match is None and layer.name != "head":
+        raise ValueError(
+            f"layer {layer.name} belongs to no block: layers of a kerasunet U-Net are named after "
+            "their block, such as enc1_conv1, bottleneck_norm2, dec4_up, or head"
+        )
+    kind = "norm" if variable.name in ("gamma", "beta") else variable.name
+    return WeightRef(match[1] if match else _LAST_BLOCK, layer.name, variable.name, kind)
+
+
+def _moving_statistics(layer) -> list:
+    if isinstance(layer, keras.layers.BatchNormalization):
+        return [layer.moving_mean, layer.moving_variance]
+    return []
+
+
+def _trains(model: keras.Model, layer: str, variable) -> bool:
+    return bool(model.trainable and model.get_layer(layer).trainable and variable.trainable)
+
+
+def _size(variable) -> int:
+    size = 1
+    for side in variable.shape:
+        size *= side
+    return size
+
+
+def _as_text(description: Description) -> str:
+    lines = [f"{'block':<11} {'layer':<17} {'parameters':>11} {'trains':>11}"]
+    previous = ""
+    for row in description.rows:
+        block = "" if row.block == previous else row.block
+        lines.append(f"{block:<11} {row.layer:<17} {row.parameters:>11,} {_share(row):>11}")
+        previous = row.block
+    percent = 100 * description.trained / description.parameters
+    lines.append(
+        f"{'together':<29} {description.parameters:>11,} {description.trained:>11,} "
+        f"({percent:.1f} %)"
+    )
+    return "\n".join(lines)
+
+
+def _share(row: LayerRow) -> str:
+    if row.trained == row.parameters:
+        return "yes"
+    return f"{row.trained:,}" if row.trained else "no"

@@ -1,0 +1,113 @@
+"""What each metric means, and the one policy for masks without a lesion (`METRICS`, `POLICY`)."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Metric:
+    """How one metric is named, read and defined.
+
+    Attributes:
+        label: the name for tables and axes.
+        higher_is_better: the direction of improvement.
+        is_distance: whether the value has a unit (px, or mm where the spacing is known).
+        definition: the definition in one Markdown sentence.
+    """
+
+    label: str
+    higher_is_better: bool
+    is_distance: bool
+    definition: str
+
+
+METRICS: dict[str, Metric] = {
+    "dice": Metric(
+        "Dice",
+        higher_is_better=True,
+        is_distance=False,
+        definition="2·|T∩P| / (|T| + |P|) over the pixels of the true mask T and of the "
+        "predicted mask P (Dice, Ecology 1945).",
+    ),
+    "iou": Metric(
+        "IoU",
+        higher_is_better=True,
+        is_distance=False,
+        definition="|T∩P| / |T∪P|, the Jaccard index; equal to dice / (2 − dice).",
+    ),
+    "sensitivity": Metric(
+        "Sensitivity",
+        higher_is_better=True,
+        is_distance=False,
+        definition="|T∩P| / |T|, the share of lesion pixels that were found.",
+    ),
+    "precision": Metric(
+        "Precision",
+        higher_is_better=True,
+        is_distance=False,
+        definition="|T∩P| / |P|, the share of predicted pixels that are lesion.",
+    ),
+    "hd95": Metric(
+        "HD95",
+        higher_is_better=False,
+        is_distance=True,
+        definition="the larger of the two directed 95th percentiles of the surface distances (as "
+        "in Metrics Reloaded and MONAI; MedPy takes one percentile of both directions pooled), "
+        "linearly interpolated.",
+    ),
+    "assd": Metric(
+        "ASSD",
+        higher_is_better=False,
+        is_distance=True,
+        definition="the mean of the surface distances of both directions, pooled.",
+    ),
+    "ece": Metric(
+        "ECE",
+        higher_is_better=False,
+        is_distance=False,
+        definition="the expected calibration error of the foreground probability over all pixels "
+        "of the image, in 15 bins of equal width (Naeini et al., AAAI 2015): the mean over pixels "
+        "of |mean probability − share of lesion| of the pixel's bin. Most pixels of a medical "
+        "image are sure background, so values are small and compare only between models on the "
+        "same images.",
+    ),
+}
+
+_EMPTY_MASKS = """\
+Metrics are computed per case and then averaged over all cases. No case is dropped: every metric is
+finite for every case, and which cases are averaged never depends on the prediction.
+
+| true mask | predicted mask | outcome | dice, iou | sensitivity | precision | hd95, assd |
+|---|---|---|---|---|---|---|
+| empty | empty | true_negative | 1 | 1 | 1 | 0 |
+| empty | not empty | false_alarm | 0 | 1 | 0 | image diagonal |
+| lesion | empty | missed | 0 | 0 | 0 | image diagonal |
+| lesion | elsewhere, no overlap | missed | 0 | 0 | 0 | measured |
+| lesion | overlaps the lesion | detected | measured | measured | measured | measured |
+
+- A pixel is predicted where its probability is at or above the threshold.
+- **Missed** means that no predicted pixel lies on the lesion. With nothing predicted, HD95 and ASSD
+  are the image diagonal √((height·row spacing)² + (width·column spacing)²), which is longer than
+  any distance inside the image: on an image with a lesion, removing the prediction never improves
+  them. A prediction that lies elsewhere has a distance, which is reported as measured; the lesion
+  still counts as missed.
+- **Sensitivity without a lesion** is 0/0. It is set to 1, whatever was predicted: no lesion pixel
+  was missed. Left undefined, as in the Metrics Reloaded code, it would drop every case without a
+  lesion from the average. A false alarm is charged in all other overlap and distance metrics.
+- **Precision without a prediction** is 0/0 too. It is 0 where a lesion was there to find, for 1
+  would reward predicting nothing, and 1 where there was none.
+- **Surface distances** run from the centre of each border pixel of one mask to the nearest border
+  pixel centre of the other. Border pixels are those removed by an erosion with the 4-neighbour
+  cross; outside the image counts as background, so a lesion cut by the image edge has a border
+  there. Spacing may differ between rows and columns.
+
+Sources: Maier-Hein, Reinke et al., "Metrics reloaded", Nature Methods 2024; Reinke et al.,
+"Understanding metric-related pitfalls in image analysis validation", Nature Methods 2024 (empty
+masks: Extended Data Fig. 2b).
+"""
+
+
+def _definitions() -> str:
+    return "\n".join(f"- **{metric.label}**: {metric.definition}" for metric in METRICS.values())
+
+
+POLICY: str = f"{_EMPTY_MASKS}\n{_definitions()}\n"

@@ -1,0 +1,215 @@
+"""Text to strategy: a shunting-yard parser with errors that point into the text."""
+
+import re
+from collections.abc import Iterator
+from typing import NamedTuple, NoReturn
+
+from .errors import StrategyError, did_you_mean, quote
+from .strategy import PRECEDENCE, Strategy
+from .terms import (
+    KINDS,
+    PARTS,
+    RULES,
+    Auto,
+    Blocks,
+    Count,
+    Kind,
+    Name,
+    Part,
+    Term,
+    is_glob,
+    is_range_end,
+)
+
+LONGEST_TEXT = 1000
+_LEXEME = re.compile(
+    r"\s+|(?P<word>[A-Za-z0-9_*?]+)|(?P<symbol>[-+&(),:])|(?P<unknown>.)", re.DOTALL
+)
+
+
+def parse(text: str) -> Strategy:
+    """Return the strategy that `text` spells. Names are checked later, by `Strategy.select`.
+
+    Upper and lower case are the same, and spaces between words are ignored.
+
+    Args:
+        text: a strategy such as `"shallow:3&norm"`, at most 1000 characters. The grammar is
+            the table of `describe_grammar`.
+
+    Raises:
+        StrategyError: `text` is not a strategy; the message says where and why.
+    """
+    if len(text) > LONGEST_TEXT:
+        raise StrategyError(
+            f"{quote(text)}: a strategy has at most {LONGEST_TEXT} characters, got {len(text)}"
+        )
+    if not text.strip():
+        raise StrategyError(
+            "the strategy is empty; write all, shallow:3, …, or none to train nothing"
+        )
+    return _Parser(text).strategy()
+
+
+class _Token(NamedTuple):
+    text: str
+    position: int  # 1-based, in the text given
+    is_word: bool
+
+    def __str__(self) -> str:
+        return f"{quote(self.text)!r} at position {self.position}" if self.text else "the end"
+
+    @property
+    def is_number(self) -> bool:
+        return self.is_word and self.text.isdigit()
+
+
+class _Parser:
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.tokens = [*self._tokens(), _Token("", len(text) + 1, False)]
+        self.index = 0
+        self.output: list[Term | str] = []
+        self.waiting: list[_Token] = []  # operators and open parentheses
+
+    def strategy(self) -> Strategy:
+        self._operand()
+        while self._peek().text:
+            self._operator()
+            self._operand()
+        self._flush()
+        if self.waiting:
+            self._fail(f"{self.waiting[-1]} is never closed")
+        if len(self.output) > 1 and any(isinstance(item, Auto) for item in self.output):
+            self._fail("auto is resolved from training images; it stands alone")
+        return Strategy(tuple(self.output))
+
+    def _tokens(self) -> Iterator[_Token]:
+        for match in _LEXEME.finditer(self.text):
+            if match.lastgroup == "unknown":
+                self._fail(f"unexpected {match[0]!r} at position {match.start() + 1}")
+            if match.lastgroup:
+                yield _Token(match[0].lower(), match.start() + 1, match.lastgroup == "word")
+
+    def _peek(self, ahead: int = 0) -> _Token:
+        return self.tokens[min(self.index + ahead, len(self.tokens) - 1)]
+
+    def _take(self) -> _Token:
+        token = self._peek()
+        self.index += 1
+        return token
+
+    def _fail(self, problem: str) -> NoReturn:
+        raise StrategyError(f"{quote(self.text)}: {problem}")
+
+    def _operand(self) -> None:
+        while self._peek().text == "(":
+            self.waiting.append(self._take())
+        self.output.append(self._term())
+        while self._peek().text == ")":
+            self._close(self._take())
+
+    def _operator(self) -> None:
+        token = self._take()
+        if token.text == ",":
+            self._fail(f"{token} is only for blocks:1,2; join strategies with +")
+        if token.text not in PRECEDENCE:
+            self._fail(f"expected +, - or & before {token}")
+        self._flush(PRECEDENCE[token.text])
+        self.waiting.append(token)
+
+    def _flush(self, precedence: int = 1) -> None:
+        """Output the waiting operators that bind at least this tightly, up to a parenthesis."""
+        while self.waiting and PRECEDENCE.get(self.waiting[-1].text, 0) >= precedence:
+            self.output.append(self.waiting.pop().text)
+
+    def _close(self, token: _Token) -> None:
+        self._flush()
+        if not self.waiting:
+            self._fail(f"{token} closes nothing")
+        self.waiting.pop()
+
+    def _term(self) -> Term:
+        word = self._take()
+        if not word.is_word:
+            self._fail(self._missing_operand(word))
+        if self._peek().text != ":":
+            return self._plain(word)
+        self._take()
+        return self._with_argument(word)
+
+    def _missing_operand(self, found: _Token) -> str:
+        before = self.tokens[self.index - 2] if self.index > 1 else found
+        if before is not found and before.text in PRECEDENCE:
+            return f"{before} needs a strategy on its right, found {found}"
+        if found.text in PRECEDENCE:
+            return f"{found} needs a strategy on its left"
+        return f"expected a strategy, found {found}"
+
+    def _plain(self, word: _Token) -> Term:
+        name = word.text
+        if name in PARTS:
+            return Part(name)
+        if name in KINDS:
+            return Kind(name)
+        if name == "auto":
+            return Auto(search=False)
+        if name in RULES:
+            self._fail(f"{name} needs a number, as in {name}:3")
+        if name == "blocks":
+            self._fail("blocks needs a list, as in blocks:1-3,7")
+        if name == "scratch":
+            self._fail("scratch is an init, not a strategy; use --init scratch")
+        if word.is_number:
+            self._fail(f"{word} is no strategy; write blocks:{quote(name)}")
+        return Name(name)
+
+    def _with_argument(self, word: _Token) -> Term:
+        if word.text == "blocks":
+            return self._blocks()
+        if word.text in RULES:
+            return Count(word.text, self._count(word.text))
+        if word.text == "auto":
+            return self._auto()
+        hint = did_you_mean(word.text, (*RULES, "blocks", "auto"))
+        self._fail(f"{word} takes nothing after a colon{hint}")
+
+    def _count(self, rule: str) -> int:
+        token = self._take()
+        if token.text == "*":
+            self._fail(f"{rule}:* means every K and is for studies; give one number here")
+        if not token.is_number:
+            self._fail(f"{rule} needs a number, as in {rule}:3, found {token}")
+        return int(token.text)
+
+    def _auto(self) -> Auto:
+        token = self._take()
+        if token.text != "search":
+            self._fail(f"auto takes nothing but search, as in auto:search, found {token}")
+        return Auto(search=True)
+
+    def _blocks(self) -> Blocks:
+        items = [self._block()]
+        while self._peek().text == ",":
+            self._take()
+            items.append(self._block())
+        return Blocks(tuple(items))
+
+    def _block(self) -> tuple[int, int] | str:
+        first = self._take()
+        if not first.is_word:
+            self._fail(f"blocks needs a number or a name, as in blocks:1-3,7, found {first}")
+        last = self._peek(1) if self._peek().text == "-" else None
+        if last and first.is_number and last.is_number:
+            self.index += 2
+            return self._range(int(first.text), int(last.text))
+        if last and is_range_end(last.text) and not is_glob(first.text):
+            self._fail(
+                f"a range takes two numbers, as in blocks:1-3; "
+                f"to subtract, write (blocks:{quote(first.text)})-{quote(last.text)}"
+            )
+        return (int(first.text), int(first.text)) if first.is_number else first.text
+
+    def _range(self, first: int, last: int) -> tuple[int, int]:
+        if first > last:
+            self._fail(f"{first}-{last} runs backwards; write {last}-{first}")
+        return first, last

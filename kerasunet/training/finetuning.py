@@ -1,0 +1,257 @@
+"""One fine-tuning run: settings in, a run directory out; started again, it goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from kerasunet import zoo
+from kerasunet.data.cases import DataSet
+from kerasunet.data.decoding import DecodedCases, decode
+from kerasunet.data.loading import load
+from kerasunet.data.splits import Split, split_cases
+from kerasunet.drawing import draw_comparison, write_png
+from kerasunet.files import read_json, write_json, write_text
+from kerasunet.freezing import Description, apply_strategy, describe
+from kerasunet.training.evaluation import Evaluation, evaluate_probabilities
+from kerasunet.training.loop import (
+    CHECKPOINT,
+    compile_for_training,
+    predict,
+    prepare_backend,
+    train,
+)
+from kerasunet.training.settings import FinetuneSettings, to_json
+from kerasunet.unet import UNet, size_multiple
+
+_OVERLAYS = 12
+_CONFIG, _SUMMARY, _MODEL = "config.json", "summary.json", "model.keras"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished fine-tuning.
+
+    Attributes:
+        directory: Holds `config.json`, `layers.txt`, `layers.json`, `history.csv`, `cases.csv`,
+            `model.keras`, `model.json`, `model.md`, `summary.json`, `overlays/` and
+            `tensorboard/`.
+        summary: What `summary.json` holds: settings, split, layers, and the metrics of the
+            held-out cases before and after.
+    """
+
+    directory: Path
+    summary: dict[str, Any]
+
+    def load_model(self) -> keras.Model:
+        """Loads the fine-tuned model."""
+        return zoo.load(self.directory / _MODEL)
+
+
+def finetune(
+    settings: FinetuneSettings,
+    directory: Path,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+) -> Run:
+    """Fine-tunes the weights that the strategy names, and measures before and after.
+
+    A finished run is returned as it is. An interrupted one goes on from its last checkpoint and
+    ends in the same weights as one that was never interrupted (same machine, same backend,
+    deterministic mode).
+
+    Args:
+        settings: What to train, on what, and how.
+        directory: The run directory.
+        callbacks: More Keras callbacks, such as a progress bar.
+
+    Returns:
+        The run.
+
+    Raises:
+        ValueError: Settings or data cannot be used, or the directory belongs to other settings.
+        FileNotFoundError: The data or the initial model are not there.
+        FloatingPointError: The loss became NaN or infinite.
+    """
+    _refuse_other_settings(directory, settings)
+    if (directory / _SUMMARY).is_file():
+        return Run(directory, read_json(directory / _SUMMARY))
+    prepare_backend(settings.optimization)
+    model = initial_model(settings)
+    apply_strategy(model, settings.layers)
+    layers = describe(model)
+    data = load(settings.data, size=settings.image_size)
+    split = _split(settings, data)
+    parts = _decode_parts(settings, model, data, split)
+    _write_start(directory, settings, layers)
+    before = _measure(model, parts["test"], settings.threshold)
+    _train(settings, model, layers, parts, directory, _identity(settings, data, split), callbacks)
+    after = _measure(model, parts["test"], settings.threshold)
+    after.evaluation.write_csv(directory / "cases.csv")
+    _write_overlays(directory, parts["test"], before, after, settings.threshold)
+    card = _card(settings, data, split, len(parts["train"]), after.evaluation)
+    zoo.save(model, directory / _MODEL, card)
+    summary = {
+        "settings": to_json(settings),
+        "data": {"name": data.name, "layout": data.layout, "digest": data.digest},
+        "split": {"digest": split.digest, **{k: len(v) for k, v in vars(split).items()}},
+        "parameters": layers.parameters,
+        "trained": layers.trained,
+        "before": before.evaluation.summary,
+        "after": after.evaluation.summary,
+        "constant_prediction": after.evaluation.constant,
+    }
+    write_json(directory / _SUMMARY, summary)
+    (directory / CHECKPOINT).unlink(missing_ok=True)
+    return Run(directory, summary)
+
+
+def initial_model(settings: FinetuneSettings) -> keras.Model:
+    """Builds the network that fine-tuning starts from."""
+    if settings.init != "scratch":
+        return zoo.load(settings.init)
+    shape = settings.architecture
+    return UNet(
+        (None, None, shape.channels),
+        shape.base_filters,
+        shape.depth,
+        normalization=shape.normalization,
+    )
+
+
+@dataclass(frozen=True)
+class _Measured:
+    probabilities: np.ndarray
+    evaluation: Evaluation
+
+
+def _measure(model: keras.Model, cases: DecodedCases, threshold: float) -> _Measured:
+    probabilities = predict(model, cases.images)
+    return _Measured(probabilities, evaluate_probabilities(probabilities, cases, threshold))
+
+
+def _split(settings: FinetuneSettings, data: DataSet) -> Split:
+    return split_cases(
+        data.cases,
+        settings.train_size,
+        settings.validation_size,
+        settings.fold,
+        settings.folds,
+        settings.split_seed,
+    )
+
+
+def _decode_parts(
+    settings: FinetuneSettings, model: keras.Model, data: DataSet, split: Split
+) -> dict[str, DecodedCases]:
+    multiple = size_multiple(model)
+    if settings.image_size % multiple:
+        raise ValueError(
+            f"image size {settings.image_size}: this U-Net needs a multiple of {multiple}"
+        )
+    size = (settings.image_size, settings.image_size)
+    channels = model.input_shape[-1]
+    return {part: decode(data.select(keys), size, channels) for part, keys in vars(split).items()}
+
+
+def _identity(settings: FinetuneSettings, data: DataSet, split: Split) -> dict[str, Any]:
+    return {
+        **_flat(to_json(settings)),
+        "data digest": data.digest,
+        "split digest": split.digest,
+        "keras": keras.__version__,
+        "backend": keras.backend.backend(),
+    }
+
+
+def _train(settings, model, layers, parts, directory, identity, callbacks) -> None:
+    if not layers.trained:
+        return
+    compile_for_training(model, settings.optimization)
+    board = keras.callbacks.TensorBoard(directory / "tensorboard", write_graph=False)
+    train(
+        model,
+        parts["train"],
+        parts["validation"],
+        settings.optimization,
+        settings.augmentation,
+        directory,
+        identity,
+        [board, *callbacks],
+    )
+
+
+def _refuse_other_settings(directory: Path, settings: FinetuneSettings) -> None:
+    path = directory / _CONFIG
+    if not path.is_file():
+        return
+    old, new = _flat(read_json(path)), _flat(to_json(settings))
+    differences = [
+        f"{name} was {old.get(name)!r}, now {new.get(name)!r}"
+        for name in sorted(old.keys() | new.keys())
+        if old.get(name) != new.get(name)
+    ]
+    if differences:
+        raise ValueError(
+            f"{directory}: holds a run with other settings: {'; '.join(differences)}. "
+            "Use the same settings, or another output folder."
+        )
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = value
+    return flat
+
+
+def _write_start(directory: Path, settings: FinetuneSettings, layers: Description) -> None:
+    write_json(directory / _CONFIG, to_json(settings))
+    write_text(directory / "layers.txt", f"{layers}\n")
+    write_json(directory / "layers.json", layers.as_dicts())
+
+
+def _write_overlays(directory: Path, cases: DecodedCases, before, after, threshold: float) -> None:
+    """Pictures of held-out cases spread evenly from the worst to the best Dice."""
+    order = np.argsort([row["dice"] for row in after.evaluation.rows], kind="stable")
+    chosen = order[np.linspace(0, len(order) - 1, min(_OVERLAYS, len(order))).astype(int)]
+    for rank, index in enumerate(chosen, start=1):
+        row = after.evaluation.rows[index]
+        picture = draw_comparison(
+            cases.images[index],
+            cases.masks[index],
+            {
+                "before": before.probabilities[index] >= threshold,
+                "after": after.probabilities[index] >= threshold,
+            },
+        )
+        name = f"{rank:02d}-dice-{row['dice']:.2f}-{_safe(row['key'])}.png"
+        write_png(directory / "overlays" / name, picture)
+
+
+def _safe(key: str) -> str:
+    return "".join(c if c.isalnum() or c in "-_." else "_" for c in key)
+
+
+def _card(settings, data: DataSet, split: Split, cases: int, evaluation: Evaluation) -> zoo.Card:
+    note = zoo.DataNote.of(data)
+    return zoo.Card(
+        title=f"U-Net fine-tuned on {data.name}, {settings.layers}",
+        strategy=settings.layers,
+        init=settings.init,
+        data=note,
+        evaluation_data=note,
+        split=split.digest,
+        image_size=settings.image_size,
+        threshold=settings.threshold,
+        training_cases=cases,
+        metrics=evaluation.summary,
+        settings=to_json(settings),
+    )

@@ -1,0 +1,228 @@
+"""The one training loop: pre-training and every fine-tuning strategy go through it."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from kerasunet.data.augmentation import Augmentation
+from kerasunet.data.decoding import DecodedCases
+from kerasunet.files import write_text
+from kerasunet.losses import dice, dice_bce
+from kerasunet.training.batches import Batches
+from kerasunet.training.checkpoint import Progress, load_progress, save_progress
+from kerasunet.training.settings import Optimization
+
+CHECKPOINT = "checkpoint.npz"
+HISTORY_COLUMNS = ("step", "loss", "dice", "val_dice", "learning_rate", "seconds")
+
+
+def prepare_backend(settings: Optimization) -> None:
+    """Sets seeds, precision and determinism; call it before the model is built."""
+    keras.utils.set_random_seed(settings.seed)
+    keras.config.set_dtype_policy(settings.precision)
+    if settings.deterministic and keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        tf.config.experimental.enable_op_determinism()
+
+
+def make_optimizer(settings: Optimization) -> keras.optimizers.Optimizer:
+    """Adam (Kingma and Ba, ICLR 2015) with the learning-rate schedule of the settings."""
+    rate = settings.learning_rate
+    if settings.schedule == "cosine" or settings.warmup:
+        rate = WarmupSchedule(
+            rate, settings.steps, int(settings.warmup * settings.steps), settings.schedule
+        )
+    return keras.optimizers.Adam(rate, global_clipnorm=settings.clip_norm)
+
+
+class WarmupSchedule(keras.optimizers.schedules.LearningRateSchedule):
+    """Linear rise from 0, then a half cosine down to 0 (Loshchilov and Hutter, 2017) or level."""
+
+    def __init__(self, peak: float, steps: int, warmup_steps: int, shape: str):
+        self.peak, self.steps, self.warmup_steps, self.shape = peak, steps, warmup_steps, shape
+
+    def __call__(self, step):
+        step = keras.ops.cast(step, "float32")
+        rise = (step + 1.0) / max(self.warmup_steps, 1)
+        share = (step - self.warmup_steps) / max(self.steps - self.warmup_steps, 1)
+        fall = 0.5 * (1.0 + keras.ops.cos(math.pi * keras.ops.clip(share, 0.0, 1.0)))
+        level = fall if self.shape == "cosine" else 1.0
+        return self.peak * keras.ops.where(step < self.warmup_steps, rise, level)
+
+    def get_config(self) -> dict:
+        return dict(vars(self))
+
+
+def compile_for_training(model: keras.Model, settings: Optimization) -> None:
+    """Compiles with a fresh optimizer, Dice plus cross-entropy, and Dice as metric."""
+    # XLA loses against oneDNN on processors: 40 against 32 ms an image for the default U-Net.
+    plain = keras.backend.backend() == "tensorflow" and not _has_gpu()
+    model.compile(
+        make_optimizer(settings),
+        loss=dice_bce,
+        metrics=[dice],
+        jit_compile=False if plain else "auto",
+    )
+
+
+def train(
+    model: keras.Model,
+    training: DecodedCases,
+    validation: DecodedCases,
+    settings: Optimization,
+    augmentation: Augmentation,
+    directory: Path,
+    identity: dict,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+) -> Progress:
+    """Trains a compiled model, going on where an interrupted training stopped.
+
+    Args:
+        model: Compiled by `compile_for_training`, with the wanted weights set to train.
+        training: Training cases.
+        validation: Validation cases; may be empty when the last weights are kept.
+        settings: Steps, learning rate and the like.
+        augmentation: How far the views differ from the images.
+        directory: Where `checkpoint.npz` and `history.csv` are written.
+        identity: What must be equal to go on from a checkpoint; see `checkpoint`.
+        callbacks: More Keras callbacks; an epoch is a stretch of `validate_every` steps.
+
+    Returns:
+        The progress; the model holds the last or the best weights, as the settings say.
+
+    Raises:
+        ValueError: A checkpoint in the directory belongs to other settings, or the best weights
+            are asked for without validation cases.
+        FloatingPointError: The loss became NaN or infinite.
+    """
+    if not len(validation) and (settings.keep == "best" or settings.patience):
+        raise ValueError("keep='best' and patience need validation cases, there are none")
+    path = directory / CHECKPOINT
+    progress = load_progress(path, model, identity) if path.is_file() else Progress()
+    epochs = math.ceil(settings.steps / settings.validate_every)
+    if progress.epoch < epochs and not _ran_out_of_patience(progress, settings):
+        batches = Batches(
+            training,
+            settings.batch_size,
+            settings.validate_every,
+            settings.steps,
+            augmentation,
+            settings.seed,
+            progress.epoch,
+        )
+        keeper = _Keeper(progress, validation, settings, path, identity)
+        model.fit(
+            batches,
+            epochs=epochs,
+            initial_epoch=progress.epoch,
+            callbacks=[keeper, *callbacks],
+            verbose=0,
+            shuffle=False,
+        )
+    if settings.keep == "best":
+        model.set_weights(progress.best)
+    return progress
+
+
+def predict(model: keras.Model, images: np.ndarray, batch_size: int = 16) -> np.ndarray:
+    """Predicts probabilities batch by batch.
+
+    Args:
+        model: Any model of the package.
+        images: `(cases, height, width, channels)`, 0 to 255.
+        batch_size: Images per call.
+
+    Returns:
+        Float32, `(cases, height, width)`, 0 to 1.
+    """
+    parts = [
+        keras.ops.convert_to_numpy(model.predict_on_batch(images[start : start + batch_size]))
+        for start in range(0, len(images), batch_size)
+    ]
+    return np.concatenate(parts)[..., 0] if parts else np.zeros(images.shape[:3], np.float32)
+
+
+def mean_dice(model: keras.Model, cases: DecodedCases, threshold: float = 0.5) -> float:
+    """Mean per-case Dice, 0 to 1; both empty counts as 1."""
+    cut = predict(model, cases.images) >= threshold
+    overlap = 2.0 * (cut & cases.masks).sum((1, 2))
+    total = cut.sum((1, 2)) + cases.masks.sum((1, 2))
+    return float(np.where(total > 0, overlap / np.maximum(total, 1), 1.0).mean())
+
+
+class _Keeper(keras.callbacks.Callback):
+    """After each stretch: validate, remember the best weights, write checkpoint and history."""
+
+    def __init__(self, progress, validation, settings, path: Path, identity: dict):
+        super().__init__()
+        self._progress = progress
+        self._validation = validation
+        self._settings = settings
+        self._path = path
+        self._identity = identity
+        self._started = time.perf_counter()
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._started = time.perf_counter()
+
+    def on_train_batch_end(self, batch, logs=None):
+        if not math.isfinite(logs["loss"]):
+            self._stop_on_bad_loss(batch)
+
+    def on_epoch_end(self, epoch, logs=None):
+        progress = self._progress
+        progress.epoch = epoch + 1
+        logs["val_dice"] = (
+            mean_dice(self.model, self._validation) if len(self._validation) else math.nan
+        )
+        if logs["val_dice"] > progress.best_dice:
+            progress.best_dice, progress.best_epoch = logs["val_dice"], progress.epoch
+            progress.best = self.model.get_weights() if self._settings.keep == "best" else []
+        progress.history.append(self._row(logs))
+        save_progress(self._path, self.model, progress, self._identity)
+        write_history(self._path.with_name("history.csv"), progress.history)
+        self.model.stop_training = _ran_out_of_patience(progress, self._settings)
+
+    def _row(self, logs: dict) -> dict[str, float]:
+        steps = min(self._progress.epoch * self._settings.validate_every, self._settings.steps)
+        return {
+            "step": steps,
+            "loss": float(logs["loss"]),
+            "dice": float(logs["dice"]),
+            "val_dice": logs["val_dice"],
+            "learning_rate": float(self.model.optimizer.learning_rate),
+            "seconds": time.perf_counter() - self._started,
+        }
+
+    def _stop_on_bad_loss(self, batch: int) -> None:
+        step = self._progress.epoch * self._settings.validate_every + batch + 1
+        raise FloatingPointError(
+            f"the loss became NaN or infinite at step {step}; the checkpoint before it is kept in "
+            f"{self._path}. Try a lower learning rate than {self._settings.learning_rate:g}."
+        )
+
+
+def write_history(path: Path, history: Sequence[dict[str, float]]) -> None:
+    """Writes the history as CSV, a row per stretch."""
+    lines = [",".join(HISTORY_COLUMNS)]
+    lines += [",".join(f"{row[name]:.6g}" for name in HISTORY_COLUMNS) for row in history]
+    write_text(path, "\n".join(lines) + "\n")
+
+
+def _ran_out_of_patience(progress: Progress, settings: Optimization) -> bool:
+    return (
+        settings.patience is not None and progress.epoch - progress.best_epoch >= settings.patience
+    )
+
+
+def _has_gpu() -> bool:
+    import tensorflow as tf
+
+    return bool(tf.config.list_physical_devices("GPU"))

@@ -1,0 +1,102 @@
+"""Pre-training: natural images with a salient-object mask, in grey."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import keras
+
+from kerasunet.data.decoding import decode
+from kerasunet.data.loading import load
+from kerasunet.files import write_json
+from kerasunet.training.evaluation import evaluate
+from kerasunet.training.loop import compile_for_training, prepare_backend, train
+from kerasunet.training.settings import PretrainSettings, to_json
+from kerasunet.unet import UNet
+
+
+class Pretrained(NamedTuple):
+    """A finished pre-training.
+
+    Attributes:
+        model: The trained model.
+        directory: Where everything was written.
+        evaluation: Metrics on the validation cases.
+    """
+
+    model: keras.Model
+    directory: Path
+    evaluation: object
+
+
+def pretrain(
+    settings: PretrainSettings,
+    directory: Path,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+) -> Pretrained:
+    """Trains every weight of a U-Net; started again with the same settings, it goes on.
+
+    Args:
+        settings: What to train on, and how.
+        directory: Receives `config.json`, `history.csv`, `checkpoint.npz`, `cases.csv`,
+            `model.keras`, `model.json` and `model.md`.
+        callbacks: More Keras callbacks, such as a progress bar.
+
+    Returns:
+        The trained model and its metrics on the validation cases.
+
+    Raises:
+        ValueError: Data or settings cannot be used, or the directory belongs to other settings.
+    """
+    from kerasunet import zoo
+
+    prepare_backend(settings.optimization)
+    training_set, validation_set = load(settings.data), load(settings.validation_data)
+    model = _build(settings)
+    size = (settings.image_size, settings.image_size)
+    channels = settings.architecture.channels
+    training = decode(training_set.cases, size, channels)
+    validation = decode(validation_set.cases, size, channels)
+    write_json(directory / "config.json", to_json(settings))
+    compile_for_training(model, settings.optimization)
+    identity = {"settings": to_json(settings), "data": training_set.digest}
+    train(
+        model,
+        training,
+        validation,
+        settings.optimization,
+        settings.augmentation,
+        directory,
+        identity,
+        callbacks,
+    )
+    evaluation = evaluate(model, validation, threshold=0.5)
+    evaluation.write_csv(directory / "cases.csv")
+    card = zoo.Card(
+        title="U-Net pre-trained on natural images",
+        strategy="all",
+        init=settings.init,
+        data=zoo.DataNote.of(training_set),
+        evaluation_data=zoo.DataNote.of(validation_set),
+        split="",
+        image_size=settings.image_size,
+        threshold=0.5,
+        training_cases=len(training),
+        metrics=evaluation.summary,
+        settings=to_json(settings),
+    )
+    zoo.save(model, directory / "model.keras", card)
+    return Pretrained(model, directory, evaluation)
+
+
+def _build(settings: PretrainSettings) -> keras.Model:
+    shape = settings.architecture
+    return UNet(
+        (None, None, shape.channels),
+        shape.base_filters,
+        shape.depth,
+        normalization=shape.normalization,
+        weights=None if settings.init == "scratch" else settings.init,
+    )

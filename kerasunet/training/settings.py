@@ -1,0 +1,140 @@
+"""Settings of a pre-training and of a fine-tuning, written as JSON beside what they produced."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from kerasunet.data.views import Augmentation
+
+PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")
+
+
+def _require(holds: bool, name: str, value: Any, right: str) -> None:
+    if not holds:
+        raise ValueError(f"{name} must be {right}, not {value}")
+
+
+def _require_choice(name: str, value: Any, choices: tuple) -> None:
+    _require(value in choices, name, repr(value), "one of " + ", ".join(choices))
+
+
+@dataclass(frozen=True)
+class Optimization:
+    """How weights are updated: Adam for a fixed number of steps.
+
+    Attributes:
+        steps: Optimiser steps in all; every strategy gets the same number.
+        batch_size: Images per step.
+        learning_rate: Peak learning rate.
+        warmup: Share of the steps over which the rate rises linearly from 0.
+        schedule: `"cosine"` falls to 0 at the last step, `"constant"` stays.
+        clip_norm: Largest global norm of the gradient; `None` for no clipping.
+        validate_every: Steps between two validations, each also a checkpoint.
+        patience: Stop after so many validations without a better Dice; `None` uses every step.
+        keep: Which weights the run ends with: `"last"`, or `"best"` by validation Dice.
+        precision: Keras dtype policy.
+        deterministic: Bit-identical results on the same machine and backend, at some speed.
+        seed: Seed of initialisation, order and augmentation.
+    """
+
+    steps: int = 200
+    batch_size: int = 8
+    learning_rate: float = 1e-3
+    warmup: float = 0.05
+    schedule: str = "cosine"
+    clip_norm: float | None = 1.0
+    validate_every: int = 50
+    patience: int | None = None
+    keep: str = "last"
+    precision: str = "float32"
+    deterministic: bool = False
+    seed: int = 0
+
+    def __post_init__(self):
+        for name in ("steps", "batch_size", "validate_every"):
+            _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+        _require(
+            self.patience is None or self.patience >= 1, "patience", self.patience, "1 or more"
+        )
+        _require(self.learning_rate > 0, "learning_rate", self.learning_rate, "above 0")
+        _require(0 <= self.warmup < 1, "warmup", self.warmup, "0 to below 1")
+        _require(
+            self.clip_norm is None or self.clip_norm > 0, "clip_norm", self.clip_norm, "above 0"
+        )
+        _require(self.seed >= 0, "seed", self.seed, "0 or more")
+        _require_choice("schedule", self.schedule, ("cosine", "constant"))
+        _require_choice("keep", self.keep, ("last", "best"))
+        _require_choice("precision", self.precision, PRECISIONS)
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """The arguments of `kerasunet.UNet` that shape the network."""
+
+    base_filters: int = 16
+    depth: int = 4
+    normalization: str | None = "batch"
+    channels: int = 1
+
+
+@dataclass(frozen=True)
+class PretrainSettings:
+    """One pre-training: natural images in, a model that finds the salient object out.
+
+    Attributes:
+        data: Training data, as `kerasunet.data.load` takes it.
+        validation_data: Validation data.
+        image_size: Height and width in pixels that images are stretched to.
+        init: `"scratch"`, or the weights to go on from: a registered name or a file.
+    """
+
+    data: str = "simulated-natural"
+    validation_data: str = "simulated-natural:50"
+    image_size: int = 128
+    init: str = "scratch"
+    architecture: Architecture = Architecture()
+    optimization: Optimization = Optimization(steps=5000, batch_size=16, validate_every=500)
+    augmentation: Augmentation = Augmentation()
+
+
+@dataclass(frozen=True)
+class FinetuneSettings:
+    """One fine-tuning run.
+
+    Attributes:
+        layers: Strategy text: which weights train.
+        init: `"natural"`, another registered name, a file, or `"scratch"`.
+        data: Data, as `kerasunet.data.load` takes it.
+        train_size: Number of training images; `None` for all outside the test fold.
+        validation_size: Number of validation images.
+        fold: Which fold is tested.
+        folds: Number of folds.
+        split_seed: Seed of the split.
+        image_size: Height and width in pixels that images are stretched to.
+        threshold: Probability from which a pixel counts as foreground.
+        architecture: Used with `init="scratch"`; otherwise the initial model decides.
+    """
+
+    layers: str = "shallow:3"
+    init: str = "natural"
+    data: str = "simulated-ultrasound"
+    train_size: int | None = 40
+    validation_size: int = 20
+    fold: int = 0
+    folds: int = 5
+    split_seed: int = 0
+    image_size: int = 128
+    threshold: float = 0.5
+    architecture: Architecture = Architecture()
+    optimization: Optimization = Optimization()
+    augmentation: Augmentation = Augmentation()
+
+    def __post_init__(self):
+        _require(0 < self.threshold < 1, "threshold", self.threshold, "between 0 and 1")
+        _require(self.image_size >= 16, "image_size", self.image_size, "at least 16")
+
+
+def to_json(settings: Any) -> dict[str, Any]:
+    """Turns settings into plain values for JSON."""
+    return asdict(settings)

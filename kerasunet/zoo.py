@@ -1,0 +1,276 @@
+"""Saved models: a plain Keras file, a JSON card beside it, a digest that ties them together.
+
+`saved_models/NAME.keras` opens with `keras.models.load_model` and nothing else; `NAME.json` tells
+what it is, `NAME.md` tells it to people. Models are loaded in Keras' safe mode only.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kerasunet.cards import as_markdown
+from kerasunet.data.cases import DataSet
+from kerasunet.files import read_json, sha256, write_atomically, write_json, write_text
+
+if TYPE_CHECKING:
+    import keras
+
+_WEIGHT_SUFFIXES = (".weights.h5",)
+
+
+@dataclass(frozen=True)
+class DataNote:
+    """What a card tells of a data set: name, size, SHA-256 of its index, terms and citation."""
+
+    name: str
+    cases: int
+    digest: str
+    terms: str
+    citation: str
+
+    @classmethod
+    def of(cls, data: DataSet) -> DataNote:
+        return cls(data.name, len(data), data.digest, data.terms, data.citation)
+
+
+@dataclass(frozen=True)
+class Card:
+    """What is known of a model when it is saved.
+
+    Attributes:
+        title: One line for people.
+        strategy: Strategy text: which weights trained.
+        init: Where the weights came from.
+        data: The training data.
+        evaluation_data: The data that the metrics were measured on.
+        split: SHA-256 of the split; empty where two data sets were used whole.
+        image_size: Height and width of training images in pixels.
+        threshold: Probability from which a pixel counts as foreground.
+        training_cases: Number of training cases.
+        metrics: Summary of the held-out cases, as in `kerasunet.training.evaluation`.
+        settings: All settings of the run.
+    """
+
+    title: str
+    strategy: str
+    init: str
+    data: DataNote
+    evaluation_data: DataNote
+    split: str
+    image_size: int
+    threshold: float
+    training_cases: int
+    metrics: dict[str, Any]
+    settings: dict[str, Any]
+
+
+def folder() -> Path:
+    """Returns the folder of the registered models."""
+    beside_package = Path(__file__).parents[1] / "saved_models"
+    installed = Path(__file__).parent / "saved_models"
+    return installed if installed.is_dir() else beside_package
+
+
+def list() -> tuple[str, ...]:
+    """Returns the names of the registered models, sorted."""
+    return tuple(sorted(path.stem for path in folder().glob("*.keras")))
+
+
+def card(name_or_path: str | os.PathLike) -> dict[str, Any]:
+    """Returns the card of a model.
+
+    Raises:
+        FileNotFoundError: There is no such model, or it has no card.
+    """
+    path = _resolve(name_or_path).with_suffix(".json")
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: this model has no card")
+    return read_json(path)
+
+
+def load(name_or_path: str | os.PathLike) -> keras.Model:
+    """Loads a registered model by name, or any `.keras` file by its path.
+
+    The digest in the card is verified before anything is loaded; a registered model needs a card.
+    Keras' safe mode is always on: a file cannot bring code.
+
+    Args:
+        name_or_path: A name that `list()` gives, or the path of a `.keras` file.
+
+    Returns:
+        The model, uncompiled, all weights set to train.
+
+    Raises:
+        FileNotFoundError: There is no such model.
+        ValueError: The file is not the one that its card describes, or not a Keras model.
+    """
+    import keras
+
+    path = _resolve(name_or_path)
+    _verify(path, required=path.parent == folder())
+    try:
+        model = keras.models.load_model(path, compile=False, safe_mode=True)
+    except Exception as error:
+        raise ValueError(f"{path}: not a loadable Keras model ({_first_line(error)})") from error
+    model.trainable = True
+    return model
+
+
+def save(model: keras.Model, path: Path, card: Card) -> None:
+    """Writes `NAME.keras`, `NAME.json` and `NAME.md`, the model file first.
+
+    The file holds neither optimizer nor compile settings nor frozen flags, so that plain Keras
+    opens it and trains all of it.
+
+    Args:
+        model: The model.
+        path: The `.keras` file to write.
+        card: What to tell of it.
+
+    Raises:
+        ValueError: The path does not end in `.keras`.
+    """
+    if path.suffix != ".keras":
+        raise ValueError(f"{path}: a model file ends in .keras")
+    from kerasunet.unet import architecture_of
+
+    plain = _uncompiled_copy(model)
+    write_atomically(path, plain.save)
+    facts = {
+        "name": path.stem,
+        **asdict(card),
+        "architecture": architecture_of(model),
+        "parameters": model.count_params(),
+        "versions": _versions(),
+        "saved": datetime.now(UTC).isoformat(timespec="seconds"),
+        "sha256": sha256(path),
+    }
+    write_json(path.with_suffix(".json"), facts)
+    write_text(path.with_suffix(".md"), as_markdown(facts))
+
+
+def register(path: Path, name: str) -> Path:
+    """Copies a saved model with its card into the folder of registered models.
+
+    Args:
+        path: A `.keras` file with its card.
+        name: The name to register it under.
+
+    Returns:
+        The registered `.keras` file.
+    """
+    _verify(path, required=True)
+    facts = {**read_json(path.with_suffix(".json")), "name": name}
+    target = folder() / f"{name}.keras"
+    write_atomically(target, lambda temporary: temporary.write_bytes(path.read_bytes()))
+    write_json(target.with_suffix(".json"), facts)
+    write_text(target.with_suffix(".md"), as_markdown(facts))
+    return target
+
+
+def load_weights_into(model: keras.Model, weights: str | os.PathLike) -> None:
+    """Sets a model's weights from a registered model, a `.keras` file or a `.weights.h5` file.
+
+    Args:
+        model: A U-Net of the same architecture. Where only the number of classes differs, the
+            `head` of a `.keras` file is left out.
+        weights: Name or path.
+
+    Raises:
+        FileNotFoundError: There is no such model.
+        ValueError: The architecture differs; the message names the first layer that does.
+    """
+    if os.fspath(weights).endswith(_WEIGHT_SUFFIXES):
+        _load_h5(model, Path(weights))
+        return
+    source = load(weights)
+    given = {layer.name: layer for layer in source.layers if layer.weights}
+    wanted = {layer.name: layer for layer in model.layers if layer.weights}
+    _require_same_layers(weights, given, wanted)
+    for name, layer in wanted.items():
+        shapes = [tuple(array.shape) for array in layer.weights]
+        found = [tuple(array.shape) for array in given[name].weights]
+        if shapes == found:
+            layer.set_weights(given[name].get_weights())
+        elif name != "head":
+            raise ValueError(
+                f"{os.fspath(weights)}: layer {name} has weights of shape {found}, "
+                f"this U-Net needs {shapes}; build it with the file's base_filters and channels"
+            )
+
+
+def _load_h5(model: keras.Model, path: Path) -> None:
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file")
+    try:
+        model.load_weights(path)
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"{path}: these weights do not fit this U-Net ({_first_line(error)})"
+        ) from error
+
+
+def _require_same_layers(weights, given: dict, wanted: dict) -> None:
+    different = sorted(given.keys() ^ wanted.keys())
+    if different:
+        raise ValueError(
+            f"{os.fspath(weights)}: has another architecture than this U-Net, they differ in "
+            f"{different[0]}; build it with the file's depth and normalization"
+        )
+
+
+def _resolve(name_or_path: str | os.PathLike) -> Path:
+    text = os.fspath(name_or_path)
+    registered = folder() / f"{text}.keras"
+    if os.sep not in text and registered.is_file():
+        return registered
+    path = Path(text)
+    if path.suffix == ".keras" and path.is_file():
+        return path
+    raise FileNotFoundError(
+        f"{text}: neither a registered model nor a .keras file; registered are: "
+        + (", ".join(list()) or "none")
+    )
+
+
+def _verify(path: Path, required: bool) -> None:
+    sidecar = path.with_suffix(".json")
+    if not sidecar.is_file():
+        if required:
+            raise ValueError(f"{path}: has no card {sidecar.name}, so it cannot be verified")
+        return
+    stated = read_json(sidecar).get("sha256")
+    if stated != sha256(path):
+        raise ValueError(
+            f"{path}: is not the file that {sidecar.name} describes, their SHA-256 digests differ; "
+            "it was changed or damaged, restore both from where they came from"
+        )
+
+
+def _uncompiled_copy(model: keras.Model) -> keras.Model:
+    """The same network and weights without compile settings, everything set to train."""
+    import keras
+
+    plain = keras.Model.from_config(model.get_config())
+    plain.set_weights(model.get_weights())
+    for layer in plain.layers:
+        layer.trainable = True
+    return plain
+
+
+def _versions() -> dict[str, str]:
+    import keras
+
+    from kerasunet import __version__
+
+    backend = keras.backend.backend()
+    return {"kerasunet": __version__, "keras": keras.__version__, backend: version(backend)}
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
