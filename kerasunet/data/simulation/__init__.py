@@ -1,22 +1,47 @@
-"""Simulated images with exact masks: embedded data that need no download."""
+"""Simulated images with exact masks: embedded data that need no download.
+
+A picture is a pure function of simulator, seed, index and size. It is drawn from named parts of
+anatomy or scenery and the physics of its modality; no real image is contained in it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+from kerasunet.data.simulation.natural import simulate_natural
 from kerasunet.data.simulation.sample import SimulatedSample
 from kerasunet.data.simulation.ultrasound import simulate_breast_ultrasound
+from kerasunet.data.simulation.xray import simulate_chest_xray
 
 __all__ = ["SIMULATORS", "SimulatedSample", "simulate"]
 
 SIMULATORS: dict[str, Callable[..., SimulatedSample]] = {
     "breast-ultrasound": simulate_breast_ultrasound,
+    "chest-xray": simulate_chest_xray,
+    "natural": simulate_natural,
 }
 
 
 def simulate(
     name: str, seed: int, index: int, size: int | tuple[int, int] = 128
 ) -> SimulatedSample:
+    """Simulates one image with its mask.
+
+    Args:
+        name: A key of `SIMULATORS`.
+        seed: Seed of the data set, 0 or more.
+        index: Number of the image in the data set, 0 or more.
+        size: Side of a square, or `(height, width)`, in pixels, 32 to 2048. The same scene is
+            shown at every size of one aspect ratio.
+
+    Returns:
+        Image, mask, label and pixel spacing. Equal arguments give equal bytes wherever the same
+        versions of NumPy, SciPy and OpenCV run on the same kind of processor; elsewhere rounding
+        may change a grey level by one.
+
+    Raises:
+        ValueError: The name is unknown, the size out of range, or the seed or index negative.
+    """
     if name not in SIMULATORS:
         raise ValueError(f"{name!r} is no simulator; there are {', '.join(SIMULATORS)}")
     return SIMULATORS[name](seed, index, size)

@@ -15,7 +15,7 @@ import numpy as np
 
 from kerasunet.data.simulation.texture import smoothstep
 
-ANGLES = 512
+ANGLES = 256
 THETA = np.linspace(0, 2 * np.pi, ANGLES, endpoint=False)
 
 Range = tuple[float, float]
@@ -53,29 +53,34 @@ class LesionType:
     margin: Range
     wall: Range
     halo: Range
-    calcifications: int = 0
+    calcifications: int
 
 
 TYPES = {
     "cyst": LesionType(
-        "benign", 0.2, (1.0, 1.9), (0.0, 0.04), (0, 0), (0, 0),
-        (-46, -34), (0.0, 0.15), 0.5, (0.2, 0.4), (6, 12), (0, 0),
+        label="benign", share=0.2, aspect=(1.0, 1.9), lobes=(0.0, 0.04), jaggedness=(0.0, 0.0),
+        spikes=(0.0, 0.0), echo=(-46, -34), attenuation=(0.0, 0.15), texture=0.5,
+        margin=(0.2, 0.4), wall=(6, 12), halo=(0, 0), calcifications=0,
     ),
     "fibroadenoma": LesionType(
-        "benign", 0.32, (1.3, 2.3), (0.02, 0.07), (0, 0.008), (0, 0),
-        (-18, -11), (0.35, 0.7), 2.2, (0.3, 0.7), (4, 9), (0, 2),
+        label="benign", share=0.32, aspect=(1.3, 2.3), lobes=(0.02, 0.07), jaggedness=(0.0, 0.008),
+        spikes=(0.0, 0.0), echo=(-20, -13), attenuation=(0.35, 0.7), texture=2.2,
+        margin=(0.3, 0.7), wall=(4, 9), halo=(0, 2), calcifications=0,
     ),
     "lipoma": LesionType(
-        "benign", 0.05, (1.7, 2.6), (0.0, 0.05), (0, 0), (0, 0),
-        (3, 6), (0.5, 0.7), 2.0, (0.2, 0.4), (2, 4), (-7, -3),
+        label="benign", share=0.05, aspect=(1.7, 2.6), lobes=(0.0, 0.05), jaggedness=(0.0, 0.0),
+        spikes=(0.0, 0.0), echo=(3, 6), attenuation=(0.5, 0.7), texture=2.0,
+        margin=(0.2, 0.4), wall=(2, 4), halo=(-7, -3), calcifications=0,
     ),
     "carcinoma": LesionType(
-        "malignant", 0.3, (0.65, 1.25), (0.05, 0.1), (0.008, 0.025), (0.1, 0.4),
-        (-22, -13), (1.0, 1.8), 3.0, (0.7, 1.4), (0, 1), (1, 5), 6,
+        label="malignant", share=0.3, aspect=(0.65, 1.25), lobes=(0.07, 0.14),
+        jaggedness=(0.015, 0.04), spikes=(0.15, 0.5), echo=(-22, -13), attenuation=(1.1, 2.0),
+        texture=3.0, margin=(0.7, 1.4), wall=(0, 1), halo=(1, 5), calcifications=6,
     ),
     "circumscribed carcinoma": LesionType(
-        "malignant", 0.13, (0.8, 1.5), (0.05, 0.1), (0.01, 0.025), (0, 0.1),
-        (-22, -14), (0.5, 0.9), 3.0, (0.4, 0.9), (0, 3), (1, 4), 4,
+        label="malignant", share=0.13, aspect=(0.8, 1.5), lobes=(0.06, 0.12),
+        jaggedness=(0.015, 0.03), spikes=(0.0, 0.15), echo=(-22, -14), attenuation=(0.5, 0.9),
+        texture=3.0, margin=(0.4, 0.9), wall=(0, 3), halo=(1, 4), calcifications=4,
     ),
 }  # fmt: skip
 
@@ -87,7 +92,7 @@ class Lesion:
     Attributes:
         type: Its entry in `TYPES`.
         centre: `(x, z)`: distance from the left border, depth.
-        radii: Distance of the outline from the centre at `THETA`, `(512,)`.
+        radii: Distance of the outline from the centre at `THETA`, `(256,)`.
         echo, attenuation, margin, wall, halo: Drawn from the ranges of the type.
     """
 
@@ -102,7 +107,7 @@ class Lesion:
 
     @property
     def outline(self) -> np.ndarray:
-        """Polygon in mm, `(512, 2)`, as `(x, z)`."""
+        """Polygon in mm, `(256, 2)`, as `(x, z)`."""
         return _polygon(self.radii) + self.centre
 
 
@@ -154,7 +159,7 @@ def add_lesion(
     distance, facing = _distance(echo.shape, lesion, spacing)
     blurred = distance + lesion.margin * 0.4 * noise
     inside = 1 - smoothstep(blurred, -0.5 * lesion.margin, 0.5 * lesion.margin)
-    size = np.sqrt(_area(_polygon(lesion.radii)))
+    size = _area(_polygon(lesion.radii)) ** 0.5
     rim = np.exp(-((blurred / (0.13 * size)) ** 2)) * (1 - inside)
     wall = np.exp(-((distance / 0.25) ** 2)) * facing**4
     content = lesion.echo + lesion.type.texture * noise
@@ -164,7 +169,9 @@ def add_lesion(
     attenuation += 0.6 * tangent  # refraction takes the beam away at the lateral edges
 
 
-def calcify(echo: np.ndarray, lesion: Lesion, spacing: Range, rng: np.random.Generator) -> None:
+def calcify(
+    rng: np.random.Generator, echo: np.ndarray, lesion: Lesion, spacing: tuple[float, float]
+) -> None:
     """Puts bright points into a lesion's inner part, changing `echo` (dB) in place."""
     count = rng.integers(0, lesion.type.calcifications + 1)
     angle, share = rng.uniform(0, 2 * np.pi, count), np.sqrt(rng.uniform(0, 0.4, count))
@@ -179,14 +186,15 @@ def _outline(rng: np.random.Generator, kind: LesionType) -> np.ndarray:
     tilted = THETA - rng.normal(0, 0.15)
     radii = 1 / np.hypot(np.cos(tilted) / aspect, np.sin(tilted) * aspect)
     radii *= 1 + _undulation(rng, range(2, 6), rng.uniform(*kind.lobes))
-    radii *= 1 + _undulation(rng, range(7, 16), rng.uniform(*kind.jaggedness))
+    radii *= 1 + _undulation(rng, range(6, 24), rng.uniform(*kind.jaggedness))
     return radii * (1 + _spicules(rng, rng.uniform(*kind.spikes)))
 
 
 def _undulation(rng: np.random.Generator, orders: range, amplitude: float) -> np.ndarray:
     phases = rng.uniform(0, 2 * np.pi, (len(orders), 1))
     waves = np.cos(np.array(orders)[:, None] * THETA + phases)
-    return amplitude * (rng.normal(size=(1, len(orders))) @ waves)[0]
+    weights = rng.normal(size=(1, len(orders))) * orders[0] / np.array(orders)
+    return amplitude * (weights @ waves)[0]
 
 
 def _spicules(rng: np.random.Generator, length: float) -> np.ndarray:
@@ -212,13 +220,11 @@ def _distance(
     shape: tuple[int, int], lesion: Lesion, spacing: tuple[float, float]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Radial distance to the outline in mm, outside positive; |sine| of the direction."""
-    z = (np.arange(shape[0], dtype=np.float32) + 0.5) * np.float32(spacing[0]) - lesion.centre[1]
-    x = (np.arange(shape[1], dtype=np.float32) + 0.5) * np.float32(spacing[1]) - lesion.centre[0]
-    x, z = np.broadcast_to(x.astype(np.float32), shape), np.broadcast_to(
-        z.astype(np.float32)[:, None], shape
-    )
-    radius, angle = cv2.cartToPolar(np.ascontiguousarray(x), np.ascontiguousarray(z))
-    nearest = np.minimum((angle * (ANGLES / (2 * np.pi))).astype(np.int32), ANGLES - 1)
+    rows, columns = np.indices(shape, dtype=np.float32)
+    x = (columns + 0.5) * np.float32(spacing[1]) - np.float32(lesion.centre[0])
+    z = (rows + 0.5) * np.float32(spacing[0]) - np.float32(lesion.centre[1])
+    radius, angle = cv2.cartToPolar(x, z)
+    nearest = np.minimum(angle * np.float32(ANGLES / (2 * np.pi)), ANGLES - 1).astype(np.int32)
     facing = np.abs(z) / (radius + np.float32(1e-6))
     return radius - lesion.radii.astype(np.float32)[nearest], facing
 
@@ -229,4 +235,4 @@ def _polygon(radii: np.ndarray) -> np.ndarray:
 
 def _area(points: np.ndarray) -> float:
     x, y = points.T
-    return 0.5 * abs(np.dot(x, np.roll(y, 1)) - np.dot(y, np.roll(x, 1)))
+    return 0.5 * abs(float(np.dot(x, np.roll(y, 1)) - np.dot(y, np.roll(x, 1))))

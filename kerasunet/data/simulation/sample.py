@@ -39,14 +39,15 @@ def as_shape(size: int | tuple[int, int]) -> tuple[int, int]:
     Raises:
         ValueError: A side is not 32 to 2048, or the image is longer than 4:1.
     """
-    height, width = (size, size) if np.isscalar(size) else size
-    if not all(isinstance(side, (int, np.integer)) for side in (height, width)):
+    sides = (size, size) if np.isscalar(size) else tuple(size)
+    if len(sides) != 2 or not all(isinstance(side, (int, np.integer)) for side in sides):
         raise ValueError(f"size is one integer or (height, width), not {size!r}")
+    height, width = map(int, sides)
     if not MIN_SIDE <= min(height, width) <= max(height, width) <= MAX_SIDE:
         raise ValueError(f"size is {MIN_SIDE} to {MAX_SIDE} pixels a side, not {size!r}")
     if max(height, width) > MAX_ASPECT * min(height, width):
         raise ValueError(f"size is at most {MAX_ASPECT} times as long as wide, not {size!r}")
-    return int(height), int(width)
+    return height, width
 
 
 def generators(seed: int, index: int, simulator: int, count: int) -> list[np.random.Generator]:

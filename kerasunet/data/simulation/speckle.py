@@ -32,7 +32,6 @@ class Probe:
         focal_zone: Distance from the focus, in mm, at which the beam is wider by the root of 2.
         depth: Depth of the image in mm.
         pitch: Distance between scan lines in mm.
-        noise: Electronic noise in dB relative to the echo of tissue of echogenicity 1.
     """
 
     frequency: float = 7.0
@@ -42,7 +41,6 @@ class Probe:
     focal_zone: float = 12.0
     depth: float = 35.0
     pitch: float = 0.25
-    noise: float = -60.0
 
     @property
     def samples(self) -> int:
@@ -50,11 +48,9 @@ class Probe:
         cycles = 2 * self.depth * self.frequency / SOUND_SPEED
         return int(np.ceil(SAMPLES_PER_CYCLE * cycles))
 
-    @property
-    def sample_depths(self) -> np.ndarray:
-        """Depth of each echo sample in mm, float32 `(samples,)`."""
-        centres = (np.arange(self.samples) + 0.5) * (self.depth / self.samples)
-        return centres.astype(np.float32)
+    def depths(self, rows: int) -> np.ndarray:
+        """Depth in mm of each of so many rows that divide the image: float32 `(rows,)`."""
+        return (np.arange(rows, dtype=np.float32) + 0.5) * np.float32(self.depth / rows)
 
 
 def speckle_envelope(
@@ -62,6 +58,7 @@ def speckle_envelope(
     rng: np.random.Generator,
     probe: Probe,
     attenuation: np.ndarray | float = 0.0,
+    noise: float = -60.0,
 ) -> np.ndarray:
     """Scans tissue and detects the envelope of the echoes, before any gain or compression.
 
@@ -71,50 +68,58 @@ def speckle_envelope(
         rng: Draws the scatterers and the electronic noise.
         probe: The transducer.
         attenuation: Attenuation of the tissue in dB/cm/MHz, `(rows, lines)` or one for all.
+        noise: Electronic noise in dB relative to the echo of tissue of echogenicity 1.
 
     Returns:
         Envelope, float32 `(probe.samples, lines)`. Echogenicity 1 without attenuation has a mean
         square of 1; mean / standard deviation of homogeneous tissue is 1.91 (Rayleigh).
     """
-    amplitude = echogenicity.astype(np.float32) * transmission(attenuation, probe, echogenicity)
+    attenuation = np.broadcast_to(attenuation, echogenicity.shape)
+    amplitude = echogenicity.astype(np.float32) * transmission(attenuation, probe)
     shape = (probe.samples, echogenicity.shape[1])
-    scatterers = rng.standard_normal(shape, dtype=np.float32)
+    scatterers = _white_noise(rng, shape)
     scatterers *= cv2.resize(amplitude, shape[::-1])
     echoes = _focus_laterally(scatterers, probe)
-    echoes += rng.standard_normal(shape, dtype=np.float32) * np.float32(10 ** (probe.noise / 20))
+    echoes += _white_noise(rng, shape) * np.float32(10 ** (noise / 20))
     in_phase, quadrature = _pulse(probe)
     return cv2.magnitude(_along_depth(echoes, in_phase), _along_depth(echoes, quadrature))
 
 
-def transmission(
-    attenuation: np.ndarray | float, probe: Probe, echogenicity: np.ndarray
+def transmission(attenuation: np.ndarray, probe: Probe) -> np.ndarray:
+    """Amplitude that is left after the way into the tissue and back.
+
+    Args:
+        attenuation: In dB/cm/MHz, `(rows, lines)`.
+        probe: Its frequency and depth count.
+
+    Returns:
+        Float32 `(rows, lines)`; 1 without attenuation.
+    """
+    row = probe.depth / len(attenuation) / 10  # cm
+    loss = np.cumsum(attenuation, axis=0, dtype=np.float32) * np.float32(2 * probe.frequency * row)
+    return db_to_amplitude(-loss)
+
+
+def time_gain(
+    probe: Probe, depths: np.ndarray, compensation: float, sliders: np.ndarray
 ) -> np.ndarray:
-    """Amplitude that is left after the way into the tissue and back, float32 `(rows, lines)`."""
-    rows = echogenicity.shape[0]
-    per_row = 2 * probe.frequency * (probe.depth / rows / 10)  # cm · MHz, there and back
-    loss = np.empty(echogenicity.shape, np.float32)
-    loss[:] = np.float32(per_row) * np.asarray(attenuation, np.float32)
-    return db_to_amplitude(-np.cumsum(loss, axis=0))
-
-
-def time_gain(probe: Probe, compensation: float, sliders: np.ndarray) -> np.ndarray:
     """Time-gain compensation as a scanner applies it: an assumed tissue and the user's sliders.
 
     Args:
         probe: The transducer.
+        depths: Where the gain is wanted, in mm, `(samples,)`.
         compensation: Attenuation that is assumed for the tissue, in dB/cm/MHz.
         sliders: Extra gain in dB, `(sliders,)`, from the skin to the deepest row.
 
     Returns:
         Gain in dB, float32 `(samples,)`.
     """
-    depths = probe.sample_depths
     positions = np.linspace(0, probe.depth, len(sliders))
     gain = 2 * compensation * probe.frequency * depths / 10 + np.interp(depths, positions, sliders)
     return gain.astype(np.float32)
 
 
-def scatter_clutter(amplitude: np.ndarray, probe: Probe, level: float, reach: float) -> np.ndarray:
+def add_clutter(amplitude: np.ndarray, probe: Probe, level: float, reach: float) -> np.ndarray:
     """Adds what side lobes collect from the side: the haze in cysts and shadows.
 
     Args:
@@ -152,6 +157,14 @@ def db_to_amplitude(level: np.ndarray) -> np.ndarray:
     return cv2.exp(np.asarray(level, np.float32) * np.float32(np.log(10) / 20))
 
 
+def _white_noise(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
+    """Triangular, of power 1: the sum over a resolution cell makes it normal, at less cost."""
+    values = rng.random(shape, dtype=np.float32)
+    values -= rng.random(shape, dtype=np.float32)
+    values *= np.float32(np.sqrt(6))
+    return values
+
+
 def _along_depth(echoes: np.ndarray, kernel: np.ndarray) -> np.ndarray:
     return cv2.sepFilter2D(echoes, cv2.CV_32F, np.ones(1, np.float32), kernel)
 
@@ -181,7 +194,7 @@ def _focus_laterally(scatterers: np.ndarray, probe: Probe) -> np.ndarray:
 @lru_cache(maxsize=64)
 def _beam_transfer(probe: Probe, lines: int) -> np.ndarray:
     """Fourier transform of the Gaussian beam at each depth, `(samples, lines // 2 + 1)`."""
-    defocus = (probe.sample_depths - probe.focus) / probe.focal_zone
+    defocus = (probe.depths(probe.samples) - probe.focus) / probe.focal_zone
     deviation = probe.beam_width / FWHM * np.sqrt(1 + defocus**2)
     frequencies = 2 * np.pi * fft.rfftfreq(lines, probe.pitch)
     transfer = np.exp(-0.5 * (deviation[:, None] * frequencies) ** 2)

@@ -22,7 +22,7 @@ def lattice_noise(
     In two dimensions a gain of 1 gives a 1/f amplitude spectrum: equal power in each octave.
 
     Args:
-        rng: Its state advances by the same amount whatever the shape.
+        rng: A child of it draws, so what it draws next does not depend on the shape.
         shape: `(rows, columns)` of the field.
         cells: `(rows, columns)` of the coarsest lattice; unequal cells make streaks.
         octaves: Number of lattices; those finer than the shape are left out.
