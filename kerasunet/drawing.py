@@ -18,11 +18,12 @@ PREDICTION = (230, 159, 0)
 _PANEL = 256
 _CAPTION = 22
 _GAP = 4
+_FONT = (cv2.FONT_HERSHEY_SIMPLEX, 0.45, 1)
 
 
 def to_rgb(image: np.ndarray) -> np.ndarray:
     """Turns `(height, width)`, `(height, width, 1)` or `(height, width, 3)` into uint8 RGB."""
-    pixels = np.clip(image, 0, 255).astype(np.uint8).reshape(*image.shape[:2], -1)
+    pixels = np.clip(np.rint(image), 0, 255).astype(np.uint8).reshape(*image.shape[:2], -1)
     return np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels.copy()
 
 
@@ -89,7 +90,12 @@ def contact_sheet(
 
     Returns:
         Uint8 RGB.
+
+    Raises:
+        ValueError: There is no pair, or the three differ in number.
     """
+    if not images:
+        raise ValueError("a contact sheet needs at least one pair")
     panels = [
         _captioned(_enlarged_overlay(image, mask, TRUTH), caption)
         for image, mask, caption in zip(images, masks, captions, strict=True)
@@ -118,7 +124,8 @@ def _enlarge(picture: np.ndarray) -> np.ndarray:
     height, width = picture.shape[:2]
     scale = _PANEL / max(height, width)
     size = (max(round(width * scale), 1), max(round(height * scale), 1))
-    method = cv2.INTER_NEAREST if picture.ndim == 2 else cv2.INTER_LINEAR
+    smooth = cv2.INTER_LINEAR if scale > 1 else cv2.INTER_AREA
+    method = cv2.INTER_NEAREST if picture.ndim == 2 else smooth
     fitted = cv2.resize(picture, size, interpolation=method)
     bottom, right = _PANEL - size[1], _PANEL - size[0]
     return cv2.copyMakeBorder(fitted, 0, bottom, 0, right, cv2.BORDER_CONSTANT, value=0)
@@ -128,14 +135,15 @@ def _captioned(panel: np.ndarray, caption: str) -> np.ndarray:
     framed = cv2.copyMakeBorder(
         panel, _CAPTION, _GAP, _GAP, _GAP, cv2.BORDER_CONSTANT, value=(255, 255, 255)
     )
-    text = caption if len(caption) <= 34 else "..." + caption[-31:]
-    return cv2.putText(
-        framed,
-        text,
-        (_GAP, _CAPTION - 6),
-        cv2.FONT_HERSHEY_SIMPLEX,
-        0.45,
-        (40, 40, 40),
-        1,
-        cv2.LINE_AA,
-    )
+    place = (_GAP, _CAPTION - 6)
+    text = _fitting(caption, panel.shape[1])
+    return cv2.putText(framed, text, place, *_FONT[:2], (40, 40, 40), _FONT[2], cv2.LINE_AA)
+
+
+def _fitting(caption: str, width: int) -> str:
+    """The caption, or as much of its end as fits into the width, in pixels."""
+    text = caption
+    while cv2.getTextSize(text, *_FONT)[0][0] > width:
+        caption = caption[1:]
+        text = f"...{caption}"
+    return text

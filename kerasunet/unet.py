@@ -103,6 +103,34 @@ def architecture_of(model: keras.Model) -> dict[str, int | str | None]:
     }
 
 
+def rebuilt(model: keras.Model) -> keras.Model:
+    """Returns the same network and weights, built anew in the current dtype policy.
+
+    The copy is uncompiled and all of it is set to train.
+    """
+    shape = architecture_of(model)
+    copy = UNet(
+        (*model.input_shape[1:3], shape["channels"]),
+        shape["base_filters"],
+        shape["depth"],
+        shape["classes"],
+        shape["normalization"],
+        name=model.name,
+    )
+    copy.set_weights(model.get_weights())
+    return copy
+
+
+def plain_copy(model: keras.Model) -> keras.Model:
+    """Returns the same network and weights in float32, uncompiled, all of it set to train."""
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("float32")
+    try:
+        return rebuilt(model)
+    finally:
+        keras.config.set_dtype_policy(policy)
+
+
 def _standardize(image):
     """Zero mean, unit variance over each image; epsilon is in squared grey levels."""
     return layers.LayerNormalization(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from importlib.metadata import version
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -93,6 +93,15 @@ def card(name_or_path: str | os.PathLike) -> dict[str, Any]:
     return read_json(path)
 
 
+def digest(name_or_path: str | os.PathLike) -> str:
+    """Returns the SHA-256 of a model file.
+
+    Raises:
+        FileNotFoundError: There is no such model.
+    """
+    return sha256(_resolve(name_or_path))
+
+
 def load(name_or_path: str | os.PathLike) -> keras.Model:
     """Loads a registered model by name, or any `.keras` file by its path.
 
@@ -124,8 +133,8 @@ def load(name_or_path: str | os.PathLike) -> keras.Model:
 def save(model: keras.Model, path: Path, card: Card) -> None:
     """Writes `NAME.keras`, `NAME.json` and `NAME.md`, the model file first.
 
-    The file holds neither optimizer nor compile settings nor frozen flags, so that plain Keras
-    opens it and trains all of it.
+    The file is in float32 and holds neither optimizer nor compile settings nor frozen flags, so
+    that plain Keras opens it and trains all of it.
 
     Args:
         model: The model.
@@ -137,9 +146,9 @@ def save(model: keras.Model, path: Path, card: Card) -> None:
     """
     if path.suffix != ".keras":
         raise ValueError(f"{path}: a model file ends in .keras")
-    from kerasunet.unet import architecture_of
+    from kerasunet.unet import architecture_of, plain_copy
 
-    plain = _uncompiled_copy(model)
+    plain = plain_copy(model)
     write_atomically(path, plain.save)
     facts = {
         "name": path.stem,
@@ -252,24 +261,17 @@ def _verify(path: Path, required: bool) -> None:
         )
 
 
-def _uncompiled_copy(model: keras.Model) -> keras.Model:
-    """The same network and weights without compile settings, everything set to train."""
-    import keras
-
-    plain = keras.Model.from_config(model.get_config())
-    plain.set_weights(model.get_weights())
-    for layer in plain.layers:
-        layer.trainable = True
-    return plain
-
-
 def _versions() -> dict[str, str]:
     import keras
 
     from kerasunet import __version__
 
     backend = keras.backend.backend()
-    return {"kerasunet": __version__, "keras": keras.__version__, backend: version(backend)}
+    return {
+        "kerasunet": __version__,
+        "keras": keras.__version__,
+        backend: import_module(backend).__version__,
+    }
 
 
 def _first_line(error: Exception) -> str:

@@ -1,4 +1,4 @@
-"""Measure a saved model on image/mask pairs: Dice, IoU, HD95, ASSD and calibration, case by case."""
+"""Measure a saved model on image/mask pairs: overlap, distances and calibration, case by case."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def run(options: argparse.Namespace) -> int:
     card = zoo.card(options.model)
     data = load(options.data)
 
-    shared.quiet_backend()
+    shared.start_backend()
     from kerasunet.training.evaluation import evaluate
 
     side = options.image_size or card["image_size"]

@@ -11,6 +11,7 @@ import re
 from pathlib import Path
 
 from kerasunet.cli import options as shared
+from kerasunet.data.views import PRESETS
 from kerasunet.strategies import Layout, describe_grammar, parse
 from kerasunet.training.settings import FinetuneSettings
 
@@ -64,7 +65,7 @@ def run(options: argparse.Namespace) -> int:
     if options.restart:
         shared.clear_run(directory)
 
-    shared.quiet_backend()
+    shared.start_backend()
     from kerasunet import zoo
     from kerasunet.cli.progress import ProgressBar
     from kerasunet.training.finetuning import finetune
@@ -90,6 +91,7 @@ def _settings(options: argparse.Namespace) -> FinetuneSettings:
         threshold=options.threshold,
         architecture=shared.architecture(options),
         optimization=shared.optimization(options),
+        augmentation=PRESETS[options.augmentation],
     )
 
 
@@ -137,7 +139,8 @@ def _report(settings: FinetuneSettings, finished) -> str:
         lines.append("  WARNING: the model predicts the same value everywhere")
     lines += [
         "",
-        f"trained     {settings.layers}: {summary['trained']:,} of {summary['parameters']:,} weights",
+        f"trained     {settings.layers}: "
+        f"{summary['trained']:,} of {summary['parameters']:,} weights",
         f"everything  {directory}/",
         f"overlays    {directory / 'overlays'}/",
         f'load        keras.models.load_model("{(directory / "model.keras").as_posix()}")',

@@ -12,6 +12,7 @@ VERBS = {
     "finetune": "fine-tune chosen layers on your images",
     "evaluate": "measure a saved model on image/mask pairs",
     "predict": "segment images: masks, overlays, a table of areas",
+    "compare": "table of finished fine-tuning runs",
     "show": "contact sheet of pairs, table of layers, overfit-one-batch check",
     "models": "list the saved models",
 }

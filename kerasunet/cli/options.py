@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import shutil
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+from kerasunet.data.views import PRESETS
 from kerasunet.training.settings import Architecture, Optimization
 
 
@@ -53,6 +57,12 @@ def add_optimization(parser: argparse.ArgumentParser, default: Optimization) -> 
         "--precision",
         default=default.precision,
         help="float32, mixed_float16 or mixed_bfloat16 (float32)",
+    )
+    add(
+        "--augmentation",
+        default="full",
+        choices=list(PRESETS),
+        help="how far training views differ from the images (full)",
     )
     add("--deterministic", action="store_true", help="bit-identical results on this machine")
     add("--seed", type=int, default=default.seed, help=f"({default.seed})")
@@ -114,6 +124,25 @@ def clear_run(directory: Path) -> None:
     shutil.rmtree(directory)
 
 
-def quiet_backend() -> None:
-    """Keeps TensorFlow's start-up notes off the screen; call it before anything imports Keras."""
+def start_backend() -> None:
+    """Imports Keras and its backend without the notes that TensorFlow prints on the way."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    with _silenced_stderr():
+        import keras
+
+        keras.ops.zeros(1)
+
+
+@contextlib.contextmanager
+def _silenced_stderr() -> Iterator[None]:
+    """Sends file descriptor 2 nowhere: the notes come from C++, past `sys.stderr`."""
+    sys.stderr.flush()
+    saved = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+        os.close(nowhere)

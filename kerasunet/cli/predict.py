@@ -36,7 +36,7 @@ def run(options: argparse.Namespace) -> int:
     paths = _image_files(options.images)
     names = _output_names(paths)
 
-    shared.quiet_backend()
+    shared.start_backend()
     from kerasunet.drawing import overlay, write_png
     from kerasunet.files import write_text
     from kerasunet.segmenter import Segmenter

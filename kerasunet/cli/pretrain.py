@@ -9,6 +9,7 @@ import argparse
 from pathlib import Path
 
 from kerasunet.cli import options as shared
+from kerasunet.data.views import PRESETS
 from kerasunet.training.settings import PretrainSettings
 
 
@@ -39,11 +40,12 @@ def run(options: argparse.Namespace) -> int:
         init=options.init,
         architecture=shared.architecture(options),
         optimization=shared.optimization(options),
+        augmentation=PRESETS[options.augmentation],
     )
     if options.restart:
         shared.clear_run(options.output)
 
-    shared.quiet_backend()
+    shared.start_backend()
     from kerasunet import zoo
     from kerasunet.cli.progress import ProgressBar
     from kerasunet.training.pretraining import pretrain

@@ -1,4 +1,4 @@
-"""A progress bar with loss and Dice, as a Keras callback; plain lines where there is no terminal."""
+"""A progress bar with loss and Dice, as a Keras callback; plain lines without a terminal."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ def _print_layers(options: argparse.Namespace) -> None:
     if not options.model:
         strategy.select(Layout.unet(shape.depth, shape.normalization))
 
-    shared.quiet_backend()
+    shared.start_backend()
     from kerasunet import UNet, zoo
     from kerasunet.freezing import apply_strategy, describe
 
@@ -79,7 +79,7 @@ def _overfit(options: argparse.Namespace) -> int:
     size = (options.image_size, options.image_size)
     batch = decode(cases, size, shape.channels)
 
-    shared.quiet_backend()
+    shared.start_backend()
     from kerasunet.training.sanity import overfit_one_batch
 
     for step, loss, reached in overfit_one_batch(batch, options.steps, shape):

@@ -2,63 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
-import keras
 import numpy as np
 
-from kerasunet.data.augmentation import Augmentation, augment
+from kerasunet.data.augmentation import augment
 from kerasunet.data.decoding import DecodedCases
+from kerasunet.data.views import Augmentation
 
 _ORDER, _VIEW = 0, 1
 _THREADS = 2
+_PREFETCH = 3
 
 
-class Batches(keras.utils.PyDataset):
-    """Augmented batches; one Keras epoch is one stretch between two validations.
+class Batches:
+    """Augmented batches of an endless stream of passes over the cases.
 
-    The images come in an endless stream of passes, each pass in an order of its own. Step s takes
-    positions s·batch to (s+1)·batch of that stream, so that small data sets need no padding and
-    every strategy sees the same images in the same order.
+    Each pass has an order of its own. Step s takes positions s·batch to (s+1)·batch of the
+    stream, so that small data sets need no padding and every strategy sees the same images in
+    the same order. Indices are shuffled, images stay where they are.
 
     Args:
-        cases: Decoded training cases.
+        cases: Decoded training cases, at least one.
         batch_size: Images per batch.
-        steps_per_epoch: Batches between two validations.
-        steps: Batches in all; the last epoch is shorter if need be.
         augmentation: How far the views differ from the images.
         seed: Seed of order and views.
-        first_epoch: Where to go on after an interruption.
     """
 
-    def __init__(
-        self,
-        cases: DecodedCases,
-        batch_size: int,
-        steps_per_epoch: int,
-        steps: int,
-        augmentation: Augmentation,
-        seed: int,
-        first_epoch: int = 0,
-    ):
-        super().__init__(workers=1, use_multiprocessing=False)
+    def __init__(self, cases: DecodedCases, batch_size: int, augmentation: Augmentation, seed: int):
         self._cases = cases
         self._batch_size = batch_size
-        self._steps_per_epoch = steps_per_epoch
-        self._steps = steps
         self._augmentation = augmentation
         self._seed = seed
-        self._epoch = first_epoch
-        self._pool = ThreadPoolExecutor(_THREADS)
-
-    def __len__(self) -> int:
-        return min(self._steps_per_epoch, self._steps - self._epoch * self._steps_per_epoch)
-
-    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        return self.batch(self._epoch * self._steps_per_epoch + index)
-
-    def on_epoch_end(self) -> None:
-        self._epoch += 1
 
     def batch(self, step: int) -> tuple[np.ndarray, np.ndarray]:
         """Makes the batch of a step.
@@ -71,9 +47,21 @@ class Batches(keras.utils.PyDataset):
             `(batch, height, width, 1)`, 0 or 1.
         """
         first = step * self._batch_size
-        views = self._pool.map(self._view, range(first, first + self._batch_size))
+        views = [self._view(position) for position in range(first, first + self._batch_size)]
         images, masks = zip(*views, strict=True)
         return np.stack(images), np.stack(masks)[..., None].astype(np.float32)
+
+    def steps(self, first: int, last: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Makes the batches of steps `first` to `last - 1`, a few ahead, in threads."""
+        with ThreadPoolExecutor(_THREADS) as pool:
+            waiting = [
+                pool.submit(self.batch, s) for s in range(first, min(first + _PREFETCH, last))
+            ]
+            for step in range(first, last):
+                batch = waiting.pop(0).result()
+                if step + _PREFETCH < last:
+                    waiting.append(pool.submit(self.batch, step + _PREFETCH))
+                yield batch
 
     def _view(self, position: int) -> tuple[np.ndarray, np.ndarray]:
         number, place = divmod(position, len(self._cases))

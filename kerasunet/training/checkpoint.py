@@ -6,6 +6,7 @@ One file and one rename, so that a kill at any moment leaves a state that belong
 from __future__ import annotations
 
 import json
+import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -34,21 +35,19 @@ class Progress:
     best_epoch: int = 0
 
 
-def save_progress(path: Path, model: keras.Model, progress: Progress, identity: dict) -> None:
+def save_progress(path: Path, model: keras.Model, progress: Progress) -> None:
     """Writes the state of a training.
 
     Args:
         path: The checkpoint file, `.npz`.
         model: Compiled model; its weights and its optimiser's variables are stored.
         progress: What the training has reached.
-        identity: What must be equal to go on from this file, such as the strategy.
     """
     meta = {
         "epoch": progress.epoch,
         "history": progress.history,
         "best_dice": progress.best_dice,
         "best_epoch": progress.best_epoch,
-        "identity": identity,
     }
     arrays = {"meta": np.frombuffer(json.dumps(meta).encode(), np.uint8)}
     arrays |= _numbered("weight", _arrays(model.weights))
@@ -57,43 +56,33 @@ def save_progress(path: Path, model: keras.Model, progress: Progress, identity: 
     write_atomically(path, lambda temporary: np.savez(temporary, **arrays))
 
 
-def load_progress(path: Path, model: keras.Model, identity: dict) -> Progress:
-    """Restores a model, its optimiser and the progress of its training.
+def load_progress(path: Path, model: keras.Model) -> Progress:
+    """Restores a model, its optimizer and the progress of its training.
+
+    Args:
+        path: A file that `save_progress` wrote.
+        model: Compiled model with the same weights set to train.
+
+    Returns:
+        The progress.
 
     Raises:
-        ValueError: The file belongs to another training; the message names what differs.
+        ValueError: The file is damaged, or belongs to another model.
     """
-    with np.load(path, allow_pickle=False) as file:
-        meta = json.loads(file["meta"].tobytes())
-        _refuse_other(path, meta["identity"], identity)
-        model.optimizer.build(model.trainable_variables)
-        for variable, value in zip(model.weights, _sequence(file, "weight"), strict=True):
-            variable.assign(value)
-        for variable, value in zip(
-            model.optimizer.variables, _sequence(file, "optimizer"), strict=True
-        ):
-            variable.assign(value)
-        return Progress(
-            meta["epoch"],
-            meta["history"],
-            _sequence(file, "best"),
-            meta["best_dice"],
-            meta["best_epoch"],
-        )
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            meta = json.loads(file["meta"].tobytes())
+            model.optimizer.build(model.trainable_variables)
+            _assign(model.weights, _sequence(file, "weight"))
+            _assign(model.optimizer.variables, _sequence(file, "optimizer"))
+            return Progress(best=_sequence(file, "best"), **meta)
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{path}: cannot go on from this checkpoint ({error})") from error
 
 
-def _refuse_other(path: Path, saved: dict, asked: dict) -> None:
-    differences = [
-        f"{name} was {saved.get(name)!r}, now {asked.get(name)!r}"
-        for name in sorted(saved.keys() | asked.keys())
-        if saved.get(name) != asked.get(name)
-    ]
-    if differences:
-        raise ValueError(
-            f"{path}: cannot resume, this run was started with other settings: "
-            + "; ".join(differences)
-            + ". Use the same settings, another output folder, or start over."
-        )
+def _assign(variables, values) -> None:
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)
 
 
 def _arrays(variables):

@@ -17,7 +17,8 @@ from kerasunet.data.loading import load
 from kerasunet.data.splits import Split, split_cases
 from kerasunet.drawing import draw_comparison, write_png
 from kerasunet.files import read_json, write_json, write_text
-from kerasunet.freezing import Description, apply_strategy, describe
+from kerasunet.freezing import apply_strategy, describe
+from kerasunet.training.directory import claim
 from kerasunet.training.evaluation import Evaluation, evaluate_probabilities
 from kerasunet.training.loop import (
     CHECKPOINT,
@@ -27,10 +28,10 @@ from kerasunet.training.loop import (
     train,
 )
 from kerasunet.training.settings import FinetuneSettings, to_json
-from kerasunet.unet import UNet, size_multiple
+from kerasunet.unet import UNet, plain_copy, rebuilt, size_multiple
 
 _OVERLAYS = 12
-_CONFIG, _SUMMARY, _MODEL = "config.json", "summary.json", "model.keras"
+_SUMMARY, _MODEL = "summary.json", "model.keras"
 
 
 @dataclass(frozen=True)
@@ -77,19 +78,21 @@ def finetune(
         FileNotFoundError: The data or the initial model are not there.
         FloatingPointError: The loss became NaN or infinite.
     """
-    _refuse_other_settings(directory, settings)
+    data = load(settings.data, size=settings.image_size)
+    split = _split(settings, data)
+    claim(directory, settings, _digests(settings, data, split))
     if (directory / _SUMMARY).is_file():
         return Run(directory, read_json(directory / _SUMMARY))
     prepare_backend(settings.optimization)
     model = initial_model(settings)
     apply_strategy(model, settings.layers)
     layers = describe(model)
-    data = load(settings.data, size=settings.image_size)
-    split = _split(settings, data)
+    write_text(directory / "layers.txt", f"{layers}\n")
+    write_json(directory / "layers.json", layers.as_dicts())
     parts = _decode_parts(settings, model, data, split)
-    _write_start(directory, settings, layers)
     before = _measure(model, parts["test"], settings.threshold)
-    _train(settings, model, layers, parts, directory, _identity(settings, data, split), callbacks)
+    _train(settings, model, layers, parts, directory, callbacks)
+    model = plain_copy(model)
     after = _measure(model, parts["test"], settings.threshold)
     after.evaluation.write_csv(directory / "cases.csv")
     _write_overlays(directory, parts["test"], before, after, settings.threshold)
@@ -113,7 +116,7 @@ def finetune(
 def initial_model(settings: FinetuneSettings) -> keras.Model:
     """Builds the network that fine-tuning starts from."""
     if settings.init != "scratch":
-        return zoo.load(settings.init)
+        return rebuilt(zoo.load(settings.init))
     shape = settings.architecture
     return UNet(
         (None, None, shape.channels),
@@ -145,6 +148,11 @@ def _split(settings: FinetuneSettings, data: DataSet) -> Split:
     )
 
 
+def _digests(settings: FinetuneSettings, data: DataSet, split: Split) -> dict[str, str]:
+    init = "scratch" if settings.init == "scratch" else zoo.digest(settings.init)
+    return {"data": data.digest, "split": split.digest, "init": init}
+
+
 def _decode_parts(
     settings: FinetuneSettings, model: keras.Model, data: DataSet, split: Split
 ) -> dict[str, DecodedCases]:
@@ -158,17 +166,7 @@ def _decode_parts(
     return {part: decode(data.select(keys), size, channels) for part, keys in vars(split).items()}
 
 
-def _identity(settings: FinetuneSettings, data: DataSet, split: Split) -> dict[str, Any]:
-    return {
-        **_flat(to_json(settings)),
-        "data digest": data.digest,
-        "split digest": split.digest,
-        "keras": keras.__version__,
-        "backend": keras.backend.backend(),
-    }
-
-
-def _train(settings, model, layers, parts, directory, identity, callbacks) -> None:
+def _train(settings, model, layers, parts, directory, callbacks) -> None:
     if not layers.trained:
         return
     compile_for_training(model, settings.optimization)
@@ -180,42 +178,8 @@ def _train(settings, model, layers, parts, directory, identity, callbacks) -> No
         settings.optimization,
         settings.augmentation,
         directory,
-        identity,
         [board, *callbacks],
     )
-
-
-def _refuse_other_settings(directory: Path, settings: FinetuneSettings) -> None:
-    path = directory / _CONFIG
-    if not path.is_file():
-        return
-    old, new = _flat(read_json(path)), _flat(to_json(settings))
-    differences = [
-        f"{name} was {old.get(name)!r}, now {new.get(name)!r}"
-        for name in sorted(old.keys() | new.keys())
-        if old.get(name) != new.get(name)
-    ]
-    if differences:
-        raise ValueError(
-            f"{directory}: holds a run with other settings: {'; '.join(differences)}. "
-            "Use the same settings, or another output folder."
-        )
-
-
-def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in values.items():
-        if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{name}.")
-        else:
-            flat[prefix + name] = value
-    return flat
-
-
-def _write_start(directory: Path, settings: FinetuneSettings, layers: Description) -> None:
-    write_json(directory / _CONFIG, to_json(settings))
-    write_text(directory / "layers.txt", f"{layers}\n")
-    write_json(directory / "layers.json", layers.as_dicts())
 
 
 def _write_overlays(directory: Path, cases: DecodedCases, before, after, threshold: float) -> None:
@@ -253,5 +217,5 @@ def _card(settings, data: DataSet, split: Split, cases: int, evaluation: Evaluat
         threshold=settings.threshold,
         training_cases=cases,
         metrics=evaluation.summary,
-        settings=to_json(settings),
+        settings={**to_json(settings), "data": data.name},
     )

@@ -79,7 +79,6 @@ def train(
     settings: Optimization,
     augmentation: Augmentation,
     directory: Path,
-    identity: dict,
     callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> Progress:
     """Trains a compiled model, going on where an interrupted training stopped.
@@ -91,44 +90,83 @@ def train(
         settings: Steps, learning rate and the like.
         augmentation: How far the views differ from the images.
         directory: Where `checkpoint.npz` and `history.csv` are written.
-        identity: What must be equal to go on from a checkpoint; see `checkpoint`.
         callbacks: More Keras callbacks; an epoch is a stretch of `validate_every` steps.
 
     Returns:
         The progress; the model holds the last or the best weights, as the settings say.
 
     Raises:
-        ValueError: A checkpoint in the directory belongs to other settings, or the best weights
-            are asked for without validation cases.
+        ValueError: The checkpoint in the directory is damaged, or the best weights are asked for
+            without validation cases.
         FloatingPointError: The loss became NaN or infinite.
     """
     if not len(validation) and (settings.keep == "best" or settings.patience):
         raise ValueError("keep='best' and patience need validation cases, there are none")
     path = directory / CHECKPOINT
-    progress = load_progress(path, model, identity) if path.is_file() else Progress()
-    epochs = math.ceil(settings.steps / settings.validate_every)
-    if progress.epoch < epochs and not _ran_out_of_patience(progress, settings):
-        batches = Batches(
-            training,
-            settings.batch_size,
-            settings.validate_every,
-            settings.steps,
-            augmentation,
-            settings.seed,
-            progress.epoch,
-        )
-        keeper = _Keeper(progress, validation, settings, path, identity)
-        model.fit(
-            batches,
-            epochs=epochs,
-            initial_epoch=progress.epoch,
-            callbacks=[keeper, *callbacks],
-            verbose=0,
-            shuffle=False,
-        )
+    progress = load_progress(path, model) if path.is_file() else Progress()
+    batches = Batches(training, settings.batch_size, augmentation, settings.seed)
+    listeners = keras.callbacks.CallbackList(list(callbacks), model=model, add_history=False)
+    listeners.on_train_begin()
+    while not _is_finished(progress, settings):
+        row = _train_stretch(model, batches, validation, settings, progress, listeners)
+        _record(progress, row, model, settings)
+        save_progress(path, model, progress)
+        write_history(directory / "history.csv", progress.history)
+    listeners.on_train_end()
     if settings.keep == "best":
         model.set_weights(progress.best)
     return progress
+
+
+def _is_finished(progress: Progress, settings: Optimization) -> bool:
+    waited = progress.epoch - progress.best_epoch
+    gave_up = settings.patience is not None and waited >= settings.patience
+    return gave_up or progress.epoch * settings.validate_every >= settings.steps
+
+
+def _train_stretch(
+    model: keras.Model,
+    batches: Batches,
+    validation: DecodedCases,
+    settings: Optimization,
+    progress: Progress,
+    listeners: keras.callbacks.CallbackList,
+) -> dict[str, float]:
+    """Trains up to the next validation and returns the row for the history."""
+    started = time.perf_counter()
+    first = progress.epoch * settings.validate_every
+    last = min(first + settings.validate_every, settings.steps)
+    totals = {"loss": 0.0, "dice": 0.0}
+    listeners.on_epoch_begin(progress.epoch)
+    for count, (images, masks) in enumerate(batches.steps(first, last), start=1):
+        listeners.on_train_batch_begin(count - 1)
+        values = model.train_on_batch(images, masks, return_dict=True)
+        _require_finite(values["loss"], first + count, settings)
+        totals = {name: total + float(values[name]) for name, total in totals.items()}
+        logs = {name: total / count for name, total in totals.items()}
+        listeners.on_train_batch_end(count - 1, logs)
+    logs["val_dice"] = mean_dice(model, validation) if len(validation) else math.nan
+    logs["learning_rate"] = float(model.optimizer.learning_rate)
+    listeners.on_epoch_end(progress.epoch, logs)
+    return {"step": last, **logs, "seconds": time.perf_counter() - started}
+
+
+def _require_finite(loss: float, step: int, settings: Optimization) -> None:
+    if not math.isfinite(loss):
+        raise FloatingPointError(
+            f"the loss became NaN or infinite at step {step}; the checkpoint before it is "
+            f"kept. Try a lower learning rate than {settings.learning_rate:g}."
+        )
+
+
+def _record(
+    progress: Progress, row: dict[str, float], model: keras.Model, settings: Optimization
+) -> None:
+    progress.epoch += 1
+    progress.history.append(row)
+    if row["val_dice"] > progress.best_dice:
+        progress.best_dice, progress.best_epoch = row["val_dice"], progress.epoch
+        progress.best = model.get_weights() if settings.keep == "best" else []
 
 
 def predict(model: keras.Model, images: np.ndarray, batch_size: int = 16) -> np.ndarray:
@@ -157,69 +195,11 @@ def mean_dice(model: keras.Model, cases: DecodedCases, threshold: float = 0.5) -
     return float(np.where(total > 0, overlap / np.maximum(total, 1), 1.0).mean())
 
 
-class _Keeper(keras.callbacks.Callback):
-    """After each stretch: validate, remember the best weights, write checkpoint and history."""
-
-    def __init__(self, progress, validation, settings, path: Path, identity: dict):
-        super().__init__()
-        self._progress = progress
-        self._validation = validation
-        self._settings = settings
-        self._path = path
-        self._identity = identity
-        self._started = time.perf_counter()
-
-    def on_epoch_begin(self, epoch, logs=None):
-        self._started = time.perf_counter()
-
-    def on_train_batch_end(self, batch, logs=None):
-        if not math.isfinite(logs["loss"]):
-            self._stop_on_bad_loss(batch)
-
-    def on_epoch_end(self, epoch, logs=None):
-        progress = self._progress
-        progress.epoch = epoch + 1
-        logs["val_dice"] = (
-            mean_dice(self.model, self._validation) if len(self._validation) else math.nan
-        )
-        if logs["val_dice"] > progress.best_dice:
-            progress.best_dice, progress.best_epoch = logs["val_dice"], progress.epoch
-            progress.best = self.model.get_weights() if self._settings.keep == "best" else []
-        progress.history.append(self._row(logs))
-        save_progress(self._path, self.model, progress, self._identity)
-        write_history(self._path.with_name("history.csv"), progress.history)
-        self.model.stop_training = _ran_out_of_patience(progress, self._settings)
-
-    def _row(self, logs: dict) -> dict[str, float]:
-        steps = min(self._progress.epoch * self._settings.validate_every, self._settings.steps)
-        return {
-            "step": steps,
-            "loss": float(logs["loss"]),
-            "dice": float(logs["dice"]),
-            "val_dice": logs["val_dice"],
-            "learning_rate": float(self.model.optimizer.learning_rate),
-            "seconds": time.perf_counter() - self._started,
-        }
-
-    def _stop_on_bad_loss(self, batch: int) -> None:
-        step = self._progress.epoch * self._settings.validate_every + batch + 1
-        raise FloatingPointError(
-            f"the loss became NaN or infinite at step {step}; the checkpoint before it is kept in "
-            f"{self._path}. Try a lower learning rate than {self._settings.learning_rate:g}."
-        )
-
-
 def write_history(path: Path, history: Sequence[dict[str, float]]) -> None:
     """Writes the history as CSV, a row per stretch."""
     lines = [",".join(HISTORY_COLUMNS)]
     lines += [",".join(f"{row[name]:.6g}" for name in HISTORY_COLUMNS) for row in history]
     write_text(path, "\n".join(lines) + "\n")
-
-
-def _ran_out_of_patience(progress: Progress, settings: Optimization) -> bool:
-    return (
-        settings.patience is not None and progress.epoch - progress.best_epoch >= settings.patience
-    )
 
 
 def _has_gpu() -> bool:

@@ -10,11 +10,11 @@ import keras
 
 from kerasunet.data.decoding import decode
 from kerasunet.data.loading import load
-from kerasunet.files import write_json
+from kerasunet.training.directory import claim
 from kerasunet.training.evaluation import evaluate
 from kerasunet.training.loop import compile_for_training, prepare_backend, train
 from kerasunet.training.settings import PretrainSettings, to_json
-from kerasunet.unet import UNet
+from kerasunet.unet import UNet, plain_copy
 
 
 class Pretrained(NamedTuple):
@@ -59,9 +59,9 @@ def pretrain(
     channels = settings.architecture.channels
     training = decode(training_set.cases, size, channels)
     validation = decode(validation_set.cases, size, channels)
-    write_json(directory / "config.json", to_json(settings))
+    digests = {"data": training_set.digest, "validation data": validation_set.digest}
+    claim(directory, settings, digests)
     compile_for_training(model, settings.optimization)
-    identity = {"settings": to_json(settings), "data": training_set.digest}
     train(
         model,
         training,
@@ -69,9 +69,9 @@ def pretrain(
         settings.optimization,
         settings.augmentation,
         directory,
-        identity,
         callbacks,
     )
+    model = plain_copy(model)
     evaluation = evaluate(model, validation, threshold=0.5)
     evaluation.write_csv(directory / "cases.csv")
     card = zoo.Card(
@@ -85,7 +85,11 @@ def pretrain(
         threshold=0.5,
         training_cases=len(training),
         metrics=evaluation.summary,
-        settings=to_json(settings),
+        settings={
+            **to_json(settings),
+            "data": training_set.name,
+            "validation_data": validation_set.name,
+        },
     )
     zoo.save(model, directory / "model.keras", card)
     return Pretrained(model, directory, evaluation)

@@ -40,7 +40,7 @@ def overfit_one_batch(
         normalization=architecture.normalization,
     )
     compile_for_training(model, settings)
-    images, masks = Batches(cases, len(cases), steps, steps, NO_AUGMENTATION, seed=0).batch(0)
+    images, masks = Batches(cases, len(cases), NO_AUGMENTATION, seed=0).batch(0)
     for step in range(1, steps + 1):
         loss = model.train_on_batch(images, masks)[0]
         if step % 10 == 0 or step == steps:

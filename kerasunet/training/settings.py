@@ -94,7 +94,7 @@ class PretrainSettings:
     image_size: int = 128
     init: str = "scratch"
     architecture: Architecture = Architecture()
-    optimization: Optimization = Optimization(steps=5000, batch_size=16, validate_every=500)
+    optimization: Optimization = Optimization(steps=6600, batch_size=16, validate_every=660)
     augmentation: Augmentation = Augmentation()
 
 

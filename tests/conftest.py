@@ -1,0 +1,63 @@
+"""Fixtures that several test files share: tiny models, tiny data, the command line."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+os.environ["CUDA_VISIBLE_DEVICES"] = ""
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session")
+def tiny_model_file(tmp_path_factory) -> Path:
+    """A saved U-Net of depth 2 with 4 filters, pre-trained for a few steps."""
+    from kerasunet.training import Architecture, Optimization, PretrainSettings, pretrain
+
+    settings = PretrainSettings(
+        data="simulated-natural:16",
+        validation_data="simulated-natural:4",
+        image_size=32,
+        architecture=Architecture(base_filters=4, depth=2),
+        optimization=Optimization(steps=12, batch_size=4, validate_every=6),
+    )
+    directory = tmp_path_factory.mktemp("pretrained")
+    pretrain(settings, directory)
+    return directory / "model.keras"
+
+
+@pytest.fixture
+def run_cli(tmp_path):
+    """Runs `python -m kerasunet …` in an empty folder; returns the finished process."""
+
+    def run(*words: object, environment: dict[str, str] | None = None, timeout: float = 300):
+        return subprocess.run(
+            [sys.executable, "-m", "kerasunet", *map(str, words)],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(ROOT), **(environment or {})},
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+
+    return run
+
+
+def disc_images(count: int, size: int = 32, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Bright discs on noise: uint8 images and bool masks, `(count, size, size)`."""
+    rng = np.random.default_rng(seed)
+    rows, columns = np.mgrid[:size, :size]
+    images, masks = [], []
+    for _ in range(count):
+        row, column = rng.uniform(size * 0.3, size * 0.7, 2)
+        mask = (rows - row) ** 2 + (columns - column) ** 2 < (size * 0.2) ** 2
+        images.append(np.clip(rng.normal(80, 20, (size, size)) + 100 * mask, 0, 255))
+        masks.append(mask)
+    return np.array(images).astype(np.uint8), np.array(masks)

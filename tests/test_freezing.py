@@ -1,0 +1,138 @@
+"""Frozen means frozen, trained means moved: bit for bit, after real optimizer steps."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+from conftest import disc_images
+
+from kerasunet import UNet, describe, set_trainable
+from kerasunet.freezing import layout_of
+from kerasunet.strategies import Layout, expand, parse
+
+DEPTH = 2
+STRATEGIES = [
+    text
+    for pattern in ("shallow:*", "deep:*", "outer:*", "inner:*")
+    for text in expand(pattern, Layout.unet(DEPTH))
+] + ["contracting", "expanding", "bottleneck", "norm", "kernel", "bias", "all", "none"]
+
+
+def train_three_steps(model: keras.Model) -> None:
+    images, masks = disc_images(4)
+    for _ in range(3):
+        model.train_on_batch(images[..., None], masks[..., None].astype("float32"))
+
+
+def values(model: keras.Model) -> dict[str, np.ndarray]:
+    return {variable.path: keras.ops.convert_to_numpy(variable) for variable in model.weights}
+
+
+@pytest.mark.filterwarnings("ignore:The model does not have any trainable weights")
+@pytest.mark.parametrize(
+    ("strategy", "normalization"),
+    [(strategy, "batch") for strategy in STRATEGIES]
+    + [(strategy, "group") for strategy in ("shallow:2", "expanding", "norm", "none")]
+    + [(strategy, None) for strategy in ("deep:2", "contracting", "bias")],
+)
+def test_frozen_weights_and_statistics_stay_and_trained_ones_move(strategy, normalization):
+    layout = Layout.unet(DEPTH, normalization)
+    model = UNet(base_filters=4, depth=DEPTH, normalization=normalization)
+    set_trainable(model, strategy)
+    before = values(model)
+    train_three_steps(model)
+    after = values(model)
+
+    selected = parse(strategy).select(layout)
+    trained = {f"{ref.layer}/{ref.name}" for ref in selected}
+    for ref in selected:
+        if ref.kind == "norm" and normalization == "batch":
+            trained |= {f"{ref.layer}/moving_mean", f"{ref.layer}/moving_variance"}
+    moved = {path for path in before if not np.array_equal(before[path], after[path])}
+    assert moved == trained
+
+
+def test_changing_the_strategy_after_training_takes_effect():
+    """Keras ignores `trainable` after `compile`; set_trainable compiles anew."""
+    model = UNet(base_filters=4, depth=1)
+    set_trainable(model, "all")
+    train_three_steps(model)
+    assert int(model.optimizer.iterations) == 3
+    set_trainable(model, "deep:1")
+    assert int(model.optimizer.iterations) == 0
+    before = values(model)
+    train_three_steps(model)
+    moved = {p.split("/")[0] for p, v in values(model).items() if not np.array_equal(v, before[p])}
+    assert moved == {"dec1_up", "dec1_conv1", "dec1_norm1", "dec1_conv2", "dec1_norm2", "head"}
+
+
+def test_own_optimizer_and_loss_are_kept():
+    model = UNet(base_filters=4, depth=1)
+    model.compile(keras.optimizers.SGD(0.25, momentum=0.5), loss="mse")
+    set_trainable(model, "shallow:1")
+    assert isinstance(model.optimizer, keras.optimizers.SGD)
+    assert float(model.optimizer.learning_rate) == 0.25
+    assert model.loss == "mse"
+
+
+def test_single_layers_are_switched_by_name():
+    model = UNet(base_filters=4, depth=1)
+    set_trainable(model, "contracting")
+    set_trainable(model, {"enc1_conv1": False, "head": True})
+    before = values(model)
+    train_three_steps(model)
+    moved = {p.split("/")[0] for p, v in values(model).items() if not np.array_equal(v, before[p])}
+    assert "enc1_conv1" not in moved
+    assert {"enc1_conv2", "bottleneck_conv1", "head"} <= moved
+    assert "dec1_conv1" not in moved
+
+
+def test_unknown_layer_is_named_with_what_exists():
+    with pytest.raises(ValueError, match="enc1_conv9: no layer of this name.*enc1_conv1"):
+        set_trainable(UNet(base_filters=2, depth=1), {"enc1_conv9": False})
+
+
+def test_foreign_model_is_refused():
+    model = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Conv2D(1, 1, name="mystery")])
+    with pytest.raises(ValueError, match="layer mystery belongs to no block"):
+        set_trainable(model, "all")
+
+
+@pytest.mark.parametrize("normalization", ["batch", "group", None])
+@pytest.mark.parametrize("depth", [1, 2, 4])
+def test_layout_of_a_real_model_is_the_layout_of_the_grammar(depth, normalization):
+    model = UNet(base_filters=2, depth=depth, normalization=normalization)
+    assert layout_of(model) == Layout.unet(depth, normalization)
+
+
+def test_description_counts_every_learnable_parameter_once():
+    model = UNet(base_filters=4, depth=2)
+    model.trainable = True
+    learnable = sum(int(np.prod(v.shape)) for v in model.trainable_variables)
+    table = describe(model)
+    assert table.parameters == table.trained == learnable
+    assert sum(parameters for parameters, _ in table.blocks.values()) == learnable
+    assert list(table.blocks) == ["enc1", "enc2", "bottleneck", "dec2", "dec1"]
+
+
+def test_description_says_what_trains_as_text_and_as_data():
+    model = UNet(base_filters=4, depth=1)
+    table = set_trainable(model, "shallow:1&kernel")
+    expected = 9 * 1 * 4 + 9 * 4 * 4
+    assert table.trained == expected
+    assert {row["layer"] for row in table.as_dicts() if row["trained"]} == {
+        "enc1_conv1",
+        "enc1_conv2",
+    }
+    text = str(table)
+    assert "enc1        enc1_conv1                 36         yes" in text
+    assert f"{expected}" in text.splitlines()[-1]
+
+
+def test_flags_in_a_model_do_not_add_up():
+    """A strategy replaces what was frozen before, it does not stack on it."""
+    model = UNet(base_filters=4, depth=1, trainable="none")
+    set_trainable(model, "bias")
+    set_trainable(model, "all")
+    assert describe(model).trained == describe(model).parameters

@@ -1,0 +1,135 @@
+"""The model contract: sizes, names, ranges, standardisation, parameter counts, errors."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+
+from kerasunet import UNet
+from kerasunet.unet import architecture_of
+
+
+def test_paper_size_network_has_31_million_parameters():
+    """Two 3×3 convolutions a block, 2×2 up-convolutions, a 1×1 head, all with bias."""
+    filters = [64, 128, 256, 512, 1024]
+    expected, before = 0, 1
+    for width in filters:
+        expected += 9 * before * width + width + 9 * width * width + width
+        before = width
+    for width in reversed(filters[:-1]):
+        expected += 4 * (2 * width) * width + width
+        expected += 9 * (2 * width) * width + width + 9 * width * width + width
+    expected += 64 + 1
+    model = UNet((256, 256, 1), base_filters=64, normalization=None)
+    assert model.count_params() == expected == 31_030_593
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3, 5])
+@pytest.mark.parametrize("normalization", ["batch", "group", None])
+@pytest.mark.parametrize(("channels", "classes"), [(1, 1), (3, 1), (1, 4)])
+def test_output_is_a_probability_of_the_same_size(depth, normalization, channels, classes):
+    model = UNet((None, None, channels), 3, depth, classes, normalization)
+    size = (2 * 2**depth, 3 * 2**depth)
+    images = np.random.default_rng(0).uniform(0, 255, (2, *size, channels))
+    output = model.predict_on_batch(images)
+    assert output.shape == (2, *size, classes)
+    assert output.dtype == np.float32
+    assert output.min() >= 0
+    assert output.max() <= 1
+    if classes > 1:
+        np.testing.assert_allclose(output.sum(-1), 1, atol=1e-5)
+
+
+def test_only_built_in_layers_named_after_their_block():
+    model = UNet(depth=2, base_filters=4)
+    blocks = ("enc1_", "enc2_", "bottleneck_", "dec2_", "dec1_")
+    others = {"image", "standardize", "head", "probability"}
+    for layer in model.layers:
+        assert type(layer).__module__.startswith("keras."), layer.name
+        assert layer.name.startswith(blocks) or layer.name in others
+
+
+def test_every_grey_level_format_gives_the_same_answer():
+    model = UNet(depth=1, base_filters=4)
+    levels = np.random.default_rng(1).integers(0, 256, (1, 16, 16, 1))
+    expected = model.predict_on_batch(levels.astype(np.float32))
+    for dtype in (np.uint8, np.float16, np.float64):
+        np.testing.assert_allclose(
+            model.predict_on_batch(levels.astype(dtype)), expected, atol=1e-6
+        )
+
+
+def test_brightness_and_contrast_of_the_whole_image_do_not_matter():
+    model = UNet(depth=2, base_filters=4)
+    image = np.random.default_rng(2).uniform(60, 120, (1, 32, 32, 1))
+    changed = 20 + 1.7 * image
+    np.testing.assert_allclose(
+        model.predict_on_batch(image), model.predict_on_batch(changed), atol=2e-3
+    )
+
+
+def test_constant_image_gives_finite_output():
+    for level in (0, 128, 255):
+        output = UNet(depth=1, base_filters=2).predict_on_batch(np.full((1, 8, 8, 1), level))
+        assert np.isfinite(output).all()
+
+
+def test_architecture_is_read_back_from_a_model():
+    for normalization in ("batch", "group", None):
+        model = UNet((None, None, 3), 6, 3, 2, normalization)
+        assert architecture_of(model) == {
+            "base_filters": 6,
+            "depth": 3,
+            "classes": 2,
+            "normalization": normalization,
+            "channels": 3,
+        }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"depth": 0}, "depth must be a whole number of at least 1. Received: 0"),
+        ({"base_filters": 1.5}, "base_filters must be a whole number"),
+        ({"normalization": "layer"}, '"batch", "group" or None. Received: \'layer\''),
+        ({"input_shape": (None, None, 2)}, "1 or 3 channels"),
+        ({"input_shape": (100, 96, 1)}, r"multiples of 2\*\*depth = 16"),
+        ({"weights": "imagenet"}, "neither a registered model nor a .keras file"),
+        ({"trainable": "shallow:12"}, "shallow:12: this U-Net has 9 blocks, K is 1 to 9"),
+    ],
+)
+def test_errors_name_what_was_given(arguments, message):
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        UNet(**arguments)
+
+
+def test_weights_of_a_file_are_taken_over_and_the_head_only_if_it_fits(tiny_model_file):
+    source = keras.models.load_model(tiny_model_file)
+    same = UNet(base_filters=4, depth=2, weights=tiny_model_file)
+    image = np.random.default_rng(3).uniform(0, 255, (1, 32, 32, 1))
+    np.testing.assert_array_equal(same.predict_on_batch(image), source.predict_on_batch(image))
+
+    more_classes = UNet(base_filters=4, depth=2, classes=3, weights=tiny_model_file)
+    np.testing.assert_array_equal(
+        more_classes.get_layer("dec1_conv2").kernel, source.get_layer("dec1_conv2").kernel
+    )
+    assert more_classes.get_layer("head").kernel.shape == (1, 1, 4, 3)
+
+
+def test_weights_of_another_architecture_are_refused(tiny_model_file):
+    with pytest.raises(ValueError, match="layer enc1_conv1 has weights of shape"):
+        UNet(base_filters=8, depth=2, weights=tiny_model_file)
+    with pytest.raises(ValueError, match="another architecture"):
+        UNet(base_filters=4, depth=3, weights=tiny_model_file)
+
+
+def test_h5_weights_make_the_round_trip(tiny_model_file, tmp_path):
+    source = keras.models.load_model(tiny_model_file)
+    path = tmp_path / "unet.weights.h5"
+    source.save_weights(path)
+    copy = UNet(base_filters=4, depth=2, weights=path)
+    for mine, theirs in zip(copy.weights, source.weights, strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+    with pytest.raises(ValueError, match="do not fit this U-Net"):
+        UNet(base_filters=8, depth=2, weights=path)
