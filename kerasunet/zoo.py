@@ -7,6 +7,7 @@ what it is, `NAME.md` tells it to people. Models are loaded in Keras' safe mode 
 from __future__ import annotations
 
 import os
+import warnings
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib import import_module
@@ -20,7 +21,7 @@ from kerasunet.files import read_json, sha256, write_atomically, write_json, wri
 if TYPE_CHECKING:
     import keras
 
-_WEIGHT_SUFFIXES = (".weights.h5",)
+_WEIGHT_SUFFIX = ".weights.h5"
 
 
 @dataclass(frozen=True)
@@ -182,6 +183,23 @@ def register(path: Path, name: str) -> Path:
     return target
 
 
+def save_weights(model: keras.Model, path: Path) -> None:
+    """Writes the weights alone, as HDF5, for `UNet(weights=path)` and `model.load_weights`.
+
+    Args:
+        model: The model.
+        path: The file to write; its name ends in `.weights.h5`.
+
+    Raises:
+        ValueError: The path does not end in `.weights.h5`.
+    """
+    from kerasunet.unet import plain_copy
+
+    if not path.name.endswith(_WEIGHT_SUFFIX):
+        raise ValueError(f"{path}: a file of weights ends in {_WEIGHT_SUFFIX}")
+    write_atomically(path, plain_copy(model).save_weights)
+
+
 def load_weights_into(model: keras.Model, weights: str | os.PathLike) -> None:
     """Sets a model's weights from a registered model, a `.keras` file or a `.weights.h5` file.
 
@@ -194,7 +212,7 @@ def load_weights_into(model: keras.Model, weights: str | os.PathLike) -> None:
         FileNotFoundError: There is no such model.
         ValueError: The architecture differs; the message names the first layer that does.
     """
-    if os.fspath(weights).endswith(_WEIGHT_SUFFIXES):
+    if os.fspath(weights).endswith(_WEIGHT_SUFFIX):
         _load_h5(model, Path(weights))
         return
     source = load(weights)
@@ -217,7 +235,10 @@ def _load_h5(model: keras.Model, path: Path) -> None:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file")
     try:
-        model.load_weights(path)
+        with warnings.catch_warnings():
+            # Keras 3.15 warns of containers that no plain HDF5 file has; all weights are loaded.
+            warnings.filterwarnings("ignore", message="Skipping nested container")
+            model.load_weights(path)
     except (OSError, ValueError) as error:
         raise ValueError(
             f"{path}: these weights do not fit this U-Net ({_first_line(error)})"

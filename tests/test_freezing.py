@@ -26,7 +26,7 @@ def train_three_steps(model: keras.Model) -> None:
 
 
 def values(model: keras.Model) -> dict[str, np.ndarray]:
-    return {variable.path: keras.ops.convert_to_numpy(variable) for variable in model.weights}
+    return {variable.path: keras.ops.convert_to_numpy(variable.value) for variable in model.weights}
 
 
 @pytest.mark.filterwarnings("ignore:The model does not have any trainable weights")

@@ -20,9 +20,10 @@ def add_data(parser: argparse.ArgumentParser, default: str | None) -> None:
         default=default,
         required=default is None,
         metavar="NAME|FOLDER",
-        help="simulated-ultrasound, simulated-xray or simulated-natural (with :N for N cases), a "
-        "published data set's folder, or your own folder with images/ and masks/, or x.png beside "
-        f"x_mask.png{'' if default is None else f' (default: {default})'}",
+        help="simulated-ultrasound, simulated-xray or simulated-natural (with :N for N cases); a "
+        "published data set's folder; your own folder (images/ + masks/, x.png beside x_mask.png, "
+        "labelme, COCO, Pascal VOC, one folder a patient); or a CSV manifest"
+        f"{'' if default is None else f' (default: {default})'}",
     )
 
 

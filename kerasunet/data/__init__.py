@@ -4,6 +4,7 @@ from kerasunet._lazy import lazy_members
 
 _MEMBERS = {
     "NO_AUGMENTATION": "kerasunet.data.views",
+    "AnnotatedCase": "kerasunet.data.cases",
     "Augmentation": "kerasunet.data.views",
     "Case": "kerasunet.data.cases",
     "DataSet": "kerasunet.data.cases",
@@ -16,6 +17,7 @@ _MEMBERS = {
     "Split": "kerasunet.data.splits",
     "augment": "kerasunet.data.augmentation",
     "decode": "kerasunet.data.decoding",
+    "foreground_shares": "kerasunet.data.decoding",
     "load": "kerasunet.data.loading",
     "read_image": "kerasunet.data.reading",
     "resize_image": "kerasunet.data.decoding",

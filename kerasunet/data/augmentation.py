@@ -37,8 +37,8 @@ def augment(
     warped_mask = cv2.remap(
         mask.view(np.uint8), columns, rows, cv2.INTER_NEAREST, borderMode=border
     )
-    changed = _change_grey_levels(warped, settings, rng)
-    return changed.reshape(image.shape), warped_mask.astype(bool)
+    changed = _change_grey_levels(warped.reshape(image.shape), settings, rng)
+    return changed, warped_mask.astype(bool)
 
 
 def _sampling_grid(shape, settings: Augmentation, rng):
@@ -77,14 +77,20 @@ def _log_uniform(largest: float, rng) -> float:
 
 
 def _change_grey_levels(image: np.ndarray, settings: Augmentation, rng) -> np.ndarray:
-    levels = (np.arange(256, dtype=np.float32) / 255) ** np.float32(
-        _log_uniform(settings.gamma, rng)
-    )
-    factor = np.float32(_log_uniform(settings.contrast, rng))
-    offset = np.float32(rng.uniform(-settings.contrast, settings.contrast) / 2)
-    levels = (levels - 0.5) * factor + 0.5 + offset
-    image = cv2.LUT(image, (levels * 255).astype(np.float32))
+    """Gamma, contrast and noise, float32; the noise is the same in all channels."""
+    image = _look_up(image, settings, rng)
     if settings.speckle:
-        noise = rng.standard_normal(image.shape, dtype=np.float32)
+        noise = rng.standard_normal((*image.shape[:2], 1), dtype=np.float32)
         image *= 1 + np.float32(rng.uniform(0, settings.speckle)) * noise
     return np.clip(image, 0, 255)
+
+
+def _look_up(image: np.ndarray, settings: Augmentation, rng) -> np.ndarray:
+    gamma = np.float32(_log_uniform(settings.gamma, rng))
+    factor = np.float32(_log_uniform(settings.contrast, rng))
+    offset = np.float32(rng.uniform(-settings.contrast, settings.contrast) / 2)
+    if not (settings.gamma or settings.contrast):
+        return image.astype(np.float32)
+    levels = (np.arange(256, dtype=np.float32) / 255) ** gamma
+    levels = (levels - 0.5) * factor + 0.5 + offset
+    return cv2.LUT(image, (levels * 255).astype(np.float32)).reshape(image.shape)

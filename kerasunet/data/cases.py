@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from kerasunet.data import reading
+from kerasunet.data.problems import collect, raise_all, wrong_size
 
 
 class Sample(NamedTuple):
@@ -46,8 +49,8 @@ class Case(Protocol):
 class MaskCoding:
     """How a mask file codes the object.
 
-    By default a mask is binary: 0 and one other value. `above` cuts an anti-aliased mask, `labels`
-    picks values out of a label image.
+    By default a mask is binary: 0 and one other value. `above` cuts an anti-aliased mask of 0 to
+    255 (one of 0 and 1 has nothing to cut), `labels` picks values out of a label image.
     """
 
     above: int | None = None
@@ -58,7 +61,7 @@ class MaskCoding:
         if self.labels:
             return np.isin(values, self.labels)
         if self.above is not None:
-            return values > self.above
+            return values > (self.above if values.max() > 1 else 0)
         foreground = values > 0
         if foreground.any() and np.ptp(values[foreground]) > 0:
             raise ValueError(
@@ -83,20 +86,49 @@ class FileCase:
     coding: MaskCoding = MaskCoding()
 
     def load(self) -> Sample:
-        image, spacing = reading.read_image(self.image)
-        mask = np.zeros(image.shape[:2], bool)
-        for path in self.masks:
-            mask |= self._read_mask(path, mask.shape)
-        return Sample(image, mask, spacing)
+        """Reads image and masks; the message of an error lists every file that cannot be used."""
+        (image, spacing), *masks = collect(
+            [
+                partial(reading.read_image, self.image),
+                *(partial(self._read_mask, path) for path in self.masks),
+            ]
+        )
+        shape = image.shape[:2]
+        raise_all(
+            [
+                wrong_size(path, mask.shape, shape, f"its image {self.image.name}")
+                for path, mask in zip(self.masks, masks, strict=True)
+                if mask.shape != shape
+            ]
+        )
+        united = np.logical_or.reduce([np.zeros(shape, bool), *masks])
+        return Sample(image, united, spacing)
 
-    def _read_mask(self, path: Path, shape: tuple[int, int]) -> np.ndarray:
-        mask = self.coding.decode(reading.read_mask_values(path), str(path))
-        if mask.shape != shape:
-            raise ValueError(
-                f"{path}: the mask is {mask.shape[1]}×{mask.shape[0]} pixels, "
-                f"its image {self.image.name} is {shape[1]}×{shape[0]}; they must be equal"
-            )
-        return mask
+    def _read_mask(self, path: Path) -> np.ndarray:
+        return self.coding.decode(reading.read_mask_values(path), str(path))
+
+
+class Annotation(Protocol):
+    """A mask that is described rather than stored, as by polygons."""
+
+    def mask(self, shape: tuple[int, int]) -> np.ndarray:
+        """Draws the bool mask, (height, width); a `ValueError` names the file and the fault."""
+
+
+@dataclass(frozen=True)
+class AnnotatedCase:
+    """A case of one image file and an annotation from which the mask is drawn."""
+
+    key: str
+    group: str
+    image: Path
+    annotation: Annotation
+    label: str = ""
+
+    def load(self) -> Sample:
+        """Reads the image and draws the mask."""
+        image, spacing = reading.read_image(self.image)
+        return Sample(image, self.annotation.mask(image.shape[:2]), spacing)
 
 
 @dataclass(frozen=True)
@@ -118,6 +150,7 @@ class SimulatedCase:
         return self.key
 
     def load(self) -> Sample:
+        """Simulates image and mask."""
         from kerasunet.data.simulation import simulate
 
         made = simulate(self.simulator, self.seed, self.index, self.size)
@@ -134,6 +167,9 @@ class DataSet:
         layout: Which folder layout was recognised, for messages.
         terms: Licence or terms of use of the data, for model cards.
         citation: How to cite the data.
+        official: The divisions that come with the data, by name. Each tells for the key of every
+            case the fold that tests it, from 0, or its part: `"train"`, `"validation"` or
+            `"test"`.
     """
 
     name: str
@@ -141,19 +177,26 @@ class DataSet:
     layout: str
     terms: str = "not stated"
     citation: str = ""
+    official: Mapping[str, Mapping[str, int | str]] = field(default_factory=dict, hash=False)
 
     def __post_init__(self):
         if not self.cases:
             raise ValueError(f"{self.name}: no cases found")
-        counts = Counter(case.key for case in self.cases)
-        repeated = [key for key, count in counts.items() if count > 1]
+        keys = [case.key for case in self.cases]
+        repeated = _repeated(keys)
         if repeated:
             raise ValueError(f"{self.name}: these keys stand for several cases: {repeated}")
+        clashes = _repeated(key.casefold() for key in keys)
+        if clashes:
+            alike = [key for key in keys if key.casefold() in clashes]
+            raise ValueError(
+                f"{self.name}: these keys differ in upper and lower case only: {alike}"
+            )
 
     def __len__(self) -> int:
         return len(self.cases)
 
-    def select(self, keys) -> tuple[Case, ...]:
+    def select(self, keys: Iterable[str]) -> tuple[Case, ...]:
         """Returns the cases of these keys, in the order of the keys."""
         by_key = {case.key: case for case in self.cases}
         return tuple(by_key[key] for key in keys)
@@ -163,3 +206,7 @@ class DataSet:
         """SHA-256 over keys, groups and labels: the same on every machine."""
         lines = [f"{case.key}\t{case.group}\t{case.label}" for case in self.cases]
         return hashlib.sha256("\n".join([self.name, *lines]).encode()).hexdigest()
+
+
+def _repeated(keys: Iterable[str]) -> list[str]:
+    return [key for key, count in Counter(keys).items() if count > 1]

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
-from kerasunet.data.cases import Case
+from kerasunet.data.cases import Case, Sample
+from kerasunet.data.problems import raise_all
 from kerasunet.data.reading import to_grey
 
 _THREADS = 4
@@ -36,6 +37,10 @@ class DecodedCases:
     def __len__(self) -> int:
         return len(self.keys)
 
+    def between(self, start: int, stop: int) -> DecodedCases:
+        """Returns the cases `start` to `stop - 1`; arrays are views, nothing is copied."""
+        return DecodedCases(*(values[start:stop] for values in vars(self).values()))
+
 
 def decode(cases: Sequence[Case], size: tuple[int, int], channels: int = 1) -> DecodedCases:
     """Reads cases and stretches them to one size.
@@ -54,23 +59,13 @@ def decode(cases: Sequence[Case], size: tuple[int, int], channels: int = 1) -> D
     images = np.empty((len(cases), *size, channels), np.uint8)
     masks = np.empty((len(cases), *size), bool)
     spacings: list[tuple[float, float] | None] = [None] * len(cases)
-    problems: list[tuple[int, str]] = []
 
-    def decode_one(index: int) -> None:
-        try:
-            sample = cases[index].load()
-        except (OSError, ValueError) as error:
-            problems.append((index, str(error)))
-            return
+    def keep(index: int, sample: Sample) -> None:
         images[index] = resize_image(sample.image, size, channels)
         masks[index] = resize_mask(sample.mask, size)
         spacings[index] = resized_spacing(sample.spacing, sample.mask.shape, size)
 
-    with ThreadPoolExecutor(_THREADS) as pool:
-        list(pool.map(decode_one, range(len(cases))))
-    if problems:
-        listing = "\n".join(f"  {message}" for _, message in sorted(problems))
-        raise ValueError(f"{len(problems)} of {len(cases)} cases cannot be used:\n{listing}")
+    _load_each(cases, keep)
     return DecodedCases(
         tuple(case.key for case in cases),
         tuple(case.group for case in cases),
@@ -80,8 +75,29 @@ def decode(cases: Sequence[Case], size: tuple[int, int], channels: int = 1) -> D
     )
 
 
+def foreground_shares(cases: Sequence[Case]) -> dict[str, float]:
+    """Reads cases and measures their objects, to stratify a split by size.
+
+    Args:
+        cases: What to read.
+
+    Returns:
+        By key, the share of the image that the mask covers, 0 to 1.
+
+    Raises:
+        ValueError: Files could not be used; the message lists every one of them.
+    """
+    shares = dict.fromkeys((case.key for case in cases), 0.0)
+
+    def keep(index: int, sample: Sample) -> None:
+        shares[cases[index].key] = float(sample.mask.mean())
+
+    _load_each(cases, keep)
+    return shares
+
+
 def resize_image(image: np.ndarray, size: tuple[int, int], channels: int = 1) -> np.ndarray:
-    """Stretches an image to a size: by area when shrinking, bilinearly when growing.
+    """Stretches an image to a size: by area along an axis that shrinks, bilinearly where it grows.
 
     Args:
         image: `(height, width)` or `(height, width, 3)`, 0 to 255.
@@ -94,17 +110,14 @@ def resize_image(image: np.ndarray, size: tuple[int, int], channels: int = 1) ->
     image = image.astype(np.float32, copy=False)
     if channels == 1:
         image = to_grey(image)
-    shrinks = size[0] < image.shape[0] and size[1] < image.shape[1]
-    method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    resized = np.clip(np.rint(cv2.resize(image, size[::-1], interpolation=method)), 0, 255)
+    resized = np.clip(np.rint(_stretch(image, size, cv2.INTER_LINEAR)), 0, 255)
     resized = resized.astype(np.uint8).reshape(*size, -1)
     return np.repeat(resized, 3, axis=2) if resized.shape[2] < channels else resized
 
 
 def resize_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Stretches a bool mask to a size, (height, width); a pixel is set if half of it is."""
-    coverage = cv2.resize(mask.astype(np.float32), size[::-1], interpolation=cv2.INTER_AREA)
-    return coverage >= 0.5
+    return _stretch(mask.astype(np.float32), size, cv2.INTER_AREA) >= 0.5
 
 
 def resized_spacing(
@@ -114,3 +127,31 @@ def resized_spacing(
     if spacing is None:
         return None
     return spacing[0] * old[0] / new[0], spacing[1] * old[1] / new[1]
+
+
+def _stretch(pixels: np.ndarray, size: tuple[int, int], growing: int) -> np.ndarray:
+    """Shrinks first: OpenCV's area method is none where one axis shrinks and the other grows."""
+    smaller = min(size[0], pixels.shape[0]), min(size[1], pixels.shape[1])
+    if smaller != pixels.shape[:2]:
+        pixels = cv2.resize(pixels, smaller[::-1], interpolation=cv2.INTER_AREA)
+    if size != smaller:
+        pixels = cv2.resize(pixels, size[::-1], interpolation=growing)
+    return pixels
+
+
+def _load_each(cases: Sequence[Case], use: Callable[[int, Sample], None]) -> None:
+    """Loads cases in threads and hands them on; what cannot be loaded is raised at the end."""
+    problems: dict[int, str] = {}
+
+    def load_one(index: int) -> None:
+        try:
+            sample = cases[index].load()
+        except (OSError, ValueError) as error:
+            problems[index] = str(error)
+        else:
+            use(index, sample)
+
+    with ThreadPoolExecutor(_THREADS) as pool:
+        list(pool.map(load_one, range(len(cases))))
+    heading = f"{len(problems)} of {len(cases)} cases cannot be used:"
+    raise_all([problems[index] for index in sorted(problems)], heading)

@@ -1,4 +1,4 @@
-"""One door to all data: a simulated set by name, a published set, or one's own folder."""
+"""One door to all data: a simulated set by name, a published set, one's own folder or file."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from kerasunet.data.cases import DataSet, SimulatedCase
-from kerasunet.data.layouts import PUBLISHED, read_folder
+from kerasunet.data.layouts import PUBLISHED, read_file, read_folder
 
 SIMULATED = {
     "simulated-ultrasound": "breast-ultrasound",
@@ -26,8 +26,8 @@ def load(
     Args:
         name_or_path: `"simulated-ultrasound"`, `"simulated-xray"` or `"simulated-natural"`
             (optionally with a number of cases, `"simulated-xray:60"`; 400 unless given); the
-            name of a published set together with `manual_dir`; or a folder: a published set as
-            it comes out of its archive, `images/` + `masks/`, or `x.png` + `x_mask.png`.
+            name of a published set together with `manual_dir`; a folder in one of the layouts
+            of `kerasunet.data.layouts.read_folder`; or a manifest (CSV, TSV) or COCO file (JSON).
         manual_dir: The folder with the published set of that name.
         size: Height and width of simulated images in pixels.
 
@@ -35,7 +35,7 @@ def load(
         The data set.
 
     Raises:
-        FileNotFoundError: There is no such folder.
+        FileNotFoundError: There is no such folder or file.
         ValueError: The name is unknown, the layout is not recognised, or files have no partner.
     """
     name = os.fspath(name_or_path)
@@ -43,14 +43,15 @@ def load(
         return _simulated(name, size)
     if manual_dir is not None:
         return _named(name, Path(manual_dir))
-    if Path(name).is_dir():
-        return read_folder(Path(name))
+    path = Path(name).expanduser()
+    if path.exists():
+        return read_folder(path) if path.is_dir() else read_file(path)
     if name in PUBLISHED:
         raise ValueError(
             f"{name}: give the folder that holds this data set (manual_dir, --manual-dir)"
         )
     raise FileNotFoundError(
-        f"{name}: neither a folder nor a data set; data sets are "
+        f"{name}: neither a folder, a file nor a data set; data sets are "
         f"{', '.join([*SIMULATED, *PUBLISHED])}"
     )
 

@@ -7,11 +7,15 @@ between library versions. Training sets are nested: the first 10 images are amon
 from __future__ import annotations
 
 import hashlib
-from collections import defaultdict
-from collections.abc import Sequence
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from kerasunet.data.cases import Case
+
+_TERTILES = 3
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,14 @@ class Split:
         return hashlib.sha256(text.encode()).hexdigest()
 
 
+class _Group(NamedTuple):
+    """Cases that stay together, and the stratum they are counted in."""
+
+    name: str
+    keys: tuple[str, ...]
+    stratum: tuple[str, int]
+
+
 def split_cases(
     cases: Sequence[Case],
     train_size: int | None = None,
@@ -36,11 +48,14 @@ def split_cases(
     fold: int = 0,
     folds: int = 5,
     seed: int = 0,
+    sizes: Mapping[str, float] | None = None,
+    official: Mapping[str, int | str] | None = None,
 ) -> Split:
     """Splits cases into training, validation and test parts.
 
     One fold of the groups, stratified by label, is the test part, whatever the training size. Of
-    the others, training takes the first images in a seeded order, validation the last.
+    the others, training takes the first images in a seeded order, validation the last. A group
+    that does not fit whole is cut short, and the rest of it left out.
 
     Args:
         cases: All cases.
@@ -49,75 +64,169 @@ def split_cases(
         fold: Which fold is tested, 0 to `folds - 1`.
         folds: Number of folds, at least 2.
         seed: Any whole number; the same seed gives the same split on every machine.
+        sizes: Size of the object by key, such as the foreground share; each label is then also
+            stratified by thirds of the size.
+        official: A division that came with the data, one of `DataSet.official`. With folds by
+            key, its fold is tested; with parts, its test part is, its training part trains, and
+            validation comes from its validation part, where it has one.
 
     Returns:
         The split.
 
     Raises:
-        ValueError: There are too few groups for the folds or too few images for the sizes.
+        ValueError: There are too few groups for the folds or too few images for the sizes, keys
+            repeat, or the official division does not fit or divides a group.
     """
-    if folds < 2 or not 0 <= fold < folds:
-        raise ValueError(f"fold {fold} of {folds}: folds are numbered 0 to folds - 1, at least 2")
-    members = _members(cases)
-    if len(members) < folds:
-        raise ValueError(f"{folds} folds need at least {folds} groups, there are {len(members)}")
-    order = _stratified_order(members, seed)
-    test = [key for group in order[fold::folds] for key in _keys(members[group])]
-    rest = [group for index, group in enumerate(order) if index % folds != fold]
-    train, validation = _take(
-        [_keys(members[group]) for group in rest], train_size, validation_size
-    )
-    split = Split(tuple(train), tuple(validation), tuple(test))
-    _assert_no_leak(split, cases)
+    _check_numbers(train_size, validation_size, fold, folds)
+    groups = _seeded_groups(cases, seed, sizes)
+    if official is None:
+        parts = _own_parts(groups, fold, folds)
+    else:
+        parts = _official_parts(groups, official, fold, folds)
+    pools = {
+        name: _interleaved([group for group in groups if parts[group.name] == name])
+        for name in ("train", "validation", "test")
+    }
+    train, validation = _take(pools["train"], pools["validation"], train_size, validation_size)
+    split = Split(train, validation, tuple(key for group in pools["test"] for key in group.keys))
+    _refuse_leaks(split, cases)
     return split
 
 
-def _members(cases: Sequence[Case]) -> dict[str, list[Case]]:
+def _check_numbers(train_size: int | None, validation_size: int, fold: int, folds: int) -> None:
+    if folds < 2 or not 0 <= fold < folds:
+        raise ValueError(f"fold {fold} of {folds}: folds are numbered 0 to folds - 1, at least 2")
+    if train_size is not None and train_size < 1:
+        raise ValueError(f"train_size is at least 1, or None for all, not {train_size}")
+    if validation_size < 0:
+        raise ValueError(f"validation_size is at least 0, not {validation_size}")
+
+
+def _seeded_groups(
+    cases: Sequence[Case], seed: int, sizes: Mapping[str, float] | None
+) -> list[_Group]:
+    """All groups, ordered by stratum, and within a stratum by the seed."""
+    repeated = [key for key, count in Counter(case.key for case in cases).items() if count > 1]
+    if repeated:
+        raise ValueError(f"these keys stand for several cases: {repeated}")
     members: dict[str, list[Case]] = defaultdict(list)
     for case in cases:
         members[case.group].append(case)
-    return members
-
-
-def _keys(cases: Sequence[Case]) -> list[str]:
-    return sorted(case.key for case in cases)
-
-
-def _stratified_order(members: dict[str, list[Case]], seed: int) -> list[str]:
-    """Groups in seeded order, such that every stretch holds each label in proportion."""
-    strata: dict[str, list[str]] = defaultdict(list)
-    for group in sorted(members, key=lambda group: _shuffling_key(seed, group)):
-        strata[min(case.label for case in members[group])].append(group)
-    placed = [
-        ((rank + 0.5) / len(groups), label, group)
-        for label, groups in strata.items()
-        for rank, group in enumerate(groups)
+    names = sorted(members, key=lambda name: hashlib.sha256(f"{seed}\t{name}".encode()).digest())
+    labels = {name: min(case.label for case in members[name]) for name in names}
+    thirds = _thirds(members, names, labels, sizes) if sizes is not None else {}
+    groups = [
+        _Group(
+            name,
+            tuple(sorted(case.key for case in members[name])),
+            (labels[name], thirds.get(name, 0)),
+        )
+        for name in names
     ]
-    return [group for _, _, group in sorted(placed)]
+    return sorted(groups, key=lambda group: group.stratum)
 
 
-def _shuffling_key(seed: int, group: str) -> bytes:
-    return hashlib.sha256(f"{seed}\t{group}".encode()).digest()
+def _thirds(
+    members: Mapping[str, Sequence[Case]],
+    names: Sequence[str],
+    labels: Mapping[str, str],
+    sizes: Mapping[str, float],
+) -> dict[str, int]:
+    """The third of its label that each group is in by mean size: 0, 1 or 2."""
+    unknown = [
+        case.key
+        for name in names
+        for case in members[name]
+        if not math.isfinite(sizes.get(case.key, math.nan))
+    ]
+    if unknown:
+        raise ValueError(f"sizes has no finite size for {sorted(unknown)}")
+    mean = {n: sum(sizes[case.key] for case in members[n]) / len(members[n]) for n in names}
+    by_label: dict[str, list[str]] = defaultdict(list)
+    for name in sorted(names, key=lambda name: mean[name]):
+        by_label[labels[name]].append(name)
+    return {
+        name: rank * _TERTILES // len(alike)
+        for alike in by_label.values()
+        for rank, name in enumerate(alike)
+    }
 
 
-def _take(groups: list[list[str]], train_size: int | None, validation_size: int):
-    """The first images for training, the last for validation; a group cut short is not shared."""
-    validation: list[str] = []
-    while len(validation) < validation_size and groups:
-        validation += groups.pop()
-    train = [key for group in groups for key in group]
-    if len(validation) < validation_size or len(train) < max(train_size or 0, 1):
+def _own_parts(groups: Sequence[_Group], fold: int, folds: int) -> dict[str, str]:
+    """Deals the groups out to the folds, one stratum after the other, like cards."""
+    if len(groups) < folds:
+        raise ValueError(f"{folds} folds need at least {folds} groups, there are {len(groups)}")
+    return {
+        group.name: "test" if place % folds == fold else "train"
+        for place, group in enumerate(groups)
+    }
+
+
+def _official_parts(
+    groups: Sequence[_Group], official: Mapping[str, int | str], fold: int, folds: int
+) -> dict[str, str]:
+    missing = [key for group in groups for key in group.keys if key not in official]
+    if missing:
+        raise ValueError(f"the official division has no place for {sorted(missing)}")
+    divided = [g.name for g in groups if len({official[key] for key in g.keys}) > 1]
+    if divided:
+        raise ValueError(f"the official division divides these groups: {sorted(divided)}")
+    place = {group.name: official[group.keys[0]] for group in groups}
+    values = set(place.values())
+    listing = ", ".join(sorted(map(str, values)))
+    if values <= {"train", "validation", "test"}:
+        if fold != 0 or not {"train", "test"} <= values:
+            raise ValueError(
+                f"fold {fold}: the official division has the parts {listing}; it needs "
+                "train and test, and fold is 0"
+            )
+        return place
+    if values != set(range(folds)):
+        raise ValueError(f"{folds} folds: the official division has the folds {listing}")
+    return {name: "test" if number == fold else "train" for name, number in place.items()}
+
+
+def _interleaved(groups: Sequence[_Group]) -> list[_Group]:
+    """Mixes the strata so that every stretch holds each of them in proportion."""
+    totals = Counter(group.stratum for group in groups)
+    ranks: Counter = Counter()
+    placed = []
+    for group in groups:
+        position = (ranks[group.stratum] + 0.5) / totals[group.stratum]
+        placed.append((position, group.stratum, group.name, group))
+        ranks[group.stratum] += 1
+    return [group for *_, group in sorted(placed)]
+
+
+def _take(
+    train: Sequence[_Group],
+    validation: Sequence[_Group],
+    train_size: int | None,
+    validation_size: int,
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The first images for training; for validation the last, of its own part if it has one."""
+    left = list(train)
+    source = list(validation) or left
+    validation_keys: list[str] = []
+    while len(validation_keys) < validation_size and source:
+        validation_keys += source.pop().keys
+    train_keys = [key for group in left for key in group.keys]
+    if len(validation_keys) < validation_size or len(train_keys) < (train_size or 1):
         raise ValueError(
             f"{train_size or 'all'} training and {validation_size} validation images were asked "
-            f"for; outside the test fold, {len(train)} are left for training after "
-            f"{len(validation)} for validation"
+            f"for; outside the test fold, {len(train_keys)} are left for training after "
+            f"{len(validation_keys)} for validation"
         )
-    return train[:train_size], validation[:validation_size]
+    return tuple(train_keys[:train_size]), tuple(validation_keys[:validation_size])
 
 
-def _assert_no_leak(split: Split, cases: Sequence[Case]) -> None:
+def _refuse_leaks(split: Split, cases: Iterable[Case]) -> None:
     group_of = {case.key: case.group for case in cases}
-    parts = [{group_of[key] for key in part} for part in (split.train, split.validation, split.test)]
-    shared = (parts[0] & parts[1]) | (parts[0] & parts[2]) | (parts[1] & parts[2])
+    counts = Counter(
+        group
+        for part in (split.train, split.validation, split.test)
+        for group in {group_of[key] for key in part}
+    )
+    shared = [group for group, count in counts.items() if count > 1]
     if shared:
         raise AssertionError(f"groups in several parts: {sorted(shared)}")

@@ -16,8 +16,8 @@ class Augmentation:
         shift: Largest shift, as a share of height and width.
         elastic: Standard deviation of the local displacement, as a share of the height.
         gamma: Largest gamma, or its inverse, minus 1: 0.3 means 1/1.3 to 1.3.
-        contrast: Largest relative change of contrast about the mean, and of brightness (as a
-            share of 255).
+        contrast: Largest relative change of contrast about mid-grey, and largest change of
+            brightness, to either side, as a share of 127.5.
         speckle: Largest standard deviation of multiplicative noise.
     """
 
@@ -37,3 +37,7 @@ class Augmentation:
 
 
 NO_AUGMENTATION = Augmentation(0, 0, 0, 0, 0, 0, 0, 0)
+LIGHT_AUGMENTATION = Augmentation(
+    rotation=5, scale=0.2, shift=0.05, elastic=0, gamma=0.2, contrast=0.2, speckle=0
+)
+PRESETS = {"full": Augmentation(), "light": LIGHT_AUGMENTATION, "none": NO_AUGMENTATION}

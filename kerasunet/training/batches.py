@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 
 import numpy as np
 
@@ -65,9 +66,12 @@ class Batches:
 
     def _view(self, position: int) -> tuple[np.ndarray, np.ndarray]:
         number, place = divmod(position, len(self._cases))
-        index = int(self._order(number)[place])
+        index = int(_order(self._seed, number, len(self._cases))[place])
         rng = np.random.default_rng([self._seed, _VIEW, number, index])
         return augment(self._cases.images[index], self._cases.masks[index], self._augmentation, rng)
 
-    def _order(self, number: int) -> np.ndarray:
-        return np.random.default_rng([self._seed, _ORDER, number]).permutation(len(self._cases))
+
+@lru_cache(maxsize=8)
+def _order(seed: int, number: int, count: int) -> np.ndarray:
+    """The order of the cases in a pass; cached, as every view of the pass asks for it."""
+    return np.random.default_rng([seed, _ORDER, number]).permutation(count)

@@ -86,7 +86,7 @@ def _assign(variables, values) -> None:
 
 
 def _arrays(variables):
-    return [keras.ops.convert_to_numpy(variable) for variable in variables]
+    return [keras.ops.convert_to_numpy(variable.value) for variable in variables]
 
 
 def _numbered(name: str, arrays) -> dict[str, np.ndarray]:

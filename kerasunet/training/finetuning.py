@@ -162,8 +162,15 @@ def _decode_parts(
             f"image size {settings.image_size}: this U-Net needs a multiple of {multiple}"
         )
     size = (settings.image_size, settings.image_size)
-    channels = model.input_shape[-1]
-    return {part: decode(data.select(keys), size, channels) for part, keys in vars(split).items()}
+    parts = vars(split)
+    keys = [key for part in parts.values() for key in part]
+    decoded = decode(data.select(keys), size, model.input_shape[-1])
+    ends = np.cumsum([len(part) for part in parts.values()]).tolist()
+    starts = [0, *ends[:-1]]
+    return {
+        name: decoded.between(start, end)
+        for name, start, end in zip(parts, starts, ends, strict=True)
+    }
 
 
 def _train(settings, model, layers, parts, directory, callbacks) -> None:

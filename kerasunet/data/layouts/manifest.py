@@ -1,0 +1,138 @@
+"""A manifest: a CSV or TSV table with the columns image and mask, and optionally group, label and
+split.
+
+An image with several masks has several rows, one without an object has an empty mask cell. Paths
+are relative to the manifest's folder and stay inside it; a file elsewhere takes an absolute path,
+which cannot be given by mistake.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from kerasunet.data.cases import DataSet, FileCase
+from kerasunet.data.layouts.listing import keys_of, read_rows
+from kerasunet.data.layouts.subfolders import PARTS
+from kerasunet.data.problems import raise_all
+
+MANIFESTS = ("manifest.csv", "manifest.tsv")
+_REQUIRED, _OPTIONAL = ("image", "mask"), ("group", "label", "split")
+
+
+class _Row(NamedTuple):
+    place: str
+    image: Path
+    mask: Path | None
+    group: str
+    label: str
+    split: str
+
+
+def manifest_in(folder: Path) -> DataSet | None:
+    """Reads the `manifest.csv` or `manifest.tsv` of a folder; `None` if there is none."""
+    path = next((folder / name for name in MANIFESTS if (folder / name).is_file()), None)
+    return None if path is None else read_manifest(path)
+
+
+def read_manifest(path: Path) -> DataSet:
+    """Reads a manifest.
+
+    Args:
+        path: A `.tsv` file, or a `.csv` file with commas or semicolons.
+
+    Returns:
+        The data set; a column `split` becomes its official division `"manifest"`.
+
+    Raises:
+        ValueError: Columns are missing, files do not exist or rows contradict each other; the
+            message lists every row concerned.
+    """
+    cells = read_rows(path, _delimiter(path))
+    columns = list(cells[0][1]) if cells else []
+    missing = [name for name in _REQUIRED if name not in columns]
+    if missing:
+        raise ValueError(
+            f"{path}: has no column {', '.join(missing)}, or no rows; the columns are "
+            f"{', '.join(_REQUIRED)} and optionally {', '.join(_OPTIONAL)}"
+        )
+    rows = [_row(path, line, row) for line, row in cells]
+    by_image: dict[Path, list[_Row]] = {}
+    for row in rows:
+        by_image.setdefault(row.image, []).append(row)
+    problems = [fault for line, row in cells for fault in _faults(path, line, row)]
+    problems += _contradictions(by_image.values())
+    raise_all(problems, f"{len(problems)} faults in a manifest:")
+    used = [name for name in (*_REQUIRED, *_OPTIONAL) if name in columns]
+    return _data_set(path, by_image, f"manifest with {', '.join(used)}")
+
+
+def _data_set(path: Path, by_image: Mapping[Path, list[_Row]], layout: str) -> DataSet:
+    keys = keys_of(by_image)
+    cases = [_case(keys[image], rows) for image, rows in by_image.items()]
+    parts = {keys[image]: PARTS[rows[0].split] for image, rows in by_image.items() if rows[0].split}
+    return DataSet(
+        path.parent.absolute().name if path.name in MANIFESTS else path.stem,
+        tuple(sorted(cases, key=lambda case: case.key)),
+        layout,
+        official={"manifest": parts} if parts else {},
+    )
+
+
+def _delimiter(path: Path) -> str:
+    if path.suffix.lower() == ".tsv":
+        return "\t"
+    with open(path, encoding="utf-8-sig", errors="replace") as file:
+        header = file.readline()
+    return ";" if ";" in header and "," not in header else ","
+
+
+def _row(path: Path, line: int, cells: Mapping[str, str]) -> _Row:
+    values = {name: (cells.get(name) or "").strip() for name in (*_REQUIRED, *_OPTIONAL)}
+    return _Row(
+        f"{path}:{line}",
+        _located(path.parent, values["image"]),
+        _located(path.parent, values["mask"]) if values["mask"] else None,
+        values["group"],
+        values["label"],
+        values["split"].lower(),
+    )
+
+
+def _located(folder: Path, text: str) -> Path:
+    """The absolute path of a cell; backslashes separate folders as slashes do."""
+    return Path(os.path.abspath(folder / text.replace("\\", "/")))
+
+
+def _faults(path: Path, line: int, cells: Mapping[str, str]) -> Iterable[str]:
+    place = f"{path}:{line}"
+    if not cells["image"].strip():
+        yield f"{place}: the image is empty"
+    for text in filter(None, (cells["image"].strip(), cells["mask"].strip())):
+        located = _located(path.parent, text)
+        if not os.path.isabs(text) and not located.is_relative_to(path.parent.absolute()):
+            yield f"{place}: {text} leaves the manifest's folder; give an absolute path"
+        elif not located.is_file():
+            yield f"{place}: no such file: {located}"
+    if "group" in cells and not cells["group"].strip():
+        yield f"{place}: the group is empty; every image of a patient needs the same one"
+    if "split" in cells and cells["split"].strip().lower() not in PARTS:
+        yield f"{place}: split is one of {', '.join(PARTS)}, not {cells['split']!r}"
+
+
+def _contradictions(images: Iterable[list[_Row]]) -> Iterable[str]:
+    for rows in images:
+        for column in _OPTIONAL:
+            values = {getattr(row, column) for row in rows}
+            if len(values) > 1:
+                yield f"{rows[-1].place}: {rows[0].image.name} has several values of {column}"
+        masks = [row.mask for row in rows]
+        if len(set(masks)) < len(masks) or (None in masks and len(masks) > 1):
+            yield f"{rows[-1].place}: {rows[0].image.name} has a mask twice, or a row without one"
+
+
+def _case(key: str, rows: list[_Row]) -> FileCase:
+    masks = tuple(row.mask for row in rows if row.mask is not None)
+    return FileCase(key, rows[0].group or key, rows[0].image, masks, rows[0].label)

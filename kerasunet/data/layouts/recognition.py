@@ -1,0 +1,124 @@
+"""Recognises the layout of a folder: published sets first, then one's own, then its subfolders."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from kerasunet.data.cases import Case, DataSet
+from kerasunet.data.layouts.coco import coco, image_root, read_coco
+from kerasunet.data.layouts.folders import images_and_masks, masks_beside_images
+from kerasunet.data.layouts.labelme import labelme
+from kerasunet.data.layouts.listing import image_files, subfolders
+from kerasunet.data.layouts.manifest import manifest_in, read_manifest
+from kerasunet.data.layouts.published import PUBLISHED, read_published
+from kerasunet.data.layouts.subfolders import interpret, under
+from kerasunet.data.layouts.voc import pascal_voc
+from kerasunet.data.problems import collect, raise_all
+
+_DEPTH = 2
+_OWN: dict[str, Callable[[Path], list[Case] | None]] = {
+    "Pascal VOC": pascal_voc,
+    "images/ and masks/": images_and_masks,
+    "x beside x_mask": masks_beside_images,
+    "COCO": coco,
+    "labelme": labelme,
+}
+
+
+def read_folder(folder: Path) -> DataSet:
+    """Recognises the layout of a folder and lists its cases.
+
+    Args:
+        folder: A published data set as it comes out of its archive; or one's own folder, with
+            `images/` and `masks/`, with `x.png` beside `x_mask.png` (and `x_mask_1.png` …), with
+            a `manifest.csv`, with labelme, COCO or Pascal VOC files; or a folder of such folders,
+            one for each patient, part (`train/`, `test/`) or class (`benign/`, `malignant/`).
+
+    Returns:
+        The data set; its `layout` tells which layout was recognised.
+
+    Raises:
+        FileNotFoundError: There is no such folder.
+        ValueError: The layout is not known, or images and masks do not pair up; the message
+            lists every file concerned.
+    """
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder}: no such folder")
+    found = _read(folder, _DEPTH)
+    if found is None:
+        raise ValueError(
+            f"{folder}: no known layout; expected images/ and masks/ with equal file names, "
+            "x.png beside x_mask.png, a manifest.csv, labelme, COCO or Pascal VOC files, a folder "
+            "of such folders, or one of " + ", ".join(PUBLISHED)
+        )
+    return found
+
+
+def read_file(path: Path) -> DataSet:
+    """Reads a data set that one file describes: a manifest (CSV, TSV) or COCO's JSON.
+
+    Raises:
+        ValueError: The file is none of these, or has faults; the message lists every one.
+    """
+    suffix = path.suffix.lower()
+    if suffix == ".json":
+        return _data_set(image_root(path), read_coco(path), "COCO")
+    if suffix in (".csv", ".tsv"):
+        return read_manifest(path)
+    raise ValueError(
+        f"{path}: a data set is a folder, a manifest (.csv, .tsv) or a COCO file (.json)"
+    )
+
+
+def _read(folder: Path, depth: int) -> DataSet | None:
+    data = read_published(folder) or manifest_in(folder)
+    if data is not None:
+        return data
+    for layout, reader in _OWN.items():
+        cases = reader(folder)
+        if cases is not None:
+            return _data_set(folder, cases, layout)
+    return _read_subfolders(folder, depth - 1) if depth else None
+
+
+def _read_subfolders(folder: Path, depth: int) -> DataSet | None:
+    inner = subfolders(folder)
+    results = collect(partial(_read, path, depth) for path in inner)
+    found = {path.name: data for path, data in zip(inner, results, strict=True) if data}
+    published = [data for data in found.values() if data.name in PUBLISHED and data.citation]
+    if len(published) > 1:
+        listing = ", ".join(data.name for data in published)
+        raise ValueError(f"{folder}: holds several published data sets, give one: {listing}")
+    if published:
+        return published[0]
+    unread = [path for path in inner if path.name not in found and _holds_images(path)]
+    if found:
+        raise_all(
+            [f"{path}/" for path in unread], "images in these folders are in no known layout:"
+        )
+    return _united(folder, found) if found else None
+
+
+def _holds_images(folder: Path) -> bool:
+    return any(image_files(path) for path in (folder, *subfolders(folder)))
+
+
+def _united(folder: Path, found: Mapping[str, DataSet]) -> DataSet:
+    if len(found) == 1:
+        (only,) = found.values()
+        return replace(only, name=folder.absolute().name)
+    cases = [case for name, data in found.items() for case in under(name, data.cases)]
+    return _data_set(folder, cases, " or ".join(sorted({data.layout for data in found.values()})))
+
+
+def _data_set(folder: Path, cases: list[Case], layout: str) -> DataSet:
+    meant, folders, official = interpret(cases)
+    return DataSet(
+        folder.absolute().name,
+        tuple(sorted(meant, key=lambda case: case.key)),
+        f"{folders}: {layout}" if folders else layout,
+        official=official,
+    )

@@ -1,0 +1,198 @@
+"""Decoding: resizing rules, channels, spacing, and every unusable file in one message."""
+
+import time
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kerasunet.data import Sample, decode, load, resize_image, resize_mask
+from kerasunet.data.decoding import foreground_shares, resized_spacing
+
+pytestmark = pytest.mark.filterwarnings("error")
+
+
+@dataclass(frozen=True)
+class ArrayCase:
+    """A case in memory, or one that fails."""
+
+    key: str
+    image: np.ndarray = field(default_factory=lambda: np.zeros((8, 8), np.float32))
+    mask: np.ndarray = field(default_factory=lambda: np.zeros((8, 8), bool))
+    spacing: tuple[float, float] | None = None
+    error: Exception | None = None
+    label: str = ""
+    seconds: float = 0.0
+
+    @property
+    def group(self):
+        return f"group of {self.key}"
+
+    def load(self):
+        time.sleep(self.seconds)
+        if self.error:
+            raise self.error
+        return Sample(self.image, self.mask, self.spacing)
+
+
+def blocks(pixels, rows, columns):
+    """Means of blocks of rows×columns pixels: the area rule, spelled out."""
+    height, width = pixels.shape
+    split = pixels.reshape(height // rows, rows, width // columns, columns)
+    return split.mean(axis=(1, 3))
+
+
+def noise(*shape, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, shape).astype(np.float32)
+
+
+# --- images ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(4, 4), (2, 5), (1, 4), (3, 1)])
+def test_shrinking_averages_areas_along_each_axis(rows, columns):
+    image = noise(6 * rows, 7 * columns)
+    expected = np.rint(blocks(image, rows, columns))
+    assert np.abs(resize_image(image, (6, 7))[..., 0] - expected).max() <= 1
+
+
+def test_one_axis_shrinks_by_area_while_the_other_grows():
+    image = np.tile(np.array([0, 255], np.float32), (4, 32))
+    resized = resize_image(image, (16, 8))[..., 0]
+    assert np.ptp(resized) <= 1 and abs(int(resized[0, 0]) - 127) <= 1
+
+
+def test_growing_is_bilinear():
+    ramp = np.tile(np.linspace(0, 240, 5, dtype=np.float32), (4, 1))
+    resized = resize_image(ramp, (8, 20))[..., 0].astype(float)
+    centres = np.clip((np.arange(20) + 0.5) / 4 - 0.5, 0, 4)
+    assert np.abs(resized - centres * 60).max() <= 1
+
+
+def test_same_size_keeps_every_grey_level():
+    image = noise(9, 13)
+    assert np.array_equal(resize_image(image, (9, 13))[..., 0], image)
+
+
+def test_values_are_rounded_and_clipped():
+    image = np.array([[-3.0, 0.4], [254.6, 300.0]], np.float32)
+    assert resize_image(image, (2, 2))[..., 0].tolist() == [[0, 0], [255, 255]]
+
+
+@pytest.mark.parametrize(
+    ("shape", "channels", "equal"),
+    [((10, 12), 1, True), ((10, 12), 3, True), ((10, 12, 3), 1, True), ((10, 12, 3), 3, False)],
+)
+def test_channels(shape, channels, equal):
+    resized = resize_image(noise(*shape), (6, 5), channels)
+    assert resized.shape == (6, 5, channels) and resized.dtype == np.uint8
+    assert np.array_equal(resized[..., 0], resized[..., -1]) == equal
+
+
+def test_colour_becomes_luminance():
+    colours = np.array([[[255, 0, 0], [0, 255, 0], [0, 0, 255], [255] * 3]], np.float32)
+    grey = resize_image(colours, (1, 4))[0, :, 0]
+    assert grey.tolist() == [76, 150, 29, 255]
+
+
+# --- masks ----------------------------------------------------------------------------------------
+
+
+@given(st.integers(0, 10**6), st.sampled_from([(2, 2), (3, 2), (1, 4), (4, 1), (5, 3)]))
+@settings(deadline=None)
+def test_mask_pixel_is_set_if_half_of_it_is(seed, factors):
+    mask = np.random.default_rng(seed).random((5 * factors[0], 6 * factors[1])) < 0.5
+    assert np.array_equal(resize_mask(mask, (5, 6)), blocks(mask, *factors) >= 0.5 - 1e-6)
+
+
+@given(st.integers(0, 10**6), st.integers(1, 4), st.integers(1, 4))
+@settings(deadline=None)
+def test_growing_mask_repeats_pixels(seed, rows, columns):
+    mask = np.random.default_rng(seed).random((4, 6)) < 0.5
+    expected = mask.repeat(rows, axis=0).repeat(columns, axis=1)
+    assert np.array_equal(resize_mask(mask, (4 * rows, 6 * columns)), expected)
+
+
+def test_mask_that_shrinks_in_one_axis_and_grows_in_the_other():
+    mask = np.zeros((4, 40), bool)
+    mask[:, 15:22] = True
+    expected = blocks(mask, 1, 10) >= 0.5
+    assert np.array_equal(resize_mask(mask, (8, 4)), expected.repeat(2, axis=0))
+
+
+@given(st.integers(0, 10**6), st.tuples(st.integers(1, 50), st.integers(1, 50)))
+@settings(deadline=None)
+def test_mask_stays_binary_and_full_and_empty_stay(seed, size):
+    rng = np.random.default_rng(seed)
+    shape = rng.integers(1, 50, 2)
+    resized = resize_mask(rng.random(shape) < 0.5, size)
+    assert resized.dtype == bool and resized.shape == size
+    assert resize_mask(np.ones(shape, bool), size).all()
+    assert not resize_mask(np.zeros(shape, bool), size).any()
+
+
+# --- cases ----------------------------------------------------------------------------------------
+
+
+def test_rows_belong_to_their_cases():
+    cases = [
+        ArrayCase(str(level), np.full((10, 9), level, np.float32), np.full((10, 9), level % 2 == 1))
+        for level in range(0, 200, 5)
+    ]
+    decoded = decode(cases, (4, 6))
+    assert decoded.images.shape == (40, 4, 6, 1) and decoded.images.dtype == np.uint8
+    assert decoded.masks.shape == (40, 4, 6) and decoded.masks.dtype == bool
+    assert len(decoded) == 40
+    for index, level in enumerate(range(0, 200, 5)):
+        assert decoded.keys[index] == str(level)
+        assert decoded.groups[index] == f"group of {level}"
+        assert (decoded.images[index] == level).all()
+        assert (decoded.masks[index] == (level % 2 == 1)).all()
+
+
+def test_spacing_is_scaled_with_the_pixels():
+    known = ArrayCase("a", np.zeros((100, 60), np.float32), np.zeros((100, 60), bool), (0.1, 0.2))
+    unknown = ArrayCase("b")
+    decoded = decode([known, unknown], (50, 120))
+    assert decoded.spacings == ((0.2, 0.1), None)
+    assert resized_spacing((0.1, 0.2), (100, 60), (100, 60)) == (0.1, 0.2)
+
+
+def test_decoding_nothing():
+    decoded = decode([], (8, 8), channels=3)
+    assert len(decoded) == 0 and decoded.images.shape == (0, 8, 8, 3)
+
+
+@pytest.mark.parametrize("action", [lambda cases: decode(cases, (4, 4)), foreground_shares])
+def test_all_unusable_cases_are_listed_in_order(action):
+    cases = [
+        ArrayCase("good"),
+        ArrayCase("bad", error=ValueError("z.png: not an image"), seconds=0.1),
+        ArrayCase("gone", error=FileNotFoundError("a.png: no such file")),
+    ]
+    with pytest.raises(ValueError) as caught:
+        action(cases)
+    assert str(caught.value).splitlines() == [
+        "2 of 3 cases cannot be used:",
+        "  z.png: not an image",
+        "  a.png: no such file",
+    ]
+
+
+def test_errors_that_are_no_fault_of_a_file_are_not_swallowed():
+    with pytest.raises(ZeroDivisionError):
+        decode([ArrayCase("bug", error=ZeroDivisionError())], (4, 4))
+
+
+def test_foreground_shares():
+    half = np.zeros((8, 8), bool)
+    half[:4] = True
+    assert foreground_shares([ArrayCase("a"), ArrayCase("b", mask=half)]) == {"a": 0.0, "b": 0.5}
+
+
+def test_simulated_cases_decode():
+    cases = load("simulated-ultrasound:2", size=64).cases
+    decoded = decode(cases, (32, 32))
+    assert decoded.masks.any() and decoded.images.std() > 5
