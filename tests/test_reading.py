@@ -1,5 +1,6 @@
 """Reading PNG, JPEG, BMP and TIFF: every variety on a real file with known pixels."""
 
+import errno
 import gzip
 import io
 import os
@@ -15,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from PIL import Image, TiffImagePlugin
+from PIL import Image, PngImagePlugin, TiffImagePlugin
 
 from kerasunet.data import reading
 from kerasunet.data.reading import IMAGE_SUFFIXES, read_image, read_mask_values, to_grey
@@ -480,6 +481,26 @@ def test_other_files(save, content):
 def test_broken_files(save, content):
     with pytest.raises(ValueError, match=r"x\.png: damaged, cut off or of a rare variety"):
         read_image(save("x.png", content))
+
+
+@pytest.mark.parametrize(
+    "given, expected, message",
+    [
+        (MemoryError(), ValueError, "larger than the memory; scale it down"),
+        (OSError(errno.EIO, "Input/output error"), OSError, "Input/output error"),
+        (RuntimeError("decoder's words"), ValueError, "damaged, cut off or of a rare variety"),
+    ],
+    ids=["memory", "device", "decoder"],
+)
+def test_other_failures_name_the_file(save, monkeypatch, given, expected, message):
+    def fail(picture):
+        raise given
+
+    path = save("x.png", Image.fromarray(GREY))
+    monkeypatch.setattr(PngImagePlugin.PngImageFile, "load", fail)
+    with pytest.raises(expected, match=message) as caught:
+        read_image(path)
+    assert str(path) in str(caught.value) and "words" not in str(caught.value)
 
 
 # -- size limit -----------------------------------------------------------------------------------

@@ -67,7 +67,7 @@ def _image_files(given: list[Path]) -> list[Path]:
     files: list[Path] = []
     for path in given:
         if path.is_dir():
-            inside = [p for p in sorted(path.iterdir()) if p.suffix.lower() in IMAGE_SUFFIXES]
+            inside = [p for p in sorted(path.iterdir()) if p.name.lower().endswith(IMAGE_SUFFIXES)]
             if not inside:
                 raise FileNotFoundError(
                     f"{path}: holds no image; wanted {', '.join(IMAGE_SUFFIXES)}"

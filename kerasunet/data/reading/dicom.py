@@ -123,6 +123,6 @@ def _stored(source: Source, header: Dataset) -> np.ndarray:
     """The frame's stored values, `(height, width)`, or RGB, `(height, width, 3)`."""
     syntax = header.file_meta.TransferSyntaxUID
     if not get_decoder(syntax).is_available:
-        raise Unusable(f'{syntax.name} needs an extra: pip install "kerasunet[dicom]"')
+        raise Unusable(f'{syntax.name} needs an extra: pip install "kerasunet[dicom-lossless]"')
     plugin = _DECODERS.get(syntax, "")
     return pixel_array(source.file, index=source.frame, decoding_plugin=plugin)

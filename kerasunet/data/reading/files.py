@@ -34,8 +34,8 @@ def read_image(
     0.1th percentile becomes 0 and the 99.9th 255. A DICOM file's own window or look-up table comes
     before that, MONOCHROME1 and TIFF's white-is-zero are inverted. EXIF orientation is honoured.
     Transparent pixels show black, unless all are transparent: then opacity is ignored. A NIfTI
-    slice is cut across the third stored axis and shown in radiological convention: left and
-    posterior in the direction of columns, posterior and inferior in that of rows.
+    slice is cut across the third stored axis and shown in radiological convention, by the nearest
+    anatomical axes: the right edge is the patient's left or back, the lower one back or feet.
 
     The spacing comes from DICOM, from NIfTI, and from a TIFF file that ImageJ calibrated; the dots
     per inch of other files are a print size and not believed. An X-ray's spacing may be that of
