@@ -95,12 +95,12 @@ def card(name_or_path: str | os.PathLike) -> dict[str, Any]:
 
 
 def digest(name_or_path: str | os.PathLike) -> str:
-    """Returns the SHA-256 of a model file.
+    """Returns the SHA-256 of a model file; `"scratch"`, which stands for no file, has none.
 
     Raises:
         FileNotFoundError: There is no such model.
     """
-    return sha256(_resolve(name_or_path))
+    return "" if name_or_path == "scratch" else sha256(_resolve(name_or_path))
 
 
 def load(name_or_path: str | os.PathLike) -> keras.Model:

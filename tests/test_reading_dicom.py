@@ -337,7 +337,9 @@ def test_deflated_is_refused(save):
 
 def test_missing_decoder_names_the_extra(save, monkeypatch):
     monkeypatch.setattr(type(pydicom.pixels.get_decoder(JPEG2000)), "is_available", False)
-    with pytest.raises(ValueError, match=r'JPEG 2000.* needs .*pip install "kerasunet\[dicom-lossless\]"'):
+    with pytest.raises(
+        ValueError, match=r'JPEG 2000.* needs .*pip install "kerasunet\[dicom-lossless\]"'
+    ):
         read_image(save(compressed(dataset(GREY), JPEG2000, bytes(8))))
 
 

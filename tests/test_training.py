@@ -255,6 +255,14 @@ def test_overfitting_one_batch_reaches_a_dice_near_one():
     assert steps[-1][2] > 0.95
 
 
+def test_card_and_model_tell_no_place_on_this_machine(finished, tiny_model_file):
+    for name in ("model.json", "model.md"):
+        text = (finished.directory / name).read_text(encoding="utf-8")
+        assert str(tiny_model_file.parent) not in text
+    card = json.loads((finished.directory / "model.json").read_text())
+    assert card["init"] == card["settings"]["init"] == "model.keras"
+
+
 def test_config_tells_all_settings(finished):
     config = json.loads((finished.directory / "config.json").read_text())
     assert config["settings"]["layers"] == "shallow:2"

@@ -108,6 +108,8 @@ def _check_early(settings: FinetuneSettings) -> None:
     from kerasunet import zoo
     from kerasunet.data.loading import load
 
+    if parse(settings.layers).is_auto:
+        raise ValueError(f"{settings.layers}: cannot be chosen yet; name layers, as in shallow:3")
     shape = settings.architecture
     depth, normalization = shape.depth, shape.normalization
     if settings.init != "scratch":

@@ -27,7 +27,7 @@ from kerasunet.training.loop import (
     prepare_backend,
     train,
 )
-from kerasunet.training.settings import FinetuneSettings, to_json
+from kerasunet.training.settings import FinetuneSettings, to_json, without_places
 from kerasunet.unet import UNet, plain_copy, rebuilt, size_multiple
 
 _OVERLAYS = 12
@@ -149,7 +149,7 @@ def _split(settings: FinetuneSettings, data: DataSet) -> Split:
 
 
 def _digests(settings: FinetuneSettings, data: DataSet, split: Split) -> dict[str, str]:
-    init = "scratch" if settings.init == "scratch" else zoo.digest(settings.init)
+    init = zoo.digest(settings.init)
     return {"data": data.digest, "split": split.digest, "init": init}
 
 
@@ -216,7 +216,7 @@ def _card(settings, data: DataSet, split: Split, cases: int, evaluation: Evaluat
     return zoo.Card(
         title=f"U-Net fine-tuned on {data.name}, {settings.layers}",
         strategy=settings.layers,
-        init=settings.init,
+        init=Path(settings.init).name,
         data=note,
         evaluation_data=note,
         split=split.digest,
@@ -224,5 +224,5 @@ def _card(settings, data: DataSet, split: Split, cases: int, evaluation: Evaluat
         threshold=settings.threshold,
         training_cases=cases,
         metrics=evaluation.summary,
-        settings={**to_json(settings), "data": data.name},
+        settings=without_places(settings, data=data.name),
     )

@@ -8,12 +8,13 @@ from typing import NamedTuple
 
 import keras
 
+from kerasunet import zoo
 from kerasunet.data.decoding import decode
 from kerasunet.data.loading import load
 from kerasunet.training.directory import claim
-from kerasunet.training.evaluation import evaluate
+from kerasunet.training.evaluation import Evaluation, evaluate
 from kerasunet.training.loop import compile_for_training, prepare_backend, train
-from kerasunet.training.settings import PretrainSettings, to_json
+from kerasunet.training.settings import PretrainSettings, without_places
 from kerasunet.unet import UNet, plain_copy
 
 
@@ -28,7 +29,7 @@ class Pretrained(NamedTuple):
 
     model: keras.Model
     directory: Path
-    evaluation: object
+    evaluation: Evaluation
 
 
 def pretrain(
@@ -50,8 +51,6 @@ def pretrain(
     Raises:
         ValueError: Data or settings cannot be used, or the directory belongs to other settings.
     """
-    from kerasunet import zoo
-
     prepare_backend(settings.optimization)
     training_set, validation_set = load(settings.data), load(settings.validation_data)
     model = _build(settings)
@@ -59,7 +58,11 @@ def pretrain(
     channels = settings.architecture.channels
     training = decode(training_set.cases, size, channels)
     validation = decode(validation_set.cases, size, channels)
-    digests = {"data": training_set.digest, "validation data": validation_set.digest}
+    digests = {
+        "data": training_set.digest,
+        "validation data": validation_set.digest,
+        "init": zoo.digest(settings.init),
+    }
     claim(directory, settings, digests)
     compile_for_training(model, settings.optimization)
     train(
@@ -77,7 +80,7 @@ def pretrain(
     card = zoo.Card(
         title="U-Net pre-trained on natural images",
         strategy="all",
-        init=settings.init,
+        init=Path(settings.init).name,
         data=zoo.DataNote.of(training_set),
         evaluation_data=zoo.DataNote.of(validation_set),
         split="",
@@ -85,11 +88,9 @@ def pretrain(
         threshold=0.5,
         training_cases=len(training),
         metrics=evaluation.summary,
-        settings={
-            **to_json(settings),
-            "data": training_set.name,
-            "validation_data": validation_set.name,
-        },
+        settings=without_places(
+            settings, data=training_set.name, validation_data=validation_set.name
+        ),
     )
     zoo.save(model, directory / "model.keras", card)
     return Pretrained(model, directory, evaluation)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from kerasunet.data.views import Augmentation
@@ -138,3 +139,8 @@ class FinetuneSettings:
 def to_json(settings: Any) -> dict[str, Any]:
     """Turns settings into plain values for JSON."""
     return asdict(settings)
+
+
+def without_places(settings: Any, **names: str) -> dict[str, Any]:
+    """Plain values that may be published: data by name and initial weights by file name only."""
+    return {**to_json(settings), "init": Path(settings.init).name, **names}
