@@ -71,7 +71,7 @@ def test_every_script_is_its_verb(verb):
         (["finetune", "--layers", "encoder"], "encoder: no block or layer of this name"),
         (["finetune", "--layers", "auto"], "auto: cannot be chosen yet; name layers"),
         (["finetune", "--init", "imagenet"], "imagenet: neither a registered model"),
-        (["finetune", "--data", "nowhere"], "nowhere: neither a folder nor a data set"),
+        (["finetune", "--data", "nowhere"], "nowhere: neither a folder, a file nor a data set"),
         (["finetune", "--train-size", "few"], "--train-size few: give a whole number"),
         (["finetune", "--threshold", "2"], "threshold must be between 0 and 1, not 2.0"),
         (["finetune", "--schedule", "linear"], "schedule must be one of cosine, constant"),

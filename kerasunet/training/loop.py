@@ -189,9 +189,9 @@ def predict(model: keras.Model, images: np.ndarray, batch_size: int = 16) -> np.
 
 def mean_dice(model: keras.Model, cases: DecodedCases, threshold: float = 0.5) -> float:
     """Mean per-case Dice, 0 to 1; both empty counts as 1."""
-    cut = predict(model, cases.images) >= threshold
-    overlap = 2.0 * (cut & cases.masks).sum((1, 2))
-    total = cut.sum((1, 2)) + cases.masks.sum((1, 2))
+    predicted = predict(model, cases.images) >= threshold
+    overlap = 2.0 * (predicted & cases.masks).sum((1, 2))
+    total = predicted.sum((1, 2)) + cases.masks.sum((1, 2))
     return float(np.where(total > 0, overlap / np.maximum(total, 1), 1.0).mean())
 
 
