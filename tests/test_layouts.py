@@ -457,11 +457,6 @@ def test_what_is_neither_folder_nor_file_nor_name():
     assert "no/such/place" in message and "simulated-ultrasound" in message
 
 
-@pytest.mark.parametrize("name", ["busi", "jsrt"])
-def test_published_name_alone_asks_for_its_folder(name):
-    assert "manual_dir" in complaint(lambda: load(name))
-
-
 @pytest.mark.parametrize("name", ["simulated-ultrasound:0", "simulated-ultrasound:many"])
 def test_number_of_simulated_cases(name):
     assert name in complaint(lambda: load(name))

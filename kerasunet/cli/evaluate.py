@@ -22,7 +22,7 @@ def run(options: argparse.Namespace) -> int:
     from kerasunet.data import decode, load
 
     card = zoo.card(options.model)
-    data = load(options.data)
+    data = load(options.data, options.manual_dir)
 
     shared.start_backend()
     from kerasunet.training.evaluation import evaluate

@@ -82,6 +82,7 @@ def _settings(options: argparse.Namespace) -> FinetuneSettings:
         layers=str(parse(options.layers)),
         init=options.init,
         data=options.data,
+        manual_dir=options.manual_dir,
         train_size=_train_size(options.train_size),
         validation_size=options.validation_size,
         fold=options.fold,
@@ -116,7 +117,7 @@ def _check_early(settings: FinetuneSettings) -> None:
         known = zoo.card(settings.init)["architecture"]
         depth, normalization = known["depth"], known["normalization"]
     parse(settings.layers).select(Layout.unet(depth, normalization))
-    load(settings.data)
+    load(settings.data, settings.manual_dir)
 
 
 def _default_directory(settings: FinetuneSettings) -> Path:

@@ -25,6 +25,11 @@ def add_data(parser: argparse.ArgumentParser, default: str | None) -> None:
         "labelme, COCO, Pascal VOC, one folder a patient); or a CSV manifest"
         f"{'' if default is None else f' (default: {default})'}",
     )
+    parser.add_argument(
+        "--manual-dir",
+        metavar="FOLDER",
+        help="with --data NAME of a public set: a folder with its archives, or what they unpack to",
+    )
 
 
 def add_optimization(parser: argparse.ArgumentParser, default: Optimization) -> None:

@@ -35,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     settings = PretrainSettings(
         data=options.data,
+        manual_dir=options.manual_dir,
         validation_data=options.validation_data,
         image_size=options.image_size,
         init=options.init,

@@ -36,7 +36,7 @@ def _write_sheet(options: argparse.Namespace) -> None:
     from kerasunet.data import load
     from kerasunet.drawing import contact_sheet, write_png
 
-    data = load(options.data)
+    data = load(options.data, options.manual_dir)
     cases = data.cases[:: max(len(data) // options.count, 1)][: options.count]
     samples = [case.load() for case in cases]
     captions = [f"{case.key} {case.label}".strip() for case in cases]
@@ -75,7 +75,7 @@ def _overfit(options: argparse.Namespace) -> int:
     from kerasunet.data import decode, load
 
     shape = shared.architecture(options)
-    cases = load(options.data).cases[:8]
+    cases = load(options.data, options.manual_dir).cases[:8]
     size = (options.image_size, options.image_size)
     batch = decode(cases, size, shape.channels)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from kerasunet.data.builders.names import NAMES
 from kerasunet.data.cases import DataSet, SimulatedCase
 from kerasunet.data.layouts import PUBLISHED, read_file, read_folder
 
@@ -14,6 +15,7 @@ SIMULATED = {
     "simulated-natural": "natural",
 }
 _SIMULATED_CASES = 400
+_ARCHIVES = (".zip", ".rar", ".tar", ".gz", ".tgz")
 
 
 def load(
@@ -25,10 +27,12 @@ def load(
 
     Args:
         name_or_path: `"simulated-ultrasound"`, `"simulated-xray"` or `"simulated-natural"`
-            (optionally with a number of cases, `"simulated-xray:60"`; 400 unless given); the
-            name of a published set together with `manual_dir`; a folder in one of the layouts
-            of `kerasunet.data.layouts.read_folder`; or a manifest (CSV, TSV) or COCO file (JSON).
-        manual_dir: The folder with the published set of that name.
+            (optionally with a number of cases, `"simulated-xray:60"`; 400 unless given); a
+            folder in one of the layouts of `kerasunet.data.layouts.read_folder`; a manifest (CSV,
+            TSV) or COCO file (JSON); or the name of a public set in `kerasunet.data.builders`,
+            which TensorFlow Datasets downloads and prepares where its owners allow it.
+        manual_dir: For the name of a public set: a folder with its archives, or with what they
+            unpack to.
         size: Height and width of simulated images in pixels.
 
     Returns:
@@ -42,25 +46,33 @@ def load(
     if name.split(":")[0] in SIMULATED:
         return _simulated(name, size)
     if manual_dir is not None:
-        return _named(name, Path(manual_dir))
+        return _published(name, Path(manual_dir))
     path = Path(name).expanduser()
     if path.exists():
         return read_folder(path) if path.is_dir() else read_file(path)
-    if name in PUBLISHED:
-        raise ValueError(
-            f"{name}: give the folder that holds this data set (manual_dir, --manual-dir)"
-        )
+    if name in NAMES:
+        return _built(name, None)
     raise FileNotFoundError(
         f"{name}: neither a folder, a file nor a data set; data sets are "
-        f"{', '.join([*SIMULATED, *PUBLISHED])}"
+        f"{', '.join([*SIMULATED, *NAMES])}"
     )
 
 
-def _named(name: str, folder: Path) -> DataSet:
+def _published(name: str, folder: Path) -> DataSet:
+    """Reads an unpacked set where it lies if its layout is known, else prepares it with TFDS."""
+    packed = folder.is_dir() and any(p.name.endswith(_ARCHIVES) for p in folder.iterdir())
+    if packed or name not in PUBLISHED:
+        return _built(name, folder)
     found = read_folder(folder)
     if found.name != name:
         raise ValueError(f"{folder}: expected the data set {name}, found {found.layout}")
     return found
+
+
+def _built(name: str, folder: Path | None) -> DataSet:
+    from kerasunet.data.builders import load_cases
+
+    return load_cases(name, folder)
 
 
 def _simulated(name: str, size: int) -> DataSet:

@@ -11,7 +11,7 @@ from kerasunet.files import read_json, write_json
 from kerasunet.training.settings import to_json
 
 CONFIG = "config.json"
-_PLACES = ("settings.data", "settings.validation_data", "settings.init")
+_PLACES = tuple(f"settings.{name}" for name in ("data", "manual_dir", "validation_data", "init"))
 
 
 def claim(directory: Path, settings: Any, digests: dict[str, str]) -> None:

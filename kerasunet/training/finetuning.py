@@ -78,7 +78,7 @@ def finetune(
         FileNotFoundError: The data or the initial model are not there.
         FloatingPointError: The loss became NaN or infinite.
     """
-    data = load(settings.data, size=settings.image_size)
+    data = load(settings.data, settings.manual_dir, settings.image_size)
     split = _split(settings, data)
     claim(directory, settings, _digests(settings, data, split))
     if (directory / _SUMMARY).is_file():

@@ -52,7 +52,8 @@ def pretrain(
         ValueError: Data or settings cannot be used, or the directory belongs to other settings.
     """
     prepare_backend(settings.optimization)
-    training_set, validation_set = load(settings.data), load(settings.validation_data)
+    training_set = load(settings.data, settings.manual_dir)
+    validation_set = load(settings.validation_data)
     model = _build(settings)
     size = (settings.image_size, settings.image_size)
     channels = settings.architecture.channels

@@ -85,12 +85,14 @@ class PretrainSettings:
 
     Attributes:
         data: Training data, as `kerasunet.data.load` takes it.
+        manual_dir: Folder with the archives of a public set that `data` names.
         validation_data: Validation data.
         image_size: Height and width in pixels that images are stretched to.
         init: `"scratch"`, or the weights to go on from: a registered name or a file.
     """
 
     data: str = "simulated-natural"
+    manual_dir: str | None = None
     validation_data: str = "simulated-natural:50"
     image_size: int = 128
     init: str = "scratch"
@@ -107,6 +109,7 @@ class FinetuneSettings:
         layers: Strategy text: which weights train.
         init: `"natural"`, another registered name, a file, or `"scratch"`.
         data: Data, as `kerasunet.data.load` takes it.
+        manual_dir: Folder with the archives of a public set that `data` names.
         train_size: Number of training images; `None` for all outside the test fold.
         validation_size: Number of validation images.
         fold: Which fold is tested.
@@ -120,6 +123,7 @@ class FinetuneSettings:
     layers: str = "shallow:3"
     init: str = "natural"
     data: str = "simulated-ultrasound"
+    manual_dir: str | None = None
     train_size: int | None = 40
     validation_size: int = 20
     fold: int = 0
@@ -143,4 +147,4 @@ def to_json(settings: Any) -> dict[str, Any]:
 
 def without_places(settings: Any, **names: str) -> dict[str, Any]:
     """Plain values that may be published: data by name and initial weights by file name only."""
-    return {**to_json(settings), "init": Path(settings.init).name, **names}
+    return {**to_json(settings), "init": Path(settings.init).name, "manual_dir": None, **names}

@@ -1,0 +1,1 @@
+"""BUS-BRA, breast ultrasound."""

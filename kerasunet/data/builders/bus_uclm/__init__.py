@@ -1,0 +1,1 @@
+"""BUS-UCLM, breast ultrasound."""

@@ -1,0 +1,1 @@
+"""BUSI, breast ultrasound."""

@@ -1,0 +1,1 @@
+"""DUTS, photographs with salient objects."""

@@ -1,0 +1,1 @@
+"""ECSSD, photographs with salient objects."""

@@ -1,0 +1,1 @@
+"""JSRT, chest X-ray."""

@@ -1,0 +1,1 @@
+"""Montgomery County, chest X-ray."""

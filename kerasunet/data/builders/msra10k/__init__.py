@@ -1,0 +1,1 @@
+"""MSRA10K, photographs with salient objects."""

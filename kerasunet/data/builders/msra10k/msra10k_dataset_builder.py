@@ -1,0 +1,23 @@
+"""MSRA10K: 10,000 natural photographs with a mask of the salient object."""
+
+from kerasunet.data.builders.base import CasesBuilder
+from kerasunet.data.builders.photographs import photographs_with_masks
+from kerasunet.data.builders.searching import folder_with
+
+
+class Builder(CasesBuilder):
+    """TFDS builder of MSRA10K, formerly THUS10000."""
+
+    HOMEPAGE = "https://mmcheng.net/msra10k/"
+    TERMS = "none stated; research use"
+    CHANNELS = 3
+    ARCHIVES = {"MSRA10K_Imgs_GT.zip": "http://mftp.mmcheng.net/Data/MSRA10K_Imgs_GT.zip"}
+    MANUAL_DOWNLOAD_INSTRUCTIONS = (
+        "Not needed while the owners' server answers; else put MSRA10K_Imgs_GT.zip or the folder "
+        "MSRA10K_Imgs_GT, with Imgs in it, into the manual folder."
+    )
+
+    def search(self, roots):
+        folder = folder_with(roots, "Imgs")
+        cases = photographs_with_masks([folder / "Imgs"]) if folder else []
+        return {"train": self._as_data_set(cases)} if cases else {}

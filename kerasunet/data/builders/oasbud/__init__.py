@@ -1,0 +1,1 @@
+"""OASBUD, breast ultrasound."""

@@ -1,0 +1,1 @@
+"""Shenzhen, chest X-ray."""

@@ -1,0 +1,1 @@
+"""UDIAT, breast ultrasound."""

@@ -1,0 +1,1 @@
+"""XPIE, photographs with salient objects."""
