@@ -107,6 +107,7 @@ def test_finetune_with_nothing_but_layers_works(run_cli, tmp_path):
     assert model.input_shape == (None, None, None, 1)
     assert "step 6/6" in finished.stderr
     assert "oneDNN" not in finished.stderr
+    assert path.parent == tmp_path / "runs" / "simulated-ultrasound_shallow-3"
 
 
 @pytest.fixture(scope="module")

@@ -122,7 +122,7 @@ def _check_early(settings: FinetuneSettings) -> None:
 
 def _default_directory(settings: FinetuneSettings) -> Path:
     data = Path(settings.data).name
-    return Path("runs") / re.sub(r"[^A-Za-z0-9.&+-]+", "-", f"{data}_{settings.layers}")
+    return Path("runs") / re.sub(r"[^A-Za-z0-9._&+-]+", "-", f"{data}_{settings.layers}")
 
 
 def _report(settings: FinetuneSettings, finished) -> str:

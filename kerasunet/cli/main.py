@@ -13,6 +13,7 @@ VERBS = {
     "evaluate": "measure a saved model on image/mask pairs",
     "predict": "segment images: masks, overlays, a table of areas",
     "compare": "table of finished fine-tuning runs",
+    "check": "find every mistake in a data set before training",
     "show": "contact sheet of pairs, table of layers, overfit-one-batch check",
     "models": "list the saved models",
 }

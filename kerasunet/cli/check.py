@@ -1,0 +1,72 @@
+"""Find every mistake in a data set in one pass, before training.
+
+Errors would stop training or cannot be masks; warnings have to be looked at; notes are suspicions.
+The exit status is 1 if there are errors, 0 if there are none, 2 after wrong arguments.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from kerasunet.data.checking import Problem, Report
+
+_SHOWN = 10
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("data", metavar="DATA", help="folder, manifest or COCO file, or a simulated data set")
+    add("--groups", type=Path, metavar="CSV", help="write key and group, near-duplicates joined")
+    add("--html", type=Path, metavar="FILE", help="write a report with thumbnails, in one file")
+    add("--json", action="store_true", help="print all problems as JSON")
+
+
+def run(options: argparse.Namespace) -> int:
+    from kerasunet.data.checking import check
+
+    report = check(options.data)
+    print(_json(report) if options.json else _listing(report))
+    _write_files(report, options)
+    return 1 if report.counts()["error"] else 0
+
+
+def _write_files(report: Report, options: argparse.Namespace) -> None:
+    from kerasunet.data.checking import write_groups
+    from kerasunet.data.checking.page import as_html
+    from kerasunet.files import write_text
+
+    if options.html:
+        write_text(options.html, as_html(report))
+    if options.groups:
+        if not report.data:
+            raise ValueError(f"{options.groups}: not written, for the cases could not be listed")
+        write_groups(options.groups, report.groups)
+
+
+def _json(report: Report) -> str:
+    import json
+
+    return json.dumps(report.as_dict(), indent=2, ensure_ascii=False)
+
+
+def _listing(report: Report) -> str:
+    from kerasunet.data.checking.page import summary
+
+    sections = [_section(kind, found) for kind, found in report.by_kind().items()]
+    return "\n\n".join([summary(report), *sections])
+
+
+def _section(kind: str, problems: list[Problem]) -> str:
+    """Every error; of warnings and notes the first few, for they can be very many."""
+    from kerasunet.data.checking import KINDS
+
+    severity, title, remedy = KINDS[kind]
+    shown = problems if severity == "error" else problems[:_SHOWN]
+    lines = [f"{severity}: {title} ({len(problems)})", f"  {remedy}"]
+    lines += [f"    {problem.message}" for problem in shown]
+    if len(shown) < len(problems):
+        lines.append(f"    … and {len(problems) - len(shown)} more; --json and --html show all")
+    return "\n".join(lines)
