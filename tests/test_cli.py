@@ -52,7 +52,7 @@ def test_help_brings_in_no_heavy_library():
     assert finished.stdout.splitlines()[-1] == "[]"
 
 
-@pytest.mark.parametrize("verb", ["pretrain", "finetune", "evaluate", "predict", "show"])
+@pytest.mark.parametrize("verb", ["pretrain", "finetune", "evaluate", "predict", "show", "check"])
 def test_every_script_is_its_verb(verb):
     texts = [
         subprocess.run(

@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: Words after the program's name; `None` takes them from the process.
 
     Returns:
-        Exit status: 0 done, 2 wrong arguments or input, 130 interrupted.
+        Exit status: 0 done, 1 faults found (`check`), 2 wrong arguments or input, 130 interrupted.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     verb = arguments[0] if arguments else ""
