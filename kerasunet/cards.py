@@ -58,6 +58,7 @@ def _facts_table(facts: dict[str, Any]) -> list[str]:
         "parameters": f"{facts['parameters']:,}",
         "split (SHA-256)": f"`{facts['split'][:16]}`" if facts["split"] else "whole data sets",
         "file (SHA-256)": f"`{facts['sha256']}`",
+        "storage": facts.get("storage", "float32"),
         "versions": ", ".join(f"{name} {number}" for name, number in facts["versions"].items()),
     }
     return ["| | |", "|---|---|"] + [f"| {name} | {value} |" for name, value in rows.items()]

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from kerasunet.cards import as_markdown
 from kerasunet.data.cases import DataSet
 from kerasunet.files import read_json, sha256, write_atomically, write_json, write_text
+from kerasunet.storage import write_half_precision
 
 if TYPE_CHECKING:
     import keras
@@ -164,20 +165,31 @@ def save(model: keras.Model, path: Path, card: Card) -> None:
     write_text(path.with_suffix(".md"), as_markdown(facts))
 
 
-def register(path: Path, name: str) -> Path:
+def register(path: Path, name: str, half_precision: bool = False) -> Path:
     """Copies a saved model with its card into the folder of registered models.
 
     Args:
         path: A `.keras` file with its card.
         name: The name to register it under.
+        half_precision: Store the weights as compressed float16, in half the space; a loaded model
+            computes in float32 all the same.
 
     Returns:
         The registered `.keras` file.
+
+    Raises:
+        FileNotFoundError: There is no such model, or it has no card.
+        ValueError: The file is not the one that its card describes, or holds weights beyond half
+            precision.
     """
     _verify(path, required=True)
-    facts = {**read_json(path.with_suffix(".json")), "name": name}
     target = folder() / f"{name}.keras"
-    write_atomically(target, lambda temporary: temporary.write_bytes(path.read_bytes()))
+    facts = {**read_json(path.with_suffix(".json")), "name": name}
+    if half_precision:
+        write_half_precision(path, target)
+        facts |= {"storage": "float16", "sha256": sha256(target)}
+    else:
+        write_atomically(target, lambda temporary: temporary.write_bytes(path.read_bytes()))
     write_json(target.with_suffix(".json"), facts)
     write_text(target.with_suffix(".md"), as_markdown(facts))
     return target

@@ -149,3 +149,41 @@ def test_card_names_no_path_of_the_machine(tiny_model_file):
     text = tiny_model_file.with_suffix(".json").read_text(encoding="utf-8")
     assert str(tiny_model_file.parent) not in text
     assert json.loads(text)["settings"]["data"] == "simulated-natural"
+
+
+def test_half_precision_takes_half_the_space_and_computes_in_float32(
+    tiny_model_file, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(zoo, "folder", lambda: tmp_path)
+    path = zoo.register(tiny_model_file, "small", half_precision=True)
+    whole, half = zoo.load(tiny_model_file), keras.models.load_model(path)
+    assert {weight.dtype for weight in half.weights} == {"float32"}
+    for mine, theirs in zip(half.get_weights(), whole.get_weights(), strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=2**-11, atol=1e-7)
+    assert zoo.card("small")["storage"] == "float16"
+    zoo.load("small")
+
+
+def test_half_precision_of_the_shipped_model_changes_no_metric(tmp_path):
+    from kerasunet.data import decode, load
+    from kerasunet.storage import write_half_precision
+    from kerasunet.training import evaluate
+
+    shipped = zoo.folder() / "natural.keras"
+    write_half_precision(shipped, tmp_path / "half.keras")
+    assert (tmp_path / "half.keras").stat().st_size < 0.55 * shipped.stat().st_size
+    cases = decode(load("simulated-ultrasound:12").cases, (128, 128))
+    before = evaluate(zoo.load("natural"), cases).summary["dice"]["mean"]
+    after = evaluate(zoo.load(tmp_path / "half.keras"), cases).summary["dice"]["mean"]
+    assert after == pytest.approx(before, abs=1e-3)
+
+
+def test_weights_beyond_half_precision_are_refused(tmp_path):
+    from kerasunet.storage import write_half_precision
+
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2, name="large")])
+    model.set_weights([np.full((4, 2), 1e6, np.float32), np.zeros(2, np.float32)])
+    model.save(tmp_path / "large.keras")
+    with pytest.raises(ValueError, match=r"large\.keras: .*beyond half precision"):
+        write_half_precision(tmp_path / "large.keras", tmp_path / "half.keras")
+    assert not (tmp_path / "half.keras").exists()

@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--fold", type=int, default=default.fold, help=f"which fold is tested ({default.fold})")
     add("--folds", type=int, default=default.folds, help=f"number of folds ({default.folds})")
-    add("--split-seed", type=int, default=default.split_seed, help=f"({default.split_seed})")
+    shared.add_division(parser)
     add(
         "--image-size",
         type=int,
@@ -53,6 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--threshold", type=float, default=default.threshold, help=f"({default.threshold})")
     add("--output", type=Path, help="run directory (default: runs/DATA_LAYERS)")
     add("--save-as", metavar="NAME", help="also register the model as saved_models/NAME.keras")
+    add("--half-precision", action="store_true", help="with --save-as: a file of half the size")
     add("--restart", action="store_true", help="remove an earlier run in the output folder first")
     shared.add_optimization(parser, default.optimization)
     shared.add_architecture(parser, "with --init scratch")
@@ -66,15 +67,20 @@ def run(options: argparse.Namespace) -> int:
         shared.clear_run(directory)
 
     shared.start_backend()
-    from kerasunet import zoo
     from kerasunet.cli.progress import ProgressBar
     from kerasunet.training.finetuning import finetune
 
     finished = finetune(settings, directory, [ProgressBar(settings.optimization)])
     print(_report(settings, finished))
     if options.save_as:
-        print(f"registered  {zoo.register(directory / 'model.keras', options.save_as)}")
+        print(f"registered  {_register(directory, options)}")
     return 0
+
+
+def _register(directory: Path, options: argparse.Namespace) -> Path:
+    from kerasunet import zoo
+
+    return zoo.register(directory / "model.keras", options.save_as, options.half_precision)
 
 
 def _settings(options: argparse.Namespace) -> FinetuneSettings:
@@ -87,7 +93,7 @@ def _settings(options: argparse.Namespace) -> FinetuneSettings:
         validation_size=options.validation_size,
         fold=options.fold,
         folds=options.folds,
-        split_seed=options.split_seed,
+        **shared.division(options),
         image_size=options.image_size,
         threshold=options.threshold,
         architecture=shared.architecture(options),
@@ -109,14 +115,13 @@ def _check_early(settings: FinetuneSettings) -> None:
     from kerasunet import zoo
     from kerasunet.data.loading import load
 
-    if parse(settings.layers).is_auto:
-        raise ValueError(f"{settings.layers}: cannot be chosen yet; name layers, as in shallow:3")
     shape = settings.architecture
     depth, normalization = shape.depth, shape.normalization
     if settings.init != "scratch":
         known = zoo.card(settings.init)["architecture"]
         depth, normalization = known["depth"], known["normalization"]
-    parse(settings.layers).select(Layout.unet(depth, normalization))
+    if not parse(settings.layers).is_auto:
+        parse(settings.layers).select(Layout.unet(depth, normalization))
     load(settings.data, settings.manual_dir)
 
 
@@ -142,13 +147,18 @@ def _report(settings: FinetuneSettings, finished) -> str:
         lines.append("  WARNING: the model predicts the same value everywhere")
     lines += [
         "",
-        f"trained     {settings.layers}: "
+        f"trained     {_trained(summary)}: "
         f"{summary['trained']:,} of {summary['parameters']:,} weights",
         f"everything  {directory}/",
         f"overlays    {directory / 'overlays'}/",
         f'load        keras.models.load_model("{(directory / "model.keras").as_posix()}")',
     ]
     return "\n".join(lines)
+
+
+def _trained(summary: dict) -> str:
+    asked, chosen = summary["settings"]["layers"], summary["chosen"]
+    return asked if asked == chosen else f"{asked}, which chose {chosen}"
 
 
 def _interval(interval: dict) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 VERBS = {
     "pretrain": "train a U-Net on natural images",
     "finetune": "fine-tune chosen layers on your images",
+    "study": "compare every strategy on your images, with statistics",
     "evaluate": "measure a saved model on image/mask pairs",
     "predict": "segment images: masks, overlays, a table of areas",
     "compare": "table of finished fine-tuning runs",

@@ -32,6 +32,24 @@ def add_data(parser: argparse.ArgumentParser, default: str | None) -> None:
     )
 
 
+def add_division(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("division into training, validation and test cases")
+    add = group.add_argument
+    add("--split-seed", type=int, default=0, help="(0)")
+    add("--division", metavar="NAME", help="one that comes with the data: 5-fold, 10-fold, splits")
+    add("--groups", metavar="CSV", help="key and group of each case, as written by check --groups")
+    add("--stratify-sizes", action="store_true", help="balance the folds by size of the object")
+
+
+def division(options: argparse.Namespace) -> dict[str, object]:
+    return {
+        "split_seed": options.split_seed,
+        "division": options.division,
+        "groups": options.groups,
+        "stratify_sizes": options.stratify_sizes,
+    }
+
+
 def add_optimization(parser: argparse.ArgumentParser, default: Optimization) -> None:
     group = parser.add_argument_group("optimisation")
     add = group.add_argument

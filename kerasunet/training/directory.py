@@ -11,7 +11,7 @@ from kerasunet.files import read_json, write_json
 from kerasunet.training.settings import to_json
 
 CONFIG = "config.json"
-_PLACES = tuple(f"settings.{name}" for name in ("data", "manual_dir", "validation_data", "init"))
+_PLACES = ("data", "manual_dir", "validation_data", "init", "groups")
 
 
 def claim(directory: Path, settings: Any, digests: dict[str, str]) -> None:
@@ -31,20 +31,34 @@ def claim(directory: Path, settings: Any, digests: dict[str, str]) -> None:
     """
     asked = {"settings": to_json(settings), "digests": digests, "versions": _versions()}
     path = directory / CONFIG
-    if not path.is_file():
+    if path.is_file():
+        refuse_differences(directory, read_json(path), asked)
+    else:
         write_json(path, asked)
-        return
-    old, new = _flat(read_json(path)), _flat(asked)
+
+
+def refuse_differences(directory: Path, known: dict[str, Any], asked: dict[str, Any]) -> None:
+    """Compares what a directory holds with what is asked for, leaving out places of files.
+
+    Raises:
+        ValueError: They differ; the message names both sides of each difference.
+    """
+    old, new = _flat(known), _flat(asked)
     differences = [
         f"{name.removeprefix('settings.')} was {old.get(name)!r}, now {new.get(name)!r}"
         for name in sorted(old.keys() | new.keys())
-        if old.get(name) != new.get(name) and name not in _PLACES
+        if old.get(name) != new.get(name) and not _is_place(name)
     ]
     if differences:
         raise ValueError(
             f"{directory}: holds a run with other settings: {'; '.join(differences)}. "
             "Use the same settings, or another output folder."
         )
+
+
+def _is_place(name: str) -> bool:
+    section, _, last = name.rpartition(".")
+    return section.endswith(("settings", "run")) and last in _PLACES
 
 
 def _versions() -> dict[str, str]:

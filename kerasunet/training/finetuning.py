@@ -12,14 +12,15 @@ import numpy as np
 
 from kerasunet import zoo
 from kerasunet.data.cases import DataSet
-from kerasunet.data.decoding import DecodedCases, decode
-from kerasunet.data.loading import load
-from kerasunet.data.splits import Split, split_cases
+from kerasunet.data.decoding import DecodedCases
+from kerasunet.data.splits import Split
 from kerasunet.drawing import draw_comparison, write_png
 from kerasunet.files import read_json, write_json, write_text
-from kerasunet.freezing import apply_strategy, describe
+from kerasunet.freezing import Description, apply_strategy, describe
+from kerasunet.strategies import parse
 from kerasunet.training.directory import claim
 from kerasunet.training.evaluation import Evaluation, evaluate_probabilities
+from kerasunet.training.inputs import decode_parts, load_data, split_data
 from kerasunet.training.loop import (
     CHECKPOINT,
     compile_for_training,
@@ -31,7 +32,7 @@ from kerasunet.training.settings import FinetuneSettings, to_json, without_place
 from kerasunet.unet import UNet, plain_copy, rebuilt, size_multiple
 
 _OVERLAYS = 12
-_SUMMARY, _MODEL = "summary.json", "model.keras"
+_SUMMARY, _MODEL, _CHOICE = "summary.json", "model.keras", "choice.json"
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Run:
     Attributes:
         directory: Holds `config.json`, `layers.txt`, `layers.json`, `history.csv`, `cases.csv`,
             `model.keras`, `model.json`, `model.md`, `summary.json`, `overlays/` and
-            `tensorboard/`.
+            `tensorboard/`; with `auto`, also `choice.json`.
         summary: What `summary.json` holds: settings, split, layers, and the metrics of the
             held-out cases before and after.
     """
@@ -58,6 +59,7 @@ def finetune(
     settings: FinetuneSettings,
     directory: Path,
     callbacks: Sequence[keras.callbacks.Callback] = (),
+    compact: bool = False,
 ) -> Run:
     """Fine-tunes the weights that the strategy names, and measures before and after.
 
@@ -69,6 +71,8 @@ def finetune(
         settings: What to train, on what, and how.
         directory: The run directory.
         callbacks: More Keras callbacks, such as a progress bar.
+        compact: Keep numbers only: nothing is measured before, and no model, overlays or
+            TensorBoard logs are written. A study does so.
 
     Returns:
         The run.
@@ -78,33 +82,35 @@ def finetune(
         FileNotFoundError: The data or the initial model are not there.
         FloatingPointError: The loss became NaN or infinite.
     """
-    data = load(settings.data, settings.manual_dir, settings.image_size)
-    split = _split(settings, data)
+    data = load_data(settings)
+    split = split_data(settings, data)
     claim(directory, settings, _digests(settings, data, split))
     if (directory / _SUMMARY).is_file():
         return Run(directory, read_json(directory / _SUMMARY))
     prepare_backend(settings.optimization)
     model = initial_model(settings)
-    apply_strategy(model, settings.layers)
-    layers = describe(model)
-    write_text(directory / "layers.txt", f"{layers}\n")
-    write_json(directory / "layers.json", layers.as_dicts())
-    parts = _decode_parts(settings, model, data, split)
-    before = _measure(model, parts["test"], settings.threshold)
-    _train(settings, model, layers, parts, directory, callbacks)
+    parts = _decode(settings, model, data, split)
+    strategy = _choose(settings, parts["train"], directory)
+    layers = _freeze(model, strategy, directory)
+    before = None if compact else _measure(model, parts["test"], settings.threshold)
+    boards = () if compact else (_board(directory),)
+    seconds = _train(settings, model, layers, parts, directory, [*boards, *callbacks])
     model = plain_copy(model)
     after = _measure(model, parts["test"], settings.threshold)
     after.evaluation.write_csv(directory / "cases.csv")
-    _write_overlays(directory, parts["test"], before, after, settings.threshold)
-    card = _card(settings, data, split, len(parts["train"]), after.evaluation)
-    zoo.save(model, directory / _MODEL, card)
+    if before is not None:
+        _write_overlays(directory, parts["test"], before, after, settings.threshold)
+        card = _card(settings, strategy, data, split, after.evaluation)
+        zoo.save(model, directory / _MODEL, card)
     summary = {
         "settings": to_json(settings),
+        "chosen": strategy,
         "data": {"name": data.name, "layout": data.layout, "digest": data.digest},
         "split": {"digest": split.digest, **{k: len(v) for k, v in vars(split).items()}},
         "parameters": layers.parameters,
         "trained": layers.trained,
-        "before": before.evaluation.summary,
+        "seconds": seconds,
+        "before": None if before is None else before.evaluation.summary,
         "after": after.evaluation.summary,
         "constant_prediction": after.evaluation.constant,
     }
@@ -137,23 +143,12 @@ def _measure(model: keras.Model, cases: DecodedCases, threshold: float) -> _Meas
     return _Measured(probabilities, evaluate_probabilities(probabilities, cases, threshold))
 
 
-def _split(settings: FinetuneSettings, data: DataSet) -> Split:
-    return split_cases(
-        data.cases,
-        settings.train_size,
-        settings.validation_size,
-        settings.fold,
-        settings.folds,
-        settings.split_seed,
-    )
-
-
 def _digests(settings: FinetuneSettings, data: DataSet, split: Split) -> dict[str, str]:
     init = zoo.digest(settings.init)
     return {"data": data.digest, "split": split.digest, "init": init}
 
 
-def _decode_parts(
+def _decode(
     settings: FinetuneSettings, model: keras.Model, data: DataSet, split: Split
 ) -> dict[str, DecodedCases]:
     multiple = size_multiple(model)
@@ -161,32 +156,55 @@ def _decode_parts(
         raise ValueError(
             f"image size {settings.image_size}: this U-Net needs a multiple of {multiple}"
         )
-    size = (settings.image_size, settings.image_size)
-    parts = vars(split)
-    keys = [key for part in parts.values() for key in part]
-    decoded = decode(data.select(keys), size, model.input_shape[-1])
-    ends = np.cumsum([len(part) for part in parts.values()]).tolist()
-    starts = [0, *ends[:-1]]
-    return {
-        name: decoded.between(start, end)
-        for name, start, end in zip(parts, starts, ends, strict=True)
-    }
+    return decode_parts(data, split, settings.image_size, model.input_shape[-1])
 
 
-def _train(settings, model, layers, parts, directory, callbacks) -> None:
+def _choose(settings: FinetuneSettings, training: DecodedCases, directory: Path) -> str:
+    """The strategy to train: the one asked for, or with `auto` the one chosen, once per run."""
+    if not parse(settings.layers).is_auto:
+        return settings.layers
+    path = directory / _CHOICE
+    if not path.is_file():
+        from kerasunet.choosing import choose
+
+        choice = choose(
+            settings.layers,
+            lambda: initial_model(settings),
+            training,
+            settings.optimization,
+            settings.augmentation,
+        )
+        write_json(path, choice.as_dict())
+    return read_json(path)["strategy"]
+
+
+def _freeze(model: keras.Model, strategy: str, directory: Path) -> Description:
+    apply_strategy(model, strategy)
+    layers = describe(model)
+    write_text(directory / "layers.txt", f"{layers}\n")
+    write_json(directory / "layers.json", layers.as_dicts())
+    return layers
+
+
+def _board(directory: Path) -> keras.callbacks.Callback:
+    return keras.callbacks.TensorBoard(directory / "tensorboard", write_graph=False)
+
+
+def _train(settings, model, layers, parts, directory, callbacks) -> float:
+    """Trains, and returns the seconds it took, those before an interruption included."""
     if not layers.trained:
-        return
+        return 0.0
     compile_for_training(model, settings.optimization)
-    board = keras.callbacks.TensorBoard(directory / "tensorboard", write_graph=False)
-    train(
+    progress = train(
         model,
         parts["train"],
         parts["validation"],
         settings.optimization,
         settings.augmentation,
         directory,
-        [board, *callbacks],
+        callbacks,
     )
+    return round(sum(row["seconds"] for row in progress.history), 2)
 
 
 def _write_overlays(directory: Path, cases: DecodedCases, before, after, threshold: float) -> None:
@@ -211,18 +229,20 @@ def _safe(key: str) -> str:
     return "".join(c if c.isalnum() or c in "-_." else "_" for c in key)
 
 
-def _card(settings, data: DataSet, split: Split, cases: int, evaluation: Evaluation) -> zoo.Card:
+def _card(
+    settings: FinetuneSettings, strategy: str, data: DataSet, split: Split, evaluation: Evaluation
+) -> zoo.Card:
     note = zoo.DataNote.of(data)
     return zoo.Card(
         title=f"U-Net fine-tuned on {data.name}, {settings.layers}",
-        strategy=settings.layers,
+        strategy=strategy,
         init=Path(settings.init).name,
         data=note,
         evaluation_data=note,
         split=split.digest,
         image_size=settings.image_size,
         threshold=settings.threshold,
-        training_cases=cases,
+        training_cases=len(split.train),
         metrics=evaluation.summary,
         settings=without_places(settings, data=data.name),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -115,6 +116,11 @@ class FinetuneSettings:
         fold: Which fold is tested.
         folds: Number of folds.
         split_seed: Seed of the split.
+        division: Name of a division that comes with the data, one of `DataSet.official`, such as
+            `"5-fold"` of BUS-BRA; `None` makes folds of its own.
+        groups: CSV with the columns key and group, as `kerasunet check --groups` writes it;
+            cases of a group stay in one part. `None` keeps the groups of the data.
+        stratify_sizes: Whether folds also balance the size of the object; reads every mask once.
         image_size: Height and width in pixels that images are stretched to.
         threshold: Probability from which a pixel counts as foreground.
         architecture: Used with `init="scratch"`; otherwise the initial model decides.
@@ -129,6 +135,9 @@ class FinetuneSettings:
     fold: int = 0
     folds: int = 5
     split_seed: int = 0
+    division: str | None = None
+    groups: str | None = None
+    stratify_sizes: bool = False
     image_size: int = 128
     threshold: float = 0.5
     architecture: Architecture = Architecture()
@@ -147,4 +156,17 @@ def to_json(settings: Any) -> dict[str, Any]:
 
 def without_places(settings: Any, **names: str) -> dict[str, Any]:
     """Plain values that may be published: data by name and initial weights by file name only."""
-    return {**to_json(settings), "init": Path(settings.init).name, "manual_dir": None, **names}
+    places = {"init": Path(settings.init).name, "manual_dir": None}
+    if getattr(settings, "groups", None):
+        places["groups"] = Path(settings.groups).name
+    return {**to_json(settings), **places, **names}
+
+
+def finetune_settings(values: Mapping[str, Any]) -> FinetuneSettings:
+    """Makes settings from the plain values that `to_json` made of them."""
+    parts = {
+        "architecture": Architecture(**values["architecture"]),
+        "optimization": Optimization(**values["optimization"]),
+        "augmentation": Augmentation(**values["augmentation"]),
+    }
+    return FinetuneSettings(**{**values, **parts})

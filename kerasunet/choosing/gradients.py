@@ -1,0 +1,155 @@
+"""Relative gradient norms: how strongly the training images pull at each block."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import groupby
+
+import keras
+import numpy as np
+
+from kerasunet.data.augmentation import Augmentation
+from kerasunet.data.decoding import DecodedCases
+from kerasunet.freezing import layout_of
+from kerasunet.losses import dice_bce
+from kerasunet.training.batches import Batches
+from kerasunet.unet import plain_copy
+
+BATCHES = 5
+
+
+@dataclass(frozen=True)
+class TensorNorm:
+    """One weight tensor: the mean norm of its gradient over the batches, and its own norm."""
+
+    layer: str
+    name: str
+    gradient: float
+    weights: float
+
+    @property
+    def relative(self) -> float:
+        """Gradient over weights; infinite for weights that are all 0, such as a new bias."""
+        return self.gradient / self.weights if self.weights else math.inf
+
+
+@dataclass(frozen=True)
+class BlockNorm:
+    """One block: norms over all its tensors together, and the tensors one by one."""
+
+    block: str
+    gradient: float
+    weights: float
+    tensors: tuple[TensorNorm, ...]
+
+    @property
+    def relative(self) -> float:
+        """Gradient over weights, the relative gradient norm of the block."""
+        return self.gradient / self.weights
+
+
+def relative_gradient_norms(
+    model: keras.Model,
+    cases: DecodedCases,
+    batch_size: int,
+    augmentation: Augmentation,
+    seed: int,
+    batches: int = BATCHES,
+) -> tuple[BlockNorm, ...]:
+    """Measures the gradient of the training loss at the weights that the model has.
+
+    The relative gradient norm is that of Lee et al., "Surgical Fine-Tuning Improves Adaptation to
+    Distribution Shifts", ICLR 2023 (arXiv 2210.11466), section 4: norm of the gradient over norm
+    of the weights, averaged over batches. There it is one number a layer. Here a strategy takes or
+    leaves whole blocks, so the norms run over all learnable tensors of a block together: the
+    number says how far, relative to its length, one plain gradient step would move the block.
+    A mean of the tensors' ratios would be ruled by biases and offsets, which are near 0 and have
+    huge or infinite ratios of their own; these ratios are still reported, per tensor.
+
+    The gradient is that of Dice plus cross-entropy in training mode, in float32, unclipped. It is
+    measured on a float32 copy: the model given is not touched, whatever it was set to train.
+
+    Args:
+        model: A U-Net of this package.
+        cases: Training cases, at least one.
+        batch_size: Images per batch.
+        augmentation: How far the views differ from the images.
+        seed: Seed of order and views; the batches are those of the first steps of a training.
+        batches: Number of batches, at least 1.
+
+    Returns:
+        The blocks in data-flow order.
+
+    Raises:
+        ValueError: There are no cases or no batches, or all weights of a block are 0.
+        FloatingPointError: A gradient is NaN or infinite.
+    """
+    if not len(cases) or batches < 1:
+        raise ValueError(f"{len(cases)} cases and {batches} batches: both must be at least 1")
+    copy, optimizer = _recording_copy(model)
+    stream = Batches(cases, batch_size, augmentation, seed)
+    squares = [_squared_norms(copy, optimizer, *batch) for batch in stream.steps(0, batches)]
+    own = {v.path: _square(v) for v in copy.trainable_variables}
+    refs = groupby(layout_of(copy).weights, key=lambda ref: ref.block)
+    return tuple(_block_norm(block, list(members), squares, own) for block, members in refs)
+
+
+class _GradientRecorder(keras.optimizers.Optimizer):
+    """Keeps each gradient and updates nothing.
+
+    It works on every backend, and is exact where the difference of weights after and before a
+    step of plain descent would be rounded to the weights' precision.
+    """
+
+    def build(self, variables):
+        if not self.built:
+            super().build(variables)
+            self.gradients = [self.add_variable_from_reference(v, "gradient") for v in variables]
+
+    def update_step(self, gradient, variable, learning_rate):
+        self.assign(self.gradients[self._get_variable_index(variable)], gradient)
+
+
+def _recording_copy(model: keras.Model) -> tuple[keras.Model, _GradientRecorder]:
+    copy = plain_copy(model)
+    optimizer = _GradientRecorder(learning_rate=1.0, name="gradient_recorder")
+    # XLA takes longer to compile than a handful of batches takes; JAX cannot do without.
+    copy.compile(optimizer, loss=dice_bce, jit_compile=keras.backend.backend() == "jax")
+    return copy, optimizer
+
+
+def _squared_norms(copy, optimizer: _GradientRecorder, images, masks) -> dict[str, float]:
+    copy.train_on_batch(images, masks)
+    paths = [variable.path for variable in copy.trainable_variables]
+    squares = dict(zip(paths, map(_square, optimizer.gradients), strict=True))
+    wrong = [path for path, square in squares.items() if not math.isfinite(square)]
+    if wrong:
+        raise FloatingPointError(f"the gradient of {wrong[0]} is NaN or infinite")
+    return squares
+
+
+def _block_norm(block: str, refs: list, squares: list[dict], own: dict[str, float]) -> BlockNorm:
+    paths = [f"{ref.layer}/{ref.name}" for ref in refs]
+    weights = _norm(own[path] for path in paths)
+    if not weights:
+        raise ValueError(f"{block}: all its weights are 0, so nothing is relative to them")
+    tensors = tuple(
+        TensorNorm(ref.layer, ref.name, _mean_norm([path], squares), _norm([own[path]]))
+        for ref, path in zip(refs, paths, strict=True)
+    )
+    return BlockNorm(block, _mean_norm(paths, squares), weights, tensors)
+
+
+def _mean_norm(paths: list[str], squares: list[dict[str, float]]) -> float:
+    return float(np.mean([_norm(batch[path] for path in paths) for batch in squares]))
+
+
+def _norm(squares: Iterable[float]) -> float:
+    return math.sqrt(sum(squares))
+
+
+def _square(variable) -> float:
+    values = keras.ops.convert_to_numpy(variable.value).astype(np.float64)
+    return float(np.sum(values**2))

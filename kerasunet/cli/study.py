@@ -1,0 +1,168 @@
+"""Find out which layers to fine-tune: every strategy on the same folds, with statistics.
+
+Prints the plan and an estimate of its time, then executes it, a process a run. Killed and started
+again with the same command, it goes on; strategies, sizes, folds and seeds may be added later.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from kerasunet.cli import options as shared
+from kerasunet.data.views import PRESETS
+from kerasunet.strategies import describe_grammar
+from kerasunet.study.settings import STRATEGIES, StudySettings
+from kerasunet.training.settings import FinetuneSettings
+
+EPILOG = (
+    "strategies, beside none and scratch; shallow:*, deep:*, outer:* and inner:* stand for every "
+    f"K:\n{describe_grammar()}"
+)
+_RATES = (3e-4, 1e-3, 3e-3)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    default = StudySettings()
+    add = parser.add_argument
+    shared.add_data(parser, default.run.data)
+    add("--strategies", nargs="+", default=list(STRATEGIES), metavar="S", help=" ".join(STRATEGIES))
+    add("--train-sizes", nargs="+", type=int, default=[20], metavar="N", help="(20)")
+    add("--seeds", type=int, default=1, metavar="N", help="number of seeds (1)")
+    add("--folds", type=int, default=default.run.folds, help=f"({default.run.folds})")
+    add("--only-folds", nargs="+", type=int, metavar="F", help="run these now, numbered from 0")
+    add("--init", default=default.run.init, help=f"initial weights ({default.run.init})")
+    add("--image-size", type=int, default=default.run.image_size, help="pixels (128)")
+    add("--threshold", type=float, default=default.run.threshold, help="(0.5)")
+    add(
+        "--validation-size",
+        type=int,
+        metavar="N",
+        help="validation images (0; 20 with --lr-search)",
+    )
+    add(
+        "--lr-search",
+        nargs="*",
+        type=float,
+        metavar="RATE",
+        help="choose the learning rate of each run on the validation images (3e-4 1e-3 3e-3)",
+    )
+    add("--output", type=Path, help="study directory (default: runs/study-DATA)")
+    add("--plan", action="store_true", help="print the plan and the estimate, run nothing")
+    add("--no-estimate", action="store_true", help="start without timing a trial")
+    add("--retry-failed", action="store_true", help="run failed runs again")
+    add("--no-report", action="store_true", help="write no figures and no report at the end")
+    _add_executor(parser)
+    shared.add_division(parser)
+    shared.add_optimization(parser, default.run.optimization)
+
+
+def _add_executor(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("where runs are executed")
+    add = group.add_argument
+    add("--executor", default="local", help="local, dask or ray (local)")
+    add("--address", help="scheduler of a running cluster, such as tcp://host:8786")
+    add("--workers", type=int, default=1, metavar="N", help="runs at a time (1)")
+    add("--gpus", type=int, default=0, metavar="N", help="GPUs to deal out, one a worker (0)")
+
+
+def run(options: argparse.Namespace) -> int:
+    shared.start_backend()
+    from kerasunet.study.execution import Executor, open_study
+
+    directory = options.output or Path("runs") / f"study-{Path(options.data).name}"
+    study = open_study(_settings(options), directory)
+    _print_plan(study, options)
+    if options.plan:
+        return 0
+    executor = Executor(options.executor, options.workers, options.address, options.gpus)
+    failures = _execute(study, executor, options.retry_failed)
+    if not options.no_report and study.tables.finished():
+        from kerasunet.study.report import write_report
+
+        print(f"report      {write_report(directory)}")
+    print(f"tables      {directory / 'cases.csv'}, {directory / 'runs.csv'}")
+    return 1 if failures else 0
+
+
+def _settings(options: argparse.Namespace) -> StudySettings:
+    rates = options.lr_search
+    validation = options.validation_size
+    return StudySettings(
+        run=replace(
+            FinetuneSettings(),
+            init=options.init,
+            data=options.data,
+            manual_dir=options.manual_dir,
+            train_size=None,
+            validation_size=(0 if rates is None else 20) if validation is None else validation,
+            folds=options.folds,
+            **shared.division(options),
+            image_size=options.image_size,
+            threshold=options.threshold,
+            optimization=replace(shared.optimization(options), seed=0),
+            augmentation=PRESETS[options.augmentation],
+        ),
+        strategies=tuple(options.strategies),
+        train_sizes=tuple(options.train_sizes),
+        seeds=tuple(range(options.seed, options.seed + options.seeds)),
+        only_folds=tuple(options.only_folds) if options.only_folds is not None else None,
+        learning_rates=() if rates is None else tuple(rates) or _RATES,
+    )
+
+
+def _print_plan(study, options: argparse.Namespace) -> None:
+    from kerasunet.study.estimate import estimate_seconds
+
+    settings = study.settings
+    strategies = tuple(dict.fromkeys(run.strategy for run in study.planned))
+    still = study.open_runs(options.retry_failed)
+    print(f"study       {study.directory}/")
+    folds, seeds = " ".join(map(str, settings.folds)), len(settings.seeds)
+    print(f"data        {settings.run.data}, folds {folds} of {settings.run.folds}")
+    print(f"strategies  {len(strategies)}: {' '.join(strategies)}")
+    sizes = " ".join(map(str, settings.train_sizes))
+    print(f"training    {sizes} images, seeds: {seeds}")
+    print(f"runs        {len(study.planned)}, of which {len(still)} are still to do")
+    failed = study.tables.failed()
+    if failed and not options.retry_failed:
+        print(f"failed      {len(failed)}, left as they are; --retry-failed runs them again")
+    if still and not options.no_estimate:
+        seconds = estimate_seconds(study, options.workers, options.retry_failed)
+        print(f"time        about {_duration(seconds)}", flush=True)
+
+
+def _execute(study, executor, retry_failed: bool) -> int:
+    """Runs what is open, with a line a run; returns the number of failures."""
+    from kerasunet.study.execution import run_study
+
+    total = len(study.open_runs(retry_failed))
+    started = time.monotonic()
+    done = failures = 0
+
+    def tell(planned, result) -> None:
+        nonlocal done, failures
+        done += 1
+        failures += isinstance(result, str)
+        left = (time.monotonic() - started) / done * (total - done)
+        where = f"fold {planned.fold}, {planned.train_size} images, {planned.strategy}"
+        print(f"[{done}/{total}] {where}: {_outcome(result)}; {_duration(left)} left", flush=True)
+
+    run_study(study, executor, retry_failed, tell)
+    return failures
+
+
+def _outcome(result) -> str:
+    if isinstance(result, str):
+        return f"FAILED: {result}"
+    dice = [float(case["dice"]) for case in result.cases]
+    return f"Dice {sum(dice) / len(dice):.3f} on {len(dice)} cases"
+
+
+def _duration(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    if minutes < 1:
+        return f"{round(seconds)} s"
+    return f"{minutes} min" if minutes < 120 else f"{minutes / 60:.1f} h"

@@ -1,0 +1,13 @@
+"""Studies: many fine-tuning runs, planned, executed, collected in one table, and compared."""
+
+from kerasunet._lazy import lazy_members
+
+_MEMBERS = {
+    "PlannedRun": "kerasunet.study.plan",
+    "StudySettings": "kerasunet.study.settings",
+    "plan": "kerasunet.study.plan",
+    "read_tables": "kerasunet.study.tables",
+    "run_study": "kerasunet.study.execution",
+}
+__all__ = sorted(_MEMBERS)
+__getattr__, __dir__ = lazy_members(__name__, _MEMBERS)

@@ -1,0 +1,55 @@
+"""A Dask cluster; its scheduler gives the items of a dead worker to another one.
+
+Native futures, not joblib's Dask backend: there, one item that is lost for good ends them all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import dask
+from distributed import Client, Future, LocalCluster, as_completed
+
+from kerasunet.study.executors.environment import slot_environments
+from kerasunet.study.executors.outcome import RETRIES, Done, Failed, Function, attempt
+
+
+def run(
+    function: Function, items: Sequence[Any], workers: int, address: str | None, gpus: int
+) -> Iterator[tuple[Any, Done | Failed]]:
+    """As `run_all`; on a cluster of one's own, whoever starts its workers deals out the GPUs."""
+    if address is None and gpus:
+        raise ValueError("gpus are dealt out by the executors local and ray; see docs/clusters.md")
+    environment = {} if address else slot_environments(workers, 0)[0]
+    with dask.config.set(_SETTINGS), _client(workers, address) as client:
+        waiting = {
+            client.submit(attempt, function, item, environment, pure=False): item for item in items
+        }
+        for future in as_completed(list(waiting)):
+            yield waiting.pop(future), _outcome(future)
+
+
+_SETTINGS = {
+    "distributed.scheduler.allowed-failures": RETRIES,
+    "distributed.worker.daemon": False,
+}
+
+
+@contextmanager
+def _client(workers: int, address: str | None) -> Iterator[Client]:
+    if address is not None:
+        with Client(address, timeout=30) as client:
+            yield client
+        return
+    cluster = LocalCluster(
+        n_workers=workers, threads_per_worker=1, host="127.0.0.1", dashboard_address=None
+    )
+    with cluster, Client(cluster) as client:
+        yield client
+
+
+def _outcome(future: Future) -> Done | Failed:
+    error = future.exception()
+    return future.result() if error is None else Failed(" ".join(str(error).split()))

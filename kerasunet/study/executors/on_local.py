@@ -1,0 +1,30 @@
+"""This machine: joblib's threads, each of which waits for the process of its run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from queue import SimpleQueue
+from typing import Any
+
+from joblib import Parallel, delayed
+
+from kerasunet.study.executors.environment import slot_environments
+from kerasunet.study.executors.outcome import Done, Failed, Function, attempt
+
+
+def run(
+    function: Function, items: Sequence[Any], workers: int, address: None, gpus: int
+) -> Iterator[tuple[Any, Done | Failed]]:
+    slots: SimpleQueue = SimpleQueue()
+    for environment in slot_environments(workers, gpus):
+        slots.put(environment)
+
+    def one(item: Any) -> tuple[Any, Done | Failed]:
+        environment = slots.get()
+        try:
+            return item, attempt(function, item, environment)
+        finally:
+            slots.put(environment)
+
+    parallel = Parallel(n_jobs=workers, backend="threading", return_as="generator_unordered")
+    yield from parallel(delayed(one)(item) for item in items)
