@@ -72,7 +72,9 @@ class Card:
 
 
 def folder() -> Path:
-    """Returns the folder of the registered models."""
+    """Returns the folder of the registered models; `KERASUNET_MODELS` names another one."""
+    if named := os.environ.get("KERASUNET_MODELS"):
+        return Path(named)
     beside_package = Path(__file__).parents[1] / "saved_models"
     installed = Path(__file__).parent / "saved_models"
     return installed if installed.is_dir() else beside_package
