@@ -68,8 +68,8 @@ def test_every_script_is_its_verb(verb):
     ("words", "message"),
     [
         (["finetune", "--layers", "shallow:12"], "shallow:12: this U-Net has 9 blocks"),
+        (["finetune", "--layers", "auto:fast"], "auto takes nothing but search"),
         (["finetune", "--layers", "encoder"], "encoder: no block or layer of this name"),
-        (["finetune", "--layers", "auto"], "auto: cannot be chosen yet; name layers"),
         (["finetune", "--init", "imagenet"], "imagenet: neither a registered model"),
         (["finetune", "--data", "nowhere"], "nowhere: neither a folder, a file nor a data set"),
         (["finetune", "--train-size", "few"], "--train-size few: give a whole number"),
