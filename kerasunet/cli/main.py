@@ -17,6 +17,7 @@ VERBS = {
     "check": "find every mistake in a data set before training",
     "show": "contact sheet of pairs, table of layers, overfit-one-batch check",
     "models": "list the saved models",
+    "demo": "compare all strategies on your own image, in the browser",
 }
 _USER_ERRORS = (ValueError, OSError, FloatingPointError)
 

@@ -1,0 +1,82 @@
+"""The demo: upload an image, see every strategy side by side, learn which layers matter.
+
+python demo/app.py, or kerasunet demo. Everything runs on this machine; no page asks the network.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+FOLDER = Path(__file__).resolve().parent
+sys.path[:0] = [str(FOLDER), str(FOLDER.parent)]
+os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import gradio as gr  # noqa: E402
+from context import Context, Shelf, workspace  # noqa: E402
+from theme import THEME, header  # noqa: E402
+
+from kerasunet.cli.demo import add_arguments  # noqa: E402
+
+TITLE = "kerasunet: which layers should you fine-tune?"
+TABS = {"Compare": "compare", "Layers": "layers", "Study": "study", "Fine-tune": "finetune"}
+_UPLOAD_LIMIT = "100mb"
+_SWEEP_SECONDS, _KEPT_SECONDS = 300, 3600
+
+
+def build(shelf: Shelf, allow_training: bool = False) -> gr.Blocks:
+    """Builds the page.
+
+    Args:
+        shelf: The models to offer.
+        allow_training: Whether visitors may train on this machine.
+    """
+    with gr.Blocks(
+        title=TITLE, analytics_enabled=False, delete_cache=(_SWEEP_SECONDS, _KEPT_SECONDS)
+    ) as page:
+        gr.HTML(header(), elem_id="header")
+        context = Context(shelf, gr.State(()), allow_training)
+        with gr.Tabs(elem_id="tabs"):
+            for label, name in TABS.items():
+                if find_spec(f"tabs.{name}") is None:
+                    continue
+                with gr.Tab(label, id=name, elem_id=f"tab-{name}"):
+                    importlib.import_module(f"tabs.{name}").build(context)
+    return page
+
+
+def launch(options: argparse.Namespace) -> None:
+    """Opens the page, then loads the models behind it, and serves until interrupted."""
+    with workspace():
+        shelf = Shelf()
+        page = build(shelf, options.allow_training)
+        page.launch(
+            server_name=options.host,
+            server_port=options.port,
+            inbrowser=options.open,
+            max_file_size=_UPLOAD_LIMIT,
+            mcp_server=find_spec("mcp") is not None,
+            theme=THEME,
+            css_paths=FOLDER / "style.css",
+            footer_links=["api", "settings"],
+            ssr_mode=False,
+            prevent_thread_lock=True,
+        )
+        shelf.load_in_background()
+        page.block_thread()
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    add_arguments(parser)
+    launch(parser.parse_args(arguments))
+
+
+if __name__ == "__main__":
+    main()
