@@ -9,10 +9,9 @@ from kerasunet import zoo
 from kerasunet.files import read_json, write_json
 from kerasunet.study.plan import PlannedRun
 from kerasunet.study.settings import StudySettings, protocol
+from kerasunet.study.tables import RECORD
 from kerasunet.training.directory import refuse_differences
 from kerasunet.training.inputs import load_data, split_data
-
-FILE = "study.json"
 
 
 def claim_study(directory: Path, settings: StudySettings, planned: Sequence[PlannedRun]) -> None:
@@ -40,7 +39,7 @@ def claim_study(directory: Path, settings: StudySettings, planned: Sequence[Plan
             "citation": data.citation,
         },
     }
-    path = directory / FILE
+    path = directory / RECORD
     known = read_json(path) if path.is_file() else {"splits": {}}
     if path.is_file():
         fixed = ("protocol", "digests")

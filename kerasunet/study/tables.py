@@ -13,7 +13,7 @@ from kerasunet.files import write_text
 if TYPE_CHECKING:
     import pandas
 
-CASES, RUNS = "cases.csv", "runs.csv"
+CASES, RUNS, RECORD = "cases.csv", "runs.csv", "study.json"
 IDENTITY = ("strategy", "fold", "train_size", "seed")
 CASE_COLUMNS = (
     "data",
