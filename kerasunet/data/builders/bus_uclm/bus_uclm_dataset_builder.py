@@ -13,7 +13,7 @@ class Builder(CasesBuilder):
     """TFDS builder of BUS-UCLM; benign (green) and malignant (red) pixels are the object."""
 
     HOMEPAGE = "https://doi.org/10.17632/7fvgj4jsp7"
-    TERMS = "Creative Commons with attribution; Mendeley Data states which for each version"
+    TERMS = "Creative Commons with attribution, some versions non-commercial: see Mendeley Data"
     ARCHIVES = {
         "7fvgj4jsp7-1.zip": "https://prod-dcd-datasets-cache-zipfiles.s3.eu-west-1.amazonaws.com/"
         "7fvgj4jsp7-1.zip"
