@@ -7,6 +7,7 @@ from .errors import StrategyError
 from .expansion import expand
 from .grammar import describe_grammar
 from .layout import Layout, WeightRef
+from .naming import name_of
 from .parser import parse
 from .strategy import Strategy
 
@@ -17,5 +18,6 @@ __all__ = [
     "WeightRef",
     "describe_grammar",
     "expand",
+    "name_of",
     "parse",
 ]

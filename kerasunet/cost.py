@@ -1,0 +1,154 @@
+"""What a training step of a strategy costs, counted in multiply-adds from the architecture alone.
+
+A step has three parts: the forward pass; the gradients of the activations, which flow back from the
+output to the first layer that trains and no further; and the gradients of the kernels that train.
+Each part costs a convolution as many multiply-adds as its forward pass does. Normalisation,
+activations, pooling, augmentation and the optimizer are left out: they cost memory traffic, hardly
+arithmetic. A step's seconds therefore follow this count only roughly.
+
+Neither Keras nor TensorFlow is loaded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from functools import cached_property
+
+from kerasunet.strategies import Layout, WeightRef
+
+
+@dataclass(frozen=True)
+class LayerCost:
+    """A layer that has weights, and what it costs.
+
+    Attributes:
+        block: Block that claims the layer.
+        layer: Layer name.
+        inputs: Channels in.
+        filters: Channels out.
+        side: Height and width of its output in pixels.
+        taps: Kernel elements for each pair of input and output channel; 0 without a kernel.
+        multiply_adds: Of its forward pass, for one image.
+    """
+
+    block: str
+    layer: str
+    inputs: int
+    filters: int
+    side: int
+    taps: int
+    multiply_adds: int
+
+    def parameters(self, weight: str) -> int:
+        """Number of elements of one of its weights, such as `"kernel"` or `"bias"`."""
+        return self.taps * self.inputs * self.filters if weight == "kernel" else self.filters
+
+
+@dataclass(frozen=True)
+class StepCost:
+    """Multiply-adds of one training step.
+
+    Attributes:
+        forward: Of the forward pass.
+        activations: Of the gradients that flow back from the output to the first trained layer.
+        kernels: Of the gradients of the kernels that train.
+    """
+
+    forward: int
+    activations: int
+    kernels: int
+
+    @property
+    def total(self) -> int:
+        """Of the whole step."""
+        return self.forward + self.activations + self.kernels
+
+
+@dataclass(frozen=True)
+class Network:
+    """A U-Net as `kerasunet.UNet` builds it, as far as costs go.
+
+    Attributes:
+        layout: Its weights, from `Layout.unet`.
+        base_filters: Filters of the first level; each deeper level has twice as many.
+        image_size: Height and width of the images in pixels, a multiple of 2**depth.
+        channels: 1 for grey images, 3 for colour.
+        classes: Channels of the output.
+
+    Raises:
+        ValueError: A number is out of range.
+    """
+
+    layout: Layout
+    base_filters: int = 16
+    image_size: int = 128
+    channels: int = 1
+    classes: int = 1
+
+    def __post_init__(self):
+        for name in ("base_filters", "image_size", "channels", "classes"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+        multiple = 2**self.layout.depth
+        if self.image_size % multiple:
+            raise ValueError(
+                f"image size {self.image_size}: this U-Net needs a multiple of {multiple}"
+            )
+
+    @cached_property
+    def layers(self) -> dict[str, LayerCost]:
+        """Every layer that has weights, by name, in data-flow order."""
+        return {weight.layer: self._layer(weight) for weight in self.layout.weights}
+
+    def parameters(self, weights: Collection[WeightRef] | None = None) -> int:
+        """Number of learnable parameters in some weights; in all of them unless given."""
+        chosen = self.layout.weights if weights is None else weights
+        return sum(self.layers[weight.layer].parameters(weight.name) for weight in chosen)
+
+    def step_cost(self, trained: Collection[WeightRef], batch_size: int = 8) -> StepCost:
+        """Estimates the cost of a training step.
+
+        Args:
+            trained: The weights that train, from `Strategy.select`. Without any, nothing is
+                trained and a step costs nothing.
+            batch_size: Images per step.
+
+        Returns:
+            The cost.
+        """
+        if not trained:
+            return StepCost(0, 0, 0)
+        names = list(self.layers)
+        first = min(names.index(weight.layer) for weight in trained)
+        kernels = {weight.layer for weight in trained if weight.kind == "kernel"}
+        return StepCost(
+            batch_size * self._multiply_adds(names),
+            batch_size * self._multiply_adds(names[first + 1 :]),
+            batch_size * self._multiply_adds(kernels),
+        )
+
+    def _multiply_adds(self, names: Collection[str]) -> int:
+        return sum(self.layers[name].multiply_adds for name in names)
+
+    def _layer(self, weight: WeightRef) -> LayerCost:
+        level = self.layout.level_of(weight.block)
+        filters = self.base_filters * 2 ** (level - 1)
+        side = self.image_size // 2 ** (level - 1)
+        role = weight.layer.removeprefix(f"{weight.block}_")
+        # An upsampling convolution has 2×2 taps, one of which each output pixel sees.
+        taps, seen = {"up": (4, 1), "head": (1, 1)}.get(role, (9, 9))
+        if role.startswith("norm"):
+            taps = seen = 0
+        inputs = self._inputs(weight.block, role, filters)
+        filters = self.classes if role == "head" else filters
+        count = seen * inputs * filters * side**2
+        return LayerCost(weight.block, weight.layer, inputs, filters, side, taps, count)
+
+    def _inputs(self, block: str, role: str, filters: int) -> int:
+        """Channels that reach a layer: of the level above, of the skip and the level below."""
+        if block.startswith("dec"):
+            return 2 * filters if role in ("up", "conv1") else filters
+        if role != "conv1":
+            return filters
+        return self.channels if self.layout.level_of(block) == 1 else filters // 2

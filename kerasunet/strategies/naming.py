@@ -1,0 +1,114 @@
+"""From weights to text: the shortest known name of what trains."""
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+
+from .layout import KINDS, Layout, WeightRef
+from .strategy import Strategy
+from .terms import PARTS, RULES, Blocks, Count, Kind, Name, Part, Term
+
+Weights = frozenset[WeightRef]
+Postfix = tuple[Term | str, ...]
+
+
+def name_of(selected: Collection[WeightRef], layout: Layout) -> str:
+    """Return the canonical text of the strategy that trains exactly these weights.
+
+    A part (`contracting`) comes before a count (`shallow:3`), a count before a kind (`norm`), that
+    before a list of blocks (`blocks:1-3,7`). Where none fits, the shortest text is taken that adds
+    blocks and layers to such a name or takes them from it (`shallow:3+dec1_up`), or intersects it
+    with a kind (`shallow:3&norm`).
+
+    Args:
+        selected: weights of `layout`, whole layers or what the terms above can tell.
+        layout: the network.
+
+    Raises:
+        ValueError: it takes more than that to tell these weights from the others.
+    """
+    wanted = frozenset(selected)
+    for term in (*_known(layout), _listed(_touched(wanted, layout), layout)):
+        if term is not None and term.weights(layout) == wanted:
+            return str(term)
+    texts = [str(Strategy(postfix)) for postfix in _composed(wanted, layout)]
+    if not texts:
+        raise ValueError(f"no sum of blocks, layers and kinds is these {len(wanted)} weights")
+    return min(texts, key=len)
+
+
+def _known(layout: Layout) -> tuple[Term, ...]:
+    """Parts, counts and kinds."""
+    counts = [Count(rule, k) for rule in RULES for k in range(1, Count.limit(rule, layout) + 1)]
+    return (*map(Part, PARTS), *counts, *_by_kind(layout))
+
+
+def _listed(blocks: Collection[str], layout: Layout) -> Term | None:
+    """The blocks as a list with ranges; a single one by name, none at all as no term."""
+    if len(blocks) < 2:
+        return Name(*blocks) if blocks else None
+    runs: list[tuple[int, int]] = []
+    for number in (layout.blocks.index(block) + 1 for block in layout.blocks if block in blocks):
+        first = runs.pop()[0] if runs and runs[-1][1] == number - 1 else number
+        runs.append((first, number))
+    return Blocks(tuple(runs))
+
+
+def _composed(wanted: Weights, layout: Layout) -> Iterator[Postfix]:
+    by_name, by_kind = _by_name(layout), _by_kind(layout)
+    kinds = {weight.kind for weight in wanted}
+    whole = [block for block in layout.blocks if by_name[Name(block)] <= wanted]
+    lists = (_listed(_touched(wanted, layout), layout), _listed(whole, layout))
+    bases: dict[Weights, Term | None] = {frozenset(): None}
+    for base in (*_known(layout), *filter(None, lists)):
+        bases.setdefault(base.weights(layout), base)
+    for covered, base in bases.items():
+        if len(kinds) == 1 and wanted == {w for w in covered if w.kind in kinds}:
+            yield base, Kind(*kinds), "&"
+        for table in (by_name, by_kind | by_name):
+            added = _cover(wanted - covered, table, within=wanted)
+            removed = _cover(covered - wanted, table, outside=wanted)
+            if added is not None and removed is not None:
+                yield _joined(base, added, removed)
+
+
+def _joined(base: Term | None, added: list[Term], removed: list[Term]) -> Postfix:
+    first, *rest = added if base is None else [base, *added]
+    postfix: list[Term | str] = [first]
+    for operator, names in (("+", rest), ("-", removed)):
+        for name in names:
+            postfix += [name, operator]
+    return tuple(postfix)
+
+
+def _cover(
+    weights: Weights,
+    table: Mapping[Term, Weights],
+    within: Weights | None = None,
+    outside: Weights = frozenset(),
+) -> list[Term] | None:
+    """Few terms, all `within` and `outside`, that cover the weights; `None` if there are none."""
+    terms = []
+    for term, covered in table.items():
+        allowed = (within is None or covered <= within) and not covered & outside
+        if allowed and covered & weights:
+            terms.append(term)
+            weights -= covered
+    return None if weights else terms
+
+
+def _touched(weights: Iterable[WeightRef], layout: Layout) -> list[str]:
+    touched = {weight.block for weight in weights}
+    return [block for block in layout.blocks if block in touched]
+
+
+def _by_name(layout: Layout) -> dict[Term, Weights]:
+    """The weights of every block, then of every layer."""
+    members: dict[str, list[WeightRef]] = {name: [] for name in (*layout.blocks, *layout.layers)}
+    for weight in layout.weights:
+        members[weight.block].append(weight)
+        members[weight.layer].append(weight)
+    return {Name(name): frozenset(weights) for name, weights in members.items()}
+
+
+def _by_kind(layout: Layout) -> dict[Term, Weights]:
+    kinds = [kind for kind in KINDS if any(weight.kind == kind for weight in layout.weights)]
+    return {Kind(kind): Kind(kind).weights(layout) for kind in kinds}
