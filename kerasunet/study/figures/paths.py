@@ -1,0 +1,115 @@
+"""Contracting against expanding path: boxes of per-case Dice, and of the paired differences."""
+
+from __future__ import annotations
+
+import pandas as pd
+from matplotlib.axes import Axes
+
+from kerasunet.study import stats
+from kerasunet.study.figures.drawing import Drawing, NotDrawnError
+from kerasunet.study.figures.results import Results
+from kerasunet.study.figures.style import FAINT, INK, STRATEGIES, new_figure, note
+from kerasunet.study.figures.words import images, interval, panel_title, signed
+from kerasunet.study.stats import Comparison
+
+NAME, TITLE = "contracting-expanding", "Contracting path against expanding path"
+PAIR = ("contracting", "expanding")
+_HALF = 0.2
+_CAPTION = (
+    "Above: Dice of every held-out case after tuning the contracting path (left of each pair) or "
+    "the expanding path (right), the median written over the box. Below: what the same case "
+    "gains by tuning the contracting path instead of the expanding path; above 0 the contracting "
+    "path is better. Boxes hold the middle half of the cases, whiskers reach from the 5th to the "
+    "95th percentile. Diamonds are mean differences with their 95 % bootstrap intervals, also "
+    "written below."
+)
+
+
+def draw(results: Results) -> Drawing:
+    """Draws a column for each data set, with a pair of boxes for each training size.
+
+    Raises:
+        NotDrawnError: Nowhere have both paths been tuned on the same cases.
+    """
+    comparisons = stats.compare_all(results.cases, [PAIR], depth=results.depth)
+    by_data = {data: [c for c in comparisons if c.data == data] for data in results.data}
+    by_data = {data: found for data, found in by_data.items() if found}
+    if not by_data:
+        raise NotDrawnError("it needs the strategies contracting and expanding on the same cases")
+    figure, grid = new_figure(4.4, 2, len(by_data), sharex="col", height_ratios=(3, 2))
+    for column, (data, found) in zip(grid.T, by_data.items(), strict=True):
+        column[0].set_title(panel_title(data))
+        _draw_column(*column, results, found)
+    grid[0, 0].set_ylabel("Dice of a case")
+    grid[1, 0].set_ylabel("difference of a case")
+    _add_legend(grid[0, 0])
+    return Drawing(NAME, TITLE, _CAPTION, _alt(comparisons), figure)
+
+
+def _draw_column(above: Axes, below: Axes, results: Results, found: list[Comparison]) -> None:
+    below.axhline(0, color=INK, linewidth=0.8)
+    for place, comparison in enumerate(found):
+        dice = _per_case(results, comparison)
+        for strategy, side in zip(PAIR, (-1, 1), strict=True):
+            x, colour = place + side * _HALF, STRATEGIES[strategy].colour
+            _box(above, dice[strategy], x, colour)
+            top, middle = dice[strategy].quantile(0.95), f"{dice[strategy].median():.3f}"
+            note(above, middle, x, top, offset=(0, 5), ha="center")
+        _box(below, dice[PAIR[0]] - dice[PAIR[1]], place - _HALF / 2, FAINT)
+        _mark_mean(below, comparison, place + _HALF)
+    below.set_xticks(range(len(found)), [_tick(comparison) for comparison in found], fontsize=6.5)
+    below.set_xlim(-0.6, len(found) - 0.4)
+
+
+def _per_case(results: Results, comparison: Comparison) -> pd.DataFrame:
+    """Dice of each case that both strategies were tested on, mean over seeds."""
+    cases = results.cases
+    here = (cases["data"] == comparison.data) & (cases["train_size"] == comparison.train_size)
+    names = {comparison.first: PAIR[0], comparison.second: PAIR[1]}
+    rows = cases[here & cases["strategy"].isin(names)]
+    wide = rows.pivot_table(index=["fold", "key"], columns="strategy", values="dice")
+    return wide.dropna().rename(columns=names)
+
+
+def _mark_mean(axes: Axes, comparison: Comparison, x: float) -> None:
+    axes.vlines(x, comparison.low, comparison.high, color=INK, linewidth=1.2)
+    axes.plot(x, comparison.difference, marker="D", color=INK, markersize=3)
+
+
+def _tick(comparison: Comparison) -> str:
+    mean = signed(comparison.difference)
+    ends = interval(comparison.low, comparison.high, lambda value: signed(value).lstrip("+"))
+    return f"{images(comparison.train_size)}\n{mean}\n{ends}"
+
+
+def _box(axes: Axes, values: pd.Series, x: float, colour: str) -> None:
+    edge = {"color": colour, "linewidth": 1}
+    axes.boxplot(
+        values,
+        positions=[x],
+        widths=1.6 * _HALF,
+        whis=(5, 95),
+        showfliers=False,
+        patch_artist=True,
+        boxprops={"facecolor": (colour, 0.25), "edgecolor": colour, "linewidth": 1},
+        medianprops={"color": colour, "linewidth": 1.8},
+        whiskerprops=edge,
+        capprops=edge,
+        manage_ticks=False,
+    )
+
+
+def _add_legend(axes: Axes) -> None:
+    for strategy in PAIR:
+        colour = STRATEGIES[strategy].colour
+        axes.fill([], [], facecolor=(colour, 0.25), edgecolor=colour, label=strategy)
+    axes.figure.legend(loc="outside upper left", ncols=len(PAIR))
+
+
+def _alt(comparisons: tuple[Comparison, ...]) -> str:
+    sentences = [
+        f"{panel_title(c.data, c.train_size)}: contracting minus expanding {signed(c.difference)} "
+        f"({interval(c.low, c.high, signed)}) over {c.cases} cases."
+        for c in comparisons
+    ]
+    return "Box plots of Dice by case and of paired differences. " + " ".join(sentences)

@@ -1,0 +1,80 @@
+"""Dice against the number of training images, a line for each strategy."""
+
+from __future__ import annotations
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.ticker import NullFormatter, NullLocator
+
+from kerasunet.study.figures.drawing import Drawing, NotDrawnError
+from kerasunet.study.figures.results import Results
+from kerasunet.study.figures.spacing import label_ends
+from kerasunet.study.figures.style import HAIR, STRATEGIES, new_figure
+from kerasunet.study.figures.words import panel_title
+
+NAME, TITLE = "training-images", "Dice against the number of training images"
+_CAPTION = (
+    "Mean Dice of the held-out cases against the number of training images, on a logarithmic "
+    "scale, with 95 % bootstrap intervals. The smaller training sets are parts of the larger "
+    "ones. Thin grey lines are the strategies that are not named."
+)
+
+
+def draw(results: Results) -> Drawing:
+    """Draws a panel for each data set that has at least two training sizes.
+
+    Raises:
+        NotDrawnError: There is none.
+    """
+    tables = {data: _by_strategy(results, data) for data in results.data}
+    tables = {data: table for data, table in tables.items() if table}
+    if not tables:
+        raise NotDrawnError("no strategy has been run with two numbers of training images")
+    figure, axes = new_figure(3.1, 1, len(tables))
+    for place, (data, table) in zip(axes[0], tables.items(), strict=True):
+        place.set_title(panel_title(data))
+        _draw_panel(place, table)
+    axes[0, 0].set_ylabel("Dice")
+    figure.supxlabel("training images", fontsize=7.5)
+    return Drawing(NAME, TITLE, _CAPTION, _alt(tables), figure)
+
+
+def _by_strategy(results: Results, data: str) -> dict[str, pd.DataFrame]:
+    rows = results.summary[results.summary["data"] == data].sort_values("train_size")
+    groups = {strategy: group for strategy, group in rows.groupby("strategy") if len(group) > 1}
+    return {strategy: groups[strategy] for strategy in results.strategies() if strategy in groups}
+
+
+def _draw_panel(axes: Axes, table: dict[str, pd.DataFrame]) -> None:
+    for strategy in table.keys() - STRATEGIES.keys():
+        rows = table[strategy]
+        axes.plot(rows["train_size"], rows["mean"], color=HAIR, linewidth=0.7, zorder=1)
+    ends = {}
+    for strategy in [name for name in STRATEGIES if name in table]:
+        rows, look = table[strategy], STRATEGIES[strategy]
+        axes.vlines(rows["train_size"], rows["low"], rows["high"], color=look.colour, linewidth=1)
+        style = {"color": look.colour, "linestyle": look.line, "marker": look.marker}
+        axes.plot(rows["train_size"], rows["mean"], **style)
+        ends[strategy] = (rows["train_size"].iloc[-1], rows["mean"].iloc[-1], look.colour)
+    _scale(axes, sorted({size for rows in table.values() for size in rows["train_size"]}))
+    label_ends(axes, ends)
+
+
+def _scale(axes: Axes, sizes: list[int]) -> None:
+    axes.set_xscale("log")
+    axes.set_xticks(sizes, list(map(str, sizes)))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    room = (sizes[-1] / sizes[0]) ** 0.05
+    axes.set_xlim(sizes[0] / room, sizes[-1] * room)
+
+
+def _alt(tables: dict[str, dict[str, pd.DataFrame]]) -> str:
+    sentences = []
+    for data, table in tables.items():
+        for strategy in [name for name in STRATEGIES if name in table]:
+            points = ", ".join(
+                f"{r.train_size}: {r.mean:.3f}" for r in table[strategy].itertuples()
+            )
+            sentences.append(f"{panel_title(data)}, {strategy}: {points}.")
+    return "Line charts of Dice by number of training images. " + " ".join(sentences)

@@ -1,0 +1,31 @@
+"""Numbers and names as figures and reports write them."""
+
+from __future__ import annotations
+
+import math
+
+from kerasunet.data.modality import modality_of
+
+
+def signed(value: float) -> str:
+    """A difference in Dice: three decimals, a sign, a true minus."""
+    return f"{value:+.3f}".replace("-", "−")
+
+
+def interval(low: float, high: float, number=lambda value: f"{value:.3f}") -> str:
+    """The two ends of an interval; `unknown` where the data do not tell."""
+    if math.isnan(low) or math.isnan(high):
+        return "unknown"
+    return f"{number(low)} to {number(high)}"
+
+
+def images(count: int) -> str:
+    """A number of images in words."""
+    return f"{count} image{'' if count == 1 else 's'}"
+
+
+def panel_title(data: str, train_size: int | None = None) -> str:
+    """Heading of a panel: modality, data set, number of training images."""
+    modality = modality_of(data)
+    named = f"{modality[0].upper()}{modality[1:]}: {data}" if modality else data
+    return named if train_size is None else f"{named}, {images(train_size)}"
