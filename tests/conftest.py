@@ -15,6 +15,12 @@ os.environ["CUDA_VISIBLE_DEVICES"] = ""
 ROOT = Path(__file__).parents[1]
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory):
+    """The suite, and every process that it starts, keeps decoded images in a folder of its own."""
+    os.environ["KERASUNET_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
 @pytest.fixture(scope="session")
 def tiny_model_file(tmp_path_factory) -> Path:
     """A saved U-Net of depth 2 with 4 filters, pre-trained for a few steps."""

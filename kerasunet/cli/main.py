@@ -11,12 +11,14 @@ VERBS = {
     "pretrain": "train a U-Net on natural images",
     "finetune": "fine-tune chosen layers on your images",
     "study": "compare every strategy on your images, with statistics",
+    "claims": "check the paper's claims on studies: means, comparisons, verdicts",
     "evaluate": "measure a saved model on image/mask pairs",
     "predict": "segment images: masks, overlays, a table of areas",
     "compare": "table of finished fine-tuning runs",
     "check": "find every mistake in a data set before training",
     "show": "contact sheet of pairs, table of layers, overfit-one-batch check",
     "models": "list the saved models",
+    "cache": "show, or remove, the decoded images that are kept on disk",
     "demo": "compare all strategies on your own image, in the browser",
 }
 _USER_ERRORS = (ValueError, OSError, FloatingPointError)

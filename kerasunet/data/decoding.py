@@ -1,4 +1,4 @@
-"""Cases to arrays of one size, in memory: what training and evaluation work on."""
+"""Cases to arrays of one size: what training and evaluation work on."""
 
 from __future__ import annotations
 
@@ -9,16 +9,20 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from kerasunet.data.cache import PutRow, cached_rows
 from kerasunet.data.cases import Case, Sample
 from kerasunet.data.problems import raise_all
 from kerasunet.data.reading import to_grey
 
 _THREADS = 4
+_SUBMITTED = 4096  # Cases that wait for a thread at once.
 
 
 @dataclass(frozen=True)
 class DecodedCases:
     """Cases at one size, row i of each array belonging to case i.
+
+    Arrays that were found in the cache are mapped from its files, and read-only.
 
     Attributes:
         keys: The keys, in order.
@@ -43,7 +47,7 @@ class DecodedCases:
 
 
 def decode(cases: Sequence[Case], size: tuple[int, int], channels: int = 1) -> DecodedCases:
-    """Reads cases and stretches them to one size.
+    """Reads cases and stretches them to one size, unless the cache has them.
 
     Args:
         cases: What to read.
@@ -56,22 +60,22 @@ def decode(cases: Sequence[Case], size: tuple[int, int], channels: int = 1) -> D
     Raises:
         ValueError: Files could not be used; the message lists every one of them.
     """
-    images = np.empty((len(cases), *size, channels), np.uint8)
-    masks = np.empty((len(cases), *size), bool)
-    spacings: list[tuple[float, float] | None] = [None] * len(cases)
 
-    def keep(index: int, sample: Sample) -> None:
-        images[index] = resize_image(sample.image, size, channels)
-        masks[index] = resize_mask(sample.mask, size)
-        spacings[index] = resized_spacing(sample.spacing, sample.mask.shape, size)
+    def decode_rows(indices: Sequence[int], put: PutRow) -> None:
+        def keep(index: int, sample: Sample) -> None:
+            put(
+                index,
+                resize_image(sample.image, size, channels),
+                resize_mask(sample.mask, size),
+                resized_spacing(sample.spacing, sample.mask.shape, size),
+            )
 
-    _load_each(cases, keep)
+        _load_each(cases, indices, keep)
+
     return DecodedCases(
         tuple(case.key for case in cases),
         tuple(case.group for case in cases),
-        images,
-        masks,
-        tuple(spacings),
+        *cached_rows(cases, (*size, channels), decode_rows),
     )
 
 
@@ -92,7 +96,7 @@ def foreground_shares(cases: Sequence[Case]) -> dict[str, float]:
     def keep(index: int, sample: Sample) -> None:
         shares[cases[index].key] = float(sample.mask.mean())
 
-    _load_each(cases, keep)
+    _load_each(cases, range(len(cases)), keep)
     return shares
 
 
@@ -139,7 +143,9 @@ def _stretch(pixels: np.ndarray, size: tuple[int, int], growing: int) -> np.ndar
     return pixels
 
 
-def _load_each(cases: Sequence[Case], use: Callable[[int, Sample], None]) -> None:
+def _load_each(
+    cases: Sequence[Case], indices: Sequence[int], use: Callable[[int, Sample], None]
+) -> None:
     """Loads cases in threads and hands them on; what cannot be loaded is raised at the end."""
     problems: dict[int, str] = {}
 
@@ -152,6 +158,7 @@ def _load_each(cases: Sequence[Case], use: Callable[[int, Sample], None]) -> Non
             use(index, sample)
 
     with ThreadPoolExecutor(_THREADS) as pool:
-        list(pool.map(load_one, range(len(cases))))
+        for start in range(0, len(indices), _SUBMITTED):
+            list(pool.map(load_one, indices[start : start + _SUBMITTED]))
     heading = f"{len(problems)} of {len(cases)} cases cannot be used:"
     raise_all([problems[index] for index in sorted(problems)], heading)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
@@ -13,8 +14,8 @@ from kerasunet.data.decoding import DecodedCases
 from kerasunet.data.views import Augmentation
 
 _ORDER, _VIEW = 0, 1
-_THREADS = 2
-_PREFETCH = 3
+_THREADS = max(2, min(8, (os.cpu_count() or 2) // 2))  # The other half trains.
+_PREFETCH = _THREADS + 1
 
 
 class Batches:

@@ -45,6 +45,11 @@ class TfdsCase:
         """Reads image, mask and spacing."""
         return self.to_sample(self.source[self.index])
 
+    def origin(self) -> tuple[Path, str, int, str]:
+        """What the pixels are a function of, for the cache of decoded cases."""
+        prepared = Path(self.source.dataset_info.data_dir) / "dataset_info.json"
+        return prepared, str(self.source.split), self.index, self.to_sample.__qualname__
+
 
 def load_cases(
     name: str,

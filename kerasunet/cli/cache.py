@@ -1,0 +1,31 @@
+"""Show where decoded images are kept, and how many; --clear removes them.
+
+KERASUNET_CACHE names another folder, or off; KERASUNET_CACHE_LIMIT (such as 500MB) is the size
+beyond which the images that were not used for longest are removed.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--clear", action="store_true", help="remove all of them")
+
+
+def run(options: argparse.Namespace) -> int:
+    from kerasunet.data.cache import Store
+    from kerasunet.data.cache.place import cache_folder, size_limit
+
+    folder = cache_folder()
+    if folder is None:
+        print("no cache: KERASUNET_CACHE is off")
+        return 0
+    store = Store(folder, size_limit())
+    packs, cases, size = store.usage()
+    print(f"{folder}: {cases:,} images in {packs:,} files, {size / 1e6:,.1f} MB", end="")
+    print(f" (limit {size_limit() / 1e6:,.0f} MB)")
+    if options.clear:
+        store.clear()
+        print("removed")
+    return 0
