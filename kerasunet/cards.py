@@ -38,6 +38,7 @@ def as_markdown(facts: dict[str, Any]) -> str:
             "",
             *_metrics_table(facts["metrics"]),
             "",
+            *_other_evaluations(facts.get("evaluations", [])),
             POLICY,
             "",
             "## Data",
@@ -80,10 +81,21 @@ def _metrics_table(summary: dict[str, Any]) -> list[str]:
     return [*lines, "", counts]
 
 
+def _other_evaluations(evaluations: list[dict[str, Any]]) -> list[str]:
+    lines: list[str] = []
+    for found in evaluations:
+        side = found["image_size"]
+        lines += [f"## On `{found['data']['name']}`, none of which was trained on", ""]
+        lines += [*_metrics_table(found["metrics"]), ""]
+        lines += [f"At {side}×{side} pixels, threshold {found['threshold']}.", ""]
+    return lines
+
+
 def _data_notes(facts: dict[str, Any]) -> list[str]:
-    notes = {"Trained on": facts["data"], "Evaluated on": facts["evaluation_data"]}
+    notes = [("Trained on", facts["data"]), ("Evaluated on", facts["evaluation_data"])]
+    notes += [("Evaluated on", found["data"]) for found in facts.get("evaluations", [])]
     return [
         f"- {role} `{note['name']}` ({note['cases']} cases in the set). Terms: {note['terms']}. "
         f"{note['citation']}".rstrip()
-        for role, note in notes.items()
+        for role, note in notes
     ]

@@ -197,6 +197,45 @@ def register(path: Path, name: str, half_precision: bool = False) -> Path:
     return target
 
 
+def record(
+    name_or_path: str | os.PathLike,
+    data: DataNote,
+    image_size: int,
+    threshold: float,
+    metrics: dict[str, Any],
+) -> Path:
+    """Adds an evaluation on another data set to a model's card, in place of an earlier one.
+
+    Args:
+        name_or_path: A registered model or a `.keras` file with its card.
+        data: The data set that the model was evaluated on.
+        image_size: Height and width that images were stretched to, in pixels.
+        threshold: Probability from which a pixel counted as foreground.
+        metrics: Summary, as in `kerasunet.training.evaluation`.
+
+    Returns:
+        The JSON card.
+
+    Raises:
+        FileNotFoundError: There is no such model, or it has no card.
+        ValueError: The file is not the one that its card describes.
+    """
+    path = _resolve(name_or_path)
+    _verify(path, required=True)
+    facts = card(path)
+    kept = [old for old in facts.get("evaluations", []) if old["data"]["name"] != data.name]
+    new = {
+        "data": asdict(data),
+        "image_size": image_size,
+        "threshold": threshold,
+        "metrics": metrics,
+    }
+    facts["evaluations"] = [*kept, new]
+    write_json(path.with_suffix(".json"), facts)
+    write_text(path.with_suffix(".md"), as_markdown(facts))
+    return path.with_suffix(".json")
+
+
 def save_weights(model: keras.Model, path: Path) -> None:
     """Writes the weights alone, as HDF5, for `UNet(weights=path)` and `model.load_weights`.
 

@@ -144,6 +144,14 @@ def test_own_folder_from_training_to_masks(run_cli, tmp_path, tiny_model_file, o
     with open(tmp_path / "cases.csv", newline="") as file:
         assert [row["key"] for row in csv.DictReader(file)] == [f"case{i}" for i in range(10)]
 
+    recorded = run_cli(
+        "evaluate", "run/model.keras", "--data", "simulated-xray:5", "--record", "--image-size", 32
+    )
+    assert recorded.returncode == 0, recorded.stderr
+    card = json.loads((tmp_path / "run" / "model.json").read_text(encoding="utf-8"))
+    assert [found["data"]["name"] for found in card["evaluations"]] == ["simulated-xray"]
+    assert card["evaluations"][0]["metrics"]["n"] == 5
+
     predicted = run_cli("predict", "run/model.keras", own_folder / "images", "--output", "out")
     assert predicted.returncode == 0, predicted.stderr
     with open(tmp_path / "out" / "areas.csv", newline="") as file:

@@ -17,9 +17,11 @@ import keras
 import numpy as np
 import pytest
 from conftest import ROOT
+from layout_makers import make_busi
 
 from kerasunet.data import NO_AUGMENTATION
 from kerasunet.training import FinetuneSettings, Optimization, finetune, overfit_one_batch
+from kerasunet.training.inputs import load_data
 
 QUICK = Optimization(steps=8, batch_size=4, validate_every=4)
 
@@ -46,6 +48,17 @@ def finished(settings, tmp_path_factory):
 def rows_of(path: Path) -> list[dict[str, str]]:
     with open(path, newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
+
+
+def test_only_cases_of_the_wanted_labels_are_used(tmp_path):
+    make_busi(tmp_path)
+    whole = load_data(FinetuneSettings(data=str(tmp_path)))
+    lesions = load_data(FinetuneSettings(data=str(tmp_path), labels=("benign", "malignant")))
+    assert {case.label for case in whole.cases} == {"benign", "malignant", "normal"}
+    assert {case.label for case in lesions.cases} == {"benign", "malignant"}
+    assert lesions.digest != whole.digest
+    with pytest.raises(ValueError, match="labels odd: busi has the labels benign, malignant"):
+        load_data(FinetuneSettings(data=str(tmp_path), labels=("odd",)))
 
 
 def test_run_leaves_everything_behind(finished):

@@ -44,6 +44,18 @@ def test_every_shipped_model_opens_and_has_a_complete_card():
         assert "not a medical device" in text
 
 
+def test_evaluation_on_another_set_is_recorded_once_in_the_card(copy):
+    metrics = zoo.card(copy)["metrics"]
+    note = zoo.DataNote("elsewhere", 7, "0" * 64, "free", "Nobody, Nowhere 2020")
+    zoo.record(copy, note, 32, 0.5, {**metrics, "n": 6})
+    zoo.record(copy, note, 32, 0.5, {**metrics, "n": 7})
+    (found,) = zoo.card(copy)["evaluations"]
+    assert found["metrics"]["n"] == 7
+    text = copy.with_suffix(".md").read_text(encoding="utf-8")
+    assert text.count("## On `elsewhere`") == 1 and "Nobody, Nowhere 2020" in text
+    zoo.load(copy)
+
+
 def test_shipped_models_stay_small():
     total = sum(path.stat().st_size for path in zoo.folder().iterdir())
     assert total < 80e6

@@ -14,7 +14,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     shared.add_data(parser, None)
     add("--threshold", type=float, help="probability of foreground (default: the model card's)")
     add("--image-size", type=int, help="height and width (default: the model card's)")
+    shared.add_labels(parser)
     add("--csv", type=Path, metavar="FILE", help="write one row a case")
+    add("--record", action="store_true", help="add the result to the model's card")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -23,6 +25,8 @@ def run(options: argparse.Namespace) -> int:
 
     card = zoo.card(options.model)
     data = load(options.data, options.manual_dir)
+    if options.labels:
+        data = data.with_labels(options.labels)
 
     shared.start_backend()
     from kerasunet.training.evaluation import evaluate
@@ -35,6 +39,9 @@ def run(options: argparse.Namespace) -> int:
     if options.csv:
         evaluation.write_csv(options.csv)
     print(_table(options.model, data.name, evaluation.summary))
+    if options.record:
+        note = zoo.DataNote.of(data)
+        print(f"recorded in {zoo.record(options.model, note, side, threshold, evaluation.summary)}")
     return 0
 
 

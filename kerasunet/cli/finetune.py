@@ -43,6 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--fold", type=int, default=default.fold, help=f"which fold is tested ({default.fold})")
     add("--folds", type=int, default=default.folds, help=f"number of folds ({default.folds})")
+    shared.add_labels(parser)
     shared.add_division(parser)
     add(
         "--image-size",
@@ -93,6 +94,7 @@ def _settings(options: argparse.Namespace) -> FinetuneSettings:
         validation_size=options.validation_size,
         fold=options.fold,
         folds=options.folds,
+        labels=tuple(options.labels),
         **shared.division(options),
         image_size=options.image_size,
         threshold=options.threshold,

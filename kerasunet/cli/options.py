@@ -32,6 +32,16 @@ def add_data(parser: argparse.ArgumentParser, default: str | None) -> None:
     )
 
 
+def add_labels(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--labels",
+        nargs="+",
+        default=(),
+        metavar="LABEL",
+        help="use only cases with these labels, such as benign malignant (all)",
+    )
+
+
 def add_division(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("division into training, validation and test cases")
     add = group.add_argument

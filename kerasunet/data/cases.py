@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -200,6 +200,20 @@ class DataSet:
         """Returns the cases of these keys, in the order of the keys."""
         by_key = {case.key: case for case in self.cases}
         return tuple(by_key[key] for key in keys)
+
+    def with_labels(self, labels: Collection[str]) -> DataSet:
+        """Returns the data set of only the cases with one of these labels.
+
+        Raises:
+            ValueError: A label is unknown; the message names those there are.
+        """
+        known = sorted({case.label for case in self.cases})
+        if unknown := sorted(set(labels) - set(known)):
+            raise ValueError(
+                f"labels {', '.join(unknown)}: {self.name} has the labels "
+                f"{', '.join(filter(None, known)) or 'none'}"
+            )
+        return replace(self, cases=tuple(case for case in self.cases if case.label in labels))
 
     @property
     def digest(self) -> str:

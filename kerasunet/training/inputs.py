@@ -15,13 +15,15 @@ from kerasunet.training.settings import FinetuneSettings
 
 
 def load_data(settings: FinetuneSettings) -> DataSet:
-    """Lists the cases, in the groups of `settings.groups` where it names a file.
+    """Lists the cases of the labels asked for, in the groups of `settings.groups` if it is a file.
 
     Raises:
         FileNotFoundError: The data or the file of groups are not there.
         ValueError: They cannot be used.
     """
     data = load(settings.data, settings.manual_dir, settings.image_size)
+    if settings.labels:
+        data = data.with_labels(settings.labels)
     if settings.groups is None:
         return data
     return with_groups(data, read_groups(Path(settings.groups)))

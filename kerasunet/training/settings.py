@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -111,6 +112,8 @@ class FinetuneSettings:
         init: `"natural"`, another registered name, a file, or `"scratch"`.
         data: Data, as `kerasunet.data.load` takes it.
         manual_dir: Folder with the archives of a public set that `data` names.
+        labels: Use only cases with one of these labels, such as `("benign", "malignant")`; empty
+            for all.
         train_size: Number of training images; `None` for all outside the test fold.
         validation_size: Number of validation images.
         fold: Which fold is tested.
@@ -130,6 +133,7 @@ class FinetuneSettings:
     init: str = "natural"
     data: str = "simulated-ultrasound"
     manual_dir: str | None = None
+    labels: tuple[str, ...] = ()
     train_size: int | None = 40
     validation_size: int = 20
     fold: int = 0
@@ -150,8 +154,8 @@ class FinetuneSettings:
 
 
 def to_json(settings: Any) -> dict[str, Any]:
-    """Turns settings into plain values for JSON."""
-    return asdict(settings)
+    """Turns settings into plain values as JSON has them: a tuple becomes a list."""
+    return json.loads(json.dumps(asdict(settings)))
 
 
 def without_places(settings: Any, **names: str) -> dict[str, Any]:
@@ -165,6 +169,7 @@ def without_places(settings: Any, **names: str) -> dict[str, Any]:
 def finetune_settings(values: Mapping[str, Any]) -> FinetuneSettings:
     """Makes settings from the plain values that `to_json` made of them."""
     parts = {
+        "labels": tuple(values["labels"]),
         "architecture": Architecture(**values["architecture"]),
         "optimization": Optimization(**values["optimization"]),
         "augmentation": Augmentation(**values["augmentation"]),
