@@ -27,6 +27,7 @@ def run(options: argparse.Namespace) -> int:
     data = load(options.data, options.manual_dir)
     if options.labels:
         data = data.with_labels(options.labels)
+    print(shared.describe_data(data), flush=True)
 
     shared.start_backend()
     from kerasunet.training.evaluation import evaluate

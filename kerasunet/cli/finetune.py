@@ -113,9 +113,9 @@ def _train_size(text: str) -> int | None:
 
 
 def _check_early(settings: FinetuneSettings) -> None:
-    """Finds wrong strategies, weights and data before TensorFlow is imported."""
+    """Finds wrong strategies, weights and data before TensorFlow is imported; tells the data."""
     from kerasunet import zoo
-    from kerasunet.data.loading import load
+    from kerasunet.training.inputs import load_data
 
     shape = settings.architecture
     depth, normalization = shape.depth, shape.normalization
@@ -124,7 +124,7 @@ def _check_early(settings: FinetuneSettings) -> None:
         depth, normalization = known["depth"], known["normalization"]
     if not parse(settings.layers).is_auto:
         parse(settings.layers).select(Layout.unet(depth, normalization))
-    load(settings.data, settings.manual_dir)
+    print(shared.describe_data(load_data(settings)), flush=True)
 
 
 def _default_directory(settings: FinetuneSettings) -> Path:

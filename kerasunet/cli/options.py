@@ -9,9 +9,13 @@ import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from kerasunet.data.views import PRESETS
 from kerasunet.training.settings import Architecture, Optimization
+
+if TYPE_CHECKING:
+    from kerasunet.data.cases import DataSet
 
 
 def add_data(parser: argparse.ArgumentParser, default: str | None) -> None:
@@ -32,6 +36,13 @@ def add_data(parser: argparse.ArgumentParser, default: str | None) -> None:
     )
 
 
+def describe_data(data: DataSet) -> str:
+    """One line: name, the layout that was recognised, cases, and groups where there are some."""
+    groups = len({case.group for case in data.cases})
+    kept = f" in {groups:,} groups" if groups < len(data) else ""
+    return f"data        {data.name} ({data.layout}): {len(data):,} cases{kept}"
+
+
 def add_labels(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--labels",
@@ -47,7 +58,13 @@ def add_division(parser: argparse.ArgumentParser) -> None:
     add = group.add_argument
     add("--split-seed", type=int, default=0, help="(0)")
     add("--division", metavar="NAME", help="one that comes with the data: 5-fold, 10-fold, splits")
-    add("--groups", metavar="CSV", help="key and group of each case, as written by check --groups")
+    add(
+        "--groups",
+        metavar="WHICH",
+        help="what stays in one part: near-duplicates (default: patients or images, joined where "
+        "images are nearly the same), given (those of the data; default with --division), or a "
+        "CSV file of key and group, as written by check --groups",
+    )
     add("--stratify-sizes", action="store_true", help="balance the folds by size of the object")
 
 

@@ -43,6 +43,7 @@ def run(options: argparse.Namespace) -> int:
         optimization=shared.optimization(options),
         augmentation=PRESETS[options.augmentation],
     )
+    _tell_data(settings)
     if options.restart:
         shared.clear_run(options.output)
 
@@ -60,3 +61,11 @@ def run(options: argparse.Namespace) -> int:
     if options.save_as:
         print(f"registered  {zoo.register(options.output / 'model.keras', options.save_as)}")
     return 0
+
+
+def _tell_data(settings: PretrainSettings) -> None:
+    """Lists the data before TensorFlow is imported, and says which layouts they have."""
+    from kerasunet.data.loading import load
+
+    for data in (load(settings.data, settings.manual_dir), load(settings.validation_data)):
+        print(shared.describe_data(data), flush=True)

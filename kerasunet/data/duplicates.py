@@ -18,7 +18,7 @@ import numpy as np
 
 from kerasunet.data.decoding import resize_image
 
-_COARSE, _FINE = 32, 64
+_COARSE, THUMBNAIL_SIDE = 32, 64
 _COARSE_SMOOTH, _FINE_SMOOTH = 3.0, 2.0
 _LEAST_COARSE, _LEAST_FINE = 0.5, 0.5
 _DEVIATIONS, _LARGEST_THRESHOLD = 5, 0.99
@@ -73,7 +73,7 @@ def find_near_duplicates(images: Iterable[np.ndarray]) -> list[NearDuplicates]:
 
 def thumbnail(image: np.ndarray) -> np.ndarray:
     """All of an image that the search looks at: uint8, `(64, 64)`; its own thumbnail is itself."""
-    return resize_image(image, (_FINE, _FINE))[..., 0]
+    return resize_image(image, (THUMBNAIL_SIDE, THUMBNAIL_SIDE))[..., 0]
 
 
 def group(groups: Sequence[str], pairs: Iterable[NearDuplicates]) -> list[str]:
@@ -158,7 +158,7 @@ def _alignment(one: np.ndarray, other: np.ndarray) -> np.ndarray | None:
 
     `None` where the search does not converge.
     """
-    pictures = [_without_smooth(picture, _FINE / 8) for picture in (one, other)]
+    pictures = [_without_smooth(picture, THUMBNAIL_SIDE / 8) for picture in (one, other)]
     start = np.eye(2, 3, dtype=np.float32)
     try:
         return cv2.findTransformECC(*pictures, start, cv2.MOTION_AFFINE, _ALIGNMENT, None, 5)[1]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from kerasunet.data.builders.names import NAMES
 from kerasunet.data.cases import DataSet, SimulatedCase
+from kerasunet.data.groups import GIVEN, regroup
 from kerasunet.data.layouts import PUBLISHED, read_file, read_folder
 
 SIMULATED = {
@@ -22,6 +23,7 @@ def load(
     name_or_path: str | os.PathLike,
     manual_dir: str | os.PathLike | None = None,
     size: int = 128,
+    groups: str | os.PathLike = GIVEN,
 ) -> DataSet:
     """Lists the cases of a data set; images are read, or simulated, when a case is loaded.
 
@@ -34,6 +36,8 @@ def load(
         manual_dir: For the name of a public set: a folder with its archives, or with what they
             unpack to.
         size: Height and width of simulated images in pixels.
+        groups: `"given"` for the groups of the data, such as patients; `"near-duplicates"` to read
+            every image and join those groups that share one; or a CSV file of key and group.
 
     Returns:
         The data set.
@@ -42,7 +46,10 @@ def load(
         FileNotFoundError: There is no such folder or file.
         ValueError: The name is unknown, the layout is not recognised, or files have no partner.
     """
-    name = os.fspath(name_or_path)
+    return regroup(_listed(os.fspath(name_or_path), manual_dir, size), groups)
+
+
+def _listed(name: str, manual_dir: str | os.PathLike | None, size: int) -> DataSet:
     if name.split(":")[0] in SIMULATED:
         return _simulated(name, size)
     if manual_dir is not None:

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 
 from kerasunet.data.cases import DataSet
-from kerasunet.data.checking.groups import read_groups, with_groups
 from kerasunet.data.decoding import DecodedCases, decode, foreground_shares
+from kerasunet.data.groups import GIVEN, NEAR_DUPLICATES, regroup
 from kerasunet.data.loading import load
 from kerasunet.data.splits import Split, split_cases
 from kerasunet.training.settings import FinetuneSettings
 
 
 def load_data(settings: FinetuneSettings) -> DataSet:
-    """Lists the cases of the labels asked for, in the groups of `settings.groups` if it is a file.
+    """Lists the cases of the labels asked for, in the groups asked for.
+
+    Unless `settings.groups` says otherwise, near-duplicates are joined to one group; but an
+    official division is taken as its owners made it, with the groups of the data alone.
 
     Raises:
         FileNotFoundError: The data or the file of groups are not there.
@@ -24,9 +25,7 @@ def load_data(settings: FinetuneSettings) -> DataSet:
     data = load(settings.data, settings.manual_dir, settings.image_size)
     if settings.labels:
         data = data.with_labels(settings.labels)
-    if settings.groups is None:
-        return data
-    return with_groups(data, read_groups(Path(settings.groups)))
+    return regroup(data, settings.groups or (GIVEN if settings.division else NEAR_DUPLICATES))
 
 
 def split_data(settings: FinetuneSettings, data: DataSet) -> Split:

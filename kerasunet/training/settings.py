@@ -121,8 +121,10 @@ class FinetuneSettings:
         split_seed: Seed of the split.
         division: Name of a division that comes with the data, one of `DataSet.official`, such as
             `"5-fold"` of BUS-BRA; `None` makes folds of its own.
-        groups: CSV with the columns key and group, as `kerasunet check --groups` writes it;
-            cases of a group stay in one part. `None` keeps the groups of the data.
+        groups: What stays in one part of a split: `"near-duplicates"`, the groups of the data
+            joined where images are nearly the same; `"given"`, the groups of the data alone; or a
+            CSV file with the columns key and group, as `kerasunet check --groups` writes it.
+            `None` is near-duplicates, or with a `division`, given.
         stratify_sizes: Whether folds also balance the size of the object; reads every mask once.
         image_size: Height and width in pixels that images are stretched to.
         threshold: Probability from which a pixel counts as foreground.
