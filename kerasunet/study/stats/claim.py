@@ -1,36 +1,37 @@
-"""One claim of the paper about one data set at one training size, with its verdict."""
+"""One claim of the paper with its verdict, and how it comes by it."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-
-import pandas as pd
 
 from kerasunet.study.stats.effects import Measured, bounds
 from kerasunet.study.stats.resampling import Draws
 from kerasunet.study.stats.signed_rank import signed_rank
 from kerasunet.study.stats.verdict import LEVEL, Verdict, verdict
 
-CONTRACTING = "contracting-above-expanding"
-SHALLOW = "shallow-first-above-deep-first"
-MODALITIES = "ultrasound-differs-from-x-ray"
+PATHS, CURVES = "contracting - expanding", "shallow - deep"
+"""The two effects that the claims are about."""
+
+Measurements = Mapping[tuple[str, int, str], Measured | None]
+"""Data set, training size and effect to what was measured; `None` where runs are missing."""
 
 
 @dataclass(frozen=True)
 class Claim:
-    """A named statement, and what the study says of it.
+    """A named statement, and what the studies say of it.
 
     Attributes:
         name: `"contracting-above-expanding"`, `"shallow-first-above-deep-first"` or
             `"ultrasound-differs-from-x-ray"`.
         statement: What is claimed, in words.
-        effect: What is measured: `"contracting - expanding"` or `"shallow - deep"` (the area
-            between the curves).
+        effect: What is measured: `"contracting - expanding"`, or `"shallow - deep"` for the area
+            between the curves.
         data: Name of the data set; `"A, B"` where the claim is about two.
         train_size: Number of training images.
         verdict: By the rule of `kerasunet.study.stats.verdict.verdict`.
-        estimate: The effect, in Dice; of two data sets, its difference. Above 0 agrees with the
-            claim. `None`, as are the other numbers, where runs are missing.
+        estimate: The effect, in Dice; of two data sets, the first's minus the second's. Above 0
+            agrees with the claim. `None`, as are the other numbers, where runs are missing.
         low: Lower bound of the 95 % interval of the estimate.
         high: Upper bound.
         p_value: Of Wilcoxon's signed-rank test on patients, where the claim has a test.
@@ -43,7 +44,7 @@ class Claim:
     effect: str
     data: str
     train_size: int
-    verdict: Verdict
+    verdict: Verdict = "undecided"
     estimate: float | None = None
     low: float | None = None
     high: float | None = None
@@ -52,34 +53,29 @@ class Claim:
     explanation: str = ""
 
 
-def undecided(claim: Claim, reason: str) -> Claim:
-    """The claim of which nothing is known yet."""
-    return replace(claim, verdict="undecided", explanation=reason)
-
-
 def judged(claim: Claim, drawn: Draws, explanation: str) -> Claim:
     """The claim judged by its interval alone."""
-    low, high = bounds(drawn)
+    estimate, (low, high) = float(drawn.means[0]), bounds(drawn)
     return replace(
         claim,
         verdict=verdict(low, high),
-        estimate=float(drawn.means[0]),
+        estimate=estimate,
         low=low,
         high=high,
-        explanation=f"{_estimate_text(float(drawn.means[0]), low, high)}; {explanation}",
+        explanation=f"{_in_words(estimate, low, high)}; {explanation}",
     )
 
 
 def tested(claim: Claim, measured: Measured) -> Claim:
-    """The claim with its p-value; the verdict awaits the correction."""
+    """The claim with the p-value of its test, which says nothing before it is corrected."""
     by_group = measured.per_case.groupby(level="group").mean()
     return replace(claim, p_value=signed_rank(by_group.round(10))[0])
 
 
 def corrected(claim: Claim, p_adjusted: float) -> Claim:
-    """The claim judged by interval and corrected test."""
-    level = "below" if p_adjusted < LEVEL else "not below"
-    text = f"signed-rank p after Holm {p_adjusted:.2g}, {level} {LEVEL}"
+    """The claim judged by its interval and its corrected test."""
+    relation = "below" if p_adjusted < LEVEL else "not below"
+    text = f"signed-rank p after Holm {p_adjusted:.2g}, {relation} {LEVEL}"
     return replace(
         claim,
         p_adjusted=p_adjusted,
@@ -90,15 +86,14 @@ def corrected(claim: Claim, p_adjusted: float) -> Claim:
 
 def evidence(measured: Measured) -> str:
     """How much an effect rests on, in words."""
-    folds: pd.Series = measured.fold_means
-    count = len(measured.per_case)
+    folds = measured.fold_means
     return (
-        f"above 0 in {int((folds > 0).sum())} of {len(folds)} folds; "
-        f"{count} cases of {measured.groups} patients or groups"
+        f"above 0 in {int((folds > 0).sum())} of {len(folds)} folds, "
+        f"{len(measured.per_case)} cases in {measured.groups} groups"
     )
 
 
-def _estimate_text(mean: float, low: float, high: float) -> str:
+def _in_words(estimate: float, low: float, high: float) -> str:
     if low != low:
-        return f"{mean:+.4f} Dice, interval unknown: no fold has two patients"
-    return f"{mean:+.4f} Dice (95 % interval {low:+.4f} to {high:+.4f})"
+        return f"{estimate:+.4f} Dice, interval unknown: no fold has two groups (patients)"
+    return f"{estimate:+.4f} Dice (95 % interval {low:+.4f} to {high:+.4f})"

@@ -1,4 +1,4 @@
-"""The two effects that the claims are about, as weighted sums of strategies."""
+"""Effects as weighted sums of strategies, measured case by case."""
 
 from __future__ import annotations
 
@@ -14,11 +14,7 @@ from kerasunet.study.stats.grid import Grid
 from kerasunet.study.stats.resampling import Draws, resample
 
 Weights = Mapping[str, float]
-
-
-def contracting_minus_expanding() -> Weights:
-    """The contracting path tuned, against the expanding path tuned."""
-    return {"contracting": 1.0, "expanding": -1.0}
+"""Strategy text to its weight in an effect."""
 
 
 def first_minus_second_curve(first: str, second: str, depth: int = DEPTH) -> Weights:

@@ -124,5 +124,4 @@ def _wide(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
     alone = rows["group"].isna()
     rows = rows.assign(group=rows["group"].where(~alone, rows["key"]).astype(str))
     wide = rows.pivot(index=[*CASE, "seed"], columns="strategy", values=metric)
-    order = list(dict.fromkeys(rows["strategy"]))
-    return wide[order].astype(float)
+    return wide[list(rows["strategy"].unique())].astype(float)
