@@ -6,12 +6,13 @@ import os
 from dataclasses import dataclass
 
 import cv2
-import keras
 import numpy as np
 
 from kerasunet import zoo
 from kerasunet.data.decoding import resize_image
 from kerasunet.data.reading import read_image
+from kerasunet.engines import open_engine
+from kerasunet.tiling import Tiling, predict_tiles
 
 
 @dataclass(frozen=True)
@@ -46,23 +47,48 @@ class Segmentation:
 class Segmenter:
     """Segments images of any size with a saved model.
 
+    An image is stretched to the size that the model was trained at. With `tile` it is left as it
+    is, and cut instead: for images much larger than that size whose objects are as large in pixels
+    as they were in training.
+
     Args:
         model: Name of a registered model or path of a `.keras` file.
         threshold: Probability from which a pixel counts as foreground; `None` takes the card's.
+        engine: `"auto"` for the fastest engine that is installed, or one of
+            `kerasunet.engines.ENGINES`.
+        tile: Height and width of tiles in pixels, a multiple of `2**depth`; `None` for the whole
+            image at once.
+        overlap: Pixels that neighbouring tiles share; `None` takes a quarter of a tile.
 
     Raises:
         FileNotFoundError: There is no such model, or it has no card.
-        ValueError: The model file cannot be trusted or loaded.
+        ModuleNotFoundError: The engine asked for is not installed.
+        ValueError: The model file cannot be trusted or loaded, there is no such engine, or the
+            tiles do not fit the model.
     """
 
-    def __init__(self, model: str | os.PathLike, threshold: float | None = None):
+    def __init__(
+        self,
+        model: str | os.PathLike,
+        threshold: float | None = None,
+        *,
+        engine: str = "auto",
+        tile: int | None = None,
+        overlap: int | None = None,
+    ):
         card = zoo.card(model)
         self.threshold = card["threshold"] if threshold is None else threshold
-        self._size = (card["image_size"], card["image_size"])
-        self._model = zoo.load(model)
+        self._tiling = _tiling(tile, overlap, 2 ** card["architecture"]["depth"])
+        side = tile or card["image_size"]
+        self._engine = open_engine(model, (side, side), engine)
+
+    @property
+    def engine(self) -> str:
+        """Name of the engine in use."""
+        return self._engine.name
 
     def __call__(self, image: str | os.PathLike | np.ndarray) -> Segmentation:
-        """Segments one image.
+        """Segments one image; may be called from several threads.
 
         Args:
             image: Path of an image file, or grey levels 0 to 255, `(height, width)` or RGB
@@ -75,19 +101,48 @@ class Segmenter:
             FileNotFoundError: There is no such file.
             ValueError: The file is not a readable image, or the array not of such a shape.
         """
-        pixels, spacing = self._pixels(image)
-        network_input = resize_image(pixels, self._size, self._model.input_shape[-1])
-        output = keras.ops.convert_to_numpy(self._model.predict_on_batch(network_input[None]))
-        height, width = pixels.shape[:2]
-        probability = cv2.resize(output[0, ..., 0], (width, height), interpolation=cv2.INTER_LINEAR)
+        pixels, spacing = pixels_of(image)
+        if self._tiling:
+            probability = predict_tiles(pixels, self._tiling, self._predict)
+        else:
+            probability = at_size(self._predict(pixels), pixels.shape[:2])
         return Segmentation(pixels, probability, probability >= self.threshold, spacing)
 
-    @staticmethod
-    def _pixels(image) -> tuple[np.ndarray, tuple[float, float] | None]:
-        if not isinstance(image, np.ndarray):
-            return read_image(image)
-        if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] != 3):
-            raise ValueError(
-                f"an image has the shape (height, width) or (height, width, 3), not {image.shape}"
-            )
-        return image.astype(np.float32), None
+    def _predict(self, pixels: np.ndarray) -> np.ndarray:
+        """Probabilities of pixels that are stretched to the engine's size, `(height, width)`."""
+        height, width, channels = self._engine.shape
+        return self._engine(resize_image(pixels, (height, width), channels)[None])[0, ..., 0]
+
+
+def pixels_of(
+    image: str | os.PathLike | np.ndarray,
+) -> tuple[np.ndarray, tuple[float, float] | None]:
+    """Returns the grey levels, float32, and the pixel spacing of an image in a file or in memory.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: The file is not a readable image, or the array has another shape than
+            `(height, width)` and `(height, width, 3)`.
+    """
+    if not isinstance(image, np.ndarray):
+        return read_image(image)
+    if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] != 3):
+        raise ValueError(
+            f"an image has the shape (height, width) or (height, width, 3), not {image.shape}"
+        )
+    return image.astype(np.float32), None
+
+
+def at_size(probability: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Stretches probabilities, `(height, width)`, to another height and width."""
+    return cv2.resize(probability, size[::-1], interpolation=cv2.INTER_LINEAR)
+
+
+def _tiling(tile: int | None, overlap: int | None, multiple: int) -> Tiling | None:
+    if tile is None:
+        if overlap is not None:
+            raise ValueError(f"overlap {overlap} needs tiles: give tile, their height and width")
+        return None
+    if tile < 1 or tile % multiple:
+        raise ValueError(f"tile must be a multiple of {multiple} for this model, not {tile}")
+    return Tiling(tile, tile // 4 if overlap is None else overlap)
