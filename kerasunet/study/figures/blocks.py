@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from kerasunet.study.figures.drawing import Drawing, NotDrawnError
 from kerasunet.study.figures.grid import panel_grid
 from kerasunet.study.figures.results import Results
-from kerasunet.study.figures.style import DIRECTIONS, FAINT, note
+from kerasunet.study.figures.style import DIRECTIONS, FAINT, WIDTH, note
 from kerasunet.study.figures.words import panel_title
 
 NAME, TITLE = "blocks", "Dice against the number of tuned blocks"
@@ -39,7 +39,8 @@ def draw(results: Results) -> Drawing:
     handles = {}
     for place in axes.values():
         handles |= dict(zip(*reversed(place.get_legend_handles_labels()), strict=True))
-    figure.legend(handles.values(), handles, loc="outside upper left", ncols=len(handles))
+    columns = len(handles) if figure.get_figwidth() == WIDTH else 2
+    figure.legend(handles.values(), handles, loc="outside upper left", ncols=columns)
     figure.supxlabel("tuned blocks", fontsize=7.5)
     return Drawing(NAME, TITLE, _caption(blocks), _alt(results, curves), figure)
 

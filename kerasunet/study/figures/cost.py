@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.ticker import EngFormatter
 
 from kerasunet.study.figures.drawing import Drawing, NotDrawnError
 from kerasunet.study.figures.order import OTHERS, family_of
 from kerasunet.study.figures.results import Results
+from kerasunet.study.figures.spacing import label_points
 from kerasunet.study.figures.style import (
     DIRECTIONS,
     FAINT,
-    INK,
     PAPER,
+    STRATEGIES,
+    Look,
     look_of,
     new_figure,
     note,
@@ -50,7 +53,12 @@ def draw(results: Results) -> Drawing:
     for axes, column in zip(grid[-1], _AXES, strict=True):
         axes.set_xlabel(_AXES[column])
     grid[-1, 0].set_xscale("log")
+    grid[-1, 0].xaxis.set_major_formatter(EngFormatter(sep=""))
     _add_legend(grid[0, 0], {strategy for table in tables.values() for strategy in table.index})
+    figure.draw_without_rendering()
+    for row, table in zip(grid, tables.values(), strict=True):
+        for axes, column in zip(row, _AXES, strict=True):
+            _label(axes, table, column)
     return Drawing(NAME, TITLE, _CAPTION, _alt(tables), figure)
 
 
@@ -64,22 +72,28 @@ def _costs(results: Results, data: str, train_size: int) -> pd.DataFrame:
 
 def _draw_panel(axes: Axes, table: pd.DataFrame, column: str) -> None:
     for strategy, row in table.iterrows():
-        look, count = look_of(strategy), strategy.partition(":")[2]
+        look, (direction, _, count) = look_of(strategy), strategy.partition(":")
         axes.vlines(row[column], row["low"], row["high"], color=look.colour, linewidth=0.8)
         if count.isdecimal():
-            _draw_numbered(axes, row[column], row["mean"], strategy.partition(":")[0], count)
+            _draw_numbered(axes, row[column], row["mean"], DIRECTIONS[direction], count)
         else:
             style = {"color": look.colour, "marker": look.marker, "markersize": 5}
-            axes.plot(row[column], row["mean"], **style)
-            note(axes, strategy, row[column], row["mean"], offset=(-5, 6), ha="right", color=INK)
+            axes.plot(row[column], row["mean"], zorder=4, **style)
 
 
-def _draw_numbered(axes: Axes, x: float, y: float, direction: str, count: str) -> None:
-    look = DIRECTIONS[direction]
-    style = {"markerfacecolor": PAPER, "markeredgecolor": look.colour, "markersize": 7.5}
-    axes.plot(x, y, marker=look.marker, **style)
+def _draw_numbered(axes: Axes, x: float, y: float, look: Look, count: str) -> None:
+    is_triangle = look.marker == "^"
+    style = {"markerfacecolor": PAPER, "markeredgecolor": look.colour}
+    axes.plot(x, y, marker=look.marker, markersize=9 if is_triangle else 7.5, **style)
     centre = {"ha": "center", "va": "center_baseline", "color": look.colour, "fontsize": 5.5}
-    note(axes, count, x, y, weight="bold", **centre)
+    note(axes, count, x, y, offset=(0, -1 if is_triangle else 0), weight="bold", **centre)
+
+
+def _label(axes: Axes, table: pd.DataFrame, column: str) -> None:
+    points = dict(zip(table.index, zip(table[column], table["mean"], strict=True), strict=True))
+    named = [name for name in STRATEGIES if name in points]
+    others = [name for name in points if name not in named]
+    label_points(axes, points, [name for name in (*named, *others) if ":" not in name])
 
 
 def _draw_none(axes: Axes, results: Results, panel: tuple[str, int]) -> None:
@@ -87,7 +101,9 @@ def _draw_none(axes: Axes, results: Results, panel: tuple[str, int]) -> None:
     if "none" in means:
         axes.axhline(means["none"], color=FAINT, linewidth=0.8, linestyle=(0, (1.2, 1.2)))
         at = axes.get_yaxis_transform()
-        axes.text(1, means["none"], "none", transform=at, ha="right", va="bottom", color=FAINT)
+        low = {"ha": "right", "va": "top", "color": FAINT, "fontsize": 6.5}
+        axes.text(1, means["none"], "none ", transform=at, **low)
+        axes.margins(y=0.1)
 
 
 def _add_legend(axes: Axes, strategies: set[str]) -> None:

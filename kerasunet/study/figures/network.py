@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import BoundaryNorm
-from matplotlib.patches import FancyBboxPatch
+from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
 from kerasunet.strategies import Layout
 from kerasunet.study.figures.drawing import Drawing, NotDrawnError
@@ -15,15 +15,16 @@ from kerasunet.study.figures.gains import ORDERS, Gains, gains_of
 from kerasunet.study.figures.results import Results
 from kerasunet.study.figures.style import FAINT, INK, PAPER, new_figure
 from kerasunet.study.figures.words import panel_title, signed
+from kerasunet.study.stats import Comparison
 
 NAME, TITLE = "network", "What tuning each block brings"
-_COLOURS, _LEVELS = "BrBG", 11
-_WIDTH, _HEIGHT, _SHIFT = 1.0, 0.7, 0.34
+_COLOURS, _STEPS = "BrBG", 5
+_WIDTH, _HEIGHT, _SHIFT = 1.15, 0.66, 0.3
 _ON_LIGHT, _ON_DARK = "#000001", "#fefefe"
 _CAPTION = (
     "What tuning a block brings: a paired difference in Dice over the same held-out cases. Added "
     "from the shallow end, it is shallow:K minus shallow:K-1, written into the block that K adds; "
-    "added from the deep end, deep:K minus deep:K-1. Tuned alone, drawn where at least three "
+    "added from the deep end, deep:K minus deep:K-1. Tuned alone, drawn where at least four "
     "single blocks were run, it is the block minus none. They differ, for blocks do not act alone: "
     "none of them is the worth of a block as such. Solid borders and bold numbers: the 95 % "
     "bootstrap interval excludes 0. Dashed: it does not. Empty blocks were not measured. Of each "
@@ -41,13 +42,14 @@ def draw(results: Results) -> Drawing:
     orders = [order for order in ORDERS if any(order in found for found in gains.values())]
     if not orders:
         raise NotDrawnError("it needs strategies a block apart, such as none, shallow:1, shallow:2")
-    figure, grid = new_figure(1.8 * len(gains) + 0.6, len(gains), len(orders))
+    figure, grid = new_figure(1.9 * len(gains) + 0.6, len(gains), len(orders))
     colours = _colours(gains)
     for row, (panel, found) in zip(grid, gains.items(), strict=True):
         for axes, order in zip(row, orders, strict=True):
             _draw_network(axes, results.depth, found.get(order, {}), colours)
             axes.set_title(f"{panel_title(*panel)}\n{ORDERS[order]}", fontsize=7)
     bar = figure.colorbar(colours, ax=grid, location="bottom", aspect=70, shrink=0.6)
+    bar.set_ticks(colours.norm.boundaries[1::2])
     bar.set_label("gain in Dice")
     bar.outline.set_linewidth(0.5)
     return Drawing(NAME, TITLE, _CAPTION, _alt(gains), figure)
@@ -61,18 +63,27 @@ def _colours(gains: dict[tuple[str, int], Gains]) -> ScalarMappable:
         for by_block in found.values()
         for gain in by_block.values()
     ]
-    largest = max(max(values), 0.01)
-    step = np.ceil(2000 * largest / _LEVELS) / 1000
-    edges = step * (np.arange(_LEVELS + 1) - _LEVELS / 2)
+    step = _round_up(max(*values, 0.005) / _STEPS)
+    edges = step * np.arange(-_STEPS, _STEPS + 1)
     return ScalarMappable(BoundaryNorm(edges, 256), matplotlib.colormaps[_COLOURS])
 
 
-def _draw_network(axes: Axes, depth: int, gains: dict, colours: ScalarMappable) -> None:
+def _round_up(value: float) -> float:
+    """The next larger of 1, 2, 2.5, 5 times a power of ten."""
+    power = 10 ** np.floor(np.log10(value))
+    return power * next(factor for factor in (1, 2, 2.5, 5, 10) if factor * power >= value)
+
+
+def _draw_network(
+    axes: Axes, depth: int, gains: dict[str, Comparison], colours: ScalarMappable
+) -> None:
     layout = Layout.unet(depth)
     corners = {block: _corner(layout, block) for block in layout.blocks}
-    _draw_flow(axes, layout, corners)
-    for block, (x, y) in corners.items():
-        _draw_block(axes, block, x, y, gains.get(block), colours)
+    boxes = {
+        block: _draw_block(axes, block, *corner, gains.get(block), colours)
+        for block, corner in corners.items()
+    }
+    _draw_flow(axes, layout, boxes)
     right = max(x for x, _ in corners.values()) + _WIDTH
     axes.set_xlim(-0.1, right + 0.1)
     axes.set_ylim(-depth - 0.1, _HEIGHT + 0.1)
@@ -88,37 +99,49 @@ def _corner(layout: Layout, block: str) -> tuple[float, float]:
     return middle + side * from_middle, float(1 - level)
 
 
-def _draw_flow(axes: Axes, layout: Layout, corners: dict[str, tuple[float, float]]) -> None:
-    centres = {b: (x + _WIDTH / 2, y + _HEIGHT / 2) for b, (x, y) in corners.items()}
-    arrow = {"arrowstyle": "-|>,head_width=0.12,head_length=0.25", "color": FAINT, "lw": 0.7}
-    for start, end in zip(layout.blocks, layout.blocks[1:], strict=False):
-        axes.annotate("", centres[end], centres[start], arrowprops={**arrow, "shrinkB": 9})
-    for left, right in zip(layout.blocks[: layout.depth], layout.blocks[::-1], strict=False):
-        ends = corners[left][0] + _WIDTH, corners[right][0]
-        skip = {**arrow, "linestyle": (0, (3, 2)), "shrinkA": 0, "shrinkB": 0}
-        y = centres[left][1]
-        axes.annotate("", (ends[1], y), (ends[0], y), arrowprops=skip)
+def _draw_flow(axes: Axes, layout: Layout, boxes: dict[str, FancyBboxPatch]) -> None:
+    """Arrows from block to block, and dashed ones where features skip to the other arm."""
+    skips = zip(layout.blocks[: layout.depth], layout.blocks[::-1], strict=False)
+    flow = zip(layout.blocks, layout.blocks[1:], strict=False)
+    for pairs, line in ((flow, "-"), (skips, (0, (3, 2)))):
+        for start, end in pairs:
+            arrow = FancyArrowPatch(
+                *(_centre(boxes[start]), _centre(boxes[end])),
+                arrowstyle="-|>,head_width=1.2,head_length=2.4",
+                patchA=boxes[start],
+                patchB=boxes[end],
+                linestyle=line,
+                linewidth=0.7,
+                color=FAINT,
+            )
+            axes.add_patch(arrow)
 
 
-def _draw_block(axes: Axes, block: str, x: float, y: float, gain, colours: ScalarMappable) -> None:
+def _centre(box: FancyBboxPatch) -> tuple[float, float]:
+    return box.get_x() + box.get_width() / 2, box.get_y() + box.get_height() / 2
+
+
+def _draw_block(
+    axes: Axes, block: str, x: float, y: float, gain: Comparison | None, colours: ScalarMappable
+) -> FancyBboxPatch:
     face = PAPER if gain is None else colours.to_rgba(gain.difference)
     certain = gain is not None and (gain.low > 0 or gain.high < 0)
-    shape = {"boxstyle": "round,pad=0,rounding_size=0.08", "zorder": 3}
+    shape = {"boxstyle": "round,pad=0,rounding_size=0.08", "facecolor": face, "edgecolor": INK}
     line = {"linewidth": 1.0 if certain else 0.7, "linestyle": "-" if certain else (0, (2, 1.5))}
-    axes.add_patch(
-        FancyBboxPatch((x, y), _WIDTH, _HEIGHT, facecolor=face, edgecolor=INK, **line, **shape)
-    )
-    text = {"ha": "center", "va": "center", "zorder": 4, "color": _text_colour(gain, face)}
+    box = FancyBboxPatch((x, y), _WIDTH, _HEIGHT, **shape, **line)
+    axes.add_patch(box)
+    text = {"ha": "center", "va": "center", "fontsize": 6, "color": _text_colour(gain, face)}
     middle = x + _WIDTH / 2
     if gain is None:
-        axes.text(middle, y + _HEIGHT / 2, block, fontsize=6, **text)
-        return
-    weight = "bold" if certain else "normal"
-    axes.text(middle, y + 0.72 * _HEIGHT, block, fontsize=6, **text)
-    axes.text(middle, y + 0.3 * _HEIGHT, signed(gain.difference), weight=weight, fontsize=6, **text)
+        axes.text(middle, y + _HEIGHT / 2, block, **text)
+    else:
+        number, weight = signed(gain.difference), "bold" if certain else "normal"
+        axes.text(middle, y + 0.72 * _HEIGHT, block, **text)
+        axes.text(middle, y + 0.3 * _HEIGHT, number, weight=weight, **text)
+    return box
 
 
-def _text_colour(gain, face) -> str:
+def _text_colour(gain: Comparison | None, face: tuple) -> str:
     """What stands out against the block, whatever the theme of the page."""
     if gain is None:
         return INK

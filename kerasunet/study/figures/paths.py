@@ -39,6 +39,7 @@ def draw(results: Results) -> Drawing:
     figure, grid = new_figure(4.4, 2, len(by_data), sharex="col", height_ratios=(3, 2))
     for column, (data, found) in zip(grid.T, by_data.items(), strict=True):
         column[0].set_title(panel_title(data))
+        column[0].margins(y=0.1)
         _draw_column(*column, results, found)
     grid[0, 0].set_ylabel("Dice of a case")
     grid[1, 0].set_ylabel("difference of a case")

@@ -9,7 +9,7 @@ from matplotlib.ticker import NullFormatter, NullLocator
 from kerasunet.study.figures.drawing import Drawing, NotDrawnError
 from kerasunet.study.figures.results import Results
 from kerasunet.study.figures.spacing import label_ends
-from kerasunet.study.figures.style import HAIR, STRATEGIES, new_figure
+from kerasunet.study.figures.style import PALE, STRATEGIES, new_figure
 from kerasunet.study.figures.words import panel_title
 
 NAME, TITLE = "training-images", "Dice against the number of training images"
@@ -36,6 +36,9 @@ def draw(results: Results) -> Drawing:
         _draw_panel(place, table)
     axes[0, 0].set_ylabel("Dice")
     figure.supxlabel("training images", fontsize=7.5)
+    figure.draw_without_rendering()
+    for place, table in zip(axes[0], tables.values(), strict=True):
+        _label(place, table)
     return Drawing(NAME, TITLE, _CAPTION, _alt(tables), figure)
 
 
@@ -48,15 +51,21 @@ def _by_strategy(results: Results, data: str) -> dict[str, pd.DataFrame]:
 def _draw_panel(axes: Axes, table: dict[str, pd.DataFrame]) -> None:
     for strategy in table.keys() - STRATEGIES.keys():
         rows = table[strategy]
-        axes.plot(rows["train_size"], rows["mean"], color=HAIR, linewidth=0.7, zorder=1)
-    ends = {}
+        axes.plot(rows["train_size"], rows["mean"], color=PALE, linewidth=0.7, zorder=1)
     for strategy in [name for name in STRATEGIES if name in table]:
         rows, look = table[strategy], STRATEGIES[strategy]
         axes.vlines(rows["train_size"], rows["low"], rows["high"], color=look.colour, linewidth=1)
         style = {"color": look.colour, "linestyle": look.line, "marker": look.marker}
         axes.plot(rows["train_size"], rows["mean"], **style)
-        ends[strategy] = (rows["train_size"].iloc[-1], rows["mean"].iloc[-1], look.colour)
     _scale(axes, sorted({size for rows in table.values() for size in rows["train_size"]}))
+
+
+def _label(axes: Axes, table: dict[str, pd.DataFrame]) -> None:
+    last = {name: table[name].iloc[-1] for name in STRATEGIES if name in table}
+    ends = {
+        name: (row["train_size"], row["mean"], STRATEGIES[name].colour)
+        for name, row in last.items()
+    }
     label_ends(axes, ends)
 
 

@@ -11,11 +11,13 @@ from dataclasses import dataclass
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-WIDTH = 7.2
-"""Inches: the width of a two-column page."""
+WIDTH, NARROW = 7.2, 4.6
+"""Inches: across a page of two columns, and for a figure with one column of panels."""
 
-INK, FAINT, HAIR, PAPER = "#1b1b20", "#6b6b75", "#d8d8de", "#ffffff"
-"""Text and axes; secondary text; grid; background. Pages may swap them for a dark theme."""
+INK, FAINT, PALE, HAIR, PAPER = "#1b1b20", "#6b6b75", "#b8b8c2", "#d8d8de", "#ffffff"
+"""Text and axes; secondary text; lines without a name; grid; background.
+
+Pages may swap them for a dark theme, so nothing that must keep its shade has one of them."""
 
 BLUE, VERMILLION, GREEN, PURPLE = "#0072b2", "#d55e00", "#009e73", "#cc79a7"
 
@@ -39,6 +41,7 @@ RC = {
     "grid.color": HAIR,
     "grid.linewidth": 0.5,
     "text.color": INK,
+    "text.parse_math": False,
     "xtick.color": INK,
     "ytick.color": INK,
     "xtick.labelsize": 7,
@@ -94,7 +97,7 @@ def look_of(strategy: str) -> Look:
 
 
 def new_figure(height: float, rows: int = 1, columns: int = 1, **options) -> tuple[Figure, object]:
-    """A figure of two-column width with a grid of axes, as an array of two dimensions.
+    """A figure with a grid of axes, as an array of two dimensions.
 
     Args:
         height: In inches.
@@ -102,7 +105,7 @@ def new_figure(height: float, rows: int = 1, columns: int = 1, **options) -> tup
         columns: Of axes.
         options: As `matplotlib.figure.Figure.subplots` takes them.
     """
-    figure = Figure(figsize=(WIDTH, height), layout="constrained")
+    figure = Figure(figsize=(WIDTH if columns > 1 else NARROW, height), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.06, h_pad=0.05, wspace=0.03, hspace=0.05)
     return figure, figure.subplots(rows, columns, squeeze=False, **options)
 

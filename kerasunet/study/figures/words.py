@@ -6,6 +6,8 @@ import math
 
 from kerasunet.data.modality import modality_of
 
+_LONGEST_NAME = 28
+
 
 def signed(value: float) -> str:
     """A difference in Dice: three decimals, a sign, a true minus."""
@@ -27,5 +29,6 @@ def images(count: int) -> str:
 def panel_title(data: str, train_size: int | None = None) -> str:
     """Heading of a panel: modality, data set, number of training images."""
     modality = modality_of(data)
+    data = data if len(data) <= _LONGEST_NAME else f"{data[: _LONGEST_NAME - 1]}…"
     named = f"{modality[0].upper()}{modality[1:]}: {data}" if modality else data
     return named if train_size is None else f"{named}, {images(train_size)}"
