@@ -98,13 +98,8 @@ class Store:
             with lock.locked(shelf, f"{UNFINISHED}*") as alone:
                 if alone:
                     _remove(shelf.glob(f"{UNFINISHED}*"))
-                places = _find(shelf, sources)
-                missing = [index for index, place in enumerate(places) if place is None]
-                if missing:
-                    self._make_room(bytes_of(len(missing), shape))
-                    pack = _write(shelf, shape, missing, cases, sources, decode)
-                    for row, index in enumerate(missing):
-                        places[index] = (pack, row)
+                # Another process may have decoded them while this one waited.
+                places = self._filled(shelf, shape, _find(shelf, sources), cases, sources, decode)
         return gather(places, shelf)
 
     def usage(self) -> Usage:
@@ -125,6 +120,17 @@ class Store:
                 path.unlink(missing_ok=True)
             with contextlib.suppress(OSError):  # Something else lies in it.
                 shelf.rmdir()
+
+    def _filled(self, shelf, shape, places, cases, sources, decode) -> list[Place]:
+        """The places, those that were `None` in a new pack."""
+        missing = [index for index, place in enumerate(places) if place is None]
+        if missing:
+            self._make_room(bytes_of(len(missing), shape))
+            pack = _write(shelf, shape, missing, cases, sources, decode)
+            places = list(places)
+            for row, index in enumerate(missing):
+                places[index] = (pack, row)
+        return places
 
     def _make_room(self, needed: int) -> None:
         """Removes what has not been used for longest until there is room for so many bytes."""
