@@ -18,6 +18,7 @@ sys.path[:0] = [str(FOLDER), str(FOLDER.parent)]
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+import endpoints  # noqa: E402
 import gradio as gr  # noqa: E402
 from context import Context, Shelf, workspace  # noqa: E402
 from theme import THEME, header  # noqa: E402
@@ -48,6 +49,8 @@ def build(shelf: Shelf, allow_training: bool = False) -> gr.Blocks:
                     continue
                 with gr.Tab(label, id=name, elem_id=f"tab-{name}"):
                     importlib.import_module(f"tabs.{name}").build(context)
+        endpoints.build(context)
+        page.unload(context.traces.remove)
     return page
 
 

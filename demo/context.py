@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import os
+import secrets
 import tempfile
 import threading
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import gradio as gr
 
 from kerasunet import zoo
-
-if TYPE_CHECKING:
-    from kerasunet.segmenter import Segmenter
+from kerasunet.comparison import Candidate, trained_parameters
 
 MODEL_QUEUE = {"concurrency_id": "models", "concurrency_limit": 1}
 """Settings of every event that runs a model: one at a time, so that none slows the others."""
@@ -32,7 +33,7 @@ class Model:
     Attributes:
         name: Unique name: of a registered model its name, such as `ultrasound-shallow-3`.
         file: What `kerasunet.zoo` opens: the registered name or the path of a `.keras` file.
-        modality: A key of `MODALITIES`, or empty for a model that is none's.
+        modality: A key of `MODALITIES`, or empty for a model that serves any.
     """
 
     name: str
@@ -44,19 +45,24 @@ class Model:
         return zoo.card(self.file)
 
     @property
+    def is_pretrained(self) -> bool:
+        """Whether it is the pre-trained network itself, or a copy with nothing trained."""
+        return self.name == PRETRAINED or self.card["strategy"] == "none"
+
+    @property
     def strategy(self) -> str:
         """Text to show: which weights were trained."""
-        if self.name == PRETRAINED:
-            return "pre-trained"
+        if self.is_pretrained:
+            return "none (pre-trained)"
         layers = self.card["settings"].get("layers", self.card["strategy"])
-        return f"auto = {self.card['strategy']}" if layers == "auto" else layers
+        return f"auto: {self.card['strategy']}" if layers == "auto" else layers
 
 
 @dataclass
 class Shelf:
     """The registered models, each loaded once and kept; safe to use from several threads."""
 
-    _loaded: dict[str, Segmenter] = field(default_factory=dict)
+    _loaded: dict[str, Candidate] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @cached_property
@@ -64,16 +70,24 @@ class Shelf:
         """All registered models, sorted by name."""
         return tuple(Model(name, name, _modality(name)) for name in zoo.list())
 
-    def of(self, modality: str) -> tuple[Model, ...]:
-        """The pre-trained model, if there is one, and those of a modality."""
-        chosen = [model for model in self.models if model.name == PRETRAINED]
-        return (*chosen, *(model for model in self.models if model.modality == modality))
+    @property
+    def ready(self) -> int:
+        """How many models are loaded."""
+        return len(self._loaded)
 
-    def segmenter(self, model: Model) -> Segmenter:
+    def of(self, modality: str, added: tuple[Model, ...] = ()) -> tuple[Model, ...]:
+        """The models to compare on an image of a modality; the pre-trained one once."""
+        fitting = [m for m in (*self.models, *added) if m.modality == modality]
+        fitting += [m for m in added if not m.modality]
+        if any(model.is_pretrained for model in fitting):
+            return tuple(fitting)
+        return (*(m for m in self.models if m.name == PRETRAINED), *fitting)
+
+    def candidate(self, model: Model) -> Candidate:
         """The model, ready to run; waits while it is being loaded."""
         with self._lock:
             if model.file not in self._loaded:
-                self._loaded[model.file] = _warm(model.file)
+                self._loaded[model.file] = _load(model)
             return self._loaded[model.file]
 
     def load_in_background(self) -> None:
@@ -82,7 +96,24 @@ class Shelf:
 
     def _load_all(self) -> None:
         for model in self.models:
-            self.segmenter(model)
+            self.candidate(model)
+
+
+@dataclass
+class Traces:
+    """The files of each session, so that they go when it ends."""
+
+    _files: dict[str, list[Path]] = field(default_factory=lambda: defaultdict(list))
+
+    def keep(self, request: gr.Request | None, *paths: str | os.PathLike | None) -> None:
+        """Remembers files as those of the session that asks."""
+        if request is not None:
+            self._files[request.session_hash] += [Path(path) for path in paths if path]
+
+    def remove(self, request: gr.Request) -> None:
+        """Deletes the files of a session that has ended."""
+        for path in self._files.pop(request.session_hash, []):
+            path.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)
@@ -94,19 +125,30 @@ class Context:
         added: State of the session, a tuple of `Model`: those that the visitor fine-tuned. A tab
             that adds one returns the longer tuple; Compare listens for its change.
         allow_training: Whether visitors may train on this machine.
+        traces: The files of each session.
     """
 
     shelf: Shelf
     added: gr.State
     allow_training: bool
+    traces: Traces = field(default_factory=Traces)
 
 
 @contextmanager
 def workspace() -> Iterator[None]:
     """Has Gradio keep its files in a folder of this process' own, which goes with it."""
-    with tempfile.TemporaryDirectory(prefix="kerasunet-demo-") as folder:
-        os.environ["GRADIO_TEMP_DIR"] = folder
+    with tempfile.TemporaryDirectory(prefix="kerasunet-demo-", ignore_cleanup_errors=True) as path:
+        os.environ["GRADIO_TEMP_DIR"] = path
         yield
+
+
+def new_file(name: str, data: bytes) -> Path:
+    """Writes a file for a visitor to download, under a name that nobody can guess."""
+    folder = Path(os.environ["GRADIO_TEMP_DIR"]) / secrets.token_hex(20)
+    folder.mkdir()
+    path = folder / name
+    path.write_bytes(data)
+    return path
 
 
 def _modality(name: str) -> str:
@@ -114,12 +156,13 @@ def _modality(name: str) -> str:
     return first if first in MODALITIES else ""
 
 
-def _warm(file: str) -> Segmenter:
+def _load(model: Model) -> Candidate:
     """Loads a model and runs it once: the first run compiles it."""
     import numpy as np
 
     from kerasunet.segmenter import Segmenter
 
-    segmenter = Segmenter(file)
-    segmenter(np.zeros((32, 32), np.uint8))
-    return segmenter
+    segment = Segmenter(model.file)
+    segment(np.zeros((32, 32), np.uint8))
+    trained = 0 if model.is_pretrained else trained_parameters(model.card)
+    return Candidate(model.name, model.strategy, trained, not model.is_pretrained, segment)

@@ -1,0 +1,196 @@
+"""What programs may call: named endpoints for `gradio_client`, and tools for MCP clients."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import batch
+import gradio as gr
+from context import MODALITIES, MODEL_QUEUE, Context, new_file
+from subjects import Subject, example, read_subject, read_truth
+
+from kerasunet.comparison import Choice, as_zip, compare, judge, score, without_small_regions
+from kerasunet.comparison.archive import safe_name
+from kerasunet.comparison.masks import smallest_area
+from kerasunet.comparison.pictures import png
+from kerasunet.comparison.table import rows
+
+
+def build(context: Context) -> None:
+    """Registers the endpoints; nothing of them shows on the page."""
+    calls = _Endpoints(context)
+    with gr.Row(visible=False):
+        image, truth = gr.File(label="image"), gr.File(label="truth")
+        images = gr.File(label="images", file_count="multiple")
+        text, model = gr.Textbox("", label="modality"), gr.Textbox(label="model")
+        threshold, smallest = gr.Number(0.5, label="threshold"), gr.Number(0, label="smallest")
+        whole = gr.Number(0, label="frame", precision=0)
+        table, facts = gr.JSON(label="table"), gr.JSON(label="facts")
+        file, second = gr.File(label="file"), gr.File(label="second file")
+        filters = [threshold, smallest]
+        _publish(calls.models, [], facts)
+        _publish(calls.segment, [image, model, *filters, whole], [facts, file], **MODEL_QUEUE)
+        _publish(calls.compare, [image, truth, text, *filters, whole], [table, file], **MODEL_QUEUE)
+        _publish(calls.batch, [images, text, *filters], [table, file], **MODEL_QUEUE)
+        _publish(calls.example, [text, whole], [file, second])
+        _publish(calls.guess_modality, [image], facts)
+
+
+def _publish(call, inputs: list, outputs, **settings) -> None:
+    gr.Button(visible=False).click(call, inputs, outputs, api_name=call.__name__, **settings)
+
+
+class _Endpoints:
+    """The functions; their docstrings are the documentation that clients see."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._candidates_of = batch.candidates_of(context)
+
+    def models(self) -> list[dict[str, Any]]:
+        """List the saved models: name, modality and which layers of the U-Net were trained."""
+        return [
+            {"name": m.name, "modality": m.modality, "strategy": m.strategy}
+            for m in self._context.shelf.models
+        ]
+
+    def segment(
+        self, image: str, model: str, threshold: float = 0.5, smallest: float = 0.0, frame: int = 0
+    ) -> tuple[dict[str, Any], str]:
+        """Segment one ultrasound or X-ray image with one saved model. Research use only.
+
+        Args:
+            image: PNG, JPEG, TIFF, BMP, DICOM or NIfTI file.
+            model: Name of a saved model, as `models` lists them.
+            threshold: Probability from which a pixel counts as foreground, 0 to 1.
+            smallest: Regions below this many percent of the image are dropped.
+            frame: Frame or slice of the file, from 0.
+
+        Returns:
+            Area in pixels and, where the pixel size is known, in square millimetres; and the mask
+            as a PNG file of 0 and 255, of the size of the image.
+        """
+        subject, choice = _read(image, frame), _choice(threshold, smallest)
+        known = {entry.name: entry for entry in self._context.shelf.models}
+        if model not in known:
+            raise _error(f"{model}: no such model; there are {', '.join(known)}")
+        found = self._context.shelf.candidate(known[model]).segment(subject.image)
+        least = smallest_area(subject.image.shape[:2], choice.smallest)
+        mask = without_small_regions(found.probability >= choice.threshold, least)
+        area, spacing = int(mask.sum()), subject.spacing
+        facts = {
+            "image": subject.name,
+            "model": model,
+            "area_pixels": area,
+            "area_mm2": area * spacing[0] * spacing[1] if spacing else None,
+        }
+        return facts, str(new_file(f"{safe_name(subject.name)}-{safe_name(model)}.png", png(mask)))
+
+    def compare(
+        self,
+        image: str,
+        truth: str | None = None,
+        modality: str = "",
+        threshold: float = 0.5,
+        smallest: float = 0.0,
+        frame: int = 0,
+    ) -> tuple[list[dict[str, Any]], str]:
+        """Segment one image with every model of its modality and compare them.
+
+        Args:
+            image: PNG, JPEG, TIFF, BMP, DICOM or NIfTI file.
+            truth: File of the true mask, 0 and one other value, or nothing.
+            modality: `ultrasound`, `xray`, or empty to have it guessed.
+            threshold: Probability from which a pixel counts as foreground, 0 to 1.
+            smallest: Regions below this many percent of the image are dropped.
+            frame: Frame or slice of the file, from 0.
+
+        Returns:
+            A row a model, the best first; and a zip with all masks, overlays, table and report.
+        """
+        subject = _read(image, frame).taken_as(_known(modality))
+        shape = subject.image.shape[:2]
+        mask = _guarded(read_truth, truth, shape) if truth else None
+        comparison = compare(subject.image, self._candidates_of(subject.modality), subject.spacing)
+        choice = _choice(threshold, smallest)
+        verdict = judge(comparison, choice)
+        scores = score(comparison, verdict, mask)
+        packed = as_zip(subject.name, comparison, verdict, scores, mask)
+        path = new_file(f"kerasunet-{safe_name(subject.name)}.zip", packed)
+        return rows(subject.name, scores, choice), str(path)
+
+    def batch(
+        self, images: list[str], modality: str = "", threshold: float = 0.5, smallest: float = 0.0
+    ) -> tuple[list[dict[str, Any]], str]:
+        """Compare every model on several images; NAME_mask files are their true masks.
+
+        Args:
+            images: Image and mask files.
+            modality: `ultrasound`, `xray`, or empty to have it guessed for each image.
+            threshold: Probability from which a pixel counts as foreground, 0 to 1.
+            smallest: Regions below this many percent of the image are dropped.
+
+        Returns:
+            A row a model and image; and a zip with all masks and the table.
+        """
+        given = _guarded(batch.pairs, images or [])
+        choice = _choice(threshold, smallest)
+        done = batch.Batch([], {})
+        for done in batch.run(given, self._candidates_of, _known(modality), choice):
+            pass
+        return done.lines, str(new_file("kerasunet-batch.zip", done.zip))
+
+    def example(self, modality: str = "ultrasound", number: int = 0) -> tuple[str, str]:
+        """Simulate an image with its exact mask, to try the other endpoints with.
+
+        Args:
+            modality: `ultrasound` or `xray`.
+            number: Which one, from 0.
+
+        Returns:
+            Image and mask as PNG files.
+        """
+        if modality not in MODALITIES:
+            raise _error(f"{modality!r}: there are examples of {' and '.join(MODALITIES)}")
+        made = _guarded(example, modality, int(number or 0))
+        image = new_file(f"{made.name}.png", png(made.image.astype("uint8")))
+        return str(image), str(new_file(f"{made.name}_mask.png", png(made.truth)))
+
+    def guess_modality(self, image: str) -> dict[str, str]:
+        """Guess whether an image is an ultrasound image or a chest X-ray. It is only a guess.
+
+        Args:
+            image: PNG, JPEG, TIFF, BMP, DICOM or NIfTI file.
+
+        Returns:
+            The modality, `ultrasound` or `xray`.
+        """
+        return {"modality": _read(image, 0).modality}
+
+
+def _read(image: str | None, frame: int | None) -> Subject:
+    if not image:
+        raise _error("give an image file")
+    return _guarded(read_subject, image, int(frame or 0))
+
+
+def _choice(threshold: float | None, smallest: float | None) -> Choice:
+    return _guarded(Choice, 0.5 if threshold is None else threshold, smallest or 0.0)
+
+
+def _known(modality: str | None) -> str:
+    if modality and modality not in MODALITIES:
+        raise _error(f"{modality!r}: a modality is {' or '.join(MODALITIES)}, or empty")
+    return modality or ""
+
+
+def _guarded(call, *arguments):
+    """Calls; what is wrong with the input reaches the client as one plain sentence."""
+    try:
+        return call(*arguments)
+    except ValueError as error:
+        raise _error(str(error)) from None
+
+
+def _error(words: str) -> gr.Error:
+    return gr.Error(words, print_exception=False)
