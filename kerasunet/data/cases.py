@@ -75,7 +75,8 @@ class MaskCoding:
 class FileCase:
     """A case in files: one image and any number of mask files, which are united.
 
-    No mask file at all means that there is no object: an empty mask.
+    No mask file at all means that there is no object: an empty mask. Of files with several frames,
+    the one of the number `frame` counts, from 0, in image and masks alike.
     """
 
     key: str
@@ -84,12 +85,13 @@ class FileCase:
     masks: tuple[Path, ...]
     label: str = ""
     coding: MaskCoding = MaskCoding()
+    frame: int = 0
 
     def load(self) -> Sample:
         """Reads image and masks; the message of an error lists every file that cannot be used."""
         (image, spacing), *masks = collect(
             [
-                partial(reading.read_image, self.image),
+                self.read_image,
                 *(partial(self._read_mask, path) for path in self.masks),
             ]
         )
@@ -104,8 +106,16 @@ class FileCase:
         united = np.logical_or.reduce([np.zeros(shape, bool), *masks])
         return Sample(image, united, spacing)
 
+    def read_image(self) -> tuple[np.ndarray, tuple[float, float] | None]:
+        """Reads the image and its spacing, as `kerasunet.data.read_image`."""
+        return reading.read_image(self.image, frame=self.frame)
+
+    def read_mask_values(self, path: Path) -> np.ndarray:
+        """Reads one of the mask files, undecoded."""
+        return reading.read_mask_values(path, frame=self.frame)
+
     def _read_mask(self, path: Path) -> np.ndarray:
-        return self.coding.decode(reading.read_mask_values(path), str(path))
+        return self.coding.decode(self.read_mask_values(path), str(path))
 
 
 class Annotation(Protocol):

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
+from kerasunet.data.cases import Case
 from kerasunet.data.checking.inspection import Inspection
 from kerasunet.data.checking.problem import Problem
 from kerasunet.data.duplicates import NearDuplicates, find_near_duplicates
@@ -71,10 +72,13 @@ def contradictions(
 ) -> Iterator[Problem]:
     """Near-duplicates that differ in label, or whose masks have an IoU below 0.5.
 
-    Only from a correlation of 0.7 on: below, they may be neighbouring frames of one scan.
+    Only from a correlation of 0.7 on, and not within a file: else they may be neighbouring frames
+    of one scan.
     """
     for pair in [pair for pair in pairs if pair.correlation >= _SAME]:
         one, other = inspections[pair.first], inspections[pair.second]
+        if _in_one_file(one.case, other.case):
+            continue
         places, keys = (one.place, other.place), (one.case.key, other.case.key)
         names = f"{one.place} and {other.place} (correlation {pair.correlation:.2f})"
         if one.case.label != other.case.label:
@@ -84,6 +88,11 @@ def contradictions(
         if overlap < _CONTRADICTION:
             text = f"{names}: their masks overlap with an IoU of only {overlap:.2f}"
             yield Problem("mask-conflict", text, places, keys)
+
+
+def _in_one_file(one: Case, other: Case) -> bool:
+    image = getattr(one, "image", None)
+    return image is not None and image == getattr(other, "image", None)
 
 
 def _iou(one: np.ndarray | None, other: np.ndarray | None) -> float:

@@ -16,7 +16,7 @@ from kerasunet.data.checking.problem import Problem
 from kerasunet.data.decoding import resize_mask
 from kerasunet.data.duplicates import thumbnail
 from kerasunet.data.problems import wrong_size
-from kerasunet.data.reading import read_image, read_mask_values
+from kerasunet.data.reading import read_image
 
 T = TypeVar("T")
 _MASK_SIDE = 64
@@ -48,8 +48,9 @@ class Inspection:
 
 
 def place_of(case: Case) -> str:
-    """The image file of a case, or its key where it has none."""
-    return str(getattr(case, "image", case.key))
+    """The image file of a case, and which of its frames; or the key of a case without a file."""
+    frame = getattr(case, "frame", 0)
+    return f"{getattr(case, 'image', case.key)}{f' frame {frame}' if frame else ''}"
 
 
 def inspect(case: Case) -> Inspection:
@@ -76,7 +77,7 @@ def _read(case: Case, problems: list[Problem]) -> tuple[np.ndarray | None, np.nd
 
 
 def _read_files(case: FileCase, problems: list[Problem]):
-    image = _attempt(case, case.image, "unreadable", problems, partial(_levels, case.image))
+    image = _attempt(case, case.image, "unreadable", problems, lambda: case.read_image()[0])
     masks = [_read_mask(case, path, problems) for path in case.masks]
     if image is None:
         return None, None
@@ -90,7 +91,7 @@ def _read_files(case: FileCase, problems: list[Problem]):
 
 
 def _read_mask(case: FileCase, path: Path, problems: list[Problem]) -> np.ndarray | None:
-    values = _attempt(case, path, "unreadable", problems, partial(read_mask_values, path))
+    values = _attempt(case, path, "unreadable", problems, partial(case.read_mask_values, path))
     if values is None:
         return None
     decode = partial(case.coding.decode, values, str(path))
@@ -98,7 +99,7 @@ def _read_mask(case: FileCase, path: Path, problems: list[Problem]) -> np.ndarra
 
 
 def _read_annotated(case: AnnotatedCase, problems: list[Problem]):
-    image = _attempt(case, case.image, "unreadable", problems, partial(_levels, case.image))
+    image = _attempt(case, case.image, "unreadable", problems, lambda: read_image(case.image)[0])
     if image is None:
         return None, None
     draw = partial(case.annotation.mask, image.shape[:2])
@@ -113,10 +114,6 @@ def _attempt(
     except (OSError, ValueError) as error:
         problems.append(Problem(kind, str(error), (str(path),), (case.key,)))
         return None
-
-
-def _levels(path: Path) -> np.ndarray:
-    return read_image(path)[0]
 
 
 def _image_problems(case: Case, image: np.ndarray) -> Iterator[Problem]:

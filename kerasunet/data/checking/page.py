@@ -80,7 +80,7 @@ def _picture(case: Case) -> np.ndarray | None:
         image, mask, _ = case.load()
     except (OSError, ValueError):
         try:
-            return _fitted(read_image(case.image)[0])
+            return _fitted(read_image(case.image, frame=getattr(case, "frame", 0))[0])
         except (OSError, ValueError):
             return None
     small = _fitted(image)

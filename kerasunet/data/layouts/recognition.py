@@ -10,6 +10,7 @@ from pathlib import Path
 from kerasunet.data.cases import Case, DataSet
 from kerasunet.data.layouts.coco import coco, image_root, read_coco
 from kerasunet.data.layouts.folders import images_and_masks, masks_beside_images
+from kerasunet.data.layouts.frames import frames_apart
 from kerasunet.data.layouts.labelme import labelme
 from kerasunet.data.layouts.listing import image_files, subfolders
 from kerasunet.data.layouts.manifest import manifest_in, read_manifest
@@ -54,7 +55,7 @@ def read_folder(folder: Path) -> DataSet:
             "x.png beside x_mask.png, a manifest.csv, labelme, COCO or Pascal VOC files, a folder "
             "of such folders, or one of " + ", ".join(PUBLISHED)
         )
-    return found
+    return frames_apart(found)
 
 
 def read_file(path: Path) -> DataSet:
@@ -67,7 +68,7 @@ def read_file(path: Path) -> DataSet:
     if suffix == ".json":
         return _data_set(image_root(path), read_coco(path), "COCO")
     if suffix in (".csv", ".tsv"):
-        return read_manifest(path)
+        return frames_apart(read_manifest(path))
     raise ValueError(
         f"{path}: a data set is a folder, a manifest (.csv, .tsv) or a COCO file (.json)"
     )

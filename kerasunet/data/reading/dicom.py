@@ -7,6 +7,7 @@ warnings and log quote values, is silenced.
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
 import numpy as np
 from pydicom import Dataset, dcmread
@@ -30,6 +31,12 @@ from pydicom.uid import (
 
 from kerasunet.data.reading import dicom_display
 from kerasunet.data.reading.dicom_jpeg import coded_size, is_complete
+from kerasunet.data.reading.dicom_segmentation import (
+    SEGMENTATION_CLASSES,
+    SEGMENTATION_ELEMENTS,
+    frames_about,
+    united,
+)
 from kerasunet.data.reading.dicom_spacing import SPACING_ELEMENTS, spacing
 from kerasunet.data.reading.levels import to_mask_values, without_equal_channels
 from kerasunet.data.reading.quiet import quiet
@@ -42,6 +49,7 @@ _ELEMENTS = [
     "Columns",
     "NumberOfFrames",
     *_FUNCTIONAL_GROUPS,
+    *SEGMENTATION_ELEMENTS,
     *dicom_display.DISPLAY_ELEMENTS,
     *SPACING_ELEMENTS,
 ]
@@ -75,9 +83,32 @@ def read_image(source: Source) -> tuple[np.ndarray, tuple[float, float] | None]:
 
 
 def read_mask(source: Source) -> np.ndarray:
-    """Reads the stored values, unsigned integers, `(height, width)`."""
+    """Reads the stored values, unsigned integers, `(height, width)`; a segmentation's united."""
     with quiet("pydicom"):
+        if _is_segmentation(source):
+            return _segmented(source)
         return to_mask_values(_stored(source, _header(source)))
+
+
+def count_frames(source: Source) -> int | None:
+    """Returns the number of frames; `None` of a segmentation, which tells for itself."""
+    with quiet("pydicom"):
+        if _is_segmentation(source):
+            return None
+        header = dcmread(source.file, stop_before_pixels=True, specific_tags=["NumberOfFrames"])
+        return int(header.get("NumberOfFrames") or 1)
+
+
+def _is_segmentation(source: Source) -> bool:
+    meta = read_file_meta_info(source.file.name)
+    return meta.get("MediaStorageSOPClassUID") in SEGMENTATION_CLASSES
+
+
+def _segmented(source: Source) -> np.ndarray:
+    header = _header(replace(source, frame=0))
+    count = int(header.get("NumberOfFrames") or 1)
+    indices = frames_about(header, count, source.frame)
+    return united([_stored(replace(source, frame=index), header) for index in indices], header)
 
 
 def _header(source: Source) -> Dataset:

@@ -69,7 +69,8 @@ def read_mask_values(
 
     One bit gives 0 and 255, except in DICOM. Of a palette with colours the indices count, as
     labels do in Pascal VOC; of a grey palette its grey levels. Of a colour image the brightest
-    channel counts. DICOM windows are not applied. Orientation is that of `read_image`.
+    channel counts. DICOM windows are not applied. All segments of a DICOM segmentation that belong
+    to the frame are united to 0 and 1. Orientation is that of `read_image`.
 
     Args:
         path: The mask file, of any kind that `read_image` reads.
@@ -88,6 +89,26 @@ def read_mask_values(
     with _opened(Path(path)) as file:
         kind = _kind(file)
         return _reader(kind).read_mask(Source(file, kind, frame, size_limit))
+
+
+def count_frames(path: str | os.PathLike) -> int | None:
+    """Counts the pages of a TIFF, frames of a DICOM or slices of a NIfTI file, from its header.
+
+    Args:
+        path: An image or mask file, of any kind that `read_image` reads.
+
+    Returns:
+        The number, 1 for the other kinds; `None` for a DICOM segmentation, whose frames tell
+        themselves which frame of the image they belong to.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        PermissionError: The file may not be read.
+        ValueError: The file is not a readable image, or its kind needs an extra.
+    """
+    with _opened(Path(path)) as file:
+        kind = _kind(file)
+        return _reader(kind).count_frames(Source(file, kind, 0, SIZE_LIMIT))
 
 
 @contextmanager

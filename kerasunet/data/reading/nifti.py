@@ -36,6 +36,12 @@ def read_mask(source: Source) -> np.ndarray:
         return to_mask_values(_slice(*_open(source), source))
 
 
+def count_frames(source: Source) -> int:
+    """Returns the number of slices, through all points in time."""
+    with quiet("nibabel"):
+        return math.prod(_open(source)[1].get_data_shape()[2:])
+
+
 def _open(source: Source) -> tuple[BinaryIO, Nifti1Header]:
     file = source.file
     if file.peek(2)[:2] == b"\x1f\x8b":

@@ -49,6 +49,12 @@ def read_mask(source: Source) -> np.ndarray:
         return to_mask_values(_pixels(picture, source))
 
 
+def count_frames(source: Source) -> int:
+    """Returns the number of pages of a TIFF; all else has one."""
+    with _silence(source):
+        return _open(source).n_frames if source.kind == "TIFF" else 1
+
+
 def _silence(source: Source) -> AbstractContextManager[None]:
     """Silence where Pillow may warn; the common files do without, for threads wait for it."""
     head = source.file.peek()
