@@ -12,6 +12,7 @@ import struct
 import tempfile
 import threading
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -58,7 +59,7 @@ class Pack:
         if magic != _MAGIC or len(content) != pack_bytes(count, tuple(shape)):
             raise Damaged(f"{path}: not a pack, or cut off")
         start, table_end = _HEADER.size, _HEADER.size + count * _TABLE.itemsize
-        if zlib.crc32(content[start:table_end]) != checksum:
+        if _index_checksum(count, shape, content[start:table_end]) != checksum:
             raise Damaged(f"{path}: its table is damaged")
         self._table = content[start:table_end].view(_TABLE)
         pixels = content[table_end:]
@@ -134,10 +135,11 @@ class PackWriter:
 
         A pack in which nobody would find anything loses its name at once.
         """
-        checksum = zlib.crc32(self._table.view(np.uint8))
-        header = _HEADER.pack(_MAGIC, checksum, len(self._table), *self._shape)
+        count, table = len(self._table), self._table.view(np.uint8)
+        checksum = _index_checksum(count, self._shape, table)
+        header = _HEADER.pack(_MAGIC, checksum, count, *self._shape)
         self._write_at(0, np.frombuffer(header, np.uint8))
-        self._write_at(_HEADER.size, self._table.view(np.uint8))
+        self._write_at(_HEADER.size, table)
         self._file.close()
         name = self._path.name.removeprefix(UNFINISHED)
         path = self._path.with_name(f"{name}{SUFFIX}")
@@ -166,6 +168,10 @@ def _claim(descriptor: int, size: int) -> None:
         os.posix_fallocate(descriptor, 0, size)
     else:
         os.truncate(descriptor, size)
+
+
+def _index_checksum(count: int, shape: Sequence[int], table: np.ndarray) -> int:
+    return zlib.crc32(table, zlib.crc32(f"{count} {tuple(shape)}".encode()))
 
 
 def _checksum(image: np.ndarray, mask: np.ndarray, spacing: np.ndarray) -> int:
