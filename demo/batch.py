@@ -56,23 +56,24 @@ def pairs(paths: list[str]) -> list[tuple[str, str | None]]:
 
 
 def run(
+    batch: Batch,
     given: list[tuple[str, str | None]],
     candidates_of: Callable[[str], list[Candidate]],
     modality: str,
     choice: Choice,
-) -> Iterator[Batch]:
+) -> Iterator[str]:
     """Compares on one image after the other.
 
     Args:
+        batch: Takes what comes of each.
         given: Image files with their mask files.
         candidates_of: The models for a modality.
         modality: A key of `MODALITIES`, or empty to guess for each image.
         choice: Threshold and filter.
 
     Yields:
-        What there is so far, after each image.
+        The name of each image, when it is done.
     """
-    batch = Batch([], {})
     for number, (image, mask) in enumerate(given, 1):
         name = Path(image).name
         try:
@@ -81,7 +82,7 @@ def run(
             _add(batch, f"{number:03d}_{safe_name(name)}", subject, truth, candidates_of, choice)
         except ValueError as error:
             batch.lines.append({"image": name, "error": str(error)})
-        yield batch
+        yield name
 
 
 def _add(batch: Batch, folder: str, subject: Subject, truth, candidates_of, choice) -> None:
@@ -127,10 +128,10 @@ def _runner(context: Context):
             given = pairs(paths)
         except ValueError as error:
             return _problem(error), "", gr.File(visible=False)
-        choice = Choice(threshold, smallest)
-        steps = run(given, candidates_of(context, added), modality, choice)
-        for done, batch in enumerate(steps, 1):
-            progress((done, len(given)), desc=Path(given[done - 1][0]).name)
+        batch, choice = Batch([], {}), Choice(threshold, smallest)
+        steps = run(batch, given, candidates_of(context, added), modality, choice)
+        for done, name in enumerate(steps, 1):
+            progress((done, len(given)), desc=name)
         path = new_file("kerasunet-batch.zip", batch.zip)
         context.traces.keep(request, path, *paths)
         return _told(batch, given), as_table(batch.lines), gr.File(str(path), visible=True)

@@ -134,10 +134,8 @@ class _Endpoints:
             A row a model and image; and a zip with all masks and the table.
         """
         given = _guarded(batch.pairs, images or [])
-        choice = _choice(threshold, smallest)
-        done = batch.Batch([], {})
-        for done in batch.run(given, self._candidates_of, _known(modality), choice):
-            pass
+        done, choice = batch.Batch([], {}), _choice(threshold, smallest)
+        list(batch.run(done, given, self._candidates_of, _known(modality), choice))
         return done.lines, str(new_file("kerasunet-batch.zip", done.zip))
 
     def example(self, modality: str = "ultrasound", number: int = 0) -> tuple[str, str]:

@@ -77,8 +77,8 @@ def scene(
             "height": image.shape[0],
             "full": height * width,
             "scale": image.shape[0] * image.shape[1] / (height * width),
-            "image": _url(image),
-            "truth": None if truth is None else _url(_shrunk_mask(truth, image.shape[:2])),
+            "image": data_url(image),
+            "truth": None if truth is None else data_url(_shrunk_mask(truth, image.shape[:2])),
             "panels": [_panel(answer) for answer in answers],
             "scores": captions(scores),
             "settings": {
@@ -122,13 +122,13 @@ def _ordered(comparison: Comparison, scores: tuple[Score, ...]) -> list:
 
 def _panel(answer) -> dict:
     candidate = answer.candidate
-    trained = "" if candidate.trained is None else f"{_short(candidate.trained)} weights trained"
+    trained = "" if candidate.trained is None else f"{_short(candidate.trained)} trained"
     return {
         "name": candidate.name,
         "label": candidate.strategy,
         "detail": trained,
         "votes": candidate.votes,
-        "levels": _url(levels(shrunk(answer.probability, _LONGEST))),
+        "levels": data_url(levels(shrunk(answer.probability, _LONGEST))),
     }
 
 
@@ -156,5 +156,6 @@ def _shrunk_mask(mask: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     return cv2.resize(mask.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST)
 
 
-def _url(picture: np.ndarray) -> str:
+def data_url(picture: np.ndarray) -> str:
+    """A picture as PNG inside a URL."""
     return "data:image/png;base64," + base64.b64encode(png(picture)).decode("ascii")

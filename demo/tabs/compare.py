@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from html import escape
 
 import batch
+import examples
 import gradio as gr
-import numpy as np
 from context import MODALITIES, MODEL_QUEUE, Context, Model, new_file
 from subjects import EXAMPLES, Subject, example, read_subject, read_truth
 from viewer import captions, scene, viewer
@@ -23,8 +23,8 @@ from kerasunet.comparison.report import score_table
 from kerasunet.comparison.table import rows
 
 _SETTLED = {"api_visibility": "private", "show_progress": "hidden"}
-_THUMBNAIL = 192
 _VIEWS = ("Overlay", "Outline", "Probability")
+_FORMATS = "<p>PNG, JPEG, TIFF, BMP of 8 or 16 bits, DICOM, NIfTI. Drop, click or paste.</p>"
 _SET_VIEWER = """(threshold, opacity, smallest, view, names) =>
   { window.kerasunetViewer?.set({ threshold, opacity, smallest, view, names }) }"""
 _DOWNLOAD = """(file) => { if (!file) return;
@@ -69,38 +69,23 @@ class _Page:
         self.shown = gr.State(None, time_to_live=3600)
 
     def draw_inputs(self) -> None:
-        self.image = gr.File(
-            label="Image: PNG, JPEG, TIFF, BMP, DICOM or NIfTI; drop, click or paste",
-            height=132,
-            elem_id="compare-image",
-        )
+        self.image = gr.File(label="Image", height=116, elem_id="compare-image")
+        gr.HTML(_FORMATS, elem_classes="note")
         self.note = gr.HTML(elem_id="compare-note", elem_classes="note")
+        self.examples = examples.gallery("compare-examples")
         self.modality = gr.Radio(
             [("Guess", ""), *((label, key) for key, label in MODALITIES.items())],
             value="",
-            label="What it shows",
+            label="What the image shows",
             elem_id="compare-modality",
         )
-        self.truth = gr.File(
-            label="True mask of this image (optional)", height=112, elem_id="compare-truth"
-        )
+        self.truth = gr.File(label="True mask (optional)", height=116, elem_id="compare-truth")
         self.truth_note = gr.HTML(elem_id="compare-truth-note", elem_classes="note")
-        self.frame = gr.Number(
-            0, label="Frame or slice of the file, from 0", precision=0, minimum=0
-        )
-        self.examples = gr.Gallery(
-            [(_thumbnail(*which), _example_label(*which)) for which in EXAMPLES],
-            label="Examples (simulated, with their true masks)",
-            columns=3,
-            height="auto",
-            object_fit="cover",
-            allow_preview=False,
-            buttons=[],
-            format="png",
-            interactive=False,
-            elem_id="compare-examples",
-        )
-        self.loading = gr.HTML(self._loading_text(), elem_id="compare-loading")
+        with gr.Accordion("Files of several frames or slices", open=False):
+            self.frame = gr.Number(
+                0, label="Frame or slice, from 0", precision=0, minimum=0, elem_id="compare-frame"
+            )
+        self.loading = gr.HTML(self._loading_text(), elem_id="compare-loading", elem_classes="note")
         self.timer = gr.Timer(1.0)
 
     def draw_results(self) -> None:
@@ -181,7 +166,7 @@ class _Page:
         opened = [
             self.image.upload(self._open_file, [*files, *given], results, **running),
             self.frame.input(self._open_file, [*files, *given], results, **running),
-            self.examples.select(self._open_example, given, results, **running),
+            self.examples.pick(self._open_example, given, results, **running),
             self.modality.input(self._open_again, given, results, **running),
             self.context.added.change(self._open_again, given, results, **running),
         ]
@@ -228,7 +213,7 @@ class _Page:
             subject, forgotten = self._with_truth(subject, truth)
         return self._compared(subject, shown, *given) | forgotten
 
-    def _open_example(self, event: gr.SelectData, shown, *given):
+    def _open_example(self, event: gr.EventData, shown, *given):
         subject = example(*EXAMPLES[event.index])
         cleared = {self.image: None, self.truth: None, self.truth_note: ""}
         return self._compared(subject, shown, *given) | cleared
@@ -363,11 +348,3 @@ def _said(words: str) -> str:
 
 def _refused(error: object) -> str:
     return f'<p role="alert" class="problem">{escape(str(error))}</p>'
-
-
-def _thumbnail(modality: str, index: int) -> np.ndarray:
-    return example(modality, index, _THUMBNAIL).image.astype(np.uint8)
-
-
-def _example_label(modality: str, index: int) -> str:
-    return f"{MODALITIES[modality]} {index}"

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    import keras
+from kerasunet.cost import Network
+from kerasunet.strategies import Layout, parse
 
 
 def trained_parameters(card: Mapping[str, Any]) -> int:
@@ -22,16 +21,9 @@ def trained_parameters(card: Mapping[str, Any]) -> int:
     Raises:
         ValueError: The strategy does not fit the architecture.
     """
-    from kerasunet.freezing import set_trainable
-
-    unet = _unet(tuple(sorted(card["architecture"].items())))
-    return set_trainable(unet, card["strategy"]).trained
-
-
-@lru_cache(maxsize=4)
-def _unet(architecture: tuple[tuple[str, Any], ...]) -> keras.Model:
-    from kerasunet.unet import UNet
-
-    options = dict(architecture)
-    channels = options.pop("channels")
-    return UNet(input_shape=(None, None, channels), **options)
+    shape = card["architecture"]
+    layout = Layout.unet(shape["depth"], shape["normalization"])
+    network = Network(
+        layout, shape["base_filters"], card["image_size"], shape["channels"], shape["classes"]
+    )
+    return network.parameters(parse(card["strategy"]).select(layout))

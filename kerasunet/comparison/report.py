@@ -18,16 +18,19 @@ NOTICE = "Research use only. Not a medical device."
 _SIDE = 320
 _STYLE = """
 :root { color-scheme: light dark }
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 1.5rem auto; padding: 0 1rem }
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 70rem; margin: auto; padding: 1rem }
 h1 { font-size: 1.4rem; margin: 0; overflow-wrap: anywhere }
 .notice { font-weight: 600 }
 .panels { display: grid; gap: .8rem; grid-template-columns: repeat(auto-fill, minmax(11rem, 1fr)) }
 figure { margin: 0 } figcaption { font-size: .85rem; overflow-wrap: anywhere }
 img { width: 100%; border-radius: 4px; display: block }
 .scroll { overflow-x: auto } table { border-collapse: collapse; margin: 1rem 0 }
-th, td { padding: .25rem .7rem; text-align: right; border-bottom: 1px solid #8886; white-space: nowrap }
+th, td { padding: .25rem .7rem; text-align: right; white-space: nowrap }
+tr { border-bottom: 1px solid #8886 }
 th:first-child, td:first-child { text-align: left } .best { font-weight: 700 }
-@media print { body { margin: 0; font-size: 11px } .panels { grid-template-columns: repeat(5, 1fr) } }
+@media print {
+  body { font-size: 11px } .panels { grid-template-columns: repeat(5, 1fr) }
+}
 """
 
 
