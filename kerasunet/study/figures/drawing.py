@@ -40,8 +40,9 @@ class Drawing:
         """Writes `NAME.png` and `NAME.svg`, the same bytes each time; returns their paths."""
         paths = folder / f"{self.name}.png", folder / f"{self.name}.svg"
         told = {"Title": self.title, "Description": self.alt}
+        png = {**told, "Comment": self.caption, "Software": None}
         with matplotlib.rc_context(RC):
-            write_atomically(paths[0], lambda path: self._save(path, {**told, "Software": None}))
+            write_atomically(paths[0], lambda path: self._save(path, png))
             write_atomically(paths[1], lambda path: self._save(path, {**told, "Date": None}))
         return paths
 

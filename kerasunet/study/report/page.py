@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+import PIL
 from PIL import Image
 
 from kerasunet import __version__
@@ -27,11 +28,12 @@ class Picture:
     """A picture that is put into the page."""
 
     source: str
+    alt: str
     caption: str
 
     @classmethod
     def read(cls, path: Path) -> Picture:
-        """Reads a PNG file; the description inside is its caption, else its name.
+        """Reads a PNG file with the texts inside; where it has none, its name has to do.
 
         Raises:
             FileNotFoundError: There is no such file.
@@ -39,11 +41,12 @@ class Picture:
         """
         try:
             with Image.open(path, formats=["PNG"]) as image:
-                caption = image.info.get("Description") or path.stem
-        except Image.UnidentifiedImageError as error:
+                texts = {"Description": path.stem, "Comment": path.stem, **image.info}
+        except PIL.UnidentifiedImageError as error:
             raise ValueError(f"{path}: not a PNG file") from error
         encoded = base64.b64encode(path.read_bytes()).decode("ascii")
-        return cls(f"data:image/png;base64,{encoded}", caption)
+        source = f"data:image/png;base64,{encoded}"
+        return cls(source, texts["Description"], texts["Comment"])
 
 
 def as_html(

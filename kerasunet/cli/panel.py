@@ -1,0 +1,64 @@
+"""Draw what saved models find: image, ground truth, each model, on typical, best and worst cases.
+
+Where a model was fine-tuned on these very data, only cases of its test fold take part.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from pathlib import Path
+
+from kerasunet.cli import options as shared
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    shared.add_data(parser, None)
+    add(
+        "--models",
+        nargs="+",
+        required=True,
+        metavar="[HEADING=]MODEL",
+        help="saved models, by name or .keras file; headings are their strategies unless given",
+    )
+    add("--by", metavar="HEADING", help="whose Dice picks the cases (default: the last model's)")
+    add("--groups", metavar="CSV", help="groups that the models were fine-tuned with")
+    add("--output", type=Path, default=Path("panel.png"), help="PNG; an SVG beside it (panel.png)")
+
+
+def run(options: argparse.Namespace) -> int:
+    models = _headed(options.models)
+    if options.output.suffix.lower() != ".png":
+        raise ValueError(f"{options.output}: give the name of a PNG file")
+    shared.start_backend()
+    # TensorFlow takes several models in one process for one model that is traced anew.
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    from kerasunet.study.figures.picking import panel_of
+
+    drawing = panel_of(
+        models,
+        options.data,
+        options.output.stem,
+        options.by,
+        options.manual_dir,
+        options.groups,
+    )
+    for path in drawing.write(options.output.parent):
+        print(path)
+    print(drawing.caption)
+    return 0
+
+
+def _headed(texts: list[str]) -> dict[str, str]:
+    """Heading to model, in order."""
+    from kerasunet import zoo
+
+    models: dict[str, str] = {}
+    for text in texts:
+        heading, given, model = text.rpartition("=")
+        heading = heading if given else zoo.card(model)["strategy"]
+        if heading in models:
+            raise ValueError(f"{text}: there is a column {heading} already; write HEADING={model}")
+        models[heading] = model
+    return models
