@@ -20,7 +20,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import endpoints  # noqa: E402
 import gradio as gr  # noqa: E402
-from context import Context, Shelf, workspace  # noqa: E402
+from context import Context, Shelf, is_local, workspace  # noqa: E402
 from theme import THEME, header  # noqa: E402
 
 from kerasunet.cli.demo import add_arguments  # noqa: E402
@@ -31,18 +31,19 @@ _UPLOAD_LIMIT = "100mb"
 _SWEEP_SECONDS, _KEPT_SECONDS = 300, 3600
 
 
-def build(shelf: Shelf, allow_training: bool = False) -> gr.Blocks:
+def build(shelf: Shelf, allow_training: bool = False, local: bool = False) -> gr.Blocks:
     """Builds the page.
 
     Args:
         shelf: The models to offer.
         allow_training: Whether visitors may train on this machine.
+        local: Whether only this machine reaches the page.
     """
     with gr.Blocks(
         title=TITLE, analytics_enabled=False, delete_cache=(_SWEEP_SECONDS, _KEPT_SECONDS)
     ) as page:
         gr.HTML(header(), elem_id="header")
-        context = Context(shelf, gr.State(()), allow_training)
+        context = Context(shelf, gr.State(()), allow_training or local, local)
         with gr.Tabs(elem_id="tabs"):
             for label, name in TABS.items():
                 if find_spec(f"tabs.{name}") is None:
@@ -58,7 +59,7 @@ def launch(options: argparse.Namespace) -> None:
     """Opens the page, then loads the models behind it, and serves until interrupted."""
     with workspace():
         shelf = Shelf()
-        page = build(shelf, options.allow_training)
+        page = build(shelf, options.allow_training, is_local(options.host))
         page.launch(
             server_name=options.host,
             server_port=options.port,

@@ -8,7 +8,7 @@ import tempfile
 import threading
 from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -24,6 +24,7 @@ MODEL_QUEUE = {"concurrency_id": "models", "concurrency_limit": 1}
 
 MODALITIES = {"ultrasound": "Breast ultrasound", "xray": "Chest X-ray"}
 PRETRAINED = "natural"
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,11 @@ class Shelf:
         return (*(m for m in self.models if m.name == PRETRAINED), *fitting)
 
     def candidate(self, model: Model) -> Candidate:
-        """The model, ready to run; waits while it is being loaded."""
+        """The model, ready to run; waits while it is being loaded.
+
+        Raises:
+            ValueError: It cannot be loaded.
+        """
         with self._lock:
             if model.file not in self._loaded:
                 self._loaded[model.file] = _load(model)
@@ -96,7 +101,8 @@ class Shelf:
 
     def _load_all(self) -> None:
         for model in self.models:
-            self.candidate(model)
+            with suppress(ValueError):  # Told where the model is used.
+                self.candidate(model)
 
 
 @dataclass
@@ -125,13 +131,21 @@ class Context:
         added: State of the session, a tuple of `Model`: those that the visitor fine-tuned. A tab
             that adds one returns the longer tuple; Compare listens for its change.
         allow_training: Whether visitors may train on this machine.
+        local: Whether only this machine reaches the page, so that visitors may name its folders.
         traces: The files of each session.
     """
 
     shelf: Shelf
     added: gr.State
     allow_training: bool
+    local: bool = False
     traces: Traces = field(default_factory=Traces)
+
+
+def is_local(host: str | None) -> bool:
+    """Whether a page served at an address is reached by this machine alone."""
+    address = host or os.environ.get("GRADIO_SERVER_NAME") or _LOOPBACK[0]
+    return address in _LOOPBACK and "SPACE_ID" not in os.environ
 
 
 @contextmanager
@@ -162,7 +176,11 @@ def _load(model: Model) -> Candidate:
 
     from kerasunet.segmenter import Segmenter
 
-    segment = Segmenter(model.file)
-    segment(np.zeros((32, 32), np.uint8))
-    trained = 0 if model.is_pretrained else trained_parameters(model.card)
+    try:
+        segment = Segmenter(model.file)
+        segment(np.zeros((32, 32), np.uint8))
+        trained = 0 if model.is_pretrained else trained_parameters(model.card)
+    except Exception as error:  # Engines have errors of their own; the page must go on.
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise ValueError(f"model {model.name} cannot be loaded: {reason}") from error
     return Candidate(model.name, model.strategy, trained, not model.is_pretrained, segment)

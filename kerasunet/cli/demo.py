@@ -13,7 +13,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--host", help="address to listen on, 0.0.0.0 for all (default: this machine only)")
     add("--port", type=int, help="port (default: the first free one from 7860)")
     add("--open", action="store_true", help="open the page in the browser")
-    add("--allow-training", action="store_true", help="let visitors fine-tune on this machine")
+    add(
+        "--allow-training",
+        action="store_true",
+        help="let visitors fine-tune on this machine, also where others reach the page",
+    )
 
 
 def run(options: argparse.Namespace) -> int:

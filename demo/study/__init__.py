@@ -1,0 +1,1 @@
+"""What the Study tab is made of."""
