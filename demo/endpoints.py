@@ -74,7 +74,7 @@ class _Endpoints:
         known = {entry.name: entry for entry in self._context.shelf.models}
         if model not in known:
             raise _error(f"{model}: no such model; there are {', '.join(known)}")
-        found = self._context.shelf.candidate(known[model]).segment(subject.image)
+        found = _guarded(self._context.shelf.candidate, known[model]).segment(subject.image)
         least = smallest_area(subject.image.shape[:2], choice.smallest)
         mask = without_small_regions(found.probability >= choice.threshold, least)
         area, spacing = int(mask.sum()), subject.spacing
@@ -111,7 +111,8 @@ class _Endpoints:
         subject = _read(image, frame).taken_as(_known(modality))
         shape = subject.image.shape[:2]
         mask = _guarded(read_truth, truth, shape) if truth else None
-        comparison = compare(subject.image, self._candidates_of(subject.modality), subject.spacing)
+        candidates = _guarded(self._candidates_of, subject.modality)
+        comparison = _guarded(compare, subject.image, candidates, subject.spacing)
         choice = _choice(threshold, smallest)
         verdict = judge(comparison, choice)
         scores = score(comparison, verdict, mask)

@@ -252,7 +252,10 @@ class _Page:
         models = self.context.shelf.of(subject.modality, added)
         if not models:
             return {self.note: _refused("There are no saved models to compare.")}
-        candidates = [self.context.shelf.candidate(model) for model in models]
+        try:
+            candidates = [self.context.shelf.candidate(model) for model in models]
+        except ValueError as error:
+            return {self.note: _refused(error)}
         now = Shown(subject, compare(subject.image, candidates, subject.spacing))
         *others, chosen = settings
         if shown is None or shown.names != now.names:
