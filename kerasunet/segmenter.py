@@ -62,9 +62,8 @@ class Segmenter:
 
     Raises:
         FileNotFoundError: There is no such model, or it has no card.
-        ModuleNotFoundError: The engine asked for is not installed.
-        ValueError: The model file cannot be trusted or loaded, there is no such engine, or the
-            tiles do not fit the model.
+        ValueError: The model file cannot be trusted or loaded, there is no such engine or it is not
+            installed, or the tiles do not fit the model.
     """
 
     def __init__(

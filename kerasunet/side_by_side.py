@@ -26,8 +26,8 @@ class SideBySide:
 
     Raises:
         FileNotFoundError: There is no such model, or it has no card.
-        ModuleNotFoundError: The engine asked for is not installed.
-        ValueError: A model file cannot be trusted or loaded, or no model is given.
+        ValueError: A model file cannot be trusted or loaded, no model is given, or the engine is
+            unknown or not installed.
     """
 
     def __init__(self, models: Sequence[str | os.PathLike], engine: str = "auto"):

@@ -177,16 +177,16 @@ def clear_run(directory: Path) -> None:
 
 def start_backend() -> None:
     """Imports Keras and its backend without the notes that TensorFlow prints on the way."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    with _silenced_stderr():
+    with quiet_start():
         import keras
 
         keras.ops.zeros(1)
 
 
 @contextlib.contextmanager
-def _silenced_stderr() -> Iterator[None]:
-    """Sends file descriptor 2 nowhere: the notes come from C++, past `sys.stderr`."""
+def quiet_start() -> Iterator[None]:
+    """Sends file descriptor 2 nowhere: TensorFlow's notes come from C++, past `sys.stderr`."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     sys.stderr.flush()
     saved = os.dup(2)
     nowhere = os.open(os.devnull, os.O_WRONLY)

@@ -26,6 +26,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("images", nargs="+", type=Path, help="image files, or folders of them")
     add("--output", type=Path, default=Path("predictions"), help="folder (predictions)")
     add("--threshold", type=float, help="probability of foreground (default: the model card's)")
+    add("--engine", default="auto", help="auto, openvino, onnx, litert or keras (auto)")
+    add("--tile", type=int, metavar="PIXELS", help="cut large images instead of stretching them")
+    add("--overlap", type=int, metavar="PIXELS", help="of neighbouring tiles (a quarter of a tile)")
     add("--no-overlays", action="store_true", help="write masks and table only")
 
 
@@ -36,12 +39,18 @@ def run(options: argparse.Namespace) -> int:
     paths = _image_files(options.images)
     names = _output_names(paths)
 
-    shared.start_backend()
     from kerasunet.drawing import overlay, write_png
     from kerasunet.files import write_text
     from kerasunet.segmenter import Segmenter
 
-    segment = Segmenter(options.model, options.threshold)
+    with shared.quiet_start():
+        segment = Segmenter(
+            options.model,
+            options.threshold,
+            engine=options.engine,
+            tile=options.tile,
+            overlap=options.overlap,
+        )
     rows, failures = [], []
     for path, name in zip(paths, names, strict=True):
         try:

@@ -15,7 +15,7 @@ class Engine:
         name: Which engine it is, such as `"openvino"`.
         shape: Height, width and channels of an image.
         run: Maps one image, float32, `(1, height, width, channels)`, to its probabilities,
-            float32, `(1, height, width, outputs)`; the result may be overwritten by the next call.
+            float32, `(1, height, width, outputs)`.
     """
 
     def __init__(
@@ -49,9 +49,4 @@ class Engine:
             )
         images = np.ascontiguousarray(images, np.float32)
         with self._lock:
-            first = self._run(images[:1])
-            probabilities = np.empty((len(images), *first.shape[1:]), np.float32)
-            probabilities[0] = first[0]
-            for index in range(1, len(images)):
-                probabilities[index] = self._run(images[index : index + 1])[0]
-        return probabilities
+            return np.concatenate([self._run(image[None]) for image in images])

@@ -13,8 +13,8 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 OPSET = 21
+INPUT, OUTPUT = "image", "channels_last"
 _IR_VERSION = 10
-_ACTIVATIONS = {"relu": "Relu", "sigmoid": "Sigmoid"}
 
 
 def to_onnx(model: keras.Model, size: tuple[int, int] | None = None) -> onnx.ModelProto:
@@ -27,20 +27,21 @@ def to_onnx(model: keras.Model, size: tuple[int, int] | None = None) -> onnx.Mod
 
     Returns:
         The model: input `image`, `(batch, height, width, channels)`, float32, grey levels 0 to
-        255; output `probability`, `(batch, height, width, classes)`, float32.
+        255; output `channels_last`, `(batch, height, width, classes)`, float32.
 
     Raises:
         ValueError: A layer has no counterpart here.
     """
     graph = _Graph()
-    tensors = {id(model.inputs[0]): graph.add("Transpose", ["image"], perm=[0, 3, 1, 2])}
+    first = graph.add("Transpose", [INPUT], "channels_first", perm=[0, 3, 1, 2])
+    tensors = {id(model.inputs[0]): first}
     for layer in model.layers:
         if isinstance(layer, keras.layers.InputLayer):
             continue
         given = layer.input if isinstance(layer.input, list) else [layer.input]
         tensors[id(layer.output)] = graph.add_layer(layer, [tensors[id(x)] for x in given])
     last = tensors[id(model.outputs[0])]
-    graph.add("Transpose", [last], "probability", perm=[0, 2, 3, 1])
+    graph.add("Transpose", [last], OUTPUT, perm=[0, 2, 3, 1])
     leading = ["batch", "height", "width"] if size is None else [1, *size]
     return graph.finish(
         model.name,
@@ -56,24 +57,30 @@ class _Graph:
         self._nodes: list[onnx.NodeProto] = []
         self._constants: list[onnx.TensorProto] = []
 
-    def add(self, operator: str, inputs: Sequence[str], output: str | None = None, **settings):
-        output = output or f"{operator.lower()}_{len(self._nodes)}"
-        self._nodes.append(helper.make_node(operator, inputs, [output], name=output, **settings))
-        return output
-
-    def constant(self, values) -> str:
-        name = f"constant_{len(self._constants)}"
-        array = np.ascontiguousarray(values)
-        self._constants.append(numpy_helper.from_array(array, name))
+    def add(self, operator: str, inputs: Sequence[str], name: str, **settings) -> str:
+        self._nodes.append(helper.make_node(operator, inputs, [name], name=name, **settings))
         return name
+
+    def constant(self, values: np.ndarray, name: str) -> str:
+        self._constants.append(numpy_helper.from_array(np.ascontiguousarray(values), name))
+        return name
+
+    def add_layer(self, layer: keras.Layer, inputs: list[str]) -> str:
+        write = _WRITERS.get(type(layer))
+        if write is None:
+            raise ValueError(
+                f"layer {layer.name}: a {type(layer).__name__} has no counterpart in the engines; "
+                f"they know {', '.join(kind.__name__ for kind in _WRITERS)}"
+            )
+        return write(self, layer, inputs)
 
     def finish(self, name: str, input_shape: list, output_shape: list) -> onnx.ModelProto:
         value = helper.make_tensor_value_info
         graph = helper.make_graph(
             self._nodes,
             name,
-            [value("image", TensorProto.FLOAT, input_shape)],
-            [value("probability", TensorProto.FLOAT, output_shape)],
+            [value(INPUT, TensorProto.FLOAT, input_shape)],
+            [value(OUTPUT, TensorProto.FLOAT, output_shape)],
             self._constants,
         )
         made = helper.make_model(
@@ -85,60 +92,60 @@ class _Graph:
         onnx.checker.check_model(made)
         return made
 
-    def add_layer(self, layer: keras.Layer, inputs: list[str]) -> str:
-        write = _WRITERS.get(type(layer))
-        if write is None:
-            raise ValueError(
-                f"layer {layer.name}: a {type(layer).__name__} has no counterpart in the engines; "
-                f"they know {', '.join(kind.__name__ for kind in _WRITERS)}"
-            )
-        return write(self, layer, inputs)
+
+def _kernel_and_bias(graph: _Graph, layer: keras.Layer) -> list[str]:
+    """Kernels of both kinds of convolution have the two sides first in Keras, last in ONNX."""
+    kernel, *bias = layer.get_weights()
+    names = [graph.constant(kernel.transpose(3, 2, 0, 1), f"{layer.name}_kernel")]
+    return names + [graph.constant(values, f"{layer.name}_bias") for values in bias]
 
 
 def _convolution(graph: _Graph, layer: keras.layers.Conv2D, inputs: list[str]) -> str:
-    kernel, *bias = layer.get_weights()
     rows, columns = layer.kernel_size
-    constants = [graph.constant(kernel.transpose(3, 2, 0, 1)), *map(graph.constant, bias)]
-    before = [(rows - 1) // 2, (columns - 1) // 2]
-    return graph.add("Conv", [*inputs, *constants], pads=[*before, rows // 2, columns // 2])
+    padding = [(rows - 1) // 2, (columns - 1) // 2, rows // 2, columns // 2]
+    given = [*inputs, *_kernel_and_bias(graph, layer)]
+    return graph.add("Conv", given, layer.name, pads=padding)
 
 
 def _up_convolution(graph: _Graph, layer: keras.layers.Conv2DTranspose, inputs: list[str]) -> str:
-    kernel, *bias = layer.get_weights()
-    constants = [graph.constant(kernel.transpose(3, 2, 0, 1)), *map(graph.constant, bias)]
-    return graph.add("ConvTranspose", [*inputs, *constants], strides=list(layer.strides))
+    given = [*inputs, *_kernel_and_bias(graph, layer)]
+    return graph.add("ConvTranspose", given, layer.name, strides=list(layer.strides))
 
 
 def _pooling(graph: _Graph, layer: keras.layers.MaxPooling2D, inputs: list[str]) -> str:
     sides = {"kernel_shape": list(layer.pool_size), "strides": list(layer.strides)}
-    return graph.add("MaxPool", inputs, **sides)
+    return graph.add("MaxPool", inputs, layer.name, **sides)
 
 
 def _concatenation(graph: _Graph, layer: keras.layers.Concatenate, inputs: list[str]) -> str:
-    return graph.add("Concat", inputs, axis=1)
+    return graph.add("Concat", inputs, layer.name, axis=1)
 
 
 def _activation(graph: _Graph, layer: keras.layers.Activation, inputs: list[str]) -> str:
     name = layer.activation.__name__
-    if name == "softmax":
-        return graph.add("Softmax", inputs, axis=1)
-    return graph.add(_ACTIVATIONS[name], inputs)
+    settings = {"axis": 1} if name == "softmax" else {}
+    return graph.add(name.capitalize(), inputs, layer.name, **settings)
 
 
 def _standardization(graph: _Graph, layer, inputs: list[str]) -> str:
     """Zero mean, unit variance over the whole image."""
-    axes = graph.constant(np.array([1, 2, 3]))
-    mean = graph.add("ReduceMean", [*inputs, axes])
-    centred = graph.add("Sub", [*inputs, mean])
-    variance = graph.add("ReduceMean", [graph.add("Mul", [centred, centred]), axes])
-    shifted = graph.add("Add", [variance, graph.constant(np.float32(layer.epsilon))])
-    return graph.add("Div", [centred, graph.add("Sqrt", [shifted])])
+    name = layer.name
+    axes = graph.constant(np.array([1, 2, 3]), f"{name}_axes")
+    epsilon = graph.constant(np.float32(layer.epsilon), f"{name}_epsilon")
+    mean = graph.add("ReduceMean", [*inputs, axes], f"{name}_mean")
+    centred = graph.add("Sub", [*inputs, mean], f"{name}_centred")
+    squares = graph.add("Mul", [centred, centred], f"{name}_squares")
+    variance = graph.add("ReduceMean", [squares, axes], f"{name}_variance")
+    shifted = graph.add("Add", [variance, epsilon], f"{name}_shifted")
+    deviation = graph.add("Sqrt", [shifted], f"{name}_deviation")
+    return graph.add("Div", [centred, deviation], name)
 
 
 def _group_normalization(graph: _Graph, layer, inputs: list[str]) -> str:
-    gamma, beta = (graph.constant(value) for value in layer.get_weights())
+    weights = zip(("gamma", "beta"), layer.get_weights(), strict=True)
+    names = [graph.constant(values, f"{layer.name}_{kind}") for kind, values in weights]
     settings = {"num_groups": layer.groups, "epsilon": layer.epsilon}
-    return graph.add("GroupNormalization", [*inputs, gamma, beta], **settings)
+    return graph.add("GroupNormalization", [*inputs, *names], layer.name, **settings)
 
 
 _WRITERS = {

@@ -27,4 +27,5 @@ def convert(model: keras.Model, shape: tuple[int, int, int]) -> bytes:
 def load(made: bytes) -> Callable[[np.ndarray], np.ndarray]:
     """Opens what `convert` made."""
     session = onnxruntime.InferenceSession(made, providers=["CPUExecutionProvider"])
-    return lambda image: session.run(None, {"image": image})[0]
+    name = session.get_inputs()[0].name
+    return lambda image: session.run(None, {name: image})[0]

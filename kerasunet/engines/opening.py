@@ -65,8 +65,7 @@ def open_engine(
 
     Raises:
         FileNotFoundError: There is no such model, or it has no card.
-        ModuleNotFoundError: The engine asked for is not installed.
-        ValueError: There is no such engine, or the model cannot be trusted or loaded.
+        ValueError: There is no such engine, it is not installed, or the model cannot be trusted or loaded.
     """
     if engine not in ENGINES:
         raise ValueError(f"engine must be one of {', '.join(ENGINES)}, not {engine!r}")
@@ -90,7 +89,7 @@ def _missing(name: str) -> list[str]:
 def _require(name: str) -> None:
     missing = _missing(name)
     if missing:
-        raise ModuleNotFoundError(
+        raise ValueError(
             f"engine {name} needs {' and '.join(missing)}, which is not installed: "
             'pip install "kerasunet[engines]"'
         )

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 # On processors that have bfloat16 OpenVINO would compute in it, and differ by some percent.
 SETTINGS = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
-_DEVICE = "CPU"
+DEVICE = "CPU"
 
 
 @cache
@@ -26,24 +26,33 @@ def core() -> openvino.Core:
 
 def version() -> str:
     """Returns the version of OpenVINO and the processor."""
-    return f"{openvino.__version__} {core().get_property(_DEVICE, 'FULL_DEVICE_NAME')}"
+    return f"{openvino.__version__} {core().get_property(DEVICE, 'FULL_DEVICE_NAME')}"
+
+
+def graph_of(model: keras.Model, size: tuple[int, int] | None = None) -> openvino.Model:
+    """Returns a folded network as OpenVINO's graph, for images of one size or of any."""
+    from kerasunet.engines.onnx_graph import to_onnx
+
+    return core().read_model(to_onnx(model, size).SerializeToString())
 
 
 def convert(model: keras.Model, shape: tuple[int, int, int]) -> bytes:
     """Compiles a folded network for one image of this shape."""
-    from kerasunet.engines.onnx_graph import to_onnx
-
-    graph = core().read_model(to_onnx(model, shape[:2]).SerializeToString())
-    return core().compile_model(graph, _DEVICE, SETTINGS).export_model().getvalue()
+    graph = graph_of(model, shape[:2])
+    return core().compile_model(graph, DEVICE, SETTINGS).export_model().getvalue()
 
 
 def load(made: bytes) -> Callable[[np.ndarray], np.ndarray]:
     """Opens what `convert` made."""
-    compiled = core().import_model(io.BytesIO(made), _DEVICE, SETTINGS)
+    return running(core().import_model(io.BytesIO(made), DEVICE, SETTINGS))
+
+
+def running(compiled: openvino.CompiledModel) -> Callable[[np.ndarray], np.ndarray]:
+    """Returns a function that runs a compiled network on one image."""
     request = compiled.create_infer_request()
 
     def run(image: np.ndarray) -> np.ndarray:
         request.infer([image], share_inputs=True, share_outputs=True)
-        return request.get_output_tensor().data
+        return request.get_output_tensor().data.copy()
 
     return run

@@ -1,0 +1,61 @@
+"""Export a saved model for other runtimes, checked against Keras image by image."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from kerasunet.cli import options as shared
+from kerasunet.export.formats import FORMATS
+
+EPILOG = "formats:\n" + "\n".join(
+    f"  {name:<11} {facts.purpose}{'' if facts.any_size else ' (one image size)'}"
+    for name, facts in FORMATS.items()
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("model", help="a saved model's name or .keras file")
+    add("--format", required=True, metavar="FORMAT", help=f"one of {', '.join(FORMATS)}")
+    add("--output", type=Path, metavar="PATH", help="file or folder (default: NAME.SUFFIX here)")
+    add("--int8", action="store_true", help="eight-bit weights and activations; give --data, too")
+    shared.add_data(parser, "simulated-ultrasound:64")
+    add("--images", type=int, default=64, help="how many to check on, at most (64)")
+
+
+def run(options: argparse.Namespace) -> int:
+    from kerasunet import zoo
+    from kerasunet.data import load
+    from kerasunet.export import Images, export
+    from kerasunet.export.exporting import check_request
+
+    card = zoo.card(options.model)
+    path = options.output or _default_path(card["name"], options.format)
+    check_request(options.format, path, options.int8)
+    if options.images < 1:
+        raise ValueError(f"--images {options.images}: at least one is needed")
+    data = load(options.data, options.manual_dir)
+
+    shared.start_backend()
+    channels = card["architecture"]["channels"]
+    images = Images.of(data, card["image_size"], channels, options.images, options.int8)
+    done = export(options.model, options.format, path, images, options.int8)
+    print(_summary(done.comparison, images.data))
+    print(f"written: {done.path}, {done.sidecar}")
+    return 0
+
+
+def _default_path(name: str, format: str) -> Path:
+    return Path(name + (FORMATS[format].suffix if format in FORMATS else ""))
+
+
+def _summary(comparison: dict, data: str) -> str:
+    loss = comparison["dice_loss"]
+    return (
+        f"against Keras on {comparison['images']} images of {data}: probabilities differ by at "
+        f"most {comparison['max_abs_delta']:.2g}, {comparison['changed_pixels']:.3%} of the "
+        f"pixels change sides\nDice {comparison['dice_keras']:.4f} before, "
+        f"{comparison['dice_exported']:.4f} after; loss {loss['mean']:.4f} "
+        f"({loss['low']:.4f} to {loss['high']:.4f})"
+    )
