@@ -5,12 +5,15 @@ import os
 import shutil
 import subprocess
 import sys
+import tarfile
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import builder_archives
 import numpy as np
 import pytest
+import requests
 import tensorflow_datasets as tfds
 from builder_archives import MAKERS, SIDE, SQUARE, film, scan_line_echoes
 from layout_makers import make_bus_bra, make_busi, make_jsrt, mask_of, paired, write_rows
@@ -18,6 +21,7 @@ from PIL import Image
 
 from kerasunet.data import decode
 from kerasunet.data.builders import NAMES, load_cases
+from kerasunet.data.builders.archives import check_archive
 from kerasunet.data.builders.jsrt.scans import FilmCase
 from kerasunet.data.builders.oasbud.scans import RadioFrequencyCase, b_mode
 
@@ -374,3 +378,65 @@ def test_load_prepares_what_no_folder_layout_knows(tmp_path):
     name, count, found = finished.stdout.splitlines()[-1].split()
     assert (name, found) == ("montgomery", "True")
     assert int(count) > 0
+
+
+def climbing(path):
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("../../outside.txt", "x")
+
+
+BROKEN = {
+    "cut off": lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]),
+    "empty": lambda path: path.write_bytes(b""),
+    "no archive": lambda path: path.write_bytes(b"<html>Not found</html>"),
+}
+
+
+@pytest.mark.parametrize("spoil", BROKEN.values(), ids=BROKEN)
+@pytest.mark.parametrize(
+    ("name", "archive"), [("busi", "Dataset_BUSI.zip"), ("xpie", "XPIE.tar.gz")]
+)
+def test_a_broken_archive_is_named_in_one_line(tmp_path, name, archive, spoil):
+    MAKERS[name](tmp_path)
+    spoil(tmp_path / archive)
+    with pytest.raises(ValueError, match=f"{archive}: not a whole archive; copy") as caught:
+        load_cases(name, tmp_path, tmp_path / "data")
+    assert "\n" not in str(caught.value)
+
+
+def test_an_archive_that_would_write_elsewhere_is_refused(tmp_path):
+    folder = tmp_path / "a" / "b"
+    folder.mkdir(parents=True)
+    MAKERS["busi"](folder)
+    climbing(folder / "Dataset_BUSI.zip")
+    with pytest.raises(ValueError, match=r"Dataset_BUSI.zip: '../../outside.txt' would be written"):
+        load_cases("busi", folder, tmp_path / "data")
+    assert not list(tmp_path.rglob("outside.txt"))
+    assert not list((tmp_path / "data").rglob("*.png"))
+
+
+@pytest.mark.parametrize("name", ["/etc/passwd", "..\\x", "C:\\x", "a/../../x"])
+def test_names_that_lead_out_on_any_system(tmp_path, name):
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        archive.writestr(zipfile.ZipInfo(name), "x")
+    with pytest.raises(ValueError, match="x.zip: .*would be written outside"):
+        check_archive(tmp_path / "x.zip")
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE])
+def test_links_that_lead_out_of_a_tar_archive(tmp_path, kind):
+    link = tarfile.TarInfo("XPIE/images")
+    link.type, link.linkname = kind, "../../home"
+    with tarfile.open(tmp_path / "x.tar.gz", "w:gz") as archive:
+        archive.addfile(link)
+    with pytest.raises(ValueError, match="x.tar.gz: .*would be written outside"):
+        check_archive(tmp_path / "x.tar.gz")
+
+
+def test_a_failed_download_tells_how_to_do_without(tmp_path, monkeypatch):
+    def unreachable(urls):
+        raise requests.ConnectionError("no such host")
+
+    no_network(monkeypatch, unreachable)
+    with pytest.raises(ValueError, match="downloaded .no such host.*put OASBUD.mat into the man"):
+        load_cases("oasbud", data_dir=tmp_path / "data")

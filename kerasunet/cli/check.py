@@ -18,7 +18,8 @@ _SHOWN = 10
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("data", metavar="DATA", help="folder, manifest or COCO file, or a simulated data set")
+    add("data", metavar="DATA", help="folder, manifest or COCO file, or name of a data set")
+    add("--manual-dir", metavar="FOLDER", help="with the name of a public set: where its files are")
     add("--groups", type=Path, metavar="CSV", help="write key and group, near-duplicates joined")
     add("--html", type=Path, metavar="FILE", help="write a report with thumbnails, in one file")
     add("--json", action="store_true", help="print all problems as JSON")
@@ -27,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     from kerasunet.data.checking import check
 
-    report = check(options.data)
+    report = check(options.data, options.manual_dir)
     print(_json(report) if options.json else _listing(report))
     _write_files(report, options)
     return 1 if report.counts()["error"] else 0

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
+from kerasunet.data.builders.archives import check_archive, clear_failures
 from kerasunet.data.cases import Case, DataSet, Sample
 from kerasunet.data.decoding import resize_image
 
@@ -68,6 +69,10 @@ class CasesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             yield case.key, _example(case, case.load(), self.CHANNELS)
 
     def _find(self, dl_manager: tfds.download.DownloadManager) -> Mapping[str, DataSet]:
+        with clear_failures(self.MANUAL_DOWNLOAD_INSTRUCTIONS):
+            return self._find_or_download(dl_manager)
+
+    def _find_or_download(self, dl_manager: tfds.download.DownloadManager) -> Mapping[str, DataSet]:
         by_hand = _put_by_hand(dl_manager, self.ARCHIVES)
         splits = self.search(list(by_hand.values()))
         missing = {n: url for n, url in self.ARCHIVES.items() if url and n not in by_hand}
@@ -123,5 +128,7 @@ def _put_by_hand(
     except AssertionError:  # TFDS has no other way to tell that there is none.
         return {}
     archives = {name: manual / name for name in names if (manual / name).is_file()}
+    for path in archives.values():
+        check_archive(path)
     unpacked = {name: Path(path) for name, path in dl_manager.extract(archives).items()}
     return {**unpacked, "": manual}

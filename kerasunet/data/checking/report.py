@@ -65,7 +65,7 @@ class Report:
         }
 
 
-def check(name_or_path: str | os.PathLike) -> Report:
+def check(name_or_path: str | os.PathLike, manual_dir: str | os.PathLike | None = None) -> Report:
     """Looks at every case of a data set and compares the cases with each other.
 
     If images and masks do not pair up, no case is known. Then that is reported, and every image
@@ -73,6 +73,8 @@ def check(name_or_path: str | os.PathLike) -> Report:
 
     Args:
         name_or_path: As `kerasunet.data.load` takes it.
+        manual_dir: For the name of a public set: a folder with its archives, or with what they
+            unpack to.
 
     Returns:
         The report.
@@ -83,9 +85,9 @@ def check(name_or_path: str | os.PathLike) -> Report:
     """
     source = os.fspath(name_or_path)
     try:
-        data = load(source)
+        data = load(source, manual_dir)
     except ValueError as error:
-        path = Path(source).expanduser()
+        path = Path(source if manual_dir is None else manual_dir).expanduser()
         if not path.exists():
             raise
         problems = [*_pairing_problems(str(error)), *_unreadable_files(path)]
