@@ -26,10 +26,10 @@ def findings(selected: frozenset[WeightRef] | None, strategy: str, results: Resu
         return f"<p>The published study has no run of <code>{escape(strategy)}</code>.</p>"
     rows = [_row(results.panel(*panel), *panel, name) for panel in results.panels]
     return (
-        f"<table><caption>{_introduction(name, selected, results.depth)} Mean Dice on held-out "
-        "cases, with its 95 % interval.</caption><thead><tr><th scope=col>Data</th>"
+        f"<p>{_introduction(name, selected, results.depth)} Mean Dice on held-out cases, with its "
+        "95 % interval.</p><div class=table><table><thead><tr><th scope=col>Data</th>"
         f"<th scope=col>Images</th>{_headings(name)}<th scope=col>Best</th></tr></thead>"
-        f"<tbody>{''.join(rows)}</tbody></table>"
+        f"<tbody>{''.join(rows)}</tbody></table></div>"
     )
 
 

@@ -39,8 +39,8 @@ def _table(found: list[Claim]) -> str:
     headings = ("Data", "Images", "Verdict", "Effect in Dice", "95 % interval", "Rests on")
     head = "".join(f"<th scope=col>{heading}</th>" for heading in headings)
     return (
-        f"<table class=claims><caption><b>{escape(title)}</b></caption>"
-        f"<thead><tr>{head}</tr></thead><tbody>{''.join(map(_row, found))}</tbody></table>"
+        f"<h4>{escape(title)}</h4><div class=table><table><thead><tr>{head}</tr></thead>"
+        f"<tbody>{''.join(map(_row, found))}</tbody></table></div>"
     )
 
 

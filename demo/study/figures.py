@@ -18,7 +18,6 @@ def draw_curves(results: Results, data: str, train_size: int) -> go.Figure:
     rows = results.curves
     rows = rows[(rows["data"] == data) & (rows["train_size"] == train_size)]
     figure = _empty("Dice by number of tuned blocks", height=400)
-    figure.update_xaxes(title="tuned blocks")
     for direction, part in rows.groupby("direction", sort=False):
         figure.add_trace(_curve(direction, part))
     figure.update_xaxes(dtick=1)
@@ -98,7 +97,7 @@ def _empty(title: str, height: int) -> go.Figure:
             "font": {"family": _FONT, "size": 14, "color": GREY},
             "xaxis": axis,
             "yaxis": axis,
-            "legend": {"orientation": "h", "y": -0.18, "yanchor": "top", "x": 0},
+            "legend": {"orientation": "h", "y": -0.1, "yanchor": "top", "x": 0},
             "hoverlabel": {"font": {"family": _FONT}},
             "template": "none",
         }

@@ -22,6 +22,6 @@ def numbers_table(results: Results, data: str, train_size: int) -> str:
     headings = ("Strategy", "Dice", "95 % interval", "Missed", "Cases", "Runs")
     head = "".join(f"<th scope=col>{heading}</th>" for heading in headings)
     return (
-        f"<table><caption>{escape(data)}, {train_size} training images</caption><thead><tr>{head}"
-        f"</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+        f"<p>{escape(data)}, {train_size} training images</p><div class=table><table><thead><tr>"
+        f"{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
     )

@@ -60,7 +60,7 @@ def build(context: Context) -> None:
     shown["command"] = _code(views["command"], None, "Command")
     shown["snippet"] = _code(views["snippet"], "python", "Python")
     gr.Markdown("### What the published study found")
-    found = gr.HTML(elem_id="findings", elem_classes="table", apply_default_css=False)
+    found = gr.HTML(elem_id="findings", apply_default_css=False)
     _wire(fields | shape, shape, shown, found)
     gr.api(describe_strategy, api_name="describe_strategy")
 

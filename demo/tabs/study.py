@@ -45,7 +45,7 @@ def build(context: Context) -> None:
     with gr.Row():
         sides = [_draw_side(label) for label in ("Ultrasound", "X-ray")]
     gr.Markdown("### Do the paper's claims hold?")
-    claims = gr.HTML(elem_id="study-claims", elem_classes="table", apply_default_css=False)
+    claims = gr.HTML(elem_id="study-claims", apply_default_css=False)
     with gr.Accordion("Open a study of your own", open=False):
         files, folder, button, back = _draw_opening(context)
     views = [note, claims]
@@ -67,7 +67,7 @@ def _draw_side(label: str) -> _Side:
         curves = gr.Plot(label="Dice by number of tuned blocks", show_label=False)
         strategies = gr.Plot(label="Dice by strategy", show_label=False)
         with gr.Accordion("Numbers", open=False):
-            numbers = gr.HTML(elem_classes="table", apply_default_css=False)
+            numbers = gr.HTML(apply_default_css=False)
     return _Side(column, panel, curves, strategies, numbers)
 
 
