@@ -27,7 +27,7 @@ class Drawing:
         title: A few words.
         caption: What is drawn and how it was computed.
         alt: The picture in words, with its main numbers, for those who do not see it.
-        figure: The matplotlib figure.
+        figure: The matplotlib figure; its layout is final.
     """
 
     name: str
@@ -35,6 +35,11 @@ class Drawing:
     caption: str
     alt: str
     figure: Figure
+
+    def __post_init__(self):
+        # Laid out anew each time it is written, a figure would not give the same bytes.
+        self.figure.draw_without_rendering()
+        self.figure.set_layout_engine("none")
 
     def write(self, folder: Path) -> tuple[Path, Path]:
         """Writes `NAME.png` and `NAME.svg`, the same bytes each time; returns their paths."""

@@ -80,8 +80,11 @@ def _pictures(row: PanelCase) -> list[np.ndarray]:
     scale = _LONGER_SIDE / max(height, width)
     size = max(round(height * scale), 1), max(round(width * scale), 1)
     image, truth = resize_image(row.image, size, channels=3), resize_mask(row.truth, size)
-    outlined = overlay(image, truth, TRUTH, opacity=0, thickness=1)
-    found = [overlay(outlined, resize_mask(mask, size), PREDICTION) for mask in row.found.values()]
+    outlined = overlay(image, truth, TRUTH, opacity=0, thickness=2)
+    found = [
+        overlay(outlined, resize_mask(mask, size), PREDICTION, 0.15, 2)
+        for mask in row.found.values()
+    ]
     return [image, overlay(image, truth, TRUTH, thickness=2), *found]
 
 
