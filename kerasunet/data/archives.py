@@ -1,0 +1,114 @@
+"""Unpacks a zip file from a stranger: names that lead out, links and bombs are refused."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import stat
+import zipfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path, PureWindowsPath
+
+_CHUNK = 1 << 20
+_LEFT_BEHIND = re.compile(r"(^|/)(__MACOSX|\.DS_Store|Thumbs\.db|desktop\.ini)(/|$)")
+# Of a file that ends too early, `zipfile` seeks before its start: an `OSError`.
+_DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError)
+_ENCRYPTED = 1
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much may come out of an archive.
+
+    Attributes:
+        files: Number of files.
+        bytes: Bytes of all files together, unpacked.
+    """
+
+    files: int = 20_000
+    bytes: int = 2 << 30
+
+
+def unpack(archive: Path, folder: Path, limits: Limits = Limits()) -> Path:
+    """Unpacks a zip file into a new folder, all of it or nothing.
+
+    What is written is counted, whatever the archive says of itself. Files that operating systems
+    leave behind, such as `__MACOSX/`, are skipped.
+
+    Args:
+        archive: The zip file.
+        folder: Where to unpack; must not exist yet.
+        limits: How much may come out of it.
+
+    Returns:
+        The folder with the contents: of an archive that holds but one folder, that folder.
+
+    Raises:
+        ValueError: It is not a readable zip file, a name leads out of the folder, an entry is a
+            link, a device or encrypted, or there is too much in it.
+        FileExistsError: `folder` exists.
+    """
+    folder.mkdir(parents=True)
+    try:
+        _unpack(archive, folder, limits)
+    except BaseException:
+        shutil.rmtree(folder)
+        raise
+    inner = list(folder.iterdir())
+    return inner[0] if len(inner) == 1 and inner[0].is_dir() else folder
+
+
+def _unpack(archive: Path, folder: Path, limits: Limits) -> None:
+    try:
+        with zipfile.ZipFile(archive) as source:
+            entries = _files(source, archive.name, limits)
+            left = limits.bytes
+            for entry in entries:
+                left -= _write(source, entry, folder / entry.filename, left)
+                if left < 0:
+                    raise ValueError(
+                        f"{archive.name}: unpacks to more than {_size(limits.bytes)}, the limit"
+                    )
+    except _DAMAGE as error:
+        raise ValueError(f"{archive.name}: not a whole zip file ({error})") from error
+
+
+def _files(source: zipfile.ZipFile, name: str, limits: Limits) -> list[zipfile.ZipInfo]:
+    """The files to unpack, if nothing speaks against any entry."""
+    entries = source.infolist()
+    for entry in entries:
+        fault = _fault(entry)
+        if fault:
+            raise ValueError(f"{name}: {entry.filename!r} {fault}; nothing was unpacked")
+    files = [e for e in entries if not e.is_dir() and not _LEFT_BEHIND.search(e.filename)]
+    if not files:
+        raise ValueError(f"{name}: holds no files")
+    if len(files) > limits.files:
+        raise ValueError(f"{name}: holds {len(files):,} files, the limit is {limits.files:,}")
+    return files
+
+
+def _fault(entry: zipfile.ZipInfo) -> str:
+    """What speaks against an entry; empty where nothing does."""
+    path = PureWindowsPath(entry.filename)  # knows `/`, `\\` and drives
+    if path.anchor or ".." in path.parts or "\\" in entry.filename:
+        return "leads out of the folder it is unpacked to"
+    kind = stat.S_IFMT(entry.external_attr >> 16)
+    if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+        return "is a link or a device, not a file"
+    return "is encrypted" if entry.flag_bits & _ENCRYPTED else ""
+
+
+def _write(source: zipfile.ZipFile, entry: zipfile.ZipInfo, path: Path, most: int) -> int:
+    """Writes one file, up to one chunk more than allowed, and returns the bytes written."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    written = 0
+    with source.open(entry) as packed, open(path, "xb") as file:
+        while written <= most and (chunk := packed.read(_CHUNK)):
+            written += file.write(chunk)
+    return written
+
+
+def _size(count: int) -> str:
+    return f"{count / 2**30:.3g} GB" if count >= 2**30 else f"{count / 2**20:.3g} MB"
