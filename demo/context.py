@@ -61,10 +61,15 @@ class Model:
 
 @dataclass
 class Shelf:
-    """The registered models, each loaded once and kept; safe to use from several threads."""
+    """The registered models, each loaded once and kept; safe to use from several threads.
+
+    Attributes:
+        finished: Whether loading in the background has come to its end.
+    """
 
     _loaded: dict[str, Candidate] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
+    finished: bool = False
 
     @cached_property
     def models(self) -> tuple[Model, ...]:
@@ -103,6 +108,7 @@ class Shelf:
         for model in self.models:
             with suppress(ValueError):  # Told where the model is used.
                 self.candidate(model)
+        self.finished = True
 
 
 @dataclass

@@ -74,7 +74,8 @@ function add(name, label, detail) {
   frame.append(canvas);
   figure.append(frame, caption);
   grid.append(figure);
-  return { name, label, detail, figure, canvas, note, title };
+  const picture = new ImageData(scene.width, scene.height);
+  return { name, label, detail, figure, canvas, note, picture };
 }
 
 // ---- from probabilities to masks
@@ -87,7 +88,7 @@ function maskOf(panel) {
 }
 
 function withoutSmall(mask, smallest) {
-  const { width, height } = scene, seen = new Uint8Array(mask.length), stack = [];
+  const { width, height } = scene, seen = new Uint8Array(mask.length), small = [];
   for (let start = 0; start < mask.length; start++) {
     if (!mask[start] || seen[start]) continue;
     const region = [start];
@@ -100,25 +101,24 @@ function withoutSmall(mask, smallest) {
           if (mask[next] && !seen[next]) { seen[next] = 1; region.push(next); }
         }
     }
-    if (region.length < smallest) stack.push(region);
+    if (region.length < smallest) small.push(region);
   }
-  for (const region of stack) for (const index of region) mask[index] = 0;
+  for (const region of small) for (const index of region) mask[index] = 0;
   return mask;
 }
 
-// Pixels of a mask at most `depth` steps from its outside.
+// Indices of the pixels of a mask at most `depth` steps from its outside.
 function rim(mask, depth) {
-  const { width, height } = scene, edge = new Uint8Array(mask.length);
+  const { width, height } = scene, edge = [];
   let inside = mask;
   for (let step = 0; step < depth; step++) {
     const left = inside.slice();
-    for (let y = 0; y < height; y++)
-      for (let x = 0; x < width; x++) {
-        const i = y * width + x;
+    for (let y = 0, i = 0; y < height; y++)
+      for (let x = 0; x < width; x++, i++) {
         if (!inside[i]) continue;
         if (x && x < width - 1 && y && y < height - 1 &&
             inside[i - 1] && inside[i + 1] && inside[i - width] && inside[i + width]) continue;
-        edge[i] = 1;
+        edge.push(i);
         left[i] = 0;
       }
     inside = left;
@@ -138,7 +138,7 @@ function paintAll() {
   const shown = panels.filter((panel) => panel.levels && isShown(panel));
   const masks = new Map(shown.map((panel) => [panel, maskOf(panel)]));
   const asked = shown.some((panel) => panel.votes) ? shown.filter((panel) => panel.votes) : shown;
-  for (const panel of asked) { const mask = masks.get(panel); for (let i = 0; i < votes.length; i++) votes[i] += mask[i]; }
+  for (const panel of asked) masks.get(panel).forEach((marked, i) => { votes[i] += marked; });
   const rimOfTruth = scene.truth ? rim(scene.truth, thickness()) : null;
   for (const panel of panels) {
     panel.figure.hidden = !isShown(panel);
@@ -158,8 +158,8 @@ function thickness() {
 }
 
 function paint(panel, mask, votes, voters, rimOfTruth) {
-  const picture = new ImageData(new Uint8ClampedArray(scene.image), scene.width, scene.height);
-  const data = picture.data;
+  const data = panel.picture.data;
+  data.set(scene.image);
   if (panel.name === "truth") fill(data, scene.truth, TRUTH, settings.opacity);
   else if (panel.name === "votes") tint(data, votes, scene.colours.votes[voters], Math.max(settings.opacity, 0.5));
   else if (panel.name === "consensus") {
@@ -170,7 +170,7 @@ function paint(panel, mask, votes, voters, rimOfTruth) {
     over(data, rim(mask, thickness()), MASK);
   } else if (panel.levels) outline(data, mask);
   if (rimOfTruth && panel.name !== "image") over(data, rimOfTruth, TRUTH);
-  panel.canvas.getContext("2d").putImageData(picture, 0, 0);
+  panel.canvas.getContext("2d").putImageData(panel.picture, 0, 0);
 }
 
 function outline(data, mask) {
@@ -186,8 +186,8 @@ function tint(data, values, colours, opacity) {
   for (let i = 0; i < values.length; i++) if (values[i]) blend(data, 4 * i, colours[values[i]], opacity);
 }
 
-function over(data, mask, colour) {
-  for (let i = 0; i < mask.length; i++) if (mask[i]) blend(data, 4 * i, colour, 1);
+function over(data, indices, colour) {
+  for (const i of indices) blend(data, 4 * i, colour, 1);
 }
 
 function blend(data, at, colour, opacity) {

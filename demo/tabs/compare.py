@@ -92,9 +92,7 @@ class _Page:
         with gr.Row(elem_id="compare-controls"):
             self.threshold = gr.Slider(0.01, 0.99, 0.5, step=0.01, label="Threshold")
             self.opacity = gr.Slider(0, 1, 0.35, step=0.05, label="Opacity")
-            self.smallest = gr.Slider(
-                0, 5, 0, step=0.05, label="Smallest region kept (% of the image)"
-            )
+            self.smallest = gr.Slider(0, 5, 0, step=0.05, label="Smallest region (% of image)")
         with gr.Row():
             self.view = gr.Radio(_VIEWS, value=_VIEWS[0], label="View", min_width=260)
             self.chosen = gr.CheckboxGroup([], label="Strategies shown", scale=3, visible=False)
@@ -289,13 +287,13 @@ class _Page:
     # While the models load
 
     def _tell_loading(self):
-        done = self.context.shelf.ready >= len(self.context.shelf.models)
-        return self._loading_text(), gr.Timer(active=not done)
+        return self._loading_text(), gr.Timer(active=not self.context.shelf.finished)
 
     def _loading_text(self) -> str:
         shelf = self.context.shelf
-        if shelf.ready >= len(shelf.models):
-            return ""
+        missing = len(shelf.models) - shelf.ready
+        if shelf.finished:
+            return _refused(f"Models that cannot be loaded: {missing}.") if missing else ""
         return _said(f"Loading models: {shelf.ready} of {len(shelf.models)} ready.")
 
 
