@@ -2,18 +2,19 @@
 
 Groups (patients) of each fold are drawn anew with replacement, all cases of a group together, and
 the mean over cases is taken again: a cluster bootstrap stratified by fold (Davison and Hinkley,
-"Bootstrap methods and their application", 1997, sections 3.2 and 3.8), with the draws of each fold
-one fewer than its groups and weighted accordingly, so that small folds do not make the interval too
-narrow (Rao, Wu and Yue, "Some recent work on resampling methods for complex surveys", Survey
-Methodology 1992). All columns of a table see the same draws, so that paired differences stay
-paired. Intervals are bias-corrected and accelerated (Efron, "Better bootstrap confidence
-intervals", JASA 1987), as those of `kerasunet.metrics.bootstrap_interval`, which knows one column
-and no folds.
+"Bootstrap methods and their application", 1997, sections 3.2 and 3.8). All columns of a table see
+the same draws, so that paired differences stay paired. Intervals are bias-corrected and
+accelerated (Efron, "Better bootstrap confidence intervals", JASA 1987), as those of
+`kerasunet.metrics.bootstrap_interval`, which knows one column and no folds.
+
+Few patients a fold would make such intervals too narrow. Hence a fold is drawn one group short and
+weighted accordingly (Rao, Wu and Yue, "Some recent work on resampling methods for complex
+surveys", Survey Methodology 1992), and quantiles are those of Student's distribution (Hesterberg,
+"What teachers should know about the bootstrap", The American Statistician 2015, section 5.3).
 
 The intervals tell how far a mean may move with other patients to test on. The fine-tuned networks
 are taken as they are: how much other training images would change them is seen in the folds only,
-whose agreement the claims report beside the interval. With few patients (below about 50) they are
-somewhat too narrow, like every bootstrap.
+whose agreement the claims report beside the interval.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from functools import lru_cache
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.special import ndtr, ndtri
+from scipy.special import ndtr, ndtri, stdtrit
 
 Floats = NDArray[np.float64]
 
@@ -41,13 +42,13 @@ class Draws:
         means: Means over cases, (k,).
         draws: The same means over resampled cases, (resamples, k).
         influence: How much each group moves each mean, (groups, k).
-        folds: Fold number of each group, (groups,).
+        freedom: Degrees of freedom of each spread: groups beyond the first of each fold, (k,).
     """
 
     means: Floats
     draws: Floats
     influence: Floats
-    folds: NDArray[np.int64]
+    freedom: Floats
 
     def minus(self, other: Draws) -> Draws:
         """The difference to means over other, independent patients."""
@@ -55,26 +56,26 @@ class Draws:
             self.means - other.means,
             self.draws - other.draws,
             np.concatenate([self.influence, -other.influence]),
-            np.concatenate([self.folds, other.folds + self.folds.max() + 1]),
+            self.freedom + other.freedom,
         )
 
     def intervals(self, confidence: float = CONFIDENCE) -> tuple[Floats, Floats]:
         """Lower and upper bounds, (k,) each; NaN where no fold has two groups to tell a spread."""
-        if np.bincount(self.folds).max() < 2:
-            unknown = np.full(self.means.shape, np.nan)
-            return unknown, unknown
         tail = (1 - confidence) / 2
         low = self._quantiles(self._levels(tail))
         high = self._quantiles(self._levels(1 - tail))
-        return low, high
+        unknown = self.freedom == 0
+        return np.where(unknown, np.nan, low), np.where(unknown, np.nan, high)
 
     def _levels(self, level: float) -> Floats:
         """The levels of the bootstrap distribution that stand for one of a confidence interval."""
         count = len(self.draws)
         below = (self.draws < self.means).sum(0) + 0.5 * (self.draws == self.means).sum(0)
         bias = ndtri(np.clip(below, 0.5, count - 0.5) / count)
-        shifted = bias + ndtri(level)
-        return ndtr(bias + shifted / (1 - self._acceleration() * shifted))
+        shifted = bias + stdtrit(np.maximum(self.freedom, 1), level)
+        # With a handful of skewed groups the correction has a pole; beyond it lies the extreme draw.
+        stretch = np.maximum(1 - self._acceleration() * shifted, 1e-9)
+        return ndtr(bias + shifted / stretch)
 
     def _acceleration(self) -> Floats:
         spread = (self.influence**2).sum(0) ** 1.5
@@ -111,7 +112,8 @@ def resample(per_case: pd.DataFrame, data: str, resamples: int = RESAMPLES) -> D
     drawn = weights @ counts
     # A fold's groups can miss all cases of a column only where hardly any group has one.
     draws = np.divide(weights @ sums, drawn, out=np.tile(means, (resamples, 1)), where=drawn > 0)
-    return Draws(means, draws, _influence(sums, counts, folds, means), folds)
+    influence = _influence(sums, counts, folds, means)
+    return Draws(means, draws, influence, _freedom(counts > 0, folds))
 
 
 def _by_group(per_case: pd.DataFrame) -> tuple[Floats, Floats, NDArray[np.int64]]:
@@ -128,7 +130,7 @@ def _by_group(per_case: pd.DataFrame) -> tuple[Floats, Floats, NDArray[np.int64]
     return sums, counts, fold[first].astype(np.int64)
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=4)
 def _weights(fold_bytes: bytes, resamples: int, seed: int) -> Floats:
     """How often each group is drawn in each resample, (resamples, groups)."""
     folds = np.frombuffer(fold_bytes, np.int64)
@@ -152,3 +154,9 @@ def _influence(sums: Floats, counts: Floats, folds: NDArray[np.int64], means: Fl
         members = folds == fold
         change[members] -= change[members].mean(0)
     return change
+
+
+def _freedom(known: NDArray[np.bool_], folds: NDArray[np.int64]) -> Floats:
+    """Groups with a value beyond the first of each fold."""
+    taken = [known[folds == fold].any(0) for fold in np.unique(folds)]
+    return known.sum(0) - np.sum(taken, axis=0, dtype=float)
