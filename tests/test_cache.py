@@ -17,7 +17,7 @@ import pytest
 from cache_probe import NoiseCase, digest
 
 from kerasunet.cli import main
-from kerasunet.data import DataSet, FileCase, decode, load, split_cases
+from kerasunet.data import DataSet, FileCase, decode, foreground_shares, load, split_cases
 from kerasunet.data.cache import Store, gathering, lock
 from kerasunet.data.views import Augmentation
 from kerasunet.training.batches import Batches
@@ -208,6 +208,16 @@ def test_folds_and_training_sizes_of_a_study_decode_every_case_once(cache, tmp_p
 
 def _seed(key: str) -> int:
     return int(key.removeprefix("case-"))
+
+
+def test_the_sizes_of_objects_are_measured_once(cache, tmp_path):
+    log = tmp_path / "log"
+    cases = noise_cases(*range(9), log=log)
+    expected = {case.key: case.load().mask.mean() for case in noise_cases(*range(9))}
+    assert foreground_shares(cases[:5]) == dict(list(expected.items())[:5])
+    assert foreground_shares(cases[::-1]) == expected
+    assert foreground_shares([]) == {}
+    assert decoded_seeds(log) == list(range(9))
 
 
 def test_two_processes_at_once_decode_every_case_once(cache, tmp_path):
