@@ -27,7 +27,7 @@ def run(options: argparse.Namespace) -> int:
     summary = stats.summarize(cases)
     comparisons = stats.compare_all(cases, depth=depth)
     claims = stats.claims(cases, runs, depth)
-    auto = stats.auto_report(cases, runs, depth)
+    auto = stats.auto_report(cases, runs)
     print("\n\n".join(_sections(summary, comparisons, claims, auto)))
     if options.json:
         content = {

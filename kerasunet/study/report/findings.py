@@ -35,7 +35,7 @@ class Findings:
             results,
             stats.claims(cases, runs, depth),
             stats.compare_all(cases, depth=depth),
-            stats.auto_report(cases, runs, depth),
+            stats.auto_report(cases, runs),
         )
 
     def claim(self, name: str, data: str, train_size: int) -> Claim:

@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 
 from kerasunet.strategies import StrategyError, parse
-from kerasunet.study.stats.equivalence import DEPTH
 from kerasunet.study.stats.grid import Grid, grids
 from kerasunet.study.stats.resampling import resample
 
@@ -17,7 +16,7 @@ _COLUMNS = (
 )
 
 
-def auto_report(cases: pd.DataFrame, runs: pd.DataFrame, depth: int = DEPTH) -> pd.DataFrame:
+def auto_report(cases: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
     """Places `auto` and `auto:search` among the fixed strategies.
 
     Fixed strategies are those that tune some weights of the initial model, so neither `none` nor
@@ -28,7 +27,6 @@ def auto_report(cases: pd.DataFrame, runs: pd.DataFrame, depth: int = DEPTH) -> 
     Args:
         cases: Rows of one or several studies, as `kerasunet.study.tables.read_tables` gives them.
         runs: Rows of the same studies; they tell what was chosen.
-        depth: Number of resolution halvings of the network.
 
     Returns:
         A row for each data set, training size and automatic variant. Columns: data, train_size,
@@ -40,7 +38,7 @@ def auto_report(cases: pd.DataFrame, runs: pd.DataFrame, depth: int = DEPTH) -> 
     """
     rows = [
         _row(grid, strategy, runs)
-        for grid in grids(cases, depth=depth)
+        for grid in grids(cases)
         for strategy in grid.strategies
         if _is_auto(strategy)
     ]

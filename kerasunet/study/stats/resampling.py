@@ -73,7 +73,7 @@ class Draws:
         below = (self.draws < self.means).sum(0) + 0.5 * (self.draws == self.means).sum(0)
         bias = ndtri(np.clip(below, 0.5, count - 0.5) / count)
         shifted = bias + stdtrit(np.maximum(self.freedom, 1), level)
-        # With a handful of skewed groups the correction has a pole; beyond it lies the extreme draw.
+        # With few skewed groups the correction has a pole; beyond it lies the extreme draw.
         stretch = np.maximum(1 - self._acceleration() * shifted, 1e-9)
         return ndtr(bias + shifted / stretch)
 
