@@ -391,7 +391,7 @@ def test_memory_stays_bounded_for_100000_cases(cache):
     out, err = process.communicate(timeout=300)
     assert process.returncode == 0, err
     assert float(out.split()[0]) < 100
-    assert Store(cache, 10**9).usage().cases == 100_000
+    assert Store(cache, 10**9).usage().entries == 100_000
 
 
 # --- no room, no permission -----------------------------------------------------------------------
@@ -488,13 +488,13 @@ def test_the_verb_shows_and_removes(cache, capsys):
     mine = packs(cache)[0].with_name("notes.txt")
     mine.write_text("not of the cache")
     assert main(["cache"]) == 0
-    assert capsys.readouterr().out.startswith(f"{cache}: 7 images in 1 files, 0.0 MB")
+    assert capsys.readouterr().out.startswith(f"{cache}: 7 entries in 1 files, 0.0 MB")
     assert len(packs(cache)) == 1
     assert main(["cache", "--clear"]) == 0
     assert list(cache.glob("*/*")) == [mine]
     capsys.readouterr()
     assert main(["cache"]) == 0
-    assert ": 0 images in 0 files" in capsys.readouterr().out
+    assert ": 0 entries in 0 files" in capsys.readouterr().out
 
 
 def test_the_verb_without_a_cache(monkeypatch, capsys):

@@ -1,4 +1,4 @@
-"""Show where decoded images are kept, and how many; --clear removes them.
+"""Show where decoded images are kept, and how many entries there are; --clear removes them.
 
 KERASUNET_CACHE names another folder, or off; KERASUNET_CACHE_LIMIT (such as 500MB) is the size
 beyond which the images that were not used for longest are removed.
@@ -22,10 +22,14 @@ def run(options: argparse.Namespace) -> int:
         print("no cache: KERASUNET_CACHE is off")
         return 0
     store = Store(folder, size_limit())
-    packs, cases, size = store.usage()
-    print(f"{folder}: {cases:,} images in {packs:,} files, {size / 1e6:,.1f} MB", end="")
-    print(f" (limit {size_limit() / 1e6:,.0f} MB)")
+    packs, entries, size = store.usage()
+    print(f"{folder}: {entries:,} entries in {packs:,} files, {_megabytes(size)}", end="")
+    print(f" (limit {_megabytes(size_limit())})")
     if options.clear:
         store.clear()
         print("removed")
     return 0
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:,.1f} MB"

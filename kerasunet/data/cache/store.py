@@ -29,10 +29,10 @@ _ABANDONED = 24 * 3600.0  # Seconds after which an unfinished file surely has no
 
 
 class Usage(NamedTuple):
-    """What a cache holds: number of packs, number of cases in them, and bytes of all files."""
+    """What a cache holds: number of packs, of entries in them, and bytes of all files."""
 
     packs: int
-    cases: int
+    entries: int
     size: int
 
 
@@ -103,11 +103,11 @@ class Store:
         return gather(places, shelf)
 
     def usage(self) -> Usage:
-        """Counts packs, their cases, and bytes."""
+        """Counts packs, their entries, and bytes."""
         files = self._files()
         packs = [path for path in files if path.suffix == SUFFIX]
-        cases = sum(len(pack.images) for pack in map(_opened, packs) if pack)
-        return Usage(len(packs), cases, sum(status.st_size for status in files.values()))
+        entries = sum(len(pack.images) for pack in map(_opened, packs) if pack)
+        return Usage(len(packs), entries, sum(status.st_size for status in files.values()))
 
     def clear(self) -> None:
         """Removes all files of the cache and no others; processes that map them keep them.
@@ -115,9 +115,10 @@ class Store:
         Raises:
             OSError: A file cannot be removed.
         """
+        for path in self._files():
+            path.unlink(missing_ok=True)
         for shelf in self._shelves():
-            for path in [*self._files(), shelf / lock.NAME]:
-                path.unlink(missing_ok=True)
+            (shelf / lock.NAME).unlink(missing_ok=True)
             with contextlib.suppress(OSError):  # Something else lies in it.
                 shelf.rmdir()
 
