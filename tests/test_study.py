@@ -138,6 +138,7 @@ def test_a_failed_run_is_reported_and_the_others_go_on(settings, tmp_path):
     )
     run_study(study)
     _, runs = read_tables(tmp_path)
+    assert set(runs.data) == {"simulated-xray"}
     status = dict(zip(runs.strategy, runs.status, strict=True))
     assert status["none"] == "finished"
     assert "failed" in (status["contracting"], status["all"])

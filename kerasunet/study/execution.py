@@ -47,6 +47,7 @@ class Study:
         layout: The network that is fine-tuned.
         planned: All runs that the settings ask for.
         tables: What is finished so far.
+        data_name: Name of the data set.
     """
 
     directory: Path
@@ -54,6 +55,7 @@ class Study:
     layout: Layout
     planned: tuple[PlannedRun, ...]
     tables: Tables
+    data_name: str
 
     def open_runs(self, retry_failed: bool = False) -> tuple[PlannedRun, ...]:
         """The planned runs that are not finished, and have not failed unless asked for again."""
@@ -78,8 +80,8 @@ def open_study(settings: StudySettings, directory: Path) -> Study:
     shape = settings.run.architecture
     layout = Layout.unet(shape.depth, shape.normalization)
     planned = plan(settings, layout)
-    claim_study(directory, settings, planned)
-    return Study(directory, settings, layout, planned, Tables(directory))
+    data_name = claim_study(directory, settings, planned)
+    return Study(directory, settings, layout, planned, Tables(directory), data_name)
 
 
 def run_study(
@@ -105,7 +107,7 @@ def run_study(
             study.tables.record(outcome.value.run, outcome.value.cases)
             on_result(planned, outcome.value)
         else:
-            study.tables.record(_failure(planned, study.settings, outcome.error), ())
+            study.tables.record(_failure(planned, study.data_name, outcome.error), ())
             on_result(planned, outcome.error)
 
     run_all(
@@ -132,17 +134,18 @@ def _with_known_architecture(settings: StudySettings) -> StudySettings:
     return replace(settings, run=replace(settings.run, architecture=shape))
 
 
-def _failure(planned: PlannedRun, settings: StudySettings, reason: str) -> dict[str, Any]:
+def _failure(planned: PlannedRun, data_name: str, reason: str) -> dict[str, Any]:
     strategy, fold, train_size, seed = planned.identity
+    optimization = planned.settings.optimization
     return {
-        "data": Path(settings.run.data).name,
+        "data": data_name,
         "strategy": strategy,
         "fold": fold,
         "train_size": train_size,
         "seed": seed,
         "chosen": strategy,
-        "learning_rate": settings.run.optimization.learning_rate,
-        "steps": settings.run.optimization.steps,
+        "learning_rate": optimization.learning_rate,
+        "steps": optimization.steps,
         "trained": "",
         "parameters": "",
         "seconds": "",

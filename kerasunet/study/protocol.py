@@ -14,13 +14,16 @@ from kerasunet.training.directory import refuse_differences
 from kerasunet.training.inputs import load_data, split_data
 
 
-def claim_study(directory: Path, settings: StudySettings, planned: Sequence[PlannedRun]) -> None:
+def claim_study(directory: Path, settings: StudySettings, planned: Sequence[PlannedRun]) -> str:
     """Makes a directory this study's own, or refuses; finds faults of data before any run.
 
     Args:
         directory: The study directory.
         settings: The study.
         planned: Its runs. Every split is made once here, so that data too small are refused now.
+
+    Returns:
+        The name of the data set, as the tables give it.
 
     Raises:
         ValueError: The directory holds a study with another protocol or other data, both sides
@@ -46,3 +49,4 @@ def claim_study(directory: Path, settings: StudySettings, planned: Sequence[Plan
         refuse_differences(directory, {n: known[n] for n in fixed}, {n: asked[n] for n in fixed})
     named = {f"fold {fold}, {size} images": digest for (fold, size), digest in splits.items()}
     write_json(path, {**asked, "splits": {**known["splits"], **named}})
+    return data.name

@@ -70,6 +70,8 @@ def compile_for_training(model: keras.Model, settings: Optimization) -> None:
         metrics=[dice],
         jit_compile=False if plain else "auto",
     )
+    # Variables that the first step creates would make TensorFlow trace it twice.
+    model.optimizer.build(model.trainable_variables)
 
 
 def train(
