@@ -113,6 +113,17 @@ def test_dicom_stills_with_png_masks(tmp_path):
     assert all(map(paired, data.cases))
 
 
+def test_dicom_exports_without_a_suffix(tmp_path):
+    for number, name in enumerate(("IM000001", "1.2.840.10008.5")):
+        write_dicom(tmp_path / "images" / name, IMAGES[number])
+        write(tmp_path / "masks" / f"{name}.png", MASKS[number])
+    write_dicom(tmp_path / "images" / "DICOMDIR", IMAGES[2])
+    (tmp_path / "images" / "NOTES").write_text("not an image")
+    data = load(tmp_path)
+    assert [case.key for case in data.cases] == ["1.2.840.10008.5", "IM000001"]
+    assert all(map(paired, data.cases))
+
+
 def test_dicom_segmentation_unites_segments_and_may_leave_frames_out(tmp_path):
     write_dicom(tmp_path / "images" / "loop.dcm", IMAGES[[0, 1, 2]])
     left, right = MASKS[2].copy(), MASKS[2].copy()

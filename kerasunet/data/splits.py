@@ -182,7 +182,9 @@ def _official_parts(
             )
         return place
     if values != set(range(folds)):
-        raise ValueError(f"{folds} folds: the official division has the folds {listing}")
+        raise ValueError(
+            f"{folds} folds: the official division has the folds {listing}; ask for {len(values)}"
+        )
     return {name: "test" if number == fold else "train" for name, number in place.items()}
 
 

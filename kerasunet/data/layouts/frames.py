@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from kerasunet.data.cases import Case, DataSet, FileCase
+from kerasunet.data.layouts.listing import image_stem
 from kerasunet.data.problems import raise_all
 from kerasunet.data.reading import count_frames
 
@@ -44,7 +45,7 @@ def frames_apart(data: DataSet) -> DataSet:
 
 def _count(path: Path) -> int | None:
     """Frames of a file; 1 if it cannot be read, which is told when it is to be."""
-    if not path.name.lower().endswith(_MAY_HOLD_MANY):
+    if image_stem(path.name) and not path.name.lower().endswith(_MAY_HOLD_MANY):
         return 1
     try:
         return count_frames(path)

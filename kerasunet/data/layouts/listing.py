@@ -14,6 +14,9 @@ from kerasunet.data.reading import IMAGE_SUFFIXES
 
 Files = dict[str, list[Path]]
 
+_NO_IMAGES = ("DICOMDIR",)
+_OTHERS = (".json", ".csv", ".tsv", ".txt", ".md", ".xml", ".zip", ".gz", ".mat", ".npy")
+
 _LONGEST_FIRST = sorted(IMAGE_SUFFIXES, key=len, reverse=True)
 
 
@@ -30,11 +33,12 @@ def image_stem(name: str) -> str | None:
 def image_files(folder: Path) -> Files:
     """The image files of a folder, by stem; several files only where suffixes differ.
 
-    A link that leads nowhere counts as a file, so that it is reported instead of overlooked.
+    DICOM exports often have names without a suffix: such files are told by their first bytes. A
+    link that leads nowhere counts as a file, so that it is reported instead of overlooked.
     """
     found: Files = {}
     for entry in _visible(folder):
-        stem = image_stem(entry.name)
+        stem = image_stem(entry.name) or _dicom_name(entry)
         if stem and not entry.is_dir():
             found.setdefault(stem, []).append(Path(entry.path))
     return found
@@ -124,6 +128,18 @@ def read_table(path: Path, key: str) -> dict[str, dict[str, str]]:
     if rows and key not in rows[0][1]:
         raise ValueError(f"{path}: has no column {key}")
     return {row[key]: row for _, row in rows}
+
+
+def _dicom_name(entry: os.DirEntry) -> str | None:
+    """The name of a DICOM file, such as `IM000001` or `1.2.840.10008`; `None` for other files."""
+    if entry.name in _NO_IMAGES or entry.name.lower().endswith(_OTHERS) or not entry.is_file():
+        return None
+    try:
+        with open(entry.path, "rb") as file:
+            head = file.read(132)
+    except OSError:
+        return None
+    return unicodedata.normalize("NFC", entry.name) if head[128:] == b"DICM" else None
 
 
 def _visible(folder: Path) -> list[os.DirEntry]:

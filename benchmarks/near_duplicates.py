@@ -1,0 +1,77 @@
+"""Measures the search for near-duplicates against a table of pairs that are known.
+
+    python benchmarks/near_duplicates.py FOLDER PAIRS.csv
+
+The table has the columns a and b: keys of cases, or file names without their suffix. Prints how
+many of its pairs are found (recall), how many of the found ones are in it (precision), and the
+seconds that the whole of `kerasunet check` takes. Exit status 1 if a limit is missed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from kerasunet.data import DataSet, load  # noqa: E402
+from kerasunet.data.checking import check  # noqa: E402
+from kerasunet.data.duplicates import find_near_duplicates, thumbnail  # noqa: E402
+from kerasunet.data.layouts.listing import read_rows  # noqa: E402
+
+Pairs = set[frozenset[str]]
+
+
+def main() -> int:
+    options = _options()
+    started = time.perf_counter()
+    check(options.data, options.manual_dir)
+    seconds = time.perf_counter() - started
+    data = load(options.data, options.manual_dir)
+    known, found = known_pairs(options.pairs, data), found_pairs(data)
+    recall = len(known & found) / len(known)
+    precision = len(known & found) / len(found) if found else 0.0
+    print(f"cases      {len(data):,}")
+    print(f"pairs      {len(known)} known, {len(found)} found, {len(known & found)} in both")
+    print(f"recall     {recall:.1%}  (at least {options.recall:.0%})")
+    print(f"precision  {precision:.1%}  (at least {options.precision:.0%})")
+    print(f"check      {seconds:.1f} s  (at most {options.seconds:g} s)")
+    within = seconds <= options.seconds
+    return 0 if recall >= options.recall and precision >= options.precision and within else 1
+
+
+def known_pairs(table: Path, data: DataSet) -> Pairs:
+    """The pairs of the table whose cases are both in the data set."""
+    keys = {case.key.rpartition("/")[2]: case.key for case in data.cases}
+    rows = [row for _, row in read_rows(table)]
+    named = [(keys.get(row["a"]), keys.get(row["b"])) for row in rows]
+    pairs = {frozenset(pair) for pair in named if None not in pair}
+    if not pairs:
+        raise SystemExit(f"{table}: none of its pairs are cases of {data.name}")
+    return pairs
+
+
+def found_pairs(data: DataSet) -> Pairs:
+    """The pairs that the search finds."""
+    pairs = find_near_duplicates(thumbnail(case.load().image) for case in data.cases)
+    return {frozenset((data.cases[i].key, data.cases[j].key)) for i, j, _ in pairs}
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("data", metavar="DATA", help="as kerasunet check takes it")
+    add("pairs", type=Path, metavar="CSV", help="table of known pairs, columns a and b")
+    add("--manual-dir", metavar="FOLDER", help="with the name of a public set")
+    add("--recall", type=float, default=0.95, help="least share of known pairs (0.95)")
+    add("--precision", type=float, default=0.95, help="least share of found pairs (0.95)")
+    add("--seconds", type=float, default=30, help="most seconds of the check (30)")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
