@@ -38,7 +38,7 @@ THEME = {
 _HEADER = re.compile(r"^.*?(?=<svg)", re.DOTALL)
 _NOISE = re.compile(r"<!--.*?-->|<metadata>.*?</metadata>|<style.*?</style>", re.DOTALL)
 _OPENING = re.compile(r'<svg [^>]*?viewBox="([^"]*)"[^>]*>')
-_ENLARGED = 1.3
+_MOST, _LEAST = 1.3, 0.8
 _NAMES = re.compile(r'(\bid="|href="#|url\(#)')
 
 
@@ -50,9 +50,10 @@ def as_markup(drawing: Drawing) -> Markup:
     for colour, name in THEME.items():
         text = text.replace(colour, f"var(--{name})")
     attributes = f'class="drawing" role="img" aria-label="{escape(drawing.alt)}"'
-    width = _ENLARGED * drawing.figure.get_figwidth()
+    width = drawing.figure.get_figwidth()
+    limits = f"max-width: {_MOST * width:.1f}in; min-width: {_LEAST * width:.1f}in"
     opening = _OPENING.match(text)
-    head = f'<svg viewBox="{opening[1]}" {attributes} style="max-width: {width:.1f}in">'
+    head = f'<svg viewBox="{opening[1]}" {attributes} style="{limits}">'
     return Markup(head + text[opening.end() :])
 
 
