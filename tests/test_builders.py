@@ -16,7 +16,17 @@ import pytest
 import requests
 import tensorflow_datasets as tfds
 from builder_archives import MAKERS, SIDE, SQUARE, film, scan_line_echoes
-from layout_makers import make_bus_bra, make_busi, make_jsrt, mask_of, paired, write_rows
+from layout_makers import (
+    coloured,
+    image_of,
+    make_bus_bra,
+    make_busi,
+    make_jsrt,
+    mask_of,
+    paired,
+    write,
+    write_rows,
+)
 from PIL import Image
 
 from kerasunet.data import decode
@@ -207,6 +217,16 @@ def test_unpacked_folders_count_as_archives(prepared, tmp_path, name):
         shutil.unpack_archive(archive, tmp_path / "manual" / archive.stem)
     data = load_cases(name, tmp_path / "manual", tmp_path / "data")
     assert data.digest == prepared(name)[0].digest
+
+
+@pytest.mark.parametrize("inner", ["XPIE/a/b", "imgs", ""])
+def test_xpie_may_lie_anywhere(tmp_path, inner):
+    for number in range(2):
+        folder = tmp_path / "manual" / inner
+        write(folder / "Set-P" / f"{number}.jpg", coloured(image_of(mask_of(number))))
+        write(folder / "gt" / f"{number}.png", mask_of(number))
+        write(folder / "Set-E" / f"{number}-none.jpg", coloured(image_of(mask_of(number))))
+    assert all(paired(case) for case in load_cases("xpie", tmp_path / "manual", tmp_path).cases)
 
 
 def test_jsrt_reads_the_copy_with_label_masks(tmp_path):

@@ -12,7 +12,15 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from layout_makers import coloured, corners, make_folder_pairs, mask_of, write, write_rows
+from layout_makers import (
+    coloured,
+    corners,
+    make_busi,
+    make_folder_pairs,
+    mask_of,
+    write,
+    write_rows,
+)
 
 from kerasunet.data import load, split_cases
 from kerasunet.data.checking import KINDS, check, read_groups, with_groups
@@ -289,6 +297,15 @@ def test_a_table_of_groups_has_every_key_once(clean_folder, tmp_path):
         read_groups(table("a,"))
     with pytest.raises(ValueError, match="in no group:\n  scan01"):
         with_groups(load(clean_folder), read_groups(table("scan00,p")))
+
+
+def test_a_public_set_is_checked_where_its_files_are(tmp_path):
+    make_busi(tmp_path)
+    report = check("busi", manual_dir=tmp_path)
+    assert (report.data.name, len(report.data)) == ("busi", 9)
+    (tmp_path / "Dataset_BUSI_with_GT" / "benign" / "benign (1)_mask.png").unlink()
+    (problem,) = check("busi", manual_dir=tmp_path).problems
+    assert problem.kind == "pairing" and "benign (1).png: has no mask" in problem.message
 
 
 def test_the_command_says_that_a_clean_set_has_no_problems(run_cli, clean_folder):

@@ -7,8 +7,11 @@ import os
 import struct
 import subprocess
 import sys
+import tempfile
 import zlib
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -453,12 +456,30 @@ def test_pipe_does_not_block(tmp_path):
         read_image(tmp_path / "x.png")
 
 
-@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root may read everything")
-def test_unreadable_file(save):
-    path = save("x.png", Image.fromarray(GREY))
-    path.chmod(0)
-    with pytest.raises(PermissionError, match=r"x\.png: may not be read; change its permissions"):
-        read_image(path)
+@contextmanager
+def without_privileges():
+    """Root may read everything: be nobody for a while."""
+    user = os.geteuid()
+    if user == 0:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(user)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="permissions are those of Unix")
+def test_unreadable_file():
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "x.png"
+        Image.fromarray(GREY).save(path)
+        Path(folder).chmod(0o755)
+        path.chmod(0)
+        with (
+            without_privileges(),
+            pytest.raises(PermissionError, match=r"x\.png: may not be read; change its perm"),
+        ):
+            read_image(path)
 
 
 @pytest.mark.parametrize(

@@ -13,12 +13,12 @@ class Builder(CasesBuilder):
     CHANNELS = 3
     ARCHIVES = {"XPIE.tar.gz": ""}
     MANUAL_DOWNLOAD_INSTRUCTIONS = (
-        "Put http://cvteam.net/projects/CVPR17-ELE/XPIE.tar.gz, or what it unpacks to in a folder "
-        "XPIE, into the manual folder: photographs are .jpg files, masks have the same name and "
-        "another suffix, and lie anywhere below XPIE."
+        "Put http://cvteam.net/projects/CVPR17-ELE/XPIE.tar.gz, or what it unpacks to, into the "
+        "manual folder, in a folder XPIE if there are other data sets: photographs are .jpg files, "
+        "masks have the same name and another suffix; both may lie anywhere."
     )
 
     def search(self, roots):
-        folder = next((f for f in folders_in(roots) if f.name.lower() == "xpie"), None)
-        cases = photographs_with_masks(folders_in([folder])) if folder else []
+        named = [folder for folder in folders_in(roots) if folder.name.lower() == "xpie"]
+        cases = photographs_with_masks(folders_in(named[:1] or roots))
         return {"train": self._as_data_set(cases)} if cases else {}
