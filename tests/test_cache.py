@@ -132,6 +132,17 @@ def test_pixels_are_the_same_with_and_without_cache(folder, cache, size, channel
     assert [path.stat().st_ino for path in packs(cache)] == [before]
 
 
+def test_packs_hold_no_name_and_no_path(folder, cache):
+    cases = [
+        FileCase("Jane Doe", "Jane Doe", c.image, c.masks, "malignant") for c in load(folder).cases
+    ]
+    decode(cases, SIZE)
+    for path in cache.rglob("*"):
+        content = path.read_bytes() if path.is_file() else b""
+        for word in ("Jane Doe", "malignant", folder.name):
+            assert word.encode() not in content and word not in path.name
+
+
 def test_arrays_of_one_pack_are_mapped_not_read(cache):
     cases = noise_cases(*range(20))
     for decoded in (decode(cases, SIZE), decode(cases, SIZE), decode(cases[4:9], SIZE)):

@@ -234,7 +234,7 @@ def _remove(paths: Iterator[Path] | Sequence[Path]) -> None:
 @cache
 def _tell_once(trouble: str) -> None:
     logging.getLogger(__name__).warning(
-        "%s; images are decoded without the cache (%s names another folder, or off)",
+        "%s; images are decoded without the cache (set %s to another folder, or to off)",
         trouble,
         FOLDER,
     )
