@@ -139,19 +139,18 @@ class _Endpoints:
         list(batch.run(done, given, self._candidates_of, _known(modality), choice))
         return done.lines, str(new_file("kerasunet-batch.zip", done.zip))
 
-    def example(self, modality: str = "ultrasound", number: int = 0) -> tuple[str, str]:
+    def example(self, modality: str = "", number: int = 0) -> tuple[str, str]:
         """Simulate an image with its exact mask, to try the other endpoints with.
 
         Args:
-            modality: `ultrasound` or `xray`.
+            modality: `ultrasound`, which empty stands for, or `xray`.
             number: Which one, from 0.
 
         Returns:
             Image and mask as PNG files.
         """
-        if modality not in MODALITIES:
-            raise _error(f"{modality!r}: there are examples of {' and '.join(MODALITIES)}")
-        made = _guarded(example, modality, int(number or 0))
+        known = _known(modality) or next(iter(MODALITIES))
+        made = _guarded(example, known, int(number or 0))
         image = new_file(f"{made.name}.png", png(made.image.astype("uint8")))
         return str(image), str(new_file(f"{made.name}_mask.png", png(made.truth)))
 

@@ -34,11 +34,13 @@ async function load() {
   const maps = [];
   for (const panel of wanted.panels) maps.push(everyFourth(await pixels(panel.levels)));
   if (JSON.parse(props.value).key !== wanted.key) return;
-  scene = { ...wanted, image, truth };
+  const another = scene?.source !== wanted.image;
+  scene = { ...wanted, source: wanted.image, image, truth };
   scores = wanted.scores;
   Object.assign(settings, wanted.settings);
   build(maps);
-  resetZoom();
+  if (another) resetZoom();
+  root.dataset.key = scene.key;
   draw();
 }
 
@@ -308,13 +310,22 @@ window.kerasunetViewer = {
 watch("value", load);
 load();
 
-// ---- an image pasted anywhere on the tab goes to the uploader
+// ---- an image pasted anywhere on the tab goes to the uploader, in place of what it holds
 document.addEventListener("paste", (event) => {
   const image = [...(event.clipboardData?.files || [])][0];
+  if (!image || !element.offsetParent) return;
+  document.querySelector("#compare-image button[aria-label=Clear]")?.click();
+  requestAnimationFrame(() => hand(image, 20));
+});
+
+function hand(image, tries) {
   const input = document.querySelector("#compare-image input[type=file]");
-  if (!image || !input || !element.offsetParent) return;
+  if (!input) {
+    if (tries) setTimeout(() => hand(image, tries - 1), 50);
+    return;
+  }
   const parcel = new DataTransfer();
   parcel.items.add(image);
   input.files = parcel.files;
   input.dispatchEvent(new Event("change", { bubbles: true }));
-});
+}

@@ -80,7 +80,7 @@ def watched_page(browser, **settings):
 
 def _note_foreign(page, url: str) -> None:
     parts = urlparse(url)
-    if parts.scheme not in ("data", "blob") and parts.hostname not in _OWN:
+    if parts.scheme not in ("data", "blob", "file") and parts.hostname not in _OWN:
         page.faults.append(f"request to {url}")
 
 

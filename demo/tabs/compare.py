@@ -198,7 +198,7 @@ class _Page:
 
     # What happens when an image comes
 
-    def _open_file(self, path, frame, truth, shown, *given, request: gr.Request):
+    def _open_file(self, request: gr.Request, path, frame, truth, shown, *given):
         self.context.traces.keep(request, path, truth)
         if path is None:
             return {self.note: _said("Give an image first.")}
@@ -224,7 +224,7 @@ class _Page:
             subject = replace(subject, guessed=True)
         return self._compared(subject, shown, *given)
 
-    def _set_truth(self, path, shown: Shown | None, *given, request: gr.Request):
+    def _set_truth(self, request: gr.Request, path, shown: Shown | None, *given):
         self.context.traces.keep(request, path)
         if shown is None:
             return {self.truth_note: _said("It is used as soon as there is an image.")}
