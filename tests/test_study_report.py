@@ -138,6 +138,7 @@ def test_protocol_tells_settings_terms_and_citation(page):
     for text in (
         *("CC BY 4.0", "The makers of bus_bra, A Set of Images", "120 finished, 0 failed"),
         *("optimization: steps", "architecture: depth", "Research use only"),
+        "kerasunet 0.1.0, keras 3.15.1, tensorflow 2.21.0",
     ):
         assert text in page.text
 

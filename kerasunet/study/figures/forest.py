@@ -74,7 +74,7 @@ def _rows(strategies: list[str]) -> dict[str, float]:
 def _draw_panel(
     axes: Axes, results: Results, data: str, rows: dict[str, float], looks: dict[int, Look]
 ) -> None:
-    axes.set_title(panel_title(data))
+    axes.set_title(panel_title(data, narrow=len(results.data) > 2))
     axes.set_xlabel("Dice")
     axes.grid(axis="x")
     sizes = [size for name, size in results.panels if name == data]

@@ -9,7 +9,7 @@ from kerasunet.study.figures.results import Results
 from kerasunet.study.figures.style import new_figure
 from kerasunet.study.figures.words import panel_title
 
-_ABOVE_AND_BELOW = 0.5
+_ABOVE_AND_BELOW, _TITLE = 0.5, 0.15
 
 
 def panel_grid(
@@ -25,6 +25,7 @@ def panel_grid(
     """
     sizes = sorted({size for _, size in results.panels})
     rows = len(results.data)
+    height += _TITLE if len(sizes) > 2 else 0
     figure, grid = new_figure(height * rows + _ABOVE_AND_BELOW, rows, len(sizes), **options)
     axes = {}
     for row, data in zip(grid, results.data, strict=True):
@@ -32,7 +33,7 @@ def panel_grid(
         for place, size in zip(row, sizes, strict=True):
             if (data, size) in results.panels:
                 axes[data, size] = place
-                place.set_title(panel_title(data, size))
+                place.set_title(panel_title(data, size, narrow=len(sizes) > 2))
             else:
                 place.set_axis_off()
     return figure, axes

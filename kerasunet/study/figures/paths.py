@@ -15,6 +15,8 @@ from kerasunet.study.stats import Comparison
 NAME, TITLE = "contracting-expanding", "Contracting path against expanding path"
 PAIR = ("contracting", "expanding")
 _HALF = 0.2
+_MOST_PAIRS = 6
+"""Pairs side by side above which the ends of an interval stand below each other."""
 _CAPTION = (
     "Above: Dice of every held-out case after tuning the contracting path (left of each pair) or "
     "the expanding path (right), the median written over the box. Below: what the same case "
@@ -38,16 +40,18 @@ def draw(results: Results) -> Drawing:
         raise NotDrawnError("it needs the strategies contracting and expanding on the same cases")
     figure, grid = new_figure(4.4, 2, len(by_data), sharex="col", height_ratios=(3, 2))
     for column, (data, found) in zip(grid.T, by_data.items(), strict=True):
-        column[0].set_title(panel_title(data))
+        column[0].set_title(panel_title(data, narrow=len(by_data) > 2))
         column[0].margins(y=0.1)
-        _draw_column(*column, results, found)
+        _draw_column(*column, results, found, len(by_data) * len(found) > _MOST_PAIRS)
     grid[0, 0].set_ylabel("Dice of a case")
     grid[1, 0].set_ylabel("difference of a case")
     _add_legend(grid[0, 0])
     return Drawing(NAME, TITLE, _CAPTION, _alt(comparisons), figure)
 
 
-def _draw_column(above: Axes, below: Axes, results: Results, found: list[Comparison]) -> None:
+def _draw_column(
+    above: Axes, below: Axes, results: Results, found: list[Comparison], crowded: bool
+) -> None:
     below.axhline(0, color=INK, linewidth=0.8)
     for place, comparison in enumerate(found):
         dice = _per_case(results, comparison)
@@ -58,7 +62,8 @@ def _draw_column(above: Axes, below: Axes, results: Results, found: list[Compari
             note(above, middle, x, top, offset=(0, 5), ha="center")
         _box(below, dice[PAIR[0]] - dice[PAIR[1]], place - _HALF / 2, FAINT)
         _mark_mean(below, comparison, place + _HALF)
-    below.set_xticks(range(len(found)), [_tick(comparison) for comparison in found], fontsize=6.5)
+    labels = [_tick(comparison, crowded) for comparison in found]
+    below.set_xticks(range(len(found)), labels, fontsize=6.5)
     below.set_xlim(-0.6, len(found) - 0.4)
 
 
@@ -77,10 +82,12 @@ def _mark_mean(axes: Axes, comparison: Comparison, x: float) -> None:
     axes.plot(x, comparison.difference, marker="D", color=INK, markersize=3)
 
 
-def _tick(comparison: Comparison) -> str:
+def _tick(comparison: Comparison, crowded: bool) -> str:
     mean = signed(comparison.difference)
     ends = interval(comparison.low, comparison.high, lambda value: signed(value).lstrip("+"))
-    return f"{images(comparison.train_size)}\n{mean}\n{ends}"
+    if crowded:
+        ends = ends.replace(" to", "\nto")
+    return f"{images(comparison.train_size)}\n{mean}\n({ends})"
 
 
 def _box(axes: Axes, values: pd.Series, x: float, colour: str) -> None:

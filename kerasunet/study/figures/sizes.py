@@ -32,7 +32,7 @@ def draw(results: Results) -> Drawing:
         raise NotDrawnError("no strategy has been run with two numbers of training images")
     figure, axes = new_figure(3.1, 1, len(tables))
     for place, (data, table) in zip(axes[0], tables.items(), strict=True):
-        place.set_title(panel_title(data))
+        place.set_title(panel_title(data, narrow=len(tables) > 2))
         _draw_panel(place, table)
     axes[0, 0].set_ylabel("Dice")
     figure.supxlabel("training images", fontsize=7.5)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+import textwrap
 
 from kerasunet.data.modality import modality_of
 
 _LONGEST_NAME = 28
+_NARROW = 22
+"""Characters in a line above a narrow panel."""
 
 
 def signed(value: float) -> str:
@@ -26,9 +29,10 @@ def images(count: int) -> str:
     return f"{count} image{'' if count == 1 else 's'}"
 
 
-def panel_title(data: str, train_size: int | None = None) -> str:
-    """Heading of a panel: modality, data set, number of training images."""
+def panel_title(data: str, train_size: int | None = None, narrow: bool = False) -> str:
+    """Heading of a panel: modality, data set, number of training images; in lines if narrow."""
     modality = modality_of(data)
-    data = data if len(data) <= _LONGEST_NAME else f"{data[: _LONGEST_NAME - 1]}…"
-    named = f"{modality[0].upper()}{modality[1:]}: {data}" if modality else data
-    return named if train_size is None else f"{named}, {images(train_size)}"
+    name = data if len(data) <= _LONGEST_NAME else f"{data[: _LONGEST_NAME - 1]}…"
+    named = f"{modality[0].upper()}{modality[1:]}: {name}" if modality else name
+    title = named if train_size is None else f"{named}, {images(train_size)}"
+    return textwrap.fill(title, _NARROW) if narrow else title
