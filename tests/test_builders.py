@@ -1,13 +1,16 @@
 """TFDS builders: every owner's layout, features, groups, folds, and where files come from."""
 
+import functools
 import importlib
 import os
 import shutil
 import subprocess
 import sys
 import tarfile
+import threading
 import zipfile
 from dataclasses import dataclass
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import builder_archives
@@ -28,6 +31,7 @@ from layout_makers import (
     write_rows,
 )
 from PIL import Image
+from tensorflow_datasets.core.download.checksums import UrlInfo
 
 from kerasunet.data import decode
 from kerasunet.data.builders import NAMES, load_cases
@@ -460,3 +464,38 @@ def test_a_failed_download_tells_how_to_do_without(tmp_path, monkeypatch):
     no_network(monkeypatch, unreachable)
     with pytest.raises(ValueError, match="downloaded .no such host.*put OASBUD.mat into the man"):
         load_cases("oasbud", data_dir=tmp_path / "data")
+
+
+@pytest.fixture
+def busi_server(tmp_path, monkeypatch):
+    """An owner's server on this machine with a tiny BUSI; gives the address of its archive."""
+    served = tmp_path / "served"
+    served.mkdir()
+    MAKERS["busi"](served)
+    handler = functools.partial(QuietHandler, directory=served)
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/Dataset_BUSI.zip"
+        builder = type(builder_of("busi", tmp_path))
+        monkeypatch.setattr(builder, "ARCHIVES", {"Dataset_BUSI.zip": url})
+        yield url
+        server.shutdown()
+
+
+class QuietHandler(SimpleHTTPRequestHandler):
+    def log_message(self, *words):
+        pass
+
+
+def test_a_set_is_downloaded_unpacked_and_prepared(prepared, tmp_path, busi_server):
+    data = load_cases("busi", data_dir=tmp_path / "data")
+    assert data.digest == prepared("busi")[0].digest
+    assert all(paired(case) for case in data.cases)
+
+
+def test_a_download_is_compared_with_its_checksum(tmp_path, monkeypatch, busi_server):
+    wrong = UrlInfo(size=1000, checksum="0" * 64, filename="Dataset_BUSI.zip")
+    builder = type(builder_of("busi", tmp_path))
+    monkeypatch.setattr(builder, "url_infos", {busi_server: wrong})
+    with pytest.raises(ValueError, match="a download is not what its owners published"):
+        load_cases("busi", data_dir=tmp_path / "data")
