@@ -14,7 +14,9 @@ from importlib.util import find_spec
 from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parent
-sys.path[:0] = [str(FOLDER), str(FOLDER.parent)]
+sys.path.insert(0, str(FOLDER))
+if (FOLDER.parent / "kerasunet").is_dir():  # In a clone; installed, it lies inside the package.
+    sys.path.insert(1, str(FOLDER.parent))
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
