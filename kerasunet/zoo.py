@@ -159,7 +159,7 @@ def save(model: keras.Model, path: Path, card: Card) -> None:
         **asdict(card),
         "architecture": architecture_of(model),
         "parameters": model.count_params(),
-        "versions": _versions(),
+        "versions": versions(),
         "saved": datetime.now(UTC).isoformat(timespec="seconds"),
         "sha256": sha256(path),
     }
@@ -335,7 +335,8 @@ def _verify(path: Path, required: bool) -> None:
         )
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """Versions of this package, of Keras and of its backend, by name."""
     import keras
 
     from kerasunet import __version__

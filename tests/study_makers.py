@@ -83,6 +83,7 @@ class _Maker:
             "steps": 200 if trained else 0,
             **measured,
             "wall_seconds": "" if failure else seconds + 8,
+            "versions": "" if failure else "kerasunet 0.1.0, keras 3.15.1, tensorflow 2.21.0",
             "status": "failed" if failure else "finished",
             "note": failure,
         }
@@ -108,7 +109,9 @@ class _Maker:
         return _START.get(self.data, 0.5) + learnt * (1 + 0.06 * np.log2(train_size / 20))
 
     def trained_blocks(self, strategy: str) -> set[str]:
-        text = {"scratch": "all", "auto": "shallow:3"}.get(strategy, strategy)
+        text = {"scratch": "all", "auto": "shallow:3", "auto:search": "shallow:2"}.get(
+            strategy, strategy
+        )
         return {weight.block for weight in parse(text).select(self.layout)}
 
     def _case(self, row: dict, dice: float) -> dict:

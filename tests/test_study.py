@@ -77,6 +77,7 @@ def test_tables_have_a_row_per_case_per_run(finished):
     assert tuple(cases.columns) == CASE_COLUMNS
     assert tuple(runs.columns) == RUN_COLUMNS
     assert set(runs.status) == {"finished"}
+    assert runs.versions.str.match(r"kerasunet \S+, keras \S+, tensorflow \S+$").all()
     assert sorted(runs.strategy) == ["contracting", "deep:1", "none", "scratch"]
     counts = cases.groupby("strategy")["key"].nunique()
     assert (counts == 8).all() and len(cases) == 8 * 4

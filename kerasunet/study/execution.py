@@ -150,6 +150,7 @@ def _failure(planned: PlannedRun, data_name: str, reason: str) -> dict[str, Any]
         "parameters": "",
         "seconds": "",
         "wall_seconds": "",
+        "versions": "",
         "status": "failed",
         "note": " ".join(reason.split()),
     }

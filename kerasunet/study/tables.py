@@ -42,9 +42,11 @@ RUN_COLUMNS = (
     "parameters",
     "seconds",
     "wall_seconds",
+    "versions",
     "status",
     "note",
 )
+_TEXTS = ("key", "group", "versions", "note")
 _DIGITS = 5
 
 Row = dict[str, Any]
@@ -107,10 +109,10 @@ def read_tables(directory: Path) -> tuple[pandas.DataFrame, pandas.DataFrame]:
         path = directory / name
         if not path.is_file():
             raise FileNotFoundError(f"{path}: not there, so {directory} is no study with results")
-        frame = pandas.read_csv(path, dtype={"key": str, "group": str, "note": str})
+        frame = pandas.read_csv(path, dtype=dict.fromkeys(_TEXTS, str))
         _require_columns(path, list(frame.columns), columns)
         frames.append(frame)
-    return frames[0], frames[1].fillna({"note": ""})
+    return frames[0], frames[1].fillna({"versions": "", "note": ""})
 
 
 def _read(path: Path, columns: Sequence[str]) -> list[Row]:

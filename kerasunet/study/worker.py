@@ -7,17 +7,15 @@ any moment: started again, it goes on from its last checkpoint.
 from __future__ import annotations
 
 import csv
-import os
 import sys
-import threading
 import time
 from dataclasses import replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kerasunet.files import read_json, write_json
 from kerasunet.metrics import METRICS
+from kerasunet.processes import end_with_parent
 from kerasunet.training.settings import FinetuneSettings, finetune_settings
 
 if TYPE_CHECKING:
@@ -25,13 +23,12 @@ if TYPE_CHECKING:
 
 SPECIFICATION, RESULT = "run.json", "result.json"
 _USER_ERRORS = (ValueError, OSError, FloatingPointError)
-_SECONDS_BETWEEN_LOOKS = 2.0
 _STARTED = time.perf_counter()
 
 
 def main(arguments: list[str]) -> int:
     """Executes the run that a directory specifies; the last line of output tells of an error."""
-    _end_with_parent()
+    end_with_parent()
     try:
         execute(Path(arguments[0]))
     except _USER_ERRORS as error:
@@ -83,6 +80,8 @@ def _validation_dice(run: Run) -> float:
 
 
 def _result(run: Run) -> dict[str, Any]:
+    from kerasunet.zoo import versions
+
     summary = run.summary
     optimization = summary["settings"]["optimization"]
     return {
@@ -95,20 +94,8 @@ def _result(run: Run) -> dict[str, Any]:
         "parameters": summary["parameters"],
         "seconds": summary["seconds"],
         "wall_seconds": round(time.perf_counter() - _STARTED, 2),
-        "versions": {name: version(name) for name in ("kerasunet", "keras", "numpy")},
+        "versions": ", ".join(f"{name} {number}" for name, number in versions().items()),
     }
-
-
-def _end_with_parent() -> None:
-    """Without its study a run would go on unseen, and get in the way of the next start."""
-    parent = os.getppid()
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(_SECONDS_BETWEEN_LOOKS)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from kerasunet.files import read_json
 from kerasunet.study.figures.results import Results, StudyRecord
 from kerasunet.study.report.tables import Table
 
@@ -27,7 +26,7 @@ def facts(results: Results, study: StudyRecord) -> tuple[tuple[str, str], ...]:
         "training images": _listing(runs["train_size"].unique()),
         "seeds": _listing(runs["seed"].unique()),
         "time of all runs": f"{runs['wall_seconds'].sum() / 3600:.1f} h",
-        "versions": ", ".join(_versions(study)),
+        "versions": "; ".join(sorted(filter(None, runs["versions"].dropna().unique()))),
     }
     return tuple((name, str(value)) for name, value in listing.items() if value)
 
@@ -62,11 +61,3 @@ def _plain(value: Any) -> str:
 
 def _listing(values) -> str:
     return ", ".join(str(value) for value in sorted(values))
-
-
-def _versions(study: StudyRecord) -> list[str]:
-    """Versions that runs tell of, as far as their directories are there."""
-    results = (read_json(path) for path in study.directory.glob("runs/*/result.json"))
-    return sorted(
-        {f"{name} {v}" for result in results for name, v in result.get("versions", {}).items()}
-    )

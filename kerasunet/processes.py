@@ -1,0 +1,43 @@
+"""Processes that do one piece of work: how they are started, and how they end."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+_SECONDS_BETWEEN_LOOKS = 2.0
+_SOURCE = Path(__file__).resolve().parents[1]
+
+
+def module_command(module: str, *arguments: str) -> list[str]:
+    """The command that runs a module of this very package, whatever lies in the current folder."""
+    return [sys.executable, "-P", "-m", module, *arguments]
+
+
+def environment(additions: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The environment in which `module_command` finds this package."""
+    inherited = os.environ.get("PYTHONPATH")
+    path = os.pathsep.join([str(_SOURCE), *([inherited] if inherited else [])])
+    return {**os.environ, **(additions or {}), "PYTHONPATH": path}
+
+
+def end_with_parent() -> None:
+    """Has this process end when the one that started it does, rather than go on unseen."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(_SECONDS_BETWEEN_LOOKS)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def last_line(log: Path) -> str:
+    """The last line of a log: of a process that failed, what it failed of."""
+    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    return lines[-1] if lines else "ended without a word"
