@@ -26,6 +26,7 @@ NAMES = [
 STRATEGIES = (
     *("none", "scratch", "all", "auto", "contracting", "expanding"),
     *("shallow:1", "shallow:2", "shallow:4", "deep:1", "deep:3", "deep:4", "outer:1", "inner:2"),
+    *("auto:search", "blocks:2", "shallow:1&norm"),
 )
 
 
@@ -80,6 +81,15 @@ def test_names_cover_no_other_name(drawings, name):
     for (first, a), (second, b) in itertools.combinations(words, 2):
         apart = a.x1 <= b.x0 or b.x1 <= a.x0 or a.y1 <= b.y0 + 1 or b.y1 <= a.y0 + 1
         assert apart, (first.get_text(), second.get_text())
+
+
+def test_every_strategy_is_named_or_numbered_in_the_cost_figure(drawings):
+    axes = drawings["cost"].figure.axes[0]
+    texts = [text.get_text() for text in axes.texts]
+    counts = sorted(text for text in texts if text.isdecimal())
+    assert counts == ["1", "1", "1", "2", "2", "3", "4", "4"]
+    names = {s for s in STRATEGIES if ":" not in s} | {"auto:search", "blocks:2", "shallow:1&norm"}
+    assert {text.strip() for text in texts} - set(counts) == names
 
 
 def test_curves_go_through_the_paths_and_meet_in_none_and_all(results, drawings):

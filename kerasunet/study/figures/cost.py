@@ -7,7 +7,6 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import EngFormatter
 
 from kerasunet.study.figures.drawing import Drawing, NotDrawnError
-from kerasunet.study.figures.order import OTHERS, family_of
 from kerasunet.study.figures.results import Results
 from kerasunet.study.figures.spacing import label_points
 from kerasunet.study.figures.style import (
@@ -16,6 +15,7 @@ from kerasunet.study.figures.style import (
     PAPER,
     STRATEGIES,
     Look,
+    counted,
     look_of,
     new_figure,
     note,
@@ -72,10 +72,10 @@ def _costs(results: Results, data: str, train_size: int) -> pd.DataFrame:
 
 def _draw_panel(axes: Axes, table: pd.DataFrame, column: str) -> None:
     for strategy, row in table.iterrows():
-        look, (direction, _, count) = look_of(strategy), strategy.partition(":")
+        look, numbered = look_of(strategy), counted(strategy)
         axes.vlines(row[column], row["low"], row["high"], color=look.colour, linewidth=0.8)
-        if count.isdecimal():
-            _draw_numbered(axes, row[column], row["mean"], DIRECTIONS[direction], count)
+        if numbered:
+            _draw_numbered(axes, row[column], row["mean"], DIRECTIONS[numbered[0]], numbered[1])
         else:
             style = {"color": look.colour, "marker": look.marker, "markersize": 5}
             axes.plot(row[column], row["mean"], zorder=4, **style)
@@ -93,7 +93,7 @@ def _label(axes: Axes, table: pd.DataFrame, column: str) -> None:
     points = dict(zip(table.index, zip(table[column], table["mean"], strict=True), strict=True))
     named = [name for name in STRATEGIES if name in points]
     others = [name for name in points if name not in named]
-    label_points(axes, points, [name for name in (*named, *others) if ":" not in name])
+    label_points(axes, points, [name for name in (*named, *others) if not counted(name)])
 
 
 def _draw_none(axes: Axes, results: Results, panel: tuple[str, int]) -> None:
@@ -107,9 +107,9 @@ def _draw_none(axes: Axes, results: Results, panel: tuple[str, int]) -> None:
 
 
 def _add_legend(axes: Axes, strategies: set[str]) -> None:
-    families = {family_of(strategy) for strategy in strategies} - {OTHERS}
+    present = {numbered[0] for numbered in map(counted, strategies) if numbered}
     for direction, look in DIRECTIONS.items():
-        if direction in families:
+        if direction in present:
             style = {"markerfacecolor": PAPER, "markeredgecolor": look.colour, "linestyle": "none"}
             axes.plot([], [], marker=look.marker, markersize=6, label=f"{direction}:K", **style)
     if axes.get_legend_handles_labels()[0]:

@@ -96,6 +96,12 @@ def look_of(strategy: str) -> Look:
     return STRATEGIES.get(strategy) or DIRECTIONS.get(direction) or _OTHERS
 
 
+def counted(strategy: str) -> tuple[str, str] | None:
+    """Direction and K of a strategy such as `shallow:3`; `None` for any other."""
+    direction, _, count = strategy.partition(":")
+    return (direction, count) if direction in DIRECTIONS and count.isdecimal() else None
+
+
 def new_figure(height: float, rows: int = 1, columns: int = 1, **options) -> tuple[Figure, object]:
     """A figure with a grid of axes, as an array of two dimensions.
 
