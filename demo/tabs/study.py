@@ -57,7 +57,8 @@ def build(context: Context) -> None:
     opening = {"show_progress": "minimal", **_QUIET}
     results = [opened, *views]
     files.upload(_open_files, files, results, **opening)
-    gr.on([button.click, folder.submit], _open_folder, folder, results, **opening)
+    if context.local:
+        gr.on([button.click, folder.submit], _open_folder, folder, results, **opening)
     back.click(lambda: [None, *_show(None)], None, results, **opening)
 
 

@@ -31,17 +31,31 @@ def as_html(report: Report) -> str:
 
     The first 50 problems of each kind have thumbnails.
     """
-    cases = {case.key: case for case in report.data.cases} if report.data else {}
     title = f"Check of {escape(report.source)}"
-    sections = [_section(kind, found, cases) for kind, found in report.by_kind().items()]
     return "\n".join(
         [
             '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">',
             f"<title>{title}</title><style>{_STYLE}</style></head><body>",
             f"<h1>{title}</h1><p>{escape(summary(report))}</p>",
-            *sections,
+            *sections(report),
             "</body></html>\n",
         ]
+    )
+
+
+def sections(report: Report) -> list[str]:
+    """The HTML of each kind of problem: what it is, its remedy, every problem with thumbnails."""
+    cases = {case.key: case for case in report.data.cases} if report.data else {}
+    return [_section(kind, found, cases) for kind, found in report.by_kind().items()]
+
+
+def thumbnails(cases: Sequence[Case]) -> str:
+    """HTML of the images of cases, masks drawn in; those that cannot be read are left out."""
+    pictures = [(case.key, _picture(case)) for case in cases]
+    return "".join(
+        f'<img alt="{escape(key)}" title="{escape(key)}" src="data:image/png;base64,{_png(drawn)}">'
+        for key, drawn in pictures
+        if drawn is not None
     )
 
 
@@ -65,13 +79,8 @@ def _section(kind: str, problems: Sequence[Problem], cases: Mapping[str, Case]) 
 
 
 def _pictures(problem: Problem, cases: Mapping[str, Case]) -> str:
-    pictures = [(key, _picture(cases[key])) for key in problem.keys]
-    tags = [
-        f'<img alt="{escape(key)}" title="{escape(key)}" src="data:image/png;base64,{_png(drawn)}">'
-        for key, drawn in pictures
-        if drawn is not None
-    ]
-    return f"<br>{''.join(tags)}" if tags else ""
+    tags = thumbnails([cases[key] for key in problem.keys])
+    return f"<br>{tags}" if tags else ""
 
 
 def _picture(case: Case) -> np.ndarray | None:
