@@ -233,6 +233,19 @@ def test_xpie_may_lie_anywhere(tmp_path, inner):
     assert all(paired(case) for case in load_cases("xpie", tmp_path / "manual", tmp_path).cases)
 
 
+def test_jsrt_takes_masks_of_other_spelling(prepared, tmp_path):
+    MAKERS["jsrt"](tmp_path)
+    for name in ("All247images.zip", "scratch.zip"):
+        shutil.unpack_archive(tmp_path / name, tmp_path)
+        (tmp_path / name).unlink()
+    for path in tmp_path.rglob("*.gif"):
+        folder = tmp_path / "masks" / path.parent.name.replace(" ", "_").title()
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.open(path).convert("L").save(folder / f"{path.stem}.tif")
+        path.unlink()
+    assert load_cases("jsrt", tmp_path, tmp_path / "data").digest == prepared("jsrt")[0].digest
+
+
 def test_jsrt_reads_the_copy_with_label_masks(tmp_path):
     make_jsrt(tmp_path)
     data = load_cases("jsrt", tmp_path, tmp_path / "data")

@@ -13,10 +13,10 @@ class Builder(CasesBuilder):
     TERMS = PUBLISHED["jsrt"][0]
     ARCHIVES = {"All247images.zip": "", "scratch.zip": ""}
     MANUAL_DOWNLOAD_INSTRUCTIONS = (
-        "Register on the home page for All247images.zip, and with SCR "
-        "(https://www.isi.uu.nl/Research/Databases/SCR/) for scratch.zip, and put both, or what "
-        "they unpack to, into the manual folder. A folder with images, masks of organ labels (150 "
-        "and 200 are the lungs) and jsrt_metadata.csv is read as well."
+        "Register on the home page for All247images.zip, get SCR's masks, scratch.zip "
+        "(https://www.isi.uu.nl/Research/Databases/SCR/, now https://zenodo.org/records/7056076), "
+        "and put both, or what they unpack to, into the manual folder. A folder with images, masks "
+        "of organ labels (150 and 200 are the lungs) and jsrt_metadata.csv is read as well."
     )
 
     def search(self, roots):

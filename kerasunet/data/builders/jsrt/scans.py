@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from kerasunet.data.problems import raise_all, wrong_size
 _FILM = 2048 * 0.175  # Millimetres, either side.
 _LARGEST = 4095
 _LUNGS = ("left lung", "right lung")
+_OUTLINES = (".gif", ".tif", ".tiff", ".png")
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ def read_films(roots: Iterable[Path]) -> list[FilmCase]:
         for path in sorted(folder.iterdir()):
             if path.suffix.lower() == ".img":
                 images.setdefault(path.stem, []).append(path)
-            elif path.suffix.lower() == ".gif" and folder.name in _LUNGS:
+            elif path.suffix.lower() in _OUTLINES and _organ(folder) in _LUNGS:
                 masks.setdefault(path.stem, []).append(path)
     if not images or not masks:
         return []
@@ -62,6 +64,11 @@ def read_films(roots: Iterable[Path]) -> list[FilmCase]:
         FilmCase(case.key, case.group, case.image, case.masks, case.label)
         for case in pair(images, masks, label=_label)
     ]
+
+
+def _organ(folder: Path) -> str:
+    """What the masks of a folder outline; copies of the archive spell the names differently."""
+    return re.sub(r"[ _-]+", " ", folder.name).lower()
 
 
 def _label(key: str) -> str:
