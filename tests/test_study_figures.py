@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from matplotlib.text import Annotation, Text
 from PIL import Image
-from study_makers import write_study
+from study_tables import write_study
 
 from kerasunet.study.figures import draw_all, read_results
 from kerasunet.study.figures.gains import gains_of
@@ -90,6 +90,15 @@ def test_every_strategy_is_named_or_numbered_in_the_cost_figure(drawings):
     assert counts == ["1", "1", "1", "2", "2", "3", "4", "4"]
     names = {s for s in STRATEGIES if ":" not in s} | {"auto:search", "blocks:2", "shallow:1&norm"}
     assert {text.strip() for text in texts} - set(counts) == names
+
+
+def test_no_tick_is_labelled_in_markup(tmp_path):
+    strategies = ("none", "contracting", "expanding", "all")
+    study = write_study(tmp_path, "busi", strategies, folds=(0,), cases_per_fold=5)
+    for drawing in draw_all(read_results([study]))[0]:
+        assert not [
+            text.get_text() for text, _ in texts_of(drawing.figure) if "$" in text.get_text()
+        ]
 
 
 def test_curves_go_through_the_paths_and_meet_in_none_and_all(results, drawings):

@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 import pandas as pd
 import pytest
 from PIL import Image
-from study_makers import write_study
+from study_tables import write_study
 
 from kerasunet.study import stats
 from kerasunet.study.figures import read_results

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.ticker import EngFormatter
+from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
 from kerasunet.study.figures.drawing import Drawing, NotDrawnError
 from kerasunet.study.figures.results import Results
@@ -52,8 +52,7 @@ def draw(results: Results) -> Drawing:
             _draw_none(axes, results, panel)
     for axes, column in zip(grid[-1], _AXES, strict=True):
         axes.set_xlabel(_AXES[column])
-    grid[-1, 0].set_xscale("log")
-    grid[-1, 0].xaxis.set_major_formatter(EngFormatter(sep=""))
+    _scale_parameters(grid[-1, 0])
     _add_legend(grid[0, 0], {strategy for table in tables.values() for strategy in table.index})
     figure.draw_without_rendering()
     for row, table in zip(grid, tables.values(), strict=True):
@@ -94,6 +93,14 @@ def _label(axes: Axes, table: pd.DataFrame, column: str) -> None:
     named = [name for name in STRATEGIES if name in points]
     others = [name for name in points if name not in named]
     label_points(axes, points, [name for name in (*named, *others) if not counted(name)])
+
+
+def _scale_parameters(axes: Axes) -> None:
+    axes.set_xscale("log")
+    least, most = axes.get_xlim()
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 3) if most > 30 * least else (1, 2, 5)))
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    axes.xaxis.set_minor_formatter(NullFormatter())
 
 
 def _draw_none(axes: Axes, results: Results, panel: tuple[str, int]) -> None:
