@@ -65,7 +65,8 @@ def open_engine(
 
     Raises:
         FileNotFoundError: There is no such model, or it has no card.
-        ValueError: There is no such engine, it is not installed, or the model cannot be trusted or loaded.
+        ValueError: There is no such engine, it is not installed, or the model cannot be trusted or
+            loaded.
     """
     if engine not in ENGINES:
         raise ValueError(f"engine must be one of {', '.join(ENGINES)}, not {engine!r}")

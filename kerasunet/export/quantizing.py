@@ -5,8 +5,10 @@ Standardisation stays in float: its sums over all pixels do not fit into eight b
 
 from __future__ import annotations
 
+import io
 import logging
 from collections.abc import Iterator
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import keras
@@ -34,12 +36,13 @@ def _openvino(model: keras.Model, path: Path, images: np.ndarray) -> None:
     from kerasunet.engines.openvino_runtime import graph_of
 
     nncf.set_log_level(logging.ERROR)
-    quantized = nncf.quantize(
-        graph_of(model),
-        nncf.Dataset(list(images[:, None])),
-        subset_size=len(images),
-        ignored_scope=nncf.IgnoredScope(patterns=["standardize.*"], validate=False),
-    )
+    with redirect_stdout(io.StringIO()):  # Its bar of progress.
+        quantized = nncf.quantize(
+            graph_of(model),
+            nncf.Dataset(list(images[:, None])),
+            subset_size=len(images),
+            ignored_scope=nncf.IgnoredScope(patterns=["standardize.*"]),
+        )
     openvino.save_model(quantized, path, compress_to_fp16=False)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-import warnings
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import keras
@@ -51,9 +53,7 @@ def _h5(model: keras.Model, path: Path, size: int) -> None:
     plain = plain_copy(model)
     copy = keras.models.clone_model(plain, clone_function=_fit_for_hdf5)
     copy.set_weights(plain.get_weights())
-    with warnings.catch_warnings():
-        # Keras advises against HDF5 in favour of `.keras`, which the model is exported from.
-        warnings.filterwarnings("ignore", message="You are saving your model as an HDF5 file")
+    with _without_advice():
         copy.save(path)
 
 
@@ -73,6 +73,18 @@ def _fit_for_hdf5(layer: keras.Layer) -> keras.Layer:
         name=layer.name,
         dtype="float32",
     )
+
+
+@contextmanager
+def _without_advice() -> Iterator[None]:
+    """Keras logs advice against HDF5 in favour of `.keras`, which the model comes from."""
+    logger = logging.getLogger("absl")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 _WRITERS = {

@@ -1,0 +1,55 @@
+"""How fast the arithmetic alone could go: operations counted, and the measured peak."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import keras
+import numpy as np
+
+_SIDE = 2048
+
+
+def operations(model: keras.Model, size: tuple[int, int]) -> int:
+    """Counts multiplications and additions of the convolutions for one image, without Winograd.
+
+    Args:
+        model: A functional model.
+        size: Height and width of the image.
+    """
+    total = 0
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.Conv2DTranspose):
+            pixels = _pixels(layer.input, model, size)
+        elif isinstance(layer, keras.layers.Conv2D):
+            pixels = _pixels(layer.output, model, size)
+        else:
+            continue
+        total += 2 * pixels * int(np.prod(layer.kernel.shape))
+    return total
+
+
+def _pixels(tensor, model: keras.Model, size: tuple[int, int]) -> int:
+    """Pixels of a tensor inside the network for an image of that size."""
+    image = keras.KerasTensor((1, *size, model.input_shape[-1]))
+    inside = keras.Model(model.inputs, tensor).compute_output_spec(image)
+    return inside.shape[1] * inside.shape[2]
+
+
+def matrix_product() -> tuple[Callable[[], object], int]:
+    """Returns a large product of float32 matrices, and how many operations it is."""
+    left, right = np.random.default_rng(0).normal(size=(2, _SIDE, _SIDE)).astype(np.float32)
+    return lambda: left @ right, 2 * _SIDE**3
+
+
+def peak_operations_per_second(repeats: int = 3) -> float:
+    """Measures the peak on all cores: the fastest of several large matrix products."""
+    product, count = matrix_product()
+    product()
+    seconds = []
+    for _ in range(repeats):
+        started = time.perf_counter()
+        product()
+        seconds.append(time.perf_counter() - started)
+    return count / min(seconds)
