@@ -13,23 +13,28 @@ from collections.abc import Sequence
 from pathlib import Path
 
 STRATEGIES = ("none", "contracting", "expanding", "shallow:3", "deep:3", "all", "auto")
-STEPS = 600
+STEPS = {"ultrasound": 1000, "xray": 300}
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--bus-bra", required=True, metavar="FOLDER", help="ultrasound, trained on")
-    parser.add_argument("--busi", required=True, metavar="FOLDER", help="ultrasound, evaluated on")
-    parser.add_argument("--shenzhen", required=True, metavar="FOLDER", help="X-ray, trained on")
-    parser.add_argument("--jsrt", required=True, metavar="FOLDER", help="X-ray, evaluated on")
-    parser.add_argument("--runs", type=Path, default=Path("runs/saved"), help="(runs/saved)")
-    folders = parser.parse_args()
+    add = parser.add_argument
+    add("--bus-bra", metavar="FOLDER", help="ultrasound, trained on")
+    add("--busi", metavar="FOLDER", help="ultrasound, evaluated on")
+    add("--shenzhen", metavar="FOLDER", help="X-ray, trained on")
+    add("--jsrt", metavar="FOLDER", help="X-ray, evaluated on")
+    add("--runs", type=Path, default=Path("runs/saved"), help="(runs/saved)")
+    options = parser.parse_args()
     lesions = ("--labels", "benign", "malignant")
     for strategy in STRATEGIES:
-        _make("ultrasound", strategy, folders.runs, folders.bus_bra, ("--division", "5-fold"))
-        _evaluate("ultrasound", strategy, folders.busi, lesions)
-        _make("xray", strategy, folders.runs, folders.shenzhen, ())
-        _evaluate("xray", strategy, folders.jsrt, ())
+        if options.bus_bra:
+            _make("ultrasound", strategy, options.runs, options.bus_bra, ("--division", "5-fold"))
+        if options.busi:
+            _evaluate("ultrasound", strategy, options.busi, lesions)
+        if options.shenzhen:
+            _make("xray", strategy, options.runs, options.shenzhen, ())
+        if options.jsrt:
+            _evaluate("xray", strategy, options.jsrt, ())
     return 0
 
 
@@ -40,7 +45,8 @@ def _name(modality: str, strategy: str) -> str:
 def _make(modality: str, strategy: str, runs: Path, data: str, more: Sequence[str]) -> None:
     """Trains on all of the fixed split's training images; the first fold stays held out."""
     name = _name(modality, strategy)
-    steps = ("--steps", str(STEPS), "--validate-every", "100")
+    steps = ("--steps", str(STEPS[modality]), "--validate-every", "100")
+    steps += ("--precision", "mixed_bfloat16")
     sizes = ("--train-size", "all", "--validation-size", "0")
     saved = ("--output", str(runs / name), "--save-as", name, "--half-precision")
     _kerasunet("finetune", "--layers", strategy, "--data", data, *sizes, *steps, *more, *saved)
