@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 from conftest import ROOT, disc_images
 
+from kerasunet.cli.main import VERBS
+
 QUICK = ["--steps", 4, "--batch-size", 2, "--validate-every", 2, "--image-size", 32]
 
 
@@ -52,7 +54,9 @@ def test_help_brings_in_no_heavy_library():
     assert finished.stdout.splitlines()[-1] == "[]"
 
 
-@pytest.mark.parametrize("verb", ["pretrain", "finetune", "evaluate", "predict", "show", "check"])
+@pytest.mark.parametrize(
+    "verb", sorted({p.stem for p in (ROOT / "scripts").iterdir()} & set(VERBS))
+)
 def test_every_script_is_its_verb(verb):
     texts = [
         subprocess.run(

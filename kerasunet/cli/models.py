@@ -1,12 +1,16 @@
-"""List the saved models: what trained, on what, and the Dice on held-out cases."""
+"""List the saved models: what trained, on what, and the Dice on held-out cases and elsewhere."""
 
 from __future__ import annotations
 
 import argparse
+from typing import Any
+
+_HEADINGS = ("model", "trained layers", "Dice on held-out cases (95 % interval)", "Dice elsewhere")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--card", metavar="NAME", help="print the card of one model")
+    parser.add_argument("--markdown", action="store_true", help="print the list as Markdown")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -16,12 +20,32 @@ def run(options: argparse.Namespace) -> int:
     if options.card:
         print(as_markdown(zoo.card(options.card)))
         return 0
-    for name in zoo.list():
-        facts = zoo.card(name)
-        dice = facts["metrics"]["dice"]
-        print(
-            f"{name:<28} {facts['strategy']:<12} {facts['data']['name']:<14} Dice "
-            f"{dice['mean']:.3f} ({dice['low']:.3f} to {dice['high']:.3f}) "
-            f"on {facts['evaluation_data']['name']}"
-        )
+    rows = [_row(zoo.card(name)) for name in zoo.list()]
+    print("\n".join(_markdown(rows) if options.markdown else _columns(rows)))
     return 0
+
+
+def _row(facts: dict[str, Any]) -> tuple[str, ...]:
+    elsewhere = [_dice(found["data"], found) for found in facts.get("evaluations", [])]
+    return (
+        facts["name"],
+        facts["strategy"],
+        _dice(facts["evaluation_data"], facts),
+        "; ".join(elsewhere) or "–",
+    )
+
+
+def _dice(data: dict[str, Any], measured: dict[str, Any]) -> str:
+    dice = measured["metrics"]["dice"]
+    return f"{data['name']} {dice['mean']:.3f} ({dice['low']:.3f} to {dice['high']:.3f})"
+
+
+def _columns(rows: list[tuple[str, ...]]) -> list[str]:
+    table = [_HEADINGS, *rows]
+    widths = [max(len(row[index]) for row in table) for index in range(len(_HEADINGS))]
+    return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in table]
+
+
+def _markdown(rows: list[tuple[str, ...]]) -> list[str]:
+    named = [(f"`{name}`", f"`{strategy}`", *dice) for name, strategy, *dice in rows]
+    return [f"| {' | '.join(row)} |" for row in (_HEADINGS, ("---",) * len(_HEADINGS), *named)]
