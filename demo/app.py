@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -59,6 +60,8 @@ def build(shelf: Shelf, allow_training: bool = False, local: bool = False) -> gr
 
 def launch(options: argparse.Namespace) -> None:
     """Opens the page, then loads the models behind it, and serves until interrupted."""
+    # Ended like an interruption, so that visitors' files go then, too.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with workspace():
         shelf = Shelf()
         page = build(shelf, options.allow_training, is_local(options.host))

@@ -51,7 +51,7 @@ function build(maps) {
   if (scene.truth) panels.push(add("truth", "True mask", ""));
   scene.panels.forEach((panel, i) =>
     panels.push({ ...add(panel.name, panel.label, panel.detail), levels: maps[i], votes: panel.votes }));
-  panels.push(add("votes", "Agreement", "how many strategies mark a pixel"));
+  panels.push(add("votes", "Agreement", "strategies that mark a pixel"));
   panels.push(add("consensus", "Consensus", "marked by more than half"));
 }
 

@@ -27,14 +27,19 @@ def running_demo(models: Path, cache: Path, *options: str) -> Iterator[str]:
 
     Args:
         models: Folder of the registered models.
-        cache: Folder for what the inference engines keep.
+        cache: Folder for what the inference engines keep, and for temporary files.
         options: Further words for the command line.
     """
     port = _free_port()
     process = subprocess.Popen(
         [sys.executable, "demo/app.py", "--port", str(port), *options],
         cwd=ROOT,
-        env={**os.environ, "KERASUNET_MODELS": str(models), "KERASUNET_CACHE": str(cache)},
+        env={
+            **os.environ,
+            "KERASUNET_MODELS": str(models),
+            "KERASUNET_CACHE": str(cache),
+            "TMPDIR": str(cache),
+        },
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

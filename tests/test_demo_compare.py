@@ -16,7 +16,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from browser import chromium, running_demo, watched_page
+from browser import ROOT, chromium, running_demo, watched_page
 
 from kerasunet import Segmenter, zoo
 from kerasunet.comparison import without_small_regions
@@ -366,6 +366,28 @@ def test_dicom_shows_square_millimetres_and_the_pretrained_model(page, files):
     page.get_by_label("Guess", exact=True).check()
 
 
+def test_frames_are_chosen_and_start_anew_with_each_file(page, files, segmenters):
+    pages = [simulate("breast-ultrasound", 12, index, (90, 120)).image for index in range(2)]
+    cv2.imwritemulti(str(files / "pages.tif"), pages)
+    upload(page, "compare-image", files / "pages.tif")
+    wait_for_note(page, "pages.tif: 120 × 90 pixels")
+    page.get_by_text("Files of several frames or slices").click()
+    number = page.locator("#compare-frame input")
+    number.fill("7")
+    wait_for_note(page, "there is no frame 7; it has 2, counted from 0")
+    with new_scene(page):
+        number.fill("1")
+    threshold = float(page.locator("#compare-controls input[type=number]").first.input_value())
+    expected = {
+        name: int((segment(pages[1]).probability >= threshold).sum())
+        for name, segment in segmenters.items()
+    }
+    wait_for_areas(page, expected)
+    upload(page, "compare-image", files / "scan.png")
+    wait_for_note(page, "scan.png: 200 × 160 pixels")
+    assert number.input_value() == "0"
+
+
 def test_pasted_image_is_taken(page, files):
     import base64
 
@@ -406,6 +428,31 @@ def test_several_files_become_a_table_and_a_zip(page, files):
         assert "001_scan.png/consensus.png" in archive.namelist()
     assert [line["image"] for line in lines] == ["scan.png"] * 3 + ["broken.png", "chest.dcm"]
     assert all(line["dice"] for line in lines[:3])
+
+
+def test_files_go_with_the_page(page, url, files, cache):
+    own = files / "own.png"
+    cv2.imwrite(str(own), cv2.imread(str(files / "scan.png"))[1:])
+    before = _files(cache)
+    other = watched_page(page.context.browser)
+    other.goto(url)
+    with new_scene(other):
+        upload(other, "compare-image", own)
+    other.get_by_text("Two strategies, one over the other").click()
+    other.wait_for_function("() => document.querySelectorAll('#compare-pair img').length === 2")
+    _download(other, "download-zip")
+    assert len(_files(cache) - before) >= 4
+    other.close()
+    for _ in range(200):
+        if _files(cache) <= before:
+            return
+        page.wait_for_timeout(100)
+    assert _files(cache) - before == set()
+
+
+def _files(folder: Path) -> set[Path]:
+    """The files of visitors: those in folders of their own."""
+    return {path for path in folder.glob("kerasunet-demo-*/*/*") if path.is_file()}
 
 
 @pytest.mark.parametrize("width", [390, 1920])
@@ -482,3 +529,25 @@ def test_client_gets_examples_and_runs_batches(client, files):
     lines, packed = client.predict(given, "ultrasound", api_name="/batch")
     assert len(lines) == len(MODELS) + 1 and "cannot be decoded" in lines[-1]["error"]
     assert "table.csv" in zipfile.ZipFile(packed).namelist()
+
+
+def test_nothing_is_left_when_the_demo_is_ended(models, tmp_path):
+    with running_demo(models, tmp_path):
+        (folder,) = tmp_path.glob("kerasunet-demo-*")
+    assert not folder.exists()
+
+
+def test_verb_tells_its_options_without_starting(run_cli):
+    done = run_cli("demo", "--help", timeout=60)
+    assert done.returncode == 0
+    assert "--allow-training" in done.stdout
+    assert "(default: this machine only)" in " ".join(done.stdout.split())
+
+
+def test_without_gradio_the_verb_says_what_to_install(run_cli, tmp_path):
+    (tmp_path / "gradio.py").write_text("raise ModuleNotFoundError('gone', name='gradio')")
+    done = run_cli("demo", environment={"PYTHONPATH": f"{tmp_path}:{ROOT}"})
+    assert done.returncode == 2
+    assert 'the demo needs gradio, which is not installed: pip install "kerasunet[demo]"' in (
+        done.stderr
+    )

@@ -18,7 +18,7 @@ from viewer import captions, scene, viewer
 
 from kerasunet.comparison import Choice, Comparison, as_csv, as_html, as_zip, compare, judge, score
 from kerasunet.comparison.archive import safe_name
-from kerasunet.comparison.pictures import draw_difference
+from kerasunet.comparison.pictures import draw_difference, png
 from kerasunet.comparison.report import score_table
 from kerasunet.comparison.table import rows
 
@@ -67,6 +67,7 @@ class _Page:
     def __init__(self, context: Context) -> None:
         self.context = context
         self.shown = gr.State(None, time_to_live=3600)
+        self.pair_open = gr.State(False)
 
     def draw_inputs(self) -> None:
         self.image = gr.File(label="Image", height=116, elem_id="compare-image")
@@ -92,7 +93,7 @@ class _Page:
         with gr.Row(elem_id="compare-controls"):
             self.threshold = gr.Slider(0.01, 0.99, 0.5, step=0.01, label="Threshold")
             self.opacity = gr.Slider(0, 1, 0.35, step=0.05, label="Opacity")
-            self.smallest = gr.Slider(0, 5, 0, step=0.05, label="Smallest region (% of image)")
+            self.smallest = gr.Slider(0, 5, 0, step=0.05, label="Smallest region (%)")
         with gr.Row():
             self.view = gr.Radio(_VIEWS, value=_VIEWS[0], label="View", min_width=260)
             self.chosen = gr.CheckboxGroup([], label="Strategies shown", scale=3, visible=False)
@@ -143,16 +144,27 @@ class _Page:
         self.captions.change(
             None, [self.captions], None, js="(lines) => window.kerasunetViewer?.score(lines)"
         )
-        self._pairing = [self.shown, self.first, self.second, self.threshold, self.smallest]
+        self._connect_pair()
+
+    def _connect_pair(self) -> None:
+        self.pairing = (
+            self._pair,
+            [self.pair_open, self.shown, self.first, self.second, self.threshold, self.smallest],
+            self.pair,
+        )
         for event in (self.first.input, self.second.input, self.threshold.release,
-                      self.smallest.release, self.pair_part.expand):  # fmt: skip
-            event(_pair, self._pairing, self.pair, **_SETTLED)
+                      self.smallest.release):  # fmt: skip
+            event(*self.pairing, **_SETTLED)
+        part, flag = self.pair_part, self.pair_open
+        part.expand(lambda: True, None, flag, **_SETTLED).then(*self.pairing, **_SETTLED)
+        part.collapse(lambda: False, None, flag, **_SETTLED)
 
     def _connect_images(self, settings: list) -> None:
         given = [self.shown, self.modality, self.context.added, *settings]
         results = [
             self.shown, self.note, self.truth_note, self.image, self.truth, self.viewer,
             self.table, self.captions, self.chosen, self.first, self.second, self.downloads,
+            self.frame,
         ]  # fmt: skip
         running = {
             "api_visibility": "private",
@@ -162,14 +174,14 @@ class _Page:
         }
         files = [self.image, self.frame, self.truth]
         opened = [
-            self.image.upload(self._open_file, [*files, *given], results, **running),
+            self.image.upload(self._open_new, [*files, *given], results, **running),
             self.frame.input(self._open_file, [*files, *given], results, **running),
             self.examples.pick(self._open_example, given, results, **running),
             self.modality.input(self._open_again, given, results, **running),
             self.context.added.change(self._open_again, given, results, **running),
         ]
         for event in opened:
-            event.then(_pair, self._pairing, self.pair, **_SETTLED)
+            event.then(*self.pairing, **_SETTLED)
         for event in (self.truth.upload, self.truth.clear):
             event(self._set_truth, [self.truth, *given], results, **running)
 
@@ -198,6 +210,9 @@ class _Page:
 
     # What happens when an image comes
 
+    def _open_new(self, request: gr.Request, path, frame, truth, shown, *given):
+        return self._open_file(request, path, 0, truth, shown, *given) | {self.frame: 0}
+
     def _open_file(self, request: gr.Request, path, frame, truth, shown, *given):
         self.context.traces.keep(request, path, truth)
         if path is None:
@@ -213,7 +228,7 @@ class _Page:
 
     def _open_example(self, event: gr.EventData, shown, *given):
         subject = example(*EXAMPLES[event.index])
-        cleared = {self.image: None, self.truth: None, self.truth_note: ""}
+        cleared = {self.image: None, self.truth: None, self.truth_note: "", self.frame: 0}
         return self._compared(subject, shown, *given) | cleared
 
     def _open_again(self, shown: Shown | None, *given):
@@ -284,6 +299,17 @@ class _Page:
             self.captions: captions(scores),
         }
 
+    def _pair(
+        self, request: gr.Request, opened, shown: Shown | None, first, second, threshold, smallest
+    ):
+        if not opened or shown is None or not {first, second} <= set(shown.names):
+            return None
+        masks = judge(shown.comparison, Choice(threshold, smallest, (first, second))).masks
+        pictures = draw_difference(shown.comparison.image, masks[first], masks[second])
+        paths = [new_file("difference.png", png(picture)) for picture in pictures]
+        self.context.traces.keep(request, *paths)
+        return tuple(str(path) for path in paths)
+
     # While the models load
 
     def _tell_loading(self):
@@ -303,13 +329,6 @@ def _numbers(shown: Shown | None, threshold, smallest, chosen):
     verdict = judge(shown.comparison, Choice(threshold, smallest, tuple(chosen)))
     scores = score(shown.comparison, verdict, shown.subject.truth)
     return score_table(scores), captions(scores)
-
-
-def _pair(shown: Shown | None, first, second, threshold, smallest):
-    if shown is None or first not in shown.names or second not in shown.names:
-        return None
-    masks = judge(shown.comparison, Choice(threshold, smallest, (first, second))).masks
-    return draw_difference(shown.comparison.image, masks[first], masks[second])
 
 
 def _evaluated(shown: Shown, choice: Choice) -> tuple:
