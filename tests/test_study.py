@@ -235,3 +235,21 @@ def _wait_until(holds, seconds: float = 120) -> None:
     while not holds():
         assert time.monotonic() < end, "waited too long"
         time.sleep(0.05)
+
+
+def test_a_trial_that_fails_does_not_stop_the_study(run_cli, tiny_model_file):
+    done = run_cli(
+        *(
+            "study",
+            "--plan",
+            "--data",
+            "simulated-xray:12",
+            "--folds",
+            3,
+            "--init",
+            tiny_model_file,
+        ),
+        *("--strategies", "all", "--train-sizes", 2, "--image-size", 32, "--learning-rate", 1e30),
+    )
+    assert done.returncode == 0, done.stderr
+    assert "time        unknown, the trial failed: FloatingPointError" in done.stdout

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 
@@ -34,7 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: Words after the program's name; `None` takes them from the process.
 
     Returns:
-        Exit status: 0 done, 1 faults found (`check`), 2 wrong arguments or input, 130 interrupted.
+        Exit status: 0 done, 1 faults found (`check`), 2 wrong arguments or input, 130 interrupted,
+        141 nobody reads the output any more.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     verb = arguments[0] if arguments else ""
@@ -59,6 +61,9 @@ def _run(module, options: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         print("stopped; the same command goes on from the last checkpoint", file=sys.stderr)
         return 130
+    except BrokenPipeError:  # The reader, such as `head`, has seen enough.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except _USER_ERRORS as error:
         if options.debug:
             raise

@@ -117,7 +117,6 @@ def _settings(options: argparse.Namespace) -> StudySettings:
 
 def _print_plan(study, options: argparse.Namespace) -> None:
     from kerasunet.files import read_json
-    from kerasunet.study.estimate import estimate_seconds
     from kerasunet.study.tables import RECORD
 
     settings = study.settings
@@ -136,8 +135,17 @@ def _print_plan(study, options: argparse.Namespace) -> None:
     if failed and not options.retry_failed:
         print(f"failed      {len(failed)}, left as they are; --retry-failed runs them again")
     if still and not options.no_estimate:
-        seconds = estimate_seconds(study, options.workers, options.retry_failed)
-        print(f"time        about {_duration(seconds)}", flush=True)
+        print(f"time        {_estimate(study, options)}", flush=True)
+
+
+def _estimate(study, options: argparse.Namespace) -> str:
+    """A trial that fails says so and stops nothing: other runs may well work."""
+    from kerasunet.study.estimate import estimate_seconds
+
+    try:
+        return f"about {_duration(estimate_seconds(study, options.workers, options.retry_failed))}"
+    except RuntimeError as error:
+        return f"unknown, the trial failed: {error}"
 
 
 def _execute(study, executor, retry_failed: bool) -> int:
