@@ -18,6 +18,38 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 _PATIENCE = 180
+_LOW_CONTRAST = """(least) => {
+  const parse = (colour) => {
+    const numbers = colour.match(/[\\d.]+/g).map(Number);
+    const scale = colour.startsWith("color(") ? 255 : 1;
+    return [...numbers.slice(0, 3).map((value) => value * scale), numbers[3] ?? 1];
+  };
+  const over = (top, below) =>
+    [0, 1, 2].map((i) => top[i] * top[3] + below[i] * (1 - top[3])).concat(1);
+  const light = (colour) => {
+    const parts = colour.slice(0, 3).map((value) => value / 255)
+      .map((v) => (v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4));
+    return 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2] + 0.05;
+  };
+  const behind = (element) => {
+    const layers = [];
+    for (let e = element; e; e = e.parentElement)
+      layers.push(parse(getComputedStyle(e).backgroundColor));
+    return layers.reverse().reduce((below, top) => over(top, below), [255, 255, 255, 1]);
+  };
+  const found = [];
+  const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (texts.nextNode()) {
+    const element = texts.currentNode.parentElement, words = texts.currentNode.textContent.trim();
+    if (!words || !element.checkVisibility({ opacityProperty: true, visibilityProperty: true }))
+      continue;
+    const ground = behind(element);
+    const pair = [ground, over(parse(getComputedStyle(element).color), ground)].map(light);
+    const ratio = Math.max(...pair) / Math.min(...pair);
+    if (ratio < least) found.push(`${words.slice(0, 40)}: ${ratio.toFixed(2)}`);
+  }
+  return found;
+}"""
 _OWN = ("127.0.0.1", "localhost")
 
 
@@ -81,6 +113,11 @@ def watched_page(browser, **settings):
     page.on("pageerror", lambda error: page.faults.append(f"error: {error}"))
     page.on("request", lambda request: _note_foreign(page, request.url))
     return page
+
+
+def low_contrast(page, least: float = 4.5) -> list[str]:
+    """Visible words whose contrast with what is behind them is below WCAG's level AA."""
+    return page.evaluate(_LOW_CONTRAST, least)
 
 
 def _note_foreign(page, url: str) -> None:

@@ -10,13 +10,14 @@ import csv
 import io
 import json
 import zipfile
+from configparser import ConfigParser
 from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-from browser import ROOT, chromium, running_demo, watched_page
+from browser import ROOT, chromium, low_contrast, running_demo, watched_page
 
 from kerasunet import Segmenter, zoo
 from kerasunet.comparison import without_small_regions
@@ -457,12 +458,13 @@ def _files(folder: Path) -> set[Path]:
 
 @pytest.mark.parametrize("width", [390, 1920])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_nothing_is_wider_than_the_page(page, url, width, scheme):
+def test_words_can_be_read_and_nothing_is_wider_than_the_page(page, url, width, scheme):
     other = watched_page(page.context.browser, viewport={"width": width, "height": 800})
     other.goto(f"{url}/?__theme={scheme}")
     other.locator("#compare-examples button").first.click()
     other.wait_for_selector("#viewer figure[data-panel=consensus]")
     assert other.evaluate("document.documentElement.scrollWidth") <= width
+    assert low_contrast(other) == []
     assert other.faults == []
     other.close()
 
@@ -535,6 +537,14 @@ def test_nothing_is_left_when_the_demo_is_ended(models, tmp_path):
     with running_demo(models, tmp_path):
         (folder,) = tmp_path.glob("kerasunet-demo-*")
     assert not folder.exists()
+
+
+def test_space_installs_what_the_package_needs():
+    setup = ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    wanted = setup["options"]["install_requires"] + setup["options.extras_require"]["demo"]
+    given = (ROOT / "demo" / "requirements.txt").read_text().splitlines()
+    assert set(wanted.split()) <= set(given)
 
 
 def test_verb_tells_its_options_without_starting(run_cli):
