@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 
 import keras
@@ -41,15 +40,3 @@ def matrix_product() -> tuple[Callable[[], object], int]:
     """Returns a large product of float32 matrices, and how many operations it is."""
     left, right = np.random.default_rng(0).normal(size=(2, _SIDE, _SIDE)).astype(np.float32)
     return lambda: left @ right, 2 * _SIDE**3
-
-
-def peak_operations_per_second(repeats: int = 3) -> float:
-    """Measures the peak on all cores: the fastest of several large matrix products."""
-    product, count = matrix_product()
-    product()
-    seconds = []
-    for _ in range(repeats):
-        started = time.perf_counter()
-        product()
-        seconds.append(time.perf_counter() - started)
-    return count / min(seconds)

@@ -40,7 +40,8 @@ def run(options: argparse.Namespace) -> int:
     shared.start_backend()
     channels = card["architecture"]["channels"]
     images = Images.of(data, card["image_size"], channels, options.images, options.int8)
-    done = export(options.model, options.format, path, images, options.int8)
+    with shared.quiet_start():  # Converters, too, write notes past `sys.stderr`.
+        done = export(options.model, options.format, path, images, options.int8)
     print(_summary(done.comparison, images.data))
     print(f"written: {done.path}, {done.sidecar}")
     return 0

@@ -55,7 +55,7 @@ def load(made: bytes) -> Callable[[np.ndarray], np.ndarray]:
     """Opens what `convert` made."""
     from ai_edge_litert.interpreter import Interpreter
 
-    interpreter = Interpreter(model_content=made, num_threads=os.cpu_count())
+    interpreter = Interpreter(model_content=made, num_threads=_processors())
     interpreter.allocate_tensors()
     taken = interpreter.get_input_details()[0]["index"]
     given = interpreter.get_output_details()[0]["index"]
@@ -66,3 +66,10 @@ def load(made: bytes) -> Callable[[np.ndarray], np.ndarray]:
         return interpreter.get_tensor(given)
 
     return run
+
+
+def _processors() -> int:
+    """Processors that this process may use, which may be fewer than there are."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 # The fastest first, by benchmarks/inference.py; each with the packages it needs.
 _PACKAGES = {
     "openvino": ("openvino", "onnx"),
-    "keras": (),
-    "litert": ("ai_edge_litert",),
     "onnx": ("onnxruntime", "onnx"),
+    "litert": ("ai_edge_litert",),
+    "keras": (),
 }
 ENGINES = ("auto", *_PACKAGES)
 
