@@ -13,12 +13,14 @@ import cv2
 import numpy as np
 import pytest
 from layout_makers import (
+    SHAPE,
     coloured,
     corners,
     make_busi,
     make_folder_pairs,
     mask_of,
     write,
+    write_pair,
     write_rows,
 )
 
@@ -165,18 +167,30 @@ def test_an_image_is_compared_even_if_its_mask_is_spoilt(scans):
     assert kinds(scans) == ["not-binary", "near-duplicates"]
 
 
-def test_unpaired_files_do_not_hide_unreadable_ones(scans):
+def test_unpaired_files_hide_nothing_else(scans):
     (scans / "masks" / "scan02.png").unlink()
     (scans / "images" / "scan03.png").unlink()
     spoil_image(scans)
+    write(scans / "masks" / "scan07.png", np.zeros((96, 96), bool))
     report = check(scans)
-    assert report.data is None
+    assert len(report.data) == 22
     assert [(p.kind, Path(p.files[0]).relative_to(scans).as_posix()) for p in report.problems] == [
         ("pairing", "images/scan02.png"),
         ("pairing", "masks/scan03.png"),
         ("unreadable", "images/scan05.png"),
+        ("empty-mask", "images/scan07.png"),
     ]
     assert "has no mask" in report.problems[0].message
+
+
+def test_where_nothing_pairs_up_images_are_opened_all_the_same(scans):
+    for path in (scans / "masks").iterdir():
+        path.rename(path.with_name(f"other-{path.name}"))
+    spoil_image(scans)
+    report = check(scans)
+    assert report.data is None
+    assert {p.kind for p in report.problems} == {"pairing", "unreadable"}
+    assert sum(p.kind == "pairing" for p in report.problems) == 48
 
 
 def test_every_line_of_a_reader_s_message_is_a_problem_that_says_what_is_wrong(tmp_path):
@@ -304,8 +318,10 @@ def test_a_public_set_is_checked_where_its_files_are(tmp_path):
     report = check("busi", manual_dir=tmp_path)
     assert (report.data.name, len(report.data)) == ("busi", 9)
     (tmp_path / "Dataset_BUSI_with_GT" / "benign" / "benign (1)_mask.png").unlink()
-    (problem,) = check("busi", manual_dir=tmp_path).problems
-    assert problem.kind == "pairing" and "benign (1).png: has no mask" in problem.message
+    report = check("busi", manual_dir=tmp_path)
+    (problem,) = report.by_kind()["pairing"]
+    assert "benign (1).png: has no mask" in problem.message
+    assert len(report.data) == 8
 
 
 def test_the_command_says_that_a_clean_set_has_no_problems(run_cli, clean_folder):
@@ -331,7 +347,9 @@ def test_wrong_arguments_are_told_from_problems(run_cli, scans):
     missing = run_cli("check", "nowhere")
     assert missing.returncode == 2
     assert missing.stderr.startswith("error: nowhere: neither")
-    (scans / "masks" / "scan02.png").unlink()
+    shutil.rmtree(scans / "masks")
+    (scans / "masks").mkdir()
+    write(scans / "masks" / "odd.png", np.zeros((96, 96), bool))
     unpaired = run_cli("check", scans, "--groups", "groups.csv")
     assert unpaired.returncode == 2
     assert "has no mask" in unpaired.stdout
@@ -384,3 +402,16 @@ def test_groups_are_a_plain_table(run_cli, clean_folder, tmp_path):
         rows = list(csv.reader(file))
     assert rows[:2] == [["key", "group"], ["scan00", "scan00"]]
     assert len(rows) == COUNT + 1
+
+
+def test_a_faulty_row_of_a_manifest_hides_nothing_else(tmp_path):
+    for name in ("a", "b"):
+        write_pair(tmp_path / f"{name}.png", tmp_path / f"{name}_m.png", ord(name))
+    write(tmp_path / "b_m.png", np.zeros(SHAPE, bool))
+    rows = ["a.png,a_m.png", "b.png,b_m.png", "c.png,c_m.png", "a.png,a_m.png"]
+    write_rows(tmp_path / "manifest.csv", "image,mask", *rows)
+    found = check(tmp_path).by_kind()
+    messages = [problem.message for problem in found["pairing"]]
+    assert len(messages) == 3 and "manifest.csv:4: no such file" in messages[0]
+    assert "a.png has a mask twice" in messages[-1]
+    assert [problem.keys for problem in found["empty-mask"]] == [("b",)]

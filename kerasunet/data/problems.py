@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TypeVar
 
 T = TypeVar("T")
+_gathered: ContextVar[list[str] | None] = ContextVar("gathered", default=None)
 
 
 def collect(calls: Iterable[Callable[[], T]]) -> list[T]:
@@ -38,6 +41,25 @@ def raise_all(problems: Sequence[str], heading: str = "") -> None:
     """Raises a `ValueError` with a heading and one line a problem, if there is any problem."""
     if problems:
         raise ValueError("\n  ".join([heading, *problems] if heading else problems))
+
+
+def report_all(problems: Sequence[str], heading: str) -> None:
+    """As `raise_all`, for a reader that can go on with the rest: `gathering` lets it."""
+    kept = _gathered.get()
+    if kept is None:
+        raise_all(problems, heading)
+    else:
+        kept += problems
+
+
+@contextmanager
+def gathering() -> Iterator[list[str]]:
+    """Lets readers go on without what has a fault; yields the list that faults are added to."""
+    token = _gathered.set([])
+    try:
+        yield _gathered.get()
+    finally:
+        _gathered.reset(token)
 
 
 def wrong_size(path, found: Sequence[int], wanted: Sequence[int], image: str = "its image") -> str:

@@ -21,6 +21,7 @@ from kerasunet.data.checking.problem import KINDS, SEVERITIES, Problem
 from kerasunet.data.duplicates import group
 from kerasunet.data.layouts.listing import image_stem
 from kerasunet.data.loading import load
+from kerasunet.data.problems import gathering
 from kerasunet.data.reading import read_image
 
 _THREADS = 4
@@ -68,8 +69,8 @@ class Report:
 def check(name_or_path: str | os.PathLike, manual_dir: str | os.PathLike | None = None) -> Report:
     """Looks at every case of a data set and compares the cases with each other.
 
-    If images and masks do not pair up, no case is known. Then that is reported, and every image
-    file is at least opened; the other checks wait until the files pair up.
+    Files that do not pair up are reported, and the others are checked all the same. If no case is
+    left, or the layout is not known, every image file is at least opened.
 
     Args:
         name_or_path: As `kerasunet.data.load` takes it.
@@ -84,24 +85,27 @@ def check(name_or_path: str | os.PathLike, manual_dir: str | os.PathLike | None 
         ValueError: The name of a simulated set is wrong.
     """
     source = os.fspath(name_or_path)
-    try:
-        data = load(source, manual_dir)
-    except ValueError as error:
-        path = Path(source if manual_dir is None else manual_dir).expanduser()
-        if not path.exists():
-            raise
-        problems = [*_pairing_problems(str(error)), *_unreadable_files(path)]
-        return Report(source, None, tuple(problems))
-    return _check_cases(source, data)
+    with gathering() as faults:
+        try:
+            data = load(source, manual_dir)
+        except ValueError as error:
+            path = Path(source if manual_dir is None else manual_dir).expanduser()
+            if not path.exists():
+                raise
+            # Where faults left no case over, that there is none is no news.
+            message = "\n".join(faults) if faults else str(error)
+            problems = [*_pairing_problems(message), *_unreadable_files(path)]
+            return Report(source, None, tuple(problems))
+    return _check_cases(source, data, [*_pairing_problems("\n".join(faults))])
 
 
-def _check_cases(source: str, data: DataSet) -> Report:
+def _check_cases(source: str, data: DataSet, known: list[Problem]) -> Report:
     with ThreadPoolExecutor(_THREADS) as pool:
         inspections = list(pool.map(inspect, data.cases))
     pairs = near_duplicates(inspections)
     joined = group([case.group for case in data.cases], pairs)
     groups = {case.key: name for case, name in zip(data.cases, joined, strict=True)}
-    problems = [problem for inspection in inspections for problem in inspection.problems]
+    problems = known + [problem for found in inspections for problem in found.problems]
     problems += unusual_shares(inspections)
     problems += divided_duplicates(inspections, pairs, groups)
     problems += contradictions(inspections, pairs)

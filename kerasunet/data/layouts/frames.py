@@ -11,7 +11,7 @@ from pathlib import Path
 
 from kerasunet.data.cases import Case, DataSet, FileCase
 from kerasunet.data.layouts.listing import image_stem
-from kerasunet.data.problems import raise_all
+from kerasunet.data.problems import report_all
 from kerasunet.data.reading import count_frames
 
 _MAY_HOLD_MANY = (".dcm", ".dicom", ".nii", ".nii.gz", ".tif", ".tiff")
@@ -31,11 +31,15 @@ def frames_apart(data: DataSet) -> DataSet:
     """
     files = [case for case in data.cases if isinstance(case, FileCase)]
     counts = {case.key: _count(case.image) or 1 for case in files}
-    problems = [problem for case in files for problem in _unequal(case, counts[case.key])]
-    raise_all(problems, f"{len(problems)} masks do not have the frames of their image:")
-    if all(count == 1 for count in counts.values()):
+    faults = {case.key: list(_unequal(case, counts[case.key])) for case in files}
+    problems = [problem for found in faults.values() for problem in found]
+    report_all(problems, f"{len(problems)} masks do not have the frames of their image:")
+    if not problems and all(count == 1 for count in counts.values()):
         return data
-    frames = {case.key: _frames(case, counts.get(case.key, 1)) for case in data.cases}
+    frames = {
+        case.key: [] if faults.get(case.key) else _frames(case, counts.get(case.key, 1))
+        for case in data.cases
+    }
     return replace(
         data,
         cases=tuple(frame for case in data.cases for frame in frames[case.key]),

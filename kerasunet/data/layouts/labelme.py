@@ -17,7 +17,7 @@ from kerasunet.data.cases import AnnotatedCase, Case
 from kerasunet.data.layouts.listing import Files, image_files, image_stem, json_files
 from kerasunet.data.layouts.outlines import MALFORMED, circle_mask, polygon_mask
 from kerasunet.data.layouts.pairing import doubled
-from kerasunet.data.problems import raise_all, wrong_size
+from kerasunet.data.problems import report_all, wrong_size
 from kerasunet.files import read_json
 
 
@@ -28,10 +28,11 @@ def labelme(folder: Path) -> list[Case] | None:
     if not images.keys() & files.keys():
         return None
     problems = [*doubled(images), *_alone(images, files)]
-    raise_all(problems, f"{len(problems)} files cannot be paired:")
+    report_all(problems, f"{len(problems)} files cannot be paired:")
     return [
         AnnotatedCase(key, key, paths[0], LabelmeFile(files[key], paths[0]))
         for key, paths in sorted(images.items())
+        if key in files
     ]
 
 

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from kerasunet.data.cases import DataSet, FileCase
 from kerasunet.data.layouts.listing import keys_of, read_rows
 from kerasunet.data.layouts.subfolders import PARTS
-from kerasunet.data.problems import raise_all
+from kerasunet.data.problems import report_all
 
 MANIFESTS = ("manifest.csv", "manifest.tsv")
 _REQUIRED, _OPTIONAL = ("image", "mask"), ("group", "label", "split")
@@ -58,13 +58,14 @@ def read_manifest(path: Path) -> DataSet:
             f"{path}: has no column {', '.join(missing)}, or no rows; the columns are "
             f"{', '.join(_REQUIRED)} and optionally {', '.join(_OPTIONAL)}"
         )
-    rows = [_row(path, line, row) for line, row in cells]
+    faults = {line: list(_faults(path, line, row)) for line, row in cells}
     by_image: dict[Path, list[_Row]] = {}
-    for row in rows:
+    for row in (_row(path, line, row) for line, row in cells if not faults[line]):
         by_image.setdefault(row.image, []).append(row)
-    problems = [fault for line, row in cells for fault in _faults(path, line, row)]
-    problems += _contradictions(by_image.values())
-    raise_all(problems, f"{len(problems)} faults in a manifest:")
+    contradictions = {image: list(_contradictions(rows)) for image, rows in by_image.items()}
+    problems = [fault for found in (*faults.values(), *contradictions.values()) for fault in found]
+    report_all(problems, f"{len(problems)} faults in a manifest:")
+    by_image = {image: rows for image, rows in by_image.items() if not contradictions[image]}
     used = [name for name in (*_REQUIRED, *_OPTIONAL) if name in columns]
     return _data_set(path, by_image, f"manifest with {', '.join(used)}")
 
@@ -122,15 +123,15 @@ def _faults(path: Path, line: int, cells: Mapping[str, str]) -> Iterable[str]:
         yield f"{place}: split is one of {', '.join(PARTS)}, not {cells['split']!r}"
 
 
-def _contradictions(images: Iterable[list[_Row]]) -> Iterable[str]:
-    for rows in images:
-        for column in _OPTIONAL:
-            values = {getattr(row, column) for row in rows}
-            if len(values) > 1:
-                yield f"{rows[-1].place}: {rows[0].image.name} has several values of {column}"
-        masks = [row.mask for row in rows]
-        if len(set(masks)) < len(masks) or (None in masks and len(masks) > 1):
-            yield f"{rows[-1].place}: {rows[0].image.name} has a mask twice, or a row without one"
+def _contradictions(rows: list[_Row]) -> Iterable[str]:
+    """Complaints about the rows of one image."""
+    for column in _OPTIONAL:
+        values = {getattr(row, column) for row in rows}
+        if len(values) > 1:
+            yield f"{rows[-1].place}: {rows[0].image.name} has several values of {column}"
+    masks = [row.mask for row in rows]
+    if len(set(masks)) < len(masks) or (None in masks and len(masks) > 1):
+        yield f"{rows[-1].place}: {rows[0].image.name} has a mask twice, or a row without one"
 
 
 def _case(key: str, rows: list[_Row]) -> FileCase:

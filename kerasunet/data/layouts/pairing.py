@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterator
 
 from kerasunet.data.cases import FileCase, MaskCoding
 from kerasunet.data.layouts.listing import Files, image_stem
-from kerasunet.data.problems import raise_all
+from kerasunet.data.problems import report_all
 
 # "x_mask", "x_mask_1", "x_mask2", "x_mask_left", but not "face_masks_7", which is an image.
 _BESIDE = re.compile(r"(?P<key>.+)_mask(?:\d*|[_ -].*)", re.IGNORECASE)
@@ -41,10 +41,10 @@ def pair(
     """
     problems = [*doubled(images), *doubled(masks)]
     problems += [*_alone(images, masks, "mask"), *_alone(masks, images, "image")]
-    raise_all(problems, f"{len(problems)} files cannot be paired:")
+    report_all(problems, f"{len(problems)} files cannot be paired:")
     return [
         FileCase(key, group(key), images[key][0], tuple(masks[key]), label(key), coding)
-        for key in sorted(images)
+        for key in sorted(images.keys() & masks.keys())
     ]
 
 
