@@ -62,7 +62,7 @@ def test_every_engine_gives_the_probabilities_of_keras(name, network):
     for images in (IMAGES, IMAGES.astype(np.float64)):
         found = engine(images)
         assert found.dtype == np.float32
-        np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-5)
+        np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize("normalization", ["batch", "group", None])
@@ -71,7 +71,7 @@ def test_folding_changes_nothing_but_the_layers(normalization):
     plain = folded(network)
     images = np.random.default_rng(1).uniform(0, 255, (2, 16, 24, 3))
     wanted = network.predict_on_batch(images)
-    np.testing.assert_allclose(plain.predict_on_batch(images), wanted, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(plain.predict_on_batch(images), wanted, rtol=0, atol=1e-4)
     kinds = [type(layer) for layer in plain.layers]
     assert keras.layers.BatchNormalization not in kinds
     assert (keras.layers.GroupNormalization in kinds) == (normalization == "group")
@@ -85,7 +85,7 @@ def test_onnx_graph_takes_any_size_and_number_of_images(settings):
         images = np.random.default_rng(2).uniform(0, 255, shape).astype(np.float32)
         found = session.run(None, {"image": images})[0]
         wanted = network.predict_on_batch(images)
-        np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-5)
+        np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-4)
 
 
 def test_a_layer_without_counterpart_is_named():
@@ -209,7 +209,7 @@ def test_layers_in_common_are_computed_once(network):
     assert sum("dec2_conv1" in layer.name for layer in joined.layers) == 2
     assert sum("dec1_conv1" in layer.name for layer in joined.layers) == 3
     wanted = np.concatenate([one.predict_on_batch(IMAGES) for one in networks], axis=-1)
-    np.testing.assert_allclose(joined.predict_on_batch(IMAGES), wanted, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(joined.predict_on_batch(IMAGES), wanted, rtol=0, atol=1e-4)
 
 
 def test_nothing_is_shared_behind_a_layer_that_differs(network):
