@@ -19,6 +19,7 @@ from kerasunet.comparison.table import rows
 
 FILE_LIMIT = 100
 _MASK_ENDING = "_mask"
+_HINT = f"<p>Up to {FILE_LIMIT} files. scan_mask.png is taken as the true mask of scan.png.</p>"
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ def build(context: Context, threshold: gr.Slider, smallest: gr.Slider) -> None:
     """Draws the part of Compare that takes several files."""
     with gr.Accordion("Several images at once", open=False, elem_id="batch"):
         files = gr.File(
-            label="Images, and NAME_mask files where there are true masks",
+            label="Images and masks",
             file_count="multiple",
             height=140,
             elem_id="batch-files",
@@ -105,7 +106,7 @@ def build(context: Context, threshold: gr.Slider, smallest: gr.Slider) -> None:
         with gr.Row():
             modality = gr.Radio(_modalities(), value="", label="What they show", scale=3)
             start = gr.Button("Compare all", variant="primary", elem_id="batch-start")
-        note = gr.HTML(elem_classes="note", elem_id="batch-note")
+        note = gr.HTML(_HINT, elem_classes="note", elem_id="batch-note")
         table = gr.HTML(elem_classes="table", elem_id="batch-table")
         archive = gr.File(label="All masks and the table", visible=False, elem_id="batch-zip")
     start.click(

@@ -169,7 +169,7 @@ class _Page:
         running = {
             "api_visibility": "private",
             "show_progress": "minimal",
-            "show_progress_on": self.note,
+            "show_progress_on": self.viewer,
             **MODEL_QUEUE,
         }
         files = [self.image, self.frame, self.truth]

@@ -1,6 +1,7 @@
 """Everything of a comparison in one zip: masks, overlays, agreement, table and report.
 
-Pictures are PNG at the size of the image and carry no metadata.
+Masks and votes are PNG of the size of the image; overlays are for looking at, and scaled down
+where they are larger than that needs. None carries metadata.
 """
 
 from __future__ import annotations
@@ -14,12 +15,13 @@ import numpy as np
 
 from kerasunet.comparison.comparing import Comparison
 from kerasunet.comparison.masks import Verdict
-from kerasunet.comparison.pictures import draw_votes, png
+from kerasunet.comparison.pictures import draw_mask, draw_votes, png, shrunk
 from kerasunet.comparison.report import as_html
 from kerasunet.comparison.scores import Score
 from kerasunet.comparison.table import as_csv, rows
-from kerasunet.drawing import TRUTH, overlay
+from kerasunet.drawing import PREDICTION, TRUTH, to_rgb
 
+_SIDE = 1024
 _EARLIEST = (1980, 1, 1, 0, 0, 0)
 
 
@@ -70,8 +72,13 @@ def safe_name(text: str) -> str:
 
 
 def _overlays(comparison: Comparison, verdict: Verdict, truth) -> dict[str, bytes]:
-    pictures = {name: overlay(comparison.image, mask) for name, mask in mask_files(verdict).items()}
-    pictures["agreement"] = draw_votes(comparison.image, verdict.votes, verdict.voters)
+    image = shrunk(to_rgb(comparison.image), _SIDE)
+    pictures = {
+        name: draw_mask(image, mask, PREDICTION, _SIDE)
+        for name, mask in mask_files(verdict).items()
+    }
+    votes = draw_votes(comparison.image, verdict.votes, verdict.voters)
+    pictures["agreement"] = shrunk(votes, _SIDE)
     if truth is not None:
-        pictures["truth"] = overlay(comparison.image, truth, TRUTH)
+        pictures["truth"] = draw_mask(image, truth, TRUTH, _SIDE)
     return {f"overlays/{name}.png": png(picture) for name, picture in pictures.items()}

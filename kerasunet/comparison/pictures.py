@@ -5,7 +5,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from kerasunet.drawing import to_rgb
+from kerasunet.data.decoding import resize_mask
+from kerasunet.drawing import overlay, to_rgb
 
 FIRST_ONLY = (230, 159, 0)
 SECOND_ONLY = (86, 180, 233)
@@ -52,6 +53,14 @@ def draw_difference(
         _blend(canvas, np.array(FIRST_ONLY), first & ~second, opacity),
         _blend(canvas, np.array(SECOND_ONLY), second & ~first, opacity),
     )
+
+
+def draw_mask(
+    image: np.ndarray, mask: np.ndarray, colour: tuple[int, int, int], longest: int
+) -> np.ndarray:
+    """Draws a mask on an image that is first scaled down, so that the contour stays visible."""
+    small = shrunk(to_rgb(image), longest)
+    return overlay(small, resize_mask(mask, small.shape[:2]), colour)
 
 
 def shrunk(picture: np.ndarray, longest: int) -> np.ndarray:

@@ -10,9 +10,9 @@ import numpy as np
 
 from kerasunet.comparison.comparing import Comparison
 from kerasunet.comparison.masks import Verdict
-from kerasunet.comparison.pictures import draw_votes, png, shrunk
+from kerasunet.comparison.pictures import draw_mask, draw_votes, png, shrunk
 from kerasunet.comparison.scores import Score
-from kerasunet.drawing import PREDICTION, TRUTH, overlay, to_rgb
+from kerasunet.drawing import PREDICTION, TRUTH, to_rgb
 
 NOTICE = "Research use only. Not a medical device."
 _SIDE = 320
@@ -105,30 +105,32 @@ def _settings(comparison: Comparison, verdict: Verdict) -> str:
     height, width = comparison.shape
     spacing = comparison.spacing
     scale = f"{spacing[0]:.3g} × {spacing[1]:.3g} mm" if spacing else "unknown"
+    smallest = verdict.choice.smallest
+    dropped = f"; regions below {smallest:g} % of the image dropped" if smallest else ""
     return (
         f"{width} × {height} pixels, pixel spacing {scale}; threshold "
-        f"{verdict.choice.threshold:g}, regions below {verdict.choice.smallest:g} % of the image "
-        "dropped."
+        f"{verdict.choice.threshold:g}{dropped}."
     )
 
 
 def _panels(comparison, verdict: Verdict, scores: Sequence[Score], truth) -> list[str]:
-    image = to_rgb(comparison.image)
+    image = shrunk(to_rgb(comparison.image), _SIDE)
     panels = [_figure("Image", image)]
     if truth is not None:
-        panels.append(_figure("True mask", overlay(image, truth, TRUTH)))
+        panels.append(_figure("True mask", draw_mask(image, truth, TRUTH, _SIDE)))
     for line in scores:
         value = line.consensus_dice if line.dice is None else line.dice
-        drawn = overlay(image, verdict.masks[line.name], PREDICTION)
+        drawn = draw_mask(image, verdict.masks[line.name], PREDICTION, _SIDE)
         panels.append(_figure(f"{line.strategy}: Dice {value:.3f}", drawn))
-    votes = draw_votes(image, verdict.votes, verdict.voters)
-    panels.append(_figure(f"Agreement of {verdict.voters}", votes))
-    panels.append(_figure("Consensus", overlay(image, verdict.consensus, PREDICTION)))
+    votes = draw_votes(comparison.image, verdict.votes, verdict.voters)
+    panels.append(_figure(f"Agreement of {verdict.voters}", shrunk(votes, _SIDE)))
+    consensus = draw_mask(image, verdict.consensus, PREDICTION, _SIDE)
+    panels.append(_figure("Consensus", consensus))
     return panels
 
 
 def _figure(caption: str, picture: np.ndarray) -> str:
-    data = base64.b64encode(png(shrunk(picture, _SIDE))).decode("ascii")
+    data = base64.b64encode(png(picture)).decode("ascii")
     text = escape(caption)
     return (
         f'<figure><img alt="{text}" src="data:image/png;base64,{data}">'
