@@ -33,6 +33,7 @@ import numpy as np  # noqa: E402
 from alternating import Timings, alternate  # noqa: E402
 
 from kerasunet import zoo  # noqa: E402
+from kerasunet.engines.processors import processors  # noqa: E402
 from kerasunet.files import write_json  # noqa: E402
 
 Side = Callable[[], np.ndarray]
@@ -62,7 +63,7 @@ def main() -> None:
         figures: dict[str, Any] = {
             "model": options.model,
             "machine": platform.machine(),
-            "processors": len(os.sched_getaffinity(0)),
+            "processors": processors(),
             "clock": "processor time" if options.one_core else "wall time",
             "starts": measure_starts(options.model),
             "around": measure_around(options.model, measure),
@@ -160,7 +161,9 @@ def _onnx(model, image: np.ndarray) -> Side:
     import onnxruntime
 
     path = _exported(model, "onnx", "model.onnx", image.shape)
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = processors()
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
     return lambda: session.run(None, {name: image})[0]
 
@@ -169,7 +172,7 @@ def _litert(model, image: np.ndarray) -> Side:
     from ai_edge_litert.interpreter import Interpreter
 
     path = _exported(model, "litert", "model.tflite", image.shape)
-    interpreter = Interpreter(str(path), num_threads=len(os.sched_getaffinity(0)))
+    interpreter = Interpreter(str(path), num_threads=processors())
     interpreter.allocate_tensors()
     taken = interpreter.get_input_details()[0]["index"]
     given = interpreter.get_output_details()[0]["index"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Callable
 from importlib.metadata import version as installed_version
@@ -10,6 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from kerasunet.engines.processors import processors
 
 if TYPE_CHECKING:
     import keras
@@ -55,7 +56,7 @@ def load(made: bytes) -> Callable[[np.ndarray], np.ndarray]:
     """Opens what `convert` made."""
     from ai_edge_litert.interpreter import Interpreter
 
-    interpreter = Interpreter(model_content=made, num_threads=_processors())
+    interpreter = Interpreter(model_content=made, num_threads=processors())
     interpreter.allocate_tensors()
     taken = interpreter.get_input_details()[0]["index"]
     given = interpreter.get_output_details()[0]["index"]
@@ -66,10 +67,3 @@ def load(made: bytes) -> Callable[[np.ndarray], np.ndarray]:
         return interpreter.get_tensor(given)
 
     return run
-
-
-def _processors() -> int:
-    """Processors that this process may use, which may be fewer than there are."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnxruntime
 
+from kerasunet.engines.processors import processors
+
 if TYPE_CHECKING:
     import keras
 
@@ -26,6 +28,8 @@ def convert(model: keras.Model, shape: tuple[int, int, int]) -> bytes:
 
 def load(made: bytes) -> Callable[[np.ndarray], np.ndarray]:
     """Opens what `convert` made."""
-    session = onnxruntime.InferenceSession(made, providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = processors()
+    session = onnxruntime.InferenceSession(made, options, providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
     return lambda image: session.run(None, {name: image})[0]
