@@ -44,6 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--fold", type=int, default=default.fold, help=f"which fold is tested ({default.fold})")
     add("--folds", type=int, default=default.folds, help=f"number of folds ({default.folds})")
     shared.add_labels(parser)
+    shared.add_views(parser)
     shared.add_division(parser)
     add(
         "--image-size",
@@ -95,6 +96,7 @@ def _settings(options: argparse.Namespace) -> FinetuneSettings:
         fold=options.fold,
         folds=options.folds,
         labels=tuple(options.labels),
+        views=options.views,
         **shared.division(options),
         image_size=options.image_size,
         threshold=options.threshold,

@@ -53,6 +53,15 @@ def add_labels(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_views(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--views",
+        type=int,
+        metavar="N",
+        help="draw only N views of each image; what frozen layers make of them is computed once",
+    )
+
+
 def add_division(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("division into training, validation and test cases")
     add = group.add_argument

@@ -56,6 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--no-report", action="store_true", help="write no figures and no report at the end")
     _add_executor(parser)
     shared.add_labels(parser)
+    shared.add_views(parser)
     shared.add_division(parser)
     shared.add_optimization(parser, default.run.optimization)
 
@@ -101,6 +102,7 @@ def _settings(options: argparse.Namespace) -> StudySettings:
             validation_size=(0 if rates is None else 20) if validation is None else validation,
             folds=options.folds,
             labels=tuple(options.labels),
+            views=options.views,
             **shared.division(options),
             image_size=options.image_size,
             threshold=options.threshold,

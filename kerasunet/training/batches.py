@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 
@@ -16,6 +17,13 @@ from kerasunet.data.views import Augmentation
 _ORDER, _VIEW = 0, 1
 _THREADS = max(2, min(8, (os.cpu_count() or 2) // 2))  # The other half trains.
 _PREFETCH = _THREADS + 1
+
+
+class Place(NamedTuple):
+    """A view: the position of its case among the training cases, and its number, from 0."""
+
+    case: int
+    view: int
 
 
 class Batches:
@@ -30,13 +38,23 @@ class Batches:
         batch_size: Images per batch.
         augmentation: How far the views differ from the images.
         seed: Seed of order and views.
+        views: Number of different views of each image, which come round again; `None` draws a
+            new one in every pass.
     """
 
-    def __init__(self, cases: DecodedCases, batch_size: int, augmentation: Augmentation, seed: int):
+    def __init__(
+        self,
+        cases: DecodedCases,
+        batch_size: int,
+        augmentation: Augmentation,
+        seed: int,
+        views: int | None = None,
+    ):
         self._cases = cases
         self._batch_size = batch_size
         self._augmentation = augmentation
         self._seed = seed
+        self._views = views
 
     def batch(self, step: int) -> tuple[np.ndarray, np.ndarray]:
         """Makes the batch of a step.
@@ -48,9 +66,16 @@ class Batches:
             Images, float32 `(batch, height, width, channels)`, 0 to 255, and masks, float32
             `(batch, height, width, 1)`, 0 or 1.
         """
+        return self.draw(self.places(step))
+
+    def places(self, step: int) -> list[Place]:
+        """Tells which views make up the batch of a step."""
         first = step * self._batch_size
-        views = [self._view(position) for position in range(first, first + self._batch_size)]
-        images, masks = zip(*views, strict=True)
+        return [self._place(position) for position in range(first, first + self._batch_size)]
+
+    def draw(self, places: Sequence[Place]) -> tuple[np.ndarray, np.ndarray]:
+        """Makes views, as a batch like that of `batch`."""
+        images, masks = zip(*(self._view(*place) for place in places), strict=True)
         return np.stack(images), np.stack(masks)[..., None].astype(np.float32)
 
     def steps(self, first: int, last: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -65,10 +90,13 @@ class Batches:
                     waiting.append(pool.submit(self.batch, step + _PREFETCH))
                 yield batch
 
-    def _view(self, position: int) -> tuple[np.ndarray, np.ndarray]:
+    def _place(self, position: int) -> Place:
         number, place = divmod(position, len(self._cases))
         index = int(_order(self._seed, number, len(self._cases))[place])
-        rng = np.random.default_rng([self._seed, _VIEW, number, index])
+        return Place(index, number if self._views is None else number % self._views)
+
+    def _view(self, index: int, view: int) -> tuple[np.ndarray, np.ndarray]:
+        rng = np.random.default_rng([self._seed, _VIEW, view, index])
         return augment(self._cases.images[index], self._cases.masks[index], self._augmentation, rng)
 
 

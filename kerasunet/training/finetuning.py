@@ -203,6 +203,7 @@ def _train(settings, model, layers, parts, directory, callbacks) -> float:
         settings.augmentation,
         directory,
         callbacks,
+        settings.views,
     )
     return round(sum(row["seconds"] for row in progress.history), 2)
 

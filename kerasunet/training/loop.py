@@ -16,6 +16,7 @@ from kerasunet.files import write_text
 from kerasunet.losses import dice, dice_bce
 from kerasunet.training.batches import Batches
 from kerasunet.training.checkpoint import Progress, load_progress, save_progress
+from kerasunet.training.frozen import FrozenBatches, cut_before_training
 from kerasunet.training.settings import Optimization
 
 CHECKPOINT = "checkpoint.npz"
@@ -62,16 +63,15 @@ class WarmupSchedule(keras.optimizers.schedules.LearningRateSchedule):
 
 def compile_for_training(model: keras.Model, settings: Optimization) -> None:
     """Compiles with a fresh optimizer, Dice plus cross-entropy, and Dice as metric."""
-    # XLA loses against oneDNN on processors: 40 against 32 ms an image for the default U-Net.
-    plain = keras.backend.backend() == "tensorflow" and not _has_gpu()
-    model.compile(
-        make_optimizer(settings),
-        loss=dice_bce,
-        metrics=[dice],
-        jit_compile=False if plain else "auto",
-    )
+    _compile(model, make_optimizer(settings))
     # Variables that the first step creates would make TensorFlow trace it twice.
     model.optimizer.build(model.trainable_variables)
+
+
+def _compile(model: keras.Model, optimizer: keras.optimizers.Optimizer) -> None:
+    # XLA loses against oneDNN on processors: 40 against 32 ms an image for the default U-Net.
+    plain = keras.backend.backend() == "tensorflow" and not _has_gpu()
+    model.compile(optimizer, loss=dice_bce, metrics=[dice], jit_compile=False if plain else "auto")
 
 
 def train(
@@ -82,6 +82,7 @@ def train(
     augmentation: Augmentation,
     directory: Path,
     callbacks: Sequence[keras.callbacks.Callback] = (),
+    views: int | None = None,
 ) -> Progress:
     """Trains a compiled model, going on where an interrupted training stopped.
 
@@ -93,6 +94,8 @@ def train(
         augmentation: How far the views differ from the images.
         directory: Where `checkpoint.npz` and `history.csv` are written.
         callbacks: More Keras callbacks; an epoch is a stretch of `validate_every` steps.
+        views: Number of different views of each image; what the frozen beginning of the network
+            makes of them is computed once. `None` draws a new view in every pass.
 
     Returns:
         The progress; the model holds the last or the best weights, as the settings say.
@@ -106,11 +109,12 @@ def train(
         raise ValueError("keep='best' and patience need validation cases, there are none")
     path = directory / CHECKPOINT
     progress = load_progress(path, model) if path.is_file() else Progress()
-    batches = Batches(training, settings.batch_size, augmentation, settings.seed)
+    batches = Batches(training, settings.batch_size, augmentation, settings.seed, views)
+    learner, batches = _without_frozen_part(model, batches, len(training), views, directory)
     listeners = keras.callbacks.CallbackList(list(callbacks), model=model, add_history=False)
     listeners.on_train_begin()
     while not _is_finished(progress, settings):
-        row = _train_stretch(model, batches, validation, settings, progress, listeners)
+        row = _train_stretch(model, learner, batches, validation, settings, progress, listeners)
         _record(progress, row, model, settings)
         save_progress(path, model, progress)
         write_history(directory / "history.csv", progress.history)
@@ -118,6 +122,17 @@ def train(
     if settings.keep == "best":
         model.set_weights(progress.best)
     return progress
+
+
+def _without_frozen_part(
+    model: keras.Model, batches: Batches, cases: int, views: int | None, directory: Path
+) -> tuple[keras.Model, Batches | FrozenBatches]:
+    """The part of the model that has to run in every step, and the batches that it takes."""
+    cut = None if views is None else cut_before_training(model)
+    if cut is None:
+        return model, batches
+    _compile(cut.trained, model.optimizer)
+    return cut.trained, FrozenBatches(batches, cut.frozen, cases, views, directory)
 
 
 def _is_finished(progress: Progress, settings: Optimization) -> bool:
@@ -128,7 +143,8 @@ def _is_finished(progress: Progress, settings: Optimization) -> bool:
 
 def _train_stretch(
     model: keras.Model,
-    batches: Batches,
+    learner: keras.Model,
+    batches: Batches | FrozenBatches,
     validation: DecodedCases,
     settings: Optimization,
     progress: Progress,
@@ -140,9 +156,9 @@ def _train_stretch(
     last = min(first + settings.validate_every, settings.steps)
     totals = {"loss": 0.0, "dice": 0.0}
     listeners.on_epoch_begin(progress.epoch)
-    for count, (images, masks) in enumerate(batches.steps(first, last), start=1):
+    for count, (inputs, masks) in enumerate(batches.steps(first, last), start=1):
         listeners.on_train_batch_begin(count - 1)
-        values = model.train_on_batch(images, masks, return_dict=True)
+        values = learner.train_on_batch(inputs, masks, return_dict=True)
         _require_finite(values["loss"], first + count, settings)
         totals = {name: total + float(values[name]) for name, total in totals.items()}
         logs = {name: total / count for name, total in totals.items()}

@@ -129,6 +129,9 @@ class FinetuneSettings:
         image_size: Height and width in pixels that images are stretched to.
         threshold: Probability from which a pixel counts as foreground.
         architecture: Used with `init="scratch"`; otherwise the initial model decides.
+        views: Number of different augmented views of each training image. The frozen beginning
+            of the network then computes each of them once, which is much faster where few, deep
+            blocks train. `None` draws a new view in every pass.
     """
 
     layers: str = "shallow:3"
@@ -149,8 +152,10 @@ class FinetuneSettings:
     architecture: Architecture = Architecture()
     optimization: Optimization = Optimization()
     augmentation: Augmentation = Augmentation()
+    views: int | None = None
 
     def __post_init__(self):
+        _require(self.views is None or self.views >= 1, "views", self.views, "at least 1")
         _require(0 < self.threshold < 1, "threshold", self.threshold, "between 0 and 1")
         _require(self.image_size >= 16, "image_size", self.image_size, "at least 16")
 
