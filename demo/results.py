@@ -70,7 +70,14 @@ class Results:
 
 
 def shipped() -> Results | None:
-    """The results that come with the page; `KERASUNET_STUDIES` names another folder of studies."""
+    """The results that come with the page; `KERASUNET_STUDIES` names another folder of studies.
+
+    Returns:
+        The results; `None` where there are none yet.
+
+    Raises:
+        ValueError: A table lacks columns, or depths differ.
+    """
     return _shipped(Path(os.environ.get("KERASUNET_STUDIES") or _SHIPPED))
 
 
@@ -83,26 +90,32 @@ def read_studies(directories: Sequence[Path]) -> Results:
         FileNotFoundError: A directory holds no study with results.
         ValueError: A table lacks columns, no run has finished, or depths differ.
     """
+    results = _read(directories)
+    if results is None:
+        raise ValueError(f"{directories[0]}: no run has finished yet, so there is nothing to show")
+    return results
+
+
+def _read(directories: Sequence[Path]) -> Results | None:
+    """The results; `None` where no run has finished yet."""
     import pandas as pd
 
-    tables = [read_tables(directory) for directory in directories]
-    depths = {_depth(directory) for directory in directories}
+    tables = {directory: read_tables(directory) for directory in directories}
+    begun = {directory: both for directory, both in tables.items() if len(both[0])}
+    if not begun:
+        return None
+    depths = {_depth(directory) for directory in begun}
     if len(depths) > 1:
         raise ValueError(f"networks of depths {sorted(depths)} have different strategies")
-    cases, runs = (pd.concat(parts, ignore_index=True) for parts in zip(*tables, strict=True))
-    if cases.empty:
-        raise ValueError(f"{directories[0]}: no run has finished yet, so there is nothing to show")
+    parts = zip(*begun.values(), strict=True)
+    cases, runs = (pd.concat(frames, ignore_index=True) for frames in parts)
     return Results(cases, runs, depths.pop())
 
 
 @lru_cache(maxsize=2)
 def _shipped(folder: Path) -> Results | None:
     studies = sorted(path.parent for path in folder.glob(f"*/{CASES}"))
-    begun = [study for study in studies if (study / RUNS).is_file()]
-    try:
-        return read_studies(begun) if begun else None
-    except ValueError:  # none of them has a finished run yet
-        return None
+    return _read([study for study in studies if (study / RUNS).is_file()])
 
 
 def _depth(directory: Path) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -36,6 +37,35 @@ def tiny_model_file(tmp_path_factory) -> Path:
     directory = tmp_path_factory.mktemp("pretrained")
     pretrain(settings, directory)
     return directory / "model.keras"
+
+
+@pytest.fixture(scope="session")
+def demo_place(tiny_model_file, tmp_path_factory) -> Path:
+    """What the demo of `demo_url` has: `models/`, `studies/`, and `temporary/` for its files."""
+    from study_makers import make_study
+
+    place = tmp_path_factory.mktemp("demo")
+    for source, name in ((ROOT / "saved_models" / "natural", "natural"), (tiny_model_file, "tiny")):
+        for suffix in (".keras", ".json"):
+            target = place / "models" / f"{name}{suffix}"
+            target.parent.mkdir(exist_ok=True)
+            shutil.copyfile(source.with_suffix(suffix), target)
+    make_study(place / "studies", "bus_bra", sizes=(20, 80))
+    make_study(place / "studies", "jsrt", missing=1)
+    (place / "temporary").mkdir()
+    return place
+
+
+@pytest.fixture(scope="session")
+def demo_url(demo_place, tmp_path_factory):
+    """Address of a running demo that may train, with the tables and models of `demo_place`."""
+    from browser import running_demo
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KERASUNET_STUDIES", str(demo_place / "studies"))
+        patch.setenv("TMPDIR", str(demo_place / "temporary"))
+        with running_demo(demo_place / "models", tmp_path_factory.mktemp("engines")) as address:
+            yield address
 
 
 @pytest.fixture

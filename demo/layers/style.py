@@ -51,7 +51,7 @@ PRESETS = (
     _BUTTONS
     + """
 .presets { display: grid; gap: 6px; }
-.presets > div { display: grid; grid-template-columns: 10em 1fr; align-items: start; }
+.presets > div { display: grid; grid-template-columns: 11.5em 1fr; align-items: start; }
 .presets > div > div { display: flex; flex-wrap: wrap; gap: 6px; }
 .presets span { font-size: 14px; line-height: 28px; }
 .presets button { padding: 3px 10px; min-width: 30px; min-height: 28px; font-size: 14px;

@@ -36,8 +36,9 @@ def claims_table(claims: Iterable[Claim]) -> str:
 def _table(found: list[Claim]) -> str:
     first = found[0]
     title = _STATEMENTS.get((first.name, first.effect), first.statement)
-    headings = ("Data", "Images", "Verdict", "Effect in Dice", "95 % interval", "Rests on")
+    headings = ("Data", "Images", "Verdict", "Effect in Dice", "95 % interval")
     head = "".join(f"<th scope=col>{heading}</th>" for heading in headings)
+    head += "<th scope=col class=words>Rests on</th>"
     return (
         f"<h4>{escape(title)}</h4><div class=table><table><thead><tr>{head}</tr></thead>"
         f"<tbody>{''.join(map(_row, found))}</tbody></table></div>"

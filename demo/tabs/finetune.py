@@ -32,7 +32,7 @@ _OFF = (
 )
 _WANTED = (
     "<p>A zip of <code>images/</code> and <code>masks/</code> with equal file names, or of "
-    "<code>scan.png</code> beside <code>scan_mask.png</code>. From 10 pairs on.</p>"
+    "<code>scan.png</code> beside <code>scan_mask.png</code>.</p>"
 )
 
 
@@ -97,10 +97,16 @@ class _Page:
             )
         with gr.Accordion("More", open=False), gr.Row():
             self.init = gr.Dropdown(
-                names, value=PRETRAINED if PRETRAINED in names else None, label="Start from"
+                names,
+                value=PRETRAINED if PRETRAINED in names else None,
+                label="Start from",
+                elem_id="finetune-init",
             )
             self.image_size = gr.Dropdown(
-                [32, 64, 128, 192, 256], value=128, label="Image size in pixels"
+                [32, 64, 128, 192, 256],
+                value=128,
+                label="Image size in pixels",
+                elem_id="finetune-size",
             )
             self.rate = gr.Number(USUAL_RATE, label="Learning rate", minimum=1e-6, step=1e-4)
 
@@ -109,7 +115,7 @@ class _Page:
             self.start = gr.Button("Train", variant="primary", interactive=False)
             self.cancel = gr.Button("Cancel", variant="stop", visible=False)
         self.status = gr.HTML(elem_id="finetune-status", elem_classes="note progress")
-        with gr.Row(visible=False) as self.live:
+        with gr.Column(visible=False) as self.live:
             self.curves = gr.Plot(label="Loss and Dice by step", show_label=False)
             self.pictures = gr.HTML(elem_id="finetune-pictures", apply_default_css=False)
         self.result = gr.HTML(elem_id="finetune-result", apply_default_css=False)

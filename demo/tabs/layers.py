@@ -42,9 +42,20 @@ def build(context: Context) -> None:
     with gr.Row():
         with gr.Column(scale=3, min_width=320):
             gr.Markdown("Click a block to train it or to freeze it.")
-            shown["diagram"] = _html(views["diagram"], style.DIAGRAM, js_on_load=style.PICK)
+            shown["diagram"] = _html(
+                views["diagram"], style.DIAGRAM, elem_id="layers-unet", js_on_load=style.PICK
+            )
+            shown["presets"] = _html(
+                views["presets"], style.PRESETS, elem_id="layers-presets", js_on_load=style.PICK
+            )
             fields["single"] = gr.Checkbox(first["single"], label="Single layers")
-            shown["layers"] = _html("", style.SINGLE_LAYERS, visible=False, js_on_load=style.PICK)
+            shown["layers"] = _html(
+                "",
+                style.SINGLE_LAYERS,
+                visible=False,
+                elem_id="layers-single",
+                js_on_load=style.PICK,
+            )
         with gr.Column(scale=2, min_width=320):
             fields["strategy"] = gr.Textbox(
                 first["strategy"],
@@ -53,8 +64,7 @@ def build(context: Context) -> None:
                 elem_id="strategy",
             )
             shown["problem"] = gr.HTML(elem_id="strategy-problem", elem_classes="note")
-            shown["presets"] = _html(views["presets"], style.PRESETS, js_on_load=style.PICK)
-            shown["facts"] = _html(views["facts"], style.FACTS)
+            shown["facts"] = _html(views["facts"], style.FACTS, elem_id="layers-facts")
             with gr.Accordion("Network and data", open=False):
                 shape = _network_fields([*names, SCRATCH], first, fields)
     shown["command"] = _code(views["command"], None, "Command")
@@ -78,6 +88,7 @@ def _code(value: str, language: str | None, label: str) -> gr.Code:
         lines=1,
         wrap_lines=True,
         show_line_numbers=False,
+        elem_id=f"layers-{label.lower()}",
     )
 
 
@@ -114,26 +125,23 @@ def _wire(
     found: gr.HTML,
 ) -> None:
     names, inputs = list(fields), list(fields.values())
-    outputs = [fields["strategy"], *shown.values()]
 
     def show(*values: Any) -> list[Any]:
         return _show(dict(zip(names, values, strict=True)), list(shown))
 
-    def pick(event: gr.EventData, *values: Any) -> list[Any]:
-        given = dict(zip(names, values, strict=True))
-        return _show(given | {"strategy": _picked(event, given)}, list(shown))
+    def pick(event: gr.EventData, *values: Any) -> str:
+        return _picked(event, dict(zip(names, values, strict=True)))
 
     def find(*values: Any) -> Any:
         return _find(dict(zip(names, values, strict=True)))
 
     for component in (shown["diagram"], shown["layers"], shown["presets"]):
-        component.pick(pick, inputs, outputs, trigger_mode="multiple", **_LIVE)
-    edits = [c.input for c in fields.values()]
-    gr.on(edits, show, inputs, outputs, trigger_mode="always_last", **_LIVE)
-    fields["init"].input(_visibility, fields["init"], list(shape.values()), **_LIVE)
+        component.pick(pick, inputs, fields["strategy"], trigger_mode="multiple", **_LIVE)
+    latest = {"trigger_mode": "always_last", **_LIVE}
+    gr.on([c.change for c in inputs], show, inputs, list(shown.values()), **latest)
+    fields["init"].change(_visibility, fields["init"], list(shape.values()), **_LIVE)
     tab = gr.context.Context.block
-    later = [tab.select, fields["strategy"].change, fields["init"].change]
-    gr.on(later, find, inputs, found, trigger_mode="always_last", **_LIVE)
+    gr.on([tab.select, *(c.change for c in inputs)], find, inputs, found, **latest)
 
 
 def _visibility(init: str) -> list[Any]:
@@ -152,12 +160,12 @@ def _picked(event: gr.EventData, given: dict[str, Any]) -> str:
 
 
 def _show(given: dict[str, Any], names: list[str]) -> list[Any]:
-    """The strategy, and what to show of it; on a mistake everything stays, and it is told."""
+    """What to show of the strategy; on a mistake everything else stays, and it is told."""
     try:
         shown = {"problem": "", **_views(given)}
     except (ValueError, OSError) as error:
         shown = {"problem": f'<p role="alert" class="problem">{escape(str(error))}</p>'}
-    return [given["strategy"], *(shown.get(name, gr.skip()) for name in names)]
+    return [shown.get(name, gr.skip()) for name in names]
 
 
 def _views(given: dict[str, Any]) -> dict[str, Any]:

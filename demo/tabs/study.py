@@ -63,12 +63,17 @@ def build(context: Context) -> None:
 
 
 def _draw_side(label: str) -> _Side:
+    name = f"study-{label.lower()}"
     with gr.Column(min_width=340, visible=False) as column:
-        panel = gr.Dropdown([], label=label, elem_id=f"study-{label.lower()}")
-        curves = gr.Plot(label="Dice by number of tuned blocks", show_label=False)
-        strategies = gr.Plot(label="Dice by strategy", show_label=False)
+        panel = gr.Dropdown([], label=label, elem_id=name)
+        curves = gr.Plot(
+            label="Dice by number of tuned blocks", show_label=False, elem_id=f"{name}-curves"
+        )
+        strategies = gr.Plot(
+            label="Dice by strategy", show_label=False, elem_id=f"{name}-strategies"
+        )
         with gr.Accordion("Numbers", open=False):
-            numbers = gr.HTML(apply_default_css=False)
+            numbers = gr.HTML(apply_default_css=False, elem_id=f"{name}-numbers")
     return _Side(column, panel, curves, strategies, numbers)
 
 
@@ -94,10 +99,14 @@ def _open_files(paths: list[str] | None) -> list[Any]:
 def _opened(read: Any, given: Any) -> list[Any]:
     try:
         results = read(given)
+        return [results, *_drawn(results, published=False)]
     except (ValueError, OSError) as error:
-        told = f'<p role="alert" class="problem">{escape(str(error))}</p>'
-        return [gr.skip(), told, *[gr.skip()] * 11]
-    return [results, *_show(results)]
+        return [gr.skip(), *_refused(error)]
+
+
+def _refused(error: Exception) -> list[Any]:
+    """The fault in the note, all else as it is."""
+    return [f'<p role="alert" class="problem">{escape(str(error))}</p>', *[gr.skip()] * 11]
 
 
 def _open_folder(text: str) -> list[Any]:
@@ -105,11 +114,19 @@ def _open_folder(text: str) -> list[Any]:
 
 
 def _show(opened: Results | None) -> list[Any]:
+    """What is opened, or the published results."""
+    try:
+        results = opened or shipped()
+        if results is None:
+            return [_NOTHING, "", *[gr.update(visible=False), *[gr.skip()] * 4] * 2]
+        return _drawn(results, published=opened is None)
+    except (ValueError, OSError) as error:
+        return _refused(error)
+
+
+def _drawn(results: Results, published: bool) -> list[Any]:
     """The note, the claims, and for each side its column, its choices and what they draw."""
-    results = opened or shipped()
-    if results is None:
-        return [_NOTHING, "", *[gr.update(visible=False), *[gr.skip()] * 4] * 2]
-    views = [_told(results, opened is None), claims_table(results.claims)]
+    views = [_told(results, published), claims_table(results.claims)]
     for panels in _halves(results):
         views += _show_side(results, panels)
     return views

@@ -1,0 +1,182 @@
+"""The tab Layers in a real browser: blocks are switches, and what is said of them is right."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shlex
+
+import pytest
+from browser import chromium, watched_page
+
+from kerasunet.cli import finetune
+from kerasunet.cost import Network
+from kerasunet.strategies import Layout, parse
+
+LAYOUT = Layout.unet()
+NETWORK = Network(LAYOUT)
+
+
+@pytest.fixture(scope="module")
+def page(demo_url):
+    with chromium() as browser:
+        page = watched_page(browser, viewport={"width": 1280, "height": 1000})
+        page.goto(demo_url)
+        page.get_by_role("tab", name="Layers").click()
+        page.wait_for_selector("#layers-unet button")
+        yield page
+        assert page.faults == []
+
+
+def _set(page, text: str) -> None:
+    page.locator("#strategy input, #strategy textarea").fill(text)
+    _wait_for_strategy(page, text)
+
+
+def _wait_for_strategy(page, text: str) -> None:
+    """Waits until the strategy is this, and the command says so."""
+    page.wait_for_function(
+        "text => document.querySelector('#strategy input, #strategy textarea').value === text",
+        arg=text,
+    )
+    shown = "text => document.querySelector('#layers-command .cm-content').innerText.includes(text)"
+    page.wait_for_function(shown, arg=f"--layers {shlex.quote(text)}")
+
+
+def _block(page, name: str):
+    return page.locator(f"#layers-unet button[data-name={name}]")
+
+
+def _command(page) -> str:
+    return page.locator("#layers-command .cm-content").inner_text().strip()
+
+
+def _pressed(page) -> list[str]:
+    buttons = page.locator("#layers-unet button[aria-pressed=true]").all()
+    return [button.get_attribute("data-name") for button in buttons]
+
+
+def test_blocks_are_switches_and_the_command_follows(page):
+    _set(page, "shallow:3")
+    assert _pressed(page) == ["enc1", "enc2", "enc3"]
+    _block(page, "enc4").click()
+    _wait_for_strategy(page, "shallow:4")
+    assert _pressed(page) == ["enc1", "enc2", "enc3", "enc4"]
+    _block(page, "enc1").click()
+    _wait_for_strategy(page, "blocks:2-4")
+    assert _command(page) == "python scripts/finetune.py --layers blocks:2-4"
+    assert "frozen" in _block(page, "enc1").inner_text()
+    assert "trains" in _block(page, "enc2").get_attribute("aria-label")
+
+
+def test_the_keyboard_reaches_every_block(page):
+    _set(page, "none")
+    _block(page, "dec2").focus()
+    page.keyboard.press("Enter")
+    _wait_for_strategy(page, "dec2")
+    page.keyboard.press("Tab")  # the order of the page is that of the data
+    page.keyboard.press("Space")
+    _wait_for_strategy(page, "deep:2")
+
+
+@pytest.mark.parametrize(
+    ("preset", "name"),
+    [
+        ("contracting", "contracting"),
+        ("deep:3", "deep:3"),
+        ("inner:1", "bottleneck"),
+        ("norm",) * 2,
+    ],
+)
+def test_presets_give_their_strategy_with_its_numbers(page, preset, name):
+    _set(page, "none")
+    page.locator(f"#layers-presets button[data-strategy='{preset}']").click()
+    _wait_for_strategy(page, preset)
+    selected = parse(name).select(LAYOUT)
+    facts = page.locator("#layers-facts").inner_text()
+    assert f"{NETWORK.parameters(selected):,} of {NETWORK.parameters():,}" in _one_line(facts)
+    assert f"{NETWORK.step_cost(selected).total / 1e9:.2f} billion" in _one_line(facts)
+    same = page.locator("#layers-presets button[aria-pressed=true]").all()
+    assert preset in [button.get_attribute("data-strategy") for button in same]
+
+
+def _one_line(text: str) -> str:
+    return re.sub(r"\s+", " ", text)
+
+
+def test_single_layers_on_demand(page):
+    _set(page, "shallow:3")
+    assert not page.locator("#layers-single button").first.is_visible()
+    page.get_by_label("Single layers").check()
+    page.locator("#layers-single button[data-name=enc2_conv1]").click()
+    _wait_for_strategy(page, "shallow:3-enc2_conv1")
+    assert _block(page, "enc2").get_attribute("aria-pressed") == "mixed"
+    assert "3 of 4 layers" in _block(page, "enc2").inner_text()
+    page.locator("#layers-single button[data-name=head]").click()
+    _wait_for_strategy(page, "shallow:3+head-enc2_conv1")
+    page.get_by_label("Single layers").uncheck()
+
+
+def test_a_mistake_is_told_beside_the_strategy_and_forgotten_when_corrected(page):
+    _set(page, "shallow:3")
+    page.locator("#strategy input, #strategy textarea").fill("shallow:12")
+    alert = page.locator("#strategy-problem [role=alert]")
+    alert.wait_for()
+    assert "this U-Net has 9 blocks, K is 1 to 9" in alert.inner_text()
+    assert _command(page) == "python scripts/finetune.py --layers shallow:3"
+    _set(page, "shallow:2")
+    alert.wait_for(state="detached")
+
+
+def test_the_images_may_decide(page):
+    _set(page, "auto")
+    assert "chosen from your training images" in page.locator("#layers-facts").inner_text()
+    assert _pressed(page) == []
+
+
+def test_command_and_python_can_be_run_as_they_stand(page):
+    _set(page, "shallow:3&norm")
+    words = shlex.split(_command(page))
+    parser = argparse.ArgumentParser()
+    finetune.add_arguments(parser)
+    assert words[:2] == ["python", "scripts/finetune.py"]
+    assert parser.parse_args(words[2:]).layers == "shallow:3&norm"
+    code = page.locator("#layers-python .cm-content").inner_text()
+    alone = code[code.index("import kerasunet") :]
+    names: dict = {}
+    exec(alone, names)
+    selected = parse("shallow:3&norm").select(LAYOUT)
+    assert names["kerasunet"].describe(names["model"]).trained == NETWORK.parameters(selected)
+    compile(code, "copied", "exec")
+
+
+def test_the_nearest_studied_strategy_is_told(page):
+    _set(page, "shallow:3+dec1_up")
+    found = page.locator("#findings")
+    found.get_by_text("Nearest in the published study").wait_for()
+    text = found.inner_text()
+    assert "shallow:3" in text
+    assert "differs in 1 layers" in text
+    assert text.count("bus_bra") == 2
+    assert "jsrt" in text
+
+
+def test_another_network_has_its_own_blocks(page):
+    page.get_by_role("button", name="Network and data").click()
+    page.get_by_label("Start from").first.click()
+    page.get_by_role("option", name="tiny").click()
+    page.wait_for_function("document.querySelectorAll('#layers-unet button').length === 5")
+    assert "--init tiny" in _command(page)
+
+
+def test_a_client_asks_for_a_strategy(demo_url):
+    from gradio_client import Client
+
+    client = Client(demo_url, verbose=False)
+    told = client.predict("blocks:1,2,3", api_name="/describe_strategy")
+    assert told["strategy"] == "blocks:1,2,3"
+    assert told["trained"] == NETWORK.parameters(parse("shallow:3").select(LAYOUT))
+    assert told["layers"][0] == "enc1_conv1"
+    assert told["command"].startswith("python scripts/finetune.py --layers")
+    with pytest.raises(Exception, match="did you mean shallow"):
+        client.predict("shalow:3", api_name="/describe_strategy")

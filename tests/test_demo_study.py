@@ -1,0 +1,142 @@
+"""The tab Study in a real browser, with tables that the test made up."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+from browser import chromium, watched_page
+from conftest import ROOT
+from study_makers import STRATEGIES, make_study
+
+from kerasunet.study.stats import claims, read_studies, summarize
+
+
+@pytest.fixture(scope="module")
+def page(demo_url):
+    with chromium() as browser:
+        page = watched_page(browser, viewport={"width": 1280, "height": 1000})
+        page.goto(demo_url)
+        page.get_by_role("tab", name="Study").click()
+        page.get_by_text("The published study").wait_for()
+        yield page
+        assert page.faults == []
+
+
+@pytest.fixture(scope="module")
+def studies(demo_place):
+    return read_studies(sorted((demo_place / "studies").iterdir()))
+
+
+def _back_to_the_published(page) -> None:
+    page.get_by_role("button", name="Back to the published results").click()
+    page.get_by_text("The published study").wait_for()
+
+
+def _points(page, figure: str) -> int:
+    page.wait_for_selector(f"#{figure} .js-plotly-plot .points path")
+    return page.locator(f"#{figure} .js-plotly-plot .scatterlayer .points path.point").count()
+
+
+def test_both_modalities_are_drawn_side_by_side(page):
+    assert _points(page, "study-ultrasound-strategies") == len(STRATEGIES)
+    assert _points(page, "study-x-ray-strategies") == len(STRATEGIES)
+    # from either end: nothing, two counts of its own and one path, everything
+    assert _points(page, "study-ultrasound-curves") == 2 * 5
+    text = page.locator("#study-note").inner_text()
+    assert "47 finished runs" in text
+    assert "bus_bra, jsrt" in text
+
+
+def test_the_numbers_are_those_of_the_tables(page, studies):
+    page.locator("button:has-text('Numbers')").first.click()
+    table = page.locator("#study-ultrasound-numbers table")
+    table.wait_for()
+    summary = summarize(studies.cases)
+    expected = summary[(summary["data"] == "bus_bra") & (summary["train_size"] == 20)]
+    for row in expected.itertuples():
+        cells = table.locator(f"tr:has(th:text-is('{row.strategy}')) td").all_inner_texts()
+        assert cells[0] == f"{row.mean:.3f}"
+        assert cells[1] == f"{row.low:.3f} to {row.high:.3f}"
+
+
+def test_claims_have_their_verdicts(page, studies):
+    rows = page.locator("#study-claims tbody tr").all()
+    expected = claims(studies.cases, studies.runs, studies.depth)
+    assert len(rows) == len(expected)
+    for row, claim in zip(rows, expected, strict=True):
+        cells = row.locator("th, td").all_inner_texts()
+        assert cells[:2] == [claim.data, str(claim.train_size)]
+        assert claim.verdict in cells[2]
+    assert {"supported"} <= {claim.verdict for claim in expected}
+
+
+def test_another_number_of_training_images_is_shown(page):
+    page.locator("#study-ultrasound input").click()
+    page.get_by_role("option", name="bus_bra, 80 training images").click()
+    page.locator("#study-ultrasound-numbers").get_by_text("bus_bra, 80").wait_for()
+
+
+def test_a_study_of_ones_own_is_opened_by_its_files(page, tmp_path):
+    study = make_study(tmp_path, "my_scans")
+    page.get_by_role("button", name="Open a study of your own").click()
+    upload = "#study-files input[type=file]"
+    page.set_input_files(upload, [study / "cases.csv", study / "runs.csv"])
+    page.get_by_text("Your study: 16 finished runs, on my_scans.").wait_for()
+    assert not page.locator("#study-x-ray").is_visible()
+    _back_to_the_published(page)
+    page.locator("#study-x-ray").wait_for()
+
+
+def test_a_study_of_ones_own_is_opened_by_its_folder(page, tmp_path):
+    study = make_study(tmp_path, "shenzhen")
+    page.locator("#study-folder input, #study-folder textarea").fill(str(study))
+    page.get_by_role("button", name="Open", exact=True).click()
+    page.get_by_text("Your study: 16 finished runs, on shenzhen.").wait_for()
+    assert not page.locator("#study-ultrasound").is_visible()
+    _back_to_the_published(page)
+
+
+def test_what_is_no_study_is_refused_in_one_line_and_the_page_goes_on(page, tmp_path):
+    folder = page.locator("#study-folder input, #study-folder textarea")
+    folder.fill(str(tmp_path))
+    page.get_by_role("button", name="Open", exact=True).click()
+    alert = page.locator("#study-note [role=alert]")
+    alert.get_by_text("is no study with results").wait_for()
+    folder.fill(str(tmp_path / "nowhere"))
+    page.get_by_role("button", name="Open", exact=True).click()
+    alert.get_by_text("no such folder on this machine").wait_for()
+    assert page.locator("#study-claims tbody tr").count() > 0
+    _back_to_the_published(page)
+
+
+@pytest.fixture
+def results(monkeypatch):
+    monkeypatch.setattr(sys, "path", [str(ROOT / "demo"), *sys.path])
+    import results
+
+    return results
+
+
+@pytest.mark.parametrize("begun", [[], ["cases.csv"]])
+def test_without_published_results_there_are_none(results, monkeypatch, tmp_path, begun):
+    for name in begun:
+        (tmp_path / "bus_bra").mkdir()
+        (tmp_path / "bus_bra" / name).touch()
+    monkeypatch.setenv("KERASUNET_STUDIES", str(tmp_path))
+    assert results.shipped() is None
+
+
+def test_a_study_that_has_only_begun_waits_for_its_first_run(results, monkeypatch, tmp_path: Path):
+    make_study(tmp_path, "jsrt", missing=16)
+    monkeypatch.setenv("KERASUNET_STUDIES", str(tmp_path))
+    assert results.shipped() is None
+
+
+def test_half_a_study_gives_what_it_has(results, monkeypatch, tmp_path: Path):
+    make_study(tmp_path, "jsrt", missing=14)
+    monkeypatch.setenv("KERASUNET_STUDIES", str(tmp_path))
+    shown = results.shipped()
+    assert list(shown.panel("jsrt", 20).index) == ["none", "contracting"]
+    assert {claim.verdict for claim in shown.claims} == {"undecided"}
