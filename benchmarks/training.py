@@ -1,0 +1,191 @@
+"""Measures a training step of every kind of strategy, against plain Keras and PyTorch.
+
+    python benchmarks/training.py               # the shipped network, batches of 8
+    python benchmarks/training.py --one-core    # on a machine that is busy
+
+All sides work on the same images in one process, in turns. Before anything is timed, PyTorch must
+give the network's output to 1e-4, and a step on kept activations the loss of a step without them.
+Prints a Markdown table and writes the same figures as JSON. Needs the extra `bench`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import cycle
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+import numpy as np  # noqa: E402
+from alternating import Timings, alternate  # noqa: E402
+
+from kerasunet.engines.processors import processors  # noqa: E402
+from kerasunet.files import write_json  # noqa: E402
+
+Side = Callable[[], object]
+BASE = "all"
+STRATEGIES = ("all", "contracting", "shallow:3", "expanding", "deep:2", "deep:1", "head")
+KEPT = ("expanding", "deep:2", "deep:1", "head")
+_IMAGES, _VIEWS = 16, 1
+
+
+def main() -> None:
+    options = _options()
+    if options.one_core:
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    clock = time.process_time if options.one_core else time.perf_counter
+    from kerasunet.cli.options import start_backend
+
+    start_backend()
+    with tempfile.TemporaryDirectory() as folder:
+        sides = _sides(options.batch_size, options.image_size, Path(folder))
+        timings = alternate(sides, options.rounds, options.calls, clock)
+    figures = {
+        "processors": processors(),
+        "clock": "processor time" if options.one_core else "wall time",
+        "pixels": options.image_size,
+        "batch": options.batch_size,
+        "sides": {side: _row(timings, side, options.batch_size) for side in sides},
+    }
+    print(as_markdown(figures))
+    write_json(options.json, figures)
+
+
+def _row(timings: Timings, side: str, batch_size: int) -> dict[str, Any]:
+    return {
+        "best_ms_an_image": 1000 * timings.best(side) / batch_size,
+        "times_all": timings.ratio(side, BASE),
+    }
+
+
+def as_markdown(figures: dict[str, Any]) -> str:
+    lines = [
+        f"A step of {figures['batch']} images, {figures['pixels']}×{figures['pixels']} pixels, "
+        f"{figures['clock']}, {figures['processors']} processors",
+        "",
+        "| side | ms an image | over `all` (low to high) |",
+        "|---|---|---|",
+    ]
+    for side, row in figures["sides"].items():
+        ratio = row["times_all"]
+        lines.append(
+            f"| {side} | {row['best_ms_an_image']:.1f} | {ratio['median']:.2f} "
+            f"({ratio['low']:.2f} to {ratio['high']:.2f}) |"
+        )
+    return "\n".join(lines)
+
+
+def _sides(batch_size: int, size: int, folder: Path) -> dict[str, Side]:
+    from kerasunet.data import NO_AUGMENTATION, decode, load
+    from kerasunet.training.batches import Batches
+
+    cases = decode(load(f"simulated-ultrasound:{_IMAGES}", size=size).cases, (size, size))
+    batches = Batches(cases, batch_size, NO_AUGMENTATION, 0, _VIEWS)
+    batch = batches.batch(0)
+    sides: dict[str, Side] = {
+        strategy: partial(_model(strategy).train_on_batch, *batch) for strategy in STRATEGIES
+    }
+    for strategy in KEPT:
+        sides[f"{strategy}, activations kept"] = _kept(strategy, batches, batch, folder)
+    return sides | {"plain Keras": _plain_keras(batch), "PyTorch": _torch(batch)}
+
+
+def _model(strategy: str):
+    from kerasunet import UNet
+    from kerasunet.training.loop import compile_for_training
+    from kerasunet.training.settings import Optimization
+
+    model = UNet(weights="natural", trainable=strategy)
+    compile_for_training(model, Optimization())
+    return model
+
+
+def _kept(strategy: str, batches, batch, folder: Path) -> Side:
+    """Steps of the trained part, on activations that are all there already."""
+    from kerasunet.training.frozen import FrozenBatches, cut_before_training
+    from kerasunet.training.loop import compile_with
+
+    model = _model(strategy)
+    cut = cut_before_training(model)
+    compile_with(cut.trained, model.optimizer)
+    kept = FrozenBatches(batches, cut.frozen, _IMAGES, _VIEWS, folder)
+    passes = _IMAGES // len(batch[0])
+    inputs, masks = next(kept.steps(0, 1))
+    expected = float(_model(strategy).test_on_batch(*batch)[0])
+    np.testing.assert_allclose(float(cut.trained.test_on_batch(inputs, masks)[0]), expected, 1e-3)
+    stream: Iterator = cycle(kept.steps(0, passes))
+
+    def step() -> object:
+        return cut.trained.train_on_batch(*next(stream))
+
+    for _ in range(passes):
+        step()
+    return step
+
+
+def _plain_keras(batch) -> Side:
+    """What a script of one's own does: cross-entropy, Adam, everything trains."""
+    import keras
+
+    from kerasunet import UNet
+
+    model = UNet(weights="natural")
+    model.compile(keras.optimizers.Adam(1e-3), "binary_crossentropy")
+    return partial(model.train_on_batch, *batch)
+
+
+def _torch(batch) -> Side:
+    """The same network and loss in PyTorch, channels last, Adam, everything trains."""
+    import torch
+    from torch.nn.functional import binary_cross_entropy
+    from torch_unet import torch_copy
+
+    from kerasunet import UNet
+
+    model = UNet(weights="natural")
+    images, masks = (torch.from_numpy(np.ascontiguousarray(a)).permute(0, 3, 1, 2) for a in batch)
+    network = torch_copy(model)
+    with torch.inference_mode():
+        output = network(images).permute(0, 2, 3, 1).numpy()
+    np.testing.assert_allclose(output, model.predict_on_batch(batch[0]), atol=1e-4)
+    network.train()
+    optimizer = torch.optim.Adam(network.parameters(), 1e-3)
+
+    def step() -> object:
+        optimizer.zero_grad(set_to_none=True)
+        predicted = network(images)
+        overlap = 2 * (predicted * masks).sum((1, 2, 3)) + 1
+        dice = overlap / (predicted.sum((1, 2, 3)) + masks.sum((1, 2, 3)) + 1)
+        loss = binary_cross_entropy(predicted, masks) + (1 - dice).mean()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimizer.step()
+        return float(loss.detach())
+
+    return step
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--batch-size", type=int, default=8, help="(8)")
+    add("--image-size", type=int, default=128, help="(128)")
+    add("--rounds", type=int, default=7, help="(7)")
+    add("--calls", type=int, default=2, help="calls of a side in a round (2)")
+    add("--one-core", action="store_true", help="one core, and the time of the processor")
+    add("--json", type=Path, default=Path("runs/benchmark-training.json"))
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
