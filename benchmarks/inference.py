@@ -357,7 +357,7 @@ def as_markdown(figures: dict[str, Any]) -> str:
             },
         ),
         _table(
-            "start to first mask",
+            "start to first mask, wall time",
             ("cache empty", "cache full"),
             {
                 engine: (f"{row['empty']:.1f} s", f"{row['full']:.1f} s")
