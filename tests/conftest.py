@@ -57,14 +57,13 @@ def demo_place(tiny_model_file, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def demo_url(demo_place, tmp_path_factory):
+def demo_url(demo_place):
     """Address of a running demo that may train, with the tables and models of `demo_place`."""
     from browser import running_demo
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("KERASUNET_STUDIES", str(demo_place / "studies"))
-        patch.setenv("TMPDIR", str(demo_place / "temporary"))
-        with running_demo(demo_place / "models", tmp_path_factory.mktemp("engines")) as address:
+        with running_demo(demo_place / "models", demo_place / "temporary") as address:
             yield address
 
 

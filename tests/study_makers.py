@@ -60,5 +60,5 @@ def _case(identity: dict, number: int) -> dict:
     seed = [number, identity["train_size"], sorted(STRATEGIES).index(identity["strategy"])]
     noise = np.random.default_rng(seed).normal(0, 0.02)
     value = float(np.clip(STRATEGIES[identity["strategy"]] + noise, 0, 1))
-    texts = {"key": f"c{number}", "group": f"p{number // 4}", "outcome": "overlap", "unit": "px"}
+    texts = {"key": f"c{number}", "group": f"p{number // 2}", "outcome": "overlap", "unit": "px"}
     return {**dict.fromkeys(CASE_COLUMNS, 1.0), **identity, **texts, "dice": value}

@@ -26,6 +26,7 @@ class Bench:
         run: The run that goes on, or the last one.
         runs: How many were started.
         shown: What of the run the page shows already: the number of validations.
+        ended: Whether the page shows its end.
     """
 
     folder: Path
@@ -33,6 +34,7 @@ class Bench:
     run: BackgroundRun | None = None
     runs: int = 0
     shown: int = -1
+    ended: bool = False
 
     def open_archive(self, archive: Path) -> Report:
         """Unpacks a zip file in place of earlier data, and checks what is in it.
@@ -63,7 +65,7 @@ class Bench:
     def start(self, settings: FinetuneSettings) -> BackgroundRun:
         """Starts a run in a folder of its own."""
         self.runs += 1
-        self.shown = -1
+        self.shown, self.ended = -1, False
         self.run = BackgroundRun(settings, self.folder / f"run-{self.runs}")
         return self.run
 

@@ -172,7 +172,7 @@ class _Page:
     def _look(self, added: tuple[Model, ...], request: gr.Request) -> dict[gr.Component, Any]:
         """What is new about the run; each picture is sent but once."""
         bench = self.workshop.bench(request.session_hash)
-        if bench.run is None:
+        if bench.run is None or bench.ended:
             return {self.timer: gr.update(active=False)}
         progress = bench.run.progress()
         shown: dict[gr.Component, Any] = {self.status: status_view(progress)}
@@ -181,7 +181,8 @@ class _Page:
             shown[self.live] = gr.update(visible=True)
             shown[self.curves] = curves_view(progress)
             shown[self.pictures] = pictures_view(progress)
-        if progress.is_over:
+        if progress.is_over and not bench.ended:
+            bench.ended = True
             shown |= self._ended(bench, progress.phase, added)
         return shown
 
