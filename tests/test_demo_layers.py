@@ -39,8 +39,8 @@ def _wait_for_strategy(page, text: str) -> None:
         "text => document.querySelector('#strategy input, #strategy textarea').value === text",
         arg=text,
     )
-    shown = "text => document.querySelector('#layers-command .cm-content').innerText.includes(text)"
-    page.wait_for_function(shown, arg=f"--layers {shlex.quote(text)}")
+    command = page.locator("#layers-command .cm-content")
+    command.get_by_text(f"--layers {shlex.quote(text)}").wait_for()
 
 
 def _block(page, name: str):

@@ -61,7 +61,8 @@ def _introduction(name: str, selected: frozenset[WeightRef] | None, depth: int) 
     if not different:
         return f"The published study has {text}."
     count = len({weight.layer for weight in different})
-    return f"Nearest in the published study: {text}, which differs in {count} layer{'s' if count > 1 else ''}."
+    layers = f"{count} layer{'s' if count > 1 else ''}"
+    return f"Nearest in the published study: {text}, which differs in {layers}."
 
 
 def _columns(name: str) -> dict[str, None]:
