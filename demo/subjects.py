@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from context import MODALITIES
 
 from kerasunet.comparison import guess_modality
 from kerasunet.data.cases import MaskCoding
@@ -30,23 +29,24 @@ class Subject:
         name: Name of the file, without folder.
         image: Float32, `(height, width)` or `(height, width, 3)`, 0 to 255.
         spacing: Millimetres per pixel, (row, column), or `None`.
-        modality: What it is, or seems to be: a key of `MODALITIES`.
-        guessed: Whether the modality is a guess.
+        modality: What it is taken for: a key of `MODALITIES`.
         truth: True mask, bool, `(height, width)`, or `None`.
+        known: The modality where it is known without asking; empty where it has to be guessed.
+        guessed: Whether `modality` is a guess.
     """
 
     name: str
     image: np.ndarray
     spacing: tuple[float, float] | None
     modality: str
-    guessed: bool
     truth: np.ndarray | None = None
+    known: str = ""
+    guessed: bool = False
 
     def taken_as(self, modality: str) -> Subject:
-        """The same with a modality that somebody chose; empty leaves the guess."""
-        if modality not in MODALITIES:
-            return self
-        return replace(self, modality=modality, guessed=False)
+        """The same, taken for what somebody says; empty leaves it to what is known or seems."""
+        told = modality or self.known
+        return replace(self, modality=told or guess_modality(self.image), guessed=not told)
 
 
 def read_subject(path: str, frame: int = 0) -> Subject:
@@ -59,7 +59,7 @@ def read_subject(path: str, frame: int = 0) -> Subject:
         image, spacing = read_image(path, frame=frame, size_limit=PIXEL_LIMIT)
     except (OSError, ValueError) as error:
         raise _plain(error, path) from None
-    return Subject(Path(path).name, image, spacing, guess_modality(image), guessed=True)
+    return Subject(Path(path).name, image, spacing, "").taken_as("")
 
 
 def read_truth(path: str, shape: tuple[int, int]) -> np.ndarray:
@@ -86,7 +86,7 @@ def example(modality: str, index: int, size: int = _EXAMPLE_SIZE) -> Subject:
     sample = simulate(_SIMULATORS[modality], _EXAMPLE_SEED, index, size)
     name = f"simulated-{modality}-{index}"
     image = sample.image.astype(np.float32)
-    return Subject(name, image, sample.spacing, modality, guessed=False, truth=sample.mask)
+    return Subject(name, image, sample.spacing, modality, sample.mask, known=modality)
 
 
 def _plain(error: Exception, path: str) -> ValueError:

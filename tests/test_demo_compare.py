@@ -159,6 +159,7 @@ _SLIDE = """([label, value]) => new Promise((done) => {
     .observe(document.querySelector(".viewer"), { attributeFilter: ["data-drawn"] });
   const sliders = [...document.querySelectorAll("#compare-controls input[type=range]")];
   const slider = sliders.find((one) => one.ariaLabel.includes(label));
+  if (Number(slider.value) === value) return done();
   slider.value = value;
   slider.dispatchEvent(new Event("input", { bubbles: true }))
 })"""
@@ -248,6 +249,14 @@ def test_sliders_draw_what_the_library_computes(scan, segmenters, files, middle)
         expected = sizes(masks(segmenters, files / "scan.png", threshold))
         assert {name: filled(scan, name) for name in MODELS} == expected
         wait_for_areas(scan, expected)
+
+
+def test_reset_of_a_slider_draws_anew(scan):
+    before = scan.get_attribute(".viewer", "data-drawn")
+    scan.get_by_label("Reset to default value").first.click()
+    scan.wait_for_function(
+        "(drawn) => document.querySelector('.viewer').dataset.drawn !== drawn", arg=before
+    )
 
 
 def test_small_regions_go_without_a_model(scan, segmenters, files, middle):
@@ -365,6 +374,7 @@ def test_dicom_shows_square_millimetres_and_the_pretrained_model(page, files):
     )
     assert "Secret" not in page.content()
     page.get_by_label("Guess", exact=True).check()
+    wait_for_note(page, "Taken as Chest X-ray (a guess")
 
 
 def test_frames_are_chosen_and_start_anew_with_each_file(page, files, segmenters):
