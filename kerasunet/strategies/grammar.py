@@ -9,7 +9,7 @@ GRAMMAR = (
     ("enc1, dec2_conv1, head, enc*_conv1", "blocks and layers by name; * and ? are wildcards"),
     ("norm, bias, kernel", "only that kind of weight, everywhere"),
     ("A&B, A+B, A-B, (A)", "both; either; A without B; & binds tighter than + and -"),
-    ("auto, auto:search", "chosen from the training images: by gradients, or by short trials"),
+    ("auto, auto:search", "chosen from the training images, by gradients or short trials"),
 )
 
 
