@@ -49,8 +49,6 @@ def build(shelf: Shelf, allow_training: bool = False, local: bool = False) -> gr
         context = Context(shelf, gr.State(()), allow_training or local, local)
         with gr.Tabs(elem_id="tabs"):
             for label, name in TABS.items():
-                if find_spec(f"tabs.{name}") is None:
-                    continue
                 with gr.Tab(label, id=name, elem_id=f"tab-{name}"):
                     importlib.import_module(f"tabs.{name}").build(context)
         endpoints.build(context)

@@ -100,6 +100,12 @@ class Shelf:
                 self._loaded[model.file] = _load(model)
             return self._loaded[model.file]
 
+    def forget(self, folder: Path) -> None:
+        """Lets go of the models in a folder: those of a session that has ended."""
+        with self._lock:
+            kept = {f: c for f, c in self._loaded.items() if folder not in Path(f).parents}
+            self._loaded = kept
+
     def load_in_background(self) -> None:
         """Loads all registered models, one after the other, in a thread."""
         threading.Thread(target=self._load_all, name="models", daemon=True).start()
@@ -182,8 +188,10 @@ def _load(model: Model) -> Candidate:
 
     from kerasunet.segmenter import Segmenter
 
+    # What the other engines compile stays on disk, and a visitor's model must not.
+    engine = "auto" if model.file == model.name else "keras"
     try:
-        segment = Segmenter(model.file)
+        segment = Segmenter(model.file, engine=engine)
         segment(np.zeros((32, 32), np.uint8))
         trained = 0 if model.is_pretrained else trained_parameters(model.card)
     except Exception as error:  # Engines have errors of their own; the page must go on.

@@ -116,7 +116,8 @@ def test_an_archive_whose_list_names_files_of_the_machine_is_refused(page, tmp_p
     cv2.imwrite(str(secret), np.zeros((8, 8), np.uint8))
     path = tmp_path / "list.zip"
     with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("manifest.csv", f"image,mask\n{secret},{secret}\n")
+        # A faulty row must not keep the others from being looked at.
+        archive.writestr("manifest.csv", f"image,mask\n{secret},{secret}\nnone.png,none.png\n")
     _upload(page, path, "lies outside of the archive")
     assert page.locator("#finetune-check img").count() == 0
 
@@ -133,7 +134,7 @@ def test_a_run_is_cancelled_and_its_process_ends(page, demo_place, tmp_path):
     assert page.get_by_role("button", name="Train", exact=True).is_enabled()
 
 
-def test_a_run_goes_to_its_end_and_its_model_is_kept_and_compared(page, tmp_path):
+def test_a_run_goes_to_its_end_and_its_model_is_kept_and_compared(page, demo_place, tmp_path):
     _train(page, "contracting", 20)
     page.locator("#finetune-result").get_by_text("Trained contracting").wait_for()
     assert page.locator("#finetune-result tbody tr").count() == 2
@@ -149,9 +150,13 @@ def test_a_run_goes_to_its_end_and_its_model_is_kept_and_compared(page, tmp_path
     assert model.output_shape[-1] == 1
     assert zoo.card(folder / "model.keras")["strategy"] == "contracting"
     assert len((folder / "history.csv").read_text().splitlines()) == 21
+    engines = set((demo_place / "temporary" / "engines").glob("*"))
     page.get_by_role("tab", name="Compare").click()
     page.locator("#compare-examples button").first.click()
     page.locator("#compare-table").get_by_text("contracting").first.wait_for()
+    # Nothing of the visitor's images or model is kept in the cache of the machine.
+    assert not list((demo_place / "temporary").rglob("*.pack"))
+    assert set((demo_place / "temporary" / "engines").glob("*")) == engines
 
 
 def test_another_strategy_that_does_not_fit_is_told(page):

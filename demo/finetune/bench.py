@@ -12,6 +12,7 @@ from pathlib import Path
 from kerasunet.data.archives import unpack
 from kerasunet.data.checking import Report, check
 from kerasunet.data.loading import load
+from kerasunet.data.problems import gathering
 from kerasunet.training.background import BackgroundRun
 from kerasunet.training.settings import FinetuneSettings
 
@@ -66,7 +67,9 @@ class Bench:
         """Starts a run in a folder of its own."""
         self.runs += 1
         self.shown, self.ended = -1, False
-        self.run = BackgroundRun(settings, self.folder / f"run-{self.runs}")
+        # Nothing of a visitor's images may stay in the cache of this machine.
+        directory = self.folder / f"run-{self.runs}"
+        self.run = BackgroundRun(settings, directory, {"KERASUNET_CACHE": "off"})
         return self.run
 
     @property
@@ -123,7 +126,8 @@ class Workshop:
 def _require_inside(folder: Path) -> None:
     """Refuses data whose manifest or annotations name files of this machine outside of them."""
     try:
-        data = load(folder)
+        with gathering():  # as the check does, which goes on with what has no fault
+            data = load(folder)
     except ValueError:  # the check tells what is wrong
         return
     for case in data.cases:

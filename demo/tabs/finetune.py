@@ -210,7 +210,9 @@ class _Page:
             run.cancel()
 
     def _leave(self, request: gr.Request) -> None:
-        self.workshop.clear(request.session_hash)
+        bench = self.workshop.clear(request.session_hash)
+        if bench is not None:
+            self.context.shelf.forget(bench.folder)
 
 
 def _checked(open_: Any, given: Any) -> list[Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,9 +58,15 @@ class BackgroundRun:
     Args:
         settings: The run.
         directory: The run directory, as `kerasunet.training.finetune` fills it.
+        additions: Environment variables to set for the process, beside those there are.
     """
 
-    def __init__(self, settings: FinetuneSettings, directory: Path):
+    def __init__(
+        self,
+        settings: FinetuneSettings,
+        directory: Path,
+        additions: Mapping[str, str] | None = None,
+    ):
         self.directory = directory
         self.settings = settings
         self._cancelled = False
@@ -70,7 +77,7 @@ class BackgroundRun:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env=environment(),
+                env=environment(additions),
             )
 
     def progress(self) -> Progress:
