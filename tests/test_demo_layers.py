@@ -7,7 +7,7 @@ import re
 import shlex
 
 import pytest
-from browser import chromium, watched_page
+from browser import chromium, low_contrast, watched_page
 
 from kerasunet.cli import finetune
 from kerasunet.cost import Network
@@ -178,3 +178,24 @@ def test_a_client_asks_for_a_strategy(demo_url):
     assert told["command"].startswith("python scripts/finetune.py --layers")
     with pytest.raises(Exception, match="did you mean shallow"):
         client.predict("shalow:3", api_name="/describe_strategy")
+
+
+_SHOWN = {
+    "Layers": "#layers-unet button",
+    "Study": "#tab-study .js-plotly-plot .points path",
+    "Fine-tune": "#finetune-zip",
+}
+
+
+@pytest.mark.parametrize("width", [390, 1920])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_words_can_be_read_on_every_other_tab(page, demo_url, width, scheme):
+    other = watched_page(page.context.browser, viewport={"width": width, "height": 800})
+    other.goto(f"{demo_url}/?__theme={scheme}")
+    for name, shown in _SHOWN.items():
+        other.get_by_role("tab", name=name, exact=True).first.click()
+        other.locator(shown).first.wait_for()
+        assert other.evaluate("document.documentElement.scrollWidth") <= width
+        assert low_contrast(other) == []
+    assert other.faults == []
+    other.close()
