@@ -81,7 +81,7 @@ def _draw_reference(axes: Axes, results: Results, panel: tuple[str, int], blocks
     means = results.means(*panel)["mean"]
     if "scratch" in means:
         axes.axhline(means["scratch"], color=FAINT, linewidth=0.8, linestyle=(0, (1.2, 1.2)))
-        note(axes, "scratch", blocks + 0.4, means["scratch"], ha="right", va="bottom")
+        note(axes, "scratch", -0.4, means["scratch"], ha="left", va="bottom")  # curves end right
 
 
 def _caption(blocks: int) -> str:
