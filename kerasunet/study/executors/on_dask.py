@@ -33,6 +33,8 @@ def run(
 
 _SETTINGS = {
     "distributed.scheduler.allowed-failures": RETRIES,
+    # A worker holds no item but the one it works on: its death is blamed on no other.
+    "distributed.scheduler.worker-saturation": 1.0,
     "distributed.worker.daemon": False,
 }
 
