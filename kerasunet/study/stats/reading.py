@@ -9,9 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from kerasunet.files import read_json
-from kerasunet.study.tables import read_tables
-
-_FILE = "study.json"
+from kerasunet.study.tables import RECORD, read_tables
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +54,7 @@ def read_studies(directories: Sequence[Path]) -> Studies:
 
 
 def _depth(directory: Path) -> int:
-    path = directory / _FILE
+    path = directory / RECORD
     if not path.is_file():
         raise FileNotFoundError(f"{path}: not there; it tells the network of the study")
     return read_json(path)["protocol"]["run"]["architecture"]["depth"]
