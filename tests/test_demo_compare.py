@@ -273,7 +273,7 @@ def test_dice_with_an_uploaded_mask_is_the_metric(scan, segmenters, files, middl
     with new_scene(scan):
         upload(scan, "compare-truth", files / "scan_mask.png")
     wait_for_note(scan, "The mask covers", "compare-truth-note")
-    assert scan.locator("#viewer figure[data-panel=truth]").is_visible()
+    scan.locator("#viewer figure[data-panel=truth]").wait_for()
     truth = cv2.imread(str(files / "scan_mask.png"), cv2.IMREAD_UNCHANGED) > 0
     expected = {
         name: dice(truth, mask)
@@ -417,7 +417,7 @@ def test_example_comes_with_its_mask(page):
     with new_scene(page):
         page.locator("#compare-examples button").first.click()
     wait_for_note(page, "simulated-ultrasound")
-    assert page.locator("#viewer figure[data-panel=truth]").is_visible()
+    page.locator("#viewer figure[data-panel=truth]").wait_for()
     assert "Dice" in table(page)[0]
 
 

@@ -39,8 +39,10 @@ def _wait_for_strategy(page, text: str) -> None:
         "text => document.querySelector('#strategy input, #strategy textarea').value === text",
         arg=text,
     )
-    command = page.locator("#layers-command .cm-content")
-    command.get_by_text(f"--layers {shlex.quote(text)}").wait_for()
+    page.wait_for_function(
+        "end => document.querySelector('#layers-command .cm-content').innerText.trim().endsWith(end)",
+        arg=f"--layers {shlex.quote(text)}",
+    )
 
 
 def _block(page, name: str):
@@ -106,7 +108,7 @@ def _one_line(text: str) -> str:
 
 def test_single_layers_on_demand(page):
     _set(page, "shallow:3")
-    assert not page.locator("#layers-single button").first.is_visible()
+    page.locator("#layers-single button").first.wait_for(state="hidden")
     page.get_by_label("Single layers").check()
     page.locator("#layers-single button[data-name=enc2_conv1]").click()
     _wait_for_strategy(page, "shallow:3-enc2_conv1")
