@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import errno
 import re
 import shutil
 import stat
 import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 
 _CHUNK = 1 << 20
 _LEFT_BEHIND = re.compile(r"(^|/)(__MACOSX|\.DS_Store|Thumbs\.db|desktop\.ini)(/|$)")
-# Of a file that ends too early, `zipfile` seeks before its start: an `OSError`.
-_DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError)
 _ENCRYPTED = 1
+# Other methods, which no common program writes unasked, may demand gigabytes to be unpacked.
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EFBIG)
+
+
+class _Refused(ValueError):
+    """The archive is whole, but not unpacked; the message tells why."""
 
 
 @dataclass(frozen=True)
@@ -67,11 +72,18 @@ def _unpack(archive: Path, folder: Path, limits: Limits) -> None:
             for entry in entries:
                 left -= _write(source, entry, folder / entry.filename, left)
                 if left < 0:
-                    raise ValueError(
+                    raise _Refused(
                         f"{archive.name}: unpacks to more than {_size(limits.bytes)}, the limit"
                     )
-    except _DAMAGE as error:
-        raise ValueError(f"{archive.name}: not a whole zip file ({error})") from error
+    except _Refused:
+        raise
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in _FULL:
+            raise
+        # `zipfile` and the decompressors answer broken bytes with exceptions of every type.
+        raise ValueError(
+            f"{archive.name}: not a whole zip file ({error}); download or pack it again"
+        ) from error
 
 
 def _files(source: zipfile.ZipFile, name: str, limits: Limits) -> list[zipfile.ZipInfo]:
@@ -80,12 +92,12 @@ def _files(source: zipfile.ZipFile, name: str, limits: Limits) -> list[zipfile.Z
     for entry in entries:
         fault = _fault(entry)
         if fault:
-            raise ValueError(f"{name}: {entry.filename!r} {fault}; nothing was unpacked")
+            raise _Refused(f"{name}: {entry.filename!r} {fault}; nothing was unpacked")
     files = [e for e in entries if not e.is_dir() and not _LEFT_BEHIND.search(e.filename)]
     if not files:
-        raise ValueError(f"{name}: holds no files")
+        raise _Refused(f"{name}: holds no files")
     if len(files) > limits.files:
-        raise ValueError(f"{name}: holds {len(files):,} files, the limit is {limits.files:,}")
+        raise _Refused(f"{name}: holds {len(files):,} files, the limit is {limits.files:,}")
     return files
 
 
@@ -97,7 +109,9 @@ def _fault(entry: zipfile.ZipInfo) -> str:
     kind = stat.S_IFMT(entry.external_attr >> 16)
     if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
         return "is a link or a device, not a file"
-    return "is encrypted" if entry.flag_bits & _ENCRYPTED else ""
+    if entry.flag_bits & _ENCRYPTED:
+        return "is encrypted"
+    return "" if entry.compress_type in _METHODS else "is compressed in a rare way"
 
 
 def _write(source: zipfile.ZipFile, entry: zipfile.ZipInfo, path: Path, most: int) -> int:

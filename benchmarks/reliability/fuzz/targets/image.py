@@ -1,0 +1,54 @@
+"""PNG, JPEG, BMP and TIFF files, as image and as mask."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from targets._refusals import reading
+
+from kerasunet.data.reading import count_frames, raster, read_image, read_mask_values  # noqa: F401
+
+LONGEST = 1024
+_PIXELS = 1 << 16
+
+
+def seeds() -> Iterable[bytes]:
+    grey = np.arange(48, dtype=np.uint8).reshape(6, 8)
+    colour = np.stack([grey, grey[::-1], grey[:, ::-1]], axis=-1)
+    pictures = [grey, colour, grey > 20, grey.astype(np.uint16) * 300]
+    made = [
+        _encoded(picture, kind)
+        for kind in ("PNG", "BMP", "TIFF", "JPEG")
+        for picture in pictures
+        if not (kind in ("BMP", "JPEG") and picture.dtype != np.uint8)
+    ]
+    made += [_encoded(grey, "TIFF", compression=f"tiff_{how}") for how in ("lzw", "adobe_deflate")]
+    made += [
+        _encoded(grey.astype(np.float32), "TIFF"),
+        _encoded(grey > 20, "TIFF", compression="group4"),
+    ]
+    made += [_encoded(colour, "JPEG", progressive=True, quality=20)]
+    return made
+
+
+def read(path: Path) -> None:
+    count_frames(path)
+    image, spacing = read_image(path, size_limit=_PIXELS)
+    assert image.dtype == np.float32 and image.shape[2:] in ((), (3,)), image.shape
+    assert np.isfinite(image).all() and image.min() >= 0 and image.max() <= 255
+    assert spacing is None or min(spacing) > 0
+    read_mask_values(path, size_limit=_PIXELS)
+
+
+def checker(folder: Path) -> Callable[[bytes], None]:
+    return reading(folder / "picture", read)
+
+
+def _encoded(pixels: np.ndarray, kind: str, **options) -> bytes:
+    data = io.BytesIO()
+    Image.fromarray(pixels).save(data, kind, **options)
+    return data.getvalue()
