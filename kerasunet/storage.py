@@ -67,7 +67,7 @@ def _copy_dataset(name: str, item: h5py.Dataset, new: h5py.File, source: Path) -
     if values.dtype != np.float32:
         return new.create_dataset(name, data=values)
     if not (np.abs(values) <= _LARGEST).all():
-        raise ValueError(f"{source}: {name} holds values beyond half precision, keep float32")
+        raise ValueError(f"{source.name}: {name} holds values beyond half precision, keep float32")
     packed = {"compression": "gzip", "shuffle": True} if values.ndim else {}
     return new.create_dataset(name, data=values.astype(np.float16), **packed)
 

@@ -1,12 +1,15 @@
 """Saved models: a plain Keras file, a JSON card beside it, a digest that ties them together.
 
 `saved_models/NAME.keras` opens with `keras.models.load_model` and nothing else; `NAME.json` tells
-what it is, `NAME.md` tells it to people. Models are loaded in Keras' safe mode only.
+what it is, `NAME.md` tells it to people. Model files can bring code: by name only those with the
+digest that their card states are loaded, others by an explicit path; each is looked through first
+(`kerasunet.model_files`), and Keras loads it in safe mode.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import warnings
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -14,15 +17,19 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kerasunet.card_files import read_card
 from kerasunet.cards import as_markdown
 from kerasunet.data.cases import DataSet
-from kerasunet.files import read_json, sha256, write_atomically, write_json, write_text
+from kerasunet.files import sha256, write_atomically, write_json, write_text
+from kerasunet.model_files import checked_model, checked_weights
+from kerasunet.model_files.refusal import other_digest
 from kerasunet.storage import write_half_precision
 
 if TYPE_CHECKING:
     import keras
 
 _WEIGHT_SUFFIX = ".weights.h5"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
 
 
 @dataclass(frozen=True)
@@ -90,11 +97,12 @@ def card(name_or_path: str | os.PathLike) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: There is no such model, or it has no card.
+        ValueError: The card is damaged or no card at all.
     """
     path = _resolve(name_or_path).with_suffix(".json")
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: this model has no card")
-    return read_json(path)
+        raise FileNotFoundError(f"{path}: this model has no card; copy it beside the .keras file")
+    return read_card(path)
 
 
 def digest(name_or_path: str | os.PathLike) -> str:
@@ -102,15 +110,20 @@ def digest(name_or_path: str | os.PathLike) -> str:
 
     Raises:
         FileNotFoundError: There is no such model.
+        ValueError: The file is not the one that its card describes.
     """
-    return "" if name_or_path == "scratch" else sha256(_resolve(name_or_path))
+    if name_or_path == "scratch":
+        return ""
+    path = _resolve(name_or_path)
+    return _verified(path, required=_is_registered(path))
 
 
 def load(name_or_path: str | os.PathLike) -> keras.Model:
-    """Loads a registered model by name, or any `.keras` file by its path.
+    """Loads a registered model by name, or another `.keras` file by its path.
 
     The digest in the card is verified before anything is loaded; a registered model needs a card.
-    Keras' safe mode is always on: a file cannot bring code.
+    A file with anything but a U-Net of Keras' own layers in it is refused before Keras sees it,
+    and Keras' safe mode is always on: a file cannot bring code.
 
     Args:
         name_or_path: A name that `list()` gives, or the path of a `.keras` file.
@@ -120,16 +133,18 @@ def load(name_or_path: str | os.PathLike) -> keras.Model:
 
     Raises:
         FileNotFoundError: There is no such model.
-        ValueError: The file is not the one that its card describes, or not a Keras model.
+        ValueError: The file is not the one that its card describes, or not a U-Net that Keras
+            can load.
     """
-    import keras
-
     path = _resolve(name_or_path)
-    _verify(path, required=path.parent == folder())
-    try:
-        model = keras.models.load_model(path, compile=False, safe_mode=True)
-    except Exception as error:
-        raise ValueError(f"{path}: not a loadable Keras model ({_first_line(error)})") from error
+    with checked_model(path, _stated_digest(path, required=_is_registered(path))) as copy:
+        import keras
+
+        try:
+            model = keras.models.load_model(copy, compile=False, safe_mode=True)
+        except Exception as error:
+            reason = _first_line(error).replace(str(copy), path.name)
+            raise ValueError(f"{path}: not a loadable Keras model ({reason})") from error
     model.trainable = True
     return model
 
@@ -181,20 +196,34 @@ def register(path: Path, name: str, half_precision: bool = False) -> Path:
 
     Raises:
         FileNotFoundError: There is no such model, or it has no card.
-        ValueError: The file is not the one that its card describes, or holds weights beyond half
-            precision.
+        ValueError: The name is not one of a file, the file is not the one that its card describes,
+            or holds weights beyond half precision.
     """
-    _verify(path, required=True)
+    check_name(name)
     target = folder() / f"{name}.keras"
-    facts = {**read_json(path.with_suffix(".json")), "name": name}
-    if half_precision:
-        write_half_precision(path, target)
-        facts |= {"storage": "float16", "sha256": sha256(target)}
-    else:
-        write_atomically(target, lambda temporary: temporary.write_bytes(path.read_bytes()))
+    facts = {**read_card(path.with_suffix(".json")), "name": name}
+    with checked_model(path, facts["sha256"]) as copy:
+        if half_precision:
+            write_half_precision(copy, target)
+            facts |= {"storage": "float16", "sha256": sha256(target)}
+        else:
+            write_atomically(target, lambda temporary: temporary.write_bytes(copy.read_bytes()))
     write_json(target.with_suffix(".json"), facts)
     write_text(target.with_suffix(".md"), as_markdown(facts))
     return target
+
+
+def check_name(name: str) -> None:
+    """Refuses what cannot be the name of a registered model.
+
+    Raises:
+        ValueError: It is empty, too long, a path, or has characters that file systems differ on.
+    """
+    if not _NAME.fullmatch(name):
+        raise ValueError(
+            f"{name!r} cannot name a model; a name has up to 100 letters, digits and ._+- and "
+            "starts with a letter or digit"
+        )
 
 
 def record(
@@ -221,7 +250,7 @@ def record(
         ValueError: The file is not the one that its card describes.
     """
     path = _resolve(name_or_path)
-    _verify(path, required=True)
+    _verified(path, required=True)
     facts = card(path)
     kept = [old for old in facts.get("evaluations", []) if old["data"]["name"] != data.name]
     new = {
@@ -285,17 +314,14 @@ def load_weights_into(model: keras.Model, weights: str | os.PathLike) -> None:
 
 
 def _load_h5(model: keras.Model, path: Path) -> None:
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file")
-    try:
-        with warnings.catch_warnings():
-            # Keras 3.15 warns of containers that no plain HDF5 file has; all weights are loaded.
-            warnings.filterwarnings("ignore", message="Skipping nested container")
-            model.load_weights(path)
-    except (OSError, ValueError) as error:
-        raise ValueError(
-            f"{path}: these weights do not fit this U-Net ({_first_line(error)})"
-        ) from error
+    with checked_weights(path) as copy, warnings.catch_warnings():
+        # Keras 3.15 warns of containers that no plain HDF5 file has; all weights are loaded.
+        warnings.filterwarnings("ignore", message="Skipping nested container")
+        try:
+            model.load_weights(copy)
+        except (OSError, ValueError, KeyError) as error:
+            reason = _first_line(error).replace(str(copy), path.name)
+            raise ValueError(f"{path}: these weights do not fit this U-Net ({reason})") from error
 
 
 def _require_same_layers(weights, given: dict, wanted: dict) -> None:
@@ -321,18 +347,26 @@ def _resolve(name_or_path: str | os.PathLike) -> Path:
     )
 
 
-def _verify(path: Path, required: bool) -> None:
+def _is_registered(path: Path) -> bool:
+    return path.resolve().parent == folder().resolve()
+
+
+def _stated_digest(path: Path, required: bool) -> str | None:
+    """The digest that the card of a model file states; `None` where a card may lack and does."""
     sidecar = path.with_suffix(".json")
-    if not sidecar.is_file():
-        if required:
-            raise ValueError(f"{path}: has no card {sidecar.name}, so it cannot be verified")
-        return
-    stated = read_json(sidecar).get("sha256")
-    if stated != sha256(path):
-        raise ValueError(
-            f"{path}: is not the file that {sidecar.name} describes, their SHA-256 digests differ; "
-            "it was changed or damaged, restore both from where they came from"
-        )
+    if sidecar.is_file():
+        return read_card(sidecar)["sha256"]
+    if required:
+        raise ValueError(f"{path}: has no card {sidecar.name}, so it cannot be verified")
+    return None
+
+
+def _verified(path: Path, required: bool) -> str:
+    """The digest of a model file, which is the one that its card states, if it has a card."""
+    stated, found = _stated_digest(path, required), sha256(path)
+    if stated not in (None, found):
+        raise ValueError(f"{path}: {other_digest(path.with_suffix('.json').name)}")
+    return found
 
 
 def versions() -> dict[str, str]:

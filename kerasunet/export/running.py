@@ -51,7 +51,7 @@ def _litert(path: Path) -> Run:
 
 
 def _h5(path: Path) -> Run:
-    loaded = keras.models.load_model(path, compile=False)
+    loaded = keras.models.load_model(path, compile=False, safe_mode=True)
     return lambda image: keras.ops.convert_to_numpy(loaded.predict_on_batch(image))
 
 

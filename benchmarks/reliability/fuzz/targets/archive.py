@@ -8,9 +8,8 @@ import zipfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from targets._refusals import documented
-
 from kerasunet.data.archives import Limits, unpack
+from targets._refusals import documented
 
 LONGEST = 600
 _LIMITS = Limits(files=8, bytes=1 << 16)

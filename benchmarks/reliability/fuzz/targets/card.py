@@ -6,11 +6,10 @@ import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from targets._refusals import documented
-
 from kerasunet.card_files import parse_card
 from kerasunet.cards import as_markdown
 from kerasunet.metrics import METRICS
+from targets._refusals import documented
 
 LONGEST = 4096
 

@@ -15,10 +15,10 @@ from pydicom.uid import (
     RLELossless,
     SegmentationStorage,
 )
-from targets._refusals import reading
-from targets.image import read
 
 from kerasunet.data.reading import dicom  # noqa: F401
+from targets._refusals import reading
+from targets.image import read
 
 LONGEST = 1024
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from targets._refusals import reading
 
 from kerasunet.data.reading import count_frames, raster, read_image, read_mask_values  # noqa: F401
+from targets._refusals import reading
 
 LONGEST = 1024
 _PIXELS = 1 << 16

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from targets._refusals import reading
-
 from kerasunet.data.layouts.manifest import read_manifest
+from targets._refusals import reading
 
 LONGEST = 300
 

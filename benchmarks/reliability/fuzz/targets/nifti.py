@@ -8,10 +8,10 @@ from pathlib import Path
 
 import nibabel
 import numpy as np
-from targets._refusals import reading
-from targets.image import read
 
 from kerasunet.data.reading import nifti  # noqa: F401
+from targets._refusals import reading
+from targets.image import read
 
 LONGEST = 700
 
