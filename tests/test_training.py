@@ -5,10 +5,10 @@ from __future__ import annotations
 import csv
 import json
 import os
-import signal
+import re
+import shutil
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,11 +16,22 @@ import cv2
 import keras
 import numpy as np
 import pytest
-from conftest import ROOT
+from conftest import ROOT, disc_images
 from layout_makers import make_busi
 
 from kerasunet.data import NO_AUGMENTATION
-from kerasunet.training import FinetuneSettings, Optimization, finetune, overfit_one_batch
+from kerasunet.training import (
+    Architecture,
+    FinetuneSettings,
+    Optimization,
+    PretrainSettings,
+    finetune,
+    overfit_one_batch,
+    pretrain,
+)
+from kerasunet.training.checkpoint import stored_weights
+from kerasunet.training.directory import held
+from kerasunet.training.finetuning import initial_model
 from kerasunet.training.inputs import load_data
 
 QUICK = Optimization(steps=8, batch_size=4, validate_every=4)
@@ -179,88 +190,204 @@ def test_patience_stops_early(settings, tmp_path):
     assert len(rows_of(run.directory / "history.csv")) == 3
 
 
-def test_nan_loss_stops_and_keeps_the_last_good_weights(settings, tmp_path):
+class Stop(keras.callbacks.Callback):
+    """Ends a training after a number of stretches, as Ctrl-C does."""
+
+    def __init__(self, stretches: int):
+        super().__init__()
+        self._stretches = stretches
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if epoch == self._stretches:
+            raise KeyboardInterrupt
+
+
+def interrupt(settings: FinetuneSettings, directory: Path, stretches: int = 1) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        finetune(settings, directory, [Stop(stretches)])
+
+
+def with_rate(settings: FinetuneSettings, rate: float, **more) -> FinetuneSettings:
     wild = Optimization(
-        steps=40, batch_size=4, validate_every=1, learning_rate=1e30, clip_norm=None, warmup=0.5
+        steps=40, batch_size=4, validate_every=1, learning_rate=rate, clip_norm=None, **more
     )
-    with pytest.raises(FloatingPointError, match="NaN or infinite at step .*lower learning rate"):
-        finetune(replace(settings, layers="all", optimization=wild), tmp_path / "run")
-    with np.load(tmp_path / "run" / "checkpoint.npz") as file:
-        weights = [file[name] for name in file.files if name.startswith("weight_")]
+    return replace(settings, layers="all", optimization=wild)
+
+
+def test_nan_loss_stops_and_tells_where_the_last_good_weights_are(settings, tmp_path):
+    wild = with_rate(settings, 1e30, warmup=0.5)
+    message = (
+        r"NaN or infinite at step (\d+); the weights of step (\d+) are kept in (.*)\. Try a lower"
+    )
+    with pytest.raises(FloatingPointError, match=message + " learning rate than 1e[+]30") as error:
+        finetune(wild, tmp_path / "run")
+    failed, kept, path = re.search(message, str(error.value)).groups()
+    assert int(kept) == int(failed) - 1
+    weights = stored_weights(Path(path))
     assert all(np.isfinite(array).all() for array in weights)
+    model = initial_model(wild)
+    model.set_weights(weights)
+    assert len(rows_of(tmp_path / "run" / "history.csv")) == int(kept)
+    assert not (tmp_path / "run" / "model.keras").exists()
+
+
+def test_weights_that_the_last_step_spoils_are_never_kept(settings, tmp_path):
+    """An infinite rate spoils the weights in the very step whose loss is still finite."""
+    spoilt = with_rate(settings, 1e39, warmup=0.0, schedule="constant")
+    with pytest.raises(
+        FloatingPointError, match="weights became NaN or infinite at step 1; no step before"
+    ):
+        finetune(spoilt, tmp_path / "run")
+    assert not (tmp_path / "run" / "checkpoint.npz").exists()
+
+
+def test_pretraining_that_diverges_says_what_is_kept(tmp_path):
+    wild = replace(tiny_pretraining().optimization, learning_rate=1e30, clip_norm=None, warmup=0.5)
+    with pytest.raises(FloatingPointError, match="NaN or infinite at step .*checkpoint.npz"):
+        pretrain(replace(tiny_pretraining(), optimization=wild), tmp_path / "run")
+    assert all(np.isfinite(a).all() for a in stored_weights(tmp_path / "run" / "checkpoint.npz"))
+
+
+def tiny_pretraining() -> PretrainSettings:
+    return PretrainSettings(
+        data="simulated-natural:8",
+        validation_data="simulated-natural:4",
+        image_size=32,
+        architecture=Architecture(base_filters=4, depth=2),
+        optimization=Optimization(steps=12, batch_size=4, validate_every=1),
+    )
 
 
 def test_damaged_checkpoint_is_named(settings, tmp_path):
-    (tmp_path / "run").mkdir()
+    interrupt(settings, tmp_path / "run")
     (tmp_path / "run" / "checkpoint.npz").write_bytes(b"not a zip file")
     with pytest.raises(ValueError, match=r"checkpoint\.npz: cannot go on from this checkpoint"):
         finetune(settings, tmp_path / "run")
 
 
-def test_killed_run_ends_in_the_same_weights(tiny_model_file, tmp_path):
-    """SIGKILL at several moments; the same command goes on and ends bit for bit the same."""
-    undisturbed = start_run(tiny_model_file, tmp_path / "undisturbed")
-    assert undisturbed.wait(timeout=300) == 0
-    for seen in (1, 3):
-        process = start_run(tiny_model_file, tmp_path / "killed")
-        wait_for_history(tmp_path / "killed" / "history.csv", seen, process)
-        process.send_signal(signal.SIGKILL)
-        process.wait(timeout=60)
-        assert not (tmp_path / "killed" / "summary.json").exists()
-    assert start_run(tiny_model_file, tmp_path / "killed").wait(timeout=300) == 0
+@pytest.mark.parametrize("name", ["checkpoint.npz", "summary.json"])
+def test_what_is_left_of_an_unknown_run_is_not_gone_on_with(settings, finished, tmp_path, name):
+    """A run directory that somebody began to remove could belong to any settings."""
+    (tmp_path / name).write_bytes(b"")
+    with pytest.raises(ValueError, match=f"{name} but no config.json, so nobody knows"):
+        finetune(settings, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
 
-    mine, theirs = (
-        keras.models.load_model(tmp_path / name / "model.keras").get_weights()
-        for name in ("undisturbed", "killed")
+
+@pytest.mark.parametrize(
+    ("name", "old", "refused"),
+    [
+        ("keras", "2.15.0", True),
+        ("tensorflow", "1.15.0", True),
+        ("kerasunet", "7.0.0", True),
+        ("backend", "jax", True),
+        ("keras", "3.0.0", False),
+        ("tensorflow", "2.0.0", False),
+    ],
+)
+def test_another_major_version_is_refused_naming_both_sides(
+    settings, finished, tmp_path, name, old, refused
+):
+    copy = shutil.copytree(finished.directory, tmp_path / "run")
+    config = json.loads((copy / "config.json").read_text())
+    new, config["versions"][name] = config["versions"][name], old
+    (copy / "config.json").write_text(json.dumps(config))
+    if refused:
+        message = f"versions.{name} was '{re.escape(old)}', now '{re.escape(new)}'"
+        with pytest.raises(ValueError, match=message):
+            finetune(settings, copy)
+    else:
+        assert finetune(settings, copy).summary == finished.summary
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"layers": "all"}, "layers was 'shallow:2', now 'all'"),
+        ({"init": "scratch"}, "digests.init was '[0-9a-f]{12}', now ''"),
+        ({"optimization": replace(QUICK, seed=1)}, "optimization.seed was 0, now 1"),
+        ({"split_seed": 1}, "split_seed was 0, now 1"),
+    ],
+)
+def test_an_interrupted_run_is_not_gone_on_with_as_another(settings, tmp_path, change, message):
+    interrupt(settings, tmp_path / "run")
+    before = contents(tmp_path / "run")
+    with pytest.raises(ValueError, match=message):
+        finetune(replace(settings, **change), tmp_path / "run")
+    assert contents(tmp_path / "run") == before
+
+
+def contents(directory: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in directory.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"data": "simulated-natural:9"}, "digests.data was '[0-9a-f]{12}', now '[0-9a-f]{12}'"),
+        ({"image_size": 64}, "image_size was 32, now 64"),
+        ({"init": "itself"}, "digests.init was '', now '[0-9a-f]{12}'"),
+        ({"optimization": Optimization(seed=3)}, "optimization.seed was 0, now 3"),
+    ],
+)
+def test_a_pretraining_is_not_gone_on_with_as_another(tiny_model_file, change, message):
+    settings = PretrainSettings(
+        data="simulated-natural:16",
+        validation_data="simulated-natural:4",
+        image_size=32,
+        architecture=Architecture(base_filters=4, depth=2),
+        optimization=Optimization(steps=12, batch_size=4, validate_every=6),
     )
-    assert all(np.array_equal(a, b) for a, b in zip(mine, theirs, strict=True))
-    for name in ("cases.csv", "layers.json"):
-        assert (tmp_path / "undisturbed" / name).read_bytes() == (
-            tmp_path / "killed" / name
-        ).read_bytes()
+    if "init" in change:
+        change = {"init": str(tiny_model_file)}
+    with pytest.raises(ValueError, match=message):
+        pretrain(replace(settings, **change), tiny_model_file.parent)
 
 
-def start_run(init: Path, directory: Path) -> subprocess.Popen:
-    options = {
-        "--layers": "all",
-        "--data": "simulated-xray:24",
-        "--train-size": "8",
-        "--validation-size": "4",
-        "--folds": "3",
-        "--image-size": "32",
-        "--steps": "60",
-        "--batch-size": "4",
-        "--validate-every": "6",
-    }
-    words = [word for option in options.items() for word in option]
-    return subprocess.Popen(
-        [
-            sys.executable,
-            "scripts/finetune.py",
-            "--init",
-            init,
-            "--output",
-            directory,
-            "--deterministic",
-            *words,
-        ],
-        cwd=ROOT,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+def test_a_finished_pretraining_is_not_computed_again(tiny_model_file):
+    settings = replace(
+        tiny_pretraining(),
+        data="simulated-natural:16",
+        optimization=Optimization(steps=12, batch_size=4, validate_every=6),
+    )
+    stamps = {path: path.stat().st_mtime_ns for path in tiny_model_file.parent.iterdir()}
+    again = pretrain(settings, tiny_model_file.parent)
+    assert {path: path.stat().st_mtime_ns for path in tiny_model_file.parent.iterdir()} == stamps
+    assert again.dice.n == 4
+    assert (
+        again.load_model().count_params() == keras.models.load_model(tiny_model_file).count_params()
     )
 
 
-def wait_for_history(path: Path, rows: int, process: subprocess.Popen) -> None:
-    deadline = time.monotonic() + 200
-    while not (path.is_file() and len(rows_of(path)) >= rows):
-        assert process.poll() is None, "the run ended before it could be killed"
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+def test_a_mask_that_was_drawn_anew_is_noticed(settings, tmp_path, tiny_model_file):
+    images, masks = disc_images(12)
+    for folder in ("images", "masks"):
+        (tmp_path / folder).mkdir()
+    for index, (image, mask) in enumerate(zip(images, masks, strict=True)):
+        cv2.imwrite(str(tmp_path / "images" / f"{index}.png"), image)
+        cv2.imwrite(str(tmp_path / "masks" / f"{index}.png"), mask.astype(np.uint8) * 255)
+    own = replace(settings, data=str(tmp_path), train_size=4, validation_size=2)
+    interrupt(own, tmp_path / "run")
+    cv2.imwrite(str(tmp_path / "masks" / "3.png"), masks[0].astype(np.uint8) * 255)
+    with pytest.raises(ValueError, match="digests.images and masks was '[0-9a-f]{12}', now"):
+        finetune(own, tmp_path / "run")
+
+
+def test_a_directory_that_is_in_use_is_refused(settings, tmp_path, monkeypatch):
+    monkeypatch.setattr("kerasunet.training.directory._PATIENCE", 0.3)
+    with held(tmp_path), pytest.raises(ValueError, match="another process is at work in it"):
+        finetune(settings, tmp_path)
+
+
+def test_a_model_that_finds_the_same_everywhere_is_told(settings, tmp_path):
+    """With a threshold that no probability reaches, all is background."""
+    run = finetune(replace(settings, layers="none", threshold=1 - 1e-9), tmp_path / "run")
+    assert run.summary["constant_prediction"]
+    assert run.summary["after"]["missed"] == 8
 
 
 def test_overfitting_one_batch_reaches_a_dice_near_one():
     from kerasunet.data import decode, load
-    from kerasunet.training import Architecture
 
     cases = decode(load("simulated-xray:4").cases, (32, 32))
     steps = list(overfit_one_batch(cases, 60, Architecture(base_filters=8, depth=2)))
@@ -280,7 +407,7 @@ def test_config_tells_all_settings(finished):
     config = json.loads((finished.directory / "config.json").read_text())
     assert config["settings"]["layers"] == "shallow:2"
     assert config["settings"]["optimization"]["steps"] == 8
-    assert set(config["digests"]) == {"data", "split", "init"}
+    assert set(config["digests"]) == {"data", "images and masks", "split", "init"}
 
 
 @pytest.mark.parametrize("backend", ["jax", "torch"])

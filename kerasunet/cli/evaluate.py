@@ -30,7 +30,7 @@ def run(options: argparse.Namespace) -> int:
     print(shared.describe_data(data), flush=True)
 
     shared.start_backend()
-    from kerasunet.training.evaluation import evaluate
+    from kerasunet.training.evaluation import CONSTANT, evaluate
 
     side = options.image_size or card["image_size"]
     threshold = card["threshold"] if options.threshold is None else options.threshold
@@ -40,6 +40,8 @@ def run(options: argparse.Namespace) -> int:
     if options.csv:
         evaluation.write_csv(options.csv)
     print(_table(options.model, data.name, evaluation.summary))
+    if evaluation.constant:
+        print(CONSTANT)
     if options.record:
         note = zoo.DataNote.of(data)
         print(f"recorded in {zoo.record(options.model, note, side, threshold, evaluation.summary)}")

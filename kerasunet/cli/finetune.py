@@ -13,6 +13,7 @@ from pathlib import Path
 from kerasunet.cli import options as shared
 from kerasunet.data.views import PRESETS
 from kerasunet.strategies import Layout, describe_grammar, parse
+from kerasunet.training.directory import clear
 from kerasunet.training.settings import FinetuneSettings
 
 EPILOG = f"strategies for --layers:\n{describe_grammar()}"
@@ -66,7 +67,7 @@ def run(options: argparse.Namespace) -> int:
     _check_early(settings)
     directory = options.output or _default_directory(settings)
     if options.restart:
-        shared.clear_run(directory)
+        clear(directory)
 
     shared.start_backend()
     from kerasunet.cli.progress import ProgressBar
@@ -135,6 +136,8 @@ def _default_directory(settings: FinetuneSettings) -> Path:
 
 
 def _report(settings: FinetuneSettings, finished) -> str:
+    from kerasunet.training.evaluation import CONSTANT
+
     summary, directory = finished.summary, finished.directory
     before, after = summary["before"]["dice"], summary["after"]["dice"]
     test = summary["split"]["test"]
@@ -148,7 +151,7 @@ def _report(settings: FinetuneSettings, finished) -> str:
         f"  missed  {summary['after']['missed']} of {test}",
     ]
     if summary["constant_prediction"]:
-        lines.append("  WARNING: the model predicts the same value everywhere")
+        lines.append(f"  {CONSTANT}")
     lines += [
         "",
         f"trained     {_trained(summary)}: "

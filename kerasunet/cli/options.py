@@ -5,10 +5,8 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
-import shutil
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kerasunet.data.views import PRESETS
@@ -173,15 +171,6 @@ def add_architecture(parser: argparse.ArgumentParser, when: str) -> None:
 def architecture(options: argparse.Namespace) -> Architecture:
     normalization = None if options.normalization == "none" else options.normalization
     return Architecture(options.base_filters, options.depth, normalization, options.channels)
-
-
-def clear_run(directory: Path) -> None:
-    """Removes a run directory, and only a run directory."""
-    if not directory.exists():
-        return
-    if not (directory / "config.json").is_file():
-        raise ValueError(f"{directory}: has no config.json, so it is no run; it is left alone")
-    shutil.rmtree(directory)
 
 
 def start_backend() -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from kerasunet.cli import options as shared
 from kerasunet.data.views import PRESETS
+from kerasunet.training.directory import clear
 from kerasunet.training.settings import PretrainSettings
 
 
@@ -46,19 +47,22 @@ def run(options: argparse.Namespace) -> int:
     )
     _tell_data(settings)
     if options.restart:
-        shared.clear_run(options.output)
+        clear(options.output)
 
     shared.start_backend()
     from kerasunet import zoo
     from kerasunet.cli.progress import ProgressBar
+    from kerasunet.training.evaluation import CONSTANT
     from kerasunet.training.pretraining import pretrain
 
     trained = pretrain(settings, options.output, [ProgressBar(settings.optimization)])
-    dice = trained.evaluation.dice
+    dice = trained.dice
     print(
         f"Dice on {dice.n} validation cases  {dice.mean:.3f}  ({dice.low:.3f} to {dice.high:.3f})\n"
         f"model  {options.output / 'model.keras'}"
     )
+    if trained.summary["constant_prediction"]:
+        print(CONSTANT)
     if options.save_as:
         print(f"registered  {zoo.register(options.output / 'model.keras', options.save_as)}")
     return 0

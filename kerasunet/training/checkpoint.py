@@ -80,6 +80,16 @@ def load_progress(path: Path, model: keras.Model) -> Progress:
         raise ValueError(f"{path}: cannot go on from this checkpoint ({error})") from error
 
 
+def stored_weights(path: Path) -> list[np.ndarray]:
+    """Reads the weights of the last finished stretch, in the order of `model.weights`.
+
+    Args:
+        path: A file that `save_progress` wrote.
+    """
+    with np.load(path, allow_pickle=False) as file:
+        return _sequence(file, "weight")
+
+
 def _assign(variables, values) -> None:
     for variable, value in zip(variables, values, strict=True):
         variable.assign(value)

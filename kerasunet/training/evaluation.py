@@ -16,6 +16,9 @@ from kerasunet.files import write_text
 from kerasunet.metrics import Interval, case_metrics, summarize
 from kerasunet.training.loop import predict
 
+CONSTANT = "WARNING: the model finds the same everywhere, in every pixel of every case"
+"""What to tell people of an evaluation that is constant."""
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -24,7 +27,8 @@ class Evaluation:
     Attributes:
         rows: One row a case: key, group and what `kerasunet.metrics.case_metrics` returns.
         summary: What `kerasunet.metrics.summarize` returns, as plain values for JSON.
-        constant: Whether every prediction has the same value in all pixels of all cases.
+        constant: Whether the model takes all pixels of all cases for foreground, or all for
+            background, where that is not the truth.
     """
 
     rows: tuple[dict[str, Any], ...]
@@ -78,7 +82,12 @@ def evaluate_probabilities(
             strict=True,
         )
     )
-    return Evaluation(rows, _plain(summarize(rows, cases.groups)), bool(np.ptp(probabilities) == 0))
+    constant = _is_constant(probabilities >= threshold, cases.masks)
+    return Evaluation(rows, _plain(summarize(rows, cases.groups)), constant)
+
+
+def _is_constant(found: np.ndarray, truth: np.ndarray) -> bool:
+    return bool(found.min() == found.max() and (truth != found).any())
 
 
 def _plain(summary: dict[str, Any]) -> dict[str, Any]:

@@ -18,11 +18,10 @@ from kerasunet.drawing import draw_comparison, write_png
 from kerasunet.files import read_json, write_json, write_text
 from kerasunet.freezing import Description, apply_strategy, describe
 from kerasunet.strategies import parse
-from kerasunet.training.directory import claim
+from kerasunet.training.directory import CHECKPOINT, SUMMARY, claim, held
 from kerasunet.training.evaluation import Evaluation, evaluate_probabilities
-from kerasunet.training.inputs import decode_parts, load_data, split_data
+from kerasunet.training.inputs import content_digest, decode_parts, load_data, split_data
 from kerasunet.training.loop import (
-    CHECKPOINT,
     compile_for_training,
     predict,
     prepare_backend,
@@ -32,7 +31,7 @@ from kerasunet.training.settings import FinetuneSettings, to_json, without_place
 from kerasunet.unet import UNet, plain_copy, rebuilt, size_multiple
 
 _OVERLAYS = 12
-_SUMMARY, _MODEL, _CHOICE = "summary.json", "model.keras", "choice.json"
+_MODEL, _CHOICE = "model.keras", "choice.json"
 
 
 @dataclass(frozen=True)
@@ -80,16 +79,24 @@ def finetune(
     Raises:
         ValueError: Settings or data cannot be used, or the directory belongs to other settings.
         FileNotFoundError: The data or the initial model are not there.
-        FloatingPointError: The loss became NaN or infinite.
+        NotWritten: The disk is full, or the directory may not be written; what was finished is
+            kept, and the next start goes on from there.
+        FloatingPointError: The loss or the weights became NaN or infinite; the last good weights
+            are kept, the message tells where.
     """
     data = load_data(settings)
     split = split_data(settings, data)
-    claim(directory, settings, _digests(settings, data, split))
-    if (directory / _SUMMARY).is_file():
-        return Run(directory, read_json(directory / _SUMMARY))
+    with held(directory):
+        return _finetune(settings, directory, callbacks, compact, data, split)
+
+
+def _finetune(settings, directory, callbacks, compact, data: DataSet, split: Split) -> Run:
     prepare_backend(settings.optimization)
     model = initial_model(settings)
     parts = _decode(settings, model, data, split)
+    claim(directory, settings, _digests(settings, data, split, parts))
+    if (directory / SUMMARY).is_file():
+        return Run(directory, read_json(directory / SUMMARY))
     strategy = _choose(settings, parts["train"], directory)
     layers = _freeze(model, strategy, directory)
     before = None if compact else _measure(model, parts["test"], settings.threshold)
@@ -114,7 +121,7 @@ def finetune(
         "after": after.evaluation.summary,
         "constant_prediction": after.evaluation.constant,
     }
-    write_json(directory / _SUMMARY, summary)
+    write_json(directory / SUMMARY, summary)
     (directory / CHECKPOINT).unlink(missing_ok=True)
     return Run(directory, summary)
 
@@ -143,9 +150,15 @@ def _measure(model: keras.Model, cases: DecodedCases, threshold: float) -> _Meas
     return _Measured(probabilities, evaluate_probabilities(probabilities, cases, threshold))
 
 
-def _digests(settings: FinetuneSettings, data: DataSet, split: Split) -> dict[str, str]:
-    init = zoo.digest(settings.init)
-    return {"data": data.digest, "split": split.digest, "init": init}
+def _digests(
+    settings: FinetuneSettings, data: DataSet, split: Split, parts: dict[str, DecodedCases]
+) -> dict[str, str]:
+    return {
+        "data": data.digest,
+        "images and masks": content_digest(parts.values()),
+        "split": split.digest,
+        "init": zoo.digest(settings.init),
+    }
 
 
 def _decode(

@@ -6,6 +6,8 @@ activations in every pass. They are computed once, and so are the skips that cro
 
 from __future__ import annotations
 
+import math
+import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,7 +16,10 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from kerasunet.files import writing
 from kerasunet.training.batches import Batches, Place
+
+_BYTES = np.dtype(np.float32).itemsize
 
 
 @dataclass(frozen=True)
@@ -89,8 +94,12 @@ class FrozenBatches:
         self._known[self._rows(places)] = True
 
     def _room(self, shape: tuple[int, ...]) -> np.ndarray:
-        with tempfile.TemporaryFile(dir=self._folder) as file:
-            return np.memmap(file, np.float32, "w+", shape=(len(self._known), *shape))
+        whole = (len(self._known), *shape)
+        with writing(self._folder), tempfile.TemporaryFile(dir=self._folder) as file:
+            # A full disk has to tell now: later, the system would end the process without a word.
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(file.fileno(), 0, math.prod(whole) * _BYTES)
+            return np.memmap(file, np.float32, "w+", shape=whole)
 
     def _row(self, place: Place) -> int:
         return place.case * self._views + place.view

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterable
+
 import numpy as np
 
 from kerasunet.data.cases import DataSet
@@ -72,6 +75,19 @@ def decode_parts(
         name: decoded.between(start, end)
         for name, start, end in zip(parts, starts, ends, strict=True)
     }
+
+
+def content_digest(cases: Iterable[DecodedCases]) -> str:
+    """SHA-256 of the pixels of images and masks, and of their spacing.
+
+    Lists of cases tell names alone; this tells that somebody drew a mask anew.
+    """
+    digest = hashlib.sha256()
+    for part in cases:
+        for array in (part.images, part.masks):
+            digest.update(np.ascontiguousarray(array).view(np.uint8).data)
+        digest.update(repr(part.spacings).encode())
+    return digest.hexdigest()
 
 
 def _division(settings: FinetuneSettings, data: DataSet):

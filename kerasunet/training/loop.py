@@ -16,10 +16,11 @@ from kerasunet.files import write_text
 from kerasunet.losses import dice, dice_bce
 from kerasunet.training.batches import Batches
 from kerasunet.training.checkpoint import Progress, load_progress, save_progress
+from kerasunet.training.directory import CHECKPOINT
 from kerasunet.training.frozen import FrozenBatches, cut_before_training
 from kerasunet.training.settings import Optimization
 
-CHECKPOINT = "checkpoint.npz"
+HISTORY = "history.csv"
 HISTORY_COLUMNS = ("step", "loss", "dice", "val_dice", "learning_rate", "seconds")
 
 
@@ -72,7 +73,9 @@ def compile_with(model: keras.Model, optimizer: keras.optimizers.Optimizer) -> N
     """Compiles for the package's loss and metric with an optimizer that may be in use already."""
     # XLA loses against oneDNN on processors: 40 against 32 ms an image for the default U-Net.
     plain = keras.backend.backend() == "tensorflow" and not _has_gpu()
-    model.compile(optimizer, loss=dice_bce, metrics=[dice], jit_compile=False if plain else "auto")
+    # Given as a function, it makes its variables in the first step, which is then traced twice.
+    metrics = [keras.metrics.MeanMetricWrapper(dice, name="dice")]
+    model.compile(optimizer, loss=dice_bce, metrics=metrics, jit_compile=False if plain else "auto")
 
 
 def train(
@@ -104,24 +107,38 @@ def train(
     Raises:
         ValueError: The checkpoint in the directory is damaged, or the best weights are asked for
             without validation cases.
-        FloatingPointError: The loss became NaN or infinite.
+        FloatingPointError: The loss or the weights became NaN or infinite; the message tells
+            where the last good weights are.
     """
     if not len(validation) and (settings.keep == "best" or settings.patience):
         raise ValueError("keep='best' and patience need validation cases, there are none")
     path = directory / CHECKPOINT
-    progress = load_progress(path, model) if path.is_file() else Progress()
+    progress = _restored(path, model)
     batches = Batches(training, settings.batch_size, augmentation, settings.seed, views)
     learner, batches = _without_frozen_part(model, batches, len(training), views, directory)
     listeners = keras.callbacks.CallbackList(list(callbacks), model=model, add_history=False)
     listeners.on_train_begin()
     while not _is_finished(progress, settings):
-        row = _train_stretch(model, learner, batches, validation, settings, progress, listeners)
+        try:
+            row = _train_stretch(model, learner, batches, validation, settings, progress, listeners)
+        except FloatingPointError as error:
+            kept = _what_is_kept(path, progress, settings)
+            raise FloatingPointError(f"{error}; {kept}") from None
         _record(progress, row, model, settings)
         save_progress(path, model, progress)
-        write_history(directory / "history.csv", progress.history)
+        write_history(directory / HISTORY, progress.history)
     listeners.on_train_end()
     if settings.keep == "best":
         model.set_weights(progress.best)
+    return progress
+
+
+def _restored(path: Path, model: keras.Model) -> Progress:
+    """What an interrupted training had reached; its history is written after its checkpoint."""
+    if not path.is_file():
+        return Progress()
+    progress = load_progress(path, model)
+    write_history(path.with_name(HISTORY), progress.history)
     return progress
 
 
@@ -160,22 +177,28 @@ def _train_stretch(
     for count, (inputs, masks) in enumerate(batches.steps(first, last), start=1):
         listeners.on_train_batch_begin(count - 1)
         values = learner.train_on_batch(inputs, masks, return_dict=True)
-        _require_finite(values["loss"], first + count, settings)
+        _require_finite("loss", [float(values["loss"])], first + count)
         totals = {name: total + float(values[name]) for name, total in totals.items()}
         logs = {name: total / count for name, total in totals.items()}
         listeners.on_train_batch_end(count - 1, logs)
+    _require_finite("weights", model.get_weights(), last)
     logs["val_dice"] = mean_dice(model, validation) if len(validation) else math.nan
     logs["learning_rate"] = float(model.optimizer.learning_rate)
     listeners.on_epoch_end(progress.epoch, logs)
     return {"step": last, **logs, "seconds": time.perf_counter() - started}
 
 
-def _require_finite(loss: float, step: int, settings: Optimization) -> None:
-    if not math.isfinite(loss):
-        raise FloatingPointError(
-            f"the loss became NaN or infinite at step {step}; the checkpoint before it is "
-            f"kept. Try a lower learning rate than {settings.learning_rate:g}."
-        )
+def _require_finite(what: str, arrays: Sequence[np.ndarray], step: int) -> None:
+    if not all(np.isfinite(array).all() for array in arrays):
+        raise FloatingPointError(f"the {what} became NaN or infinite at step {step}")
+
+
+def _what_is_kept(path: Path, progress: Progress, settings: Optimization) -> str:
+    if progress.history:
+        kept = f"the weights of step {progress.history[-1]['step']} are kept in {path}"
+    else:
+        kept = "no step before it was kept, the initial weights are as they were"
+    return f"{kept}. Try a lower learning rate than {settings.learning_rate:g}."
 
 
 def _record(

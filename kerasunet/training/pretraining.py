@@ -3,33 +3,50 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import keras
 
 from kerasunet import zoo
-from kerasunet.data.decoding import decode
+from kerasunet.data.cases import DataSet
+from kerasunet.data.decoding import DecodedCases, decode
 from kerasunet.data.loading import load
-from kerasunet.training.directory import claim
+from kerasunet.files import read_json, write_json
+from kerasunet.metrics import Interval
+from kerasunet.training.directory import CHECKPOINT, SUMMARY, claim, held
 from kerasunet.training.evaluation import Evaluation, evaluate
+from kerasunet.training.inputs import content_digest
 from kerasunet.training.loop import compile_for_training, prepare_backend, train
-from kerasunet.training.settings import PretrainSettings, without_places
+from kerasunet.training.settings import PretrainSettings, to_json, without_places
 from kerasunet.unet import UNet, plain_copy
 
+_MODEL = "model.keras"
 
-class Pretrained(NamedTuple):
+
+@dataclass(frozen=True)
+class Pretrained:
     """A finished pre-training.
 
     Attributes:
-        model: The trained model.
-        directory: Where everything was written.
-        evaluation: Metrics on the validation cases.
+        directory: Holds `config.json`, `history.csv`, `cases.csv`, `model.keras`, `model.json`,
+            `model.md` and `summary.json`.
+        summary: What `summary.json` holds: settings, data, and the metrics of the validation
+            cases.
     """
 
-    model: keras.Model
     directory: Path
-    evaluation: Evaluation
+    summary: dict[str, Any]
+
+    @property
+    def dice(self) -> Interval:
+        """Mean Dice of the validation cases with its 95 % interval."""
+        return Interval(**self.summary["metrics"]["dice"])
+
+    def load_model(self) -> keras.Model:
+        """Loads the trained model."""
+        return zoo.load(self.directory / _MODEL)
 
 
 def pretrain(
@@ -39,32 +56,42 @@ def pretrain(
 ) -> Pretrained:
     """Trains every weight of a U-Net; started again with the same settings, it goes on.
 
+    A finished pre-training is returned as it is.
+
     Args:
         settings: What to train on, and how.
-        directory: Receives `config.json`, `history.csv`, `checkpoint.npz`, `cases.csv`,
-            `model.keras`, `model.json` and `model.md`.
+        directory: The run directory.
         callbacks: More Keras callbacks, such as a progress bar.
 
     Returns:
-        The trained model and its metrics on the validation cases.
+        The pre-training with its metrics on the validation cases.
 
     Raises:
         ValueError: Data or settings cannot be used, or the directory belongs to other settings.
+        NotWritten: The disk is full, or the directory may not be written; what was finished is
+            kept, and the next start goes on from there.
+        FloatingPointError: The loss or the weights became NaN or infinite; the last good weights
+            are kept, the message tells where.
     """
-    prepare_backend(settings.optimization)
     training_set = load(settings.data, settings.manual_dir)
     validation_set = load(settings.validation_data)
+    with held(directory):
+        return _pretrain(settings, directory, callbacks, training_set, validation_set)
+
+
+def _pretrain(settings, directory, callbacks, training_set, validation_set) -> Pretrained:
+    prepare_backend(settings.optimization)
     model = _build(settings)
-    size = (settings.image_size, settings.image_size)
-    channels = settings.architecture.channels
-    training = decode(training_set.cases, size, channels)
-    validation = decode(validation_set.cases, size, channels)
+    training, validation = (_decode(settings, data) for data in (training_set, validation_set))
     digests = {
         "data": training_set.digest,
         "validation data": validation_set.digest,
+        "images and masks": content_digest((training, validation)),
         "init": zoo.digest(settings.init),
     }
     claim(directory, settings, digests)
+    if (directory / SUMMARY).is_file():
+        return Pretrained(directory, read_json(directory / SUMMARY))
     compile_for_training(model, settings.optimization)
     train(
         model,
@@ -78,23 +105,41 @@ def pretrain(
     model = plain_copy(model)
     evaluation = evaluate(model, validation, threshold=0.5)
     evaluation.write_csv(directory / "cases.csv")
-    card = zoo.Card(
+    card = _card(settings, training_set, validation_set, evaluation)
+    zoo.save(model, directory / _MODEL, card)
+    summary = {
+        "settings": to_json(settings),
+        "data": asdict(card.data),
+        "validation_data": asdict(card.evaluation_data),
+        "metrics": evaluation.summary,
+        "constant_prediction": evaluation.constant,
+    }
+    write_json(directory / SUMMARY, summary)
+    (directory / CHECKPOINT).unlink(missing_ok=True)
+    return Pretrained(directory, summary)
+
+
+def _decode(settings: PretrainSettings, data: DataSet) -> DecodedCases:
+    size = (settings.image_size, settings.image_size)
+    return decode(data.cases, size, settings.architecture.channels)
+
+
+def _card(
+    settings: PretrainSettings, data: DataSet, validation: DataSet, evaluation: Evaluation
+) -> zoo.Card:
+    return zoo.Card(
         title="U-Net pre-trained on natural images",
         strategy="all",
         init=Path(settings.init).name,
-        data=zoo.DataNote.of(training_set),
-        evaluation_data=zoo.DataNote.of(validation_set),
+        data=zoo.DataNote.of(data),
+        evaluation_data=zoo.DataNote.of(validation),
         split="",
         image_size=settings.image_size,
         threshold=0.5,
-        training_cases=len(training),
+        training_cases=len(data),
         metrics=evaluation.summary,
-        settings=without_places(
-            settings, data=training_set.name, validation_data=validation_set.name
-        ),
+        settings=without_places(settings, data=data.name, validation_data=validation.name),
     )
-    zoo.save(model, directory / "model.keras", card)
-    return Pretrained(model, directory, evaluation)
 
 
 def _build(settings: PretrainSettings) -> keras.Model:
