@@ -15,8 +15,8 @@ MOST_BYTES = 4 << 20
 _REMEDY = "restore it from where it came from"
 _SHOWN = 5
 _LARGEST = 10**15
-_LARGEST_SIDE = 8192
-_MOST_FILTERS, _DEEPEST = 4096, 12
+_LARGEST_SIDE = 2048
+_MOST_FILTERS, _DEEPEST = 2048, 8
 _BREAKS = "\n\t"
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -12,6 +14,7 @@ from kerasunet import zoo
 from kerasunet.data.decoding import resize_image
 from kerasunet.data.reading import read_image
 from kerasunet.engines import open_engine
+from kerasunet.engines.opening import chosen_engine
 from kerasunet.tiling import Tiling, predict_tiles
 
 
@@ -76,7 +79,7 @@ class Segmenter:
         overlap: int | None = None,
     ):
         card = zoo.card(model)
-        self.threshold = card["threshold"] if threshold is None else threshold
+        self.threshold = _threshold(card["threshold"] if threshold is None else threshold)
         self._tiling = _tiling(tile, overlap, 2 ** card["architecture"]["depth"])
         side = tile or card["image_size"]
         self._engine = open_engine(model, (side, side), engine)
@@ -121,20 +124,43 @@ def pixels_of(
     Raises:
         FileNotFoundError: There is no such file.
         ValueError: The file is not a readable image, or the array has another shape than
-            `(height, width)` and `(height, width, 3)`.
+            `(height, width)` and `(height, width, 3)`, or values that are no finite numbers.
     """
     if not isinstance(image, np.ndarray):
         return read_image(image)
-    if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] != 3):
+    if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] != 3) or not image.size:
         raise ValueError(
             f"an image has the shape (height, width) or (height, width, 3), not {image.shape}"
         )
-    return image.astype(np.float32), None
+    if image.dtype.kind not in "buif":
+        raise ValueError(f"an image holds numbers, grey levels 0 to 255, not {image.dtype}")
+    pixels = image.astype(np.float32)
+    if not np.isfinite(pixels).all():
+        raise ValueError("an image holds NaN or infinite values; replace them by numbers")
+    return pixels, None
+
+
+def check_request(
+    card: Mapping[str, Any], engine: str, tile: int | None, overlap: int | None
+) -> None:
+    """Checks what can be checked of a `Segmenter`'s arguments before anything heavy is imported.
+
+    Raises:
+        ValueError: There is no such engine, it is not installed, or the tiles do not fit the model.
+    """
+    chosen_engine(engine)
+    _tiling(tile, overlap, 2 ** card["architecture"]["depth"])
 
 
 def at_size(probability: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Stretches probabilities, `(height, width)`, to another height and width."""
     return cv2.resize(probability, size[::-1], interpolation=cv2.INTER_LINEAR)
+
+
+def _threshold(value: float) -> float:
+    if not 0 <= value <= 1:
+        raise ValueError(f"threshold must be between 0 and 1, not {value}")
+    return value
 
 
 def _tiling(tile: int | None, overlap: int | None, multiple: int) -> Tiling | None:

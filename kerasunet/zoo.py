@@ -149,6 +149,18 @@ def load(name_or_path: str | os.PathLike) -> keras.Model:
     return model
 
 
+def check(name_or_path: str | os.PathLike) -> None:
+    """Looks through a model file as `load` does, without loading it: in a moment, without Keras.
+
+    Raises:
+        FileNotFoundError: There is no such model.
+        ValueError: The file is not the one that its card describes, or not a U-Net.
+    """
+    path = _resolve(name_or_path)
+    with checked_model(path, _stated_digest(path, required=_is_registered(path))):
+        pass
+
+
 def save(model: keras.Model, path: Path, card: Card) -> None:
     """Writes `NAME.keras`, `NAME.json` and `NAME.md`, the model file first.
 

@@ -23,6 +23,7 @@ def run(options: argparse.Namespace) -> int:
     from kerasunet import zoo
     from kerasunet.data import decode, load
 
+    zoo.check(options.model)
     card = zoo.card(options.model)
     data = load(options.data, options.manual_dir)
     if options.labels:

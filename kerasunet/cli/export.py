@@ -30,6 +30,7 @@ def run(options: argparse.Namespace) -> int:
     from kerasunet.export import Images, export
     from kerasunet.export.exporting import check_request
 
+    zoo.check(options.model)
     card = zoo.card(options.model)
     path = options.output or _default_path(card["name"], options.format)
     check_request(options.format, path, options.int8)

@@ -64,7 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     settings = _settings(options)
-    _check_early(settings)
+    _check_early(settings, options.save_as)
     directory = options.output or _default_directory(settings)
     if options.restart:
         clear(directory)
@@ -115,14 +115,17 @@ def _train_size(text: str) -> int | None:
     return int(text)
 
 
-def _check_early(settings: FinetuneSettings) -> None:
+def _check_early(settings: FinetuneSettings, save_as: str | None) -> None:
     """Finds wrong strategies, weights and data before TensorFlow is imported; tells the data."""
     from kerasunet import zoo
     from kerasunet.training.inputs import load_data
 
+    if save_as is not None:
+        zoo.check_name(save_as)
     shape = settings.architecture
     depth, normalization = shape.depth, shape.normalization
     if settings.init != "scratch":
+        zoo.check(settings.init)
         known = zoo.card(settings.init)["architecture"]
         depth, normalization = known["depth"], known["normalization"]
     if not parse(settings.layers).is_auto:

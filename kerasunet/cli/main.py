@@ -7,6 +7,9 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from types import ModuleType
+
+from kerasunet.cli.plausible import check_options
 
 VERBS = {
     "pretrain": "train a U-Net on natural images",
@@ -26,6 +29,7 @@ VERBS = {
     "demo": "compare all strategies on your own image, in the browser",
 }
 _USER_ERRORS = (ValueError, OSError, FloatingPointError)
+_FAULT = "this is a fault of kerasunet; start again with --debug and report what it shows"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -35,8 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: Words after the program's name; `None` takes them from the process.
 
     Returns:
-        Exit status: 0 done, 1 faults found (`check`), 2 wrong arguments or input, 130 interrupted,
-        141 nobody reads the output any more.
+        Exit status: 0 done, 1 faults found (`check`), 2 wrong arguments or input, 3 a fault of this
+        program, 130 interrupted, 141 nobody reads the output any more.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     verb = arguments[0] if arguments else ""
@@ -52,11 +56,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     module.add_arguments(parser)
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     options = parser.parse_args(arguments[1:])
-    return _run(module, options)
+    return _run(verb, module, options)
 
 
-def _run(module, options: argparse.Namespace) -> int:
+def _run(verb: str, module: ModuleType, options: argparse.Namespace) -> int:
     try:
+        check_options(verb, options)
         return module.run(options) or 0
     except KeyboardInterrupt:
         print("stopped; the same command goes on from the last checkpoint", file=sys.stderr)
@@ -65,10 +70,23 @@ def _run(module, options: argparse.Namespace) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except _USER_ERRORS as error:
-        if options.debug:
-            raise
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return _refuse(error, str(error), 2, options.debug)
+    except MemoryError as error:
+        return _refuse(error, "the memory is full; take smaller or fewer images", 2, options.debug)
+    except Exception as error:
+        return _refuse(error, f"{type(error).__name__}: {error}; {_FAULT}", 3, options.debug)
+
+
+def _refuse(error: Exception, message: str, status: int, debug: bool) -> int:
+    if debug:
+        raise error
+    print(f"error: {_shown(message)}", file=sys.stderr)
+    return status
+
+
+def _shown(text: str) -> str:
+    """Text without what a terminal takes for orders, which file names and contents may hold."""
+    return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
 
 
 def _overview(arguments: Sequence[str]) -> int:

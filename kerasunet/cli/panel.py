@@ -28,9 +28,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    from kerasunet.data import load
+
     models = _headed(options.models)
     if options.output.suffix.lower() != ".png":
         raise ValueError(f"{options.output}: give the name of a PNG file")
+    load(options.data, options.manual_dir)  # A wrong name is told before TensorFlow is imported.
     shared.start_backend()
     # TensorFlow takes several models in one process for one model that is traced anew.
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
@@ -57,6 +60,7 @@ def _headed(texts: list[str]) -> dict[str, str]:
     models: dict[str, str] = {}
     for text in texts:
         heading, given, model = text.rpartition("=")
+        zoo.check(model)
         heading = heading if given else zoo.card(model)["strategy"]
         if heading in models:
             raise ValueError(f"{text}: there is a column {heading} already; write HEADING={model}")

@@ -5,9 +5,15 @@ from __future__ import annotations
 import argparse
 import csv
 import io
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from kerasunet.cli import options as shared
+
+if TYPE_CHECKING:
+    from kerasunet.segmenter import Segmentation, Segmenter
 
 _COLUMNS = (
     "image",
@@ -34,40 +40,53 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     from kerasunet import zoo
+    from kerasunet.data.reading import read_image
+    from kerasunet.files import write_text
+    from kerasunet.segmenter import check_request
 
-    zoo.card(options.model)
+    zoo.check(options.model)
+    check_request(zoo.card(options.model), options.engine, options.tile, options.overlap)
     paths = _image_files(options.images)
     names = _output_names(paths)
+    segmenter = cache(lambda: _segmenter(options))  # Opening takes seconds: not for bad images.
+    rows, failures = [], []
+    for path, name in zip(paths, names, strict=True):
+        try:
+            image, spacing = read_image(path)
+        except (OSError, ValueError) as error:
+            failures.append(str(error))
+            continue
+        found = replace(segmenter()(image), spacing=spacing)
+        _write_pictures(options, name, found)
+        rows.append(_row(path, found))
+    if rows:
+        write_text(options.output / "areas.csv", _csv(rows))
+        print(f"{len(rows)} of {len(paths)} images segmented, see {options.output}/")
+    if failures:
+        raise ValueError("not segmented:\n  " + "\n  ".join(failures))
+    return 0
 
-    from kerasunet.drawing import overlay, write_png
-    from kerasunet.files import write_text
+
+def _segmenter(options: argparse.Namespace) -> Segmenter:
     from kerasunet.segmenter import Segmenter
 
     with shared.quiet_start():
-        segment = Segmenter(
+        return Segmenter(
             options.model,
             options.threshold,
             engine=options.engine,
             tile=options.tile,
             overlap=options.overlap,
         )
-    rows, failures = [], []
-    for path, name in zip(paths, names, strict=True):
-        try:
-            found = segment(path)
-        except (OSError, ValueError) as error:
-            failures.append(str(error))
-            continue
-        write_png(options.output / "masks" / f"{name}.png", found.mask)
-        if not options.no_overlays:
-            picture = overlay(found.image, found.mask, thickness=2)
-            write_png(options.output / "overlays" / f"{name}.png", picture)
-        rows.append(_row(path, found))
-    write_text(options.output / "areas.csv", _csv(rows))
-    print(f"{len(rows)} of {len(paths)} images segmented, see {options.output}/")
-    if failures:
-        raise ValueError("not segmented:\n  " + "\n  ".join(failures))
-    return 0
+
+
+def _write_pictures(options: argparse.Namespace, name: str, found: Segmentation) -> None:
+    from kerasunet.drawing import overlay, write_png
+
+    write_png(options.output / "masks" / f"{name}.png", found.mask)
+    if not options.no_overlays:
+        picture = overlay(found.image, found.mask, thickness=2)
+        write_png(options.output / "overlays" / f"{name}.png", picture)
 
 
 def _image_files(given: list[Path]) -> list[Path]:
@@ -85,7 +104,10 @@ def _image_files(given: list[Path]) -> list[Path]:
         elif path.is_file():
             files.append(path)
         else:
-            raise FileNotFoundError(f"{path}: no such file or folder")
+            raise FileNotFoundError(f"{path}: no such file or folder, or not a regular file")
+    for file in files:
+        if not file.name.isprintable():
+            raise ValueError(f"{file}: its name cannot be written into a table; rename it")
     return files
 
 
@@ -104,7 +126,7 @@ def _output_names(paths: list[Path]) -> list[str]:
     return names
 
 
-def _row(path: Path, found) -> dict:
+def _row(path: Path, found: Segmentation) -> dict:
     height, width = found.mask.shape
     area_mm2 = found.area_mm2
     return {
@@ -119,8 +141,11 @@ def _row(path: Path, found) -> dict:
 
 
 def _csv(rows: list[dict]) -> str:
+    """The table; a file name that a spreadsheet would take for a formula gets an apostrophe."""
+    from kerasunet.comparison.table import without_formulas
+
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, _COLUMNS, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    return text.getvalue()
+    return without_formulas(text.getvalue())

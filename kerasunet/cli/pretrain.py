@@ -45,7 +45,7 @@ def run(options: argparse.Namespace) -> int:
         optimization=shared.optimization(options),
         augmentation=PRESETS[options.augmentation],
     )
-    _tell_data(settings)
+    _check_early(settings, options.save_as)
     if options.restart:
         clear(options.output)
 
@@ -68,9 +68,14 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _tell_data(settings: PretrainSettings) -> None:
-    """Lists the data before TensorFlow is imported, and says which layouts they have."""
+def _check_early(settings: PretrainSettings, save_as: str | None) -> None:
+    """Finds wrong weights and data before TensorFlow is imported; says which layouts data have."""
+    from kerasunet import zoo
     from kerasunet.data.loading import load
 
+    if save_as is not None:
+        zoo.check_name(save_as)
+    if settings.init != "scratch":
+        zoo.check(settings.init)
     for data in (load(settings.data, settings.manual_dir), load(settings.validation_data)):
         print(shared.describe_data(data), flush=True)

@@ -50,11 +50,15 @@ def _print_layers(options: argparse.Namespace) -> None:
 
     shape = shared.architecture(options)
     strategy = parse(options.layers)
-    if not options.model:
+    from kerasunet import zoo
+
+    if options.model:
+        zoo.check(options.model)
+    else:
         strategy.select(Layout.unet(shape.depth, shape.normalization))
 
     shared.start_backend()
-    from kerasunet import UNet, zoo
+    from kerasunet import UNet
     from kerasunet.freezing import apply_strategy, describe
 
     model = (

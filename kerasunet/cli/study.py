@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from kerasunet.cli import options as shared
@@ -71,11 +71,14 @@ def _add_executor(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    directory = options.output or Path("runs") / f"study-{Path(options.data).name}"
+    settings = _settings(options)
+    _check_early(settings)
+
     shared.start_backend()
     from kerasunet.study.execution import Executor, open_study
 
-    directory = options.output or Path("runs") / f"study-{Path(options.data).name}"
-    study = open_study(_settings(options), directory)
+    study = open_study(settings, directory)
     _print_plan(study, options)
     if options.plan:
         return 0
@@ -115,6 +118,22 @@ def _settings(options: argparse.Namespace) -> StudySettings:
         only_folds=tuple(options.only_folds) if options.only_folds is not None else None,
         learning_rates=() if rates is None else tuple(rates) or _RATES,
     )
+
+
+def _check_early(settings: StudySettings) -> None:
+    """Finds wrong strategies, weights and data before TensorFlow is imported."""
+    from kerasunet import zoo
+    from kerasunet.data import load
+    from kerasunet.strategies import Layout
+    from kerasunet.study.plan import distinct_strategies
+
+    shape = asdict(settings.run.architecture)
+    if settings.run.init != "scratch":
+        zoo.check(settings.run.init)
+        shape = zoo.card(settings.run.init)["architecture"]
+    layout = Layout.unet(shape["depth"], shape["normalization"])
+    distinct_strategies(settings.strategies, layout)
+    load(settings.run.data, settings.run.manual_dir)
 
 
 def _print_plan(study, options: argparse.Namespace) -> None:

@@ -19,6 +19,8 @@ import numpy as np
 from kerasunet.data import reading
 from kerasunet.data.problems import collect, raise_all, wrong_size
 
+_SHOWN = 10
+
 
 class Sample(NamedTuple):
     """One decoded case.
@@ -193,6 +195,13 @@ class DataSet:
         if not self.cases:
             raise ValueError(f"{self.name}: no cases found")
         keys = [case.key for case in self.cases]
+        words = [self.name, *keys, *(word for case in self.cases for word in _words(case))]
+        unprintable = sorted({repr(word) for word in words if not word.isprintable()})
+        if unprintable:
+            raise ValueError(
+                f"{self.name!r}: these names have characters that tables and terminals cannot "
+                f"take, rename them: {', '.join(unprintable[:_SHOWN])}"
+            )
         repeated = _repeated(keys)
         if repeated:
             raise ValueError(f"{self.name}: these keys stand for several cases: {repeated}")
@@ -230,6 +239,10 @@ class DataSet:
         """SHA-256 over keys, groups and labels: the same on every machine."""
         lines = [f"{case.key}\t{case.group}\t{case.label}" for case in self.cases]
         return hashlib.sha256("\n".join([self.name, *lines]).encode()).hexdigest()
+
+
+def _words(case: Case) -> tuple[str, str]:
+    return case.group, case.label
 
 
 def _repeated(keys: Iterable[str]) -> list[str]:

@@ -15,7 +15,7 @@ SIMULATED = {
     "simulated-xray": "chest-xray",
     "simulated-natural": "natural",
 }
-_SIMULATED_CASES = 400
+_SIMULATED_CASES, _MOST_SIMULATED_CASES = 400, 100_000
 _ARCHIVES = (".zip", ".rar", ".tar", ".gz", ".tgz")
 
 
@@ -84,8 +84,12 @@ def _built(name: str, folder: Path | None) -> DataSet:
 
 def _simulated(name: str, size: int) -> DataSet:
     base, _, count = name.partition(":")
-    if count and not (count.isdecimal() and int(count) > 0):
+    if count and not (count.isdecimal() and len(count) < 9):
         raise ValueError(f"{name}: the number of cases must be a whole number of at least 1")
+    if count and not 1 <= int(count) <= _MOST_SIMULATED_CASES:
+        raise ValueError(
+            f"{name}: the number of cases must be at least 1 and at most {_MOST_SIMULATED_CASES:,}"
+        )
     cases = tuple(
         SimulatedCase(SIMULATED[base], seed=0, index=index, size=size)
         for index in range(int(count or _SIMULATED_CASES))

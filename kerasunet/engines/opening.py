@@ -68,13 +68,23 @@ def open_engine(
         ValueError: There is no such engine, it is not installed, or the model cannot be trusted or
             loaded.
     """
+    name = chosen_engine(engine)
+    source = _source(model)
+    request = _Request(source, (*size, source.channels))
+    return Engine(name, request.shape, _opened(name, request))
+
+
+def chosen_engine(engine: str) -> str:
+    """Returns the name of an engine that is installed; of `"auto"`, the fastest one's.
+
+    Raises:
+        ValueError: There is no such engine, or it is not installed.
+    """
     if engine not in ENGINES:
         raise ValueError(f"engine must be one of {', '.join(ENGINES)}, not {engine!r}")
     name = installed_engines()[0] if engine == "auto" else engine
     _require(name)
-    source = _source(model)
-    request = _Request(source, (*size, source.channels))
-    return Engine(name, request.shape, _opened(name, request))
+    return name
 
 
 def _source(model: str | os.PathLike | keras.Model | Source) -> Source:

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
-import cv2
 import numpy as np
 
 from kerasunet.data.cases import AnnotatedCase, Case
@@ -18,6 +17,7 @@ from kerasunet.data.layouts.listing import Files, image_files, image_stem, json_
 from kerasunet.data.layouts.outlines import MALFORMED, circle_mask, polygon_mask
 from kerasunet.data.layouts.pairing import doubled
 from kerasunet.data.problems import report_all, wrong_size
+from kerasunet.data.reading.embedded import read_png
 from kerasunet.files import read_json
 
 
@@ -101,12 +101,10 @@ def _draw(drawn: Mapping[str, Any], shape: tuple[int, int]) -> np.ndarray:
 def _embedded_mask(text: str, corner: tuple[float, float], shape: tuple[int, int]) -> np.ndarray:
     """A small PNG image, in base64, whose top left pixel belongs at the corner."""
     try:
-        content = np.frombuffer(base64.b64decode(text, validate=True), np.uint8)
+        content = base64.b64decode(text, validate=True)
     except binascii.Error as error:
         raise ValueError(f"its mask is not in base64 ({error})") from error
-    pixels = cv2.imdecode(content, cv2.IMREAD_GRAYSCALE) if content.size else None
-    if pixels is None:
-        raise ValueError("its mask is not a PNG image")
+    pixels = read_png(content, shape[0] * shape[1])
     left, top = (round(value) for value in corner)
     bottom, right = top + pixels.shape[0], left + pixels.shape[1]
     if min(top, left) < 0 or bottom > shape[0] or right > shape[1]:

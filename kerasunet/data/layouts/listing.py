@@ -14,6 +14,9 @@ from kerasunet.data.reading import IMAGE_SUFFIXES
 
 Files = dict[str, list[Path]]
 
+_MOST_BYTES = 64 << 20  # Of a table; one row an image takes a hundred.
+_MOST_COLUMNS = 1000
+
 _NO_IMAGES = ("DICOMDIR",)
 _OTHERS = (".json", ".csv", ".tsv", ".txt", ".md", ".xml", ".zip", ".gz", ".mat", ".npy")
 
@@ -108,18 +111,35 @@ def read_rows(path: Path, delimiter: str = ",") -> list[tuple[int, dict[str, str
     Raises:
         ValueError: The file is not UTF-8 text, columns share a name, or a row is too long.
     """
+    reader = csv.DictReader(io.StringIO(_text(path), newline=""), delimiter=delimiter, restval="")
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: not UTF-8 text ({error.reason})") from error
-    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, restval="")
-    columns = [name.strip().lower() for name in reader.fieldnames or ()]
-    if len(set(columns)) < len(columns):
-        raise ValueError(f"{path}: several columns have the same name: {', '.join(columns)}")
-    reader.fieldnames = columns
-    rows = [(reader.line_num, row) for row in reader]
+        columns = [name.strip().lower() for name in reader.fieldnames or ()]
+        _check_columns(path, columns)
+        reader.fieldnames = columns
+        rows = [(reader.line_num, row) for row in reader]
+    except csv.Error as error:
+        raise ValueError(f"{path}:{reader.line_num}: not a readable table ({error})") from error
     raise_all([f"{path}:{line}: more cells than columns" for line, row in rows if None in row])
     return rows
+
+
+def _text(path: Path) -> str:
+    if path.stat().st_size > _MOST_BYTES:
+        raise ValueError(f"{path}: larger than {_MOST_BYTES >> 20} MB, so it is no such table")
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{path}: not UTF-8 text ({error.reason}); save it as CSV UTF-8"
+        ) from error
+
+
+def _check_columns(path: Path, columns: list[str]) -> None:
+    if len(columns) > _MOST_COLUMNS:
+        raise ValueError(f"{path}: {len(columns):,} columns, so it is no such table")
+    if len(set(columns)) < len(columns):
+        repeated = sorted({name for name in columns if columns.count(name) > 1})
+        raise ValueError(f"{path}: several columns have the same name: {', '.join(repeated)}")
 
 
 def read_table(path: Path, key: str) -> dict[str, dict[str, str]]:

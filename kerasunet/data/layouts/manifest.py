@@ -19,6 +19,7 @@ from kerasunet.data.layouts.subfolders import PARTS
 from kerasunet.data.problems import report_all
 
 MANIFESTS = ("manifest.csv", "manifest.tsv")
+_LONGEST_HEADER = 1 << 16
 _REQUIRED, _OPTIONAL = ("image", "mask"), ("group", "label", "split")
 
 
@@ -86,7 +87,7 @@ def _delimiter(path: Path) -> str:
     if path.suffix.lower() == ".tsv":
         return "\t"
     with open(path, encoding="utf-8-sig", errors="replace") as file:
-        header = file.readline()
+        header = file.readline(_LONGEST_HEADER)
     return ";" if ";" in header and "," not in header else ","
 
 
@@ -104,7 +105,9 @@ def _row(path: Path, line: int, cells: Mapping[str, str]) -> _Row:
 
 def _located(folder: Path, text: str) -> Path:
     """The absolute path of a cell; backslashes separate folders as slashes do."""
-    return Path(os.path.abspath(folder / text.replace("\\", "/")))
+    located = os.path.abspath(folder / text.replace("\\", "/"))
+    # Two slashes at the start, which Unix keeps, would be another root.
+    return Path(located if os.name == "nt" else f"/{located.lstrip('/')}")
 
 
 def _faults(path: Path, line: int, cells: Mapping[str, str]) -> Iterable[str]:

@@ -11,8 +11,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-MALFORMED = (ValueError, TypeError, LookupError, AttributeError)
+MALFORMED = (ValueError, TypeError, LookupError, AttributeError, OverflowError)
 """What drawing from JSON of a wrong structure raises."""
+
+_FARTHEST = 10_000_000
 
 
 def polygon_mask(points: Sequence[Sequence[float]], shape: tuple[int, int]) -> np.ndarray:
@@ -31,8 +33,8 @@ def polygon_mask(points: Sequence[Sequence[float]], shape: tuple[int, int]) -> n
     corners = np.asarray(points, dtype=np.float64)
     if corners.ndim != 2 or corners.shape[1] != 2 or len(corners) < 3:
         raise ValueError(f"a polygon has at least three points (x, y), not {len(points)}")
-    if not np.isfinite(corners).all():
-        raise ValueError("the points of a polygon are finite numbers")
+    if not (np.abs(corners) <= _FARTHEST).all():
+        raise ValueError(f"the points of a polygon are finite numbers, at most {_FARTHEST:,}")
     crossings = np.zeros((shape[0], shape[1] + 1), np.int64)
     for ends in zip(corners, np.roll(corners, -1, axis=0), strict=True):
         # Always from the top, so that both polygons at an edge round its crossings alike.
