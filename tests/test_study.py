@@ -10,6 +10,7 @@ import time
 from dataclasses import replace
 
 import pandas as pd
+import psutil
 import pytest
 from conftest import ROOT
 
@@ -182,8 +183,10 @@ def test_killed_study_goes_on_and_ends_in_the_same_tables(settings, finished, tm
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     process = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE)
     _wait_until(lambda: (directory / "runs.csv").is_file())
+    workers = psutil.Process(process.pid).children()
     process.send_signal(signal.SIGKILL)
     process.communicate()
+    assert workers and psutil.wait_procs(workers, timeout=20)[1] == []
     assert 1 <= len(Tables(directory).runs) < 4
     subprocess.run(command, cwd=tmp_path, env=environment, check=True, capture_output=True)
     again, whole = read_tables(directory)[0], read_tables(finished)[0]

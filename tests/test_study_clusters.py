@@ -91,7 +91,7 @@ def run_and_kill(study: Study, executor: Executor, workers: Callable[[], list[in
     thread.start()
     wait_until(lambda: any(study.directory.rglob("config.json")) and busy(workers()))
     os.kill(busy(workers())[0], signal.SIGKILL)
-    thread.join(timeout=240)
+    thread.join(timeout=600)
     assert not thread.is_alive()
 
 
@@ -114,7 +114,7 @@ def assert_equal_tables(directory: Path, other: Path) -> None:
     )
 
 
-def wait_until(holds: Callable[[], object], seconds: float = 120) -> None:
+def wait_until(holds: Callable[[], object], seconds: float = 300) -> None:
     end = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < end, "waited too long"

@@ -1,7 +1,7 @@
 """Find out which layers to fine-tune: every strategy on the same folds, with statistics.
 
-Prints the plan and an estimate of its time, then executes it, a process a run. Killed and started
-again with the same command, it goes on; strategies, sizes, folds and seeds may be added later.
+Prints the plan and an estimate of its time, then executes it. Killed and started again with the
+same command, it goes on; strategies, sizes, folds and seeds may be added later.
 """
 
 from __future__ import annotations
@@ -74,8 +74,6 @@ def run(options: argparse.Namespace) -> int:
     directory = options.output or Path("runs") / f"study-{Path(options.data).name}"
     settings = _settings(options)
     _check_early(settings)
-
-    shared.start_backend()
     from kerasunet.study.execution import Executor, open_study
 
     study = open_study(settings, directory)

@@ -15,6 +15,7 @@ from kerasunet.study.process import RunResult, run_in_process
 from kerasunet.study.protocol import claim_study
 from kerasunet.study.settings import StudySettings
 from kerasunet.study.tables import Tables
+from kerasunet.study.warm import workers
 from kerasunet.training.settings import Architecture
 
 RUN_FOLDER = "runs"
@@ -90,7 +91,7 @@ def run_study(
     retry_failed: bool = False,
     on_result: Callable[[PlannedRun, RunResult | str], Any] = lambda planned, result: None,
 ) -> None:
-    """Executes the open runs of a study, one process each.
+    """Executes the open runs of a study in processes that take one after another.
 
     Args:
         study: From `open_study`.
@@ -110,19 +111,35 @@ def run_study(
             study.tables.record(_failure(planned, study.data_name, outcome.error), ())
             on_result(planned, outcome.error)
 
-    run_all(
-        partial(_execute, directory=study.directory.resolve()),
-        study.open_runs(retry_failed),
-        executor.name,
-        workers=executor.workers,
-        address=executor.address,
-        gpus=executor.gpus,
-        on_result=keep,
-    )
+    try:
+        run_all(
+            partial(_execute, directory=study.directory.resolve(), keep=_may_keep(executor)),
+            study.open_runs(retry_failed),
+            executor.name,
+            workers=executor.workers,
+            address=executor.address,
+            gpus=executor.gpus,
+            on_result=keep,
+        )
+    finally:
+        workers.end()
 
 
-def _execute(planned: PlannedRun, environment, directory: Path) -> RunResult:
-    return run_in_process(planned, directory / RUN_FOLDER / planned.name, environment)
+def _may_keep(executor: Executor) -> bool:
+    """Whether processes may wait for their next run.
+
+    Ray gives the GPU of a run that has ended to whichever of its workers it likes, and a process
+    that waits would still hold the memory of it.
+    """
+    return executor.name != "ray" or not executor.gpus
+
+
+def _execute(planned: PlannedRun, environment, directory: Path, keep: bool) -> RunResult:
+    try:
+        return run_in_process(planned, directory / RUN_FOLDER / planned.name, environment)
+    finally:
+        if not keep:
+            workers.end()
 
 
 def _with_known_architecture(settings: StudySettings) -> StudySettings:

@@ -1,20 +1,17 @@
-"""Starts the process of one run, waits for it, and reads what it left."""
+"""Hands one run to a process, waits for it, and reads what it left."""
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from kerasunet.files import read_json, write_json
-from kerasunet.processes import environment, last_line, module_command
 from kerasunet.study.plan import PlannedRun
+from kerasunet.study.warm import workers
 from kerasunet.study.worker import RESULT, SPECIFICATION, read_cases
 from kerasunet.training.settings import to_json
-
-_LOG = "log.txt"
 
 
 @dataclass(frozen=True)
@@ -33,7 +30,7 @@ class RunResult:
 def run_in_process(
     planned: PlannedRun, directory: Path, additions: Mapping[str, str] | None = None
 ) -> RunResult:
-    """Executes a planned run in a process of its own; a finished one is only read.
+    """Executes a planned run in another process; a finished one is only read.
 
     Args:
         planned: The run.
@@ -48,7 +45,7 @@ def run_in_process(
     """
     if not (directory / RESULT).is_file():
         _specify(planned, directory)
-        _wait_for(directory, additions or {})
+        workers.execute(directory, additions or {})
     result = read_json(directory / RESULT)
     identity = dict(zip(("strategy", "fold", "train_size", "seed"), planned.identity, strict=True))
     row = {**result, **identity, "status": "finished", "note": ""}
@@ -60,18 +57,3 @@ def _specify(planned: PlannedRun, directory: Path) -> None:
     rates = planned.learning_rates or (planned.settings.optimization.learning_rate,)
     specification = {"settings": to_json(planned.settings), "learning_rates": list(rates)}
     write_json(directory / SPECIFICATION, specification)
-
-
-def _wait_for(directory: Path, additions: Mapping[str, str]) -> None:
-    command = module_command("kerasunet.study.worker", str(directory))
-    with open(directory / _LOG, "w", encoding="utf-8") as log:
-        status = subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            env=environment(additions),
-            check=False,
-        ).returncode
-    if status:
-        raise RuntimeError(f"{last_line(directory / _LOG)} (exit status {status})")

@@ -1,17 +1,26 @@
-"""The process of one run: `python -m kerasunet.study.worker RUN_DIRECTORY`.
+"""A process that executes one run after another: `python -m kerasunet.study.worker`.
 
-A process of its own gives back all memory, cannot be harmed by another run, and may be killed at
-any moment: started again, it goes on from its last checkpoint.
+It reads a line of JSON for each run, `{"directory": …}`, and answers with one as soon as the run
+has ended: `{"error": null or a line for people, "last": whether the process ends now}`. What is
+printed meanwhile goes to the log in the directory of the run. So imports are paid once for many
+runs; and a process may be killed at any moment: a run that is started again goes on from its last
+checkpoint.
 """
 
 from __future__ import annotations
 
 import csv
+import gc
+import json
+import os
 import sys
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from kerasunet.files import read_json, write_json
 from kerasunet.metrics import METRICS
@@ -21,34 +30,33 @@ from kerasunet.training.settings import FinetuneSettings, finetune_settings
 if TYPE_CHECKING:
     from kerasunet.training import Run
 
-SPECIFICATION, RESULT = "run.json", "result.json"
+SPECIFICATION, RESULT, LOG = "run.json", "result.json", "log.txt"
+MOST_RUNS, MOST_GROWTH = 20, 2.0
+"""A process ends after so many runs, or once it is so many times as large as after its first."""
+
 _USER_ERRORS = (ValueError, OSError, FloatingPointError)
 _STARTED = time.perf_counter()
 
 
-def main(arguments: list[str]) -> int:
-    """Executes the run that a directory specifies; the last line of output tells of an error."""
+def main() -> int:
+    """Executes runs until there are no more, or the process has grown old or large."""
     end_with_parent()
-    try:
-        execute(Path(arguments[0]))
-    except _USER_ERRORS as error:
-        print(f"{type(error).__name__}: {error}".replace("\n", " "), file=sys.stderr)
-        return 2
+    answers = _take_output()
+    started, sizes = _STARTED, []
+    for line in sys.stdin:
+        error = _attempt(Path(json.loads(line)["directory"]), started)
+        sizes.append(_resident_bytes())
+        worn = is_worn(sizes)
+        print(json.dumps({"error": error, "last": worn}), file=answers, flush=True)
+        if worn:
+            break
+        started = time.perf_counter()
     return 0
 
 
-def execute(directory: Path) -> None:
-    """Fine-tunes as `run.json` says, once per learning rate, and writes `result.json`.
-
-    Raises:
-        ValueError, OSError, FloatingPointError: As `kerasunet.training.finetune`.
-    """
-    specification = read_json(directory / SPECIFICATION)
-    settings = finetune_settings(specification["settings"])
-    rates = specification["learning_rates"]
-    runs = [_finetune(settings, directory, rate, alone=len(rates) < 2) for rate in rates]
-    best = max(runs, key=_validation_dice) if len(runs) > 1 else runs[0]
-    write_json(directory / RESULT, _result(best))
+def is_worn(sizes: Sequence[float]) -> bool:
+    """Whether a process should end, from its size after each of its runs."""
+    return len(sizes) >= MOST_RUNS or sizes[-1] > MOST_GROWTH * sizes[0]
 
 
 def read_cases(result: dict[str, Any], directory: Path) -> list[dict[str, float | str]]:
@@ -59,14 +67,81 @@ def read_cases(result: dict[str, Any], directory: Path) -> list[dict[str, float 
         ]
 
 
-def _value(column: str, text: str) -> float | str:
-    return float(text) if column in METRICS else text
+def _take_output() -> TextIO:
+    """Keeps standard output for answers; what anything else prints goes to standard error."""
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    return answers
 
 
-def _finetune(settings: FinetuneSettings, directory: Path, rate: float, alone: bool) -> Run:
+def _attempt(directory: Path, started: float) -> str | None:
+    """Executes a run; returns in a line what was wrong with its settings or data, if anything.
+
+    All other errors end the process: nobody knows what state they leave it in.
+    """
+    with _logged(directory / LOG):
+        _import_once()
+        try:
+            _execute(directory, started)
+        except _USER_ERRORS as error:
+            line = f"{type(error).__name__}: {error}".replace("\n", " ")
+            print(line, file=sys.stderr)
+            return line
+        finally:
+            _clear()
+    return None
+
+
+@contextmanager
+def _logged(path: Path) -> Iterator[None]:
+    """Writes what the process prints to a file; also what C++ and a dying process print."""
+    with open(path, "w", encoding="utf-8") as log:
+        os.dup2(log.fileno(), 1)
+        os.dup2(log.fileno(), 2)
+    yield
+    sys.stdout.flush()
+
+
+@cache
+def _import_once() -> None:
     from kerasunet.cli.options import start_backend
 
     start_backend()
+    import kerasunet.training.finetuning  # noqa: F401
+
+    # What is imported stays; not looking through it makes each collection of garbage faster.
+    gc.collect()
+    gc.freeze()
+
+
+def _clear() -> None:
+    """Frees the network of a run and what it was compiled to."""
+    import keras
+
+    keras.utils.clear_session()
+
+
+def _resident_bytes() -> int:
+    """Memory of this process; 0 where the system does not tell."""
+    try:
+        pages = Path("/proc/self/statm").read_text(encoding="ascii").split()[1]
+    except OSError:
+        return 0
+    return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
+
+def _execute(directory: Path, started: float) -> None:
+    """Fine-tunes as `run.json` says, once per learning rate, and writes `result.json`."""
+    specification = read_json(directory / SPECIFICATION)
+    settings = finetune_settings(specification["settings"])
+    rates = specification["learning_rates"]
+    runs = [_finetune(settings, directory, rate, alone=len(rates) < 2) for rate in rates]
+    best = max(runs, key=_validation_dice) if len(runs) > 1 else runs[0]
+    seconds = round(time.perf_counter() - started, 2)
+    write_json(directory / RESULT, {**_result(best), "wall_seconds": seconds})
+
+
+def _finetune(settings: FinetuneSettings, directory: Path, rate: float, alone: bool) -> Run:
     from kerasunet.training import finetune
 
     optimization = replace(settings.optimization, learning_rate=rate)
@@ -93,10 +168,13 @@ def _result(run: Run) -> dict[str, Any]:
         "trained": summary["trained"],
         "parameters": summary["parameters"],
         "seconds": summary["seconds"],
-        "wall_seconds": round(time.perf_counter() - _STARTED, 2),
         "versions": ", ".join(f"{name} {number}" for name, number in versions().items()),
     }
 
 
+def _value(column: str, text: str) -> float | str:
+    return float(text) if column in METRICS else text
+
+
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())
