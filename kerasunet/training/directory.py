@@ -110,6 +110,22 @@ def versions() -> dict[str, str]:
     return {"backend": keras.backend.backend(), **zoo.versions()}
 
 
+def finished(directory: Path) -> dict[str, Any] | None:
+    """The summary of a finished run, `None` of another; it needs no checkpoint any more."""
+    path = directory / SUMMARY
+    if not path.is_file():
+        return None
+    (directory / CHECKPOINT).unlink(missing_ok=True)
+    return read_json(path)
+
+
+def finish(directory: Path, summary: dict[str, Any]) -> dict[str, Any]:
+    """Writes the summary, last of all, by which a run is finished; returns it."""
+    write_json(directory / SUMMARY, summary)
+    (directory / CHECKPOINT).unlink(missing_ok=True)
+    return summary
+
+
 def refuse_differences(directory: Path, known: dict[str, Any], asked: dict[str, Any]) -> None:
     """Compares what a directory holds with what is asked for, leaving out places of files.
 

@@ -18,7 +18,7 @@ from kerasunet.drawing import draw_comparison, write_png
 from kerasunet.files import read_json, write_json, write_text
 from kerasunet.freezing import Description, apply_strategy, describe
 from kerasunet.strategies import parse
-from kerasunet.training.directory import CHECKPOINT, SUMMARY, claim, held
+from kerasunet.training.directory import claim, finish, finished, held
 from kerasunet.training.evaluation import Evaluation, evaluate_probabilities
 from kerasunet.training.inputs import content_digest, decode_parts, load_data, split_data
 from kerasunet.training.loop import (
@@ -95,8 +95,8 @@ def _finetune(settings, directory, callbacks, compact, data: DataSet, split: Spl
     model = initial_model(settings)
     parts = _decode(settings, model, data, split)
     claim(directory, settings, _digests(settings, data, split, parts))
-    if (directory / SUMMARY).is_file():
-        return Run(directory, read_json(directory / SUMMARY))
+    if summary := finished(directory):
+        return Run(directory, summary)
     strategy = _choose(settings, parts["train"], directory)
     layers = _freeze(model, strategy, directory)
     before = None if compact else _measure(model, parts["test"], settings.threshold)
@@ -121,9 +121,7 @@ def _finetune(settings, directory, callbacks, compact, data: DataSet, split: Spl
         "after": after.evaluation.summary,
         "constant_prediction": after.evaluation.constant,
     }
-    write_json(directory / SUMMARY, summary)
-    (directory / CHECKPOINT).unlink(missing_ok=True)
-    return Run(directory, summary)
+    return Run(directory, finish(directory, summary))
 
 
 def initial_model(settings: FinetuneSettings) -> keras.Model:

@@ -13,9 +13,8 @@ from kerasunet import zoo
 from kerasunet.data.cases import DataSet
 from kerasunet.data.decoding import DecodedCases, decode
 from kerasunet.data.loading import load
-from kerasunet.files import read_json, write_json
 from kerasunet.metrics import Interval
-from kerasunet.training.directory import CHECKPOINT, SUMMARY, claim, held
+from kerasunet.training.directory import claim, finish, finished, held
 from kerasunet.training.evaluation import Evaluation, evaluate
 from kerasunet.training.inputs import content_digest
 from kerasunet.training.loop import compile_for_training, prepare_backend, train
@@ -90,8 +89,8 @@ def _pretrain(settings, directory, callbacks, training_set, validation_set) -> P
         "init": zoo.digest(settings.init),
     }
     claim(directory, settings, digests)
-    if (directory / SUMMARY).is_file():
-        return Pretrained(directory, read_json(directory / SUMMARY))
+    if summary := finished(directory):
+        return Pretrained(directory, summary)
     compile_for_training(model, settings.optimization)
     train(
         model,
@@ -114,9 +113,7 @@ def _pretrain(settings, directory, callbacks, training_set, validation_set) -> P
         "metrics": evaluation.summary,
         "constant_prediction": evaluation.constant,
     }
-    write_json(directory / SUMMARY, summary)
-    (directory / CHECKPOINT).unlink(missing_ok=True)
-    return Pretrained(directory, summary)
+    return Pretrained(directory, finish(directory, summary))
 
 
 def _decode(settings: PretrainSettings, data: DataSet) -> DecodedCases:
