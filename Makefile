@@ -1,44 +1,73 @@
 # Everything sets itself up in .venv; only Python 3.11 or newer, make and a package index are needed.
 PYTHON ?= python3
-BIN := .venv/bin
+VENV ?= .venv
+BIN := $(VENV)/bin
+# Which releases of the dependencies: pinned (those in locks/, by their hashes), newest, or lowest (the
+# oldest that setup.cfg allows). Give each a folder of its own: make test LOCK=lowest VENV=.venv-lowest
+LOCK ?= pinned
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: finetune demo test lint clean
+ifeq ($(LOCK),pinned)
+install = $(PIP) --require-hashes -r locks/$(1).txt && $(PIP) --no-build-isolation --no-deps -e .
+else ifeq ($(LOCK),lowest)
+install = $(PIP) -r locks/lowest.txt && $(PIP) --no-deps -e .
+else ifeq ($(LOCK),newest)
+install = $(PIP) --upgrade --upgrade-strategy eager -e ".[$(2)]"
+else
+$(error LOCK=$(LOCK): must be pinned, newest or lowest)
+endif
+
+.PHONY: finetune demo test lint audit locks wheel clean
 
 # Fine-tunes the first three blocks of the shipped U-Net on simulated breast ultrasound, offline.
-finetune: .venv/installed
+finetune: $(VENV)/installed-run
 	$(BIN)/python scripts/finetune.py --layers shallow:3
 
 # Opens the demo in the browser: http://127.0.0.1:7860
-demo: .venv/installed-demo
+demo: $(VENV)/installed-demo
 	$(BIN)/python demo/app.py
 
 # Runs every test.
-test: .venv/installed-dev .venv/chromium
+test: $(VENV)/installed-dev $(VENV)/chromium
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
-lint: .venv/installed-dev
+lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-.venv/bin/python:
-	$(PYTHON) -m venv .venv
+# Asks the advisory databases about every pinned release.
+audit: $(VENV)/installed-release
+	$(BIN)/pip-audit --strict --require-hashes --disable-pip -r locks/dev.txt
 
-.venv/installed: setup.cfg setup.py pyproject.toml | .venv/bin/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
+# Pins today's releases, and the oldest that setup.cfg allows.
+locks: $(VENV)/installed-release
+	bash locks/update.sh $(BIN)/uv
+
+# Builds the same bytes from the same sources, on any day.
+wheel: $(VENV)/installed-dev
+	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) $(BIN)/python -m build --wheel --no-isolation
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/installed-%: setup.cfg setup.py pyproject.toml $(wildcard locks/*.txt) | $(BIN)/python
+	$(call install,$*,$*)
 	touch $@
 
-.venv/installed-dev: .venv/installed
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[dev]"
+# PyTorch, whose companions differ by platform, is not among the pinned hashes.
+$(VENV)/installed-dev: setup.cfg setup.py pyproject.toml $(wildcard locks/*.txt) | $(BIN)/python
+	$(call install,dev,dev)
+	$(PIP) -e ".[torch]"
 	touch $@
 
-.venv/installed-demo: .venv/installed
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[demo]"
+$(VENV)/installed-release: | $(BIN)/python
+	$(PIP) -e ".[release]"
 	touch $@
 
 # The tests of the demo drive a real browser.
-.venv/chromium: | .venv/bin/python
+$(VENV)/chromium: | $(BIN)/python
 	command -v chromium || (apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium)
 	touch $@
 
 clean:
-	rm -rf .venv build dist *.egg-info
+	rm -rf .venv .venv-* build dist *.egg-info
