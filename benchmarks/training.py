@@ -1,11 +1,12 @@
-"""Measures a training step of every kind of strategy, against plain Keras and PyTorch.
+"""Measures a training step of every kind of strategy, against plain Keras and PyTorch networks.
 
     python benchmarks/training.py               # the shipped network, batches of 8
     python benchmarks/training.py --one-core    # on a machine that is busy
 
 All sides work on the same images in one process, in turns. Before anything is timed, PyTorch must
 give the network's output to 1e-4, and a step on kept activations the loss of a step without them.
-Prints a Markdown table and writes the same figures as JSON. Needs the extra `bench`.
+U-Nets of MONAI, segmentation_models.pytorch and keras-unet-collection take part where they are
+installed. Prints a Markdown table and writes the same figures as JSON. Needs the extra `bench`.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
+from importlib.util import find_spec
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -34,7 +36,7 @@ Side = Callable[[], object]
 BASE = "all"
 STRATEGIES = ("all", "contracting", "shallow:3", "expanding", "deep:2", "deep:1", "head")
 KEPT = ("expanding", "deep:2", "deep:1", "head")
-_IMAGES, _VIEWS = 16, 1
+_IMAGES, _VIEWS, _WIDTH = 16, 1, 16
 
 
 def main() -> None:
@@ -95,7 +97,8 @@ def _sides(batch_size: int, size: int, folder: Path) -> dict[str, Side]:
     }
     for strategy in KEPT:
         sides[f"{strategy}, activations kept"] = _kept(strategy, batches, batch, folder)
-    return sides | {"plain Keras": _plain_keras(batch), "PyTorch": _torch(batch)}
+    sides |= {"plain Keras": _plain_keras(batch), "PyTorch": _torch(batch)}
+    return sides | _peers(batch)
 
 
 def _model(strategy: str):
@@ -145,32 +148,73 @@ def _plain_keras(batch) -> Side:
 def _torch(batch) -> Side:
     """The same network and loss in PyTorch, channels last, Adam, everything trains."""
     import torch
-    from torch.nn.functional import binary_cross_entropy
+    from torch_training import training_step
     from torch_unet import torch_copy
 
     from kerasunet import UNet
 
     model = UNet(weights="natural")
-    images, masks = (torch.from_numpy(np.ascontiguousarray(a)).permute(0, 3, 1, 2) for a in batch)
     network = torch_copy(model)
     with torch.inference_mode():
-        output = network(images).permute(0, 2, 3, 1).numpy()
+        output = network(torch.from_numpy(batch[0]).permute(0, 3, 1, 2)).permute(0, 2, 3, 1).numpy()
     np.testing.assert_allclose(output, model.predict_on_batch(batch[0]), atol=1e-4)
-    network.train()
-    optimizer = torch.optim.Adam(network.parameters(), 1e-3)
+    return training_step(network, batch)
 
-    def step() -> object:
-        optimizer.zero_grad(set_to_none=True)
-        predicted = network(images)
-        overlap = 2 * (predicted * masks).sum((1, 2, 3)) + 1
-        dice = overlap / (predicted.sum((1, 2, 3)) + masks.sum((1, 2, 3)) + 1)
-        loss = binary_cross_entropy(predicted, masks) + (1 - dice).mean()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        optimizer.step()
-        return float(loss.detach())
 
-    return step
+def _peers(batch) -> dict[str, Side]:
+    """U-Nets of other packages, as wide at every level; those that are not installed are left out.
+
+    None has the very layers of ours, so their number of weights is told.
+    """
+    sides: dict[str, Side] = {}
+    for package, add in (
+        ("monai", _add_monai),
+        ("segmentation_models_pytorch", _add_smp),
+        ("keras_unet_collection", _add_collection),
+    ):
+        if find_spec(package):
+            add(sides, batch)
+        else:
+            print(f"{package} is not installed: left out", file=sys.stderr)
+    return sides
+
+
+def _add_monai(sides: dict[str, Side], batch) -> None:
+    from torch_training import monai_networks, parameters, training_step
+
+    for name, network in monai_networks(_WIDTH).items():
+        sides[_sized(name, parameters(network))] = training_step(network, batch)
+
+
+def _add_smp(sides: dict[str, Side], batch) -> None:
+    from torch_training import parameters, smp_network, training_step
+
+    network = smp_network(_WIDTH)
+    sides[_sized("smp Unet, ResNet-18", parameters(network))] = training_step(network, batch)
+
+
+def _add_collection(sides: dict[str, Side], batch) -> None:
+    """Plain Keras, too; one convolution more in each block of the expanding path."""
+    import keras
+    from keras_unet_collection.models import unet_2d
+
+    widths = [_WIDTH * 2**level for level in range(5)]
+    model = unet_2d(
+        batch[0].shape[1:],
+        widths,
+        n_labels=1,
+        output_activation="Sigmoid",
+        batch_norm=True,
+        unpool=False,
+        name="collection",
+    )
+    model.compile(keras.optimizers.Adam(1e-3), "binary_crossentropy")
+    name = _sized("keras-unet-collection", model.count_params())
+    sides[name] = partial(model.train_on_batch, *batch)
+
+
+def _sized(name: str, weights: int) -> str:
+    return f"{name} ({weights / 1e6:.1f} M weights)"
 
 
 def _options() -> argparse.Namespace:
