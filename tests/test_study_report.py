@@ -226,3 +226,20 @@ def test_command_line_writes_a_report_of_several_studies(run_cli, studies, tmp_p
     refused = run_cli("report", *small)
     assert refused.returncode == 2 and "needs an output folder" in refused.stderr
     assert "Traceback" not in refused.stderr
+
+
+def test_command_line_prints_the_tables_in_markdown(run_cli, studies):
+    done = run_cli("claims", *studies, "--markdown")
+    assert done.returncode == 0, done.stderr
+    parts = done.stdout.strip().split("\n\n")
+    tables = [part.splitlines() for part in parts if part.startswith("|")]
+    assert all(len({line.count("|") for line in lines}) == 1 for lines in tables)
+    results = read_results(studies)
+    first = results.data[0]
+    expected = results.means(first, results.panels[0][1])["mean"]["contracting"]
+    (row,) = [line for line in tables[0] if "| contracting |" in line]
+    assert f"{expected:.3f} (" in row
+    claims = stats.claims(results.cases, results.runs, results.depth)
+    lines = [line for table in tables for line in table]
+    listed = [line for line in lines if line.startswith(f"| {claims[0].name} |")]
+    assert any(f"| {claims[0].verdict} |" in line for line in listed)

@@ -15,6 +15,7 @@ from pathlib import Path
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("studies", nargs="+", type=Path, metavar="STUDY", help="study directories")
+    add("--markdown", action="store_true", help="print the tables in Markdown, for a document")
     add("--json", type=Path, metavar="FILE", help="also write everything as JSON")
 
 
@@ -28,7 +29,10 @@ def run(options: argparse.Namespace) -> int:
     comparisons = stats.compare_all(cases, depth=depth)
     claims = stats.claims(cases, runs, depth)
     auto = stats.auto_report(cases, runs)
-    print("\n\n".join(_sections(summary, comparisons, claims, auto)))
+    if options.markdown:
+        print(_markdown(options.studies))
+    else:
+        print("\n\n".join(_sections(summary, comparisons, claims, auto)))
     if options.json:
         content = {
             "summary": summary.to_dict("records"),
@@ -38,6 +42,14 @@ def run(options: argparse.Namespace) -> int:
         }
         write_json(options.json, _plain(content))
     return 0
+
+
+def _markdown(directories: list[Path]) -> str:
+    from kerasunet.study.figures.results import read_results
+    from kerasunet.study.report.findings import Findings
+    from kerasunet.study.report.markdown import document
+
+    return document(Findings.of(read_results(directories)))
 
 
 def _sections(summary, comparisons, claims, auto) -> list[str]:
