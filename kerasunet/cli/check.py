@@ -10,6 +10,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kerasunet.cli import options as shared
+
 if TYPE_CHECKING:
     from kerasunet.data.checking import Problem, Report
 
@@ -29,7 +31,7 @@ def run(options: argparse.Namespace) -> int:
     from kerasunet.data.checking import check
 
     report = check(options.data, options.manual_dir)
-    print(_json(report) if options.json else _listing(report))
+    print(_json(report) if options.json else shared.shown(_listing(report)))
     _write_files(report, options)
     return 1 if report.counts()["error"] else 0
 

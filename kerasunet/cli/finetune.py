@@ -118,7 +118,7 @@ def _train_size(text: str) -> int | None:
 def _check_early(settings: FinetuneSettings, save_as: str | None) -> None:
     """Finds wrong strategies, weights and data before TensorFlow is imported; tells the data."""
     from kerasunet import zoo
-    from kerasunet.training.inputs import load_data
+    from kerasunet.training.inputs import load_data, split_data
 
     if save_as is not None:
         zoo.check_name(save_as)
@@ -130,7 +130,10 @@ def _check_early(settings: FinetuneSettings, save_as: str | None) -> None:
         depth, normalization = known["depth"], known["normalization"]
     if not parse(settings.layers).is_auto:
         parse(settings.layers).select(Layout.unet(depth, normalization))
-    print(shared.describe_data(load_data(settings)), flush=True)
+    data = load_data(settings)
+    if not settings.stratify_sizes:  # Which reads every mask.
+        split_data(settings, data)
+    print(shared.describe_data(data), flush=True)
 
 
 def _default_directory(settings: FinetuneSettings) -> Path:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import io
 import os
 import sys
 from collections.abc import Sequence
 from types import ModuleType
 
+from kerasunet.cli.options import shown
 from kerasunet.cli.plausible import check_options
 
 VERBS = {
@@ -42,6 +44,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         Exit status: 0 done, 1 faults found (`check`), 2 wrong arguments or input, 3 a fault of this
         program, 130 interrupted, 141 nobody reads the output any more.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # File names need not be text.
+            stream.reconfigure(errors="backslashreplace")
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     verb = arguments[0] if arguments else ""
     if verb not in VERBS:
@@ -80,13 +85,8 @@ def _run(verb: str, module: ModuleType, options: argparse.Namespace) -> int:
 def _refuse(error: Exception, message: str, status: int, debug: bool) -> int:
     if debug:
         raise error
-    print(f"error: {_shown(message)}", file=sys.stderr)
+    print(f"error: {shown(message)}", file=sys.stderr)
     return status
-
-
-def _shown(text: str) -> str:
-    """Text without what a terminal takes for orders, which file names and contents may hold."""
-    return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
 
 
 def _overview(arguments: Sequence[str]) -> int:

@@ -34,6 +34,11 @@ def add_data(parser: argparse.ArgumentParser, default: str | None) -> None:
     )
 
 
+def shown(text: str) -> str:
+    """Text without what a terminal takes for orders, which file names and contents may hold."""
+    return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
+
+
 def describe_data(data: DataSet) -> str:
     """One line: name, the layout that was recognised, cases, and groups where there are some."""
     groups = len({case.group for case in data.cases})

@@ -7,6 +7,7 @@ same command, it goes on; strategies, sizes, folds and seeds may be added later.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from kerasunet.cli import options as shared
 from kerasunet.data.views import PRESETS
 from kerasunet.strategies import describe_grammar
 from kerasunet.study.settings import STRATEGIES, StudySettings
+from kerasunet.training.directory import held
 from kerasunet.training.settings import FinetuneSettings
 
 EPILOG = (
@@ -74,6 +76,11 @@ def run(options: argparse.Namespace) -> int:
     directory = options.output or Path("runs") / f"study-{Path(options.data).name}"
     settings = _settings(options)
     _check_early(settings)
+    with contextlib.nullcontext() if options.plan else held(directory):
+        return _run(options, settings, directory)
+
+
+def _run(options: argparse.Namespace, settings: StudySettings, directory: Path) -> int:
     from kerasunet.study.execution import Executor, open_study
 
     study = open_study(settings, directory)
@@ -191,7 +198,8 @@ def _outcome(result) -> str:
     if isinstance(result, str):
         return f"FAILED: {result}"
     dice = [float(case["dice"]) for case in result.cases]
-    return f"Dice {sum(dice) / len(dice):.3f} on {len(dice)} cases"
+    note = f" ({result.run['note']})" if result.run["note"] else ""
+    return f"Dice {sum(dice) / len(dice):.3f} on {len(dice)} cases{note}"
 
 
 def _duration(seconds: float) -> str:

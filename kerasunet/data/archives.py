@@ -98,6 +98,8 @@ def _files(source: zipfile.ZipFile, name: str, limits: Limits) -> list[zipfile.Z
         raise _Refused(f"{name}: holds no files")
     if len(files) > limits.files:
         raise _Refused(f"{name}: holds {len(files):,} files, the limit is {limits.files:,}")
+    if sum(entry.file_size for entry in files) > limits.bytes:
+        raise _Refused(f"{name}: unpacks to more than {_size(limits.bytes)}, the limit")
     return files
 
 

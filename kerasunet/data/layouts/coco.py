@@ -72,13 +72,13 @@ def image_root(path: Path) -> Path:
 def _cases(path: Path, images: list[Mapping], annotations: list[Mapping]) -> list[Case]:
     files = {image["id"]: _image_file(image_root(path), image["file_name"]) for image in images}
     drawn: dict[Any, list[Mapping]] = {image: [] for image in files}
-    problems = [*_missing(images, files)]
+    problems = [f"{path}: {problem}" for problem in _missing(images, files)]
     for annotation in annotations:
         if annotation["image_id"] in drawn:
             drawn[annotation["image_id"]].append(annotation)
         else:
-            problems.append(f"annotation {annotation['id']}: there is no such image")
-    raise_all(problems, f"{path}: {len(problems)} faults:")
+            problems.append(f"{path}: annotation {annotation['id']}: there is no such image")
+    raise_all(problems, f"{len(problems)} faults in a COCO file:")
     keys = keys_of([file for file in files.values() if file])
     return [_case(path, image, files[image["id"]], keys, drawn[image["id"]]) for image in images]
 

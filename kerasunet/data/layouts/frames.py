@@ -11,9 +11,10 @@ from pathlib import Path
 
 from kerasunet.data.cases import Case, DataSet, FileCase
 from kerasunet.data.layouts.listing import image_stem
-from kerasunet.data.problems import report_all
+from kerasunet.data.problems import raise_all, report_all
 from kerasunet.data.reading import count_frames
 
+_MOST_FRAMES = 100_000
 _MAY_HOLD_MANY = (".dcm", ".dicom", ".nii", ".nii.gz", ".tif", ".tiff")
 
 
@@ -31,6 +32,14 @@ def frames_apart(data: DataSet) -> DataSet:
     """
     files = [case for case in data.cases if isinstance(case, FileCase)]
     counts = {case.key: _count(case.image) or 1 for case in files}
+    raise_all(
+        [
+            f"{case.image}: says it has {counts[case.key]:,} frames, more than the limit of "
+            f"{_MOST_FRAMES:,}; export the frames that were outlined"
+            for case in files
+            if counts[case.key] > _MOST_FRAMES
+        ]
+    )
     faults = {case.key: list(_unequal(case, counts[case.key])) for case in files}
     problems = [problem for found in faults.values() for problem in found]
     report_all(problems, f"{len(problems)} masks do not have the frames of their image:")

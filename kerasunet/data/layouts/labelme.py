@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -102,7 +101,7 @@ def _embedded_mask(text: str, corner: tuple[float, float], shape: tuple[int, int
     """A small PNG image, in base64, whose top left pixel belongs at the corner."""
     try:
         content = base64.b64decode(text, validate=True)
-    except binascii.Error as error:
+    except ValueError as error:
         raise ValueError(f"its mask is not in base64 ({error})") from error
     pixels = read_png(content, shape[0] * shape[1])
     left, top = (round(value) for value in corner)

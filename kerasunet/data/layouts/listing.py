@@ -42,7 +42,7 @@ def image_files(folder: Path) -> Files:
     found: Files = {}
     for entry in _visible(folder):
         stem = image_stem(entry.name) or _dicom_name(entry)
-        if stem and not entry.is_dir():
+        if stem and not _is_folder(entry):
             found.setdefault(stem, []).append(Path(entry.path))
     return found
 
@@ -65,7 +65,7 @@ def nested_image_files(folder: Path) -> Files:
 
 def json_files(folder: Path) -> dict[str, Path]:
     """The JSON files of a folder, by stem."""
-    files = [Path(entry.path) for entry in _visible(folder) if not entry.is_dir()]
+    files = [Path(entry.path) for entry in _visible(folder) if not _is_folder(entry)]
     return {
         unicodedata.normalize("NFC", path.stem): path
         for path in files
@@ -86,7 +86,7 @@ def keys_of(images: Collection[Path]) -> dict[Path, str]:
 
 def subfolders(folder: Path) -> list[Path]:
     """The subfolders, sorted."""
-    return [Path(entry.path) for entry in _visible(folder) if entry.is_dir()]
+    return [Path(entry.path) for entry in _visible(folder) if _is_folder(entry)]
 
 
 def subfolder(folder: Path, *names: str) -> Path | None:
@@ -148,6 +148,13 @@ def read_table(path: Path, key: str) -> dict[str, dict[str, str]]:
     if rows and key not in rows[0][1]:
         raise ValueError(f"{path}: has no column {key}")
     return {row[key]: row for _, row in rows}
+
+
+def _is_folder(entry: os.DirEntry) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # A link to itself; reading it tells.
+        return False
 
 
 def _dicom_name(entry: os.DirEntry) -> str | None:

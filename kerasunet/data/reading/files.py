@@ -128,7 +128,9 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
         raise ValueError(f"{path}: larger than the memory; scale it down") from None
     except Exception as error:
         if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
-            raise OSError(error.errno, error.strerror, str(path)) from None
+            raise OSError(
+                f"{path}: cannot be read: {error.strerror}; see to the disk, or to the link"
+            ) from None
         # Decoders answer broken bytes with exceptions of every type, whose words may quote the
         # file's: neither goes further.
         raise ValueError(
