@@ -20,7 +20,7 @@ except ImportError:  # Windows: that a directory is used twice at once is not no
 
 CONFIG, SUMMARY, CHECKPOINT = "config.json", "summary.json", "checkpoint.npz"
 _PLACES = ("data", "manual_dir", "validation_data", "init", "groups")
-_PATIENCE = 8.0  # Seconds. A worker whose parent was killed ends within three.
+_PATIENCE = 20.0  # Seconds. A process whose parent was killed ends within a few.
 _SECONDS_BETWEEN_LOOKS = 0.1
 _SHOWN = 12  # Characters of a digest.
 
@@ -69,13 +69,20 @@ def claim(directory: Path, settings: Any, digests: Mapping[str, str]) -> None:
         ValueError: The directory holds a run with other settings, data or major versions, both
             sides of each difference named; or what is left of a run without `config.json`.
     """
-    asked = {"settings": to_json(settings), "digests": dict(digests), "versions": versions()}
+    asked = {"settings": _named(settings), "digests": dict(digests), "versions": versions()}
     path = directory / CONFIG
     if path.is_file():
         refuse_differences(directory, read_json(path), asked)
     else:
         _refuse_remains(directory)
         write_json(path, asked)
+
+
+def _named(settings: Any) -> dict[str, Any]:
+    """The settings, of files and folders only the name: a run directory may be handed on."""
+    values = to_json(settings)
+    places = {name: values[name] for name in _PLACES if values.get(name)}
+    return {**values, **{name: Path(place).name for name, place in places.items()}}
 
 
 def clear(directory: Path) -> None:

@@ -27,7 +27,7 @@ from kerasunet.training.loop import (
     prepare_backend,
     train,
 )
-from kerasunet.training.settings import FinetuneSettings, to_json, without_places
+from kerasunet.training.settings import FinetuneSettings, without_places
 from kerasunet.unet import UNet, plain_copy, rebuilt, size_multiple
 
 _OVERLAYS = 12
@@ -110,7 +110,7 @@ def _finetune(settings, directory, callbacks, compact, data: DataSet, split: Spl
         card = _card(settings, strategy, data, split, after.evaluation)
         zoo.save(model, directory / _MODEL, card)
     summary = {
-        "settings": to_json(settings),
+        "settings": without_places(settings, data=data.name),
         "chosen": strategy,
         "data": {"name": data.name, "layout": data.layout, "digest": data.digest},
         "split": {"digest": split.digest, **{k: len(v) for k, v in vars(split).items()}},

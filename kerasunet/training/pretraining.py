@@ -18,7 +18,7 @@ from kerasunet.training.directory import claim, finish, finished, held
 from kerasunet.training.evaluation import Evaluation, evaluate
 from kerasunet.training.inputs import content_digest
 from kerasunet.training.loop import compile_for_training, prepare_backend, train
-from kerasunet.training.settings import PretrainSettings, to_json, without_places
+from kerasunet.training.settings import PretrainSettings, without_places
 from kerasunet.unet import UNet, plain_copy
 
 _MODEL = "model.keras"
@@ -107,7 +107,9 @@ def _pretrain(settings, directory, callbacks, training_set, validation_set) -> P
     card = _card(settings, training_set, validation_set, evaluation)
     zoo.save(model, directory / _MODEL, card)
     summary = {
-        "settings": to_json(settings),
+        "settings": without_places(
+            settings, data=training_set.name, validation_data=validation_set.name
+        ),
         "data": asdict(card.data),
         "validation_data": asdict(card.evaluation_data),
         "metrics": evaluation.summary,

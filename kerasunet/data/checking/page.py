@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import base64
+import os
+import re
 from collections.abc import Mapping, Sequence
 from html import escape
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -18,6 +21,7 @@ from kerasunet.drawing import TRUTH, overlay
 
 _SIDE = 160
 _MOST_PICTURES = 50
+_FOLDERS = re.compile(r"(?<![\w.~-])(?:[A-Za-z]:)?/(?:[^/\n:,;]+/)+")
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem }
 li { margin: .6rem 0; overflow-wrap: anywhere }
@@ -31,7 +35,7 @@ def as_html(report: Report) -> str:
 
     The first 50 problems of each kind have thumbnails.
     """
-    title = f"Check of {escape(report.source)}"
+    title = f"Check of {escape(Path(report.source).name)}"
     return "\n".join(
         [
             '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">',
@@ -44,9 +48,13 @@ def as_html(report: Report) -> str:
 
 
 def sections(report: Report) -> list[str]:
-    """The HTML of each kind of problem: what it is, its remedy, every problem with thumbnails."""
+    """The HTML of each kind of problem: what it is, its remedy, every problem with thumbnails.
+
+    Files are told by their place within the data set: a report may be handed on.
+    """
     cases = {case.key: case for case in report.data.cases} if report.data else {}
-    return [_section(kind, found, cases) for kind, found in report.by_kind().items()]
+    root = os.path.abspath(report.source)
+    return [_section(kind, found, cases, root) for kind, found in report.by_kind().items()]
 
 
 def thumbnails(cases: Sequence[Case]) -> str:
@@ -67,15 +75,21 @@ def summary(report: Report) -> str:
     return f"{what}: {', '.join(counts) or 'no problems'}"
 
 
-def _section(kind: str, problems: Sequence[Problem], cases: Mapping[str, Case]) -> str:
+def _section(kind: str, problems: Sequence[Problem], cases: Mapping[str, Case], root: str) -> str:
     severity, title, remedy = KINDS[kind]
+    messages = [escape(_placeless(problem.message, root)) for problem in problems]
     items = [
-        f"<li>{escape(problem.message)}{_pictures(problem, cases)}</li>"
-        for problem in problems[:_MOST_PICTURES]
+        f"<li>{message}{_pictures(problem, cases)}</li>"
+        for message, problem in zip(messages, problems[:_MOST_PICTURES], strict=False)
     ]
-    items += [f"<li>{escape(problem.message)}</li>" for problem in problems[_MOST_PICTURES:]]
+    items += [f"<li>{message}</li>" for message in messages[_MOST_PICTURES:]]
     heading = f'<h2><span class="{severity}">{severity}</span> {title} ({len(problems)})</h2>'
     return f"{heading}<p>{escape(remedy)}</p><ul>{''.join(items)}</ul>"
+
+
+def _placeless(message: str, root: str) -> str:
+    """A message with paths below the data set's folder, and of other files only the name."""
+    return _FOLDERS.sub("", message.replace(f"{root}/", ""))
 
 
 def _pictures(problem: Problem, cases: Mapping[str, Case]) -> str:
