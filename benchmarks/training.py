@@ -18,7 +18,6 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
-from importlib.util import find_spec
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -162,20 +161,16 @@ def _torch(batch) -> Side:
 
 
 def _peers(batch) -> dict[str, Side]:
-    """U-Nets of other packages, as wide at every level; those that are not installed are left out.
+    """U-Nets of other packages, as wide at every level; those that cannot be imported are left out.
 
     None has the very layers of ours, so their number of weights is told.
     """
     sides: dict[str, Side] = {}
-    for package, add in (
-        ("monai", _add_monai),
-        ("segmentation_models_pytorch", _add_smp),
-        ("keras_unet_collection", _add_collection),
-    ):
-        if find_spec(package):
+    for add in (_add_monai, _add_smp, _add_collection):
+        try:
             add(sides, batch)
-        else:
-            print(f"{package} is not installed: left out", file=sys.stderr)
+        except (ImportError, RuntimeError) as error:  # As where torch and torchvision do not fit.
+            print(f"left out, {add.__name__.removeprefix('_add_')}: {error}", file=sys.stderr)
     return sides
 
 

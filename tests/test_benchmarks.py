@@ -1,0 +1,122 @@
+"""The benchmarks: turns and ratios, the table of a whole study, the script in plain Keras."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import keras
+import numpy as np
+import pytest
+from conftest import ROOT, disc_images
+
+FOLDER = ROOT / "benchmarks"
+sys.path.insert(0, str(FOLDER))
+
+from alternating import alternate  # noqa: E402
+from whole_study import OURS, PLAIN, as_markdown  # noqa: E402
+
+COMMANDS = ("inference", "input", "memory", "near_duplicates", "scaling", "startup", "training")
+
+
+def run(script: str, *words: object) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, str(FOLDER / f"{script}.py"), *map(str, words)],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("script", [*COMMANDS, "whole_study"])
+def test_help_tells_what_is_measured_and_loads_nothing_heavy(script):
+    pytest.importorskip("psutil")
+    done = run(script, "--help")
+    assert done.returncode == 0, done.stderr
+    assert f"python benchmarks/{script}.py" in done.stdout
+
+
+def test_sides_take_turns_and_ratios_are_taken_within_a_round():
+    now, order = 0.0, []
+
+    def side(name: str, seconds: float):
+        def work() -> None:
+            nonlocal now
+            order.append(name)
+            now += seconds
+
+        return work
+
+    sides = {"slow": side("slow", 3.0), "fast": side("fast", 1.5)}
+    timings = alternate(sides, rounds=2, calls=1, clock=lambda: now)
+    assert order == ["slow", "slow", "fast", "fast", "fast", "fast", "slow", "slow"]
+    assert timings.best("fast") == 1.5
+    assert timings.ratio("slow", "fast") == {"median": 2.0, "low": 2.0, "high": 2.0}
+
+
+def study_figures(dice: float = 0.5) -> dict:
+    """Ours costs 10 s and 1 s a step, the scripts 100 s and 2 s a step."""
+    rows = [
+        {
+            "side": side,
+            "steps": steps,
+            "round": 0,
+            "wall_s": (start + slope * steps) / 2,
+            "processor_s": start + slope * steps,
+            "dice": {"none": dice if side == OURS else 0.5},
+        }
+        for steps in (10, 50)
+        for side, start, slope in ((OURS, 10.0, 1.0), (PLAIN, 100.0, 2.0))
+    ]
+    shape = {"strategies": ["none"], "processes": 2, "batch": 8, "pixels": 128, "rounds": 1}
+    return {**shape, "rows": rows}
+
+
+def test_table_of_a_whole_study_tells_ratios_and_what_steps_cost():
+    table = as_markdown(study_figures())
+    assert "| 10 | kerasunet study | 10 s | 20 s | 0.17 (0.17 to 0.17) |" in table
+    assert "| kerasunet study | 10 s | 1.00 s |" in table
+    assert "| plain Keras scripts | 100 s | 2.00 s |" in table
+    assert "0.42 of theirs at 200 steps" in table  # 210 of 500 seconds
+
+
+def test_sides_that_start_from_different_networks_are_refused():
+    with pytest.raises(ValueError, match="differ before they train"):
+        as_markdown(study_figures(dice=0.6))
+
+
+def test_script_in_plain_keras_trains_what_it_is_told_and_nothing_else(tiny_model_file, tmp_path):
+    images, masks = disc_images(4)
+    for part, pictures in (("images", images), ("masks", masks.astype(np.uint8) * 255)):
+        (tmp_path / part).mkdir()
+        for number, picture in enumerate(pictures):
+            cv2.imwrite(str(tmp_path / part / f"{number}.png"), picture)
+    split = tmp_path / "split.json"
+    split.write_text(json.dumps({"train": ["0", "1"], "test": ["2", "3"]}))
+    output = tmp_path / "output"
+    words = [tiny_model_file, tmp_path, split, output, "--trains", "dec1_", "head"]
+    done = run("plain_keras_script", *words, "--steps", 2, "--batch-size", 2)
+    assert done.returncode == 0, done.stderr
+    assert changed_blocks(tiny_model_file, output / "model.keras") == {"dec1", "head"}
+    with open(output / "cases.csv", newline="") as file:
+        assert [row["key"] for row in csv.DictReader(file)] == ["2", "3"]
+
+
+def changed_blocks(before: Path, after: Path) -> set[str]:
+    old, new = (keras.models.load_model(path, compile=False) for path in (before, after))
+    return {
+        layer.name.split("_")[0]
+        for layer in old.layers
+        if any(
+            not np.array_equal(a, b)
+            for a, b in zip(
+                layer.get_weights(), new.get_layer(layer.name).get_weights(), strict=True
+            )
+        )
+    }
