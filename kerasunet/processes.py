@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 _SECONDS_BETWEEN_LOOKS = 2.0
+_PARENT = "KERASUNET_PARENT"
 _SOURCE = Path(__file__).resolve().parents[1]
 
 
@@ -22,12 +23,15 @@ def environment(additions: Mapping[str, str] | None = None) -> dict[str, str]:
     """The environment in which `module_command` finds this package."""
     inherited = os.environ.get("PYTHONPATH")
     path = os.pathsep.join([str(_SOURCE), *([inherited] if inherited else [])])
-    return {**os.environ, **(additions or {}), "PYTHONPATH": path}
+    started_by = {_PARENT: str(os.getpid())}
+    return {**os.environ, **(additions or {}), **started_by, "PYTHONPATH": path}
 
 
 def end_with_parent() -> None:
     """Has this process end when the one that started it does, rather than go on unseen."""
     parent = os.getppid()
+    if os.name == "posix" and os.environ.get(_PARENT, str(parent)) != str(parent):
+        os._exit(1)  # It has ended before this process came so far.
 
     def watch() -> None:
         while os.getppid() == parent:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -118,11 +120,39 @@ def test_tables_alone_are_enough_to_go_on(settings, finished, tmp_path):
         ({"optimization": Optimization(steps=5)}, "steps was 4, now 5"),
         ({"data": "simulated-xray:30"}, "digests.data was"),
         ({"folds": 4}, "folds was 3, now 4"),
+        ({"init": "natural"}, "digests.init was '[0-9a-f]{12}', now '[0-9a-f]{12}'"),
     ],
 )
 def test_another_study_in_the_same_directory_is_refused(settings, finished, change, message):
     with pytest.raises(ValueError, match=message):
         open_study(replace(settings, run=replace(settings.run, **change)), finished)
+
+
+@pytest.mark.parametrize("name", ["kerasunet", "keras", "tensorflow"])
+def test_a_study_of_another_major_version_is_not_gone_on_with(settings, finished, tmp_path, name):
+    copy = shutil.copytree(finished, tmp_path / "study")
+    record = json.loads((copy / "study.json").read_text())
+    record["versions"][name] = "99.1.2"
+    (copy / "study.json").write_text(json.dumps(record))
+    with pytest.raises(ValueError, match=rf"versions.{name} was '99\.1\.2', now '\d"):
+        open_study(settings, copy)
+
+
+def test_a_study_that_an_older_version_began_goes_on(settings, finished, tmp_path):
+    """It tells neither versions nor the digest of pixels; from then on it does."""
+    copy = shutil.copytree(finished, tmp_path / "study")
+    record = json.loads((copy / "study.json").read_text())
+    versions, pixels = record.pop("versions"), record["digests"].pop("images and masks")
+    (copy / "study.json").write_text(json.dumps(record))
+    assert open_study(settings, copy).open_runs() == ()
+    record = json.loads((copy / "study.json").read_text())
+    assert (record["versions"], record["digests"]["images and masks"]) == (versions, pixels)
+
+
+def test_a_run_that_finds_the_same_everywhere_is_noted(settings, tmp_path):
+    deaf = replace(settings, run=replace(settings.run, threshold=1 - 1e-9), strategies=("none",))
+    run_study(open_study(deaf, tmp_path))
+    assert "finds the same everywhere" in read_tables(tmp_path)[1].note[0]
 
 
 def test_study_json_tells_no_place_of_this_machine(finished, tiny_model_file):

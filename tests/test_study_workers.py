@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 from kerasunet.study.execution import Executor, open_study, run_study
+from kerasunet.study.executors.outcome import RETRIES
 from kerasunet.study.process import run_in_process
 from kerasunet.study.settings import StudySettings
 from kerasunet.study.warm import Worker, workers
@@ -66,7 +67,9 @@ def test_a_process_that_has_had_other_runs_finds_the_very_same(settings, tmp_pat
         assert cold.run["chosen"] == warm[strategy].run["chosen"]
 
 
-def test_a_killed_process_is_blamed_on_its_run_and_another_goes_on(settings, tmp_path):
+def test_a_process_that_is_killed_again_and_again_is_blamed_on_its_run_and_another_goes_on(
+    settings, tmp_path
+):
     endless = replace(settings.run.optimization, steps=100_000, validate_every=100_000)
     study = open_study(replace(settings, strategies=("none", "all", "contracting")), tmp_path)
     first, second, third = study.planned
@@ -82,12 +85,15 @@ def test_a_killed_process_is_blamed_on_its_run_and_another_goes_on(settings, tmp
     thread = threading.Thread(target=run_study, args=[study], kwargs=words)
     thread.start()
     wait_until((tmp_path / "runs" / slow.name / "layers.txt").is_file)
-    (victim,) = own_workers()
-    os.kill(victim, signal.SIGKILL)
+    victims: list[int] = []
+    for _ in range(RETRIES + 1):
+        wait_until(lambda: set(own_workers()) - set(victims))
+        victims.extend(set(own_workers()) - set(victims))
+        os.kill(victims[-1], signal.SIGKILL)
     thread.join(timeout=240)
     assert "exit status -9" in outcomes["all"]
     assert [row["status"] for row in study.tables.runs] == ["finished", "failed", "finished"]
-    assert seen[0] == [victim] and seen[2] != [victim]
+    assert seen[0] == victims[:1] and not set(seen[2]) & set(victims)
     assert own_workers() == []
     assert all((tmp_path / "runs" / run.name / "log.txt").is_file() for run in study.planned)
 

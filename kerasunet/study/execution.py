@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from kerasunet import zoo
+from kerasunet.files import NotWritten
 from kerasunet.strategies import Layout
 from kerasunet.study.plan import PlannedRun, plan
 from kerasunet.study.process import RunResult, run_in_process
@@ -98,6 +99,9 @@ def run_study(
         executor: Where; one run at a time on this machine unless given.
         retry_failed: Whether failed runs are tried again.
         on_result: Called after each run with the run, and its result or the reason of its failure.
+
+    Raises:
+        NotWritten: The disk is full, or the like. No run is blamed; the next start goes on.
     """
     from kerasunet.study.executors import Done, run_all
 
@@ -107,6 +111,8 @@ def run_study(
         if isinstance(outcome, Done):
             study.tables.record(outcome.value.run, outcome.value.cases)
             on_result(planned, outcome.value)
+        elif outcome.stops:
+            raise NotWritten(outcome.error)
         else:
             study.tables.record(_failure(planned, study.data_name, outcome.error), ())
             on_result(planned, outcome.error)

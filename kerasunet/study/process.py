@@ -48,7 +48,7 @@ def run_in_process(
         workers.execute(directory, additions or {})
     result = read_json(directory / RESULT)
     identity = dict(zip(("strategy", "fold", "train_size", "seed"), planned.identity, strict=True))
-    row = {**result, **identity, "status": "finished", "note": ""}
+    row = {"note": "", **result, **identity, "status": "finished"}
     cases = [{"data": result["data"], **identity, **case} for case in read_cases(result, directory)]
     return RunResult(row, cases)
 

@@ -13,10 +13,16 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from kerasunet.files import NotWritten, writing
 from kerasunet.processes import environment, last_line, module_command
+from kerasunet.study.executors.outcome import RETRIES
 from kerasunet.study.worker import LOG
 
 _PATIENCE = 30.0  # Seconds.
+
+
+class Killed(RuntimeError):
+    """The process of a run was killed from outside, as by a system without memory."""
 
 
 class Worker:
@@ -29,7 +35,7 @@ class Worker:
 
     def __init__(self, variables: Mapping[str, str], log: Path):
         self.variables = variables
-        with open(log, "w", encoding="utf-8") as errors:
+        with writing(log), open(log, "w", encoding="utf-8") as errors:
             self._process = subprocess.Popen(
                 module_command("kerasunet.study.worker"),
                 stdin=subprocess.PIPE,
@@ -51,7 +57,8 @@ class Worker:
             What was wrong with its settings or data, in a line; `None` if nothing was.
 
         Raises:
-            RuntimeError: The process died; the message is the last line of the run's log.
+            Killed: The process was killed.
+            RuntimeError: It died; the message is the last line of the run's log.
         """
         with suppress(BrokenPipeError):
             print(json.dumps({"directory": str(directory)}), file=self._process.stdin, flush=True)
@@ -59,7 +66,8 @@ class Worker:
         if not answer:
             self.end()
             status = self._process.returncode
-            raise RuntimeError(f"{last_line(directory / LOG)} (exit status {status})")
+            error = Killed if status < 0 else RuntimeError
+            raise error(f"{last_line(directory / LOG)} (exit status {status})")
         told = json.loads(answer)
         if told["last"]:
             self.end()
@@ -80,13 +88,22 @@ class Workers:
     def execute(self, directory: Path, additions: Mapping[str, str]) -> None:
         """Executes the run of a directory in a process that waits, or else in a new one.
 
+        Where the process is killed, another one goes on with the run, up to two times.
+
         Args:
             directory: A run directory with its `run.json`; receives all that comes of the run.
             additions: Environment variables to set for the process, beside those there are.
 
         Raises:
             RuntimeError: The run failed, or the process died over it; in a line, why.
+            NotWritten: The disk is full, or the like.
         """
+        for _ in range(RETRIES):
+            with suppress(Killed):
+                return self._execute(directory, additions)
+        return self._execute(directory, additions)
+
+    def _execute(self, directory: Path, additions: Mapping[str, str]) -> None:
         worker = self._take(environment(additions)) or Worker(
             environment(additions), directory / LOG
         )
@@ -94,7 +111,8 @@ class Workers:
         if worker.lives:
             self._keep(worker)
         if error:
-            raise RuntimeError(error)
+            kind, _, reason = error.partition(": ")
+            raise NotWritten(reason) if kind == NotWritten.__name__ else RuntimeError(error)
 
     def end(self) -> None:
         """Ends those that wait."""

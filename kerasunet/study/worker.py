@@ -16,7 +16,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -85,7 +85,8 @@ def _attempt(directory: Path, started: float) -> str | None:
             _execute(directory, started)
         except _USER_ERRORS as error:
             line = f"{type(error).__name__}: {error}".replace("\n", " ")
-            print(line, file=sys.stderr)
+            with suppress(OSError):  # The disk may be full, which is what the line tells.
+                print(line, file=sys.stderr)
             return line
         finally:
             _clear()
@@ -99,7 +100,8 @@ def _logged(path: Path) -> Iterator[None]:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
     yield
-    sys.stdout.flush()
+    with suppress(OSError):
+        sys.stdout.flush()
 
 
 @cache
@@ -155,6 +157,7 @@ def _validation_dice(run: Run) -> float:
 
 
 def _result(run: Run) -> dict[str, Any]:
+    from kerasunet.training.evaluation import CONSTANT
     from kerasunet.zoo import versions
 
     summary = run.summary
@@ -168,6 +171,7 @@ def _result(run: Run) -> dict[str, Any]:
         "trained": summary["trained"],
         "parameters": summary["parameters"],
         "seconds": summary["seconds"],
+        "note": CONSTANT if summary["constant_prediction"] else "",
         "versions": ", ".join(f"{name} {number}" for name, number in versions().items()),
     }
 

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from kerasunet.files import NotWritten
+
 Function = Callable[[Any, Mapping[str, str]], Any]
 RETRIES = 2
 
@@ -27,14 +29,18 @@ class Failed:
 
     Attributes:
         error: One line for people.
+        stops: Whether the fault is not the item's, and others would meet it too: a full disk.
     """
 
     error: str
+    stops: bool = False
 
 
 def attempt(function: Function, item: Any, environment: Mapping[str, str]) -> Done | Failed:
     """Calls the function; an exception becomes an outcome, so that it stops nothing else."""
     try:
         return Done(function(item, environment))
+    except NotWritten as error:
+        return Failed(str(error), stops=True)
     except Exception as error:
         return Failed(str(error) or type(error).__name__)
