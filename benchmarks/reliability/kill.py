@@ -74,7 +74,7 @@ class Harness:
 
     def _kill_once(self, folder: Path) -> bool:
         out = folder / "out"
-        before, stage = inspection.kept(out), inspection.stage(out)
+        before = inspection.kept(out)
         moment = next_moment(
             self.attempts, self.command.verb, self.seconds, inspection.steps_done(out), self.rng
         )

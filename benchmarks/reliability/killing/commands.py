@@ -24,7 +24,7 @@ _TINY = ("--base-filters", 4, "--depth", 2)
 _TRAINING = ("--image-size", 32, "--steps", 6 * STRETCHES, "--validate-every", 6)
 _COMMON = ("--batch-size", 4, "--deterministic")
 _STUDY_STEPS = ("--image-size", 32, "--steps", 24, "--validate-every", 4)
-_STRATEGIES = ("none", "scratch", "contracting", "deep:1", "all")
+_STRATEGIES = ("none", "contracting", "all")
 
 
 @dataclass(frozen=True)

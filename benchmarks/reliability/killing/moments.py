@@ -20,10 +20,10 @@ CLOCK, AT_ONCE, SEEN = "by the clock", "at once", "a write seen"
 EXACT = {"before": "before a rename", "half": "half a file", "after": "after a rename"}
 _CYCLE = (CLOCK, "half", SEEN, "before", AT_ONCE, CLOCK, "after", "half", CLOCK, SEEN)
 _AT_ONCE_SECONDS = 1.5
-_MOST_WRITES = {"finetune": 60, "pretrain": 46, "study": 14, "worker": 30}
+_MOST_WRITES = {"finetune": 60, "pretrain": 46, "study": 10, "worker": 45}
 _LAST_WRITES = 17
 _BETWEEN_LOOKS = 0.0005
-_PATIENCE = 300.0
+_PATIENCE = 3600.0
 
 
 @dataclass(frozen=True)
