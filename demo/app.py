@@ -10,7 +10,7 @@ import importlib
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -23,15 +23,17 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import endpoints  # noqa: E402
 import gradio as gr  # noqa: E402
-from context import Context, Shelf, is_local, workspace  # noqa: E402
+from context import Context, Shelf, is_local  # noqa: E402
+from door import DOOR, fetch_nothing  # noqa: E402
 from theme import THEME, header  # noqa: E402
+from traces import workspace  # noqa: E402
 
 from kerasunet.cli.demo import add_arguments  # noqa: E402
 
 TITLE = "kerasunet: which layers should you fine-tune?"
 TABS = {"Compare": "compare", "Layers": "layers", "Study": "study", "Fine-tune": "finetune"}
 _UPLOAD_LIMIT = "100mb"
-_SWEEP_SECONDS, _KEPT_SECONDS = 300, 3600
+_MOST_WAITING, _MOST_SESSIONS = 100, 400
 
 
 def build(shelf: Shelf, allow_training: bool = False, local: bool = False) -> gr.Blocks:
@@ -42,9 +44,7 @@ def build(shelf: Shelf, allow_training: bool = False, local: bool = False) -> gr
         allow_training: Whether visitors may train on this machine.
         local: Whether only this machine reaches the page.
     """
-    with gr.Blocks(
-        title=TITLE, analytics_enabled=False, delete_cache=(_SWEEP_SECONDS, _KEPT_SECONDS)
-    ) as page:
+    with gr.Blocks(title=TITLE, analytics_enabled=False) as page:
         gr.HTML(header(), elem_id="header")
         context = Context(shelf, gr.State(()), allow_training or local, local)
         with gr.Tabs(elem_id="tabs"):
@@ -53,13 +53,15 @@ def build(shelf: Shelf, allow_training: bool = False, local: bool = False) -> gr
                     importlib.import_module(f"tabs.{name}").build(context)
         endpoints.build(context)
         page.unload(context.traces.remove)
-    return page
+        page.unload(_forgetter(page))
+    return page.queue(max_size=_MOST_WAITING)
 
 
 def launch(options: argparse.Namespace) -> None:
     """Opens the page, then loads the models behind it, and serves until interrupted."""
     # Ended like an interruption, so that visitors' files go then, too.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    fetch_nothing()
     with workspace():
         shelf = Shelf()
         page = build(shelf, options.allow_training, is_local(options.host))
@@ -69,6 +71,10 @@ def launch(options: argparse.Namespace) -> None:
             inbrowser=options.open,
             max_file_size=_UPLOAD_LIMIT,
             mcp_server=find_spec("mcp") is not None,
+            app_kwargs=DOOR,
+            state_session_capacity=_MOST_SESSIONS,
+            run_history=False,
+            enable_monitoring=False,
             theme=THEME,
             css_paths=FOLDER / "style.css",
             footer_links=["api", "settings"],
@@ -77,6 +83,16 @@ def launch(options: argparse.Namespace) -> None:
         )
         shelf.load_in_background()
         page.block_thread()
+
+
+def _forgetter(page: gr.Blocks) -> Callable[[gr.Request], Coroutine]:
+    """Lets go of what a session has seen, which Gradio would keep for an hour and longer."""
+
+    async def forget(request: gr.Request) -> None:
+        page.state_holder.session_data.pop(request.session_hash, None)
+        page.state_holder.time_last_used.pop(request.session_hash, None)
+
+    return forget
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

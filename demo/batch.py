@@ -9,8 +9,9 @@ from pathlib import Path
 from statistics import mean
 
 import gradio as gr
-from context import MODALITIES, MODEL_QUEUE, Context, Model, new_file
+from context import MODALITIES, MODEL_QUEUE, Context, Model
 from subjects import Subject, read_subject, read_truth
+from traces import new_file
 
 from kerasunet.comparison import Candidate, Choice, as_csv, compare, judge, score
 from kerasunet.comparison.archive import mask_files, pack, safe_name

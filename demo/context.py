@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import os
-import secrets
-import tempfile
 import threading
-from collections import defaultdict
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from traces import Traces
 
 from kerasunet import zoo
 from kerasunet.comparison import Candidate, trained_parameters
@@ -52,11 +49,21 @@ class Model:
 
     @property
     def strategy(self) -> str:
-        """Text to show: which weights were trained."""
+        """Text to show: which weights were trained; of a visitor's model, that it is theirs."""
+        return f"{self._trained} ({self.name})" if self.is_added else self._trained
+
+    @property
+    def is_added(self) -> bool:
+        """Whether a visitor trained it."""
+        return self.file != self.name
+
+    @property
+    def _trained(self) -> str:
         if self.is_pretrained:
             return "none (pre-trained)"
-        layers = self.card["settings"].get("layers", self.card["strategy"])
-        return f"auto: {self.card['strategy']}" if layers == "auto" else layers
+        chosen = self.card["strategy"]
+        layers = self.card["settings"].get("layers", chosen)
+        return f"{layers}: {chosen}" if layers.startswith("auto") else layers
 
 
 @dataclass
@@ -117,23 +124,6 @@ class Shelf:
         self.finished = True
 
 
-@dataclass
-class Traces:
-    """The files of each session, so that they go when it ends."""
-
-    _files: dict[str, list[Path]] = field(default_factory=lambda: defaultdict(list))
-
-    def keep(self, request: gr.Request | None, *paths: str | os.PathLike | None) -> None:
-        """Remembers files as those of the session that asks."""
-        if request is not None:
-            self._files[request.session_hash] += [Path(path) for path in paths if path]
-
-    def remove(self, request: gr.Request) -> None:
-        """Deletes the files of a session that has ended."""
-        for path in self._files.pop(request.session_hash, []):
-            path.unlink(missing_ok=True)
-
-
 @dataclass(frozen=True)
 class Context:
     """What a tab is built with.
@@ -160,23 +150,6 @@ def is_local(host: str | None) -> bool:
     return address in _LOOPBACK and "SPACE_ID" not in os.environ
 
 
-@contextmanager
-def workspace() -> Iterator[None]:
-    """Has Gradio keep its files in a folder of this process' own, which goes with it."""
-    with tempfile.TemporaryDirectory(prefix="kerasunet-demo-", ignore_cleanup_errors=True) as path:
-        os.environ["GRADIO_TEMP_DIR"] = path
-        yield
-
-
-def new_file(name: str, data: bytes) -> Path:
-    """Writes a file for a visitor to download, under a name that nobody can guess."""
-    folder = Path(os.environ["GRADIO_TEMP_DIR"]) / secrets.token_hex(20)
-    folder.mkdir()
-    path = folder / name
-    path.write_bytes(data)
-    return path
-
-
 def _modality(name: str) -> str:
     first = name.partition("-")[0]
     return first if first in MODALITIES else ""
@@ -189,7 +162,7 @@ def _load(model: Model) -> Candidate:
     from kerasunet.segmenter import Segmenter
 
     # What the other engines compile stays on disk, and a visitor's model must not.
-    engine = "auto" if model.file == model.name else "keras"
+    engine = "keras" if model.is_added else "auto"
     try:
         segment = Segmenter(model.file, engine=engine)
         segment(np.zeros((32, 32), np.uint8))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import gradio as gr
-from context import Context, new_file
+from context import Context
 from shown import Shown
+from traces import new_file
 
 from kerasunet.comparison import Choice, as_csv, as_html, as_zip
 from kerasunet.comparison.archive import safe_name

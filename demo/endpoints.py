@@ -6,8 +6,9 @@ from typing import Any
 
 import batch
 import gradio as gr
-from context import MODALITIES, MODEL_QUEUE, Context, new_file
+from context import MODALITIES, MODEL_QUEUE, Context
 from subjects import Subject, example, read_subject, read_truth
+from traces import new_file
 
 from kerasunet.comparison import Choice, as_zip, compare, judge, score, without_small_regions
 from kerasunet.comparison.archive import safe_name
@@ -55,7 +56,13 @@ class _Endpoints:
         ]
 
     def segment(
-        self, image: str, model: str, threshold: float = 0.5, smallest: float = 0.0, frame: int = 0
+        self,
+        request: gr.Request,
+        image: str,
+        model: str,
+        threshold: float = 0.5,
+        smallest: float = 0.0,
+        frame: int = 0,
     ) -> tuple[dict[str, Any], str]:
         """Segment one ultrasound or X-ray image with one saved model. Research use only.
 
@@ -70,6 +77,7 @@ class _Endpoints:
             Area in pixels and, where the pixel size is known, in square millimetres; and the mask
             as a PNG file of 0 and 255, of the size of the image.
         """
+        self._context.traces.keep(request, image)
         subject, choice = _read(image, frame), _choice(threshold, smallest)
         known = {entry.name: entry for entry in self._context.shelf.models}
         if model not in known:
@@ -84,10 +92,12 @@ class _Endpoints:
             "area_pixels": area,
             "area_mm2": area * spacing[0] * spacing[1] if spacing else None,
         }
-        return facts, str(new_file(f"{safe_name(subject.name)}-{safe_name(model)}.png", png(mask)))
+        name = f"{safe_name(subject.name)}-{safe_name(model)}.png"
+        return facts, self._file(request, name, png(mask))
 
     def compare(
         self,
+        request: gr.Request,
         image: str,
         truth: str | None = None,
         modality: str = "",
@@ -108,6 +118,7 @@ class _Endpoints:
         Returns:
             A row a model, the best first; and a zip with all masks, overlays, table and report.
         """
+        self._context.traces.keep(request, image, truth)
         subject = _read(image, frame).taken_as(_known(modality))
         shape = subject.image.shape[:2]
         mask = _guarded(read_truth, truth, shape) if truth else None
@@ -117,11 +128,16 @@ class _Endpoints:
         verdict = judge(comparison, choice)
         scores = score(comparison, verdict, mask)
         packed = as_zip(subject.name, comparison, verdict, scores, mask)
-        path = new_file(f"kerasunet-{safe_name(subject.name)}.zip", packed)
-        return rows(subject.name, scores, choice), str(path)
+        path = self._file(request, f"kerasunet-{safe_name(subject.name)}.zip", packed)
+        return rows(subject.name, scores, choice), path
 
     def batch(
-        self, images: list[str], modality: str = "", threshold: float = 0.5, smallest: float = 0.0
+        self,
+        request: gr.Request,
+        images: list[str],
+        modality: str = "",
+        threshold: float = 0.5,
+        smallest: float = 0.0,
     ) -> tuple[list[dict[str, Any]], str]:
         """Compare every model on several images; NAME_mask files are their true masks.
 
@@ -134,12 +150,13 @@ class _Endpoints:
         Returns:
             A row a model and image; and a zip with all masks and the table.
         """
+        self._context.traces.keep(request, *(images or []))
         given = _guarded(batch.pairs, images or [])
         done, choice = batch.Batch([], {}), _choice(threshold, smallest)
         list(batch.run(done, given, self._candidates_of, _known(modality), choice))
-        return done.lines, str(new_file("kerasunet-batch.zip", done.zip))
+        return done.lines, self._file(request, "kerasunet-batch.zip", done.zip)
 
-    def example(self, modality: str = "", number: int = 0) -> tuple[str, str]:
+    def example(self, request: gr.Request, modality: str = "", number: int = 0) -> tuple[str, str]:
         """Simulate an image with its exact mask, to try the other endpoints with.
 
         Args:
@@ -151,10 +168,14 @@ class _Endpoints:
         """
         known = _known(modality) or next(iter(MODALITIES))
         made = _guarded(example, known, int(number or 0))
-        image = new_file(f"{made.name}.png", png(made.image.astype("uint8")))
-        return str(image), str(new_file(f"{made.name}_mask.png", png(made.truth)))
+        pictures = {"": made.image.astype("uint8"), "_mask": made.truth}
+        image, mask = (
+            self._file(request, f"{made.name}{ending}.png", png(picture))
+            for ending, picture in pictures.items()
+        )
+        return image, mask
 
-    def guess_modality(self, image: str) -> dict[str, str]:
+    def guess_modality(self, request: gr.Request, image: str) -> dict[str, str]:
         """Guess whether an image is an ultrasound image or a chest X-ray. It is only a guess.
 
         Args:
@@ -163,7 +184,14 @@ class _Endpoints:
         Returns:
             The modality, `ultrasound` or `xray`.
         """
+        self._context.traces.keep(request, image)
         return {"modality": _read(image, 0).modality}
+
+    def _file(self, request: gr.Request, name: str, data: bytes) -> str:
+        """Writes a file that goes with the session of who asks."""
+        path = new_file(name, data)
+        self._context.traces.keep(request, path)
+        return str(path)
 
 
 def _read(image: str | None, frame: int | None) -> Subject:

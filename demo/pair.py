@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import gradio as gr
-from context import Context, new_file
+from context import Context
 from shown import SETTLED, Shown
+from traces import new_file
 
 from kerasunet.comparison import Choice, judge
 from kerasunet.comparison.pictures import BOTH, FIRST_ONLY, SECOND_ONLY, draw_difference, png

@@ -7,11 +7,13 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 from urllib.parse import urlparse
 
 import pytest
@@ -63,30 +65,32 @@ def running_demo(models: Path, cache: Path, *options: str) -> Iterator[str]:
         options: Further words for the command line.
     """
     port = _free_port()
-    process = subprocess.Popen(
-        [sys.executable, "demo/app.py", "--port", str(port), *options],
-        cwd=ROOT,
-        env={
-            **os.environ,
-            "KERASUNET_MODELS": str(models),
-            "KERASUNET_CACHE": str(cache),
-            "TMPDIR": str(cache),
-        },
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    try:
-        url = f"http://127.0.0.1:{port}"
-        _wait_for(url, process)
-        yield url
-    finally:
-        process.terminate()
+    words = [sys.executable, "demo/app.py", "--port", str(port), *options]
+    places = {"KERASUNET_MODELS": models, "KERASUNET_CACHE": cache, "TMPDIR": cache}
+    # A pipe that nobody reads would be full one day, and the demo stand still.
+    with tempfile.TemporaryFile("w+") as log:
+        process = subprocess.Popen(
+            words,
+            cwd=ROOT,
+            env={**os.environ, **{name: str(place) for name, place in places.items()}},
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
         try:
-            process.communicate(timeout=20)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.communicate()
+            url = f"http://127.0.0.1:{port}"
+            _wait_for(url, process, log)
+            yield url
+        finally:
+            _stop(process)
+
+
+def _stop(process: subprocess.Popen) -> None:
+    process.terminate()
+    try:
+        process.wait(20)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 @contextmanager
@@ -115,6 +119,14 @@ def watched_page(browser, **settings):
     return page
 
 
+def eventually(page, look: Callable[[], object], wanted: object) -> None:
+    """Looks until it sees what is wanted; the page may take its time."""
+    end = time.monotonic() + _PATIENCE / 3
+    while (seen := look()) != wanted and time.monotonic() < end:
+        page.wait_for_timeout(50)
+    assert seen == wanted
+
+
 def low_contrast(page, least: float = 4.5) -> list[str]:
     """Visible words whose contrast with what is behind them is below WCAG's level AA."""
     return page.evaluate(_LOW_CONTRAST, least)
@@ -132,11 +144,12 @@ def _free_port() -> int:
         return probe.getsockname()[1]
 
 
-def _wait_for(url: str, process: subprocess.Popen) -> None:
+def _wait_for(url: str, process: subprocess.Popen, log: TextIO) -> None:
     end = time.monotonic() + _PATIENCE
     while time.monotonic() < end:
         if process.poll() is not None:
-            raise RuntimeError(f"the demo stopped:\n{process.stdout.read()}")
+            log.seek(0)
+            raise RuntimeError(f"the demo stopped:\n{log.read()}")
         try:
             urllib.request.urlopen(url, timeout=5).close()
             return

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 import time
 import zipfile
 from pathlib import Path
@@ -13,8 +11,8 @@ import cv2
 import numpy as np
 import psutil
 import pytest
-from browser import chromium, watched_page
-from conftest import ROOT, disc_images
+from browser import chromium, eventually, watched_page
+from conftest import disc_images
 
 from kerasunet import zoo
 
@@ -43,15 +41,15 @@ def _open(browser, url):
     return page
 
 
-def _zip(path: Path, faulty: bool = False) -> Path:
+def _zip(path: Path, faulty: bool = False, count: int = 16, name: str = "") -> Path:
     with zipfile.ZipFile(path, "w") as archive:
-        for index, (image, mask) in enumerate(zip(*disc_images(16), strict=True)):
+        for index, (image, mask) in enumerate(zip(*disc_images(count), strict=True)):
             levels = mask.astype(np.uint8) * 255
             if faulty and index == 3:
                 levels = cv2.GaussianBlur(levels, (9, 9), 3)
             for kind, array in (("images", image), ("masks", levels)):
                 data = cv2.imencode(".png", array)[1].tobytes()
-                archive.writestr(f"discs/{kind}/{index:02d}.png", data)
+                archive.writestr(f"discs/{kind}/{name}{index:02d}.png", data)
     return path
 
 
@@ -71,7 +69,11 @@ def _train(page, strategy: str, steps: int) -> None:
     number = page.locator("#finetune-steps input[type=number]")
     number.fill(str(steps))
     number.press("Tab")
-    page.get_by_role("button", name="Train", exact=True).click()
+    _train_button(page).click()
+
+
+def _train_button(page):
+    return page.get_by_role("button", name="Train", exact=True)
 
 
 def _choose_tiny(page) -> None:
@@ -99,7 +101,7 @@ def test_the_check_comes_first_and_shows_the_problems(page, tmp_path):
     assert "discs/masks/03.png: not a binary mask" in text
     assert "/tmp" not in text
     assert page.locator("#finetune-check .problems img").count() == 1
-    assert page.get_by_role("button", name="Train", exact=True).is_disabled()
+    eventually(page, _train_button(page).is_disabled, True)
 
 
 def test_an_archive_that_leads_out_is_refused_in_one_line(page, tmp_path):
@@ -108,7 +110,7 @@ def test_an_archive_that_leads_out_is_refused_in_one_line(page, tmp_path):
         archive.writestr("../../evil.png", b"x")
     text = _upload(page, path, "leads out of the folder")
     assert text.strip().count("\n") == 0
-    assert page.get_by_role("button", name="Train", exact=True).is_disabled()
+    eventually(page, _train_button(page).is_disabled, True)
 
 
 def test_an_archive_whose_list_names_files_of_the_machine_is_refused(page, tmp_path):
@@ -127,36 +129,65 @@ def test_a_run_is_cancelled_and_its_process_ends(page, demo_place, tmp_path):
     _choose_tiny(page)
     _train(page, "all", 2000)
     page.locator("#finetune-pictures img").first.wait_for()
-    assert len(_mine(demo_place)) == 1
+    eventually(page, lambda: len(_mine(demo_place)), 1)
     page.get_by_role("button", name="Cancel").click()
     page.locator("#finetune-status").get_by_text("Cancelled").wait_for()
-    assert _mine(demo_place) == []
-    assert page.get_by_role("button", name="Train", exact=True).is_enabled()
+    eventually(page, lambda: _mine(demo_place), [])
+    eventually(page, _train_button(page).is_enabled, True)
 
 
 def test_a_run_goes_to_its_end_and_its_model_is_kept_and_compared(page, demo_place, tmp_path):
     _train(page, "contracting", 20)
     page.locator("#finetune-result").get_by_text("Trained contracting").wait_for()
     assert page.locator("#finetune-result tbody tr").count() == 2
-    assert page.locator("#finetune-pictures img").count() == 2
+    eventually(page, page.locator("#finetune-pictures img").count, 2)
     page.wait_for_selector("#tab-finetune .js-plotly-plot .points path")
-    folder = tmp_path / "kept"
-    folder.mkdir()
-    for name in ("model.keras", "model.json", "model.md", "history.csv"):
-        with page.expect_download() as started:
-            page.locator(f"#finetune-files a[download='{name}']").click()
-        started.value.save_as(folder / name)
+    folder = _download(page, tmp_path, "model.keras", "model.json", "model.md", "history.csv")
     model = zoo.load(folder / "model.keras")  # verifies the digest in the card
     assert model.output_shape[-1] == 1
     assert zoo.card(folder / "model.keras")["strategy"] == "contracting"
     assert len((folder / "history.csv").read_text().splitlines()) == 21
     engines = set((demo_place / "temporary" / "engines").glob("*"))
-    page.get_by_role("tab", name="Compare").click()
-    page.locator("#compare-examples button").first.click()
-    page.locator("#compare-table").get_by_text("contracting").first.wait_for()
+    _wait_for_compared(page, "contracting (yours-2)")
     # Nothing of the visitor's images or model is kept in the cache of the machine.
     assert not list((demo_place / "temporary").rglob("*.pack"))
     assert set((demo_place / "temporary" / "engines").glob("*")) == engines
+
+
+@pytest.mark.parametrize(("strategy", "count"), [("auto", 12), ("auto:search", 13)])
+def test_the_images_choose_what_trains(page, tmp_path, strategy, count):
+    page.get_by_role("tab", name="Fine-tune").click()
+    _upload(page, _zip(tmp_path / "own.zip", count=count, name="=1+1"), f"{count} cases: no prob")
+    _train(page, strategy, 20)
+    told = page.locator("#finetune-result p").filter(has_text=f", which {strategy} chose:")
+    told.wait_for()
+    chosen = told.locator("code").first.inner_text()
+    folder = _download(page, tmp_path, "model.keras", "model.json", "model.md", "cases.csv")
+    zoo.load(folder / "model.keras")
+    card = zoo.card(folder / "model.keras")
+    assert card["strategy"] == chosen != card["settings"]["layers"] == strategy
+    assert chosen in (folder / "model.md").read_text()
+    lines = (folder / "cases.csv").read_text().splitlines()[1:]
+    assert lines and all(line.startswith("'=1+1") for line in lines)
+    number = {"auto": 3, "auto:search": 4}[strategy]
+    _wait_for_compared(page, f"{strategy}: {chosen} (yours-{number})")
+
+
+def _download(page, place: Path, *names: str) -> Path:
+    folder = place / "kept"
+    folder.mkdir()
+    for name in names:
+        with page.expect_download() as started:
+            page.locator(f"#finetune-files a[download='{name}']").click()
+        started.value.save_as(folder / name)
+    return folder
+
+
+def _wait_for_compared(page, strategy: str) -> None:
+    """Waits for a row of the table in Compare."""
+    page.get_by_role("tab", name="Compare").click()
+    page.locator("#compare-examples button").first.click()
+    page.locator("#compare-table th[scope=row]").filter(has_text=strategy).first.wait_for()
 
 
 def test_another_strategy_that_does_not_fit_is_told(page):
@@ -181,16 +212,3 @@ def test_everything_goes_with_the_session(demo_url, demo_place, browser, tmp_pat
         end -= 1
     assert not data.parent.exists()
     assert _mine(demo_place) == []
-
-
-def test_training_is_off_where_others_reach_the_page():
-    code = (
-        "import sys; sys.path.insert(0, 'demo'); import app;"
-        "from context import Shelf, is_local;"
-        "assert is_local(None) and is_local('127.0.0.1') and not is_local('0.0.0.0');"
-        "text = str(app.build(Shelf(), local=is_local('0.0.0.0')).get_config_file());"
-        "assert 'training-off' in text and 'finetune-zip' not in text;"
-        "text = str(app.build(Shelf(), allow_training=True).get_config_file());"
-        "assert 'training-off' not in text and 'finetune-zip' in text"
-    )
-    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=120)

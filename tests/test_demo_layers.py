@@ -7,7 +7,7 @@ import re
 import shlex
 
 import pytest
-from browser import chromium, low_contrast, watched_page
+from browser import chromium, eventually, low_contrast, watched_page
 
 from kerasunet.cli import finetune
 from kerasunet.cost import Network
@@ -40,7 +40,8 @@ def _wait_for_strategy(page, text: str) -> None:
         arg=text,
     )
     page.wait_for_function(
-        "end => document.querySelector('#layers-command .cm-content').innerText.trim().endsWith(end)",
+        """(end) => document.querySelector('#layers-command .cm-content')
+          ?.innerText.trim().endsWith(end)""",
         arg=f"--layers {shlex.quote(text)}",
     )
 
@@ -54,21 +55,39 @@ def _command(page) -> str:
 
 
 def _pressed(page) -> list[str]:
-    buttons = page.locator("#layers-unet button[aria-pressed=true]").all()
-    return [button.get_attribute("data-name") for button in buttons]
+    return page.eval_on_selector_all(
+        "#layers-unet button[aria-pressed=true]", "all => all.map((button) => button.dataset.name)"
+    )
+
+
+def _wait_for_pressed(page, *names: str) -> None:
+    eventually(page, lambda: _pressed(page), list(names))
 
 
 def test_blocks_are_switches_and_the_command_follows(page):
     _set(page, "shallow:3")
-    assert _pressed(page) == ["enc1", "enc2", "enc3"]
+    _wait_for_pressed(page, "enc1", "enc2", "enc3")
     _block(page, "enc4").click()
     _wait_for_strategy(page, "shallow:4")
-    assert _pressed(page) == ["enc1", "enc2", "enc3", "enc4"]
+    _wait_for_pressed(page, "enc1", "enc2", "enc3", "enc4")
     _block(page, "enc1").click()
     _wait_for_strategy(page, "blocks:2-4")
+    _wait_for_pressed(page, "enc2", "enc3", "enc4")
     assert _command(page) == "python scripts/finetune.py --layers blocks:2-4"
     assert "frozen" in _block(page, "enc1").inner_text()
     assert "trains" in _block(page, "enc2").get_attribute("aria-label")
+
+
+def test_no_click_is_lost_however_fast(page):
+    _set(page, "none")
+    click = """(names) => names.forEach((name) =>
+        document.querySelector(`#layers-unet button[data-name=${name}]`).click())"""
+    page.evaluate(click, ["enc1", "dec3", "enc2", "bottleneck", "enc2"])
+    _wait_for_strategy(page, "blocks:1,5,7")
+    _wait_for_pressed(page, "enc1", "bottleneck", "dec3")
+    _set(page, "deep:1")  # What is typed is what the next click starts from.
+    page.evaluate(click, ["dec2", "dec3"])
+    _wait_for_strategy(page, "deep:3")
 
 
 def test_the_keyboard_reaches_every_block(page):
@@ -76,6 +95,7 @@ def test_the_keyboard_reaches_every_block(page):
     _block(page, "dec2").focus()
     page.keyboard.press("Enter")
     _wait_for_strategy(page, "dec2")
+    _wait_for_pressed(page, "dec2")
     page.keyboard.press("Tab")  # the order of the page is that of the data
     page.keyboard.press("Space")
     _wait_for_strategy(page, "deep:2")
@@ -95,11 +115,12 @@ def test_presets_give_their_strategy_with_its_numbers(page, preset, name):
     page.locator(f"#layers-presets button[data-strategy='{preset}']").click()
     _wait_for_strategy(page, preset)
     selected = parse(name).select(LAYOUT)
-    facts = page.locator("#layers-facts").inner_text()
-    assert f"{NETWORK.parameters(selected):,} of {NETWORK.parameters():,}" in _one_line(facts)
-    assert f"{NETWORK.step_cost(selected).total / 1e9:.2f} billion" in _one_line(facts)
-    same = page.locator("#layers-presets button[aria-pressed=true]").all()
-    assert preset in [button.get_attribute("data-strategy") for button in same]
+    facts = page.locator("#layers-facts")
+    trained = f"{NETWORK.parameters(selected):,} of {NETWORK.parameters():,}"
+    eventually(page, lambda: trained in _one_line(facts.inner_text()), True)
+    cost = f"{NETWORK.step_cost(selected).total / 1e9:.2f} billion"
+    assert cost in _one_line(facts.inner_text())
+    page.locator(f"#layers-presets button[data-strategy='{preset}'][aria-pressed=true]").wait_for()
 
 
 def _one_line(text: str) -> str:
@@ -112,8 +133,8 @@ def test_single_layers_on_demand(page):
     page.get_by_label("Single layers").check()
     page.locator("#layers-single button[data-name=enc2_conv1]").click()
     _wait_for_strategy(page, "shallow:3-enc2_conv1")
-    assert _block(page, "enc2").get_attribute("aria-pressed") == "mixed"
-    assert "3 of 4 layers" in _block(page, "enc2").inner_text()
+    mixed = page.locator("#layers-unet button[data-name=enc2][aria-pressed=mixed]")
+    mixed.get_by_text("3 of 4 layers").wait_for()
     page.locator("#layers-single button[data-name=head]").click()
     _wait_for_strategy(page, "shallow:3+head-enc2_conv1")
     page.get_by_label("Single layers").uncheck()
@@ -124,7 +145,7 @@ def test_a_mistake_is_told_beside_the_strategy_and_forgotten_when_corrected(page
     page.locator("#strategy input, #strategy textarea").fill("shallow:12")
     alert = page.locator("#strategy-problem [role=alert]")
     alert.wait_for()
-    assert "this U-Net has 9 blocks, K is 1 to 9" in alert.inner_text()
+    alert.get_by_text("this U-Net has 9 blocks, K is 1 to 9").wait_for()
     assert _command(page) == "python scripts/finetune.py --layers shallow:3"
     _set(page, "shallow:2")
     alert.wait_for(state="detached")
@@ -132,8 +153,8 @@ def test_a_mistake_is_told_beside_the_strategy_and_forgotten_when_corrected(page
 
 def test_the_images_may_decide(page):
     _set(page, "auto")
-    assert "chosen from your training images" in page.locator("#layers-facts").inner_text()
-    assert _pressed(page) == []
+    page.locator("#layers-facts").get_by_text("chosen from your training images").wait_for()
+    _wait_for_pressed(page)
 
 
 def test_command_and_python_can_be_run_as_they_stand(page):
@@ -143,7 +164,9 @@ def test_command_and_python_can_be_run_as_they_stand(page):
     finetune.add_arguments(parser)
     assert words[:2] == ["python", "scripts/finetune.py"]
     assert parser.parse_args(words[2:]).layers == "shallow:3&norm"
-    code = page.locator("#layers-python .cm-content").inner_text()
+    shown = page.locator("#layers-python .cm-content")
+    eventually(page, lambda: 'trainable="shallow:3&norm"' in shown.inner_text(), True)
+    code = shown.inner_text()
     alone = code[code.index("import kerasunet") :]
     names: dict = {}
     exec(alone, names)
@@ -156,7 +179,7 @@ def test_the_nearest_studied_strategy_is_told(page):
     _set(page, "shallow:3+dec1_up")
     found = page.locator("#findings")
     found.get_by_text("shallow:3, which differs in 1 layer.").wait_for()
-    text = found.inner_text()
+    text = found.inner_text()  # One piece of HTML, shown at once.
     assert text.count("bus_bra") == 2
     assert "jsrt" in text
 
@@ -166,7 +189,7 @@ def test_another_network_has_its_own_blocks(page):
     page.get_by_label("Start from").first.click()
     page.get_by_role("option", name="tiny").click()
     page.wait_for_function("document.querySelectorAll('#layers-unet button').length === 5")
-    assert "--init tiny" in _command(page)
+    eventually(page, lambda: "--init tiny" in _command(page), True)
 
 
 def test_a_client_asks_for_a_strategy(demo_url):

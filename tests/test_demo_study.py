@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from browser import chromium, watched_page
+from browser import chromium, eventually, watched_page
 from conftest import ROOT
 from study_makers import STRATEGIES, make_study
 
@@ -34,16 +34,16 @@ def _back_to_the_published(page) -> None:
     page.get_by_text("The published study").wait_for()
 
 
-def _points(page, figure: str) -> int:
-    page.wait_for_selector(f"#{figure} .js-plotly-plot .points path")
-    return page.locator(f"#{figure} .js-plotly-plot .scatterlayer .points path.point").count()
+def _wait_for_points(page, figure: str, count: int) -> None:
+    points = page.locator(f"#{figure} .js-plotly-plot .scatterlayer .points path.point")
+    eventually(page, points.count, count)
 
 
 def test_both_modalities_are_drawn_side_by_side(page):
-    assert _points(page, "study-ultrasound-strategies") == len(STRATEGIES)
-    assert _points(page, "study-x-ray-strategies") == len(STRATEGIES)
+    _wait_for_points(page, "study-ultrasound-strategies", len(STRATEGIES))
+    _wait_for_points(page, "study-x-ray-strategies", len(STRATEGIES))
     # from either end: nothing, two counts of its own and one path, everything
-    assert _points(page, "study-ultrasound-curves") == 2 * 5
+    _wait_for_points(page, "study-ultrasound-curves", 2 * 5)
     text = page.locator("#study-note").inner_text()
     assert "47 finished runs" in text
     assert "bus_bra, jsrt" in text
@@ -53,6 +53,7 @@ def test_the_numbers_are_those_of_the_tables(page, studies):
     page.locator("button:has-text('Numbers')").first.click()
     table = page.locator("#study-ultrasound-numbers table")
     table.wait_for()
+    page.locator("#study-ultrasound-numbers").get_by_text("bus_bra, 20").wait_for()
     summary = summarize(studies.cases)
     expected = summary[(summary["data"] == "bus_bra") & (summary["train_size"] == 20)]
     for row in expected.itertuples():
@@ -62,9 +63,10 @@ def test_the_numbers_are_those_of_the_tables(page, studies):
 
 
 def test_claims_have_their_verdicts(page, studies):
-    rows = page.locator("#study-claims tbody tr").all()
     expected = claims(studies.cases, studies.runs, studies.depth)
-    assert len(rows) == len(expected)
+    found = page.locator("#study-claims tbody tr")
+    eventually(page, found.count, len(expected))
+    rows = found.all()
     for row, claim in zip(rows, expected, strict=True):
         cells = row.locator("th, td").all_inner_texts()
         assert cells[:2] == [claim.data, str(claim.train_size)]
@@ -84,7 +86,7 @@ def test_a_study_of_ones_own_is_opened_by_its_files(page, tmp_path):
     upload = "#study-files input[type=file]"
     page.set_input_files(upload, [study / "cases.csv", study / "runs.csv"])
     page.get_by_text("Your study: 16 finished runs, on my_scans.").wait_for()
-    assert not page.locator("#study-x-ray").is_visible()
+    page.locator("#study-x-ray").wait_for(state="hidden")
     _back_to_the_published(page)
     page.locator("#study-x-ray").wait_for()
 
@@ -94,7 +96,7 @@ def test_a_study_of_ones_own_is_opened_by_its_folder(page, tmp_path):
     page.locator("#study-folder input, #study-folder textarea").fill(str(study))
     page.get_by_role("button", name="Open", exact=True).click()
     page.get_by_text("Your study: 16 finished runs, on shenzhen.").wait_for()
-    assert not page.locator("#study-ultrasound").is_visible()
+    page.locator("#study-ultrasound").wait_for(state="hidden")
     _back_to_the_published(page)
 
 

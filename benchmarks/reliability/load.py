@@ -111,7 +111,7 @@ class Crowd:
 
     async def _example(self, visitor: Visitor, chance: random.Random) -> None:
         picked = visitor.happen("compare-examples", "pick", {"index": chance.randrange(_EXAMPLES)})
-        if await self._try("compare an example", picked):
+        if await self._compared("compare an example", visitor, picked):
             await self._move_sliders(visitor, chance)
 
     async def _upload(self, visitor: Visitor, chance: random.Random) -> None:
@@ -120,12 +120,19 @@ class Crowd:
             "upload a file", visitor.upload("scan.png", self._materials.scans[which])
         )
         visitor.put("compare-image", image)
-        if image and await self._try(
-            "compare an upload", visitor.happen("compare-image", "upload")
-        ):
+        given = visitor.happen("compare-image", "upload") if image else None
+        if given and await self._compared("compare an upload", visitor, given):
             await self._move_sliders(visitor, chance)
             await self._give_mask(visitor, which)
             await self._take_all(visitor)
+
+    async def _compared(self, kind: str, visitor: Visitor, doing: Any) -> bool:
+        """Whether there is a comparison; the page tells in words why there is none."""
+        if not await self._try(kind, doing):
+            return False
+        if "alert" in (told := visitor.value("compare-note") or ""):
+            self._record.failures.append(f"{kind}: {told}")
+        return "alert" not in told
 
     async def _give_mask(self, visitor: Visitor, which: int) -> None:
         sent = visitor.upload("scan_mask.png", self._materials.masks[which])
@@ -307,8 +314,10 @@ def _models(config: dict[str, Any]) -> list[str]:
 
 def _files(place: Path) -> list[str]:
     """Temporary files; what the cache of the engines holds is meant to stay."""
-    folder = place / "temporary"
-    return [str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()]
+    walked = os.walk(place / "temporary")  # It takes no offence at folders that vanish meanwhile.
+    return [
+        os.path.relpath(os.path.join(at, name), place) for at, _, names in walked for name in names
+    ]
 
 
 def _png(pixels: np.ndarray) -> bytes:

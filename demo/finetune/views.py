@@ -114,13 +114,20 @@ def result_view(summary_: dict[str, Any]) -> str:
     if summary_["constant_prediction"]:
         warning = '<p class="problem">The model predicts the same value everywhere.</p>'
     return (
-        f"<p>Trained <code>{escape(summary_['chosen'])}</code>: {summary_['trained']:,} of "
+        f"<p>Trained {_trained(summary_)}: {summary_['trained']:,} of "
         f"{summary_['parameters']:,} weights, on {summary_['split']['train']} images, in "
         f"{summary_['seconds']:.0f} s. It is in Compare now.</p>{warning}"
         "<div class=table><table><thead><tr><th scope=col>Held-out images</th>"
         "<th scope=col>Dice</th><th scope=col>95 % interval</th><th scope=col>Missed</th></tr>"
         f"</thead><tbody>{cells}</tbody></table></div>"
     )
+
+
+def _trained(summary_: dict[str, Any]) -> str:
+    """What trained, and, where the images chose it, that they did."""
+    asked, chosen = summary_["settings"]["layers"], summary_["chosen"]
+    words = f"<code>{escape(chosen)}</code>"
+    return words if asked == chosen else f"{words}, which <code>{escape(asked)}</code> chose"
 
 
 def _interval(found: dict[str, float | None]) -> str:

@@ -64,7 +64,9 @@ class _Page:
             self.frame = gr.Number(
                 0, label="Frame or slice, from 0", precision=0, minimum=0, elem_id="compare-frame"
             )
-        self.loading = gr.HTML(self._loading_text, elem_id="compare-loading", elem_classes="note")
+        self.loading = gr.HTML(
+            said("Loading models."), elem_id="compare-loading", elem_classes="note"
+        )
         self.timer = gr.Timer(1.0)
 
     def draw_results(self) -> None:
@@ -88,7 +90,9 @@ class _Page:
         self._connect_numbers()
         self.pair.connect(self.shown, self.threshold, self.smallest)
         self._connect_images(settings)
-        self.timer.tick(self._tell_loading, None, [self.loading, self.timer], **SETTLED)
+        opened = gr.context.Context.root_block.load
+        for event in (opened, self.timer.tick):
+            event(self._tell_loading, None, [self.loading, self.timer], **SETTLED)
 
     def _connect_numbers(self) -> None:
         counting = [self.shown, self.threshold, self.smallest, self.chosen]

@@ -18,6 +18,7 @@ from finetune.views import (
     status_view,
 )
 
+from kerasunet.comparison.table import without_formulas
 from kerasunet.data.checking import Report
 from kerasunet.files import read_json
 
@@ -25,7 +26,7 @@ _QUIET = {"api_visibility": "private", "show_progress": "hidden"}
 _BUSY = {"api_visibility": "private", "show_progress": "minimal"}
 _SECONDS_BETWEEN_LOOKS = 1.0
 _EXAMPLE = "simulated-ultrasound:40"
-_KEPT = ("model.keras", "model.md", "model.json", "cases.csv", "history.csv", "layers.txt")
+_KEPT = ("model.keras", "model.md", "model.json", "history.csv", "layers.txt")
 _OFF = (
     "<p>Training is off on this page, because others share this machine. Start the demo on your "
     "own, <code>kerasunet demo</code>, or turn it on with <code>--allow-training</code>.</p>"
@@ -130,9 +131,9 @@ class _Page:
     def connect(self) -> None:
         checked = [self.found, self.start]
         self.archive.upload(self._open_archive, self.archive, checked, **_BUSY)
-        gr.on(
-            [self.check.click, self.folder.submit], self._open_folder, self.folder, checked, **_BUSY
-        )
+        if self.context.local:  # Else strangers could have folders of this machine looked at.
+            opened = [self.check.click, self.folder.submit]
+            gr.on(opened, self._open_folder, self.folder, checked, **_BUSY)
         self.example.click(self._open_example, None, checked, **_BUSY)
         asked = [self.strategy, self.steps, self.init, self.image_size, self.rate]
         shown = [self.start, self.cancel, self.status, self.live, self.curves, self.pictures]
@@ -197,10 +198,9 @@ class _Page:
         directory = bench.run.directory
         summary = read_json(directory / "summary.json")
         model = Model(f"yours-{bench.runs}", str(directory / "model.keras"), "")
-        kept = [str(directory / name) for name in _KEPT if (directory / name).is_file()]
         return ended | {
             self.result: result_view(summary),
-            self.files: gr.update(value=kept, visible=True),
+            self.files: gr.update(value=_kept(directory), visible=True),
             self.context.added: (*added, model),
         }
 
@@ -223,6 +223,15 @@ def _checked(open_: Any, given: Any) -> list[Any]:
         return [_refused(error), gr.update(interactive=False)]
     usable = report.data is not None and not report.counts()["error"]
     return [check_view(report), gr.update(interactive=usable)]
+
+
+def _kept(directory: Path) -> list[str]:
+    """The files to download; names of images are made harmless for spreadsheets."""
+    table = directory / "download" / "cases.csv"
+    table.parent.mkdir()
+    table.write_text(without_formulas((directory / table.name).read_text()))
+    files = [directory / name for name in _KEPT if (directory / name).is_file()]
+    return [str(path) for path in (*files, table)]
 
 
 def _refused(error: Exception) -> str:

@@ -16,6 +16,7 @@ from layers.presets import presets
 from layers.start import SCRATCH, Start, start_from
 from results import shipped
 
+from kerasunet import zoo
 from kerasunet.strategies import parse
 from kerasunet.training.settings import Architecture, FinetuneSettings
 
@@ -29,6 +30,7 @@ _FIRST = {
     "normalization": "batch",
     **{name: getattr(Architecture(), name) for name in ("depth", "base_filters")},
 }
+_IN_TURN = {"concurrency_id": "layers", "concurrency_limit": 1, "trigger_mode": "multiple"}
 _LIVE = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 
 
@@ -125,18 +127,24 @@ def _wire(
     found: gr.HTML,
 ) -> None:
     names, inputs = list(fields), list(fields.values())
+    latest_strategy = gr.State(None)
 
     def show(*values: Any) -> list[Any]:
         return _show(dict(zip(names, values, strict=True)), list(shown))
 
-    def pick(event: gr.EventData, *values: Any) -> str:
-        return _picked(event, dict(zip(names, values, strict=True)))
+    def pick(event: gr.EventData, latest: str | None, *values: Any) -> list[str]:
+        given = dict(zip(names, values, strict=True))
+        return [_picked(event, given | ({"strategy": latest} if latest else {}))] * 2
 
     def find(*values: Any) -> Any:
         return _find(dict(zip(names, values, strict=True)))
 
+    # A second click may come before the page shows what the first one made of the strategy.
+    in_turn = _LIVE | _IN_TURN | {"queue": True}
+    strategies = [fields["strategy"], latest_strategy]
     for component in (shown["diagram"], shown["layers"], shown["presets"]):
-        component.pick(pick, inputs, fields["strategy"], trigger_mode="multiple", **_LIVE)
+        component.pick(pick, [latest_strategy, *inputs], strategies, **in_turn)
+    fields["strategy"].input(lambda text: text, fields["strategy"], latest_strategy, **in_turn)
     latest = {"trigger_mode": "always_last", **_LIVE}
     gr.on([c.change for c in inputs], show, inputs, list(shown.values()), **latest)
     fields["init"].change(_visibility, fields["init"], list(shape.values()), **_LIVE)
@@ -213,6 +221,8 @@ def describe_strategy(
         a Python snippet. Layers and numbers are null for "auto".
     """
     try:
+        if init != SCRATCH and init not in zoo.list():
+            raise ValueError(f"{init}: no such model; there are {', '.join(zoo.list())}")
         start, text = start_from(init, image_size, Architecture()), str(parse(strategy))
         selected = start.select(text)
         return {"strategy": text, **_numbers(selected, start)} | {
@@ -220,7 +230,7 @@ def describe_strategy(
             "python": snippet(text, start, data),
         }
     except (ValueError, OSError) as error:
-        raise gr.Error(str(error)) from error
+        raise gr.Error(str(error), print_exception=False) from None
 
 
 def _numbers(selected: Any, start: Start) -> dict[str, Any]:

@@ -55,9 +55,11 @@ def as_zip(
 def pack(files: dict[str, bytes]) -> bytes:
     """Packs files by name; equal contents give equal bytes."""
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(buffer, "w") as archive:
         for name, data in files.items():
-            archive.writestr(zipfile.ZipInfo(name, _EARLIEST), data, zipfile.ZIP_DEFLATED)
+            # A PNG is compressed already.
+            method = zipfile.ZIP_STORED if name.endswith(".png") else zipfile.ZIP_DEFLATED
+            archive.writestr(zipfile.ZipInfo(name, _EARLIEST), data, method)
     return buffer.getvalue()
 
 
@@ -67,8 +69,8 @@ def mask_files(verdict: Verdict) -> dict[str, np.ndarray]:
 
 
 def safe_name(text: str) -> str:
-    """Text as a file name: letters, digits, dots, underscores and hyphens, never hidden."""
-    return re.sub(r"[^\w.-]+", "_", text).lstrip(".") or "image"
+    """Text as a file name: letters, digits, dots, underscores and hyphens, the first no sign."""
+    return re.sub(r"[^\w.-]+", "_", text).lstrip(".-") or "image"
 
 
 def _overlays(comparison: Comparison, verdict: Verdict, truth) -> dict[str, bytes]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Sequence
 
 from kerasunet.comparison.masks import Choice
@@ -14,7 +15,8 @@ COLUMNS = (
     "area_pixels", "area_mm2", "seconds", "trained_parameters", "threshold",
     "smallest_region_percent", "error",
 )  # fmt: skip
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+# At the start of a cell, or where a spreadsheet that splits at semicolons or tabs sees one.
+_FORMULA = re.compile(r"(^|[;\t\r\n])(?=\s*[=+\-@])")
 
 
 def rows(image: str, scores: Sequence[Score], choice: Choice) -> list[dict]:
@@ -23,7 +25,7 @@ def rows(image: str, scores: Sequence[Score], choice: Choice) -> list[dict]:
 
 
 def as_csv(lines: Sequence[dict]) -> str:
-    """Writes rows as CSV with a header; cells that begin like a formula get an apostrophe.
+    """Writes rows as CSV with a header; what would be a formula gets an apostrophe before it.
 
     Args:
         lines: Rows as `rows` makes them; what is missing stays empty.
@@ -33,6 +35,17 @@ def as_csv(lines: Sequence[dict]) -> str:
     writer.writeheader()
     writer.writerows({key: _defused(value) for key, value in line.items()} for line in lines)
     return text.getvalue()
+
+
+def without_formulas(text: str) -> str:
+    """CSV of any columns, with an apostrophe before what a spreadsheet would take for a formula.
+
+    Negative numbers stay numbers.
+    """
+    defused = io.StringIO(newline="")
+    writer = csv.writer(defused, lineterminator="\n")
+    writer.writerows(map(_defused, line) for line in csv.reader(io.StringIO(text, newline="")))
+    return defused.getvalue()
 
 
 def _row(image: str, line: Score, choice: Choice) -> dict:
@@ -60,4 +73,14 @@ def _number(value: float | None, digits: int) -> str:
 
 
 def _defused(value: object) -> object:
-    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
+    if not isinstance(value, str) or _is_number(value):
+        return value
+    return _FORMULA.sub(r"\1'", value)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

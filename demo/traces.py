@@ -1,0 +1,106 @@
+"""The files of visitors: in a folder of this process, gone with the session or by the clock."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import tempfile
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import gradio as gr
+
+_KEPT_SECONDS, _SECONDS_BETWEEN_SWEEPS = 3600, 300
+_OWN_NAME = 40
+
+
+class Traces:
+    """The files of each session, so that they go when it ends.
+
+    Equal uploads of two sessions are one file: it goes with the last of them, and never while
+    another session that has just uploaded it has yet to use it.
+    """
+
+    def __init__(self) -> None:
+        self._files: dict[str, dict[Path, int]] = defaultdict(dict)
+        self._lock = threading.Lock()
+
+    def keep(self, request: gr.Request | None, *paths: str | os.PathLike | None) -> None:
+        """Remembers files as those of the session that asks."""
+        if request is None:
+            return
+        with self._lock:
+            for path in map(Path, filter(None, paths)):
+                self._files[request.session_hash][path] = _age(path)
+
+    def remove(self, request: gr.Request) -> None:
+        """Deletes the files of a session that has ended."""
+        with self._lock:
+            files = self._files.pop(request.session_hash, {})
+            shared = {path for others in self._files.values() for path in others}
+            for path, age in files.items():
+                if path not in shared and _age(path) == age:
+                    _delete(path)
+
+
+@contextmanager
+def workspace() -> Iterator[Path]:
+    """Has Gradio keep its files in a folder of this process' own, which goes with it.
+
+    Meanwhile, files that no session has taken away go when they are an hour old.
+    """
+    with tempfile.TemporaryDirectory(prefix="kerasunet-demo-", ignore_cleanup_errors=True) as path:
+        os.environ["GRADIO_TEMP_DIR"] = path
+        over = threading.Event()
+        sweeper = threading.Thread(target=_sweep_until, args=(Path(path), over), daemon=True)
+        sweeper.start()
+        yield Path(path)
+        over.set()
+
+
+def new_file(name: str, data: bytes) -> Path:
+    """Writes a file for a visitor to download, under a name that nobody can guess."""
+    folder = Path(os.environ["GRADIO_TEMP_DIR"]) / secrets.token_hex(_OWN_NAME // 2)
+    folder.mkdir()
+    path = folder / name
+    path.write_bytes(data)
+    return path
+
+
+def sweep(folder: Path, seconds: float) -> None:
+    """Deletes the uploads and downloads that are older than this.
+
+    What lies deeper are the images and runs of sessions that fine-tune; they go with those.
+    """
+    oldest = time.time() - seconds
+    for place, folders, names in os.walk(folder):
+        if place != str(folder):
+            folders.clear()
+        for path in (Path(place, name) for name in names):
+            if 0 < _age(path) < oldest * 1e9:
+                _delete(path)
+
+
+def _sweep_until(folder: Path, over: threading.Event) -> None:
+    while not over.wait(_SECONDS_BETWEEN_SWEEPS):
+        sweep(folder, _KEPT_SECONDS)
+
+
+def _age(path: Path) -> int:
+    """When the file came here, in nanoseconds; an upload of the same file anew changes it."""
+    try:
+        return path.stat().st_ctime_ns
+    except OSError:
+        return 0
+
+
+def _delete(path: Path) -> None:
+    """Deletes a file, and its folder, if that was made for it alone."""
+    path.unlink(missing_ok=True)
+    if len(path.parent.name) == _OWN_NAME:
+        with suppress(OSError):  # Not empty.
+            path.parent.rmdir()
