@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-import unicodedata
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from kerasunet.data.problems import is_plain
 from kerasunet.metrics import METRICS
 
 MOST_BYTES = 4 << 20
@@ -91,10 +91,7 @@ def _faults_of_list(value: Any, wanted: Mapping, place: str) -> Iterator[str]:
 
 def _is_text(value: Any) -> bool:
     """Text that can be printed: a terminal takes control characters for orders."""
-    return isinstance(value, str) and not any(
-        unicodedata.category(character) in ("Cc", "Cs") and character not in _BREAKS
-        for character in value
-    )
+    return isinstance(value, str) and is_plain(value, _BREAKS)
 
 
 def _is_name(value: Any) -> bool:

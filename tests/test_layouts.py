@@ -912,3 +912,13 @@ def test_run_lengths_come_back(seed):
 def test_data_of_a_folder_is_the_same_under_another_name_of_it(tmp_path):
     make_folder_pairs(tmp_path / "data", "a", "b")
     assert load(os.path.relpath(tmp_path / "data")).digest == load(tmp_path / "data").digest
+
+
+def test_names_with_unusual_spaces_are_names(tmp_path):
+    """macOS puts a narrow no-break space into the names of screenshots."""
+    for folder in ("images", "masks"):
+        (tmp_path / folder).mkdir()
+        pixels = np.zeros((8, 8), np.uint8)
+        Image.fromarray(pixels).save(tmp_path / folder / "3.04\u202fPM\u00a0\u3000x.png")
+    (case,) = load(tmp_path).cases
+    assert case.key == "3.04\u202fPM\u00a0\u3000x"

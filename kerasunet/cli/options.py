@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from kerasunet.data.problems import is_plain
 from kerasunet.data.views import PRESETS
 from kerasunet.training.settings import Architecture, Optimization
 
@@ -36,7 +37,7 @@ def add_data(parser: argparse.ArgumentParser, default: str | None) -> None:
 
 def shown(text: str) -> str:
     """Text without what a terminal takes for orders, which file names and contents may hold."""
-    return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
+    return "".join(c if is_plain(c, "\n") else repr(c)[1:-1] for c in text)
 
 
 def describe_data(data: DataSet) -> str:

@@ -90,6 +90,7 @@ def _write_pictures(options: argparse.Namespace, name: str, found: Segmentation)
 
 
 def _image_files(given: list[Path]) -> list[Path]:
+    from kerasunet.data.problems import is_plain
     from kerasunet.data.reading import IMAGE_SUFFIXES
 
     files: list[Path] = []
@@ -106,7 +107,7 @@ def _image_files(given: list[Path]) -> list[Path]:
         else:
             raise FileNotFoundError(f"{path}: no such file or folder, or not a regular file")
     for file in files:
-        if not file.name.isprintable():
+        if not is_plain(file.name):
             raise ValueError(f"{file}: its name cannot be written into a table; rename it")
     return files
 

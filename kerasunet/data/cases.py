@@ -17,7 +17,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from kerasunet.data import reading
-from kerasunet.data.problems import collect, raise_all, wrong_size
+from kerasunet.data.problems import collect, is_plain, raise_all, wrong_size
 
 _SHOWN = 10
 
@@ -196,7 +196,7 @@ class DataSet:
             raise ValueError(f"{self.name}: no cases found")
         keys = [case.key for case in self.cases]
         words = [self.name, *keys, *(word for case in self.cases for word in _words(case))]
-        unprintable = sorted({repr(word) for word in words if not word.isprintable()})
+        unprintable = sorted({repr(word) for word in words if not is_plain(word)})
         if unprintable:
             raise ValueError(
                 f"{self.name!r}: these names have characters that tables and terminals cannot "

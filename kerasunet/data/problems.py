@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -9,6 +10,16 @@ from typing import TypeVar
 
 T = TypeVar("T")
 _gathered: ContextVar[list[str] | None] = ContextVar("gathered", default=None)
+
+
+def is_plain(text: str, breaks: str = "") -> bool:
+    """Whether text can be printed and written as UTF-8: no control characters, nor half ones.
+
+    Args:
+        text: Such as the name of a file.
+        breaks: Control characters that are allowed, such as `"\\n"`.
+    """
+    return not any(unicodedata.category(c) in ("Cc", "Cs") and c not in breaks for c in text)
 
 
 def collect(calls: Iterable[Callable[[], T]]) -> list[T]:
