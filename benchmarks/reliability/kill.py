@@ -7,12 +7,14 @@ being written, and exactly before, in the middle of and after a write. In a stud
 command, its worker, or both. After a few kills the command may end; its weights, tables, histories
 and pictures then have to be the same, bit for bit, as those of an undisturbed run. After every kill
 each file that has its name has to be whole, no finished result may have been written again, and no
-finished step may be lost. Ends with 1 if anything of this does not hold.
+finished step may be lost. Ends with 1 if anything of this does not hold. Ctrl-C ends it early and
+tells what has been.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import random
 import sys
 import tempfile
@@ -121,15 +123,17 @@ def _run(options: argparse.Namespace, place: Path) -> int:
     harness.run_undisturbed()
     print(f"undisturbed: {harness.seconds:.0f} s, {len(harness.expected)} results", flush=True)
     laps = 0
-    while (left := options.kills - harness.kills.total()) > 0:
-        laps += 1
-        harness.lap(laps, min(left, harness.rng.randint(2, _MOST_KILLS_A_LAP)))
+    with contextlib.suppress(KeyboardInterrupt):
+        while (left := options.kills - harness.kills.total()) > 0:
+            harness.lap(laps + 1, min(left, harness.rng.randint(2, _MOST_KILLS_A_LAP)))
+            laps += 1
     print(_summary(harness, laps))
-    return 1 if harness.faults else 0
+    return 1 if harness.faults or harness.kills.total() < options.kills else 0
 
 
 def _summary(harness: Harness, laps: int) -> str:
-    lines = [f"{harness.kills.total()} kills of {harness.command.verb} in {laps} runs"]
+    kills, verb = harness.kills.total(), harness.command.verb
+    lines = [f"{kills} kills of {verb}, {laps} runs that ended and were compared"]
     for index, title in enumerate(("moment", "process", "stage")):
         counts = Counter()
         for key, number in harness.kills.items():
