@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -26,6 +27,7 @@ AXES = {
 _COMPARED = ["none", "deep:1", "deep:2", "deep:3", "expanding", "contracting", "shallow:3", "all"]
 _PRODUCT = "matrix product"
 _PICTURE = 512  # Height and width of the files that are decoded.
+_SETTLED = 5.0  # Seconds; the cache trusts no file that was written just before.
 
 
 class Measured(NamedTuple):
@@ -160,6 +162,7 @@ def _decoding(count: int, measure: Measure) -> Measured:
 
     folder = Path(os.environ["KERASUNET_CACHE"]) / "pictures"
     _write_pictures(folder, count)
+    time.sleep(_SETTLED)
     size = (Point().size, Point().size)
 
     def by_hand() -> list[np.ndarray]:
