@@ -85,7 +85,8 @@ def _other_evaluations(evaluations: list[dict[str, Any]]) -> list[str]:
     lines: list[str] = []
     for found in evaluations:
         side = found["image_size"]
-        lines += [f"## On `{found['data']['name']}`, none of which was trained on", ""]
+        looks = ", with mirror images" if found.get("mirrored") else ""
+        lines += [f"## On `{found['data']['name']}`, none of which was trained on{looks}", ""]
         lines += [*_metrics_table(found["metrics"]), ""]
         lines += [f"At {side}×{side} pixels, threshold {found['threshold']}.", ""]
     return lines
@@ -93,7 +94,8 @@ def _other_evaluations(evaluations: list[dict[str, Any]]) -> list[str]:
 
 def _data_notes(facts: dict[str, Any]) -> list[str]:
     notes = [("Trained on", facts["data"]), ("Evaluated on", facts["evaluation_data"])]
-    notes += [("Evaluated on", found["data"]) for found in facts.get("evaluations", [])]
+    others = {found["data"]["name"]: found["data"] for found in facts.get("evaluations", [])}
+    notes += [("Evaluated on", data) for data in others.values()]
     return [
         f"- {role} `{note['name']}` ({note['cases']} cases in the set). Terms: {note['terms']}. "
         f"{note['citation']}".rstrip()

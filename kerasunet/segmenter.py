@@ -15,6 +15,7 @@ from kerasunet.data.decoding import resize_image
 from kerasunet.data.reading import read_image
 from kerasunet.engines import open_engine
 from kerasunet.engines.opening import chosen_engine
+from kerasunet.mirroring import with_mirror
 from kerasunet.tiling import Tiling, predict_tiles
 
 
@@ -62,6 +63,7 @@ class Segmenter:
         tile: Height and width of tiles in pixels, a multiple of `2**depth`; `None` for the whole
             image at once.
         overlap: Pixels that neighbouring tiles share; `None` takes a quarter of a tile.
+        mirror: Average with the prediction of the mirror image; it takes twice as long.
 
     Raises:
         FileNotFoundError: There is no such model, or it has no card.
@@ -77,12 +79,14 @@ class Segmenter:
         engine: str = "auto",
         tile: int | None = None,
         overlap: int | None = None,
+        mirror: bool = False,
     ):
         card = zoo.card(model)
         self.threshold = _threshold(card["threshold"] if threshold is None else threshold)
         self._tiling = _tiling(tile, overlap, 2 ** card["architecture"]["depth"])
         side = tile or card["image_size"]
         self._engine = open_engine(model, (side, side), engine)
+        self._network = with_mirror(self._engine) if mirror else self._engine
 
     @property
     def engine(self) -> str:
@@ -113,7 +117,7 @@ class Segmenter:
     def _predict(self, pixels: np.ndarray) -> np.ndarray:
         """Probabilities of pixels that are stretched to the engine's size, `(height, width)`."""
         height, width, channels = self._engine.shape
-        return self._engine(resize_image(pixels, (height, width), channels)[None])[0, ..., 0]
+        return self._network(resize_image(pixels, (height, width), channels)[None])[0, ..., 0]
 
 
 def pixels_of(

@@ -244,8 +244,9 @@ def record(
     image_size: int,
     threshold: float,
     metrics: dict[str, Any],
+    mirrored: bool = False,
 ) -> Path:
-    """Adds an evaluation on another data set to a model's card, in place of an earlier one.
+    """Adds an evaluation on another data set to a model's card, in place of an earlier such one.
 
     Args:
         name_or_path: A registered model or a `.keras` file with its card.
@@ -253,6 +254,7 @@ def record(
         image_size: Height and width that images were stretched to, in pixels.
         threshold: Probability from which a pixel counted as foreground.
         metrics: Summary, as in `kerasunet.training.evaluation`.
+        mirrored: Whether predictions were averaged with those of the mirror images.
 
     Returns:
         The JSON card.
@@ -264,17 +266,22 @@ def record(
     path = _resolve(name_or_path)
     _verified(path, required=True)
     facts = card(path)
-    kept = [old for old in facts.get("evaluations", []) if old["data"]["name"] != data.name]
+    kept = [old for old in facts.get("evaluations", []) if not _is_of(old, data.name, mirrored)]
     new = {
         "data": asdict(data),
         "image_size": image_size,
         "threshold": threshold,
+        "mirrored": mirrored,
         "metrics": metrics,
     }
     facts["evaluations"] = [*kept, new]
     write_json(path.with_suffix(".json"), facts)
     write_text(path.with_suffix(".md"), as_markdown(facts))
     return path.with_suffix(".json")
+
+
+def _is_of(evaluation: dict[str, Any], data: str, mirrored: bool) -> bool:
+    return (evaluation["data"]["name"], evaluation.get("mirrored", False)) == (data, mirrored)
 
 
 def save_weights(model: keras.Model, path: Path) -> None:

@@ -156,6 +156,9 @@ def test_own_folder_from_training_to_masks(run_cli, tmp_path, tiny_model_file, o
     assert [found["data"]["name"] for found in card["evaluations"]] == ["simulated-xray"]
     assert card["evaluations"][0]["metrics"]["n"] == 5
 
+    twice = run_cli("evaluate", "run/model.keras", "--data", own_folder, "--mirror")
+    assert twice.returncode == 0 and "mirrored, 10 cases" in twice.stdout, twice.stderr
+
     predicted = run_cli("predict", "run/model.keras", own_folder / "images", "--output", "out")
     assert predicted.returncode == 0, predicted.stderr
     with open(tmp_path / "out" / "areas.csv", newline="") as file:

@@ -53,6 +53,12 @@ def test_evaluation_on_another_set_is_recorded_once_in_the_card(copy):
     assert found["metrics"]["n"] == 7
     text = copy.with_suffix(".md").read_text(encoding="utf-8")
     assert text.count("## On `elsewhere`") == 1 and "Nobody, Nowhere 2020" in text
+    zoo.record(copy, note, 32, 0.5, {**metrics, "n": 8}, mirrored=True)
+    plain, mirrored = zoo.card(copy)["evaluations"]
+    assert (plain["metrics"]["n"], mirrored["metrics"]["n"]) == (7, 8)
+    text = copy.with_suffix(".md").read_text(encoding="utf-8")
+    assert text.count("## On `elsewhere`") == 2 and text.count("Nobody, Nowhere 2020") == 1
+    assert "none of which was trained on, with mirror images" in text
     zoo.load(copy)
 
 

@@ -15,6 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--threshold", type=float, help="probability of foreground (default: the model card's)")
     add("--image-size", type=int, help="height and width (default: the model card's)")
     shared.add_labels(parser)
+    add("--mirror", action="store_true", help="average with the prediction of the mirror image")
     add("--csv", type=Path, metavar="FILE", help="write one row a case")
     add("--record", action="store_true", help="add the result to the model's card")
 
@@ -37,15 +38,17 @@ def run(options: argparse.Namespace) -> int:
     threshold = card["threshold"] if options.threshold is None else options.threshold
     model = zoo.load(options.model)
     cases = decode(data.cases, (side, side), model.input_shape[-1])
-    evaluation = evaluate(model, cases, threshold)
+    evaluation = evaluate(model, cases, threshold, options.mirror)
     if options.csv:
         evaluation.write_csv(options.csv)
-    print(_table(options.model, data.name, evaluation.summary))
+    seen = f"{data.name}, mirrored" if options.mirror else data.name
+    print(_table(options.model, seen, evaluation.summary))
     if evaluation.constant:
         print(CONSTANT)
     if options.record:
         note = zoo.DataNote.of(data)
-        print(f"recorded in {zoo.record(options.model, note, side, threshold, evaluation.summary)}")
+        path = zoo.record(options.model, note, side, threshold, evaluation.summary, options.mirror)
+        print(f"recorded in {path}")
     return 0
 
 

@@ -37,7 +37,8 @@ def _row(facts: dict[str, Any]) -> tuple[str, ...]:
 
 def _dice(data: dict[str, Any], measured: dict[str, Any]) -> str:
     dice = measured["metrics"]["dice"]
-    return f"{data['name']} {dice['mean']:.3f} ({dice['low']:.3f} to {dice['high']:.3f})"
+    name = f"{data['name']}, mirrored" if measured.get("mirrored") else data["name"]
+    return f"{name} {dice['mean']:.3f} ({dice['low']:.3f} to {dice['high']:.3f})"
 
 
 def _columns(rows: list[tuple[str, ...]]) -> list[str]:

@@ -35,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--engine", default="auto", help="auto, openvino, onnx, litert or keras (auto)")
     add("--tile", type=int, metavar="PIXELS", help="cut large images instead of stretching them")
     add("--overlap", type=int, metavar="PIXELS", help="of neighbouring tiles (a quarter of a tile)")
+    add("--mirror", action="store_true", help="average with the prediction of the mirror image")
     add("--no-overlays", action="store_true", help="write masks and table only")
 
 
@@ -77,6 +78,7 @@ def _segmenter(options: argparse.Namespace) -> Segmenter:
             engine=options.engine,
             tile=options.tile,
             overlap=options.overlap,
+            mirror=options.mirror,
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy as np
 from kerasunet.data.decoding import DecodedCases
 from kerasunet.files import write_text
 from kerasunet.metrics import Interval, case_metrics, summarize
+from kerasunet.mirroring import with_mirror
 from kerasunet.training.loop import predict
 
 CONSTANT = "WARNING: the model finds the same everywhere, in every pixel of every case"
@@ -49,7 +51,9 @@ class Evaluation:
         write_text(path, text.getvalue())
 
 
-def evaluate(model: keras.Model, cases: DecodedCases, threshold: float = 0.5) -> Evaluation:
+def evaluate(
+    model: keras.Model, cases: DecodedCases, threshold: float = 0.5, mirror: bool = False
+) -> Evaluation:
     """Predicts and measures every case at the size it was decoded to.
 
     Distances are in millimetres where every case tells its pixel spacing, else in pixels.
@@ -58,11 +62,13 @@ def evaluate(model: keras.Model, cases: DecodedCases, threshold: float = 0.5) ->
         model: A model of this package.
         cases: At least one decoded case.
         threshold: Probability from which a pixel counts as foreground.
+        mirror: Average with the prediction of the mirror image.
 
     Returns:
         The evaluation. Intervals resample groups (patients), not cases.
     """
-    probabilities = predict(model, cases.images)
+    network = partial(predict, model)
+    probabilities = (with_mirror(network) if mirror else network)(cases.images)
     return evaluate_probabilities(probabilities, cases, threshold)
 
 
