@@ -14,7 +14,7 @@ from pathlib import Path
 
 import gradio as gr
 
-_KEPT_SECONDS, _SECONDS_BETWEEN_SWEEPS = 3600, 300
+_KEPT_SECONDS, _KEPT_SECONDS_EMPTY, _SECONDS_BETWEEN_SWEEPS = 3600, 20, 10
 _OWN_NAME = 40
 
 
@@ -85,9 +85,19 @@ def sweep(folder: Path, seconds: float) -> None:
                 _delete(path)
 
 
+def sweep_empty(folder: Path, seconds: float) -> None:
+    """Deletes empty files in the folder itself: Gradio leaves one each time it is given a file."""
+    oldest = time.time() - seconds
+    for entry in os.scandir(folder):
+        with suppress(OSError):  # Gone already.
+            if entry.is_file() and not (seen := entry.stat()).st_size and seen.st_ctime < oldest:
+                os.unlink(entry)
+
+
 def _sweep_until(folder: Path, over: threading.Event) -> None:
     while not over.wait(_SECONDS_BETWEEN_SWEEPS):
         sweep(folder, _KEPT_SECONDS)
+        sweep_empty(folder, _KEPT_SECONDS_EMPTY)
 
 
 def _age(path: Path) -> int:

@@ -82,3 +82,15 @@ def test_old_files_go_and_those_of_who_fine_tunes_stay(traces, tmp_path):
     assert loose.exists() and upload.exists()
     traces.sweep(tmp_path, -1)
     assert not loose.exists() and not upload.exists() and data.exists()
+
+
+def test_empty_files_go_at_once_and_others_stay(traces, tmp_path):
+    (tmp_path / "empty").touch()
+    (tmp_path / "full").write_bytes(b"x")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "empty").touch()
+    traces.sweep_empty(tmp_path, 3600)
+    assert (tmp_path / "empty").exists()
+    traces.sweep_empty(tmp_path, -1)
+    assert {path.name for path in tmp_path.iterdir()} == {"full", "folder"}
+    assert (tmp_path / "folder" / "empty").exists()

@@ -236,11 +236,9 @@ async def _watch_memory(process: psutil.Process, record: Record, start: float) -
 
 
 async def _left_by_visitors(place: Path, before: set[str]) -> list[str]:
-    """Their files that are still there half a minute after they left."""
-    for _ in range(60):
-        left = sorted(set(_files(place)) - before)
-        if not left:
-            break
+    """Their files that are still there a minute after they left."""
+    end = time.monotonic() + 60
+    while (left := sorted(set(_files(place)) - before)) and time.monotonic() < end:
         await asyncio.sleep(0.5)
     return left
 

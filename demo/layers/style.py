@@ -1,12 +1,37 @@
 """How the Layers tab looks; rules are scoped to the component that they are given to."""
 
-PICK = """
+PRESET = """
 element.addEventListener("click", (event) => {
-  const button = event.target.closest("button[data-name], button[data-strategy]");
+  const button = event.target.closest("button[data-strategy]");
   if (button) trigger("pick", {...button.dataset});
 });
 """
-"""Tells Python which button was clicked, by its data attributes."""
+"""Tells Python which preset was clicked."""
+
+COLLECT = """
+const clicks = (window.kerasunetClicks ??= { names: [], until: 0, send() {} });
+element.addEventListener("click", (event) => {
+  const button = event.target.closest("button[data-name]");
+  if (!button) return;
+  clicks.names.push(button.dataset.name);
+  clicks.send();
+});
+"""
+"""Notes which blocks and layers were clicked."""
+
+TOGGLE = f"""{COLLECT}
+const PATIENCE = 4000;
+clicks.send = () => {{
+  if (!clicks.names.length || Date.now() < clicks.until) return;
+  clicks.until = Date.now() + PATIENCE;
+  setTimeout(clicks.send, PATIENCE);
+  trigger("pick", {{ names: clicks.names.splice(0) }});
+}};
+watch("value", () => {{ clicks.until = 0; clicks.send(); }});
+"""
+"""Tells Python of all clicks since the last drawing, once that is seen: a fast one starts from what
+the one before it has made of the strategy.
+"""
 
 _BUTTONS = """
 button { font: inherit; color: var(--body-text-color); cursor: pointer;

@@ -30,7 +30,6 @@ _FIRST = {
     "normalization": "batch",
     **{name: getattr(Architecture(), name) for name in ("depth", "base_filters")},
 }
-_IN_TURN = {"concurrency_id": "layers", "concurrency_limit": 1, "trigger_mode": "multiple"}
 _LIVE = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 
 
@@ -45,10 +44,10 @@ def build(context: Context) -> None:
         with gr.Column(scale=3, min_width=320):
             gr.Markdown("Click a block to train it or to freeze it.")
             shown["diagram"] = _html(
-                views["diagram"], style.DIAGRAM, elem_id="layers-unet", js_on_load=style.PICK
+                views["diagram"], style.DIAGRAM, elem_id="layers-unet", js_on_load=style.TOGGLE
             )
             shown["presets"] = _html(
-                views["presets"], style.PRESETS, elem_id="layers-presets", js_on_load=style.PICK
+                views["presets"], style.PRESETS, elem_id="layers-presets", js_on_load=style.PRESET
             )
             fields["single"] = gr.Checkbox(first["single"], label="Single layers")
             shown["layers"] = _html(
@@ -56,7 +55,7 @@ def build(context: Context) -> None:
                 style.SINGLE_LAYERS,
                 visible=False,
                 elem_id="layers-single",
-                js_on_load=style.PICK,
+                js_on_load=style.COLLECT,
             )
         with gr.Column(scale=2, min_width=320):
             fields["strategy"] = gr.Textbox(
@@ -127,24 +126,18 @@ def _wire(
     found: gr.HTML,
 ) -> None:
     names, inputs = list(fields), list(fields.values())
-    latest_strategy = gr.State(None)
 
     def show(*values: Any) -> list[Any]:
         return _show(dict(zip(names, values, strict=True)), list(shown))
 
-    def pick(event: gr.EventData, latest: str | None, *values: Any) -> list[str]:
-        given = dict(zip(names, values, strict=True))
-        return [_picked(event, given | ({"strategy": latest} if latest else {}))] * 2
+    def pick(event: gr.EventData, *values: Any) -> str:
+        return _picked(event, dict(zip(names, values, strict=True)))
 
     def find(*values: Any) -> Any:
         return _find(dict(zip(names, values, strict=True)))
 
-    # A second click may come before the page shows what the first one made of the strategy.
-    in_turn = _LIVE | _IN_TURN | {"queue": True}
-    strategies = [fields["strategy"], latest_strategy]
-    for component in (shown["diagram"], shown["layers"], shown["presets"]):
-        component.pick(pick, [latest_strategy, *inputs], strategies, **in_turn)
-    fields["strategy"].input(lambda text: text, fields["strategy"], latest_strategy, **in_turn)
+    for component in (shown["diagram"], shown["presets"]):
+        component.pick(pick, inputs, fields["strategy"], trigger_mode="multiple", **_LIVE)
     latest = {"trigger_mode": "always_last", **_LIVE}
     gr.on([c.change for c in inputs], show, inputs, list(shown.values()), **latest)
     fields["init"].change(_visibility, fields["init"], list(shape.values()), **_LIVE)
@@ -157,14 +150,17 @@ def _visibility(init: str) -> list[Any]:
 
 
 def _picked(event: gr.EventData, given: dict[str, Any]) -> str:
-    """The strategy after a click on a preset, a block or a layer."""
+    """The strategy after a click on a preset, or after one or several on blocks or layers."""
     preset = getattr(event, "strategy", None)
     if preset is not None:
         return preset
+    strategy = given["strategy"]
     try:
-        return _start(given).toggled(given["strategy"], event.name)
+        for name in event.names:
+            strategy = _start(given).toggled(strategy, name)
     except ValueError:  # said beside the strategy when it is shown
         return given["strategy"]
+    return strategy
 
 
 def _show(given: dict[str, Any], names: list[str]) -> list[Any]:
