@@ -82,7 +82,7 @@ class Harness:
         )
         self.attempts += 1
         killed = run_until_killed(self.command, folder, moment)
-        self.faults += inspection.broken_files(out) + before.losses(out)
+        self._note(inspection.broken_files(out) + before.losses(out))
         if killed:
             stage = inspection.stage(out)
             self.kills[moment.name, moment.who, stage] += 1
@@ -93,14 +93,22 @@ class Harness:
         out = folder / "out"
         before = inspection.kept(out)
         if self.command.start(folder).wait():
-            self.faults.append(f"{folder}: {(folder / 'said.txt').read_text()[-500:]}")
-        self.faults += inspection.broken_files(out) + before.losses(out)
-        self.faults += inspection.unfinished_files(out)
+            self._note([f"{folder}: {(folder / 'said.txt').read_text()[-500:]}"])
+        self._note(inspection.broken_files(out) + before.losses(out))
+        self._note(inspection.unfinished_files(out))
         found = inspection.outcome(out)
         names = sorted(self.expected.keys() | found.keys())
         different = [name for name in names if self.expected.get(name) != found.get(name)]
-        self.faults += [f"{out / name}: differs from the undisturbed run" for name in different]
-        print(f"{folder.name}: {len(names) - len(different)} of {len(names)} results equal")
+        self._note([f"{out / name}: differs from the undisturbed run" for name in different])
+        print(
+            f"{folder.name}: {len(names) - len(different)} of {len(names)} results equal",
+            flush=True,
+        )
+
+    def _note(self, faults: list[str]) -> None:
+        self.faults += faults
+        for fault in faults:
+            print(f"FAULT {fault}", flush=True)
 
 
 def main() -> int:
@@ -139,8 +147,7 @@ def _summary(harness: Harness, laps: int) -> str:
         for key, number in harness.kills.items():
             counts[key[index]] += number
         lines.append(f"{title}: {', '.join(f'{name} {n}' for name, n in counts.most_common())}")
-    lines.append(f"{len(harness.faults)} faults")
-    return "\n".join([*lines, *harness.faults])
+    return "\n".join([*lines, f"{len(harness.faults)} faults"])
 
 
 if __name__ == "__main__":
