@@ -26,7 +26,8 @@ class Traces:
     """
 
     def __init__(self) -> None:
-        self._files: dict[str, dict[Path, int]] = defaultdict(dict)
+        self._files: dict[str, set[Path]] = defaultdict(set)
+        self._ages: dict[Path, int] = {}
         self._lock = threading.Lock()
 
     def keep(self, request: gr.Request | None, *paths: str | os.PathLike | None) -> None:
@@ -35,15 +36,15 @@ class Traces:
             return
         with self._lock:
             for path in map(Path, filter(None, paths)):
-                self._files[request.session_hash][path] = _age(path)
+                self._files[request.session_hash].add(path)
+                self._ages[path] = _age(path)
 
     def remove(self, request: gr.Request) -> None:
         """Deletes the files of a session that has ended."""
         with self._lock:
-            files = self._files.pop(request.session_hash, {})
-            shared = {path for others in self._files.values() for path in others}
-            for path, age in files.items():
-                if path not in shared and _age(path) == age:
+            files = self._files.pop(request.session_hash, set())
+            for path in files.difference(*self._files.values()):
+                if _age(path) == self._ages.pop(path):
                     _delete(path)
 
 

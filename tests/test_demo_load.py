@@ -59,6 +59,18 @@ def test_equal_uploads_of_two_go_with_the_last(traces, tmp_path):
     assert not path.exists()
 
 
+def test_the_last_to_leave_need_not_be_the_last_who_came(traces, tmp_path):
+    files, path, again = traces.Traces(), tmp_path / "scan.png", tmp_path / "again.png"
+    path.write_bytes(b"same")
+    files.keep(_Visitor("first"), path)
+    again.write_bytes(b"same")
+    os.replace(again, path)
+    files.keep(_Visitor("second"), path)
+    files.remove(_Visitor("second"))
+    files.remove(_Visitor("first"))
+    assert not path.exists()
+
+
 def test_what_was_just_uploaded_anew_stays_for_who_did_it(traces, tmp_path):
     files, path, again = traces.Traces(), tmp_path / "scan.png", tmp_path / "again.png"
     path.write_bytes(b"same")

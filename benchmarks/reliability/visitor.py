@@ -32,7 +32,11 @@ class Visitor:
     """
 
     def __init__(self, url: str, config: dict[str, Any]) -> None:
-        self._http = httpx.AsyncClient(base_url=url, timeout=_PATIENCE, trust_env=False)
+        # A connection that is kept may be closed by the server just when it is used again.
+        limits = httpx.Limits(max_keepalive_connections=0)
+        self._http = httpx.AsyncClient(
+            base_url=url, timeout=_PATIENCE, trust_env=False, limits=limits
+        )
         self._session = secrets.token_hex(6)
         self._values = {part["id"]: part["props"].get("value") for part in config["components"]}
         self._ids = {part["props"].get("elem_id"): part["id"] for part in config["components"]}
