@@ -552,7 +552,7 @@ for _name, _message, _content in (
     ("of an unknown part", r"t\.csv:2: split is one of .* not 'exam'",
      "image,mask,split\nx.png,m.png,exam\n"),
     ("with empty groups", r"t\.csv:2: the group is empty", "image,mask,group\nx.png,m.png,\n"),
-    ("with a control character", r"rename them: 'a\\x07'", "image,mask,group\nx.png,m.png,a\x07\n"),
+    ("with a control character", r"t\.csv:2: the group has control characters, 'a\\x07'; take", "image,mask,group\nx.png,m.png,a\x07\n"),
     ("of a million columns", r"t\.csv: 1,000,000 columns, so it is no such table",
      ",".join(map(str, range(1_000_000))) + "\n"),
     ("with a cell of 200 kB", r"t\.csv:\d+: not a readable table \(field larger",

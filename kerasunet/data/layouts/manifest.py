@@ -16,7 +16,7 @@ from typing import NamedTuple
 from kerasunet.data.cases import DataSet, FileCase
 from kerasunet.data.layouts.listing import keys_of, read_rows
 from kerasunet.data.layouts.subfolders import PARTS
-from kerasunet.data.problems import report_all
+from kerasunet.data.problems import is_plain, report_all
 
 MANIFESTS = ("manifest.csv", "manifest.tsv")
 _LONGEST_HEADER = 1 << 16
@@ -120,6 +120,9 @@ def _faults(path: Path, line: int, cells: Mapping[str, str]) -> Iterable[str]:
             yield f"{place}: {text} leaves the manifest's folder; give an absolute path"
         elif not located.is_file():
             yield f"{place}: no such file: {located}"
+    for name in ("group", "label"):
+        if not is_plain(cells.get(name) or ""):
+            yield f"{place}: the {name} has control characters, {cells[name]!r}; take them out"
     if "group" in cells and not cells["group"].strip():
         yield f"{place}: the group is empty; every image of a patient needs the same one"
     if "split" in cells and cells["split"].strip().lower() not in PARTS:
