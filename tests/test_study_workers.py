@@ -47,8 +47,14 @@ def _no_process_stays():
 
 def own_workers() -> list[int]:
     """The processes for runs that this process has started."""
-    children = psutil.Process().children()
-    return [child.pid for child in children if "kerasunet.study.worker" in child.cmdline()]
+    return [child.pid for child in psutil.Process().children() if _is_worker(child)]
+
+
+def _is_worker(process: psutil.Process) -> bool:
+    try:
+        return "kerasunet.study.worker" in process.cmdline()
+    except psutil.Error:  # It has just ended, or nobody has asked yet how it ended.
+        return False
 
 
 def test_a_process_that_has_had_other_runs_finds_the_very_same(settings, tmp_path):
