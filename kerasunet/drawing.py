@@ -23,7 +23,8 @@ _FONT = (cv2.FONT_HERSHEY_SIMPLEX, 0.45, 1)
 
 def to_rgb(image: np.ndarray) -> np.ndarray:
     """Turns `(height, width)`, `(height, width, 1)` or `(height, width, 3)` into uint8 RGB."""
-    pixels = np.clip(np.rint(image), 0, 255).astype(np.uint8).reshape(*image.shape[:2], -1)
+    levels = image if image.dtype == np.uint8 else np.clip(np.rint(image), 0, 255).astype(np.uint8)
+    pixels = levels.reshape(*image.shape[:2], -1)
     return np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels.copy()
 
 
@@ -47,8 +48,7 @@ def overlay(
         Uint8 RGB, `(height, width, 3)`.
     """
     canvas = to_rgb(image)
-    tinted = canvas * (1 - opacity) + np.array(colour) * opacity
-    canvas = np.where(mask[..., None], tinted, canvas).astype(np.uint8)
+    canvas[mask] = (canvas[mask] * (1 - opacity) + np.array(colour) * opacity).astype(np.uint8)
     outlines, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
     return cv2.drawContours(canvas, outlines, -1, colour, thickness, cv2.LINE_AA)
 

@@ -57,9 +57,9 @@ def pack(files: dict[str, bytes]) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         for name, data in files.items():
-            # A PNG is compressed already.
+            # A PNG is compressed already; a report is mostly PNG, and more effort gains little.
             method = zipfile.ZIP_STORED if name.endswith(".png") else zipfile.ZIP_DEFLATED
-            archive.writestr(zipfile.ZipInfo(name, _EARLIEST), data, method)
+            archive.writestr(zipfile.ZipInfo(name, _EARLIEST), data, method, compresslevel=1)
     return buffer.getvalue()
 
 

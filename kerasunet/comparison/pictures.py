@@ -82,5 +82,6 @@ def png(picture: np.ndarray) -> bytes:
 
 
 def _blend(canvas: np.ndarray, colours: np.ndarray, where: np.ndarray, opacity: float):
-    tinted = canvas * (1 - opacity) + colours * opacity
-    return np.where(where[..., None], tinted, canvas).astype(np.uint8)
+    blended, tint = canvas.copy(), np.broadcast_to(colours, canvas.shape)[where]
+    blended[where] = (canvas[where] * (1 - opacity) + tint * opacity).astype(np.uint8)
+    return blended
