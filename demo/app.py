@@ -21,6 +21,10 @@ if (FOLDER.parent / "kerasunet").is_dir():  # In a clone; installed, it lies ins
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+from heaps import share_heaps  # noqa: E402
+
+share_heaps()  # Before the libraries below start threads.
+
 import endpoints  # noqa: E402
 import gradio as gr  # noqa: E402
 from context import Context, Shelf, is_local  # noqa: E402

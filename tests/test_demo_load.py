@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import subprocess
 import sys
 
@@ -106,3 +107,32 @@ def test_empty_files_go_at_once_and_others_stay(traces, tmp_path):
     traces.sweep_empty(tmp_path, -1)
     assert {path.name for path in tmp_path.iterdir()} == {"full", "folder"}
     assert (tmp_path / "folder" / "empty").exists()
+
+
+_HEAPS_OF_THREADS = """
+import ctypes, sys, threading
+sys.path.insert(0, "demo")
+import heaps
+if sys.argv[1] == "shared": heaps.share_heaps()
+library = ctypes.CDLL(None)
+library.malloc.restype = ctypes.c_void_p
+gate = threading.Barrier(12)
+def work():
+    gate.wait()
+    library.malloc(5000)
+    gate.wait()
+threads = [threading.Thread(target=work) for _ in range(12)]
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
+library.malloc_stats()
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="a setting of glibc")
+def test_all_threads_share_a_few_heaps():
+    counts = {}
+    for way in ("shared", "own"):
+        words = [sys.executable, "-c", _HEAPS_OF_THREADS, way]
+        done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True)
+        counts[way] = done.stderr.count("Arena ")
+    assert counts["shared"] <= 2 < counts["own"]
