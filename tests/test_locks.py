@@ -1,4 +1,4 @@
-"""The lock files: every direct requirement is pinned, by its hashes, within what setup.cfg allows."""
+"""The lock files: each direct requirement is pinned, by its hashes, as setup.cfg allows."""
 
 from __future__ import annotations
 
