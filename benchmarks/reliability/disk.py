@@ -3,7 +3,7 @@
     sudo python benchmarks/reliability/disk.py finetune
 
 The output folder is a file system in memory that is too small, by and by less so, and then one that
-is mounted read-only in the middle of a run. Each time the command has to end with exit status 2 and
+is mounted read-only before the start. Each time the command has to end with exit status 2 and
 one line that names a file or folder, the cause and the remedy; what it had reached has to stay; and
 with room again, the same command has to end in the same results as an undisturbed run, bit for bit.
 Needs Linux, and root for mounting. Ends with 1 if anything of this does not hold.
