@@ -72,10 +72,10 @@ def compile_for_training(model: keras.Model, settings: Optimization) -> None:
 def compile_with(model: keras.Model, optimizer: keras.optimizers.Optimizer) -> None:
     """Compiles for the package's loss and metric with an optimizer that may be in use already."""
     # XLA loses against oneDNN on processors: 40 against 32 ms an image for the default U-Net.
-    plain = keras.backend.backend() == "tensorflow" and not _has_gpu()
     # Given as a function, it makes its variables in the first step, which is then traced twice.
     metrics = [keras.metrics.MeanMetricWrapper(dice, name="dice")]
-    model.compile(optimizer, loss=dice_bce, metrics=metrics, jit_compile=False if plain else "auto")
+    jit = False if _on_plain_tensorflow() else "auto"
+    model.compile(optimizer, loss=dice_bce, metrics=metrics, jit_compile=jit)
 
 
 def train(
@@ -147,10 +147,16 @@ def _without_frozen_part(
 ) -> tuple[keras.Model, Batches | FrozenBatches]:
     """The part of the model that has to run in every step, and the batches that it takes."""
     cut = None if views is None else cut_before_training(model)
+    learner = model if cut is None else cut.trained
+    if _on_plain_tensorflow():
+        from kerasunet.training.lean import lean
+
+        learner = lean(learner)
+    if learner is not model:
+        compile_with(learner, model.optimizer)
     if cut is None:
-        return model, batches
-    compile_with(cut.trained, model.optimizer)
-    return cut.trained, FrozenBatches(batches, cut.frozen, cases, views, directory)
+        return learner, batches
+    return learner, FrozenBatches(batches, cut.frozen, cases, views, directory)
 
 
 def _is_finished(progress: Progress, settings: Optimization) -> bool:
@@ -244,7 +250,10 @@ def write_history(path: Path, history: Sequence[dict[str, float]]) -> None:
     write_text(path, "\n".join(lines) + "\n")
 
 
-def _has_gpu() -> bool:
+def _on_plain_tensorflow() -> bool:
+    """Whether TensorFlow computes, and on processors."""
+    if keras.backend.backend() != "tensorflow":
+        return False
     import tensorflow as tf
 
-    return bool(tf.config.list_physical_devices("GPU"))
+    return not tf.config.list_physical_devices("GPU")
