@@ -149,11 +149,11 @@ def _step(axis: str, value: int, measure: Measure) -> Measured:
 
 
 def _trained(model, batch) -> Side:
-    from kerasunet.training.loop import compile_for_training
+    from kerasunet.training.loop import compile_for_training, learner_of
     from kerasunet.training.settings import Optimization
 
     compile_for_training(model, Optimization())
-    return partial(model.train_on_batch, *batch)
+    return partial(learner_of(model).train_on_batch, *batch)
 
 
 def _decoding(count: int, measure: Measure) -> Measured:

@@ -38,7 +38,7 @@ from kerasunet.files import write_json  # noqa: E402
 
 Side = Callable[[], np.ndarray]
 Measure = Callable[[dict[str, Side]], Timings]
-LARGEST_DELTA = 1e-4
+LARGEST_DELTA, LARGEST_DELTA_OF_OTHERS = 1e-4, 1e-3
 OURS = "kerasunet "
 _STRATEGIES = {
     "none": "nothing",
@@ -196,9 +196,14 @@ def _exported(model, format: str, name: str, shape: tuple[int, ...]) -> Path:
     return path
 
 
+def _largest_delta(side: str) -> float:
+    """Ours are held to more: the rounding of others, such as XLA's, grows with the image."""
+    return LARGEST_DELTA if side.startswith(OURS) else LARGEST_DELTA_OF_OTHERS
+
+
 def _deltas(sides: dict[str, Side], wanted: np.ndarray) -> dict[str, float]:
     deltas = {name: float(np.abs(np.asarray(run()) - wanted).max()) for name, run in sides.items()}
-    apart = {name: delta for name, delta in deltas.items() if not delta <= LARGEST_DELTA}
+    apart = {name: delta for name, delta in deltas.items() if not delta <= _largest_delta(name)}
     if apart:
         raise ValueError(f"these sides do other work, their outputs differ: {apart}")
     return deltas

@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn.functional import binary_cross_entropy
 
 _MONAI_LEVELS = 5
+_SUPPRESSION = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
 
 
 def training_step(network: nn.Module, batch: tuple[np.ndarray, np.ndarray]) -> Callable[[], float]:
@@ -53,12 +54,25 @@ def monai_networks(width: int) -> dict[str, nn.Module]:
 
 def smp_network(width: int) -> nn.Module:
     """The U-Net of segmentation_models.pytorch with its smallest ResNet and a decoder this wide."""
+    _let_torchvision_import()
     from segmentation_models_pytorch import Unet
 
     widths = [width * 2**level for level in reversed(range(_MONAI_LEVELS))]
     return _with_ends(
         Unet("resnet18", encoder_weights=None, decoder_channels=widths, in_channels=1)
     )
+
+
+def _let_torchvision_import() -> None:
+    """Declares what torchvision misses of its compiled part, where that does not fit torch.
+
+    Without it, torchvision cannot be imported at all; a U-Net uses nothing of that part.
+    """
+    try:
+        import torchvision  # noqa: F401
+    except RuntimeError:
+        for name in ("nms", "qnms"):
+            torch.library.define(f"torchvision::{name}", _SUPPRESSION)
 
 
 def parameters(network: nn.Module) -> int:

@@ -92,11 +92,12 @@ def _sides(batch_size: int, size: int, folder: Path) -> dict[str, Side]:
     batches = Batches(cases, batch_size, NO_AUGMENTATION, 0, _VIEWS)
     batch = batches.batch(0)
     sides: dict[str, Side] = {
-        strategy: partial(_model(strategy).train_on_batch, *batch) for strategy in STRATEGIES
+        strategy: partial(_learner(strategy).train_on_batch, *batch) for strategy in STRATEGIES
     }
     for strategy in KEPT:
         sides[f"{strategy}, activations kept"] = _kept(strategy, batches, batch, folder)
-    sides |= {"plain Keras": _plain_keras(batch), "PyTorch": _torch(batch)}
+    sides |= {f"plain Keras, {strategy}": _plain_keras(strategy, batch) for strategy in STRATEGIES}
+    sides["PyTorch, all"] = _torch(batch)
     return sides | _peers(batch)
 
 
@@ -110,36 +111,42 @@ def _model(strategy: str):
     return model
 
 
+def _learner(strategy: str):
+    from kerasunet.training.loop import learner_of
+
+    return learner_of(_model(strategy))
+
+
 def _kept(strategy: str, batches, batch, folder: Path) -> Side:
     """Steps of the trained part, on activations that are all there already."""
     from kerasunet.training.frozen import FrozenBatches, cut_before_training
-    from kerasunet.training.loop import compile_with
+    from kerasunet.training.loop import learner_of
 
     model = _model(strategy)
     cut = cut_before_training(model)
-    compile_with(cut.trained, model.optimizer)
+    learner = learner_of(model, cut.trained)
     kept = FrozenBatches(batches, cut.frozen, _IMAGES, _VIEWS, folder)
     passes = _IMAGES // len(batch[0])
     inputs, masks = next(kept.steps(0, 1))
     expected = float(_model(strategy).test_on_batch(*batch)[0])
-    np.testing.assert_allclose(float(cut.trained.test_on_batch(inputs, masks)[0]), expected, 1e-3)
+    np.testing.assert_allclose(float(learner.test_on_batch(inputs, masks)[0]), expected, 1e-3)
     stream: Iterator = cycle(kept.steps(0, passes))
 
     def step() -> object:
-        return cut.trained.train_on_batch(*next(stream))
+        return learner.train_on_batch(*next(stream))
 
     for _ in range(passes):
         step()
     return step
 
 
-def _plain_keras(batch) -> Side:
-    """What a script of one's own does: cross-entropy, Adam, everything trains."""
+def _plain_keras(strategy: str, batch) -> Side:
+    """What a script of one's own does: layers frozen, cross-entropy, Adam."""
     import keras
 
     from kerasunet import UNet
 
-    model = UNet(weights="natural")
+    model = UNet(weights="natural", trainable=strategy)
     model.compile(keras.optimizers.Adam(1e-3), "binary_crossentropy")
     return partial(model.train_on_batch, *batch)
 
@@ -169,7 +176,7 @@ def _peers(batch) -> dict[str, Side]:
     for add in (_add_monai, _add_smp, _add_collection):
         try:
             add(sides, batch)
-        except (ImportError, RuntimeError) as error:  # As where torch and torchvision do not fit.
+        except (ImportError, RuntimeError) as error:
             print(f"left out, {add.__name__.removeprefix('_add_')}: {error}", file=sys.stderr)
     return sides
 

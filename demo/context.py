@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from tickets import Tickets
 from traces import Traces
 
 from kerasunet import zoo
@@ -135,6 +136,7 @@ class Context:
         allow_training: Whether visitors may train on this machine.
         local: Whether only this machine reaches the page, so that visitors may name its folders.
         traces: The files of each session.
+        tickets: What each session looks at in Compare.
     """
 
     shelf: Shelf
@@ -142,6 +144,7 @@ class Context:
     allow_training: bool
     local: bool = False
     traces: Traces = field(default_factory=Traces)
+    tickets: Tickets = field(default_factory=Tickets)
 
 
 def is_local(host: str | None) -> bool:

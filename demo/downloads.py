@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gradio as gr
 from context import Context
-from shown import Shown
+from shown import GIVE_ANEW, Shown
 from traces import new_file
 
 from kerasunet.comparison import Choice, as_csv, as_html, as_zip
@@ -30,7 +30,7 @@ class Downloads:
             }
 
     def connect(self, inputs: list) -> None:
-        """Takes shown state, threshold, smallest region and chosen names."""
+        """Takes the ticket of what is shown, threshold, smallest region and chosen names."""
         for button, make in self._makers.items():
             made = button.click(
                 self._writer(make),
@@ -43,9 +43,10 @@ class Downloads:
             made.success(None, [self._file], None, js=_TAKE)
 
     def _writer(self, make):
-        def write(request: gr.Request, shown: Shown | None, threshold, smallest, chosen):
+        def write(request: gr.Request, ticket, threshold, smallest, chosen):
+            shown = self._context.tickets.get(ticket)
             if shown is None:
-                raise gr.Error("Give an image first.", print_exception=False)
+                raise gr.Error(GIVE_ANEW, print_exception=False)
             suffix, data = make(shown, Choice(threshold, smallest, tuple(chosen)))
             path = new_file(f"kerasunet-{safe_name(shown.subject.name)}{suffix}", data)
             self._context.traces.keep(request, path)

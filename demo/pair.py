@@ -35,8 +35,8 @@ class Pair:
         """The components that `choices` sets."""
         return [self._first, self._second]
 
-    def connect(self, shown: gr.State, threshold: gr.Slider, smallest: gr.Slider) -> None:
-        self._inputs = [self._open, shown, self._first, self._second, threshold, smallest]
+    def connect(self, ticket: gr.State, threshold: gr.Slider, smallest: gr.Slider) -> None:
+        self._inputs = [self._open, ticket, self._first, self._second, threshold, smallest]
         for event in (
             *(self._first.input, self._second.input),
             *(threshold.release, smallest.release),
@@ -57,9 +57,8 @@ class Pair:
         ends = zip(self.outputs, (now.names[0], now.names[-1]), strict=True)
         return {part: gr.Dropdown(now.choices, value=name) for part, name in ends}
 
-    def _draw(
-        self, request: gr.Request, opened, shown: Shown | None, first, second, threshold, smallest
-    ):
+    def _draw(self, request: gr.Request, opened, ticket, first, second, threshold, smallest):
+        shown = self._context.tickets.get(ticket)
         if not opened or shown is None or not {first, second} <= set(shown.names):
             return None
         masks = judge(shown.comparison, Choice(threshold, smallest, (first, second))).masks

@@ -29,10 +29,20 @@ class Shown:
         """Label and value of each model, for a component to choose among."""
         return [(a.candidate.strategy, a.candidate.name) for a in self.comparison.answers]
 
+    @property
+    def nbytes(self) -> int:
+        """Memory of all that belongs to it."""
+        arrays = [self.comparison.image, *(a.probability for a in self.comparison.answers)]
+        truth = self.subject.truth
+        return sum(array.nbytes for array in arrays) + (0 if truth is None else truth.nbytes)
+
     def evaluated(self, choice: Choice) -> tuple[Verdict, tuple[Score, ...]]:
         """The masks of a choice and how good they are; no model runs."""
         verdict = judge(self.comparison, choice)
         return verdict, score(self.comparison, verdict, self.subject.truth)
+
+
+GIVE_ANEW = "Give an image first; one that was here may have made room for those of others."
 
 
 def said(words: str) -> str:

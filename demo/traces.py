@@ -15,6 +15,7 @@ from pathlib import Path
 import gradio as gr
 
 _KEPT_SECONDS, _KEPT_SECONDS_EMPTY, _SECONDS_BETWEEN_SWEEPS = 3600, 20, 10
+_KEPT_BYTES = 8 << 30
 _OWN_NAME = 40
 
 
@@ -52,7 +53,8 @@ class Traces:
 def workspace() -> Iterator[Path]:
     """Has Gradio keep its files in a folder of this process' own, which goes with it.
 
-    Meanwhile, files that no session has taken away go when they are an hour old.
+    Meanwhile, files that no session has taken away go when they are an hour old, and the oldest
+    earlier where they become too many.
     """
     with tempfile.TemporaryDirectory(prefix="kerasunet-demo-", ignore_cleanup_errors=True) as path:
         os.environ["GRADIO_TEMP_DIR"] = path
@@ -72,18 +74,32 @@ def new_file(name: str, data: bytes) -> Path:
     return path
 
 
-def sweep(folder: Path, seconds: float) -> None:
-    """Deletes the uploads and downloads that are older than this.
+def sweep(folder: Path, seconds: float, most_bytes: int = _KEPT_BYTES) -> None:
+    """Deletes the uploads and downloads that are older than this, or the oldest of too many.
 
     What lies deeper are the images and runs of sessions that fine-tune; they go with those.
+
+    Args:
+        folder: Folder of the demo's files.
+        seconds: How old a file may become.
+        most_bytes: How much the others may take on the disk together.
     """
-    oldest = time.time() - seconds
+    oldest, left = time.time() - seconds, most_bytes
+    for age, size, path in sorted(_files(folder), reverse=True):
+        left -= size
+        if left < 0 or age < oldest * 1e9:
+            _delete(path)
+
+
+def _files(folder: Path) -> Iterator[tuple[int, int, Path]]:
+    """When each came here, its size and its path."""
     for place, folders, names in os.walk(folder):
         if place != str(folder):
             folders.clear()
         for path in (Path(place, name) for name in names):
-            if 0 < _age(path) < oldest * 1e9:
-                _delete(path)
+            with suppress(OSError):  # Gone already.
+                seen = path.stat()
+                yield seen.st_ctime_ns, seen.st_size, path
 
 
 def sweep_empty(folder: Path, seconds: float) -> None:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import platform
 import subprocess
 import sys
+import time
+import weakref
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from browser import ROOT
 from conftest import disc_images
@@ -41,6 +46,50 @@ def traces(monkeypatch):
     import traces
 
     return traces
+
+
+@pytest.fixture
+def tickets(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "demo"))
+    import tickets
+
+    return tickets
+
+
+def looked_at(pixels: int):
+    """What a session shows after an upload: 5 bytes a pixel for image and mask, 4 for an answer."""
+    from shown import Shown
+    from subjects import Subject
+
+    from kerasunet.comparison import Candidate, compare
+
+    image = np.zeros((1, pixels), np.float32)
+    answer = SimpleNamespace(probability=np.zeros((1, pixels), np.float32))
+    candidate = Candidate("model", "all", 1, True, lambda image: answer)
+    subject = Subject("a.png", image, None, "xray", np.zeros((1, pixels), bool))
+    return Shown(subject, compare(image, [candidate]))
+
+
+def test_what_was_used_longest_ago_makes_room(tickets):
+    kept = tickets.Tickets(most_bytes=3 * 9 * 100)
+    first, second, third = (kept.keep(looked_at(100)) for _ in range(3))
+    assert all(kept.get(ticket).nbytes == 900 for ticket in (second, third, first))
+    fourth = kept.keep(looked_at(101))
+    assert kept.get(second) is kept.get(third) is kept.get(None) is None
+    assert kept.get(first).nbytes == 900 and kept.get(fourth).nbytes == 909
+    alone = kept.keep(looked_at(1000))
+    assert kept.get(first) is kept.get(fourth) is None
+    assert kept.get(alone).nbytes == 9000
+
+
+def test_what_a_session_looked_at_goes_with_it(tickets):
+    kept, shown = tickets.Tickets(), looked_at(10)
+    ticket, seen = kept.keep(shown), weakref.ref(shown)
+    del shown
+    assert kept.get(ticket) is seen()
+    del ticket
+    gc.collect()
+    assert seen() is None
 
 
 class _Visitor:
@@ -95,6 +144,14 @@ def test_old_files_go_and_those_of_who_fine_tunes_stay(traces, tmp_path):
     assert loose.exists() and upload.exists()
     traces.sweep(tmp_path, -1)
     assert not loose.exists() and not upload.exists() and data.exists()
+
+
+def test_the_oldest_files_make_room(traces, tmp_path):
+    for name in ("first", "second", "third"):
+        (tmp_path / name).write_bytes(bytes(100))
+        time.sleep(0.01)
+    traces.sweep(tmp_path, 3600, most_bytes=250)
+    assert {path.name for path in tmp_path.iterdir()} == {"second", "third"}
 
 
 def test_empty_files_go_at_once_and_others_stay(traces, tmp_path):

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
+from kerasunet import zoo
 from kerasunet.files import NotWritten, write_json
 from kerasunet.study.execution import open_study, run_study
 from kerasunet.study.settings import StudySettings
@@ -151,6 +152,14 @@ def test_activations_that_find_no_room_are_told_before_training(settings, tmp_pa
         pytest.raises(NotWritten, match="run: cannot be written: File too large"),
     ):
         finetune(replace(settings, layers="deep:1", views=4), tmp_path / "run")
+
+
+def test_a_model_whose_copy_finds_no_room_is_told():
+    with (
+        files_of_at_most(20_000),
+        pytest.raises(NotWritten, match="kerasunet-model-.*cannot be written: File too large"),
+    ):
+        zoo.load("natural")
 
 
 def test_a_full_disk_stops_a_study_and_blames_no_run(settings, tmp_path):

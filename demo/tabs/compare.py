@@ -1,7 +1,7 @@
 """Compare: every strategy's mask of one image, side by side.
 
-The models run once an image. What comes back is kept for the session; sliders and choices work on
-that, in the page itself for the pictures and here for the numbers.
+The models run once an image. What comes back is kept, and the session holds a ticket for it;
+sliders and choices work on that, in the page itself for the pictures and here for the numbers.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import gradio as gr
 from context import MODALITIES, MODEL_QUEUE, Context, Model
 from downloads import Downloads
 from pair import Pair
-from shown import SETTLED, Shown, refused, said
+from shown import GIVE_ANEW, SETTLED, Shown, refused, said
 from subjects import EXAMPLES, Subject, example, read_subject, read_truth
 from viewer import captions, scene, viewer
 
@@ -45,7 +45,7 @@ class _Page:
 
     def __init__(self, context: Context) -> None:
         self.context = context
-        self.shown = gr.State(None, time_to_live=3600)
+        self.ticket = gr.State(None, time_to_live=3600)
 
     def draw_inputs(self) -> None:
         self.image = gr.File(label="Image", height=116, elem_id="compare-image")
@@ -88,17 +88,17 @@ class _Page:
         for control in settings:
             control.change(None, settings, None, js=_SET_VIEWER)
         self._connect_numbers()
-        self.pair.connect(self.shown, self.threshold, self.smallest)
+        self.pair.connect(self.ticket, self.threshold, self.smallest)
         self._connect_images(settings)
         opened = gr.context.Context.root_block.load
         for event in (opened, self.timer.tick):
             event(self._tell_loading, None, [self.loading, self.timer], **SETTLED)
 
     def _connect_numbers(self) -> None:
-        counting = [self.shown, self.threshold, self.smallest, self.chosen]
+        counting = [self.ticket, self.threshold, self.smallest, self.chosen]
         for control in counting[1:]:
             control.input(
-                _numbers,
+                self._numbers,
                 counting,
                 [self.table, self.captions],
                 trigger_mode="always_last",
@@ -109,9 +109,9 @@ class _Page:
         self.downloads.connect(counting)
 
     def _connect_images(self, settings: list) -> None:
-        given = [self.shown, self.modality, self.context.added, *settings]
+        given = [self.ticket, self.modality, self.context.added, *settings]
         results = [
-            self.shown, self.note, self.truth_note, self.image, self.truth, self.viewer,
+            self.ticket, self.note, self.truth_note, self.image, self.truth, self.viewer,
             self.table, self.captions, self.chosen, *self.pair.outputs, self.downloads.row,
             self.frame, self.modality,
         ]  # fmt: skip
@@ -136,34 +136,37 @@ class _Page:
 
     # What happens when an image comes
 
-    def _open_new(self, request: gr.Request, path, frame, truth, shown, *given):
-        return self._open_file(request, path, 0, truth, shown, *given) | {self.frame: 0}
+    def _open_new(self, request: gr.Request, path, frame, truth, ticket, *given):
+        return self._open_file(request, path, 0, truth, ticket, *given) | {self.frame: 0}
 
-    def _open_file(self, request: gr.Request, path, frame, truth, shown, *given):
+    def _open_file(self, request: gr.Request, path, frame, truth, ticket, *given):
         self.context.traces.keep(request, path, truth)
+        shown = self.context.tickets.get(ticket)
         if path is None:
             return {self.note: said("Give an image first.")}
         try:
             subject = read_subject(path, int(frame or 0))
         except ValueError as error:
             return {self.note: refused(error)}
-        forgotten = {self.truth: None, self.truth_note: ""} if shown else {}
-        if truth and not shown:
+        forgotten = {self.truth: None, self.truth_note: ""} if ticket else {}
+        if truth and not ticket:
             subject, forgotten = self._with_truth(subject, truth)
         return self._compared(subject, shown, *given) | forgotten
 
-    def _open_example(self, event: gr.EventData, shown, modality, *given):
-        subject = example(*EXAMPLES[event.index])
+    def _open_example(self, event: gr.EventData, ticket, modality, *given):
+        subject, shown = example(*EXAMPLES[event.index]), self.context.tickets.get(ticket)
         cleared = {self.image: None, self.truth: None, self.truth_note: "", self.frame: 0}
         return self._compared(subject, shown, "", *given) | cleared | {self.modality: ""}
 
-    def _open_again(self, shown: Shown | None, *given):
+    def _open_again(self, ticket, *given):
+        shown = self.context.tickets.get(ticket)
         if shown is None:
-            return {self.shown: gr.skip()}
+            return {self.note: said(GIVE_ANEW) if ticket else gr.skip()}
         return self._compared(shown.subject, shown, *given)
 
-    def _set_truth(self, request: gr.Request, path, shown: Shown | None, *given):
+    def _set_truth(self, request: gr.Request, path, ticket, *given):
         self.context.traces.keep(request, path)
+        shown = self.context.tickets.get(ticket)
         if shown is None:
             return {self.truth_note: said("It is used as soon as there is an image.")}
         subject, told = self._with_truth(shown.subject, path)
@@ -206,11 +209,18 @@ class _Page:
         _, scores = now.evaluated(choice)
         look = {"opacity": opacity, "view": view}
         return {
-            self.shown: now,
+            self.ticket: self.context.tickets.keep(now),
             self.viewer: scene(now.comparison, scores, now.subject.truth, choice, look),
             self.table: score_table(scores),
             self.captions: captions(scores),
         }
+
+    def _numbers(self, ticket, threshold, smallest, chosen):
+        shown = self.context.tickets.get(ticket)
+        if shown is None:
+            return gr.skip(), gr.skip()
+        _, scores = shown.evaluated(Choice(threshold, smallest, tuple(chosen)))
+        return score_table(scores), captions(scores)
 
     # While the models load
 
@@ -223,13 +233,6 @@ class _Page:
         if shelf.finished:
             return refused(f"Models that cannot be loaded: {missing}.") if missing else ""
         return said(f"Loading models: {shelf.ready} of {len(shelf.models)} ready.")
-
-
-def _numbers(shown: Shown | None, threshold, smallest, chosen):
-    if shown is None:
-        return gr.skip(), gr.skip()
-    _, scores = shown.evaluated(Choice(threshold, smallest, tuple(chosen)))
-    return score_table(scores), captions(scores)
 
 
 def _description(subject: Subject, models: tuple[Model, ...]) -> str:

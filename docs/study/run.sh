@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Runs the published study, or goes on with it: fold by fold, first over BUS-BRA and JSRT, so that both modalities
-# are covered from the first fold on, then over BUSI and Shenzhen. Killed and started again, it skips what is finished.
+# are covered from the first fold on, then over BUSI and Shenzhen, and last auto:search, which costs several runs each.
+# Killed and started again, it skips what is finished.
 #
 # Usage: BUS_BRA=… JSRT=… BUSI=… SHENZHEN=… docs/study/run.sh [more options of kerasunet study]
 #   each variable names the folder of a data set; a set whose variable is not set is left out.
@@ -26,5 +27,11 @@ for fold in 0 1 2 3 4; do
     for size in 80 20; do
         study busi "${BUSI:-}" "$fold" "$size" --labels benign malignant "$@"
         study shenzhen "${SHENZHEN:-}" "$fold" "$size" "$@"
+    done
+done
+for fold in 0 1 2 3 4; do
+    for size in 80 20; do
+        study bus_bra "${BUS_BRA:-}" "$fold" "$size" --division 5-fold "$@" --strategies auto:search
+        study jsrt "${JSRT:-}" "$fold" "$size" "$@" --strategies auto:search
     done
 done

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from kerasunet.files import sha256
+from kerasunet.files import sha256, writing
 from kerasunet.model_files.archive import check_archive
 from kerasunet.model_files.refusal import Refused, other_digest
 from kerasunet.model_files.weights import count_weights
@@ -31,6 +31,7 @@ def checked_model(path: Path, digest: str | None = None) -> Iterator[Path]:
     Raises:
         FileNotFoundError: There is no such file.
         ValueError: The file has another digest, or holds anything that a U-Net does not need.
+        NotWritten: The disk of temporary files has no room for the copy.
     """
     with _copied(path, check_archive, digest) as copy:
         yield copy
@@ -43,6 +44,7 @@ def checked_weights(path: Path) -> Iterator[Path]:
     Raises:
         FileNotFoundError: There is no such file.
         ValueError: The file is no HDF5 file, or points out of itself.
+        NotWritten: The disk of temporary files has no room for the copy.
     """
     with _copied(path, count_weights, None) as copy:
         yield copy
@@ -67,7 +69,7 @@ def _copied(path: Path, check: Callable[[Path], object], digest: str | None) -> 
 def _copy(path: Path, copy: Path) -> None:
     """Copies bytes, and no more of them than a model may have."""
     size = os.stat(path).st_size
-    with open(path, "rb") as source, open(copy, "xb") as target:
+    with open(path, "rb") as source, writing(copy.parent), open(copy, "xb") as target:
         left = MOST_BYTES
         while left >= 0 and (chunk := source.read(_CHUNK)):
             left -= target.write(chunk)

@@ -147,16 +147,31 @@ def _without_frozen_part(
 ) -> tuple[keras.Model, Batches | FrozenBatches]:
     """The part of the model that has to run in every step, and the batches that it takes."""
     cut = None if views is None else cut_before_training(model)
-    learner = model if cut is None else cut.trained
+    if cut is None:
+        return learner_of(model), batches
+    kept = FrozenBatches(batches, cut.frozen, cases, views, directory)
+    return learner_of(model, cut.trained), kept
+
+
+def learner_of(model: keras.Model, part: keras.Model | None = None) -> keras.Model:
+    """The network whose steps train a model.
+
+    Args:
+        model: Compiled by `compile_for_training`.
+        part: What is left of it after a cut; all of it unless given.
+
+    Returns:
+        The model itself, or one that shares its variables and optimizer and costs less. Frozen
+        weights of the model must not be set to others while it is in use.
+    """
+    part = model if part is None else part
     if _on_plain_tensorflow():
         from kerasunet.training.lean import lean
 
-        learner = lean(learner)
-    if learner is not model:
-        compile_with(learner, model.optimizer)
-    if cut is None:
-        return learner, batches
-    return learner, FrozenBatches(batches, cut.frozen, cases, views, directory)
+        part = lean(part)
+    if part is not model:
+        compile_with(part, model.optimizer)
+    return part
 
 
 def _is_finished(progress: Progress, settings: Optimization) -> bool:
