@@ -6,7 +6,8 @@
 All sides work on the same images in one process, in turns. Before anything is timed, PyTorch must
 give the network's output to 1e-4, and a step on kept activations the loss of a step without them.
 U-Nets of MONAI, segmentation_models.pytorch and keras-unet-collection take part where they are
-installed. Prints a Markdown table and writes the same figures as JSON. Needs the extra `bench`.
+installed. The limit is the arithmetic of a step at the speed of a matrix product. Prints a Markdown
+table and writes the same figures as JSON. Needs the extra `bench`.
 """
 
 from __future__ import annotations
@@ -33,9 +34,14 @@ from kerasunet.files import write_json  # noqa: E402
 
 Side = Callable[[], object]
 BASE = "all"
-STRATEGIES = ("all", "contracting", "shallow:3", "expanding", "deep:2", "deep:1", "head")
-KEPT = ("expanding", "deep:2", "deep:1", "head")
+STRATEGIES = (
+    *("all", "contracting", "expanding", "shallow:1", "shallow:2", "shallow:3", "shallow:4"),
+    *("shallow:6", "shallow:7", "shallow:8", "deep:1", "deep:2", "deep:3", "deep:5", "deep:6"),
+    *("deep:7", "deep:8", "head"),
+)
+KEPT = ("expanding", "deep:1", "deep:2", "deep:3", "deep:5", "deep:6", "deep:7", "deep:8", "head")
 _IMAGES, _VIEWS, _WIDTH = 16, 1, 16
+_PRODUCT = "matrix product"
 
 
 def main() -> None:
@@ -46,18 +52,34 @@ def main() -> None:
     from kerasunet.cli.options import start_backend
 
     start_backend()
+    from arithmetic import matrix_product
+
+    product, product_operations = matrix_product()
     with tempfile.TemporaryDirectory() as folder:
         sides = _sides(options.batch_size, options.image_size, Path(folder))
-        timings = alternate(sides, options.rounds, options.calls, clock)
+        timings = alternate(sides | {_PRODUCT: product}, options.rounds, options.calls, clock)
+    operations = _operations_an_image(options.image_size)
     figures = {
         "processors": processors(),
         "clock": "processor time" if options.one_core else "wall time",
         "pixels": options.image_size,
         "batch": options.batch_size,
+        "gflop_an_image": operations / 1e9,
+        "limit_ms_an_image": 1000 * operations * timings.best(_PRODUCT) / product_operations,
         "sides": {side: _row(timings, side, options.batch_size) for side in sides},
     }
     print(as_markdown(figures))
     write_json(options.json, figures)
+
+
+def _operations_an_image(size: int) -> int:
+    """Multiplications and additions of a step in which everything trains."""
+    from kerasunet.cost import Network
+    from kerasunet.strategies import Layout
+
+    layout = Layout.unet(4, "batch")
+    network = Network(layout, _WIDTH, size)
+    return 2 * network.step_cost(layout.weights, batch_size=1).total
 
 
 def _row(timings: Timings, side: str, batch_size: int) -> dict[str, Any]:
@@ -81,6 +103,13 @@ def as_markdown(figures: dict[str, Any]) -> str:
             f"| {side} | {row['best_ms_an_image']:.1f} | {ratio['median']:.2f} "
             f"({ratio['low']:.2f} to {ratio['high']:.2f}) |"
         )
+    limit = figures["limit_ms_an_image"]
+    reached = limit / figures["sides"][BASE]["best_ms_an_image"]
+    lines += [
+        "",
+        f"`{BASE}`: {figures['gflop_an_image']:.2f} GFLOP an image; at the peak of a matrix "
+        f"product {limit:.1f} ms, {reached:.0%} of which is reached.",
+    ]
     return "\n".join(lines)
 
 
