@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib
 import io
 import os
@@ -31,6 +32,11 @@ VERBS = {
     "demo": "compare all strategies on your own image, in the browser",
 }
 _USER_ERRORS = (ValueError, OSError, FloatingPointError)
+_REMEDIES = {
+    errno.ENAMETOOLONG: "; give a shorter name",
+    errno.ENOENT: "; check the spelling, or make it first",
+    errno.EACCES: "; ask for the permission, or name another place",
+}
 _FAULT = "this is a fault of kerasunet; start again with --debug and report what it shows"
 
 
@@ -75,11 +81,19 @@ def _run(verb: str, module: ModuleType, options: argparse.Namespace) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except _USER_ERRORS as error:
-        return _refuse(error, str(error), 2, options.debug)
+        return _refuse(error, _message(error), 2, options.debug)
     except MemoryError as error:
         return _refuse(error, "the memory is full; take smaller or fewer images", 2, options.debug)
     except Exception as error:
         return _refuse(error, f"{type(error).__name__}: {error}; {_FAULT}", 3, options.debug)
+
+
+def _message(error: Exception) -> str:
+    """What is said of an error; those of the system tell the file first, then the cause."""
+    if isinstance(error, OSError) and error.filename and str(error).startswith("[Errno"):
+        remedy = _REMEDIES.get(error.errno or 0, "")
+        return f"{error.filename}: {error.strerror}{remedy}"
+    return str(error)
 
 
 def _refuse(error: Exception, message: str, status: int, debug: bool) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -95,7 +96,8 @@ def _image_file(root: Path, name: str) -> Path | None:
     if relative.is_absolute() or ".." in relative.parts:
         return None
     places = (root / relative, root / "images" / relative)
-    return next((path for path in places if path.is_file()), None)
+    # `Path.is_file` fails on names that are too long.
+    return next((path for path in places if os.path.isfile(path)), None)
 
 
 def _missing(images: list[Mapping], files: Mapping[Any, Path | None]) -> Iterator[str]:

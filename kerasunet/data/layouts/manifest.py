@@ -118,7 +118,7 @@ def _faults(path: Path, line: int, cells: Mapping[str, str]) -> Iterable[str]:
         located = _located(path.parent, text)
         if not os.path.isabs(text) and not located.is_relative_to(path.parent.absolute()):
             yield f"{place}: {text} leaves the manifest's folder; give an absolute path"
-        elif not located.is_file():
+        elif not os.path.isfile(located):  # `Path.is_file` fails on names that are too long.
             yield f"{place}: no such file: {located}"
     for name in ("group", "label"):
         if not is_plain(cells.get(name) or ""):

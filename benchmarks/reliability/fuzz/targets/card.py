@@ -63,7 +63,9 @@ def _within(value: object, step: str | int) -> object:
     """What is there, or nothing where an earlier exchange took it away."""
     if isinstance(value, dict):
         return value.get(step)
-    return value[step] if isinstance(value, list) and len(value) > step else None
+    if isinstance(value, list) and isinstance(step, int) and len(value) > step:
+        return value[step]
+    return None
 
 
 def _value(choices: atheris.FuzzedDataProvider) -> object:
