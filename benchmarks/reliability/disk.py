@@ -24,7 +24,7 @@ from killing.commands import Command, make_command
 
 _SIZES = {
     "finetune": ("4k", "32k", "120k", "300k", "700k"),
-    "pretrain": ("4k", "32k", "120k", "300k", "700k"),
+    "pretrain": ("4k", "32k", "120k", "200k", "300k"),
     "study": ("4k", "32k", "120k", "200k"),
 }
 _ROOM = "64m"
