@@ -29,8 +29,10 @@ sys.path.insert(0, str(ROOT))
 import numpy as np  # noqa: E402
 from alternating import Timings, alternate  # noqa: E402
 
+from kerasunet.cost import Network  # noqa: E402
 from kerasunet.engines.processors import processors  # noqa: E402
 from kerasunet.files import write_json  # noqa: E402
+from kerasunet.strategies import Layout, parse  # noqa: E402
 
 Side = Callable[[], object]
 BASE = "all"
@@ -66,20 +68,43 @@ def main() -> None:
         "batch": options.batch_size,
         "gflop_an_image": operations / 1e9,
         "limit_ms_an_image": 1000 * operations * timings.best(_PRODUCT) / product_operations,
+        "gflop_an_image_kept": {
+            strategy: _operations_with_kept(strategy, options.image_size) / 1e9 for strategy in KEPT
+        },
         "sides": {side: _row(timings, side, options.batch_size) for side in sides},
     }
     print(as_markdown(figures))
     write_json(options.json, figures)
 
 
+def _network(size: int) -> Network:
+    return Network(Layout.unet(4, "batch"), _WIDTH, size)
+
+
 def _operations_an_image(size: int) -> int:
     """Multiplications and additions of a step in which everything trains."""
-    from kerasunet.cost import Network
-    from kerasunet.strategies import Layout
+    network = _network(size)
+    return 2 * network.step_cost(network.layout.weights, batch_size=1).total
 
-    layout = Layout.unet(4, "batch")
-    network = Network(layout, _WIDTH, size)
-    return 2 * network.step_cost(layout.weights, batch_size=1).total
+
+def _operations_with_kept(strategy: str, size: int) -> int:
+    """Those that are left of a strategy when what comes before its first trained layer is kept.
+
+    The forward pass begins there, and no gradients flow into the kept half of what the first
+    convolution of an expanding block reads.
+    """
+    network = _network(size)
+    trained = parse(strategy).select(network.layout)
+    names = list(network.layers)
+    first = min(names.index(weight.layer) for weight in trained)
+    count = {name: layer.multiply_adds for name, layer in network.layers.items()}
+    forward = sum(count[name] for name in names[first:])
+    back = sum(
+        count[name] // (2 if "dec" in name and "conv1" in name else 1)
+        for name in names[first + 1 :]
+    )
+    kernels = sum(count[name] for name in {w.layer for w in trained if w.kind == "kernel"})
+    return 2 * (forward + back + kernels)
 
 
 def _row(timings: Timings, side: str, batch_size: int) -> dict[str, Any]:
@@ -108,7 +133,13 @@ def as_markdown(figures: dict[str, Any]) -> str:
     lines += [
         "",
         f"`{BASE}`: {figures['gflop_an_image']:.2f} GFLOP an image; at the peak of a matrix "
-        f"product {limit:.1f} ms, {reached:.0%} of which is reached.",
+        f"product {limit:.1f} ms, {reached:.0%} of which is reached. With activations kept, "
+        "there are left of these operations: "
+        + ", ".join(
+            f"{strategy} {kept / figures['gflop_an_image']:.2f}"
+            for strategy, kept in figures["gflop_an_image_kept"].items()
+        )
+        + ".",
     ]
     return "\n".join(lines)
 
