@@ -70,7 +70,7 @@ def _within(value: object, step: str | int) -> object:
 
 def _value(choices: atheris.FuzzedDataProvider) -> object:
     kinds = (
-        lambda: choices.PickValueInList(list(_WRONG)),
+        lambda: copy.deepcopy(choices.PickValueInList(list(_WRONG))),
         lambda: choices.ConsumeInt(9),
         lambda: choices.ConsumeFloat(),
         lambda: choices.ConsumeUnicode(choices.ConsumeIntInRange(0, 300)),
