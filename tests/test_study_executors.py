@@ -15,6 +15,7 @@ from conftest import ROOT
 
 from kerasunet.study.executors import Done, Failed, run_all
 from kerasunet.study.executors.environment import slot_environments
+from kerasunet.study.executors.outcome import attempt
 
 # A worker of a cluster has no test module to import functions from, so they travel by value.
 cloudpickle = pytest.importorskip("cloudpickle")
@@ -104,6 +105,18 @@ def test_workers_share_cores_and_gpus():
     assert [e["CUDA_VISIBLE_DEVICES"] for e in (first, second, third)] == ["0", "1", "0"]
     assert first["OMP_NUM_THREADS"] == str(max(1, len(os.sched_getaffinity(0)) // 3))
     assert slot_environments(1, gpus=0) == [{}]
+
+
+def test_tensorflow_keeps_to_the_threads_that_a_cluster_grants(monkeypatch):
+    for name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    seen = attempt(lambda item, environment: environment, 0, {}).value
+    assert {seen[f"TF_NUM_{kind}_THREADS"] for kind in ("INTRAOP", "INTEROP")} == {"3"}
+    own = slot_environments(2, gpus=0)[0]
+    assert attempt(lambda item, environment: environment, 0, own).value == own
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    assert attempt(lambda item, environment: environment, 0, {}).value == {}
 
 
 @pytest.mark.parametrize(

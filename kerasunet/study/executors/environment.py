@@ -20,6 +20,17 @@ def slot_environments(workers: int, gpus: int) -> list[dict[str, str]]:
     return [{**_threads(workers), **_gpu(slot, gpus)} for slot in range(workers)]
 
 
+def share_of_worker() -> dict[str, str]:
+    """The threads that Dask and Ray grant a worker, told in a way that TensorFlow understands.
+
+    Both set `OMP_NUM_THREADS`; TensorFlow's own pools would still take every processor.
+    """
+    granted = os.environ.get("OMP_NUM_THREADS", "")
+    if not granted.isdecimal():
+        return {}
+    return {name: os.environ.get(name, granted) for name in _THREADS}
+
+
 def _threads(workers: int) -> dict[str, str]:
     if workers == 1:
         return {}

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kerasunet.files import NotWritten
+from kerasunet.study.executors.environment import share_of_worker
 
 Function = Callable[[Any, Mapping[str, str]], Any]
 RETRIES = 2
@@ -39,7 +40,7 @@ class Failed:
 def attempt(function: Function, item: Any, environment: Mapping[str, str]) -> Done | Failed:
     """Calls the function; an exception becomes an outcome, so that it stops nothing else."""
     try:
-        return Done(function(item, environment))
+        return Done(function(item, {**share_of_worker(), **environment}))
     except NotWritten as error:
         return Failed(str(error), stops=True)
     except Exception as error:
