@@ -99,8 +99,12 @@ def _windowed(values: np.ndarray, header: Dataset) -> np.ndarray | None:
 
 
 def _palette(stored: np.ndarray, header: Dataset) -> np.ndarray:
-    colours = apply_color_lut(stored, header)[..., :3]
+    # pydicom counts the entries in the type of the colours: eight bits overflow, or wrap around.
+    too_many = "DICOM with a palette of more than 256 8-bit colours; convert it to PNG"
+    try:
+        colours = apply_color_lut(stored, header)[..., :3]
+    except OverflowError as error:
+        raise Unusable(too_many) from error
     if colours.dtype == np.uint8 and stored.max() > 255:
-        # pydicom counts the entries in the type of the colours, and would wrap around.
-        raise Unusable("DICOM with a palette of more than 256 8-bit colours; convert it to PNG")
+        raise Unusable(too_many)
     return stretch(colours, 0, np.iinfo(colours.dtype).max)
