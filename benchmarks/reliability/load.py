@@ -26,6 +26,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ sys.path.insert(0, str(ROOT))
 from kerasunet.data.simulation import simulate  # noqa: E402
 
 _MEGA = 1e6
-_FIRST_MINUTE = 60.0
+_MINUTE, _HALF_MINUTE = 60.0, 30.0
 _PATIENCE = 240
 _EXAMPLES = 6
 _UPLOADS, _SIDE = 8, 512
@@ -263,16 +264,24 @@ def _times(seconds: list[float]) -> dict[str, float]:
     return {"count": len(seconds), "p50": round(float(middle), 2), "p95": round(float(most), 2)}
 
 
-def _memory(samples: list[tuple[float, float]]) -> dict[str, float]:
-    """Megabytes: means of ten seconds after the first minute and at the end, and the most."""
-    after = [megabytes for second, megabytes in samples if second >= _FIRST_MINUTE]
-    known = after or [megabytes for _, megabytes in samples]
-    first, last = float(np.mean(known[:10])), float(np.mean(known[-10:]))
+def _memory(samples: list[tuple[float, float]]) -> dict[str, Any]:
+    """Megabytes: means of the second and of the last minute and of all half minutes, and the most.
+
+    Visitors come and go, so shorter means would say what they happened to look at.
+    """
+    after = [sample for sample in samples if sample[0] >= _MINUTE] or samples
+    start, end = after[0][0], after[-1][0]
+    first = float(np.mean([mb for second, mb in after if second < start + _MINUTE]))
+    last = float(np.mean([mb for second, mb in after if second > end - _MINUTE]))
     return {
-        "after_a_minute": round(first),
-        "at_the_end": round(last),
+        "second_minute": round(first),
+        "last_minute": round(last),
         "most": round(max(megabytes for _, megabytes in samples)),
         "growth_percent": round(100 * (last / first - 1), 1),
+        "half_minutes": [
+            round(float(np.mean([megabytes for _, megabytes in group])))
+            for _, group in groupby(samples, key=lambda sample: sample[0] // _HALF_MINUTE)
+        ],
     }
 
 
@@ -291,9 +300,10 @@ def as_text(report: dict[str, Any]) -> str:
             for kind, row in report["times"].items()
         ),
         "",
-        f"Memory: {memory['after_a_minute']:,} MB after the first minute, "
-        f"{memory['at_the_end']:,} MB at the end ({memory['growth_percent']:+.1f} %), "
-        f"{memory['most']:,} MB at most.",
+        f"Memory: {memory['second_minute']:,} MB in the second minute, "
+        f"{memory['last_minute']:,} MB in the last ({memory['growth_percent']:+.1f} %), "
+        f"{memory['most']:,} MB at most. Means of half minutes: "
+        f"{', '.join(format(megabytes, ',') for megabytes in memory['half_minutes'])} MB.",
         f"Files left by visitors: {len(report['left_by_visitors'])}; by the demo, when it was "
         f"ended: {len(report['left_at_the_end'])}.",
         *(f"- {words}" for words in report["failures"][:20]),
