@@ -50,10 +50,8 @@ class Pair:
         """Draws anew after an event."""
         event.then(self._draw, self._inputs, self._slider, **SETTLED)
 
-    def choices(self, now: Shown, before: Shown | None) -> dict:
-        """What to choose among, where that has changed."""
-        if before is not None and before.names == now.names:
-            return {}
+    def choices(self, now: Shown) -> dict:
+        """What to choose among; the first and the last lie over each other."""
         ends = zip(self.outputs, (now.names[0], now.names[-1]), strict=True)
         return {part: gr.Dropdown(now.choices, value=name) for part, name in ends}
 

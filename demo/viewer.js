@@ -7,7 +7,7 @@ const settings = { threshold: 0.5, opacity: 0.35, smallest: 0, view: "Overlay", 
 const zoom = { factor: 1, x: 0, y: 0 };
 const TRUTH = [0, 204, 150], MASK = [255, 170, 0];
 const MOST_ZOOM = 16;
-let scene = null, scores = {}, panels = [], waiting = false;
+let scene = null, scores = {}, panels = [], coming = "", waiting = false;
 
 // ---- loading a scene
 async function pixels(url) {
@@ -29,6 +29,7 @@ function everyFourth(data) {
 async function load() {
   if (!props.value) return;
   const wanted = JSON.parse(props.value);
+  showAllIfOthers(wanted);
   const image = await pixels(wanted.image);
   const truth = wanted.truth ? everyFourth(await pixels(wanted.truth)) : null;
   const maps = [];
@@ -36,12 +37,17 @@ async function load() {
   if (JSON.parse(props.value).key !== wanted.key) return;
   const another = scene?.source !== wanted.image;
   scene = { ...wanted, source: wanted.image, image, truth };
-  scores = wanted.scores;
-  Object.assign(settings, wanted.settings);
   build(maps);
   if (another) resetZoom();
   root.dataset.key = scene.key;
   draw();
+}
+
+// At once, not when the pictures are ready: a choice made meanwhile is among the new panels.
+function showAllIfOthers(wanted) {
+  const names = wanted.panels.map((panel) => panel.name).sort().join();
+  if (names !== coming) settings.names = null;
+  coming = names;
 }
 
 // ---- panels

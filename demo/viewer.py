@@ -15,7 +15,7 @@ import cv2
 import gradio as gr
 import numpy as np
 
-from kerasunet.comparison import Choice, Comparison, Score
+from kerasunet.comparison import Comparison, Score
 from kerasunet.comparison.pictures import colour_scale, png, shrunk
 from kerasunet.drawing import to_rgb
 
@@ -52,17 +52,13 @@ def scene(
     comparison: Comparison,
     scores: tuple[Score, ...],
     truth: np.ndarray | None,
-    choice: Choice,
-    settings: dict,
 ) -> str:
-    """Packs a comparison for the page.
+    """Packs a comparison for the page; what its controls say is not in it, they may move meanwhile.
 
     Args:
         comparison: The comparison; of more than 768 pixels a side it is shown smaller.
         scores: Of the chosen candidates, the best first.
         truth: True mask, bool, or `None`.
-        choice: Threshold and filter at the start.
-        settings: Further settings of the viewer: opacity and view.
 
     Returns:
         JSON; pictures are PNG in base64.
@@ -80,13 +76,6 @@ def scene(
             "image": data_url(image),
             "truth": None if truth is None else data_url(_shrunk_mask(truth, image.shape[:2])),
             "panels": [_panel(answer) for answer in answers],
-            "scores": captions(scores),
-            "settings": {
-                "threshold": choice.threshold,
-                "smallest": choice.smallest,
-                "names": choice.names,
-                **settings,
-            },
             "colours": _colours(sum(answer.candidate.votes for answer in answers) or len(answers)),
         }
     )

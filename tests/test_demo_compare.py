@@ -132,6 +132,27 @@ def new_scene(page):
     )
 
 
+@contextmanager
+def held_back(page):
+    """Keeps the first event after an upload from the server until the end; yields what it holds.
+
+    It leads to new panels, and they are waited for.
+    """
+    held = []
+
+    def hold(route):
+        if held:
+            route.continue_()
+        else:
+            held.append(route)
+
+    with new_scene(page):
+        page.route("**/queue/join*", hold)
+        yield held
+        held[0].continue_()
+    page.unroute("**/queue/join*", hold)
+
+
 def wait_for_note(page, words: str, which: str = "compare-note") -> str:
     page.wait_for_function(
         "([id, words]) => document.getElementById(id)?.innerText.includes(words)",
@@ -298,7 +319,8 @@ def test_broken_file_is_told_in_plain_words_and_the_page_goes_on(scan, files):
     upload(scan, "compare-image", files / "broken.png")
     note = wait_for_note(scan, "broken.png")
     assert "cannot be decoded" in note and "/" not in note
-    upload(scan, "compare-image", files / "scan.png")
+    with new_scene(scan):
+        upload(scan, "compare-image", files / "scan.png")
     wait_for_note(scan, "scan.png: 200 × 160 pixels")
 
 
@@ -308,6 +330,28 @@ def test_chosen_strategies_are_shown_and_vote(scan):
     scan.wait_for_selector('#viewer figure[data-panel="ultrasound-all"]', state="hidden")
     wait_for_rows(scan, 2)
     box.check()
+    wait_for_rows(scan, 3)
+
+
+def test_what_is_set_while_the_models_run_holds(scan, segmenters, files, middle):
+    slide(scan, "Opacity", 1)
+    with held_back(scan) as first:
+        upload(scan, "compare-image", files / "scan.png")
+        eventually(scan, lambda: len(first), 1)
+        scan.get_by_role("checkbox", name="all", exact=True).uncheck()
+        later = round(middle + 0.03, 2)
+        slide(scan, "Threshold", later)
+        expected = sizes(masks(segmenters, files / "scan.png", later))
+        del expected["ultrasound-all"]
+        wait_for_areas(scan, expected)
+    wait_for_masks(scan, expected)
+    wait_for_areas(scan, expected)
+    assert scan.locator('#viewer figure[data-panel="ultrasound-all"]').is_hidden()
+    (row,) = (row for row in table(scan) if row["model"] == "natural")
+    caption = scan.locator('#viewer figure[data-panel="natural"] figcaption')
+    words = f"{row['Dice with consensus']} with consensus"
+    eventually(scan, lambda: words in caption.inner_text(), True)
+    scan.get_by_role("checkbox", name="all", exact=True).check()
     wait_for_rows(scan, 3)
 
 

@@ -89,7 +89,7 @@ class _Page:
             control.change(None, settings, None, js=_SET_VIEWER)
         self._connect_numbers()
         self.pair.connect(self.ticket, self.threshold, self.smallest)
-        self._connect_images(settings)
+        self._connect_images()
         opened = gr.context.Context.root_block.load
         for event in (opened, self.timer.tick):
             event(self._tell_loading, None, [self.loading, self.timer], **SETTLED)
@@ -97,19 +97,18 @@ class _Page:
     def _connect_numbers(self) -> None:
         counting = [self.ticket, self.threshold, self.smallest, self.chosen]
         for control in counting[1:]:
-            control.input(
-                self._numbers,
-                counting,
-                [self.table, self.captions],
-                trigger_mode="always_last",
-                concurrency_limit=4,
-                **SETTLED,
-            )
+            self._count(control.input, trigger_mode="always_last", concurrency_limit=4)
         self.captions.change(None, [self.captions], None, js=_SET_SCORES)
         self.downloads.connect(counting)
 
-    def _connect_images(self, settings: list) -> None:
-        given = [self.ticket, self.modality, self.context.added, *settings]
+    def _count(self, event, **how) -> None:
+        """Tells the numbers of the controls as they are at an event."""
+        counting = [self.ticket, self.threshold, self.smallest, self.chosen]
+        event(self._numbers, counting, [self.table, self.captions], **how, **SETTLED)
+
+    def _connect_images(self) -> None:
+        counting = [self.threshold, self.smallest, self.chosen]
+        given = [self.ticket, self.modality, self.context.added, *counting]
         results = [
             self.ticket, self.note, self.truth_note, self.image, self.truth, self.viewer,
             self.table, self.captions, self.chosen, *self.pair.outputs, self.downloads.row,
@@ -131,8 +130,12 @@ class _Page:
         ]
         for event in opened:
             self.pair.follow(event)
-        for event in (self.truth.upload, self.truth.clear):
+        told = [
             event(self._set_truth, [self.truth, *given], results, **running)
+            for event in (self.truth.upload, self.truth.clear)
+        ]
+        for event in (*opened, *told):
+            self._count(event.then)  # The controls may have moved while the models ran.
 
     # What happens when an image comes
 
@@ -183,7 +186,7 @@ class _Page:
         covered = f"{100 * truth.mean():.1f} % of the image"
         return replace(subject, truth=truth), {self.truth_note: said(f"The mask covers {covered}.")}
 
-    def _compared(self, subject: Subject, shown: Shown | None, modality, added, *settings):
+    def _compared(self, subject, shown, modality, added, threshold, smallest, chosen) -> dict:
         """Runs the models."""
         subject = subject.taken_as(modality)
         models = self.context.shelf.of(subject.modality, added)
@@ -194,23 +197,24 @@ class _Page:
             now = Shown(subject, compare(subject.image, candidates, subject.spacing))
         except ValueError as error:
             return {self.note: refused(error)}
-        *others, chosen = settings
-        if shown is None or shown.names != now.names:
-            chosen = list(now.names)
-        return self._drawn(now, *others, chosen) | {
+        told = {
             self.note: _description(subject, models),
-            self.chosen: gr.CheckboxGroup(now.choices, value=chosen, visible=len(models) > 1),
             self.downloads.row: gr.Row(visible=True),
-            **self.pair.choices(now, shown),
         }
+        if shown is None or shown.choices != now.choices:
+            told |= self._all_chosen(now) | self.pair.choices(now)
+            chosen = now.names
+        return self._drawn(now, threshold, smallest, chosen) | told
 
-    def _drawn(self, now: Shown, threshold, opacity, smallest, view, chosen) -> dict:
-        choice = Choice(threshold, smallest, tuple(chosen))
-        _, scores = now.evaluated(choice)
-        look = {"opacity": opacity, "view": view}
+    def _all_chosen(self, now: Shown) -> dict:
+        names = list(now.names)
+        return {self.chosen: gr.CheckboxGroup(now.choices, value=names, visible=len(names) > 1)}
+
+    def _drawn(self, now: Shown, threshold, smallest, chosen) -> dict:
+        _, scores = now.evaluated(Choice(threshold, smallest, tuple(chosen)))
         return {
             self.ticket: self.context.tickets.keep(now),
-            self.viewer: scene(now.comparison, scores, now.subject.truth, choice, look),
+            self.viewer: scene(now.comparison, scores, now.subject.truth),
             self.table: score_table(scores),
             self.captions: captions(scores),
         }
