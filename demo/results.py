@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 from kerasunet.files import read_json
@@ -38,23 +39,17 @@ class Results:
     @cached_property
     def summary(self) -> pd.DataFrame:
         """Mean Dice with its interval, by data set, training size and strategy."""
-        from kerasunet.study.stats import summarize
-
-        return summarize(self.cases)
+        return _statistics().summarize(self.cases)
 
     @cached_property
     def curves(self) -> pd.DataFrame:
         """Mean Dice against the number of tuned blocks, by direction."""
-        from kerasunet.study.stats import curves
-
-        return curves(self.cases, self.depth)
+        return _statistics().curves(self.cases, self.depth)
 
     @cached_property
     def claims(self) -> tuple[Claim, ...]:
         """The claims of the paper, with verdicts."""
-        from kerasunet.study.stats import claims
-
-        return claims(self.cases, self.runs, self.depth)
+        return _statistics().claims(self.cases, self.runs, self.depth)
 
     @property
     def panels(self) -> list[tuple[str, int]]:
@@ -67,6 +62,18 @@ class Results:
         rows = self.summary
         rows = rows[(rows["data"] == data) & (rows["train_size"] == train_size)]
         return rows.set_index("strategy")
+
+
+def _statistics() -> ModuleType:
+    """The statistics, as soon as no other thread is importing TensorFlow.
+
+    With TensorFlow comes JAX where that is installed, and SciPy fails over a JAX half imported.
+    """
+    import keras  # noqa: F401
+
+    from kerasunet.study import stats
+
+    return stats
 
 
 def shipped() -> Results | None:

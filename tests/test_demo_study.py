@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -142,3 +144,39 @@ def test_half_a_study_gives_what_it_has(results, monkeypatch, tmp_path: Path):
     shown = results.shipped()
     assert list(shown.panel("jsrt", 20).index) == ["none", "contracting"]
     assert {claim.verdict for claim in shown.claims} == {"undecided"}
+
+
+_WHILE_JAX_IS_IMPORTED = """
+import sys, threading, time
+from results import shipped
+assert "keras" not in sys.modules
+thread = threading.Thread(target=lambda: __import__("keras"))
+thread.start()
+while thread.is_alive() and "jax" not in sys.modules:
+    time.sleep(0.01)
+if "jax" not in sys.modules:
+    sys.exit("this TensorFlow imports no JAX")
+assert not hasattr(sys.modules["jax"], "Array")
+print(len(shipped().claims))
+"""
+
+
+def test_statistics_wait_for_what_another_thread_imports(tmp_path):
+    make_study(tmp_path / "studies", "bus_bra")
+    (tmp_path / "jax.py").write_text("import time\ntime.sleep(5)\nclass Array: ...\n")
+    done = subprocess.run(
+        [sys.executable, "-c", _WHILE_JAX_IS_IMPORTED],
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(map(str, (tmp_path, ROOT, ROOT / "demo"))),
+            "KERASUNET_STUDIES": str(tmp_path / "studies"),
+        },
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    if "imports no JAX" in done.stderr:
+        pytest.skip("this TensorFlow imports no JAX")
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 0
