@@ -94,21 +94,24 @@ class _Page:
         for event in (opened, self.timer.tick):
             event(self._tell_loading, None, [self.loading, self.timer], **SETTLED)
 
+    @property
+    def _counted(self) -> list:
+        """The controls that change what is counted."""
+        return [self.threshold, self.smallest, self.chosen]
+
     def _connect_numbers(self) -> None:
-        counting = [self.ticket, self.threshold, self.smallest, self.chosen]
-        for control in counting[1:]:
+        for control in self._counted:
             self._count(control.input, trigger_mode="always_last", concurrency_limit=4)
         self.captions.change(None, [self.captions], None, js=_SET_SCORES)
-        self.downloads.connect(counting)
+        self.downloads.connect([self.ticket, *self._counted])
 
     def _count(self, event, **how) -> None:
         """Tells the numbers of the controls as they are at an event."""
-        counting = [self.ticket, self.threshold, self.smallest, self.chosen]
-        event(self._numbers, counting, [self.table, self.captions], **how, **SETTLED)
+        given = [self.ticket, *self._counted]
+        event(self._numbers, given, [self.table, self.captions], **how, **SETTLED)
 
     def _connect_images(self) -> None:
-        counting = [self.threshold, self.smallest, self.chosen]
-        given = [self.ticket, self.modality, self.context.added, *counting]
+        given = [self.ticket, self.modality, self.context.added, *self._counted]
         results = [
             self.ticket, self.note, self.truth_note, self.image, self.truth, self.viewer,
             self.table, self.captions, self.chosen, *self.pair.outputs, self.downloads.row,
@@ -186,7 +189,9 @@ class _Page:
         covered = f"{100 * truth.mean():.1f} % of the image"
         return replace(subject, truth=truth), {self.truth_note: said(f"The mask covers {covered}.")}
 
-    def _compared(self, subject, shown, modality, added, threshold, smallest, chosen) -> dict:
+    def _compared(
+        self, subject: Subject, shown: Shown | None, modality, added, threshold, smallest, chosen
+    ) -> dict:
         """Runs the models."""
         subject = subject.taken_as(modality)
         models = self.context.shelf.of(subject.modality, added)
