@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import xml.etree.ElementTree as ElementTree
 
 import numpy as np
@@ -90,6 +91,17 @@ def test_every_strategy_is_named_or_numbered_in_the_cost_figure(drawings):
     assert counts == ["1", "1", "1", "2", "2", "3", "4", "4"]
     names = {s for s in STRATEGIES if ":" not in s} | {"auto:search", "blocks:2", "shallow:1&norm"}
     assert {text.strip() for text in texts} - set(counts) == names
+
+
+def test_a_run_that_was_held_up_does_not_move_its_strategy_in_the_cost_figure(tmp_path):
+    shape = {"strategies": ("none", "all", "contracting"), "folds": (0, 1, 2), "train_sizes": (20,)}
+    study = write_study(tmp_path, cases_per_fold=5, **shape)
+    runs = pd.read_csv(study / "runs.csv")
+    middle = runs[runs.strategy == "all"].seconds.median()
+    runs.loc[runs[runs.strategy == "all"].seconds.idxmax(), "seconds"] = 3600
+    runs.to_csv(study / "runs.csv", index=False)
+    (cost,) = [drawing for drawing in draw_all(read_results([study]))[0] if drawing.name == "cost"]
+    assert re.search(rf"all [0-9,]+ parameters, {middle:.0f} s, Dice", cost.alt)
 
 
 def test_no_tick_is_labelled_in_markup(tmp_path):

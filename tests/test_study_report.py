@@ -228,6 +228,18 @@ def test_command_line_writes_a_report_of_several_studies(run_cli, studies, tmp_p
     assert "Traceback" not in refused.stderr
 
 
+def test_reports_of_two_processes_hold_the_same_pictures(run_cli, studies, tmp_path):
+    for seed in ("1", "2"):
+        environment = {"PYTHONHASHSEED": seed}
+        done = run_cli("report", *studies, "--output", tmp_path / seed, environment=environment)
+        assert done.returncode == 0, done.stderr
+    figures = sorted(path.name for path in (tmp_path / "1/figures").iterdir())
+    assert len(figures) == 12
+    for name in figures:
+        first, second = (tmp_path / seed / "figures" / name for seed in ("1", "2"))
+        assert first.read_bytes() == second.read_bytes(), name
+
+
 def test_command_line_prints_the_tables_in_markdown(run_cli, studies):
     done = run_cli("claims", *studies, "--markdown")
     assert done.returncode == 0, done.stderr

@@ -26,10 +26,11 @@ NAME, TITLE = "cost", "Dice against trained parameters and training time"
 _AXES = {"trained": "trained parameters", "seconds": "training time of a run (s)"}
 _CAPTION = (
     "Mean Dice of the held-out cases, with 95 % bootstrap intervals, against the number of "
-    "trained parameters (left, logarithmic) and the mean time of training (right; evaluation and "
+    "trained parameters (left, logarithmic) and the median time of training (right; evaluation and "
     "start-up not counted). Numbers in the markers are the K of shallow:K, deep:K, outer:K and "
     "inner:K. Dotted line: the network before any tuning (none). Of each data set the largest "
-    "training size is shown. Times were taken on the machines that ran the study."
+    "training size is shown. Times were taken on the machines that ran the study, whatever else "
+    "ran on them."
 )
 
 
@@ -65,7 +66,7 @@ def _costs(results: Results, data: str, train_size: int) -> pd.DataFrame:
     runs = results.runs
     runs = runs[(runs["data"] == data) & (runs["train_size"] == train_size)]
     runs = runs[(runs["status"] == "finished") & (runs["trained"] > 0)]
-    costs = runs.groupby("strategy")[list(_AXES)].mean()
+    costs = runs.groupby("strategy")[list(_AXES)].median()
     return results.means(data, train_size).join(costs, how="inner")
 
 

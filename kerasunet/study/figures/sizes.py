@@ -49,7 +49,7 @@ def _by_strategy(results: Results, data: str) -> dict[str, pd.DataFrame]:
 
 
 def _draw_panel(axes: Axes, table: dict[str, pd.DataFrame]) -> None:
-    for strategy in table.keys() - STRATEGIES.keys():
+    for strategy in [name for name in table if name not in STRATEGIES]:
         rows = table[strategy]
         axes.plot(rows["train_size"], rows["mean"], color=PALE, linewidth=0.7, zorder=1)
     for strategy in [name for name in STRATEGIES if name in table]:
