@@ -105,7 +105,7 @@ def _image(axis: str, value: int, measure: Measure) -> Measured:
     from arithmetic import matrix_product, operations
     from torch_unet import torch_side
 
-    from kerasunet.engines import Source, open_engine
+    from kerasunet.inference.engines import Source, open_engine
 
     point = replace(Point(), **{axis: value})
     model, image = point.model(), point.images(1)
@@ -193,7 +193,7 @@ def _write_pictures(folder: Path, count: int) -> None:
 
 def _comparing(count: int, measure: Measure) -> Measured:
     """The first strategies of a list side by side on an image, against one after another."""
-    from kerasunet.engines import Source, open_engine
+    from kerasunet.inference.engines import Source, open_engine
 
     point = Point()
     models = [_tuned(strategy) for strategy in _COMPARED[:count]]

@@ -32,9 +32,9 @@ sys.modules["openvino_telemetry"] = None  # Else converting reports over the net
 import numpy as np  # noqa: E402
 from alternating import Timings, alternate  # noqa: E402
 
-from kerasunet import zoo  # noqa: E402
-from kerasunet.engines.processors import processors  # noqa: E402
+from kerasunet import models  # noqa: E402
 from kerasunet.files import write_json  # noqa: E402
+from kerasunet.processes import processors  # noqa: E402
 
 Side = Callable[[], np.ndarray]
 Measure = Callable[[dict[str, Side]], Timings]
@@ -80,7 +80,7 @@ def measure_step(name: str, size: int, measure: Measure) -> dict[str, Any]:
     """Times one image through the network, in every way there is."""
     from arithmetic import matrix_product, operations
 
-    model, image = zoo.load(name), _image(name, size)
+    model, image = models.load(name), _image(name, size)
     sides = _our_sides(name, image) | _other_sides(model, image)
     deltas = _deltas(sides, model.predict_on_batch(image))
     product, product_operations = matrix_product()
@@ -109,14 +109,14 @@ def _row(timings: Timings, side: str, limit: float, delta: float) -> dict[str, A
 def _image(name: str, size: int) -> np.ndarray:
     from kerasunet.data import load, resize_image
 
-    channels = zoo.card(name)["architecture"]["channels"]
+    channels = models.card(name)["architecture"]["channels"]
     drawn = load("simulated-ultrasound:1", size=size).cases[0].load().image
     return resize_image(drawn, (size, size), channels)[None].astype(np.float32)
 
 
 def _our_sides(name: str, image: np.ndarray) -> dict[str, Side]:
-    from kerasunet.engines import open_engine
-    from kerasunet.engines.opening import installed_engines
+    from kerasunet.inference.engines import open_engine
+    from kerasunet.inference.engines.opening import installed_engines
 
     engines = ["auto", *installed_engines()]
     opened = {OURS + engine: open_engine(name, image.shape[1:3], engine) for engine in engines}
@@ -211,9 +211,9 @@ def _deltas(sides: dict[str, Side], wanted: np.ndarray) -> dict[str, float]:
 
 def measure_strategies(name: str, measure: Measure) -> dict[str, Any]:
     """Times strategies of one pre-trained model: each by itself, and all side by side."""
-    from kerasunet.engines import Source, open_engine
+    from kerasunet.inference.engines import Source, open_engine
 
-    size = zoo.card(name)["image_size"]
+    size = models.card(name)["image_size"]
     image = _image(name, size)
     sources = {strategy: Source.of(_tuned(name, strategy)) for strategy in _STRATEGIES}
     engines = {strategy: open_engine(source, (size, size)) for strategy, source in sources.items()}
@@ -249,7 +249,7 @@ def _against_separate(engines: list, joined, image: np.ndarray, measure: Measure
 
 def _tuned(name: str, strategy: str):
     """The network with other weights where the strategy trains; what they are costs no time."""
-    model = zoo.load(name)
+    model = models.load(name)
     rng = np.random.default_rng(len(strategy))
     for layer in model.layers:
         if layer.weights and layer.name.startswith(_STRATEGIES[strategy]):
@@ -266,7 +266,7 @@ def measure_around(name: str, measure: Measure) -> dict[str, Any]:
 
     segment = Segmenter(name)
     picture = load("simulated-ultrasound:1", size=512).cases[0].load().image
-    size, channels = zoo.card(name)["image_size"], zoo.card(name)["architecture"]["channels"]
+    size, channels = models.card(name)["image_size"], models.card(name)["architecture"]["channels"]
     network_input = np.zeros((1, size, size, channels), np.float32)
     folder = Path(os.environ["KERASUNET_CACHE"])
     image, mask = folder / "image.png", folder / "mask.png"
@@ -318,7 +318,7 @@ print(json.dumps({"idle_mb": idle / 1e6, "above_idle_mb": (peak - idle) / 1e6}))
 
 def measure_starts(name: str) -> dict[str, Any]:
     """Seconds from nothing imported to a first mask, with the cache empty and full."""
-    from kerasunet.engines import installed_engines
+    from kerasunet.inference.engines import installed_engines
 
     return {
         engine: {state: float(_in_process(_START, name, engine)) for state in ("empty", "full")}
@@ -419,7 +419,7 @@ def _table(title: str, columns: tuple[str, ...], rows: dict[str, tuple[str, ...]
 
 
 def _start_quietly() -> None:
-    from kerasunet.cli.options import start_backend
+    from kerasunet.backend import start_backend
 
     start_backend()
 

@@ -25,7 +25,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from kerasunet.data import DataSet, DecodedCases, decode, load  # noqa: E402
-from kerasunet.data.views import Augmentation  # noqa: E402
+from kerasunet.data.augmentation import Augmentation  # noqa: E402
 from kerasunet.files import write_json  # noqa: E402
 from kerasunet.training.batches import Batches  # noqa: E402
 
@@ -129,7 +129,7 @@ def _options() -> argparse.Namespace:
 
 def _default_training() -> Callable[[tuple], Any]:
     """One step of the default U-Net, every weight of which trains."""
-    from kerasunet.cli.options import start_backend
+    from kerasunet.backend import start_backend
 
     start_backend()
     from kerasunet import UNet

@@ -29,10 +29,10 @@ def megabytes(name):
     status = open("/proc/self/status").read().split()
     return int(status[status.index(name + ":") + 1]) / 1000
 """
-_IMPORTS = "from kerasunet.cli.options import start_backend; start_backend()"
+_IMPORTS = "from kerasunet.backend import start_backend; start_backend()"
 _FINETUNE = """
 from pathlib import Path
-from kerasunet.cli.options import start_backend
+from kerasunet.backend import start_backend
 start_backend()
 from kerasunet.training import FinetuneSettings, Optimization, finetune
 optimization = Optimization(steps=4, validate_every=4)
@@ -102,8 +102,7 @@ def _peak(code: str, *words: object) -> float:
 def _worker(folder: Path, runs: int) -> list[float]:
     """Memory of the process of a study after each of its runs, in megabytes."""
     from kerasunet.study.plan import PlannedRun
-    from kerasunet.study.process import run_in_process
-    from kerasunet.study.warm import workers
+    from kerasunet.study.worker_pool import run_in_process, workers
     from kerasunet.training.settings import FinetuneSettings, Optimization
 
     optimization = Optimization(steps=2, validate_every=2)

@@ -27,8 +27,8 @@ sys.path.insert(0, str(ROOT))
 from alternating import alternate  # noqa: E402
 from curves import AXES, curves  # noqa: E402
 
-from kerasunet.engines.processors import processors  # noqa: E402
 from kerasunet.files import write_json  # noqa: E402
+from kerasunet.processes import processors  # noqa: E402
 
 
 def main() -> None:
@@ -79,7 +79,7 @@ def _cells(cells: list[str]) -> str:
 
 
 def _start_quietly() -> None:
-    from kerasunet.cli.options import start_backend
+    from kerasunet.backend import start_backend
 
     start_backend()
 

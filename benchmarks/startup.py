@@ -28,9 +28,9 @@ sys.path.insert(0, str(ROOT))
 
 import psutil  # noqa: E402
 
-from kerasunet.cli.main import VERBS  # noqa: E402
-from kerasunet.engines import installed_engines  # noqa: E402
+from kerasunet.cli import VERBS  # noqa: E402
 from kerasunet.files import write_json  # noqa: E402
+from kerasunet.inference.engines import installed_engines  # noqa: E402
 
 _MASK = (
     "import sys, numpy; from kerasunet import Segmenter; "

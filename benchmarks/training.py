@@ -30,8 +30,8 @@ import numpy as np  # noqa: E402
 from alternating import Timings, alternate  # noqa: E402
 
 from kerasunet.cost import Network  # noqa: E402
-from kerasunet.engines.processors import processors  # noqa: E402
 from kerasunet.files import write_json  # noqa: E402
+from kerasunet.processes import processors  # noqa: E402
 from kerasunet.strategies import Layout, parse  # noqa: E402
 
 Side = Callable[[], object]
@@ -51,7 +51,7 @@ def main() -> None:
     if options.one_core:
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     clock = time.process_time if options.one_core else time.perf_counter
-    from kerasunet.cli.options import start_backend
+    from kerasunet.backend import start_backend
 
     start_backend()
     from arithmetic import matrix_product
@@ -179,7 +179,7 @@ def _learner(strategy: str):
 
 def _kept(strategy: str, batches, batch, folder: Path) -> Side:
     """Steps of the trained part, on activations that are all there already."""
-    from kerasunet.training.frozen import FrozenBatches, cut_before_training
+    from kerasunet.training.batches import FrozenBatches, cut_before_training
     from kerasunet.training.loop import learner_of
 
     model = _model(strategy)

@@ -33,12 +33,15 @@ sys.path.insert(0, str(ROOT))
 
 import numpy as np  # noqa: E402
 
-from kerasunet import zoo  # noqa: E402
+from kerasunet import models  # noqa: E402
 from kerasunet.files import write_json  # noqa: E402
 from kerasunet.strategies import Layout, parse  # noqa: E402
-from kerasunet.study.executors.environment import slot_environments  # noqa: E402
-from kerasunet.study.plan import SCRATCH, distinct_strategies  # noqa: E402
-from kerasunet.study.settings import STRATEGIES  # noqa: E402
+from kerasunet.study.executors import slot_environments  # noqa: E402
+from kerasunet.study.plan import (  # noqa: E402
+    SCRATCH,
+    STRATEGIES,  # noqa: E402
+    distinct_strategies,
+)
 
 OURS = "kerasunet study"
 LOOP, TOGETHER = "plain Keras scripts, one by one", "plain Keras scripts, as many at a time as ours"
@@ -79,7 +82,7 @@ class Place:
 
     def __init__(self, folder: Path, options: argparse.Namespace):
         self._folder, self._options = folder, options
-        self._model = zoo.folder() / "natural.keras"
+        self._model = models.folder() / "natural.keras"
         self._environment = {**os.environ, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}
         self._data = folder / "data"
         _write_images(self._data)
@@ -146,7 +149,7 @@ def _write_images(folder: Path) -> None:
 
 def _split(data: Path) -> dict[str, list[str]]:
     """The keys that the study trains on and tests."""
-    from kerasunet.training.inputs import load_data, split_data
+    from kerasunet.runs.inputs import load_data, split_data
     from kerasunet.training.settings import FinetuneSettings
 
     settings = FinetuneSettings(
@@ -173,7 +176,7 @@ def _timed(work: Callable[[], None]) -> tuple[float, float]:
 
 
 def _study_dice(output: Path, strategies: tuple[str, ...]) -> dict[str, float]:
-    from kerasunet.study.tables import read_tables
+    from kerasunet.study.results import read_tables
 
     means = read_tables(output)[0].groupby("strategy").dice.mean()
     return {strategy: float(means[strategy]) for strategy in strategies}

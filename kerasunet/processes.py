@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import sys
 import threading
@@ -11,6 +12,8 @@ from pathlib import Path
 
 _SECONDS_BETWEEN_LOOKS = 2.0
 _PARENT = "KERASUNET_PARENT"
+_M_ARENA_MAX, _MOST = -8, 2  # malloc.h of glibc; mallopt(3)
+_M_MMAP_THRESHOLD, _LARGE_BYTES = -3, 1 << 20
 _SOURCE = Path(__file__).resolve().parents[1]
 
 
@@ -45,3 +48,26 @@ def last_line(log: Path) -> str:
     """The last line of a log: of a process that failed, what it failed of."""
     lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
     return lines[-1] if lines else "ended without a word"
+
+
+def processors() -> int:
+    """Returns the processors that this process may use, which may be fewer than there are."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def share_heaps() -> None:
+    """Let all threads share two heaps, and return large arrays to the system when they are freed.
+
+    The C library of Linux gives threads heaps of their own, up to eight for each core, and returns
+    little of them: a server with many threads grows although it needs no more memory. It also
+    moves ever larger arrays onto these heaps once some have been freed, where they leave gaps.
+
+    Does nothing where the C library has no such settings.
+    """
+    if sys.platform == "linux":
+        library = ctypes.CDLL(None)
+        if hasattr(library, "mallopt"):
+            library.mallopt(_M_ARENA_MAX, _MOST)
+            library.mallopt(_M_MMAP_THRESHOLD, _LARGE_BYTES)

@@ -41,7 +41,7 @@ def UNet(
             exclusive classes, the first of which is the background.
         normalization: `"batch"`, `"group"` or `None`.
         weights: `"natural"` for the shipped weights (pre-trained on natural images), any other
-            name that `kerasunet.zoo.list()` gives, the path of a `.keras` or `.weights.h5` file,
+            name that `kerasunet.models.list()` gives, the path of a `.keras` or `.weights.h5` file,
             or `None` for random initialisation. The `head` starts anew where the number of
             classes differs from the file's.
         trainable: Strategy text: which weights train, such as `"shallow:3"` (see
@@ -75,9 +75,9 @@ def UNet(
     model = keras.Model(image, x, name=name)
 
     if weights is not None:
-        from kerasunet import zoo
+        from kerasunet import models
 
-        zoo.load_weights_into(model, weights)
+        models.load_weights_into(model, weights)
     if trainable != "all":
         from kerasunet.freezing import apply_strategy
 

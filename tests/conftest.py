@@ -8,7 +8,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
@@ -42,7 +41,7 @@ def tiny_model_file(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def demo_place(tiny_model_file, tmp_path_factory) -> Path:
     """What the demo of `demo_url` has: `models/`, `studies/`, and `temporary/` for its files."""
-    from study_makers import make_study
+    from helpers.study_makers import make_study
 
     place = tmp_path_factory.mktemp("demo")
     for source, name in ((ROOT / "saved_models" / "natural", "natural"), (tiny_model_file, "tiny")):
@@ -59,7 +58,7 @@ def demo_place(tiny_model_file, tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def demo_url(demo_place):
     """Address of a running demo that may train, with the tables and models of `demo_place`."""
-    from browser import running_demo
+    from helpers.browser import running_demo
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("KERASUNET_STUDIES", str(demo_place / "studies"))
@@ -83,16 +82,3 @@ def run_cli(tmp_path):
         )
 
     return run
-
-
-def disc_images(count: int, size: int = 32, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Bright discs on noise: uint8 images and bool masks, `(count, size, size)`."""
-    rng = np.random.default_rng(seed)
-    rows, columns = np.mgrid[:size, :size]
-    images, masks = [], []
-    for _ in range(count):
-        row, column = rng.uniform(size * 0.3, size * 0.7, 2)
-        mask = (rows - row) ** 2 + (columns - column) ** 2 < (size * 0.2) ** 2
-        images.append(np.clip(rng.normal(80, 20, (size, size)) + 100 * mask, 0, 255))
-        masks.append(mask)
-    return np.array(images).astype(np.uint8), np.array(masks)

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT
-from hostile_files import CASES, Case, encoded, png_of_size
+from helpers import IMPORTS, ROOT
+from helpers.hostile_files import CASES, Case, encoded, png_of_size
 
 from kerasunet import Segmenter, SideBySide
 
@@ -29,10 +29,10 @@ def outcomes(tmp_path_factory) -> dict:
     """What came of every case, by name, and which heavy libraries were imported."""
     place = tmp_path_factory.mktemp("hostile")
     (place / "work").mkdir()
-    probe = Path(__file__).with_name("bad_input_probe.py")
+    probe = Path(__file__).with_name("helpers") / "bad_input_probe.py"
     finished = subprocess.run(
         [sys.executable, str(probe), str(place / "work"), str(place / "results.json")],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "PYTHONPATH": IMPORTS},
         cwd=probe.parent,
         capture_output=True,
         text=True,

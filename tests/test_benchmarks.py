@@ -13,7 +13,8 @@ import cv2
 import keras
 import numpy as np
 import pytest
-from conftest import ROOT, disc_images
+from helpers import ROOT
+from helpers.images import disc_images
 
 FOLDER = ROOT / "benchmarks"
 sys.path.insert(0, str(FOLDER))

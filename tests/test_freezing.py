@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 import numpy as np
 import pytest
-from conftest import disc_images
+from helpers.steps import train_three_steps, values
 
 from kerasunet import UNet, describe, set_trainable
 from kerasunet.freezing import layout_of
@@ -17,16 +17,6 @@ STRATEGIES = [
     for pattern in ("shallow:*", "deep:*", "outer:*", "inner:*")
     for text in expand(pattern, Layout.unet(DEPTH))
 ] + ["contracting", "expanding", "bottleneck", "norm", "kernel", "bias", "all", "none"]
-
-
-def train_three_steps(model: keras.Model) -> None:
-    images, masks = disc_images(4)
-    for _ in range(3):
-        model.train_on_batch(images[..., None], masks[..., None].astype("float32"))
-
-
-def values(model: keras.Model) -> dict[str, np.ndarray]:
-    return {variable.path: keras.ops.convert_to_numpy(variable.value) for variable in model.weights}
 
 
 @pytest.mark.filterwarnings("ignore:The model does not have any trainable weights")

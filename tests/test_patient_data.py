@@ -16,7 +16,7 @@ import cv2
 import nibabel
 import numpy as np
 import pytest
-from conftest import disc_images
+from helpers.images import disc_images
 from PIL import Image, PngImagePlugin
 from pydicom.datadict import DicomDictionary
 from pydicom.dataset import Dataset, FileMetaDataset
@@ -224,10 +224,10 @@ def test_exports_tell_nothing(finetuned, cases, tmp_path, capsys):
 
 
 def test_registered_models_tell_nothing(finetuned, tmp_path, monkeypatch, capsys):
-    from kerasunet import zoo
+    from kerasunet import models
 
     monkeypatch.setenv("KERASUNET_MODELS", str(tmp_path))
-    zoo.register(finetuned / "model.keras", "mine")
+    models.register(finetuned / "model.keras", "mine")
     said = run(capsys, "models") + run(capsys, "models", "--card", "mine")
     assert assert_clean(tmp_path, said=said) == 3
 
@@ -291,7 +291,7 @@ def test_a_report_names_no_folder_of_a_manifest_elsewhere(cases, tmp_path, capsy
 
 @pytest.mark.parametrize("suffix", WRITERS)
 def test_the_reader_hands_on_pixels_and_spacing_alone(cases, suffix):
-    from kerasunet.data.reading import read_image
+    from kerasunet.data.readers import read_image
 
     (path,) = list((cases / "images").glob(f"case?.{suffix}"))[:1]
     pixels, spacing = read_image(path)

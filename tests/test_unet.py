@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 
-from kerasunet import UNet, zoo
+from kerasunet import UNet, models
 from kerasunet.unet import architecture_of
 
 
@@ -129,7 +129,7 @@ def test_weights_of_another_architecture_are_refused(tiny_model_file):
 def test_h5_weights_make_the_round_trip(tiny_model_file, tmp_path):
     source = keras.models.load_model(tiny_model_file)
     path = tmp_path / "unet.weights.h5"
-    zoo.save_weights(source, path)
+    models.save_weights(source, path)
     copy = UNet(base_filters=4, depth=2, weights=path)
     for mine, theirs in zip(copy.get_weights(), source.get_weights(), strict=True):
         np.testing.assert_array_equal(mine, theirs)
@@ -140,4 +140,4 @@ def test_h5_weights_make_the_round_trip(tiny_model_file, tmp_path):
     with pytest.raises(ValueError, match="do not fit this U-Net"):
         UNet(base_filters=8, depth=2, weights=path)
     with pytest.raises(ValueError, match=r"ends in \.weights\.h5"):
-        zoo.save_weights(source, tmp_path / "unet.h5")
+        models.save_weights(source, tmp_path / "unet.h5")

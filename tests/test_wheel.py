@@ -93,12 +93,11 @@ def test_the_same_sources_give_the_same_bytes(wheel, tmp_path):
 def test_the_wheel_holds_the_package_the_demo_and_the_models_and_no_more(wheel):
     with zipfile.ZipFile(wheel) as archive:
         held = {name for name in archive.namelist() if ".dist-info/" not in name}
-    moved = {"demo/": "kerasunet/demo/", "saved_models/": "kerasunet/saved_models/"}
+    moved = {"saved_models/": "kerasunet/saved_models/"}
     expected = {name for name in sources() if name.startswith("kerasunet/")}
     for old, new in moved.items():
         expected |= {new + name[len(old) :] for name in sources() if name.startswith(old)}
-    only_for_a_space = {"kerasunet/demo/requirements.txt"}
-    assert held == expected - only_for_a_space
+    assert held == expected
 
 
 def test_the_command_line_works_outside_the_sources(installed, tmp_path):

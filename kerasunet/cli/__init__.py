@@ -1,5 +1,119 @@
 """The command line: `kerasunet VERB …`, one module a verb."""
 
-from kerasunet.cli.main import main
+from __future__ import annotations
+
+import argparse
+import errno
+import importlib
+import io
+import os
+import sys
+from collections.abc import Sequence
+from types import ModuleType
+
+from kerasunet.cli.options import check_options, shown
 
 __all__ = ["main"]
+VERBS = {
+    "pretrain": "train a U-Net on natural images",
+    "finetune": "fine-tune chosen layers on your images",
+    "study": "compare every strategy on your images, with statistics",
+    "claims": "check the paper's claims on studies: means, comparisons, verdicts",
+    "report": "figures and a page on one study or several",
+    "panel": "pictures of what saved models find, on typical, best and worst cases",
+    "evaluate": "measure a saved model on image/mask pairs",
+    "predict": "segment images: masks, overlays, a table of areas",
+    "export": "write a saved model for ONNX Runtime, OpenVINO, LiteRT and others",
+    "compare": "table of finished fine-tuning runs",
+    "check": "find every mistake in a data set before training",
+    "show": "contact sheet of pairs, table of layers, overfit-one-batch check",
+    "models": "list the saved models",
+    "cache": "show, or remove, the decoded images that are kept on disk",
+    "demo": "compare all strategies on your own image, in the browser",
+}
+_USER_ERRORS = (ValueError, OSError, FloatingPointError)
+_REMEDIES = {
+    errno.ENAMETOOLONG: "; give a shorter name",
+    errno.ENOENT: "; check the spelling, or make it first",
+    errno.EACCES: "; ask for the permission, or name another place",
+}
+_FAULT = "this is a fault of kerasunet; start again with --debug and report what it shows"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line.
+
+    Args:
+        arguments: Words after the program's name; `None` takes them from the process.
+
+    Returns:
+        Exit status: 0 done, 1 faults found (`check`), 2 wrong arguments or input, 3 a fault of this
+        program, 130 interrupted, 141 nobody reads the output any more.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # File names need not be text.
+            stream.reconfigure(errors="backslashreplace")
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    verb = arguments[0] if arguments else ""
+    if verb not in VERBS:
+        return _overview(arguments)
+    module = importlib.import_module(f"kerasunet.cli.{verb}")
+    parser = argparse.ArgumentParser(
+        prog=f"kerasunet {verb}",
+        description=module.__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=getattr(module, "EPILOG", None),
+    )
+    module.add_arguments(parser)
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    options = parser.parse_args(arguments[1:])
+    return _run(verb, module, options)
+
+
+def _run(verb: str, module: ModuleType, options: argparse.Namespace) -> int:
+    try:
+        check_options(verb, options)
+        return module.run(options) or 0
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on from the last checkpoint", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # The reader, such as `head`, has seen enough.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except _USER_ERRORS as error:
+        return _refuse(error, _message(error), 2, options.debug)
+    except MemoryError as error:
+        return _refuse(error, "the memory is full; take smaller or fewer images", 2, options.debug)
+    except Exception as error:
+        return _refuse(error, f"{type(error).__name__}: {error}; {_FAULT}", 3, options.debug)
+
+
+def _message(error: Exception) -> str:
+    """What is said of an error; those of the system tell the file first, then the cause."""
+    if isinstance(error, OSError) and error.filename and str(error).startswith("[Errno"):
+        remedy = _REMEDIES.get(error.errno or 0, "")
+        return f"{error.filename}: {error.strerror}{remedy}"
+    return str(error)
+
+
+def _refuse(error: Exception, message: str, status: int, debug: bool) -> int:
+    if debug:
+        raise error
+    print(f"error: {shown(message)}", file=sys.stderr)
+    return status
+
+
+def _overview(arguments: Sequence[str]) -> int:
+    from kerasunet import __version__
+
+    if arguments and arguments[0] == "--version":
+        print(f"kerasunet {__version__}")
+        return 0
+    asked = bool(arguments) and arguments[0] in ("-h", "--help")
+    lines = ["usage: kerasunet VERB [options]", ""]
+    lines += [f"  {verb:<10} {purpose}" for verb, purpose in VERBS.items()]
+    lines += ["", "kerasunet VERB --help tells the options of a verb."]
+    if arguments and not asked:
+        lines.insert(0, f"error: {arguments[0]}: no such verb")
+    print("\n".join(lines), file=sys.stdout if asked else sys.stderr)
+    return 0 if asked else 2

@@ -15,7 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     from kerasunet.data.cache import Store
-    from kerasunet.data.cache.place import cache_folder, size_limit
+    from kerasunet.files import cache_folder, size_limit
 
     folder = cache_folder()
     if folder is None:

@@ -15,6 +15,7 @@ from kerasunet.cli import options as shared
 if TYPE_CHECKING:
     from kerasunet.data.checking import Problem, Report
 
+
 _SHOWN = 10
 
 

@@ -47,7 +47,7 @@ def run(options: argparse.Namespace) -> int:
 def _markdown(directories: list[Path]) -> str:
     from kerasunet.study.figures.results import read_results
     from kerasunet.study.report.findings import Findings
-    from kerasunet.study.report.markdown import document
+    from kerasunet.study.report.page import document
 
     return document(Findings.of(read_results(directories)))
 

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib
-import sys
-from pathlib import Path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,21 +18,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    sys.path.insert(0, str(_folder()))
     try:
-        app = importlib.import_module("app")
+        from kerasunet.demo.server import launch
     except ModuleNotFoundError as error:
         if error.name not in ("gradio", "plotly"):
             raise
         raise ValueError(
             f'the demo needs {error.name}, which is not installed: pip install "kerasunet[demo]"'
         ) from None
-    app.launch(options)
+    launch(
+        options.host,
+        options.port,
+        open_browser=options.open,
+        allow_training=options.allow_training,
+    )
     return 0
-
-
-def _folder() -> Path:
-    """Where the demo is: in the installed package, or beside it in a clone."""
-    package = Path(__file__).parents[1]
-    installed = package / "demo"
-    return installed if installed.is_dir() else package.parent / "demo"

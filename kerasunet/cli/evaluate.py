@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from kerasunet import models
+from kerasunet.backend import start_backend
 from kerasunet.cli import options as shared
 
 
@@ -21,22 +23,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from kerasunet import zoo
     from kerasunet.data import decode, load
 
-    zoo.check(options.model)
-    card = zoo.card(options.model)
+    models.check(options.model)
+    card = models.card(options.model)
     data = load(options.data, options.manual_dir)
     if options.labels:
         data = data.with_labels(options.labels)
     print(shared.describe_data(data), flush=True)
 
-    shared.start_backend()
+    start_backend()
     from kerasunet.training.evaluation import CONSTANT, evaluate
 
     side = options.image_size or card["image_size"]
     threshold = card["threshold"] if options.threshold is None else options.threshold
-    model = zoo.load(options.model)
+    model = models.load(options.model)
     cases = decode(data.cases, (side, side), model.input_shape[-1])
     evaluation = evaluate(model, cases, threshold, options.mirror)
     if options.csv:
@@ -46,8 +47,10 @@ def run(options: argparse.Namespace) -> int:
     if evaluation.constant:
         print(CONSTANT)
     if options.record:
-        note = zoo.DataNote.of(data)
-        path = zoo.record(options.model, note, side, threshold, evaluation.summary, options.mirror)
+        note = models.DataNote.of(data)
+        path = models.record(
+            options.model, note, side, threshold, evaluation.summary, options.mirror
+        )
         print(f"recorded in {path}")
     return 0
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from kerasunet import models
+from kerasunet.backend import quiet_start, start_backend
 from kerasunet.cli import options as shared
-from kerasunet.export.formats import FORMATS
+from kerasunet.inference.export.exporting import FORMATS
 
 EPILOG = "formats:\n" + "\n".join(
     f"  {name:<11} {facts.purpose}{'' if facts.any_size else ' (one image size)'}"
@@ -25,23 +27,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from kerasunet import zoo
     from kerasunet.data import load
-    from kerasunet.export import Images, export
-    from kerasunet.export.exporting import check_request
+    from kerasunet.inference.export import Images, export
+    from kerasunet.inference.export.exporting import check_request
 
-    zoo.check(options.model)
-    card = zoo.card(options.model)
+    models.check(options.model)
+    card = models.card(options.model)
     path = options.output or _default_path(card["name"], options.format)
     check_request(options.format, path, options.int8)
     if options.images < 1:
         raise ValueError(f"--images {options.images}: at least one is needed")
     data = load(options.data, options.manual_dir)
 
-    shared.start_backend()
+    start_backend()
     channels = card["architecture"]["channels"]
     images = Images.of(data, card["image_size"], channels, options.images, options.int8)
-    with shared.quiet_start():  # Converters, too, write notes past `sys.stderr`.
+    with quiet_start():  # Converters, too, write notes past `sys.stderr`.
         done = export(options.model, options.format, path, images, options.int8)
     print(_summary(done.comparison, images.data))
     print(f"written: {done.path}, {done.sidecar}")

@@ -10,10 +10,12 @@ import argparse
 import re
 from pathlib import Path
 
+from kerasunet import models
+from kerasunet.backend import start_backend
 from kerasunet.cli import options as shared
-from kerasunet.data.views import PRESETS
+from kerasunet.data.augmentation import PRESETS
+from kerasunet.runs.directory import clear
 from kerasunet.strategies import Layout, describe_grammar, parse
-from kerasunet.training.directory import clear
 from kerasunet.training.settings import FinetuneSettings
 
 EPILOG = f"strategies for --layers:\n{describe_grammar()}"
@@ -69,9 +71,9 @@ def run(options: argparse.Namespace) -> int:
     if options.restart:
         clear(directory)
 
-    shared.start_backend()
+    start_backend()
     from kerasunet.cli.progress import ProgressBar
-    from kerasunet.training.finetuning import finetune
+    from kerasunet.runs.finetuning import finetune
 
     finished = finetune(settings, directory, [ProgressBar(settings.optimization)])
     print(_report(settings, finished))
@@ -81,9 +83,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _register(directory: Path, options: argparse.Namespace) -> Path:
-    from kerasunet import zoo
-
-    return zoo.register(directory / "model.keras", options.save_as, options.half_precision)
+    return models.register(directory / "model.keras", options.save_as, options.half_precision)
 
 
 def _settings(options: argparse.Namespace) -> FinetuneSettings:
@@ -117,16 +117,15 @@ def _train_size(text: str) -> int | None:
 
 def _check_early(settings: FinetuneSettings, save_as: str | None) -> None:
     """Finds wrong strategies, weights and data before TensorFlow is imported; tells the data."""
-    from kerasunet import zoo
-    from kerasunet.training.inputs import load_data, split_data
+    from kerasunet.runs.inputs import load_data, split_data
 
     if save_as is not None:
-        zoo.check_name(save_as)
+        models.check_name(save_as)
     shape = settings.architecture
     depth, normalization = shape.depth, shape.normalization
     if settings.init != "scratch":
-        zoo.check(settings.init)
-        known = zoo.card(settings.init)["architecture"]
+        models.check(settings.init)
+        known = models.card(settings.init)["architecture"]
         depth, normalization = known["depth"], known["normalization"]
     if not parse(settings.layers).is_auto:
         parse(settings.layers).select(Layout.unet(depth, normalization))

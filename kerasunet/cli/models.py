@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from kerasunet import models
+
 _HEADINGS = ("model", "trained layers", "Dice on held-out cases (95 % interval)", "Dice elsewhere")
 
 
@@ -14,13 +16,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from kerasunet import zoo
-    from kerasunet.cards import as_markdown
+    from kerasunet.models.model_card import as_markdown
 
     if options.card:
-        print(as_markdown(zoo.card(options.card)))
+        print(as_markdown(models.card(options.card)))
         return 0
-    rows = [_row(zoo.card(name)) for name in zoo.list()]
+    rows = [_row(models.card(name)) for name in models.list()]
     print("\n".join(_markdown(rows) if options.markdown else _columns(rows)))
     return 0
 

@@ -9,6 +9,8 @@ import argparse
 import logging
 from pathlib import Path
 
+from kerasunet import models
+from kerasunet.backend import start_backend
 from kerasunet.cli import options as shared
 
 
@@ -34,10 +36,10 @@ def run(options: argparse.Namespace) -> int:
     if options.output.suffix.lower() != ".png":
         raise ValueError(f"{options.output}: give the name of a PNG file")
     load(options.data, options.manual_dir)  # A wrong name is told before TensorFlow is imported.
-    shared.start_backend()
+    start_backend()
     # TensorFlow takes several models in one process for one model that is traced anew.
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
-    from kerasunet.study.figures.picking import panel_of
+    from kerasunet.study.figures.panel import panel_of
 
     drawing = panel_of(
         models,
@@ -55,14 +57,12 @@ def run(options: argparse.Namespace) -> int:
 
 def _headed(texts: list[str]) -> dict[str, str]:
     """Heading to model, in order."""
-    from kerasunet import zoo
-
-    models: dict[str, str] = {}
+    named: dict[str, str] = {}
     for text in texts:
         heading, given, model = text.rpartition("=")
-        zoo.check(model)
-        heading = heading if given else zoo.card(model)["strategy"]
-        if heading in models:
+        models.check(model)
+        heading = heading if given else models.card(model)["strategy"]
+        if heading in named:
             raise ValueError(f"{text}: there is a column {heading} already; write HEADING={model}")
-        models[heading] = model
-    return models
+        named[heading] = model
+    return named

@@ -10,10 +10,12 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kerasunet.cli import options as shared
+from kerasunet import models
+from kerasunet.backend import quiet_start
 
 if TYPE_CHECKING:
-    from kerasunet.segmenter import Segmentation, Segmenter
+    from kerasunet.inference.segmenter import Segmentation, Segmenter
+
 
 _COLUMNS = (
     "image",
@@ -40,13 +42,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from kerasunet import zoo
-    from kerasunet.data.reading import read_image
+    from kerasunet.data.readers import read_image
     from kerasunet.files import write_text
-    from kerasunet.segmenter import check_request
+    from kerasunet.inference.segmenter import check_request
 
-    zoo.check(options.model)
-    check_request(zoo.card(options.model), options.engine, options.tile, options.overlap)
+    models.check(options.model)
+    check_request(models.card(options.model), options.engine, options.tile, options.overlap)
     paths = _image_files(options.images)
     names = _output_names(paths)
     segmenter = cache(lambda: _segmenter(options))  # Opening takes seconds: not for bad images.
@@ -69,9 +70,9 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _segmenter(options: argparse.Namespace) -> Segmenter:
-    from kerasunet.segmenter import Segmenter
+    from kerasunet.inference.segmenter import Segmenter
 
-    with shared.quiet_start():
+    with quiet_start():
         return Segmenter(
             options.model,
             options.threshold,
@@ -92,8 +93,8 @@ def _write_pictures(options: argparse.Namespace, name: str, found: Segmentation)
 
 
 def _image_files(given: list[Path]) -> list[Path]:
-    from kerasunet.data.problems import is_plain
-    from kerasunet.data.reading import IMAGE_SUFFIXES
+    from kerasunet.data.readers import IMAGE_SUFFIXES
+    from kerasunet.files import is_plain
 
     files: list[Path] = []
     for path in given:
@@ -145,7 +146,7 @@ def _row(path: Path, found: Segmentation) -> dict:
 
 def _csv(rows: list[dict]) -> str:
     """The table; a file name that a spreadsheet would take for a formula gets an apostrophe."""
-    from kerasunet.comparison.table import without_formulas
+    from kerasunet.comparison.report import without_formulas
 
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, _COLUMNS, lineterminator="\n")

@@ -9,9 +9,11 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from kerasunet import models
+from kerasunet.backend import start_backend
 from kerasunet.cli import options as shared
-from kerasunet.data.views import PRESETS
-from kerasunet.training.directory import clear
+from kerasunet.data.augmentation import PRESETS
+from kerasunet.runs.directory import clear
 from kerasunet.training.settings import PretrainSettings
 
 
@@ -49,11 +51,10 @@ def run(options: argparse.Namespace) -> int:
     if options.restart:
         clear(options.output)
 
-    shared.start_backend()
-    from kerasunet import zoo
+    start_backend()
     from kerasunet.cli.progress import ProgressBar
+    from kerasunet.runs.pretraining import pretrain
     from kerasunet.training.evaluation import CONSTANT
-    from kerasunet.training.pretraining import pretrain
 
     trained = pretrain(settings, options.output, [ProgressBar(settings.optimization)])
     dice = trained.dice
@@ -64,18 +65,17 @@ def run(options: argparse.Namespace) -> int:
     if trained.summary["constant_prediction"]:
         print(CONSTANT)
     if options.save_as:
-        print(f"registered  {zoo.register(options.output / 'model.keras', options.save_as)}")
+        print(f"registered  {models.register(options.output / 'model.keras', options.save_as)}")
     return 0
 
 
 def _check_early(settings: PretrainSettings, save_as: str | None) -> None:
     """Finds wrong weights and data before TensorFlow is imported; says which layouts data have."""
-    from kerasunet import zoo
     from kerasunet.data.loading import load
 
     if save_as is not None:
-        zoo.check_name(save_as)
+        models.check_name(save_as)
     if settings.init != "scratch":
-        zoo.check(settings.init)
+        models.check(settings.init)
     for data in (load(settings.data, settings.manual_dir), load(settings.validation_data)):
         print(shared.describe_data(data), flush=True)

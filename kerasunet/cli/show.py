@@ -6,6 +6,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from kerasunet import models
+from kerasunet.backend import start_backend
 from kerasunet.cli import options as shared
 
 
@@ -50,19 +52,17 @@ def _print_layers(options: argparse.Namespace) -> None:
 
     shape = shared.architecture(options)
     strategy = parse(options.layers)
-    from kerasunet import zoo
-
     if options.model:
-        zoo.check(options.model)
+        models.check(options.model)
     else:
         strategy.select(Layout.unet(shape.depth, shape.normalization))
 
-    shared.start_backend()
+    start_backend()
     from kerasunet import UNet
     from kerasunet.freezing import apply_strategy, describe
 
     model = (
-        zoo.load(options.model)
+        models.load(options.model)
         if options.model
         else UNet(
             (None, None, shape.channels),
@@ -83,8 +83,8 @@ def _overfit(options: argparse.Namespace) -> int:
     size = (options.image_size, options.image_size)
     batch = decode(cases, size, shape.channels)
 
-    shared.start_backend()
-    from kerasunet.training.sanity import overfit_one_batch
+    start_backend()
+    from kerasunet.training.evaluation import overfit_one_batch
 
     for step, loss, reached in overfit_one_batch(batch, options.steps, shape):
         print(f"step {step:>4}  loss {loss:.3f}  Dice {reached:.3f}", flush=True)

@@ -12,11 +12,12 @@ import time
 from dataclasses import asdict, replace
 from pathlib import Path
 
+from kerasunet import models
 from kerasunet.cli import options as shared
-from kerasunet.data.views import PRESETS
+from kerasunet.data.augmentation import PRESETS
+from kerasunet.runs.directory import held
 from kerasunet.strategies import describe_grammar
-from kerasunet.study.settings import STRATEGIES, StudySettings
-from kerasunet.training.directory import held
+from kerasunet.study.plan import STRATEGIES, StudySettings
 from kerasunet.training.settings import FinetuneSettings
 
 EPILOG = (
@@ -127,15 +128,14 @@ def _settings(options: argparse.Namespace) -> StudySettings:
 
 def _check_early(settings: StudySettings) -> None:
     """Finds wrong strategies, weights and data before TensorFlow is imported."""
-    from kerasunet import zoo
     from kerasunet.data import load
     from kerasunet.strategies import Layout
     from kerasunet.study.plan import distinct_strategies
 
     shape = asdict(settings.run.architecture)
     if settings.run.init != "scratch":
-        zoo.check(settings.run.init)
-        shape = zoo.card(settings.run.init)["architecture"]
+        models.check(settings.run.init)
+        shape = models.card(settings.run.init)["architecture"]
     layout = Layout.unet(shape["depth"], shape["normalization"])
     distinct_strategies(settings.strategies, layout)
     load(settings.run.data, settings.run.manual_dir)
@@ -143,7 +143,7 @@ def _check_early(settings: StudySettings) -> None:
 
 def _print_plan(study, options: argparse.Namespace) -> None:
     from kerasunet.files import read_json
-    from kerasunet.study.tables import RECORD
+    from kerasunet.study.results import RECORD
 
     settings = study.settings
     strategies = tuple(dict.fromkeys(run.strategy for run in study.planned))
@@ -166,7 +166,7 @@ def _print_plan(study, options: argparse.Namespace) -> None:
 
 def _estimate(study, options: argparse.Namespace) -> str:
     """A trial that fails says so and stops nothing: other runs may well work."""
-    from kerasunet.study.estimate import estimate_seconds
+    from kerasunet.study.execution import estimate_seconds
 
     try:
         return f"about {_duration(estimate_seconds(study, options.workers, options.retry_failed))}"

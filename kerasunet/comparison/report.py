@@ -1,18 +1,97 @@
-"""A comparison as one HTML page that needs nothing else: pictures are inside, as PNG in base64."""
+"""The scores as CSV, for spreadsheets: text that would be taken for a formula is defused."""
 
 from __future__ import annotations
 
 import base64
+import csv
+import io
+import re
+import zipfile
 from collections.abc import Sequence
 from html import escape
 
 import numpy as np
 
-from kerasunet.comparison.comparing import Comparison
-from kerasunet.comparison.masks import Verdict
+from kerasunet.comparison.candidates import Comparison
 from kerasunet.comparison.pictures import draw_mask, draw_votes, png, shrunk
-from kerasunet.comparison.scores import Score
+from kerasunet.comparison.scores import Choice, Score, Verdict
 from kerasunet.drawing import PREDICTION, TRUTH, to_rgb
+
+COLUMNS = (
+    "image", "strategy", "model", "best", "dice", "iou", "hd95", "hd95_unit", "consensus_dice",
+    "area_pixels", "area_mm2", "seconds", "trained_parameters", "threshold",
+    "smallest_region_percent", "error",
+)  # fmt: skip
+# At the start of a cell, or where a spreadsheet that splits at semicolons or tabs sees one.
+_FORMULA = re.compile(r"(^|[;\t\r\n])(?=\s*[=+\-@])")
+
+
+def rows(image: str, scores: Sequence[Score], choice: Choice) -> list[dict]:
+    """One dictionary a score, with the keys of `COLUMNS`."""
+    return [_table_row(image, line, choice) for line in scores]
+
+
+def as_csv(lines: Sequence[dict]) -> str:
+    """Writes rows as CSV with a header; what would be a formula gets an apostrophe before it.
+
+    Args:
+        lines: Rows as `rows` makes them; what is missing stays empty.
+    """
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, COLUMNS, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({key: _defused(value) for key, value in line.items()} for line in lines)
+    return text.getvalue()
+
+
+def without_formulas(text: str) -> str:
+    """CSV of any columns, with an apostrophe before what a spreadsheet would take for a formula.
+
+    Negative numbers stay numbers.
+    """
+    defused = io.StringIO(newline="")
+    writer = csv.writer(defused, lineterminator="\n")
+    writer.writerows(map(_defused, line) for line in csv.reader(io.StringIO(text, newline="")))
+    return defused.getvalue()
+
+
+def _table_row(image: str, line: Score, choice: Choice) -> dict:
+    return {
+        "image": image,
+        "strategy": line.strategy,
+        "model": line.name,
+        "best": "yes" if line.best else "",
+        "dice": _number(line.dice, 4),
+        "iou": _number(line.iou, 4),
+        "hd95": _number(line.hd95, 2),
+        "hd95_unit": "" if line.hd95 is None else line.unit,
+        "consensus_dice": _number(line.consensus_dice, 4),
+        "area_pixels": line.area_pixels,
+        "area_mm2": _number(line.area_mm2, 2),
+        "seconds": _number(line.seconds, 4),
+        "trained_parameters": "" if line.trained is None else line.trained,
+        "threshold": choice.threshold,
+        "smallest_region_percent": choice.smallest,
+    }
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "" if value is None else f"{value:.{digits}f}"
+
+
+def _defused(value: object) -> object:
+    if not isinstance(value, str) or _is_number(value):
+        return value
+    return _FORMULA.sub(r"\1'", value)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
 
 NOTICE = "Research use only. Not a medical device."
 _SIDE = 320
@@ -136,3 +215,68 @@ def _figure(caption: str, picture: np.ndarray) -> str:
         f'<figure><img alt="{text}" src="data:image/png;base64,{data}">'
         f"<figcaption>{text}</figcaption></figure>"
     )
+
+
+_OVERLAY_SIDE = 1024
+_EARLIEST = (1980, 1, 1, 0, 0, 0)
+
+
+def as_zip(
+    title: str,
+    comparison: Comparison,
+    verdict: Verdict,
+    scores: Sequence[Score],
+    truth: np.ndarray | None = None,
+) -> bytes:
+    """Packs a comparison.
+
+    Args:
+        title: What was compared, such as the name of the image; the report and table show it.
+        comparison, verdict, scores: The comparison, what was chosen, how good each mask is.
+        truth: True mask, bool, `(height, width)`, or `None`.
+
+    Returns:
+        The zip: `masks/NAME.png` (0 and 255), `consensus.png`, `votes.png` (how many masks mark
+        each pixel, as grey levels), `overlays/…`, `table.csv`, `report.html`.
+    """
+    files = {f"masks/{name}.png": png(mask) for name, mask in mask_files(verdict).items()}
+    files["consensus.png"] = png(verdict.consensus)
+    files["votes.png"] = png(verdict.votes)
+    files |= _overlays(comparison, verdict, truth)
+    files["table.csv"] = as_csv(rows(title, scores, verdict.choice)).encode()
+    files["report.html"] = as_html(title, comparison, verdict, scores, truth).encode()
+    return pack(files)
+
+
+def pack(files: dict[str, bytes]) -> bytes:
+    """Packs files by name; equal contents give equal bytes."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, data in files.items():
+            # A PNG is compressed already; a report is mostly PNG, and more effort gains little.
+            method = zipfile.ZIP_STORED if name.endswith(".png") else zipfile.ZIP_DEFLATED
+            archive.writestr(zipfile.ZipInfo(name, _EARLIEST), data, method, compresslevel=1)
+    return buffer.getvalue()
+
+
+def mask_files(verdict: Verdict) -> dict[str, np.ndarray]:
+    """The masks by names that are safe in paths."""
+    return {safe_name(name): mask for name, mask in verdict.masks.items()}
+
+
+def safe_name(text: str) -> str:
+    """Text as a file name: letters, digits, dots, underscores and hyphens, the first no sign."""
+    return re.sub(r"[^\w.-]+", "_", text).lstrip(".-") or "image"
+
+
+def _overlays(comparison: Comparison, verdict: Verdict, truth) -> dict[str, bytes]:
+    image = shrunk(to_rgb(comparison.image), _OVERLAY_SIDE)
+    pictures = {
+        name: draw_mask(image, mask, PREDICTION, _OVERLAY_SIDE)
+        for name, mask in mask_files(verdict).items()
+    }
+    votes = draw_votes(comparison.image, verdict.votes, verdict.voters)
+    pictures["agreement"] = shrunk(votes, _OVERLAY_SIDE)
+    if truth is not None:
+        pictures["truth"] = draw_mask(image, truth, TRUTH, _OVERLAY_SIDE)
+    return {f"overlays/{name}.png": png(picture) for name, picture in pictures.items()}

@@ -1,14 +1,116 @@
-"""How good each mask is: against the true mask, or else how near it is to the consensus."""
+"""From probabilities to masks, without running a model: threshold, region filter, votes."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
-from kerasunet.comparison.comparing import Answer, Comparison
-from kerasunet.comparison.masks import Verdict
+from kerasunet.comparison.candidates import Answer, Comparison
 from kerasunet.metrics import dice, hd95, iou
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What counts as foreground, and whose answer counts.
+
+    Attributes:
+        threshold: Probability from which a pixel counts as foreground, 0 to 1.
+        smallest: Regions smaller than this many percent of the image are dropped, 0 to 100.
+        names: Candidates to take; `None` takes all.
+
+    Raises:
+        ValueError: A number is out of range.
+    """
+
+    threshold: float = 0.5
+    smallest: float = 0.0
+    names: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.threshold <= 1:
+            raise ValueError(f"threshold is 0 to 1, not {self.threshold}")
+        if not 0 <= self.smallest <= 100:
+            raise ValueError(f"smallest is 0 to 100 percent of the image, not {self.smallest}")
+
+
+@dataclass(frozen=True, eq=False)
+class Verdict:
+    """The masks that follow from a choice.
+
+    Attributes:
+        choice: The choice.
+        answers: The chosen answers.
+        masks: Name to mask, bool, `(height, width)`.
+        votes: How many voting masks mark each pixel, uint8, `(height, width)`.
+        voters: How many masks voted.
+        consensus: Where more than half of them do, bool, `(height, width)`.
+    """
+
+    choice: Choice
+    answers: tuple[Answer, ...]
+    masks: dict[str, np.ndarray]
+    votes: np.ndarray
+    voters: int
+    consensus: np.ndarray
+
+
+def judge(comparison: Comparison, choice: Choice = Choice()) -> Verdict:
+    """Thresholds and filters the chosen answers and counts their votes.
+
+    Where no chosen candidate has a vote, all of them do.
+
+    Raises:
+        ValueError: A name is not that of a candidate.
+    """
+    answers = _chosen(comparison, choice)
+    smallest = smallest_area(comparison.shape, choice.smallest)
+    masks = {
+        answer.candidate.name: without_small_regions(
+            answer.probability >= float(choice.threshold), smallest
+        )
+        for answer in answers
+    }
+    voting = [a.candidate.name for a in answers if a.candidate.votes] or list(masks)
+    votes = np.zeros(comparison.shape, np.uint8)
+    for name in voting:
+        votes += masks[name]
+    consensus = votes > len(voting) // 2
+    return Verdict(choice, answers, masks, votes, len(voting), consensus)
+
+
+def smallest_area(shape: tuple[int, int], percent: float) -> int:
+    """Returns how many pixels a region needs that is at least so many percent of the image."""
+    return math.ceil(percent / 100 * shape[0] * shape[1] - 1e-9)  # Rounding adds no pixel.
+
+
+def without_small_regions(mask: np.ndarray, smallest: int) -> np.ndarray:
+    """Drops regions of fewer than `smallest` pixels; pixels that touch at a corner are one region.
+
+    Args:
+        mask: Bool, `(height, width)`.
+        smallest: In pixels.
+
+    Returns:
+        Bool, `(height, width)`.
+    """
+    if smallest <= 1:
+        return mask
+    _, labels, statistics, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), None, 8)
+    large = statistics[:, cv2.CC_STAT_AREA] >= smallest
+    large[0] = False
+    return large[labels]
+
+
+def _chosen(comparison: Comparison, choice: Choice) -> tuple[Answer, ...]:
+    if choice.names is None:
+        return comparison.answers
+    known = {answer.candidate.name: answer for answer in comparison.answers}
+    if unknown := [name for name in choice.names if name not in known]:
+        raise ValueError(f"{', '.join(unknown)}: not compared; there are {', '.join(known)}")
+    return tuple(answer for name, answer in known.items() if name in choice.names)
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,11 @@
 """Cases, and everything that is done to them before a network sees them."""
 
-from kerasunet._lazy import lazy_members
+from kerasunet import lazy_members
 
 _MEMBERS = {
-    "NO_AUGMENTATION": "kerasunet.data.views",
+    "NO_AUGMENTATION": "kerasunet.data.augmentation",
     "AnnotatedCase": "kerasunet.data.cases",
-    "Augmentation": "kerasunet.data.views",
+    "Augmentation": "kerasunet.data.augmentation",
     "Case": "kerasunet.data.cases",
     "DataSet": "kerasunet.data.cases",
     "DecodedCases": "kerasunet.data.decoding",
@@ -19,7 +19,7 @@ _MEMBERS = {
     "decode": "kerasunet.data.decoding",
     "foreground_shares": "kerasunet.data.decoding",
     "load": "kerasunet.data.loading",
-    "read_image": "kerasunet.data.reading",
+    "read_image": "kerasunet.data.readers",
     "resize_image": "kerasunet.data.decoding",
     "resize_mask": "kerasunet.data.decoding",
     "split_cases": "kerasunet.data.splits",

@@ -16,8 +16,8 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from kerasunet.data import reading
-from kerasunet.data.problems import collect, is_plain, raise_all, wrong_size
+from kerasunet.data import readers
+from kerasunet.files import collect, is_plain, raise_all, wrong_size
 
 _SHOWN = 10
 
@@ -110,11 +110,11 @@ class FileCase:
 
     def read_image(self) -> tuple[np.ndarray, tuple[float, float] | None]:
         """Reads the image and its spacing, as `kerasunet.data.read_image`."""
-        return reading.read_image(self.image, frame=self.frame)
+        return readers.read_image(self.image, frame=self.frame)
 
     def read_mask_values(self, path: Path) -> np.ndarray:
         """Reads one of the mask files, undecoded."""
-        return reading.read_mask_values(path, frame=self.frame)
+        return readers.read_mask_values(path, frame=self.frame)
 
     def _read_mask(self, path: Path) -> np.ndarray:
         return self.coding.decode(self.read_mask_values(path), str(path))
@@ -139,7 +139,7 @@ class AnnotatedCase:
 
     def load(self) -> Sample:
         """Reads the image and draws the mask."""
-        image, spacing = reading.read_image(self.image)
+        image, spacing = readers.read_image(self.image)
         return Sample(image, self.annotation.mask(image.shape[:2]), spacing)
 
 

@@ -11,8 +11,8 @@ import numpy as np
 
 from kerasunet.data.cache import PutRow, cached_rows
 from kerasunet.data.cases import Case, Sample
-from kerasunet.data.problems import raise_all
-from kerasunet.data.reading import to_grey
+from kerasunet.data.readers import to_grey
+from kerasunet.files import raise_all
 
 _THREADS = 4
 _SHARE = (1, 1, np.dtype(np.float64).itemsize)  # The bytes of a number, in place of an image.

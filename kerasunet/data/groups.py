@@ -1,18 +1,244 @@
-"""Groups, which splits keep together: those of the data, a table's, or joined near-duplicates."""
+"""Near-duplicates: the same picture twice, whatever was done to its brightness or its file.
+
+Two stages. First, the coarse details of each image, 32×32 pixels by area without what is smooth,
+are correlated with those of all others by a matrix product. How much different images correlate
+depends on the data: speckle hardly, chest X-rays much, for all chests are alike. So a pair must
+stand out from all pairs of its set. Second, the two images of such a pair are laid on top of each
+other, at 64×64 pixels, and their finer details must agree as well.
+"""
 
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
+import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, NamedTuple
 
-from kerasunet.data.cases import DataSet, SimulatedCase
-from kerasunet.data.layouts.listing import read_rows
-from kerasunet.data.problems import raise_all
-from kerasunet.files import write_text
+import cv2
+import numpy as np
+
+from kerasunet.data.cases import Case, DataSet, SimulatedCase
+from kerasunet.data.decoding import decode, resize_image
+from kerasunet.data.layouts.pairing import read_rows
+from kerasunet.files import cache_folder, raise_all, read_json, write_json, write_text
+
+_COARSE, THUMBNAIL_SIDE = 32, 64
+_COARSE_SMOOTH, _FINE_SMOOTH = 3.0, 2.0
+_LEAST_COARSE, _LEAST_FINE = 0.5, 0.5
+_DEVIATIONS, _LARGEST_THRESHOLD = 5, 0.99
+_FEW_IMAGES, _THRESHOLD_OF_FEW = 20, 0.95
+_SAMPLE = 2000
+_TILE = 2048
+_ALIGNMENT = (cv2.TERM_CRITERIA_COUNT + cv2.TERM_CRITERIA_EPS, 25, 1e-3)
+_LEAST_OVERLAP = 0.7
+
+
+class NearDuplicates(NamedTuple):
+    """Two images that show the same.
+
+    Attributes:
+        first: Index of one image.
+        second: Index of the other, larger than `first`.
+        correlation: Of their finer details, laid on top of each other: 0.5 to 1.
+    """
+
+    first: int
+    second: int
+    correlation: float
+
+
+def find_near_duplicates(images: Iterable[np.ndarray]) -> list[NearDuplicates]:
+    """Finds the pairs of images that show the same.
+
+    Found are copies of other brightness, contrast, size or compression, with burnt-in marks, or cut
+    at the edges by some percent of a side; not mirrored or turned ones. The correlation of coarse
+    details must reach 0.5 and, after Fisher's transformation, lie five robust standard deviations
+    above the median of all pairs. Below 20 images these cannot be estimated, and 0.95 is asked for.
+
+    Memory grows by 8 KiB an image, not with the number of pairs.
+
+    Args:
+        images: `(height, width)` or `(height, width, 3)`, 0 to 255, of any sizes; consumed once.
+
+    Returns:
+        The pairs, by index. An image without any detail is in none.
+    """
+    thumbnails = [thumbnail(image) for image in images]
+    if len(thumbnails) < 2:
+        return []
+    coarse = np.stack([_coarse_details(small) for small in thumbnails])
+    candidates = sorted(_pairs_above(coarse, _threshold(coarse)))
+    found = (
+        NearDuplicates(first, second, _agreement(thumbnails[first], thumbnails[second]))
+        for first, second in candidates
+    )
+    return [pair for pair in found if pair.correlation >= _LEAST_FINE]
+
+
+def thumbnail(image: np.ndarray) -> np.ndarray:
+    """All of an image that the search looks at: uint8, `(64, 64)`; its own thumbnail is itself."""
+    return resize_image(image, (THUMBNAIL_SIDE, THUMBNAIL_SIDE))[..., 0]
+
+
+def group(groups: Sequence[str], pairs: Iterable[NearDuplicates]) -> list[str]:
+    """Joins the groups that near-duplicates connect, also through others.
+
+    Args:
+        groups: Group of each image: its patient, or its key where it has no other.
+        pairs: Near-duplicates, indices into `groups`.
+
+    Returns:
+        The new group of each image: of all groups that were joined, the first by name.
+    """
+    parents = {name: name for name in groups}
+    for first, second, _ in pairs:
+        one, other = sorted((_root(parents, groups[first]), _root(parents, groups[second])))
+        parents[other] = one
+    return [_root(parents, name) for name in groups]
+
+
+def _root(parents: dict[str, str], name: str) -> str:
+    while parents[name] != name:
+        parents[name] = parents[parents[name]]
+        name = parents[name]
+    return name
+
+
+def _coarse_details(small: np.ndarray) -> np.ndarray:
+    """The coarse details as a float32 vector of norm 1; of norm 0 where there are none."""
+    details = _without_smooth(resize_image(small, (_COARSE, _COARSE))[..., 0], _COARSE_SMOOTH)
+    details -= details.mean()
+    norm = float(np.linalg.norm(details))
+    # A standard deviation below half a grey level is rounding, not a picture.
+    return (details / norm if norm > 0.5 * _COARSE else np.zeros_like(details)).ravel()
+
+
+def _without_smooth(image: np.ndarray, deviation: float) -> np.ndarray:
+    image = image.astype(np.float32)
+    return image - cv2.GaussianBlur(image, (0, 0), deviation, borderType=cv2.BORDER_REFLECT)
+
+
+def _threshold(coarse: np.ndarray) -> float:
+    """The correlation from which on a pair stands out from the others of its set."""
+    if len(coarse) < _FEW_IMAGES:
+        return _THRESHOLD_OF_FEW
+    sample = coarse[:: math.ceil(len(coarse) / _SAMPLE)]
+    correlations = (sample @ sample.T)[np.triu_indices(len(sample), 1)]
+    transformed = np.arctanh(np.clip(correlations, -0.999, 0.999))
+    median = np.median(transformed)
+    deviation = 1.4826 * np.median(np.abs(transformed - median))
+    outlying = math.tanh(median + _DEVIATIONS * deviation)
+    return min(max(outlying, _LEAST_COARSE), _LARGEST_THRESHOLD)
+
+
+def _pairs_above(coarse: np.ndarray, threshold: float) -> Iterator[tuple[int, int]]:
+    """Goes through the correlations in tiles, so that never more than 16 MiB of them exist."""
+    for top in range(0, len(coarse), _TILE):
+        for left in range(top, len(coarse), _TILE):
+            tile = coarse[top : top + _TILE] @ coarse[left : left + _TILE].T
+            for row, column in np.argwhere(tile >= threshold).tolist():
+                if top + row < left + column:
+                    yield top + row, left + column
+
+
+def _agreement(one: np.ndarray, other: np.ndarray) -> float:
+    """Correlation of the finer details of two thumbnails, as they are or aligned."""
+    details, others = _without_smooth(one, _FINE_SMOOTH), _without_smooth(other, _FINE_SMOOTH)
+    everywhere = np.ones(one.shape, bool)
+    agreement = _correlation(details, others, everywhere)
+    warp = _alignment(one, other)
+    if warp is None:
+        return agreement
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    common = cv2.warpAffine(np.ones_like(details), warp, one.shape, flags=flags) > 0.99
+    if common.mean() < _LEAST_OVERLAP:
+        return agreement
+    moved = cv2.warpAffine(others, warp, one.shape, flags=flags)
+    return max(agreement, _correlation(details, moved, common))
+
+
+def _alignment(one: np.ndarray, other: np.ndarray) -> np.ndarray | None:
+    """The affine map, (2, 3), from one onto the other (ECC, Evangelidis and Psarakis, PAMI 2008).
+
+    `None` where the search does not converge.
+    """
+    pictures = [_without_smooth(picture, THUMBNAIL_SIDE / 8) for picture in (one, other)]
+    start = np.eye(2, 3, dtype=np.float32)
+    try:
+        return cv2.findTransformECC(*pictures, start, cv2.MOTION_AFFINE, _ALIGNMENT, None, 5)[1]
+    except cv2.error:
+        return None
+
+
+def _correlation(one: np.ndarray, other: np.ndarray, where: np.ndarray) -> float:
+    first, second = one[where] - one[where].mean(), other[where] - other[where].mean()
+    norms = float(np.linalg.norm(first) * np.linalg.norm(second))
+    return min(float(first @ second) / norms, 1.0) if norms else 0.0
+
+
+_FOLDER = "near-duplicates"
+
+
+def near_duplicates_of(cases: Sequence[Case]) -> list[NearDuplicates]:
+    """Finds the near-duplicates among cases, as `find_near_duplicates` does among images.
+
+    Args:
+        cases: The cases; each is read, or taken from the cache of decoded cases.
+
+    Returns:
+        The pairs, by index.
+
+    Raises:
+        ValueError: Files could not be used; the message lists every one of them.
+    """
+    thumbnails = decode(cases, (THUMBNAIL_SIDE, THUMBNAIL_SIDE)).images[..., 0]
+    file = _file(thumbnails)
+    known = _recall(file, len(cases))
+    if known is not None:
+        return known
+    found = find_near_duplicates(thumbnails)
+    _keep(file, found)
+    return found
+
+
+def _file(thumbnails: np.ndarray) -> Path | None:
+    """Where the result is kept: by the pixels that are compared and the code that compares them."""
+    folder = cache_folder()
+    if folder is None:
+        return None
+    digest = hashlib.blake2b(Path(__file__).read_bytes(), digest_size=16)
+    digest.update(np.ascontiguousarray(thumbnails))
+    return folder / _FOLDER / f"{digest.hexdigest()}.json"
+
+
+def _recall(file: Path | None, count: int) -> list[NearDuplicates] | None:
+    """The kept result; `None` if there is none, or it is damaged."""
+    if file is None or not file.is_file():
+        return None
+    with suppress(OSError, ValueError, TypeError, LookupError):
+        return [_pair(values, count) for values in read_json(file)["pairs"]]
+    return None
+
+
+def _pair(values: Any, count: int) -> NearDuplicates:
+    pair = NearDuplicates(*values)
+    if not 0 <= pair.first < pair.second < count:
+        raise ValueError(f"{pair}: no pair of {count} images")
+    return pair
+
+
+def _keep(file: Path | None, found: Sequence[NearDuplicates]) -> None:
+    """What cannot be written is searched for again the next time."""
+    if file is not None:
+        with suppress(OSError):
+            write_json(file, {"pairs": found})
+
 
 GIVEN, NEAR_DUPLICATES = "given", "near-duplicates"
 _COLUMNS = ("key", "group")
@@ -100,8 +326,6 @@ def with_groups(data: DataSet, groups: Mapping[str, str]) -> DataSet:
 def _with_joined_near_duplicates(data: DataSet) -> DataSet:
     if _is_simulated(data):
         return data
-    from kerasunet.data.duplicates import group
-    from kerasunet.data.known_duplicates import near_duplicates_of
 
     names = group([case.group for case in data.cases], near_duplicates_of(data.cases))
     keys = (case.key for case in data.cases)

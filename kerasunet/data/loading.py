@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from kerasunet.data.builders.names import NAMES
+from kerasunet.data.builders import NAMES
 from kerasunet.data.cases import DataSet, SimulatedCase
 from kerasunet.data.groups import GIVEN, regroup
 from kerasunet.data.layouts import PUBLISHED, read_file, read_folder

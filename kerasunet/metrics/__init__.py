@@ -5,29 +5,25 @@ names and defines each one; `POLICY` is the Markdown text, for documentation and
 what happens to empty masks and missed lesions.
 """
 
-from kerasunet.metrics.bootstrap import Interval, bootstrap_interval
-from kerasunet.metrics.calibration import expected_calibration_error
-from kerasunet.metrics.cases import case_metrics
-from kerasunet.metrics.overlap import dice, iou, precision, sensitivity
-from kerasunet.metrics.policy import METRICS, POLICY, Metric
-from kerasunet.metrics.surface import SurfaceDistances, assd, hd95, surface_distances
-from kerasunet.metrics.table import summarize
+from kerasunet import lazy_members
 
-__all__ = [
-    "METRICS",
-    "POLICY",
-    "Interval",
-    "Metric",
-    "SurfaceDistances",
-    "assd",
-    "bootstrap_interval",
-    "case_metrics",
-    "dice",
-    "expected_calibration_error",
-    "hd95",
-    "iou",
-    "precision",
-    "sensitivity",
-    "summarize",
-    "surface_distances",
-]
+_MEMBERS = {
+    "Interval": "kerasunet.metrics.summary",
+    "METRICS": "kerasunet.metrics.policy",
+    "Metric": "kerasunet.metrics.policy",
+    "POLICY": "kerasunet.metrics.policy",
+    "SurfaceDistances": "kerasunet.metrics.measures",
+    "assd": "kerasunet.metrics.measures",
+    "bootstrap_interval": "kerasunet.metrics.summary",
+    "case_metrics": "kerasunet.metrics.summary",
+    "dice": "kerasunet.metrics.measures",
+    "expected_calibration_error": "kerasunet.metrics.measures",
+    "hd95": "kerasunet.metrics.measures",
+    "iou": "kerasunet.metrics.measures",
+    "precision": "kerasunet.metrics.measures",
+    "sensitivity": "kerasunet.metrics.measures",
+    "summarize": "kerasunet.metrics.summary",
+    "surface_distances": "kerasunet.metrics.measures",
+}
+__all__ = sorted(_MEMBERS)
+__getattr__, __dir__ = lazy_members(__name__, _MEMBERS)

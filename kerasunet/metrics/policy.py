@@ -71,7 +71,6 @@ METRICS: dict[str, Metric] = {
         "same images.",
     ),
 }
-
 _EMPTY_MASKS = """\
 Metrics are computed per case and then averaged over all cases. No case is dropped: every metric is
 finite for every case, and which cases are averaged never depends on the prediction.

@@ -3,21 +3,17 @@
 Pure Python, imported in milliseconds: neither NumPy nor Keras is loaded.
 """
 
-from .errors import StrategyError
-from .expansion import expand
-from .grammar import describe_grammar
-from .layout import Layout, WeightRef
-from .naming import name_of
-from .parser import parse
-from .strategy import Strategy
+from kerasunet import lazy_members
 
-__all__ = [
-    "Layout",
-    "Strategy",
-    "StrategyError",
-    "WeightRef",
-    "describe_grammar",
-    "expand",
-    "name_of",
-    "parse",
-]
+_MEMBERS = {
+    "Layout": "kerasunet.strategies.terms",
+    "Strategy": "kerasunet.strategies.parser",
+    "StrategyError": "kerasunet.strategies.terms",
+    "WeightRef": "kerasunet.strategies.terms",
+    "describe_grammar": "kerasunet.strategies.parser",
+    "expand": "kerasunet.strategies.parser",
+    "name_of": "kerasunet.strategies.naming",
+    "parse": "kerasunet.strategies.parser",
+}
+__all__ = sorted(_MEMBERS)
+__getattr__, __dir__ = lazy_members(__name__, _MEMBERS)

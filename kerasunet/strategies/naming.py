@@ -2,9 +2,20 @@
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
-from .layout import KINDS, Layout, WeightRef
-from .strategy import Strategy
-from .terms import PARTS, RULES, Blocks, Count, Kind, Name, Part, Term
+from kerasunet.strategies.parser import Strategy
+from kerasunet.strategies.terms import (
+    KINDS,
+    PARTS,
+    RULES,
+    Blocks,
+    Count,
+    Kind,
+    Layout,
+    Name,
+    Part,
+    Term,
+    WeightRef,
+)
 
 Weights = frozenset[WeightRef]
 Postfix = tuple[Term | str, ...]

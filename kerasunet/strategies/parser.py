@@ -1,12 +1,11 @@
-"""Text to strategy: a shunting-yard parser with errors that point into the text."""
+"""A strategy: terms and set operators in postfix order, so that no nesting needs recursion."""
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import NamedTuple, NoReturn
 
-from .errors import StrategyError, did_you_mean, quote
-from .strategy import PRECEDENCE, Strategy
-from .terms import (
+from kerasunet.strategies.terms import (
     KINDS,
     PARTS,
     RULES,
@@ -14,12 +13,127 @@ from .terms import (
     Blocks,
     Count,
     Kind,
+    Layout,
     Name,
     Part,
+    StrategyError,
     Term,
+    WeightRef,
+    did_you_mean,
     is_glob,
     is_range_end,
+    quote,
 )
+
+PRECEDENCE = {"+": 1, "-": 1, "&": 2}
+_OPERATIONS = {"+": frozenset.union, "-": frozenset.difference, "&": frozenset.intersection}
+
+
+@dataclass(frozen=True, repr=False)
+class Strategy:
+    """Which weights of a U-Net train. Made by `parse`, immutable.
+
+    `str(strategy)` is its canonical text: two strategies are equal if and only if their
+    canonical texts are, and `parse(str(strategy)) == strategy`.
+
+    Args:
+        postfix: terms and the operators `+`, `-`, `&`, each operator after its two operands.
+    """
+
+    postfix: tuple[Term | str, ...]
+
+    @property
+    def is_auto(self) -> bool:
+        """Whether the weights are to be chosen from the training images."""
+        return isinstance(self.postfix[0], Auto)
+
+    def select(self, layout: Layout) -> frozenset[WeightRef]:
+        """Return the weights that train on a network of this layout.
+
+        Raises:
+            StrategyError: a term is unknown to the layout, nothing is selected (only `none`
+                itself may be empty), or the strategy is automatic.
+        """
+        selected = self._evaluate(layout)
+        if not selected and self.postfix != (Part("none"),):
+            raise StrategyError(
+                f"{quote(str(self))}: selects no weight; write none to train nothing"
+            )
+        return selected
+
+    def _evaluate(self, layout: Layout) -> frozenset[WeightRef]:
+        stack: list[frozenset[WeightRef]] = []
+        for item in self.postfix:
+            if isinstance(item, str):
+                right, left = stack.pop(), stack.pop()
+                stack.append(_OPERATIONS[item](left, right))
+            else:
+                stack.append(item.weights(layout))
+        return stack.pop()
+
+    def __str__(self) -> str:
+        stack: list[_Phrase] = []
+        for item in self.postfix:
+            if isinstance(item, str):
+                right, left = stack.pop(), stack.pop()
+                stack.append(_join(left, item, right))
+            else:
+                stack.append(_Phrase.of(item))
+        return stack.pop().text
+
+    def __repr__(self) -> str:
+        return f"parse({str(self)!r})"
+
+
+class _Phrase(NamedTuple):
+    """Infix text of a subexpression, and what decides whether it needs parentheses."""
+
+    text: str
+    precedence: int
+    starts_as_range_end: bool
+    ends_as_range_start: bool
+
+    @classmethod
+    def of(cls, term: Term) -> "_Phrase":
+        text = str(term)
+        open_ended = isinstance(term, Blocks) and term.could_start_range
+        return cls(text, max(PRECEDENCE.values()) + 1, is_range_end(text), open_ended)
+
+    def enclosed(self, needed: bool) -> "_Phrase":
+        return _Phrase(f"({self.text})", self.precedence, False, False) if needed else self
+
+
+def _join(left: _Phrase, operator: str, right: _Phrase) -> _Phrase:
+    precedence = PRECEDENCE[operator]
+    right = right.enclosed(right.precedence <= precedence)
+    looks_like_range = operator == "-" and left.ends_as_range_start and right.starts_as_range_end
+    left = left.enclosed(left.precedence < precedence or looks_like_range)
+    return _Phrase(
+        left.text + operator + right.text,
+        precedence,
+        left.starts_as_range_end,
+        right.ends_as_range_start,
+    )
+
+
+GRAMMAR = (
+    ("all, none", "everything; nothing"),
+    ("contracting, expanding, bottleneck", "that part; contracting includes bottleneck"),
+    ("shallow:K, deep:K", "the first, last K blocks in data-flow order"),
+    ("outer:K, inner:K", "the K highest-, lowest-resolution levels, both arms"),
+    ("blocks:1-3,7, blocks:enc1,dec2", "blocks by number (enc1 is 1) or name"),
+    ("enc1, dec2_conv1, head, enc*_conv1", "blocks and layers by name; * and ? are wildcards"),
+    ("norm, bias, kernel", "only that kind of weight, everywhere"),
+    ("A&B, A+B, A-B, (A)", "both; either; A without B; & binds tighter than + and -"),
+    ("auto, auto:search", "chosen from the training images, by gradients or short trials"),
+)
+
+
+def describe_grammar() -> str:
+    """Return the grammar as an aligned table of two columns, one row a line, for `--help`."""
+    width = max(len(text) for text, _ in GRAMMAR)
+    return "\n".join(f"{text:<{width}}  {meaning}" for text, meaning in GRAMMAR)
+
 
 LONGEST_TEXT = 1000
 _LEXEME = re.compile(
@@ -213,3 +327,24 @@ class _Parser:
         if first > last:
             self._fail(f"{first}-{last} runs backwards; write {last}-{first}")
         return first, last
+
+
+_EVERY_COUNT = re.compile(rf"\s*({'|'.join(RULES)})\s*:\s*\*\s*", re.IGNORECASE)
+
+
+def expand(pattern: str, layout: Layout) -> list[str]:
+    """Return the canonical texts that `pattern` stands for.
+
+    Args:
+        pattern: `shallow:*`, `deep:*`, `outer:*` or `inner:*` for every K the layout allows, in
+            rising order; any other strategy stands for itself.
+        layout: the network to be trained.
+
+    Raises:
+        StrategyError: `pattern` is neither of the two.
+    """
+    match = _EVERY_COUNT.fullmatch(pattern)
+    if match is None:
+        return [str(parse(pattern))]
+    rule = match[1].lower()
+    return [str(Count(rule, count)) for count in range(1, Count.limit(rule, layout) + 1)]

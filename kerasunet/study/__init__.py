@@ -1,12 +1,12 @@
 """Studies: many fine-tuning runs, planned, executed, collected in one table, and compared."""
 
-from kerasunet._lazy import lazy_members
+from kerasunet import lazy_members
 
 _MEMBERS = {
     "PlannedRun": "kerasunet.study.plan",
-    "StudySettings": "kerasunet.study.settings",
+    "StudySettings": "kerasunet.study.plan",
     "plan": "kerasunet.study.plan",
-    "read_tables": "kerasunet.study.tables",
+    "read_tables": "kerasunet.study.results",
     "run_study": "kerasunet.study.execution",
 }
 __all__ = sorted(_MEMBERS)

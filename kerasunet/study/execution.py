@@ -1,23 +1,90 @@
-"""Executes a study: skips what is finished, isolates what fails, writes the tables as it goes."""
+"""`study.json`: what a study is, so that its directory is never mixed with another study."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import csv
+import tempfile
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from statistics import mean, median
 from typing import Any
 
-from kerasunet import zoo
-from kerasunet.files import NotWritten
+from kerasunet import __version__, models
+from kerasunet.data.cases import DataSet
+from kerasunet.data.decoding import decode
+from kerasunet.files import NotWritten, read_json, write_json
+from kerasunet.runs.directory import refuse_differences
+from kerasunet.runs.inputs import content_digest, load_data, split_data
 from kerasunet.strategies import Layout
-from kerasunet.study.plan import PlannedRun, plan
-from kerasunet.study.process import RunResult, run_in_process
-from kerasunet.study.protocol import claim_study
-from kerasunet.study.settings import StudySettings
-from kerasunet.study.tables import Tables
-from kerasunet.study.warm import workers
+from kerasunet.study.plan import PlannedRun, StudySettings, plan, protocol
+from kerasunet.study.results import RECORD, Tables
+from kerasunet.study.worker_pool import RunResult, run_in_process, workers
 from kerasunet.training.settings import Architecture
+
+
+def claim_study(directory: Path, settings: StudySettings, planned: Sequence[PlannedRun]) -> str:
+    """Makes a directory this study's own, or refuses; finds faults of data before any run.
+
+    Args:
+        directory: The study directory.
+        settings: The study.
+        planned: Its runs. Every split is made once here, so that data too small are refused now.
+
+    Returns:
+        The name of the data set, as the tables give it.
+
+    Raises:
+        ValueError: The directory holds a study with another protocol, other data or other major
+            versions, both sides of each difference named; or the data cannot be decoded, or not
+            be split as asked.
+    """
+    data = load_data(settings.run)
+    splits = {(run.fold, run.train_size): split_data(run.settings, data).digest for run in planned}
+    asked = {
+        "protocol": protocol(settings),
+        "digests": {
+            "data": data.digest,
+            "images and masks": _content(settings, data),
+            "init": models.digest(settings.run.init),
+        },
+        "versions": _versions(),
+        "data": {
+            "name": data.name,
+            "cases": len(data),
+            "layout": data.layout,
+            "terms": data.terms,
+            "citation": data.citation,
+        },
+    }
+    path = directory / RECORD
+    known = read_json(path) if path.is_file() else {"splits": {}}
+    if path.is_file():
+        fixed = ("protocol", "digests", "versions")
+        was, now = ({n: record.get(n, {}) for n in fixed} for record in (known, asked))
+        refuse_differences(directory, was, now)
+    named = {f"fold {fold}, {size} images": digest for (fold, size), digest in splits.items()}
+    write_json(path, {**asked, "splits": {**known["splits"], **named}})
+    return data.name
+
+
+def _content(settings: StudySettings, data: DataSet) -> str:
+    side = settings.run.image_size
+    return content_digest([decode(data.cases, (side, side), settings.run.architecture.channels)])
+
+
+def _versions() -> dict[str, str]:
+    """As installed: only the processes of the runs import these libraries."""
+    found = {"kerasunet": __version__}
+    for name in ("keras", "tensorflow"):
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
+
 
 RUN_FOLDER = "runs"
 
@@ -152,7 +219,7 @@ def _with_known_architecture(settings: StudySettings) -> StudySettings:
     """`scratch` starts from random weights of the same network as the initial model."""
     if settings.run.init == "scratch":
         return settings
-    known = zoo.card(settings.run.init)["architecture"]
+    known = models.card(settings.run.init)["architecture"]
     shape = Architecture(**{name: known[name] for name in vars(Architecture())})
     return replace(settings, run=replace(settings.run, architecture=shape))
 
@@ -177,3 +244,59 @@ def _failure(planned: PlannedRun, data_name: str, reason: str) -> dict[str, Any]
         "status": "failed",
         "note": " ".join(reason.split()),
     }
+
+
+_TRIAL_STEPS = 4
+
+
+def estimate_seconds(study: Study, workers: int = 1, retry_failed: bool = False) -> float:
+    """Estimates the wall time of the open runs.
+
+    Finished runs tell by their own wall time. Where there are none, a few steps of the most
+    expensive open run are timed (about half a minute), which gives an upper bound.
+
+    Args:
+        study: The study.
+        workers: Runs at a time; taken to go on at the speed of those that were timed.
+        retry_failed: Whether failed runs count as open.
+
+    Returns:
+        Seconds; 0 where nothing is open.
+    """
+    runs = study.open_runs(retry_failed)
+    if not runs:
+        return 0.0
+    known = _known_seconds(study)
+    if not known:
+        return len(runs) * _trial_seconds(_most_expensive(runs)) / workers
+    overall = mean(known.values())
+    return sum(known.get(run.strategy, overall) for run in runs) / workers
+
+
+def _known_seconds(study: Study) -> dict[str, float]:
+    """The median wall time of each strategy that has finished runs."""
+    seconds = defaultdict(list)
+    for row in study.tables.runs:
+        if row["status"] == "finished":
+            seconds[row["strategy"]].append(float(row["wall_seconds"]))
+    return {strategy: median(values) for strategy, values in seconds.items()}
+
+
+def _most_expensive(runs: tuple[PlannedRun, ...]) -> PlannedRun:
+    return max(runs, key=lambda run: (run.settings.layers == "all", run.train_size))
+
+
+def _trial_seconds(run: PlannedRun) -> float:
+    """Times the second of two short stretches, and takes the rest of the process as overhead."""
+    full = run.settings.optimization
+    short = replace(full, steps=2 * _TRIAL_STEPS, validate_every=_TRIAL_STEPS, patience=None)
+    trial = replace(run, settings=replace(run.settings, optimization=short), learning_rates=())
+    with tempfile.TemporaryDirectory() as folder:
+        wall = run_in_process(trial, Path(folder)).run["wall_seconds"]
+        with open(Path(folder) / "history.csv", encoding="utf-8", newline="") as file:
+            stretch = [float(row["seconds"]) for row in csv.DictReader(file)]
+    if len(stretch) < 2:
+        return wall
+    step = stretch[-1] / _TRIAL_STEPS
+    rates = max(len(run.learning_rates), 1)
+    return wall + step * (rates * full.steps - 2 * _TRIAL_STEPS)

@@ -30,10 +30,10 @@ from kerasunet.training.settings import FinetuneSettings, finetune_settings
 if TYPE_CHECKING:
     from kerasunet.training import Run
 
+
 SPECIFICATION, RESULT, LOG = "run.json", "result.json", "log.txt"
 MOST_RUNS, MOST_GROWTH = 20, 2.0
 """A process ends after so many runs, or once it is so many times as large as after its first."""
-
 _USER_ERRORS = (ValueError, OSError, FloatingPointError)
 _STARTED = time.perf_counter()
 
@@ -106,10 +106,10 @@ def _logged(path: Path) -> Iterator[None]:
 
 @cache
 def _import_once() -> None:
-    from kerasunet.cli.options import start_backend
+    from kerasunet.backend import start_backend
 
     start_backend()
-    import kerasunet.training.finetuning  # noqa: F401
+    import kerasunet.runs.finetuning  # noqa: F401
 
     # What is imported stays; not looking through it makes each collection of garbage faster.
     gc.collect()
@@ -157,8 +157,8 @@ def _validation_dice(run: Run) -> float:
 
 
 def _result(run: Run) -> dict[str, Any]:
+    from kerasunet.models import versions
     from kerasunet.training.evaluation import CONSTANT
-    from kerasunet.zoo import versions
 
     summary = run.summary
     optimization = summary["settings"]["optimization"]

@@ -1,6 +1,6 @@
 """Pre-training and fine-tuning: settings in, a directory with everything that came of it out."""
 
-from kerasunet._lazy import lazy_members
+from kerasunet import lazy_members
 
 _MEMBERS = {
     "Architecture": "kerasunet.training.settings",
@@ -8,11 +8,11 @@ _MEMBERS = {
     "FinetuneSettings": "kerasunet.training.settings",
     "Optimization": "kerasunet.training.settings",
     "PretrainSettings": "kerasunet.training.settings",
-    "Run": "kerasunet.training.finetuning",
+    "Run": "kerasunet.runs.finetuning",
     "evaluate": "kerasunet.training.evaluation",
-    "finetune": "kerasunet.training.finetuning",
-    "overfit_one_batch": "kerasunet.training.sanity",
-    "pretrain": "kerasunet.training.pretraining",
+    "finetune": "kerasunet.runs.finetuning",
+    "overfit_one_batch": "kerasunet.training.evaluation",
+    "pretrain": "kerasunet.runs.pretraining",
 }
 __all__ = sorted(_MEMBERS)
 __getattr__, __dir__ = lazy_members(__name__, _MEMBERS)

@@ -4,12 +4,29 @@
 import `<name>.<name>_dataset_builder` registers an ordinary TFDS builder, for `tfds.load`.
 """
 
-from kerasunet._lazy import lazy_members
+from kerasunet import lazy_members
+
+# Adding a set takes a folder beside this file and a line here.
+PETS = "oxford_iiit_pet"
+NAMES = (
+    "bus_bra",
+    "bus_uclm",
+    "busi",
+    "duts",
+    "ecssd",
+    "jsrt",
+    "montgomery",
+    "msra10k",
+    "oasbud",
+    PETS,
+    "shenzhen",
+    "udiat",
+    "xpie",
+)
 
 _MEMBERS = {
-    "NAMES": "kerasunet.data.builders.names",
     "TfdsCase": "kerasunet.data.builders.loading",
     "load_cases": "kerasunet.data.builders.loading",
 }
-__all__ = sorted(_MEMBERS)
+__all__ = sorted([*_MEMBERS, "NAMES"])
 __getattr__, __dir__ = lazy_members(__name__, _MEMBERS)

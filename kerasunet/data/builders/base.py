@@ -1,18 +1,151 @@
-"""What all builders share: features, where the files come from, cases to examples."""
+"""Looks at an archive before anything of it is unpacked; turns what fails into one clear line."""
 
 from __future__ import annotations
 
 import abc
+import os
+import tarfile
+import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
+from requests import RequestException
+from tensorflow_datasets.core.download.download_manager import NonMatchingChecksumError
+from tensorflow_datasets.core.download.extractor import ExtractError
+from tensorflow_datasets.core.download.util import DownloadError
 
-from kerasunet.data.builders.archives import check_archive, clear_failures
-from kerasunet.data.cases import Case, DataSet, Sample
+from kerasunet.data.cases import Case, DataSet, FileCase, MaskCoding, Sample
 from kerasunet.data.decoding import resize_image
+from kerasunet.data.layouts.pairing import Files, image_files, pair, subfolders
+from kerasunet.data.layouts.recognition import read_published
+
+
+def check_archive(path: Path) -> None:
+    """Refuses an archive that is broken, or whose names lead out of the folder it is unpacked to.
+
+    Args:
+        path: A `.zip` or `.tar.gz` file; what has another suffix is not looked at.
+
+    Raises:
+        PermissionError: It may not be read.
+        ValueError: It is no such archive, is cut off, or would write elsewhere.
+    """
+    if not path.name.endswith((".zip", ".tar.gz")):
+        return
+    try:
+        names = _names(path)
+    except PermissionError:
+        raise PermissionError(f"{path}: may not be read; change its permissions") from None
+    except Exception:  # Broken bytes are answered with exceptions of every type.
+        raise ValueError(f"{path}: not a whole archive; copy or download it again") from None
+    outside = next((name for name in names if _leads_out(name)), None)
+    if outside is not None:
+        raise ValueError(
+            f"{path}: {outside!r} would be written outside the folder that the archive is unpacked "
+            "to; it is not as its owners made it, download it again"
+        )
+
+
+@contextmanager
+def clear_failures(instructions: str) -> Iterator[None]:
+    """What downloading and unpacking may raise becomes a `ValueError` that tells what to do."""
+    try:
+        yield
+    except ExtractError as error:
+        raise ValueError(f"an archive cannot be unpacked: {error.__cause__ or error}") from None
+    except NonMatchingChecksumError as error:
+        raise ValueError(f"a download is not what its owners published: {error}") from None
+    except (RequestException, DownloadError) as error:
+        raise ValueError(f"cannot be downloaded ({error}). {instructions}") from None
+
+
+def _names(path: Path) -> Iterable[str]:
+    if path.name.endswith(".zip"):
+        with zipfile.ZipFile(path) as archive:
+            return archive.namelist()
+    with tarfile.open(path) as archive:
+        return [name for member in archive for name in (member.name, *_target(member))]
+
+
+def _target(member: tarfile.TarInfo) -> tuple[str, ...]:
+    """Where a link leads, seen from the folder that the archive is unpacked to."""
+    if member.islnk():
+        return (member.linkname,)
+    if not member.issym():
+        return ()
+    return (os.path.normpath(os.path.join(os.path.dirname(member.name), member.linkname)),)
+
+
+def _leads_out(name: str) -> bool:
+    """Whether a name is absolute or climbs, on any system."""
+    paths = (PurePosixPath(name), PureWindowsPath(name))
+    return any(path.is_absolute() or path.drive or ".." in path.parts for path in paths)
+
+
+_DEPTH = 7
+
+
+def folders_in(roots: Iterable[Path]) -> Iterator[Path]:
+    """Folders and their subfolders, the upper ones first; roots that are files are left out."""
+    level = [root for root in roots if root.is_dir()]
+    for _ in range(_DEPTH):
+        yield from level
+        level = [inner for folder in level for inner in subfolders(folder)]
+
+
+def folder_with(roots: Iterable[Path], *entries: str) -> Path | None:
+    """The first folder that has all these entries."""
+    return next(
+        (
+            folder
+            for folder in folders_in(roots)
+            if all((folder / entry).exists() for entry in entries)
+        ),
+        None,
+    )
+
+
+def published(name: str, roots: Iterable[Path]) -> DataSet | None:
+    """Reads the data set of this name where `kerasunet.data.layouts` recognises it."""
+    found = (read_published(folder) for folder in folders_in(roots))
+    return next((data for data in found if data is not None and data.name == name), None)
+
+
+def joined(roots: Iterable[Path], parts: Mapping[str, str]) -> DataSet | None:
+    """Reads a published data set whose parts are in different archives, or differently named.
+
+    Args:
+        roots: Where to look.
+        parts: Entries of the recognised layout, and the names that their folders have here.
+
+    Returns:
+        The data set; `None` where a part is missing.
+    """
+    roots = list(roots)
+    found = {entry: _folder_of_images(roots, name) for entry, name in parts.items()}
+    if None in found.values():
+        return None
+    with TemporaryDirectory() as together:
+        for entry, folder in found.items():
+            (Path(together) / entry).symlink_to(folder.resolve(), target_is_directory=True)
+        data = read_published(Path(together))
+        return data and replace(data, cases=tuple(_with_real_paths(case) for case in data.cases))
+
+
+def _folder_of_images(roots: Iterable[Path], name: str) -> Path | None:
+    named = (folder for folder in folders_in(roots) if folder.name == name)
+    return next((folder for folder in named if image_files(folder)), None)
+
+
+def _with_real_paths(case: Case) -> Case:
+    masks = tuple(path.resolve() for path in case.masks)
+    return replace(case, image=case.image.resolve(), masks=masks)
 
 
 class CasesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
@@ -132,3 +265,25 @@ def _put_by_hand(
         check_archive(path)
     unpacked = {name: Path(path) for name, path in dl_manager.extract(archives).items()}
     return {**unpacked, "": manual}
+
+
+_PHOTOGRAPHS = (".jpg", ".jpeg")
+
+
+def photographs_with_masks(folders: Iterable[Path]) -> list[FileCase]:
+    """Pairs the JPEG files of these folders with the other image files of the same stem.
+
+    Photographs without a mask are left out: some sets have thousands on purpose.
+
+    Raises:
+        ValueError: A mask has no photograph, or several files have one stem.
+    """
+    photographs: Files = {}
+    masks: Files = {}
+    for folder in folders:
+        for stem, paths in image_files(folder).items():
+            for path in paths:
+                kind = photographs if path.suffix.lower() in _PHOTOGRAPHS else masks
+                kind.setdefault(stem, []).append(path)
+    masked = {stem: paths for stem, paths in photographs.items() if stem in masks}
+    return pair(masked, masks, MaskCoding(above=127)) if masked else []

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
-from kerasunet.data.builders.names import NAMES, PETS
+from kerasunet.data.builders import NAMES, PETS
 from kerasunet.data.cases import DataSet, Sample
 
 _FORMAT = "array_record"

@@ -4,8 +4,16 @@ An error is what would stop training or cannot be a mask. A warning is what a pe
 A note is a suspicion.
 """
 
-from kerasunet.data.checking.problem import KINDS, Problem
-from kerasunet.data.checking.report import Report, check
-from kerasunet.data.groups import read_groups, with_groups, write_groups
+from kerasunet import lazy_members
 
-__all__ = ["KINDS", "Problem", "Report", "check", "read_groups", "with_groups", "write_groups"]
+_MEMBERS = {
+    "KINDS": "kerasunet.data.checking.inspection",
+    "Problem": "kerasunet.data.checking.inspection",
+    "Report": "kerasunet.data.checking.report",
+    "check": "kerasunet.data.checking.report",
+    "read_groups": "kerasunet.data.groups",
+    "with_groups": "kerasunet.data.groups",
+    "write_groups": "kerasunet.data.groups",
+}
+__all__ = sorted(_MEMBERS)
+__getattr__, __dir__ = lazy_members(__name__, _MEMBERS)

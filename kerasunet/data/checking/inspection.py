@@ -1,22 +1,169 @@
-"""Looks at one case: reads all that can be read of it, whatever is wrong with the rest."""
+"""What can be wrong with a data set, how bad it is, and what to do about it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
+import cv2
 import numpy as np
 
 from kerasunet.data.cases import AnnotatedCase, Case, FileCase
-from kerasunet.data.checking.marks import describe_marks
-from kerasunet.data.checking.problem import Problem
 from kerasunet.data.decoding import resize_mask
-from kerasunet.data.duplicates import thumbnail
-from kerasunet.data.problems import wrong_size
-from kerasunet.data.reading import read_image
+from kerasunet.data.groups import thumbnail
+from kerasunet.data.readers import read_image, to_grey
+from kerasunet.files import wrong_size
+
+SEVERITIES = ("error", "warning", "note")
+
+
+class Kind(NamedTuple):
+    """A kind of problem: how bad it is, what it is, and the remedy."""
+
+    severity: str
+    title: str
+    remedy: str
+
+
+KINDS: Mapping[str, Kind] = {
+    "pairing": Kind(
+        "error",
+        "files that do not pair up or do not fit the layout",
+        "add the partner, correct the name or take the file away",
+    ),
+    "unreadable": Kind(
+        "error", "files that cannot be read", "copy or export the file again, or leave the case out"
+    ),
+    "annotation": Kind(
+        "error", "annotations that cannot be drawn", "correct the annotation in its program"
+    ),
+    "wrong-size": Kind(
+        "error", "masks of another size than their image", "export the mask at the image's size"
+    ),
+    "not-binary": Kind(
+        "error",
+        "masks with more than two values",
+        "save masks without smoothing and as PNG, never as JPEG: 0 and one other value",
+    ),
+    "constant-image": Kind(
+        "warning", "images that show nothing", "export the image again, or leave the case out"
+    ),
+    "empty-mask": Kind(
+        "warning",
+        "empty masks",
+        "draw the object; if there is none, label the case normal and nothing is said",
+    ),
+    "full-mask": Kind(
+        "warning",
+        "masks that cover the whole image",
+        "look whether the background was saved as the object",
+    ),
+    "inverted-mask": Kind(
+        "warning",
+        "masks that are object nearly all around the edge",
+        "look whether object and background are swapped",
+    ),
+    "unusual-share": Kind(
+        "warning",
+        "objects of an unusual size",
+        "look whether the mask belongs to another image, or is a slip of the pen",
+    ),
+    "near-duplicates": Kind(
+        "warning",
+        "nearly the same image in several groups",
+        "train and test would share it: join the groups (--groups writes them) or keep one image",
+    ),
+    "label-conflict": Kind(
+        "warning",
+        "nearly the same image with different labels",
+        "find out which label is right, or leave both out",
+    ),
+    "mask-conflict": Kind(
+        "warning",
+        "nearly the same image with contradicting masks",
+        "draw one of the masks again, or leave both out",
+    ),
+    "burnt-in-marks": Kind(
+        "note",
+        "images that may have marks burnt in",
+        "a network may learn the marks instead of the object; prefer images without them",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong.
+
+    Attributes:
+        kind: One of `KINDS`.
+        message: What was found and where; the remedy is that of the kind.
+        files: The files concerned.
+        keys: The cases concerned; none where the files did not become a case.
+    """
+
+    kind: str
+    message: str
+    files: tuple[str, ...] = ()
+    keys: tuple[str, ...] = ()
+
+    @property
+    def severity(self) -> str:
+        """`"error"`, `"warning"` or `"note"`."""
+        return KINDS[self.kind].severity
+
+    @property
+    def remedy(self) -> str:
+        """What to do about it."""
+        return KINDS[self.kind].remedy
+
+
+_COLOURED, _GREY = 64, 12
+_MOST_COLOUR, _MOST_TINGED = 0.05, 0.1
+_WHITE, _ABOVE_SURROUNDINGS = 250, 150
+_THIN = np.ones((5, 5), np.uint8)
+_LEAST_PIXELS, _MOST_WHITE = 12, 0.01
+
+
+def describe_marks(image: np.ndarray) -> str:
+    """Says what in an image looks like marks.
+
+    Args:
+        image: Float32, `(height, width)` or `(height, width, 3)`, 0 to 255.
+
+    Returns:
+        A few words; empty where nothing looks like a mark.
+    """
+    counts = {
+        "coloured pixels in a grey image": _coloured(image),
+        "pixels of thin white lines, as of letters or callipers": _white(image),
+    }
+    return " and ".join(f"{count} {what}" for what, count in counts.items() if count)
+
+
+def _coloured(image: np.ndarray) -> int:
+    """Pixels of strong colour, if nearly all others have none."""
+    if image.ndim == 2:
+        return 0
+    spread = image.max(axis=2) - image.min(axis=2)
+    strong = spread > _COLOURED
+    tinged = (spread > _GREY).mean()
+    count = int(np.count_nonzero(strong))
+    otherwise_grey = strong.mean() < _MOST_COLOUR and tinged < _MOST_TINGED
+    return count if otherwise_grey and count >= _LEAST_PIXELS else 0
+
+
+def _white(image: np.ndarray) -> int:
+    """Pixels of saturated structures that are thinner than 5 pixels, if they are few."""
+    grey = np.ascontiguousarray(to_grey(image))
+    raised = cv2.morphologyEx(grey, cv2.MORPH_TOPHAT, _THIN)
+    thin = (grey >= _WHITE) & (raised >= _ABOVE_SURROUNDINGS)
+    count = int(np.count_nonzero(thin))
+    return count if count >= _LEAST_PIXELS and thin.mean() < _MOST_WHITE else 0
+
 
 T = TypeVar("T")
 _MASK_SIDE = 64

@@ -13,10 +13,10 @@ import cv2
 import numpy as np
 
 from kerasunet.data.cases import Case
-from kerasunet.data.checking.problem import KINDS, Problem
+from kerasunet.data.checking.inspection import KINDS, Problem
 from kerasunet.data.checking.report import Report
 from kerasunet.data.decoding import resize_image, resize_mask
-from kerasunet.data.reading import read_image
+from kerasunet.data.readers import read_image
 from kerasunet.drawing import TRUTH, overlay
 
 _SIDE = 160

@@ -5,7 +5,12 @@ Published data sets are recognised as they come out of their archives. One's own
 VOC, whole or with one such folder for each patient.
 """
 
-from kerasunet.data.layouts.published import PUBLISHED
-from kerasunet.data.layouts.recognition import read_file, read_folder
+from kerasunet import lazy_members
 
-__all__ = ["PUBLISHED", "read_file", "read_folder"]
+_MEMBERS = {
+    "PUBLISHED": "kerasunet.data.layouts.recognition",
+    "read_file": "kerasunet.data.layouts.recognition",
+    "read_folder": "kerasunet.data.layouts.recognition",
+}
+__all__ = sorted(_MEMBERS)
+__getattr__, __dir__ = lazy_members(__name__, _MEMBERS)

@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from kerasunet.data.cases import Case
-from kerasunet.data.layouts.listing import Files, image_files, nested_image_files, subfolder
-from kerasunet.data.layouts.pairing import by_image, images_beside_masks, pair
+import numpy as np
+
+from kerasunet.data.cases import AnnotatedCase, Case, DataSet, FileCase
+from kerasunet.data.layouts.pairing import (
+    Files,
+    by_image,
+    image_files,
+    image_stem,
+    images_beside_masks,
+    nested_image_files,
+    pair,
+    subfolder,
+)
+from kerasunet.data.readers import count_frames, read_image
+from kerasunet.files import raise_all, report_all, wrong_size
 
 IMAGE_FOLDERS = ("images", "imgs", "image")
 MASK_FOLDERS = ("masks", "labels", "mask", "label")
@@ -36,3 +50,177 @@ def masks_beside_images(folder: Path) -> list[Case] | None:
     """Reads `x.png` with `x_mask.png`, `x_mask_1.png` …, all in one folder."""
     images, masks = images_beside_masks(image_files(folder))
     return pair(images, masks) if masks else None
+
+
+PARTS = {
+    "train": "train",
+    "training": "train",
+    "val": "validation",
+    "valid": "validation",
+    "validation": "validation",
+    "test": "test",
+    "testing": "test",
+}
+_CLASSES = {"benign", "malignant", "normal"}
+Official = Mapping[str, Mapping[str, int | str]]
+
+
+def under(name: str, cases: Iterable[Case]) -> list[Case]:
+    """Moves cases under a subfolder: key `x` becomes `name/x`; the group of a patient stays."""
+    return [
+        replace(
+            case,
+            key=f"{name}/{case.key}",
+            group=f"{name}/{case.key}" if case.group == case.key else case.group,
+        )
+        for case in cases
+    ]
+
+
+def interpret(cases: Sequence[Case]) -> tuple[list[Case], str, Official]:
+    """Gives the subfolders, the first parts of keys such as `a/x`, their meaning.
+
+    `train/`, `val/` and `test/` are an official division; `benign/`, `malignant/` and `normal/`
+    are labels; the folder of any other name holds one patient and is a group.
+
+    Args:
+        cases: Cases of which some are in subfolders.
+
+    Returns:
+        The cases; what the folders are, for messages; the official divisions.
+
+    Raises:
+        ValueError: Folders of different meaning are mixed.
+    """
+    names = {folder_of(case).lower() for case in cases} - {""}
+    if not names:
+        return list(cases), "", {}
+    if names <= PARTS.keys():
+        division = {case.key: PARTS[folder_of(case).lower()] for case in cases if folder_of(case)}
+        return list(cases), "one folder per part", {"folders": division}
+    if names <= _CLASSES:
+        labelled = [_changed(case, label=folder_of(case).lower()) for case in cases]
+        return labelled, "one folder per class", {}
+    if names & (PARTS.keys() | _CLASSES):
+        raise ValueError(
+            f"folders {', '.join(sorted(names))}: parts such as train, classes such as benign, and "
+            "patients cannot be told apart; use one kind"
+        )
+    return [_changed(case, group=folder_of(case)) for case in cases], "one folder per patient", {}
+
+
+def folder_of(case: Case) -> str:
+    """The subfolder that a case is in, empty where it is in none."""
+    return case.key.rpartition("/")[0].partition("/")[0]
+
+
+def _changed(case: Case, **changes: str) -> Case:
+    return replace(case, **changes) if folder_of(case) else case
+
+
+_VOID = (224, 224, 192)
+
+
+def pascal_voc(folder: Path) -> list[Case] | None:
+    """Reads `JPEGImages/` with `SegmentationClass/`; an image without a mask is left out.
+
+    The format shares its images with other tasks, so that most have no mask.
+    """
+    if not all((folder / name).is_dir() for name in ("JPEGImages", "SegmentationClass")):
+        return None
+    masks = image_files(folder / "SegmentationClass")
+    images = image_files(folder / "JPEGImages")
+    cases = pair({key: images[key] for key in images if key in masks}, masks)
+    return [AnnotatedCase(c.key, c.group, c.image, VocMask(c.masks[0])) for c in cases]
+
+
+@dataclass(frozen=True)
+class VocMask:
+    """A class mask, coloured or as class numbers.
+
+    Every class counts as the object; the void outline between object and background does not.
+    """
+
+    path: Path
+
+    def mask(self, shape: tuple[int, int]) -> np.ndarray:
+        """Reads the bool mask, (height, width)."""
+        values, _ = read_image(self.path)
+        if values.shape[:2] != shape:
+            raise ValueError(wrong_size(self.path, values.shape, shape))
+        if values.ndim == 3:
+            return values.any(axis=2) & (values != _VOID).any(axis=2)
+        several_classes = ((values > 0) & (values < 255)).any()
+        return (values > 0) & ~((values == 255) & several_classes)
+
+
+_MOST_FRAMES = 100_000
+_MAY_HOLD_MANY = (".dcm", ".dicom", ".nii", ".nii.gz", ".tif", ".tiff")
+
+
+def frames_apart(data: DataSet) -> DataSet:
+    """Makes a case of every frame.
+
+    Args:
+        data: A data set whose cases stand for whole files.
+
+    Returns:
+        The data set; frames of `x` have the keys `x-frame0000`, `x-frame0001` …
+
+    Raises:
+        ValueError: Masks do not have as many frames as their image; the message lists every one.
+    """
+    files = [case for case in data.cases if isinstance(case, FileCase)]
+    counts = {case.key: _count(case.image) or 1 for case in files}
+    raise_all(
+        [
+            f"{case.image}: says it has {counts[case.key]:,} frames, more than the limit of "
+            f"{_MOST_FRAMES:,}; export the frames that were outlined"
+            for case in files
+            if counts[case.key] > _MOST_FRAMES
+        ]
+    )
+    faults = {case.key: list(_unequal(case, counts[case.key])) for case in files}
+    problems = [problem for found in faults.values() for problem in found]
+    report_all(problems, f"{len(problems)} masks do not have the frames of their image:")
+    if not problems and all(count == 1 for count in counts.values()):
+        return data
+    frames = {
+        case.key: [] if faults.get(case.key) else _frames(case, counts.get(case.key, 1))
+        for case in data.cases
+    }
+    return replace(
+        data,
+        cases=tuple(frame for case in data.cases for frame in frames[case.key]),
+        official={name: _each(division, frames) for name, division in data.official.items()},
+    )
+
+
+def _count(path: Path) -> int | None:
+    """Frames of a file; 1 if it cannot be read, which is told when it is to be."""
+    if image_stem(path.name) and not path.name.lower().endswith(_MAY_HOLD_MANY):
+        return 1
+    try:
+        return count_frames(path)
+    except (OSError, ValueError):
+        return 1
+
+
+def _unequal(case: FileCase, wanted: int) -> Iterator[str]:
+    for path in case.masks:
+        found = _count(path)
+        if found not in (wanted, None):
+            yield (
+                f"{path}: its number of frames is {found}, that of {case.image.name} is {wanted}; "
+                "export a mask of every frame, or only the frame that was outlined"
+            )
+
+
+def _frames(case: Case, count: int) -> list[Case]:
+    if count == 1:
+        return [case]
+    return [replace(case, key=f"{case.key}-frame{n:04d}", frame=n) for n in range(count)]
+
+
+def _each(division: Mapping[str, int | str], frames: Mapping[str, Sequence[Case]]):
+    return {frame.key: part for key, part in division.items() for frame in frames[key]}

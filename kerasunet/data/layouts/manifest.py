@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from kerasunet.data.cases import DataSet, FileCase
-from kerasunet.data.layouts.listing import keys_of, read_rows
-from kerasunet.data.layouts.subfolders import PARTS
-from kerasunet.data.problems import is_plain, report_all
+from kerasunet.data.layouts.folders import PARTS
+from kerasunet.data.layouts.pairing import keys_of, read_rows
+from kerasunet.files import is_plain, report_all
 
 MANIFESTS = ("manifest.csv", "manifest.tsv")
 _LONGEST_HEADER = 1 << 16

@@ -9,12 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from kerasunet.data.simulation.natural import simulate_natural
-from kerasunet.data.simulation.sample import SimulatedSample
+from kerasunet.data.simulation.shapes import SimulatedSample
 from kerasunet.data.simulation.ultrasound import simulate_breast_ultrasound
 from kerasunet.data.simulation.xray import simulate_chest_xray
 
 __all__ = ["SIMULATORS", "SimulatedSample", "simulate"]
-
 SIMULATORS: dict[str, Callable[..., SimulatedSample]] = {
     "breast-ultrasound": simulate_breast_ultrasound,
     "chest-xray": simulate_chest_xray,

@@ -1,25 +1,201 @@
-"""Simulated photographs with one salient object, for pre-training without a download.
-
-The background follows the dead leaves model: opaque shapes whose sizes obey a power law cover each
-other, which gives the edges, occlusions and the 1/f spectrum of natural images (Lee, Mumford and
-Huang, International Journal of Computer Vision 41, 2001). The object stands before it, lit from
-one side, and throws a shadow.
-"""
+"""Outlines of made-up things: fruit, creatures, vases, vehicles, each a union of smooth parts."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
-from kerasunet.data.simulation.grid import Grid, enlarged
-from kerasunet.data.simulation.objects import draw_object
-from kerasunet.data.simulation.raster import resample
-from kerasunet.data.simulation.sample import SimulatedSample, as_shape, generators, to_grey
-from kerasunet.data.simulation.shapes import blobs
-from kerasunet.data.simulation.surfaces import draw_surfaces, paint, relief
-from kerasunet.data.simulation.texture import lattice_noise
+from kerasunet.data.simulation.shapes import (
+    Grid,
+    SimulatedSample,
+    as_shape,
+    band,
+    blobs,
+    ellipse,
+    enlarged,
+    generators,
+    lattice_noise,
+    resample,
+    rotate,
+    spline,
+    to_grey,
+)
+
+
+def draw_object(rng: np.random.Generator) -> list[np.ndarray]:
+    """Draws one thing.
+
+    Args:
+        rng: Source of randomness.
+
+    Returns:
+        Outlines of its parts, back to front, `(n, 2)` as `(x, y)`, about 1 in size, y down.
+    """
+    recipe = RECIPES[rng.integers(len(RECIPES))]
+    parts = recipe(rng)
+    mirror = np.array([rng.choice([-1.0, 1.0]), 1.0])
+    angle = rng.normal(0, 0.1)
+    return [rotate(part * mirror, angle) for part in parts]
+
+
+def _fruit(rng: np.random.Generator) -> list[np.ndarray]:
+    count = rng.integers(1, 4)
+    centres = np.column_stack([0.55 * np.arange(count), rng.normal(0, 0.06, count)])
+    bodies = blobs(rng, count, 0.07, 72) * rng.uniform(0.32, 0.45, (count, 1, 1)) + centres[:, None]
+    stem = spline([(0, -0.1), (0.02, -0.4), (rng.normal(0.06, 0.05), -0.56)])
+    return [band(stem, 0.03), *bodies]
+
+
+def _creature(rng: np.random.Generator) -> list[np.ndarray]:
+    length, height = rng.uniform(0.38, 0.52), rng.uniform(0.16, 0.28)
+    body = blobs(rng, 1, 0.05, 72)[0] * (length, height)
+    hips = np.array([-0.8, -0.45, 0.45, 0.75])[:: rng.integers(1, 3)] * length
+    feet = height + rng.uniform(0.2, 0.5)
+    legs = [_limb(rng, (hip, 0.3 * height), (hip, feet), 0.06, 0.035) for hip in hips]
+    head = np.array([length + rng.uniform(0.05, 0.25), -height - rng.uniform(0.05, 0.35)])
+    neck = _limb(rng, (0.7 * length, -0.2 * height), head, 0.13, 0.08)
+    skull = blobs(rng, 1, 0.06, 48)[0] * (0.17, 0.13) + head
+    tail_end = (-length - rng.uniform(0.1, 0.35), rng.uniform(-0.35, 0.2))
+    return [*legs, _limb(rng, (-0.8 * length, -0.05), tail_end, 0.05, 0.02), body, neck, skull]
+
+
+def _vase(rng: np.random.Generator) -> list[np.ndarray]:
+    knots = np.column_stack([rng.uniform(0.12, 0.4, 5), np.linspace(-0.5, 0.5, 5)])
+    knots[-1, 0] = max(knots[-1, 0], 0.2)
+    widths, heights = spline(knots, samples=14).T
+    body = band(np.column_stack([np.zeros_like(heights), heights]), widths)
+    rim = ellipse((0, -0.5), (widths[0] + 0.01, 0.05))
+    if rng.random() < 0.5:
+        return [body, rim]
+    ear = widths[len(widths) // 3] + rng.uniform(0.1, 0.2)
+    handle = spline([(0.08, -0.35), (ear, -0.3), (ear, 0.0), (0.08, 0.12)])
+    return [band(handle, 0.035), body, rim]
+
+
+def _vehicle(rng: np.random.Generator) -> list[np.ndarray]:
+    length, height = rng.uniform(0.5, 0.7), rng.uniform(0.13, 0.22)
+    chassis = _box((0, 0), (length, height))
+    cabin = _box((rng.uniform(-0.2, 0.2), -1.5 * height), (length * rng.uniform(0.45, 0.8), height))
+    wheels = [
+        ellipse((x * length, height), (0.13, 0.13), samples=48)
+        for x in (-rng.uniform(0.5, 0.7), rng.uniform(0.5, 0.7))
+    ]
+    return [cabin, chassis, *wheels]
+
+
+def _limb(
+    rng: np.random.Generator,
+    start: tuple[float, float],
+    end: tuple[float, float],
+    thick: float,
+    thin: float,
+) -> np.ndarray:
+    middle = (np.array(start) + end) / 2 + rng.normal(0, 0.04, 2)
+    line = spline([start, middle, end])
+    return band(line, np.linspace(thick, thin, len(line)))
+
+
+def _box(centre: tuple[float, float], radii: tuple[float, float]) -> np.ndarray:
+    """A rectangle with rounded corners (a superellipse of order 5)."""
+    circle = ellipse((0, 0), (1, 1), samples=48)
+    return np.sign(circle) * np.abs(circle) ** 0.4 * radii + centre
+
+
+RECIPES = (_fruit, _creature, _vase, _vehicle)
+
+
+@dataclass(frozen=True)
+class Surfaces:
+    """Appearance of n surfaces; arrays are float32 `(n,)` or `(n, 2)`.
+
+    Attributes:
+        level: Mean grey level.
+        slope: Change of grey level over the shorter side of the image, `(x, y)`.
+        grain: Contrast of two fields of 1/f noise; other mixtures are other textures.
+        stripes: Contrast of a sine grating; 0 for most.
+        wave: Its angular frequency per shorter side of the image, `(x, y)`.
+    """
+
+    level: np.ndarray
+    slope: np.ndarray
+    grain: np.ndarray
+    stripes: np.ndarray
+    wave: np.ndarray
+
+
+def draw_surfaces(
+    rng: np.random.Generator, levels: np.ndarray, contrast: float, striped: float
+) -> Surfaces:
+    """Draws surfaces.
+
+    Args:
+        rng: Source of randomness.
+        levels: Mean grey levels, `(n,)`.
+        contrast: Largest contrast of the textures in grey levels.
+        striped: Share of striped surfaces.
+    """
+    count = len(levels)
+    strength = contrast * rng.beta(1.2, 2.5, (count, 1))
+    mixture = rng.uniform(0, 2 * np.pi, (count, 1))
+    grain = strength * np.hstack([np.cos(mixture), np.sin(mixture)])
+    has_stripes = rng.random(count) < striped
+    frequency = 2 * np.pi * np.exp(rng.uniform(np.log(5), np.log(28), (count, 1)))
+    direction = rng.uniform(0, np.pi, (count, 1))
+    wave = frequency * np.hstack([np.cos(direction), np.sin(direction)])
+    stripes = has_stripes * rng.uniform(0.15, 0.7, count) * contrast
+    fields = (levels, rng.normal(0, 25, (count, 2)), grain, stripes, wave)
+    return Surfaces(*(field.astype(np.float32) for field in fields))
+
+
+def paint(
+    labels: np.ndarray,
+    surfaces: Surfaces,
+    noise: tuple[np.ndarray, np.ndarray],
+    grid: tuple[np.ndarray, np.ndarray],
+) -> np.ndarray:
+    """Paints each pixel with the surface it belongs to.
+
+    Args:
+        labels: Uint8, `(rows, columns)`: indices of surfaces.
+        surfaces: What they look like.
+        noise: Two fields of 1/f noise, float32 `(rows, columns)`.
+        grid: Coordinates `(x, y)` of the pixels, float32, `(columns,)` and `(rows, 1)`.
+
+    Returns:
+        Grey levels, float32 `(rows, columns)`, unclipped.
+    """
+    x, y = grid
+    picture = surfaces.level[labels]
+    picture += surfaces.slope[:, 0][labels] * x + surfaces.slope[:, 1][labels] * y
+    picture += surfaces.grain[:, 0][labels] * noise[0] + surfaces.grain[:, 1][labels] * noise[1]
+    if surfaces.stripes.any():
+        phase = surfaces.wave[:, 0][labels] * x + surfaces.wave[:, 1][labels] * y
+        picture += surfaces.stripes[labels] * np.sin(phase + 0.5 * noise[0])
+    return picture
+
+
+def relief(
+    coverage: np.ndarray, grid: Grid, radius: float, light: tuple[float, float]
+) -> np.ndarray:
+    """Shading of a rounded body: bright where its outline faces the light.
+
+    Args:
+        coverage: Float32, `(rows, columns)`, 0 to 1.
+        grid: The grid of the coverage.
+        radius: Radius of the rounding in coordinate units.
+        light: Direction towards the light, `(x, y)`, of length 1.
+
+    Returns:
+        Float32 `(rows, columns)`, about -1 to 1 inside the body.
+    """
+    height = grid.blur(coverage, radius)
+    gradient = light[0] * cv2.Sobel(height, cv2.CV_32F, 1, 0)
+    gradient += light[1] * cv2.Sobel(height, cv2.CV_32F, 0, 1)
+    return gradient * np.float32(-0.3 * radius * grid.unit)
+
 
 SIMULATOR = 3
 RENDER_SIDE = 256  # least resolution of the scene, pixels
@@ -33,7 +209,6 @@ HABITS = (  # elongation (log of height over width), disorder of directions, exp
 )
 OBJECT_AREA = (0.05, 0.3)
 DEFOCUS = (0.0, 0.0, 0.0, 0.006, 0.02)  # blur of the background
-
 Fields = tuple[np.ndarray, np.ndarray]
 
 

@@ -1,12 +1,83 @@
-"""Curves and outlines as arrays of points, `(n, 2)` as `(x, y)`."""
+"""What every simulator returns, and how it turns (seed, index, size) into randomness and pixels."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import accumulate
 
+import cv2
 import numpy as np
+
+MIN_SIDE, MAX_SIDE, MAX_ASPECT = 32, 2048, 4
+
+
+@dataclass(frozen=True)
+class SimulatedSample:
+    """One simulated image with its exact mask.
+
+    Attributes:
+        image: Uint8, `(height, width)`, grey levels 0 to 255.
+        mask: Bool, `(height, width)`.
+        label: Class of the image, such as `"benign"`; empty where there are no classes.
+        spacing: Millimetres per pixel, `(row, column)`, or None where they have no meaning.
+    """
+
+    image: np.ndarray
+    mask: np.ndarray
+    label: str
+    spacing: tuple[float, float] | None
+
+
+def as_shape(size: int | tuple[int, int]) -> tuple[int, int]:
+    """Checks an image size.
+
+    Args:
+        size: Side of a square, or `(height, width)`, in pixels.
+
+    Returns:
+        `(height, width)`.
+
+    Raises:
+        ValueError: A side is not 32 to 2048, or the image is longer than 4:1.
+    """
+    sides = (size, size) if np.isscalar(size) else tuple(size)
+    if len(sides) != 2 or not all(isinstance(side, (int, np.integer)) for side in sides):
+        raise ValueError(f"size is one integer or (height, width), not {size!r}")
+    height, width = map(int, sides)
+    if not MIN_SIDE <= min(height, width) <= max(height, width) <= MAX_SIDE:
+        raise ValueError(f"size is {MIN_SIDE} to {MAX_SIDE} pixels a side, not {size!r}")
+    if max(height, width) > MAX_ASPECT * min(height, width):
+        raise ValueError(f"size is at most {MAX_ASPECT} times as long as wide, not {size!r}")
+    return height, width
+
+
+def generators(seed: int, index: int, simulator: int, count: int) -> list[np.random.Generator]:
+    """Makes independent generators, one for each part of a picture.
+
+    A part whose number of draws depends on the image size (noise) cannot then disturb another
+    whose draws do not (anatomy): the same picture appears at every size.
+
+    Args:
+        seed: Seed of the data set, 0 or more.
+        index: Number of the picture in the data set, 0 or more.
+        simulator: Constant that tells the simulators apart.
+        count: How many generators.
+
+    Raises:
+        ValueError: The seed or the index is negative.
+    """
+    if seed < 0 or index < 0:
+        raise ValueError(f"seed and index are 0 or more, not {seed} and {index}")
+    children = np.random.SeedSequence([seed, index, simulator]).spawn(count)
+    return [np.random.Generator(np.random.PCG64(child)) for child in children]
+
+
+def to_grey(picture: np.ndarray) -> np.ndarray:
+    """Rounds float grey levels to uint8 and clips them to 0 to 255."""
+    return cv2.convertScaleAbs(np.maximum(picture, 0))
+
 
 Curves = Sequence[np.ndarray]
 
@@ -83,3 +154,185 @@ def _catmull_rom(samples: int) -> np.ndarray:
     t = np.arange(samples)[:, None] / samples
     basis = np.array([[0, 2, 0, 0], [-1, 0, 1, 0], [2, -5, 4, -1], [-1, 3, -3, 1]]) / 2
     return t ** np.arange(4) @ basis
+
+
+SHIFT = 4  # fractional bits of OpenCV's fixed-point coordinates
+FINE_SIDE = 512  # masks smaller than this are drawn finer and averaged
+
+
+def resample(image: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Resizes each axis for itself: averages where it shrinks, interpolates where it grows."""
+    rows, columns = image.shape
+    rows_first = cv2.resize(image, (columns, shape[0]), interpolation=_filter(rows, shape[0]))
+    return cv2.resize(rows_first, shape[::-1], interpolation=_filter(columns, shape[1]))
+
+
+def fill(canvas: np.ndarray, outlines: Curves, value: float, smooth: bool = True) -> None:
+    """Fills polygons, each for itself, so that they may overlap.
+
+    Args:
+        canvas: Uint8, `(rows, columns)`, changed in place.
+        outlines: Each float, `(n, 2)`, as `(x, y)` in pixels; (0, 0) is the centre of the first
+            pixel.
+        value: What the covered pixels become.
+        smooth: Whether edge pixels are blended by coverage.
+    """
+    line = cv2.LINE_AA if smooth else cv2.LINE_8
+    for outline in _fixed_point(outlines):
+        cv2.fillPoly(canvas, [outline], value, line, SHIFT)
+
+
+def inside(shape: tuple[int, int], outlines: Curves) -> np.ndarray:
+    """Pixels that lie at least half inside the outlines.
+
+    OpenCV also fills the pixels that a border touches; a finer canvas keeps that from enlarging
+    small masks.
+
+    Args:
+        shape: `(rows, columns)` of the mask.
+        outlines: As for `fill`.
+
+    Returns:
+        Bool, of the shape.
+    """
+    times = max(1, FINE_SIDE // max(shape))
+    canvas = np.zeros((times * shape[0], times * shape[1]), np.uint8)
+    fill(canvas, [times * (outline + 0.5) - 0.5 for outline in outlines], 255, smooth=False)
+    return cv2.resize(canvas, shape[::-1], interpolation=cv2.INTER_AREA) > 127
+
+
+def stroke(canvas: np.ndarray, curves: Curves, value: float, width: float) -> None:
+    """Draws open curves, each `(n, 2)` as `(x, y)`, in place; the width is at least a pixel."""
+    thickness = max(1, round(width))
+    cv2.polylines(canvas, _fixed_point(curves), False, value, thickness, cv2.LINE_AA, SHIFT)
+
+
+def _fixed_point(curves: Curves) -> list[np.ndarray]:
+    joined = np.rint(np.concatenate(curves) * (1 << SHIFT)).astype(np.int32)
+    return split_like(joined, curves)
+
+
+def _filter(source: int, target: int) -> int:
+    return cv2.INTER_AREA if target < source else cv2.INTER_CUBIC
+
+
+COARSE = 4  # wide blurs run on a grid coarser by this factor
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A pixel grid.
+
+    Attributes:
+        shape: `(height, width)` in pixels.
+    """
+
+    shape: tuple[int, int]
+
+    @property
+    def unit(self) -> int:
+        """Pixels in one unit of coordinates."""
+        return min(self.shape)
+
+    @property
+    def axes(self) -> tuple[np.ndarray, np.ndarray]:
+        """Coordinates of pixel centres: x `(1, columns)` and y `(rows, 1)`, float32."""
+        height, width = self.shape
+        x = (np.arange(width, dtype=np.float32) - (width - 1) / 2) / self.unit
+        y = (np.arange(height, dtype=np.float32) - (height - 1) / 2) / self.unit
+        return x[None], y[:, None]
+
+    def place(self, points: np.ndarray) -> np.ndarray:
+        """Moves points before they are drawn; here not at all."""
+        return points
+
+    def locate(self, curves: Curves) -> list[np.ndarray]:
+        """Pixel coordinates of curves."""
+        centre = (np.array(self.shape[::-1]) - 1) / 2
+        return split_like(self.place(np.concatenate(curves)) * self.unit + centre, curves)
+
+    def canvas(self) -> np.ndarray:
+        """An empty uint8 canvas."""
+        return np.zeros(self.shape, np.uint8)
+
+    def mask(self, outlines: Curves) -> np.ndarray:
+        """Pixels inside any of the outlines: bool."""
+        return inside(self.shape, self.locate(outlines))
+
+    def cover(self, outlines: Curves) -> np.ndarray:
+        """Coverage of each pixel by the outlines: float32, 0 to 1."""
+        canvas = self.canvas()
+        fill(canvas, self.locate(outlines), 255)
+        return canvas * np.float32(1 / 255)
+
+    def label(self, outlines: Curves) -> np.ndarray:
+        """Numbers each pixel by the last outline that covers it, from 1 up; 0 for none: uint8."""
+        canvas = self.canvas()
+        for number, outline in enumerate(self.locate(outlines), 1):
+            fill(canvas, [outline], number, smooth=False)
+        return canvas
+
+    def stroke(self, canvas: np.ndarray, curves: Curves, value: float, width: float) -> None:
+        """Draws curves; the value is a share of 255, the width in coordinate units."""
+        stroke(canvas, self.locate(curves), 255 * value, width * self.unit)
+
+    def blur(self, image: np.ndarray, deviation: float) -> np.ndarray:
+        """Gaussian blur, on a coarser grid if it is wide; the deviation is in coordinate units."""
+        pixels = deviation * self.unit
+        if pixels < COARSE:
+            return cv2.GaussianBlur(image, (0, 0), pixels)
+        coarse = cv2.resize(image, None, fx=1 / COARSE, fy=1 / COARSE, interpolation=cv2.INTER_AREA)
+        coarse = cv2.GaussianBlur(coarse, (0, 0), pixels / COARSE)
+        return cv2.resize(coarse, self.shape[::-1])
+
+
+def enlarged(shape: tuple[int, int], side: int) -> tuple[int, int]:
+    """The smallest whole multiple of a shape whose shorter side has `side` pixels or more."""
+    times = -(-side // min(shape))
+    return times * shape[0], times * shape[1]
+
+
+def lattice_noise(
+    rng: np.random.Generator,
+    shape: tuple[int, int],
+    cells: tuple[int, int],
+    octaves: int = 1,
+    gain: float = 1.0,
+) -> np.ndarray:
+    """Sums lattices of normal noise, each twice as fine as the one before ("value noise").
+
+    In two dimensions a gain of 1 gives a 1/f amplitude spectrum: equal power in each octave.
+
+    Args:
+        rng: A child of it draws, so what it draws next does not depend on the shape.
+        shape: `(rows, columns)` of the field.
+        cells: `(rows, columns)` of the coarsest lattice; unequal cells make streaks.
+        octaves: Number of lattices; those finer than the shape are left out.
+        gain: Standard deviation of a lattice relative to the one before it.
+
+    Returns:
+        Float32 field of the shape, mean about 0, standard deviation at most about 1.
+    """
+    rng = rng.spawn(1)[0]
+    amplitude = 1 / np.sqrt(sum(gain ** (2 * octave) for octave in range(octaves)))
+    field = None
+    for octave in range(octaves):
+        grid = (cells[0] << octave, cells[1] << octave)
+        if field is not None and (grid[0] > shape[0] or grid[1] > shape[1]):
+            break
+        layer = rng.standard_normal(grid, dtype=np.float32) * np.float32(amplitude)
+        field = layer if field is None else layer + cv2.resize(field, grid[::-1])
+        amplitude *= gain
+    return cv2.resize(field, shape[::-1], interpolation=cv2.INTER_CUBIC)
+
+
+def smooth_curve(rng: np.random.Generator, length: int, knots: int) -> np.ndarray:
+    """Interpolates normal random knots: float32 `(length,)`, standard deviation about 1."""
+    values = rng.standard_normal((1, knots), dtype=np.float32)
+    return cv2.resize(values, (length, 1), interpolation=cv2.INTER_CUBIC)[0]
+
+
+def smoothstep(values: np.ndarray, low: float, high: float) -> np.ndarray:
+    """Rises smoothly (cubic) from 0 at `low` to 1 at `high`."""
+    ramp = np.clip((values - low) / (high - low), 0, 1)
+    return ramp * ramp * (3 - 2 * ramp)

@@ -1,8 +1,9 @@
-"""Simulated breast ultrasound: layered tissue and a lesion, scanned by a linear array.
+"""Breast lesions: outline, echogenicity and attenuation by type.
 
-The anatomy is a map of echogenicity and one of attenuation in the scan plane; `speckle` turns them
-into echoes. Scanner geometry is fixed in millimetres and only the last step knows the image size,
-as in a scanner's own display, so every size shows the same scan.
+The types follow the BI-RADS ultrasound lexicon (ACR BI-RADS Atlas, 5th edition, 2013): benign
+masses are oval, circumscribed and parallel to the skin; malignant ones irregular, angular or
+spiculated, often taller than wide. Fluid attenuates less than tissue and fibrous tumour more, hence
+enhancement and shadow behind them.
 """
 
 from __future__ import annotations
@@ -12,19 +13,248 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from kerasunet.data.simulation.annotations import annotate
-from kerasunet.data.simulation.lesion import Lesion, add_lesion, calcify, draw_lesion
-from kerasunet.data.simulation.raster import inside, resample
-from kerasunet.data.simulation.sample import SimulatedSample, as_shape, generators, to_grey
+from kerasunet.data.simulation.shapes import (
+    SimulatedSample,
+    as_shape,
+    generators,
+    inside,
+    lattice_noise,
+    resample,
+    smooth_curve,
+    smoothstep,
+    to_grey,
+)
 from kerasunet.data.simulation.speckle import (
     Probe,
     add_clutter,
+    annotate,
     db_to_amplitude,
     log_compress,
     speckle_envelope,
     time_gain,
 )
-from kerasunet.data.simulation.texture import lattice_noise, smooth_curve, smoothstep
+
+ANGLES = 256
+THETA = np.linspace(0, 2 * np.pi, ANGLES, endpoint=False)
+Range = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class LesionType:
+    """What lesions of one type look like; each range is drawn from uniformly.
+
+    Attributes:
+        label: `"benign"` or `"malignant"`.
+        share: Relative frequency.
+        aspect: Width over height.
+        lobes: Amplitude of slow undulation, relative to the radius.
+        jaggedness: Amplitude of fast undulation.
+        spikes: Length of spicules relative to the radius.
+        echo: Echogenicity in dB relative to fibroglandular tissue.
+        attenuation: In dB/cm/MHz; breast tissue has about 0.6.
+        texture: Standard deviation of internal echogenicity in dB.
+        margin: Width of the transition to the surrounding tissue in mm.
+        wall: Extra echo in dB where the outline faces the beam.
+        halo: Extra echo in dB of a broad rim around the lesion.
+        calcifications: Largest number of bright points inside.
+    """
+
+    label: str
+    share: float
+    aspect: Range
+    lobes: Range
+    jaggedness: Range
+    spikes: Range
+    echo: Range
+    attenuation: Range
+    texture: float
+    margin: Range
+    wall: Range
+    halo: Range
+    calcifications: int
+
+
+TYPES = {
+    "cyst": LesionType(
+        label="benign", share=0.2, aspect=(1.0, 1.9), lobes=(0.0, 0.04), jaggedness=(0.0, 0.0),
+        spikes=(0.0, 0.0), echo=(-46, -34), attenuation=(0.0, 0.15), texture=0.5,
+        margin=(0.2, 0.4), wall=(6, 12), halo=(0, 0), calcifications=0,
+    ),
+    "fibroadenoma": LesionType(
+        label="benign", share=0.32, aspect=(1.3, 2.3), lobes=(0.02, 0.07), jaggedness=(0.0, 0.008),
+        spikes=(0.0, 0.0), echo=(-20, -13), attenuation=(0.35, 0.7), texture=2.2,
+        margin=(0.3, 0.7), wall=(4, 9), halo=(0, 2), calcifications=0,
+    ),
+    "lipoma": LesionType(
+        label="benign", share=0.05, aspect=(1.7, 2.6), lobes=(0.0, 0.05), jaggedness=(0.0, 0.0),
+        spikes=(0.0, 0.0), echo=(3, 6), attenuation=(0.5, 0.7), texture=2.0,
+        margin=(0.2, 0.4), wall=(2, 4), halo=(-7, -3), calcifications=0,
+    ),
+    "carcinoma": LesionType(
+        label="malignant", share=0.3, aspect=(0.65, 1.25), lobes=(0.07, 0.14),
+        jaggedness=(0.015, 0.04), spikes=(0.15, 0.5), echo=(-22, -13), attenuation=(1.1, 2.0),
+        texture=3.0, margin=(0.7, 1.4), wall=(0, 1), halo=(1, 5), calcifications=6,
+    ),
+    "circumscribed carcinoma": LesionType(
+        label="malignant", share=0.13, aspect=(0.8, 1.5), lobes=(0.06, 0.12),
+        jaggedness=(0.015, 0.03), spikes=(0.0, 0.15), echo=(-22, -14), attenuation=(0.5, 0.9),
+        texture=3.0, margin=(0.4, 0.9), wall=(0, 3), halo=(1, 4), calcifications=4,
+    ),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Lesion:
+    """One lesion in the scan plane, in millimetres.
+
+    Attributes:
+        type: Its entry in `TYPES`.
+        centre: `(x, z)`: distance from the left border, depth.
+        radii: Distance of the outline from the centre at `THETA`, `(256,)`.
+        echo, attenuation, margin, wall, halo: Drawn from the ranges of the type.
+    """
+
+    type: LesionType
+    centre: tuple[float, float]
+    radii: np.ndarray
+    echo: float
+    attenuation: float
+    margin: float
+    wall: float
+    halo: float
+
+    @property
+    def outline(self) -> np.ndarray:
+        """Polygon in mm, `(256, 2)`, as `(x, z)`."""
+        return _polygon(self.radii) + self.centre
+
+
+def draw_lesion(
+    rng: np.random.Generator, width: float, depth: float, top: float, area_share: Range
+) -> Lesion:
+    """Draws a lesion that lies wholly inside the image.
+
+    Args:
+        rng: Source of randomness.
+        width: Width of the image in mm.
+        depth: Depth of the image in mm.
+        top: Least depth of the lesion in mm, below the skin.
+        area_share: Range of the lesion's share of the image; small ones are more frequent.
+    """
+    names = list(TYPES)
+    shares = np.array([TYPES[name].share for name in names])
+    kind = TYPES[names[rng.choice(len(names), p=shares / shares.sum())]]
+    radii = _outline(rng, kind)
+    share = np.exp(rng.uniform(*np.log(area_share)))
+    radii *= np.sqrt(share * width * depth / _area(_polygon(radii)))
+    points = _polygon(radii)
+    extent = np.ptp(points, axis=0)
+    radii *= min(1.0, 0.85 * width / extent[0], 0.62 * depth / extent[1])
+    centre = _place(rng, _polygon(radii), width, depth, top)
+    drawn = {
+        name: rng.uniform(*getattr(kind, name))
+        for name in ("echo", "attenuation", "margin", "wall", "halo")
+    }
+    return Lesion(kind, centre, radii, **drawn)
+
+
+def add_lesion(
+    echo: np.ndarray,
+    attenuation: np.ndarray,
+    lesion: Lesion,
+    spacing: tuple[float, float],
+    noise: np.ndarray,
+) -> None:
+    """Puts a lesion into tissue.
+
+    Args:
+        echo: Echogenicity in dB, float32 `(rows, lines)`, changed in place.
+        attenuation: In dB/cm/MHz, float32 `(rows, lines)`, changed in place.
+        lesion: What to add.
+        spacing: Millimetres per row and per line.
+        noise: Structure with standard deviation 1, `(rows, lines)`: texture and uneven margin.
+    """
+    distance, facing = _distance(echo.shape, lesion, spacing)
+    blurred = distance + lesion.margin * 0.4 * noise
+    inside = 1 - smoothstep(blurred, -0.5 * lesion.margin, 0.5 * lesion.margin)
+    size = _area(_polygon(lesion.radii)) ** 0.5
+    rim = np.exp(-((blurred / (0.13 * size)) ** 2)) * (1 - inside)
+    wall = np.exp(-((distance / 0.25) ** 2)) * facing**4
+    content = lesion.echo + lesion.type.texture * noise
+    echo += inside * (content - echo) + lesion.halo * rim + lesion.wall * wall
+    attenuation += inside * (lesion.attenuation - attenuation)
+    tangent = np.exp(-((distance / (0.07 * size)) ** 2)) * (1 - facing**2) ** 3
+    attenuation += 0.6 * tangent  # refraction takes the beam away at the lateral edges
+
+
+def calcify(
+    rng: np.random.Generator, echo: np.ndarray, lesion: Lesion, spacing: tuple[float, float]
+) -> None:
+    """Puts bright points into a lesion's inner part, changing `echo` (dB) in place."""
+    count = rng.integers(0, lesion.type.calcifications + 1)
+    angle, share = rng.uniform(0, 2 * np.pi, count), np.sqrt(rng.uniform(0, 0.4, count))
+    radius = share * lesion.radii[(angle / (2 * np.pi) * ANGLES).astype(int)]
+    rows = (lesion.centre[1] + radius * np.sin(angle)) / spacing[0]
+    lines = (lesion.centre[0] + radius * np.cos(angle)) / spacing[1]
+    echo[rows.astype(int), lines.astype(int)] = rng.uniform(2, 12, count)
+
+
+def _outline(rng: np.random.Generator, kind: LesionType) -> np.ndarray:
+    aspect = np.sqrt(rng.uniform(*kind.aspect))
+    tilted = THETA - rng.normal(0, 0.15)
+    radii = 1 / np.hypot(np.cos(tilted) / aspect, np.sin(tilted) * aspect)
+    radii *= 1 + _undulation(rng, range(2, 6), rng.uniform(*kind.lobes))
+    radii *= 1 + _undulation(rng, range(6, 24), rng.uniform(*kind.jaggedness))
+    return radii * (1 + _spicules(rng, rng.uniform(*kind.spikes)))
+
+
+def _undulation(rng: np.random.Generator, orders: range, amplitude: float) -> np.ndarray:
+    phases = rng.uniform(0, 2 * np.pi, (len(orders), 1))
+    waves = np.cos(np.array(orders)[:, None] * THETA + phases)
+    weights = rng.normal(size=(1, len(orders))) * orders[0] / np.array(orders)
+    return amplitude * (weights @ waves)[0]
+
+
+def _spicules(rng: np.random.Generator, length: float) -> np.ndarray:
+    count = rng.integers(5, 12)
+    angles = rng.uniform(0, 2 * np.pi, (count, 1))
+    apart = np.abs(np.angle(np.exp(1j * (THETA - angles))))
+    heights = length * rng.uniform(0.2, 1, (count, 1))
+    return (heights * np.exp(-apart / rng.uniform(0.06, 0.16, (count, 1)))).max(axis=0)
+
+
+def _place(
+    rng: np.random.Generator, points: np.ndarray, width: float, depth: float, top: float
+) -> tuple[float, float]:
+    low, high = points.min(axis=0), points.max(axis=0)
+    x = rng.uniform(0.04 * width - low[0], 0.96 * width - high[0])
+    shallowest = top - low[1]
+    deepest = max(shallowest, 0.9 * depth - high[1])
+    z = shallowest + rng.beta(1.5, 2.5) * (deepest - shallowest)
+    return 0.5 * (x + width / 2), z
+
+
+def _distance(
+    shape: tuple[int, int], lesion: Lesion, spacing: tuple[float, float]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Radial distance to the outline in mm, outside positive; |sine| of the direction."""
+    rows, columns = np.indices(shape, dtype=np.float32)
+    x = (columns + 0.5) * np.float32(spacing[1]) - np.float32(lesion.centre[0])
+    z = (rows + 0.5) * np.float32(spacing[0]) - np.float32(lesion.centre[1])
+    radius, angle = cv2.cartToPolar(x, z)
+    nearest = np.minimum(angle * np.float32(ANGLES / (2 * np.pi)), ANGLES - 1).astype(np.int32)
+    facing = np.abs(z) / (radius + np.float32(1e-6))
+    return radius - lesion.radii.astype(np.float32)[nearest], facing
+
+
+def _polygon(radii: np.ndarray) -> np.ndarray:
+    return radii[:, None] * np.stack([np.cos(THETA), np.sin(THETA)], axis=1)
+
+
+def _area(points: np.ndarray) -> float:
+    x, y = points.T
+    return 0.5 * abs(float(np.dot(x, np.roll(y, 1)) - np.dot(y, np.roll(x, 1))))
+
 
 SIMULATOR = 1
 MAP_ROWS = 192  # of the anatomy

@@ -1,24 +1,62 @@
-"""Simulated chest radiographs: X-rays attenuated along their way through a body (Beer-Lambert).
-
-Organs and bones are maps of thickness. Their attenuations add up along the ray, the detector
-counts photons that fall exponentially with the sum (Poisson), and film turns exposure into grey
-levels. Coefficients are near those of soft tissue and bone at 60 keV (Hubbell and Seltzer, NISTIR
-5632, 1995).
-"""
+"""Pulmonary vessels: trees that branch out from the hila and thin towards the periphery."""
 
 from __future__ import annotations
 
 import cv2
 import numpy as np
 
-from kerasunet.data.simulation import bones, thorax
-from kerasunet.data.simulation.grid import Grid, enlarged
-from kerasunet.data.simulation.raster import resample
-from kerasunet.data.simulation.sample import SimulatedSample, as_shape, generators, to_grey
-from kerasunet.data.simulation.shapes import band, ellipse, spline
-from kerasunet.data.simulation.texture import lattice_noise
+from kerasunet.data.simulation import thorax
+from kerasunet.data.simulation.shapes import (
+    Grid,
+    SimulatedSample,
+    as_shape,
+    band,
+    ellipse,
+    enlarged,
+    generators,
+    lattice_noise,
+    resample,
+    spline,
+    to_grey,
+)
 from kerasunet.data.simulation.thorax import ChestGrid, draw_build
-from kerasunet.data.simulation.vessels import VESSEL_WIDTHS, draw_vessels
+
+TRUNKS = 7
+VESSEL_WIDTHS = (0.011, 0.009, 0.007, 0.0055, 0.0045)  # of each generation
+HILUM = (0.07, -0.01)
+
+
+def draw_vessels(rng: np.random.Generator) -> list[np.ndarray]:
+    """Draws the trees of both lungs.
+
+    Args:
+        rng: Source of randomness.
+
+    Returns:
+        For each generation, thick to thin, curves `(branches, 3, 2)` of the typical chest.
+    """
+    sides = np.repeat([-1, 1], TRUNKS)
+    angles = np.tile(np.linspace(-1.25, 1.45, TRUNKS), 2) + rng.normal(0, 0.25, 2 * TRUNKS)
+    starts = HILUM + np.outer(np.tile(np.linspace(-1, 1, TRUNKS), 2), (0.0, 0.06))
+    starts += rng.normal(0, 0.008, starts.shape)
+    length, generations = 0.08, []
+    for _ in VESSEL_WIDTHS:
+        lengths = length * rng.uniform(0.5, 1.4, len(angles))
+        bends = angles + rng.normal(0, 0.35, len(angles))
+        middles = starts + _polar(lengths / 2, angles)
+        ends = middles + _polar(lengths / 2, bends)
+        mirror = np.column_stack([sides, np.ones(len(sides))])[:, None]
+        generations.append(np.stack([starts, middles, ends], axis=1) * mirror)
+        fork = rng.uniform(0.15, 0.5, len(angles))
+        angles = np.concatenate([bends - fork, bends + 0.8 * fork])
+        starts, sides = np.tile(ends, (2, 1)), np.tile(sides, 2)
+        length *= 0.8
+    return generations
+
+
+def _polar(radius: np.ndarray, angle: np.ndarray) -> np.ndarray:
+    return radius[:, None] * np.stack([np.cos(angle), np.sin(angle)], axis=1)
+
 
 SIMULATOR = 2
 TISSUE, BONE, LEAD = 0.2, 0.5, 60.0  # attenuation per cm
@@ -29,7 +67,6 @@ FILM_SIDE = 350.0  # mm, shorter side of the film
 RENDER_SIDE = 256  # least resolution of the projection, pixels
 NODULE_SHARE, MARKER_SHARE, GAS_SHARE = 0.3, 0.6, 0.7
 RIB_SLOPES, RIB_HALF_WIDTHS = (0.22, 0.24, 0.26, 0.28), (0.012, 0.0135)  # few: ribs are cached
-
 TRACHEA = band(spline([(0.0, -0.8), (0.0, -0.5), (0.002, -0.3), (0.006, -0.14)]), 0.02)
 BRONCHI = [
     band(spline([(0.006, -0.15), (0.035, -0.11), (0.07, -0.085)]), 0.013),
@@ -150,12 +187,12 @@ def _gas(grid: ChestGrid, rng: np.random.Generator) -> np.ndarray:
 def _bone(grid: ChestGrid, rng: np.random.Generator) -> np.ndarray:
     """Thickness of bone in cm."""
     slope, width = rng.choice(RIB_SLOPES), rng.choice(RIB_HALF_WIDTHS)
-    bone = 0.4 * grid.cover(bones.VERTEBRAE) + 0.3 * grid.cover(bones.PROCESSES)
+    bone = 0.4 * grid.cover(thorax.VERTEBRAE) + 0.3 * grid.cover(thorax.PROCESSES)
     for posterior, outer_cm, marrow_cm in ((True, 0.38, 0.14), (False, 0.2, 0.06)):
-        outer, marrow = bones.ribs(posterior, slope, width)
+        outer, marrow = thorax.ribs(posterior, slope, width)
         bone += outer_cm * grid.cover(outer) - marrow_cm * grid.cover(marrow)
-    bone += 0.6 * grid.cover(bones.CLAVICLES) + 0.2 * grid.cover(bones.SCAPULAE)
-    return bone + 0.6 * grid.cover(bones.HUMERI)
+    bone += 0.6 * grid.cover(thorax.CLAVICLES) + 0.2 * grid.cover(thorax.SCAPULAE)
+    return bone + 0.6 * grid.cover(thorax.HUMERI)
 
 
 def _marker(grid: ChestGrid, rng: np.random.Generator) -> np.ndarray:

@@ -12,8 +12,7 @@ from typing import Any
 import dask
 from distributed import Client, Future, LocalCluster, as_completed
 
-from kerasunet.study.executors.environment import slot_environments
-from kerasunet.study.executors.outcome import RETRIES, Done, Failed, Function, attempt
+from kerasunet.study.executors import RETRIES, Done, Failed, Function, attempt, slot_environments
 
 
 def run(

@@ -8,8 +8,7 @@ from typing import Any
 
 from joblib import Parallel, delayed
 
-from kerasunet.study.executors.environment import slot_environments
-from kerasunet.study.executors.outcome import Done, Failed, Function, attempt
+from kerasunet.study.executors import Done, Failed, Function, attempt, slot_environments
 
 
 def run(

@@ -11,8 +11,7 @@ from typing import Any
 
 import ray
 
-from kerasunet.study.executors.environment import slot_environments
-from kerasunet.study.executors.outcome import RETRIES, Done, Failed, Function, attempt
+from kerasunet.study.executors import RETRIES, Done, Failed, Function, attempt, slot_environments
 
 
 def run(

@@ -1,13 +1,13 @@
 """Figures of a study, in one house style, from its tables alone: no Keras, no TensorFlow."""
 
-from kerasunet._lazy import lazy_members
+from kerasunet import lazy_members
 
 _MEMBERS = {
-    "Drawing": "kerasunet.study.figures.drawing",
-    "NotDrawnError": "kerasunet.study.figures.drawing",
-    "Omission": "kerasunet.study.figures.everything",
+    "Drawing": "kerasunet.study.figures.style",
+    "NotDrawnError": "kerasunet.study.figures.style",
+    "Omission": "kerasunet.study.figures.render",
     "Results": "kerasunet.study.figures.results",
-    "draw_all": "kerasunet.study.figures.everything",
+    "draw_all": "kerasunet.study.figures.render",
     "read_results": "kerasunet.study.figures.results",
 }
 __all__ = sorted(_MEMBERS)

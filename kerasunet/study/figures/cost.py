@@ -6,21 +6,22 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
-from kerasunet.study.figures.drawing import Drawing, NotDrawnError
 from kerasunet.study.figures.results import Results
-from kerasunet.study.figures.spacing import label_points
 from kerasunet.study.figures.style import (
     DIRECTIONS,
     FAINT,
     PAPER,
     STRATEGIES,
+    Drawing,
     Look,
+    NotDrawnError,
     counted,
+    label_points,
     look_of,
     new_figure,
     note,
+    panel_title,
 )
-from kerasunet.study.figures.words import panel_title
 
 NAME, TITLE = "cost", "Dice against trained parameters and training time"
 _AXES = {"trained": "trained parameters", "seconds": "training time of a run (s)"}

@@ -7,9 +7,7 @@ from itertools import cycle
 import pandas as pd
 from matplotlib.axes import Axes
 
-from kerasunet.study.figures.drawing import Drawing
-from kerasunet.study.figures.order import family_of
-from kerasunet.study.figures.results import Results
+from kerasunet.study.figures.results import Results, family_of
 from kerasunet.study.figures.style import (
     BLUE,
     FAINT,
@@ -17,11 +15,13 @@ from kerasunet.study.figures.style import (
     INK,
     PURPLE,
     VERMILLION,
+    Drawing,
     Look,
+    interval,
     new_figure,
     note,
+    panel_title,
 )
-from kerasunet.study.figures.words import interval, panel_title
 
 NAME, TITLE = "forest", "All strategies"
 _LOOKS = (

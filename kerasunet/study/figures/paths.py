@@ -6,10 +6,20 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from kerasunet.study import stats
-from kerasunet.study.figures.drawing import Drawing, NotDrawnError
 from kerasunet.study.figures.results import Results
-from kerasunet.study.figures.style import FAINT, INK, STRATEGIES, new_figure, note
-from kerasunet.study.figures.words import images, interval, panel_title, signed
+from kerasunet.study.figures.style import (
+    FAINT,
+    INK,
+    STRATEGIES,
+    Drawing,
+    NotDrawnError,
+    images,
+    interval,
+    new_figure,
+    note,
+    panel_title,
+    signed,
+)
 from kerasunet.study.stats import Comparison
 
 NAME, TITLE = "contracting-expanding", "Contracting path against expanding path"

@@ -6,11 +6,16 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import NullFormatter, NullLocator
 
-from kerasunet.study.figures.drawing import Drawing, NotDrawnError
 from kerasunet.study.figures.results import Results
-from kerasunet.study.figures.spacing import label_ends
-from kerasunet.study.figures.style import PALE, STRATEGIES, new_figure
-from kerasunet.study.figures.words import panel_title
+from kerasunet.study.figures.style import (
+    PALE,
+    STRATEGIES,
+    Drawing,
+    NotDrawnError,
+    label_ends,
+    new_figure,
+    panel_title,
+)
 
 NAME, TITLE = "training-images", "Dice against the number of training images"
 _CAPTION = (

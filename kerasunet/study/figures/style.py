@@ -6,21 +6,27 @@ and line styles say the same again, for print in grey.
 
 from __future__ import annotations
 
+import math
+import textwrap
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
+import matplotlib
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from kerasunet.data.modality import modality_of
+from kerasunet.files import write_atomically
+
 WIDTH, NARROW = 7.2, 4.6
 """Inches: across a page of two columns, and for a figure with one column of panels."""
-
 INK, FAINT, PALE, HAIR, PAPER = "#1b1b20", "#6b6b75", "#b8b8c2", "#d8d8de", "#ffffff"
 """Text and axes; secondary text; lines without a name; grid; background.
 
 Pages may swap them for a dark theme, so nothing that must keep its shade has one of them."""
-
 BLUE, VERMILLION, GREEN, PURPLE = "#0072b2", "#d55e00", "#009e73", "#cc79a7"
-
 RC = {
     "font.family": "DejaVu Sans",
     "font.size": 7.5,
@@ -86,7 +92,6 @@ STRATEGIES = {
     "none": Look(FAINT, ".", (0, (1.2, 1.2))),
 }
 """The strategies that are drawn by name where all of them would be too many."""
-
 _OTHERS = Look(FAINT, "P")
 
 
@@ -121,3 +126,184 @@ def note(axes: Axes, text: str, x: float, y: float, **options) -> None:
     offset = options.pop("offset", (0, 0))
     look = {"fontsize": 6.5, "color": FAINT, "va": "center", "annotation_clip": False}
     axes.annotate(text, (x, y), offset, textcoords="offset points", **{**look, **options})
+
+
+DOTS_PER_INCH = 200
+
+
+class NotDrawnError(ValueError):
+    """The tables lack what a figure needs; the message tells what."""
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """One finished figure.
+
+    Attributes:
+        name: File name without suffix.
+        title: A few words.
+        caption: What is drawn and how it was computed.
+        alt: The picture in words, with its main numbers, for those who do not see it.
+        figure: The matplotlib figure; its layout is final.
+    """
+
+    name: str
+    title: str
+    caption: str
+    alt: str
+    figure: Figure
+
+    def __post_init__(self):
+        # Laid out anew each time it is written, a figure would not give the same bytes.
+        self.figure.draw_without_rendering()
+        self.figure.set_layout_engine("none")
+
+    def write(self, folder: Path) -> tuple[Path, Path]:
+        """Writes `NAME.png` and `NAME.svg`, the same bytes each time; returns their paths."""
+        paths = folder / f"{self.name}.png", folder / f"{self.name}.svg"
+        told = {"Title": self.title, "Description": self.alt}
+        png = {**told, "Comment": self.caption, "Software": None}
+        with matplotlib.rc_context(RC):
+            write_atomically(paths[0], lambda path: self._save(path, png))
+            write_atomically(paths[1], lambda path: self._save(path, {**told, "Date": None}))
+        return paths
+
+    def _save(self, path: Path, metadata: dict) -> None:
+        self.figure.savefig(path, dpi=DOTS_PER_INCH, metadata=metadata)
+
+
+_LONGEST_NAME = 28
+_NARROW = 22
+"""Characters in a line above a narrow panel."""
+
+
+def signed(value: float) -> str:
+    """A difference in Dice: three decimals, a sign, a true minus."""
+    return f"{value:+.3f}".replace("-", "−")
+
+
+def interval(low: float, high: float, number=lambda value: f"{value:.3f}") -> str:
+    """The two ends of an interval; `unknown` where the data do not tell."""
+    if math.isnan(low) or math.isnan(high):
+        return "unknown"
+    return f"{number(low)} to {number(high)}"
+
+
+def images(count: int) -> str:
+    """A number of images in words."""
+    return f"{count} image{'' if count == 1 else 's'}"
+
+
+def panel_title(data: str, train_size: int | None = None, narrow: bool = False) -> str:
+    """Heading of a panel: modality, data set, number of training images; in lines if narrow."""
+    modality = modality_of(data)
+    name = data if len(data) <= _LONGEST_NAME else f"{data[: _LONGEST_NAME - 1]}…"
+    named = f"{modality[0].upper()}{modality[1:]}: {name}" if modality else name
+    title = named if train_size is None else f"{named}, {images(train_size)}"
+    return textwrap.fill(title, _NARROW) if narrow else title
+
+
+_LINE = 8.5
+"""Points from one label to the next."""
+_CHARACTER = 4.1
+"""Points that a character is wide, on average."""
+_CLEARANCE = 4.5
+"""Points that a label keeps from the centre of a marker."""
+_RADII = (7, 12, 18, 26, 36)
+_DIRECTIONS = ((-1, 1), (1, 1), (-1, -1), (1, -1), (0, 1), (0, -1), (-1, 0), (1, 0))
+
+
+def spread(places: Sequence[float], gap: float) -> np.ndarray:
+    """Moves places apart as little as possible, in least squares, keeping their order.
+
+    Args:
+        places: Where the labels would like to stand, in any order.
+        gap: Least distance of two neighbours.
+
+    Returns:
+        The places found, in the order given.
+    """
+    wanted = np.asarray(places, float)
+    order = np.argsort(wanted, kind="stable")
+    steps = gap * np.arange(len(wanted))
+    found = np.empty_like(wanted)
+    found[order] = _rising(wanted[order] - steps) + steps
+    return found
+
+
+def _rising(values: np.ndarray) -> np.ndarray:
+    """Isotonic regression: pools neighbours that violate the order."""
+    pools: list[list[float]] = []
+    for value in values:
+        pools.append([value, 1])
+        while len(pools) > 1 and pools[-2][0] >= pools[-1][0]:
+            mean, count = pools.pop()
+            total = pools[-1][1] + count
+            pools[-1] = [(pools[-1][0] * pools[-1][1] + mean * count) / total, total]
+    return np.repeat([mean for mean, _ in pools], [count for _, count in pools])
+
+
+def label_ends(axes: Axes, ends: Mapping[str, tuple[float, float, str]]) -> None:
+    """Names lines at their right ends: by name, the end's x and y and the line's colour.
+
+    Call it when everything else is drawn and `figure.draw_without_rendering()` has laid it out.
+    """
+    height = axes.get_window_extent().height * 72 / axes.figure.dpi
+    low, high = axes.get_ylim()
+    points_per_unit = height / (high - low)
+    wanted = [y * points_per_unit for _, y, _ in ends.values()]
+    for (text, (x, y, colour)), place in zip(ends.items(), spread(wanted, _LINE), strict=True):
+        offset = (7, place - y * points_per_unit)
+        note(axes, text, x, y, offset=offset, color=colour, fontsize=7)
+
+
+def label_points(
+    axes: Axes, points: Mapping[str, tuple[float, float]], names: Sequence[str]
+) -> None:
+    """Writes the names of points where they cover no marker and no other name.
+
+    Call it when everything else is drawn and `figure.draw_without_rendering()` has laid it out. A
+    name that had to stand apart is tied to its point.
+
+    Args:
+        axes: Where the points are drawn.
+        points: All points, by name, in units of the data.
+        names: Those to label, the most important first.
+    """
+    places = axes.transData.transform(list(points.values())) * 72 / axes.figure.dpi
+    frame = np.array(axes.get_window_extent().extents) * 72 / axes.figure.dpi
+    taken = [np.concatenate([p - _CLEARANCE, p + _CLEARANCE]) for p in places]
+    for name in names:
+        middle = places[list(points).index(name)]
+        offset, radius = _free_offset(middle, len(name) * _CHARACTER, frame, taken)
+        taken.append(_box(middle + offset, len(name) * _CHARACTER))
+        tie = {"arrowstyle": "-", "color": FAINT, "lw": 0.5, "shrinkA": 0, "shrinkB": 2}
+        far = {"arrowprops": tie} if radius > _RADII[0] else {}
+        note(axes, name, *points[name], offset=tuple(offset), ha="center", color=INK, **far)
+
+
+def _free_offset(
+    middle: np.ndarray, width: float, frame: np.ndarray, taken: Sequence[np.ndarray]
+) -> tuple[np.ndarray, float]:
+    """The nearest of some offsets that is free, the first where none is; and its distance."""
+    offsets = [
+        (np.array([x * (radius + width / 2 - 3 * (y != 0)), y * radius]), radius)
+        for radius in _RADII
+        for x, y in _DIRECTIONS
+    ]
+    for offset, radius in offsets:
+        box = _box(middle + offset, width)
+        inside = (box[:2] >= frame[:2]).all() and (box[2:] <= frame[2:]).all()
+        if inside and not any(_overlap(box, other) for other in taken):
+            return offset, radius
+    return offsets[0]
+
+
+def _box(middle: np.ndarray, width: float) -> np.ndarray:
+    """Left, bottom, right and top of a label, in points."""
+    half = np.array([width, _LINE - 1]) / 2
+    return np.concatenate([middle - half, middle + half])
+
+
+def _overlap(box: np.ndarray, other: np.ndarray) -> bool:
+    return bool((box[:2] < other[2:]).all() and (other[:2] < box[2:]).all())

@@ -1,7 +1,7 @@
 """The report of a study: one HTML file that needs nothing else; figures and tables beside it."""
 
-from kerasunet._lazy import lazy_members
+from kerasunet import lazy_members
 
-_MEMBERS = {"write_report": "kerasunet.study.report.writing"}
+_MEMBERS = {"write_report": "kerasunet.study.report.page"}
 __all__ = sorted(_MEMBERS)
 __getattr__, __dir__ = lazy_members(__name__, _MEMBERS)

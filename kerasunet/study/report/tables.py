@@ -7,9 +7,8 @@ from dataclasses import asdict, dataclass
 
 import pandas as pd
 
-from kerasunet.study.figures.order import ordered
-from kerasunet.study.figures.results import Results
-from kerasunet.study.figures.words import images, interval, panel_title, signed
+from kerasunet.study.figures.results import Results, ordered
+from kerasunet.study.figures.style import images, interval, panel_title, signed
 from kerasunet.study.stats import Claim, Comparison
 
 

@@ -5,26 +5,22 @@ of two, a weighted sum of several); `kerasunet.study.stats.resampling` tells how
 about, and what that interval does not know.
 """
 
-from kerasunet.study.stats.area import Area, area_between
-from kerasunet.study.stats.auto import auto_report
-from kerasunet.study.stats.claims import Claim, claims
-from kerasunet.study.stats.comparison import Comparison, compare, compare_all, planned_pairs
-from kerasunet.study.stats.curves import curves
-from kerasunet.study.stats.reading import Studies, read_studies
-from kerasunet.study.stats.summary import summarize
+from kerasunet import lazy_members
 
-__all__ = [
-    "Area",
-    "Claim",
-    "Comparison",
-    "Studies",
-    "area_between",
-    "auto_report",
-    "claims",
-    "compare",
-    "compare_all",
-    "curves",
-    "planned_pairs",
-    "read_studies",
-    "summarize",
-]
+_MEMBERS = {
+    "Area": "kerasunet.study.stats.curves",
+    "Claim": "kerasunet.study.stats.claims",
+    "Comparison": "kerasunet.study.stats.comparison",
+    "Studies": "kerasunet.study.results",
+    "area_between": "kerasunet.study.stats.curves",
+    "auto_report": "kerasunet.study.stats.auto",
+    "claims": "kerasunet.study.stats.claims",
+    "compare": "kerasunet.study.stats.comparison",
+    "compare_all": "kerasunet.study.stats.comparison",
+    "curves": "kerasunet.study.stats.curves",
+    "planned_pairs": "kerasunet.study.stats.comparison",
+    "read_studies": "kerasunet.study.results",
+    "summarize": "kerasunet.study.stats.grid",
+}
+__all__ = sorted(_MEMBERS)
+__getattr__, __dir__ = lazy_members(__name__, _MEMBERS)

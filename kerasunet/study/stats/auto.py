@@ -25,7 +25,7 @@ def auto_report(cases: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
     choice made from training images can have, so regret is rather over- than understated.
 
     Args:
-        cases: Rows of one or several studies, as `kerasunet.study.tables.read_tables` gives them.
+        cases: Rows of one or several studies, as `kerasunet.study.results.read_tables` gives them.
         runs: Rows of the same studies; they tell what was chosen.
 
     Returns:

@@ -1,20 +1,85 @@
-"""Two strategies against each other on the same cases."""
+"""Correction of p-values for how many questions were asked."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+from scipy.stats import rankdata, wilcoxon
 
 from kerasunet.metrics import METRICS
 from kerasunet.strategies import Layout
-from kerasunet.study.stats.equivalence import DEPTH, find
-from kerasunet.study.stats.grid import Grid, grid_of, grids
-from kerasunet.study.stats.holm import holm
+from kerasunet.study.stats.grid import DEPTH, Grid, find, grid_of, grids
 from kerasunet.study.stats.resampling import resample
-from kerasunet.study.stats.signed_rank import signed_rank
+
+
+def holm(p_values: ArrayLike) -> NDArray[np.float64]:
+    """Adjusts p-values so that the chance of any false alarm among them stays at the level.
+
+    Holm, "A simple sequentially rejective multiple test procedure", Scandinavian Journal of
+    Statistics 1979.
+
+    Args:
+        p_values: One a test, (n,), 0 to 1.
+
+    Returns:
+        Adjusted p-values in the same order, (n,).
+    """
+    p = np.asarray(p_values, dtype=float)
+    order = np.argsort(p, kind="stable")
+    steps = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
+    adjusted = np.empty_like(p)
+    adjusted[order] = np.minimum(steps, 1.0)
+    return adjusted
+
+
+def signed_rank(differences: ArrayLike) -> tuple[float, float]:
+    """Tests paired differences with Wilcoxon's signed-rank test, two-sided.
+
+    Zeros are left out (Wilcoxon, Biometrics Bulletin 1945). The effect size is the matched-pairs
+    rank-biserial correlation (Kerby, "The simple difference formula", 2014): the share of rank
+    sums in favour of the first minus the share against it.
+
+    Args:
+        differences: First minus second, one an independent pair, (n,).
+
+    Returns:
+        p-value and effect size, -1 to 1; 1 and 0 where all differences are zero.
+    """
+    d = np.asarray(differences, dtype=float)
+    d = d[d != 0]
+    if d.size == 0:
+        return 1.0, 0.0
+    ranks = rankdata(np.abs(d))
+    return float(wilcoxon(d).pvalue), float((ranks * np.sign(d)).sum() / ranks.sum())
+
+
+Verdict = Literal["supported", "contradicted", "undecided"]
+LEVEL = 0.05
+
+
+def verdict(low: float, high: float, p_adjusted: float | None = None) -> Verdict:
+    """Judges an effect that is claimed to be above zero.
+
+    Args:
+        low: Lower bound of the 95 % interval of the effect; NaN where it is unknown.
+        high: Upper bound.
+        p_adjusted: p-value of the test after Holm's correction, where the claim has a test.
+
+    Returns:
+        `"supported"` where the interval lies above 0 and the test, if any, is below 0.05;
+        `"contradicted"` where it lies below 0, the test likewise; else `"undecided"`.
+    """
+    if p_adjusted is not None and not p_adjusted < LEVEL:
+        return "undecided"
+    if low > 0:
+        return "supported"
+    return "contradicted" if high < 0 else "undecided"
+
 
 Pair = tuple[str, str]
 
@@ -75,7 +140,7 @@ def compare(
     patient are not independent, and a test that takes them as such finds differences too easily.
 
     Args:
-        cases: Rows of one or several studies, as `kerasunet.study.tables.read_tables` gives them.
+        cases: Rows of one or several studies, as `kerasunet.study.results.read_tables` gives them.
         first: Strategy text; one that the study runs under an equal name is found.
         second: Likewise.
         train_size: Number of training images.
@@ -111,7 +176,7 @@ def compare_all(
     """Compares pairs of strategies on every data set at every training size.
 
     Args:
-        cases: Rows of one or several studies, as `kerasunet.study.tables.read_tables` gives them.
+        cases: Rows of one or several studies, as `kerasunet.study.results.read_tables` gives them.
         pairs: Pairs of strategy texts; those that lack runs are left out. `None` takes
             `planned_pairs`; for all pairs there are, give `itertools.combinations` of them.
         metric: A name of `kerasunet.metrics.METRICS`.

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
+import numpy as np
 import pandas as pd
 
 from kerasunet.strategies import Layout, expand
-from kerasunet.study.stats.equivalence import DEPTH, find, trained_blocks
-from kerasunet.study.stats.summary import summarize
+from kerasunet.study.stats.grid import (
+    DEPTH,
+    Grid,
+    find,
+    grid_of,
+    summarize,
+    trained_blocks,
+    what_trains,
+)
+from kerasunet.study.stats.resampling import Draws, resample
 
 DIRECTIONS = ("shallow", "deep", "outer", "inner")
 
@@ -53,7 +63,7 @@ def curves(cases: pd.DataFrame, depth: int = DEPTH, metric: str = "dice") -> pd.
     from the shallow end goes through `contracting`, that from the deep end through `expanding`.
 
     Args:
-        cases: Rows of one or several studies, as `kerasunet.study.tables.read_tables` gives them.
+        cases: Rows of one or several studies, as `kerasunet.study.results.read_tables` gives them.
         depth: Number of resolution halvings of the network.
         metric: A name of `kerasunet.metrics.METRICS`.
 
@@ -91,3 +101,156 @@ def _curve(direction: str, summary: pd.DataFrame, depth: int) -> list[dict[str, 
         for point, name in found
         if name is not None
     ]
+
+
+Weights = Mapping[str, float]
+"""Strategy text to its weight in an effect."""
+
+
+def first_minus_second_curve(first: str, second: str, depth: int = DEPTH) -> Weights:
+    """The mean height of one curve above another, over the share of blocks that train.
+
+    Both curves are taken as straight between their points (trapezoidal rule) from no block to
+    all blocks. Where they meet by definition, as in `none` and `all`, no run is needed.
+
+    Args:
+        first: A direction of `kerasunet.study.stats.curves.DIRECTIONS`.
+        second: Likewise.
+        depth: Number of resolution halvings of the network.
+
+    Returns:
+        Weights of the strategies, without those that cancel out.
+    """
+    summed: dict[object, float] = {}
+    texts: dict[object, str] = {}
+    for sign, direction in ((1.0, first), (-1.0, second)):
+        for strategy, weight in _heights(direction, depth).items():
+            trains = what_trains(strategy, depth)
+            texts.setdefault(trains, strategy)
+            summed[trains] = summed.get(trains, 0.0) + sign * weight
+    return {texts[trains]: weight for trains, weight in summed.items() if abs(weight) > 1e-12}
+
+
+def _heights(direction: str, depth: int) -> dict[str, float]:
+    """Trapezoidal weights of the points of a curve; they sum to 1."""
+    curve = points(direction, depth)
+    gaps = np.diff([point.blocks for point in curve]) / curve[-1].blocks
+    weights = (np.append(gaps, 0.0) + np.append(0.0, gaps)) / 2
+    return {point.strategy: float(w) for point, w in zip(curve, weights, strict=True)}
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """An effect as measured on one data set at one training size.
+
+    Attributes:
+        per_case: The effect on each case, index fold, group, key.
+        drawn: Its mean with the bootstrap distribution.
+    """
+
+    per_case: pd.Series
+    drawn: Draws
+
+    @property
+    def mean(self) -> float:
+        """Mean over cases."""
+        return float(self.drawn.means[0])
+
+    @property
+    def groups(self) -> int:
+        """Number of patients."""
+        return self.per_case.index.get_level_values("group").nunique()
+
+    @property
+    def fold_means(self) -> pd.Series:
+        """Mean over the cases of each fold."""
+        return self.per_case.groupby(level="fold").mean()
+
+
+def missing(grid: Grid, weights: Weights) -> tuple[str, ...]:
+    """The strategies that an effect needs and no finished run has."""
+    return tuple(strategy for strategy in weights if grid.find(strategy) is None)
+
+
+def measure(grid: Grid, weights: Weights) -> Measured | None:
+    """Measures an effect on the cases tested with every strategy it needs; `None` without any."""
+    if missing(grid, weights):
+        return None
+    named = {grid.find(strategy): weight for strategy, weight in weights.items()}
+    per_case = grid.per_case([named]).dropna()
+    return Measured(per_case[0], resample(per_case, grid.data)) if len(per_case) else None
+
+
+def bounds(drawn: Draws) -> tuple[float, float]:
+    """The interval of a single mean."""
+    low, high = drawn.intervals()
+    return float(low[0]), float(high[0])
+
+
+@dataclass(frozen=True)
+class Area:
+    """How far one curve lies above another on average.
+
+    Attributes:
+        data: Name of the data set.
+        train_size: Number of training images.
+        first: Direction of the one curve.
+        second: Direction of the other.
+        cases: Cases that all strategies of both curves were tested on.
+        mean: Mean height of the first above the second, in Dice.
+        low: Lower bound of the 95 % interval.
+        high: Upper bound.
+    """
+
+    data: str
+    train_size: int
+    first: str
+    second: str
+    cases: int
+    mean: float
+    low: float
+    high: float
+
+
+def area_between(
+    cases: pd.DataFrame,
+    data: str,
+    train_size: int,
+    first: str = "shallow",
+    second: str = "deep",
+    depth: int = DEPTH,
+    metric: str = "dice",
+) -> Area:
+    """Measures the area between two curves over the number of tuned blocks.
+
+    It is divided by the number of blocks, so that it reads as a mean difference. The interval is
+    a bootstrap over patients within folds.
+
+    Args:
+        cases: Rows of one or several studies, as `kerasunet.study.results.read_tables` gives them.
+        data: Name of the data set.
+        train_size: Number of training images.
+        first: `"shallow"`, `"deep"`, `"outer"` or `"inner"`.
+        second: Likewise.
+        depth: Number of resolution halvings of the network.
+        metric: A name of `kerasunet.metrics.METRICS`.
+
+    Returns:
+        The area.
+
+    Raises:
+        ValueError: The directions are the same or unknown, a strategy of the curves has no run
+            there, or no case was tested with all of them.
+    """
+    if first == second:
+        raise ValueError(f"{first} against {second}: give two different directions")
+    grid = grid_of(cases, data, train_size, metric, depth)
+    weights = first_minus_second_curve(first, second, depth)
+    if lacking := missing(grid, weights):
+        raise ValueError(f"{grid.where}: no finished run of {', '.join(lacking)}")
+    measured = measure(grid, weights)
+    if measured is None:
+        raise ValueError(f"{grid.where}: no case was tested with all of {', '.join(weights)}")
+    low, high = bounds(measured.drawn)
+    count = len(measured.per_case)
+    return Area(data, train_size, first, second, count, measured.mean, low, high)

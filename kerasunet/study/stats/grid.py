@@ -1,13 +1,60 @@
-"""The values of one data set at one training size, strategies side by side."""
+"""Strategies that train the same weights under other names, as a study runs them only once."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import pandas as pd
 
-from kerasunet.study.stats.equivalence import DEPTH, find
+from kerasunet.strategies import Layout, StrategyError, parse
+from kerasunet.study.stats.resampling import resample
+
+DEPTH = 4
+"""Depth of the network unless told otherwise, as in `Layout.unet`."""
+
+
+def find(wanted: str, available: Iterable[str], depth: int = DEPTH) -> str | None:
+    """Finds a strategy among those of a study, be it under another name.
+
+    Args:
+        wanted: Strategy text, such as `"shallow:5"`.
+        available: Strategy texts of the study, such as `"contracting"`.
+        depth: Number of resolution halvings of the network.
+
+    Returns:
+        The text itself if it is available, else one that trains the same weights, else `None`.
+    """
+    available = tuple(available)
+    if wanted in available:
+        return wanted
+    trains = what_trains(wanted, depth)
+    return next((text for text in available if what_trains(text, depth) == trains), None)
+
+
+@lru_cache(maxsize=4096)
+def what_trains(text: str, depth: int = DEPTH) -> Hashable:
+    """The weights that a strategy trains; the text itself where that is not fixed by the text.
+
+    `scratch` and `auto` are such texts, and so are strategies that do not fit the network.
+    """
+    try:
+        strategy = parse(text)
+        return text if strategy.is_auto else strategy.select(_layout(depth))
+    except StrategyError:
+        return text
+
+
+def trained_blocks(text: str, depth: int = DEPTH) -> int:
+    """Counts the blocks of which a fixed strategy trains any weight."""
+    return len({weight.block for weight in parse(text).select(_layout(depth))})
+
+
+@lru_cache(maxsize=8)
+def _layout(depth: int) -> Layout:
+    return Layout.unet(depth)
+
 
 CASE = ["fold", "group", "key"]
 _NEEDED = ("data", "strategy", "fold", "train_size", "seed", "key", "group")
@@ -68,7 +115,7 @@ def grids(cases: pd.DataFrame, metric: str = "dice", depth: int = DEPTH) -> tupl
     """Takes a table of cases apart into data sets and training sizes.
 
     Args:
-        cases: Rows of one or several studies, as `kerasunet.study.tables.read_tables` gives them.
+        cases: Rows of one or several studies, as `kerasunet.study.results.read_tables` gives them.
         metric: The column that is measured.
         depth: Number of resolution halvings of the network.
 
@@ -125,3 +172,64 @@ def _wide(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
     rows = rows.assign(group=rows["group"].where(~alone, rows["key"]).astype(str))
     wide = rows.pivot(index=[*CASE, "seed"], columns="strategy", values=metric)
     return wide[list(rows["strategy"].unique())].astype(float)
+
+
+_PLACE = ["data", "train_size", "strategy"]
+
+
+def summarize(cases: pd.DataFrame, metric: str = "dice") -> pd.DataFrame:
+    """Averages a metric for every data set, training size and strategy.
+
+    Seeds are averaged per case first; then come the mean over cases and its 95 % interval by
+    bootstrap over patients within folds (`kerasunet.study.stats.resampling`). In a study that has
+    not finished, strategies may rest on different folds: compare them with `compare`, which pairs.
+
+    Args:
+        cases: Rows of one or several studies, as `kerasunet.study.results.read_tables` gives them.
+        metric: A name of `kerasunet.metrics.METRICS`.
+
+    Returns:
+        Columns data, train_size, strategy, cases (different ones), runs, mean, low, high, missed
+        (lesions without a predicted pixel on them, averaged over seeds); in the order in which
+        data sets, sizes and strategies first appear.
+
+    Raises:
+        ValueError: A column is missing, or a case stands there twice.
+    """
+    parts = [_of_grid(grid) for grid in grids(cases, metric)]
+    columns = [*_PLACE, "cases", "runs", "mean", "low", "high", "missed"]
+    if not parts:
+        return pd.DataFrame(columns=columns)
+    counted = pd.concat(parts, ignore_index=True).merge(_missed(cases), on=_PLACE, how="left")
+    return counted[columns]
+
+
+def _of_grid(grid: Grid) -> pd.DataFrame:
+    per_case = grid.per_case([{strategy: 1.0} for strategy in grid.strategies])
+    found = resample(per_case, grid.data)
+    low, high = found.intervals()
+    return pd.DataFrame(
+        {
+            "data": grid.data,
+            "train_size": grid.train_size,
+            "strategy": grid.strategies,
+            "cases": per_case.notna().sum().to_numpy(),
+            "runs": [_runs(grid.values[strategy]) for strategy in grid.strategies],
+            "mean": found.means,
+            "low": low,
+            "high": high,
+        }
+    )
+
+
+def _runs(values: pd.Series) -> int:
+    return len(values.dropna().index.droplevel(["group", "key"]).unique())
+
+
+def _missed(cases: pd.DataFrame) -> pd.DataFrame:
+    if "outcome" not in cases.columns:
+        raise ValueError("the table of cases has no column outcome")
+    missed = (cases["outcome"] == "missed").groupby(
+        [cases[name] for name in (*_PLACE, "fold", "key")]
+    )
+    return missed.mean().groupby(level=_PLACE).sum().rename("missed").reset_index()

@@ -29,7 +29,6 @@ from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri, stdtrit
 
 Floats = NDArray[np.float64]
-
 RESAMPLES = 2000
 CONFIDENCE = 0.95
 

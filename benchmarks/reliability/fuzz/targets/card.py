@@ -12,9 +12,8 @@ from pathlib import Path
 
 import atheris
 
-from kerasunet.card_files import parse_card
-from kerasunet.cards import as_markdown
 from kerasunet.metrics import METRICS
+from kerasunet.models.model_card import as_markdown, parse_card
 from targets._refusals import documented
 
 LONGEST = 2048

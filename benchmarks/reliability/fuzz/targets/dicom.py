@@ -16,7 +16,7 @@ from pydicom.uid import (
     SegmentationStorage,
 )
 
-from kerasunet.data.reading import dicom  # noqa: F401
+from kerasunet.data.readers import dicom  # noqa: F401
 from targets._refusals import reading
 from targets.image import read
 

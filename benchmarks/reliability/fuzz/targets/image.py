@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from kerasunet.data.reading import count_frames, raster, read_image, read_mask_values  # noqa: F401
+from kerasunet.data.readers import count_frames, raster, read_image, read_mask_values  # noqa: F401
 from targets._refusals import reading
 
 LONGEST = 1024

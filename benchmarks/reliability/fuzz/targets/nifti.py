@@ -9,7 +9,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 
-from kerasunet.data.reading import nifti  # noqa: F401
+from kerasunet.data.readers import nifti  # noqa: F401
 from targets._refusals import reading
 from targets.image import read
 

@@ -1,7 +1,6 @@
 """BUS-BRA: breast ultrasound of 1,064 patients, a lesion in every image, official folds."""
 
-from kerasunet.data.builders.base import CasesBuilder
-from kerasunet.data.builders.searching import published
+from kerasunet.data.builders.base import CasesBuilder, published
 from kerasunet.data.layouts import PUBLISHED
 
 

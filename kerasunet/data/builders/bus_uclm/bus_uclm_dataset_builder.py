@@ -1,10 +1,8 @@
 """BUS-UCLM: breast ultrasound of 38 patients, with benign, malignant and no lesions."""
 
-from kerasunet.data.builders.base import CasesBuilder
-from kerasunet.data.builders.searching import folder_with
+from kerasunet.data.builders.base import CasesBuilder, folder_with
 from kerasunet.data.cases import MaskCoding
-from kerasunet.data.layouts.listing import image_files, read_rows
-from kerasunet.data.layouts.pairing import pair
+from kerasunet.data.layouts.pairing import image_files, pair, read_rows
 
 _GREEN_OR_RED = MaskCoding(above=127)
 

@@ -1,7 +1,6 @@
 """BUSI: breast ultrasound with benign, malignant and no lesions."""
 
-from kerasunet.data.builders.base import CasesBuilder
-from kerasunet.data.builders.searching import published
+from kerasunet.data.builders.base import CasesBuilder, published
 from kerasunet.data.layouts import PUBLISHED
 
 

@@ -1,7 +1,6 @@
 """DUTS: natural photographs with a mask of the salient object, 10,553 to train, 5,019 to test."""
 
-from kerasunet.data.builders.base import CasesBuilder
-from kerasunet.data.builders.searching import joined, published
+from kerasunet.data.builders.base import CasesBuilder, joined, published
 from kerasunet.data.layouts import PUBLISHED
 
 _TEST = {"DUTS-TR-Image": "DUTS-TE-Image", "DUTS-TR-Mask": "DUTS-TE-Mask"}

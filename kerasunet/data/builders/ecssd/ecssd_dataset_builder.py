@@ -1,7 +1,6 @@
 """ECSSD: 1,000 natural photographs with a mask of the salient objects."""
 
-from kerasunet.data.builders.base import CasesBuilder
-from kerasunet.data.builders.searching import joined
+from kerasunet.data.builders.base import CasesBuilder, joined
 from kerasunet.data.layouts import PUBLISHED
 
 _OWNERS = "https://www.cse.cuhk.edu.hk/leojia/projects/hsaliency"

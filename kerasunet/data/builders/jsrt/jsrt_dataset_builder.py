@@ -1,9 +1,95 @@
-"""JSRT: 247 chest X-rays with and without lung nodules; the lungs are outlined by SCR."""
+"""JSRT's scanned films, headerless files of 12-bit values, and SCR's outlines of organs."""
 
-from kerasunet.data.builders.base import CasesBuilder
-from kerasunet.data.builders.jsrt.scans import read_films
-from kerasunet.data.builders.searching import published
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from kerasunet.data.builders.base import CasesBuilder, folders_in, published
+from kerasunet.data.cases import FileCase, Sample
+from kerasunet.data.decoding import resize_image
 from kerasunet.data.layouts import PUBLISHED
+from kerasunet.data.layouts.pairing import pair
+from kerasunet.files import raise_all, wrong_size
+
+_FILM = 2048 * 0.175  # Millimetres, either side.
+_LARGEST = 4095
+_LUNGS = ("left lung", "right lung")
+_OUTLINES = (".gif", ".tif", ".tiff", ".png")
+
+
+@dataclass(frozen=True)
+class FilmCase(FileCase):
+    """A scanned film and the masks of its lungs.
+
+    The masks have half as many rows and columns as the film, and the film is averaged to their
+    size: nothing finer was outlined.
+    """
+
+    def load(self) -> Sample:
+        """Reads film and masks."""
+        masks = [_read_outline(path) for path in self.masks]
+        shape = masks[0].shape
+        raise_all(
+            [
+                wrong_size(path, mask.shape, shape, f"that of {self.masks[0].name}")
+                for path, mask in zip(self.masks, masks, strict=True)
+                if mask.shape != shape
+            ]
+        )
+        image = resize_image(_read_film(self.image), shape)[..., 0].astype(np.float32)
+        return Sample(image, np.logical_or.reduce(masks), (_FILM / shape[0], _FILM / shape[1]))
+
+
+def read_films(roots: Iterable[Path]) -> list[FilmCase]:
+    """Pairs `JPCLN001.IMG` … with `left lung/JPCLN001.gif` and `right lung/JPCLN001.gif`."""
+    images: dict[str, list[Path]] = {}
+    masks: dict[str, list[Path]] = {}
+    for folder in folders_in(roots):
+        for path in sorted(folder.iterdir()):
+            if path.suffix.lower() == ".img":
+                images.setdefault(path.stem, []).append(path)
+            elif path.suffix.lower() in _OUTLINES and _organ(folder) in _LUNGS:
+                masks.setdefault(path.stem, []).append(path)
+    if not images or not masks:
+        return []
+    halves = [f"{paths[0]}" for paths in masks.values() if len(paths) != len(_LUNGS)]
+    raise_all(sorted(halves), "only one lung has a mask, or one has two:")
+    return [
+        FilmCase(case.key, case.group, case.image, case.masks, case.label)
+        for case in pair(images, masks, label=_label)
+    ]
+
+
+def _organ(folder: Path) -> str:
+    """What the masks of a folder outline; copies of the archive spell the names differently."""
+    return re.sub(r"[ _-]+", " ", folder.name).lower()
+
+
+def _label(key: str) -> str:
+    return "nodule" if key.startswith("JPCLN") else "no nodule"
+
+
+def _read_outline(path: Path) -> np.ndarray:
+    with Image.open(path) as picture:
+        return np.asarray(picture.convert("L")) > 127
+
+
+def _read_film(path: Path) -> np.ndarray:
+    """Float32 levels, square; the files hold high values where the film is black."""
+    values = np.fromfile(path, ">u2")
+    side = math.isqrt(len(values))
+    if side == 0 or side**2 != len(values) or values.max() > _LARGEST:
+        raise ValueError(
+            f"{path}: not a square film of big-endian values up to {_LARGEST}; copy it again"
+        )
+    return (255 * (1 - values.reshape(side, side) / _LARGEST)).astype(np.float32)
 
 
 class Builder(CasesBuilder):

@@ -1,11 +1,9 @@
 """Montgomery County: chest X-rays with a mask for each lung, of healthy people and tuberculosis."""
 
-from kerasunet.data.builders.base import CasesBuilder
-from kerasunet.data.builders.searching import folder_with
+from kerasunet.data.builders.base import CasesBuilder, folder_with
 from kerasunet.data.cases import MaskCoding
-from kerasunet.data.layouts.listing import image_files
-from kerasunet.data.layouts.pairing import pair
-from kerasunet.data.problems import raise_all
+from kerasunet.data.layouts.pairing import image_files, pair
+from kerasunet.files import raise_all
 
 _LABELS = {"0": "normal", "1": "tuberculosis"}
 _SIDES = ("ManualMask/leftMask", "ManualMask/rightMask")

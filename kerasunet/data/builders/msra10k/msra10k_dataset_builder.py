@@ -1,8 +1,6 @@
 """MSRA10K: 10,000 natural photographs with a mask of the salient object."""
 
-from kerasunet.data.builders.base import CasesBuilder
-from kerasunet.data.builders.photographs import photographs_with_masks
-from kerasunet.data.builders.searching import folder_with
+from kerasunet.data.builders.base import CasesBuilder, folder_with, photographs_with_masks
 
 
 class Builder(CasesBuilder):

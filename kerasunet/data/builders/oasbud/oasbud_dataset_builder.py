@@ -1,8 +1,89 @@
-"""OASBUD: raw echoes of 100 breast lesions, two scans each, as B-mode images."""
+"""Raw radio-frequency echoes of OASBUD to B-mode images."""
 
-from kerasunet.data.builders.base import CasesBuilder
-from kerasunet.data.builders.oasbud.scans import read_scans
-from kerasunet.data.builders.searching import folder_with
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from scipy.io import loadmat
+from scipy.signal import hilbert
+
+from kerasunet.data.builders.base import CasesBuilder, folder_with
+from kerasunet.data.cases import Sample
+
+_DYNAMIC_RANGE = 50.0  # Decibels shown, from black to white.
+_SAMPLES_PER_PIXEL = 4  # Makes pixels nearly square.
+_SPEED_OF_SOUND = 1540e3  # Millimetres per second, in soft tissue.
+_SAMPLING_RATE = 40e6  # Samples per second.
+_APERTURE, _LINES = 38.0, 510  # Millimetres that so many scan lines cover: the L14-5/38 probe.
+_SPACING = (_SAMPLES_PER_PIXEL * _SPEED_OF_SOUND / 2 / _SAMPLING_RATE, _APERTURE / _LINES)
+_CLASSES = {0: "benign", 1: "malignant"}
+
+
+@dataclass(frozen=True, eq=False)
+class RadioFrequencyCase:
+    """One of the two scans of a lesion.
+
+    Attributes:
+        key: Number of the lesion and of the scan, such as `"007-2"`.
+        group: The lesion's identifier: both scans belong together.
+        label: `"benign"` or `"malignant"`.
+        echoes: `(samples, lines)`, depth downwards.
+        region: 0 and 1, of the same shape: the radiologist's outline.
+    """
+
+    key: str
+    group: str
+    label: str
+    echoes: np.ndarray = field(repr=False)
+    region: np.ndarray = field(repr=False)
+
+    def load(self) -> Sample:
+        """Forms the B-mode image."""
+        mask = _averaged_over_depth(self.region) >= 0.5
+        return Sample(b_mode(self.echoes), mask, _SPACING)
+
+
+def b_mode(echoes: np.ndarray) -> np.ndarray:
+    """Detects the envelope, averages over depth and compresses logarithmically.
+
+    Args:
+        echoes: `(samples, lines)`, any unit.
+
+    Returns:
+        Float32, `(samples // 4, lines)`, 0 to 255; the brightest pixel is 255, and 0 is 50 dB
+        below it.
+    """
+    envelope = _averaged_over_depth(np.abs(hilbert(echoes.astype(np.float64), axis=0)))
+    peak = envelope.max()
+    if peak == 0:
+        return np.zeros(envelope.shape, np.float32)
+    decibels = 20 * np.log10(np.maximum(envelope / peak, 1e-12))
+    return np.clip(255 * (1 + decibels / _DYNAMIC_RANGE), 0, 255).astype(np.float32)
+
+
+def read_scans(path: Path) -> list[RadioFrequencyCase]:
+    """Reads OASBUD.mat: the structures `data` with id, rf1, rf2, roi1, roi2 and class."""
+    lesions = loadmat(path, variable_names=["data"], simplify_cells=True)["data"]
+    return [
+        RadioFrequencyCase(
+            f"{number:03d}-{scan}",
+            f"lesion-{lesion['id']}",
+            _CLASSES.get(int(lesion["class"]), ""),
+            lesion[f"rf{scan}"],
+            lesion[f"roi{scan}"],
+        )
+        for number, lesion in enumerate(lesions, start=1)
+        for scan in (1, 2)
+    ]
+
+
+def _averaged_over_depth(values: np.ndarray) -> np.ndarray:
+    depth = len(values) // _SAMPLES_PER_PIXEL
+    whole = values[: depth * _SAMPLES_PER_PIXEL].astype(np.float64)
+    return whole.reshape(depth, _SAMPLES_PER_PIXEL, -1).mean(axis=1)
+
 
 _FILE = "OASBUD.mat"
 

@@ -1,7 +1,6 @@
 """Shenzhen: chest X-rays of healthy people and tuberculosis; 566 of 662 have a lung mask."""
 
-from kerasunet.data.builders.base import CasesBuilder
-from kerasunet.data.builders.searching import joined
+from kerasunet.data.builders.base import CasesBuilder, joined
 from kerasunet.data.layouts import PUBLISHED
 
 _PARTS = {"CXR_png": "CXR_png", "mask": "mask"}

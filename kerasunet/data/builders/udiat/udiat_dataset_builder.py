@@ -1,10 +1,8 @@
 """UDIAT, or "Dataset B": breast ultrasound, 163 images with a lesion each."""
 
-from kerasunet.data.builders.base import CasesBuilder
-from kerasunet.data.builders.searching import folder_with
+from kerasunet.data.builders.base import CasesBuilder, folder_with
 from kerasunet.data.cases import MaskCoding
-from kerasunet.data.layouts.listing import image_files
-from kerasunet.data.layouts.pairing import pair
+from kerasunet.data.layouts.pairing import image_files, pair
 
 
 class Builder(CasesBuilder):

@@ -1,8 +1,6 @@
 """XPIE: 10,000 natural photographs with a mask of the salient objects."""
 
-from kerasunet.data.builders.base import CasesBuilder
-from kerasunet.data.builders.photographs import photographs_with_masks
-from kerasunet.data.builders.searching import folders_in
+from kerasunet.data.builders.base import CasesBuilder, folders_in, photographs_with_masks
 
 
 class Builder(CasesBuilder):

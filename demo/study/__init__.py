@@ -1,1 +1,0 @@
-"""What the Study tab is made of."""

@@ -1,1 +1,0 @@
-"""The tabs of the demo. Each module has `build(context)`, called inside its `gr.Tab`."""

@@ -1,0 +1,32 @@
+"""Keras and its backend: how they are started."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+
+
+def start_backend() -> None:
+    """Imports Keras and its backend without the notes that TensorFlow prints on the way."""
+    with quiet_start():
+        import keras
+
+        keras.ops.zeros(1)
+
+
+@contextlib.contextmanager
+def quiet_start() -> Iterator[None]:
+    """Sends file descriptor 2 nowhere: TensorFlow's notes come from C++, past `sys.stderr`."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    sys.stderr.flush()
+    saved = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+        os.close(nowhere)

@@ -1,0 +1,353 @@
+"""Rows: what decoding fills, one for each case, wherever they lie."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import struct
+import tempfile
+import threading
+import time
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from kerasunet.data.cases import AnnotatedCase, Case, FileCase, SimulatedCase
+
+Spacing = tuple[float, float] | None
+PutRow = Callable[[int, np.ndarray, np.ndarray, Spacing], None]
+"""Takes the index of a case, its image, its mask and its spacing; threads may call it at once."""
+DecodeRows = Callable[[Sequence[int], PutRow], None]
+"""Decodes the cases of these indices and hands on each of them."""
+
+
+class Rows(NamedTuple):
+    """Decoded cases, row i of each belonging to case i.
+
+    Attributes:
+        images: Uint8, `(cases, height, width, channels)`, 0 to 255.
+        masks: Bool, `(cases, height, width)`.
+        spacings: Millimetres per pixel, (row, column), `None` where unknown.
+    """
+
+    images: np.ndarray
+    masks: np.ndarray
+    spacings: tuple[Spacing, ...]
+
+
+def rows_in_memory(count: int, shape: tuple[int, int, int], decode_rows: DecodeRows) -> Rows:
+    """Decodes cases into ordinary arrays.
+
+    Args:
+        count: Number of cases.
+        shape: Height, width and channels.
+        decode_rows: Decodes the cases of given indices.
+
+    Returns:
+        The rows.
+    """
+    images = np.empty((count, *shape), np.uint8)
+    masks = np.empty((count, *shape[:2]), bool)
+    spacings: list[Spacing] = [None] * count
+
+    def put(index: int, image: np.ndarray, mask: np.ndarray, spacing: Spacing) -> None:
+        images[index], masks[index], spacings[index] = image, mask, spacing
+
+    decode_rows(range(count), put)
+    return Rows(images, masks, tuple(spacings))
+
+
+DIGEST_BYTES = 16
+_IRRELEVANT = ("key", "group", "label")
+_CLOCK_TICK = 2.0  # Seconds: the coarsest time stamps, those of FAT.
+
+
+class Source(NamedTuple):
+    """What a case was made from.
+
+    Attributes:
+        digest: Of everything that its pixels depend on.
+        settled: Whether its files were at rest. A file that changed a moment ago may change once
+            more within one tick of its clock, which no time stamp would tell.
+    """
+
+    digest: bytes
+    settled: bool
+
+
+def source_of(case: Case) -> Source | None:
+    """Tells what a case is made from.
+
+    Cases of this package do; others may have a method `origin`, returning the files (`Path`) and
+    the plain values that their pixels are a function of.
+
+    Returns:
+        The source; `None` if it is not known, or files are not there.
+    """
+    try:
+        facts = list(_facts(case))
+    except OSError:
+        return None
+    if not facts:
+        return None
+    newest = max((max(fact.times) for fact in facts if isinstance(fact, _File)), default=0)
+    text = "\n".join(map(repr, [type(case).__qualname__, *facts]))
+    digest = hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=DIGEST_BYTES)
+    return Source(digest.digest(), time.time() - newest / 1e9 > _CLOCK_TICK)
+
+
+class _File(NamedTuple):
+    path: str
+    size: int
+    times: tuple[int, int]
+
+
+def _facts(case: Case) -> Iterator[Any]:
+    """The parts of a case, files with size and times; nothing for a case of an unknown kind."""
+    if hasattr(case, "origin"):
+        yield from map(_fact, case.origin())
+    elif type(case) in (FileCase, SimulatedCase) or (
+        type(case) is AnnotatedCase and _is_ours(case.annotation)
+    ):
+        yield from _fields(case)
+
+
+def _fields(values: Any) -> Iterator[Any]:
+    for field in fields(values):
+        value = getattr(values, field.name)
+        if field.name in _IRRELEVANT:
+            continue
+        if field.name == "annotation":
+            yield type(value).__qualname__
+            yield from _fields(value)
+        elif isinstance(value, tuple):
+            yield len(value)
+            yield from map(_fact, value)
+        else:
+            yield _fact(value)
+
+
+def _fact(value: Any) -> Any:
+    if not isinstance(value, Path):
+        return value
+    status = os.stat(value)
+    return _File(os.path.abspath(value), status.st_size, (status.st_mtime_ns, status.st_ctime_ns))
+
+
+def _is_ours(annotation: Any) -> bool:
+    return type(annotation).__module__.startswith("kerasunet.")
+
+
+SUFFIX, UNFINISHED = ".pack", ".writing-"
+NOT_KEPT = bytes(DIGEST_BYTES)
+_HEADER = struct.Struct("<16sIQIII24x")
+_MAGIC = b"kerasunet pack 1"
+_TABLE = np.dtype([("source", f"V{DIGEST_BYTES}"), ("checksum", "<u4"), ("spacing", "<f8", 2)])
+
+
+class Damaged(ValueError):
+    """A file is not what was written."""
+
+
+def pack_bytes(count: int, shape: tuple[int, int, int]) -> int:
+    """Size of the pack of so many cases of this height, width and number of channels."""
+    height, width, channels = shape
+    return _HEADER.size + count * (_TABLE.itemsize + height * width * (channels + 1))
+
+
+class Pack:
+    """A pack that is mapped into memory.
+
+    Attributes:
+        path: The file.
+        images: Uint8, `(rows, height, width, channels)`, read-only.
+        masks: Bool, `(rows, height, width)`, read-only.
+
+    Raises:
+        Damaged: Header, table or length are not what was written.
+        OSError: The file cannot be read.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        content = np.asarray(np.memmap(path, np.uint8, "r")) if path.stat().st_size else b""
+        if len(content) < _HEADER.size:
+            raise Damaged(f"{path}: too short")
+        magic, checksum, count, *shape = _HEADER.unpack(content[: _HEADER.size].tobytes())
+        if magic != _MAGIC or len(content) != pack_bytes(count, tuple(shape)):
+            raise Damaged(f"{path}: not a pack, or cut off")
+        start, table_end = _HEADER.size, _HEADER.size + count * _TABLE.itemsize
+        if _index_checksum(count, shape, content[start:table_end]) != checksum:
+            raise Damaged(f"{path}: its table is damaged")
+        self._table = content[start:table_end].view(_TABLE)
+        pixels = content[table_end:]
+        masks_start = count * shape[0] * shape[1] * shape[2]
+        self.images = pixels[:masks_start].reshape(count, *shape)
+        self.masks = pixels[masks_start:].view(bool).reshape(count, *shape[:2])
+
+    def sources(self) -> list[bytes]:
+        """The sources' digests, row by row."""
+        joined = self._table["source"].tobytes()
+        return [joined[i : i + DIGEST_BYTES] for i in range(0, len(joined), DIGEST_BYTES)]
+
+    def spacing(self, row: int) -> Spacing:
+        """Millimetres per pixel, (row, column), `None` where unknown."""
+        spacing = tuple(self._table["spacing"][row].tolist())
+        return None if np.isnan(spacing).any() else spacing
+
+    def check(self, row: int) -> None:
+        """Compares a row with its checksum; raises `Damaged` if it does not match."""
+        found = _checksum(self.images[row], self.masks[row], self._table["spacing"][row])
+        if found != self._table["checksum"][row]:
+            raise Damaged(f"{self.path}: row {row} is damaged")
+
+
+class PackWriter:
+    """A pack that is being written; threads may put rows at once.
+
+    Args:
+        folder: Where the pack is going to be.
+        count: Number of rows.
+        shape: Height, width and channels.
+
+    Raises:
+        OSError: The folder cannot be written, or the disk is full. Space is claimed at once, so
+            that a full disk tells before anything has been decoded.
+    """
+
+    def __init__(self, folder: Path, count: int, shape: tuple[int, int, int]):
+        self._shape, self._lock = shape, threading.Lock()
+        self._published = False
+        self._table = np.zeros(count, _TABLE)
+        self._pixels = _HEADER.size + self._table.nbytes
+        descriptor, name = tempfile.mkstemp(prefix=UNFINISHED, dir=folder)
+        self._path, self._file = Path(name), os.fdopen(descriptor, "wb", buffering=0)
+        try:
+            _claim(descriptor, pack_bytes(count, shape))
+        except OSError:
+            self._discard()
+            raise
+
+    def __enter__(self) -> PackWriter:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Removes the file unless it was published."""
+        if not self._published:
+            self._discard()
+
+    def put(
+        self, row: int, image: np.ndarray, mask: np.ndarray, spacing: Spacing, source: bytes
+    ) -> None:
+        """Writes a row; one whose source is `NOT_KEPT` will not be found by others."""
+        entry = self._table[row]
+        entry["spacing"] = (np.nan, np.nan) if spacing is None else spacing
+        entry["source"] = np.void(source)
+        entry["checksum"] = _checksum(image, mask, entry["spacing"])
+        masks = self._pixels + len(self._table) * image.nbytes
+        self._write_at(self._pixels + row * image.nbytes, image)
+        self._write_at(masks + row * mask.nbytes, mask)
+
+    def publish(self) -> Pack:
+        """Completes the file, gives it its name and maps it.
+
+        A pack in which nobody would find anything loses its name at once.
+        """
+        count, table = len(self._table), self._table.view(np.uint8)
+        checksum = _index_checksum(count, self._shape, table)
+        header = _HEADER.pack(_MAGIC, checksum, count, *self._shape)
+        self._write_at(0, np.frombuffer(header, np.uint8))
+        self._write_at(_HEADER.size, table)
+        self._file.close()
+        name = self._path.name.removeprefix(UNFINISHED)
+        path = self._path.with_name(f"{name}{SUFFIX}")
+        os.replace(self._path, path)
+        self._published = True
+        pack = Pack(path)
+        if not any(map(any, pack.sources())):
+            with contextlib.suppress(OSError):
+                path.unlink()
+        return pack
+
+    def _discard(self) -> None:
+        self._file.close()
+        self._path.unlink(missing_ok=True)
+
+    def _write_at(self, offset: int, values: np.ndarray) -> None:
+        left = memoryview(np.ascontiguousarray(values)).cast("B")
+        with self._lock:
+            self._file.seek(offset)
+            while left:
+                left = left[self._file.write(left) :]
+
+
+def _claim(descriptor: int, size: int) -> None:
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(descriptor, 0, size)
+    else:
+        os.truncate(descriptor, size)
+
+
+def _index_checksum(count: int, shape: Sequence[int], table: np.ndarray) -> int:
+    return zlib.crc32(table, zlib.crc32(f"{count} {tuple(shape)}".encode()))
+
+
+def _checksum(image: np.ndarray, mask: np.ndarray, spacing: np.ndarray) -> int:
+    value = 0
+    for part in (image, mask, spacing):
+        value = zlib.crc32(np.ascontiguousarray(part), value)
+    return value
+
+
+Place = tuple[Pack, int]
+_IN_MEMORY = 256 * 2**20
+
+
+def gather(places: Sequence[Place], folder: Path) -> Rows:
+    """Maps rows where they lie in order already, and copies them where they do not.
+
+    Copies above 256 MiB go to a file without a name in the folder, which ends with the arrays,
+    so that memory stays bounded whatever the number of cases.
+
+    Args:
+        places: The pack and the row of each case, at least one.
+        folder: Where a large copy may lie.
+
+    Returns:
+        The rows; read-only where they are mapped.
+
+    Raises:
+        OSError: The folder has no room for a copy.
+    """
+    stretches = list(_stretches(places))
+    images = _joined([pack.images[rows] for pack, rows in stretches], folder)
+    masks = _joined([pack.masks[rows] for pack, rows in stretches], folder)
+    return Rows(images, masks, tuple(pack.spacing(row) for pack, row in places))
+
+
+def _stretches(places: Sequence[Place]) -> Iterator[tuple[Pack, slice]]:
+    """Joins places that follow each other in one pack."""
+    start = 0
+    for end in range(1, len(places) + 1):
+        pack, row = places[end - 1]
+        if end == len(places) or places[end] != (pack, row + 1):
+            yield pack, slice(places[start][1], row + 1)
+            start = end
+
+
+def _joined(parts: list[np.ndarray], folder: Path) -> np.ndarray:
+    if len(parts) == 1:
+        return parts[0]
+    if sum(part.nbytes for part in parts) <= _IN_MEMORY:
+        return np.concatenate(parts)
+    with tempfile.TemporaryFile(dir=folder) as file:
+        for part in parts:
+            file.write(part.data)
+        file.flush()
+        content = np.asarray(np.memmap(file, parts[0].dtype, "r"))
+    return content.reshape(-1, *parts[0].shape[1:])

@@ -1,0 +1,271 @@
+"""What a JPEG or JPEG-LS frame in DICOM tells: how large it is, and whether it is all there.
+
+The decoder of their rarer kinds trusts the first and does not mind the second.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+from pydicom import Dataset, dcmread
+from pydicom.encaps import get_frame
+from pydicom.filereader import read_file_meta_info
+from pydicom.pixels import get_decoder, pixel_array
+from pydicom.uid import (
+    JPEG2000,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGBaseline8Bit,
+    JPEGExtended12Bit,
+    JPEGLossless,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+    JPEGLSNearLossless,
+    RLELossless,
+)
+
+from kerasunet.data.readers import dicom_display
+from kerasunet.data.readers.files import (
+    Source,
+    Unusable,
+    millimetres,
+    quiet,
+    to_mask_values,
+    without_equal_channels,
+)
+
+# Start-of-frame markers: C0 to CF but for the tables C4, C8 and CC; F7 in JPEG-LS.
+_START_OF_FRAME = {*range(0xFFC0, 0xFFD0), 0xFFF7} - {0xFFC4, 0xFFC8, 0xFFCC}
+_FILL = 0xFFFF
+_END_OF_IMAGE = b"\xff\xd9"
+_PADDING = b"\x00\xff"
+
+
+def coded_size(frame: bytes) -> tuple[int, int]:
+    """Returns rows and columns (ITU-T T.81, B.2.2; T.87, C.2.2).
+
+    Args:
+        frame: A JPEG or JPEG-LS interchange stream.
+
+    Raises:
+        struct.error: The stream ends before it tells.
+    """
+    at = 2
+    while True:
+        marker, length = struct.unpack_from(">HH", frame, at)
+        if marker in _START_OF_FRAME:
+            return struct.unpack_from(">HH", frame, at + 5)
+        at += 1 if marker == _FILL else 2 + length
+
+
+def is_complete(frame: bytes) -> bool:
+    """Whether the stream is ended, which a truncated one is not."""
+    return frame.rstrip(_PADDING).endswith(_END_OF_IMAGE)
+
+
+_PIXEL_SPACINGS = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing")
+_CENTIMETRES = 3
+SPACING_ELEMENTS = ("SequenceOfUltrasoundRegions", *_PIXEL_SPACINGS)
+
+
+def spacing(header: Dataset) -> tuple[float, float] | None:
+    """Returns the spacing in millimetres, (row, column), `None` where the file does not tell.
+
+    Calibrated ultrasound regions come first; where regions differ in scale, there is no one
+    spacing of the image. `PixelSpacing` is preferred to that of the detector and of a film's scan.
+
+    Args:
+        header: The elements named in `SPACING_ELEMENTS`, as far as the file has them.
+    """
+    scales = {
+        millimetres(10 * region.PhysicalDeltaY, 10 * region.PhysicalDeltaX)
+        for region in header.get("SequenceOfUltrasoundRegions", [])
+        if _is_tissue(region)
+    }
+    if scales:
+        return scales.pop() if len(scales) == 1 else None
+    for name in _PIXEL_SPACINGS:
+        if name in header:
+            return millimetres(*header[name].value)
+    return None
+
+
+def _is_tissue(region: Dataset) -> bool:
+    """Whether both axes of an ultrasound region are lengths, unlike in M-mode and Doppler."""
+    units = (region.get("PhysicalUnitsXDirection"), region.get("PhysicalUnitsYDirection"))
+    return units == (_CENTIMETRES, _CENTIMETRES)
+
+
+SEGMENTATION_CLASSES = (
+    "1.2.840.10008.5.1.4.1.1.66.4",  # Segmentation Storage
+    "1.2.840.10008.5.1.4.1.1.66.7",  # Label Map Segmentation Storage
+)
+SEGMENTATION_ELEMENTS = ("SegmentationType", "MaximumFractionalValue")
+
+
+def frames_about(header: Dataset, count: int, frame: int) -> list[int]:
+    """Returns the stored frames, from 0, that segment a frame of the image; none if it is empty.
+
+    Args:
+        header: The segmentation's elements, its functional groups among them.
+        count: Number of stored frames.
+        frame: Frame of the image, from 0.
+
+    Raises:
+        Unusable: It segments several images, or does not tell which of several frames.
+    """
+    groups = header.get("PerFrameFunctionalGroupsSequence") or [Dataset()] * count
+    about = [list(_references([item, *_shared(header)])) for item in groups]
+    images = {uid for references in about for uid, _ in references}
+    if len(images) > 1:
+        raise Unusable(f"a segmentation of {len(images)} images; export one for each image")
+    numbers = [{number for _, listed in refs for number in listed} for refs in about]
+    if not any(numbers):
+        return list(range(count))
+    return [index for index, known in enumerate(numbers) if frame + 1 in known]
+
+
+def united(frames: list[np.ndarray], header: Dataset) -> np.ndarray:
+    """Unites frames: uint8 of 0 and 1; of fractions, at least one half is the object."""
+    shape = (header.Rows, header.Columns)
+    fractional = header.get("SegmentationType") == "FRACTIONAL"
+    least = (header.get("MaximumFractionalValue", 1) / 2) if fractional else 1
+    inside = [frame >= least for frame in frames]
+    return np.logical_or.reduce([np.zeros(shape, bool), *inside]).astype(np.uint8)
+
+
+def _shared(header: Dataset) -> list[Dataset]:
+    return list(header.get("SharedFunctionalGroupsSequence") or [])
+
+
+def _references(items: list[Dataset]) -> Iterator[tuple[str, list[int]]]:
+    """The images that functional groups name, and the numbers of their frames, from 1."""
+    for item in items:
+        for derivation in item.get("DerivationImageSequence") or []:
+            for image in derivation.get("SourceImageSequence") or []:
+                numbers = image.get("ReferencedFrameNumber")
+                listed = [] if numbers is None else np.ravel(numbers).astype(int).tolist()
+                yield str(image.get("ReferencedSOPInstanceUID", "")), listed
+
+
+_FUNCTIONAL_GROUPS = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
+_MACROS = ("PixelMeasuresSequence", "PixelValueTransformationSequence", "FrameVOILUTSequence")
+_ELEMENTS = [
+    "Rows",
+    "Columns",
+    "NumberOfFrames",
+    *_FUNCTIONAL_GROUPS,
+    *SEGMENTATION_ELEMENTS,
+    *dicom_display.DISPLAY_ELEMENTS,
+    *SPACING_ELEMENTS,
+]
+# Where there is a choice, the decoder that copes best with damage: Pillow refuses a frame whose own
+# header promises gigabytes, and pylibjpeg's run-length decoder can end in a Rust panic.
+_DECODERS = {
+    ImplicitVRLittleEndian: "",
+    ExplicitVRLittleEndian: "",
+    ExplicitVRBigEndian: "",
+    JPEGBaseline8Bit: "pillow",
+    JPEG2000: "pillow",
+    JPEG2000Lossless: "pillow",
+    RLELossless: "pydicom",
+}
+_RARE_JPEG = (
+    JPEGExtended12Bit,
+    JPEGLossless,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+    JPEGLSNearLossless,
+)
+_PIXEL_DATA_HEADER_BYTES = 12
+
+
+def read_image(source: Source) -> tuple[np.ndarray, tuple[float, float] | None]:
+    """Reads float32 levels, `(height, width)` or `(height, width, 3)`, and the spacing."""
+    with quiet("pydicom"):
+        header = _header(source)
+        levels = dicom_display.levels(_stored(source, header), header)
+        return without_equal_channels(levels), spacing(header)
+
+
+def read_mask(source: Source) -> np.ndarray:
+    """Reads the stored values, unsigned integers, `(height, width)`; a segmentation's united."""
+    with quiet("pydicom"):
+        if _is_segmentation(source):
+            return _segmented(source)
+        return to_mask_values(_stored(source, _header(source)))
+
+
+def count_frames(source: Source) -> int | None:
+    """Returns the number of frames; `None` of a segmentation, which tells for itself."""
+    with quiet("pydicom"):
+        if _is_segmentation(source):
+            return None
+        header = dcmread(source.file, stop_before_pixels=True, specific_tags=["NumberOfFrames"])
+        return int(header.get("NumberOfFrames") or 1)
+
+
+def _is_segmentation(source: Source) -> bool:
+    meta = read_file_meta_info(source.file.name)
+    return meta.get("MediaStorageSOPClassUID") in SEGMENTATION_CLASSES
+
+
+def _segmented(source: Source) -> np.ndarray:
+    header = _header(replace(source, frame=0))
+    count = int(header.get("NumberOfFrames") or 1)
+    indices = frames_about(header, count, source.frame)
+    return united([_stored(replace(source, frame=index), header) for index in indices], header)
+
+
+def _header(source: Source) -> Dataset:
+    """The elements that display and spacing take, those of the frame merged in, none empty."""
+    syntax = read_file_meta_info(source.file.name).TransferSyntaxUID
+    if syntax not in (*_DECODERS, *_RARE_JPEG):
+        # Among them is deflate, whose header can be inflated only with the pixels, to any size.
+        raise Unusable("DICOM with video or a rare compression; convert it to PNG")
+    header = dcmread(source.file, stop_before_pixels=True, specific_tags=_ELEMENTS)
+    if "Rows" not in header or "Columns" not in header:
+        raise Unusable("a DICOM file without an image; give one that has pixels")
+    source.check_size(header.Columns, header.Rows)
+    frames = int(header.get("NumberOfFrames") or 1)
+    source.check_frame(frames)
+    if syntax in _RARE_JPEG:
+        _check_jpeg(source, header, frames)
+    _merge_functional_groups(header, source.frame)
+    for element in [element for element in header if element.is_empty]:
+        del header[element.tag]
+    return header
+
+
+def _check_jpeg(source: Source, header: Dataset, frames: int) -> None:
+    """Refuses a frame that is larger than the header says, or cut off."""
+    source.file.seek(_PIXEL_DATA_HEADER_BYTES, os.SEEK_CUR)  # `dcmread` stopped before it.
+    frame = get_frame(source.file, source.frame, number_of_frames=frames)
+    if coded_size(frame) != (header.Rows, header.Columns):
+        raise Unusable("its pixel data are not of the size its header says; export it again")
+    if not is_complete(frame):
+        raise Unusable("its pixel data are cut off; copy or export it again")
+
+
+def _merge_functional_groups(header: Dataset, frame: int) -> None:
+    """Lifts what enhanced multi-frame objects say of one frame to where others say it of all."""
+    for sequence, position in zip(_FUNCTIONAL_GROUPS, (0, frame), strict=True):
+        groups = header.get(sequence)
+        for macro in _MACROS if groups else ():
+            for item in groups[position].get(macro, []):
+                header.update(item)
+
+
+def _stored(source: Source, header: Dataset) -> np.ndarray:
+    """The frame's stored values, `(height, width)`, or RGB, `(height, width, 3)`."""
+    syntax = header.file_meta.TransferSyntaxUID
+    if not get_decoder(syntax).is_available:
+        raise Unusable(f'{syntax.name} needs an extra: pip install "kerasunet[dicom-lossless]"')
+    plugin = _DECODERS.get(syntax, "")
+    return pixel_array(source.file, index=source.frame, decoding_plugin=plugin)

@@ -1,0 +1,228 @@
+"""What programs may call: named endpoints for `gradio_client`, and tools for MCP clients."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+
+from kerasunet.comparison import Choice, as_zip, compare, judge, score, without_small_regions
+from kerasunet.comparison.pictures import png
+from kerasunet.comparison.report import rows, safe_name
+from kerasunet.comparison.scores import smallest_area
+from kerasunet.demo.compare import batch
+from kerasunet.demo.session import (
+    MODALITIES,
+    MODEL_QUEUE,
+    Context,
+    Subject,
+    example,
+    read_subject,
+    read_truth,
+)
+from kerasunet.demo.visitors import new_file
+
+
+def build(context: Context) -> None:
+    """Registers the endpoints; nothing of them shows on the page."""
+    calls = _Endpoints(context)
+    with gr.Row(visible=False):
+        image, truth = gr.File(label="image"), gr.File(label="truth")
+        images = gr.File(label="images", file_count="multiple")
+        text, model = gr.Textbox("", label="modality"), gr.Textbox(label="model")
+        threshold, smallest = gr.Number(0.5, label="threshold"), gr.Number(0, label="smallest")
+        whole = gr.Number(0, label="frame", precision=0)
+        table, facts = gr.JSON(label="table"), gr.JSON(label="facts")
+        file, second = gr.File(label="file"), gr.File(label="second file")
+        filters = [threshold, smallest]
+        _publish(calls.models, [], facts)
+        _publish(calls.segment, [image, model, *filters, whole], [facts, file], **MODEL_QUEUE)
+        _publish(calls.compare, [image, truth, text, *filters, whole], [table, file], **MODEL_QUEUE)
+        _publish(calls.batch, [images, text, *filters], [table, file], **MODEL_QUEUE)
+        _publish(calls.example, [text, whole], [file, second])
+        _publish(calls.guess_modality, [image], facts)
+
+
+def _publish(call, inputs: list, outputs, **settings) -> None:
+    gr.Button(visible=False).click(call, inputs, outputs, api_name=call.__name__, **settings)
+
+
+class _Endpoints:
+    """The functions; their docstrings are the documentation that clients see."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._candidates_of = batch.candidates_of(context)
+
+    def models(self) -> list[dict[str, Any]]:
+        """List the saved models: name, modality and which layers of the U-Net were trained."""
+        return [
+            {"name": m.name, "modality": m.modality, "strategy": m.strategy}
+            for m in self._context.shelf.models
+        ]
+
+    def segment(
+        self,
+        request: gr.Request,
+        image: str,
+        model: str,
+        threshold: float = 0.5,
+        smallest: float = 0.0,
+        frame: int = 0,
+    ) -> tuple[dict[str, Any], str]:
+        """Segment one ultrasound or X-ray image with one saved model. Research use only.
+
+        Args:
+            image: PNG, JPEG, TIFF, BMP, DICOM or NIfTI file.
+            model: Name of a saved model, as `models` lists them.
+            threshold: Probability from which a pixel counts as foreground, 0 to 1.
+            smallest: Regions below this many percent of the image are dropped.
+            frame: Frame or slice of the file, from 0.
+
+        Returns:
+            Area in pixels and, where the pixel size is known, in square millimetres; and the mask
+            as a PNG file of 0 and 255, of the size of the image.
+        """
+        self._context.traces.keep(request, image)
+        subject, choice = _read(image, frame), _choice(threshold, smallest)
+        known = {entry.name: entry for entry in self._context.shelf.models}
+        if model not in known:
+            raise _error(f"{model}: no such model; there are {', '.join(known)}")
+        found = _guarded(self._context.shelf.candidate, known[model]).segment(subject.image)
+        least = smallest_area(subject.image.shape[:2], choice.smallest)
+        mask = without_small_regions(found.probability >= choice.threshold, least)
+        area, spacing = int(mask.sum()), subject.spacing
+        facts = {
+            "image": subject.name,
+            "model": model,
+            "area_pixels": area,
+            "area_mm2": area * spacing[0] * spacing[1] if spacing else None,
+        }
+        name = f"{safe_name(subject.name)}-{safe_name(model)}.png"
+        return facts, self._file(request, name, png(mask))
+
+    def compare(
+        self,
+        request: gr.Request,
+        image: str,
+        truth: str | None = None,
+        modality: str = "",
+        threshold: float = 0.5,
+        smallest: float = 0.0,
+        frame: int = 0,
+    ) -> tuple[list[dict[str, Any]], str]:
+        """Segment one image with every model of its modality and compare them.
+
+        Args:
+            image: PNG, JPEG, TIFF, BMP, DICOM or NIfTI file.
+            truth: File of the true mask, 0 and one other value, or nothing.
+            modality: `ultrasound`, `xray`, or empty to have it guessed.
+            threshold: Probability from which a pixel counts as foreground, 0 to 1.
+            smallest: Regions below this many percent of the image are dropped.
+            frame: Frame or slice of the file, from 0.
+
+        Returns:
+            A row a model, the best first; and a zip with all masks, overlays, table and report.
+        """
+        self._context.traces.keep(request, image, truth)
+        subject = _read(image, frame).taken_as(_known(modality))
+        shape = subject.image.shape[:2]
+        mask = _guarded(read_truth, truth, shape) if truth else None
+        candidates = _guarded(self._candidates_of, subject.modality)
+        comparison = _guarded(compare, subject.image, candidates, subject.spacing)
+        choice = _choice(threshold, smallest)
+        verdict = judge(comparison, choice)
+        scores = score(comparison, verdict, mask)
+        packed = as_zip(subject.name, comparison, verdict, scores, mask)
+        path = self._file(request, f"kerasunet-{safe_name(subject.name)}.zip", packed)
+        return rows(subject.name, scores, choice), path
+
+    def batch(
+        self,
+        request: gr.Request,
+        images: list[str],
+        modality: str = "",
+        threshold: float = 0.5,
+        smallest: float = 0.0,
+    ) -> tuple[list[dict[str, Any]], str]:
+        """Compare every model on several images; NAME_mask files are their true masks.
+
+        Args:
+            images: Image and mask files.
+            modality: `ultrasound`, `xray`, or empty to have it guessed for each image.
+            threshold: Probability from which a pixel counts as foreground, 0 to 1.
+            smallest: Regions below this many percent of the image are dropped.
+
+        Returns:
+            A row a model and image; and a zip with all masks and the table.
+        """
+        self._context.traces.keep(request, *(images or []))
+        given = _guarded(batch.pairs, images or [])
+        done, choice = batch.Batch([], {}), _choice(threshold, smallest)
+        list(batch.run(done, given, self._candidates_of, _known(modality), choice))
+        return done.lines, self._file(request, "kerasunet-batch.zip", done.zip)
+
+    def example(self, request: gr.Request, modality: str = "", number: int = 0) -> tuple[str, str]:
+        """Simulate an image with its exact mask, to try the other endpoints with.
+
+        Args:
+            modality: `ultrasound`, which empty stands for, or `xray`.
+            number: Which one, from 0.
+
+        Returns:
+            Image and mask as PNG files.
+        """
+        known = _known(modality) or next(iter(MODALITIES))
+        made = _guarded(example, known, int(number or 0))
+        pictures = {"": made.image.astype("uint8"), "_mask": made.truth}
+        image, mask = (
+            self._file(request, f"{made.name}{ending}.png", png(picture))
+            for ending, picture in pictures.items()
+        )
+        return image, mask
+
+    def guess_modality(self, request: gr.Request, image: str) -> dict[str, str]:
+        """Guess whether an image is an ultrasound image or a chest X-ray. It is only a guess.
+
+        Args:
+            image: PNG, JPEG, TIFF, BMP, DICOM or NIfTI file.
+
+        Returns:
+            The modality, `ultrasound` or `xray`.
+        """
+        self._context.traces.keep(request, image)
+        return {"modality": _read(image, 0).modality}
+
+    def _file(self, request: gr.Request, name: str, data: bytes) -> str:
+        """Writes a file that goes with the session of who asks."""
+        path = new_file(name, data)
+        self._context.traces.keep(request, path)
+        return str(path)
+
+
+def _read(image: str | None, frame: int | None) -> Subject:
+    if not image:
+        raise _error("give an image file")
+    return _guarded(read_subject, image, int(frame or 0))
+
+
+def _choice(threshold: float | None, smallest: float | None) -> Choice:
+    return _guarded(Choice, 0.5 if threshold is None else threshold, smallest or 0.0)
+
+
+def _known(modality: str | None) -> str:
+    if modality and modality not in MODALITIES:
+        raise _error(f"{modality!r}: a modality is {' or '.join(MODALITIES)}, or empty")
+    return modality or ""
+
+
+def _guarded(call, *arguments):
+    """Calls; what is wrong with the input reaches the client as one plain sentence."""
+    try:
+        return call(*arguments)
+    except ValueError as error:
+        raise _error(str(error)) from None
+
+
+def _error(words: str) -> gr.Error:
+    return gr.Error(words, print_exception=False)

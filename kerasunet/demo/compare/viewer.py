@@ -1,0 +1,248 @@
+"""The panels of Compare: what the page needs to draw every mask by itself.
+
+Each probability map travels as its level, the number of the thresholds 0.01, 0.02 … 0.99 that it
+reaches. So the page marks the very pixels that the server does, at every position of the slider.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import secrets
+from pathlib import Path
+
+import cv2
+import gradio as gr
+import numpy as np
+
+from kerasunet.comparison import Choice, Comparison, Score, judge
+from kerasunet.comparison.pictures import (
+    BOTH,
+    FIRST_ONLY,
+    SECOND_ONLY,
+    colour_scale,
+    draw_difference,
+    png,
+    shrunk,
+)
+from kerasunet.demo.session import EXAMPLES, MODALITIES, SETTLED, Context, Shown, example
+from kerasunet.demo.visitors import new_file
+from kerasunet.drawing import to_rgb
+
+_THRESHOLDS = np.array([-np.inf, *(np.arange(1, 100) / 100), np.inf], np.float32)
+_LONGEST = 768
+_CODE = Path(__file__).with_name("viewer.js")
+_PAGE = """
+<div class="viewer">
+  <div class="tools" role="toolbar" aria-label="Zoom of all panels">
+    <button type="button" data-zoom="in" aria-label="Zoom in">+</button>
+    <button type="button" data-zoom="out" aria-label="Zoom out">−</button>
+    <button type="button" data-zoom="fit">Fit</button>
+    <span class="hint">Double-click, pinch or Ctrl + wheel to zoom, drag to move; all panels follow.
+    Keys + − 0 and arrows.</span>
+  </div>
+  <div class="panels"><p class="empty">Give an image, or take one of the examples.</p></div>
+  <p class="legend"></p>
+</div>
+"""
+
+
+def viewer() -> gr.HTML:
+    """The component; its value is what `scene` returns."""
+    return gr.HTML(
+        value="",
+        html_template=_PAGE,
+        js_on_load=_CODE.read_text(encoding="utf-8"),
+        elem_id="viewer",
+        label="Masks",
+    )
+
+
+def scene(
+    comparison: Comparison,
+    scores: tuple[Score, ...],
+    truth: np.ndarray | None,
+) -> str:
+    """Packs a comparison for the page; what its controls say is not in it, they may move meanwhile.
+
+    Args:
+        comparison: The comparison; of more than 768 pixels a side it is shown smaller.
+        scores: Of the chosen candidates, the best first.
+        truth: True mask, bool, or `None`.
+
+    Returns:
+        JSON; pictures are PNG in base64.
+    """
+    height, width = comparison.shape
+    image = shrunk(to_rgb(comparison.image), _LONGEST)
+    answers = _ordered(comparison, scores)
+    return json.dumps(
+        {
+            "key": secrets.token_hex(8),
+            "width": image.shape[1],
+            "height": image.shape[0],
+            "full": height * width,
+            "scale": image.shape[0] * image.shape[1] / (height * width),
+            "image": data_url(image),
+            "truth": None if truth is None else data_url(_shrunk_mask(truth, image.shape[:2])),
+            "panels": [_panel(answer) for answer in answers],
+            "colours": _colours(sum(answer.candidate.votes for answer in answers) or len(answers)),
+        }
+    )
+
+
+def captions(scores: tuple[Score, ...]) -> dict:
+    """By name, what a panel's caption says of its mask."""
+    return {line.name: {"text": _caption(line), "best": line.best} for line in scores}
+
+
+def levels(probability: np.ndarray) -> np.ndarray:
+    """How many of the thresholds 0.01, 0.02 … 0.99 each pixel reaches.
+
+    Args:
+        probability: Float32, `(height, width)`, 0 to 1.
+
+    Returns:
+        Uint8, `(height, width)`, 0 to 99.
+    """
+    near = np.minimum((probability * np.float32(100)).astype(np.uint8), 99)
+    near = near + (probability >= _THRESHOLDS[near + 1])
+    return (near - (probability < _THRESHOLDS[near])).astype(np.uint8)
+
+
+def _ordered(comparison: Comparison, scores: tuple[Score, ...]) -> list:
+    """The pre-trained model first, then the best first, then those not chosen."""
+    ranks = {line.name: rank for rank, line in enumerate(scores)}
+    return sorted(
+        comparison.answers,
+        key=lambda a: (a.candidate.votes, ranks.get(a.candidate.name, len(ranks))),
+    )
+
+
+def _panel(answer) -> dict:
+    candidate = answer.candidate
+    trained = "" if candidate.trained is None else f"{_short(candidate.trained)} trained"
+    return {
+        "name": candidate.name,
+        "label": candidate.strategy,
+        "detail": trained,
+        "votes": candidate.votes,
+        "levels": data_url(levels(shrunk(answer.probability, _LONGEST))),
+    }
+
+
+def _caption(line: Score) -> str:
+    if line.dice is not None:
+        return f"Dice {line.dice:.3f}"
+    return f"{line.consensus_dice:.3f} with consensus"
+
+
+def _short(count: int) -> str:
+    """A count in three digits or so: 188737 becomes 189k."""
+    if count >= 1_000_000:
+        return f"{count / 1_000_000:.2f}M"
+    return f"{count / 1000:.0f}k" if count >= 10_000 else f"{count:,}"
+
+
+def _colours(voters: int) -> dict:
+    """For each number of voters the colour of each count; the colour of each level."""
+    votes = [[[0, 0, 0], *colour_scale(max(count, 1)).tolist()] for count in range(voters + 1)]
+    return {"votes": votes, "levels": colour_scale(100).tolist()}
+
+
+def _shrunk_mask(mask: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    size = (shape[1], shape[0])
+    return cv2.resize(mask.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST)
+
+
+def data_url(picture: np.ndarray) -> str:
+    """A picture as PNG inside a URL."""
+    return "data:image/png;base64," + base64.b64encode(png(picture)).decode("ascii")
+
+
+class Pair:
+    """The part of the page, and what happens in it while it is open."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._open = gr.State(False)
+        with gr.Accordion("Two strategies, one over the other", open=False) as self._part:
+            with gr.Row():
+                self._first = gr.Dropdown([], label="Left")
+                self._second = gr.Dropdown([], label="Right")
+            self._slider = gr.ImageSlider(
+                label="Drag the handle",
+                format="png",
+                buttons=["fullscreen"],
+                max_height=560,
+                elem_id="compare-pair",
+            )
+            gr.HTML(_legend())
+
+    @property
+    def outputs(self) -> list:
+        """The components that `choices` sets."""
+        return [self._first, self._second]
+
+    def connect(self, ticket: gr.State, threshold: gr.Slider, smallest: gr.Slider) -> None:
+        self._inputs = [self._open, ticket, self._first, self._second, threshold, smallest]
+        for event in (
+            *(self._first.input, self._second.input),
+            *(threshold.release, smallest.release),
+        ):
+            event(self._draw, self._inputs, self._slider, **SETTLED)
+        opened = self._part.expand(lambda: True, None, self._open, **SETTLED)
+        self.follow(opened)
+        self._part.collapse(lambda: False, None, self._open, **SETTLED)
+
+    def follow(self, event) -> None:
+        """Draws anew after an event."""
+        event.then(self._draw, self._inputs, self._slider, **SETTLED)
+
+    def choices(self, now: Shown) -> dict:
+        """What to choose among; the first and the last lie over each other."""
+        ends = zip(self.outputs, (now.names[0], now.names[-1]), strict=True)
+        return {part: gr.Dropdown(now.choices, value=name) for part, name in ends}
+
+    def _draw(self, request: gr.Request, opened, ticket, first, second, threshold, smallest):
+        shown = self._context.tickets.get(ticket)
+        if not opened or shown is None or not {first, second} <= set(shown.names):
+            return None
+        masks = judge(shown.comparison, Choice(threshold, smallest, (first, second))).masks
+        pictures = draw_difference(shown.comparison.image, masks[first], masks[second])
+        paths = [new_file("difference.png", png(picture)) for picture in pictures]
+        self._context.traces.keep(request, *paths)
+        return tuple(str(path) for path in paths)
+
+
+def _legend() -> str:
+    meanings = {"only the left one": FIRST_ONLY, "only the right one": SECOND_ONLY, "both": BOTH}
+    keys = (
+        f'<span><i style="background:rgb{colour}"></i>{words}</span>'
+        for words, colour in meanings.items()
+    )
+    return f'<p class="legend">{"".join(keys)}</p>'
+
+
+_SIDE = 128
+_EXAMPLES_CODE = """element.addEventListener("click", (event) => {
+  const button = event.target.closest("button[data-index]");
+  if (button) trigger("pick", { index: Number(button.dataset.index) });
+});"""
+
+
+def gallery(elem_id: str) -> gr.HTML:
+    """The component; its event `pick` tells the index in `EXAMPLES`."""
+    buttons = "".join(_button(*numbered) for numbered in enumerate(EXAMPLES))
+    page = f'<div class="examples"><h3>Examples, simulated</h3><div>{buttons}</div></div>'
+    return gr.HTML(page, js_on_load=_EXAMPLES_CODE, elem_id=elem_id, apply_default_css=False)
+
+
+def _button(index: int, which: tuple[str, int]) -> str:
+    modality, number = which
+    picture = example(modality, number, _SIDE).image.astype(np.uint8)
+    words = f"Example: {MODALITIES[modality]}, simulated, number {number}"
+    return (
+        f'<button type="button" data-index="{index}" aria-label="{words}" title="{words}">'
+        f'<img alt="" src="{data_url(picture)}"></button>'
+    )

@@ -1,0 +1,238 @@
+"""Fine-tune: check images and masks, train chosen layers on them, watch, and keep the model."""
+
+from __future__ import annotations
+
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from kerasunet.comparison.report import without_formulas
+from kerasunet.data.checking import Report
+from kerasunet.demo.finetune.form import STRATEGIES, USUAL_RATE, settings
+from kerasunet.demo.finetune.jobs import Workshop
+from kerasunet.demo.finetune.views import (
+    check_view,
+    curves_view,
+    pictures_view,
+    result_view,
+    status_view,
+)
+from kerasunet.demo.session import PRETRAINED, Context, Model
+from kerasunet.files import read_json
+
+_QUIET = {"api_visibility": "private", "show_progress": "hidden"}
+_BUSY = {"api_visibility": "private", "show_progress": "minimal"}
+_SECONDS_BETWEEN_LOOKS = 1.0
+_EXAMPLE = "simulated-ultrasound:40"
+_KEPT = ("model.keras", "model.md", "model.json", "history.csv", "layers.txt")
+_OFF = (
+    "<p>Training is off on this page, because others share this machine. Start the demo on your "
+    "own, <code>kerasunet demo</code>, or turn it on with <code>--allow-training</code>.</p>"
+)
+_WANTED = (
+    "<p>A zip of <code>images/</code> and <code>masks/</code> with equal file names, or of "
+    "<code>scan.png</code> beside <code>scan_mask.png</code>.</p>"
+)
+
+
+def build(context: Context) -> None:
+    """Adds the tab to the page that is being built."""
+    if not context.allow_training:
+        gr.HTML(_OFF, elem_id="training-off")
+        return
+    page = _Page(context)
+    gr.Markdown("### 1. Images and masks")
+    page.draw_data()
+    gr.Markdown("### 2. What to train")
+    page.draw_settings()
+    page.draw_run()
+    page.connect()
+
+
+class _Page:
+    """The components of the tab, and what happens between them."""
+
+    def __init__(self, context: Context) -> None:
+        self.context = context
+        self.workshop = Workshop()
+
+    # What is shown
+
+    def draw_data(self) -> None:
+        with gr.Row():
+            with gr.Column(scale=2, min_width=300):
+                self.archive = gr.File(
+                    label="Zip file", file_types=[".zip"], height=130, elem_id="finetune-zip"
+                )
+                gr.HTML(_WANTED, elem_classes="note")
+            with gr.Column(scale=2, min_width=300):
+                with gr.Group(visible=self.context.local):
+                    self.folder = gr.Textbox(
+                        label="or a folder on this machine", elem_id="finetune-folder"
+                    )
+                    self.check = gr.Button("Check the folder")
+                self.example = gr.Button("Try it with simulated ultrasound")
+        self.found = gr.HTML(elem_id="finetune-check", elem_classes="check")
+
+    def draw_settings(self) -> None:
+        names = [model.name for model in self.context.shelf.models]
+        with gr.Row():
+            self.strategy = gr.Dropdown(
+                list(STRATEGIES),
+                value=STRATEGIES[0],
+                allow_custom_value=True,
+                label="Strategy",
+                info="Any text of the Layers tab, or auto: your images choose",
+                elem_id="finetune-strategy",
+            )
+            self.steps = gr.Slider(
+                10,
+                2000,
+                200,
+                step=10,
+                label="Steps",
+                info="8 images each",
+                elem_id="finetune-steps",
+            )
+        with gr.Accordion("More", open=False), gr.Row():
+            self.init = gr.Dropdown(
+                names,
+                value=PRETRAINED if PRETRAINED in names else None,
+                label="Start from",
+                elem_id="finetune-init",
+            )
+            self.image_size = gr.Dropdown(
+                [32, 64, 128, 192, 256],
+                value=128,
+                label="Image size in pixels",
+                elem_id="finetune-size",
+            )
+            self.rate = gr.Number(USUAL_RATE, label="Learning rate", minimum=1e-6, step=1e-4)
+
+    def draw_run(self) -> None:
+        with gr.Row():
+            self.start = gr.Button("Train", variant="primary", interactive=False)
+            self.cancel = gr.Button("Cancel", variant="stop", visible=False)
+        self.status = gr.HTML(elem_id="finetune-status", elem_classes="note progress")
+        with gr.Column(visible=False) as self.live:
+            self.curves = gr.Plot(label="Loss and Dice by step", show_label=False)
+            self.pictures = gr.HTML(elem_id="finetune-pictures", apply_default_css=False)
+        self.result = gr.HTML(elem_id="finetune-result", apply_default_css=False)
+        self.files = gr.File(
+            label="Model, card and numbers", visible=False, interactive=False,
+            elem_id="finetune-files",
+        )  # fmt: skip
+        self.timer = gr.Timer(_SECONDS_BETWEEN_LOOKS, active=False)
+
+    # What happens
+
+    def connect(self) -> None:
+        checked = [self.found, self.start]
+        self.archive.upload(self._open_archive, self.archive, checked, **_BUSY)
+        if self.context.local:  # Else strangers could have folders of this machine looked at.
+            opened = [self.check.click, self.folder.submit]
+            gr.on(opened, self._open_folder, self.folder, checked, **_BUSY)
+        self.example.click(self._open_example, None, checked, **_BUSY)
+        asked = [self.strategy, self.steps, self.init, self.image_size, self.rate]
+        shown = [self.start, self.cancel, self.status, self.live, self.curves, self.pictures]
+        shown += [self.result, self.files, self.timer, self.context.added]
+        self.start.click(self._start, asked, shown, **_BUSY)
+        self.timer.tick(self._look, self.context.added, shown, **_QUIET)
+        self.cancel.click(self._cancel, None, None, **_QUIET)
+        gr.context.Context.root_block.unload(self._leave)
+
+    def _open_archive(self, path: str | None, request: gr.Request) -> list[Any]:
+        self.context.traces.keep(request, path)
+        bench = self.workshop.bench(request.session_hash)
+        return _checked(bench.open_archive, Path(path or ""))
+
+    def _open_folder(self, text: str, request: gr.Request) -> list[Any]:
+        return _checked(self.workshop.bench(request.session_hash).open_data, text.strip())
+
+    def _open_example(self, request: gr.Request) -> list[Any]:
+        return _checked(self.workshop.bench(request.session_hash).open_data, _EXAMPLE)
+
+    def _start(self, request: gr.Request, *asked: Any) -> dict[gr.Component, Any]:
+        try:
+            report = self.workshop.bench(request.session_hash).report
+            run = self.workshop.start(request.session_hash, settings(report, *asked))
+        except (ValueError, OSError) as error:
+            return {self.status: _refused(error)}
+        return {
+            self.status: status_view(run.progress()),
+            self.start: gr.update(interactive=False),
+            self.cancel: gr.update(visible=True),
+            self.live: gr.update(visible=False),
+            self.result: "",
+            self.files: gr.update(value=None, visible=False),
+            self.timer: gr.update(active=True),
+        }
+
+    def _look(self, added: tuple[Model, ...], request: gr.Request) -> dict[gr.Component, Any]:
+        """What is new about the run; each picture is sent but once."""
+        bench = self.workshop.bench(request.session_hash)
+        if bench.run is None or bench.ended:
+            return {self.timer: gr.update(active=False)}
+        progress = bench.run.progress()
+        shown: dict[gr.Component, Any] = {self.status: status_view(progress)}
+        if len(progress.history) > max(bench.shown, 0):
+            bench.shown = len(progress.history)
+            shown[self.live] = gr.update(visible=True)
+            shown[self.curves] = curves_view(progress)
+            shown[self.pictures] = pictures_view(progress)
+        if progress.is_over and not bench.ended:
+            bench.ended = True
+            shown |= self._ended(bench, progress.phase, added)
+        return shown
+
+    def _ended(self, bench: Any, phase: str, added: tuple[Model, ...]) -> dict[gr.Component, Any]:
+        ended = {
+            self.start: gr.update(interactive=True),
+            self.cancel: gr.update(visible=False),
+            self.timer: gr.update(active=False),
+        }
+        if phase != "finished":
+            return ended
+        directory = bench.run.directory
+        summary = read_json(directory / "summary.json")
+        model = Model(f"yours-{bench.runs}", str(directory / "model.keras"), "")
+        return ended | {
+            self.result: result_view(summary),
+            self.files: gr.update(value=_kept(directory), visible=True),
+            self.context.added: (*added, model),
+        }
+
+    def _cancel(self, request: gr.Request) -> None:
+        run = self.workshop.bench(request.session_hash).run
+        if run is not None:
+            run.cancel()
+
+    def _leave(self, request: gr.Request) -> None:
+        bench = self.workshop.clear(request.session_hash)
+        if bench is not None:
+            self.context.shelf.forget(bench.folder)
+
+
+def _checked(open_: Any, given: Any) -> list[Any]:
+    """What the check found, and whether training may start."""
+    try:
+        report: Report = open_(given)
+    except (ValueError, OSError) as error:
+        return [_refused(error), gr.update(interactive=False)]
+    usable = report.data is not None and not report.counts()["error"]
+    return [check_view(report), gr.update(interactive=usable)]
+
+
+def _kept(directory: Path) -> list[str]:
+    """The files to download; names of images are made harmless for spreadsheets."""
+    table = directory / "download" / "cases.csv"
+    table.parent.mkdir()
+    table.write_text(without_formulas((directory / table.name).read_text()))
+    files = [directory / name for name in _KEPT if (directory / name).is_file()]
+    return [str(path) for path in (*files, table)]
+
+
+def _refused(error: Exception) -> str:
+    return f'<p role="alert" class="problem">{escape(str(error))}</p>'

@@ -1,0 +1,335 @@
+"""What the published study found for the strategy that is nearest to the one on the page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from html import escape
+from typing import Any
+
+import gradio as gr
+import pandas as pd
+
+from kerasunet import models
+from kerasunet.data.modality import modality_of
+from kerasunet.demo.layers.diagram import (
+    COLLECT,
+    DIAGRAM,
+    FACTS,
+    PRESET,
+    PRESETS,
+    SINGLE_LAYERS,
+    TOGGLE,
+    diagram,
+    presets,
+    single_layers,
+)
+from kerasunet.demo.layers.network import SCRATCH, Start, command, facts, snippet, start_from
+from kerasunet.demo.session import PRETRAINED, Context
+from kerasunet.demo.study_figures import Results, shipped
+from kerasunet.strategies import Layout, StrategyError, WeightRef, parse
+from kerasunet.training.settings import Architecture, FinetuneSettings
+
+_NONE_YET = (
+    "<p>No study results come with this copy. <code>kerasunet study --data my_folder</code> makes "
+    "them for your images.</p>"
+)
+
+
+def findings(selected: frozenset[WeightRef] | None, strategy: str, results: Results | None) -> str:
+    """HTML: a table with a row for each data set and number of training images."""
+    if results is None:
+        return _NONE_YET
+    name = nearest(selected, strategy, results)
+    if name is None:
+        return f"<p>The published study has no run of <code>{escape(strategy)}</code>.</p>"
+    rows = [_row(results.panel(*panel), *panel, name) for panel in results.panels]
+    return (
+        f"<p>{_introduction(name, selected, results.depth)} Mean Dice on held-out cases, with its "
+        "95 % interval.</p><div class=table><table><thead><tr><th scope=col>Data</th>"
+        f"<th scope=col>Images</th>{_headings(name)}<th scope=col>Best</th></tr></thead>"
+        f"<tbody>{''.join(rows)}</tbody></table></div>"
+    )
+
+
+def nearest(selected: frozenset[WeightRef] | None, strategy: str, results: Results) -> str | None:
+    """The studied strategy that differs in the fewest weights by name; `auto` only from itself."""
+    studied = list(results.summary["strategy"].unique())
+    if selected is None:
+        return strategy if strategy in studied else None
+    fixed = _fixed(studied, Layout.unet(results.depth))
+    return min(fixed, key=lambda name: len(fixed[name] ^ selected), default=None)
+
+
+def _fixed(strategies: Iterable[str], layout: Layout) -> dict[str, frozenset[WeightRef]]:
+    """What strategies train; those without weights of their own, such as `auto`, are left out."""
+    selected = {}
+    for name in strategies:
+        try:
+            selected[name] = parse(name).select(layout)
+        except StrategyError:
+            continue
+    return selected
+
+
+def _introduction(name: str, selected: frozenset[WeightRef] | None, depth: int) -> str:
+    text = f"<code>{escape(name)}</code>"
+    if selected is None:
+        return f"What {text} reached in the published study."
+    different = _fixed([name], Layout.unet(depth))[name] ^ selected
+    if not different:
+        return f"The published study has {text}."
+    count = len({weight.layer for weight in different})
+    layers = f"{count} layer{'s' if count > 1 else ''}"
+    return f"Nearest in the published study: {text}, which differs in {layers}."
+
+
+def _columns(name: str) -> dict[str, None]:
+    return dict.fromkeys((name, "none", "all"))
+
+
+def _headings(name: str) -> str:
+    return "".join(f"<th scope=col>{escape(column)}</th>" for column in _columns(name))
+
+
+def _row(panel: pd.DataFrame, data: str, train_size: int, name: str) -> str:
+    best = panel["mean"].idxmax()
+    kind = modality_of(data) or ""
+    cells = [_cell(panel, column) for column in _columns(name)]
+    return (
+        f"<tr><th scope=row>{escape(data)} <small>{kind}</small></th><td>{train_size}</td>"
+        f"{''.join(cells)}<td>{escape(best)} <small>{panel.at[best, 'mean']:.3f}</small></td></tr>"
+    )
+
+
+def _cell(panel: pd.DataFrame, name: str) -> str:
+    if name not in panel.index:
+        return "<td>–</td>"
+    row = panel.loc[name]
+    return f"<td>{row['mean']:.3f} <small>{row['low']:.3f}–{row['high']:.3f}</small></td>"
+
+
+_USUAL = FinetuneSettings()
+_FIRST = {
+    "strategy": _USUAL.layers,
+    "single": False,
+    "data": "",
+    "image_size": _USUAL.image_size,
+    "batch_size": _USUAL.optimization.batch_size,
+    "normalization": "batch",
+    **{name: getattr(Architecture(), name) for name in ("depth", "base_filters")},
+}
+_LIVE = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+
+
+def build(context: Context) -> None:
+    """Adds the tab to the page that is being built."""
+    names = [model.name for model in context.shelf.models]
+    first = _FIRST | {"init": PRETRAINED if PRETRAINED in names else SCRATCH}
+    views = _views(first)
+    fields: dict[str, gr.Component] = {}
+    shown: dict[str, gr.Component] = {}
+    with gr.Row():
+        with gr.Column(scale=3, min_width=320):
+            gr.Markdown("Click a block to train it or to freeze it.")
+            shown["diagram"] = _html(
+                views["diagram"], DIAGRAM, elem_id="layers-unet", js_on_load=TOGGLE
+            )
+            shown["presets"] = _html(
+                views["presets"],
+                PRESETS,
+                elem_id="layers-presets",
+                js_on_load=PRESET,
+            )
+            fields["single"] = gr.Checkbox(first["single"], label="Single layers")
+            shown["layers"] = _html(
+                "",
+                SINGLE_LAYERS,
+                visible=False,
+                elem_id="layers-single",
+                js_on_load=COLLECT,
+            )
+        with gr.Column(scale=2, min_width=320):
+            fields["strategy"] = gr.Textbox(
+                first["strategy"],
+                label="Strategy",
+                info="It follows the blocks, and they follow it",
+                elem_id="strategy",
+            )
+            shown["problem"] = gr.HTML(elem_id="strategy-problem", elem_classes="note")
+            shown["facts"] = _html(views["facts"], FACTS, elem_id="layers-facts")
+            with gr.Accordion("Network and data", open=False):
+                shape = _network_fields([*names, SCRATCH], first, fields)
+    shown["command"] = _code(views["command"], None, "Command")
+    shown["snippet"] = _code(views["snippet"], "python", "Python")
+    gr.Markdown("### What the published study found")
+    found = gr.HTML(elem_id="findings", apply_default_css=False)
+    _wire(fields | shape, shape, shown, found)
+    gr.api(describe_strategy, api_name="describe_strategy")
+
+
+def _html(value: str, css: str, **options: Any) -> gr.HTML:
+    return gr.HTML(value, css_template=css, apply_default_css=False, **options)
+
+
+def _code(value: str, language: str | None, label: str) -> gr.Code:
+    return gr.Code(
+        value,
+        language=language,
+        label=label,
+        interactive=False,
+        lines=1,
+        wrap_lines=True,
+        show_line_numbers=False,
+        elem_id=f"layers-{label.lower()}",
+    )
+
+
+def _network_fields(
+    starts: list[str], first: dict[str, Any], fields: dict[str, gr.Component]
+) -> dict[str, gr.Component]:
+    """Adds the fields; returns those that only `scratch` has."""
+    fields["init"] = gr.Dropdown(
+        starts, value=first["init"], label="Start from", info="A saved model, or random weights"
+    )
+    fields["data"] = gr.Textbox(label="Your data", placeholder="folder with images/ and masks/")
+    fields["image_size"] = gr.Number(
+        first["image_size"], precision=0, minimum=16, step=16, label="Image size in pixels"
+    )
+    fields["batch_size"] = gr.Number(
+        first["batch_size"], precision=0, minimum=1, label="Images per step"
+    )
+    hidden = {"visible": first["init"] == SCRATCH}
+    return {
+        "depth": gr.Slider(1, 6, first["depth"], step=1, label="Depth", **hidden),
+        "base_filters": gr.Number(
+            first["base_filters"], precision=0, minimum=1, label="Filters of level 1", **hidden
+        ),
+        "normalization": gr.Radio(
+            ["batch", "group", "none"], value="batch", label="Normalisation", **hidden
+        ),
+    }
+
+
+def _wire(
+    fields: dict[str, gr.Component],
+    shape: dict[str, gr.Component],
+    shown: dict[str, gr.Component],
+    found: gr.HTML,
+) -> None:
+    names, inputs = list(fields), list(fields.values())
+
+    def show(*values: Any) -> list[Any]:
+        return _show(dict(zip(names, values, strict=True)), list(shown))
+
+    def pick(event: gr.EventData, *values: Any) -> str:
+        return _picked(event, dict(zip(names, values, strict=True)))
+
+    def find(*values: Any) -> Any:
+        return _find(dict(zip(names, values, strict=True)))
+
+    for component in (shown["diagram"], shown["presets"]):
+        component.pick(pick, inputs, fields["strategy"], trigger_mode="multiple", **_LIVE)
+    latest = {"trigger_mode": "always_last", **_LIVE}
+    gr.on([c.change for c in inputs], show, inputs, list(shown.values()), **latest)
+    fields["init"].change(_visibility, fields["init"], list(shape.values()), **_LIVE)
+    tab = gr.context.Context.block
+    gr.on([tab.select, *(c.change for c in inputs)], find, inputs, found, **latest)
+
+
+def _visibility(init: str) -> list[Any]:
+    return [gr.update(visible=init == SCRATCH)] * 3
+
+
+def _picked(event: gr.EventData, given: dict[str, Any]) -> str:
+    """The strategy after a click on a preset, or after one or several on blocks or layers."""
+    preset = getattr(event, "strategy", None)
+    if preset is not None:
+        return preset
+    strategy = given["strategy"]
+    try:
+        for name in event.names:
+            strategy = _start(given).toggled(strategy, name)
+    except ValueError:  # said beside the strategy when it is shown
+        return given["strategy"]
+    return strategy
+
+
+def _show(given: dict[str, Any], names: list[str]) -> list[Any]:
+    """What to show of the strategy; on a mistake everything else stays, and it is told."""
+    try:
+        shown = {"problem": "", **_views(given)}
+    except (ValueError, OSError) as error:
+        shown = {"problem": f'<p role="alert" class="problem">{escape(str(error))}</p>'}
+    return [shown.get(name, gr.skip()) for name in names]
+
+
+def _views(given: dict[str, Any]) -> dict[str, Any]:
+    start, strategy = _start(given), str(parse(given["strategy"]))
+    selected = start.select(strategy)
+    return {
+        "diagram": diagram(selected, start),
+        "layers": gr.update(value=single_layers(selected, start), visible=given["single"]),
+        "presets": presets(strategy, start),
+        "facts": facts(selected, start, given["batch_size"]),
+        "command": command(strategy, start, given["data"]),
+        "snippet": snippet(strategy, start, given["data"]),
+    }
+
+
+def _find(given: dict[str, Any]) -> Any:
+    """What is known of the strategy; the first time, the statistics take some seconds."""
+    try:
+        strategy = str(parse(given["strategy"]))
+        return findings(_start(given).select(strategy), strategy, shipped())
+    except (ValueError, OSError):  # said beside the strategy
+        return gr.skip()
+
+
+def _start(given: dict[str, Any]) -> Start:
+    normalization = None if given["normalization"] == "none" else given["normalization"]
+    scratch = Architecture(given["base_filters"], given["depth"], normalization)
+    return start_from(given["init"], given["image_size"], scratch)
+
+
+def describe_strategy(
+    strategy: str, init: str = PRETRAINED, image_size: int = 128, data: str = ""
+) -> dict[str, Any]:
+    """Tells which layers of a U-Net a strategy trains, what a step costs, and how to run it.
+
+    Args:
+        strategy: Such as "shallow:3", "contracting", "blocks:1-3,7" or "enc1_conv1+dec1".
+        init: A saved model to start from, such as "natural".
+        image_size: Height and width of training images in pixels.
+        data: Folder of training images and masks, for the command.
+
+    Returns:
+        The canonical text of the strategy, the trained layers, numbers of parameters, billions of
+        multiply-adds of a step of 8 images and as a share of training all, the shell command and
+        a Python snippet. Layers and numbers are null for "auto".
+    """
+    try:
+        if init != SCRATCH and init not in models.list():
+            raise ValueError(f"{init}: no such model; there are {', '.join(models.list())}")
+        start, text = start_from(init, image_size, Architecture()), str(parse(strategy))
+        selected = start.select(text)
+        return {"strategy": text, **_numbers(selected, start)} | {
+            "command": command(text, start, data),
+            "python": snippet(text, start, data),
+        }
+    except (ValueError, OSError) as error:
+        raise gr.Error(str(error), print_exception=False) from None
+
+
+def _numbers(selected: Any, start: Start) -> dict[str, Any]:
+    network, all_weights = start.network, start.layout.weights
+    if selected is None:
+        names = ("layers", "trained", "step_giga_multiply_adds", "share_of_all")
+        return {**dict.fromkeys(names), "parameters": network.parameters()}
+    cost = network.step_cost(selected).total
+    return {
+        "layers": [n for n in start.layout.layers if any(w.layer == n for w in selected)],
+        "trained": network.parameters(selected),
+        "parameters": network.parameters(),
+        "step_giga_multiply_adds": cost / 1e9,
+        "share_of_all": cost / network.step_cost(all_weights).total,
+    }

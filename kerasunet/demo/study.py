@@ -1,0 +1,293 @@
+"""The claims of the paper and their verdicts, as a table."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterable, Sequence
+from html import escape
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import gradio as gr
+
+from kerasunet.data.modality import modality_of
+from kerasunet.demo.session import Context
+from kerasunet.demo.study_figures import (
+    Results,
+    draw_curves,
+    draw_strategies,
+    read_studies,
+    shipped,
+)
+from kerasunet.study.figures.results import ordered
+from kerasunet.study.results import CASES, RECORD, RUNS
+
+if TYPE_CHECKING:
+    from kerasunet.study.stats import Claim
+
+
+_STATEMENTS = {
+    ("contracting-above-expanding", "contracting - expanding"): (
+        "Tuning the contracting path gives a higher Dice than tuning the expanding path"
+    ),
+    ("shallow-first-above-deep-first", "shallow - deep"): (
+        "Tuning the first K blocks gives a higher Dice than tuning the last K, on average over K"
+    ),
+    ("ultrasound-differs-from-x-ray", "contracting - expanding"): (
+        "The lead of the contracting path is larger in ultrasound than in X-ray"
+    ),
+    ("ultrasound-differs-from-x-ray", "shallow - deep"): (
+        "The lead of the first K blocks is larger in ultrasound than in X-ray"
+    ),
+}
+_SIGNS = {"supported": "✓", "contradicted": "✗", "undecided": "?"}
+
+
+def claims_table(claims: Iterable[Claim]) -> str:
+    """HTML: a table for each claim, a row for each data set and number of training images."""
+    tables = [_table(list(found)) for _, found in groupby(claims, key=lambda c: (c.name, c.effect))]
+    return "".join(tables) or "<p>There is nothing to judge yet.</p>"
+
+
+def _table(found: list[Claim]) -> str:
+    first = found[0]
+    title = _STATEMENTS.get((first.name, first.effect), first.statement)
+    headings = ("Data", "Images", "Verdict", "Effect in Dice", "95 % interval")
+    head = "".join(f"<th scope=col>{heading}</th>" for heading in headings)
+    head += "<th scope=col class=words>Rests on</th>"
+    return (
+        f"<h4>{escape(title)}</h4><div class=table><table><thead><tr>{head}</tr></thead>"
+        f"<tbody>{''.join(map(_row, found))}</tbody></table></div>"
+    )
+
+
+def _row(claim: Claim) -> str:
+    sign = _SIGNS[claim.verdict]
+    verdict = f'<span class="verdict {claim.verdict}">{sign} {claim.verdict}</span>'
+    numbers, basis = "<td>–</td><td>–</td>", claim.explanation
+    if claim.estimate is not None:
+        interval = f"{_signed(claim.low)} to {_signed(claim.high)}"
+        numbers = f"<td>{_signed(claim.estimate)}</td><td>{interval}</td>"
+        basis = claim.explanation.partition("; ")[2]
+    return (
+        f"<tr><th scope=row>{escape(claim.data)}</th><td>{claim.train_size}</td>"
+        f"<td>{verdict}</td>{numbers}<td class=words>{escape(basis)}</td></tr>"
+    )
+
+
+def _signed(value: float) -> str:
+    return "unknown" if value != value else f"{value:+.3f}".replace("-", "−")
+
+
+def numbers_table(results: Results, data: str, train_size: int) -> str:
+    """HTML: a row for each strategy, family by family."""
+    panel = results.panel(data, train_size)
+    rows = [
+        f"<tr><th scope=row>{escape(name)}</th><td>{panel.at[name, 'mean']:.3f}</td>"
+        f"<td>{panel.at[name, 'low']:.3f} to {panel.at[name, 'high']:.3f}</td>"
+        f"<td>{panel.at[name, 'missed']:.3g}</td><td>{panel.at[name, 'cases']}</td>"
+        f"<td>{panel.at[name, 'runs']}</td></tr>"
+        for name in ordered(panel.index)
+    ]
+    headings = ("Strategy", "Dice", "95 % interval", "Missed", "Cases", "Runs")
+    head = "".join(f"<th scope=col>{heading}</th>" for heading in headings)
+    return (
+        f"<p>{escape(data)}, {train_size} training images</p><div class=table><table><thead><tr>"
+        f"{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
+    )
+
+
+def open_folder(text: str) -> Results:
+    """Reads a study directory, or every study in a folder of several.
+
+    Raises:
+        FileNotFoundError: There is no such folder, or no study in it.
+        ValueError: The tables cannot be used.
+    """
+    folder = Path(text).expanduser()
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{text}: no such folder on this machine")
+    inner = sorted(path.parent for path in folder.glob(f"*/{CASES}"))
+    return read_studies([folder] if (folder / CASES).is_file() or not inner else inner)
+
+
+def open_files(paths: Sequence[str]) -> Results:
+    """Reads the uploaded tables of one study; they are named as a study names them.
+
+    Raises:
+        ValueError: A table is missing, or they cannot be used.
+    """
+    files = {Path(path).name: path for path in paths}
+    missing = [name for name in (CASES, RUNS) if name not in files]
+    if missing:
+        raise ValueError(
+            f"{' and '.join(missing)} missing: give {CASES} and {RUNS} of a study, and its "
+            f"{RECORD} if the U-Net is not of depth 4"
+        )
+    with tempfile.TemporaryDirectory() as folder:
+        for name in {CASES, RUNS, RECORD} & files.keys():
+            shutil.copyfile(files[name], Path(folder) / name)
+        try:
+            return read_studies([Path(folder)])
+        except ValueError as error:
+            raise ValueError(str(error).replace(f"{folder}/", "")) from None
+
+
+_QUIET = {"api_visibility": "private", "concurrency_limit": 2}
+_READING = "<p role=status>Reading the results of the study …</p>"
+_NOTHING = (
+    "<p>No study results come with this copy. Open a study of your own, or make one: "
+    "<code>kerasunet study --data my_folder</code>.</p>"
+)
+
+
+class _Side(NamedTuple):
+    """The components of one half: a modality."""
+
+    column: gr.Column
+    panel: gr.Dropdown
+    curves: gr.Plot
+    strategies: gr.Plot
+    numbers: gr.HTML
+
+    @property
+    def drawn(self) -> list[gr.Component]:
+        return [self.curves, self.strategies, self.numbers]
+
+
+def build(context: Context) -> None:
+    """Adds the tab to the page that is being built."""
+    tab = gr.context.Context.block
+    opened = gr.State(None, time_to_live=3600)
+    note = gr.HTML(_READING, elem_id="study-note", elem_classes="note")
+    with gr.Row():
+        sides = [_draw_side(label) for label in ("Ultrasound", "X-ray")]
+    gr.Markdown("### Do the paper's claims hold?")
+    claims = gr.HTML(elem_id="study-claims", apply_default_css=False)
+    with gr.Accordion("Open a study of your own", open=False):
+        files, folder, button, back = _draw_opening(context)
+    views = [note, claims]
+    for side in sides:
+        views += [side.column, side.panel, *side.drawn]
+    tab.select(_show, opened, views, **_QUIET)
+    for side in sides:
+        side.panel.input(_draw, [opened, side.panel], side.drawn, **_QUIET)
+    opening = {"show_progress": "minimal", **_QUIET}
+    results = [opened, *views]
+    files.upload(_open_files, files, results, **opening)
+    if context.local:
+        gr.on([button.click, folder.submit], _open_folder, folder, results, **opening)
+    back.click(lambda: [None, *_show(None)], None, results, **opening)
+
+
+def _draw_side(label: str) -> _Side:
+    name = f"study-{label.lower()}"
+    with gr.Column(min_width=340, visible=False) as column:
+        panel = gr.Dropdown([], label=label, elem_id=name)
+        curves = gr.Plot(
+            label="Dice by number of tuned blocks", show_label=False, elem_id=f"{name}-curves"
+        )
+        strategies = gr.Plot(
+            label="Dice by strategy", show_label=False, elem_id=f"{name}-strategies"
+        )
+        with gr.Accordion("Numbers", open=False):
+            numbers = gr.HTML(apply_default_css=False, elem_id=f"{name}-numbers")
+    return _Side(column, panel, curves, strategies, numbers)
+
+
+def _draw_opening(context: Context) -> tuple[gr.Component, ...]:
+    files = gr.File(
+        label="cases.csv and runs.csv of a study",
+        file_count="multiple",
+        file_types=[".csv", ".json"],
+        height=130,
+        elem_id="study-files",
+    )
+    with gr.Row(visible=context.local, equal_height=True):
+        folder = gr.Textbox(label="or its folder on this machine", scale=4, elem_id="study-folder")
+        button = gr.Button("Open", scale=1)
+    back = gr.Button("Back to the published results", size="sm")
+    return files, folder, button, back
+
+
+def _open_files(paths: list[str] | None) -> list[Any]:
+    return _opened(open_files, paths or [])
+
+
+def _opened(read: Any, given: Any) -> list[Any]:
+    try:
+        results = read(given)
+        return [results, *_drawn(results, published=False)]
+    except (ValueError, OSError) as error:
+        return [gr.skip(), *_refused(error)]
+
+
+def _refused(error: Exception) -> list[Any]:
+    """The fault in the note, all else as it is."""
+    return [f'<p role="alert" class="problem">{escape(str(error))}</p>', *[gr.skip()] * 11]
+
+
+def _open_folder(text: str) -> list[Any]:
+    return _opened(open_folder, text)
+
+
+def _show(opened: Results | None) -> list[Any]:
+    """What is opened, or the published results."""
+    try:
+        results = opened or shipped()
+        if results is None:
+            return [_NOTHING, "", *[gr.update(visible=False), *[gr.skip()] * 4] * 2]
+        return _drawn(results, published=opened is None)
+    except (ValueError, OSError) as error:
+        return _refused(error)
+
+
+def _drawn(results: Results, published: bool) -> list[Any]:
+    """The note, the claims, and for each side its column, its choices and what they draw."""
+    views = [_told(results, published), claims_table(results.claims)]
+    for panels in _halves(results):
+        views += _show_side(results, panels)
+    return views
+
+
+def _show_side(results: Results, panels: list[tuple[str, int]]) -> list[Any]:
+    if not panels:
+        return [gr.update(visible=False), *[gr.skip()] * 4]
+    choices = [_name(*panel) for panel in panels]
+    chosen = gr.update(choices=choices, value=choices[0])
+    return [gr.update(visible=True), chosen, *_drawings(results, panels[0])]
+
+
+def _draw(opened: Results | None, name: str) -> list[Any]:
+    results = opened or shipped()
+    panels = {_name(*panel): panel for panel in results.panels}
+    return _drawings(results, panels[name])
+
+
+def _drawings(results: Results, panel: tuple[str, int]) -> list[Any]:
+    return [
+        draw_curves(results, *panel),
+        draw_strategies(results, *panel),
+        numbers_table(results, *panel),
+    ]
+
+
+def _halves(results: Results) -> tuple[list[tuple[str, int]], list[tuple[str, int]]]:
+    """The parts with X-rays to the right, all others to the left."""
+    right = [panel for panel in results.panels if modality_of(panel[0]) == "x-ray"]
+    return [panel for panel in results.panels if panel not in right], right
+
+
+def _name(data: str, train_size: int) -> str:
+    return f"{data}, {train_size} training images"
+
+
+def _told(results: Results, published: bool) -> str:
+    finished = int((results.runs["status"] == "finished").sum())
+    failed = int((results.runs["status"] == "failed").sum())
+    whose = "The published study" if published else "Your study"
+    data = ", ".join(dict(results.panels))
+    failures = f", {failed} failed" if failed else ""
+    return f"<p role=status>{whose}: {finished:,} finished runs{failures}, on {escape(data)}.</p>"

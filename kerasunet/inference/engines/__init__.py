@@ -1,0 +1,16 @@
+"""Inference engines: a saved U-Net compiled once, kept on disk, called with arrays."""
+
+from kerasunet import lazy_members
+
+_MEMBERS = {
+    "ENGINES": "kerasunet.inference.engines.opening",
+    "Engine": "kerasunet.inference.engines.opening",
+    "Source": "kerasunet.inference.engines.opening",
+    "folded": "kerasunet.inference.engines.graph",
+    "installed_engines": "kerasunet.inference.engines.opening",
+    "merged": "kerasunet.inference.engines.graph",
+    "open_engine": "kerasunet.inference.engines.opening",
+    "to_onnx": "kerasunet.inference.engines.onnx_graph",
+}
+__all__ = sorted(_MEMBERS)
+__getattr__, __dir__ = lazy_members(__name__, _MEMBERS)

@@ -1,0 +1,226 @@
+"""The formats, as plain facts: names, suffixes, and what they need. Imports no runtime."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kerasunet import models
+from kerasunet.data.cases import DataSet
+from kerasunet.data.decoding import DecodedCases, decode
+from kerasunet.files import sha256, write_json
+
+
+@dataclass(frozen=True)
+class Format:
+    """A format that models are exported to.
+
+    Attributes:
+        suffix: What the file's name ends in; empty for a folder.
+        any_size: Whether the exported network takes images of any size, and any number of them.
+        purpose: What it is for.
+        packages: Modules that writing and checking need, beside TensorFlow.
+        int8_packages: Modules that eight-bit weights need; `None` where there are none.
+    """
+
+    suffix: str
+    any_size: bool
+    purpose: str
+    packages: tuple[str, ...] = ()
+    int8_packages: tuple[str, ...] | None = None
+
+
+FORMATS = {
+    "savedmodel": Format("", True, "TensorFlow, TensorFlow Serving"),
+    "onnx": Format(".onnx", True, "ONNX Runtime and most others", ("onnx", "onnxruntime")),
+    "openvino": Format(".xml", True, "OpenVINO on Intel and AMD", ("onnx", "openvino"), ("nncf",)),
+    "litert": Format(".tflite", False, "LiteRT on phones and boards", ("ai_edge_litert",), ()),
+    "h5": Format(".h5", True, "older Keras, one HDF5 file"),
+}
+EXTRAS = {"nncf": "int8"}
+CALIBRATION_IMAGES = 32
+
+
+@dataclass(frozen=True)
+class Images:
+    """Images of one data set; those for calibration are not among those for checking.
+
+    Attributes:
+        data: Name of the data set.
+        checking: Cases to compare Keras and the exported network on.
+        calibration: Uint8, `(count, height, width, channels)`; empty unless eight bits need them.
+    """
+
+    data: str
+    checking: DecodedCases
+    calibration: np.ndarray
+
+    @classmethod
+    def of(cls, data: DataSet, size: int, channels: int, count: int, calibrate: bool) -> Images:
+        """Reads cases that lie evenly in the data set.
+
+        Args:
+            data: The data set.
+            size: Height and width of the network's images in pixels.
+            channels: Channels of the network's images.
+            count: Number of cases to check on, at most.
+            calibrate: Whether up to 32 others are needed for calibration, too.
+
+        Raises:
+            ValueError: Files could not be used, or the data set has too few cases.
+        """
+        wanted = count + CALIBRATION_IMAGES * calibrate
+        if len(data) < 1 + calibrate:
+            raise ValueError(f"{data.name}: calibration and check need at least two cases")
+        cases = data.cases[:: max(1, len(data) // wanted)][:wanted]
+        share = min(CALIBRATION_IMAGES, len(cases) // 2) if calibrate else 0
+        # Every so many cases one for calibration, so that both parts lie evenly in the set, too.
+        chosen = set(np.linspace(0, len(cases) - 1, share).round().astype(int).tolist())
+        rest = [case for index, case in enumerate(cases) if index not in chosen]
+        calibration = decode([cases[index] for index in sorted(chosen)], (size, size), channels)
+        return cls(data.name, decode(rest[:count], (size, size), channels), calibration.images)
+
+
+_VERSIONS_OF = ("kerasunet", "keras", "tensorflow", "onnx", "onnxruntime", "openvino", "nncf")
+
+
+@dataclass(frozen=True)
+class Export:
+    """What was exported.
+
+    Attributes:
+        path: The file or folder.
+        sidecar: The JSON beside it: the model's card, and `export` with what follows.
+        comparison: What `kerasunet.inference.export.checking.compared` measured.
+    """
+
+    path: Path
+    sidecar: Path
+    comparison: dict[str, Any]
+
+
+def check_request(format: str, path: Path, int8: bool) -> None:
+    """Checks what can be checked before anything heavy is imported.
+
+    Raises:
+        FileExistsError: The path is a folder that is no SavedModel.
+        ValueError: There is no such format, it has no eight-bit variant, a package that it needs is
+            not installed, or the path's suffix is another one.
+    """
+    if format not in FORMATS:
+        raise ValueError(f"format must be one of {', '.join(FORMATS)}, not {format!r}")
+    facts = FORMATS[format]
+    if int8 and facts.int8_packages is None:
+        able = [name for name, one in FORMATS.items() if one.int8_packages is not None]
+        raise ValueError(f"eight bits are for {' and '.join(able)}, not for {format}")
+    if facts.suffix and path.suffix != facts.suffix:
+        raise ValueError(f"{path}: the name of this format's file ends in {facts.suffix}")
+    if path.is_dir() and (facts.suffix or not (path / "saved_model.pb").is_file()):
+        raise FileExistsError(f"{path}: a folder that this would not replace is in the way")
+    _require((*facts.packages, *(facts.int8_packages or () if int8 else ())))
+
+
+def export(
+    model: str | os.PathLike, format: str, path: Path, images: Images, int8: bool = False
+) -> Export:
+    """Exports a saved model and checks the result against Keras.
+
+    Args:
+        model: Name of a registered model or path of a `.keras` file.
+        format: One of `FORMATS`.
+        path: The file to write, or the folder of a SavedModel; an older one is replaced.
+        images: What to check with, and for `int8` what to calibrate with.
+        int8: Weights and activations in eight bits, for `"openvino"` and `"litert"`.
+
+    Returns:
+        The export.
+
+    Raises:
+        FileNotFoundError: There is no such model, or it has no card.
+        FileExistsError: See `check_request`.
+        ValueError: See `check_request`; or the model cannot be trusted or loaded; or, in float32,
+            a probability differs from that of Keras by more than 1e-4. Nothing is written then.
+    """
+    check_request(format, path, int8)
+    card = models.card(model)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".exporting-", dir=path.parent) as folder:
+        temporary = Path(folder) / path.name
+        comparison = _write_and_compare(model, format, temporary, images, card, int8)
+        files = _digests(Path(folder))
+        _publish(Path(folder), path)
+    facts = {
+        "format": format,
+        "int8": int8,
+        "source_sha256": models.digest(model),
+        "files_sha256": files,
+        "image_size": None if FORMATS[format].any_size and not int8 else card["image_size"],
+        "checked_on": images.data,
+        "calibration_images": len(images.calibration) if int8 else 0,
+        **comparison,
+        "versions": _versions(),
+    }
+    sidecar = path.parent / f"{path.stem}.json"
+    write_json(sidecar, {**card, "export": facts})
+    return Export(path, sidecar, comparison)
+
+
+def _write_and_compare(
+    model: str | os.PathLike, format: str, path: Path, images: Images, card: dict, int8: bool
+) -> dict[str, Any]:
+    from kerasunet.inference.export.checking import LARGEST_DELTA, compared, opened
+    from kerasunet.inference.export.writing import write, write_int8
+
+    loaded = models.load(model)
+    if int8:
+        write_int8(loaded, format, path, images.calibration)
+    else:
+        write(loaded, format, path, card["image_size"])
+    comparison = compared(loaded, opened(format, path), images.checking, card["threshold"])
+    if not int8 and not comparison["max_abs_delta"] <= LARGEST_DELTA:
+        raise ValueError(
+            f"{path.name}: a probability differs from Keras by {comparison['max_abs_delta']:.2g}, "
+            f"more than {LARGEST_DELTA:g}; nothing was written"
+        )
+    return comparison
+
+
+def _publish(folder: Path, path: Path) -> None:
+    """Moves what was written to its place; of OpenVINO's two files the weights come first."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    for written in sorted(folder.iterdir()):
+        os.replace(written, path.parent / written.name)
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {file.relative_to(folder).as_posix(): sha256(file) for file in files}
+
+
+def _require(packages: tuple[str, ...]) -> None:
+    missing = [package for package in packages if find_spec(package) is None]
+    if missing:
+        extra = EXTRAS.get(missing[0], "engines")
+        raise ValueError(
+            f"this format needs {' and '.join(missing)}, which is not installed: "
+            f'pip install "kerasunet[{extra}]"'
+        )
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in _VERSIONS_OF:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found

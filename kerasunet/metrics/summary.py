@@ -1,0 +1,264 @@
+"""All metrics of one case: one image's true mask against its predicted probability."""
+
+import math
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from kerasunet.metrics.measures import (
+    as_mask,
+    as_probability,
+    dice,
+    expected_calibration_error,
+    iou,
+    precision,
+    require_fraction,
+    require_same_shape,
+    sensitivity,
+    surface_distances,
+)
+from kerasunet.metrics.policy import METRICS
+
+
+def case_metrics(
+    truth: ArrayLike,
+    probability: ArrayLike,
+    threshold: float = 0.5,
+    spacing: tuple[float, float] | None = None,
+) -> dict[str, float | int | str]:
+    """Compare one predicted probability map with the true mask.
+
+    Args:
+        truth: true mask, bool or {0, 1}, (H, W); may be empty (no lesion).
+        probability: probability of lesion, in [0, 1], (H, W).
+        threshold: a pixel is predicted where its probability is at or above this; between 0 and 1.
+        spacing: pixel size (row, column) in mm; None measures distances in pixels.
+
+    Returns:
+        A flat row of plain Python numbers and strings: `dice`, `iou`, `sensitivity`, `precision`,
+        `hd95`, `assd` and `ece` (all finite, see `kerasunet.metrics.POLICY`); `truth_area` and
+        `predicted_area` in pixels; `outcome`, one of "detected", "missed", "false_alarm" and
+        "true_negative"; `unit` of `hd95` and `assd`, "px" or "mm".
+
+    Raises:
+        ValueError: an image is not 2-D, the shapes differ, `truth` is not binary, `probability` is
+            NaN or out of [0, 1], or `threshold` or `spacing` is out of range.
+    """
+    mask, chance = as_mask(truth, "truth"), as_probability(probability, "probability")
+    require_same_shape(mask, chance, "probability")
+    require_fraction(threshold, "threshold")
+    # A plain float takes the image's precision: float32 0.7 is at the threshold 0.7.
+    prediction = chance >= float(threshold)
+    distances = surface_distances(mask, prediction, spacing)
+    return {
+        "dice": dice(mask, prediction),
+        "iou": iou(mask, prediction),
+        "sensitivity": sensitivity(mask, prediction),
+        "precision": precision(mask, prediction),
+        "hd95": distances.hd95,
+        "assd": distances.assd,
+        "ece": expected_calibration_error(mask, chance),
+        "truth_area": int(np.count_nonzero(mask)),
+        "predicted_area": int(np.count_nonzero(prediction)),
+        "outcome": _outcome(mask, prediction),
+        "unit": "px" if spacing is None else "mm",
+    }
+
+
+def _outcome(truth: NDArray[np.bool_], prediction: NDArray[np.bool_]) -> str:
+    if truth.any():
+        return "detected" if (truth & prediction).any() else "missed"
+    return "false_alarm" if prediction.any() else "true_negative"
+
+
+_FEWEST_RESAMPLES = 100
+_RESAMPLES_AT_ONCE = 250
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean over cases with its confidence interval.
+
+    Attributes:
+        mean: mean over all cases.
+        low: lower bound; NaN where a single case (or group) leaves it unknown.
+        high: upper bound; NaN likewise.
+        n: number of cases.
+    """
+
+    mean: float
+    low: float
+    high: float
+    n: int
+
+
+def bootstrap_interval(
+    values: ArrayLike,
+    confidence: float = 0.95,
+    resamples: int = 2000,
+    seed: int = 0,
+    groups: Sequence[Hashable] | None = None,
+) -> Interval:
+    """Mean of the values with a bias-corrected and accelerated (BCa) bootstrap interval.
+
+    Cases of one patient are not independent: with `groups`, whole groups are resampled and the
+    mean stays that over cases (cluster bootstrap; Davison and Hinkley, "Bootstrap methods and
+    their application", 1997, section 3.8). BCa: Efron, "Better bootstrap confidence intervals",
+    JASA 1987. Like every bootstrap it is too narrow for few cases (below about 20), and it cannot
+    know of a failure so rare that no case shows it.
+
+    Args:
+        values: one finite number a case, (n,), n ≥ 1.
+        confidence: coverage aimed at, between 0 and 1.
+        resamples: number of bootstrap samples, at least 100.
+        seed: the same seed gives the same interval.
+        groups: group (patient) of each case, (n,); None takes each case as its own group.
+
+    Returns:
+        The interval. Its bounds are NaN for a single case or group, where nothing is known of the
+        spread, and the mean itself where all groups have the same mean.
+
+    Raises:
+        ValueError: no values, a value not finite, a group missing, or a setting out of range.
+    """
+    cases = _as_values(values)
+    require_fraction(confidence, "confidence")
+    if resamples < _FEWEST_RESAMPLES:
+        raise ValueError(f"resamples must be at least {_FEWEST_RESAMPLES}, got {resamples}")
+    sums, counts = _by_group(cases, groups)
+    mean = float(cases.mean())
+    if len(sums) == 1:
+        return Interval(mean, math.nan, math.nan, cases.size)
+    if _all_equal(sums / counts):
+        return Interval(mean, mean, mean, cases.size)
+    low, high = _bca(sums, counts, confidence, resamples, seed)
+    return Interval(mean, low, high, cases.size)
+
+
+def _as_values(values: ArrayLike) -> NDArray[np.float64]:
+    cases = np.asarray(values, dtype=np.float64)
+    if cases.ndim != 1 or cases.size == 0:
+        raise ValueError(f"values must be one number a case, (n,) with n ≥ 1, got {cases.shape}")
+    if not np.isfinite(cases).all():
+        first = int(np.argmin(np.isfinite(cases)))
+        raise ValueError(f"values must be finite, values[{first}] is {cases[first]}")
+    return cases
+
+
+def _by_group(
+    cases: NDArray[np.float64], groups: Sequence[Hashable] | None
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    if groups is None:
+        return cases, np.ones_like(cases)
+    if len(groups) != cases.size:
+        raise ValueError(f"groups must name one group a case: {len(groups)} for {cases.size} cases")
+    index = _group_index(groups)
+    return np.bincount(index, weights=cases), np.bincount(index).astype(np.float64)
+
+
+def _group_index(groups: Sequence[Hashable]) -> list[int]:
+    numbers: dict[Hashable, int] = {}
+    for position, group in enumerate(groups):
+        if group is None or group != group:
+            raise ValueError(
+                f"groups[{position}] is {group}: a case on its own needs a group of its own"
+            )
+        numbers.setdefault(group, len(numbers))
+    return [numbers[group] for group in groups]
+
+
+def _all_equal(means: NDArray[np.float64]) -> bool:
+    return bool(np.ptp(means) <= 1e-12 * np.abs(means).max())
+
+
+def _bca(
+    sums: NDArray[np.float64],
+    counts: NDArray[np.float64],
+    confidence: float,
+    resamples: int,
+    seed: int,
+) -> tuple[float, float]:
+    from scipy.stats import bootstrap
+
+    result = bootstrap(
+        (sums, counts),
+        _mean_over_cases,
+        paired=True,
+        vectorized=True,
+        confidence_level=confidence,
+        n_resamples=resamples,
+        batch=_RESAMPLES_AT_ONCE,
+        method="BCa",
+        rng=np.random.default_rng(seed),
+    )
+    return float(result.confidence_interval.low), float(result.confidence_interval.high)
+
+
+def _mean_over_cases(
+    sums: NDArray[np.float64], counts: NDArray[np.float64], axis: int = -1
+) -> NDArray[np.float64]:
+    return sums.sum(axis=axis) / counts.sum(axis=axis)
+
+
+_COLUMNS = (*METRICS, "truth_area", "outcome", "unit")
+
+
+def summarize(
+    rows: Sequence[Mapping[str, float | int | str]],
+    groups: Sequence[Hashable] | None = None,
+    confidence: float = 0.95,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> dict[str, Interval | int | str]:
+    """Average the rows of `case_metrics`, with bootstrap intervals, and count the failures.
+
+    Args:
+        rows: one row a case, as `case_metrics` returns it; further columns are ignored.
+        groups: group (patient) of each row; None takes each case as its own group.
+        confidence, resamples, seed: as in `bootstrap_interval`.
+
+    Returns:
+        An `Interval` for every name in `METRICS`; the counts `n` (cases), `missed` (lesions
+        without a predicted pixel on them), `false_alarm` (something predicted, no lesion) and
+        `empty_truth` (cases without a lesion); and the `unit` of the distances.
+
+    Raises:
+        ValueError: no rows, a column missing, or rows in px mixed with rows in mm.
+    """
+    _require_columns(rows)
+    outcomes = [row["outcome"] for row in rows]
+    intervals = {
+        name: bootstrap_interval(
+            [row[name] for row in rows], confidence, resamples, seed, groups=groups
+        )
+        for name in METRICS
+    }
+    return {
+        **intervals,
+        "n": len(rows),
+        "missed": outcomes.count("missed"),
+        "false_alarm": outcomes.count("false_alarm"),
+        "empty_truth": sum(row["truth_area"] == 0 for row in rows),
+        "unit": _only_unit(rows),
+    }
+
+
+def _require_columns(rows: Sequence[Mapping[str, float | int | str]]) -> None:
+    if not rows:
+        raise ValueError("rows must hold at least one case, got none")
+    for position, row in enumerate(rows):
+        if missing := [column for column in _COLUMNS if column not in row]:
+            raise ValueError(f"rows[{position}] lacks {', '.join(missing)}")
+
+
+def _only_unit(rows: Sequence[Mapping[str, float | int | str]]) -> str:
+    units = [row["unit"] for row in rows]
+    if len(set(units)) > 1:
+        counts = ", ".join(f"{units.count(unit)} in {unit}" for unit in sorted(set(units)))
+        raise ValueError(
+            f"distances cannot be averaged over mixed units ({counts}): "
+            "give a spacing for every case or for none"
+        )
+    return units[0]

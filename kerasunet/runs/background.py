@@ -1,0 +1,155 @@
+"""A fine-tuning in a process of its own: start it, look at it, cancel it.
+
+`python -m kerasunet.runs.background RUN_DIRECTORY` is that process.
+"""
+
+from __future__ import annotations
+
+import csv
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from kerasunet.files import read_json, write_json
+from kerasunet.processes import end_with_parent, environment, last_line, module_command
+from kerasunet.training.settings import FinetuneSettings, finetune_settings, to_json
+
+STATUS, PICTURES = "status.json", "pictures"
+"""What the process writes while it trains, in the run directory."""
+_SETTINGS, _LOG, _HISTORY, _SUMMARY = "asked.json", "log.txt", "history.csv", "summary.json"
+_PATIENCE = 5.0
+_MOST_PICTURES = 4
+_USER_ERRORS = (ValueError, OSError, FloatingPointError)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a run is at.
+
+    Attributes:
+        phase: `"starting"`, `"training"`, `"measuring"`, `"finished"`, `"failed"` or
+            `"cancelled"`.
+        step: Training steps done.
+        steps: Training steps in all.
+        history: A row for each validation: step, loss, dice, val_dice, learning_rate, seconds.
+        pictures: Of validation cases: image, true mask, what the model finds now.
+        message: What a failed run failed of.
+    """
+
+    phase: str
+    step: int
+    steps: int
+    history: tuple[dict[str, float], ...] = ()
+    pictures: tuple[Path, ...] = ()
+    message: str = ""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more will happen."""
+        return self.phase in ("finished", "failed", "cancelled")
+
+
+class BackgroundRun:
+    """A fine-tuning run that another process executes.
+
+    Args:
+        settings: The run.
+        directory: The run directory, as `kerasunet.training.finetune` fills it.
+        additions: Environment variables to set for the process, beside those there are.
+    """
+
+    def __init__(
+        self,
+        settings: FinetuneSettings,
+        directory: Path,
+        additions: Mapping[str, str] | None = None,
+    ):
+        self.directory = directory
+        self.settings = settings
+        self._cancelled = False
+        write_json(directory / _SETTINGS, to_json(settings))
+        with open(directory / _LOG, "w", encoding="utf-8") as log:
+            self._process = subprocess.Popen(
+                module_command("kerasunet.runs.background", str(directory)),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=environment(additions),
+            )
+
+    def progress(self) -> Progress:
+        """Looks at what the process has written so far."""
+        ended = self._process.poll() is not None
+        phase, step = self._written()
+        message = ""
+        if self._cancelled:
+            phase = "cancelled"
+        elif ended:
+            phase = "finished" if (self.directory / _SUMMARY).is_file() else "failed"
+            message = "" if phase == "finished" else last_line(self.directory / _LOG)
+        return Progress(
+            phase,
+            step,
+            self.settings.optimization.steps,
+            self._history(),
+            self._pictures(),
+            message,
+        )
+
+    def cancel(self) -> None:
+        """Ends the process, if it has not ended, and waits for that."""
+        if self._process.poll() is None:
+            self._cancelled = True
+            self._process.terminate()
+            try:
+                self._process.wait(_PATIENCE)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+
+    def _written(self) -> tuple[str, int]:
+        path = self.directory / STATUS
+        if not path.is_file():
+            return "starting", 0
+        status = read_json(path)
+        return status["phase"], status["step"]
+
+    def _history(self) -> tuple[dict[str, float], ...]:
+        path = self.directory / _HISTORY
+        if not path.is_file():
+            return ()
+        with open(path, encoding="utf-8", newline="") as file:
+            return tuple(
+                {name: float(text) for name, text in row.items()} for row in csv.DictReader(file)
+            )
+
+    def _pictures(self) -> tuple[Path, ...]:
+        return tuple(sorted((self.directory / PICTURES).glob("*.png")))
+
+
+def main(arguments: list[str]) -> int:
+    """Executes the run of a directory; the last line of output tells of an error."""
+    end_with_parent()
+    try:
+        _execute(Path(arguments[0]))
+    except _USER_ERRORS as error:
+        print(str(error).replace("\n", " "), file=sys.stderr)
+        return 2
+    return 0
+
+
+def _execute(directory: Path) -> None:
+    from kerasunet.backend import start_backend
+
+    start_backend()
+    from kerasunet.runs.finetuning import finetune
+    from kerasunet.runs.reporting import Reporter
+
+    settings = finetune_settings(read_json(directory / _SETTINGS))
+    finetune(settings, directory, [Reporter(directory, settings, _MOST_PICTURES)])
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

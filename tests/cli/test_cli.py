@@ -1,0 +1,266 @@
+"""The command line as users meet it: real processes, real files, exit statuses, messages."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+import time
+
+import cv2
+import keras
+import numpy as np
+import pytest
+from helpers import ROOT
+from helpers.images import disc_images
+
+from kerasunet.cli import VERBS
+
+QUICK = ["--steps", 4, "--batch-size", 2, "--validate-every", 2, "--image-size", 32]
+
+
+def fastest(words: list[str], repeats: int = 5) -> float:
+    """Least wall time in seconds: what the program takes, not what the machine was busy with."""
+    times = []
+    for _ in range(repeats):
+        started = time.perf_counter()
+        subprocess.run([sys.executable, *words], check=True, capture_output=True, cwd=ROOT)
+        times.append(time.perf_counter() - started)
+    return min(times)
+
+
+def test_help_and_import_are_quick():
+    assert fastest(["scripts/finetune.py", "--help"]) < 0.3
+    assert fastest(["-c", "import kerasunet"]) < 0.2
+
+
+def test_help_brings_in_no_heavy_library():
+    code = (
+        "import sys\nfrom kerasunet.cli import main\n"
+        "for verb in {verbs}:\n"
+        "    try: main([verb, '--help'])\n"
+        "    except SystemExit: pass\n"
+        "print(sorted({{'keras', 'tensorflow', 'numpy', 'cv2', 'scipy'}} & set(sys.modules)))"
+    )
+    from kerasunet.cli import VERBS
+
+    finished = subprocess.run(
+        [sys.executable, "-c", code.format(verbs=list(VERBS))],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert finished.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize(
+    "verb", sorted({p.stem for p in (ROOT / "scripts").iterdir()} & set(VERBS))
+)
+def test_every_script_is_its_verb(verb):
+    texts = [
+        subprocess.run(
+            [sys.executable, *words], cwd=ROOT, capture_output=True, text=True, check=True
+        ).stdout
+        for words in ([f"scripts/{verb}.py", "--help"], ["-m", "kerasunet", verb, "--help"])
+    ]
+    assert texts[0] == texts[1]
+    assert texts[0].startswith(f"usage: kerasunet {verb}")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["finetune", "--layers", "shallow:12"], "shallow:12: this U-Net has 9 blocks"),
+        (["finetune", "--layers", "auto:fast"], "auto takes nothing but search"),
+        (["finetune", "--layers", "encoder"], "encoder: no block or layer of this name"),
+        (["finetune", "--init", "imagenet"], "imagenet: neither a registered model"),
+        (["finetune", "--data", "nowhere"], "nowhere: neither a folder, a file nor a data set"),
+        (["finetune", "--train-size", "few"], "--train-size few: give a whole number"),
+        (["finetune", "--threshold", "2"], "threshold must be between 0 and 1, not 2.0"),
+        (["finetune", "--schedule", "linear"], "schedule must be one of cosine, constant"),
+        (["finetune", "--steps", "0"], "steps must be at least 1, not 0"),
+        (["evaluate", "nonsense", "--data", "simulated-xray"], "nonsense: neither a registered"),
+        (["predict", "natural", "missing.png"], "missing.png: no such file or folder"),
+        (["show"], "nothing to show"),
+        (["train"], "train: no such verb"),
+    ],
+)
+def test_wrong_arguments_fail_at_once_with_what_exists(run_cli, words, message):
+    started = time.perf_counter()
+    finished = run_cli(*words)
+    assert finished.returncode == 2
+    assert message in finished.stderr
+    assert "Traceback" not in finished.stderr
+    assert finished.stdout == ""
+    # TensorFlow alone takes longer than this to import.
+    assert time.perf_counter() - started < 3
+
+
+def test_finetune_with_nothing_but_layers_works(run_cli, tmp_path):
+    """The README's command with fewer steps: shipped weights, simulated ultrasound, offline."""
+    finished = run_cli("finetune", "--layers", "shallow:3", "--steps", 6, "--validate-every", 3)
+    assert finished.returncode == 0, finished.stderr
+    out = finished.stdout
+    assert "Dice on 80 held-out cases (mean, 95 % interval)" in out
+    for word in ("before", "after", "enc1_conv1", "shallow:3: 72,016 of 1,942,289 weights"):
+        assert word in out
+    line = next(line for line in out.splitlines() if line.startswith("load"))
+    path = tmp_path / line.split('"')[1]
+    model = keras.models.load_model(path)
+    assert model.input_shape == (None, None, None, 1)
+    assert "step 6/6" in finished.stderr
+    assert "oneDNN" not in finished.stderr
+    assert path.parent == tmp_path / "runs" / "simulated-ultrasound_shallow-3"
+
+
+@pytest.fixture(scope="module")
+def own_folder(tmp_path_factory):
+    """Ten PNG discs with masks, as `images/` and `masks/`."""
+    folder = tmp_path_factory.mktemp("own")
+    images, masks = disc_images(10, size=40)
+    for name, pictures in (("images", images), ("masks", masks.astype(np.uint8) * 255)):
+        (folder / name).mkdir()
+        for number, picture in enumerate(pictures):
+            cv2.imwrite(str(folder / name / f"case{number}.png"), picture)
+    return folder
+
+
+def test_own_folder_from_training_to_masks(run_cli, tmp_path, tiny_model_file, own_folder):
+    """finetune → evaluate → predict on a user's own images."""
+    sizes = ["--train-size", 5, "--validation-size", 1]
+    trained = run_cli(
+        "finetune",
+        "--init",
+        tiny_model_file,
+        "--data",
+        own_folder,
+        *sizes,
+        "--output",
+        "run",
+        *QUICK,
+    )
+    assert trained.returncode == 0, trained.stderr
+
+    measured = run_cli("evaluate", "run/model.keras", "--data", own_folder, "--csv", "cases.csv")
+    assert measured.returncode == 0, measured.stderr
+    assert "10 cases (mean, 95 % interval)" in measured.stdout
+    with open(tmp_path / "cases.csv", newline="") as file:
+        assert [row["key"] for row in csv.DictReader(file)] == [f"case{i}" for i in range(10)]
+
+    recorded = run_cli(
+        "evaluate", "run/model.keras", "--data", "simulated-xray:5", "--record", "--image-size", 32
+    )
+    assert recorded.returncode == 0, recorded.stderr
+    card = json.loads((tmp_path / "run" / "model.json").read_text(encoding="utf-8"))
+    assert [found["data"]["name"] for found in card["evaluations"]] == ["simulated-xray"]
+    assert card["evaluations"][0]["metrics"]["n"] == 5
+
+    twice = run_cli("evaluate", "run/model.keras", "--data", own_folder, "--mirror")
+    assert twice.returncode == 0 and "mirrored, 10 cases" in twice.stdout, twice.stderr
+
+    predicted = run_cli("predict", "run/model.keras", own_folder / "images", "--output", "out")
+    assert predicted.returncode == 0, predicted.stderr
+    with open(tmp_path / "out" / "areas.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 10
+    for row in rows:
+        mask = cv2.imread(str(tmp_path / "out" / "masks" / row["image"]), cv2.IMREAD_UNCHANGED)
+        assert mask.shape == (40, 40)
+        assert set(np.unique(mask)) <= {0, 255}
+        assert int(row["area_pixels"]) == np.count_nonzero(mask)
+        assert (tmp_path / "out" / "overlays" / row["image"]).is_file()
+
+
+def test_prediction_goes_on_after_a_broken_image_and_says_so(
+    run_cli, tmp_path, tiny_model_file, own_folder
+):
+    (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n")
+    finished = run_cli(
+        "predict", tiny_model_file, tmp_path / "broken.png", own_folder / "images" / "case0.png"
+    )
+    assert finished.returncode == 2
+    assert "1 of 2 images segmented" in finished.stdout
+    assert "broken.png" in finished.stderr
+    assert (tmp_path / "predictions" / "masks" / "case0.png").is_file()
+
+
+def test_pretrain_writes_a_model_with_its_card(run_cli, tmp_path):
+    finished = run_cli(
+        "pretrain", "--data", "simulated-natural:8", "--validation-data", "simulated-natural:3",
+        "--base-filters", 4, "--depth", 2, "--output", "natural", *QUICK,
+    )  # fmt: skip
+    assert finished.returncode == 0, finished.stderr
+    assert "Dice on 3 validation cases" in finished.stdout
+    card = json.loads((tmp_path / "natural" / "model.json").read_text())
+    assert card["architecture"]["depth"] == 2
+
+
+def test_show_draws_pairs_and_prints_layers(run_cli, tmp_path, own_folder):
+    finished = run_cli(
+        "show", "--data", own_folder, "--sheet", "sheet.png", "--layers", "deep:1", "--depth", 1,
+        "--base-filters", 2,
+    )  # fmt: skip
+    assert finished.returncode == 0, finished.stderr
+    assert "10 of 10 pairs" in finished.stdout
+    assert "dec1_conv1" in finished.stdout
+    sheet = cv2.imread(str(tmp_path / "sheet.png"))
+    assert sheet.shape[1] > 6 * 256
+
+
+def test_show_checks_that_masks_can_be_learnt(run_cli, own_folder):
+    options = ["--image-size", 32, "--depth", 2, "--base-filters", 8]
+    words = ["show", "--data", own_folder, "--overfit-one-batch", *options]
+    good = run_cli(*words, "--steps", 60)
+    assert good.returncode == 0, good.stderr
+    assert "the network can learn these masks" in good.stdout
+    hopeless = run_cli(*words, "--steps", 1)
+    assert hopeless.returncode == 2
+    assert "give it more --steps" in hopeless.stderr
+
+
+def test_models_lists_what_ships(run_cli):
+    finished = run_cli("models")
+    assert finished.returncode == 0
+    assert finished.stdout.startswith("natural") or "\nnatural" in finished.stdout
+
+
+def test_another_run_in_the_same_folder_is_refused_unless_restarted(
+    run_cli, tmp_path, tiny_model_file
+):
+    words = [
+        "finetune", "--init", tiny_model_file, "--data", "simulated-xray:12", "--train-size", 4,
+        "--validation-size", 2, "--output", "run", *QUICK,
+    ]  # fmt: skip
+    assert run_cli(*words, "--layers", "none").returncode == 0
+    refused = run_cli(*words, "--layers", "head")
+    assert refused.returncode == 2
+    assert "layers was 'none', now 'head'" in refused.stderr
+    assert run_cli(*words, "--layers", "head", "--restart").returncode == 0
+    assert json.loads((tmp_path / "run/summary.json").read_text())["trained"] == 5
+
+    (tmp_path / "precious").mkdir()
+    (tmp_path / "precious" / "thesis.txt").write_text("years of work")
+    spared = run_cli(*words[: -len(QUICK) - 1], "precious", *QUICK, "--restart")
+    assert spared.returncode == 2
+    assert "is no run" in spared.stderr
+    assert (tmp_path / "precious" / "thesis.txt").is_file()
+
+
+def test_compare_ranks_runs_and_refuses_other_data(run_cli, tiny_model_file):
+    words = ["finetune", "--init", tiny_model_file, "--train-size", 4, "--validation-size", 2]
+    for layers, data in (("none", "xray:12"), ("all", "xray:12"), ("head", "xray:15")):
+        done = run_cli(
+            *words, "--layers", layers, "--data", f"simulated-{data}", "--output", layers, *QUICK
+        )
+        assert done.returncode == 0, done.stderr
+    compared = run_cli("compare", "none", "all")
+    assert compared.returncode == 0, compared.stderr
+    rows = [line for line in compared.stdout.splitlines() if line.startswith("| `")]
+    scores = [float(row.split("|")[3].split()[0]) for row in rows]
+    assert {row.split("`")[1] for row in rows} == {"none", "all"}
+    assert scores == sorted(scores, reverse=True)
+    refused = run_cli("compare", "none", "head")
+    assert refused.returncode == 2
+    assert "cannot be compared" in refused.stderr

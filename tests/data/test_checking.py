@@ -1,0 +1,417 @@
+"""`kerasunet check`: every planted mistake is found, and a clean set has none."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import json
+import re
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from helpers.layout_makers import (
+    SHAPE,
+    coloured,
+    corners,
+    make_busi,
+    make_folder_pairs,
+    mask_of,
+    write,
+    write_pair,
+    write_rows,
+)
+
+from kerasunet.data import load, split_cases
+from kerasunet.data.checking import KINDS, check, read_groups, with_groups
+
+COUNT = 24
+
+
+@pytest.fixture(scope="module")
+def clean_folder(tmp_path_factory) -> Path:
+    """24 simulated scans, `images/x.png` and `masks/x.png`."""
+    folder = tmp_path_factory.mktemp("clean")
+    for number, case in enumerate(load(f"simulated-ultrasound:{COUNT}", size=96).cases):
+        image, mask, _ = case.load()
+        write(folder / "images" / f"scan{number:02d}.png", image.astype(np.uint8))
+        write(folder / "masks" / f"scan{number:02d}.png", mask)
+    return folder
+
+
+@pytest.fixture
+def scans(clean_folder, tmp_path) -> Path:
+    """A copy of the clean folder to spoil."""
+    return Path(shutil.copytree(clean_folder, tmp_path / "scans"))
+
+
+def pixels(path: Path) -> np.ndarray:
+    return cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+
+
+def kinds(folder: Path) -> list[str]:
+    return [problem.kind for problem in check(folder).problems]
+
+
+def the_one_problem(folder: Path):
+    (problem,) = check(folder).problems
+    return problem
+
+
+def test_a_clean_folder_has_no_problems(clean_folder):
+    report = check(clean_folder)
+    assert report.problems == ()
+    assert report.counts() == {"error": 0, "warning": 0, "note": 0}
+    assert report.groups == {f"scan{number:02d}": f"scan{number:02d}" for number in range(COUNT)}
+
+
+@pytest.mark.parametrize("name", ["simulated-xray", "simulated-natural"])
+def test_simulated_sets_are_clean_but_for_their_simulated_letters(name):
+    assert set(kinds(f"{name}:40")) <= {"burnt-in-marks"}
+
+
+def spoil_image(folder: Path) -> None:
+    (folder / "images" / "scan05.png").write_bytes(b"\x89PNG\r\n\x1a\nnothing")
+
+
+def spoil_mask_file(folder: Path) -> None:
+    (folder / "masks" / "scan05.png").write_bytes(b"")
+
+
+def shrink_mask(folder: Path) -> None:
+    write(folder / "masks" / "scan05.png", pixels(folder / "masks" / "scan05.png")[:50])
+
+
+def smooth_mask(folder: Path) -> None:
+    path = folder / "masks" / "scan05.png"
+    write(path, cv2.GaussianBlur(pixels(path), (9, 9), 3))
+
+
+def flatten_image(folder: Path) -> None:
+    write(folder / "images" / "scan05.png", np.full((96, 96), 77, np.uint8))
+
+
+def empty_mask(folder: Path) -> None:
+    write(folder / "masks" / "scan05.png", np.zeros((96, 96), bool))
+
+
+def fill_mask(folder: Path) -> None:
+    write(folder / "masks" / "scan05.png", np.ones((96, 96), bool))
+
+
+def invert_mask(folder: Path) -> None:
+    path = folder / "masks" / "scan05.png"
+    write(path, pixels(path) == 0)
+
+
+def dot_mask(folder: Path) -> None:
+    mask = np.zeros((96, 96), bool)
+    mask[50, 50] = True
+    write(folder / "masks" / "scan05.png", mask)
+
+
+def draw_letters(folder: Path) -> None:
+    path = folder / "images" / "scan05.png"
+    write(path, cv2.putText(pixels(path) // 2, "LEFT 2", (2, 90), 0, 0.4, 255, 1))
+
+
+def draw_in_colour(folder: Path) -> None:
+    path = folder / "images" / "scan05.png"
+    image = coloured(pixels(path))
+    image[40, 20:60] = (255, 220, 0)
+    write(path, image)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "kind", "words"),
+    [
+        (spoil_image, "unreadable", "images/scan05.png: damaged"),
+        (spoil_mask_file, "unreadable", "masks/scan05.png: the file is empty"),
+        (shrink_mask, "wrong-size", "masks/scan05.png: the mask is 96×50 pixels"),
+        (smooth_mask, "not-binary", "masks/scan05.png: not a binary mask"),
+        (flatten_image, "constant-image", "images/scan05.png: every pixel has the grey level 77"),
+        (empty_mask, "empty-mask", "images/scan05.png: the mask has no object"),
+        (fill_mask, "full-mask", "images/scan05.png: every pixel is object"),
+        (invert_mask, "inverted-mask", "images/scan05.png: 100% of the pixels at the edge"),
+        (dot_mask, "unusual-share", "images/scan05.png: the object covers 0.01%"),
+        (draw_letters, "burnt-in-marks", "pixels of thin white lines"),
+        (draw_in_colour, "burnt-in-marks", "40 coloured pixels in a grey image"),
+    ],
+)
+def test_each_mistake_is_found_and_named(scans, spoil, kind, words):
+    spoil(scans)
+    problem = the_one_problem(scans)
+    assert (problem.kind, problem.keys) == (kind, ("scan05",))
+    assert words in problem.message
+    assert all(Path(file).name == "scan05.png" for file in problem.files)
+    assert problem.severity == KINDS[kind].severity
+    assert problem.remedy == KINDS[kind].remedy
+
+
+def test_all_mistakes_of_a_set_are_found_in_one_pass(scans):
+    (scans / "images" / "scan00.png").write_bytes(b"BM")
+    (scans / "masks" / "scan00.png").write_bytes(b"P5")
+    write(scans / "masks" / "scan01.png", pixels(scans / "masks" / "scan01.png")[:, :90])
+    write(scans / "masks" / "scan02.png", np.zeros((96, 96), bool))
+    shutil.copy(scans / "images" / "scan03.png", scans / "images" / "scan04.png")
+    assert kinds(scans) == [
+        "unreadable", "unreadable", "wrong-size", "empty-mask", "near-duplicates", "mask-conflict",
+    ]  # fmt: skip
+
+
+def test_an_image_is_compared_even_if_its_mask_is_spoilt(scans):
+    shutil.copy(scans / "images" / "scan03.png", scans / "images" / "scan05.png")
+    smooth_mask(scans)
+    assert kinds(scans) == ["not-binary", "near-duplicates"]
+
+
+def test_unpaired_files_hide_nothing_else(scans):
+    (scans / "masks" / "scan02.png").unlink()
+    (scans / "images" / "scan03.png").unlink()
+    spoil_image(scans)
+    write(scans / "masks" / "scan07.png", np.zeros((96, 96), bool))
+    report = check(scans)
+    assert len(report.data) == 22
+    assert [(p.kind, Path(p.files[0]).relative_to(scans).as_posix()) for p in report.problems] == [
+        ("pairing", "images/scan02.png"),
+        ("pairing", "masks/scan03.png"),
+        ("unreadable", "images/scan05.png"),
+        ("empty-mask", "images/scan07.png"),
+    ]
+    assert "has no mask" in report.problems[0].message
+
+
+def test_where_nothing_pairs_up_images_are_opened_all_the_same(scans):
+    for path in (scans / "masks").iterdir():
+        path.rename(path.with_name(f"other-{path.name}"))
+    spoil_image(scans)
+    report = check(scans)
+    assert report.data is None
+    assert {p.kind for p in report.problems} == {"pairing", "unreadable"}
+    assert sum(p.kind == "pairing" for p in report.problems) == 48
+
+
+def test_every_line_of_a_reader_s_message_is_a_problem_that_says_what_is_wrong(tmp_path):
+    make_folder_pairs(tmp_path / "a", "x", "y")
+    make_folder_pairs(tmp_path / "b", "z")
+    for name in ("c", "d"):
+        write(tmp_path / name / "odd.png", np.zeros((9, 9), np.uint8))
+    messages = [problem.message for problem in check(tmp_path).problems]
+    assert messages == [
+        f"images in these folders are in no known layout: {tmp_path / name}/" for name in "cd"
+    ]
+
+
+def test_the_faults_of_a_manifest_are_problems(tmp_path):
+    rows = ("gone.png,gone.png", ",m.png")
+    path = write_rows(tmp_path / "manifest.csv", "image,mask", *rows)
+    report = check(path)
+    assert {problem.kind for problem in report.problems} == {"pairing"}
+    assert any(f"{path}:2: no such file" in problem.message for problem in report.problems)
+    assert any(f"{path}:3: the image is empty" in problem.message for problem in report.problems)
+
+
+def test_what_does_not_exist_is_no_report():
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        check("nowhere")
+    with pytest.raises(ValueError, match="number of cases"):
+        check("simulated-xray:none")
+
+
+def test_an_annotation_that_cannot_be_drawn_is_named(tmp_path):
+    shapes = {
+        "good": [{"shape_type": "polygon", "points": corners(mask_of(3))}],
+        "bad": [{"shape_type": "line", "points": [[1, 1], [9, 9]]}],
+        "forgotten": [],
+    }
+    for name, drawn in shapes.items():
+        write(tmp_path / f"{name}.png", np.arange(24 * 32, dtype=np.uint8).reshape(24, 32))
+        (tmp_path / f"{name}.json").write_text(json.dumps({"shapes": drawn}))
+    found = {problem.kind: problem for problem in check(tmp_path).problems}
+    assert found["annotation"].keys == ("bad",)
+    assert "'line' has no area" in found["annotation"].message
+    assert found["empty-mask"].keys == ("forgotten",)
+
+
+def write_manifest(folder: Path, labels: dict[int, str], groups: dict[int, str]) -> Path:
+    """A manifest of the scans; labels and groups are `benign` and the key unless given."""
+    rows = []
+    for number in range(COUNT):
+        name = f"scan{number:02d}"
+        group, label = groups.get(number, name), labels.get(number, "benign")
+        mask = "" if label == "no mask" else f"masks/{name}.png"
+        rows.append(f"images/{name}.png,{mask},{group},{label}")
+    return write_rows(folder / "manifest.csv", "image,mask,group,label", *rows)
+
+
+def test_an_empty_mask_is_right_where_there_is_nothing_to_draw(scans):
+    empty_mask(scans)
+    assert kinds(write_manifest(scans, {}, {})) == ["empty-mask"]
+    assert kinds(write_manifest(scans, {5: "Normal"}, {})) == []
+    assert kinds(write_manifest(scans, {5: "no mask"}, {})) == []
+
+
+def duplicate(folder: Path) -> None:
+    """Makes scan 9 a darker copy of scan 4, with the same mask."""
+    darker = (pixels(folder / "images" / "scan04.png") * 0.8).astype(np.uint8)
+    write(folder / "images" / "scan09.png", darker)
+    shutil.copy(folder / "masks" / "scan04.png", folder / "masks" / "scan09.png")
+
+
+def test_near_duplicates_are_a_problem_only_if_their_groups_differ(scans):
+    duplicate(scans)
+    apart = check(write_manifest(scans, {}, {9: "p9", 10: "p9"}))
+    (problem,) = apart.problems
+    assert (problem.kind, problem.keys) == ("near-duplicates", ("scan04", "scan09"))
+    joined = {key for key, group in apart.groups.items() if group == apart.groups["scan04"]}
+    assert joined == {"scan04", "scan09", "scan10"}
+    assert len(set(apart.groups.values())) == COUNT - 2
+    assert kinds(write_manifest(scans, {}, {4: "p", 9: "p"})) == []
+
+
+def test_near_duplicates_with_different_labels_are_a_conflict(scans):
+    duplicate(scans)
+    manifest = write_manifest(scans, {9: "malignant"}, {4: "p", 9: "p"})
+    problem = the_one_problem(manifest)
+    assert (problem.kind, problem.keys) == ("label-conflict", ("scan04", "scan09"))
+    assert "one is 'benign', the other 'malignant'" in problem.message
+
+
+def test_near_duplicates_with_contradicting_masks_are_a_conflict(scans):
+    duplicate(scans)
+    path = scans / "masks" / "scan09.png"
+    write(path, np.roll(pixels(path) > 0, 48, axis=1))
+    problem = the_one_problem(write_manifest(scans, {}, {4: "p", 9: "p"}))
+    assert (problem.kind, problem.keys) == ("mask-conflict", ("scan04", "scan09"))
+
+
+def test_written_groups_keep_near_duplicates_in_one_part(run_cli, scans, tmp_path):
+    duplicate(scans)
+    finished = run_cli("check", scans, "--groups", "groups.csv")
+    assert finished.returncode == 0, finished.stderr
+    groups = read_groups(tmp_path / "groups.csv")
+    assert groups == check(scans).groups
+    data = with_groups(load(scans), groups)
+    for seed in range(5):
+        split = split_cases(data.cases, seed=seed)
+        assert ("scan04" in split.test) == ("scan09" in split.test)
+
+
+def test_a_table_of_groups_has_every_key_once(clean_folder, tmp_path):
+    def table(*rows: str, header: str = "key,group") -> Path:
+        return write_rows(tmp_path / "groups.csv", header, *rows)
+
+    with pytest.raises(ValueError, match="no column group"):
+        read_groups(table("a,b", header="key,patient"))
+    with pytest.raises(ValueError, match=r"groups.csv:3: a has several groups, p and q"):
+        read_groups(table("a,p", "a,q"))
+    with pytest.raises(ValueError, match=r"groups.csv:2: key or group is empty"):
+        read_groups(table("a,"))
+    with pytest.raises(ValueError, match="in no group:\n  scan01"):
+        with_groups(load(clean_folder), read_groups(table("scan00,p")))
+
+
+def test_a_public_set_is_checked_where_its_files_are(tmp_path):
+    make_busi(tmp_path)
+    report = check("busi", manual_dir=tmp_path)
+    assert (report.data.name, len(report.data)) == ("busi", 9)
+    (tmp_path / "Dataset_BUSI_with_GT" / "benign" / "benign (1)_mask.png").unlink()
+    report = check("busi", manual_dir=tmp_path)
+    (problem,) = report.by_kind()["pairing"]
+    assert "benign (1).png: has no mask" in problem.message
+    assert len(report.data) == 8
+
+
+def test_the_command_says_that_a_clean_set_has_no_problems(run_cli, clean_folder):
+    finished = run_cli("check", clean_folder)
+    assert finished.returncode == 0, finished.stderr
+    assert finished.stdout.endswith("24 cases: no problems\n")
+    assert finished.stderr == ""
+
+
+def test_warnings_leave_the_exit_status_at_0_and_errors_make_it_1(run_cli, scans):
+    empty_mask(scans)
+    warned = run_cli("check", scans)
+    assert warned.returncode == 0
+    assert "1 warning\n\nwarning: empty masks (1)" in warned.stdout
+    spoil_image(scans)
+    failed = run_cli("check", scans)
+    assert failed.returncode == 1
+    assert "error: files that cannot be read (1)\n  copy or export" in failed.stdout
+
+
+def test_wrong_arguments_are_told_from_problems(run_cli, scans):
+    assert run_cli("check").returncode == 2
+    missing = run_cli("check", "nowhere")
+    assert missing.returncode == 2
+    assert missing.stderr.startswith("error: nowhere: neither")
+    shutil.rmtree(scans / "masks")
+    (scans / "masks").mkdir()
+    write(scans / "masks" / "odd.png", np.zeros((96, 96), bool))
+    unpaired = run_cli("check", scans, "--groups", "groups.csv")
+    assert unpaired.returncode == 2
+    assert "has no mask" in unpaired.stdout
+    assert "groups.csv: not written" in unpaired.stderr
+
+
+def test_a_long_list_of_warnings_is_cut_and_says_so(run_cli, scans):
+    for number in range(13):
+        write(scans / "masks" / f"scan{number:02d}.png", np.zeros((96, 96), bool))
+    shown = run_cli("check", scans).stdout
+    assert shown.count("the mask has no object") == 10
+    assert "… and 3 more" in shown
+
+
+def test_json_holds_every_problem(run_cli, scans):
+    smooth_mask(scans)
+    finished = run_cli("check", scans, "--json")
+    assert finished.returncode == 1
+    content = json.loads(finished.stdout)
+    assert content["counts"] == {"error": 1, "warning": 0, "note": 0}
+    assert (content["name"], content["cases"]) == ("scans", COUNT)
+    (problem,) = content["problems"]
+    assert problem["kind"] == "not-binary"
+    assert problem["keys"] == ["scan05"]
+    assert "never as JPEG" in problem["remedy"]
+
+
+def test_the_page_holds_pictures_and_escapes_names(run_cli, scans, tmp_path):
+    evil = "<script>alert(1)<!--"
+    for name in ("images", "masks"):
+        (scans / name / "scan05.png").rename(scans / name / f'{evil}".png')
+    write(scans / "masks" / f'{evil}".png', np.zeros((96, 96), bool))
+    write(scans / "masks" / "scan06.png", np.ones((50, 96), bool))
+    assert run_cli("check", scans, "--html", "report.html").returncode == 1
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "<script" not in page
+    assert page.count("&lt;script&gt;alert(1)&lt;!--") == 3
+    pictures = re.findall(r'src="data:image/png;base64,([^"]+)"', page)
+    shapes = [
+        cv2.imdecode(np.frombuffer(base64.b64decode(text), np.uint8), cv2.IMREAD_COLOR).shape
+        for text in pictures
+    ]
+    assert shapes == [(160, 160, 3)] * 2
+    assert "http" not in page
+
+
+def test_groups_are_a_plain_table(run_cli, clean_folder, tmp_path):
+    assert run_cli("check", clean_folder, "--groups", "out/groups.csv").returncode == 0
+    with open(tmp_path / "out" / "groups.csv", newline="") as file:
+        rows = list(csv.reader(file))
+    assert rows[:2] == [["key", "group"], ["scan00", "scan00"]]
+    assert len(rows) == COUNT + 1
+
+
+def test_a_faulty_row_of_a_manifest_hides_nothing_else(tmp_path):
+    for name in ("a", "b"):
+        write_pair(tmp_path / f"{name}.png", tmp_path / f"{name}_m.png", ord(name))
+    write(tmp_path / "b_m.png", np.zeros(SHAPE, bool))
+    rows = ["a.png,a_m.png", "b.png,b_m.png", "c.png,c_m.png", "a.png,a_m.png"]
+    write_rows(tmp_path / "manifest.csv", "image,mask", *rows)
+    found = check(tmp_path).by_kind()
+    messages = [problem.message for problem in found["pairing"]]
+    assert len(messages) == 3 and "manifest.csv:4: no such file" in messages[0]
+    assert "a.png has a mask twice" in messages[-1]
+    assert [problem.keys for problem in found["empty-mask"]] == [("b",)]

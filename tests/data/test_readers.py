@@ -1,0 +1,640 @@
+"""Reading PNG, JPEG, BMP and TIFF: every variety on a real file with known pixels."""
+
+import errno
+import gzip
+import io
+import os
+import struct
+import subprocess
+import sys
+import tempfile
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from PIL import Image, PngImagePlugin, TiffImagePlugin
+
+from kerasunet.data import readers
+from kerasunet.data.readers import IMAGE_SUFFIXES, read_image, read_mask_values, to_grey
+
+pytestmark = pytest.mark.filterwarnings("error")
+
+HEIGHT, WIDTH = 24, 37
+GREY = np.random.default_rng(1).integers(0, 256, (HEIGHT, WIDTH), dtype=np.uint8)
+RGB = np.random.default_rng(2).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
+DEEP = np.random.default_rng(3).integers(200, 4000, (HEIGHT, WIDTH), dtype=np.uint16)
+DEEP_RGB = np.random.default_rng(4).integers(200, 4000, (HEIGHT, WIDTH, 3), dtype=np.uint16)
+SMOOTH = np.add.outer(np.arange(HEIGHT), 5 * np.arange(WIDTH)).astype(np.uint8)
+SMOOTH_RGB = np.stack([SMOOTH, SMOOTH[::-1], SMOOTH[:, ::-1]], axis=2)
+
+
+# -- own data -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def save(tmp_path):
+    """Saves a Pillow image, or bytes, under a name, and returns the path."""
+
+    def save_one(name, content, **options):
+        path = tmp_path / name
+        path.write_bytes(content) if isinstance(content, bytes) else content.save(path, **options)
+        return path
+
+    return save_one
+
+
+def own_range_levels(values):
+    """The documented stretch where the 0.1th and 99.9th percentile are the extremes."""
+    low, high = float(values.min()), float(values.max())
+    return (values.astype(np.float64) - low) / (high - low) * 255
+
+
+def few(values):
+    """A part so small that the outer percentiles are the extremes."""
+    return values[:8, :11]
+
+
+def encode(suffix, bgr, *options):
+    return cv2.imencode(suffix, bgr, options)[1].tobytes()
+
+
+def read(path, **options):
+    image, spacing = read_image(path, **options)
+    assert image.dtype == np.float32 and image.flags.c_contiguous
+    assert image.min() >= 0 and image.max() <= 255
+    assert spacing is None
+    return image
+
+
+# -- eight bits -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("suffix", [".png", ".bmp", ".tif"])
+@pytest.mark.parametrize("pixels", [GREY, RGB], ids=["grey", "rgb"])
+def test_eight_bits_are_taken_as_they_are(save, suffix, pixels):
+    image = read(save(f"x{suffix}", Image.fromarray(pixels)))
+    np.testing.assert_array_equal(image, pixels)
+
+
+@pytest.mark.parametrize("compression", ["tiff_lzw", "tiff_adobe_deflate", "packbits"])
+def test_compressed_tiff(save, compression):
+    path = save("x.tif", Image.fromarray(RGB), compression=compression)
+    np.testing.assert_array_equal(read(path), RGB)
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"subsampling": 0}])
+def test_jpeg(save, options):
+    path = save("x.jpg", Image.fromarray(SMOOTH), quality=95, **options)
+    assert np.abs(read(path) - SMOOTH).max() < 12
+    path = save("x.jpg", Image.fromarray(SMOOTH_RGB), quality=95, **options)
+    assert np.abs(read(path) - SMOOTH_RGB).mean() < 8
+
+
+def test_jpeg_is_decoded_as_opencv_does(save):
+    path = save("x.jpg", Image.fromarray(RGB), quality=80)
+    np.testing.assert_array_equal(read(path), cv2.imread(str(path))[..., ::-1])
+
+
+def test_colour_whose_channels_agree_is_grey(save):
+    image = read(save("x.png", Image.fromarray(np.repeat(GREY[..., None], 3, axis=2))))
+    np.testing.assert_array_equal(image, GREY)
+
+
+@pytest.mark.parametrize(
+    "ink, expected", [((255, 0, 0, 0), (0, 255, 255)), ((0, 0, 255, 128), (127, 127, 0))]
+)
+def test_cmyk_jpeg(save, ink, expected):
+    path = save("x.jpg", Image.new("CMYK", (16, 16), ink), quality=100)
+    assert np.abs(read(path) - np.float32(expected)).max() <= 3
+
+
+def test_ycck_jpeg(save):
+    """The Adobe marker's last byte says that the first three inks are stored as YCbCr."""
+    data = io.BytesIO()
+    cyan_in_ycc = (179, 171, 1)
+    stored = Image.new("CMYK", (16, 16), (*(255 - value for value in cyan_in_ycc), 0))
+    stored.save(data, "JPEG", quality=100)
+    content = bytearray(data.getvalue())
+    content[content.index(b"Adobe") + 11] = 2
+    assert np.abs(read(save("x.jpg", bytes(content))) - np.float32([255, 0, 0])).max() <= 3
+
+
+def test_palette_shows_its_colours(save):
+    picture = Image.fromarray(np.arange(HEIGHT * WIDTH, dtype=np.uint8).reshape(HEIGHT, WIDTH) % 3)
+    picture.putpalette([10, 20, 30, 0, 0, 255, 200, 100, 50])
+    for suffix in (".png", ".bmp", ".tif"):
+        image = read(save(f"x{suffix}", picture))
+        np.testing.assert_array_equal(image[0, :3], [[10, 20, 30], [0, 0, 255], [200, 100, 50]])
+
+
+@pytest.mark.parametrize("suffix", [".png", ".bmp", ".tif"])
+def test_one_bit_is_black_and_white(save, suffix):
+    bits = GREY > 128
+    path = save(f"x{suffix}", Image.fromarray(bits))
+    np.testing.assert_array_equal(read(path), bits * 255)
+    mask = read_mask_values(path)
+    assert mask.dtype == np.uint8
+    np.testing.assert_array_equal(mask, bits * 255)
+
+
+# -- opacity --------------------------------------------------------------------------------------
+
+
+def with_opacity(colour, opacity):
+    return Image.fromarray(np.dstack([colour, np.broadcast_to(opacity, GREY.shape)]))
+
+
+@pytest.mark.parametrize("opacity", [0, 255], ids=["unset", "opaque"])
+@pytest.mark.parametrize("colour", [GREY, RGB], ids=["grey", "rgb"])
+def test_uniform_opacity_is_ignored(save, colour, opacity):
+    path = save("x.png", with_opacity(colour, np.uint8(opacity)))
+    np.testing.assert_array_equal(read(path), colour)
+
+
+@pytest.mark.parametrize("colour", [GREY, RGB], ids=["grey", "rgb"])
+def test_transparent_pixels_show_black(save, colour):
+    opacity = np.zeros(GREY.shape, np.uint8)
+    opacity[:, 10:20], opacity[:, 20:] = 51, 255
+    image = read(save("x.png", with_opacity(colour, opacity)))
+    np.testing.assert_array_equal(image[:, :10], 0 * colour[:, :10])
+    np.testing.assert_array_equal(image[:, 10:20], np.rint(colour[:, 10:20] / 5))
+    np.testing.assert_array_equal(image[:, 20:], colour[:, 20:])
+
+
+def test_transparent_palette_entry_shows_black(save):
+    picture = Image.fromarray(GREY % 2)
+    picture.putpalette([250, 200, 150, 9, 8, 7])
+    image = read(save("x.png", picture, transparency=b"\x00\xff"))
+    np.testing.assert_array_equal(image, (GREY % 2)[..., None] * np.float32([9, 8, 7]))
+
+
+# -- sixteen bits and floats ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_sixteen_bits_are_stretched_to_their_own_range(save, suffix):
+    path = save(f"x{suffix}", encode(suffix, few(DEEP)))
+    np.testing.assert_allclose(read(path), own_range_levels(few(DEEP)), atol=1e-3)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+@pytest.mark.parametrize("channels", [3, 4])
+def test_sixteen_bit_colour_keeps_its_lower_byte(save, suffix, channels):
+    rgb = few(DEEP_RGB)
+    bgr = rgb[..., ::-1]
+    if channels == 4:
+        bgr = np.dstack([bgr, np.full(rgb.shape[:2], 65535, np.uint16)])
+    image = read(save(f"x{suffix}", encode(suffix, bgr)))
+    np.testing.assert_allclose(image, own_range_levels(rgb), atol=1e-3)
+
+
+def test_sixteen_bit_colour_tiff_without_compression(save):
+    data = encode(".tif", few(DEEP_RGB)[..., ::-1], cv2.IMWRITE_TIFF_COMPRESSION, 1)
+    np.testing.assert_allclose(
+        read(save("x.tif", data)), own_range_levels(few(DEEP_RGB)), atol=1e-3
+    )
+
+
+def test_bright_markers_do_not_squeeze_the_anatomy(save):
+    values = np.random.default_rng(0).integers(1000, 1200, (100, 100), dtype=np.uint16)
+    values[:2, :3], values[5, 5] = 65535, 0
+    image = read(save("x.png", encode(".png", values)))
+    assert np.ptp(image[10:]) > 240
+    assert (image[:2, :3] == 255).all() and image[5, 5] == 0
+
+
+def test_rare_structures_keep_their_grey_levels(save):
+    values = np.zeros((100, 100), np.uint16)
+    values[50, 50:55] = 1000, 3000, 5000, 6000, 7000
+    expected = values / 7000 * 255
+    np.testing.assert_allclose(read(save("x.png", encode(".png", values))), expected, atol=1e-3)
+
+
+def test_constant_image_is_black(save):
+    values = np.full((9, 8), 777, np.uint16)
+    np.testing.assert_array_equal(read(save("x.png", encode(".png", values))), np.zeros((9, 8)))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    values=hnp.arrays(np.uint16, (7, 9), elements=st.integers(0, 100)),
+    scale=st.integers(1, 500),
+    offset=st.integers(0, 9000),
+)
+def test_stretch_does_not_depend_on_scale_and_offset(tmp_path_factory, values, scale, offset):
+    folder = tmp_path_factory.getbasetemp()
+    cv2.imwrite(str(folder / "a.png"), values)
+    cv2.imwrite(str(folder / "b.png"), values * np.uint16(scale) + np.uint16(offset))
+    np.testing.assert_allclose(read(folder / "a.png"), read(folder / "b.png"), atol=0.01)
+
+
+def test_float_tiff(save):
+    values = few(DEEP).astype(np.float32) / 1e4 - 0.1
+    image = read(save("x.tif", Image.fromarray(values)))
+    np.testing.assert_allclose(image, own_range_levels(values), atol=1e-3)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_values_that_are_no_numbers_are_refused(save, value):
+    values = np.zeros((5, 6), np.float32)
+    values[2, 3] = value
+    path = save("x.tif", Image.fromarray(values))
+    for reader in (read_image, read_mask_values):
+        with pytest.raises(ValueError, match=r"x\.tif: holds NaN or infinite values; replace"):
+            reader(path)
+
+
+def test_extreme_floats_are_refused_or_read(save):
+    values = np.float32([[-3.4e38, 3.4e38, 0], [0, 0, 0]])
+    np.testing.assert_allclose(read(save("x.tif", Image.fromarray(values)))[0, 2], 127.5)
+
+
+# -- TIFF -----------------------------------------------------------------------------------------
+
+
+def tiff_tags(**values):
+    info = TiffImagePlugin.ImageFileDirectory_v2()
+    for name, value in values.items():
+        info[getattr(TiffImagePlugin, name)] = value
+    return info
+
+
+def test_pages_by_index(save):
+    pages = [Image.fromarray(GREY), Image.fromarray(RGB), Image.fromarray(GREY[:5, :6])]
+    path = save("x.tif", pages[0], save_all=True, append_images=pages[1:])
+    np.testing.assert_array_equal(read(path), GREY)
+    np.testing.assert_array_equal(read(path, frame=1), RGB)
+    np.testing.assert_array_equal(read_mask_values(path, frame=2), GREY[:5, :6])
+    for frame in (3, -1):
+        with pytest.raises(ValueError, match=rf"x\.tif: there is no frame {frame}; it has 3"):
+            read_image(path, frame=frame)
+
+
+def test_sixteen_bit_colour_of_a_later_page(save):
+    ok, data = cv2.imencodemulti(".tif", [few(RGB), few(DEEP_RGB)[..., ::-1]])
+    assert ok
+    image = read(save("x.tif", data.tobytes()), frame=1)
+    np.testing.assert_allclose(image, own_range_levels(few(DEEP_RGB)), atol=1e-3)
+
+
+def test_only_tiff_has_pages(save):
+    path = save("x.png", Image.fromarray(GREY))
+    with pytest.raises(ValueError, match=r"x\.png: there is no frame 1; it has 1"):
+        read_image(path, frame=1)
+
+
+@pytest.mark.parametrize("pixels", [GREY, DEEP], ids=["8", "16"])
+def test_zero_may_be_white(save, pixels):
+    info = tiff_tags(PHOTOMETRIC_INTERPRETATION=0)
+    image = read(save("x.tif", Image.fromarray(few(pixels)), tiffinfo=info))
+    upright = read(save("y.tif", Image.fromarray(few(pixels))))
+    order = np.corrcoef(image.ravel(), upright.ravel())[0, 1]
+    # Pillow itself inverts 8 bits when it writes such a file, and again when it reads it.
+    assert order == pytest.approx(1 if pixels is GREY else -1)
+
+
+def test_resolution_of_a_print_is_no_spacing(save):
+    for suffix in (".tif", ".png", ".jpg", ".bmp"):
+        assert read_image(save(f"x{suffix}", Image.fromarray(GREY), dpi=(300, 300)))[1] is None
+
+
+@pytest.mark.parametrize(
+    "unit, expected",
+    [("mm", (0.125, 0.25)), ("cm", (1.25, 2.5)), ("micron", (0.000125, 0.00025)), ("pixel", None)],
+)
+def test_calibration_by_imagej(save, unit, expected):
+    info = tiff_tags(
+        IMAGEDESCRIPTION=f"ImageJ=1.54f\nunit={unit}\nmin=0.0\n", X_RESOLUTION=4.0, Y_RESOLUTION=8.0
+    )
+    _, spacing = read_image(save("x.tif", Image.fromarray(GREY), tiffinfo=info))
+    assert spacing == (None if expected is None else pytest.approx(expected))
+
+
+def test_sixteen_bit_colour_by_planes_is_refused(save):
+    data = bytearray(encode(".tif", DEEP_RGB, cv2.IMWRITE_TIFF_COMPRESSION, 1))
+    data[data.index(struct.pack("<HHI", 284, 3, 1)) + 8] = 2
+    with pytest.raises(ValueError, match=r"x\.tif: 16-bit colours stored plane by plane"):
+        read_image(save("x.tif", bytes(data)))
+
+
+# -- orientation ----------------------------------------------------------------------------------
+
+STORED_TO_UPRIGHT = {
+    1: lambda p: p,
+    2: np.fliplr,
+    3: lambda p: np.rot90(p, 2),
+    4: np.flipud,
+    5: lambda p: np.swapaxes(p, 0, 1),
+    6: lambda p: np.rot90(p, -1),
+    7: lambda p: np.swapaxes(np.rot90(p, 2), 0, 1),
+    8: np.rot90,
+}
+
+
+def orientation_exif(orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    return exif
+
+
+@pytest.mark.parametrize("orientation", STORED_TO_UPRIGHT)
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".tif"])
+def test_exif_orientation(save, suffix, orientation):
+    exif = orientation_exif(orientation)
+    lossless = {"quality": 100} if suffix == ".jpg" else {}
+    path = save(f"x{suffix}", Image.fromarray(SMOOTH), exif=exif, **lossless)
+    expected = STORED_TO_UPRIGHT[orientation](SMOOTH).astype(np.float32)
+    image, mask = read(path), read_mask_values(path)
+    assert image.shape == mask.shape == expected.shape
+    assert np.abs(image - expected).max() <= (2 if suffix == ".jpg" else 0)
+    np.testing.assert_array_equal(image, mask)
+
+
+def test_orientation_of_sixteen_bit_colour(save):
+    plain = encode(".png", few(DEEP_RGB)[..., ::-1])
+    exif = orientation_exif(6).tobytes().removeprefix(b"Exif\0\0")
+    image = read(save("x.png", plain[:33] + png_chunk(b"eXIf", exif) + plain[33:]))
+    np.testing.assert_allclose(image, np.rot90(own_range_levels(few(DEEP_RGB)), -1), atol=1e-3)
+
+
+def test_broken_exif_does_not_matter(save, recwarn, capfd):
+    for exif in (b"Exif\0\0junk", b"Exif\0\0II*\0\x08\0\0\0\xff\xff\x12\x01\x03\0"):
+        path = save("x.jpg", Image.fromarray(SMOOTH), quality=100, exif=exif)
+        assert np.abs(read(path) - SMOOTH).max() <= 2
+    assert not recwarn.list and capfd.readouterr() == ("", "")
+
+
+# -- masks ----------------------------------------------------------------------------------------
+
+
+def test_mask_values_stay_as_they_are(save):
+    labels = GREY // 64 * 50
+    mask = read_mask_values(save("x.png", Image.fromarray(labels)))
+    assert mask.dtype == np.uint8 and mask.flags.writeable
+    np.testing.assert_array_equal(mask, labels)
+    mask = read_mask_values(save("x.png", encode(".png", DEEP)))
+    assert mask.dtype == np.uint16
+    np.testing.assert_array_equal(mask, DEEP)
+
+
+def test_coloured_palette_is_a_table_of_labels(save):
+    labels = GREY % 3
+    picture = Image.fromarray(labels)
+    picture.putpalette([0, 0, 0, 128, 0, 0, 224, 224, 192])
+    np.testing.assert_array_equal(read_mask_values(save("x.png", picture)), labels)
+
+
+def test_grey_palette_is_a_table_of_grey_levels(save):
+    picture = Image.fromarray(GREY % 2)
+    picture.putpalette([255, 255, 255, 0, 0, 0])
+    np.testing.assert_array_equal(read_mask_values(save("x.png", picture)), 255 * (1 - GREY % 2))
+
+
+def test_brightest_channel_of_a_coloured_mask(save):
+    mask = read_mask_values(save("x.png", Image.fromarray(RGB)))
+    np.testing.assert_array_equal(mask, RGB.max(axis=2))
+
+
+def test_white_on_transparent_mask(save):
+    opacity = np.where(GREY > 99, 255, 0).astype(np.uint8)
+    path = save("x.png", with_opacity(np.full_like(RGB, 255), opacity))
+    np.testing.assert_array_equal(read_mask_values(path), opacity)
+
+
+def test_float_mask_of_whole_numbers(save):
+    path = save("x.tif", Image.fromarray((GREY % 2).astype(np.float32)))
+    mask = read_mask_values(path)
+    assert mask.dtype == np.uint8
+    np.testing.assert_array_equal(mask, GREY % 2)
+
+
+@pytest.mark.parametrize("value", [0.5, -1])
+def test_mask_of_other_numbers_is_refused(save, value):
+    path = save("x.tif", Image.fromarray(np.full((4, 5), value, np.float32)))
+    with pytest.raises(ValueError, match=r"x\.tif: a mask holds whole numbers from 0"):
+        read_mask_values(path)
+
+
+# -- what is no image -----------------------------------------------------------------------------
+
+
+def test_contents_decide_not_the_suffix(save):
+    data = io.BytesIO()
+    Image.fromarray(SMOOTH).save(data, "JPEG")
+    np.testing.assert_array_equal(
+        read(save("x.png", data.getvalue())), read(save("x.jpg", data.getvalue()))
+    )
+    np.testing.assert_array_equal(read(save("noextension", encode(".png", GREY))), GREY)
+
+
+def test_missing_file(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"gone\.png: no such file$"):
+        read_image(tmp_path / "gone.png")
+
+
+def test_folder(tmp_path):
+    with pytest.raises(ValueError, match="a folder; give an image file in it"):
+        read_image(tmp_path)
+
+
+def test_empty_file(save):
+    with pytest.raises(ValueError, match=r"x\.png: the file is empty; copy or export it again"):
+        read_image(save("x.png", b""))
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_pipe_does_not_block(tmp_path):
+    os.mkfifo(tmp_path / "x.png")
+    with pytest.raises(ValueError, match=r"x\.png: not a regular file"):
+        read_image(tmp_path / "x.png")
+
+
+@contextmanager
+def without_privileges():
+    """Root may read everything: be nobody for a while."""
+    user = os.geteuid()
+    if user == 0:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(user)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="permissions are those of Unix")
+def test_unreadable_file():
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "x.png"
+        Image.fromarray(GREY).save(path)
+        Path(folder).chmod(0o755)
+        path.chmod(0)
+        with (
+            without_privileges(),
+            pytest.raises(PermissionError, match=r"x\.png: may not be read; change its perm"),
+        ):
+            read_image(path)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"hello", b"BMI,age\n22.5,40\n31.0,55\n", b"GIF89a" + bytes(400), gzip.compress(b"text")],
+    ids=["text", "table", "gif", "gzip"],
+)
+def test_other_files(save, content):
+    path = save("x.png", content)
+    for reader in (read_image, read_mask_values):
+        with pytest.raises(ValueError, match=r"x\.png: not a PNG, .* image; convert it to PNG$"):
+            reader(path)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"\x1f\x8bzip", b"II+\0\x08\0\0\0" + b"\xff" * 7 + b"\x7f", b"\x89PNG\r\n\x1a\nrest"],
+    ids=["gzip", "offset beyond all files", "png"],
+)
+def test_broken_files(save, content):
+    with pytest.raises(ValueError, match=r"x\.png: damaged, cut off or of a rare variety"):
+        read_image(save("x.png", content))
+
+
+@pytest.mark.parametrize(
+    "given, expected, message",
+    [
+        (MemoryError(), ValueError, "larger than the memory; scale it down"),
+        (OSError(errno.EIO, "Input/output error"), OSError, "Input/output error"),
+        (RuntimeError("decoder's words"), ValueError, "damaged, cut off or of a rare variety"),
+    ],
+    ids=["memory", "device", "decoder"],
+)
+def test_other_failures_name_the_file(save, monkeypatch, given, expected, message):
+    def fail(picture):
+        raise given
+
+    path = save("x.png", Image.fromarray(GREY))
+    monkeypatch.setattr(PngImagePlugin.PngImageFile, "load", fail)
+    with pytest.raises(expected, match=message) as caught:
+        read_image(path)
+    assert str(path) in str(caught.value) and "words" not in str(caught.value)
+
+
+# -- size limit -----------------------------------------------------------------------------------
+
+
+def png_chunk(kind, data):
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def png_bomb(side):
+    header = struct.pack(">IIBBBBB", side, side, 16, 2, 0, 0, 0)
+    pixels = png_chunk(b"IDAT", zlib.compress(bytes(1000)))
+    return b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", header) + pixels + png_chunk(b"IEND", b"")
+
+
+def jpeg_bomb(side):
+    data = bytearray(encode(".jpg", RGB))
+    at = data.index(b"\xff\xc0")
+    data[at + 5 : at + 9] = struct.pack(">HH", side, side)
+    return bytes(data)
+
+
+def bmp_bomb(side):
+    data = bytearray(encode(".bmp", RGB))
+    data[18:26] = struct.pack("<ii", side, side)
+    return bytes(data)
+
+
+def tiff_bomb(side):
+    data = bytearray(encode(".tif", RGB))
+    for tag in (256, 257):
+        at = next(
+            at
+            for at in range(len(data))
+            if data[at : at + 4] in (struct.pack("<HH", tag, 3), struct.pack("<HH", tag, 4))
+        )
+        data[at + 2 : at + 12] = struct.pack("<HII", 4, 1, side)
+    return bytes(data)
+
+
+BOMBS = {".png": png_bomb, ".jpg": jpeg_bomb, ".bmp": bmp_bomb, ".tif": tiff_bomb}
+
+
+@pytest.mark.parametrize("suffix", BOMBS)
+def test_huge_images_are_refused_from_the_header(save, suffix):
+    path = save(f"x{suffix}", BOMBS[suffix](50_000))
+    for reader in (read_image, read_mask_values):
+        with pytest.raises(
+            ValueError,
+            match=r"50000×50000 pixels, more than the limit of 100,000,000; scale it down",
+        ):
+            reader(path)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="measures peak memory in kilobytes")
+@pytest.mark.parametrize("suffix", BOMBS)
+def test_refusal_takes_little_memory(save, suffix):
+    program = (
+        "import pathlib, sys\n"
+        "from kerasunet.data.readers import read_image\n"
+        "status = pathlib.Path('/proc/self/status')\n"
+        "def peak(): return int(status.read_text().split('VmHWM:')[1].split()[0])\n"
+        "before = peak()\n"
+        "try: read_image(sys.argv[1])\n"
+        "except ValueError as error: assert 'limit' in str(error)\n"
+        "else: raise SystemExit('was read')\n"
+        "print(peak() - before)\n"
+    )
+    path = save(f"x{suffix}", BOMBS[suffix](50_000))
+    done = subprocess.run([sys.executable, "-c", program, path], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) < 20_000
+
+
+def test_size_limit_is_an_argument(save):
+    path = save("x.png", Image.fromarray(GREY))
+    assert read(path, size_limit=GREY.size).shape == GREY.shape
+    with pytest.raises(ValueError, match=r"x\.png: 37×24 pixels, more than the limit of 887"):
+        read_image(path, size_limit=GREY.size - 1)
+    with pytest.raises(ValueError, match="more than the limit of 887"):
+        read_mask_values(path, size_limit=GREY.size - 1)
+
+
+# -- the rest -------------------------------------------------------------------------------------
+
+
+def test_no_heavy_import():
+    program = (
+        "import sys, kerasunet.data.readers\n"
+        "heavy = {'tensorflow', 'keras', 'pydicom', 'nibabel'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_threads_get_what_one_thread_gets(save):
+    paths = [save(f"{i}.png", Image.fromarray(np.roll(RGB, i, axis=1))) for i in range(20)]
+    paths += [
+        save(f"{i}.tif", Image.fromarray(np.roll(DEEP, i, axis=1)), compression="tiff_lzw")
+        for i in range(20)
+    ]
+    alone = [read(path) for path in paths]
+    with ThreadPoolExecutor(8) as pool:
+        for image, expected in zip(pool.map(read, paths * 3), alone * 3, strict=True):
+            np.testing.assert_array_equal(image, expected)
+
+
+def test_luminance():
+    rgb = RGB.astype(np.float32)
+    np.testing.assert_allclose(to_grey(rgb), rgb @ np.float32([0.299, 0.587, 0.114]), atol=1e-2)
+    np.testing.assert_array_equal(to_grey(rgb[..., 0]), rgb[..., 0])
+
+
+def test_public_names():
+    assert set(readers.__all__) >= {"IMAGE_SUFFIXES", "read_image", "read_mask_values", "to_grey"}
+    assert "X.NII.GZ".lower().endswith(IMAGE_SUFFIXES)

@@ -1,0 +1,207 @@
+"""Damaged files: read as if whole or refused, in one line, without a word from the decoders."""
+
+import gzip
+import importlib.util
+import io
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, PngImagePlugin
+
+from kerasunet.data.readers import read_image, read_mask_values
+
+pytestmark = pytest.mark.filterwarnings("error")
+
+RNG = np.random.default_rng(5)
+NOISE = RNG.integers(0, 256, (31, 45), dtype=np.uint8)
+COLOUR = RNG.integers(0, 256, (31, 45, 3), dtype=np.uint8)
+
+
+# -- own data: small valid files ------------------------------------------------------------------
+
+
+def encoded(pixels, kind, **options):
+    data = io.BytesIO()
+    picture = pixels if isinstance(pixels, Image.Image) else Image.fromarray(pixels)
+    picture.save(data, kind, **options)
+    return data.getvalue()
+
+
+def palette_picture():
+    picture = Image.fromarray(NOISE % 16)
+    picture.putpalette(list(range(48)))
+    return picture
+
+
+def oriented():
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010E] = 6, "a description"
+    return exif
+
+
+def with_text():
+    info = PngImagePlugin.PngInfo()
+    info.add_text("Comment", "x" * 50, zip=True)
+    return info
+
+
+def dicom_files():
+    """An uncompressed, a run-length encoded and a JPEG file, where pydicom is installed."""
+    if importlib.util.find_spec("pydicom") is None:
+        return {}
+    from pydicom.dataset import Dataset, FileMetaDataset
+    from pydicom.encaps import encapsulate
+    from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, JPEGBaseline8Bit, RLELossless
+
+    def saved(syntax):
+        ds = Dataset()
+        ds.file_meta = FileMetaDataset()
+        ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+        ds.SOPClassUID, ds.SOPInstanceUID = CTImageStorage, "1.2.3"
+        ds.PixelSpacing, ds.WindowCenter, ds.WindowWidth = [0.3, 0.2], [100, 50], [200, 90]
+        grey = syntax != JPEGBaseline8Bit
+        ds.set_pixel_data(NOISE if grey else COLOUR, "MONOCHROME2" if grey else "RGB", 8)
+        if syntax == RLELossless:
+            ds.compress(RLELossless, encoding_plugin="pydicom")
+        elif syntax == JPEGBaseline8Bit:
+            ds.file_meta.TransferSyntaxUID = syntax
+            ds.PhotometricInterpretation = "YBR_FULL_422"
+            ds.PixelData = encapsulate([encoded(COLOUR, "JPEG")])
+            ds["PixelData"].is_undefined_length = True
+        data = io.BytesIO()
+        ds.save_as(data, enforce_file_format=True)
+        return data.getvalue()
+
+    syntaxes = (ExplicitVRLittleEndian, RLELossless, JPEGBaseline8Bit)
+    return {f"dicom {syntax.name}": saved(syntax) for syntax in syntaxes}
+
+
+def nifti_files():
+    """A plain and a compressed file, where nibabel is installed."""
+    if importlib.util.find_spec("nibabel") is None:
+        return {}
+    import nibabel
+
+    content = nibabel.Nifti1Image(NOISE.astype(np.int16), np.diag([-0.2, -0.3, 1, 1])).to_bytes()
+    return {"nifti": content, "nifti gz": gzip.compress(content)}
+
+
+WIDE = NOISE.astype(np.uint16) * 200
+VALID = {
+    "png grey": encoded(NOISE, "PNG"),
+    "png colour": encoded(COLOUR, "PNG", pnginfo=with_text(), exif=oriented(), dpi=(72, 72)),
+    "png palette": encoded(palette_picture(), "PNG", transparency=3),
+    "png one bit": encoded(NOISE > 99, "PNG"),
+    "png 16 bit": encoded(WIDE, "PNG"),
+    "png animated": encoded(NOISE, "PNG", save_all=True, append_images=[Image.fromarray(~NOISE)]),
+    "jpeg": encoded(COLOUR, "JPEG"),
+    "jpeg grey": encoded(NOISE, "JPEG", exif=oriented()),
+    "jpeg progressive": encoded(COLOUR, "JPEG", progressive=True),
+    "jpeg cmyk": encoded(Image.fromarray(COLOUR).convert("CMYK"), "JPEG"),
+    "bmp": encoded(COLOUR, "BMP"),
+    "bmp palette": encoded(palette_picture(), "BMP"),
+    "tiff": encoded(COLOUR, "TIFF"),
+    "tiff lzw": encoded(NOISE, "TIFF", compression="tiff_lzw"),
+    "tiff deflate": encoded(WIDE, "TIFF", compression="tiff_adobe_deflate"),
+    "tiff jpeg": encoded(COLOUR, "TIFF", compression="jpeg"),
+    "tiff fax": encoded(NOISE > 99, "TIFF", compression="group4"),
+    "tiff float": encoded(NOISE.astype(np.float32), "TIFF"),
+    **dicom_files(),
+    **nifti_files(),
+}
+
+
+def outcome(path, content, reader):
+    """The pixels, or `None` where the file is refused as it should be: in one line, by name."""
+    path.write_bytes(content)
+    try:
+        result = reader(path)
+    except ValueError as error:
+        message = str(error)
+        assert message.startswith(f"{path}: ") and "\n" not in message
+        assert error.__cause__ is None and error.__suppress_context__
+        return None
+    pixels = result[0] if reader is read_image else result
+    assert pixels.ndim == 2 or pixels.shape[2:] == (3,)
+    assert np.isfinite(pixels).all()
+    return pixels
+
+
+def read_both(path, content):
+    return [outcome(path, content, reader) for reader in (read_image, read_mask_values)]
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
+    return tmp_path_factory.mktemp("damaged") / "x.png"
+
+
+# -- truncation -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", VALID)
+def test_truncated_files_are_refused(path, name, capfd):
+    """Cut anywhere, a file gives an error, or all of its pixels where only trailing bytes went."""
+    content = VALID[name]
+    whole = outcome(path, content, read_image)
+    assert whole is not None
+    for length in {*range(1, len(content), max(1, len(content) // 60)), len(content) - 1}:
+        part = outcome(path, content[:length], read_image)
+        if part is not None:
+            assert length > len(content) / 3
+            np.testing.assert_array_equal(part, whole)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_half_a_photograph_is_named_with_cause_and_remedy(path):
+    path.write_bytes(VALID["jpeg"][: len(VALID["jpeg"]) // 2])
+    with pytest.raises(ValueError, match=r"x\.png: damaged, cut off or of a rare .*copy it again"):
+        read_image(path)
+
+
+def test_trailing_bytes_do_not_matter(path):
+    for name, content in VALID.items():
+        whole = outcome(path, content, read_image)
+        np.testing.assert_array_equal(outcome(path, content + b"trailer", read_image), whole, name)
+
+
+# -- bytes changed --------------------------------------------------------------------------------
+
+
+@st.composite
+def damaged(draw):
+    """A valid file in which some bytes are replaced, taken out or put in, and the end is lost."""
+    content = bytearray(VALID[draw(st.sampled_from(sorted(VALID)))])
+    near_the_start = st.integers(0, min(200, len(content) - 1))
+    anywhere = st.integers(0, len(content) - 1)
+    for _ in range(draw(st.integers(1, 6))):
+        at = draw(near_the_start | anywhere)
+        piece = draw(st.binary(max_size=4) | st.sampled_from([b"\xff\xff", b"\x00\x00\x00\x00"]))
+        content[at : at + draw(st.integers(0, 4))] = piece
+    return bytes(content[: draw(st.just(len(content)) | anywhere)])
+
+
+@settings(max_examples=250, deadline=None)
+@given(damaged())
+def test_damaged_files_are_read_or_refused(path, content):
+    read_both(path, content)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.sampled_from(sorted(VALID)), st.binary(max_size=400))
+def test_noise_behind_a_signature_is_refused(path, name, noise):
+    read_both(path, VALID[name][:12] + noise)
+
+
+def test_damage_is_not_talked_about(path, capfd, caplog):
+    rng = np.random.default_rng(0)
+    for content in VALID.values():
+        for _ in range(10):
+            changed = bytearray(content)
+            for at in rng.integers(len(changed), size=3):
+                changed[at] = rng.integers(256)
+            read_both(path, bytes(changed))
+    assert capfd.readouterr() == ("", "")
+    assert not caplog.records

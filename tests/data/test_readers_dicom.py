@@ -1,0 +1,567 @@
+"""Reading DICOM: display pipeline, spacing and frames on files with known pixels, and privacy."""
+
+import io
+import logging
+import sys
+import traceback
+import warnings
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from kerasunet.data.readers import read_image, read_mask_values
+
+pydicom = pytest.importorskip("pydicom")
+
+from pydicom.dataset import Dataset, FileMetaDataset  # noqa: E402
+from pydicom.encaps import encapsulate  # noqa: E402
+from pydicom.pixels import apply_windowing  # noqa: E402
+from pydicom.uid import (  # noqa: E402
+    JPEG2000,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGBaseline8Bit,
+    JPEGLosslessSV1,
+    RLELossless,
+    UltrasoundImageStorage,
+    generate_uid,
+)
+
+pytestmark = pytest.mark.filterwarnings("error")
+
+RNG = np.random.default_rng(6)
+GREY = RNG.integers(0, 256, (22, 30), dtype=np.uint8)
+DEEP = RNG.integers(0, 4096, (22, 30), dtype=np.uint16)
+RGB = RNG.integers(0, 256, (22, 30, 3), dtype=np.uint8)
+RAMP = np.arange(1024, dtype=np.uint16).reshape(32, 32)
+SECRET = "PLANTED"
+
+
+# -- own data -------------------------------------------------------------------------------------
+
+
+def dataset(pixels, photometric="MONOCHROME2", bits=None, **elements):
+    """A data set of one image, full of planted identifiers; elements are given by keyword."""
+    ds = Dataset()
+    ds.file_meta = FileMetaDataset()
+    ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    ds.SOPClassUID, ds.SOPInstanceUID = UltrasoundImageStorage, generate_uid()
+    ds.PatientName, ds.PatientID = f"{SECRET}^NAME", f"{SECRET}-ID"
+    ds.ReferringPhysicianName = ds.InstitutionName = ds.StudyDescription = SECRET
+    bits = bits or 8 * pixels.dtype.itemsize
+    ds.set_pixel_data(pixels, photometric, bits)
+    for name, value in elements.items():
+        setattr(ds, name, value)
+    return ds
+
+
+def compressed(ds, syntax, *frames):
+    """The data set with these compressed frames in place of its own pixels."""
+    ds.file_meta.TransferSyntaxUID = syntax
+    ds.PixelData = encapsulate(list(frames))
+    ds["PixelData"].is_undefined_length = True
+    return ds
+
+
+def sequence(**elements):
+    item = Dataset()
+    for name, value in elements.items():
+        setattr(item, name, value)
+    return [item]
+
+
+@pytest.fixture
+def save(tmp_path):
+    def save_one(ds, name="x.dcm"):
+        ds.save_as(tmp_path / name, enforce_file_format=True)
+        return tmp_path / name
+
+    return save_one
+
+
+def read(path, **options):
+    image, _ = read_image(path, **options)
+    assert image.dtype == np.float32
+    assert image.min() >= 0 and image.max() <= 255
+    return image
+
+
+def jpeg(pixels, **options):
+    data = io.BytesIO()
+    Image.fromarray(pixels).save(data, "JPEG", quality=95, **options)
+    return data.getvalue()
+
+
+def smooth_colours(height=40, width=48):
+    rows, columns = np.mgrid[:height, :width]
+    return np.stack([4 * rows, 5 * columns, 255 - 3 * rows - columns], axis=2).astype(np.uint8)
+
+
+# -- grey levels ----------------------------------------------------------------------------------
+
+
+def test_eight_bits_without_window_are_taken_as_they_are(save):
+    np.testing.assert_array_equal(read(save(dataset(GREY))), GREY)
+
+
+def test_contents_decide_not_the_suffix(save):
+    np.testing.assert_array_equal(read(save(dataset(GREY), "x.png")), GREY)
+
+
+@pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, ExplicitVRBigEndian])
+def test_other_encodings(tmp_path, syntax):
+    pixels = DEEP.astype(">u2").tobytes() if syntax == ExplicitVRBigEndian else DEEP.tobytes()
+    ds = dataset(DEEP, bits=12, WindowCenter=2048, WindowWidth=4096)
+    ds.file_meta.TransferSyntaxUID, ds.PixelData = syntax, pixels
+    ds["PixelData"].VR = "OW"
+    ds.save_as(tmp_path / "x.dcm", enforce_file_format=True)
+    np.testing.assert_allclose(read(tmp_path / "x.dcm"), DEEP / 4095 * 255, atol=1e-3)
+
+
+def test_rescaled_eight_bits_without_window_are_stretched(save):
+    values = GREY[:10, :10] // 2 + 40
+    expected = (values - float(values.min())) / np.ptp(values) * 255
+    ds = dataset(values, RescaleSlope=4, RescaleIntercept=-100)
+    np.testing.assert_allclose(read(save(ds)), expected, atol=1e-3)
+
+
+def test_deep_images_without_window_are_stretched_to_their_own_range(save):
+    values = (DEEP[:10, :10] // 4 + 700).astype(np.uint16)
+    expected = (values - float(values.min())) / np.ptp(values) * 255
+    np.testing.assert_allclose(read(save(dataset(values, bits=12))), expected, atol=1e-3)
+
+
+def test_monochrome1_is_inverted(save):
+    np.testing.assert_array_equal(read(save(dataset(GREY, "MONOCHROME1"))), 255 - GREY)
+    elements = {"WindowCenter": 512, "WindowWidth": 200}
+    plain = read(save(dataset(RAMP, bits=10, **elements)))
+    inverted = read(save(dataset(RAMP, "MONOCHROME1", bits=10, **elements)))
+    np.testing.assert_allclose(inverted, 255 - plain, atol=1e-4)
+
+
+def test_signed_values_and_rescale(save):
+    stored = (RAMP.astype(np.int16) - 512) * 2
+    ds = dataset(stored, RescaleSlope=0.5, RescaleIntercept=512, WindowCenter=512, WindowWidth=1024)
+    np.testing.assert_allclose(read(save(ds)), RAMP / 1023 * 255, atol=1e-3)
+
+
+@pytest.mark.parametrize("function", ["LINEAR", "LINEAR_EXACT", "SIGMOID", None])
+@pytest.mark.parametrize("center, width", [(512, 300), (100.5, 1), (800, 2000), (-50, 400)])
+def test_windows_agree_with_pydicom(save, function, center, width):
+    ds = dataset(RAMP, bits=10, WindowCenter=center, WindowWidth=width)
+    if function:
+        ds.VOILUTFunction = function
+    with np.errstate(all="ignore"):
+        expected = apply_windowing(RAMP, ds) / 1023 * 255
+    np.testing.assert_allclose(read(save(ds)), expected, atol=1e-3)
+
+
+def test_first_of_several_windows_counts(save):
+    several = dataset(RAMP, bits=10, WindowCenter=[300, 700], WindowWidth=[100, 50])
+    one = dataset(RAMP, bits=10, WindowCenter=300, WindowWidth=100)
+    np.testing.assert_array_equal(read(save(several)), read(save(one, "y.dcm")))
+
+
+@pytest.mark.parametrize("width", [0, -5, None])
+def test_windows_without_sense_are_ignored(save, width):
+    ds = dataset(RAMP, bits=10, WindowCenter=512, WindowWidth=width)
+    np.testing.assert_array_equal(read(save(ds)), read(save(dataset(RAMP, bits=10), "y.dcm")))
+
+
+def test_empty_elements_count_as_absent(save):
+    empty = dict.fromkeys(("WindowCenter", "RescaleSlope", "PixelSpacing", "NumberOfFrames"))
+    ds = dataset(GREY, **empty)
+    image, spacing = read_image(save(ds))
+    np.testing.assert_array_equal(image, GREY)
+    assert spacing is None
+
+
+@pytest.mark.parametrize("vr", ["US", "OW"])
+@pytest.mark.parametrize("bits", [8, 12])
+def test_voi_lookup_table(save, vr, bits):
+    """More than 256 entries of 8 bits: what pydicom's own function gets wrong."""
+    first, count = 100, 800
+    top = 2**bits - 1
+    entries = np.rint(top * np.linspace(0, 1, count) ** 2).astype("<u2")
+    ds = dataset(RAMP, bits=10, VOILUTSequence=sequence(LUTDescriptor=[count, first, bits]))
+    item = ds.VOILUTSequence[0]
+    item["LUTDescriptor"].VR = "US"
+    item.add_new("LUTData", vr, entries.tobytes() if vr == "OW" else entries.tolist())
+    expected = entries[np.clip(RAMP.astype(int) - first, 0, count - 1)] / top * 255
+    np.testing.assert_allclose(read(save(ds)), expected, atol=1e-3)
+
+
+def test_modality_lookup_table(save):
+    ds = dataset(GREY % 4, ModalityLUTSequence=sequence(LUTDescriptor=[4, 0, 16]))
+    ds.WindowCenter, ds.WindowWidth = 500.5, 1001
+    item = ds.ModalityLUTSequence[0]
+    item["LUTDescriptor"].VR = "US"
+    item.ModalityLUTType = "US"
+    item.add_new("LUTData", "US", [0, 100, 400, 1000])
+    expected = np.array([0, 100, 400, 1000])[GREY % 4] / 1000 * 255
+    np.testing.assert_allclose(read(save(ds)), expected, atol=1e-3)
+
+
+# -- colours --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("planes", [False, True])
+def test_rgb(save, planes):
+    ds = dataset(RGB, "RGB")
+    if planes:
+        ds.PlanarConfiguration, ds.PixelData = 1, np.moveaxis(RGB, 2, 0).tobytes()
+    np.testing.assert_array_equal(read(save(ds)), RGB)
+
+
+def test_grey_in_colour_is_grey(save):
+    path = save(dataset(np.repeat(GREY[..., None], 3, axis=2), "RGB"))
+    np.testing.assert_array_equal(read(path), GREY)
+
+
+@pytest.mark.parametrize("subsampling, photometric", [(0, "YBR_FULL"), (1, "YBR_FULL_422")])
+def test_jpeg_ultrasound(save, subsampling, photometric):
+    colours = smooth_colours()
+    frame = jpeg(colours, subsampling=subsampling)
+    ds = compressed(dataset(colours, "RGB"), JPEGBaseline8Bit, frame)
+    ds.PhotometricInterpretation = photometric
+    image = read(save(ds))
+    assert np.abs(image - colours).mean() < 4
+    decoded = np.asarray(Image.open(io.BytesIO(frame)))
+    assert np.abs(image - decoded).max() <= 3
+
+
+def test_uncompressed_ybr_full_422(save):
+    ybr = np.empty((4, 6, 4), np.uint8)
+    ybr[...] = (150, 150, 44, 21)
+    ds = dataset(np.zeros((4, 12, 3), np.uint8), "RGB")
+    ds.PhotometricInterpretation, ds.PixelData = "YBR_FULL_422", ybr.tobytes()
+    image = read(save(ds))
+    assert image.shape == (4, 12, 3)
+    assert np.abs(image - np.float32([0, 255, 1])).max() <= 2
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_palette_colour(save, bits):
+    ds = dataset(GREY % 3, "MONOCHROME2", PhotometricInterpretation="PALETTE COLOR")
+    table = np.array([[0, 255, 100], [10, 20, 30], [50, 60, 70]], np.uint8)
+    for channel, name in zip(table, ("Red", "Green", "Blue"), strict=True):
+        entries = channel.astype("<u2") * 257 if bits == 16 else np.append(channel, 0)
+        count = 3 if bits == 16 else 4
+        ds.add_new(f"{name}PaletteColorLookupTableDescriptor", "US", [count, 0, bits])
+        ds.add_new(
+            f"{name}PaletteColorLookupTableData", "OW", entries.astype(f"<u{bits // 8}").tobytes()
+        )
+    np.testing.assert_allclose(read(save(ds)), table.T[GREY % 3], atol=1e-3)
+
+
+def test_large_palette_of_few_bits_is_refused(save):
+    ds = dataset(RAMP % 300, "MONOCHROME2", PhotometricInterpretation="PALETTE COLOR")
+    for name in ("Red", "Green", "Blue"):
+        ds.add_new(f"{name}PaletteColorLookupTableDescriptor", "US", [300, 0, 8])
+        ds.add_new(f"{name}PaletteColorLookupTableData", "OW", bytes(300))
+    with pytest.raises(ValueError, match="a palette of more than 256 8-bit colours; convert it"):
+        read_image(save(ds))
+
+
+def test_rare_photometric_interpretations_are_refused(save):
+    ds = dataset(RGB, "RGB", PhotometricInterpretation="YBR_PARTIAL_420")
+    with pytest.raises(ValueError, match="rare photometric interpretation; convert it to PNG"):
+        read_image(save(ds))
+
+
+# -- compression ----------------------------------------------------------------------------------
+
+
+def test_run_length_encoding(save):
+    ds = dataset(DEEP, bits=12, WindowCenter=2048, WindowWidth=4096)
+    ds.compress(RLELossless, encoding_plugin="pydicom")
+    np.testing.assert_allclose(read(save(ds)), DEEP / 4095 * 255, atol=1e-3)
+
+
+def test_jpeg_2000(save):
+    data = io.BytesIO()
+    Image.fromarray(DEEP).save(data, "JPEG2000", no_jp2=True)
+    ds = dataset(DEEP, bits=16, WindowCenter=2048, WindowWidth=4096)
+    ds = compressed(ds, JPEG2000Lossless, data.getvalue())
+    np.testing.assert_allclose(read(save(ds)), DEEP / 4095 * 255, atol=1e-3)
+
+
+def lossless_jpeg(rows, columns):
+    """A stream of 22×30 pixels of value 200: 72 above mid-grey, then no difference to the left."""
+    huffman = b"\xff\xc4\x00\x15\x00\x01\x01" + bytes(14) + b"\x00\x07"
+    size = rows.to_bytes(2) + columns.to_bytes(2)
+    frame = b"\xff\xc3\x00\x0b\x08" + size + b"\x01\x01\x11\x00"
+    scan = b"\xff\xda\x00\x08\x01\x01\x00\x01\x00\x00"
+    bits = "10" + "1001000" + "0" * (22 * 30 - 1) + "1111"
+    coded = int(bits, 2).to_bytes(len(bits) // 8)
+    return b"\xff\xd8" + huffman + b"\xff" + frame + scan + coded + b"\xff\xd9"
+
+
+def test_lossless_jpeg(save):
+    if not pydicom.pixels.get_decoder(JPEGLosslessSV1).is_available:
+        pytest.skip("needs pylibjpeg-libjpeg")
+    path = save(compressed(dataset(GREY), JPEGLosslessSV1, lossless_jpeg(*GREY.shape)))
+    np.testing.assert_array_equal(read(path), np.full(GREY.shape, 200))
+
+
+@pytest.mark.parametrize(
+    "frame, problem",
+    [
+        (lossless_jpeg(60_000, 60_000), "its pixel data are not of the size its header says"),
+        (lossless_jpeg(22, 30)[:-20], "its pixel data are cut off; copy or export it again"),
+        (lossless_jpeg(22, 30)[:30], "damaged"),
+    ],
+    ids=["huge", "cut off", "cut off early"],
+)
+def test_lossless_jpeg_that_its_decoder_would_read_as_something_else(save, frame, problem):
+    with pytest.raises(ValueError, match=problem):
+        read_image(save(compressed(dataset(GREY), JPEGLosslessSV1, frame)))
+
+
+def test_video_is_refused(save):
+    ds = compressed(dataset(RGB, "RGB"), "1.2.840.10008.1.2.4.102", b"video")
+    with pytest.raises(ValueError, match="DICOM with video or a rare compression; convert it"):
+        read_image(save(ds))
+
+
+def test_deflated_is_refused(save):
+    ds = dataset(GREY)
+    ds.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    with pytest.raises(ValueError, match="rare compression; convert it to PNG"):
+        read_image(save(ds))
+
+
+def test_missing_decoder_names_the_extra(save, monkeypatch):
+    monkeypatch.setattr(type(pydicom.pixels.get_decoder(JPEG2000)), "is_available", False)
+    with pytest.raises(
+        ValueError, match=r'JPEG 2000.* needs .*pip install "kerasunet\[dicom-lossless\]"'
+    ):
+        read_image(save(compressed(dataset(GREY), JPEG2000, bytes(8))))
+
+
+# -- frames ---------------------------------------------------------------------------------------
+
+
+def test_frames_by_index(save):
+    frames = np.stack([GREY, 255 - GREY, GREY // 2])
+    path = save(dataset(frames))
+    for index, frame in enumerate(frames):
+        np.testing.assert_array_equal(read(path, frame=index), frame)
+    with pytest.raises(ValueError, match="there is no frame 3; it has 3, counted from 0"):
+        read_image(path, frame=3)
+
+
+def test_frames_of_a_compressed_loop(save):
+    colours = [smooth_colours(), 255 - smooth_colours()]
+    frames = [jpeg(frame) for frame in colours]
+    ds = compressed(dataset(np.stack(colours), "RGB"), JPEGBaseline8Bit, *frames)
+    ds.PhotometricInterpretation = "YBR_FULL_422"
+    path = save(ds)
+    for index, frame in enumerate(frames):
+        decoded = np.asarray(Image.open(io.BytesIO(frame)))
+        assert np.abs(read(path, frame=index) - decoded).max() <= 3
+
+
+def test_functional_groups_of_enhanced_objects(save):
+    """Spacing is shared, windows and rescale belong to each frame."""
+    ds = dataset(np.stack([RAMP, RAMP]), bits=10)
+    ds.SharedFunctionalGroupsSequence = sequence(
+        PixelMeasuresSequence=sequence(PixelSpacing=[0.2, 0.1])
+    )
+    ds.PerFrameFunctionalGroupsSequence = [
+        sequence(
+            FrameVOILUTSequence=sequence(WindowCenter=center, WindowWidth=100),
+            PixelValueTransformationSequence=sequence(RescaleSlope=2, RescaleIntercept=0),
+        )[0]
+        for center in (400, 1200)
+    ]
+    path = save(ds)
+    for frame, center in enumerate((400, 1200)):
+        image, spacing = read_image(path, frame=frame)
+        expected = np.clip((2.0 * RAMP - (center - 0.5)) / 99 + 0.5, 0, 1) * 255
+        np.testing.assert_allclose(image, expected, atol=1e-3)
+        assert spacing == (0.2, 0.1)
+
+
+# -- spacing --------------------------------------------------------------------------------------
+
+
+def region(delta_x, delta_y, units=3):
+    return sequence(
+        PhysicalUnitsXDirection=units,
+        PhysicalUnitsYDirection=3,
+        PhysicalDeltaX=delta_x,
+        PhysicalDeltaY=delta_y,
+    )[0]
+
+
+@pytest.mark.parametrize(
+    "elements, expected",
+    [
+        ({}, None),
+        ({"PixelSpacing": [0.3, 0.2]}, (0.3, 0.2)),
+        ({"ImagerPixelSpacing": [0.15, 0.14]}, (0.15, 0.14)),
+        ({"NominalScannedPixelSpacing": [0.175, 0.175]}, (0.175, 0.175)),
+        ({"ImagerPixelSpacing": [0.15, 0.14], "PixelSpacing": [0.1, 0.1]}, (0.1, 0.1)),
+        ({"PixelSpacing": [0, 0]}, None),
+        ({"PixelSpacing": [1e999, 1]}, None),
+        ({"SequenceOfUltrasoundRegions": [region(0.01, 0.02)]}, (0.2, 0.1)),
+        ({"SequenceOfUltrasoundRegions": [region(-0.01, 0.02)] * 2}, (0.2, 0.1)),
+        (
+            {"SequenceOfUltrasoundRegions": [region(0.01, 0.02)], "PixelSpacing": [1, 1]},
+            (0.2, 0.1),
+        ),
+        ({"SequenceOfUltrasoundRegions": [region(0.01, 0.02), region(5, 2, units=4)]}, (0.2, 0.1)),
+        ({"SequenceOfUltrasoundRegions": [region(0.01, 0.02), region(0.03, 0.03)]}, None),
+        ({"SequenceOfUltrasoundRegions": [region(5, 2, units=4)]}, None),
+    ],
+)
+def test_spacing(save, elements, expected):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        path = save(dataset(GREY, **elements))
+    _, spacing = read_image(path)
+    assert spacing == (None if expected is None else pytest.approx(expected))
+
+
+# -- masks ----------------------------------------------------------------------------------------
+
+
+def test_mask_values_stay_as_they_are(save):
+    ds = dataset(DEEP, "MONOCHROME1", bits=12, WindowCenter=100, WindowWidth=50, RescaleSlope=3)
+    mask = read_mask_values(save(ds))
+    assert mask.dtype == np.uint16
+    np.testing.assert_array_equal(mask, DEEP)
+
+
+def test_one_bit_frames(save):
+    bits = (np.stack([GREY, GREY.T.reshape(GREY.shape)]) > 99).astype(np.uint8)
+    ds = dataset(bits)
+    ds.BitsAllocated = ds.BitsStored = 1
+    ds.HighBit = 0
+    ds.PixelData = np.packbits(bits.ravel(), bitorder="little").tobytes()
+    path = save(ds)
+    np.testing.assert_array_equal(read_mask_values(path, frame=1), bits[1])
+    np.testing.assert_array_equal(read(path, frame=1), bits[1] * 255)
+
+
+# -- what cannot be read --------------------------------------------------------------------------
+
+
+def test_huge_images_are_refused_from_the_header(save):
+    ds = dataset(GREY)
+    ds.Rows = ds.Columns = 50_000
+    path = save(ds)
+    for reader in (read_image, read_mask_values):
+        with pytest.raises(ValueError, match=r"x\.dcm: 50000×50000 pixels, more than the limit"):
+            reader(path)
+    with pytest.raises(ValueError, match="more than the limit of 659"):
+        read_image(save(dataset(GREY)), size_limit=GREY.size - 1)
+
+
+def test_frame_that_is_larger_than_the_header_says(save):
+    ds = compressed(dataset(smooth_colours(), "RGB"), JPEGBaseline8Bit, jpeg(RGB.repeat(20, 0)))
+    ds.PhotometricInterpretation = "YBR_FULL_422"
+    with pytest.raises(ValueError, match="damaged"):
+        read_image(save(ds))
+
+
+def test_report_without_image(save):
+    ds = dataset(GREY)
+    for name in ("PixelData", "Rows", "Columns"):
+        delattr(ds, name)
+    with pytest.raises(ValueError, match="a DICOM file without an image"):
+        read_image(save(ds))
+
+
+@pytest.mark.parametrize("kind", ["plain", "jpeg", "run lengths"])
+def test_truncated_files_are_refused(save, kind):
+    colours = smooth_colours()
+    ds = dataset(colours, "RGB")
+    if kind == "jpeg":
+        ds = compressed(ds, JPEGBaseline8Bit, jpeg(colours))
+        ds.PhotometricInterpretation = "YBR_FULL_422"
+    elif kind == "run lengths":
+        ds.compress(RLELossless, encoding_plugin="pydicom")
+    path = save(ds)
+    content = path.read_bytes()
+    for share in (0.1, 0.3, 0.5, 0.7, 0.9, 0.99):
+        path.write_bytes(content[: int(share * len(content))])
+        with pytest.raises(ValueError, match=r"x\.dcm: "):
+            read_image(path)
+
+
+def test_missing_library_names_the_extra(save, monkeypatch):
+    for name in [name for name in sys.modules if name.startswith("kerasunet.data.readers.dicom")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "pydicom", None)
+    with pytest.raises(ValueError, match=r'x\.dcm: DICOM needs .* "kerasunet\[dicom\]"'):
+        read_image(save(dataset(GREY)))
+
+
+# -- privacy --------------------------------------------------------------------------------------
+
+
+def with_planted_words(name):
+    """Files that make pydicom warn, log or fail over a value that holds a planted word."""
+    ds = dataset(GREY, bits=8)
+    planted = {
+        "nothing wrong": {},
+        "no number": {"WindowCenter": (b"DS", SECRET.encode()), "WindowWidth": (b"DS", b"5")},
+        "long number": {"RescaleSlope": (b"DS", b"1" + b"0" * 30)},
+        "no spacing": {"PixelSpacing": (b"DS", b"PLANTED\\NAME")},
+        "no frames": {"NumberOfFrames": (b"IS", SECRET.encode())},
+        "photometric": {"PhotometricInterpretation": (b"CS", SECRET.lower().encode())},
+        "character set": {"SpecificCharacterSet": (b"CS", SECRET.encode())},
+        "date": {"PatientBirthDate": (b"DA", SECRET.encode())},
+    }[name]
+    for keyword, (vr, value) in planted.items():
+        tag = pydicom.datadict.tag_for_keyword(keyword)
+        value += b" " * (len(value) % 2)
+        ds[tag] = pydicom.dataelem.RawDataElement(
+            pydicom.tag.Tag(tag), vr.decode(), len(value), value, 0, False, True
+        )
+    return ds
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "nothing wrong",
+        "no number",
+        "long number",
+        "no spacing",
+        "no frames",
+        "photometric",
+        "character set",
+        "date",
+    ],
+)
+@pytest.mark.parametrize("cut", [False, True])
+def test_no_word_of_the_file_gets_out(save, name, cut, caplog, capfd):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        path = save(with_planted_words(name))
+    content = path.read_bytes()
+    assert SECRET.encode() in content
+    if cut:
+        path.write_bytes(content[: len(content) * 2 // 3])
+    capfd.readouterr()
+    caplog.clear()
+    caplog.set_level(logging.DEBUG)
+    said = ""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for reader in (read_image, read_mask_values):
+            try:
+                reader(path)
+            except ValueError as error:
+                said += "".join(traceback.format_exception(error))
+    assert said or not cut
+    said += caplog.text + "".join(capfd.readouterr())
+    assert SECRET.lower() not in said.lower()
+    assert not caught

@@ -1,0 +1,617 @@
+"""The tab Compare in a real browser, and its endpoints from `gradio_client`.
+
+One server with three tiny models serves the whole file; what the page says is compared with what
+the library computes from the same files.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import zipfile
+from configparser import ConfigParser
+from contextlib import contextmanager
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from helpers.browser import ROOT, chromium, eventually, low_contrast, running_demo, watched_page
+
+from kerasunet import Segmenter
+from kerasunet import models as registry
+from kerasunet.comparison import without_small_regions
+from kerasunet.data.simulation import simulate
+from kerasunet.files import sha256
+from kerasunet.metrics import dice
+
+MODELS = {"natural": "all", "ultrasound-all": "all", "ultrasound-shallow-2": "shallow:2"}
+TUNED = [name for name in MODELS if name != "natural"]
+FILL = (255, 170, 0)
+LAST_DIGIT = 6e-4
+
+
+@pytest.fixture(scope="module")
+def models(tiny_model_file, tmp_path_factory) -> Path:
+    """A registry of three tiny networks that answer differently."""
+    folder = tmp_path_factory.mktemp("models")
+    card = registry.card(tiny_model_file)
+    for seed, (name, strategy) in enumerate(MODELS.items()):
+        model = registry.load(tiny_model_file)
+        for weight in model.get_layer("enc1_conv1").trainable_variables:
+            noise = np.random.default_rng(seed).normal(1, 0.4, weight.shape)
+            weight.assign(weight.numpy() * noise)
+        model.save(folder / f"{name}.keras")
+        settings = {**card["settings"], "layers": strategy}
+        facts = {**card, "name": name, "strategy": strategy, "settings": settings}
+        facts["sha256"] = sha256(folder / f"{name}.keras")
+        (folder / f"{name}.json").write_text(json.dumps(facts))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module")
+def url(models, cache):
+    with running_demo(models, cache) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def segmenters(models, cache):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KERASUNET_MODELS", str(models))
+        patch.setenv("KERASUNET_CACHE", str(cache))
+        return {name: Segmenter(name) for name in MODELS}
+
+
+@pytest.fixture(scope="module")
+def page(url):
+    with chromium() as browser:
+        page = watched_page(browser, viewport={"width": 1360, "height": 1000})
+        page.goto(url)
+        page.wait_for_selector("#compare-examples button")
+        page.wait_for_function(
+            "() => !document.querySelector('#compare-loading')?.innerText.trim()"
+        )
+        yield page
+        assert page.faults == []
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory) -> Path:
+    """A 16-bit PNG with its mask, a DICOM file, a broken file and a mask of another size."""
+    folder = tmp_path_factory.mktemp("files")
+    sample = simulate("breast-ultrasound", 11, 0, (160, 200))
+    deep = sample.image.astype(np.uint16) * 200 + 300
+    cv2.imwrite(str(folder / "scan.png"), deep)
+    cv2.imwrite(str(folder / "scan_mask.png"), sample.mask.astype(np.uint8) * 255)
+    cv2.imwrite(str(folder / "small_mask.png"), np.zeros((50, 50), np.uint8))
+    (folder / "broken.png").write_bytes((folder / "scan.png").read_bytes()[:300])
+    _write_dicom(folder / "chest.dcm", simulate("chest-xray", 11, 0, 128).image)
+    return folder
+
+
+def _write_dicom(path: Path, image: np.ndarray) -> None:
+    from pydicom.dataset import FileDataset, FileMetaDataset
+    from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian
+
+    meta = FileMetaDataset()
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    meta.MediaStorageSOPClassUID = DigitalXRayImageStorageForPresentation
+    meta.MediaStorageSOPInstanceUID = "1.2.3"
+    data = FileDataset(str(path), {}, file_meta=meta, preamble=b"\0" * 128)
+    data.PatientName = "Somebody^Secret"
+    data.SOPClassUID, data.SOPInstanceUID = meta.MediaStorageSOPClassUID, "1.2.3"
+    data.Rows, data.Columns = image.shape
+    data.SamplesPerPixel, data.PhotometricInterpretation = 1, "MONOCHROME2"
+    data.BitsAllocated, data.BitsStored, data.HighBit, data.PixelRepresentation = 16, 12, 11, 0
+    data.PixelSpacing = [0.5, 0.25]
+    data.PixelData = (image.astype(np.uint16) * 16).tobytes()
+    data.save_as(path, enforce_file_format=True)
+
+
+def upload(page, which: str, *paths: Path) -> None:
+    """Gives files to an uploader; of one that holds a file already, it is taken out first."""
+    if (clear := page.locator(f"#{which} button[aria-label*=lear]")).count():
+        clear.first.click()
+    page.locator(f"#{which} input[type=file]").set_input_files([str(path) for path in paths])
+
+
+@contextmanager
+def new_scene(page):
+    """Waits until what is done inside has led to new panels."""
+    before = page.get_attribute(".viewer", "data-key")
+    yield
+    page.wait_for_function(
+        "(key) => document.querySelector('.viewer').dataset.key !== (key || undefined)", arg=before
+    )
+
+
+@contextmanager
+def held_back(page):
+    """Keeps the first event after an upload from the server until the end; yields what it holds.
+
+    It leads to new panels, and they are waited for.
+    """
+    held = []
+
+    def hold(route):
+        if held:
+            route.continue_()
+        else:
+            held.append(route)
+
+    with new_scene(page):
+        page.route("**/queue/join*", hold)
+        yield held
+        held[0].continue_()
+    page.unroute("**/queue/join*", hold)
+
+
+def wait_for_note(page, words: str, which: str = "compare-note") -> str:
+    page.wait_for_function(
+        "([id, words]) => document.getElementById(id)?.innerText.includes(words)",
+        arg=[which, words],
+    )
+    return page.inner_text(f"#{which}")
+
+
+_TABLE = """(id) => {
+  const table = document.querySelector(`#${id} table`);
+  if (!table) return [];
+  const heads = [...table.tHead.rows[0].cells].map((cell) => cell.innerText.replace(/\\s+/g, " "));
+  const read = (row) => [...row.cells].map((cell, i) => [heads[i], cell.innerText]);
+  return [...table.tBodies[0].rows].map(
+    (row) => Object.fromEntries([["model", row.dataset.model], ...read(row)]))
+}"""
+_FILLED = """([panel, colour]) => {
+  const canvas = document.querySelector(`[data-panel="${panel}"] canvas`);
+  const data = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
+  let count = 0;
+  for (let i = 0; i < data.length; i += 4)
+    count += colour.every((value, channel) => data[i + channel] === value);
+  return count
+}"""
+_SLIDE = """([label, value]) => new Promise((done) => {
+  new MutationObserver((_, seen) => { seen.disconnect(); done() })
+    .observe(document.querySelector(".viewer"), { attributeFilter: ["data-drawn"] });
+  const sliders = [...document.querySelectorAll("#compare-controls input[type=range]")];
+  const slider = sliders.find((one) => one.ariaLabel.includes(label));
+  if (Number(slider.value) === value) return done();
+  slider.value = value;
+  slider.dispatchEvent(new Event("input", { bubbles: true }))
+})"""
+
+
+def table(page, which: str = "compare-table") -> list[dict[str, str]]:
+    """The table on the page, a dictionary a row; `model` is the row's model."""
+    return page.evaluate(_TABLE, which)
+
+
+def wait_for_rows(page, count: int, which: str = "compare-table") -> None:
+    eventually(page, page.locator(f"#{which} tbody tr").count, count)
+
+
+def areas(page) -> dict[str, int]:
+    return {row["model"]: int(row["Area (px)"].replace(",", "")) for row in table(page)}
+
+
+def wait_for_areas(page, expected: dict[str, int]) -> None:
+    eventually(page, lambda: areas(page), expected)
+
+
+def wait_for_masks(page, expected: dict[str, int]) -> None:
+    """Waits until so many pixels of each panel have the very colour of an opaque mask."""
+    look = [list(FILL)]
+    eventually(
+        page, lambda: {name: page.evaluate(_FILLED, [name, *look]) for name in expected}, expected
+    )
+
+
+def slide(page, label: str, value: float) -> None:
+    """Moves a slider as a hand does, and waits for the picture."""
+    page.evaluate(_SLIDE, [label, value])
+
+
+def masks(segmenters, path: Path, threshold: float, smallest: int = 0) -> dict[str, np.ndarray]:
+    return {
+        name: without_small_regions(segment(path).probability >= threshold, smallest)
+        for name, segment in segmenters.items()
+    }
+
+
+def sizes(found: dict[str, np.ndarray]) -> dict[str, int]:
+    return {name: int(mask.sum()) for name, mask in found.items()}
+
+
+@pytest.fixture(scope="module")
+def middle(segmenters, files) -> float:
+    """A threshold at which the tiny networks mark a part of the scan."""
+    probability = np.stack(
+        [segment(files / "scan.png").probability for segment in segmenters.values()]
+    )
+    return round(float(np.median(probability)), 2)
+
+
+@pytest.fixture
+def scan(page, files, middle):
+    """The page with the 16-bit image on it, without a mask, at a threshold that marks a part."""
+    with new_scene(page):
+        upload(page, "compare-image", files / "scan.png")
+    slide(page, "Smallest", 0)
+    slide(page, "Threshold", middle)
+    return page
+
+
+def test_page_says_what_it_is_not_for(page):
+    assert "Research use only. Not a medical device." in page.inner_text("#header")
+
+
+def test_sixteen_bit_png_is_compared_and_its_modality_is_a_guess(scan, segmenters, files, middle):
+    note = scan.inner_text("#compare-note")
+    assert "Breast ultrasound (a guess" in note and "unknown pixel size" in note
+    expected = masks(segmenters, files / "scan.png", middle)
+    assert len(set(sizes(expected).values())) > 1
+    wait_for_areas(scan, sizes(expected))
+    panels = "all => all.map((figure) => figure.dataset.panel).sort()"
+    shown = sorted(["image", *MODELS, "votes", "consensus"])
+    eventually(scan, lambda: scan.eval_on_selector_all("#viewer figure", panels), shown)
+
+
+def test_sliders_draw_what_the_library_computes(scan, segmenters, files, middle):
+    slide(scan, "Opacity", 1)
+    for threshold in (middle, round(middle + 0.03, 2), round(middle - 0.02, 2)):
+        slide(scan, "Threshold", threshold)
+        expected = sizes(masks(segmenters, files / "scan.png", threshold))
+        wait_for_masks(scan, expected)
+        wait_for_areas(scan, expected)
+
+
+def test_reset_of_a_slider_draws_anew(scan):
+    before = scan.get_attribute(".viewer", "data-drawn")
+    scan.get_by_label("Reset to default value").first.click()
+    scan.wait_for_function(
+        "(drawn) => document.querySelector('.viewer').dataset.drawn !== drawn", arg=before
+    )
+
+
+def test_small_regions_go_without_a_model(scan, segmenters, files, middle):
+    slide(scan, "Opacity", 1)
+    times = [row["Time (ms)"] for row in table(scan)]
+    slide(scan, "Smallest", 1)
+    expected = sizes(masks(segmenters, files / "scan.png", middle, smallest=320))
+    wait_for_masks(scan, expected)
+    wait_for_areas(scan, expected)
+    assert sorted(row["Time (ms)"] for row in table(scan)) == sorted(times)
+
+
+def test_dice_with_an_uploaded_mask_is_the_metric(scan, segmenters, files, middle):
+    with new_scene(scan):
+        upload(scan, "compare-truth", files / "scan_mask.png")
+    wait_for_note(scan, "The mask covers", "compare-truth-note")
+    scan.locator("#viewer figure[data-panel=truth]").wait_for()
+    truth = cv2.imread(str(files / "scan_mask.png"), cv2.IMREAD_UNCHANGED) > 0
+    expected = {
+        name: dice(truth, mask)
+        for name, mask in masks(segmenters, files / "scan.png", middle).items()
+    }
+    eventually(scan, lambda: any("Dice" in row for row in table(scan)), True)
+    read = table(scan)
+    for row in read:
+        assert float(row["Dice"]) == pytest.approx(expected[row["model"]], abs=LAST_DIGIT)
+    assert [row["model"] for row in read] == sorted(expected, key=lambda n: -expected[n])
+    assert "(best)" in read[0]["Layers trained"]
+
+
+def test_mask_of_another_size_is_refused_beside_it(scan, files):
+    upload(scan, "compare-truth", files / "small_mask.png")
+    note = wait_for_note(scan, "small_mask.png", "compare-truth-note")
+    assert "50 × 50 pixels, the image 200 × 160" in note
+    assert len(table(scan)) == len(MODELS)
+
+
+def test_broken_file_is_told_in_plain_words_and_the_page_goes_on(scan, files):
+    upload(scan, "compare-image", files / "broken.png")
+    note = wait_for_note(scan, "broken.png")
+    assert "cannot be decoded" in note and "/" not in note
+    with new_scene(scan):
+        upload(scan, "compare-image", files / "scan.png")
+    wait_for_note(scan, "scan.png: 200 × 160 pixels")
+
+
+def test_chosen_strategies_are_shown_and_vote(scan):
+    box = scan.get_by_role("checkbox", name="all", exact=True)
+    box.uncheck()
+    scan.wait_for_selector('#viewer figure[data-panel="ultrasound-all"]', state="hidden")
+    wait_for_rows(scan, 2)
+    box.check()
+    wait_for_rows(scan, 3)
+
+
+def test_what_is_set_while_the_models_run_holds(scan, segmenters, files, middle):
+    slide(scan, "Opacity", 1)
+    with held_back(scan) as first:
+        upload(scan, "compare-image", files / "scan.png")
+        eventually(scan, lambda: len(first), 1)
+        scan.get_by_role("checkbox", name="all", exact=True).uncheck()
+        later = round(middle + 0.03, 2)
+        slide(scan, "Threshold", later)
+        expected = sizes(masks(segmenters, files / "scan.png", later))
+        del expected["ultrasound-all"]
+        wait_for_areas(scan, expected)
+    wait_for_masks(scan, expected)
+    wait_for_areas(scan, expected)
+    assert scan.locator('#viewer figure[data-panel="ultrasound-all"]').is_hidden()
+    (row,) = (row for row in table(scan) if row["model"] == "natural")
+    caption = scan.locator('#viewer figure[data-panel="natural"] figcaption')
+    words = f"{row['Dice with consensus']} with consensus"
+    eventually(scan, lambda: words in caption.inner_text(), True)
+    scan.get_by_role("checkbox", name="all", exact=True).check()
+    wait_for_rows(scan, 3)
+
+
+def test_zoom_keeps_the_panels_in_step(scan):
+    scan.get_by_label("Zoom in").click()
+    scan.locator("#viewer figure").nth(1).focus()
+    scan.keyboard.press("ArrowRight")
+    transforms = "all => [...new Set(all.map((canvas) => getComputedStyle(canvas).transform))]"
+    eventually(scan, lambda: len(scan.eval_on_selector_all("#viewer canvas", transforms)), 1)
+    (transform,) = scan.eval_on_selector_all("#viewer canvas", transforms)
+    assert transform.startswith("matrix(1.5, 0, 0, 1.5, -")
+    scan.get_by_text("Fit", exact=True).click()
+    eventually(scan, lambda: scan.get_attribute(".viewer", "data-zoom"), "1.00")
+
+
+def test_downloads_hold_the_masks_the_table_and_a_report(scan, segmenters, files, middle, tmp_path):
+    expected = masks(segmenters, files / "scan.png", middle)
+    wait_for_areas(scan, sizes(expected))
+    with zipfile.ZipFile(_download(scan, "download-zip")) as archive:
+        for name, mask in expected.items():
+            data = np.frombuffer(archive.read(f"masks/{name}.png"), np.uint8)
+            np.testing.assert_array_equal(cv2.imdecode(data, cv2.IMREAD_UNCHANGED), mask * 255)
+    rows = list(csv.DictReader(io.StringIO(_download(scan, "download-csv").read_text())))
+    assert {row["model"]: int(row["area_pixels"]) for row in rows} == sizes(expected)
+    report = tmp_path / "report.html"
+    report.write_bytes(_download(scan, "download-html").read_bytes())
+    opened = watched_page(scan.context.browser)
+    opened.goto(report.as_uri())
+    assert opened.locator("img").count() == len(MODELS) + 3
+    assert "scan.png" in opened.inner_text("h1") and opened.faults == []
+    opened.close()
+
+
+def _download(page, button: str) -> Path:
+    with page.expect_download() as download:
+        page.click(f"#{button}")
+    return Path(download.value.path())
+
+
+def test_two_strategies_lie_over_each_other(scan):
+    scan.get_by_text("Two strategies, one over the other").click()
+    scan.wait_for_function("() => document.querySelectorAll('#compare-pair img').length === 2")
+    sources = scan.eval_on_selector_all("#compare-pair img", "all => all.map((i) => i.src)")
+    assert len(set(sources)) == 2 and all(".png" in source for source in sources)
+
+
+def test_dicom_shows_square_millimetres_and_the_pretrained_model(page, files):
+    upload(page, "compare-image", files / "chest.dcm")
+    note = wait_for_note(page, "chest.dcm: 128 × 128 pixels, 0.5 × 0.25 mm")
+    assert "Chest X-ray (a guess" in note and "No model here was fine-tuned for that" in note
+    wait_for_rows(page, 1)
+    eventually(page, lambda: any("Area (mm²)" in row for row in table(page)), True)
+    (row,) = table(page)
+    area = int(row["Area (px)"].replace(",", ""))
+    assert float(row["Area (mm²)"].replace(",", "")) == pytest.approx(area * 0.125, abs=0.06)
+    page.get_by_label("Breast ultrasound", exact=True).check()
+    assert "as told" in wait_for_note(page, "Taken as Breast ultrasound")
+    wait_for_rows(page, 3)
+    assert "Secret" not in page.content()
+    page.get_by_label("Guess", exact=True).check()
+    wait_for_note(page, "Taken as Chest X-ray (a guess")
+
+
+def test_frames_are_chosen_and_start_anew_with_each_file(page, files, segmenters):
+    pages = [simulate("breast-ultrasound", 12, index, (90, 120)).image for index in range(2)]
+    cv2.imwritemulti(str(files / "pages.tif"), pages)
+    upload(page, "compare-image", files / "pages.tif")
+    wait_for_note(page, "pages.tif: 120 × 90 pixels")
+    page.get_by_text("Files of several frames or slices").click()
+    number = page.locator("#compare-frame input")
+    number.fill("7")
+    wait_for_note(page, "there is no frame 7; it has 2, counted from 0")
+    with new_scene(page):
+        number.fill("1")
+    threshold = float(page.locator("#compare-controls input[type=number]").first.input_value())
+    expected = {
+        name: int((segment(pages[1]).probability >= threshold).sum())
+        for name, segment in segmenters.items()
+    }
+    wait_for_areas(page, expected)
+    upload(page, "compare-image", files / "scan.png")
+    wait_for_note(page, "scan.png: 200 × 160 pixels")
+    eventually(page, number.input_value, "0")
+
+
+def test_pasted_image_is_taken(page, files):
+    import base64
+
+    data = base64.b64encode((files / "scan.png").read_bytes()).decode()
+    page.evaluate(
+        """(data) => { const bytes = Uint8Array.from(atob(data), (c) => c.charCodeAt(0));
+          const parcel = new DataTransfer();
+          parcel.items.add(new File([bytes], "pasted.png", { type: "image/png" }));
+          document.dispatchEvent(new ClipboardEvent("paste", { clipboardData: parcel })) }""",
+        data,
+    )
+    wait_for_note(page, "pasted.png: 200 × 160 pixels")
+
+
+def test_example_comes_with_its_mask(page):
+    with new_scene(page):
+        page.locator("#compare-examples button").first.click()
+    wait_for_note(page, "simulated-ultrasound")
+    page.locator("#viewer figure[data-panel=truth]").wait_for()
+    eventually(page, lambda: any("Dice" in row for row in table(page)), True)
+
+
+def test_several_files_become_a_table_and_a_zip(page, files):
+    page.get_by_text("Several images at once").click()
+    given = [files / name for name in ("scan.png", "scan_mask.png", "broken.png", "chest.dcm")]
+    upload(page, "batch-files", *given)
+    page.wait_for_function(
+        "() => document.querySelector('#batch-files').innerText.includes('chest')"
+    )
+    page.click("#batch-start")
+    note = wait_for_note(page, "2 of 3 images compared", "batch-note")
+    assert "broken.png" in note and "cannot be decoded" in note
+    wait_for_rows(page, len(MODELS), "batch-table")
+    with page.expect_download() as download:
+        page.locator("#batch-zip a").first.click()
+    with zipfile.ZipFile(download.value.path()) as archive:
+        lines = list(csv.DictReader(io.StringIO(archive.read("table.csv").decode())))
+        assert "001_scan.png/consensus.png" in archive.namelist()
+    assert [line["image"] for line in lines] == ["scan.png"] * 3 + ["broken.png", "chest.dcm"]
+    assert all(line["dice"] for line in lines[:3])
+
+
+def test_files_go_with_the_page(page, url, files, cache):
+    own = files / "own.png"
+    cv2.imwrite(str(own), cv2.imread(str(files / "scan.png"))[1:])
+    before = _files(cache)
+    other = watched_page(page.context.browser)
+    other.goto(url)
+    with new_scene(other):
+        upload(other, "compare-image", own)
+    other.get_by_text("Two strategies, one over the other").click()
+    other.wait_for_function("() => document.querySelectorAll('#compare-pair img').length === 2")
+    _download(other, "download-zip")
+    assert len(_files(cache) - before) >= 4
+    other.close()
+    for _ in range(200):
+        if _files(cache) <= before:
+            return
+        page.wait_for_timeout(100)
+    assert _files(cache) - before == set()
+
+
+def _files(folder: Path) -> set[Path]:
+    """The files of visitors: those in folders of their own."""
+    return {
+        Path(place, name)
+        for place, _, names in os.walk(folder)  # It does not mind folders that vanish meanwhile.
+        for name in names
+        if Path(place).parent.name.startswith("kerasunet-demo-")
+    }
+
+
+@pytest.mark.parametrize("width", [390, 1920])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_words_can_be_read_and_nothing_is_wider_than_the_page(page, url, width, scheme):
+    other = watched_page(page.context.browser, viewport={"width": width, "height": 800})
+    other.goto(f"{url}/?__theme={scheme}")
+    other.locator("#compare-examples button").first.click()
+    other.wait_for_selector("#viewer figure[data-panel=consensus]")
+    assert other.evaluate("document.documentElement.scrollWidth") <= width
+    assert low_contrast(other) == []
+    assert other.faults == []
+    other.close()
+
+
+@pytest.fixture(scope="module")
+def client(url, tmp_path_factory):
+    from gradio_client import Client
+
+    return Client(url, verbose=False, download_files=str(tmp_path_factory.mktemp("downloads")))
+
+
+def test_endpoints_are_documented(client):
+    described = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
+    wanted = {"/models", "/segment", "/compare", "/batch", "/example", "/guess_modality"}
+    assert wanted <= described.keys()
+    for name in wanted:
+        assert described[name]["description"], name
+
+
+def test_client_compares_and_segments(client, segmenters, files, middle):
+    from gradio_client import handle_file
+
+    scan = handle_file(str(files / "scan.png"))
+    assert {model["name"] for model in client.predict(api_name="/models")} == set(MODELS)
+    lines, packed = client.predict(
+        image=scan,
+        truth=handle_file(str(files / "scan_mask.png")),
+        modality="",
+        threshold=middle,
+        smallest=0,
+        frame=0,
+        api_name="/compare",
+    )
+    expected = masks(segmenters, files / "scan.png", middle)
+    assert {line["model"]: line["area_pixels"] for line in lines} == sizes(expected)
+    assert "report.html" in zipfile.ZipFile(packed).namelist()
+    facts, mask = client.predict(
+        scan, "ultrasound-all", threshold=middle, smallest=0, frame=0, api_name="/segment"
+    )
+    pixels = cv2.imread(mask, cv2.IMREAD_UNCHANGED)
+    np.testing.assert_array_equal(pixels, expected["ultrasound-all"] * 255)
+    assert facts["area_pixels"] == int(expected["ultrasound-all"].sum())
+
+
+def test_client_is_told_what_is_wrong(client, files):
+    from gradio_client import handle_file
+    from gradio_client.exceptions import AppError
+
+    scan = handle_file(str(files / "scan.png"))
+    with pytest.raises(AppError, match=r"deep-9: no such model; there are natural, ultrasound-all"):
+        client.predict(scan, "deep-9", api_name="/segment")
+    with pytest.raises(AppError, match="a modality is ultrasound or xray"):
+        client.predict(scan, None, "mri", api_name="/compare")
+    with pytest.raises(AppError, match=r"^broken.png: "):
+        client.predict(handle_file(str(files / "broken.png")), api_name="/guess_modality")
+
+
+def test_client_gets_examples_and_runs_batches(client, files):
+    from gradio_client import handle_file
+
+    image, mask = client.predict("xray", 3, api_name="/example")
+    assert cv2.imread(image).shape[:2] == cv2.imread(mask).shape[:2] == (512, 512)
+    given = [handle_file(str(files / name)) for name in ("scan.png", "broken.png")]
+    lines, packed = client.predict(given, "ultrasound", api_name="/batch")
+    assert len(lines) == len(MODELS) + 1 and "cannot be decoded" in lines[-1]["error"]
+    assert "table.csv" in zipfile.ZipFile(packed).namelist()
+
+
+def test_nothing_is_left_when_the_demo_is_ended(models, tmp_path):
+    with running_demo(models, tmp_path):
+        (folder,) = tmp_path.glob("kerasunet-demo-*")
+    assert not folder.exists()
+
+
+def test_space_installs_what_the_package_needs():
+    setup = ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    wanted = setup["options"]["install_requires"] + setup["options.extras_require"]["demo"]
+    given = (ROOT / "demo" / "requirements.txt").read_text().splitlines()
+    assert set(wanted.split()) <= set(given)
+
+
+def test_verb_tells_its_options_without_starting(run_cli):
+    done = run_cli("demo", "--help", timeout=60)
+    assert done.returncode == 0
+    assert "--allow-training" in done.stdout
+    assert "(default: this machine only)" in " ".join(done.stdout.split())
+
+
+def test_without_gradio_the_verb_says_what_to_install(run_cli, tmp_path):
+    (tmp_path / "gradio.py").write_text("raise ModuleNotFoundError('gone', name='gradio')")
+    done = run_cli("demo", environment={"PYTHONPATH": f"{tmp_path}:{ROOT}"})
+    assert done.returncode == 2
+    assert 'the demo needs gradio, which is not installed: pip install "kerasunet[demo]"' in (
+        done.stderr
+    )

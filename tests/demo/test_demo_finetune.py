@@ -1,0 +1,216 @@
+"""The tab Fine-tune in a real browser: checked, trained, cancelled, downloaded, compared."""
+
+from __future__ import annotations
+
+import re
+import time
+import zipfile
+from pathlib import Path
+
+import cv2
+import numpy as np
+import psutil
+import pytest
+from helpers.browser import chromium, eventually, watched_page
+from helpers.images import disc_images
+
+from kerasunet import models
+
+_RUN = "kerasunet.runs.background"
+_LONG = 300_000
+"""Milliseconds that a run may take on a machine with much else to do."""
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with chromium() as browser:
+        yield browser
+
+
+@pytest.fixture(scope="module")
+def page(demo_url, browser):
+    page = _open(browser, demo_url)
+    yield page
+    assert page.faults == []
+
+
+def _open(browser, url):
+    page = watched_page(browser, viewport={"width": 1280, "height": 1000}, accept_downloads=True)
+    page.set_default_timeout(90_000)
+    page.goto(url)
+    page.get_by_role("tab", name="Fine-tune").click()
+    page.wait_for_selector("#finetune-zip input[type=file]", state="attached")
+    return page
+
+
+def _zip(path: Path, faulty: bool = False, count: int = 16, name: str = "") -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        for index, (image, mask) in enumerate(zip(*disc_images(count), strict=True)):
+            levels = mask.astype(np.uint8) * 255
+            if faulty and index == 3:
+                levels = cv2.GaussianBlur(levels, (9, 9), 3)
+            for kind, array in (("images", image), ("masks", levels)):
+                data = cv2.imencode(".png", array)[1].tobytes()
+                archive.writestr(f"discs/{kind}/{name}{index:02d}.png", data)
+    return path
+
+
+def _upload(page, path: Path, expected: str) -> str:
+    clear = page.locator("#finetune-zip button[aria-label='Clear']")
+    if clear.count():
+        clear.click()
+    page.set_input_files("#finetune-zip input[type=file]", path)
+    page.locator("#finetune-check").get_by_text(expected).first.wait_for()
+    return page.locator("#finetune-check").inner_text()
+
+
+def _train(page, strategy: str, steps: int) -> None:
+    field = page.locator("#finetune-strategy input")
+    field.fill(strategy)
+    field.press("Enter")
+    number = page.locator("#finetune-steps input[type=number]")
+    number.fill(str(steps))
+    number.press("Tab")
+    _train_button(page).click()
+
+
+def _train_button(page):
+    return page.get_by_role("button", name="Train", exact=True)
+
+
+def _choose_tiny(page) -> None:
+    page.get_by_role("button", name="More").click()
+    for field, option in (("finetune-init", "tiny"), ("finetune-size", "32")):
+        page.locator(f"#{field} input").click()
+        page.get_by_role("option", name=option, exact=True).click()
+
+
+def _runs() -> list[psutil.Process]:
+    found = []
+    for process in psutil.process_iter(["cmdline"]):
+        if _RUN in (process.info["cmdline"] or []):
+            found.append(process)
+    return found
+
+
+def _mine(demo_place: Path) -> list[psutil.Process]:
+    return [p for p in _runs() if str(demo_place) in " ".join(p.cmdline())]
+
+
+def test_the_check_comes_first_and_shows_the_problems(page, tmp_path):
+    text = _upload(page, _zip(tmp_path / "faulty.zip", faulty=True), "Correct the errors")
+    assert "16 cases: 1 error" in text
+    assert "masks/03.png: not a binary mask" in text
+    assert "/tmp" not in text
+    assert page.locator("#finetune-check .problems img").count() == 1
+    eventually(page, _train_button(page).is_disabled, True)
+
+
+def test_an_archive_that_leads_out_is_refused_in_one_line(page, tmp_path):
+    path = tmp_path / "evil.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("../../evil.png", b"x")
+    text = _upload(page, path, "leads out of the folder")
+    assert text.strip().count("\n") == 0
+    eventually(page, _train_button(page).is_disabled, True)
+
+
+def test_an_archive_whose_list_names_files_of_the_machine_is_refused(page, tmp_path):
+    secret = tmp_path / "secret.png"
+    cv2.imwrite(str(secret), np.zeros((8, 8), np.uint8))
+    path = tmp_path / "list.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        # A faulty row must not keep the others from being looked at.
+        archive.writestr("manifest.csv", f"image,mask\n{secret},{secret}\nnone.png,none.png\n")
+    _upload(page, path, "lies outside of the archive")
+    assert page.locator("#finetune-check img").count() == 0
+
+
+def test_a_run_is_cancelled_and_its_process_ends(page, demo_place, tmp_path):
+    _upload(page, _zip(tmp_path / "discs.zip"), "16 cases: no problems")
+    _choose_tiny(page)
+    _train(page, "all", 2000)
+    page.locator("#finetune-pictures img").first.wait_for()
+    eventually(page, lambda: len(_mine(demo_place)), 1)
+    page.get_by_role("button", name="Cancel").click()
+    page.locator("#finetune-status").get_by_text("Cancelled").wait_for()
+    eventually(page, lambda: _mine(demo_place), [])
+    eventually(page, _train_button(page).is_enabled, True)
+
+
+def test_a_run_goes_to_its_end_and_its_model_is_kept_and_compared(page, demo_place, tmp_path):
+    _train(page, "contracting", 20)
+    page.locator("#finetune-result").get_by_text("Trained contracting").wait_for(timeout=_LONG)
+    assert page.locator("#finetune-result tbody tr").count() == 2
+    eventually(page, page.locator("#finetune-pictures img").count, 2)
+    page.wait_for_selector("#tab-finetune .js-plotly-plot .points path")
+    folder = _download(page, tmp_path, "model.keras", "model.json", "model.md", "history.csv")
+    model = models.load(folder / "model.keras")  # verifies the digest in the card
+    assert model.output_shape[-1] == 1
+    assert models.card(folder / "model.keras")["strategy"] == "contracting"
+    assert len((folder / "history.csv").read_text().splitlines()) == 21
+    engines = set((demo_place / "temporary" / "engines").glob("*"))
+    _wait_for_compared(page, "contracting (yours-2)")
+    # Nothing of the visitor's images or model is kept in the cache of the machine.
+    assert not list((demo_place / "temporary").rglob("*.pack"))
+    assert set((demo_place / "temporary" / "engines").glob("*")) == engines
+
+
+@pytest.mark.parametrize(("strategy", "count"), [("auto", 12), ("auto:search", 13)])
+def test_the_images_choose_what_trains(page, tmp_path, strategy, count):
+    page.get_by_role("tab", name="Fine-tune").click()
+    _upload(page, _zip(tmp_path / "own.zip", count=count, name="=1+1"), f"{count} cases: no prob")
+    _train(page, strategy, 20)
+    told = page.locator("#finetune-result p").filter(has_text=f", which {strategy} chose:")
+    told.wait_for(timeout=_LONG)
+    chosen = told.locator("code").first.inner_text()
+    folder = _download(page, tmp_path, "model.keras", "model.json", "model.md", "cases.csv")
+    models.load(folder / "model.keras")
+    card = models.card(folder / "model.keras")
+    assert card["strategy"] == chosen != card["settings"]["layers"] == strategy
+    assert chosen in (folder / "model.md").read_text()
+    lines = (folder / "cases.csv").read_text().splitlines()[1:]
+    assert lines and all(line.startswith("'=1+1") for line in lines)
+    number = {"auto": 3, "auto:search": 4}[strategy]
+    _wait_for_compared(page, f"{strategy}: {chosen} (yours-{number})")
+
+
+def _download(page, place: Path, *names: str) -> Path:
+    folder = place / "kept"
+    folder.mkdir()
+    for name in names:
+        with page.expect_download() as started:
+            page.locator(f"#finetune-files a[download='{name}']").click()
+        started.value.save_as(folder / name)
+    return folder
+
+
+def _wait_for_compared(page, strategy: str) -> None:
+    """Waits for a row of the table in Compare."""
+    page.get_by_role("tab", name="Compare").click()
+    page.locator("#compare-examples button").first.click()
+    page.locator("#compare-table th[scope=row]").filter(has_text=strategy).first.wait_for()
+
+
+def test_another_strategy_that_does_not_fit_is_told(page):
+    page.get_by_role("tab", name="Fine-tune").click()
+    _train(page, "shallow:7", 20)
+    alert = page.locator("#finetune-status [role=alert]")
+    alert.get_by_text(re.compile("this U-Net has 5 blocks")).wait_for()
+
+
+def test_everything_goes_with_the_session(demo_url, demo_place, browser, tmp_path):
+    page = _open(browser, demo_url)
+    before = set(demo_place.glob("temporary/*/*/data"))
+    _upload(page, _zip(tmp_path / "discs.zip"), "16 cases: no problems")
+    _choose_tiny(page)
+    _train(page, "all", 2000)
+    page.locator("#finetune-status").get_by_text("Training").wait_for()
+    (data,) = set(demo_place.glob("temporary/*/*/data")) - before
+    page.close()
+    end = 60
+    while (data.exists() or _mine(demo_place)) and end > 0:
+        time.sleep(0.5)
+        end -= 1
+    assert not data.parent.exists()
+    assert _mine(demo_place) == []

@@ -1,0 +1,226 @@
+"""The tab Layers in a real browser: blocks are switches, and what is said of them is right."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shlex
+
+import pytest
+from helpers.browser import chromium, eventually, low_contrast, watched_page
+
+from kerasunet.cli import finetune
+from kerasunet.cost import Network
+from kerasunet.strategies import Layout, parse
+
+LAYOUT = Layout.unet()
+NETWORK = Network(LAYOUT)
+
+
+@pytest.fixture(scope="module")
+def page(demo_url):
+    with chromium() as browser:
+        page = watched_page(browser, viewport={"width": 1280, "height": 1000})
+        page.goto(demo_url)
+        page.get_by_role("tab", name="Layers").click()
+        page.wait_for_selector("#layers-unet button")
+        yield page
+        assert page.faults == []
+
+
+def _set(page, text: str) -> None:
+    page.locator("#strategy input, #strategy textarea").fill(text)
+    _wait_for_strategy(page, text)
+
+
+def _wait_for_strategy(page, text: str) -> None:
+    """Waits until the strategy is this, and the command says so."""
+    page.wait_for_function(
+        "text => document.querySelector('#strategy input, #strategy textarea').value === text",
+        arg=text,
+    )
+    page.wait_for_function(
+        """(end) => document.querySelector('#layers-command .cm-content')
+          ?.innerText.trim().endsWith(end)""",
+        arg=f"--layers {shlex.quote(text)}",
+    )
+
+
+def _block(page, name: str):
+    return page.locator(f"#layers-unet button[data-name={name}]")
+
+
+def _command(page) -> str:
+    return page.locator("#layers-command .cm-content").inner_text().strip()
+
+
+def _pressed(page) -> list[str]:
+    return page.eval_on_selector_all(
+        "#layers-unet button[aria-pressed=true]", "all => all.map((button) => button.dataset.name)"
+    )
+
+
+def _wait_for_pressed(page, *names: str) -> None:
+    eventually(page, lambda: _pressed(page), list(names))
+
+
+def test_blocks_are_switches_and_the_command_follows(page):
+    _set(page, "shallow:3")
+    _wait_for_pressed(page, "enc1", "enc2", "enc3")
+    _block(page, "enc4").click()
+    _wait_for_strategy(page, "shallow:4")
+    _wait_for_pressed(page, "enc1", "enc2", "enc3", "enc4")
+    _block(page, "enc1").click()
+    _wait_for_strategy(page, "blocks:2-4")
+    _wait_for_pressed(page, "enc2", "enc3", "enc4")
+    assert _command(page) == "python scripts/finetune.py --layers blocks:2-4"
+    assert "frozen" in _block(page, "enc1").inner_text()
+    assert "trains" in _block(page, "enc2").get_attribute("aria-label")
+
+
+def test_no_click_is_lost_however_fast(page):
+    _set(page, "none")
+    click = """(names) => names.forEach((name) =>
+        document.querySelector(`#layers-unet button[data-name=${name}]`).click())"""
+    page.evaluate(click, ["enc1", "dec3", "enc2", "bottleneck", "enc2"])
+    _wait_for_strategy(page, "blocks:1,5,7")
+    _wait_for_pressed(page, "enc1", "bottleneck", "dec3")
+    _set(page, "deep:1")  # What is typed is what the next click starts from.
+    page.evaluate(click, ["dec2", "dec3"])
+    _wait_for_strategy(page, "deep:3")
+
+
+def test_the_keyboard_reaches_every_block(page):
+    _set(page, "none")
+    _block(page, "dec2").focus()
+    page.keyboard.press("Enter")
+    _wait_for_strategy(page, "dec2")
+    _wait_for_pressed(page, "dec2")
+    page.keyboard.press("Tab")  # the order of the page is that of the data
+    page.keyboard.press("Space")
+    _wait_for_strategy(page, "deep:2")
+
+
+@pytest.mark.parametrize(
+    ("preset", "name"),
+    [
+        ("contracting", "contracting"),
+        ("deep:3", "deep:3"),
+        ("inner:1", "bottleneck"),
+        ("norm",) * 2,
+    ],
+)
+def test_presets_give_their_strategy_with_its_numbers(page, preset, name):
+    _set(page, "none")
+    page.locator(f"#layers-presets button[data-strategy='{preset}']").click()
+    _wait_for_strategy(page, preset)
+    selected = parse(name).select(LAYOUT)
+    facts = page.locator("#layers-facts")
+    trained = f"{NETWORK.parameters(selected):,} of {NETWORK.parameters():,}"
+    eventually(page, lambda: trained in _one_line(facts.inner_text()), True)
+    cost = f"{NETWORK.step_cost(selected).total / 1e9:.2f} billion"
+    assert cost in _one_line(facts.inner_text())
+    page.locator(f"#layers-presets button[data-strategy='{preset}'][aria-pressed=true]").wait_for()
+
+
+def _one_line(text: str) -> str:
+    return re.sub(r"\s+", " ", text)
+
+
+def test_single_layers_on_demand(page):
+    _set(page, "shallow:3")
+    page.locator("#layers-single button").first.wait_for(state="hidden")
+    page.get_by_label("Single layers").check()
+    page.locator("#layers-single button[data-name=enc2_conv1]").click()
+    _wait_for_strategy(page, "shallow:3-enc2_conv1")
+    mixed = page.locator("#layers-unet button[data-name=enc2][aria-pressed=mixed]")
+    mixed.get_by_text("3 of 4 layers").wait_for()
+    page.locator("#layers-single button[data-name=head]").click()
+    _wait_for_strategy(page, "shallow:3+head-enc2_conv1")
+    page.get_by_label("Single layers").uncheck()
+
+
+def test_a_mistake_is_told_beside_the_strategy_and_forgotten_when_corrected(page):
+    _set(page, "shallow:3")
+    page.locator("#strategy input, #strategy textarea").fill("shallow:12")
+    alert = page.locator("#strategy-problem [role=alert]")
+    alert.wait_for()
+    alert.get_by_text("this U-Net has 9 blocks, K is 1 to 9").wait_for()
+    assert _command(page) == "python scripts/finetune.py --layers shallow:3"
+    _set(page, "shallow:2")
+    alert.wait_for(state="detached")
+
+
+def test_the_images_may_decide(page):
+    _set(page, "auto")
+    page.locator("#layers-facts").get_by_text("chosen from your training images").wait_for()
+    _wait_for_pressed(page)
+
+
+def test_command_and_python_can_be_run_as_they_stand(page):
+    _set(page, "shallow:3&norm")
+    words = shlex.split(_command(page))
+    parser = argparse.ArgumentParser()
+    finetune.add_arguments(parser)
+    assert words[:2] == ["python", "scripts/finetune.py"]
+    assert parser.parse_args(words[2:]).layers == "shallow:3&norm"
+    shown = page.locator("#layers-python .cm-content")
+    eventually(page, lambda: 'trainable="shallow:3&norm"' in shown.inner_text(), True)
+    code = shown.inner_text()
+    alone = code[code.index("import kerasunet") :]
+    names: dict = {}
+    exec(alone, names)
+    selected = parse("shallow:3&norm").select(LAYOUT)
+    assert names["kerasunet"].describe(names["model"]).trained == NETWORK.parameters(selected)
+    compile(code, "copied", "exec")
+
+
+def test_the_nearest_studied_strategy_is_told(page):
+    _set(page, "shallow:3+dec1_up")
+    found = page.locator("#findings")
+    found.get_by_text("shallow:3, which differs in 1 layer.").wait_for()
+    text = found.inner_text()  # One piece of HTML, shown at once.
+    assert text.count("bus_bra") == 2
+    assert "jsrt" in text
+
+
+def test_another_network_has_its_own_blocks(page):
+    page.get_by_role("button", name="Network and data").click()
+    page.get_by_label("Start from").first.click()
+    page.get_by_role("option", name="tiny").click()
+    page.wait_for_function("document.querySelectorAll('#layers-unet button').length === 5")
+    eventually(page, lambda: "--init tiny" in _command(page), True)
+
+
+def test_a_client_asks_for_a_strategy(demo_url):
+    from gradio_client import Client
+
+    client = Client(demo_url, verbose=False)
+    told = client.predict("blocks:1,2,3", api_name="/describe_strategy")
+    assert told["strategy"] == "blocks:1,2,3"
+    assert told["trained"] == NETWORK.parameters(parse("shallow:3").select(LAYOUT))
+    assert told["layers"][0] == "enc1_conv1"
+    assert told["command"].startswith("python scripts/finetune.py --layers")
+    with pytest.raises(Exception, match="did you mean shallow"):
+        client.predict("shalow:3", api_name="/describe_strategy")
+
+
+_SHOWN = {
+    "Layers": "#layers-unet button",
+    "Study": "#tab-study .js-plotly-plot .points path",
+    "Fine-tune": "#finetune-zip",
+}
+
+
+@pytest.mark.parametrize("width", [390, 1920])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_words_can_be_read_on_every_other_tab(page, demo_url, width, scheme):
+    other = watched_page(page.context.browser, viewport={"width": width, "height": 800})
+    other.goto(f"{demo_url}/?__theme={scheme}")
+    for name, shown in _SHOWN.items():
+        other.get_by_role("tab", name=name, exact=True).first.click()
+        other.locator(shown).first.wait_for()
+        assert other.evaluate("document.documentElement.scrollWidth") <= width
+        assert low_contrast(other) == []
+    assert other.faults == []
+    other.close()

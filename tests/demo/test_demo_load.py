@@ -1,0 +1,190 @@
+"""The demo under load, for some seconds: no request fails, and visitors leave nothing behind."""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+import weakref
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from helpers.browser import ROOT
+from helpers.images import disc_images
+
+
+def test_ten_visitors_at_once_are_served_and_leave_nothing(demo_place, tmp_path):
+    pytest.importorskip("psutil")
+    report = tmp_path / "report.json"
+    harness = ["benchmarks/reliability/load.py", "--clients", "10", "--minutes", "0.17"]
+    done = subprocess.run(
+        [sys.executable, *harness, "--json", str(report)],
+        cwd=ROOT,
+        env={**os.environ, "KERASUNET_MODELS": str(demo_place / "models")},
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    seen = json.loads(report.read_text())
+    assert seen["failures"] == seen["left_by_visitors"] == seen["left_at_the_end"] == []
+    assert seen["requests"] > 20
+    kinds = {"compare an example", "compare an upload", "segment a DICOM file", "move a slider"}
+    assert kinds & seen["times"].keys()
+    assert "10 visitors at once" in done.stdout
+
+
+@pytest.fixture
+def traces():
+    from kerasunet.demo import visitors
+
+    return visitors
+
+
+@pytest.fixture
+def tickets():
+    from kerasunet.demo import session
+
+    return session
+
+
+def looked_at(pixels: int):
+    """What a session shows after an upload: 5 bytes a pixel for image and mask, 4 for an answer."""
+    from kerasunet.comparison import Candidate, compare
+    from kerasunet.demo.session import Shown, Subject
+
+    image = np.zeros((1, pixels), np.float32)
+    answer = SimpleNamespace(probability=np.zeros((1, pixels), np.float32))
+    candidate = Candidate("model", "all", 1, True, lambda image: answer)
+    subject = Subject("a.png", image, None, "xray", np.zeros((1, pixels), bool))
+    return Shown(subject, compare(image, [candidate]))
+
+
+def test_what_was_used_longest_ago_makes_room(tickets):
+    kept = tickets.Tickets(most_bytes=3 * 9 * 100)
+    first, second, third = (kept.keep(looked_at(100)) for _ in range(3))
+    assert all(kept.get(ticket).nbytes == 900 for ticket in (second, third, first))
+    fourth = kept.keep(looked_at(101))
+    assert kept.get(second) is kept.get(third) is kept.get(None) is None
+    assert kept.get(first).nbytes == 900 and kept.get(fourth).nbytes == 909
+    alone = kept.keep(looked_at(1000))
+    assert kept.get(first) is kept.get(fourth) is None
+    assert kept.get(alone).nbytes == 9000
+
+
+def test_what_a_session_looked_at_goes_with_it(tickets):
+    kept, shown = tickets.Tickets(), looked_at(10)
+    ticket, seen = kept.keep(shown), weakref.ref(shown)
+    del shown
+    assert kept.get(ticket) is seen()
+    del ticket
+    gc.collect()
+    assert seen() is None
+
+
+class _Visitor:
+    def __init__(self, name: str) -> None:
+        self.session_hash = name
+
+
+def test_equal_uploads_of_two_go_with_the_last(traces, tmp_path):
+    files, path = traces.Traces(), tmp_path / "scan.png"
+    path.write_bytes(disc_images(1)[0].tobytes())
+    first, second = _Visitor("first"), _Visitor("second")
+    files.keep(first, path)
+    files.keep(second, path)
+    files.remove(first)
+    assert path.exists()
+    files.remove(second)
+    assert not path.exists()
+
+
+def test_the_last_to_leave_need_not_be_the_last_who_came(traces, tmp_path):
+    files, path, again = traces.Traces(), tmp_path / "scan.png", tmp_path / "again.png"
+    path.write_bytes(b"same")
+    files.keep(_Visitor("first"), path)
+    again.write_bytes(b"same")
+    os.replace(again, path)
+    files.keep(_Visitor("second"), path)
+    files.remove(_Visitor("second"))
+    files.remove(_Visitor("first"))
+    assert not path.exists()
+
+
+def test_what_was_just_uploaded_anew_stays_for_who_did_it(traces, tmp_path):
+    files, path, again = traces.Traces(), tmp_path / "scan.png", tmp_path / "again.png"
+    path.write_bytes(b"same")
+    files.keep(_Visitor("first"), path)
+    again.write_bytes(b"same")
+    os.replace(again, path)
+    files.remove(_Visitor("first"))
+    assert path.exists()
+
+
+def test_old_files_go_and_those_of_who_fine_tunes_stay(traces, tmp_path):
+    loose, upload, data = (
+        tmp_path / "tmp1",
+        tmp_path / "abc/scan.png",
+        tmp_path / "bench/data/a.png",
+    )
+    for path in (loose, upload, data):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+    traces.sweep(tmp_path, 3600)
+    assert loose.exists() and upload.exists()
+    traces.sweep(tmp_path, -1)
+    assert not loose.exists() and not upload.exists() and data.exists()
+
+
+def test_the_oldest_files_make_room(traces, tmp_path):
+    for name in ("first", "second", "third"):
+        (tmp_path / name).write_bytes(bytes(100))
+        time.sleep(0.01)
+    traces.sweep(tmp_path, 3600, most_bytes=250)
+    assert {path.name for path in tmp_path.iterdir()} == {"second", "third"}
+
+
+def test_empty_files_go_at_once_and_others_stay(traces, tmp_path):
+    (tmp_path / "empty").touch()
+    (tmp_path / "full").write_bytes(b"x")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "empty").touch()
+    traces.sweep_empty(tmp_path, 3600)
+    assert (tmp_path / "empty").exists()
+    traces.sweep_empty(tmp_path, -1)
+    assert {path.name for path in tmp_path.iterdir()} == {"full", "folder"}
+    assert (tmp_path / "folder" / "empty").exists()
+
+
+_HEAPS_OF_THREADS = """
+import ctypes, sys, threading
+from kerasunet.processes import share_heaps
+if sys.argv[1] == "shared": share_heaps()
+library = ctypes.CDLL(None)
+library.malloc.restype = ctypes.c_void_p
+gate = threading.Barrier(12)
+def work():
+    gate.wait()
+    library.malloc(5000)
+    gate.wait()
+threads = [threading.Thread(target=work) for _ in range(12)]
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
+library.malloc_stats()
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="a setting of glibc")
+def test_all_threads_share_a_few_heaps():
+    counts = {}
+    for way in ("shared", "own"):
+        words = [sys.executable, "-c", _HEAPS_OF_THREADS, way]
+        done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True)
+        counts[way] = done.stderr.count("Arena ")
+    assert counts["shared"] <= 2 < counts["own"]

@@ -1,0 +1,181 @@
+"""The tab Study in a real browser, with tables that the test made up."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from helpers import ROOT
+from helpers.browser import chromium, eventually, watched_page
+from helpers.study_makers import STRATEGIES, make_study
+
+from kerasunet.study.stats import claims, read_studies, summarize
+
+
+@pytest.fixture(scope="module")
+def page(demo_url):
+    with chromium() as browser:
+        page = watched_page(browser, viewport={"width": 1280, "height": 1000})
+        page.goto(demo_url)
+        page.get_by_role("tab", name="Study").click()
+        page.get_by_text("The published study").wait_for()
+        yield page
+        assert page.faults == []
+
+
+@pytest.fixture(scope="module")
+def studies(demo_place):
+    return read_studies(sorted((demo_place / "studies").iterdir()))
+
+
+def _back_to_the_published(page) -> None:
+    page.get_by_role("button", name="Back to the published results").click()
+    page.get_by_text("The published study").wait_for()
+
+
+def _wait_for_points(page, figure: str, count: int) -> None:
+    points = page.locator(f"#{figure} .js-plotly-plot .scatterlayer .points path.point")
+    eventually(page, points.count, count)
+
+
+def test_both_modalities_are_drawn_side_by_side(page):
+    _wait_for_points(page, "study-ultrasound-strategies", len(STRATEGIES))
+    _wait_for_points(page, "study-x-ray-strategies", len(STRATEGIES))
+    # from either end: nothing, two counts of its own and one path, everything
+    _wait_for_points(page, "study-ultrasound-curves", 2 * 5)
+    text = page.locator("#study-note").inner_text()
+    assert "47 finished runs" in text
+    assert "bus_bra, jsrt" in text
+
+
+def test_the_numbers_are_those_of_the_tables(page, studies):
+    page.locator("button:has-text('Numbers')").first.click()
+    table = page.locator("#study-ultrasound-numbers table")
+    table.wait_for()
+    page.locator("#study-ultrasound-numbers").get_by_text("bus_bra, 20").wait_for()
+    summary = summarize(studies.cases)
+    expected = summary[(summary["data"] == "bus_bra") & (summary["train_size"] == 20)]
+    for row in expected.itertuples():
+        cells = table.locator(f"tr:has(th:text-is('{row.strategy}')) td").all_inner_texts()
+        assert cells[0] == f"{row.mean:.3f}"
+        assert cells[1] == f"{row.low:.3f} to {row.high:.3f}"
+
+
+def test_claims_have_their_verdicts(page, studies):
+    expected = claims(studies.cases, studies.runs, studies.depth)
+    found = page.locator("#study-claims tbody tr")
+    eventually(page, found.count, len(expected))
+    rows = found.all()
+    for row, claim in zip(rows, expected, strict=True):
+        cells = row.locator("th, td").all_inner_texts()
+        assert cells[:2] == [claim.data, str(claim.train_size)]
+        assert claim.verdict in cells[2]
+    assert {"supported"} <= {claim.verdict for claim in expected}
+
+
+def test_another_number_of_training_images_is_shown(page):
+    page.locator("#study-ultrasound input").click()
+    page.get_by_role("option", name="bus_bra, 80 training images").click()
+    page.locator("#study-ultrasound-numbers").get_by_text("bus_bra, 80").wait_for()
+
+
+def test_a_study_of_ones_own_is_opened_by_its_files(page, tmp_path):
+    study = make_study(tmp_path, "my_scans")
+    page.get_by_role("button", name="Open a study of your own").click()
+    upload = "#study-files input[type=file]"
+    page.set_input_files(upload, [study / "cases.csv", study / "runs.csv"])
+    page.get_by_text("Your study: 16 finished runs, on my_scans.").wait_for()
+    page.locator("#study-x-ray").wait_for(state="hidden")
+    _back_to_the_published(page)
+    page.locator("#study-x-ray").wait_for()
+
+
+def test_a_study_of_ones_own_is_opened_by_its_folder(page, tmp_path):
+    study = make_study(tmp_path, "shenzhen")
+    page.locator("#study-folder input, #study-folder textarea").fill(str(study))
+    page.get_by_role("button", name="Open", exact=True).click()
+    page.get_by_text("Your study: 16 finished runs, on shenzhen.").wait_for()
+    page.locator("#study-ultrasound").wait_for(state="hidden")
+    _back_to_the_published(page)
+
+
+def test_what_is_no_study_is_refused_in_one_line_and_the_page_goes_on(page, tmp_path):
+    folder = page.locator("#study-folder input, #study-folder textarea")
+    folder.fill(str(tmp_path))
+    page.get_by_role("button", name="Open", exact=True).click()
+    alert = page.locator("#study-note [role=alert]")
+    alert.get_by_text("is no study with results").wait_for()
+    folder.fill(str(tmp_path / "nowhere"))
+    page.get_by_role("button", name="Open", exact=True).click()
+    alert.get_by_text("no such folder on this machine").wait_for()
+    assert page.locator("#study-claims tbody tr").count() > 0
+    _back_to_the_published(page)
+
+
+@pytest.fixture
+def results():
+    from kerasunet.demo import study_figures
+
+    return study_figures
+
+
+@pytest.mark.parametrize("begun", [[], ["cases.csv"]])
+def test_without_published_results_there_are_none(results, monkeypatch, tmp_path, begun):
+    for name in begun:
+        (tmp_path / "bus_bra").mkdir()
+        (tmp_path / "bus_bra" / name).touch()
+    monkeypatch.setenv("KERASUNET_STUDIES", str(tmp_path))
+    assert results.shipped() is None
+
+
+def test_a_study_that_has_only_begun_waits_for_its_first_run(results, monkeypatch, tmp_path: Path):
+    make_study(tmp_path, "jsrt", missing=16)
+    monkeypatch.setenv("KERASUNET_STUDIES", str(tmp_path))
+    assert results.shipped() is None
+
+
+def test_half_a_study_gives_what_it_has(results, monkeypatch, tmp_path: Path):
+    make_study(tmp_path, "jsrt", missing=14)
+    monkeypatch.setenv("KERASUNET_STUDIES", str(tmp_path))
+    shown = results.shipped()
+    assert list(shown.panel("jsrt", 20).index) == ["none", "contracting"]
+    assert {claim.verdict for claim in shown.claims} == {"undecided"}
+
+
+_WHILE_JAX_IS_IMPORTED = """
+import sys, threading, time
+from kerasunet.demo.study_figures import shipped
+assert "keras" not in sys.modules
+thread = threading.Thread(target=lambda: __import__("keras"))
+thread.start()
+while thread.is_alive() and "jax" not in sys.modules:
+    time.sleep(0.01)
+if "jax" not in sys.modules:
+    sys.exit("this TensorFlow imports no JAX")
+assert not hasattr(sys.modules["jax"], "Array")
+print(len(shipped().claims))
+"""
+
+
+def test_statistics_wait_for_what_another_thread_imports(tmp_path):
+    make_study(tmp_path / "studies", "bus_bra")
+    (tmp_path / "jax.py").write_text("import time\ntime.sleep(5)\nclass Array: ...\n")
+    done = subprocess.run(
+        [sys.executable, "-c", _WHILE_JAX_IS_IMPORTED],
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(map(str, (tmp_path, ROOT))),
+            "KERASUNET_STUDIES": str(tmp_path / "studies"),
+        },
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    if "imports no JAX" in done.stderr:
+        pytest.skip("this TensorFlow imports no JAX")
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 0

@@ -1,0 +1,158 @@
+"""The demo in a process of its own, and Chromium to look at it with."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TextIO
+from urllib.parse import urlparse
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+_PATIENCE = 180
+_LOW_CONTRAST = """(least) => {
+  const parse = (colour) => {
+    const numbers = colour.match(/[\\d.]+/g).map(Number);
+    const scale = colour.startsWith("color(") ? 255 : 1;
+    return [...numbers.slice(0, 3).map((value) => value * scale), numbers[3] ?? 1];
+  };
+  const over = (top, below) =>
+    [0, 1, 2].map((i) => top[i] * top[3] + below[i] * (1 - top[3])).concat(1);
+  const light = (colour) => {
+    const parts = colour.slice(0, 3).map((value) => value / 255)
+      .map((v) => (v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4));
+    return 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2] + 0.05;
+  };
+  const behind = (element) => {
+    const layers = [];
+    for (let e = element; e; e = e.parentElement)
+      layers.push(parse(getComputedStyle(e).backgroundColor));
+    return layers.reverse().reduce((below, top) => over(top, below), [255, 255, 255, 1]);
+  };
+  const found = [];
+  const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (texts.nextNode()) {
+    const element = texts.currentNode.parentElement, words = texts.currentNode.textContent.trim();
+    if (!words || !element.checkVisibility({ opacityProperty: true, visibilityProperty: true }))
+      continue;
+    const ground = behind(element);
+    const pair = [ground, over(parse(getComputedStyle(element).color), ground)].map(light);
+    const ratio = Math.max(...pair) / Math.min(...pair);
+    if (ratio < least) found.push(`${words.slice(0, 40)}: ${ratio.toFixed(2)}`);
+  }
+  return found;
+}"""
+_OWN = ("127.0.0.1", "localhost")
+
+
+@contextmanager
+def running_demo(models: Path, cache: Path, *options: str) -> Iterator[str]:
+    """Starts the demo on a free port and yields its address; stops it at the end.
+
+    Args:
+        models: Folder of the registered models.
+        cache: Folder for what the inference engines keep, and for temporary files.
+        options: Further words for the command line.
+    """
+    port = _free_port()
+    words = [sys.executable, "demo/app.py", "--port", str(port), *options]
+    places = {"KERASUNET_MODELS": models, "KERASUNET_CACHE": cache, "TMPDIR": cache}
+    # A pipe that nobody reads would be full one day, and the demo stand still.
+    with tempfile.TemporaryFile("w+") as log:
+        process = subprocess.Popen(
+            words,
+            cwd=ROOT,
+            env={**os.environ, **{name: str(place) for name, place in places.items()}},
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+        try:
+            url = f"http://127.0.0.1:{port}"
+            _wait_for(url, process, log)
+            yield url
+        finally:
+            _stop(process)
+
+
+def _stop(process: subprocess.Popen) -> None:
+    process.terminate()
+    try:
+        process.wait(20)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+@contextmanager
+def chromium() -> Iterator:
+    """Yields a headless Chromium of this system's packages."""
+    pytest.importorskip("playwright")
+    from playwright.sync_api import sync_playwright
+
+    path = shutil.which("chromium") or shutil.which("chromium-browser")
+    if path is None:
+        pytest.skip("no chromium on this system")
+    with sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+def watched_page(browser, **settings):
+    """Opens a page that notes in `page.faults` every error and every request to elsewhere."""
+    page = browser.new_page(**settings)
+    page.set_default_timeout(60_000)
+    page.faults = []
+    page.on("console", lambda m: m.type == "error" and page.faults.append(f"console: {m.text}"))
+    page.on("pageerror", lambda error: page.faults.append(f"error: {error}"))
+    page.on("request", lambda request: _note_foreign(page, request.url))
+    return page
+
+
+def eventually(page, look: Callable[[], object], wanted: object) -> None:
+    """Looks until it sees what is wanted; the page may take its time."""
+    end = time.monotonic() + _PATIENCE / 3
+    while (seen := look()) != wanted and time.monotonic() < end:
+        page.wait_for_timeout(50)
+    assert seen == wanted
+
+
+def low_contrast(page, least: float = 4.5) -> list[str]:
+    """Visible words whose contrast with what is behind them is below WCAG's level AA."""
+    return page.evaluate(_LOW_CONTRAST, least)
+
+
+def _note_foreign(page, url: str) -> None:
+    parts = urlparse(url)
+    if parts.scheme not in ("data", "blob", "file") and parts.hostname not in _OWN:
+        page.faults.append(f"request to {url}")
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def _wait_for(url: str, process: subprocess.Popen, log: TextIO) -> None:
+    end = time.monotonic() + _PATIENCE
+    while time.monotonic() < end:
+        if process.poll() is not None:
+            log.seek(0)
+            raise RuntimeError(f"the demo stopped:\n{log.read()}")
+        try:
+            urllib.request.urlopen(url, timeout=5).close()
+            return
+        except OSError:
+            time.sleep(0.2)
+    raise TimeoutError(f"the demo did not answer within {_PATIENCE} s")

@@ -1,0 +1,185 @@
+"""Exports: opened by their own runtimes, equal to Keras, checked before they get their name."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import onnxruntime
+import openvino
+import pytest
+import tensorflow as tf
+from ai_edge_litert.interpreter import Interpreter
+from helpers.images import disc_images
+
+from kerasunet import models
+from kerasunet.data import load
+from kerasunet.files import read_json, sha256, write_json
+from kerasunet.inference.export import FORMATS, Images, export
+
+IMAGES = disc_images(3, seed=9)[0][..., None].astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def images() -> Images:
+    return Images.of(load("simulated-natural:12", size=32), 32, 1, count=4, calibrate=True)
+
+
+@pytest.fixture(scope="module")
+def network(tiny_model_file) -> keras.Model:
+    return models.load(tiny_model_file)
+
+
+def by_tensorflow(path, batch):
+    loaded = tf.saved_model.load(str(path))  # Its variables go with it.
+    return loaded.serve(batch).numpy()
+
+
+def by_onnx_runtime(path, batch):
+    return onnxruntime.InferenceSession(path).run(["channels_last"], {"image": batch})[0]
+
+
+def by_openvino(path, batch):
+    settings = {"INFERENCE_PRECISION_HINT": "f32"}
+    return openvino.Core().compile_model(path, "CPU", settings)({"image": batch})[0]
+
+
+def by_litert(path, batch):
+    interpreter = Interpreter(str(path))
+    interpreter.allocate_tensors()
+    outputs = []
+    for image in batch:
+        interpreter.set_tensor(interpreter.get_input_details()[0]["index"], image[None])
+        interpreter.invoke()
+        outputs.append(interpreter.get_tensor(interpreter.get_output_details()[0]["index"]))
+    return np.concatenate(outputs)
+
+
+def by_keras(path, batch):
+    return keras.models.load_model(path, compile=False).predict_on_batch(batch)
+
+
+RUNTIMES = {
+    "savedmodel": by_tensorflow,
+    "onnx": by_onnx_runtime,
+    "openvino": by_openvino,
+    "litert": by_litert,
+    "h5": by_keras,
+}
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_the_formats_own_runtime_gives_the_probabilities_of_keras(
+    format, tiny_model_file, network, images, tmp_path
+):
+    done = export(tiny_model_file, format, tmp_path / f"net{FORMATS[format].suffix}", images)
+    sizes = [(32, 32), (16, 40)] if FORMATS[format].any_size else [(32, 32)]
+    for height, width in sizes:
+        batch = np.ascontiguousarray(np.resize(IMAGES, (3, height, width, 1)))
+        found = RUNTIMES[format](done.path, batch)
+        np.testing.assert_allclose(found, network.predict_on_batch(batch), rtol=0, atol=1e-4)
+    assert done.comparison["max_abs_delta"] <= 1e-4
+    check_sidecar(done, tiny_model_file, images)
+
+
+def check_sidecar(done, model_file, images) -> None:
+    facts = read_json(done.sidecar)
+    assert done.sidecar.name == "net.json"
+    card = read_json(model_file.with_suffix(".json"))
+    assert {name: facts[name] for name in card} == card
+    told = facts["export"]
+    assert told["source_sha256"] == sha256(model_file)
+    assert told["images"] == len(images.checking) == 4
+    assert told["checked_on"] == "simulated-natural"
+    folder = done.path.parent
+    assert told["files_sha256"] == {name: sha256(folder / name) for name in told["files_sha256"]}
+    written = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
+    assert set(told["files_sha256"]) == written - {"net.json"}
+
+
+@pytest.mark.parametrize("format", ["litert", "openvino"])
+def test_eight_bits_are_smaller_and_tell_their_loss(
+    format, tiny_model_file, network, images, tmp_path
+):
+    if format == "openvino":
+        pytest.importorskip("nncf")
+    path = tmp_path / f"net{FORMATS[format].suffix}"
+    done = export(tiny_model_file, format, path, images, int8=True)
+    told = read_json(done.sidecar)["export"]
+    assert told["int8"] is True
+    assert told["calibration_images"] == len(images.calibration) == 6
+    loss = told["dice_keras"] - told["dice_exported"]
+    assert told["dice_loss"]["mean"] == pytest.approx(loss, abs=1e-9)
+    assert told["max_abs_delta"] > 1e-4
+    found = RUNTIMES[format](done.path, IMAGES)
+    assert np.abs(found - network.predict_on_batch(IMAGES)).mean() < 0.05
+    assert eight_bit_constants(done.path) > 5
+
+
+def eight_bit_constants(path) -> int:
+    if path.suffix == ".tflite":
+        details = Interpreter(str(path)).get_tensor_details()
+        return sum(tensor["dtype"] == np.int8 for tensor in details)
+    graph = openvino.Core().read_model(path)
+    constants = (node for node in graph.get_ops() if node.get_type_name() == "Constant")
+    return sum(
+        node.get_element_type() in (openvino.Type.i8, openvino.Type.u8) for node in constants
+    )
+
+
+def test_calibration_and_check_share_no_image(images):
+    seen = {image.tobytes() for image in images.checking.images}
+    assert not seen & {image.tobytes() for image in images.calibration}
+    with pytest.raises(ValueError, match="at least two cases"):
+        Images.of(load("simulated-natural:1", size=32), 32, 1, count=4, calibrate=True)
+
+
+def test_what_fails_the_check_is_not_written(tiny_model_file, images, tmp_path):
+    broken = models.load(tiny_model_file)
+    head = broken.get_layer("head")
+    head.set_weights([np.full_like(weight, np.nan) for weight in head.get_weights()])
+    broken.save(tmp_path / "model.keras")
+    card = read_json(tiny_model_file.with_suffix(".json"))
+    write_json(tmp_path / "model.json", {**card, "sha256": sha256(tmp_path / "model.keras")})
+    with pytest.raises(ValueError, match="net.onnx: a probability differs from Keras by nan"):
+        export(tmp_path / "model.keras", "onnx", tmp_path / "out" / "net.onnx", images)
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_an_older_savedmodel_is_replaced_and_another_folder_is_not(
+    tiny_model_file, images, tmp_path
+):
+    old = tmp_path / "net"
+    old.mkdir()
+    (old / "thesis.txt").write_text("three years of work")
+    with pytest.raises(FileExistsError, match="a folder that this would not replace"):
+        export(tiny_model_file, "savedmodel", old, images)
+    (old / "saved_model.pb").write_bytes(b"")
+    export(tiny_model_file, "savedmodel", old, images)
+    assert not (old / "thesis.txt").exists()
+    assert (old / "saved_model.pb").stat().st_size > 0
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--format", "torchscript"], "format must be one of savedmodel, onnx,"),
+        (["--format", "onnx", "--int8"], "eight bits are for openvino and litert, not for onnx"),
+        (["--format", "onnx", "--output", "net.xml"], "net.xml: the name of this format's file"),
+        (["--format", "onnx", "--images", "0"], "--images 0: at least one is needed"),
+        (["--format", "onnx", "--data", "nowhere"], "nowhere: neither a folder"),
+    ],
+)
+def test_command_line_names_what_is_wrong(words, message, tiny_model_file, run_cli):
+    done = run_cli("export", tiny_model_file, *words)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_command_line_writes_file_and_sidecar(tiny_model_file, run_cli, tmp_path):
+    done = run_cli("export", tiny_model_file, "--format", "onnx", "--data", "simulated-natural:3")
+    assert done.returncode == 0, done.stderr
+    assert "against Keras on 3 images of simulated-natural" in done.stdout
+    assert "written: model.onnx, model.json" in done.stdout
+    assert read_json(tmp_path / "model.json")["export"]["format"] == "onnx"
+    assert by_onnx_runtime(tmp_path / "model.onnx", IMAGES).shape == (3, 32, 32, 1)

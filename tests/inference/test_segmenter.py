@@ -1,0 +1,63 @@
+"""Image file in, mask of the same size out."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+
+from kerasunet import Segmenter, models
+
+
+@pytest.fixture(scope="module")
+def segment(tiny_model_file) -> Segmenter:
+    return Segmenter(tiny_model_file)
+
+
+def test_mask_has_the_size_of_the_image(segment, tmp_path):
+    image = np.random.default_rng(0).integers(0, 256, (75, 113), dtype=np.uint8)
+    cv2.imwrite(str(tmp_path / "image.png"), image)
+    found = segment(tmp_path / "image.png")
+    assert found.mask.shape == found.probability.shape == (75, 113)
+    assert found.mask.dtype == bool
+    np.testing.assert_array_equal(found.mask, found.probability >= segment.threshold)
+    assert found.area_pixels == found.mask.sum()
+    assert found.area_mm2 is None
+
+
+def test_array_and_file_give_the_same_answer(segment, tmp_path):
+    image = np.random.default_rng(1).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    cv2.imwrite(str(tmp_path / "image.png"), image[..., ::-1])
+    np.testing.assert_array_equal(
+        segment(tmp_path / "image.png").probability, segment(image).probability
+    )
+
+
+def test_at_the_training_size_it_is_the_models_own_output(segment, tiny_model_file):
+    image = np.random.default_rng(2).integers(0, 256, (32, 32), dtype=np.uint8)
+    expected = models.load(tiny_model_file).predict_on_batch(image[None, ..., None])[0, ..., 0]
+    np.testing.assert_allclose(segment(image).probability, expected, atol=1e-5)
+
+
+def test_threshold_is_the_callers_if_given(tiny_model_file):
+    image = np.random.default_rng(3).integers(0, 256, (32, 32), dtype=np.uint8)
+    assert Segmenter(tiny_model_file, threshold=0.0)(image).mask.all()
+    assert not Segmenter(tiny_model_file, threshold=1.0)(image).mask.any()
+
+
+def test_wrong_shape_is_named(segment):
+    with pytest.raises(ValueError, match=r"not \(2, 3, 4, 5\)"):
+        segment(np.zeros((2, 3, 4, 5)))
+
+
+def test_mirror_is_the_mean_of_both_views(segment, tiny_model_file):
+    image = np.random.default_rng(5).uniform(0, 255, (40, 56)).astype(np.float32)
+    both = [segment(image).probability, segment(image[:, ::-1]).probability[:, ::-1]]
+    found = Segmenter(tiny_model_file, mirror=True)(image).probability
+    np.testing.assert_allclose(found, np.mean(both, axis=0), atol=1e-6)
+    assert np.abs(both[0] - both[1]).max() > 1e-4
+    np.testing.assert_allclose(
+        Segmenter(tiny_model_file, mirror=True)(image[:, ::-1]).probability,
+        found[:, ::-1],
+        atol=1e-6,
+    )

@@ -1,0 +1,207 @@
+"""Saved models: plain Keras opens them, digests protect them, cards describe them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from kerasunet import models
+
+
+@pytest.fixture
+def copy(tiny_model_file, tmp_path) -> Path:
+    """The tiny model with its card, in a folder of its own."""
+    for suffix in (".keras", ".json", ".md"):
+        shutil.copy(tiny_model_file.with_suffix(suffix), tmp_path)
+    return tmp_path / tiny_model_file.name
+
+
+def test_shipped_natural_model_is_listed_verified_and_good():
+    assert "natural" in models.list()
+    model = models.load("natural")
+    assert model.count_params() == 1_945_233
+    card = models.card("natural")
+    assert card["metrics"]["dice"]["mean"] >= 0.80
+    assert card["evaluation_data"]["name"] == "ecssd"
+    assert card["evaluation_data"]["cases"] == 1000
+
+
+def test_every_shipped_model_opens_and_has_a_complete_card():
+    for name in models.list():
+        card = models.card(name)
+        assert card["name"] == name
+        assert card["data"]["terms"]
+        models.load(name)
+        text = (models.folder() / f"{name}.md").read_text(encoding="utf-8")
+        assert "not a medical device" in text
+
+
+def test_evaluation_on_another_set_is_recorded_once_in_the_card(copy):
+    metrics = models.card(copy)["metrics"]
+    note = models.DataNote("elsewhere", 7, "0" * 64, "free", "Nobody, Nowhere 2020")
+    models.record(copy, note, 32, 0.5, {**metrics, "n": 6})
+    models.record(copy, note, 32, 0.5, {**metrics, "n": 7})
+    (found,) = models.card(copy)["evaluations"]
+    assert found["metrics"]["n"] == 7
+    text = copy.with_suffix(".md").read_text(encoding="utf-8")
+    assert text.count("## On `elsewhere`") == 1 and "Nobody, Nowhere 2020" in text
+    models.record(copy, note, 32, 0.5, {**metrics, "n": 8}, mirrored=True)
+    plain, mirrored = models.card(copy)["evaluations"]
+    assert (plain["metrics"]["n"], mirrored["metrics"]["n"]) == (7, 8)
+    text = copy.with_suffix(".md").read_text(encoding="utf-8")
+    assert text.count("## On `elsewhere`") == 2 and text.count("Nobody, Nowhere 2020") == 1
+    assert "none of which was trained on, with mirror images" in text
+    models.load(copy)
+
+
+def test_shipped_models_stay_small():
+    total = sum(path.stat().st_size for path in models.folder().iterdir())
+    assert total < 80e6
+
+
+def test_saved_file_opens_where_kerasunet_cannot_be_imported(copy, tmp_path):
+    """A fresh virtual environment that sees Keras but not this package, in an empty folder."""
+    images = np.random.default_rng(0).uniform(0, 255, (2, 32, 32, 1)).astype("float32")
+    expected = keras.models.load_model(copy).predict_on_batch(images)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    shutil.copy(copy, elsewhere / "model.keras")
+    np.save(elsewhere / "images.npy", images)
+    code = (
+        "import importlib.util, sys\n"
+        "assert importlib.util.find_spec('kerasunet') is None\n"
+        "import keras, numpy as np\n"
+        "model = keras.models.load_model('model.keras')\n"
+        "np.save('output.npy', model.predict_on_batch(np.load('images.npy')))\n"
+    )
+    python = clean_environment(tmp_path / "venv")
+    subprocess.run([python, "-I", "-c", code], cwd=elsewhere, check=True, timeout=200)
+    np.testing.assert_allclose(np.load(elsewhere / "output.npy"), expected, atol=1e-6)
+
+
+def clean_environment(folder: Path) -> Path:
+    """A virtual environment with this one's packages by path, but without editable installs."""
+    venv.create(folder, with_pip=False)
+    packages = next(folder.glob("lib/python*/site-packages"))
+    # A plain path line does not run the .pth files of that folder, so nothing editable follows.
+    installed = next(Path(p) for p in sys.path if p.endswith("site-packages"))
+    (packages / "borrowed.pth").write_text(f"{installed}\n")
+    return folder / "bin" / "python"
+
+
+def test_saved_file_carries_no_frozen_flags_and_no_compile_settings(tmp_path, tiny_model_file):
+    from kerasunet import set_trainable
+
+    model = models.load(tiny_model_file)
+    set_trainable(model, "head")
+    card = models.card(tiny_model_file)
+    fields = {name: card[name] for name in models.Card.__dataclass_fields__}
+    for name in ("data", "evaluation_data"):
+        fields[name] = models.DataNote(**fields[name])
+    models.save(model, tmp_path / "again.keras", models.Card(**fields))
+    loaded = keras.models.load_model(tmp_path / "again.keras")
+    assert not loaded.compiled
+    assert all(layer.trainable for layer in loaded.layers)
+    assert len(loaded.trainable_variables) == len(loaded.weights) - 2 * 10
+
+
+@pytest.mark.parametrize("damage", ["flip", "truncate"])
+def test_changed_file_is_refused_before_it_is_opened(copy, damage):
+    content = bytearray(copy.read_bytes())
+    if damage == "flip":
+        content[len(content) // 2] ^= 1
+    else:
+        del content[-100:]
+    copy.write_bytes(content)
+    with pytest.raises(ValueError, match=r"model\.keras: is not the file that model\.json"):
+        models.load(copy)
+
+
+def test_file_that_is_no_model_is_named(tmp_path):
+    path = tmp_path / "fake.keras"
+    path.write_text("nothing")
+    with pytest.raises(ValueError, match=r"fake\.keras: not a whole \.keras file"):
+        models.load(path)
+
+
+def test_code_in_a_model_file_is_refused(tmp_path):
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Lambda(lambda x: x + 1)])
+    model.save(tmp_path / "lambda.keras")
+    with pytest.raises(ValueError, match=r"lambda\.keras: it is a .*Sequential"):
+        models.load(tmp_path / "lambda.keras")
+
+
+def test_registered_model_needs_a_card(copy, tmp_path, monkeypatch):
+    monkeypatch.setattr(models, "folder", lambda: tmp_path)
+    assert models.list() == ("model",)
+    copy.with_suffix(".json").unlink()
+    with pytest.raises(ValueError, match="has no card"):
+        models.load("model")
+
+
+def test_registering_copies_model_and_card_under_the_new_name(
+    tiny_model_file, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(models, "folder", lambda: tmp_path / "zoo")
+    path = models.register(tiny_model_file, "mine")
+    assert path == tmp_path / "zoo" / "mine.keras"
+    assert models.card("mine")["name"] == "mine"
+    assert "saved_models/mine.keras" in path.with_suffix(".md").read_text(encoding="utf-8")
+    models.load("mine")
+
+
+def test_unknown_name_lists_what_exists():
+    with pytest.raises(FileNotFoundError, match="nonsense: neither .* registered are: .*natural"):
+        models.load("nonsense")
+
+
+def test_card_names_no_path_of_the_machine(tiny_model_file):
+    text = tiny_model_file.with_suffix(".json").read_text(encoding="utf-8")
+    assert str(tiny_model_file.parent) not in text
+    assert json.loads(text)["settings"]["data"] == "simulated-natural"
+
+
+def test_half_precision_takes_half_the_space_and_computes_in_float32(
+    tiny_model_file, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(models, "folder", lambda: tmp_path)
+    path = models.register(tiny_model_file, "small", half_precision=True)
+    whole, half = models.load(tiny_model_file), keras.models.load_model(path)
+    assert {weight.dtype for weight in half.weights} == {"float32"}
+    for mine, theirs in zip(half.get_weights(), whole.get_weights(), strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=2**-11, atol=1e-7)
+    assert models.card("small")["storage"] == "float16"
+    models.load("small")
+
+
+def test_half_precision_of_the_shipped_model_changes_no_metric(tmp_path):
+    from kerasunet.data import decode, load
+    from kerasunet.models.saving import write_half_precision
+    from kerasunet.training import evaluate
+
+    shipped = models.folder() / "natural.keras"
+    write_half_precision(shipped, tmp_path / "half.keras")
+    assert (tmp_path / "half.keras").stat().st_size < 0.55 * shipped.stat().st_size
+    cases = decode(load("simulated-ultrasound:12").cases, (128, 128))
+    before = evaluate(models.load("natural"), cases).summary["dice"]["mean"]
+    after = evaluate(models.load(tmp_path / "half.keras"), cases).summary["dice"]["mean"]
+    assert after == pytest.approx(before, abs=1e-3)
+
+
+def test_weights_beyond_half_precision_are_refused(tmp_path):
+    from kerasunet.models.saving import write_half_precision
+
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2, name="large")])
+    model.set_weights([np.full((4, 2), 1e6, np.float32), np.zeros(2, np.float32)])
+    model.save(tmp_path / "large.keras")
+    with pytest.raises(ValueError, match=r"large\.keras: .*beyond half precision"):
+        write_half_precision(tmp_path / "large.keras", tmp_path / "half.keras")
+    assert not (tmp_path / "half.keras").exists()

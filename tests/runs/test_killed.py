@@ -1,0 +1,229 @@
+"""SIGKILL at any moment, and disks that take no more: nothing is lost, nothing is half there."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import subprocess
+import sys
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from helpers import ROOT
+
+from kerasunet import models
+from kerasunet.files import NotWritten, write_json
+from kerasunet.runs.directory import clear, held
+from kerasunet.study.execution import open_study, run_study
+from kerasunet.study.plan import StudySettings
+from kerasunet.study.results import CASES, RUNS, Tables, read_tables
+from kerasunet.training import Architecture, FinetuneSettings, Optimization, finetune
+
+HARNESS = ROOT / "benchmarks" / "reliability"
+MOMENTS = ("before", "half", "after")
+
+
+@pytest.mark.parametrize(("verb", "kills"), [("finetune", 2), ("pretrain", 1), ("study", 1)])
+def test_killed_commands_end_in_the_same_results(verb, kills, tmp_path):
+    """A short form of what docs/reliability.md tells of."""
+    finished = subprocess.run(
+        [sys.executable, HARNESS / "kill.py", verb, "--kills", str(kills), "--seed", "3"],
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=900,
+        check=False,
+    )
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    assert f"{kills} kills of {verb}" in finished.stdout
+    assert finished.stdout.endswith("0 faults\n")
+
+
+def run_killed(script: str, folder: Path, moment: str, number: int) -> int:
+    """Runs a script that dies at its write of that number; 0 counts none."""
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(HARNESS / "killing" / "hook"), str(ROOT)]),
+        "KILL_AT": f"{moment}:{number}",
+        "KILL_WHO": "parent",
+        "KILL_MARK": str(folder / "mark"),
+    }
+    command = [sys.executable, "-c", script]
+    return subprocess.run(command, cwd=folder, env=environment, check=False).returncode
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_file_is_the_old_one_or_the_whole_new_one(tmp_path, moment, number):
+    script = """
+from pathlib import Path
+from kerasunet.files import write_json
+for content in ("old", "new"):
+    write_json(Path("out/file.json"), [content] * 10_000)
+"""
+    assert run_killed(script, tmp_path, moment, number) == -9
+    path = tmp_path / "out" / "file.json"
+    written = number if moment == "after" else number - 1
+    if written:
+        assert json.loads(path.read_text()) == [("old", "new")[written - 1]] * 10_000
+    else:
+        assert not path.exists()
+    with held(tmp_path / "out"):
+        assert [p for p in path.parent.rglob("*") if p != path] == []
+
+
+RECORD = """
+from pathlib import Path
+from kerasunet.study.results import CASE_COLUMNS, RUN_COLUMNS, Tables
+Path("out").mkdir(exist_ok=True)
+for fold in range(3):
+    tables = Tables(Path("out"))
+    identity = {"strategy": "all", "fold": fold, "train_size": 4, "seed": 0}
+    if ("all", fold, 4, 0) not in tables.finished():
+        run = {**dict.fromkeys(RUN_COLUMNS, 1), **identity, "status": "finished"}
+        case = {**dict.fromkeys(CASE_COLUMNS, 0.25), **identity}
+        tables.record(run, [{**case, "key": key} for key in "abc"])
+"""
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize("number", range(1, 7))
+def test_tables_that_were_killed_at_any_write_end_the_same(tmp_path, moment, number):
+    (tmp_path / "whole").mkdir()
+    (tmp_path / "killed").mkdir()
+    assert run_killed(RECORD, tmp_path / "whole", "after", 0) == 0
+    assert run_killed(RECORD, tmp_path / "killed", moment, number) == -9
+    tables = Tables(tmp_path / "killed" / "out")
+    assert len(tables.cases) == 3 * len(tables.runs)
+    assert run_killed(RECORD, tmp_path / "killed", moment, number) == 0
+    for name in (CASES, RUNS):
+        whole, killed = (tmp_path / folder / "out" / name for folder in ("whole", "killed"))
+        assert whole.read_bytes() == killed.read_bytes()
+
+
+@pytest.fixture
+def settings() -> FinetuneSettings:
+    return FinetuneSettings(
+        layers="all",
+        init="scratch",
+        architecture=Architecture(base_filters=4, depth=2),
+        data="simulated-xray:24",
+        train_size=8,
+        validation_size=4,
+        folds=3,
+        image_size=32,
+        optimization=Optimization(steps=8, batch_size=4, validate_every=2, deterministic=True),
+    )
+
+
+@contextmanager
+def files_of_at_most(size: int):
+    """Stands for a full disk: no file of this process and its children may grow beyond."""
+    old = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, old[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, old)
+
+
+def test_a_run_goes_on_once_its_files_may_be_written(settings, tmp_path):
+    whole = finetune(settings, tmp_path / "whole")
+    with (
+        files_of_at_most(20_000),
+        pytest.raises(NotWritten, match=r"checkpoint\.npz: cannot be written: File too large; "),
+    ):
+        finetune(settings, tmp_path / "run")
+    assert (tmp_path / "run" / "config.json").is_file()
+    assert not [p for p in (tmp_path / "run").rglob("*") if p.name.startswith(".writing")]
+    mended = finetune(settings, tmp_path / "run")
+    weights = [run.load_model().get_weights() for run in (whole, mended)]
+    assert all(np.array_equal(a, b) for a, b in zip(*weights, strict=True))
+
+
+def test_activations_that_find_no_room_are_told_before_training(settings, tmp_path):
+    with (
+        files_of_at_most(100_000),
+        pytest.raises(NotWritten, match="run: cannot be written: File too large"),
+    ):
+        finetune(replace(settings, layers="deep:1", views=4), tmp_path / "run")
+
+
+def test_a_model_whose_copy_finds_no_room_is_told():
+    with (
+        files_of_at_most(20_000),
+        pytest.raises(NotWritten, match="kerasunet-model-.*cannot be written: File too large"),
+    ):
+        models.load("natural")
+
+
+def test_a_full_disk_stops_a_study_and_blames_no_run(settings, tmp_path):
+    study = StudySettings(
+        run=replace(settings, validation_size=0),
+        strategies=("none", "all"),
+        train_sizes=(4,),
+        only_folds=(0,),
+    )
+    with files_of_at_most(20_000), pytest.raises(NotWritten, match=r"checkpoint\.npz: cannot be"):
+        run_study(open_study(study, tmp_path))
+    _, runs = read_tables(tmp_path)
+    assert list(runs.strategy) == ["none"] and list(runs.status) == ["finished"]
+    run_study(open_study(study, tmp_path))
+    _, runs = read_tables(tmp_path)
+    assert list(runs.strategy) == ["none", "all"] and set(runs.status) == {"finished"}
+
+
+def test_a_file_in_place_of_a_folder_is_told(settings, tmp_path):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(NotWritten, match="file/run: cannot be written: .*; .*another folder"):
+        finetune(settings, tmp_path / "file" / "run")
+    with pytest.raises(NotWritten, match="file/x.json: cannot be written"):
+        write_json(tmp_path / "file" / "x.json", {})
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+class Stop(keras.callbacks.Callback):
+    """Ends a training after its first stretch."""
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if epoch:
+            raise KeyboardInterrupt
+
+
+def test_views_and_best_weights_survive_an_interruption(settings, tmp_path):
+    """What a frozen part makes of the views is computed in other batches after a new start."""
+    best = replace(settings.optimization, keep="best")
+    tuned = replace(settings, layers="deep:2", views=2, optimization=best)
+    with pytest.raises(KeyboardInterrupt):
+        finetune(tuned, tmp_path / "killed", [Stop()])
+    weights = [
+        finetune(tuned, tmp_path / name).load_model().get_weights() for name in ("killed", "whole")
+    ]
+    assert all(np.array_equal(a, b) for a, b in zip(*weights, strict=True))
+
+
+def test_a_removal_that_was_killed_leaves_nothing_that_is_taken_for_a_run(settings, tmp_path):
+    finetune(settings, tmp_path / "run", compact=True)
+    script = f"""
+import os, shutil
+from pathlib import Path
+from kerasunet.runs.directory import clear
+unlink, left = Path.unlink, [2]
+def dying(path, **words):
+    left[0] -= 1
+    if not left[0]:
+        os.kill(os.getpid(), 9)
+    unlink(path, **words)
+Path.unlink = dying
+clear(Path({str(tmp_path / "run")!r}))
+"""
+    assert run_killed(script, tmp_path, "after", 0) == -9
+    assert (tmp_path / "run" / "config.json").is_file()
+    assert not (tmp_path / "run" / "summary.json").exists()
+    clear(tmp_path / "run")
+    assert not (tmp_path / "run").exists()

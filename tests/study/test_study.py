@@ -1,0 +1,291 @@
+"""A study end to end: plan, runs in processes, tables, going on after a kill, failures."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import pandas as pd
+import psutil
+import pytest
+from helpers import ROOT
+
+from kerasunet.strategies import Layout
+from kerasunet.study.execution import Executor, open_study, run_study
+from kerasunet.study.plan import StudySettings, distinct_strategies, plan
+from kerasunet.study.results import CASE_COLUMNS, RUN_COLUMNS, Tables, read_tables
+from kerasunet.training import FinetuneSettings, Optimization
+
+LAYOUT = Layout.unet(depth=4, normalization="batch")
+SMALL = Layout.unet(depth=2, normalization="batch")
+
+
+@pytest.fixture(scope="module")
+def settings(tiny_model_file) -> StudySettings:
+    return StudySettings(
+        run=FinetuneSettings(
+            init=str(tiny_model_file),
+            data="simulated-xray:24",
+            validation_size=0,
+            folds=3,
+            image_size=32,
+            optimization=Optimization(steps=4, batch_size=2, validate_every=2, deterministic=True),
+        ),
+        strategies=("none", "scratch", "contracting", "shallow:3", "deep:1"),
+        train_sizes=(4,),
+        only_folds=(0,),
+    )
+
+
+@pytest.fixture(scope="module")
+def finished(settings, tmp_path_factory):
+    directory = tmp_path_factory.mktemp("study")
+    run_study(open_study(settings, directory), Executor(workers=2))
+    return directory
+
+
+def test_strategies_that_train_the_same_weights_are_run_once():
+    patterns = ("none", "shallow:*", "contracting", "deep:*", "expanding", "all", "scratch")
+    strategies = distinct_strategies(patterns, LAYOUT)
+    assert set(strategies) == {
+        *("none", "scratch", "all", "contracting", "expanding"),
+        *(f"shallow:{k}" for k in (1, 2, 3, 4, 6, 7, 8)),
+        *(f"deep:{k}" for k in (1, 2, 3, 5, 6, 7, 8)),
+    }
+
+
+def test_plan_goes_fold_by_fold_and_names_each_run_once(settings):
+    wide = replace(settings, train_sizes=(2, 4), seeds=(0, 1), only_folds=None)
+    runs = plan(wide, SMALL)
+    assert len(runs) == 3 * 2 * 2 * 4  # shallow:3 is the contracting path of depth 2
+    assert [run.fold for run in runs] == sorted(run.fold for run in runs)
+    assert len({run.name for run in runs}) == len({run.identity for run in runs}) == len(runs)
+    assert {run.settings.optimization.steps for run in runs} == {4}
+
+
+def test_scratch_trains_everything_from_random_weights(settings):
+    scratch = next(run for run in plan(settings, SMALL) if run.strategy == "scratch")
+    assert (scratch.settings.layers, scratch.settings.init) == ("all", "scratch")
+
+
+def test_tables_have_a_row_per_case_per_run(finished):
+    cases, runs = read_tables(finished)
+    assert tuple(cases.columns) == CASE_COLUMNS
+    assert tuple(runs.columns) == RUN_COLUMNS
+    assert set(runs.status) == {"finished"}
+    assert runs.versions.str.match(r"kerasunet \S+, keras \S+, tensorflow \S+$").all()
+    assert sorted(runs.strategy) == ["contracting", "deep:1", "none", "scratch"]
+    counts = cases.groupby("strategy")["key"].nunique()
+    assert (counts == 8).all() and len(cases) == 8 * 4
+    assert cases.groupby("strategy")["key"].agg(frozenset).nunique() == 1
+
+
+def test_scratch_has_the_size_of_the_initial_model(finished):
+    _, runs = read_tables(finished)
+    assert runs.parameters.nunique() == 1
+
+
+def test_finished_study_computes_nothing_again(settings, finished):
+    before = {path: path.stat().st_mtime_ns for path in finished.rglob("result.json")}
+    told = []
+    run_study(open_study(settings, finished), on_result=lambda *words: told.append(words))
+    assert told == []
+    assert before == {path: path.stat().st_mtime_ns for path in finished.rglob("result.json")}
+
+
+def test_tables_alone_are_enough_to_go_on(settings, finished, tmp_path):
+    for name in ("study.json", "cases.csv", "runs.csv"):
+        (tmp_path / name).write_bytes((finished / name).read_bytes())
+    more = replace(settings, strategies=(*settings.strategies, "deep:2"))
+    study = open_study(more, tmp_path)
+    assert [run.strategy for run in study.open_runs()] == ["deep:2"]
+    run_study(study)
+    cases, _ = read_tables(tmp_path)
+    old, _ = read_tables(finished)
+    pd.testing.assert_frame_equal(cases[cases.strategy != "deep:2"].reset_index(drop=True), old)
+    assert (cases.strategy == "deep:2").sum() == 8
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"image_size": 64}, "image_size was 32, now 64"),
+        ({"optimization": Optimization(steps=5)}, "steps was 4, now 5"),
+        ({"data": "simulated-xray:30"}, "digests.data was"),
+        ({"folds": 4}, "folds was 3, now 4"),
+        ({"init": "natural"}, "digests.init was '[0-9a-f]{12}', now '[0-9a-f]{12}'"),
+    ],
+)
+def test_another_study_in_the_same_directory_is_refused(settings, finished, change, message):
+    with pytest.raises(ValueError, match=message):
+        open_study(replace(settings, run=replace(settings.run, **change)), finished)
+
+
+@pytest.mark.parametrize("name", ["kerasunet", "keras", "tensorflow"])
+def test_a_study_of_another_major_version_is_not_gone_on_with(settings, finished, tmp_path, name):
+    copy = shutil.copytree(finished, tmp_path / "study")
+    record = json.loads((copy / "study.json").read_text())
+    record["versions"][name] = "99.1.2"
+    (copy / "study.json").write_text(json.dumps(record))
+    with pytest.raises(ValueError, match=rf"versions.{name} was '99\.1\.2', now '\d"):
+        open_study(settings, copy)
+
+
+def test_a_study_that_an_older_version_began_goes_on(settings, finished, tmp_path):
+    """It tells neither versions nor the digest of pixels; from then on it does."""
+    copy = shutil.copytree(finished, tmp_path / "study")
+    record = json.loads((copy / "study.json").read_text())
+    versions, pixels = record.pop("versions"), record["digests"].pop("images and masks")
+    (copy / "study.json").write_text(json.dumps(record))
+    assert open_study(settings, copy).open_runs() == ()
+    record = json.loads((copy / "study.json").read_text())
+    assert (record["versions"], record["digests"]["images and masks"]) == (versions, pixels)
+
+
+def test_a_run_that_finds_the_same_everywhere_is_noted(settings, tmp_path):
+    deaf = replace(settings, run=replace(settings.run, threshold=1 - 1e-9), strategies=("none",))
+    run_study(open_study(deaf, tmp_path))
+    assert "finds the same everywhere" in read_tables(tmp_path)[1].note[0]
+
+
+def test_study_json_tells_no_place_of_this_machine(finished, tiny_model_file):
+    text = (finished / "study.json").read_text(encoding="utf-8")
+    assert str(tiny_model_file.parent) not in text
+    assert "model.keras" in text
+
+
+def test_a_failed_run_is_reported_and_the_others_go_on(settings, tmp_path):
+    broken = replace(
+        settings.run, optimization=replace(settings.run.optimization, learning_rate=1e30)
+    )
+    study = open_study(
+        replace(settings, run=broken, strategies=("none", "contracting", "all")), tmp_path
+    )
+    run_study(study)
+    _, runs = read_tables(tmp_path)
+    assert set(runs.data) == {"simulated-xray"}
+    status = dict(zip(runs.strategy, runs.status, strict=True))
+    assert status["none"] == "finished"
+    assert "failed" in (status["contracting"], status["all"])
+    assert (
+        runs[runs.status == "failed"]
+        .note.str.contains("(?:loss|weights) became NaN or infinite")
+        .all()
+    )
+    assert open_study(study.settings, tmp_path).open_runs() == ()
+    assert len(open_study(study.settings, tmp_path).open_runs(retry_failed=True)) >= 1
+
+
+def test_learning_rate_is_chosen_on_validation_cases(settings, tmp_path):
+    searching = replace(
+        settings,
+        run=replace(settings.run, validation_size=6),
+        strategies=("none", "all"),
+        learning_rates=(1e-6, 1e-2),
+    )
+    run_study(open_study(searching, tmp_path))
+    _, runs = read_tables(tmp_path)
+    chosen = runs.set_index("strategy").learning_rate["all"]
+    validation = {}
+    for folder in (tmp_path / "runs").glob("*-all/rate-*"):
+        history = pd.read_csv(folder / "history.csv")
+        validation[float(folder.name.removeprefix("rate-"))] = history.val_dice.iloc[-1]
+    assert set(validation) == {1e-6, 1e-2}
+    assert validation[chosen] == max(validation.values())
+
+
+def test_learning_rate_search_without_validation_cases_is_refused(settings):
+    with pytest.raises(ValueError, match="at least 5 validation cases, not 0"):
+        replace(settings, learning_rates=(1e-3, 1e-2))
+
+
+def test_killed_study_goes_on_and_ends_in_the_same_tables(settings, finished, tmp_path):
+    directory = tmp_path / "killed"
+    words = ["study", "--data", settings.run.data, "--init", settings.run.init]
+    words += ["--strategies", *settings.strategies, "--train-sizes", 4, "--folds", 3]
+    words += ["--only-folds", 0, "--image-size", 32, "--steps", 4, "--batch-size", 2]
+    words += ["--validate-every", 2, "--deterministic", "--output", directory]
+    words += ["--no-estimate", "--no-report"]
+    command = [sys.executable, "-m", "kerasunet", *map(str, words)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE)
+    _wait_until(lambda: (directory / "runs.csv").is_file())
+    workers = psutil.Process(process.pid).children()
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert workers and psutil.wait_procs(workers, timeout=20)[1] == []
+    assert 1 <= len(Tables(directory).runs) < 4
+    subprocess.run(command, cwd=tmp_path, env=environment, check=True, capture_output=True)
+    again, whole = read_tables(directory)[0], read_tables(finished)[0]
+    order = ["strategy", "key"]
+    pd.testing.assert_frame_equal(
+        again.sort_values(order).reset_index(drop=True),
+        whole.sort_values(order).reset_index(drop=True),
+    )
+
+
+def test_cases_of_a_run_that_was_not_recorded_are_forgotten(finished, tmp_path):
+    (tmp_path / "cases.csv").write_bytes((finished / "cases.csv").read_bytes())
+    runs = (finished / "runs.csv").read_text(encoding="utf-8").splitlines(keepends=True)
+    (tmp_path / "runs.csv").write_text("".join(runs[:-1]), encoding="utf-8")
+    tables = Tables(tmp_path)
+    assert len(tables.cases) == 8 * 3
+    assert len(tables.finished()) == 3
+
+
+def test_command_line_prints_the_plan_and_runs_nothing(run_cli, tmp_path, settings):
+    done = run_cli(
+        *("study", "--plan", "--no-estimate", "--data", "simulated-xray:24", "--folds", 3),
+        *("--init", settings.run.init, "--strategies", "shallow:*", "none", "--train-sizes", 2, 4),
+    )
+    assert done.returncode == 0, done.stderr
+    assert "6: shallow:1" in done.stdout
+    assert "runs        36, of which 36 are still to do" in done.stdout
+    assert not list(tmp_path.rglob("runs.csv"))
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--strategies", "shallow:12"], "this U-Net has 9 blocks"),
+        (["--train-sizes", "390"], "outside the test fold"),
+        (["--only-folds", "7"], "folds are 0 to 4"),
+        (["--division", "5-fold"], "comes with these divisions: none"),
+        (["--lr-search", "--validation-size", "2"], "at least 5 validation cases"),
+    ],
+)
+def test_command_line_refuses_in_one_line(run_cli, words, message):
+    done = run_cli("study", *words)
+    assert done.returncode == 2
+    assert message in done.stderr and "Traceback" not in done.stderr
+
+
+def _wait_until(holds, seconds: float = 120) -> None:
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.05)
+
+
+def test_a_trial_that_fails_does_not_stop_the_study(run_cli, tiny_model_file):
+    done = run_cli(
+        *(
+            "study",
+            "--plan",
+            "--data",
+            "simulated-xray:12",
+            "--folds",
+            3,
+            "--init",
+            tiny_model_file,
+        ),
+        *("--strategies", "all", "--train-sizes", 2, "--image-size", 32, "--learning-rate", 1e30),
+    )
+    assert done.returncode == 0, done.stderr
+    assert "time        unknown, the trial failed: FloatingPointError" in done.stdout

@@ -1,0 +1,95 @@
+"""The picture panel of saved models: which cases it picks, and from which it may pick."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from kerasunet.cli import main
+from kerasunet.data import load
+from kerasunet.metrics import dice
+
+DATA = "simulated-xray:24"
+
+
+@pytest.fixture(scope="module")
+def tuned(tiny_model_file, tmp_path_factory):
+    """A run directory: the tiny model fine-tuned on DATA for a few steps."""
+    from kerasunet.training import FinetuneSettings, Optimization, finetune
+
+    settings = FinetuneSettings(
+        layers="all",
+        init=str(tiny_model_file),
+        data=DATA,
+        train_size=8,
+        validation_size=0,
+        folds=3,
+        image_size=32,
+        optimization=Optimization(steps=6, batch_size=4, validate_every=6),
+    )
+    return finetune(settings, tmp_path_factory.mktemp("tuned"))
+
+
+def scores(run) -> dict[str, float]:
+    """Dice of the run's held-out cases at the size of their images."""
+    from kerasunet.inference.segmenter import Segmenter
+
+    keys = [line.split(",")[0] for line in (run.directory / "cases.csv").read_text().split()[1:]]
+    segment = Segmenter(run.directory / "model.keras", engine="keras")
+    samples = {case.key: case.load() for case in load(DATA, size=32).select(keys)}
+    return {key: dice(s.mask, segment(s.image).mask) for key, s in samples.items()}
+
+
+def test_picks_typical_best_and_worst_of_the_held_out_cases(tuned, tiny_model_file):
+    from kerasunet.study.figures.panel import panel_of
+
+    models = {"before": str(tiny_model_file), "after": str(tuned.directory / "model.keras")}
+    drawing = panel_of(models, DATA)
+    found = scores(tuned)
+    assert len(found) == 8 and "of the 8 held-out cases" in drawing.caption
+    told = dict(part.split(" case ") for part in drawing.alt.split(". ")[1:])
+    picked = {kind: text.split(":")[0] for kind, text in told.items()}
+    assert found[picked["best"]] == max(found.values())
+    assert found[picked["worst"]] == min(found.values())
+    assert found[picked["typical"]] in np.sort(list(found.values()))[3:5]
+    assert f"after Dice {found[picked['best']]:.3f}" in told["best"]
+    picked_by_before = panel_of(models, DATA, by="before").caption
+    assert "“before”" in picked_by_before
+
+
+def test_cases_that_cannot_be_told_from_training_cases_are_refused(tuned):
+    from kerasunet.study.figures.panel import panel_of
+
+    models = {"after": str(tuned.directory / "model.keras")}
+    with pytest.raises(ValueError, match="after: cannot tell which cases of simulated-xray:30"):
+        panel_of(models, "simulated-xray:30")
+    with pytest.raises(ValueError, match="before: no such model; there are after"):
+        panel_of(models, DATA, by="before")
+    other = panel_of(models, "simulated-ultrasound:5")
+    assert "of the 5 held-out cases" in other.caption
+
+
+def test_command_line_draws_a_panel(tuned, tiny_model_file, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    words = ["panel", "--data", "simulated-ultrasound:3", "--output", "out/panel.png"]
+    models = [f"pre-trained={tiny_model_file}", str(tuned.directory / "model.keras")]
+    assert main([*words, "--models", *models]) == 0
+    assert capsys.readouterr().out.splitlines()[:2] == ["out/panel.png", "out/panel.svg"]
+    with Image.open(tmp_path / "out" / "panel.png") as image:
+        assert "pre-trained Dice" in image.info["Description"]
+        assert "the best and the worst of the 3 held-out cases" in image.info["Comment"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--models", "natural", "natural"], "natural: there is a column all already"),
+        (["--models", "nonsense"], "nonsense: neither a registered model"),
+        (["--models", "natural", "--output", "panel.jpg"], "panel.jpg: give the name of a PNG"),
+    ],
+)
+def test_command_line_refuses_in_one_line(run_cli, words, message):
+    done = run_cli("panel", "--data", "simulated-xray:3", *words)
+    assert done.returncode == 2
+    assert message in done.stderr and "Traceback" not in done.stderr

@@ -1,0 +1,426 @@
+"""Fine-tuning end to end: what a run leaves behind, resuming after a kill, refusals."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import keras
+import numpy as np
+import pytest
+from helpers import IMPORTS
+from helpers.images import disc_images
+from helpers.layout_makers import make_busi
+
+from kerasunet.data import NO_AUGMENTATION
+from kerasunet.runs.directory import held
+from kerasunet.runs.finetuning import initial_model
+from kerasunet.runs.inputs import load_data
+from kerasunet.training import (
+    Architecture,
+    FinetuneSettings,
+    Optimization,
+    PretrainSettings,
+    finetune,
+    overfit_one_batch,
+    pretrain,
+)
+from kerasunet.training.loop import stored_weights
+
+QUICK = Optimization(steps=8, batch_size=4, validate_every=4)
+
+
+@pytest.fixture(scope="module")
+def settings(tiny_model_file) -> FinetuneSettings:
+    return FinetuneSettings(
+        layers="shallow:2",
+        init=str(tiny_model_file),
+        data="simulated-xray:24",
+        train_size=8,
+        validation_size=4,
+        folds=3,
+        image_size=32,
+        optimization=QUICK,
+    )
+
+
+@pytest.fixture(scope="module")
+def finished(settings, tmp_path_factory):
+    return finetune(settings, tmp_path_factory.mktemp("runs") / "run")
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    with open(path, newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_only_cases_of_the_wanted_labels_are_used(tmp_path):
+    make_busi(tmp_path)
+    whole = load_data(FinetuneSettings(data=str(tmp_path)))
+    lesions = load_data(FinetuneSettings(data=str(tmp_path), labels=("benign", "malignant")))
+    assert {case.label for case in whole.cases} == {"benign", "malignant", "normal"}
+    assert {case.label for case in lesions.cases} == {"benign", "malignant"}
+    assert lesions.digest != whole.digest
+    with pytest.raises(ValueError, match="labels odd: busi has the labels benign, malignant"):
+        load_data(FinetuneSettings(data=str(tmp_path), labels=("odd",)))
+
+
+def test_run_leaves_everything_behind(finished):
+    names = {path.name for path in finished.directory.iterdir()}
+    assert names == {
+        "config.json",
+        "layers.txt",
+        "layers.json",
+        "history.csv",
+        "cases.csv",
+        "model.keras",
+        "model.json",
+        "model.md",
+        "summary.json",
+        "overlays",
+        "tensorboard",
+    }
+    assert list((finished.directory / "tensorboard").rglob("events.out.*"))
+
+
+def test_cases_are_the_test_fold_and_average_to_the_summary(finished):
+    rows = rows_of(finished.directory / "cases.csv")
+    assert len(rows) == finished.summary["split"]["test"] == 8
+    mean = np.mean([float(row["dice"]) for row in rows])
+    assert mean == pytest.approx(finished.summary["after"]["dice"]["mean"])
+    assert finished.summary["after"]["dice"]["n"] == 8
+
+
+def test_history_has_a_row_per_validation(finished):
+    rows = rows_of(finished.directory / "history.csv")
+    assert [row["step"] for row in rows] == ["4", "8"]
+    assert all(0 <= float(row["val_dice"]) <= 1 for row in rows)
+    assert float(rows[-1]["learning_rate"]) < float(rows[0]["learning_rate"])
+
+
+def test_overlays_are_readable_pictures(finished):
+    pictures = sorted((finished.directory / "overlays").iterdir())
+    assert len(pictures) == 8
+    assert all(cv2.imread(str(path)) is not None for path in pictures)
+
+
+def test_saved_model_gives_the_predictions_that_were_measured(finished, settings):
+    from kerasunet.data import decode, load, split_cases
+    from kerasunet.training import evaluate
+
+    data = load(settings.data, size=32)
+    split = split_cases(data.cases, 8, 4, 0, 3)
+    cases = decode(data.select(split.test), (32, 32))
+    again = evaluate(finished.load_model(), cases)
+    assert again.summary == finished.summary["after"]
+
+
+def test_only_the_strategys_layers_differ_from_the_initial_model(finished, tiny_model_file):
+    before, after = keras.models.load_model(tiny_model_file), finished.load_model()
+    changed = {
+        layer.name.split("_")[0]
+        for layer in after.layers
+        if any(
+            not np.array_equal(mine, theirs)
+            for mine, theirs in zip(
+                layer.get_weights(), before.get_layer(layer.name).get_weights(), strict=True
+            )
+        )
+    }
+    assert changed == {"enc1", "enc2"}
+
+
+def test_finished_run_is_not_computed_again(finished, settings):
+    stamp = (finished.directory / "model.keras").stat().st_mtime_ns
+    again = finetune(settings, finished.directory)
+    assert again.summary == finished.summary
+    assert (finished.directory / "model.keras").stat().st_mtime_ns == stamp
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"layers": "deep:1"}, "layers was 'shallow:2', now 'deep:1'"),
+        ({"image_size": 64}, "image_size was 32, now 64"),
+        ({"data": "simulated-xray:30"}, "digests.data was"),
+        ({"optimization": replace(QUICK, steps=9)}, "optimization.steps was 8, now 9"),
+    ],
+)
+def test_directory_of_another_run_is_refused_naming_both_sides(finished, settings, change, message):
+    with pytest.raises(ValueError, match=message):
+        finetune(replace(settings, **change), finished.directory)
+
+
+def test_none_changes_nothing(settings, tmp_path):
+    run = finetune(replace(settings, layers="none"), tmp_path / "run")
+    assert run.summary["before"] == run.summary["after"]
+    assert run.summary["trained"] == 0
+
+
+def test_learning_happens_and_best_weights_are_kept(settings, tmp_path):
+    """From scratch, lungs are learnt in a minute of steps; best is at least as good as last."""
+    learner = Optimization(steps=60, batch_size=8, validate_every=15, keep="best")
+    run = finetune(
+        replace(
+            settings,
+            layers="all",
+            init="scratch",
+            augmentation=NO_AUGMENTATION,
+            architecture=replace(settings.architecture, base_filters=8, depth=2),
+            optimization=learner,
+        ),
+        tmp_path / "run",
+    )
+    assert run.summary["after"]["dice"]["mean"] > 0.8
+    assert run.summary["after"]["dice"]["mean"] > run.summary["before"]["dice"]["mean"] + 0.2
+
+
+def test_patience_stops_early(settings, tmp_path):
+    hopeless = Optimization(
+        steps=40, batch_size=4, validate_every=2, patience=2, learning_rate=1e-12, keep="best"
+    )
+    run = finetune(replace(settings, optimization=hopeless, layers="head"), tmp_path / "run")
+    assert len(rows_of(run.directory / "history.csv")) == 3
+
+
+class Stop(keras.callbacks.Callback):
+    """Ends a training after a number of stretches, as Ctrl-C does."""
+
+    def __init__(self, stretches: int):
+        super().__init__()
+        self._stretches = stretches
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if epoch == self._stretches:
+            raise KeyboardInterrupt
+
+
+def interrupt(settings: FinetuneSettings, directory: Path, stretches: int = 1) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        finetune(settings, directory, [Stop(stretches)])
+
+
+def with_rate(settings: FinetuneSettings, rate: float, **more) -> FinetuneSettings:
+    wild = Optimization(
+        steps=40, batch_size=4, validate_every=1, learning_rate=rate, clip_norm=None, **more
+    )
+    return replace(settings, layers="all", optimization=wild)
+
+
+def test_nan_loss_stops_and_tells_where_the_last_good_weights_are(settings, tmp_path):
+    wild = with_rate(settings, 1e30, warmup=0.5)
+    message = (
+        r"NaN or infinite at step (\d+); the weights of step (\d+) are kept in (.*)\. Try a lower"
+    )
+    with pytest.raises(FloatingPointError, match=message + " learning rate than 1e[+]30") as error:
+        finetune(wild, tmp_path / "run")
+    failed, kept, path = re.search(message, str(error.value)).groups()
+    assert int(kept) == int(failed) - 1
+    weights = stored_weights(Path(path))
+    assert all(np.isfinite(array).all() for array in weights)
+    model = initial_model(wild)
+    model.set_weights(weights)
+    assert len(rows_of(tmp_path / "run" / "history.csv")) == int(kept)
+    assert not (tmp_path / "run" / "model.keras").exists()
+
+
+def test_weights_that_the_last_step_spoils_are_never_kept(settings, tmp_path):
+    """An infinite rate spoils the weights in the very step whose loss is still finite."""
+    spoilt = with_rate(settings, 1e39, warmup=0.0, schedule="constant")
+    with pytest.raises(
+        FloatingPointError, match="weights became NaN or infinite at step 1; no step before"
+    ):
+        finetune(spoilt, tmp_path / "run")
+    assert not (tmp_path / "run" / "checkpoint.npz").exists()
+
+
+def test_pretraining_that_diverges_says_what_is_kept(tmp_path):
+    wild = replace(tiny_pretraining().optimization, learning_rate=1e30, clip_norm=None, warmup=0.5)
+    with pytest.raises(FloatingPointError, match="NaN or infinite at step .*checkpoint.npz"):
+        pretrain(replace(tiny_pretraining(), optimization=wild), tmp_path / "run")
+    assert all(np.isfinite(a).all() for a in stored_weights(tmp_path / "run" / "checkpoint.npz"))
+
+
+def tiny_pretraining() -> PretrainSettings:
+    return PretrainSettings(
+        data="simulated-natural:8",
+        validation_data="simulated-natural:4",
+        image_size=32,
+        architecture=Architecture(base_filters=4, depth=2),
+        optimization=Optimization(steps=12, batch_size=4, validate_every=1),
+    )
+
+
+def test_damaged_checkpoint_is_named(settings, tmp_path):
+    interrupt(settings, tmp_path / "run")
+    (tmp_path / "run" / "checkpoint.npz").write_bytes(b"not a zip file")
+    with pytest.raises(ValueError, match=r"checkpoint\.npz: cannot go on from this checkpoint"):
+        finetune(settings, tmp_path / "run")
+
+
+@pytest.mark.parametrize("name", ["checkpoint.npz", "summary.json"])
+def test_what_is_left_of_an_unknown_run_is_not_gone_on_with(settings, finished, tmp_path, name):
+    """A run directory that somebody began to remove could belong to any settings."""
+    (tmp_path / name).write_bytes(b"")
+    with pytest.raises(ValueError, match=f"{name} but no config.json, so nobody knows"):
+        finetune(settings, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "refused"),
+    [
+        ("keras", "2.15.0", True),
+        ("tensorflow", "1.15.0", True),
+        ("kerasunet", "7.0.0", True),
+        ("backend", "jax", True),
+        ("keras", "3.0.0", False),
+        ("tensorflow", "2.0.0", False),
+    ],
+)
+def test_another_major_version_is_refused_naming_both_sides(
+    settings, finished, tmp_path, name, old, refused
+):
+    copy = shutil.copytree(finished.directory, tmp_path / "run")
+    config = json.loads((copy / "config.json").read_text())
+    new, config["versions"][name] = config["versions"][name], old
+    (copy / "config.json").write_text(json.dumps(config))
+    if refused:
+        message = f"versions.{name} was '{re.escape(old)}', now '{re.escape(new)}'"
+        with pytest.raises(ValueError, match=message):
+            finetune(settings, copy)
+    else:
+        assert finetune(settings, copy).summary == finished.summary
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"layers": "all"}, "layers was 'shallow:2', now 'all'"),
+        ({"init": "scratch"}, "digests.init was '[0-9a-f]{12}', now ''"),
+        ({"optimization": replace(QUICK, seed=1)}, "optimization.seed was 0, now 1"),
+        ({"split_seed": 1}, "split_seed was 0, now 1"),
+    ],
+)
+def test_an_interrupted_run_is_not_gone_on_with_as_another(settings, tmp_path, change, message):
+    interrupt(settings, tmp_path / "run")
+    before = contents(tmp_path / "run")
+    with pytest.raises(ValueError, match=message):
+        finetune(replace(settings, **change), tmp_path / "run")
+    assert contents(tmp_path / "run") == before
+
+
+def contents(directory: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in directory.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"data": "simulated-natural:9"}, "digests.data was '[0-9a-f]{12}', now '[0-9a-f]{12}'"),
+        ({"image_size": 64}, "image_size was 32, now 64"),
+        ({"init": "itself"}, "digests.init was '', now '[0-9a-f]{12}'"),
+        ({"optimization": Optimization(seed=3)}, "optimization.seed was 0, now 3"),
+    ],
+)
+def test_a_pretraining_is_not_gone_on_with_as_another(tiny_model_file, change, message):
+    settings = PretrainSettings(
+        data="simulated-natural:16",
+        validation_data="simulated-natural:4",
+        image_size=32,
+        architecture=Architecture(base_filters=4, depth=2),
+        optimization=Optimization(steps=12, batch_size=4, validate_every=6),
+    )
+    if "init" in change:
+        change = {"init": str(tiny_model_file)}
+    with pytest.raises(ValueError, match=message):
+        pretrain(replace(settings, **change), tiny_model_file.parent)
+
+
+def test_a_finished_pretraining_is_not_computed_again(tiny_model_file):
+    settings = replace(
+        tiny_pretraining(),
+        data="simulated-natural:16",
+        optimization=Optimization(steps=12, batch_size=4, validate_every=6),
+    )
+    stamps = {path: path.stat().st_mtime_ns for path in tiny_model_file.parent.iterdir()}
+    again = pretrain(settings, tiny_model_file.parent)
+    assert {path: path.stat().st_mtime_ns for path in tiny_model_file.parent.iterdir()} == stamps
+    assert again.dice.n == 4
+    assert (
+        again.load_model().count_params() == keras.models.load_model(tiny_model_file).count_params()
+    )
+
+
+def test_a_mask_that_was_drawn_anew_is_noticed(settings, tmp_path, tiny_model_file):
+    images, masks = disc_images(12)
+    for folder in ("images", "masks"):
+        (tmp_path / folder).mkdir()
+    for index, (image, mask) in enumerate(zip(images, masks, strict=True)):
+        cv2.imwrite(str(tmp_path / "images" / f"{index}.png"), image)
+        cv2.imwrite(str(tmp_path / "masks" / f"{index}.png"), mask.astype(np.uint8) * 255)
+    own = replace(settings, data=str(tmp_path), train_size=4, validation_size=2)
+    interrupt(own, tmp_path / "run")
+    cv2.imwrite(str(tmp_path / "masks" / "3.png"), masks[0].astype(np.uint8) * 255)
+    with pytest.raises(ValueError, match="digests.images and masks was '[0-9a-f]{12}', now"):
+        finetune(own, tmp_path / "run")
+
+
+def test_a_directory_that_is_in_use_is_refused(settings, tmp_path, monkeypatch):
+    monkeypatch.setattr("kerasunet.runs.directory._PATIENCE", 0.3)
+    with held(tmp_path), pytest.raises(ValueError, match="another process is at work in it"):
+        finetune(settings, tmp_path)
+
+
+def test_a_model_that_finds_the_same_everywhere_is_told(settings, tmp_path):
+    """With a threshold that no probability reaches, all is background."""
+    run = finetune(replace(settings, layers="none", threshold=1 - 1e-9), tmp_path / "run")
+    assert run.summary["constant_prediction"]
+    assert run.summary["after"]["missed"] == 8
+
+
+def test_overfitting_one_batch_reaches_a_dice_near_one():
+    from kerasunet.data import decode, load
+
+    cases = decode(load("simulated-xray:4").cases, (32, 32))
+    steps = list(overfit_one_batch(cases, 60, Architecture(base_filters=8, depth=2)))
+    assert [step for step, _, _ in steps] == [10, 20, 30, 40, 50, 60]
+    assert steps[-1][2] > 0.95
+
+
+def test_card_and_model_tell_no_place_on_this_machine(finished, tiny_model_file):
+    for name in ("model.json", "model.md"):
+        text = (finished.directory / name).read_text(encoding="utf-8")
+        assert str(tiny_model_file.parent) not in text
+    card = json.loads((finished.directory / "model.json").read_text())
+    assert card["init"] == card["settings"]["init"] == "model.keras"
+
+
+def test_config_tells_all_settings(finished):
+    config = json.loads((finished.directory / "config.json").read_text())
+    assert config["settings"]["layers"] == "shallow:2"
+    assert config["settings"]["optimization"]["steps"] == 8
+    assert set(config["digests"]) == {"data", "images and masks", "split", "init"}
+
+
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+def test_other_backends_freeze_and_train_alike(backend):
+    """Runs on the named Keras backend in a process of its own."""
+    finished = subprocess.run(
+        [sys.executable, Path(__file__).parents[1] / "helpers" / "backend_probe.py"],
+        env={**os.environ, "KERAS_BACKEND": backend, "PYTHONPATH": IMPORTS},
+        capture_output=True,
+        text=True,
+        timeout=400,
+        check=False,
+    )
+    assert finished.returncode == 0, finished.stderr[-3000:]
+    assert finished.stdout.split() == [backend, "ok"]
