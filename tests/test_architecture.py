@@ -11,7 +11,14 @@ import tomllib
 
 import pytest
 from helpers import ROOT, counts
-from helpers.import_graph import PACKAGE, build, circle, front_doors, module_of
+from helpers.import_graph import (
+    PACKAGE,
+    build,
+    circle,
+    front_doors,
+    module_of,
+    seen_through,
+)
 
 CONTRACTS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"][
     "contracts"
@@ -51,6 +58,26 @@ def layer_of(text: str):
 
 def test_no_files_import_each_other_in_a_circle(graph):
     assert not circle(graph), " → ".join(circle(graph))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "from a import one",
+        "from a import one as other",
+        "def later():\n    from a import one",
+        "import b\nfrom b import a\na.one",
+        "from b import a as door\ndoor.one()",
+    ],
+)
+def test_imports_are_seen_through_front_doors(text):
+    doors = {"a": {"one": "a.first"}, "b": {"a": "b"}, "b.a": {"one": "a.first"}}
+    assert list(seen_through(ast.parse(text), doors)) == ["a.first"]
+
+
+def test_what_only_type_checkers_import_is_no_import():
+    text = "if TYPE_CHECKING:\n    from a import one"
+    assert not list(seen_through(ast.parse(text), {"a": {"one": "a.first"}}))
 
 
 def test_what_needs_no_keras_loads_none():

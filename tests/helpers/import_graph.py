@@ -26,7 +26,7 @@ def build() -> grimp.ImportGraph:
     doors = front_doors()
     for path in PACKAGE.rglob("*.py"):
         importer = module_of(path)
-        for imported in _through(ast.parse(path.read_text(encoding="utf-8")), doors):
+        for imported in seen_through(ast.parse(path.read_text(encoding="utf-8")), doors):
             if imported != importer:
                 graph.add_import(importer=importer, imported=imported)
     return graph
@@ -60,8 +60,13 @@ def circle(graph: grimp.ImportGraph) -> list[str]:
     return []
 
 
-def _through(tree: ast.Module, doors: Mapping[str, Mapping[str, str]]) -> Iterator[str]:
-    """Yield the modules that a file reaches through front doors, at its top or in functions."""
+def seen_through(tree: ast.Module, doors: Mapping[str, Mapping[str, str]]) -> Iterator[str]:
+    """Yield the modules that a file reaches through front doors, at its top or in functions.
+
+    Args:
+        tree: The parsed file.
+        doors: What `front_doors` returns.
+    """
     guarded = {
         id(inner)
         for node in ast.walk(tree)
