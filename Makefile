@@ -17,7 +17,7 @@ else
 $(error LOCK=$(LOCK): must be pinned, newest or lowest)
 endif
 
-.PHONY: finetune demo test lint audit locks wheel clean
+.PHONY: finetune demo test test-fast lint style imports types counts audit locks wheel clean
 
 # Fine-tunes the first three blocks of the shipped U-Net on simulated breast ultrasound, offline.
 finetune: $(VENV)/installed-run
@@ -31,17 +31,37 @@ demo: $(VENV)/installed-demo
 test: $(VENV)/installed-dev $(VENV)/chromium
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
-lint: $(VENV)/installed-dev
+# Runs the tests that need neither a browser nor more than a few seconds each; under two minutes on two cores.
+test-fast: $(VENV)/installed-dev
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not browser and not slow"
+
+# Everything that can be told without the tests.
+lint: style imports types counts
+
+style: $(VENV)/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+# Rooms import only rooms below them: the contracts are in pyproject.toml.
+imports: $(VENV)/installed-dev
+	$(BIN)/lint-imports
+
+types: $(VENV)/installed-dev
+	$(BIN)/mypy
+
+# Prints how many files, lines and modules there are, how long the longest are, and what is above its bar.
+counts: $(VENV)/installed-dev
+	$(BIN)/python tests/helpers/counts.py
 
 # Asks the advisory databases about every pinned release.
 audit: $(VENV)/installed-release
 	$(BIN)/pip-audit --strict --require-hashes --disable-pip -r locks/dev.txt
 
-# Pins today's releases, and the oldest that setup.cfg allows.
+# Pins today's releases, and the oldest that setup.cfg allows. With UPGRADE= what is pinned stays as it
+# is, and only what setup.cfg asks for anew is added.
+UPGRADE ?= --upgrade
 locks: $(VENV)/installed-release
-	bash locks/update.sh $(BIN)/uv
+	bash locks/update.sh $(BIN)/uv $(UPGRADE)
 
 # Builds the same bytes from the same sources, on any day.
 wheel: $(VENV)/installed-dev

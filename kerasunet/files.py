@@ -76,9 +76,10 @@ def report_all(problems: Sequence[str], heading: str) -> None:
 @contextmanager
 def gathering() -> Iterator[list[str]]:
     """Lets readers go on without what has a fault; yields the list that faults are added to."""
-    token = _gathered.set([])
+    faults: list[str] = []
+    token = _gathered.set(faults)
     try:
-        yield _gathered.get()
+        yield faults
     finally:
         _gathered.reset(token)
 
@@ -130,7 +131,7 @@ def writing(path: Path) -> Iterator[None]:
         ) from error
 
 
-def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Lets `write` fill a temporary file of the same suffix, then renames it to `path`.
 
     The content reaches the disk before the name does.

@@ -17,13 +17,13 @@ ROOT = Path(__file__).parents[1]
 
 @pytest.fixture(scope="session", autouse=True)
 def _own_cache(tmp_path_factory):
-    """The suite, and every process that it starts, keeps decoded images in a folder of its own."""
+    """Keep the decoded images of the suite, and of every process it starts, in a folder apart."""
     os.environ["KERASUNET_CACHE"] = str(tmp_path_factory.mktemp("cache"))
 
 
 @pytest.fixture(scope="session")
 def tiny_model_file(tmp_path_factory) -> Path:
-    """A saved U-Net of depth 2 with 4 filters, pre-trained for a few steps."""
+    """Return the file of a U-Net of depth 2 with 4 filters, pre-trained for a few steps."""
     from kerasunet.training import Architecture, Optimization, PretrainSettings, pretrain
 
     settings = PretrainSettings(
@@ -40,7 +40,7 @@ def tiny_model_file(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def demo_place(tiny_model_file, tmp_path_factory) -> Path:
-    """What the demo of `demo_url` has: `models/`, `studies/`, and `temporary/` for its files."""
+    """Return the folder that the demo of `demo_url` uses: `models/`, `studies/`, `temporary/`."""
     from helpers.study_makers import make_study
 
     place = tmp_path_factory.mktemp("demo")
@@ -57,7 +57,7 @@ def demo_place(tiny_model_file, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def demo_url(demo_place):
-    """Address of a running demo that may train, with the tables and models of `demo_place`."""
+    """Yield the address of a running demo that may train, on what `demo_place` holds."""
     from helpers.browser import running_demo
 
     with pytest.MonkeyPatch.context() as patch:
@@ -68,7 +68,7 @@ def demo_url(demo_place):
 
 @pytest.fixture
 def run_cli(tmp_path):
-    """Runs `python -m kerasunet …` in an empty folder; returns the finished process."""
+    """Return a function that runs `python -m kerasunet …` in an empty folder."""
 
     def run(*words: object, environment: dict[str, str] | None = None, timeout: float = 300):
         return subprocess.run(

@@ -1,0 +1,1 @@
+"""Saved models at work: one model, several side by side, other engines, other formats."""
