@@ -17,7 +17,7 @@ else
 $(error LOCK=$(LOCK): must be pinned, newest or lowest)
 endif
 
-.PHONY: finetune demo test lint audit locks wheel clean
+.PHONY: finetune demo test lint docs audit locks wheel clean
 
 # Fine-tunes the first three blocks of the shipped U-Net on simulated breast ultrasound, offline.
 finetune: $(VENV)/installed-run
@@ -34,6 +34,10 @@ test: $(VENV)/installed-dev $(VENV)/chromium
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+# Builds the documentation with its API reference in build/docs; any warning is an error.
+docs: $(VENV)/installed-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
 # Asks the advisory databases about every pinned release.
 audit: $(VENV)/installed-release
