@@ -318,15 +318,24 @@ def example(number: int, **names) -> dict:
     return names
 
 
-def test_example_of_a_data_set(tmp_path):
-    (tmp_path / "pairs").mkdir()
+def test_example_of_a_data_set(tmp_path, monkeypatch):
+    folder = tmp_path / "modules" / "pairs"
+    folder.mkdir(parents=True)
+    for name in ("__init__.py", "README.md", "CITATIONS.bib", "TAGS.txt"):
+        (folder / name).touch()
+    (folder / "pairs_dataset_builder.py").write_text(
+        blocks_of(ROOT / "CONTRIBUTING.md", "python")[0], encoding="utf-8"
+    )
+    images = tmp_path / "archive" / "pairs"
+    images.mkdir(parents=True)
     for name in ("a.jpg", "a.png", "b.jpg", "b.png"):
-        (tmp_path / "pairs" / name).write_bytes(b"")
-    name = "kerasunet.data.builders.pairs.pairs_dataset_builder"
-    builder = example(0, __name__=name)["Builder"](data_dir=tmp_path / "prepared")
-    (split,) = builder.search([tmp_path])
-    assert [case.key for case in builder.search([tmp_path])[split].cases] == ["a", "b"]
-    assert builder.search([tmp_path / "pairs"]) == {}
+        (images / name).touch()
+    monkeypatch.syspath_prepend(folder.parent)
+    module = importlib.import_module("pairs.pairs_dataset_builder")
+    builder = module.Builder(data_dir=tmp_path / "prepared")
+    found = builder.search([images.parent])
+    assert [case.key for case in found["train"].cases] == ["a", "b"]
+    assert builder.search([images]) == {}
 
 
 def test_example_of_a_strategy_term():
