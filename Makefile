@@ -17,7 +17,7 @@ else
 $(error LOCK=$(LOCK): must be pinned, newest or lowest)
 endif
 
-.PHONY: finetune demo test lint docs audit locks wheel clean
+.PHONY: finetune demo test lint audit locks wheel clean
 
 # Fine-tunes the first three blocks of the shipped U-Net on simulated breast ultrasound, offline.
 finetune: $(VENV)/installed-run
@@ -35,10 +35,6 @@ lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-# Builds the documentation with its API reference in build/docs; any warning is an error.
-docs: $(VENV)/installed-docs
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
-
 # Asks the advisory databases about every pinned release.
 audit: $(VENV)/installed-release
 	$(BIN)/pip-audit --strict --require-hashes --disable-pip -r locks/dev.txt
@@ -50,6 +46,11 @@ locks: $(VENV)/installed-release
 # Builds the same bytes from the same sources, on any day.
 wheel: $(VENV)/installed-dev
 	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) $(BIN)/python -m build --wheel --no-isolation
+
+.PHONY: docs
+# Builds the documentation with its API reference in build/docs; any warning is an error.
+docs: $(VENV)/installed-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)

@@ -117,6 +117,16 @@ def defines(file: Path, name: str) -> bool:
     return True
 
 
+def test_architecture_names_every_room():
+    """Every folder and module directly in the package, but for what Python itself asks for."""
+    rooms = {p for p in (ROOT / "kerasunet").iterdir() if p.is_dir() or p.suffix == ".py"}
+    rooms = {p.name for p in rooms if not p.name.startswith("__")}
+    table = text_of(ROOT / "docs/architecture.md").partition("## One image")[0]
+    named = set(re.findall(r"`kerasunet/(\w+(?:\.py)?)/?`", table))
+    assert len(rooms) > 15
+    assert not rooms - named
+
+
 # Links
 
 
@@ -273,6 +283,7 @@ def is_rounded(number: str, known: list[float]) -> bool:
     return any(f"{one:.{places}f}" == number for one in known)
 
 
+@pytest.mark.slow
 def test_readme_example_runs(monkeypatch, tmp_path, capsys):
     cv2, numpy = pytest.importorskip("cv2"), pytest.importorskip("numpy")
     monkeypatch.chdir(tmp_path)
@@ -292,6 +303,7 @@ def test_list_of_saved_models_is_the_one_printed():
     assert set(printed) <= set(text_of(ROOT / "docs/notes/saved_models.md").splitlines())
 
 
+@pytest.mark.slow
 def test_tables_of_the_study_are_those_printed():
     """Of the first two data sets; the tables of the second two come from the same code."""
     studies = [str(ROOT / "docs/study" / name) for name in ("bus_bra", "jsrt")]
@@ -318,6 +330,7 @@ def example(number: int, **names) -> dict:
     return names
 
 
+@pytest.mark.slow
 def test_example_of_a_data_set(tmp_path, monkeypatch):
     folder = tmp_path / "modules" / "pairs"
     folder.mkdir(parents=True)

@@ -29,9 +29,10 @@ def test_notebook_is_committed_without_outputs(notebook):
     assert all(not cell["outputs"] and cell["execution_count"] is None for cell in cells)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
 def test_notebook_runs(notebook, tmp_path):
-    """Its code cells in their order, in one fresh process, with figures that nobody looks at."""
+    """Its code cells in their order, in one fresh process that draws no window."""
     script = tmp_path / f"{notebook.stem}.py"
     code = ["".join(cell["source"]) for cell in code_cells(notebook)]
     script.write_text("\n\n".join(["import matplotlib\nmatplotlib.use('Agg')", *code, CHECK]))
