@@ -67,6 +67,11 @@ locks: $(VENV)/installed-release
 wheel: $(VENV)/installed-dev
 	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) $(BIN)/python -m build --wheel --no-isolation
 
+.PHONY: docs
+# Builds the documentation with its API reference in build/docs; any warning is an error.
+docs: $(VENV)/installed-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 

@@ -15,5 +15,6 @@ pin() { # NAME [options]
 # The largest first: the others then have the same releases.
 pin dev --universal $upgrade --generate-hashes --extra dev --constraint locks/limits.in
 pin demo --universal --generate-hashes --extra demo --constraint locks/dev.txt
+pin docs --universal --generate-hashes --extra docs --constraint locks/dev.txt
 pin run --universal --generate-hashes --constraint locks/dev.txt
 pin lowest --resolution lowest-direct $upgrade --extra dev --constraint locks/limits.in

@@ -10,7 +10,7 @@ import pytest
 from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[1]
-EXTRAS = {"run": (), "demo": ("demo",), "dev": ("dev",), "lowest": ("dev",)}
+EXTRAS = {"run": (), "demo": ("demo",), "dev": ("dev",), "docs": ("docs",), "lowest": ("dev",)}
 _PIN = re.compile(r"([A-Za-z0-9._-]+)==([^\s;\\]+)")
 
 
@@ -39,7 +39,7 @@ def pins(lock: str) -> dict[str, list[tuple[str, int]]]:
     return found
 
 
-@pytest.mark.parametrize("lock", ["run", "demo", "dev"])
+@pytest.mark.parametrize("lock", ["run", "demo", "dev", "docs"])
 def test_pinned_releases_are_allowed_and_have_hashes(lock):
     pinned = pins(lock)
     for name, requirement in requirements(EXTRAS[lock]).items():

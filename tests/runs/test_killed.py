@@ -30,7 +30,7 @@ MOMENTS = ("before", "half", "after")
 
 @pytest.mark.parametrize(("verb", "kills"), [("finetune", 2), ("pretrain", 1), ("study", 1)])
 def test_killed_commands_end_in_the_same_results(verb, kills, tmp_path):
-    """A short form of what docs/reliability.md tells of."""
+    """A short form of what docs/notes/reliability.md describes."""
     finished = subprocess.run(
         [sys.executable, HARNESS / "kill.py", verb, "--kills", str(kills), "--seed", "3"],
         env={**os.environ, "TMPDIR": str(tmp_path)},

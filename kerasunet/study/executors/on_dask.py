@@ -20,7 +20,9 @@ def run(
 ) -> Iterator[tuple[Any, Done | Failed]]:
     """As `run_all`; on a cluster of one's own, whoever starts its workers deals out the GPUs."""
     if address is None and gpus:
-        raise ValueError("gpus are dealt out by the executors local and ray; see docs/clusters.md")
+        raise ValueError(
+            "gpus are dealt out by the executors local and ray; see docs/guide/clusters.md"
+        )
     environment = {} if address else slot_environments(workers, 0)[0]
     with dask.config.set(_SETTINGS), _client(workers, address) as client:
         waiting = {

@@ -1,0 +1,408 @@
+"""README, guides and lab notes name only what exists: files, names, links, options, numbers."""
+
+from __future__ import annotations
+
+import ast
+import configparser
+import contextlib
+import importlib.util
+import io
+import re
+import shlex
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from kerasunet.cli import VERBS, main
+
+ROOT = Path(__file__).parents[1]
+PAGES = [
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
+]
+CHANGELOG = ROOT / "CHANGELOG.md"
+MOST_WORDS_OF_README = 900
+MOST_LINES_OF_EXAMPLE = 10
+
+each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+
+
+def text_of(page: Path) -> str:
+    return page.read_text(encoding="utf-8")
+
+
+def blocks_of(page: Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", text_of(page), re.DOTALL | re.MULTILINE)
+
+
+# Files and names
+
+
+@each_page
+def test_files_of_the_repository_exist(page):
+    missing = [path for path in named_paths(text_of(page)) if not any(ROOT.glob(path))]
+    assert not missing
+
+
+def named_paths(text: str) -> set[str]:
+    folders = "kerasunet|tests|benchmarks|scripts|saved_models|demo|docs|locks|examples"
+    found = re.findall(rf"(?<![\w/.-])(?:{folders})/[\w./*-]*\w[/\w]*", text)
+    return {path for path in found if "NAME" not in path and not path.endswith("/MY_SPACE")}
+
+
+@each_page
+def test_names_of_the_package_exist(page):
+    text = re.sub(r"\w+://\S+", "", text_of(page))
+    names = re.findall(r"(?<![\w/.-])kerasunet(?:\.[A-Za-z_]\w*)+", text)
+    missing = [name for name in sorted(set(names)) if not exists(name)]
+    assert not missing
+
+
+def exists(name: str) -> bool:
+    """Whether a dotted name is a module, or an attribute of one; file names are left to others."""
+    if name.endswith((".md", ".yml", ".ipynb")):
+        return True
+    parts = name.split(".")
+    for length in range(len(parts), 0, -1):
+        with contextlib.suppress(ModuleNotFoundError):
+            found = importlib.import_module(".".join(parts[:length]))
+            return has(found, parts[length:])
+    return False
+
+
+def has(found, attributes: list[str]) -> bool:
+    for attribute in attributes:
+        if not hasattr(found, attribute):
+            return False
+        found = getattr(found, attribute)
+    return True
+
+
+@each_page
+def test_imports_of_examples_exist(page):
+    missing = [
+        f"{node.module}.{alias.name}"
+        for block in blocks_of(page, "python")
+        for node in ast.walk(ast.parse(block))
+        if isinstance(node, ast.ImportFrom) and node.module.startswith("kerasunet")
+        for alias in node.names
+        if not exists(f"{node.module}.{alias.name}")
+    ]
+    assert not missing
+
+
+@pytest.mark.parametrize("page", ["docs/architecture.md"])
+def test_functions_are_in_the_files_beside_them(page):
+    row = r"^\|[^|]*\| (`[^|]+) \| `(kerasunet/[\w/]+\.py)` \|$"
+    rows = re.findall(row, text_of(ROOT / page), re.MULTILINE)
+    assert len(rows) > 30
+    wrong = [
+        f"{name} in {file}"
+        for names, file in rows
+        for name in re.findall(r"`([\w.]+)`", names)
+        if not defines(ROOT / file, name)
+    ]
+    assert not wrong
+
+
+def defines(file: Path, name: str) -> bool:
+    nodes = ast.parse(file.read_text(encoding="utf-8")).body
+    for part in name.split("."):
+        found = [node for node in nodes if getattr(node, "name", None) == part]
+        if not found:
+            return False
+        nodes = found[0].body
+    return True
+
+
+def test_architecture_names_every_room():
+    """Every folder and module directly in the package, but for what Python itself asks for."""
+    rooms = {p for p in (ROOT / "kerasunet").iterdir() if p.is_dir() or p.suffix == ".py"}
+    rooms = {p.name for p in rooms if not p.name.startswith("__")}
+    table = text_of(ROOT / "docs/architecture.md").partition("## One image")[0]
+    named = set(re.findall(r"`kerasunet/(\w+(?:\.py)?)/?`", table))
+    assert len(rooms) > 15
+    assert not rooms - named
+
+
+# Links
+
+
+@each_page
+def test_links_lead_somewhere(page):
+    links = re.findall(r"\]\(([^)\s]+)\)", text_of(page))
+    broken = [link for link in links if "://" not in link and not leads_somewhere(page, link)]
+    assert not broken
+
+
+def leads_somewhere(page: Path, link: str) -> bool:
+    path, _, anchor = link.partition("#")
+    target = page.parent / path if path else page
+    return target.exists() and (not anchor or anchor in anchors_of(target))
+
+
+def anchors_of(page: Path) -> set[str]:
+    """The anchors that headings get, on the site and where a repository is browsed."""
+    headings = re.findall(r"^#+ (.+)$", text_of(page), re.MULTILINE)
+    words = [re.sub(r"[^\w -]", "", heading).strip().lower() for heading in headings]
+    return {word.replace(" ", "-") for word in words}
+
+
+def test_every_page_is_in_the_navigation():
+    listed = re.findall(r"[\w/-]+\.md", text_of(ROOT / "mkdocs.yml"))
+    pages = [str(page.relative_to(ROOT / "docs")) for page in PAGES if page.parent != ROOT]
+    assert sorted(listed) == sorted(pages)
+
+
+# Commands
+
+
+@each_page
+def test_commands_parse(page):
+    faults = [fault for words in commands_of(page) for fault in faults_of(words)]
+    assert not faults
+
+
+def commands_of(page: Path) -> Iterator[list[str]]:
+    """Commands of shell examples and of inline code, as words; placeholders stay words."""
+    text = text_of(page)
+    lines = [line for block in blocks_of(page, "sh") for line in joined(block).splitlines()]
+    lines += re.findall(r"^    (?:sudo )?(python .+)$", text, re.MULTILINE)
+    prose = re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
+    lines += [code.replace("\n", " ") for code in re.findall(r"`([^`]+)`", prose)]
+    for line in lines:
+        words = [word for word in shlex.split(line, comments=True) if word != "…"]
+        while words and re.fullmatch(r"\w+=.*|\$", words[0]):
+            words.pop(0)
+        if words[:1] in (["kerasunet"], ["python"], ["make"], ["pip"]):
+            yield words
+
+
+def joined(block: str) -> str:
+    """A block with its continued lines in one, and the one variable that examples use filled in."""
+    text = block.replace("\\\n", " ")
+    variable = re.match(r'P="(.+)"\n', text)
+    return text.replace("$P ", f"{variable[1]} ") if variable else text
+
+
+def faults_of(words: list[str]) -> list[str]:
+    if words[0] == "make":
+        return [word for word in words[1:] if "=" not in word and word not in targets()]
+    if words[0] == "pip":
+        return [extra for extra in re.findall(r"[\w-]+", extras_in(words)) if extra not in extras()]
+    if words[0] == "kerasunet":
+        return faults_of_verb(words[1], words[2:]) if words[1:] and words[1] != "VERB" else []
+    script = Path(words[1]) if words[1:] else Path()
+    if script.parent == Path("scripts") and script.stem in VERBS:
+        return [*absent(script), *faults_of_verb(script.stem, words[2:])]
+    if script.suffix != ".py":
+        return []
+    return [*absent(script), *(o for o in options_in(words) if o not in source_beside(script))]
+
+
+def absent(script: Path) -> list[str]:
+    return [] if (ROOT / script).is_file() else [str(script)]
+
+
+def faults_of_verb(verb: str, words: list[str]) -> list[str]:
+    """Options that the parser of a verb does not know, and the error that it ends with."""
+    if verb.startswith("--"):
+        return [] if run([verb]) == (0, "") else [verb]
+    if verb not in VERBS:
+        return [verb]
+    unknown = [option for option in options_in(words) if option not in options_of(verb)]
+    status, error = run([verb, *(word for word in words if word != "--help"), "--help"])
+    return unknown or ([] if status == 0 else [f"{verb} {words}: {error}"])
+
+
+def options_in(words: list[str]) -> list[str]:
+    return [word.split("=")[0] for word in words if word.startswith("--")]
+
+
+@cache
+def options_of(verb: str) -> frozenset[str]:
+    output = io.StringIO()
+    with contextlib.redirect_stdout(output), contextlib.suppress(SystemExit):
+        main([verb, "--help"])
+    return frozenset(re.findall(r"(?<![\w-])--[a-z0-9-]+", output.getvalue()))
+
+
+def run(words: list[str]) -> tuple[int, str]:
+    errors = io.StringIO()
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(errors):
+        try:
+            status = main(words)
+        except SystemExit as ended:
+            status = ended.code or 0
+    return status, errors.getvalue()
+
+
+@cache
+def source_beside(script: Path) -> str:
+    """The text of a script and of the files beside it, which may define its options."""
+    return "\n".join(text_of(path) for path in sorted((ROOT / script).parent.glob("*.py")))
+
+
+@cache
+def targets() -> frozenset[str]:
+    return frozenset(re.findall(r"^([\w-]+):", text_of(ROOT / "Makefile"), re.MULTILINE))
+
+
+@cache
+def extras() -> frozenset[str]:
+    settings = configparser.ConfigParser()
+    settings.read(ROOT / "setup.cfg")
+    return frozenset(settings["options.extras_require"])
+
+
+def extras_in(words: list[str]) -> str:
+    """The extras of this package that a `pip install` asks for; `…` stands for any."""
+    named = [re.search(r"^(?:\.|kerasunet)\[([^]]+)\]$", word) for word in words]
+    return " ".join(match[1] for match in named if match)
+
+
+# What the README promises
+
+
+def test_readme_is_short():
+    assert len(text_of(ROOT / "README.md").split()) <= MOST_WORDS_OF_README
+
+
+def test_numbers_of_the_readme_are_those_of_the_notes():
+    notes = text_of(ROOT / "docs/study.md") + text_of(ROOT / "docs/notes/saved_models.md")
+    known = [float(number) for number in re.findall(r"\b0\.\d+", notes)]
+    numbers = re.findall(r"\b0\.\d+", text_of(ROOT / "README.md"))
+    assert len(numbers) > 15
+    assert not [number for number in numbers if not is_rounded(number, known)]
+
+
+def is_rounded(number: str, known: list[float]) -> bool:
+    places = len(number.partition(".")[2])
+    return any(f"{one:.{places}f}" == number for one in known)
+
+
+@pytest.mark.slow
+def test_readme_example_runs(monkeypatch, tmp_path, capsys):
+    cv2, numpy = pytest.importorskip("cv2"), pytest.importorskip("numpy")
+    monkeypatch.chdir(tmp_path)
+    cv2.imwrite("scan.png", numpy.full((60, 80), 90, numpy.uint8))
+    (tmp_path / "saved_models").symlink_to(ROOT / "saved_models", target_is_directory=True)
+    for block in blocks_of(ROOT / "README.md", "python"):
+        exec(compile(block, "README.md", "exec"), {})
+    assert "(60, 80)" in capsys.readouterr().out
+
+
+def test_list_of_saved_models_is_the_one_printed():
+    output = io.StringIO()
+    with contextlib.redirect_stdout(output):
+        assert main(["models", "--markdown"]) == 0
+    printed = [line for line in output.getvalue().splitlines() if line.startswith("|")]
+    assert len(printed) > 10
+    assert set(printed) <= set(text_of(ROOT / "docs/notes/saved_models.md").splitlines())
+
+
+@pytest.mark.slow
+def test_tables_of_the_study_are_those_printed():
+    """Of the first two data sets; the tables of the second two come from the same code."""
+    studies = [str(ROOT / "docs/study" / name) for name in ("bus_bra", "jsrt")]
+    output = io.StringIO()
+    with contextlib.redirect_stdout(output):
+        assert main(["claims", *studies, "--markdown"]) == 0
+    printed = [line for line in output.getvalue().splitlines() if line.startswith("|")]
+    assert len(printed) > 70
+    assert set(printed) <= set(text_of(ROOT / "docs/study.md").splitlines())
+
+
+# The examples of CONTRIBUTING.md
+
+
+def test_contributing_examples_are_short():
+    blocks = blocks_of(ROOT / "CONTRIBUTING.md", "python")
+    assert len(blocks) == 4
+    assert all(len(re.findall(r"^.*\S", b, re.M)) <= MOST_LINES_OF_EXAMPLE for b in blocks)
+
+
+def example(number: int, **names) -> dict:
+    """Runs one of the examples; what it is given stands for what is in the file it is added to."""
+    exec(blocks_of(ROOT / "CONTRIBUTING.md", "python")[number], names)
+    return names
+
+
+@pytest.mark.slow
+def test_example_of_a_data_set(tmp_path, monkeypatch):
+    folder = tmp_path / "modules" / "pairs"
+    folder.mkdir(parents=True)
+    for name in ("__init__.py", "README.md", "CITATIONS.bib", "TAGS.txt"):
+        (folder / name).touch()
+    (folder / "pairs_dataset_builder.py").write_text(
+        blocks_of(ROOT / "CONTRIBUTING.md", "python")[0], encoding="utf-8"
+    )
+    images = tmp_path / "archive" / "pairs"
+    images.mkdir(parents=True)
+    for name in ("a.jpg", "a.png", "b.jpg", "b.png"):
+        (images / name).touch()
+    monkeypatch.syspath_prepend(folder.parent)
+    module = importlib.import_module("pairs.pairs_dataset_builder")
+    builder = module.Builder(data_dir=tmp_path / "prepared")
+    found = builder.search([images.parent])
+    assert [case.key for case in found["train"].cases] == ["a", "b"]
+    assert builder.search([images]) == {}
+
+
+def test_example_of_a_strategy_term():
+    from kerasunet.strategies import Layout, terms
+
+    layout = Layout.unet(depth=3)
+    skip = example(1, **vars(terms))["Skip"]()
+    assert str(skip) == "skip"
+    assert {weight.block for weight in skip.weights(layout)} == {"enc1", "enc2", "enc3"}
+
+
+def test_example_of_a_layout(tmp_path):
+    from kerasunet.data.layouts import folders
+
+    read = example(2, **vars(folders))["scans_and_outlines"]
+    assert read(tmp_path) is None
+    for name in ("scans", "outlines"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "x.png").write_bytes(b"")
+    assert [case.key for case in read(tmp_path)] == ["x"]
+
+
+def test_example_of_an_engine_has_what_engines_have():
+    from kerasunet.inference.engines import onnx_runtime
+
+    engine = blocks_of(ROOT / "CONTRIBUTING.md", "python")[3]
+    signatures = {
+        node.name: [argument.arg for argument in node.args.args]
+        for node in ast.parse(engine).body
+        if isinstance(node, ast.FunctionDef)
+    }
+    for name, arguments in signatures.items():
+        code = getattr(onnx_runtime, name).__code__
+        assert list(code.co_varnames[: code.co_argcount]) == arguments
+    assert signatures.keys() == {"version", "convert", "load"}
+
+
+# The changelog
+
+
+def renamed() -> list[tuple[str, str]]:
+    """Old and new names of modules, one row of the table of the changelog each."""
+    rows = re.findall(r"^\| (`kerasunet.+?) \| (`kerasunet.+?) \|$", text_of(CHANGELOG), re.M)
+    return [(old, new) for olds, new in rows for old in re.findall(r"`(.+?)`", olds)]
+
+
+def test_new_names_of_modules_exist_and_old_ones_do_not():
+    assert len(renamed()) > 30
+    new = {name for _, names in renamed() for name in re.findall(r"`(.+?)`", names)}
+    assert not [name for name in sorted(new) if importlib.util.find_spec(name) is None]
+    assert not [old for old, _ in renamed() if is_module(old)]
+
+
+def is_module(name: str) -> bool:
+    with contextlib.suppress(ModuleNotFoundError):
+        return importlib.util.find_spec(name) is not None
+    return False
