@@ -21,12 +21,13 @@ from kerasunet.cli import main
 from kerasunet.data import (
     DataSet,
     FileCase,
-    cache_packs,
     decode,
     foreground_shares,
     load,
     split_cases,
 )
+from kerasunet.data import cache as cache_module
+from kerasunet.data import cache_packs
 from kerasunet.data.augmentation import Augmentation
 from kerasunet.data.cache import Store
 from kerasunet.runs.inputs import decode_parts
@@ -49,10 +50,8 @@ def cache(tmp_path, monkeypatch) -> Path:
 
 @pytest.fixture
 def told(caplog):
-    """What was logged in this test; `_tell_once` forgets before."""
-    from kerasunet.data import cache as module
-
-    module._tell_once.cache_clear()
+    """What was logged in this test; `_warn_once` forgets before."""
+    cache_module._warn_once.cache_clear()
     return caplog
 
 
@@ -251,8 +250,8 @@ def test_two_processes_at_once_decode_every_case_once(cache, tmp_path):
 
 def test_a_suspended_process_does_not_hold_up_others(cache, monkeypatch):
     decode(noise_cases(0), SIZE)
-    monkeypatch.setattr(cache, "_PATIENCE", 0.2)
-    with cache.locked(packs(cache)[0].parent, "*") as alone:
+    monkeypatch.setattr(cache_module, "_PATIENCE", 0.2)
+    with cache_module._locked(packs(cache)[0].parent, "*") as alone:
         assert alone
         for path in packs(cache):
             os.utime(path, (1, 1))

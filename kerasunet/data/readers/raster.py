@@ -18,7 +18,6 @@ from PIL.Image import Image
 from PIL.ImageFile import ImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
-from kerasunet.data.readers import raster
 from kerasunet.data.readers.files import (
     Source,
     Unusable,
@@ -58,19 +57,19 @@ _IMAGEJ_UNIT = re.compile(r"\AImageJ=.*?^unit=(mm|cm|micron)$", re.MULTILINE | r
 _UNIT_MM = {"mm": 1.0, "cm": 10.0, "micron": 0.001}
 
 
-def shows_zero_as_white(picture: TiffImageFile) -> bool:
+def _shows_zero_as_white(picture: TiffImageFile) -> bool:
     """Whether the values are still to be inverted: Pillow does so up to 8 bits, but not beyond."""
     return picture.mode[0] in "IF" and picture.tag_v2.get(tags.PHOTOMETRIC_INTERPRETATION) == 0
 
 
-def check_planes(picture: TiffImageFile) -> None:
+def _check_planes(picture: TiffImageFile) -> None:
     """Refuses 16-bit colour that is stored plane by plane, which Pillow decodes wrongly."""
     planar = picture.tag_v2.get(tags.PLANAR_CONFIGURATION, 1) == 2
     if planar and max(picture.tag_v2.get(tags.BITSPERSAMPLE, (1,))) > 8:
         raise Unusable("16-bit colours stored plane by plane; save them interleaved, or as PNG")
 
 
-def spacing(picture: TiffImageFile) -> tuple[float, float] | None:
+def _spacing(picture: TiffImageFile) -> tuple[float, float] | None:
     """Spacing in millimetres, (row, column), of a file that ImageJ calibrated.
 
     ImageJ writes its unit of length into the description and pixels per unit into the resolution.
@@ -101,9 +100,7 @@ def read_image(source: Source) -> tuple[np.ndarray, tuple[float, float] | None]:
         if source.kind != "TIFF":
             return to_levels(pixels), None
         levels = to_levels(pixels)
-        return 255 - levels if raster.shows_zero_as_white(picture) else levels, raster.spacing(
-            picture
-        )
+        return 255 - levels if _shows_zero_as_white(picture) else levels, _spacing(picture)
 
 
 def read_mask(source: Source) -> np.ndarray:
@@ -137,7 +134,7 @@ def _open(source: Source) -> ImageFile:
         picture.seek(source.frame)
     source.check_size(*picture.size)
     if source.kind == "TIFF":
-        raster.check_planes(picture)
+        _check_planes(picture)
     return picture
 
 
@@ -201,6 +198,6 @@ def read_png(content: bytes, size_limit: int) -> np.ndarray:
     """
     source = Source(io.BufferedReader(io.BytesIO(content)), "PNG", 0, size_limit)
     try:
-        return raster.read_mask(source)
+        return read_mask(source)
     except Exception:  # Decoders answer broken bytes with exceptions of every type.
         raise ValueError("its mask is not a PNG image, or larger than its image") from None
