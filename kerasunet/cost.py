@@ -41,7 +41,7 @@ class LayerCost:
     multiply_adds: int
 
     def parameters(self, weight: str) -> int:
-        """Number of elements of one of its weights, such as `"kernel"` or `"bias"`."""
+        """Return the number of elements of one of its weights, such as `"kernel"` or `"bias"`."""
         return self.taps * self.inputs * self.filters if weight == "kernel" else self.filters
 
 
@@ -102,12 +102,12 @@ class Network:
         return {weight.layer: self._layer(weight) for weight in self.layout.weights}
 
     def parameters(self, weights: Collection[WeightRef] | None = None) -> int:
-        """Number of learnable parameters in some weights; in all of them unless given."""
+        """Return the number of learnable parameters in the given weights, by default in all."""
         chosen = self.layout.weights if weights is None else weights
         return sum(self.layers[weight.layer].parameters(weight.name) for weight in chosen)
 
     def step_cost(self, trained: Collection[WeightRef], batch_size: int = 8) -> StepCost:
-        """Estimates the cost of a training step.
+        """Estimate the cost of a training step.
 
         Args:
             trained: The weights that train, from `Strategy.select`. Without any, nothing is
@@ -146,7 +146,7 @@ class Network:
         return LayerCost(weight.block, weight.layer, inputs, filters, side, taps, count)
 
     def _inputs(self, block: str, role: str, filters: int) -> int:
-        """Channels that reach a layer: of the level above, of the skip and the level below."""
+        """Return the channels that reach a layer, from its level, the one above or the one below."""
         if block.startswith("dec"):
             return 2 * filters if role in ("up", "conv1") else filters
         if role != "conv1":

@@ -22,7 +22,7 @@ _FONT = (cv2.FONT_HERSHEY_SIMPLEX, 0.45, 1)
 
 
 def to_rgb(image: np.ndarray) -> np.ndarray:
-    """Turns `(height, width)`, `(height, width, 1)` or `(height, width, 3)` into uint8 RGB."""
+    """Turn `(height, width)`, `(height, width, 1)` or `(height, width, 3)` into uint8 RGB."""
     levels = image if image.dtype == np.uint8 else np.clip(np.rint(image), 0, 255).astype(np.uint8)
     pixels = levels.reshape(*image.shape[:2], -1)
     return np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels.copy()
@@ -35,7 +35,7 @@ def overlay(
     opacity: float = 0.25,
     thickness: int = 1,
 ) -> np.ndarray:
-    """Draws a mask as a translucent fill with a contour.
+    """Draw a mask as a translucent fill with a contour.
 
     Args:
         image: Grey or RGB, 0 to 255, `(height, width[, channels])`.
@@ -56,7 +56,7 @@ def overlay(
 def draw_comparison(
     image: np.ndarray, truth: np.ndarray, predictions: Mapping[str, np.ndarray]
 ) -> np.ndarray:
-    """Draws image, true mask and any number of predicted masks side by side, with captions.
+    """Draw image, true mask and any number of predicted masks side by side, with captions.
 
     Args:
         image: Grey or RGB, 0 to 255, `(height, width[, channels])`.
@@ -80,7 +80,7 @@ def contact_sheet(
     captions: Sequence[str],
     columns: int = 6,
 ) -> np.ndarray:
-    """Draws many image/mask pairs on one sheet, to see at a glance that they belong together.
+    """Draw many image/mask pairs on one sheet, to see at a glance whether they belong together.
 
     Args:
         images: Grey or RGB, 0 to 255, any sizes.
@@ -106,7 +106,7 @@ def contact_sheet(
 
 
 def write_png(path: Path, picture: np.ndarray) -> None:
-    """Writes an RGB, grey or bool picture as PNG, atomically; bool becomes 0 and 255."""
+    """Write an RGB, grey or bool picture as PNG, atomically; bool becomes 0 and 255."""
     if picture.dtype == bool:
         picture = picture.astype(np.uint8) * 255
     pixels = picture[..., ::-1] if picture.ndim == 3 else picture
@@ -120,7 +120,7 @@ def _enlarged_overlay(image: np.ndarray, mask: np.ndarray, colour) -> np.ndarray
 
 
 def _enlarge(picture: np.ndarray) -> np.ndarray:
-    """Fits a picture into the panel, keeping its proportions; masks stay binary."""
+    """Fit a picture into the panel, keeping its proportions; masks stay binary."""
     height, width = picture.shape[:2]
     scale = _PANEL / max(height, width)
     size = (max(round(width * scale), 1), max(round(height * scale), 1))
@@ -141,7 +141,7 @@ def _captioned(panel: np.ndarray, caption: str) -> np.ndarray:
 
 
 def _fitting(caption: str, width: int) -> str:
-    """The caption, or as much of its end as fits into the width, in pixels."""
+    """Return the caption, or as much of its end as fits into the width, in pixels."""
     text = caption
     while cv2.getTextSize(text, *_FONT)[0][0] > width:
         caption = caption[1:]

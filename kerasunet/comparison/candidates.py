@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def trained_parameters(card: Mapping[str, Any]) -> int:
-    """Counts the weights that were trained, from a model's card.
+    """Count the weights that were trained, from a model's card.
 
     Args:
         card: As `kerasunet.models.card` returns it.
@@ -94,7 +94,7 @@ class Comparison:
 def compare(
     image: np.ndarray, candidates: Iterable[Candidate], spacing: tuple[float, float] | None = None
 ) -> Comparison:
-    """Runs every candidate on an image.
+    """Run every candidate on an image.
 
     Args:
         image: Grey levels 0 to 255, `(height, width)` or RGB `(height, width, 3)`.

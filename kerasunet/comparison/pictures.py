@@ -15,7 +15,7 @@ _COLOURS = cv2.COLORMAP_VIRIDIS
 
 
 def colour_scale(steps: int) -> np.ndarray:
-    """Colours from few to many, uint8 RGB, `(steps, 3)`."""
+    """Return a colour scale from few to many, uint8 RGB, `(steps, 3)`."""
     ramp = np.linspace(0, 255, steps).round().astype(np.uint8)
     return cv2.applyColorMap(ramp[:, None], _COLOURS)[:, 0, ::-1]
 
@@ -23,7 +23,7 @@ def colour_scale(steps: int) -> np.ndarray:
 def draw_votes(
     image: np.ndarray, votes: np.ndarray, voters: int, opacity: float = 0.7
 ) -> np.ndarray:
-    """Draws how many masks mark each pixel: dark blue for one, yellow for all, else the image.
+    """Draw how many masks mark each pixel: dark blue for one, yellow for all, else the image.
 
     Args:
         image: Grey or RGB, 0 to 255, `(height, width[, channels])`.
@@ -38,7 +38,7 @@ def draw_votes(
 def draw_difference(
     image: np.ndarray, first: np.ndarray, second: np.ndarray, opacity: float = 0.5
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Draws two masks so that their difference shows: white where they agree, else in colour.
+    """Draw two masks so that their difference shows: white where they agree, else in colour.
 
     Args:
         image: Grey or RGB, 0 to 255, `(height, width[, channels])`.
@@ -58,13 +58,13 @@ def draw_difference(
 def draw_mask(
     image: np.ndarray, mask: np.ndarray, colour: tuple[int, int, int], longest: int
 ) -> np.ndarray:
-    """Draws a mask on an image that is first scaled down, so that the contour stays visible."""
+    """Draw a mask on an image that is first scaled down, so that the contour stays visible."""
     small = shrunk(to_rgb(image), longest)
     return overlay(small, resize_mask(mask, small.shape[:2]), colour)
 
 
 def shrunk(picture: np.ndarray, longest: int) -> np.ndarray:
-    """Scales a picture down, if need be, so that its longer side has `longest` pixels."""
+    """Scale a picture down, if need be, so that its longer side has `longest` pixels."""
     scale = longest / max(picture.shape[:2])
     if scale >= 1:
         return picture
@@ -73,7 +73,7 @@ def shrunk(picture: np.ndarray, longest: int) -> np.ndarray:
 
 
 def png(picture: np.ndarray) -> bytes:
-    """PNG of RGB, grey or bool pixels, without any metadata; bool becomes 0 and 255."""
+    """Encode RGB, grey or bool pixels as PNG without any metadata; bool becomes 0 and 255."""
     if picture.dtype == bool:
         picture = picture.astype(np.uint8) * 255
     pixels = picture[..., ::-1] if picture.ndim == 3 else picture

@@ -27,12 +27,12 @@ _FORMULA = re.compile(r"(^|[;\t\r\n])(?=\s*[=+\-@])")
 
 
 def rows(image: str, scores: Sequence[Score], choice: Choice) -> list[dict]:
-    """One dictionary a score, with the keys of `COLUMNS`."""
+    """Return one dictionary per score, with the keys of `COLUMNS`."""
     return [_table_row(image, line, choice) for line in scores]
 
 
 def as_csv(lines: Sequence[dict]) -> str:
-    """Writes rows as CSV with a header; what would be a formula gets an apostrophe before it.
+    """Return rows as CSV with a header; what would be a formula gets an apostrophe before it.
 
     Args:
         lines: Rows as `rows` makes them; what is missing stays empty.
@@ -45,7 +45,7 @@ def as_csv(lines: Sequence[dict]) -> str:
 
 
 def without_formulas(text: str) -> str:
-    """CSV of any columns, with an apostrophe before what a spreadsheet would take for a formula.
+    """Put an apostrophe before each cell of a CSV that a spreadsheet would take for a formula.
 
     Negative numbers stay numbers.
     """
@@ -120,7 +120,7 @@ def as_html(
     scores: Sequence[Score],
     truth: np.ndarray | None = None,
 ) -> str:
-    """Draws a comparison as a page to keep or print.
+    """Draw a comparison as a page to keep or print.
 
     Args:
         title: What was compared, such as the name of the image.
@@ -142,7 +142,7 @@ def as_html(
 
 
 def score_table(scores: Sequence[Score]) -> str:
-    """The scores as an HTML table; the best rows say so in words, too."""
+    """Return the scores as an HTML table; the best rows say so in words, too."""
     against_truth = any(line.dice is not None for line in scores)
     columns = _columns(scores, against_truth)
     heads = "".join(f'<th scope="col">{escape(head)}</th>' for head in columns)
@@ -155,7 +155,7 @@ def score_table(scores: Sequence[Score]) -> str:
 
 
 def _columns(scores: Sequence[Score], against_truth: bool) -> dict:
-    """Heading to what a cell of that column says of a score."""
+    """Return for each heading what a cell of that column says of a score."""
     unit = scores[0].unit if scores else "px"
     measured = {
         "Dice": lambda s: f"{s.dice:.3f}",
@@ -228,7 +228,7 @@ def as_zip(
     scores: Sequence[Score],
     truth: np.ndarray | None = None,
 ) -> bytes:
-    """Packs a comparison.
+    """Pack a comparison.
 
     Args:
         title: What was compared, such as the name of the image; the report and table show it.
@@ -249,7 +249,7 @@ def as_zip(
 
 
 def pack(files: dict[str, bytes]) -> bytes:
-    """Packs files by name; equal contents give equal bytes."""
+    """Pack files by name; equal contents give equal bytes."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         for name, data in files.items():
@@ -260,12 +260,12 @@ def pack(files: dict[str, bytes]) -> bytes:
 
 
 def mask_files(verdict: Verdict) -> dict[str, np.ndarray]:
-    """The masks by names that are safe in paths."""
+    """Return the masks by names that are safe as file names."""
     return {safe_name(name): mask for name, mask in verdict.masks.items()}
 
 
 def safe_name(text: str) -> str:
-    """Text as a file name: letters, digits, dots, underscores and hyphens, the first no sign."""
+    """Turn text into a file name: word characters, dots and hyphens, neither of these first."""
     return re.sub(r"[^\w.-]+", "_", text).lstrip(".-") or "image"
 
 

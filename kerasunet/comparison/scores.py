@@ -58,7 +58,7 @@ class Verdict:
 
 
 def judge(comparison: Comparison, choice: Choice = Choice()) -> Verdict:
-    """Thresholds and filters the chosen answers and counts their votes.
+    """Threshold and filter the chosen answers and count their votes.
 
     Where no chosen candidate has a vote, all of them do.
 
@@ -82,12 +82,12 @@ def judge(comparison: Comparison, choice: Choice = Choice()) -> Verdict:
 
 
 def smallest_area(shape: tuple[int, int], percent: float) -> int:
-    """Returns how many pixels a region needs that is at least so many percent of the image."""
+    """Return how many pixels a region needs to be at least so many percent of the image."""
     return math.ceil(percent / 100 * shape[0] * shape[1] - 1e-9)  # Rounding adds no pixel.
 
 
 def without_small_regions(mask: np.ndarray, smallest: int) -> np.ndarray:
-    """Drops regions of fewer than `smallest` pixels; pixels that touch at a corner are one region.
+    """Drop regions of fewer than `smallest` pixels; pixels that touch at a corner are one region.
 
     Args:
         mask: Bool, `(height, width)`.
@@ -146,7 +146,7 @@ class Score:
 def score(
     comparison: Comparison, verdict: Verdict, truth: np.ndarray | None = None
 ) -> tuple[Score, ...]:
-    """Measures every chosen mask.
+    """Measure every chosen mask.
 
     Args:
         comparison: What was compared.

@@ -36,7 +36,7 @@ class Limits:
 
 
 def unpack(archive: Path, folder: Path, limits: Limits = Limits()) -> Path:
-    """Unpacks a zip file into a new folder, all of it or nothing.
+    """Unpack a zip file into a new folder: all of it or nothing.
 
     What is written is counted, whatever the archive says of itself. Files that operating systems
     leave behind, such as `__MACOSX/`, are skipped.
@@ -87,7 +87,7 @@ def _unpack(archive: Path, folder: Path, limits: Limits) -> None:
 
 
 def _files(source: zipfile.ZipFile, name: str, limits: Limits) -> list[zipfile.ZipInfo]:
-    """The files to unpack, if nothing speaks against any entry."""
+    """Return the files to unpack; raise `_Refused` if any entry is unsafe."""
     entries = source.infolist()
     for entry in entries:
         fault = _fault(entry)
@@ -104,7 +104,7 @@ def _files(source: zipfile.ZipFile, name: str, limits: Limits) -> list[zipfile.Z
 
 
 def _fault(entry: zipfile.ZipInfo) -> str:
-    """What speaks against an entry; empty where nothing does."""
+    """Return what is wrong with an entry; empty if nothing is."""
     path = PureWindowsPath(entry.filename)  # knows `/`, `\\` and drives
     if path.anchor or ".." in path.parts or "\\" in entry.filename:
         return "leads out of the folder it is unpacked to"
@@ -117,7 +117,7 @@ def _fault(entry: zipfile.ZipInfo) -> str:
 
 
 def _write(source: zipfile.ZipFile, entry: zipfile.ZipInfo, path: Path, most: int) -> int:
-    """Writes one file, up to one chunk more than allowed, and returns the bytes written."""
+    """Write one file, up to one chunk more than allowed, and return the bytes written."""
     path.parent.mkdir(parents=True, exist_ok=True)
     written = 0
     with source.open(entry) as packed, open(path, "xb") as file:

@@ -1,4 +1,4 @@
-"""How far a random view may differ from its image: the settings of augmentation."""
+"""Augmentation: random views of an image and its mask, and how far they may differ from it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How far views differ from the image; 0 turns a change off.
+    """How far a view may differ from its image; 0 turns a change off.
 
     Attributes:
         flip: Probability of a left-right flip.
@@ -50,7 +50,7 @@ PRESETS = {"full": Augmentation(), "light": LIGHT_AUGMENTATION, "none": NO_AUGME
 def augment(
     image: np.ndarray, mask: np.ndarray, settings: Augmentation, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Draws one random view.
+    """Draw one random view.
 
     Args:
         image: Uint8, `(height, width, channels)`, 0 to 255.
@@ -74,15 +74,15 @@ def augment(
 
 
 def _sampling_grid(shape, settings: Augmentation, rng):
-    """Where each pixel of the view comes from: float32 columns and rows, each (height, width)."""
+    """Return where each pixel comes from: float32 columns and rows, each (height, width)."""
     height, width = shape
     x, y = _centred_coordinates(height, width)
     angle = np.deg2rad(rng.uniform(-settings.rotation, settings.rotation))
     zoom = _log_uniform(settings.scale, rng)
-    mirror = -1.0 if rng.random() < settings.flip else 1.0
+    flip = -1.0 if rng.random() < settings.flip else 1.0
     shift_x, shift_y = rng.uniform(-settings.shift, settings.shift, 2) * (width, height)
     cosine, sine = np.cos(angle) / zoom, np.sin(angle) / zoom
-    columns = mirror * (cosine * x - sine * y) + np.float32((width - 1) / 2 + shift_x)
+    columns = flip * (cosine * x - sine * y) + np.float32((width - 1) / 2 + shift_x)
     rows = sine * x + cosine * y + np.float32((height - 1) / 2 + shift_y)
     if settings.elastic:
         columns += _smooth_noise(shape, settings.elastic * height, rng)
@@ -98,26 +98,26 @@ def _centred_coordinates(height: int, width: int):
 
 
 def _smooth_noise(shape, deviation: float, rng) -> np.ndarray:
-    """Smooth displacement in pixels: normal noise on a coarse grid, cubically interpolated."""
+    """Return a smooth displacement in pixels: coarse normal noise, cubically interpolated."""
     coarse = rng.normal(0, deviation, (6, 6)).astype(np.float32)
     return cv2.resize(coarse, shape[::-1], interpolation=cv2.INTER_CUBIC)
 
 
 def _log_uniform(largest: float, rng) -> float:
-    """A factor between 1/(1 + largest) and 1 + largest, as often below 1 as above."""
+    """Return a factor between 1/(1 + largest) and 1 + largest, as often below 1 as above."""
     return float(np.exp(rng.uniform(-1, 1) * np.log1p(largest)))
 
 
 def _change_grey_levels(image: np.ndarray, settings: Augmentation, rng) -> np.ndarray:
-    """Gamma, contrast and noise, float32; the noise is the same in all channels."""
-    image = _look_up(image, settings, rng)
+    """Change gamma and contrast and add noise, float32; the noise is the same in all channels."""
+    image = _change_gamma_and_contrast(image, settings, rng)
     if settings.speckle:
         noise = rng.standard_normal((*image.shape[:2], 1), dtype=np.float32)
         image *= 1 + np.float32(rng.uniform(0, settings.speckle)) * noise
     return np.clip(image, 0, 255)
 
 
-def _look_up(image: np.ndarray, settings: Augmentation, rng) -> np.ndarray:
+def _change_gamma_and_contrast(image: np.ndarray, settings: Augmentation, rng) -> np.ndarray:
     gamma = np.float32(_log_uniform(settings.gamma, rng))
     factor = np.float32(_log_uniform(settings.contrast, rng))
     offset = np.float32(rng.uniform(-settings.contrast, settings.contrast) / 2)

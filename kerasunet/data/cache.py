@@ -43,7 +43,7 @@ from kerasunet.data.cache_packs import (
     rows_in_memory,
 )
 from kerasunet.data.cases import Case
-from kerasunet.files import FOLDER, LIMIT, cache_folder, size_limit
+from kerasunet.files import CACHE_VARIABLE, LIMIT_VARIABLE, cache_folder, cache_limit
 
 try:
     import fcntl
@@ -101,7 +101,7 @@ def cached_rows(cases: Sequence[Case], shape: tuple[int, int, int], decode: Deco
     Raises:
         ValueError: Cases cannot be used, or `KERASUNET_CACHE_LIMIT` is not a size.
     """
-    folder, limit = cache_folder(), size_limit()
+    folder, limit = cache_folder(), cache_limit()
     origins = [origin_of(case) for case in cases] if folder else []
     if origins and None not in origins:
         try:
@@ -178,7 +178,7 @@ class Store:
     def _make_room(self, needed: int) -> None:
         """Remove the least recently used packs until there is room for so many bytes."""
         if needed > self._limit:
-            raise TooSmall(f"{needed:,} bytes are needed, {LIMIT} allows {self._limit:,}")
+            raise TooSmall(f"{needed:,} bytes are needed, {LIMIT_VARIABLE} allows {self._limit:,}")
         files = self._files()
         excess = needed + sum(status.st_size for status in files.values()) - self._limit
         for path, status in sorted(files.items(), key=lambda item: item[1].st_mtime_ns):
@@ -343,5 +343,5 @@ def _warn_once(trouble: str) -> None:
     logging.getLogger(__name__).warning(
         "%s; images are decoded without the cache (set %s to another folder, or to off)",
         trouble,
-        FOLDER,
+        CACHE_VARIABLE,
     )

@@ -23,9 +23,9 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
+from kerasunet.data import layouts
 from kerasunet.data.cases import Case, DataSet, SimulatedCase
 from kerasunet.data.decoding import decode, resize_image
-from kerasunet.data.layouts.pairing import read_rows
 from kerasunet.files import cache_folder, raise_all, read_json, write_json, write_text
 
 _COARSE, THUMBNAIL_SIDE = 32, 64
@@ -40,7 +40,7 @@ _LEAST_OVERLAP = 0.7
 
 
 class NearDuplicates(NamedTuple):
-    """Two images that show the same.
+    """Two images that show the same thing.
 
     Attributes:
         first: Index of one image.
@@ -54,7 +54,7 @@ class NearDuplicates(NamedTuple):
 
 
 def find_near_duplicates(images: Iterable[np.ndarray]) -> list[NearDuplicates]:
-    """Finds the pairs of images that show the same.
+    """Find the pairs of images that show the same thing.
 
     Found are copies of other brightness, contrast, size or compression, with burnt-in marks, or cut
     at the edges by some percent of a side; not mirrored or turned ones. The correlation of coarse
@@ -82,12 +82,12 @@ def find_near_duplicates(images: Iterable[np.ndarray]) -> list[NearDuplicates]:
 
 
 def thumbnail(image: np.ndarray) -> np.ndarray:
-    """All of an image that the search looks at: uint8, `(64, 64)`; its own thumbnail is itself."""
+    """Return what the search compares of an image: uint8, `(64, 64)`; idempotent."""
     return resize_image(image, (THUMBNAIL_SIDE, THUMBNAIL_SIDE))[..., 0]
 
 
 def group(groups: Sequence[str], pairs: Iterable[NearDuplicates]) -> list[str]:
-    """Joins the groups that near-duplicates connect, also through others.
+    """Join the groups that near-duplicates connect, directly or through others.
 
     Args:
         groups: Group of each image: its patient, or its key where it has no other.
@@ -111,7 +111,7 @@ def _root(parents: dict[str, str], name: str) -> str:
 
 
 def _coarse_details(small: np.ndarray) -> np.ndarray:
-    """The coarse details as a float32 vector of norm 1; of norm 0 where there are none."""
+    """Return the coarse details as a float32 vector of norm 1; of norm 0 where there are none."""
     details = _without_smooth(resize_image(small, (_COARSE, _COARSE))[..., 0], _COARSE_SMOOTH)
     details -= details.mean()
     norm = float(np.linalg.norm(details))
@@ -125,7 +125,7 @@ def _without_smooth(image: np.ndarray, deviation: float) -> np.ndarray:
 
 
 def _threshold(coarse: np.ndarray) -> float:
-    """The correlation from which on a pair stands out from the others of its set."""
+    """Return the correlation at which a pair stands out from the others of its set."""
     if len(coarse) < _FEW_IMAGES:
         return _THRESHOLD_OF_FEW
     sample = coarse[:: math.ceil(len(coarse) / _SAMPLE)]
@@ -138,7 +138,7 @@ def _threshold(coarse: np.ndarray) -> float:
 
 
 def _pairs_above(coarse: np.ndarray, threshold: float) -> Iterator[tuple[int, int]]:
-    """Goes through the correlations in tiles, so that never more than 16 MiB of them exist."""
+    """Go through the correlations in tiles, so that never more than 16 MiB of them exist."""
     for top in range(0, len(coarse), _TILE):
         for left in range(top, len(coarse), _TILE):
             tile = coarse[top : top + _TILE] @ coarse[left : left + _TILE].T
@@ -148,7 +148,7 @@ def _pairs_above(coarse: np.ndarray, threshold: float) -> Iterator[tuple[int, in
 
 
 def _agreement(one: np.ndarray, other: np.ndarray) -> float:
-    """Correlation of the finer details of two thumbnails, as they are or aligned."""
+    """Return the correlation of the finer details of two thumbnails, as they are or aligned."""
     details, others = _without_smooth(one, _FINE_SMOOTH), _without_smooth(other, _FINE_SMOOTH)
     everywhere = np.ones(one.shape, bool)
     agreement = _correlation(details, others, everywhere)
@@ -164,7 +164,7 @@ def _agreement(one: np.ndarray, other: np.ndarray) -> float:
 
 
 def _alignment(one: np.ndarray, other: np.ndarray) -> np.ndarray | None:
-    """The affine map, (2, 3), from one onto the other (ECC, Evangelidis and Psarakis, PAMI 2008).
+    """Return the affine map, (2, 3), between them (ECC, Evangelidis and Psarakis, PAMI 2008).
 
     `None` where the search does not converge.
     """
@@ -186,7 +186,7 @@ _FOLDER = "near-duplicates"
 
 
 def near_duplicates_of(cases: Sequence[Case]) -> list[NearDuplicates]:
-    """Finds the near-duplicates among cases, as `find_near_duplicates` does among images.
+    """Find the near-duplicates among cases, as `find_near_duplicates` does among images.
 
     Args:
         cases: The cases; each is read, or taken from the cache of decoded cases.
@@ -208,7 +208,7 @@ def near_duplicates_of(cases: Sequence[Case]) -> list[NearDuplicates]:
 
 
 def _file(thumbnails: np.ndarray) -> Path | None:
-    """Where the result is kept: by the pixels that are compared and the code that compares them."""
+    """Return the file of the result, named by the pixels and the code that compares them."""
     folder = cache_folder()
     if folder is None:
         return None
@@ -218,7 +218,7 @@ def _file(thumbnails: np.ndarray) -> Path | None:
 
 
 def _recall(file: Path | None, count: int) -> list[NearDuplicates] | None:
-    """The kept result; `None` if there is none, or it is damaged."""
+    """Return the kept result; `None` if there is none, or it is damaged."""
     if file is None or not file.is_file():
         return None
     with suppress(OSError, ValueError, TypeError, LookupError):
@@ -234,7 +234,7 @@ def _pair(values: Any, count: int) -> NearDuplicates:
 
 
 def _keep(file: Path | None, found: Sequence[NearDuplicates]) -> None:
-    """What cannot be written is searched for again the next time."""
+    """Keep the result, if possible; otherwise the search is repeated next time."""
     if file is not None:
         with suppress(OSError):
             write_json(file, {"pairs": found})
@@ -245,7 +245,7 @@ _COLUMNS = ("key", "group")
 
 
 def regroup(data: DataSet, groups: str | os.PathLike) -> DataSet:
-    """Groups the cases of a data set.
+    """Group the cases of a data set.
 
     Args:
         data: The data set.
@@ -274,7 +274,7 @@ def regroup(data: DataSet, groups: str | os.PathLike) -> DataSet:
 
 
 def write_groups(path: Path, groups: Mapping[str, str]) -> None:
-    """Writes the group of each key, atomically."""
+    """Write the group of each key, atomically."""
     table = io.StringIO(newline="")
     rows = csv.writer(table, lineterminator="\n")
     rows.writerow(_COLUMNS)
@@ -283,12 +283,12 @@ def write_groups(path: Path, groups: Mapping[str, str]) -> None:
 
 
 def read_groups(path: Path) -> dict[str, str]:
-    """Reads the group of each key.
+    """Read the group of each key.
 
     Raises:
         ValueError: A column is missing, a cell is empty, or a key has several groups.
     """
-    rows = read_rows(path)
+    rows = layouts.read_rows(path)
     missing = [name for name in _COLUMNS if not rows or name not in rows[0][1]]
     if missing:
         raise ValueError(
@@ -307,7 +307,7 @@ def read_groups(path: Path) -> dict[str, str]:
 
 
 def with_groups(data: DataSet, groups: Mapping[str, str]) -> DataSet:
-    """Gives the cases of a data set other groups, so that splits keep those together.
+    """Replace the groups of the cases of a data set.
 
     Args:
         data: A data set of files.

@@ -1,4 +1,4 @@
-"""Which kind of image a data set holds, by its name."""
+"""Modality: what kind of image a data set holds, by its name, and a guess from one image."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Literal
 import cv2
 import numpy as np
 
-from kerasunet.data.readers import to_grey
+from kerasunet.data.decoding import to_grey
 
 Modality = Literal["ultrasound", "x-ray", "photograph"]
 _NAMES: dict[Modality, tuple[str, ...]] = {
@@ -27,7 +27,7 @@ _ARCHIVES: dict[Modality, tuple[str, ...]] = {
 
 
 def modality_of(data_name: str) -> Modality | None:
-    """Tells what kind of image a data set holds.
+    """Return what kind of image a data set holds.
 
     Args:
         data_name: Name of a data set, as `DataSet.name` gives it or as its archive spells it
@@ -35,7 +35,7 @@ def modality_of(data_name: str) -> Modality | None:
             and spaces do not matter.
 
     Returns:
-        `"ultrasound"`, `"x-ray"`, `"photograph"`, or `None` where the name does not tell.
+        `"ultrasound"`, `"x-ray"`, `"photograph"`, or `None` where the name does not say.
     """
     return _BY_SPELLING.get(_plain(data_name.partition(":")[0]))
 
@@ -55,10 +55,10 @@ _GRAIN, _GRAIN_OF_SYMMETRIC = 0.02, 0.03
 
 
 def guess_modality(image: np.ndarray) -> str:
-    """Guesses whether an image is an ultrasound image or a chest X-ray.
+    """Guess whether an image is an ultrasound image or a chest X-ray.
 
-    Speckle is grainy; a radiograph is smooth, and a chest is much like its mirror image. It is a
-    guess between these two and knows no third; ask the person who gives the image.
+    Speckle is grainy; a radiograph is smooth, and a chest is nearly symmetric. There is no third
+    answer, so let the person who gives the image confirm it.
 
     Args:
         image: Grey levels 0 to 255, `(height, width)` or RGB `(height, width, 3)`.

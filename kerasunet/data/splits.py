@@ -51,7 +51,7 @@ def split_cases(
     sizes: Mapping[str, float] | None = None,
     official: Mapping[str, int | str] | None = None,
 ) -> Split:
-    """Splits cases into training, validation and test parts.
+    """Split cases into training, validation and test parts.
 
     One fold of the groups, stratified by label, is the test part, whatever the training size. Of
     the others, training takes the first images in a seeded order, validation the last. A group
@@ -105,7 +105,7 @@ def _check_numbers(train_size: int | None, validation_size: int, fold: int, fold
 def _seeded_groups(
     cases: Sequence[Case], seed: int, sizes: Mapping[str, float] | None
 ) -> list[_Group]:
-    """All groups, ordered by stratum, and within a stratum by the seed."""
+    """Return all groups, ordered by stratum, and within a stratum by the seed."""
     repeated = [key for key, count in Counter(case.key for case in cases).items() if count > 1]
     if repeated:
         raise ValueError(f"these keys stand for several cases: {repeated}")
@@ -132,7 +132,7 @@ def _thirds(
     labels: Mapping[str, str],
     sizes: Mapping[str, float],
 ) -> dict[str, int]:
-    """The third of its label that each group is in by mean size: 0, 1 or 2."""
+    """Return the third of its label that each group is in by mean size: 0, 1 or 2."""
     unknown = [
         case.key
         for name in names
@@ -153,7 +153,7 @@ def _thirds(
 
 
 def _own_parts(groups: Sequence[_Group], fold: int, folds: int) -> dict[str, str]:
-    """Deals the groups out to the folds, one stratum after the other, like cards."""
+    """Deal the groups out to the folds like cards, one stratum after the other."""
     if len(groups) < folds:
         raise ValueError(f"{folds} folds need at least {folds} groups, there are {len(groups)}")
     return {
@@ -189,7 +189,7 @@ def _official_parts(
 
 
 def _interleaved(groups: Sequence[_Group]) -> list[_Group]:
-    """Mixes the strata so that every stretch holds each of them in proportion."""
+    """Mix the strata so that every part of the order holds each of them in proportion."""
     totals = Counter(group.stratum for group in groups)
     ranks: Counter = Counter()
     placed = []
@@ -206,7 +206,7 @@ def _take(
     train_size: int | None,
     validation_size: int,
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The first images for training; for validation the last, of its own part if it has one."""
+    """Take the first images to train, and the last, or those of an own part, to validate."""
     left = list(train)
     source = list(validation) or left
     validation_keys: list[str] = []

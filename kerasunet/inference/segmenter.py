@@ -42,7 +42,7 @@ class Tiling:
             )
 
     def starts(self, length: int) -> list[int]:
-        """Returns where tiles begin along an axis: evenly spread, the last ends at the border."""
+        """Return where tiles begin along an axis: evenly spaced, the last ending at the border."""
         if length <= self.side:
             return [0]
         count = -(-(length - self.overlap) // (self.side - self.overlap))
@@ -52,7 +52,7 @@ class Tiling:
 def predict_tiles(
     image: np.ndarray, tiling: Tiling, predict: Callable[[np.ndarray], np.ndarray]
 ) -> np.ndarray:
-    """Predicts an image tile by tile.
+    """Predict an image tile by tile.
 
     Args:
         image: `(height, width)` or `(height, width, 3)`, 0 to 255. One that is smaller than a tile
@@ -84,7 +84,7 @@ def _filled_up(image: np.ndarray, side: int) -> np.ndarray:
 
 
 def _ramps(length: int, tiling: Tiling) -> dict[int, np.ndarray]:
-    """By start of a tile along an axis, its weights, `(side,)`; those of a pixel sum to one."""
+    """Return the weights of tiles, `(side,)`, by their start; those of a pixel sum to one."""
     ends = np.minimum(np.arange(tiling.side) + 1, np.arange(tiling.side, 0, -1))
     ramp = np.minimum(ends, tiling.overlap + 1).astype(np.float32)
     starts = tiling.starts(length)
@@ -169,7 +169,7 @@ class Segmenter:
         return self._engine.name
 
     def __call__(self, image: str | os.PathLike | np.ndarray) -> Segmentation:
-        """Segments one image; may be called from several threads.
+        """Segment one image; may be called from several threads.
 
         Args:
             image: Path of an image file, or grey levels 0 to 255, `(height, width)` or RGB
@@ -190,7 +190,7 @@ class Segmenter:
         return Segmentation(pixels, probability, probability >= self.threshold, spacing)
 
     def _predict(self, pixels: np.ndarray) -> np.ndarray:
-        """Probabilities of pixels that are stretched to the engine's size, `(height, width)`."""
+        """Return the probabilities, `(height, width)`, of an image stretched to the engine's size."""
         height, width, channels = self._engine.shape
         return self._network(resize_image(pixels, (height, width), channels)[None])[0, ..., 0]
 
@@ -198,7 +198,7 @@ class Segmenter:
 def pixels_of(
     image: str | os.PathLike | np.ndarray,
 ) -> tuple[np.ndarray, tuple[float, float] | None]:
-    """Returns the grey levels, float32, and the pixel spacing of an image in a file or in memory.
+    """Return the grey levels, float32, and the pixel spacing of an image in a file or in memory.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -222,7 +222,7 @@ def pixels_of(
 def check_request(
     card: Mapping[str, Any], engine: str, tile: int | None, overlap: int | None
 ) -> None:
-    """Checks what can be checked of a `Segmenter`'s arguments before anything heavy is imported.
+    """Check what can be checked of a `Segmenter`'s arguments before anything heavy is imported.
 
     Raises:
         ValueError: There is no such engine, it is not installed, or the tiles do not fit the model.
@@ -232,7 +232,7 @@ def check_request(
 
 
 def at_size(probability: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Stretches probabilities, `(height, width)`, to another height and width."""
+    """Stretch probabilities, `(height, width)`, to another height and width."""
     return cv2.resize(probability, size[::-1], interpolation=cv2.INTER_LINEAR)
 
 

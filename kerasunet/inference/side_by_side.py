@@ -42,7 +42,7 @@ class SideBySide:
         ]
 
     def __call__(self, image: str | os.PathLike | np.ndarray) -> dict[str, Segmentation]:
-        """Segments one image with every model.
+        """Segment one image with every model.
 
         Args:
             image: As in `kerasunet.Segmenter`.
@@ -70,7 +70,7 @@ class SideBySide:
 
 
 def _by_shape(cards: dict[str, dict]) -> dict[tuple[int, tuple], list[str]]:
-    """The models by image size and what the shape of input and output depends on."""
+    """Return the models by image size and what the shape of input and output depends on."""
     groups: dict[tuple[int, tuple], list[str]] = {}
     for model, facts in cards.items():
         architecture = facts["architecture"]

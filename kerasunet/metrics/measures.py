@@ -103,7 +103,7 @@ def _refuse(image: NDArray[np.generic], wrong: NDArray[np.bool_], message: str) 
 
 
 def dice(truth: ArrayLike, prediction: ArrayLike) -> float:
-    """Dice similarity coefficient, 2·|T∩P| / (|T| + |P|) (Dice, Ecology 26(3), 1945).
+    """Return the Dice similarity coefficient, 2·|T∩P| / (|T| + |P|) (Dice, Ecology 26(3), 1945).
 
     Args:
         truth: true mask, bool or {0, 1}, (H, W).
@@ -120,7 +120,7 @@ def dice(truth: ArrayLike, prediction: ArrayLike) -> float:
 
 
 def iou(truth: ArrayLike, prediction: ArrayLike) -> float:
-    """Intersection over union, |T∩P| / |T∪P| (Jaccard, New Phytologist 11(2), 1912).
+    """Return the intersection over union, |T∩P| / |T∪P| (Jaccard, New Phytologist 11(2), 1912).
 
     Args:
         truth: true mask, bool or {0, 1}, (H, W).
@@ -137,7 +137,7 @@ def iou(truth: ArrayLike, prediction: ArrayLike) -> float:
 
 
 def sensitivity(truth: ArrayLike, prediction: ArrayLike) -> float:
-    """Share of the lesion's pixels that were found, |T∩P| / |T| (recall).
+    """Return the share of the lesion's pixels that were found, |T∩P| / |T| (recall).
 
     Args:
         truth: true mask, bool or {0, 1}, (H, W).
@@ -154,7 +154,7 @@ def sensitivity(truth: ArrayLike, prediction: ArrayLike) -> float:
 
 
 def precision(truth: ArrayLike, prediction: ArrayLike) -> float:
-    """Share of the predicted pixels that are lesion, |T∩P| / |P| (positive predictive value).
+    """Return the share of predicted pixels that are lesion, |T∩P| / |P| (positive predictive value).
 
     Args:
         truth: true mask, bool or {0, 1}, (H, W).
@@ -241,7 +241,7 @@ def surface_distances(
 def hd95(
     truth: ArrayLike, prediction: ArrayLike, spacing: tuple[float, float] | None = None
 ) -> float:
-    """95 % Hausdorff distance: the larger of the two directed 95th percentiles.
+    """Return the 95 % Hausdorff distance: the larger of the two directed 95th percentiles.
 
     Definition of Maier-Hein, Reinke et al., "Metrics reloaded", Nature Methods 2024. Arguments and
     errors are those of `surface_distances`.
@@ -256,7 +256,7 @@ def hd95(
 def assd(
     truth: ArrayLike, prediction: ArrayLike, spacing: tuple[float, float] | None = None
 ) -> float:
-    """Average symmetric surface distance: the mean of both directions, pooled.
+    """Return the average symmetric surface distance: the mean of both directions, pooled.
 
     Definition of Maier-Hein, Reinke et al., "Metrics reloaded", Nature Methods 2024. Arguments and
     errors are those of `surface_distances`.
@@ -293,7 +293,7 @@ def _nearest(points: NDArray[np.float64], others: NDArray[np.float64]) -> NDArra
 
 
 def expected_calibration_error(truth: ArrayLike, probability: ArrayLike, bins: int = 15) -> float:
-    """Expected calibration error of the foreground probability over the pixels of one image.
+    """Return the expected calibration error of the foreground probability over one image.
 
     Pixels are put by their probability into bins of equal width over [0, 1]: [0, 1/bins),
     [1/bins, 2/bins) and so on, with 1 in the last. The error is the mean over pixels of the gap

@@ -101,7 +101,7 @@ def bootstrap_interval(
     seed: int = 0,
     groups: Sequence[Hashable] | None = None,
 ) -> Interval:
-    """Mean of the values with a bias-corrected and accelerated (BCa) bootstrap interval.
+    """Return the mean of the values with a bias-corrected and accelerated (BCa) bootstrap interval.
 
     Cases of one patient are not independent: with `groups`, whole groups are resampled and the
     mean stays that over cases (cluster bootstrap; Davison and Hinkley, "Bootstrap methods and

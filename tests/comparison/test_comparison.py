@@ -187,7 +187,7 @@ def test_report_stands_alone_and_escapes(comparison):
     ("simulator", "modality"), [("breast-ultrasound", "ultrasound"), ("chest-xray", "xray")]
 )
 def test_modality_of_simulated_images_is_guessed(simulator, modality):
-    guesses = [guess_modality(simulate(simulator, 5, i, 160).image) for i in range(8)]
+    guesses = [guess_modality(simulate(simulator, 5, i, size=160).image) for i in range(8)]
     assert guesses.count(modality) >= 7
 
 

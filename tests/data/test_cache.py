@@ -21,13 +21,13 @@ from kerasunet.cli import main
 from kerasunet.data import (
     DataSet,
     FileCase,
+    cache_packs,
     decode,
     foreground_shares,
     load,
     split_cases,
 )
 from kerasunet.data import cache as cache_module
-from kerasunet.data import cache_packs
 from kerasunet.data.augmentation import Augmentation
 from kerasunet.data.cache import Store
 from kerasunet.runs.inputs import decode_parts

@@ -27,7 +27,7 @@ from kerasunet.data.layouts.recognition import read_published
 
 
 def check_archive(path: Path) -> None:
-    """Refuses an archive that is broken, or whose names lead out of the folder it is unpacked to.
+    """Refuse an archive that is broken, or whose names lead out of the folder it is unpacked to.
 
     Args:
         path: A `.zip` or `.tar.gz` file; what has another suffix is not looked at.
@@ -54,7 +54,7 @@ def check_archive(path: Path) -> None:
 
 @contextmanager
 def clear_failures(instructions: str) -> Iterator[None]:
-    """What downloading and unpacking may raise becomes a `ValueError` that tells what to do."""
+    """Turn what downloading and unpacking may raise into a `ValueError` that says what to do."""
     try:
         yield
     except ExtractError as error:
@@ -74,7 +74,7 @@ def _names(path: Path) -> Iterable[str]:
 
 
 def _target(member: tarfile.TarInfo) -> tuple[str, ...]:
-    """Where a link leads, seen from the folder that the archive is unpacked to."""
+    """Return where a link leads, relative to the folder that the archive is unpacked to."""
     if member.islnk():
         return (member.linkname,)
     if not member.issym():
@@ -83,7 +83,7 @@ def _target(member: tarfile.TarInfo) -> tuple[str, ...]:
 
 
 def _leads_out(name: str) -> bool:
-    """Whether a name is absolute or climbs, on any system."""
+    """Return whether a name is absolute or climbs out of its folder, on any system."""
     paths = (PurePosixPath(name), PureWindowsPath(name))
     return any(path.is_absolute() or path.drive or ".." in path.parts for path in paths)
 
@@ -92,7 +92,7 @@ _DEPTH = 7
 
 
 def folders_in(roots: Iterable[Path]) -> Iterator[Path]:
-    """Folders and their subfolders, the upper ones first; roots that are files are left out."""
+    """Yield folders and their subfolders, the upper ones first; skip roots that are files."""
     level = [root for root in roots if root.is_dir()]
     for _ in range(_DEPTH):
         yield from level
@@ -100,7 +100,7 @@ def folders_in(roots: Iterable[Path]) -> Iterator[Path]:
 
 
 def folder_with(roots: Iterable[Path], *entries: str) -> Path | None:
-    """The first folder that has all these entries."""
+    """Return the first folder that has all these entries."""
     return next(
         (
             folder
@@ -112,13 +112,13 @@ def folder_with(roots: Iterable[Path], *entries: str) -> Path | None:
 
 
 def published(name: str, roots: Iterable[Path]) -> DataSet | None:
-    """Reads the data set of this name where `kerasunet.data.layouts` recognises it."""
+    """Read the data set of this name where `kerasunet.data.layouts` recognises it."""
     found = (read_published(folder) for folder in folders_in(roots))
     return next((data for data in found if data is not None and data.name == name), None)
 
 
 def joined(roots: Iterable[Path], parts: Mapping[str, str]) -> DataSet | None:
-    """Reads a published data set whose parts are in different archives, or differently named.
+    """Read a published data set whose parts are in different archives, or differently named.
 
     Args:
         roots: Where to look.
@@ -170,7 +170,7 @@ class CasesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
     @abc.abstractmethod
     def search(self, roots: Sequence[Path]) -> Mapping[str, DataSet]:
-        """Finds the data set.
+        """Find the data set.
 
         Args:
             roots: Unpacked archives, and the manual folder.
@@ -221,7 +221,7 @@ class CasesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
 
 def features(channels: int) -> tfds.features.FeaturesDict:
-    """The features of every builder; the mask is a mask of 0 and 1, never a class label."""
+    """Return the features of every builder; the mask is a mask of 0 and 1, never a class label."""
     return tfds.features.FeaturesDict(
         {
             "image": tfds.features.Image(
@@ -255,7 +255,7 @@ def _example(case: Case, sample: Sample, channels: int) -> dict[str, Any]:
 def _put_by_hand(
     dl_manager: tfds.download.DownloadManager, names: Iterable[str]
 ) -> dict[str, Path]:
-    """Unpacked archives of the manual folder, by name, and under "" the folder itself."""
+    """Return the unpacked archives of the manual folder by name, and itself under ""."""
     try:
         manual = Path(dl_manager.manual_dir)
     except AssertionError:  # TFDS has no other way to tell that there is none.
@@ -271,7 +271,7 @@ _PHOTOGRAPHS = (".jpg", ".jpeg")
 
 
 def photographs_with_masks(folders: Iterable[Path]) -> list[FileCase]:
-    """Pairs the JPEG files of these folders with the other image files of the same stem.
+    """Pair the JPEG files of these folders with the other image files of the same stem.
 
     Photographs without a mask are left out: some sets have thousands on purpose.
 

@@ -12,9 +12,9 @@ import cv2
 import numpy as np
 
 from kerasunet.data.cases import AnnotatedCase, Case, FileCase
-from kerasunet.data.decoding import resize_mask
+from kerasunet.data.decoding import resize_mask, to_grey
 from kerasunet.data.groups import thumbnail
-from kerasunet.data.readers import read_image, to_grey
+from kerasunet.data.readers import read_image
 from kerasunet.files import wrong_size
 
 SEVERITIES = ("error", "warning", "note")
@@ -129,13 +129,13 @@ _LEAST_PIXELS, _MOST_WHITE = 12, 0.01
 
 
 def describe_marks(image: np.ndarray) -> str:
-    """Says what in an image looks like marks.
+    """Describe what in an image looks like annotations burnt into it.
 
     Args:
         image: Float32, `(height, width)` or `(height, width, 3)`, 0 to 255.
 
     Returns:
-        A few words; empty where nothing looks like a mark.
+        A few words; empty if nothing does.
     """
     counts = {
         "coloured pixels in a grey image": _coloured(image),
@@ -145,7 +145,7 @@ def describe_marks(image: np.ndarray) -> str:
 
 
 def _coloured(image: np.ndarray) -> int:
-    """Pixels of strong colour, if nearly all others have none."""
+    """Count pixels of strong colour, if nearly all others have none."""
     if image.ndim == 2:
         return 0
     spread = image.max(axis=2) - image.min(axis=2)
@@ -157,7 +157,7 @@ def _coloured(image: np.ndarray) -> int:
 
 
 def _white(image: np.ndarray) -> int:
-    """Pixels of saturated structures that are thinner than 5 pixels, if they are few."""
+    """Count pixels of saturated structures thinner than 5 pixels, if they are few."""
     grey = np.ascontiguousarray(to_grey(image))
     raised = cv2.morphologyEx(grey, cv2.MORPH_TOPHAT, _THIN)
     thin = (grey >= _WHITE) & (raised >= _ABOVE_SURROUNDINGS)
@@ -195,13 +195,13 @@ class Inspection:
 
 
 def place_of(case: Case) -> str:
-    """The image file of a case, and which of its frames; or the key of a case without a file."""
+    """Return the image file of a case, and its frame; or the key of a case without a file."""
     frame = getattr(case, "frame", 0)
     return f"{getattr(case, 'image', case.key)}{f' frame {frame}' if frame else ''}"
 
 
 def inspect(case: Case) -> Inspection:
-    """Reads a case and looks for mistakes that show without comparing it to others."""
+    """Read a case and look for mistakes that show without comparing it to others."""
     problems: list[Problem] = []
     image, mask = _read(case, problems)
     if image is not None:
@@ -214,7 +214,7 @@ def inspect(case: Case) -> Inspection:
 
 
 def _read(case: Case, problems: list[Problem]) -> tuple[np.ndarray | None, np.ndarray | None]:
-    """Image and mask, each `None` if there is no usable one."""
+    """Return image and mask, each `None` if there is no usable one."""
     if isinstance(case, FileCase):
         return _read_files(case, problems)
     if isinstance(case, AnnotatedCase):
@@ -289,5 +289,5 @@ def _mask_problems(case: Case, mask: np.ndarray) -> Iterator[Problem]:
 
 
 def _edge(mask: np.ndarray) -> np.ndarray:
-    """The pixels of the outermost rows and columns."""
+    """Return the pixels of the outermost rows and columns."""
     return np.concatenate([mask[0], mask[-1], mask[:, 0], mask[:, -1]])

@@ -31,7 +31,7 @@ img { margin: .3rem .4rem 0 0; vertical-align: top }
 
 
 def as_html(report: Report) -> str:
-    """Draws a report as an HTML page with thumbnails; masks are drawn into the images.
+    """Draw a report as an HTML page with thumbnails; masks are drawn into the images.
 
     The first 50 problems of each kind have thumbnails.
     """
@@ -48,9 +48,9 @@ def as_html(report: Report) -> str:
 
 
 def sections(report: Report) -> list[str]:
-    """The HTML of each kind of problem: what it is, its remedy, every problem with thumbnails.
+    """Return the HTML of each kind of problem: title, remedy, every problem with thumbnails.
 
-    Files are told by their place within the data set: a report may be handed on.
+    Files are named relative to the data set, because reports are passed on.
     """
     cases = {case.key: case for case in report.data.cases} if report.data else {}
     root = os.path.abspath(report.source)
@@ -58,7 +58,7 @@ def sections(report: Report) -> list[str]:
 
 
 def thumbnails(cases: Sequence[Case]) -> str:
-    """HTML of the images of cases, masks drawn in; those that cannot be read are left out."""
+    """Return HTML of the images of cases with their masks; unreadable ones are left out."""
     pictures = [(case.key, _picture(case)) for case in cases]
     return "".join(
         f'<img alt="{escape(key)}" title="{escape(key)}" src="data:image/png;base64,{_png(drawn)}">'
@@ -68,7 +68,7 @@ def thumbnails(cases: Sequence[Case]) -> str:
 
 
 def summary(report: Report) -> str:
-    """One line: what was checked, and how many problems there are."""
+    """Return one line: what was checked, and how many problems there are."""
     data = report.data
     what = f"{data.name} ({data.layout}), {len(data)} cases" if data else "cases not listed"
     counts = [f"{n} {s}{'' if n == 1 else 's'}" for s, n in report.counts().items() if n]
@@ -88,7 +88,7 @@ def _section(kind: str, problems: Sequence[Problem], cases: Mapping[str, Case], 
 
 
 def _placeless(message: str, root: str) -> str:
-    """A message with paths below the data set's folder, and of other files only the name."""
+    """Shorten the paths in a message: relative to the data set, or the mere name of other files."""
     return _FOLDERS.sub("", message.replace(f"{root}/", ""))
 
 
@@ -98,7 +98,7 @@ def _pictures(problem: Problem, cases: Mapping[str, Case]) -> str:
 
 
 def _picture(case: Case) -> np.ndarray | None:
-    """The image with its mask; alone if the mask cannot be read; `None` if it cannot either."""
+    """Draw the image with its mask, or alone if the mask is unreadable; `None` if both are."""
     try:
         image, mask, _ = case.load()
     except (OSError, ValueError):
@@ -111,7 +111,7 @@ def _picture(case: Case) -> np.ndarray | None:
 
 
 def _fitted(image: np.ndarray) -> np.ndarray:
-    """Uint8 RGB, the longer side 160 pixels."""
+    """Resize an image to uint8 RGB, the longer side 160 pixels."""
     scale = _SIDE / max(image.shape[:2])
     height, width = (max(round(side * scale), 1) for side in image.shape[:2])
     return resize_image(image, (height, width), channels=3)

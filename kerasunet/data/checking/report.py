@@ -17,7 +17,7 @@ from kerasunet.data.groups import NearDuplicates, find_near_duplicates, group
 from kerasunet.data.layouts.pairing import image_stem
 from kerasunet.data.loading import load
 from kerasunet.data.readers import read_image
-from kerasunet.files import gathering
+from kerasunet.files import collect_problems
 
 _FEW_OBJECTS = 20
 _DEVIATIONS, _LEAST_DEVIATION = 5.0, 0.2
@@ -26,7 +26,7 @@ _SAME = 0.7
 
 
 def unusual_shares(inspections: Sequence[Inspection]) -> Iterator[Problem]:
-    """Objects whose share of the image is far from the others'.
+    """Yield objects whose share of the image is far from the others'.
 
     Compared are log odds, so that shares of 1 % and 99 % are equally far from the middle: more than
     five robust standard deviations from the median. Below 20 objects nothing is called unusual, and
@@ -51,7 +51,7 @@ def unusual_shares(inspections: Sequence[Inspection]) -> Iterator[Problem]:
 
 
 def near_duplicates(inspections: Sequence[Inspection]) -> list[NearDuplicates]:
-    """Near-duplicates among all cases whose image can be read, by index of the inspections."""
+    """Find near-duplicates among all cases with a readable image, by index of the inspections."""
     seen = [index for index, found in enumerate(inspections) if found.thumbnail is not None]
     pairs = find_near_duplicates(inspections[index].thumbnail for index in seen)
     return [NearDuplicates(seen[a], seen[b], agreement) for a, b, agreement in pairs]
@@ -62,7 +62,7 @@ def divided_duplicates(
     pairs: Sequence[NearDuplicates],
     groups: Mapping[str, str],
 ) -> Iterator[Problem]:
-    """Near-duplicates that are in several groups of the set; `groups` is the remedy, by key."""
+    """Yield near-duplicates that are in several groups; `groups` is the remedy, by key."""
     members: dict[str, set[int]] = {}
     for pair in pairs:
         if inspections[pair.first].case.group != inspections[pair.second].case.group:
@@ -78,7 +78,7 @@ def divided_duplicates(
 def contradictions(
     inspections: Sequence[Inspection], pairs: Sequence[NearDuplicates]
 ) -> Iterator[Problem]:
-    """Near-duplicates that differ in label, or whose masks have an IoU below 0.5.
+    """Yield near-duplicates that differ in label, or whose masks have an IoU below 0.5.
 
     Only from a correlation of 0.7 on, and not within a file: else they may be neighbouring frames
     of one scan.
@@ -104,7 +104,7 @@ def _in_one_file(one: Case, other: Case) -> bool:
 
 
 def _iou(one: np.ndarray | None, other: np.ndarray | None) -> float:
-    """Intersection over union of packed masks; 1 where one is unknown or both are empty."""
+    """Return the IoU of packed masks; 1 where one is unknown or both are empty."""
     if one is None or other is None:
         return 1.0
     union = int(np.bitwise_count(one | other).sum())
@@ -131,16 +131,16 @@ class Report:
     groups: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     def by_kind(self) -> dict[str, list[Problem]]:
-        """The problems by kind, in the order of `KINDS`; only kinds that occur."""
+        """Return the problems by kind, in the order of `KINDS`; only kinds that occur."""
         sorted_out = {kind: [p for p in self.problems if p.kind == kind] for kind in KINDS}
         return {kind: found for kind, found in sorted_out.items() if found}
 
     def counts(self) -> dict[str, int]:
-        """How many problems there are of each severity."""
+        """Return how many problems there are of each severity."""
         return {s: sum(p.severity == s for p in self.problems) for s in SEVERITIES}
 
     def as_dict(self) -> dict[str, Any]:
-        """Everything but the images, ready for JSON."""
+        """Return everything but the images, ready for JSON."""
         return {
             "source": self.source,
             "name": self.data.name if self.data else None,
@@ -154,7 +154,7 @@ class Report:
 
 
 def check(name_or_path: str | os.PathLike, manual_dir: str | os.PathLike | None = None) -> Report:
-    """Looks at every case of a data set and compares the cases with each other.
+    """Look at every case of a data set and compare the cases with each other.
 
     Files that do not pair up are reported, and the others are checked all the same. If no case is
     left, or the layout is not known, every image file is at least opened.
@@ -172,7 +172,7 @@ def check(name_or_path: str | os.PathLike, manual_dir: str | os.PathLike | None 
         ValueError: The name of a simulated set is wrong.
     """
     source = os.fspath(name_or_path)
-    with gathering() as faults:
+    with collect_problems() as faults:
         try:
             data = load(source, manual_dir)
         except ValueError as error:
@@ -202,7 +202,7 @@ def _check_cases(source: str, data: DataSet, known: list[Problem]) -> Report:
 
 
 def _pairing_problems(message: str) -> Iterator[Problem]:
-    """One problem a line of a reader's message.
+    """Yield one problem per line of a reader's message.
 
     A heading, which ends in a colon, is left out, unless a line is but a name without a fault.
     """

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from kerasunet.data import readers
 from kerasunet.data.cases import AnnotatedCase, Case
 from kerasunet.data.layouts.pairing import (
     Files,
@@ -25,7 +26,6 @@ from kerasunet.data.layouts.pairing import (
     json_files,
     keys_of,
 )
-from kerasunet.data.readers.raster import read_png
 from kerasunet.files import raise_all, read_json, report_all, wrong_size
 
 MALFORMED = (ValueError, TypeError, LookupError, AttributeError, OverflowError)
@@ -34,7 +34,7 @@ _FARTHEST = 10_000_000
 
 
 def polygon_mask(points: Sequence[Sequence[float]], shape: tuple[int, int]) -> np.ndarray:
-    """Fills a polygon by the even-odd rule.
+    """Fill a polygon by the even-odd rule.
 
     Args:
         points: Corners, (corners, 2), at least three, in order; the last is joined to the first.
@@ -63,19 +63,19 @@ def polygon_mask(points: Sequence[Sequence[float]], shape: tuple[int, int]) -> n
 
 
 def _first_centre(y: float, height: int) -> int:
-    """The first row whose centre is at `y` or below."""
+    """Return the first row whose centre is at `y` or below."""
     return min(max(math.ceil(y - 0.5), 0), height)
 
 
 def circle_mask(centre: Sequence[float], radius: float, shape: tuple[int, int]) -> np.ndarray:
-    """Fills a circle; bool, `(height, width)`."""
+    """Fill a circle; bool, `(height, width)`."""
     x = np.arange(shape[1]) + 0.5 - centre[0]
     y = np.arange(shape[0]) + 0.5 - centre[1]
     return x[None, :] ** 2 + y[:, None] ** 2 <= radius**2
 
 
 def run_length_mask(counts: Sequence[int], shape: tuple[int, int]) -> np.ndarray:
-    """Expands run lengths as COCO has them: column by column, background first.
+    """Expand COCO run lengths: column by column, background first.
 
     Args:
         counts: Lengths of the runs, in pixels.
@@ -96,7 +96,7 @@ def run_length_mask(counts: Sequence[int], shape: tuple[int, int]) -> np.ndarray
 
 
 def decode_run_lengths(text: str) -> list[int]:
-    """Decodes COCO's compressed run lengths.
+    """Decode COCO's compressed run lengths.
 
     Each number is a signed chain of 5-bit digits, lowest first, in characters from `0` on; from
     the third run on, it is the difference to the run before the last.
@@ -123,7 +123,7 @@ def decode_run_lengths(text: str) -> list[int]:
 
 
 def labelme(folder: Path) -> list[Case] | None:
-    """Reads `x.json` beside `x.jpg`; an image without an object has a file without shapes."""
+    """Read `x.json` beside `x.jpg`; an image without an object has a file without shapes."""
     images = image_files(folder)
     files = json_files(folder)
     if not images.keys() & files.keys():
@@ -162,7 +162,7 @@ class LabelmeFile:
     image: Path
 
     def mask(self, shape: tuple[int, int]) -> np.ndarray:
-        """Draws the bool mask, (height, width)."""
+        """Draw the bool mask, (height, width)."""
         content = read_json(self.path)
         if not _is_labelme(content):
             raise ValueError(f"{self.path}: not a labelme file, it has no list of shapes")
@@ -200,12 +200,12 @@ def _draw_labelme_shapes(drawn: Mapping[str, Any], shape: tuple[int, int]) -> np
 
 
 def _embedded_mask(text: str, corner: tuple[float, float], shape: tuple[int, int]) -> np.ndarray:
-    """A small PNG image, in base64, whose top left pixel belongs at the corner."""
+    """Draw a small PNG image, given in base64, with its top left pixel at the corner."""
     try:
         content = base64.b64decode(text, validate=True)
     except ValueError as error:
         raise ValueError(f"its mask is not in base64 ({error})") from error
-    pixels = read_png(content, shape[0] * shape[1])
+    pixels = readers.read_png(content, shape[0] * shape[1])
     left, top = (round(value) for value in corner)
     bottom, right = top + pixels.shape[0], left + pixels.shape[1]
     if min(top, left) < 0 or bottom > shape[0] or right > shape[1]:
@@ -219,7 +219,7 @@ _FOLDER = "annotations"
 
 
 def coco(folder: Path) -> list[Case] | None:
-    """Reads the one COCO file in a folder or its `annotations/`; `None` if there is none.
+    """Read the one COCO file in a folder or its `annotations/`; `None` if there is none.
 
     Raises:
         ValueError: There are several.
@@ -236,7 +236,7 @@ def coco(folder: Path) -> list[Case] | None:
 
 
 def read_coco(path: Path) -> list[Case]:
-    """Reads a COCO file; all annotations of an image, whatever their category, are united.
+    """Read a COCO file; all annotations of an image, whatever their category, are united.
 
     Image files are looked for in the folder of the JSON file and in `images/` there, or, where
     that folder is `annotations/`, beside it. An image without annotations has no object.
@@ -260,7 +260,7 @@ def read_coco(path: Path) -> list[Case]:
 
 
 def image_root(path: Path) -> Path:
-    """The folder in and below which the images of a COCO file are looked for."""
+    """Return the folder that is searched for the images of a COCO file, with its subfolders."""
     return path.parent.parent if path.parent.name == _FOLDER else path.parent
 
 
@@ -285,7 +285,7 @@ def _is_coco(content: Any) -> bool:
 
 
 def _image_file(root: Path, name: str) -> Path | None:
-    """The file of an image below the folder; `None` if it is not there or leaves the folder."""
+    """Return the file of an image below the folder; `None` if it is missing or outside."""
     relative = PurePosixPath(name.replace("\\", "/"))
     if relative.is_absolute() or ".." in relative.parts:
         return None
@@ -328,7 +328,7 @@ class CocoOutlines:
     annotations: tuple[Mapping[str, Any], ...] = field(hash=False)
 
     def mask(self, shape: tuple[int, int]) -> np.ndarray:
-        """Draws the bool mask, (height, width)."""
+        """Draw the bool mask, (height, width)."""
         if self.size != shape:
             raise ValueError(wrong_size(self.path, self.size, shape))
         mask = np.zeros(shape, bool)

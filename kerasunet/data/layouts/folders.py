@@ -27,7 +27,7 @@ MASK_FOLDERS = ("masks", "labels", "mask", "label")
 
 
 def images_and_masks(folder: Path) -> list[Case] | None:
-    """Reads `images/x.jpg` with `masks/x.png`, or with `masks/x_mask.png`, `masks/x_seg_1.png` …
+    """Read `images/x.jpg` with `masks/x.png`, or with `masks/x_mask.png`, `masks/x_seg_1.png` …
 
     Both folders may have subfolders of equal names.
     """
@@ -47,7 +47,7 @@ def _image_and_mask_files(folder: Path) -> tuple[Files, Files] | None:
 
 
 def masks_beside_images(folder: Path) -> list[Case] | None:
-    """Reads `x.png` with `x_mask.png`, `x_mask_1.png` …, all in one folder."""
+    """Read `x.png` with `x_mask.png`, `x_mask_1.png` …, all in one folder."""
     images, masks = images_beside_masks(image_files(folder))
     return pair(images, masks) if masks else None
 
@@ -66,7 +66,7 @@ Official = Mapping[str, Mapping[str, int | str]]
 
 
 def under(name: str, cases: Iterable[Case]) -> list[Case]:
-    """Moves cases under a subfolder: key `x` becomes `name/x`; the group of a patient stays."""
+    """Move cases under a subfolder: key `x` becomes `name/x`; the group of a patient stays."""
     return [
         replace(
             case,
@@ -78,7 +78,7 @@ def under(name: str, cases: Iterable[Case]) -> list[Case]:
 
 
 def interpret(cases: Sequence[Case]) -> tuple[list[Case], str, Official]:
-    """Gives the subfolders, the first parts of keys such as `a/x`, their meaning.
+    """Interpret the subfolders of cases, the first parts of keys such as `a/x`.
 
     `train/`, `val/` and `test/` are an official division; `benign/`, `malignant/` and `normal/`
     are labels; the folder of any other name holds one patient and is a group.
@@ -110,7 +110,7 @@ def interpret(cases: Sequence[Case]) -> tuple[list[Case], str, Official]:
 
 
 def folder_of(case: Case) -> str:
-    """The subfolder that a case is in, empty where it is in none."""
+    """Return the subfolder that a case is in; empty if it is in none."""
     return case.key.rpartition("/")[0].partition("/")[0]
 
 
@@ -122,7 +122,7 @@ _VOID = (224, 224, 192)
 
 
 def pascal_voc(folder: Path) -> list[Case] | None:
-    """Reads `JPEGImages/` with `SegmentationClass/`; an image without a mask is left out.
+    """Read `JPEGImages/` with `SegmentationClass/`; an image without a mask is left out.
 
     The format shares its images with other tasks, so that most have no mask.
     """
@@ -144,7 +144,7 @@ class VocMask:
     path: Path
 
     def mask(self, shape: tuple[int, int]) -> np.ndarray:
-        """Reads the bool mask, (height, width)."""
+        """Read the bool mask, (height, width)."""
         values, _ = read_image(self.path)
         if values.shape[:2] != shape:
             raise ValueError(wrong_size(self.path, values.shape, shape))
@@ -159,7 +159,7 @@ _MAY_HOLD_MANY = (".dcm", ".dicom", ".nii", ".nii.gz", ".tif", ".tiff")
 
 
 def frames_apart(data: DataSet) -> DataSet:
-    """Makes a case of every frame.
+    """Make a case of every frame.
 
     Args:
         data: A data set whose cases stand for whole files.
@@ -197,7 +197,7 @@ def frames_apart(data: DataSet) -> DataSet:
 
 
 def _count(path: Path) -> int | None:
-    """Frames of a file; 1 if it cannot be read, which is told when it is to be."""
+    """Count the frames of a file; 1 if it is unreadable, which is reported when it is read."""
     if image_stem(path.name) and not path.name.lower().endswith(_MAY_HOLD_MANY):
         return 1
     try:

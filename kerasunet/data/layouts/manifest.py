@@ -33,13 +33,13 @@ class _Row(NamedTuple):
 
 
 def manifest_in(folder: Path) -> DataSet | None:
-    """Reads the `manifest.csv` or `manifest.tsv` of a folder; `None` if there is none."""
+    """Read the `manifest.csv` or `manifest.tsv` of a folder; `None` if there is none."""
     path = next((folder / name for name in MANIFESTS if (folder / name).is_file()), None)
     return None if path is None else read_manifest(path)
 
 
 def read_manifest(path: Path) -> DataSet:
-    """Reads a manifest.
+    """Read a manifest.
 
     Args:
         path: A `.tsv` file, or a `.csv` file with commas or semicolons.
@@ -104,7 +104,7 @@ def _row(path: Path, line: int, cells: Mapping[str, str]) -> _Row:
 
 
 def _located(folder: Path, text: str) -> Path:
-    """The absolute path of a cell; backslashes separate folders as slashes do."""
+    """Return the absolute path of a cell; backslashes separate folders as slashes do."""
     located = os.path.abspath(folder / text.replace("\\", "/"))
     # Two slashes at the start, which Unix keeps, would be another root.
     return Path(located if os.name == "nt" else f"/{located.lstrip('/')}")
@@ -130,7 +130,7 @@ def _faults(path: Path, line: int, cells: Mapping[str, str]) -> Iterable[str]:
 
 
 def _contradictions(rows: list[_Row]) -> Iterable[str]:
-    """Complaints about the rows of one image."""
+    """Yield contradictions between the rows of one image."""
     for column in _OPTIONAL:
         values = {getattr(row, column) for row in rows}
         if len(values) > 1:

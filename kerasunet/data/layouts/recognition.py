@@ -28,7 +28,7 @@ from kerasunet.data.layouts.pairing import (
     read_table,
     subfolders,
 )
-from kerasunet.files import collect, raise_all
+from kerasunet.files import call_all, raise_all
 
 _ANTI_ALIASED = MaskCoding(above=127)
 _LUNGS = MaskCoding(labels=(150, 200))
@@ -65,7 +65,7 @@ PUBLISHED: dict[str, tuple[str, str]] = {
 
 
 def read_published(folder: Path) -> DataSet | None:
-    """Reads the published data set whose archive was unpacked here; `None` if there is none."""
+    """Read the published data set that was unpacked here; `None` if there is none."""
     archive = _archive_in(folder)
     if archive is None:
         return None
@@ -81,7 +81,7 @@ class _Archive(NamedTuple):
 
 
 def _archive_in(folder: Path) -> _Archive | None:
-    """The archive of which a folder has all the entries, which are glob patterns."""
+    """Return the archive whose entries, which are glob patterns, a folder has."""
     return next((a for a in _ARCHIVES if all(any(folder.glob(entry)) for entry in a.entries)), None)
 
 
@@ -111,7 +111,7 @@ def _bus_bra(root: Path):
 
 
 def _bus_bra_folds(root: Path, images: Files) -> dict[str, dict[str, int]]:
-    """The official folds. Their `valid_` columns are not used: they divide patients."""
+    """Read the official folds, but not their `valid_` columns, which divide patients."""
     official = {}
     for folds in _BUS_BRA_FOLDS:
         path = root / f"{folds}-fold-cv.csv"
@@ -133,7 +133,7 @@ def _busi(root: Path):
 
 
 def _near_duplicates(root: Path) -> dict[str, str]:
-    """Groups of near-duplicate scans, from a table beside the archive, where there is one."""
+    """Group of near-duplicate scans, from a table beside the archive, where there is one."""
     path = root.parent / "near_duplicate_groups.csv"
     rows = read_table(path, "stem") if path.is_file() else {}
     return {stem: f"near-duplicates-{row['group']}" for stem, row in rows.items()}
@@ -149,7 +149,7 @@ def _jsrt(root: Path):
 
 
 def _shenzhen(root: Path):
-    """Only 566 of the 662 images have a mask; the others are left out."""
+    """Read the 566 of 662 images that have a mask; leave the others out."""
     images = image_files(root / "CXR_png")
     masks = by_image(image_files(root / "mask"), images)
     labels = {"0": "normal", "1": "tuberculosis"}
@@ -187,7 +187,7 @@ _OWN: dict[str, Callable[[Path], list[Case] | None]] = {
 
 
 def read_folder(folder: Path) -> DataSet:
-    """Recognises the layout of a folder and lists its cases.
+    """Recognise the layout of a folder and list its cases.
 
     Args:
         folder: A published data set as it comes out of its archive; or one's own folder, with
@@ -216,7 +216,7 @@ def read_folder(folder: Path) -> DataSet:
 
 
 def read_file(path: Path) -> DataSet:
-    """Reads a data set that one file describes: a manifest (CSV, TSV) or COCO's JSON.
+    """Read a data set that one file describes: a manifest (CSV, TSV) or COCO's JSON.
 
     Raises:
         ValueError: The file is none of these, or has faults; the message lists every one.
@@ -244,7 +244,7 @@ def _read(folder: Path, depth: int) -> DataSet | None:
 
 def _read_subfolders(folder: Path, depth: int) -> DataSet | None:
     inner = subfolders(folder)
-    results = collect(partial(_read, path, depth) for path in inner)
+    results = call_all(partial(_read, path, depth) for path in inner)
     found = {path.name: data for path, data in zip(inner, results, strict=True) if data}
     published = [data for data in found.values() if data.name in PUBLISHED and data.citation]
     if len(published) > 1:

@@ -48,7 +48,7 @@ _PADDING = b"\x00\xff"
 
 
 def coded_size(frame: bytes) -> tuple[int, int]:
-    """Returns rows and columns (ITU-T T.81, B.2.2; T.87, C.2.2).
+    """Return the rows and columns of a frame (ITU-T T.81, B.2.2; T.87, C.2.2).
 
     Args:
         frame: A JPEG or JPEG-LS interchange stream.
@@ -65,7 +65,7 @@ def coded_size(frame: bytes) -> tuple[int, int]:
 
 
 def is_complete(frame: bytes) -> bool:
-    """Whether the stream is ended, which a truncated one is not."""
+    """Return whether the stream has its end marker, which a truncated one lacks."""
     return frame.rstrip(_PADDING).endswith(_END_OF_IMAGE)
 
 
@@ -75,7 +75,7 @@ SPACING_ELEMENTS = ("SequenceOfUltrasoundRegions", *_PIXEL_SPACINGS)
 
 
 def spacing(header: Dataset) -> tuple[float, float] | None:
-    """Returns the spacing in millimetres, (row, column), `None` where the file does not tell.
+    """Return the spacing in millimetres, (row, column), `None` where the file does not say.
 
     Calibrated ultrasound regions come first; where regions differ in scale, there is no one
     spacing of the image. `PixelSpacing` is preferred to that of the detector and of a film's scan.
@@ -97,7 +97,7 @@ def spacing(header: Dataset) -> tuple[float, float] | None:
 
 
 def _is_tissue(region: Dataset) -> bool:
-    """Whether both axes of an ultrasound region are lengths, unlike in M-mode and Doppler."""
+    """Return whether both axes of an ultrasound region are lengths, unlike M-mode and Doppler."""
     units = (region.get("PhysicalUnitsXDirection"), region.get("PhysicalUnitsYDirection"))
     return units == (_CENTIMETRES, _CENTIMETRES)
 
@@ -110,7 +110,7 @@ SEGMENTATION_ELEMENTS = ("SegmentationType", "MaximumFractionalValue")
 
 
 def frames_about(header: Dataset, count: int, frame: int) -> list[int]:
-    """Returns the stored frames, from 0, that segment a frame of the image; none if it is empty.
+    """Return the stored frames, from 0, that segment a frame of the image, if any.
 
     Args:
         header: The segmentation's elements, its functional groups among them.
@@ -132,7 +132,7 @@ def frames_about(header: Dataset, count: int, frame: int) -> list[int]:
 
 
 def united(frames: list[np.ndarray], header: Dataset) -> np.ndarray:
-    """Unites frames: uint8 of 0 and 1; of fractions, at least one half is the object."""
+    """Unite frames to uint8 of 0 and 1; fractions count from one half on."""
     shape = (header.Rows, header.Columns)
     fractional = header.get("SegmentationType") == "FRACTIONAL"
     least = (header.get("MaximumFractionalValue", 1) / 2) if fractional else 1
@@ -145,7 +145,7 @@ def _shared(header: Dataset) -> list[Dataset]:
 
 
 def _references(items: list[Dataset]) -> Iterator[tuple[str, list[int]]]:
-    """The images that functional groups name, and the numbers of their frames, from 1."""
+    """Yield the images that functional groups name, and the numbers of their frames, from 1."""
     for item in items:
         for derivation in item.get("DerivationImageSequence") or []:
             for image in derivation.get("SourceImageSequence") or []:
@@ -187,7 +187,7 @@ _PIXEL_DATA_HEADER_BYTES = 12
 
 
 def read_image(source: Source) -> tuple[np.ndarray, tuple[float, float] | None]:
-    """Reads float32 levels, `(height, width)` or `(height, width, 3)`, and the spacing."""
+    """Read float32 levels, `(height, width)` or `(height, width, 3)`, and the spacing."""
     with quiet("pydicom"):
         header = _header(source)
         levels = dicom_display.levels(_stored(source, header), header)
@@ -195,7 +195,7 @@ def read_image(source: Source) -> tuple[np.ndarray, tuple[float, float] | None]:
 
 
 def read_mask(source: Source) -> np.ndarray:
-    """Reads the stored values, unsigned integers, `(height, width)`; a segmentation's united."""
+    """Read the stored values, unsigned integers, `(height, width)`; unite a segmentation's."""
     with quiet("pydicom"):
         if _is_segmentation(source):
             return _segmented(source)
@@ -203,7 +203,7 @@ def read_mask(source: Source) -> np.ndarray:
 
 
 def count_frames(source: Source) -> int | None:
-    """Returns the number of frames; `None` of a segmentation, which tells for itself."""
+    """Return the number of frames; `None` for a segmentation, whose frames name their image's."""
     with quiet("pydicom"):
         if _is_segmentation(source):
             return None
@@ -224,7 +224,7 @@ def _segmented(source: Source) -> np.ndarray:
 
 
 def _header(source: Source) -> Dataset:
-    """The elements that display and spacing take, those of the frame merged in, none empty."""
+    """Read the elements for display and spacing, those of the frame merged in, none empty."""
     syntax = read_file_meta_info(source.file.name).TransferSyntaxUID
     if syntax not in (*_DECODERS, *_RARE_JPEG):
         # Among them is deflate, whose header can be inflated only with the pixels, to any size.
@@ -244,7 +244,7 @@ def _header(source: Source) -> Dataset:
 
 
 def _check_jpeg(source: Source, header: Dataset, frames: int) -> None:
-    """Refuses a frame that is larger than the header says, or cut off."""
+    """Refuse a frame that is larger than the header says, or cut off."""
     source.file.seek(_PIXEL_DATA_HEADER_BYTES, os.SEEK_CUR)  # `dcmread` stopped before it.
     frame = get_frame(source.file, source.frame, number_of_frames=frames)
     if coded_size(frame) != (header.Rows, header.Columns):
@@ -254,7 +254,7 @@ def _check_jpeg(source: Source, header: Dataset, frames: int) -> None:
 
 
 def _merge_functional_groups(header: Dataset, frame: int) -> None:
-    """Lifts what enhanced multi-frame objects say of one frame to where others say it of all."""
+    """Move what enhanced multi-frame objects say of one frame to where others say it of all."""
     for sequence, position in zip(_FUNCTIONAL_GROUPS, (0, frame), strict=True):
         groups = header.get(sequence)
         for macro in _MACROS if groups else ():
@@ -263,7 +263,7 @@ def _merge_functional_groups(header: Dataset, frame: int) -> None:
 
 
 def _stored(source: Source, header: Dataset) -> np.ndarray:
-    """The frame's stored values, `(height, width)`, or RGB, `(height, width, 3)`."""
+    """Return the frame's stored values, `(height, width)`, or RGB, `(height, width, 3)`."""
     syntax = header.file_meta.TransferSyntaxUID
     if not get_decoder(syntax).is_available:
         raise Unusable(f'{syntax.name} needs an extra: pip install "kerasunet[dicom-lossless]"')

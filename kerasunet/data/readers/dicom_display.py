@@ -31,7 +31,7 @@ _RGB = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
 
 
 def levels(stored: np.ndarray, header: Dataset) -> np.ndarray:
-    """Maps stored values to what a viewer shows at first.
+    """Map stored values to what a viewer shows first.
 
     Args:
         stored: `(height, width)`, or RGB `(height, width, 3)`, as pydicom decodes them.
@@ -56,7 +56,7 @@ def levels(stored: np.ndarray, header: Dataset) -> np.ndarray:
 
 
 def _grey(stored: np.ndarray, header: Dataset) -> np.ndarray:
-    """Modality, then look-up table or window, else 8 bits as they are, else the own range."""
+    """Apply the modality LUT, then VOI LUT or window; else keep 8 bits, else use the own range."""
     values = apply_modality_lut(stored, header)
     if "VOILUTSequence" in header:
         return _looked_up(values, header.VOILUTSequence[0])
@@ -69,7 +69,7 @@ def _grey(stored: np.ndarray, header: Dataset) -> np.ndarray:
 
 
 def _looked_up(values: np.ndarray, table: Dataset) -> np.ndarray:
-    """Applies a VOI LUT (C.11.2.1.1).
+    """Apply a VOI LUT (C.11.2.1.1).
 
     pydicom's `apply_voi` counts in the type of the entries, and so wraps around in a table of more
     than 256 entries of 8 bits.
@@ -83,7 +83,7 @@ def _looked_up(values: np.ndarray, table: Dataset) -> np.ndarray:
 
 
 def _windowed(values: np.ndarray, header: Dataset) -> np.ndarray | None:
-    """Applies the first window (C.11.2.1.2); `None` where there is none that makes sense."""
+    """Apply the first window (C.11.2.1.2); `None` if there is no sensible one."""
     if not all(name in header for name in _WINDOW):
         return None
     center, width = (float(np.ravel(header[name].value)[0]) for name in _WINDOW)

@@ -18,7 +18,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import BinaryIO
 
-import cv2
 import numpy as np
 
 SIZE_LIMIT = 100_000_000
@@ -45,7 +44,7 @@ class Source:
     size_limit: int
 
     def check_size(self, width: int, height: int) -> None:
-        """Refuses an image that has no pixels or too many of them."""
+        """Refuse an image that has no pixels or too many of them."""
         if width < 1 or height < 1:
             raise Unusable(f"its header says {width}×{height} pixels; export it again")
         if width * height > self.size_limit:
@@ -55,13 +54,13 @@ class Source:
             )
 
     def check_frame(self, count: int) -> None:
-        """Refuses a frame that is not there."""
+        """Refuse a frame that does not exist."""
         if not 0 <= self.frame < count:
             raise Unusable(f"there is no frame {self.frame}; it has {count}, counted from 0")
 
 
 def millimetres(row: float, column: float) -> tuple[float, float] | None:
-    """Pixel spacing, (row, column); `None` where a file holds nonsense in its place."""
+    """Return the pixel spacing, (row, column); `None` if the values make no sense."""
     spacing = (abs(float(row)), abs(float(column)))
     return spacing if all(math.isfinite(side) and side > 0 for side in spacing) else None
 
@@ -74,7 +73,7 @@ _STANDARD_ERROR = 2
 
 @contextmanager
 def quiet(library: str) -> Iterator[None]:
-    """Drops every warning, and everything that the library logs, while the body runs."""
+    """Drop every warning, and everything that the library logs, while the body runs."""
     logger = logging.getLogger(library)
     with _TURN, warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -88,7 +87,7 @@ def quiet(library: str) -> Iterator[None]:
 
 @contextmanager
 def quiet_native_code() -> Iterator[None]:
-    """Drops what C libraries print to standard error while the body runs.
+    """Drop what C libraries print to standard error while the body runs.
 
     So is what other threads print there: wrap no more than the call of the library.
     """
@@ -108,7 +107,7 @@ def quiet_native_code() -> Iterator[None]:
 
 
 def _duplicate(descriptor: int) -> int | None:
-    """A copy of an open file descriptor; services and windowed programs may lack the original."""
+    """Duplicate a file descriptor; services and windowed programs may lack the original."""
     try:
         return os.dup(descriptor)
     except OSError:
@@ -119,7 +118,7 @@ _OUTER_PERCENTILES = (0.1, 99.9)
 
 
 def to_levels(pixels: np.ndarray) -> np.ndarray:
-    """Maps pixel values to grey levels: 8 bits as they are, all else by the image's own range.
+    """Map pixel values to grey levels: 8 bits as they are, others by the image's own range.
 
     Args:
         pixels: `(height, width)` or `(height, width, 3)`, bool, integer or float.
@@ -138,7 +137,7 @@ def to_levels(pixels: np.ndarray) -> np.ndarray:
 
 
 def own_range(pixels: np.ndarray) -> tuple[float, float]:
-    """Returns the values that become black and white in an image without a stated window.
+    """Return the values that become black and white in an image without a stated window.
 
     They are the 0.1th and 99.9th percentile: the few dead pixels, burnt-in markers and pieces of
     metal of a radiograph would otherwise squeeze the anatomy into a fraction of the range. Where
@@ -149,7 +148,7 @@ def own_range(pixels: np.ndarray) -> tuple[float, float]:
 
 
 def stretch(pixels: np.ndarray, low: float, high: float) -> np.ndarray:
-    """Maps `low` and what is below to 0, `high` and what is above to 255, linearly between them.
+    """Map values up to `low` to 0, from `high` on to 255, linearly in between.
 
     Where both are one value, only what is above it is white: a constant image becomes black.
     """
@@ -167,7 +166,7 @@ def stretch(pixels: np.ndarray, low: float, high: float) -> np.ndarray:
 
 
 def to_mask_values(pixels: np.ndarray) -> np.ndarray:
-    """Turns pixel values into unsigned integers; of colours the brightest channel counts.
+    """Turn pixel values into unsigned integers; in colour the brightest channel counts.
 
     Args:
         pixels: `(height, width)` or `(height, width, channels)`; bool counts as 0 and 255.
@@ -190,17 +189,12 @@ def to_mask_values(pixels: np.ndarray) -> np.ndarray:
 
 
 def without_equal_channels(image: np.ndarray) -> np.ndarray:
-    """Turns colour whose channels all agree into grey, `(height, width)`."""
+    """Turn colour whose channels all agree into grey, `(height, width)`."""
     if image.ndim == 2:
         return image
     red, green, blue = np.moveaxis(image, 2, 0)
     agree = np.array_equal(red, green) and np.array_equal(red, blue)
     return np.ascontiguousarray(red if agree else image)
-
-
-def to_grey(image: np.ndarray) -> np.ndarray:
-    """Turns an RGB image, float32 `(height, width, 3)`, into luminance; grey passes through."""
-    return image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
 
 
 def _check_finite(pixels: np.ndarray) -> None:
@@ -218,7 +212,7 @@ IMAGE_SUFFIXES = (
 def read_image(
     path: str | os.PathLike, *, frame: int = 0, size_limit: int = SIZE_LIMIT
 ) -> tuple[np.ndarray, tuple[float, float] | None]:
-    """Reads an image file: PNG, JPEG, BMP, TIFF, DICOM or NIfTI, whatever its suffix says.
+    """Read an image file: PNG, JPEG, BMP, TIFF, DICOM or NIfTI, whatever its suffix says.
 
     Eight bits are taken as they are. Sixteen bits and floats are stretched linearly so that their
     0.1th percentile becomes 0 and the 99.9th 255. A DICOM file's own window or look-up table comes
@@ -239,7 +233,7 @@ def read_image(
     Returns:
         The image, float32, `(height, width)` when all channels agree, else
         `(height, width, 3)` in RGB order, 0 to 255; and the pixel spacing in millimetres,
-        (row, column), `None` where the file does not tell.
+        (row, column), `None` where the file does not say.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -255,7 +249,7 @@ def read_image(
 def read_mask_values(
     path: str | os.PathLike, *, frame: int = 0, size_limit: int = SIZE_LIMIT
 ) -> np.ndarray:
-    """Reads the values of a mask file as they are.
+    """Read the values of a mask file unchanged.
 
     One bit gives 0 and 255, except in DICOM. Of a palette with colours the indices count, as
     labels do in Pascal VOC; of a grey palette its grey levels. Of a colour image the brightest
@@ -282,7 +276,7 @@ def read_mask_values(
 
 
 def count_frames(path: str | os.PathLike) -> int | None:
-    """Counts the pages of a TIFF, frames of a DICOM or slices of a NIfTI file, from its header.
+    """Count the pages of a TIFF, frames of a DICOM or slices of a NIfTI file, from its header.
 
     Args:
         path: An image or mask file, of any kind that `read_image` reads.
@@ -303,7 +297,7 @@ def count_frames(path: str | os.PathLike) -> int | None:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[BinaryIO]:
-    """The open file; whatever goes wrong with it becomes one line that names it."""
+    """Yield the open file; turn whatever goes wrong into one line that names it."""
     try:
         _check_regular(path)
         with open(path, "rb") as file:

@@ -34,12 +34,12 @@ _OPPOSITE = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
 
 
 def is_deep_colour(picture: ImageFile) -> bool:
-    """Whether the file, not yet decoded, has colours of 16 bits."""
+    """Return whether the file, not yet decoded, has colours of 16 bits."""
     return bool(picture.tile) and _DEEP.fullmatch(_raw_mode(picture.tile[0].args)) is not None
 
 
 def take_lower_bytes(picture: ImageFile) -> None:
-    """Makes a picture, not yet decoded, decode to the lower bytes of its 16-bit colours."""
+    """Make a picture, not yet decoded, decode to the lower bytes of its 16-bit colours."""
     picture.tile = [tile._replace(args=_opposite(tile.args)) for tile in picture.tile]
 
 
@@ -58,19 +58,19 @@ _UNIT_MM = {"mm": 1.0, "cm": 10.0, "micron": 0.001}
 
 
 def _shows_zero_as_white(picture: TiffImageFile) -> bool:
-    """Whether the values are still to be inverted: Pillow does so up to 8 bits, but not beyond."""
+    """Return whether values are still to be inverted, which Pillow does only up to 8 bits."""
     return picture.mode[0] in "IF" and picture.tag_v2.get(tags.PHOTOMETRIC_INTERPRETATION) == 0
 
 
 def _check_planes(picture: TiffImageFile) -> None:
-    """Refuses 16-bit colour that is stored plane by plane, which Pillow decodes wrongly."""
+    """Refuse 16-bit colour that is stored plane by plane, which Pillow decodes wrongly."""
     planar = picture.tag_v2.get(tags.PLANAR_CONFIGURATION, 1) == 2
     if planar and max(picture.tag_v2.get(tags.BITSPERSAMPLE, (1,))) > 8:
         raise Unusable("16-bit colours stored plane by plane; save them interleaved, or as PNG")
 
 
 def _spacing(picture: TiffImageFile) -> tuple[float, float] | None:
-    """Spacing in millimetres, (row, column), of a file that ImageJ calibrated.
+    """Return the spacing in millimetres, (row, column), of a file that ImageJ calibrated.
 
     ImageJ writes its unit of length into the description and pixels per unit into the resolution.
     Elsewhere the resolution is that of a print, which says nothing about the patient.
@@ -93,7 +93,7 @@ _NOISY_METADATA = (b"Exif", b"eXIf", b"acTL")
 
 
 def read_image(source: Source) -> tuple[np.ndarray, tuple[float, float] | None]:
-    """Reads float32 levels, `(height, width)` or `(height, width, 3)`, and the spacing."""
+    """Read float32 levels, `(height, width)` or `(height, width, 3)`, and the spacing."""
     with _silence(source):
         picture = _open(source)
         pixels = without_equal_channels(_pixels(picture, source))
@@ -104,7 +104,7 @@ def read_image(source: Source) -> tuple[np.ndarray, tuple[float, float] | None]:
 
 
 def read_mask(source: Source) -> np.ndarray:
-    """Reads unsigned integers, `(height, width)`."""
+    """Read unsigned integers, `(height, width)`."""
     with _silence(source):
         picture = _open(source)
         if picture.mode == "P" and not _has_grey_palette(picture):
@@ -113,20 +113,20 @@ def read_mask(source: Source) -> np.ndarray:
 
 
 def count_frames(source: Source) -> int:
-    """Returns the number of pages of a TIFF; all else has one."""
+    """Return the number of pages of a TIFF; other files have one."""
     with _silence(source):
         return _open(source).n_frames if source.kind == "TIFF" else 1
 
 
 def _silence(source: Source) -> AbstractContextManager[None]:
-    """Silence where Pillow may warn; the common files do without, for threads wait for it."""
+    """Silence Pillow where it may warn; not for common files, because threads wait for it."""
     head = source.file.peek()
     noisy = source.kind == "TIFF" or any(mark in head for mark in _NOISY_METADATA)
     return quiet("PIL") if noisy else nullcontext()
 
 
 def _open(source: Source) -> ImageFile:
-    """The wanted page, of which only the header has been read."""
+    """Open the wanted page; only its header is read."""
     source.file.seek(0)
     picture = _FORMATS[source.kind](source.file)
     if source.frame:
@@ -139,7 +139,7 @@ def _open(source: Source) -> ImageFile:
 
 
 def _pixels(picture: ImageFile, source: Source) -> np.ndarray:
-    """Decodes to `(height, width)` of any type or RGB `(height, width, 3)`, upright and opaque."""
+    """Decode to `(height, width)` of any type or RGB `(height, width, 3)`, upright and opaque."""
     deep = is_deep_colour(picture)
     pixels = _array(_upright(picture))
     if deep:
@@ -150,7 +150,7 @@ def _pixels(picture: ImageFile, source: Source) -> np.ndarray:
 
 
 def _upright(picture: ImageFile) -> Image:
-    """The same picture, decoded and turned as its EXIF orientation says."""
+    """Decode a picture and turn it as its EXIF orientation says."""
     by_libtiff = any(tile[0] == "libtiff" for tile in picture.tile)
     with quiet_native_code() if by_libtiff else nullcontext():
         picture.load()
@@ -160,14 +160,14 @@ def _upright(picture: ImageFile) -> Image:
 
 
 def _array(picture: Image) -> np.ndarray:
-    """Values of all channels; those of a palette, of CMYK and the like are turned into RGB."""
+    """Return the values of all channels; palettes, CMYK and the like become RGB."""
     if picture.mode not in _ARRAY_MODES:
         picture = picture.convert("RGBA" if picture.has_transparency_data else "RGB")
     return np.asarray(picture)
 
 
 def _over_black(pixels: np.ndarray) -> np.ndarray:
-    """Puts translucent pixels, whose last channel is the opacity, on black.
+    """Put translucent pixels, whose last channel is the opacity, on black.
 
     Where nothing at all is opaque, the writer left that channel unset, and it is ignored.
     """
@@ -184,7 +184,7 @@ def _has_grey_palette(picture: ImageFile) -> bool:
 
 
 def read_png(content: bytes, size_limit: int) -> np.ndarray:
-    """Reads a PNG image in memory as a mask.
+    """Read a PNG image in memory as a mask.
 
     Args:
         content: The bytes of the PNG file.

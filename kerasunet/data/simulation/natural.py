@@ -21,12 +21,12 @@ from kerasunet.data.simulation.shapes import (
     resample,
     rotate,
     spline,
-    to_grey,
+    to_uint8,
 )
 
 
 def draw_object(rng: np.random.Generator) -> list[np.ndarray]:
-    """Draws one thing.
+    """Draw one thing.
 
     Args:
         rng: Source of randomness.
@@ -99,7 +99,7 @@ def _limb(
 
 
 def _box(centre: tuple[float, float], radii: tuple[float, float]) -> np.ndarray:
-    """A rectangle with rounded corners (a superellipse of order 5)."""
+    """Return a rectangle with rounded corners (a superellipse of order 5)."""
     circle = ellipse((0, 0), (1, 1), samples=48)
     return np.sign(circle) * np.abs(circle) ** 0.4 * radii + centre
 
@@ -129,7 +129,7 @@ class Surfaces:
 def draw_surfaces(
     rng: np.random.Generator, levels: np.ndarray, contrast: float, striped: float
 ) -> Surfaces:
-    """Draws surfaces.
+    """Draw surfaces.
 
     Args:
         rng: Source of randomness.
@@ -156,7 +156,7 @@ def paint(
     noise: tuple[np.ndarray, np.ndarray],
     grid: tuple[np.ndarray, np.ndarray],
 ) -> np.ndarray:
-    """Paints each pixel with the surface it belongs to.
+    """Paint each pixel with the surface it belongs to.
 
     Args:
         labels: Uint8, `(rows, columns)`: indices of surfaces.
@@ -180,7 +180,7 @@ def paint(
 def relief(
     coverage: np.ndarray, grid: Grid, radius: float, light: tuple[float, float]
 ) -> np.ndarray:
-    """Shading of a rounded body: bright where its outline faces the light.
+    """Return the shading of a rounded body: bright where its outline faces the light.
 
     Args:
         coverage: Float32, `(rows, columns)`, 0 to 1.
@@ -213,7 +213,7 @@ Fields = tuple[np.ndarray, np.ndarray]
 
 
 def simulate_natural(seed: int, index: int, size: int | tuple[int, int] = 128) -> SimulatedSample:
-    """Simulates one photograph-like image with one salient object.
+    """Simulate one photograph-like image with one salient object.
 
     Args:
         seed: Seed of the data set, 0 or more.
@@ -237,7 +237,7 @@ def simulate_natural(seed: int, index: int, size: int | tuple[int, int] = 128) -
 
 
 def _place(rng: np.random.Generator, parts: list[np.ndarray], grid: Grid) -> list[np.ndarray]:
-    """Scales an object to a share of the image and moves it somewhere inside."""
+    """Scale an object to a share of the image and move it somewhere inside."""
     points = np.concatenate(parts)
     low, high = points.min(axis=0), points.max(axis=0)
     image = np.array(grid.shape[::-1]) / grid.unit
@@ -263,7 +263,7 @@ def _background(rng: np.random.Generator, grid: Grid, noise: Fields) -> np.ndarr
 
 
 def _ground(rng: np.random.Generator, grid: Grid) -> np.ndarray:
-    """Everything below a slightly tilted, uneven horizon."""
+    """Return the outline of all below a slightly tilted, uneven horizon."""
     right, bottom = np.array(grid.shape[::-1]) / grid.unit
     x = np.linspace(-right, right, 9)
     y = rng.uniform(-0.25, 0.45) + rng.normal(0, 0.05) * x + rng.normal(0, 0.012, 9)
@@ -272,7 +272,7 @@ def _ground(rng: np.random.Generator, grid: Grid) -> np.ndarray:
 
 
 def _leaves(rng: np.random.Generator, count: int, grid: Grid) -> np.ndarray:
-    """Outlines `(count, 32, 2)` with radii r distributed as r ** -3, anywhere in the image."""
+    """Draw outlines `(count, 32, 2)` with radii r distributed as r ** -3, anywhere."""
     near, far = (radius**-2.0 for radius in LEAF_RADII)
     radii = (near + rng.random(count) * (far - near)) ** -0.5
     bias, disorder, squareness = HABITS[rng.integers(len(HABITS))]
@@ -295,7 +295,7 @@ def _add_object(
     noise: Fields,
     light: tuple[float, float],
 ) -> np.ndarray:
-    """Puts the object before the background, brighter or darker than what it covers."""
+    """Put the object before the background, brighter or darker than what it covers."""
     coverage = grid.cover(parts)
     around = cv2.mean(background, (coverage > 0).astype(np.uint8))[0]
     darker = rng.random() < (around - 50) / 155  # a dark place leaves no room for a darker thing
@@ -310,15 +310,15 @@ def _add_object(
 
 
 def _cast(parts: list[np.ndarray], light: tuple[float, float]) -> list[np.ndarray]:
-    """Shadow of upright parts on the ground, away from the light."""
+    """Return the shadow of upright parts on the ground, away from the light."""
     foot = max(part[:, 1].max() for part in parts)
     lean = np.array([[1, 0], [light[0], 0.22]])
     return [(part - (0, foot)) @ lean + (0, foot) for part in parts]
 
 
 def _expose(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Tone curve and sensor noise."""
+    """Apply a tone curve and add sensor noise."""
     tone = np.clip(picture, 0, 255) / 255
     tone = 255 * cv2.pow(tone, np.exp(rng.normal(0, 0.25)))
     tone += rng.uniform(0.5, 4) * rng.standard_normal(tone.shape, dtype=np.float32)
-    return to_grey(tone)
+    return to_uint8(tone)

@@ -74,7 +74,7 @@ class Build:
     breast: float
 
     def place(self, points: np.ndarray) -> np.ndarray:
-        """Carries points of the typical chest, `(n, 2)`, to this person's."""
+        """Carry points of the typical chest, `(n, 2)`, to this person's."""
         x, y = points[:, 0], points[:, 1]
         heart = self.heart * _bump(x, y, (0.2, 0.11), (0.13, 0.13))
         heart -= 0.4 * self.heart * _bump(x, y, (-0.1, 0.11), (0.06, 0.1))
@@ -93,12 +93,12 @@ class ChestGrid(Grid):
     build: Build
 
     def place(self, points: np.ndarray) -> np.ndarray:
-        """Carries points of the typical chest to this person's."""
+        """Carry points of the typical chest to this person's."""
         return self.build.place(points)
 
 
 def draw_build(rng: np.random.Generator) -> Build:
-    """Draws a person."""
+    """Draw a person."""
     width = rng.uniform(0.88, 1.06)
     return Build(
         scale=(width, rng.uniform(0.9, 1.05) * width**0.3),
@@ -138,7 +138,7 @@ HUMERUS = np.array(
 
 @lru_cache(maxsize=16)
 def ribs(posterior: bool, slope: float, half_width: float) -> tuple[Curves, Curves]:
-    """Outlines of one half of every rib and of the marrow inside, both sides.
+    """Return the outlines of one half of every rib and of the marrow inside, both sides.
 
     A rib runs round the chest: seen from the front its posterior half goes out from the spine and
     down, its anterior half back towards the sternum and further down.
@@ -167,12 +167,12 @@ def _centreline(number: int, posterior: bool, slope: float) -> np.ndarray:
 
 
 def both_sides(outlines: Curves) -> list[np.ndarray]:
-    """Outlines of one side and their mirror images."""
+    """Return the outlines of one side and their mirror images."""
     return [*outlines, *(outline * (-1, 1) for outline in outlines)]
 
 
 def _vertebrae() -> list[np.ndarray]:
-    """Vertebral bodies, with discs left free between them."""
+    """Return the outlines of vertebral bodies, with discs left free between them."""
     w, h = VERTEBRA
     right = np.array([(0, 0.07), (1, 0.1), (0.86, 0.5), (1, 0.9), (0, 0.93)])
     body = np.concatenate([right, right[3:0:-1] * (-1, 1)]) * (w, h)
@@ -180,7 +180,7 @@ def _vertebrae() -> list[np.ndarray]:
 
 
 def _processes() -> list[np.ndarray]:
-    """Pedicles and spinous processes: three bright spots on each vertebra."""
+    """Return pedicles and spinous processes: three bright spots on each vertebra."""
     w, h = VERTEBRA
     spots = ((-0.62, 0.4, 0.17, 0.1), (0.62, 0.4, 0.17, 0.1), (0, 0.75, 0.1, 0.14))
     return [

@@ -9,7 +9,7 @@ import numpy as np
 
 
 def load(model: keras.Model, shape: tuple[int, int, int]) -> Callable[[np.ndarray], np.ndarray]:
-    """Opens a folded network for one image of this shape."""
+    """Open a folded network for one image of this shape."""
     # On processors TensorFlow's own convolutions, by oneDNN, are faster than those of XLA.
     jit = "auto" if keras.backend.backend() != "tensorflow" else False
     model.compile(jit_compile=jit)

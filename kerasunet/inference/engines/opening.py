@@ -46,7 +46,7 @@ class Engine:
         self._lock = threading.Lock()
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
-        """Computes probabilities, one image after the other.
+        """Compute probabilities, one image after the other.
 
         Args:
             images: Grey levels 0 to 255, uint8 or any float, `(count, height, width, channels)`,
@@ -85,7 +85,7 @@ class Slot:
         self._path = folder and folder / "engines" / f"{kind}-{key[:32]}.bin"
 
     def get(self, make: Callable[[], bytes]) -> bytes:
-        """Returns what is kept, or makes it and keeps it, with the 63 others used last."""
+        """Return what is kept; or make it and keep it, with the 63 others used last."""
         with suppress(OSError):
             if self._path:
                 kept = self._path.read_bytes()
@@ -99,7 +99,7 @@ class Slot:
         return made
 
     def clear(self) -> None:
-        """Removes what is kept."""
+        """Remove what is kept."""
         with suppress(OSError):
             if self._path:
                 self._path.unlink()
@@ -127,7 +127,7 @@ class Source:
 
     @classmethod
     def saved(cls, name_or_path: str | os.PathLike) -> Source:
-        """A saved model by name or path; its file is verified against its card when loaded.
+        """Take a saved model by name or path; its file is verified against its card when loaded.
 
         Raises:
             FileNotFoundError: There is no such model, or it has no card.
@@ -143,7 +143,7 @@ class Source:
 
     @classmethod
     def of(cls, model: keras.Model) -> Source:
-        """A network in memory, as it is now."""
+        """Take a network in memory, as it is now."""
         from kerasunet.inference.engines.graph import folded
 
         known = hashlib.sha256(json.dumps(model.get_config(), sort_keys=True).encode())
@@ -153,7 +153,7 @@ class Source:
 
     @classmethod
     def of_many(cls, sources: Iterable[Source]) -> Source:
-        """Several networks as one, whose outputs follow each other; what is equal runs once.
+        """Take several networks as one, whose outputs follow each other; equal parts run once.
 
         Raises:
             ValueError: Their images differ in the number of channels.
@@ -192,7 +192,7 @@ class _Request:
 
 
 def installed_engines() -> tuple[str, ...]:
-    """Returns the engines whose packages are installed, the fastest first; Keras always is."""
+    """Return the installed engines, the fastest first; Keras is always one of them."""
     return tuple(name for name in _PACKAGES if not _missing(name))
 
 
@@ -201,7 +201,7 @@ def open_engine(
     size: tuple[int, int],
     engine: str = "auto",
 ) -> Engine:
-    """Opens a network for images of one size.
+    """Open a network for images of one size.
 
     What OpenVINO, ONNX Runtime and LiteRT run is kept in the cache folder (`KERASUNET_CACHE`), by
     digest of the model, size, and version of the engine. Opening a kept network needs no Keras.
@@ -228,7 +228,7 @@ def open_engine(
 
 
 def chosen_engine(engine: str) -> str:
-    """Returns the name of an engine that is installed; of `"auto"`, the fastest one's.
+    """Return the name of an installed engine; for `"auto"`, the fastest one's.
 
     Raises:
         ValueError: There is no such engine, or it is not installed.

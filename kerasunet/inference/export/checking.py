@@ -16,7 +16,7 @@ Run = Callable[[np.ndarray], np.ndarray]
 
 
 def opened(format: str, path: Path) -> Run:
-    """Opens an exported network.
+    """Open an exported network.
 
     Args:
         format: One of `kerasunet.inference.export.FORMATS`.
@@ -70,7 +70,7 @@ LARGEST_DELTA = 1e-4
 
 
 def compared(model: keras.Model, run: Run, cases: DecodedCases, threshold: float) -> dict[str, Any]:
-    """Measures how far an exported network is from the one it was made of.
+    """Measure how far an exported network is from the one it was made of.
 
     Args:
         model: The network in Keras.

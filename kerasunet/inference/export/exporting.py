@@ -65,7 +65,7 @@ class Images:
 
     @classmethod
     def of(cls, data: DataSet, size: int, channels: int, count: int, calibrate: bool) -> Images:
-        """Reads cases that lie evenly in the data set.
+        """Read cases that lie evenly in the data set.
 
         Args:
             data: The data set.
@@ -108,7 +108,7 @@ class Export:
 
 
 def check_request(format: str, path: Path, int8: bool) -> None:
-    """Checks what can be checked before anything heavy is imported.
+    """Check what can be checked before anything heavy is imported.
 
     Raises:
         FileExistsError: The path is a folder that is no SavedModel.
@@ -131,7 +131,7 @@ def check_request(format: str, path: Path, int8: bool) -> None:
 def export(
     model: str | os.PathLike, format: str, path: Path, images: Images, int8: bool = False
 ) -> Export:
-    """Exports a saved model and checks the result against Keras.
+    """Export a saved model and check the result against Keras.
 
     Args:
         model: Name of a registered model or path of a `.keras` file.
@@ -194,7 +194,7 @@ def _write_and_compare(
 
 
 def _publish(folder: Path, path: Path) -> None:
-    """Moves what was written to its place; of OpenVINO's two files the weights come first."""
+    """Move what was written to its place; of OpenVINO's two files the weights come first."""
     if path.is_dir():
         shutil.rmtree(path)
     for written in sorted(folder.iterdir()):

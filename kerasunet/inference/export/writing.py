@@ -20,7 +20,7 @@ from kerasunet.unet import plain_copy
 
 
 def write_int8(model: keras.Model, format: str, path: Path, images: np.ndarray) -> None:
-    """Writes a network in eight bits; input and output stay float32.
+    """Write a network in eight bits; input and output stay float32.
 
     Args:
         model: A model of this package.
@@ -72,7 +72,7 @@ _INT8_WRITERS = {"openvino": _int8_openvino, "litert": _int8_litert}
 
 
 def write(model: keras.Model, format: str, path: Path, size: int) -> None:
-    """Writes a network in float32.
+    """Write a network in float32.
 
     Args:
         model: A model of this package.
@@ -116,7 +116,7 @@ def _h5(model: keras.Model, path: Path, size: int) -> None:
 
 
 def _fit_for_hdf5(layer: keras.Layer) -> keras.Layer:
-    """The same layer, or for the standardisation one that computes the same.
+    """Return the same layer, or, for the standardisation, one that computes the same.
 
     Keras 3 forgets the axes of a layer normalisation when it loads HDF5, and normalises each pixel
     alone. Group normalisation with one group is the same over all axes, and survives.
@@ -135,7 +135,7 @@ def _fit_for_hdf5(layer: keras.Layer) -> keras.Layer:
 
 @contextmanager
 def _without_advice() -> Iterator[None]:
-    """Keras logs advice against HDF5 in favour of `.keras`, which the model comes from."""
+    """Silence Keras' advice to use `.keras` instead of HDF5, for the model comes from `.keras`."""
     logger = logging.getLogger("absl")
     level = logger.level
     logger.setLevel(logging.ERROR)

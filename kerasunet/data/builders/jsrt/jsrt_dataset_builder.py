@@ -33,7 +33,7 @@ class FilmCase(FileCase):
     """
 
     def load(self) -> Sample:
-        """Reads film and masks."""
+        """Read film and masks."""
         masks = [_read_outline(path) for path in self.masks]
         shape = masks[0].shape
         raise_all(
@@ -48,7 +48,7 @@ class FilmCase(FileCase):
 
 
 def read_films(roots: Iterable[Path]) -> list[FilmCase]:
-    """Pairs `JPCLN001.IMG` … with `left lung/JPCLN001.gif` and `right lung/JPCLN001.gif`."""
+    """Pair `JPCLN001.IMG` … with `left lung/JPCLN001.gif` and `right lung/JPCLN001.gif`."""
     images: dict[str, list[Path]] = {}
     masks: dict[str, list[Path]] = {}
     for folder in folders_in(roots):
@@ -68,7 +68,7 @@ def read_films(roots: Iterable[Path]) -> list[FilmCase]:
 
 
 def _organ(folder: Path) -> str:
-    """What the masks of a folder outline; copies of the archive spell the names differently."""
+    """Return what the masks of a folder outline; copies of the archive spell it differently."""
     return re.sub(r"[ _-]+", " ", folder.name).lower()
 
 
@@ -82,7 +82,7 @@ def _read_outline(path: Path) -> np.ndarray:
 
 
 def _read_film(path: Path) -> np.ndarray:
-    """Float32 levels, square; the files hold high values where the film is black."""
+    """Read float32 levels, square; the files hold high values where the film is black."""
     values = np.fromfile(path, ">u2")
     side = math.isqrt(len(values))
     if side == 0 or side**2 != len(values) or values.max() > _LARGEST:

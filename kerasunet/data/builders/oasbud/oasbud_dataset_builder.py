@@ -40,13 +40,13 @@ class RadioFrequencyCase:
     region: np.ndarray = field(repr=False)
 
     def load(self) -> Sample:
-        """Forms the B-mode image."""
+        """Form the B-mode image."""
         mask = _averaged_over_depth(self.region) >= 0.5
         return Sample(b_mode(self.echoes), mask, _SPACING)
 
 
 def b_mode(echoes: np.ndarray) -> np.ndarray:
-    """Detects the envelope, averages over depth and compresses logarithmically.
+    """Detect the envelope, average over depth and compress logarithmically.
 
     Args:
         echoes: `(samples, lines)`, any unit.
@@ -64,7 +64,7 @@ def b_mode(echoes: np.ndarray) -> np.ndarray:
 
 
 def read_scans(path: Path) -> list[RadioFrequencyCase]:
-    """Reads OASBUD.mat: the structures `data` with id, rf1, rf2, roi1, roi2 and class."""
+    """Read OASBUD.mat: the structures `data` with id, rf1, rf2, roi1, roi2 and class."""
     lesions = loadmat(path, variable_names=["data"], simplify_cells=True)["data"]
     return [
         RadioFrequencyCase(
