@@ -34,7 +34,7 @@ _MEMBERS = {
     "set_trainable": "kerasunet.freezing",
     "describe": "kerasunet.freezing",
     "Segmenter": "kerasunet.inference.segmenter",
-    "SideBySide": "kerasunet.inference.side_by_side",
+    "SideBySide": "kerasunet.inference.segmenter",
     "data": "kerasunet.data",
     "engines": "kerasunet.inference.engines",
     "metrics": "kerasunet.metrics",

@@ -146,7 +146,7 @@ class Network:
         return LayerCost(weight.block, weight.layer, inputs, filters, side, taps, count)
 
     def _inputs(self, block: str, role: str, filters: int) -> int:
-        """Return the channels that reach a layer, from its level, the one above or the one below."""
+        """Return the channels that reach a layer, from its own level or its neighbours."""
         if block.startswith("dec"):
             return 2 * filters if role in ("up", "conv1") else filters
         if role != "conv1":

@@ -135,9 +135,9 @@ def _captioned(panel: np.ndarray, caption: str) -> np.ndarray:
     framed = cv2.copyMakeBorder(
         panel, _CAPTION, _GAP, _GAP, _GAP, cv2.BORDER_CONSTANT, value=(255, 255, 255)
     )
-    place = (_GAP, _CAPTION - 6)
+    origin = (_GAP, _CAPTION - 6)
     text = _fitting(caption, panel.shape[1])
-    return cv2.putText(framed, text, place, *_FONT[:2], (40, 40, 40), _FONT[2], cv2.LINE_AA)
+    return cv2.putText(framed, text, origin, *_FONT[:2], (40, 40, 40), _FONT[2], cv2.LINE_AA)
 
 
 def _fitting(caption: str, width: int) -> str:

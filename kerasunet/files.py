@@ -127,7 +127,7 @@ def cache_folder() -> Path | None:
     text = os.environ.get(CACHE_VARIABLE, "").strip()
     if text.lower() in _OFF:
         return None
-    return Path(os.path.abspath(os.path.expanduser(text))) if text else _of_platform()
+    return Path(os.path.abspath(os.path.expanduser(text))) if text else _default_folder()
 
 
 def cache_limit() -> int:
@@ -145,7 +145,7 @@ def cache_limit() -> int:
     return int(float(match[1]) * _UNITS[match[2]])
 
 
-def _of_platform() -> Path:
+def _default_folder() -> Path:
     home = Path(os.path.expanduser("~"))
     if sys.platform == "win32":
         return Path(os.environ.get("LOCALAPPDATA") or home / "AppData/Local") / "kerasunet/cache"

@@ -1,4 +1,4 @@
-"""Dice plus binary cross-entropy, and the Dice shown while training; both in float32.
+"""The loss, Dice plus binary cross-entropy, and the Dice of the progress bar; both in float32.
 
 Sums over a 256×256 mask overflow float16 (largest value 65,504), so everything is cast first.
 """

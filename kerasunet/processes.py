@@ -1,4 +1,4 @@
-"""Processes that do one piece of work: how they are started, and how they end."""
+"""Processes: how one that does a piece of work starts and ends, its processors and heaps."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-_SECONDS_BETWEEN_LOOKS = 2.0
+_SECONDS_BETWEEN_CHECKS = 2.0
 _PARENT = "KERASUNET_PARENT"
 _M_ARENA_MAX, _MOST = -8, 2  # malloc.h of glibc; mallopt(3)
 _M_MMAP_THRESHOLD, _LARGE_BYTES = -3, 1 << 20
@@ -18,7 +18,7 @@ _SOURCE = Path(__file__).resolve().parents[1]
 
 
 def module_command(module: str, *arguments: str) -> list[str]:
-    """Return the command that runs a module of this very package, whatever the current folder holds."""
+    """Return the command that runs a module of this package, not of the current folder."""
     return [sys.executable, "-P", "-m", module, *arguments]
 
 
@@ -38,7 +38,7 @@ def end_with_parent() -> None:
 
     def watch() -> None:
         while os.getppid() == parent:
-            time.sleep(_SECONDS_BETWEEN_LOOKS)
+            time.sleep(_SECONDS_BETWEEN_CHECKS)
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()

@@ -1,4 +1,4 @@
-"""The scores as CSV, for spreadsheets: text that would be taken for a formula is defused."""
+"""A comparison as files to keep: CSV for spreadsheets, an HTML report, and a zip of everything."""
 
 from __future__ import annotations
 
@@ -12,9 +12,8 @@ from html import escape
 
 import numpy as np
 
-from kerasunet.comparison.candidates import Comparison
+from kerasunet.comparison.comparing import Choice, Comparison, Score, Verdict
 from kerasunet.comparison.pictures import draw_mask, draw_votes, png, shrunk
-from kerasunet.comparison.scores import Choice, Score, Verdict
 from kerasunet.drawing import PREDICTION, TRUTH, to_rgb
 
 COLUMNS = (

@@ -7,9 +7,9 @@ from typing import Any
 import gradio as gr
 
 from kerasunet.comparison import Choice, as_zip, compare, judge, score, without_small_regions
+from kerasunet.comparison.comparing import smallest_area
 from kerasunet.comparison.pictures import png
 from kerasunet.comparison.report import rows, safe_name
-from kerasunet.comparison.scores import smallest_area
 from kerasunet.demo.compare import batch
 from kerasunet.demo.session import (
     MODALITIES,

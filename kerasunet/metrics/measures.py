@@ -154,7 +154,7 @@ def sensitivity(truth: ArrayLike, prediction: ArrayLike) -> float:
 
 
 def precision(truth: ArrayLike, prediction: ArrayLike) -> float:
-    """Return the share of predicted pixels that are lesion, |T∩P| / |P| (positive predictive value).
+    """Return the share of predicted pixels that are lesion, |T∩P| / |P| (PPV).
 
     Args:
         truth: true mask, bool or {0, 1}, (H, W).
