@@ -23,6 +23,26 @@ COLUMNS = (
 )  # fmt: skip
 # At the start of a cell, or where a spreadsheet that splits at semicolons or tabs sees one.
 _FORMULA = re.compile(r"(^|[;\t\r\n])(?=\s*[=+\-@])")
+NOTICE = "Research use only. Not a medical device."
+_SIDE = 320
+_STYLE = """
+:root { color-scheme: light dark }
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 70rem; margin: auto; padding: 1rem }
+h1 { font-size: 1.4rem; margin: 0; overflow-wrap: anywhere }
+.notice { font-weight: 600 }
+.panels { display: grid; gap: .8rem; grid-template-columns: repeat(auto-fill, minmax(11rem, 1fr)) }
+figure { margin: 0 } figcaption { font-size: .85rem; overflow-wrap: anywhere }
+img { width: 100%; border-radius: 4px; display: block }
+.scroll { overflow-x: auto } table { border-collapse: collapse; margin: 1rem 0 }
+th, td { padding: .25rem .7rem; text-align: right; white-space: nowrap }
+tr { border-bottom: 1px solid #8886 }
+th:first-child, td:first-child { text-align: left } .best { font-weight: 700 }
+@media print {
+  body { font-size: 11px } .panels { grid-template-columns: repeat(5, 1fr) }
+}
+"""
+_OVERLAY_SIDE = 1024
+_EARLIEST = (1980, 1, 1, 0, 0, 0)
 
 
 def rows(image: str, scores: Sequence[Score], choice: Choice) -> list[dict]:
@@ -90,26 +110,6 @@ def _is_number(text: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-NOTICE = "Research use only. Not a medical device."
-_SIDE = 320
-_STYLE = """
-:root { color-scheme: light dark }
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 70rem; margin: auto; padding: 1rem }
-h1 { font-size: 1.4rem; margin: 0; overflow-wrap: anywhere }
-.notice { font-weight: 600 }
-.panels { display: grid; gap: .8rem; grid-template-columns: repeat(auto-fill, minmax(11rem, 1fr)) }
-figure { margin: 0 } figcaption { font-size: .85rem; overflow-wrap: anywhere }
-img { width: 100%; border-radius: 4px; display: block }
-.scroll { overflow-x: auto } table { border-collapse: collapse; margin: 1rem 0 }
-th, td { padding: .25rem .7rem; text-align: right; white-space: nowrap }
-tr { border-bottom: 1px solid #8886 }
-th:first-child, td:first-child { text-align: left } .best { font-weight: 700 }
-@media print {
-  body { font-size: 11px } .panels { grid-template-columns: repeat(5, 1fr) }
-}
-"""
 
 
 def as_html(
@@ -214,10 +214,6 @@ def _figure(caption: str, picture: np.ndarray) -> str:
         f'<figure><img alt="{text}" src="data:image/png;base64,{data}">'
         f"<figcaption>{text}</figcaption></figure>"
     )
-
-
-_OVERLAY_SIDE = 1024
-_EARLIEST = (1980, 1, 1, 0, 0, 0)
 
 
 def as_zip(

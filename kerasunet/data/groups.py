@@ -1,10 +1,11 @@
-"""Near-duplicates: the same picture twice, whatever was done to its brightness or its file.
+"""Groups that splits keep together: given, read from a file, or joined by near-duplicates.
 
-Two stages. First, the coarse details of each image, 32×32 pixels by area without what is smooth,
-are correlated with those of all others by a matrix product. How much different images correlate
-depends on the data: speckle hardly, chest X-rays much, for all chests are alike. So a pair must
-stand out from all pairs of its set. Second, the two images of such a pair are laid on top of each
-other, at 64×64 pixels, and their finer details must agree as well.
+Near-duplicates are the same picture twice, whatever was done to its brightness or its file. They
+are found in two stages. First, the coarse details of each image (32×32 pixels by area, without
+what is smooth) are correlated with those of all others by a matrix product. How much different
+images correlate depends on the data: speckle hardly, chest X-rays strongly, for all chests are
+alike. So a pair must stand out from all pairs of its set. Second, the two images of such a pair
+are aligned at 64×64 pixels, and their finer details must agree as well.
 """
 
 from __future__ import annotations
@@ -37,6 +38,100 @@ _SAMPLE = 2000
 _TILE = 2048
 _ALIGNMENT = (cv2.TERM_CRITERIA_COUNT + cv2.TERM_CRITERIA_EPS, 25, 1e-3)
 _LEAST_OVERLAP = 0.7
+_FOLDER = "near-duplicates"
+GIVEN, NEAR_DUPLICATES = "given", "near-duplicates"
+_COLUMNS = ("key", "group")
+
+
+def regroup(data: DataSet, groups: str | os.PathLike) -> DataSet:
+    """Group the cases of a data set.
+
+    Args:
+        data: The data set.
+        groups: `"given"` keeps the groups of the data, such as patients. `"near-duplicates"`
+            joins groups that share nearly the same image, whatever its label; every image is read,
+            once: thumbnails and result stay in the cache. Anything else is a CSV file with the
+            columns key and group.
+
+    Returns:
+        The data set in these groups.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: Images cannot be read, or the file cannot be used; every problem is listed.
+    """
+    if groups == GIVEN:
+        return data
+    if groups == NEAR_DUPLICATES:
+        return _with_joined_near_duplicates(data)
+    path = Path(groups).expanduser()
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{groups}: no such file; groups are {GIVEN}, {NEAR_DUPLICATES} or a CSV file"
+        )
+    return with_groups(data, read_groups(path))
+
+
+def write_groups(path: Path, groups: Mapping[str, str]) -> None:
+    """Write the group of each key, atomically."""
+    table = io.StringIO(newline="")
+    rows = csv.writer(table, lineterminator="\n")
+    rows.writerow(_COLUMNS)
+    rows.writerows(groups.items())
+    write_text(path, table.getvalue())
+
+
+def read_groups(path: Path) -> dict[str, str]:
+    """Read the group of each key.
+
+    Raises:
+        ValueError: A column is missing, a cell is empty, or a key has several groups.
+    """
+    rows = layouts.read_rows(path)
+    missing = [name for name in _COLUMNS if not rows or name not in rows[0][1]]
+    if missing:
+        raise ValueError(
+            f"{path}: has no column {', '.join(missing)}, or no rows; needed are key and group"
+        )
+    groups: dict[str, str] = {}
+    faults = []
+    for line, row in rows:
+        key, name = row["key"], row["group"]
+        if not (key and name):
+            faults.append(f"{path}:{line}: key or group is empty")
+        elif groups.setdefault(key, name) != name:
+            faults.append(f"{path}:{line}: {key} has several groups, {groups[key]} and {name}")
+    raise_all(faults)
+    return groups
+
+
+def with_groups(data: DataSet, groups: Mapping[str, str]) -> DataSet:
+    """Replace the groups of the cases of a data set.
+
+    Args:
+        data: A data set of files.
+        groups: The group of every key.
+
+    Raises:
+        ValueError: Cases have no group here, the message lists every one; or they are simulated.
+    """
+    if _is_simulated(data):
+        raise ValueError(f"{data.name}: simulated images have nothing in common, each is a group")
+    missing = [case.key for case in data.cases if case.key not in groups]
+    raise_all(missing, f"{data.name}: these cases are in no group:")
+    return replace(data, cases=tuple(replace(c, group=groups[c.key]) for c in data.cases))
+
+
+def _with_joined_near_duplicates(data: DataSet) -> DataSet:
+    if _is_simulated(data):
+        return data
+    names = group([case.group for case in data.cases], near_duplicates_of(data.cases))
+    keys = (case.key for case in data.cases)
+    return with_groups(data, dict(zip(keys, names, strict=True)))
+
+
+def _is_simulated(data: DataSet) -> bool:
+    return all(isinstance(case, SimulatedCase) for case in data.cases)
 
 
 class NearDuplicates(NamedTuple):
@@ -45,7 +140,7 @@ class NearDuplicates(NamedTuple):
     Attributes:
         first: Index of one image.
         second: Index of the other, larger than `first`.
-        correlation: Of their finer details, laid on top of each other: 0.5 to 1.
+        correlation: Of their finer details, aligned: 0.5 to 1.
     """
 
     first: int
@@ -53,15 +148,37 @@ class NearDuplicates(NamedTuple):
     correlation: float
 
 
+def near_duplicates_of(cases: Sequence[Case]) -> list[NearDuplicates]:
+    """Find the near-duplicates among cases, as `find_near_duplicates` does among images.
+
+    Args:
+        cases: The cases; each is read, or taken from the cache of decoded cases.
+
+    Returns:
+        The pairs, by index.
+
+    Raises:
+        ValueError: Files could not be used; the message lists every one of them.
+    """
+    thumbnails = decode(cases, (THUMBNAIL_SIDE, THUMBNAIL_SIDE)).images[..., 0]
+    file = _file(thumbnails)
+    known = _recall(file, len(cases))
+    if known is not None:
+        return known
+    found = find_near_duplicates(thumbnails)
+    _keep(file, found)
+    return found
+
+
 def find_near_duplicates(images: Iterable[np.ndarray]) -> list[NearDuplicates]:
     """Find the pairs of images that show the same thing.
 
-    Found are copies of other brightness, contrast, size or compression, with burnt-in marks, or cut
-    at the edges by some percent of a side; not mirrored or turned ones. The correlation of coarse
+    Found are copies of other brightness, contrast, size or compression, with burnt-in annotations,
+    or cropped by a few percent of a side; not flipped or rotated ones. The correlation of coarse
     details must reach 0.5 and, after Fisher's transformation, lie five robust standard deviations
-    above the median of all pairs. Below 20 images these cannot be estimated, and 0.95 is asked for.
+    above the median of all pairs. Below 20 images these cannot be estimated; 0.95 is required.
 
-    Memory grows by 8 KiB an image, not with the number of pairs.
+    Memory grows by 8 KiB per image, not with the number of pairs.
 
     Args:
         images: `(height, width)` or `(height, width, 3)`, 0 to 255, of any sizes; consumed once.
@@ -94,7 +211,7 @@ def group(groups: Sequence[str], pairs: Iterable[NearDuplicates]) -> list[str]:
         pairs: Near-duplicates, indices into `groups`.
 
     Returns:
-        The new group of each image: of all groups that were joined, the first by name.
+        The new group of each image: of the groups that were joined, the first by name.
     """
     parents = {name: name for name in groups}
     for first, second, _ in pairs:
@@ -108,6 +225,39 @@ def _root(parents: dict[str, str], name: str) -> str:
         parents[name] = parents[parents[name]]
         name = parents[name]
     return name
+
+
+def _file(thumbnails: np.ndarray) -> Path | None:
+    """Return the file of the result, named by the pixels and the code that compares them."""
+    folder = cache_folder()
+    if folder is None:
+        return None
+    digest = hashlib.blake2b(Path(__file__).read_bytes(), digest_size=16)
+    digest.update(np.ascontiguousarray(thumbnails))
+    return folder / _FOLDER / f"{digest.hexdigest()}.json"
+
+
+def _recall(file: Path | None, count: int) -> list[NearDuplicates] | None:
+    """Return the kept result; `None` if there is none, or it is damaged."""
+    if file is None or not file.is_file():
+        return None
+    with suppress(OSError, ValueError, TypeError, LookupError):
+        return [_pair(values, count) for values in read_json(file)["pairs"]]
+    return None
+
+
+def _pair(values: Any, count: int) -> NearDuplicates:
+    pair = NearDuplicates(*values)
+    if not 0 <= pair.first < pair.second < count:
+        raise ValueError(f"{pair}: no pair of {count} images")
+    return pair
+
+
+def _keep(file: Path | None, found: Sequence[NearDuplicates]) -> None:
+    """Keep the result, if possible; otherwise the search is repeated next time."""
+    if file is not None:
+        with suppress(OSError):
+            write_json(file, {"pairs": found})
 
 
 def _coarse_details(small: np.ndarray) -> np.ndarray:
@@ -180,157 +330,3 @@ def _correlation(one: np.ndarray, other: np.ndarray, where: np.ndarray) -> float
     first, second = one[where] - one[where].mean(), other[where] - other[where].mean()
     norms = float(np.linalg.norm(first) * np.linalg.norm(second))
     return min(float(first @ second) / norms, 1.0) if norms else 0.0
-
-
-_FOLDER = "near-duplicates"
-
-
-def near_duplicates_of(cases: Sequence[Case]) -> list[NearDuplicates]:
-    """Find the near-duplicates among cases, as `find_near_duplicates` does among images.
-
-    Args:
-        cases: The cases; each is read, or taken from the cache of decoded cases.
-
-    Returns:
-        The pairs, by index.
-
-    Raises:
-        ValueError: Files could not be used; the message lists every one of them.
-    """
-    thumbnails = decode(cases, (THUMBNAIL_SIDE, THUMBNAIL_SIDE)).images[..., 0]
-    file = _file(thumbnails)
-    known = _recall(file, len(cases))
-    if known is not None:
-        return known
-    found = find_near_duplicates(thumbnails)
-    _keep(file, found)
-    return found
-
-
-def _file(thumbnails: np.ndarray) -> Path | None:
-    """Return the file of the result, named by the pixels and the code that compares them."""
-    folder = cache_folder()
-    if folder is None:
-        return None
-    digest = hashlib.blake2b(Path(__file__).read_bytes(), digest_size=16)
-    digest.update(np.ascontiguousarray(thumbnails))
-    return folder / _FOLDER / f"{digest.hexdigest()}.json"
-
-
-def _recall(file: Path | None, count: int) -> list[NearDuplicates] | None:
-    """Return the kept result; `None` if there is none, or it is damaged."""
-    if file is None or not file.is_file():
-        return None
-    with suppress(OSError, ValueError, TypeError, LookupError):
-        return [_pair(values, count) for values in read_json(file)["pairs"]]
-    return None
-
-
-def _pair(values: Any, count: int) -> NearDuplicates:
-    pair = NearDuplicates(*values)
-    if not 0 <= pair.first < pair.second < count:
-        raise ValueError(f"{pair}: no pair of {count} images")
-    return pair
-
-
-def _keep(file: Path | None, found: Sequence[NearDuplicates]) -> None:
-    """Keep the result, if possible; otherwise the search is repeated next time."""
-    if file is not None:
-        with suppress(OSError):
-            write_json(file, {"pairs": found})
-
-
-GIVEN, NEAR_DUPLICATES = "given", "near-duplicates"
-_COLUMNS = ("key", "group")
-
-
-def regroup(data: DataSet, groups: str | os.PathLike) -> DataSet:
-    """Group the cases of a data set.
-
-    Args:
-        data: The data set.
-        groups: `"given"` keeps the groups of the data, such as patients. `"near-duplicates"`
-            joins those of them that share an image which is nearly the same, whatever its label;
-            every image is read, once: thumbnails and result stay in the cache. All else is a CSV
-            file with the columns key and group.
-
-    Returns:
-        The data set in these groups.
-
-    Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: Images cannot be read, or the file cannot be used; every fault is listed.
-    """
-    if groups == GIVEN:
-        return data
-    if groups == NEAR_DUPLICATES:
-        return _with_joined_near_duplicates(data)
-    path = Path(groups).expanduser()
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"{groups}: no such file; groups are {GIVEN}, {NEAR_DUPLICATES} or a CSV file"
-        )
-    return with_groups(data, read_groups(path))
-
-
-def write_groups(path: Path, groups: Mapping[str, str]) -> None:
-    """Write the group of each key, atomically."""
-    table = io.StringIO(newline="")
-    rows = csv.writer(table, lineterminator="\n")
-    rows.writerow(_COLUMNS)
-    rows.writerows(groups.items())
-    write_text(path, table.getvalue())
-
-
-def read_groups(path: Path) -> dict[str, str]:
-    """Read the group of each key.
-
-    Raises:
-        ValueError: A column is missing, a cell is empty, or a key has several groups.
-    """
-    rows = layouts.read_rows(path)
-    missing = [name for name in _COLUMNS if not rows or name not in rows[0][1]]
-    if missing:
-        raise ValueError(
-            f"{path}: has no column {', '.join(missing)}, or no rows; needed are key and group"
-        )
-    groups: dict[str, str] = {}
-    faults = []
-    for line, row in rows:
-        key, name = row["key"], row["group"]
-        if not (key and name):
-            faults.append(f"{path}:{line}: key or group is empty")
-        elif groups.setdefault(key, name) != name:
-            faults.append(f"{path}:{line}: {key} has several groups, {groups[key]} and {name}")
-    raise_all(faults)
-    return groups
-
-
-def with_groups(data: DataSet, groups: Mapping[str, str]) -> DataSet:
-    """Replace the groups of the cases of a data set.
-
-    Args:
-        data: A data set of files.
-        groups: The group of every key.
-
-    Raises:
-        ValueError: Cases have no group here, the message lists every one; or they are simulated.
-    """
-    if _is_simulated(data):
-        raise ValueError(f"{data.name}: simulated images have nothing in common, each is a group")
-    missing = [case.key for case in data.cases if case.key not in groups]
-    raise_all(missing, f"{data.name}: these cases are in no group:")
-    return replace(data, cases=tuple(replace(c, group=groups[c.key]) for c in data.cases))
-
-
-def _with_joined_near_duplicates(data: DataSet) -> DataSet:
-    if _is_simulated(data):
-        return data
-
-    names = group([case.group for case in data.cases], near_duplicates_of(data.cases))
-    keys = (case.key for case in data.cases)
-    return with_groups(data, dict(zip(keys, names, strict=True)))
-
-
-def _is_simulated(data: DataSet) -> bool:
-    return all(isinstance(case, SimulatedCase) for case in data.cases)

@@ -24,6 +24,8 @@ _ARCHIVES: dict[Modality, tuple[str, ...]] = {
     "x-ray": ("ChinaSet_AllFiles", "MontgomerySet", "JSRT_SCR"),
     "photograph": ("DUTS-TR", "DUTS-TE"),
 }
+_SIDE = 256
+_GRAIN, _GRAIN_OF_SYMMETRIC = 0.02, 0.03
 
 
 def modality_of(data_name: str) -> Modality | None:
@@ -50,8 +52,6 @@ _BY_SPELLING: dict[str, Modality] = {
     for modality, names in table.items()
     for name in names
 }
-_SIDE = 256
-_GRAIN, _GRAIN_OF_SYMMETRIC = 0.02, 0.03
 
 
 def guess_modality(image: np.ndarray) -> str:

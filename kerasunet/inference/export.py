@@ -21,6 +21,11 @@ from kerasunet.data.cases import DataSet
 from kerasunet.data.decoding import DecodedCases, decode
 from kerasunet.files import sha256, write_json
 
+EXTRAS = {"nncf": "int8"}
+CALIBRATION_IMAGES = 32
+_LARGEST_DELTA = 1e-4
+_VERSIONS_OF = ("kerasunet", "keras", "tensorflow", "onnx", "onnxruntime", "openvino", "nncf")
+
 
 @dataclass(frozen=True)
 class Format:
@@ -48,10 +53,6 @@ FORMATS = {
     "litert": Format(".tflite", False, "LiteRT on phones and boards", ("ai_edge_litert",), ()),
     "h5": Format(".h5", True, "older Keras, one HDF5 file"),
 }
-EXTRAS = {"nncf": "int8"}
-CALIBRATION_IMAGES = 32
-_LARGEST_DELTA = 1e-4
-_VERSIONS_OF = ("kerasunet", "keras", "tensorflow", "onnx", "onnxruntime", "openvino", "nncf")
 
 
 @dataclass(frozen=True)

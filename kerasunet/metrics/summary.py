@@ -21,6 +21,10 @@ from kerasunet.metrics.measures import (
 )
 from kerasunet.metrics.policy import METRICS
 
+_FEWEST_RESAMPLES = 100
+_RESAMPLES_AT_ONCE = 250
+_COLUMNS = (*METRICS, "truth_area", "outcome", "unit")
+
 
 def case_metrics(
     truth: ArrayLike,
@@ -71,10 +75,6 @@ def _outcome(truth: NDArray[np.bool_], prediction: NDArray[np.bool_]) -> str:
     if truth.any():
         return "detected" if (truth & prediction).any() else "missed"
     return "false_alarm" if prediction.any() else "true_negative"
-
-
-_FEWEST_RESAMPLES = 100
-_RESAMPLES_AT_ONCE = 250
 
 
 @dataclass(frozen=True)
@@ -200,9 +200,6 @@ def _mean_over_cases(
     sums: NDArray[np.float64], counts: NDArray[np.float64], axis: int = -1
 ) -> NDArray[np.float64]:
     return sums.sum(axis=axis) / counts.sum(axis=axis)
-
-
-_COLUMNS = (*METRICS, "truth_area", "outcome", "unit")
 
 
 def summarize(

@@ -27,6 +27,22 @@ from kerasunet.strategies.terms import (
 
 PRECEDENCE = {"+": 1, "-": 1, "&": 2}
 _OPERATIONS = {"+": frozenset.union, "-": frozenset.difference, "&": frozenset.intersection}
+GRAMMAR = (
+    ("all, none", "everything; nothing"),
+    ("contracting, expanding, bottleneck", "that part; contracting includes bottleneck"),
+    ("shallow:K, deep:K", "the first, last K blocks in data-flow order"),
+    ("outer:K, inner:K", "the K highest-, lowest-resolution levels, both arms"),
+    ("blocks:1-3,7, blocks:enc1,dec2", "blocks by number (enc1 is 1) or name"),
+    ("enc1, dec2_conv1, head, enc*_conv1", "blocks and layers by name; * and ? are wildcards"),
+    ("norm, bias, kernel", "only that kind of weight, everywhere"),
+    ("A&B, A+B, A-B, (A)", "both; either; A without B; & binds tighter than + and -"),
+    ("auto, auto:search", "chosen from the training images, by gradients or short trials"),
+)
+LONGEST_TEXT = 1000
+_LEXEME = re.compile(
+    r"\s+|(?P<word>[A-Za-z0-9_*?]+)|(?P<symbol>[-+&(),:])|(?P<unknown>.)", re.DOTALL
+)
+_EVERY_COUNT = re.compile(rf"\s*({'|'.join(RULES)})\s*:\s*\*\s*", re.IGNORECASE)
 
 
 @dataclass(frozen=True, repr=False)
@@ -116,29 +132,10 @@ def _join(left: _Phrase, operator: str, right: _Phrase) -> _Phrase:
     )
 
 
-GRAMMAR = (
-    ("all, none", "everything; nothing"),
-    ("contracting, expanding, bottleneck", "that part; contracting includes bottleneck"),
-    ("shallow:K, deep:K", "the first, last K blocks in data-flow order"),
-    ("outer:K, inner:K", "the K highest-, lowest-resolution levels, both arms"),
-    ("blocks:1-3,7, blocks:enc1,dec2", "blocks by number (enc1 is 1) or name"),
-    ("enc1, dec2_conv1, head, enc*_conv1", "blocks and layers by name; * and ? are wildcards"),
-    ("norm, bias, kernel", "only that kind of weight, everywhere"),
-    ("A&B, A+B, A-B, (A)", "both; either; A without B; & binds tighter than + and -"),
-    ("auto, auto:search", "chosen from the training images, by gradients or short trials"),
-)
-
-
 def describe_grammar() -> str:
     """Return the grammar as an aligned table of two columns, one row a line, for `--help`."""
     width = max(len(text) for text, _ in GRAMMAR)
     return "\n".join(f"{text:<{width}}  {meaning}" for text, meaning in GRAMMAR)
-
-
-LONGEST_TEXT = 1000
-_LEXEME = re.compile(
-    r"\s+|(?P<word>[A-Za-z0-9_*?]+)|(?P<symbol>[-+&(),:])|(?P<unknown>.)", re.DOTALL
-)
 
 
 def parse(text: str) -> Strategy:
@@ -327,9 +324,6 @@ class _Parser:
         if first > last:
             self._fail(f"{first}-{last} runs backwards; write {last}-{first}")
         return first, last
-
-
-_EVERY_COUNT = re.compile(rf"\s*({'|'.join(RULES)})\s*:\s*\*\s*", re.IGNORECASE)
 
 
 def expand(pattern: str, layout: Layout) -> list[str]:

@@ -9,6 +9,12 @@ from itertools import groupby
 
 _LONGEST_QUOTE = 80
 _CLOSE = 0.6
+KINDS = ("norm", "bias", "kernel")
+NORMALIZATIONS = ("batch", "group", None)
+PARTS = ("all", "none", "contracting", "expanding", "bottleneck")
+RULES = ("shallow", "deep", "outer", "inner")
+_SPELLINGS = (*PARTS, *KINDS, *(f"{rule}:K" for rule in RULES), "auto", "auto:search")
+_RANGE_END = re.compile(r"[0-9]+|enc[0-9]+|dec[0-9]+|bottleneck", re.IGNORECASE)
 
 
 class StrategyError(ValueError):
@@ -36,10 +42,6 @@ def did_you_mean(word: str, candidates: Iterable[str]) -> str:
         if (ratio := matcher.ratio()) > score:
             best, score = candidate, ratio
     return f"; did you mean {best}?" if score >= _CLOSE else ""
-
-
-KINDS = ("norm", "bias", "kernel")
-NORMALIZATIONS = ("batch", "group", None)
 
 
 @dataclass(frozen=True)
@@ -187,12 +189,6 @@ def _double_convolution(block: str, normalization: str | None) -> list[WeightRef
 
 def _biased(block: str, layer: str) -> list[WeightRef]:
     return [WeightRef(block, layer, name, name) for name in ("kernel", "bias")]
-
-
-PARTS = ("all", "none", "contracting", "expanding", "bottleneck")
-RULES = ("shallow", "deep", "outer", "inner")
-_SPELLINGS = (*PARTS, *KINDS, *(f"{rule}:K" for rule in RULES), "auto", "auto:search")
-_RANGE_END = re.compile(r"[0-9]+|enc[0-9]+|dec[0-9]+|bottleneck", re.IGNORECASE)
 
 
 @dataclass(frozen=True)

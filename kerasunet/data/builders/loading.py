@@ -1,4 +1,4 @@
-"""Prepared TFDS data sets as NumPy-backed cases."""
+"""`load_cases`: public data sets, prepared by TFDS and read as NumPy-backed cases."""
 
 from __future__ import annotations
 
@@ -60,13 +60,13 @@ def load_cases(
 
     Args:
         name: One of `NAMES`.
-        manual_dir: Folder with the owners' archives, or with what they unpack to. What is not in
-            there is downloaded where the owners allow it. A set that is already prepared in
-            `data_dir` is not prepared again, whatever this folder holds.
-        data_dir: Where TFDS keeps prepared sets; `~/tensorflow_datasets` unless given.
+        manual_dir: Folder with the owners' archives, or with their unpacked contents. Missing files
+            are downloaded where the owners allow it. A set that is already prepared in `data_dir`
+            is not prepared again, whatever this folder holds.
+        data_dir: Where TFDS keeps prepared sets; by default `~/tensorflow_datasets`.
 
     Returns:
-        The data set. `official` has the owners' folds, and `"splits"` where the set has several.
+        The data set. `official` has the owners' folds, and `"splits"` if there are several splits.
 
     Raises:
         FileNotFoundError: There is no such `manual_dir`.

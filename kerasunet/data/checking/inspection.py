@@ -1,4 +1,4 @@
-"""What can be wrong with a data set, how bad it is, and what to do about it."""
+"""One case checked by itself: the kinds of problems, their remedies, and how they are found."""
 
 from __future__ import annotations
 
@@ -18,6 +18,14 @@ from kerasunet.data.readers import read_image
 from kerasunet.files import wrong_size
 
 SEVERITIES = ("error", "warning", "note")
+_COLOURED, _GREY = 64, 12
+_MOST_COLOUR, _MOST_TINGED = 0.05, 0.1
+_WHITE, _ABOVE_SURROUNDINGS = 250, 150
+_THIN = np.ones((5, 5), np.uint8)
+_LEAST_PIXELS, _MOST_WHITE = 12, 0.01
+T = TypeVar("T")
+_MASK_SIDE = 64
+_INVERTED = 0.75
 
 
 class Kind(NamedTuple):
@@ -121,58 +129,9 @@ class Problem:
         return KINDS[self.kind].remedy
 
 
-_COLOURED, _GREY = 64, 12
-_MOST_COLOUR, _MOST_TINGED = 0.05, 0.1
-_WHITE, _ABOVE_SURROUNDINGS = 250, 150
-_THIN = np.ones((5, 5), np.uint8)
-_LEAST_PIXELS, _MOST_WHITE = 12, 0.01
-
-
-def describe_marks(image: np.ndarray) -> str:
-    """Describe what in an image looks like annotations burnt into it.
-
-    Args:
-        image: Float32, `(height, width)` or `(height, width, 3)`, 0 to 255.
-
-    Returns:
-        A few words; empty if nothing does.
-    """
-    counts = {
-        "coloured pixels in a grey image": _coloured(image),
-        "pixels of thin white lines, as of letters or callipers": _white(image),
-    }
-    return " and ".join(f"{count} {what}" for what, count in counts.items() if count)
-
-
-def _coloured(image: np.ndarray) -> int:
-    """Count pixels of strong colour, if nearly all others have none."""
-    if image.ndim == 2:
-        return 0
-    spread = image.max(axis=2) - image.min(axis=2)
-    strong = spread > _COLOURED
-    tinged = (spread > _GREY).mean()
-    count = int(np.count_nonzero(strong))
-    otherwise_grey = strong.mean() < _MOST_COLOUR and tinged < _MOST_TINGED
-    return count if otherwise_grey and count >= _LEAST_PIXELS else 0
-
-
-def _white(image: np.ndarray) -> int:
-    """Count pixels of saturated structures thinner than 5 pixels, if they are few."""
-    grey = np.ascontiguousarray(to_grey(image))
-    raised = cv2.morphologyEx(grey, cv2.MORPH_TOPHAT, _THIN)
-    thin = (grey >= _WHITE) & (raised >= _ABOVE_SURROUNDINGS)
-    count = int(np.count_nonzero(thin))
-    return count if count >= _LEAST_PIXELS and thin.mean() < _MOST_WHITE else 0
-
-
-T = TypeVar("T")
-_MASK_SIDE = 64
-_INVERTED = 0.75
-
-
 @dataclass(frozen=True)
 class Inspection:
-    """What is kept of a case after it was looked at: some kilobytes, whatever the image's size.
+    """What is kept of a case after its check: some kilobytes, whatever the image's size.
 
     Attributes:
         case: The case.
@@ -189,15 +148,9 @@ class Inspection:
     share: float | None = None
 
     @property
-    def place(self) -> str:
+    def location(self) -> str:
         """The image file, or the key of a case without one."""
-        return place_of(self.case)
-
-
-def place_of(case: Case) -> str:
-    """Return the image file of a case, and its frame; or the key of a case without a file."""
-    frame = getattr(case, "frame", 0)
-    return f"{getattr(case, 'image', case.key)}{f' frame {frame}' if frame else ''}"
+        return location_of(self.case)
 
 
 def inspect(case: Case) -> Inspection:
@@ -211,6 +164,12 @@ def inspect(case: Case) -> Inspection:
     problems += _mask_problems(case, mask)
     packed = np.packbits(resize_mask(mask, (_MASK_SIDE, _MASK_SIDE)))
     return Inspection(case, tuple(problems), thumbnail(image), packed, float(mask.mean()))
+
+
+def location_of(case: Case) -> str:
+    """Return the image file of a case, and its frame; or the key of a case without a file."""
+    frame = getattr(case, "frame", 0)
+    return f"{getattr(case, 'image', case.key)}{f' frame {frame}' if frame else ''}"
 
 
 def _read(case: Case, problems: list[Problem]) -> tuple[np.ndarray | None, np.ndarray | None]:
@@ -264,30 +223,67 @@ def _attempt(
 
 
 def _image_problems(case: Case, image: np.ndarray) -> Iterator[Problem]:
-    place = place_of(case)
+    location = location_of(case)
     if np.ptp(image) == 0:
-        text = f"{place}: every pixel has the grey level {image.flat[0]:g}"
-        yield Problem("constant-image", text, (place,), (case.key,))
-    marks = describe_marks(image)
-    if marks:
-        yield Problem("burnt-in-marks", f"{place}: {marks}", (place,), (case.key,))
+        text = f"{location}: every pixel has the grey level {image.flat[0]:g}"
+        yield Problem("constant-image", text, (location,), (case.key,))
+    burnt_in = describe_burnt_in(image)
+    if burnt_in:
+        yield Problem("burnt-in-marks", f"{location}: {burnt_in}", (location,), (case.key,))
 
 
 def _mask_problems(case: Case, mask: np.ndarray) -> Iterator[Problem]:
-    place = place_of(case)
+    location = location_of(case)
     if mask.all():
-        yield Problem("full-mask", f"{place}: every pixel is object", (place,), (case.key,))
+        yield Problem("full-mask", f"{location}: every pixel is object", (location,), (case.key,))
     elif _edge(mask).mean() > _INVERTED:
-        text = f"{place}: {_edge(mask).mean():.0%} of the pixels at the edge are object"
-        yield Problem("inverted-mask", text, (place,), (case.key,))
+        text = f"{location}: {_edge(mask).mean():.0%} of the pixels at the edge are object"
+        yield Problem("inverted-mask", text, (location,), (case.key,))
     # A case that names no mask says that there is nothing to draw.
     expected = case.label.lower() != "normal" and getattr(case, "masks", True)
     if expected and not mask.any():
         label = f", its label is {case.label}" if case.label else ""
-        text = f"{place}: the mask has no object{label}"
-        yield Problem("empty-mask", text, (place,), (case.key,))
+        text = f"{location}: the mask has no object{label}"
+        yield Problem("empty-mask", text, (location,), (case.key,))
 
 
 def _edge(mask: np.ndarray) -> np.ndarray:
     """Return the pixels of the outermost rows and columns."""
     return np.concatenate([mask[0], mask[-1], mask[:, 0], mask[:, -1]])
+
+
+def describe_burnt_in(image: np.ndarray) -> str:
+    """Describe what in an image looks like annotations burnt into it.
+
+    Args:
+        image: Float32, `(height, width)` or `(height, width, 3)`, 0 to 255.
+
+    Returns:
+        A few words; empty if nothing does.
+    """
+    counts = {
+        "coloured pixels in a grey image": _coloured(image),
+        "pixels of thin white lines, as of letters or callipers": _white(image),
+    }
+    return " and ".join(f"{count} {what}" for what, count in counts.items() if count)
+
+
+def _coloured(image: np.ndarray) -> int:
+    """Count pixels of strong colour, if nearly all others have none."""
+    if image.ndim == 2:
+        return 0
+    spread = image.max(axis=2) - image.min(axis=2)
+    strong = spread > _COLOURED
+    tinged = (spread > _GREY).mean()
+    count = int(np.count_nonzero(strong))
+    otherwise_grey = strong.mean() < _MOST_COLOUR and tinged < _MOST_TINGED
+    return count if otherwise_grey and count >= _LEAST_PIXELS else 0
+
+
+def _white(image: np.ndarray) -> int:
+    """Count pixels of saturated structures thinner than 5 pixels, if they are few."""
+    grey = np.ascontiguousarray(to_grey(image))
+    raised = cv2.morphologyEx(grey, cv2.MORPH_TOPHAT, _THIN)
+    thin = (grey >= _WHITE) & (raised >= _ABOVE_SURROUNDINGS)
+    count = int(np.count_nonzero(thin))
+    return count if count >= _LEAST_PIXELS and thin.mean() < _MOST_WHITE else 0

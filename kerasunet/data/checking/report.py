@@ -1,4 +1,4 @@
-"""Compares the cases of a set with each other: unusual sizes of objects, near-duplicates."""
+"""A data set checked: every case by itself, then compared with the others; the report of it."""
 
 from __future__ import annotations
 
@@ -23,94 +23,6 @@ _FEW_OBJECTS = 20
 _DEVIATIONS, _LEAST_DEVIATION = 5.0, 0.2
 _CONTRADICTION = 0.5
 _SAME = 0.7
-
-
-def unusual_shares(inspections: Sequence[Inspection]) -> Iterator[Problem]:
-    """Yield objects whose share of the image is far from the others'.
-
-    Compared are log odds, so that shares of 1 % and 99 % are equally far from the middle: more than
-    five robust standard deviations from the median. Below 20 objects nothing is called unusual, and
-    masks that look inverted are not compared.
-    """
-    seen = [i for i in inspections if i.share is not None and 0 < i.share < 1]
-    seen = [i for i in seen if all(problem.kind != "inverted-mask" for problem in i.problems)]
-    if len(seen) < _FEW_OBJECTS:
-        return
-    shares = np.array([inspection.share for inspection in seen])
-    odds = np.log(shares / (1 - shares))
-    distance = np.abs(odds - np.median(odds))
-    limit = _DEVIATIONS * max(1.4826 * float(np.median(distance)), _LEAST_DEVIATION)
-    low, high = np.percentile(shares, [25, 75])
-    for index in np.flatnonzero(distance > limit):
-        place = seen[index].place
-        text = (
-            f"{place}: the object covers {shares[index]:.2%} of the image; in half of the images "
-            f"it covers {low:.2%} to {high:.2%}"
-        )
-        yield Problem("unusual-share", text, (place,), (seen[index].case.key,))
-
-
-def near_duplicates(inspections: Sequence[Inspection]) -> list[NearDuplicates]:
-    """Find near-duplicates among all cases with a readable image, by index of the inspections."""
-    seen = [index for index, found in enumerate(inspections) if found.thumbnail is not None]
-    pairs = find_near_duplicates(inspections[index].thumbnail for index in seen)
-    return [NearDuplicates(seen[a], seen[b], agreement) for a, b, agreement in pairs]
-
-
-def divided_duplicates(
-    inspections: Sequence[Inspection],
-    pairs: Sequence[NearDuplicates],
-    groups: Mapping[str, str],
-) -> Iterator[Problem]:
-    """Yield near-duplicates that are in several groups; `groups` is the remedy, by key."""
-    members: dict[str, set[int]] = {}
-    for pair in pairs:
-        if inspections[pair.first].case.group != inspections[pair.second].case.group:
-            joined = groups[inspections[pair.first].case.key]
-            members.setdefault(joined, set()).update((pair.first, pair.second))
-    for indices in members.values():
-        alike = [inspections[index] for index in sorted(indices)]
-        places = tuple(inspection.place for inspection in alike)
-        text = f"{', '.join(places)}: show nearly the same, but are in different groups"
-        yield Problem("near-duplicates", text, places, tuple(i.case.key for i in alike))
-
-
-def contradictions(
-    inspections: Sequence[Inspection], pairs: Sequence[NearDuplicates]
-) -> Iterator[Problem]:
-    """Yield near-duplicates that differ in label, or whose masks have an IoU below 0.5.
-
-    Only from a correlation of 0.7 on, and not within a file: else they may be neighbouring frames
-    of one scan.
-    """
-    for pair in [pair for pair in pairs if pair.correlation >= _SAME]:
-        one, other = inspections[pair.first], inspections[pair.second]
-        if _in_one_file(one.case, other.case):
-            continue
-        places, keys = (one.place, other.place), (one.case.key, other.case.key)
-        names = f"{one.place} and {other.place} (correlation {pair.correlation:.2f})"
-        if one.case.label != other.case.label:
-            text = f"{names}: one is {one.case.label!r}, the other {other.case.label!r}"
-            yield Problem("label-conflict", text, places, keys)
-        overlap = _iou(one.mask, other.mask)
-        if overlap < _CONTRADICTION:
-            text = f"{names}: their masks overlap with an IoU of only {overlap:.2f}"
-            yield Problem("mask-conflict", text, places, keys)
-
-
-def _in_one_file(one: Case, other: Case) -> bool:
-    image = getattr(one, "image", None)
-    return image is not None and image == getattr(other, "image", None)
-
-
-def _iou(one: np.ndarray | None, other: np.ndarray | None) -> float:
-    """Return the IoU of packed masks; 1 where one is unknown or both are empty."""
-    if one is None or other is None:
-        return 1.0
-    union = int(np.bitwise_count(one | other).sum())
-    return int(np.bitwise_count(one & other).sum()) / union if union else 1.0
-
-
 _THREADS = 4
 
 
@@ -121,7 +33,7 @@ class Report:
     Attributes:
         source: What was checked, as it was given.
         data: The data set; `None` if its cases could not be listed.
-        problems: All that was found, errors first.
+        problems: All problems that were found, errors first.
         groups: The group of every key, near-duplicates joined with the groups of the set.
     """
 
@@ -156,7 +68,7 @@ class Report:
 def check(name_or_path: str | os.PathLike, manual_dir: str | os.PathLike | None = None) -> Report:
     """Look at every case of a data set and compare the cases with each other.
 
-    Files that do not pair up are reported, and the others are checked all the same. If no case is
+    Files that do not pair up are reported, and the others are checked nevertheless. If no case is
     left, or the layout is not known, every image file is at least opened.
 
     Args:
@@ -172,18 +84,18 @@ def check(name_or_path: str | os.PathLike, manual_dir: str | os.PathLike | None 
         ValueError: The name of a simulated set is wrong.
     """
     source = os.fspath(name_or_path)
-    with collect_problems() as faults:
+    with collect_problems() as found:
         try:
             data = load(source, manual_dir)
         except ValueError as error:
             path = Path(source if manual_dir is None else manual_dir).expanduser()
             if not path.exists():
                 raise
-            # Where faults left no case over, that there is none is no news.
-            message = "\n".join(faults) if faults else str(error)
+            # If problems left no case, that there is none is no further news.
+            message = "\n".join(found) if found else str(error)
             problems = [*_pairing_problems(message), *_unreadable_files(path)]
             return Report(source, None, tuple(problems))
-    return _check_cases(source, data, [*_pairing_problems("\n".join(faults))])
+    return _check_cases(source, data, [*_pairing_problems("\n".join(found))])
 
 
 def _check_cases(source: str, data: DataSet, known: list[Problem]) -> Report:
@@ -224,11 +136,11 @@ def _unreadable_files(folder: Path) -> Iterator[Problem]:
 
 
 def _all_image_files(folder: Path) -> Iterator[Path]:
-    for place, folders, names in os.walk(folder):
+    for parent, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
             if image_stem(name) and not name.startswith("."):
-                yield Path(place) / name
+                yield Path(parent) / name
 
 
 def _fault(path: Path) -> tuple[Path, str]:
@@ -237,3 +149,89 @@ def _fault(path: Path) -> tuple[Path, str]:
     except (OSError, ValueError) as error:
         return path, str(error)
     return path, ""
+
+
+def unusual_shares(inspections: Sequence[Inspection]) -> Iterator[Problem]:
+    """Yield objects whose share of the image is far from the others'.
+
+    An object is unusual if the log odds of its share, for which 1 % and 99 % are equally far from
+    the middle, lie more than five robust standard deviations from the median. With fewer than 20
+    objects none is, and masks that seem inverted are not compared.
+    """
+    seen = [i for i in inspections if i.share is not None and 0 < i.share < 1]
+    seen = [i for i in seen if all(problem.kind != "inverted-mask" for problem in i.problems)]
+    if len(seen) < _FEW_OBJECTS:
+        return
+    shares = np.array([inspection.share for inspection in seen])
+    odds = np.log(shares / (1 - shares))
+    distance = np.abs(odds - np.median(odds))
+    limit = _DEVIATIONS * max(1.4826 * float(np.median(distance)), _LEAST_DEVIATION)
+    low, high = np.percentile(shares, [25, 75])
+    for index in np.flatnonzero(distance > limit):
+        location = seen[index].location
+        text = (
+            f"{location}: the object covers {shares[index]:.2%} of the image; in half of the "
+            f"images it covers {low:.2%} to {high:.2%}"
+        )
+        yield Problem("unusual-share", text, (location,), (seen[index].case.key,))
+
+
+def near_duplicates(inspections: Sequence[Inspection]) -> list[NearDuplicates]:
+    """Find near-duplicates among all cases with a readable image, by index of the inspections."""
+    seen = [index for index, found in enumerate(inspections) if found.thumbnail is not None]
+    pairs = find_near_duplicates(inspections[index].thumbnail for index in seen)
+    return [NearDuplicates(seen[a], seen[b], agreement) for a, b, agreement in pairs]
+
+
+def divided_duplicates(
+    inspections: Sequence[Inspection],
+    pairs: Sequence[NearDuplicates],
+    groups: Mapping[str, str],
+) -> Iterator[Problem]:
+    """Yield near-duplicates that are in several groups; `groups` is the remedy, by key."""
+    members: dict[str, set[int]] = {}
+    for pair in pairs:
+        if inspections[pair.first].case.group != inspections[pair.second].case.group:
+            joined = groups[inspections[pair.first].case.key]
+            members.setdefault(joined, set()).update((pair.first, pair.second))
+    for indices in members.values():
+        alike = [inspections[index] for index in sorted(indices)]
+        locations = tuple(inspection.location for inspection in alike)
+        text = f"{', '.join(locations)}: show nearly the same, but are in different groups"
+        yield Problem("near-duplicates", text, locations, tuple(i.case.key for i in alike))
+
+
+def contradictions(
+    inspections: Sequence[Inspection], pairs: Sequence[NearDuplicates]
+) -> Iterator[Problem]:
+    """Yield near-duplicates that differ in label, or whose masks have an IoU below 0.5.
+
+    Only from a correlation of 0.7 on, and not within a file: they might be neighbouring frames of
+    one scan.
+    """
+    for pair in [pair for pair in pairs if pair.correlation >= _SAME]:
+        one, other = inspections[pair.first], inspections[pair.second]
+        if _in_one_file(one.case, other.case):
+            continue
+        locations, keys = (one.location, other.location), (one.case.key, other.case.key)
+        names = f"{one.location} and {other.location} (correlation {pair.correlation:.2f})"
+        if one.case.label != other.case.label:
+            text = f"{names}: one is {one.case.label!r}, the other {other.case.label!r}"
+            yield Problem("label-conflict", text, locations, keys)
+        overlap = _iou(one.mask, other.mask)
+        if overlap < _CONTRADICTION:
+            text = f"{names}: their masks overlap with an IoU of only {overlap:.2f}"
+            yield Problem("mask-conflict", text, locations, keys)
+
+
+def _in_one_file(one: Case, other: Case) -> bool:
+    image = getattr(one, "image", None)
+    return image is not None and image == getattr(other, "image", None)
+
+
+def _iou(one: np.ndarray | None, other: np.ndarray | None) -> float:
+    """Return the IoU of packed masks; 1 where one is unknown or both are empty."""
+    if one is None or other is None:
+        return 1.0
+    union = int(np.bitwise_count(one | other).sum())
+    return int(np.bitwise_count(one & other).sum()) / union if union else 1.0

@@ -1,4 +1,4 @@
-"""One's own images and mask files: in two folders, or side by side."""
+"""Layouts of image and mask files: two folders, side by side, Pascal VOC; subfolders; frames."""
 
 from __future__ import annotations
 
@@ -24,6 +24,20 @@ from kerasunet.files import raise_all, report_all, wrong_size
 
 IMAGE_FOLDERS = ("images", "imgs", "image")
 MASK_FOLDERS = ("masks", "labels", "mask", "label")
+PARTS = {
+    "train": "train",
+    "training": "train",
+    "val": "validation",
+    "valid": "validation",
+    "validation": "validation",
+    "test": "test",
+    "testing": "test",
+}
+_CLASSES = {"benign", "malignant", "normal"}
+Official = Mapping[str, Mapping[str, int | str]]
+_VOID = (224, 224, 192)
+_MOST_FRAMES = 100_000
+_MAY_HOLD_MANY = (".dcm", ".dicom", ".nii", ".nii.gz", ".tif", ".tiff")
 
 
 def images_and_masks(folder: Path) -> list[Case] | None:
@@ -50,75 +64,6 @@ def masks_beside_images(folder: Path) -> list[Case] | None:
     """Read `x.png` with `x_mask.png`, `x_mask_1.png` …, all in one folder."""
     images, masks = images_beside_masks(image_files(folder))
     return pair(images, masks) if masks else None
-
-
-PARTS = {
-    "train": "train",
-    "training": "train",
-    "val": "validation",
-    "valid": "validation",
-    "validation": "validation",
-    "test": "test",
-    "testing": "test",
-}
-_CLASSES = {"benign", "malignant", "normal"}
-Official = Mapping[str, Mapping[str, int | str]]
-
-
-def under(name: str, cases: Iterable[Case]) -> list[Case]:
-    """Move cases under a subfolder: key `x` becomes `name/x`; the group of a patient stays."""
-    return [
-        replace(
-            case,
-            key=f"{name}/{case.key}",
-            group=f"{name}/{case.key}" if case.group == case.key else case.group,
-        )
-        for case in cases
-    ]
-
-
-def interpret(cases: Sequence[Case]) -> tuple[list[Case], str, Official]:
-    """Interpret the subfolders of cases, the first parts of keys such as `a/x`.
-
-    `train/`, `val/` and `test/` are an official division; `benign/`, `malignant/` and `normal/`
-    are labels; the folder of any other name holds one patient and is a group.
-
-    Args:
-        cases: Cases of which some are in subfolders.
-
-    Returns:
-        The cases; what the folders are, for messages; the official divisions.
-
-    Raises:
-        ValueError: Folders of different meaning are mixed.
-    """
-    names = {folder_of(case).lower() for case in cases} - {""}
-    if not names:
-        return list(cases), "", {}
-    if names <= PARTS.keys():
-        division = {case.key: PARTS[folder_of(case).lower()] for case in cases if folder_of(case)}
-        return list(cases), "one folder per part", {"folders": division}
-    if names <= _CLASSES:
-        labelled = [_changed(case, label=folder_of(case).lower()) for case in cases]
-        return labelled, "one folder per class", {}
-    if names & (PARTS.keys() | _CLASSES):
-        raise ValueError(
-            f"folders {', '.join(sorted(names))}: parts such as train, classes such as benign, and "
-            "patients cannot be told apart; use one kind"
-        )
-    return [_changed(case, group=folder_of(case)) for case in cases], "one folder per patient", {}
-
-
-def folder_of(case: Case) -> str:
-    """Return the subfolder that a case is in; empty if it is in none."""
-    return case.key.rpartition("/")[0].partition("/")[0]
-
-
-def _changed(case: Case, **changes: str) -> Case:
-    return replace(case, **changes) if folder_of(case) else case
-
-
-_VOID = (224, 224, 192)
 
 
 def pascal_voc(folder: Path) -> list[Case] | None:
@@ -154,8 +99,57 @@ class VocMask:
         return (values > 0) & ~((values == 255) & several_classes)
 
 
-_MOST_FRAMES = 100_000
-_MAY_HOLD_MANY = (".dcm", ".dicom", ".nii", ".nii.gz", ".tif", ".tiff")
+def interpret(cases: Sequence[Case]) -> tuple[list[Case], str, Official]:
+    """Interpret the subfolders of cases, the first parts of keys such as `a/x`.
+
+    `train/`, `val/` and `test/` are an official division; `benign/`, `malignant/` and `normal/`
+    are labels; the folder of any other name holds one patient and is a group.
+
+    Args:
+        cases: Cases of which some are in subfolders.
+
+    Returns:
+        The cases; what the folders are, for messages; the official divisions.
+
+    Raises:
+        ValueError: Folders of different meaning are mixed.
+    """
+    names = {folder_of(case).lower() for case in cases} - {""}
+    if not names:
+        return list(cases), "", {}
+    if names <= PARTS.keys():
+        division = {case.key: PARTS[folder_of(case).lower()] for case in cases if folder_of(case)}
+        return list(cases), "one folder per part", {"folders": division}
+    if names <= _CLASSES:
+        labelled = [_changed(case, label=folder_of(case).lower()) for case in cases]
+        return labelled, "one folder per class", {}
+    if names & (PARTS.keys() | _CLASSES):
+        raise ValueError(
+            f"folders {', '.join(sorted(names))}: parts such as train, classes such as benign, and "
+            "patients cannot be told apart; use one kind"
+        )
+    return [_changed(case, group=folder_of(case)) for case in cases], "one folder per patient", {}
+
+
+def under(name: str, cases: Iterable[Case]) -> list[Case]:
+    """Move cases under a subfolder: key `x` becomes `name/x`; the group of a patient stays."""
+    return [
+        replace(
+            case,
+            key=f"{name}/{case.key}",
+            group=f"{name}/{case.key}" if case.group == case.key else case.group,
+        )
+        for case in cases
+    ]
+
+
+def folder_of(case: Case) -> str:
+    """Return the subfolder that a case is in; empty if it is in none."""
+    return case.key.rpartition("/")[0].partition("/")[0]
+
+
+def _changed(case: Case, **changes: str) -> Case:
+    return replace(case, **changes) if folder_of(case) else case
 
 
 def frames_apart(data: DataSet) -> DataSet:

@@ -1,4 +1,4 @@
-"""What is in a folder: image files by stem, subfolders, rows of a table; hidden things ignored."""
+"""Pairing images and masks by key: the files of a folder by stem, hidden ones ignored; tables."""
 
 from __future__ import annotations
 
@@ -15,17 +15,22 @@ from kerasunet.data.readers import IMAGE_SUFFIXES
 from kerasunet.files import raise_all, report_all
 
 Files = dict[str, list[Path]]
-_MOST_BYTES = 64 << 20  # Of a table; one row an image takes a hundred.
+_MOST_BYTES = 64 << 20  # Of a table; one row per image takes a hundred.
 _MOST_COLUMNS = 1000
 _NO_IMAGES = ("DICOMDIR",)
 _OTHERS = (".json", ".csv", ".tsv", ".txt", ".md", ".xml", ".zip", ".gz", ".mat", ".npy")
 _LONGEST_FIRST = sorted(IMAGE_SUFFIXES, key=len, reverse=True)
+# "x_mask", "x_mask_1", "x_mask2", "x_mask_left", but not "face_masks_7", which is an image.
+_BESIDE = re.compile(r"(?P<key>.+)_mask(?:\d*|[_ -].*)", re.IGNORECASE)
+_IN_MASK_FOLDER = re.compile(
+    r"(?P<key>.+)[_-](?:masks?|seg|segmentation|gt|labels?)(?:\d*|[_ -].*)", re.IGNORECASE
+)
 
 
 def image_stem(name: str) -> str | None:
     """Return an image file's name without suffix, in Unicode form NFC; `None` for other files.
 
-    File systems differ in how they spell accents; one form gives the same keys on all of them.
+    File systems spell accents differently; one form gives the same keys on all of them.
     """
     lowered = name.lower()
     suffix = next((suffix for suffix in _LONGEST_FIRST if lowered.endswith(suffix)), None)
@@ -35,8 +40,8 @@ def image_stem(name: str) -> str | None:
 def image_files(folder: Path) -> Files:
     """Return the image files of a folder, by stem; several files only where suffixes differ.
 
-    DICOM exports often have names without a suffix: such files are told by their first bytes. A
-    link that leads nowhere counts as a file, so that it is reported instead of overlooked.
+    DICOM exports often have names without a suffix: such files are known by their first bytes. A
+    broken link counts as a file, so that it is reported instead of overlooked.
     """
     found: Files = {}
     for entry in _visible(folder):
@@ -152,7 +157,7 @@ def read_table(path: Path, key: str) -> dict[str, dict[str, str]]:
 def _is_folder(entry: os.DirEntry) -> bool:
     try:
         return entry.is_dir()
-    except OSError:  # A link to itself; reading it tells.
+    except OSError:  # A link to itself, which is reported when it is read.
         return False
 
 
@@ -171,15 +176,8 @@ def _dicom_name(entry: os.DirEntry) -> str | None:
 def _visible(folder: Path) -> list[os.DirEntry]:
     """List entries by name; unlike paths they know folders without asking the disk."""
     with os.scandir(folder) as entries:
-        shown = [entry for entry in entries if not entry.name.startswith(".")]
-    return sorted(shown, key=lambda entry: entry.name)
-
-
-# "x_mask", "x_mask_1", "x_mask2", "x_mask_left", but not "face_masks_7", which is an image.
-_BESIDE = re.compile(r"(?P<key>.+)_mask(?:\d*|[_ -].*)", re.IGNORECASE)
-_IN_MASK_FOLDER = re.compile(
-    r"(?P<key>.+)[_-](?:masks?|seg|segmentation|gt|labels?)(?:\d*|[_ -].*)", re.IGNORECASE
-)
+        visible = [entry for entry in entries if not entry.name.startswith(".")]
+    return sorted(visible, key=lambda entry: entry.name)
 
 
 def pair(

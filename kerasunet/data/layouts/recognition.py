@@ -1,4 +1,4 @@
-"""Published data sets, recognised by what their archives contain."""
+"""Recognising the file layout of a folder: a published data set, or one of the common layouts."""
 
 from __future__ import annotations
 
@@ -62,6 +62,59 @@ PUBLISHED: dict[str, tuple[str, str]] = {
     ),
 }
 """Terms of use and citation of each published data set."""
+_DEPTH = 2
+_OWN: dict[str, Callable[[Path], list[Case] | None]] = {
+    "Pascal VOC": pascal_voc,
+    "images/ and masks/": images_and_masks,
+    "x beside x_mask": masks_beside_images,
+    "COCO": coco,
+    "labelme": labelme,
+}
+
+
+def read_folder(folder: Path) -> DataSet:
+    """Recognise the layout of a folder and list its cases.
+
+    Args:
+        folder: A published data set as it comes out of its archive; or one's own folder, with
+            `images/` and `masks/`, with `x.png` beside `x_mask.png` (and `x_mask_1.png` …), with
+            a `manifest.csv`, with labelme, COCO or Pascal VOC files; or a folder of such folders,
+            one for each patient, part (`train/`, `test/`) or class (`benign/`, `malignant/`).
+
+    Returns:
+        The data set; its `layout` tells which layout was recognised.
+
+    Raises:
+        FileNotFoundError: There is no such folder.
+        ValueError: The layout is not known, or images and masks do not pair up; the message
+            lists every file concerned.
+    """
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder}: no such folder")
+    found = _read(folder, _DEPTH)
+    if found is None:
+        raise ValueError(
+            f"{folder}: no known layout; expected images/ and masks/ with equal file names, "
+            "x.png beside x_mask.png, a manifest.csv, labelme, COCO or Pascal VOC files, a folder "
+            "of such folders, or one of " + ", ".join(PUBLISHED)
+        )
+    return frames_apart(found)
+
+
+def read_file(path: Path) -> DataSet:
+    """Read a data set that one file describes: a manifest (CSV, TSV) or COCO's JSON.
+
+    Raises:
+        ValueError: The file is none of these, or has faults; the message lists every one.
+    """
+    suffix = path.suffix.lower()
+    if suffix == ".json":
+        return _data_set(image_root(path), read_coco(path), "COCO")
+    if suffix in (".csv", ".tsv"):
+        return frames_apart(read_manifest(path))
+    raise ValueError(
+        f"{path}: a data set is a folder, a manifest (.csv, .tsv) or a COCO file (.json)"
+    )
 
 
 def read_published(folder: Path) -> DataSet | None:
@@ -176,59 +229,6 @@ _ARCHIVES = (
     _Archive("jsrt", ("images", "masks", "jsrt_metadata.csv"), _jsrt),
     _Archive("shenzhen", ("CXR_png", "mask"), _shenzhen),
 )
-_DEPTH = 2
-_OWN: dict[str, Callable[[Path], list[Case] | None]] = {
-    "Pascal VOC": pascal_voc,
-    "images/ and masks/": images_and_masks,
-    "x beside x_mask": masks_beside_images,
-    "COCO": coco,
-    "labelme": labelme,
-}
-
-
-def read_folder(folder: Path) -> DataSet:
-    """Recognise the layout of a folder and list its cases.
-
-    Args:
-        folder: A published data set as it comes out of its archive; or one's own folder, with
-            `images/` and `masks/`, with `x.png` beside `x_mask.png` (and `x_mask_1.png` …), with
-            a `manifest.csv`, with labelme, COCO or Pascal VOC files; or a folder of such folders,
-            one for each patient, part (`train/`, `test/`) or class (`benign/`, `malignant/`).
-
-    Returns:
-        The data set; its `layout` tells which layout was recognised.
-
-    Raises:
-        FileNotFoundError: There is no such folder.
-        ValueError: The layout is not known, or images and masks do not pair up; the message
-            lists every file concerned.
-    """
-    if not folder.is_dir():
-        raise FileNotFoundError(f"{folder}: no such folder")
-    found = _read(folder, _DEPTH)
-    if found is None:
-        raise ValueError(
-            f"{folder}: no known layout; expected images/ and masks/ with equal file names, "
-            "x.png beside x_mask.png, a manifest.csv, labelme, COCO or Pascal VOC files, a folder "
-            "of such folders, or one of " + ", ".join(PUBLISHED)
-        )
-    return frames_apart(found)
-
-
-def read_file(path: Path) -> DataSet:
-    """Read a data set that one file describes: a manifest (CSV, TSV) or COCO's JSON.
-
-    Raises:
-        ValueError: The file is none of these, or has faults; the message lists every one.
-    """
-    suffix = path.suffix.lower()
-    if suffix == ".json":
-        return _data_set(image_root(path), read_coco(path), "COCO")
-    if suffix in (".csv", ".tsv"):
-        return frames_apart(read_manifest(path))
-    raise ValueError(
-        f"{path}: a data set is a folder, a manifest (.csv, .tsv) or a COCO file (.json)"
-    )
 
 
 def _read(folder: Path, depth: int) -> DataSet | None:

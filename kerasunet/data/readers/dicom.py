@@ -1,6 +1,7 @@
-"""What a JPEG or JPEG-LS frame in DICOM tells: how large it is, and whether it is all there.
+"""DICOM files: stored values, segmentations, frames and spacing, decoded by pydicom.
 
-The decoder of their rarer kinds trusts the first and does not mind the second.
+The size and the completeness of JPEG and JPEG-LS frames are checked here: the decoder of their
+rarer kinds trusts the header and does not notice a missing end.
 """
 
 from __future__ import annotations
@@ -45,115 +46,14 @@ _START_OF_FRAME = {*range(0xFFC0, 0xFFD0), 0xFFF7} - {0xFFC4, 0xFFC8, 0xFFCC}
 _FILL = 0xFFFF
 _END_OF_IMAGE = b"\xff\xd9"
 _PADDING = b"\x00\xff"
-
-
-def coded_size(frame: bytes) -> tuple[int, int]:
-    """Return the rows and columns of a frame (ITU-T T.81, B.2.2; T.87, C.2.2).
-
-    Args:
-        frame: A JPEG or JPEG-LS interchange stream.
-
-    Raises:
-        struct.error: The stream ends before it tells.
-    """
-    at = 2
-    while True:
-        marker, length = struct.unpack_from(">HH", frame, at)
-        if marker in _START_OF_FRAME:
-            return struct.unpack_from(">HH", frame, at + 5)
-        at += 1 if marker == _FILL else 2 + length
-
-
-def is_complete(frame: bytes) -> bool:
-    """Return whether the stream has its end marker, which a truncated one lacks."""
-    return frame.rstrip(_PADDING).endswith(_END_OF_IMAGE)
-
-
 _PIXEL_SPACINGS = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing")
 _CENTIMETRES = 3
 SPACING_ELEMENTS = ("SequenceOfUltrasoundRegions", *_PIXEL_SPACINGS)
-
-
-def spacing(header: Dataset) -> tuple[float, float] | None:
-    """Return the spacing in millimetres, (row, column), `None` where the file does not say.
-
-    Calibrated ultrasound regions come first; where regions differ in scale, there is no one
-    spacing of the image. `PixelSpacing` is preferred to that of the detector and of a film's scan.
-
-    Args:
-        header: The elements named in `SPACING_ELEMENTS`, as far as the file has them.
-    """
-    scales = {
-        millimetres(10 * region.PhysicalDeltaY, 10 * region.PhysicalDeltaX)
-        for region in header.get("SequenceOfUltrasoundRegions", [])
-        if _is_tissue(region)
-    }
-    if scales:
-        return scales.pop() if len(scales) == 1 else None
-    for name in _PIXEL_SPACINGS:
-        if name in header:
-            return millimetres(*header[name].value)
-    return None
-
-
-def _is_tissue(region: Dataset) -> bool:
-    """Return whether both axes of an ultrasound region are lengths, unlike M-mode and Doppler."""
-    units = (region.get("PhysicalUnitsXDirection"), region.get("PhysicalUnitsYDirection"))
-    return units == (_CENTIMETRES, _CENTIMETRES)
-
-
 SEGMENTATION_CLASSES = (
     "1.2.840.10008.5.1.4.1.1.66.4",  # Segmentation Storage
     "1.2.840.10008.5.1.4.1.1.66.7",  # Label Map Segmentation Storage
 )
 SEGMENTATION_ELEMENTS = ("SegmentationType", "MaximumFractionalValue")
-
-
-def frames_about(header: Dataset, count: int, frame: int) -> list[int]:
-    """Return the stored frames, from 0, that segment a frame of the image, if any.
-
-    Args:
-        header: The segmentation's elements, its functional groups among them.
-        count: Number of stored frames.
-        frame: Frame of the image, from 0.
-
-    Raises:
-        Unusable: It segments several images, or does not tell which of several frames.
-    """
-    groups = header.get("PerFrameFunctionalGroupsSequence") or [Dataset()] * count
-    about = [list(_references([item, *_shared(header)])) for item in groups]
-    images = {uid for references in about for uid, _ in references}
-    if len(images) > 1:
-        raise Unusable(f"a segmentation of {len(images)} images; export one for each image")
-    numbers = [{number for _, listed in refs for number in listed} for refs in about]
-    if not any(numbers):
-        return list(range(count))
-    return [index for index, known in enumerate(numbers) if frame + 1 in known]
-
-
-def united(frames: list[np.ndarray], header: Dataset) -> np.ndarray:
-    """Unite frames to uint8 of 0 and 1; fractions count from one half on."""
-    shape = (header.Rows, header.Columns)
-    fractional = header.get("SegmentationType") == "FRACTIONAL"
-    least = (header.get("MaximumFractionalValue", 1) / 2) if fractional else 1
-    inside = [frame >= least for frame in frames]
-    return np.logical_or.reduce([np.zeros(shape, bool), *inside]).astype(np.uint8)
-
-
-def _shared(header: Dataset) -> list[Dataset]:
-    return list(header.get("SharedFunctionalGroupsSequence") or [])
-
-
-def _references(items: list[Dataset]) -> Iterator[tuple[str, list[int]]]:
-    """Yield the images that functional groups name, and the numbers of their frames, from 1."""
-    for item in items:
-        for derivation in item.get("DerivationImageSequence") or []:
-            for image in derivation.get("SourceImageSequence") or []:
-                numbers = image.get("ReferencedFrameNumber")
-                listed = [] if numbers is None else np.ravel(numbers).astype(int).tolist()
-                yield str(image.get("ReferencedSOPInstanceUID", "")), listed
-
-
 _FUNCTIONAL_GROUPS = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
 _MACROS = ("PixelMeasuresSequence", "PixelValueTransformationSequence", "FrameVOILUTSequence")
 _ELEMENTS = [
@@ -269,3 +169,98 @@ def _stored(source: Source, header: Dataset) -> np.ndarray:
         raise Unusable(f'{syntax.name} needs an extra: pip install "kerasunet[dicom-lossless]"')
     plugin = _DECODERS.get(syntax, "")
     return pixel_array(source.file, index=source.frame, decoding_plugin=plugin)
+
+
+def coded_size(frame: bytes) -> tuple[int, int]:
+    """Return the rows and columns of a frame (ITU-T T.81, B.2.2; T.87, C.2.2).
+
+    Args:
+        frame: A JPEG or JPEG-LS interchange stream.
+
+    Raises:
+        struct.error: The stream ends before it tells.
+    """
+    at = 2
+    while True:
+        marker, length = struct.unpack_from(">HH", frame, at)
+        if marker in _START_OF_FRAME:
+            return struct.unpack_from(">HH", frame, at + 5)
+        at += 1 if marker == _FILL else 2 + length
+
+
+def is_complete(frame: bytes) -> bool:
+    """Return whether the stream has its end marker, which a truncated one lacks."""
+    return frame.rstrip(_PADDING).endswith(_END_OF_IMAGE)
+
+
+def spacing(header: Dataset) -> tuple[float, float] | None:
+    """Return the spacing in millimetres, (row, column), `None` where the file does not say.
+
+    Calibrated ultrasound regions come first; where regions differ in scale, there is no one
+    spacing of the image. `PixelSpacing` is preferred to that of the detector and of a film's scan.
+
+    Args:
+        header: The elements named in `SPACING_ELEMENTS`, as far as the file has them.
+    """
+    scales = {
+        millimetres(10 * region.PhysicalDeltaY, 10 * region.PhysicalDeltaX)
+        for region in header.get("SequenceOfUltrasoundRegions", [])
+        if _is_tissue(region)
+    }
+    if scales:
+        return scales.pop() if len(scales) == 1 else None
+    for name in _PIXEL_SPACINGS:
+        if name in header:
+            return millimetres(*header[name].value)
+    return None
+
+
+def _is_tissue(region: Dataset) -> bool:
+    """Return whether both axes of an ultrasound region are lengths, unlike M-mode and Doppler."""
+    units = (region.get("PhysicalUnitsXDirection"), region.get("PhysicalUnitsYDirection"))
+    return units == (_CENTIMETRES, _CENTIMETRES)
+
+
+def frames_about(header: Dataset, count: int, frame: int) -> list[int]:
+    """Return the stored frames, from 0, that segment a frame of the image, if any.
+
+    Args:
+        header: The segmentation's elements, its functional groups among them.
+        count: Number of stored frames.
+        frame: Frame of the image, from 0.
+
+    Raises:
+        Unusable: It segments several images, or does not tell which of several frames.
+    """
+    groups = header.get("PerFrameFunctionalGroupsSequence") or [Dataset()] * count
+    about = [list(_references([item, *_shared(header)])) for item in groups]
+    images = {uid for references in about for uid, _ in references}
+    if len(images) > 1:
+        raise Unusable(f"a segmentation of {len(images)} images; export one for each image")
+    numbers = [{number for _, listed in refs for number in listed} for refs in about]
+    if not any(numbers):
+        return list(range(count))
+    return [index for index, known in enumerate(numbers) if frame + 1 in known]
+
+
+def united(frames: list[np.ndarray], header: Dataset) -> np.ndarray:
+    """Unite frames to uint8 of 0 and 1; fractions count from one half on."""
+    shape = (header.Rows, header.Columns)
+    fractional = header.get("SegmentationType") == "FRACTIONAL"
+    least = (header.get("MaximumFractionalValue", 1) / 2) if fractional else 1
+    inside = [frame >= least for frame in frames]
+    return np.logical_or.reduce([np.zeros(shape, bool), *inside]).astype(np.uint8)
+
+
+def _shared(header: Dataset) -> list[Dataset]:
+    return list(header.get("SharedFunctionalGroupsSequence") or [])
+
+
+def _references(items: list[Dataset]) -> Iterator[tuple[str, list[int]]]:
+    """Yield the images that functional groups name, and the numbers of their frames, from 1."""
+    for item in items:
+        for derivation in item.get("DerivationImageSequence") or []:
+            for image in derivation.get("SourceImageSequence") or []:
+                numbers = image.get("ReferencedFrameNumber")
+                listed = [] if numbers is None else np.ravel(numbers).astype(int).tolist()
+                yield str(image.get("ReferencedSOPInstanceUID", "")), listed

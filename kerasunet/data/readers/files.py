@@ -1,4 +1,4 @@
-"""An opened file, what is asked of it, and the checks that come before any pixel is decoded."""
+"""Reading image files of any kind: by their first bytes, checked before any pixel is decoded."""
 
 from __future__ import annotations
 
@@ -21,187 +21,11 @@ from typing import BinaryIO
 import numpy as np
 
 SIZE_LIMIT = 100_000_000
-
-
-class Unusable(ValueError):
-    """A file cannot be used; the message tells cause and remedy, but not yet the file's name."""
-
-
-@dataclass(frozen=True)
-class Source:
-    """An opened file and what to take out of it.
-
-    Attributes:
-        file: The file, open for reading.
-        kind: What its contents are: `"PNG"`, `"JPEG"`, `"BMP"`, `"TIFF"`, `"DICOM"`, `"NIfTI"`.
-        frame: Which page, frame or slice, from 0.
-        size_limit: The largest number of pixels, height times width, that is decoded.
-    """
-
-    file: BinaryIO
-    kind: str
-    frame: int
-    size_limit: int
-
-    def check_size(self, width: int, height: int) -> None:
-        """Refuse an image that has no pixels or too many of them."""
-        if width < 1 or height < 1:
-            raise Unusable(f"its header says {width}×{height} pixels; export it again")
-        if width * height > self.size_limit:
-            raise Unusable(
-                f"{width}×{height} pixels, more than the limit of {self.size_limit:,}; "
-                "scale it down, or raise size_limit"
-            )
-
-    def check_frame(self, count: int) -> None:
-        """Refuse a frame that does not exist."""
-        if not 0 <= self.frame < count:
-            raise Unusable(f"there is no frame {self.frame}; it has {count}, counted from 0")
-
-
-def millimetres(row: float, column: float) -> tuple[float, float] | None:
-    """Return the pixel spacing, (row, column); `None` if the values make no sense."""
-    spacing = (abs(float(row)), abs(float(column)))
-    return spacing if all(math.isfinite(side) and side > 0 for side in spacing) else None
-
-
 # Filters of warnings, levels of loggers and standard error belong to the whole process, so one
 # thread at a time may change them.
 _TURN = threading.RLock()
 _STANDARD_ERROR = 2
-
-
-@contextmanager
-def quiet(library: str) -> Iterator[None]:
-    """Drop every warning, and everything that the library logs, while the body runs."""
-    logger = logging.getLogger(library)
-    with _TURN, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        level = logger.level
-        logger.setLevel(logging.CRITICAL + 1)
-        try:
-            yield
-        finally:
-            logger.setLevel(level)
-
-
-@contextmanager
-def quiet_native_code() -> Iterator[None]:
-    """Drop what C libraries print to standard error while the body runs.
-
-    So is what other threads print there: wrap no more than the call of the library.
-    """
-    with _TURN:
-        kept = _duplicate(_STANDARD_ERROR)
-        if kept is None:
-            yield
-            return
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, _STANDARD_ERROR)
-        os.close(nowhere)
-        try:
-            yield
-        finally:
-            os.dup2(kept, _STANDARD_ERROR)
-            os.close(kept)
-
-
-def _duplicate(descriptor: int) -> int | None:
-    """Duplicate a file descriptor; services and windowed programs may lack the original."""
-    try:
-        return os.dup(descriptor)
-    except OSError:
-        return None
-
-
 _OUTER_PERCENTILES = (0.1, 99.9)
-
-
-def to_levels(pixels: np.ndarray) -> np.ndarray:
-    """Map pixel values to grey levels: 8 bits as they are, others by the image's own range.
-
-    Args:
-        pixels: `(height, width)` or `(height, width, 3)`, bool, integer or float.
-
-    Returns:
-        Float32 of the same shape, 0 to 255.
-
-    Raises:
-        Unusable: There are NaN or infinite values.
-    """
-    if pixels.dtype == bool:
-        return pixels * np.float32(255)
-    if pixels.dtype == np.uint8:
-        return pixels.astype(np.float32)
-    return stretch(pixels, *own_range(pixels))
-
-
-def own_range(pixels: np.ndarray) -> tuple[float, float]:
-    """Return the values that become black and white in an image without a stated window.
-
-    They are the 0.1th and 99.9th percentile: the few dead pixels, burnt-in markers and pieces of
-    metal of a radiograph would otherwise squeeze the anatomy into a fraction of the range. Where
-    less than that share of the pixels differs from the rest, they are the smallest and largest.
-    """
-    low, high = np.percentile(pixels, _OUTER_PERCENTILES, method="nearest").tolist()
-    return (low, high) if low < high else (pixels.min().item(), pixels.max().item())
-
-
-def stretch(pixels: np.ndarray, low: float, high: float) -> np.ndarray:
-    """Map values up to `low` to 0, from `high` on to 255, linearly in between.
-
-    Where both are one value, only what is above it is white: a constant image becomes black.
-    """
-    _check_finite(pixels)
-    if not low < high:
-        return np.where(pixels > low, np.float32(255), np.float32(0))
-    scale = 255 / (high - low)
-    if not 0 < scale < np.inf:
-        raise Unusable("its values span more, or less, than floating point holds; rescale them")
-    exact = np.float32 if pixels.dtype.itemsize <= 2 else np.float64
-    levels = np.clip(pixels.astype(exact), low, high)
-    levels -= low
-    levels *= scale
-    return np.minimum(levels, 255).astype(np.float32, copy=False)  # Products are rounded, too.
-
-
-def to_mask_values(pixels: np.ndarray) -> np.ndarray:
-    """Turn pixel values into unsigned integers; in colour the brightest channel counts.
-
-    Args:
-        pixels: `(height, width)` or `(height, width, channels)`; bool counts as 0 and 255.
-
-    Returns:
-        Unsigned integers, `(height, width)`.
-
-    Raises:
-        Unusable: There are negative or fractional values.
-    """
-    if pixels.dtype == bool:
-        return pixels * np.uint8(255)
-    values = pixels if pixels.ndim == 2 else pixels.max(axis=2)
-    if values.dtype.kind == "u":
-        return values.astype(values.dtype.newbyteorder("="))
-    _check_finite(values)
-    if values.min() < 0 or (values.dtype.kind == "f" and np.any(values % 1)):
-        raise Unusable("a mask holds whole numbers from 0; this one has others; export it again")
-    return values.astype(np.min_scalar_type(int(values.max())))
-
-
-def without_equal_channels(image: np.ndarray) -> np.ndarray:
-    """Turn colour whose channels all agree into grey, `(height, width)`."""
-    if image.ndim == 2:
-        return image
-    red, green, blue = np.moveaxis(image, 2, 0)
-    agree = np.array_equal(red, green) and np.array_equal(red, blue)
-    return np.ascontiguousarray(red if agree else image)
-
-
-def _check_finite(pixels: np.ndarray) -> None:
-    if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
-        raise Unusable("holds NaN or infinite values; replace them by numbers")
-
-
 _READERS = {"DICOM": "dicom", "NIfTI": "nifti"}
 _HEAD_BYTES = 352
 IMAGE_SUFFIXES = (
@@ -366,3 +190,173 @@ def _kind_of(head: bytes) -> str | None:
         return "NIfTI"
     # Two letters are too little to go by: the upper bytes of the header's size are zero, too.
     return "BMP" if head[:2] == b"BM" and head[15:18] == b"\0\0\0" else None
+
+
+class Unusable(ValueError):
+    """A file cannot be used; the message tells cause and remedy, but not yet the file's name."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """An opened file and what to take out of it.
+
+    Attributes:
+        file: The file, open for reading.
+        kind: What its contents are: `"PNG"`, `"JPEG"`, `"BMP"`, `"TIFF"`, `"DICOM"`, `"NIfTI"`.
+        frame: Which page, frame or slice, from 0.
+        size_limit: The largest number of pixels, height times width, that is decoded.
+    """
+
+    file: BinaryIO
+    kind: str
+    frame: int
+    size_limit: int
+
+    def check_size(self, width: int, height: int) -> None:
+        """Refuse an image that has no pixels or too many of them."""
+        if width < 1 or height < 1:
+            raise Unusable(f"its header says {width}×{height} pixels; export it again")
+        if width * height > self.size_limit:
+            raise Unusable(
+                f"{width}×{height} pixels, more than the limit of {self.size_limit:,}; "
+                "scale it down, or raise size_limit"
+            )
+
+    def check_frame(self, count: int) -> None:
+        """Refuse a frame that does not exist."""
+        if not 0 <= self.frame < count:
+            raise Unusable(f"there is no frame {self.frame}; it has {count}, counted from 0")
+
+
+def millimetres(row: float, column: float) -> tuple[float, float] | None:
+    """Return the pixel spacing, (row, column); `None` if the values make no sense."""
+    spacing = (abs(float(row)), abs(float(column)))
+    return spacing if all(math.isfinite(side) and side > 0 for side in spacing) else None
+
+
+@contextmanager
+def quiet(library: str) -> Iterator[None]:
+    """Drop every warning, and everything that the library logs, while the body runs."""
+    logger = logging.getLogger(library)
+    with _TURN, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        level = logger.level
+        logger.setLevel(logging.CRITICAL + 1)
+        try:
+            yield
+        finally:
+            logger.setLevel(level)
+
+
+@contextmanager
+def quiet_native_code() -> Iterator[None]:
+    """Drop what C libraries print to standard error while the body runs.
+
+    So is what other threads print there: wrap no more than the call of the library.
+    """
+    with _TURN:
+        kept = _duplicate(_STANDARD_ERROR)
+        if kept is None:
+            yield
+            return
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, _STANDARD_ERROR)
+        os.close(nowhere)
+        try:
+            yield
+        finally:
+            os.dup2(kept, _STANDARD_ERROR)
+            os.close(kept)
+
+
+def _duplicate(descriptor: int) -> int | None:
+    """Duplicate a file descriptor; services and windowed programs may lack the original."""
+    try:
+        return os.dup(descriptor)
+    except OSError:
+        return None
+
+
+def to_levels(pixels: np.ndarray) -> np.ndarray:
+    """Map pixel values to grey levels: 8 bits as they are, others by the image's own range.
+
+    Args:
+        pixels: `(height, width)` or `(height, width, 3)`, bool, integer or float.
+
+    Returns:
+        Float32 of the same shape, 0 to 255.
+
+    Raises:
+        Unusable: There are NaN or infinite values.
+    """
+    if pixels.dtype == bool:
+        return pixels * np.float32(255)
+    if pixels.dtype == np.uint8:
+        return pixels.astype(np.float32)
+    return stretch(pixels, *own_range(pixels))
+
+
+def own_range(pixels: np.ndarray) -> tuple[float, float]:
+    """Return the values that become black and white in an image without a stated window.
+
+    They are the 0.1th and 99.9th percentile: the few dead pixels, burnt-in markers and pieces of
+    metal of a radiograph would otherwise squeeze the anatomy into a fraction of the range. Where
+    less than that share of the pixels differs from the rest, they are the smallest and largest.
+    """
+    low, high = np.percentile(pixels, _OUTER_PERCENTILES, method="nearest").tolist()
+    return (low, high) if low < high else (pixels.min().item(), pixels.max().item())
+
+
+def stretch(pixels: np.ndarray, low: float, high: float) -> np.ndarray:
+    """Map values up to `low` to 0, from `high` on to 255, linearly in between.
+
+    Where both are one value, only what is above it is white: a constant image becomes black.
+    """
+    _check_finite(pixels)
+    if not low < high:
+        return np.where(pixels > low, np.float32(255), np.float32(0))
+    scale = 255 / (high - low)
+    if not 0 < scale < np.inf:
+        raise Unusable("its values span more, or less, than floating point holds; rescale them")
+    exact = np.float32 if pixels.dtype.itemsize <= 2 else np.float64
+    levels = np.clip(pixels.astype(exact), low, high)
+    levels -= low
+    levels *= scale
+    return np.minimum(levels, 255).astype(np.float32, copy=False)  # Products are rounded, too.
+
+
+def to_mask_values(pixels: np.ndarray) -> np.ndarray:
+    """Turn pixel values into unsigned integers; in colour the brightest channel counts.
+
+    Args:
+        pixels: `(height, width)` or `(height, width, channels)`; bool counts as 0 and 255.
+
+    Returns:
+        Unsigned integers, `(height, width)`.
+
+    Raises:
+        Unusable: There are negative or fractional values.
+    """
+    if pixels.dtype == bool:
+        return pixels * np.uint8(255)
+    values = pixels if pixels.ndim == 2 else pixels.max(axis=2)
+    if values.dtype.kind == "u":
+        return values.astype(values.dtype.newbyteorder("="))
+    _check_finite(values)
+    if values.min() < 0 or (values.dtype.kind == "f" and np.any(values % 1)):
+        raise Unusable("a mask holds whole numbers from 0; this one has others; export it again")
+    return values.astype(np.min_scalar_type(int(values.max())))
+
+
+def without_equal_channels(image: np.ndarray) -> np.ndarray:
+    """Turn colour whose channels all agree into grey, `(height, width)`."""
+    if image.ndim == 2:
+        return image
+    red, green, blue = np.moveaxis(image, 2, 0)
+    agree = np.array_equal(red, green) and np.array_equal(red, blue)
+    return np.ascontiguousarray(red if agree else image)
+
+
+def _check_finite(pixels: np.ndarray) -> None:
+    if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
+        raise Unusable("holds NaN or infinite values; replace them by numbers")

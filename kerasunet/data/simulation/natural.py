@@ -24,6 +24,20 @@ from kerasunet.data.simulation.shapes import (
     to_uint8,
 )
 
+SIMULATOR = 3
+RENDER_SIDE = 256  # least resolution of the scene, pixels
+LEAVES = (10, 60, 150, 240)
+LEAF_RADII = (0.015, 0.4)  # of the shorter side, as all lengths here
+HABITS = (  # elongation (log of height over width), disorder of directions, exponent of the shape
+    (0.0, 3.0, 1.0),  # pebbles
+    (0.6, 3.0, 1.0),  # leaves
+    (1.5, 0.15, 1.0),  # grass and trunks
+    (0.2, 0.03, 0.35),  # buildings
+)
+OBJECT_AREA = (0.05, 0.3)
+DEFOCUS = (0.0, 0.0, 0.0, 0.006, 0.02)  # blur of the background
+Fields = tuple[np.ndarray, np.ndarray]
+
 
 def draw_object(rng: np.random.Generator) -> list[np.ndarray]:
     """Draw one thing.
@@ -195,21 +209,6 @@ def relief(
     gradient = light[0] * cv2.Sobel(height, cv2.CV_32F, 1, 0)
     gradient += light[1] * cv2.Sobel(height, cv2.CV_32F, 0, 1)
     return gradient * np.float32(-0.3 * radius * grid.unit)
-
-
-SIMULATOR = 3
-RENDER_SIDE = 256  # least resolution of the scene, pixels
-LEAVES = (10, 60, 150, 240)
-LEAF_RADII = (0.015, 0.4)  # of the shorter side, as all lengths here
-HABITS = (  # elongation (log of height over width), disorder of directions, exponent of the shape
-    (0.0, 3.0, 1.0),  # pebbles
-    (0.6, 3.0, 1.0),  # leaves
-    (1.5, 0.15, 1.0),  # grass and trunks
-    (0.2, 0.03, 0.35),  # buildings
-)
-OBJECT_AREA = (0.05, 0.3)
-DEFOCUS = (0.0, 0.0, 0.0, 0.006, 0.02)  # blur of the background
-Fields = tuple[np.ndarray, np.ndarray]
 
 
 def simulate_natural(seed: int, index: int, size: int | tuple[int, int] = 128) -> SimulatedSample:

@@ -11,6 +11,10 @@ import cv2
 import numpy as np
 
 MIN_SIDE, MAX_SIDE, MAX_ASPECT = 32, 2048, 4
+Curves = Sequence[np.ndarray]
+SHIFT = 4  # fractional bits of OpenCV's fixed-point coordinates
+FINE_SIDE = 512  # masks smaller than this are drawn finer and averaged
+COARSE = 4  # wide blurs run on a grid coarser by this factor
 
 
 @dataclass(frozen=True)
@@ -77,9 +81,6 @@ def generators(seed: int, index: int, simulator: int, count: int) -> list[np.ran
 def to_uint8(picture: np.ndarray) -> np.ndarray:
     """Round float grey levels to uint8 and clip them to 0 to 255."""
     return cv2.convertScaleAbs(np.maximum(picture, 0))
-
-
-Curves = Sequence[np.ndarray]
 
 
 def split_like(joined: np.ndarray, curves: Curves) -> list[np.ndarray]:
@@ -162,10 +163,6 @@ def _catmull_rom(samples: int) -> np.ndarray:
     return t ** np.arange(4) @ basis
 
 
-SHIFT = 4  # fractional bits of OpenCV's fixed-point coordinates
-FINE_SIDE = 512  # masks smaller than this are drawn finer and averaged
-
-
 def resample(image: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     """Resize each axis by itself: average where it shrinks, interpolate where it grows."""
     rows, columns = image.shape
@@ -220,9 +217,6 @@ def _fixed_point(curves: Curves) -> list[np.ndarray]:
 
 def _filter(source: int, target: int) -> int:
     return cv2.INTER_AREA if target < source else cv2.INTER_CUBIC
-
-
-COARSE = 4  # wide blurs run on a grid coarser by this factor
 
 
 @dataclass(frozen=True)

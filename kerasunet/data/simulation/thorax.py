@@ -46,6 +46,20 @@ LEFT_TRUNK = spline([
     (0.46, 1.2),
 ], samples=4)  # fmt: skip
 TRUNK = np.concatenate([LEFT_TRUNK, LEFT_TRUNK[::-1] * (-1, 1)])
+RIBS = 11
+RIB_SPACING = 0.074
+VERTEBRA = (0.041, 0.062)  # half width, height
+LEVELS = np.arange(-0.75, 0.75, VERTEBRA[1])
+CLAVICLE = spline([
+    (0.03, -0.285), (0.09, -0.305), (0.17, -0.345), (0.27, -0.375), (0.36, -0.37), (0.45, -0.355),
+])  # fmt: skip
+SCAPULA = spline([
+    (0.30, -0.345), (0.36, -0.31), (0.40, -0.22), (0.42, -0.1), (0.425, 0.02), (0.46, 0.06),
+    (0.56, -0.12), (0.56, -0.3), (0.46, -0.345), (0.36, -0.365), (0.30, -0.345),
+])  # fmt: skip
+HUMERUS = np.array(
+    [(0.485, -0.31), (0.495, -0.295), (0.515, -0.275), (0.55, -0.23), (0.6, -0.165), (0.7, -0.03)]
+)
 
 
 @dataclass(frozen=True)
@@ -118,22 +132,6 @@ def _bump(
     x: np.ndarray, y: np.ndarray, centre: tuple[float, float], reach: tuple[float, float]
 ) -> np.ndarray:
     return np.exp(-(((x - centre[0]) / reach[0]) ** 2) - ((y - centre[1]) / reach[1]) ** 2)
-
-
-RIBS = 11
-RIB_SPACING = 0.074
-VERTEBRA = (0.041, 0.062)  # half width, height
-LEVELS = np.arange(-0.75, 0.75, VERTEBRA[1])
-CLAVICLE = spline([
-    (0.03, -0.285), (0.09, -0.305), (0.17, -0.345), (0.27, -0.375), (0.36, -0.37), (0.45, -0.355),
-])  # fmt: skip
-SCAPULA = spline([
-    (0.30, -0.345), (0.36, -0.31), (0.40, -0.22), (0.42, -0.1), (0.425, 0.02), (0.46, 0.06),
-    (0.56, -0.12), (0.56, -0.3), (0.46, -0.345), (0.36, -0.365), (0.30, -0.345),
-])  # fmt: skip
-HUMERUS = np.array(
-    [(0.485, -0.31), (0.495, -0.295), (0.515, -0.275), (0.55, -0.23), (0.6, -0.165), (0.7, -0.03)]
-)
 
 
 @lru_cache(maxsize=16)

@@ -24,6 +24,21 @@ from kerasunet.data.simulation.thorax import ChestGrid, draw_build
 TRUNKS = 7
 VESSEL_WIDTHS = (0.011, 0.009, 0.007, 0.0055, 0.0045)  # of each generation
 HILUM = (0.07, -0.01)
+SIMULATOR = 2
+TISSUE, BONE, LEAD = 0.2, 0.5, 60.0  # attenuation per cm
+LUNG_AIR = 0.75  # share of the lung that is air
+CHEST_WALL = 5.0  # front and back together, cm
+DOSE = 8000.0  # typical number of photons per square millimetre
+FILM_SIDE = 350.0  # mm, shorter side of the film
+RENDER_SIDE = 256  # least resolution of the projection, pixels
+NODULE_SHARE, MARKER_SHARE, GAS_SHARE = 0.3, 0.6, 0.7
+RIB_SLOPES, RIB_HALF_WIDTHS = (0.22, 0.24, 0.26, 0.28), (0.012, 0.0135)  # few: ribs are cached
+TRACHEA = band(spline([(0.0, -0.8), (0.0, -0.5), (0.002, -0.3), (0.006, -0.14)]), 0.02)
+BRONCHI = [
+    band(spline([(0.006, -0.15), (0.035, -0.11), (0.07, -0.085)]), 0.013),
+    band(spline([(0.006, -0.15), (-0.02, -0.11), (-0.05, -0.075)]), 0.013),
+]
+MARKER = np.array([[0.40, -0.475], [0.40, -0.415], [0.435, -0.415]])
 
 
 def draw_vessels(rng: np.random.Generator) -> list[np.ndarray]:
@@ -56,23 +71,6 @@ def draw_vessels(rng: np.random.Generator) -> list[np.ndarray]:
 
 def _polar(radius: np.ndarray, angle: np.ndarray) -> np.ndarray:
     return radius[:, None] * np.stack([np.cos(angle), np.sin(angle)], axis=1)
-
-
-SIMULATOR = 2
-TISSUE, BONE, LEAD = 0.2, 0.5, 60.0  # attenuation per cm
-LUNG_AIR = 0.75  # share of the lung that is air
-CHEST_WALL = 5.0  # front and back together, cm
-DOSE = 8000.0  # typical number of photons per square millimetre
-FILM_SIDE = 350.0  # mm, shorter side of the film
-RENDER_SIDE = 256  # least resolution of the projection, pixels
-NODULE_SHARE, MARKER_SHARE, GAS_SHARE = 0.3, 0.6, 0.7
-RIB_SLOPES, RIB_HALF_WIDTHS = (0.22, 0.24, 0.26, 0.28), (0.012, 0.0135)  # few: ribs are cached
-TRACHEA = band(spline([(0.0, -0.8), (0.0, -0.5), (0.002, -0.3), (0.006, -0.14)]), 0.02)
-BRONCHI = [
-    band(spline([(0.006, -0.15), (0.035, -0.11), (0.07, -0.085)]), 0.013),
-    band(spline([(0.006, -0.15), (-0.02, -0.11), (-0.05, -0.075)]), 0.013),
-]
-MARKER = np.array([[0.40, -0.475], [0.40, -0.415], [0.435, -0.415]])
 
 
 def simulate_chest_xray(

@@ -1,4 +1,4 @@
-"""JSRT's scanned films, headerless files of 12-bit values, and SCR's outlines of organs."""
+"""JSRT: chest X-rays, films scanned to headerless 12-bit files, with SCR's outlines of organs."""
 
 from __future__ import annotations
 
@@ -24,6 +24,47 @@ _LUNGS = ("left lung", "right lung")
 _OUTLINES = (".gif", ".tif", ".tiff", ".png")
 
 
+class Builder(CasesBuilder):
+    """TFDS builder of JSRT with SCR; the object is both lungs, without the heart."""
+
+    HOMEPAGE = "http://db.jsrt.or.jp/eng.php"
+    TERMS = PUBLISHED["jsrt"][0]
+    ARCHIVES = {"All247images.zip": "", "scratch.zip": ""}
+    MANUAL_DOWNLOAD_INSTRUCTIONS = (
+        "Register on the home page for All247images.zip, get SCR's masks, scratch.zip "
+        "(https://www.isi.uu.nl/Research/Databases/SCR/, now https://zenodo.org/records/7056076), "
+        "and put both, or what they unpack to, into the manual folder. A folder with images, masks "
+        "of organ labels (150 and 200 are the lungs) and jsrt_metadata.csv is read as well."
+    )
+
+    def find_cases(self, roots):
+        data = published("jsrt", roots)
+        if data is None:
+            films = read_films(roots)
+            data = self._as_data_set(films) if films else None
+        return {"train": data} if data else {}
+
+
+def read_films(roots: Iterable[Path]) -> list[FilmCase]:
+    """Pair `JPCLN001.IMG` … with `left lung/JPCLN001.gif` and `right lung/JPCLN001.gif`."""
+    images: dict[str, list[Path]] = {}
+    masks: dict[str, list[Path]] = {}
+    for folder in folders_in(roots):
+        for path in sorted(folder.iterdir()):
+            if path.suffix.lower() == ".img":
+                images.setdefault(path.stem, []).append(path)
+            elif path.suffix.lower() in _OUTLINES and _organ(folder) in _LUNGS:
+                masks.setdefault(path.stem, []).append(path)
+    if not images or not masks:
+        return []
+    halves = [f"{paths[0]}" for paths in masks.values() if len(paths) != len(_LUNGS)]
+    raise_all(sorted(halves), "only one lung has a mask, or one has two:")
+    return [
+        FilmCase(case.key, case.group, case.image, case.masks, case.label)
+        for case in pair(images, masks, label=_label)
+    ]
+
+
 @dataclass(frozen=True)
 class FilmCase(FileCase):
     """A scanned film and the masks of its lungs.
@@ -45,26 +86,6 @@ class FilmCase(FileCase):
         )
         image = resize_image(_read_film(self.image), shape)[..., 0].astype(np.float32)
         return Sample(image, np.logical_or.reduce(masks), (_FILM / shape[0], _FILM / shape[1]))
-
-
-def read_films(roots: Iterable[Path]) -> list[FilmCase]:
-    """Pair `JPCLN001.IMG` … with `left lung/JPCLN001.gif` and `right lung/JPCLN001.gif`."""
-    images: dict[str, list[Path]] = {}
-    masks: dict[str, list[Path]] = {}
-    for folder in folders_in(roots):
-        for path in sorted(folder.iterdir()):
-            if path.suffix.lower() == ".img":
-                images.setdefault(path.stem, []).append(path)
-            elif path.suffix.lower() in _OUTLINES and _organ(folder) in _LUNGS:
-                masks.setdefault(path.stem, []).append(path)
-    if not images or not masks:
-        return []
-    halves = [f"{paths[0]}" for paths in masks.values() if len(paths) != len(_LUNGS)]
-    raise_all(sorted(halves), "only one lung has a mask, or one has two:")
-    return [
-        FilmCase(case.key, case.group, case.image, case.masks, case.label)
-        for case in pair(images, masks, label=_label)
-    ]
 
 
 def _organ(folder: Path) -> str:
@@ -90,24 +111,3 @@ def _read_film(path: Path) -> np.ndarray:
             f"{path}: not a square film of big-endian values up to {_LARGEST}; copy it again"
         )
     return (255 * (1 - values.reshape(side, side) / _LARGEST)).astype(np.float32)
-
-
-class Builder(CasesBuilder):
-    """TFDS builder of JSRT with SCR; the object is both lungs, without the heart."""
-
-    HOMEPAGE = "http://db.jsrt.or.jp/eng.php"
-    TERMS = PUBLISHED["jsrt"][0]
-    ARCHIVES = {"All247images.zip": "", "scratch.zip": ""}
-    MANUAL_DOWNLOAD_INSTRUCTIONS = (
-        "Register on the home page for All247images.zip, get SCR's masks, scratch.zip "
-        "(https://www.isi.uu.nl/Research/Databases/SCR/, now https://zenodo.org/records/7056076), "
-        "and put both, or what they unpack to, into the manual folder. A folder with images, masks "
-        "of organ labels (150 and 200 are the lungs) and jsrt_metadata.csv is read as well."
-    )
-
-    def search(self, roots):
-        data = published("jsrt", roots)
-        if data is None:
-            films = read_films(roots)
-            data = self._as_data_set(films) if films else None
-        return {"train": data} if data else {}
