@@ -55,20 +55,20 @@ def split_cases(
 
     One fold of the groups, stratified by label, is the test part, whatever the training size. Of
     the others, training takes the first images in a seeded order, validation the last. A group
-    that does not fit whole is cut short, and the rest of it left out.
+    that does not fit whole is cut short, and the rest of it is left out.
 
     Args:
         cases: All cases.
-        train_size: Number of training images; `None` takes all that is left.
+        train_size: Number of training images; `None` takes all that are left.
         validation_size: Number of validation images.
         fold: Which fold is tested, 0 to `folds - 1`.
         folds: Number of folds, at least 2.
         seed: Any whole number; the same seed gives the same split on every machine.
         sizes: Size of the object by key, such as the foreground share; each label is then also
-            stratified by thirds of the size.
-        official: A division that came with the data, one of `DataSet.official`. With folds by
-            key, its fold is tested; with parts, its test part is, its training part trains, and
-            validation comes from its validation part, where it has one.
+            stratified by thirds of size.
+        official: A division that came with the data, one of `DataSet.official`. If it has folds,
+            the given one is the test part. If it has parts, they are kept, and validation comes
+            from its validation part, if there is one.
 
     Returns:
         The split.
@@ -157,8 +157,8 @@ def _own_parts(groups: Sequence[_Group], fold: int, folds: int) -> dict[str, str
     if len(groups) < folds:
         raise ValueError(f"{folds} folds need at least {folds} groups, there are {len(groups)}")
     return {
-        group.name: "test" if place % folds == fold else "train"
-        for place, group in enumerate(groups)
+        group.name: "test" if index % folds == fold else "train"
+        for index, group in enumerate(groups)
     }
 
 
@@ -167,12 +167,12 @@ def _official_parts(
 ) -> dict[str, str]:
     missing = [key for group in groups for key in group.keys if key not in official]
     if missing:
-        raise ValueError(f"the official division has no place for {sorted(missing)}")
+        raise ValueError(f"the official division lacks {sorted(missing)}")
     divided = [g.name for g in groups if len({official[key] for key in g.keys}) > 1]
     if divided:
         raise ValueError(f"the official division divides these groups: {sorted(divided)}")
-    place = {group.name: official[group.keys[0]] for group in groups}
-    values = set(place.values())
+    part_of = {group.name: official[group.keys[0]] for group in groups}
+    values = set(part_of.values())
     listing = ", ".join(sorted(map(str, values)))
     if values <= {"train", "validation", "test"}:
         if fold != 0 or not {"train", "test"} <= values:
@@ -180,12 +180,12 @@ def _official_parts(
                 f"fold {fold}: the official division has the parts {listing}; it needs "
                 "train and test, and fold is 0"
             )
-        return place
+        return part_of
     if values != set(range(folds)):
         raise ValueError(
             f"{folds} folds: the official division has the folds {listing}; ask for {len(values)}"
         )
-    return {name: "test" if number == fold else "train" for name, number in place.items()}
+    return {name: "test" if number == fold else "train" for name, number in part_of.items()}
 
 
 def _interleaved(groups: Sequence[_Group]) -> list[_Group]:

@@ -1,4 +1,7 @@
-"""A strategy: terms and set operators in postfix order, so that no nesting needs recursion."""
+"""Strategies, and how text becomes one: terms and set operators in postfix order.
+
+Postfix order lets any nesting be parsed, evaluated and printed without recursion.
+"""
 
 import re
 from collections.abc import Iterator
@@ -101,6 +104,53 @@ class Strategy:
         return f"parse({str(self)!r})"
 
 
+def parse(text: str) -> Strategy:
+    """Return the strategy that `text` spells. Names are checked later, by `Strategy.select`.
+
+    Upper and lower case are the same, and spaces between words are ignored.
+
+    Args:
+        text: a strategy such as `"shallow:3&norm"`, at most 1000 characters. The grammar is
+            the table of `describe_grammar`.
+
+    Raises:
+        StrategyError: `text` is not a strategy; the message says where and why.
+    """
+    if len(text) > LONGEST_TEXT:
+        raise StrategyError(
+            f"{quote(text)}: a strategy has at most {LONGEST_TEXT} characters, got {len(text)}"
+        )
+    if not text.strip():
+        raise StrategyError(
+            "the strategy is empty; write all, shallow:3, …, or none to train nothing"
+        )
+    return _Parser(text).strategy()
+
+
+def expand(pattern: str, layout: Layout) -> list[str]:
+    """Return the canonical texts that `pattern` stands for.
+
+    Args:
+        pattern: `shallow:*`, `deep:*`, `outer:*` or `inner:*` for every K the layout allows, in
+            rising order; any other strategy stands for itself.
+        layout: the network to be trained.
+
+    Raises:
+        StrategyError: `pattern` is neither of the two.
+    """
+    match = _EVERY_COUNT.fullmatch(pattern)
+    if match is None:
+        return [str(parse(pattern))]
+    rule = match[1].lower()
+    return [str(Count(rule, count)) for count in range(1, Count.limit(rule, layout) + 1)]
+
+
+def describe_grammar() -> str:
+    """Return the grammar as an aligned table of two columns, one row a line, for `--help`."""
+    width = max(len(text) for text, _ in GRAMMAR)
+    return "\n".join(f"{text:<{width}}  {meaning}" for text, meaning in GRAMMAR)
+
+
 class _Phrase(NamedTuple):
     """Infix text of a subexpression, and what decides whether it needs parentheses."""
 
@@ -130,35 +180,6 @@ def _join(left: _Phrase, operator: str, right: _Phrase) -> _Phrase:
         left.starts_as_range_end,
         right.ends_as_range_start,
     )
-
-
-def describe_grammar() -> str:
-    """Return the grammar as an aligned table of two columns, one row a line, for `--help`."""
-    width = max(len(text) for text, _ in GRAMMAR)
-    return "\n".join(f"{text:<{width}}  {meaning}" for text, meaning in GRAMMAR)
-
-
-def parse(text: str) -> Strategy:
-    """Return the strategy that `text` spells. Names are checked later, by `Strategy.select`.
-
-    Upper and lower case are the same, and spaces between words are ignored.
-
-    Args:
-        text: a strategy such as `"shallow:3&norm"`, at most 1000 characters. The grammar is
-            the table of `describe_grammar`.
-
-    Raises:
-        StrategyError: `text` is not a strategy; the message says where and why.
-    """
-    if len(text) > LONGEST_TEXT:
-        raise StrategyError(
-            f"{quote(text)}: a strategy has at most {LONGEST_TEXT} characters, got {len(text)}"
-        )
-    if not text.strip():
-        raise StrategyError(
-            "the strategy is empty; write all, shallow:3, …, or none to train nothing"
-        )
-    return _Parser(text).strategy()
 
 
 class _Token(NamedTuple):
@@ -324,21 +345,3 @@ class _Parser:
         if first > last:
             self._fail(f"{first}-{last} runs backwards; write {last}-{first}")
         return first, last
-
-
-def expand(pattern: str, layout: Layout) -> list[str]:
-    """Return the canonical texts that `pattern` stands for.
-
-    Args:
-        pattern: `shallow:*`, `deep:*`, `outer:*` or `inner:*` for every K the layout allows, in
-            rising order; any other strategy stands for itself.
-        layout: the network to be trained.
-
-    Raises:
-        StrategyError: `pattern` is neither of the two.
-    """
-    match = _EVERY_COUNT.fullmatch(pattern)
-    if match is None:
-        return [str(parse(pattern))]
-    rule = match[1].lower()
-    return [str(Count(rule, count)) for count in range(1, Count.limit(rule, layout) + 1)]

@@ -1,4 +1,4 @@
-"""What every simulator returns, and how it turns (seed, index, size) into randomness and pixels."""
+"""What the simulators share: their sample, seeded generators, curves, drawing, grids and noise."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def generators(seed: int, index: int, simulator: int, count: int) -> list[np.ran
     Args:
         seed: Seed of the data set, 0 or more.
         index: Number of the picture in the data set, 0 or more.
-        simulator: Constant that tells the simulators apart.
+        simulator: A constant that differs between simulators.
         count: How many generators.
 
     Raises:
@@ -242,14 +242,14 @@ class Grid:
         y = (np.arange(height, dtype=np.float32) - (height - 1) / 2) / self.unit
         return x[None], y[:, None]
 
-    def place(self, points: np.ndarray) -> np.ndarray:
+    def transform(self, points: np.ndarray) -> np.ndarray:
         """Move points before they are drawn; here, leave them where they are."""
         return points
 
     def locate(self, curves: Curves) -> list[np.ndarray]:
         """Return the pixel coordinates of curves."""
         centre = (np.array(self.shape[::-1]) - 1) / 2
-        return split_like(self.place(np.concatenate(curves)) * self.unit + centre, curves)
+        return split_like(self.transform(np.concatenate(curves)) * self.unit + centre, curves)
 
     def canvas(self) -> np.ndarray:
         """Return an empty uint8 canvas."""

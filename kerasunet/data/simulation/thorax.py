@@ -1,4 +1,4 @@
-"""Shape of a chest seen from the front, and how it varies between people.
+"""The chest seen from the front: its shape, its bones, and how it varies between people.
 
 Coordinates are shares of the shorter side of the image, `(x, y)` from its centre, y down. The
 viewer's left is the patient's right, as on every chest radiograph. One smooth deformation carries
@@ -87,7 +87,7 @@ class Build:
     depth: float
     breast: float
 
-    def place(self, points: np.ndarray) -> np.ndarray:
+    def transform(self, points: np.ndarray) -> np.ndarray:
         """Carry points of the typical chest, `(n, 2)`, to this person's."""
         x, y = points[:, 0], points[:, 1]
         heart = self.heart * _bump(x, y, (0.2, 0.11), (0.13, 0.13))
@@ -106,9 +106,9 @@ class ChestGrid(Grid):
 
     build: Build
 
-    def place(self, points: np.ndarray) -> np.ndarray:
+    def transform(self, points: np.ndarray) -> np.ndarray:
         """Carry points of the typical chest to this person's."""
-        return self.build.place(points)
+        return self.build.transform(points)
 
 
 def draw_build(rng: np.random.Generator) -> Build:

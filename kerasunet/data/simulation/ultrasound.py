@@ -295,7 +295,7 @@ def draw_lesion(
     points = _polygon(radii)
     extent = np.ptp(points, axis=0)
     radii *= min(1.0, 0.85 * width / extent[0], 0.62 * depth / extent[1])
-    centre = _place(rng, _polygon(radii), width, depth, top)
+    centre = _position(rng, _polygon(radii), width, depth, top)
     drawn = {
         name: rng.uniform(*getattr(kind, name))
         for name in ("echo", "attenuation", "margin", "wall", "halo")
@@ -368,7 +368,7 @@ def _spicules(rng: np.random.Generator, length: float) -> np.ndarray:
     return (heights * np.exp(-apart / rng.uniform(0.06, 0.16, (count, 1)))).max(axis=0)
 
 
-def _place(
+def _position(
     rng: np.random.Generator, points: np.ndarray, width: float, depth: float, top: float
 ) -> tuple[float, float]:
     low, high = points.min(axis=0), points.max(axis=0)

@@ -1,4 +1,7 @@
-"""Pulmonary vessels: trees that branch out from the hila and thin towards the periphery."""
+"""Chest X-rays: attenuation by soft tissue, air and bone, photon noise, and the film.
+
+Pulmonary vessels are trees that branch out from the hila and thin towards the periphery.
+"""
 
 from __future__ import annotations
 
@@ -39,38 +42,6 @@ BRONCHI = [
     band(spline([(0.006, -0.15), (-0.02, -0.11), (-0.05, -0.075)]), 0.013),
 ]
 MARKER = np.array([[0.40, -0.475], [0.40, -0.415], [0.435, -0.415]])
-
-
-def draw_vessels(rng: np.random.Generator) -> list[np.ndarray]:
-    """Draw the vessel trees of both lungs.
-
-    Args:
-        rng: Source of randomness.
-
-    Returns:
-        For each generation, thick to thin, curves `(branches, 3, 2)` of the typical chest.
-    """
-    sides = np.repeat([-1, 1], TRUNKS)
-    angles = np.tile(np.linspace(-1.25, 1.45, TRUNKS), 2) + rng.normal(0, 0.25, 2 * TRUNKS)
-    starts = HILUM + np.outer(np.tile(np.linspace(-1, 1, TRUNKS), 2), (0.0, 0.06))
-    starts += rng.normal(0, 0.008, starts.shape)
-    length, generations = 0.08, []
-    for _ in VESSEL_WIDTHS:
-        lengths = length * rng.uniform(0.5, 1.4, len(angles))
-        bends = angles + rng.normal(0, 0.35, len(angles))
-        middles = starts + _polar(lengths / 2, angles)
-        ends = middles + _polar(lengths / 2, bends)
-        mirror = np.column_stack([sides, np.ones(len(sides))])[:, None]
-        generations.append(np.stack([starts, middles, ends], axis=1) * mirror)
-        fork = rng.uniform(0.15, 0.5, len(angles))
-        angles = np.concatenate([bends - fork, bends + 0.8 * fork])
-        starts, sides = np.tile(ends, (2, 1)), np.tile(sides, 2)
-        length *= 0.8
-    return generations
-
-
-def _polar(radius: np.ndarray, angle: np.ndarray) -> np.ndarray:
-    return radius[:, None] * np.stack([np.cos(angle), np.sin(angle)], axis=1)
 
 
 def simulate_chest_xray(
@@ -115,12 +86,6 @@ def _soft_tissue(grid: ChestGrid, rng: np.random.Generator, has_nodule: bool) ->
     return _trunk(grid) - air + lungs * inside + _breasts(grid) + _hila(grid) - _gas(grid, rng)
 
 
-def _body_depth(grid: ChestGrid) -> np.ndarray:
-    """Return the depth of the trunk from front to back in cm at each row, `(rows, 1)`."""
-    share = np.interp(grid.axes[1], [-0.5, -0.3, -0.05, 0.25], [0.55, 0.75, 0.95, 1.15])
-    return (grid.build.depth * share).astype(np.float32)
-
-
 def _trunk(grid: ChestGrid) -> np.ndarray:
     """Return the thickness of the body in cm as if it were solid, rounded at its sides."""
     solid = grid.cover([thorax.TRUNK])
@@ -128,10 +93,16 @@ def _trunk(grid: ChestGrid) -> np.ndarray:
     return _body_depth(grid) * cv2.sqrt(rounding) * solid
 
 
+def _body_depth(grid: ChestGrid) -> np.ndarray:
+    """Return the depth of the trunk from front to back in cm at each row, `(rows, 1)`."""
+    share = np.interp(grid.axes[1], [-0.5, -0.3, -0.05, 0.25], [0.55, 0.75, 0.95, 1.15])
+    return (grid.build.depth * share).astype(np.float32)
+
+
 def _cavity_depth(grid: ChestGrid) -> np.ndarray:
     """Return the inner depth of the rib cage in cm: a rounded box between the walls in each row."""
     x, y = grid.axes
-    left, right = (grid.place(wall) for wall in (thorax.LEFT_SIDE, thorax.RIGHT_SIDE))
+    left, right = (grid.transform(wall) for wall in (thorax.LEFT_SIDE, thorax.RIGHT_SIDE))
     outer_left = np.interp(y, left[:, 1], left[:, 0])
     outer_right = np.interp(y, right[:, 1], right[:, 0])
     half = (outer_left - outer_right) / 2
@@ -149,11 +120,43 @@ def _vessels(grid: ChestGrid, rng: np.random.Generator) -> np.ndarray:
     return 1.5 * grid.blur(canvas.astype(np.float32) / 255, 0.003)
 
 
+def draw_vessels(rng: np.random.Generator) -> list[np.ndarray]:
+    """Draw the vessel trees of both lungs.
+
+    Args:
+        rng: Source of randomness.
+
+    Returns:
+        For each generation, thick to thin, curves `(branches, 3, 2)` of the typical chest.
+    """
+    sides = np.repeat([-1, 1], TRUNKS)
+    angles = np.tile(np.linspace(-1.25, 1.45, TRUNKS), 2) + rng.normal(0, 0.25, 2 * TRUNKS)
+    starts = HILUM + np.outer(np.tile(np.linspace(-1, 1, TRUNKS), 2), (0.0, 0.06))
+    starts += rng.normal(0, 0.008, starts.shape)
+    length, generations = 0.08, []
+    for _ in VESSEL_WIDTHS:
+        lengths = length * rng.uniform(0.5, 1.4, len(angles))
+        bends = angles + rng.normal(0, 0.35, len(angles))
+        middles = starts + _polar(lengths / 2, angles)
+        ends = middles + _polar(lengths / 2, bends)
+        flips = np.column_stack([sides, np.ones(len(sides))])[:, None]
+        generations.append(np.stack([starts, middles, ends], axis=1) * flips)
+        fork = rng.uniform(0.15, 0.5, len(angles))
+        angles = np.concatenate([bends - fork, bends + 0.8 * fork])
+        starts, sides = np.tile(ends, (2, 1)), np.tile(sides, 2)
+        length *= 0.8
+    return generations
+
+
+def _polar(radius: np.ndarray, angle: np.ndarray) -> np.ndarray:
+    return radius[:, None] * np.stack([np.cos(angle), np.sin(angle)], axis=1)
+
+
 def _nodule(grid: ChestGrid, rng: np.random.Generator) -> np.ndarray:
     """Return the thickness in cm of a ball in one of the lungs."""
     radius = rng.uniform(0.014, 0.035)
     centre = (rng.choice([-1, 1]) * rng.uniform(0.17, 0.25), rng.uniform(-0.27, 0.02))
-    x, y = grid.place(np.array([centre]))[0].tolist()
+    x, y = grid.transform(np.array([centre]))[0].tolist()
     columns, rows = grid.axes
     squared = np.square(columns - x) + np.square(rows - y)
     return 2 * cv2.sqrt(np.maximum(radius**2 - squared, 0)) * np.float32(FILM_SIDE / 10)
