@@ -32,6 +32,7 @@ def overlay(
     image: np.ndarray,
     mask: np.ndarray,
     colour: tuple[int, int, int] = PREDICTION,
+    *,
     opacity: float = 0.25,
     thickness: int = 1,
 ) -> np.ndarray:
@@ -78,6 +79,7 @@ def contact_sheet(
     images: Sequence[np.ndarray],
     masks: Sequence[np.ndarray],
     captions: Sequence[str],
+    *,
     columns: int = 6,
 ) -> np.ndarray:
     """Draw many image/mask pairs on one sheet, to see at a glance whether they belong together.

@@ -215,7 +215,9 @@ def collect_problems() -> Iterator[list[str]]:
         _collected.reset(token)
 
 
-def wrong_size(path, found: Sequence[int], wanted: Sequence[int], image: str = "its image") -> str:
+def wrong_size(
+    path, found: Sequence[int], wanted: Sequence[int], *, image: str = "its image"
+) -> str:
     """Return the message that a mask, (height, width, …) `found`, should have the size `wanted`."""
     return (
         f"{path}: the mask is {found[1]}×{found[0]} pixels, {image} is {wanted[1]}×{wanted[0]}; "

@@ -252,7 +252,7 @@ def score(
     top = max(ranks.values(), default=0.0)
     ordered = sorted(verdict.answers, key=lambda answer: -ranks[answer.candidate.name])
     return tuple(
-        _score(answer, comparison, verdict, truth, ranks[answer.candidate.name] == top)
+        _score(answer, comparison, verdict, truth=truth, best=ranks[answer.candidate.name] == top)
         for answer in ordered
     )
 
@@ -272,7 +272,11 @@ def trained_parameters(card: Mapping[str, Any]) -> int:
     shape = card["architecture"]
     layout = Layout.unet(shape["depth"], shape["normalization"])
     network = Network(
-        layout, shape["base_filters"], card["image_size"], shape["channels"], shape["classes"]
+        layout,
+        base_filters=shape["base_filters"],
+        image_size=card["image_size"],
+        channels=shape["channels"],
+        classes=shape["classes"],
     )
     return network.parameters(parse(card["strategy"]).select(layout))
 
@@ -293,7 +297,12 @@ def _chosen(comparison: Comparison, choice: Choice) -> tuple[Answer, ...]:
 
 
 def _score(
-    answer: Answer, comparison: Comparison, verdict: Verdict, truth: np.ndarray | None, best: bool
+    answer: Answer,
+    comparison: Comparison,
+    verdict: Verdict,
+    *,
+    truth: np.ndarray | None,
+    best: bool,
 ) -> Score:
     candidate, spacing = answer.candidate, comparison.spacing
     mask = verdict.masks[candidate.name]

@@ -21,7 +21,7 @@ def colour_scale(steps: int) -> np.ndarray:
 
 
 def draw_votes(
-    image: np.ndarray, votes: np.ndarray, voters: int, opacity: float = 0.7
+    image: np.ndarray, votes: np.ndarray, voters: int, *, opacity: float = 0.7
 ) -> np.ndarray:
     """Draw how many masks mark each pixel: dark blue for one, yellow for all, else the image.
 
@@ -32,11 +32,11 @@ def draw_votes(
         opacity: Of the colours, 0 to 1.
     """
     colours = np.vstack([np.zeros((1, 3), np.uint8), colour_scale(max(voters, 1))])
-    return _blend(to_rgb(image), colours[votes], votes > 0, opacity)
+    return _blend(to_rgb(image), colours[votes], votes > 0, opacity=opacity)
 
 
 def draw_difference(
-    image: np.ndarray, first: np.ndarray, second: np.ndarray, opacity: float = 0.5
+    image: np.ndarray, first: np.ndarray, second: np.ndarray, *, opacity: float = 0.5
 ) -> tuple[np.ndarray, np.ndarray]:
     """Draw two masks so that their difference shows: white where they agree, else in colour.
 
@@ -48,15 +48,15 @@ def draw_difference(
     Returns:
         The picture of the first mask, what it alone marks in orange; that of the second, in blue.
     """
-    canvas = _blend(to_rgb(image), np.array(BOTH), first & second, opacity / 2)
+    canvas = _blend(to_rgb(image), np.array(BOTH), first & second, opacity=opacity / 2)
     return (
-        _blend(canvas, np.array(FIRST_ONLY), first & ~second, opacity),
-        _blend(canvas, np.array(SECOND_ONLY), second & ~first, opacity),
+        _blend(canvas, np.array(FIRST_ONLY), first & ~second, opacity=opacity),
+        _blend(canvas, np.array(SECOND_ONLY), second & ~first, opacity=opacity),
     )
 
 
 def draw_mask(
-    image: np.ndarray, mask: np.ndarray, colour: tuple[int, int, int], longest: int
+    image: np.ndarray, mask: np.ndarray, colour: tuple[int, int, int], *, longest: int
 ) -> np.ndarray:
     """Draw a mask on an image that is first scaled down, so that the contour stays visible."""
     small = shrunk(to_rgb(image), longest)
@@ -81,7 +81,7 @@ def png(picture: np.ndarray) -> bytes:
     return encoded.tobytes()
 
 
-def _blend(canvas: np.ndarray, colours: np.ndarray, where: np.ndarray, opacity: float):
+def _blend(canvas: np.ndarray, colours: np.ndarray, where: np.ndarray, *, opacity: float):
     blended, tint = canvas.copy(), np.broadcast_to(colours, canvas.shape)[where]
     blended[where] = (canvas[where] * (1 - opacity) + tint * opacity).astype(np.uint8)
     return blended

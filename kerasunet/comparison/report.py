@@ -116,6 +116,7 @@ def as_html(
     title: str,
     comparison: Comparison,
     verdict: Verdict,
+    *,
     scores: Sequence[Score],
     truth: np.ndarray | None = None,
 ) -> str:
@@ -126,6 +127,7 @@ def as_html(
         comparison, verdict, scores: The comparison, what was chosen, how good each mask is.
         truth: True mask, bool, `(height, width)`, or `None`.
     """
+    panels = "".join(_panels(comparison, verdict, scores, truth=truth))
     return "\n".join(
         [
             '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">',
@@ -134,7 +136,7 @@ def as_html(
             f"<h1>{escape(title)}</h1>",
             f'<p class="notice">{NOTICE}</p><p>{escape(_settings(comparison, verdict))}</p>',
             f'<div class="scroll">{score_table(scores)}</div>',
-            f'<div class="panels">{"".join(_panels(comparison, verdict, scores, truth))}</div>',
+            f'<div class="panels">{panels}</div>',
             "</body></html>\n",
         ]
     )
@@ -191,18 +193,18 @@ def _settings(comparison: Comparison, verdict: Verdict) -> str:
     )
 
 
-def _panels(comparison, verdict: Verdict, scores: Sequence[Score], truth) -> list[str]:
+def _panels(comparison, verdict: Verdict, scores: Sequence[Score], *, truth) -> list[str]:
     image = shrunk(to_rgb(comparison.image), _SIDE)
     panels = [_figure("Image", image)]
     if truth is not None:
-        panels.append(_figure("True mask", draw_mask(image, truth, TRUTH, _SIDE)))
+        panels.append(_figure("True mask", draw_mask(image, truth, TRUTH, longest=_SIDE)))
     for line in scores:
         value = line.consensus_dice if line.dice is None else line.dice
-        drawn = draw_mask(image, verdict.masks[line.name], PREDICTION, _SIDE)
+        drawn = draw_mask(image, verdict.masks[line.name], PREDICTION, longest=_SIDE)
         panels.append(_figure(f"{line.strategy}: Dice {value:.3f}", drawn))
     votes = draw_votes(comparison.image, verdict.votes, verdict.voters)
     panels.append(_figure(f"Agreement of {verdict.voters}", shrunk(votes, _SIDE)))
-    consensus = draw_mask(image, verdict.consensus, PREDICTION, _SIDE)
+    consensus = draw_mask(image, verdict.consensus, PREDICTION, longest=_SIDE)
     panels.append(_figure("Consensus", consensus))
     return panels
 
@@ -220,6 +222,7 @@ def as_zip(
     title: str,
     comparison: Comparison,
     verdict: Verdict,
+    *,
     scores: Sequence[Score],
     truth: np.ndarray | None = None,
 ) -> bytes:
@@ -239,7 +242,7 @@ def as_zip(
     files["votes.png"] = png(verdict.votes)
     files |= _overlays(comparison, verdict, truth)
     files["table.csv"] = as_csv(rows(title, scores, verdict.choice)).encode()
-    files["report.html"] = as_html(title, comparison, verdict, scores, truth).encode()
+    files["report.html"] = as_html(title, comparison, verdict, scores=scores, truth=truth).encode()
     return pack(files)
 
 
@@ -267,11 +270,11 @@ def safe_name(text: str) -> str:
 def _overlays(comparison: Comparison, verdict: Verdict, truth) -> dict[str, bytes]:
     image = shrunk(to_rgb(comparison.image), _OVERLAY_SIDE)
     pictures = {
-        name: draw_mask(image, mask, PREDICTION, _OVERLAY_SIDE)
+        name: draw_mask(image, mask, PREDICTION, longest=_OVERLAY_SIDE)
         for name, mask in mask_files(verdict).items()
     }
     votes = draw_votes(comparison.image, verdict.votes, verdict.voters)
     pictures["agreement"] = shrunk(votes, _OVERLAY_SIDE)
     if truth is not None:
-        pictures["truth"] = draw_mask(image, truth, TRUTH, _OVERLAY_SIDE)
+        pictures["truth"] = draw_mask(image, truth, TRUTH, longest=_OVERLAY_SIDE)
     return {f"overlays/{name}.png": png(picture) for name, picture in pictures.items()}

@@ -99,7 +99,7 @@ def _unpack(archive: Path, folder: Path, limits: Limits) -> None:
             entries = _files(source, archive.name, limits)
             left = limits.bytes
             for entry in entries:
-                left -= _write(source, entry, folder / entry.filename, left)
+                left -= _write(source, entry, folder / entry.filename, most=left)
                 if left < 0:
                     raise _Refused(
                         f"{archive.name}: unpacks to more than {_size(limits.bytes)}, the limit"
@@ -145,7 +145,7 @@ def _fault(entry: zipfile.ZipInfo) -> str:
     return "" if entry.compress_type in _METHODS else "is compressed in a rare way"
 
 
-def _write(source: zipfile.ZipFile, entry: zipfile.ZipInfo, path: Path, most: int) -> int:
+def _write(source: zipfile.ZipFile, entry: zipfile.ZipInfo, path: Path, *, most: int) -> int:
     """Write one file, up to one chunk more than allowed, and return the bytes written."""
     path.parent.mkdir(parents=True, exist_ok=True)
     written = 0

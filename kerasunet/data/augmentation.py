@@ -48,7 +48,7 @@ PRESETS = {"full": Augmentation(), "light": LIGHT_AUGMENTATION, "none": NO_AUGME
 
 
 def augment(
-    image: np.ndarray, mask: np.ndarray, settings: Augmentation, rng: np.random.Generator
+    image: np.ndarray, mask: np.ndarray, settings: Augmentation, *, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
     """Draw one random view.
 

@@ -104,7 +104,7 @@ class FileCase:
         shape = image.shape[:2]
         raise_all(
             [
-                wrong_size(path, mask.shape, shape, f"its image {self.image.name}")
+                wrong_size(path, mask.shape, shape, image=f"its image {self.image.name}")
                 for path, mask in zip(self.masks, masks, strict=True)
                 if mask.shape != shape
             ]

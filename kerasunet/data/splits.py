@@ -45,6 +45,7 @@ def split_cases(
     cases: Sequence[Case],
     train_size: int | None = None,
     validation_size: int = 0,
+    *,
     fold: int = 0,
     folds: int = 5,
     seed: int = 0,
@@ -77,23 +78,25 @@ def split_cases(
         ValueError: There are too few groups for the folds or too few images for the sizes, keys
             repeat, or the official division does not fit or divides a group.
     """
-    _check_numbers(train_size, validation_size, fold, folds)
+    _check_numbers(train_size, validation_size, fold=fold, folds=folds)
     groups = _seeded_groups(cases, seed, sizes)
     if official is None:
         parts = _own_parts(groups, fold, folds)
     else:
-        parts = _official_parts(groups, official, fold, folds)
+        parts = _official_parts(groups, official, fold=fold, folds=folds)
     pools = {
         name: _interleaved([group for group in groups if parts[group.name] == name])
         for name in ("train", "validation", "test")
     }
-    train, validation = _take(pools["train"], pools["validation"], train_size, validation_size)
+    train, validation = _take(
+        pools["train"], pools["validation"], train_size=train_size, validation_size=validation_size
+    )
     split = Split(train, validation, tuple(key for group in pools["test"] for key in group.keys))
     _refuse_leaks(split, cases)
     return split
 
 
-def _check_numbers(train_size: int | None, validation_size: int, fold: int, folds: int) -> None:
+def _check_numbers(train_size: int | None, validation_size: int, *, fold: int, folds: int) -> None:
     if folds < 2 or not 0 <= fold < folds:
         raise ValueError(f"fold {fold} of {folds}: folds are numbered 0 to folds - 1, at least 2")
     if train_size is not None and train_size < 1:
@@ -114,7 +117,7 @@ def _seeded_groups(
         members[case.group].append(case)
     names = sorted(members, key=lambda name: hashlib.sha256(f"{seed}\t{name}".encode()).digest())
     labels = {name: min(case.label for case in members[name]) for name in names}
-    thirds = _thirds(members, names, labels, sizes) if sizes is not None else {}
+    thirds = _thirds(members, names, labels, sizes=sizes) if sizes is not None else {}
     groups = [
         _Group(
             name,
@@ -130,6 +133,7 @@ def _thirds(
     members: Mapping[str, Sequence[Case]],
     names: Sequence[str],
     labels: Mapping[str, str],
+    *,
     sizes: Mapping[str, float],
 ) -> dict[str, int]:
     """Return the third of its label that each group is in by mean size: 0, 1 or 2."""
@@ -163,7 +167,7 @@ def _own_parts(groups: Sequence[_Group], fold: int, folds: int) -> dict[str, str
 
 
 def _official_parts(
-    groups: Sequence[_Group], official: Mapping[str, int | str], fold: int, folds: int
+    groups: Sequence[_Group], official: Mapping[str, int | str], *, fold: int, folds: int
 ) -> dict[str, str]:
     missing = [key for group in groups for key in group.keys if key not in official]
     if missing:
@@ -203,6 +207,7 @@ def _interleaved(groups: Sequence[_Group]) -> list[_Group]:
 def _take(
     train: Sequence[_Group],
     validation: Sequence[_Group],
+    *,
     train_size: int | None,
     validation_size: int,
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -133,7 +133,7 @@ class _Endpoints:
         choice = _choice(threshold, smallest)
         verdict = judge(comparison, choice)
         scores = score(comparison, verdict, mask)
-        packed = as_zip(subject.name, comparison, verdict, scores, mask)
+        packed = as_zip(subject.name, comparison, verdict, scores=scores, truth=mask)
         path = self._file(request, f"kerasunet-{safe_name(subject.name)}.zip", packed)
         return rows(subject.name, scores, choice), path
 

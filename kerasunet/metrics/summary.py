@@ -29,6 +29,7 @@ _COLUMNS = (*METRICS, "truth_area", "outcome", "unit")
 def case_metrics(
     truth: ArrayLike,
     probability: ArrayLike,
+    *,
     threshold: float = 0.5,
     spacing: tuple[float, float] | None = None,
 ) -> dict[str, float | int | str]:
@@ -91,6 +92,7 @@ class Interval:
 def summarize(
     rows: Sequence[Mapping[str, float | int | str]],
     groups: Sequence[Hashable] | None = None,
+    *,
     confidence: float = 0.95,
     resamples: int = 2000,
     seed: int = 0,
@@ -114,7 +116,11 @@ def summarize(
     outcomes = [row["outcome"] for row in rows]
     intervals = {
         name: bootstrap_interval(
-            [row[name] for row in rows], confidence, resamples, seed, groups=groups
+            [row[name] for row in rows],
+            confidence=confidence,
+            resamples=resamples,
+            seed=seed,
+            groups=groups,
         )
         for name in METRICS
     }
@@ -130,6 +136,7 @@ def summarize(
 
 def bootstrap_interval(
     values: ArrayLike,
+    *,
     confidence: float = 0.95,
     resamples: int = 2000,
     seed: int = 0,
@@ -167,7 +174,7 @@ def bootstrap_interval(
         return Interval(mean, math.nan, math.nan, cases.size)
     if _all_equal(sums / counts):
         return Interval(mean, mean, mean, cases.size)
-    low, high = _bca(sums, counts, confidence, resamples, seed)
+    low, high = _bca(sums, counts, confidence=confidence, resamples=resamples, seed=seed)
     return Interval(mean, low, high, cases.size)
 
 
@@ -235,6 +242,7 @@ def _all_equal(means: NDArray[np.float64]) -> bool:
 def _bca(
     sums: NDArray[np.float64],
     counts: NDArray[np.float64],
+    *,
     confidence: float,
     resamples: int,
     seed: int,

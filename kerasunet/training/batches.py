@@ -102,7 +102,9 @@ class Batches:
 
     def _view(self, index: int, view: int) -> tuple[np.ndarray, np.ndarray]:
         rng = np.random.default_rng([self._seed, _VIEW, view, index])
-        return augment(self._cases.images[index], self._cases.masks[index], self._augmentation, rng)
+        return augment(
+            self._cases.images[index], self._cases.masks[index], self._augmentation, rng=rng
+        )
 
 
 @lru_cache(maxsize=8)

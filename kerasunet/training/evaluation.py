@@ -108,7 +108,11 @@ def evaluate_probabilities(
     """Measures probabilities, `(cases, height, width)`, 0 to 1, against the cases' masks."""
     known = all(spacing is not None for spacing in cases.spacings)
     rows = tuple(
-        {"key": key, "group": group, **case_metrics(mask, probability, threshold, spacing)}
+        {
+            "key": key,
+            "group": group,
+            **case_metrics(mask, probability, threshold=threshold, spacing=spacing),
+        }
         for key, group, mask, probability, spacing in zip(
             cases.keys,
             cases.groups,

@@ -141,14 +141,18 @@ def test_negative_seed_or_index_is_refused(seed, index):
 
 
 def test_generators_of_simulators_and_parts_are_independent():
-    streams = [*generators(0, 0, 1, 2), *generators(0, 0, 2, 2), *generators(0, 1, 1, 2)]
+    streams = [
+        *generators(0, 0, 1, count=2),
+        *generators(0, 0, 2, count=2),
+        *generators(0, 1, 1, count=2),
+    ]
     assert len({stream.random() for stream in streams}) == 6
 
 
 def test_a_finer_noise_field_does_not_change_what_is_drawn_next():
     rngs = [np.random.default_rng(0) for _ in range(2)]
     fields = [
-        lattice_noise(rng, (side, side), (4, 4), 6)
+        lattice_noise(rng, (side, side), (4, 4), octaves=6)
         for rng, side in zip(rngs, (32, 128), strict=True)
     ]
     assert rngs[0].random() == rngs[1].random()
@@ -236,13 +240,15 @@ def test_higher_frequency_resolves_finer_along_depth():
 
 def test_attenuation_darkens_with_depth_and_time_gain_restores_it():
     tissue = np.ones((100, 200))
-    envelope = speckle_envelope(tissue, np.random.default_rng(2), PROBE, 0.5, noise=-90)
+    envelope = speckle_envelope(tissue, np.random.default_rng(2), PROBE, attenuation=0.5, noise=-90)
     depths = PROBE.depths(PROBE.samples)
     shallow, deep = rows_between(PROBE, 4, 8), rows_between(PROBE, 32, 36)
     raw = log_compress(envelope, np.zeros(len(depths), np.float32), 60)
     decibels = (raw[shallow].mean() - raw[deep].mean()) * 60 / 255
     assert decibels == pytest.approx(2 * 0.5 * 6.0 * 2.8, abs=1.0)  # both ways, 28 mm at 6 MHz
-    restored = log_compress(envelope, time_gain(PROBE, depths, 0.5, np.zeros(2)), 60)
+    restored = log_compress(
+        envelope, time_gain(PROBE, depths, compensation=0.5, sliders=np.zeros(2)), 60
+    )
     assert abs(restored[shallow].mean() - restored[deep].mean()) * 60 / 255 < 1.0
 
 
@@ -251,7 +257,9 @@ def test_attenuating_lesion_shadows_and_fluid_enhances(inside, sign):
     rows, lines = np.indices((160, 200))
     lesion = np.hypot((rows - 60) * 40 / 160, (lines - 100) * PROBE.pitch) < 5
     attenuation = np.where(lesion, inside, 0.6)
-    envelope = speckle_envelope(np.ones((160, 200)), np.random.default_rng(3), PROBE, attenuation)
+    envelope = speckle_envelope(
+        np.ones((160, 200)), np.random.default_rng(3), PROBE, attenuation=attenuation
+    )
     band = 20 * np.log10(envelope[rows_between(PROBE, 24, 32)])
     contrast = band[:, 92:108].mean() - band[:, 20:60].mean()
     assert sign * contrast > 3
@@ -327,7 +335,9 @@ def test_amplitude_spectrum_falls_as_in_photographs(samples):
 
 
 def test_lattice_noise_with_gain_one_has_a_one_over_f_spectrum():
-    fields = [lattice_noise(np.random.default_rng(k), (128, 128), (4, 4), 6) for k in range(20)]
+    fields = [
+        lattice_noise(np.random.default_rng(k), (128, 128), (4, 4), octaves=6) for k in range(20)
+    ]
     assert np.mean([spectral_slope(field) for field in fields]) == pytest.approx(-1.0, abs=0.4)
 
 

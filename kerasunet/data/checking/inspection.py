@@ -183,37 +183,47 @@ def _read(case: Case, problems: list[Problem]) -> tuple[np.ndarray | None, np.nd
 
 
 def _read_files(case: FileCase, problems: list[Problem]):
-    image = _attempt(case, case.image, "unreadable", problems, lambda: case.read_image()[0])
+    image = _attempt(
+        case, case.image, kind="unreadable", problems=problems, call=lambda: case.read_image()[0]
+    )
     masks = [_read_mask(case, path, problems) for path in case.masks]
     if image is None:
         return None, None
     shape = image.shape[:2]
     for path, mask in zip(case.masks, masks, strict=True):
         if mask is not None and mask.shape != shape:
-            text = wrong_size(path, mask.shape, shape, f"its image {case.image.name}")
+            text = wrong_size(path, mask.shape, shape, image=f"its image {case.image.name}")
             problems.append(Problem("wrong-size", text, (str(path),), (case.key,)))
     usable = all(mask is not None and mask.shape == shape for mask in masks)
     return image, np.logical_or.reduce([np.zeros(shape, bool), *masks]) if usable else None
 
 
 def _read_mask(case: FileCase, path: Path, problems: list[Problem]) -> np.ndarray | None:
-    values = _attempt(case, path, "unreadable", problems, partial(case.read_mask_values, path))
+    values = _attempt(
+        case, path, kind="unreadable", problems=problems, call=partial(case.read_mask_values, path)
+    )
     if values is None:
         return None
     decode = partial(case.coding.decode, values, str(path))
-    return _attempt(case, path, "not-binary", problems, decode)
+    return _attempt(case, path, kind="not-binary", problems=problems, call=decode)
 
 
 def _read_annotated(case: AnnotatedCase, problems: list[Problem]):
-    image = _attempt(case, case.image, "unreadable", problems, lambda: read_image(case.image)[0])
+    image = _attempt(
+        case,
+        case.image,
+        kind="unreadable",
+        problems=problems,
+        call=lambda: read_image(case.image)[0],
+    )
     if image is None:
         return None, None
     draw = partial(case.annotation.mask, image.shape[:2])
-    return image, _attempt(case, case.image, "annotation", problems, draw)
+    return image, _attempt(case, case.image, kind="annotation", problems=problems, call=draw)
 
 
 def _attempt(
-    case: Case, path: Path, kind: str, problems: list[Problem], call: Callable[[], T]
+    case: Case, path: Path, *, kind: str, problems: list[Problem], call: Callable[[], T]
 ) -> T | None:
     try:
         return call()

@@ -54,7 +54,9 @@ def sections(report: Report) -> list[str]:
     """
     cases = {case.key: case for case in report.data.cases} if report.data else {}
     root = os.path.abspath(report.source)
-    return [_section(kind, found, cases, root) for kind, found in report.by_kind().items()]
+    return [
+        _section(kind, found, cases=cases, root=root) for kind, found in report.by_kind().items()
+    ]
 
 
 def thumbnails(cases: Sequence[Case]) -> str:
@@ -75,7 +77,9 @@ def summary(report: Report) -> str:
     return f"{what}: {', '.join(counts) or 'no problems'}"
 
 
-def _section(kind: str, problems: Sequence[Problem], cases: Mapping[str, Case], root: str) -> str:
+def _section(
+    kind: str, problems: Sequence[Problem], *, cases: Mapping[str, Case], root: str
+) -> str:
     severity, title, remedy = KINDS[kind]
     messages = [escape(_placeless(problem.message, root)) for problem in problems]
     items = [

@@ -93,7 +93,7 @@ class LabelmeFile:
             raise ValueError(f"{self.path}: was drawn on {name}, not on {self.image.name}")
         size = (content.get("imageHeight") or shape[0], content.get("imageWidth") or shape[1])
         if size != shape:
-            raise ValueError(wrong_size(self.path, size, shape, self.image.name))
+            raise ValueError(wrong_size(self.path, size, shape, image=self.image.name))
 
 
 def _draw_shape(drawn: Mapping[str, Any], shape: tuple[int, int]) -> np.ndarray:
@@ -184,7 +184,10 @@ def _cases(path: Path, images: list[Mapping], annotations: list[Mapping]) -> lis
             problems.append(f"{path}: annotation {annotation['id']}: there is no such image")
     raise_all(problems, f"{len(problems)} faults in a COCO file:")
     keys = keys_of([file for file in files.values() if file])
-    return [_case(path, image, files[image["id"]], keys, drawn[image["id"]]) for image in images]
+    return [
+        _case(path, image, files[image["id"]], keys=keys, annotations=drawn[image["id"]])
+        for image in images
+    ]
 
 
 def _is_coco(content: Any) -> bool:
@@ -215,6 +218,7 @@ def _case(
     path: Path,
     image: Mapping,
     file: Path,
+    *,
     keys: Mapping[Path, str],
     annotations: list[Mapping],
 ) -> Case:

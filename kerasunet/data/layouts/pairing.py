@@ -184,6 +184,7 @@ def pair(
     images: Files,
     masks: Files,
     coding: MaskCoding = MaskCoding(),
+    *,
     group: Callable[[str], str] = lambda key: key,
     label: Callable[[str], str] = lambda key: "",
 ) -> list[FileCase]:

@@ -55,14 +55,14 @@ def simulate_natural(seed: int, index: int, size: int | tuple[int, int] = 128) -
         The image; the mask is the object without its shadow. There is no label and no spacing.
     """
     shape = as_shape(size)
-    scene, texture, sensor = generators(seed, index, SIMULATOR, 3)
+    scene, texture, sensor = generators(seed, index, SIMULATOR, count=3)
     grid = Grid(enlarged(shape, RENDER_SIDE))
-    noise = tuple(lattice_noise(texture, grid.shape, (4, 4), 7, 1.0) for _ in range(2))
+    noise = tuple(lattice_noise(texture, grid.shape, (4, 4), octaves=7, gain=1.0) for _ in range(2))
     parts = _position(scene, draw_object(scene), grid)
     picture = _background(scene, grid, noise)
     angle = scene.uniform(-0.9, 0.9)
     light = (math.sin(angle), -math.cos(angle))
-    picture = _add_object(scene, picture, parts, grid, noise, light)
+    picture = _add_object(scene, picture, parts, grid=grid, noise=noise, light=light)
     picture = resample(picture, shape)
     return SimulatedSample(_expose(picture, sensor), Grid(shape).mask(parts), "", None)
 
@@ -88,7 +88,7 @@ def _background(rng: np.random.Generator, grid: Grid, noise: Fields) -> np.ndarr
     mean, spread = rng.uniform(65, 160), rng.uniform(30, 60)
     levels = np.clip(rng.normal(mean, spread, count + 2), 10, 220)
     surfaces = draw_surfaces(rng, levels, contrast=65, striped=0.1)
-    painted = paint(labels, surfaces, noise, grid.axes)
+    painted = paint(labels, surfaces, noise, grid=grid.axes)
     defocus = rng.choice(DEFOCUS)
     return grid.blur(painted, defocus) if defocus else painted
 
@@ -122,6 +122,7 @@ def _add_object(
     rng: np.random.Generator,
     background: np.ndarray,
     parts: list[np.ndarray],
+    *,
     grid: Grid,
     noise: Fields,
     light: tuple[float, float],
@@ -133,8 +134,8 @@ def _add_object(
     level = around + rng.uniform(45, 120) * (-1 if darker else 1)
     levels = level + rng.normal(0, 18, len(parts) + 1)
     surfaces = draw_surfaces(rng, np.clip(levels, 15, 225), contrast=65, striped=0.2)
-    painted = paint(grid.label(parts), surfaces, noise, grid.axes)
-    painted += rng.uniform(40, 90) * relief(coverage, grid, 0.07, light)
+    painted = paint(grid.label(parts), surfaces, noise, grid=grid.axes)
+    painted += rng.uniform(40, 90) * relief(coverage, grid, radius=0.07, light=light)
     shadow = grid.blur(grid.cover(_cast(parts, light)), rng.uniform(0.01, 0.03))
     shaded = background * (1 - rng.uniform(0, 0.6) * shadow)
     return shaded + coverage * (painted - shaded)
@@ -174,22 +175,31 @@ def draw_object(rng: np.random.Generator) -> list[np.ndarray]:
 def _fruit(rng: np.random.Generator) -> list[np.ndarray]:
     count = rng.integers(1, 4)
     centres = np.column_stack([0.55 * np.arange(count), rng.normal(0, 0.06, count)])
-    bodies = blobs(rng, count, 0.07, 72) * rng.uniform(0.32, 0.45, (count, 1, 1)) + centres[:, None]
+    bodies = (
+        blobs(rng, count, 0.07, samples=72) * rng.uniform(0.32, 0.45, (count, 1, 1))
+        + centres[:, None]
+    )
     stem = spline([(0, -0.1), (0.02, -0.4), (rng.normal(0.06, 0.05), -0.56)])
     return [band(stem, 0.03), *bodies]
 
 
 def _creature(rng: np.random.Generator) -> list[np.ndarray]:
     length, height = rng.uniform(0.38, 0.52), rng.uniform(0.16, 0.28)
-    body = blobs(rng, 1, 0.05, 72)[0] * (length, height)
+    body = blobs(rng, 1, 0.05, samples=72)[0] * (length, height)
     hips = np.array([-0.8, -0.45, 0.45, 0.75])[:: rng.integers(1, 3)] * length
     feet = height + rng.uniform(0.2, 0.5)
-    legs = [_limb(rng, (hip, 0.3 * height), (hip, feet), 0.06, 0.035) for hip in hips]
+    legs = [_limb(rng, (hip, 0.3 * height), (hip, feet), thick=0.06, thin=0.035) for hip in hips]
     head = np.array([length + rng.uniform(0.05, 0.25), -height - rng.uniform(0.05, 0.35)])
-    neck = _limb(rng, (0.7 * length, -0.2 * height), head, 0.13, 0.08)
-    skull = blobs(rng, 1, 0.06, 48)[0] * (0.17, 0.13) + head
+    neck = _limb(rng, (0.7 * length, -0.2 * height), head, thick=0.13, thin=0.08)
+    skull = blobs(rng, 1, 0.06, samples=48)[0] * (0.17, 0.13) + head
     tail_end = (-length - rng.uniform(0.1, 0.35), rng.uniform(-0.35, 0.2))
-    return [*legs, _limb(rng, (-0.8 * length, -0.05), tail_end, 0.05, 0.02), body, neck, skull]
+    return [
+        *legs,
+        _limb(rng, (-0.8 * length, -0.05), tail_end, thick=0.05, thin=0.02),
+        body,
+        neck,
+        skull,
+    ]
 
 
 def _vase(rng: np.random.Generator) -> list[np.ndarray]:
@@ -220,6 +230,7 @@ def _limb(
     rng: np.random.Generator,
     start: tuple[float, float],
     end: tuple[float, float],
+    *,
     thick: float,
     thin: float,
 ) -> np.ndarray:
@@ -257,7 +268,7 @@ class Surfaces:
 
 
 def draw_surfaces(
-    rng: np.random.Generator, levels: np.ndarray, contrast: float, striped: float
+    rng: np.random.Generator, levels: np.ndarray, *, contrast: float, striped: float
 ) -> Surfaces:
     """Draw surfaces.
 
@@ -284,6 +295,7 @@ def paint(
     labels: np.ndarray,
     surfaces: Surfaces,
     noise: tuple[np.ndarray, np.ndarray],
+    *,
     grid: tuple[np.ndarray, np.ndarray],
 ) -> np.ndarray:
     """Paint each pixel with the surface it belongs to.
@@ -308,7 +320,7 @@ def paint(
 
 
 def relief(
-    coverage: np.ndarray, grid: Grid, radius: float, light: tuple[float, float]
+    coverage: np.ndarray, grid: Grid, *, radius: float, light: tuple[float, float]
 ) -> np.ndarray:
     """Return the shading of a rounded body: bright where its outline faces the light.
 

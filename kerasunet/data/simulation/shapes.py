@@ -57,7 +57,7 @@ def as_shape(size: int | tuple[int, int]) -> tuple[int, int]:
     return height, width
 
 
-def generators(seed: int, index: int, simulator: int, count: int) -> list[np.random.Generator]:
+def generators(seed: int, index: int, simulator: int, *, count: int) -> list[np.random.Generator]:
     """Make independent generators, one for each part of a picture.
 
     A part whose number of draws depends on the image size (noise) cannot then disturb another
@@ -116,7 +116,11 @@ def band(centreline: np.ndarray, half_width: np.ndarray | float) -> np.ndarray:
 
 
 def ellipse(
-    centre: tuple[float, float], radii: tuple[float, float], angle: float = 0.0, samples: int = 32
+    centre: tuple[float, float],
+    radii: tuple[float, float],
+    angle: float = 0.0,
+    *,
+    samples: int = 32,
 ) -> np.ndarray:
     """Return the outline of an ellipse, turned by `angle` in radians: `(samples, 2)`."""
     turn = np.linspace(0, 2 * np.pi, samples, endpoint=False)
@@ -124,7 +128,9 @@ def ellipse(
     return rotate(points, angle) + centre
 
 
-def blobs(rng: np.random.Generator, count: int, roughness: float, samples: int = 32) -> np.ndarray:
+def blobs(
+    rng: np.random.Generator, count: int, roughness: float, *, samples: int = 32
+) -> np.ndarray:
     """Draw smooth random outlines about the origin with a mean radius of 1.
 
     Args:
@@ -170,7 +176,7 @@ def resample(image: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     return cv2.resize(rows_first, shape[::-1], interpolation=_filter(columns, shape[1]))
 
 
-def fill(canvas: np.ndarray, outlines: Curves, value: float, smooth: bool = True) -> None:
+def fill(canvas: np.ndarray, outlines: Curves, value: float, *, smooth: bool = True) -> None:
     """Fill polygons one by one, so that they may overlap.
 
     Args:
@@ -204,7 +210,7 @@ def inside(shape: tuple[int, int], outlines: Curves) -> np.ndarray:
     return cv2.resize(canvas, shape[::-1], interpolation=cv2.INTER_AREA) > 127
 
 
-def stroke(canvas: np.ndarray, curves: Curves, value: float, width: float) -> None:
+def stroke(canvas: np.ndarray, curves: Curves, *, value: float, width: float) -> None:
     """Draw open curves, each `(n, 2)` as `(x, y)`, in place; the width is at least a pixel."""
     thickness = max(1, round(width))
     cv2.polylines(canvas, _fixed_point(curves), False, value, thickness, cv2.LINE_AA, SHIFT)
@@ -272,9 +278,9 @@ class Grid:
             fill(canvas, [outline], number, smooth=False)
         return canvas
 
-    def stroke(self, canvas: np.ndarray, curves: Curves, value: float, width: float) -> None:
+    def stroke(self, canvas: np.ndarray, curves: Curves, *, value: float, width: float) -> None:
         """Draw curves; the value is a share of 255, the width in coordinate units."""
-        stroke(canvas, self.locate(curves), 255 * value, width * self.unit)
+        stroke(canvas, self.locate(curves), value=255 * value, width=width * self.unit)
 
     def blur(self, image: np.ndarray, deviation: float) -> np.ndarray:
         """Blur by a Gaussian, coarser if it is wide; the deviation is in coordinate units."""
@@ -296,6 +302,7 @@ def lattice_noise(
     rng: np.random.Generator,
     shape: tuple[int, int],
     cells: tuple[int, int],
+    *,
     octaves: int = 1,
     gain: float = 1.0,
 ) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Ultrasound image formation: scatterers, pulse and beam, attenuation, gain, log compression.
+"""Ultrasound image formation: scatterers, pulse and beam, attenuation, gain, display, marks.
 
 Tissue is a field of point scatterers far denser than the resolution cell. The echo is their sum
 over the cell, a random walk whose envelope is Rayleigh distributed: speckle is interference, not
@@ -18,6 +18,12 @@ from scipy import fft
 from kerasunet.data.simulation.shapes import fill, resample, stroke
 
 SOUND_SPEED = 1.54  # mm per microsecond
+PRESETS = (  # depth in mm, frequency in MHz: deeper needs lower
+    (30.0, 7.5),
+    (34.0, 7.0),
+    (38.0, 6.0),
+    (44.0, 5.5),
+)
 SAMPLES_PER_CYCLE = 3.0
 DETECTED_ROWS = 448  # of the image in the scanner, before scan conversion
 CALIPERS, SECOND_CALIPERS, SCALE = 0.4, 0.6, 0.35  # probabilities
@@ -58,10 +64,19 @@ class Probe:
         return (np.arange(rows, dtype=np.float32) + 0.5) * np.float32(self.depth / rows)
 
 
+def draw_probe(rng: np.random.Generator) -> Probe:
+    """Draw the settings of a breast examination."""
+    depth, frequency = PRESETS[rng.integers(len(PRESETS))]
+    focus = depth * (0.35, 0.5)[rng.integers(2)]
+    beam_width = (0.5, 0.7, 0.9)[rng.integers(3)]
+    return Probe(frequency, beam_width=beam_width, focus=focus, depth=depth)
+
+
 def speckle_envelope(
     echogenicity: np.ndarray,
     rng: np.random.Generator,
     probe: Probe,
+    *,
     attenuation: np.ndarray | float = 0.0,
     noise: float = -60.0,
 ) -> np.ndarray:
@@ -106,7 +121,7 @@ def transmission(attenuation: np.ndarray, probe: Probe) -> np.ndarray:
 
 
 def time_gain(
-    probe: Probe, depths: np.ndarray, compensation: float, sliders: np.ndarray
+    probe: Probe, depths: np.ndarray, *, compensation: float, sliders: np.ndarray
 ) -> np.ndarray:
     """Return a scanner's time-gain compensation: for an assumed tissue, plus the user's sliders.
 
@@ -124,7 +139,7 @@ def time_gain(
     return gain.astype(np.float32)
 
 
-def add_clutter(amplitude: np.ndarray, probe: Probe, level: float, reach: float) -> np.ndarray:
+def add_clutter(amplitude: np.ndarray, probe: Probe, *, level: float, reach: float) -> np.ndarray:
     """Add what side lobes collect from the side: the haze in cysts and shadows.
 
     Args:
@@ -158,7 +173,7 @@ def log_compress(envelope: np.ndarray, gain: np.ndarray, dynamic_range: float) -
 
 
 def display(
-    envelope: np.ndarray, probe: Probe, rng: np.random.Generator, shape: tuple[int, int]
+    envelope: np.ndarray, probe: Probe, rng: np.random.Generator, *, shape: tuple[int, int]
 ) -> np.ndarray:
     """Show echoes as a scanner does: gain, compression, speckle filter, grey map, conversion.
 
@@ -173,7 +188,10 @@ def display(
     """
     sliders = rng.normal(0, 2.0, 6) - np.linspace(0, rng.uniform(0, 8), 6)
     dynamic_range, darkening = rng.uniform(46, 64), rng.uniform(16, 25)
-    gain = time_gain(probe, probe.depths(DETECTED_ROWS), 0.62, sliders) - darkening
+    gain = (
+        time_gain(probe, probe.depths(DETECTED_ROWS), compensation=0.62, sliders=sliders)
+        - darkening
+    )
     detected = resample(envelope, (DETECTED_ROWS, envelope.shape[1]))
     levels = log_compress(detected, gain, dynamic_range)
     smoothing = rng.uniform(0.2, 1.6)
@@ -237,6 +255,7 @@ def annotate(
     image: np.ndarray,
     rng: np.random.Generator,
     outline: np.ndarray,
+    *,
     probe: Probe,
     spacing: float,
 ) -> None:
@@ -271,7 +290,7 @@ def _draw_cross(image: np.ndarray, centre: np.ndarray) -> None:
     unit = min(image.shape) / 128
     arm = max(2.0, 2.5 * unit)
     bars = [centre + np.array([[-arm, 0], [arm, 0]]), centre + np.array([[0, -arm], [0, arm]])]
-    stroke(image, bars, WHITE, 0.8 * unit)
+    stroke(image, bars, value=WHITE, width=0.8 * unit)
 
 
 def _draw_scale(image: np.ndarray, probe: Probe, spacing: float) -> None:
@@ -281,7 +300,7 @@ def _draw_scale(image: np.ndarray, probe: Probe, spacing: float) -> None:
     for number in range(1, int(probe.depth / 5) + 1):
         y = 5 * number / spacing - 0.5
         length = (4 if number % 2 == 0 else 2) * unit
-        stroke(image, [np.array([[right - length, y], [right, y]])], WHITE, 0.8 * unit)
+        stroke(image, [np.array([[right - length, y], [right, y]])], value=WHITE, width=0.8 * unit)
     focus = np.array([right - 5 * unit, probe.focus / spacing - 0.5])
     triangle = focus + unit * np.array([[0, 0], [3.5, -2.5], [3.5, 2.5]])
     fill(image, [triangle], WHITE)

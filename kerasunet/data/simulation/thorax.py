@@ -90,10 +90,10 @@ class Build:
     def transform(self, points: np.ndarray) -> np.ndarray:
         """Carry points of the typical chest, `(n, 2)`, to this person's."""
         x, y = points[:, 0], points[:, 1]
-        heart = self.heart * _bump(x, y, (0.2, 0.11), (0.13, 0.13))
-        heart -= 0.4 * self.heart * _bump(x, y, (-0.1, 0.11), (0.06, 0.1))
-        right = self.domes[0] * _bump(x, y, (-0.2, 0.24), (0.2, 0.12))
-        left = self.domes[1] * _bump(x, y, (0.25, 0.25), (0.18, 0.12))
+        heart = self.heart * _bump(x, y, centre=(0.2, 0.11), reach=(0.13, 0.13))
+        heart -= 0.4 * self.heart * _bump(x, y, centre=(-0.1, 0.11), reach=(0.06, 0.1))
+        right = self.domes[0] * _bump(x, y, centre=(-0.2, 0.24), reach=(0.2, 0.12))
+        left = self.domes[1] * _bump(x, y, centre=(0.25, 0.25), reach=(0.18, 0.12))
         moved = points + np.stack([heart, right + left], axis=1)
         phases = points @ self.waves[:, 2:4].T + self.waves[:, 4]
         moved = moved + np.sin(phases) @ self.waves[:, :2]
@@ -129,7 +129,7 @@ def draw_build(rng: np.random.Generator) -> Build:
 
 
 def _bump(
-    x: np.ndarray, y: np.ndarray, centre: tuple[float, float], reach: tuple[float, float]
+    x: np.ndarray, y: np.ndarray, *, centre: tuple[float, float], reach: tuple[float, float]
 ) -> np.ndarray:
     return np.exp(-(((x - centre[0]) / reach[0]) ** 2) - ((y - centre[1]) / reach[1]) ** 2)
 

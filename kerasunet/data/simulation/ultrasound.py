@@ -30,6 +30,7 @@ from kerasunet.data.simulation.speckle import (
     annotate,
     db_to_amplitude,
     display,
+    draw_probe,
     speckle_envelope,
 )
 
@@ -37,12 +38,6 @@ SIMULATOR = 1
 MAP_ROWS = 192  # of the anatomy
 LESION_TOP = 3.0  # least depth in mm, below the skin
 LESION_AREA = (0.02, 0.24)
-PRESETS = (  # depth in mm, frequency in MHz: deeper needs lower
-    (30.0, 7.5),
-    (34.0, 7.0),
-    (38.0, 6.0),
-    (44.0, 5.5),
-)
 ANGLES = 256
 THETA = np.linspace(0, 2 * np.pi, ANGLES, endpoint=False)
 Range = tuple[float, float]
@@ -73,34 +68,29 @@ def simulate_breast_ultrasound(
         `"benign"` or `"malignant"`.
     """
     height, width = as_shape(size)
-    anatomy, echoes, settings = generators(seed, index, SIMULATOR, 3)
-    probe = _draw_probe(anatomy)
+    anatomy, echoes, settings = generators(seed, index, SIMULATOR, count=3)
+    probe = draw_probe(anatomy)
     spacing = probe.depth / height
     lines = round(width * spacing / probe.pitch)
-    lesion = draw_lesion(anatomy, width * spacing, probe.depth, LESION_TOP, LESION_AREA)
-    layers = _draw_layers(anatomy, probe, lines, float(lesion.outline[:, 1].max()))
-    echo, attenuation = _tissue(anatomy, probe, layers)
-    _insert(anatomy, probe, echo, attenuation, lesion)
-    amplitude = add_clutter(db_to_amplitude(echo), probe, -28, 6)
-    envelope = speckle_envelope(
-        amplitude, echoes, probe, attenuation, noise=anatomy.uniform(-64, -52)
+    lesion = draw_lesion(
+        anatomy, width=width * spacing, depth=probe.depth, top=LESION_TOP, area_share=LESION_AREA
     )
-    image = to_uint8(display(envelope, probe, settings, (height, width)))
+    layers = _draw_layers(anatomy, probe, lines, lesion_bottom=float(lesion.outline[:, 1].max()))
+    echo, attenuation = _tissue(anatomy, probe, layers)
+    _insert(anatomy, probe, echo=echo, attenuation=attenuation, lesion=lesion)
+    amplitude = add_clutter(db_to_amplitude(echo), probe, level=-28, reach=6)
+    envelope = speckle_envelope(
+        amplitude, echoes, probe, attenuation=attenuation, noise=anatomy.uniform(-64, -52)
+    )
+    image = to_uint8(display(envelope, probe, settings, shape=(height, width)))
     outline = lesion.outline / spacing - 0.5
-    annotate(image, settings, outline, probe, spacing)
+    annotate(image, settings, outline, probe=probe, spacing=spacing)
     mask = inside((height, width), [outline])
     return SimulatedSample(image, mask, lesion.type.label, (spacing, spacing))
 
 
-def _draw_probe(rng: np.random.Generator) -> Probe:
-    depth, frequency = PRESETS[rng.integers(len(PRESETS))]
-    focus = depth * (0.35, 0.5)[rng.integers(2)]
-    beam_width = (0.5, 0.7, 0.9)[rng.integers(3)]
-    return Probe(frequency, beam_width=beam_width, focus=focus, depth=depth)
-
-
 def _draw_layers(
-    rng: np.random.Generator, probe: Probe, lines: int, lesion_bottom: float
+    rng: np.random.Generator, probe: Probe, lines: int, *, lesion_bottom: float
 ) -> Layers:
     tilt = np.linspace(-1, 1, lines, dtype=np.float32) * np.float32(rng.normal(0, 1.0))
     skin = rng.uniform(1.2, 2.0) + 0.12 * smooth_curve(rng, lines, 5)
@@ -150,7 +140,7 @@ def _structure(rng: np.random.Generator, probe: Probe, lines: int) -> list[np.nd
 
     def noise(height: float, length: float, octaves: int) -> np.ndarray:
         cells = (round(probe.depth / height), max(2, round(width / length)))
-        return lattice_noise(rng, shape, cells, octaves)
+        return lattice_noise(rng, shape, cells, octaves=octaves)
 
     columns, rows = np.meshgrid(
         np.arange(lines, dtype=np.float32), np.arange(MAP_ROWS, dtype=np.float32)
@@ -171,15 +161,16 @@ def _ridges(field: np.ndarray, width: float) -> np.ndarray:
 def _insert(
     rng: np.random.Generator,
     probe: Probe,
+    *,
     echo: np.ndarray,
     attenuation: np.ndarray,
     lesion: Lesion,
 ) -> None:
     """Add the lesion, and shadows of uneven contact with the skin, to the maps in place."""
     spacing = (probe.depth / MAP_ROWS, probe.pitch)
-    noise = lattice_noise(rng, echo.shape, (12, 12), 3)
-    add_lesion(echo, attenuation, lesion, spacing, noise)
-    calcify(rng, echo, lesion, spacing)
+    noise = lattice_noise(rng, echo.shape, (12, 12), octaves=3)
+    add_lesion(echo, attenuation, lesion, spacing=spacing, noise=noise)
+    calcify(rng, echo, lesion, spacing=spacing)
     contact = 2.0 * smooth_curve(rng, echo.shape[1], 7)  # dB, by the coupling of the probe
     attenuation[0] += contact / (2 * probe.frequency * spacing[0] / 10)
 
@@ -275,7 +266,7 @@ class Lesion:
 
 
 def draw_lesion(
-    rng: np.random.Generator, width: float, depth: float, top: float, area_share: Range
+    rng: np.random.Generator, *, width: float, depth: float, top: float, area_share: Range
 ) -> Lesion:
     """Draw a lesion that lies wholly inside the image.
 
@@ -295,7 +286,7 @@ def draw_lesion(
     points = _polygon(radii)
     extent = np.ptp(points, axis=0)
     radii *= min(1.0, 0.85 * width / extent[0], 0.62 * depth / extent[1])
-    centre = _position(rng, _polygon(radii), width, depth, top)
+    centre = _position(rng, _polygon(radii), width=width, depth=depth, top=top)
     drawn = {
         name: rng.uniform(*getattr(kind, name))
         for name in ("echo", "attenuation", "margin", "wall", "halo")
@@ -307,6 +298,7 @@ def add_lesion(
     echo: np.ndarray,
     attenuation: np.ndarray,
     lesion: Lesion,
+    *,
     spacing: tuple[float, float],
     noise: np.ndarray,
 ) -> None:
@@ -333,7 +325,7 @@ def add_lesion(
 
 
 def calcify(
-    rng: np.random.Generator, echo: np.ndarray, lesion: Lesion, spacing: tuple[float, float]
+    rng: np.random.Generator, echo: np.ndarray, lesion: Lesion, *, spacing: tuple[float, float]
 ) -> None:
     """Put bright points into a lesion's inner part, changing `echo` (dB) in place."""
     count = rng.integers(0, lesion.type.calcifications + 1)
@@ -369,7 +361,7 @@ def _spicules(rng: np.random.Generator, length: float) -> np.ndarray:
 
 
 def _position(
-    rng: np.random.Generator, points: np.ndarray, width: float, depth: float, top: float
+    rng: np.random.Generator, points: np.ndarray, *, width: float, depth: float, top: float
 ) -> tuple[float, float]:
     low, high = points.min(axis=0), points.max(axis=0)
     x = rng.uniform(0.04 * width - low[0], 0.96 * width - high[0])

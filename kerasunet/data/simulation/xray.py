@@ -60,7 +60,7 @@ def simulate_chest_xray(
         label `"normal"` or `"nodule"`.
     """
     shape = as_shape(size)
-    body, tissue, photons = generators(seed, index, SIMULATOR, 3)
+    body, tissue, photons = generators(seed, index, SIMULATOR, count=3)
     build = draw_build(body)
     has_nodule = bool(body.random() < NODULE_SHARE)
     grid = ChestGrid(enlarged(shape, RENDER_SIDE), build)
@@ -81,7 +81,7 @@ def _soft_tissue(grid: ChestGrid, rng: np.random.Generator, has_nodule: bool) ->
     cavity = _cavity_depth(grid)
     around = grid.blur(lungs, 0.03) * (1 - lungs)  # lung before and behind heart and diaphragm
     air = LUNG_AIR * cavity * (lungs + 0.6 * around)
-    inside = _vessels(grid, rng) + 0.35 * lattice_noise(rng, grid.shape, (8, 8), 5)
+    inside = _vessels(grid, rng) + 0.35 * lattice_noise(rng, grid.shape, (8, 8), octaves=5)
     inside += _nodule(grid, rng) if has_nodule else 0
     return _trunk(grid) - air + lungs * inside + _breasts(grid) + _hila(grid) - _gas(grid, rng)
 
@@ -116,7 +116,7 @@ def _vessels(grid: ChestGrid, rng: np.random.Generator) -> np.ndarray:
     canvas = grid.canvas()
     generations = zip(draw_vessels(rng), VESSEL_WIDTHS, strict=True)
     for curves, width in reversed(list(generations)):
-        grid.stroke(canvas, curves, min(1.0, width / 0.012), width)
+        grid.stroke(canvas, curves, value=min(1.0, width / 0.012), width=width)
     return 1.5 * grid.blur(canvas.astype(np.float32) / 255, 0.003)
 
 
@@ -200,7 +200,7 @@ def _marker(grid: ChestGrid, rng: np.random.Generator) -> np.ndarray:
     """Draw the lead letter that marks the patient's left side."""
     film, canvas = Grid(grid.shape), grid.canvas()
     if rng.random() < MARKER_SHARE:
-        film.stroke(canvas, [MARKER], 1.0, 0.006)
+        film.stroke(canvas, [MARKER], value=1.0, width=0.006)
     return canvas.astype(np.float32) / 255
 
 

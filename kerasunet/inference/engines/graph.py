@@ -1,4 +1,4 @@
-"""Batch normalisation folded into the convolution before it: the same function, fewer layers."""
+"""Networks for the engines: batch normalisation folded away, several networks merged into one."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ def folded(model: keras.Model) -> keras.Model:
     try:
         plain = UNet(
             (*model.input_shape[1:3], shape["channels"]),
-            shape["base_filters"],
-            shape["depth"],
-            shape["classes"],
+            base_filters=shape["base_filters"],
+            depth=shape["depth"],
+            classes=shape["classes"],
             normalization=None,
             name=model.name,
         )
@@ -61,8 +61,8 @@ def _folded_weights(model: keras.Model, convolution: str) -> list[np.ndarray]:
 def merged(models: Sequence[keras.Model]) -> keras.Model:
     """Join networks into one that shares what they have in common.
 
-    Two layers are one if kind, settings, weights (bit for bit) and inputs agree: common subgraphs
-    are found from the image on, wherever they branch off.
+    Two layers become one if kind, settings, weights (bit for bit) and inputs agree: common
+    subgraphs are found from the image on, wherever they branch off.
 
     Args:
         models: Functional models without batch normalisation (see `engines.folded`), whose

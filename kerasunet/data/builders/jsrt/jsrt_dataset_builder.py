@@ -79,7 +79,7 @@ class FilmCase(FileCase):
         shape = masks[0].shape
         raise_all(
             [
-                wrong_size(path, mask.shape, shape, f"that of {self.masks[0].name}")
+                wrong_size(path, mask.shape, shape, image=f"that of {self.masks[0].name}")
                 for path, mask in zip(self.masks, masks, strict=True)
                 if mask.shape != shape
             ]
