@@ -15,7 +15,7 @@ _MEMBERS = {
     "Sample": "kerasunet.data.cases",
     "SimulatedCase": "kerasunet.data.cases",
     "Split": "kerasunet.data.splits",
-    "augment": "kerasunet.data.augmentation",
+    "augment": "kerasunet.data.views",
     "decode": "kerasunet.data.decoding",
     "foreground_shares": "kerasunet.data.decoding",
     "load": "kerasunet.data.loading",

@@ -1,0 +1,91 @@
+"""Augmented views: one random view of an image and its mask, warped and of other grey levels."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import cv2
+import numpy as np
+
+from kerasunet.data.augmentation import NO_AUGMENTATION, Augmentation
+
+
+def augment(
+    image: np.ndarray, mask: np.ndarray, settings: Augmentation, *, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Draw one random view.
+
+    Args:
+        image: Uint8, `(height, width, channels)`, 0 to 255.
+        mask: Bool, `(height, width)`.
+        settings: How far the view may differ.
+        rng: Source of all randomness; the same state gives the same view.
+
+    Returns:
+        The view, float32 `(height, width, channels)`, 0 to 255; and its mask, bool.
+    """
+    if settings == NO_AUGMENTATION:
+        return image.astype(np.float32), mask
+    columns, rows = _sampling_grid(mask.shape, settings, rng)
+    border = cv2.BORDER_REFLECT_101
+    warped = cv2.remap(image, columns, rows, cv2.INTER_LINEAR, borderMode=border)
+    warped_mask = cv2.remap(
+        mask.view(np.uint8), columns, rows, cv2.INTER_NEAREST, borderMode=border
+    )
+    changed = _change_grey_levels(warped.reshape(image.shape), settings, rng)
+    return changed, warped_mask.astype(bool)
+
+
+def _sampling_grid(shape, settings: Augmentation, rng):
+    """Return where each pixel comes from: float32 columns and rows, each (height, width)."""
+    height, width = shape
+    x, y = _centred_coordinates(height, width)
+    angle = np.deg2rad(rng.uniform(-settings.rotation, settings.rotation))
+    zoom = _log_uniform(settings.scale, rng)
+    flip = -1.0 if rng.random() < settings.flip else 1.0
+    shift_x, shift_y = rng.uniform(-settings.shift, settings.shift, 2) * (width, height)
+    cosine, sine = np.cos(angle) / zoom, np.sin(angle) / zoom
+    columns = flip * (cosine * x - sine * y) + np.float32((width - 1) / 2 + shift_x)
+    rows = sine * x + cosine * y + np.float32((height - 1) / 2 + shift_y)
+    if settings.elastic:
+        columns += _smooth_noise(shape, settings.elastic * height, rng)
+        rows += _smooth_noise(shape, settings.elastic * height, rng)
+    return columns.astype(np.float32), rows.astype(np.float32)
+
+
+@lru_cache(maxsize=8)
+def _centred_coordinates(height: int, width: int):
+    x = np.arange(width, dtype=np.float32) - np.float32((width - 1) / 2)
+    y = np.arange(height, dtype=np.float32) - np.float32((height - 1) / 2)
+    return x[None, :], y[:, None]
+
+
+def _smooth_noise(shape, deviation: float, rng) -> np.ndarray:
+    """Return a smooth displacement in pixels: coarse normal noise, cubically interpolated."""
+    coarse = rng.normal(0, deviation, (6, 6)).astype(np.float32)
+    return cv2.resize(coarse, shape[::-1], interpolation=cv2.INTER_CUBIC)
+
+
+def _log_uniform(largest: float, rng) -> float:
+    """Return a factor between 1/(1 + largest) and 1 + largest, as often below 1 as above."""
+    return float(np.exp(rng.uniform(-1, 1) * np.log1p(largest)))
+
+
+def _change_grey_levels(image: np.ndarray, settings: Augmentation, rng) -> np.ndarray:
+    """Change gamma and contrast and add noise, float32; the noise is the same in all channels."""
+    image = _change_gamma_and_contrast(image, settings, rng)
+    if settings.speckle:
+        noise = rng.standard_normal((*image.shape[:2], 1), dtype=np.float32)
+        image *= 1 + np.float32(rng.uniform(0, settings.speckle)) * noise
+    return np.clip(image, 0, 255)
+
+
+def _change_gamma_and_contrast(image: np.ndarray, settings: Augmentation, rng) -> np.ndarray:
+    gamma = np.float32(_log_uniform(settings.gamma, rng))
+    factor = np.float32(_log_uniform(settings.contrast, rng))
+    offset = np.float32(rng.uniform(-settings.contrast, settings.contrast) / 2)
+    if not (settings.gamma or settings.contrast):
+        return image.astype(np.float32)
+    levels = (np.arange(256, dtype=np.float32) / 255) ** gamma
+    levels = (levels - 0.5) * factor + 0.5 + offset
+    return cv2.LUT(image, (levels * 255).astype(np.float32)).reshape(image.shape)
