@@ -47,7 +47,7 @@ def end_with_parent() -> None:
 def last_line(log: Path) -> str:
     """Return the last line of a log: for a process that failed, the reason."""
     lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-    return lines[-1] if lines else "ended without a word"
+    return lines[-1] if lines else "ended without a message"
 
 
 def processors() -> int:

@@ -74,7 +74,7 @@ def check_archive(path: Path) -> None:
         path: A `.zip` or `.tar.gz` file; files with other suffixes pass.
 
     Raises:
-        PermissionError: It may not be read.
+        PermissionError: There is no permission to read it.
         ValueError: It is not an archive, is truncated, or would write elsewhere.
     """
     if not path.name.endswith((".zip", ".tar.gz")):
@@ -82,14 +82,14 @@ def check_archive(path: Path) -> None:
     try:
         names = _names(path)
     except PermissionError:
-        raise PermissionError(f"{path}: may not be read; change its permissions") from None
+        raise PermissionError(f"{path}: permission denied; change its permissions") from None
     except Exception:  # Broken bytes raise exceptions of every type.
         raise ValueError(f"{path}: not a whole archive; copy or download it again") from None
     outside = next((name for name in names if _leads_out(name)), None)
     if outside is not None:
         raise ValueError(
             f"{path}: {outside!r} would be written outside the folder that the archive is unpacked "
-            "to; it is not as its owners made it, download it again"
+            "to; it is not what its owners published, download it again"
         )
 
 

@@ -114,7 +114,7 @@ def check_request(format: str, path: Path, int8: bool) -> None:
     """Check what can be checked before anything heavy is imported.
 
     Raises:
-        FileExistsError: The path is a folder that is no SavedModel.
+        FileExistsError: The path is a folder that is not a SavedModel.
         ValueError: There is no such format, it has no eight-bit variant, a package that it needs is
             not installed, or the path's suffix is another one.
     """
@@ -127,7 +127,9 @@ def check_request(format: str, path: Path, int8: bool) -> None:
     if facts.suffix and path.suffix != facts.suffix:
         raise ValueError(f"{path}: the name of this format's file ends in {facts.suffix}")
     if path.is_dir() and (facts.suffix or not (path / "saved_model.pb").is_file()):
-        raise FileExistsError(f"{path}: a folder that this would not replace is in the way")
+        raise FileExistsError(
+            f"{path}: a folder that is not a SavedModel; remove it or give another path"
+        )
     _require((*facts.packages, *(facts.int8_packages or () if int8 else ())))
 
 

@@ -478,7 +478,7 @@ def test_unreadable_file():
         path.chmod(0)
         with (
             without_privileges(),
-            pytest.raises(PermissionError, match=r"x\.png: may not be read; change its perm"),
+            pytest.raises(PermissionError, match=r"x\.png: permission denied; change its perm"),
         ):
             read_image(path)
 

@@ -151,7 +151,7 @@ def test_an_older_savedmodel_is_replaced_and_another_folder_is_not(
     old = tmp_path / "net"
     old.mkdir()
     (old / "thesis.txt").write_text("three years of work")
-    with pytest.raises(FileExistsError, match="a folder that this would not replace"):
+    with pytest.raises(FileExistsError, match="a folder that is not a SavedModel"):
         export(tiny_model_file, "savedmodel", old, images=images)
     (old / "saved_model.pb").write_bytes(b"")
     export(tiny_model_file, "savedmodel", old, images=images)

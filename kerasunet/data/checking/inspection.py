@@ -62,22 +62,22 @@ KINDS: Mapping[str, Kind] = {
     "empty-mask": Kind(
         "warning",
         "empty masks",
-        "draw the object; if there is none, label the case normal and nothing is said",
+        "draw the object; if there is none, label the case normal to silence this",
     ),
     "full-mask": Kind(
         "warning",
         "masks that cover the whole image",
-        "look whether the background was saved as the object",
+        "check whether the background was saved as the object",
     ),
     "inverted-mask": Kind(
         "warning",
         "masks that are object nearly all around the edge",
-        "look whether object and background are swapped",
+        "check whether object and background are swapped",
     ),
     "unusual-share": Kind(
         "warning",
         "objects of an unusual size",
-        "look whether the mask belongs to another image, or is a slip of the pen",
+        "check whether the mask belongs to another image, or was drawn by mistake",
     ),
     "near-duplicates": Kind(
         "warning",
@@ -96,8 +96,8 @@ KINDS: Mapping[str, Kind] = {
     ),
     "burnt-in-marks": Kind(
         "note",
-        "images that may have marks burnt in",
-        "a network may learn the marks instead of the object; prefer images without them",
+        "images that may have annotations burnt in",
+        "a network may learn these instead of the object; prefer images without them",
     ),
 }
 

@@ -91,7 +91,7 @@ def check(name_or_path: str | os.PathLike, manual_dir: str | os.PathLike | None 
             path = Path(source if manual_dir is None else manual_dir).expanduser()
             if not path.exists():
                 raise
-            # If problems left no case, that there is none is no further news.
+            # If the problems left no case, that there is none adds nothing.
             message = "\n".join(found) if found else str(error)
             problems = [*_pairing_problems(message), *_unreadable_files(path)]
             return Report(source, None, tuple(problems))
@@ -116,7 +116,7 @@ def _check_cases(source: str, data: DataSet, known: list[Problem]) -> Report:
 def _pairing_problems(message: str) -> Iterator[Problem]:
     """Yield one problem per line of a reader's message.
 
-    A heading, which ends in a colon, is left out, unless a line is but a name without a fault.
+    A heading, which ends in a colon, is left out, but put before lines that are only a name.
     """
     heading = ""
     for line in map(str.strip, message.splitlines()):

@@ -157,7 +157,7 @@ def read_coco(path: Path) -> list[Case]:
         The cases.
 
     Raises:
-        ValueError: It is no COCO file, or images are missing; the message lists every one.
+        ValueError: It is not a COCO file, or images are missing; the message lists every one.
     """
     content = read_json(path)
     if not _is_coco(content):
@@ -182,7 +182,7 @@ def _cases(path: Path, images: list[Mapping], annotations: list[Mapping]) -> lis
             drawn[annotation["image_id"]].append(annotation)
         else:
             problems.append(f"{path}: annotation {annotation['id']}: there is no such image")
-    raise_all(problems, f"{len(problems)} faults in a COCO file:")
+    raise_all(problems, f"{len(problems)} problems in a COCO file:")
     keys = keys_of([file for file in files.values() if file])
     return [
         _case(path, image, files[image["id"]], keys=keys, annotations=drawn[image["id"]])

@@ -61,7 +61,7 @@ def nested_image_files(folder: Path) -> Files:
     for inner in subfolders(folder):
         deeper = subfolders(inner)
         if deeper:
-            raise ValueError(f"{deeper[0]}: images are read from one level of subfolders only")
+            raise ValueError(f"{deeper[0]}: images are read from only one level of subfolders")
         name = unicodedata.normalize("NFC", inner.name)
         found |= {f"{name}/{stem}": paths for stem, paths in image_files(inner).items()}
     return found
@@ -102,7 +102,7 @@ def subfolder(folder: Path, *names: str) -> Path | None:
     found = [path for path in subfolders(folder) if path.name.lower() in names]
     if len(found) > 1:
         listing = ", ".join(f"{path.name}/" for path in found)
-        raise ValueError(f"{folder}: {listing} are there; keep one of them")
+        raise ValueError(f"{folder}: has {listing}; keep one of them")
     return found[0] if found else None
 
 
@@ -129,7 +129,7 @@ def read_rows(path: Path, delimiter: str = ",") -> list[tuple[int, dict[str, str
 
 def _text(path: Path) -> str:
     if path.stat().st_size > _MOST_BYTES:
-        raise ValueError(f"{path}: larger than {_MOST_BYTES >> 20} MB, so it is no such table")
+        raise ValueError(f"{path}: larger than {_MOST_BYTES >> 20} MB, so it is not such a table")
     try:
         return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
@@ -140,7 +140,7 @@ def _text(path: Path) -> str:
 
 def _check_columns(path: Path, columns: list[str]) -> None:
     if len(columns) > _MOST_COLUMNS:
-        raise ValueError(f"{path}: {len(columns):,} columns, so it is no such table")
+        raise ValueError(f"{path}: {len(columns):,} columns, so it is not such a table")
     if len(set(columns)) < len(columns):
         repeated = sorted({name for name in columns if columns.count(name) > 1})
         raise ValueError(f"{path}: several columns have the same name: {', '.join(repeated)}")

@@ -76,13 +76,13 @@ def read_folder(folder: Path) -> DataSet:
     """Recognise the layout of a folder and list its cases.
 
     Args:
-        folder: A published data set as it comes out of its archive; or one's own folder, with
+        folder: A published data set as it comes out of its archive; or your own folder, with
             `images/` and `masks/`, with `x.png` beside `x_mask.png` (and `x_mask_1.png` …), with
             a `manifest.csv`, with labelme, COCO or Pascal VOC files; or a folder of such folders,
             one for each patient, part (`train/`, `test/`) or class (`benign/`, `malignant/`).
 
     Returns:
-        The data set; its `layout` tells which layout was recognised.
+        The data set; its `layout` says which layout was recognised.
 
     Raises:
         FileNotFoundError: There is no such folder.
@@ -105,7 +105,7 @@ def read_file(path: Path) -> DataSet:
     """Read a data set that one file describes: a manifest (CSV, TSV) or COCO's JSON.
 
     Raises:
-        ValueError: The file is none of these, or has faults; the message lists every one.
+        ValueError: The file is none of these, or has problems; the message lists every one.
     """
     suffix = path.suffix.lower()
     if suffix == ".json":

@@ -61,7 +61,7 @@ def read_image(
 
     Raises:
         FileNotFoundError: There is no such file.
-        PermissionError: The file may not be read.
+        PermissionError: There is no permission to read the file.
         ValueError: The file is not a readable image, has no such frame or is too large, or its
             kind needs an extra that is not installed.
     """
@@ -90,7 +90,7 @@ def read_mask_values(
 
     Raises:
         FileNotFoundError: There is no such file.
-        PermissionError: The file may not be read.
+        PermissionError: There is no permission to read the file.
         ValueError: The file is not a readable image, has no such frame or is too large, holds
             negative or fractional values, or its kind needs an extra that is not installed.
     """
@@ -106,12 +106,12 @@ def count_frames(path: str | os.PathLike) -> int | None:
         path: An image or mask file, of any kind that `read_image` reads.
 
     Returns:
-        The number, 1 for the other kinds; `None` for a DICOM segmentation, whose frames tell
-        themselves which frame of the image they belong to.
+        The number, 1 for the other kinds; `None` for a DICOM segmentation, whose frames say
+        themselves which frame of the image they segment.
 
     Raises:
         FileNotFoundError: There is no such file.
-        PermissionError: The file may not be read.
+        PermissionError: There is no permission to read the file.
         ValueError: The file is not a readable image, or its kind needs an extra.
     """
     with _opened(Path(path)) as file:
@@ -129,7 +129,7 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: no such file") from None
     except PermissionError:
-        raise PermissionError(f"{path}: may not be read; change its permissions") from None
+        raise PermissionError(f"{path}: permission denied; change its permissions") from None
     except Unusable as error:
         raise ValueError(f"{path}: {error}") from None
     except MemoryError:
@@ -137,10 +137,10 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
     except Exception as error:
         if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
             raise OSError(
-                f"{path}: cannot be read: {error.strerror}; see to the disk, or to the link"
+                f"{path}: cannot be read: {error.strerror}; check the disk, or the link"
             ) from None
-        # Decoders answer broken bytes with exceptions of every type, whose words may quote the
-        # file's: neither goes further.
+        # Decoders raise exceptions of every type for broken bytes, and their messages may quote
+        # the file: neither gets out.
         raise ValueError(
             f"{path}: damaged, cut off or of a rare variety, it cannot be decoded; "
             "copy it again or convert it to PNG"
@@ -188,12 +188,12 @@ def _kind_of(head: bytes) -> str | None:
         return "TIFF"
     if head[344:348] == b"n+1\0" or head[4:8] == b"n+2\0":
         return "NIfTI"
-    # Two letters are too little to go by: the upper bytes of the header's size are zero, too.
+    # Two letters are not enough: the upper bytes of the header's size must be zero as well.
     return "BMP" if head[:2] == b"BM" and head[15:18] == b"\0\0\0" else None
 
 
 class Unusable(ValueError):
-    """A file cannot be used; the message tells cause and remedy, but not yet the file's name."""
+    """A file cannot be used; the message gives cause and remedy, but not yet the file's name."""
 
 
 @dataclass(frozen=True)
