@@ -10,10 +10,15 @@ import numpy as np
 
 from kerasunet.data.decoding import to_grey
 
-Modality = Literal["ultrasound", "x-ray", "photograph"]
+Modality = Literal["ultrasound", "xray", "photograph"]
+MODALITY_LABELS: dict[Modality, str] = {
+    "ultrasound": "Ultrasound",
+    "xray": "X-ray",
+    "photograph": "Photograph",
+}
 _NAMES: dict[Modality, tuple[str, ...]] = {
     "ultrasound": ("bus_bra", "bus_uclm", "busi", "oasbud", "udiat", "simulated-ultrasound"),
-    "x-ray": ("jsrt", "montgomery", "shenzhen", "simulated-xray"),
+    "xray": ("jsrt", "montgomery", "shenzhen", "simulated-xray"),
     "photograph": (
         *("duts", "ecssd", "msra10k", "oxford_iiit_pet", "xpie"),
         "simulated-natural",
@@ -21,7 +26,7 @@ _NAMES: dict[Modality, tuple[str, ...]] = {
 }
 _ARCHIVES: dict[Modality, tuple[str, ...]] = {
     "ultrasound": ("Dataset_BUSI_with_GT", "BUS-UCLM", "DatasetB"),
-    "x-ray": ("ChinaSet_AllFiles", "MontgomerySet", "JSRT_SCR"),
+    "xray": ("ChinaSet_AllFiles", "MontgomerySet", "JSRT_SCR"),
     "photograph": ("DUTS-TR", "DUTS-TE"),
 }
 _SIDE = 256
@@ -37,7 +42,7 @@ def modality_of(data_name: str) -> Modality | None:
             and spaces do not matter.
 
     Returns:
-        `"ultrasound"`, `"x-ray"`, `"photograph"`, or `None` where the name does not say.
+        `"ultrasound"`, `"xray"`, `"photograph"`, or `None` where the name does not say.
     """
     return _BY_SPELLING.get(_plain(data_name.partition(":")[0]))
 
@@ -54,7 +59,7 @@ _BY_SPELLING: dict[str, Modality] = {
 }
 
 
-def guess_modality(image: np.ndarray) -> str:
+def guess_modality(image: np.ndarray) -> Modality:
     """Guess whether an image is an ultrasound image or a chest X-ray.
 
     Speckle is grainy; a radiograph is smooth, and a chest is nearly symmetric. There is no third

@@ -614,7 +614,7 @@ def test_auto_alone_has_nothing_to_be_placed_against():
 def test_every_data_set_that_has_a_name_has_a_modality():
     known = {name: modality_of(name) for name in (*NAMES, *SIMULATED)}
     assert None not in known.values()
-    assert {name for name, kind in known.items() if kind == "x-ray"} == {
+    assert {name for name, kind in known.items() if kind == "xray"} == {
         *("jsrt", "montgomery", "shenzhen", "simulated-xray")
     }
 
@@ -623,8 +623,8 @@ def test_every_data_set_that_has_a_name_has_a_modality():
     ("name", "modality"),
     [
         *(("BUSBRA", "ultrasound"), ("Dataset_BUSI_with_GT", "ultrasound")),
-        *(("simulated-xray:24", "x-ray"), ("BUS-UCLM", "ultrasound"), ("JSRT", "x-ray")),
-        *(("DUTS-TR", "photograph"), ("ChinaSet_AllFiles", "x-ray"), ("my-own-cases", None)),
+        *(("simulated-xray:24", "xray"), ("BUS-UCLM", "ultrasound"), ("JSRT", "xray")),
+        *(("DUTS-TR", "photograph"), ("ChinaSet_AllFiles", "xray"), ("my-own-cases", None)),
     ],
 )
 def test_modality_is_known_by_archive_spelling(name, modality):

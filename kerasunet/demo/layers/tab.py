@@ -10,7 +10,7 @@ import gradio as gr
 import pandas as pd
 
 from kerasunet import models
-from kerasunet.data.modality import modality_of
+from kerasunet.data.modality import MODALITY_LABELS, modality_of
 from kerasunet.demo.layers.diagram import (
     COLLECT,
     DIAGRAM,
@@ -93,7 +93,7 @@ def _headings(name: str) -> str:
 
 def _row(panel: pd.DataFrame, data: str, train_size: int, name: str) -> str:
     best = panel["mean"].idxmax()
-    kind = modality_of(data) or ""
+    kind = MODALITY_LABELS.get(modality_of(data), "")
     cells = [_cell(panel, column) for column in _columns(name)]
     return (
         f"<tr><th scope=row>{escape(data)} <small>{kind}</small></th><td>{train_size}</td>"
