@@ -47,18 +47,6 @@ def modality_of(data_name: str) -> Modality | None:
     return _BY_SPELLING.get(_plain(data_name.partition(":")[0]))
 
 
-def _plain(name: str) -> str:
-    return re.sub(r"[-_\s]", "", name).casefold()
-
-
-_BY_SPELLING: dict[str, Modality] = {
-    _plain(name): modality
-    for table in (_NAMES, _ARCHIVES)
-    for modality, names in table.items()
-    for name in names
-}
-
-
 def guess_modality(image: np.ndarray) -> Modality:
     """Guess whether an image is an ultrasound image or a chest X-ray.
 
@@ -79,3 +67,15 @@ def guess_modality(image: np.ndarray) -> Modality:
     grain = float(np.median(np.abs(small - cv2.GaussianBlur(small, (0, 0), 1.5)))) / contrast
     symmetry = float(np.corrcoef(small.ravel(), small[:, ::-1].ravel())[0, 1])
     return "ultrasound" if grain > _GRAIN + _GRAIN_OF_SYMMETRIC * symmetry else "xray"
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[-_\s]", "", name).casefold()
+
+
+_BY_SPELLING: dict[str, Modality] = {
+    _plain(name): modality
+    for table in (_NAMES, _ARCHIVES)
+    for modality, names in table.items()
+    for name in names
+}
