@@ -329,7 +329,7 @@ def _files(place: Path) -> list[str]:
 
 
 def _png(pixels: np.ndarray) -> bytes:
-    from kerasunet.comparison.pictures import png
+    from kerasunet.drawing import png
 
     return png(pixels)
 

@@ -13,8 +13,8 @@ from html import escape
 import numpy as np
 
 from kerasunet.comparison.comparing import Choice, Comparison, Score, Verdict
-from kerasunet.comparison.pictures import draw_mask, draw_votes, png, shrunk
-from kerasunet.drawing import PREDICTION, TRUTH, to_rgb
+from kerasunet.data.decoding import resize_mask
+from kerasunet.drawing import PREDICTION, TRUTH, draw_votes, overlay, png, shrunk, to_rgb
 
 COLUMNS = (
     "image", "strategy", "model", "best", "dice", "iou", "hd95", "hd95_unit", "consensus_dice",
@@ -244,6 +244,14 @@ def as_zip(
     files["table.csv"] = as_csv(rows(title, scores, verdict.choice)).encode()
     files["report.html"] = as_html(title, comparison, verdict, scores=scores, truth=truth).encode()
     return pack(files)
+
+
+def draw_mask(
+    image: np.ndarray, mask: np.ndarray, colour: tuple[int, int, int], *, longest: int
+) -> np.ndarray:
+    """Draw a mask on an image that is first scaled down, so that the contour stays visible."""
+    small = shrunk(to_rgb(image), longest)
+    return overlay(small, resize_mask(mask, small.shape[:2]), colour)
 
 
 def pack(files: dict[str, bytes]) -> bytes:

@@ -8,7 +8,6 @@ import gradio as gr
 
 from kerasunet.comparison import Choice, as_zip, compare, judge, score, without_small_regions
 from kerasunet.comparison.comparing import smallest_area
-from kerasunet.comparison.pictures import png
 from kerasunet.comparison.report import rows, safe_name
 from kerasunet.demo.compare import batch
 from kerasunet.demo.session import (
@@ -21,6 +20,7 @@ from kerasunet.demo.session import (
     read_truth,
 )
 from kerasunet.demo.visitors import new_file
+from kerasunet.drawing import png
 
 
 def build(context: Context) -> None:

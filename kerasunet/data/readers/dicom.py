@@ -1,4 +1,6 @@
-"""DICOM files: stored values, segmentations, frames and spacing, decoded by pydicom.
+"""DICOM files, decoded by pydicom: display (windows, LUTs), segmentations, frames and spacing.
+
+Stored values become grey levels or colours as part 3 of the standard says.
 
 The size and the completeness of JPEG and JPEG-LS frames are checked here: the decoder of their
 rarer kinds trusts the header and does not notice a missing end.
@@ -15,7 +17,7 @@ import numpy as np
 from pydicom import Dataset, dcmread
 from pydicom.encaps import get_frame
 from pydicom.filereader import read_file_meta_info
-from pydicom.pixels import get_decoder, pixel_array
+from pydicom.pixels import apply_color_lut, apply_modality_lut, get_decoder, pixel_array
 from pydicom.uid import (
     JPEG2000,
     ExplicitVRBigEndian,
@@ -30,13 +32,15 @@ from pydicom.uid import (
     JPEGLSNearLossless,
     RLELossless,
 )
+from scipy.special import expit
 
-from kerasunet.data.readers import dicom_display
 from kerasunet.data.readers.files import (
     Source,
     Unusable,
     millimetres,
+    own_range,
     quiet,
+    stretch,
     to_mask_values,
     without_equal_channels,
 )
@@ -48,12 +52,31 @@ _END_OF_IMAGE = b"\xff\xd9"
 _PADDING = b"\x00\xff"
 _PIXEL_SPACINGS = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing")
 _CENTIMETRES = 3
-SPACING_ELEMENTS = ("SequenceOfUltrasoundRegions", *_PIXEL_SPACINGS)
-SEGMENTATION_CLASSES = (
+_SPACING_ELEMENTS = ("SequenceOfUltrasoundRegions", *_PIXEL_SPACINGS)
+_SEGMENTATION_CLASSES = (
     "1.2.840.10008.5.1.4.1.1.66.4",  # Segmentation Storage
     "1.2.840.10008.5.1.4.1.1.66.7",  # Label Map Segmentation Storage
 )
-SEGMENTATION_ELEMENTS = ("SegmentationType", "MaximumFractionalValue")
+_SEGMENTATION_ELEMENTS = ("SegmentationType", "MaximumFractionalValue")
+_DISPLAY_ELEMENTS = (
+    "PhotometricInterpretation",
+    "BitsStored",
+    "PixelRepresentation",
+    "RescaleSlope",
+    "RescaleIntercept",
+    "ModalityLUTSequence",
+    "WindowCenter",
+    "WindowWidth",
+    "VOILUTFunction",
+    "VOILUTSequence",
+    *(
+        f"{segmented}{colour}PaletteColorLookupTable{part}"
+        for colour in ("Red", "Green", "Blue")
+        for segmented, part in (("", "Descriptor"), ("", "Data"), ("Segmented", "Data"))
+    ),
+)
+_WINDOW = ("WindowCenter", "WindowWidth")
+_RGB = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
 _FUNCTIONAL_GROUPS = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
 _MACROS = ("PixelMeasuresSequence", "PixelValueTransformationSequence", "FrameVOILUTSequence")
 _ELEMENTS = [
@@ -61,9 +84,9 @@ _ELEMENTS = [
     "Columns",
     "NumberOfFrames",
     *_FUNCTIONAL_GROUPS,
-    *SEGMENTATION_ELEMENTS,
-    *dicom_display.DISPLAY_ELEMENTS,
-    *SPACING_ELEMENTS,
+    *_SEGMENTATION_ELEMENTS,
+    *_DISPLAY_ELEMENTS,
+    *_SPACING_ELEMENTS,
 ]
 # Where there is a choice, the decoder that copes best with damage: Pillow refuses a frame whose own
 # header promises gigabytes, and pylibjpeg's run-length decoder can end in a Rust panic.
@@ -90,7 +113,7 @@ def read_image(source: Source) -> tuple[np.ndarray, tuple[float, float] | None]:
     """Read float32 levels, `(height, width)` or `(height, width, 3)`, and the spacing."""
     with quiet("pydicom"):
         header = _header(source)
-        levels = dicom_display.levels(_stored(source, header), header)
+        levels = _levels(_stored(source, header), header)
         return without_equal_channels(levels), spacing(header)
 
 
@@ -113,7 +136,7 @@ def count_frames(source: Source) -> int | None:
 
 def _is_segmentation(source: Source) -> bool:
     meta = read_file_meta_info(source.file.name)
-    return meta.get("MediaStorageSOPClassUID") in SEGMENTATION_CLASSES
+    return meta.get("MediaStorageSOPClassUID") in _SEGMENTATION_CLASSES
 
 
 def _segmented(source: Source) -> np.ndarray:
@@ -200,7 +223,7 @@ def spacing(header: Dataset) -> tuple[float, float] | None:
     spacing of the image. `PixelSpacing` is preferred to that of the detector and of a film's scan.
 
     Args:
-        header: The elements named in `SPACING_ELEMENTS`, as far as the file has them.
+        header: The elements named in `_SPACING_ELEMENTS`, as far as the file has them.
     """
     scales = {
         millimetres(10 * region.PhysicalDeltaY, 10 * region.PhysicalDeltaX)
@@ -264,3 +287,82 @@ def _references(items: list[Dataset]) -> Iterator[tuple[str, list[int]]]:
                 numbers = image.get("ReferencedFrameNumber")
                 listed = [] if numbers is None else np.ravel(numbers).astype(int).tolist()
                 yield str(image.get("ReferencedSOPInstanceUID", "")), listed
+
+
+def _levels(stored: np.ndarray, header: Dataset) -> np.ndarray:
+    """Map stored values to what a viewer shows first.
+
+    Args:
+        stored: `(height, width)`, or RGB `(height, width, 3)`, as pydicom decodes them.
+        header: The elements named in `_DISPLAY_ELEMENTS`, as far as the file has them.
+
+    Returns:
+        Float32, `(height, width)` or RGB `(height, width, 3)`, 0 to 255.
+
+    Raises:
+        Unusable: The photometric interpretation is not supported.
+    """
+    interpretation = header.PhotometricInterpretation
+    if interpretation == "MONOCHROME1":
+        return 255 - _grey(stored, header)
+    if interpretation == "MONOCHROME2":
+        return _grey(stored, header)
+    if interpretation == "PALETTE COLOR":
+        return _palette(stored, header)
+    if interpretation in _RGB:
+        return stretch(stored, 0, 2**header.BitsStored - 1)
+    raise Unusable("DICOM of a rare photometric interpretation; convert it to PNG")
+
+
+def _grey(stored: np.ndarray, header: Dataset) -> np.ndarray:
+    """Apply the modality LUT, then VOI LUT or window; else keep 8 bits, else use the own range."""
+    values = apply_modality_lut(stored, header)
+    if "VOILUTSequence" in header:
+        return _looked_up(values, header.VOILUTSequence[0])
+    windowed = _windowed(values, header)
+    if windowed is not None:
+        return windowed
+    if header.BitsStored <= 8 and stored.dtype == np.uint8 and np.array_equal(values, stored):
+        return stretch(stored, 0, 2**header.BitsStored - 1)
+    return stretch(values, *own_range(values))
+
+
+def _looked_up(values: np.ndarray, table: Dataset) -> np.ndarray:
+    """Apply a VOI LUT (C.11.2.1.1).
+
+    pydicom's `apply_voi` counts in the type of the entries, and so wraps around in a table of more
+    than 256 entries of 8 bits.
+    """
+    count, first, bits = table.LUTDescriptor
+    entries = table.LUTData
+    if isinstance(entries, bytes):
+        entries = np.frombuffer(entries, "<u2")
+    indices = np.clip(np.rint(values).astype(np.int64) - first, 0, (count or 2**16) - 1)
+    return stretch(np.asarray(entries)[indices], 0, 2**bits - 1)
+
+
+def _windowed(values: np.ndarray, header: Dataset) -> np.ndarray | None:
+    """Apply the first window (C.11.2.1.2); `None` if there is no sensible one."""
+    if not all(name in header for name in _WINDOW):
+        return None
+    center, width = (float(np.ravel(header[name].value)[0]) for name in _WINDOW)
+    function = header.get("VOILUTFunction", "LINEAR")
+    if width < 1 if function == "LINEAR" else width <= 0:
+        return None
+    if function == "SIGMOID":
+        return np.float32(255) * expit(4 * (values - center) / width).astype(np.float32)
+    if function == "LINEAR":
+        center, width = center - 0.5, width - 1
+    return stretch(values, center - width / 2, center + width / 2)
+
+
+def _palette(stored: np.ndarray, header: Dataset) -> np.ndarray:
+    # pydicom counts the entries in the type of the colours: eight bits overflow, or wrap around.
+    too_many = "DICOM with a palette of more than 256 8-bit colours; convert it to PNG"
+    try:
+        colours = apply_color_lut(stored, header)[..., :3]
+    except OverflowError as error:
+        raise Unusable(too_many) from error
+    if colours.dtype == np.uint8 and stored.max() > 255:
+        raise Unusable(too_many)
+    return stretch(colours, 0, np.iinfo(colours.dtype).max)
