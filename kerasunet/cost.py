@@ -15,7 +15,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
 
-from kerasunet.strategies import Layout, WeightRef
+from kerasunet.strategies import NetworkLayout, WeightRef
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Network:
     """A U-Net as `kerasunet.UNet` builds it, as far as costs go.
 
     Attributes:
-        layout: Its weights, from `Layout.unet`.
+        layout: Its weights, from `NetworkLayout.unet`.
         base_filters: Filters of the first level; each deeper level has twice as many.
         image_size: Height and width of the images in pixels, a multiple of 2**depth.
         channels: 1 for grey images, 3 for colour.
@@ -80,7 +80,7 @@ class Network:
         ValueError: A number is out of range.
     """
 
-    layout: Layout
+    layout: NetworkLayout
     base_filters: int = 16
     image_size: int = 128
     channels: int = 1

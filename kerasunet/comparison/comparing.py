@@ -17,7 +17,7 @@ import numpy as np
 
 from kerasunet.cost import Network
 from kerasunet.metrics import dice, hd95, iou
-from kerasunet.strategies import Layout, parse
+from kerasunet.strategies import NetworkLayout, parse
 
 if TYPE_CHECKING:
     from kerasunet.inference.segmenter import Segmentation
@@ -270,7 +270,7 @@ def trained_parameters(card: Mapping[str, Any]) -> int:
         ValueError: The strategy does not fit the architecture.
     """
     shape = card["architecture"]
-    layout = Layout.unet(shape["depth"], shape["normalization"])
+    layout = NetworkLayout.unet(shape["depth"], shape["normalization"])
     network = Network(
         layout,
         base_filters=shape["base_filters"],

@@ -16,8 +16,8 @@ from kerasunet.strategies.terms import (
     Blocks,
     Count,
     Kind,
-    Layout,
     Name,
+    NetworkLayout,
     Part,
     StrategyError,
     Term,
@@ -66,7 +66,7 @@ class Strategy:
         """Whether the weights are to be chosen from the training images."""
         return isinstance(self.postfix[0], Auto)
 
-    def select(self, layout: Layout) -> frozenset[WeightRef]:
+    def select(self, layout: NetworkLayout) -> frozenset[WeightRef]:
         """Return the weights that train on a network of this layout.
 
         Raises:
@@ -80,7 +80,7 @@ class Strategy:
             )
         return selected
 
-    def _evaluate(self, layout: Layout) -> frozenset[WeightRef]:
+    def _evaluate(self, layout: NetworkLayout) -> frozenset[WeightRef]:
         stack: list[frozenset[WeightRef]] = []
         for item in self.postfix:
             if isinstance(item, str):
@@ -127,7 +127,7 @@ def parse(text: str) -> Strategy:
     return _Parser(text).strategy()
 
 
-def expand(pattern: str, layout: Layout) -> list[str]:
+def expand(pattern: str, layout: NetworkLayout) -> list[str]:
     """Return the canonical texts that `pattern` stands for.
 
     Args:

@@ -48,7 +48,7 @@ class WeightRef:
 
 
 @dataclass(frozen=True)
-class Layout:
+class NetworkLayout:
     """The weights of a U-Net in data-flow order, grouped by layer and block.
 
     Moving statistics of batch normalization are not listed: they follow their layer.
@@ -77,7 +77,7 @@ class Layout:
             )
 
     @classmethod
-    def unet(cls, depth: int = 4, normalization: str | None = "batch") -> "Layout":
+    def unet(cls, depth: int = 4, normalization: str | None = "batch") -> "NetworkLayout":
         """Return the layout of a kerasunet U-Net, without building the network.
 
         Args:
@@ -177,7 +177,7 @@ class Part:
     def __str__(self) -> str:
         return self.name
 
-    def weights(self, layout: Layout) -> frozenset[WeightRef]:
+    def weights(self, layout: NetworkLayout) -> frozenset[WeightRef]:
         slices = {
             "all": slice(None),
             "none": slice(0),
@@ -197,7 +197,7 @@ class Kind:
     def __str__(self) -> str:
         return self.name
 
-    def weights(self, layout: Layout) -> frozenset[WeightRef]:
+    def weights(self, layout: NetworkLayout) -> frozenset[WeightRef]:
         found = frozenset(weight for weight in layout.weights if weight.kind == self.name)
         if not found:
             kinds = dict.fromkeys(weight.kind for weight in layout.weights)
@@ -222,11 +222,11 @@ class Count:
         return f"{self.rule}:{self.count}"
 
     @staticmethod
-    def limit(rule: str, layout: Layout) -> int:
+    def limit(rule: str, layout: NetworkLayout) -> int:
         """Return the largest K that `rule` takes on `layout`."""
         return len(layout.blocks) if rule in ("shallow", "deep") else layout.depth + 1
 
-    def weights(self, layout: Layout) -> frozenset[WeightRef]:
+    def weights(self, layout: NetworkLayout) -> frozenset[WeightRef]:
         limit = self.limit(self.rule, layout)
         if not 1 <= self.count <= limit:
             unit = "blocks" if self.rule in ("shallow", "deep") else "levels"
@@ -235,7 +235,7 @@ class Count:
             )
         return _in_blocks(layout, self._blocks(layout))
 
-    def _blocks(self, layout: Layout) -> tuple[str, ...]:
+    def _blocks(self, layout: NetworkLayout) -> tuple[str, ...]:
         if self.rule == "shallow":
             return layout.blocks[: self.count]
         if self.rule == "deep":
@@ -262,10 +262,10 @@ class Blocks:
         last = self.items[-1]
         return last[0] == last[1] if isinstance(last, tuple) else not is_glob(last)
 
-    def weights(self, layout: Layout) -> frozenset[WeightRef]:
+    def weights(self, layout: NetworkLayout) -> frozenset[WeightRef]:
         return _in_blocks(layout, [b for item in self.items for b in self._find(item, layout)])
 
-    def _find(self, item: tuple[int, int] | str, layout: Layout) -> tuple[str, ...]:
+    def _find(self, item: tuple[int, int] | str, layout: NetworkLayout) -> tuple[str, ...]:
         if isinstance(item, str):
             return self._named(item, layout)
         first, last = item
@@ -276,7 +276,7 @@ class Blocks:
             )
         return layout.blocks[first - 1 : last]
 
-    def _named(self, pattern: str, layout: Layout) -> tuple[str, ...]:
+    def _named(self, pattern: str, layout: NetworkLayout) -> tuple[str, ...]:
         found = _matches(pattern, layout.blocks)
         if not found:
             raise StrategyError(
@@ -302,7 +302,7 @@ class Name:
     def __str__(self) -> str:
         return self.pattern
 
-    def weights(self, layout: Layout) -> frozenset[WeightRef]:
+    def weights(self, layout: NetworkLayout) -> frozenset[WeightRef]:
         names = (*layout.blocks, *layout.layers)
         found = _matches(self.pattern, names)
         if not found:
@@ -322,7 +322,7 @@ class Auto:
     def __str__(self) -> str:
         return "auto:search" if self.search else "auto"
 
-    def weights(self, layout: Layout) -> frozenset[WeightRef]:
+    def weights(self, layout: NetworkLayout) -> frozenset[WeightRef]:
         raise StrategyError(
             f"{self}: auto is resolved from training images, it has no weights of its own"
         )
@@ -341,7 +341,7 @@ def is_range_end(word: str) -> bool:
     return _RANGE_END.fullmatch(word) is not None
 
 
-def _in_blocks(layout: Layout, blocks: Container[str]) -> frozenset[WeightRef]:
+def _in_blocks(layout: NetworkLayout, blocks: Container[str]) -> frozenset[WeightRef]:
     return frozenset(weight for weight in layout.weights if weight.block in blocks)
 
 
@@ -349,7 +349,7 @@ def _matches(pattern: str, names: Iterable[str]) -> tuple[str, ...]:
     return tuple(name for name in names if fnmatchcase(name.lower(), pattern))
 
 
-def _hint(word: str, candidates: Iterable[str], layout: Layout) -> str:
+def _hint(word: str, candidates: Iterable[str], layout: NetworkLayout) -> str:
     return f"{did_you_mean(word, candidates) or '.'} Blocks: {', '.join(layout.blocks)}"
 
 
