@@ -148,7 +148,8 @@ def test_numbers_out_of_range_are_refused(numbers, message):
 def test_the_count_needs_no_tensorflow():
     code = (
         "import sys; from kerasunet.cost import Network;"
-        "from kerasunet.strategies import NetworkLayout; Network(NetworkLayout.unet()).parameters();"
+        "from kerasunet.strategies import NetworkLayout;"
+        "Network(NetworkLayout.unet()).parameters();"
         "assert not {'keras', 'numpy'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from kerasunet import models
 from kerasunet.cli import options as shared
-from kerasunet.data.augmentation import PRESETS
+from kerasunet.data.augmentation_settings import PRESETS
 from kerasunet.runs.directory import held
 from kerasunet.strategies import describe_grammar
 from kerasunet.study.plan import STRATEGIES, StudySettings

@@ -3,9 +3,9 @@
 from kerasunet import lazy_members
 
 _MEMBERS = {
-    "NO_AUGMENTATION": "kerasunet.data.augmentation",
+    "NO_AUGMENTATION": "kerasunet.data.augmentation_settings",
     "AnnotatedCase": "kerasunet.data.cases",
-    "Augmentation": "kerasunet.data.augmentation",
+    "Augmentation": "kerasunet.data.augmentation_settings",
     "Case": "kerasunet.data.cases",
     "DataSet": "kerasunet.data.cases",
     "DecodedCases": "kerasunet.data.decoding",
@@ -15,7 +15,7 @@ _MEMBERS = {
     "Sample": "kerasunet.data.cases",
     "SimulatedCase": "kerasunet.data.cases",
     "Split": "kerasunet.data.splits",
-    "augment": "kerasunet.data.views",
+    "augment": "kerasunet.data.augmentation",
     "decode": "kerasunet.data.decoding",
     "foreground_shares": "kerasunet.data.decoding",
     "load": "kerasunet.data.loading",

@@ -16,10 +16,10 @@ import cv2
 import numpy as np
 
 from kerasunet import models as saved_models
+from kerasunet.data.augmentation import with_flip
 from kerasunet.data.decoding import resize_image
 from kerasunet.data.readers import read_image
 from kerasunet.inference.engines import NetworkSource, chosen_engine, open_engine
-from kerasunet.training.evaluation import with_mirror
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ class Segmenter:
         self._tiling = _tiling(tile, overlap, 2 ** card["architecture"]["depth"])
         side = tile or card["image_size"]
         self._engine = open_engine(model, (side, side), engine)
-        self._network = with_mirror(self._engine) if flip else self._engine
+        self._network = with_flip(self._engine) if flip else self._engine
 
     @property
     def engine(self) -> str:

@@ -10,7 +10,7 @@ from typing import NamedTuple, TypeVar
 import keras
 import numpy as np
 
-from kerasunet.data.augmentation import Augmentation
+from kerasunet.data.augmentation_settings import Augmentation
 from kerasunet.data.decoding import DecodedCases
 from kerasunet.data.splits import split_cases
 from kerasunet.freezing import apply_strategy, layout_of

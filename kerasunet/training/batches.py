@@ -15,9 +15,9 @@ from typing import NamedTuple
 import keras
 import numpy as np
 
-from kerasunet.data.augmentation import Augmentation
+from kerasunet.data.augmentation import augment
+from kerasunet.data.augmentation_settings import Augmentation
 from kerasunet.data.decoding import DecodedCases
-from kerasunet.data.views import augment
 from kerasunet.files import writing
 
 _ORDER, _VIEW = 0, 1

@@ -13,7 +13,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from kerasunet.data.augmentation import NO_AUGMENTATION
+from kerasunet.data.augmentation_settings import NO_AUGMENTATION
 from kerasunet.data.decoding import DecodedCases
 from kerasunet.files import write_text
 from kerasunet.metrics import Interval, case_metrics, summarize

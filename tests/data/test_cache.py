@@ -28,7 +28,7 @@ from kerasunet.data import (
     split_cases,
 )
 from kerasunet.data import cache as cache_module
-from kerasunet.data.augmentation import Augmentation
+from kerasunet.data.augmentation_settings import Augmentation
 from kerasunet.data.cache import Store
 from kerasunet.runs.inputs import decode_parts
 from kerasunet.training.batches import Batches

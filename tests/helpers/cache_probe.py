@@ -18,7 +18,7 @@ import numpy as np
 
 from kerasunet.backend import quiet_start
 from kerasunet.data import Sample, decode
-from kerasunet.data.augmentation import Augmentation
+from kerasunet.data.augmentation_settings import Augmentation
 
 with quiet_start():
     from kerasunet.training.batches import Batches
