@@ -105,11 +105,11 @@ def _image(axis: str, value: int, measure: Measure) -> Measured:
     from arithmetic import matrix_product, operations
     from torch_unet import torch_side
 
-    from kerasunet.inference.engines import Source, open_engine
+    from kerasunet.inference.engines import NetworkSource, open_engine
 
     point = replace(Point(), **{axis: value})
     model, image = point.model(), point.images(1)
-    engine = open_engine(Source.of(model), (point.size, point.size))
+    engine = open_engine(NetworkSource.of(model), (point.size, point.size))
     sides = {
         "kerasunet": lambda: engine(image),
         "Keras": lambda: model.predict_on_batch(image),
@@ -193,13 +193,13 @@ def _write_pictures(folder: Path, count: int) -> None:
 
 def _comparing(count: int, measure: Measure) -> Measured:
     """The first strategies of a list side by side on an image, against one after another."""
-    from kerasunet.inference.engines import Source, open_engine
+    from kerasunet.inference.engines import NetworkSource, open_engine
 
     point = Point()
     models = [_tuned(strategy) for strategy in _COMPARED[:count]]
-    sources = [Source.of(model) for model in models]
+    sources = [NetworkSource.of(model) for model in models]
     image, size = point.images(1), (point.size, point.size)
-    joined = open_engine(Source.of_many(sources), size)
+    joined = open_engine(NetworkSource.of_many(sources), size)
     engines = [open_engine(source, size) for source in sources]
     sides = {
         "kerasunet side by side": lambda: joined(image),

@@ -115,8 +115,7 @@ def _image(name: str, size: int) -> np.ndarray:
 
 
 def _our_sides(name: str, image: np.ndarray) -> dict[str, Side]:
-    from kerasunet.inference.engines import open_engine
-    from kerasunet.inference.engines.opening import installed_engines
+    from kerasunet.inference.engines import installed_engines, open_engine
 
     engines = ["auto", *installed_engines()]
     opened = {OURS + engine: open_engine(name, image.shape[1:3], engine) for engine in engines}
@@ -211,11 +210,11 @@ def _deltas(sides: dict[str, Side], wanted: np.ndarray) -> dict[str, float]:
 
 def measure_strategies(name: str, measure: Measure) -> dict[str, Any]:
     """Times strategies of one pre-trained model: each by itself, and all side by side."""
-    from kerasunet.inference.engines import Source, open_engine
+    from kerasunet.inference.engines import NetworkSource, open_engine
 
     size = models.card(name)["image_size"]
     image = _image(name, size)
-    sources = {strategy: Source.of(_tuned(name, strategy)) for strategy in _STRATEGIES}
+    sources = {strategy: NetworkSource.of(_tuned(name, strategy)) for strategy in _STRATEGIES}
     engines = {strategy: open_engine(source, (size, size)) for strategy, source in sources.items()}
     groups = {
         "none, deep:1": ("none", "deep:1"),
@@ -226,7 +225,9 @@ def measure_strategies(name: str, measure: Measure) -> dict[str, Any]:
     return {
         label: _against_separate(
             [engines[strategy] for strategy in group],
-            open_engine(Source.of_many([sources[strategy] for strategy in group]), (size, size)),
+            open_engine(
+                NetworkSource.of_many([sources[strategy] for strategy in group]), (size, size)
+            ),
             image,
             measure,
         )

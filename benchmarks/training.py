@@ -32,7 +32,7 @@ from alternating import Timings, alternate  # noqa: E402
 from kerasunet.cost import Network  # noqa: E402
 from kerasunet.files import write_json  # noqa: E402
 from kerasunet.processes import processors  # noqa: E402
-from kerasunet.strategies import Layout, parse  # noqa: E402
+from kerasunet.strategies import NetworkLayout, parse  # noqa: E402
 
 Side = Callable[[], object]
 BASE = "all"
@@ -78,7 +78,7 @@ def main() -> None:
 
 
 def _network(size: int) -> Network:
-    return Network(Layout.unet(4, "batch"), _WIDTH, size)
+    return Network(NetworkLayout.unet(4, "batch"), _WIDTH, size)
 
 
 def _operations_an_image(size: int) -> int:

@@ -35,7 +35,7 @@ import numpy as np  # noqa: E402
 
 from kerasunet import models  # noqa: E402
 from kerasunet.files import write_json  # noqa: E402
-from kerasunet.strategies import Layout, parse  # noqa: E402
+from kerasunet.strategies import NetworkLayout, parse  # noqa: E402
 from kerasunet.study.executors import slot_environments  # noqa: E402
 from kerasunet.study.plan import (  # noqa: E402
     SCRATCH,
@@ -52,7 +52,7 @@ _STUDY_STEPS = 200
 
 def main() -> None:
     options = _options()
-    strategies = distinct_strategies(options.strategies, Layout.unet(4, "batch"))
+    strategies = distinct_strategies(options.strategies, NetworkLayout.unet(4, "batch"))
     rows = []
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         place = Place(Path(folder), options)
@@ -162,7 +162,7 @@ def _split(data: Path) -> dict[str, list[str]]:
 def _layers(strategy: str) -> list[str]:
     if strategy == SCRATCH:
         return [""]
-    layout = Layout.unet(4, "batch")
+    layout = NetworkLayout.unet(4, "batch")
     return sorted({ref.layer for ref in parse(strategy).select(layout)})
 
 

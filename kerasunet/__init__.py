@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from kerasunet.freezing import set_trainable as set_trainable
     from kerasunet.inference import engines as engines
     from kerasunet.inference.segmenter import Segmenter as Segmenter
-    from kerasunet.inference.side_by_side import SideBySide as SideBySide
+    from kerasunet.inference.segmenter import SideBySide as SideBySide
     from kerasunet.unet import UNet as UNet
 else:
     __getattr__, __dir__, __all__ = lazy_members(__name__)

@@ -15,7 +15,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
 
-from kerasunet.strategies import Layout, WeightRef
+from kerasunet.strategies import NetworkLayout, WeightRef
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class LayerCost:
     multiply_adds: int
 
     def parameters(self, weight: str) -> int:
-        """Number of elements of one of its weights, such as `"kernel"` or `"bias"`."""
+        """Return the number of elements of one of its weights, such as `"kernel"` or `"bias"`."""
         return self.taps * self.inputs * self.filters if weight == "kernel" else self.filters
 
 
@@ -70,7 +70,7 @@ class Network:
     """A U-Net as `kerasunet.UNet` builds it, as far as costs go.
 
     Attributes:
-        layout: Its weights, from `Layout.unet`.
+        layout: Its weights, from `NetworkLayout.unet`.
         base_filters: Filters of the first level; each deeper level has twice as many.
         image_size: Height and width of the images in pixels, a multiple of 2**depth.
         channels: 1 for grey images, 3 for colour.
@@ -80,7 +80,7 @@ class Network:
         ValueError: A number is out of range.
     """
 
-    layout: Layout
+    layout: NetworkLayout
     base_filters: int = 16
     image_size: int = 128
     channels: int = 1
@@ -102,12 +102,12 @@ class Network:
         return {weight.layer: self._layer(weight) for weight in self.layout.weights}
 
     def parameters(self, weights: Collection[WeightRef] | None = None) -> int:
-        """Number of learnable parameters in some weights; in all of them unless given."""
+        """Return the number of learnable parameters in the given weights, by default in all."""
         chosen = self.layout.weights if weights is None else weights
         return sum(self.layers[weight.layer].parameters(weight.name) for weight in chosen)
 
     def step_cost(self, trained: Collection[WeightRef], batch_size: int = 8) -> StepCost:
-        """Estimates the cost of a training step.
+        """Estimate the cost of a training step.
 
         Args:
             trained: The weights that train, from `Strategy.select`. Without any, nothing is
@@ -146,7 +146,7 @@ class Network:
         return LayerCost(weight.block, weight.layer, inputs, filters, side, taps, count)
 
     def _inputs(self, block: str, role: str, filters: int) -> int:
-        """Channels that reach a layer: of the level above, of the skip and the level below."""
+        """Return the channels that reach a layer, from its own level or its neighbours."""
         if block.startswith("dec"):
             return 2 * filters if role in ("up", "conv1") else filters
         if role != "conv1":

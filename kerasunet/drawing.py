@@ -1,4 +1,4 @@
-"""Pictures of masks on images: contours, panels and contact sheets, as RGB arrays.
+"""Pictures of masks on images: contours, panels, contact sheets, votes and differences, as RGB.
 
 Colours are those of Okabe and Ito's palette, which colour-blind readers can tell apart.
 """
@@ -15,6 +15,10 @@ from kerasunet.files import write_atomically
 
 TRUTH = (0, 158, 115)
 PREDICTION = (230, 159, 0)
+FIRST_ONLY = (230, 159, 0)
+SECOND_ONLY = (86, 180, 233)
+BOTH = (240, 240, 240)
+_VOTE_COLOURS = cv2.COLORMAP_VIRIDIS
 _PANEL = 256
 _CAPTION = 22
 _GAP = 4
@@ -22,7 +26,7 @@ _FONT = (cv2.FONT_HERSHEY_SIMPLEX, 0.45, 1)
 
 
 def to_rgb(image: np.ndarray) -> np.ndarray:
-    """Turns `(height, width)`, `(height, width, 1)` or `(height, width, 3)` into uint8 RGB."""
+    """Turn `(height, width)`, `(height, width, 1)` or `(height, width, 3)` into uint8 RGB."""
     levels = image if image.dtype == np.uint8 else np.clip(np.rint(image), 0, 255).astype(np.uint8)
     pixels = levels.reshape(*image.shape[:2], -1)
     return np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels.copy()
@@ -32,10 +36,11 @@ def overlay(
     image: np.ndarray,
     mask: np.ndarray,
     colour: tuple[int, int, int] = PREDICTION,
+    *,
     opacity: float = 0.25,
     thickness: int = 1,
 ) -> np.ndarray:
-    """Draws a mask as a translucent fill with a contour.
+    """Draw a mask as a translucent fill with a contour.
 
     Args:
         image: Grey or RGB, 0 to 255, `(height, width[, channels])`.
@@ -56,7 +61,7 @@ def overlay(
 def draw_comparison(
     image: np.ndarray, truth: np.ndarray, predictions: Mapping[str, np.ndarray]
 ) -> np.ndarray:
-    """Draws image, true mask and any number of predicted masks side by side, with captions.
+    """Draw image, true mask and any number of predicted masks side by side, with captions.
 
     Args:
         image: Grey or RGB, 0 to 255, `(height, width[, channels])`.
@@ -78,9 +83,10 @@ def contact_sheet(
     images: Sequence[np.ndarray],
     masks: Sequence[np.ndarray],
     captions: Sequence[str],
+    *,
     columns: int = 6,
 ) -> np.ndarray:
-    """Draws many image/mask pairs on one sheet, to see at a glance that they belong together.
+    """Draw many image/mask pairs on one sheet, to see at a glance whether they belong together.
 
     Args:
         images: Grey or RGB, 0 to 255, any sizes.
@@ -105,13 +111,69 @@ def contact_sheet(
     return np.vstack(rows)
 
 
-def write_png(path: Path, picture: np.ndarray) -> None:
-    """Writes an RGB, grey or bool picture as PNG, atomically; bool becomes 0 and 255."""
+def colour_scale(steps: int) -> np.ndarray:
+    """Return a colour scale from few to many, uint8 RGB, `(steps, 3)`."""
+    ramp = np.linspace(0, 255, steps).round().astype(np.uint8)
+    return cv2.applyColorMap(ramp[:, None], _VOTE_COLOURS)[:, 0, ::-1]
+
+
+def draw_votes(
+    image: np.ndarray, votes: np.ndarray, voters: int, *, opacity: float = 0.7
+) -> np.ndarray:
+    """Draw how many masks mark each pixel: dark blue for one, yellow for all, else the image.
+
+    Args:
+        image: Grey or RGB, 0 to 255, `(height, width[, channels])`.
+        votes: Unsigned integers, `(height, width)`, 0 to `voters`.
+        voters: How many masks there are.
+        opacity: Of the colours, 0 to 1.
+    """
+    colours = np.vstack([np.zeros((1, 3), np.uint8), colour_scale(max(voters, 1))])
+    return _blend(to_rgb(image), colours[votes], votes > 0, opacity=opacity)
+
+
+def draw_difference(
+    image: np.ndarray, first: np.ndarray, second: np.ndarray, *, opacity: float = 0.5
+) -> tuple[np.ndarray, np.ndarray]:
+    """Draw two masks so that their difference shows: white where they agree, else in colour.
+
+    Args:
+        image: Grey or RGB, 0 to 255, `(height, width[, channels])`.
+        first, second: Bool, `(height, width)`.
+        opacity: Of the fill, 0 to 1.
+
+    Returns:
+        The picture of the first mask, what it alone marks in orange; that of the second, in blue.
+    """
+    canvas = _blend(to_rgb(image), np.array(BOTH), first & second, opacity=opacity / 2)
+    return (
+        _blend(canvas, np.array(FIRST_ONLY), first & ~second, opacity=opacity),
+        _blend(canvas, np.array(SECOND_ONLY), second & ~first, opacity=opacity),
+    )
+
+
+def shrunk(picture: np.ndarray, longest: int) -> np.ndarray:
+    """Scale a picture down, if need be, so that its longer side has `longest` pixels."""
+    scale = longest / max(picture.shape[:2])
+    if scale >= 1:
+        return picture
+    height, width = (max(round(side * scale), 1) for side in picture.shape[:2])
+    return cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
+
+
+def png(picture: np.ndarray) -> bytes:
+    """Encode RGB, grey or bool pixels as PNG without any metadata; bool becomes 0 and 255."""
     if picture.dtype == bool:
         picture = picture.astype(np.uint8) * 255
     pixels = picture[..., ::-1] if picture.ndim == 3 else picture
     _, encoded = cv2.imencode(".png", np.ascontiguousarray(pixels))
-    write_atomically(path, lambda temporary: temporary.write_bytes(encoded.tobytes()))
+    return encoded.tobytes()
+
+
+def write_png(path: Path, picture: np.ndarray) -> None:
+    """Write an RGB, grey or bool picture as PNG, atomically; bool becomes 0 and 255."""
+    content = png(picture)
+    write_atomically(path, lambda temporary: temporary.write_bytes(content))
 
 
 def _enlarged_overlay(image: np.ndarray, mask: np.ndarray, colour) -> np.ndarray:
@@ -120,7 +182,7 @@ def _enlarged_overlay(image: np.ndarray, mask: np.ndarray, colour) -> np.ndarray
 
 
 def _enlarge(picture: np.ndarray) -> np.ndarray:
-    """Fits a picture into the panel, keeping its proportions; masks stay binary."""
+    """Fit a picture into the panel, keeping its proportions; masks stay binary."""
     height, width = picture.shape[:2]
     scale = _PANEL / max(height, width)
     size = (max(round(width * scale), 1), max(round(height * scale), 1))
@@ -135,15 +197,21 @@ def _captioned(panel: np.ndarray, caption: str) -> np.ndarray:
     framed = cv2.copyMakeBorder(
         panel, _CAPTION, _GAP, _GAP, _GAP, cv2.BORDER_CONSTANT, value=(255, 255, 255)
     )
-    place = (_GAP, _CAPTION - 6)
+    origin = (_GAP, _CAPTION - 6)
     text = _fitting(caption, panel.shape[1])
-    return cv2.putText(framed, text, place, *_FONT[:2], (40, 40, 40), _FONT[2], cv2.LINE_AA)
+    return cv2.putText(framed, text, origin, *_FONT[:2], (40, 40, 40), _FONT[2], cv2.LINE_AA)
 
 
 def _fitting(caption: str, width: int) -> str:
-    """The caption, or as much of its end as fits into the width, in pixels."""
+    """Return the caption, or as much of its end as fits into the width, in pixels."""
     text = caption
     while cv2.getTextSize(text, *_FONT)[0][0] > width:
         caption = caption[1:]
         text = f"...{caption}"
     return text
+
+
+def _blend(canvas: np.ndarray, colours: np.ndarray, where: np.ndarray, *, opacity: float):
+    blended, tint = canvas.copy(), np.broadcast_to(colours, canvas.shape)[where]
+    blended[where] = (canvas[where] * (1 - opacity) + tint * opacity).astype(np.uint8)
+    return blended

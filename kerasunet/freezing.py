@@ -13,7 +13,7 @@ from typing import Any
 
 import keras
 
-from kerasunet.strategies import Layout, Strategy, WeightRef, parse
+from kerasunet.strategies import NetworkLayout, Strategy, WeightRef, parse
 
 _BLOCK = re.compile(r"(enc\d+|bottleneck|dec\d+)_")
 _LAST_BLOCK = "dec1"
@@ -69,13 +69,13 @@ class Description:
         return _as_text(self)
 
 
-def layout_of(model: keras.Model) -> Layout:
+def layout_of(model: keras.Model) -> NetworkLayout:
     """Reads the blocks, layers and weights off a model's layer names.
 
     Raises:
         ValueError: A layer with weights belongs to no block.
     """
-    return Layout(tuple(ref for ref, _ in _weights(model)))
+    return NetworkLayout(tuple(ref for ref, _ in _weights(model)))
 
 
 def set_trainable(model: keras.Model, strategy: str | Strategy | Mapping[str, bool]) -> Description:

@@ -1,4 +1,4 @@
-"""Dice plus binary cross-entropy, and the Dice shown while training; both in float32.
+"""The loss, Dice plus binary cross-entropy, and the Dice of the progress bar; both in float32.
 
 Sums over a 256×256 mask overflow float16 (largest value 65,504), so everything is cast first.
 """
@@ -13,7 +13,7 @@ _PIXELS = (1, 2)
 
 @keras.saving.register_keras_serializable(package="kerasunet")
 def dice_bce(y_true, y_pred):
-    """Soft Dice loss plus binary cross-entropy, per image, in float32.
+    """Return the soft Dice loss plus binary cross-entropy, per image, in float32.
 
     The Dice term follows Milletari et al., "V-Net", 3DV 2016 (arXiv 1606.04797), without the
     squares and with 1 added to both sides of the fraction, so that an empty mask met by an
@@ -33,7 +33,7 @@ def dice_bce(y_true, y_pred):
 
 @keras.saving.register_keras_serializable(package="kerasunet")
 def dice(y_true, y_pred):
-    """Dice of the masks cut at probability 0.5, per image, for the progress bar.
+    """Return the Dice of the masks cut at probability 0.5, per image, for the progress bar.
 
     Both empty counts as 1, as in `kerasunet.metrics`.
 

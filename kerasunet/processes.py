@@ -1,4 +1,4 @@
-"""Processes that do one piece of work: how they are started, and how they end."""
+"""Processes: how one that does a piece of work starts and ends, its processors and heaps."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-_SECONDS_BETWEEN_LOOKS = 2.0
+_SECONDS_BETWEEN_CHECKS = 2.0
 _PARENT = "KERASUNET_PARENT"
 _M_ARENA_MAX, _MOST = -8, 2  # malloc.h of glibc; mallopt(3)
 _M_MMAP_THRESHOLD, _LARGE_BYTES = -3, 1 << 20
@@ -18,12 +18,12 @@ _SOURCE = Path(__file__).resolve().parents[1]
 
 
 def module_command(module: str, *arguments: str) -> list[str]:
-    """The command that runs a module of this very package, whatever lies in the current folder."""
+    """Return the command that runs a module of this package, not of the current folder."""
     return [sys.executable, "-P", "-m", module, *arguments]
 
 
 def environment(additions: Mapping[str, str] | None = None) -> dict[str, str]:
-    """The environment in which `module_command` finds this package."""
+    """Return the environment in which `module_command` finds this package."""
     inherited = os.environ.get("PYTHONPATH")
     path = os.pathsep.join([str(_SOURCE), *([inherited] if inherited else [])])
     started_by = {_PARENT: str(os.getpid())}
@@ -31,27 +31,27 @@ def environment(additions: Mapping[str, str] | None = None) -> dict[str, str]:
 
 
 def end_with_parent() -> None:
-    """Has this process end when the one that started it does, rather than go on unseen."""
+    """End this process when the one that started it ends, rather than go on unseen."""
     parent = os.getppid()
     if os.name == "posix" and os.environ.get(_PARENT, str(parent)) != str(parent):
         os._exit(1)  # It has ended before this process came so far.
 
     def watch() -> None:
         while os.getppid() == parent:
-            time.sleep(_SECONDS_BETWEEN_LOOKS)
+            time.sleep(_SECONDS_BETWEEN_CHECKS)
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
 
 
 def last_line(log: Path) -> str:
-    """The last line of a log: of a process that failed, what it failed of."""
+    """Return the last line of a log: for a process that failed, the reason."""
     lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-    return lines[-1] if lines else "ended without a word"
+    return lines[-1] if lines else "ended without a message"
 
 
 def processors() -> int:
-    """Returns the processors that this process may use, which may be fewer than there are."""
+    """Return the number of processors that this process may use, possibly not all."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

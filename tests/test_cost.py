@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from kerasunet.cost import Network
-from kerasunet.strategies import Layout, parse
+from kerasunet.strategies import NetworkLayout, parse
 
 SIZE, BATCH = 16, 2
 GREY = {"base_filters": 4, "depth": 2, "normalization": "batch", "channels": 1, "classes": 1}
@@ -19,7 +19,7 @@ COLOUR_STRATEGIES = ("all", "expanding", "bias", "all-enc1")
 
 
 def _network(shape, image_size=SIZE) -> Network:
-    layout = Layout.unet(shape["depth"], shape["normalization"])
+    layout = NetworkLayout.unet(shape["depth"], shape["normalization"])
     return Network(layout, shape["base_filters"], image_size, shape["channels"], shape["classes"])
 
 
@@ -120,12 +120,12 @@ def _multiply_adds(outputs, kernel) -> int:
 
 
 def test_nothing_trained_costs_nothing():
-    network = Network(Layout.unet())
+    network = Network(NetworkLayout.unet())
     assert network.step_cost(frozenset()).total == 0
 
 
 def test_deep_blocks_cost_less_than_shallow_ones_and_all_costs_most():
-    network = Network(Layout.unet())
+    network = Network(NetworkLayout.unet())
     costs = [
         network.step_cost(parse(text).select(network.layout)).total
         for text in ("deep:1", "deep:3", "shallow:3", "contracting", "all")
@@ -142,12 +142,14 @@ def test_deep_blocks_cost_less_than_shallow_ones_and_all_costs_most():
 )
 def test_numbers_out_of_range_are_refused(numbers, message):
     with pytest.raises(ValueError, match=message):
-        Network(Layout.unet(), **numbers)
+        Network(NetworkLayout.unet(), **numbers)
 
 
 def test_the_count_needs_no_tensorflow():
     code = (
-        "import sys; from kerasunet.cost import Network; from kerasunet.strategies import Layout;"
-        "Network(Layout.unet()).parameters(); assert not {'keras', 'numpy'} & set(sys.modules)"
+        "import sys; from kerasunet.cost import Network;"
+        "from kerasunet.strategies import NetworkLayout;"
+        "Network(NetworkLayout.unet()).parameters();"
+        "assert not {'keras', 'numpy'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

@@ -85,7 +85,7 @@ def test_panels_keep_proportions():
 def test_contact_sheet_is_a_grid(count, columns, grid):
     images = [np.full((30 + 9 * n, 40), 90, np.uint8) for n in range(count)]
     masks = [np.ones(image.shape, bool) for image in images]
-    sheet = contact_sheet(images, masks, [str(n) for n in range(count)], columns)
+    sheet = contact_sheet(images, masks, [str(n) for n in range(count)], columns=columns)
     rows = np.array_split(sheet, grid[0], axis=0)
     cells = [cell for row in rows for cell in np.array_split(row, grid[1], axis=1)]
     assert len({cell.shape for cell in cells}) == 1

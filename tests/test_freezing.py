@@ -9,13 +9,13 @@ from helpers.steps import train_three_steps, values
 
 from kerasunet import UNet, describe, set_trainable
 from kerasunet.freezing import layout_of
-from kerasunet.strategies import Layout, expand, parse
+from kerasunet.strategies import NetworkLayout, expand, parse
 
 DEPTH = 2
 STRATEGIES = [
     text
     for pattern in ("shallow:*", "deep:*", "outer:*", "inner:*")
-    for text in expand(pattern, Layout.unet(DEPTH))
+    for text in expand(pattern, NetworkLayout.unet(DEPTH))
 ] + ["contracting", "expanding", "bottleneck", "norm", "kernel", "bias", "all", "none"]
 
 
@@ -27,7 +27,7 @@ STRATEGIES = [
     + [(strategy, None) for strategy in ("deep:2", "contracting", "bias")],
 )
 def test_frozen_weights_and_statistics_stay_and_trained_ones_move(strategy, normalization):
-    layout = Layout.unet(DEPTH, normalization)
+    layout = NetworkLayout.unet(DEPTH, normalization)
     model = UNet(base_filters=4, depth=DEPTH, normalization=normalization)
     set_trainable(model, strategy)
     before = values(model)
@@ -93,7 +93,7 @@ def test_foreign_model_is_refused():
 @pytest.mark.parametrize("depth", [1, 2, 4])
 def test_layout_of_a_real_model_is_the_layout_of_the_grammar(depth, normalization):
     model = UNet(base_filters=2, depth=depth, normalization=normalization)
-    assert layout_of(model) == Layout.unet(depth, normalization)
+    assert layout_of(model) == NetworkLayout.unet(depth, normalization)
 
 
 def test_description_counts_every_learnable_parameter_once():

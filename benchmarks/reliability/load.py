@@ -68,10 +68,10 @@ class Materials:
     """What visitors upload: PNG files of ultrasound with their masks, and a DICOM X-ray."""
 
     def __init__(self) -> None:
-        made = [simulate("breast-ultrasound", 7, index, _SIDE) for index in range(_UPLOADS)]
+        made = [simulate("breast-ultrasound", 7, index, size=_SIDE) for index in range(_UPLOADS)]
         self.scans = [_png(sample.image.astype(np.uint8)) for sample in made]
         self.masks = [_png(sample.mask.astype(np.uint8) * 255) for sample in made]
-        self.dicom = _dicom(simulate("chest-xray", 7, 0, _SIDE).image)
+        self.dicom = _dicom(simulate("chest-xray", 7, 0, size=_SIDE).image)
 
 
 class Crowd:
@@ -329,7 +329,7 @@ def _files(place: Path) -> list[str]:
 
 
 def _png(pixels: np.ndarray) -> bytes:
-    from kerasunet.comparison.pictures import png
+    from kerasunet.drawing import png
 
     return png(pixels)
 

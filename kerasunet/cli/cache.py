@@ -15,16 +15,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     from kerasunet.data.cache import Store
-    from kerasunet.files import cache_folder, size_limit
+    from kerasunet.files import cache_folder, cache_limit
 
     folder = cache_folder()
     if folder is None:
         print("no cache: KERASUNET_CACHE is off")
         return 0
-    store = Store(folder, size_limit())
+    store = Store(folder, cache_limit())
     packs, entries, size = store.usage()
     print(f"{folder}: {entries:,} entries in {packs:,} files, {_megabytes(size)}", end="")
-    print(f" (limit {_megabytes(size_limit())})")
+    print(f" (limit {_megabytes(cache_limit())})")
     if options.clear:
         store.clear()
         print("removed")

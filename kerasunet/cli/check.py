@@ -39,7 +39,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _write_files(report: Report, options: argparse.Namespace) -> None:
     from kerasunet.data.checking import write_groups
-    from kerasunet.data.checking.page import as_html
+    from kerasunet.data.checking.report import as_html
     from kerasunet.files import write_text
 
     if options.html:
@@ -57,7 +57,7 @@ def _json(report: Report) -> str:
 
 
 def _listing(report: Report) -> str:
-    from kerasunet.data.checking.page import summary
+    from kerasunet.data.checking.report import summary
 
     sections = [_section(kind, found) for kind, found in report.by_kind().items()]
     return "\n\n".join([summary(report), *sections])

@@ -8,7 +8,7 @@ from pathlib import Path
 from kerasunet import models
 from kerasunet.backend import quiet_start, start_backend
 from kerasunet.cli import options as shared
-from kerasunet.inference.export.exporting import FORMATS
+from kerasunet.inference.export import FORMATS
 
 EPILOG = "formats:\n" + "\n".join(
     f"  {name:<11} {facts.purpose}{'' if facts.any_size else ' (one image size)'}"
@@ -28,8 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     from kerasunet.data import load
-    from kerasunet.inference.export import Images, export
-    from kerasunet.inference.export.exporting import check_request
+    from kerasunet.inference.export import Images, check_request, export
 
     models.check(options.model)
     card = models.card(options.model)
@@ -41,9 +40,15 @@ def run(options: argparse.Namespace) -> int:
 
     start_backend()
     channels = card["architecture"]["channels"]
-    images = Images.of(data, card["image_size"], channels, options.images, options.int8)
+    images = Images.of(
+        data,
+        card["image_size"],
+        channels=channels,
+        count=options.images,
+        calibrate=options.int8,
+    )
     with quiet_start():  # Converters, too, write notes past `sys.stderr`.
-        done = export(options.model, options.format, path, images, options.int8)
+        done = export(options.model, options.format, path, images=images, int8=options.int8)
     print(_summary(done.comparison, images.data))
     print(f"written: {done.path}, {done.sidecar}")
     return 0

@@ -13,9 +13,9 @@ from pathlib import Path
 from kerasunet import models
 from kerasunet.backend import start_backend
 from kerasunet.cli import options as shared
-from kerasunet.data.augmentation import PRESETS
+from kerasunet.data.augmentation_settings import PRESETS
 from kerasunet.runs.directory import clear
-from kerasunet.strategies import Layout, describe_grammar, parse
+from kerasunet.strategies import NetworkLayout, describe_grammar, parse
 from kerasunet.training.settings import FinetuneSettings
 
 EPILOG = f"strategies for --layers:\n{describe_grammar()}"
@@ -128,7 +128,7 @@ def _check_early(settings: FinetuneSettings, save_as: str | None) -> None:
         known = models.card(settings.init)["architecture"]
         depth, normalization = known["depth"], known["normalization"]
     if not parse(settings.layers).is_auto:
-        parse(settings.layers).select(Layout.unet(depth, normalization))
+        parse(settings.layers).select(NetworkLayout.unet(depth, normalization))
     data = load_data(settings)
     if not settings.stratify_sizes:  # Which reads every mask.
         split_data(settings, data)

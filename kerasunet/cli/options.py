@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kerasunet.data.augmentation import PRESETS
+from kerasunet.data.augmentation_settings import PRESETS
 from kerasunet.files import is_plain
 from kerasunet.training.settings import Architecture, Optimization
 

@@ -47,7 +47,9 @@ def run(options: argparse.Namespace) -> int:
     from kerasunet.inference.segmenter import check_request
 
     models.check(options.model)
-    check_request(models.card(options.model), options.engine, options.tile, options.overlap)
+    check_request(
+        models.card(options.model), options.engine, tile=options.tile, overlap=options.overlap
+    )
     paths = _image_files(options.images)
     names = _output_names(paths)
     segmenter = cache(lambda: _segmenter(options))  # Opening takes seconds: not for bad images.
@@ -79,7 +81,7 @@ def _segmenter(options: argparse.Namespace) -> Segmenter:
             engine=options.engine,
             tile=options.tile,
             overlap=options.overlap,
-            mirror=options.mirror,
+            flip=options.mirror,
         )
 
 

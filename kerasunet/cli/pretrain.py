@@ -12,7 +12,7 @@ from pathlib import Path
 from kerasunet import models
 from kerasunet.backend import start_backend
 from kerasunet.cli import options as shared
-from kerasunet.data.augmentation import PRESETS
+from kerasunet.data.augmentation_settings import PRESETS
 from kerasunet.runs.directory import clear
 from kerasunet.training.settings import PretrainSettings
 

@@ -48,14 +48,14 @@ def _write_sheet(options: argparse.Namespace) -> None:
 
 
 def _print_layers(options: argparse.Namespace) -> None:
-    from kerasunet.strategies import Layout, parse
+    from kerasunet.strategies import NetworkLayout, parse
 
     shape = shared.architecture(options)
     strategy = parse(options.layers)
     if options.model:
         models.check(options.model)
     else:
-        strategy.select(Layout.unet(shape.depth, shape.normalization))
+        strategy.select(NetworkLayout.unet(shape.depth, shape.normalization))
 
     start_backend()
     from kerasunet import UNet

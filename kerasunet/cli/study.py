@@ -14,7 +14,7 @@ from pathlib import Path
 
 from kerasunet import models
 from kerasunet.cli import options as shared
-from kerasunet.data.augmentation import PRESETS
+from kerasunet.data.augmentation_settings import PRESETS
 from kerasunet.runs.directory import held
 from kerasunet.strategies import describe_grammar
 from kerasunet.study.plan import STRATEGIES, StudySettings
@@ -129,14 +129,14 @@ def _settings(options: argparse.Namespace) -> StudySettings:
 def _check_early(settings: StudySettings) -> None:
     """Finds wrong strategies, weights and data before TensorFlow is imported."""
     from kerasunet.data import load
-    from kerasunet.strategies import Layout
+    from kerasunet.strategies import NetworkLayout
     from kerasunet.study.plan import distinct_strategies
 
     shape = asdict(settings.run.architecture)
     if settings.run.init != "scratch":
         models.check(settings.run.init)
         shape = models.card(settings.run.init)["architecture"]
-    layout = Layout.unet(shape["depth"], shape["normalization"])
+    layout = NetworkLayout.unet(shape["depth"], shape["normalization"])
     distinct_strategies(settings.strategies, layout)
     load(settings.run.data, settings.run.manual_dir)
 

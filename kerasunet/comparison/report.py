@@ -1,4 +1,4 @@
-"""The scores as CSV, for spreadsheets: text that would be taken for a formula is defused."""
+"""A comparison as files to keep: CSV for spreadsheets, an HTML report, and a zip of everything."""
 
 from __future__ import annotations
 
@@ -12,10 +12,9 @@ from html import escape
 
 import numpy as np
 
-from kerasunet.comparison.candidates import Comparison
-from kerasunet.comparison.pictures import draw_mask, draw_votes, png, shrunk
-from kerasunet.comparison.scores import Choice, Score, Verdict
-from kerasunet.drawing import PREDICTION, TRUTH, to_rgb
+from kerasunet.comparison.comparing import Choice, Comparison, Score, Verdict
+from kerasunet.data.decoding import resize_mask
+from kerasunet.drawing import PREDICTION, TRUTH, draw_votes, overlay, png, shrunk, to_rgb
 
 COLUMNS = (
     "image", "strategy", "model", "best", "dice", "iou", "hd95", "hd95_unit", "consensus_dice",
@@ -24,15 +23,35 @@ COLUMNS = (
 )  # fmt: skip
 # At the start of a cell, or where a spreadsheet that splits at semicolons or tabs sees one.
 _FORMULA = re.compile(r"(^|[;\t\r\n])(?=\s*[=+\-@])")
+NOTICE = "Research use only. Not a medical device."
+_SIDE = 320
+_STYLE = """
+:root { color-scheme: light dark }
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 70rem; margin: auto; padding: 1rem }
+h1 { font-size: 1.4rem; margin: 0; overflow-wrap: anywhere }
+.notice { font-weight: 600 }
+.panels { display: grid; gap: .8rem; grid-template-columns: repeat(auto-fill, minmax(11rem, 1fr)) }
+figure { margin: 0 } figcaption { font-size: .85rem; overflow-wrap: anywhere }
+img { width: 100%; border-radius: 4px; display: block }
+.scroll { overflow-x: auto } table { border-collapse: collapse; margin: 1rem 0 }
+th, td { padding: .25rem .7rem; text-align: right; white-space: nowrap }
+tr { border-bottom: 1px solid #8886 }
+th:first-child, td:first-child { text-align: left } .best { font-weight: 700 }
+@media print {
+  body { font-size: 11px } .panels { grid-template-columns: repeat(5, 1fr) }
+}
+"""
+_OVERLAY_SIDE = 1024
+_EARLIEST = (1980, 1, 1, 0, 0, 0)
 
 
 def rows(image: str, scores: Sequence[Score], choice: Choice) -> list[dict]:
-    """One dictionary a score, with the keys of `COLUMNS`."""
+    """Return one dictionary per score, with the keys of `COLUMNS`."""
     return [_table_row(image, line, choice) for line in scores]
 
 
 def as_csv(lines: Sequence[dict]) -> str:
-    """Writes rows as CSV with a header; what would be a formula gets an apostrophe before it.
+    """Return rows as CSV with a header; what would be a formula gets an apostrophe before it.
 
     Args:
         lines: Rows as `rows` makes them; what is missing stays empty.
@@ -45,7 +64,7 @@ def as_csv(lines: Sequence[dict]) -> str:
 
 
 def without_formulas(text: str) -> str:
-    """CSV of any columns, with an apostrophe before what a spreadsheet would take for a formula.
+    """Put an apostrophe before each cell of a CSV that a spreadsheet would take for a formula.
 
     Negative numbers stay numbers.
     """
@@ -93,40 +112,22 @@ def _is_number(text: str) -> bool:
     return True
 
 
-NOTICE = "Research use only. Not a medical device."
-_SIDE = 320
-_STYLE = """
-:root { color-scheme: light dark }
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 70rem; margin: auto; padding: 1rem }
-h1 { font-size: 1.4rem; margin: 0; overflow-wrap: anywhere }
-.notice { font-weight: 600 }
-.panels { display: grid; gap: .8rem; grid-template-columns: repeat(auto-fill, minmax(11rem, 1fr)) }
-figure { margin: 0 } figcaption { font-size: .85rem; overflow-wrap: anywhere }
-img { width: 100%; border-radius: 4px; display: block }
-.scroll { overflow-x: auto } table { border-collapse: collapse; margin: 1rem 0 }
-th, td { padding: .25rem .7rem; text-align: right; white-space: nowrap }
-tr { border-bottom: 1px solid #8886 }
-th:first-child, td:first-child { text-align: left } .best { font-weight: 700 }
-@media print {
-  body { font-size: 11px } .panels { grid-template-columns: repeat(5, 1fr) }
-}
-"""
-
-
 def as_html(
     title: str,
     comparison: Comparison,
     verdict: Verdict,
+    *,
     scores: Sequence[Score],
     truth: np.ndarray | None = None,
 ) -> str:
-    """Draws a comparison as a page to keep or print.
+    """Draw a comparison as a page to keep or print.
 
     Args:
         title: What was compared, such as the name of the image.
         comparison, verdict, scores: The comparison, what was chosen, how good each mask is.
         truth: True mask, bool, `(height, width)`, or `None`.
     """
+    panels = "".join(_panels(comparison, verdict, scores, truth=truth))
     return "\n".join(
         [
             '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">',
@@ -135,14 +136,14 @@ def as_html(
             f"<h1>{escape(title)}</h1>",
             f'<p class="notice">{NOTICE}</p><p>{escape(_settings(comparison, verdict))}</p>',
             f'<div class="scroll">{score_table(scores)}</div>',
-            f'<div class="panels">{"".join(_panels(comparison, verdict, scores, truth))}</div>',
+            f'<div class="panels">{panels}</div>',
             "</body></html>\n",
         ]
     )
 
 
 def score_table(scores: Sequence[Score]) -> str:
-    """The scores as an HTML table; the best rows say so in words, too."""
+    """Return the scores as an HTML table; the best rows say so in words, too."""
     against_truth = any(line.dice is not None for line in scores)
     columns = _columns(scores, against_truth)
     heads = "".join(f'<th scope="col">{escape(head)}</th>' for head in columns)
@@ -155,7 +156,7 @@ def score_table(scores: Sequence[Score]) -> str:
 
 
 def _columns(scores: Sequence[Score], against_truth: bool) -> dict:
-    """Heading to what a cell of that column says of a score."""
+    """Return for each heading what a cell of that column says of a score."""
     unit = scores[0].unit if scores else "px"
     measured = {
         "Dice": lambda s: f"{s.dice:.3f}",
@@ -192,18 +193,18 @@ def _settings(comparison: Comparison, verdict: Verdict) -> str:
     )
 
 
-def _panels(comparison, verdict: Verdict, scores: Sequence[Score], truth) -> list[str]:
+def _panels(comparison, verdict: Verdict, scores: Sequence[Score], *, truth) -> list[str]:
     image = shrunk(to_rgb(comparison.image), _SIDE)
     panels = [_figure("Image", image)]
     if truth is not None:
-        panels.append(_figure("True mask", draw_mask(image, truth, TRUTH, _SIDE)))
+        panels.append(_figure("True mask", draw_mask(image, truth, TRUTH, longest=_SIDE)))
     for line in scores:
         value = line.consensus_dice if line.dice is None else line.dice
-        drawn = draw_mask(image, verdict.masks[line.name], PREDICTION, _SIDE)
+        drawn = draw_mask(image, verdict.masks[line.name], PREDICTION, longest=_SIDE)
         panels.append(_figure(f"{line.strategy}: Dice {value:.3f}", drawn))
     votes = draw_votes(comparison.image, verdict.votes, verdict.voters)
     panels.append(_figure(f"Agreement of {verdict.voters}", shrunk(votes, _SIDE)))
-    consensus = draw_mask(image, verdict.consensus, PREDICTION, _SIDE)
+    consensus = draw_mask(image, verdict.consensus, PREDICTION, longest=_SIDE)
     panels.append(_figure("Consensus", consensus))
     return panels
 
@@ -217,18 +218,15 @@ def _figure(caption: str, picture: np.ndarray) -> str:
     )
 
 
-_OVERLAY_SIDE = 1024
-_EARLIEST = (1980, 1, 1, 0, 0, 0)
-
-
 def as_zip(
     title: str,
     comparison: Comparison,
     verdict: Verdict,
+    *,
     scores: Sequence[Score],
     truth: np.ndarray | None = None,
 ) -> bytes:
-    """Packs a comparison.
+    """Pack a comparison.
 
     Args:
         title: What was compared, such as the name of the image; the report and table show it.
@@ -244,12 +242,20 @@ def as_zip(
     files["votes.png"] = png(verdict.votes)
     files |= _overlays(comparison, verdict, truth)
     files["table.csv"] = as_csv(rows(title, scores, verdict.choice)).encode()
-    files["report.html"] = as_html(title, comparison, verdict, scores, truth).encode()
+    files["report.html"] = as_html(title, comparison, verdict, scores=scores, truth=truth).encode()
     return pack(files)
 
 
+def draw_mask(
+    image: np.ndarray, mask: np.ndarray, colour: tuple[int, int, int], *, longest: int
+) -> np.ndarray:
+    """Draw a mask on an image that is first scaled down, so that the contour stays visible."""
+    small = shrunk(to_rgb(image), longest)
+    return overlay(small, resize_mask(mask, small.shape[:2]), colour)
+
+
 def pack(files: dict[str, bytes]) -> bytes:
-    """Packs files by name; equal contents give equal bytes."""
+    """Pack files by name; equal contents give equal bytes."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         for name, data in files.items():
@@ -260,23 +266,23 @@ def pack(files: dict[str, bytes]) -> bytes:
 
 
 def mask_files(verdict: Verdict) -> dict[str, np.ndarray]:
-    """The masks by names that are safe in paths."""
+    """Return the masks by names that are safe as file names."""
     return {safe_name(name): mask for name, mask in verdict.masks.items()}
 
 
 def safe_name(text: str) -> str:
-    """Text as a file name: letters, digits, dots, underscores and hyphens, the first no sign."""
+    """Turn text into a file name: word characters, dots and hyphens, neither of these first."""
     return re.sub(r"[^\w.-]+", "_", text).lstrip(".-") or "image"
 
 
 def _overlays(comparison: Comparison, verdict: Verdict, truth) -> dict[str, bytes]:
     image = shrunk(to_rgb(comparison.image), _OVERLAY_SIDE)
     pictures = {
-        name: draw_mask(image, mask, PREDICTION, _OVERLAY_SIDE)
+        name: draw_mask(image, mask, PREDICTION, longest=_OVERLAY_SIDE)
         for name, mask in mask_files(verdict).items()
     }
     votes = draw_votes(comparison.image, verdict.votes, verdict.voters)
     pictures["agreement"] = shrunk(votes, _OVERLAY_SIDE)
     if truth is not None:
-        pictures["truth"] = draw_mask(image, truth, TRUTH, _OVERLAY_SIDE)
+        pictures["truth"] = draw_mask(image, truth, TRUTH, longest=_OVERLAY_SIDE)
     return {f"overlays/{name}.png": png(picture) for name, picture in pictures.items()}

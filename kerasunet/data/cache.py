@@ -1,23 +1,23 @@
-"""Decoded and resized cases on disk, mapped into memory: no image is decoded twice.
+"""The cache of decoded cases: images are decoded and resized once, then mapped from disk.
 
-A folder per size, number of channels and decoder holds packs: files of many cases each, written
-once and never changed. Cases are found in them by what they were made from, see
-`kerasunet.data.cache_packs`. Every row has a checksum; a pack that is damaged is removed and what
-was wanted of it is made again. Where packs cannot be written, everything works as it does without
-a cache.
+The cache has a folder for each size, number of channels and decoder version. It holds packs: files
+of many cases each, written once and never changed. A case is found by its origin, the files and
+values that its pixels depend on (see `kerasunet.data.cache_packs`). Every row has a checksum; a
+damaged pack is removed, and what was wanted of it is decoded again. Where packs cannot be written,
+everything works as it does without a cache.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import logging
 import os
 import platform
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from functools import cache
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import NamedTuple
@@ -30,24 +30,36 @@ from kerasunet.data.cache_packs import (
     UNFINISHED,
     Damaged,
     DecodeRows,
+    Origin,
     Pack,
+    PackRow,
     PackWriter,
-    Place,
     PutRow,
     Rows,
-    Source,
     Spacing,
-    gather,
+    join_rows,
+    origin_of,
+    pack_bytes,
     rows_in_memory,
-    source_of,
 )
-from kerasunet.data.cache_packs import pack_bytes as bytes_of
 from kerasunet.data.cases import Case
-from kerasunet.files import FOLDER, LIMIT, cache_folder, size_limit
+from kerasunet.files import CACHE_VARIABLE, LIMIT_VARIABLE, cache_folder, cache_limit
 
+try:
+    import fcntl
+except ImportError:  # Windows: processes may decode the same image twice, which does no harm.
+    fcntl = None
+
+__all__ = ["PutRow", "Rows", "Store", "Usage", "cached_rows", "rows_in_memory"]
+
+_SHAPE_FOLDER = re.compile(r"\d+x\d+x\d+-[0-9a-f]{12}")
+_ABANDONED = 24 * 3600.0  # Seconds after which an unfinished file surely has no writer.
+_LOCK = ".lock"
+_SECONDS_BETWEEN_TRIES = 0.05
+_PATIENCE = 60.0
 _DATA = Path(__file__).parent
-_PARTS = ("cases.py", "decoding.py", "readers", "layouts", "simulation", "builders")
-_LIBRARIES = (
+_DECODER_PARTS = ("cases.py", "decoding.py", "readers", "layouts", "simulation", "builders")
+_DECODER_LIBRARIES = (
     "kerasunet",
     "numpy",
     "scipy",
@@ -59,84 +71,6 @@ _LIBRARIES = (
     "pylibjpeg-libjpeg",
     "nibabel",
 )
-
-
-@cache
-def decoder_version() -> str:
-    """Digest of the code that makes pixels, of the libraries it uses and the kind of processor.
-
-    The code itself counts, rather than a number that someone has to remember to raise.
-    """
-    digest = hashlib.blake2b(platform.machine().encode(), digest_size=6)
-    for name in _LIBRARIES:
-        digest.update(f"{name} {_installed(name)}\n".encode())
-    for part in _PARTS:
-        for path in sorted([_DATA / part, *(_DATA / part).rglob("*.py")]):
-            if path.is_file():
-                digest.update(path.read_bytes())
-    return digest.hexdigest()
-
-
-def _installed(name: str) -> str:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return "absent"
-
-
-try:
-    import fcntl
-except ImportError:  # Windows: processes may decode the same image twice, which harms nothing.
-    fcntl = None
-NAME = ".lock"
-_SECONDS_BETWEEN_LOOKS = 0.05
-_PATIENCE = 60.0
-
-
-@contextlib.contextmanager
-def locked(folder: Path, signs_of_life: str) -> Iterator[bool]:
-    """Waits for the lock of a folder; it ends with its process, however that ends.
-
-    Args:
-        folder: The folder.
-        signs_of_life: Pattern of the files that whoever holds the lock keeps writing. If none of
-            them changes for a minute, as when that process was suspended, the wait is over.
-
-    Yields:
-        Whether this process has the lock. Without it, all that can happen is double work.
-
-    Raises:
-        OSError: The folder cannot be written.
-    """
-    with open(folder / NAME, "ab") as file:
-        yield fcntl is not None and _acquire(file, folder, signs_of_life)
-
-
-def _acquire(file, folder: Path, signs_of_life: str) -> bool:
-    started = time.time()
-    while True:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.time() - max(started, _last_change(folder, signs_of_life)) > _PATIENCE:
-                return False
-            time.sleep(_SECONDS_BETWEEN_LOOKS)
-        except OSError:  # A network folder without locks.
-            return False
-        else:
-            return True
-
-
-def _last_change(folder: Path, pattern: str) -> float:
-    times = [0.0]
-    for path in folder.glob(pattern):
-        with contextlib.suppress(OSError):
-            times.append(path.stat().st_mtime)
-    return max(times)
-
-
-_SHELF = re.compile(r"\d+x\d+x\d+-[0-9a-f]{12}")
-_ABANDONED = 24 * 3600.0  # Seconds after which an unfinished file surely has no writer.
 
 
 class Usage(NamedTuple):
@@ -152,28 +86,28 @@ class TooSmall(OSError):
 
 
 def cached_rows(cases: Sequence[Case], shape: tuple[int, int, int], decode: DecodeRows) -> Rows:
-    """Takes cases from the cache of the environment, and has those decoded that are not in it.
+    """Take cases from the cache that the environment names, and decode those that are not in it.
 
-    Where the cache cannot be used, a line is logged, once, and all are decoded into memory.
+    Where the cache cannot be used, one line is logged, once, and all cases are decoded into memory.
 
     Args:
         cases: The cases.
         shape: Height, width and channels.
-        decode: Decodes the cases of given indices; a `ValueError` tells which cannot be used.
+        decode: Decodes the cases of given indices; a `ValueError` says which cannot be used.
 
     Returns:
         The rows, in the order of the cases, mapped or in memory.
 
     Raises:
-        ValueError: Cases cannot be used, or the environment names no size.
+        ValueError: Cases cannot be used, or `KERASUNET_CACHE_LIMIT` is not a size.
     """
-    folder, limit = cache_folder(), size_limit()
-    sources = [source_of(case) for case in cases] if folder else []
-    if sources and None not in sources:
+    folder, limit = cache_folder(), cache_limit()
+    origins = [origin_of(case) for case in cases] if folder else []
+    if origins and None not in origins:
         try:
-            return Store(folder, limit).rows(cases, sources, shape, decode)
+            return Store(folder, limit).rows(cases, origins, shape=shape, decode=decode)
         except OSError as error:
-            _tell_once(f"{folder}: {error.strerror or error}")
+            _warn_once(f"{folder}: {error.strerror or error}")
     return rows_in_memory(len(cases), shape, decode)
 
 
@@ -191,63 +125,60 @@ class Store:
     def rows(
         self,
         cases: Sequence[Case],
-        sources: Sequence[Source],
+        origins: Sequence[Origin],
+        *,
         shape: tuple[int, int, int],
         decode: DecodeRows,
     ) -> Rows:
-        """Finds or makes the rows of cases, of which there is at least one.
+        """Find the rows of at least one case, and make those that are missing.
 
         Raises:
-            OSError: The folder cannot be written, or has no room. Nothing is left behind.
+            OSError: The folder cannot be written or has no room. Nothing is left behind.
             ValueError: Cases cannot be used. The others are kept.
         """
-        shelf = self._folder / f"{'x'.join(map(str, shape))}-{decoder_version()}"
-        places = _find(shelf, sources)
-        if None in places:
+        folder = self._folder / f"{'x'.join(map(str, shape))}-{decoder_version()}"
+        found = _find(folder, origins)
+        if None in found:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            shelf.mkdir(exist_ok=True)
-            with cache.locked(shelf, f"{UNFINISHED}*") as alone:
+            folder.mkdir(exist_ok=True)
+            with _locked(folder, f"{UNFINISHED}*") as alone:
                 if alone:
-                    _remove(shelf.glob(f"{UNFINISHED}*"))
+                    _remove(folder.glob(f"{UNFINISHED}*"))
                 # Another process may have decoded them while this one waited.
-                places = self._filled(shelf, shape, _find(shelf, sources), cases, sources, decode)
-        return gather(places, shelf)
+                found = _find(folder, origins)
+                missing = [index for index, row in enumerate(found) if row is None]
+                if missing:
+                    self._make_room(pack_bytes(len(missing), shape))
+                    with PackWriter(folder, len(missing), shape) as writer:
+                        pack = _fill(writer, missing, cases, origins=origins, decode=decode)
+                    for row, index in enumerate(missing):
+                        found[index] = (pack, row)
+        return join_rows(found, folder)
 
     def usage(self) -> Usage:
-        """Counts packs, their entries, and bytes."""
+        """Count packs, their entries, and bytes."""
         files = self._files()
         packs = [path for path in files if path.suffix == SUFFIX]
-        entries = sum(len(pack.images) for pack in map(_opened, packs) if pack)
+        entries = sum(len(pack.images) for pack in map(_mapped, packs) if pack)
         return Usage(len(packs), entries, sum(status.st_size for status in files.values()))
 
     def clear(self) -> None:
-        """Removes all files of the cache and no others; processes that map them keep them.
+        """Remove all files of the cache and no others; processes that map them keep them.
 
         Raises:
             OSError: A file cannot be removed.
         """
         for path in self._files():
             path.unlink(missing_ok=True)
-        for shelf in self._shelves():
-            (shelf / cache.NAME).unlink(missing_ok=True)
-            with contextlib.suppress(OSError):  # Something else lies in it.
-                shelf.rmdir()
-
-    def _filled(self, shelf, shape, places, cases, sources, decode) -> list[Place]:
-        """The places, those that were `None` in a new pack."""
-        missing = [index for index, place in enumerate(places) if place is None]
-        if missing:
-            self._make_room(bytes_of(len(missing), shape))
-            pack = _write(shelf, shape, missing, cases, sources, decode)
-            places = list(places)
-            for row, index in enumerate(missing):
-                places[index] = (pack, row)
-        return places
+        for folder in self._shape_folders():
+            (folder / _LOCK).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # It holds a file that is not the cache's.
+                folder.rmdir()
 
     def _make_room(self, needed: int) -> None:
-        """Removes what has not been used for longest until there is room for so many bytes."""
+        """Remove the least recently used packs until there is room for so many bytes."""
         if needed > self._limit:
-            raise TooSmall(f"{needed:,} bytes are needed, {LIMIT} allows {self._limit:,}")
+            raise TooSmall(f"{needed:,} bytes are needed, {LIMIT_VARIABLE} allows {self._limit:,}")
         files = self._files()
         excess = needed + sum(status.st_size for status in files.values()) - self._limit
         for path, status in sorted(files.items(), key=lambda item: item[1].st_mtime_ns):
@@ -257,31 +188,31 @@ class Store:
                 _remove([path])
                 excess -= status.st_size
 
-    def _shelves(self) -> list[Path]:
-        return [path for path in self._folder.glob("*") if _SHELF.fullmatch(path.name)]
+    def _shape_folders(self) -> list[Path]:
+        return [path for path in self._folder.glob("*") if _SHAPE_FOLDER.fullmatch(path.name)]
 
     def _files(self) -> Mapping[Path, os.stat_result]:
         found = {}
-        for shelf in self._shelves():
-            for path in [*shelf.glob(f"*{SUFFIX}"), *shelf.glob(f"{UNFINISHED}*")]:
+        for folder in self._shape_folders():
+            for path in [*folder.glob(f"*{SUFFIX}"), *folder.glob(f"{UNFINISHED}*")]:
                 with contextlib.suppress(FileNotFoundError):
                     found[path] = path.stat()
         return found
 
 
-def _find(shelf: Path, sources: Sequence[Source]) -> list[Place | None]:
-    """Where each case lies, its checksum verified; `None` for those that have to be decoded."""
-    wanted = {source.digest for source in sources}
-    found: dict[bytes, Place] = {}
-    for path in sorted(shelf.glob(f"*{SUFFIX}")):
-        pack = _opened(path)
+def _find(folder: Path, origins: Sequence[Origin]) -> list[PackRow | None]:
+    """Return the row of each case, its checksum verified; `None` where it must be decoded."""
+    wanted = {origin.digest for origin in origins}
+    found: dict[bytes, PackRow] = {}
+    for path in sorted(folder.glob(f"*{SUFFIX}")):
+        pack = _mapped(path)
         if pack:
             found |= _verified(pack, wanted - found.keys())
-    return [found.get(source.digest) for source in sources]
+    return [found.get(origin.digest) for origin in origins]
 
 
-def _opened(path: Path) -> Pack | None:
-    """Maps a pack; one that is damaged is removed, one that another process removed is none."""
+def _mapped(path: Path) -> Pack | None:
+    """Map a pack; remove it and return `None` if it is damaged, `None` too if it is gone."""
     try:
         return Pack(path)
     except FileNotFoundError:
@@ -291,9 +222,9 @@ def _opened(path: Path) -> Pack | None:
         return None
 
 
-def _verified(pack: Pack, wanted: set[bytes]) -> dict[bytes, Place]:
-    """The wanted rows of a pack, which thereby is used; none of a pack that has to go."""
-    found = {digest: (pack, row) for row, digest in enumerate(pack.sources()) if digest in wanted}
+def _verified(pack: Pack, wanted: set[bytes]) -> dict[bytes, PackRow]:
+    """Return the wanted rows of a pack and mark it as used; remove it if one is damaged."""
+    found = {digest: (pack, row) for row, digest in enumerate(pack.origins()) if digest in wanted}
     try:
         for _, row in found.values():
             pack.check(row)
@@ -306,49 +237,111 @@ def _verified(pack: Pack, wanted: set[bytes]) -> dict[bytes, Place]:
     return found
 
 
-def _write(
-    shelf: Path,
-    shape: tuple[int, int, int],
+def _fill(
+    writer: PackWriter,
     missing: Sequence[int],
     cases: Sequence[Case],
-    sources: Sequence[Source],
+    *,
+    origins: Sequence[Origin],
     decode: DecodeRows,
 ) -> Pack:
+    """Decode the missing cases into a pack; if some cannot be used, publish the others first."""
     row_of = {index: row for row, index in enumerate(missing)}
 
     def put(index: int, image: np.ndarray, mask: np.ndarray, spacing: Spacing) -> None:
-        kept = sources[index].digest if _is_unchanged(cases[index], sources[index]) else NOT_KEPT
-        writer.put(row_of[index], image, mask, spacing, kept)
+        kept = origins[index].digest if _is_unchanged(cases[index], origins[index]) else NOT_KEPT
+        writer.put(row_of[index], image, mask, spacing=spacing, origin=kept)
 
-    with PackWriter(shelf, len(missing), shape) as writer:
-        try:
-            decode(missing, put)
-        except ValueError:
-            writer.publish()
-            raise
-        return writer.publish()
-
-
-def _is_unchanged(case: Case, source: Source) -> bool:
-    """Whether pixels that have been read just now are surely those of the source."""
-    now = source_of(case)
-    return source.settled and now is not None and now.digest == source.digest
+    try:
+        decode(missing, put)
+    except ValueError:
+        writer.publish()
+        raise
+    return writer.publish()
 
 
-def _remove(paths: Iterator[Path] | Sequence[Path]) -> None:
-    """Removes files, as far as this process may."""
+def _is_unchanged(case: Case, origin: Origin) -> bool:
+    """Return whether pixels that have been read just now surely belong to the origin."""
+    now = origin_of(case)
+    return origin.settled and now is not None and now.digest == origin.digest
+
+
+def _remove(paths: Iterable[Path]) -> None:
+    """Remove files, as far as this process may."""
     for path in paths:
         with contextlib.suppress(OSError):
             path.unlink()
 
 
-@cache
-def _tell_once(trouble: str) -> None:
+@contextlib.contextmanager
+def _locked(folder: Path, signs_of_life: str) -> Iterator[bool]:
+    """Wait for the lock of a folder; it ends with its process, however that ends.
+
+    Args:
+        folder: The folder.
+        signs_of_life: Pattern of the files that the holder of the lock keeps writing. If none of
+            them changes for a minute, as when that process was suspended, the wait is over.
+
+    Yields:
+        Whether this process has the lock. Without it, the worst that can happen is double work.
+
+    Raises:
+        OSError: The folder cannot be written.
+    """
+    with open(folder / _LOCK, "ab") as file:
+        yield fcntl is not None and _acquire(file, folder, signs_of_life)
+
+
+def _acquire(file, folder: Path, signs_of_life: str) -> bool:
+    started = time.time()
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.time() - max(started, _last_change(folder, signs_of_life)) > _PATIENCE:
+                return False
+            time.sleep(_SECONDS_BETWEEN_TRIES)
+        except OSError:  # A network folder without locks.
+            return False
+        else:
+            return True
+
+
+def _last_change(folder: Path, pattern: str) -> float:
+    times = [0.0]
+    for path in folder.glob(pattern):
+        with contextlib.suppress(OSError):
+            times.append(path.stat().st_mtime)
+    return max(times)
+
+
+@functools.cache
+def decoder_version() -> str:
+    """Return a digest of the code that makes pixels, its libraries and the kind of processor.
+
+    The code itself counts, rather than a number that someone has to remember to raise.
+    """
+    digest = hashlib.blake2b(platform.machine().encode(), digest_size=6)
+    for name in _DECODER_LIBRARIES:
+        digest.update(f"{name} {_installed(name)}\n".encode())
+    for part in _DECODER_PARTS:
+        for path in sorted([_DATA / part, *(_DATA / part).rglob("*.py")]):
+            if path.is_file():
+                digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def _installed(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "absent"
+
+
+@functools.cache
+def _warn_once(trouble: str) -> None:
     logging.getLogger(__name__).warning(
         "%s; images are decoded without the cache (set %s to another folder, or to off)",
         trouble,
-        FOLDER,
+        CACHE_VARIABLE,
     )
-
-
-__all__ = ["PutRow", "Rows", "Store", "Usage", "cached_rows", "rows_in_memory"]

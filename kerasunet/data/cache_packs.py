@@ -1,4 +1,9 @@
-"""Rows: what decoding fills, one for each case, wherever they lie."""
+"""Packs: files that keep decoded cases, and how a case is found in them again.
+
+A pack is a header, a table (origin, checksum and pixel spacing of every row), the images and the
+masks. A row is found by the origin of its case: a digest of all that its pixels depend on. Packs
+are mapped into memory, so that what is found is neither decoded nor copied.
+"""
 
 from __future__ import annotations
 
@@ -25,9 +30,19 @@ PutRow = Callable[[int, np.ndarray, np.ndarray, Spacing], None]
 DecodeRows = Callable[[Sequence[int], PutRow], None]
 """Decodes the cases of these indices and hands on each of them."""
 
+DIGEST_BYTES = 16
+NOT_KEPT = bytes(DIGEST_BYTES)
+SUFFIX, UNFINISHED = ".pack", ".writing-"
+_IRRELEVANT = ("key", "group", "label")
+_CLOCK_TICK = 2.0  # Seconds: the coarsest time stamps, those of FAT.
+_HEADER = struct.Struct("<16sIQIII24x")
+_MAGIC = b"kerasunet pack 1"
+_TABLE = np.dtype([("origin", f"V{DIGEST_BYTES}"), ("checksum", "<u4"), ("spacing", "<f8", 2)])
+_IN_MEMORY = 256 * 2**20
+
 
 class Rows(NamedTuple):
-    """Decoded cases, row i of each belonging to case i.
+    """Decoded cases; row i of each array belongs to case i.
 
     Attributes:
         images: Uint8, `(cases, height, width, channels)`, 0 to 255.
@@ -41,7 +56,7 @@ class Rows(NamedTuple):
 
 
 def rows_in_memory(count: int, shape: tuple[int, int, int], decode_rows: DecodeRows) -> Rows:
-    """Decodes cases into ordinary arrays.
+    """Decode cases into ordinary arrays.
 
     Args:
         count: Number of cases.
@@ -62,32 +77,27 @@ def rows_in_memory(count: int, shape: tuple[int, int, int], decode_rows: DecodeR
     return Rows(images, masks, tuple(spacings))
 
 
-DIGEST_BYTES = 16
-_IRRELEVANT = ("key", "group", "label")
-_CLOCK_TICK = 2.0  # Seconds: the coarsest time stamps, those of FAT.
-
-
-class Source(NamedTuple):
+class Origin(NamedTuple):
     """What a case was made from.
 
     Attributes:
         digest: Of everything that its pixels depend on.
-        settled: Whether its files were at rest. A file that changed a moment ago may change once
-            more within one tick of its clock, which no time stamp would tell.
+        settled: Whether its files were at rest. A file that changed a moment ago may change again
+            within one tick of its clock, which no time stamp would show.
     """
 
     digest: bytes
     settled: bool
 
 
-def source_of(case: Case) -> Source | None:
-    """Tells what a case is made from.
+def origin_of(case: Case) -> Origin | None:
+    """Return what a case is made from.
 
-    Cases of this package do; others may have a method `origin`, returning the files (`Path`) and
-    the plain values that their pixels are a function of.
+    This package's own cases are known. Others may have a method `origin` that returns the files
+    (`Path`) and plain values that their pixels are a function of.
 
     Returns:
-        The source; `None` if it is not known, or files are not there.
+        The origin; `None` if it is not known, or files are missing.
     """
     try:
         facts = list(_facts(case))
@@ -98,7 +108,7 @@ def source_of(case: Case) -> Source | None:
     newest = max((max(fact.times) for fact in facts if isinstance(fact, _File)), default=0)
     text = "\n".join(map(repr, [type(case).__qualname__, *facts]))
     digest = hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=DIGEST_BYTES)
-    return Source(digest.digest(), time.time() - newest / 1e9 > _CLOCK_TICK)
+    return Origin(digest.digest(), time.time() - newest / 1e9 > _CLOCK_TICK)
 
 
 class _File(NamedTuple):
@@ -108,7 +118,7 @@ class _File(NamedTuple):
 
 
 def _facts(case: Case) -> Iterator[Any]:
-    """The parts of a case, files with size and times; nothing for a case of an unknown kind."""
+    """Yield the parts of a case, files with size and times; nothing if its kind is unknown."""
     if hasattr(case, "origin"):
         yield from map(_fact, case.origin())
     elif type(case) in (FileCase, SimulatedCase) or (
@@ -143,25 +153,18 @@ def _is_ours(annotation: Any) -> bool:
     return type(annotation).__module__.startswith("kerasunet.")
 
 
-SUFFIX, UNFINISHED = ".pack", ".writing-"
-NOT_KEPT = bytes(DIGEST_BYTES)
-_HEADER = struct.Struct("<16sIQIII24x")
-_MAGIC = b"kerasunet pack 1"
-_TABLE = np.dtype([("source", f"V{DIGEST_BYTES}"), ("checksum", "<u4"), ("spacing", "<f8", 2)])
-
-
 class Damaged(ValueError):
-    """A file is not what was written."""
+    """A file does not hold what was written to it."""
 
 
 def pack_bytes(count: int, shape: tuple[int, int, int]) -> int:
-    """Size of the pack of so many cases of this height, width and number of channels."""
+    """Return the size of a pack of so many cases of this height, width and channels."""
     height, width, channels = shape
     return _HEADER.size + count * (_TABLE.itemsize + height * width * (channels + 1))
 
 
 class Pack:
-    """A pack that is mapped into memory.
+    """A pack, mapped into memory.
 
     Attributes:
         path: The file.
@@ -169,7 +172,7 @@ class Pack:
         masks: Bool, `(rows, height, width)`, read-only.
 
     Raises:
-        Damaged: Header, table or length are not what was written.
+        Damaged: Header, table or length do not agree.
         OSError: The file cannot be read.
     """
 
@@ -190,34 +193,34 @@ class Pack:
         self.images = pixels[:masks_start].reshape(count, *shape)
         self.masks = pixels[masks_start:].view(bool).reshape(count, *shape[:2])
 
-    def sources(self) -> list[bytes]:
-        """The sources' digests, row by row."""
-        joined = self._table["source"].tobytes()
+    def origins(self) -> list[bytes]:
+        """Return the digests of the origins, row by row."""
+        joined = self._table["origin"].tobytes()
         return [joined[i : i + DIGEST_BYTES] for i in range(0, len(joined), DIGEST_BYTES)]
 
     def spacing(self, row: int) -> Spacing:
-        """Millimetres per pixel, (row, column), `None` where unknown."""
+        """Return millimetres per pixel, (row, column), `None` where unknown."""
         spacing = tuple(self._table["spacing"][row].tolist())
         return None if np.isnan(spacing).any() else spacing
 
     def check(self, row: int) -> None:
-        """Compares a row with its checksum; raises `Damaged` if it does not match."""
+        """Compare a row with its checksum; raise `Damaged` if it does not match."""
         found = _checksum(self.images[row], self.masks[row], self._table["spacing"][row])
         if found != self._table["checksum"][row]:
             raise Damaged(f"{self.path}: row {row} is damaged")
 
 
 class PackWriter:
-    """A pack that is being written; threads may put rows at once.
+    """A pack that is being written; several threads may put rows at once.
 
     Args:
-        folder: Where the pack is going to be.
+        folder: Where the pack will be.
         count: Number of rows.
         shape: Height, width and channels.
 
     Raises:
-        OSError: The folder cannot be written, or the disk is full. Space is claimed at once, so
-            that a full disk tells before anything has been decoded.
+        OSError: The folder cannot be written, or the disk is full. Space is claimed at the start,
+            so that a full disk shows before anything has been decoded.
     """
 
     def __init__(self, folder: Path, count: int, shape: tuple[int, int, int]):
@@ -237,26 +240,26 @@ class PackWriter:
         return self
 
     def __exit__(self, *error: object) -> None:
-        """Removes the file unless it was published."""
+        """Remove the file unless it was published."""
         if not self._published:
             self._discard()
 
     def put(
-        self, row: int, image: np.ndarray, mask: np.ndarray, spacing: Spacing, source: bytes
+        self, row: int, image: np.ndarray, mask: np.ndarray, *, spacing: Spacing, origin: bytes
     ) -> None:
-        """Writes a row; one whose source is `NOT_KEPT` will not be found by others."""
+        """Write a row; one whose origin is `NOT_KEPT` will not be found again."""
         entry = self._table[row]
         entry["spacing"] = (np.nan, np.nan) if spacing is None else spacing
-        entry["source"] = np.void(source)
+        entry["origin"] = np.void(origin)
         entry["checksum"] = _checksum(image, mask, entry["spacing"])
         masks = self._pixels + len(self._table) * image.nbytes
         self._write_at(self._pixels + row * image.nbytes, image)
         self._write_at(masks + row * mask.nbytes, mask)
 
     def publish(self) -> Pack:
-        """Completes the file, gives it its name and maps it.
+        """Complete the file, give it its name and map it.
 
-        A pack in which nobody would find anything loses its name at once.
+        A pack in which nothing could be found again loses its name at once.
         """
         count, table = len(self._table), self._table.view(np.uint8)
         checksum = _index_checksum(count, self._shape, table)
@@ -269,7 +272,7 @@ class PackWriter:
         os.replace(self._path, path)
         self._published = True
         pack = Pack(path)
-        if not any(map(any, pack.sources())):
+        if not any(map(any, pack.origins())):
             with contextlib.suppress(OSError):
                 path.unlink()
         return pack
@@ -304,19 +307,19 @@ def _checksum(image: np.ndarray, mask: np.ndarray, spacing: np.ndarray) -> int:
     return value
 
 
-Place = tuple[Pack, int]
-_IN_MEMORY = 256 * 2**20
+PackRow = tuple[Pack, int]
+"""A pack, and the index of a row in it."""
 
 
-def gather(places: Sequence[Place], folder: Path) -> Rows:
-    """Maps rows where they lie in order already, and copies them where they do not.
+def join_rows(rows: Sequence[PackRow], folder: Path) -> Rows:
+    """Map rows that follow each other in one pack, and copy them otherwise.
 
-    Copies above 256 MiB go to a file without a name in the folder, which ends with the arrays,
-    so that memory stays bounded whatever the number of cases.
+    Copies above 256 MiB go to a nameless file in the folder, which ends with the arrays, so that
+    memory stays bounded whatever the number of cases.
 
     Args:
-        places: The pack and the row of each case, at least one.
-        folder: Where a large copy may lie.
+        rows: The pack and the row of each case, at least one.
+        folder: Where a large copy may be put.
 
     Returns:
         The rows; read-only where they are mapped.
@@ -324,23 +327,23 @@ def gather(places: Sequence[Place], folder: Path) -> Rows:
     Raises:
         OSError: The folder has no room for a copy.
     """
-    stretches = list(_stretches(places))
-    images = _joined([pack.images[rows] for pack, rows in stretches], folder)
-    masks = _joined([pack.masks[rows] for pack, rows in stretches], folder)
-    return Rows(images, masks, tuple(pack.spacing(row) for pack, row in places))
+    runs = list(_consecutive(rows))
+    images = _concatenate([pack.images[run] for pack, run in runs], folder)
+    masks = _concatenate([pack.masks[run] for pack, run in runs], folder)
+    return Rows(images, masks, tuple(pack.spacing(row) for pack, row in rows))
 
 
-def _stretches(places: Sequence[Place]) -> Iterator[tuple[Pack, slice]]:
-    """Joins places that follow each other in one pack."""
+def _consecutive(rows: Sequence[PackRow]) -> Iterator[tuple[Pack, slice]]:
+    """Yield the runs of rows that follow each other in one pack."""
     start = 0
-    for end in range(1, len(places) + 1):
-        pack, row = places[end - 1]
-        if end == len(places) or places[end] != (pack, row + 1):
-            yield pack, slice(places[start][1], row + 1)
+    for end in range(1, len(rows) + 1):
+        pack, row = rows[end - 1]
+        if end == len(rows) or rows[end] != (pack, row + 1):
+            yield pack, slice(rows[start][1], row + 1)
             start = end
 
 
-def _joined(parts: list[np.ndarray], folder: Path) -> np.ndarray:
+def _concatenate(parts: list[np.ndarray], folder: Path) -> np.ndarray:
     if len(parts) == 1:
         return parts[0]
     if sum(part.nbytes for part in parts) <= _IN_MEMORY:

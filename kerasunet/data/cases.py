@@ -1,7 +1,7 @@
 """Cases and data sets: what every reader produces and everything else consumes.
 
 A case is one image, its mask, its key and its group. Images stay on disk (or are simulated) until
-`load` is called, so that a data set of any size costs only its index.
+`load` is called, so that a data set of any size costs no more than its index.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from kerasunet.data import readers
-from kerasunet.files import collect, is_plain, raise_all, wrong_size
+from kerasunet.data import readers, simulation
+from kerasunet.files import call_all, is_plain, raise_all, wrong_size
 
-_SHOWN = 10
+_MOST_NAMED = 10
 
 
 class Sample(NamedTuple):
@@ -44,7 +44,7 @@ class Case(Protocol):
     label: str
 
     def load(self) -> Sample:
-        """Reads or makes the image and its mask."""
+        """Read or make the image and its mask."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,11 @@ class MaskCoding:
     labels: tuple[int, ...] = ()
 
     def decode(self, values: np.ndarray, name: str) -> np.ndarray:
-        """Turns mask file values into a bool mask of the same shape, (height, width)."""
+        """Turn the values of a mask file into a bool mask of the same shape, (height, width).
+
+        Raises:
+            ValueError: The mask should be binary and is not; the message begins with `name`.
+        """
         if self.labels:
             return np.isin(values, self.labels)
         if self.above is not None:
@@ -77,8 +81,8 @@ class MaskCoding:
 class FileCase:
     """A case in files: one image and any number of mask files, which are united.
 
-    No mask file at all means that there is no object: an empty mask. Of files with several frames,
-    the one of the number `frame` counts, from 0, in image and masks alike.
+    No mask file at all means that there is no object: an empty mask. `frame`, counted from 0, is
+    the frame to read from image and masks alike, where files have several.
     """
 
     key: str
@@ -90,8 +94,8 @@ class FileCase:
     frame: int = 0
 
     def load(self) -> Sample:
-        """Reads image and masks; the message of an error lists every file that cannot be used."""
-        (image, spacing), *masks = collect(
+        """Read image and masks; the message of an error lists every file that cannot be used."""
+        (image, spacing), *masks = call_all(
             [
                 self.read_image,
                 *(partial(self._read_mask, path) for path in self.masks),
@@ -100,7 +104,7 @@ class FileCase:
         shape = image.shape[:2]
         raise_all(
             [
-                wrong_size(path, mask.shape, shape, f"its image {self.image.name}")
+                wrong_size(path, mask.shape, shape, image=f"its image {self.image.name}")
                 for path, mask in zip(self.masks, masks, strict=True)
                 if mask.shape != shape
             ]
@@ -109,11 +113,11 @@ class FileCase:
         return Sample(image, united, spacing)
 
     def read_image(self) -> tuple[np.ndarray, tuple[float, float] | None]:
-        """Reads the image and its spacing, as `kerasunet.data.read_image`."""
+        """Read the image and its spacing, as `kerasunet.data.read_image` does."""
         return readers.read_image(self.image, frame=self.frame)
 
     def read_mask_values(self, path: Path) -> np.ndarray:
-        """Reads one of the mask files, undecoded."""
+        """Read one of the mask files, undecoded."""
         return readers.read_mask_values(path, frame=self.frame)
 
     def _read_mask(self, path: Path) -> np.ndarray:
@@ -124,7 +128,7 @@ class Annotation(Protocol):
     """A mask that is described rather than stored, as by polygons."""
 
     def mask(self, shape: tuple[int, int]) -> np.ndarray:
-        """Draws the bool mask, (height, width); a `ValueError` names the file and the fault."""
+        """Draw the bool mask, (height, width); a `ValueError` names the file and the fault."""
 
 
 @dataclass(frozen=True)
@@ -138,7 +142,7 @@ class AnnotatedCase:
     label: str = ""
 
     def load(self) -> Sample:
-        """Reads the image and draws the mask."""
+        """Read the image and draw the mask."""
         image, spacing = readers.read_image(self.image)
         return Sample(image, self.annotation.mask(image.shape[:2]), spacing)
 
@@ -162,10 +166,8 @@ class SimulatedCase:
         return self.key
 
     def load(self) -> Sample:
-        """Simulates image and mask."""
-        from kerasunet.data.simulation import simulate
-
-        made = simulate(self.simulator, self.seed, self.index, self.size)
+        """Simulate image and mask."""
+        made = simulation.simulate(self.simulator, self.seed, self.index, size=self.size)
         return Sample(made.image.astype(np.float32), made.mask, made.spacing)
 
 
@@ -176,11 +178,11 @@ class DataSet:
     Attributes:
         name: Short name, such as `"bus_bra"`.
         cases: The cases, sorted by key; keys are unique.
-        layout: Which folder layout was recognised, for messages.
+        layout: The file layout that was recognised, for messages.
         terms: Licence or terms of use of the data, for model cards.
         citation: How to cite the data.
-        official: The divisions that come with the data, by name. Each tells for the key of every
-            case the fold that tests it, from 0, or its part: `"train"`, `"validation"` or
+        official: The divisions that come with the data, by name. Each maps the key of every case
+            to the fold that tests it, from 0, or to its part: `"train"`, `"validation"` or
             `"test"`.
     """
 
@@ -200,7 +202,7 @@ class DataSet:
         if unprintable:
             raise ValueError(
                 f"{self.name!r}: these names have characters that tables and terminals cannot "
-                f"take, rename them: {', '.join(unprintable[:_SHOWN])}"
+                f"take, rename them: {', '.join(unprintable[:_MOST_NAMED])}"
             )
         repeated = _repeated(keys)
         if repeated:
@@ -209,22 +211,22 @@ class DataSet:
         if clashes:
             alike = [key for key in keys if key.casefold() in clashes]
             raise ValueError(
-                f"{self.name}: these keys differ in upper and lower case only: {alike}"
+                f"{self.name}: these keys differ only in upper and lower case: {alike}"
             )
 
     def __len__(self) -> int:
         return len(self.cases)
 
     def select(self, keys: Iterable[str]) -> tuple[Case, ...]:
-        """Returns the cases of these keys, in the order of the keys."""
+        """Return the cases of these keys, in the order of the keys."""
         by_key = {case.key: case for case in self.cases}
         return tuple(by_key[key] for key in keys)
 
     def with_labels(self, labels: Collection[str]) -> DataSet:
-        """Returns the data set of only the cases with one of these labels.
+        """Return the data set with only the cases that have one of these labels.
 
         Raises:
-            ValueError: A label is unknown; the message names those there are.
+            ValueError: A label is unknown; the message names the known ones.
         """
         known = sorted({case.label for case in self.cases})
         if unknown := sorted(set(labels) - set(known)):

@@ -1,4 +1,4 @@
-"""Cases to arrays of one size: what training and evaluation work on."""
+"""Cases decoded to arrays of one size, which training and evaluation work on; resizing."""
 
 from __future__ import annotations
 
@@ -11,19 +11,18 @@ import numpy as np
 
 from kerasunet.data.cache import PutRow, cached_rows
 from kerasunet.data.cases import Case, Sample
-from kerasunet.data.readers import to_grey
 from kerasunet.files import raise_all
 
 _THREADS = 4
-_SHARE = (1, 1, np.dtype(np.float64).itemsize)  # The bytes of a number, in place of an image.
-_SUBMITTED = 4096  # Cases that wait for a thread at once.
+_SHARE = (1, 1, np.dtype(np.float64).itemsize)  # The bytes of one number, kept like an image.
+_SUBMITTED = 4096  # Cases that wait for a thread at a time.
 
 
 @dataclass(frozen=True)
 class DecodedCases:
     """Cases at one size, row i of each array belonging to case i.
 
-    Arrays that were found in the cache are mapped from its files, and read-only.
+    Arrays that come from the cache are mapped from its files and are read-only.
 
     Attributes:
         keys: The keys, in order.
@@ -43,12 +42,12 @@ class DecodedCases:
         return len(self.keys)
 
     def between(self, start: int, stop: int) -> DecodedCases:
-        """Returns the cases `start` to `stop - 1`; arrays are views, nothing is copied."""
+        """Return the cases `start` to `stop - 1`; arrays are views, nothing is copied."""
         return DecodedCases(*(values[start:stop] for values in vars(self).values()))
 
 
 def decode(cases: Sequence[Case], size: tuple[int, int], channels: int = 1) -> DecodedCases:
-    """Reads cases and stretches them to one size, unless the cache has them.
+    """Read cases and stretch them to one size, or take them from the cache.
 
     Args:
         cases: What to read.
@@ -81,7 +80,7 @@ def decode(cases: Sequence[Case], size: tuple[int, int], channels: int = 1) -> D
 
 
 def foreground_shares(cases: Sequence[Case]) -> dict[str, float]:
-    """Reads cases and measures their objects, to stratify a split by size, unless the cache knows.
+    """Measure the objects of cases, to stratify a split by size, or take the sizes from the cache.
 
     Args:
         cases: What to read.
@@ -105,7 +104,7 @@ def foreground_shares(cases: Sequence[Case]) -> dict[str, float]:
 
 
 def resize_image(image: np.ndarray, size: tuple[int, int], channels: int = 1) -> np.ndarray:
-    """Stretches an image to a size: by area along an axis that shrinks, bilinearly where it grows.
+    """Stretch an image to a size: by area along an axis that shrinks, bilinearly where it grows.
 
     Args:
         image: `(height, width)` or `(height, width, 3)`, 0 to 255.
@@ -124,21 +123,26 @@ def resize_image(image: np.ndarray, size: tuple[int, int], channels: int = 1) ->
 
 
 def resize_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Stretches a bool mask to a size, (height, width); a pixel is set if half of it is."""
+    """Stretch a bool mask to a size, (height, width); a pixel is set if half of it was."""
     return _stretch(mask.astype(np.float32), size, cv2.INTER_AREA) >= 0.5
 
 
 def resized_spacing(
     spacing: tuple[float, float] | None, old: tuple[int, int], new: tuple[int, int]
 ) -> tuple[float, float] | None:
-    """Pixel spacing, (row, column) in millimetres, after an image of `old` size became `new`."""
+    """Return the spacing, (row, column) in mm, of an image that was resized from `old` to `new`."""
     if spacing is None:
         return None
     return spacing[0] * old[0] / new[0], spacing[1] * old[1] / new[1]
 
 
+def to_grey(image: np.ndarray) -> np.ndarray:
+    """Turn an RGB image, float32 `(height, width, 3)`, into luminance; grey passes through."""
+    return image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+
+
 def _stretch(pixels: np.ndarray, size: tuple[int, int], growing: int) -> np.ndarray:
-    """Shrinks first: OpenCV's area method is none where one axis shrinks and the other grows."""
+    """Shrink first: OpenCV does not average by area where one axis shrinks and the other grows."""
     smaller = min(size[0], pixels.shape[0]), min(size[1], pixels.shape[1])
     if smaller != pixels.shape[:2]:
         pixels = cv2.resize(pixels, smaller[::-1], interpolation=cv2.INTER_AREA)
@@ -150,7 +154,7 @@ def _stretch(pixels: np.ndarray, size: tuple[int, int], growing: int) -> np.ndar
 def _load_each(
     cases: Sequence[Case], indices: Sequence[int], use: Callable[[int, Sample], None]
 ) -> None:
-    """Loads cases in threads and hands them on; what cannot be loaded is raised at the end."""
+    """Load cases in threads and hand them on; raise what cannot be loaded at the end."""
     problems: dict[int, str] = {}
 
     def load_one(index: int) -> None:

@@ -1,10 +1,11 @@
-"""Near-duplicates: the same picture twice, whatever was done to its brightness or its file.
+"""Groups that splits keep together: given, read from a file, or joined by near-duplicates.
 
-Two stages. First, the coarse details of each image, 32×32 pixels by area without what is smooth,
-are correlated with those of all others by a matrix product. How much different images correlate
-depends on the data: speckle hardly, chest X-rays much, for all chests are alike. So a pair must
-stand out from all pairs of its set. Second, the two images of such a pair are laid on top of each
-other, at 64×64 pixels, and their finer details must agree as well.
+Near-duplicates are the same picture twice, whatever was done to its brightness or its file. They
+are found in two stages. First, the coarse details of each image (32×32 pixels by area, without
+what is smooth) are correlated with those of all others by a matrix product. How much different
+images correlate depends on the data: speckle hardly, chest X-rays strongly, for all chests are
+alike. So a pair must stand out from all pairs of its set. Second, the two images of such a pair
+are aligned at 64×64 pixels, and their finer details must agree as well.
 """
 
 from __future__ import annotations
@@ -23,9 +24,9 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
+from kerasunet.data import layouts
 from kerasunet.data.cases import Case, DataSet, SimulatedCase
 from kerasunet.data.decoding import decode, resize_image
-from kerasunet.data.layouts.pairing import read_rows
 from kerasunet.files import cache_folder, raise_all, read_json, write_json, write_text
 
 _COARSE, THUMBNAIL_SIDE = 32, 64
@@ -37,15 +38,109 @@ _SAMPLE = 2000
 _TILE = 2048
 _ALIGNMENT = (cv2.TERM_CRITERIA_COUNT + cv2.TERM_CRITERIA_EPS, 25, 1e-3)
 _LEAST_OVERLAP = 0.7
+_FOLDER = "near-duplicates"
+GIVEN, NEAR_DUPLICATES = "given", "near-duplicates"
+_COLUMNS = ("key", "group")
+
+
+def regroup(data: DataSet, groups: str | os.PathLike) -> DataSet:
+    """Group the cases of a data set.
+
+    Args:
+        data: The data set.
+        groups: `"given"` keeps the groups of the data, such as patients. `"near-duplicates"`
+            joins groups that share nearly the same image, whatever its label; every image is read,
+            once: thumbnails and result stay in the cache. Anything else is a CSV file with the
+            columns key and group.
+
+    Returns:
+        The data set in these groups.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: Images cannot be read, or the file cannot be used; every problem is listed.
+    """
+    if groups == GIVEN:
+        return data
+    if groups == NEAR_DUPLICATES:
+        return _with_joined_near_duplicates(data)
+    path = Path(groups).expanduser()
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{groups}: no such file; groups are {GIVEN}, {NEAR_DUPLICATES} or a CSV file"
+        )
+    return with_groups(data, read_groups(path))
+
+
+def write_groups(path: Path, groups: Mapping[str, str]) -> None:
+    """Write the group of each key, atomically."""
+    table = io.StringIO(newline="")
+    rows = csv.writer(table, lineterminator="\n")
+    rows.writerow(_COLUMNS)
+    rows.writerows(groups.items())
+    write_text(path, table.getvalue())
+
+
+def read_groups(path: Path) -> dict[str, str]:
+    """Read the group of each key.
+
+    Raises:
+        ValueError: A column is missing, a cell is empty, or a key has several groups.
+    """
+    rows = layouts.read_rows(path)
+    missing = [name for name in _COLUMNS if not rows or name not in rows[0][1]]
+    if missing:
+        raise ValueError(
+            f"{path}: has no column {', '.join(missing)}, or no rows; needed are key and group"
+        )
+    groups: dict[str, str] = {}
+    faults = []
+    for line, row in rows:
+        key, name = row["key"], row["group"]
+        if not (key and name):
+            faults.append(f"{path}:{line}: key or group is empty")
+        elif groups.setdefault(key, name) != name:
+            faults.append(f"{path}:{line}: {key} has several groups, {groups[key]} and {name}")
+    raise_all(faults)
+    return groups
+
+
+def with_groups(data: DataSet, groups: Mapping[str, str]) -> DataSet:
+    """Replace the groups of the cases of a data set.
+
+    Args:
+        data: A data set of files.
+        groups: The group of every key.
+
+    Raises:
+        ValueError: Cases have no group here, the message lists every one; or they are simulated.
+    """
+    if _is_simulated(data):
+        raise ValueError(f"{data.name}: simulated images have nothing in common, each is a group")
+    missing = [case.key for case in data.cases if case.key not in groups]
+    raise_all(missing, f"{data.name}: these cases are in no group:")
+    return replace(data, cases=tuple(replace(c, group=groups[c.key]) for c in data.cases))
+
+
+def _with_joined_near_duplicates(data: DataSet) -> DataSet:
+    if _is_simulated(data):
+        return data
+    names = group([case.group for case in data.cases], near_duplicates_of(data.cases))
+    keys = (case.key for case in data.cases)
+    return with_groups(data, dict(zip(keys, names, strict=True)))
+
+
+def _is_simulated(data: DataSet) -> bool:
+    return all(isinstance(case, SimulatedCase) for case in data.cases)
 
 
 class NearDuplicates(NamedTuple):
-    """Two images that show the same.
+    """Two images that show the same thing.
 
     Attributes:
         first: Index of one image.
         second: Index of the other, larger than `first`.
-        correlation: Of their finer details, laid on top of each other: 0.5 to 1.
+        correlation: Of their finer details, aligned: 0.5 to 1.
     """
 
     first: int
@@ -53,140 +148,8 @@ class NearDuplicates(NamedTuple):
     correlation: float
 
 
-def find_near_duplicates(images: Iterable[np.ndarray]) -> list[NearDuplicates]:
-    """Finds the pairs of images that show the same.
-
-    Found are copies of other brightness, contrast, size or compression, with burnt-in marks, or cut
-    at the edges by some percent of a side; not mirrored or turned ones. The correlation of coarse
-    details must reach 0.5 and, after Fisher's transformation, lie five robust standard deviations
-    above the median of all pairs. Below 20 images these cannot be estimated, and 0.95 is asked for.
-
-    Memory grows by 8 KiB an image, not with the number of pairs.
-
-    Args:
-        images: `(height, width)` or `(height, width, 3)`, 0 to 255, of any sizes; consumed once.
-
-    Returns:
-        The pairs, by index. An image without any detail is in none.
-    """
-    thumbnails = [thumbnail(image) for image in images]
-    if len(thumbnails) < 2:
-        return []
-    coarse = np.stack([_coarse_details(small) for small in thumbnails])
-    candidates = sorted(_pairs_above(coarse, _threshold(coarse)))
-    found = (
-        NearDuplicates(first, second, _agreement(thumbnails[first], thumbnails[second]))
-        for first, second in candidates
-    )
-    return [pair for pair in found if pair.correlation >= _LEAST_FINE]
-
-
-def thumbnail(image: np.ndarray) -> np.ndarray:
-    """All of an image that the search looks at: uint8, `(64, 64)`; its own thumbnail is itself."""
-    return resize_image(image, (THUMBNAIL_SIDE, THUMBNAIL_SIDE))[..., 0]
-
-
-def group(groups: Sequence[str], pairs: Iterable[NearDuplicates]) -> list[str]:
-    """Joins the groups that near-duplicates connect, also through others.
-
-    Args:
-        groups: Group of each image: its patient, or its key where it has no other.
-        pairs: Near-duplicates, indices into `groups`.
-
-    Returns:
-        The new group of each image: of all groups that were joined, the first by name.
-    """
-    parents = {name: name for name in groups}
-    for first, second, _ in pairs:
-        one, other = sorted((_root(parents, groups[first]), _root(parents, groups[second])))
-        parents[other] = one
-    return [_root(parents, name) for name in groups]
-
-
-def _root(parents: dict[str, str], name: str) -> str:
-    while parents[name] != name:
-        parents[name] = parents[parents[name]]
-        name = parents[name]
-    return name
-
-
-def _coarse_details(small: np.ndarray) -> np.ndarray:
-    """The coarse details as a float32 vector of norm 1; of norm 0 where there are none."""
-    details = _without_smooth(resize_image(small, (_COARSE, _COARSE))[..., 0], _COARSE_SMOOTH)
-    details -= details.mean()
-    norm = float(np.linalg.norm(details))
-    # A standard deviation below half a grey level is rounding, not a picture.
-    return (details / norm if norm > 0.5 * _COARSE else np.zeros_like(details)).ravel()
-
-
-def _without_smooth(image: np.ndarray, deviation: float) -> np.ndarray:
-    image = image.astype(np.float32)
-    return image - cv2.GaussianBlur(image, (0, 0), deviation, borderType=cv2.BORDER_REFLECT)
-
-
-def _threshold(coarse: np.ndarray) -> float:
-    """The correlation from which on a pair stands out from the others of its set."""
-    if len(coarse) < _FEW_IMAGES:
-        return _THRESHOLD_OF_FEW
-    sample = coarse[:: math.ceil(len(coarse) / _SAMPLE)]
-    correlations = (sample @ sample.T)[np.triu_indices(len(sample), 1)]
-    transformed = np.arctanh(np.clip(correlations, -0.999, 0.999))
-    median = np.median(transformed)
-    deviation = 1.4826 * np.median(np.abs(transformed - median))
-    outlying = math.tanh(median + _DEVIATIONS * deviation)
-    return min(max(outlying, _LEAST_COARSE), _LARGEST_THRESHOLD)
-
-
-def _pairs_above(coarse: np.ndarray, threshold: float) -> Iterator[tuple[int, int]]:
-    """Goes through the correlations in tiles, so that never more than 16 MiB of them exist."""
-    for top in range(0, len(coarse), _TILE):
-        for left in range(top, len(coarse), _TILE):
-            tile = coarse[top : top + _TILE] @ coarse[left : left + _TILE].T
-            for row, column in np.argwhere(tile >= threshold).tolist():
-                if top + row < left + column:
-                    yield top + row, left + column
-
-
-def _agreement(one: np.ndarray, other: np.ndarray) -> float:
-    """Correlation of the finer details of two thumbnails, as they are or aligned."""
-    details, others = _without_smooth(one, _FINE_SMOOTH), _without_smooth(other, _FINE_SMOOTH)
-    everywhere = np.ones(one.shape, bool)
-    agreement = _correlation(details, others, everywhere)
-    warp = _alignment(one, other)
-    if warp is None:
-        return agreement
-    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    common = cv2.warpAffine(np.ones_like(details), warp, one.shape, flags=flags) > 0.99
-    if common.mean() < _LEAST_OVERLAP:
-        return agreement
-    moved = cv2.warpAffine(others, warp, one.shape, flags=flags)
-    return max(agreement, _correlation(details, moved, common))
-
-
-def _alignment(one: np.ndarray, other: np.ndarray) -> np.ndarray | None:
-    """The affine map, (2, 3), from one onto the other (ECC, Evangelidis and Psarakis, PAMI 2008).
-
-    `None` where the search does not converge.
-    """
-    pictures = [_without_smooth(picture, THUMBNAIL_SIDE / 8) for picture in (one, other)]
-    start = np.eye(2, 3, dtype=np.float32)
-    try:
-        return cv2.findTransformECC(*pictures, start, cv2.MOTION_AFFINE, _ALIGNMENT, None, 5)[1]
-    except cv2.error:
-        return None
-
-
-def _correlation(one: np.ndarray, other: np.ndarray, where: np.ndarray) -> float:
-    first, second = one[where] - one[where].mean(), other[where] - other[where].mean()
-    norms = float(np.linalg.norm(first) * np.linalg.norm(second))
-    return min(float(first @ second) / norms, 1.0) if norms else 0.0
-
-
-_FOLDER = "near-duplicates"
-
-
 def near_duplicates_of(cases: Sequence[Case]) -> list[NearDuplicates]:
-    """Finds the near-duplicates among cases, as `find_near_duplicates` does among images.
+    """Find the near-duplicates among cases, as `find_near_duplicates` does among images.
 
     Args:
         cases: The cases; each is read, or taken from the cache of decoded cases.
@@ -207,8 +170,65 @@ def near_duplicates_of(cases: Sequence[Case]) -> list[NearDuplicates]:
     return found
 
 
+def find_near_duplicates(images: Iterable[np.ndarray]) -> list[NearDuplicates]:
+    """Find the pairs of images that show the same thing.
+
+    Found are copies of other brightness, contrast, size or compression, with burnt-in annotations,
+    or cropped by a few percent of a side; not flipped or rotated ones. The correlation of coarse
+    details must reach 0.5 and, after Fisher's transformation, lie five robust standard deviations
+    above the median of all pairs. Below 20 images these cannot be estimated; 0.95 is required.
+
+    Memory grows by 8 KiB per image, not with the number of pairs.
+
+    Args:
+        images: `(height, width)` or `(height, width, 3)`, 0 to 255, of any sizes; consumed once.
+
+    Returns:
+        The pairs, by index. An image without any detail is in none.
+    """
+    thumbnails = [thumbnail(image) for image in images]
+    if len(thumbnails) < 2:
+        return []
+    coarse = np.stack([_coarse_details(small) for small in thumbnails])
+    candidates = sorted(_pairs_above(coarse, _threshold(coarse)))
+    found = (
+        NearDuplicates(first, second, _agreement(thumbnails[first], thumbnails[second]))
+        for first, second in candidates
+    )
+    return [pair for pair in found if pair.correlation >= _LEAST_FINE]
+
+
+def thumbnail(image: np.ndarray) -> np.ndarray:
+    """Return what the search compares of an image: uint8, `(64, 64)`; idempotent."""
+    return resize_image(image, (THUMBNAIL_SIDE, THUMBNAIL_SIDE))[..., 0]
+
+
+def group(groups: Sequence[str], pairs: Iterable[NearDuplicates]) -> list[str]:
+    """Join the groups that near-duplicates connect, directly or through others.
+
+    Args:
+        groups: Group of each image: its patient, or its key where it has no other.
+        pairs: Near-duplicates, indices into `groups`.
+
+    Returns:
+        The new group of each image: of the groups that were joined, the first by name.
+    """
+    parents = {name: name for name in groups}
+    for first, second, _ in pairs:
+        one, other = sorted((_root(parents, groups[first]), _root(parents, groups[second])))
+        parents[other] = one
+    return [_root(parents, name) for name in groups]
+
+
+def _root(parents: dict[str, str], name: str) -> str:
+    while parents[name] != name:
+        parents[name] = parents[parents[name]]
+        name = parents[name]
+    return name
+
+
 def _file(thumbnails: np.ndarray) -> Path | None:
-    """Where the result is kept: by the pixels that are compared and the code that compares them."""
+    """Return the file of the result, named by the pixels and the code that compares them."""
     folder = cache_folder()
     if folder is None:
         return None
@@ -218,7 +238,7 @@ def _file(thumbnails: np.ndarray) -> Path | None:
 
 
 def _recall(file: Path | None, count: int) -> list[NearDuplicates] | None:
-    """The kept result; `None` if there is none, or it is damaged."""
+    """Return the kept result; `None` if there is none, or it is damaged."""
     if file is None or not file.is_file():
         return None
     with suppress(OSError, ValueError, TypeError, LookupError):
@@ -234,103 +254,79 @@ def _pair(values: Any, count: int) -> NearDuplicates:
 
 
 def _keep(file: Path | None, found: Sequence[NearDuplicates]) -> None:
-    """What cannot be written is searched for again the next time."""
+    """Keep the result, if possible; otherwise the search is repeated next time."""
     if file is not None:
         with suppress(OSError):
             write_json(file, {"pairs": found})
 
 
-GIVEN, NEAR_DUPLICATES = "given", "near-duplicates"
-_COLUMNS = ("key", "group")
+def _coarse_details(small: np.ndarray) -> np.ndarray:
+    """Return the coarse details as a float32 vector of norm 1; of norm 0 where there are none."""
+    details = _without_smooth(resize_image(small, (_COARSE, _COARSE))[..., 0], _COARSE_SMOOTH)
+    details -= details.mean()
+    norm = float(np.linalg.norm(details))
+    # A standard deviation below half a grey level is rounding, not a picture.
+    return (details / norm if norm > 0.5 * _COARSE else np.zeros_like(details)).ravel()
 
 
-def regroup(data: DataSet, groups: str | os.PathLike) -> DataSet:
-    """Groups the cases of a data set.
+def _without_smooth(image: np.ndarray, deviation: float) -> np.ndarray:
+    image = image.astype(np.float32)
+    return image - cv2.GaussianBlur(image, (0, 0), deviation, borderType=cv2.BORDER_REFLECT)
 
-    Args:
-        data: The data set.
-        groups: `"given"` keeps the groups of the data, such as patients. `"near-duplicates"`
-            joins those of them that share an image which is nearly the same, whatever its label;
-            every image is read, once: thumbnails and result stay in the cache. All else is a CSV
-            file with the columns key and group.
 
-    Returns:
-        The data set in these groups.
+def _threshold(coarse: np.ndarray) -> float:
+    """Return the correlation at which a pair stands out from the others of its set."""
+    if len(coarse) < _FEW_IMAGES:
+        return _THRESHOLD_OF_FEW
+    sample = coarse[:: math.ceil(len(coarse) / _SAMPLE)]
+    correlations = (sample @ sample.T)[np.triu_indices(len(sample), 1)]
+    transformed = np.arctanh(np.clip(correlations, -0.999, 0.999))
+    median = np.median(transformed)
+    deviation = 1.4826 * np.median(np.abs(transformed - median))
+    outlying = math.tanh(median + _DEVIATIONS * deviation)
+    return min(max(outlying, _LEAST_COARSE), _LARGEST_THRESHOLD)
 
-    Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: Images cannot be read, or the file cannot be used; every fault is listed.
+
+def _pairs_above(coarse: np.ndarray, threshold: float) -> Iterator[tuple[int, int]]:
+    """Go through the correlations in tiles, so that never more than 16 MiB of them exist."""
+    for top in range(0, len(coarse), _TILE):
+        for left in range(top, len(coarse), _TILE):
+            tile = coarse[top : top + _TILE] @ coarse[left : left + _TILE].T
+            for row, column in np.argwhere(tile >= threshold).tolist():
+                if top + row < left + column:
+                    yield top + row, left + column
+
+
+def _agreement(one: np.ndarray, other: np.ndarray) -> float:
+    """Return the correlation of the finer details of two thumbnails, as they are or aligned."""
+    details, others = _without_smooth(one, _FINE_SMOOTH), _without_smooth(other, _FINE_SMOOTH)
+    everywhere = np.ones(one.shape, bool)
+    agreement = _correlation(details, others, everywhere)
+    warp = _alignment(one, other)
+    if warp is None:
+        return agreement
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    common = cv2.warpAffine(np.ones_like(details), warp, one.shape, flags=flags) > 0.99
+    if common.mean() < _LEAST_OVERLAP:
+        return agreement
+    moved = cv2.warpAffine(others, warp, one.shape, flags=flags)
+    return max(agreement, _correlation(details, moved, common))
+
+
+def _alignment(one: np.ndarray, other: np.ndarray) -> np.ndarray | None:
+    """Return the affine map, (2, 3), between them (ECC, Evangelidis and Psarakis, PAMI 2008).
+
+    `None` where the search does not converge.
     """
-    if groups == GIVEN:
-        return data
-    if groups == NEAR_DUPLICATES:
-        return _with_joined_near_duplicates(data)
-    path = Path(groups).expanduser()
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"{groups}: no such file; groups are {GIVEN}, {NEAR_DUPLICATES} or a CSV file"
-        )
-    return with_groups(data, read_groups(path))
+    pictures = [_without_smooth(picture, THUMBNAIL_SIDE / 8) for picture in (one, other)]
+    start = np.eye(2, 3, dtype=np.float32)
+    try:
+        return cv2.findTransformECC(*pictures, start, cv2.MOTION_AFFINE, _ALIGNMENT, None, 5)[1]
+    except cv2.error:
+        return None
 
 
-def write_groups(path: Path, groups: Mapping[str, str]) -> None:
-    """Writes the group of each key, atomically."""
-    table = io.StringIO(newline="")
-    rows = csv.writer(table, lineterminator="\n")
-    rows.writerow(_COLUMNS)
-    rows.writerows(groups.items())
-    write_text(path, table.getvalue())
-
-
-def read_groups(path: Path) -> dict[str, str]:
-    """Reads the group of each key.
-
-    Raises:
-        ValueError: A column is missing, a cell is empty, or a key has several groups.
-    """
-    rows = read_rows(path)
-    missing = [name for name in _COLUMNS if not rows or name not in rows[0][1]]
-    if missing:
-        raise ValueError(
-            f"{path}: has no column {', '.join(missing)}, or no rows; needed are key and group"
-        )
-    groups: dict[str, str] = {}
-    faults = []
-    for line, row in rows:
-        key, name = row["key"], row["group"]
-        if not (key and name):
-            faults.append(f"{path}:{line}: key or group is empty")
-        elif groups.setdefault(key, name) != name:
-            faults.append(f"{path}:{line}: {key} has several groups, {groups[key]} and {name}")
-    raise_all(faults)
-    return groups
-
-
-def with_groups(data: DataSet, groups: Mapping[str, str]) -> DataSet:
-    """Gives the cases of a data set other groups, so that splits keep those together.
-
-    Args:
-        data: A data set of files.
-        groups: The group of every key.
-
-    Raises:
-        ValueError: Cases have no group here, the message lists every one; or they are simulated.
-    """
-    if _is_simulated(data):
-        raise ValueError(f"{data.name}: simulated images have nothing in common, each is a group")
-    missing = [case.key for case in data.cases if case.key not in groups]
-    raise_all(missing, f"{data.name}: these cases are in no group:")
-    return replace(data, cases=tuple(replace(c, group=groups[c.key]) for c in data.cases))
-
-
-def _with_joined_near_duplicates(data: DataSet) -> DataSet:
-    if _is_simulated(data):
-        return data
-
-    names = group([case.group for case in data.cases], near_duplicates_of(data.cases))
-    keys = (case.key for case in data.cases)
-    return with_groups(data, dict(zip(keys, names, strict=True)))
-
-
-def _is_simulated(data: DataSet) -> bool:
-    return all(isinstance(case, SimulatedCase) for case in data.cases)
+def _correlation(one: np.ndarray, other: np.ndarray, where: np.ndarray) -> float:
+    first, second = one[where] - one[where].mean(), other[where] - other[where].mean()
+    norms = float(np.linalg.norm(first) * np.linalg.norm(second))
+    return min(float(first @ second) / norms, 1.0) if norms else 0.0

@@ -1,14 +1,13 @@
-"""One door to all data: a simulated set by name, a published set, one's own folder or file."""
+"""`load`: any data set by one name or path, be it simulated, published, a folder or a file."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
-from kerasunet.data.builders import NAMES
+from kerasunet.data import builders, layouts
 from kerasunet.data.cases import DataSet, SimulatedCase
 from kerasunet.data.groups import GIVEN, regroup
-from kerasunet.data.layouts import PUBLISHED, read_file, read_folder
 
 SIMULATED = {
     "simulated-ultrasound": "breast-ultrasound",
@@ -23,21 +22,22 @@ def load(
     name_or_path: str | os.PathLike,
     manual_dir: str | os.PathLike | None = None,
     size: int = 128,
+    *,
     groups: str | os.PathLike = GIVEN,
 ) -> DataSet:
-    """Lists the cases of a data set; images are read, or simulated, when a case is loaded.
+    """List the cases of a data set; images are read, or simulated, when a case is loaded.
 
     Args:
         name_or_path: `"simulated-ultrasound"`, `"simulated-xray"` or `"simulated-natural"`
-            (optionally with a number of cases, `"simulated-xray:60"`; 400 unless given); a
-            folder in one of the layouts of `kerasunet.data.layouts.read_folder`; a manifest (CSV,
-            TSV) or COCO file (JSON); or the name of a public set in `kerasunet.data.builders`,
-            which TensorFlow Datasets downloads and prepares where its owners allow it.
-        manual_dir: For the name of a public set: a folder with its archives, or with what they
-            unpack to.
+            (optionally with a number of cases, `"simulated-xray:60"`; 400 by default); a folder in
+            one of the layouts of `kerasunet.data.layouts.read_folder`; a manifest (CSV, TSV) or
+            COCO file (JSON); or the name of a public set in `kerasunet.data.builders`, which
+            TensorFlow Datasets downloads and prepares where its owners allow it.
+        manual_dir: For the name of a public set: a folder with its archives, or with their
+            unpacked contents.
         size: Height and width of simulated images in pixels.
         groups: `"given"` for the groups of the data, such as patients; `"near-duplicates"` to read
-            every image and join those groups that share one; or a CSV file of key and group.
+            every image and join the groups that share one; or a CSV file of key and group.
 
     Returns:
         The data set.
@@ -56,30 +56,24 @@ def _listed(name: str, manual_dir: str | os.PathLike | None, size: int) -> DataS
         return _published(name, Path(manual_dir))
     path = Path(name).expanduser()
     if path.exists():
-        return read_folder(path) if path.is_dir() else read_file(path)
-    if name in NAMES:
-        return _built(name, None)
+        return layouts.read_folder(path) if path.is_dir() else layouts.read_file(path)
+    if name in builders.NAMES:
+        return builders.load_cases(name)
     raise FileNotFoundError(
         f"{name}: neither a folder, a file nor a data set; data sets are "
-        f"{', '.join([*SIMULATED, *NAMES])}"
+        f"{', '.join([*SIMULATED, *builders.NAMES])}"
     )
 
 
 def _published(name: str, folder: Path) -> DataSet:
-    """Reads an unpacked set where it lies if its layout is known, else prepares it with TFDS."""
+    """Read an unpacked set directly if its layout is known; otherwise prepare it with TFDS."""
     packed = folder.is_dir() and any(p.name.endswith(_ARCHIVES) for p in folder.iterdir())
-    if packed or name not in PUBLISHED:
-        return _built(name, folder)
-    found = read_folder(folder)
+    if packed or name not in layouts.PUBLISHED:
+        return builders.load_cases(name, folder)
+    found = layouts.read_folder(folder)
     if found.name != name:
         raise ValueError(f"{folder}: expected the data set {name}, found {found.layout}")
     return found
-
-
-def _built(name: str, folder: Path | None) -> DataSet:
-    from kerasunet.data.builders import load_cases
-
-    return load_cases(name, folder)
 
 
 def _simulated(name: str, size: int) -> DataSet:

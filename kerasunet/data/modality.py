@@ -1,4 +1,4 @@
-"""Which kind of image a data set holds, by its name."""
+"""Modality: what kind of image a data set holds, by its name, and a guess from one image."""
 
 from __future__ import annotations
 
@@ -8,12 +8,17 @@ from typing import Literal
 import cv2
 import numpy as np
 
-from kerasunet.data.readers import to_grey
+from kerasunet.data.decoding import to_grey
 
-Modality = Literal["ultrasound", "x-ray", "photograph"]
+Modality = Literal["ultrasound", "xray", "photograph"]
+MODALITY_LABELS: dict[Modality, str] = {
+    "ultrasound": "Ultrasound",
+    "xray": "X-ray",
+    "photograph": "Photograph",
+}
 _NAMES: dict[Modality, tuple[str, ...]] = {
     "ultrasound": ("bus_bra", "bus_uclm", "busi", "oasbud", "udiat", "simulated-ultrasound"),
-    "x-ray": ("jsrt", "montgomery", "shenzhen", "simulated-xray"),
+    "xray": ("jsrt", "montgomery", "shenzhen", "simulated-xray"),
     "photograph": (
         *("duts", "ecssd", "msra10k", "oxford_iiit_pet", "xpie"),
         "simulated-natural",
@@ -21,13 +26,15 @@ _NAMES: dict[Modality, tuple[str, ...]] = {
 }
 _ARCHIVES: dict[Modality, tuple[str, ...]] = {
     "ultrasound": ("Dataset_BUSI_with_GT", "BUS-UCLM", "DatasetB"),
-    "x-ray": ("ChinaSet_AllFiles", "MontgomerySet", "JSRT_SCR"),
+    "xray": ("ChinaSet_AllFiles", "MontgomerySet", "JSRT_SCR"),
     "photograph": ("DUTS-TR", "DUTS-TE"),
 }
+_SIDE = 256
+_GRAIN, _GRAIN_OF_SYMMETRIC = 0.02, 0.03
 
 
 def modality_of(data_name: str) -> Modality | None:
-    """Tells what kind of image a data set holds.
+    """Return what kind of image a data set holds.
 
     Args:
         data_name: Name of a data set, as `DataSet.name` gives it or as its archive spells it
@@ -35,30 +42,16 @@ def modality_of(data_name: str) -> Modality | None:
             and spaces do not matter.
 
     Returns:
-        `"ultrasound"`, `"x-ray"`, `"photograph"`, or `None` where the name does not tell.
+        `"ultrasound"`, `"xray"`, `"photograph"`, or `None` where the name does not say.
     """
     return _BY_SPELLING.get(_plain(data_name.partition(":")[0]))
 
 
-def _plain(name: str) -> str:
-    return re.sub(r"[-_\s]", "", name).casefold()
+def guess_modality(image: np.ndarray) -> Modality:
+    """Guess whether an image is an ultrasound image or a chest X-ray.
 
-
-_BY_SPELLING: dict[str, Modality] = {
-    _plain(name): modality
-    for table in (_NAMES, _ARCHIVES)
-    for modality, names in table.items()
-    for name in names
-}
-_SIDE = 256
-_GRAIN, _GRAIN_OF_SYMMETRIC = 0.02, 0.03
-
-
-def guess_modality(image: np.ndarray) -> str:
-    """Guesses whether an image is an ultrasound image or a chest X-ray.
-
-    Speckle is grainy; a radiograph is smooth, and a chest is much like its mirror image. It is a
-    guess between these two and knows no third; ask the person who gives the image.
+    Speckle is grainy; a radiograph is smooth, and a chest is nearly symmetric. There is no third
+    answer, so let the person who gives the image confirm it.
 
     Args:
         image: Grey levels 0 to 255, `(height, width)` or RGB `(height, width, 3)`.
@@ -74,3 +67,15 @@ def guess_modality(image: np.ndarray) -> str:
     grain = float(np.median(np.abs(small - cv2.GaussianBlur(small, (0, 0), 1.5)))) / contrast
     symmetry = float(np.corrcoef(small.ravel(), small[:, ::-1].ravel())[0, 1])
     return "ultrasound" if grain > _GRAIN + _GRAIN_OF_SYMMETRIC * symmetry else "xray"
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[-_\s]", "", name).casefold()
+
+
+_BY_SPELLING: dict[str, Modality] = {
+    _plain(name): modality
+    for table in (_NAMES, _ARCHIVES)
+    for modality, names in table.items()
+    for name in names
+}

@@ -45,30 +45,31 @@ def split_cases(
     cases: Sequence[Case],
     train_size: int | None = None,
     validation_size: int = 0,
+    *,
     fold: int = 0,
     folds: int = 5,
     seed: int = 0,
     sizes: Mapping[str, float] | None = None,
     official: Mapping[str, int | str] | None = None,
 ) -> Split:
-    """Splits cases into training, validation and test parts.
+    """Split cases into training, validation and test parts.
 
     One fold of the groups, stratified by label, is the test part, whatever the training size. Of
     the others, training takes the first images in a seeded order, validation the last. A group
-    that does not fit whole is cut short, and the rest of it left out.
+    that does not fit whole is cut short, and the rest of it is left out.
 
     Args:
         cases: All cases.
-        train_size: Number of training images; `None` takes all that is left.
+        train_size: Number of training images; `None` takes all that are left.
         validation_size: Number of validation images.
         fold: Which fold is tested, 0 to `folds - 1`.
         folds: Number of folds, at least 2.
         seed: Any whole number; the same seed gives the same split on every machine.
         sizes: Size of the object by key, such as the foreground share; each label is then also
-            stratified by thirds of the size.
-        official: A division that came with the data, one of `DataSet.official`. With folds by
-            key, its fold is tested; with parts, its test part is, its training part trains, and
-            validation comes from its validation part, where it has one.
+            stratified by thirds of size.
+        official: A division that came with the data, one of `DataSet.official`. If it has folds,
+            the given one is the test part. If it has parts, they are kept, and validation comes
+            from its validation part, if there is one.
 
     Returns:
         The split.
@@ -77,23 +78,25 @@ def split_cases(
         ValueError: There are too few groups for the folds or too few images for the sizes, keys
             repeat, or the official division does not fit or divides a group.
     """
-    _check_numbers(train_size, validation_size, fold, folds)
+    _check_numbers(train_size, validation_size, fold=fold, folds=folds)
     groups = _seeded_groups(cases, seed, sizes)
     if official is None:
         parts = _own_parts(groups, fold, folds)
     else:
-        parts = _official_parts(groups, official, fold, folds)
+        parts = _official_parts(groups, official, fold=fold, folds=folds)
     pools = {
         name: _interleaved([group for group in groups if parts[group.name] == name])
         for name in ("train", "validation", "test")
     }
-    train, validation = _take(pools["train"], pools["validation"], train_size, validation_size)
+    train, validation = _take(
+        pools["train"], pools["validation"], train_size=train_size, validation_size=validation_size
+    )
     split = Split(train, validation, tuple(key for group in pools["test"] for key in group.keys))
     _refuse_leaks(split, cases)
     return split
 
 
-def _check_numbers(train_size: int | None, validation_size: int, fold: int, folds: int) -> None:
+def _check_numbers(train_size: int | None, validation_size: int, *, fold: int, folds: int) -> None:
     if folds < 2 or not 0 <= fold < folds:
         raise ValueError(f"fold {fold} of {folds}: folds are numbered 0 to folds - 1, at least 2")
     if train_size is not None and train_size < 1:
@@ -105,7 +108,7 @@ def _check_numbers(train_size: int | None, validation_size: int, fold: int, fold
 def _seeded_groups(
     cases: Sequence[Case], seed: int, sizes: Mapping[str, float] | None
 ) -> list[_Group]:
-    """All groups, ordered by stratum, and within a stratum by the seed."""
+    """Return all groups, ordered by stratum, and within a stratum by the seed."""
     repeated = [key for key, count in Counter(case.key for case in cases).items() if count > 1]
     if repeated:
         raise ValueError(f"these keys stand for several cases: {repeated}")
@@ -114,7 +117,7 @@ def _seeded_groups(
         members[case.group].append(case)
     names = sorted(members, key=lambda name: hashlib.sha256(f"{seed}\t{name}".encode()).digest())
     labels = {name: min(case.label for case in members[name]) for name in names}
-    thirds = _thirds(members, names, labels, sizes) if sizes is not None else {}
+    thirds = _thirds(members, names, labels, sizes=sizes) if sizes is not None else {}
     groups = [
         _Group(
             name,
@@ -130,9 +133,10 @@ def _thirds(
     members: Mapping[str, Sequence[Case]],
     names: Sequence[str],
     labels: Mapping[str, str],
+    *,
     sizes: Mapping[str, float],
 ) -> dict[str, int]:
-    """The third of its label that each group is in by mean size: 0, 1 or 2."""
+    """Return the third of its label that each group is in by mean size: 0, 1 or 2."""
     unknown = [
         case.key
         for name in names
@@ -153,26 +157,26 @@ def _thirds(
 
 
 def _own_parts(groups: Sequence[_Group], fold: int, folds: int) -> dict[str, str]:
-    """Deals the groups out to the folds, one stratum after the other, like cards."""
+    """Deal the groups out to the folds like cards, one stratum after the other."""
     if len(groups) < folds:
         raise ValueError(f"{folds} folds need at least {folds} groups, there are {len(groups)}")
     return {
-        group.name: "test" if place % folds == fold else "train"
-        for place, group in enumerate(groups)
+        group.name: "test" if index % folds == fold else "train"
+        for index, group in enumerate(groups)
     }
 
 
 def _official_parts(
-    groups: Sequence[_Group], official: Mapping[str, int | str], fold: int, folds: int
+    groups: Sequence[_Group], official: Mapping[str, int | str], *, fold: int, folds: int
 ) -> dict[str, str]:
     missing = [key for group in groups for key in group.keys if key not in official]
     if missing:
-        raise ValueError(f"the official division has no place for {sorted(missing)}")
+        raise ValueError(f"the official division lacks {sorted(missing)}")
     divided = [g.name for g in groups if len({official[key] for key in g.keys}) > 1]
     if divided:
         raise ValueError(f"the official division divides these groups: {sorted(divided)}")
-    place = {group.name: official[group.keys[0]] for group in groups}
-    values = set(place.values())
+    part_of = {group.name: official[group.keys[0]] for group in groups}
+    values = set(part_of.values())
     listing = ", ".join(sorted(map(str, values)))
     if values <= {"train", "validation", "test"}:
         if fold != 0 or not {"train", "test"} <= values:
@@ -180,16 +184,16 @@ def _official_parts(
                 f"fold {fold}: the official division has the parts {listing}; it needs "
                 "train and test, and fold is 0"
             )
-        return place
+        return part_of
     if values != set(range(folds)):
         raise ValueError(
             f"{folds} folds: the official division has the folds {listing}; ask for {len(values)}"
         )
-    return {name: "test" if number == fold else "train" for name, number in place.items()}
+    return {name: "test" if number == fold else "train" for name, number in part_of.items()}
 
 
 def _interleaved(groups: Sequence[_Group]) -> list[_Group]:
-    """Mixes the strata so that every stretch holds each of them in proportion."""
+    """Mix the strata so that every part of the order holds each of them in proportion."""
     totals = Counter(group.stratum for group in groups)
     ranks: Counter = Counter()
     placed = []
@@ -203,10 +207,11 @@ def _interleaved(groups: Sequence[_Group]) -> list[_Group]:
 def _take(
     train: Sequence[_Group],
     validation: Sequence[_Group],
+    *,
     train_size: int | None,
     validation_size: int,
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The first images for training; for validation the last, of its own part if it has one."""
+    """Take the first images to train, and the last, or those of an own part, to validate."""
     left = list(train)
     source = list(validation) or left
     validation_keys: list[str] = []

@@ -7,9 +7,8 @@ from typing import Any
 import gradio as gr
 
 from kerasunet.comparison import Choice, as_zip, compare, judge, score, without_small_regions
-from kerasunet.comparison.pictures import png
+from kerasunet.comparison.comparing import smallest_area
 from kerasunet.comparison.report import rows, safe_name
-from kerasunet.comparison.scores import smallest_area
 from kerasunet.demo.compare import batch
 from kerasunet.demo.session import (
     MODALITIES,
@@ -21,6 +20,7 @@ from kerasunet.demo.session import (
     read_truth,
 )
 from kerasunet.demo.visitors import new_file
+from kerasunet.drawing import png
 
 
 def build(context: Context) -> None:
@@ -133,7 +133,7 @@ class _Endpoints:
         choice = _choice(threshold, smallest)
         verdict = judge(comparison, choice)
         scores = score(comparison, verdict, mask)
-        packed = as_zip(subject.name, comparison, verdict, scores, mask)
+        packed = as_zip(subject.name, comparison, verdict, scores=scores, truth=mask)
         path = self._file(request, f"kerasunet-{safe_name(subject.name)}.zip", packed)
         return rows(subject.name, scores, choice), path
 

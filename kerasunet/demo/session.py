@@ -103,7 +103,7 @@ def read_truth(path: str, shape: tuple[int, int]) -> np.ndarray:
 
 def example(modality: str, index: int, size: int = _EXAMPLE_SIZE) -> Subject:
     """Simulates an example, with its exact mask."""
-    sample = simulate(_SIMULATORS[modality], _EXAMPLE_SEED, index, size)
+    sample = simulate(_SIMULATORS[modality], _EXAMPLE_SEED, index, size=size)
     name = f"simulated-{modality}-{index}"
     image = sample.image.astype(np.float32)
     return Subject(name, image, sample.spacing, modality, sample.mask, known=modality)

@@ -276,7 +276,7 @@ def _drawings(results: Results, panel: tuple[str, int]) -> list[Any]:
 
 def _halves(results: Results) -> tuple[list[tuple[str, int]], list[tuple[str, int]]]:
     """The parts with X-rays to the right, all others to the left."""
-    right = [panel for panel in results.panels if modality_of(panel[0]) == "x-ray"]
+    right = [panel for panel in results.panels if modality_of(panel[0]) == "xray"]
     return [panel for panel in results.panels if panel not in right], right
 
 

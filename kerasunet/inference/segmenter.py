@@ -1,102 +1,30 @@
-"""Large images in overlapping tiles, blended; memory grows with the image alone, not the network.
+"""Segmenting images of any size with saved models, one or several side by side, whole or in tiles.
 
-Each tile is standardised by itself, as every image is. The weights of a tile fall linearly towards
-its edges and sum to one in every pixel, so no second array is needed to divide by.
+Tiles overlap and are blended: memory grows with the image alone, not with the network. Each tile is
+standardised by itself, as every image is. The weights of a tile fall linearly towards its edges and
+sum to one in every pixel, so no second array is needed to divide by.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import cv2
 import numpy as np
 
-from kerasunet import models
+from kerasunet import models as saved_models
+from kerasunet.data.augmentation import with_flip
 from kerasunet.data.decoding import resize_image
 from kerasunet.data.readers import read_image
-from kerasunet.inference.engines import open_engine
-from kerasunet.inference.engines.opening import chosen_engine
-from kerasunet.training.evaluation import with_mirror
-
-
-@dataclass(frozen=True)
-class Tiling:
-    """How an image is cut.
-
-    Attributes:
-        side: Height and width of a tile in pixels.
-        overlap: Pixels that neighbouring tiles share at least, less than `side`.
-    """
-
-    side: int
-    overlap: int
-
-    def __post_init__(self):
-        if not 0 <= self.overlap < self.side:
-            raise ValueError(
-                f"overlap must be 0 to {self.side - 1} with tiles of {self.side}, "
-                f"not {self.overlap}"
-            )
-
-    def starts(self, length: int) -> list[int]:
-        """Returns where tiles begin along an axis: evenly spread, the last ends at the border."""
-        if length <= self.side:
-            return [0]
-        count = -(-(length - self.overlap) // (self.side - self.overlap))
-        return np.linspace(0, length - self.side, count).round().astype(int).tolist()
-
-
-def predict_tiles(
-    image: np.ndarray, tiling: Tiling, predict: Callable[[np.ndarray], np.ndarray]
-) -> np.ndarray:
-    """Predicts an image tile by tile.
-
-    Args:
-        image: `(height, width)` or `(height, width, 3)`, 0 to 255. One that is smaller than a tile
-            is mirrored at its lower and right border.
-        tiling: Tiles and their overlap.
-        predict: Maps one tile, `(side, side)` or `(side, side, 3)`, to probabilities,
-            `(side, side)`.
-
-    Returns:
-        Float32, `(height, width)`, 0 to 1.
-    """
-    height, width = image.shape[:2]
-    image = _filled_up(image, tiling.side)
-    rows, columns = (_ramps(length, tiling) for length in image.shape[:2])
-    probability = np.zeros(image.shape[:2], np.float32)
-    for top, row_weights in rows.items():
-        for left, column_weights in columns.items():
-            area = np.s_[top : top + tiling.side, left : left + tiling.side]
-            weights = row_weights[:, None] * column_weights
-            probability[area] += weights * predict(image[area])
-    return np.clip(probability, 0, 1, out=probability)[:height, :width]
-
-
-def _filled_up(image: np.ndarray, side: int) -> np.ndarray:
-    below, right = (max(0, side - length) for length in image.shape[:2])
-    if not below and not right:
-        return image
-    return cv2.copyMakeBorder(image, 0, below, 0, right, cv2.BORDER_REFLECT)
-
-
-def _ramps(length: int, tiling: Tiling) -> dict[int, np.ndarray]:
-    """By start of a tile along an axis, its weights, `(side,)`; those of a pixel sum to one."""
-    ends = np.minimum(np.arange(tiling.side) + 1, np.arange(tiling.side, 0, -1))
-    ramp = np.minimum(ends, tiling.overlap + 1).astype(np.float32)
-    starts = tiling.starts(length)
-    total = np.zeros(length, np.float32)
-    for start in starts:
-        total[start : start + tiling.side] += ramp
-    return {start: ramp / total[start : start + tiling.side] for start in starts}
+from kerasunet.inference.engines import NetworkSource, chosen_engine, open_engine
 
 
 @dataclass(frozen=True)
 class Segmentation:
-    """What a model makes of one image.
+    """The result of a model on one image.
 
     Attributes:
         image: The image, float32, `(height, width)` or `(height, width, 3)`, 0 to 255.
@@ -126,9 +54,9 @@ class Segmentation:
 class Segmenter:
     """Segments images of any size with a saved model.
 
-    An image is stretched to the size that the model was trained at. With `tile` it is left as it
-    is, and cut instead: for images much larger than that size whose objects are as large in pixels
-    as they were in training.
+    An image is stretched to the size that the model was trained at. With `tile` it is cut instead,
+    at its own size: for images much larger than that whose objects are as large in pixels as those
+    in training.
 
     Args:
         model: Name of a registered model or path of a `.keras` file.
@@ -138,7 +66,8 @@ class Segmenter:
         tile: Height and width of tiles in pixels, a multiple of `2**depth`; `None` for the whole
             image at once.
         overlap: Pixels that neighbouring tiles share; `None` takes a quarter of a tile.
-        mirror: Average with the prediction of the mirror image; it takes twice as long.
+        flip: Average with the prediction of the image flipped left to right (test-time
+            augmentation); it takes twice as long.
 
     Raises:
         FileNotFoundError: There is no such model, or it has no card.
@@ -154,14 +83,14 @@ class Segmenter:
         engine: str = "auto",
         tile: int | None = None,
         overlap: int | None = None,
-        mirror: bool = False,
+        flip: bool = False,
     ):
-        card = models.card(model)
+        card = saved_models.card(model)
         self.threshold = _threshold(card["threshold"] if threshold is None else threshold)
         self._tiling = _tiling(tile, overlap, 2 ** card["architecture"]["depth"])
         side = tile or card["image_size"]
         self._engine = open_engine(model, (side, side), engine)
-        self._network = with_mirror(self._engine) if mirror else self._engine
+        self._network = with_flip(self._engine) if flip else self._engine
 
     @property
     def engine(self) -> str:
@@ -169,7 +98,7 @@ class Segmenter:
         return self._engine.name
 
     def __call__(self, image: str | os.PathLike | np.ndarray) -> Segmentation:
-        """Segments one image; may be called from several threads.
+        """Segment one image; may be called from several threads.
 
         Args:
             image: Path of an image file, or grey levels 0 to 255, `(height, width)` or RGB
@@ -186,24 +115,84 @@ class Segmenter:
         if self._tiling:
             probability = predict_tiles(pixels, self._tiling, self._predict)
         else:
-            probability = at_size(self._predict(pixels), pixels.shape[:2])
+            probability = _resized(self._predict(pixels), pixels.shape[:2])
         return Segmentation(pixels, probability, probability >= self.threshold, spacing)
 
     def _predict(self, pixels: np.ndarray) -> np.ndarray:
-        """Probabilities of pixels that are stretched to the engine's size, `(height, width)`."""
+        """Return the probabilities of an image that is stretched to the engine's size."""
         height, width, channels = self._engine.shape
         return self._network(resize_image(pixels, (height, width), channels)[None])[0, ..., 0]
+
+
+class SideBySide:
+    """Segments an image with several saved models, such as every strategy of a comparison.
+
+    What the models share is computed once: blocks that stayed frozen since the same pre-trained
+    model are equal to the last bit. Models of different image sizes run one after the other.
+
+    Args:
+        models: Names of registered models or paths of `.keras` files, each once.
+        engine: As in `kerasunet.Segmenter`.
+
+    Raises:
+        FileNotFoundError: There is no such model, or it has no card.
+        ValueError: A model file cannot be trusted or loaded, no model is given, or the engine is
+            unknown or not installed.
+    """
+
+    def __init__(self, models: Sequence[str | os.PathLike], engine: str = "auto"):
+        self._models = [os.fspath(model) for model in models]
+        if not self._models:
+            raise ValueError("give at least one model to compare")
+        cards = {model: saved_models.card(model) for model in self._models}
+        self.thresholds = {model: card["threshold"] for model, card in cards.items()}
+        self._groups = [
+            (
+                group,
+                open_engine(
+                    NetworkSource.of_many(map(NetworkSource.saved, group)), (side, side), engine
+                ),
+            )
+            for (side, _), group in _by_shape(cards).items()
+        ]
+
+    def __call__(self, image: str | os.PathLike | np.ndarray) -> dict[str, Segmentation]:
+        """Segment one image with every model.
+
+        Args:
+            image: As in `kerasunet.Segmenter`.
+
+        Returns:
+            By model, in the given order, its segmentation at the size of the image.
+
+        Raises:
+            FileNotFoundError: There is no such file.
+            ValueError: The file is not a readable image, or the array not of such a shape.
+        """
+        pixels, spacing = pixels_of(image)
+        found = {}
+        for group, engine in self._groups:
+            height, width, channels = engine.shape
+            output = engine(resize_image(pixels, (height, width), channels)[None])[0]
+            classes = output.shape[-1] // len(group)
+            for index, model in enumerate(group):
+                probability = _resized(
+                    np.ascontiguousarray(output[..., index * classes]), pixels.shape[:2]
+                )
+                mask = probability >= self.thresholds[model]
+                found[model] = Segmentation(pixels, probability, mask, spacing)
+        return {model: found[model] for model in self._models}
 
 
 def pixels_of(
     image: str | os.PathLike | np.ndarray,
 ) -> tuple[np.ndarray, tuple[float, float] | None]:
-    """Returns the grey levels, float32, and the pixel spacing of an image in a file or in memory.
+    """Return the grey levels, float32, and the pixel spacing of an image in a file or in memory.
 
     Raises:
         FileNotFoundError: There is no such file.
         ValueError: The file is not a readable image, or the array has another shape than
-            `(height, width)` and `(height, width, 3)`, or values that are no finite numbers.
+            `(height, width)` and `(height, width, 3)`, or values that are not finite.
     """
     if not isinstance(image, np.ndarray):
         return read_image(image)
@@ -220,9 +209,9 @@ def pixels_of(
 
 
 def check_request(
-    card: Mapping[str, Any], engine: str, tile: int | None, overlap: int | None
+    card: Mapping[str, Any], engine: str, *, tile: int | None, overlap: int | None
 ) -> None:
-    """Checks what can be checked of a `Segmenter`'s arguments before anything heavy is imported.
+    """Check a `Segmenter`'s arguments as far as possible before anything heavy is imported.
 
     Raises:
         ValueError: There is no such engine, it is not installed, or the tiles do not fit the model.
@@ -231,8 +220,8 @@ def check_request(
     _tiling(tile, overlap, 2 ** card["architecture"]["depth"])
 
 
-def at_size(probability: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Stretches probabilities, `(height, width)`, to another height and width."""
+def _resized(probability: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Resize probabilities, `(height, width)`, to another height and width."""
     return cv2.resize(probability, size[::-1], interpolation=cv2.INTER_LINEAR)
 
 
@@ -250,3 +239,85 @@ def _tiling(tile: int | None, overlap: int | None, multiple: int) -> Tiling | No
     if tile < 1 or tile % multiple:
         raise ValueError(f"tile must be a multiple of {multiple} for this model, not {tile}")
     return Tiling(tile, tile // 4 if overlap is None else overlap)
+
+
+def _by_shape(cards: dict[str, dict]) -> dict[tuple[int, tuple], list[str]]:
+    """Group models by image size and by the channels of input and output."""
+    groups: dict[tuple[int, tuple], list[str]] = {}
+    for model, facts in cards.items():
+        architecture = facts["architecture"]
+        shape = (architecture["channels"], architecture["classes"])
+        groups.setdefault((facts["image_size"], shape), []).append(model)
+    return groups
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """How an image is cut into tiles.
+
+    Attributes:
+        side: Height and width of a tile in pixels.
+        overlap: Pixels that neighbouring tiles share at least, less than `side`.
+    """
+
+    side: int
+    overlap: int
+
+    def __post_init__(self):
+        if not 0 <= self.overlap < self.side:
+            raise ValueError(
+                f"overlap must be 0 to {self.side - 1} with tiles of {self.side}, "
+                f"not {self.overlap}"
+            )
+
+    def starts(self, length: int) -> list[int]:
+        """Return where tiles begin along an axis: evenly spaced, the last ending at the border."""
+        if length <= self.side:
+            return [0]
+        count = -(-(length - self.overlap) // (self.side - self.overlap))
+        return np.linspace(0, length - self.side, count).round().astype(int).tolist()
+
+
+def predict_tiles(
+    image: np.ndarray, tiling: Tiling, predict: Callable[[np.ndarray], np.ndarray]
+) -> np.ndarray:
+    """Predict an image tile by tile.
+
+    Args:
+        image: `(height, width)` or `(height, width, 3)`, 0 to 255. One that is smaller than a tile
+            is extended by reflection at its lower and right border.
+        tiling: Tiles and their overlap.
+        predict: Maps one tile, `(side, side)` or `(side, side, 3)`, to probabilities,
+            `(side, side)`.
+
+    Returns:
+        Float32, `(height, width)`, 0 to 1.
+    """
+    height, width = image.shape[:2]
+    image = _padded(image, tiling.side)
+    rows, columns = (_ramps(length, tiling) for length in image.shape[:2])
+    probability = np.zeros(image.shape[:2], np.float32)
+    for top, row_weights in rows.items():
+        for left, column_weights in columns.items():
+            area = np.s_[top : top + tiling.side, left : left + tiling.side]
+            weights = row_weights[:, None] * column_weights
+            probability[area] += weights * predict(image[area])
+    return np.clip(probability, 0, 1, out=probability)[:height, :width]
+
+
+def _padded(image: np.ndarray, side: int) -> np.ndarray:
+    below, right = (max(0, side - length) for length in image.shape[:2])
+    if not below and not right:
+        return image
+    return cv2.copyMakeBorder(image, 0, below, 0, right, cv2.BORDER_REFLECT)
+
+
+def _ramps(length: int, tiling: Tiling) -> dict[int, np.ndarray]:
+    """Return the weights of tiles, `(side,)`, by their start; those of a pixel sum to one."""
+    ends = np.minimum(np.arange(tiling.side) + 1, np.arange(tiling.side, 0, -1))
+    ramp = np.minimum(ends, tiling.overlap + 1).astype(np.float32)
+    starts = tiling.starts(length)
+    total = np.zeros(length, np.float32)
+    for start in starts:
+        total[start : start + tiling.side] += ramp
+    return {start: ramp / total[start : start + tiling.side] for start in starts}

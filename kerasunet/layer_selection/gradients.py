@@ -10,7 +10,7 @@ from itertools import groupby
 import keras
 import numpy as np
 
-from kerasunet.data.augmentation import Augmentation
+from kerasunet.data.augmentation_settings import Augmentation
 from kerasunet.data.decoding import DecodedCases
 from kerasunet.freezing import layout_of
 from kerasunet.losses import dice_bce

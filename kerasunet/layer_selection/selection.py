@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import keras
 
-from kerasunet.data.augmentation import Augmentation
+from kerasunet.data.augmentation_settings import Augmentation
 from kerasunet.data.decoding import DecodedCases
 from kerasunet.layer_selection.choice import Choice, blocks_to_train, scores
 from kerasunet.layer_selection.gradients import relative_gradient_norms

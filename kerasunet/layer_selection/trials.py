@@ -10,20 +10,20 @@ from typing import NamedTuple, TypeVar
 import keras
 import numpy as np
 
-from kerasunet.data.augmentation import Augmentation
+from kerasunet.data.augmentation_settings import Augmentation
 from kerasunet.data.decoding import DecodedCases
 from kerasunet.data.splits import split_cases
 from kerasunet.freezing import apply_strategy, layout_of
 from kerasunet.layer_selection.choice import Choice, Trial
 from kerasunet.layer_selection.selection import choose_by_gradients
-from kerasunet.strategies import Layout, parse
+from kerasunet.strategies import NetworkLayout, parse
 from kerasunet.training.batches import Batches
 from kerasunet.training.loop import compile_for_training, mean_dice
 from kerasunet.training.settings import Optimization
 from kerasunet.unet import rebuilt
 
 
-def default_candidates(layout: Layout, by_gradients: str) -> tuple[str, ...]:
+def default_candidates(layout: NetworkLayout, by_gradients: str) -> tuple[str, ...]:
     """Lists strategies that differ much from each other, and the choice by gradients.
 
     Everything; each path; one block, and half as many blocks as one path has and one more, from
@@ -44,7 +44,7 @@ def default_candidates(layout: Layout, by_gradients: str) -> tuple[str, ...]:
     return distinct([*texts, by_gradients], layout)
 
 
-def distinct(texts: Sequence[str], layout: Layout) -> tuple[str, ...]:
+def distinct(texts: Sequence[str], layout: NetworkLayout) -> tuple[str, ...]:
     """Keeps the first of those strategies that train the same weights.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Refuse what no metric can be computed from, and say what was given and what would be right."""
+"""The metrics of one case, overlap, surface distance and calibration, and their input checks."""
 
 import math
 from dataclasses import dataclass
@@ -7,103 +7,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 
-def as_mask(values: ArrayLike, name: str) -> NDArray[np.bool_]:
-    """Return a binary image as booleans.
-
-    Args:
-        values: (H, W), boolean or any number type holding only 0 and 1.
-        name: what to call it in an error.
-
-    Returns:
-        bool (H, W).
-
-    Raises:
-        ValueError: not two-dimensional, without pixels, or holding anything but 0 and 1.
-    """
-    image = _as_image(values, name)
-    if image.dtype == bool:
-        return image
-    _refuse(
-        image, (image != 0) & (image != 1), f"{name} must hold only 0 and 1 (or False and True)"
-    )
-    return image.astype(bool)
-
-
-def as_probability(values: ArrayLike, name: str) -> NDArray[np.generic]:
-    """Return an image of probabilities, in the number type it came in.
-
-    Args:
-        values: (H, W), each in [0, 1].
-        name: what to call it in an error.
-
-    Returns:
-        (H, W), same type.
-
-    Raises:
-        ValueError: not two-dimensional, without pixels, out of [0, 1] or NaN.
-    """
-    image = _as_image(values, name)
-    _refuse(image, ~((image >= 0) & (image <= 1)), f"{name} must lie in [0, 1]")
-    return image
-
-
-def require_same_shape(truth: NDArray, other: NDArray, name: str) -> None:
-    """Raise ValueError naming both shapes unless they are equal."""
-    if truth.shape != other.shape:
-        raise ValueError(
-            f"truth has shape {truth.shape} but {name} has shape {other.shape}: "
-            "they must be the same (height, width)"
-        )
-
-
-def as_mask_pair(
-    truth: ArrayLike, prediction: ArrayLike
-) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Return true and predicted mask as booleans of one shape, or raise ValueError."""
-    true_mask, predicted_mask = as_mask(truth, "truth"), as_mask(prediction, "prediction")
-    require_same_shape(true_mask, predicted_mask, "prediction")
-    return true_mask, predicted_mask
-
-
-def as_spacing(spacing: tuple[float, float] | None) -> NDArray[np.float64]:
-    """Return the distance between pixel centres along rows and columns; (1, 1) for None.
-
-    Raises:
-        ValueError: not two positive finite numbers.
-    """
-    steps = np.ones(2) if spacing is None else np.asarray(spacing, dtype=np.float64)
-    if steps.shape != (2,) or not np.all(np.isfinite(steps) & (steps > 0)):
-        raise ValueError(
-            f"spacing must be two positive numbers, (row, column) in mm, or None, got {spacing!r}"
-        )
-    return steps
-
-
-def require_fraction(value: float, name: str) -> None:
-    """Raise ValueError unless 0 < value < 1."""
-    if not (math.isfinite(value) and 0 < value < 1):
-        raise ValueError(f"{name} must lie between 0 and 1, both excluded, got {value!r}")
-
-
-def _as_image(values: ArrayLike, name: str) -> NDArray[np.generic]:
-    image = np.asarray(values)
-    if image.ndim != 2:
-        raise ValueError(f"{name} must be 2-D (height, width), got shape {image.shape}")
-    if image.size == 0:
-        raise ValueError(f"{name} has no pixels: shape {image.shape}")
-    if image.dtype.kind not in "biuf":
-        raise ValueError(f"{name} must hold booleans or real numbers, got dtype {image.dtype}")
-    return image
-
-
-def _refuse(image: NDArray[np.generic], wrong: NDArray[np.bool_], message: str) -> None:
-    if wrong.any():
-        row, column = np.unravel_index(np.argmax(wrong), wrong.shape)
-        raise ValueError(f"{message}, found {image[row, column]} at row {row}, column {column}")
-
-
 def dice(truth: ArrayLike, prediction: ArrayLike) -> float:
-    """Dice similarity coefficient, 2·|T∩P| / (|T| + |P|) (Dice, Ecology 26(3), 1945).
+    """Return the Dice similarity coefficient, 2·|T∩P| / (|T| + |P|) (Dice, Ecology 26(3), 1945).
 
     Args:
         truth: true mask, bool or {0, 1}, (H, W).
@@ -120,7 +25,7 @@ def dice(truth: ArrayLike, prediction: ArrayLike) -> float:
 
 
 def iou(truth: ArrayLike, prediction: ArrayLike) -> float:
-    """Intersection over union, |T∩P| / |T∪P| (Jaccard, New Phytologist 11(2), 1912).
+    """Return the intersection over union, |T∩P| / |T∪P| (Jaccard, New Phytologist 11(2), 1912).
 
     Args:
         truth: true mask, bool or {0, 1}, (H, W).
@@ -137,7 +42,7 @@ def iou(truth: ArrayLike, prediction: ArrayLike) -> float:
 
 
 def sensitivity(truth: ArrayLike, prediction: ArrayLike) -> float:
-    """Share of the lesion's pixels that were found, |T∩P| / |T| (recall).
+    """Return the share of the lesion's pixels that were found, |T∩P| / |T| (recall).
 
     Args:
         truth: true mask, bool or {0, 1}, (H, W).
@@ -154,7 +59,7 @@ def sensitivity(truth: ArrayLike, prediction: ArrayLike) -> float:
 
 
 def precision(truth: ArrayLike, prediction: ArrayLike) -> float:
-    """Share of the predicted pixels that are lesion, |T∩P| / |P| (positive predictive value).
+    """Return the share of predicted pixels that are lesion, |T∩P| / |P| (PPV).
 
     Args:
         truth: true mask, bool or {0, 1}, (H, W).
@@ -170,17 +75,6 @@ def precision(truth: ArrayLike, prediction: ArrayLike) -> float:
     if true_area and not predicted_area:
         return 0.0
     return _ratio(overlap, predicted_area)
-
-
-def _areas(truth: ArrayLike, prediction: ArrayLike) -> tuple[int, int, int]:
-    true_mask, predicted_mask = as_mask_pair(truth, prediction)
-    counts = map(np.count_nonzero, (true_mask & predicted_mask, true_mask, predicted_mask))
-    overlap, true_area, predicted_area = (int(count) for count in counts)
-    return overlap, true_area, predicted_area
-
-
-def _ratio(part: int, whole: int) -> float:
-    return part / whole if whole else 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -241,7 +135,7 @@ def surface_distances(
 def hd95(
     truth: ArrayLike, prediction: ArrayLike, spacing: tuple[float, float] | None = None
 ) -> float:
-    """95 % Hausdorff distance: the larger of the two directed 95th percentiles.
+    """Return the 95 % Hausdorff distance: the larger of the two directed 95th percentiles.
 
     Definition of Maier-Hein, Reinke et al., "Metrics reloaded", Nature Methods 2024. Arguments and
     errors are those of `surface_distances`.
@@ -256,7 +150,7 @@ def hd95(
 def assd(
     truth: ArrayLike, prediction: ArrayLike, spacing: tuple[float, float] | None = None
 ) -> float:
-    """Average symmetric surface distance: the mean of both directions, pooled.
+    """Return the average symmetric surface distance: the mean of both directions, pooled.
 
     Definition of Maier-Hein, Reinke et al., "Metrics reloaded", Nature Methods 2024. Arguments and
     errors are those of `surface_distances`.
@@ -268,32 +162,8 @@ def assd(
     return surface_distances(truth, prediction, spacing).assd
 
 
-def _border_points(mask: NDArray[np.bool_], steps: NDArray[np.float64]) -> NDArray[np.float64]:
-    padded = np.pad(mask, 1)
-    rows = padded[:-2, 1:-1] & padded[2:, 1:-1]
-    columns = padded[1:-1, :-2] & padded[1:-1, 2:]
-    return np.argwhere(mask & ~(rows & columns)) * steps
-
-
-def _between(
-    true_points: NDArray[np.float64], predicted_points: NDArray[np.float64]
-) -> SurfaceDistances:
-    return SurfaceDistances(
-        from_truth=_nearest(true_points, predicted_points),
-        from_prediction=_nearest(predicted_points, true_points),
-    )
-
-
-def _nearest(points: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[np.float64]:
-    from scipy.spatial import KDTree
-
-    # On a pixel grid the median splits of a balanced tree cost more than they save.
-    tree = KDTree(others, balanced_tree=False, compact_nodes=False)
-    return tree.query(points)[0]
-
-
 def expected_calibration_error(truth: ArrayLike, probability: ArrayLike, bins: int = 15) -> float:
-    """Expected calibration error of the foreground probability over the pixels of one image.
+    """Return the expected calibration error of the foreground probability over one image.
 
     Pixels are put by their probability into bins of equal width over [0, 1]: [0, 1/bins),
     [1/bins, 2/bins) and so on, with 1 in the last. The error is the mean over pixels of the gap
@@ -323,3 +193,133 @@ def expected_calibration_error(truth: ArrayLike, probability: ArrayLike, bins: i
     # Within a bin, pixels x |mean probability - share of lesion| = |sum of the differences|.
     gaps = np.bincount(index, weights=chance - mask.ravel(), minlength=bins)
     return float(np.abs(gaps).sum() / chance.size)
+
+
+def _areas(truth: ArrayLike, prediction: ArrayLike) -> tuple[int, int, int]:
+    true_mask, predicted_mask = as_mask_pair(truth, prediction)
+    counts = map(np.count_nonzero, (true_mask & predicted_mask, true_mask, predicted_mask))
+    overlap, true_area, predicted_area = (int(count) for count in counts)
+    return overlap, true_area, predicted_area
+
+
+def _ratio(part: int, whole: int) -> float:
+    return part / whole if whole else 1.0
+
+
+def _border_points(mask: NDArray[np.bool_], steps: NDArray[np.float64]) -> NDArray[np.float64]:
+    padded = np.pad(mask, 1)
+    rows = padded[:-2, 1:-1] & padded[2:, 1:-1]
+    columns = padded[1:-1, :-2] & padded[1:-1, 2:]
+    return np.argwhere(mask & ~(rows & columns)) * steps
+
+
+def _between(
+    true_points: NDArray[np.float64], predicted_points: NDArray[np.float64]
+) -> SurfaceDistances:
+    return SurfaceDistances(
+        from_truth=_nearest(true_points, predicted_points),
+        from_prediction=_nearest(predicted_points, true_points),
+    )
+
+
+def _nearest(points: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[np.float64]:
+    from scipy.spatial import KDTree
+
+    # On a pixel grid the median splits of a balanced tree cost more than they save.
+    tree = KDTree(others, balanced_tree=False, compact_nodes=False)
+    return tree.query(points)[0]
+
+
+def as_mask(values: ArrayLike, name: str) -> NDArray[np.bool_]:
+    """Return a binary image as booleans.
+
+    Args:
+        values: (H, W), boolean or any number type holding only 0 and 1.
+        name: what to call it in an error.
+
+    Returns:
+        bool (H, W).
+
+    Raises:
+        ValueError: not two-dimensional, without pixels, or holding anything but 0 and 1.
+    """
+    image = _as_image(values, name)
+    if image.dtype == bool:
+        return image
+    _refuse(
+        image, (image != 0) & (image != 1), f"{name} must hold only 0 and 1 (or False and True)"
+    )
+    return image.astype(bool)
+
+
+def as_probability(values: ArrayLike, name: str) -> NDArray[np.generic]:
+    """Return an image of probabilities, in the number type it came in.
+
+    Args:
+        values: (H, W), each in [0, 1].
+        name: what to call it in an error.
+
+    Returns:
+        (H, W), same type.
+
+    Raises:
+        ValueError: not two-dimensional, without pixels, out of [0, 1] or NaN.
+    """
+    image = _as_image(values, name)
+    _refuse(image, ~((image >= 0) & (image <= 1)), f"{name} must lie in [0, 1]")
+    return image
+
+
+def as_mask_pair(
+    truth: ArrayLike, prediction: ArrayLike
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Return true and predicted mask as booleans of one shape, or raise ValueError."""
+    true_mask, predicted_mask = as_mask(truth, "truth"), as_mask(prediction, "prediction")
+    require_same_shape(true_mask, predicted_mask, "prediction")
+    return true_mask, predicted_mask
+
+
+def as_spacing(spacing: tuple[float, float] | None) -> NDArray[np.float64]:
+    """Return the distance between pixel centres along rows and columns; (1, 1) for None.
+
+    Raises:
+        ValueError: not two positive finite numbers.
+    """
+    steps = np.ones(2) if spacing is None else np.asarray(spacing, dtype=np.float64)
+    if steps.shape != (2,) or not np.all(np.isfinite(steps) & (steps > 0)):
+        raise ValueError(
+            f"spacing must be two positive numbers, (row, column) in mm, or None, got {spacing!r}"
+        )
+    return steps
+
+
+def require_same_shape(truth: NDArray, other: NDArray, name: str) -> None:
+    """Raise ValueError naming both shapes unless they are equal."""
+    if truth.shape != other.shape:
+        raise ValueError(
+            f"truth has shape {truth.shape} but {name} has shape {other.shape}: "
+            "they must be the same (height, width)"
+        )
+
+
+def require_fraction(value: float, name: str) -> None:
+    """Raise ValueError unless 0 < value < 1."""
+    if not (math.isfinite(value) and 0 < value < 1):
+        raise ValueError(f"{name} must lie between 0 and 1, both excluded, got {value!r}")
+
+
+def _as_image(values: ArrayLike, name: str) -> NDArray[np.generic]:
+    image = np.asarray(values)
+    if image.ndim != 2:
+        raise ValueError(f"{name} must be 2-D (height, width), got shape {image.shape}")
+    if image.size == 0:
+        raise ValueError(f"{name} has no pixels: shape {image.shape}")
+    if image.dtype.kind not in "biuf":
+        raise ValueError(f"{name} must hold booleans or real numbers, got dtype {image.dtype}")
+    return image
+
+
+def _refuse(image: NDArray[np.generic], wrong: NDArray[np.bool_], message: str) -> None:
+    if wrong.any():
+        row, column = np.unravel_index(np.argmax(wrong), wrong.shape)
+        raise ValueError(f"{message}, found {image[row, column]} at row {row}, column {column}")

@@ -1,4 +1,4 @@
-"""What each metric means, and the one policy for masks without a lesion (`METRICS`, `POLICY`)."""
+"""What each metric means, and the one policy for empty masks (`METRICS`, `POLICY`)."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""All metrics of one case: one image's true mask against its predicted probability."""
+"""All metrics of one case in a row, and their averages over cases with bootstrap intervals."""
 
 import math
 from collections.abc import Hashable, Mapping, Sequence
@@ -21,10 +21,15 @@ from kerasunet.metrics.measures import (
 )
 from kerasunet.metrics.policy import METRICS
 
+_FEWEST_RESAMPLES = 100
+_RESAMPLES_AT_ONCE = 250
+_COLUMNS = (*METRICS, "truth_area", "outcome", "unit")
+
 
 def case_metrics(
     truth: ArrayLike,
     probability: ArrayLike,
+    *,
     threshold: float = 0.5,
     spacing: tuple[float, float] | None = None,
 ) -> dict[str, float | int | str]:
@@ -67,16 +72,6 @@ def case_metrics(
     }
 
 
-def _outcome(truth: NDArray[np.bool_], prediction: NDArray[np.bool_]) -> str:
-    if truth.any():
-        return "detected" if (truth & prediction).any() else "missed"
-    return "false_alarm" if prediction.any() else "true_negative"
-
-
-_FEWEST_RESAMPLES = 100
-_RESAMPLES_AT_ONCE = 250
-
-
 @dataclass(frozen=True)
 class Interval:
     """A mean over cases with its confidence interval.
@@ -94,14 +89,60 @@ class Interval:
     n: int
 
 
+def summarize(
+    rows: Sequence[Mapping[str, float | int | str]],
+    groups: Sequence[Hashable] | None = None,
+    *,
+    confidence: float = 0.95,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> dict[str, Interval | int | str]:
+    """Average the rows of `case_metrics`, with bootstrap intervals, and count the failures.
+
+    Args:
+        rows: one row a case, as `case_metrics` returns it; further columns are ignored.
+        groups: group (patient) of each row; None takes each case as its own group.
+        confidence, resamples, seed: as in `bootstrap_interval`.
+
+    Returns:
+        An `Interval` for every name in `METRICS`; the counts `n` (cases), `missed` (lesions
+        without a predicted pixel on them), `false_alarm` (something predicted, no lesion) and
+        `empty_truth` (cases without a lesion); and the `unit` of the distances.
+
+    Raises:
+        ValueError: no rows, a column missing, or rows in px mixed with rows in mm.
+    """
+    _require_columns(rows)
+    outcomes = [row["outcome"] for row in rows]
+    intervals = {
+        name: bootstrap_interval(
+            [row[name] for row in rows],
+            confidence=confidence,
+            resamples=resamples,
+            seed=seed,
+            groups=groups,
+        )
+        for name in METRICS
+    }
+    return {
+        **intervals,
+        "n": len(rows),
+        "missed": outcomes.count("missed"),
+        "false_alarm": outcomes.count("false_alarm"),
+        "empty_truth": sum(row["truth_area"] == 0 for row in rows),
+        "unit": _only_unit(rows),
+    }
+
+
 def bootstrap_interval(
     values: ArrayLike,
+    *,
     confidence: float = 0.95,
     resamples: int = 2000,
     seed: int = 0,
     groups: Sequence[Hashable] | None = None,
 ) -> Interval:
-    """Mean of the values with a bias-corrected and accelerated (BCa) bootstrap interval.
+    """Return the mean of the values with a bias-corrected and accelerated (BCa) bootstrap interval.
 
     Cases of one patient are not independent: with `groups`, whole groups are resampled and the
     mean stays that over cases (cluster bootstrap; Davison and Hinkley, "Bootstrap methods and
@@ -133,8 +174,33 @@ def bootstrap_interval(
         return Interval(mean, math.nan, math.nan, cases.size)
     if _all_equal(sums / counts):
         return Interval(mean, mean, mean, cases.size)
-    low, high = _bca(sums, counts, confidence, resamples, seed)
+    low, high = _bca(sums, counts, confidence=confidence, resamples=resamples, seed=seed)
     return Interval(mean, low, high, cases.size)
+
+
+def _outcome(truth: NDArray[np.bool_], prediction: NDArray[np.bool_]) -> str:
+    if truth.any():
+        return "detected" if (truth & prediction).any() else "missed"
+    return "false_alarm" if prediction.any() else "true_negative"
+
+
+def _require_columns(rows: Sequence[Mapping[str, float | int | str]]) -> None:
+    if not rows:
+        raise ValueError("rows must hold at least one case, got none")
+    for position, row in enumerate(rows):
+        if missing := [column for column in _COLUMNS if column not in row]:
+            raise ValueError(f"rows[{position}] lacks {', '.join(missing)}")
+
+
+def _only_unit(rows: Sequence[Mapping[str, float | int | str]]) -> str:
+    units = [row["unit"] for row in rows]
+    if len(set(units)) > 1:
+        counts = ", ".join(f"{units.count(unit)} in {unit}" for unit in sorted(set(units)))
+        raise ValueError(
+            f"distances cannot be averaged over mixed units ({counts}): "
+            "give a spacing for every case or for none"
+        )
+    return units[0]
 
 
 def _as_values(values: ArrayLike) -> NDArray[np.float64]:
@@ -176,6 +242,7 @@ def _all_equal(means: NDArray[np.float64]) -> bool:
 def _bca(
     sums: NDArray[np.float64],
     counts: NDArray[np.float64],
+    *,
     confidence: float,
     resamples: int,
     seed: int,
@@ -200,65 +267,3 @@ def _mean_over_cases(
     sums: NDArray[np.float64], counts: NDArray[np.float64], axis: int = -1
 ) -> NDArray[np.float64]:
     return sums.sum(axis=axis) / counts.sum(axis=axis)
-
-
-_COLUMNS = (*METRICS, "truth_area", "outcome", "unit")
-
-
-def summarize(
-    rows: Sequence[Mapping[str, float | int | str]],
-    groups: Sequence[Hashable] | None = None,
-    confidence: float = 0.95,
-    resamples: int = 2000,
-    seed: int = 0,
-) -> dict[str, Interval | int | str]:
-    """Average the rows of `case_metrics`, with bootstrap intervals, and count the failures.
-
-    Args:
-        rows: one row a case, as `case_metrics` returns it; further columns are ignored.
-        groups: group (patient) of each row; None takes each case as its own group.
-        confidence, resamples, seed: as in `bootstrap_interval`.
-
-    Returns:
-        An `Interval` for every name in `METRICS`; the counts `n` (cases), `missed` (lesions
-        without a predicted pixel on them), `false_alarm` (something predicted, no lesion) and
-        `empty_truth` (cases without a lesion); and the `unit` of the distances.
-
-    Raises:
-        ValueError: no rows, a column missing, or rows in px mixed with rows in mm.
-    """
-    _require_columns(rows)
-    outcomes = [row["outcome"] for row in rows]
-    intervals = {
-        name: bootstrap_interval(
-            [row[name] for row in rows], confidence, resamples, seed, groups=groups
-        )
-        for name in METRICS
-    }
-    return {
-        **intervals,
-        "n": len(rows),
-        "missed": outcomes.count("missed"),
-        "false_alarm": outcomes.count("false_alarm"),
-        "empty_truth": sum(row["truth_area"] == 0 for row in rows),
-        "unit": _only_unit(rows),
-    }
-
-
-def _require_columns(rows: Sequence[Mapping[str, float | int | str]]) -> None:
-    if not rows:
-        raise ValueError("rows must hold at least one case, got none")
-    for position, row in enumerate(rows):
-        if missing := [column for column in _COLUMNS if column not in row]:
-            raise ValueError(f"rows[{position}] lacks {', '.join(missing)}")
-
-
-def _only_unit(rows: Sequence[Mapping[str, float | int | str]]) -> str:
-    units = [row["unit"] for row in rows]
-    if len(set(units)) > 1:
-        counts = ", ".join(f"{units.count(unit)} in {unit}" for unit in sorted(set(units)))
-        raise ValueError(
-            f"distances cannot be averaged over mixed units ({counts}): "
-            "give a spacing for every case or for none"
-        )
-    return units[0]

@@ -41,11 +41,11 @@ def split_data(settings: FinetuneSettings, data: DataSet) -> Split:
         data.cases,
         settings.train_size,
         settings.validation_size,
-        settings.fold,
-        settings.folds,
-        settings.split_seed,
-        foreground_shares(data.cases) if settings.stratify_sizes else None,
-        _division(settings, data),
+        fold=settings.fold,
+        folds=settings.folds,
+        seed=settings.split_seed,
+        sizes=foreground_shares(data.cases) if settings.stratify_sizes else None,
+        official=_division(settings, data),
     )
 
 

@@ -6,7 +6,7 @@ Pure Python, imported in milliseconds: neither NumPy nor Keras is loaded.
 from kerasunet import lazy_members
 
 _MEMBERS = {
-    "Layout": "kerasunet.strategies.terms",
+    "NetworkLayout": "kerasunet.strategies.terms",
     "Strategy": "kerasunet.strategies.parser",
     "StrategyError": "kerasunet.strategies.terms",
     "WeightRef": "kerasunet.strategies.terms",

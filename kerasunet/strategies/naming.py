@@ -10,8 +10,8 @@ from kerasunet.strategies.terms import (
     Blocks,
     Count,
     Kind,
-    Layout,
     Name,
+    NetworkLayout,
     Part,
     Term,
     WeightRef,
@@ -21,7 +21,7 @@ Weights = frozenset[WeightRef]
 Postfix = tuple[Term | str, ...]
 
 
-def name_of(selected: Collection[WeightRef], layout: Layout) -> str:
+def name_of(selected: Collection[WeightRef], layout: NetworkLayout) -> str:
     """Return the canonical text of the strategy that trains exactly these weights.
 
     A part (`contracting`) comes before a count (`shallow:3`), a count before a kind (`norm`), that
@@ -46,13 +46,13 @@ def name_of(selected: Collection[WeightRef], layout: Layout) -> str:
     return min(texts, key=len)
 
 
-def _known(layout: Layout) -> tuple[Term, ...]:
+def _known(layout: NetworkLayout) -> tuple[Term, ...]:
     """Parts, counts and kinds."""
     counts = [Count(rule, k) for rule in RULES for k in range(1, Count.limit(rule, layout) + 1)]
     return (*map(Part, PARTS), *counts, *_by_kind(layout))
 
 
-def _listed(blocks: Collection[str], layout: Layout) -> Term | None:
+def _listed(blocks: Collection[str], layout: NetworkLayout) -> Term | None:
     """The blocks as a list with ranges; a single one by name, none at all as no term."""
     if len(blocks) < 2:
         return Name(*blocks) if blocks else None
@@ -63,7 +63,7 @@ def _listed(blocks: Collection[str], layout: Layout) -> Term | None:
     return Blocks(tuple(runs))
 
 
-def _composed(wanted: Weights, layout: Layout) -> Iterator[Postfix]:
+def _composed(wanted: Weights, layout: NetworkLayout) -> Iterator[Postfix]:
     by_name, by_kind = _by_name(layout), _by_kind(layout)
     kinds = {weight.kind for weight in wanted}
     whole = [block for block in layout.blocks if by_name[Name(block)] <= wanted]
@@ -106,12 +106,12 @@ def _cover(
     return None if weights else terms
 
 
-def _touched(weights: Iterable[WeightRef], layout: Layout) -> list[str]:
+def _touched(weights: Iterable[WeightRef], layout: NetworkLayout) -> list[str]:
     touched = {weight.block for weight in weights}
     return [block for block in layout.blocks if block in touched]
 
 
-def _by_name(layout: Layout) -> dict[Term, Weights]:
+def _by_name(layout: NetworkLayout) -> dict[Term, Weights]:
     """The weights of every block, then of every layer."""
     members: dict[str, list[WeightRef]] = {name: [] for name in (*layout.blocks, *layout.layers)}
     for weight in layout.weights:
@@ -120,6 +120,6 @@ def _by_name(layout: Layout) -> dict[Term, Weights]:
     return {Name(name): frozenset(weights) for name, weights in members.items()}
 
 
-def _by_kind(layout: Layout) -> dict[Term, Weights]:
+def _by_kind(layout: NetworkLayout) -> dict[Term, Weights]:
     kinds = [kind for kind in KINDS if any(weight.kind == kind for weight in layout.weights)]
     return {Kind(kind): Kind(kind).weights(layout) for kind in kinds}

@@ -1,4 +1,7 @@
-"""A strategy: terms and set operators in postfix order, so that no nesting needs recursion."""
+"""Strategies, and how text becomes one: terms and set operators in postfix order.
+
+Postfix order lets any nesting be parsed, evaluated and printed without recursion.
+"""
 
 import re
 from collections.abc import Iterator
@@ -13,8 +16,8 @@ from kerasunet.strategies.terms import (
     Blocks,
     Count,
     Kind,
-    Layout,
     Name,
+    NetworkLayout,
     Part,
     StrategyError,
     Term,
@@ -27,6 +30,22 @@ from kerasunet.strategies.terms import (
 
 PRECEDENCE = {"+": 1, "-": 1, "&": 2}
 _OPERATIONS = {"+": frozenset.union, "-": frozenset.difference, "&": frozenset.intersection}
+GRAMMAR = (
+    ("all, none", "everything; nothing"),
+    ("contracting, expanding, bottleneck", "that part; contracting includes bottleneck"),
+    ("shallow:K, deep:K", "the first, last K blocks in data-flow order"),
+    ("outer:K, inner:K", "the K highest-, lowest-resolution levels, both arms"),
+    ("blocks:1-3,7, blocks:enc1,dec2", "blocks by number (enc1 is 1) or name"),
+    ("enc1, dec2_conv1, head, enc*_conv1", "blocks and layers by name; * and ? are wildcards"),
+    ("norm, bias, kernel", "only that kind of weight, everywhere"),
+    ("A&B, A+B, A-B, (A)", "both; either; A without B; & binds tighter than + and -"),
+    ("auto, auto:search", "chosen from the training images, by gradients or short trials"),
+)
+LONGEST_TEXT = 1000
+_LEXEME = re.compile(
+    r"\s+|(?P<word>[A-Za-z0-9_*?]+)|(?P<symbol>[-+&(),:])|(?P<unknown>.)", re.DOTALL
+)
+_EVERY_COUNT = re.compile(rf"\s*({'|'.join(RULES)})\s*:\s*\*\s*", re.IGNORECASE)
 
 
 @dataclass(frozen=True, repr=False)
@@ -47,7 +66,7 @@ class Strategy:
         """Whether the weights are to be chosen from the training images."""
         return isinstance(self.postfix[0], Auto)
 
-    def select(self, layout: Layout) -> frozenset[WeightRef]:
+    def select(self, layout: NetworkLayout) -> frozenset[WeightRef]:
         """Return the weights that train on a network of this layout.
 
         Raises:
@@ -61,7 +80,7 @@ class Strategy:
             )
         return selected
 
-    def _evaluate(self, layout: Layout) -> frozenset[WeightRef]:
+    def _evaluate(self, layout: NetworkLayout) -> frozenset[WeightRef]:
         stack: list[frozenset[WeightRef]] = []
         for item in self.postfix:
             if isinstance(item, str):
@@ -83,6 +102,53 @@ class Strategy:
 
     def __repr__(self) -> str:
         return f"parse({str(self)!r})"
+
+
+def parse(text: str) -> Strategy:
+    """Return the strategy that `text` spells. Names are checked later, by `Strategy.select`.
+
+    Upper and lower case are the same, and spaces between words are ignored.
+
+    Args:
+        text: a strategy such as `"shallow:3&norm"`, at most 1000 characters. The grammar is
+            the table of `describe_grammar`.
+
+    Raises:
+        StrategyError: `text` is not a strategy; the message says where and why.
+    """
+    if len(text) > LONGEST_TEXT:
+        raise StrategyError(
+            f"{quote(text)}: a strategy has at most {LONGEST_TEXT} characters, got {len(text)}"
+        )
+    if not text.strip():
+        raise StrategyError(
+            "the strategy is empty; write all, shallow:3, …, or none to train nothing"
+        )
+    return _Parser(text).strategy()
+
+
+def expand(pattern: str, layout: NetworkLayout) -> list[str]:
+    """Return the canonical texts that `pattern` stands for.
+
+    Args:
+        pattern: `shallow:*`, `deep:*`, `outer:*` or `inner:*` for every K the layout allows, in
+            rising order; any other strategy stands for itself.
+        layout: the network to be trained.
+
+    Raises:
+        StrategyError: `pattern` is neither of the two.
+    """
+    match = _EVERY_COUNT.fullmatch(pattern)
+    if match is None:
+        return [str(parse(pattern))]
+    rule = match[1].lower()
+    return [str(Count(rule, count)) for count in range(1, Count.limit(rule, layout) + 1)]
+
+
+def describe_grammar() -> str:
+    """Return the grammar as an aligned table of two columns, one row a line, for `--help`."""
+    width = max(len(text) for text, _ in GRAMMAR)
+    return "\n".join(f"{text:<{width}}  {meaning}" for text, meaning in GRAMMAR)
 
 
 class _Phrase(NamedTuple):
@@ -114,54 +180,6 @@ def _join(left: _Phrase, operator: str, right: _Phrase) -> _Phrase:
         left.starts_as_range_end,
         right.ends_as_range_start,
     )
-
-
-GRAMMAR = (
-    ("all, none", "everything; nothing"),
-    ("contracting, expanding, bottleneck", "that part; contracting includes bottleneck"),
-    ("shallow:K, deep:K", "the first, last K blocks in data-flow order"),
-    ("outer:K, inner:K", "the K highest-, lowest-resolution levels, both arms"),
-    ("blocks:1-3,7, blocks:enc1,dec2", "blocks by number (enc1 is 1) or name"),
-    ("enc1, dec2_conv1, head, enc*_conv1", "blocks and layers by name; * and ? are wildcards"),
-    ("norm, bias, kernel", "only that kind of weight, everywhere"),
-    ("A&B, A+B, A-B, (A)", "both; either; A without B; & binds tighter than + and -"),
-    ("auto, auto:search", "chosen from the training images, by gradients or short trials"),
-)
-
-
-def describe_grammar() -> str:
-    """Return the grammar as an aligned table of two columns, one row a line, for `--help`."""
-    width = max(len(text) for text, _ in GRAMMAR)
-    return "\n".join(f"{text:<{width}}  {meaning}" for text, meaning in GRAMMAR)
-
-
-LONGEST_TEXT = 1000
-_LEXEME = re.compile(
-    r"\s+|(?P<word>[A-Za-z0-9_*?]+)|(?P<symbol>[-+&(),:])|(?P<unknown>.)", re.DOTALL
-)
-
-
-def parse(text: str) -> Strategy:
-    """Return the strategy that `text` spells. Names are checked later, by `Strategy.select`.
-
-    Upper and lower case are the same, and spaces between words are ignored.
-
-    Args:
-        text: a strategy such as `"shallow:3&norm"`, at most 1000 characters. The grammar is
-            the table of `describe_grammar`.
-
-    Raises:
-        StrategyError: `text` is not a strategy; the message says where and why.
-    """
-    if len(text) > LONGEST_TEXT:
-        raise StrategyError(
-            f"{quote(text)}: a strategy has at most {LONGEST_TEXT} characters, got {len(text)}"
-        )
-    if not text.strip():
-        raise StrategyError(
-            "the strategy is empty; write all, shallow:3, …, or none to train nothing"
-        )
-    return _Parser(text).strategy()
 
 
 class _Token(NamedTuple):
@@ -327,24 +345,3 @@ class _Parser:
         if first > last:
             self._fail(f"{first}-{last} runs backwards; write {last}-{first}")
         return first, last
-
-
-_EVERY_COUNT = re.compile(rf"\s*({'|'.join(RULES)})\s*:\s*\*\s*", re.IGNORECASE)
-
-
-def expand(pattern: str, layout: Layout) -> list[str]:
-    """Return the canonical texts that `pattern` stands for.
-
-    Args:
-        pattern: `shallow:*`, `deep:*`, `outer:*` or `inner:*` for every K the layout allows, in
-            rising order; any other strategy stands for itself.
-        layout: the network to be trained.
-
-    Raises:
-        StrategyError: `pattern` is neither of the two.
-    """
-    match = _EVERY_COUNT.fullmatch(pattern)
-    if match is None:
-        return [str(parse(pattern))]
-    rule = match[1].lower()
-    return [str(Count(rule, count)) for count in range(1, Count.limit(rule, layout) + 1)]

@@ -1,4 +1,4 @@
-"""The one error of the strategy language, and how its messages quote what was given."""
+"""The terms of the strategy language: which weights of a network each one selects; its error."""
 
 import re
 from collections.abc import Container, Iterable
@@ -9,37 +9,16 @@ from itertools import groupby
 
 _LONGEST_QUOTE = 80
 _CLOSE = 0.6
+KINDS = ("norm", "bias", "kernel")
+NORMALIZATIONS = ("batch", "group", None)
+PARTS = ("all", "none", "contracting", "expanding", "bottleneck")
+RULES = ("shallow", "deep", "outer", "inner")
+_SPELLINGS = (*PARTS, *KINDS, *(f"{rule}:K" for rule in RULES), "auto", "auto:search")
+_RANGE_END = re.compile(r"[0-9]+|enc[0-9]+|dec[0-9]+|bottleneck", re.IGNORECASE)
 
 
 class StrategyError(ValueError):
     """A strategy is malformed, names something the network lacks, or selects nothing."""
-
-
-def quote(text: str) -> str:
-    """Return `text` fit for one line of an error message: printable, at most 80 characters."""
-    if len(text) > _LONGEST_QUOTE:
-        text = text[: _LONGEST_QUOTE - 1] + "…"
-    return text if text.isprintable() else repr(text)[1:-1]
-
-
-def did_you_mean(word: str, candidates: Iterable[str]) -> str:
-    """Return `; did you mean X?` for the closest candidate, or nothing if none is close.
-
-    Of equally close candidates the first one given is named.
-    """
-    from difflib import SequenceMatcher  # only needed once something has gone wrong
-
-    matcher = SequenceMatcher(b=word)
-    best, score = "", 0.0
-    for candidate in candidates:
-        matcher.set_seq1(candidate)
-        if (ratio := matcher.ratio()) > score:
-            best, score = candidate, ratio
-    return f"; did you mean {best}?" if score >= _CLOSE else ""
-
-
-KINDS = ("norm", "bias", "kernel")
-NORMALIZATIONS = ("batch", "group", None)
 
 
 @dataclass(frozen=True)
@@ -69,7 +48,7 @@ class WeightRef:
 
 
 @dataclass(frozen=True)
-class Layout:
+class NetworkLayout:
     """The weights of a U-Net in data-flow order, grouped by layer and block.
 
     Moving statistics of batch normalization are not listed: they follow their layer.
@@ -98,7 +77,7 @@ class Layout:
             )
 
     @classmethod
-    def unet(cls, depth: int = 4, normalization: str | None = "batch") -> "Layout":
+    def unet(cls, depth: int = 4, normalization: str | None = "batch") -> "NetworkLayout":
         """Return the layout of a kerasunet U-Net, without building the network.
 
         Args:
@@ -189,12 +168,6 @@ def _biased(block: str, layer: str) -> list[WeightRef]:
     return [WeightRef(block, layer, name, name) for name in ("kernel", "bias")]
 
 
-PARTS = ("all", "none", "contracting", "expanding", "bottleneck")
-RULES = ("shallow", "deep", "outer", "inner")
-_SPELLINGS = (*PARTS, *KINDS, *(f"{rule}:K" for rule in RULES), "auto", "auto:search")
-_RANGE_END = re.compile(r"[0-9]+|enc[0-9]+|dec[0-9]+|bottleneck", re.IGNORECASE)
-
-
 @dataclass(frozen=True)
 class Part:
     """A named part of the network: one of `PARTS`."""
@@ -204,7 +177,7 @@ class Part:
     def __str__(self) -> str:
         return self.name
 
-    def weights(self, layout: Layout) -> frozenset[WeightRef]:
+    def weights(self, layout: NetworkLayout) -> frozenset[WeightRef]:
         slices = {
             "all": slice(None),
             "none": slice(0),
@@ -224,7 +197,7 @@ class Kind:
     def __str__(self) -> str:
         return self.name
 
-    def weights(self, layout: Layout) -> frozenset[WeightRef]:
+    def weights(self, layout: NetworkLayout) -> frozenset[WeightRef]:
         found = frozenset(weight for weight in layout.weights if weight.kind == self.name)
         if not found:
             kinds = dict.fromkeys(weight.kind for weight in layout.weights)
@@ -249,11 +222,11 @@ class Count:
         return f"{self.rule}:{self.count}"
 
     @staticmethod
-    def limit(rule: str, layout: Layout) -> int:
+    def limit(rule: str, layout: NetworkLayout) -> int:
         """Return the largest K that `rule` takes on `layout`."""
         return len(layout.blocks) if rule in ("shallow", "deep") else layout.depth + 1
 
-    def weights(self, layout: Layout) -> frozenset[WeightRef]:
+    def weights(self, layout: NetworkLayout) -> frozenset[WeightRef]:
         limit = self.limit(self.rule, layout)
         if not 1 <= self.count <= limit:
             unit = "blocks" if self.rule in ("shallow", "deep") else "levels"
@@ -262,7 +235,7 @@ class Count:
             )
         return _in_blocks(layout, self._blocks(layout))
 
-    def _blocks(self, layout: Layout) -> tuple[str, ...]:
+    def _blocks(self, layout: NetworkLayout) -> tuple[str, ...]:
         if self.rule == "shallow":
             return layout.blocks[: self.count]
         if self.rule == "deep":
@@ -289,10 +262,10 @@ class Blocks:
         last = self.items[-1]
         return last[0] == last[1] if isinstance(last, tuple) else not is_glob(last)
 
-    def weights(self, layout: Layout) -> frozenset[WeightRef]:
+    def weights(self, layout: NetworkLayout) -> frozenset[WeightRef]:
         return _in_blocks(layout, [b for item in self.items for b in self._find(item, layout)])
 
-    def _find(self, item: tuple[int, int] | str, layout: Layout) -> tuple[str, ...]:
+    def _find(self, item: tuple[int, int] | str, layout: NetworkLayout) -> tuple[str, ...]:
         if isinstance(item, str):
             return self._named(item, layout)
         first, last = item
@@ -303,7 +276,7 @@ class Blocks:
             )
         return layout.blocks[first - 1 : last]
 
-    def _named(self, pattern: str, layout: Layout) -> tuple[str, ...]:
+    def _named(self, pattern: str, layout: NetworkLayout) -> tuple[str, ...]:
         found = _matches(pattern, layout.blocks)
         if not found:
             raise StrategyError(
@@ -329,7 +302,7 @@ class Name:
     def __str__(self) -> str:
         return self.pattern
 
-    def weights(self, layout: Layout) -> frozenset[WeightRef]:
+    def weights(self, layout: NetworkLayout) -> frozenset[WeightRef]:
         names = (*layout.blocks, *layout.layers)
         found = _matches(self.pattern, names)
         if not found:
@@ -349,7 +322,7 @@ class Auto:
     def __str__(self) -> str:
         return "auto:search" if self.search else "auto"
 
-    def weights(self, layout: Layout) -> frozenset[WeightRef]:
+    def weights(self, layout: NetworkLayout) -> frozenset[WeightRef]:
         raise StrategyError(
             f"{self}: auto is resolved from training images, it has no weights of its own"
         )
@@ -368,7 +341,7 @@ def is_range_end(word: str) -> bool:
     return _RANGE_END.fullmatch(word) is not None
 
 
-def _in_blocks(layout: Layout, blocks: Container[str]) -> frozenset[WeightRef]:
+def _in_blocks(layout: NetworkLayout, blocks: Container[str]) -> frozenset[WeightRef]:
     return frozenset(weight for weight in layout.weights if weight.block in blocks)
 
 
@@ -376,5 +349,28 @@ def _matches(pattern: str, names: Iterable[str]) -> tuple[str, ...]:
     return tuple(name for name in names if fnmatchcase(name.lower(), pattern))
 
 
-def _hint(word: str, candidates: Iterable[str], layout: Layout) -> str:
+def _hint(word: str, candidates: Iterable[str], layout: NetworkLayout) -> str:
     return f"{did_you_mean(word, candidates) or '.'} Blocks: {', '.join(layout.blocks)}"
+
+
+def quote(text: str) -> str:
+    """Return `text` fit for one line of an error message: printable, at most 80 characters."""
+    if len(text) > _LONGEST_QUOTE:
+        text = text[: _LONGEST_QUOTE - 1] + "…"
+    return text if text.isprintable() else repr(text)[1:-1]
+
+
+def did_you_mean(word: str, candidates: Iterable[str]) -> str:
+    """Return `; did you mean X?` for the closest candidate, or nothing if none is close.
+
+    Of equally close candidates the first one given is named.
+    """
+    from difflib import SequenceMatcher  # only needed once something has gone wrong
+
+    matcher = SequenceMatcher(b=word)
+    best, score = "", 0.0
+    for candidate in candidates:
+        matcher.set_seq1(candidate)
+        if (ratio := matcher.ratio()) > score:
+            best, score = candidate, ratio
+    return f"; did you mean {best}?" if score >= _CLOSE else ""

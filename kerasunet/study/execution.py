@@ -20,7 +20,7 @@ from kerasunet.data.decoding import decode
 from kerasunet.files import NotWritten, read_json, write_json
 from kerasunet.runs.directory import refuse_differences
 from kerasunet.runs.inputs import content_digest, load_data, split_data
-from kerasunet.strategies import Layout
+from kerasunet.strategies import NetworkLayout
 from kerasunet.study.plan import PlannedRun, StudySettings, plan, protocol
 from kerasunet.study.results import RECORD, Tables
 from kerasunet.study.worker_pool import RunResult, run_in_process, workers
@@ -121,7 +121,7 @@ class Study:
 
     directory: Path
     settings: StudySettings
-    layout: Layout
+    layout: NetworkLayout
     planned: tuple[PlannedRun, ...]
     tables: Tables
     data_name: str
@@ -147,7 +147,7 @@ def open_study(settings: StudySettings, directory: Path) -> Study:
     """
     settings = _with_known_architecture(settings)
     shape = settings.run.architecture
-    layout = Layout.unet(shape.depth, shape.normalization)
+    layout = NetworkLayout.unet(shape.depth, shape.normalization)
     planned = plan(settings, layout)
     data_name = claim_study(directory, settings, planned)
     return Study(directory, settings, layout, planned, Tables(directory), data_name)

@@ -9,7 +9,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from kerasunet.strategies import Layout, expand, parse
+from kerasunet.strategies import NetworkLayout, expand, parse
 from kerasunet.training.settings import FinetuneSettings, Optimization, without_places
 
 STRATEGIES = ("none", "scratch", "contracting", "expanding", "shallow:*", "deep:*", "all")
@@ -111,7 +111,7 @@ class PlannedRun:
         return f"fold{self.fold}-train{self.train_size}-seed{self.seed}-{strategy}"
 
 
-def plan(settings: StudySettings, layout: Layout) -> tuple[PlannedRun, ...]:
+def plan(settings: StudySettings, layout: NetworkLayout) -> tuple[PlannedRun, ...]:
     """Lists the runs, fold by fold, so that an unfinished study covers whole folds.
 
     Args:
@@ -139,7 +139,7 @@ def plan(settings: StudySettings, layout: Layout) -> tuple[PlannedRun, ...]:
     )
 
 
-def distinct_strategies(patterns: Sequence[str], layout: Layout) -> tuple[str, ...]:
+def distinct_strategies(patterns: Sequence[str], layout: NetworkLayout) -> tuple[str, ...]:
     """Expands patterns, and keeps one strategy of those that train the same weights.
 
     Of equal ones, the shortest pattern without a number stays: `contracting`, not `shallow:5`.
@@ -152,11 +152,11 @@ def distinct_strategies(patterns: Sequence[str], layout: Layout) -> tuple[str, .
     return tuple(text for text in texts if text in kept.values())
 
 
-def _expanded(pattern: str, layout: Layout) -> list[str]:
+def _expanded(pattern: str, layout: NetworkLayout) -> list[str]:
     return [SCRATCH] if pattern.strip().lower() == SCRATCH else expand(pattern, layout)
 
 
-def _what_trains(text: str, layout: Layout) -> object:
+def _what_trains(text: str, layout: NetworkLayout) -> object:
     if text == SCRATCH or parse(text).is_auto:
         return text
     return parse(text).select(layout)

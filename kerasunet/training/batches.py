@@ -15,7 +15,8 @@ from typing import NamedTuple
 import keras
 import numpy as np
 
-from kerasunet.data.augmentation import Augmentation, augment
+from kerasunet.data.augmentation import augment
+from kerasunet.data.augmentation_settings import Augmentation
 from kerasunet.data.decoding import DecodedCases
 from kerasunet.files import writing
 
@@ -102,7 +103,9 @@ class Batches:
 
     def _view(self, index: int, view: int) -> tuple[np.ndarray, np.ndarray]:
         rng = np.random.default_rng([self._seed, _VIEW, view, index])
-        return augment(self._cases.images[index], self._cases.masks[index], self._augmentation, rng)
+        return augment(
+            self._cases.images[index], self._cases.masks[index], self._augmentation, rng=rng
+        )
 
 
 @lru_cache(maxsize=8)

@@ -13,7 +13,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from kerasunet.data.augmentation import NO_AUGMENTATION
+from kerasunet.data.augmentation_settings import NO_AUGMENTATION
 from kerasunet.data.decoding import DecodedCases
 from kerasunet.files import write_text
 from kerasunet.metrics import Interval, case_metrics, summarize
@@ -108,7 +108,11 @@ def evaluate_probabilities(
     """Measures probabilities, `(cases, height, width)`, 0 to 1, against the cases' masks."""
     known = all(spacing is not None for spacing in cases.spacings)
     rows = tuple(
-        {"key": key, "group": group, **case_metrics(mask, probability, threshold, spacing)}
+        {
+            "key": key,
+            "group": group,
+            **case_metrics(mask, probability, threshold=threshold, spacing=spacing),
+        }
         for key, group, mask, probability, spacing in zip(
             cases.keys,
             cases.groups,

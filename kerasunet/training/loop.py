@@ -16,7 +16,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from kerasunet.data.augmentation import Augmentation
+from kerasunet.data.augmentation_settings import Augmentation
 from kerasunet.data.decoding import DecodedCases
 from kerasunet.files import write_atomically, write_text
 from kerasunet.losses import dice, dice_bce

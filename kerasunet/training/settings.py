@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from kerasunet.data.augmentation import Augmentation
+from kerasunet.data.augmentation_settings import Augmentation
 
 PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")
 

@@ -157,7 +157,9 @@ def test_csv_defuses_formulas_and_keeps_numbers(comparison, truth):
 
 def test_zip_holds_lossless_masks_at_the_size_of_the_image(comparison, truth):
     verdict = judge(comparison)
-    packed = as_zip("scan.png", comparison, verdict, score(comparison, verdict, truth), truth)
+    packed = as_zip(
+        "scan.png", comparison, verdict, scores=score(comparison, verdict, truth), truth=truth
+    )
     with zipfile.ZipFile(io.BytesIO(packed)) as archive:
         names = set(archive.namelist())
         for name, mask in verdict.masks.items():
@@ -177,7 +179,7 @@ def _png(archive: zipfile.ZipFile, name: str) -> np.ndarray:
 def test_report_stands_alone_and_escapes(comparison):
     verdict = judge(comparison)
     title = "<script>alert(1)</script>"
-    page = as_html(title, comparison, verdict, score(comparison, verdict))
+    page = as_html(title, comparison, verdict, scores=score(comparison, verdict))
     assert "<script" not in page and "http" not in page
     assert "Research use only. Not a medical device." in page
     assert page.count("<img") == 1 + len(verdict.masks) + 2
@@ -187,7 +189,7 @@ def test_report_stands_alone_and_escapes(comparison):
     ("simulator", "modality"), [("breast-ultrasound", "ultrasound"), ("chest-xray", "xray")]
 )
 def test_modality_of_simulated_images_is_guessed(simulator, modality):
-    guesses = [guess_modality(simulate(simulator, 5, i, 160).image) for i in range(8)]
+    guesses = [guess_modality(simulate(simulator, 5, i, size=160).image) for i in range(8)]
     assert guesses.count(modality) >= 7
 
 

@@ -34,7 +34,7 @@ def noise(height=48, width=40, channels=1):
 
 def view(settings_, seed=0, picture=None):
     image, mask = picture or noise()
-    return augment(image, mask, settings_, np.random.default_rng(seed))
+    return augment(image, mask, settings_, rng=np.random.default_rng(seed))
 
 
 def iou(a, b):

@@ -34,8 +34,8 @@ from PIL import Image
 from tensorflow_datasets.core.download.checksums import UrlInfo
 
 from kerasunet.data import decode
+from kerasunet.data.archives import check_archive
 from kerasunet.data.builders import NAMES, load_cases
-from kerasunet.data.builders.base import check_archive
 from kerasunet.data.builders.jsrt.jsrt_dataset_builder import FilmCase
 from kerasunet.data.builders.oasbud.oasbud_dataset_builder import RadioFrequencyCase, b_mode
 

@@ -27,7 +27,8 @@ from kerasunet.data import (
     load,
     split_cases,
 )
-from kerasunet.data.augmentation import Augmentation
+from kerasunet.data import cache as cache_module
+from kerasunet.data.augmentation_settings import Augmentation
 from kerasunet.data.cache import Store
 from kerasunet.runs.inputs import decode_parts
 from kerasunet.training.batches import Batches
@@ -49,10 +50,8 @@ def cache(tmp_path, monkeypatch) -> Path:
 
 @pytest.fixture
 def told(caplog):
-    """What was logged in this test; `_tell_once` forgets before."""
-    from kerasunet.data import cache as module
-
-    module._tell_once.cache_clear()
+    """What was logged in this test; `_warn_once` forgets before."""
+    cache_module._warn_once.cache_clear()
     return caplog
 
 
@@ -220,7 +219,7 @@ def test_folds_and_training_sizes_of_a_study_decode_every_case_once(cache, tmp_p
     data = DataSet("noise", tuple(noise_cases(*range(60), log=log)), "test")
     for fold in range(5):
         for train_size in (5, 10, 20, 40):
-            split = split_cases(data.cases, train_size, 4, fold, 5, 0)
+            split = split_cases(data.cases, train_size, 4, fold=fold, folds=5, seed=0)
             parts = decode_parts(data, split, 16, 1)
             assert equal(parts["test"], uncached(noise_cases(*map(_seed, split.test))))
     assert decoded_seeds(log) == list(range(60))
@@ -251,8 +250,8 @@ def test_two_processes_at_once_decode_every_case_once(cache, tmp_path):
 
 def test_a_suspended_process_does_not_hold_up_others(cache, monkeypatch):
     decode(noise_cases(0), SIZE)
-    monkeypatch.setattr(cache, "_PATIENCE", 0.2)
-    with cache.locked(packs(cache)[0].parent, "*") as alone:
+    monkeypatch.setattr(cache_module, "_PATIENCE", 0.2)
+    with cache_module._locked(packs(cache)[0].parent, "*") as alone:
         assert alone
         for path in packs(cache):
             os.utime(path, (1, 1))

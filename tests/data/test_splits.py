@@ -60,7 +60,7 @@ def test_parts_have_exact_sizes_and_share_no_group(
 ):
     fold = data.draw(st.integers(0, folds - 1))
     try:
-        split = split_cases(cases, train_size, validation_size, fold, folds, seed)
+        split = split_cases(cases, train_size, validation_size, fold=fold, folds=folds, seed=seed)
     except ValueError as error:
         assume("were asked" not in str(error))
         raise
@@ -198,7 +198,7 @@ def test_golden_digests(seed, fold, digest):
         for view in range(1 + number % 2)
     ]
     sizes = {case.key: index % 17 / 17 for index, case in enumerate(cases)}
-    assert split_cases(cases, 10, 4, fold, seed=seed, sizes=sizes).digest == digest
+    assert split_cases(cases, 10, 4, fold=fold, seed=seed, sizes=sizes).digest == digest
 
 
 def test_golden_digest_of_the_simulated_set():
@@ -209,7 +209,7 @@ def test_golden_digest_of_the_simulated_set():
 def test_digest_tells_splits_apart():
     cases = make_cases(20)
     digests = {
-        split_cases(cases, size, validation, fold, 5, seed).digest
+        split_cases(cases, size, validation, fold=fold, folds=5, seed=seed).digest
         for size in (3, 4)
         for validation in (0, 2)
         for fold in (0, 1)
@@ -225,7 +225,7 @@ def test_official_folds():
     cases = make_cases(12)
     official = {case.key: int(case.key) % 3 for case in cases}
     for fold in range(3):
-        split = split_cases(cases, 4, 2, fold, folds=3, official=official)
+        split = split_cases(cases, 4, 2, fold=fold, folds=3, official=official)
         assert {official[key] for key in split.test} == {fold}
         assert len(split.test) == 4
         assert fold not in {official[key] for key in split.train + split.validation}
@@ -253,7 +253,7 @@ def test_official_parts_without_validation_take_it_from_training():
 @pytest.mark.parametrize(
     ("official", "options", "fault"),
     [
-        ({"a": 0, "b": 1}, {"folds": 2}, "has no place for ['c', 'd']"),
+        ({"a": 0, "b": 1}, {"folds": 2}, "lacks ['c', 'd']"),
         (dict.fromkeys("abcd", 0) | {"b": 1}, {"folds": 2}, "divides these groups: ['pair']"),
         (
             {"a": 0, "b": 0, "c": 1, "d": 2},

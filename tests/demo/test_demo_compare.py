@@ -87,13 +87,13 @@ def page(url):
 def files(tmp_path_factory) -> Path:
     """A 16-bit PNG with its mask, a DICOM file, a broken file and a mask of another size."""
     folder = tmp_path_factory.mktemp("files")
-    sample = simulate("breast-ultrasound", 11, 0, (160, 200))
+    sample = simulate("breast-ultrasound", 11, 0, size=(160, 200))
     deep = sample.image.astype(np.uint16) * 200 + 300
     cv2.imwrite(str(folder / "scan.png"), deep)
     cv2.imwrite(str(folder / "scan_mask.png"), sample.mask.astype(np.uint8) * 255)
     cv2.imwrite(str(folder / "small_mask.png"), np.zeros((50, 50), np.uint8))
     (folder / "broken.png").write_bytes((folder / "scan.png").read_bytes()[:300])
-    _write_dicom(folder / "chest.dcm", simulate("chest-xray", 11, 0, 128).image)
+    _write_dicom(folder / "chest.dcm", simulate("chest-xray", 11, 0, size=128).image)
     return folder
 
 
@@ -417,7 +417,7 @@ def test_dicom_shows_square_millimetres_and_the_pretrained_model(page, files):
 
 
 def test_frames_are_chosen_and_start_anew_with_each_file(page, files, segmenters):
-    pages = [simulate("breast-ultrasound", 12, index, (90, 120)).image for index in range(2)]
+    pages = [simulate("breast-ultrasound", 12, index, size=(90, 120)).image for index in range(2)]
     cv2.imwritemulti(str(files / "pages.tif"), pages)
     upload(page, "compare-image", files / "pages.tif")
     wait_for_note(page, "pages.tif: 120 × 90 pixels")

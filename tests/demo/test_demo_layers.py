@@ -11,9 +11,9 @@ from helpers.browser import chromium, eventually, low_contrast, watched_page
 
 from kerasunet.cli import finetune
 from kerasunet.cost import Network
-from kerasunet.strategies import Layout, parse
+from kerasunet.strategies import NetworkLayout, parse
 
-LAYOUT = Layout.unet()
+LAYOUT = NetworkLayout.unet()
 NETWORK = Network(LAYOUT)
 
 

@@ -31,7 +31,7 @@ def answers(demo_url, scan) -> dict:
 @pytest.fixture(scope="module")
 def scan() -> bytes:
     """A PNG file of a simulated ultrasound image."""
-    image = simulate("breast-ultrasound", 21, 0, (150, 180)).image
+    image = simulate("breast-ultrasound", 21, 0, size=(150, 180)).image
     return cv2.imencode(".png", image.astype(np.uint8))[1].tobytes()
 
 

@@ -16,9 +16,12 @@ from pathlib import Path
 
 import numpy as np
 
+from kerasunet.backend import quiet_start
 from kerasunet.data import Sample, decode
-from kerasunet.data.augmentation import Augmentation
-from kerasunet.training.batches import Batches
+from kerasunet.data.augmentation_settings import Augmentation
+
+with quiet_start():
+    from kerasunet.training.batches import Batches
 
 
 @dataclass(frozen=True)

@@ -555,14 +555,14 @@ for _name, _message, _content in (
     ("with empty groups", r"t\.csv:2: the group is empty", "image,mask,group\nx.png,m.png,\n"),
     ("with a control character", r"t\.csv:2: the group has control characters, 'a\\x07'; take",
      "image,mask,group\nx.png,m.png,a\x07\n"),
-    ("of a million columns", r"t\.csv: 1,000,000 columns, so it is no such table",
+    ("of a million columns", r"t\.csv: 1,000,000 columns, so it is not such a table",
      ",".join(map(str, range(1_000_000))) + "\n"),
     ("with a cell of 200 kB", r"t\.csv:\d+: not a readable table \(field larger",
      HEAD + "x" * 200_000),
     ("with an open quote", r"t\.csv:\d+: ", HEAD + '"x.png,m.png\n' * 3),
 ):  # fmt: skip
     case(f"manifest {_name}", _message, 1)(lambda content=_content: table(content))
-case("manifest of 100 MB", r"t\.csv: larger than 64 MB, so it is no such table", 1)(
+case("manifest of 100 MB", r"t\.csv: larger than 64 MB, so it is not such a table", 1)(
     lambda: table(HEAD + "x.png,m.png\n" * 9_000_000)
 )
 case("table of groups without keys", r"g\.csv: has no column key, group")(

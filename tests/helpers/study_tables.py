@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from kerasunet.strategies import Layout, parse
+from kerasunet.strategies import NetworkLayout, parse
 from kerasunet.study.plan import StudySettings, protocol
 from kerasunet.study.results import CASE_COLUMNS, RUN_COLUMNS
 from kerasunet.training.settings import Architecture
@@ -65,7 +65,7 @@ def write_study(
 class _Maker:
     def __init__(self, data: str, depth: int, cases_per_fold: int):
         self.data = data
-        self.layout = Layout.unet(depth)
+        self.layout = NetworkLayout.unet(depth)
         self.rng = np.random.default_rng(sum(map(ord, data)))
         self.difficulty = self.rng.normal(0, 1, (5, cases_per_fold))
         self.sizes = _block_sizes(depth)
@@ -138,7 +138,7 @@ def _places(values: Sequence) -> np.ndarray:
 
 
 def _block_sizes(depth: int) -> dict[str, int]:
-    layout = Layout.unet(depth)
+    layout = NetworkLayout.unet(depth)
     filters = {block: 16 * 2 ** (layout.level_of(block) - 1) for block in layout.blocks}
     return {block: (27 if "enc" in block else 40) * n * n for block, n in filters.items()}
 

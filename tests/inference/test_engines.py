@@ -16,7 +16,7 @@ from helpers.images import disc_images
 
 from kerasunet import Segmenter, SideBySide, UNet, models
 from kerasunet.files import read_json, sha256, write_json
-from kerasunet.inference.engines import ENGINES, Source, folded, merged, open_engine, to_onnx
+from kerasunet.inference.engines import ENGINES, NetworkSource, folded, merged, open_engine, to_onnx
 from kerasunet.inference.segmenter import Tiling, predict_tiles
 
 NAMES = [name for name in ENGINES if name != "auto"]
@@ -221,7 +221,9 @@ def test_nothing_is_shared_behind_a_layer_that_differs(network):
 
 def test_networks_of_other_channels_cannot_run_as_one(network):
     with pytest.raises(ValueError, match=r"models of \[1, 3\] channels"):
-        Source.of_many([Source.of(network), Source.of(tiny(input_shape=(None, None, 3)))])
+        NetworkSource.of_many(
+            [NetworkSource.of(network), NetworkSource.of(tiny(input_shape=(None, None, 3)))]
+        )
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,7 @@ IMAGES = disc_images(3, seed=9)[0][..., None].astype(np.float32)
 
 @pytest.fixture(scope="module")
 def images() -> Images:
-    return Images.of(load("simulated-natural:12", size=32), 32, 1, count=4, calibrate=True)
+    return Images.of(load("simulated-natural:12", size=32), 32, channels=1, count=4, calibrate=True)
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +71,7 @@ RUNTIMES = {
 def test_the_formats_own_runtime_gives_the_probabilities_of_keras(
     format, tiny_model_file, network, images, tmp_path
 ):
-    done = export(tiny_model_file, format, tmp_path / f"net{FORMATS[format].suffix}", images)
+    done = export(tiny_model_file, format, tmp_path / f"net{FORMATS[format].suffix}", images=images)
     sizes = [(32, 32), (16, 40)] if FORMATS[format].any_size else [(32, 32)]
     for height, width in sizes:
         batch = np.ascontiguousarray(np.resize(IMAGES, (3, height, width, 1)))
@@ -103,7 +103,7 @@ def test_eight_bits_are_smaller_and_tell_their_loss(
     if format == "openvino":
         pytest.importorskip("nncf")
     path = tmp_path / f"net{FORMATS[format].suffix}"
-    done = export(tiny_model_file, format, path, images, int8=True)
+    done = export(tiny_model_file, format, path, images=images, int8=True)
     told = read_json(done.sidecar)["export"]
     assert told["int8"] is True
     assert told["calibration_images"] == len(images.calibration) == 6
@@ -130,7 +130,7 @@ def test_calibration_and_check_share_no_image(images):
     seen = {image.tobytes() for image in images.checking.images}
     assert not seen & {image.tobytes() for image in images.calibration}
     with pytest.raises(ValueError, match="at least two cases"):
-        Images.of(load("simulated-natural:1", size=32), 32, 1, count=4, calibrate=True)
+        Images.of(load("simulated-natural:1", size=32), 32, channels=1, count=4, calibrate=True)
 
 
 def test_what_fails_the_check_is_not_written(tiny_model_file, images, tmp_path):
@@ -141,7 +141,7 @@ def test_what_fails_the_check_is_not_written(tiny_model_file, images, tmp_path):
     card = read_json(tiny_model_file.with_suffix(".json"))
     write_json(tmp_path / "model.json", {**card, "sha256": sha256(tmp_path / "model.keras")})
     with pytest.raises(ValueError, match="net.onnx: a probability differs from Keras by nan"):
-        export(tmp_path / "model.keras", "onnx", tmp_path / "out" / "net.onnx", images)
+        export(tmp_path / "model.keras", "onnx", tmp_path / "out" / "net.onnx", images=images)
     assert not list((tmp_path / "out").iterdir())
 
 
@@ -151,10 +151,10 @@ def test_an_older_savedmodel_is_replaced_and_another_folder_is_not(
     old = tmp_path / "net"
     old.mkdir()
     (old / "thesis.txt").write_text("three years of work")
-    with pytest.raises(FileExistsError, match="a folder that this would not replace"):
-        export(tiny_model_file, "savedmodel", old, images)
+    with pytest.raises(FileExistsError, match="a folder that is not a SavedModel"):
+        export(tiny_model_file, "savedmodel", old, images=images)
     (old / "saved_model.pb").write_bytes(b"")
-    export(tiny_model_file, "savedmodel", old, images)
+    export(tiny_model_file, "savedmodel", old, images=images)
     assert not (old / "thesis.txt").exists()
     assert (old / "saved_model.pb").stat().st_size > 0
 

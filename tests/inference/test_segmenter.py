@@ -53,11 +53,11 @@ def test_wrong_shape_is_named(segment):
 def test_mirror_is_the_mean_of_both_views(segment, tiny_model_file):
     image = np.random.default_rng(5).uniform(0, 255, (40, 56)).astype(np.float32)
     both = [segment(image).probability, segment(image[:, ::-1]).probability[:, ::-1]]
-    found = Segmenter(tiny_model_file, mirror=True)(image).probability
+    found = Segmenter(tiny_model_file, flip=True)(image).probability
     np.testing.assert_allclose(found, np.mean(both, axis=0), atol=1e-6)
     assert np.abs(both[0] - both[1]).max() > 1e-4
     np.testing.assert_allclose(
-        Segmenter(tiny_model_file, mirror=True)(image[:, ::-1]).probability,
+        Segmenter(tiny_model_file, flip=True)(image[:, ::-1]).probability,
         found[:, ::-1],
         atol=1e-6,
     )

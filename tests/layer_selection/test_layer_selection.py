@@ -28,7 +28,7 @@ from kerasunet.layer_selection.trials import (
     ladder,
 )
 from kerasunet.losses import dice_bce
-from kerasunet.strategies import Layout
+from kerasunet.strategies import NetworkLayout
 from kerasunet.training import FinetuneSettings, Optimization, finetune
 from kerasunet.training.batches import Batches
 from kerasunet.unet import UNet
@@ -144,11 +144,11 @@ def test_too_few_images_for_a_search_are_refused(model):
 
 
 def test_candidates_train_different_weights():
-    layout = Layout.unet(4, "batch")
+    layout = NetworkLayout.unet(4, "batch")
     texts = default_candidates(layout, "blocks:1-5")
     assert "norm" in texts and "contracting" in texts and "blocks:1-5" not in texts
     assert distinct(texts, layout) == texts
-    assert "norm" not in default_candidates(Layout.unet(4, None), "blocks:2")
+    assert "norm" not in default_candidates(NetworkLayout.unet(4, None), "blocks:2")
 
 
 def test_search_prefers_what_can_learn(model, cases):

@@ -420,7 +420,7 @@ def test_the_seed_decides():
 
 def test_less_confidence_is_a_narrower_interval():
     values = np.random.default_rng(5).random(40)
-    wide, narrow = (bootstrap_interval(values, confidence) for confidence in (0.99, 0.5))
+    wide, narrow = (bootstrap_interval(values, confidence=confidence) for confidence in (0.99, 0.5))
     assert wide.low < narrow.low < narrow.mean < narrow.high < wide.high
 
 

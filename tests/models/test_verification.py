@@ -380,11 +380,11 @@ def registry(tmp_path, monkeypatch) -> Path:
 
 def test_a_registered_model_that_was_exchanged_is_refused_everywhere(registry):
     from kerasunet import Segmenter, SideBySide
-    from kerasunet.inference.engines import Source
+    from kerasunet.inference.engines import NetworkSource
 
     shutil.copy(ROOT / "saved_models" / "ultrasound-none.keras", registry / "mine.keras")
     message = "mine.keras: is not the file that mine.json describes"
-    for use in (models.load, models.check, models.digest, Segmenter, Source.saved):
+    for use in (models.load, models.check, models.digest, Segmenter, NetworkSource.saved):
         with pytest.raises(ValueError, match=message):
             use("mine")
     with pytest.raises(ValueError, match=message):

@@ -6,9 +6,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kerasunet.strategies import Layout, WeightRef, name_of, parse
+from kerasunet.strategies import NetworkLayout, WeightRef, name_of, parse
 
-LAYOUTS = [Layout.unet(4), Layout.unet(2, None), Layout.unet(1, "group"), Layout.unet(5)]
+LAYOUTS = [
+    NetworkLayout.unet(4),
+    NetworkLayout.unet(2, None),
+    NetworkLayout.unet(1, "group"),
+    NetworkLayout.unet(5),
+]
 
 
 @pytest.mark.parametrize(

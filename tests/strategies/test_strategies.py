@@ -9,9 +9,16 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from kerasunet.strategies import Layout, StrategyError, WeightRef, describe_grammar, expand, parse
+from kerasunet.strategies import (
+    NetworkLayout,
+    StrategyError,
+    WeightRef,
+    describe_grammar,
+    expand,
+    parse,
+)
 
-UNET = Layout.unet()
+UNET = NetworkLayout.unet()
 NINE = ["enc1", "enc2", "enc3", "enc4", "bottleneck", "dec4", "dec3", "dec2", "dec1"]
 BLOCKS_HINT = f"Blocks: {', '.join(NINE)}"
 
@@ -49,7 +56,7 @@ def test_weights_of_the_smallest_normalized_unet(normalization):
             yield f"{block} {block}_norm{number} gamma norm"
             yield f"{block} {block}_norm{number} beta norm"
 
-    assert spell(Layout.unet(1, normalization)) == [
+    assert spell(NetworkLayout.unet(1, normalization)) == [
         *double("enc1"),
         *double("bottleneck"),
         "dec1 dec1_up kernel kernel",
@@ -61,7 +68,7 @@ def test_weights_of_the_smallest_normalized_unet(normalization):
 
 
 def test_without_normalization_every_convolution_has_a_bias():
-    layout = Layout.unet(1, None)
+    layout = NetworkLayout.unet(1, None)
     layers = "enc1_conv1 enc1_conv2 bottleneck_conv1 bottleneck_conv2 dec1_up dec1_conv1 dec1_conv2"
     assert layout.layers == (*layers.split(), "head")
     assert [(w.layer, w.name, w.kind) for w in layout.weights] == [
@@ -95,7 +102,7 @@ def test_layout_refuses_an_unknown_block(ask):
 )
 def test_unet_refuses_impossible_settings(arguments, problem):
     with pytest.raises(ValueError, match=problem):
-        Layout.unet(**arguments)
+        NetworkLayout.unet(**arguments)
 
 
 def kernels(*places):
@@ -103,7 +110,7 @@ def kernels(*places):
 
 
 def test_a_layout_of_other_weights_is_read_by_position():
-    layout = Layout(kernels("Down/a", "middle/b", "up/c"))
+    layout = NetworkLayout(kernels("Down/a", "middle/b", "up/c"))
     assert layout.depth == 1
     assert select("contracting", layout) == in_blocks(layout, {"Down", "middle"})
     assert select("bottleneck", layout) == in_blocks(layout, {"middle"})
@@ -125,7 +132,7 @@ def test_a_layout_of_other_weights_is_read_by_position():
 )
 def test_layout_refuses_what_is_no_unet(weights, problem):
     with pytest.raises(ValueError, match=problem):
-        Layout(weights)
+        NetworkLayout(weights)
 
 
 def test_weight_refuses_an_unknown_kind():
@@ -254,7 +261,7 @@ def test_canonical_text(text, canonical):
 
 
 def test_expand_lists_every_count():
-    layout = Layout.unet(depth=2)
+    layout = NetworkLayout.unet(depth=2)
     assert expand("shallow:*", layout) == [f"shallow:{k}" for k in (1, 2, 3, 4, 5)]
     assert expand(" DEEP : * ", layout) == [f"deep:{k}" for k in (1, 2, 3, 4, 5)]
     assert expand("outer:*", layout) == ["outer:1", "outer:2", "outer:3"]
@@ -314,15 +321,19 @@ def test_error_names_the_term_and_not_the_whole_text():
 
 
 def test_error_of_a_kind_that_does_not_exist():
-    plain = Layout.unet(normalization=None)
-    bare = Layout(kernels("a/x", "b/y", "c/z"))
+    plain = NetworkLayout.unet(normalization=None)
+    bare = NetworkLayout(kernels("a/x", "b/y", "c/z"))
     assert message("all-norm", plain) == "norm: this U-Net has no norm weights; it has kernel, bias"
     assert message("bias", bare) == "bias: this U-Net has no bias weights; it has kernel"
 
 
 def test_limits_follow_the_depth():
-    assert message("deep:4", Layout.unet(1)) == "deep:4: this U-Net has 3 blocks, K is 1 to 3"
-    assert message("outer:3", Layout.unet(1)) == "outer:3: this U-Net has 2 levels, K is 1 to 2"
+    assert (
+        message("deep:4", NetworkLayout.unet(1)) == "deep:4: this U-Net has 3 blocks, K is 1 to 3"
+    )
+    assert (
+        message("outer:3", NetworkLayout.unet(1)) == "outer:3: this U-Net has 2 levels, K is 1 to 2"
+    )
 
 
 MALFORMED = {
@@ -412,7 +423,9 @@ def test_deepest_nesting_needs_no_recursion(text):
 
 @pytest.mark.parametrize("text", ["*a" * 499 + "b", "?*" * 500, "blocks:" + "*a" * 490 + "b"])
 def test_absurd_globs_return_at_once(text):
-    layout = Layout(kernels(*(f"{'a' * length}/{'a' * length}_" for length in (300, 400, 450))))
+    layout = NetworkLayout(
+        kernels(*(f"{'a' * length}/{'a' * length}_" for length in (300, 400, 450)))
+    )
     assert len(message(text, layout)) < 4000
 
 
@@ -424,7 +437,9 @@ def test_absurd_numbers_are_refused():
 # --- properties ---------------------------------------------------------------------------------
 
 unhurried = settings(deadline=None)  # a busy machine is no failure
-LAYOUTS = st.builds(Layout.unet, st.integers(1, 7), st.sampled_from(["batch", "group", None]))
+LAYOUTS = st.builds(
+    NetworkLayout.unet, st.integers(1, 7), st.sampled_from(["batch", "group", None])
+)
 NAMES = st.sampled_from(["enc1", "dec1_conv2", "head", "*_conv?", "bottleneck", "dec*", "*"])
 
 

@@ -16,14 +16,14 @@ import psutil
 import pytest
 from helpers import ROOT
 
-from kerasunet.strategies import Layout
+from kerasunet.strategies import NetworkLayout
 from kerasunet.study.execution import Executor, open_study, run_study
 from kerasunet.study.plan import StudySettings, distinct_strategies, plan
 from kerasunet.study.results import CASE_COLUMNS, RUN_COLUMNS, Tables, read_tables
 from kerasunet.training import FinetuneSettings, Optimization
 
-LAYOUT = Layout.unet(depth=4, normalization="batch")
-SMALL = Layout.unet(depth=2, normalization="batch")
+LAYOUT = NetworkLayout.unet(depth=4, normalization="batch")
+SMALL = NetworkLayout.unet(depth=2, normalization="batch")
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,7 @@ from kerasunet.data.loading import SIMULATED
 from kerasunet.data.modality import modality_of
 from kerasunet.files import write_json
 from kerasunet.metrics import bootstrap_interval
-from kerasunet.strategies import Layout
+from kerasunet.strategies import NetworkLayout
 from kerasunet.study.plan import StudySettings, distinct_strategies, protocol
 from kerasunet.study.results import CASE_COLUMNS, RUN_COLUMNS
 from kerasunet.study.stats import (
@@ -41,8 +41,8 @@ from kerasunet.study.stats.comparison import holm
 from kerasunet.training.settings import Architecture
 
 PATTERNS = ("none", "scratch", "contracting", "expanding", "shallow:*", "deep:*", "all")
-FULL = distinct_strategies(PATTERNS, Layout.unet(4))
-LEVELS = distinct_strategies((*PATTERNS, "outer:*", "inner:*"), Layout.unet(4))
+FULL = distinct_strategies(PATTERNS, NetworkLayout.unet(4))
+LEVELS = distinct_strategies((*PATTERNS, "outer:*", "inner:*"), NetworkLayout.unet(4))
 
 
 # -- own data -------------------------------------------------------------------------------------
@@ -349,7 +349,7 @@ def test_a_value_that_is_no_number_is_refused(value):
 @pytest.mark.parametrize("depth", [1, 2, 4, 5])
 def test_curves_run_from_nothing_to_everything(depth):
     patterns = (*PATTERNS, "outer:*", "inner:*", "bottleneck")
-    strategies = distinct_strategies(patterns, Layout.unet(depth))
+    strategies = distinct_strategies(patterns, NetworkLayout.unet(depth))
     cases = table(dict.fromkeys(strategies, 0.7), groups=6, folds=1)
     found = curves(cases, depth)
     for direction, part in found.groupby("direction"):
@@ -388,7 +388,7 @@ def test_area_is_the_mean_height_between_the_curves():
 @given(st.integers(1, 5), st.permutations(["shallow", "deep", "outer", "inner"]))
 def test_there_is_no_area_where_only_the_number_of_blocks_counts(depth, directions):
     patterns = ("none", "all", *(f"{direction}:*" for direction in directions))
-    layout = Layout.unet(depth)
+    layout = NetworkLayout.unet(depth)
     cases = table(dict.fromkeys(distinct_strategies(patterns, layout), 0.0), groups=4, folds=1)
     blocks = curves(cases, depth).set_index("strategy")["blocks"].to_dict()
     cases["dice"] = cases["strategy"].map(blocks) * 0.1
@@ -614,7 +614,7 @@ def test_auto_alone_has_nothing_to_be_placed_against():
 def test_every_data_set_that_has_a_name_has_a_modality():
     known = {name: modality_of(name) for name in (*NAMES, *SIMULATED)}
     assert None not in known.values()
-    assert {name for name, kind in known.items() if kind == "x-ray"} == {
+    assert {name for name, kind in known.items() if kind == "xray"} == {
         *("jsrt", "montgomery", "shenzhen", "simulated-xray")
     }
 
@@ -623,8 +623,8 @@ def test_every_data_set_that_has_a_name_has_a_modality():
     ("name", "modality"),
     [
         *(("BUSBRA", "ultrasound"), ("Dataset_BUSI_with_GT", "ultrasound")),
-        *(("simulated-xray:24", "x-ray"), ("BUS-UCLM", "ultrasound"), ("JSRT", "x-ray")),
-        *(("DUTS-TR", "photograph"), ("ChinaSet_AllFiles", "x-ray"), ("my-own-cases", None)),
+        *(("simulated-xray:24", "xray"), ("BUS-UCLM", "ultrasound"), ("JSRT", "xray")),
+        *(("DUTS-TR", "photograph"), ("ChinaSet_AllFiles", "xray"), ("my-own-cases", None)),
     ],
 )
 def test_modality_is_known_by_archive_spelling(name, modality):

@@ -117,7 +117,7 @@ def test_saved_model_gives_the_predictions_that_were_measured(finished, settings
     from kerasunet.training import evaluate
 
     data = load(settings.data, size=32)
-    split = split_cases(data.cases, 8, 4, 0, 3)
+    split = split_cases(data.cases, 8, 4, fold=0, folds=3)
     cases = decode(data.select(split.test), (32, 32))
     again = evaluate(finished.load_model(), cases)
     assert again.summary == finished.summary["after"]

@@ -88,7 +88,7 @@ def _make_images(folder: Path) -> Path:
     for name in ("images", "masks"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     for index in range(_IMAGES):
-        sample = simulate("breast-ultrasound", 0, index, _SIDE)
+        sample = simulate("breast-ultrasound", 0, index, size=_SIDE)
         cv2.imwrite(str(folder / "images" / f"{index:02d}.png"), sample.image.astype(np.uint8))
         mask = sample.mask.astype(np.uint8) * 255
         cv2.imwrite(str(folder / "masks" / f"{index:02d}.png"), mask)

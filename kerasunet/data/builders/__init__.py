@@ -1,12 +1,12 @@
 """TensorFlow Datasets builders for the field's public image and mask sets.
 
-`load_cases` prepares a set once, in random-access files, and reads it as NumPy-backed cases. To
-import `<name>.<name>_dataset_builder` registers an ordinary TFDS builder, for `tfds.load`.
+`load_cases` prepares a set once, in random-access files, and reads it as NumPy-backed cases.
+Importing `<name>.<name>_dataset_builder` registers an ordinary TFDS builder, for `tfds.load`.
 """
 
 from kerasunet import lazy_members
 
-# Adding a set takes a folder beside this file and a line here.
+# To add a set, add a folder beside this file and a line here.
 PETS = "oxford_iiit_pet"
 NAMES = (
     "bus_bra",

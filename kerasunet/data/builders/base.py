@@ -1,15 +1,12 @@
-"""Looks at an archive before anything of it is unpacked; turns what fails into one clear line."""
+"""What builders share: the TFDS builder of cases, and finding data sets in unpacked archives."""
 
 from __future__ import annotations
 
 import abc
-import os
-import tarfile
-import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -20,143 +17,25 @@ from tensorflow_datasets.core.download.download_manager import NonMatchingChecks
 from tensorflow_datasets.core.download.extractor import ExtractError
 from tensorflow_datasets.core.download.util import DownloadError
 
+from kerasunet.data.archives import check_archive
 from kerasunet.data.cases import Case, DataSet, FileCase, MaskCoding, Sample
 from kerasunet.data.decoding import resize_image
 from kerasunet.data.layouts.pairing import Files, image_files, pair, subfolders
 from kerasunet.data.layouts.recognition import read_published
 
-
-def check_archive(path: Path) -> None:
-    """Refuses an archive that is broken, or whose names lead out of the folder it is unpacked to.
-
-    Args:
-        path: A `.zip` or `.tar.gz` file; what has another suffix is not looked at.
-
-    Raises:
-        PermissionError: It may not be read.
-        ValueError: It is no such archive, is cut off, or would write elsewhere.
-    """
-    if not path.name.endswith((".zip", ".tar.gz")):
-        return
-    try:
-        names = _names(path)
-    except PermissionError:
-        raise PermissionError(f"{path}: may not be read; change its permissions") from None
-    except Exception:  # Broken bytes are answered with exceptions of every type.
-        raise ValueError(f"{path}: not a whole archive; copy or download it again") from None
-    outside = next((name for name in names if _leads_out(name)), None)
-    if outside is not None:
-        raise ValueError(
-            f"{path}: {outside!r} would be written outside the folder that the archive is unpacked "
-            "to; it is not as its owners made it, download it again"
-        )
-
-
-@contextmanager
-def clear_failures(instructions: str) -> Iterator[None]:
-    """What downloading and unpacking may raise becomes a `ValueError` that tells what to do."""
-    try:
-        yield
-    except ExtractError as error:
-        raise ValueError(f"an archive cannot be unpacked: {error.__cause__ or error}") from None
-    except NonMatchingChecksumError as error:
-        raise ValueError(f"a download is not what its owners published: {error}") from None
-    except (RequestException, DownloadError) as error:
-        raise ValueError(f"cannot be downloaded ({error}). {instructions}") from None
-
-
-def _names(path: Path) -> Iterable[str]:
-    if path.name.endswith(".zip"):
-        with zipfile.ZipFile(path) as archive:
-            return archive.namelist()
-    with tarfile.open(path) as archive:
-        return [name for member in archive for name in (member.name, *_target(member))]
-
-
-def _target(member: tarfile.TarInfo) -> tuple[str, ...]:
-    """Where a link leads, seen from the folder that the archive is unpacked to."""
-    if member.islnk():
-        return (member.linkname,)
-    if not member.issym():
-        return ()
-    return (os.path.normpath(os.path.join(os.path.dirname(member.name), member.linkname)),)
-
-
-def _leads_out(name: str) -> bool:
-    """Whether a name is absolute or climbs, on any system."""
-    paths = (PurePosixPath(name), PureWindowsPath(name))
-    return any(path.is_absolute() or path.drive or ".." in path.parts for path in paths)
-
-
 _DEPTH = 7
-
-
-def folders_in(roots: Iterable[Path]) -> Iterator[Path]:
-    """Folders and their subfolders, the upper ones first; roots that are files are left out."""
-    level = [root for root in roots if root.is_dir()]
-    for _ in range(_DEPTH):
-        yield from level
-        level = [inner for folder in level for inner in subfolders(folder)]
-
-
-def folder_with(roots: Iterable[Path], *entries: str) -> Path | None:
-    """The first folder that has all these entries."""
-    return next(
-        (
-            folder
-            for folder in folders_in(roots)
-            if all((folder / entry).exists() for entry in entries)
-        ),
-        None,
-    )
-
-
-def published(name: str, roots: Iterable[Path]) -> DataSet | None:
-    """Reads the data set of this name where `kerasunet.data.layouts` recognises it."""
-    found = (read_published(folder) for folder in folders_in(roots))
-    return next((data for data in found if data is not None and data.name == name), None)
-
-
-def joined(roots: Iterable[Path], parts: Mapping[str, str]) -> DataSet | None:
-    """Reads a published data set whose parts are in different archives, or differently named.
-
-    Args:
-        roots: Where to look.
-        parts: Entries of the recognised layout, and the names that their folders have here.
-
-    Returns:
-        The data set; `None` where a part is missing.
-    """
-    roots = list(roots)
-    found = {entry: _folder_of_images(roots, name) for entry, name in parts.items()}
-    if None in found.values():
-        return None
-    with TemporaryDirectory() as together:
-        for entry, folder in found.items():
-            (Path(together) / entry).symlink_to(folder.resolve(), target_is_directory=True)
-        data = read_published(Path(together))
-        return data and replace(data, cases=tuple(_with_real_paths(case) for case in data.cases))
-
-
-def _folder_of_images(roots: Iterable[Path], name: str) -> Path | None:
-    named = (folder for folder in folders_in(roots) if folder.name == name)
-    return next((folder for folder in named if image_files(folder)), None)
-
-
-def _with_real_paths(case: Case) -> Case:
-    masks = tuple(path.resolve() for path in case.masks)
-    return replace(case, image=case.image.resolve(), masks=masks)
+_JPEG = (".jpg", ".jpeg")
 
 
 class CasesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     """Builds a data set of images and masks from cases.
 
-    Files that were put into the manual folder, as archives or unpacked, come before any download.
+    Files in the manual folder, as archives or unpacked, take precedence over any download.
 
     Attributes:
         HOMEPAGE: Where the owners publish the data.
         TERMS: Licence or terms of use.
-        CHANNELS: 1 for grey images, 3 for photographs.
+        CHANNELS: 1 for grey images, 3 for colour.
         ARCHIVES: The owners' files, by name, and where they can be downloaded; an empty address
             means that the owners ask for registration or a licence first.
     """
@@ -169,14 +48,14 @@ class CasesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     ARCHIVES: Mapping[str, str]
 
     @abc.abstractmethod
-    def search(self, roots: Sequence[Path]) -> Mapping[str, DataSet]:
-        """Finds the data set.
+    def find_cases(self, roots: Sequence[Path]) -> Mapping[str, DataSet]:
+        """Find the data set.
 
         Args:
             roots: Unpacked archives, and the manual folder.
 
         Returns:
-            The cases of each split; nothing where the files are not there.
+            The cases of each split; empty if the files are missing.
         """
 
     def _info(self) -> tfds.core.DatasetInfo:
@@ -202,16 +81,16 @@ class CasesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             yield case.key, _example(case, case.load(), self.CHANNELS)
 
     def _find(self, dl_manager: tfds.download.DownloadManager) -> Mapping[str, DataSet]:
-        with clear_failures(self.MANUAL_DOWNLOAD_INSTRUCTIONS):
+        with _clear_failures(self.MANUAL_DOWNLOAD_INSTRUCTIONS):
             return self._find_or_download(dl_manager)
 
     def _find_or_download(self, dl_manager: tfds.download.DownloadManager) -> Mapping[str, DataSet]:
         by_hand = _put_by_hand(dl_manager, self.ARCHIVES)
-        splits = self.search(list(by_hand.values()))
+        splits = self.find_cases(list(by_hand.values()))
         missing = {n: url for n, url in self.ARCHIVES.items() if url and n not in by_hand}
         if not splits and missing:
             downloaded = dl_manager.download_and_extract(missing)
-            splits = self.search([*by_hand.values(), *map(Path, downloaded.values())])
+            splits = self.find_cases([*by_hand.values(), *map(Path, downloaded.values())])
         if not splits:
             raise ValueError(f"{self.name}: files are missing. {self.MANUAL_DOWNLOAD_INSTRUCTIONS}")
         return splits
@@ -221,7 +100,7 @@ class CasesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
 
 def features(channels: int) -> tfds.features.FeaturesDict:
-    """The features of every builder; the mask is a mask of 0 and 1, never a class label."""
+    """Return the features of every builder; the mask is a mask of 0 and 1, never a class label."""
     return tfds.features.FeaturesDict(
         {
             "image": tfds.features.Image(
@@ -255,10 +134,10 @@ def _example(case: Case, sample: Sample, channels: int) -> dict[str, Any]:
 def _put_by_hand(
     dl_manager: tfds.download.DownloadManager, names: Iterable[str]
 ) -> dict[str, Path]:
-    """Unpacked archives of the manual folder, by name, and under "" the folder itself."""
+    """Return the unpacked archives of the manual folder by name, and itself under ""."""
     try:
         manual = Path(dl_manager.manual_dir)
-    except AssertionError:  # TFDS has no other way to tell that there is none.
+    except AssertionError:  # TFDS gives no other sign that there is none.
         return {}
     archives = {name: manual / name for name in names if (manual / name).is_file()}
     for path in archives.values():
@@ -267,23 +146,90 @@ def _put_by_hand(
     return {**unpacked, "": manual}
 
 
-_PHOTOGRAPHS = (".jpg", ".jpeg")
+@contextmanager
+def _clear_failures(instructions: str) -> Iterator[None]:
+    """Turn what downloading and unpacking may raise into a `ValueError` that says what to do."""
+    try:
+        yield
+    except ExtractError as error:
+        raise ValueError(f"an archive cannot be unpacked: {error.__cause__ or error}") from None
+    except NonMatchingChecksumError as error:
+        raise ValueError(f"a download is not what its owners published: {error}") from None
+    except (RequestException, DownloadError) as error:
+        raise ValueError(f"cannot be downloaded ({error}). {instructions}") from None
 
 
-def photographs_with_masks(folders: Iterable[Path]) -> list[FileCase]:
-    """Pairs the JPEG files of these folders with the other image files of the same stem.
+def folders_in(roots: Iterable[Path]) -> Iterator[Path]:
+    """Yield folders and their subfolders, the upper ones first; skip roots that are files."""
+    level = [root for root in roots if root.is_dir()]
+    for _ in range(_DEPTH):
+        yield from level
+        level = [inner for folder in level for inner in subfolders(folder)]
 
-    Photographs without a mask are left out: some sets have thousands on purpose.
+
+def folder_with(roots: Iterable[Path], *entries: str) -> Path | None:
+    """Return the first folder that has all these entries."""
+    return next(
+        (
+            folder
+            for folder in folders_in(roots)
+            if all((folder / entry).exists() for entry in entries)
+        ),
+        None,
+    )
+
+
+def published(name: str, roots: Iterable[Path]) -> DataSet | None:
+    """Read the data set of this name where `kerasunet.data.layouts` recognises it."""
+    found = (read_published(folder) for folder in folders_in(roots))
+    return next((data for data in found if data is not None and data.name == name), None)
+
+
+def joined(roots: Iterable[Path], parts: Mapping[str, str]) -> DataSet | None:
+    """Read a published data set whose parts are in different archives, or differently named.
+
+    Args:
+        roots: Folders to search.
+        parts: Entries of the recognised layout, and the names that their folders have here.
+
+    Returns:
+        The data set; `None` where a part is missing.
+    """
+    roots = list(roots)
+    found = {entry: _folder_of_images(roots, name) for entry, name in parts.items()}
+    if None in found.values():
+        return None
+    with TemporaryDirectory() as together:
+        for entry, folder in found.items():
+            (Path(together) / entry).symlink_to(folder.resolve(), target_is_directory=True)
+        data = read_published(Path(together))
+        return data and replace(data, cases=tuple(_with_real_paths(case) for case in data.cases))
+
+
+def _folder_of_images(roots: Iterable[Path], name: str) -> Path | None:
+    named = (folder for folder in folders_in(roots) if folder.name == name)
+    return next((folder for folder in named if image_files(folder)), None)
+
+
+def _with_real_paths(case: Case) -> Case:
+    masks = tuple(path.resolve() for path in case.masks)
+    return replace(case, image=case.image.resolve(), masks=masks)
+
+
+def images_with_masks(folders: Iterable[Path]) -> list[FileCase]:
+    """Pair the JPEG files of these folders with the other image files of the same stem.
+
+    Images without a mask are left out: some sets have thousands on purpose.
 
     Raises:
-        ValueError: A mask has no photograph, or several files have one stem.
+        ValueError: A mask has no image, or several files share a stem.
     """
-    photographs: Files = {}
+    images: Files = {}
     masks: Files = {}
     for folder in folders:
         for stem, paths in image_files(folder).items():
             for path in paths:
-                kind = photographs if path.suffix.lower() in _PHOTOGRAPHS else masks
+                kind = images if path.suffix.lower() in _JPEG else masks
                 kind.setdefault(stem, []).append(path)
-    masked = {stem: paths for stem, paths in photographs.items() if stem in masks}
+    masked = {stem: paths for stem, paths in images.items() if stem in masks}
     return pair(masked, masks, MaskCoding(above=127)) if masked else []

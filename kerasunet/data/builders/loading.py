@@ -1,4 +1,4 @@
-"""Prepared TFDS data sets as NumPy-backed cases."""
+"""`load_cases`: public data sets, prepared by TFDS and read as NumPy-backed cases."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ class TfdsCase:
     to_sample: Callable[[Mapping[str, Any]], Sample] = field(repr=False)
 
     def load(self) -> Sample:
-        """Reads image, mask and spacing."""
+        """Read image, mask and spacing."""
         return self.to_sample(self.source[self.index])
 
     def origin(self) -> tuple[Path, str, int, str]:
-        """What the pixels are a function of, for the cache of decoded cases."""
+        """Return all that the pixels depend on, for the cache of decoded cases."""
         prepared = Path(self.source.dataset_info.data_dir) / "dataset_info.json"
         return prepared, str(self.source.split), self.index, self.to_sample.__qualname__
 
@@ -56,17 +56,17 @@ def load_cases(
     manual_dir: str | os.PathLike | None = None,
     data_dir: str | os.PathLike | None = None,
 ) -> DataSet:
-    """Prepares a public data set with TFDS, unless it is there already, and lists its cases.
+    """Prepare a public data set with TFDS, unless that is done already, and list its cases.
 
     Args:
         name: One of `NAMES`.
-        manual_dir: Folder with the owners' archives, or with what they unpack to. What is not in
-            there is downloaded where the owners allow it. A set that is already prepared in
-            `data_dir` is not prepared again, whatever this folder holds.
-        data_dir: Where TFDS keeps prepared sets; `~/tensorflow_datasets` unless given.
+        manual_dir: Folder with the owners' archives, or with their unpacked contents. Missing files
+            are downloaded where the owners allow it. A set that is already prepared in `data_dir`
+            is not prepared again, whatever this folder holds.
+        data_dir: Where TFDS keeps prepared sets; by default `~/tensorflow_datasets`.
 
     Returns:
-        The data set. `official` has the owners' folds, and `"splits"` where the set has several.
+        The data set. `official` has the owners' folds, and `"splits"` if there are several splits.
 
     Raises:
         FileNotFoundError: There is no such `manual_dir`.
@@ -92,7 +92,7 @@ def load_cases(
 
 
 def _builder(name: str, data_dir: str | os.PathLike | None) -> tfds.core.DatasetBuilder:
-    """The builder; records need random access, which TFDS has in files of one format only."""
+    """Return the builder; cases need random access, which TFDS has in one file format only."""
     if name == PETS:
         builder = tfds.builder(name, data_dir=data_dir)
     else:
@@ -109,7 +109,7 @@ def _builder(name: str, data_dir: str | os.PathLike | None) -> tfds.core.Dataset
 
 
 def _prepare(builder: tfds.core.DatasetBuilder, manual_dir: str | os.PathLike | None) -> None:
-    """Archives are unpacked afresh: TFDS would take what another one of that name once held."""
+    """Unpack archives afresh: TFDS would take what another one of that name once held."""
     if builder.is_prepared():
         return
     beside = Path(builder.data_dir).parent
@@ -156,7 +156,7 @@ def _pets(builder: tfds.core.DatasetBuilder, split: str) -> list[TfdsCase]:
 
 
 def _pet(example: Mapping[str, Any]) -> Sample:
-    """The border counts as pet: it is mostly fur, and without it thin legs and tails vanish."""
+    """Count the border as pet: it is mostly fur, and without it thin legs and tails vanish."""
     trimap = example["segmentation_mask"][..., 0]
     return Sample(_levels(example["image"]), np.isin(trimap, (_PET, _PET_BORDER)), None)
 
@@ -166,6 +166,6 @@ def _levels(image: np.ndarray) -> np.ndarray:
 
 
 def _undecoded(builder: tfds.core.DatasetBuilder, split: str, *names: str):
-    """The examples of a split, with these features left as the bytes that they are stored in."""
+    """Return the examples of a split, with these features left as their stored bytes."""
     decoders = {name: tfds.decode.SkipDecoding() for name in names}
     return builder.as_data_source(split, decoders=decoders)

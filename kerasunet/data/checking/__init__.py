@@ -1,7 +1,7 @@
-"""Finds every mistake in a data set in one pass, before any training.
+"""Checks that find every mistake in a data set in one pass, before any training.
 
-An error is what would stop training or cannot be a mask. A warning is what a person has to look at.
-A note is a suspicion.
+An error would stop training or cannot be a mask. A warning needs a person to look at it. A note is
+a suspicion.
 """
 
 from kerasunet import lazy_members

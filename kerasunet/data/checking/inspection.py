@@ -1,4 +1,4 @@
-"""What can be wrong with a data set, how bad it is, and what to do about it."""
+"""One case checked by itself: the kinds of problems, their remedies, and how they are found."""
 
 from __future__ import annotations
 
@@ -12,12 +12,20 @@ import cv2
 import numpy as np
 
 from kerasunet.data.cases import AnnotatedCase, Case, FileCase
-from kerasunet.data.decoding import resize_mask
+from kerasunet.data.decoding import resize_mask, to_grey
 from kerasunet.data.groups import thumbnail
-from kerasunet.data.readers import read_image, to_grey
+from kerasunet.data.readers import read_image
 from kerasunet.files import wrong_size
 
 SEVERITIES = ("error", "warning", "note")
+_COLOURED, _GREY = 64, 12
+_MOST_COLOUR, _MOST_TINGED = 0.05, 0.1
+_WHITE, _ABOVE_SURROUNDINGS = 250, 150
+_THIN = np.ones((5, 5), np.uint8)
+_LEAST_PIXELS, _MOST_WHITE = 12, 0.01
+T = TypeVar("T")
+_MASK_SIDE = 64
+_INVERTED = 0.75
 
 
 class Kind(NamedTuple):
@@ -54,22 +62,22 @@ KINDS: Mapping[str, Kind] = {
     "empty-mask": Kind(
         "warning",
         "empty masks",
-        "draw the object; if there is none, label the case normal and nothing is said",
+        "draw the object; if there is none, label the case normal to silence this",
     ),
     "full-mask": Kind(
         "warning",
         "masks that cover the whole image",
-        "look whether the background was saved as the object",
+        "check whether the background was saved as the object",
     ),
     "inverted-mask": Kind(
         "warning",
         "masks that are object nearly all around the edge",
-        "look whether object and background are swapped",
+        "check whether object and background are swapped",
     ),
     "unusual-share": Kind(
         "warning",
         "objects of an unusual size",
-        "look whether the mask belongs to another image, or is a slip of the pen",
+        "check whether the mask belongs to another image, or was drawn by mistake",
     ),
     "near-duplicates": Kind(
         "warning",
@@ -88,8 +96,8 @@ KINDS: Mapping[str, Kind] = {
     ),
     "burnt-in-marks": Kind(
         "note",
-        "images that may have marks burnt in",
-        "a network may learn the marks instead of the object; prefer images without them",
+        "images that may have annotations burnt in",
+        "a network may learn these instead of the object; prefer images without them",
     ),
 }
 
@@ -121,58 +129,9 @@ class Problem:
         return KINDS[self.kind].remedy
 
 
-_COLOURED, _GREY = 64, 12
-_MOST_COLOUR, _MOST_TINGED = 0.05, 0.1
-_WHITE, _ABOVE_SURROUNDINGS = 250, 150
-_THIN = np.ones((5, 5), np.uint8)
-_LEAST_PIXELS, _MOST_WHITE = 12, 0.01
-
-
-def describe_marks(image: np.ndarray) -> str:
-    """Says what in an image looks like marks.
-
-    Args:
-        image: Float32, `(height, width)` or `(height, width, 3)`, 0 to 255.
-
-    Returns:
-        A few words; empty where nothing looks like a mark.
-    """
-    counts = {
-        "coloured pixels in a grey image": _coloured(image),
-        "pixels of thin white lines, as of letters or callipers": _white(image),
-    }
-    return " and ".join(f"{count} {what}" for what, count in counts.items() if count)
-
-
-def _coloured(image: np.ndarray) -> int:
-    """Pixels of strong colour, if nearly all others have none."""
-    if image.ndim == 2:
-        return 0
-    spread = image.max(axis=2) - image.min(axis=2)
-    strong = spread > _COLOURED
-    tinged = (spread > _GREY).mean()
-    count = int(np.count_nonzero(strong))
-    otherwise_grey = strong.mean() < _MOST_COLOUR and tinged < _MOST_TINGED
-    return count if otherwise_grey and count >= _LEAST_PIXELS else 0
-
-
-def _white(image: np.ndarray) -> int:
-    """Pixels of saturated structures that are thinner than 5 pixels, if they are few."""
-    grey = np.ascontiguousarray(to_grey(image))
-    raised = cv2.morphologyEx(grey, cv2.MORPH_TOPHAT, _THIN)
-    thin = (grey >= _WHITE) & (raised >= _ABOVE_SURROUNDINGS)
-    count = int(np.count_nonzero(thin))
-    return count if count >= _LEAST_PIXELS and thin.mean() < _MOST_WHITE else 0
-
-
-T = TypeVar("T")
-_MASK_SIDE = 64
-_INVERTED = 0.75
-
-
 @dataclass(frozen=True)
 class Inspection:
-    """What is kept of a case after it was looked at: some kilobytes, whatever the image's size.
+    """What is kept of a case after its check: some kilobytes, whatever the image's size.
 
     Attributes:
         case: The case.
@@ -189,19 +148,13 @@ class Inspection:
     share: float | None = None
 
     @property
-    def place(self) -> str:
+    def location(self) -> str:
         """The image file, or the key of a case without one."""
-        return place_of(self.case)
-
-
-def place_of(case: Case) -> str:
-    """The image file of a case, and which of its frames; or the key of a case without a file."""
-    frame = getattr(case, "frame", 0)
-    return f"{getattr(case, 'image', case.key)}{f' frame {frame}' if frame else ''}"
+        return location_of(self.case)
 
 
 def inspect(case: Case) -> Inspection:
-    """Reads a case and looks for mistakes that show without comparing it to others."""
+    """Read a case and look for mistakes that show without comparing it to others."""
     problems: list[Problem] = []
     image, mask = _read(case, problems)
     if image is not None:
@@ -213,8 +166,14 @@ def inspect(case: Case) -> Inspection:
     return Inspection(case, tuple(problems), thumbnail(image), packed, float(mask.mean()))
 
 
+def location_of(case: Case) -> str:
+    """Return the image file of a case, and its frame; or the key of a case without a file."""
+    frame = getattr(case, "frame", 0)
+    return f"{getattr(case, 'image', case.key)}{f' frame {frame}' if frame else ''}"
+
+
 def _read(case: Case, problems: list[Problem]) -> tuple[np.ndarray | None, np.ndarray | None]:
-    """Image and mask, each `None` if there is no usable one."""
+    """Return image and mask, each `None` if there is no usable one."""
     if isinstance(case, FileCase):
         return _read_files(case, problems)
     if isinstance(case, AnnotatedCase):
@@ -224,37 +183,47 @@ def _read(case: Case, problems: list[Problem]) -> tuple[np.ndarray | None, np.nd
 
 
 def _read_files(case: FileCase, problems: list[Problem]):
-    image = _attempt(case, case.image, "unreadable", problems, lambda: case.read_image()[0])
+    image = _attempt(
+        case, case.image, kind="unreadable", problems=problems, call=lambda: case.read_image()[0]
+    )
     masks = [_read_mask(case, path, problems) for path in case.masks]
     if image is None:
         return None, None
     shape = image.shape[:2]
     for path, mask in zip(case.masks, masks, strict=True):
         if mask is not None and mask.shape != shape:
-            text = wrong_size(path, mask.shape, shape, f"its image {case.image.name}")
+            text = wrong_size(path, mask.shape, shape, image=f"its image {case.image.name}")
             problems.append(Problem("wrong-size", text, (str(path),), (case.key,)))
     usable = all(mask is not None and mask.shape == shape for mask in masks)
     return image, np.logical_or.reduce([np.zeros(shape, bool), *masks]) if usable else None
 
 
 def _read_mask(case: FileCase, path: Path, problems: list[Problem]) -> np.ndarray | None:
-    values = _attempt(case, path, "unreadable", problems, partial(case.read_mask_values, path))
+    values = _attempt(
+        case, path, kind="unreadable", problems=problems, call=partial(case.read_mask_values, path)
+    )
     if values is None:
         return None
     decode = partial(case.coding.decode, values, str(path))
-    return _attempt(case, path, "not-binary", problems, decode)
+    return _attempt(case, path, kind="not-binary", problems=problems, call=decode)
 
 
 def _read_annotated(case: AnnotatedCase, problems: list[Problem]):
-    image = _attempt(case, case.image, "unreadable", problems, lambda: read_image(case.image)[0])
+    image = _attempt(
+        case,
+        case.image,
+        kind="unreadable",
+        problems=problems,
+        call=lambda: read_image(case.image)[0],
+    )
     if image is None:
         return None, None
     draw = partial(case.annotation.mask, image.shape[:2])
-    return image, _attempt(case, case.image, "annotation", problems, draw)
+    return image, _attempt(case, case.image, kind="annotation", problems=problems, call=draw)
 
 
 def _attempt(
-    case: Case, path: Path, kind: str, problems: list[Problem], call: Callable[[], T]
+    case: Case, path: Path, *, kind: str, problems: list[Problem], call: Callable[[], T]
 ) -> T | None:
     try:
         return call()
@@ -264,30 +233,67 @@ def _attempt(
 
 
 def _image_problems(case: Case, image: np.ndarray) -> Iterator[Problem]:
-    place = place_of(case)
+    location = location_of(case)
     if np.ptp(image) == 0:
-        text = f"{place}: every pixel has the grey level {image.flat[0]:g}"
-        yield Problem("constant-image", text, (place,), (case.key,))
-    marks = describe_marks(image)
-    if marks:
-        yield Problem("burnt-in-marks", f"{place}: {marks}", (place,), (case.key,))
+        text = f"{location}: every pixel has the grey level {image.flat[0]:g}"
+        yield Problem("constant-image", text, (location,), (case.key,))
+    burnt_in = describe_burnt_in(image)
+    if burnt_in:
+        yield Problem("burnt-in-marks", f"{location}: {burnt_in}", (location,), (case.key,))
 
 
 def _mask_problems(case: Case, mask: np.ndarray) -> Iterator[Problem]:
-    place = place_of(case)
+    location = location_of(case)
     if mask.all():
-        yield Problem("full-mask", f"{place}: every pixel is object", (place,), (case.key,))
+        yield Problem("full-mask", f"{location}: every pixel is object", (location,), (case.key,))
     elif _edge(mask).mean() > _INVERTED:
-        text = f"{place}: {_edge(mask).mean():.0%} of the pixels at the edge are object"
-        yield Problem("inverted-mask", text, (place,), (case.key,))
+        text = f"{location}: {_edge(mask).mean():.0%} of the pixels at the edge are object"
+        yield Problem("inverted-mask", text, (location,), (case.key,))
     # A case that names no mask says that there is nothing to draw.
     expected = case.label.lower() != "normal" and getattr(case, "masks", True)
     if expected and not mask.any():
         label = f", its label is {case.label}" if case.label else ""
-        text = f"{place}: the mask has no object{label}"
-        yield Problem("empty-mask", text, (place,), (case.key,))
+        text = f"{location}: the mask has no object{label}"
+        yield Problem("empty-mask", text, (location,), (case.key,))
 
 
 def _edge(mask: np.ndarray) -> np.ndarray:
-    """The pixels of the outermost rows and columns."""
+    """Return the pixels of the outermost rows and columns."""
     return np.concatenate([mask[0], mask[-1], mask[:, 0], mask[:, -1]])
+
+
+def describe_burnt_in(image: np.ndarray) -> str:
+    """Describe what in an image looks like annotations burnt into it.
+
+    Args:
+        image: Float32, `(height, width)` or `(height, width, 3)`, 0 to 255.
+
+    Returns:
+        A few words; empty if nothing does.
+    """
+    counts = {
+        "coloured pixels in a grey image": _coloured(image),
+        "pixels of thin white lines, as of letters or callipers": _white(image),
+    }
+    return " and ".join(f"{count} {what}" for what, count in counts.items() if count)
+
+
+def _coloured(image: np.ndarray) -> int:
+    """Count pixels of strong colour, if nearly all others have none."""
+    if image.ndim == 2:
+        return 0
+    spread = image.max(axis=2) - image.min(axis=2)
+    strong = spread > _COLOURED
+    tinged = (spread > _GREY).mean()
+    count = int(np.count_nonzero(strong))
+    otherwise_grey = strong.mean() < _MOST_COLOUR and tinged < _MOST_TINGED
+    return count if otherwise_grey and count >= _LEAST_PIXELS else 0
+
+
+def _white(image: np.ndarray) -> int:
+    """Count pixels of saturated structures thinner than 5 pixels, if they are few."""
+    grey = np.ascontiguousarray(to_grey(image))
+    raised = cv2.morphologyEx(grey, cv2.MORPH_TOPHAT, _THIN)
+    thin = (grey >= _WHITE) & (raised >= _ABOVE_SURROUNDINGS)
+    count = int(np.count_nonzero(thin))
+    return count if count >= _LEAST_PIXELS and thin.mean() < _MOST_WHITE else 0

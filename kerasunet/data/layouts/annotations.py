@@ -1,7 +1,7 @@
-"""Shapes to bool masks: a pixel is set if its centre lies inside.
+"""labelme and COCO annotations, and the masks that are drawn from their polygons and run lengths.
 
-Coordinates are pixels from the top left corner of the image, (x, y), so that the first pixel
-reaches from 0 to 1 and its centre is at 0.5.
+A pixel is set if its centre lies inside a shape. Coordinates are pixels from the top left corner of
+the image, (x, y), so that the first pixel reaches from 0 to 1 and its centre is at 0.5.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from kerasunet.data import readers
 from kerasunet.data.cases import AnnotatedCase, Case
 from kerasunet.data.layouts.pairing import (
     Files,
@@ -25,105 +26,16 @@ from kerasunet.data.layouts.pairing import (
     json_files,
     keys_of,
 )
-from kerasunet.data.readers.raster import read_png
 from kerasunet.files import raise_all, read_json, report_all, wrong_size
 
 MALFORMED = (ValueError, TypeError, LookupError, AttributeError, OverflowError)
-"""What drawing from JSON of a wrong structure raises."""
+"""What drawing raises if the JSON has a wrong structure."""
 _FARTHEST = 10_000_000
-
-
-def polygon_mask(points: Sequence[Sequence[float]], shape: tuple[int, int]) -> np.ndarray:
-    """Fills a polygon by the even-odd rule.
-
-    Args:
-        points: Corners, (corners, 2), at least three, in order; the last is joined to the first.
-        shape: Height and width in pixels.
-
-    Returns:
-        Bool, `(height, width)`. Polygons with a common edge neither overlap nor leave a gap.
-
-    Raises:
-        ValueError: These are not three or more points, or not finite.
-    """
-    corners = np.asarray(points, dtype=np.float64)
-    if corners.ndim != 2 or corners.shape[1] != 2 or len(corners) < 3:
-        raise ValueError(f"a polygon has at least three points (x, y), not {len(points)}")
-    if not (np.abs(corners) <= _FARTHEST).all():
-        raise ValueError(f"the points of a polygon are finite numbers, at most {_FARTHEST:,}")
-    crossings = np.zeros((shape[0], shape[1] + 1), np.int64)
-    for ends in zip(corners, np.roll(corners, -1, axis=0), strict=True):
-        # Always from the top, so that both polygons at an edge round its crossings alike.
-        (x0, y0), (x1, y1) = sorted(ends, key=lambda end: end[1])
-        rows = np.arange(_first_centre(y0, shape[0]), _first_centre(y1, shape[0]))
-        if len(rows):
-            columns = x0 + (rows + 0.5 - y0) * ((x1 - x0) / (y1 - y0))
-            crossings[rows, np.clip(np.ceil(columns - 0.5), 0, shape[1]).astype(int)] += 1
-    return np.cumsum(crossings[:, :-1], axis=1) % 2 == 1
-
-
-def _first_centre(y: float, height: int) -> int:
-    """The first row whose centre is at `y` or below."""
-    return min(max(math.ceil(y - 0.5), 0), height)
-
-
-def circle_mask(centre: Sequence[float], radius: float, shape: tuple[int, int]) -> np.ndarray:
-    """Fills a circle; bool, `(height, width)`."""
-    x = np.arange(shape[1]) + 0.5 - centre[0]
-    y = np.arange(shape[0]) + 0.5 - centre[1]
-    return x[None, :] ** 2 + y[:, None] ** 2 <= radius**2
-
-
-def run_length_mask(counts: Sequence[int], shape: tuple[int, int]) -> np.ndarray:
-    """Expands run lengths as COCO has them: column by column, background first.
-
-    Args:
-        counts: Lengths of the runs, in pixels.
-        shape: Height and width in pixels.
-
-    Returns:
-        Bool, `(height, width)`.
-
-    Raises:
-        ValueError: The runs do not fill the image exactly.
-    """
-    if any(count < 0 for count in counts) or sum(counts) != shape[0] * shape[1]:
-        raise ValueError(
-            f"the run lengths cover {sum(counts)} pixels, the image has {shape[0] * shape[1]}"
-        )
-    values = np.arange(len(counts)) % 2 == 1
-    return np.repeat(values, counts).reshape(shape[::-1]).T
-
-
-def decode_run_lengths(text: str) -> list[int]:
-    """Decodes COCO's compressed run lengths.
-
-    Each number is a signed chain of 5-bit digits, lowest first, in characters from `0` on; from
-    the third run on, it is the difference to the run before the last.
-
-    Args:
-        text: The compressed `counts`.
-
-    Returns:
-        Lengths of the runs, in pixels.
-    """
-    counts: list[int] = []
-    value = shift = 0
-    for character in text:
-        digit = ord(character) - 48
-        value |= (digit & 31) << shift
-        shift += 5
-        if digit & 32:
-            continue
-        if digit & 16:
-            value -= 1 << shift
-        counts.append(value + (counts[-2] if len(counts) > 2 else 0))
-        value = shift = 0
-    return counts
+_FOLDER = "annotations"
 
 
 def labelme(folder: Path) -> list[Case] | None:
-    """Reads `x.json` beside `x.jpg`; an image without an object has a file without shapes."""
+    """Read `x.json` beside `x.jpg`; an image without an object has a file without shapes."""
     images = image_files(folder)
     files = json_files(folder)
     if not images.keys() & files.keys():
@@ -155,14 +67,14 @@ class LabelmeFile:
 
     Attributes:
         path: The JSON file.
-        image: The image that it is about.
+        image: The image that it describes.
     """
 
     path: Path
     image: Path
 
     def mask(self, shape: tuple[int, int]) -> np.ndarray:
-        """Draws the bool mask, (height, width)."""
+        """Draw the bool mask, (height, width)."""
         content = read_json(self.path)
         if not _is_labelme(content):
             raise ValueError(f"{self.path}: not a labelme file, it has no list of shapes")
@@ -170,7 +82,7 @@ class LabelmeFile:
         mask = np.zeros(shape, bool)
         for number, drawn in enumerate(content["shapes"], start=1):
             try:
-                mask |= _draw_labelme_shapes(drawn, shape)
+                mask |= _draw_shape(drawn, shape)
             except MALFORMED as error:
                 raise ValueError(f"{self.path}: shape {number}: {error}") from error
         return mask
@@ -181,10 +93,10 @@ class LabelmeFile:
             raise ValueError(f"{self.path}: was drawn on {name}, not on {self.image.name}")
         size = (content.get("imageHeight") or shape[0], content.get("imageWidth") or shape[1])
         if size != shape:
-            raise ValueError(wrong_size(self.path, size, shape, self.image.name))
+            raise ValueError(wrong_size(self.path, size, shape, image=self.image.name))
 
 
-def _draw_labelme_shapes(drawn: Mapping[str, Any], shape: tuple[int, int]) -> np.ndarray:
+def _draw_shape(drawn: Mapping[str, Any], shape: tuple[int, int]) -> np.ndarray:
     kind, points = drawn.get("shape_type") or "polygon", drawn.get("points", ())
     if kind == "polygon":
         return polygon_mask(points, shape)
@@ -200,12 +112,12 @@ def _draw_labelme_shapes(drawn: Mapping[str, Any], shape: tuple[int, int]) -> np
 
 
 def _embedded_mask(text: str, corner: tuple[float, float], shape: tuple[int, int]) -> np.ndarray:
-    """A small PNG image, in base64, whose top left pixel belongs at the corner."""
+    """Draw a small PNG image, given in base64, with its top left pixel at the corner."""
     try:
         content = base64.b64decode(text, validate=True)
     except ValueError as error:
         raise ValueError(f"its mask is not in base64 ({error})") from error
-    pixels = read_png(content, shape[0] * shape[1])
+    pixels = readers.read_png(content, shape[0] * shape[1])
     left, top = (round(value) for value in corner)
     bottom, right = top + pixels.shape[0], left + pixels.shape[1]
     if min(top, left) < 0 or bottom > shape[0] or right > shape[1]:
@@ -215,11 +127,8 @@ def _embedded_mask(text: str, corner: tuple[float, float], shape: tuple[int, int
     return mask
 
 
-_FOLDER = "annotations"
-
-
 def coco(folder: Path) -> list[Case] | None:
-    """Reads the one COCO file in a folder or its `annotations/`; `None` if there is none.
+    """Read the one COCO file in a folder or its `annotations/`; `None` if there is none.
 
     Raises:
         ValueError: There are several.
@@ -236,10 +145,10 @@ def coco(folder: Path) -> list[Case] | None:
 
 
 def read_coco(path: Path) -> list[Case]:
-    """Reads a COCO file; all annotations of an image, whatever their category, are united.
+    """Read a COCO file; all annotations of an image, whatever their category, are united.
 
-    Image files are looked for in the folder of the JSON file and in `images/` there, or, where
-    that folder is `annotations/`, beside it. An image without annotations has no object.
+    Image files are searched for in the folder of the JSON file and its `images/`, or, where that
+    folder is `annotations/`, beside it. An image without annotations has no object.
 
     Args:
         path: The JSON file.
@@ -248,7 +157,7 @@ def read_coco(path: Path) -> list[Case]:
         The cases.
 
     Raises:
-        ValueError: It is no COCO file, or images are missing; the message lists every one.
+        ValueError: It is not a COCO file, or images are missing; the message lists every one.
     """
     content = read_json(path)
     if not _is_coco(content):
@@ -260,7 +169,7 @@ def read_coco(path: Path) -> list[Case]:
 
 
 def image_root(path: Path) -> Path:
-    """The folder in and below which the images of a COCO file are looked for."""
+    """Return the folder that is searched for the images of a COCO file, with its subfolders."""
     return path.parent.parent if path.parent.name == _FOLDER else path.parent
 
 
@@ -273,9 +182,12 @@ def _cases(path: Path, images: list[Mapping], annotations: list[Mapping]) -> lis
             drawn[annotation["image_id"]].append(annotation)
         else:
             problems.append(f"{path}: annotation {annotation['id']}: there is no such image")
-    raise_all(problems, f"{len(problems)} faults in a COCO file:")
+    raise_all(problems, f"{len(problems)} problems in a COCO file:")
     keys = keys_of([file for file in files.values() if file])
-    return [_case(path, image, files[image["id"]], keys, drawn[image["id"]]) for image in images]
+    return [
+        _case(path, image, files[image["id"]], keys=keys, annotations=drawn[image["id"]])
+        for image in images
+    ]
 
 
 def _is_coco(content: Any) -> bool:
@@ -285,7 +197,7 @@ def _is_coco(content: Any) -> bool:
 
 
 def _image_file(root: Path, name: str) -> Path | None:
-    """The file of an image below the folder; `None` if it is not there or leaves the folder."""
+    """Return the file of an image below the folder; `None` if it is missing or outside."""
     relative = PurePosixPath(name.replace("\\", "/"))
     if relative.is_absolute() or ".." in relative.parts:
         return None
@@ -306,6 +218,7 @@ def _case(
     path: Path,
     image: Mapping,
     file: Path,
+    *,
     keys: Mapping[Path, str],
     annotations: list[Mapping],
 ) -> Case:
@@ -319,8 +232,8 @@ class CocoOutlines:
 
     Attributes:
         path: The COCO file, for messages.
-        size: Height and width of the image as the file has them.
-        annotations: What the file has under `annotations` for this image.
+        size: Height and width of the image according to the file.
+        annotations: The annotations of this image, as the file has them.
     """
 
     path: Path
@@ -328,20 +241,20 @@ class CocoOutlines:
     annotations: tuple[Mapping[str, Any], ...] = field(hash=False)
 
     def mask(self, shape: tuple[int, int]) -> np.ndarray:
-        """Draws the bool mask, (height, width)."""
+        """Draw the bool mask, (height, width)."""
         if self.size != shape:
             raise ValueError(wrong_size(self.path, self.size, shape))
         mask = np.zeros(shape, bool)
         for annotation in self.annotations:
             try:
-                mask |= _draw_coco_annotations(annotation.get("segmentation"), shape)
+                mask |= _draw_segmentation(annotation.get("segmentation"), shape)
             except MALFORMED as error:
-                place = f"{self.path}: annotation {annotation.get('id')}"
-                raise ValueError(f"{place}: {error}") from error
+                where = f"{self.path}: annotation {annotation.get('id')}"
+                raise ValueError(f"{where}: {error}") from error
         return mask
 
 
-def _draw_coco_annotations(segmentation: Any, shape: tuple[int, int]) -> np.ndarray:
+def _draw_segmentation(segmentation: Any, shape: tuple[int, int]) -> np.ndarray:
     if not segmentation:
         raise ValueError("has no segmentation; a bounding box is not enough")
     if isinstance(segmentation, list):
@@ -349,3 +262,92 @@ def _draw_coco_annotations(segmentation: Any, shape: tuple[int, int]) -> np.ndar
         return np.logical_or.reduce(parts)
     counts = segmentation["counts"]
     return run_length_mask(decode_run_lengths(counts) if isinstance(counts, str) else counts, shape)
+
+
+def polygon_mask(points: Sequence[Sequence[float]], shape: tuple[int, int]) -> np.ndarray:
+    """Fill a polygon by the even-odd rule.
+
+    Args:
+        points: Corners, (corners, 2), at least three, in order; the last is joined to the first.
+        shape: Height and width in pixels.
+
+    Returns:
+        Bool, `(height, width)`. Polygons with a common edge neither overlap nor leave a gap.
+
+    Raises:
+        ValueError: These are not three or more points, or not finite.
+    """
+    corners = np.asarray(points, dtype=np.float64)
+    if corners.ndim != 2 or corners.shape[1] != 2 or len(corners) < 3:
+        raise ValueError(f"a polygon has at least three points (x, y), not {len(points)}")
+    if not (np.abs(corners) <= _FARTHEST).all():
+        raise ValueError(f"the points of a polygon are finite numbers, at most {_FARTHEST:,}")
+    crossings = np.zeros((shape[0], shape[1] + 1), np.int64)
+    for ends in zip(corners, np.roll(corners, -1, axis=0), strict=True):
+        # Always from the top, so that both polygons at an edge round its crossings alike.
+        (x0, y0), (x1, y1) = sorted(ends, key=lambda end: end[1])
+        rows = np.arange(_first_centre(y0, shape[0]), _first_centre(y1, shape[0]))
+        if len(rows):
+            columns = x0 + (rows + 0.5 - y0) * ((x1 - x0) / (y1 - y0))
+            crossings[rows, np.clip(np.ceil(columns - 0.5), 0, shape[1]).astype(int)] += 1
+    return np.cumsum(crossings[:, :-1], axis=1) % 2 == 1
+
+
+def _first_centre(y: float, height: int) -> int:
+    """Return the first row whose centre is at `y` or below."""
+    return min(max(math.ceil(y - 0.5), 0), height)
+
+
+def circle_mask(centre: Sequence[float], radius: float, shape: tuple[int, int]) -> np.ndarray:
+    """Fill a circle; bool, `(height, width)`."""
+    x = np.arange(shape[1]) + 0.5 - centre[0]
+    y = np.arange(shape[0]) + 0.5 - centre[1]
+    return x[None, :] ** 2 + y[:, None] ** 2 <= radius**2
+
+
+def run_length_mask(counts: Sequence[int], shape: tuple[int, int]) -> np.ndarray:
+    """Expand COCO run lengths: column by column, background first.
+
+    Args:
+        counts: Lengths of the runs, in pixels.
+        shape: Height and width in pixels.
+
+    Returns:
+        Bool, `(height, width)`.
+
+    Raises:
+        ValueError: The runs do not fill the image exactly.
+    """
+    if any(count < 0 for count in counts) or sum(counts) != shape[0] * shape[1]:
+        raise ValueError(
+            f"the run lengths cover {sum(counts)} pixels, the image has {shape[0] * shape[1]}"
+        )
+    values = np.arange(len(counts)) % 2 == 1
+    return np.repeat(values, counts).reshape(shape[::-1]).T
+
+
+def decode_run_lengths(text: str) -> list[int]:
+    """Decode COCO's compressed run lengths.
+
+    Each number is a signed chain of 5-bit digits, lowest first, in characters from `0` on; from
+    the third run on, it is the difference to the run before the last.
+
+    Args:
+        text: The compressed `counts`.
+
+    Returns:
+        Lengths of the runs, in pixels.
+    """
+    counts: list[int] = []
+    value = shift = 0
+    for character in text:
+        digit = ord(character) - 48
+        value |= (digit & 31) << shift
+        shift += 5
+        if digit & 32:
+            continue
+        if digit & 16:
+            value -= 1 << shift
+        counts.append(value + (counts[-2] if len(counts) > 2 else 0))
+        value = shift = 0
+    return counts

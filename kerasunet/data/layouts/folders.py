@@ -1,4 +1,4 @@
-"""One's own images and mask files: in two folders, or side by side."""
+"""Layouts of image and mask files: two folders, side by side, Pascal VOC; subfolders; frames."""
 
 from __future__ import annotations
 
@@ -24,10 +24,24 @@ from kerasunet.files import raise_all, report_all, wrong_size
 
 IMAGE_FOLDERS = ("images", "imgs", "image")
 MASK_FOLDERS = ("masks", "labels", "mask", "label")
+PARTS = {
+    "train": "train",
+    "training": "train",
+    "val": "validation",
+    "valid": "validation",
+    "validation": "validation",
+    "test": "test",
+    "testing": "test",
+}
+_CLASSES = {"benign", "malignant", "normal"}
+Official = Mapping[str, Mapping[str, int | str]]
+_VOID = (224, 224, 192)
+_MOST_FRAMES = 100_000
+_MAY_HOLD_MANY = (".dcm", ".dicom", ".nii", ".nii.gz", ".tif", ".tiff")
 
 
 def images_and_masks(folder: Path) -> list[Case] | None:
-    """Reads `images/x.jpg` with `masks/x.png`, or with `masks/x_mask.png`, `masks/x_seg_1.png` …
+    """Read `images/x.jpg` with `masks/x.png`, or with `masks/x_mask.png`, `masks/x_seg_1.png` …
 
     Both folders may have subfolders of equal names.
     """
@@ -47,38 +61,46 @@ def _image_and_mask_files(folder: Path) -> tuple[Files, Files] | None:
 
 
 def masks_beside_images(folder: Path) -> list[Case] | None:
-    """Reads `x.png` with `x_mask.png`, `x_mask_1.png` …, all in one folder."""
+    """Read `x.png` with `x_mask.png`, `x_mask_1.png` …, all in one folder."""
     images, masks = images_beside_masks(image_files(folder))
     return pair(images, masks) if masks else None
 
 
-PARTS = {
-    "train": "train",
-    "training": "train",
-    "val": "validation",
-    "valid": "validation",
-    "validation": "validation",
-    "test": "test",
-    "testing": "test",
-}
-_CLASSES = {"benign", "malignant", "normal"}
-Official = Mapping[str, Mapping[str, int | str]]
+def pascal_voc(folder: Path) -> list[Case] | None:
+    """Read `JPEGImages/` with `SegmentationClass/`; an image without a mask is left out.
+
+    The format shares its images with other tasks, so that most have no mask.
+    """
+    if not all((folder / name).is_dir() for name in ("JPEGImages", "SegmentationClass")):
+        return None
+    masks = image_files(folder / "SegmentationClass")
+    images = image_files(folder / "JPEGImages")
+    cases = pair({key: images[key] for key in images if key in masks}, masks)
+    return [AnnotatedCase(c.key, c.group, c.image, VocMask(c.masks[0])) for c in cases]
 
 
-def under(name: str, cases: Iterable[Case]) -> list[Case]:
-    """Moves cases under a subfolder: key `x` becomes `name/x`; the group of a patient stays."""
-    return [
-        replace(
-            case,
-            key=f"{name}/{case.key}",
-            group=f"{name}/{case.key}" if case.group == case.key else case.group,
-        )
-        for case in cases
-    ]
+@dataclass(frozen=True)
+class VocMask:
+    """A class mask, coloured or as class numbers.
+
+    Every class counts as the object; the void outline between object and background does not.
+    """
+
+    path: Path
+
+    def mask(self, shape: tuple[int, int]) -> np.ndarray:
+        """Read the bool mask, (height, width)."""
+        values, _ = read_image(self.path)
+        if values.shape[:2] != shape:
+            raise ValueError(wrong_size(self.path, values.shape, shape))
+        if values.ndim == 3:
+            return values.any(axis=2) & (values != _VOID).any(axis=2)
+        several_classes = ((values > 0) & (values < 255)).any()
+        return (values > 0) & ~((values == 255) & several_classes)
 
 
 def interpret(cases: Sequence[Case]) -> tuple[list[Case], str, Official]:
-    """Gives the subfolders, the first parts of keys such as `a/x`, their meaning.
+    """Interpret the subfolders of cases, the first parts of keys such as `a/x`.
 
     `train/`, `val/` and `test/` are an official division; `benign/`, `malignant/` and `normal/`
     are labels; the folder of any other name holds one patient and is a group.
@@ -109,8 +131,20 @@ def interpret(cases: Sequence[Case]) -> tuple[list[Case], str, Official]:
     return [_changed(case, group=folder_of(case)) for case in cases], "one folder per patient", {}
 
 
+def under(name: str, cases: Iterable[Case]) -> list[Case]:
+    """Move cases under a subfolder: key `x` becomes `name/x`; the group of a patient stays."""
+    return [
+        replace(
+            case,
+            key=f"{name}/{case.key}",
+            group=f"{name}/{case.key}" if case.group == case.key else case.group,
+        )
+        for case in cases
+    ]
+
+
 def folder_of(case: Case) -> str:
-    """The subfolder that a case is in, empty where it is in none."""
+    """Return the subfolder that a case is in; empty if it is in none."""
     return case.key.rpartition("/")[0].partition("/")[0]
 
 
@@ -118,48 +152,8 @@ def _changed(case: Case, **changes: str) -> Case:
     return replace(case, **changes) if folder_of(case) else case
 
 
-_VOID = (224, 224, 192)
-
-
-def pascal_voc(folder: Path) -> list[Case] | None:
-    """Reads `JPEGImages/` with `SegmentationClass/`; an image without a mask is left out.
-
-    The format shares its images with other tasks, so that most have no mask.
-    """
-    if not all((folder / name).is_dir() for name in ("JPEGImages", "SegmentationClass")):
-        return None
-    masks = image_files(folder / "SegmentationClass")
-    images = image_files(folder / "JPEGImages")
-    cases = pair({key: images[key] for key in images if key in masks}, masks)
-    return [AnnotatedCase(c.key, c.group, c.image, VocMask(c.masks[0])) for c in cases]
-
-
-@dataclass(frozen=True)
-class VocMask:
-    """A class mask, coloured or as class numbers.
-
-    Every class counts as the object; the void outline between object and background does not.
-    """
-
-    path: Path
-
-    def mask(self, shape: tuple[int, int]) -> np.ndarray:
-        """Reads the bool mask, (height, width)."""
-        values, _ = read_image(self.path)
-        if values.shape[:2] != shape:
-            raise ValueError(wrong_size(self.path, values.shape, shape))
-        if values.ndim == 3:
-            return values.any(axis=2) & (values != _VOID).any(axis=2)
-        several_classes = ((values > 0) & (values < 255)).any()
-        return (values > 0) & ~((values == 255) & several_classes)
-
-
-_MOST_FRAMES = 100_000
-_MAY_HOLD_MANY = (".dcm", ".dicom", ".nii", ".nii.gz", ".tif", ".tiff")
-
-
 def frames_apart(data: DataSet) -> DataSet:
-    """Makes a case of every frame.
+    """Make a case of every frame.
 
     Args:
         data: A data set whose cases stand for whole files.
@@ -197,7 +191,7 @@ def frames_apart(data: DataSet) -> DataSet:
 
 
 def _count(path: Path) -> int | None:
-    """Frames of a file; 1 if it cannot be read, which is told when it is to be."""
+    """Count the frames of a file; 1 if it is unreadable, which is reported when it is read."""
     if image_stem(path.name) and not path.name.lower().endswith(_MAY_HOLD_MANY):
         return 1
     try:

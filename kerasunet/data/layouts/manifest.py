@@ -1,9 +1,8 @@
-"""A manifest: a CSV or TSV table with the columns image and mask, and optionally group, label and
-split.
+"""Manifests: CSV or TSV tables with the columns image and mask, optionally group, label, split.
 
 An image with several masks has several rows, one without an object has an empty mask cell. Paths
-are relative to the manifest's folder and stay inside it; a file elsewhere takes an absolute path,
-which cannot be given by mistake.
+are relative to the manifest's folder and stay inside it; a file elsewhere needs an absolute path,
+which nobody gives by mistake.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ _REQUIRED, _OPTIONAL = ("image", "mask"), ("group", "label", "split")
 
 
 class _Row(NamedTuple):
-    place: str
+    where: str
     image: Path
     mask: Path | None
     group: str
@@ -33,13 +32,13 @@ class _Row(NamedTuple):
 
 
 def manifest_in(folder: Path) -> DataSet | None:
-    """Reads the `manifest.csv` or `manifest.tsv` of a folder; `None` if there is none."""
+    """Read the `manifest.csv` or `manifest.tsv` of a folder; `None` if there is none."""
     path = next((folder / name for name in MANIFESTS if (folder / name).is_file()), None)
     return None if path is None else read_manifest(path)
 
 
 def read_manifest(path: Path) -> DataSet:
-    """Reads a manifest.
+    """Read a manifest.
 
     Args:
         path: A `.tsv` file, or a `.csv` file with commas or semicolons.
@@ -65,7 +64,7 @@ def read_manifest(path: Path) -> DataSet:
         by_image.setdefault(row.image, []).append(row)
     contradictions = {image: list(_contradictions(rows)) for image, rows in by_image.items()}
     problems = [fault for found in (*faults.values(), *contradictions.values()) for fault in found]
-    report_all(problems, f"{len(problems)} faults in a manifest:")
+    report_all(problems, f"{len(problems)} problems in a manifest:")
     by_image = {image: rows for image, rows in by_image.items() if not contradictions[image]}
     used = [name for name in (*_REQUIRED, *_OPTIONAL) if name in columns]
     return _data_set(path, by_image, f"manifest with {', '.join(used)}")
@@ -104,40 +103,40 @@ def _row(path: Path, line: int, cells: Mapping[str, str]) -> _Row:
 
 
 def _located(folder: Path, text: str) -> Path:
-    """The absolute path of a cell; backslashes separate folders as slashes do."""
+    """Return the absolute path of a cell; backslashes separate folders as slashes do."""
     located = os.path.abspath(folder / text.replace("\\", "/"))
     # Two slashes at the start, which Unix keeps, would be another root.
     return Path(located if os.name == "nt" else f"/{located.lstrip('/')}")
 
 
 def _faults(path: Path, line: int, cells: Mapping[str, str]) -> Iterable[str]:
-    place = f"{path}:{line}"
+    where = f"{path}:{line}"
     if not cells["image"].strip():
-        yield f"{place}: the image is empty"
+        yield f"{where}: the image is empty"
     for text in filter(None, (cells["image"].strip(), cells["mask"].strip())):
         located = _located(path.parent, text)
         if not os.path.isabs(text) and not located.is_relative_to(path.parent.absolute()):
-            yield f"{place}: {text} leaves the manifest's folder; give an absolute path"
+            yield f"{where}: {text} leaves the manifest's folder; give an absolute path"
         elif not os.path.isfile(located):  # `Path.is_file` fails on names that are too long.
-            yield f"{place}: no such file: {located}"
+            yield f"{where}: no such file: {located}"
     for name in ("group", "label"):
         if not is_plain(cells.get(name) or ""):
-            yield f"{place}: the {name} has control characters, {cells[name]!r}; take them out"
+            yield f"{where}: the {name} has control characters, {cells[name]!r}; take them out"
     if "group" in cells and not cells["group"].strip():
-        yield f"{place}: the group is empty; every image of a patient needs the same one"
+        yield f"{where}: the group is empty; every image of a patient needs the same one"
     if "split" in cells and cells["split"].strip().lower() not in PARTS:
-        yield f"{place}: split is one of {', '.join(PARTS)}, not {cells['split']!r}"
+        yield f"{where}: split is one of {', '.join(PARTS)}, not {cells['split']!r}"
 
 
 def _contradictions(rows: list[_Row]) -> Iterable[str]:
-    """Complaints about the rows of one image."""
+    """Yield contradictions between the rows of one image."""
     for column in _OPTIONAL:
         values = {getattr(row, column) for row in rows}
         if len(values) > 1:
-            yield f"{rows[-1].place}: {rows[0].image.name} has several values of {column}"
+            yield f"{rows[-1].where}: {rows[0].image.name} has several values of {column}"
     masks = [row.mask for row in rows]
     if len(set(masks)) < len(masks) or (None in masks and len(masks) > 1):
-        yield f"{rows[-1].place}: {rows[0].image.name} has a mask twice, or a row without one"
+        yield f"{rows[-1].where}: {rows[0].image.name} has a mask twice, or a row without one"
 
 
 def _case(key: str, rows: list[_Row]) -> FileCase:

@@ -1,4 +1,4 @@
-"""What is in a folder: image files by stem, subfolders, rows of a table; hidden things ignored."""
+"""Pairing images and masks by key: the files of a folder by stem, hidden ones ignored; tables."""
 
 from __future__ import annotations
 
@@ -15,17 +15,22 @@ from kerasunet.data.readers import IMAGE_SUFFIXES
 from kerasunet.files import raise_all, report_all
 
 Files = dict[str, list[Path]]
-_MOST_BYTES = 64 << 20  # Of a table; one row an image takes a hundred.
+_MOST_BYTES = 64 << 20  # Of a table; one row per image takes a hundred.
 _MOST_COLUMNS = 1000
 _NO_IMAGES = ("DICOMDIR",)
 _OTHERS = (".json", ".csv", ".tsv", ".txt", ".md", ".xml", ".zip", ".gz", ".mat", ".npy")
 _LONGEST_FIRST = sorted(IMAGE_SUFFIXES, key=len, reverse=True)
+# "x_mask", "x_mask_1", "x_mask2", "x_mask_left", but not "face_masks_7", which is an image.
+_BESIDE = re.compile(r"(?P<key>.+)_mask(?:\d*|[_ -].*)", re.IGNORECASE)
+_IN_MASK_FOLDER = re.compile(
+    r"(?P<key>.+)[_-](?:masks?|seg|segmentation|gt|labels?)(?:\d*|[_ -].*)", re.IGNORECASE
+)
 
 
 def image_stem(name: str) -> str | None:
-    """The name of an image file without its suffix, in Unicode form NFC; `None` for other files.
+    """Return an image file's name without suffix, in Unicode form NFC; `None` for other files.
 
-    File systems differ in how they spell accents; one form gives the same keys on all of them.
+    File systems spell accents differently; one form gives the same keys on all of them.
     """
     lowered = name.lower()
     suffix = next((suffix for suffix in _LONGEST_FIRST if lowered.endswith(suffix)), None)
@@ -33,10 +38,10 @@ def image_stem(name: str) -> str | None:
 
 
 def image_files(folder: Path) -> Files:
-    """The image files of a folder, by stem; several files only where suffixes differ.
+    """Return the image files of a folder, by stem; several files only where suffixes differ.
 
-    DICOM exports often have names without a suffix: such files are told by their first bytes. A
-    link that leads nowhere counts as a file, so that it is reported instead of overlooked.
+    DICOM exports often have names without a suffix: such files are known by their first bytes. A
+    broken link counts as a file, so that it is reported instead of overlooked.
     """
     found: Files = {}
     for entry in _visible(folder):
@@ -47,7 +52,7 @@ def image_files(folder: Path) -> Files:
 
 
 def nested_image_files(folder: Path) -> Files:
-    """The image files of a folder and its subfolders, those keyed `subfolder/stem`.
+    """Return the image files of a folder and its subfolders, those keyed `subfolder/stem`.
 
     Raises:
         ValueError: There are subfolders of subfolders, which would be overlooked.
@@ -56,14 +61,14 @@ def nested_image_files(folder: Path) -> Files:
     for inner in subfolders(folder):
         deeper = subfolders(inner)
         if deeper:
-            raise ValueError(f"{deeper[0]}: images are read from one level of subfolders only")
+            raise ValueError(f"{deeper[0]}: images are read from only one level of subfolders")
         name = unicodedata.normalize("NFC", inner.name)
         found |= {f"{name}/{stem}": paths for stem, paths in image_files(inner).items()}
     return found
 
 
 def json_files(folder: Path) -> dict[str, Path]:
-    """The JSON files of a folder, by stem."""
+    """Return the JSON files of a folder, by stem."""
     files = [Path(entry.path) for entry in _visible(folder) if not _is_folder(entry)]
     return {
         unicodedata.normalize("NFC", path.stem): path
@@ -73,7 +78,7 @@ def json_files(folder: Path) -> dict[str, Path]:
 
 
 def keys_of(images: Collection[Path]) -> dict[Path, str]:
-    """Keys by file: its path below the folder that all share, without the suffix."""
+    """Return the key of each file: its path below the folder that all share, without the suffix."""
     root = Path(os.path.commonpath([image.parent for image in images])) if images else Path()
     keys = {}
     for image in images:
@@ -84,12 +89,12 @@ def keys_of(images: Collection[Path]) -> dict[Path, str]:
 
 
 def subfolders(folder: Path) -> list[Path]:
-    """The subfolders, sorted."""
+    """Return the subfolders, sorted."""
     return [Path(entry.path) for entry in _visible(folder) if _is_folder(entry)]
 
 
 def subfolder(folder: Path, *names: str) -> Path | None:
-    """The one subfolder that has one of these names, in upper or lower case.
+    """Return the one subfolder that has one of these names, in upper or lower case.
 
     Raises:
         ValueError: There are several.
@@ -97,12 +102,12 @@ def subfolder(folder: Path, *names: str) -> Path | None:
     found = [path for path in subfolders(folder) if path.name.lower() in names]
     if len(found) > 1:
         listing = ", ".join(f"{path.name}/" for path in found)
-        raise ValueError(f"{folder}: {listing} are there; keep one of them")
+        raise ValueError(f"{folder}: has {listing}; keep one of them")
     return found[0] if found else None
 
 
 def read_rows(path: Path, delimiter: str = ",") -> list[tuple[int, dict[str, str]]]:
-    """Reads a CSV file with a header.
+    """Read a CSV file with a header.
 
     Returns:
         Line number and cells of each row, the cells by the name of their column in lower case.
@@ -124,7 +129,7 @@ def read_rows(path: Path, delimiter: str = ",") -> list[tuple[int, dict[str, str
 
 def _text(path: Path) -> str:
     if path.stat().st_size > _MOST_BYTES:
-        raise ValueError(f"{path}: larger than {_MOST_BYTES >> 20} MB, so it is no such table")
+        raise ValueError(f"{path}: larger than {_MOST_BYTES >> 20} MB, so it is not such a table")
     try:
         return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
@@ -135,14 +140,14 @@ def _text(path: Path) -> str:
 
 def _check_columns(path: Path, columns: list[str]) -> None:
     if len(columns) > _MOST_COLUMNS:
-        raise ValueError(f"{path}: {len(columns):,} columns, so it is no such table")
+        raise ValueError(f"{path}: {len(columns):,} columns, so it is not such a table")
     if len(set(columns)) < len(columns):
         repeated = sorted({name for name in columns if columns.count(name) > 1})
         raise ValueError(f"{path}: several columns have the same name: {', '.join(repeated)}")
 
 
 def read_table(path: Path, key: str) -> dict[str, dict[str, str]]:
-    """Reads a CSV file with a header: its rows, by the value of the column `key`."""
+    """Read the rows of a CSV file with a header, by their value in the column `key`."""
     rows = read_rows(path)
     if rows and key not in rows[0][1]:
         raise ValueError(f"{path}: has no column {key}")
@@ -152,12 +157,12 @@ def read_table(path: Path, key: str) -> dict[str, dict[str, str]]:
 def _is_folder(entry: os.DirEntry) -> bool:
     try:
         return entry.is_dir()
-    except OSError:  # A link to itself; reading it tells.
+    except OSError:  # A link to itself, which is reported when it is read.
         return False
 
 
 def _dicom_name(entry: os.DirEntry) -> str | None:
-    """The name of a DICOM file, such as `IM000001` or `1.2.840.10008`; `None` for other files."""
+    """Return the name of a DICOM file such as `IM000001`; `None` for other files."""
     if entry.name in _NO_IMAGES or entry.name.lower().endswith(_OTHERS) or not entry.is_file():
         return None
     try:
@@ -169,27 +174,21 @@ def _dicom_name(entry: os.DirEntry) -> str | None:
 
 
 def _visible(folder: Path) -> list[os.DirEntry]:
-    """Entries sorted by name; unlike paths they know what is a folder without asking the disk."""
+    """List entries by name; unlike paths they know folders without asking the disk."""
     with os.scandir(folder) as entries:
-        shown = [entry for entry in entries if not entry.name.startswith(".")]
-    return sorted(shown, key=lambda entry: entry.name)
-
-
-# "x_mask", "x_mask_1", "x_mask2", "x_mask_left", but not "face_masks_7", which is an image.
-_BESIDE = re.compile(r"(?P<key>.+)_mask(?:\d*|[_ -].*)", re.IGNORECASE)
-_IN_MASK_FOLDER = re.compile(
-    r"(?P<key>.+)[_-](?:masks?|seg|segmentation|gt|labels?)(?:\d*|[_ -].*)", re.IGNORECASE
-)
+        visible = [entry for entry in entries if not entry.name.startswith(".")]
+    return sorted(visible, key=lambda entry: entry.name)
 
 
 def pair(
     images: Files,
     masks: Files,
     coding: MaskCoding = MaskCoding(),
+    *,
     group: Callable[[str], str] = lambda key: key,
     label: Callable[[str], str] = lambda key: "",
 ) -> list[FileCase]:
-    """Makes a case of every image and the masks of the same key.
+    """Make a case of every image and the masks of the same key.
 
     Args:
         images: Image files by key, one for each.
@@ -215,7 +214,7 @@ def pair(
 
 
 def by_image(masks: Files, keys: Collection[str]) -> Files:
-    """Sorts the files of a mask folder by image: `x`, `x_mask`, `x_seg_2` … belong to `x`."""
+    """Assign the files of a mask folder to images: `x`, `x_mask`, `x_seg_2` … belong to `x`."""
     sorted_masks: Files = {}
     for stem, paths in masks.items():
         key = stem if stem in keys else _shortened(stem, _IN_MASK_FOLDER)
@@ -224,7 +223,7 @@ def by_image(masks: Files, keys: Collection[str]) -> Files:
 
 
 def images_beside_masks(files: Files) -> tuple[Files, Files]:
-    """Tells `x` from `x_mask`, `x_mask_1` …, all in one folder: images and masks, by key."""
+    """Separate `x` from `x_mask`, `x_mask_1` … of one folder: images and masks, by key."""
     masks: Files = {}
     for stem, paths in files.items():
         if _BESIDE.fullmatch(stem):
@@ -233,7 +232,7 @@ def images_beside_masks(files: Files) -> tuple[Files, Files]:
 
 
 def doubled(files: Files) -> Iterator[str]:
-    """Complaints about files that differ in their suffix only."""
+    """Yield problems with files that differ in their suffix only."""
     for paths in files.values():
         stems: dict[str | None, str] = {}
         for path in paths:

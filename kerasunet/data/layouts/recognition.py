@@ -1,4 +1,4 @@
-"""Published data sets, recognised by what their archives contain."""
+"""Recognising the file layout of a folder: a published data set, or one of the common layouts."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from kerasunet.data.layouts.pairing import (
     read_table,
     subfolders,
 )
-from kerasunet.files import collect, raise_all
+from kerasunet.files import call_all, raise_all
 
 _ANTI_ALIASED = MaskCoding(above=127)
 _LUNGS = MaskCoding(labels=(150, 200))
@@ -62,10 +62,63 @@ PUBLISHED: dict[str, tuple[str, str]] = {
     ),
 }
 """Terms of use and citation of each published data set."""
+_DEPTH = 2
+_OWN: dict[str, Callable[[Path], list[Case] | None]] = {
+    "Pascal VOC": pascal_voc,
+    "images/ and masks/": images_and_masks,
+    "x beside x_mask": masks_beside_images,
+    "COCO": coco,
+    "labelme": labelme,
+}
+
+
+def read_folder(folder: Path) -> DataSet:
+    """Recognise the layout of a folder and list its cases.
+
+    Args:
+        folder: A published data set as it comes out of its archive; or your own folder, with
+            `images/` and `masks/`, with `x.png` beside `x_mask.png` (and `x_mask_1.png` …), with
+            a `manifest.csv`, with labelme, COCO or Pascal VOC files; or a folder of such folders,
+            one for each patient, part (`train/`, `test/`) or class (`benign/`, `malignant/`).
+
+    Returns:
+        The data set; its `layout` says which layout was recognised.
+
+    Raises:
+        FileNotFoundError: There is no such folder.
+        ValueError: The layout is not known, or images and masks do not pair up; the message
+            lists every file concerned.
+    """
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder}: no such folder")
+    found = _read(folder, _DEPTH)
+    if found is None:
+        raise ValueError(
+            f"{folder}: no known layout; expected images/ and masks/ with equal file names, "
+            "x.png beside x_mask.png, a manifest.csv, labelme, COCO or Pascal VOC files, a folder "
+            "of such folders, or one of " + ", ".join(PUBLISHED)
+        )
+    return frames_apart(found)
+
+
+def read_file(path: Path) -> DataSet:
+    """Read a data set that one file describes: a manifest (CSV, TSV) or COCO's JSON.
+
+    Raises:
+        ValueError: The file is none of these, or has problems; the message lists every one.
+    """
+    suffix = path.suffix.lower()
+    if suffix == ".json":
+        return _data_set(image_root(path), read_coco(path), "COCO")
+    if suffix in (".csv", ".tsv"):
+        return frames_apart(read_manifest(path))
+    raise ValueError(
+        f"{path}: a data set is a folder, a manifest (.csv, .tsv) or a COCO file (.json)"
+    )
 
 
 def read_published(folder: Path) -> DataSet | None:
-    """Reads the published data set whose archive was unpacked here; `None` if there is none."""
+    """Read the published data set that was unpacked here; `None` if there is none."""
     archive = _archive_in(folder)
     if archive is None:
         return None
@@ -81,7 +134,7 @@ class _Archive(NamedTuple):
 
 
 def _archive_in(folder: Path) -> _Archive | None:
-    """The archive of which a folder has all the entries, which are glob patterns."""
+    """Return the archive whose entries, which are glob patterns, a folder has."""
     return next((a for a in _ARCHIVES if all(any(folder.glob(entry)) for entry in a.entries)), None)
 
 
@@ -111,7 +164,7 @@ def _bus_bra(root: Path):
 
 
 def _bus_bra_folds(root: Path, images: Files) -> dict[str, dict[str, int]]:
-    """The official folds. Their `valid_` columns are not used: they divide patients."""
+    """Read the official folds, but not their `valid_` columns, which divide patients."""
     official = {}
     for folds in _BUS_BRA_FOLDS:
         path = root / f"{folds}-fold-cv.csv"
@@ -133,7 +186,7 @@ def _busi(root: Path):
 
 
 def _near_duplicates(root: Path) -> dict[str, str]:
-    """Groups of near-duplicate scans, from a table beside the archive, where there is one."""
+    """Group of near-duplicate scans, from a table beside the archive, where there is one."""
     path = root.parent / "near_duplicate_groups.csv"
     rows = read_table(path, "stem") if path.is_file() else {}
     return {stem: f"near-duplicates-{row['group']}" for stem, row in rows.items()}
@@ -149,7 +202,7 @@ def _jsrt(root: Path):
 
 
 def _shenzhen(root: Path):
-    """Only 566 of the 662 images have a mask; the others are left out."""
+    """Read the 566 of 662 images that have a mask; leave the others out."""
     images = image_files(root / "CXR_png")
     masks = by_image(image_files(root / "mask"), images)
     labels = {"0": "normal", "1": "tuberculosis"}
@@ -176,59 +229,6 @@ _ARCHIVES = (
     _Archive("jsrt", ("images", "masks", "jsrt_metadata.csv"), _jsrt),
     _Archive("shenzhen", ("CXR_png", "mask"), _shenzhen),
 )
-_DEPTH = 2
-_OWN: dict[str, Callable[[Path], list[Case] | None]] = {
-    "Pascal VOC": pascal_voc,
-    "images/ and masks/": images_and_masks,
-    "x beside x_mask": masks_beside_images,
-    "COCO": coco,
-    "labelme": labelme,
-}
-
-
-def read_folder(folder: Path) -> DataSet:
-    """Recognises the layout of a folder and lists its cases.
-
-    Args:
-        folder: A published data set as it comes out of its archive; or one's own folder, with
-            `images/` and `masks/`, with `x.png` beside `x_mask.png` (and `x_mask_1.png` …), with
-            a `manifest.csv`, with labelme, COCO or Pascal VOC files; or a folder of such folders,
-            one for each patient, part (`train/`, `test/`) or class (`benign/`, `malignant/`).
-
-    Returns:
-        The data set; its `layout` tells which layout was recognised.
-
-    Raises:
-        FileNotFoundError: There is no such folder.
-        ValueError: The layout is not known, or images and masks do not pair up; the message
-            lists every file concerned.
-    """
-    if not folder.is_dir():
-        raise FileNotFoundError(f"{folder}: no such folder")
-    found = _read(folder, _DEPTH)
-    if found is None:
-        raise ValueError(
-            f"{folder}: no known layout; expected images/ and masks/ with equal file names, "
-            "x.png beside x_mask.png, a manifest.csv, labelme, COCO or Pascal VOC files, a folder "
-            "of such folders, or one of " + ", ".join(PUBLISHED)
-        )
-    return frames_apart(found)
-
-
-def read_file(path: Path) -> DataSet:
-    """Reads a data set that one file describes: a manifest (CSV, TSV) or COCO's JSON.
-
-    Raises:
-        ValueError: The file is none of these, or has faults; the message lists every one.
-    """
-    suffix = path.suffix.lower()
-    if suffix == ".json":
-        return _data_set(image_root(path), read_coco(path), "COCO")
-    if suffix in (".csv", ".tsv"):
-        return frames_apart(read_manifest(path))
-    raise ValueError(
-        f"{path}: a data set is a folder, a manifest (.csv, .tsv) or a COCO file (.json)"
-    )
 
 
 def _read(folder: Path, depth: int) -> DataSet | None:
@@ -244,7 +244,7 @@ def _read(folder: Path, depth: int) -> DataSet | None:
 
 def _read_subfolders(folder: Path, depth: int) -> DataSet | None:
     inner = subfolders(folder)
-    results = collect(partial(_read, path, depth) for path in inner)
+    results = call_all(partial(_read, path, depth) for path in inner)
     found = {path.name: data for path, data in zip(inner, results, strict=True) if data}
     published = [data for data in found.values() if data.name in PUBLISHED and data.citation]
     if len(published) > 1:

@@ -1,4 +1,4 @@
-"""An opened file, what is asked of it, and the checks that come before any pixel is decoded."""
+"""Reading image files of any kind: by their first bytes, checked before any pixel is decoded."""
 
 from __future__ import annotations
 
@@ -18,196 +18,14 @@ from pathlib import Path
 from types import ModuleType
 from typing import BinaryIO
 
-import cv2
 import numpy as np
 
 SIZE_LIMIT = 100_000_000
-
-
-class Unusable(ValueError):
-    """A file cannot be used; the message tells cause and remedy, but not yet the file's name."""
-
-
-@dataclass(frozen=True)
-class Source:
-    """An opened file and what to take out of it.
-
-    Attributes:
-        file: The file, open for reading.
-        kind: What its contents are: `"PNG"`, `"JPEG"`, `"BMP"`, `"TIFF"`, `"DICOM"`, `"NIfTI"`.
-        frame: Which page, frame or slice, from 0.
-        size_limit: The largest number of pixels, height times width, that is decoded.
-    """
-
-    file: BinaryIO
-    kind: str
-    frame: int
-    size_limit: int
-
-    def check_size(self, width: int, height: int) -> None:
-        """Refuses an image that has no pixels or too many of them."""
-        if width < 1 or height < 1:
-            raise Unusable(f"its header says {width}×{height} pixels; export it again")
-        if width * height > self.size_limit:
-            raise Unusable(
-                f"{width}×{height} pixels, more than the limit of {self.size_limit:,}; "
-                "scale it down, or raise size_limit"
-            )
-
-    def check_frame(self, count: int) -> None:
-        """Refuses a frame that is not there."""
-        if not 0 <= self.frame < count:
-            raise Unusable(f"there is no frame {self.frame}; it has {count}, counted from 0")
-
-
-def millimetres(row: float, column: float) -> tuple[float, float] | None:
-    """Pixel spacing, (row, column); `None` where a file holds nonsense in its place."""
-    spacing = (abs(float(row)), abs(float(column)))
-    return spacing if all(math.isfinite(side) and side > 0 for side in spacing) else None
-
-
 # Filters of warnings, levels of loggers and standard error belong to the whole process, so one
 # thread at a time may change them.
 _TURN = threading.RLock()
 _STANDARD_ERROR = 2
-
-
-@contextmanager
-def quiet(library: str) -> Iterator[None]:
-    """Drops every warning, and everything that the library logs, while the body runs."""
-    logger = logging.getLogger(library)
-    with _TURN, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        level = logger.level
-        logger.setLevel(logging.CRITICAL + 1)
-        try:
-            yield
-        finally:
-            logger.setLevel(level)
-
-
-@contextmanager
-def quiet_native_code() -> Iterator[None]:
-    """Drops what C libraries print to standard error while the body runs.
-
-    So is what other threads print there: wrap no more than the call of the library.
-    """
-    with _TURN:
-        kept = _duplicate(_STANDARD_ERROR)
-        if kept is None:
-            yield
-            return
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, _STANDARD_ERROR)
-        os.close(nowhere)
-        try:
-            yield
-        finally:
-            os.dup2(kept, _STANDARD_ERROR)
-            os.close(kept)
-
-
-def _duplicate(descriptor: int) -> int | None:
-    """A copy of an open file descriptor; services and windowed programs may lack the original."""
-    try:
-        return os.dup(descriptor)
-    except OSError:
-        return None
-
-
 _OUTER_PERCENTILES = (0.1, 99.9)
-
-
-def to_levels(pixels: np.ndarray) -> np.ndarray:
-    """Maps pixel values to grey levels: 8 bits as they are, all else by the image's own range.
-
-    Args:
-        pixels: `(height, width)` or `(height, width, 3)`, bool, integer or float.
-
-    Returns:
-        Float32 of the same shape, 0 to 255.
-
-    Raises:
-        Unusable: There are NaN or infinite values.
-    """
-    if pixels.dtype == bool:
-        return pixels * np.float32(255)
-    if pixels.dtype == np.uint8:
-        return pixels.astype(np.float32)
-    return stretch(pixels, *own_range(pixels))
-
-
-def own_range(pixels: np.ndarray) -> tuple[float, float]:
-    """Returns the values that become black and white in an image without a stated window.
-
-    They are the 0.1th and 99.9th percentile: the few dead pixels, burnt-in markers and pieces of
-    metal of a radiograph would otherwise squeeze the anatomy into a fraction of the range. Where
-    less than that share of the pixels differs from the rest, they are the smallest and largest.
-    """
-    low, high = np.percentile(pixels, _OUTER_PERCENTILES, method="nearest").tolist()
-    return (low, high) if low < high else (pixels.min().item(), pixels.max().item())
-
-
-def stretch(pixels: np.ndarray, low: float, high: float) -> np.ndarray:
-    """Maps `low` and what is below to 0, `high` and what is above to 255, linearly between them.
-
-    Where both are one value, only what is above it is white: a constant image becomes black.
-    """
-    _check_finite(pixels)
-    if not low < high:
-        return np.where(pixels > low, np.float32(255), np.float32(0))
-    scale = 255 / (high - low)
-    if not 0 < scale < np.inf:
-        raise Unusable("its values span more, or less, than floating point holds; rescale them")
-    exact = np.float32 if pixels.dtype.itemsize <= 2 else np.float64
-    levels = np.clip(pixels.astype(exact), low, high)
-    levels -= low
-    levels *= scale
-    return np.minimum(levels, 255).astype(np.float32, copy=False)  # Products are rounded, too.
-
-
-def to_mask_values(pixels: np.ndarray) -> np.ndarray:
-    """Turns pixel values into unsigned integers; of colours the brightest channel counts.
-
-    Args:
-        pixels: `(height, width)` or `(height, width, channels)`; bool counts as 0 and 255.
-
-    Returns:
-        Unsigned integers, `(height, width)`.
-
-    Raises:
-        Unusable: There are negative or fractional values.
-    """
-    if pixels.dtype == bool:
-        return pixels * np.uint8(255)
-    values = pixels if pixels.ndim == 2 else pixels.max(axis=2)
-    if values.dtype.kind == "u":
-        return values.astype(values.dtype.newbyteorder("="))
-    _check_finite(values)
-    if values.min() < 0 or (values.dtype.kind == "f" and np.any(values % 1)):
-        raise Unusable("a mask holds whole numbers from 0; this one has others; export it again")
-    return values.astype(np.min_scalar_type(int(values.max())))
-
-
-def without_equal_channels(image: np.ndarray) -> np.ndarray:
-    """Turns colour whose channels all agree into grey, `(height, width)`."""
-    if image.ndim == 2:
-        return image
-    red, green, blue = np.moveaxis(image, 2, 0)
-    agree = np.array_equal(red, green) and np.array_equal(red, blue)
-    return np.ascontiguousarray(red if agree else image)
-
-
-def to_grey(image: np.ndarray) -> np.ndarray:
-    """Turns an RGB image, float32 `(height, width, 3)`, into luminance; grey passes through."""
-    return image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-
-
-def _check_finite(pixels: np.ndarray) -> None:
-    if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
-        raise Unusable("holds NaN or infinite values; replace them by numbers")
-
-
 _READERS = {"DICOM": "dicom", "NIfTI": "nifti"}
 _HEAD_BYTES = 352
 IMAGE_SUFFIXES = (
@@ -218,7 +36,7 @@ IMAGE_SUFFIXES = (
 def read_image(
     path: str | os.PathLike, *, frame: int = 0, size_limit: int = SIZE_LIMIT
 ) -> tuple[np.ndarray, tuple[float, float] | None]:
-    """Reads an image file: PNG, JPEG, BMP, TIFF, DICOM or NIfTI, whatever its suffix says.
+    """Read an image file: PNG, JPEG, BMP, TIFF, DICOM or NIfTI, whatever its suffix says.
 
     Eight bits are taken as they are. Sixteen bits and floats are stretched linearly so that their
     0.1th percentile becomes 0 and the 99.9th 255. A DICOM file's own window or look-up table comes
@@ -239,11 +57,11 @@ def read_image(
     Returns:
         The image, float32, `(height, width)` when all channels agree, else
         `(height, width, 3)` in RGB order, 0 to 255; and the pixel spacing in millimetres,
-        (row, column), `None` where the file does not tell.
+        (row, column), `None` where the file does not say.
 
     Raises:
         FileNotFoundError: There is no such file.
-        PermissionError: The file may not be read.
+        PermissionError: There is no permission to read the file.
         ValueError: The file is not a readable image, has no such frame or is too large, or its
             kind needs an extra that is not installed.
     """
@@ -255,7 +73,7 @@ def read_image(
 def read_mask_values(
     path: str | os.PathLike, *, frame: int = 0, size_limit: int = SIZE_LIMIT
 ) -> np.ndarray:
-    """Reads the values of a mask file as they are.
+    """Read the values of a mask file unchanged.
 
     One bit gives 0 and 255, except in DICOM. Of a palette with colours the indices count, as
     labels do in Pascal VOC; of a grey palette its grey levels. Of a colour image the brightest
@@ -272,7 +90,7 @@ def read_mask_values(
 
     Raises:
         FileNotFoundError: There is no such file.
-        PermissionError: The file may not be read.
+        PermissionError: There is no permission to read the file.
         ValueError: The file is not a readable image, has no such frame or is too large, holds
             negative or fractional values, or its kind needs an extra that is not installed.
     """
@@ -282,18 +100,18 @@ def read_mask_values(
 
 
 def count_frames(path: str | os.PathLike) -> int | None:
-    """Counts the pages of a TIFF, frames of a DICOM or slices of a NIfTI file, from its header.
+    """Count the pages of a TIFF, frames of a DICOM or slices of a NIfTI file, from its header.
 
     Args:
         path: An image or mask file, of any kind that `read_image` reads.
 
     Returns:
-        The number, 1 for the other kinds; `None` for a DICOM segmentation, whose frames tell
-        themselves which frame of the image they belong to.
+        The number, 1 for the other kinds; `None` for a DICOM segmentation, whose frames say
+        themselves which frame of the image they segment.
 
     Raises:
         FileNotFoundError: There is no such file.
-        PermissionError: The file may not be read.
+        PermissionError: There is no permission to read the file.
         ValueError: The file is not a readable image, or its kind needs an extra.
     """
     with _opened(Path(path)) as file:
@@ -303,7 +121,7 @@ def count_frames(path: str | os.PathLike) -> int | None:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[BinaryIO]:
-    """The open file; whatever goes wrong with it becomes one line that names it."""
+    """Yield the open file; turn whatever goes wrong into one line that names it."""
     try:
         _check_regular(path)
         with open(path, "rb") as file:
@@ -311,7 +129,7 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: no such file") from None
     except PermissionError:
-        raise PermissionError(f"{path}: may not be read; change its permissions") from None
+        raise PermissionError(f"{path}: permission denied; change its permissions") from None
     except Unusable as error:
         raise ValueError(f"{path}: {error}") from None
     except MemoryError:
@@ -319,10 +137,10 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
     except Exception as error:
         if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
             raise OSError(
-                f"{path}: cannot be read: {error.strerror}; see to the disk, or to the link"
+                f"{path}: cannot be read: {error.strerror}; check the disk, or the link"
             ) from None
-        # Decoders answer broken bytes with exceptions of every type, whose words may quote the
-        # file's: neither goes further.
+        # Decoders raise exceptions of every type for broken bytes, and their messages may quote
+        # the file: neither gets out.
         raise ValueError(
             f"{path}: damaged, cut off or of a rare variety, it cannot be decoded; "
             "copy it again or convert it to PNG"
@@ -370,5 +188,175 @@ def _kind_of(head: bytes) -> str | None:
         return "TIFF"
     if head[344:348] == b"n+1\0" or head[4:8] == b"n+2\0":
         return "NIfTI"
-    # Two letters are too little to go by: the upper bytes of the header's size are zero, too.
+    # Two letters are not enough: the upper bytes of the header's size must be zero as well.
     return "BMP" if head[:2] == b"BM" and head[15:18] == b"\0\0\0" else None
+
+
+class Unusable(ValueError):
+    """A file cannot be used; the message gives cause and remedy, but not yet the file's name."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """An opened file and what to take out of it.
+
+    Attributes:
+        file: The file, open for reading.
+        kind: What its contents are: `"PNG"`, `"JPEG"`, `"BMP"`, `"TIFF"`, `"DICOM"`, `"NIfTI"`.
+        frame: Which page, frame or slice, from 0.
+        size_limit: The largest number of pixels, height times width, that is decoded.
+    """
+
+    file: BinaryIO
+    kind: str
+    frame: int
+    size_limit: int
+
+    def check_size(self, width: int, height: int) -> None:
+        """Refuse an image that has no pixels or too many of them."""
+        if width < 1 or height < 1:
+            raise Unusable(f"its header says {width}×{height} pixels; export it again")
+        if width * height > self.size_limit:
+            raise Unusable(
+                f"{width}×{height} pixels, more than the limit of {self.size_limit:,}; "
+                "scale it down, or raise size_limit"
+            )
+
+    def check_frame(self, count: int) -> None:
+        """Refuse a frame that does not exist."""
+        if not 0 <= self.frame < count:
+            raise Unusable(f"there is no frame {self.frame}; it has {count}, counted from 0")
+
+
+def millimetres(row: float, column: float) -> tuple[float, float] | None:
+    """Return the pixel spacing, (row, column); `None` if the values make no sense."""
+    spacing = (abs(float(row)), abs(float(column)))
+    return spacing if all(math.isfinite(side) and side > 0 for side in spacing) else None
+
+
+@contextmanager
+def quiet(library: str) -> Iterator[None]:
+    """Drop every warning, and everything that the library logs, while the body runs."""
+    logger = logging.getLogger(library)
+    with _TURN, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        level = logger.level
+        logger.setLevel(logging.CRITICAL + 1)
+        try:
+            yield
+        finally:
+            logger.setLevel(level)
+
+
+@contextmanager
+def quiet_native_code() -> Iterator[None]:
+    """Drop what C libraries print to standard error while the body runs.
+
+    So is what other threads print there: wrap no more than the call of the library.
+    """
+    with _TURN:
+        kept = _duplicate(_STANDARD_ERROR)
+        if kept is None:
+            yield
+            return
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, _STANDARD_ERROR)
+        os.close(nowhere)
+        try:
+            yield
+        finally:
+            os.dup2(kept, _STANDARD_ERROR)
+            os.close(kept)
+
+
+def _duplicate(descriptor: int) -> int | None:
+    """Duplicate a file descriptor; services and windowed programs may lack the original."""
+    try:
+        return os.dup(descriptor)
+    except OSError:
+        return None
+
+
+def to_levels(pixels: np.ndarray) -> np.ndarray:
+    """Map pixel values to grey levels: 8 bits as they are, others by the image's own range.
+
+    Args:
+        pixels: `(height, width)` or `(height, width, 3)`, bool, integer or float.
+
+    Returns:
+        Float32 of the same shape, 0 to 255.
+
+    Raises:
+        Unusable: There are NaN or infinite values.
+    """
+    if pixels.dtype == bool:
+        return pixels * np.float32(255)
+    if pixels.dtype == np.uint8:
+        return pixels.astype(np.float32)
+    return stretch(pixels, *own_range(pixels))
+
+
+def own_range(pixels: np.ndarray) -> tuple[float, float]:
+    """Return the values that become black and white in an image without a stated window.
+
+    They are the 0.1th and 99.9th percentile: the few dead pixels, burnt-in markers and pieces of
+    metal of a radiograph would otherwise squeeze the anatomy into a fraction of the range. Where
+    less than that share of the pixels differs from the rest, they are the smallest and largest.
+    """
+    low, high = np.percentile(pixels, _OUTER_PERCENTILES, method="nearest").tolist()
+    return (low, high) if low < high else (pixels.min().item(), pixels.max().item())
+
+
+def stretch(pixels: np.ndarray, low: float, high: float) -> np.ndarray:
+    """Map values up to `low` to 0, from `high` on to 255, linearly in between.
+
+    Where both are one value, only what is above it is white: a constant image becomes black.
+    """
+    _check_finite(pixels)
+    if not low < high:
+        return np.where(pixels > low, np.float32(255), np.float32(0))
+    scale = 255 / (high - low)
+    if not 0 < scale < np.inf:
+        raise Unusable("its values span more, or less, than floating point holds; rescale them")
+    exact = np.float32 if pixels.dtype.itemsize <= 2 else np.float64
+    levels = np.clip(pixels.astype(exact), low, high)
+    levels -= low
+    levels *= scale
+    return np.minimum(levels, 255).astype(np.float32, copy=False)  # Products are rounded, too.
+
+
+def to_mask_values(pixels: np.ndarray) -> np.ndarray:
+    """Turn pixel values into unsigned integers; in colour the brightest channel counts.
+
+    Args:
+        pixels: `(height, width)` or `(height, width, channels)`; bool counts as 0 and 255.
+
+    Returns:
+        Unsigned integers, `(height, width)`.
+
+    Raises:
+        Unusable: There are negative or fractional values.
+    """
+    if pixels.dtype == bool:
+        return pixels * np.uint8(255)
+    values = pixels if pixels.ndim == 2 else pixels.max(axis=2)
+    if values.dtype.kind == "u":
+        return values.astype(values.dtype.newbyteorder("="))
+    _check_finite(values)
+    if values.min() < 0 or (values.dtype.kind == "f" and np.any(values % 1)):
+        raise Unusable("a mask holds whole numbers from 0; this one has others; export it again")
+    return values.astype(np.min_scalar_type(int(values.max())))
+
+
+def without_equal_channels(image: np.ndarray) -> np.ndarray:
+    """Turn colour whose channels all agree into grey, `(height, width)`."""
+    if image.ndim == 2:
+        return image
+    red, green, blue = np.moveaxis(image, 2, 0)
+    agree = np.array_equal(red, green) and np.array_equal(red, blue)
+    return np.ascontiguousarray(red if agree else image)
+
+
+def _check_finite(pixels: np.ndarray) -> None:
+    if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
+        raise Unusable("holds NaN or infinite values; replace them by numbers")

@@ -29,7 +29,7 @@ _UNIT_MM = {"mm": 1.0, "meter": 1000.0, "micron": 0.001, "unknown": 1.0}
 
 
 def read_image(source: Source) -> tuple[np.ndarray, tuple[float, float] | None]:
-    """Reads float32 levels, `(height, width)` or `(height, width, 3)`, and the spacing."""
+    """Read float32 levels, `(height, width)` or `(height, width, 3)`, and the spacing."""
     with quiet("nibabel"):
         file, header = _open(source)
         pixels = without_equal_channels(_slice(file, header, source))
@@ -37,13 +37,13 @@ def read_image(source: Source) -> tuple[np.ndarray, tuple[float, float] | None]:
 
 
 def read_mask(source: Source) -> np.ndarray:
-    """Reads unsigned integers, `(height, width)`."""
+    """Read unsigned integers, `(height, width)`."""
     with quiet("nibabel"):
         return to_mask_values(_slice(*_open(source), source))
 
 
 def count_frames(source: Source) -> int:
-    """Returns the number of slices, through all points in time."""
+    """Return the number of slices, through all points in time."""
     with quiet("nibabel"):
         return math.prod(_open(source)[1].get_data_shape()[2:])
 
@@ -57,7 +57,7 @@ def _open(source: Source) -> tuple[BinaryIO, Nifti1Header]:
 
 
 def _slice(file: BinaryIO, header: Nifti1Header, source: Source) -> np.ndarray:
-    """The slice across the third stored axis, rows and columns as they are displayed."""
+    """Cut the slice across the third stored axis, with rows and columns as displayed."""
     shape = header.get_data_shape()
     if len(shape) < 2:
         raise Unusable("a NIfTI file with less than two axes; export it again")
@@ -69,14 +69,14 @@ def _slice(file: BinaryIO, header: Nifti1Header, source: Source) -> np.ndarray:
 
 
 def _channels(stored: np.ndarray) -> np.ndarray:
-    """Splits NIfTI's RGB voxels into channels."""
+    """Split NIfTI's RGB voxels into channels."""
     if stored.dtype.names is None:
         return stored
     return np.stack([stored[name] for name in stored.dtype.names[:3]], axis=-1)
 
 
 def _displayed(stored: np.ndarray, header: Nifti1Header) -> np.ndarray:
-    """Turns (i, j) so that columns run to the left or posterior, rows to the posterior or inferior.
+    """Turn (i, j) so that columns run to the left or posterior, rows to the posterior or inferior.
 
     This is how axial, coronal and sagittal slices are shown, and how ITK writes plain pictures.
     Where the header knows no orientation, i runs along a row and j down a column.
@@ -89,7 +89,7 @@ def _displayed(stored: np.ndarray, header: Nifti1Header) -> np.ndarray:
 
 
 def _plane(header: Nifti1Header) -> tuple[list[float], list[bool]]:
-    """Anatomical axis of i and j (0 to the right, 1 anterior, 2 superior), and whether it rises."""
+    """Return the axes of i and j (0 right, 1 anterior, 2 superior), and whether each rises."""
     if header["sform_code"] <= 0 and header["qform_code"] <= 0:
         return [0, 1], [False, False]
     orientation = io_orientation(header.get_best_affine())[:2]
@@ -99,7 +99,7 @@ def _plane(header: Nifti1Header) -> tuple[list[float], list[bool]]:
 
 
 def _spacing(header: Nifti1Header) -> tuple[float, float] | None:
-    """Spacing of rows and columns; `None` where no unit is given and the header was left at 1."""
+    """Return the spacing, (row, column); `None` if it has no unit and was left at 1."""
     along = [float(size) for size in header.get_zooms()[:2]]
     unit = header.get_xyzt_units()[0]
     if unit == "unknown" and along == [1.0, 1.0]:

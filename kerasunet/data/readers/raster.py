@@ -1,7 +1,8 @@
-"""Both bytes of colours at 16 bits a channel, of which Pillow keeps only the upper one.
+"""PNG, JPEG, BMP and TIFF files, decoded by Pillow.
 
-Pillow picks the upper byte by the byte order in a tile's raw mode (`RGB;16B`). Decoded once more
-with the opposite order, the same tile yields the lower byte.
+Of colours with 16 bits per channel Pillow keeps only the upper byte, which it finds by the byte
+order in a tile's raw mode (`RGB;16B`). Decoded once more with the opposite order, the same tile
+yields the lower byte.
 """
 
 from __future__ import annotations
@@ -18,7 +19,6 @@ from PIL.Image import Image
 from PIL.ImageFile import ImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
-from kerasunet.data.readers import raster
 from kerasunet.data.readers.files import (
     Source,
     Unusable,
@@ -32,57 +32,8 @@ from kerasunet.data.readers.files import (
 
 _DEEP = re.compile("(RGB|RGBA|RGBX);16[BLN]")
 _OPPOSITE = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
-
-
-def is_deep_colour(picture: ImageFile) -> bool:
-    """Whether the file, not yet decoded, has colours of 16 bits."""
-    return bool(picture.tile) and _DEEP.fullmatch(_raw_mode(picture.tile[0].args)) is not None
-
-
-def take_lower_bytes(picture: ImageFile) -> None:
-    """Makes a picture, not yet decoded, decode to the lower bytes of its 16-bit colours."""
-    picture.tile = [tile._replace(args=_opposite(tile.args)) for tile in picture.tile]
-
-
-def _opposite(arguments: str | tuple) -> str | tuple:
-    raw_mode = _raw_mode(arguments)
-    raw_mode = raw_mode[:-1] + _OPPOSITE[raw_mode[-1]]
-    return raw_mode if isinstance(arguments, str) else (raw_mode, *arguments[1:])
-
-
-def _raw_mode(arguments: str | tuple) -> str:
-    return arguments if isinstance(arguments, str) else str(arguments[0])
-
-
 _IMAGEJ_UNIT = re.compile(r"\AImageJ=.*?^unit=(mm|cm|micron)$", re.MULTILINE | re.DOTALL)
 _UNIT_MM = {"mm": 1.0, "cm": 10.0, "micron": 0.001}
-
-
-def shows_zero_as_white(picture: TiffImageFile) -> bool:
-    """Whether the values are still to be inverted: Pillow does so up to 8 bits, but not beyond."""
-    return picture.mode[0] in "IF" and picture.tag_v2.get(tags.PHOTOMETRIC_INTERPRETATION) == 0
-
-
-def check_planes(picture: TiffImageFile) -> None:
-    """Refuses 16-bit colour that is stored plane by plane, which Pillow decodes wrongly."""
-    planar = picture.tag_v2.get(tags.PLANAR_CONFIGURATION, 1) == 2
-    if planar and max(picture.tag_v2.get(tags.BITSPERSAMPLE, (1,))) > 8:
-        raise Unusable("16-bit colours stored plane by plane; save them interleaved, or as PNG")
-
-
-def spacing(picture: TiffImageFile) -> tuple[float, float] | None:
-    """Spacing in millimetres, (row, column), of a file that ImageJ calibrated.
-
-    ImageJ writes its unit of length into the description and pixels per unit into the resolution.
-    Elsewhere the resolution is that of a print, which says nothing about the patient.
-    """
-    unit = _IMAGEJ_UNIT.match(str(picture.tag_v2.get(tags.IMAGEDESCRIPTION, "")))
-    per_unit = [picture.tag_v2.get(tag) for tag in (tags.Y_RESOLUTION, tags.X_RESOLUTION)]
-    if not unit or not all(per_unit):
-        return None
-    return millimetres(*(_UNIT_MM[unit[1]] / float(resolution) for resolution in per_unit))
-
-
 _FORMATS = {
     "PNG": PngImagePlugin.PngImageFile,
     "JPEG": JpegImagePlugin.JpegImageFile,
@@ -94,20 +45,18 @@ _NOISY_METADATA = (b"Exif", b"eXIf", b"acTL")
 
 
 def read_image(source: Source) -> tuple[np.ndarray, tuple[float, float] | None]:
-    """Reads float32 levels, `(height, width)` or `(height, width, 3)`, and the spacing."""
+    """Read float32 levels, `(height, width)` or `(height, width, 3)`, and the spacing."""
     with _silence(source):
         picture = _open(source)
         pixels = without_equal_channels(_pixels(picture, source))
         if source.kind != "TIFF":
             return to_levels(pixels), None
         levels = to_levels(pixels)
-        return 255 - levels if raster.shows_zero_as_white(picture) else levels, raster.spacing(
-            picture
-        )
+        return 255 - levels if _shows_zero_as_white(picture) else levels, _spacing(picture)
 
 
 def read_mask(source: Source) -> np.ndarray:
-    """Reads unsigned integers, `(height, width)`."""
+    """Read unsigned integers, `(height, width)`."""
     with _silence(source):
         picture = _open(source)
         if picture.mode == "P" and not _has_grey_palette(picture):
@@ -116,20 +65,40 @@ def read_mask(source: Source) -> np.ndarray:
 
 
 def count_frames(source: Source) -> int:
-    """Returns the number of pages of a TIFF; all else has one."""
+    """Return the number of pages of a TIFF; other files have one."""
     with _silence(source):
         return _open(source).n_frames if source.kind == "TIFF" else 1
 
 
+def read_png(content: bytes, size_limit: int) -> np.ndarray:
+    """Read a PNG image in memory as a mask.
+
+    Args:
+        content: The bytes of the PNG file.
+        size_limit: Largest height times width; checked before pixels are decoded.
+
+    Returns:
+        Unsigned integers, `(height, width)`.
+
+    Raises:
+        ValueError: It is no PNG image, damaged or larger.
+    """
+    source = Source(io.BufferedReader(io.BytesIO(content)), "PNG", 0, size_limit)
+    try:
+        return read_mask(source)
+    except Exception:  # Decoders answer broken bytes with exceptions of every type.
+        raise ValueError("its mask is not a PNG image, or larger than its image") from None
+
+
 def _silence(source: Source) -> AbstractContextManager[None]:
-    """Silence where Pillow may warn; the common files do without, for threads wait for it."""
+    """Silence Pillow where it may warn; not for common files, because threads wait for it."""
     head = source.file.peek()
     noisy = source.kind == "TIFF" or any(mark in head for mark in _NOISY_METADATA)
     return quiet("PIL") if noisy else nullcontext()
 
 
 def _open(source: Source) -> ImageFile:
-    """The wanted page, of which only the header has been read."""
+    """Open the wanted page; only its header is read."""
     source.file.seek(0)
     picture = _FORMATS[source.kind](source.file)
     if source.frame:
@@ -137,23 +106,23 @@ def _open(source: Source) -> ImageFile:
         picture.seek(source.frame)
     source.check_size(*picture.size)
     if source.kind == "TIFF":
-        raster.check_planes(picture)
+        _check_planes(picture)
     return picture
 
 
 def _pixels(picture: ImageFile, source: Source) -> np.ndarray:
-    """Decodes to `(height, width)` of any type or RGB `(height, width, 3)`, upright and opaque."""
-    deep = is_deep_colour(picture)
+    """Decode to `(height, width)` of any type or RGB `(height, width, 3)`, upright and opaque."""
+    deep = _is_deep_colour(picture)
     pixels = _array(_upright(picture))
     if deep:
         lower = _open(source)
-        take_lower_bytes(lower)
+        _take_lower_bytes(lower)
         pixels = pixels.astype(np.uint16) << 8 | _array(_upright(lower))
     return _over_black(pixels) if pixels.ndim == 3 and pixels.shape[2] in (2, 4) else pixels
 
 
 def _upright(picture: ImageFile) -> Image:
-    """The same picture, decoded and turned as its EXIF orientation says."""
+    """Decode a picture and turn it as its EXIF orientation says."""
     by_libtiff = any(tile[0] == "libtiff" for tile in picture.tile)
     with quiet_native_code() if by_libtiff else nullcontext():
         picture.load()
@@ -163,14 +132,14 @@ def _upright(picture: ImageFile) -> Image:
 
 
 def _array(picture: Image) -> np.ndarray:
-    """Values of all channels; those of a palette, of CMYK and the like are turned into RGB."""
+    """Return the values of all channels; palettes, CMYK and the like become RGB."""
     if picture.mode not in _ARRAY_MODES:
         picture = picture.convert("RGBA" if picture.has_transparency_data else "RGB")
     return np.asarray(picture)
 
 
 def _over_black(pixels: np.ndarray) -> np.ndarray:
-    """Puts translucent pixels, whose last channel is the opacity, on black.
+    """Put translucent pixels, whose last channel is the opacity, on black.
 
     Where nothing at all is opaque, the writer left that channel unset, and it is ignored.
     """
@@ -186,21 +155,46 @@ def _has_grey_palette(picture: ImageFile) -> bool:
     return bool((colours == colours[:, :1]).all())
 
 
-def read_png(content: bytes, size_limit: int) -> np.ndarray:
-    """Reads a PNG image in memory as a mask.
+def _is_deep_colour(picture: ImageFile) -> bool:
+    """Return whether the file, not yet decoded, has colours of 16 bits."""
+    return bool(picture.tile) and _DEEP.fullmatch(_raw_mode(picture.tile[0].args)) is not None
 
-    Args:
-        content: The bytes of the PNG file.
-        size_limit: Largest height times width; checked before pixels are decoded.
 
-    Returns:
-        Unsigned integers, `(height, width)`.
+def _take_lower_bytes(picture: ImageFile) -> None:
+    """Make a picture, not yet decoded, decode to the lower bytes of its 16-bit colours."""
+    picture.tile = [tile._replace(args=_opposite(tile.args)) for tile in picture.tile]
 
-    Raises:
-        ValueError: It is no PNG image, damaged or larger.
+
+def _opposite(arguments: str | tuple) -> str | tuple:
+    raw_mode = _raw_mode(arguments)
+    raw_mode = raw_mode[:-1] + _OPPOSITE[raw_mode[-1]]
+    return raw_mode if isinstance(arguments, str) else (raw_mode, *arguments[1:])
+
+
+def _raw_mode(arguments: str | tuple) -> str:
+    return arguments if isinstance(arguments, str) else str(arguments[0])
+
+
+def _shows_zero_as_white(picture: TiffImageFile) -> bool:
+    """Return whether values are still to be inverted, which Pillow does only up to 8 bits."""
+    return picture.mode[0] in "IF" and picture.tag_v2.get(tags.PHOTOMETRIC_INTERPRETATION) == 0
+
+
+def _check_planes(picture: TiffImageFile) -> None:
+    """Refuse 16-bit colour that is stored plane by plane, which Pillow decodes wrongly."""
+    planar = picture.tag_v2.get(tags.PLANAR_CONFIGURATION, 1) == 2
+    if planar and max(picture.tag_v2.get(tags.BITSPERSAMPLE, (1,))) > 8:
+        raise Unusable("16-bit colours stored plane by plane; save them interleaved, or as PNG")
+
+
+def _spacing(picture: TiffImageFile) -> tuple[float, float] | None:
+    """Return the spacing in millimetres, (row, column), of a file that ImageJ calibrated.
+
+    ImageJ writes its unit of length into the description and pixels per unit into the resolution.
+    Elsewhere the resolution is that of a print, which says nothing about the patient.
     """
-    source = Source(io.BufferedReader(io.BytesIO(content)), "PNG", 0, size_limit)
-    try:
-        return raster.read_mask(source)
-    except Exception:  # Decoders answer broken bytes with exceptions of every type.
-        raise ValueError("its mask is not a PNG image, or larger than its image") from None
+    unit = _IMAGEJ_UNIT.match(str(picture.tag_v2.get(tags.IMAGEDESCRIPTION, "")))
+    per_unit = [picture.tag_v2.get(tag) for tag in (tags.Y_RESOLUTION, tags.X_RESOLUTION)]
+    if not unit or not all(per_unit):
+        return None
+    return millimetres(*(_UNIT_MM[unit[1]] / float(resolution) for resolution in per_unit))

@@ -1,37 +1,45 @@
 """Simulated images with exact masks: embedded data that need no download.
 
 A picture is a pure function of simulator, seed, index and size. It is drawn from named parts of
-anatomy or scenery and the physics of its modality; no real image is contained in it.
+anatomy or scenery and the physics of its modality; it contains no real image.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from kerasunet.data.simulation.natural import simulate_natural
-from kerasunet.data.simulation.shapes import SimulatedSample
-from kerasunet.data.simulation.ultrasound import simulate_breast_ultrasound
-from kerasunet.data.simulation.xray import simulate_chest_xray
+from kerasunet import lazy_members
 
-__all__ = ["SIMULATORS", "SimulatedSample", "simulate"]
-SIMULATORS: dict[str, Callable[..., SimulatedSample]] = {
-    "breast-ultrasound": simulate_breast_ultrasound,
-    "chest-xray": simulate_chest_xray,
-    "natural": simulate_natural,
+if TYPE_CHECKING:
+    from kerasunet.data.simulation.shapes import SimulatedSample
+
+SIMULATORS = {
+    "breast-ultrasound": "simulate_breast_ultrasound",
+    "chest-xray": "simulate_chest_xray",
+    "natural": "simulate_natural",
 }
+"""The function that draws for each name; only the module of the one in use is imported."""
+_MEMBERS = {
+    "SimulatedSample": "kerasunet.data.simulation.shapes",
+    "simulate_breast_ultrasound": "kerasunet.data.simulation.ultrasound",
+    "simulate_chest_xray": "kerasunet.data.simulation.xray",
+    "simulate_natural": "kerasunet.data.simulation.natural",
+}
+__all__ = sorted([*_MEMBERS, "SIMULATORS", "simulate"])
+__getattr__, __dir__ = lazy_members(__name__, _MEMBERS)
 
 
 def simulate(
-    name: str, seed: int, index: int, size: int | tuple[int, int] = 128
+    name: str, seed: int, index: int, *, size: int | tuple[int, int] = 128
 ) -> SimulatedSample:
-    """Simulates one image with its mask.
+    """Simulate one image with its mask.
 
     Args:
         name: A key of `SIMULATORS`.
         seed: Seed of the data set, 0 or more.
         index: Number of the image in the data set, 0 or more.
-        size: Side of a square, or `(height, width)`, in pixels, 32 to 2048. The same scene is
-            shown at every size of one aspect ratio.
+        size: Side of a square, or `(height, width)`, in pixels, 32 to 2048. The same scene appears
+            at every size of one aspect ratio.
 
     Returns:
         Image, mask, label and pixel spacing. Equal arguments give equal bytes wherever the same
@@ -42,5 +50,5 @@ def simulate(
         ValueError: The name is unknown, the size out of range, or the seed or index negative.
     """
     if name not in SIMULATORS:
-        raise ValueError(f"{name!r} is no simulator; there are {', '.join(SIMULATORS)}")
-    return SIMULATORS[name](seed, index, size)
+        raise ValueError(f"{name!r}: no such simulator; there are {', '.join(SIMULATORS)}")
+    return __getattr__(SIMULATORS[name])(seed, index, size)

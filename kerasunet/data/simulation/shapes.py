@@ -1,4 +1,4 @@
-"""What every simulator returns, and how it turns (seed, index, size) into randomness and pixels."""
+"""What the simulators share: their sample, seeded generators, curves, drawing, grids and noise."""
 
 from __future__ import annotations
 
@@ -11,6 +11,10 @@ import cv2
 import numpy as np
 
 MIN_SIDE, MAX_SIDE, MAX_ASPECT = 32, 2048, 4
+Curves = Sequence[np.ndarray]
+SHIFT = 4  # fractional bits of OpenCV's fixed-point coordinates
+FINE_SIDE = 512  # masks smaller than this are drawn finer and averaged
+COARSE = 4  # wide blurs run on a grid coarser by this factor
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,7 @@ class SimulatedSample:
 
 
 def as_shape(size: int | tuple[int, int]) -> tuple[int, int]:
-    """Checks an image size.
+    """Check an image size.
 
     Args:
         size: Side of a square, or `(height, width)`, in pixels.
@@ -53,8 +57,8 @@ def as_shape(size: int | tuple[int, int]) -> tuple[int, int]:
     return height, width
 
 
-def generators(seed: int, index: int, simulator: int, count: int) -> list[np.random.Generator]:
-    """Makes independent generators, one for each part of a picture.
+def generators(seed: int, index: int, simulator: int, *, count: int) -> list[np.random.Generator]:
+    """Make independent generators, one for each part of a picture.
 
     A part whose number of draws depends on the image size (noise) cannot then disturb another
     whose draws do not (anatomy): the same picture appears at every size.
@@ -62,7 +66,7 @@ def generators(seed: int, index: int, simulator: int, count: int) -> list[np.ran
     Args:
         seed: Seed of the data set, 0 or more.
         index: Number of the picture in the data set, 0 or more.
-        simulator: Constant that tells the simulators apart.
+        simulator: A constant that differs between simulators.
         count: How many generators.
 
     Raises:
@@ -74,22 +78,19 @@ def generators(seed: int, index: int, simulator: int, count: int) -> list[np.ran
     return [np.random.Generator(np.random.PCG64(child)) for child in children]
 
 
-def to_grey(picture: np.ndarray) -> np.ndarray:
-    """Rounds float grey levels to uint8 and clips them to 0 to 255."""
+def to_uint8(picture: np.ndarray) -> np.ndarray:
+    """Round float grey levels to uint8 and clip them to 0 to 255."""
     return cv2.convertScaleAbs(np.maximum(picture, 0))
 
 
-Curves = Sequence[np.ndarray]
-
-
 def split_like(joined: np.ndarray, curves: Curves) -> list[np.ndarray]:
-    """Undoes `np.concatenate(curves)` for an array of the same length."""
+    """Undo `np.concatenate(curves)` for an array of the same length."""
     ends = list(accumulate(len(curve) for curve in curves))
     return [joined[end - len(curve) : end] for curve, end in zip(curves, ends, strict=True)]
 
 
 def spline(points: np.ndarray, samples: int = 6) -> np.ndarray:
-    """Draws a smooth open curve through the points (Catmull-Rom).
+    """Draw a smooth open curve through the points (Catmull-Rom).
 
     Args:
         points: Float, `(n, 2)`, at least two points.
@@ -106,7 +107,7 @@ def spline(points: np.ndarray, samples: int = 6) -> np.ndarray:
 
 
 def band(centreline: np.ndarray, half_width: np.ndarray | float) -> np.ndarray:
-    """Outline of a strip about a curve: `(2 n, 2)` for a centreline of n points."""
+    """Return the outline of a strip about a curve: `(2 n, 2)` for a centreline of n points."""
     tangent = np.gradient(centreline, axis=0)
     tangent /= np.linalg.norm(tangent, axis=1, keepdims=True) + 1e-9
     normal = np.stack([-tangent[:, 1], tangent[:, 0]], axis=1)
@@ -115,16 +116,22 @@ def band(centreline: np.ndarray, half_width: np.ndarray | float) -> np.ndarray:
 
 
 def ellipse(
-    centre: tuple[float, float], radii: tuple[float, float], angle: float = 0.0, samples: int = 32
+    centre: tuple[float, float],
+    radii: tuple[float, float],
+    angle: float = 0.0,
+    *,
+    samples: int = 32,
 ) -> np.ndarray:
-    """Outline of an ellipse, turned by `angle` in radians: `(samples, 2)`."""
+    """Return the outline of an ellipse, turned by `angle` in radians: `(samples, 2)`."""
     turn = np.linspace(0, 2 * np.pi, samples, endpoint=False)
     points = np.stack([radii[0] * np.cos(turn), radii[1] * np.sin(turn)], axis=1)
     return rotate(points, angle) + centre
 
 
-def blobs(rng: np.random.Generator, count: int, roughness: float, samples: int = 32) -> np.ndarray:
-    """Draws smooth random outlines about the origin with a mean radius of 1.
+def blobs(
+    rng: np.random.Generator, count: int, roughness: float, *, samples: int = 32
+) -> np.ndarray:
+    """Draw smooth random outlines about the origin with a mean radius of 1.
 
     Args:
         rng: Source of randomness.
@@ -143,8 +150,14 @@ def blobs(rng: np.random.Generator, count: int, roughness: float, samples: int =
     return np.maximum(radii, 0.2)[..., None] * np.stack([np.cos(turn), np.sin(turn)], axis=1)
 
 
+def area(outline: np.ndarray) -> float:
+    """Return the area that an outline, `(n, 2)`, encloses."""
+    x, y = outline.T
+    return 0.5 * abs(float(np.dot(x, np.roll(y, 1)) - np.dot(y, np.roll(x, 1))))
+
+
 def rotate(points: np.ndarray, angle: float) -> np.ndarray:
-    """Turns points about the origin by `angle` in radians."""
+    """Turn points about the origin by `angle` in radians."""
     sine, cosine = np.sin(angle), np.cos(angle)
     return points @ np.array([[cosine, sine], [-sine, cosine]])
 
@@ -156,19 +169,15 @@ def _catmull_rom(samples: int) -> np.ndarray:
     return t ** np.arange(4) @ basis
 
 
-SHIFT = 4  # fractional bits of OpenCV's fixed-point coordinates
-FINE_SIDE = 512  # masks smaller than this are drawn finer and averaged
-
-
 def resample(image: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Resizes each axis for itself: averages where it shrinks, interpolates where it grows."""
+    """Resize each axis by itself: average where it shrinks, interpolate where it grows."""
     rows, columns = image.shape
     rows_first = cv2.resize(image, (columns, shape[0]), interpolation=_filter(rows, shape[0]))
     return cv2.resize(rows_first, shape[::-1], interpolation=_filter(columns, shape[1]))
 
 
-def fill(canvas: np.ndarray, outlines: Curves, value: float, smooth: bool = True) -> None:
-    """Fills polygons, each for itself, so that they may overlap.
+def fill(canvas: np.ndarray, outlines: Curves, value: float, *, smooth: bool = True) -> None:
+    """Fill polygons one by one, so that they may overlap.
 
     Args:
         canvas: Uint8, `(rows, columns)`, changed in place.
@@ -183,7 +192,7 @@ def fill(canvas: np.ndarray, outlines: Curves, value: float, smooth: bool = True
 
 
 def inside(shape: tuple[int, int], outlines: Curves) -> np.ndarray:
-    """Pixels that lie at least half inside the outlines.
+    """Return the pixels that lie at least half inside the outlines.
 
     OpenCV also fills the pixels that a border touches; a finer canvas keeps that from enlarging
     small masks.
@@ -201,8 +210,8 @@ def inside(shape: tuple[int, int], outlines: Curves) -> np.ndarray:
     return cv2.resize(canvas, shape[::-1], interpolation=cv2.INTER_AREA) > 127
 
 
-def stroke(canvas: np.ndarray, curves: Curves, value: float, width: float) -> None:
-    """Draws open curves, each `(n, 2)` as `(x, y)`, in place; the width is at least a pixel."""
+def stroke(canvas: np.ndarray, curves: Curves, *, value: float, width: float) -> None:
+    """Draw open curves, each `(n, 2)` as `(x, y)`, in place; the width is at least a pixel."""
     thickness = max(1, round(width))
     cv2.polylines(canvas, _fixed_point(curves), False, value, thickness, cv2.LINE_AA, SHIFT)
 
@@ -214,9 +223,6 @@ def _fixed_point(curves: Curves) -> list[np.ndarray]:
 
 def _filter(source: int, target: int) -> int:
     return cv2.INTER_AREA if target < source else cv2.INTER_CUBIC
-
-
-COARSE = 4  # wide blurs run on a grid coarser by this factor
 
 
 @dataclass(frozen=True)
@@ -242,42 +248,42 @@ class Grid:
         y = (np.arange(height, dtype=np.float32) - (height - 1) / 2) / self.unit
         return x[None], y[:, None]
 
-    def place(self, points: np.ndarray) -> np.ndarray:
-        """Moves points before they are drawn; here not at all."""
+    def transform(self, points: np.ndarray) -> np.ndarray:
+        """Move points before they are drawn; here, leave them where they are."""
         return points
 
     def locate(self, curves: Curves) -> list[np.ndarray]:
-        """Pixel coordinates of curves."""
+        """Return the pixel coordinates of curves."""
         centre = (np.array(self.shape[::-1]) - 1) / 2
-        return split_like(self.place(np.concatenate(curves)) * self.unit + centre, curves)
+        return split_like(self.transform(np.concatenate(curves)) * self.unit + centre, curves)
 
     def canvas(self) -> np.ndarray:
-        """An empty uint8 canvas."""
+        """Return an empty uint8 canvas."""
         return np.zeros(self.shape, np.uint8)
 
     def mask(self, outlines: Curves) -> np.ndarray:
-        """Pixels inside any of the outlines: bool."""
+        """Return the pixels inside any of the outlines: bool."""
         return inside(self.shape, self.locate(outlines))
 
     def cover(self, outlines: Curves) -> np.ndarray:
-        """Coverage of each pixel by the outlines: float32, 0 to 1."""
+        """Return the coverage of each pixel by the outlines: float32, 0 to 1."""
         canvas = self.canvas()
         fill(canvas, self.locate(outlines), 255)
         return canvas * np.float32(1 / 255)
 
     def label(self, outlines: Curves) -> np.ndarray:
-        """Numbers each pixel by the last outline that covers it, from 1 up; 0 for none: uint8."""
+        """Number each pixel by the last outline that covers it, from 1 up; 0 for none: uint8."""
         canvas = self.canvas()
         for number, outline in enumerate(self.locate(outlines), 1):
             fill(canvas, [outline], number, smooth=False)
         return canvas
 
-    def stroke(self, canvas: np.ndarray, curves: Curves, value: float, width: float) -> None:
-        """Draws curves; the value is a share of 255, the width in coordinate units."""
-        stroke(canvas, self.locate(curves), 255 * value, width * self.unit)
+    def stroke(self, canvas: np.ndarray, curves: Curves, *, value: float, width: float) -> None:
+        """Draw curves; the value is a share of 255, the width in coordinate units."""
+        stroke(canvas, self.locate(curves), value=255 * value, width=width * self.unit)
 
     def blur(self, image: np.ndarray, deviation: float) -> np.ndarray:
-        """Gaussian blur, on a coarser grid if it is wide; the deviation is in coordinate units."""
+        """Blur by a Gaussian, coarser if it is wide; the deviation is in coordinate units."""
         pixels = deviation * self.unit
         if pixels < COARSE:
             return cv2.GaussianBlur(image, (0, 0), pixels)
@@ -287,7 +293,7 @@ class Grid:
 
 
 def enlarged(shape: tuple[int, int], side: int) -> tuple[int, int]:
-    """The smallest whole multiple of a shape whose shorter side has `side` pixels or more."""
+    """Return the smallest multiple of a shape whose shorter side has at least `side` pixels."""
     times = -(-side // min(shape))
     return times * shape[0], times * shape[1]
 
@@ -296,10 +302,11 @@ def lattice_noise(
     rng: np.random.Generator,
     shape: tuple[int, int],
     cells: tuple[int, int],
+    *,
     octaves: int = 1,
     gain: float = 1.0,
 ) -> np.ndarray:
-    """Sums lattices of normal noise, each twice as fine as the one before ("value noise").
+    """Sum lattices of normal noise, each twice as fine as the one before ("value noise").
 
     In two dimensions a gain of 1 gives a 1/f amplitude spectrum: equal power in each octave.
 
@@ -327,12 +334,12 @@ def lattice_noise(
 
 
 def smooth_curve(rng: np.random.Generator, length: int, knots: int) -> np.ndarray:
-    """Interpolates normal random knots: float32 `(length,)`, standard deviation about 1."""
+    """Interpolate normal random knots: float32 `(length,)`, standard deviation about 1."""
     values = rng.standard_normal((1, knots), dtype=np.float32)
     return cv2.resize(values, (length, 1), interpolation=cv2.INTER_CUBIC)[0]
 
 
 def smoothstep(values: np.ndarray, low: float, high: float) -> np.ndarray:
-    """Rises smoothly (cubic) from 0 at `low` to 1 at `high`."""
+    """Rise smoothly (cubic) from 0 at `low` to 1 at `high`."""
     ramp = np.clip((values - low) / (high - low), 0, 1)
     return ramp * ramp * (3 - 2 * ramp)

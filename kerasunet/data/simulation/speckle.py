@@ -1,4 +1,4 @@
-"""Ultrasound image formation: scatterers, pulse and beam, attenuation, gain, log compression.
+"""Ultrasound image formation: scatterers, pulse and beam, attenuation, gain, display, marks.
 
 Tissue is a field of point scatterers far denser than the resolution cell. The echo is their sum
 over the cell, a random walk whose envelope is Rayleigh distributed: speckle is interference, not
@@ -15,10 +15,19 @@ import cv2
 import numpy as np
 from scipy import fft
 
-from kerasunet.data.simulation.shapes import fill, stroke
+from kerasunet.data.simulation.shapes import fill, resample, stroke
 
 SOUND_SPEED = 1.54  # mm per microsecond
+PRESETS = (  # depth in mm, frequency in MHz: deeper needs lower
+    (30.0, 7.5),
+    (34.0, 7.0),
+    (38.0, 6.0),
+    (44.0, 5.5),
+)
 SAMPLES_PER_CYCLE = 3.0
+DETECTED_ROWS = 448  # of the image in the scanner, before scan conversion
+CALIPERS, SECOND_CALIPERS, SCALE = 0.4, 0.6, 0.35  # probabilities
+WHITE = 225
 FWHM = 2 * np.sqrt(2 * np.log(2))  # of a Gaussian with standard deviation 1
 
 
@@ -51,18 +60,27 @@ class Probe:
         return int(np.ceil(SAMPLES_PER_CYCLE * cycles))
 
     def depths(self, rows: int) -> np.ndarray:
-        """Depth in mm of each of so many rows that divide the image: float32 `(rows,)`."""
+        """Return the depth in mm of each of so many rows of the image: float32 `(rows,)`."""
         return (np.arange(rows, dtype=np.float32) + 0.5) * np.float32(self.depth / rows)
+
+
+def draw_probe(rng: np.random.Generator) -> Probe:
+    """Draw the settings of a breast examination."""
+    depth, frequency = PRESETS[rng.integers(len(PRESETS))]
+    focus = depth * (0.35, 0.5)[rng.integers(2)]
+    beam_width = (0.5, 0.7, 0.9)[rng.integers(3)]
+    return Probe(frequency, beam_width=beam_width, focus=focus, depth=depth)
 
 
 def speckle_envelope(
     echogenicity: np.ndarray,
     rng: np.random.Generator,
     probe: Probe,
+    *,
     attenuation: np.ndarray | float = 0.0,
     noise: float = -60.0,
 ) -> np.ndarray:
-    """Scans tissue and detects the envelope of the echoes, before any gain or compression.
+    """Scan tissue and detect the envelope of the echoes, before any gain or compression.
 
     Args:
         echogenicity: Scattering amplitude, `(rows, lines)`, 0 or more, rows spread over the depth
@@ -88,7 +106,7 @@ def speckle_envelope(
 
 
 def transmission(attenuation: np.ndarray, probe: Probe) -> np.ndarray:
-    """Amplitude that is left after the way into the tissue and back.
+    """Return the amplitude that is left after the way into the tissue and back.
 
     Args:
         attenuation: In dB/cm/MHz, `(rows, lines)`.
@@ -103,9 +121,9 @@ def transmission(attenuation: np.ndarray, probe: Probe) -> np.ndarray:
 
 
 def time_gain(
-    probe: Probe, depths: np.ndarray, compensation: float, sliders: np.ndarray
+    probe: Probe, depths: np.ndarray, *, compensation: float, sliders: np.ndarray
 ) -> np.ndarray:
-    """Time-gain compensation as a scanner applies it: an assumed tissue and the user's sliders.
+    """Return a scanner's time-gain compensation: for an assumed tissue, plus the user's sliders.
 
     Args:
         probe: The transducer.
@@ -121,8 +139,8 @@ def time_gain(
     return gain.astype(np.float32)
 
 
-def add_clutter(amplitude: np.ndarray, probe: Probe, level: float, reach: float) -> np.ndarray:
-    """Adds what side lobes collect from the side: the haze in cysts and shadows.
+def add_clutter(amplitude: np.ndarray, probe: Probe, *, level: float, reach: float) -> np.ndarray:
+    """Add what side lobes collect from the side: the haze in cysts and shadows.
 
     Args:
         amplitude: Scattering amplitude, float32 `(rows, lines)`.
@@ -139,7 +157,7 @@ def add_clutter(amplitude: np.ndarray, probe: Probe, level: float, reach: float)
 
 
 def log_compress(envelope: np.ndarray, gain: np.ndarray, dynamic_range: float) -> np.ndarray:
-    """Maps echo levels in dB linearly to grey levels.
+    """Map echo levels in dB linearly to grey levels.
 
     Args:
         envelope: Float32, `(samples, lines)`, 0 or more.
@@ -154,13 +172,42 @@ def log_compress(envelope: np.ndarray, gain: np.ndarray, dynamic_range: float) -
     return (levels + np.float32(dynamic_range)) * np.float32(255 / dynamic_range)
 
 
+def display(
+    envelope: np.ndarray, probe: Probe, rng: np.random.Generator, *, shape: tuple[int, int]
+) -> np.ndarray:
+    """Show echoes as a scanner does: gain, compression, speckle filter, grey map, conversion.
+
+    Args:
+        envelope: Float32, `(samples, lines)`, 0 or more.
+        probe: The transducer.
+        rng: Draws the scanner's settings.
+        shape: Height and width of the image in pixels.
+
+    Returns:
+        Grey levels, float32 of the shape, 0 to 255.
+    """
+    sliders = rng.normal(0, 2.0, 6) - np.linspace(0, rng.uniform(0, 8), 6)
+    dynamic_range, darkening = rng.uniform(46, 64), rng.uniform(16, 25)
+    gain = (
+        time_gain(probe, probe.depths(DETECTED_ROWS), compensation=0.62, sliders=sliders)
+        - darkening
+    )
+    detected = resample(envelope, (DETECTED_ROWS, envelope.shape[1]))
+    levels = log_compress(detected, gain, dynamic_range)
+    smoothing = rng.uniform(0.2, 1.6)
+    levels = cv2.GaussianBlur(levels, (0, 0), smoothing)
+    levels = np.clip(resample(levels, shape), 0, 255) / 255
+    black = rng.uniform(0, 14)
+    return black + (255 - black) * cv2.pow(levels, rng.uniform(0.9, 1.6))
+
+
 def db_to_amplitude(level: np.ndarray) -> np.ndarray:
-    """10 ** (level / 20), float32."""
+    """Return 10 ** (level / 20) as float32."""
     return cv2.exp(np.asarray(level, np.float32) * np.float32(np.log(10) / 20))
 
 
 def _white_noise(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
-    """Triangular, of power 1: the sum over a resolution cell makes it normal, at less cost."""
+    """Draw cheap triangular noise of power 1; its sum over a resolution cell is normal."""
     values = rng.random(shape, dtype=np.float32)
     values -= rng.random(shape, dtype=np.float32)
     values *= np.float32(np.sqrt(6))
@@ -173,7 +220,7 @@ def _along_depth(echoes: np.ndarray, kernel: np.ndarray) -> np.ndarray:
 
 @lru_cache(maxsize=64)
 def _pulse(probe: Probe) -> tuple[np.ndarray, np.ndarray]:
-    """Analytic pulse along depth, as cosine and sine part; white noise of power 1 keeps it."""
+    """Return cosine and sine part of the pulse, which keeps the power of white noise."""
     step = probe.depth / probe.samples
     spectral_deviation = probe.bandwidth * probe.frequency / FWHM
     deviation = SOUND_SPEED / 2 / (2 * np.pi * spectral_deviation)  # mm of depth
@@ -185,7 +232,7 @@ def _pulse(probe: Probe) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _focus_laterally(scatterers: np.ndarray, probe: Probe) -> np.ndarray:
-    """Blurs each row with the beam at its depth, by a product in the Fourier domain."""
+    """Blur each row with the beam at its depth, by a product in the Fourier domain."""
     lines = scatterers.shape[1]
     padded = fft.next_fast_len(lines + 16, real=True)
     spectrum = fft.rfft(scatterers, padded, axis=1, overwrite_x=True)
@@ -195,7 +242,7 @@ def _focus_laterally(scatterers: np.ndarray, probe: Probe) -> np.ndarray:
 
 @lru_cache(maxsize=64)
 def _beam_transfer(probe: Probe, lines: int) -> np.ndarray:
-    """Fourier transform of the Gaussian beam at each depth, `(samples, lines // 2 + 1)`."""
+    """Return the Gaussian beam's Fourier transform by depth, `(samples, lines // 2 + 1)`."""
     defocus = (probe.depths(probe.samples) - probe.focus) / probe.focal_zone
     deviation = probe.beam_width / FWHM * np.sqrt(1 + defocus**2)
     frequencies = 2 * np.pi * fft.rfftfreq(lines, probe.pitch)
@@ -204,18 +251,15 @@ def _beam_transfer(probe: Probe, lines: int) -> np.ndarray:
     return (transfer * np.sqrt(lines / power)[:, None]).astype(np.float32)
 
 
-CALIPERS, SECOND_CALIPERS, SCALE = 0.4, 0.6, 0.35  # probabilities
-WHITE = 225
-
-
 def annotate(
     image: np.ndarray,
     rng: np.random.Generator,
     outline: np.ndarray,
+    *,
     probe: Probe,
     spacing: float,
 ) -> None:
-    """Draws the marks of one frame, if any.
+    """Draw the marks that a sonographer left in the frame, if any.
 
     Args:
         image: Uint8, `(height, width)`, changed in place.
@@ -232,7 +276,7 @@ def annotate(
 
 
 def _draw_calipers(image: np.ndarray, outline: np.ndarray, both_axes: bool) -> None:
-    """Crosses at the ends of the longest diameter and of the one across it."""
+    """Draw crosses at the ends of the longest diameter and of the one across it."""
     angles = np.linspace(0, np.pi, 36, endpoint=False)
     directions = np.stack([np.cos(angles), np.sin(angles)])
     longest = int(np.ptp(outline @ directions, axis=0).argmax())
@@ -246,17 +290,17 @@ def _draw_cross(image: np.ndarray, centre: np.ndarray) -> None:
     unit = min(image.shape) / 128
     arm = max(2.0, 2.5 * unit)
     bars = [centre + np.array([[-arm, 0], [arm, 0]]), centre + np.array([[0, -arm], [0, arm]])]
-    stroke(image, bars, WHITE, 0.8 * unit)
+    stroke(image, bars, value=WHITE, width=0.8 * unit)
 
 
 def _draw_scale(image: np.ndarray, probe: Probe, spacing: float) -> None:
-    """A tick each 5 mm, longer each 10 mm, on the right; a triangle at the focus."""
+    """Draw a tick each 5 mm, longer each 10 mm, on the right, and a triangle at the focus."""
     unit = min(image.shape) / 128
     right = image.shape[1] - 1
     for number in range(1, int(probe.depth / 5) + 1):
         y = 5 * number / spacing - 0.5
         length = (4 if number % 2 == 0 else 2) * unit
-        stroke(image, [np.array([[right - length, y], [right, y]])], WHITE, 0.8 * unit)
+        stroke(image, [np.array([[right - length, y], [right, y]])], value=WHITE, width=0.8 * unit)
     focus = np.array([right - 5 * unit, probe.focus / spacing - 0.5])
     triangle = focus + unit * np.array([[0, 0], [3.5, -2.5], [3.5, 2.5]])
     fill(image, [triangle], WHITE)

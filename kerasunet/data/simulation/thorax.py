@@ -1,4 +1,4 @@
-"""Shape of a chest seen from the front, and how it varies between people.
+"""The chest seen from the front: its shape, its bones, and how it varies between people.
 
 Coordinates are shares of the shorter side of the image, `(x, y)` from its centre, y down. The
 viewer's left is the patient's right, as on every chest radiograph. One smooth deformation carries
@@ -46,6 +46,20 @@ LEFT_TRUNK = spline([
     (0.46, 1.2),
 ], samples=4)  # fmt: skip
 TRUNK = np.concatenate([LEFT_TRUNK, LEFT_TRUNK[::-1] * (-1, 1)])
+RIBS = 11
+RIB_SPACING = 0.074
+VERTEBRA = (0.041, 0.062)  # half width, height
+LEVELS = np.arange(-0.75, 0.75, VERTEBRA[1])
+CLAVICLE = spline([
+    (0.03, -0.285), (0.09, -0.305), (0.17, -0.345), (0.27, -0.375), (0.36, -0.37), (0.45, -0.355),
+])  # fmt: skip
+SCAPULA = spline([
+    (0.30, -0.345), (0.36, -0.31), (0.40, -0.22), (0.42, -0.1), (0.425, 0.02), (0.46, 0.06),
+    (0.56, -0.12), (0.56, -0.3), (0.46, -0.345), (0.36, -0.365), (0.30, -0.345),
+])  # fmt: skip
+HUMERUS = np.array(
+    [(0.485, -0.31), (0.495, -0.295), (0.515, -0.275), (0.55, -0.23), (0.6, -0.165), (0.7, -0.03)]
+)
 
 
 @dataclass(frozen=True)
@@ -73,13 +87,13 @@ class Build:
     depth: float
     breast: float
 
-    def place(self, points: np.ndarray) -> np.ndarray:
-        """Carries points of the typical chest, `(n, 2)`, to this person's."""
+    def transform(self, points: np.ndarray) -> np.ndarray:
+        """Carry points of the typical chest, `(n, 2)`, to this person's."""
         x, y = points[:, 0], points[:, 1]
-        heart = self.heart * _bump(x, y, (0.2, 0.11), (0.13, 0.13))
-        heart -= 0.4 * self.heart * _bump(x, y, (-0.1, 0.11), (0.06, 0.1))
-        right = self.domes[0] * _bump(x, y, (-0.2, 0.24), (0.2, 0.12))
-        left = self.domes[1] * _bump(x, y, (0.25, 0.25), (0.18, 0.12))
+        heart = self.heart * _bump(x, y, centre=(0.2, 0.11), reach=(0.13, 0.13))
+        heart -= 0.4 * self.heart * _bump(x, y, centre=(-0.1, 0.11), reach=(0.06, 0.1))
+        right = self.domes[0] * _bump(x, y, centre=(-0.2, 0.24), reach=(0.2, 0.12))
+        left = self.domes[1] * _bump(x, y, centre=(0.25, 0.25), reach=(0.18, 0.12))
         moved = points + np.stack([heart, right + left], axis=1)
         phases = points @ self.waves[:, 2:4].T + self.waves[:, 4]
         moved = moved + np.sin(phases) @ self.waves[:, :2]
@@ -92,13 +106,13 @@ class ChestGrid(Grid):
 
     build: Build
 
-    def place(self, points: np.ndarray) -> np.ndarray:
-        """Carries points of the typical chest to this person's."""
-        return self.build.place(points)
+    def transform(self, points: np.ndarray) -> np.ndarray:
+        """Carry points of the typical chest to this person's."""
+        return self.build.transform(points)
 
 
 def draw_build(rng: np.random.Generator) -> Build:
-    """Draws a person."""
+    """Draw a person."""
     width = rng.uniform(0.88, 1.06)
     return Build(
         scale=(width, rng.uniform(0.9, 1.05) * width**0.3),
@@ -115,30 +129,14 @@ def draw_build(rng: np.random.Generator) -> Build:
 
 
 def _bump(
-    x: np.ndarray, y: np.ndarray, centre: tuple[float, float], reach: tuple[float, float]
+    x: np.ndarray, y: np.ndarray, *, centre: tuple[float, float], reach: tuple[float, float]
 ) -> np.ndarray:
     return np.exp(-(((x - centre[0]) / reach[0]) ** 2) - ((y - centre[1]) / reach[1]) ** 2)
 
 
-RIBS = 11
-RIB_SPACING = 0.074
-VERTEBRA = (0.041, 0.062)  # half width, height
-LEVELS = np.arange(-0.75, 0.75, VERTEBRA[1])
-CLAVICLE = spline([
-    (0.03, -0.285), (0.09, -0.305), (0.17, -0.345), (0.27, -0.375), (0.36, -0.37), (0.45, -0.355),
-])  # fmt: skip
-SCAPULA = spline([
-    (0.30, -0.345), (0.36, -0.31), (0.40, -0.22), (0.42, -0.1), (0.425, 0.02), (0.46, 0.06),
-    (0.56, -0.12), (0.56, -0.3), (0.46, -0.345), (0.36, -0.365), (0.30, -0.345),
-])  # fmt: skip
-HUMERUS = np.array(
-    [(0.485, -0.31), (0.495, -0.295), (0.515, -0.275), (0.55, -0.23), (0.6, -0.165), (0.7, -0.03)]
-)
-
-
 @lru_cache(maxsize=16)
 def ribs(posterior: bool, slope: float, half_width: float) -> tuple[Curves, Curves]:
-    """Outlines of one half of every rib and of the marrow inside, both sides.
+    """Return the outlines of one half of every rib and of the marrow inside, both sides.
 
     A rib runs round the chest: seen from the front its posterior half goes out from the spine and
     down, its anterior half back towards the sternum and further down.
@@ -167,12 +165,12 @@ def _centreline(number: int, posterior: bool, slope: float) -> np.ndarray:
 
 
 def both_sides(outlines: Curves) -> list[np.ndarray]:
-    """Outlines of one side and their mirror images."""
+    """Return the outlines of one side and their mirror images."""
     return [*outlines, *(outline * (-1, 1) for outline in outlines)]
 
 
 def _vertebrae() -> list[np.ndarray]:
-    """Vertebral bodies, with discs left free between them."""
+    """Return the outlines of vertebral bodies, with discs left free between them."""
     w, h = VERTEBRA
     right = np.array([(0, 0.07), (1, 0.1), (0.86, 0.5), (1, 0.9), (0, 0.93)])
     body = np.concatenate([right, right[3:0:-1] * (-1, 1)]) * (w, h)
@@ -180,7 +178,7 @@ def _vertebrae() -> list[np.ndarray]:
 
 
 def _processes() -> list[np.ndarray]:
-    """Pedicles and spinous processes: three bright spots on each vertebra."""
+    """Return pedicles and spinous processes: three bright spots on each vertebra."""
     w, h = VERTEBRA
     spots = ((-0.62, 0.4, 0.17, 0.1), (0.62, 0.4, 0.17, 0.1), (0, 0.75, 0.1, 0.14))
     return [

@@ -1,9 +1,9 @@
-"""Breast lesions: outline, echogenicity and attenuation by type.
+"""Breast ultrasound: layers of tissue, one lesion, and the B-mode image that a scanner makes.
 
-The types follow the BI-RADS ultrasound lexicon (ACR BI-RADS Atlas, 5th edition, 2013): benign
-masses are oval, circumscribed and parallel to the skin; malignant ones irregular, angular or
-spiculated, often taller than wide. Fluid attenuates less than tissue and fibrous tumour more, hence
-enhancement and shadow behind them.
+Lesions follow the BI-RADS ultrasound lexicon (ACR BI-RADS Atlas, 5th edition, 2013): benign masses
+are oval, circumscribed and parallel to the skin; malignant ones irregular, angular or spiculated,
+often taller than wide. Fluid attenuates less than tissue and fibrous tumour more, hence enhancement
+and shadow behind them.
 """
 
 from __future__ import annotations
@@ -15,28 +15,164 @@ import numpy as np
 
 from kerasunet.data.simulation.shapes import (
     SimulatedSample,
+    area,
     as_shape,
     generators,
     inside,
     lattice_noise,
-    resample,
     smooth_curve,
     smoothstep,
-    to_grey,
+    to_uint8,
 )
 from kerasunet.data.simulation.speckle import (
     Probe,
     add_clutter,
     annotate,
     db_to_amplitude,
-    log_compress,
+    display,
+    draw_probe,
     speckle_envelope,
-    time_gain,
 )
 
+SIMULATOR = 1
+MAP_ROWS = 192  # of the anatomy
+LESION_TOP = 3.0  # least depth in mm, below the skin
+LESION_AREA = (0.02, 0.24)
 ANGLES = 256
 THETA = np.linspace(0, 2 * np.pi, ANGLES, endpoint=False)
 Range = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Layers:
+    """Lower borders of the layers of the breast in mm, each float32 `(lines,)`."""
+
+    skin: np.ndarray
+    fat: np.ndarray
+    gland: np.ndarray
+    muscle: np.ndarray
+
+
+def simulate_breast_ultrasound(
+    seed: int, index: int, size: int | tuple[int, int] = 128
+) -> SimulatedSample:
+    """Simulate one B-mode image of a breast with one lesion.
+
+    Args:
+        seed: Seed of the data set, 0 or more.
+        index: Number of the image in the data set, 0 or more.
+        size: Side of a square, or `(height, width)`, in pixels.
+
+    Returns:
+        The image; the mask is the lesion (its true outline, without halo or shadow), the label
+        `"benign"` or `"malignant"`.
+    """
+    height, width = as_shape(size)
+    anatomy, echoes, settings = generators(seed, index, SIMULATOR, count=3)
+    probe = draw_probe(anatomy)
+    spacing = probe.depth / height
+    lines = round(width * spacing / probe.pitch)
+    lesion = draw_lesion(
+        anatomy, width=width * spacing, depth=probe.depth, top=LESION_TOP, area_share=LESION_AREA
+    )
+    layers = _draw_layers(anatomy, probe, lines, lesion_bottom=float(lesion.outline[:, 1].max()))
+    echo, attenuation = _tissue(anatomy, probe, layers)
+    _insert(anatomy, probe, echo=echo, attenuation=attenuation, lesion=lesion)
+    amplitude = add_clutter(db_to_amplitude(echo), probe, level=-28, reach=6)
+    envelope = speckle_envelope(
+        amplitude, echoes, probe, attenuation=attenuation, noise=anatomy.uniform(-64, -52)
+    )
+    image = to_uint8(display(envelope, probe, settings, shape=(height, width)))
+    outline = lesion.outline / spacing - 0.5
+    annotate(image, settings, outline, probe=probe, spacing=spacing)
+    mask = inside((height, width), [outline])
+    return SimulatedSample(image, mask, lesion.type.label, (spacing, spacing))
+
+
+def _draw_layers(
+    rng: np.random.Generator, probe: Probe, lines: int, *, lesion_bottom: float
+) -> Layers:
+    tilt = np.linspace(-1, 1, lines, dtype=np.float32) * np.float32(rng.normal(0, 1.0))
+    skin = rng.uniform(1.2, 2.0) + 0.12 * smooth_curve(rng, lines, 5)
+    fat = skin + rng.uniform(0.06, 0.22) * probe.depth + 0.9 * smooth_curve(rng, lines, 6)
+    fat = np.maximum(fat + 0.5 * tilt, skin + 1)
+    gland = max(rng.uniform(0.55, 0.9) * probe.depth, lesion_bottom + 2)
+    gland = np.maximum(gland + 0.8 * smooth_curve(rng, lines, 4) + tilt, fat + 3)
+    muscle = gland + rng.uniform(5, 9) + 0.5 * smooth_curve(rng, lines, 4)
+    return Layers(skin, fat, gland, muscle)
+
+
+def _tissue(
+    rng: np.random.Generator, probe: Probe, layers: Layers
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return echogenicity in dB (gland is 0) and attenuation in dB/cm/MHz, `(rows, lines)`."""
+    z = probe.depths(MAP_ROWS)[:, None]
+    below_skin, below_fat, below_gland, below_muscle = (
+        smoothstep(z - border, -0.2, 0.2)
+        for border in (layers.skin, layers.fat, layers.gland, layers.muscle)
+    )
+    fibres, sheets, bands, lobules = _structure(rng, probe, len(layers.skin))
+    echo = -6 + 3 * fibres
+    echo += below_skin * (-13 + 2 * fibres + 12 * _ridges(lobules, 0.1) - echo)
+    fat_in_gland = -9 * smoothstep(lobules - rng.uniform(-1.0, 0.8), 0.2, 1.1)
+    echo += below_fat * (4 * fibres + 8 * _ridges(sheets, 0.1) + fat_in_gland - echo)
+    echo += below_gland * (-18 + 3 * fibres + 12 * _ridges(bands, 0.2) - echo)
+    echo += below_muscle * (-22 + 3 * fibres - echo)
+    echo += _interfaces(rng, z, layers)
+    return echo, 0.5 + 0.2 * below_fat + 0.1 * below_gland
+
+
+def _interfaces(rng: np.random.Generator, z: np.ndarray, layers: Layers) -> np.ndarray:
+    """Return the extra echo in dB at the borders of layers and at the face of the probe."""
+    face = np.full_like(layers.skin, 0.4)
+    echo = np.zeros(np.broadcast_shapes(z.shape, face.shape), np.float32)
+    borders = (face, layers.skin, layers.fat, layers.gland, layers.muscle)
+    for border, level in zip(borders, (10, 10, 4, 12, 9), strict=True):
+        gleam = level + 4 * smooth_curve(rng, len(border), 8)
+        echo += gleam * np.exp(-np.square((z - border) / 0.3))
+    return echo
+
+
+def _structure(rng: np.random.Generator, probe: Probe, lines: int) -> list[np.ndarray]:
+    """Return fibres, sheets and muscle bands along gently bent layers, and round lobules."""
+    shape = (MAP_ROWS, lines)
+    width = lines * probe.pitch
+
+    def noise(height: float, length: float, octaves: int) -> np.ndarray:
+        cells = (round(probe.depth / height), max(2, round(width / length)))
+        return lattice_noise(rng, shape, cells, octaves=octaves)
+
+    columns, rows = np.meshgrid(
+        np.arange(lines, dtype=np.float32), np.arange(MAP_ROWS, dtype=np.float32)
+    )
+    rows += noise(12, 9, 2) * np.float32(MAP_ROWS / probe.depth)
+    bent = [
+        cv2.remap(field, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
+        for field in (noise(1.4, 6, 2), noise(2.5, 9, 2), noise(1.6, 18, 1))
+    ]
+    return [*bent, noise(5, 9, 2)]
+
+
+def _ridges(field: np.ndarray, width: float) -> np.ndarray:
+    """Return thin bright lines where a smooth field crosses zero."""
+    return np.exp(-np.square(field / np.float32(width)))
+
+
+def _insert(
+    rng: np.random.Generator,
+    probe: Probe,
+    *,
+    echo: np.ndarray,
+    attenuation: np.ndarray,
+    lesion: Lesion,
+) -> None:
+    """Add the lesion, and shadows of uneven contact with the skin, to the maps in place."""
+    spacing = (probe.depth / MAP_ROWS, probe.pitch)
+    noise = lattice_noise(rng, echo.shape, (12, 12), octaves=3)
+    add_lesion(echo, attenuation, lesion, spacing=spacing, noise=noise)
+    calcify(rng, echo, lesion, spacing=spacing)
+    contact = 2.0 * smooth_curve(rng, echo.shape[1], 7)  # dB, by the coupling of the probe
+    attenuation[0] += contact / (2 * probe.frequency * spacing[0] / 10)
 
 
 @dataclass(frozen=True)
@@ -130,9 +266,9 @@ class Lesion:
 
 
 def draw_lesion(
-    rng: np.random.Generator, width: float, depth: float, top: float, area_share: Range
+    rng: np.random.Generator, *, width: float, depth: float, top: float, area_share: Range
 ) -> Lesion:
-    """Draws a lesion that lies wholly inside the image.
+    """Draw a lesion that lies wholly inside the image.
 
     Args:
         rng: Source of randomness.
@@ -146,11 +282,11 @@ def draw_lesion(
     kind = TYPES[names[rng.choice(len(names), p=shares / shares.sum())]]
     radii = _outline(rng, kind)
     share = np.exp(rng.uniform(*np.log(area_share)))
-    radii *= np.sqrt(share * width * depth / _area(_polygon(radii)))
+    radii *= np.sqrt(share * width * depth / area(_polygon(radii)))
     points = _polygon(radii)
     extent = np.ptp(points, axis=0)
     radii *= min(1.0, 0.85 * width / extent[0], 0.62 * depth / extent[1])
-    centre = _place(rng, _polygon(radii), width, depth, top)
+    centre = _position(rng, _polygon(radii), width=width, depth=depth, top=top)
     drawn = {
         name: rng.uniform(*getattr(kind, name))
         for name in ("echo", "attenuation", "margin", "wall", "halo")
@@ -162,10 +298,11 @@ def add_lesion(
     echo: np.ndarray,
     attenuation: np.ndarray,
     lesion: Lesion,
+    *,
     spacing: tuple[float, float],
     noise: np.ndarray,
 ) -> None:
-    """Puts a lesion into tissue.
+    """Put a lesion into tissue.
 
     Args:
         echo: Echogenicity in dB, float32 `(rows, lines)`, changed in place.
@@ -176,21 +313,21 @@ def add_lesion(
     """
     distance, facing = _distance(echo.shape, lesion, spacing)
     blurred = distance + lesion.margin * 0.4 * noise
-    inside = 1 - smoothstep(blurred, -0.5 * lesion.margin, 0.5 * lesion.margin)
-    size = _area(_polygon(lesion.radii)) ** 0.5
-    rim = np.exp(-((blurred / (0.13 * size)) ** 2)) * (1 - inside)
+    within = 1 - smoothstep(blurred, -0.5 * lesion.margin, 0.5 * lesion.margin)
+    size = area(_polygon(lesion.radii)) ** 0.5
+    rim = np.exp(-((blurred / (0.13 * size)) ** 2)) * (1 - within)
     wall = np.exp(-((distance / 0.25) ** 2)) * facing**4
     content = lesion.echo + lesion.type.texture * noise
-    echo += inside * (content - echo) + lesion.halo * rim + lesion.wall * wall
-    attenuation += inside * (lesion.attenuation - attenuation)
+    echo += within * (content - echo) + lesion.halo * rim + lesion.wall * wall
+    attenuation += within * (lesion.attenuation - attenuation)
     tangent = np.exp(-((distance / (0.07 * size)) ** 2)) * (1 - facing**2) ** 3
     attenuation += 0.6 * tangent  # refraction takes the beam away at the lateral edges
 
 
 def calcify(
-    rng: np.random.Generator, echo: np.ndarray, lesion: Lesion, spacing: tuple[float, float]
+    rng: np.random.Generator, echo: np.ndarray, lesion: Lesion, *, spacing: tuple[float, float]
 ) -> None:
-    """Puts bright points into a lesion's inner part, changing `echo` (dB) in place."""
+    """Put bright points into a lesion's inner part, changing `echo` (dB) in place."""
     count = rng.integers(0, lesion.type.calcifications + 1)
     angle, share = rng.uniform(0, 2 * np.pi, count), np.sqrt(rng.uniform(0, 0.4, count))
     radius = share * lesion.radii[(angle / (2 * np.pi) * ANGLES).astype(int)]
@@ -223,8 +360,8 @@ def _spicules(rng: np.random.Generator, length: float) -> np.ndarray:
     return (heights * np.exp(-apart / rng.uniform(0.06, 0.16, (count, 1)))).max(axis=0)
 
 
-def _place(
-    rng: np.random.Generator, points: np.ndarray, width: float, depth: float, top: float
+def _position(
+    rng: np.random.Generator, points: np.ndarray, *, width: float, depth: float, top: float
 ) -> tuple[float, float]:
     low, high = points.min(axis=0), points.max(axis=0)
     x = rng.uniform(0.04 * width - low[0], 0.96 * width - high[0])
@@ -237,7 +374,7 @@ def _place(
 def _distance(
     shape: tuple[int, int], lesion: Lesion, spacing: tuple[float, float]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Radial distance to the outline in mm, outside positive; |sine| of the direction."""
+    """Return the radial distance to the outline in mm, and |sine| of the direction."""
     rows, columns = np.indices(shape, dtype=np.float32)
     x = (columns + 0.5) * np.float32(spacing[1]) - np.float32(lesion.centre[0])
     z = (rows + 0.5) * np.float32(spacing[0]) - np.float32(lesion.centre[1])
@@ -249,173 +386,3 @@ def _distance(
 
 def _polygon(radii: np.ndarray) -> np.ndarray:
     return radii[:, None] * np.stack([np.cos(THETA), np.sin(THETA)], axis=1)
-
-
-def _area(points: np.ndarray) -> float:
-    x, y = points.T
-    return 0.5 * abs(float(np.dot(x, np.roll(y, 1)) - np.dot(y, np.roll(x, 1))))
-
-
-SIMULATOR = 1
-MAP_ROWS = 192  # of the anatomy
-DETECTED_ROWS = 448  # of the image in the scanner, before scan conversion
-LESION_TOP = 3.0  # least depth in mm, below the skin
-LESION_AREA = (0.02, 0.24)
-PRESETS = (  # depth in mm, frequency in MHz: deeper needs lower
-    (30.0, 7.5),
-    (34.0, 7.0),
-    (38.0, 6.0),
-    (44.0, 5.5),
-)
-
-
-@dataclass(frozen=True)
-class Layers:
-    """Lower borders of the layers of the breast in mm, each float32 `(lines,)`."""
-
-    skin: np.ndarray
-    fat: np.ndarray
-    gland: np.ndarray
-    muscle: np.ndarray
-
-
-def simulate_breast_ultrasound(
-    seed: int, index: int, size: int | tuple[int, int] = 128
-) -> SimulatedSample:
-    """Simulates one B-mode image of a breast with one lesion.
-
-    Args:
-        seed: Seed of the data set, 0 or more.
-        index: Number of the image in the data set, 0 or more.
-        size: Side of a square, or `(height, width)`, in pixels.
-
-    Returns:
-        The image; the mask is the lesion (its true outline, without halo or shadow), the label
-        `"benign"` or `"malignant"`.
-    """
-    height, width = as_shape(size)
-    anatomy, echoes, display = generators(seed, index, SIMULATOR, 3)
-    probe = _draw_probe(anatomy)
-    spacing = probe.depth / height
-    lines = round(width * spacing / probe.pitch)
-    lesion = draw_lesion(anatomy, width * spacing, probe.depth, LESION_TOP, LESION_AREA)
-    layers = _draw_layers(anatomy, probe, lines, float(lesion.outline[:, 1].max()))
-    echo, attenuation = _tissue(anatomy, probe, layers)
-    _insert(anatomy, probe, echo, attenuation, lesion)
-    amplitude = add_clutter(db_to_amplitude(echo), probe, -28, 6)
-    envelope = speckle_envelope(
-        amplitude, echoes, probe, attenuation, noise=anatomy.uniform(-64, -52)
-    )
-    image = to_grey(_display(envelope, probe, display, (height, width)))
-    outline = lesion.outline / spacing - 0.5
-    annotate(image, display, outline, probe, spacing)
-    mask = inside((height, width), [outline])
-    return SimulatedSample(image, mask, lesion.type.label, (spacing, spacing))
-
-
-def _draw_probe(rng: np.random.Generator) -> Probe:
-    depth, frequency = PRESETS[rng.integers(len(PRESETS))]
-    focus = depth * (0.35, 0.5)[rng.integers(2)]
-    beam_width = (0.5, 0.7, 0.9)[rng.integers(3)]
-    return Probe(frequency, beam_width=beam_width, focus=focus, depth=depth)
-
-
-def _draw_layers(
-    rng: np.random.Generator, probe: Probe, lines: int, lesion_bottom: float
-) -> Layers:
-    tilt = np.linspace(-1, 1, lines, dtype=np.float32) * np.float32(rng.normal(0, 1.0))
-    skin = rng.uniform(1.2, 2.0) + 0.12 * smooth_curve(rng, lines, 5)
-    fat = skin + rng.uniform(0.06, 0.22) * probe.depth + 0.9 * smooth_curve(rng, lines, 6)
-    fat = np.maximum(fat + 0.5 * tilt, skin + 1)
-    gland = max(rng.uniform(0.55, 0.9) * probe.depth, lesion_bottom + 2)
-    gland = np.maximum(gland + 0.8 * smooth_curve(rng, lines, 4) + tilt, fat + 3)
-    muscle = gland + rng.uniform(5, 9) + 0.5 * smooth_curve(rng, lines, 4)
-    return Layers(skin, fat, gland, muscle)
-
-
-def _tissue(
-    rng: np.random.Generator, probe: Probe, layers: Layers
-) -> tuple[np.ndarray, np.ndarray]:
-    """Echogenicity in dB (gland is 0) and attenuation in dB/cm/MHz, `(rows, lines)`."""
-    z = probe.depths(MAP_ROWS)[:, None]
-    below_skin, below_fat, below_gland, below_muscle = (
-        smoothstep(z - border, -0.2, 0.2)
-        for border in (layers.skin, layers.fat, layers.gland, layers.muscle)
-    )
-    fibres, sheets, bands, lobules = _structure(rng, probe, len(layers.skin))
-    echo = -6 + 3 * fibres
-    echo += below_skin * (-13 + 2 * fibres + 12 * _ridges(lobules, 0.1) - echo)
-    fat_in_gland = -9 * smoothstep(lobules - rng.uniform(-1.0, 0.8), 0.2, 1.1)
-    echo += below_fat * (4 * fibres + 8 * _ridges(sheets, 0.1) + fat_in_gland - echo)
-    echo += below_gland * (-18 + 3 * fibres + 12 * _ridges(bands, 0.2) - echo)
-    echo += below_muscle * (-22 + 3 * fibres - echo)
-    echo += _interfaces(rng, z, layers)
-    return echo, 0.5 + 0.2 * below_fat + 0.1 * below_gland
-
-
-def _interfaces(rng: np.random.Generator, z: np.ndarray, layers: Layers) -> np.ndarray:
-    """Extra echo in dB of the bright lines between layers and at the face of the probe."""
-    face = np.full_like(layers.skin, 0.4)
-    echo = np.zeros(np.broadcast_shapes(z.shape, face.shape), np.float32)
-    borders = (face, layers.skin, layers.fat, layers.gland, layers.muscle)
-    for border, level in zip(borders, (10, 10, 4, 12, 9), strict=True):
-        gleam = level + 4 * smooth_curve(rng, len(border), 8)
-        echo += gleam * np.exp(-np.square((z - border) / 0.3))
-    return echo
-
-
-def _structure(rng: np.random.Generator, probe: Probe, lines: int) -> list[np.ndarray]:
-    """Fibres, sheets and muscle bands along gently bent layers, and round lobules."""
-    shape = (MAP_ROWS, lines)
-    width = lines * probe.pitch
-
-    def noise(height: float, length: float, octaves: int) -> np.ndarray:
-        cells = (round(probe.depth / height), max(2, round(width / length)))
-        return lattice_noise(rng, shape, cells, octaves)
-
-    columns, rows = np.meshgrid(
-        np.arange(lines, dtype=np.float32), np.arange(MAP_ROWS, dtype=np.float32)
-    )
-    rows += noise(12, 9, 2) * np.float32(MAP_ROWS / probe.depth)
-    bent = [
-        cv2.remap(field, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
-        for field in (noise(1.4, 6, 2), noise(2.5, 9, 2), noise(1.6, 18, 1))
-    ]
-    return [*bent, noise(5, 9, 2)]
-
-
-def _ridges(field: np.ndarray, width: float) -> np.ndarray:
-    """Thin bright lines where a smooth field crosses zero."""
-    return np.exp(-np.square(field / np.float32(width)))
-
-
-def _insert(
-    rng: np.random.Generator,
-    probe: Probe,
-    echo: np.ndarray,
-    attenuation: np.ndarray,
-    lesion: Lesion,
-) -> None:
-    """Adds the lesion, and shadows of uneven contact with the skin, to the maps in place."""
-    spacing = (probe.depth / MAP_ROWS, probe.pitch)
-    noise = lattice_noise(rng, echo.shape, (12, 12), 3)
-    add_lesion(echo, attenuation, lesion, spacing, noise)
-    calcify(rng, echo, lesion, spacing)
-    contact = 2.0 * smooth_curve(rng, echo.shape[1], 7)  # dB, by the coupling of the probe
-    attenuation[0] += contact / (2 * probe.frequency * spacing[0] / 10)
-
-
-def _display(
-    envelope: np.ndarray, probe: Probe, rng: np.random.Generator, shape: tuple[int, int]
-) -> np.ndarray:
-    """Gain, compression, speckle filter, grey map and scan conversion: float32 `shape`."""
-    sliders = rng.normal(0, 2.0, 6) - np.linspace(0, rng.uniform(0, 8), 6)
-    dynamic_range, darkening = rng.uniform(46, 64), rng.uniform(16, 25)
-    gain = time_gain(probe, probe.depths(DETECTED_ROWS), 0.62, sliders) - darkening
-    detected = resample(envelope, (DETECTED_ROWS, envelope.shape[1]))
-    levels = log_compress(detected, gain, dynamic_range)
-    smoothing = rng.uniform(0.2, 1.6)
-    levels = cv2.GaussianBlur(levels, (0, 0), smoothing)
-    levels = np.clip(resample(levels, shape), 0, 255) / 255
-    black = rng.uniform(0, 14)
-    return black + (255 - black) * cv2.pow(levels, rng.uniform(0.9, 1.6))

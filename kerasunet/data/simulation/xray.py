@@ -1,4 +1,7 @@
-"""Pulmonary vessels: trees that branch out from the hila and thin towards the periphery."""
+"""Chest X-rays: attenuation by soft tissue, air and bone, photon noise, and the film.
+
+Pulmonary vessels are trees that branch out from the hila and thin towards the periphery.
+"""
 
 from __future__ import annotations
 
@@ -17,47 +20,13 @@ from kerasunet.data.simulation.shapes import (
     lattice_noise,
     resample,
     spline,
-    to_grey,
+    to_uint8,
 )
 from kerasunet.data.simulation.thorax import ChestGrid, draw_build
 
 TRUNKS = 7
 VESSEL_WIDTHS = (0.011, 0.009, 0.007, 0.0055, 0.0045)  # of each generation
 HILUM = (0.07, -0.01)
-
-
-def draw_vessels(rng: np.random.Generator) -> list[np.ndarray]:
-    """Draws the trees of both lungs.
-
-    Args:
-        rng: Source of randomness.
-
-    Returns:
-        For each generation, thick to thin, curves `(branches, 3, 2)` of the typical chest.
-    """
-    sides = np.repeat([-1, 1], TRUNKS)
-    angles = np.tile(np.linspace(-1.25, 1.45, TRUNKS), 2) + rng.normal(0, 0.25, 2 * TRUNKS)
-    starts = HILUM + np.outer(np.tile(np.linspace(-1, 1, TRUNKS), 2), (0.0, 0.06))
-    starts += rng.normal(0, 0.008, starts.shape)
-    length, generations = 0.08, []
-    for _ in VESSEL_WIDTHS:
-        lengths = length * rng.uniform(0.5, 1.4, len(angles))
-        bends = angles + rng.normal(0, 0.35, len(angles))
-        middles = starts + _polar(lengths / 2, angles)
-        ends = middles + _polar(lengths / 2, bends)
-        mirror = np.column_stack([sides, np.ones(len(sides))])[:, None]
-        generations.append(np.stack([starts, middles, ends], axis=1) * mirror)
-        fork = rng.uniform(0.15, 0.5, len(angles))
-        angles = np.concatenate([bends - fork, bends + 0.8 * fork])
-        starts, sides = np.tile(ends, (2, 1)), np.tile(sides, 2)
-        length *= 0.8
-    return generations
-
-
-def _polar(radius: np.ndarray, angle: np.ndarray) -> np.ndarray:
-    return radius[:, None] * np.stack([np.cos(angle), np.sin(angle)], axis=1)
-
-
 SIMULATOR = 2
 TISSUE, BONE, LEAD = 0.2, 0.5, 60.0  # attenuation per cm
 LUNG_AIR = 0.75  # share of the lung that is air
@@ -78,7 +47,7 @@ MARKER = np.array([[0.40, -0.475], [0.40, -0.415], [0.435, -0.415]])
 def simulate_chest_xray(
     seed: int, index: int, size: int | tuple[int, int] = 128
 ) -> SimulatedSample:
-    """Simulates one posterior-anterior chest radiograph.
+    """Simulate one posterior-anterior chest radiograph.
 
     Args:
         seed: Seed of the data set, 0 or more.
@@ -91,7 +60,7 @@ def simulate_chest_xray(
         label `"normal"` or `"nodule"`.
     """
     shape = as_shape(size)
-    body, tissue, photons = generators(seed, index, SIMULATOR, 3)
+    body, tissue, photons = generators(seed, index, SIMULATOR, count=3)
     build = draw_build(body)
     has_nodule = bool(body.random() < NODULE_SHARE)
     grid = ChestGrid(enlarged(shape, RENDER_SIDE), build)
@@ -100,40 +69,40 @@ def simulate_chest_xray(
     path = resample(grid.blur(path, 0.002), shape)
     spacing = FILM_SIDE / min(shape)
     dose = DOSE * np.exp(body.uniform(-1, 1)) * spacing**2
-    image = to_grey(_film(count_photons(path, dose, photons), body))
+    image = to_uint8(_film(count_photons(path, dose, photons), body))
     mask = ChestGrid(shape, build).mask([thorax.RIGHT_LUNG, thorax.LEFT_LUNG])
     label = "nodule" if has_nodule else "normal"
     return SimulatedSample(image, mask, label, (spacing, spacing))
 
 
 def _soft_tissue(grid: ChestGrid, rng: np.random.Generator, has_nodule: bool) -> np.ndarray:
-    """Water-equivalent thickness in cm."""
+    """Return the water-equivalent thickness in cm."""
     lungs = grid.cover([thorax.RIGHT_LUNG, thorax.LEFT_LUNG])
     cavity = _cavity_depth(grid)
     around = grid.blur(lungs, 0.03) * (1 - lungs)  # lung before and behind heart and diaphragm
     air = LUNG_AIR * cavity * (lungs + 0.6 * around)
-    inside = _vessels(grid, rng) + 0.35 * lattice_noise(rng, grid.shape, (8, 8), 5)
+    inside = _vessels(grid, rng) + 0.35 * lattice_noise(rng, grid.shape, (8, 8), octaves=5)
     inside += _nodule(grid, rng) if has_nodule else 0
     return _trunk(grid) - air + lungs * inside + _breasts(grid) + _hila(grid) - _gas(grid, rng)
 
 
-def _body_depth(grid: ChestGrid) -> np.ndarray:
-    """Depth of the trunk from front to back in cm at each row, `(rows, 1)`."""
-    share = np.interp(grid.axes[1], [-0.5, -0.3, -0.05, 0.25], [0.55, 0.75, 0.95, 1.15])
-    return (grid.build.depth * share).astype(np.float32)
-
-
 def _trunk(grid: ChestGrid) -> np.ndarray:
-    """Thickness of the body in cm as if it were solid, rounded at its sides."""
+    """Return the thickness of the body in cm as if it were solid, rounded at its sides."""
     solid = grid.cover([thorax.TRUNK])
     rounding = np.maximum(2 * grid.blur(solid, 0.05) - 1, 0.04)
     return _body_depth(grid) * cv2.sqrt(rounding) * solid
 
 
+def _body_depth(grid: ChestGrid) -> np.ndarray:
+    """Return the depth of the trunk from front to back in cm at each row, `(rows, 1)`."""
+    share = np.interp(grid.axes[1], [-0.5, -0.3, -0.05, 0.25], [0.55, 0.75, 0.95, 1.15])
+    return (grid.build.depth * share).astype(np.float32)
+
+
 def _cavity_depth(grid: ChestGrid) -> np.ndarray:
-    """Inner depth of the rib cage in cm: a rounded box between the walls in each row."""
+    """Return the inner depth of the rib cage in cm: a rounded box between the walls in each row."""
     x, y = grid.axes
-    left, right = (grid.place(wall) for wall in (thorax.LEFT_SIDE, thorax.RIGHT_SIDE))
+    left, right = (grid.transform(wall) for wall in (thorax.LEFT_SIDE, thorax.RIGHT_SIDE))
     outer_left = np.interp(y, left[:, 1], left[:, 0])
     outer_right = np.interp(y, right[:, 1], right[:, 0])
     half = (outer_left - outer_right) / 2
@@ -143,19 +112,51 @@ def _cavity_depth(grid: ChestGrid) -> np.ndarray:
 
 
 def _vessels(grid: ChestGrid, rng: np.random.Generator) -> np.ndarray:
-    """Thickness of the pulmonary vessels in cm."""
+    """Return the thickness of the pulmonary vessels in cm."""
     canvas = grid.canvas()
     generations = zip(draw_vessels(rng), VESSEL_WIDTHS, strict=True)
     for curves, width in reversed(list(generations)):
-        grid.stroke(canvas, curves, min(1.0, width / 0.012), width)
+        grid.stroke(canvas, curves, value=min(1.0, width / 0.012), width=width)
     return 1.5 * grid.blur(canvas.astype(np.float32) / 255, 0.003)
 
 
+def draw_vessels(rng: np.random.Generator) -> list[np.ndarray]:
+    """Draw the vessel trees of both lungs.
+
+    Args:
+        rng: Source of randomness.
+
+    Returns:
+        For each generation, thick to thin, curves `(branches, 3, 2)` of the typical chest.
+    """
+    sides = np.repeat([-1, 1], TRUNKS)
+    angles = np.tile(np.linspace(-1.25, 1.45, TRUNKS), 2) + rng.normal(0, 0.25, 2 * TRUNKS)
+    starts = HILUM + np.outer(np.tile(np.linspace(-1, 1, TRUNKS), 2), (0.0, 0.06))
+    starts += rng.normal(0, 0.008, starts.shape)
+    length, generations = 0.08, []
+    for _ in VESSEL_WIDTHS:
+        lengths = length * rng.uniform(0.5, 1.4, len(angles))
+        bends = angles + rng.normal(0, 0.35, len(angles))
+        middles = starts + _polar(lengths / 2, angles)
+        ends = middles + _polar(lengths / 2, bends)
+        flips = np.column_stack([sides, np.ones(len(sides))])[:, None]
+        generations.append(np.stack([starts, middles, ends], axis=1) * flips)
+        fork = rng.uniform(0.15, 0.5, len(angles))
+        angles = np.concatenate([bends - fork, bends + 0.8 * fork])
+        starts, sides = np.tile(ends, (2, 1)), np.tile(sides, 2)
+        length *= 0.8
+    return generations
+
+
+def _polar(radius: np.ndarray, angle: np.ndarray) -> np.ndarray:
+    return radius[:, None] * np.stack([np.cos(angle), np.sin(angle)], axis=1)
+
+
 def _nodule(grid: ChestGrid, rng: np.random.Generator) -> np.ndarray:
-    """Thickness in cm of a ball in one of the lungs."""
+    """Return the thickness in cm of a ball in one of the lungs."""
     radius = rng.uniform(0.014, 0.035)
     centre = (rng.choice([-1, 1]) * rng.uniform(0.17, 0.25), rng.uniform(-0.27, 0.02))
-    x, y = grid.place(np.array([centre]))[0].tolist()
+    x, y = grid.transform(np.array([centre]))[0].tolist()
     columns, rows = grid.axes
     squared = np.square(columns - x) + np.square(rows - y)
     return 2 * cv2.sqrt(np.maximum(radius**2 - squared, 0)) * np.float32(FILM_SIDE / 10)
@@ -175,7 +176,7 @@ def _hila(grid: ChestGrid) -> np.ndarray:
 
 
 def _gas(grid: ChestGrid, rng: np.random.Generator) -> np.ndarray:
-    """Air in trachea, main bronchi and, usually, the stomach, in cm."""
+    """Return the air in trachea, main bronchi and, usually, the stomach, in cm."""
     air = 2.0 * grid.cover([TRACHEA]) + 0.9 * grid.cover(BRONCHI)
     radii = (rng.uniform(0.03, 0.07), rng.uniform(0.015, 0.035))
     centre = (rng.uniform(0.18, 0.28), 0.255 + radii[1] + rng.uniform(0.0, 0.02))
@@ -185,7 +186,7 @@ def _gas(grid: ChestGrid, rng: np.random.Generator) -> np.ndarray:
 
 
 def _bone(grid: ChestGrid, rng: np.random.Generator) -> np.ndarray:
-    """Thickness of bone in cm."""
+    """Return the thickness of bone in cm."""
     slope, width = rng.choice(RIB_SLOPES), rng.choice(RIB_HALF_WIDTHS)
     bone = 0.4 * grid.cover(thorax.VERTEBRAE) + 0.3 * grid.cover(thorax.PROCESSES)
     for posterior, outer_cm, marrow_cm in ((True, 0.38, 0.14), (False, 0.2, 0.06)):
@@ -196,15 +197,15 @@ def _bone(grid: ChestGrid, rng: np.random.Generator) -> np.ndarray:
 
 
 def _marker(grid: ChestGrid, rng: np.random.Generator) -> np.ndarray:
-    """The lead letter that marks the patient's left side."""
+    """Draw the lead letter that marks the patient's left side."""
     film, canvas = Grid(grid.shape), grid.canvas()
     if rng.random() < MARKER_SHARE:
-        film.stroke(canvas, [MARKER], 1.0, 0.006)
+        film.stroke(canvas, [MARKER], value=1.0, width=0.006)
     return canvas.astype(np.float32) / 255
 
 
 def count_photons(path: np.ndarray, dose: float, rng: np.random.Generator) -> np.ndarray:
-    """Measures attenuation by counting the photons that pass (Beer-Lambert law, Poisson noise).
+    """Measure attenuation by counting the photons that pass (Beer-Lambert law, Poisson noise).
 
     Args:
         path: Attenuation summed along each ray, float32, dimensionless.
@@ -219,6 +220,6 @@ def count_photons(path: np.ndarray, dose: float, rng: np.random.Generator) -> np
 
 
 def _film(path: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Develops the film: float32 grey levels 0 to 255, dense parts white."""
+    """Develop the film: float32 grey levels 0 to 255, dense parts white."""
     middle, latitude = rng.normal(2.35, 0.12), rng.uniform(0.62, 0.8)
     return 255 / (1 + cv2.exp((middle - path) / np.float32(latitude)))

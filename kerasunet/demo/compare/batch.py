@@ -11,7 +11,6 @@ from statistics import mean
 import gradio as gr
 
 from kerasunet.comparison import Candidate, Choice, as_csv, compare, judge, score
-from kerasunet.comparison.pictures import png
 from kerasunet.comparison.report import mask_files, pack, rows, safe_name
 from kerasunet.demo.session import (
     MODALITIES,
@@ -23,6 +22,7 @@ from kerasunet.demo.session import (
     read_truth,
 )
 from kerasunet.demo.visitors import new_file
+from kerasunet.drawing import png
 
 FILE_LIMIT = 100
 _MASK_ENDING = "_mask"

@@ -74,12 +74,15 @@ class Downloads:
 
 def _zip(shown: Shown, choice: Choice) -> tuple[str, bytes]:
     subject = shown.subject
-    return ".zip", as_zip(subject.name, shown.comparison, *shown.evaluated(choice), subject.truth)
+    verdict, scores = shown.evaluated(choice)
+    truth = subject.truth
+    return ".zip", as_zip(subject.name, shown.comparison, verdict, scores=scores, truth=truth)
 
 
 def _html(shown: Shown, choice: Choice) -> tuple[str, bytes]:
     subject = shown.subject
-    page = as_html(subject.name, shown.comparison, *shown.evaluated(choice), subject.truth)
+    verdict, scores = shown.evaluated(choice)
+    page = as_html(subject.name, shown.comparison, verdict, scores=scores, truth=subject.truth)
     return ".html", page.encode()
 
 

@@ -16,7 +16,9 @@ import gradio as gr
 import numpy as np
 
 from kerasunet.comparison import Choice, Comparison, Score, judge
-from kerasunet.comparison.pictures import (
+from kerasunet.demo.session import EXAMPLES, MODALITIES, SETTLED, Context, Shown, example
+from kerasunet.demo.visitors import new_file
+from kerasunet.drawing import (
     BOTH,
     FIRST_ONLY,
     SECOND_ONLY,
@@ -24,10 +26,8 @@ from kerasunet.comparison.pictures import (
     draw_difference,
     png,
     shrunk,
+    to_rgb,
 )
-from kerasunet.demo.session import EXAMPLES, MODALITIES, SETTLED, Context, Shown, example
-from kerasunet.demo.visitors import new_file
-from kerasunet.drawing import to_rgb
 
 _THRESHOLDS = np.array([-np.inf, *(np.arange(1, 100) / 100), np.inf], np.float32)
 _LONGEST = 768

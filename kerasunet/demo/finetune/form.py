@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from kerasunet import models
 from kerasunet.data.checking import Report
-from kerasunet.strategies import Layout, parse
+from kerasunet.strategies import NetworkLayout, parse
 from kerasunet.training.settings import FinetuneSettings, Optimization
 
 STRATEGIES = ("shallow:3", "contracting", "expanding", "all", "deep:3", "auto", "auto:search")
@@ -36,7 +36,7 @@ def settings(
     known = models.card(init)["architecture"]
     parsed = parse(strategy)
     if not parsed.is_auto:
-        parsed.select(Layout.unet(known["depth"], known["normalization"]))
+        parsed.select(NetworkLayout.unet(known["depth"], known["normalization"]))
     usual = FinetuneSettings()
     optimization = replace(
         usual.optimization,

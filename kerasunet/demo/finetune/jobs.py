@@ -12,7 +12,7 @@ from pathlib import Path
 from kerasunet.data.archives import unpack
 from kerasunet.data.checking import Report, check
 from kerasunet.data.loading import load
-from kerasunet.files import gathering
+from kerasunet.files import collect_problems
 from kerasunet.runs.background import BackgroundRun
 from kerasunet.training.settings import FinetuneSettings
 
@@ -126,7 +126,7 @@ class Workshop:
 def _require_inside(folder: Path) -> None:
     """Refuses data whose manifest or annotations name files of this machine outside of them."""
     try:
-        with gathering():  # as the check does, which goes on with what has no fault
+        with collect_problems():  # as the check does, which goes on with what has no fault
             data = load(folder)
     except ValueError:  # the check tells what is wrong
         return

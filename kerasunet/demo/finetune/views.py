@@ -10,7 +10,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from kerasunet.data.checking import Report
-from kerasunet.data.checking.page import sections, summary, thumbnails
+from kerasunet.data.checking.report import sections, summary, thumbnails
 from kerasunet.runs.background import Progress
 
 _SHOWN_CASES = 6

@@ -8,7 +8,7 @@ from typing import Any
 
 from kerasunet import models
 from kerasunet.cost import Network
-from kerasunet.strategies import Layout, StrategyError, WeightRef, name_of, parse
+from kerasunet.strategies import NetworkLayout, StrategyError, WeightRef, name_of, parse
 from kerasunet.training.settings import Architecture, FinetuneSettings
 
 SCRATCH = "scratch"
@@ -29,7 +29,7 @@ class Start:
     network: Network
 
     @property
-    def layout(self) -> Layout:
+    def layout(self) -> NetworkLayout:
         """Its weights."""
         return self.network.layout
 
@@ -77,7 +77,7 @@ def start_from(init: str, image_size: int, scratch: Architecture) -> Start:
         ValueError: A number is out of range, or the network cannot take images of this size.
     """
     shape = scratch if init == SCRATCH else _architecture(init)
-    layout = Layout.unet(shape.depth, shape.normalization)
+    layout = NetworkLayout.unet(shape.depth, shape.normalization)
     return Start(init, shape, Network(layout, shape.base_filters, image_size, shape.channels))
 
 

@@ -10,7 +10,7 @@ import gradio as gr
 import pandas as pd
 
 from kerasunet import models
-from kerasunet.data.modality import modality_of
+from kerasunet.data.modality import MODALITY_LABELS, modality_of
 from kerasunet.demo.layers.diagram import (
     COLLECT,
     DIAGRAM,
@@ -26,7 +26,7 @@ from kerasunet.demo.layers.diagram import (
 from kerasunet.demo.layers.network import SCRATCH, Start, command, facts, snippet, start_from
 from kerasunet.demo.session import PRETRAINED, Context
 from kerasunet.demo.study_figures import Results, shipped
-from kerasunet.strategies import Layout, StrategyError, WeightRef, parse
+from kerasunet.strategies import NetworkLayout, StrategyError, WeightRef, parse
 from kerasunet.training.settings import Architecture, FinetuneSettings
 
 _NONE_YET = (
@@ -56,11 +56,11 @@ def nearest(selected: frozenset[WeightRef] | None, strategy: str, results: Resul
     studied = list(results.summary["strategy"].unique())
     if selected is None:
         return strategy if strategy in studied else None
-    fixed = _fixed(studied, Layout.unet(results.depth))
+    fixed = _fixed(studied, NetworkLayout.unet(results.depth))
     return min(fixed, key=lambda name: len(fixed[name] ^ selected), default=None)
 
 
-def _fixed(strategies: Iterable[str], layout: Layout) -> dict[str, frozenset[WeightRef]]:
+def _fixed(strategies: Iterable[str], layout: NetworkLayout) -> dict[str, frozenset[WeightRef]]:
     """What strategies train; those without weights of their own, such as `auto`, are left out."""
     selected = {}
     for name in strategies:
@@ -75,7 +75,7 @@ def _introduction(name: str, selected: frozenset[WeightRef] | None, depth: int) 
     text = f"<code>{escape(name)}</code>"
     if selected is None:
         return f"What {text} reached in the published study."
-    different = _fixed([name], Layout.unet(depth))[name] ^ selected
+    different = _fixed([name], NetworkLayout.unet(depth))[name] ^ selected
     if not different:
         return f"The published study has {text}."
     count = len({weight.layer for weight in different})
@@ -93,7 +93,7 @@ def _headings(name: str) -> str:
 
 def _row(panel: pd.DataFrame, data: str, train_size: int, name: str) -> str:
     best = panel["mean"].idxmax()
-    kind = modality_of(data) or ""
+    kind = MODALITY_LABELS.get(modality_of(data), "")
     cells = [_cell(panel, column) for column in _columns(name)]
     return (
         f"<tr><th scope=row>{escape(data)} <small>{kind}</small></th><td>{train_size}</td>"

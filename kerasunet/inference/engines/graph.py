@@ -1,4 +1,4 @@
-"""Batch normalisation folded into the convolution before it: the same function, fewer layers."""
+"""Networks for the engines: batch normalisation folded away, several networks merged into one."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from kerasunet.unet import UNet, architecture_of, plain_copy
 
 
 def folded(model: keras.Model) -> keras.Model:
-    """Returns a network that computes the same as `model` in inference, without batch norm.
+    """Return a network that computes the same as `model` in inference, without batch norm.
 
     A batch normalisation in inference mode is one multiplication and one addition per channel, and
     the convolution before it takes over both. The sums are taken in float64, so that the outputs
@@ -33,9 +33,9 @@ def folded(model: keras.Model) -> keras.Model:
     try:
         plain = UNet(
             (*model.input_shape[1:3], shape["channels"]),
-            shape["base_filters"],
-            shape["depth"],
-            shape["classes"],
+            base_filters=shape["base_filters"],
+            depth=shape["depth"],
+            classes=shape["classes"],
             normalization=None,
             name=model.name,
         )
@@ -48,7 +48,7 @@ def folded(model: keras.Model) -> keras.Model:
 
 
 def _folded_weights(model: keras.Model, convolution: str) -> list[np.ndarray]:
-    """Kernel and bias of one convolution that also does what its normalisation did."""
+    """Return kernel and bias of a convolution that also does the work of its normalisation."""
     weights = model.get_layer(convolution).get_weights()
     if "_conv" not in convolution:
         return weights
@@ -59,10 +59,10 @@ def _folded_weights(model: keras.Model, convolution: str) -> list[np.ndarray]:
 
 
 def merged(models: Sequence[keras.Model]) -> keras.Model:
-    """Joins networks into one that shares what they have in common.
+    """Join networks into one that shares what they have in common.
 
-    Two layers are one if kind, settings, weights (bit for bit) and inputs agree: common subgraphs
-    are found from the image on, wherever they branch off.
+    Two layers become one if kind, settings, weights (bit for bit) and inputs agree: common
+    subgraphs are found from the image on, wherever they branch off.
 
     Args:
         models: Functional models without batch normalisation (see `engines.folded`), whose

@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 
 def version() -> str:
-    """Returns the version of LiteRT."""
+    """Return the version of LiteRT."""
     return installed_version("ai-edge-litert")
 
 
 def convert(model: keras.Model, shape: tuple[int, int, int], **settings) -> bytes:
-    """Writes a folded network for one image of this shape.
+    """Write a folded network for one image of this shape.
 
     Args:
         model: The network.
@@ -53,7 +53,7 @@ def convert(model: keras.Model, shape: tuple[int, int, int], **settings) -> byte
 
 
 def load(made: bytes) -> Callable[[np.ndarray], np.ndarray]:
-    """Opens what `convert` made."""
+    """Open what `convert` made."""
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter = Interpreter(model_content=made, num_threads=processors())

@@ -18,7 +18,7 @@ _IR_VERSION = 10
 
 
 def to_onnx(model: keras.Model, size: tuple[int, int] | None = None) -> onnx.ModelProto:
-    """Writes a network as an ONNX model.
+    """Write a network as an ONNX model.
 
     Args:
         model: A functional model made of the layers that `kerasunet.UNet` uses, one input and one
@@ -94,7 +94,7 @@ class _Graph:
 
 
 def _kernel_and_bias(graph: _Graph, layer: keras.Layer) -> list[str]:
-    """Kernels of both kinds of convolution have the two sides first in Keras, last in ONNX."""
+    """Add kernel and bias; the sides of a kernel come first in Keras, last in ONNX."""
     kernel, *bias = layer.get_weights()
     names = [graph.constant(kernel.transpose(3, 2, 0, 1), f"{layer.name}_kernel")]
     return names + [graph.constant(values, f"{layer.name}_bias") for values in bias]
@@ -128,7 +128,7 @@ def _activation(graph: _Graph, layer: keras.layers.Activation, inputs: list[str]
 
 
 def _standardization(graph: _Graph, layer, inputs: list[str]) -> str:
-    """Zero mean, unit variance over the whole image."""
+    """Standardise to zero mean and unit variance over the whole image."""
     name = layer.name
     axes = graph.constant(np.array([1, 2, 3]), f"{name}_axes")
     epsilon = graph.constant(np.float32(layer.epsilon), f"{name}_epsilon")

@@ -15,19 +15,19 @@ if TYPE_CHECKING:
 
 
 def version() -> str:
-    """Returns the version of ONNX Runtime."""
+    """Return the version of ONNX Runtime."""
     return onnxruntime.__version__
 
 
 def convert(model: keras.Model, shape: tuple[int, int, int]) -> bytes:
-    """Writes a folded network for one image of this shape."""
+    """Write a folded network for one image of this shape."""
     from kerasunet.inference.engines.onnx_graph import to_onnx
 
     return to_onnx(model, shape[:2]).SerializeToString()
 
 
 def load(made: bytes) -> Callable[[np.ndarray], np.ndarray]:
-    """Opens what `convert` made."""
+    """Open what `convert` made."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = processors()
     session = onnxruntime.InferenceSession(made, options, providers=["CPUExecutionProvider"])

@@ -21,35 +21,35 @@ DEVICE = "CPU"
 
 @cache
 def core() -> openvino.Core:
-    """Returns the one OpenVINO runtime of this process."""
+    """Return the one OpenVINO runtime of this process."""
     return openvino.Core()
 
 
 def version() -> str:
-    """Returns the version of OpenVINO and the processor."""
+    """Return the version of OpenVINO and the processor."""
     return f"{openvino.__version__} {core().get_property(DEVICE, 'FULL_DEVICE_NAME')}"
 
 
 def graph_of(model: keras.Model, size: tuple[int, int] | None = None) -> openvino.Model:
-    """Returns a folded network as OpenVINO's graph, for images of one size or of any."""
+    """Return a folded network as OpenVINO's graph, for images of one size or of any."""
     from kerasunet.inference.engines.onnx_graph import to_onnx
 
     return core().read_model(to_onnx(model, size).SerializeToString())
 
 
 def convert(model: keras.Model, shape: tuple[int, int, int]) -> bytes:
-    """Compiles a folded network for one image of this shape."""
+    """Compile a folded network for one image of this shape."""
     graph = graph_of(model, shape[:2])
     return core().compile_model(graph, DEVICE, SETTINGS).export_model().getvalue()
 
 
 def load(made: bytes) -> Callable[[np.ndarray], np.ndarray]:
-    """Opens what `convert` made."""
+    """Open what `convert` made."""
     return running(core().import_model(io.BytesIO(made), DEVICE, SETTINGS))
 
 
 def running(compiled: openvino.CompiledModel) -> Callable[[np.ndarray], np.ndarray]:
-    """Returns a function that runs a compiled network on one image."""
+    """Return a function that runs a compiled network on one image."""
     request = compiled.create_infer_request()
 
     def run(image: np.ndarray) -> np.ndarray:

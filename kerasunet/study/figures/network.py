@@ -9,7 +9,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import BoundaryNorm
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
-from kerasunet.strategies import Layout
+from kerasunet.strategies import NetworkLayout
 from kerasunet.study import stats
 from kerasunet.study.figures.results import Results
 from kerasunet.study.figures.style import (
@@ -45,7 +45,7 @@ def gains_of(results: Results, data: str, train_size: int) -> Gains:
     """
     cases, depth = results.cases, results.depth
     here = cases[(cases["data"] == data) & (cases["train_size"] == train_size)]
-    wanted = _pairs(Layout.unet(depth).blocks)
+    wanted = _pairs(NetworkLayout.unet(depth).blocks)
     pairs = [pair for by_block in wanted.values() for pair in by_block.values()]
     compared = {(c.first, c.second): c for c in stats.compare_all(here, pairs, depth=depth)}
     available = results.strategies(data, train_size)
@@ -134,7 +134,7 @@ def _round_up(value: float) -> float:
 def _draw_network(
     axes: Axes, depth: int, gains: dict[str, Comparison], colours: ScalarMappable
 ) -> None:
-    layout = Layout.unet(depth)
+    layout = NetworkLayout.unet(depth)
     corners = {block: _corner(layout, block) for block in layout.blocks}
     boxes = {
         block: _draw_block(axes, block, *corner, gains.get(block), colours)
@@ -147,7 +147,7 @@ def _draw_network(
     axes.set_axis_off()
 
 
-def _corner(layout: Layout, block: str) -> tuple[float, float]:
+def _corner(layout: NetworkLayout, block: str) -> tuple[float, float]:
     """Lower left corner: a level a row, both arms leaning towards the bottleneck."""
     level = layout.level_of(block)
     middle = layout.depth * _SHIFT + 0.75 * _WIDTH
@@ -156,7 +156,7 @@ def _corner(layout: Layout, block: str) -> tuple[float, float]:
     return middle + side * from_middle, float(1 - level)
 
 
-def _draw_flow(axes: Axes, layout: Layout, boxes: dict[str, FancyBboxPatch]) -> None:
+def _draw_flow(axes: Axes, layout: NetworkLayout, boxes: dict[str, FancyBboxPatch]) -> None:
     """Arrows from block to block, and dashed ones where features skip to the other arm."""
     skips = zip(layout.blocks[: layout.depth], layout.blocks[::-1], strict=False)
     flow = zip(layout.blocks, layout.blocks[1:], strict=False)

@@ -89,7 +89,7 @@ def _pictures(row: PanelCase) -> list[np.ndarray]:
     image, truth = resize_image(row.image, size, channels=3), resize_mask(row.truth, size)
     outlined = overlay(image, truth, TRUTH, opacity=0, thickness=2)
     found = [
-        overlay(outlined, resize_mask(mask, size), PREDICTION, 0.15, 2)
+        overlay(outlined, resize_mask(mask, size), PREDICTION, opacity=0.15, thickness=2)
         for mask in row.found.values()
     ]
     return [image, overlay(image, truth, TRUTH, thickness=2), *found]

@@ -17,7 +17,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from kerasunet.data.modality import modality_of
+from kerasunet.data.modality import MODALITY_LABELS, modality_of
 from kerasunet.files import write_atomically
 
 WIDTH, NARROW = 7.2, 4.6
@@ -198,7 +198,7 @@ def panel_title(data: str, train_size: int | None = None, narrow: bool = False) 
     """Heading of a panel: modality, data set, number of training images; in lines if narrow."""
     modality = modality_of(data)
     name = data if len(data) <= _LONGEST_NAME else f"{data[: _LONGEST_NAME - 1]}…"
-    named = f"{modality[0].upper()}{modality[1:]}: {name}" if modality else name
+    named = f"{MODALITY_LABELS[modality]}: {name}" if modality else name
     title = named if train_size is None else f"{named}, {images(train_size)}"
     return textwrap.fill(title, _NARROW) if narrow else title
 

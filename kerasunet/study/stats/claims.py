@@ -135,7 +135,7 @@ def _claims_at(
     size: int, grids: Sequence[Grid], effect: str, measured: Measurements
 ) -> list[Claim]:
     there = [grid.data for grid in grids if grid.train_size == size]
-    ultrasound, x_ray = _of_modality(there, "ultrasound"), _of_modality(there, "x-ray")
+    ultrasound, x_ray = _of_modality(there, "ultrasound"), _of_modality(there, "xray")
     if not ultrasound or not x_ray:
         return [_without_partner(size, effect, ultrasound, x_ray)]
     return [

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.stats import rankdata, wilcoxon
 
 from kerasunet.metrics import METRICS
-from kerasunet.strategies import Layout
+from kerasunet.strategies import NetworkLayout
 from kerasunet.study.stats.grid import DEPTH, Grid, find, grid_of, grids
 from kerasunet.study.stats.resampling import resample
 
@@ -206,7 +206,7 @@ def planned_pairs(strategies: Sequence[str], depth: int = DEPTH) -> tuple[Pair, 
     Returns:
         Pairs of those strategies, each once.
     """
-    counts = range(1, len(Layout.unet(depth).blocks))
+    counts = range(1, len(NetworkLayout.unet(depth).blocks))
     wanted = [("contracting", "expanding")]
     wanted += [(f"shallow:{count}", f"deep:{count}") for count in counts]
     wanted += [(strategy, "all") for strategy in strategies]

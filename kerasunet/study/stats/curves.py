@@ -9,7 +9,7 @@ from functools import lru_cache
 import numpy as np
 import pandas as pd
 
-from kerasunet.strategies import Layout, expand
+from kerasunet.strategies import NetworkLayout, expand
 from kerasunet.study.stats.grid import (
     DEPTH,
     Grid,
@@ -52,7 +52,7 @@ def points(direction: str, depth: int = DEPTH) -> tuple[Point, ...]:
     """
     if direction not in DIRECTIONS:
         raise ValueError(f"{direction}: no such direction; there are {', '.join(DIRECTIONS)}")
-    texts = ["none", *expand(f"{direction}:*", Layout.unet(depth))]
+    texts = ["none", *expand(f"{direction}:*", NetworkLayout.unet(depth))]
     return tuple(Point(k, trained_blocks(text, depth), text) for k, text in enumerate(texts))
 
 

@@ -8,11 +8,11 @@ from functools import lru_cache
 
 import pandas as pd
 
-from kerasunet.strategies import Layout, StrategyError, parse
+from kerasunet.strategies import NetworkLayout, StrategyError, parse
 from kerasunet.study.stats.resampling import resample
 
 DEPTH = 4
-"""Depth of the network unless told otherwise, as in `Layout.unet`."""
+"""Depth of the network unless told otherwise, as in `NetworkLayout.unet`."""
 
 
 def find(wanted: str, available: Iterable[str], depth: int = DEPTH) -> str | None:
@@ -52,8 +52,8 @@ def trained_blocks(text: str, depth: int = DEPTH) -> int:
 
 
 @lru_cache(maxsize=8)
-def _layout(depth: int) -> Layout:
-    return Layout.unet(depth)
+def _layout(depth: int) -> NetworkLayout:
+    return NetworkLayout.unet(depth)
 
 
 CASE = ["fold", "group", "key"]

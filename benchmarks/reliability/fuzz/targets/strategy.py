@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from kerasunet.strategies import Layout, StrategyError, parse
+from kerasunet.strategies import NetworkLayout, StrategyError, parse
 
 LONGEST = 64
-_LAYOUTS = (Layout.unet(4, "batch"), Layout.unet(1, None))
+_LAYOUTS = (NetworkLayout.unet(4, "batch"), NetworkLayout.unet(1, None))
 _TEXTS = (
     "all none contracting expanding bottleneck shallow:3 deep:9 outer:2 inner:1 blocks:1-3,7 enc1 "
     "dec2_conv1 enc*_conv? norm bias kernel shallow:3&norm (all-enc1)+head blocks:enc*,dec1 auto "
@@ -34,7 +34,7 @@ def checker(folder: Path) -> Callable[[bytes], None]:
     return check
 
 
-def _select(strategy, layout: Layout) -> None:
+def _select(strategy, layout: NetworkLayout) -> None:
     try:
         chosen = strategy.select(layout)
     except StrategyError as error:

@@ -15,6 +15,6 @@ class Builder(CasesBuilder):
         "the manual folder."
     )
 
-    def search(self, roots):
+    def find_cases(self, roots):
         data = published("bus_bra", roots)
         return {"train": data} if data else {}

@@ -21,7 +21,7 @@ class Builder(CasesBuilder):
         "BUS-UCLM, with images, masks and INFO.csv, into the manual folder."
     )
 
-    def search(self, roots):
+    def find_cases(self, roots):
         folder = folder_with(roots, "images", "masks", "INFO.csv")
         return {} if folder is None else {"train": self._as_data_set(_cases(folder))}
 

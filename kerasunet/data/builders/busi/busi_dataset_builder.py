@@ -15,6 +15,6 @@ class Builder(CasesBuilder):
         "Dataset_BUSI_with_GT into the manual folder."
     )
 
-    def search(self, roots):
+    def find_cases(self, roots):
         data = published("busi", roots)
         return {"train": data} if data else {}

@@ -21,7 +21,7 @@ class Builder(CasesBuilder):
         "DUTS-TE.zip, or the folders DUTS-TR and DUTS-TE, into the manual folder."
     )
 
-    def search(self, roots):
+    def find_cases(self, roots):
         train = published("duts", roots)
         if train is None:
             return {}

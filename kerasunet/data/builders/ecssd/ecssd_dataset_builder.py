@@ -23,6 +23,6 @@ class Builder(CasesBuilder):
         "without other data sets."
     )
 
-    def search(self, roots):
+    def find_cases(self, roots):
         data = joined(roots, _PARTS)
         return {"train": data} if data else {}

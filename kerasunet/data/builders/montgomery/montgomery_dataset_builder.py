@@ -23,7 +23,7 @@ class Builder(CasesBuilder):
         "MontgomerySet into the manual folder."
     )
 
-    def search(self, roots):
+    def find_cases(self, roots):
         folder = folder_with(roots, "CXR_png", *_SIDES)
         return {} if folder is None else {"train": self._as_data_set(_cases(folder))}
 

@@ -1,6 +1,6 @@
 """MSRA10K: 10,000 natural photographs with a mask of the salient object."""
 
-from kerasunet.data.builders.base import CasesBuilder, folder_with, photographs_with_masks
+from kerasunet.data.builders.base import CasesBuilder, folder_with, images_with_masks
 
 
 class Builder(CasesBuilder):
@@ -15,7 +15,7 @@ class Builder(CasesBuilder):
         "MSRA10K_Imgs_GT, with Imgs in it, into the manual folder."
     )
 
-    def search(self, roots):
+    def find_cases(self, roots):
         folder = folder_with(roots, "Imgs")
-        cases = photographs_with_masks([folder / "Imgs"]) if folder else []
+        cases = images_with_masks([folder / "Imgs"]) if folder else []
         return {"train": self._as_data_set(cases)} if cases else {}

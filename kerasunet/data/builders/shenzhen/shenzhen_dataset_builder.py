@@ -21,6 +21,6 @@ class Builder(CasesBuilder):
         "ChinaSet_AllFiles.zip or its folder CXR_png may be there, too, else it is downloaded."
     )
 
-    def search(self, roots):
+    def find_cases(self, roots):
         data = joined(roots, _PARTS)
         return {"train": data} if data else {}

@@ -16,7 +16,7 @@ class Builder(CasesBuilder):
         "and GT into the manual folder."
     )
 
-    def search(self, roots):
+    def find_cases(self, roots):
         folder = folder_with(roots, "original", "GT")
         if folder is None:
             return {}

@@ -1,6 +1,6 @@
 """XPIE: 10,000 natural photographs with a mask of the salient objects."""
 
-from kerasunet.data.builders.base import CasesBuilder, folders_in, photographs_with_masks
+from kerasunet.data.builders.base import CasesBuilder, folders_in, images_with_masks
 
 
 class Builder(CasesBuilder):
@@ -16,7 +16,7 @@ class Builder(CasesBuilder):
         "masks have the same name and another suffix; both may lie anywhere."
     )
 
-    def search(self, roots):
+    def find_cases(self, roots):
         named = [folder for folder in folders_in(roots) if folder.name.lower() == "xpie"]
-        cases = photographs_with_masks(folders_in(named[:1] or roots))
+        cases = images_with_masks(folders_in(named[:1] or roots))
         return {"train": self._as_data_set(cases)} if cases else {}

@@ -1,4 +1,4 @@
-"""What every engine looks like from outside: arrays in, probabilities out."""
+"""Inference engines: how a network is compiled, kept on disk, opened and called with arrays."""
 
 from __future__ import annotations
 
@@ -24,6 +24,17 @@ if TYPE_CHECKING:
     import keras
 
 
+# The fastest first, by benchmarks/inference.py; each with the packages it needs.
+_PACKAGES = {
+    "openvino": ("openvino", "onnx"),
+    "onnx": ("onnxruntime", "onnx"),
+    "litert": ("ai_edge_litert",),
+    "keras": (),
+}
+ENGINES = ("auto", *_PACKAGES)
+_MOST_FILES = 64
+
+
 class Engine:
     """A network compiled for images of one size; may be called from several threads.
 
@@ -46,7 +57,7 @@ class Engine:
         self._lock = threading.Lock()
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
-        """Computes probabilities, one image after the other.
+        """Compute probabilities, one image after the other.
 
         Args:
             images: Grey levels 0 to 255, uint8 or any float, `(count, height, width, channels)`,
@@ -68,24 +79,21 @@ class Engine:
             return np.concatenate([self._run(image[None]) for image in images])
 
 
-_MOST_FILES = 64
-
-
-class Slot:
-    """The place of one compiled network; without a cache, or where it cannot be written, empty.
+class _CompiledFile:
+    """The file that keeps one compiled network; always empty where there is no writable cache.
 
     Args:
-        kind: Name of the engine.
+        engine: Name of the engine.
         facts: Everything that the contents depend on.
     """
 
-    def __init__(self, kind: str, facts: tuple[str, ...]):
-        key = hashlib.sha256("\n".join((kind, *facts)).encode()).hexdigest()
+    def __init__(self, engine: str, facts: tuple[str, ...]):
+        key = hashlib.sha256("\n".join((engine, *facts)).encode()).hexdigest()
         folder = cache_folder()
-        self._path = folder and folder / "engines" / f"{kind}-{key[:32]}.bin"
+        self._path = folder and folder / "engines" / f"{engine}-{key[:32]}.bin"
 
     def get(self, make: Callable[[], bytes]) -> bytes:
-        """Returns what is kept, or makes it and keeps it, with the 63 others used last."""
+        """Return what is kept; or make it and keep it, with the 63 others used last."""
         with suppress(OSError):
             if self._path:
                 kept = self._path.read_bytes()
@@ -99,7 +107,7 @@ class Slot:
         return made
 
     def clear(self) -> None:
-        """Removes what is kept."""
+        """Remove what is kept."""
         with suppress(OSError):
             if self._path:
                 self._path.unlink()
@@ -112,11 +120,11 @@ def _remove_oldest(directory: Path) -> None:
 
 
 @dataclass(frozen=True)
-class Source:
-    """A network for the engines.
+class NetworkSource:
+    """Where an engine gets its network from.
 
     Attributes:
-        digest: Tells networks apart: equal digests compute the same.
+        digest: Identifies the network: equal digests compute the same.
         channels: Channels of an image.
         load: Returns the network without batch normalisation; only this imports Keras.
     """
@@ -126,8 +134,8 @@ class Source:
     load: Callable[[], keras.Model]
 
     @classmethod
-    def saved(cls, name_or_path: str | os.PathLike) -> Source:
-        """A saved model by name or path; its file is verified against its card when loaded.
+    def saved(cls, name_or_path: str | os.PathLike) -> NetworkSource:
+        """Take a saved model by name or path; its file is verified against its card when loaded.
 
         Raises:
             FileNotFoundError: There is no such model, or it has no card.
@@ -142,8 +150,8 @@ class Source:
         return cls(models.digest(name_or_path), channels, load)
 
     @classmethod
-    def of(cls, model: keras.Model) -> Source:
-        """A network in memory, as it is now."""
+    def of(cls, model: keras.Model) -> NetworkSource:
+        """Take a network in memory, as it is now."""
         from kerasunet.inference.engines.graph import folded
 
         known = hashlib.sha256(json.dumps(model.get_config(), sort_keys=True).encode())
@@ -152,8 +160,8 @@ class Source:
         return cls(known.hexdigest(), model.input_shape[-1], lambda: folded(model))
 
     @classmethod
-    def of_many(cls, sources: Iterable[Source]) -> Source:
-        """Several networks as one, whose outputs follow each other; what is equal runs once.
+    def of_many(cls, sources: Iterable[NetworkSource]) -> NetworkSource:
+        """Take several networks as one, whose outputs follow each other; equal parts run once.
 
         Raises:
             ValueError: Their images differ in the number of channels.
@@ -173,42 +181,32 @@ class Source:
         return cls(digest.hexdigest(), channels.pop(), load)
 
 
-# The fastest first, by benchmarks/inference.py; each with the packages it needs.
-_PACKAGES = {
-    "openvino": ("openvino", "onnx"),
-    "onnx": ("onnxruntime", "onnx"),
-    "litert": ("ai_edge_litert",),
-    "keras": (),
-}
-ENGINES = ("auto", *_PACKAGES)
-
-
 @dataclass(frozen=True)
 class _Request:
     """What is to be opened: a network, for images of one shape."""
 
-    source: Source
+    source: NetworkSource
     shape: tuple[int, int, int]
 
 
 def installed_engines() -> tuple[str, ...]:
-    """Returns the engines whose packages are installed, the fastest first; Keras always is."""
+    """Return the installed engines, the fastest first; Keras is always one of them."""
     return tuple(name for name in _PACKAGES if not _missing(name))
 
 
 def open_engine(
-    model: str | os.PathLike | keras.Model | Source,
+    model: str | os.PathLike | keras.Model | NetworkSource,
     size: tuple[int, int],
     engine: str = "auto",
 ) -> Engine:
-    """Opens a network for images of one size.
+    """Open a network for images of one size.
 
     What OpenVINO, ONNX Runtime and LiteRT run is kept in the cache folder (`KERASUNET_CACHE`), by
     digest of the model, size, and version of the engine. Opening a kept network needs no Keras.
 
     Args:
         model: Name of a registered model, path of a `.keras` file with its card, a network in
-            memory, or a `Source`.
+            memory, or a `NetworkSource`.
         size: Height and width in pixels, multiples of `2**depth`.
         engine: `"openvino"`, `"onnx"`, `"litert"`, `"keras"`, or `"auto"` for the fastest that is
             installed.
@@ -224,11 +222,11 @@ def open_engine(
     name = chosen_engine(engine)
     source = _source(model)
     request = _Request(source, (*size, source.channels))
-    return Engine(name, request.shape, _opened(name, request))
+    return Engine(name, request.shape, _compiled(name, request))
 
 
 def chosen_engine(engine: str) -> str:
-    """Returns the name of an engine that is installed; of `"auto"`, the fastest one's.
+    """Return the name of an installed engine; for `"auto"`, the fastest one's.
 
     Raises:
         ValueError: There is no such engine, or it is not installed.
@@ -240,10 +238,11 @@ def chosen_engine(engine: str) -> str:
     return name
 
 
-def _source(model: str | os.PathLike | keras.Model | Source) -> Source:
-    if isinstance(model, Source):
+def _source(model: str | os.PathLike | keras.Model | NetworkSource) -> NetworkSource:
+    if isinstance(model, NetworkSource):
         return model
-    return Source.saved(model) if isinstance(model, (str, os.PathLike)) else Source.of(model)
+    from_file = isinstance(model, (str, os.PathLike))
+    return NetworkSource.saved(model) if from_file else NetworkSource.of(model)
 
 
 def _missing(name: str) -> list[str]:
@@ -259,20 +258,37 @@ def _require(name: str) -> None:
         )
 
 
-def _opened(name: str, request: _Request) -> Callable[[np.ndarray], np.ndarray]:
-    runtime = import_module(f"kerasunet.inference.engines.{name}_runtime")
+def _compiled(name: str, request: _Request) -> Callable[[np.ndarray], np.ndarray]:
     if name == "keras":
-        return runtime.load(request.source.load(), request.shape)
+        return _run_by_keras(request.source.load(), request.shape)
+    runtime = import_module(f"kerasunet.inference.engines.{name}_runtime")
     facts = (runtime.version(), __version__, request.source.digest, str(request.shape))
-    slot = Slot(name, facts)
+    file = _CompiledFile(name, facts)
     make = _maker(runtime, request)
     try:
-        return runtime.load(slot.get(make))
+        return runtime.load(file.get(make))
     except RuntimeError:
-        # A file that was damaged on disk, or made for another processor: once more, from the start.
-        slot.clear()
-        return runtime.load(slot.get(make))
+        # The file was damaged on disk, or made for another processor: make it anew.
+        file.clear()
+        return runtime.load(file.get(make))
 
 
 def _maker(runtime: ModuleType, request: _Request) -> Callable[[], bytes]:
     return lambda: runtime.convert(request.source.load(), request.shape)
+
+
+def _run_by_keras(
+    model: keras.Model, shape: tuple[int, int, int]
+) -> Callable[[np.ndarray], np.ndarray]:
+    """Run a folded network by Keras itself, on any backend; nothing is kept on disk."""
+    import keras
+
+    # On processors, TensorFlow's own convolutions (oneDNN) are faster than those of XLA.
+    jit = "auto" if keras.backend.backend() != "tensorflow" else False
+    model.compile(jit_compile=jit)
+
+    def run(image: np.ndarray) -> np.ndarray:
+        return keras.ops.convert_to_numpy(model.predict_on_batch(image))
+
+    run(np.zeros((1, *shape), np.float32))
+    return run

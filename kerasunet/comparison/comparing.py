@@ -1,20 +1,112 @@
-"""From probabilities to masks, without running a model: threshold, region filter, votes."""
+"""A comparison: the probabilities of several models on one image, their masks, votes and scores.
+
+Models run once, in `compare`. `judge` turns probabilities into masks (threshold, region filter,
+votes) and `score` measures them; neither runs a model.
+"""
 
 from __future__ import annotations
 
 import math
+import time
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 
-from kerasunet.comparison.candidates import Answer, Comparison
+from kerasunet.cost import Network
 from kerasunet.metrics import dice, hd95, iou
+from kerasunet.strategies import NetworkLayout, parse
+
+if TYPE_CHECKING:
+    from kerasunet.inference.segmenter import Segmentation
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A model that takes part.
+
+    Attributes:
+        name: Unique; becomes part of file names.
+        strategy: Which weights were trained, as text to show.
+        trained: How many, `None` where unknown.
+        votes: Whether it counts in the agreement map and the consensus; a model that never saw
+            such images should not.
+        segment: A `kerasunet.Segmenter`, or anything that is called like one.
+    """
+
+    name: str
+    strategy: str
+    trained: int | None
+    votes: bool
+    segment: Callable[[np.ndarray], Segmentation]
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """What a candidate predicts for the image.
+
+    Attributes:
+        candidate: The model that answers.
+        probability: Foreground probability, float32, `(height, width)`, 0 to 1.
+        seconds: How long the model took, reading the file not counted.
+    """
+
+    candidate: Candidate
+    probability: np.ndarray
+    seconds: float
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """The answers of several models on one image.
+
+    Attributes:
+        image: Float32, `(height, width)` or `(height, width, 3)`, 0 to 255.
+        spacing: Millimetres per pixel, (row, column), or `None` where unknown.
+        answers: One for each candidate, in the order given.
+    """
+
+    image: np.ndarray
+    spacing: tuple[float, float] | None
+    answers: tuple[Answer, ...]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+        return self.image.shape[:2]
+
+
+def compare(
+    image: np.ndarray, candidates: Iterable[Candidate], spacing: tuple[float, float] | None = None
+) -> Comparison:
+    """Run every candidate on an image.
+
+    Args:
+        image: Grey levels 0 to 255, `(height, width)` or RGB `(height, width, 3)`.
+        candidates: The models.
+        spacing: Millimetres per pixel, (row, column), `None` where unknown.
+
+    Returns:
+        The comparison.
+
+    Raises:
+        ValueError: There is no candidate, two have one name, or the array is no image.
+    """
+    candidates = tuple(candidates)
+    names = [candidate.name for candidate in candidates]
+    if not names:
+        raise ValueError("nothing to compare: give at least one model")
+    if repeated := sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(f"{', '.join(repeated)}: named more than once; names must differ")
+    answers = tuple(_answer(candidate, image) for candidate in candidates)
+    return Comparison(image.astype(np.float32, copy=False), spacing, answers)
 
 
 @dataclass(frozen=True)
 class Choice:
-    """What counts as foreground, and whose answer counts.
+    """What counts as foreground, and which answers count.
 
     Attributes:
         threshold: Probability from which a pixel counts as foreground, 0 to 1.
@@ -44,7 +136,7 @@ class Verdict:
         choice: The choice.
         answers: The chosen answers.
         masks: Name to mask, bool, `(height, width)`.
-        votes: How many voting masks mark each pixel, uint8, `(height, width)`.
+        votes: How many voting masks contain each pixel, uint8, `(height, width)`.
         voters: How many masks voted.
         consensus: Where more than half of them do, bool, `(height, width)`.
     """
@@ -58,9 +150,9 @@ class Verdict:
 
 
 def judge(comparison: Comparison, choice: Choice = Choice()) -> Verdict:
-    """Thresholds and filters the chosen answers and counts their votes.
+    """Threshold and filter the chosen answers and count their votes.
 
-    Where no chosen candidate has a vote, all of them do.
+    If no chosen candidate has a vote, all of them do.
 
     Raises:
         ValueError: A name is not that of a candidate.
@@ -82,12 +174,12 @@ def judge(comparison: Comparison, choice: Choice = Choice()) -> Verdict:
 
 
 def smallest_area(shape: tuple[int, int], percent: float) -> int:
-    """Returns how many pixels a region needs that is at least so many percent of the image."""
+    """Return how many pixels a region needs to be at least so many percent of the image."""
     return math.ceil(percent / 100 * shape[0] * shape[1] - 1e-9)  # Rounding adds no pixel.
 
 
 def without_small_regions(mask: np.ndarray, smallest: int) -> np.ndarray:
-    """Drops regions of fewer than `smallest` pixels; pixels that touch at a corner are one region.
+    """Drop regions of fewer than `smallest` pixels; pixels that touch at a corner are one region.
 
     Args:
         mask: Bool, `(height, width)`.
@@ -104,18 +196,9 @@ def without_small_regions(mask: np.ndarray, smallest: int) -> np.ndarray:
     return large[labels]
 
 
-def _chosen(comparison: Comparison, choice: Choice) -> tuple[Answer, ...]:
-    if choice.names is None:
-        return comparison.answers
-    known = {answer.candidate.name: answer for answer in comparison.answers}
-    if unknown := [name for name in choice.names if name not in known]:
-        raise ValueError(f"{', '.join(unknown)}: not compared; there are {', '.join(known)}")
-    return tuple(answer for name, answer in known.items() if name in choice.names)
-
-
 @dataclass(frozen=True)
 class Score:
-    """One line of the table.
+    """How good one mask is: a row of the table.
 
     Attributes:
         name, strategy, trained: As in `Candidate`.
@@ -126,7 +209,7 @@ class Score:
         area_pixels: Size of the mask.
         area_mm2: The same in square millimetres, `None` where the spacing is unknown.
         seconds: How long the model took.
-        best: Whether no other line is better.
+        best: Whether no other score is better.
     """
 
     name: str
@@ -146,7 +229,7 @@ class Score:
 def score(
     comparison: Comparison, verdict: Verdict, truth: np.ndarray | None = None
 ) -> tuple[Score, ...]:
-    """Measures every chosen mask.
+    """Measure every chosen mask.
 
     Args:
         comparison: What was compared.
@@ -169,13 +252,57 @@ def score(
     top = max(ranks.values(), default=0.0)
     ordered = sorted(verdict.answers, key=lambda answer: -ranks[answer.candidate.name])
     return tuple(
-        _score(answer, comparison, verdict, truth, ranks[answer.candidate.name] == top)
+        _score(answer, comparison, verdict, truth=truth, best=ranks[answer.candidate.name] == top)
         for answer in ordered
     )
 
 
+def trained_parameters(card: Mapping[str, Any]) -> int:
+    """Count the weights that a model's strategy trained, from its card.
+
+    Args:
+        card: As `kerasunet.models.card` returns it.
+
+    Returns:
+        Number of weights; 0 for `none`.
+
+    Raises:
+        ValueError: The strategy does not fit the architecture.
+    """
+    shape = card["architecture"]
+    layout = NetworkLayout.unet(shape["depth"], shape["normalization"])
+    network = Network(
+        layout,
+        base_filters=shape["base_filters"],
+        image_size=card["image_size"],
+        channels=shape["channels"],
+        classes=shape["classes"],
+    )
+    return network.parameters(parse(card["strategy"]).select(layout))
+
+
+def _answer(candidate: Candidate, image: np.ndarray) -> Answer:
+    start = time.perf_counter()
+    probability = candidate.segment(image).probability
+    return Answer(candidate, probability, time.perf_counter() - start)
+
+
+def _chosen(comparison: Comparison, choice: Choice) -> tuple[Answer, ...]:
+    if choice.names is None:
+        return comparison.answers
+    known = {answer.candidate.name: answer for answer in comparison.answers}
+    if unknown := [name for name in choice.names if name not in known]:
+        raise ValueError(f"{', '.join(unknown)}: not compared; there are {', '.join(known)}")
+    return tuple(answer for name, answer in known.items() if name in choice.names)
+
+
 def _score(
-    answer: Answer, comparison: Comparison, verdict: Verdict, truth: np.ndarray | None, best: bool
+    answer: Answer,
+    comparison: Comparison,
+    verdict: Verdict,
+    *,
+    truth: np.ndarray | None,
+    best: bool,
 ) -> Score:
     candidate, spacing = answer.candidate, comparison.spacing
     mask = verdict.masks[candidate.name]

@@ -1,4 +1,7 @@
-"""The formats, as plain facts: names, suffixes, and what they need. Imports no runtime."""
+"""Saved models for other runtimes, each checked against Keras before it gets its name.
+
+This module imports no runtime; `kerasunet.inference.export_formats` writes and opens the files.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,11 @@ from kerasunet import models
 from kerasunet.data.cases import DataSet
 from kerasunet.data.decoding import DecodedCases, decode
 from kerasunet.files import sha256, write_json
+
+EXTRAS = {"nncf": "int8"}
+CALIBRATION_IMAGES = 32
+_LARGEST_DELTA = 1e-4
+_VERSIONS_OF = ("kerasunet", "keras", "tensorflow", "onnx", "onnxruntime", "openvino", "nncf")
 
 
 @dataclass(frozen=True)
@@ -45,13 +53,11 @@ FORMATS = {
     "litert": Format(".tflite", False, "LiteRT on phones and boards", ("ai_edge_litert",), ()),
     "h5": Format(".h5", True, "older Keras, one HDF5 file"),
 }
-EXTRAS = {"nncf": "int8"}
-CALIBRATION_IMAGES = 32
 
 
 @dataclass(frozen=True)
 class Images:
-    """Images of one data set; those for calibration are not among those for checking.
+    """Images of one data set; none is both for calibration and for checking.
 
     Attributes:
         data: Name of the data set.
@@ -64,15 +70,15 @@ class Images:
     calibration: np.ndarray
 
     @classmethod
-    def of(cls, data: DataSet, size: int, channels: int, count: int, calibrate: bool) -> Images:
-        """Reads cases that lie evenly in the data set.
+    def of(cls, data: DataSet, size: int, *, channels: int, count: int, calibrate: bool) -> Images:
+        """Read cases that are spread evenly over the data set.
 
         Args:
             data: The data set.
             size: Height and width of the network's images in pixels.
             channels: Channels of the network's images.
             count: Number of cases to check on, at most.
-            calibrate: Whether up to 32 others are needed for calibration, too.
+            calibrate: Whether up to 32 others are needed for calibration as well.
 
         Raises:
             ValueError: Files could not be used, or the data set has too few cases.
@@ -82,14 +88,11 @@ class Images:
             raise ValueError(f"{data.name}: calibration and check need at least two cases")
         cases = data.cases[:: max(1, len(data) // wanted)][:wanted]
         share = min(CALIBRATION_IMAGES, len(cases) // 2) if calibrate else 0
-        # Every so many cases one for calibration, so that both parts lie evenly in the set, too.
+        # Those for calibration are spread evenly as well, and so are the rest.
         chosen = set(np.linspace(0, len(cases) - 1, share).round().astype(int).tolist())
         rest = [case for index, case in enumerate(cases) if index not in chosen]
         calibration = decode([cases[index] for index in sorted(chosen)], (size, size), channels)
         return cls(data.name, decode(rest[:count], (size, size), channels), calibration.images)
-
-
-_VERSIONS_OF = ("kerasunet", "keras", "tensorflow", "onnx", "onnxruntime", "openvino", "nncf")
 
 
 @dataclass(frozen=True)
@@ -99,7 +102,7 @@ class Export:
     Attributes:
         path: The file or folder.
         sidecar: The JSON beside it: the model's card, and `export` with what follows.
-        comparison: What `kerasunet.inference.export.checking.compared` measured.
+        comparison: What `kerasunet.inference.export_formats.compare` measured.
     """
 
     path: Path
@@ -108,10 +111,10 @@ class Export:
 
 
 def check_request(format: str, path: Path, int8: bool) -> None:
-    """Checks what can be checked before anything heavy is imported.
+    """Check what can be checked before anything heavy is imported.
 
     Raises:
-        FileExistsError: The path is a folder that is no SavedModel.
+        FileExistsError: The path is a folder that is not a SavedModel.
         ValueError: There is no such format, it has no eight-bit variant, a package that it needs is
             not installed, or the path's suffix is another one.
     """
@@ -124,20 +127,22 @@ def check_request(format: str, path: Path, int8: bool) -> None:
     if facts.suffix and path.suffix != facts.suffix:
         raise ValueError(f"{path}: the name of this format's file ends in {facts.suffix}")
     if path.is_dir() and (facts.suffix or not (path / "saved_model.pb").is_file()):
-        raise FileExistsError(f"{path}: a folder that this would not replace is in the way")
+        raise FileExistsError(
+            f"{path}: a folder that is not a SavedModel; remove it or give another path"
+        )
     _require((*facts.packages, *(facts.int8_packages or () if int8 else ())))
 
 
 def export(
-    model: str | os.PathLike, format: str, path: Path, images: Images, int8: bool = False
+    model: str | os.PathLike, format: str, path: Path, *, images: Images, int8: bool = False
 ) -> Export:
-    """Exports a saved model and checks the result against Keras.
+    """Export a saved model and check the result against Keras.
 
     Args:
         model: Name of a registered model or path of a `.keras` file.
         format: One of `FORMATS`.
-        path: The file to write, or the folder of a SavedModel; an older one is replaced.
-        images: What to check with, and for `int8` what to calibrate with.
+        path: The file to write, or the folder of a SavedModel; an existing one is replaced.
+        images: The images to check with and, for `int8`, to calibrate with.
         int8: Weights and activations in eight bits, for `"openvino"` and `"litert"`.
 
     Returns:
@@ -147,14 +152,16 @@ def export(
         FileNotFoundError: There is no such model, or it has no card.
         FileExistsError: See `check_request`.
         ValueError: See `check_request`; or the model cannot be trusted or loaded; or, in float32,
-            a probability differs from that of Keras by more than 1e-4. Nothing is written then.
+            a probability differs from Keras by more than 1e-4. Then nothing is written.
     """
     check_request(format, path, int8)
     card = models.card(model)
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".exporting-", dir=path.parent) as folder:
         temporary = Path(folder) / path.name
-        comparison = _write_and_compare(model, format, temporary, images, card, int8)
+        comparison = _write_and_compare(
+            model, format, temporary, images=images, card=card, int8=int8
+        )
         files = _digests(Path(folder))
         _publish(Path(folder), path)
     facts = {
@@ -174,27 +181,27 @@ def export(
 
 
 def _write_and_compare(
-    model: str | os.PathLike, format: str, path: Path, images: Images, card: dict, int8: bool
+    model: str | os.PathLike, format: str, path: Path, *, images: Images, card: dict, int8: bool
 ) -> dict[str, Any]:
-    from kerasunet.inference.export.checking import LARGEST_DELTA, compared, opened
-    from kerasunet.inference.export.writing import write, write_int8
+    from kerasunet.inference import export_formats as formats  # Imports Keras.
 
     loaded = models.load(model)
     if int8:
-        write_int8(loaded, format, path, images.calibration)
+        formats.write_int8(loaded, format, path, images=images.calibration)
     else:
-        write(loaded, format, path, card["image_size"])
-    comparison = compared(loaded, opened(format, path), images.checking, card["threshold"])
-    if not int8 and not comparison["max_abs_delta"] <= LARGEST_DELTA:
+        formats.write(loaded, format, path, size=card["image_size"])
+    exported = formats.open_exported(format, path)
+    comparison = formats.compare(loaded, exported, images.checking, threshold=card["threshold"])
+    if not int8 and not comparison["max_abs_delta"] <= _LARGEST_DELTA:
         raise ValueError(
             f"{path.name}: a probability differs from Keras by {comparison['max_abs_delta']:.2g}, "
-            f"more than {LARGEST_DELTA:g}; nothing was written"
+            f"more than {_LARGEST_DELTA:g}; nothing was written"
         )
     return comparison
 
 
 def _publish(folder: Path, path: Path) -> None:
-    """Moves what was written to its place; of OpenVINO's two files the weights come first."""
+    """Move what was written to its place; of OpenVINO's two files the weights come first."""
     if path.is_dir():
         shutil.rmtree(path)
     for written in sorted(folder.iterdir()):

@@ -1,0 +1,252 @@
+"""The formats of exported models: how each is written, opened again and compared with Keras.
+
+Eight-bit weights and activations take their ranges from calibration images. Standardisation stays
+in float: its sums over all pixels do not fit into eight bits.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from kerasunet.data.decoding import DecodedCases
+from kerasunet.inference.engines.graph import folded
+from kerasunet.metrics import bootstrap_interval, dice
+from kerasunet.unet import plain_copy
+
+Run = Callable[[np.ndarray], np.ndarray]
+
+
+def write(model: keras.Model, format: str, path: Path, *, size: int) -> None:
+    """Write a network in float32.
+
+    Args:
+        model: A model of this package.
+        format: One of `kerasunet.inference.export.FORMATS`.
+        path: The file, or folder, to write.
+        size: Height and width of images, for formats that fix them.
+    """
+    _WRITERS[format](model, path, size)
+
+
+def write_int8(model: keras.Model, format: str, path: Path, *, images: np.ndarray) -> None:
+    """Write a network in eight bits; input and output stay float32.
+
+    Args:
+        model: A model of this package.
+        format: `"openvino"` or `"litert"`.
+        path: The file to write.
+        images: Calibration images, `(count, height, width, channels)`, 0 to 255.
+    """
+    _INT8_WRITERS[format](folded(model), path, images.astype(np.float32))
+
+
+def open_exported(format: str, path: Path) -> Run:
+    """Open an exported network.
+
+    Args:
+        format: One of `kerasunet.inference.export.FORMATS`.
+        path: The exported file or folder.
+
+    Returns:
+        A function from one image, float32, `(1, height, width, channels)`, 0 to 255, to float32
+        probabilities, `(1, height, width, classes)`.
+    """
+    return _OPENERS[format](path)
+
+
+def compare(
+    model: keras.Model, run: Run, cases: DecodedCases, *, threshold: float
+) -> dict[str, Any]:
+    """Measure how far an exported network is from the original.
+
+    Args:
+        model: The network in Keras.
+        run: The exported network.
+        cases: At least one case.
+        threshold: Probability from which a pixel counts as foreground.
+
+    Returns:
+        `images`; `max_abs_delta` and `mean_abs_delta` of the probabilities; `changed_pixels`, the
+        share of pixels on the other side of the threshold; `dice_keras`, `dice_exported` and
+        `dice_loss`, the mean of their difference, with its 95 % bootstrap interval.
+    """
+    images = cases.images.astype(np.float32)
+    wanted, found = (
+        np.concatenate([one(image[None]) for image in images])
+        for one in (lambda image: keras.ops.convert_to_numpy(model.predict_on_batch(image)), run)
+    )
+    delta = np.abs(wanted - found)
+    masks = [output[..., 0] >= threshold for output in (wanted, found)]
+    before, after = (
+        np.array([dice(*pair) for pair in zip(cases.masks, predicted, strict=True)])
+        for predicted in masks
+    )
+    loss = bootstrap_interval(before - after, groups=cases.groups)
+    return {
+        "images": len(cases),
+        "max_abs_delta": float(delta.max()),
+        "mean_abs_delta": float(delta.mean()),
+        "changed_pixels": float((masks[0] != masks[1]).mean()),
+        "dice_keras": float(before.mean()),
+        "dice_exported": float(after.mean()),
+        "dice_loss": {"mean": loss.mean, "low": loss.low, "high": loss.high},
+    }
+
+
+def _write_savedmodel(model: keras.Model, path: Path, size: int) -> None:
+    folded(model).export(path, format="tf_saved_model", verbose=False)
+
+
+def _write_onnx(model: keras.Model, path: Path, size: int) -> None:
+    from kerasunet.inference.engines.onnx_graph import to_onnx
+
+    path.write_bytes(to_onnx(folded(model)).SerializeToString())
+
+
+def _write_openvino(model: keras.Model, path: Path, size: int) -> None:
+    import openvino
+
+    from kerasunet.inference.engines.openvino_runtime import graph_of
+
+    openvino.save_model(graph_of(folded(model)), path, compress_to_fp16=False)
+
+
+def _write_litert(model: keras.Model, path: Path, size: int) -> None:
+    from kerasunet.inference.engines.litert_runtime import convert
+
+    path.write_bytes(convert(folded(model), (size, size, model.input_shape[-1])))
+
+
+def _write_h5(model: keras.Model, path: Path, size: int) -> None:
+    plain = plain_copy(model)
+    copy = keras.models.clone_model(plain, clone_function=_fit_for_hdf5)
+    copy.set_weights(plain.get_weights())
+    with _without_advice():
+        copy.save(path)
+
+
+def _fit_for_hdf5(layer: keras.Layer) -> keras.Layer:
+    """Return the same layer, or, for the standardisation, one that computes the same.
+
+    Keras 3 forgets the axes of a layer normalisation when it loads HDF5, and normalises each pixel
+    alone. Group normalisation with one group is the same over all axes, and survives.
+    """
+    if not isinstance(layer, keras.layers.LayerNormalization):
+        return layer.from_config(layer.get_config())
+    return keras.layers.GroupNormalization(
+        groups=1,
+        center=False,
+        scale=False,
+        epsilon=layer.epsilon,
+        name=layer.name,
+        dtype="float32",
+    )
+
+
+@contextmanager
+def _without_advice() -> Iterator[None]:
+    """Silence Keras' advice to use `.keras` instead of HDF5, for the model comes from `.keras`."""
+    logger = logging.getLogger("absl")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+_WRITERS = {
+    "savedmodel": _write_savedmodel,
+    "onnx": _write_onnx,
+    "openvino": _write_openvino,
+    "litert": _write_litert,
+    "h5": _write_h5,
+}
+
+
+def _int8_openvino(model: keras.Model, path: Path, images: np.ndarray) -> None:
+    # Otherwise NNCF reports its use over the network.
+    os.environ.setdefault("NNCF_CI", "1")
+    import nncf
+    import openvino
+
+    from kerasunet.inference.engines.openvino_runtime import graph_of
+
+    nncf.set_log_level(logging.ERROR)
+    with redirect_stdout(io.StringIO()):  # Its progress bar.
+        quantized = nncf.quantize(
+            graph_of(model),
+            nncf.Dataset(list(images[:, None])),
+            subset_size=len(images),
+            ignored_scope=nncf.IgnoredScope(patterns=["standardize.*"]),
+        )
+    openvino.save_model(quantized, path, compress_to_fp16=False)
+
+
+def _int8_litert(model: keras.Model, path: Path, images: np.ndarray) -> None:
+    import tensorflow as tf
+
+    from kerasunet.inference.engines.litert_runtime import convert
+
+    def calibration() -> Iterator[list[np.ndarray]]:
+        for image in images:
+            yield [image[None]]
+
+    made = convert(
+        model,
+        images.shape[1:],
+        optimizations=[tf.lite.Optimize.DEFAULT],
+        representative_dataset=calibration,
+    )
+    path.write_bytes(made)
+
+
+_INT8_WRITERS = {"openvino": _int8_openvino, "litert": _int8_litert}
+
+
+def _open_savedmodel(path: Path) -> Run:
+    import tensorflow as tf
+
+    loaded = tf.saved_model.load(str(path))
+    return lambda image: loaded.serve(image).numpy()
+
+
+def _open_onnx(path: Path) -> Run:
+    from kerasunet.inference.engines.onnx_runtime import load
+
+    return load(path.read_bytes())
+
+
+def _open_openvino(path: Path) -> Run:
+    from kerasunet.inference.engines.openvino_runtime import DEVICE, SETTINGS, core, running
+
+    return running(core().compile_model(path, DEVICE, SETTINGS))
+
+
+def _open_litert(path: Path) -> Run:
+    from kerasunet.inference.engines.litert_runtime import load
+
+    return load(path.read_bytes())
+
+
+def _open_h5(path: Path) -> Run:
+    loaded = keras.models.load_model(path, compile=False, safe_mode=True)
+    return lambda image: keras.ops.convert_to_numpy(loaded.predict_on_batch(image))
+
+
+_OPENERS = {
+    "savedmodel": _open_savedmodel,
+    "onnx": _open_onnx,
+    "openvino": _open_openvino,
+    "litert": _open_litert,
+    "h5": _open_h5,
+}
