@@ -33,15 +33,20 @@ def run(options: argparse.Namespace) -> int:
 
     models.check(options.model)
     card = models.card(options.model)
-    path = options.output or _default_path(card["name"], options.format)
+    path = options.output or _default_path(card.name, options.format)
     check_request(options.format, path, options.int8)
     if options.images < 1:
         raise ValueError(f"--images {options.images}: at least one is needed")
     data = load(options.data, options.manual_dir)
 
     start_backend()
-    channels = card["architecture"]["channels"]
-    images = Images.of(data, card["image_size"], channels, options.images, options.int8)
+    images = Images.of(
+        data,
+        size=card.image_size,
+        channels=card.architecture.channels,
+        count=options.images,
+        calibrate=options.int8,
+    )
     with quiet_start():  # Converters, too, write notes past `sys.stderr`.
         done = export(options.model, options.format, path, images, options.int8)
     print(_summary(done.comparison, images.data))

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from kerasunet.cost import Network
-from kerasunet.strategies import Layout, parse
+from kerasunet.strategies import parse
 
 if TYPE_CHECKING:
     from kerasunet.inference.segmenter import Segmentation
+    from kerasunet.models import ModelCard
 
 
-def trained_parameters(card: Mapping[str, Any]) -> int:
+def trained_parameters(card: ModelCard) -> int:
     """Counts the weights that were trained, from a model's card.
 
     Args:
-        card: As `kerasunet.models.card` returns it.
+        card: The card.
 
     Returns:
         Number of weights; 0 for `none`.
@@ -28,12 +29,15 @@ def trained_parameters(card: Mapping[str, Any]) -> int:
     Raises:
         ValueError: The strategy does not fit the architecture.
     """
-    shape = card["architecture"]
-    layout = Layout.unet(shape["depth"], shape["normalization"])
+    layout = card.architecture.layout()
     network = Network(
-        layout, shape["base_filters"], card["image_size"], shape["channels"], shape["classes"]
+        layout,
+        base_filters=card.architecture.base_filters,
+        image_size=card.image_size,
+        channels=card.architecture.channels,
+        classes=card.classes,
     )
-    return network.parameters(parse(card["strategy"]).select(layout))
+    return network.parameters(parse(card.strategy).select(layout))
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,8 @@ its edges and sum to one in every pixel, so no second array is needed to divide 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import cv2
 import numpy as np
@@ -157,9 +156,9 @@ class Segmenter:
         mirror: bool = False,
     ):
         card = models.card(model)
-        self.threshold = _threshold(card["threshold"] if threshold is None else threshold)
-        self._tiling = _tiling(tile, overlap, 2 ** card["architecture"]["depth"])
-        side = tile or card["image_size"]
+        self.threshold = _threshold(card.threshold if threshold is None else threshold)
+        self._tiling = _tiling(tile, overlap, card.architecture.size_multiple)
+        side = tile or card.image_size
         self._engine = open_engine(model, (side, side), engine)
         self._network = with_mirror(self._engine) if mirror else self._engine
 
@@ -220,7 +219,7 @@ def pixels_of(
 
 
 def check_request(
-    card: Mapping[str, Any], engine: str, tile: int | None, overlap: int | None
+    card: models.ModelCard, engine: str, tile: int | None, overlap: int | None
 ) -> None:
     """Checks what can be checked of a `Segmenter`'s arguments before anything heavy is imported.
 
@@ -228,7 +227,7 @@ def check_request(
         ValueError: There is no such engine, it is not installed, or the tiles do not fit the model.
     """
     chosen_engine(engine)
-    _tiling(tile, overlap, 2 ** card["architecture"]["depth"])
+    _tiling(tile, overlap, card.architecture.size_multiple)
 
 
 def at_size(probability: np.ndarray, size: tuple[int, int]) -> np.ndarray:

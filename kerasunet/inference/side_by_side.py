@@ -10,7 +10,7 @@ import numpy as np
 from kerasunet.data.decoding import resize_image
 from kerasunet.inference.engines import Source, open_engine
 from kerasunet.inference.segmenter import Segmentation, at_size, pixels_of
-from kerasunet.models import card
+from kerasunet.models import ModelCard, card
 
 
 class SideBySide:
@@ -35,7 +35,7 @@ class SideBySide:
         if not self._models:
             raise ValueError("give at least one model to compare")
         cards = {model: card(model) for model in self._models}
-        self.thresholds = {model: card["threshold"] for model, card in cards.items()}
+        self.thresholds = {model: card.threshold for model, card in cards.items()}
         self._groups = [
             (group, open_engine(Source.of_many(map(Source.saved, group)), (side, side), engine))
             for (side, _), group in _by_shape(cards).items()
@@ -69,11 +69,10 @@ class SideBySide:
         return {model: found[model] for model in self._models}
 
 
-def _by_shape(cards: dict[str, dict]) -> dict[tuple[int, tuple], list[str]]:
+def _by_shape(cards: dict[str, ModelCard]) -> dict[tuple[int, tuple], list[str]]:
     """The models by image size and what the shape of input and output depends on."""
     groups: dict[tuple[int, tuple], list[str]] = {}
-    for model, facts in cards.items():
-        architecture = facts["architecture"]
-        shape = (architecture["channels"], architecture["classes"])
-        groups.setdefault((facts["image_size"], shape), []).append(model)
+    for model, known in cards.items():
+        shape = (known.architecture.channels, known.classes)
+        groups.setdefault((known.image_size, shape), []).append(model)
     return groups

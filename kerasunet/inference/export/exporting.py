@@ -162,14 +162,14 @@ def export(
         "int8": int8,
         "source_sha256": models.digest(model),
         "files_sha256": files,
-        "image_size": None if FORMATS[format].any_size and not int8 else card["image_size"],
+        "image_size": None if FORMATS[format].any_size and not int8 else card.image_size,
         "checked_on": images.data,
         "calibration_images": len(images.calibration) if int8 else 0,
         **comparison,
         "versions": _versions(),
     }
     sidecar = path.parent / f"{path.stem}.json"
-    write_json(sidecar, {**card, "export": facts})
+    write_json(sidecar, {**card.to_json(), "export": facts})
     return Export(path, sidecar, comparison)
 
 
@@ -183,8 +183,8 @@ def _write_and_compare(
     if int8:
         write_int8(loaded, format, path, images.calibration)
     else:
-        write(loaded, format, path, card["image_size"])
-    comparison = compared(loaded, opened(format, path), images.checking, card["threshold"])
+        write(loaded, format, path, card.image_size)
+    comparison = compared(loaded, opened(format, path), images.checking, card.threshold)
     if not int8 and not comparison["max_abs_delta"] <= LARGEST_DELTA:
         raise ValueError(
             f"{path.name}: a probability differs from Keras by {comparison['max_abs_delta']:.2g}, "

@@ -15,8 +15,8 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from kerasunet.architecture import plain_copy
 from kerasunet.inference.engines.graph import folded
-from kerasunet.unet import plain_copy
 
 
 def write_int8(model: keras.Model, format: str, path: Path, images: np.ndarray) -> None:
