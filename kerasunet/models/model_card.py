@@ -124,7 +124,8 @@ class RecordedEvaluation:
     @property
     def dice(self) -> Interval:
         """Mean Dice with its 95 % interval."""
-        return Interval(**{"n": self.metrics["n"], **self.metrics["dice"]})
+        dice = self.metrics["dice"]
+        return Interval(dice["mean"], dice["low"], dice["high"], n=self.metrics["n"])
 
 
 @dataclass(frozen=True, kw_only=True)

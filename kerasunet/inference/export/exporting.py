@@ -154,7 +154,7 @@ def export(
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".exporting-", dir=path.parent) as folder:
         temporary = Path(folder) / path.name
-        comparison = _write_and_compare(model, format, temporary, images, card, int8)
+        comparison = _write_and_compare(model, format, temporary, images, card=card, int8=int8)
         files = _digests(Path(folder))
         _publish(Path(folder), path)
     facts = {
@@ -174,7 +174,13 @@ def export(
 
 
 def _write_and_compare(
-    model: str | os.PathLike, format: str, path: Path, images: Images, card: dict, int8: bool
+    model: str | os.PathLike,
+    format: str,
+    path: Path,
+    images: Images,
+    *,
+    card: models.ModelCard,
+    int8: bool,
 ) -> dict[str, Any]:
     from kerasunet.inference.export.checking import LARGEST_DELTA, compared, opened
     from kerasunet.inference.export.writing import write, write_int8
