@@ -109,7 +109,7 @@ def _row(timings: Timings, side: str, limit: float, delta: float) -> dict[str, A
 def _image(name: str, size: int) -> np.ndarray:
     from kerasunet.data import load, resize_image
 
-    channels = models.card(name)["architecture"]["channels"]
+    channels = models.card(name).architecture.channels
     drawn = load("simulated-ultrasound:1", size=size).cases[0].load().image
     return resize_image(drawn, (size, size), channels)[None].astype(np.float32)
 
@@ -212,7 +212,7 @@ def measure_strategies(name: str, measure: Measure) -> dict[str, Any]:
     """Times strategies of one pre-trained model: each by itself, and all side by side."""
     from kerasunet.inference.engines import NetworkSource, open_engine
 
-    size = models.card(name)["image_size"]
+    size = models.card(name).image_size
     image = _image(name, size)
     sources = {strategy: NetworkSource.of(_tuned(name, strategy)) for strategy in _STRATEGIES}
     engines = {strategy: open_engine(source, (size, size)) for strategy, source in sources.items()}
@@ -267,7 +267,7 @@ def measure_around(name: str, measure: Measure) -> dict[str, Any]:
 
     segment = Segmenter(name)
     picture = load("simulated-ultrasound:1", size=512).cases[0].load().image
-    size, channels = models.card(name)["image_size"], models.card(name)["architecture"]["channels"]
+    size, channels = models.card(name).image_size, models.card(name).architecture.channels
     network_input = np.zeros((1, size, size, channels), np.float32)
     folder = Path(os.environ["KERASUNET_CACHE"])
     image, mask = folder / "image.png", folder / "mask.png"

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from kerasunet.unet import architecture_of
+from kerasunet.architecture import Architecture
 
 
 class TorchUNet(nn.Module):
@@ -57,8 +57,8 @@ class TorchUNet(nn.Module):
 
 def torch_copy(model: keras.Model) -> TorchUNet:
     """Returns the network in PyTorch, in inference mode and channels last."""
-    shape = architecture_of(model)
-    copy = TorchUNet(shape["channels"], shape["base_filters"], shape["depth"])
+    shape = Architecture.of(model)
+    copy = TorchUNet(shape.channels, shape.base_filters, shape.depth)
     for name, module in copy.named_children():
         weights = [torch.from_numpy(np.array(w)) for w in model.get_layer(name).get_weights()]
         if isinstance(module, nn.BatchNorm2d):

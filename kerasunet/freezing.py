@@ -70,7 +70,7 @@ class Description:
 
 
 def layout_of(model: keras.Model) -> NetworkLayout:
-    """Reads the blocks, layers and weights off a model's layer names.
+    """Read the blocks, layers and weights off a model's layer names.
 
     Raises:
         ValueError: A layer with weights belongs to no block.
@@ -79,7 +79,7 @@ def layout_of(model: keras.Model) -> NetworkLayout:
 
 
 def set_trainable(model: keras.Model, strategy: str | Strategy | Mapping[str, bool]) -> Description:
-    """Chooses the weights that train, and compiles the model anew with a fresh optimizer.
+    """Choose the weights that train, and compiles the model anew with a fresh optimizer.
 
     Keras ignores a change of `trainable` until `compile`, and an optimizer keeps the moments of
     weights that no longer train; both are taken care of here. A model that was never compiled
@@ -105,7 +105,7 @@ def set_trainable(model: keras.Model, strategy: str | Strategy | Mapping[str, bo
 
 
 def describe(model: keras.Model) -> Description:
-    """Tabulates which layers train.
+    """Tabulate which layers train.
 
     Args:
         model: A model of this package.
@@ -123,7 +123,7 @@ def describe(model: keras.Model) -> Description:
 
 
 def apply_strategy(model: keras.Model, strategy: str | Strategy) -> None:
-    """Sets the trainable flags only; for a model that is about to be compiled."""
+    """Set the trainable flags only, for a model that is about to be compiled."""
     parsed = parse(strategy) if isinstance(strategy, str) else strategy
     _apply(model, parsed.select(layout_of(model)))
 

@@ -20,7 +20,8 @@ COLOUR_STRATEGIES = ("all", "expanding", "bias", "all-enc1")
 
 def _network(shape, image_size=SIZE) -> Network:
     layout = NetworkLayout.unet(shape["depth"], shape["normalization"])
-    return Network(layout, shape["base_filters"], image_size, shape["channels"], shape["classes"])
+    numbers = {name: shape[name] for name in ("base_filters", "channels", "classes")}
+    return Network(layout, image_size=image_size, **numbers)
 
 
 def _model(shape):
@@ -30,8 +31,8 @@ def _model(shape):
         (SIZE, SIZE, shape["channels"]),
         shape["base_filters"],
         shape["depth"],
-        shape["classes"],
-        shape["normalization"],
+        classes=shape["classes"],
+        normalization=shape["normalization"],
     )
 
 

@@ -352,9 +352,9 @@ def test_example_of_a_data_set(tmp_path, monkeypatch):
 
 
 def test_example_of_a_strategy_term():
-    from kerasunet.strategies import Layout, terms
+    from kerasunet.strategies import NetworkLayout, terms
 
-    layout = Layout.unet(depth=3)
+    layout = NetworkLayout.unet(depth=3)
     skip = example(1, **vars(terms))["Skip"]()
     assert str(skip) == "skip"
     assert {weight.block for weight in skip.weights(layout)} == {"enc1", "enc2", "enc3"}

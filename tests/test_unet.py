@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import h5py
 import keras
 import numpy as np
 import pytest
 
 from kerasunet import UNet, models
-from kerasunet.unet import architecture_of
+from kerasunet.architecture import Architecture, plain_copy, rebuilt
+from kerasunet.freezing import layout_of
+from kerasunet.network import dtype_policy
 
 
 def test_paper_size_network_has_31_million_parameters():
@@ -30,7 +35,7 @@ def test_paper_size_network_has_31_million_parameters():
 @pytest.mark.parametrize("normalization", ["batch", "group", None])
 @pytest.mark.parametrize(("channels", "classes"), [(1, 1), (3, 1), (1, 4)])
 def test_output_is_a_probability_of_the_same_size(depth, normalization, channels, classes):
-    model = UNet((None, None, channels), 3, depth, classes, normalization)
+    model = UNet((None, None, channels), 3, depth, classes=classes, normalization=normalization)
     size = (2 * 2**depth, 3 * 2**depth)
     images = np.random.default_rng(0).uniform(0, 255, (2, *size, channels))
     output = model.predict_on_batch(images)
@@ -78,14 +83,39 @@ def test_constant_image_gives_finite_output():
 
 def test_architecture_is_read_back_from_a_model():
     for normalization in ("batch", "group", None):
-        model = UNet((None, None, 3), 6, 3, 2, normalization)
-        assert architecture_of(model) == {
-            "base_filters": 6,
-            "depth": 3,
-            "classes": 2,
-            "normalization": normalization,
-            "channels": 3,
-        }
+        model = UNet((None, None, 3), 6, 3, classes=2, normalization=normalization)
+        shape = Architecture(base_filters=6, depth=3, normalization=normalization, channels=3)
+        assert Architecture.of(model) == shape
+        assert layout_of(model) == shape.layout()
+        again = shape.build(2)
+        assert [layer.name for layer in again.layers] == [layer.name for layer in model.layers]
+        assert [w.shape for w in again.weights] == [w.shape for w in model.weights]
+
+
+def test_architecture_is_known_without_keras():
+    code = (
+        "import sys; from kerasunet.architecture import Architecture; "
+        "assert len(Architecture(depth=2).layout().blocks) == 5; "
+        "assert Architecture(depth=3).size_multiple == 8; "
+        "assert not {'keras', 'tensorflow'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("normalization", ["batch", "group", None])
+def test_plain_copy_of_a_mixed_precision_network_is_float32_and_trains_whole(normalization):
+    from kerasunet import set_trainable
+
+    with dtype_policy("mixed_bfloat16"):
+        model = UNet((16, 16, 3), 4, 2, classes=2, normalization=normalization, name="mixed")
+        set_trainable(model, "deep:1")
+        copy = plain_copy(model)
+        assert rebuilt(copy).get_layer("enc1_conv1").compute_dtype == "bfloat16"
+    assert {layer.compute_dtype for layer in copy.layers} == {"float32"}
+    assert copy.name == "mixed" and copy.input_shape == (None, 16, 16, 3)
+    assert not copy.compiled and all(layer.trainable for layer in copy.layers)
+    for mine, theirs in zip(copy.get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_array_equal(mine, theirs)
 
 
 @pytest.mark.parametrize(

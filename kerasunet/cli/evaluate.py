@@ -35,8 +35,8 @@ def run(options: argparse.Namespace) -> int:
     start_backend()
     from kerasunet.training.evaluation import CONSTANT, evaluate
 
-    side = options.image_size or card["image_size"]
-    threshold = card["threshold"] if options.threshold is None else options.threshold
+    side = options.image_size or card.image_size
+    threshold = card.threshold if options.threshold is None else options.threshold
     model = models.load(options.model)
     cases = decode(data.cases, (side, side), model.input_shape[-1])
     evaluation = evaluate(model, cases, threshold, options.mirror)
@@ -47,10 +47,14 @@ def run(options: argparse.Namespace) -> int:
     if evaluation.constant:
         print(CONSTANT)
     if options.record:
-        note = models.DataNote.of(data)
-        path = models.record(
-            options.model, note, side, threshold, evaluation.summary, options.mirror
+        recorded = models.RecordedEvaluation(
+            data=models.DataNote.of(data),
+            image_size=side,
+            threshold=threshold,
+            mirrored=options.mirror,
+            metrics=evaluation.summary,
         )
+        path = models.record(options.model, recorded)
         print(f"recorded in {path}")
     return 0
 

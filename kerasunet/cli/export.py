@@ -32,18 +32,17 @@ def run(options: argparse.Namespace) -> int:
 
     models.check(options.model)
     card = models.card(options.model)
-    path = options.output or _default_path(card["name"], options.format)
+    path = options.output or _default_path(card.name, options.format)
     check_request(options.format, path, options.int8)
     if options.images < 1:
         raise ValueError(f"--images {options.images}: at least one is needed")
     data = load(options.data, options.manual_dir)
 
     start_backend()
-    channels = card["architecture"]["channels"]
     images = Images.of(
         data,
-        card["image_size"],
-        channels=channels,
+        size=card.image_size,
+        channels=card.architecture.channels,
         count=options.images,
         calibrate=options.int8,
     )

@@ -15,7 +15,7 @@ from kerasunet.backend import start_backend
 from kerasunet.cli import options as shared
 from kerasunet.data.augmentation_settings import PRESETS
 from kerasunet.runs.directory import clear
-from kerasunet.strategies import NetworkLayout, describe_grammar, parse
+from kerasunet.strategies import describe_grammar, parse
 from kerasunet.training.settings import FinetuneSettings
 
 EPILOG = f"strategies for --layers:\n{describe_grammar()}"
@@ -121,14 +121,12 @@ def _check_early(settings: FinetuneSettings, save_as: str | None) -> None:
 
     if save_as is not None:
         models.check_name(save_as)
-    shape = settings.architecture
-    depth, normalization = shape.depth, shape.normalization
+    architecture = settings.architecture
     if settings.init != "scratch":
         models.check(settings.init)
-        known = models.card(settings.init)["architecture"]
-        depth, normalization = known["depth"], known["normalization"]
+        architecture = models.card(settings.init).architecture
     if not parse(settings.layers).is_auto:
-        parse(settings.layers).select(NetworkLayout.unet(depth, normalization))
+        parse(settings.layers).select(architecture.layout())
     data = load_data(settings)
     if not settings.stratify_sizes:  # Which reads every mask.
         split_data(settings, data)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
 
 from kerasunet import models
 
@@ -16,30 +15,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from kerasunet.models.model_card import as_markdown
-
     if options.card:
-        print(as_markdown(models.card(options.card)))
+        print(models.card(options.card).to_markdown())
         return 0
     rows = [_row(models.card(name)) for name in models.list()]
     print("\n".join(_markdown(rows) if options.markdown else _columns(rows)))
     return 0
 
 
-def _row(facts: dict[str, Any]) -> tuple[str, ...]:
-    elsewhere = [_dice(found["data"], found) for found in facts.get("evaluations", [])]
-    return (
-        facts["name"],
-        facts["strategy"],
-        _dice(facts["evaluation_data"], facts),
-        "; ".join(elsewhere) or "–",
-    )
+def _row(card: models.ModelCard) -> tuple[str, ...]:
+    elsewhere = "; ".join(map(_dice, card.evaluations))
+    return card.name, card.strategy, _dice(card.held_out), elsewhere or "–"
 
 
-def _dice(data: dict[str, Any], measured: dict[str, Any]) -> str:
-    dice = measured["metrics"]["dice"]
-    name = f"{data['name']}, mirrored" if measured.get("mirrored") else data["name"]
-    return f"{name} {dice['mean']:.3f} ({dice['low']:.3f} to {dice['high']:.3f})"
+def _dice(evaluation: models.RecordedEvaluation) -> str:
+    dice = evaluation.dice
+    name = f"{evaluation.data.name}, mirrored" if evaluation.mirrored else evaluation.data.name
+    return f"{name} {dice.mean:.3f} ({dice.low:.3f} to {dice.high:.3f})"
 
 
 def _columns(rows: list[tuple[str, ...]]) -> list[str]:

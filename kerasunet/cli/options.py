@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kerasunet.architecture import Architecture
 from kerasunet.data.augmentation_settings import PRESETS
 from kerasunet.files import is_plain
-from kerasunet.training.settings import Architecture, Optimization
+from kerasunet.training.settings import Optimization
 
 if TYPE_CHECKING:
     from kerasunet.data.cases import DataSet
@@ -174,8 +175,12 @@ def add_architecture(parser: argparse.ArgumentParser, when: str) -> None:
 
 
 def architecture(options: argparse.Namespace) -> Architecture:
-    normalization = None if options.normalization == "none" else options.normalization
-    return Architecture(options.base_filters, options.depth, normalization, options.channels)
+    return Architecture(
+        base_filters=options.base_filters,
+        depth=options.depth,
+        normalization=None if options.normalization == "none" else options.normalization,
+        channels=options.channels,
+    )
 
 
 LARGEST_SIDE = 2048

@@ -61,7 +61,7 @@ def _headed(texts: list[str]) -> dict[str, str]:
     for text in texts:
         heading, given, model = text.rpartition("=")
         models.check(model)
-        heading = heading if given else models.card(model)["strategy"]
+        heading = heading if given else models.card(model).strategy
         if heading in named:
             raise ValueError(f"{text}: there is a column {heading} already; write HEADING={model}")
         named[heading] = model

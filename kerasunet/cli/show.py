@@ -48,29 +48,19 @@ def _write_sheet(options: argparse.Namespace) -> None:
 
 
 def _print_layers(options: argparse.Namespace) -> None:
-    from kerasunet.strategies import NetworkLayout, parse
+    from kerasunet.strategies import parse
 
-    shape = shared.architecture(options)
+    architecture = shared.architecture(options)
     strategy = parse(options.layers)
     if options.model:
         models.check(options.model)
     else:
-        strategy.select(NetworkLayout.unet(shape.depth, shape.normalization))
+        strategy.select(architecture.layout())
 
     start_backend()
-    from kerasunet import UNet
     from kerasunet.freezing import apply_strategy, describe
 
-    model = (
-        models.load(options.model)
-        if options.model
-        else UNet(
-            (None, None, shape.channels),
-            shape.base_filters,
-            shape.depth,
-            normalization=shape.normalization,
-        )
-    )
+    model = models.load(options.model) if options.model else architecture.build()
     apply_strategy(model, strategy)
     print(describe(model))
 

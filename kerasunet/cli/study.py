@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import time
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 from kerasunet import models
@@ -129,15 +129,13 @@ def _settings(options: argparse.Namespace) -> StudySettings:
 def _check_early(settings: StudySettings) -> None:
     """Finds wrong strategies, weights and data before TensorFlow is imported."""
     from kerasunet.data import load
-    from kerasunet.strategies import NetworkLayout
     from kerasunet.study.plan import distinct_strategies
 
-    shape = asdict(settings.run.architecture)
+    architecture = settings.run.architecture
     if settings.run.init != "scratch":
         models.check(settings.run.init)
-        shape = models.card(settings.run.init)["architecture"]
-    layout = NetworkLayout.unet(shape["depth"], shape["normalization"])
-    distinct_strategies(settings.strategies, layout)
+        architecture = models.card(settings.run.init).architecture
+    distinct_strategies(settings.strategies, architecture.layout())
     load(settings.run.data, settings.run.manual_dir)
 
 

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
 from kerasunet.cost import Network
 from kerasunet.metrics import dice, hd95, iou
-from kerasunet.strategies import NetworkLayout, parse
+from kerasunet.models import ModelCard
+from kerasunet.strategies import parse
 
 if TYPE_CHECKING:
     from kerasunet.inference.segmenter import Segmentation
@@ -257,11 +258,8 @@ def score(
     )
 
 
-def trained_parameters(card: Mapping[str, Any]) -> int:
+def trained_parameters(card: ModelCard) -> int:
     """Count the weights that a model's strategy trained, from its card.
-
-    Args:
-        card: As `kerasunet.models.card` returns it.
 
     Returns:
         Number of weights; 0 for `none`.
@@ -269,16 +267,15 @@ def trained_parameters(card: Mapping[str, Any]) -> int:
     Raises:
         ValueError: The strategy does not fit the architecture.
     """
-    shape = card["architecture"]
-    layout = NetworkLayout.unet(shape["depth"], shape["normalization"])
+    layout = card.architecture.layout()
     network = Network(
         layout,
-        base_filters=shape["base_filters"],
-        image_size=card["image_size"],
-        channels=shape["channels"],
-        classes=shape["classes"],
+        base_filters=card.architecture.base_filters,
+        image_size=card.image_size,
+        channels=card.architecture.channels,
+        classes=card.classes,
     )
-    return network.parameters(parse(card["strategy"]).select(layout))
+    return network.parameters(parse(card.strategy).select(layout))
 
 
 def _answer(candidate: Candidate, image: np.ndarray) -> Answer:

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from html import escape
 from pathlib import Path
-from typing import Any
 from weakref import WeakKeyDictionary
 
 import gradio as gr
@@ -222,13 +221,13 @@ class Model:
     modality: str
 
     @cached_property
-    def card(self) -> dict[str, Any]:
+    def card(self) -> models.ModelCard:
         return models.card(self.file)
 
     @property
     def is_pretrained(self) -> bool:
         """Whether it is the pre-trained network itself, or a copy with nothing trained."""
-        return self.name == PRETRAINED or self.card["strategy"] == "none"
+        return self.name == PRETRAINED or self.card.strategy == "none"
 
     @property
     def strategy(self) -> str:
@@ -244,8 +243,8 @@ class Model:
     def _trained(self) -> str:
         if self.is_pretrained:
             return "none (pre-trained)"
-        chosen = self.card["strategy"]
-        layers = self.card["settings"].get("layers", chosen)
+        chosen = self.card.strategy
+        layers = self.card.settings.get("layers", chosen)
         return f"{layers}: {chosen}" if layers.startswith("auto") else layers
 
 

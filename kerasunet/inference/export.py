@@ -169,19 +169,25 @@ def export(
         "int8": int8,
         "source_sha256": models.digest(model),
         "files_sha256": files,
-        "image_size": None if FORMATS[format].any_size and not int8 else card["image_size"],
+        "image_size": None if FORMATS[format].any_size and not int8 else card.image_size,
         "checked_on": images.data,
         "calibration_images": len(images.calibration) if int8 else 0,
         **comparison,
         "versions": _versions(),
     }
     sidecar = path.parent / f"{path.stem}.json"
-    write_json(sidecar, {**card, "export": facts})
+    write_json(sidecar, {**card.to_json(), "export": facts})
     return Export(path, sidecar, comparison)
 
 
 def _write_and_compare(
-    model: str | os.PathLike, format: str, path: Path, *, images: Images, card: dict, int8: bool
+    model: str | os.PathLike,
+    format: str,
+    path: Path,
+    *,
+    images: Images,
+    card: models.ModelCard,
+    int8: bool,
 ) -> dict[str, Any]:
     from kerasunet.inference import export_formats as formats  # Imports Keras.
 
@@ -189,9 +195,9 @@ def _write_and_compare(
     if int8:
         formats.write_int8(loaded, format, path, images=images.calibration)
     else:
-        formats.write(loaded, format, path, size=card["image_size"])
+        formats.write(loaded, format, path, size=card.image_size)
     exported = formats.open_exported(format, path)
-    comparison = formats.compare(loaded, exported, images.checking, threshold=card["threshold"])
+    comparison = formats.compare(loaded, exported, images.checking, threshold=card.threshold)
     if not int8 and not comparison["max_abs_delta"] <= _LARGEST_DELTA:
         raise ValueError(
             f"{path.name}: a probability differs from Keras by {comparison['max_abs_delta']:.2g}, "

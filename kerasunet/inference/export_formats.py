@@ -17,10 +17,10 @@ from typing import Any
 import keras
 import numpy as np
 
+from kerasunet.architecture import plain_copy
 from kerasunet.data.decoding import DecodedCases
 from kerasunet.inference.engines.graph import folded
 from kerasunet.metrics import bootstrap_interval, dice
-from kerasunet.unet import plain_copy
 
 Run = Callable[[np.ndarray], np.ndarray]
 

@@ -8,9 +8,8 @@ sum to one in every pixel, so no second array is needed to divide by.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import cv2
 import numpy as np
@@ -86,9 +85,9 @@ class Segmenter:
         flip: bool = False,
     ):
         card = saved_models.card(model)
-        self.threshold = _threshold(card["threshold"] if threshold is None else threshold)
-        self._tiling = _tiling(tile, overlap, 2 ** card["architecture"]["depth"])
-        side = tile or card["image_size"]
+        self.threshold = _threshold(card.threshold if threshold is None else threshold)
+        self._tiling = _tiling(tile, overlap, card.architecture.size_multiple)
+        side = tile or card.image_size
         self._engine = open_engine(model, (side, side), engine)
         self._network = with_flip(self._engine) if flip else self._engine
 
@@ -145,7 +144,7 @@ class SideBySide:
         if not self._models:
             raise ValueError("give at least one model to compare")
         cards = {model: saved_models.card(model) for model in self._models}
-        self.thresholds = {model: card["threshold"] for model, card in cards.items()}
+        self.thresholds = {model: card.threshold for model, card in cards.items()}
         self._groups = [
             (
                 group,
@@ -209,7 +208,7 @@ def pixels_of(
 
 
 def check_request(
-    card: Mapping[str, Any], engine: str, *, tile: int | None, overlap: int | None
+    card: saved_models.ModelCard, engine: str, *, tile: int | None, overlap: int | None
 ) -> None:
     """Check a `Segmenter`'s arguments as far as possible before anything heavy is imported.
 
@@ -217,7 +216,7 @@ def check_request(
         ValueError: There is no such engine, it is not installed, or the tiles do not fit the model.
     """
     chosen_engine(engine)
-    _tiling(tile, overlap, 2 ** card["architecture"]["depth"])
+    _tiling(tile, overlap, card.architecture.size_multiple)
 
 
 def _resized(probability: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -241,13 +240,12 @@ def _tiling(tile: int | None, overlap: int | None, multiple: int) -> Tiling | No
     return Tiling(tile, tile // 4 if overlap is None else overlap)
 
 
-def _by_shape(cards: dict[str, dict]) -> dict[tuple[int, tuple], list[str]]:
+def _by_shape(cards: dict[str, saved_models.ModelCard]) -> dict[tuple[int, tuple], list[str]]:
     """Group models by image size and by the channels of input and output."""
     groups: dict[tuple[int, tuple], list[str]] = {}
-    for model, facts in cards.items():
-        architecture = facts["architecture"]
-        shape = (architecture["channels"], architecture["classes"])
-        groups.setdefault((facts["image_size"], shape), []).append(model)
+    for model, known in cards.items():
+        shape = (known.architecture.channels, known.classes)
+        groups.setdefault((known.image_size, shape), []).append(model)
     return groups
 
 

@@ -10,12 +10,12 @@ from itertools import groupby
 import keras
 import numpy as np
 
+from kerasunet.architecture import plain_copy
 from kerasunet.data.augmentation_settings import Augmentation
 from kerasunet.data.decoding import DecodedCases
 from kerasunet.freezing import layout_of
 from kerasunet.losses import dice_bce
 from kerasunet.training.batches import Batches
-from kerasunet.unet import plain_copy
 
 BATCHES = 5
 

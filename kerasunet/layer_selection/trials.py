@@ -10,6 +10,7 @@ from typing import NamedTuple, TypeVar
 import keras
 import numpy as np
 
+from kerasunet.architecture import rebuilt
 from kerasunet.data.augmentation_settings import Augmentation
 from kerasunet.data.decoding import DecodedCases
 from kerasunet.data.splits import split_cases
@@ -20,7 +21,6 @@ from kerasunet.strategies import NetworkLayout, parse
 from kerasunet.training.batches import Batches
 from kerasunet.training.loop import compile_for_training, mean_dice
 from kerasunet.training.settings import Optimization
-from kerasunet.unet import rebuilt
 
 
 def default_candidates(layout: NetworkLayout, by_gradients: str) -> tuple[str, ...]:

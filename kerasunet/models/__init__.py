@@ -8,28 +8,24 @@ before Keras opens it in safe mode, and a registered model must have the digest 
 from kerasunet import lazy_members
 
 _MEMBERS = {
-    name: "kerasunet.models.registry"
-    for name in (
-        "Card",
-        "DataNote",
-        "card",
-        "check",
-        "check_name",
-        "digest",
-        "folder",
-        "list",
-        "load",
-        "load_weights_into",
-        "record",
-        "register",
-        "save",
-        "save_weights",
-        "versions",
-    )
-}
-_MEMBERS |= {
+    "DataNote": "kerasunet.models.model_card",
+    "ModelCard": "kerasunet.models.model_card",
+    "RecordedEvaluation": "kerasunet.models.model_card",
+    "card": "kerasunet.models.registry",
+    "check": "kerasunet.models.registry",
+    "check_name": "kerasunet.models.registry",
     "checked_model": "kerasunet.models.verification",
     "checked_weights": "kerasunet.models.verification",
+    "digest": "kerasunet.models.registry",
+    "folder": "kerasunet.models.registry",
+    "list": "kerasunet.models.registry",
+    "load": "kerasunet.models.loading",
+    "load_weights_into": "kerasunet.models.loading",
+    "record": "kerasunet.models.registry",
+    "register": "kerasunet.models.registry",
+    "save": "kerasunet.models.saving",
+    "save_weights": "kerasunet.models.saving",
+    "versions": "kerasunet.models.saving",
 }
 __all__ = sorted(_MEMBERS)
 __getattr__, __dir__ = lazy_members(__name__, _MEMBERS)

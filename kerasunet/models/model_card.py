@@ -1,76 +1,312 @@
-"""Model cards: the JSON beside a saved model, told to people as Markdown."""
+"""Model cards: what is known of a saved model, as the JSON beside it and as Markdown for people."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from kerasunet.files import is_plain
-from kerasunet.metrics import METRICS, POLICY
+from kerasunet.architecture import Architecture
+from kerasunet.files import write_json, write_text
+from kerasunet.metrics import METRICS, POLICY, Interval
+from kerasunet.models.json_fields import (
+    FLAG,
+    LARGEST,
+    NUMBER,
+    OBJECT,
+    TEXT,
+    TEXTS,
+    Kind,
+    decoded,
+    encoded,
+    faults,
+    is_number,
+    is_text,
+    json_field,
+    optional_json_field,
+    whole,
+)
+
+if TYPE_CHECKING:
+    from kerasunet.data.cases import DataSet
+
+MOST_BYTES = 4 << 20
+_REMEDY = "restore it from where it came from"
+_FAULTS_SHOWN = 5
+_LARGEST_SIDE = 2048
+_MOST_FILTERS, _DEEPEST = 2048, 8
 
 
-def as_markdown(facts: dict[str, Any]) -> str:
-    """Renders the card of a saved model.
+def _is_name(value: Any) -> bool:
+    return is_text(value) and bool(re.fullmatch(r"[^./\\\n\t][^/\\\n\t]{0,199}", value))
+
+
+def _is_digest(value: Any) -> bool:
+    return isinstance(value, str) and bool(re.fullmatch("[0-9a-f]{64}", value))
+
+
+_COUNT = whole(0, LARGEST)
+_SIDE = whole(1, _LARGEST_SIDE)
+_SHARE = Kind("a number of 0 to 1", lambda value: is_number(value) and 0 <= value <= 1)
+_NORMALIZATION = Kind("batch, group or null", lambda value: value in ("batch", "group", None))
+_INTERVAL = {"mean": NUMBER, "low": NUMBER, "high": NUMBER}
+_METRICS = {
+    **dict.fromkeys(METRICS, _INTERVAL),
+    **dict.fromkeys(("n", "missed", "false_alarm", "empty_truth"), _COUNT),
+    "unit": TEXT,
+}
+_ARCHITECTURE = {
+    "base_filters": whole(1, _MOST_FILTERS),
+    "depth": whole(1, _DEEPEST),
+    "classes": whole(1, _MOST_FILTERS),
+    "normalization": _NORMALIZATION,
+    "channels": whole(1, 3),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataNote:
+    """What a card tells of a data set.
+
+    Attributes:
+        name: Its name.
+        cases: Number of its cases.
+        digest: SHA-256 of its index.
+        terms: Terms of use.
+        citation: Whom to cite.
+    """
+
+    name: str = json_field(TEXT)
+    cases: int = json_field(_COUNT)
+    digest: str = optional_json_field(TEXT, "")
+    terms: str = json_field(TEXT)
+    citation: str = json_field(TEXT)
+
+    @classmethod
+    def of(cls, data: DataSet) -> DataNote:
+        """Note what a data set says of itself."""
+        return cls(
+            name=data.name,
+            cases=len(data),
+            digest=data.digest,
+            terms=data.terms,
+            citation=data.citation,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordedEvaluation:
+    """What a card tells of an evaluation.
+
+    Attributes:
+        data: The data set.
+        image_size: Height and width that images were stretched to, in pixels.
+        threshold: Probability from which a pixel counted as foreground.
+        mirrored: Whether predictions were averaged with those of the mirror images; `None` in
+            cards from before there was a choice, which means no.
+        metrics: Summary, as in `kerasunet.training.evaluation`.
+    """
+
+    data: DataNote = json_field(DataNote)
+    image_size: int = json_field(_SIDE)
+    threshold: float = json_field(_SHARE)
+    mirrored: bool | None = optional_json_field(FLAG, None)
+    metrics: Mapping[str, Any] = json_field(_METRICS)
+
+    @property
+    def kind(self) -> tuple[str, bool]:
+        """What only one evaluation of a card is of: data set, and whether mirrored."""
+        return self.data.name, bool(self.mirrored)
+
+    @property
+    def dice(self) -> Interval:
+        """Mean Dice with its 95 % interval."""
+        dice = self.metrics["dice"]
+        return Interval(dice["mean"], dice["low"], dice["high"], n=self.metrics["n"])
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelCard:
+    """What is known of a saved model. `kerasunet.models.save` fills in what has a default.
+
+    Attributes:
+        name: Name of the file, without folder and suffix.
+        title: One line for people.
+        strategy: Strategy text: which weights trained.
+        init: Where the weights came from.
+        data: The training data.
+        evaluation_data: The data that the metrics were measured on.
+        split: SHA-256 of the split; empty where two data sets were used whole.
+        image_size: Height and width of training images in pixels.
+        threshold: Probability from which a pixel counts as foreground.
+        training_cases: Number of training cases.
+        metrics: Summary of the held-out cases, as in `kerasunet.training.evaluation`.
+        settings: All settings of the run, as plain values.
+        architecture: The shape of the network.
+        classes: Channels of its output.
+        parameters: Number of its weights, moving statistics included.
+        versions: Of the libraries that it was saved with, by name.
+        saved: When it was saved, as in ISO 8601.
+        sha256: Digest of the model file.
+        storage: Type of the stored weights: `"float32"` or `"float16"`.
+        evaluations: Evaluations on other data sets.
+        unknown: Values of the JSON that this version does not know; they are kept.
+    """
+
+    name: str = json_field(Kind("the name of a file, without folder", _is_name), default="")
+    title: str = json_field(TEXT)
+    strategy: str = json_field(TEXT)
+    init: str = json_field(TEXT)
+    data: DataNote = json_field(DataNote)
+    evaluation_data: DataNote = json_field(DataNote)
+    split: str = json_field(TEXT)
+    image_size: int = json_field(_SIDE)
+    threshold: float = json_field(_SHARE)
+    training_cases: int = json_field(_COUNT)
+    metrics: Mapping[str, Any] = json_field(_METRICS)
+    settings: Mapping[str, Any] = json_field(OBJECT)
+    architecture: Architecture = json_field(_ARCHITECTURE, default=Architecture())
+    classes: int = 1
+    parameters: int = json_field(_COUNT, default=0)
+    versions: Mapping[str, str] = json_field(TEXTS, default_factory=dict)
+    saved: str = optional_json_field(TEXT, "")
+    sha256: str = json_field(Kind("a SHA-256 digest", _is_digest), default="")
+    storage: str = optional_json_field(TEXT, "float32")
+    evaluations: tuple[RecordedEvaluation, ...] = optional_json_field([RecordedEvaluation], ())
+    unknown: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def held_out(self) -> RecordedEvaluation:
+        """The evaluation on the held-out cases."""
+        return RecordedEvaluation(
+            data=self.evaluation_data,
+            image_size=self.image_size,
+            threshold=self.threshold,
+            metrics=self.metrics,
+        )
+
+    @classmethod
+    def from_json(cls, values: Any) -> ModelCard:
+        """Make a card of the values of `NAME.json`.
+
+        Raises:
+            ValueError: They are not those of a card; the message says what is wrong.
+        """
+        if wrong := [*faults(values, cls, "the card")]:
+            hidden = len(wrong) - _FAULTS_SHOWN
+            more = f" and {hidden} more" if hidden > 0 else ""
+            raise ValueError(f"not a model card: {'; '.join(wrong[:_FAULTS_SHOWN])}{more}")
+        found = decoded(values, cls)
+        shape = found.pop("architecture")
+        return cls(
+            **found,
+            architecture=Architecture(**{name: shape[name] for name in vars(Architecture())}),
+            classes=shape["classes"],
+            unknown={name: values[name] for name in values if name not in (*found, "architecture")},
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the values of `NAME.json`."""
+        shape = {**vars(self.architecture), "classes": self.classes}
+        architecture = {name: shape[name] for name in _ARCHITECTURE}
+        return {**encoded(self), "architecture": architecture, **self.unknown}
+
+    def to_markdown(self) -> str:
+        """Tell the card to people."""
+        channels, multiple = self.architecture.channels, self.architecture.size_multiple
+        return "\n".join(
+            [
+                f"# {self.name}: {self.title}",
+                "",
+                "Research use only; not a medical device.",
+                "",
+                "```python",
+                "import keras",
+                f'model = keras.models.load_model("saved_models/{self.name}.keras")',
+                "```",
+                "",
+                f"Input: grey levels 0 to 255, `(batch, height, width, {channels})`, any float or "
+                f"uint8, height and width multiples of {multiple}. Standardisation is inside. "
+                "Output: foreground probability of the same height and width.",
+                "",
+                *_overview(self),
+                "",
+                "## Held-out cases",
+                "",
+                *_metrics_table(self.metrics),
+                "",
+                *_other_evaluations(self.evaluations),
+                POLICY,
+                "",
+                "## Data",
+                "",
+                *_data_notes(self),
+                "",
+            ]
+        )
+
+
+def read_card(path: Path) -> ModelCard:
+    """Read a card.
 
     Args:
-        facts: The values of `NAME.json`, as `kerasunet.models.save` writes them.
+        path: `NAME.json` beside a `.keras` file, as `kerasunet.models.save` writes it.
 
-    Returns:
-        Markdown text.
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is no card; the message names the file and what is wrong in it.
     """
-    return "\n".join(
-        [
-            f"# {facts['name']}: {facts['title']}",
-            "",
-            "Research use only; not a medical device.",
-            "",
-            "```python",
-            "import keras",
-            f'model = keras.models.load_model("saved_models/{facts["name"]}.keras")',
-            "```",
-            "",
-            "Input: grey levels 0 to 255, `(batch, height, width, "
-            f"{facts['architecture']['channels']})`, any float or uint8, height and width "
-            f"multiples of {2 ** facts['architecture']['depth']}. Standardisation is inside. "
-            "Output: foreground probability of the same height and width.",
-            "",
-            *_facts_table(facts),
-            "",
-            "## Held-out cases",
-            "",
-            *_metrics_table(facts["metrics"]),
-            "",
-            *_other_evaluations(facts.get("evaluations", [])),
-            POLICY,
-            "",
-            "## Data",
-            "",
-            *_data_notes(facts),
-            "",
-        ]
-    )
+    with open(path, "rb") as file:
+        content = file.read(MOST_BYTES + 1)
+    return parse_card(content, str(path))
 
 
-def _facts_table(facts: dict[str, Any]) -> list[str]:
+def parse_card(content: bytes, name: str) -> ModelCard:
+    """Parse the contents of a card; `name` is the file's, for messages.
+
+    Raises:
+        ValueError: It is no card.
+    """
+    if len(content) > MOST_BYTES:
+        raise ValueError(f"{name}: larger than {MOST_BYTES >> 20} MB, so it is no card; {_REMEDY}")
+    try:
+        values = json.loads(content.decode("utf-8"))
+    except RecursionError:
+        raise ValueError(f"{name}: not a readable JSON file (nested too deeply)") from None
+    except ValueError as error:
+        raise ValueError(f"{name}: not a readable JSON file ({error}); {_REMEDY}") from None
+    try:
+        return ModelCard.from_json(values)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}; {_REMEDY}") from None
+
+
+def write_card(path: Path, card: ModelCard) -> None:
+    """Write `NAME.json` and `NAME.md` beside a model file."""
+    write_json(path.with_suffix(".json"), card.to_json())
+    write_text(path.with_suffix(".md"), card.to_markdown())
+
+
+def _overview(card: ModelCard) -> list[str]:
     rows = {
-        "trained layers": f"`{facts['strategy']}`",
-        "initial weights": f"`{facts['init']}`",
-        "training cases": facts["training_cases"],
-        "image size": f"{facts['image_size']}×{facts['image_size']}",
-        "threshold": facts["threshold"],
-        "parameters": f"{facts['parameters']:,}",
-        "split (SHA-256)": f"`{facts['split'][:16]}`" if facts["split"] else "whole data sets",
-        "file (SHA-256)": f"`{facts['sha256']}`",
-        "storage": facts.get("storage", "float32"),
-        "versions": ", ".join(f"{name} {number}" for name, number in facts["versions"].items()),
+        "trained layers": f"`{card.strategy}`",
+        "initial weights": f"`{card.init}`",
+        "training cases": card.training_cases,
+        "image size": f"{card.image_size}×{card.image_size}",
+        "threshold": card.threshold,
+        "parameters": f"{card.parameters:,}",
+        "split (SHA-256)": f"`{card.split[:16]}`" if card.split else "whole data sets",
+        "file (SHA-256)": f"`{card.sha256}`",
+        "storage": card.storage,
+        "versions": ", ".join(f"{name} {number}" for name, number in card.versions.items()),
     }
     return ["| | |", "|---|---|"] + [f"| {name} | {value} |" for name, value in rows.items()]
 
 
-def _metrics_table(summary: dict[str, Any]) -> list[str]:
+def _metrics_table(summary: Mapping[str, Any]) -> list[str]:
     lines = ["| metric | mean | 95 % interval |", "|---|---|---|"]
     for name, metric in METRICS.items():
         interval = summary[name]
@@ -86,175 +322,22 @@ def _metrics_table(summary: dict[str, Any]) -> list[str]:
     return [*lines, "", counts]
 
 
-def _other_evaluations(evaluations: list[dict[str, Any]]) -> list[str]:
+def _other_evaluations(evaluations: tuple[RecordedEvaluation, ...]) -> list[str]:
     lines: list[str] = []
-    for found in evaluations:
-        side = found["image_size"]
-        looks = ", with mirror images" if found.get("mirrored") else ""
-        lines += [f"## On `{found['data']['name']}`, none of which was trained on{looks}", ""]
-        lines += [*_metrics_table(found["metrics"]), ""]
-        lines += [f"At {side}×{side} pixels, threshold {found['threshold']}.", ""]
+    for one in evaluations:
+        views = ", with mirror images" if one.mirrored else ""
+        lines += [f"## On `{one.data.name}`, none of which was trained on{views}", ""]
+        lines += [*_metrics_table(one.metrics), ""]
+        lines += [f"At {one.image_size}×{one.image_size} pixels, threshold {one.threshold}.", ""]
     return lines
 
 
-def _data_notes(facts: dict[str, Any]) -> list[str]:
-    notes = [("Trained on", facts["data"]), ("Evaluated on", facts["evaluation_data"])]
-    others = {found["data"]["name"]: found["data"] for found in facts.get("evaluations", [])}
+def _data_notes(card: ModelCard) -> list[str]:
+    notes = [("Trained on", card.data), ("Evaluated on", card.evaluation_data)]
+    others = {one.data.name: one.data for one in card.evaluations}
     notes += [("Evaluated on", data) for data in others.values()]
     return [
-        f"- {role} `{note['name']}` ({note['cases']} cases in the set). Terms: {note['terms']}. "
-        f"{note['citation']}".rstrip()
+        f"- {role} `{note.name}` ({note.cases} cases in the set). Terms: {note.terms}. "
+        f"{note.citation}".rstrip()
         for role, note in notes
     ]
-
-
-MOST_BYTES = 4 << 20
-_REMEDY = "restore it from where it came from"
-_SHOWN = 5
-_LARGEST = 10**15
-_LARGEST_SIDE = 2048
-_MOST_FILTERS, _DEEPEST = 2048, 8
-_BREAKS = "\n\t"
-
-
-class _Kind(NamedTuple):
-    """What a value has to be: in words, and as a test."""
-
-    words: str
-    fits: Callable[[Any], bool]
-
-
-def read_card(path: Path) -> dict[str, Any]:
-    """Reads a card.
-
-    Args:
-        path: `NAME.json` beside a `.keras` file, as `kerasunet.models.save` writes it.
-
-    Returns:
-        Its values; all that this package uses are there and of the right type.
-
-    Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: It is no card; the message names the file and what is wrong in it.
-    """
-    with open(path, "rb") as file:
-        content = file.read(MOST_BYTES + 1)
-    return parse_card(content, str(path))
-
-
-def parse_card(content: bytes, name: str) -> dict[str, Any]:
-    """Parses and checks the contents of a card; `name` is the file's, for messages.
-
-    Raises:
-        ValueError: It is no card.
-    """
-    if len(content) > MOST_BYTES:
-        raise ValueError(f"{name}: larger than {MOST_BYTES >> 20} MB, so it is no card; {_REMEDY}")
-    try:
-        facts = json.loads(content.decode("utf-8"))
-    except RecursionError:
-        raise ValueError(f"{name}: not a readable JSON file (nested too deeply)") from None
-    except ValueError as error:
-        raise ValueError(f"{name}: not a readable JSON file ({error}); {_REMEDY}") from None
-    faults = list(_faults(facts, _CARD, "the card"))
-    if faults:
-        more = f" and {len(faults) - _SHOWN} more" if len(faults) > _SHOWN else ""
-        raise ValueError(f"{name}: not a model card: {'; '.join(faults[:_SHOWN])}{more}; {_REMEDY}")
-    return facts
-
-
-def _faults(value: Any, wanted: _Kind | Mapping | list, place: str) -> Iterator[str]:
-    """What is wrong with a value: one line a place, none if nothing is."""
-    if isinstance(wanted, _Kind):
-        if not wanted.fits(value):
-            yield f"{place} is not {wanted.words}"
-    elif isinstance(wanted, list):
-        yield from _faults_of_list(value, wanted[0], place)
-    elif not isinstance(value, dict):
-        yield f"{place} is not an object with {', '.join(list(wanted)[:_SHOWN])} …"
-    else:
-        for name, inner in wanted.items():
-            if name in value or name not in _OPTIONAL:
-                yield from _faults(value.get(name), inner, name)
-
-
-def _faults_of_list(value: Any, wanted: Mapping, place: str) -> Iterator[str]:
-    if not isinstance(value, list):
-        yield f"{place} is not a list"
-        return
-    for number, item in enumerate(value, start=1):
-        yield from _faults(item, wanted, f"{place} {number}")
-
-
-def _is_text(value: Any) -> bool:
-    """Text that can be printed: a terminal takes control characters for orders."""
-    return isinstance(value, str) and is_plain(value, _BREAKS)
-
-
-def _is_name(value: Any) -> bool:
-    return _is_text(value) and bool(re.fullmatch(r"[^./\\\n\t][^/\\\n\t]{0,199}", value))
-
-
-def _is_number(value: Any) -> bool:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return False
-    return isinstance(value, float) or abs(value) <= _LARGEST
-
-
-def _is_digest(value: Any) -> bool:
-    return isinstance(value, str) and bool(re.fullmatch("[0-9a-f]{64}", value))
-
-
-def _whole(least: int, most: int) -> _Kind:
-    return _Kind(
-        f"a whole number of {least:,} to {most:,}",
-        lambda value: type(value) is int and least <= value <= most,
-    )
-
-
-_TEXT = _Kind("text without control characters", _is_text)
-_NUMBER = _Kind("a number", _is_number)
-_COUNT = _whole(0, _LARGEST)
-_SIDE = _whole(1, _LARGEST_SIDE)
-_SHARE = _Kind("a number of 0 to 1", lambda value: _is_number(value) and 0 <= value <= 1)
-_OBJECT = _Kind("an object", lambda value: isinstance(value, dict))
-_NORMALIZATION = _Kind("batch, group or null", lambda value: value in ("batch", "group", None))
-_VERSIONS = _Kind(
-    "an object of texts",
-    lambda value: isinstance(value, dict) and all(map(_is_text, [*value.keys(), *value.values()])),
-)
-_DATA = {"name": _TEXT, "cases": _COUNT, "terms": _TEXT, "citation": _TEXT}
-_INTERVAL = {"mean": _NUMBER, "low": _NUMBER, "high": _NUMBER}
-_METRICS = {
-    **dict.fromkeys(METRICS, _INTERVAL),
-    **dict.fromkeys(("n", "missed", "false_alarm", "empty_truth"), _COUNT),
-    "unit": _TEXT,
-}
-_EVALUATION = {"data": _DATA, "image_size": _SIDE, "threshold": _SHARE, "metrics": _METRICS}
-_CARD = {
-    "name": _Kind("the name of a file, without folder", _is_name),
-    "title": _TEXT,
-    "strategy": _TEXT,
-    "init": _TEXT,
-    "data": _DATA,
-    "evaluation_data": _DATA,
-    "split": _TEXT,
-    "image_size": _SIDE,
-    "threshold": _SHARE,
-    "training_cases": _COUNT,
-    "metrics": _METRICS,
-    "settings": _OBJECT,
-    "architecture": {
-        "base_filters": _whole(1, _MOST_FILTERS),
-        "depth": _whole(1, _DEEPEST),
-        "classes": _whole(1, _MOST_FILTERS),
-        "normalization": _NORMALIZATION,
-        "channels": _whole(1, 3),
-    },
-    "parameters": _COUNT,
-    "versions": _VERSIONS,
-    "sha256": _Kind("a SHA-256 digest", _is_digest),
-    "evaluations": [_EVALUATION],
-    "storage": _TEXT,
-}
-_OPTIONAL = ("evaluations", "storage")

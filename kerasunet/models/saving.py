@@ -1,30 +1,99 @@
-"""Smaller model files: weights in half precision and compressed, opened by plain Keras alike.
+"""Saving: a plain Keras file with its card, weights alone, and files of half the size.
 
-Keras assigns what it reads to variables of the model's own dtype, so a model loaded from such a
-file computes in float32. Half precision keeps 11 significant bits, about three decimal digits.
+Keras assigns what it reads to variables of the model's own dtype, so a model loaded from a file
+in half precision computes in float32. Half precision keeps 11 significant bits, about three
+decimal digits.
 """
 
 from __future__ import annotations
 
 import io
 import zipfile
+from dataclasses import replace
+from datetime import UTC, datetime
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kerasunet.files import write_atomically
+from kerasunet.architecture import Architecture, plain_copy
+from kerasunet.files import sha256, write_atomically
+from kerasunet.models.model_card import ModelCard, write_card
 
 if TYPE_CHECKING:
     import h5py
+    import keras
 
-
+WEIGHT_SUFFIX = ".weights.h5"
 _WEIGHTS = "model.weights.h5"
 _LARGEST = float(np.finfo(np.float16).max)
 
 
+def save(model: keras.Model, path: Path, card: ModelCard) -> None:
+    """Write `NAME.keras`, `NAME.json` and `NAME.md`, the model file first.
+
+    The file is in float32 and holds neither optimizer nor compile settings nor frozen flags, so
+    that plain Keras opens it and trains all of it.
+
+    Args:
+        model: The model.
+        path: The `.keras` file to write.
+        card: What to tell of it. Name, architecture, versions, date and digest are filled in.
+
+    Raises:
+        ValueError: The path does not end in `.keras`.
+    """
+    if path.suffix != ".keras":
+        raise ValueError(f"{path}: a model file ends in .keras")
+    write_atomically(path, plain_copy(model).save)
+    saved = replace(
+        card,
+        name=path.stem,
+        architecture=Architecture.of(model),
+        classes=model.output_shape[-1],
+        parameters=model.count_params(),
+        versions=versions(),
+        saved=datetime.now(UTC).isoformat(timespec="seconds"),
+        sha256=sha256(path),
+        storage="float32",
+        evaluations=(),
+        unknown={},
+    )
+    write_card(path, saved)
+
+
+def save_weights(model: keras.Model, path: Path) -> None:
+    """Write the weights alone, as HDF5, for `UNet(weights=path)` and `model.load_weights`.
+
+    Args:
+        model: The model.
+        path: The file to write; its name ends in `.weights.h5`.
+
+    Raises:
+        ValueError: The path does not end in `.weights.h5`.
+    """
+    if not path.name.endswith(WEIGHT_SUFFIX):
+        raise ValueError(f"{path}: a file of weights ends in {WEIGHT_SUFFIX}")
+    write_atomically(path, plain_copy(model).save_weights)
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of this package, of Keras and of its backend, by name."""
+    import keras
+
+    from kerasunet import __version__
+
+    backend = keras.backend.backend()
+    return {
+        "kerasunet": __version__,
+        "keras": keras.__version__,
+        backend: import_module(backend).__version__,
+    }
+
+
 def write_half_precision(source: Path, target: Path) -> None:
-    """Copies a `.keras` file with its float32 weights stored as compressed float16.
+    """Copy a `.keras` file with its float32 weights stored as compressed float16.
 
     Args:
         source: A `.keras` file, as `model.save` writes it.

@@ -1,16 +1,20 @@
-"""Why a model file is not opened."""
+"""Verification: model files from anywhere are looked through before Keras opens them.
+
+A `.keras` file is a zip with the configuration of a network, its weights and a few notes. Opened
+are only functional networks of the layers that a U-Net has, with as many numbers as the file
+really holds; a file that could bring code, or claim memory it does not fill, is refused.
+"""
 
 from __future__ import annotations
 
 import io
 import json
 import math
-import os
 import stat
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -19,50 +23,61 @@ from kerasunet.files import sha256, writing
 if TYPE_CHECKING:
     import h5py
 
+_CONVOLUTIONS = ("Conv2D", "Conv2DTranspose")
+_NORMALIZATIONS = ("BatchNormalization", "GroupNormalization")
+LAYERS = (
+    "InputLayer",
+    "LayerNormalization",
+    *_CONVOLUTIONS,
+    *_NORMALIZATIONS,
+    "Activation",
+    "MaxPooling2D",
+    "Concatenate",
+)
+_NETWORKS = (("keras.src.models.functional", "Functional"), ("keras", "Functional"))
+_INITIALIZERS = ("Zeros", "Ones", "HeNormal", "GlorotUniform")
+_PARTS = {("keras", "DTypePolicy"), *(("keras.initializers", name) for name in _INITIALIZERS)}
+_KEYS = {"module", "class_name", "config", "registered_name", "name", "build_config"}
+_KEYS |= {"inbound_nodes", "shared_object_id"}
+_FOUND_BY_NAME = ("_initializer", "_regularizer", "_constraint")
+_ACTIVATIONS = ("linear", "relu", "sigmoid", "softmax")
+_MOST_LAYERS, _LARGEST = 1000, 1 << 16
+_ANY_NUMBER = ("shared_object_id", "seed")
+
+MOST_WEIGHTS = 1 << 28
+_MOST_OBJECTS = 20_000
+_ITEM_BYTES = 8
+_DEFLATE, _SHUFFLE, _CHECKSUM = 1, 2, 3  # HDF5's registered filters.
+_LARGEST_RATIO = 1100  # Deflate packs no tighter than 1032 to 1.
+_SLACK_BYTES = 4096  # Of tiny arrays kept in their header.
+
+CONFIG, WEIGHTS, METADATA = "config.json", "model.weights.h5", "metadata.json"
+MOST_BYTES = 1 << 30
+_MOST_BYTES = {CONFIG: 8 << 20, METADATA: 1 << 16, WEIGHTS: MOST_BYTES}
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+_ENCRYPTED = 1
+_CHUNK = 1 << 20
+
 
 class Refused(ValueError):
-    """A model file is not opened; the message tells cause and remedy, not yet the file's name."""
+    """A model file is not opened; the message gives cause and remedy, but not the file's name."""
 
 
 def other_digest(card: str) -> Refused:
-    """Of a file that is not the one its card, of this name, was written for."""
+    """Return the error for a file that is not the one its card, of this name, describes."""
     return Refused(
         f"is not the file that {card} describes, their SHA-256 digests differ; it was changed or "
         "damaged, restore both from where they came from"
     )
 
 
-LAYERS = (
-    "InputLayer",
-    "LayerNormalization",
-    "Conv2D",
-    "Conv2DTranspose",
-    "BatchNormalization",
-    "GroupNormalization",
-    "Activation",
-    "MaxPooling2D",
-    "Concatenate",
-)
-_NETWORKS = (("keras.src.models.functional", "Functional"), ("keras", "Functional"))
-_PARTS = (
-    ("keras", "DTypePolicy"),
-    ("keras.initializers", "Zeros"),
-    ("keras.initializers", "Ones"),
-    ("keras.initializers", "HeNormal"),
-    ("keras.initializers", "GlorotUniform"),
-)
-_KEYS = {"module", "class_name", "config", "registered_name", "name", "build_config"}
-_KEYS |= {"inbound_nodes", "shared_object_id"}
-_FOUND_BY_NAME = ("_initializer", "_regularizer", "_constraint")
-_ACTIVATIONS = ("linear", "relu", "sigmoid", "softmax")
-_MOST_LAYERS = 1000
-_LARGEST = 1 << 16
-_ANY_NUMBER = ("shared_object_id", "seed")
-_TENSOR = "__keras_tensor__"
+def first_line(error: Exception) -> str:
+    """Return the first line of an error's message, or its type where it says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def count_parameters(content: bytes) -> int:
-    """Checks a configuration and counts the weights of its layers.
+    """Check a configuration and count the weights of its layers.
 
     Args:
         content: The bytes of `config.json`.
@@ -73,10 +88,9 @@ def count_parameters(content: bytes) -> int:
     Raises:
         Refused: It is not the configuration of a U-Net.
     """
-    layers = _layers(_parsed(content))
     channels: dict[str, int] = {}
     count = 0
-    for layer in layers:
+    for layer in _layers(_parsed(content)):
         _check_layer(layer)
         entering = _entering(layer, channels)
         _check_build(layer, entering)
@@ -130,7 +144,7 @@ def _is_own_name(described: Mapping, kind: str) -> bool:
 
 
 def _check_value(name: str, value: Any) -> None:
-    """Lets plain values pass, lists of them, and the parts that layers of Keras have."""
+    """Let plain values pass, lists of them, and the parts that layers of Keras have."""
     if isinstance(value, list):
         for item in value:
             _check_value(name, item)
@@ -180,7 +194,7 @@ def _sources(value: Any) -> Iterator[str]:
         for item in value:
             yield from _sources(item)
         return
-    if value["class_name"] != _TENSOR or set(value) != {"class_name", "config"}:
+    if value["class_name"] != "__keras_tensor__" or set(value) != {"class_name", "config"}:
         raise Refused("it hands a layer something that is no tensor")
     yield value["config"]["keras_history"][0]
 
@@ -198,25 +212,23 @@ def _leaving(layer: Mapping, entering: list[int]) -> int:
     settings = layer["config"]
     if layer["class_name"] == "InputLayer":
         return _number(settings["batch_shape"][-1])
-    if layer["class_name"] in ("Conv2D", "Conv2DTranspose"):
+    if layer["class_name"] in _CONVOLUTIONS:
         return _number(settings["filters"])
     return sum(entering)
 
 
 def _weights_of(layer: Mapping, entering: list[int]) -> int:
     kind, settings = layer["class_name"], layer["config"]
-    if kind in ("Conv2D", "Conv2DTranspose"):
+    if kind in _CONVOLUTIONS:
         size = math.prod(map(_number, settings["kernel_size"]))
-        groups = _number(settings.get("groups", 1))
-        return _number(settings["filters"]) * (
-            size * sum(entering) // groups + settings["use_bias"]
-        )
+        kernel = size * sum(entering) // _number(settings.get("groups", 1))
+        return _number(settings["filters"]) * (kernel + settings["use_bias"])
     if kind == "LayerNormalization" and (settings.get("scale") or settings.get("center")):
         raise Refused("it has a LayerNormalization with weights, which no U-Net has")
-    if kind in ("BatchNormalization", "GroupNormalization"):
+    if kind in _NORMALIZATIONS:
         if settings["axis"] != -1:
             raise Refused(f"it has a {kind} that is not over channels")
-        statistics = 2 if kind == "BatchNormalization" else 0
+        statistics = 2 * (kind == "BatchNormalization")
         return sum(entering) * (statistics + settings["center"] + settings["scale"])
     return 0
 
@@ -227,37 +239,33 @@ def _number(value: Any) -> int:
     return value
 
 
-MOST_WEIGHTS = 1 << 28
-_MOST_OBJECTS = 20_000
-_ITEM_BYTES = 8
-_DEFLATE, _SHUFFLE, _CHECKSUM = 1, 2, 3  # HDF5's registered filters.
-_LARGEST_RATIO = 1100  # Deflate packs no tighter than 1032 to 1.
-_SLACK_BYTES = 4096  # Of tiny arrays kept in their header.
+@contextmanager
+def _damage_refused(cause: str) -> Iterator[None]:
+    try:
+        yield
+    except Refused:
+        raise
+    except Exception as error:  # Broken bytes are answered with exceptions of every type.
+        raise Refused(f"{cause} ({first_line(error)}); copy it again") from None
 
 
 def count_weights(file: Path | BinaryIO) -> int:
-    """Counts the numbers in an HDF5 file.
+    """Count the numbers in an HDF5 file.
 
     Raises:
         Refused: It is damaged, or has anything but plain arrays.
     """
     import h5py
 
-    try:
-        with h5py.File(file, "r") as opened:
-            count = sum(_size(name, item) for name, item in _datasets(opened))
-    except Refused:
-        raise
-    except Exception as error:  # Broken bytes are answered with exceptions of every type.
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise Refused(f"its weights are no whole HDF5 file ({reason}); copy it again") from None
+    with _damage_refused("its weights are no whole HDF5 file"), h5py.File(file, "r") as opened:
+        count = sum(_size(name, item) for name, item in _datasets(opened))
     if count > MOST_WEIGHTS:
         raise Refused(f"{count:,} weights, more than the limit of {MOST_WEIGHTS:,}")
     return count
 
 
 def _datasets(file: h5py.File) -> Iterator[tuple[str, h5py.Dataset]]:
-    """All arrays; what is neither an array nor a group, or is met twice, is refused."""
+    """Yield all arrays; what is neither an array nor a group, or is met twice, is refused."""
     import h5py
 
     waiting, met = [file["/"]], set()
@@ -295,27 +303,17 @@ def _size(name: str, item: h5py.Dataset | h5py.Datatype) -> int:
     return item.size
 
 
-CONFIG, WEIGHTS, METADATA = "config.json", "model.weights.h5", "metadata.json"
-_MOST_BYTES = {CONFIG: 8 << 20, METADATA: 1 << 16, WEIGHTS: 1 << 30}
-_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-_ENCRYPTED = 1
-
-
 def check_archive(path: Path) -> None:
-    """Looks through a `.keras` file.
+    """Look through a `.keras` file.
 
     Raises:
         Refused: It is damaged, or holds anything but a U-Net.
     """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            _check_members(archive.infolist())
-            needed = count_parameters(_member(archive, CONFIG))
-            held = count_weights(io.BytesIO(_member(archive, WEIGHTS)))
-    except Refused:
-        raise
-    except Exception as error:  # Broken bytes are answered with exceptions of every type.
-        raise Refused(f"not a whole .keras file ({_brief(error)}); copy it again") from None
+    with _damage_refused("not a whole .keras file"), zipfile.ZipFile(path) as archive:
+        _check_members(archive.infolist())
+        # Reading stops at the size that was checked, and compares the checksum.
+        needed = count_parameters(archive.read(CONFIG))
+        held = count_weights(io.BytesIO(archive.read(WEIGHTS)))
     if needed > held:
         raise Refused(f"its layers have {needed:,} weights, but the file holds {held:,} numbers")
 
@@ -344,50 +342,33 @@ def _check_member(member: zipfile.ZipInfo) -> None:
         )
 
 
-def _member(archive: zipfile.ZipFile, name: str) -> bytes:
-    """The contents; `zipfile` stops at the size that was checked, and compares the checksum."""
-    return archive.read(name)
-
-
-def _brief(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
-
-
-MOST_BYTES = 1 << 30
-_CHUNK = 1 << 20
-
-
-@contextmanager
-def checked_model(path: Path, digest: str | None = None) -> Iterator[Path]:
-    """Gives a copy of a `.keras` file that holds nothing but a U-Net.
+def checked_model(path: Path, digest: str | None = None) -> AbstractContextManager[Path]:
+    """Give a copy of a `.keras` file that holds nothing but a U-Net.
 
     Args:
         path: The `.keras` file.
         digest: The SHA-256 that it must have; `None` for any.
 
-    Yields:
-        The copy, which is removed in the end.
+    Returns:
+        A context that gives the copy, and removes it in the end.
 
     Raises:
         FileNotFoundError: There is no such file.
         ValueError: The file has another digest, or holds anything that a U-Net does not need.
         NotWritten: The disk of temporary files has no room for the copy.
     """
-    with _copied(path, check_archive, digest) as copy:
-        yield copy
+    return _copied(path, check_archive, digest)
 
 
-@contextmanager
-def checked_weights(path: Path) -> Iterator[Path]:
-    """Gives a copy of a `.weights.h5` file all of whose arrays are in the file itself.
+def checked_weights(path: Path) -> AbstractContextManager[Path]:
+    """Give a copy of a `.weights.h5` file all of whose arrays are in the file itself.
 
     Raises:
         FileNotFoundError: There is no such file.
         ValueError: The file is no HDF5 file, or points out of itself.
         NotWritten: The disk of temporary files has no room for the copy.
     """
-    with _copied(path, count_weights, None) as copy:
-        yield copy
+    return _copied(path, count_weights, None)
 
 
 @contextmanager
@@ -407,11 +388,12 @@ def _copied(path: Path, check: Callable[[Path], object], digest: str | None) -> 
 
 
 def _copy(path: Path, copy: Path) -> None:
-    """Copies bytes, and no more of them than a model may have."""
-    size = os.stat(path).st_size
+    """Copy bytes, and no more of them than a model may have."""
     with open(path, "rb") as source, writing(copy.parent), open(copy, "xb") as target:
         left = MOST_BYTES
         while left >= 0 and (chunk := source.read(_CHUNK)):
             left -= target.write(chunk)
     if left < 0:
-        raise Refused(f"{size:,} bytes, more than the limit of {MOST_BYTES:,} for a model file")
+        raise Refused(
+            f"{path.stat().st_size:,} bytes, more than the limit of {MOST_BYTES:,} for a model file"
+        )

@@ -11,6 +11,7 @@ import keras
 import numpy as np
 
 from kerasunet import models
+from kerasunet.architecture import Architecture, plain_copy, rebuilt
 from kerasunet.data.cases import DataSet
 from kerasunet.data.decoding import DecodedCases
 from kerasunet.data.splits import Split
@@ -23,7 +24,6 @@ from kerasunet.strategies import parse
 from kerasunet.training.evaluation import Evaluation, evaluate_probabilities
 from kerasunet.training.loop import compile_for_training, predict, prepare_backend, train
 from kerasunet.training.settings import FinetuneSettings, without_places
-from kerasunet.unet import UNet, plain_copy, rebuilt, size_multiple
 
 _OVERLAYS = 12
 _MODEL, _CHOICE = "model.keras", "choice.json"
@@ -121,15 +121,9 @@ def _finetune(settings, directory, callbacks, compact, data: DataSet, split: Spl
 
 def initial_model(settings: FinetuneSettings) -> keras.Model:
     """Builds the network that fine-tuning starts from."""
-    if settings.init != "scratch":
-        return rebuilt(models.load(settings.init))
-    shape = settings.architecture
-    return UNet(
-        (None, None, shape.channels),
-        shape.base_filters,
-        shape.depth,
-        normalization=shape.normalization,
-    )
+    if settings.init == "scratch":
+        return settings.architecture.build()
+    return rebuilt(models.load(settings.init))
 
 
 @dataclass(frozen=True)
@@ -157,7 +151,7 @@ def _digests(
 def _decode(
     settings: FinetuneSettings, model: keras.Model, data: DataSet, split: Split
 ) -> dict[str, DecodedCases]:
-    multiple = size_multiple(model)
+    multiple = Architecture.of(model).size_multiple
     if settings.image_size % multiple:
         raise ValueError(
             f"image size {settings.image_size}: this U-Net needs a multiple of {multiple}"
@@ -238,9 +232,9 @@ def _safe(key: str) -> str:
 
 def _card(
     settings: FinetuneSettings, strategy: str, data: DataSet, split: Split, evaluation: Evaluation
-) -> models.Card:
+) -> models.ModelCard:
     note = models.DataNote.of(data)
-    return models.Card(
+    return models.ModelCard(
         title=f"U-Net fine-tuned on {data.name}, {settings.layers}",
         strategy=strategy,
         init=Path(settings.init).name,

@@ -10,6 +10,7 @@ from typing import Any
 import keras
 
 from kerasunet import models
+from kerasunet.architecture import plain_copy
 from kerasunet.data.cases import DataSet
 from kerasunet.data.decoding import DecodedCases, decode
 from kerasunet.data.loading import load
@@ -19,7 +20,6 @@ from kerasunet.runs.inputs import content_digest
 from kerasunet.training.evaluation import Evaluation, evaluate
 from kerasunet.training.loop import compile_for_training, prepare_backend, train
 from kerasunet.training.settings import PretrainSettings, without_places
-from kerasunet.unet import UNet, plain_copy
 
 _MODEL = "model.keras"
 
@@ -125,8 +125,8 @@ def _decode(settings: PretrainSettings, data: DataSet) -> DecodedCases:
 
 def _card(
     settings: PretrainSettings, data: DataSet, validation: DataSet, evaluation: Evaluation
-) -> models.Card:
-    return models.Card(
+) -> models.ModelCard:
+    return models.ModelCard(
         title="U-Net pre-trained on natural images",
         strategy="all",
         init=Path(settings.init).name,
@@ -142,11 +142,7 @@ def _card(
 
 
 def _build(settings: PretrainSettings) -> keras.Model:
-    shape = settings.architecture
-    return UNet(
-        (None, None, shape.channels),
-        shape.base_filters,
-        shape.depth,
-        normalization=shape.normalization,
-        weights=None if settings.init == "scratch" else settings.init,
-    )
+    model = settings.architecture.build()
+    if settings.init != "scratch":
+        models.load_weights_into(model, settings.init)
+    return model

@@ -24,7 +24,6 @@ from kerasunet.strategies import NetworkLayout
 from kerasunet.study.plan import PlannedRun, StudySettings, plan, protocol
 from kerasunet.study.results import RECORD, Tables
 from kerasunet.study.worker_pool import RunResult, run_in_process, workers
-from kerasunet.training.settings import Architecture
 
 
 def claim_study(directory: Path, settings: StudySettings, planned: Sequence[PlannedRun]) -> str:
@@ -146,8 +145,7 @@ def open_study(settings: StudySettings, directory: Path) -> Study:
         FileNotFoundError: The data or the initial model are not there.
     """
     settings = _with_known_architecture(settings)
-    shape = settings.run.architecture
-    layout = NetworkLayout.unet(shape.depth, shape.normalization)
+    layout = settings.run.architecture.layout()
     planned = plan(settings, layout)
     data_name = claim_study(directory, settings, planned)
     return Study(directory, settings, layout, planned, Tables(directory), data_name)
@@ -219,9 +217,8 @@ def _with_known_architecture(settings: StudySettings) -> StudySettings:
     """`scratch` starts from random weights of the same network as the initial model."""
     if settings.run.init == "scratch":
         return settings
-    known = models.card(settings.run.init)["architecture"]
-    shape = Architecture(**{name: known[name] for name in vars(Architecture())})
-    return replace(settings, run=replace(settings.run, architecture=shape))
+    architecture = models.card(settings.run.init).architecture
+    return replace(settings, run=replace(settings.run, architecture=architecture))
 
 
 def _failure(planned: PlannedRun, data_name: str, reason: str) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from kerasunet import lazy_members
 
 _MEMBERS = {
-    "Architecture": "kerasunet.training.settings",
+    "Architecture": "kerasunet.architecture",
     "Evaluation": "kerasunet.training.evaluation",
     "FinetuneSettings": "kerasunet.training.settings",
     "Optimization": "kerasunet.training.settings",

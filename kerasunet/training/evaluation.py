@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,14 +13,14 @@ from typing import Any
 import keras
 import numpy as np
 
+from kerasunet.architecture import Architecture
 from kerasunet.data.augmentation_settings import NO_AUGMENTATION
 from kerasunet.data.decoding import DecodedCases
 from kerasunet.files import write_text
 from kerasunet.metrics import Interval, case_metrics, summarize
 from kerasunet.training.batches import Batches
 from kerasunet.training.loop import compile_for_training, mean_dice, predict, prepare_backend
-from kerasunet.training.settings import Architecture, Optimization
-from kerasunet.unet import UNet
+from kerasunet.training.settings import Optimization
 
 Network = Callable[[np.ndarray], np.ndarray]
 
@@ -158,12 +158,7 @@ def overfit_one_batch(
         steps=steps, batch_size=len(cases), learning_rate=3e-3, schedule="constant"
     )
     prepare_backend(settings)
-    model = UNet(
-        (None, None, cases.images.shape[-1]),
-        architecture.base_filters,
-        architecture.depth,
-        normalization=architecture.normalization,
-    )
+    model = replace(architecture, channels=cases.images.shape[-1]).build()
     compile_for_training(model, settings)
     images, masks = Batches(cases, len(cases), NO_AUGMENTATION, seed=0).batch(0)
     for step in range(1, steps + 1):

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from kerasunet.architecture import Architecture
 from kerasunet.data.augmentation_settings import Augmentation
 
 PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")
@@ -69,16 +70,6 @@ class Optimization:
         _require_choice("schedule", self.schedule, ("cosine", "constant"))
         _require_choice("keep", self.keep, ("last", "best"))
         _require_choice("precision", self.precision, PRECISIONS)
-
-
-@dataclass(frozen=True)
-class Architecture:
-    """The arguments of `kerasunet.UNet` that shape the network."""
-
-    base_filters: int = 16
-    depth: int = 4
-    normalization: str | None = "batch"
-    channels: int = 1
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import zipfile
+from dataclasses import replace
 from types import SimpleNamespace
 
 import cv2
@@ -203,5 +204,5 @@ def test_trained_parameters_are_those_that_train(strategy, tiny_model_file):
 
     model = models.load(tiny_model_file)
     set_trainable(model, strategy)
-    card = {**models.card(tiny_model_file), "strategy": strategy}
+    card = replace(models.card(tiny_model_file), strategy=strategy)
     assert trained_parameters(card) == describe(model).trained

@@ -13,6 +13,7 @@ import os
 import zipfile
 from configparser import ConfigParser
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -44,10 +45,10 @@ def models(tiny_model_file, tmp_path_factory) -> Path:
             noise = np.random.default_rng(seed).normal(1, 0.4, weight.shape)
             weight.assign(weight.numpy() * noise)
         model.save(folder / f"{name}.keras")
-        settings = {**card["settings"], "layers": strategy}
-        facts = {**card, "name": name, "strategy": strategy, "settings": settings}
-        facts["sha256"] = sha256(folder / f"{name}.keras")
-        (folder / f"{name}.json").write_text(json.dumps(facts))
+        settings = {**card.settings, "layers": strategy}
+        digest = sha256(folder / f"{name}.keras")
+        known = replace(card, name=name, strategy=strategy, settings=settings, sha256=digest)
+        (folder / f"{name}.json").write_text(json.dumps(known.to_json()))
     return folder
 
 

@@ -147,7 +147,7 @@ def test_a_run_goes_to_its_end_and_its_model_is_kept_and_compared(page, demo_pla
     folder = _download(page, tmp_path, "model.keras", "model.json", "model.md", "history.csv")
     model = models.load(folder / "model.keras")  # verifies the digest in the card
     assert model.output_shape[-1] == 1
-    assert models.card(folder / "model.keras")["strategy"] == "contracting"
+    assert models.card(folder / "model.keras").strategy == "contracting"
     assert len((folder / "history.csv").read_text().splitlines()) == 21
     engines = set((demo_place / "temporary" / "engines").glob("*"))
     _wait_for_compared(page, "contracting (yours-2)")
@@ -167,7 +167,7 @@ def test_the_images_choose_what_trains(page, tmp_path, strategy, count):
     folder = _download(page, tmp_path, "model.keras", "model.json", "model.md", "cases.csv")
     models.load(folder / "model.keras")
     card = models.card(folder / "model.keras")
-    assert card["strategy"] == chosen != card["settings"]["layers"] == strategy
+    assert card.strategy == chosen != card.settings["layers"] == strategy
     assert chosen in (folder / "model.md").read_text()
     lines = (folder / "cases.csv").read_text().splitlines()[1:]
     assert lines and all(line.startswith("'=1+1") for line in lines)

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import venv
+from dataclasses import replace
 from pathlib import Path
 
 import keras
@@ -14,6 +15,10 @@ import numpy as np
 import pytest
 
 from kerasunet import models
+
+ELSEWHERE = models.DataNote(
+    name="elsewhere", cases=7, digest="0" * 64, terms="free", citation="Nobody, Nowhere 2020"
+)
 
 
 @pytest.fixture
@@ -29,33 +34,36 @@ def test_shipped_natural_model_is_listed_verified_and_good():
     model = models.load("natural")
     assert model.count_params() == 1_945_233
     card = models.card("natural")
-    assert card["metrics"]["dice"]["mean"] >= 0.80
-    assert card["evaluation_data"]["name"] == "ecssd"
-    assert card["evaluation_data"]["cases"] == 1000
+    assert card.held_out.dice.mean >= 0.80
+    assert card.evaluation_data.name == "ecssd"
+    assert card.evaluation_data.cases == 1000
 
 
 def test_every_shipped_model_opens_and_has_a_complete_card():
     for name in models.list():
         card = models.card(name)
-        assert card["name"] == name
-        assert card["data"]["terms"]
+        assert card.name == name
+        assert card.data.terms
         models.load(name)
         text = (models.folder() / f"{name}.md").read_text(encoding="utf-8")
         assert "not a medical device" in text
 
 
 def test_evaluation_on_another_set_is_recorded_once_in_the_card(copy):
-    metrics = models.card(copy)["metrics"]
-    note = models.DataNote("elsewhere", 7, "0" * 64, "free", "Nobody, Nowhere 2020")
-    models.record(copy, note, 32, 0.5, {**metrics, "n": 6})
-    models.record(copy, note, 32, 0.5, {**metrics, "n": 7})
-    (found,) = models.card(copy)["evaluations"]
-    assert found["metrics"]["n"] == 7
+    measured = replace(models.card(copy).held_out, data=ELSEWHERE, mirrored=False)
+    metrics = measured.metrics
+    models.record(copy, replace(measured, metrics={**metrics, "n": 6}))
+    models.record(copy, replace(measured, metrics={**metrics, "n": 7}))
+    (found,) = models.card(copy).evaluations
+    assert found.metrics["n"] == 7
+    (written,) = json.loads(copy.with_suffix(".json").read_text())["evaluations"]
+    assert [*written] == ["data", "image_size", "threshold", "mirrored", "metrics"]
+    assert written["mirrored"] is False
     text = copy.with_suffix(".md").read_text(encoding="utf-8")
     assert text.count("## On `elsewhere`") == 1 and "Nobody, Nowhere 2020" in text
-    models.record(copy, note, 32, 0.5, {**metrics, "n": 8}, mirrored=True)
-    plain, mirrored = models.card(copy)["evaluations"]
-    assert (plain["metrics"]["n"], mirrored["metrics"]["n"]) == (7, 8)
+    models.record(copy, replace(measured, metrics={**metrics, "n": 8}, mirrored=True))
+    plain, mirrored = models.card(copy).evaluations
+    assert (plain.metrics["n"], mirrored.metrics["n"]) == (7, 8)
     text = copy.with_suffix(".md").read_text(encoding="utf-8")
     assert text.count("## On `elsewhere`") == 2 and text.count("Nobody, Nowhere 2020") == 1
     assert "none of which was trained on, with mirror images" in text
@@ -102,11 +110,7 @@ def test_saved_file_carries_no_frozen_flags_and_no_compile_settings(tmp_path, ti
 
     model = models.load(tiny_model_file)
     set_trainable(model, "head")
-    card = models.card(tiny_model_file)
-    fields = {name: card[name] for name in models.Card.__dataclass_fields__}
-    for name in ("data", "evaluation_data"):
-        fields[name] = models.DataNote(**fields[name])
-    models.save(model, tmp_path / "again.keras", models.Card(**fields))
+    models.save(model, tmp_path / "again.keras", models.card(tiny_model_file))
     loaded = keras.models.load_model(tmp_path / "again.keras")
     assert not loaded.compiled
     assert all(layer.trainable for layer in loaded.layers)
@@ -140,7 +144,7 @@ def test_code_in_a_model_file_is_refused(tmp_path):
 
 
 def test_registered_model_needs_a_card(copy, tmp_path, monkeypatch):
-    monkeypatch.setattr(models, "folder", lambda: tmp_path)
+    monkeypatch.setenv("KERASUNET_MODELS", str(tmp_path))
     assert models.list() == ("model",)
     copy.with_suffix(".json").unlink()
     with pytest.raises(ValueError, match="has no card"):
@@ -150,10 +154,10 @@ def test_registered_model_needs_a_card(copy, tmp_path, monkeypatch):
 def test_registering_copies_model_and_card_under_the_new_name(
     tiny_model_file, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(models, "folder", lambda: tmp_path / "zoo")
+    monkeypatch.setenv("KERASUNET_MODELS", str(tmp_path / "zoo"))
     path = models.register(tiny_model_file, "mine")
     assert path == tmp_path / "zoo" / "mine.keras"
-    assert models.card("mine")["name"] == "mine"
+    assert models.card("mine").name == "mine"
     assert "saved_models/mine.keras" in path.with_suffix(".md").read_text(encoding="utf-8")
     models.load("mine")
 
@@ -172,13 +176,13 @@ def test_card_names_no_path_of_the_machine(tiny_model_file):
 def test_half_precision_takes_half_the_space_and_computes_in_float32(
     tiny_model_file, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(models, "folder", lambda: tmp_path)
+    monkeypatch.setenv("KERASUNET_MODELS", str(tmp_path))
     path = models.register(tiny_model_file, "small", half_precision=True)
     whole, half = models.load(tiny_model_file), keras.models.load_model(path)
     assert {weight.dtype for weight in half.weights} == {"float32"}
     for mine, theirs in zip(half.get_weights(), whole.get_weights(), strict=True):
         np.testing.assert_allclose(mine, theirs, rtol=2**-11, atol=1e-7)
-    assert models.card("small")["storage"] == "float16"
+    assert models.card("small").storage == "float16"
     models.load("small")
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from kerasunet import models
 from kerasunet.data.checking import Report
-from kerasunet.strategies import NetworkLayout, parse
+from kerasunet.strategies import parse
 from kerasunet.training.settings import FinetuneSettings, Optimization
 
 STRATEGIES = ("shallow:3", "contracting", "expanding", "all", "deep:3", "auto", "auto:search")
@@ -33,10 +33,10 @@ def settings(
     """
     if report.data is None or report.counts()["error"]:
         raise ValueError("the data have errors: correct them and check again")
-    known = models.card(init)["architecture"]
+    architecture = models.card(init).architecture
     parsed = parse(strategy)
     if not parsed.is_auto:
-        parsed.select(NetworkLayout.unet(known["depth"], known["normalization"]))
+        parsed.select(architecture.layout())
     usual = FinetuneSettings()
     optimization = replace(
         usual.optimization,

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from kerasunet import models
+from kerasunet.architecture import Architecture
 from kerasunet.cost import Network
 from kerasunet.strategies import NetworkLayout, StrategyError, WeightRef, name_of, parse
-from kerasunet.training.settings import Architecture, FinetuneSettings
+from kerasunet.training.settings import FinetuneSettings
 
 SCRATCH = "scratch"
 
@@ -76,14 +77,14 @@ def start_from(init: str, image_size: int, scratch: Architecture) -> Start:
         FileNotFoundError: There is no such model.
         ValueError: A number is out of range, or the network cannot take images of this size.
     """
-    shape = scratch if init == SCRATCH else _architecture(init)
-    layout = NetworkLayout.unet(shape.depth, shape.normalization)
-    return Start(init, shape, Network(layout, shape.base_filters, image_size, shape.channels))
-
-
-def _architecture(model: str) -> Architecture:
-    known = models.card(model)["architecture"]
-    return Architecture(**{name: known[name] for name in vars(Architecture())})
+    shape = scratch if init == SCRATCH else models.card(init).architecture
+    network = Network(
+        shape.layout(),
+        base_filters=shape.base_filters,
+        image_size=image_size,
+        channels=shape.channels,
+    )
+    return Start(init, shape, network)
 
 
 _USUAL = FinetuneSettings()

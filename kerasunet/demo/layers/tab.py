@@ -10,6 +10,7 @@ import gradio as gr
 import pandas as pd
 
 from kerasunet import models
+from kerasunet.architecture import Architecture
 from kerasunet.data.modality import MODALITY_LABELS, modality_of
 from kerasunet.demo.layers.diagram import (
     COLLECT,
@@ -27,7 +28,7 @@ from kerasunet.demo.layers.network import SCRATCH, Start, command, facts, snippe
 from kerasunet.demo.session import PRETRAINED, Context
 from kerasunet.demo.study_figures import Results, shipped
 from kerasunet.strategies import NetworkLayout, StrategyError, WeightRef, parse
-from kerasunet.training.settings import Architecture, FinetuneSettings
+from kerasunet.training.settings import FinetuneSettings
 
 _NONE_YET = (
     "<p>No study results come with this copy. <code>kerasunet study --data my_folder</code> makes "
@@ -287,7 +288,9 @@ def _find(given: dict[str, Any]) -> Any:
 
 def _start(given: dict[str, Any]) -> Start:
     normalization = None if given["normalization"] == "none" else given["normalization"]
-    scratch = Architecture(given["base_filters"], given["depth"], normalization)
+    scratch = Architecture(
+        base_filters=given["base_filters"], depth=given["depth"], normalization=normalization
+    )
     return start_from(given["init"], given["image_size"], scratch)
 
 

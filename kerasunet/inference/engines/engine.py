@@ -146,7 +146,7 @@ class NetworkSource:
 
             return folded(models.load(name_or_path))
 
-        channels = models.card(name_or_path)["architecture"]["channels"]
+        channels = models.card(name_or_path).architecture.channels
         return cls(models.digest(name_or_path), channels, load)
 
     @classmethod

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import keras
 import numpy as np
 
-from kerasunet.unet import UNet, architecture_of, plain_copy
+from kerasunet.architecture import Architecture, plain_copy, without_normalization
 
 
 def folded(model: keras.Model) -> keras.Model:
@@ -25,22 +25,9 @@ def folded(model: keras.Model) -> keras.Model:
     Returns:
         A float32 U-Net of the same input and output.
     """
-    shape = architecture_of(model)
-    if shape["normalization"] != "batch":
+    if Architecture.of(model).normalization != "batch":
         return plain_copy(model)
-    policy = keras.config.dtype_policy()
-    keras.config.set_dtype_policy("float32")
-    try:
-        plain = UNet(
-            (*model.input_shape[1:3], shape["channels"]),
-            base_filters=shape["base_filters"],
-            depth=shape["depth"],
-            classes=shape["classes"],
-            normalization=None,
-            name=model.name,
-        )
-    finally:
-        keras.config.set_dtype_policy(policy)
+    plain = without_normalization(model)
     for layer in plain.layers:
         if layer.weights:
             layer.set_weights(_folded_weights(model, layer.name))

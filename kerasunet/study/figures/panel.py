@@ -16,7 +16,7 @@ from kerasunet.data.loading import load
 from kerasunet.drawing import PREDICTION, TRUTH, overlay
 from kerasunet.inference.segmenter import Segmenter
 from kerasunet.metrics import dice
-from kerasunet.models import card
+from kerasunet.models import ModelCard, card
 from kerasunet.runs.inputs import load_data, split_data
 from kerasunet.study.figures.style import INK, RC, WIDTH, Drawing, panel_title
 from kerasunet.training.settings import FinetuneSettings, finetune_settings, to_json
@@ -137,7 +137,7 @@ def panel_of(
         raise ValueError(f"{by}: no such model; there are {', '.join(models)}")
     cards = {heading: card(model) for heading, model in models.items()}
     places = {"data": data, "manual_dir": manual_dir, "groups": groups}
-    found, cases = _held_out(cards, places, cards[by]["image_size"])
+    found, cases = _held_out(cards, places, cards[by].image_size)
     segmenters = {heading: Segmenter(model, engine="keras") for heading, model in models.items()}
     picked, count = _pick(segmenters[by], cases)
     rows = _rows(picked, segmenters)
@@ -149,25 +149,25 @@ def panel_of(
 
 
 def _held_out(
-    cards: Mapping[str, dict[str, Any]], places: Mapping[str, Any], size: int
+    cards: Mapping[str, ModelCard], places: Mapping[str, Any], size: int
 ) -> tuple[DataSet, tuple[Case, ...]]:
     """The data set, and its cases that no model was fine-tuned on."""
     found = load(places["data"], places["manual_dir"], size)
     keys = {case.key for case in found.cases}
-    for heading, facts in cards.items():
-        if facts["data"]["name"] == found.name and facts["split"]:
-            keys &= _tested(heading, facts, places)
+    for heading, known in cards.items():
+        if known.data.name == found.name and known.split:
+            keys &= _tested(heading, known, places)
     cases = tuple(case for case in found.cases if case.key in keys)
     if not cases:
         raise ValueError(f"{found.name}: no case was held out from all of {', '.join(cards)}")
     return found, cases
 
 
-def _tested(heading: str, card: dict[str, Any], places: Mapping[str, Any]) -> set[str]:
+def _tested(heading: str, card: ModelCard, places: Mapping[str, Any]) -> set[str]:
     """Keys of the test fold of a model, from the settings in its card."""
-    settings = finetune_settings({**to_json(FinetuneSettings()), **card["settings"], **places})
+    settings = finetune_settings({**to_json(FinetuneSettings()), **card.settings, **places})
     split = split_data(settings, load_data(settings))
-    if split.digest != card["split"]:
+    if split.digest != card.split:
         raise ValueError(
             f"{heading}: cannot tell which cases of {places['data']} it was tested on; give the "
             "data, and the groups if there were any, as they were when it was fine-tuned"

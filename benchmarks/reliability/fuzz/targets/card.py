@@ -13,7 +13,7 @@ from pathlib import Path
 import atheris
 
 from kerasunet.metrics import METRICS
-from kerasunet.models.model_card import as_markdown, parse_card
+from kerasunet.models.model_card import parse_card
 from targets._refusals import documented
 
 LONGEST = 2048
@@ -39,7 +39,7 @@ def checker(folder: Path) -> Callable[[bytes], None]:
 
 def _show(content: bytes, path: Path) -> None:
     with documented(path, ValueError):
-        as_markdown(parse_card(content, str(path))).encode()
+        parse_card(content, str(path)).to_markdown().encode()
 
 
 def _changed(card: dict, places: list[tuple], choices: atheris.FuzzedDataProvider) -> bytes:

@@ -1,0 +1,115 @@
+"""The shape of a U-Net: from its numbers to its layout and its network, and back from a network.
+
+Importing this needs no Keras, so that settings, cards and strategies can use it in milliseconds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING
+
+from kerasunet.strategies import NetworkLayout
+
+if TYPE_CHECKING:
+    import keras
+
+
+@dataclass(frozen=True, kw_only=True)
+class Architecture:
+    """The numbers that shape a U-Net, whatever its classes are.
+
+    Attributes:
+        base_filters: Filters of the first level; each deeper level has twice as many.
+        depth: Number of poolings. The network has `2 * depth + 1` blocks.
+        normalization: `"batch"`, `"group"` or `None`.
+        channels: 1 for grey images, 3 for colour.
+    """
+
+    base_filters: int = 16
+    depth: int = 4
+    normalization: str | None = "batch"
+    channels: int = 1
+
+    @classmethod
+    def of(cls, model: keras.Model) -> Architecture:
+        """Read the numbers off a network's layers."""
+        import keras
+
+        norm = next((layer for layer in model.layers if layer.name == "enc1_norm1"), None)
+        batch = isinstance(norm, keras.layers.BatchNormalization)
+        return cls(
+            base_filters=model.get_layer("enc1_conv1").filters,
+            depth=sum(layer.name.endswith("_pool") for layer in model.layers),
+            normalization=None if norm is None else "batch" if batch else "group",
+            channels=model.input_shape[-1],
+        )
+
+    @property
+    def size_multiple(self) -> int:
+        """What the height and width of an image must be a multiple of."""
+        return 2**self.depth
+
+    def layout(self) -> NetworkLayout:
+        """Return the blocks, layers and weights by name, without building the network.
+
+        Raises:
+            ValueError: The depth or the normalization is out of range.
+        """
+        return NetworkLayout.unet(self.depth, self.normalization)
+
+    def build(
+        self,
+        classes: int = 1,
+        *,
+        size: tuple[int | None, int | None] = (None, None),
+        name: str = "unet",
+    ) -> keras.Model:
+        """Build the network with random weights, in the current dtype policy.
+
+        Args:
+            classes: Channels of the output.
+            size: Height and width of the images in pixels; `None` for any multiple of `2**depth`.
+            name: Name of the model.
+
+        Returns:
+            The uncompiled model, as `kerasunet.UNet` describes it.
+
+        Raises:
+            ValueError: A number is out of range.
+        """
+        from kerasunet.network import build_network
+
+        numbers = asdict(self)
+        shape = (*size, numbers.pop("channels"))
+        return build_network(shape, classes=classes, name=name, **numbers)
+
+
+def rebuilt(model: keras.Model) -> keras.Model:
+    """Build the same network anew, with the same weights, in the current dtype policy.
+
+    The copy is uncompiled and all of it is set to train.
+    """
+    copy = _same_shape(model, Architecture.of(model))
+    copy.set_weights(model.get_weights())
+    return copy
+
+
+def plain_copy(model: keras.Model) -> keras.Model:
+    """Return the same network and weights in float32, uncompiled, all of it set to train."""
+    from kerasunet.network import dtype_policy
+
+    with dtype_policy("float32"):
+        return rebuilt(model)
+
+
+def without_normalization(model: keras.Model) -> keras.Model:
+    """Return a float32 network of the same shape, but no normalization and random weights."""
+    from kerasunet.network import dtype_policy
+
+    with dtype_policy("float32"):
+        return _same_shape(model, replace(Architecture.of(model), normalization=None))
+
+
+def _same_shape(model: keras.Model, architecture: Architecture) -> keras.Model:
+    """A new network with the image size, classes and name of an existing one."""
+    return architecture.build(model.output_shape[-1], size=model.input_shape[1:3], name=model.name)

@@ -1,0 +1,143 @@
+"""Dataclasses that are stored as JSON: each field says what its value has to be, once.
+
+Reading, writing and the list of what is wrong in a file follow from the fields.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import Field, field, fields, is_dataclass
+from typing import Any, NamedTuple
+
+from kerasunet.files import is_plain
+
+LARGEST = 10**15
+_SHOWN = 5
+_BREAKS = "\n\t"
+
+
+class Kind(NamedTuple):
+    """What a value of the JSON has to be: in words, and as a test."""
+
+    words: str
+    fits: Callable[[Any], bool]
+
+
+def is_text(value: Any) -> bool:
+    """Whether it is text that can be printed; a terminal takes control characters for orders."""
+    return isinstance(value, str) and is_plain(value, _BREAKS)
+
+
+def is_number(value: Any) -> bool:
+    """Whether it is a number, and not too large to be shown."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    return isinstance(value, float) or abs(value) <= LARGEST
+
+
+def whole(least: int, most: int) -> Kind:
+    """Return the kind of whole numbers in a range."""
+    return Kind(
+        f"a whole number of {least:,} to {most:,}",
+        lambda value: type(value) is int and least <= value <= most,
+    )
+
+
+TEXT = Kind("text without control characters", is_text)
+NUMBER = Kind("a number", is_number)
+FLAG = Kind("true or false", lambda value: isinstance(value, bool))
+OBJECT = Kind("an object", lambda value: isinstance(value, dict))
+TEXTS = Kind(
+    "an object of texts",
+    lambda value: isinstance(value, dict) and all(map(is_text, [*value.keys(), *value.values()])),
+)
+
+
+def json_field(wanted: Any, **default: Any) -> Any:
+    """Declare a field of a dataclass, and what its value in the JSON has to be."""
+    return field(metadata={"wanted": wanted, "optional": False}, **default)
+
+
+def optional_json_field(wanted: Any, default: Any) -> Any:
+    """Declare a field that the JSON may lack: then it has the default, which is never written."""
+    return field(metadata={"wanted": wanted, "optional": True}, default=default)
+
+
+def decoded(values: Mapping[str, Any], part: type) -> dict[str, Any]:
+    """Return the arguments of a dataclass from the values of its JSON, which have no faults."""
+    return {
+        one.name: _decoded_value(values[one.name], one.metadata["wanted"])
+        for one in fields(part)
+        if one.metadata and one.name in values
+    }
+
+
+def _decoded_value(value: Any, wanted: Any) -> Any:
+    if isinstance(wanted, list):
+        return tuple(_decoded_value(item, wanted[0]) for item in value)
+    return wanted(**decoded(value, wanted)) if is_dataclass(wanted) else value
+
+
+def encoded(value: Any) -> Any:
+    """Return a dataclass, a tuple of them or a plain value as JSON has it."""
+    if isinstance(value, tuple):
+        return [encoded(item) for item in value]
+    if not is_dataclass(value):
+        return value
+    return {
+        one.name: encoded(getattr(value, one.name))
+        for one in fields(value)
+        if one.metadata and not _is_implied(value, one)
+    }
+
+
+def _is_implied(value: Any, one: Field) -> bool:
+    return one.metadata["optional"] and getattr(value, one.name) == one.default
+
+
+def faults(value: Any, wanted: Any, place: str) -> Iterator[str]:
+    """Yield what is wrong with a value of the JSON, one line for each place.
+
+    Args:
+        value: As `json` reads it.
+        wanted: A `Kind`, a dataclass, a mapping from names to what is wanted there, or a list of
+            one of these.
+        place: What to call the value.
+    """
+    if isinstance(wanted, Kind):
+        if not wanted.fits(value):
+            yield f"{place} is not {wanted.words}"
+    elif isinstance(wanted, list):
+        yield from _faults_of_list(value, wanted[0], place)
+    else:
+        yield from _faults_of_object(value, *_inner(wanted), place)
+
+
+def _faults_of_list(value: Any, wanted: Any, place: str) -> Iterator[str]:
+    if not isinstance(value, list):
+        yield f"{place} is not a list"
+        return
+    for number, item in enumerate(value, start=1):
+        yield from faults(item, wanted, f"{place} {number}")
+
+
+def _faults_of_object(value: Any, required: dict, optional: dict, place: str) -> Iterator[str]:
+    if not isinstance(value, dict):
+        yield f"{place} is not an object with {', '.join([*required][:_SHOWN])} …"
+        return
+    for name, inner in required.items():
+        yield from faults(value.get(name), inner, name)
+    for name, inner in optional.items():
+        if name in value:
+            yield from faults(value[name], inner, name)
+
+
+def _inner(wanted: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What an object must hold and what it may hold, each by name."""
+    if isinstance(wanted, dict):
+        return wanted, {}
+    parts: tuple[dict, dict] = {}, {}
+    for one in fields(wanted):
+        if one.metadata:
+            parts[one.metadata["optional"]][one.name] = one.metadata["wanted"]
+    return parts

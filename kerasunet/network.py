@@ -1,0 +1,132 @@
+"""The layers of the U-Net: a functional Keras model of built-in layers only.
+
+Every layer is named after its block (`enc1_conv1`, `dec2_up`, `bottleneck_norm2`), because the
+names are what fine-tuning strategies select by. A saved file needs nothing of this package.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import keras
+from keras import layers
+
+from kerasunet.strategies.terms import NORMALIZATIONS
+
+
+def build_network(
+    input_shape: tuple[int | None, int | None, int],
+    *,
+    base_filters: int,
+    depth: int,
+    classes: int,
+    normalization: str | None,
+    name: str,
+) -> keras.Model:
+    """Build a U-Net with random weights; the arguments are those of `kerasunet.UNet`.
+
+    Raises:
+        ValueError: An argument is out of range.
+    """
+    _check_numbers(base_filters=base_filters, depth=depth, classes=classes)
+    _check_normalization(normalization)
+    _check_shape(input_shape, multiple=2**depth)
+    image = keras.Input(input_shape, name="image", dtype="float32")
+    x = _standardize(image)
+    skips = []
+    for level in range(1, depth + 1):
+        filters = base_filters * 2 ** (level - 1)
+        x = _two_convolutions(x, filters, normalization, block=f"enc{level}")
+        skips.append(x)
+        x = layers.MaxPooling2D(2, name=f"enc{level}_pool")(x)
+    x = _two_convolutions(x, base_filters * 2**depth, normalization, block="bottleneck")
+    for level in range(depth, 0, -1):
+        filters = base_filters * 2 ** (level - 1)
+        x = _upsampled(x, skips[level - 1], filters, block=f"dec{level}")
+        x = _two_convolutions(x, filters, normalization, block=f"dec{level}")
+    x = layers.Conv2D(classes, 1, name="head")(x)
+    activation = "sigmoid" if classes == 1 else "softmax"
+    x = layers.Activation(activation, name="probability", dtype="float32")(x)
+    return keras.Model(image, x, name=name)
+
+
+@contextmanager
+def dtype_policy(name: str) -> Iterator[None]:
+    """Set Keras' dtype policy, such as `"float32"`, for a while."""
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(name)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(policy)
+
+
+def _standardize(image):
+    """Zero mean, unit variance over each image; epsilon is in squared grey levels."""
+    return layers.LayerNormalization(
+        axis=(1, 2, 3), center=False, scale=False, epsilon=1.0, name="standardize", dtype="float32"
+    )(image)
+
+
+def _two_convolutions(x, filters: int, normalization: str | None, *, block: str):
+    for index in (1, 2):
+        x = layers.Conv2D(
+            filters,
+            3,
+            padding="same",
+            use_bias=normalization is None,
+            kernel_initializer="he_normal",
+            name=f"{block}_conv{index}",
+        )(x)
+        if normalization is not None:
+            x = _normalization_layer(normalization, filters, f"{block}_norm{index}")(x)
+        x = layers.Activation("relu", name=f"{block}_relu{index}")(x)
+    return x
+
+
+def _upsampled(x, skip, filters: int, *, block: str):
+    x = layers.Conv2DTranspose(
+        filters, 2, strides=2, kernel_initializer="he_normal", name=f"{block}_up"
+    )(x)
+    return layers.Concatenate(name=f"{block}_concat")([skip, x])
+
+
+def _normalization_layer(normalization: str, filters: int, name: str):
+    if normalization == "batch":
+        # Statistics must follow within the few hundred steps that a fine-tuning has.
+        return layers.BatchNormalization(momentum=0.9, name=name)
+    return layers.GroupNormalization(groups=_groups(filters), name=name)
+
+
+def _groups(filters: int) -> int:
+    """The largest divisor of `filters` up to 8."""
+    return max(groups for groups in range(1, 9) if filters % groups == 0)
+
+
+def _check_numbers(**numbers: int) -> None:
+    for argument, value in numbers.items():
+        if not isinstance(value, int) or value < 1:
+            raise ValueError(
+                f"{argument} must be a whole number of at least 1. Received: {value!r}"
+            )
+
+
+def _check_normalization(normalization: str | None) -> None:
+    if normalization not in NORMALIZATIONS:
+        raise ValueError(
+            f'normalization must be "batch", "group" or None. Received: {normalization!r}'
+        )
+
+
+def _check_shape(input_shape: tuple, multiple: int) -> None:
+    if len(input_shape) != 3 or input_shape[2] not in (1, 3):
+        raise ValueError(
+            "input_shape must be (height, width, channels) with 1 or 3 channels. "
+            f"Received: {input_shape!r}"
+        )
+    if any(side is not None and (side < 1 or side % multiple) for side in input_shape[:2]):
+        raise ValueError(
+            f"height and width must be multiples of 2**depth = {multiple}, or None. "
+            f"Received: {input_shape!r}"
+        )

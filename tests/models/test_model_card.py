@@ -1,0 +1,99 @@
+"""Model cards: from JSON and back without a change, older ones included, and told as Markdown."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from kerasunet import models
+from kerasunet.architecture import Architecture
+from kerasunet.models.model_card import ModelCard, parse_card, write_card
+
+CARDS = sorted(models.folder().glob("*.json"))
+
+
+@pytest.fixture
+def values() -> dict:
+    """The JSON of a shipped card with two evaluations."""
+    return json.loads((models.folder() / "xray-all.json").read_text(encoding="utf-8"))
+
+
+def test_there_is_a_card_for_every_shipped_model():
+    assert tuple(path.stem for path in CARDS) == models.list() and len(CARDS) == 15
+
+
+@pytest.mark.parametrize("path", CARDS, ids=lambda path: path.stem)
+def test_shipped_cards_are_written_again_byte_for_byte(path, tmp_path):
+    values = json.loads(path.read_text(encoding="utf-8"))
+    assert ModelCard.from_json(values).to_json() == values
+    write_card(tmp_path / path.name, models.card(path.stem))
+    for suffix in (".json", ".md"):
+        written = (tmp_path / path.name).with_suffix(suffix).read_bytes()
+        assert written == path.with_suffix(suffix).read_bytes()
+
+
+def test_values_are_attributes(values):
+    card = ModelCard.from_json(values)
+    assert card.architecture == Architecture() and card.classes == 1
+    assert card.data == card.evaluation_data == card.held_out.data
+    assert card.data.name == "shenzhen"
+    assert card.held_out.dice.mean == values["metrics"]["dice"]["mean"]
+    plain, mirrored = card.evaluations
+    assert not plain.mirrored and mirrored.mirrored
+    assert plain.dice.low == values["evaluations"][0]["metrics"]["dice"]["low"]
+
+
+def test_what_an_older_card_lacks_is_what_it_was_then(values):
+    for name in ("storage", "evaluations"):
+        del values[name]
+    del values["data"]["digest"]
+    card = ModelCard.from_json(values)
+    assert (card.storage, card.evaluations, card.data.digest) == ("float32", (), "")
+    assert card.to_json() == values
+    assert "| storage | float32 |" in card.to_markdown()
+
+
+def test_values_of_a_newer_card_are_kept(values):
+    newer = {**values, "objects": ["lung", "heart"]}
+    card = replace(ModelCard.from_json(newer), name="mine")
+    assert card.to_json() == {**newer, "name": "mine"}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda card: card.clear(), "m.json: not a model card: name is not the name of a file, "),
+        (lambda card: card.update(data=[]), "data is not an object with name, cases, terms, cit"),
+        (lambda card: card.update(saved="\x1b[2J"), "saved is not text without control"),
+        (lambda card: card["data"].update(digest=5), "digest is not text without control"),
+        (lambda card: card["evaluations"][1].update(mirrored=1), "mirrored is not true or false"),
+        (lambda card: card.update(evaluations={}), "evaluations is not a list"),
+        (lambda card: card["evaluations"].append(3), "evaluations 3 is not an object with data, "),
+        (lambda card: card["architecture"].pop("classes"), "classes is not a whole number of 1 to"),
+    ],
+)
+def test_what_is_wrong_in_a_card_is_told(values, change, message):
+    change(values)
+    with pytest.raises(ValueError, match="; restore it from where it came from$") as caught:
+        parse_card(json.dumps(values).encode(), "m.json")
+    assert message in str(caught.value)
+
+
+def test_faults_beyond_the_fifth_are_counted():
+    with pytest.raises(ValueError, match="init is not .*; data is not .* and 11 more$"):
+        ModelCard.from_json({})
+    with pytest.raises(ValueError, match="^not a model card: the card is not an object with name"):
+        ModelCard.from_json([])
+
+
+def test_a_card_is_read_without_keras():
+    code = (
+        "import sys; from kerasunet import models; models.card('natural').to_markdown(); "
+        "assert not {'keras', 'tensorflow'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])
