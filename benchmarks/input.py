@@ -25,7 +25,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from kerasunet.data import DataSet, DecodedCases, decode, load  # noqa: E402
-from kerasunet.data.augmentation import Augmentation  # noqa: E402
+from kerasunet.data.augmentation_settings import Augmentation  # noqa: E402
 from kerasunet.files import write_json  # noqa: E402
 from kerasunet.training.batches import Batches  # noqa: E402
 

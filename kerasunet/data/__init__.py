@@ -3,9 +3,9 @@
 from kerasunet import lazy_members
 
 _MEMBERS = {
-    "NO_AUGMENTATION": "kerasunet.data.augmentation",
+    "NO_AUGMENTATION": "kerasunet.data.augmentation_settings",
     "AnnotatedCase": "kerasunet.data.cases",
-    "Augmentation": "kerasunet.data.augmentation",
+    "Augmentation": "kerasunet.data.augmentation_settings",
     "Case": "kerasunet.data.cases",
     "DataSet": "kerasunet.data.cases",
     "DecodedCases": "kerasunet.data.decoding",

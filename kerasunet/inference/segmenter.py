@@ -19,7 +19,7 @@ from kerasunet.data.decoding import resize_image
 from kerasunet.data.readers import read_image
 from kerasunet.inference.engines import open_engine
 from kerasunet.inference.engines.opening import chosen_engine
-from kerasunet.training.evaluation import with_mirror
+from kerasunet.training.evaluation import with_flip
 
 
 @dataclass(frozen=True)
@@ -161,7 +161,7 @@ class Segmenter:
         self._tiling = _tiling(tile, overlap, 2 ** card["architecture"]["depth"])
         side = tile or card["image_size"]
         self._engine = open_engine(model, (side, side), engine)
-        self._network = with_mirror(self._engine) if mirror else self._engine
+        self._network = with_flip(self._engine) if mirror else self._engine
 
     @property
     def engine(self) -> str:

@@ -25,8 +25,8 @@ import tensorflow as tf
 _FUSED_DTYPES = ("float32", "bfloat16")
 
 
-def lean(model: keras.Model) -> keras.Model:
-    """Makes the network that trains in place of another one.
+def cpu_graph(model: keras.Model) -> keras.Model:
+    """Return the network that trains in place of another one.
 
     Args:
         model: A functional model whose trainable flags are set; each layer is called once.

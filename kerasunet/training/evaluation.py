@@ -1,4 +1,4 @@
-"""Predictions of an image and of its mirror image, averaged."""
+"""Metrics of a model on cases, test-time augmentation, and a check that masks can be learnt."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from kerasunet.data.augmentation import NO_AUGMENTATION
+from kerasunet.data.augmentation_settings import NO_AUGMENTATION
 from kerasunet.data.decoding import DecodedCases
 from kerasunet.files import write_text
 from kerasunet.metrics import Interval, case_metrics, summarize
@@ -25,13 +25,12 @@ from kerasunet.unet import UNet
 Network = Callable[[np.ndarray], np.ndarray]
 
 
-def with_mirror(network: Network) -> Network:
-    """Lets a network look twice: at images, and at their mirror images, left for right.
+def with_flip(network: Network) -> Network:
+    """Add test-time augmentation: predict images and their left-right flips, and average.
 
-    Training mirrors half of its views, so that both are as familiar; the mean of two views errs
-    less than one (test-time augmentation: Krizhevsky et al., NeurIPS 2012, section 4.1; in
-    segmentation, Isensee et al., nnU-Net, Nature Methods 2021, mirrors along every axis). It costs
-    a second pass.
+    Training flips half of its views, so that both are as familiar; the mean of two predictions errs
+    less than one (Krizhevsky et al., NeurIPS 2012, section 4.1; in segmentation, nnU-Net, Isensee
+    et al., Nature Methods 2021, flips along every axis). It costs a second pass.
 
     Args:
         network: From images, `(cases, height, width, channels)`, to probabilities whose third axis
@@ -42,8 +41,8 @@ def with_mirror(network: Network) -> Network:
     """
 
     def predict(images: np.ndarray) -> np.ndarray:
-        mirrored = np.ascontiguousarray(images[:, :, ::-1])
-        return (network(images) + network(mirrored)[:, :, ::-1]) / 2
+        flipped = np.ascontiguousarray(images[:, :, ::-1])
+        return (network(images) + network(flipped)[:, :, ::-1]) / 2
 
     return predict
 
@@ -73,7 +72,7 @@ class Evaluation:
         return Interval(**self.summary["dice"])
 
     def write_csv(self, path: Path) -> None:
-        """Writes the rows, atomically."""
+        """Write the rows, atomically."""
         text = io.StringIO(newline="")
         writer = csv.DictWriter(text, list(self.rows[0]), lineterminator="\n")
         writer.writeheader()
@@ -82,9 +81,9 @@ class Evaluation:
 
 
 def evaluate(
-    model: keras.Model, cases: DecodedCases, threshold: float = 0.5, mirror: bool = False
+    model: keras.Model, cases: DecodedCases, threshold: float = 0.5, *, flip: bool = False
 ) -> Evaluation:
-    """Predicts and measures every case at the size it was decoded to.
+    """Predict and measure every case at the size it was decoded to.
 
     Distances are in millimetres where every case tells its pixel spacing, else in pixels.
 
@@ -92,20 +91,20 @@ def evaluate(
         model: A model of this package.
         cases: At least one decoded case.
         threshold: Probability from which a pixel counts as foreground.
-        mirror: Average with the prediction of the mirror image.
+        flip: Average with the prediction of the left-right flip.
 
     Returns:
         The evaluation. Intervals resample groups (patients), not cases.
     """
     network = partial(predict, model)
-    probabilities = (with_mirror(network) if mirror else network)(cases.images)
+    probabilities = (with_flip(network) if flip else network)(cases.images)
     return evaluate_probabilities(probabilities, cases, threshold)
 
 
 def evaluate_probabilities(
     probabilities: np.ndarray, cases: DecodedCases, threshold: float
 ) -> Evaluation:
-    """Measures probabilities, `(cases, height, width)`, 0 to 1, against the cases' masks."""
+    """Measure probabilities, `(cases, height, width)`, 0 to 1, against the cases' masks."""
     known = all(spacing is not None for spacing in cases.spacings)
     rows = tuple(
         {"key": key, "group": group, **case_metrics(mask, probability, threshold, spacing)}
@@ -136,7 +135,7 @@ def _plain(summary: dict[str, Any]) -> dict[str, Any]:
 def overfit_one_batch(
     cases: DecodedCases, steps: int = 100, architecture: Architecture = Architecture()
 ) -> Iterator[tuple[int, float, float]]:
-    """Trains a fresh U-Net on the same few cases over and over.
+    """Train a fresh U-Net on the same few cases over and over.
 
     A network that cannot reach a Dice near 1 on cases it sees again and again points to masks
     that do not belong to their images, or to a wrong setting.

@@ -23,7 +23,7 @@ from helpers.layout_makers import make_busi
 from kerasunet.data import NO_AUGMENTATION
 from kerasunet.runs.directory import held
 from kerasunet.runs.finetuning import initial_model
-from kerasunet.runs.inputs import load_data
+from kerasunet.runs.preparation import load_data
 from kerasunet.training import (
     Architecture,
     FinetuneSettings,
@@ -192,20 +192,20 @@ def test_patience_stops_early(settings, tmp_path):
 
 
 class Stop(keras.callbacks.Callback):
-    """Ends a training after a number of stretches, as Ctrl-C does."""
+    """Ends a training after a number of epochs, as Ctrl-C does."""
 
-    def __init__(self, stretches: int):
+    def __init__(self, epochs: int):
         super().__init__()
-        self._stretches = stretches
+        self._epochs = epochs
 
     def on_epoch_begin(self, epoch, logs=None):
-        if epoch == self._stretches:
+        if epoch == self._epochs:
             raise KeyboardInterrupt
 
 
-def interrupt(settings: FinetuneSettings, directory: Path, stretches: int = 1) -> None:
+def interrupt(settings: FinetuneSettings, directory: Path, epochs: int = 1) -> None:
     with pytest.raises(KeyboardInterrupt):
-        finetune(settings, directory, [Stop(stretches)])
+        finetune(settings, directory, [Stop(epochs)])
 
 
 def with_rate(settings: FinetuneSettings, rate: float, **more) -> FinetuneSettings:

@@ -10,7 +10,7 @@ import gradio as gr
 
 from kerasunet.comparison.report import without_formulas
 from kerasunet.data.checking import Report
-from kerasunet.demo.finetune.form import STRATEGIES, USUAL_RATE, settings
+from kerasunet.demo.finetune.form import IMAGE_SIZES, OPTIMIZATION, STRATEGIES, settings
 from kerasunet.demo.finetune.jobs import Workshop
 from kerasunet.demo.finetune.views import (
     check_view,
@@ -21,12 +21,13 @@ from kerasunet.demo.finetune.views import (
 )
 from kerasunet.demo.session import PRETRAINED, Context, Model
 from kerasunet.files import read_json
+from kerasunet.runs.directory import RunDirectory
+from kerasunet.training.settings import FinetuneSettings, Optimization
 
 _QUIET = {"api_visibility": "private", "show_progress": "hidden"}
 _BUSY = {"api_visibility": "private", "show_progress": "minimal"}
 _SECONDS_BETWEEN_LOOKS = 1.0
 _EXAMPLE = "simulated-ultrasound:40"
-_KEPT = ("model.keras", "model.md", "model.json", "history.csv", "layers.txt")
 _OFF = (
     "<p>Training is off on this page, because others share this machine. Start the demo on your "
     "own, <code>kerasunet demo</code>, or turn it on with <code>--allow-training</code>.</p>"
@@ -87,13 +88,14 @@ class _Page:
                 info="Any text of the Layers tab, or auto: your images choose",
                 elem_id="finetune-strategy",
             )
-            self.steps = gr.Slider(
-                10,
-                2000,
-                200,
-                step=10,
+            steps = OPTIMIZATION["steps"]
+            self.steps = gr.Number(
+                Optimization.steps,
+                minimum=steps.minimum,
+                maximum=steps.maximum,
+                precision=0,
                 label="Steps",
-                info="8 images each",
+                info=f"{steps.help}, {Optimization.batch_size} images each",
                 elem_id="finetune-steps",
             )
         with gr.Accordion("More", open=False), gr.Row():
@@ -104,12 +106,19 @@ class _Page:
                 elem_id="finetune-init",
             )
             self.image_size = gr.Dropdown(
-                [32, 64, 128, 192, 256],
-                value=128,
+                list(IMAGE_SIZES),
+                value=FinetuneSettings.image_size,
                 label="Image size in pixels",
                 elem_id="finetune-size",
             )
-            self.rate = gr.Number(USUAL_RATE, label="Learning rate", minimum=1e-6, step=1e-4)
+            rate = OPTIMIZATION["learning_rate"]
+            self.rate = gr.Number(
+                Optimization.learning_rate,
+                label="Learning rate",
+                info=rate.help,
+                minimum=rate.above,
+                step=1e-4,
+            )
 
     def draw_run(self) -> None:
         with gr.Row():
@@ -196,8 +205,9 @@ class _Page:
         if phase != "finished":
             return ended
         directory = bench.run.directory
-        summary = read_json(directory / "summary.json")
-        model = Model(f"yours-{bench.runs}", str(directory / "model.keras"), "")
+        files = RunDirectory(directory)
+        summary = read_json(files.summary)
+        model = Model(f"yours-{bench.runs}", str(files.model), "")
         return ended | {
             self.result: result_view(summary),
             self.files: gr.update(value=_kept(directory), visible=True),
@@ -227,11 +237,13 @@ def _checked(open_: Any, given: Any) -> list[Any]:
 
 def _kept(directory: Path) -> list[str]:
     """The files to download; names of images are made harmless for spreadsheets."""
-    table = directory / "download" / "cases.csv"
+    files = RunDirectory(directory)
+    table = directory / "download" / files.cases.name
     table.parent.mkdir()
-    table.write_text(without_formulas((directory / table.name).read_text()))
-    files = [directory / name for name in _KEPT if (directory / name).is_file()]
-    return [str(path) for path in (*files, table)]
+    table.write_text(without_formulas(files.cases.read_text()))
+    card = (files.model.with_suffix(suffix) for suffix in (".md", ".json"))
+    kept = [files.model, *card, files.history, files.layers_table]
+    return [str(path) for path in (*kept, table) if path.is_file()]
 
 
 def _refused(error: Exception) -> str:
