@@ -147,7 +147,7 @@ def _estimate(study, options: argparse.Namespace) -> str:
 
 
 def _execute(study, executor, retry_failed: bool) -> int:
-    """Runs what is open, with a line a run; returns the number of failures."""
+    """Run what is open, with a line a run, and return the number of failures."""
     from kerasunet.study.execution import run_study
 
     total = len(study.open_runs(retry_failed))

@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+SHARE = 0.5
+"""A block trains if its relative gradient is at least this share of the largest."""
+
 
 @dataclass(frozen=True)
 class BlockScore:
@@ -102,9 +105,6 @@ def _score_line(score: BlockScore) -> str:
 def _trial_line(trial: Trial) -> str:
     kept = "yes" if trial.kept else "no"
     return f"{trial.rung:>4}  {trial.strategy:<20} {trial.steps:>6} {trial.dice:>6.3f}  {kept}"
-
-
-SHARE = 0.5
 
 
 def scores(norms: Mapping[str, float]) -> tuple[BlockScore, ...]:

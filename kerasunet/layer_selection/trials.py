@@ -22,6 +22,12 @@ from kerasunet.training.loop import compile_for_training, mean_dice
 from kerasunet.training.settings import Optimization
 from kerasunet.unet import rebuilt
 
+RUNS = 3
+"""A search takes as many steps as so many runs, unless told otherwise."""
+SMALLEST = 4
+_FOLDS = 4
+Arm = TypeVar("Arm")
+
 
 def default_candidates(layout: Layout, by_gradients: str) -> tuple[str, ...]:
     """List strategies that differ much from each other, and the choice by gradients.
@@ -54,9 +60,6 @@ def distinct(texts: Sequence[str], layout: Layout) -> tuple[str, ...]:
     for text in texts:
         kept.setdefault(parse(text).select(layout), text)
     return tuple(kept.values())
-
-
-Arm = TypeVar("Arm")
 
 
 class Rung(NamedTuple):
@@ -115,10 +118,6 @@ def climb(
     return results
 
 
-SMALLEST = 4
-_FOLDS = 4
-
-
 class _Member(NamedTuple):
     """A decoded case as `split_cases` needs it; labels are no longer known here."""
 
@@ -160,9 +159,6 @@ def _select(cases: DecodedCases, keys: tuple[str, ...]) -> DecodedCases:
         np.ascontiguousarray(cases.masks[rows]),
         tuple(cases.spacings[row] for row in rows),
     )
-
-
-RUNS = 3
 
 
 def choose_by_search(

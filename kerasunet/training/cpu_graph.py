@@ -1,4 +1,4 @@
-"""The network as a training step computes it on processors: the same function, fewer operations.
+"""The network as a training step computes it on CPUs: the same function, fewer operations.
 
 Three things that Keras' layers compute in each step are not needed, or are done faster by one
 operation of TensorFlow:

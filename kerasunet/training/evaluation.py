@@ -23,6 +23,8 @@ from kerasunet.training.settings import Architecture, Optimization
 from kerasunet.unet import UNet
 
 Network = Callable[[np.ndarray], np.ndarray]
+CONSTANT = "WARNING: the model finds the same everywhere, in every pixel of every case"
+"""What to tell people of an evaluation that is constant."""
 
 
 def with_flip(network: Network) -> Network:
@@ -45,10 +47,6 @@ def with_flip(network: Network) -> Network:
         return (network(images) + network(flipped)[:, :, ::-1]) / 2
 
     return predict
-
-
-CONSTANT = "WARNING: the model finds the same everywhere, in every pixel of every case"
-"""What to tell people of an evaluation that is constant."""
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,8 @@ from kerasunet.losses import dice, dice_bce
 from kerasunet.training.batches import ActivationCache, Batches, cut_before_training
 from kerasunet.training.settings import Optimization
 
+HISTORY_COLUMNS = ("step", "loss", "dice", "val_dice", "learning_rate", "seconds")
+
 
 @dataclass
 class Progress:
@@ -115,9 +117,6 @@ def _numbered(name: str, arrays) -> dict[str, np.ndarray]:
 
 def _sequence(file, name: str) -> list[np.ndarray]:
     return [file[key] for key in sorted(file.files) if key.startswith(f"{name}_")]
-
-
-HISTORY_COLUMNS = ("step", "loss", "dice", "val_dice", "learning_rate", "seconds")
 
 
 def prepare_backend(settings: Optimization) -> None:

@@ -21,7 +21,7 @@ _VALIDATION_SHARE, _MOST_VALIDATION = 0.15, 20
 def settings(
     report: Report, strategy: str, steps: int, init: str, image_size: int, learning_rate: float
 ) -> FinetuneSettings:
-    """Makes the settings of a run: a fifth of the cases are held out, the others train.
+    """Return the settings of a run: a fifth of the cases are held out, the others train.
 
     Args:
         report: Of the data; it must list cases and hold no error.

@@ -21,13 +21,13 @@ from kerasunet.demo.finetune.views import (
 )
 from kerasunet.demo.session import PRETRAINED, Context, Model
 from kerasunet.files import read_json
-from kerasunet.runs.directory import RunDirectory
 from kerasunet.training.settings import FinetuneSettings, Optimization
 
 _QUIET = {"api_visibility": "private", "show_progress": "hidden"}
 _BUSY = {"api_visibility": "private", "show_progress": "minimal"}
 _SECONDS_BETWEEN_LOOKS = 1.0
 _EXAMPLE = "simulated-ultrasound:40"
+_KEPT = ("model.keras", "model.md", "model.json", "history.csv", "layers.txt")
 _OFF = (
     "<p>Training is off on this page, because others share this machine. Start the demo on your "
     "own, <code>kerasunet demo</code>, or turn it on with <code>--allow-training</code>.</p>"
@@ -98,6 +98,9 @@ class _Page:
                 info=f"{steps.help}, {Optimization.batch_size} images each",
                 elem_id="finetune-steps",
             )
+        self.draw_more(names)
+
+    def draw_more(self, names: list[str]) -> None:
         with gr.Accordion("More", open=False), gr.Row():
             self.init = gr.Dropdown(
                 names,
@@ -205,9 +208,8 @@ class _Page:
         if phase != "finished":
             return ended
         directory = bench.run.directory
-        files = RunDirectory(directory)
-        summary = read_json(files.summary)
-        model = Model(f"yours-{bench.runs}", str(files.model), "")
+        summary = read_json(directory / "summary.json")
+        model = Model(f"yours-{bench.runs}", str(directory / "model.keras"), "")
         return ended | {
             self.result: result_view(summary),
             self.files: gr.update(value=_kept(directory), visible=True),
@@ -237,13 +239,11 @@ def _checked(open_: Any, given: Any) -> list[Any]:
 
 def _kept(directory: Path) -> list[str]:
     """The files to download; names of images are made harmless for spreadsheets."""
-    files = RunDirectory(directory)
-    table = directory / "download" / files.cases.name
+    table = directory / "download" / "cases.csv"
     table.parent.mkdir()
-    table.write_text(without_formulas(files.cases.read_text()))
-    card = (files.model.with_suffix(suffix) for suffix in (".md", ".json"))
-    kept = [files.model, *card, files.history, files.layers_table]
-    return [str(path) for path in (*kept, table) if path.is_file()]
+    table.write_text(without_formulas((directory / table.name).read_text()))
+    files = [directory / name for name in _KEPT if (directory / name).is_file()]
+    return [str(path) for path in (*files, table)]
 
 
 def _refused(error: Exception) -> str:
