@@ -15,11 +15,11 @@ import cv2
 import numpy as np
 
 from kerasunet import models
+from kerasunet.data.augmentation import with_flip
 from kerasunet.data.decoding import resize_image
 from kerasunet.data.readers import read_image
 from kerasunet.inference.engines import open_engine
 from kerasunet.inference.engines.opening import chosen_engine
-from kerasunet.training.evaluation import with_flip
 
 
 @dataclass(frozen=True)

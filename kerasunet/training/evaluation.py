@@ -1,10 +1,10 @@
-"""Metrics of a model on cases, test-time augmentation, and a check that masks can be learnt."""
+"""Metrics of a model on cases, and a check that a network can learn the masks at all."""
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from kerasunet.data.augmentation import with_flip
 from kerasunet.data.augmentation_settings import NO_AUGMENTATION
 from kerasunet.data.decoding import DecodedCases
 from kerasunet.files import write_text
@@ -22,31 +23,8 @@ from kerasunet.training.loop import compile_for_training, mean_dice, predict, pr
 from kerasunet.training.settings import Architecture, Optimization
 from kerasunet.unet import UNet
 
-Network = Callable[[np.ndarray], np.ndarray]
 CONSTANT = "WARNING: the model finds the same everywhere, in every pixel of every case"
 """What to tell people of an evaluation that is constant."""
-
-
-def with_flip(network: Network) -> Network:
-    """Add test-time augmentation: predict images and their left-right flips, and average.
-
-    Training flips half of its views, so that both are as familiar; the mean of two predictions errs
-    less than one (Krizhevsky et al., NeurIPS 2012, section 4.1; in segmentation, nnU-Net, Isensee
-    et al., Nature Methods 2021, flips along every axis). It costs a second pass.
-
-    Args:
-        network: From images, `(cases, height, width, channels)`, to probabilities whose third axis
-            is the width.
-
-    Returns:
-        The same from images to the mean of both probabilities.
-    """
-
-    def predict(images: np.ndarray) -> np.ndarray:
-        flipped = np.ascontiguousarray(images[:, :, ::-1])
-        return (network(images) + network(flipped)[:, :, ::-1]) / 2
-
-    return predict
 
 
 @dataclass(frozen=True)
