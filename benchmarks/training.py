@@ -149,7 +149,7 @@ def _sides(batch_size: int, size: int, folder: Path) -> dict[str, Side]:
     from kerasunet.training.batches import Batches
 
     cases = decode(load(f"simulated-ultrasound:{_IMAGES}", size=size).cases, (size, size))
-    batches = Batches(cases, batch_size, NO_AUGMENTATION, 0, _VIEWS)
+    batches = Batches(cases, batch_size, NO_AUGMENTATION, seed=0, views=_VIEWS)
     batch = batches.batch(0)
     sides: dict[str, Side] = {
         strategy: partial(_learner(strategy).train_on_batch, *batch) for strategy in STRATEGIES
@@ -179,13 +179,13 @@ def _learner(strategy: str):
 
 def _kept(strategy: str, batches, batch, folder: Path) -> Side:
     """Steps of the trained part, on activations that are all there already."""
-    from kerasunet.training.batches import FrozenBatches, cut_before_training
+    from kerasunet.training.batches import ActivationCache, cut_before_training
     from kerasunet.training.loop import learner_of
 
     model = _model(strategy)
     cut = cut_before_training(model)
     learner = learner_of(model, cut.trained)
-    kept = FrozenBatches(batches, cut.frozen, _IMAGES, _VIEWS, folder)
+    kept = ActivationCache(batches, cut.frozen, folder)
     passes = _IMAGES // len(batch[0])
     inputs, masks = next(kept.steps(0, 1))
     expected = float(_model(strategy).test_on_batch(*batch)[0])

@@ -149,13 +149,13 @@ def _write_images(folder: Path) -> None:
 
 def _split(data: Path) -> dict[str, list[str]]:
     """The keys that the study trains on and tests."""
-    from kerasunet.runs.inputs import load_data, split_data
+    from kerasunet.runs.preparation import prepare
     from kerasunet.training.settings import FinetuneSettings
 
     settings = FinetuneSettings(
         data=str(data), train_size=_TRAINING, validation_size=0, folds=_FOLDS
     )
-    split = split_data(settings, load_data(settings))
+    split = prepare(settings).split
     return {"train": list(split.train), "test": list(split.test)}
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
+from kerasunet.options import option
 from kerasunet.strategies import NetworkLayout
 
 if TYPE_CHECKING:
@@ -25,10 +26,12 @@ class Architecture:
         channels: 1 for grey images, 3 for colour.
     """
 
-    base_filters: int = 16
-    depth: int = 4
-    normalization: str | None = "batch"
-    channels: int = 1
+    base_filters: int = option(16, "filters of the first level", minimum=1, maximum=512)
+    depth: int = option(4, "number of poolings", minimum=1, maximum=8)
+    normalization: str | None = option(
+        "batch", "after each convolution", choices=("batch", "group"), none="none"
+    )
+    channels: int = option(1, "1 grey, 3 colour", choices=(1, 3))
 
     @classmethod
     def of(cls, model: keras.Model) -> Architecture:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 
 def start_backend() -> None:
-    """Imports Keras and its backend without the notes that TensorFlow prints on the way."""
+    """Import Keras and its backend without the notes that TensorFlow prints on the way."""
     with quiet_start():
         import keras
 
@@ -18,7 +18,7 @@ def start_backend() -> None:
 
 @contextlib.contextmanager
 def quiet_start() -> Iterator[None]:
-    """Sends file descriptor 2 nowhere: TensorFlow's notes come from C++, past `sys.stderr`."""
+    """Send file descriptor 2 nowhere: TensorFlow's notes come from C++, past `sys.stderr`."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     sys.stderr.flush()
     saved = os.dup(2)

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from types import ModuleType
 
-from kerasunet.cli.options import check_options, shown
+from kerasunet.cli.options import check_places, shown
 
 __all__ = ["main"]
 VERBS = {
@@ -41,7 +41,7 @@ _FAULT = "this is a fault of kerasunet; start again with --debug and report what
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command line.
+    """Run the command line.
 
     Args:
         arguments: Words after the program's name; `None` takes them from the process.
@@ -57,22 +57,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     verb = arguments[0] if arguments else ""
     if verb not in VERBS:
         return _overview(arguments)
+    return _run(verb, arguments[1:])
+
+
+def _run(verb: str, words: Sequence[str]) -> int:
     module = importlib.import_module(f"kerasunet.cli.{verb}")
-    parser = argparse.ArgumentParser(
-        prog=f"kerasunet {verb}",
-        description=module.__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog=getattr(module, "EPILOG", None),
-    )
-    module.add_arguments(parser)
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    options = parser.parse_args(arguments[1:])
-    return _run(verb, module, options)
-
-
-def _run(verb: str, module: ModuleType, options: argparse.Namespace) -> int:
+    debug = "--debug" in words
     try:
-        check_options(verb, options)
+        options = _parser(verb, module).parse_args(words)
+        check_places(verb, options)
         return module.run(options) or 0
     except KeyboardInterrupt:
         print("stopped; the same command goes on from the last checkpoint", file=sys.stderr)
@@ -81,15 +74,27 @@ def _run(verb: str, module: ModuleType, options: argparse.Namespace) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except _USER_ERRORS as error:
-        return _refuse(error, _message(error), 2, options.debug)
+        return _refuse(error, _message(error), 2, debug)
     except MemoryError as error:
-        return _refuse(error, "the memory is full; take smaller or fewer images", 2, options.debug)
+        return _refuse(error, "the memory is full; take smaller or fewer images", 2, debug)
     except Exception as error:
-        return _refuse(error, f"{type(error).__name__}: {error}; {_FAULT}", 3, options.debug)
+        return _refuse(error, f"{type(error).__name__}: {error}; {_FAULT}", 3, debug)
+
+
+def _parser(verb: str, module: ModuleType) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=f"kerasunet {verb}",
+        description=module.__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=getattr(module, "EPILOG", None),
+    )
+    module.add_arguments(parser)
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    return parser
 
 
 def _message(error: Exception) -> str:
-    """What is said of an error; those of the system tell the file first, then the cause."""
+    """The words for an error; those of the system start with the file, then the cause."""
     if isinstance(error, OSError) and error.filename and str(error).startswith("[Errno"):
         remedy = _REMEDIES.get(error.errno or 0, "")
         return f"{error.filename}: {error.strerror}{remedy}"

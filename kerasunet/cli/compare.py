@@ -8,6 +8,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from kerasunet.runs.directory import RunDirectory
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("runs", nargs="+", type=Path, help="run directories")
@@ -18,7 +20,7 @@ def run(options: argparse.Namespace) -> int:
 
     summaries = []
     for directory in options.runs:
-        path = directory / "summary.json"
+        path = RunDirectory(directory).summary
         if not path.is_file():
             raise FileNotFoundError(f"{directory}: has no summary.json, so it is no finished run")
         summaries.append(read_json(path))

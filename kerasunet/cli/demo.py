@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import argparse
 
+from kerasunet.cli.options import add_option
+from kerasunet.options import Option
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--host", help="address to listen on, 0.0.0.0 for all (default: this machine only)")
-    add("--port", type=int, help="port (default: the first free one from 7860)")
+    port = Option("port (default: the first free one from 7860)", int, 1, 65535)
+    add_option(parser, "port", port)
     add("--open", action="store_true", help="open the page in the browser")
     add(
         "--allow-training",

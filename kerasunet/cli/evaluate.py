@@ -8,15 +8,23 @@ from pathlib import Path
 from kerasunet import models
 from kerasunet.backend import start_backend
 from kerasunet.cli import options as shared
+from kerasunet.options import Option
+from kerasunet.training.settings import LARGEST_SIDE
+
+_THRESHOLD = Option(
+    "probability of foreground (default: the model card's)", float, minimum=0, maximum=1
+)
+_IMAGE_SIZE = Option("height and width (default: the model card's)", int, 1, LARGEST_SIDE)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("model", help="a saved model's name or .keras file")
-    shared.add_data(parser, None)
-    add("--threshold", type=float, help="probability of foreground (default: the model card's)")
-    add("--image-size", type=int, help="height and width (default: the model card's)")
-    shared.add_labels(parser)
+    shared.add_shared(parser, "data", required=True)
+    shared.add_shared(parser, "manual_dir")
+    shared.add_option(parser, "threshold", _THRESHOLD)
+    shared.add_option(parser, "image_size", _IMAGE_SIZE)
+    shared.add_shared(parser, "labels", labels=())
     add("--mirror", action="store_true", help="average with the prediction of the mirror image")
     add("--csv", type=Path, metavar="FILE", help="write one row a case")
     add("--record", action="store_true", help="add the result to the model's card")
@@ -39,7 +47,7 @@ def run(options: argparse.Namespace) -> int:
     threshold = card.threshold if options.threshold is None else options.threshold
     model = models.load(options.model)
     cases = decode(data.cases, (side, side), model.input_shape[-1])
-    evaluation = evaluate(model, cases, threshold, options.mirror)
+    evaluation = evaluate(model, cases, threshold, flip=options.mirror)
     if options.csv:
         evaluation.write_csv(options.csv)
     seen = f"{data.name}, mirrored" if options.mirror else data.name

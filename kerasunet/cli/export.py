@@ -9,6 +9,7 @@ from kerasunet import models
 from kerasunet.backend import quiet_start, start_backend
 from kerasunet.cli import options as shared
 from kerasunet.inference.export import FORMATS
+from kerasunet.options import Option
 
 EPILOG = "formats:\n" + "\n".join(
     f"  {name:<11} {facts.purpose}{'' if facts.any_size else ' (one image size)'}"
@@ -22,8 +23,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--format", required=True, metavar="FORMAT", help=f"one of {', '.join(FORMATS)}")
     add("--output", type=Path, metavar="PATH", help="file or folder (default: NAME.SUFFIX here)")
     add("--int8", action="store_true", help="eight-bit weights and activations; give --data, too")
-    shared.add_data(parser, "simulated-ultrasound:64")
-    add("--images", type=int, default=64, help="how many to check on, at most (64)")
+    shared.add_shared(parser, "data", "manual_dir", data="simulated-ultrasound:64")
+    images = Option("how many to check on, at most", int, 1, 1_000_000)
+    shared.add_option(parser, "images", images, 64)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -34,8 +36,6 @@ def run(options: argparse.Namespace) -> int:
     card = models.card(options.model)
     path = options.output or _default_path(card.name, options.format)
     check_request(options.format, path, options.int8)
-    if options.images < 1:
-        raise ValueError(f"--images {options.images}: at least one is needed")
     data = load(options.data, options.manual_dir)
 
     start_backend()

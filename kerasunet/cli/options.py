@@ -1,254 +1,211 @@
-"""Options that several verbs share, and the checks that need no TensorFlow."""
+"""Options of the command line, made from the fields of the settings; checks without TensorFlow."""
 
 from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Iterator
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kerasunet.architecture import Architecture
 from kerasunet.data.augmentation_settings import PRESETS
 from kerasunet.files import is_plain
-from kerasunet.training.settings import Optimization
+from kerasunet.options import Option, declared
+from kerasunet.training.settings import Architecture, FinetuneSettings, Optimization
 
 if TYPE_CHECKING:
     from kerasunet.data.cases import DataSet
 
 
-def add_data(parser: argparse.ArgumentParser, default: str | None) -> None:
-    parser.add_argument(
-        "--data",
-        default=default,
-        required=default is None,
-        metavar="NAME|FOLDER",
-        help="simulated-ultrasound, simulated-xray or simulated-natural (with :N for N cases); a "
-        "published data set's folder; your own folder (images/ + masks/, x.png beside x_mask.png, "
-        "labelme, COCO, Pascal VOC, one folder a patient); or a CSV manifest"
-        f"{'' if default is None else f' (default: {default})'}",
-    )
-    parser.add_argument(
-        "--manual-dir",
-        metavar="FOLDER",
-        help="with --data NAME of a public set: a folder with its archives, or what they unpack to",
-    )
-
-
-def shown(text: str) -> str:
-    """Text without what a terminal takes for orders, which file names and contents may hold."""
-    return "".join(c if is_plain(c, "\n") else repr(c)[1:-1] for c in text)
-
-
-def describe_data(data: DataSet) -> str:
-    """One line: name, the layout that was recognised, cases, and groups where there are some."""
-    groups = len({case.group for case in data.cases})
-    kept = f" in {groups:,} groups" if groups < len(data) else ""
-    return f"data        {data.name} ({data.layout}): {len(data):,} cases{kept}"
-
-
-def add_labels(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--labels",
-        nargs="+",
-        default=(),
-        metavar="LABEL",
-        help="use only cases with these labels, such as benign malignant (all)",
-    )
-
-
-def add_views(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--views",
-        type=int,
-        metavar="N",
-        help="draw only N views of each image; what frozen layers make of them is computed once",
-    )
-
-
-def add_division(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("division into training, validation and test cases")
-    add = group.add_argument
-    add("--split-seed", type=int, default=0, help="(0)")
-    add("--division", metavar="NAME", help="one that comes with the data: 5-fold, 10-fold, splits")
-    add(
-        "--groups",
-        metavar="WHICH",
-        help="what stays in one part: near-duplicates (default: patients or images, joined where "
-        "images are nearly the same), given (those of the data; default with --division), or a "
-        "CSV file of key and group, as written by check --groups",
-    )
-    add("--stratify-sizes", action="store_true", help="balance the folds by size of the object")
-
-
-def division(options: argparse.Namespace) -> dict[str, object]:
-    return {
-        "split_seed": options.split_seed,
-        "division": options.division,
-        "groups": options.groups,
-        "stratify_sizes": options.stratify_sizes,
-    }
-
-
-def add_optimization(parser: argparse.ArgumentParser, default: Optimization) -> None:
-    group = parser.add_argument_group("optimisation")
-    add = group.add_argument
-    add("--steps", type=int, default=default.steps, help=f"optimiser steps ({default.steps})")
-    add("--batch-size", type=int, default=default.batch_size, help=f"({default.batch_size})")
-    add(
-        "--learning-rate",
-        type=float,
-        default=default.learning_rate,
-        help=f"peak learning rate of Adam ({default.learning_rate:g})",
-    )
-    add("--schedule", default=default.schedule, help="cosine or constant (cosine)")
-    add(
-        "--clip-norm",
-        type=float,
-        default=default.clip_norm,
-        help=f"largest norm of the gradient, 0 for no clipping ({default.clip_norm:g})",
-    )
-    add(
-        "--validate-every",
-        type=int,
-        default=default.validate_every,
-        metavar="STEPS",
-        help=f"validate and write a checkpoint every so many steps ({default.validate_every})",
-    )
-    add("--patience", type=int, help="stop after so many validations without a better Dice")
-    add("--keep", default=default.keep, help="end with the last or the best weights (last)")
-    add(
-        "--precision",
-        default=default.precision,
-        help="float32, mixed_float16 or mixed_bfloat16 (float32)",
-    )
-    add(
-        "--augmentation",
-        default="full",
-        choices=list(PRESETS),
-        help="how far training views differ from the images (full)",
-    )
-    add("--deterministic", action="store_true", help="bit-identical results on this machine")
-    add("--seed", type=int, default=default.seed, help=f"({default.seed})")
-
-
-def optimization(options: argparse.Namespace) -> Optimization:
-    return Optimization(
-        steps=options.steps,
-        batch_size=options.batch_size,
-        learning_rate=options.learning_rate,
-        schedule=options.schedule,
-        clip_norm=options.clip_norm or None,
-        validate_every=options.validate_every,
-        patience=options.patience,
-        keep=options.keep,
-        precision=options.precision,
-        deterministic=options.deterministic,
-        seed=options.seed,
-    )
-
-
-def add_architecture(parser: argparse.ArgumentParser, when: str) -> None:
-    default = Architecture()
-    group = parser.add_argument_group(f"architecture ({when})")
-    add = group.add_argument
-    add(
-        "--base-filters",
-        type=int,
-        default=default.base_filters,
-        help=f"filters of the first level ({default.base_filters})",
-    )
-    add("--depth", type=int, default=default.depth, help=f"number of poolings ({default.depth})")
-    add(
-        "--normalization",
-        default=default.normalization,
-        choices=("batch", "group", "none"),
-        help=f"({default.normalization})",
-    )
-    add(
-        "--channels",
-        type=int,
-        default=default.channels,
-        choices=(1, 3),
-        help="1 grey, 3 colour (1)",
-    )
-
-
-def architecture(options: argparse.Namespace) -> Architecture:
-    return Architecture(
-        base_filters=options.base_filters,
-        depth=options.depth,
-        normalization=None if options.normalization == "none" else options.normalization,
-        channels=options.channels,
-    )
-
-
-LARGEST_SIDE = 2048
-_RANGES = {
-    "base_filters": (1, 512),
-    "batch_size": (0, 4096),
-    "count": (1, 1000),
-    "depth": (1, 8),
-    "folds": (2, 1000),
-    "gpus": (0, 1000),
-    "image_size": (1, LARGEST_SIDE),
-    "images": (0, 1_000_000),
-    "only_folds": (0, 1000),
-    "overlap": (0, LARGEST_SIDE),
-    "port": (1, 65535),
-    "seed": (0, 2**31 - 1),
-    "seeds": (1, 1000),
-    "split_seed": (0, 2**31 - 1),
-    "steps": (0, 100_000_000),
-    "tile": (1, LARGEST_SIDE),
-    "train_sizes": (1, 10_000_000),
-    "validation_size": (0, 10_000_000),
-    "views": (0, 1_000_000),
-    "workers": (1, 1000),
-}
-_SHARES = ("threshold",)
 _MOST_BOTTLENECK_FILTERS = 2048
 _FILES, _PLACES = ("csv", "html", "json", "sheet"), ("output", "csv", "html", "json", "sheet")
 _WRITE_A_FILE = ("export", "panel")
 
 
-def check_options(verb: str, options: argparse.Namespace) -> None:
-    """Refuses numbers that no run could use, and places where nothing could be written.
+def add_settings(
+    parser: argparse.ArgumentParser, settings: Any, without: Collection[str] = ()
+) -> None:
+    """Add an option for each field that declares one.
+
+    Args:
+        parser: Receives the options, under the headings that they declare.
+        settings: A settings dataclass, or an instance whose values are the defaults.
+        without: Names of fields that get no option.
+    """
+    groups: dict[str, Any] = {"": parser}
+    for name, option in declared(settings).items():
+        if name not in without:
+            if option.group not in groups:
+                groups[option.group] = parser.add_argument_group(option.group)
+            add_option(groups[option.group], name, option, getattr(settings, name))
+
+
+def add_shared(
+    parser: argparse.ArgumentParser, *names: str, required: bool = False, **defaults: Any
+) -> None:
+    """Add options that mean what they mean in a fine-tuning, but have defaults of their own.
+
+    Args:
+        parser: Receives the options.
+        names: Names of fields of `FinetuneSettings`.
+        required: Whether they must be given.
+        defaults: Their defaults by name; `None` unless given.
+    """
+    for name in names:
+        option = declared(FinetuneSettings)[name]
+        add_option(parser, name, option, defaults.get(name), required=required)
+
+
+def add_option(container: Any, name: str, option: Option, default: Any = None, **more: Any) -> None:
+    """Add one option to a parser or to a group of it.
+
+    Args:
+        container: The parser or the group.
+        name: Name in Python; the flag is made of it.
+        option: Type, range and help.
+        default: The default; the help tells it.
+        more: For `add_argument`, such as `nargs`.
+    """
+    flag = "--" + name.replace("_", "-")
+    if option.type is bool:
+        container.add_argument(flag, action="store_true", help=option.help)
+        return
+    if isinstance(default, tuple):
+        more = {"nargs": "+", **more}
+    if option.choices:
+        words = [*map(str, option.choices), *([str(option.none)] if option.none else [])]
+        more["metavar"] = "{" + ",".join(words) + "}"
+    elif option.metavar:
+        more["metavar"] = option.metavar
+    has_word = isinstance(option.none, str)
+    container.add_argument(
+        flag,
+        action=_Checked,
+        option=option,
+        type=str if has_word else option.type,
+        default=default,
+        help=option.help + _shown_default(default),
+        **more,
+    )
+
+
+def _shown_default(default: Any) -> str:
+    if default is None or default == ():
+        return ""
+    if isinstance(default, tuple):
+        return f" ({' '.join(map(str, default))})"
+    return f" ({default:g})" if isinstance(default, float) else f" ({default})"
+
+
+class _Checked(argparse.Action):
+    """Keeps a value, or several, that are within the range of their option."""
+
+    def __init__(self, *words: Any, option: Option, **more: Any):
+        super().__init__(*words, **more)
+        self._option = option
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        flag = self.option_strings[0]
+        if isinstance(values, list):
+            values = tuple(self._value(flag, value) for value in values)
+        else:
+            values = self._value(flag, values)
+        setattr(namespace, self.dest, values)
+
+    def _value(self, flag: str, value: Any) -> Any:
+        option = self._option
+        if option.none is not None and value == option.none:
+            return None
+        if option.type is int:
+            return _whole_number(flag, value, option)
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(f"{flag} {value}: give a finite number")
+        option.check(self.dest, value)
+        return value
+
+
+def _whole_number(flag: str, value: int | str, option: Option) -> int:
+    """The number, in range; with a word for `None`, values are text still."""
+    number = int(value) if str(value).removeprefix("-").isdecimal() else None
+    known = not option.choices or number in option.choices
+    low = -math.inf if option.minimum is None else option.minimum
+    high = math.inf if option.maximum is None else option.maximum
+    if number is None or not known or not low <= number <= high:
+        raise ValueError(f"{flag} {value}: give {_wanted(option)}")
+    return number
+
+
+def _wanted(option: Option) -> str:
+    words = "a whole number"
+    if option.choices:
+        words = "one of " + ", ".join(map(str, option.choices))
+    elif option.maximum is not None:
+        words += f" of {option.minimum:,} to {option.maximum:,}"
+    elif option.minimum is not None:
+        words += f" of at least {option.minimum:,}"
+    return f"{words}, or {option.none}" if option.none is not None else words
+
+
+def values_of(options: argparse.Namespace, settings: type) -> dict[str, Any]:
+    """Return what was given of the fields of a settings dataclass, by name."""
+    return {n: getattr(options, n) for n in declared(settings) if hasattr(options, n)}
+
+
+def add_optimization(parser: argparse.ArgumentParser, default: Optimization) -> None:
+    group = parser.add_argument_group("optimisation")
+    add_settings(group, default)
+    group.add_argument(
+        "--augmentation",
+        default="full",
+        choices=list(PRESETS),
+        help="how far training views differ from the images (full)",
+    )
+
+
+def optimization(options: argparse.Namespace) -> Optimization:
+    return Optimization(**values_of(options, Optimization))
+
+
+def add_architecture(parser: argparse.ArgumentParser, when: str) -> None:
+    add_settings(parser.add_argument_group(f"architecture ({when})"), Architecture)
+
+
+def architecture(options: argparse.Namespace) -> Architecture:
+    """Return the architecture asked for.
 
     Raises:
-        ValueError: An option is out of range or not a finite number.
-        FileExistsError: A file is in the way of a folder, or a folder of a file.
+        ValueError: No memory holds it.
     """
-    for name, value in vars(options).items():
-        for number in _numbers(value):
-            _check_number(name, number)
-    if getattr(options, "base_filters", 1) * 2 ** getattr(options, "depth", 1) > (
-        _MOST_BOTTLENECK_FILTERS
-    ):
+    shape = Architecture(**values_of(options, Architecture))
+    if shape.base_filters * 2**shape.depth > _MOST_BOTTLENECK_FILTERS:
         raise ValueError(
-            f"--base-filters {options.base_filters} --depth {options.depth}: more than "
+            f"--base-filters {shape.base_filters} --depth {shape.depth}: more than "
             f"{_MOST_BOTTLENECK_FILTERS:,} filters in the bottleneck, which fit no memory"
         )
+    return shape
+
+
+def shown(text: str) -> str:
+    """Return text without control sequences, which file names and contents may hold."""
+    return "".join(c if is_plain(c, "\n") else repr(c)[1:-1] for c in text)
+
+
+def describe_data(data: DataSet) -> str:
+    """Return one line: name, the layout recognised, cases, and groups where there are some."""
+    groups = len({case.group for case in data.cases})
+    kept = f" in {groups:,} groups" if groups < len(data) else ""
+    return f"data        {data.name} ({data.layout}): {len(data):,} cases{kept}"
+
+
+def check_places(verb: str, options: argparse.Namespace) -> None:
+    """Refuse places where nothing could be written.
+
+    Raises:
+        FileExistsError: A file is in the way of a folder, or a folder of a file.
+    """
     for name in _PLACES:
         if isinstance(path := getattr(options, name, None), Path):
             _check_place(path, is_file=name in _FILES or verb in _WRITE_A_FILE)
-
-
-def _numbers(value: Any) -> Iterator[int | float]:
-    for item in value if isinstance(value, (list, tuple)) else (value,):
-        if isinstance(item, (int, float)) and not isinstance(item, bool):
-            yield item
-
-
-def _check_number(name: str, value: int | float) -> None:
-    option = "--" + name.replace("_", "-")
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError(f"{option} {value}: give a finite number")
-    if name in _SHARES and not 0 <= value <= 1:
-        raise ValueError(f"{name} must be between 0 and 1, not {value}")
-    least, most = _RANGES.get(name, (value, value))
-    if not least <= value <= most:
-        raise ValueError(f"{option} {value}: give a whole number of {least:,} to {most:,}")
 
 
 def _check_place(path: Path, is_file: bool) -> None:

@@ -16,7 +16,8 @@ from kerasunet.cli import options as shared
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    shared.add_data(parser, None)
+    shared.add_shared(parser, "data", required=True)
+    shared.add_shared(parser, "manual_dir")
     add(
         "--models",
         nargs="+",

@@ -12,11 +12,21 @@ from typing import TYPE_CHECKING
 
 from kerasunet import models
 from kerasunet.backend import quiet_start
+from kerasunet.cli import options as shared
+from kerasunet.options import Option
+from kerasunet.training.settings import LARGEST_SIDE
 
 if TYPE_CHECKING:
     from kerasunet.inference.segmenter import Segmentation, Segmenter
 
 
+_THRESHOLD = Option(
+    "probability of foreground (default: the model card's)", float, minimum=0, maximum=1
+)
+_TILE = Option("cut large images instead of resizing them", int, 1, LARGEST_SIDE, metavar="PIXELS")
+_OVERLAP = Option(
+    "of neighbouring tiles (a quarter of a tile)", int, 0, LARGEST_SIDE, metavar="PIXELS"
+)
 _COLUMNS = (
     "image",
     "height",
@@ -33,10 +43,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("model", help="a saved model's name or .keras file")
     add("images", nargs="+", type=Path, help="image files, or folders of them")
     add("--output", type=Path, default=Path("predictions"), help="folder (predictions)")
-    add("--threshold", type=float, help="probability of foreground (default: the model card's)")
+    shared.add_option(parser, "threshold", _THRESHOLD)
     add("--engine", default="auto", help="auto, openvino, onnx, litert or keras (auto)")
-    add("--tile", type=int, metavar="PIXELS", help="cut large images instead of stretching them")
-    add("--overlap", type=int, metavar="PIXELS", help="of neighbouring tiles (a quarter of a tile)")
+    shared.add_option(parser, "tile", _TILE)
+    shared.add_option(parser, "overlap", _OVERLAP)
     add("--mirror", action="store_true", help="average with the prediction of the mirror image")
     add("--no-overlays", action="store_true", help="write masks and table only")
 

@@ -4,23 +4,28 @@ trains, and a check that a network can learn the masks at all."""
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 from kerasunet import models
 from kerasunet.backend import start_backend
 from kerasunet.cli import options as shared
+from kerasunet.options import Option, declared
+from kerasunet.training.settings import LARGEST_SIDE, Optimization
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    shared.add_data(parser, "simulated-ultrasound")
+    shared.add_shared(parser, "data", "manual_dir", data="simulated-ultrasound")
     add("--sheet", type=Path, metavar="PNG", help="write a contact sheet of pairs")
-    add("--count", type=int, default=24, help="pairs on the sheet (24)")
+    shared.add_option(parser, "count", Option("pairs on the sheet", int, 1, 1000), 24)
     add("--layers", metavar="STRATEGY", help="print which layers this strategy trains")
     add("--model", help="of which saved model (default: a fresh U-Net of the architecture below)")
     add("--overfit-one-batch", action="store_true", help="train on 8 pairs until they are learnt")
-    add("--steps", type=int, default=100, help="steps of --overfit-one-batch (100)")
-    add("--image-size", type=int, default=128, help="of --overfit-one-batch (128)")
+    steps = replace(declared(Optimization)["steps"], help="steps of --overfit-one-batch")
+    shared.add_option(parser, "steps", steps, 100)
+    size = Option("of --overfit-one-batch", int, 1, LARGEST_SIDE)
+    shared.add_option(parser, "image_size", size, 128)
     shared.add_architecture(parser, "of --layers and --overfit-one-batch")
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from kerasunet import models
 from kerasunet.cli import options as shared
 from kerasunet.data.augmentation_settings import PRESETS
+from kerasunet.options import Option, declared
 from kerasunet.runs.directory import held
 from kerasunet.strategies import describe_grammar
 from kerasunet.study.plan import STRATEGIES, StudySettings
@@ -25,42 +26,35 @@ EPILOG = (
     f"K:\n{describe_grammar()}"
 )
 _RATES = (3e-4, 1e-3, 3e-3)
+_VARIED = ("layers", "train_size", "fold", "validation_size")
+_TRAIN_SIZES = Option("numbers of training images", int, 1, 10_000_000, metavar="N")
+_SEEDS = Option("number of seeds", int, 1, 1000, metavar="N")
+_ONLY_FOLDS = Option("run these now, numbered from 0", int, 0, 1000, metavar="F")
+_LR_SEARCH = Option(
+    "choose the learning rate of each run on the validation images (3e-4 1e-3 3e-3)",
+    float,
+    metavar="RATE",
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     default = StudySettings()
     add = parser.add_argument
-    shared.add_data(parser, default.run.data)
+    shared.add_settings(parser, default.run, without=_VARIED)
     add("--strategies", nargs="+", default=list(STRATEGIES), metavar="S", help=" ".join(STRATEGIES))
-    add("--train-sizes", nargs="+", type=int, default=[20], metavar="N", help="(20)")
-    add("--seeds", type=int, default=1, metavar="N", help="number of seeds (1)")
-    add("--folds", type=int, default=default.run.folds, help=f"({default.run.folds})")
-    add("--only-folds", nargs="+", type=int, metavar="F", help="run these now, numbered from 0")
-    add("--init", default=default.run.init, help=f"initial weights ({default.run.init})")
-    add("--image-size", type=int, default=default.run.image_size, help="pixels (128)")
-    add("--threshold", type=float, default=default.run.threshold, help="(0.5)")
-    add(
-        "--validation-size",
-        type=int,
-        metavar="N",
-        help="validation images (0; 20 with --lr-search)",
-    )
-    add(
-        "--lr-search",
-        nargs="*",
-        type=float,
-        metavar="RATE",
-        help="choose the learning rate of each run on the validation images (3e-4 1e-3 3e-3)",
-    )
+    shared.add_option(parser, "train_sizes", _TRAIN_SIZES, (20,))
+    shared.add_option(parser, "seeds", _SEEDS, 1)
+    shared.add_option(parser, "only_folds", _ONLY_FOLDS, nargs="+")
+    size = declared(FinetuneSettings)["validation_size"]
+    help_ = "validation images (0; 20 with --lr-search)"
+    shared.add_option(parser, "validation_size", replace(size, help=help_))
+    shared.add_option(parser, "lr_search", _LR_SEARCH, nargs="*")
     add("--output", type=Path, help="study directory (default: runs/study-DATA)")
     add("--plan", action="store_true", help="print the plan and the estimate, run nothing")
     add("--no-estimate", action="store_true", help="start without timing a trial")
     add("--retry-failed", action="store_true", help="run failed runs again")
     add("--no-report", action="store_true", help="write no figures and no report at the end")
     _add_executor(parser)
-    shared.add_labels(parser)
-    shared.add_views(parser)
-    shared.add_division(parser)
     shared.add_optimization(parser, default.run.optimization)
 
 
@@ -69,14 +63,16 @@ def _add_executor(parser: argparse.ArgumentParser) -> None:
     add = group.add_argument
     add("--executor", default="local", help="local, dask or ray (local)")
     add("--address", help="scheduler of a running cluster, such as tcp://host:8786")
-    add("--workers", type=int, default=1, metavar="N", help="runs at a time (1)")
-    add("--gpus", type=int, default=0, metavar="N", help="GPUs to deal out, one a worker (0)")
+    shared.add_option(group, "workers", Option("runs at a time", int, 1, 1000, metavar="N"), 1)
+    gpus = Option("GPUs to deal out, one a worker", int, 0, 1000, metavar="N")
+    shared.add_option(group, "gpus", gpus, 0)
 
 
 def run(options: argparse.Namespace) -> int:
     directory = options.output or Path("runs") / f"study-{Path(options.data).name}"
     settings = _settings(options)
-    _check_early(settings)
+    if settings.run.init != "scratch":
+        models.check(settings.run.init)
     with contextlib.nullcontext() if options.plan else held(directory):
         return _run(options, settings, directory)
 
@@ -100,43 +96,21 @@ def _run(options: argparse.Namespace, settings: StudySettings, directory: Path) 
 
 def _settings(options: argparse.Namespace) -> StudySettings:
     rates = options.lr_search
-    validation = options.validation_size
+    if options.validation_size is None:
+        options.validation_size = 0 if rates is None else FinetuneSettings.validation_size
     return StudySettings(
-        run=replace(
-            FinetuneSettings(),
-            init=options.init,
-            data=options.data,
-            manual_dir=options.manual_dir,
+        run=FinetuneSettings(
+            **shared.values_of(options, FinetuneSettings),
             train_size=None,
-            validation_size=(0 if rates is None else 20) if validation is None else validation,
-            folds=options.folds,
-            labels=tuple(options.labels),
-            views=options.views,
-            **shared.division(options),
-            image_size=options.image_size,
-            threshold=options.threshold,
             optimization=replace(shared.optimization(options), seed=0),
             augmentation=PRESETS[options.augmentation],
         ),
         strategies=tuple(options.strategies),
-        train_sizes=tuple(options.train_sizes),
+        train_sizes=options.train_sizes,
         seeds=tuple(range(options.seed, options.seed + options.seeds)),
-        only_folds=tuple(options.only_folds) if options.only_folds is not None else None,
-        learning_rates=() if rates is None else tuple(rates) or _RATES,
+        only_folds=options.only_folds,
+        learning_rates=() if rates is None else rates or _RATES,
     )
-
-
-def _check_early(settings: StudySettings) -> None:
-    """Finds wrong strategies, weights and data before TensorFlow is imported."""
-    from kerasunet.data import load
-    from kerasunet.study.plan import distinct_strategies
-
-    architecture = settings.run.architecture
-    if settings.run.init != "scratch":
-        models.check(settings.run.init)
-        architecture = models.card(settings.run.init).architecture
-    distinct_strategies(settings.strategies, architecture.layout())
-    load(settings.run.data, settings.run.manual_dir)
 
 
 def _print_plan(study, options: argparse.Namespace) -> None:
@@ -173,7 +147,7 @@ def _estimate(study, options: argparse.Namespace) -> str:
 
 
 def _execute(study, executor, retry_failed: bool) -> int:
-    """Runs what is open, with a line a run; returns the number of failures."""
+    """Run what is open, with a line a run, and return the number of failures."""
     from kerasunet.study.execution import run_study
 
     total = len(study.open_runs(retry_failed))

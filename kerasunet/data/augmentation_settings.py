@@ -1,42 +1,48 @@
-"""Augmentation settings: how far a random view of an image may differ from it.
-
-Pure Python, so that commands can offer the settings before anything heavy is imported.
-"""
+"""How far a random view may differ from its image. Pure Python, as all settings are."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from kerasunet.options import check, option
+
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How far a view may differ from its image; 0 turns a change off.
+    """How far views differ from the image; 0 turns a change off."""
 
-    Attributes:
-        flip: Probability of a left-right flip.
-        rotation: Largest angle, in degrees, to either side.
-        scale: Largest relative zoom, in or out: 0.2 means 1/1.2 to 1.2.
-        shift: Largest shift, as a share of height and width.
-        elastic: Standard deviation of the local displacement, as a share of the height.
-        gamma: Largest gamma, or its inverse, minus 1: 0.3 means 1/1.3 to 1.3.
-        contrast: Largest relative change of contrast about mid-grey, and largest change of
-            brightness, to either side, as a share of 127.5.
-        speckle: Largest standard deviation of multiplicative noise.
-    """
-
-    flip: float = 0.5
-    rotation: float = 15.0
-    scale: float = 0.2
-    shift: float = 0.08
-    elastic: float = 0.01
-    gamma: float = 0.3
-    contrast: float = 0.2
-    speckle: float = 0.1
+    flip: float = option(0.5, "probability of a left-right flip", minimum=0, maximum=1)
+    rotation: float = option(
+        15.0, "largest angle, in degrees, to either side", minimum=0, maximum=180
+    )
+    scale: float = option(
+        0.2, "largest relative zoom, in or out: 0.2 means 1/1.2 to 1.2", minimum=0, maximum=1
+    )
+    shift: float = option(
+        0.08, "largest shift, as a share of height and width", minimum=0, maximum=1
+    )
+    elastic: float = option(
+        0.01,
+        "standard deviation of the local displacement, as a share of the height",
+        minimum=0,
+        maximum=1,
+    )
+    gamma: float = option(
+        0.3, "largest gamma, or its inverse, minus 1: 0.3 means 1/1.3 to 1.3", minimum=0, maximum=1
+    )
+    contrast: float = option(
+        0.2,
+        "largest relative change of contrast about mid-grey, and largest change of brightness, to "
+        "either side, as a share of 127.5",
+        minimum=0,
+        maximum=1,
+    )
+    speckle: float = option(
+        0.1, "largest standard deviation of multiplicative noise", minimum=0, maximum=1
+    )
 
     def __post_init__(self):
-        for name, value in vars(self).items():
-            if not 0 <= value <= (180 if name == "rotation" else 1):
-                raise ValueError(f"{name} is 0 to {180 if name == 'rotation' else 1}, not {value}")
+        check(self)
 
 
 NO_AUGMENTATION = Augmentation(0, 0, 0, 0, 0, 0, 0, 0)

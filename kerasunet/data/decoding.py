@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -170,3 +171,16 @@ def _load_each(
             list(pool.map(load_one, indices[start : start + _SUBMITTED]))
     heading = f"{len(problems)} of {len(cases)} cases cannot be used:"
     raise_all([problems[index] for index in sorted(problems)], heading)
+
+
+def content_digest(parts: Iterable[DecodedCases]) -> str:
+    """Return the SHA-256 of the pixels of images and masks, and of their spacing.
+
+    Lists of cases tell names alone; this tells that somebody drew a mask anew.
+    """
+    digest = hashlib.sha256()
+    for part in parts:
+        for array in (part.images, part.masks):
+            digest.update(np.ascontiguousarray(array).view(np.uint8).data)
+        digest.update(repr(part.spacings).encode())
+    return digest.hexdigest()

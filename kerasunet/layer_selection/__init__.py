@@ -1,4 +1,4 @@
-"""Which layers to fine-tune, chosen from the training images: `auto` and `auto:search`."""
+"""Layer selection: `auto` and `auto:search` find out from the training images what to fine-tune."""
 
 from kerasunet import lazy_members
 
@@ -9,7 +9,7 @@ _MEMBERS = {
     "Trial": "kerasunet.layer_selection.choice",
     "blocks_to_train": "kerasunet.layer_selection.choice",
     "choose": "kerasunet.layer_selection.selection",
-    "choose_by_gradients": "kerasunet.layer_selection.selection",
+    "choose_by_gradients": "kerasunet.layer_selection.gradients",
     "choose_by_search": "kerasunet.layer_selection.trials",
     "default_candidates": "kerasunet.layer_selection.trials",
     "relative_gradient_norms": "kerasunet.layer_selection.gradients",

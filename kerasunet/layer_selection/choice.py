@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+SHARE = 0.5
+"""A block trains if its relative gradient is at least this share of the largest."""
+
 
 @dataclass(frozen=True)
 class BlockScore:
@@ -68,7 +71,7 @@ class Choice:
     seconds: float = field(default=0.0, compare=False)
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
+        """Return plain values, for JSON."""
         return {
             **asdict(self),
             "scores": [asdict(score) for score in self.scores],
@@ -104,11 +107,8 @@ def _trial_line(trial: Trial) -> str:
     return f"{trial.rung:>4}  {trial.strategy:<20} {trial.steps:>6} {trial.dice:>6.3f}  {kept}"
 
 
-SHARE = 0.5
-
-
 def scores(norms: Mapping[str, float]) -> tuple[BlockScore, ...]:
-    """Marks the blocks that train: those with at least half of the largest relative gradient.
+    """Mark the blocks that train: those with at least half of the largest relative gradient.
 
     Auto-RGN of Lee et al. (ICLR 2023) trains each layer at the learning rate times its relative
     gradient norm over the largest one. A strategy knows only trained, 1, and frozen, 0, so this
@@ -134,17 +134,17 @@ def scores(norms: Mapping[str, float]) -> tuple[BlockScore, ...]:
 
 
 def blocks_to_train(table: tuple[BlockScore, ...]) -> str:
-    """Writes the chosen blocks as a strategy, such as `blocks:1-3,7`, or `all` if all are."""
+    """Write the chosen blocks as a strategy, such as `blocks:1-3,7`, or `all` if all are."""
     if all(score.chosen for score in table):
         return "all"
-    stretches: list[list[int]] = []
+    ranges: list[list[int]] = []
     for number in (score.number for score in table if score.chosen):
-        if stretches and number == stretches[-1][-1] + 1:
-            stretches[-1].append(number)
+        if ranges and number == ranges[-1][-1] + 1:
+            ranges[-1].append(number)
         else:
-            stretches.append([number])
-    return "blocks:" + ",".join(map(_spell, stretches))
+            ranges.append([number])
+    return "blocks:" + ",".join(map(_spell, ranges))
 
 
-def _spell(stretch: list[int]) -> str:
-    return f"{stretch[0]}-{stretch[-1]}" if len(stretch) > 1 else str(stretch[0])
+def _spell(numbers: list[int]) -> str:
+    return f"{numbers[0]}-{numbers[-1]}" if len(numbers) > 1 else str(numbers[0])

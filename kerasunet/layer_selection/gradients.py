@@ -1,8 +1,9 @@
-"""Relative gradient norms: how strongly the training images pull at each block."""
+"""`auto`: the blocks at which the training images pull most, by relative gradient norms."""
 
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import groupby
@@ -14,8 +15,10 @@ from kerasunet.architecture import plain_copy
 from kerasunet.data.augmentation_settings import Augmentation
 from kerasunet.data.decoding import DecodedCases
 from kerasunet.freezing import layout_of
+from kerasunet.layer_selection.choice import Choice, blocks_to_train, scores
 from kerasunet.losses import dice_bce
 from kerasunet.training.batches import Batches
+from kerasunet.training.settings import Optimization
 
 BATCHES = 5
 
@@ -53,12 +56,13 @@ class BlockNorm:
 def relative_gradient_norms(
     model: keras.Model,
     cases: DecodedCases,
+    *,
     batch_size: int,
     augmentation: Augmentation,
     seed: int,
     batches: int = BATCHES,
 ) -> tuple[BlockNorm, ...]:
-    """Measures the gradient of the training loss at the weights that the model has.
+    """Measure the gradient of the training loss at the weights that the model has.
 
     The relative gradient norm is that of Lee et al., "Surgical Fine-Tuning Improves Adaptation to
     Distribution Shifts", ICLR 2023 (arXiv 2210.11466), section 4: norm of the gradient over norm
@@ -89,11 +93,48 @@ def relative_gradient_norms(
     if not len(cases) or batches < 1:
         raise ValueError(f"{len(cases)} cases and {batches} batches: both must be at least 1")
     copy, optimizer = _recording_copy(model)
-    stream = Batches(cases, batch_size, augmentation, seed)
+    stream = Batches(cases, batch_size, augmentation, seed=seed)
     squares = [_squared_norms(copy, optimizer, *batch) for batch in stream.steps(0, batches)]
     own = {v.path: _square(v) for v in copy.trainable_variables}
     refs = groupby(layout_of(copy).weights, key=lambda ref: ref.block)
     return tuple(_block_norm(block, list(members), squares, own) for block, members in refs)
+
+
+def choose_by_gradients(
+    model: keras.Model,
+    training: DecodedCases,
+    *,
+    optimization: Optimization,
+    augmentation: Augmentation,
+) -> Choice:
+    """Choose the blocks with the largest relative gradients; costs 5 batches and no update.
+
+    The rule is that of `layer_selection.choice`.
+
+    Args:
+        model: The network that the run starts from; it is not changed.
+        training: The training cases of the run.
+        optimization: Batch size and seed of the run.
+        augmentation: Augmentation of the run.
+
+    Returns:
+        The choice, with a score per block.
+
+    Raises:
+        ValueError: There are no training cases.
+        FloatingPointError: A gradient is NaN or infinite.
+    """
+    started = time.perf_counter()
+    norms = relative_gradient_norms(
+        model,
+        training,
+        batch_size=optimization.batch_size,
+        augmentation=augmentation,
+        seed=optimization.seed,
+    )
+    table = scores({norm.block: norm.relative for norm in norms})
+    seconds = time.perf_counter() - started
+    return Choice("auto", blocks_to_train(table), table, seconds=seconds)
 
 
 class _GradientRecorder(keras.optimizers.Optimizer):

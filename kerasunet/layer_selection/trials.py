@@ -1,4 +1,4 @@
-"""The strategies that a search tries unless told otherwise."""
+"""`auto:search`: short trials of candidate strategies, by successive halving."""
 
 from __future__ import annotations
 
@@ -16,15 +16,21 @@ from kerasunet.data.decoding import DecodedCases
 from kerasunet.data.splits import split_cases
 from kerasunet.freezing import apply_strategy, layout_of
 from kerasunet.layer_selection.choice import Choice, Trial
-from kerasunet.layer_selection.selection import choose_by_gradients
+from kerasunet.layer_selection.gradients import choose_by_gradients
 from kerasunet.strategies import NetworkLayout, parse
 from kerasunet.training.batches import Batches
 from kerasunet.training.loop import compile_for_training, mean_dice
 from kerasunet.training.settings import Optimization
 
+RUNS = 3
+"""A search takes as many steps as so many runs, unless told otherwise."""
+SMALLEST = 4
+_FOLDS = 4
+Arm = TypeVar("Arm")
+
 
 def default_candidates(layout: NetworkLayout, by_gradients: str) -> tuple[str, ...]:
-    """Lists strategies that differ much from each other, and the choice by gradients.
+    """List strategies that differ much from each other, and the choice by gradients.
 
     Everything; each path; one block, and half as many blocks as one path has and one more, from
     either end; the outer and the inner half of the levels; the normalisations where there are any.
@@ -45,7 +51,7 @@ def default_candidates(layout: NetworkLayout, by_gradients: str) -> tuple[str, .
 
 
 def distinct(texts: Sequence[str], layout: NetworkLayout) -> tuple[str, ...]:
-    """Keeps the first of those strategies that train the same weights.
+    """Keep the first of those strategies that train the same weights.
 
     Raises:
         StrategyError: A strategy does not fit the network, or is itself automatic.
@@ -56,9 +62,6 @@ def distinct(texts: Sequence[str], layout: NetworkLayout) -> tuple[str, ...]:
     return tuple(kept.values())
 
 
-Arm = TypeVar("Arm")
-
-
 class Rung(NamedTuple):
     """One rung: how many arms there are, and the steps that each has had when it is compared."""
 
@@ -67,7 +70,7 @@ class Rung(NamedTuple):
 
 
 def ladder(arms: int, budget: int, longest: int) -> tuple[Rung, ...]:
-    """Plans successive halving (Jamieson and Talwalkar, AISTATS 2016, algorithm 1).
+    """Plan successive halving (Jamieson and Talwalkar, AISTATS 2016, algorithm 1).
 
     Every rung gets the same share of the budget, divided evenly among its arms, and the better
     half of them (rounded down) goes on. There are floor(log2(arms)) rungs, so that none is spent
@@ -96,7 +99,7 @@ def climb(
     rungs: Sequence[Rung],
     advance: Callable[[Arm, int, int], float],
 ) -> list[list[tuple[Arm, float]]]:
-    """Runs the rungs.
+    """Run the rungs.
 
     Args:
         arms: The arms.
@@ -115,10 +118,6 @@ def climb(
     return results
 
 
-SMALLEST = 4
-_FOLDS = 4
-
-
 class _Member(NamedTuple):
     """A decoded case as `split_cases` needs it; labels are no longer known here."""
 
@@ -128,7 +127,7 @@ class _Member(NamedTuple):
 
 
 def inner_split(cases: DecodedCases, seed: int) -> tuple[DecodedCases, DecodedCases]:
-    """Holds out about a quarter of the groups, the same on every machine.
+    """Hold out about a quarter of the groups, the same on every machine.
 
     Args:
         cases: Training cases, at least 4 in at least 2 groups.
@@ -162,18 +161,16 @@ def _select(cases: DecodedCases, keys: tuple[str, ...]) -> DecodedCases:
     )
 
 
-RUNS = 3
-
-
 def choose_by_search(
     model: keras.Model,
     training: DecodedCases,
+    *,
     optimization: Optimization,
     augmentation: Augmentation,
     candidates: Sequence[str] | None = None,
     budget: int | None = None,
 ) -> Choice:
-    """Chooses by successive halving (Jamieson and Talwalkar, AISTATS 2016).
+    """Choose by successive halving (Jamieson and Talwalkar, AISTATS 2016).
 
     About a quarter of the training images, in whole groups, is held out. Every candidate starts
     the run that it would be, with the schedule of the settings, on the other images; the half
@@ -198,14 +195,19 @@ def choose_by_search(
     started = time.perf_counter()
     inner, held_out = inner_split(training, optimization.seed)
     # The held-out images judge the choice by gradients too, so they have no part in making it.
-    by_gradients = choose_by_gradients(model, inner, optimization, augmentation)
+    by_gradients = choose_by_gradients(
+        model, inner, optimization=optimization, augmentation=augmentation
+    )
     layout = layout_of(model)
     if candidates is None:
         texts = default_candidates(layout, by_gradients.strategy)
     else:
         texts = distinct(candidates, layout)
     budget = RUNS * optimization.steps if budget is None else budget
-    trials = _search(model, texts, inner, held_out, optimization, augmentation, budget)
+    batches = Batches(inner, optimization.batch_size, augmentation, seed=optimization.seed)
+    contenders = [_contender(model, text, optimization) for text in texts]
+    rungs = ladder(len(texts), budget, optimization.steps)
+    trials = _search(contenders, rungs, batches, held_out)
     return Choice(
         "auto:search",
         _winner(texts, trials),
@@ -230,22 +232,16 @@ class _Contender:
 
 
 def _search(
-    model: keras.Model,
-    texts: Sequence[str],
-    inner: DecodedCases,
+    contenders: Sequence[_Contender],
+    rungs: Sequence[Rung],
+    batches: Batches,
     held_out: DecodedCases,
-    optimization: Optimization,
-    augmentation: Augmentation,
-    budget: int,
 ) -> tuple[Trial, ...]:
-    batches = Batches(inner, optimization.batch_size, augmentation, optimization.seed)
-
     def advance(contender: _Contender, first: int, last: int) -> float:
         contender.train(batches, first, last)
         return mean_dice(contender.model, held_out)
 
-    rungs = ladder(len(texts), budget, optimization.steps)
-    results = climb([_contender(model, text, optimization) for text in texts], rungs, advance)
+    results = climb(contenders, rungs, advance)
     return tuple(
         Trial(number, contender.strategy, rung.steps, dice, place < rung.arms // 2)
         for number, (rung, scored) in enumerate(zip(rungs, results, strict=True), start=1)

@@ -1,4 +1,4 @@
-"""A fine-tuning in a process of its own: start it, look at it, cancel it.
+"""A fine-tuning in a process of its own: start it, follow it, cancel it.
 
 `python -m kerasunet.runs.background RUN_DIRECTORY` is that process.
 """
@@ -12,13 +12,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from kerasunet import runs
+from kerasunet.backend import start_backend
 from kerasunet.files import read_json, write_json
 from kerasunet.processes import end_with_parent, environment, last_line, module_command
+from kerasunet.runs.directory import RunDirectory
 from kerasunet.training.settings import FinetuneSettings, finetune_settings, to_json
 
-STATUS, PICTURES = "status.json", "pictures"
-"""What the process writes while it trains, in the run directory."""
-_SETTINGS, _LOG, _HISTORY, _SUMMARY = "asked.json", "log.txt", "history.csv", "summary.json"
 _PATIENCE = 5.0
 _MOST_PICTURES = 4
 _USER_ERRORS = (ValueError, OSError, FloatingPointError)
@@ -26,7 +26,7 @@ _USER_ERRORS = (ValueError, OSError, FloatingPointError)
 
 @dataclass(frozen=True)
 class Progress:
-    """What a run is at.
+    """How far a run has come.
 
     Attributes:
         phase: `"starting"`, `"training"`, `"measuring"`, `"finished"`, `"failed"` or
@@ -35,7 +35,7 @@ class Progress:
         steps: Training steps in all.
         history: A row for each validation: step, loss, dice, val_dice, learning_rate, seconds.
         pictures: Of validation cases: image, true mask, what the model finds now.
-        message: What a failed run failed of.
+        message: Why a failed run failed.
     """
 
     phase: str
@@ -68,9 +68,10 @@ class BackgroundRun:
     ):
         self.directory = directory
         self.settings = settings
+        self._files = RunDirectory(directory)
         self._cancelled = False
-        write_json(directory / _SETTINGS, to_json(settings))
-        with open(directory / _LOG, "w", encoding="utf-8") as log:
+        write_json(self._files.request, to_json(settings))
+        with open(self._files.log, "w", encoding="utf-8") as log:
             self._process = subprocess.Popen(
                 module_command("kerasunet.runs.background", str(directory)),
                 stdin=subprocess.DEVNULL,
@@ -80,15 +81,15 @@ class BackgroundRun:
             )
 
     def progress(self) -> Progress:
-        """Looks at what the process has written so far."""
+        """Read what the process has written so far."""
         ended = self._process.poll() is not None
         phase, step = self._written()
         message = ""
         if self._cancelled:
             phase = "cancelled"
         elif ended:
-            phase = "finished" if (self.directory / _SUMMARY).is_file() else "failed"
-            message = "" if phase == "finished" else last_line(self.directory / _LOG)
+            phase = "finished" if self._files.summary.is_file() else "failed"
+            message = "" if phase == "finished" else last_line(self._files.log)
         return Progress(
             phase,
             step,
@@ -99,7 +100,7 @@ class BackgroundRun:
         )
 
     def cancel(self) -> None:
-        """Ends the process, if it has not ended, and waits for that."""
+        """End the process, if it has not ended, and wait for that."""
         if self._process.poll() is None:
             self._cancelled = True
             self._process.terminate()
@@ -110,14 +111,14 @@ class BackgroundRun:
                 self._process.wait()
 
     def _written(self) -> tuple[str, int]:
-        path = self.directory / STATUS
+        path = self._files.status
         if not path.is_file():
             return "starting", 0
         status = read_json(path)
         return status["phase"], status["step"]
 
     def _history(self) -> tuple[dict[str, float], ...]:
-        path = self.directory / _HISTORY
+        path = self._files.history
         if not path.is_file():
             return ()
         with open(path, encoding="utf-8", newline="") as file:
@@ -126,11 +127,11 @@ class BackgroundRun:
             )
 
     def _pictures(self) -> tuple[Path, ...]:
-        return tuple(sorted((self.directory / PICTURES).glob("*.png")))
+        return tuple(sorted(self._files.pictures.glob("*.png")))
 
 
 def main(arguments: list[str]) -> int:
-    """Executes the run of a directory; the last line of output tells of an error."""
+    """Execute the run of a directory; the last line of output tells of an error."""
     end_with_parent()
     try:
         _execute(Path(arguments[0]))
@@ -141,14 +142,11 @@ def main(arguments: list[str]) -> int:
 
 
 def _execute(directory: Path) -> None:
-    from kerasunet.backend import start_backend
-
     start_backend()
-    from kerasunet.runs.finetuning import finetune
-    from kerasunet.runs.reporting import Reporter
-
-    settings = finetune_settings(read_json(directory / _SETTINGS))
-    finetune(settings, directory, [Reporter(directory, settings, _MOST_PICTURES)])
+    settings = finetune_settings(read_json(RunDirectory(directory).request))
+    prepared = runs.prepare(settings)
+    reporter = runs.Reporter(directory, settings, prepared, pictures=_MOST_PICTURES)
+    runs.finetune(settings, directory, [reporter], prepared=prepared)
 
 
 if __name__ == "__main__":

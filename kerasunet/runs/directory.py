@@ -1,4 +1,4 @@
-"""A run directory belongs to one set of settings and data; it is never mixed with another."""
+"""A run directory: its files by name, and whose it is; it is never mixed with another run."""
 
 from __future__ import annotations
 
@@ -7,17 +7,19 @@ import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from kerasunet import models
 from kerasunet.files import read_json, remove_unfinished, write_json, writing
+from kerasunet.strategies import parse
 from kerasunet.training.settings import to_json
 
 try:
     import fcntl
 except ImportError:  # Windows: that a directory is used twice at once is not noticed.
     fcntl = None
-CONFIG, SUMMARY, CHECKPOINT = "config.json", "summary.json", "checkpoint.npz"
 _PLACES = ("data", "manual_dir", "validation_data", "init", "groups")
 _PATIENCE = 20.0  # Seconds. A process whose parent was killed ends within a few.
 _SECONDS_BETWEEN_LOOKS = 0.1
@@ -26,18 +28,19 @@ _SHOWN = 12  # Characters of a digest.
 
 @contextlib.contextmanager
 def held(directory: Path) -> Iterator[None]:
-    """Has a directory for this process alone; removes what killed ones left half-written there.
+    """Hold a directory for this process alone; remove what killed ones left half-written there.
 
     The lock is the directory's own and ends with the process, however that ends.
 
     Args:
-        directory: Made if it is new, and removed again if it then stays empty.
+        directory: Made with its parents if it is new, all of which are removed again if they then
+            stay empty.
 
     Raises:
         ValueError: Another process works in it.
         NotWritten: It cannot be made.
     """
-    is_new = not directory.exists()
+    new = [path for path in (directory, *directory.parents) if not path.exists()]
     with writing(directory):
         directory.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(directory, os.O_RDONLY) if fcntl else None
@@ -46,35 +49,173 @@ def held(directory: Path) -> Iterator[None]:
             remove_unfinished(directory)
         yield
     finally:
-        if is_new:
-            with contextlib.suppress(OSError):  # It holds something.
-                directory.rmdir()
+        with contextlib.suppress(OSError):  # One holds something.
+            for path in new:
+                path.rmdir()
         if descriptor is not None:
             os.close(descriptor)
 
 
-def claim(directory: Path, settings: Any, digests: Mapping[str, str]) -> None:
-    """Makes a directory this run's own, or refuses.
+@dataclass(frozen=True)
+class RunDirectory:
+    """The files of one run by name, and whose they are.
 
-    Where data come from does not matter, what they are does: paths are left out of the
-    comparison, digests are in.
-
-    Args:
-        directory: The run directory; `config.json` is written if it is new.
-        settings: Settings dataclass of the run.
-        digests: Name to digest of everything that the settings only point to.
-
-    Raises:
-        ValueError: The directory holds a run with other settings, data or major versions, both
-            sides of each difference named; or what is left of a run without `config.json`.
+    Attributes:
+        path: The directory; it need not exist.
     """
-    asked = {"settings": _named(settings), "digests": dict(digests), "versions": versions()}
-    path = directory / CONFIG
-    if path.is_file():
-        refuse_differences(directory, read_json(path), asked)
-    else:
-        _refuse_remains(directory)
-        write_json(path, asked)
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """Settings, digests and versions: what tells the run from others."""
+        return self.path / "config.json"
+
+    @property
+    def choice(self) -> Path:
+        """With `auto`, what was chosen, and why."""
+        return self.path / "choice.json"
+
+    @property
+    def layers_table(self) -> Path:
+        """Which layers train, for people."""
+        return self.path / "layers.txt"
+
+    @property
+    def layers(self) -> Path:
+        """Which layers train, as JSON."""
+        return self.path / "layers.json"
+
+    @property
+    def checkpoint(self) -> Path:
+        """The state of an unfinished training."""
+        return self.path / "checkpoint.npz"
+
+    @property
+    def history(self) -> Path:
+        """A row for each validation."""
+        return self.path / "history.csv"
+
+    @property
+    def cases(self) -> Path:
+        """The metrics of each held-out case."""
+        return self.path / "cases.csv"
+
+    @property
+    def model(self) -> Path:
+        """The trained model; its card lies beside it as `.json` and `.md`."""
+        return self.path / "model.keras"
+
+    @property
+    def overlays(self) -> Path:
+        """Pictures of held-out cases, before and after."""
+        return self.path / "overlays"
+
+    @property
+    def tensorboard(self) -> Path:
+        """Logs for TensorBoard."""
+        return self.path / "tensorboard"
+
+    @property
+    def summary(self) -> Path:
+        """What came of the run; a run without it is not finished."""
+        return self.path / "summary.json"
+
+    @property
+    def request(self) -> Path:
+        """The settings of a run in the background."""
+        return self.path / "asked.json"
+
+    @property
+    def status(self) -> Path:
+        """Phase and step that a run in the background has reached."""
+        return self.path / "status.json"
+
+    @property
+    def pictures(self) -> Path:
+        """What a run in the background finds on validation cases."""
+        return self.path / "pictures"
+
+    @property
+    def log(self) -> Path:
+        """What the process of the run printed."""
+        return self.path / "log.txt"
+
+    @property
+    def specification(self) -> Path:
+        """Settings and learning rates of a run of a study."""
+        return self.path / "run.json"
+
+    @property
+    def result(self) -> Path:
+        """What a run of a study adds to its table."""
+        return self.path / "result.json"
+
+    def claim(self, settings: Any, digests: Mapping[str, str]) -> None:
+        """Make the directory this run's own, or refuse.
+
+        Where data come from does not matter, what they are does: paths are left out of the
+        comparison, digests are in.
+
+        Args:
+            settings: Settings dataclass of the run.
+            digests: Name to digest of everything that the settings only point to.
+
+        Raises:
+            ValueError: The directory holds a run with other settings, data or major versions, both
+                sides of each difference named; or what is left of a run without `config.json`.
+        """
+        asked = {"settings": _named(settings), "digests": dict(digests), "versions": versions()}
+        if self.config.is_file():
+            refuse_differences(self.path, read_json(self.config), asked)
+        else:
+            self._refuse_remains()
+            write_json(self.config, asked)
+
+    def finished(self) -> dict[str, Any] | None:
+        """Return the summary of a finished run, which needs no checkpoint any more, else `None`."""
+        if not self.summary.is_file():
+            return None
+        self.checkpoint.unlink(missing_ok=True)
+        return read_json(self.summary)
+
+    def finish(self, summary: dict[str, Any]) -> dict[str, Any]:
+        """Write the summary, last of all, which makes the run a finished one; return it."""
+        write_json(self.summary, summary)
+        self.checkpoint.unlink(missing_ok=True)
+        return summary
+
+    def clear(self) -> None:
+        """Remove the directory if it is a run's; if there is none, do nothing.
+
+        That the run is finished is forgotten first and whose it is last, so that a kill on the way
+        leaves nothing that could be taken for another run.
+
+        Raises:
+            ValueError: It is no run directory, or another process works in it.
+        """
+        if not self.path.exists():
+            return
+        if not self.config.is_file():
+            raise ValueError(
+                f"{self.path}: has no {self.config.name}, so it is no run; it is left alone"
+            )
+        with held(self.path):
+            self.summary.unlink(missing_ok=True)
+            for path in self.path.iterdir():
+                if path.is_dir() and not path.is_symlink():
+                    shutil.rmtree(path)
+                elif path != self.config:
+                    path.unlink()
+            shutil.rmtree(self.path)
+
+    def _refuse_remains(self) -> None:
+        for path in (self.checkpoint, self.summary):
+            if path.exists():
+                raise ValueError(
+                    f"{self.path}: holds {path.name} but no {self.config.name}, so nobody knows "
+                    "which settings it belongs to; use another output folder, or remove this one"
+                )
 
 
 def _named(settings: Any) -> dict[str, Any]:
@@ -84,56 +225,15 @@ def _named(settings: Any) -> dict[str, Any]:
     return {**values, **{name: Path(place).name for name, place in places.items()}}
 
 
-def clear(directory: Path) -> None:
-    """Removes a run directory, and only a run directory.
-
-    That the run is finished is forgotten first and whose it is last, so that a kill on the way
-    leaves nothing that could be taken for another run.
-
-    Raises:
-        ValueError: It is no run directory, or another process works in it.
-    """
-    if not directory.exists():
-        return
-    if not (directory / CONFIG).is_file():
-        raise ValueError(f"{directory}: has no {CONFIG}, so it is no run; it is left alone")
-    with held(directory):
-        (directory / SUMMARY).unlink(missing_ok=True)
-        for path in directory.iterdir():
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path)
-            elif path.name != CONFIG:
-                path.unlink()
-        shutil.rmtree(directory)
-
-
 def versions() -> dict[str, str]:
-    """The backend, and versions of this package, Keras and the backend, by name."""
+    """Return the backend, and versions of this package, Keras and the backend, by name."""
     import keras
-
-    from kerasunet import models
 
     return {"backend": keras.backend.backend(), **models.versions()}
 
 
-def finished(directory: Path) -> dict[str, Any] | None:
-    """The summary of a finished run, `None` of another; it needs no checkpoint any more."""
-    path = directory / SUMMARY
-    if not path.is_file():
-        return None
-    (directory / CHECKPOINT).unlink(missing_ok=True)
-    return read_json(path)
-
-
-def finish(directory: Path, summary: dict[str, Any]) -> dict[str, Any]:
-    """Writes the summary, last of all, by which a run is finished; returns it."""
-    write_json(directory / SUMMARY, summary)
-    (directory / CHECKPOINT).unlink(missing_ok=True)
-    return summary
-
-
 def refuse_differences(directory: Path, known: dict[str, Any], asked: dict[str, Any]) -> None:
-    """Compares what a directory holds with what is asked for, leaving out places of files.
+    """Compare what a directory holds with what is asked for, leaving out places of files.
 
     Digests and versions that an older record does not tell are not compared.
 
@@ -145,7 +245,7 @@ def refuse_differences(directory: Path, known: dict[str, Any], asked: dict[str, 
         f"{name.removeprefix('settings.')} was {_shown(name, old.get(name))}, "
         f"now {_shown(name, new.get(name))}"
         for name in sorted(old.keys() | new.keys())
-        if _compared(name, old.get(name)) != _compared(name, new.get(name))
+        if not _agree(name, old.get(name), new.get(name))
         and not _is_place(name)
         and (name in old or not name.startswith(("digests.", "versions.")))
     ]
@@ -158,7 +258,7 @@ def refuse_differences(directory: Path, known: dict[str, Any], asked: dict[str, 
 
 
 def _locked(descriptor: int, directory: Path) -> bool:
-    """Waits a little for the lock; false where the file system has none."""
+    """Wait a little for the lock; return false where the file system has none."""
     given_up = time.monotonic() + _PATIENCE
     while True:
         try:
@@ -176,18 +276,16 @@ def _locked(descriptor: int, directory: Path) -> bool:
             return True
 
 
-def _refuse_remains(directory: Path) -> None:
-    for name in (CHECKPOINT, SUMMARY):
-        if (directory / name).exists():
-            raise ValueError(
-                f"{directory}: holds {name} but no {CONFIG}, so nobody knows which settings it "
-                "belongs to; use another output folder, or remove this one"
-            )
-
-
 def _is_place(name: str) -> bool:
     section, _, last = name.rpartition(".")
     return section.endswith(("settings", "run")) and last in _PLACES
+
+
+def _agree(name: str, old: Any, new: Any) -> bool:
+    """Whether a value is as it was; a strategy may be spelt another way."""
+    if name == "settings.layers" and old != new and isinstance(old, str):
+        return str(parse(old)) == new
+    return _compared(name, old) == _compared(name, new)
 
 
 def _compared(name: str, value: Any) -> Any:

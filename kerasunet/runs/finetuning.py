@@ -10,23 +10,20 @@ from typing import Any
 import keras
 import numpy as np
 
-from kerasunet import models
+from kerasunet import layer_selection, models
 from kerasunet.architecture import Architecture, plain_copy, rebuilt
-from kerasunet.data.cases import DataSet
-from kerasunet.data.decoding import DecodedCases
-from kerasunet.data.splits import Split
+from kerasunet.data.decoding import DecodedCases, content_digest
 from kerasunet.drawing import draw_comparison, write_png
 from kerasunet.files import read_json, write_json, write_text
 from kerasunet.freezing import Description, apply_strategy, describe
-from kerasunet.runs.directory import claim, finish, finished, held
-from kerasunet.runs.inputs import content_digest, decode_parts, load_data, split_data
-from kerasunet.strategies import parse
+from kerasunet.runs.directory import RunDirectory, held
+from kerasunet.runs.preparation import PreparedData, prepare
+from kerasunet.strategies import Strategy, parse
 from kerasunet.training.evaluation import Evaluation, evaluate_probabilities
 from kerasunet.training.loop import compile_for_training, predict, prepare_backend, train
 from kerasunet.training.settings import FinetuneSettings, without_places
 
 _OVERLAYS = 12
-_MODEL, _CHOICE = "model.keras", "choice.json"
 
 
 @dataclass(frozen=True)
@@ -44,18 +41,25 @@ class Run:
     directory: Path
     summary: dict[str, Any]
 
+    @property
+    def files(self) -> RunDirectory:
+        """The files of the directory by name."""
+        return RunDirectory(self.directory)
+
     def load_model(self) -> keras.Model:
-        """Loads the fine-tuned model."""
-        return models.load(self.directory / _MODEL)
+        """Load the fine-tuned model."""
+        return models.load(self.files.model)
 
 
 def finetune(
     settings: FinetuneSettings,
     directory: Path,
     callbacks: Sequence[keras.callbacks.Callback] = (),
+    *,
     compact: bool = False,
+    prepared: PreparedData | None = None,
 ) -> Run:
-    """Fine-tunes the weights that the strategy names, and measures before and after.
+    """Fine-tune the weights that the strategy names, and measure before and after.
 
     A finished run is returned as it is. An interrupted one goes on from its last checkpoint and
     ends in the same weights as one that was never interrupted (same machine, same backend,
@@ -67,6 +71,7 @@ def finetune(
         callbacks: More Keras callbacks, such as a progress bar.
         compact: Keep numbers only: nothing is measured before, and no model, overlays or
             TensorBoard logs are written. A study does so.
+        prepared: What `prepare` made of these settings; made here unless given.
 
     Returns:
         The run.
@@ -79,51 +84,156 @@ def finetune(
         FloatingPointError: The loss or the weights became NaN or infinite; the last good weights
             are kept, the message tells where.
     """
-    data = load_data(settings)
-    split = split_data(settings, data)
+    prepared = prepare(settings) if prepared is None else prepared
     with held(directory):
-        return _finetune(settings, directory, callbacks, compact, data, split)
+        return _Finetuning(settings, RunDirectory(directory), prepared).run(callbacks, compact)
 
 
-def _finetune(settings, directory, callbacks, compact, data: DataSet, split: Split) -> Run:
-    prepare_backend(settings.optimization)
-    model = initial_model(settings)
-    parts = _decode(settings, model, data, split)
-    claim(directory, settings, _digests(settings, data, split, parts))
-    if summary := finished(directory):
-        return Run(directory, summary)
-    strategy = _choose(settings, parts["train"], directory)
-    layers = _freeze(model, strategy, directory)
-    before = None if compact else _measure(model, parts["test"], settings.threshold)
-    boards = () if compact else (_board(directory),)
-    seconds = _train(settings, model, layers, parts, directory, [*boards, *callbacks])
-    model = plain_copy(model)
-    after = _measure(model, parts["test"], settings.threshold)
-    after.evaluation.write_csv(directory / "cases.csv")
-    if before is not None:
-        _write_overlays(directory, parts["test"], before, after, settings.threshold)
-        card = _card(settings, strategy, data, split, after.evaluation)
-        models.save(model, directory / _MODEL, card)
-    summary = {
-        "settings": without_places(settings, data=data.name),
-        "chosen": strategy,
-        "data": {"name": data.name, "layout": data.layout, "digest": data.digest},
-        "split": {"digest": split.digest, **{k: len(v) for k, v in vars(split).items()}},
-        "parameters": layers.parameters,
-        "trained": layers.trained,
-        "seconds": seconds,
-        "before": None if before is None else before.evaluation.summary,
-        "after": after.evaluation.summary,
-        "constant_prediction": after.evaluation.constant,
-    }
-    return Run(directory, finish(directory, summary))
+@dataclass(frozen=True)
+class _Finetuning:
+    """The steps of a run, in the order in which they are taken."""
 
+    settings: FinetuneSettings
+    files: RunDirectory
+    prepared: PreparedData
 
-def initial_model(settings: FinetuneSettings) -> keras.Model:
-    """Builds the network that fine-tuning starts from."""
-    if settings.init == "scratch":
-        return settings.architecture.build()
-    return rebuilt(models.load(settings.init))
+    def run(self, callbacks: Sequence[keras.callbacks.Callback], compact: bool) -> Run:
+        prepare_backend(self.settings.optimization)
+        model = initial_model(self.settings)
+        parts = self._decode(model)
+        self.files.claim(self.settings, self._digests(parts))
+        if summary := self.files.finished():
+            return Run(self.files.path, summary)
+        strategy = self._strategy(parts["train"])
+        layers = self._freeze(model, strategy)
+        before = None if compact else self._measure(model, parts["test"])
+        if not compact:
+            board = keras.callbacks.TensorBoard(self.files.tensorboard, write_graph=False)
+            callbacks = [board, *callbacks]
+        seconds = self._train(model, layers, parts, callbacks)
+        model = plain_copy(model)
+        after = self._measure(model, parts["test"])
+        after.evaluation.write_csv(self.files.cases)
+        if before is not None:
+            self._write_overlays(parts["test"], before, after)
+            models.save(model, self.files.model, self._card(strategy, after.evaluation))
+        summary = {
+            **self._facts(strategy, layers),
+            "seconds": seconds,
+            "before": None if before is None else before.evaluation.summary,
+            "after": after.evaluation.summary,
+            "constant_prediction": after.evaluation.constant,
+        }
+        return Run(self.files.path, self.files.finish(summary))
+
+    def _decode(self, model: keras.Model) -> dict[str, DecodedCases]:
+        size, multiple = self.settings.image_size, Architecture.of(model).size_multiple
+        if size % multiple:
+            raise ValueError(f"image size {size}: this U-Net needs a multiple of {multiple}")
+        return self.prepared.decode(size, model.input_shape[-1])
+
+    def _digests(self, parts: dict[str, DecodedCases]) -> dict[str, str]:
+        return {
+            "data": self.prepared.data.digest,
+            "images and masks": content_digest(parts.values()),
+            "split": self.prepared.split.digest,
+            "init": models.digest(self.settings.init),
+        }
+
+    def _strategy(self, training: DecodedCases) -> Strategy:
+        """The strategy asked for, or with `auto` the one chosen, once per run."""
+        settings, path = self.settings, self.files.choice
+        if not settings.strategy.is_auto:
+            return settings.strategy
+        if not path.is_file():
+            choice = layer_selection.choose(
+                settings.strategy,
+                lambda: initial_model(settings),
+                training,
+                optimization=settings.optimization,
+                augmentation=settings.augmentation,
+            )
+            write_json(path, choice.as_dict())
+        return parse(read_json(path)["strategy"])
+
+    def _freeze(self, model: keras.Model, strategy: Strategy) -> Description:
+        apply_strategy(model, strategy)
+        layers = describe(model)
+        write_text(self.files.layers_table, f"{layers}\n")
+        write_json(self.files.layers, layers.as_dicts())
+        return layers
+
+    def _train(
+        self,
+        model: keras.Model,
+        layers: Description,
+        parts: dict[str, DecodedCases],
+        callbacks: Sequence[keras.callbacks.Callback],
+    ) -> float:
+        """Train, and return the seconds it took, those before an interruption included."""
+        if not layers.trained:
+            return 0.0
+        compile_for_training(model, self.settings.optimization)
+        progress = train(
+            model,
+            parts["train"],
+            parts["validation"],
+            optimization=self.settings.optimization,
+            augmentation=self.settings.augmentation,
+            checkpoint=self.files.checkpoint,
+            history=self.files.history,
+            callbacks=callbacks,
+            views=self.settings.views,
+        )
+        return round(sum(row["seconds"] for row in progress.history), 2)
+
+    def _measure(self, model: keras.Model, cases: DecodedCases) -> _Measured:
+        probabilities = predict(model, cases.images)
+        threshold = self.settings.threshold
+        return _Measured(probabilities, evaluate_probabilities(probabilities, cases, threshold))
+
+    def _facts(self, strategy: Strategy, layers: Description) -> dict[str, Any]:
+        data, split = self.prepared.data, self.prepared.split
+        return {
+            "settings": without_places(self.settings, data=data.name),
+            "chosen": str(strategy),
+            "data": {"name": data.name, "layout": data.layout, "digest": data.digest},
+            "split": {"digest": split.digest, **{k: len(v) for k, v in vars(split).items()}},
+            "parameters": layers.parameters,
+            "trained": layers.trained,
+        }
+
+    def _write_overlays(self, cases: DecodedCases, before: _Measured, after: _Measured) -> None:
+        """Draw held-out cases spread evenly from the worst to the best Dice."""
+        order = np.argsort([row["dice"] for row in after.evaluation.rows], kind="stable")
+        chosen = order[np.linspace(0, len(order) - 1, min(_OVERLAYS, len(order))).astype(int)]
+        threshold = self.settings.threshold
+        for rank, index in enumerate(chosen, start=1):
+            row = after.evaluation.rows[index]
+            found = {
+                "before": before.probabilities[index] >= threshold,
+                "after": after.probabilities[index] >= threshold,
+            }
+            picture = draw_comparison(cases.images[index], cases.masks[index], found)
+            name = f"{rank:02d}-dice-{row['dice']:.2f}-{_safe(row['key'])}.png"
+            write_png(self.files.overlays / name, picture)
+
+    def _card(self, strategy: Strategy, evaluation: Evaluation) -> models.Card:
+        settings, data, split = self.settings, self.prepared.data, self.prepared.split
+        note = models.DataNote.of(data)
+        return models.Card(
+            title=f"U-Net fine-tuned on {data.name}, {settings.layers}",
+            strategy=str(strategy),
+            init=Path(settings.init).name,
+            data=note,
+            evaluation_data=note,
+            split=split.digest,
+            image_size=settings.image_size,
+            threshold=settings.threshold,
+            training_cases=len(split.train),
+            metrics=evaluation.summary,
+            settings=without_places(settings, data=data.name),
+        )
 
 
 @dataclass(frozen=True)
@@ -132,118 +242,12 @@ class _Measured:
     evaluation: Evaluation
 
 
-def _measure(model: keras.Model, cases: DecodedCases, threshold: float) -> _Measured:
-    probabilities = predict(model, cases.images)
-    return _Measured(probabilities, evaluate_probabilities(probabilities, cases, threshold))
-
-
-def _digests(
-    settings: FinetuneSettings, data: DataSet, split: Split, parts: dict[str, DecodedCases]
-) -> dict[str, str]:
-    return {
-        "data": data.digest,
-        "images and masks": content_digest(parts.values()),
-        "split": split.digest,
-        "init": models.digest(settings.init),
-    }
-
-
-def _decode(
-    settings: FinetuneSettings, model: keras.Model, data: DataSet, split: Split
-) -> dict[str, DecodedCases]:
-    multiple = Architecture.of(model).size_multiple
-    if settings.image_size % multiple:
-        raise ValueError(
-            f"image size {settings.image_size}: this U-Net needs a multiple of {multiple}"
-        )
-    return decode_parts(data, split, settings.image_size, model.input_shape[-1])
-
-
-def _choose(settings: FinetuneSettings, training: DecodedCases, directory: Path) -> str:
-    """The strategy to train: the one asked for, or with `auto` the one chosen, once per run."""
-    if not parse(settings.layers).is_auto:
-        return settings.layers
-    path = directory / _CHOICE
-    if not path.is_file():
-        from kerasunet.layer_selection import choose
-
-        choice = choose(
-            settings.layers,
-            lambda: initial_model(settings),
-            training,
-            settings.optimization,
-            settings.augmentation,
-        )
-        write_json(path, choice.as_dict())
-    return read_json(path)["strategy"]
-
-
-def _freeze(model: keras.Model, strategy: str, directory: Path) -> Description:
-    apply_strategy(model, strategy)
-    layers = describe(model)
-    write_text(directory / "layers.txt", f"{layers}\n")
-    write_json(directory / "layers.json", layers.as_dicts())
-    return layers
-
-
-def _board(directory: Path) -> keras.callbacks.Callback:
-    return keras.callbacks.TensorBoard(directory / "tensorboard", write_graph=False)
-
-
-def _train(settings, model, layers, parts, directory, callbacks) -> float:
-    """Trains, and returns the seconds it took, those before an interruption included."""
-    if not layers.trained:
-        return 0.0
-    compile_for_training(model, settings.optimization)
-    progress = train(
-        model,
-        parts["train"],
-        parts["validation"],
-        settings.optimization,
-        settings.augmentation,
-        directory,
-        callbacks,
-        settings.views,
-    )
-    return round(sum(row["seconds"] for row in progress.history), 2)
-
-
-def _write_overlays(directory: Path, cases: DecodedCases, before, after, threshold: float) -> None:
-    """Pictures of held-out cases spread evenly from the worst to the best Dice."""
-    order = np.argsort([row["dice"] for row in after.evaluation.rows], kind="stable")
-    chosen = order[np.linspace(0, len(order) - 1, min(_OVERLAYS, len(order))).astype(int)]
-    for rank, index in enumerate(chosen, start=1):
-        row = after.evaluation.rows[index]
-        picture = draw_comparison(
-            cases.images[index],
-            cases.masks[index],
-            {
-                "before": before.probabilities[index] >= threshold,
-                "after": after.probabilities[index] >= threshold,
-            },
-        )
-        name = f"{rank:02d}-dice-{row['dice']:.2f}-{_safe(row['key'])}.png"
-        write_png(directory / "overlays" / name, picture)
-
-
 def _safe(key: str) -> str:
     return "".join(c if c.isalnum() or c in "-_." else "_" for c in key)
 
 
-def _card(
-    settings: FinetuneSettings, strategy: str, data: DataSet, split: Split, evaluation: Evaluation
-) -> models.ModelCard:
-    note = models.DataNote.of(data)
-    return models.ModelCard(
-        title=f"U-Net fine-tuned on {data.name}, {settings.layers}",
-        strategy=strategy,
-        init=Path(settings.init).name,
-        data=note,
-        evaluation_data=note,
-        split=split.digest,
-        image_size=settings.image_size,
-        threshold=settings.threshold,
-        training_cases=len(split.train),
-        metrics=evaluation.summary,
-        settings=without_places(settings, data=data.name),
-    )
+def initial_model(settings: FinetuneSettings) -> keras.Model:
+    """Build the network that fine-tuning starts from."""
+    if settings.init == "scratch":
+        return settings.architecture.build()
+    return rebuilt(models.load(settings.init))

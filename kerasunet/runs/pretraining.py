@@ -12,16 +12,13 @@ import keras
 from kerasunet import models
 from kerasunet.architecture import plain_copy
 from kerasunet.data.cases import DataSet
-from kerasunet.data.decoding import DecodedCases, decode
-from kerasunet.data.loading import load
+from kerasunet.data.decoding import DecodedCases, content_digest, decode
 from kerasunet.metrics import Interval
-from kerasunet.runs.directory import claim, finish, finished, held
-from kerasunet.runs.inputs import content_digest
+from kerasunet.runs.directory import RunDirectory, held
+from kerasunet.runs.preparation import load_pretraining_data
 from kerasunet.training.evaluation import Evaluation, evaluate
 from kerasunet.training.loop import compile_for_training, prepare_backend, train
 from kerasunet.training.settings import PretrainSettings, without_places
-
-_MODEL = "model.keras"
 
 
 @dataclass(frozen=True)
@@ -39,21 +36,28 @@ class Pretrained:
     summary: dict[str, Any]
 
     @property
+    def files(self) -> RunDirectory:
+        """The files of the directory by name."""
+        return RunDirectory(self.directory)
+
+    @property
     def dice(self) -> Interval:
         """Mean Dice of the validation cases with its 95 % interval."""
         return Interval(**self.summary["metrics"]["dice"])
 
     def load_model(self) -> keras.Model:
-        """Loads the trained model."""
-        return models.load(self.directory / _MODEL)
+        """Load the trained model."""
+        return models.load(self.files.model)
 
 
 def pretrain(
     settings: PretrainSettings,
     directory: Path,
     callbacks: Sequence[keras.callbacks.Callback] = (),
+    *,
+    data: tuple[DataSet, DataSet] | None = None,
 ) -> Pretrained:
-    """Trains every weight of a U-Net; started again with the same settings, it goes on.
+    """Train every weight of a U-Net; started again with the same settings, go on.
 
     A finished pre-training is returned as it is.
 
@@ -61,6 +65,7 @@ def pretrain(
         settings: What to train on, and how.
         directory: The run directory.
         callbacks: More Keras callbacks, such as a progress bar.
+        data: What `load_pretraining_data` listed for these settings; listed here unless given.
 
     Returns:
         The pre-training with its metrics on the validation cases.
@@ -72,50 +77,57 @@ def pretrain(
         FloatingPointError: The loss or the weights became NaN or infinite; the last good weights
             are kept, the message tells where.
     """
-    training_set = load(settings.data, settings.manual_dir)
-    validation_set = load(settings.validation_data)
+    data = load_pretraining_data(settings) if data is None else data
     with held(directory):
-        return _pretrain(settings, directory, callbacks, training_set, validation_set)
+        return _pretrain(settings, RunDirectory(directory), data, callbacks=callbacks)
 
 
-def _pretrain(settings, directory, callbacks, training_set, validation_set) -> Pretrained:
+def _pretrain(
+    settings: PretrainSettings,
+    files: RunDirectory,
+    data: tuple[DataSet, DataSet],
+    *,
+    callbacks: Sequence[keras.callbacks.Callback],
+) -> Pretrained:
     prepare_backend(settings.optimization)
     model = _build(settings)
-    training, validation = (_decode(settings, data) for data in (training_set, validation_set))
+    training, validation = (_decode(settings, part) for part in data)
     digests = {
-        "data": training_set.digest,
-        "validation data": validation_set.digest,
+        "data": data[0].digest,
+        "validation data": data[1].digest,
         "images and masks": content_digest((training, validation)),
         "init": models.digest(settings.init),
     }
-    claim(directory, settings, digests)
-    if summary := finished(directory):
-        return Pretrained(directory, summary)
+    files.claim(settings, digests)
+    if summary := files.finished():
+        return Pretrained(files.path, summary)
     compile_for_training(model, settings.optimization)
     train(
         model,
         training,
         validation,
-        settings.optimization,
-        settings.augmentation,
-        directory,
-        callbacks,
+        optimization=settings.optimization,
+        augmentation=settings.augmentation,
+        checkpoint=files.checkpoint,
+        history=files.history,
+        callbacks=callbacks,
     )
     model = plain_copy(model)
     evaluation = evaluate(model, validation, threshold=0.5)
-    evaluation.write_csv(directory / "cases.csv")
-    card = _card(settings, training_set, validation_set, evaluation)
-    models.save(model, directory / _MODEL, card)
-    summary = {
-        "settings": without_places(
-            settings, data=training_set.name, validation_data=validation_set.name
-        ),
+    evaluation.write_csv(files.cases)
+    card = _card(settings, *data, evaluation)
+    models.save(model, files.model, card)
+    return Pretrained(files.path, files.finish(_summary(card, evaluation)))
+
+
+def _summary(card: models.Card, evaluation: Evaluation) -> dict[str, Any]:
+    return {
+        "settings": card.settings,
         "data": asdict(card.data),
         "validation_data": asdict(card.evaluation_data),
         "metrics": evaluation.summary,
         "constant_prediction": evaluation.constant,
     }
-    return Pretrained(directory, finish(directory, summary))
 
 
 def _decode(settings: PretrainSettings, data: DataSet) -> DecodedCases:

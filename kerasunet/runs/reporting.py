@@ -11,8 +11,8 @@ import keras
 from kerasunet.data.decoding import DecodedCases, decode
 from kerasunet.drawing import draw_comparison, write_png
 from kerasunet.files import write_json
-from kerasunet.runs.background import PICTURES, STATUS
-from kerasunet.runs.inputs import load_data, split_data
+from kerasunet.runs.directory import RunDirectory
+from kerasunet.runs.preparation import PreparedData
 from kerasunet.training.loop import predict
 from kerasunet.training.settings import FinetuneSettings
 
@@ -20,18 +20,27 @@ _SECONDS_BETWEEN = 0.5
 
 
 class Reporter(keras.callbacks.Callback):
-    """Writes the step that is reached, and after every validation what the model then finds.
+    """Write the step that is reached, and after every validation what the model then finds.
 
     Args:
         directory: Receives `status.json` and `pictures/`.
         settings: Of the run.
-        pictures: How many validation cases to draw, the first ones.
+        prepared: Its data, the first validation cases of which are drawn.
+        pictures: How many of them.
     """
 
-    def __init__(self, directory: Path, settings: FinetuneSettings, pictures: int):
+    def __init__(
+        self,
+        directory: Path,
+        settings: FinetuneSettings,
+        prepared: PreparedData,
+        *,
+        pictures: int,
+    ):
         super().__init__()
-        self._directory = directory
+        self._files = RunDirectory(directory)
         self._settings = settings
+        self._prepared = prepared
         self._count = pictures
         self._step = 0
         self._written = 0.0
@@ -55,7 +64,7 @@ class Reporter(keras.callbacks.Callback):
         self._write("measuring")
 
     def _write(self, phase: str) -> None:
-        write_json(self._directory / STATUS, {"phase": phase, "step": self._step})
+        write_json(self._files.status, {"phase": phase, "step": self._step})
         self._written = time.monotonic()
 
     def _draw(self) -> None:
@@ -64,11 +73,10 @@ class Reporter(keras.callbacks.Callback):
         for index, found in enumerate(masks):
             shown = {f"step {self._step}": found}
             picture = draw_comparison(cases.images[index], cases.masks[index], shown)
-            write_png(self._directory / PICTURES / f"{index}.png", picture)
+            write_png(self._files.pictures / f"{index}.png", picture)
 
     @cached_property
     def _cases(self) -> DecodedCases:
-        data = load_data(self._settings)
-        keys = split_data(self._settings, data).validation[: self._count]
+        keys = self._prepared.split.validation[: self._count]
         size = (self._settings.image_size, self._settings.image_size)
-        return decode(data.select(keys), size, self.model.input_shape[-1])
+        return decode(self._prepared.data.select(keys), size, self.model.input_shape[-1])

@@ -16,10 +16,10 @@ from typing import Any
 
 from kerasunet import __version__, models
 from kerasunet.data.cases import DataSet
-from kerasunet.data.decoding import decode
+from kerasunet.data.decoding import content_digest, decode
 from kerasunet.files import NotWritten, read_json, write_json
-from kerasunet.runs.directory import refuse_differences
-from kerasunet.runs.inputs import content_digest, load_data, split_data
+from kerasunet.runs.directory import RunDirectory, refuse_differences
+from kerasunet.runs.preparation import load_data, split_data
 from kerasunet.strategies import NetworkLayout
 from kerasunet.study.plan import PlannedRun, StudySettings, plan, protocol
 from kerasunet.study.results import RECORD, Tables
@@ -280,20 +280,20 @@ def _known_seconds(study: Study) -> dict[str, float]:
 
 
 def _most_expensive(runs: tuple[PlannedRun, ...]) -> PlannedRun:
-    return max(runs, key=lambda run: (run.settings.layers == "all", run.train_size))
+    return max(runs, key=lambda run: (str(run.settings.layers) == "all", run.train_size))
 
 
 def _trial_seconds(run: PlannedRun) -> float:
-    """Times the second of two short stretches, and takes the rest of the process as overhead."""
+    """Time the second of two short epochs, and take the rest of the process as overhead."""
     full = run.settings.optimization
     short = replace(full, steps=2 * _TRIAL_STEPS, validate_every=_TRIAL_STEPS, patience=None)
     trial = replace(run, settings=replace(run.settings, optimization=short), learning_rates=())
     with tempfile.TemporaryDirectory() as folder:
         wall = run_in_process(trial, Path(folder)).run["wall_seconds"]
-        with open(Path(folder) / "history.csv", encoding="utf-8", newline="") as file:
-            stretch = [float(row["seconds"]) for row in csv.DictReader(file)]
-    if len(stretch) < 2:
+        with open(RunDirectory(Path(folder)).history, encoding="utf-8", newline="") as file:
+            epochs = [float(row["seconds"]) for row in csv.DictReader(file)]
+    if len(epochs) < 2:
         return wall
-    step = stretch[-1] / _TRIAL_STEPS
+    step = epochs[-1] / _TRIAL_STEPS
     rates = max(len(run.learning_rates), 1)
     return wall + step * (rates * full.steps - 2 * _TRIAL_STEPS)

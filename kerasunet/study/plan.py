@@ -65,9 +65,9 @@ class StudySettings:
 
 
 def protocol(settings: StudySettings) -> dict[str, Any]:
-    """What may not change while a study grows: everything but the axes of the grid.
+    """Return what may not change while a study grows: everything but the axes of the grid.
 
-    It may be published: files are told by name, not by place.
+    It may be published: it names files, not their places.
     """
     template = without_places(settings.run, data=Path(settings.run.data).name)
     for varying in ("layers", "fold", "train_size"):
@@ -112,7 +112,7 @@ class PlannedRun:
 
 
 def plan(settings: StudySettings, layout: NetworkLayout) -> tuple[PlannedRun, ...]:
-    """Lists the runs, fold by fold, so that an unfinished study covers whole folds.
+    """List the runs, fold by fold, so that an unfinished study covers whole folds.
 
     Args:
         settings: The study.
@@ -125,6 +125,7 @@ def plan(settings: StudySettings, layout: NetworkLayout) -> tuple[PlannedRun, ..
         StrategyError: A strategy is unknown or selects nothing.
     """
     strategies = distinct_strategies(settings.strategies, layout)
+    layers = {text: parse("all" if text == SCRATCH else text) for text in strategies}
     axes = product(settings.folds, settings.train_sizes, settings.seeds, strategies)
     return tuple(
         PlannedRun(
@@ -132,7 +133,14 @@ def plan(settings: StudySettings, layout: NetworkLayout) -> tuple[PlannedRun, ..
             fold,
             train_size,
             seed,
-            _run_settings(settings, strategy, fold, train_size, seed),
+            replace(
+                settings.run,
+                layers=layers[strategy],
+                init="scratch" if strategy == SCRATCH else settings.run.init,
+                fold=fold,
+                train_size=train_size,
+                optimization=replace(settings.run.optimization, seed=seed),
+            ),
             () if strategy == "none" else settings.learning_rates,
         )
         for fold, train_size, seed, strategy in axes
@@ -140,7 +148,7 @@ def plan(settings: StudySettings, layout: NetworkLayout) -> tuple[PlannedRun, ..
 
 
 def distinct_strategies(patterns: Sequence[str], layout: NetworkLayout) -> tuple[str, ...]:
-    """Expands patterns, and keeps one strategy of those that train the same weights.
+    """Expand patterns, and keep one strategy of those that train the same weights.
 
     Of equal ones, the shortest pattern without a number stays: `contracting`, not `shallow:5`.
     """
@@ -157,20 +165,7 @@ def _expanded(pattern: str, layout: NetworkLayout) -> list[str]:
 
 
 def _what_trains(text: str, layout: NetworkLayout) -> object:
-    if text == SCRATCH or parse(text).is_auto:
+    if text == SCRATCH:
         return text
-    return parse(text).select(layout)
-
-
-def _run_settings(
-    settings: StudySettings, strategy: str, fold: int, train_size: int, seed: int
-) -> FinetuneSettings:
-    is_scratch = strategy == SCRATCH
-    return replace(
-        settings.run,
-        layers="all" if is_scratch else strategy,
-        init="scratch" if is_scratch else settings.run.init,
-        fold=fold,
-        train_size=train_size,
-        optimization=replace(settings.run.optimization, seed=seed),
-    )
+    strategy = parse(text)
+    return strategy if strategy.is_auto else strategy.select(layout)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import csv
 import gc
+import importlib
 import json
 import os
 import sys
@@ -20,18 +21,16 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import Any, TextIO
 
+from kerasunet import models, runs
+from kerasunet.backend import start_backend
 from kerasunet.files import read_json, write_json
 from kerasunet.metrics import METRICS
 from kerasunet.processes import end_with_parent
-from kerasunet.training.settings import FinetuneSettings, finetune_settings
+from kerasunet.runs.directory import RunDirectory
+from kerasunet.training.settings import finetune_settings
 
-if TYPE_CHECKING:
-    from kerasunet.training import Run
-
-
-SPECIFICATION, RESULT, LOG = "run.json", "result.json", "log.txt"
 MOST_RUNS, MOST_GROWTH = 20, 2.0
 """A process ends after so many runs, or once it is so many times as large as after its first."""
 _USER_ERRORS = (ValueError, OSError, FloatingPointError)
@@ -39,7 +38,7 @@ _STARTED = time.perf_counter()
 
 
 def main() -> int:
-    """Executes runs until there are no more, or the process has grown old or large."""
+    """Execute runs until there are no more, or the process has grown old or large."""
     end_with_parent()
     answers = _take_output()
     started, sizes = _STARTED, []
@@ -60,8 +59,10 @@ def is_worn(sizes: Sequence[float]) -> bool:
 
 
 def read_cases(result: dict[str, Any], directory: Path) -> list[dict[str, float | str]]:
-    """Reads the rows of the held-out cases that belong to a result."""
-    with open(directory / result["folder"] / "cases.csv", encoding="utf-8", newline="") as file:
+    """Read the rows of the held-out cases that belong to a result."""
+    with open(
+        RunDirectory(directory / result["folder"]).cases, encoding="utf-8", newline=""
+    ) as file:
         return [
             {name: _value(name, text) for name, text in row.items()} for row in csv.DictReader(file)
         ]
@@ -79,7 +80,7 @@ def _attempt(directory: Path, started: float) -> str | None:
 
     All other errors end the process: nobody knows what state they leave it in.
     """
-    with _logged(directory / LOG):
+    with _logged(RunDirectory(directory).log):
         _import_once()
         try:
             _execute(directory, started)
@@ -106,11 +107,8 @@ def _logged(path: Path) -> Iterator[None]:
 
 @cache
 def _import_once() -> None:
-    from kerasunet.backend import start_backend
-
     start_backend()
-    import kerasunet.runs.finetuning  # noqa: F401
-
+    importlib.import_module("kerasunet.runs.finetuning")
     # What is imported stays; not looking through it makes each collection of garbage faster.
     gc.collect()
     gc.freeze()
@@ -134,30 +132,28 @@ def _resident_bytes() -> int:
 
 def _execute(directory: Path, started: float) -> None:
     """Fine-tunes as `run.json` says, once per learning rate, and writes `result.json`."""
-    specification = read_json(directory / SPECIFICATION)
+    files = RunDirectory(directory)
+    specification = read_json(files.specification)
     settings = finetune_settings(specification["settings"])
+    prepared = runs.prepare(settings)
     rates = specification["learning_rates"]
-    runs = [_finetune(settings, directory, rate, alone=len(rates) < 2) for rate in rates]
-    best = max(runs, key=_validation_dice) if len(runs) > 1 else runs[0]
+    tried = []
+    for rate in rates:
+        optimization = replace(settings.optimization, learning_rate=rate)
+        one = replace(settings, optimization=optimization)
+        folder = directory if len(rates) < 2 else directory / f"rate-{rate:g}"
+        tried.append(runs.finetune(one, folder, compact=True, prepared=prepared))
+    best = max(tried, key=_validation_dice) if len(tried) > 1 else tried[0]
     seconds = round(time.perf_counter() - started, 2)
-    write_json(directory / RESULT, {**_result(best), "wall_seconds": seconds})
+    write_json(files.result, {**_result(best), "wall_seconds": seconds})
 
 
-def _finetune(settings: FinetuneSettings, directory: Path, rate: float, alone: bool) -> Run:
-    from kerasunet.training import finetune
-
-    optimization = replace(settings.optimization, learning_rate=rate)
-    folder = directory if alone else directory / f"rate-{rate:g}"
-    return finetune(replace(settings, optimization=optimization), folder, compact=True)
-
-
-def _validation_dice(run: Run) -> float:
-    with open(run.directory / "history.csv", encoding="utf-8", newline="") as file:
+def _validation_dice(run: runs.Run) -> float:
+    with open(run.files.history, encoding="utf-8", newline="") as file:
         return float(list(csv.DictReader(file))[-1]["val_dice"])
 
 
-def _result(run: Run) -> dict[str, Any]:
-    from kerasunet.models import versions
+def _result(run: runs.Run) -> dict[str, Any]:
     from kerasunet.training.evaluation import CONSTANT
 
     summary = run.summary
@@ -172,7 +168,7 @@ def _result(run: Run) -> dict[str, Any]:
         "parameters": summary["parameters"],
         "seconds": summary["seconds"],
         "note": CONSTANT if summary["constant_prediction"] else "",
-        "versions": ", ".join(f"{name} {number}" for name, number in versions().items()),
+        "versions": ", ".join(f"{name} {number}" for name, number in models.versions().items()),
     }
 
 

@@ -17,9 +17,10 @@ from typing import Any
 
 from kerasunet.files import NotWritten, read_json, write_json, writing
 from kerasunet.processes import environment, last_line, module_command
+from kerasunet.runs.directory import RunDirectory
 from kerasunet.study.executors import RETRIES
 from kerasunet.study.plan import PlannedRun
-from kerasunet.study.worker import LOG, RESULT, SPECIFICATION, read_cases
+from kerasunet.study.worker import read_cases
 from kerasunet.training.settings import to_json
 
 _PATIENCE = 30.0  # Seconds.
@@ -55,7 +56,7 @@ class Worker:
         return self._process.poll() is None
 
     def execute(self, directory: Path) -> str | None:
-        """Executes the run of a directory.
+        """Execute the run of a directory.
 
         Returns:
             What was wrong with its settings or data, in a line; `None` if nothing was.
@@ -71,14 +72,14 @@ class Worker:
             self.end()
             status = self._process.returncode
             error = Killed if status < 0 else RuntimeError
-            raise error(f"{last_line(directory / LOG)} (exit status {status})")
+            raise error(f"{last_line(RunDirectory(directory).log)} (exit status {status})")
         told = json.loads(answer)
         if told["last"]:
             self.end()
         return told["error"]
 
     def end(self) -> None:
-        """Has the process end if it has not, which executes nothing now, and waits for that."""
+        """Have the process end if it has not, which executes nothing now, and waits for that."""
         self._process.communicate()
 
 
@@ -90,7 +91,7 @@ class Workers:
         self._waiting: dict[Worker, threading.Timer] = {}
 
     def execute(self, directory: Path, additions: Mapping[str, str]) -> None:
-        """Executes the run of a directory in a process that waits, or else in a new one.
+        """Execute the run of a directory in a process that waits, or else in a new one.
 
         Where the process is killed, another one goes on with the run, up to two times.
 
@@ -109,7 +110,7 @@ class Workers:
 
     def _execute(self, directory: Path, additions: Mapping[str, str]) -> None:
         worker = self._take(environment(additions)) or Worker(
-            environment(additions), directory / LOG
+            environment(additions), RunDirectory(directory).log
         )
         error = worker.execute(directory)
         if worker.lives:
@@ -119,7 +120,7 @@ class Workers:
             raise NotWritten(reason) if kind == NotWritten.__name__ else RuntimeError(error)
 
     def end(self) -> None:
-        """Ends those that wait."""
+        """End those that wait."""
         with self._lock:
             workers = list(self._waiting)
         for worker in workers:
@@ -168,7 +169,7 @@ class RunResult:
 def run_in_process(
     planned: PlannedRun, directory: Path, additions: Mapping[str, str] | None = None
 ) -> RunResult:
-    """Executes a planned run in another process; a finished one is only read.
+    """Execute a planned run in another process; a finished one is only read.
 
     Args:
         planned: The run.
@@ -181,17 +182,18 @@ def run_in_process(
     Raises:
         RuntimeError: The run failed; the message is its last line of output.
     """
-    if not (directory / RESULT).is_file():
-        _specify(planned, directory)
+    files = RunDirectory(directory)
+    if not files.result.is_file():
+        _specify(planned, files)
         workers.execute(directory, additions or {})
-    result = read_json(directory / RESULT)
+    result = read_json(files.result)
     identity = dict(zip(("strategy", "fold", "train_size", "seed"), planned.identity, strict=True))
     row = {"note": "", **result, **identity, "status": "finished"}
     cases = [{"data": result["data"], **identity, **case} for case in read_cases(result, directory)]
     return RunResult(row, cases)
 
 
-def _specify(planned: PlannedRun, directory: Path) -> None:
+def _specify(planned: PlannedRun, files: RunDirectory) -> None:
     rates = planned.learning_rates or (planned.settings.optimization.learning_rate,)
     specification = {"settings": to_json(planned.settings), "learning_rates": list(rates)}
-    write_json(directory / SPECIFICATION, specification)
+    write_json(files.specification, specification)

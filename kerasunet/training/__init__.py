@@ -1,4 +1,8 @@
-"""Pre-training and fine-tuning: settings in, a directory with everything that came of it out."""
+"""Pre-training and fine-tuning: settings in, a directory with everything that came of it out.
+
+`finetune`, `pretrain` and `Run` belong to `kerasunet.runs`, a room above this one; their names
+stand here, looked up when they are first used, so that everything about training has one address.
+"""
 
 from kerasunet import lazy_members
 

@@ -1,4 +1,7 @@
-"""Training batches as a pure function of (seed, step): nothing to restore when resuming."""
+"""Training batches as a pure function of (seed, step): nothing to restore when resuming.
+
+Where the beginning of a network is frozen and each image has few views, its activations are cached.
+"""
 
 from __future__ import annotations
 
@@ -53,17 +56,22 @@ class Batches:
         cases: DecodedCases,
         batch_size: int,
         augmentation: Augmentation,
+        *,
         seed: int,
         views: int | None = None,
     ):
+        self.views = views
         self._cases = cases
         self._batch_size = batch_size
         self._augmentation = augmentation
         self._seed = seed
-        self._views = views
+
+    def __len__(self) -> int:
+        """Return the number of cases."""
+        return len(self._cases)
 
     def batch(self, step: int) -> tuple[np.ndarray, np.ndarray]:
-        """Makes the batch of a step.
+        """Make the batch of a step.
 
         Args:
             step: Global step, from 0.
@@ -75,17 +83,17 @@ class Batches:
         return self.draw(self.places(step))
 
     def places(self, step: int) -> list[Place]:
-        """Tells which views make up the batch of a step."""
+        """Return the views that make up the batch of a step."""
         first = step * self._batch_size
         return [self._place(position) for position in range(first, first + self._batch_size)]
 
     def draw(self, places: Sequence[Place]) -> tuple[np.ndarray, np.ndarray]:
-        """Makes views, as a batch like that of `batch`."""
+        """Make views, as a batch like that of `batch`."""
         images, masks = zip(*(self._view(*place) for place in places), strict=True)
         return np.stack(images), np.stack(masks)[..., None].astype(np.float32)
 
     def steps(self, first: int, last: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Makes the batches of steps `first` to `last - 1`, a few ahead, in threads."""
+        """Make the batches of steps `first` to `last - 1`, a few ahead, in threads."""
         with ThreadPoolExecutor(_THREADS) as pool:
             waiting = [
                 pool.submit(self.batch, s) for s in range(first, min(first + _PREFETCH, last))
@@ -99,7 +107,7 @@ class Batches:
     def _place(self, position: int) -> Place:
         number, place = divmod(position, len(self._cases))
         index = int(_order(self._seed, number, len(self._cases))[place])
-        return Place(index, number if self._views is None else number % self._views)
+        return Place(index, number if self.views is None else number % self.views)
 
     def _view(self, index: int, view: int) -> tuple[np.ndarray, np.ndarray]:
         rng = np.random.default_rng([self._seed, _VIEW, view, index])
@@ -131,7 +139,7 @@ class Cut:
 
 
 def cut_before_training(model: keras.Model) -> Cut | None:
-    """Cuts a functional model before the first layer that trains.
+    """Cut a functional model before the first layer that trains.
 
     Args:
         model: Layers in the order of data flow, each called once; some weights train.
@@ -148,8 +156,8 @@ def cut_before_training(model: keras.Model) -> Cut | None:
     return Cut(keras.Model(model.input, crossing), keras.Model(crossing, model.output))
 
 
-class FrozenBatches:
-    """Batches as the trained part of a cut network takes them.
+class ActivationCache:
+    """Batches as the trained part of a cut network takes them; the frozen part runs once a view.
 
     Activations lie in an unnamed file, mapped into memory: the system keeps in memory what fits,
     and the file is gone with the process, however it ends.
@@ -157,19 +165,17 @@ class FrozenBatches:
     Args:
         batches: The batches of images; their views must be limited.
         frozen: The frozen part.
-        cases: Number of training cases.
-        views: Number of views of each.
         folder: Where the unnamed file lies; its disk holds all activations of all views.
     """
 
-    def __init__(self, batches: Batches, frozen: keras.Model, cases: int, views: int, folder: Path):
-        self._batches, self._frozen, self._views = batches, frozen, views
-        self._known = np.zeros(cases * views, bool)
+    def __init__(self, batches: Batches, frozen: keras.Model, folder: Path):
+        self._batches, self._frozen, self._views = batches, frozen, batches.views
+        self._known = np.zeros(len(batches) * self._views, bool)
         self._folder = folder
         self._arrays: list[np.ndarray] = []
 
     def steps(self, first: int, last: int) -> Iterator[tuple[list[np.ndarray], np.ndarray]]:
-        """Makes the batches of steps `first` to `last - 1`: activations, and masks."""
+        """Make the batches of steps `first` to `last - 1`: activations, and masks."""
         for step in range(first, last):
             places = self._batches.places(step)
             self._compute([place for place in places if not self._known[self._row(place)]])

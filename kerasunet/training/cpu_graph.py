@@ -1,4 +1,4 @@
-"""The network as a training step computes it on processors: the same function, fewer operations.
+"""The network as a training step computes it on CPUs: the same function, fewer operations.
 
 Three things that Keras' layers compute in each step are not needed, or are done faster by one
 operation of TensorFlow:
@@ -25,8 +25,8 @@ import tensorflow as tf
 _FUSED_DTYPES = ("float32", "bfloat16")
 
 
-def lean(model: keras.Model) -> keras.Model:
-    """Makes the network that trains in place of another one.
+def cpu_graph(model: keras.Model) -> keras.Model:
+    """Return the network that trains in place of another one.
 
     Args:
         model: A functional model whose trainable flags are set; each layer is called once.

@@ -1,10 +1,10 @@
-"""Predictions of an image and of its mirror image, averaged."""
+"""Metrics of a model on cases, and a check that a network can learn the masks at all."""
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -14,6 +14,7 @@ import keras
 import numpy as np
 
 from kerasunet.architecture import Architecture
+from kerasunet.data.augmentation import with_flip
 from kerasunet.data.augmentation_settings import NO_AUGMENTATION
 from kerasunet.data.decoding import DecodedCases
 from kerasunet.files import write_text
@@ -21,32 +22,6 @@ from kerasunet.metrics import Interval, case_metrics, summarize
 from kerasunet.training.batches import Batches
 from kerasunet.training.loop import compile_for_training, mean_dice, predict, prepare_backend
 from kerasunet.training.settings import Optimization
-
-Network = Callable[[np.ndarray], np.ndarray]
-
-
-def with_mirror(network: Network) -> Network:
-    """Lets a network look twice: at images, and at their mirror images, left for right.
-
-    Training mirrors half of its views, so that both are as familiar; the mean of two views errs
-    less than one (test-time augmentation: Krizhevsky et al., NeurIPS 2012, section 4.1; in
-    segmentation, Isensee et al., nnU-Net, Nature Methods 2021, mirrors along every axis). It costs
-    a second pass.
-
-    Args:
-        network: From images, `(cases, height, width, channels)`, to probabilities whose third axis
-            is the width.
-
-    Returns:
-        The same from images to the mean of both probabilities.
-    """
-
-    def predict(images: np.ndarray) -> np.ndarray:
-        mirrored = np.ascontiguousarray(images[:, :, ::-1])
-        return (network(images) + network(mirrored)[:, :, ::-1]) / 2
-
-    return predict
-
 
 CONSTANT = "WARNING: the model finds the same everywhere, in every pixel of every case"
 """What to tell people of an evaluation that is constant."""
@@ -73,7 +48,7 @@ class Evaluation:
         return Interval(**self.summary["dice"])
 
     def write_csv(self, path: Path) -> None:
-        """Writes the rows, atomically."""
+        """Write the rows, atomically."""
         text = io.StringIO(newline="")
         writer = csv.DictWriter(text, list(self.rows[0]), lineterminator="\n")
         writer.writeheader()
@@ -82,9 +57,9 @@ class Evaluation:
 
 
 def evaluate(
-    model: keras.Model, cases: DecodedCases, threshold: float = 0.5, mirror: bool = False
+    model: keras.Model, cases: DecodedCases, threshold: float = 0.5, *, flip: bool = False
 ) -> Evaluation:
-    """Predicts and measures every case at the size it was decoded to.
+    """Predict and measure every case at the size it was decoded to.
 
     Distances are in millimetres where every case tells its pixel spacing, else in pixels.
 
@@ -92,20 +67,20 @@ def evaluate(
         model: A model of this package.
         cases: At least one decoded case.
         threshold: Probability from which a pixel counts as foreground.
-        mirror: Average with the prediction of the mirror image.
+        flip: Average with the prediction of the left-right flip.
 
     Returns:
         The evaluation. Intervals resample groups (patients), not cases.
     """
     network = partial(predict, model)
-    probabilities = (with_mirror(network) if mirror else network)(cases.images)
+    probabilities = (with_flip(network) if flip else network)(cases.images)
     return evaluate_probabilities(probabilities, cases, threshold)
 
 
 def evaluate_probabilities(
     probabilities: np.ndarray, cases: DecodedCases, threshold: float
 ) -> Evaluation:
-    """Measures probabilities, `(cases, height, width)`, 0 to 1, against the cases' masks."""
+    """Measure probabilities, `(cases, height, width)`, 0 to 1, against the cases' masks."""
     known = all(spacing is not None for spacing in cases.spacings)
     rows = tuple(
         {
@@ -140,7 +115,7 @@ def _plain(summary: dict[str, Any]) -> dict[str, Any]:
 def overfit_one_batch(
     cases: DecodedCases, steps: int = 100, architecture: Architecture = Architecture()
 ) -> Iterator[tuple[int, float, float]]:
-    """Trains a fresh U-Net on the same few cases over and over.
+    """Train a fresh U-Net on the same few cases over and over.
 
     A network that cannot reach a Dice near 1 on cases it sees again and again points to masks
     that do not belong to their images, or to a wrong setting.

@@ -1,6 +1,8 @@
-"""The state of an interrupted training in one file: weights, optimiser, best weights, history.
+"""Training step by step, validation by validation, with a checkpoint after each of them.
 
-One file and one rename, so that a kill at any moment leaves a state that belongs together.
+An epoch here is the `validate_every` steps up to the next validation, whatever the number of
+images. The checkpoint holds weights, optimiser, best weights and history in one file that is put in
+place by one rename, so that a kill at any moment leaves a state that belongs together.
 """
 
 from __future__ import annotations
@@ -20,9 +22,10 @@ from kerasunet.data.augmentation_settings import Augmentation
 from kerasunet.data.decoding import DecodedCases
 from kerasunet.files import write_atomically, write_text
 from kerasunet.losses import dice, dice_bce
-from kerasunet.runs.directory import CHECKPOINT
-from kerasunet.training.batches import Batches, FrozenBatches, cut_before_training
+from kerasunet.training.batches import ActivationCache, Batches, cut_before_training
 from kerasunet.training.settings import Optimization
+
+HISTORY_COLUMNS = ("step", "loss", "dice", "val_dice", "learning_rate", "seconds")
 
 
 @dataclass
@@ -30,11 +33,11 @@ class Progress:
     """What a training has reached.
 
     Attributes:
-        epoch: Finished stretches between validations.
-        history: One row per stretch: step, loss, dice, val_dice, learning_rate, seconds.
+        epoch: Number of finished epochs.
+        history: One row per epoch: step, loss, dice, val_dice, learning_rate, seconds.
         best: Weights of the best validation so far, in the order of `model.weights`.
         best_dice: Its mean Dice, 0 to 1; -1 before the first validation.
-        best_epoch: The stretch it came after.
+        best_epoch: The epoch it came after.
     """
 
     epoch: int = 0
@@ -45,7 +48,7 @@ class Progress:
 
 
 def save_progress(path: Path, model: keras.Model, progress: Progress) -> None:
-    """Writes the state of a training.
+    """Write the state of a training.
 
     Args:
         path: The checkpoint file, `.npz`.
@@ -66,7 +69,7 @@ def save_progress(path: Path, model: keras.Model, progress: Progress) -> None:
 
 
 def load_progress(path: Path, model: keras.Model) -> Progress:
-    """Restores a model, its optimizer and the progress of its training.
+    """Restore a model, its optimizer and the progress of its training.
 
     Args:
         path: A file that `save_progress` wrote.
@@ -90,7 +93,7 @@ def load_progress(path: Path, model: keras.Model) -> Progress:
 
 
 def stored_weights(path: Path) -> list[np.ndarray]:
-    """Reads the weights of the last finished stretch, in the order of `model.weights`.
+    """Read the weights of the last finished epoch, in the order of `model.weights`.
 
     Args:
         path: A file that `save_progress` wrote.
@@ -116,12 +119,8 @@ def _sequence(file, name: str) -> list[np.ndarray]:
     return [file[key] for key in sorted(file.files) if key.startswith(f"{name}_")]
 
 
-HISTORY = "history.csv"
-HISTORY_COLUMNS = ("step", "loss", "dice", "val_dice", "learning_rate", "seconds")
-
-
 def prepare_backend(settings: Optimization) -> None:
-    """Sets seeds, precision and determinism; call it before the model is built."""
+    """Set seeds, precision and determinism; call it before the model is built."""
     keras.utils.set_random_seed(settings.seed)
     keras.config.set_dtype_policy(settings.precision)
     if settings.deterministic and keras.backend.backend() == "tensorflow":
@@ -131,7 +130,7 @@ def prepare_backend(settings: Optimization) -> None:
 
 
 def make_optimizer(settings: Optimization) -> keras.optimizers.Optimizer:
-    """Adam (Kingma and Ba, ICLR 2015) with the learning-rate schedule of the settings."""
+    """Return Adam (Kingma and Ba, ICLR 2015) with the learning-rate schedule of the settings."""
     rate = settings.learning_rate
     if settings.schedule == "cosine" or settings.warmup:
         rate = WarmupSchedule(
@@ -159,14 +158,14 @@ class WarmupSchedule(keras.optimizers.schedules.LearningRateSchedule):
 
 
 def compile_for_training(model: keras.Model, settings: Optimization) -> None:
-    """Compiles with a fresh optimizer, Dice plus cross-entropy, and Dice as metric."""
+    """Compile with a fresh optimizer, Dice plus cross-entropy, and Dice as metric."""
     compile_with(model, make_optimizer(settings))
     # Variables that the first step creates would make TensorFlow trace it twice.
     model.optimizer.build(model.trainable_variables)
 
 
 def compile_with(model: keras.Model, optimizer: keras.optimizers.Optimizer) -> None:
-    """Compiles for the package's loss and metric with an optimizer that may be in use already."""
+    """Compile for the package's loss and metric with an optimizer that may be in use already."""
     # XLA loses against oneDNN on processors: 40 against 32 ms an image for the default U-Net.
     # Given as a function, it makes its variables in the first step, which is then traced twice.
     metrics = [keras.metrics.MeanMetricWrapper(dice, name="dice")]
@@ -178,22 +177,25 @@ def train(
     model: keras.Model,
     training: DecodedCases,
     validation: DecodedCases,
-    settings: Optimization,
+    *,
+    optimization: Optimization,
     augmentation: Augmentation,
-    directory: Path,
+    checkpoint: Path,
+    history: Path,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     views: int | None = None,
 ) -> Progress:
-    """Trains a compiled model, going on where an interrupted training stopped.
+    """Train a compiled model, going on where an interrupted training stopped.
 
     Args:
         model: Compiled by `compile_for_training`, with the wanted weights set to train.
         training: Training cases.
         validation: Validation cases; may be empty when the last weights are kept.
-        settings: Steps, learning rate and the like.
+        optimization: Steps, learning rate and the like.
         augmentation: How far the views differ from the images.
-        directory: Where `checkpoint.npz` and `history.csv` are written.
-        callbacks: More Keras callbacks; an epoch is a stretch of `validate_every` steps.
+        checkpoint: The checkpoint file, `.npz`; its folder also holds cached activations meanwhile.
+        history: The CSV file with a row per epoch.
+        callbacks: More Keras callbacks.
         views: Number of different views of each image; what the frozen beginning of the network
             makes of them is computed once. `None` draws a new view in every pass.
 
@@ -201,56 +203,61 @@ def train(
         The progress; the model holds the last or the best weights, as the settings say.
 
     Raises:
-        ValueError: The checkpoint in the directory is damaged, or the best weights are asked for
+        ValueError: The checkpoint is damaged, or the best weights are asked for
             without validation cases.
         FloatingPointError: The loss or the weights became NaN or infinite; the message tells
             where the last good weights are.
     """
-    if not len(validation) and (settings.keep == "best" or settings.patience):
+    if not len(validation) and (optimization.keep == "best" or optimization.patience):
         raise ValueError("keep='best' and patience need validation cases, there are none")
-    path = directory / CHECKPOINT
-    progress = _restored(path, model)
-    batches = Batches(training, settings.batch_size, augmentation, settings.seed, views)
-    learner, batches = _without_frozen_part(model, batches, len(training), views, directory)
+    progress = _restored(model, checkpoint, history)
+    batches = Batches(
+        training,
+        optimization.batch_size,
+        augmentation,
+        seed=optimization.seed,
+        views=views,
+    )
+    learner, batches = _with_activation_cache(model, batches, checkpoint.parent)
     listeners = keras.callbacks.CallbackList(list(callbacks), model=model, add_history=False)
     listeners.on_train_begin()
-    while not _is_finished(progress, settings):
+    epochs = _Epochs(model, learner, batches, validation, optimization, listeners)
+    while not _is_finished(progress, optimization):
         try:
-            row = _train_stretch(model, learner, batches, validation, settings, progress, listeners)
+            row = epochs.train(progress.epoch)
         except FloatingPointError as error:
-            kept = _what_is_kept(path, progress, settings)
+            kept = _what_is_kept(checkpoint, progress, optimization)
             raise FloatingPointError(f"{error}; {kept}") from None
-        _record(progress, row, model, settings)
-        save_progress(path, model, progress)
-        write_history(directory / HISTORY, progress.history)
+        _record(progress, row, model, optimization)
+        save_progress(checkpoint, model, progress)
+        write_history(history, progress.history)
     listeners.on_train_end()
-    if settings.keep == "best":
+    if optimization.keep == "best":
         model.set_weights(progress.best)
     return progress
 
 
-def _restored(path: Path, model: keras.Model) -> Progress:
+def _restored(model: keras.Model, checkpoint: Path, history: Path) -> Progress:
     """What an interrupted training had reached; its history is written after its checkpoint."""
-    if not path.is_file():
+    if not checkpoint.is_file():
         return Progress()
-    progress = load_progress(path, model)
-    write_history(path.with_name(HISTORY), progress.history)
+    progress = load_progress(checkpoint, model)
+    write_history(history, progress.history)
     return progress
 
 
-def _without_frozen_part(
-    model: keras.Model, batches: Batches, cases: int, views: int | None, directory: Path
-) -> tuple[keras.Model, Batches | FrozenBatches]:
+def _with_activation_cache(
+    model: keras.Model, batches: Batches, folder: Path
+) -> tuple[keras.Model, Batches | ActivationCache]:
     """The part of the model that has to run in every step, and the batches that it takes."""
-    cut = None if views is None else cut_before_training(model)
+    cut = None if batches.views is None else cut_before_training(model)
     if cut is None:
         return learner_of(model), batches
-    kept = FrozenBatches(batches, cut.frozen, cases, views, directory)
-    return learner_of(model, cut.trained), kept
+    return learner_of(model, cut.trained), ActivationCache(batches, cut.frozen, folder)
 
 
 def learner_of(model: keras.Model, part: keras.Model | None = None) -> keras.Model:
-    """The network whose steps train a model.
+    """Return the network whose steps train a model.
 
     Args:
         model: Compiled by `compile_for_training`.
@@ -262,9 +269,9 @@ def learner_of(model: keras.Model, part: keras.Model | None = None) -> keras.Mod
     """
     part = model if part is None else part
     if _on_plain_tensorflow():
-        from kerasunet.training.cpu_graph import lean
+        from kerasunet.training.cpu_graph import cpu_graph
 
-        part = lean(part)
+        part = cpu_graph(part)
     if part is not model:
         compile_with(part, model.optimizer)
     return part
@@ -276,33 +283,42 @@ def _is_finished(progress: Progress, settings: Optimization) -> bool:
     return gave_up or progress.epoch * settings.validate_every >= settings.steps
 
 
-def _train_stretch(
-    model: keras.Model,
-    learner: keras.Model,
-    batches: Batches | FrozenBatches,
-    validation: DecodedCases,
-    settings: Optimization,
-    progress: Progress,
-    listeners: keras.callbacks.CallbackList,
-) -> dict[str, float]:
-    """Trains up to the next validation and returns the row for the history."""
-    started = time.perf_counter()
-    first = progress.epoch * settings.validate_every
-    last = min(first + settings.validate_every, settings.steps)
-    totals = {"loss": 0.0, "dice": 0.0}
-    listeners.on_epoch_begin(progress.epoch)
-    for count, (inputs, masks) in enumerate(batches.steps(first, last), start=1):
-        listeners.on_train_batch_begin(count - 1)
-        values = learner.train_on_batch(inputs, masks, return_dict=True)
-        _require_finite("loss", [float(values["loss"])], first + count)
-        totals = {name: total + float(values[name]) for name, total in totals.items()}
-        logs = {name: total / count for name, total in totals.items()}
-        listeners.on_train_batch_end(count - 1, logs)
-    _require_finite("weights", model.get_weights(), last)
-    logs["val_dice"] = mean_dice(model, validation) if len(validation) else math.nan
-    logs["learning_rate"] = float(model.optimizer.learning_rate)
-    listeners.on_epoch_end(progress.epoch, logs)
-    return {"step": last, **logs, "seconds": time.perf_counter() - started}
+@dataclass(frozen=True)
+class _Epochs:
+    """What the epochs of a training share."""
+
+    model: keras.Model
+    learner: keras.Model
+    batches: Batches | ActivationCache
+    validation: DecodedCases
+    optimization: Optimization
+    listeners: keras.callbacks.CallbackList
+
+    def train(self, epoch: int) -> dict[str, float]:
+        """Train up to the next validation, and return the row for the history."""
+        started = time.perf_counter()
+        first = epoch * self.optimization.validate_every
+        last = min(first + self.optimization.validate_every, self.optimization.steps)
+        self.listeners.on_epoch_begin(epoch)
+        logs = self._steps(first, last)
+        _require_finite("weights", self.model.get_weights(), last)
+        has_validation = len(self.validation) > 0
+        logs["val_dice"] = mean_dice(self.model, self.validation) if has_validation else math.nan
+        logs["learning_rate"] = float(self.model.optimizer.learning_rate)
+        self.listeners.on_epoch_end(epoch, logs)
+        return {"step": last, **logs, "seconds": time.perf_counter() - started}
+
+    def _steps(self, first: int, last: int) -> dict[str, float]:
+        """Train steps `first` to `last - 1`, and return the means of loss and Dice."""
+        totals = {"loss": 0.0, "dice": 0.0}
+        for count, (inputs, masks) in enumerate(self.batches.steps(first, last), start=1):
+            self.listeners.on_train_batch_begin(count - 1)
+            values = self.learner.train_on_batch(inputs, masks, return_dict=True)
+            _require_finite("loss", [float(values["loss"])], first + count)
+            totals = {name: total + float(values[name]) for name, total in totals.items()}
+            logs = {name: total / count for name, total in totals.items()}
+            self.listeners.on_train_batch_end(count - 1, logs)
+        return logs
 
 
 def _require_finite(what: str, arrays: Sequence[np.ndarray], step: int) -> None:
@@ -329,7 +345,7 @@ def _record(
 
 
 def predict(model: keras.Model, images: np.ndarray, batch_size: int = 16) -> np.ndarray:
-    """Predicts probabilities batch by batch.
+    """Predict probabilities batch by batch.
 
     Args:
         model: Any model of the package.
@@ -347,7 +363,7 @@ def predict(model: keras.Model, images: np.ndarray, batch_size: int = 16) -> np.
 
 
 def mean_dice(model: keras.Model, cases: DecodedCases, threshold: float = 0.5) -> float:
-    """Mean per-case Dice, 0 to 1; both empty counts as 1."""
+    """Return the mean per-case Dice, 0 to 1; both empty counts as 1."""
     predicted = predict(model, cases.images) >= threshold
     overlap = 2.0 * (predicted & cases.masks).sum((1, 2))
     total = predicted.sum((1, 2)) + cases.masks.sum((1, 2))
@@ -355,7 +371,7 @@ def mean_dice(model: keras.Model, cases: DecodedCases, threshold: float = 0.5) -
 
 
 def write_history(path: Path, history: Sequence[dict[str, float]]) -> None:
-    """Writes the history as CSV, a row per stretch."""
+    """Write the history as CSV, a row per epoch."""
     lines = [",".join(HISTORY_COLUMNS)]
     lines += [",".join(f"{row[name]:.6g}" for name in HISTORY_COLUMNS) for row in history]
     write_text(path, "\n".join(lines) + "\n")

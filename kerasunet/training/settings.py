@@ -1,163 +1,197 @@
-"""Settings of a pre-training and of a fine-tuning, written as JSON beside what they produced."""
+"""Settings of a pre-training and of a fine-tuning, written as JSON beside what they produced.
+
+Every field that is an option says its default, help and range once; the command line and the
+demo's form are made from them.
+"""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from kerasunet.architecture import Architecture
 from kerasunet.data.augmentation_settings import Augmentation
+from kerasunet.options import check, option
+from kerasunet.strategies import Strategy, parse
 
-PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")
-
-
-def _require(holds: bool, name: str, value: Any, right: str) -> None:
-    if not holds:
-        raise ValueError(f"{name} must be {right}, not {value}")
-
-
-def _require_choice(name: str, value: Any, choices: tuple) -> None:
-    _require(value in choices, name, repr(value), "one of " + ", ".join(choices))
+LARGEST_SEED = 2**31 - 1
+LARGEST_SIDE = 2048
+_DATA_HELP = (
+    "simulated-ultrasound, simulated-xray or simulated-natural (with :N for N cases); a published "
+    "data set's folder; your own folder (images/ + masks/, x.png beside x_mask.png, labelme, COCO, "
+    "Pascal VOC, one folder a patient); or a CSV manifest"
+)
+_MANUAL_DIR_HELP = (
+    "with --data NAME of a public set: a folder with its archives, or what they unpack to"
+)
+_DIVISION = "division into training, validation and test cases"
 
 
 @dataclass(frozen=True)
 class Optimization:
-    """How weights are updated: Adam for a fixed number of steps.
+    """How weights are updated: Adam for a fixed number of steps, the same for every strategy."""
 
-    Attributes:
-        steps: Optimiser steps in all; every strategy gets the same number.
-        batch_size: Images per step.
-        learning_rate: Peak learning rate.
-        warmup: Share of the steps over which the rate rises linearly from 0.
-        schedule: `"cosine"` falls to 0 at the last step, `"constant"` stays.
-        clip_norm: Largest global norm of the gradient; `None` for no clipping.
-        validate_every: Steps between two validations, each also a checkpoint.
-        patience: Stop after so many validations without a better Dice; `None` uses every step.
-        keep: Which weights the run ends with: `"last"`, or `"best"` by validation Dice.
-        precision: Keras dtype policy.
-        deterministic: Bit-identical results on the same machine and backend, at some speed.
-        seed: Seed of initialisation, order and augmentation.
-    """
-
-    steps: int = 200
-    batch_size: int = 8
-    learning_rate: float = 1e-3
-    warmup: float = 0.05
-    schedule: str = "cosine"
-    clip_norm: float | None = 1.0
-    validate_every: int = 50
-    patience: int | None = None
-    keep: str = "last"
-    precision: str = "float32"
-    deterministic: bool = False
-    seed: int = 0
+    steps: int = option(200, "optimiser steps", minimum=1, maximum=100_000_000)
+    batch_size: int = option(8, "images per step", minimum=1, maximum=4096)
+    learning_rate: float = option(1e-3, "peak learning rate of Adam", above=0)
+    warmup: float = option(
+        0.05,
+        "share of the steps over which the learning rate rises linearly from 0",
+        minimum=0,
+        below=1,
+        metavar="SHARE",
+    )
+    schedule: str = option(
+        "cosine",
+        "learning rate after the warm-up: cosine falls to 0 at the last step, constant stays",
+        choices=("cosine", "constant"),
+    )
+    clip_norm: float | None = option(
+        1.0, "largest global norm of the gradient, 0 for no clipping", above=0, none=0
+    )
+    validate_every: int = option(
+        50,
+        "validate and write a checkpoint every so many steps",
+        minimum=1,
+        maximum=100_000_000,
+        metavar="STEPS",
+    )
+    patience: int | None = option(
+        None, "stop after so many validations without a better Dice", minimum=1
+    )
+    keep: str = option(
+        "last",
+        "end with the last weights, or with the best by validation Dice",
+        choices=("last", "best"),
+    )
+    precision: str = option(
+        "float32", "Keras dtype policy", choices=("float32", "mixed_float16", "mixed_bfloat16")
+    )
+    deterministic: bool = option(False, "bit-identical results on this machine, at some speed")
+    seed: int = option(
+        0, "seed of initialisation, order and augmentation", minimum=0, maximum=LARGEST_SEED
+    )
 
     def __post_init__(self):
-        for name in ("steps", "batch_size", "validate_every"):
-            _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
-        _require(
-            self.patience is None or self.patience >= 1, "patience", self.patience, "1 or more"
-        )
-        _require(self.learning_rate > 0, "learning_rate", self.learning_rate, "above 0")
-        _require(0 <= self.warmup < 1, "warmup", self.warmup, "0 to below 1")
-        _require(
-            self.clip_norm is None or self.clip_norm > 0, "clip_norm", self.clip_norm, "above 0"
-        )
-        _require(self.seed >= 0, "seed", self.seed, "0 or more")
-        _require_choice("schedule", self.schedule, ("cosine", "constant"))
-        _require_choice("keep", self.keep, ("last", "best"))
-        _require_choice("precision", self.precision, PRECISIONS)
+        check(self)
 
 
 @dataclass(frozen=True)
 class PretrainSettings:
-    """One pre-training: natural images in, a model that finds the salient object out.
+    """One pre-training: natural images in, a model that finds the salient object out."""
 
-    Attributes:
-        data: Training data, as `kerasunet.data.load` takes it.
-        manual_dir: Folder with the archives of a public set that `data` names.
-        validation_data: Validation data.
-        image_size: Height and width in pixels that images are stretched to.
-        init: `"scratch"`, or the weights to go on from: a registered name or a file.
-    """
-
-    data: str = "simulated-natural"
-    manual_dir: str | None = None
-    validation_data: str = "simulated-natural:50"
-    image_size: int = 128
-    init: str = "scratch"
+    data: str = option("simulated-natural", _DATA_HELP, metavar="NAME|FOLDER")
+    manual_dir: str | None = option(None, _MANUAL_DIR_HELP, metavar="FOLDER")
+    validation_data: str = option("simulated-natural:50", "validation data", metavar="NAME|FOLDER")
+    image_size: int = option(
+        128,
+        "height and width that images are resized to, in pixels",
+        minimum=16,
+        maximum=LARGEST_SIDE,
+    )
+    init: str = option("scratch", "scratch, or weights to go on from: a saved model's name or file")
     architecture: Architecture = Architecture()
     optimization: Optimization = Optimization(steps=6600, batch_size=16, validate_every=660)
     augmentation: Augmentation = Augmentation()
+
+    def __post_init__(self):
+        check(self)
 
 
 @dataclass(frozen=True)
 class FinetuneSettings:
     """One fine-tuning run.
 
-    Attributes:
-        layers: Strategy text: which weights train.
-        init: `"natural"`, another registered name, a file, or `"scratch"`.
-        data: Data, as `kerasunet.data.load` takes it.
-        manual_dir: Folder with the archives of a public set that `data` names.
-        labels: Use only cases with one of these labels, such as `("benign", "malignant")`; empty
-            for all.
-        train_size: Number of training images; `None` for all outside the test fold.
-        validation_size: Number of validation images.
-        fold: Which fold is tested.
-        folds: Number of folds.
-        split_seed: Seed of the split.
-        division: Name of a division that comes with the data, one of `DataSet.official`, such as
-            `"5-fold"` of BUS-BRA; `None` makes folds of its own.
-        groups: What stays in one part of a split: `"near-duplicates"`, the groups of the data
-            joined where images are nearly the same; `"given"`, the groups of the data alone; or a
-            CSV file with the columns key and group, as `kerasunet check --groups` writes it.
-            `None` is near-duplicates, or with a `division`, given.
-        stratify_sizes: Whether folds also balance the size of the object; reads every mask once.
-        image_size: Height and width in pixels that images are stretched to.
-        threshold: Probability from which a pixel counts as foreground.
-        architecture: Used with `init="scratch"`; otherwise the initial model decides.
-        views: Number of different augmented views of each training image. The frozen beginning
-            of the network then computes each of them once, which is much faster where few, deep
-            blocks train. `None` draws a new view in every pass.
+    `layers` takes text or a parsed strategy, and holds a parsed one. `architecture` is used with
+    `init="scratch"`; otherwise the initial model decides.
     """
 
-    layers: str = "shallow:3"
-    init: str = "natural"
-    data: str = "simulated-ultrasound"
-    manual_dir: str | None = None
-    labels: tuple[str, ...] = ()
-    train_size: int | None = 40
-    validation_size: int = 20
-    fold: int = 0
-    folds: int = 5
-    split_seed: int = 0
-    division: str | None = None
-    groups: str | None = None
-    stratify_sizes: bool = False
-    image_size: int = 128
-    threshold: float = 0.5
+    layers: str | Strategy = option("shallow:3", "strategy: what trains")
+    init: str = option("natural", "initial weights: a saved model's name or file, or scratch")
+    data: str = option("simulated-ultrasound", _DATA_HELP, metavar="NAME|FOLDER")
+    manual_dir: str | None = option(None, _MANUAL_DIR_HELP, metavar="FOLDER")
+    labels: tuple[str, ...] = option(
+        (), "use only cases with these labels, such as benign malignant (all)", metavar="LABEL"
+    )
+    train_size: int | None = option(
+        40, "training images, or all outside the test fold", minimum=1, none="all", metavar="N"
+    )
+    validation_size: int = option(
+        20, "validation images", minimum=0, maximum=10_000_000, metavar="N"
+    )
+    fold: int = option(0, "which fold is tested, from 0")
+    folds: int = option(5, "number of folds", minimum=2, maximum=1000)
+    split_seed: int = option(
+        0, "seed of the split", minimum=0, maximum=LARGEST_SEED, group=_DIVISION
+    )
+    division: str | None = option(
+        None,
+        "one that comes with the data: 5-fold, 10-fold, splits",
+        metavar="NAME",
+        group=_DIVISION,
+    )
+    groups: str | None = option(
+        None,
+        "what stays in one part: near-duplicates (default: patients or images, joined where images "
+        "are nearly the same), given (those of the data; default with --division), or a CSV file "
+        "of key and group, as written by check --groups",
+        metavar="WHICH",
+        group=_DIVISION,
+    )
+    stratify_sizes: bool = option(
+        False,
+        "balance the folds by size of the object, too; reads every mask once",
+        group=_DIVISION,
+    )
+    image_size: int = option(
+        128,
+        "height and width that images are resized to, in pixels",
+        minimum=16,
+        maximum=LARGEST_SIDE,
+    )
+    threshold: float = option(
+        0.5, "probability from which a pixel counts as foreground", above=0, below=1
+    )
     architecture: Architecture = Architecture()
     optimization: Optimization = Optimization()
     augmentation: Augmentation = Augmentation()
-    views: int | None = None
+    views: int | None = option(
+        None,
+        "draw only N views of each image instead of a new one in every pass; what frozen layers "
+        "make of them is computed once",
+        minimum=1,
+        maximum=1_000_000,
+        metavar="N",
+    )
 
     def __post_init__(self):
-        _require(self.views is None or self.views >= 1, "views", self.views, "at least 1")
-        _require(0 < self.threshold < 1, "threshold", self.threshold, "between 0 and 1")
-        _require(self.image_size >= 16, "image_size", self.image_size, "at least 16")
+        if isinstance(self.layers, str):
+            object.__setattr__(self, "layers", parse(self.layers))
+        check(self)
+
+    @property
+    def strategy(self) -> Strategy:
+        """The parsed strategy, which is what `layers` holds."""
+        return cast(Strategy, self.layers)
 
 
 def to_json(settings: Any) -> dict[str, Any]:
-    """Turns settings into plain values as JSON has them: a tuple becomes a list."""
-    return json.loads(json.dumps(asdict(settings)))
+    """Return settings as the values of JSON: a tuple becomes a list, a strategy its text."""
+    return {item.name: _plain(getattr(settings, item.name)) for item in fields(settings)}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Strategy):
+        return str(value)
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    return to_json(value) if is_dataclass(value) else value
 
 
 def without_places(settings: Any, **names: str) -> dict[str, Any]:
-    """Plain values that may be published: data by name and initial weights by file name only."""
+    """Return values that may be published: data and initial weights by name, not by place."""
     places = {"init": Path(settings.init).name, "manual_dir": None}
     if getattr(settings, "groups", None):
         places["groups"] = Path(settings.groups).name
@@ -165,7 +199,7 @@ def without_places(settings: Any, **names: str) -> dict[str, Any]:
 
 
 def finetune_settings(values: Mapping[str, Any]) -> FinetuneSettings:
-    """Makes settings from the plain values that `to_json` made of them."""
+    """Return the settings that `to_json` made these values of."""
     parts = {
         "labels": tuple(values["labels"]),
         "architecture": Architecture(**values["architecture"]),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import subprocess
 import sys
 import time
@@ -80,7 +81,8 @@ def test_every_script_is_its_verb(verb):
         (["finetune", "--train-size", "few"], "--train-size few: give a whole number"),
         (["finetune", "--threshold", "2"], "threshold must be between 0 and 1, not 2.0"),
         (["finetune", "--schedule", "linear"], "schedule must be one of cosine, constant"),
-        (["finetune", "--steps", "0"], "steps must be at least 1, not 0"),
+        (["finetune", "--steps", "0"], "--steps 0: give a whole number of 1 to 100,000,000"),
+        (["finetune", "--warmup", "1"], "warmup must be 0 to below 1, not 1.0"),
         (["evaluate", "nonsense", "--data", "simulated-xray"], "nonsense: neither a registered"),
         (["predict", "natural", "missing.png"], "missing.png: no such file or folder"),
         (["show"], "nothing to show"),
@@ -264,3 +266,41 @@ def test_compare_ranks_runs_and_refuses_other_data(run_cli, tiny_model_file):
     refused = run_cli("compare", "none", "head")
     assert refused.returncode == 2
     assert "cannot be compared" in refused.stderr
+
+
+COUNTED = """
+import sys
+from collections import Counter
+from kerasunet.data import loading, splits
+from kerasunet.strategies import parser
+
+calls = Counter()
+for module, name in ((parser, "parse"), (loading, "load"), (splits, "split_cases")):
+    def counted(*words, name=name, function=getattr(module, name), **more):
+        calls[name] += 1
+        return function(*words, **more)
+    setattr(module, name, counted)  # Before anybody imports it from there.
+
+from kerasunet.cli import main
+
+status = main(sys.argv[1:])
+print(sorted(calls.items()))
+sys.exit(status)
+"""
+
+
+def test_a_fine_tuning_parses_lists_and_splits_once(tmp_path, tiny_model_file):
+    words = [
+        "finetune", "--layers", "shallow:2", "--init", tiny_model_file, "--data",
+        "simulated-xray:12", "--train-size", 4, "--validation-size", 2, "--output", "run", *QUICK,
+    ]  # fmt: skip
+    finished = subprocess.run(
+        [sys.executable, "-c", COUNTED, *map(str, words)],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert finished.returncode == 0, finished.stderr
+    assert finished.stdout.splitlines()[-1] == "[('load', 1), ('parse', 1), ('split_cases', 1)]"

@@ -176,7 +176,7 @@ def cases():
 
 
 def make_batches(cases, batch_size=4, settings_=NO_AUGMENTATION, seed=0):
-    return Batches(cases, batch_size, settings_, seed)
+    return Batches(cases, batch_size, settings_, seed=seed)
 
 
 def indices(batch):

@@ -30,7 +30,7 @@ from kerasunet.data import (
 from kerasunet.data import cache as cache_module
 from kerasunet.data.augmentation_settings import Augmentation
 from kerasunet.data.cache import Store
-from kerasunet.runs.inputs import decode_parts
+from kerasunet.runs.preparation import PreparedData
 from kerasunet.training.batches import Batches
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -205,7 +205,8 @@ def test_batches_do_not_depend_on_the_cache(cache):
     cases = noise_cases(*range(10))
     decode(cases[::2], SIZE)
     plain, cached = (
-        Batches(decoded, 4, Augmentation(), 5) for decoded in (uncached(cases), decode(cases, SIZE))
+        Batches(decoded, 4, Augmentation(), seed=5)
+        for decoded in (uncached(cases), decode(cases, SIZE))
     )
     for step in range(4):
         assert all(map(np.array_equal, plain.batch(step), cached.batch(step)))
@@ -219,8 +220,8 @@ def test_folds_and_training_sizes_of_a_study_decode_every_case_once(cache, tmp_p
     data = DataSet("noise", tuple(noise_cases(*range(60), log=log)), "test")
     for fold in range(5):
         for train_size in (5, 10, 20, 40):
-            split = split_cases(data.cases, train_size, 4, fold=fold, folds=5, seed=0)
-            parts = decode_parts(data, split, 16, 1)
+            split = split_cases(data.cases, train_size, 4, fold, 5, 0)
+            parts = PreparedData(data, split).decode(16, 1)
             assert equal(parts["test"], uncached(noise_cases(*map(_seed, split.test))))
     assert decoded_seeds(log) == list(range(60))
 

@@ -11,7 +11,7 @@ from helpers.layout_makers import make_bus_bra, write
 
 from kerasunet.data import load
 from kerasunet.data.groups import read_groups, write_groups
-from kerasunet.runs.inputs import load_data, split_data
+from kerasunet.runs.preparation import load_data, split_data
 from kerasunet.training.settings import FinetuneSettings
 
 COUNT = 24

@@ -16,12 +16,9 @@ from pathlib import Path
 
 import numpy as np
 
-from kerasunet.backend import quiet_start
 from kerasunet.data import Sample, decode
 from kerasunet.data.augmentation_settings import Augmentation
-
-with quiet_start():
-    from kerasunet.training.batches import Batches
+from kerasunet.training.batches import Batches
 
 
 @dataclass(frozen=True)
@@ -79,7 +76,7 @@ def main(count: str, size: str, log: str, seconds: str, *options: str) -> None:
     cases = [NoiseCase(seed, log, float(seconds)) for seed in range(int(count))]
     before = anonymous_memory()
     decoded = decode(cases, (int(size), int(size)))
-    for _ in Batches(decoded, 32, Augmentation(), 0).steps(0, 50):
+    for _ in Batches(decoded, 32, Augmentation(), seed=0).steps(0, 50):
         pass
     print(round(anonymous_memory() - before, 1))
     print(digest(decoded))

@@ -805,7 +805,7 @@ def _old_format():
 
 TINY = ["--data", "simulated-xray:8", "--train-size", "2", "--validation-size", "1"]
 for _words, _message in (
-    ("finetune --steps -1", r"--steps -1: give a whole number of 0 to"),
+    ("finetune --steps -1", r"--steps -1: give a whole number of 1 to"),
     ("finetune --steps 1e3", r"argument --steps: invalid int value: '1e3'"),
     ("finetune --steps 99999999999999999999", r"--steps 99999999999999999999: give a whole number"),
     ("finetune --learning-rate nan", r"--learning-rate nan: give a finite number"),
@@ -814,8 +814,8 @@ for _words, _message in (
     ("finetune --clip-norm nan", r"--clip-norm nan: give a finite number"),
     ("finetune --threshold nan", r"--threshold nan: give a finite number"),
     ("finetune --threshold 5", r"threshold must be between 0 and 1, not 5"),
-    ("finetune --image-size 99999", r"--image-size 99999: give a whole number of 1 to 2,048"),
-    ("finetune --image-size -8", r"--image-size -8: give a whole number of 1 to 2,048"),
+    ("finetune --image-size 99999", r"--image-size 99999: give a whole number of 16 to 2,048"),
+    ("finetune --image-size -8", r"--image-size -8: give a whole number of 16 to 2,048"),
     ("finetune --depth 60 --init scratch", r"--depth 60: give a whole number of 1 to 8"),
     ("finetune --base-filters 512 --depth 8 --init scratch", r"more than 2,048 filters"),
     ("finetune --folds 0", r"--folds 0: give a whole number of 2 to 1,000"),

@@ -35,6 +35,7 @@ from kerasunet.unet import UNet
 
 BLOCKS = ("enc1", "enc2", "bottleneck", "dec2", "dec1")
 SETTINGS = Optimization(steps=12, batch_size=4, validate_every=6)
+RUN = {"optimization": SETTINGS, "augmentation": NO_AUGMENTATION}
 
 
 def cases_of(count: int, group_size: int = 1) -> DecodedCases:
@@ -57,9 +58,11 @@ def model() -> keras.Model:
 
 def test_gradient_is_the_slope_of_the_training_loss(model, cases):
     """Along the gradient of the head's bias, the loss changes as the norm foretells."""
-    norms = relative_gradient_norms(model, cases, 4, NO_AUGMENTATION, seed=0, batches=1)
+    norms = relative_gradient_norms(
+        model, cases, batch_size=4, augmentation=NO_AUGMENTATION, seed=0, batches=1
+    )
     tensors = {(t.layer, t.name): t for block in norms for t in block.tensors}
-    images, masks = Batches(cases, 4, NO_AUGMENTATION, 0).batch(0)
+    images, masks = Batches(cases, 4, NO_AUGMENTATION, seed=0).batch(0)
     bias = model.get_layer("head").bias
 
     def loss_at(offset: float) -> float:
@@ -73,7 +76,9 @@ def test_gradient_is_the_slope_of_the_training_loss(model, cases):
 
 
 def test_norm_of_a_block_joins_its_tensors(model, cases):
-    norms = relative_gradient_norms(model, cases, 4, NO_AUGMENTATION, seed=0, batches=1)
+    norms = relative_gradient_norms(
+        model, cases, batch_size=4, augmentation=NO_AUGMENTATION, seed=0, batches=1
+    )
     assert tuple(norm.block for norm in norms) == BLOCKS
     for norm in norms:
         assert norm.gradient == pytest.approx(math.hypot(*(t.gradient for t in norm.tensors)))
@@ -84,7 +89,7 @@ def test_measuring_changes_nothing(model, cases):
     apply_strategy(model, "deep:1")
     before = [weight.copy() for weight in model.get_weights()]
     flags = [layer.trainable for layer in model.layers]
-    relative_gradient_norms(model, cases, 4, NO_AUGMENTATION, seed=0)
+    relative_gradient_norms(model, cases, batch_size=4, augmentation=NO_AUGMENTATION, seed=0)
     assert [layer.trainable for layer in model.layers] == flags
     for old, new in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
@@ -140,7 +145,7 @@ def test_inner_split_keeps_patients_together():
 
 def test_too_few_images_for_a_search_are_refused(model):
     with pytest.raises(ValueError, match="needs 4 images or more in 2 groups or more, there are 3"):
-        choose_by_search(model, cases_of(3), SETTINGS, NO_AUGMENTATION)
+        choose_by_search(model, cases_of(3), optimization=SETTINGS, augmentation=NO_AUGMENTATION)
 
 
 def test_candidates_train_different_weights():
@@ -154,7 +159,13 @@ def test_candidates_train_different_weights():
 def test_search_prefers_what_can_learn(model, cases):
     """Training nothing cannot win against training everything on easy images."""
     settings = Optimization(steps=150, batch_size=4, validate_every=30, learning_rate=3e-3)
-    choice = choose_by_search(model, cases, settings, NO_AUGMENTATION, ["none", "all"])
+    choice = choose_by_search(
+        model,
+        cases,
+        optimization=settings,
+        augmentation=NO_AUGMENTATION,
+        candidates=["none", "all"],
+    )
     assert choice.strategy == "all"
     dice = {trial.strategy: trial.dice for trial in choice.trials}
     assert dice["all"] > dice["none"]
@@ -163,14 +174,14 @@ def test_search_prefers_what_can_learn(model, cases):
 
 
 def test_same_images_give_the_same_choice(model, cases):
-    first = choose("auto", lambda: model, cases, SETTINGS, NO_AUGMENTATION)
-    assert first == choose("auto", lambda: model, cases, SETTINGS, NO_AUGMENTATION)
+    first = choose("auto", lambda: model, cases, **RUN)
+    assert first == choose("auto", lambda: model, cases, **RUN)
     assert [score.block for score in first.scores] == list(BLOCKS)
 
 
 def test_a_named_strategy_is_not_chosen_again(model, cases):
     with pytest.raises(ValueError, match="nothing to choose"):
-        choose("shallow:2", lambda: model, cases, SETTINGS, NO_AUGMENTATION)
+        choose("shallow:2", lambda: model, cases, **RUN)
 
 
 @pytest.mark.parametrize("text", ["auto", "auto:search"])

@@ -8,6 +8,7 @@ from dataclasses import replace
 import cv2
 import psutil
 import pytest
+from helpers.images import disc_images
 
 from kerasunet.runs.background import BackgroundRun
 from kerasunet.training import FinetuneSettings, Optimization
@@ -17,8 +18,6 @@ _PATIENCE = 240
 
 @pytest.fixture
 def settings(tiny_model_file, tmp_path) -> FinetuneSettings:
-    from tests.conftest import disc_images
-
     for kind, arrays in zip(("images", "masks"), disc_images(16), strict=True):
         (tmp_path / "discs" / kind).mkdir(parents=True)
         for index, array in enumerate(arrays):

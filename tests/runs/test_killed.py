@@ -18,7 +18,7 @@ from helpers import ROOT
 
 from kerasunet import models
 from kerasunet.files import NotWritten, write_json
-from kerasunet.runs.directory import clear, held
+from kerasunet.runs.directory import RunDirectory, held
 from kerasunet.study.execution import open_study, run_study
 from kerasunet.study.plan import StudySettings
 from kerasunet.study.results import CASES, RUNS, Tables, read_tables
@@ -188,7 +188,7 @@ def test_a_file_in_place_of_a_folder_is_told(settings, tmp_path):
 
 
 class Stop(keras.callbacks.Callback):
-    """Ends a training after its first stretch."""
+    """Ends a training after its first epoch."""
 
     def on_epoch_begin(self, epoch, logs=None):
         if epoch:
@@ -212,7 +212,7 @@ def test_a_removal_that_was_killed_leaves_nothing_that_is_taken_for_a_run(settin
     script = f"""
 import os, shutil
 from pathlib import Path
-from kerasunet.runs.directory import clear
+from kerasunet.runs.directory import RunDirectory
 unlink, left = Path.unlink, [2]
 def dying(path, **words):
     left[0] -= 1
@@ -220,10 +220,10 @@ def dying(path, **words):
         os.kill(os.getpid(), 9)
     unlink(path, **words)
 Path.unlink = dying
-clear(Path({str(tmp_path / "run")!r}))
+RunDirectory(Path({str(tmp_path / "run")!r})).clear()
 """
     assert run_killed(script, tmp_path, "after", 0) == -9
     assert (tmp_path / "run" / "config.json").is_file()
     assert not (tmp_path / "run" / "summary.json").exists()
-    clear(tmp_path / "run")
+    RunDirectory(tmp_path / "run").clear()
     assert not (tmp_path / "run").exists()

@@ -71,7 +71,7 @@ def test_plan_goes_fold_by_fold_and_names_each_run_once(settings):
 
 def test_scratch_trains_everything_from_random_weights(settings):
     scratch = next(run for run in plan(settings, SMALL) if run.strategy == "scratch")
-    assert (scratch.settings.layers, scratch.settings.init) == ("all", "scratch")
+    assert (str(scratch.settings.layers), scratch.settings.init) == ("all", "scratch")
 
 
 def test_tables_have_a_row_per_case_per_run(finished):

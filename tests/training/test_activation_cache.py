@@ -11,7 +11,7 @@ from kerasunet.data import Augmentation
 from kerasunet.data.decoding import DecodedCases
 from kerasunet.freezing import apply_strategy
 from kerasunet.training import FinetuneSettings, Optimization, finetune
-from kerasunet.training.batches import Batches, FrozenBatches, cut_before_training
+from kerasunet.training.batches import ActivationCache, Batches, cut_before_training
 from kerasunet.training.loop import compile_for_training, train
 from kerasunet.unet import UNet
 
@@ -35,8 +35,22 @@ def network(strategy: str, normalization: str | None = "batch") -> keras.Model:
 
 
 def plain_losses(model: keras.Model, cases: DecodedCases) -> list[float]:
-    batches = Batches(cases, 3, Augmentation(), 0, VIEWS)
+    batches = Batches(cases, 3, Augmentation(), seed=0, views=VIEWS)
     return [float(model.train_on_batch(*batch)[0]) for batch in batches.steps(0, STEPS)]
+
+
+def train_with_cache(model: keras.Model, cases: DecodedCases, folder, callbacks=()) -> None:
+    train(
+        model,
+        cases,
+        cases.between(0, 0),
+        optimization=SETTINGS,
+        augmentation=Augmentation(),
+        checkpoint=folder / "checkpoint.npz",
+        history=folder / "history.csv",
+        callbacks=callbacks,
+        views=VIEWS,
+    )
 
 
 @pytest.mark.parametrize(
@@ -56,7 +70,7 @@ def test_losses_and_weights_are_those_without_the_cut(strategy, normalization, c
     watcher = keras.callbacks.LambdaCallback(
         on_train_batch_end=lambda batch, logs: losses.append(logs["loss"] * (batch + 1))
     )
-    train(cut, cases, cases.between(0, 0), SETTINGS, Augmentation(), tmp_path, [watcher], VIEWS)
+    train_with_cache(cut, cases, tmp_path, [watcher])
     np.testing.assert_allclose(np.diff([0.0, *losses]), expected, rtol=1e-3, atol=1e-4)
     for one, other in zip(plain.get_weights(), cut.get_weights(), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-2, atol=1e-4)
@@ -66,7 +80,7 @@ def test_frozen_part_keeps_every_bit_and_the_rest_learns(cases, tmp_path):
     model = network("deep:2")
     before = {weight.path: keras.ops.convert_to_numpy(weight) for weight in model.weights}
     trained = {weight.path for weight in model.trainable_weights}
-    train(model, cases, cases.between(0, 0), SETTINGS, Augmentation(), tmp_path, (), VIEWS)
+    train_with_cache(model, cases, tmp_path)
     for weight in model.weights:
         same = np.array_equal(before[weight.path], keras.ops.convert_to_numpy(weight))
         block = weight.path.split("/")[0].split("_")[0]
@@ -84,8 +98,8 @@ def test_each_view_is_computed_once(cases, tmp_path):
         return compute(images)
 
     cut.frozen.predict_on_batch = counting
-    batches = Batches(cases, 3, Augmentation(), 0, VIEWS)
-    steps = list(FrozenBatches(batches, cut.frozen, len(cases), VIEWS, tmp_path).steps(0, 20))
+    batches = Batches(cases, 3, Augmentation(), seed=0, views=VIEWS)
+    steps = list(ActivationCache(batches, cut.frozen, tmp_path).steps(0, 20))
     assert sum(counted) == len(cases) * VIEWS
     assert not list(tmp_path.iterdir())
     for step, (_, masks) in enumerate(steps):
@@ -99,10 +113,10 @@ def test_nothing_is_cut_where_the_first_layer_trains():
 
 
 def test_views_come_round_again(cases):
-    limited = Batches(cases, 5, Augmentation(), 0, views=2)
+    limited = Batches(cases, 5, Augmentation(), seed=0, views=2)
     seen = {place for step in range(6) for place in limited.places(step)}
     assert len(seen) == 10
-    endless = Batches(cases, 5, Augmentation(), 0)
+    endless = Batches(cases, 5, Augmentation(), seed=0)
     assert len({place for step in range(6) for place in endless.places(step)}) == 30
     np.testing.assert_array_equal(limited.batch(0)[0], endless.batch(0)[0])
 

@@ -11,7 +11,7 @@ from kerasunet.freezing import apply_strategy
 from kerasunet.losses import dice_bce
 from kerasunet.training import Optimization
 from kerasunet.training.batches import cut_before_training
-from kerasunet.training.cpu_graph import lean
+from kerasunet.training.cpu_graph import cpu_graph
 from kerasunet.training.loop import compile_for_training
 from kerasunet.unet import UNet
 
@@ -79,7 +79,7 @@ def layer_types(model: keras.Model) -> set[str]:
 def test_trains_as_the_model_does(strategy, normalization, batch):
     plain, model = network(strategy, normalization), network(strategy, normalization)
     before = model.get_weights()
-    expected, found = losses(plain, *batch), losses(lean(model), *batch)
+    expected, found = losses(plain, *batch), losses(cpu_graph(model), *batch)
     np.testing.assert_allclose(found, expected, rtol=1e-4)
     for start, one, other in zip(before, plain.get_weights(), model.get_weights(), strict=True):
         np.testing.assert_allclose(other, one, rtol=1e-3, atol=1e-4)
@@ -93,7 +93,9 @@ def test_the_part_after_a_cut_trains_as_the_model_does(strategy, batch):
     cut = cut_before_training(model)
     activations = keras.tree.flatten(cut.frozen.predict_on_batch(images))
     expected = losses(plain, images, masks)
-    np.testing.assert_allclose(losses(lean(cut.trained), activations, masks), expected, rtol=1e-4)
+    np.testing.assert_allclose(
+        losses(cpu_graph(cut.trained), activations, masks), expected, rtol=1e-4
+    )
     for one, other in zip(plain.get_weights(), model.get_weights(), strict=True):
         np.testing.assert_allclose(other, one, rtol=1e-3, atol=1e-4)
 
@@ -102,27 +104,27 @@ def test_the_part_after_a_cut_trains_as_the_model_does(strategy, batch):
 @pytest.mark.parametrize("strategy", ["all", "expanding", "contracting"])
 def test_half_precision_trains_as_the_model_does(strategy, precision, batch):
     plain, model = network(strategy), network(strategy)
-    expected, found = losses(plain, *batch), losses(lean(model), *batch)
+    expected, found = losses(plain, *batch), losses(cpu_graph(model), *batch)
     np.testing.assert_allclose(found, expected, rtol=2e-2)
     assert found[-1] < found[0]
 
 
 def test_answers_as_the_model_does_when_it_does_not_train(batch):
     model = network("expanding")
-    learner = lean(model)
+    learner = cpu_graph(model)
     losses(learner, *batch)
     found, expected = learner.predict_on_batch(batch[0]), model.predict_on_batch(batch[0])
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
 def test_only_what_can_be_done_cheaper_is_replaced():
-    everything = layer_types(lean(network("all")))
+    everything = layer_types(cpu_graph(network("all")))
     assert "_FusedNormalization" in everything
     assert "_ConvolutionOfSkip" not in everything
-    names = {layer.name for layer in lean(network("contracting")).layers}
+    names = {layer.name for layer in cpu_graph(network("contracting")).layers}
     assert {"enc1_norm1_fused", "dec1_conv1_folded", "dec1_conv2_folded"} <= names
     assert not {"dec1_norm1", "dec1_norm1_fused", "enc1_conv1_folded"} & names
-    names = {layer.name for layer in lean(network("expanding")).layers}
+    names = {layer.name for layer in cpu_graph(network("expanding")).layers}
     assert {"dec1_conv1_of_skip", "dec2_conv1_of_skip", "enc2_conv1_folded"} <= names
 
 
@@ -131,7 +133,7 @@ def test_the_model_and_its_file_stay_plain_keras(batch, tmp_path):
     compile_for_training(model, Optimization())
     untouched = tmp_path / "before.keras"
     keras.Model(model.inputs, model.outputs[0], name="unet").save(untouched)
-    losses(lean(model), *batch)
+    losses(cpu_graph(model), *batch)
     model.save(tmp_path / "after.keras")
     before, after = (load(tmp_path / f"{name}.keras") for name in ("before", "after"))
     assert [layer.name for layer in after.layers] == [layer.name for layer in before.layers]

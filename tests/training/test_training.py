@@ -23,7 +23,7 @@ from helpers.layout_makers import make_busi
 from kerasunet.data import NO_AUGMENTATION
 from kerasunet.runs.directory import held
 from kerasunet.runs.finetuning import initial_model
-from kerasunet.runs.inputs import load_data
+from kerasunet.runs.preparation import load_data, prepare
 from kerasunet.training import (
     Architecture,
     FinetuneSettings,
@@ -192,20 +192,20 @@ def test_patience_stops_early(settings, tmp_path):
 
 
 class Stop(keras.callbacks.Callback):
-    """Ends a training after a number of stretches, as Ctrl-C does."""
+    """Ends a training after a number of epochs, as Ctrl-C does."""
 
-    def __init__(self, stretches: int):
+    def __init__(self, epochs: int):
         super().__init__()
-        self._stretches = stretches
+        self._epochs = epochs
 
     def on_epoch_begin(self, epoch, logs=None):
-        if epoch == self._stretches:
+        if epoch == self._epochs:
             raise KeyboardInterrupt
 
 
-def interrupt(settings: FinetuneSettings, directory: Path, stretches: int = 1) -> None:
+def interrupt(settings: FinetuneSettings, directory: Path, epochs: int = 1) -> None:
     with pytest.raises(KeyboardInterrupt):
-        finetune(settings, directory, [Stop(stretches)])
+        finetune(settings, directory, [Stop(epochs)])
 
 
 def with_rate(settings: FinetuneSettings, rate: float, **more) -> FinetuneSettings:
@@ -424,3 +424,21 @@ def test_other_backends_freeze_and_train_alike(backend):
     )
     assert finished.returncode == 0, finished.stderr[-3000:]
     assert finished.stdout.split() == [backend, "ok"]
+
+
+def test_a_run_whose_record_spells_the_strategy_another_way_goes_on(settings, tmp_path):
+    """As version 0.1.0 wrote it: just as it was given."""
+    interrupt(settings, tmp_path / "run")
+    path = tmp_path / "run" / "config.json"
+    config = json.loads(path.read_text())
+    config["settings"]["layers"] = " Shallow:2"
+    path.write_text(json.dumps(config))
+    with pytest.raises(ValueError, match="layers was ' Shallow:2', now 'deep:1'"):
+        finetune(replace(settings, layers="deep:1"), tmp_path / "run")
+    assert finetune(settings, tmp_path / "run").summary["chosen"] == "shallow:2"
+
+
+def test_prepared_data_are_not_listed_again(settings, finished, monkeypatch):
+    prepared = prepare(settings)
+    monkeypatch.setattr("kerasunet.runs.finetuning.prepare", None)
+    assert finetune(settings, finished.directory, prepared=prepared).summary == finished.summary

@@ -1,4 +1,4 @@
-"""From the fields of the page to the settings of a run."""
+"""From the fields of the page to the settings of a run, which say their ranges and defaults."""
 
 from __future__ import annotations
 
@@ -6,10 +6,14 @@ from dataclasses import replace
 
 from kerasunet import models
 from kerasunet.data.checking import Report
+from kerasunet.options import declared
 from kerasunet.strategies import parse
 from kerasunet.training.settings import FinetuneSettings, Optimization
 
 STRATEGIES = ("shallow:3", "contracting", "expanding", "all", "deep:3", "auto", "auto:search")
+IMAGE_SIZES = (32, 64, 128, 192, 256)
+OPTIMIZATION = declared(Optimization)
+"""Range and help of each option, by name."""
 _VALIDATIONS = 20
 _VALIDATION_SHARE, _MOST_VALIDATION = 0.15, 20
 
@@ -17,7 +21,7 @@ _VALIDATION_SHARE, _MOST_VALIDATION = 0.15, 20
 def settings(
     report: Report, strategy: str, steps: int, init: str, image_size: int, learning_rate: float
 ) -> FinetuneSettings:
-    """Makes the settings of a run: a fifth of the cases are held out, the others train.
+    """Return the settings of a run: a fifth of the cases are held out, the others train.
 
     Args:
         report: Of the data; it must list cases and hold no error.
@@ -46,7 +50,7 @@ def settings(
     )
     return replace(
         usual,
-        layers=str(parsed),
+        layers=parsed,
         init=init,
         data=report.source,
         train_size=None,
@@ -54,6 +58,3 @@ def settings(
         image_size=image_size,
         optimization=optimization,
     )
-
-
-USUAL_RATE = Optimization().learning_rate

@@ -10,7 +10,7 @@ import gradio as gr
 
 from kerasunet.comparison.report import without_formulas
 from kerasunet.data.checking import Report
-from kerasunet.demo.finetune.form import STRATEGIES, USUAL_RATE, settings
+from kerasunet.demo.finetune.form import IMAGE_SIZES, OPTIMIZATION, STRATEGIES, settings
 from kerasunet.demo.finetune.jobs import Workshop
 from kerasunet.demo.finetune.views import (
     check_view,
@@ -21,6 +21,7 @@ from kerasunet.demo.finetune.views import (
 )
 from kerasunet.demo.session import PRETRAINED, Context, Model
 from kerasunet.files import read_json
+from kerasunet.training.settings import FinetuneSettings, Optimization
 
 _QUIET = {"api_visibility": "private", "show_progress": "hidden"}
 _BUSY = {"api_visibility": "private", "show_progress": "minimal"}
@@ -87,15 +88,19 @@ class _Page:
                 info="Any text of the Layers tab, or auto: your images choose",
                 elem_id="finetune-strategy",
             )
-            self.steps = gr.Slider(
-                10,
-                2000,
-                200,
-                step=10,
+            steps = OPTIMIZATION["steps"]
+            self.steps = gr.Number(
+                Optimization.steps,
+                minimum=steps.minimum,
+                maximum=steps.maximum,
+                precision=0,
                 label="Steps",
-                info="8 images each",
+                info=f"{steps.help}, {Optimization.batch_size} images each",
                 elem_id="finetune-steps",
             )
+        self.draw_more(names)
+
+    def draw_more(self, names: list[str]) -> None:
         with gr.Accordion("More", open=False), gr.Row():
             self.init = gr.Dropdown(
                 names,
@@ -104,12 +109,19 @@ class _Page:
                 elem_id="finetune-init",
             )
             self.image_size = gr.Dropdown(
-                [32, 64, 128, 192, 256],
-                value=128,
+                list(IMAGE_SIZES),
+                value=FinetuneSettings.image_size,
                 label="Image size in pixels",
                 elem_id="finetune-size",
             )
-            self.rate = gr.Number(USUAL_RATE, label="Learning rate", minimum=1e-6, step=1e-4)
+            rate = OPTIMIZATION["learning_rate"]
+            self.rate = gr.Number(
+                Optimization.learning_rate,
+                label="Learning rate",
+                info=rate.help,
+                minimum=rate.above,
+                step=1e-4,
+            )
 
     def draw_run(self) -> None:
         with gr.Row():

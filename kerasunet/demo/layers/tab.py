@@ -111,7 +111,7 @@ def _cell(panel: pd.DataFrame, name: str) -> str:
 
 _USUAL = FinetuneSettings()
 _FIRST = {
-    "strategy": _USUAL.layers,
+    "strategy": str(_USUAL.layers),
     "single": False,
     "data": "",
     "image_size": _USUAL.image_size,

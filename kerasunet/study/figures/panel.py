@@ -17,7 +17,7 @@ from kerasunet.drawing import PREDICTION, TRUTH, overlay
 from kerasunet.inference.segmenter import Segmenter
 from kerasunet.metrics import dice
 from kerasunet.models import ModelCard, card
-from kerasunet.runs.inputs import load_data, split_data
+from kerasunet.runs.preparation import prepare
 from kerasunet.study.figures.style import INK, RC, WIDTH, Drawing, panel_title
 from kerasunet.training.settings import FinetuneSettings, finetune_settings, to_json
 
@@ -166,7 +166,7 @@ def _held_out(
 def _tested(heading: str, card: ModelCard, places: Mapping[str, Any]) -> set[str]:
     """Keys of the test fold of a model, from the settings in its card."""
     settings = finetune_settings({**to_json(FinetuneSettings()), **card.settings, **places})
-    split = split_data(settings, load_data(settings))
+    split = prepare(settings).split
     if split.digest != card.split:
         raise ValueError(
             f"{heading}: cannot tell which cases of {places['data']} it was tested on; give the "

@@ -1,0 +1,106 @@
+"""Options that are declared once: the field of a settings dataclass holds default, help and range.
+
+The command line and the demo's form are made from these fields, and the settings check themselves
+against them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+_TYPES = {"int": int, "float": float, "bool": bool}
+
+
+@dataclass(frozen=True)
+class Option:
+    """What is known of an option beside its name and its default.
+
+    Attributes:
+        help: What it does, for people; the default is not part of it.
+        type: `int`, `float`, `bool` or `str`.
+        minimum: Smallest value.
+        maximum: Largest value.
+        above: Bound that the value must exceed.
+        below: Bound that the value must stay under, of a float with a lower bound.
+        choices: All values that there are.
+        none: What stands for `None` on the command line.
+        metavar: What stands for the value in the help of the command line.
+        group: Heading in the help of the command line.
+    """
+
+    help: str
+    type: type = str
+    minimum: float | None = None
+    maximum: float | None = None
+    above: float | None = None
+    below: float | None = None
+    choices: tuple[Any, ...] = ()
+    none: str | float | None = None
+    metavar: str | None = None
+    group: str = ""
+
+    def check(self, name: str, value: Any) -> None:
+        """Require a value in range; `None`, the value that is not given, always is.
+
+        Raises:
+            ValueError: It is out of range; the message names the option, the range and the value.
+        """
+        if value is None:
+            return
+        if self.choices and value not in self.choices:
+            known = ", ".join(map(str, self.choices))
+            raise ValueError(f"{name} must be one of {known}, not {value!r}")
+        if range_ := self._missed(value):
+            raise ValueError(f"{name} must be {range_}, not {value}")
+
+    def _missed(self, value: Any) -> str:
+        """The range that a value misses, in words; empty if it is within. NaN is within none."""
+        high_enough = (self.minimum is None or value >= self.minimum) and (
+            self.above is None or value > self.above
+        )
+        low_enough = (self.maximum is None or value <= self.maximum) and (
+            self.below is None or value < self.below
+        )
+        if high_enough and low_enough:
+            return ""
+        low = self.above if self.minimum is None else self.minimum
+        high = self.maximum if self.below is None else self.below
+        if self.below is not None and self.minimum is not None:
+            return f"{low} to below {high}"
+        if self.type is float and high is not None:
+            return f"between {low} and {high}"
+        if high_enough:
+            return f"at most {high:,}"
+        return f"above {low:,}" if self.minimum is None else f"at least {low:,}"
+
+
+def option(default: Any, help: str, **facts: Any) -> Any:
+    """Declare a field of a settings dataclass.
+
+    Args:
+        default: The default.
+        help: What the option does, for people.
+        facts: Range and more, as `Option` takes them; the type is that of the annotation.
+    """
+    return field(default=default, metadata={"option": Option(help, **facts)})
+
+
+def declared(settings: Any) -> dict[str, Option]:
+    """List the options of a settings dataclass, or of an instance, by name in their order."""
+    found = {}
+    for item in fields(settings):
+        if "option" in item.metadata:
+            type_ = _TYPES.get(str(item.type).removesuffix(" | None"), str)
+            found[item.name] = replace(item.metadata["option"], type=type_)
+    return found
+
+
+def check(settings: Any) -> None:
+    """Require that every option of a settings instance is in range.
+
+    Raises:
+        ValueError: One is not; the message names it.
+    """
+    for name, known in declared(settings).items():
+        known.check(name, getattr(settings, name))
