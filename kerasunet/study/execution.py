@@ -22,7 +22,7 @@ from kerasunet.runs.directory import refuse_differences
 from kerasunet.runs.inputs import content_digest, load_data, split_data
 from kerasunet.strategies import Layout
 from kerasunet.study.plan import PlannedRun, StudySettings, plan, protocol
-from kerasunet.study.results import RECORD, Tables
+from kerasunet.study.tables import RECORD, Tables
 from kerasunet.study.worker_pool import RunResult, run_in_process, workers
 from kerasunet.training.settings import Architecture
 

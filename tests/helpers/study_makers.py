@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from kerasunet.study.results import CASE_COLUMNS, RUN_COLUMNS
+from kerasunet.study.tables import CASE_COLUMNS, RUN_COLUMNS
 
 STRATEGIES = {
     "none": 0.4,

@@ -25,7 +25,7 @@ from kerasunet.files import write_json
 from kerasunet.metrics import bootstrap_interval
 from kerasunet.strategies import Layout
 from kerasunet.study.plan import StudySettings, distinct_strategies, protocol
-from kerasunet.study.results import CASE_COLUMNS, RUN_COLUMNS
+from kerasunet.study.tables import CASE_COLUMNS, RUN_COLUMNS
 from kerasunet.study.stats import (
     area_between,
     auto_report,
