@@ -25,19 +25,19 @@ from kerasunet.files import write_json
 from kerasunet.metrics import bootstrap_interval
 from kerasunet.strategies import Layout
 from kerasunet.study.plan import StudySettings, distinct_strategies, protocol
-from kerasunet.study.tables import CASE_COLUMNS, RUN_COLUMNS
+from kerasunet.study.results import StudyResults, read_results
 from kerasunet.study.stats import (
-    area_between,
-    auto_report,
-    claims,
+    StudyStatistics,
+    area_between_curves,
+    check_claims,
     compare,
     compare_all,
-    curves,
     planned_pairs,
-    read_studies,
     summarize,
+    summarize_auto,
 )
 from kerasunet.study.stats.comparison import holm
+from kerasunet.study.tables import CASE_COLUMNS, RUN_COLUMNS
 from kerasunet.training.settings import Architecture
 
 PATTERNS = ("none", "scratch", "contracting", "expanding", "shallow:*", "deep:*", "all")
@@ -89,6 +89,20 @@ def runs_of(cases: pd.DataFrame, chosen: str = "shallow:3") -> pd.DataFrame:
     return frame.assign(**known, **others)[list(RUN_COLUMNS)]
 
 
+def results_of(cases: pd.DataFrame, runs: pd.DataFrame | None = None, depth: int = 4):
+    """The results of a study with these cases."""
+    return StudyResults(cases, runs_of(cases) if runs is None else runs, depth)
+
+
+def compared(cases: pd.DataFrame, first: str, second: str):
+    return compare(results_of(cases), first, second, data="bus_bra", train_size=20)
+
+
+def area(cases: pd.DataFrame, *directions: str, depth: int = 4):
+    results = results_of(cases, depth=depth)
+    return area_between_curves(results, *directions, data="bus_bra", train_size=20)
+
+
 def level(strategies=FULL, **means: float) -> dict[str, float]:
     """The same truth for every strategy but those named (`shallow_3` is `shallow:3`)."""
     return {**dict.fromkeys(strategies, 0.7), **{k.replace("_", ":"): v for k, v in means.items()}}
@@ -108,7 +122,7 @@ def null_table() -> pd.DataFrame:
 
 
 def null_comparisons(cases: pd.DataFrame):
-    return compare_all(cases, [(f"s{n}", f"s{n + 1}") for n in range(0, 400, 2)])
+    return compare_all(results_of(cases), [(f"s{n}", f"s{n + 1}") for n in range(0, 400, 2)])
 
 
 def test_intervals_cover_the_truth_and_tests_keep_their_level(null_table):
@@ -127,8 +141,8 @@ def test_patients_taken_for_independent_cases_would_find_what_is_not_there(null_
 def test_more_images_of_the_same_patients_are_no_more_evidence():
     cases = table(level(contracting=0.71))
     copies = [cases.assign(key=cases["key"] + suffix) for suffix in ("", "-copy", "-again")]
-    once = compare(cases, "contracting", "expanding", 20, "bus_bra")
-    thrice = compare(pd.concat(copies), "contracting", "expanding", 20, "bus_bra")
+    once = compared(cases, "contracting", "expanding")
+    thrice = compared(pd.concat(copies), "contracting", "expanding")
     assert thrice.cases == 3 * once.cases and thrice.groups == once.groups
     assert astuple(thrice)[5:11] == pytest.approx(astuple(once)[5:11], rel=1e-9)
 
@@ -138,7 +152,7 @@ def test_interval_of_one_fold_is_that_of_scipy(skewed):
     cases = table({"all": 0.7}, folds=1, groups=300)
     if skewed:
         cases["dice"] = 1 - (0.2 - cases["dice"]).abs() ** 3
-    found = summarize(cases).iloc[0]
+    found = summarize(results_of(cases)).iloc[0]
     expected = bootstrap_interval(cases["dice"], resamples=9999, groups=list(cases["group"]))
     width = expected.high - expected.low
     assert found["mean"] == pytest.approx(expected.mean)
@@ -152,7 +166,7 @@ def test_difference_of_two_data_sets_has_the_interval_of_scipy():
     other = table(level(contracting=0.75), "jsrt", groups=90, folds=1, views=1, seed=1)
     (found,) = (
         claim
-        for claim in claims(pd.concat([one, other]), runs_of(pd.concat([one, other])))
+        for claim in check_claims(results_of(pd.concat([one, other])))
         if claim.data == "bus_bra, jsrt" and claim.effect == "contracting - expanding"
     )
     differences = []
@@ -169,15 +183,17 @@ def test_difference_of_two_data_sets_has_the_interval_of_scipy():
 def test_folds_of_unequal_difficulty_do_not_widen_the_interval():
     cases = table({"all": 0.7}, views=1)
     shifted = cases.assign(dice=cases["dice"] - 0.1 * cases["fold"])
-    numbers = summarize(cases)[["mean", "low", "high"]].to_numpy()
-    assert summarize(shifted)[["mean", "low", "high"]].to_numpy() == pytest.approx(numbers - 0.2)
+    numbers = summarize(results_of(cases))[["mean", "low", "high"]].to_numpy()
+    assert summarize(results_of(shifted))[["mean", "low", "high"]].to_numpy() == pytest.approx(
+        numbers - 0.2
+    )
 
 
 @pytest.mark.parametrize(("groups", "folds"), [(1, 1), (3, 3)])
 def test_single_patients_tell_no_spread(groups, folds):
     cases = table(level(contracting=0.9), groups=groups, folds=folds)
-    assert summarize(cases)[["low", "high"]].isna().all(axis=None)
-    (claim,) = by_name(claims(cases, runs_of(cases)), "contracting-above-expanding")
+    assert summarize(results_of(cases))[["low", "high"]].isna().all(axis=None)
+    (claim,) = by_name(check_claims(results_of(cases)), "contracting-above-expanding")
     assert claim.verdict == "undecided" and "interval unknown" in claim.explanation
 
 
@@ -185,17 +201,15 @@ def test_single_patients_tell_no_spread(groups, folds):
 @given(st.lists(st.integers(0, 100_000), min_size=2, max_size=6), st.integers(1, 2))
 def test_bounds_enclose_the_mean_however_few_the_patients(values, folds):
     cases = table({"all": 0.7}, groups=len(values), folds=folds, views=1)
-    row = summarize(cases.assign(dice=np.array(values) / 100_000)).iloc[0]
+    row = summarize(results_of(cases.assign(dice=np.array(values) / 100_000))).iloc[0]
     assert np.isnan(row["low"]) or row["low"] - 1e-9 <= row["mean"] <= row["high"] + 1e-9
 
 
 def test_same_table_same_numbers_in_any_order_of_rows():
     cases = table(level(contracting=0.72))
     shuffled = cases.sample(frac=1, random_state=0)
-    assert compare(shuffled, "contracting", "all", 20, "bus_bra") == compare(
-        cases, "contracting", "all", 20, "bus_bra"
-    )
-    assert claims(shuffled, runs_of(cases)) == claims(cases, runs_of(cases))
+    assert compared(shuffled, "contracting", "all") == compared(cases, "contracting", "all")
+    assert check_claims(results_of(shuffled, runs_of(cases))) == check_claims(results_of(cases))
 
 
 # -- summaries ------------------------------------------------------------------------------------
@@ -205,7 +219,7 @@ def test_summary_averages_seeds_per_case_and_counts_missed_lesions():
     cases = table({"all": 0.7, "none": 0.3}, seeds=2)
     is_missed = (cases["strategy"] == "none") & (cases["key"].isin(["c0", "c1"]))
     cases["outcome"] = np.where(is_missed & (cases["seed"] == 0), "missed", "detected")
-    found = summarize(cases).set_index("strategy")
+    found = summarize(results_of(cases)).set_index("strategy")
     by_seed = cases[cases["strategy"] == "all"].groupby("seed")["dice"].mean()
     assert found.at["all", "mean"] == pytest.approx(by_seed.mean())
     assert found["missed"].to_dict() == {"all": 0, "none": 1}
@@ -217,7 +231,9 @@ def test_summary_keeps_data_sets_and_sizes_apart():
         table({"all": mean, "none": 0.4}, data, size, groups=20)
         for data, size, mean in (("jsrt", 80, 0.9), ("jsrt", 20, 0.8), ("busi", 20, 0.7))
     ]
-    found = summarize(pd.concat(parts)).set_index(["data", "train_size", "strategy"])["mean"]
+    found = summarize(results_of(pd.concat(parts))).set_index(["data", "train_size", "strategy"])[
+        "mean"
+    ]
     assert found.xs("all", level="strategy").to_dict() == pytest.approx(
         {("busi", 20): 0.7, ("jsrt", 20): 0.8, ("jsrt", 80): 0.9}, abs=0.05
     )
@@ -226,7 +242,7 @@ def test_summary_keeps_data_sets_and_sizes_apart():
 def test_other_metrics_are_summarised_in_their_own_unit():
     cases = table({"all": 0.7}, groups=20)
     cases["hd95"] = 12.0
-    row = summarize(cases, "hd95").iloc[0]
+    row = summarize(results_of(cases), "hd95").iloc[0]
     assert (row["mean"], row["low"], row["high"]) == pytest.approx((12, 12, 12))
 
 
@@ -241,7 +257,7 @@ def test_holm_is_that_of_statsmodels(p_values):
 
 def test_comparison_is_wilcoxons_test_on_patients():
     cases = table(level(contracting=0.71))
-    found = compare(cases, "contracting", "expanding", 20, "bus_bra")
+    found = compared(cases, "contracting", "expanding")
     wide = cases.pivot(index=["group", "key"], columns="strategy", values="dice")
     difference = wide["contracting"] - wide["expanding"]
     by_group = difference.groupby("group").mean()
@@ -258,8 +274,8 @@ def test_comparison_is_wilcoxons_test_on_patients():
 @given(st.integers(0, 10_000), st.floats(-0.05, 0.05))
 def test_comparison_the_other_way_round_is_its_mirror_image(seed, effect):
     cases = table({"all": 0.7 + effect, "none": 0.7}, groups=15, folds=2, seed=seed)
-    there = compare(cases, "all", "none", 20, "bus_bra")
-    back = compare(cases, "none", "all", 20, "bus_bra")
+    there = compared(cases, "all", "none")
+    back = compared(cases, "none", "all")
     assert (back.difference, back.low, back.high, back.effect_size) == pytest.approx(
         (-there.difference, -there.high, -there.low, -there.effect_size), abs=1e-9
     )
@@ -270,7 +286,7 @@ def test_comparison_the_other_way_round_is_its_mirror_image(seed, effect):
 def test_equal_strategies_differ_in_nothing():
     cases = table({"all": 0.7, "none": 0.7}, groups=20)
     cases["dice"] = 0.5
-    found = compare(cases, "all", "none", 20, "bus_bra")
+    found = compared(cases, "all", "none")
     assert (found.p_value, found.effect_size, found.difference) == (1, 0, 0)
     assert (found.low, found.high, found.ties) == (0, 0, found.cases)
 
@@ -278,7 +294,7 @@ def test_equal_strategies_differ_in_nothing():
 def test_less_distance_wins():
     cases = table({"all": 0.7, "none": 0.7}, groups=20)
     cases["hd95"] = np.where(cases["strategy"] == "all", 3.0, 9.0)
-    found = compare(cases, "all", "none", 20, "bus_bra", metric="hd95")
+    found = compare(results_of(cases), "all", "none", data="bus_bra", train_size=20, metric="hd95")
     assert found.difference == -6 and found.effect_size == -1
     assert found.wins == found.cases and found.losses == 0
 
@@ -290,7 +306,7 @@ def test_comparisons_are_corrected_within_data_set_and_size():
         for size in (20, 80)
     ]
     pairs = list(combinations(FULL[:6], 2))
-    found = compare_all(pd.concat(parts), pairs)
+    found = compare_all(results_of(pd.concat(parts)), pairs)
     assert len(found) == 4 * len(pairs)
     for start in range(0, len(found), len(pairs)):
         family = found[start : start + len(pairs)]
@@ -309,9 +325,7 @@ def test_planned_pairs_know_equal_strategies_by_what_they_train():
 
 def test_a_strategy_is_found_under_an_equal_name():
     cases = table(level(contracting=0.75))
-    assert compare(cases, "shallow:5", "deep:4", 20, "bus_bra") == compare(
-        cases, "contracting", "expanding", 20, "bus_bra"
-    )
+    assert compared(cases, "shallow:5", "deep:4") == compared(cases, "contracting", "expanding")
 
 
 @pytest.mark.parametrize(
@@ -326,13 +340,13 @@ def test_a_strategy_is_found_under_an_equal_name():
 def test_what_is_not_in_the_table_is_named(change, message):
     asked = {"first": "all", "second": "none", "train_size": 20, "data": "bus_bra"}
     with pytest.raises(ValueError, match=message):
-        compare(table(level(), groups=10), **{**asked, **change})
+        compare(results_of(table(level(), groups=10)), **{**asked, **change})
 
 
 def test_two_studies_of_one_data_set_are_not_mixed():
     cases = table({"all": 0.7}, groups=5)
     with pytest.raises(ValueError, match="case c0 of all at 20 images, .* stands there twice"):
-        summarize(pd.concat([cases, cases]))
+        summarize(results_of(pd.concat([cases, cases])))
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
@@ -340,7 +354,7 @@ def test_a_value_that_is_no_number_is_refused(value):
     cases = table({"all": 0.7}, groups=5)
     cases.loc[3, "dice"] = value
     with pytest.raises(ValueError, match="dice: every case needs a finite number"):
-        summarize(cases)
+        summarize(results_of(cases))
 
 
 # -- curves and areas -----------------------------------------------------------------------------
@@ -351,7 +365,7 @@ def test_curves_run_from_nothing_to_everything(depth):
     patterns = (*PATTERNS, "outer:*", "inner:*", "bottleneck")
     strategies = distinct_strategies(patterns, Layout.unet(depth))
     cases = table(dict.fromkeys(strategies, 0.7), groups=6, folds=1)
-    found = curves(cases, depth)
+    found = StudyStatistics(results_of(cases, depth=depth)).curves
     for direction, part in found.groupby("direction"):
         whole = 2 * depth + 1 if direction in ("shallow", "deep") else depth + 1
         assert list(part["count"]) == list(range(whole + 1))
@@ -366,8 +380,8 @@ def test_curves_run_from_nothing_to_everything(depth):
 
 def test_curves_have_the_numbers_of_the_summary():
     cases = table(level(contracting=0.8, shallow_3=0.75))
-    found = curves(cases, 4).set_index(["direction", "count"])
-    summary = summarize(cases).set_index("strategy")
+    found = StudyStatistics(results_of(cases)).curves.set_index(["direction", "count"])
+    summary = summarize(results_of(cases)).set_index("strategy")
     for place, strategy in ((("shallow", 3), "shallow:3"), (("shallow", 5), "contracting")):
         numbers = ["mean", "low", "high"]
         assert list(found.loc[place, numbers]) == list(summary.loc[strategy, numbers])
@@ -376,12 +390,12 @@ def test_curves_have_the_numbers_of_the_summary():
 
 def test_area_is_the_mean_height_between_the_curves():
     cases = table(level(contracting=0.8, shallow_1=0.6, deep_2=0.65))
-    area = area_between(cases, "bus_bra", 20)
-    mean = curves(cases, 4).set_index(["direction", "count"])["mean"]
+    between = area(cases)
+    mean = StudyStatistics(results_of(cases)).curves.set_index(["direction", "count"])["mean"]
     heights = [mean["shallow", k] - mean["deep", k] for k in range(10)]
-    assert area.mean == pytest.approx(np.trapezoid(heights) / 9)
-    assert area.low < area.mean < area.high
-    assert area.cases == cases["key"].nunique()
+    assert between.mean == pytest.approx(np.trapezoid(heights) / 9)
+    assert between.low < between.mean < between.high
+    assert between.cases == cases["key"].nunique()
 
 
 @settings(max_examples=20, deadline=None)
@@ -390,21 +404,25 @@ def test_there_is_no_area_where_only_the_number_of_blocks_counts(depth, directio
     patterns = ("none", "all", *(f"{direction}:*" for direction in directions))
     layout = Layout.unet(depth)
     cases = table(dict.fromkeys(distinct_strategies(patterns, layout), 0.0), groups=4, folds=1)
-    blocks = curves(cases, depth).set_index("strategy")["blocks"].to_dict()
+    blocks = (
+        StudyStatistics(results_of(cases, depth=depth))
+        .curves.set_index("strategy")["blocks"]
+        .to_dict()
+    )
     cases["dice"] = cases["strategy"].map(blocks) * 0.1
-    area = area_between(cases, "bus_bra", 20, *directions[:2], depth)
-    assert area.mean == pytest.approx(0, abs=1e-9)
+    between = area(cases, *directions[:2], depth=depth)
+    assert between.mean == pytest.approx(0, abs=1e-9)
 
 
 def test_area_needs_every_strategy_of_both_curves():
     cases = table(level())
     lacking = cases[~cases["strategy"].isin(["deep:3", "contracting"])]
     with pytest.raises(ValueError, match="no finished run of shallow:5, deep:3"):
-        area_between(lacking, "bus_bra", 20)
+        area(lacking)
     with pytest.raises(ValueError, match="sideways: no such direction; there are shallow, deep"):
-        area_between(cases, "bus_bra", 20, "sideways")
+        area(cases, "sideways")
     with pytest.raises(ValueError, match="two different directions"):
-        area_between(cases, "bus_bra", 20, "deep", "deep")
+        area(cases, "deep", "deep")
 
 
 # -- claims ---------------------------------------------------------------------------------------
@@ -440,7 +458,7 @@ BEHIND = level(expanding=0.8, deep_3=0.75, deep_5=0.76)
 )
 def test_claims_tell_what_was_planted(ultrasound, x_ray, expected):
     cases = both_modalities(ultrasound, x_ray)
-    found = claims(cases, runs_of(cases))
+    found = check_claims(results_of(cases))
     names = ("contracting-above-expanding", "shallow-first-above-deep-first")
     assert len(found) == 6
     assert [by_name(found, name, "bus_bra")[0].verdict for name in names] == [expected] * 2
@@ -451,7 +469,7 @@ def test_claims_tell_what_was_planted(ultrasound, x_ray, expected):
 
 def test_an_effect_as_large_in_x_ray_is_no_interaction():
     cases = both_modalities(AHEAD, AHEAD)
-    found = claims(cases, runs_of(cases))
+    found = check_claims(results_of(cases))
     verdicts = {(claim.name, claim.verdict) for claim in found}
     assert verdicts == {
         ("contracting-above-expanding", "supported"),
@@ -462,19 +480,19 @@ def test_an_effect_as_large_in_x_ray_is_no_interaction():
 
 def test_claims_carry_their_numbers():
     cases = both_modalities(AHEAD, level())
-    found = claims(cases, runs_of(cases))
+    found = check_claims(results_of(cases))
     paths = by_name(found, "contracting-above-expanding")
-    ultrasound = compare(cases, "contracting", "expanding", 20, "bus_bra")
-    x_ray = compare(cases, "contracting", "expanding", 20, "jsrt")
+    ultrasound = compared(cases, "contracting", "expanding")
+    x_ray = compare(results_of(cases), "contracting", "expanding", data="jsrt", train_size=20)
     assert (paths[0].estimate, paths[0].low, paths[0].high, paths[0].p_value) == pytest.approx(
         (ultrasound.difference, ultrasound.low, ultrasound.high, ultrasound.p_value)
     )
     expected = multipletests([ultrasound.p_value, x_ray.p_value], method="holm")[1]
     assert [claim.p_adjusted for claim in paths] == pytest.approx(list(expected))
-    area = area_between(cases, "bus_bra", 20)
+    between = area(cases)
     (curve,) = by_name(found, "shallow-first-above-deep-first", "bus_bra")
     assert (curve.estimate, curve.low, curve.high) == pytest.approx(
-        (area.mean, area.low, area.high)
+        (between.mean, between.low, between.high)
     )
     assert curve.p_value is None and "above 0 in 5 of 5 folds" in curve.explanation
     interaction = by_name(found, "ultrasound-differs-from-x-ray")[0]
@@ -487,7 +505,7 @@ def test_an_interval_without_its_test_is_not_enough():
     number = cases["group"].str[1:].astype(int)
     gain = np.where(number % 4 == 1, 0.4, -0.02 - number / 10_000)
     cases["dice"] = 0.5 + np.where(cases["strategy"] == "contracting", gain, 0)
-    (claim,) = by_name(claims(cases, runs_of(cases)), "contracting-above-expanding")
+    (claim,) = by_name(check_claims(results_of(cases)), "contracting-above-expanding")
     assert claim.low > 0 and claim.p_adjusted >= 0.05
     assert claim.verdict == "undecided" and "not below 0.05" in claim.explanation
 
@@ -499,7 +517,7 @@ def test_null_effects_are_seldom_called_anything():
         for size in range(1, 31)
     ]
     cases = pd.concat(parts)
-    found = claims(cases, runs_of(cases))
+    found = check_claims(results_of(cases))
     called = Counter((c.name, c.effect) for c in found if c.verdict != "undecided")
     assert Counter(claim.name for claim in found) == {
         "contracting-above-expanding": 60,
@@ -519,7 +537,9 @@ def test_missing_and_failed_runs_are_told():
     failed = runs["strategy"].isin(["deep:3", "expanding"]) & (runs["fold"] < 2)
     runs.loc[failed, "status"] = "failed"
     cases = cases[~cases["strategy"].isin(["deep:3", "expanding"])]
-    found = claims(cases, runs[failed | ~runs["strategy"].isin(["deep:3", "expanding"])])
+    found = check_claims(
+        results_of(cases, runs[failed | ~runs["strategy"].isin(["deep:3", "expanding"])])
+    )
     assert {claim.verdict for claim in found} == {"undecided"}
     paths, curve, *between = found
     assert paths.explanation == "no finished run of expanding (failed in fold 0, 1)"
@@ -533,7 +553,7 @@ def test_missing_and_failed_runs_are_told():
 def test_interaction_waits_for_both_sides():
     x_ray = table(level(), "jsrt")
     cases = pd.concat([table(level()), x_ray[x_ray["strategy"] != "expanding"]])
-    between = by_name(claims(cases, runs_of(cases)), "ultrasound-differs-from-x-ray")
+    between = by_name(check_claims(results_of(cases)), "ultrasound-differs-from-x-ray")
     assert {claim.explanation for claim in between} == {"runs are missing in jsrt"}
 
 
@@ -542,12 +562,12 @@ def test_only_cases_that_both_were_tested_on_are_compared():
     cases = table(level(), folds=2)
     cases["dice"] += 0.2 * cases["fold"]
     growing = cases[(cases["fold"] == 0) | (cases["strategy"] == "contracting")]
-    found = compare(growing, "contracting", "expanding", 20, "bus_bra")
+    found = compared(growing, "contracting", "expanding")
     assert abs(found.difference) < 0.03
     assert found.cases == cases.loc[cases["fold"] == 0, "key"].nunique()
-    first_fold = compare(cases[cases["fold"] == 0], "contracting", "expanding", 20, "bus_bra")
+    first_fold = compared(cases[cases["fold"] == 0], "contracting", "expanding")
     assert astuple(found)[4:] == pytest.approx(astuple(first_fold)[4:])
-    (claim,) = by_name(claims(growing, runs_of(growing)), "contracting-above-expanding")
+    (claim,) = by_name(check_claims(results_of(growing)), "contracting-above-expanding")
     assert claim.verdict == "undecided" and "of 1 folds" in claim.explanation
 
 
@@ -556,22 +576,21 @@ def test_seeds_are_paired():
     cases = table({"all": 0.7, "contracting": 0.7}, seeds=2)
     cases["dice"] -= 0.3 * cases["seed"]
     growing = cases[(cases["seed"] == 0) | (cases["strategy"] == "all")]
-    assert abs(compare(growing, "contracting", "all", 20, "bus_bra").difference) < 0.03
+    assert abs(compared(growing, "contracting", "all").difference) < 0.03
 
 
 def test_strategies_that_share_no_case_are_left_out_or_refused():
     cases = table({"all": 0.7, "contracting": 0.7}, folds=2)
     apart = cases[(cases["fold"] == 0) == (cases["strategy"] == "all")]
-    assert compare_all(apart, [("all", "contracting"), ("all", "deep:1")]) == ()
+    assert compare_all(results_of(apart), [("all", "contracting"), ("all", "deep:1")]) == ()
     with pytest.raises(ValueError, match="no case was tested with both all and contracting"):
-        compare(apart, "all", "contracting", 20, "bus_bra")
+        compared(apart, "all", "contracting")
 
 
 def test_a_study_without_results_has_empty_reports():
-    cases = table({"all": 0.7}, groups=2).iloc[:0]
-    runs = runs_of(cases)
-    assert len(summarize(cases)) == len(curves(cases, 4)) == len(auto_report(cases, runs)) == 0
-    assert compare_all(cases) == () and claims(cases, runs) == ()
+    statistics = StudyStatistics(results_of(table({"all": 0.7}, groups=2).iloc[:0]))
+    assert len(statistics.summary) == len(statistics.curves) == len(statistics.auto) == 0
+    assert statistics.comparisons == statistics.claims == ()
 
 
 # -- automatic choice -----------------------------------------------------------------------------
@@ -580,9 +599,9 @@ def test_a_study_without_results_has_empty_reports():
 def test_auto_is_placed_between_best_and_worst_fixed_strategy():
     truth = {**level(contracting=0.8, deep_1=0.6, none=0.2, scratch=0.9), "auto": 0.75}
     cases = table(truth)
-    row = auto_report(cases, runs_of(cases)).iloc[0]
+    row = summarize_auto(results_of(cases)).iloc[0]
     assert (row["auto"], row["best"], row["worst"]) == ("auto", "contracting", "deep:1")
-    mean = summarize(cases).set_index("strategy")["mean"]
+    mean = summarize(results_of(cases)).set_index("strategy")["mean"]
     assert row["regret"] == pytest.approx(mean["contracting"] - mean["auto"])
     assert row["regret_low"] < row["regret"] < row["regret_high"]
     way = mean["contracting"] - mean["deep:1"]
@@ -596,7 +615,7 @@ def test_auto_is_compared_on_its_own_folds_with_strategies_that_cover_them():
         ((cases["fold"] < 2) | ~cases["strategy"].str.startswith("auto"))
         & ((cases["fold"] < 1) | (cases["strategy"] != "expanding"))
     ]
-    found = auto_report(growing, runs_of(growing))
+    found = summarize_auto(results_of(growing))
     assert list(found["auto"]) == ["auto", "auto:search"]
     assert set(found["best"]) == {"contracting"}
     assert set(found["cases"]) == {cases.loc[cases["fold"] < 2, "key"].nunique()}
@@ -604,7 +623,7 @@ def test_auto_is_compared_on_its_own_folds_with_strategies_that_cover_them():
 
 def test_auto_alone_has_nothing_to_be_placed_against():
     cases = table({"none": 0.2, "auto": 0.75}, groups=10)
-    row = auto_report(cases, runs_of(cases)).iloc[0]
+    row = summarize_auto(results_of(cases)).iloc[0]
     assert row["best"] == "" and np.isnan(row["regret"])
 
 
@@ -635,20 +654,18 @@ def test_a_large_study_takes_seconds():
     truth = {**dict.fromkeys(LEVELS, 0.7), "auto": 0.7, "auto:search": 0.7}
     parts = [table(truth, train_size=size, groups=1250) for size in (20, 80)]
     cases = pd.concat(parts, ignore_index=True)
-    runs = runs_of(cases)
     assert len(truth) >= 27 and len(cases) > 2 * 1800 * len(truth)
     started = time.process_time()
-    summarize(cases)
-    compare_all(cases)
-    curves(cases, 4)
-    claims(cases, runs)
-    auto_report(cases, runs)
+    statistics = StudyStatistics(results_of(cases))
+    for name in ("summary", "comparisons", "curves", "claims", "auto"):
+        assert len(getattr(statistics, name)) > 0
     assert time.process_time() - started < 10
 
 
 def test_statistics_import_neither_keras_nor_tensorflow():
     code = (
-        "import sys, kerasunet.study.stats; "
+        "import sys; from kerasunet.study.results import read_results; "
+        "from kerasunet.study.stats import StudyStatistics; "
         "print([n for n in ('keras', 'tensorflow', 'matplotlib') if n in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -663,7 +680,8 @@ def write_study(directory, cases: pd.DataFrame, depth: int = 4):
     directory.mkdir()
     cases.to_csv(directory / "cases.csv", index=False)
     runs_of(cases).to_csv(directory / "runs.csv", index=False)
-    write_json(directory / "study.json", {"protocol": protocol(study)})
+    record = {"protocol": protocol(study), "digests": {}, "data": {"name": cases["data"].iloc[0]}}
+    write_json(directory / "study.json", record)
     return directory
 
 
@@ -695,9 +713,9 @@ def test_command_line_needs_a_study(run_cli, tmp_path):
 def test_studies_of_different_networks_are_not_put_together(tmp_path):
     write_study(tmp_path / "deep", table(level(), groups=4))
     write_study(tmp_path / "flat", table({"all": 0.7}, "jsrt", groups=4), depth=2)
-    assert read_studies([tmp_path / "flat"]).depth == 2
-    with pytest.raises(ValueError, match="networks of different depth .* 2 in .*flat"):
-        read_studies([tmp_path / "deep", tmp_path / "flat"])
+    assert read_results([tmp_path / "flat"]).depth == 2
+    with pytest.raises(ValueError, match="networks of different depth .*flat of depth 2"):
+        read_results([tmp_path / "deep", tmp_path / "flat"])
     (tmp_path / "flat" / "study.json").unlink()
     with pytest.raises(FileNotFoundError, match="study.json: not there"):
-        read_studies([tmp_path / "flat"])
+        read_results([tmp_path / "flat"])
