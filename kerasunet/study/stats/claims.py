@@ -116,10 +116,7 @@ def check_claims(results: StudyResults) -> tuple[Claim, ...]:
         for part, (effect, contrast) in product(scores, contrasts.items())
     }
     paths, curves = (
-        [
-            _about_scenario(part, effect, contrast, estimates[part.scenario, effect], results.runs)
-            for part in scores
-        ]
+        [_about_scenario(part, effect, contrast, estimates, runs=results.runs) for part in scores]
         for effect, contrast in contrasts.items()
     )
     scenarios = [part.scenario for part in scores]
@@ -141,10 +138,12 @@ def _about_scenario(
     scores: Scores,
     effect: str,
     contrast: Contrast,
-    estimate: ContrastEstimate | None,
+    estimates: Estimates,
+    *,
     runs: pd.DataFrame,
 ) -> Claim:
-    """Judge a claim about one scenario by its interval; if it has a test, only its p-value."""
+    """Judge a claim about one scenario by its interval; its test, if any, waits for the others."""
+    estimate = estimates[scores.scenario, effect]
     statement = f"{scores.scenario}: {_STATEMENTS[effect]}"
     claim = Claim(_NAMES[effect], statement, effect, *scores.scenario)
     if estimate is None:
