@@ -17,7 +17,7 @@ from kerasunet.study.figures import draw_all
 from kerasunet.study.figures.block_gains import gains_of
 from kerasunet.study.figures.labels import spread
 from kerasunet.study.figures.mask_panel import PanelRow, draw_mask_panel
-from kerasunet.study.results import Scenario, family_of, ordered, read_results
+from kerasunet.study.results import Scenario, read_results
 from kerasunet.study.stats import StudyStatistics
 
 pytestmark = pytest.mark.filterwarnings("error:::kerasunet.*")
@@ -211,13 +211,6 @@ def test_data_may_have_any_name(tmp_path):
         assert any("my $data$ <&> with a name t…" in text for text in texts)
 
 
-def test_strategies_stand_family_by_family_in_rising_order():
-    texts = ["deep:10", "deep:2", "shallow:1", "all", "none", "enc1", "contracting", "norm"]
-    in_order = ["none", "all", "contracting", "shallow:1", "deep:2", "deep:10", "enc1", "norm"]
-    assert ordered(texts) == in_order
-    assert family_of("outer:3") == "outer" and family_of("shallow:3&norm") == "shallow"
-
-
 @pytest.mark.parametrize("seed", range(5))
 def test_labels_are_spread_by_the_least_squares(seed):
     from scipy.optimize import minimize
@@ -230,14 +223,6 @@ def test_labels_are_spread_by_the_least_squares(seed):
     best = minimize(lambda x: ((x - wanted) ** 2).sum(), found, constraints=[gaps])
     assert ((found - wanted) ** 2).sum() <= best.fun + 1e-6
     assert np.array_equal(spread([9.0, 1.0, 5.0], 1.0), [9.0, 1.0, 5.0])
-
-
-def test_failed_runs_belong_to_their_study_whatever_they_call_the_data(tmp_path):
-    study = write_study(tmp_path, strategies=("none", "all"), folds=(0,), failed=("all",))
-    runs = pd.read_csv(study / "runs.csv")
-    runs.loc[runs.status == "failed", "data"] = "BUSBRA"
-    runs.to_csv(study / "runs.csv", index=False)
-    assert set(read_results([study]).runs.data) == {"bus_bra"}
 
 
 def test_panel_has_a_row_a_case_and_a_column_a_model():
