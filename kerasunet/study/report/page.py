@@ -52,7 +52,8 @@ THEME = {
 _HEADER = re.compile(r"^.*?(?=<svg)", re.DOTALL)
 _NOISE = re.compile(r"<!--.*?-->|<metadata>.*?</metadata>|<style.*?</style>", re.DOTALL)
 _OPENING = re.compile(r'<svg [^>]*?viewBox="([^"]*)"[^>]*>')
-_MOST, _LEAST = 1.3, 0.8
+_WIDEST, _NARROWEST = 1.3, 0.8
+"""How wide a figure may be in the page, as shares of its width on paper."""
 _NAMES = re.compile(r'(\bid="|href="#|url\(#)')
 
 
@@ -65,7 +66,7 @@ def as_markup(drawing: Drawing) -> Markup:
         text = text.replace(colour, f"var(--{name})")
     attributes = f'class="drawing" role="img" aria-label="{escape(drawing.alt)}"'
     width = drawing.figure.get_figwidth()
-    limits = f"max-width: {_MOST * width:.1f}in; min-width: {_LEAST * width:.1f}in"
+    limits = f"max-width: {_WIDEST * width:.1f}in; min-width: {_NARROWEST * width:.1f}in"
     opening = _OPENING.match(text)
     head = f'<svg viewBox="{opening[1]}" {attributes} style="{limits}">'
     return Markup(head + text[opening.end() :])
@@ -152,8 +153,8 @@ def write_report(
 ) -> Path:
     """Write `report.html`, `figures/` as PNG and SVG, and `tables/` as CSV.
 
-    A study that has not finished is reported as far as it is; what cannot be drawn or compared
-    is said. Nothing is computed anew but statistics.
+    A study that has not finished is reported as far as it is; the report says what cannot be
+    drawn or compared. Only statistics are computed; nothing is trained or predicted.
 
     Args:
         studies: A study directory, or several of different data sets.
