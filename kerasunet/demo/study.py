@@ -1,4 +1,4 @@
-"""The Study tab: figures and numbers of study results, and the paper's claims with verdicts."""
+"""The tab Study: figures, numbers and verdicts of the published study, or of one's own."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _SIGNS = {"supported": "✓", "contradicted": "✗", "undecided": "?"}
 
 
 def claims_table(claims: Iterable[Claim]) -> str:
-    """Return HTML: a table for each claim, a row for each scenario."""
+    """Return HTML: a table per claim, with a row per data set and number of training images."""
     tables = [_table(list(found)) for _, found in groupby(claims, key=lambda c: (c.name, c.effect))]
     return "".join(tables) or "<p>There is nothing to judge yet.</p>"
 
@@ -72,7 +72,7 @@ def _signed(value: float) -> str:
 
 
 def numbers_table(statistics: StudyStatistics, scenario: Scenario) -> str:
-    """Return HTML: a row for each strategy, family by family."""
+    """Return an HTML table: a row per strategy, family by family."""
     summary = statistics.summary_of(scenario)
     rows = [
         f"<tr><th scope=row>{escape(name)}</th><td>{summary.at[name, 'mean']:.3f}</td>"
@@ -89,7 +89,7 @@ def numbers_table(statistics: StudyStatistics, scenario: Scenario) -> str:
     )
 
 
-_QUIET = {"api_visibility": "private", "concurrency_limit": 2}
+_PRIVATE = {"api_visibility": "private", "concurrency_limit": 2}
 _READING = "<p role=status>Reading the results of the study …</p>"
 _NOTHING = (
     "<p>No study results come with this copy. Open a study of your own, or make one: "
@@ -98,7 +98,7 @@ _NOTHING = (
 
 
 class _Side(NamedTuple):
-    """The components of one side of the page: a modality."""
+    """The components of one half of the tab: a modality."""
 
     column: gr.Column
     choice: gr.Dropdown
@@ -107,7 +107,7 @@ class _Side(NamedTuple):
     numbers: gr.HTML
 
     @property
-    def drawn(self) -> list[gr.Component]:
+    def drawings(self) -> list[gr.Component]:
         return [self.curves, self.strategies, self.numbers]
 
 
@@ -124,11 +124,11 @@ def build(context: Context) -> None:
         files, folder, button, back = _draw_opening(context)
     views = [note, claims]
     for side in sides:
-        views += [side.column, side.choice, *side.drawn]
-    tab.select(_show, opened, views, **_QUIET)
+        views += [side.column, side.choice, *side.drawings]
+    tab.select(_show, opened, views, **_PRIVATE)
     for side in sides:
-        side.choice.input(_draw, [opened, side.choice], side.drawn, **_QUIET)
-    opening = {"show_progress": "minimal", **_QUIET}
+        side.choice.input(_draw, [opened, side.choice], side.drawings, **_PRIVATE)
+    opening = {"show_progress": "minimal", **_PRIVATE}
     results = [opened, *views]
     files.upload(_open_files, files, results, **opening)
     if context.local:
@@ -179,7 +179,7 @@ def _opened(read: Callable[[Any], StudyStatistics], given: Any) -> list[Any]:
 
 
 def _refused(error: Exception) -> list[Any]:
-    """Return the fault for the note, and leave all else as it is."""
+    """Return the updates that show the error in the note and leave all else as it is."""
     return [f'<p role="alert" class="problem">{escape(str(error))}</p>', *[gr.skip()] * 11]
 
 
@@ -188,7 +188,7 @@ def _open_folder(text: str) -> list[Any]:
 
 
 def _show(opened: StudyStatistics | None) -> list[Any]:
-    """Show what is opened, or the published results."""
+    """Return the updates for the opened study, or for the published one."""
     try:
         statistics = opened or shipped()
         if statistics is None:
@@ -199,7 +199,7 @@ def _show(opened: StudyStatistics | None) -> list[Any]:
 
 
 def _views(statistics: StudyStatistics, published: bool) -> list[Any]:
-    """Return note and claims, and for each side its column, its choices and what they draw."""
+    """Return the updates: note, claims, and column, choices and drawings of each side."""
     views = [_note(statistics, published), claims_table(statistics.claims)]
     for scenarios in _sides(statistics.results.scenarios):
         views += _show_side(statistics, scenarios)
@@ -229,7 +229,7 @@ def _drawings(statistics: StudyStatistics, scenario: Scenario) -> list[Any]:
 
 
 def _sides(scenarios: Iterable[Scenario]) -> tuple[list[Scenario], list[Scenario]]:
-    """Put the data sets with X-rays to the right, all others to the left."""
+    """Return the scenarios of the left side, and those of the right: X-rays."""
     sides: tuple[list[Scenario], list[Scenario]] = ([], [])
     for scenario in scenarios:
         sides[modality_of(scenario.data) == "x-ray"].append(scenario)

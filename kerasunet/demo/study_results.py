@@ -46,10 +46,10 @@ def open_folder(text: str) -> StudyStatistics:
 
 
 def open_files(paths: Sequence[str]) -> StudyStatistics:
-    """Read the uploaded files of one study; they are named as a study names them.
+    """Read the uploaded files of one study, which have the names that a study gives them.
 
     Raises:
-        ValueError: A table is missing, or they cannot be used.
+        ValueError: A table is missing or cannot be used.
     """
     files = {Path(path).name: path for path in paths}
     missing = [name for name in (CASES, RUNS) if name not in files]

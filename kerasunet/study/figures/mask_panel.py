@@ -137,8 +137,8 @@ def draw_models(
     if by not in models:
         raise ValueError(f"{by}: no such model; there are {', '.join(models)}")
     cards = {heading: card(model) for heading, model in models.items()}
-    paths = {"data": data, "manual_dir": manual_dir, "groups": groups}
-    found, cases = _held_out(cards, paths, cards[by]["image_size"])
+    places = {"data": data, "manual_dir": manual_dir, "groups": groups}
+    found, cases = _held_out(cards, places, cards[by]["image_size"])
     segmenters = {heading: Segmenter(model, engine="keras") for heading, model in models.items()}
     picked, count = _pick(segmenters[by], cases)
     rows = _rows(picked, segmenters)
@@ -150,27 +150,27 @@ def draw_models(
 
 
 def _held_out(
-    cards: Mapping[str, dict[str, Any]], paths: Mapping[str, Any], size: int
+    cards: Mapping[str, dict[str, Any]], places: Mapping[str, Any], size: int
 ) -> tuple[DataSet, tuple[Case, ...]]:
-    """Return the data set, and its cases that no model was fine-tuned on."""
-    found = load(paths["data"], paths["manual_dir"], size)
+    """The data set, and its cases that no model was fine-tuned on."""
+    found = load(places["data"], places["manual_dir"], size)
     keys = {case.key for case in found.cases}
     for heading, facts in cards.items():
         if facts["data"]["name"] == found.name and facts["split"]:
-            keys &= _tested(heading, facts, paths)
+            keys &= _tested(heading, facts, places)
     cases = tuple(case for case in found.cases if case.key in keys)
     if not cases:
         raise ValueError(f"{found.name}: no case was held out from all of {', '.join(cards)}")
     return found, cases
 
 
-def _tested(heading: str, card: dict[str, Any], paths: Mapping[str, Any]) -> set[str]:
-    """Return the keys of the test fold of a model, from the settings in its card."""
-    settings = finetune_settings({**to_json(FinetuneSettings()), **card["settings"], **paths})
+def _tested(heading: str, card: dict[str, Any], places: Mapping[str, Any]) -> set[str]:
+    """Keys of the test fold of a model, from the settings in its card."""
+    settings = finetune_settings({**to_json(FinetuneSettings()), **card["settings"], **places})
     split = split_data(settings, load_data(settings))
     if split.digest != card["split"]:
         raise ValueError(
-            f"{heading}: cannot tell which cases of {paths['data']} it was tested on; give the "
+            f"{heading}: cannot tell which cases of {places['data']} it was tested on; give the "
             "data, and the groups if there were any, as they were when it was fine-tuned"
         )
     return set(split.test)
