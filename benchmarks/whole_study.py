@@ -176,7 +176,7 @@ def _timed(work: Callable[[], None]) -> tuple[float, float]:
 
 
 def _study_dice(output: Path, strategies: tuple[str, ...]) -> dict[str, float]:
-    from kerasunet.study.results import read_tables
+    from kerasunet.study.tables import read_tables
 
     means = read_tables(output)[0].groupby("strategy").dice.mean()
     return {strategy: float(means[strategy]) for strategy in strategies}

@@ -1,7 +1,7 @@
 """Check the paper's claims on finished studies: means, paired comparisons, verdicts.
 
-A study that is still growing may be given too: what lacks runs is told and stays undecided. Give
-an ultrasound and an X-ray study together to have the two compared.
+A study that is still growing may be given too: claims that lack runs are named and stay
+undecided. Give an ultrasound and an X-ray study together to have the two compared.
 """
 
 from __future__ import annotations
@@ -10,6 +10,10 @@ import argparse
 import math
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from kerasunet.study.stats import StudyStatistics
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,44 +25,40 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     from kerasunet.files import write_json
-    from kerasunet.study import stats
+    from kerasunet.study.results import read_results
+    from kerasunet.study.stats import StudyStatistics
 
-    studies = stats.read_studies(options.studies)
-    cases, runs, depth = studies.cases, studies.runs, studies.depth
-    summary = stats.summarize(cases)
-    comparisons = stats.compare_all(cases, depth=depth)
-    claims = stats.claims(cases, runs, depth)
-    auto = stats.auto_report(cases, runs)
+    results = read_results(options.studies, results_required=options.markdown)
+    statistics = StudyStatistics(results)
     if options.markdown:
-        print(_markdown(options.studies))
+        from kerasunet.study.report import markdown_document
+
+        print(markdown_document(statistics))
     else:
-        print("\n\n".join(_sections(summary, comparisons, claims, auto)))
+        print("\n\n".join(_sections(statistics)))
     if options.json:
-        content = {
-            "summary": summary.to_dict("records"),
-            "comparisons": [asdict(comparison) for comparison in comparisons],
-            "claims": [asdict(claim) for claim in claims],
-            "auto": auto.to_dict("records"),
-        }
-        write_json(options.json, _plain(content))
+        write_json(options.json, _plain(_content(statistics)))
     return 0
 
 
-def _markdown(directories: list[Path]) -> str:
-    from kerasunet.study.figures.results import read_results
-    from kerasunet.study.report.findings import Findings
-    from kerasunet.study.report.page import document
+def _content(statistics: StudyStatistics) -> dict[str, list]:
+    return {
+        "summary": statistics.summary.to_dict("records"),
+        "comparisons": [asdict(comparison) for comparison in statistics.comparisons],
+        "claims": [asdict(claim) for claim in statistics.claims],
+        "auto": statistics.auto.to_dict("records"),
+    }
 
-    return document(Findings.of(read_results(directories)))
 
-
-def _sections(summary, comparisons, claims, auto) -> list[str]:
-    """The report, table by table; tables without rows are left out."""
+def _sections(statistics: StudyStatistics) -> list[str]:
+    """Return the tables and the claims; tables without rows are left out."""
+    means = map(_summary_row, _rows(statistics.summary))
+    auto = map(_auto_row, _rows(statistics.auto))
     sections = [
-        _table("Dice, mean over cases (95 % interval)", map(_summary_row, _rows(summary))),
-        _table("Paired comparisons", map(_comparison_row, comparisons)),
-        _table("Automatic choice against fixed strategies", map(_auto_row, _rows(auto))),
-        "\n".join(["Claims", *map(_claim_text, claims)]),
+        _table("Dice, mean over cases (95 % interval)", means),
+        _table("Paired comparisons", map(_comparison_row, statistics.comparisons)),
+        _table("Automatic choice against fixed strategies", auto),
+        "\n".join(["Claims", *map(_claim_text, statistics.claims)]),
     ]
     return [section for section in sections if "\n" in section]
 
@@ -115,7 +115,7 @@ def _claim_text(claim) -> str:
 
 
 def _table(title: str, rows) -> str:
-    """Aligned columns under a title; the title alone where there are no rows."""
+    """Return aligned columns under a title; the title alone where there are no rows."""
     rows = list(rows)
     if not rows:
         return title
@@ -127,7 +127,7 @@ def _table(title: str, rows) -> str:
 
 
 def _plain(value):
-    """Values that JSON knows: a number that is not one becomes null."""
+    """Return values that JSON knows: a number that is not one becomes null."""
     if isinstance(value, dict):
         return {name: _plain(item) for name, item in value.items()}
     if isinstance(value, list):

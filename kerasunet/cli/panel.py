@@ -40,15 +40,15 @@ def run(options: argparse.Namespace) -> int:
     start_backend()
     # TensorFlow takes several models in one process for one model that is traced anew.
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
-    from kerasunet.study.figures.panel import panel_of
+    from kerasunet.study.figures.mask_panel import draw_models
 
-    drawing = panel_of(
+    drawing = draw_models(
         models,
         options.data,
-        options.output.stem,
-        options.by,
-        options.manual_dir,
-        options.groups,
+        name=options.output.stem,
+        by=options.by,
+        manual_dir=options.manual_dir,
+        groups=options.groups,
     )
     for path in drawing.write(options.output.parent):
         print(path)

@@ -115,7 +115,7 @@ def _settings(options: argparse.Namespace) -> StudySettings:
 
 def _print_plan(study, options: argparse.Namespace) -> None:
     from kerasunet.files import read_json
-    from kerasunet.study.results import RECORD
+    from kerasunet.study.tables import RECORD
 
     settings = study.settings
     strategies = tuple(dict.fromkeys(run.strategy for run in study.planned))

@@ -1,32 +1,22 @@
-"""The claims of the paper and their verdicts, as a table."""
+"""The tab Study: figures, numbers and verdicts of the published study, or of one's own."""
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable
 from html import escape
 from itertools import groupby
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import gradio as gr
 
 from kerasunet.data.modality import modality_of
 from kerasunet.demo.session import Context
-from kerasunet.demo.study_figures import (
-    Results,
-    draw_curves,
-    draw_strategies,
-    read_studies,
-    shipped,
-)
-from kerasunet.study.figures.results import ordered
-from kerasunet.study.results import CASES, RECORD, RUNS
+from kerasunet.demo.study_figures import draw_curves, draw_strategies
+from kerasunet.demo.study_results import open_files, open_folder, shipped
+from kerasunet.study.results import Scenario, ordered
 
 if TYPE_CHECKING:
-    from kerasunet.study.stats import Claim
-
+    from kerasunet.study.stats import Claim, StudyStatistics
 
 _STATEMENTS = {
     ("contracting-above-expanding", "contracting - expanding"): (
@@ -46,7 +36,7 @@ _SIGNS = {"supported": "✓", "contradicted": "✗", "undecided": "?"}
 
 
 def claims_table(claims: Iterable[Claim]) -> str:
-    """HTML: a table for each claim, a row for each data set and number of training images."""
+    """Return HTML: a table per claim, with a row per data set and number of training images."""
     tables = [_table(list(found)) for _, found in groupby(claims, key=lambda c: (c.name, c.effect))]
     return "".join(tables) or "<p>There is nothing to judge yet.</p>"
 
@@ -81,61 +71,25 @@ def _signed(value: float) -> str:
     return "unknown" if value != value else f"{value:+.3f}".replace("-", "−")
 
 
-def numbers_table(results: Results, data: str, train_size: int) -> str:
-    """HTML: a row for each strategy, family by family."""
-    panel = results.panel(data, train_size)
+def numbers_table(statistics: StudyStatistics, scenario: Scenario) -> str:
+    """Return an HTML table: a row per strategy, family by family."""
+    summary = statistics.summary_of(scenario)
     rows = [
-        f"<tr><th scope=row>{escape(name)}</th><td>{panel.at[name, 'mean']:.3f}</td>"
-        f"<td>{panel.at[name, 'low']:.3f} to {panel.at[name, 'high']:.3f}</td>"
-        f"<td>{panel.at[name, 'missed']:.3g}</td><td>{panel.at[name, 'cases']}</td>"
-        f"<td>{panel.at[name, 'runs']}</td></tr>"
-        for name in ordered(panel.index)
+        f"<tr><th scope=row>{escape(name)}</th><td>{summary.at[name, 'mean']:.3f}</td>"
+        f"<td>{summary.at[name, 'low']:.3f} to {summary.at[name, 'high']:.3f}</td>"
+        f"<td>{summary.at[name, 'missed']:.3g}</td><td>{summary.at[name, 'cases']}</td>"
+        f"<td>{summary.at[name, 'runs']}</td></tr>"
+        for name in ordered(summary.index)
     ]
     headings = ("Strategy", "Dice", "95 % interval", "Missed", "Cases", "Runs")
     head = "".join(f"<th scope=col>{heading}</th>" for heading in headings)
     return (
-        f"<p>{escape(data)}, {train_size} training images</p><div class=table><table><thead><tr>"
+        f"<p>{escape(str(scenario))}</p><div class=table><table><thead><tr>"
         f"{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
     )
 
 
-def open_folder(text: str) -> Results:
-    """Reads a study directory, or every study in a folder of several.
-
-    Raises:
-        FileNotFoundError: There is no such folder, or no study in it.
-        ValueError: The tables cannot be used.
-    """
-    folder = Path(text).expanduser()
-    if not folder.is_dir():
-        raise FileNotFoundError(f"{text}: no such folder on this machine")
-    inner = sorted(path.parent for path in folder.glob(f"*/{CASES}"))
-    return read_studies([folder] if (folder / CASES).is_file() or not inner else inner)
-
-
-def open_files(paths: Sequence[str]) -> Results:
-    """Reads the uploaded tables of one study; they are named as a study names them.
-
-    Raises:
-        ValueError: A table is missing, or they cannot be used.
-    """
-    files = {Path(path).name: path for path in paths}
-    missing = [name for name in (CASES, RUNS) if name not in files]
-    if missing:
-        raise ValueError(
-            f"{' and '.join(missing)} missing: give {CASES} and {RUNS} of a study, and its "
-            f"{RECORD} if the U-Net is not of depth 4"
-        )
-    with tempfile.TemporaryDirectory() as folder:
-        for name in {CASES, RUNS, RECORD} & files.keys():
-            shutil.copyfile(files[name], Path(folder) / name)
-        try:
-            return read_studies([Path(folder)])
-        except ValueError as error:
-            raise ValueError(str(error).replace(f"{folder}/", "")) from None
-
-
-_QUIET = {"api_visibility": "private", "concurrency_limit": 2}
+_PRIVATE = {"api_visibility": "private", "concurrency_limit": 2}
 _READING = "<p role=status>Reading the results of the study …</p>"
 _NOTHING = (
     "<p>No study results come with this copy. Open a study of your own, or make one: "
@@ -144,21 +98,21 @@ _NOTHING = (
 
 
 class _Side(NamedTuple):
-    """The components of one half: a modality."""
+    """The components of one half of the tab: a modality."""
 
     column: gr.Column
-    panel: gr.Dropdown
+    choice: gr.Dropdown
     curves: gr.Plot
     strategies: gr.Plot
     numbers: gr.HTML
 
     @property
-    def drawn(self) -> list[gr.Component]:
+    def drawings(self) -> list[gr.Component]:
         return [self.curves, self.strategies, self.numbers]
 
 
 def build(context: Context) -> None:
-    """Adds the tab to the page that is being built."""
+    """Add the tab to the page that is being built."""
     tab = gr.context.Context.block
     opened = gr.State(None, time_to_live=3600)
     note = gr.HTML(_READING, elem_id="study-note", elem_classes="note")
@@ -170,11 +124,11 @@ def build(context: Context) -> None:
         files, folder, button, back = _draw_opening(context)
     views = [note, claims]
     for side in sides:
-        views += [side.column, side.panel, *side.drawn]
-    tab.select(_show, opened, views, **_QUIET)
+        views += [side.column, side.choice, *side.drawings]
+    tab.select(_show, opened, views, **_PRIVATE)
     for side in sides:
-        side.panel.input(_draw, [opened, side.panel], side.drawn, **_QUIET)
-    opening = {"show_progress": "minimal", **_QUIET}
+        side.choice.input(_draw, [opened, side.choice], side.drawings, **_PRIVATE)
+    opening = {"show_progress": "minimal", **_PRIVATE}
     results = [opened, *views]
     files.upload(_open_files, files, results, **opening)
     if context.local:
@@ -185,7 +139,7 @@ def build(context: Context) -> None:
 def _draw_side(label: str) -> _Side:
     name = f"study-{label.lower()}"
     with gr.Column(min_width=340, visible=False) as column:
-        panel = gr.Dropdown([], label=label, elem_id=name)
+        choice = gr.Dropdown([], label=label, elem_id=name)
         curves = gr.Plot(
             label="Dice by number of tuned blocks", show_label=False, elem_id=f"{name}-curves"
         )
@@ -194,7 +148,7 @@ def _draw_side(label: str) -> _Side:
         )
         with gr.Accordion("Numbers", open=False):
             numbers = gr.HTML(apply_default_css=False, elem_id=f"{name}-numbers")
-    return _Side(column, panel, curves, strategies, numbers)
+    return _Side(column, choice, curves, strategies, numbers)
 
 
 def _draw_opening(context: Context) -> tuple[gr.Component, ...]:
@@ -216,16 +170,16 @@ def _open_files(paths: list[str] | None) -> list[Any]:
     return _opened(open_files, paths or [])
 
 
-def _opened(read: Any, given: Any) -> list[Any]:
+def _opened(read: Callable[[Any], StudyStatistics], given: Any) -> list[Any]:
     try:
-        results = read(given)
-        return [results, *_drawn(results, published=False)]
+        statistics = read(given)
+        return [statistics, *_views(statistics, published=False)]
     except (ValueError, OSError) as error:
         return [gr.skip(), *_refused(error)]
 
 
 def _refused(error: Exception) -> list[Any]:
-    """The fault in the note, all else as it is."""
+    """Return the updates that show the error in the note and leave all else as it is."""
     return [f'<p role="alert" class="problem">{escape(str(error))}</p>', *[gr.skip()] * 11]
 
 
@@ -233,61 +187,61 @@ def _open_folder(text: str) -> list[Any]:
     return _opened(open_folder, text)
 
 
-def _show(opened: Results | None) -> list[Any]:
-    """What is opened, or the published results."""
+def _show(opened: StudyStatistics | None) -> list[Any]:
+    """Return the updates for the opened study, or for the published one."""
     try:
-        results = opened or shipped()
-        if results is None:
+        statistics = opened or shipped()
+        if statistics is None:
             return [_NOTHING, "", *[gr.update(visible=False), *[gr.skip()] * 4] * 2]
-        return _drawn(results, published=opened is None)
+        return _views(statistics, published=opened is None)
     except (ValueError, OSError) as error:
         return _refused(error)
 
 
-def _drawn(results: Results, published: bool) -> list[Any]:
-    """The note, the claims, and for each side its column, its choices and what they draw."""
-    views = [_told(results, published), claims_table(results.claims)]
-    for panels in _halves(results):
-        views += _show_side(results, panels)
+def _views(statistics: StudyStatistics, published: bool) -> list[Any]:
+    """Return the updates: note, claims, and column, choices and drawings of each side."""
+    views = [_note(statistics, published), claims_table(statistics.claims)]
+    for scenarios in _sides(statistics.results.scenarios):
+        views += _show_side(statistics, scenarios)
     return views
 
 
-def _show_side(results: Results, panels: list[tuple[str, int]]) -> list[Any]:
-    if not panels:
+def _show_side(statistics: StudyStatistics, scenarios: list[Scenario]) -> list[Any]:
+    if not scenarios:
         return [gr.update(visible=False), *[gr.skip()] * 4]
-    choices = [_name(*panel) for panel in panels]
+    choices = [str(scenario) for scenario in scenarios]
     chosen = gr.update(choices=choices, value=choices[0])
-    return [gr.update(visible=True), chosen, *_drawings(results, panels[0])]
+    return [gr.update(visible=True), chosen, *_drawings(statistics, scenarios[0])]
 
 
-def _draw(opened: Results | None, name: str) -> list[Any]:
-    results = opened or shipped()
-    panels = {_name(*panel): panel for panel in results.panels}
-    return _drawings(results, panels[name])
+def _draw(opened: StudyStatistics | None, name: str) -> list[Any]:
+    statistics = opened or shipped()
+    scenarios = {str(scenario): scenario for scenario in statistics.results.scenarios}
+    return _drawings(statistics, scenarios[name])
 
 
-def _drawings(results: Results, panel: tuple[str, int]) -> list[Any]:
+def _drawings(statistics: StudyStatistics, scenario: Scenario) -> list[Any]:
     return [
-        draw_curves(results, *panel),
-        draw_strategies(results, *panel),
-        numbers_table(results, *panel),
+        draw_curves(statistics, scenario),
+        draw_strategies(statistics, scenario),
+        numbers_table(statistics, scenario),
     ]
 
 
-def _halves(results: Results) -> tuple[list[tuple[str, int]], list[tuple[str, int]]]:
-    """The parts with X-rays to the right, all others to the left."""
-    right = [panel for panel in results.panels if modality_of(panel[0]) == "xray"]
-    return [panel for panel in results.panels if panel not in right], right
+def _sides(scenarios: Iterable[Scenario]) -> tuple[list[Scenario], list[Scenario]]:
+    """Return the scenarios of the left side, and those of the right: X-rays."""
+    sides: tuple[list[Scenario], list[Scenario]] = ([], [])
+    for scenario in scenarios:
+        sides[modality_of(scenario.data) == "xray"].append(scenario)
+    return sides
 
 
-def _name(data: str, train_size: int) -> str:
-    return f"{data}, {train_size} training images"
-
-
-def _told(results: Results, published: bool) -> str:
-    finished = int((results.runs["status"] == "finished").sum())
-    failed = int((results.runs["status"] == "failed").sum())
+def _note(statistics: StudyStatistics, published: bool) -> str:
+    results = statistics.results
     whose = "The published study" if published else "Your study"
-    data = ", ".join(dict(results.panels))
-    failures = f", {failed} failed" if failed else ""
-    return f"<p role=status>{whose}: {finished:,} finished runs{failures}, on {escape(data)}.</p>"
+    data = ", ".join(results.data_sets)
+    failures = f", {len(results.failed)} failed" if len(results.failed) else ""
+    return (
+        f"<p role=status>{whose}: {len(results.finished):,} finished runs{failures}, on "
+        f"{escape(data)}.</p>"
+    )

@@ -5,8 +5,10 @@ from kerasunet import lazy_members
 _MEMBERS = {
     "PlannedRun": "kerasunet.study.plan",
     "StudySettings": "kerasunet.study.plan",
+    "StudyResults": "kerasunet.study.results",
     "plan": "kerasunet.study.plan",
-    "read_tables": "kerasunet.study.results",
+    "read_results": "kerasunet.study.results",
+    "read_tables": "kerasunet.study.tables",
     "run_study": "kerasunet.study.execution",
 }
 __all__ = sorted(_MEMBERS)

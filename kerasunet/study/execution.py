@@ -22,7 +22,7 @@ from kerasunet.runs.directory import RunDirectory, refuse_differences
 from kerasunet.runs.preparation import load_data, split_data
 from kerasunet.strategies import NetworkLayout
 from kerasunet.study.plan import PlannedRun, StudySettings, plan, protocol
-from kerasunet.study.results import RECORD, Tables
+from kerasunet.study.tables import RECORD, Tables
 from kerasunet.study.worker_pool import RunResult, run_in_process, workers
 
 

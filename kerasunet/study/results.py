@@ -1,202 +1,273 @@
-"""The two tables of a study: a row per case of every run, and a row per run."""
+"""The one reader of study results, which statistics, figures, reports and the demo all take.
+
+A study directory holds `study.json`, which tells what is studied, and the tables of
+`kerasunet.study.tables`. Reading needs neither Keras nor TensorFlow.
+"""
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
-from kerasunet.files import read_json, write_text
+from kerasunet.files import read_json
+from kerasunet.study.tables import RECORD, read_tables
 
-if TYPE_CHECKING:
-    import pandas
-
-
-CASES, RUNS, RECORD = "cases.csv", "runs.csv", "study.json"
-IDENTITY = ("strategy", "fold", "train_size", "seed")
-CASE_COLUMNS = (
-    "data",
-    *IDENTITY,
-    "key",
-    "group",
-    "dice",
-    "iou",
-    "sensitivity",
-    "precision",
-    "hd95",
-    "assd",
-    "ece",
-    "truth_area",
-    "predicted_area",
-    "outcome",
-    "unit",
-)
-RUN_COLUMNS = (
-    "data",
-    *IDENTITY,
-    "chosen",
-    "learning_rate",
-    "steps",
-    "trained",
-    "parameters",
-    "seconds",
-    "wall_seconds",
-    "versions",
-    "status",
-    "note",
-)
-_TEXTS = ("key", "group", "versions", "note")
-_DIGITS = 5
-Row = dict[str, Any]
+USUAL_DEPTH = 4
+"""Depth of the U-Net where no record tells it."""
 
 
-class Tables:
-    """The tables of one study directory, as lists of rows of text, written after every run."""
+class Scenario(NamedTuple):
+    """What strategies are compared within: a data set and a number of training images."""
 
-    def __init__(self, directory: Path):
-        self._directory = directory
-        self.cases = _read(directory / CASES, CASE_COLUMNS)
-        self.runs = _read(directory / RUNS, RUN_COLUMNS)
-        self._drop_unrecorded()
+    data: str
+    train_size: int
 
-    def finished(self) -> set[tuple[str, int, int, int]]:
-        """Identities of the finished runs."""
-        return {_identity(row) for row in self.runs if row["status"] == "finished"}
-
-    def failed(self) -> set[tuple[str, int, int, int]]:
-        """Identities of the failed runs."""
-        return {_identity(row) for row in self.runs if row["status"] == "failed"}
-
-    def record(self, run: Mapping[str, Any], cases: Iterable[Mapping[str, Any]]) -> None:
-        """Adds a run, in place of an earlier one of the same identity, and writes both tables.
-
-        The cases are written first: a run counts only once its own row is there.
-        """
-        row = _as_text(run, RUN_COLUMNS)
-        identity = _identity(row)
-        self.runs = [old for old in self.runs if _identity(old) != identity]
-        self.cases = [old for old in self.cases if _identity(old) != identity]
-        self.cases += [_as_text(case, CASE_COLUMNS) for case in cases]
-        self.runs.append(row)
-        _write(self._directory / CASES, CASE_COLUMNS, self.cases)
-        _write(self._directory / RUNS, RUN_COLUMNS, self.runs)
-
-    def _drop_unrecorded(self) -> None:
-        """Forgets cases of a run whose own row was not written before a kill."""
-        finished = self.finished()
-        self.cases = [row for row in self.cases if _identity(row) in finished]
+    def __str__(self) -> str:
+        return f"{self.data}, {self.train_size} training images"
 
 
-def read_tables(directory: Path) -> tuple[pandas.DataFrame, pandas.DataFrame]:
-    """Reads the tables of a study.
+@dataclass(frozen=True)
+class StudyRecord:
+    """What `study.json` tells of one study.
 
-    Args:
-        directory: A study directory.
-
-    Returns:
-        The cases and the runs, one row each; columns are `CASE_COLUMNS` and `RUN_COLUMNS`.
-
-    Raises:
-        FileNotFoundError: The directory holds no study.
-        ValueError: A table lacks columns.
+    Attributes:
+        directory: The study directory.
+        protocol: The settings that all runs share, and the learning rates to choose from.
+        digests: SHA-256 of the data and of the initial model.
+        data: Name, number of cases, layout, terms and citation of the data set.
     """
-    import pandas
 
-    frames = []
-    for name, columns in ((CASES, CASE_COLUMNS), (RUNS, RUN_COLUMNS)):
-        path = directory / name
+    directory: Path
+    protocol: dict[str, Any]
+    digests: dict[str, str]
+    data: dict[str, Any]
+
+    @classmethod
+    def read(cls, directory: Path) -> StudyRecord:
+        """Read the record of a study directory.
+
+        Raises:
+            FileNotFoundError: There is none.
+            ValueError: The file is something else.
+        """
+        path = directory / RECORD
         if not path.is_file():
-            raise FileNotFoundError(f"{path}: not there, so {directory} is no study with results")
-        frame = pandas.read_csv(path, dtype=dict.fromkeys(_TEXTS, str))
-        _require_columns(path, list(frame.columns), columns)
-        frames.append(frame)
-    return frames[0], frames[1].fillna({"versions": "", "note": ""})
+            raise FileNotFoundError(f"{path}: not there, so nothing tells what was studied")
+        record, parts = read_json(path), ("protocol", "digests", "data")
+        missing = [part for part in parts if part not in record]
+        if missing:
+            raise ValueError(f"{path}: no record of a study, for it has no {', '.join(missing)}")
+        return cls(directory, *(record[part] for part in parts))
+
+    @property
+    def name(self) -> str:
+        """Name of the data set."""
+        return self.data["name"]
+
+    @property
+    def depth(self) -> int:
+        """Depth of the U-Net."""
+        return self.protocol["run"]["architecture"]["depth"]
 
 
-def _read(path: Path, columns: Sequence[str]) -> list[Row]:
-    if not path.is_file():
-        return []
-    with open(path, encoding="utf-8", newline="") as file:
-        reader = csv.DictReader(file)
-        rows = list(reader)
-    _require_columns(path, reader.fieldnames or [], columns)
-    return rows
+@dataclass(frozen=True)
+class Completeness:
+    """How far a study is.
 
+    Attributes:
+        folds: Folds that have results.
+        planned_folds: Folds that there are.
+        finished: Finished runs.
+        failed: Failed runs.
+        fewest: Least number of finished runs of a strategy at a training size.
+        most: Largest such number; where it is larger, means rest on different cases.
+    """
 
-def _require_columns(path: Path, found: Sequence[str], columns: Sequence[str]) -> None:
-    missing = [name for name in columns if name not in found]
-    if missing:
-        raise ValueError(f"{path}: has no column {', '.join(missing)}")
-
-
-def _write(path: Path, columns: Sequence[str], rows: Sequence[Row]) -> None:
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, columns, lineterminator="\n", extrasaction="ignore")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_text(path, text.getvalue())
-
-
-def _as_text(row: Mapping[str, Any], columns: Sequence[str]) -> Row:
-    return {name: _cell(row[name]) for name in columns}
-
-
-def _cell(value: Any) -> str:
-    return f"{value:.{_DIGITS}g}" if isinstance(value, float) else str(value)
-
-
-def _identity(row: Mapping[str, Any]) -> tuple[str, int, int, int]:
-    return row["strategy"], int(row["fold"]), int(row["train_size"]), int(row["seed"])
+    folds: int
+    planned_folds: int
+    finished: int
+    failed: int
+    fewest: int
+    most: int
 
 
 @dataclass(frozen=True, eq=False)
-class Studies:
-    """The tables of one or several studies.
+class StudyResults:
+    """The results of one study, or of several of different data sets.
 
     Attributes:
-        cases: A row per case per run.
-        runs: A row per run.
-        depth: Number of resolution halvings of the network, which they share.
+        cases: A row per case of every finished run; columns are `CASE_COLUMNS`.
+        runs: A row per run; columns are `RUN_COLUMNS`.
+        depth: Depth of the U-Net, which all studies share.
+        studies: The records of the studies, in the order given.
     """
 
     cases: pd.DataFrame
     runs: pd.DataFrame
-    depth: int
+    depth: int = USUAL_DEPTH
+    studies: tuple[StudyRecord, ...] = ()
+
+    @cached_property
+    def scenarios(self) -> tuple[Scenario, ...]:
+        """The scenarios that have results: data sets as given, training sizes rising."""
+        sizes = self.cases.groupby("data", sort=False)["train_size"].unique()
+        return tuple(
+            Scenario(str(data), int(size))
+            for data, found in sizes.items()
+            for size in sorted(found)
+        )
+
+    @property
+    def largest_scenarios(self) -> tuple[Scenario, ...]:
+        """Of each data set, the scenario with the most training images."""
+        return tuple(Scenario(*largest) for largest in dict(self.scenarios).items())
+
+    @property
+    def data_sets(self) -> tuple[str, ...]:
+        """Names of the data sets that have results."""
+        return tuple(dict(self.scenarios))
+
+    def train_sizes(self, data: str) -> tuple[int, ...]:
+        """Return the training sizes at which a data set has results, rising."""
+        return tuple(size for name, size in self.scenarios if name == data)
+
+    def strategies(self) -> list[str]:
+        """Return the strategies that have results, family by family."""
+        return ordered(self.cases["strategy"].unique())
+
+    @property
+    def finished(self) -> pd.DataFrame:
+        """The rows of the finished runs."""
+        return self.runs[self.runs["status"] == "finished"]
+
+    @property
+    def failed(self) -> pd.DataFrame:
+        """The rows of the failed runs."""
+        return self.runs[self.runs["status"] != "finished"]
+
+    def at(self, scenario: Scenario) -> StudyResults:
+        """Return the results of one scenario; its tables are empty where it has none."""
+        parts = (
+            table[(table["data"] == scenario.data) & (table["train_size"] == scenario.train_size)]
+            for table in (self.cases, self.runs)
+        )
+        return replace(self, **dict(zip(("cases", "runs"), parts, strict=True)))
+
+    def completeness(self, study: StudyRecord) -> Completeness:
+        """Tell how far one of the studies is."""
+        finished = self.finished[self.finished["data"] == study.name]
+        failed = self.failed[self.failed["data"] == study.name]
+        counts = finished.groupby(["train_size", "strategy"]).size()
+        return Completeness(
+            folds=finished["fold"].nunique(),
+            planned_folds=study.protocol["run"]["folds"],
+            finished=len(finished),
+            failed=len(failed),
+            fewest=int(counts.min()) if len(counts) else 0,
+            most=int(counts.max()) if len(counts) else 0,
+        )
 
 
-def read_studies(directories: Sequence[Path]) -> Studies:
-    """Reads study directories and puts their tables together.
+def read_results(
+    directories: Sequence[Path], *, record_required: bool = True, results_required: bool = True
+) -> StudyResults:
+    """Read study directories, finished or not, of different data sets.
 
     Args:
-        directories: Study directories, finished or not, of different data sets.
+        directories: Study directories.
+        record_required: Whether each must hold a `study.json`. A study without one is taken to be
+            of a U-Net of depth 4.
+        results_required: Whether a run must have finished.
 
     Returns:
-        The tables.
+        The results.
 
     Raises:
-        FileNotFoundError: A directory holds no study with results.
-        ValueError: A table lacks columns, or the networks have different depths.
+        FileNotFoundError: A directory holds no study with results, or lacks its record.
+        ValueError: A file lacks columns or entries, nothing has finished yet, two studies are of
+            the same data set, or their networks have different depths.
     """
-    tables = [read_tables(Path(directory)) for directory in directories]
-    depths = {str(directory): _depth(Path(directory)) for directory in directories}
+    found = [_read_study(Path(directory), record_required) for directory in directories]
+    studies = tuple(study for study, _, _ in found if study is not None)
+    _require_different_data(studies)
+    depth = _shared_depth(dict(zip(directories, (study for study, _, _ in found), strict=True)))
+    cases = _together([cases for _, cases, _ in found])
+    if results_required and cases.empty:
+        raise ValueError(f"{directories[0]}: no run has finished yet, so there is nothing to show")
+    return StudyResults(cases, _together([runs for _, _, runs in found]), depth, studies)
+
+
+def _read_study(
+    directory: Path, record_required: bool
+) -> tuple[StudyRecord | None, pd.DataFrame, pd.DataFrame]:
+    cases, runs = read_tables(directory)
+    if not record_required and not (directory / RECORD).is_file():
+        return None, cases, runs
+    study = StudyRecord.read(directory)
+    # A failed run may know its data by the name of their folder.
+    data = runs["data"].where(runs["status"] == "finished", study.name)
+    return study, cases, runs.assign(data=data)
+
+
+def _require_different_data(studies: Sequence[StudyRecord]) -> None:
+    """Studies of the same data differ in protocol: their rows must not be averaged together."""
+    known: dict[str, StudyRecord] = {}
+    for study in studies:
+        if study.name in known:
+            raise ValueError(
+                f"{known[study.name].directory} and {study.directory} are both studies of "
+                f"{study.name}: take one at a time"
+            )
+        known[study.name] = study
+
+
+def _shared_depth(records: Mapping[Path, StudyRecord | None]) -> int:
+    depths = {
+        directory: USUAL_DEPTH if record is None else record.depth
+        for directory, record in records.items()
+    }
     if len(set(depths.values())) > 1:
-        listing = ", ".join(f"{depth} in {directory}" for directory, depth in depths.items())
+        listing = ", ".join(f"{directory} of depth {depth}" for directory, depth in depths.items())
         raise ValueError(f"networks of different depth have different strategies: {listing}")
-    cases, runs = zip(*tables, strict=True)
-    return Studies(
-        pd.concat(cases, ignore_index=True),
-        pd.concat(runs, ignore_index=True),
-        next(iter(depths.values())),
-    )
+    return next(iter(depths.values()))
 
 
-def _depth(directory: Path) -> int:
-    path = directory / RECORD
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: not there; it tells the network of the study")
-    return read_json(path)["protocol"]["run"]["architecture"]["depth"]
+def _together(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Put tables together; one without rows has no types, so it is left out."""
+    return pd.concat([table for table in tables if len(table)] or tables[:1], ignore_index=True)
+
+
+FAMILIES = {
+    "references": ("none", "scratch", "all", "auto"),
+    "paths": ("contracting", "expanding", "bottleneck"),
+    "shallow": ("shallow",),
+    "deep": ("deep",),
+    "outer": ("outer",),
+    "inner": ("inner",),
+}
+"""Families of strategies, in the order in which they are listed, and how their texts begin."""
+OTHERS = "others"
+
+
+def family_of(strategy: str) -> str:
+    """Return the family of a strategy: a name of `FAMILIES`, or `OTHERS`."""
+    head = strategy.partition(":")[0]
+    return next((family for family, heads in FAMILIES.items() if head in heads), OTHERS)
+
+
+def ordered(strategies: Iterable[str]) -> list[str]:
+    """List each strategy once, family by family, counts rising."""
+    return sorted(set(strategies), key=_rank)
+
+
+def _rank(strategy: str) -> tuple[int, int, int, str]:
+    head, _, count = strategy.partition(":")
+    family = family_of(strategy)
+    in_family = FAMILIES[family].index(head) if family in FAMILIES else 0
+    number = int(count) if count.isdecimal() else 0
+    return [*FAMILIES, OTHERS].index(family), in_family, number, strategy

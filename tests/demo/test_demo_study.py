@@ -1,4 +1,4 @@
-"""The tab Study in a real browser, with tables that the test made up."""
+"""The tab Study in a real browser, with made-up tables; and the results behind it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from helpers import ROOT
 from helpers.browser import chromium, eventually, watched_page
 from helpers.study_makers import STRATEGIES, make_study
 
-from kerasunet.study.stats import claims, read_studies, summarize
+from kerasunet.study.results import Scenario, read_results
+from kerasunet.study.stats import StudyStatistics
 
 
 @pytest.fixture(scope="module")
@@ -22,18 +23,28 @@ def page(demo_url):
         page.goto(demo_url)
         page.get_by_role("tab", name="Study").click()
         page.get_by_text("The published study").wait_for()
+        page.locator("button:has-text('Numbers')").first.click()
+        page.get_by_role("button", name="Open a study of your own").click()
+        page.locator("#study-files").wait_for()
         yield page
         assert page.faults == []
 
 
 @pytest.fixture(scope="module")
-def studies(demo_place):
-    return read_studies(sorted((demo_place / "studies").iterdir()))
+def statistics(demo_place):
+    return StudyStatistics(read_results(sorted((demo_place / "studies").iterdir())))
 
 
 def _back_to_the_published(page) -> None:
     page.get_by_role("button", name="Back to the published results").click()
     page.get_by_text("The published study").wait_for()
+
+
+def _choose_scenario(page, scenario: Scenario) -> None:
+    page.locator("#study-ultrasound input").click()
+    page.get_by_role("option", name=f"{scenario}").click()
+    numbers = page.locator("#study-ultrasound-numbers")
+    numbers.get_by_text(f"{scenario.data}, {scenario.train_size}").wait_for()
 
 
 def _wait_for_points(page, figure: str, count: int) -> None:
@@ -51,21 +62,21 @@ def test_both_modalities_are_drawn_side_by_side(page):
     assert "bus_bra, jsrt" in text
 
 
-def test_the_numbers_are_those_of_the_tables(page, studies):
-    page.locator("button:has-text('Numbers')").first.click()
+@pytest.mark.parametrize("train_size", [20, 80])
+def test_the_numbers_are_those_of_the_tables(page, statistics, train_size):
+    scenario = Scenario("bus_bra", train_size)
+    _choose_scenario(page, scenario)
     table = page.locator("#study-ultrasound-numbers table")
-    table.wait_for()
-    page.locator("#study-ultrasound-numbers").get_by_text("bus_bra, 20").wait_for()
-    summary = summarize(studies.cases)
-    expected = summary[(summary["data"] == "bus_bra") & (summary["train_size"] == 20)]
+    expected = statistics.summary_of(scenario)
+    assert len(expected) == len(STRATEGIES)
     for row in expected.itertuples():
-        cells = table.locator(f"tr:has(th:text-is('{row.strategy}')) td").all_inner_texts()
+        cells = table.locator(f"tr:has(th:text-is('{row.Index}')) td").all_inner_texts()
         assert cells[0] == f"{row.mean:.3f}"
         assert cells[1] == f"{row.low:.3f} to {row.high:.3f}"
 
 
-def test_claims_have_their_verdicts(page, studies):
-    expected = claims(studies.cases, studies.runs, studies.depth)
+def test_claims_have_their_verdicts(page, statistics):
+    expected = statistics.claims
     found = page.locator("#study-claims tbody tr")
     eventually(page, found.count, len(expected))
     rows = found.all()
@@ -76,15 +87,8 @@ def test_claims_have_their_verdicts(page, studies):
     assert {"supported"} <= {claim.verdict for claim in expected}
 
 
-def test_another_number_of_training_images_is_shown(page):
-    page.locator("#study-ultrasound input").click()
-    page.get_by_role("option", name="bus_bra, 80 training images").click()
-    page.locator("#study-ultrasound-numbers").get_by_text("bus_bra, 80").wait_for()
-
-
 def test_a_study_of_ones_own_is_opened_by_its_files(page, tmp_path):
     study = make_study(tmp_path, "my_scans")
-    page.get_by_role("button", name="Open a study of your own").click()
     upload = "#study-files input[type=file]"
     page.set_input_files(upload, [study / "cases.csv", study / "runs.csv"])
     page.get_by_text("Your study: 16 finished runs, on my_scans.").wait_for()
@@ -116,38 +120,38 @@ def test_what_is_no_study_is_refused_in_one_line_and_the_page_goes_on(page, tmp_
 
 
 @pytest.fixture
-def results():
-    from kerasunet.demo import study_figures
+def shipped():
+    from kerasunet.demo.study_results import shipped
 
-    return study_figures
+    return shipped
 
 
 @pytest.mark.parametrize("begun", [[], ["cases.csv"]])
-def test_without_published_results_there_are_none(results, monkeypatch, tmp_path, begun):
+def test_without_published_results_there_are_none(shipped, monkeypatch, tmp_path, begun):
     for name in begun:
         (tmp_path / "bus_bra").mkdir()
         (tmp_path / "bus_bra" / name).touch()
     monkeypatch.setenv("KERASUNET_STUDIES", str(tmp_path))
-    assert results.shipped() is None
+    assert shipped() is None
 
 
-def test_a_study_that_has_only_begun_waits_for_its_first_run(results, monkeypatch, tmp_path: Path):
+def test_a_study_that_has_only_begun_waits_for_its_first_run(shipped, monkeypatch, tmp_path: Path):
     make_study(tmp_path, "jsrt", missing=16)
     monkeypatch.setenv("KERASUNET_STUDIES", str(tmp_path))
-    assert results.shipped() is None
+    assert shipped() is None
 
 
-def test_half_a_study_gives_what_it_has(results, monkeypatch, tmp_path: Path):
+def test_half_a_study_gives_what_it_has(shipped, monkeypatch, tmp_path: Path):
     make_study(tmp_path, "jsrt", missing=14)
     monkeypatch.setenv("KERASUNET_STUDIES", str(tmp_path))
-    shown = results.shipped()
-    assert list(shown.panel("jsrt", 20).index) == ["none", "contracting"]
+    shown = shipped()
+    assert list(shown.summary_of(Scenario("jsrt", 20)).index) == ["none", "contracting"]
     assert {claim.verdict for claim in shown.claims} == {"undecided"}
 
 
 _WHILE_JAX_IS_IMPORTED = """
 import sys, threading, time
-from kerasunet.demo.study_figures import shipped
+from kerasunet.demo.study_results import shipped
 assert "keras" not in sys.modules
 thread = threading.Thread(target=lambda: __import__("keras"))
 thread.start()

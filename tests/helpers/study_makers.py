@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from kerasunet.study.results import CASE_COLUMNS, RUN_COLUMNS
+from kerasunet.study.tables import CASE_COLUMNS, RUN_COLUMNS
 
 STRATEGIES = {
     "none": 0.4,
@@ -46,7 +46,8 @@ def make_study(
     pd.DataFrame(rows, columns=CASE_COLUMNS).to_csv(directory / "cases.csv", index=False)
     pd.DataFrame(runs, columns=RUN_COLUMNS).to_csv(directory / "runs.csv", index=False)
     architecture = {"base_filters": 16, "depth": 4, "normalization": "batch", "channels": 1}
-    record = {"protocol": {"run": {"architecture": architecture}}, "data": {"name": name}}
+    run = {"architecture": architecture, "folds": _FOLDS}
+    record = {"protocol": {"run": run}, "digests": {}, "data": {"name": name}}
     (directory / "study.json").write_text(json.dumps(record))
     return directory
 

@@ -12,7 +12,7 @@ import pandas as pd
 
 from kerasunet.strategies import NetworkLayout, parse
 from kerasunet.study.plan import StudySettings, protocol
-from kerasunet.study.results import CASE_COLUMNS, RUN_COLUMNS
+from kerasunet.study.tables import CASE_COLUMNS, RUN_COLUMNS
 from kerasunet.training.settings import Architecture
 
 EVERY_STRATEGY = (

@@ -21,7 +21,7 @@ from kerasunet.files import NotWritten, write_json
 from kerasunet.runs.directory import RunDirectory, held
 from kerasunet.study.execution import open_study, run_study
 from kerasunet.study.plan import StudySettings
-from kerasunet.study.results import CASES, RUNS, Tables, read_tables
+from kerasunet.study.tables import CASES, RUNS, Tables, read_tables
 from kerasunet.training import Architecture, FinetuneSettings, Optimization, finetune
 
 HARNESS = ROOT / "benchmarks" / "reliability"
@@ -79,7 +79,7 @@ for content in ("old", "new"):
 
 RECORD = """
 from pathlib import Path
-from kerasunet.study.results import CASE_COLUMNS, RUN_COLUMNS, Tables
+from kerasunet.study.tables import CASE_COLUMNS, RUN_COLUMNS, Tables
 Path("out").mkdir(exist_ok=True)
 for fold in range(3):
     tables = Tables(Path("out"))

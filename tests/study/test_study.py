@@ -19,7 +19,7 @@ from helpers import ROOT
 from kerasunet.strategies import NetworkLayout
 from kerasunet.study.execution import Executor, open_study, run_study
 from kerasunet.study.plan import StudySettings, distinct_strategies, plan
-from kerasunet.study.results import CASE_COLUMNS, RUN_COLUMNS, Tables, read_tables
+from kerasunet.study.tables import CASE_COLUMNS, RUN_COLUMNS, Tables, read_tables
 from kerasunet.training import FinetuneSettings, Optimization
 
 LAYOUT = NetworkLayout.unet(depth=4, normalization="batch")

@@ -16,7 +16,7 @@ import pytest
 
 from kerasunet.study.execution import Executor, Study, open_study, run_study
 from kerasunet.study.plan import StudySettings
-from kerasunet.study.results import read_tables
+from kerasunet.study.tables import read_tables
 from kerasunet.training import FinetuneSettings, Optimization
 
 TIMINGS = ["seconds", "wall_seconds"]

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from helpers import ROOT
 
-from kerasunet.study.executors import Done, Failed, attempt, run_all, slot_environments
+from kerasunet.study.executors import Done, Failed, attempt_item, run_all, slot_environments
 
 # A worker of a cluster has no test module to import functions from, so they travel by value.
 cloudpickle = pytest.importorskip("cloudpickle")
@@ -109,12 +109,12 @@ def test_tensorflow_keeps_to_the_threads_that_a_cluster_grants(monkeypatch):
     for name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
-    seen = attempt(lambda item, environment: environment, 0, {}).value
+    seen = attempt_item(lambda item, environment: environment, 0, {}).value
     assert {seen[f"TF_NUM_{kind}_THREADS"] for kind in ("INTRAOP", "INTEROP")} == {"3"}
     own = slot_environments(2, gpus=0)[0]
-    assert attempt(lambda item, environment: environment, 0, own).value == own
+    assert attempt_item(lambda item, environment: environment, 0, own).value == own
     monkeypatch.delenv("OMP_NUM_THREADS")
-    assert attempt(lambda item, environment: environment, 0, {}).value == {}
+    assert attempt_item(lambda item, environment: environment, 0, {}).value == {}
 
 
 @pytest.mark.parametrize(

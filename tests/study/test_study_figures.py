@@ -13,11 +13,12 @@ from helpers.study_tables import write_study
 from matplotlib.text import Annotation, Text
 from PIL import Image
 
-from kerasunet.study.figures import draw_all, read_results
-from kerasunet.study.figures.network import gains_of
-from kerasunet.study.figures.panel import PanelCase, draw_panel
-from kerasunet.study.figures.results import family_of, ordered
-from kerasunet.study.figures.style import spread
+from kerasunet.study.figures import draw_all
+from kerasunet.study.figures.block_gains import gains_of
+from kerasunet.study.figures.labels import spread
+from kerasunet.study.figures.mask_panel import PanelRow, draw_mask_panel
+from kerasunet.study.results import Scenario, read_results
+from kerasunet.study.stats import StudyStatistics
 
 pytestmark = pytest.mark.filterwarnings("error:::kerasunet.*")
 NAMES = [
@@ -42,9 +43,13 @@ def results(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def drawings(results):
-    found, omissions = draw_all(results)
+    found, omissions = draw_all(StudyStatistics(results))
     assert omissions == ()
     return {drawing.name: drawing for drawing in found}
+
+
+def draw(study):
+    return draw_all(StudyStatistics(read_results([study])))
 
 
 def mean_dice(results, data, train_size, strategy):
@@ -100,14 +105,14 @@ def test_a_run_that_was_held_up_does_not_move_its_strategy_in_the_cost_figure(tm
     middle = runs[runs.strategy == "all"].seconds.median()
     runs.loc[runs[runs.strategy == "all"].seconds.idxmax(), "seconds"] = 3600
     runs.to_csv(study / "runs.csv", index=False)
-    (cost,) = [drawing for drawing in draw_all(read_results([study]))[0] if drawing.name == "cost"]
+    (cost,) = [drawing for drawing in draw(study)[0] if drawing.name == "cost"]
     assert re.search(rf"all [0-9,]+ parameters, {middle:.0f} s, Dice", cost.alt)
 
 
 def test_no_tick_is_labelled_in_markup(tmp_path):
     strategies = ("none", "contracting", "expanding", "all")
     study = write_study(tmp_path, "busi", strategies, folds=(0,), cases_per_fold=5)
-    for drawing in draw_all(read_results([study]))[0]:
+    for drawing in draw(study)[0]:
         assert not [
             text.get_text() for text, _ in texts_of(drawing.figure) if "$" in text.get_text()
         ]
@@ -140,7 +145,7 @@ def test_alternative_texts_tell_the_numbers(results, drawings):
 
 
 def test_gain_of_a_block_is_the_difference_it_makes_in_its_order(results):
-    gains = gains_of(results, "bus_bra", 80)
+    gains = gains_of(results, Scenario("bus_bra", 80))
     assert list(gains["shallow"]) == ["enc1", "enc2", "bottleneck", "dec2", "dec1"]
     assert list(gains["deep"]) == ["dec1", "dec2", "bottleneck", "enc2", "enc1"]
     assert "alone" not in gains
@@ -159,7 +164,7 @@ def test_gains_of_blocks_alone_are_told_where_they_were_run(tmp_path):
     strategies = ("none", "enc1", "enc2", "dec2", "dec1")
     study = write_study(tmp_path, strategies=strategies, depth=2, folds=(0,), train_sizes=(20,))
     results = read_results([study])
-    gains = gains_of(results, "bus_bra", 20)
+    gains = gains_of(results, Scenario("bus_bra", 20))
     assert list(gains["alone"]) == ["enc1", "enc2", "dec2", "dec1"]
     expected = mean_dice(results, "bus_bra", 20, "dec2") - mean_dice(results, "bus_bra", 20, "none")
     assert gains["alone"]["dec2"].difference == pytest.approx(expected, abs=1e-9)
@@ -186,14 +191,14 @@ def test_files_are_the_same_bytes_each_time_and_tell_what_they_show(drawings, tm
 )
 def test_what_cannot_be_drawn_is_left_out_with_a_reason(tmp_path, strategies, sizes, left_out):
     study = write_study(tmp_path, strategies=strategies, train_sizes=sizes, folds=(3,))
-    found, omissions = draw_all(read_results([study]))
+    found, omissions = draw(study)
     assert [drawing.name for drawing in found] == [n for n in NAMES if n not in left_out]
     assert len(omissions) == len(left_out) and all(omission.reason for omission in omissions)
 
 
 def test_a_single_case_a_strategy_has_no_interval_but_figures(tmp_path):
     study = write_study(tmp_path, strategies=STRATEGIES, depth=2, folds=(0,), cases_per_fold=1)
-    found, _ = draw_all(read_results([study]))
+    found, _ = draw(study)
     assert [drawing.name for drawing in found] == NAMES
 
 
@@ -201,16 +206,9 @@ def test_data_may_have_any_name(tmp_path):
     name = "my $data$ <&> with a name that goes on and on and on"
     strategies = ("none", "contracting", "expanding", "all")
     study = write_study(tmp_path, name, strategies, folds=(0, 1), cases_per_fold=5, depth=2)
-    for drawing in draw_all(read_results([study]))[0]:
+    for drawing in draw(study)[0]:
         texts = [text.get_text() for text, _ in texts_of(drawing.figure)]
         assert any("my $data$ <&> with a name t…" in text for text in texts)
-
-
-def test_strategies_stand_family_by_family_in_rising_order():
-    texts = ["deep:10", "deep:2", "shallow:1", "all", "none", "enc1", "contracting", "norm"]
-    in_order = ["none", "all", "contracting", "shallow:1", "deep:2", "deep:10", "enc1", "norm"]
-    assert ordered(texts) == in_order
-    assert family_of("outer:3") == "outer" and family_of("shallow:3&norm") == "shallow"
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -227,24 +225,16 @@ def test_labels_are_spread_by_the_least_squares(seed):
     assert np.array_equal(spread([9.0, 1.0, 5.0], 1.0), [9.0, 1.0, 5.0])
 
 
-def test_failed_runs_belong_to_their_study_whatever_they_call_the_data(tmp_path):
-    study = write_study(tmp_path, strategies=("none", "all"), folds=(0,), failed=("all",))
-    runs = pd.read_csv(study / "runs.csv")
-    runs.loc[runs.status == "failed", "data"] = "BUSBRA"
-    runs.to_csv(study / "runs.csv", index=False)
-    assert set(read_results([study]).runs.data) == {"bus_bra"}
-
-
 def test_panel_has_a_row_a_case_and_a_column_a_model():
     image = np.full((40, 60), 120.0, np.float32)
     truth = np.zeros((40, 60), bool)
     truth[10:30, 20:40] = True
     masks = {"none": np.zeros_like(truth), "all": truth}
     rows = [
-        PanelCase(kind, f"case {kind}", image, truth, masks, {"none": 0.0, "all": 1.0})
+        PanelRow(kind, f"case {kind}", image, truth, masks, {"none": 0.0, "all": 1.0})
         for kind in ("typical", "best", "worst")
     ]
-    drawing = draw_panel("panel", rows, "Two models.")
+    drawing = draw_mask_panel("panel", rows, "Two models.")
     texts = [text.get_text() for text, _ in texts_of(drawing.figure)]
     assert texts.count("1.000") == texts.count("0.000") == 3
     assert {"typical", "best", "worst", "image", "ground truth", "none", "all"} <= set(texts)

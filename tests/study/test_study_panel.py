@@ -1,4 +1,4 @@
-"""The picture panel of saved models: which cases it picks, and from which it may pick."""
+"""The panel of masks of saved models: which cases it picks, and from which it may pick."""
 
 from __future__ import annotations
 
@@ -42,10 +42,10 @@ def scores(run) -> dict[str, float]:
 
 
 def test_picks_typical_best_and_worst_of_the_held_out_cases(tuned, tiny_model_file):
-    from kerasunet.study.figures.panel import panel_of
+    from kerasunet.study.figures.mask_panel import draw_models
 
     models = {"before": str(tiny_model_file), "after": str(tuned.directory / "model.keras")}
-    drawing = panel_of(models, DATA)
+    drawing = draw_models(models, DATA)
     found = scores(tuned)
     assert len(found) == 8 and "of the 8 held-out cases" in drawing.caption
     told = dict(part.split(" case ") for part in drawing.alt.split(". ")[1:])
@@ -54,19 +54,19 @@ def test_picks_typical_best_and_worst_of_the_held_out_cases(tuned, tiny_model_fi
     assert found[picked["worst"]] == min(found.values())
     assert found[picked["typical"]] in np.sort(list(found.values()))[3:5]
     assert f"after Dice {found[picked['best']]:.3f}" in told["best"]
-    picked_by_before = panel_of(models, DATA, by="before").caption
+    picked_by_before = draw_models(models, DATA, by="before").caption
     assert "“before”" in picked_by_before
 
 
 def test_cases_that_cannot_be_told_from_training_cases_are_refused(tuned):
-    from kerasunet.study.figures.panel import panel_of
+    from kerasunet.study.figures.mask_panel import draw_models
 
     models = {"after": str(tuned.directory / "model.keras")}
     with pytest.raises(ValueError, match="after: cannot tell which cases of simulated-xray:30"):
-        panel_of(models, "simulated-xray:30")
+        draw_models(models, "simulated-xray:30")
     with pytest.raises(ValueError, match="before: no such model; there are after"):
-        panel_of(models, DATA, by="before")
-    other = panel_of(models, "simulated-ultrasound:5")
+        draw_models(models, DATA, by="before")
+    other = draw_models(models, "simulated-ultrasound:5")
     assert "of the 5 held-out cases" in other.caption
 
 

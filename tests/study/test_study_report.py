@@ -10,9 +10,9 @@ import pytest
 from helpers.study_tables import write_study
 from PIL import Image
 
-from kerasunet.study import stats
-from kerasunet.study.figures import read_results
 from kerasunet.study.report import write_report
+from kerasunet.study.results import read_results
+from kerasunet.study.stats import StudyStatistics, check_claims, compare_all, summarize
 
 STRATEGIES = (
     *("none", "scratch", "all", "auto", "contracting", "expanding"),
@@ -113,8 +113,7 @@ def test_answer_is_made_from_the_verdicts_of_the_largest_training_size(page, stu
 
 
 def test_every_claim_stands_there_with_its_verdict(page, studies):
-    results = read_results(studies)
-    claims = stats.claims(results.cases, results.runs, 2)
+    claims = check_claims(read_results(studies))
     assert {claim.verdict for claim in claims} >= {"supported", "contradicted"}
     shown = [a["class"].split()[1] for a in page.all("span") if "verdict" in a.get("class", "")]
     assert shown == [claim.verdict for claim in claims]
@@ -125,13 +124,13 @@ def test_figures_and_tables_lie_beside_the_report(report, studies):
     files = {path.name for path in (report.parent / "figures").iterdir()}
     assert len(files) == 12 and {"blocks.png", "blocks.svg", "forest.png"} <= files
     results = read_results(studies)
-    expected = stats.summarize(results.cases)
+    expected = summarize(results)
     written = pd.read_csv(report.parent / "tables" / "strategies.csv")
     pd.testing.assert_frame_equal(written, expected, check_dtype=False, rtol=1e-5)
     comparisons = pd.read_csv(report.parent / "tables" / "comparisons.csv")
-    assert len(comparisons) == len(stats.compare_all(results.cases, depth=2))
+    assert len(comparisons) == len(compare_all(results))
     claims = pd.read_csv(report.parent / "tables" / "claims.csv")
-    assert len(claims) == len(stats.claims(results.cases, results.runs, 2))
+    assert len(claims) == len(check_claims(results))
 
 
 def test_protocol_tells_settings_terms_and_citation(page):
@@ -237,12 +236,12 @@ def test_command_line_prints_the_tables_in_markdown(run_cli, studies):
     parts = done.stdout.strip().split("\n\n")
     tables = [part.splitlines() for part in parts if part.startswith("|")]
     assert all(len({line.count("|") for line in lines}) == 1 for lines in tables)
-    results = read_results(studies)
-    first = results.data[0]
-    expected = results.means(first, results.panels[0][1])["mean"]["contracting"]
+    statistics = StudyStatistics(read_results(studies))
+    first = statistics.results.scenarios[0]
+    expected = statistics.summary_of(first)["mean"]["contracting"]
     (row,) = [line for line in tables[0] if "| contracting |" in line]
     assert f"{expected:.3f} (" in row
-    claims = stats.claims(results.cases, results.runs, results.depth)
+    claims = statistics.claims
     lines = [line for table in tables for line in table]
     listed = [line for line in lines if line.startswith(f"| {claims[0].name} |")]
     assert any(f"| {claims[0].verdict} |" in line for line in listed)

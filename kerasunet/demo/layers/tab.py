@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from html import escape
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 import pandas as pd
 
 from kerasunet import models
 from kerasunet.architecture import Architecture
-from kerasunet.data.modality import MODALITY_LABELS, modality_of
+from kerasunet.data.modality import modality_of
 from kerasunet.demo.layers.diagram import (
     COLLECT,
     DIAGRAM,
@@ -26,9 +26,13 @@ from kerasunet.demo.layers.diagram import (
 )
 from kerasunet.demo.layers.network import SCRATCH, Start, command, facts, snippet, start_from
 from kerasunet.demo.session import PRETRAINED, Context
-from kerasunet.demo.study_figures import Results, shipped
+from kerasunet.demo.study_results import shipped
 from kerasunet.strategies import NetworkLayout, StrategyError, WeightRef, parse
+from kerasunet.study.results import Scenario
 from kerasunet.training.settings import FinetuneSettings
+
+if TYPE_CHECKING:
+    from kerasunet.study.stats import StudyStatistics
 
 _NONE_YET = (
     "<p>No study results come with this copy. <code>kerasunet study --data my_folder</code> makes "
@@ -36,14 +40,17 @@ _NONE_YET = (
 )
 
 
-def findings(selected: frozenset[WeightRef] | None, strategy: str, results: Results | None) -> str:
-    """HTML: a table with a row for each data set and number of training images."""
-    if results is None:
+def findings(
+    selected: frozenset[WeightRef] | None, strategy: str, statistics: StudyStatistics | None
+) -> str:
+    """Return HTML: a table with a row for each data set and number of training images."""
+    if statistics is None:
         return _NONE_YET
-    name = nearest(selected, strategy, results)
+    results = statistics.results
+    name = nearest(selected, strategy, statistics)
     if name is None:
         return f"<p>The published study has no run of <code>{escape(strategy)}</code>.</p>"
-    rows = [_row(results.panel(*panel), *panel, name) for panel in results.panels]
+    rows = [_row(statistics.summary_of(s), s, name) for s in results.scenarios]
     return (
         f"<p>{_introduction(name, selected, results.depth)} Mean Dice on held-out cases, with its "
         "95 % interval.</p><div class=table><table><thead><tr><th scope=col>Data</th>"
@@ -52,17 +59,19 @@ def findings(selected: frozenset[WeightRef] | None, strategy: str, results: Resu
     )
 
 
-def nearest(selected: frozenset[WeightRef] | None, strategy: str, results: Results) -> str | None:
-    """The studied strategy that differs in the fewest weights by name; `auto` only from itself."""
-    studied = list(results.summary["strategy"].unique())
+def nearest(
+    selected: frozenset[WeightRef] | None, strategy: str, statistics: StudyStatistics
+) -> str | None:
+    """Return the studied strategy that differs in the fewest weights; `auto` has only itself."""
+    studied = list(statistics.summary["strategy"].unique())
     if selected is None:
         return strategy if strategy in studied else None
-    fixed = _fixed(studied, NetworkLayout.unet(results.depth))
+    fixed = _fixed(studied, NetworkLayout.unet(statistics.results.depth))
     return min(fixed, key=lambda name: len(fixed[name] ^ selected), default=None)
 
 
 def _fixed(strategies: Iterable[str], layout: NetworkLayout) -> dict[str, frozenset[WeightRef]]:
-    """What strategies train; those without weights of their own, such as `auto`, are left out."""
+    """Return what strategies train, without those that fix no weights, such as `auto`."""
     selected = {}
     for name in strategies:
         try:
@@ -92,20 +101,21 @@ def _headings(name: str) -> str:
     return "".join(f"<th scope=col>{escape(column)}</th>" for column in _columns(name))
 
 
-def _row(panel: pd.DataFrame, data: str, train_size: int, name: str) -> str:
-    best = panel["mean"].idxmax()
-    kind = MODALITY_LABELS.get(modality_of(data), "")
-    cells = [_cell(panel, column) for column in _columns(name)]
+def _row(summary: pd.DataFrame, scenario: Scenario, name: str) -> str:
+    best = summary["mean"].idxmax()
+    kind = modality_of(scenario.data) or ""
+    cells = [_cell(summary, column) for column in _columns(name)]
     return (
-        f"<tr><th scope=row>{escape(data)} <small>{kind}</small></th><td>{train_size}</td>"
-        f"{''.join(cells)}<td>{escape(best)} <small>{panel.at[best, 'mean']:.3f}</small></td></tr>"
+        f"<tr><th scope=row>{escape(scenario.data)} <small>{kind}</small></th>"
+        f"<td>{scenario.train_size}</td>"
+        f"{''.join(cells)}<td>{escape(best)} <small>{summary['mean'].max():.3f}</small></td></tr>"
     )
 
 
-def _cell(panel: pd.DataFrame, name: str) -> str:
-    if name not in panel.index:
+def _cell(summary: pd.DataFrame, name: str) -> str:
+    if name not in summary.index:
         return "<td>–</td>"
-    row = panel.loc[name]
+    row = summary.loc[name]
     return f"<td>{row['mean']:.3f} <small>{row['low']:.3f}–{row['high']:.3f}</small></td>"
 
 

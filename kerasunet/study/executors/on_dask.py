@@ -7,27 +7,34 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import dask
 from distributed import Client, Future, LocalCluster, as_completed
 
-from kerasunet.study.executors import RETRIES, Done, Failed, Function, attempt, slot_environments
+from kerasunet.study.executors.attempt import (
+    RETRIES,
+    Done,
+    Failed,
+    Function,
+    attempt_item,
+    slot_environments,
+)
 
 
 def run(
-    function: Function, items: Sequence[Any], workers: int, address: str | None, gpus: int
+    function: Function, items: Sequence[Any], *, workers: int, address: str | None, gpus: int
 ) -> Iterator[tuple[Any, Done | Failed]]:
-    """As `run_all`; on a cluster of one's own, whoever starts its workers deals out the GPUs."""
+    """Yield items and outcomes; GPUs are dealt out by whoever starts the cluster's workers."""
     if address is None and gpus:
         raise ValueError(
             "gpus are dealt out by the executors local and ray; see docs/guide/clusters.md"
         )
     environment = {} if address else slot_environments(workers, 0)[0]
     with dask.config.set(_SETTINGS), _client(workers, address) as client:
-        waiting = {
-            client.submit(attempt, function, item, environment, pure=False): item for item in items
-        }
+        submit = partial(client.submit, attempt_item, function, pure=False)
+        waiting = {submit(item, environment): item for item in items}
         for future in as_completed(list(waiting)):
             yield waiting.pop(future), _outcome(future)
 

@@ -8,12 +8,19 @@ from typing import Any
 
 from joblib import Parallel, delayed
 
-from kerasunet.study.executors import Done, Failed, Function, attempt, slot_environments
+from kerasunet.study.executors.attempt import (
+    Done,
+    Failed,
+    Function,
+    attempt_item,
+    slot_environments,
+)
 
 
 def run(
-    function: Function, items: Sequence[Any], workers: int, address: None, gpus: int
+    function: Function, items: Sequence[Any], *, workers: int, address: None, gpus: int
 ) -> Iterator[tuple[Any, Done | Failed]]:
+    """Yield items and outcomes; each worker slot has its cores, and its GPU if there are any."""
     slots: SimpleQueue = SimpleQueue()
     for environment in slot_environments(workers, gpus):
         slots.put(environment)
@@ -21,7 +28,7 @@ def run(
     def one(item: Any) -> tuple[Any, Done | Failed]:
         environment = slots.get()
         try:
-            return item, attempt(function, item, environment)
+            return item, attempt_item(function, item, environment)
         finally:
             slots.put(environment)
 

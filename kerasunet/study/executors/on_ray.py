@@ -11,17 +11,24 @@ from typing import Any
 
 import ray
 
-from kerasunet.study.executors import RETRIES, Done, Failed, Function, attempt, slot_environments
+from kerasunet.study.executors.attempt import (
+    RETRIES,
+    Done,
+    Failed,
+    Function,
+    attempt_item,
+    slot_environments,
+)
 
 
 def run(
-    function: Function, items: Sequence[Any], workers: int, address: str | None, gpus: int
+    function: Function, items: Sequence[Any], *, workers: int, address: str | None, gpus: int
 ) -> Iterator[tuple[Any, Done | Failed]]:
-    """As `run_all`; with `gpus`, each item gets a GPU of its own, which Ray chooses."""
+    """Yield items and outcomes; with `gpus`, each item gets a GPU of its own, chosen by Ray."""
     environment = {} if address else slot_environments(workers, 0)[0]
     with _connection(workers, address, gpus):
         needs = {"num_cpus": 1, "num_gpus": 1 if gpus else 0, "max_retries": RETRIES}
-        task = ray.remote(**needs)(attempt)
+        task = ray.remote(**needs)(attempt_item)
         waiting = {task.remote(function, item, environment): item for item in items}
         while waiting:
             ready, _ = ray.wait(list(waiting), num_returns=1)
@@ -30,7 +37,7 @@ def run(
 
 @contextmanager
 def _connection(workers: int, address: str | None, gpus: int) -> Iterator[None]:
-    """Connects for the time of the call, unless the caller is connected already."""
+    """Connect for the time of the call, unless the caller is connected already."""
     if ray.is_initialized():
         yield
         return

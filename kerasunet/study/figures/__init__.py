@@ -1,4 +1,7 @@
-"""Figures of a study, in one house style, from its tables alone: no Keras, no TensorFlow."""
+"""Figures of a study, in one house style, from its results alone: no Keras, no TensorFlow.
+
+`kerasunet.study.figures.mask_panel`, which shows what saved models find, is the exception.
+"""
 
 from kerasunet import lazy_members
 
@@ -6,9 +9,7 @@ _MEMBERS = {
     "Drawing": "kerasunet.study.figures.style",
     "NotDrawnError": "kerasunet.study.figures.style",
     "Omission": "kerasunet.study.figures.render",
-    "Results": "kerasunet.study.figures.results",
     "draw_all": "kerasunet.study.figures.render",
-    "read_results": "kerasunet.study.figures.results",
 }
 __all__ = sorted(_MEMBERS)
 __getattr__, __dir__ = lazy_members(__name__, _MEMBERS)

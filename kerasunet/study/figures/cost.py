@@ -6,22 +6,22 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
-from kerasunet.study.figures.results import Results
+from kerasunet.study.figures.labels import label_points
 from kerasunet.study.figures.style import (
     DIRECTIONS,
     FAINT,
     PAPER,
     STRATEGIES,
     Drawing,
-    Look,
     NotDrawnError,
-    counted,
-    label_points,
+    direction_and_count,
     look_of,
     new_figure,
     note,
-    panel_title,
+    title_of,
 )
+from kerasunet.study.results import Scenario
+from kerasunet.study.stats import StudyStatistics
 
 NAME, TITLE = "cost", "Dice against trained parameters and training time"
 _AXES = {"trained": "trained parameters", "seconds": "training time of a run (s)"}
@@ -35,23 +35,25 @@ _CAPTION = (
 )
 
 
-def draw(results: Results) -> Drawing:
-    """Draws a row for each data set, at its largest training size.
+def draw(statistics: StudyStatistics) -> Drawing:
+    """Draw a row for each data set, at its largest training size.
 
     Raises:
         NotDrawnError: Nothing was trained.
     """
-    tables = {panel: _costs(results, *panel) for panel in results.largest}
-    tables = {panel: table for panel, table in tables.items() if not table.empty}
+    tables = {
+        scenario: _costs(statistics, scenario) for scenario in statistics.results.largest_scenarios
+    }
+    tables = {scenario: table for scenario, table in tables.items() if not table.empty}
     if not tables:
         raise NotDrawnError("no strategy that trains anything has a finished run")
     figure, grid = new_figure(2.5 * len(tables) + 0.3, len(tables), 2, sharex="col", sharey="row")
-    for row, (panel, table) in zip(grid, tables.items(), strict=True):
-        row[0].set_title(panel_title(*panel))
+    for row, (scenario, table) in zip(grid, tables.items(), strict=True):
+        row[0].set_title(title_of(*scenario))
         row[0].set_ylabel("Dice")
         for axes, column in zip(row, _AXES, strict=True):
-            _draw_panel(axes, table, column)
-            _draw_none(axes, results, panel)
+            _draw_points(axes, table, column)
+            _draw_none(axes, statistics.summary_of(scenario)["mean"])
     for axes, column in zip(grid[-1], _AXES, strict=True):
         axes.set_xlabel(_AXES[column])
     _scale_parameters(grid[-1, 0])
@@ -63,38 +65,38 @@ def draw(results: Results) -> Drawing:
     return Drawing(NAME, TITLE, _CAPTION, _alt(tables), figure)
 
 
-def _costs(results: Results, data: str, train_size: int) -> pd.DataFrame:
-    runs = results.runs
-    runs = runs[(runs["data"] == data) & (runs["train_size"] == train_size)]
-    runs = runs[(runs["status"] == "finished") & (runs["trained"] > 0)]
-    costs = runs.groupby("strategy")[list(_AXES)].median()
-    return results.means(data, train_size).join(costs, how="inner")
+def _costs(statistics: StudyStatistics, scenario: Scenario) -> pd.DataFrame:
+    runs = statistics.results.at(scenario).finished
+    costs = runs[runs["trained"] > 0].groupby("strategy")[list(_AXES)].median()
+    return statistics.summary_of(scenario).join(costs, how="inner")
 
 
-def _draw_panel(axes: Axes, table: pd.DataFrame, column: str) -> None:
+def _draw_points(axes: Axes, table: pd.DataFrame, column: str) -> None:
     for strategy, row in table.iterrows():
-        look, numbered = look_of(strategy), counted(strategy)
+        look, numbered = look_of(strategy), direction_and_count(strategy)
         axes.vlines(row[column], row["low"], row["high"], color=look.colour, linewidth=0.8)
         if numbered:
-            _draw_numbered(axes, row[column], row["mean"], DIRECTIONS[numbered[0]], numbered[1])
+            _draw_numbered(axes, (row[column], row["mean"]), *numbered)
         else:
             style = {"color": look.colour, "marker": look.marker, "markersize": 5}
             axes.plot(row[column], row["mean"], zorder=4, **style)
 
 
-def _draw_numbered(axes: Axes, x: float, y: float, look: Look, count: str) -> None:
+def _draw_numbered(axes: Axes, point: tuple[float, float], direction: str, count: str) -> None:
+    look = DIRECTIONS[direction]
     is_triangle = look.marker == "^"
     style = {"markerfacecolor": PAPER, "markeredgecolor": look.colour}
-    axes.plot(x, y, marker=look.marker, markersize=9 if is_triangle else 7.5, **style)
+    axes.plot(*point, marker=look.marker, markersize=9 if is_triangle else 7.5, **style)
     centre = {"ha": "center", "va": "center_baseline", "color": look.colour, "fontsize": 5.5}
-    note(axes, count, x, y, offset=(0, -1 if is_triangle else 0), weight="bold", **centre)
+    note(axes, count, point, offset=(0, -1 if is_triangle else 0), weight="bold", **centre)
 
 
 def _label(axes: Axes, table: pd.DataFrame, column: str) -> None:
     points = dict(zip(table.index, zip(table[column], table["mean"], strict=True), strict=True))
     named = [name for name in STRATEGIES if name in points]
     others = [name for name in points if name not in named]
-    label_points(axes, points, [name for name in (*named, *others) if not counted(name)])
+    unnumbered = [name for name in (*named, *others) if not direction_and_count(name)]
+    label_points(axes, points, unnumbered)
 
 
 def _scale_parameters(axes: Axes) -> None:
@@ -105,8 +107,7 @@ def _scale_parameters(axes: Axes) -> None:
     axes.xaxis.set_minor_formatter(NullFormatter())
 
 
-def _draw_none(axes: Axes, results: Results, panel: tuple[str, int]) -> None:
-    means = results.means(*panel)["mean"]
+def _draw_none(axes: Axes, means: pd.Series) -> None:
     if "none" in means:
         axes.axhline(means["none"], color=FAINT, linewidth=0.8, linestyle=(0, (1.2, 1.2)))
         at = axes.get_yaxis_transform()
@@ -116,7 +117,7 @@ def _draw_none(axes: Axes, results: Results, panel: tuple[str, int]) -> None:
 
 
 def _add_legend(axes: Axes, strategies: set[str]) -> None:
-    present = {numbered[0] for numbered in map(counted, strategies) if numbered}
+    present = {numbered[0] for numbered in map(direction_and_count, strategies) if numbered}
     for direction, look in DIRECTIONS.items():
         if direction in present:
             style = {"markerfacecolor": PAPER, "markeredgecolor": look.colour, "linestyle": "none"}
@@ -125,12 +126,12 @@ def _add_legend(axes: Axes, strategies: set[str]) -> None:
         axes.figure.legend(loc="outside upper left", ncols=len(DIRECTIONS))
 
 
-def _alt(tables: dict[tuple[str, int], pd.DataFrame]) -> str:
+def _alt(tables: dict[Scenario, pd.DataFrame]) -> str:
     sentences = []
-    for panel, table in tables.items():
+    for scenario, table in tables.items():
         points = ", ".join(
             f"{row.Index} {row.trained:,.0f} parameters, {row.seconds:.0f} s, Dice {row.mean:.3f}"
             for row in table.itertuples()
         )
-        sentences.append(f"{panel_title(*panel)}: {points}.")
+        sentences.append(f"{title_of(*scenario)}: {points}.")
     return "Scatter plots of Dice by trained parameters and by time. " + " ".join(sentences)

@@ -1,4 +1,4 @@
-"""Every strategy with its mean and interval, for those who want one place to look."""
+"""Forest plot: the mean and interval of every strategy."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from itertools import cycle
 import pandas as pd
 from matplotlib.axes import Axes
 
-from kerasunet.study.figures.results import Results, family_of
 from kerasunet.study.figures.style import (
     BLUE,
     FAINT,
@@ -20,8 +19,10 @@ from kerasunet.study.figures.style import (
     interval,
     new_figure,
     note,
-    panel_title,
+    title_of,
 )
+from kerasunet.study.results import Scenario, family_of
+from kerasunet.study.stats import StudyStatistics
 
 NAME, TITLE = "forest", "All strategies"
 _LOOKS = (
@@ -42,44 +43,52 @@ _CAPTION = (
 )
 
 
-def draw(results: Results) -> Drawing:
-    """Draws a column for each data set and a row for each strategy."""
+def draw(statistics: StudyStatistics) -> Drawing:
+    """Draw a column for each data set and a row for each strategy."""
+    results = statistics.results
     rows = _rows(results.strategies())
-    looks = dict(zip(sorted({n for _, n in results.panels}, reverse=True), cycle(_LOOKS)))
+    sizes = sorted({scenario.train_size for scenario in results.scenarios}, reverse=True)
+    looks = dict(zip(sizes, cycle(_LOOKS)))
     height = _INCHES["row"] * max(rows.values()) + _INCHES["rest"]
-    figure, grid = new_figure(height, 1, len(results.data), sharey=True)
-    for axes, panel in zip(grid[0], results.largest, strict=True):
-        _draw_panel(axes, results, panel[0], rows, looks)
-        _mark_best(axes, results.means(*panel), rows)
+    figure, grid = new_figure(height, 1, len(results.data_sets), sharey=True)
+    for axes, scenario in zip(grid[0], results.largest_scenarios, strict=True):
+        _draw_data_set(axes, statistics, scenario.data, rows=rows, looks=looks)
+        _mark_best(axes, statistics.summary_of(scenario)["mean"])
     grid[0, 0].set_yticks(list(rows.values()), list(rows))
     grid[0, 0].set_ylim(max(rows.values()) + 0.8, -1.4)
     for size, look in sorted(looks.items()):
         grid[0, 0].plot([], [], color=look.colour, marker=look.marker, label=str(size))
     title = {"title": "training images", "title_fontsize": 7, "alignment": "left"}
     figure.legend(loc="outside upper left", ncols=len(looks), **title)
-    return Drawing(NAME, TITLE, _CAPTION, _alt(results), figure)
+    return Drawing(NAME, TITLE, _CAPTION, _alt(statistics), figure)
 
 
 def _rows(strategies: list[str]) -> dict[str, float]:
-    """Height of each strategy's row, from 0 downwards, families set apart."""
+    """Return the height of each strategy's row, from 0 downwards, families set apart."""
     rows: dict[str, float] = {}
-    place = 0.0
+    height = 0.0
     for before, strategy in zip([None, *strategies], strategies, strict=False):
         if before is not None:
-            place += 1 + _GAP * (family_of(before) != family_of(strategy))
-        rows[strategy] = place
+            height += 1 + _GAP * (family_of(before) != family_of(strategy))
+        rows[strategy] = height
     return rows
 
 
-def _draw_panel(
-    axes: Axes, results: Results, data: str, rows: dict[str, float], looks: dict[int, Look]
+def _draw_data_set(
+    axes: Axes,
+    statistics: StudyStatistics,
+    data: str,
+    *,
+    rows: dict[str, float],
+    looks: dict[int, Look],
 ) -> None:
-    axes.set_title(panel_title(data, narrow=len(results.data) > 2))
+    results = statistics.results
+    axes.set_title(title_of(data, narrow=len(results.data_sets) > 2))
     axes.set_xlabel("Dice")
     axes.grid(axis="x")
-    sizes = [size for name, size in results.panels if name == data]
+    sizes = results.train_sizes(data)
     for number, size in enumerate(sizes):
-        means, look = results.means(data, size), looks[size]
+        means, look = statistics.summary_of(Scenario(data, size)), looks[size]
         shift = _SPREAD * ((number + 0.5) / len(sizes) - 0.5)
         y = [rows[strategy] + shift for strategy in means.index]
         axes.hlines(y, means["low"], means["high"], color=look.colour, linewidth=1)
@@ -87,21 +96,20 @@ def _draw_panel(
         axes.plot(means["mean"], y, marker=look.marker, **style)
 
 
-def _mark_best(axes: Axes, means: pd.DataFrame, rows: dict[str, float]) -> None:
-    best = means["mean"].idxmax()
-    value = means.loc[best, "mean"]
+def _mark_best(axes: Axes, means: pd.Series) -> None:
+    best, value = means.idxmax(), means.max()
     axes.axvline(value, color=FAINT, linewidth=0.7, linestyle=(0, (1.2, 1.2)))
-    note(axes, f"best: {best}, {value:.3f}", value, -1, offset=(-3, 0), ha="right", color=INK)
+    note(axes, f"best: {best}, {value:.3f}", (value, -1), offset=(-3, 0), ha="right", color=INK)
 
 
-def _alt(results: Results) -> str:
+def _alt(statistics: StudyStatistics) -> str:
     sentences = []
-    for panel in results.panels:
-        means = results.means(*panel)
+    for scenario in statistics.results.scenarios:
+        means = statistics.summary_of(scenario)
         best, worst = means["mean"].idxmax(), means["mean"].idxmin()
         known = interval(*means.loc[best, ["low", "high"]])
         sentences.append(
-            f"{panel_title(*panel)}: {len(means)} strategies, from {worst} "
+            f"{title_of(*scenario)}: {len(means)} strategies, from {worst} "
             f"({means['mean'].min():.3f}) to {best} ({means['mean'].max():.3f}, {known})."
         )
     return "Forest plot of Dice by strategy. " + " ".join(sentences)

@@ -6,11 +6,18 @@ from dataclasses import dataclass
 
 import matplotlib
 
-from kerasunet.study.figures import blocks, cost, forest, network, paths, sizes
-from kerasunet.study.figures.results import Results
+from kerasunet.study.figures import (
+    block_gains,
+    contracting_expanding,
+    cost,
+    forest,
+    training_images,
+    tuned_blocks,
+)
 from kerasunet.study.figures.style import RC, Drawing, NotDrawnError
+from kerasunet.study.stats import StudyStatistics
 
-_FIGURES = (blocks, paths, sizes, network, cost, forest)
+_FIGURES = (tuned_blocks, contracting_expanding, training_images, block_gains, cost, forest)
 
 
 @dataclass(frozen=True)
@@ -21,8 +28,8 @@ class Omission:
     reason: str
 
 
-def draw_all(results: Results) -> tuple[tuple[Drawing, ...], tuple[Omission, ...]]:
-    """Draws every figure that the results suffice for.
+def draw_all(statistics: StudyStatistics) -> tuple[tuple[Drawing, ...], tuple[Omission, ...]]:
+    """Draw every figure that the results suffice for.
 
     Returns:
         The figures, and those that had to be left out.
@@ -31,7 +38,7 @@ def draw_all(results: Results) -> tuple[tuple[Drawing, ...], tuple[Omission, ...
     with matplotlib.rc_context(RC):
         for module in _FIGURES:
             try:
-                drawings.append(module.draw(results))
+                drawings.append(module.draw(statistics))
             except NotDrawnError as error:
                 omissions.append(Omission(module.TITLE, str(error)))
     return tuple(drawings), tuple(omissions)

@@ -1,4 +1,4 @@
-"""The house style of all figures: sizes, type, colours, and how each strategy looks.
+"""The house style of all figures: sizes, type, colours, how each strategy looks, words, files.
 
 Colours are those of Okabe and Ito's palette, which colour-blind readers can tell apart; markers
 and line styles say the same again, for print in grey.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,8 +20,8 @@ from matplotlib.figure import Figure
 from kerasunet.data.modality import MODALITY_LABELS, modality_of
 from kerasunet.files import write_atomically
 
-WIDTH, NARROW = 7.2, 4.6
-"""Inches: across a page of two columns, and for a figure with one column of panels."""
+WIDTH, _NARROW_WIDTH = 7.2, 4.6
+"""Inches: across a page of two columns, and for a figure with one column of plots."""
 INK, FAINT, PALE, HAIR, PAPER = "#1b1b20", "#6b6b75", "#b8b8c2", "#d8d8de", "#ffffff"
 """Text and axes; secondary text; lines without a name; grid; background.
 
@@ -96,19 +96,21 @@ _OTHERS = Look(FAINT, "P")
 
 
 def look_of(strategy: str) -> Look:
-    """How a strategy looks: its own look, that of its direction, or that of all others."""
+    """Return the look of a strategy: its own, that of its direction, or that of all others."""
     direction = strategy.partition(":")[0]
     return STRATEGIES.get(strategy) or DIRECTIONS.get(direction) or _OTHERS
 
 
-def counted(strategy: str) -> tuple[str, str] | None:
-    """Direction and K of a strategy such as `shallow:3`; `None` for any other."""
+def direction_and_count(strategy: str) -> tuple[str, str] | None:
+    """Return direction and K of a strategy such as `shallow:3`; `None` for any other."""
     direction, _, count = strategy.partition(":")
     return (direction, count) if direction in DIRECTIONS and count.isdecimal() else None
 
 
-def new_figure(height: float, rows: int = 1, columns: int = 1, **options) -> tuple[Figure, object]:
-    """A figure with a grid of axes, as an array of two dimensions.
+def new_figure(
+    height: float, rows: int = 1, columns: int = 1, **options
+) -> tuple[Figure, np.ndarray]:
+    """Make a figure with a grid of axes, as an array of two dimensions.
 
     Args:
         height: In inches.
@@ -116,16 +118,16 @@ def new_figure(height: float, rows: int = 1, columns: int = 1, **options) -> tup
         columns: Of axes.
         options: As `matplotlib.figure.Figure.subplots` takes them.
     """
-    figure = Figure(figsize=(WIDTH if columns > 1 else NARROW, height), layout="constrained")
+    figure = Figure(figsize=(WIDTH if columns > 1 else _NARROW_WIDTH, height), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.06, h_pad=0.05, wspace=0.03, hspace=0.05)
     return figure, figure.subplots(rows, columns, squeeze=False, **options)
 
 
-def note(axes: Axes, text: str, x: float, y: float, **options) -> None:
-    """Writes small secondary text at a place of the data, with an offset in points if given."""
+def note(axes: Axes, text: str, point: tuple[float, float], **options) -> None:
+    """Write small secondary text at a point of the data, with an offset in points if given."""
     offset = options.pop("offset", (0, 0))
     look = {"fontsize": 6.5, "color": FAINT, "va": "center", "annotation_clip": False}
-    axes.annotate(text, (x, y), offset, textcoords="offset points", **{**look, **options})
+    axes.annotate(text, point, offset, textcoords="offset points", **{**look, **options})
 
 
 DOTS_PER_INCH = 200
@@ -159,7 +161,7 @@ class Drawing:
         self.figure.set_layout_engine("none")
 
     def write(self, folder: Path) -> tuple[Path, Path]:
-        """Writes `NAME.png` and `NAME.svg`, the same bytes each time; returns their paths."""
+        """Write `NAME.png` and `NAME.svg`, the same bytes each time; return their paths."""
         paths = folder / f"{self.name}.png", folder / f"{self.name}.svg"
         told = {"Title": self.title, "Description": self.alt}
         png = {**told, "Comment": self.caption, "Software": None}
@@ -173,137 +175,36 @@ class Drawing:
 
 
 _LONGEST_NAME = 28
-_NARROW = 22
-"""Characters in a line above a narrow panel."""
+_LINE_LENGTH = 22
+"""Characters in a line above a narrow plot."""
 
 
 def signed(value: float) -> str:
-    """A difference in Dice: three decimals, a sign, a true minus."""
+    """Return a difference in Dice: three decimals, a sign, a true minus."""
     return f"{value:+.3f}".replace("-", "−")
 
 
-def interval(low: float, high: float, number=lambda value: f"{value:.3f}") -> str:
-    """The two ends of an interval; `unknown` where the data do not tell."""
+def plain(value: float) -> str:
+    """Return a Dice with three decimals."""
+    return f"{value:.3f}"
+
+
+def interval(low: float, high: float, number: Callable[[float], str] = plain) -> str:
+    """Return the two ends of an interval; `unknown` where the data do not tell."""
     if math.isnan(low) or math.isnan(high):
         return "unknown"
     return f"{number(low)} to {number(high)}"
 
 
 def images(count: int) -> str:
-    """A number of images in words."""
+    """Return a number of images in words."""
     return f"{count} image{'' if count == 1 else 's'}"
 
 
-def panel_title(data: str, train_size: int | None = None, narrow: bool = False) -> str:
-    """Heading of a panel: modality, data set, number of training images; in lines if narrow."""
+def title_of(data: str, train_size: int | None = None, *, narrow: bool = False) -> str:
+    """Return modality, data set and number of training images; in short lines if narrow."""
     modality = modality_of(data)
     name = data if len(data) <= _LONGEST_NAME else f"{data[: _LONGEST_NAME - 1]}…"
     named = f"{MODALITY_LABELS[modality]}: {name}" if modality else name
     title = named if train_size is None else f"{named}, {images(train_size)}"
-    return textwrap.fill(title, _NARROW) if narrow else title
-
-
-_LINE = 8.5
-"""Points from one label to the next."""
-_CHARACTER = 4.1
-"""Points that a character is wide, on average."""
-_CLEARANCE = 4.5
-"""Points that a label keeps from the centre of a marker."""
-_RADII = (7, 12, 18, 26, 36)
-_DIRECTIONS = ((-1, 1), (1, 1), (-1, -1), (1, -1), (0, 1), (0, -1), (-1, 0), (1, 0))
-
-
-def spread(places: Sequence[float], gap: float) -> np.ndarray:
-    """Moves places apart as little as possible, in least squares, keeping their order.
-
-    Args:
-        places: Where the labels would like to stand, in any order.
-        gap: Least distance of two neighbours.
-
-    Returns:
-        The places found, in the order given.
-    """
-    wanted = np.asarray(places, float)
-    order = np.argsort(wanted, kind="stable")
-    steps = gap * np.arange(len(wanted))
-    found = np.empty_like(wanted)
-    found[order] = _rising(wanted[order] - steps) + steps
-    return found
-
-
-def _rising(values: np.ndarray) -> np.ndarray:
-    """Isotonic regression: pools neighbours that violate the order."""
-    pools: list[list[float]] = []
-    for value in values:
-        pools.append([value, 1])
-        while len(pools) > 1 and pools[-2][0] >= pools[-1][0]:
-            mean, count = pools.pop()
-            total = pools[-1][1] + count
-            pools[-1] = [(pools[-1][0] * pools[-1][1] + mean * count) / total, total]
-    return np.repeat([mean for mean, _ in pools], [count for _, count in pools])
-
-
-def label_ends(axes: Axes, ends: Mapping[str, tuple[float, float, str]]) -> None:
-    """Names lines at their right ends: by name, the end's x and y and the line's colour.
-
-    Call it when everything else is drawn and `figure.draw_without_rendering()` has laid it out.
-    """
-    height = axes.get_window_extent().height * 72 / axes.figure.dpi
-    low, high = axes.get_ylim()
-    points_per_unit = height / (high - low)
-    wanted = [y * points_per_unit for _, y, _ in ends.values()]
-    for (text, (x, y, colour)), place in zip(ends.items(), spread(wanted, _LINE), strict=True):
-        offset = (7, place - y * points_per_unit)
-        note(axes, text, x, y, offset=offset, color=colour, fontsize=7)
-
-
-def label_points(
-    axes: Axes, points: Mapping[str, tuple[float, float]], names: Sequence[str]
-) -> None:
-    """Writes the names of points where they cover no marker and no other name.
-
-    Call it when everything else is drawn and `figure.draw_without_rendering()` has laid it out. A
-    name that had to stand apart is tied to its point.
-
-    Args:
-        axes: Where the points are drawn.
-        points: All points, by name, in units of the data.
-        names: Those to label, the most important first.
-    """
-    places = axes.transData.transform(list(points.values())) * 72 / axes.figure.dpi
-    frame = np.array(axes.get_window_extent().extents) * 72 / axes.figure.dpi
-    taken = [np.concatenate([p - _CLEARANCE, p + _CLEARANCE]) for p in places]
-    for name in names:
-        middle = places[list(points).index(name)]
-        offset, radius = _free_offset(middle, len(name) * _CHARACTER, frame, taken)
-        taken.append(_box(middle + offset, len(name) * _CHARACTER))
-        tie = {"arrowstyle": "-", "color": FAINT, "lw": 0.5, "shrinkA": 0, "shrinkB": 2}
-        far = {"arrowprops": tie} if radius > _RADII[0] else {}
-        note(axes, name, *points[name], offset=tuple(offset), ha="center", color=INK, **far)
-
-
-def _free_offset(
-    middle: np.ndarray, width: float, frame: np.ndarray, taken: Sequence[np.ndarray]
-) -> tuple[np.ndarray, float]:
-    """The nearest of some offsets that is free, the first where none is; and its distance."""
-    offsets = [
-        (np.array([x * (radius + width / 2 - 3 * (y != 0)), y * radius]), radius)
-        for radius in _RADII
-        for x, y in _DIRECTIONS
-    ]
-    for offset, radius in offsets:
-        box = _box(middle + offset, width)
-        inside = (box[:2] >= frame[:2]).all() and (box[2:] <= frame[2:]).all()
-        if inside and not any(_overlap(box, other) for other in taken):
-            return offset, radius
-    return offsets[0]
-
-
-def _box(middle: np.ndarray, width: float) -> np.ndarray:
-    """Left, bottom, right and top of a label, in points."""
-    half = np.array([width, _LINE - 1]) / 2
-    return np.concatenate([middle - half, middle + half])
-
-
-def _overlap(box: np.ndarray, other: np.ndarray) -> bool:
-    return bool((box[:2] < other[2:]).all() and (other[:2] < box[2:]).all())
+    return textwrap.fill(title, _LINE_LENGTH) if narrow else title

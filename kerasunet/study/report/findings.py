@@ -1,53 +1,10 @@
-"""What a report tells: the statistics of its studies, computed once."""
+"""What a report says in words: the answer, what would do almost as well, what is missing."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-
-import pandas as pd
-
-from kerasunet.study import stats
-from kerasunet.study.figures.results import Results
 from kerasunet.study.figures.style import images, interval, signed
-from kerasunet.study.stats import Claim, Comparison
-
-
-@dataclass(frozen=True)
-class Findings:
-    """Statistics of one study, or of several together.
-
-    Attributes:
-        results: The tables.
-        claims: The paper's claims with their verdicts.
-        comparisons: Paired comparisons.
-        auto: Where the automatic choice lands.
-    """
-
-    results: Results
-    claims: Sequence[Claim]
-    comparisons: Sequence[Comparison]
-    auto: pd.DataFrame
-
-    @classmethod
-    def of(cls, results: Results) -> Findings:
-        cases, runs, depth = results.cases, results.runs, results.depth
-        return cls(
-            results,
-            stats.claims(cases, runs, depth),
-            stats.compare_all(cases, depth=depth),
-            stats.auto_report(cases, runs),
-        )
-
-    def claim(self, name: str, data: str, train_size: int) -> Claim:
-        """The claim of this name about one data set at one training size."""
-        wanted = (name, data, train_size)
-        return next(c for c in self.claims if (c.name, c.data, c.train_size) == wanted)
-
-    def compared(self, data: str, train_size: int) -> list[Comparison]:
-        """The comparisons on one data set at one training size."""
-        return [c for c in self.comparisons if (c.data, c.train_size) == (data, train_size)]
-
+from kerasunet.study.results import Scenario, StudyRecord, StudyResults
+from kerasunet.study.stats import Claim, StudyStatistics, compare_all
 
 _PATHS, _CURVES = "contracting-above-expanding", "shallow-first-above-deep-first"
 _CLAUSES = {
@@ -67,28 +24,32 @@ _CLAUSES = {
 _MARGIN = 0.01
 
 
-def answer(findings: Findings) -> str:
-    """One sentence: for each data set at its largest training size, verdicts and best strategy."""
-    parts = [_about(findings, *panel) for panel in findings.results.largest]
-    return "; ".join(parts) + "."
+def answer(statistics: StudyStatistics) -> str:
+    """Return one sentence: each data set's verdicts and best strategy at its largest size."""
+    scenarios = statistics.results.largest_scenarios
+    return "; ".join(_about(statistics, scenario) for scenario in scenarios) + "."
 
 
-def advice(findings: Findings) -> tuple[str, ...]:
-    """For each data set, the strategy with the fewest trained weights that is hardly worse."""
-    found = [_frugal(findings.results, *panel) for panel in findings.results.largest]
+def advice(statistics: StudyStatistics) -> tuple[str, ...]:
+    """Name, for each data set, the cheapest strategy that is hardly worse than the best."""
+    found = [_frugal(statistics, scenario) for scenario in statistics.results.largest_scenarios]
     return tuple(text for text in found if text)
 
 
-def reservations(results: Results) -> tuple[str, ...]:
-    """What keeps a study from being final, in sentences; none for a finished one."""
+def reservations(results: StudyResults) -> tuple[str, ...]:
+    """Return what keeps a study from being final, in sentences; none for a finished one."""
     return tuple(text for study in results.studies for text in _reservations(results, study))
 
 
-def _about(findings: Findings, data: str, train_size: int) -> str:
-    clauses = [_clause(findings.claim(name, data, train_size)) for name in _CLAUSES]
-    means = findings.results.means(data, train_size)["mean"]
+def _about(statistics: StudyStatistics, scenario: Scenario) -> str:
+    clauses = [_clause(statistics.claim(name, scenario)) for name in _CLAUSES]
+    means = statistics.summary_of(scenario)["mean"]
     best = f"the best strategy was “{means.idxmax()}” (mean Dice {means.max():.3f})"
-    return f"on {data} with {images(train_size)}, {', '.join(clauses)}, and {best}"
+    return f"on {_in_words(scenario)}, {', '.join(clauses)}, and {best}"
+
+
+def _in_words(scenario: Scenario) -> str:
+    return f"{scenario.data} with {images(scenario.train_size)}"
 
 
 def _clause(claim: Claim) -> str:
@@ -98,46 +59,36 @@ def _clause(claim: Claim) -> str:
     return f"{_CLAUSES[claim.name][claim.verdict]} ({numbers})"
 
 
-def _frugal(results: Results, data: str, train_size: int) -> str:
-    """Judged by the far end of the interval of what is lost against the best strategy."""
-    trained = _trained_weights(results, data, train_size)
-    best = results.means(data, train_size)["mean"].idxmax()
-    cases = results.cases
-    here = cases[(cases["data"] == data) & (cases["train_size"] == train_size)]
+def _frugal(statistics: StudyStatistics, scenario: Scenario) -> str:
+    """Judge by the far end of the interval of what is lost against the best strategy."""
+    here = statistics.results.at(scenario)
+    trained = here.finished.groupby("strategy")["trained"].mean()
+    best = statistics.summary_of(scenario)["mean"].idxmax()
     cheaper = trained[trained < trained.get(best, 0)].sort_values()
-    losses = stats.compare_all(here, [(best, name) for name in cheaper.index], depth=results.depth)
+    losses = compare_all(here, [(best, name) for name in cheaper.index])
     close = {loss.second: loss for loss in losses if loss.high <= _MARGIN}
     chosen = next((name for name in cheaper.index if name in close), None)
     if chosen is None:
         return ""
     share = f"{100 * trained[chosen] / trained[best]:.0f} %"
     return (
-        f"On {data} with {images(train_size)}, “{chosen}” trains {share} of the weights "
+        f"On {_in_words(scenario)}, “{chosen}” trains {share} of the weights "
         f"that “{best}” trains, and loses {close[chosen].difference:.3f} Dice "
         f"({interval(close[chosen].low, close[chosen].high)})."
     )
 
 
-def _trained_weights(results: Results, data: str, train_size: int):
-    runs = results.runs
-    here = runs[(runs["data"] == data) & (runs["train_size"] == train_size)]
-    return here[here["status"] == "finished"].groupby("strategy")["trained"].mean()
-
-
-def _reservations(results: Results, study) -> list[str]:
-    name, planned = study.data["name"], study.protocol["run"]["folds"]
-    runs = results.runs[results.runs["data"] == name]
-    finished = runs[runs["status"] == "finished"]
-    done, failed = finished["fold"].nunique(), len(runs) - len(finished)
+def _reservations(results: StudyResults, study: StudyRecord) -> list[str]:
+    name, state = study.name, results.completeness(study)
     found = []
-    if done < planned:
-        found.append(f"{name}: {done} of {planned} folds have results.")
-    uneven = finished.groupby(["train_size", "strategy"]).size()
-    if uneven.nunique() > 1:
+    if state.folds < state.planned_folds:
+        found.append(f"{name}: {state.folds} of {state.planned_folds} folds have results.")
+    if state.fewest < state.most:
         found.append(
-            f"{name}: strategies have from {uneven.min()} to {uneven.max()} finished runs each, so "
+            f"{name}: strategies have from {state.fewest} to {state.most} finished runs each, so "
             "that their means rest on different cases; the paired comparisons do not."
         )
-    if failed:
-        found.append(f"{name}: {failed} run{'' if failed == 1 else 's'} failed, listed below.")
+    if state.failed:
+        runs = "1 run" if state.failed == 1 else f"{state.failed} runs"
+        found.append(f"{name}: {runs} failed, listed below.")
     return found

@@ -1,15 +1,16 @@
-"""The tables of a report, as headings and cells of text."""
+"""The tables of a report, as headings and cells of text, and in Markdown."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import pandas as pd
 
-from kerasunet.study.figures.results import Results, ordered
-from kerasunet.study.figures.style import images, interval, panel_title, signed
-from kerasunet.study.stats import Claim, Comparison
+from kerasunet.study.figures.style import images, interval, plain, signed, title_of
+from kerasunet.study.results import StudyRecord, StudyResults, ordered
+from kerasunet.study.stats import Claim, Comparison, StudyStatistics
 
 
 @dataclass(frozen=True)
@@ -31,22 +32,22 @@ class Table:
     notable: tuple[int, ...] = ()
 
 
-def strategy_table(results: Results, data: str) -> Table:
-    """Every strategy on one data set: trained weights, and Dice at each training size."""
-    sizes = [size for name, size in results.panels if name == data]
-    summary = results.summary[results.summary["data"] == data]
+def strategy_table(statistics: StudyStatistics, data: str) -> Table:
+    """Return every strategy on one data set: trained weights, and Dice at each training size."""
+    sizes = statistics.results.train_sizes(data)
+    summary = statistics.summary[statistics.summary["data"] == data]
     strategies = ordered(summary["strategy"])
     cells = {(r.strategy, r.train_size): r for r in summary.itertuples()}
     runs = int(summary["runs"].max())
     rows = tuple(
-        (strategy, _trained(results, data, strategy))
+        (strategy, _trained(statistics.results, data, strategy))
         + tuple(text for size in sizes for text in _dice(cells.get((strategy, size)), runs))
         for strategy in strategies
     )
     columns = [text for size in sizes for text in (f"Dice, {images(size)}", "missed")]
     best = summary[summary["train_size"] == sizes[-1]].set_index("strategy")["mean"].idxmax()
     return Table(
-        f"{panel_title(data)}: mean Dice of the held-out cases with 95 % bootstrap interval, and "
+        f"{title_of(data)}: mean Dice of the held-out cases with 95 % bootstrap interval, and "
         f"the number of cases in which the object was missed. The best mean with "
         f"{images(sizes[-1])} is set in bold.",
         ("strategy", "trained weights", *columns),
@@ -56,10 +57,10 @@ def strategy_table(results: Results, data: str) -> Table:
 
 
 def comparison_table(comparisons: Sequence[Comparison]) -> Table:
-    """Paired comparisons on one data set at one training size."""
+    """Return the paired comparisons on one data set at one training size."""
     first = comparisons[0]
     return Table(
-        f"{panel_title(first.data, first.train_size)}: paired differences in Dice with 95 % "
+        f"{title_of(first.data, first.train_size)}: paired differences in Dice with 95 % "
         "bootstrap interval; p of Wilcoxon's signed-rank test over patients after Holm's "
         f"correction for {len(comparisons)} comparisons; effect size is the rank-biserial "
         "correlation; wins are cases in which the first is better. In bold where p is below 0.05.",
@@ -69,15 +70,25 @@ def comparison_table(comparisons: Sequence[Comparison]) -> Table:
     )
 
 
+def claim_table(claims: Sequence[Claim]) -> Table:
+    """Return the paper's claims, each with its verdict and effect."""
+    return Table(
+        "The claims of the paper: difference in Dice with 95 % bootstrap interval.",
+        ("claim", "data", "measured", "verdict", "difference", "95 % interval"),
+        tuple((c.name, _where(c), c.effect, c.verdict, *_effect(c)) for c in claims),
+        texts=(0, 1, 2, 3),
+    )
+
+
 def auto_table(auto: pd.DataFrame) -> Table:
-    """Where the automatic choice lands."""
+    """Return the automatic choice against the best and the worst fixed strategy."""
     return Table(
         "The automatic choice against the best and the worst strategy that tunes a fixed set of "
         "layers, both picked in hindsight. Regret is the Dice lost against the best.",
         ("data", "variant", "chose", "Dice", "best", "worst", "regret", "95 % interval"),
         tuple(
             (
-                panel_title(row.data, row.train_size),
+                title_of(row.data, row.train_size),
                 *(row.auto, row.chosen, _number(row.mean)),
                 _named(row.best, row.best_mean),
                 _named(row.worst, row.worst_mean),
@@ -90,41 +101,40 @@ def auto_table(auto: pd.DataFrame) -> Table:
     )
 
 
-def failure_table(results: Results) -> Table:
-    """The runs that failed, with the reason that each gave."""
-    failed = results.runs[results.runs["status"] != "finished"]
+def failure_table(results: StudyResults) -> Table:
+    """Return the runs that failed, with the reason that each gave."""
     return Table(
         "Runs that failed; they count for nothing above.",
         ("data", "strategy", "fold", "training images", "seed", "reason"),
         tuple(
             tuple(map(str, (r.data, r.strategy, r.fold, r.train_size, r.seed, r.note)))
-            for r in failed.itertuples()
+            for r in results.failed.itertuples()
         ),
         texts=(0, 1, 5),
     )
 
 
 def claim_frame(claims: Sequence[Claim]) -> pd.DataFrame:
-    """The claims as a table for programs."""
+    """Return the claims as a table for programs."""
     return pd.DataFrame([asdict(claim) for claim in claims])
 
 
 def comparison_frame(comparisons: Sequence[Comparison]) -> pd.DataFrame:
-    """The comparisons as a table for programs."""
+    """Return the comparisons as a table for programs."""
     return pd.DataFrame([asdict(comparison) for comparison in comparisons])
 
 
 def p_value(p: float | None) -> str:
-    """A p-value as journals print it; nothing where there is none."""
+    """Return a p-value as journals print it; nothing where there is none."""
     if p is None or pd.isna(p):
         return ""
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def _trained(results: Results, data: str, strategy: str) -> str:
-    runs = results.runs
-    here = runs[(runs["data"] == data) & (runs["strategy"] == strategy)]
-    counts = here.loc[here["status"] == "finished", "trained"].astype(int)
+def _trained(results: StudyResults, data: str, strategy: str) -> str:
+    runs = results.finished
+    here = (runs["data"] == data) & (runs["strategy"] == strategy)
+    counts = runs.loc[here, "trained"].astype(int)
     least, most = counts.min(), counts.max()
     return f"{least:,}" if least == most else f"{least:,} to {most:,}"
 
@@ -149,8 +159,95 @@ def _comparison(c: Comparison) -> tuple[str, ...]:
 
 
 def _number(value: float) -> str:
-    return "" if pd.isna(value) else f"{value:.3f}"
+    return "" if pd.isna(value) else plain(value)
 
 
 def _named(name: str, mean: float) -> str:
     return f"{name} ({mean:.3f})" if name else ""
+
+
+def _where(claim: Claim) -> str:
+    titles = [title_of(data) for data in claim.data.split(", ")]
+    return f"{' against '.join(titles)}, {claim.train_size} images"
+
+
+def _effect(claim: Claim) -> tuple[str, str]:
+    if claim.estimate is None:
+        return "", claim.explanation
+    return signed(claim.estimate), interval(claim.low, claim.high, signed)
+
+
+_ABSENT = {None: "–", True: "yes", False: "no"}
+
+
+def facts(results: StudyResults, study: StudyRecord) -> tuple[tuple[str, str], ...]:
+    """Return data, size and versions of one study, as pairs of name and value."""
+    data, runs = study.data, results.runs[results.runs["data"] == study.name]
+    state = results.completeness(study)
+    listing = {
+        "data": f"{data['name']}, {data['cases']} cases ({data['layout']})",
+        "terms of the data": data["terms"],
+        "to cite": data["citation"],
+        "digest of the data": study.digests["data"],
+        "digest of the initial model": study.digests["init"],
+        "runs": f"{state.finished} finished, {state.failed} failed",
+        "folds with results": _listing(runs["fold"].unique()),
+        "training images": _listing(runs["train_size"].unique()),
+        "seeds": _listing(runs["seed"].unique()),
+        "time of all runs": f"{runs['wall_seconds'].sum() / 3600:.1f} h",
+        "versions": "; ".join(sorted(filter(None, runs["versions"].dropna().unique()))),
+    }
+    return tuple((name, str(value)) for name, value in listing.items() if value)
+
+
+def settings_table(studies: Sequence[StudyRecord]) -> Table:
+    """Return every setting that all runs of a study share, a column for each study."""
+    columns = [dict((*_flat(study.protocol["run"]), *_flat(_rates(study)))) for study in studies]
+    rows = [(name, *(column.get(name, "–") for column in columns)) for name in columns[0]]
+    names = [study.name for study in studies]
+    everywhere = tuple(range(len(studies) + 1))
+    return Table("Settings of all runs.", ("setting", *names), tuple(rows), texts=everywhere)
+
+
+def _rates(study: StudyRecord) -> dict[str, Any]:
+    """Return the learning rates that were searched; an empty list is no search."""
+    return {"learning rates to choose from": study.protocol["learning_rates"] or None}
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{name}: ".replace("_", " "))
+        else:
+            yield prefix + name.replace("_", " "), _plain(value)
+
+
+def _plain(value: Any) -> str:
+    if value is None or isinstance(value, bool):
+        return _ABSENT[value]
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _listing(values) -> str:
+    return ", ".join(str(value) for value in sorted(values))
+
+
+def markdown_document(statistics: StudyStatistics) -> str:
+    """Write strategies, claims and automatic choice as Markdown tables under their captions."""
+    data_sets = statistics.results.data_sets
+    found = [strategy_table(statistics, data) for data in data_sets]
+    found.append(claim_table(statistics.claims))
+    found += [auto_table(statistics.auto)] if len(statistics.auto) else []
+    return "\n\n".join(map(markdown, found))
+
+
+def markdown(table: Table) -> str:
+    """Write one table: its caption, its headings, its rows; notable rows in bold."""
+    rule = ["---" if n in table.texts else "---:" for n in range(len(table.columns))]
+    rows = [_cells(row, number in table.notable) for number, row in enumerate(table.rows)]
+    lines = [table.columns, rule, *rows]
+    return "\n".join([table.caption, "", *(f"| {' | '.join(line)} |" for line in lines)])
+
+
+def _cells(cells: Sequence[str], notable: bool) -> list[str]:
+    return [f"**{cell}**" if notable and cell else cell for cell in cells]

@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 
 from kerasunet.strategies import StrategyError, parse
-from kerasunet.study.stats.grid import Grid, grids
-from kerasunet.study.stats.resampling import resample
+from kerasunet.study.results import StudyResults
+from kerasunet.study.stats.bootstrap import bootstrap_means
+from kerasunet.study.stats.scores import CASE, Scores, scores_of
 
 _NOT_FIXED = ("none", "scratch")
 _COLUMNS = (
@@ -16,8 +17,8 @@ _COLUMNS = (
 )
 
 
-def auto_report(cases: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
-    """Places `auto` and `auto:search` among the fixed strategies.
+def summarize_auto(results: StudyResults) -> pd.DataFrame:
+    """Compare `auto` and `auto:search` with the best and the worst fixed strategy.
 
     Fixed strategies are those that tune some weights of the initial model, so neither `none` nor
     `scratch`; only those tested on all cases that the automatic choice was tested on take part.
@@ -25,8 +26,7 @@ def auto_report(cases: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
     choice made from training images can have, so regret is rather over- than understated.
 
     Args:
-        cases: Rows of one or several studies, as `kerasunet.study.results.read_tables` gives them.
-        runs: Rows of the same studies; they tell what was chosen.
+        results: Results of one or several studies; runs tell what was chosen.
 
     Returns:
         A row for each data set, training size and automatic variant. Columns: data, train_size,
@@ -37,35 +37,35 @@ def auto_report(cases: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
         NaN.
     """
     rows = [
-        _row(grid, strategy, runs)
-        for grid in grids(cases)
-        for strategy in grid.strategies
+        _row(scores, strategy, results)
+        for scores in scores_of(results)
+        for strategy in scores.strategies
         if _is_auto(strategy)
     ]
     return pd.DataFrame(rows, columns=list(_COLUMNS))
 
 
-def _row(grid: Grid, auto: str, runs: pd.DataFrame) -> dict[str, object]:
-    tested = grid.values[grid.values[auto].notna()]
-    values = tested.groupby(level=["fold", "group", "key"]).mean()
+def _row(scores: Scores, auto: str, results: StudyResults) -> dict[str, object]:
+    tested = scores.values[scores.values[auto].notna()]
+    values = tested.groupby(level=CASE).mean()
     fixed = _fixed(tested)
     means = values[[auto, *fixed]].mean()
     row = {
-        "data": grid.data,
-        "train_size": grid.train_size,
+        **scores.scenario._asdict(),
         "auto": auto,
-        "chosen": _chosen(grid, auto, runs),
+        "chosen": _chosen(auto, results.at(scores.scenario).finished),
         "cases": len(values),
         "mean": means[auto],
     }
-    return {**row, **(_place(grid, auto, means) if fixed else _nowhere())}
+    return {**row, **(_against_fixed(scores, auto, means) if fixed else _without_fixed())}
 
 
-def _place(grid: Grid, auto: str, means: pd.Series) -> dict[str, object]:
+def _against_fixed(scores: Scores, auto: str, means: pd.Series) -> dict[str, object]:
     fixed = means.drop(auto)
     best, worst = fixed.idxmax(), fixed.idxmin()
-    regret = resample(grid.per_case([{best: 1.0, auto: -1.0}]), grid.data)
-    low, high = regret.intervals()
+    per_case = scores.per_case([{best: 1.0, auto: -1.0}])
+    regret = bootstrap_means(per_case, scores.scenario.data)
+    low, high = regret.interval()
     way = fixed[best] - fixed[worst]
     return {
         "best": best,
@@ -73,13 +73,13 @@ def _place(grid: Grid, auto: str, means: pd.Series) -> dict[str, object]:
         "worst": worst,
         "worst_mean": fixed[worst],
         "regret": float(regret.means[0]),
-        "regret_low": float(low[0]),
-        "regret_high": float(high[0]),
+        "regret_low": low,
+        "regret_high": high,
         "share": (means[auto] - fixed[worst]) / way if way > 0 else np.nan,
     }
 
 
-def _nowhere() -> dict[str, object]:
+def _without_fixed() -> dict[str, object]:
     numbers = ("best_mean", "worst_mean", "regret", "regret_low", "regret_high", "share")
     return {"best": "", "worst": "", **dict.fromkeys(numbers, np.nan)}
 
@@ -96,8 +96,7 @@ def _is_auto(text: str) -> bool:
         return False
 
 
-def _chosen(grid: Grid, auto: str, runs: pd.DataFrame) -> str:
-    here = (runs["data"] == grid.data) & (runs["train_size"] == grid.train_size)
-    made = runs[here & (runs["strategy"] == auto) & (runs["status"] == "finished")]
+def _chosen(auto: str, finished: pd.DataFrame) -> str:
+    made = finished[finished["strategy"] == auto]
     by_fold = made.sort_values(["fold", "seed"]).groupby("fold")["chosen"]
     return ", ".join(f"fold {fold}: {' / '.join(texts.unique())}" for fold, texts in by_fold)

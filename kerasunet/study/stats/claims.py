@@ -1,30 +1,30 @@
-"""One claim of the paper with its verdict, and how it comes by it."""
+"""The paper's claims: what each says, how it is measured, and its verdict.
+
+Two claims are about each scenario by itself, one about ultrasound against X-ray.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
+from typing import Literal
 
 import pandas as pd
 
 from kerasunet.data.modality import Modality, modality_of
-from kerasunet.study.stats.comparison import LEVEL, Verdict, holm, signed_rank, verdict
-from kerasunet.study.stats.curves import (
-    Measured,
-    Weights,
-    bounds,
-    first_minus_second_curve,
-    measure,
-    missing,
-)
-from kerasunet.study.stats.grid import DEPTH, Grid, grids
-from kerasunet.study.stats.resampling import Draws
+from kerasunet.study.results import Scenario, StudyResults
+from kerasunet.study.stats.bootstrap import BootstrapMeans
+from kerasunet.study.stats.comparison import holm, signed_rank
+from kerasunet.study.stats.curves import curve_contrast
+from kerasunet.study.stats.scores import Contrast, ContrastEstimate, Scores, scores_of
 
+Verdict = Literal["supported", "contradicted", "undecided"]
+LEVEL = 0.05
 PATHS, CURVES = "contracting - expanding", "shallow - deep"
 """The two effects that the claims are about."""
-Measurements = Mapping[tuple[str, int, str], Measured | None]
-"""Data set, training size and effect to what was measured; `None` where runs are missing."""
+Estimates = Mapping[tuple[Scenario, str], ContrastEstimate | None]
+"""Scenario and effect to what was measured; `None` where runs are missing."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Claim:
             between the curves.
         data: Name of the data set; `"A, B"` where the claim is about two.
         train_size: Number of training images.
-        verdict: By the rule of `kerasunet.study.stats.comparison.verdict`.
+        verdict: By the rule of `verdict`.
         estimate: The effect, in Dice; of two data sets, the first's minus the second's. Above 0
             agrees with the claim. `None`, as are the other numbers, where runs are missing.
         low: Lower bound of the 95 % interval of the estimate.
@@ -63,193 +63,27 @@ class Claim:
     explanation: str = ""
 
 
-def judged(claim: Claim, drawn: Draws, explanation: str) -> Claim:
-    """The claim judged by its interval alone."""
-    estimate, (low, high) = float(drawn.means[0]), bounds(drawn)
-    return replace(
-        claim,
-        verdict=verdict(low, high),
-        estimate=estimate,
-        low=low,
-        high=high,
-        explanation=f"{_in_words(estimate, low, high)}; {explanation}",
-    )
-
-
-def tested(claim: Claim, measured: Measured) -> Claim:
-    """The claim with the p-value of its test, which says nothing before it is corrected."""
-    by_group = measured.per_case.groupby(level="group").mean()
-    return replace(claim, p_value=signed_rank(by_group.round(10))[0])
-
-
-def corrected(claim: Claim, p_adjusted: float) -> Claim:
-    """The claim judged by its interval and its corrected test."""
-    relation = "below" if p_adjusted < LEVEL else "not below"
-    text = f"signed-rank p after Holm {p_adjusted:.2g}, {relation} {LEVEL}"
-    return replace(
-        claim,
-        p_adjusted=p_adjusted,
-        verdict=verdict(claim.low, claim.high, p_adjusted),
-        explanation=f"{claim.explanation}; {text}",
-    )
-
-
-def evidence(measured: Measured) -> str:
-    """How much an effect rests on, in words."""
-    folds = measured.fold_means
-    return (
-        f"above 0 in {int((folds > 0).sum())} of {len(folds)} folds, "
-        f"{len(measured.per_case)} cases in {measured.groups} groups"
-    )
-
-
-def _in_words(estimate: float, low: float, high: float) -> str:
-    if low != low:
-        return f"{estimate:+.4f} Dice, interval unknown: no fold has two groups (patients)"
-    return f"{estimate:+.4f} Dice (95 % interval {low:+.4f} to {high:+.4f})"
-
-
-_NAME = "ultrasound-differs-from-x-ray"
-_STATEMENTS_BETWEEN = {
-    PATHS: "tuning the contracting path is further ahead of tuning the expanding path",
-    CURVES: "tuning the first K blocks is further ahead of tuning the last K, on average over K,",
-}
-
-
-def claims_between(grids: Sequence[Grid], effect: str, measured: Measurements) -> list[Claim]:
-    """Compares an effect between every ultrasound and every X-ray data set of a training size.
+def verdict(low: float, high: float, p_adjusted: float | None = None) -> Verdict:
+    """Judge an effect that is claimed to be above zero.
 
     Args:
-        grids: Data sets and training sizes.
-        effect: `PATHS` or `CURVES`.
-        measured: The effect where it could be measured.
+        low: Lower bound of the 95 % interval of the effect; NaN where it is unknown.
+        high: Upper bound.
+        p_adjusted: p-value of the test after Holm's correction, where the claim has a test.
 
     Returns:
-        The claims in order of training size; one undecided claim at a size that lacks either.
+        `"supported"` where the interval lies above 0 and the test, if any, is below 0.05;
+        `"contradicted"` where it lies below 0, the test likewise; else `"undecided"`.
     """
-    sizes = sorted({grid.train_size for grid in grids})
-    return [claim for size in sizes for claim in _claims_at(size, grids, effect, measured)]
+    if p_adjusted is not None and not p_adjusted < LEVEL:
+        return "undecided"
+    if low > 0:
+        return "supported"
+    return "contradicted" if high < 0 else "undecided"
 
 
-def _claims_at(
-    size: int, grids: Sequence[Grid], effect: str, measured: Measurements
-) -> list[Claim]:
-    there = [grid.data for grid in grids if grid.train_size == size]
-    ultrasound, x_ray = _of_modality(there, "ultrasound"), _of_modality(there, "xray")
-    if not ultrasound or not x_ray:
-        return [_without_partner(size, effect, ultrasound, x_ray)]
-    return [
-        _claim_between(size, effect, first, second, measured)
-        for first, second in product(ultrasound, x_ray)
-    ]
-
-
-def _of_modality(names: Sequence[str], modality: Modality) -> list[str]:
-    return [name for name in names if modality_of(name) == modality]
-
-
-def _without_partner(
-    size: int, effect: str, ultrasound: Sequence[str], x_ray: Sequence[str]
-) -> Claim:
-    kinds = {"ultrasound": ultrasound, "X-ray": x_ray}
-    lacking = " and ".join(f"no {kind} data set" for kind, names in kinds.items() if not names)
-    claim = _undecided(size, effect, [*ultrasound, *x_ray], "ultrasound", "X-ray")
-    return replace(claim, explanation=f"there is {lacking} with {size} training images")
-
-
-def _claim_between(
-    size: int, effect: str, first: str, second: str, measured: Measurements
-) -> Claim:
-    both = (first, second)
-    claim = _undecided(size, effect, both, f"{first} (ultrasound)", f"{second} (X-ray)")
-    sides = {data: measured[data, size, effect] for data in both}
-    unknown = [data for data, side in sides.items() if side is None]
-    if unknown:
-        return replace(claim, explanation=f"runs are missing in {' and '.join(unknown)}")
-    explanation = "; ".join(
-        f"{data} {side.mean:+.4f}, {evidence(side)}" for data, side in sides.items()
-    )
-    return judged(claim, sides[first].drawn.minus(sides[second].drawn), explanation)
-
-
-def _undecided(size: int, effect: str, names: Sequence[str], more: str, less: str) -> Claim:
-    statement = f"{size} training images: {_STATEMENTS_BETWEEN[effect]} in {more} than in {less}"
-    return Claim(_NAME, statement, effect, ", ".join(names), size)
-
-
-_NAMES = {PATHS: "contracting-above-expanding", CURVES: "shallow-first-above-deep-first"}
-_STATEMENTS_WITHIN = {
-    PATHS: "tuning the contracting path gives a higher Dice than tuning the expanding path",
-    CURVES: "tuning the first K blocks gives a higher Dice than tuning the last K, on average "
-    "over K",
-}
-
-
-def claims_within(
-    grids: Sequence[Grid],
-    effect: str,
-    weights: Weights,
-    measured: Measurements,
-    runs: pd.DataFrame,
-) -> list[Claim]:
-    """Judges the claim about one effect on every data set at every training size.
-
-    The claim about the two paths has its p-value, but no verdict before `with_holm`.
-
-    Args:
-        grids: Data sets and training sizes.
-        effect: `PATHS` or `CURVES`.
-        weights: The strategies that the effect is made of.
-        measured: The effect where it could be measured.
-        runs: Rows of the studies, to tell which runs failed.
-
-    Returns:
-        The claims in the order of the grids.
-    """
-    return [
-        _claim_within(grid, effect, weights, measured[grid.data, grid.train_size, effect], runs)
-        for grid in grids
-    ]
-
-
-def with_holm(claims: Sequence[Claim]) -> list[Claim]:
-    """Judges claims by their tests too, corrected for how many there are."""
-    adjusted = iter(holm([claim.p_value for claim in claims if claim.p_value is not None]))
-    return [
-        claim if claim.p_value is None else corrected(claim, float(next(adjusted)))
-        for claim in claims
-    ]
-
-
-def _claim_within(
-    grid: Grid, effect: str, weights: Weights, measured: Measured | None, runs: pd.DataFrame
-) -> Claim:
-    statement = f"{grid.where}: {_STATEMENTS_WITHIN[effect]}"
-    claim = Claim(_NAMES[effect], statement, effect, grid.data, grid.train_size)
-    if measured is None:
-        return replace(claim, explanation=_what_is_missing(grid, weights, runs))
-    claim = judged(claim, measured.drawn, evidence(measured))
-    return tested(claim, measured) if effect == PATHS else claim
-
-
-def _what_is_missing(grid: Grid, weights: Weights, runs: pd.DataFrame) -> str:
-    lacking = missing(grid, weights)
-    if not lacking:
-        return f"no case was tested with all of {', '.join(weights)} and the same seed"
-    return "no finished run of " + ", ".join(
-        strategy + _failures(strategy, grid, runs) for strategy in lacking
-    )
-
-
-def _failures(strategy: str, grid: Grid, runs: pd.DataFrame) -> str:
-    here = (runs["data"] == grid.data) & (runs["train_size"] == grid.train_size)
-    failed = runs[here & (runs["strategy"] == strategy) & (runs["status"] == "failed")]
-    folds = ", ".join(str(fold) for fold in sorted(failed["fold"].unique()))
-    return f" (failed in fold {folds})" if folds else ""
-
-
-def claims(cases: pd.DataFrame, runs: pd.DataFrame, depth: int = DEPTH) -> tuple[Claim, ...]:
-    """Checks the claims of Amiri, Brooks and Rivaz (arXiv 2002.08438).
+def check_claims(results: StudyResults) -> tuple[Claim, ...]:
+    """Check the claims of Amiri, Brooks and Rivaz (arXiv 2002.08438).
 
     1. `contracting-above-expanding`, on every data set at every training size: mean paired
        difference in Dice, with Wilcoxon's signed-rank test on patients.
@@ -264,32 +98,190 @@ def claims(cases: pd.DataFrame, runs: pd.DataFrame, depth: int = DEPTH) -> tuple
     *Contradicted*: the same, below 0. *Undecided*: anything else, missing runs included.
 
     Args:
-        cases: Rows of one or several studies, as `kerasunet.study.results.read_tables` gives them.
-        runs: Rows of the same studies; they tell which of the missing runs have failed.
-        depth: Number of resolution halvings of the network.
+        results: Results of one or several studies; runs tell which of the missing ones failed.
 
     Returns:
         The claims, in the order above; a study that has not finished has undecided ones.
 
     Raises:
-        ValueError: A column is missing, or a case stands there twice.
+        ValueError: A column is missing, a value is not finite, or a case stands there twice.
     """
-    found = grids(cases, depth=depth)
-    effects = _effects(depth)
-    measured: Measurements = {
-        (grid.data, grid.train_size, effect): measure(grid, weights)
-        for grid, (effect, weights) in product(found, effects.items())
-    }
-    within = {
-        effect: claims_within(found, effect, weights, measured, runs)
-        for effect, weights in effects.items()
-    }
-    between = [claim for effect in effects for claim in claims_between(found, effect, measured)]
-    return (*with_holm(within[PATHS]), *within[CURVES], *between)
-
-
-def _effects(depth: int) -> dict[str, Weights]:
-    return {
+    scores = scores_of(results)
+    contrasts: Mapping[str, Contrast] = {
         PATHS: {"contracting": 1.0, "expanding": -1.0},
-        CURVES: first_minus_second_curve("shallow", "deep", depth),
+        CURVES: curve_contrast("shallow", "deep", results.depth),
     }
+    estimates: Estimates = {
+        (part.scenario, effect): part.estimate(contrast)
+        for part, (effect, contrast) in product(scores, contrasts.items())
+    }
+    paths, curves = (
+        [_about_scenario(part, effect, contrast, estimates, runs=results.runs) for part in scores]
+        for effect, contrast in contrasts.items()
+    )
+    scenarios = [part.scenario for part in scores]
+    modalities = [
+        c for effect in contrasts for c in _about_modalities(scenarios, effect, estimates)
+    ]
+    return (*_with_tests(paths), *curves, *modalities)
+
+
+_NAMES = {PATHS: "contracting-above-expanding", CURVES: "shallow-first-above-deep-first"}
+_STATEMENTS = {
+    PATHS: "tuning the contracting path gives a higher Dice than tuning the expanding path",
+    CURVES: "tuning the first K blocks gives a higher Dice than tuning the last K, on average "
+    "over K",
+}
+
+
+def _about_scenario(
+    scores: Scores,
+    effect: str,
+    contrast: Contrast,
+    estimates: Estimates,
+    *,
+    runs: pd.DataFrame,
+) -> Claim:
+    """Judge a claim about one scenario by its interval; its test, if any, waits for the others."""
+    estimate = estimates[scores.scenario, effect]
+    statement = f"{scores.scenario}: {_STATEMENTS[effect]}"
+    claim = Claim(_NAMES[effect], statement, effect, *scores.scenario)
+    if estimate is None:
+        return replace(claim, explanation=_what_is_missing(scores, contrast, runs))
+    claim = _with_interval(claim, estimate.bootstrap, _basis(estimate))
+    if effect != PATHS:
+        return claim
+    by_group = estimate.per_case.groupby(level="group").mean()
+    return replace(claim, p_value=signed_rank(by_group.round(10))[0])
+
+
+def _with_interval(claim: Claim, means: BootstrapMeans, explanation: str) -> Claim:
+    estimate, (low, high) = float(means.means[0]), means.interval()
+    return replace(
+        claim,
+        verdict=verdict(low, high),
+        estimate=estimate,
+        low=low,
+        high=high,
+        explanation=f"{_in_words(estimate, low, high)}; {explanation}",
+    )
+
+
+def _with_tests(claims: Sequence[Claim]) -> list[Claim]:
+    """Judge claims by their tests too, corrected for how many there are."""
+    adjusted = iter(holm([claim.p_value for claim in claims if claim.p_value is not None]))
+    return [
+        claim if claim.p_value is None else _with_test(claim, float(next(adjusted)))
+        for claim in claims
+    ]
+
+
+def _with_test(claim: Claim, p_adjusted: float) -> Claim:
+    relation = "below" if p_adjusted < LEVEL else "not below"
+    text = f"signed-rank p after Holm {p_adjusted:.2g}, {relation} {LEVEL}"
+    return replace(
+        claim,
+        p_adjusted=p_adjusted,
+        verdict=verdict(claim.low, claim.high, p_adjusted),
+        explanation=f"{claim.explanation}; {text}",
+    )
+
+
+def _in_words(estimate: float, low: float, high: float) -> str:
+    if low != low:
+        return f"{estimate:+.4f} Dice, interval unknown: no fold has two groups (patients)"
+    return f"{estimate:+.4f} Dice (95 % interval {low:+.4f} to {high:+.4f})"
+
+
+def _basis(estimate: ContrastEstimate) -> str:
+    """Tell in words how much an estimate rests on."""
+    folds = estimate.fold_means
+    return (
+        f"above 0 in {int((folds > 0).sum())} of {len(folds)} folds, "
+        f"{len(estimate.per_case)} cases in {estimate.groups} groups"
+    )
+
+
+def _what_is_missing(scores: Scores, contrast: Contrast, runs: pd.DataFrame) -> str:
+    missing = scores.missing(contrast)
+    if not missing:
+        return f"no case was tested with all of {', '.join(contrast)} and the same seed"
+    return "no finished run of " + ", ".join(
+        strategy + _failures(strategy, scores.scenario, runs) for strategy in missing
+    )
+
+
+def _failures(strategy: str, scenario: Scenario, runs: pd.DataFrame) -> str:
+    here = (runs["data"] == scenario.data) & (runs["train_size"] == scenario.train_size)
+    failed = runs[here & (runs["strategy"] == strategy) & (runs["status"] == "failed")]
+    folds = ", ".join(str(fold) for fold in sorted(failed["fold"].unique()))
+    return f" (failed in fold {folds})" if folds else ""
+
+
+_INTERACTION = "ultrasound-differs-from-x-ray"
+_STATEMENTS_OF_INTERACTION = {
+    PATHS: "tuning the contracting path is further ahead of tuning the expanding path",
+    CURVES: "tuning the first K blocks is further ahead of tuning the last K, on average over K,",
+}
+
+
+def _about_modalities(
+    scenarios: Sequence[Scenario], effect: str, estimates: Estimates
+) -> list[Claim]:
+    """Compare an effect between every ultrasound and every X-ray data set of a training size.
+
+    Returns:
+        The claims in order of training size; one undecided claim at a size that lacks either.
+    """
+    sizes = sorted({scenario.train_size for scenario in scenarios})
+    return [claim for size in sizes for claim in _modalities_at(size, scenarios, effect, estimates)]
+
+
+def _modalities_at(
+    size: int, scenarios: Sequence[Scenario], effect: str, estimates: Estimates
+) -> list[Claim]:
+    there = [scenario for scenario in scenarios if scenario.train_size == size]
+    ultrasound, x_ray = _of_modality(there, "ultrasound"), _of_modality(there, "xray")
+    if not ultrasound or not x_ray:
+        return [_without_partner(size, effect, ultrasound, x_ray)]
+    return [
+        _interaction(first, second, effect, estimates)
+        for first, second in product(ultrasound, x_ray)
+    ]
+
+
+def _of_modality(scenarios: Sequence[Scenario], modality: Modality) -> list[Scenario]:
+    return [scenario for scenario in scenarios if modality_of(scenario.data) == modality]
+
+
+def _without_partner(
+    size: int, effect: str, ultrasound: Sequence[Scenario], x_ray: Sequence[Scenario]
+) -> Claim:
+    kinds = {"ultrasound": ultrasound, "X-ray": x_ray}
+    lacking = " and ".join(f"no {kind} data set" for kind, found in kinds.items() if not found)
+    names = [scenario.data for scenario in (*ultrasound, *x_ray)]
+    claim = _undecided(size, effect, names, ("ultrasound", "X-ray"))
+    return replace(claim, explanation=f"there is {lacking} with {size} training images")
+
+
+def _interaction(first: Scenario, second: Scenario, effect: str, estimates: Estimates) -> Claim:
+    names = [first.data, second.data]
+    sides = (f"{first.data} (ultrasound)", f"{second.data} (X-ray)")
+    claim = _undecided(first.train_size, effect, names, sides)
+    found = {scenario: estimates[scenario, effect] for scenario in (first, second)}
+    unknown = [scenario.data for scenario, estimate in found.items() if estimate is None]
+    if unknown:
+        return replace(claim, explanation=f"runs are missing in {' and '.join(unknown)}")
+    explanation = "; ".join(
+        f"{scenario.data} {estimate.mean:+.4f}, {_basis(estimate)}"
+        for scenario, estimate in found.items()
+    )
+    difference = found[first].bootstrap.minus(found[second].bootstrap)
+    return _with_interval(claim, difference, explanation)
+
+
+def _undecided(size: int, effect: str, names: Sequence[str], sides: tuple[str, str]) -> Claim:
+    more, less = sides
+    lead = _STATEMENTS_OF_INTERACTION[effect]
+    statement = f"{size} training images: {lead} in {more} than in {less}"
+    return Claim(_INTERACTION, statement, effect, ", ".join(names), size)

@@ -1,10 +1,9 @@
-"""Correction of p-values for how many questions were asked."""
+"""Paired comparisons of strategies: differences, intervals, Wilcoxon's test, Holm's correction."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -13,12 +12,13 @@ from scipy.stats import rankdata, wilcoxon
 
 from kerasunet.metrics import METRICS
 from kerasunet.strategies import NetworkLayout
-from kerasunet.study.stats.grid import DEPTH, Grid, find, grid_of, grids
-from kerasunet.study.stats.resampling import resample
+from kerasunet.study.results import USUAL_DEPTH, Scenario, StudyResults
+from kerasunet.study.stats.bootstrap import bootstrap_means
+from kerasunet.study.stats.scores import Contrast, Scores, find, scores_at, scores_of
 
 
 def holm(p_values: ArrayLike) -> NDArray[np.float64]:
-    """Adjusts p-values so that the chance of any false alarm among them stays at the level.
+    """Adjust p-values so that the chance of any false alarm among them stays at the level.
 
     Holm, "A simple sequentially rejective multiple test procedure", Scandinavian Journal of
     Statistics 1979.
@@ -38,7 +38,7 @@ def holm(p_values: ArrayLike) -> NDArray[np.float64]:
 
 
 def signed_rank(differences: ArrayLike) -> tuple[float, float]:
-    """Tests paired differences with Wilcoxon's signed-rank test, two-sided.
+    """Test paired differences with Wilcoxon's signed-rank test, two-sided.
 
     Zeros are left out (Wilcoxon, Biometrics Bulletin 1945). The effect size is the matched-pairs
     rank-biserial correlation (Kerby, "The simple difference formula", 2014): the share of rank
@@ -56,29 +56,6 @@ def signed_rank(differences: ArrayLike) -> tuple[float, float]:
         return 1.0, 0.0
     ranks = rankdata(np.abs(d))
     return float(wilcoxon(d).pvalue), float((ranks * np.sign(d)).sum() / ranks.sum())
-
-
-Verdict = Literal["supported", "contradicted", "undecided"]
-LEVEL = 0.05
-
-
-def verdict(low: float, high: float, p_adjusted: float | None = None) -> Verdict:
-    """Judges an effect that is claimed to be above zero.
-
-    Args:
-        low: Lower bound of the 95 % interval of the effect; NaN where it is unknown.
-        high: Upper bound.
-        p_adjusted: p-value of the test after Holm's correction, where the claim has a test.
-
-    Returns:
-        `"supported"` where the interval lies above 0 and the test, if any, is below 0.05;
-        `"contradicted"` where it lies below 0, the test likewise; else `"undecided"`.
-    """
-    if p_adjusted is not None and not p_adjusted < LEVEL:
-        return "undecided"
-    if low > 0:
-        return "supported"
-    return "contradicted" if high < 0 else "undecided"
 
 
 Pair = tuple[str, str]
@@ -125,28 +102,27 @@ class Comparison:
 
 
 def compare(
-    cases: pd.DataFrame,
+    results: StudyResults,
     first: str,
     second: str,
-    train_size: int,
+    *,
     data: str,
+    train_size: int,
     metric: str = "dice",
-    depth: int = DEPTH,
 ) -> Comparison:
-    """Compares two strategies on the cases that both were tested on.
+    """Compare two strategies on the cases that both were tested on.
 
     The interval is a bootstrap over patients within folds. The test is Wilcoxon's signed-rank
     test on one difference a patient, the mean over the patient's cases: several images of one
     patient are not independent, and a test that takes them as such finds differences too easily.
 
     Args:
-        cases: Rows of one or several studies, as `kerasunet.study.results.read_tables` gives them.
+        results: Results of one or several studies.
         first: Strategy text; one that the study runs under an equal name is found.
         second: Likewise.
-        train_size: Number of training images.
         data: Name of the data set.
+        train_size: Number of training images.
         metric: A name of `kerasunet.metrics.METRICS`.
-        depth: Number of resolution halvings of the network, to know equal strategies by.
 
     Returns:
         The comparison; its adjusted p-value is the p-value, for it was made alone.
@@ -154,33 +130,30 @@ def compare(
     Raises:
         ValueError: A strategy has no run there, or they share no case.
     """
-    grid = grid_of(cases, data, train_size, metric, depth)
-    found = [grid.find(text) for text in (first, second)]
+    scores = scores_at(results, Scenario(data, train_size), metric)
+    found = [scores.find(text) for text in (first, second)]
     if None in found:
         missing = " and ".join(t for t, f in zip((first, second), found, strict=True) if f is None)
         raise ValueError(
-            f"{grid.where}: no finished run of {missing}; there are {', '.join(grid.strategies)}"
+            f"{scores.scenario}: no finished run of {missing}; there are "
+            f"{', '.join(scores.strategies)}"
         )
-    compared = _compare(grid, [tuple(found)], metric)
+    compared = _compare(scores, [tuple(found)], metric)
     if not compared:
-        raise ValueError(f"{grid.where}: no case was tested with both {first} and {second}")
+        raise ValueError(f"{scores.scenario}: no case was tested with both {first} and {second}")
     return compared[0]
 
 
 def compare_all(
-    cases: pd.DataFrame,
-    pairs: Sequence[Pair] | None = None,
-    metric: str = "dice",
-    depth: int = DEPTH,
+    results: StudyResults, pairs: Sequence[Pair] | None = None, metric: str = "dice"
 ) -> tuple[Comparison, ...]:
-    """Compares pairs of strategies on every data set at every training size.
+    """Compare pairs of strategies in every scenario.
 
     Args:
-        cases: Rows of one or several studies, as `kerasunet.study.results.read_tables` gives them.
+        results: Results of one or several studies.
         pairs: Pairs of strategy texts; those that lack runs are left out. `None` takes
             `planned_pairs`; for all pairs there are, give `itertools.combinations` of them.
         metric: A name of `kerasunet.metrics.METRICS`.
-        depth: Number of resolution halvings of the network, to know equal strategies by.
 
     Returns:
         Comparisons in order of data set, training size and pair; p-values are adjusted by Holm's
@@ -188,20 +161,20 @@ def compare_all(
     """
     return tuple(
         comparison
-        for grid in grids(cases, metric, depth)
-        for comparison in _adjusted(_compare(grid, _available(grid, pairs), metric))
+        for scores in scores_of(results, metric)
+        for comparison in _adjusted(_compare(scores, _available(scores, pairs), metric))
     )
 
 
-def planned_pairs(strategies: Sequence[str], depth: int = DEPTH) -> tuple[Pair, ...]:
-    """The questions that a study is made for.
+def planned_pairs(strategies: Sequence[str], depth: int = USUAL_DEPTH) -> tuple[Pair, ...]:
+    """Return the pairs of strategies that a study is made to compare.
 
     Contracting against expanding; the first K blocks against the last K; every strategy against
     training everything.
 
     Args:
         strategies: Strategies that were run.
-        depth: Number of resolution halvings of the network.
+        depth: Depth of the U-Net.
 
     Returns:
         Pairs of those strategies, each once.
@@ -214,54 +187,52 @@ def planned_pairs(strategies: Sequence[str], depth: int = DEPTH) -> tuple[Pair, 
     return tuple(dict.fromkeys((a, b) for a, b in found if a and b and a != b))
 
 
-def _available(grid: Grid, pairs: Sequence[Pair] | None) -> list[Pair]:
+def _available(scores: Scores, pairs: Sequence[Pair] | None) -> list[Pair]:
     if pairs is None:
-        return list(planned_pairs(grid.strategies, grid.depth))
-    found = [(grid.find(first), grid.find(second)) for first, second in pairs]
+        return list(planned_pairs(scores.strategies, scores.depth))
+    found = [(scores.find(first), scores.find(second)) for first, second in pairs]
     return [(first, second) for first, second in found if first and second]
 
 
-def _compare(grid: Grid, pairs: Sequence[Pair], metric: str) -> list[Comparison]:
-    """Compares pairs on what they share; those that share no case are left out."""
-    differences = grid.per_case([_contrast(*pair) for pair in pairs]) if pairs else pd.DataFrame()
+def _compare(scores: Scores, pairs: Sequence[Pair], metric: str) -> list[Comparison]:
+    """Compare pairs on what they share; those that share no case are left out."""
+    differences = scores.per_case([_contrast(*pair) for pair in pairs]) if pairs else pd.DataFrame()
     differences = differences.dropna(axis="columns", how="all")
     if differences.empty:
         return []
-    drawn = resample(differences, grid.data)
-    bounds = zip(drawn.means, *drawn.intervals(), strict=True)
+    means = bootstrap_means(differences, scores.scenario.data)
+    bounds = zip(means.means, *means.intervals(), strict=True)
+    higher_is_better = METRICS[metric].higher_is_better
     return [
-        _comparison(grid, pairs[column], differences[column].dropna(), bound, metric)
+        Comparison(
+            *scores.scenario,
+            *pairs[column],
+            **dict(zip(("difference", "low", "high"), map(float, bound), strict=True)),
+            **_tested(differences[column].dropna(), higher_is_better),
+        )
         for column, bound in zip(differences.columns, bounds, strict=True)
     ]
 
 
-def _contrast(first: str, second: str) -> dict[str, float]:
+def _contrast(first: str, second: str) -> Contrast:
     return {first: 1.0, second: -1.0} if first != second else {first: 0.0}
 
 
-def _comparison(
-    grid: Grid, pair: Pair, difference: pd.Series, bound: tuple[float, ...], metric: str
-) -> Comparison:
-    mean, low, high = map(float, bound)
+def _tested(difference: pd.Series, higher_is_better: bool) -> dict[str, float]:
+    """Return what a comparison tells beyond the mean difference and its interval."""
     by_group = difference.groupby(level="group").mean()
     p_value, effect_size = signed_rank(by_group.round(10))
-    better = difference if METRICS[metric].higher_is_better else -difference
-    return Comparison(
-        grid.data,
-        grid.train_size,
-        *pair,
-        cases=len(difference),
-        difference=mean,
-        low=low,
-        high=high,
-        p_value=p_value,
-        p_adjusted=p_value,
-        effect_size=effect_size,
-        wins=int(np.sum(better > 0)),
-        losses=int(np.sum(better < 0)),
-        ties=int(np.sum(better == 0)),
-        groups=len(by_group),
-    )
+    better = difference if higher_is_better else -difference
+    return {
+        "cases": len(difference),
+        "p_value": p_value,
+        "p_adjusted": p_value,
+        "effect_size": effect_size,
+        "wins": int(np.sum(better > 0)),
+        "losses": int(np.sum(better < 0)),
+        "ties": int(np.sum(better == 0)),
+        "groups": len(by_group),
+    }
 
 
 def _adjusted(comparisons: Sequence[Comparison]) -> list[Comparison]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -10,16 +9,8 @@ import numpy as np
 import pandas as pd
 
 from kerasunet.strategies import NetworkLayout, expand
-from kerasunet.study.stats.grid import (
-    DEPTH,
-    Grid,
-    find,
-    grid_of,
-    summarize,
-    trained_blocks,
-    what_trains,
-)
-from kerasunet.study.stats.resampling import Draws, resample
+from kerasunet.study.results import USUAL_DEPTH, Scenario, StudyResults
+from kerasunet.study.stats.scores import Contrast, find, scores_at, trained_blocks, what_trains
 
 DIRECTIONS = ("shallow", "deep", "outer", "inner")
 
@@ -40,12 +31,12 @@ class Point:
 
 
 @lru_cache(maxsize=32)
-def points(direction: str, depth: int = DEPTH) -> tuple[Point, ...]:
-    """The strategies of a curve, from training nothing to training everything.
+def points(direction: str, depth: int = USUAL_DEPTH) -> tuple[Point, ...]:
+    """Return the strategies of a curve, from training nothing to training everything.
 
     Args:
         direction: One of `DIRECTIONS`.
-        depth: Number of resolution halvings of the network.
+        depth: Depth of the U-Net.
 
     Raises:
         ValueError: There is no such direction.
@@ -56,16 +47,15 @@ def points(direction: str, depth: int = DEPTH) -> tuple[Point, ...]:
     return tuple(Point(k, trained_blocks(text, depth), text) for k, text in enumerate(texts))
 
 
-def curves(cases: pd.DataFrame, depth: int = DEPTH, metric: str = "dice") -> pd.DataFrame:
-    """Lists the points of all four curves that a study has runs for.
+def summarize_curves(summary: pd.DataFrame, depth: int) -> pd.DataFrame:
+    """List the points of all four curves that a study has runs for.
 
     Equal strategies are one run: the curves from either end meet in `none` and `all`, and that
     from the shallow end goes through `contracting`, that from the deep end through `expanding`.
 
     Args:
-        cases: Rows of one or several studies, as `kerasunet.study.results.read_tables` gives them.
-        depth: Number of resolution halvings of the network.
-        metric: A name of `kerasunet.metrics.METRICS`.
+        summary: What `kerasunet.study.stats.summarize` returns.
+        depth: Depth of the U-Net.
 
     Returns:
         Columns data, train_size, direction (one of `DIRECTIONS`), count (the K of the strategy: a
@@ -73,7 +63,6 @@ def curves(cases: pd.DataFrame, depth: int = DEPTH, metric: str = "dice") -> pd.
         (as the study names it), mean, low, high. A direction is listed only where it has a
         strategy of its own beside the two ends.
     """
-    summary = summarize(cases, metric)
     rows = [
         {"data": data, "train_size": size, "direction": direction, **row}
         for (data, size), part in summary.groupby(["data", "train_size"], sort=False)
@@ -103,12 +92,8 @@ def _curve(direction: str, summary: pd.DataFrame, depth: int) -> list[dict[str, 
     ]
 
 
-Weights = Mapping[str, float]
-"""Strategy text to its weight in an effect."""
-
-
-def first_minus_second_curve(first: str, second: str, depth: int = DEPTH) -> Weights:
-    """The mean height of one curve above another, over the share of blocks that train.
+def curve_contrast(first: str, second: str, depth: int = USUAL_DEPTH) -> Contrast:
+    """Return the mean height of one curve above another, over the share of blocks that train.
 
     Both curves are taken as straight between their points (trapezoidal rule) from no block to
     all blocks. Where they meet by definition, as in `none` and `all`, no run is needed.
@@ -116,7 +101,7 @@ def first_minus_second_curve(first: str, second: str, depth: int = DEPTH) -> Wei
     Args:
         first: A direction of `kerasunet.study.stats.curves.DIRECTIONS`.
         second: Likewise.
-        depth: Number of resolution halvings of the network.
+        depth: Depth of the U-Net.
 
     Returns:
         Weights of the strategies, without those that cancel out.
@@ -132,63 +117,15 @@ def first_minus_second_curve(first: str, second: str, depth: int = DEPTH) -> Wei
 
 
 def _heights(direction: str, depth: int) -> dict[str, float]:
-    """Trapezoidal weights of the points of a curve; they sum to 1."""
+    """Return the trapezoidal weights of the points of a curve; they sum to 1."""
     curve = points(direction, depth)
     gaps = np.diff([point.blocks for point in curve]) / curve[-1].blocks
     weights = (np.append(gaps, 0.0) + np.append(0.0, gaps)) / 2
     return {point.strategy: float(w) for point, w in zip(curve, weights, strict=True)}
 
 
-@dataclass(frozen=True, eq=False)
-class Measured:
-    """An effect as measured on one data set at one training size.
-
-    Attributes:
-        per_case: The effect on each case, index fold, group, key.
-        drawn: Its mean with the bootstrap distribution.
-    """
-
-    per_case: pd.Series
-    drawn: Draws
-
-    @property
-    def mean(self) -> float:
-        """Mean over cases."""
-        return float(self.drawn.means[0])
-
-    @property
-    def groups(self) -> int:
-        """Number of patients."""
-        return self.per_case.index.get_level_values("group").nunique()
-
-    @property
-    def fold_means(self) -> pd.Series:
-        """Mean over the cases of each fold."""
-        return self.per_case.groupby(level="fold").mean()
-
-
-def missing(grid: Grid, weights: Weights) -> tuple[str, ...]:
-    """The strategies that an effect needs and no finished run has."""
-    return tuple(strategy for strategy in weights if grid.find(strategy) is None)
-
-
-def measure(grid: Grid, weights: Weights) -> Measured | None:
-    """Measures an effect on the cases tested with every strategy it needs; `None` without any."""
-    if missing(grid, weights):
-        return None
-    named = {grid.find(strategy): weight for strategy, weight in weights.items()}
-    per_case = grid.per_case([named]).dropna()
-    return Measured(per_case[0], resample(per_case, grid.data)) if len(per_case) else None
-
-
-def bounds(drawn: Draws) -> tuple[float, float]:
-    """The interval of a single mean."""
-    low, high = drawn.intervals()
-    return float(low[0]), float(high[0])
-
-
 @dataclass(frozen=True)
-class Area:
+class AreaBetweenCurves:
     """How far one curve lies above another on average.
 
     Attributes:
@@ -197,7 +134,7 @@ class Area:
         first: Direction of the one curve.
         second: Direction of the other.
         cases: Cases that all strategies of both curves were tested on.
-        mean: Mean height of the first above the second, in Dice.
+        mean: Mean height of the first above the second, in units of the metric.
         low: Lower bound of the 95 % interval.
         high: Upper bound.
     """
@@ -212,27 +149,26 @@ class Area:
     high: float
 
 
-def area_between(
-    cases: pd.DataFrame,
-    data: str,
-    train_size: int,
+def area_between_curves(
+    results: StudyResults,
     first: str = "shallow",
     second: str = "deep",
-    depth: int = DEPTH,
+    *,
+    data: str,
+    train_size: int,
     metric: str = "dice",
-) -> Area:
-    """Measures the area between two curves over the number of tuned blocks.
+) -> AreaBetweenCurves:
+    """Measure the area between two curves over the number of tuned blocks.
 
     It is divided by the number of blocks, so that it reads as a mean difference. The interval is
     a bootstrap over patients within folds.
 
     Args:
-        cases: Rows of one or several studies, as `kerasunet.study.results.read_tables` gives them.
-        data: Name of the data set.
-        train_size: Number of training images.
+        results: Results of one or several studies.
         first: `"shallow"`, `"deep"`, `"outer"` or `"inner"`.
         second: Likewise.
-        depth: Number of resolution halvings of the network.
+        data: Name of the data set.
+        train_size: Number of training images.
         metric: A name of `kerasunet.metrics.METRICS`.
 
     Returns:
@@ -244,13 +180,14 @@ def area_between(
     """
     if first == second:
         raise ValueError(f"{first} against {second}: give two different directions")
-    grid = grid_of(cases, data, train_size, metric, depth)
-    weights = first_minus_second_curve(first, second, depth)
-    if lacking := missing(grid, weights):
-        raise ValueError(f"{grid.where}: no finished run of {', '.join(lacking)}")
-    measured = measure(grid, weights)
-    if measured is None:
-        raise ValueError(f"{grid.where}: no case was tested with all of {', '.join(weights)}")
-    low, high = bounds(measured.drawn)
-    count = len(measured.per_case)
-    return Area(data, train_size, first, second, count, measured.mean, low, high)
+    scores = scores_at(results, Scenario(data, train_size), metric)
+    contrast = curve_contrast(first, second, results.depth)
+    if missing := scores.missing(contrast):
+        raise ValueError(f"{scores.scenario}: no finished run of {', '.join(missing)}")
+    estimate = scores.estimate(contrast)
+    if estimate is None:
+        raise ValueError(f"{scores.scenario}: no case was tested with all of {', '.join(contrast)}")
+    cases = len(estimate.per_case)
+    return AreaBetweenCurves(
+        data, train_size, first, second, cases, estimate.mean, *estimate.interval
+    )

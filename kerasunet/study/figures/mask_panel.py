@@ -1,4 +1,4 @@
-"""The picture panel: image, ground truth and what each model finds, case by case."""
+"""The panel of masks: image, ground truth and what each model finds, case by case."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from kerasunet.inference.segmenter import Segmenter
 from kerasunet.metrics import dice
 from kerasunet.models import ModelCard, card
 from kerasunet.runs.preparation import prepare
-from kerasunet.study.figures.style import INK, RC, WIDTH, Drawing, panel_title
+from kerasunet.study.figures.style import INK, RC, WIDTH, Drawing, title_of
 from kerasunet.training.settings import FinetuneSettings, finetune_settings, to_json
 
 TITLE = "What the models find"
@@ -28,8 +28,8 @@ _LEGEND = "Green: ground truth. Orange: prediction, with the Dice of this case b
 
 
 @dataclass(frozen=True)
-class PanelCase:
-    """A row of the panel.
+class PanelRow:
+    """A row of the panel: one case.
 
     Attributes:
         kind: Why it was picked: `"typical"`, `"best"` or `"worst"`.
@@ -48,8 +48,8 @@ class PanelCase:
     dice: Mapping[str, float]
 
 
-def draw_panel(name: str, rows: Sequence[PanelCase], caption: str) -> Drawing:
-    """Draws a row for each case, a column for each model.
+def draw_mask_panel(name: str, rows: Sequence[PanelRow], caption: str) -> Drawing:
+    """Draw a row for each case, a column for each model.
 
     Args:
         name: File name without suffix.
@@ -72,7 +72,7 @@ def draw_panel(name: str, rows: Sequence[PanelCase], caption: str) -> Drawing:
     return Drawing(name, TITLE, f"{caption} {_LEGEND}", _alt(rows), figure)
 
 
-def _draw_row(cells: np.ndarray, row: PanelCase) -> None:
+def _draw_row(cells: np.ndarray, row: PanelRow) -> None:
     dice = [None, None, *row.dice.values()]
     for axes, picture, value in zip(cells, _pictures(row), dice, strict=True):
         axes.imshow(picture, interpolation="lanczos")
@@ -82,7 +82,7 @@ def _draw_row(cells: np.ndarray, row: PanelCase) -> None:
     cells[0].set_ylabel(row.kind, fontsize=7, color=INK, weight="bold")
 
 
-def _pictures(row: PanelCase) -> list[np.ndarray]:
+def _pictures(row: PanelRow) -> list[np.ndarray]:
     height, width = row.truth.shape
     scale = _LONGER_SIDE / max(height, width)
     size = max(round(height * scale), 1), max(round(width * scale), 1)
@@ -95,7 +95,7 @@ def _pictures(row: PanelCase) -> list[np.ndarray]:
     return [image, overlay(image, truth, TRUTH, thickness=2), *found]
 
 
-def _alt(rows: Sequence[PanelCase]) -> str:
+def _alt(rows: Sequence[PanelRow]) -> str:
     sentences = [
         f"{row.kind} case {row.key}: "
         + ", ".join(f"{model} Dice {value:.3f}" for model, value in row.dice.items())
@@ -104,15 +104,16 @@ def _alt(rows: Sequence[PanelCase]) -> str:
     return f"Images with outlines of ground truth and predictions. {'. '.join(sentences)}."
 
 
-def panel_of(
+def draw_models(
     models: Mapping[str, str],
     data: str,
+    *,
     name: str = "panel",
     by: str | None = None,
     manual_dir: str | None = None,
     groups: str | None = None,
 ) -> Drawing:
-    """Draws saved models side by side on a typical, the best and the worst case.
+    """Draw saved models side by side on a typical, the best and the worst case.
 
     Where a model was fine-tuned on these very data, only cases of its test fold take part.
 
@@ -142,10 +143,10 @@ def panel_of(
     picked, count = _pick(segmenters[by], cases)
     rows = _rows(picked, segmenters)
     caption = (
-        f"{panel_title(found.name)}: the case with the median Dice of “{by}”, the best and the "
+        f"{title_of(found.name)}: the case with the median Dice of “{by}”, the best and the "
         f"worst of the {count} held-out cases that show an object."
     )
-    return draw_panel(name, rows, caption)
+    return draw_mask_panel(name, rows, caption)
 
 
 def _held_out(
@@ -176,7 +177,7 @@ def _tested(heading: str, card: ModelCard, places: Mapping[str, Any]) -> set[str
 
 
 def _pick(segment: Segmenter, cases: Sequence[Case]) -> tuple[dict[str, Case], int]:
-    """Median, best and worst case by Dice, and the number of cases that show an object."""
+    """Return the median, best and worst case by Dice, and how many cases show an object."""
     scores = {}
     for case in cases:
         sample = case.load()
@@ -190,11 +191,11 @@ def _pick(segment: Segmenter, cases: Sequence[Case]) -> tuple[dict[str, Case], i
     return {kind: by_key[key] for kind, key in chosen.items()}, len(order)
 
 
-def _rows(picked: Mapping[str, Case], segmenters: Mapping[str, Segmenter]) -> list[PanelCase]:
+def _rows(picked: Mapping[str, Case], segmenters: Mapping[str, Segmenter]) -> list[PanelRow]:
     rows = []
     for kind, case in picked.items():
         image, truth, _ = case.load()
         found = {heading: segment(image).mask for heading, segment in segmenters.items()}
         scores = {heading: dice(truth, mask) for heading, mask in found.items()}
-        rows.append(PanelCase(kind, case.key, image, truth, found, scores))
+        rows.append(PanelRow(kind, case.key, image, truth, found, scores))
     return rows

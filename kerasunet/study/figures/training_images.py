@@ -6,16 +6,17 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import NullFormatter, NullLocator
 
-from kerasunet.study.figures.results import Results
+from kerasunet.study.figures.labels import label_ends
 from kerasunet.study.figures.style import (
     PALE,
     STRATEGIES,
     Drawing,
     NotDrawnError,
-    label_ends,
     new_figure,
-    panel_title,
+    title_of,
 )
+from kerasunet.study.results import ordered
+from kerasunet.study.stats import StudyStatistics
 
 NAME, TITLE = "training-images", "Dice against the number of training images"
 _CAPTION = (
@@ -25,35 +26,36 @@ _CAPTION = (
 )
 
 
-def draw(results: Results) -> Drawing:
-    """Draws a panel for each data set that has at least two training sizes.
+def draw(statistics: StudyStatistics) -> Drawing:
+    """Draw a plot for each data set that has at least two training sizes.
 
     Raises:
         NotDrawnError: There is none.
     """
-    tables = {data: _by_strategy(results, data) for data in results.data}
+    tables = {data: _by_strategy(statistics, data) for data in statistics.results.data_sets}
     tables = {data: table for data, table in tables.items() if table}
     if not tables:
         raise NotDrawnError("no strategy has been run with two numbers of training images")
     figure, axes = new_figure(3.1, 1, len(tables))
-    for place, (data, table) in zip(axes[0], tables.items(), strict=True):
-        place.set_title(panel_title(data, narrow=len(tables) > 2))
-        _draw_panel(place, table)
+    for its_axes, (data, table) in zip(axes[0], tables.items(), strict=True):
+        its_axes.set_title(title_of(data, narrow=len(tables) > 2))
+        _draw_lines(its_axes, table)
     axes[0, 0].set_ylabel("Dice")
     figure.supxlabel("training images", fontsize=7.5)
     figure.draw_without_rendering()
-    for place, table in zip(axes[0], tables.values(), strict=True):
-        _label(place, table)
+    for its_axes, table in zip(axes[0], tables.values(), strict=True):
+        _label(its_axes, table)
     return Drawing(NAME, TITLE, _CAPTION, _alt(tables), figure)
 
 
-def _by_strategy(results: Results, data: str) -> dict[str, pd.DataFrame]:
-    rows = results.summary[results.summary["data"] == data].sort_values("train_size")
+def _by_strategy(statistics: StudyStatistics, data: str) -> dict[str, pd.DataFrame]:
+    summary = statistics.summary
+    rows = summary[summary["data"] == data].sort_values("train_size")
     groups = {strategy: group for strategy, group in rows.groupby("strategy") if len(group) > 1}
-    return {strategy: groups[strategy] for strategy in results.strategies() if strategy in groups}
+    return {strategy: groups[strategy] for strategy in ordered(groups)}
 
 
-def _draw_panel(axes: Axes, table: dict[str, pd.DataFrame]) -> None:
+def _draw_lines(axes: Axes, table: dict[str, pd.DataFrame]) -> None:
     for strategy in [name for name in table if name not in STRATEGIES]:
         rows = table[strategy]
         axes.plot(rows["train_size"], rows["mean"], color=PALE, linewidth=0.7, zorder=1)
@@ -90,5 +92,5 @@ def _alt(tables: dict[str, dict[str, pd.DataFrame]]) -> str:
             points = ", ".join(
                 f"{r.train_size}: {r.mean:.3f}" for r in table[strategy].itertuples()
             )
-            sentences.append(f"{panel_title(data)}, {strategy}: {points}.")
+            sentences.append(f"{title_of(data)}, {strategy}: {points}.")
     return "Line charts of Dice by number of training images. " + " ".join(sentences)

@@ -10,8 +10,6 @@ from matplotlib.colors import BoundaryNorm
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
 from kerasunet.strategies import NetworkLayout
-from kerasunet.study import stats
-from kerasunet.study.figures.results import Results
 from kerasunet.study.figures.style import (
     FAINT,
     INK,
@@ -19,11 +17,12 @@ from kerasunet.study.figures.style import (
     Drawing,
     NotDrawnError,
     new_figure,
-    panel_title,
     signed,
+    title_of,
 )
-from kerasunet.study.stats import Comparison
-from kerasunet.study.stats.grid import find
+from kerasunet.study.results import Scenario, StudyResults
+from kerasunet.study.stats import Comparison, StudyStatistics, compare_all
+from kerasunet.study.stats.scores import find
 
 ORDERS = {
     "shallow": "block added from the shallow end",
@@ -36,19 +35,18 @@ Gains = dict[str, dict[str, Comparison]]
 """By order, by block, the comparison with the block against the one without it."""
 
 
-def gains_of(results: Results, data: str, train_size: int) -> Gains:
-    """Compares every two strategies that differ by one block.
+def gains_of(results: StudyResults, scenario: Scenario) -> Gains:
+    """Compare every two strategies that differ by one block.
 
     Returns:
         For each order that any block's gain is known in, those gains. `alone` is left out where
         hardly any block was tuned alone.
     """
-    cases, depth = results.cases, results.depth
-    here = cases[(cases["data"] == data) & (cases["train_size"] == train_size)]
+    here, depth = results.at(scenario), results.depth
     wanted = _pairs(NetworkLayout.unet(depth).blocks)
     pairs = [pair for by_block in wanted.values() for pair in by_block.values()]
-    compared = {(c.first, c.second): c for c in stats.compare_all(here, pairs, depth=depth)}
-    available = results.strategies(data, train_size)
+    compared = {(c.first, c.second): c for c in compare_all(here, pairs)}
+    available = here.strategies()
 
     def named(pair: tuple[str, str]) -> tuple[str | None, ...]:
         return tuple(find(text, available, depth) for text in pair)
@@ -89,22 +87,23 @@ _CAPTION = (
 )
 
 
-def draw(results: Results) -> Drawing:
-    """Draws a row for each data set, a U for each way of adding blocks.
+def draw(statistics: StudyStatistics) -> Drawing:
+    """Draw a row for each data set, a U for each way of adding blocks.
 
     Raises:
         NotDrawnError: No block's gain can be told.
     """
-    gains = {panel: gains_of(results, *panel) for panel in results.largest}
+    results = statistics.results
+    gains = {s: gains_of(results, s) for s in results.largest_scenarios}
     orders = [order for order in ORDERS if any(order in found for found in gains.values())]
     if not orders:
         raise NotDrawnError("it needs strategies a block apart, such as none, shallow:1, shallow:2")
     figure, grid = new_figure(1.9 * len(gains) + 0.6, len(gains), len(orders))
     colours = _colours(gains)
-    for row, (panel, found) in zip(grid, gains.items(), strict=True):
+    for row, (scenario, found) in zip(grid, gains.items(), strict=True):
         for axes, order in zip(row, orders, strict=True):
-            _draw_network(axes, results.depth, found.get(order, {}), colours)
-            axes.set_title(f"{panel_title(*panel)}\n{ORDERS[order]}", fontsize=7)
+            _draw_network(axes, found.get(order, {}), colours, depth=results.depth)
+            axes.set_title(f"{title_of(*scenario)}\n{ORDERS[order]}", fontsize=7)
     bar = figure.colorbar(colours, ax=grid, location="bottom", aspect=70, shrink=0.6)
     bar.set_ticks(colours.norm.boundaries[1::2])
     bar.set_label("gain in Dice")
@@ -112,8 +111,8 @@ def draw(results: Results) -> Drawing:
     return Drawing(NAME, TITLE, _CAPTION, _alt(gains), figure)
 
 
-def _colours(gains: dict[tuple[str, int], Gains]) -> ScalarMappable:
-    """A scale in steps, symmetric about 0, that holds every gain."""
+def _colours(gains: dict[Scenario, Gains]) -> ScalarMappable:
+    """Return a scale in steps, symmetric about 0, that holds every gain."""
     values = [
         abs(gain.difference)
         for found in gains.values()
@@ -126,18 +125,18 @@ def _colours(gains: dict[tuple[str, int], Gains]) -> ScalarMappable:
 
 
 def _round_up(value: float) -> float:
-    """The next larger of 1, 2, 2.5, 5 times a power of ten."""
+    """Return the next larger of 1, 2, 2.5, 5 times a power of ten."""
     power = 10 ** np.floor(np.log10(value))
     return power * next(factor for factor in (1, 2, 2.5, 5, 10) if factor * power >= value)
 
 
 def _draw_network(
-    axes: Axes, depth: int, gains: dict[str, Comparison], colours: ScalarMappable
+    axes: Axes, gains: dict[str, Comparison], colours: ScalarMappable, *, depth: int
 ) -> None:
     layout = NetworkLayout.unet(depth)
     corners = {block: _corner(layout, block) for block in layout.blocks}
     boxes = {
-        block: _draw_block(axes, block, *corner, gains.get(block), colours)
+        block: _draw_block(axes, block, corner, gain=gains.get(block), colours=colours)
         for block, corner in corners.items()
     }
     _draw_flow(axes, layout, boxes)
@@ -148,7 +147,7 @@ def _draw_network(
 
 
 def _corner(layout: NetworkLayout, block: str) -> tuple[float, float]:
-    """Lower left corner: a level a row, both arms leaning towards the bottleneck."""
+    """Return the lower left corner: a level a row, both arms leaning towards the bottleneck."""
     level = layout.level_of(block)
     middle = layout.depth * _SHIFT + 0.75 * _WIDTH
     from_middle = middle - (level - 1) * _SHIFT if level <= layout.depth else 0.0
@@ -157,7 +156,7 @@ def _corner(layout: NetworkLayout, block: str) -> tuple[float, float]:
 
 
 def _draw_flow(axes: Axes, layout: NetworkLayout, boxes: dict[str, FancyBboxPatch]) -> None:
-    """Arrows from block to block, and dashed ones where features skip to the other arm."""
+    """Draw arrows from block to block, and dashed ones where features skip to the other arm."""
     skips = zip(layout.blocks[: layout.depth], layout.blocks[::-1], strict=False)
     flow = zip(layout.blocks, layout.blocks[1:], strict=False)
     for pairs, line in ((flow, "-"), (skips, (0, (3, 2)))):
@@ -179,16 +178,21 @@ def _centre(box: FancyBboxPatch) -> tuple[float, float]:
 
 
 def _draw_block(
-    axes: Axes, block: str, x: float, y: float, gain: Comparison | None, colours: ScalarMappable
+    axes: Axes,
+    block: str,
+    corner: tuple[float, float],
+    *,
+    gain: Comparison | None,
+    colours: ScalarMappable,
 ) -> FancyBboxPatch:
     face = PAPER if gain is None else colours.to_rgba(gain.difference)
     certain = gain is not None and (gain.low > 0 or gain.high < 0)
     shape = {"boxstyle": "round,pad=0,rounding_size=0.08", "facecolor": face, "edgecolor": INK}
     line = {"linewidth": 1.0 if certain else 0.7, "linestyle": "-" if certain else (0, (2, 1.5))}
-    box = FancyBboxPatch((x, y), _WIDTH, _HEIGHT, **shape, **line)
+    box = FancyBboxPatch(corner, _WIDTH, _HEIGHT, **shape, **line)
     axes.add_patch(box)
     text = {"ha": "center", "va": "center", "fontsize": 6, "color": _text_colour(gain, face)}
-    middle = x + _WIDTH / 2
+    middle, y = corner[0] + _WIDTH / 2, corner[1]
     if gain is None:
         axes.text(middle, y + _HEIGHT / 2, block, **text)
     else:
@@ -199,16 +203,16 @@ def _draw_block(
 
 
 def _text_colour(gain: Comparison | None, face: tuple) -> str:
-    """What stands out against the block, whatever the theme of the page."""
+    """Return what stands out against the block, whatever the theme of the page."""
     if gain is None:
         return INK
     return _ON_LIGHT if np.dot(face[:3], (0.299, 0.587, 0.114)) > 0.55 else _ON_DARK
 
 
-def _alt(gains: dict[tuple[str, int], Gains]) -> str:
+def _alt(gains: dict[Scenario, Gains]) -> str:
     sentences = []
-    for panel, found in gains.items():
+    for scenario, found in gains.items():
         for order, by_block in found.items():
             points = ", ".join(f"{b} {signed(gain.difference)}" for b, gain in by_block.items())
-            sentences.append(f"{panel_title(*panel)}, {ORDERS[order]}: {points}.")
+            sentences.append(f"{title_of(*scenario)}, {ORDERS[order]}: {points}.")
     return "Drawings of the U-Net, its blocks coloured by gain in Dice. " + " ".join(sentences)

@@ -1,4 +1,4 @@
-"""Bootstrap over patients within folds: the one way in which study intervals come about.
+"""Bootstrap over patients within folds: how every interval of a study is computed.
 
 Groups (patients) of each fold are drawn anew with replacement, all cases of a group together, and
 the mean over cases is taken again: a cluster bootstrap stratified by fold (Davison and Hinkley,
@@ -34,44 +34,49 @@ CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True, eq=False)
-class Draws:
+class BootstrapMeans:
     """Means with their bootstrap distribution, k of them at once.
 
     Attributes:
         means: Means over cases, (k,).
         draws: The same means over resampled cases, (resamples, k).
         influence: How much each group moves each mean, (groups, k).
-        freedom: Degrees of freedom of each spread: groups beyond the first of each fold, (k,).
+        degrees_of_freedom: Of each spread: groups beyond the first of each fold, (k,).
     """
 
     means: Floats
     draws: Floats
     influence: Floats
-    freedom: Floats
+    degrees_of_freedom: Floats
 
-    def minus(self, other: Draws) -> Draws:
-        """The difference to means over other, independent patients."""
-        return Draws(
+    def minus(self, other: BootstrapMeans) -> BootstrapMeans:
+        """Return the difference to means over other, independent patients."""
+        return BootstrapMeans(
             self.means - other.means,
             self.draws - other.draws,
             np.concatenate([self.influence, -other.influence]),
-            self.freedom + other.freedom,
+            self.degrees_of_freedom + other.degrees_of_freedom,
         )
 
     def intervals(self, confidence: float = CONFIDENCE) -> tuple[Floats, Floats]:
-        """Lower and upper bounds, (k,) each; NaN where no fold has two groups to tell a spread."""
+        """Return lower and upper bounds, (k,) each; NaN where no fold has two groups."""
         tail = (1 - confidence) / 2
         low = self._quantiles(self._levels(tail))
         high = self._quantiles(self._levels(1 - tail))
-        unknown = self.freedom == 0
+        unknown = self.degrees_of_freedom == 0
         return np.where(unknown, np.nan, low), np.where(unknown, np.nan, high)
 
+    def interval(self) -> tuple[float, float]:
+        """Return the bounds of a single mean."""
+        low, high = self.intervals()
+        return float(low[0]), float(high[0])
+
     def _levels(self, level: float) -> Floats:
-        """The levels of the bootstrap distribution that stand for one of a confidence interval."""
+        """Return the levels of the bootstrap distribution for one of a confidence interval."""
         count = len(self.draws)
         below = (self.draws < self.means).sum(0) + 0.5 * (self.draws == self.means).sum(0)
         bias = ndtri(np.clip(below, 0.5, count - 0.5) / count)
-        shifted = bias + stdtrit(np.maximum(self.freedom, 1), level)
+        shifted = bias + stdtrit(np.maximum(self.degrees_of_freedom, 1), level)
         # With few skewed groups the correction has a pole; beyond it lies the extreme draw.
         stretch = np.maximum(1 - self._acceleration() * shifted, 1e-9)
         return ndtr(bias + shifted / stretch)
@@ -87,8 +92,10 @@ class Draws:
         return np.array([np.quantile(column, level) for column, level in pairs])
 
 
-def resample(per_case: pd.DataFrame, data: str, resamples: int = RESAMPLES) -> Draws:
-    """Draws patients anew, and averages every column over their cases.
+def bootstrap_means(
+    per_case: pd.DataFrame, data: str, resamples: int = RESAMPLES
+) -> BootstrapMeans:
+    """Draw patients anew, and average every column over their cases.
 
     Args:
         per_case: Index fold, group, key; a number a case in every column, NaN where there is none.
@@ -112,11 +119,11 @@ def resample(per_case: pd.DataFrame, data: str, resamples: int = RESAMPLES) -> D
     # A fold's groups can miss all cases of a column only where hardly any group has one.
     draws = np.divide(weights @ sums, drawn, out=np.tile(means, (resamples, 1)), where=drawn > 0)
     influence = _influence(sums, counts, folds, means)
-    return Draws(means, draws, influence, _freedom(counts > 0, folds))
+    return BootstrapMeans(means, draws, influence, _degrees_of_freedom(counts > 0, folds))
 
 
 def _by_group(per_case: pd.DataFrame) -> tuple[Floats, Floats, NDArray[np.int64]]:
-    """Sums and counts of each group, and the number of its fold (its first, if it has several)."""
+    """Return sums and counts of each group, and its fold (the first, if it has several)."""
     values = per_case.to_numpy(float)
     group, names = pd.factorize(per_case.index.get_level_values("group"))
     fold, _ = pd.factorize(per_case.index.get_level_values("fold"))
@@ -131,7 +138,7 @@ def _by_group(per_case: pd.DataFrame) -> tuple[Floats, Floats, NDArray[np.int64]
 
 @lru_cache(maxsize=4)
 def _weights(fold_bytes: bytes, resamples: int, seed: int) -> Floats:
-    """How often each group is drawn in each resample, (resamples, groups)."""
+    """Return how often each group is drawn in each resample, (resamples, groups)."""
     folds = np.frombuffer(fold_bytes, np.int64)
     rng = np.random.default_rng(seed)
     weights = np.empty((resamples, len(folds)))
@@ -147,7 +154,7 @@ def _weights(fold_bytes: bytes, resamples: int, seed: int) -> Floats:
 
 
 def _influence(sums: Floats, counts: Floats, folds: NDArray[np.int64], means: Floats) -> Floats:
-    """First-order change of each mean with the weight of each group, centred within folds."""
+    """Return the change of each mean with the weight of each group, centred within folds."""
     change = (sums - counts * means) / counts.sum(0)
     for fold in np.unique(folds):
         members = folds == fold
@@ -155,7 +162,7 @@ def _influence(sums: Floats, counts: Floats, folds: NDArray[np.int64], means: Fl
     return change
 
 
-def _freedom(known: NDArray[np.bool_], folds: NDArray[np.int64]) -> Floats:
-    """Groups with a value beyond the first of each fold."""
+def _degrees_of_freedom(known: NDArray[np.bool_], folds: NDArray[np.int64]) -> Floats:
+    """Count the groups with a value beyond the first of each fold."""
     taken = [known[folds == fold].any(0) for fold in np.unique(folds)]
     return known.sum(0) - np.sum(taken, axis=0, dtype=float)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.axes import Axes
 
-from kerasunet.study import stats
-from kerasunet.study.figures.results import Results
 from kerasunet.study.figures.style import (
     FAINT,
     INK,
@@ -17,10 +15,11 @@ from kerasunet.study.figures.style import (
     interval,
     new_figure,
     note,
-    panel_title,
     signed,
+    title_of,
 )
-from kerasunet.study.stats import Comparison
+from kerasunet.study.results import Scenario, StudyResults
+from kerasunet.study.stats import Comparison, StudyStatistics, compare_all
 
 NAME, TITLE = "contracting-expanding", "Contracting path against expanding path"
 PAIR = ("contracting", "expanding")
@@ -37,22 +36,24 @@ _CAPTION = (
 )
 
 
-def draw(results: Results) -> Drawing:
-    """Draws a column for each data set, with a pair of boxes for each training size.
+def draw(statistics: StudyStatistics) -> Drawing:
+    """Draw a column for each data set, with a pair of boxes for each training size.
 
     Raises:
         NotDrawnError: Nowhere have both paths been tuned on the same cases.
     """
-    comparisons = stats.compare_all(results.cases, [PAIR], depth=results.depth)
-    by_data = {data: [c for c in comparisons if c.data == data] for data in results.data}
+    results = statistics.results
+    comparisons = compare_all(results, [PAIR])
+    by_data = {data: [c for c in comparisons if c.data == data] for data in results.data_sets}
     by_data = {data: found for data, found in by_data.items() if found}
     if not by_data:
         raise NotDrawnError("it needs the strategies contracting and expanding on the same cases")
     figure, grid = new_figure(4.4, 2, len(by_data), sharex="col", height_ratios=(3, 2))
     for column, (data, found) in zip(grid.T, by_data.items(), strict=True):
-        column[0].set_title(panel_title(data, narrow=len(by_data) > 2))
+        column[0].set_title(title_of(data, narrow=len(by_data) > 2))
         column[0].margins(y=0.1)
-        _draw_column(*column, results, found, len(by_data) * len(found) > _MOST_PAIRS)
+        crowded = len(by_data) * len(found) > _MOST_PAIRS
+        _draw_column(*column, results, comparisons=found, crowded=crowded)
     grid[0, 0].set_ylabel("Dice of a case")
     grid[1, 0].set_ylabel("difference of a case")
     _add_legend(grid[0, 0])
@@ -60,29 +61,33 @@ def draw(results: Results) -> Drawing:
 
 
 def _draw_column(
-    above: Axes, below: Axes, results: Results, found: list[Comparison], crowded: bool
+    above: Axes,
+    below: Axes,
+    results: StudyResults,
+    *,
+    comparisons: list[Comparison],
+    crowded: bool,
 ) -> None:
     below.axhline(0, color=INK, linewidth=0.8)
-    for place, comparison in enumerate(found):
+    for centre, comparison in enumerate(comparisons):
         dice = _per_case(results, comparison)
         for strategy, side in zip(PAIR, (-1, 1), strict=True):
-            x, colour = place + side * _HALF, STRATEGIES[strategy].colour
-            _box(above, dice[strategy], x, colour)
+            x, colour = centre + side * _HALF, STRATEGIES[strategy].colour
+            _box(above, dice[strategy], x=x, colour=colour)
             top, middle = dice[strategy].quantile(0.95), f"{dice[strategy].median():.3f}"
-            note(above, middle, x, top, offset=(0, 5), ha="center")
-        _box(below, dice[PAIR[0]] - dice[PAIR[1]], place - _HALF / 2, FAINT)
-        _mark_mean(below, comparison, place + _HALF)
-    labels = [_tick(comparison, crowded) for comparison in found]
-    below.set_xticks(range(len(found)), labels, fontsize=6.5)
-    below.set_xlim(-0.6, len(found) - 0.4)
+            note(above, middle, (x, top), offset=(0, 5), ha="center")
+        _box(below, dice[PAIR[0]] - dice[PAIR[1]], x=centre - _HALF / 2, colour=FAINT)
+        _mark_mean(below, comparison, centre + _HALF)
+    labels = [_tick(comparison, crowded) for comparison in comparisons]
+    below.set_xticks(range(len(comparisons)), labels, fontsize=6.5)
+    below.set_xlim(-0.6, len(comparisons) - 0.4)
 
 
-def _per_case(results: Results, comparison: Comparison) -> pd.DataFrame:
-    """Dice of each case that both strategies were tested on, mean over seeds."""
-    cases = results.cases
-    here = (cases["data"] == comparison.data) & (cases["train_size"] == comparison.train_size)
+def _per_case(results: StudyResults, comparison: Comparison) -> pd.DataFrame:
+    """Return the Dice of each case that both strategies were tested on, mean over seeds."""
+    cases = results.at(Scenario(comparison.data, comparison.train_size)).cases
     names = {comparison.first: PAIR[0], comparison.second: PAIR[1]}
-    rows = cases[here & cases["strategy"].isin(names)]
+    rows = cases[cases["strategy"].isin(names)]
     wide = rows.pivot_table(index=["fold", "key"], columns="strategy", values="dice")
     return wide.dropna().rename(columns=names)
 
@@ -100,7 +105,7 @@ def _tick(comparison: Comparison, crowded: bool) -> str:
     return f"{images(comparison.train_size)}\n{mean}\n({ends})"
 
 
-def _box(axes: Axes, values: pd.Series, x: float, colour: str) -> None:
+def _box(axes: Axes, values: pd.Series, *, x: float, colour: str) -> None:
     edge = {"color": colour, "linewidth": 1}
     axes.boxplot(
         values,
@@ -126,7 +131,7 @@ def _add_legend(axes: Axes) -> None:
 
 def _alt(comparisons: tuple[Comparison, ...]) -> str:
     sentences = [
-        f"{panel_title(c.data, c.train_size)}: contracting minus expanding {signed(c.difference)} "
+        f"{title_of(c.data, c.train_size)}: contracting minus expanding {signed(c.difference)} "
         f"({interval(c.low, c.high, signed)}) over {c.cases} cases."
         for c in comparisons
     ]

@@ -1,13 +1,14 @@
-"""Panels of a figure: a row for each data set, a column for each training size."""
+"""Dice against the number of tuned blocks, added from either end or level by level."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from kerasunet.study.figures.results import Results
 from kerasunet.study.figures.style import (
     DIRECTIONS,
     FAINT,
@@ -16,40 +17,16 @@ from kerasunet.study.figures.style import (
     NotDrawnError,
     new_figure,
     note,
-    panel_title,
+    title_of,
 )
-
-_ABOVE_AND_BELOW, _TITLE = 0.5, 0.15
-
-
-def panel_grid(
-    results: Results, height: float, ylabel: str = "Dice", **options
-) -> tuple[Figure, dict[tuple[str, int], Axes]]:
-    """Makes a titled panel for each data set and training size that has results.
-
-    Args:
-        results: What will be drawn.
-        height: Of a row, in inches.
-        ylabel: Of the first column.
-        options: As `matplotlib.figure.Figure.subplots` takes them.
-    """
-    sizes = sorted({size for _, size in results.panels})
-    rows = len(results.data)
-    height += _TITLE if len(sizes) > 2 else 0
-    figure, grid = new_figure(height * rows + _ABOVE_AND_BELOW, rows, len(sizes), **options)
-    axes = {}
-    for row, data in zip(grid, results.data, strict=True):
-        row[0].set_ylabel(ylabel)
-        for place, size in zip(row, sizes, strict=True):
-            if (data, size) in results.panels:
-                axes[data, size] = place
-                place.set_title(panel_title(data, size, narrow=len(sizes) > 2))
-            else:
-                place.set_axis_off()
-    return figure, axes
-
+from kerasunet.study.results import Scenario, StudyResults
+from kerasunet.study.stats import StudyStatistics
 
 NAME, TITLE = "blocks", "Dice against the number of tuned blocks"
+_ROW, _ABOVE_AND_BELOW, _TITLE = 2.0, 0.5, 0.15
+"""Inches: height of a row, of what surrounds the rows, and of a second line of headings."""
+
+
 _LABELS = {
     "shallow": "shallow first (shallow:K)",
     "deep": "deep first (deep:K)",
@@ -59,27 +36,45 @@ _LABELS = {
 _DODGE = 0.07
 
 
-def draw(results: Results) -> Drawing:
-    """Draws a panel for each data set and training size.
+def draw(statistics: StudyStatistics) -> Drawing:
+    """Draw a plot for each data set (a row) and training size (a column).
 
     Raises:
         NotDrawnError: No direction has two strategies.
     """
-    curves = _with_two_points(results.curves)
+    curves = _with_two_points(statistics.curves)
     if curves.empty:
         raise NotDrawnError("no direction (shallow:K, deep:K, outer:K, inner:K) has two strategies")
-    blocks = 2 * results.depth + 1
-    figure, axes = panel_grid(results, height=2.0, sharex=True, sharey="row")
-    for panel, place in axes.items():
-        _draw_panel(place, _part(curves, *panel), blocks)
-        _draw_reference(place, results, panel, blocks)
+    blocks = 2 * statistics.results.depth + 1
+    figure, axes = _axes_by_scenario(statistics.results)
+    for scenario, its_axes in axes.items():
+        _draw_curves(its_axes, _part(curves, scenario), blocks)
+        _draw_reference(its_axes, statistics.summary_of(scenario)["mean"])
     handles = {}
-    for place in axes.values():
-        handles |= dict(zip(*reversed(place.get_legend_handles_labels()), strict=True))
+    for its_axes in axes.values():
+        handles |= dict(zip(*reversed(its_axes.get_legend_handles_labels()), strict=True))
     columns = len(handles) if figure.get_figwidth() == WIDTH else 2
     figure.legend(handles.values(), handles, loc="outside upper left", ncols=columns)
     figure.supxlabel("tuned blocks", fontsize=7.5)
-    return Drawing(NAME, TITLE, _caption(blocks), _alt(results, curves), figure)
+    alt = _alt(statistics.results.scenarios, curves)
+    return Drawing(NAME, TITLE, _caption(blocks), alt, figure)
+
+
+def _axes_by_scenario(results: StudyResults) -> tuple[Figure, dict[Scenario, Axes]]:
+    sizes = sorted({scenario.train_size for scenario in results.scenarios})
+    rows, narrow = len(results.data_sets), len(sizes) > 2
+    height = (_ROW + (_TITLE if narrow else 0)) * rows + _ABOVE_AND_BELOW
+    figure, grid = new_figure(height, rows, len(sizes), sharex=True, sharey="row")
+    found = {}
+    for row, data in zip(grid, results.data_sets, strict=True):
+        row[0].set_ylabel("Dice")
+        for axes, size in zip(row, sizes, strict=True):
+            if size in results.train_sizes(data):
+                found[Scenario(data, size)] = axes
+                axes.set_title(title_of(data, size, narrow=narrow))
+            else:
+                axes.set_axis_off()
+    return figure, found
 
 
 def _with_two_points(curves: pd.DataFrame) -> pd.DataFrame:
@@ -90,11 +85,12 @@ def _with_two_points(curves: pd.DataFrame) -> pd.DataFrame:
     return joined[total > 1].drop(columns="points")
 
 
-def _part(curves: pd.DataFrame, data: str, train_size: int) -> pd.DataFrame:
+def _part(curves: pd.DataFrame, scenario: Scenario) -> pd.DataFrame:
+    data, train_size = scenario
     return curves[(curves["data"] == data) & (curves["train_size"] == train_size)]
 
 
-def _draw_panel(axes: Axes, curves: pd.DataFrame, blocks: int) -> None:
+def _draw_curves(axes: Axes, curves: pd.DataFrame, blocks: int) -> None:
     present = [direction for direction in DIRECTIONS if (curves["direction"] == direction).any()]
     shifts = _DODGE * (np.arange(len(present)) - (len(present) - 1) / 2)
     for direction, shift in zip(present, shifts, strict=True):
@@ -114,11 +110,11 @@ def _draw_panel(axes: Axes, curves: pd.DataFrame, blocks: int) -> None:
     axes.set_xticks(range(blocks + 1), ["0\nnone", *map(str, range(1, blocks)), f"{blocks}\nall"])
 
 
-def _draw_reference(axes: Axes, results: Results, panel: tuple[str, int], blocks: int) -> None:
-    means = results.means(*panel)["mean"]
+def _draw_reference(axes: Axes, means: pd.Series) -> None:
     if "scratch" in means:
         axes.axhline(means["scratch"], color=FAINT, linewidth=0.8, linestyle=(0, (1.2, 1.2)))
-        note(axes, "scratch", -0.4, means["scratch"], ha="left", va="bottom")  # curves end right
+        # Curves end on the right.
+        note(axes, "scratch", (-0.4, means["scratch"]), ha="left", va="bottom")
 
 
 def _caption(blocks: int) -> str:
@@ -130,10 +126,10 @@ def _caption(blocks: int) -> str:
     )
 
 
-def _alt(results: Results, curves: pd.DataFrame) -> str:
+def _alt(scenarios: Sequence[Scenario], curves: pd.DataFrame) -> str:
     sentences = []
-    for panel in results.panels:
-        for direction, curve in _part(curves, *panel).groupby("direction", sort=False):
+    for scenario in scenarios:
+        for direction, curve in _part(curves, scenario).groupby("direction", sort=False):
             points = ", ".join(f"{row.blocks}: {row.mean:.3f}" for row in curve.itertuples())
-            sentences.append(f"{panel_title(*panel)}, {_LABELS[direction]}: {points}.")
+            sentences.append(f"{title_of(*scenario)}, {_LABELS[direction]}: {points}.")
     return "Line charts of Dice by number of tuned blocks. " + " ".join(sentences)

@@ -1,0 +1,147 @@
+"""The tables of a study directory: a row per run, and a row per case of every finished run."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from kerasunet.files import write_text
+
+CASES, RUNS, RECORD = "cases.csv", "runs.csv", "study.json"
+IDENTITY = ("strategy", "fold", "train_size", "seed")
+CASE_COLUMNS = (
+    "data",
+    *IDENTITY,
+    "key",
+    "group",
+    "dice",
+    "iou",
+    "sensitivity",
+    "precision",
+    "hd95",
+    "assd",
+    "ece",
+    "truth_area",
+    "predicted_area",
+    "outcome",
+    "unit",
+)
+RUN_COLUMNS = (
+    "data",
+    *IDENTITY,
+    "chosen",
+    "learning_rate",
+    "steps",
+    "trained",
+    "parameters",
+    "seconds",
+    "wall_seconds",
+    "versions",
+    "status",
+    "note",
+)
+_TEXTS = ("key", "group", "versions", "note")
+_DIGITS = 5
+Row = dict[str, str]
+
+
+class Tables:
+    """The tables of one study directory, as lists of rows of text, written after every run."""
+
+    def __init__(self, directory: Path):
+        self._directory = directory
+        self.cases = _read(directory / CASES, CASE_COLUMNS)
+        self.runs = _read(directory / RUNS, RUN_COLUMNS)
+        self._drop_unrecorded()
+
+    def finished(self) -> set[tuple[str, int, int, int]]:
+        """Return the identities of the finished runs."""
+        return {_identity(row) for row in self.runs if row["status"] == "finished"}
+
+    def failed(self) -> set[tuple[str, int, int, int]]:
+        """Return the identities of the failed runs."""
+        return {_identity(row) for row in self.runs if row["status"] == "failed"}
+
+    def record(self, run: Mapping[str, Any], cases: Iterable[Mapping[str, Any]]) -> None:
+        """Add a run, in place of an earlier one of the same identity, and write both tables.
+
+        The cases are written first: a run counts only once its own row is there.
+        """
+        row = _as_text(run, RUN_COLUMNS)
+        identity = _identity(row)
+        self.runs = [old for old in self.runs if _identity(old) != identity]
+        self.cases = [old for old in self.cases if _identity(old) != identity]
+        self.cases += [_as_text(case, CASE_COLUMNS) for case in cases]
+        self.runs.append(row)
+        _write(self._directory / CASES, CASE_COLUMNS, self.cases)
+        _write(self._directory / RUNS, RUN_COLUMNS, self.runs)
+
+    def _drop_unrecorded(self) -> None:
+        """Forget the cases of a run whose own row was not written before a kill."""
+        finished = self.finished()
+        self.cases = [row for row in self.cases if _identity(row) in finished]
+
+
+def read_tables(directory: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Read the tables of one study.
+
+    Args:
+        directory: A study directory.
+
+    Returns:
+        The cases and the runs, one row each; columns are `CASE_COLUMNS` and `RUN_COLUMNS`.
+
+    Raises:
+        FileNotFoundError: The directory holds no study.
+        ValueError: A table lacks columns.
+    """
+    frames = []
+    for name, columns in ((CASES, CASE_COLUMNS), (RUNS, RUN_COLUMNS)):
+        path = directory / name
+        if not path.is_file():
+            raise FileNotFoundError(f"{path}: not there, so {directory} is no study with results")
+        frame = pd.read_csv(path, dtype=dict.fromkeys(_TEXTS, str))
+        _require_columns(path, list(frame.columns), columns)
+        frames.append(frame)
+    return frames[0], frames[1].fillna({"versions": "", "note": ""})
+
+
+def _read(path: Path, columns: Sequence[str]) -> list[Row]:
+    if not path.is_file():
+        return []
+    with open(path, encoding="utf-8", newline="") as file:
+        reader = csv.DictReader(file)
+        rows = list(reader)
+    _require_columns(path, reader.fieldnames or [], columns)
+    return rows
+
+
+def _require_columns(path: Path, found: Sequence[str], columns: Sequence[str]) -> None:
+    missing = [name for name in columns if name not in found]
+    if missing:
+        raise ValueError(f"{path}: has no column {', '.join(missing)}")
+
+
+def _write(path: Path, columns: Sequence[str], rows: Sequence[Row]) -> None:
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, columns, lineterminator="\n", extrasaction="ignore")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(path, text.getvalue())
+
+
+def _as_text(row: Mapping[str, Any], columns: Sequence[str]) -> Row:
+    return {name: _cell(row[name]) for name in columns}
+
+
+def _cell(value: Any) -> str:
+    return f"{value:.{_DIGITS}g}" if isinstance(value, float) else str(value)
+
+
+def _identity(row: Mapping[str, Any]) -> tuple[str, int, int, int]:
+    return row["strategy"], int(row["fold"]), int(row["train_size"]), int(row["seed"])

@@ -1,0 +1,120 @@
+"""The reader of study results, and what it refuses."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+from helpers.case_tables import LEVELS, level, results_of, runs_of, table, write_study
+from helpers.study_tables import write_study as write_whole_study
+
+from kerasunet.files import write_json
+from kerasunet.study.results import Completeness, Scenario, family_of, ordered, read_results
+from kerasunet.study.stats import StudyStatistics, summarize
+from kerasunet.study.tables import CASE_COLUMNS, RUN_COLUMNS
+
+
+def test_two_studies_of_one_data_set_are_not_mixed():
+    cases = table({"all": 0.7}, groups=5)
+    with pytest.raises(ValueError, match="case c0 of all at 20 images, .* stands there twice"):
+        summarize(results_of(pd.concat([cases, cases])))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_value_that_is_no_number_is_refused(value):
+    cases = table({"all": 0.7}, groups=5)
+    cases.loc[3, "dice"] = value
+    with pytest.raises(ValueError, match="dice: every case needs a finite number"):
+        summarize(results_of(cases))
+
+
+def test_a_study_without_results_has_empty_reports():
+    statistics = StudyStatistics(results_of(table({"all": 0.7}, groups=2).iloc[:0]))
+    assert len(statistics.summary) == len(statistics.curves) == len(statistics.auto) == 0
+    assert statistics.comparisons == statistics.claims == ()
+
+
+def test_a_large_study_takes_seconds():
+    truth = {**dict.fromkeys(LEVELS, 0.7), "auto": 0.7, "auto:search": 0.7}
+    parts = [table(truth, train_size=size, groups=1250) for size in (20, 80)]
+    cases = pd.concat(parts, ignore_index=True)
+    assert len(truth) >= 27 and len(cases) > 2 * 1800 * len(truth)
+    started = time.process_time()
+    statistics = StudyStatistics(results_of(cases))
+    for name in ("summary", "comparisons", "curves", "claims", "auto"):
+        assert len(getattr(statistics, name)) > 0
+    assert time.process_time() - started < 10
+
+
+def test_statistics_import_neither_keras_nor_tensorflow():
+    code = (
+        "import sys; from kerasunet.study.results import read_results; "
+        "from kerasunet.study.stats import StudyStatistics; "
+        "print([n for n in ('keras', 'tensorflow', 'matplotlib') if n in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_studies_of_different_networks_are_not_put_together(tmp_path):
+    write_study(tmp_path / "deep", table(level(), groups=4))
+    write_study(tmp_path / "flat", table({"all": 0.7}, "jsrt", groups=4), depth=2)
+    assert read_results([tmp_path / "flat"]).depth == 2
+    with pytest.raises(ValueError, match="networks of different depth .*flat of depth 2"):
+        read_results([tmp_path / "deep", tmp_path / "flat"])
+    (tmp_path / "flat" / "study.json").unlink()
+    with pytest.raises(FileNotFoundError, match="study.json: not there"):
+        read_results([tmp_path / "flat"])
+
+
+def test_what_is_no_record_is_refused(tmp_path):
+    study = write_study(tmp_path / "jsrt", table({"all": 0.7}, "jsrt", groups=4))
+    for content in ({"protocol": {}}, []):
+        write_json(study / "study.json", content)
+        with pytest.raises(ValueError, match="json: no record of a study, for it has no .*data"):
+            read_results([study])
+
+
+def test_a_study_that_has_only_begun_leaves_the_other_as_it_is(tmp_path):
+    cases = {name: table({"all": 0.7}, name, groups=4) for name in ("bus_bra", "jsrt")}
+    whole = write_study(tmp_path / "whole", cases["bus_bra"])
+    begun = write_study(tmp_path / "begun", cases["jsrt"])
+    (begun / "cases.csv").write_text(",".join(CASE_COLUMNS) + "\n", encoding="utf-8")
+    (begun / "runs.csv").write_text(",".join(RUN_COLUMNS) + "\n", encoding="utf-8")
+    with pytest.raises(ValueError, match="begun: no run has finished yet"):
+        read_results([begun])
+    assert read_results([begun], results_required=False).scenarios == ()
+    together = read_results([begun, whole])
+    assert together.scenarios == (Scenario("bus_bra", 20),)
+    assert summarize(together).equals(summarize(read_results([whole])))
+
+
+def test_completeness_counts_folds_and_runs(tmp_path):
+    cases = table({"all": 0.7, "none": 0.4}, groups=20)
+    growing = cases[(cases["fold"] < 3) & ((cases["fold"] < 2) | (cases["strategy"] == "all"))]
+    runs = runs_of(growing)
+    failed = runs.tail(1).assign(strategy="deep:1", status="failed")
+    study = write_study(tmp_path / "study", growing, runs=pd.concat([runs, failed]))
+    results = read_results([study])
+    assert results.completeness(results.studies[0]) == Completeness(
+        folds=3, planned_folds=5, finished=5, failed=1, fewest=2, most=3
+    )
+
+
+def test_strategies_stand_family_by_family_in_rising_order():
+    texts = ["deep:10", "deep:2", "shallow:1", "all", "none", "enc1", "contracting", "norm"]
+    in_order = ["none", "all", "contracting", "shallow:1", "deep:2", "deep:10", "enc1", "norm"]
+    assert ordered(texts) == in_order
+    assert family_of("outer:3") == "outer" and family_of("shallow:3&norm") == "shallow"
+
+
+def test_failed_runs_belong_to_their_study_whatever_they_call_the_data(tmp_path):
+    study = write_whole_study(tmp_path, strategies=("none", "all"), folds=(0,), failed=("all",))
+    runs = pd.read_csv(study / "runs.csv")
+    runs.loc[runs.status == "failed", "data"] = "BUSBRA"
+    runs.to_csv(study / "runs.csv", index=False)
+    assert set(read_results([study]).runs.data) == {"bus_bra"}
