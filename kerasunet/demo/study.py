@@ -1,4 +1,4 @@
-"""The claims of the paper and their verdicts, as a table."""
+"""The tab Study: figures, numbers and verdicts of the published study, or of one's own."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import gradio as gr
 
 from kerasunet.data.modality import modality_of
-from kerasunet.demo.session import Context
+from kerasunet.demo.context import Context, problem_html
 from kerasunet.demo.study_figures import (
     Results,
     draw_curves,
@@ -46,7 +46,7 @@ _SIGNS = {"supported": "✓", "contradicted": "✗", "undecided": "?"}
 
 
 def claims_table(claims: Iterable[Claim]) -> str:
-    """HTML: a table for each claim, a row for each data set and number of training images."""
+    """Return HTML: a table per claim, with a row per data set and number of training images."""
     tables = [_table(list(found)) for _, found in groupby(claims, key=lambda c: (c.name, c.effect))]
     return "".join(tables) or "<p>There is nothing to judge yet.</p>"
 
@@ -82,7 +82,7 @@ def _signed(value: float) -> str:
 
 
 def numbers_table(results: Results, data: str, train_size: int) -> str:
-    """HTML: a row for each strategy, family by family."""
+    """Return an HTML table: a row per strategy, family by family."""
     panel = results.panel(data, train_size)
     rows = [
         f"<tr><th scope=row>{escape(name)}</th><td>{panel.at[name, 'mean']:.3f}</td>"
@@ -100,7 +100,7 @@ def numbers_table(results: Results, data: str, train_size: int) -> str:
 
 
 def open_folder(text: str) -> Results:
-    """Reads a study directory, or every study in a folder of several.
+    """Read a study directory, or every study in a folder of several.
 
     Raises:
         FileNotFoundError: There is no such folder, or no study in it.
@@ -114,10 +114,10 @@ def open_folder(text: str) -> Results:
 
 
 def open_files(paths: Sequence[str]) -> Results:
-    """Reads the uploaded tables of one study; they are named as a study names them.
+    """Read the uploaded tables of one study, which have the file names that a study gives them.
 
     Raises:
-        ValueError: A table is missing, or they cannot be used.
+        ValueError: A table is missing or cannot be used.
     """
     files = {Path(path).name: path for path in paths}
     missing = [name for name in (CASES, RUNS) if name not in files]
@@ -135,7 +135,7 @@ def open_files(paths: Sequence[str]) -> Results:
             raise ValueError(str(error).replace(f"{folder}/", "")) from None
 
 
-_QUIET = {"api_visibility": "private", "concurrency_limit": 2}
+_PRIVATE = {"api_visibility": "private", "concurrency_limit": 2}
 _READING = "<p role=status>Reading the results of the study …</p>"
 _NOTHING = (
     "<p>No study results come with this copy. Open a study of your own, or make one: "
@@ -144,7 +144,7 @@ _NOTHING = (
 
 
 class _Side(NamedTuple):
-    """The components of one half: a modality."""
+    """The components of one half of the tab: a modality."""
 
     column: gr.Column
     panel: gr.Dropdown
@@ -153,7 +153,7 @@ class _Side(NamedTuple):
     numbers: gr.HTML
 
     @property
-    def drawn(self) -> list[gr.Component]:
+    def drawings(self) -> list[gr.Component]:
         return [self.curves, self.strategies, self.numbers]
 
 
@@ -170,11 +170,11 @@ def build(context: Context) -> None:
         files, folder, button, back = _draw_opening(context)
     views = [note, claims]
     for side in sides:
-        views += [side.column, side.panel, *side.drawn]
-    tab.select(_show, opened, views, **_QUIET)
+        views += [side.column, side.panel, *side.drawings]
+    tab.select(_show, opened, views, **_PRIVATE)
     for side in sides:
-        side.panel.input(_draw, [opened, side.panel], side.drawn, **_QUIET)
-    opening = {"show_progress": "minimal", **_QUIET}
+        side.panel.input(_draw, [opened, side.panel], side.drawings, **_PRIVATE)
+    opening = {"show_progress": "minimal", **_PRIVATE}
     results = [opened, *views]
     files.upload(_open_files, files, results, **opening)
     if context.local:
@@ -225,8 +225,8 @@ def _opened(read: Any, given: Any) -> list[Any]:
 
 
 def _refused(error: Exception) -> list[Any]:
-    """The fault in the note, all else as it is."""
-    return [f'<p role="alert" class="problem">{escape(str(error))}</p>', *[gr.skip()] * 11]
+    """Return the updates that show the error in the note and leave all else as it is."""
+    return [problem_html(error), *[gr.skip()] * 11]
 
 
 def _open_folder(text: str) -> list[Any]:
@@ -234,7 +234,7 @@ def _open_folder(text: str) -> list[Any]:
 
 
 def _show(opened: Results | None) -> list[Any]:
-    """What is opened, or the published results."""
+    """Return the updates for the opened study, or for the published one."""
     try:
         results = opened or shipped()
         if results is None:
@@ -245,8 +245,8 @@ def _show(opened: Results | None) -> list[Any]:
 
 
 def _drawn(results: Results, published: bool) -> list[Any]:
-    """The note, the claims, and for each side its column, its choices and what they draw."""
-    views = [_told(results, published), claims_table(results.claims)]
+    """Return the updates: note, claims, and column, choices and drawings of each side."""
+    views = [_note(results, published), claims_table(results.claims)]
     for panels in _halves(results):
         views += _show_side(results, panels)
     return views
@@ -275,7 +275,7 @@ def _drawings(results: Results, panel: tuple[str, int]) -> list[Any]:
 
 
 def _halves(results: Results) -> tuple[list[tuple[str, int]], list[tuple[str, int]]]:
-    """The parts with X-rays to the right, all others to the left."""
+    """Return the panels of the left side, and those of the right: X-rays."""
     right = [panel for panel in results.panels if modality_of(panel[0]) == "x-ray"]
     return [panel for panel in results.panels if panel not in right], right
 
@@ -284,7 +284,7 @@ def _name(data: str, train_size: int) -> str:
     return f"{data}, {train_size} training images"
 
 
-def _told(results: Results, published: bool) -> str:
+def _note(results: Results, published: bool) -> str:
     finished = int((results.runs["status"] == "finished").sum())
     failed = int((results.runs["status"] == "failed").sum())
     whose = "The published study" if published else "Your study"

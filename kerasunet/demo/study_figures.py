@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 _USUAL_DEPTH = 4
-_SHIPPED = Path(__file__).resolve().parents[1] / "docs" / "study"
+_SHIPPED = Path(__file__).resolve().parents[2] / "docs" / "study"
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,8 +139,8 @@ GREY = "#7c8089"
 
 
 @dataclass(frozen=True)
-class Look:
-    """Colour, marker and line of Plotly; marker and line say again what the colour says."""
+class LineStyle:
+    """Colour, marker and line of Plotly; each alone tells the lines apart."""
 
     colour: str
     marker: str
@@ -148,12 +148,12 @@ class Look:
 
 
 DIRECTIONS = {
-    "shallow": Look("#0a84c1", "circle"),
-    "deep": Look("#d55e00", "square", "dash"),
-    "outer": Look("#009e73", "triangle-up", "dashdot"),
-    "inner": Look("#c0679a", "diamond", "dot"),
+    "shallow": LineStyle("#0a84c1", "circle"),
+    "deep": LineStyle("#d55e00", "square", "dash"),
+    "outer": LineStyle("#009e73", "triangle-up", "dashdot"),
+    "inner": LineStyle("#c0679a", "diamond", "dot"),
 }
-WORDS = {
+_LABELS = {
     "shallow": "from the shallow end",
     "deep": "from the deep end",
     "outer": "outer levels",
@@ -163,17 +163,17 @@ _NAMED = {
     "contracting": DIRECTIONS["shallow"],
     "expanding": DIRECTIONS["deep"],
     "bottleneck": DIRECTIONS["inner"],
-    "auto": Look("#009e73", "star"),
-    "none": Look(GREY, "circle-open"),
-    "scratch": Look(GREY, "x"),
-    "all": Look(GREY, "diamond"),
+    "auto": LineStyle("#009e73", "star"),
+    "none": LineStyle(GREY, "circle-open"),
+    "scratch": LineStyle(GREY, "x"),
+    "all": LineStyle(GREY, "diamond"),
 }
 
 
-def look_of(strategy: str) -> Look:
-    """How a strategy looks: its own look, that of its direction, or that of all others."""
+def style_of(strategy: str) -> LineStyle:
+    """Return the style of a strategy: its own, that of its direction, or that of all others."""
     direction = strategy.partition(":")[0]
-    return _NAMED.get(direction) or DIRECTIONS.get(direction) or Look(GREY, "cross")
+    return _NAMED.get(direction) or DIRECTIONS.get(direction) or LineStyle(GREY, "cross")
 
 
 _ROW, _FRAME = 24, 96
@@ -181,7 +181,7 @@ _FONT = "system-ui, -apple-system, Segoe UI, Roboto, sans-serif"
 
 
 def draw_curves(results: Results, data: str, train_size: int) -> go.Figure:
-    """Mean Dice against the number of tuned blocks, a line for each direction."""
+    """Draw the mean Dice against the number of tuned blocks, a line per direction."""
     rows = results.curves
     rows = rows[(rows["data"] == data) & (rows["train_size"] == train_size)]
     figure = _empty("Dice by number of tuned blocks", height=400)
@@ -192,7 +192,7 @@ def draw_curves(results: Results, data: str, train_size: int) -> go.Figure:
 
 
 def draw_strategies(results: Results, data: str, train_size: int) -> go.Figure:
-    """Every strategy's mean Dice with its interval, family by family."""
+    """Draw the mean Dice of every strategy with its interval, family by family."""
     panel = results.panel(data, train_size)
     names = ordered(panel.index)
     figure = _empty("Dice by strategy", height=_FRAME + _ROW * len(names))
@@ -204,15 +204,15 @@ def draw_strategies(results: Results, data: str, train_size: int) -> go.Figure:
 
 
 def _curve(direction: str, part: pd.DataFrame) -> go.Scatter:
-    look = DIRECTIONS[direction]
+    style = DIRECTIONS[direction]
     return go.Scatter(
         x=part["blocks"],
         y=part["mean"],
-        error_y=_bars(part, look.colour),
-        name=WORDS[direction],
+        error_y=_bars(part, style.colour),
+        name=_LABELS[direction],
         mode="lines+markers",
-        line={"color": look.colour, "dash": look.line, "width": 2},
-        marker={"color": look.colour, "symbol": look.marker, "size": 8},
+        line={"color": style.colour, "dash": style.line, "width": 2},
+        marker={"color": style.colour, "symbol": style.marker, "size": 8},
         customdata=part[["strategy", "low", "high"]],
         hovertemplate=_HOVER.format(name="%{customdata[0]}", value="%{y:.3f}"),
     )
@@ -225,15 +225,15 @@ _HOVER = (
 
 
 def _dots(panel: pd.DataFrame) -> go.Scatter:
-    looks = [look_of(name) for name in panel.index]
+    styles = [style_of(name) for name in panel.index]
     return go.Scatter(
         x=panel["mean"],
         y=panel.index,
         error_x=_bars(panel, GREY),
         mode="markers",
         marker={
-            "color": [look.colour for look in looks],
-            "symbol": [look.marker for look in looks],
+            "color": [style.colour for style in styles],
+            "symbol": [style.marker for style in styles],
             "size": 9,
         },
         customdata=panel.reset_index()[["strategy", "low", "high", "cases"]],

@@ -415,17 +415,18 @@ def test_only_this_machine_is_listened_to(demo_url):
 def test_training_and_folders_are_not_there_for_strangers():
     code = (
         "from kerasunet.demo import server as app;"
-        "from kerasunet.demo.session import Shelf, is_local;"
+        "from kerasunet.demo.context import is_local;"
+        "from kerasunet.demo.model_store import ModelStore;"
         "assert is_local(None) and is_local('127.0.0.1') and not is_local('0.0.0.0');"
         "names = lambda page: {f.name for f in page.fns.values()};"
-        "own = names(app.build(Shelf(), local=True));"
+        "own = names(app.build(ModelStore(), local=True));"
         "assert {'_start', '_open_archive', '_open_folder'} <= own, own;"
-        "page = app.build(Shelf(), local=is_local('0.0.0.0'));"
+        "page = app.build(ModelStore(), local=is_local('0.0.0.0'));"
         "text = str(page.get_config_file());"
         "assert 'training-off' in text and 'finetune-zip' not in text;"
         "strangers = names(page);"
-        "assert not {'_start', '_open_archive', '_open_folder', '_look'} & strangers, strangers;"
-        "allowed = names(app.build(Shelf(), allow_training=True, local=False));"
+        "assert not {'_start', '_open_archive', '_open_folder', '_poll'} & strangers, strangers;"
+        "allowed = names(app.build(ModelStore(), allow_training=True, local=False));"
         "assert '_start' in allowed and '_open_folder' not in allowed, allowed"
     )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=120)
