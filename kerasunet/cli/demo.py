@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     try:
-        from kerasunet.demo import launch
+        from kerasunet.demo.server import launch
     except ModuleNotFoundError as error:
         if error.name not in _EXTRA:
             raise

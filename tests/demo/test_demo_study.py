@@ -1,4 +1,4 @@
-"""The tab Study in a real browser, with tables that the test made up."""
+"""The tab Study in a real browser, with made-up tables; and the results behind it."""
 
 from __future__ import annotations
 
@@ -22,6 +22,9 @@ def page(demo_url):
         page.goto(demo_url)
         page.get_by_role("tab", name="Study").click()
         page.get_by_text("The published study").wait_for()
+        page.locator("button:has-text('Numbers')").first.click()
+        page.get_by_role("button", name="Open a study of your own").click()
+        page.locator("#study-files").wait_for()
         yield page
         assert page.faults == []
 
@@ -36,11 +39,18 @@ def _back_to_the_published(page) -> None:
     page.get_by_text("The published study").wait_for()
 
 
+def _choose_panel(page, data: str, train_size: int) -> None:
+    page.locator("#study-ultrasound input").click()
+    page.get_by_role("option", name=f"{data}, {train_size} training images").click()
+    page.locator("#study-ultrasound-numbers").get_by_text(f"{data}, {train_size}").wait_for()
+
+
 def _wait_for_points(page, figure: str, count: int) -> None:
     points = page.locator(f"#{figure} .js-plotly-plot .scatterlayer .points path.point")
     eventually(page, points.count, count)
 
 
+@pytest.mark.browser
 def test_both_modalities_are_drawn_side_by_side(page):
     _wait_for_points(page, "study-ultrasound-strategies", len(STRATEGIES))
     _wait_for_points(page, "study-x-ray-strategies", len(STRATEGIES))
@@ -51,19 +61,21 @@ def test_both_modalities_are_drawn_side_by_side(page):
     assert "bus_bra, jsrt" in text
 
 
-def test_the_numbers_are_those_of_the_tables(page, studies):
-    page.locator("button:has-text('Numbers')").first.click()
+@pytest.mark.browser
+@pytest.mark.parametrize("train_size", [20, 80])
+def test_the_numbers_are_those_of_the_tables(page, studies, train_size):
+    _choose_panel(page, "bus_bra", train_size)
     table = page.locator("#study-ultrasound-numbers table")
-    table.wait_for()
-    page.locator("#study-ultrasound-numbers").get_by_text("bus_bra, 20").wait_for()
     summary = summarize(studies.cases)
-    expected = summary[(summary["data"] == "bus_bra") & (summary["train_size"] == 20)]
+    expected = summary[(summary["data"] == "bus_bra") & (summary["train_size"] == train_size)]
+    assert len(expected) == len(STRATEGIES)
     for row in expected.itertuples():
         cells = table.locator(f"tr:has(th:text-is('{row.strategy}')) td").all_inner_texts()
         assert cells[0] == f"{row.mean:.3f}"
         assert cells[1] == f"{row.low:.3f} to {row.high:.3f}"
 
 
+@pytest.mark.browser
 def test_claims_have_their_verdicts(page, studies):
     expected = claims(studies.cases, studies.runs, studies.depth)
     found = page.locator("#study-claims tbody tr")
@@ -76,15 +88,9 @@ def test_claims_have_their_verdicts(page, studies):
     assert {"supported"} <= {claim.verdict for claim in expected}
 
 
-def test_another_number_of_training_images_is_shown(page):
-    page.locator("#study-ultrasound input").click()
-    page.get_by_role("option", name="bus_bra, 80 training images").click()
-    page.locator("#study-ultrasound-numbers").get_by_text("bus_bra, 80").wait_for()
-
-
+@pytest.mark.browser
 def test_a_study_of_ones_own_is_opened_by_its_files(page, tmp_path):
     study = make_study(tmp_path, "my_scans")
-    page.get_by_role("button", name="Open a study of your own").click()
     upload = "#study-files input[type=file]"
     page.set_input_files(upload, [study / "cases.csv", study / "runs.csv"])
     page.get_by_text("Your study: 16 finished runs, on my_scans.").wait_for()
@@ -93,6 +99,7 @@ def test_a_study_of_ones_own_is_opened_by_its_files(page, tmp_path):
     page.locator("#study-x-ray").wait_for()
 
 
+@pytest.mark.browser
 def test_a_study_of_ones_own_is_opened_by_its_folder(page, tmp_path):
     study = make_study(tmp_path, "shenzhen")
     page.locator("#study-folder input, #study-folder textarea").fill(str(study))
@@ -102,6 +109,7 @@ def test_a_study_of_ones_own_is_opened_by_its_folder(page, tmp_path):
     _back_to_the_published(page)
 
 
+@pytest.mark.browser
 def test_what_is_no_study_is_refused_in_one_line_and_the_page_goes_on(page, tmp_path):
     folder = page.locator("#study-folder input, #study-folder textarea")
     folder.fill(str(tmp_path))
