@@ -75,12 +75,12 @@ class _Endpoints:
             image: PNG, JPEG, TIFF, BMP, DICOM or NIfTI file.
             model: Name of a saved model, as `models` lists them.
             threshold: Probability from which a pixel counts as foreground, 0 to 1.
-            smallest: Regions below this many percent of the image are dropped.
+            smallest: Percentage of the image below which a region is dropped.
             frame: Frame or slice of the file, from 0.
 
         Returns:
-            Area in pixels and, where the pixel size is known, in square millimetres; and the mask
-            as a PNG file of 0 and 255, of the size of the image.
+            Area in pixels and, if the pixel size is known, in square millimetres; and the mask as a
+            PNG file of 0 and 255, of the size of the image.
         """
         self._context.files.keep(request, image)
         given, choice = _read(image, frame), _choice(threshold, smallest)
@@ -114,14 +114,14 @@ class _Endpoints:
 
         Args:
             image: PNG, JPEG, TIFF, BMP, DICOM or NIfTI file.
-            truth: File of the true mask, 0 and one other value, or nothing.
-            modality: `ultrasound`, `xray`, or empty to have it guessed.
+            truth: File of the true mask, of 0 and one other value, or nothing.
+            modality: `ultrasound`, `xray`, or empty to guess it.
             threshold: Probability from which a pixel counts as foreground, 0 to 1.
-            smallest: Regions below this many percent of the image are dropped.
+            smallest: Percentage of the image below which a region is dropped.
             frame: Frame or slice of the file, from 0.
 
         Returns:
-            A row a model, the best first; and a zip with all masks, overlays, table and report.
+            A row per model, the best first; and a zip with all masks, overlays, table and report.
         """
         self._context.files.keep(request, image, truth)
         given = _read(image, frame).with_modality(_modality(modality))
@@ -147,12 +147,12 @@ class _Endpoints:
 
         Args:
             images: Image and mask files.
-            modality: `ultrasound`, `xray`, or empty to have it guessed for each image.
+            modality: `ultrasound`, `xray`, or empty to guess it for each image.
             threshold: Probability from which a pixel counts as foreground, 0 to 1.
-            smallest: Regions below this many percent of the image are dropped.
+            smallest: Percentage of the image below which a region is dropped.
 
         Returns:
-            A row a model and image; and a zip with all masks and the table.
+            A row per model and image; and a zip with all masks and the table.
         """
         self._context.files.keep(request, *(images or []))
         given = _guarded(batch.pair_masks, images or [])
@@ -164,7 +164,7 @@ class _Endpoints:
         """Simulate an image with its exact mask, to try the other endpoints with.
 
         Args:
-            modality: `ultrasound`, which empty stands for, or `xray`.
+            modality: `ultrasound`, which is also what empty stands for, or `xray`.
             number: Which one, from 0.
 
         Returns:

@@ -42,7 +42,7 @@ _SLIDE = """([label, value]) => new Promise((done) => {
 
 
 def upload(page, which: str, *paths: Path) -> None:
-    """Gives files to an uploader; of one that holds a file already, it is taken out first."""
+    """Give files to an uploader, after removing a file that it holds."""
     if (clear := page.locator(f"#{which} button[aria-label*=lear]")).count():
         clear.first.click()
     page.locator(f"#{which} input[type=file]").set_input_files([str(path) for path in paths])
@@ -50,7 +50,7 @@ def upload(page, which: str, *paths: Path) -> None:
 
 @contextmanager
 def new_scene(page):
-    """Waits until what is done inside has led to new panels."""
+    """Wait until the actions inside have led to new panels."""
     before = page.get_attribute(".viewer", "data-key")
     yield
     page.wait_for_function(
@@ -60,9 +60,9 @@ def new_scene(page):
 
 @contextmanager
 def held_back(page):
-    """Keeps the first event after an upload from the server until the end; yields what it holds.
+    """Hold back the first event after an upload until the end, then wait for its new panels.
 
-    It leads to new panels, and they are waited for.
+    Yields the list of held events.
     """
     held = []
 
@@ -88,7 +88,7 @@ def wait_for_note(page, words: str, which: str = "compare-note") -> str:
 
 
 def table(page, which: str = "compare-table") -> list[dict[str, str]]:
-    """The table on the page, a dictionary a row; `model` is the row's model."""
+    """Return the table on the page, a dictionary per row; `model` is the row's model."""
     return page.evaluate(_TABLE, which)
 
 
@@ -105,7 +105,7 @@ def wait_for_areas(page, expected: dict[str, int]) -> None:
 
 
 def wait_for_masks(page, expected: dict[str, int]) -> None:
-    """Waits until so many pixels of each panel have the very colour of an opaque mask."""
+    """Wait until so many pixels of each panel have exactly the colour of an opaque mask."""
     look = [list(FILL)]
     eventually(
         page, lambda: {name: page.evaluate(_FILLED, [name, *look]) for name in expected}, expected
@@ -113,7 +113,7 @@ def wait_for_masks(page, expected: dict[str, int]) -> None:
 
 
 def slide(page, label: str, value: float) -> None:
-    """Moves a slider as a hand does, and waits for the picture."""
+    """Move a slider as a hand does, and wait for the picture."""
     page.evaluate(_SLIDE, [label, value])
 
 

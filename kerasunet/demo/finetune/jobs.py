@@ -73,7 +73,7 @@ class Workspace:
 
     @property
     def is_training(self) -> bool:
-        """Whether the run is not over."""
+        """Whether a run is in progress."""
         return self.run is not None and not self.run.progress().is_over
 
     def clear(self) -> None:

@@ -138,33 +138,9 @@ def build(context: Context) -> None:
     shown: dict[str, gr.Component] = {}
     with gr.Row():
         with gr.Column(scale=3, min_width=320):
-            gr.Markdown("Click a block to train it or to freeze it.")
-            shown["diagram"] = _html(
-                views["diagram"], DIAGRAM_STYLE, elem_id="layers-unet", js_on_load=SEND_CLICKS
-            )
-            shown["presets"] = _html(
-                views["presets"],
-                PRESETS_STYLE,
-                elem_id="layers-presets",
-                js_on_load=PICK_PRESET,
-            )
-            fields["single"] = gr.Checkbox(first["single"], label="Single layers")
-            shown["layers"] = _html(
-                "",
-                SINGLE_LAYERS_STYLE,
-                visible=False,
-                elem_id="layers-single",
-                js_on_load=QUEUE_CLICKS,
-            )
+            _draw_blocks(views, fields, shown)
         with gr.Column(scale=2, min_width=320):
-            fields["strategy"] = gr.Textbox(
-                first["strategy"],
-                label="Strategy",
-                info="Follows the blocks, and the blocks follow it",
-                elem_id="strategy",
-            )
-            shown["problem"] = gr.HTML(elem_id="strategy-problem", elem_classes="note")
-            shown["facts"] = _html(views["facts"], COST_STYLE, elem_id="layers-facts")
+            _draw_strategy(views, fields, shown)
             with gr.Accordion("Network and data", open=False):
                 shape = _network_fields([*names, SCRATCH], first, fields)
     shown["command"] = _code(views["command"], None, "Command")
@@ -173,6 +149,35 @@ def build(context: Context) -> None:
     found = gr.HTML(elem_id="findings", apply_default_css=False)
     _wire(fields | shape, shape, shown, found)
     gr.api(describe_strategy, api_name="describe_strategy")
+
+
+def _draw_blocks(
+    views: dict[str, Any], fields: dict[str, gr.Component], shown: dict[str, gr.Component]
+) -> None:
+    gr.Markdown("Click a block to train it or to freeze it.")
+    shown["diagram"] = _html(
+        views["diagram"], DIAGRAM_STYLE, elem_id="layers-unet", js_on_load=SEND_CLICKS
+    )
+    shown["presets"] = _html(
+        views["presets"], PRESETS_STYLE, elem_id="layers-presets", js_on_load=PICK_PRESET
+    )
+    fields["single"] = gr.Checkbox(_FIRST["single"], label="Single layers")
+    shown["layers"] = _html(
+        "", SINGLE_LAYERS_STYLE, visible=False, elem_id="layers-single", js_on_load=QUEUE_CLICKS
+    )
+
+
+def _draw_strategy(
+    views: dict[str, Any], fields: dict[str, gr.Component], shown: dict[str, gr.Component]
+) -> None:
+    fields["strategy"] = gr.Textbox(
+        _FIRST["strategy"],
+        label="Strategy",
+        info="Follows the blocks, and the blocks follow it",
+        elem_id="strategy",
+    )
+    shown["problem"] = gr.HTML(elem_id="strategy-problem", elem_classes="note")
+    shown["facts"] = _html(views["facts"], COST_STYLE, elem_id="layers-facts")
 
 
 def _html(value: str, css: str, **options: Any) -> gr.HTML:
@@ -285,11 +290,11 @@ def _views(given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _find(given: dict[str, Any]) -> Any:
-    """What is known of the strategy; the first time, the statistics take some seconds."""
+    """Return what the study found; the first time, its statistics take some seconds."""
     try:
         strategy = str(parse(given["strategy"]))
         return findings(_start(given).select(strategy), strategy, shipped())
-    except (ValueError, OSError):  # said beside the strategy
+    except (ValueError, OSError):  # shown beside the strategy
         return gr.skip()
 
 
