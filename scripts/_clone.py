@@ -1,4 +1,4 @@
-"""Lets a script in this folder run a verb of the clone's own `kerasunet`, from anywhere."""
+"""Run a verb of this clone's own `kerasunet`: what every script in this folder does."""
 
 import sys
 from pathlib import Path

@@ -158,7 +158,7 @@ class _Side(NamedTuple):
 
 
 def build(context: Context) -> None:
-    """Adds the tab to the page that is being built."""
+    """Add the tab to the page that is being built."""
     tab = gr.context.Context.block
     opened = gr.State(None, time_to_live=3600)
     note = gr.HTML(_READING, elem_id="study-note", elem_classes="note")

@@ -37,7 +37,7 @@ _FORMATS = (
 
 
 def build(context: Context) -> None:
-    """Adds the tab to the page that is being built."""
+    """Add the tab to the page that is being built."""
     if not context.allow_training:
         gr.HTML(_OFF, elem_id="training-off")
         return

@@ -130,7 +130,7 @@ _LIVE = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 
 
 def build(context: Context) -> None:
-    """Adds the tab to the page that is being built."""
+    """Add the tab to the page that is being built."""
     names = [model.name for model in context.models.registered]
     first = _FIRST | {"init": PRETRAINED if PRETRAINED in names else SCRATCH}
     views = _views(first)
