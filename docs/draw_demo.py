@@ -43,6 +43,7 @@ def main(folder: str = str(ROOT / "docs" / "images")) -> None:
             page = browser.new_page(viewport={"width": width, "height": 900})
             page.set_default_timeout(_PATIENCE)
             page.goto(f"{url}/?__theme={scheme}")
+            page.wait_for_selector("#compare-examples button")
             for name, (label, fill) in TABS.items():
                 open_tab(page, label)
                 fill(page)

@@ -274,7 +274,7 @@ def test_several_files_become_a_table_and_a_zip(page, files):
     note = wait_for_note(page, "2 of 3 images compared", "batch-note")
     assert "broken.png" in note and "cannot be decoded" in note
     wait_for_rows(page, len(MODELS), "batch-table")
-    with page.expectdownload_from() as download:
+    with page.expect_download() as download:
         page.locator("#batch-zip a").first.click()
     with zipfile.ZipFile(download.value.path()) as archive:
         lines = list(csv.DictReader(io.StringIO(archive.read("table.csv").decode())))
