@@ -72,7 +72,7 @@ def header() -> str:
         "<p>Which layers of a pre-trained U-Net should be fine-tuned? See every strategy on your "
         "own image.</p></div>"
         '<p class="notice" role="note"><strong>Research use only. Not a medical device.</strong> '
-        "Nothing leaves this machine; images are deleted with the session.</p></header>"
+        "Nothing is sent elsewhere; images go when you leave.</p></header>"
     )
 
 
