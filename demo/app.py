@@ -1,4 +1,4 @@
-"""The demo as a Space, and as `python demo/app.py` in a clone; the same as `kerasunet demo`."""
+"""The demo as a Space, or as `python demo/app.py` in a clone; the same as `kerasunet demo`."""
 
 import sys
 from pathlib import Path

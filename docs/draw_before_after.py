@@ -1,4 +1,4 @@
-"""Stacks held-out cases of a finished run on simulated images into the picture of the README.
+"""Stack held-out cases of a finished run on simulated images: the picture of the README.
 
 python docs/draw_before_after.py runs/simulated-ultrasound_shallow-3 docs/images/before-after.png
 """
@@ -13,8 +13,8 @@ ROWS = 3
 
 
 def main(run: str, picture: str) -> None:
-    """Takes the cases at the lower quartile, the median and the upper quartile of the overlays."""
-    overlays = sorted((Path(run) / "overlays").glob("*.png"))
+    """Take the cases at the lower quartile, the median and the upper quartile of the Dice."""
+    overlays = sorted((Path(run) / "overlays").glob("*.png"))  # From the worst Dice to the best.
     chosen = [overlays[len(overlays) * quarter // 4] for quarter in range(1, ROWS + 1)]
     cv2.imwrite(picture, np.vstack([cv2.imread(str(path)) for path in chosen]))
 

@@ -57,12 +57,12 @@ def processors() -> int:
     return os.cpu_count() or 1
 
 
-def share_heaps() -> None:
-    """Let all threads share two heaps, and return large arrays to the system when they are freed.
+def limit_malloc_arenas() -> None:
+    """Let all threads share two malloc arenas, and return large arrays to the system once freed.
 
-    The C library of Linux gives threads heaps of their own, up to eight for each core, and returns
+    The C library of Linux gives threads arenas of their own, up to eight for each core, and returns
     little of them: a server with many threads grows although it needs no more memory. It also
-    moves ever larger arrays onto these heaps once some have been freed, where they leave gaps.
+    moves ever larger arrays into these arenas once some have been freed, where they leave gaps.
 
     Does nothing where the C library has no such settings.
     """

@@ -1,11 +1,6 @@
 """`python scripts/finetune.py`: the same as `kerasunet finetune`, run from a clone."""
 
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from kerasunet.cli import main  # noqa: E402
+from _clone import run
 
 if __name__ == "__main__":
-    sys.exit(main(["finetune", *sys.argv[1:]]))
+    run("finetune")

@@ -1,6 +1,6 @@
-"""Trains, evaluates and registers the models that ship: every strategy, ultrasound and X-ray.
+"""Train, evaluate and register the models that ship: every strategy, ultrasound and X-ray.
 
-Started again, it goes on. Each step is a `kerasunet` command, printed before it runs.
+Run it again to go on after an interruption. Each step is a `kerasunet` command, printed first.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def _name(modality: str, strategy: str) -> str:
 
 
 def _make(modality: str, strategy: str, runs: Path, data: str, more: Sequence[str]) -> None:
-    """Trains on all of the fixed split's training images; the first fold stays held out."""
+    """Train on all training images of the fixed split; the first fold stays held out."""
     name = _name(modality, strategy)
     steps = ("--steps", str(STEPS[modality]), "--validate-every", "100")
     steps += ("--precision", "mixed_bfloat16")

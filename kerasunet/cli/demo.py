@@ -1,4 +1,4 @@
-"""Open the demo in a browser: every strategy side by side on your own image, offline."""
+"""Open the demo in the browser: compare every strategy on your own image, without a network."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import argparse
 
 from kerasunet.cli.options import add_option
 from kerasunet.options import Option
+
+_EXTRA = ("gradio", "plotly")
+"""What the extra `demo` installs."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--allow-training",
         action="store_true",
-        help="let visitors fine-tune on this machine, also where others reach the page",
+        help="let visitors from other machines fine-tune on this one",
     )
 
 
@@ -25,7 +28,7 @@ def run(options: argparse.Namespace) -> int:
     try:
         from kerasunet.demo.server import launch
     except ModuleNotFoundError as error:
-        if error.name not in ("gradio", "plotly"):
+        if error.name not in _EXTRA:
             raise
         raise ValueError(
             f'the demo needs {error.name}, which is not installed: pip install "kerasunet[demo]"'

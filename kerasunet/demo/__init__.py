@@ -1,10 +1,11 @@
-"""The Gradio demo: every strategy side by side on your own image. Works without a network."""
+"""The Gradio demo: compare every strategy on your own image. It needs no network."""
 
 import os
 
-from kerasunet.processes import share_heaps
+from kerasunet.processes import limit_malloc_arenas
 
-# Before Gradio and TensorFlow are imported: both read the environment, and start threads.
+# Here, because Gradio and TensorFlow read the environment and start threads on import, and
+# Python imports this package before any module in it.
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-share_heaps()
+limit_malloc_arenas()

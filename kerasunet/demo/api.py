@@ -1,4 +1,4 @@
-"""What programs may call: named endpoints for `gradio_client`, and tools for MCP clients."""
+"""The API for programs: endpoints for `gradio_client`, which are also tools for MCP clients."""
 
 from __future__ import annotations
 
@@ -10,21 +10,20 @@ from kerasunet.comparison import Choice, as_zip, compare, judge, score, without_
 from kerasunet.comparison.comparing import smallest_area
 from kerasunet.comparison.report import rows, safe_name
 from kerasunet.demo.compare import batch
-from kerasunet.demo.session import (
+from kerasunet.demo.context import MODEL_QUEUE, Context
+from kerasunet.demo.images import (
     MODALITIES,
-    MODEL_QUEUE,
-    Context,
-    Subject,
-    example,
-    read_subject,
-    read_truth,
+    InputImage,
+    open_image,
+    open_mask,
+    simulate_example,
 )
-from kerasunet.demo.visitors import new_file
+from kerasunet.demo.visitor_files import new_file
 from kerasunet.drawing import png
 
 
 def build(context: Context) -> None:
-    """Registers the endpoints; nothing of them shows on the page."""
+    """Register the endpoints, without anything to see on the page."""
     calls = _Endpoints(context)
     with gr.Row(visible=False):
         image, truth = gr.File(label="image"), gr.File(label="truth")
@@ -48,7 +47,7 @@ def _publish(call, inputs: list, outputs, **settings) -> None:
 
 
 class _Endpoints:
-    """The functions; their docstrings are the documentation that clients see."""
+    """One method per endpoint; clients see the docstrings as documentation."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
@@ -57,8 +56,8 @@ class _Endpoints:
     def models(self) -> list[dict[str, Any]]:
         """List the saved models: name, modality and which layers of the U-Net were trained."""
         return [
-            {"name": m.name, "modality": m.modality, "strategy": m.strategy}
-            for m in self._context.shelf.models
+            {"name": m.name, "modality": m.modality, "strategy": m.label}
+            for m in self._context.models.registered
         ]
 
     def segment(
@@ -76,29 +75,29 @@ class _Endpoints:
             image: PNG, JPEG, TIFF, BMP, DICOM or NIfTI file.
             model: Name of a saved model, as `models` lists them.
             threshold: Probability from which a pixel counts as foreground, 0 to 1.
-            smallest: Regions below this many percent of the image are dropped.
+            smallest: Percentage of the image below which a region is dropped.
             frame: Frame or slice of the file, from 0.
 
         Returns:
-            Area in pixels and, where the pixel size is known, in square millimetres; and the mask
-            as a PNG file of 0 and 255, of the size of the image.
+            Area in pixels and, if the pixel size is known, in square millimetres; and the mask as a
+            PNG file of 0 and 255, of the size of the image.
         """
-        self._context.traces.keep(request, image)
-        subject, choice = _read(image, frame), _choice(threshold, smallest)
-        known = {entry.name: entry for entry in self._context.shelf.models}
+        self._context.files.keep(request, image)
+        given, choice = _read(image, frame), _choice(threshold, smallest)
+        known = {entry.name: entry for entry in self._context.models.registered}
         if model not in known:
             raise _error(f"{model}: no such model; there are {', '.join(known)}")
-        found = _guarded(self._context.shelf.candidate, known[model]).segment(subject.image)
-        least = smallest_area(subject.image.shape[:2], choice.smallest)
+        found = _guarded(self._context.models.candidate, known[model]).segment(given.pixels)
+        least = smallest_area(given.pixels.shape[:2], choice.smallest)
         mask = without_small_regions(found.probability >= choice.threshold, least)
-        area, spacing = int(mask.sum()), subject.spacing
+        area, spacing = int(mask.sum()), given.spacing
         facts = {
-            "image": subject.name,
+            "image": given.name,
             "model": model,
             "area_pixels": area,
             "area_mm2": area * spacing[0] * spacing[1] if spacing else None,
         }
-        name = f"{safe_name(subject.name)}-{safe_name(model)}.png"
+        name = f"{safe_name(given.name)}-{safe_name(model)}.png"
         return facts, self._file(request, name, png(mask))
 
     def compare(
@@ -115,27 +114,26 @@ class _Endpoints:
 
         Args:
             image: PNG, JPEG, TIFF, BMP, DICOM or NIfTI file.
-            truth: File of the true mask, 0 and one other value, or nothing.
-            modality: `ultrasound`, `xray`, or empty to have it guessed.
+            truth: File of the true mask, of 0 and one other value, or nothing.
+            modality: `ultrasound`, `xray`, or empty to guess it.
             threshold: Probability from which a pixel counts as foreground, 0 to 1.
-            smallest: Regions below this many percent of the image are dropped.
+            smallest: Percentage of the image below which a region is dropped.
             frame: Frame or slice of the file, from 0.
 
         Returns:
-            A row a model, the best first; and a zip with all masks, overlays, table and report.
+            A row per model, the best first; and a zip with all masks, overlays, table and report.
         """
-        self._context.traces.keep(request, image, truth)
-        subject = _read(image, frame).taken_as(_known(modality))
-        shape = subject.image.shape[:2]
-        mask = _guarded(read_truth, truth, shape) if truth else None
-        candidates = _guarded(self._candidates_of, subject.modality)
-        comparison = _guarded(compare, subject.image, candidates, subject.spacing)
+        self._context.files.keep(request, image, truth)
+        given = _read(image, frame).with_modality(_modality(modality))
+        mask = _guarded(open_mask, truth, given.pixels.shape[:2]) if truth else None
+        candidates = _guarded(self._candidates_of, given.modality)
+        comparison = _guarded(compare, given.pixels, candidates, given.spacing)
         choice = _choice(threshold, smallest)
         verdict = judge(comparison, choice)
         scores = score(comparison, verdict, mask)
-        packed = as_zip(subject.name, comparison, verdict, scores=scores, truth=mask)
-        path = self._file(request, f"kerasunet-{safe_name(subject.name)}.zip", packed)
-        return rows(subject.name, scores, choice), path
+        packed = as_zip(given.name, comparison, verdict, scores=scores, truth=mask)
+        path = self._file(request, f"kerasunet-{safe_name(given.name)}.zip", packed)
+        return rows(given.name, scores, choice), path
 
     def batch(
         self,
@@ -149,32 +147,32 @@ class _Endpoints:
 
         Args:
             images: Image and mask files.
-            modality: `ultrasound`, `xray`, or empty to have it guessed for each image.
+            modality: `ultrasound`, `xray`, or empty to guess it for each image.
             threshold: Probability from which a pixel counts as foreground, 0 to 1.
-            smallest: Regions below this many percent of the image are dropped.
+            smallest: Percentage of the image below which a region is dropped.
 
         Returns:
-            A row a model and image; and a zip with all masks and the table.
+            A row per model and image; and a zip with all masks and the table.
         """
-        self._context.traces.keep(request, *(images or []))
-        given = _guarded(batch.pairs, images or [])
-        done, choice = batch.Batch([], {}), _choice(threshold, smallest)
-        list(batch.run(done, given, self._candidates_of, _known(modality), choice))
-        return done.lines, self._file(request, "kerasunet-batch.zip", done.zip)
+        self._context.files.keep(request, *(images or []))
+        given = _guarded(batch.pair_masks, images or [])
+        results, choice = batch.BatchResults([], {}), _choice(threshold, smallest)
+        list(batch.run(results, given, self._candidates_of, _modality(modality), choice))
+        return results.lines, self._file(request, "kerasunet-batch.zip", results.zip)
 
     def example(self, request: gr.Request, modality: str = "", number: int = 0) -> tuple[str, str]:
         """Simulate an image with its exact mask, to try the other endpoints with.
 
         Args:
-            modality: `ultrasound`, which empty stands for, or `xray`.
+            modality: `ultrasound`, which is also what empty stands for, or `xray`.
             number: Which one, from 0.
 
         Returns:
             Image and mask as PNG files.
         """
-        known = _known(modality) or next(iter(MODALITIES))
-        made = _guarded(example, known, int(number or 0))
-        pictures = {"": made.image.astype("uint8"), "_mask": made.truth}
+        wanted = _modality(modality) or next(iter(MODALITIES))
+        made = _guarded(simulate_example, wanted, int(number or 0))
+        pictures = {"": made.pixels.astype("uint8"), "_mask": made.truth}
         image, mask = (
             self._file(request, f"{made.name}{ending}.png", png(picture))
             for ending, picture in pictures.items()
@@ -190,34 +188,34 @@ class _Endpoints:
         Returns:
             The modality, `ultrasound` or `xray`.
         """
-        self._context.traces.keep(request, image)
+        self._context.files.keep(request, image)
         return {"modality": _read(image, 0).modality}
 
     def _file(self, request: gr.Request, name: str, data: bytes) -> str:
-        """Writes a file that goes with the session of who asks."""
+        """Write a file that is deleted with the session of the request."""
         path = new_file(name, data)
-        self._context.traces.keep(request, path)
+        self._context.files.keep(request, path)
         return str(path)
 
 
-def _read(image: str | None, frame: int | None) -> Subject:
+def _read(image: str | None, frame: int | None) -> InputImage:
     if not image:
         raise _error("give an image file")
-    return _guarded(read_subject, image, int(frame or 0))
+    return _guarded(open_image, image, int(frame or 0))
 
 
 def _choice(threshold: float | None, smallest: float | None) -> Choice:
     return _guarded(Choice, 0.5 if threshold is None else threshold, smallest or 0.0)
 
 
-def _known(modality: str | None) -> str:
+def _modality(modality: str | None) -> str:
     if modality and modality not in MODALITIES:
         raise _error(f"{modality!r}: a modality is {' or '.join(MODALITIES)}, or empty")
     return modality or ""
 
 
 def _guarded(call, *arguments):
-    """Calls; what is wrong with the input reaches the client as one plain sentence."""
+    """Call a function; a fault of the input reaches the client as one plain sentence."""
     try:
         return call(*arguments)
     except ValueError as error:

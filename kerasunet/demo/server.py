@@ -1,6 +1,6 @@
-"""The demo's server: builds the page, opens it, and loads the models behind it.
+"""The page with its tabs, and the server behind it.
 
-Everything runs on this machine; the page asks nothing of the network.
+Everything runs on this machine; the page needs no network.
 """
 
 from __future__ import annotations
@@ -14,14 +14,16 @@ import gradio as gr
 
 from kerasunet.demo import api, study
 from kerasunet.demo.compare import tab as compare
+from kerasunet.demo.context import Context, is_local
 from kerasunet.demo.finetune import tab as finetune
 from kerasunet.demo.layers import tab as layers
-from kerasunet.demo.session import Context, Shelf, is_local
-from kerasunet.demo.visitors import DOOR, fetch_nothing, workspace
+from kerasunet.demo.model_store import ModelStore
+from kerasunet.demo.request_limits import REQUEST_LIMITS, refuse_remote_files
+from kerasunet.demo.visitor_files import temporary_folder
 
 _SANS = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "Helvetica Neue", "sans-serif"]
 _MONO = ["ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "Liberation Mono", "monospace"]
-# Gradio's subdued greys and its teal 500 under white are below the contrast of WCAG's level AA.
+# Gradio's subdued greys, and white on its teal 500, lack the contrast of WCAG's level AA.
 THEME = gr.themes.Base(
     primary_hue="teal",
     secondary_hue="teal",
@@ -64,42 +66,42 @@ THEME = gr.themes.Base(
 
 
 def header() -> str:
-    """HTML of the top of the page: what it is, and what it is not for."""
+    """Return the top of the page as HTML: what it is, and what it is not for."""
     return (
         "<header><div><h1>kerasunet</h1>"
         "<p>Which layers of a pre-trained U-Net should be fine-tuned? See every strategy on your "
         "own image.</p></div>"
         '<p class="notice" role="note"><strong>Research use only. Not a medical device.</strong> '
-        "Nothing is sent elsewhere; images go with the session.</p></header>"
+        "Nothing is sent elsewhere; images go when you leave.</p></header>"
     )
 
 
-FOLDER = Path(__file__).resolve().parent
-TITLE = "kerasunet: which layers should you fine-tune?"
-TABS = {"Compare": compare, "Layers": layers, "Study": study, "Fine-tune": finetune}
-_UPLOAD_LIMIT = "100mb"
+_STYLE = Path(__file__).with_name("style.css")
+_TITLE = "kerasunet: which layers should you fine-tune?"
+_TABS = {"Compare": compare, "Layers": layers, "Study": study, "Fine-tune": finetune}
+_FILE_LIMIT = "100mb"
 _MOST_WAITING, _MOST_SESSIONS = 100, 400
 
 
-def build(shelf: Shelf, allow_training: bool = False, local: bool = False) -> gr.Blocks:
-    """Builds the page.
+def build(models: ModelStore, allow_training: bool = False, local: bool = False) -> gr.Blocks:
+    """Build the page.
 
     Args:
-        shelf: The models to offer.
+        models: The models to offer.
         allow_training: Whether visitors may train on this machine.
         local: Whether only this machine reaches the page.
     """
-    with gr.Blocks(title=TITLE, analytics_enabled=False) as page:
+    with gr.Blocks(title=_TITLE, analytics_enabled=False) as page:
         gr.HTML(header(), elem_id="header")
-        context = Context(shelf, gr.State(()), allow_training or local, local)
+        context = Context(models, gr.State(()), allow_training or local, local)
         with gr.Tabs(elem_id="tabs"):
-            for label, tab in TABS.items():
+            for label, tab in _TABS.items():
                 name = label.lower().replace("-", "")
                 with gr.Tab(label, id=name, elem_id=f"tab-{name}"):
                     tab.build(context)
         api.build(context)
-        page.unload(context.traces.remove)
-        page.unload(_forgetter(page))
+        page.unload(context.files.remove)
+        page.unload(_session_remover(page))
     return page.queue(max_size=_MOST_WAITING)
 
 
@@ -110,45 +112,45 @@ def launch(
     open_browser: bool = False,
     allow_training: bool = False,
 ) -> None:
-    """Opens the page, then loads the models behind it, and serves until interrupted.
+    """Open the page, load the models meanwhile, and serve until interrupted.
 
     Args:
         host: Address to listen on; `None` for this machine only.
-        port: Port; `None` for the first free one from 7860.
+        port: Port; `None` for the first free one from 7860 on.
         open_browser: Whether to open the page in the browser.
         allow_training: Whether visitors from other machines may train on this one.
     """
-    # Ended like an interruption, so that visitors' files go then, too.
+    # To be terminated is to be interrupted: visitors' files are deleted then as well.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    fetch_nothing()
-    with workspace():
-        shelf = Shelf()
-        page = build(shelf, allow_training, is_local(host))
+    refuse_remote_files()
+    with temporary_folder():
+        models = ModelStore()
+        page = build(models, allow_training, is_local(host))
         page.launch(
             server_name=host,
             server_port=port,
             inbrowser=open_browser,
-            max_file_size=_UPLOAD_LIMIT,
+            max_file_size=_FILE_LIMIT,
             mcp_server=find_spec("mcp") is not None,
-            app_kwargs=DOOR,
+            app_kwargs=REQUEST_LIMITS,
             state_session_capacity=_MOST_SESSIONS,
             run_history=False,
             enable_monitoring=False,
             theme=THEME,
-            css_paths=FOLDER / "style.css",
+            css_paths=_STYLE,
             footer_links=["api", "settings"],
             ssr_mode=False,
             prevent_thread_lock=True,
         )
-        shelf.load_in_background()
+        models.load_in_background()
         page.block_thread()
 
 
-def _forgetter(page: gr.Blocks) -> Callable[[gr.Request], Coroutine]:
-    """Lets go of what a session has seen, which Gradio would keep for an hour and longer."""
+def _session_remover(page: gr.Blocks) -> Callable[[gr.Request], Coroutine]:
+    """Return a handler that drops a session's state, which Gradio would keep for over an hour."""
 
-    async def forget(request: gr.Request) -> None:
+    async def remove(request: gr.Request) -> None:
         page.state_holder.session_data.pop(request.session_hash, None)
         page.state_holder.time_last_used.pop(request.session_hash, None)
 
-    return forget
+    return remove

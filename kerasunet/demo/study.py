@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import gradio as gr
 
 from kerasunet.data.modality import modality_of
-from kerasunet.demo.session import Context
+from kerasunet.demo.context import Context, problem_html
 from kerasunet.demo.study_figures import draw_curves, draw_strategies
 from kerasunet.demo.study_results import open_files, open_folder, shipped
 from kerasunet.study.results import Scenario, ordered
@@ -180,7 +180,7 @@ def _opened(read: Callable[[Any], StudyStatistics], given: Any) -> list[Any]:
 
 def _refused(error: Exception) -> list[Any]:
     """Return the updates that show the error in the note and leave all else as it is."""
-    return [f'<p role="alert" class="problem">{escape(str(error))}</p>', *[gr.skip()] * 11]
+    return [problem_html(error), *[gr.skip()] * 11]
 
 
 def _open_folder(text: str) -> list[Any]:

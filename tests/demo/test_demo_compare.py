@@ -1,74 +1,38 @@
-"""The tab Compare in a real browser, and its endpoints from `gradio_client`.
-
-One server with three tiny models serves the whole file; what the page says is compared with what
-the library computes from the same files.
-"""
+"""The tab Compare in a real browser; it shows what the library computes from the same files."""
 
 from __future__ import annotations
 
 import csv
 import io
-import json
 import os
 import zipfile
-from configparser import ConfigParser
-from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-from helpers.browser import ROOT, chromium, eventually, low_contrast, running_demo, watched_page
+from helpers.browser import chromium, eventually, low_contrast, watched_page
+from helpers.compare_page import (
+    MODELS,
+    download_from,
+    held_back,
+    masks,
+    new_scene,
+    sizes,
+    slide,
+    table,
+    upload,
+    wait_for_areas,
+    wait_for_masks,
+    wait_for_note,
+    wait_for_rows,
+)
 
-from kerasunet import Segmenter
-from kerasunet import models as registry
-from kerasunet.comparison import without_small_regions
 from kerasunet.data.simulation import simulate
-from kerasunet.files import sha256
 from kerasunet.metrics import dice
 
-MODELS = {"natural": "all", "ultrasound-all": "all", "ultrasound-shallow-2": "shallow:2"}
-TUNED = [name for name in MODELS if name != "natural"]
-FILL = (255, 170, 0)
+pytestmark = pytest.mark.browser
 LAST_DIGIT = 6e-4
-
-
-@pytest.fixture(scope="module")
-def models(tiny_model_file, tmp_path_factory) -> Path:
-    """A registry of three tiny networks that answer differently."""
-    folder = tmp_path_factory.mktemp("models")
-    card = registry.card(tiny_model_file)
-    for seed, (name, strategy) in enumerate(MODELS.items()):
-        model = registry.load(tiny_model_file)
-        for weight in model.get_layer("enc1_conv1").trainable_variables:
-            noise = np.random.default_rng(seed).normal(1, 0.4, weight.shape)
-            weight.assign(weight.numpy() * noise)
-        model.save(folder / f"{name}.keras")
-        settings = {**card.settings, "layers": strategy}
-        digest = sha256(folder / f"{name}.keras")
-        known = replace(card, name=name, strategy=strategy, settings=settings, sha256=digest)
-        (folder / f"{name}.json").write_text(json.dumps(known.to_json()))
-    return folder
-
-
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory) -> Path:
-    return tmp_path_factory.mktemp("cache")
-
-
-@pytest.fixture(scope="module")
-def url(models, cache):
-    with running_demo(models, cache) as address:
-        yield address
-
-
-@pytest.fixture(scope="module")
-def segmenters(models, cache):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("KERASUNET_MODELS", str(models))
-        patch.setenv("KERASUNET_CACHE", str(cache))
-        return {name: Segmenter(name) for name in MODELS}
 
 
 @pytest.fixture(scope="module")
@@ -84,167 +48,13 @@ def page(url):
         assert page.faults == []
 
 
-@pytest.fixture(scope="module")
-def files(tmp_path_factory) -> Path:
-    """A 16-bit PNG with its mask, a DICOM file, a broken file and a mask of another size."""
-    folder = tmp_path_factory.mktemp("files")
-    sample = simulate("breast-ultrasound", 11, 0, size=(160, 200))
-    deep = sample.image.astype(np.uint16) * 200 + 300
-    cv2.imwrite(str(folder / "scan.png"), deep)
-    cv2.imwrite(str(folder / "scan_mask.png"), sample.mask.astype(np.uint8) * 255)
-    cv2.imwrite(str(folder / "small_mask.png"), np.zeros((50, 50), np.uint8))
-    (folder / "broken.png").write_bytes((folder / "scan.png").read_bytes()[:300])
-    _write_dicom(folder / "chest.dcm", simulate("chest-xray", 11, 0, size=128).image)
-    return folder
-
-
-def _write_dicom(path: Path, image: np.ndarray) -> None:
-    from pydicom.dataset import FileDataset, FileMetaDataset
-    from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian
-
-    meta = FileMetaDataset()
-    meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    meta.MediaStorageSOPClassUID = DigitalXRayImageStorageForPresentation
-    meta.MediaStorageSOPInstanceUID = "1.2.3"
-    data = FileDataset(str(path), {}, file_meta=meta, preamble=b"\0" * 128)
-    data.PatientName = "Somebody^Secret"
-    data.SOPClassUID, data.SOPInstanceUID = meta.MediaStorageSOPClassUID, "1.2.3"
-    data.Rows, data.Columns = image.shape
-    data.SamplesPerPixel, data.PhotometricInterpretation = 1, "MONOCHROME2"
-    data.BitsAllocated, data.BitsStored, data.HighBit, data.PixelRepresentation = 16, 12, 11, 0
-    data.PixelSpacing = [0.5, 0.25]
-    data.PixelData = (image.astype(np.uint16) * 16).tobytes()
-    data.save_as(path, enforce_file_format=True)
-
-
-def upload(page, which: str, *paths: Path) -> None:
-    """Gives files to an uploader; of one that holds a file already, it is taken out first."""
-    if (clear := page.locator(f"#{which} button[aria-label*=lear]")).count():
-        clear.first.click()
-    page.locator(f"#{which} input[type=file]").set_input_files([str(path) for path in paths])
-
-
-@contextmanager
-def new_scene(page):
-    """Waits until what is done inside has led to new panels."""
-    before = page.get_attribute(".viewer", "data-key")
-    yield
-    page.wait_for_function(
-        "(key) => document.querySelector('.viewer').dataset.key !== (key || undefined)", arg=before
-    )
-
-
-@contextmanager
-def held_back(page):
-    """Keeps the first event after an upload from the server until the end; yields what it holds.
-
-    It leads to new panels, and they are waited for.
-    """
-    held = []
-
-    def hold(route):
-        if held:
-            route.continue_()
-        else:
-            held.append(route)
-
-    with new_scene(page):
-        page.route("**/queue/join*", hold)
-        yield held
-        held[0].continue_()
-    page.unroute("**/queue/join*", hold)
-
-
-def wait_for_note(page, words: str, which: str = "compare-note") -> str:
-    page.wait_for_function(
-        "([id, words]) => document.getElementById(id)?.innerText.includes(words)",
-        arg=[which, words],
-    )
-    return page.inner_text(f"#{which}")
-
-
-_TABLE = """(id) => {
-  const table = document.querySelector(`#${id} table`);
-  if (!table) return [];
-  const heads = [...table.tHead.rows[0].cells].map((cell) => cell.innerText.replace(/\\s+/g, " "));
-  const read = (row) => [...row.cells].map((cell, i) => [heads[i], cell.innerText]);
-  return [...table.tBodies[0].rows].map(
-    (row) => Object.fromEntries([["model", row.dataset.model], ...read(row)]))
-}"""
-_FILLED = """([panel, colour]) => {
-  const canvas = document.querySelector(`[data-panel="${panel}"] canvas`);
-  const data = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
-  let count = 0;
-  for (let i = 0; i < data.length; i += 4)
-    count += colour.every((value, channel) => data[i + channel] === value);
-  return count
-}"""
-_SLIDE = """([label, value]) => new Promise((done) => {
-  new MutationObserver((_, seen) => { seen.disconnect(); done() })
-    .observe(document.querySelector(".viewer"), { attributeFilter: ["data-drawn"] });
-  const sliders = [...document.querySelectorAll("#compare-controls input[type=range]")];
-  const slider = sliders.find((one) => one.ariaLabel.includes(label));
-  if (Number(slider.value) === value) return done();
-  slider.value = value;
-  slider.dispatchEvent(new Event("input", { bubbles: true }))
-})"""
-
-
-def table(page, which: str = "compare-table") -> list[dict[str, str]]:
-    """The table on the page, a dictionary a row; `model` is the row's model."""
-    return page.evaluate(_TABLE, which)
-
-
-def wait_for_rows(page, count: int, which: str = "compare-table") -> None:
-    eventually(page, page.locator(f"#{which} tbody tr").count, count)
-
-
-def areas(page) -> dict[str, int]:
-    return {row["model"]: int(row["Area (px)"].replace(",", "")) for row in table(page)}
-
-
-def wait_for_areas(page, expected: dict[str, int]) -> None:
-    eventually(page, lambda: areas(page), expected)
-
-
-def wait_for_masks(page, expected: dict[str, int]) -> None:
-    """Waits until so many pixels of each panel have the very colour of an opaque mask."""
-    look = [list(FILL)]
-    eventually(
-        page, lambda: {name: page.evaluate(_FILLED, [name, *look]) for name in expected}, expected
-    )
-
-
-def slide(page, label: str, value: float) -> None:
-    """Moves a slider as a hand does, and waits for the picture."""
-    page.evaluate(_SLIDE, [label, value])
-
-
-def masks(segmenters, path: Path, threshold: float, smallest: int = 0) -> dict[str, np.ndarray]:
-    return {
-        name: without_small_regions(segment(path).probability >= threshold, smallest)
-        for name, segment in segmenters.items()
-    }
-
-
-def sizes(found: dict[str, np.ndarray]) -> dict[str, int]:
-    return {name: int(mask.sum()) for name, mask in found.items()}
-
-
-@pytest.fixture(scope="module")
-def middle(segmenters, files) -> float:
-    """A threshold at which the tiny networks mark a part of the scan."""
-    probability = np.stack(
-        [segment(files / "scan.png").probability for segment in segmenters.values()]
-    )
-    return round(float(np.median(probability)), 2)
-
-
 @pytest.fixture
 def scan(page, files, middle):
     """The page with the 16-bit image on it, without a mask, at a threshold that marks a part."""
     with new_scene(page):
         upload(page, "compare-image", files / "scan.png")
+    # With the image goes the mask that an earlier test may have left.
+    eventually(page, page.locator("#compare-truth button[aria-label*=lear]").count, 0)
     slide(page, "Smallest", 0)
     slide(page, "Threshold", middle)
     return page
@@ -372,25 +182,19 @@ def test_zoom_keeps_the_panels_in_step(scan):
 def test_downloads_hold_the_masks_the_table_and_a_report(scan, segmenters, files, middle, tmp_path):
     expected = masks(segmenters, files / "scan.png", middle)
     wait_for_areas(scan, sizes(expected))
-    with zipfile.ZipFile(_download(scan, "download-zip")) as archive:
+    with zipfile.ZipFile(download_from(scan, "download-zip")) as archive:
         for name, mask in expected.items():
             data = np.frombuffer(archive.read(f"masks/{name}.png"), np.uint8)
             np.testing.assert_array_equal(cv2.imdecode(data, cv2.IMREAD_UNCHANGED), mask * 255)
-    rows = list(csv.DictReader(io.StringIO(_download(scan, "download-csv").read_text())))
+    rows = list(csv.DictReader(io.StringIO(download_from(scan, "download-csv").read_text())))
     assert {row["model"]: int(row["area_pixels"]) for row in rows} == sizes(expected)
     report = tmp_path / "report.html"
-    report.write_bytes(_download(scan, "download-html").read_bytes())
+    report.write_bytes(download_from(scan, "download-html").read_bytes())
     opened = watched_page(scan.context.browser)
     opened.goto(report.as_uri())
     assert opened.locator("img").count() == len(MODELS) + 3
     assert "scan.png" in opened.inner_text("h1") and opened.faults == []
     opened.close()
-
-
-def _download(page, button: str) -> Path:
-    with page.expect_download() as download:
-        page.click(f"#{button}")
-    return Path(download.value.path())
 
 
 def test_two_strategies_lie_over_each_other(scan):
@@ -409,11 +213,12 @@ def test_dicom_shows_square_millimetres_and_the_pretrained_model(page, files):
     (row,) = table(page)
     area = int(row["Area (px)"].replace(",", ""))
     assert float(row["Area (mm²)"].replace(",", "")) == pytest.approx(area * 0.125, abs=0.06)
-    page.get_by_label("Breast ultrasound", exact=True).check()
+    modality = page.locator("#compare-modality")
+    modality.get_by_label("Breast ultrasound", exact=True).check()
     assert "as told" in wait_for_note(page, "Taken as Breast ultrasound")
     wait_for_rows(page, 3)
     assert "Secret" not in page.content()
-    page.get_by_label("Guess", exact=True).check()
+    modality.get_by_label("Guess", exact=True).check()
     wait_for_note(page, "Taken as Chest X-ray (a guess")
 
 
@@ -491,7 +296,7 @@ def test_files_go_with_the_page(page, url, files, cache):
         upload(other, "compare-image", own)
     other.get_by_text("Two strategies, one over the other").click()
     other.wait_for_function("() => document.querySelectorAll('#compare-pair img').length === 2")
-    _download(other, "download-zip")
+    download_from(other, "download-zip")
     assert len(_files(cache) - before) >= 4
     other.close()
     for _ in range(200):
@@ -522,97 +327,3 @@ def test_words_can_be_read_and_nothing_is_wider_than_the_page(page, url, width, 
     assert low_contrast(other) == []
     assert other.faults == []
     other.close()
-
-
-@pytest.fixture(scope="module")
-def client(url, tmp_path_factory):
-    from gradio_client import Client
-
-    return Client(url, verbose=False, download_files=str(tmp_path_factory.mktemp("downloads")))
-
-
-def test_endpoints_are_documented(client):
-    described = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
-    wanted = {"/models", "/segment", "/compare", "/batch", "/example", "/guess_modality"}
-    assert wanted <= described.keys()
-    for name in wanted:
-        assert described[name]["description"], name
-
-
-def test_client_compares_and_segments(client, segmenters, files, middle):
-    from gradio_client import handle_file
-
-    scan = handle_file(str(files / "scan.png"))
-    assert {model["name"] for model in client.predict(api_name="/models")} == set(MODELS)
-    lines, packed = client.predict(
-        image=scan,
-        truth=handle_file(str(files / "scan_mask.png")),
-        modality="",
-        threshold=middle,
-        smallest=0,
-        frame=0,
-        api_name="/compare",
-    )
-    expected = masks(segmenters, files / "scan.png", middle)
-    assert {line["model"]: line["area_pixels"] for line in lines} == sizes(expected)
-    assert "report.html" in zipfile.ZipFile(packed).namelist()
-    facts, mask = client.predict(
-        scan, "ultrasound-all", threshold=middle, smallest=0, frame=0, api_name="/segment"
-    )
-    pixels = cv2.imread(mask, cv2.IMREAD_UNCHANGED)
-    np.testing.assert_array_equal(pixels, expected["ultrasound-all"] * 255)
-    assert facts["area_pixels"] == int(expected["ultrasound-all"].sum())
-
-
-def test_client_is_told_what_is_wrong(client, files):
-    from gradio_client import handle_file
-    from gradio_client.exceptions import AppError
-
-    scan = handle_file(str(files / "scan.png"))
-    with pytest.raises(AppError, match=r"deep-9: no such model; there are natural, ultrasound-all"):
-        client.predict(scan, "deep-9", api_name="/segment")
-    with pytest.raises(AppError, match="a modality is ultrasound or xray"):
-        client.predict(scan, None, "mri", api_name="/compare")
-    with pytest.raises(AppError, match=r"^broken.png: "):
-        client.predict(handle_file(str(files / "broken.png")), api_name="/guess_modality")
-
-
-def test_client_gets_examples_and_runs_batches(client, files):
-    from gradio_client import handle_file
-
-    image, mask = client.predict("xray", 3, api_name="/example")
-    assert cv2.imread(image).shape[:2] == cv2.imread(mask).shape[:2] == (512, 512)
-    given = [handle_file(str(files / name)) for name in ("scan.png", "broken.png")]
-    lines, packed = client.predict(given, "ultrasound", api_name="/batch")
-    assert len(lines) == len(MODELS) + 1 and "cannot be decoded" in lines[-1]["error"]
-    assert "table.csv" in zipfile.ZipFile(packed).namelist()
-
-
-def test_nothing_is_left_when_the_demo_is_ended(models, tmp_path):
-    with running_demo(models, tmp_path):
-        (folder,) = tmp_path.glob("kerasunet-demo-*")
-    assert not folder.exists()
-
-
-def test_space_installs_what_the_package_needs():
-    setup = ConfigParser()
-    setup.read(ROOT / "setup.cfg")
-    wanted = setup["options"]["install_requires"] + setup["options.extras_require"]["demo"]
-    given = (ROOT / "demo" / "requirements.txt").read_text().splitlines()
-    assert set(wanted.split()) <= set(given)
-
-
-def test_verb_tells_its_options_without_starting(run_cli):
-    done = run_cli("demo", "--help", timeout=60)
-    assert done.returncode == 0
-    assert "--allow-training" in done.stdout
-    assert "(default: this machine only)" in " ".join(done.stdout.split())
-
-
-def test_without_gradio_the_verb_says_what_to_install(run_cli, tmp_path):
-    (tmp_path / "gradio.py").write_text("raise ModuleNotFoundError('gone', name='gradio')")
-    done = run_cli("demo", environment={"PYTHONPATH": f"{tmp_path}:{ROOT}"})
-    assert done.returncode == 2
-    assert 'the demo needs gradio, which is not installed: pip install "kerasunet[demo]"' in (
-        done.stderr
-    )

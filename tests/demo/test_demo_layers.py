@@ -1,4 +1,4 @@
-"""The tab Layers in a real browser: blocks are switches, and what is said of them is right."""
+"""The tab Layers in a real browser: blocks are switches; numbers, command and code are right."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from kerasunet.cli import finetune
 from kerasunet.cost import Network
 from kerasunet.strategies import NetworkLayout, parse
 
+pytestmark = pytest.mark.browser
 LAYOUT = NetworkLayout.unet()
 NETWORK = Network(LAYOUT)
 
@@ -20,12 +21,17 @@ NETWORK = Network(LAYOUT)
 @pytest.fixture(scope="module")
 def page(demo_url):
     with chromium() as browser:
-        page = watched_page(browser, viewport={"width": 1280, "height": 1000})
-        page.goto(demo_url)
-        page.get_by_role("tab", name="Layers").click()
-        page.wait_for_selector("#layers-unet button")
+        page = _open(browser, demo_url)
         yield page
         assert page.faults == []
+
+
+def _open(browser, url):
+    page = watched_page(browser, viewport={"width": 1280, "height": 1000})
+    page.goto(url)
+    page.get_by_role("tab", name="Layers").click()
+    page.wait_for_selector("#layers-unet button")
+    return page
 
 
 def _set(page, text: str) -> None:
@@ -184,12 +190,15 @@ def test_the_nearest_studied_strategy_is_told(page):
     assert "jsrt" in text
 
 
-def test_another_network_has_its_own_blocks(page):
-    page.get_by_role("button", name="Network and data").click()
-    page.get_by_label("Start from").first.click()
-    page.get_by_role("option", name="tiny").click()
-    page.wait_for_function("document.querySelectorAll('#layers-unet button').length === 5")
-    eventually(page, lambda: "--init tiny" in _command(page), True)
+def test_another_network_has_its_own_blocks(page, demo_url):
+    other = _open(page.context.browser, demo_url)
+    other.get_by_role("button", name="Network and data").click()
+    other.get_by_label("Start from").first.click()
+    other.get_by_role("option", name="tiny").click()
+    other.wait_for_function("document.querySelectorAll('#layers-unet button').length === 5")
+    eventually(other, lambda: "--init tiny" in _command(other), True)
+    assert other.faults == []
+    other.close()
 
 
 def test_a_client_asks_for_a_strategy(demo_url):

@@ -1,4 +1,4 @@
-"""The demo under load, for some seconds: no request fails, and visitors leave nothing behind."""
+"""The demo under load for some seconds: no request fails, and visitors leave no files behind."""
 
 from __future__ import annotations
 
@@ -41,49 +41,50 @@ def test_ten_visitors_at_once_are_served_and_leave_nothing(demo_place, tmp_path)
 
 
 @pytest.fixture
-def traces():
-    from kerasunet.demo import visitors
+def visitor_files():
+    from kerasunet.demo import visitor_files
 
-    return visitors
+    return visitor_files
 
 
 @pytest.fixture
-def tickets():
-    from kerasunet.demo import session
+def results():
+    from kerasunet.demo.compare import results
 
-    return session
+    return results
 
 
-def looked_at(pixels: int):
-    """What a session shows after an upload: 5 bytes a pixel for image and mask, 4 for an answer."""
+def result_of(pixels: int):
+    """A result after an upload: 5 bytes per pixel for image and mask, 4 for the answer."""
     from kerasunet.comparison import Candidate, compare
-    from kerasunet.demo.session import Shown, Subject
+    from kerasunet.demo.compare.results import Result
+    from kerasunet.demo.images import InputImage
 
     image = np.zeros((1, pixels), np.float32)
     answer = SimpleNamespace(probability=np.zeros((1, pixels), np.float32))
     candidate = Candidate("model", "all", 1, True, lambda image: answer)
-    subject = Subject("a.png", image, None, "xray", np.zeros((1, pixels), bool))
-    return Shown(subject, compare(image, [candidate]))
+    given = InputImage("a.png", image, None, "xray", np.zeros((1, pixels), bool))
+    return Result(given, compare(image, [candidate]))
 
 
-def test_what_was_used_longest_ago_makes_room(tickets):
-    kept = tickets.Tickets(most_bytes=3 * 9 * 100)
-    first, second, third = (kept.keep(looked_at(100)) for _ in range(3))
-    assert all(kept.get(ticket).nbytes == 900 for ticket in (second, third, first))
-    fourth = kept.keep(looked_at(101))
+def test_the_result_used_longest_ago_makes_room(results):
+    kept = results.ResultStore(most_bytes=3 * 9 * 100)
+    first, second, third = (kept.keep(result_of(100)) for _ in range(3))
+    assert all(kept.get(key).nbytes == 900 for key in (second, third, first))
+    fourth = kept.keep(result_of(101))
     assert kept.get(second) is kept.get(third) is kept.get(None) is None
     assert kept.get(first).nbytes == 900 and kept.get(fourth).nbytes == 909
-    alone = kept.keep(looked_at(1000))
+    alone = kept.keep(result_of(1000))
     assert kept.get(first) is kept.get(fourth) is None
     assert kept.get(alone).nbytes == 9000
 
 
-def test_what_a_session_looked_at_goes_with_it(tickets):
-    kept, shown = tickets.Tickets(), looked_at(10)
-    ticket, seen = kept.keep(shown), weakref.ref(shown)
-    del shown
-    assert kept.get(ticket) is seen()
-    del ticket
+def test_a_result_goes_with_its_key(results):
+    kept, result = results.ResultStore(), result_of(10)
+    key, seen = kept.keep(result), weakref.ref(result)
+    del result
+    assert kept.get(key) is seen()
+    del key
     gc.collect()
     assert seen() is None
 
@@ -93,8 +94,8 @@ class _Visitor:
         self.session_hash = name
 
 
-def test_equal_uploads_of_two_go_with_the_last(traces, tmp_path):
-    files, path = traces.Traces(), tmp_path / "scan.png"
+def test_equal_uploads_of_two_sessions_go_with_the_last(visitor_files, tmp_path):
+    files, path = visitor_files.VisitorFiles(), tmp_path / "scan.png"
     path.write_bytes(disc_images(1)[0].tobytes())
     first, second = _Visitor("first"), _Visitor("second")
     files.keep(first, path)
@@ -105,8 +106,8 @@ def test_equal_uploads_of_two_go_with_the_last(traces, tmp_path):
     assert not path.exists()
 
 
-def test_the_last_to_leave_need_not_be_the_last_who_came(traces, tmp_path):
-    files, path, again = traces.Traces(), tmp_path / "scan.png", tmp_path / "again.png"
+def test_the_last_session_to_end_need_not_be_the_last_that_came(visitor_files, tmp_path):
+    files, path, again = visitor_files.VisitorFiles(), tmp_path / "scan.png", tmp_path / "again.png"
     path.write_bytes(b"same")
     files.keep(_Visitor("first"), path)
     again.write_bytes(b"same")
@@ -117,8 +118,8 @@ def test_the_last_to_leave_need_not_be_the_last_who_came(traces, tmp_path):
     assert not path.exists()
 
 
-def test_what_was_just_uploaded_anew_stays_for_who_did_it(traces, tmp_path):
-    files, path, again = traces.Traces(), tmp_path / "scan.png", tmp_path / "again.png"
+def test_a_file_that_was_just_uploaded_again_stays(visitor_files, tmp_path):
+    files, path, again = visitor_files.VisitorFiles(), tmp_path / "scan.png", tmp_path / "again.png"
     path.write_bytes(b"same")
     files.keep(_Visitor("first"), path)
     again.write_bytes(b"same")
@@ -127,45 +128,45 @@ def test_what_was_just_uploaded_anew_stays_for_who_did_it(traces, tmp_path):
     assert path.exists()
 
 
-def test_old_files_go_and_those_of_who_fine_tunes_stay(traces, tmp_path):
+def test_old_files_go_and_those_of_sessions_that_fine_tune_stay(visitor_files, tmp_path):
     loose, upload, data = (
         tmp_path / "tmp1",
         tmp_path / "abc/scan.png",
-        tmp_path / "bench/data/a.png",
+        tmp_path / "workspace/data/a.png",
     )
     for path in (loose, upload, data):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"x")
-    traces.sweep(tmp_path, 3600)
+    visitor_files.delete_old_files(tmp_path, 3600)
     assert loose.exists() and upload.exists()
-    traces.sweep(tmp_path, -1)
+    visitor_files.delete_old_files(tmp_path, -1)
     assert not loose.exists() and not upload.exists() and data.exists()
 
 
-def test_the_oldest_files_make_room(traces, tmp_path):
+def test_the_oldest_files_make_room(visitor_files, tmp_path):
     for name in ("first", "second", "third"):
         (tmp_path / name).write_bytes(bytes(100))
         time.sleep(0.01)
-    traces.sweep(tmp_path, 3600, most_bytes=250)
+    visitor_files.delete_old_files(tmp_path, 3600, most_bytes=250)
     assert {path.name for path in tmp_path.iterdir()} == {"second", "third"}
 
 
-def test_empty_files_go_at_once_and_others_stay(traces, tmp_path):
+def test_empty_files_go_at_once_and_others_stay(visitor_files, tmp_path):
     (tmp_path / "empty").touch()
     (tmp_path / "full").write_bytes(b"x")
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "empty").touch()
-    traces.sweep_empty(tmp_path, 3600)
+    visitor_files.delete_empty_files(tmp_path, 3600)
     assert (tmp_path / "empty").exists()
-    traces.sweep_empty(tmp_path, -1)
+    visitor_files.delete_empty_files(tmp_path, -1)
     assert {path.name for path in tmp_path.iterdir()} == {"full", "folder"}
     assert (tmp_path / "folder" / "empty").exists()
 
 
-_HEAPS_OF_THREADS = """
+_ARENAS_OF_THREADS = """
 import ctypes, sys, threading
-from kerasunet.processes import share_heaps
-if sys.argv[1] == "shared": share_heaps()
+from kerasunet.processes import limit_malloc_arenas
+if sys.argv[1] == "shared": limit_malloc_arenas()
 library = ctypes.CDLL(None)
 library.malloc.restype = ctypes.c_void_p
 gate = threading.Barrier(12)
@@ -181,10 +182,10 @@ library.malloc_stats()
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="a setting of glibc")
-def test_all_threads_share_a_few_heaps():
+def test_all_threads_share_a_few_arenas():
     counts = {}
     for way in ("shared", "own"):
-        words = [sys.executable, "-c", _HEAPS_OF_THREADS, way]
+        words = [sys.executable, "-c", _ARENAS_OF_THREADS, way]
         done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True)
         counts[way] = done.stderr.count("Arena ")
     assert counts["shared"] <= 2 < counts["own"]

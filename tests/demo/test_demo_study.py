@@ -52,6 +52,7 @@ def _wait_for_points(page, figure: str, count: int) -> None:
     eventually(page, points.count, count)
 
 
+@pytest.mark.browser
 def test_both_modalities_are_drawn_side_by_side(page):
     _wait_for_points(page, "study-ultrasound-strategies", len(STRATEGIES))
     _wait_for_points(page, "study-x-ray-strategies", len(STRATEGIES))
@@ -62,6 +63,7 @@ def test_both_modalities_are_drawn_side_by_side(page):
     assert "bus_bra, jsrt" in text
 
 
+@pytest.mark.browser
 @pytest.mark.parametrize("train_size", [20, 80])
 def test_the_numbers_are_those_of_the_tables(page, statistics, train_size):
     scenario = Scenario("bus_bra", train_size)
@@ -75,6 +77,7 @@ def test_the_numbers_are_those_of_the_tables(page, statistics, train_size):
         assert cells[1] == f"{row.low:.3f} to {row.high:.3f}"
 
 
+@pytest.mark.browser
 def test_claims_have_their_verdicts(page, statistics):
     expected = statistics.claims
     found = page.locator("#study-claims tbody tr")
@@ -87,6 +90,7 @@ def test_claims_have_their_verdicts(page, statistics):
     assert {"supported"} <= {claim.verdict for claim in expected}
 
 
+@pytest.mark.browser
 def test_a_study_of_ones_own_is_opened_by_its_files(page, tmp_path):
     study = make_study(tmp_path, "my_scans")
     upload = "#study-files input[type=file]"
@@ -97,6 +101,7 @@ def test_a_study_of_ones_own_is_opened_by_its_files(page, tmp_path):
     page.locator("#study-x-ray").wait_for()
 
 
+@pytest.mark.browser
 def test_a_study_of_ones_own_is_opened_by_its_folder(page, tmp_path):
     study = make_study(tmp_path, "shenzhen")
     page.locator("#study-folder input, #study-folder textarea").fill(str(study))
@@ -106,6 +111,7 @@ def test_a_study_of_ones_own_is_opened_by_its_folder(page, tmp_path):
     _back_to_the_published(page)
 
 
+@pytest.mark.browser
 def test_what_is_no_study_is_refused_in_one_line_and_the_page_goes_on(page, tmp_path):
     folder = page.locator("#study-folder input, #study-folder textarea")
     folder.fill(str(tmp_path))

@@ -1,4 +1,4 @@
-"""The demo in a process of its own, and Chromium to look at it with."""
+"""The demo in a process of its own, and Chromium to drive it."""
 
 from __future__ import annotations
 
@@ -57,17 +57,17 @@ _OWN = ("127.0.0.1", "localhost")
 
 @contextmanager
 def running_demo(models: Path, cache: Path, *options: str) -> Iterator[str]:
-    """Starts the demo on a free port and yields its address; stops it at the end.
+    """Start the demo on a free port, yield its address, and stop it at the end.
 
     Args:
         models: Folder of the registered models.
-        cache: Folder for what the inference engines keep, and for temporary files.
-        options: Further words for the command line.
+        cache: Folder for the cache and for temporary files.
+        options: Further options of the command line.
     """
     port = _free_port()
     words = [sys.executable, "demo/app.py", "--port", str(port), *options]
     places = {"KERASUNET_MODELS": models, "KERASUNET_CACHE": cache, "TMPDIR": cache}
-    # A pipe that nobody reads would be full one day, and the demo stand still.
+    # Nobody would read a pipe; once full, it would block the demo.
     with tempfile.TemporaryFile("w+") as log:
         process = subprocess.Popen(
             words,
@@ -95,7 +95,7 @@ def _stop(process: subprocess.Popen) -> None:
 
 @contextmanager
 def chromium() -> Iterator:
-    """Yields a headless Chromium of this system's packages."""
+    """Yield a headless Chromium from this system's packages."""
     pytest.importorskip("playwright")
     from playwright.sync_api import sync_playwright
 
@@ -109,18 +109,18 @@ def chromium() -> Iterator:
 
 
 def watched_page(browser, **settings):
-    """Opens a page that notes in `page.faults` every error and every request to elsewhere."""
+    """Open a page that records in `page.faults` every error and every request to elsewhere."""
     page = browser.new_page(**settings)
     page.set_default_timeout(60_000)
     page.faults = []
     page.on("console", lambda m: m.type == "error" and page.faults.append(f"console: {m.text}"))
     page.on("pageerror", lambda error: page.faults.append(f"error: {error}"))
-    page.on("request", lambda request: _note_foreign(page, request.url))
+    page.on("request", lambda request: _record_foreign(page, request.url))
     return page
 
 
 def eventually(page, look: Callable[[], object], wanted: object) -> None:
-    """Looks until it sees what is wanted; the page may take its time."""
+    """Look again and again until the value is the wanted one; fail after a minute."""
     end = time.monotonic() + _PATIENCE / 3
     while (seen := look()) != wanted and time.monotonic() < end:
         page.wait_for_timeout(50)
@@ -128,11 +128,11 @@ def eventually(page, look: Callable[[], object], wanted: object) -> None:
 
 
 def low_contrast(page, least: float = 4.5) -> list[str]:
-    """Visible words whose contrast with what is behind them is below WCAG's level AA."""
+    """Return visible words whose contrast with their background is below WCAG's level AA."""
     return page.evaluate(_LOW_CONTRAST, least)
 
 
-def _note_foreign(page, url: str) -> None:
+def _record_foreign(page, url: str) -> None:
     parts = urlparse(url)
     if parts.scheme not in ("data", "blob", "file") and parts.hostname not in _OWN:
         page.faults.append(f"request to {url}")

@@ -1,1 +1,1 @@
-"""What the Compare tab is made of."""
+"""The tab Compare."""

@@ -1,9 +1,9 @@
-"""Several files at once: one table of every model on every image, and a zip of all masks."""
+"""Compare on several images at once: a table of every model on every image, a zip of masks."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 from pathlib import Path
 from statistics import mean
@@ -12,30 +12,24 @@ import gradio as gr
 
 from kerasunet.comparison import Candidate, Choice, as_csv, compare, judge, score
 from kerasunet.comparison.report import mask_files, pack, rows, safe_name
-from kerasunet.demo.session import (
-    MODALITIES,
-    MODEL_QUEUE,
-    Context,
-    Model,
-    Subject,
-    read_subject,
-    read_truth,
-)
-from kerasunet.demo.visitors import new_file
+from kerasunet.demo.context import MODEL_QUEUE, Context, note_html, problem_html
+from kerasunet.demo.images import MODALITIES, InputImage, open_image, open_mask
+from kerasunet.demo.model_store import SavedModel
+from kerasunet.demo.visitor_files import new_file
 from kerasunet.drawing import png
 
 FILE_LIMIT = 100
 _MASK_ENDING = "_mask"
-_HINT = f"<p>Up to {FILE_LIMIT} files. scan_mask.png is taken as the true mask of scan.png.</p>"
+_HINT = f"<p>Up to {FILE_LIMIT} files. scan_mask.png is the true mask of scan.png.</p>"
 
 
 @dataclass(frozen=True)
-class Batch:
-    """What came of several files.
+class BatchResults:
+    """The results of several files.
 
     Attributes:
-        lines: Rows of the table; a file that cannot be used has one, with its error.
-        files: Masks, as PNG, by their names in the zip.
+        lines: Rows of the table; an unusable file has one with its error.
+        files: Masks, as PNG, by name in the zip.
     """
 
     lines: list[dict]
@@ -46,8 +40,8 @@ class Batch:
         return pack({**self.files, "table.csv": as_csv(self.lines).encode()})
 
 
-def pairs(paths: list[str]) -> list[tuple[str, str | None]]:
-    """Images with their masks: `NAME_mask.png` is the mask of `NAME.png`, whatever the suffixes.
+def pair_masks(paths: list[str]) -> list[tuple[str, str | None]]:
+    """Return images with their masks: `NAME_mask` is the mask of `NAME`, whatever the suffixes.
 
     Raises:
         ValueError: There are too many files, or a mask has no image.
@@ -64,45 +58,48 @@ def pairs(paths: list[str]) -> list[tuple[str, str | None]]:
 
 
 def run(
-    batch: Batch,
+    results: BatchResults,
     given: list[tuple[str, str | None]],
     candidates_of: Callable[[str], list[Candidate]],
     modality: str,
     choice: Choice,
 ) -> Iterator[str]:
-    """Compares on one image after the other.
+    """Compare on one image after the other.
 
     Args:
-        batch: Takes what comes of each.
+        results: Receives the results of each.
         given: Image files with their mask files.
         candidates_of: The models for a modality.
         modality: A key of `MODALITIES`, or empty to guess for each image.
         choice: Threshold and filter.
 
     Yields:
-        The name of each image, when it is done.
+        The name of each image when it is done.
     """
     for number, (image, mask) in enumerate(given, 1):
         name = Path(image).name
         try:
-            subject = read_subject(image).taken_as(modality)
-            truth = read_truth(mask, subject.image.shape[:2]) if mask else None
-            _add(batch, f"{number:03d}_{safe_name(name)}", subject, truth, candidates_of, choice)
+            opened = open_image(image).with_modality(modality)
+            truth = open_mask(mask, opened.pixels.shape[:2]) if mask else None
+            opened, folder = replace(opened, truth=truth), f"{number:03d}_{safe_name(name)}"
+            _add(results, folder, opened, candidates_of(opened.modality), choice)
         except ValueError as error:
-            batch.lines.append({"image": name, "error": str(error)})
+            results.lines.append({"image": name, "error": str(error)})
         yield name
 
 
-def _add(batch: Batch, folder: str, subject: Subject, truth, candidates_of, choice) -> None:
-    comparison = compare(subject.image, candidates_of(subject.modality), subject.spacing)
+def _add(
+    results: BatchResults, folder: str, image: InputImage, candidates: list[Candidate], choice
+) -> None:
+    comparison = compare(image.pixels, candidates, image.spacing)
     verdict = judge(comparison, choice)
-    batch.lines.extend(rows(subject.name, score(comparison, verdict, truth), choice))
+    results.lines.extend(rows(image.name, score(comparison, verdict, image.truth), choice))
     masks = {**mask_files(verdict), "consensus": verdict.consensus}
-    batch.files.update({f"{folder}/{name}.png": png(mask) for name, mask in masks.items()})
+    results.files.update({f"{folder}/{name}.png": png(mask) for name, mask in masks.items()})
 
 
 def build(context: Context, threshold: gr.Slider, smallest: gr.Slider) -> None:
-    """Draws the part of Compare that takes several files."""
+    """Add the part of Compare that takes several files."""
     with gr.Accordion("Several images at once", open=False, elem_id="batch"):
         files = gr.File(
             label="Images and masks",
@@ -131,42 +128,44 @@ def _runner(context: Context):
         paths, modality, threshold, smallest, added, request: gr.Request, progress=gr.Progress()
     ):
         if not paths:
-            return _problem("Choose some images first."), "", gr.File(visible=False)
+            return problem_html("Choose some images first."), "", gr.File(visible=False)
         try:
-            given = pairs(paths)
+            given = pair_masks(paths)
         except ValueError as error:
-            return _problem(error), "", gr.File(visible=False)
-        batch, choice = Batch([], {}), Choice(threshold, smallest)
-        steps = run(batch, given, candidates_of(context, added), modality, choice)
+            return problem_html(error), "", gr.File(visible=False)
+        results, choice = BatchResults([], {}), Choice(threshold, smallest)
+        steps = run(results, given, candidates_of(context, added), modality, choice)
         for done, name in enumerate(steps, 1):
             progress((done, len(given)), desc=name)
-        path = new_file("kerasunet-batch.zip", batch.zip)
-        context.traces.keep(request, path, *paths)
-        return _told(batch, given), as_table(batch.lines), gr.File(str(path), visible=True)
+        path = new_file("kerasunet-batch.zip", results.zip)
+        context.files.keep(request, path, *paths)
+        note = _summary_html(results, given)
+        return note, table_html(results.lines), gr.File(str(path), visible=True)
 
     return compare_all
 
 
-def candidates_of(context: Context, added: tuple[Model, ...] = ()):
-    """The ready models for a modality, as `run` asks for them."""
-    return lambda modality: [
-        context.shelf.candidate(model) for model in context.shelf.of(modality, added)
-    ]
+def candidates_of(
+    context: Context, added: tuple[SavedModel, ...] = ()
+) -> Callable[[str], list[Candidate]]:
+    """Return a function from a modality to its models, loaded."""
+    store = context.models
+    return lambda modality: [store.candidate(m) for m in store.for_modality(modality, added)]
 
 
-def as_table(lines: list[dict]) -> str:
-    """HTML table: a row a strategy, averaged over the images."""
+def table_html(lines: list[dict]) -> str:
+    """Return an HTML table: a row per strategy, averaged over the images."""
     by_strategy: dict[str, list[dict]] = {}
     for line in lines:
         if "strategy" in line:
             by_strategy.setdefault(line["strategy"], []).append(line)
-    body = "".join(_summary(strategy, found) for strategy, found in by_strategy.items())
+    body = "".join(_strategy_row(strategy, found) for strategy, found in by_strategy.items())
     heads = ("Layers trained", "Images", "Mean Dice", "Mean Dice with consensus", "Mean area (px)")
     cells = "".join(f'<th scope="col">{head}</th>' for head in heads)
     return f"<table><thead><tr>{cells}</tr></thead><tbody>{body}</tbody></table>" if body else ""
 
 
-def _summary(strategy: str, lines: list[dict]) -> str:
+def _strategy_row(strategy: str, lines: list[dict]) -> str:
     dices = [float(line["dice"]) for line in lines if line["dice"]]
     values = (
         len(lines),
@@ -178,14 +177,10 @@ def _summary(strategy: str, lines: list[dict]) -> str:
     return f'<tr><th scope="row">{escape(strategy)}</th>{cells}</tr>'
 
 
-def _told(batch: Batch, given: list) -> str:
-    errors = [line["error"] for line in batch.lines if "error" in line]
-    words = f'<p role="status">{len(given) - len(errors)} of {len(given)} images compared.</p>'
-    return words + "".join(_problem(error) for error in errors)
-
-
-def _problem(error: object) -> str:
-    return f'<p role="alert" class="problem">{escape(str(error))}</p>'
+def _summary_html(results: BatchResults, given: list) -> str:
+    errors = [line["error"] for line in results.lines if "error" in line]
+    note = note_html(f"{len(given) - len(errors)} of {len(given)} images compared.")
+    return note + "".join(map(problem_html, errors))
 
 
 def _modalities() -> list[tuple[str, str]]:

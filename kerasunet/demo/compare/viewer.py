@@ -1,7 +1,8 @@
-"""The panels of Compare: what the page needs to draw every mask by itself.
+"""The picture panels of Compare, the gallery of examples, and two masks over each other.
 
-Each probability map travels as its level, the number of the thresholds 0.01, 0.02 … 0.99 that it
-reaches. So the page marks the very pixels that the server does, at every position of the slider.
+The browser draws every mask itself, so that sliders need no server. Each probability map is sent
+as levels: how many of the thresholds 0.01, 0.02 … 0.99 a pixel reaches. So the browser marks
+exactly the pixels that the library does, at every position of the slider.
 """
 
 from __future__ import annotations
@@ -16,8 +17,10 @@ import gradio as gr
 import numpy as np
 
 from kerasunet.comparison import Choice, Comparison, Score, judge
-from kerasunet.demo.session import EXAMPLES, MODALITIES, SETTLED, Context, Shown, example
-from kerasunet.demo.visitors import new_file
+from kerasunet.demo.compare.results import Result
+from kerasunet.demo.context import QUIET, Context
+from kerasunet.demo.images import EXAMPLES, MODALITIES, simulate_example
+from kerasunet.demo.visitor_files import new_file
 from kerasunet.drawing import (
     BOTH,
     FIRST_ONLY,
@@ -32,7 +35,7 @@ from kerasunet.drawing import (
 _THRESHOLDS = np.array([-np.inf, *(np.arange(1, 100) / 100), np.inf], np.float32)
 _LONGEST = 768
 _CODE = Path(__file__).with_name("viewer.js")
-_PAGE = """
+_TEMPLATE = """
 <div class="viewer">
   <div class="tools" role="toolbar" aria-label="Zoom of all panels">
     <button type="button" data-zoom="in" aria-label="Zoom in">+</button>
@@ -48,10 +51,10 @@ _PAGE = """
 
 
 def viewer() -> gr.HTML:
-    """The component; its value is what `scene` returns."""
+    """Make the component; its value is what `scene` returns."""
     return gr.HTML(
         value="",
-        html_template=_PAGE,
+        html_template=_TEMPLATE,
         js_on_load=_CODE.read_text(encoding="utf-8"),
         elem_id="viewer",
         label="Masks",
@@ -63,11 +66,11 @@ def scene(
     scores: tuple[Score, ...],
     truth: np.ndarray | None,
 ) -> str:
-    """Packs a comparison for the page; what its controls say is not in it, they may move meanwhile.
+    """Pack a comparison for the browser, without the controls, which may move meanwhile.
 
     Args:
-        comparison: The comparison; of more than 768 pixels a side it is shown smaller.
-        scores: Of the chosen candidates, the best first.
+        comparison: The comparison; shown smaller if a side has more than 768 pixels.
+        scores: Scores of the chosen candidates, the best first.
         truth: True mask, bool, or `None`.
 
     Returns:
@@ -92,12 +95,12 @@ def scene(
 
 
 def captions(scores: tuple[Score, ...]) -> dict:
-    """By name, what a panel's caption says of its mask."""
+    """Return by model name what a panel's caption says of its mask."""
     return {line.name: {"text": _caption(line), "best": line.best} for line in scores}
 
 
 def levels(probability: np.ndarray) -> np.ndarray:
-    """How many of the thresholds 0.01, 0.02 … 0.99 each pixel reaches.
+    """Count the thresholds 0.01, 0.02 … 0.99 that each pixel reaches.
 
     Args:
         probability: Float32, `(height, width)`, 0 to 1.
@@ -111,7 +114,7 @@ def levels(probability: np.ndarray) -> np.ndarray:
 
 
 def _ordered(comparison: Comparison, scores: tuple[Score, ...]) -> list:
-    """The pre-trained model first, then the best first, then those not chosen."""
+    """Sort the answers: the pre-trained model, the others from the best, those not chosen."""
     ranks = {line.name: rank for rank, line in enumerate(scores)}
     return sorted(
         comparison.answers,
@@ -138,14 +141,14 @@ def _caption(line: Score) -> str:
 
 
 def _short(count: int) -> str:
-    """A count in three digits or so: 188737 becomes 189k."""
+    """Return a count in about three digits: 188737 becomes 189k."""
     if count >= 1_000_000:
         return f"{count / 1_000_000:.2f}M"
     return f"{count / 1000:.0f}k" if count >= 10_000 else f"{count:,}"
 
 
 def _colours(voters: int) -> dict:
-    """For each number of voters the colour of each count; the colour of each level."""
+    """Return the colour of each count of votes, by number of voters, and of each level."""
     votes = [[[0, 0, 0], *colour_scale(max(count, 1)).tolist()] for count in range(voters + 1)]
     return {"votes": votes, "levels": colour_scale(100).tolist()}
 
@@ -156,12 +159,12 @@ def _shrunk_mask(mask: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
 
 
 def data_url(picture: np.ndarray) -> str:
-    """A picture as PNG inside a URL."""
+    """Return a picture as PNG inside a URL."""
     return "data:image/png;base64," + base64.b64encode(png(picture)).decode("ascii")
 
 
-class Pair:
-    """The part of the page, and what happens in it while it is open."""
+class DifferenceSlider:
+    """Two masks over each other with a handle to drag; drawn only while that part is open."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
@@ -184,34 +187,34 @@ class Pair:
         """The components that `choices` sets."""
         return [self._first, self._second]
 
-    def connect(self, ticket: gr.State, threshold: gr.Slider, smallest: gr.Slider) -> None:
-        self._inputs = [self._open, ticket, self._first, self._second, threshold, smallest]
+    def connect(self, key: gr.State, threshold: gr.Slider, smallest: gr.Slider) -> None:
+        self._inputs = [self._open, key, self._first, self._second, threshold, smallest]
         for event in (
             *(self._first.input, self._second.input),
             *(threshold.release, smallest.release),
         ):
-            event(self._draw, self._inputs, self._slider, **SETTLED)
-        opened = self._part.expand(lambda: True, None, self._open, **SETTLED)
+            event(self._draw, self._inputs, self._slider, **QUIET)
+        opened = self._part.expand(lambda: True, None, self._open, **QUIET)
         self.follow(opened)
-        self._part.collapse(lambda: False, None, self._open, **SETTLED)
+        self._part.collapse(lambda: False, None, self._open, **QUIET)
 
     def follow(self, event) -> None:
-        """Draws anew after an event."""
-        event.then(self._draw, self._inputs, self._slider, **SETTLED)
+        """Draw again after an event."""
+        event.then(self._draw, self._inputs, self._slider, **QUIET)
 
-    def choices(self, now: Shown) -> dict:
-        """What to choose among; the first and the last lie over each other."""
-        ends = zip(self.outputs, (now.names[0], now.names[-1]), strict=True)
-        return {part: gr.Dropdown(now.choices, value=name) for part, name in ends}
+    def choices(self, result: Result) -> dict:
+        """Return updates with the models to choose among, the first and the last chosen."""
+        ends = zip(self.outputs, (result.names[0], result.names[-1]), strict=True)
+        return {part: gr.Dropdown(result.choices, value=name) for part, name in ends}
 
-    def _draw(self, request: gr.Request, opened, ticket, first, second, threshold, smallest):
-        shown = self._context.tickets.get(ticket)
-        if not opened or shown is None or not {first, second} <= set(shown.names):
+    def _draw(self, request: gr.Request, opened, key, first, second, threshold, smallest):
+        result = self._context.results.get(key)
+        if not opened or result is None or not {first, second} <= set(result.names):
             return None
-        masks = judge(shown.comparison, Choice(threshold, smallest, (first, second))).masks
-        pictures = draw_difference(shown.comparison.image, masks[first], masks[second])
+        masks = judge(result.comparison, Choice(threshold, smallest, (first, second))).masks
+        pictures = draw_difference(result.comparison.image, masks[first], masks[second])
         paths = [new_file("difference.png", png(picture)) for picture in pictures]
-        self._context.traces.keep(request, *paths)
+        self._context.files.keep(request, *paths)
         return tuple(str(path) for path in paths)
 
 
@@ -231,8 +234,8 @@ _EXAMPLES_CODE = """element.addEventListener("click", (event) => {
 });"""
 
 
-def gallery(elem_id: str) -> gr.HTML:
-    """The component; its event `pick` tells the index in `EXAMPLES`."""
+def example_gallery(elem_id: str) -> gr.HTML:
+    """Make the component; its event `pick` carries the index in `EXAMPLES`."""
     buttons = "".join(_button(*numbered) for numbered in enumerate(EXAMPLES))
     page = f'<div class="examples"><h3>Examples, simulated</h3><div>{buttons}</div></div>'
     return gr.HTML(page, js_on_load=_EXAMPLES_CODE, elem_id=elem_id, apply_default_css=False)
@@ -240,7 +243,7 @@ def gallery(elem_id: str) -> gr.HTML:
 
 def _button(index: int, which: tuple[str, int]) -> str:
     modality, number = which
-    picture = example(modality, number, _SIDE).image.astype(np.uint8)
+    picture = simulate_example(modality, number, _SIDE).pixels.astype(np.uint8)
     words = f"Example: {MODALITIES[modality]}, simulated, number {number}"
     return (
         f'<button type="button" data-index="{index}" aria-label="{words}" title="{words}">'

@@ -1,1 +1,1 @@
-"""What the Fine-tune tab is made of."""
+"""The tab Fine-tune."""

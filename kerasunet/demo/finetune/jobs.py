@@ -1,9 +1,7 @@
-"""Where sessions check their data and train: a bench each, cleared when its session ends."""
+"""Training jobs: the data and runs of each session, one of which trains at a time."""
 
 from __future__ import annotations
 
-import os
-import secrets
 import shutil
 import threading
 from dataclasses import dataclass
@@ -12,48 +10,49 @@ from pathlib import Path
 from kerasunet.data.archives import unpack
 from kerasunet.data.checking import Report, check
 from kerasunet.data.loading import load
+from kerasunet.demo.visitor_files import new_folder
 from kerasunet.files import collect_problems
 from kerasunet.runs.background import BackgroundRun
 from kerasunet.training.settings import FinetuneSettings
 
 
 @dataclass(eq=False)
-class Bench:
-    """The data, the run and the folder of one session.
+class Workspace:
+    """The data, the latest run and the folder of one session.
 
     Attributes:
         folder: Holds all files of the session.
         report: What the check found; `None` before there are data.
-        run: The run that goes on, or the last one.
-        runs: How many were started.
-        shown: What of the run the page shows already: the number of validations.
-        ended: Whether the page shows its end.
+        run: The latest run.
+        runs: How many runs were started.
+        validations_shown: How many validations of the run the page shows.
+        end_shown: Whether the page shows the end of the run.
     """
 
     folder: Path
     report: Report | None = None
     run: BackgroundRun | None = None
     runs: int = 0
-    shown: int = -1
-    ended: bool = False
+    validations_shown: int = -1
+    end_shown: bool = False
 
     def open_archive(self, archive: Path) -> Report:
-        """Unpacks a zip file in place of earlier data, and checks what is in it.
+        """Unpack a zip file in place of earlier data, and check the data in it.
 
         Raises:
-            ValueError: It cannot be unpacked, a list in it names files elsewhere, or a run still
-                needs the earlier data.
+            ValueError: It cannot be unpacked, it lists files outside of it, or the run still needs
+                the earlier data.
         """
         data = self.folder / "data"
         if self.is_training:
-            raise ValueError("your run still goes on and needs its images; cancel it first")
+            raise ValueError("your run is not over and needs its images; cancel it first")
         shutil.rmtree(data, ignore_errors=True)
         folder = unpack(archive, data / archive.stem)
         _require_inside(folder)
         return self.open_data(str(folder))
 
     def open_data(self, name_or_path: str) -> Report:
-        """Checks a folder, or a simulated data set.
+        """Check a folder, or a simulated data set.
 
         Raises:
             FileNotFoundError: There is no such data.
@@ -64,71 +63,69 @@ class Bench:
         return self.report
 
     def start(self, settings: FinetuneSettings) -> BackgroundRun:
-        """Starts a run in a folder of its own."""
+        """Start a run in a folder of its own."""
         self.runs += 1
-        self.shown, self.ended = -1, False
-        # Nothing of a visitor's images may stay in the cache of this machine.
+        self.validations_shown, self.end_shown = -1, False
+        # A visitor's images must not stay in the cache of this machine.
         directory = self.folder / f"run-{self.runs}"
         self.run = BackgroundRun(settings, directory, {"KERASUNET_CACHE": "off"})
         return self.run
 
     @property
     def is_training(self) -> bool:
-        """Whether a run goes on."""
+        """Whether a run is in progress."""
         return self.run is not None and not self.run.progress().is_over
 
     def clear(self) -> None:
-        """Ends the run that goes on, and removes all files."""
+        """End the run and delete all files."""
         if self.run is not None:
             self.run.cancel()
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-class Workshop:
-    """The benches of all sessions; one of them trains at a time, as runs slow each other down."""
+class TrainingJobs:
+    """The workspaces of all sessions; one trains at a time, because runs slow each other down."""
 
     def __init__(self) -> None:
-        self._benches: dict[str, Bench] = {}
+        self._workspaces: dict[str, Workspace] = {}
         self._lock = threading.Lock()
 
-    def bench(self, session: str) -> Bench:
-        """The bench of a session, in a folder that nobody can guess."""
+    def workspace(self, session: str) -> Workspace:
+        """Return the workspace of a session; make it first if need be."""
         with self._lock:
-            if session not in self._benches:
-                folder = Path(os.environ["GRADIO_TEMP_DIR"]) / secrets.token_hex(20)
-                folder.mkdir(parents=True)
-                self._benches[session] = Bench(folder)
-            return self._benches[session]
+            if session not in self._workspaces:
+                self._workspaces[session] = Workspace(new_folder())
+            return self._workspaces[session]
 
     def start(self, session: str, settings: FinetuneSettings) -> BackgroundRun:
-        """Starts a run.
+        """Start a run in the workspace of a session.
 
         Raises:
-            ValueError: Another run goes on.
+            ValueError: Another run is not over.
         """
-        bench = self.bench(session)
+        workspace = self.workspace(session)
         with self._lock:
-            busy = next((other for other in self._benches.values() if other.is_training), None)
+            busy = next((other for other in self._workspaces.values() if other.is_training), None)
             if busy is not None:
-                whose = "your run" if busy is bench else "the run of another visitor"
-                raise ValueError(f"{whose} still goes on; one trains at a time")
-            return bench.start(settings)
+                whose = "your run" if busy is workspace else "another visitor's run"
+                raise ValueError(f"{whose} is not over; only one trains at a time")
+            return workspace.start(settings)
 
-    def clear(self, session: str) -> Bench | None:
-        """Clears the bench of a session that has ended, and returns it, if there is one."""
+    def clear(self, session: str) -> Workspace | None:
+        """Clear and return the workspace of a session that has ended, if it has one."""
         with self._lock:
-            bench = self._benches.pop(session, None)
-        if bench is not None:
-            bench.clear()
-        return bench
+            workspace = self._workspaces.pop(session, None)
+        if workspace is not None:
+            workspace.clear()
+        return workspace
 
 
 def _require_inside(folder: Path) -> None:
-    """Refuses data whose manifest or annotations name files of this machine outside of them."""
+    """Refuse data whose manifest or annotations name files outside of their folder."""
     try:
         with collect_problems():  # as the check does, which goes on with what has no fault
             data = load(folder)
-    except ValueError:  # the check tells what is wrong
+    except ValueError:  # the check says what is wrong
         return
     for case in data.cases:
         for path in (case.image, *getattr(case, "masks", ())):

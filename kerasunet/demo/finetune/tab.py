@@ -1,8 +1,7 @@
-"""Fine-tune: check images and masks, train chosen layers on them, watch, and keep the model."""
+"""The tab Fine-tune: check images and masks, train chosen layers, watch, keep the model."""
 
 from __future__ import annotations
 
-from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -10,54 +9,54 @@ import gradio as gr
 
 from kerasunet.comparison.report import without_formulas
 from kerasunet.data.checking import Report
+from kerasunet.demo.context import QUIET, Context, problem_html
 from kerasunet.demo.finetune.form import IMAGE_SIZES, OPTIMIZATION, STRATEGIES, settings
-from kerasunet.demo.finetune.jobs import Workshop
-from kerasunet.demo.finetune.views import (
-    check_view,
-    curves_view,
-    pictures_view,
-    result_view,
-    status_view,
+from kerasunet.demo.finetune.jobs import TrainingJobs, Workspace
+from kerasunet.demo.finetune.rendering import (
+    check_html,
+    curves_figure,
+    pictures_html,
+    result_html,
+    status_html,
 )
-from kerasunet.demo.session import PRETRAINED, Context, Model
+from kerasunet.demo.model_store import PRETRAINED, SavedModel
 from kerasunet.files import read_json
 from kerasunet.training.settings import FinetuneSettings, Optimization
 
-_QUIET = {"api_visibility": "private", "show_progress": "hidden"}
 _BUSY = {"api_visibility": "private", "show_progress": "minimal"}
-_SECONDS_BETWEEN_LOOKS = 1.0
+_SECONDS_BETWEEN_POLLS = 1.0
 _EXAMPLE = "simulated-ultrasound:40"
-_KEPT = ("model.keras", "model.md", "model.json", "history.csv", "layers.txt")
+_DOWNLOADS = ("model.keras", "model.md", "model.json", "history.csv", "layers.txt")
 _OFF = (
-    "<p>Training is off on this page, because others share this machine. Start the demo on your "
-    "own, <code>kerasunet demo</code>, or turn it on with <code>--allow-training</code>.</p>"
+    "<p>Training is off, because others share this machine. Run <code>kerasunet demo</code> on "
+    "your own, or turn training on with <code>--allow-training</code>.</p>"
 )
-_WANTED = (
-    "<p>A zip of <code>images/</code> and <code>masks/</code> with equal file names, or of "
+_FORMATS = (
+    "<p>A zip of <code>images/</code> and <code>masks/</code> with the same file names, or of "
     "<code>scan.png</code> beside <code>scan_mask.png</code>.</p>"
 )
 
 
 def build(context: Context) -> None:
-    """Adds the tab to the page that is being built."""
+    """Add the tab to the page that is being built."""
     if not context.allow_training:
         gr.HTML(_OFF, elem_id="training-off")
         return
-    page = _Page(context)
+    tab = _Tab(context)
     gr.Markdown("### 1. Images and masks")
-    page.draw_data()
+    tab.draw_data()
     gr.Markdown("### 2. What to train")
-    page.draw_settings()
-    page.draw_run()
-    page.connect()
+    tab.draw_settings()
+    tab.draw_run()
+    tab.connect()
 
 
-class _Page:
+class _Tab:
     """The components of the tab, and what happens between them."""
 
     def __init__(self, context: Context) -> None:
         self.context = context
-        self.workshop = Workshop()
+        self.jobs = TrainingJobs()
 
     # What is shown
 
@@ -67,7 +66,7 @@ class _Page:
                 self.archive = gr.File(
                     label="Zip file", file_types=[".zip"], height=130, elem_id="finetune-zip"
                 )
-                gr.HTML(_WANTED, elem_classes="note")
+                gr.HTML(_FORMATS, elem_classes="note")
             with gr.Column(scale=2, min_width=300):
                 with gr.Group(visible=self.context.local):
                     self.folder = gr.Textbox(
@@ -78,14 +77,14 @@ class _Page:
         self.found = gr.HTML(elem_id="finetune-check", elem_classes="check")
 
     def draw_settings(self) -> None:
-        names = [model.name for model in self.context.shelf.models]
+        names = [model.name for model in self.context.models.registered]
         with gr.Row():
             self.strategy = gr.Dropdown(
                 list(STRATEGIES),
                 value=STRATEGIES[0],
                 allow_custom_value=True,
                 label="Strategy",
-                info="Any text of the Layers tab, or auto: your images choose",
+                info="Any text of the Layers tab; with auto, your images choose",
                 elem_id="finetune-strategy",
             )
             steps = OPTIMIZATION["steps"]
@@ -136,14 +135,14 @@ class _Page:
             label="Model, card and numbers", visible=False, interactive=False,
             elem_id="finetune-files",
         )  # fmt: skip
-        self.timer = gr.Timer(_SECONDS_BETWEEN_LOOKS, active=False)
+        self.timer = gr.Timer(_SECONDS_BETWEEN_POLLS, active=False)
 
     # What happens
 
     def connect(self) -> None:
         checked = [self.found, self.start]
         self.archive.upload(self._open_archive, self.archive, checked, **_BUSY)
-        if self.context.local:  # Else strangers could have folders of this machine looked at.
+        if self.context.local:  # Else strangers could look into folders of this machine.
             opened = [self.check.click, self.folder.submit]
             gr.on(opened, self._open_folder, self.folder, checked, **_BUSY)
         self.example.click(self._open_example, None, checked, **_BUSY)
@@ -151,29 +150,31 @@ class _Page:
         shown = [self.start, self.cancel, self.status, self.live, self.curves, self.pictures]
         shown += [self.result, self.files, self.timer, self.context.added]
         self.start.click(self._start, asked, shown, **_BUSY)
-        self.timer.tick(self._look, self.context.added, shown, **_QUIET)
-        self.cancel.click(self._cancel, None, None, **_QUIET)
+        self.timer.tick(self._poll, self.context.added, shown, **QUIET)
+        self.cancel.click(self._cancel, None, None, **QUIET)
         gr.context.Context.root_block.unload(self._leave)
 
     def _open_archive(self, path: str | None, request: gr.Request) -> list[Any]:
-        self.context.traces.keep(request, path)
-        bench = self.workshop.bench(request.session_hash)
-        return _checked(bench.open_archive, Path(path or ""))
+        self.context.files.keep(request, path)
+        return _checked(self._workspace(request).open_archive, Path(path or ""))
 
     def _open_folder(self, text: str, request: gr.Request) -> list[Any]:
-        return _checked(self.workshop.bench(request.session_hash).open_data, text.strip())
+        return _checked(self._workspace(request).open_data, text.strip())
 
     def _open_example(self, request: gr.Request) -> list[Any]:
-        return _checked(self.workshop.bench(request.session_hash).open_data, _EXAMPLE)
+        return _checked(self._workspace(request).open_data, _EXAMPLE)
+
+    def _workspace(self, request: gr.Request) -> Workspace:
+        return self.jobs.workspace(request.session_hash)
 
     def _start(self, request: gr.Request, *asked: Any) -> dict[gr.Component, Any]:
         try:
-            report = self.workshop.bench(request.session_hash).report
-            run = self.workshop.start(request.session_hash, settings(report, *asked))
+            report = self._workspace(request).report
+            run = self.jobs.start(request.session_hash, settings(report, *asked))
         except (ValueError, OSError) as error:
-            return {self.status: _refused(error)}
+            return {self.status: problem_html(error)}
         return {
-            self.status: status_view(run.progress()),
+            self.status: status_html(run.progress()),
             self.start: gr.update(interactive=False),
             self.cancel: gr.update(visible=True),
             self.live: gr.update(visible=False),
@@ -182,24 +183,26 @@ class _Page:
             self.timer: gr.update(active=True),
         }
 
-    def _look(self, added: tuple[Model, ...], request: gr.Request) -> dict[gr.Component, Any]:
-        """What is new about the run; each picture is sent but once."""
-        bench = self.workshop.bench(request.session_hash)
-        if bench.run is None or bench.ended:
+    def _poll(self, added: tuple[SavedModel, ...], request: gr.Request) -> dict[gr.Component, Any]:
+        """Show what is new about the run; curves and pictures only after a validation."""
+        workspace = self._workspace(request)
+        if workspace.run is None or workspace.end_shown:
             return {self.timer: gr.update(active=False)}
-        progress = bench.run.progress()
-        shown: dict[gr.Component, Any] = {self.status: status_view(progress)}
-        if len(progress.history) > max(bench.shown, 0):
-            bench.shown = len(progress.history)
+        progress = workspace.run.progress()
+        shown: dict[gr.Component, Any] = {self.status: status_html(progress)}
+        if len(progress.history) > max(workspace.validations_shown, 0):
+            workspace.validations_shown = len(progress.history)
             shown[self.live] = gr.update(visible=True)
-            shown[self.curves] = curves_view(progress)
-            shown[self.pictures] = pictures_view(progress)
-        if progress.is_over and not bench.ended:
-            bench.ended = True
-            shown |= self._ended(bench, progress.phase, added)
+            shown[self.curves] = curves_figure(progress)
+            shown[self.pictures] = pictures_html(progress)
+        if progress.is_over:
+            workspace.end_shown = True
+            shown |= self._show_end(workspace, progress.phase, added)
         return shown
 
-    def _ended(self, bench: Any, phase: str, added: tuple[Model, ...]) -> dict[gr.Component, Any]:
+    def _show_end(
+        self, workspace: Workspace, phase: str, added: tuple[SavedModel, ...]
+    ) -> dict[gr.Component, Any]:
         ended = {
             self.start: gr.update(interactive=True),
             self.cancel: gr.update(visible=False),
@@ -207,44 +210,40 @@ class _Page:
         }
         if phase != "finished":
             return ended
-        directory = bench.run.directory
+        directory = workspace.run.directory
         summary = read_json(directory / "summary.json")
-        model = Model(f"yours-{bench.runs}", str(directory / "model.keras"), "")
+        model = SavedModel(f"yours-{workspace.runs}", str(directory / "model.keras"), "")
         return ended | {
-            self.result: result_view(summary),
-            self.files: gr.update(value=_kept(directory), visible=True),
+            self.result: result_html(summary),
+            self.files: gr.update(value=_downloads(directory), visible=True),
             self.context.added: (*added, model),
         }
 
     def _cancel(self, request: gr.Request) -> None:
-        run = self.workshop.bench(request.session_hash).run
+        run = self._workspace(request).run
         if run is not None:
             run.cancel()
 
     def _leave(self, request: gr.Request) -> None:
-        bench = self.workshop.clear(request.session_hash)
-        if bench is not None:
-            self.context.shelf.forget(bench.folder)
+        workspace = self.jobs.clear(request.session_hash)
+        if workspace is not None:
+            self.context.models.forget(workspace.folder)
 
 
 def _checked(open_: Any, given: Any) -> list[Any]:
-    """What the check found, and whether training may start."""
+    """Return what the check found, and whether training may start."""
     try:
         report: Report = open_(given)
     except (ValueError, OSError) as error:
-        return [_refused(error), gr.update(interactive=False)]
+        return [problem_html(error), gr.update(interactive=False)]
     usable = report.data is not None and not report.counts()["error"]
-    return [check_view(report), gr.update(interactive=usable)]
+    return [check_html(report), gr.update(interactive=usable)]
 
 
-def _kept(directory: Path) -> list[str]:
-    """The files to download; names of images are made harmless for spreadsheets."""
+def _downloads(directory: Path) -> list[str]:
+    """Return the files to download; image names in tables are made harmless for spreadsheets."""
     table = directory / "download" / "cases.csv"
     table.parent.mkdir()
     table.write_text(without_formulas((directory / table.name).read_text()))
-    files = [directory / name for name in _KEPT if (directory / name).is_file()]
+    files = [directory / name for name in _DOWNLOADS if (directory / name).is_file()]
     return [str(path) for path in (*files, table)]
-
-
-def _refused(error: Exception) -> str:
-    return f'<p role="alert" class="problem">{escape(str(error))}</p>'

@@ -1,1 +1,1 @@
-"""What the Layers tab is made of."""
+"""The tab Layers."""

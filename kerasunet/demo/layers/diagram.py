@@ -1,4 +1,7 @@
-"""How the Layers tab looks; rules are scoped to the component that they are given to."""
+"""The U-Net as a diagram of switches, and the buttons for presets and single layers: HTML and CSS.
+
+Gradio scopes each style to its component.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +12,14 @@ from html import escape
 from kerasunet.demo.layers.network import Start
 from kerasunet.strategies import StrategyError, WeightRef, expand, parse
 
-PRESET = """
+PICK_PRESET = """
 element.addEventListener("click", (event) => {
   const button = event.target.closest("button[data-strategy]");
   if (button) trigger("pick", {...button.dataset});
 });
 """
-"""Tells Python which preset was clicked."""
-COLLECT = """
+"""Script that tells Python which preset was clicked."""
+QUEUE_CLICKS = """
 const clicks = (window.kerasunetClicks ??= { names: [], until: 0, send() {} });
 element.addEventListener("click", (event) => {
   const button = event.target.closest("button[data-name]");
@@ -25,8 +28,8 @@ element.addEventListener("click", (event) => {
   clicks.send();
 });
 """
-"""Notes which blocks and layers were clicked."""
-TOGGLE = f"""{COLLECT}
+"""Script that queues the names of clicked blocks and layers."""
+SEND_CLICKS = f"""{QUEUE_CLICKS}
 const PATIENCE = 4000;
 clicks.send = () => {{
   if (!clicks.names.length || Date.now() < clicks.until) return;
@@ -36,8 +39,8 @@ clicks.send = () => {{
 }};
 watch("value", () => {{ clicks.until = 0; clicks.send(); }});
 """
-"""Tells Python of all clicks since the last drawing, once that is seen: a fast one starts from what
-the one before it has made of the strategy.
+"""Script that sends the queued clicks once the diagram shows the effect of those before: a fast
+click starts from the strategy that the click before it made.
 """
 _BUTTONS = """
 button { font: inherit; color: var(--body-text-color); cursor: pointer;
@@ -50,7 +53,7 @@ button * { color: inherit; }
 button:hover { filter: brightness(1.12); border-style: solid; }
 button:focus-visible { outline: 3px solid var(--secondary-500); outline-offset: 2px; }
 """
-DIAGRAM = (
+DIAGRAM_STYLE = (
     _BUTTONS
     + """
 .unet svg { display: block; width: 100%; max-width: 480px; margin: 0 auto; overflow: visible;
@@ -65,7 +68,7 @@ DIAGRAM = (
 .unet small { font-size: 12px; }
 """
 )
-SINGLE_LAYERS = (
+SINGLE_LAYERS_STYLE = (
     _BUTTONS
     + """
 .single-layers { display: grid; gap: 6px; }
@@ -75,7 +78,7 @@ SINGLE_LAYERS = (
 .single-layers button { padding: 3px 9px; min-height: 28px; font-size: 13px; }
 """
 )
-PRESETS = (
+PRESETS_STYLE = (
     _BUTTONS
     + """
 .presets { display: grid; gap: 6px; }
@@ -90,7 +93,7 @@ PRESETS = (
 }
 """
 )
-FACTS = """
+COST_STYLE = """
 dl.facts { display: grid; grid-template-columns: 1fr; gap: 2px; margin: 0; }
 dl.facts dt { font-size: 14px; } dl.facts dd { margin: 0 0 12px; }
 dl.facts b { font-size: 24px; font-variant-numeric: tabular-nums; }
@@ -109,15 +112,15 @@ _PARTS = ("none", "contracting", "expanding", "bottleneck", "all")
 _KINDS = ("norm", "bias", "kernel")
 
 
-def presets(strategy: str, start: Start) -> str:
-    """HTML of the rows; the buttons of what trains the same as `strategy` are pressed."""
+def presets_html(strategy: str, start: Start) -> str:
+    """Return the rows of buttons as HTML; those that train the same as `strategy` are pressed."""
     pressed = _same(strategy, start)
     rows = [_row(title, buttons, pressed, start) for title, buttons in _rows(start)]
     return f'<div class="presets">{"".join(rows)}</div>'
 
 
 def _rows(start: Start) -> Iterator[tuple[str, dict[str, str]]]:
-    """Heading, and strategy by caption."""
+    """Yield the heading of each row, and its strategies by caption."""
     yield "Parts", {text: text for text in _PARTS}
     for rule, title in _COUNTED.items():
         texts = expand(f"{rule}:*", start.layout)
@@ -141,7 +144,7 @@ def _button(caption: str, text: str, pressed: object, start: Start) -> str:
 
 
 def _same(text: str, start: Start) -> object:
-    """Equal for strategies that train the same."""
+    """Return something that is equal for strategies that train the same."""
     try:
         selected = start.select(text)
     except StrategyError:
@@ -156,8 +159,8 @@ def _exists(text: str, start: Start) -> bool:
 _WIDTH = 370
 _BLOCK, _HEIGHT, _STRIDE, _MARGIN = 138, 54, 80, 4
 _BOTTLENECK = 174
-_LEAN = 4
-"""Units that an arm moves inwards from one level to the next."""
+_SLANT = 4
+"""How far an arm of the U moves inwards from one level to the next."""
 
 
 @dataclass(frozen=True)
@@ -174,8 +177,8 @@ class _Box:
         return self.x + self.width / 2
 
 
-def diagram(selected: frozenset[WeightRef] | None, start: Start) -> str:
-    """Draws the network.
+def diagram_html(selected: frozenset[WeightRef] | None, start: Start) -> str:
+    """Draw the network.
 
     Args:
         selected: What trains; `None` where the training images decide.
@@ -205,7 +208,7 @@ def _boxes(start: Start) -> list[_Box]:
     for number, block in enumerate(layout.blocks):
         level = layout.level_of(block)
         y = _MARGIN + _STRIDE * (level - 1)
-        left = _MARGIN + min(_LEAN, 16 / layout.depth) * (level - 1)
+        left = _MARGIN + min(_SLANT, 16 / layout.depth) * (level - 1)
         if level == layout.depth + 1:
             boxes.append(_Box(block, (_WIDTH - _BOTTLENECK) / 2, y, _BOTTLENECK))
         else:
@@ -256,7 +259,7 @@ _SIGNS = {"true": "●", "false": "○", "mixed": "◐"}
 def _state(
     selected: frozenset[WeightRef] | None, layers: tuple[str, ...], start: Start
 ) -> tuple[str, str]:
-    """Value of `aria-pressed`, and the same in words."""
+    """Return the value of `aria-pressed`, and the same in words."""
     if selected is None:
         return "false", "your images decide"
     own = [w for w in start.layout.weights if w.layer in layers]
@@ -269,8 +272,8 @@ def _state(
     return "mixed", f"{touched} of {len(layers)} layers" if len(layers) > 1 else "trains in part"
 
 
-def single_layers(selected: frozenset[WeightRef] | None, start: Start) -> str:
-    """HTML of a button for every layer, by block, with its name as `data-name`."""
+def single_layers_html(selected: frozenset[WeightRef] | None, start: Start) -> str:
+    """Return HTML: by block, a button for every layer with its name as `data-name`."""
     rows = [_layer_row(block, selected, start) for block in start.layout.blocks]
     return f'<div class="single-layers">{"".join(rows)}</div>'
 

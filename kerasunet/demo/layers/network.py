@@ -1,4 +1,4 @@
-"""The network that fine-tuning starts from, and what selecting its weights means."""
+"""The network that fine-tuning starts from: what a strategy trains, its cost, how to run it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SCRATCH = "scratch"
 
 @dataclass(frozen=True)
 class Start:
-    """Where fine-tuning starts.
+    """The network that fine-tuning starts from.
 
     Attributes:
         init: Name of a registered model, or `scratch`.
@@ -40,17 +40,18 @@ class Start:
         return self.network.image_size
 
     def select(self, strategy: str) -> frozenset[WeightRef] | None:
-        """The weights that a strategy trains; `None` where the training images decide.
+        """Return the weights that a strategy trains; `None` where the training images decide.
 
         Raises:
-            StrategyError: It is no strategy, or does not fit the network.
+            StrategyError: The text is not a strategy, or does not fit the network.
         """
         parsed = parse(strategy)
         return None if parsed.is_auto else parsed.select(self.layout)
 
     def toggled(self, strategy: str, name: str) -> str:
-        """The strategy after a click on a block or layer: trained in full becomes frozen, all
-        else trained in full.
+        """Return the strategy after a click on a block or layer.
+
+        What trained in full is frozen; anything else then trains in full.
         """
         clicked = parse(name).select(self.layout)
         selected = self._or_nothing(strategy)
@@ -66,7 +67,7 @@ class Start:
 
 
 def start_from(init: str, image_size: int, scratch: Architecture) -> Start:
-    """Makes a start from the fields of the page.
+    """Make a start from the fields of the page.
 
     Args:
         init: Name of a registered model, or `scratch`.
@@ -91,7 +92,7 @@ _USUAL = FinetuneSettings()
 
 
 def command(strategy: str, start: Start, data: str) -> str:
-    """The line for a shell that fine-tunes; what is usual is left out."""
+    """Return the shell command that fine-tunes; defaults are left out."""
     words = ["python", "scripts/finetune.py", "--layers", strategy]
     for name, value in {**_settings(start, data), **_shape(start)}.items():
         words += [f"--{name.replace('_', '-')}", "none" if value is None else str(value)]
@@ -99,7 +100,7 @@ def command(strategy: str, start: Start, data: str) -> str:
 
 
 def snippet(strategy: str, start: Start, data: str) -> str:
-    """Python that fine-tunes and, unless the images decide, Python that builds the network."""
+    """Return Python code that fine-tunes and, unless the images decide, that builds the network."""
     settings = _arguments({"layers": strategy, **_settings(start, data)})
     imported = "FinetuneSettings, finetune"
     if _shape(start):
@@ -139,7 +140,7 @@ def _settings(start: Start, data: str) -> dict[str, Any]:
 
 
 def _shape(start: Start) -> dict[str, Any]:
-    """The unusual arguments of the architecture; a saved model brings its own."""
+    """Return the arguments that differ from the default U-Net; a saved model brings its own."""
     if start.init != SCRATCH:
         return {}
     usual = Architecture()
@@ -152,7 +153,7 @@ def _arguments(values: dict[str, Any]) -> str:
 
 
 def _literal(value: Any) -> str:
-    """As `repr`, with double quotes around text."""
+    """Return `repr`, but with double quotes around text."""
     if not isinstance(value, str):
         return repr(value)
     import json
@@ -163,12 +164,12 @@ def _literal(value: Any) -> str:
 _GIGA = 1e9
 
 
-def facts(selected: frozenset[WeightRef] | None, start: Start, batch_size: int) -> str:
-    """HTML: trained parameters, and the estimated cost of a step, against training everything."""
+def cost_html(selected: frozenset[WeightRef] | None, start: Start, batch_size: int) -> str:
+    """Return HTML: trained parameters and estimated cost of a step, as shares of training all."""
     if selected is None:
         return (
             '<p class="facts">Which layers train is chosen from your training images when the run '
-            "starts, so neither their number nor their cost is known yet.</p>"
+            "starts, so neither number nor cost is known yet.</p>"
         )
     network = start.network
     trained, parameters = network.parameters(selected), network.parameters()
@@ -198,6 +199,6 @@ def _how(selected: frozenset[WeightRef], batch_size: int, start: Start) -> str:
     layers = [layer for layer in start.layout.layers if any(w.layer == layer for w in selected)]
     return (
         f"An estimate for {batch_size} images of {start.image_size} × {start.image_size}: forward "
-        f"pass, gradients back to {layers[0]}, and gradients of the kernels that train. Seconds "
-        "follow it only roughly."
+        f"pass, gradients back to {layers[0]}, and gradients of the kernels that train. The time "
+        "in seconds follows it only roughly."
     )

@@ -1,4 +1,4 @@
-"""What the published study found for the strategy that is nearest to the one on the page."""
+"""The tab Layers: choose what trains; see its cost, its command and what the study found."""
 
 from __future__ import annotations
 
@@ -12,20 +12,28 @@ import pandas as pd
 from kerasunet import models
 from kerasunet.architecture import Architecture
 from kerasunet.data.modality import modality_of
+from kerasunet.demo.context import Context, problem_html
 from kerasunet.demo.layers.diagram import (
-    COLLECT,
-    DIAGRAM,
-    FACTS,
-    PRESET,
-    PRESETS,
-    SINGLE_LAYERS,
-    TOGGLE,
-    diagram,
-    presets,
-    single_layers,
+    COST_STYLE,
+    DIAGRAM_STYLE,
+    PICK_PRESET,
+    PRESETS_STYLE,
+    QUEUE_CLICKS,
+    SEND_CLICKS,
+    SINGLE_LAYERS_STYLE,
+    diagram_html,
+    presets_html,
+    single_layers_html,
 )
-from kerasunet.demo.layers.network import SCRATCH, Start, command, facts, snippet, start_from
-from kerasunet.demo.session import PRETRAINED, Context
+from kerasunet.demo.layers.network import (
+    SCRATCH,
+    Start,
+    command,
+    cost_html,
+    snippet,
+    start_from,
+)
+from kerasunet.demo.model_store import PRETRAINED
 from kerasunet.demo.study_results import shipped
 from kerasunet.strategies import NetworkLayout, StrategyError, WeightRef, parse
 from kerasunet.study.results import Scenario
@@ -133,41 +141,17 @@ _LIVE = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 
 
 def build(context: Context) -> None:
-    """Adds the tab to the page that is being built."""
-    names = [model.name for model in context.shelf.models]
+    """Add the tab to the page that is being built."""
+    names = [model.name for model in context.models.registered]
     first = _FIRST | {"init": PRETRAINED if PRETRAINED in names else SCRATCH}
     views = _views(first)
     fields: dict[str, gr.Component] = {}
     shown: dict[str, gr.Component] = {}
     with gr.Row():
         with gr.Column(scale=3, min_width=320):
-            gr.Markdown("Click a block to train it or to freeze it.")
-            shown["diagram"] = _html(
-                views["diagram"], DIAGRAM, elem_id="layers-unet", js_on_load=TOGGLE
-            )
-            shown["presets"] = _html(
-                views["presets"],
-                PRESETS,
-                elem_id="layers-presets",
-                js_on_load=PRESET,
-            )
-            fields["single"] = gr.Checkbox(first["single"], label="Single layers")
-            shown["layers"] = _html(
-                "",
-                SINGLE_LAYERS,
-                visible=False,
-                elem_id="layers-single",
-                js_on_load=COLLECT,
-            )
+            _draw_blocks(views, fields, shown)
         with gr.Column(scale=2, min_width=320):
-            fields["strategy"] = gr.Textbox(
-                first["strategy"],
-                label="Strategy",
-                info="It follows the blocks, and they follow it",
-                elem_id="strategy",
-            )
-            shown["problem"] = gr.HTML(elem_id="strategy-problem", elem_classes="note")
-            shown["facts"] = _html(views["facts"], FACTS, elem_id="layers-facts")
+            _draw_strategy(views, fields, shown)
             with gr.Accordion("Network and data", open=False):
                 shape = _network_fields([*names, SCRATCH], first, fields)
     shown["command"] = _code(views["command"], None, "Command")
@@ -176,6 +160,35 @@ def build(context: Context) -> None:
     found = gr.HTML(elem_id="findings", apply_default_css=False)
     _wire(fields | shape, shape, shown, found)
     gr.api(describe_strategy, api_name="describe_strategy")
+
+
+def _draw_blocks(
+    views: dict[str, Any], fields: dict[str, gr.Component], shown: dict[str, gr.Component]
+) -> None:
+    gr.Markdown("Click a block to train it or to freeze it.")
+    shown["diagram"] = _html(
+        views["diagram"], DIAGRAM_STYLE, elem_id="layers-unet", js_on_load=SEND_CLICKS
+    )
+    shown["presets"] = _html(
+        views["presets"], PRESETS_STYLE, elem_id="layers-presets", js_on_load=PICK_PRESET
+    )
+    fields["single"] = gr.Checkbox(_FIRST["single"], label="Single layers")
+    shown["layers"] = _html(
+        "", SINGLE_LAYERS_STYLE, visible=False, elem_id="layers-single", js_on_load=QUEUE_CLICKS
+    )
+
+
+def _draw_strategy(
+    views: dict[str, Any], fields: dict[str, gr.Component], shown: dict[str, gr.Component]
+) -> None:
+    fields["strategy"] = gr.Textbox(
+        _FIRST["strategy"],
+        label="Strategy",
+        info="Follows the blocks, and the blocks follow it",
+        elem_id="strategy",
+    )
+    shown["problem"] = gr.HTML(elem_id="strategy-problem", elem_classes="note")
+    shown["facts"] = _html(views["facts"], COST_STYLE, elem_id="layers-facts")
 
 
 def _html(value: str, css: str, **options: Any) -> gr.HTML:
@@ -198,7 +211,7 @@ def _code(value: str, language: str | None, label: str) -> gr.Code:
 def _network_fields(
     starts: list[str], first: dict[str, Any], fields: dict[str, gr.Component]
 ) -> dict[str, gr.Component]:
-    """Adds the fields; returns those that only `scratch` has."""
+    """Add the fields; return those that only `scratch` has."""
     fields["init"] = gr.Dropdown(
         starts, value=first["init"], label="Start from", info="A saved model, or random weights"
     )
@@ -252,7 +265,7 @@ def _visibility(init: str) -> list[Any]:
 
 
 def _picked(event: gr.EventData, given: dict[str, Any]) -> str:
-    """The strategy after a click on a preset, or after one or several on blocks or layers."""
+    """Return the strategy after a click on a preset, or after clicks on blocks or layers."""
     preset = getattr(event, "strategy", None)
     if preset is not None:
         return preset
@@ -260,17 +273,17 @@ def _picked(event: gr.EventData, given: dict[str, Any]) -> str:
     try:
         for name in event.names:
             strategy = _start(given).toggled(strategy, name)
-    except ValueError:  # said beside the strategy when it is shown
+    except ValueError:  # shown beside the strategy
         return given["strategy"]
     return strategy
 
 
 def _show(given: dict[str, Any], names: list[str]) -> list[Any]:
-    """What to show of the strategy; on a mistake everything else stays, and it is told."""
+    """Show the strategy; if it is wrong, say so and leave all else as it is."""
     try:
         shown = {"problem": "", **_views(given)}
     except (ValueError, OSError) as error:
-        shown = {"problem": f'<p role="alert" class="problem">{escape(str(error))}</p>'}
+        shown = {"problem": problem_html(error)}
     return [shown.get(name, gr.skip()) for name in names]
 
 
@@ -278,21 +291,21 @@ def _views(given: dict[str, Any]) -> dict[str, Any]:
     start, strategy = _start(given), str(parse(given["strategy"]))
     selected = start.select(strategy)
     return {
-        "diagram": diagram(selected, start),
-        "layers": gr.update(value=single_layers(selected, start), visible=given["single"]),
-        "presets": presets(strategy, start),
-        "facts": facts(selected, start, given["batch_size"]),
+        "diagram": diagram_html(selected, start),
+        "layers": gr.update(value=single_layers_html(selected, start), visible=given["single"]),
+        "presets": presets_html(strategy, start),
+        "facts": cost_html(selected, start, given["batch_size"]),
         "command": command(strategy, start, given["data"]),
         "snippet": snippet(strategy, start, given["data"]),
     }
 
 
 def _find(given: dict[str, Any]) -> Any:
-    """What is known of the strategy; the first time, the statistics take some seconds."""
+    """Return what the study found; the first time, its statistics take some seconds."""
     try:
         strategy = str(parse(given["strategy"]))
         return findings(_start(given).select(strategy), strategy, shipped())
-    except (ValueError, OSError):  # said beside the strategy
+    except (ValueError, OSError):  # shown beside the strategy
         return gr.skip()
 
 
@@ -307,7 +320,7 @@ def _start(given: dict[str, Any]) -> Start:
 def describe_strategy(
     strategy: str, init: str = PRETRAINED, image_size: int = 128, data: str = ""
 ) -> dict[str, Any]:
-    """Tells which layers of a U-Net a strategy trains, what a step costs, and how to run it.
+    """Describe a strategy: which layers of a U-Net train, what a step costs, how to run it.
 
     Args:
         strategy: Such as "shallow:3", "contracting", "blocks:1-3,7" or "enc1_conv1+dec1".
@@ -317,8 +330,8 @@ def describe_strategy(
 
     Returns:
         The canonical text of the strategy, the trained layers, numbers of parameters, billions of
-        multiply-adds of a step of 8 images and as a share of training all, the shell command and
-        a Python snippet. Layers and numbers are null for "auto".
+        multiply-adds of a step of 8 images and their share of training all layers, the shell
+        command and a Python snippet. Layers and numbers are null for "auto".
     """
     try:
         if init != SCRATCH and init not in models.list():

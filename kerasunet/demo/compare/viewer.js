@@ -1,5 +1,5 @@
-// Draws every mask from the probabilities that came with the scene: sliders never ask the server.
-// `element` is the component's root, `props.value` the scene as JSON, `watch` tells of a new one.
+// Draws every mask from the probabilities in the scene, so that sliders never ask the server.
+// `element` is the component's root, `props.value` the scene as JSON, `watch` reports a new one.
 const root = element.querySelector(".viewer");
 const grid = root.querySelector(".panels");
 const legend = root.querySelector(".legend");
@@ -29,7 +29,7 @@ function everyFourth(data) {
 async function load() {
   if (!props.value) return;
   const wanted = JSON.parse(props.value);
-  showAllIfOthers(wanted);
+  showAllIfModelsChanged(wanted);
   const image = await pixels(wanted.image);
   const truth = wanted.truth ? everyFourth(await pixels(wanted.truth)) : null;
   const maps = [];
@@ -43,8 +43,8 @@ async function load() {
   draw();
 }
 
-// At once, not when the pictures are ready: a choice made meanwhile is among the new panels.
-function showAllIfOthers(wanted) {
+// Called before the pictures are decoded: a choice made meanwhile applies to the new panels.
+function showAllIfModelsChanged(wanted) {
   const names = wanted.panels.map((panel) => panel.name).sort().join();
   if (names !== coming) settings.names = null;
   coming = names;
@@ -115,7 +115,7 @@ function withoutSmall(mask, smallest) {
   return mask;
 }
 
-// Indices of the pixels of a mask at most `depth` steps from its outside.
+// Indices of the pixels of a mask that are at most `depth` steps from its outside.
 function rim(mask, depth) {
   const { width, height } = scene, edge = [];
   let inside = mask;
@@ -152,8 +152,8 @@ function paintAll() {
     panel.figure.hidden = !isShown(panel);
     if (!panel.figure.hidden) paint(panel, masks.get(panel), votes, asked.length, rimOfTruth);
   }
-  tellLegend(asked.length);
-  tellScores();
+  showLegend(asked.length);
+  showScores();
   root.dataset.drawn = Number(root.dataset.drawn || 0) + 1;
 }
 
@@ -202,8 +202,8 @@ function blend(data, at, colour, opacity) {
   for (let c = 0; c < 3; c++) data[at + c] += (colour[c] - data[at + c]) * opacity;
 }
 
-// ---- words under and beside the panels
-function tellScores() {
+// ---- captions and legend
+function showScores() {
   for (const panel of panels) {
     const score = scores[panel.name];
     panel.figure.classList.toggle("best", Boolean(score && score.best));
@@ -211,7 +211,7 @@ function tellScores() {
   }
 }
 
-function tellLegend(voters) {
+function showLegend(voters) {
   const bar = (colours) => `<i class="bar" style="background:linear-gradient(90deg,${colours.map((c) => `rgb(${c})`).join()})"></i>`;
   const key = (colour, words) => `<span><i style="background:rgb(${colour})"></i>${words}</span>`;
   const parts = [key(MASK, "model")];
@@ -311,12 +311,12 @@ root.querySelector("[data-zoom=fit]").onclick = resetZoom;
 // ---- what the page's other controls call
 window.kerasunetViewer = {
   set(changes) { Object.assign(settings, changes); draw(); },
-  score(lines) { scores = lines || {}; if (scene) tellScores(); },
+  score(lines) { scores = lines || {}; if (scene) showScores(); },
 };
 watch("value", load);
 load();
 
-// ---- an image pasted anywhere on the tab goes to the uploader, in place of what it holds
+// ---- an image pasted anywhere on the tab goes to the uploader and replaces the file there
 document.addEventListener("paste", (event) => {
   const image = [...(event.clipboardData?.files || [])][0];
   if (!image || !element.offsetParent) return;

@@ -1,4 +1,4 @@
-"""What the page shows of a check and of a run."""
+"""What the tab shows of a check and of a run: HTML and figures."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import plotly.graph_objects as go
 
 from kerasunet.data.checking import Report
 from kerasunet.data.checking.report import sections, summary, thumbnails
+from kerasunet.demo.context import problem_html
 from kerasunet.runs.background import Progress
 
 _SHOWN_CASES = 6
@@ -25,8 +26,8 @@ _PHASES = {
 _LOSS, _DICE, _VALIDATION = "#7c8089", "#0a84c1", "#d55e00"
 
 
-def check_view(report: Report) -> str:
-    """HTML: what was checked, the first cases with their masks, and every problem."""
+def check_html(report: Report) -> str:
+    """Return HTML: what was checked, the first cases with their masks, and every problem."""
     place = str(Path(report.source).parent)
     found = "".join(sections(report)).replace(f"{place}/", "")
     pictures = thumbnails(report.data.cases[:_SHOWN_CASES]) if report.data else ""
@@ -37,22 +38,22 @@ def check_view(report: Report) -> str:
     )
 
 
-def status_view(progress: Progress) -> str:
-    """HTML: phase and step, with a bar."""
+def status_html(progress: Progress) -> str:
+    """Return HTML: phase and step, with a bar."""
     steps = f"step {progress.step} of {progress.steps}"
     words = f"{_PHASES[progress.phase]}, {steps}"
     if progress.phase in ("starting", "measuring"):
         words = _PHASES[progress.phase]
     if progress.phase == "failed":
-        return f'<p role="alert" class="problem">Failed: {escape(progress.message)}</p>'
+        return problem_html(f"Failed: {progress.message}")
     return (
         f"<p role=status>{words}</p><progress max={progress.steps} value={progress.step} "
         f'aria-label="Training steps">{steps}</progress>'
     )
 
 
-def curves_view(progress: Progress) -> go.Figure | None:
-    """Loss, and Dice on training and validation images, by step."""
+def curves_figure(progress: Progress) -> go.Figure | None:
+    """Draw the loss, and the Dice on training and validation images, by step."""
     if not progress.history:
         return None
     steps = [row["step"] for row in progress.history]
@@ -90,18 +91,18 @@ def _layout(steps: int) -> dict[str, Any]:
     }
 
 
-def pictures_view(progress: Progress) -> str:
-    """HTML of validation images: image, true mask, what the model finds now."""
+def pictures_html(progress: Progress) -> str:
+    """Return validation images as HTML: image, true mask, current mask of the model."""
     tags = []
     for number, path in enumerate(progress.pictures, start=1):
         data = base64.b64encode(path.read_bytes()).decode("ascii")
-        text = f"Validation image {number}, its true mask, and what the model finds"
+        text = f"Validation image {number}, its true mask, and the mask of the model"
         tags.append(f'<img alt="{text}" src="data:image/png;base64,{data}">')
     return f'<div class="overlays">{"".join(tags)}</div>'
 
 
-def result_view(summary_: dict[str, Any]) -> str:
-    """HTML: Dice on the held-out images before and after, and what trained."""
+def result_html(summary_: dict[str, Any]) -> str:
+    """Return HTML: Dice on the held-out images before and after, and what trained."""
     before, after = summary_["before"], summary_["after"]
     test = summary_["split"]["test"]
     rows = [("before", before), ("after", after)]
@@ -116,7 +117,7 @@ def result_view(summary_: dict[str, Any]) -> str:
     return (
         f"<p>Trained {_trained(summary_)}: {summary_['trained']:,} of "
         f"{summary_['parameters']:,} weights, on {summary_['split']['train']} images, in "
-        f"{summary_['seconds']:.0f} s. It is in Compare now.</p>{warning}"
+        f"{summary_['seconds']:.0f} s. The model is now in Compare.</p>{warning}"
         "<div class=table><table><thead><tr><th scope=col>Held-out images</th>"
         "<th scope=col>Dice</th><th scope=col>95 % interval</th><th scope=col>Missed</th></tr>"
         f"</thead><tbody>{cells}</tbody></table></div>"
@@ -124,7 +125,7 @@ def result_view(summary_: dict[str, Any]) -> str:
 
 
 def _trained(summary_: dict[str, Any]) -> str:
-    """What trained, and, where the images chose it, that they did."""
+    """Say what trained, and whether the images chose it."""
     asked, chosen = summary_["settings"]["layers"], summary_["chosen"]
     words = f"<code>{escape(chosen)}</code>"
     return words if asked == chosen else f"{words}, which <code>{escape(asked)}</code> chose"

@@ -1,0 +1,108 @@
+"""The images to compare on: uploaded, with or without a true mask, or simulated."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from kerasunet.comparison import guess_modality
+from kerasunet.data.cases import MaskCoding
+from kerasunet.data.readers import read_image, read_mask_values
+from kerasunet.data.simulation import simulate
+
+MODALITIES = {"ultrasound": "Breast ultrasound", "xray": "Chest X-ray"}
+"""Key of each modality, and its name on the page."""
+PIXEL_LIMIT = 12_000_000
+EXAMPLES = (
+    ("ultrasound", 3), ("ultrasound", 8), ("ultrasound", 14),
+    ("xray", 2), ("xray", 5), ("xray", 9),
+)  # fmt: skip
+"""Modality and index of the examples on the page."""
+_SIMULATORS = {"ultrasound": "breast-ultrasound", "xray": "chest-xray"}
+_EXAMPLE_SEED, _EXAMPLE_SIZE = 2020, 512
+
+
+@dataclass(frozen=True, eq=False)
+class InputImage:
+    """An image to compare on.
+
+    Attributes:
+        name: File name, without its folder.
+        pixels: Float32, `(height, width)` or `(height, width, 3)`, 0 to 255.
+        spacing: Millimetres per pixel, (row, column), or `None`.
+        modality: What the models take it for: a key of `MODALITIES`.
+        truth: True mask, bool, `(height, width)`, or `None`.
+        known_modality: The modality where it is certain; empty where it has to be guessed.
+        is_guess: Whether `modality` is a guess.
+    """
+
+    name: str
+    pixels: np.ndarray
+    spacing: tuple[float, float] | None
+    modality: str
+    truth: np.ndarray | None = None
+    known_modality: str = ""
+    is_guess: bool = False
+
+    def with_modality(self, modality: str) -> InputImage:
+        """Return the image taken for a modality; empty stands for the known or guessed one."""
+        told = modality or self.known_modality
+        return replace(self, modality=told or guess_modality(self.pixels), is_guess=not told)
+
+
+def open_image(path: str, frame: int = 0) -> InputImage:
+    """Read an uploaded image.
+
+    Raises:
+        ValueError: The file cannot be used; says why without naming its folder.
+    """
+    try:
+        pixels, spacing = read_image(path, frame=frame, size_limit=PIXEL_LIMIT)
+    except (OSError, ValueError) as error:
+        raise _without_folder(error, path) from None
+    return InputImage(Path(path).name, pixels, spacing, "").with_modality("")
+
+
+def open_mask(path: str, shape: tuple[int, int]) -> np.ndarray:
+    """Read an uploaded true mask.
+
+    Args:
+        path: The file.
+        shape: Height and width of the image.
+
+    Returns:
+        Bool, `(height, width)`.
+
+    Raises:
+        ValueError: The file is not a mask, or not of the size of the image.
+    """
+    name = Path(path).name
+    try:
+        values = read_mask_values(path, size_limit=PIXEL_LIMIT)
+    except (OSError, ValueError) as error:
+        raise _without_folder(error, path) from None
+    if values.shape != shape:
+        raise ValueError(
+            f"{name}: has {values.shape[1]} × {values.shape[0]} pixels, the image "
+            f"{shape[1]} × {shape[0]}; a mask has the size of its image"
+        )
+    return MaskCoding().decode(values, name)
+
+
+def simulate_example(modality: str, index: int, size: int = _EXAMPLE_SIZE) -> InputImage:
+    """Simulate an example of `size` × `size` pixels, with its exact mask."""
+    sample = simulate(_SIMULATORS[modality], _EXAMPLE_SEED, index, size=size)
+    return InputImage(
+        name=f"simulated-{modality}-{index}",
+        pixels=sample.image.astype(np.float32),
+        spacing=sample.spacing,
+        modality=modality,
+        truth=sample.mask,
+        known_modality=modality,
+    )
+
+
+def _without_folder(error: Exception, path: str) -> ValueError:
+    return ValueError(str(error).replace(str(path), Path(path).name).replace("size_limit", "it"))
