@@ -17,7 +17,7 @@ _PATIENCE = 240
 
 @pytest.fixture
 def settings(tiny_model_file, tmp_path) -> FinetuneSettings:
-    from tests.conftest import disc_images
+    from helpers.images import disc_images
 
     for kind, arrays in zip(("images", "masks"), disc_images(16), strict=True):
         (tmp_path / "discs" / kind).mkdir(parents=True)
