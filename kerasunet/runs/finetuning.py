@@ -198,7 +198,7 @@ def _board(directory: Path) -> keras.callbacks.Callback:
 
 def _train(settings, model, layers, parts, directory, callbacks) -> float:
     """Trains, and returns the seconds it took, those before an interruption included."""
-    if not layers.trained:
+    if not layers.changes:
         return 0.0
     compile_for_training(model, settings.optimization)
     progress = train(

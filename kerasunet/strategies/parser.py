@@ -1,7 +1,7 @@
 """A strategy: terms and set operators in postfix order, so that no nesting needs recursion."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple, NoReturn
 
@@ -9,6 +9,7 @@ from kerasunet.strategies.terms import (
     KINDS,
     PARTS,
     RULES,
+    STATISTICS,
     Auto,
     Blocks,
     Count,
@@ -16,6 +17,8 @@ from kerasunet.strategies.terms import (
     Layout,
     Name,
     Part,
+    Rate,
+    Statistics,
     StrategyError,
     Term,
     WeightRef,
@@ -26,21 +29,24 @@ from kerasunet.strategies.terms import (
 )
 
 PRECEDENCE = {"+": 1, "-": 1, "&": 2}
-_OPERATIONS = {"+": frozenset.union, "-": frozenset.difference, "&": frozenset.intersection}
+_TIGHTEST = 3
 
 
 @dataclass(frozen=True, repr=False)
 class Strategy:
-    """Which weights of a U-Net train. Made by `parse`, immutable.
+    """Which weights of a U-Net train, and at which share of the learning rate.
+
+    Made by `parse`, immutable.
 
     `str(strategy)` is its canonical text: two strategies are equal if and only if their
     canonical texts are, and `parse(str(strategy)) == strategy`.
 
     Args:
-        postfix: terms and the operators `+`, `-`, `&`, each operator after its two operands.
+        postfix: terms and operators; `+`, `-` and `&` come after their two operands, a `Rate`
+            after its one.
     """
 
-    postfix: tuple[Term | str, ...]
+    postfix: tuple[Term | Rate | str, ...]
 
     @property
     def is_auto(self) -> bool:
@@ -51,30 +57,77 @@ class Strategy:
         """Return the weights that train on a network of this layout.
 
         Raises:
-            StrategyError: a term is unknown to the layout, nothing is selected (only `none`
-                itself may be empty), or the strategy is automatic.
+            StrategyError: a term is unknown to the layout, a weight is claimed at two rates,
+                nothing is selected (only `none` and `statistics` may have no weight), or the
+                strategy is automatic.
+        """
+        return frozenset(self.rates(layout))
+
+    def rates(self, layout: Layout) -> dict[WeightRef, float]:
+        """Return the weights that train, each with its factor of the learning rate, 0 to 10.
+
+        Raises:
+            StrategyError: as for `select`.
         """
         selected = self._evaluate(layout)
-        if not selected and self.postfix != (Part("none"),):
+        if not selected.rates and not selected.moving and self.postfix != (Part("none"),):
             raise StrategyError(
                 f"{quote(str(self))}: selects no weight; write none to train nothing"
             )
-        return selected
+        return {weight: selected.rates[weight] for weight in layout.weights if weight in selected}
 
-    def _evaluate(self, layout: Layout) -> frozenset[WeightRef]:
-        stack: list[frozenset[WeightRef]] = []
+    def statistics(self, layout: Layout) -> tuple[str, ...]:
+        """Return the layers whose moving statistics follow the data though no weight trains.
+
+        The statistics of layers that train follow, too, and are not listed.
+
+        Raises:
+            StrategyError: as for `select`.
+        """
+        trained = {weight.layer for weight in self.select(layout) if weight.kind == "norm"}
+        moving = self._evaluate(layout).moving - trained
+        return tuple(layer for layer in layout.statistics if layer in moving)
+
+    def _evaluate(self, layout: Layout) -> "_Selection":
+        stack: list[_Selection] = []
         for item in self.postfix:
-            if isinstance(item, str):
+            if isinstance(item, Rate):
+                stack.append(stack.pop().scaled(item.factor))
+            elif isinstance(item, str):
                 right, left = stack.pop(), stack.pop()
-                stack.append(_OPERATIONS[item](left, right))
+                stack.append(self._combined(left, item, right))
             else:
-                stack.append(item.weights(layout))
+                stack.append(_Selection.of(item, layout))
         return stack.pop()
+
+    def _refuse_to_stop(self, layers: Collection[str]) -> None:
+        if layers:
+            raise StrategyError(
+                f"{quote(str(self))}: the statistics of a layer that trains move with it; "
+                "take away norm as well, as in all-norm"
+            )
+
+    def _combined(self, left: "_Selection", operator: str, right: "_Selection") -> "_Selection":
+        if operator == "-":
+            self._refuse_to_stop(right.moving & {w.layer for w in left.rates if w.kind == "norm"})
+            return left.without(right)
+        if operator == "&":
+            return left.common_with(right)
+        for weight in sorted(left.rates.keys() & right.rates.keys(), key=lambda w: w.layer):
+            if left.rates[weight] != right.rates[weight]:
+                raise StrategyError(
+                    f"{quote(str(self))}: {weight.layer} is claimed at {left.rates[weight]:g} and "
+                    f"at {right.rates[weight]:g} times the rate; claim it once, as in "
+                    "contracting+0.1*expanding"
+                )
+        return left.joined_with(right)
 
     def __str__(self) -> str:
         stack: list[_Phrase] = []
         for item in self.postfix:
-            if isinstance(item, str):
+            if isinstance(item, Rate):
+                stack.append(stack.pop().at_rate(item))
+            elif isinstance(item, str):
                 right, left = stack.pop(), stack.pop()
                 stack.append(_join(left, item, right))
             else:
@@ -83,6 +136,50 @@ class Strategy:
 
     def __repr__(self) -> str:
         return f"parse({str(self)!r})"
+
+
+@dataclass(frozen=True)
+class _Selection:
+    """What a part of a strategy selects.
+
+    Attributes:
+        rates: the weights that train, and their factors of the learning rate.
+        touched: layers with moving statistics among those that are selected in any way.
+        moving: those of them that `statistics` names.
+    """
+
+    rates: dict[WeightRef, float]
+    touched: frozenset[str]
+    moving: frozenset[str]
+
+    @classmethod
+    def of(cls, term: Term, layout: Layout) -> "_Selection":
+        weights, every = term.weights(layout), frozenset(layout.statistics)
+        if isinstance(term, Statistics):
+            return cls({}, every, every)
+        norms = frozenset(weight.layer for weight in weights if weight.kind == "norm")
+        return cls(dict.fromkeys(weights, 1.0), norms & every, frozenset())
+
+    def __contains__(self, weight: WeightRef) -> bool:
+        return weight in self.rates
+
+    def scaled(self, factor: float) -> "_Selection":
+        rates = {weight: rate * factor for weight, rate in self.rates.items()}
+        return _Selection(rates, self.touched, self.moving)
+
+    def joined_with(self, other: "_Selection") -> "_Selection":
+        return _Selection(
+            self.rates | other.rates, self.touched | other.touched, self.moving | other.moving
+        )
+
+    def without(self, other: "_Selection") -> "_Selection":
+        rates = {w: rate for w, rate in self.rates.items() if w not in other}
+        return _Selection(rates, self.touched - other.touched, self.moving - other.touched)
+
+    def common_with(self, other: "_Selection") -> "_Selection":
+        rates = {w: rate * other.rates[w] for w, rate in self.rates.items() if w in other}
+        touched = self.touched & other.touched
+        return _Selection(rates, touched, touched & (self.moving | other.moving))
 
 
 class _Phrase(NamedTuple):
@@ -97,7 +194,11 @@ class _Phrase(NamedTuple):
     def of(cls, term: Term) -> "_Phrase":
         text = str(term)
         open_ended = isinstance(term, Blocks) and term.could_start_range
-        return cls(text, max(PRECEDENCE.values()) + 1, is_range_end(text), open_ended)
+        return cls(text, _TIGHTEST, is_range_end(text), open_ended)
+
+    def at_rate(self, rate: Rate) -> "_Phrase":
+        operand = self.enclosed(self.precedence < _TIGHTEST)
+        return _Phrase(f"{rate}{operand.text}", _TIGHTEST, False, operand.ends_as_range_start)
 
     def enclosed(self, needed: bool) -> "_Phrase":
         return _Phrase(f"({self.text})", self.precedence, False, False) if needed else self
@@ -125,6 +226,8 @@ GRAMMAR = (
     ("enc1, dec2_conv1, head, enc*_conv1", "blocks and layers by name; * and ? are wildcards"),
     ("norm, bias, kernel", "only that kind of weight, everywhere"),
     ("A&B, A+B, A-B, (A)", "both; either; A without B; & binds tighter than + and -"),
+    ("0.1*A", "A at 0.1 times the learning rate; factors up to 10, binds tightest"),
+    ("statistics", "no weight; batch-norm moving averages follow the data"),
     ("auto, auto:search", "chosen from the training images, by gradients or short trials"),
 )
 
@@ -137,7 +240,9 @@ def describe_grammar() -> str:
 
 LONGEST_TEXT = 1000
 _LEXEME = re.compile(
-    r"\s+|(?P<word>[A-Za-z0-9_*?]+)|(?P<symbol>[-+&(),:])|(?P<unknown>.)", re.DOTALL
+    r"\s+|(?P<factor>(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?\s*\*)|(?P<word>[A-Za-z0-9_*?]+)"
+    r"|(?P<symbol>[-+&(),:])|(?P<unknown>.)",
+    re.DOTALL | re.IGNORECASE,
 )
 
 
@@ -168,9 +273,14 @@ class _Token(NamedTuple):
     text: str
     position: int  # 1-based, in the text given
     is_word: bool
+    is_factor: bool = False
 
     def __str__(self) -> str:
         return f"{quote(self.text)!r} at position {self.position}" if self.text else "the end"
+
+    @property
+    def precedence(self) -> int:
+        return _TIGHTEST if self.is_factor else PRECEDENCE.get(self.text, 0)
 
     @property
     def is_number(self) -> bool:
@@ -182,8 +292,8 @@ class _Parser:
         self.text = text
         self.tokens = [*self._tokens(), _Token("", len(text) + 1, False)]
         self.index = 0
-        self.output: list[Term | str] = []
-        self.waiting: list[_Token] = []  # operators and open parentheses
+        self.output: list[Term | Rate | str] = []
+        self.waiting: list[_Token] = []  # operators, rate factors and open parentheses
 
     def strategy(self) -> Strategy:
         self._operand()
@@ -202,7 +312,8 @@ class _Parser:
             if match.lastgroup == "unknown":
                 self._fail(f"unexpected {match[0]!r} at position {match.start() + 1}")
             if match.lastgroup:
-                yield _Token(match[0].lower(), match.start() + 1, match.lastgroup == "word")
+                is_word, is_factor = (match.lastgroup == name for name in ("word", "factor"))
+                yield _Token(match[0].lower(), match.start() + 1, is_word, is_factor)
 
     def _peek(self, ahead: int = 0) -> _Token:
         return self.tokens[min(self.index + ahead, len(self.tokens) - 1)]
@@ -216,7 +327,7 @@ class _Parser:
         raise StrategyError(f"{quote(self.text)}: {problem}")
 
     def _operand(self) -> None:
-        while self._peek().text == "(":
+        while self._peek().text == "(" or self._peek().is_factor:
             self.waiting.append(self._take())
         self.output.append(self._term())
         while self._peek().text == ")":
@@ -233,8 +344,10 @@ class _Parser:
 
     def _flush(self, precedence: int = 1) -> None:
         """Output the waiting operators that bind at least this tightly, up to a parenthesis."""
-        while self.waiting and PRECEDENCE.get(self.waiting[-1].text, 0) >= precedence:
-            self.output.append(self.waiting.pop().text)
+        while self.waiting and self.waiting[-1].precedence >= precedence:
+            token = self.waiting.pop()
+            factor = token.text.rstrip("* ")
+            self.output.append(Rate(float(factor)) if token.is_factor else token.text)
 
     def _close(self, token: _Token) -> None:
         self._flush()
@@ -267,6 +380,8 @@ class _Parser:
             return Kind(name)
         if name == "auto":
             return Auto(search=False)
+        if name == STATISTICS:
+            return Statistics()
         if name in RULES:
             self._fail(f"{name} needs a number, as in {name}:3")
         if name == "blocks":

@@ -19,6 +19,7 @@ import numpy as np
 from kerasunet.data.augmentation import Augmentation
 from kerasunet.data.decoding import DecodedCases
 from kerasunet.files import write_atomically, write_text
+from kerasunet.freezing import scale_updates
 from kerasunet.losses import dice, dice_bce
 from kerasunet.runs.directory import CHECKPOINT
 from kerasunet.training.batches import Batches, FrozenBatches, cut_before_training
@@ -160,7 +161,9 @@ class WarmupSchedule(keras.optimizers.schedules.LearningRateSchedule):
 
 def compile_for_training(model: keras.Model, settings: Optimization) -> None:
     """Compiles with a fresh optimizer, Dice plus cross-entropy, and Dice as metric."""
-    compile_with(model, make_optimizer(settings))
+    optimizer = make_optimizer(settings)
+    scale_updates(optimizer, model)
+    compile_with(model, optimizer)
     # Variables that the first step creates would make TensorFlow trace it twice.
     model.optimizer.build(model.trainable_variables)
 
