@@ -226,7 +226,7 @@ GRAMMAR = (
     ("enc1, dec2_conv1, head, enc*_conv1", "blocks and layers by name; * and ? are wildcards"),
     ("norm, bias, kernel", "only that kind of weight, everywhere"),
     ("A&B, A+B, A-B, (A)", "both; either; A without B; & binds tighter than + and -"),
-    ("0.1*A", "A at 0.1 times the learning rate; factors up to 10, binds tightest"),
+    ("0.1*A", "A at 0.1 times the learning rate; above 0, up to 10; binds tightest"),
     ("statistics", "no weight; batch-norm moving averages follow the data"),
     ("auto, auto:search", "chosen from the training images, by gradients or short trials"),
 )
