@@ -1,15 +1,16 @@
-"""Which weights of a model train, and the table that shows it.
+"""Which weights of a model train and at which rate, and the table that shows it.
 
 Frozen means frozen: a layer none of whose weights train runs in inference mode, so a frozen batch
-normalisation neither learns nor moves its statistics.
+normalization neither learns nor moves its statistics, unless the strategy names `statistics`.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import keras
 
@@ -17,6 +18,8 @@ from kerasunet.strategies import NetworkLayout, Strategy, WeightRef, parse
 
 _BLOCK = re.compile(r"(enc\d+|bottleneck|dec\d+)_")
 _LAST_BLOCK = "dec1"
+_FACTORS: WeakKeyDictionary[keras.Model, dict[str, float]] = WeakKeyDictionary()
+"""Factors of the learning rate other than 1, by the path of the variable."""
 
 
 @dataclass(frozen=True)
@@ -28,12 +31,16 @@ class LayerRow:
         layer: Layer name.
         parameters: Number of learnable parameters (moving statistics are not counted).
         trained: How many of them train.
+        rates: The factors of the learning rate at which they train, ascending; empty for none.
+        statistics: Whether moving statistics follow the data.
     """
 
     block: str
     layer: str
     parameters: int
     trained: int
+    rates: tuple[float, ...] = ()
+    statistics: bool = False
 
 
 @dataclass(frozen=True)
@@ -51,6 +58,11 @@ class Description:
     def trained(self) -> int:
         """How many of them train."""
         return sum(row.trained for row in self.rows)
+
+    @property
+    def changes(self) -> bool:
+        """Whether training changes anything: a weight, or moving statistics."""
+        return any(row.trained or row.statistics for row in self.rows)
 
     @property
     def blocks(self) -> dict[str, tuple[int, int]]:
@@ -75,7 +87,8 @@ def layout_of(model: keras.Model) -> NetworkLayout:
     Raises:
         ValueError: A layer with weights belongs to no block.
     """
-    return NetworkLayout(tuple(ref for ref, _ in _weights(model)))
+    statistics = tuple(layer.name for layer in model.layers if _moving_statistics(layer))
+    return NetworkLayout(tuple(ref for ref, _ in _weights(model)), statistics)
 
 
 def set_trainable(model: keras.Model, strategy: str | Strategy | Mapping[str, bool]) -> Description:
@@ -113,19 +126,65 @@ def describe(model: keras.Model) -> Description:
     Returns:
         The table; `print(describe(model))` shows it.
     """
+    factors = _FACTORS.get(model, {})
     rows: dict[str, LayerRow] = {}
     for ref, variable in _weights(model):
         size = _size(variable)
         row = rows.get(ref.layer, LayerRow(ref.block, ref.layer, 0, 0))
-        trained = row.trained + size * _trains(model, ref.layer, variable)
-        rows[ref.layer] = LayerRow(ref.block, ref.layer, row.parameters + size, trained)
+        trains = _trains(model, ref.layer, variable)
+        rates = {*row.rates, *([factors.get(variable.path, 1.0)] if trains else ())}
+        rows[ref.layer] = LayerRow(
+            ref.block,
+            ref.layer,
+            row.parameters + size,
+            row.trained + size * trains,
+            tuple(sorted(rates)),
+            _statistics_move(model, model.get_layer(ref.layer)),
+        )
     return Description(tuple(rows.values()))
 
 
 def apply_strategy(model: keras.Model, strategy: str | Strategy) -> None:
-    """Set the trainable flags only, for a model that is about to be compiled."""
+    """Set the trainable flags and rate factors only; for a model that is about to be compiled.
+
+    The factors take effect with `scale_updates`.
+    """
     parsed = parse(strategy) if isinstance(strategy, str) else strategy
-    _apply(model, parsed.select(layout_of(model)))
+    layout = layout_of(model)
+    rates = parsed.rates(layout)
+    _apply(model, frozenset(rates), parsed.statistics(layout))
+    factors = {
+        variable.path: rates[ref] for ref, variable in _weights(model) if rates.get(ref, 1.0) != 1.0
+    }
+    _FACTORS.pop(model, None)
+    if factors:
+        _FACTORS[model] = factors
+
+
+def scale_updates(optimizer: keras.optimizers.Optimizer, model: keras.Model) -> None:
+    """Have an optimizer move each weight by its strategy's factor of what it would move otherwise.
+
+    The update is scaled, not the gradient: Adam does not see the scale of a gradient. The
+    optimizer keeps its class and configuration, so that a saved model opens in plain Keras.
+
+    Args:
+        optimizer: A fresh optimizer, of any class and on any backend.
+        model: A model that a strategy was applied to.
+    """
+    factors = _FACTORS.get(model, {})
+    scaled = [(v, factors[v.path]) for v in model.weights if v.path in factors]
+    if not scaled:
+        return
+    update = optimizer.apply
+
+    def apply(grads, trainable_variables=None):
+        before = [keras.ops.copy(variable) for variable, _ in scaled]
+        done = update(grads, trainable_variables)
+        for (variable, factor), old in zip(scaled, before, strict=True):
+            variable.assign(old + factor * (variable - old))
+        return done
+
+    optimizer.apply = apply
 
 
 def _apply_mapping(model: keras.Model, flags: Mapping[str, bool]) -> None:
@@ -145,8 +204,10 @@ def _apply_mapping(model: keras.Model, flags: Mapping[str, bool]) -> None:
     )
 
 
-def _apply(model: keras.Model, selected: frozenset[WeightRef]) -> None:
-    training_layers = {ref.layer for ref in selected}
+def _apply(
+    model: keras.Model, selected: frozenset[WeightRef], statistics: Collection[str] = ()
+) -> None:
+    training_layers = {*(ref.layer for ref in selected), *statistics}
     model.trainable = True
     for layer in model.layers:
         layer.trainable = not layer.weights or layer.name in training_layers
@@ -160,12 +221,13 @@ def _recompile(model: keras.Model) -> None:
         from kerasunet.losses import dice, dice_bce
 
         model.compile(keras.optimizers.Adam(1e-3), loss=dice_bce, metrics=[dice])
-        return
-    config = model.get_compile_config()
-    config["optimizer"] = keras.optimizers.serialize(
-        type(model.optimizer).from_config(model.optimizer.get_config())
-    )
-    model.compile_from_config(config)
+    else:
+        config = model.get_compile_config()
+        config["optimizer"] = keras.optimizers.serialize(
+            type(model.optimizer).from_config(model.optimizer.get_config())
+        )
+        model.compile_from_config(config)
+    scale_updates(model.optimizer, model)
 
 
 def _weights(model: keras.Model) -> list[tuple[WeightRef, Any]]:
@@ -197,6 +259,15 @@ def _moving_statistics(layer) -> list:
     return []
 
 
+def moves_statistics(layer: keras.Layer) -> bool:
+    """Tell whether a layer changes its moving statistics in training."""
+    return bool(_moving_statistics(layer)) and layer.trainable
+
+
+def _statistics_move(model: keras.Model, layer: keras.Layer) -> bool:
+    return model.trainable and moves_statistics(layer)
+
+
 def _trains(model: keras.Model, layer: str, variable) -> bool:
     return bool(model.trainable and model.get_layer(layer).trainable and variable.trainable)
 
@@ -209,11 +280,13 @@ def _size(variable) -> int:
 
 
 def _as_text(description: Description) -> str:
-    lines = [f"{'block':<11} {'layer':<17} {'parameters':>11} {'trains':>11}"]
+    lines = [f"{'block':<11} {'layer':<17} {'parameters':>11} {'trains':>11} {'rate':>8}"]
     previous = ""
     for row in description.rows:
         block = "" if row.block == previous else row.block
-        lines.append(f"{block:<11} {row.layer:<17} {row.parameters:>11,} {_share(row):>11}")
+        lines.append(
+            f"{block:<11} {row.layer:<17} {row.parameters:>11,} {_share(row):>11} {_rate(row):>8}"
+        )
         previous = row.block
     percent = 100 * description.trained / description.parameters
     lines.append(
@@ -226,4 +299,11 @@ def _as_text(description: Description) -> str:
 def _share(row: LayerRow) -> str:
     if row.trained == row.parameters:
         return "yes"
+    if row.statistics and not row.trained:
+        return "statistics"
     return f"{row.trained:,}" if row.trained else "no"
+
+
+def _rate(row: LayerRow) -> str:
+    """The factors of the learning rate, such as `1`, `0.1` or `0.1, 1`."""
+    return ", ".join(f"{rate:g}" for rate in row.rates) or "–"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import keras
 import numpy as np
 import pytest
+from helpers.images import disc_images
 from helpers.steps import train_three_steps, values
 
 from kerasunet import UNet, describe, set_trainable
@@ -126,3 +127,59 @@ def test_flags_in_a_model_do_not_add_up():
     set_trainable(model, "bias")
     set_trainable(model, "all")
     assert describe(model).trained == describe(model).parameters
+
+
+@pytest.mark.filterwarnings("ignore:The model does not have any trainable weights")
+@pytest.mark.parametrize("strategy", ["statistics", "expanding+statistics", "statistics&enc1"])
+def test_statistics_follow_the_data_while_their_weights_stay(strategy):
+    model = UNet(base_filters=4, depth=2)
+    set_trainable(model, strategy)
+    before = values(model)
+    train_three_steps(model)
+    after = values(model)
+    parsed, layout = parse(strategy), NetworkLayout.unet(2)
+    expected = {f"{ref.layer}/{ref.name}" for ref in parsed.select(layout)}
+    moving = {*parsed.statistics(layout), *(r.layer for r in parsed.select(layout))}
+    expected |= {
+        f"{layer}/{name}"
+        for layer in moving & set(layout.statistics)
+        for name in ("moving_mean", "moving_variance")
+    }
+    assert {p for p in before if not np.array_equal(before[p], after[p])} == expected
+
+
+@pytest.mark.parametrize("optimizer", [keras.optimizers.Adam(0.01), keras.optimizers.SGD(1.0)])
+def test_a_rate_factor_scales_the_update_of_its_weights_alone(optimizer):
+    """One step from the same weights: the moves differ by the factor, whatever the optimizer."""
+    moves = {}
+    for strategy in ("all", "contracting+0.1*expanding"):
+        keras.utils.set_random_seed(0)
+        model = UNet(base_filters=4, depth=2)
+        fresh = type(optimizer).from_config(optimizer.get_config())
+        model.compile(fresh, loss="binary_crossentropy")
+        set_trainable(model, strategy)
+        images, masks = disc_images(4)
+        before = values(model)
+        model.train_on_batch(images[..., None], masks[..., None].astype("float32"))
+        moves[strategy] = {p: v - before[p] for p, v in values(model).items()}
+    expanding = {
+        f"{ref.layer}/{ref.name}" for ref in parse("expanding").select(NetworkLayout.unet(2))
+    }
+    for path, move in moves["contracting+0.1*expanding"].items():
+        factor = 0.1 if path in expanding else 1
+        np.testing.assert_allclose(move, factor * moves["all"][path], rtol=1e-3, atol=1e-6)
+
+
+def test_soft_strategies_are_described_and_leave_a_plain_model(tmp_path):
+    model = UNet(base_filters=4, depth=2)
+    table = set_trainable(model, "contracting+0.1*dec2+statistics")
+    rows = {row.layer: row for row in table.rows}
+    assert rows["enc1_conv1"].rates == (1.0,) and rows["dec2_up"].rates == (0.1,)
+    assert rows["dec1_up"].rates == () and rows["dec1_norm1"].statistics
+    assert "statistics" in str(table) and " 0.1" in str(table)
+    set_trainable(model, "all")
+    assert {row.rates for row in describe(model).rows} == {(1.0,)}
+    set_trainable(model, "0.5*all")
+    model.save(tmp_path / "soft.keras")
+    opened = keras.models.load_model(tmp_path / "soft.keras")
+    assert type(opened.optimizer) is keras.optimizers.Adam

@@ -171,7 +171,7 @@ class _Finetuning:
         callbacks: Sequence[keras.callbacks.Callback],
     ) -> float:
         """Train, and return the seconds it took, those before an interruption included."""
-        if not layers.trained:
+        if not layers.changes:
             return 0.0
         compile_for_training(model, self.settings.optimization)
         progress = train(

@@ -7,7 +7,7 @@ from kerasunet import lazy_members
 
 _MEMBERS = {
     "NetworkLayout": "kerasunet.strategies.terms",
-    "Strategy": "kerasunet.strategies.parser",
+    "Strategy": "kerasunet.strategies.strategy",
     "StrategyError": "kerasunet.strategies.terms",
     "WeightRef": "kerasunet.strategies.terms",
     "describe_grammar": "kerasunet.strategies.parser",

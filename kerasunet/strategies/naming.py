@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
-from kerasunet.strategies.parser import Strategy
+from kerasunet.strategies.strategy import Strategy
 from kerasunet.strategies.terms import (
     KINDS,
     PARTS,

@@ -1,17 +1,15 @@
-"""Strategies, and how text becomes one: terms and set operators in postfix order.
-
-Postfix order lets any nesting be parsed, evaluated and printed without recursion.
-"""
+"""How text becomes a strategy: the grammar, the lexemes, and an operator-precedence parser."""
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import NamedTuple, NoReturn
 
+from kerasunet.strategies.strategy import PRECEDENCE, TIGHTEST, Rate, Strategy
 from kerasunet.strategies.terms import (
     KINDS,
     PARTS,
     RULES,
+    STATISTICS,
     Auto,
     Blocks,
     Count,
@@ -19,17 +17,15 @@ from kerasunet.strategies.terms import (
     Name,
     NetworkLayout,
     Part,
+    Statistics,
     StrategyError,
     Term,
-    WeightRef,
     did_you_mean,
     is_glob,
     is_range_end,
     quote,
 )
 
-PRECEDENCE = {"+": 1, "-": 1, "&": 2}
-_OPERATIONS = {"+": frozenset.union, "-": frozenset.difference, "&": frozenset.intersection}
 GRAMMAR = (
     ("all, none", "everything; nothing"),
     ("contracting, expanding, bottleneck", "that part; contracting includes bottleneck"),
@@ -39,69 +35,17 @@ GRAMMAR = (
     ("enc1, dec2_conv1, head, enc*_conv1", "blocks and layers by name; * and ? are wildcards"),
     ("norm, bias, kernel", "only that kind of weight, everywhere"),
     ("A&B, A+B, A-B, (A)", "both; either; A without B; & binds tighter than + and -"),
+    ("0.1*A", "A at 0.1 times the rate (above 0, up to 10); binds tightest"),
+    ("statistics", "no weight; batch-norm moving averages follow the data"),
     ("auto, auto:search", "chosen from the training images, by gradients or short trials"),
 )
 LONGEST_TEXT = 1000
 _LEXEME = re.compile(
-    r"\s+|(?P<word>[A-Za-z0-9_*?]+)|(?P<symbol>[-+&(),:])|(?P<unknown>.)", re.DOTALL
+    r"\s+|(?P<factor>(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?\s*\*)|(?P<word>[A-Za-z0-9_*?]+)"
+    r"|(?P<symbol>[-+&(),:])|(?P<unknown>.)",
+    re.DOTALL | re.IGNORECASE,
 )
 _EVERY_COUNT = re.compile(rf"\s*({'|'.join(RULES)})\s*:\s*\*\s*", re.IGNORECASE)
-
-
-@dataclass(frozen=True, repr=False)
-class Strategy:
-    """Which weights of a U-Net train. Made by `parse`, immutable.
-
-    `str(strategy)` is its canonical text: two strategies are equal if and only if their
-    canonical texts are, and `parse(str(strategy)) == strategy`.
-
-    Args:
-        postfix: terms and the operators `+`, `-`, `&`, each operator after its two operands.
-    """
-
-    postfix: tuple[Term | str, ...]
-
-    @property
-    def is_auto(self) -> bool:
-        """Whether the weights are to be chosen from the training images."""
-        return isinstance(self.postfix[0], Auto)
-
-    def select(self, layout: NetworkLayout) -> frozenset[WeightRef]:
-        """Return the weights that train on a network of this layout.
-
-        Raises:
-            StrategyError: a term is unknown to the layout, nothing is selected (only `none`
-                itself may be empty), or the strategy is automatic.
-        """
-        selected = self._evaluate(layout)
-        if not selected and self.postfix != (Part("none"),):
-            raise StrategyError(
-                f"{quote(str(self))}: selects no weight; write none to train nothing"
-            )
-        return selected
-
-    def _evaluate(self, layout: NetworkLayout) -> frozenset[WeightRef]:
-        stack: list[frozenset[WeightRef]] = []
-        for item in self.postfix:
-            if isinstance(item, str):
-                right, left = stack.pop(), stack.pop()
-                stack.append(_OPERATIONS[item](left, right))
-            else:
-                stack.append(item.weights(layout))
-        return stack.pop()
-
-    def __str__(self) -> str:
-        stack: list[_Phrase] = []
-        for item in self.postfix:
-            if isinstance(item, str):
-                right, left = stack.pop(), stack.pop()
-                stack.append(_join(left, item, right))
-            else:
-                stack.append(_Phrase.of(item))
-        return stack.pop().text
-
-    def __repr__(self) -> str:
-        return f"parse({str(self)!r})"
 
 
 def parse(text: str) -> Strategy:
@@ -151,44 +95,18 @@ def describe_grammar() -> str:
     return "\n".join(f"{text:<{width}}  {meaning}" for text, meaning in GRAMMAR)
 
 
-class _Phrase(NamedTuple):
-    """Infix text of a subexpression, and what decides whether it needs parentheses."""
-
-    text: str
-    precedence: int
-    starts_as_range_end: bool
-    ends_as_range_start: bool
-
-    @classmethod
-    def of(cls, term: Term) -> "_Phrase":
-        text = str(term)
-        open_ended = isinstance(term, Blocks) and term.could_start_range
-        return cls(text, max(PRECEDENCE.values()) + 1, is_range_end(text), open_ended)
-
-    def enclosed(self, needed: bool) -> "_Phrase":
-        return _Phrase(f"({self.text})", self.precedence, False, False) if needed else self
-
-
-def _join(left: _Phrase, operator: str, right: _Phrase) -> _Phrase:
-    precedence = PRECEDENCE[operator]
-    right = right.enclosed(right.precedence <= precedence)
-    looks_like_range = operator == "-" and left.ends_as_range_start and right.starts_as_range_end
-    left = left.enclosed(left.precedence < precedence or looks_like_range)
-    return _Phrase(
-        left.text + operator + right.text,
-        precedence,
-        left.starts_as_range_end,
-        right.ends_as_range_start,
-    )
-
-
 class _Token(NamedTuple):
     text: str
     position: int  # 1-based, in the text given
     is_word: bool
+    is_factor: bool = False
 
     def __str__(self) -> str:
         return f"{quote(self.text)!r} at position {self.position}" if self.text else "the end"
+
+    @property
+    def precedence(self) -> int:
+        return TIGHTEST if self.is_factor else PRECEDENCE.get(self.text, 0)
 
     @property
     def is_number(self) -> bool:
@@ -200,8 +118,8 @@ class _Parser:
         self.text = text
         self.tokens = [*self._tokens(), _Token("", len(text) + 1, False)]
         self.index = 0
-        self.output: list[Term | str] = []
-        self.waiting: list[_Token] = []  # operators and open parentheses
+        self.output: list[Term | Rate | str] = []
+        self.waiting: list[_Token] = []  # operators, rate factors and open parentheses
 
     def strategy(self) -> Strategy:
         self._operand()
@@ -220,7 +138,8 @@ class _Parser:
             if match.lastgroup == "unknown":
                 self._fail(f"unexpected {match[0]!r} at position {match.start() + 1}")
             if match.lastgroup:
-                yield _Token(match[0].lower(), match.start() + 1, match.lastgroup == "word")
+                is_word, is_factor = (match.lastgroup == name for name in ("word", "factor"))
+                yield _Token(match[0].lower(), match.start() + 1, is_word, is_factor)
 
     def _peek(self, ahead: int = 0) -> _Token:
         return self.tokens[min(self.index + ahead, len(self.tokens) - 1)]
@@ -234,7 +153,7 @@ class _Parser:
         raise StrategyError(f"{quote(self.text)}: {problem}")
 
     def _operand(self) -> None:
-        while self._peek().text == "(":
+        while self._peek().text == "(" or self._peek().is_factor:
             self.waiting.append(self._take())
         self.output.append(self._term())
         while self._peek().text == ")":
@@ -251,8 +170,10 @@ class _Parser:
 
     def _flush(self, precedence: int = 1) -> None:
         """Output the waiting operators that bind at least this tightly, up to a parenthesis."""
-        while self.waiting and PRECEDENCE.get(self.waiting[-1].text, 0) >= precedence:
-            self.output.append(self.waiting.pop().text)
+        while self.waiting and self.waiting[-1].precedence >= precedence:
+            token = self.waiting.pop()
+            factor = token.text.rstrip("* ")
+            self.output.append(Rate(float(factor)) if token.is_factor else token.text)
 
     def _close(self, token: _Token) -> None:
         self._flush()
@@ -285,6 +206,8 @@ class _Parser:
             return Kind(name)
         if name == "auto":
             return Auto(search=False)
+        if name == STATISTICS:
+            return Statistics()
         if name in RULES:
             self._fail(f"{name} needs a number, as in {name}:3")
         if name == "blocks":

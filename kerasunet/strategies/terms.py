@@ -13,7 +13,8 @@ KINDS = ("norm", "bias", "kernel")
 NORMALIZATIONS = ("batch", "group", None)
 PARTS = ("all", "none", "contracting", "expanding", "bottleneck")
 RULES = ("shallow", "deep", "outer", "inner")
-_SPELLINGS = (*PARTS, *KINDS, *(f"{rule}:K" for rule in RULES), "auto", "auto:search")
+STATISTICS = "statistics"
+_SPELLINGS = (*PARTS, *KINDS, STATISTICS, *(f"{rule}:K" for rule in RULES), "auto", "auto:search")
 _RANGE_END = re.compile(r"[0-9]+|enc[0-9]+|dec[0-9]+|bottleneck", re.IGNORECASE)
 
 
@@ -51,11 +52,11 @@ class WeightRef:
 class NetworkLayout:
     """The weights of a U-Net in data-flow order, grouped by layer and block.
 
-    Moving statistics of batch normalization are not listed: they follow their layer.
-
     Args:
         weights: the weights in data-flow order. The first `depth` blocks contract, the middle
-            one is the bottleneck, the last `depth` blocks expand.
+            one is the bottleneck, the last `depth` blocks expand. Moving statistics are no
+            weights.
+        statistics: names of the layers that keep moving statistics, in data-flow order.
 
     Raises:
         ValueError: the blocks are not 2 × depth + 1 runs of weights with depth ≥ 1, or a layer
@@ -63,6 +64,7 @@ class NetworkLayout:
     """
 
     weights: tuple[WeightRef, ...]
+    statistics: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         _refuse_repeats("block", [name for name, _ in groupby(w.block for w in self.weights)])
@@ -99,7 +101,9 @@ class NetworkLayout:
             weights += _double_convolution(block, normalization)
         for block in decoders:
             weights += _biased(block, f"{block}_up") + _double_convolution(block, normalization)
-        return cls((*weights, *_biased(decoders[-1], "head")))
+        norms = dict.fromkeys(weight.layer for weight in weights if weight.kind == "norm")
+        statistics = tuple(norms) if normalization == "batch" else ()
+        return cls((*weights, *_biased(decoders[-1], "head")), statistics)
 
     @cached_property
     def blocks(self) -> tuple[str, ...]:
@@ -328,7 +332,20 @@ class Auto:
         )
 
 
-Term = Part | Kind | Count | Blocks | Name | Auto
+@dataclass(frozen=True)
+class Statistics:
+    """No weight, but the moving statistics of every batch normalization: they follow the data."""
+
+    def __str__(self) -> str:
+        return STATISTICS
+
+    def weights(self, layout: NetworkLayout) -> frozenset[WeightRef]:
+        if not layout.statistics:
+            raise StrategyError(f"{self}: this U-Net has no batch normalization")
+        return frozenset()
+
+
+Term = Part | Kind | Count | Blocks | Name | Auto | Statistics
 
 
 def is_glob(pattern: str) -> bool:

@@ -22,6 +22,7 @@ from kerasunet.data.augmentation import augment
 from kerasunet.data.augmentation_settings import Augmentation
 from kerasunet.data.decoding import DecodedCases
 from kerasunet.files import writing
+from kerasunet.freezing import moves_statistics
 
 _ORDER, _VIEW = 0, 1
 _THREADS = max(2, min(8, (os.cpu_count() or 2) // 2))  # The other half trains.
@@ -148,7 +149,9 @@ def cut_before_training(model: keras.Model) -> Cut | None:
         The two parts; `None` if no weights lie before the cut, so that nothing would be saved.
     """
     layers = model.layers
-    first = next(i for i, layer in enumerate(layers) if layer.trainable_weights)
+    first = next(
+        i for i, layer in enumerate(layers) if layer.trainable_weights or moves_statistics(layer)
+    )
     if not any(layer.weights for layer in layers[:first]):
         return None
     wanted = {id(t) for layer in layers[first:] for t in keras.tree.flatten(layer.input)}

@@ -21,6 +21,7 @@ import numpy as np
 from kerasunet.data.augmentation_settings import Augmentation
 from kerasunet.data.decoding import DecodedCases
 from kerasunet.files import write_atomically, write_text
+from kerasunet.freezing import scale_updates
 from kerasunet.losses import dice, dice_bce
 from kerasunet.training.batches import ActivationCache, Batches, cut_before_training
 from kerasunet.training.settings import Optimization
@@ -159,7 +160,9 @@ class WarmupSchedule(keras.optimizers.schedules.LearningRateSchedule):
 
 def compile_for_training(model: keras.Model, settings: Optimization) -> None:
     """Compile with a fresh optimizer, Dice plus cross-entropy, and Dice as metric."""
-    compile_with(model, make_optimizer(settings))
+    optimizer = make_optimizer(settings)
+    scale_updates(optimizer, model)
+    compile_with(model, optimizer)
     # Variables that the first step creates would make TensorFlow trace it twice.
     model.optimizer.build(model.trainable_variables)
 

@@ -1,5 +1,6 @@
 """The strategy language: what each text selects, what each mistake says, and the set algebra."""
 
+import re
 import subprocess
 import sys
 from operator import and_, or_, sub
@@ -21,6 +22,7 @@ from kerasunet.strategies import (
 UNET = NetworkLayout.unet()
 NINE = ["enc1", "enc2", "enc3", "enc4", "bottleneck", "dec4", "dec3", "dec2", "dec1"]
 BLOCKS_HINT = f"Blocks: {', '.join(NINE)}"
+unhurried = settings(deadline=None)  # a busy machine is no failure
 
 
 def select(text, layout=UNET):
@@ -278,12 +280,79 @@ def test_expand_refuses_other_patterns(pattern):
 
 def test_grammar_table_lists_what_the_parser_takes():
     rows = [line.split("  ")[0] for line in describe_grammar().splitlines()]
-    texts = [text.replace(":K", ":2") for row in rows for text in row.split(", ")]
+    texts = [
+        text.replace(":K", ":2").replace("*A", "*all") for row in rows for text in row.split(", ")
+    ]
     assert [str(parse(text)) for text in texts if text != "(A)"] == [
         text.lower() for text in texts if text != "(A)"
     ]
     assert {"all", "none", "shallow:2", "inner:2", "blocks:1-3,7", "norm", "auto"} <= set(texts)
     assert max(map(len, describe_grammar().splitlines())) <= 100
+
+
+# --- rates and statistics -----------------------------------------------------------------------
+
+SOFT = {
+    "contracting+0.1*expanding": ({"contracting": 1, "expanding": 0.1}, 0),
+    "0.5*all": ({"all": 0.5}, 0),
+    "0.1*(contracting+enc1)": ({"contracting": 0.1}, 0),
+    "2*shallow:3+1e-3*deep:2": ({"shallow:3": 2, "deep:2": 0.001}, 0),
+    "0.1*all&norm": ({"norm": 0.1}, 0),
+    "0.1*0.5*enc1": ({"enc1": 0.05}, 0),
+    "statistics": ({}, 18),
+    "expanding+statistics": ({"expanding": 1}, 10),
+    "statistics&enc1": ({}, 2),
+    "bias+statistics-enc1": ({"bias": 1}, 16),
+    "norm+statistics": ({"norm": 1}, 0),
+}
+
+
+@pytest.mark.parametrize("text", SOFT)
+def test_rates_and_statistics(text):
+    expected, statistics = SOFT[text]
+    strategy = parse(text)
+    assert str(strategy) == text.replace("1e-3", "0.001") and parse(str(strategy)) == strategy
+    assert strategy.rates(UNET) == pytest.approx(
+        {weight: rate for part, rate in expected.items() for weight in select(part)}
+    )
+    assert len(strategy.statistics(UNET)) == statistics
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        (
+            "all+0.1*expanding",
+            "dec1_conv1 is claimed at 1 and at 0.1 times the rate; claim it once",
+        ),
+        ("0*all", "a rate factor is above 0 and at most 10"),
+        ("10.5*all", "a rate factor is above 0 and at most 10"),
+        ("0.1*", "expected a strategy, found the end"),
+        ("0.1*auto", "it stands alone"),
+        ("0.1*none", "selects no weight"),
+        ("shallow:0.5*enc1", "shallow needs a number, as in shallow:3, found '0.5*'"),
+        ("all-statistics", "the statistics of a layer that trains move with it"),
+        ("0.1 contracting", "unexpected '.' at position 2"),
+    ],
+)
+def test_impossible_rates_and_statistics_are_refused(text, problem):
+    assert problem in message(text)
+
+
+def test_without_batch_normalization_there_are_no_statistics():
+    for normalization in ("group", None):
+        assert "no batch normalization" in message(
+            "statistics", NetworkLayout.unet(2, normalization)
+        )
+
+
+@unhurried
+@given(st.floats(1e-6, 10), st.sampled_from(["enc1", "shallow:3", "norm&deep:2", "all-enc1"]))
+def test_a_factor_scales_every_rate_and_selects_the_same(factor, text):
+    strategy = parse(f"{factor}*({text})")
+    assert parse(str(strategy)) == strategy
+    assert strategy.rates(UNET) == dict.fromkeys(strategy.select(UNET), factor)
+    assert strategy.select(UNET) == select(text)
 
 
 # --- errors -------------------------------------------------------------------------------------
@@ -436,7 +505,6 @@ def test_absurd_numbers_are_refused():
 
 # --- properties ---------------------------------------------------------------------------------
 
-unhurried = settings(deadline=None)  # a busy machine is no failure
 LAYOUTS = st.builds(
     NetworkLayout.unet, st.integers(1, 7), st.sampled_from(["batch", "group", None])
 )
@@ -575,8 +643,13 @@ def test_any_text_is_a_strategy_or_a_strategy_error(text):
         assert str(error)
 
 
+def is_no_factor(pattern):
+    """A number before a `*` is a rate factor, and no glob."""
+    return not re.match(r"\d+\*", pattern)
+
+
 @unhurried
-@given(st.text(alphabet="enc12_v*?", min_size=1, max_size=8))
+@given(st.text(alphabet="enc12_v*?", min_size=1, max_size=8).filter(is_no_factor))
 def test_globs_match_as_their_definition_says(pattern):
     def matches(pattern, name):
         if not pattern or not name:

@@ -1,0 +1,231 @@
+"""A strategy: terms and operators in postfix order, the weights they select and their rates.
+
+Postfix order lets any nesting be parsed, evaluated and printed without recursion.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from kerasunet.strategies.terms import (
+    Auto,
+    Blocks,
+    NetworkLayout,
+    Part,
+    Statistics,
+    StrategyError,
+    Term,
+    WeightRef,
+    is_range_end,
+    quote,
+)
+
+PRECEDENCE = {"+": 1, "-": 1, "&": 2}
+TIGHTEST = 3
+LARGEST_RATE = 10
+
+
+@dataclass(frozen=True)
+class Rate:
+    """A factor before a strategy: the share of the learning rate at which its weights train.
+
+    Raises:
+        StrategyError: the factor is not above 0 and at most 10.
+    """
+
+    factor: float
+
+    def __post_init__(self) -> None:
+        if not 0 < self.factor <= LARGEST_RATE:
+            raise StrategyError(
+                f"{self}…: a rate factor is above 0 and at most {LARGEST_RATE}, "
+                "as in contracting+0.1*expanding; leave out what should not train"
+            )
+
+    def __str__(self) -> str:
+        return f"{repr(self.factor).removesuffix('.0')}*"
+
+
+@dataclass(frozen=True, repr=False)
+class Strategy:
+    """Which weights of a U-Net train, and at which share of the learning rate.
+
+    Made by `parse`, immutable.
+
+    `str(strategy)` is its canonical text: two strategies are equal if and only if their
+    canonical texts are, and `parse(str(strategy)) == strategy`.
+
+    Args:
+        postfix: terms and operators; `+`, `-` and `&` come after their two operands, a `Rate`
+            after its one.
+    """
+
+    postfix: tuple[Term | Rate | str, ...]
+
+    @property
+    def is_auto(self) -> bool:
+        """Whether the weights are to be chosen from the training images."""
+        return isinstance(self.postfix[0], Auto)
+
+    def select(self, layout: NetworkLayout) -> frozenset[WeightRef]:
+        """Return the weights that train on a network of this layout.
+
+        Raises:
+            StrategyError: a term is unknown to the layout, a weight is claimed at two rates,
+                nothing is selected (only `none` and `statistics` may have no weight), or the
+                strategy is automatic.
+        """
+        return frozenset(self.rates(layout))
+
+    def rates(self, layout: NetworkLayout) -> dict[WeightRef, float]:
+        """Return the weights that train, each with its factor of the learning rate, 0 to 10.
+
+        Raises:
+            StrategyError: as for `select`.
+        """
+        selected = self._evaluate(layout)
+        if not selected.rates and not selected.moving and self.postfix != (Part("none"),):
+            raise StrategyError(
+                f"{quote(str(self))}: selects no weight; write none to train nothing"
+            )
+        return {weight: selected.rates[weight] for weight in layout.weights if weight in selected}
+
+    def statistics(self, layout: NetworkLayout) -> tuple[str, ...]:
+        """Return the layers whose moving statistics follow the data though no weight trains.
+
+        The statistics of layers that train follow, too, and are not listed.
+
+        Raises:
+            StrategyError: as for `select`.
+        """
+        trained = {weight.layer for weight in self.select(layout) if weight.kind == "norm"}
+        moving = self._evaluate(layout).moving - trained
+        return tuple(layer for layer in layout.statistics if layer in moving)
+
+    def _evaluate(self, layout: NetworkLayout) -> "_Selection":
+        stack: list[_Selection] = []
+        for item in self.postfix:
+            if isinstance(item, Rate):
+                stack.append(stack.pop().scaled(item.factor))
+            elif isinstance(item, str):
+                right, left = stack.pop(), stack.pop()
+                stack.append(self._combined(left, item, right))
+            else:
+                stack.append(_Selection.of(item, layout))
+        return stack.pop()
+
+    def _refuse_to_stop(self, layers: Collection[str]) -> None:
+        if layers:
+            raise StrategyError(
+                f"{quote(str(self))}: the statistics of a layer that trains move with it; "
+                "take away norm as well, as in all-norm"
+            )
+
+    def _combined(self, left: "_Selection", operator: str, right: "_Selection") -> "_Selection":
+        if operator == "-":
+            self._refuse_to_stop(right.moving & {w.layer for w in left.rates if w.kind == "norm"})
+            return left.without(right)
+        if operator == "&":
+            return left.common_with(right)
+        for weight in sorted(left.rates.keys() & right.rates.keys(), key=lambda w: w.layer):
+            if left.rates[weight] != right.rates[weight]:
+                raise StrategyError(
+                    f"{quote(str(self))}: {weight.layer} is claimed at {left.rates[weight]:g} and "
+                    f"at {right.rates[weight]:g} times the rate; claim it once, as in "
+                    "contracting+0.1*expanding"
+                )
+        return left.joined_with(right)
+
+    def __str__(self) -> str:
+        stack: list[_Phrase] = []
+        for item in self.postfix:
+            if isinstance(item, Rate):
+                stack.append(stack.pop().at_rate(item))
+            elif isinstance(item, str):
+                right, left = stack.pop(), stack.pop()
+                stack.append(_join(left, item, right))
+            else:
+                stack.append(_Phrase.of(item))
+        return stack.pop().text
+
+    def __repr__(self) -> str:
+        return f"parse({str(self)!r})"
+
+
+@dataclass(frozen=True)
+class _Selection:
+    """What a part of a strategy selects.
+
+    Attributes:
+        rates: the weights that train, and their factors of the learning rate.
+        touched: layers with moving statistics among those that are selected in any way.
+        moving: those of them that `statistics` names.
+    """
+
+    rates: dict[WeightRef, float]
+    touched: frozenset[str]
+    moving: frozenset[str]
+
+    @classmethod
+    def of(cls, term: Term, layout: NetworkLayout) -> "_Selection":
+        weights, every = term.weights(layout), frozenset(layout.statistics)
+        if isinstance(term, Statistics):
+            return cls({}, every, every)
+        norms = frozenset(weight.layer for weight in weights if weight.kind == "norm")
+        return cls(dict.fromkeys(weights, 1.0), norms & every, frozenset())
+
+    def __contains__(self, weight: WeightRef) -> bool:
+        return weight in self.rates
+
+    def scaled(self, factor: float) -> "_Selection":
+        rates = {weight: rate * factor for weight, rate in self.rates.items()}
+        return _Selection(rates, self.touched, self.moving)
+
+    def joined_with(self, other: "_Selection") -> "_Selection":
+        return _Selection(
+            self.rates | other.rates, self.touched | other.touched, self.moving | other.moving
+        )
+
+    def without(self, other: "_Selection") -> "_Selection":
+        rates = {w: rate for w, rate in self.rates.items() if w not in other}
+        return _Selection(rates, self.touched - other.touched, self.moving - other.touched)
+
+    def common_with(self, other: "_Selection") -> "_Selection":
+        rates = {w: rate * other.rates[w] for w, rate in self.rates.items() if w in other}
+        touched = self.touched & other.touched
+        return _Selection(rates, touched, touched & (self.moving | other.moving))
+
+
+class _Phrase(NamedTuple):
+    """Infix text of a subexpression, and what decides whether it needs parentheses."""
+
+    text: str
+    precedence: int
+    starts_as_range_end: bool
+    ends_as_range_start: bool
+
+    @classmethod
+    def of(cls, term: Term) -> "_Phrase":
+        text = str(term)
+        open_ended = isinstance(term, Blocks) and term.could_start_range
+        return cls(text, TIGHTEST, is_range_end(text), open_ended)
+
+    def at_rate(self, rate: Rate) -> "_Phrase":
+        operand = self.enclosed(self.precedence < TIGHTEST)
+        return _Phrase(f"{rate}{operand.text}", TIGHTEST, False, operand.ends_as_range_start)
+
+    def enclosed(self, needed: bool) -> "_Phrase":
+        return _Phrase(f"({self.text})", self.precedence, False, False) if needed else self
+
+
+def _join(left: _Phrase, operator: str, right: _Phrase) -> _Phrase:
+    precedence = PRECEDENCE[operator]
+    right = right.enclosed(right.precedence <= precedence)
+    looks_like_range = operator == "-" and left.ends_as_range_start and right.starts_as_range_end
+    left = left.enclosed(left.precedence < precedence or looks_like_range)
+    return _Phrase(
+        left.text + operator + right.text,
+        precedence,
+        left.starts_as_range_end,
+        right.ends_as_range_start,
+    )
