@@ -11,24 +11,14 @@ from kerasunet.lazy import lazy_members
 if TYPE_CHECKING:
     from kerasunet import (
         data as data,
-    )
-    from kerasunet import (
         metrics as metrics,
-    )
-    from kerasunet import (
         models as models,
-    )
-    from kerasunet import (
         strategies as strategies,
-    )
-    from kerasunet import (
         training as training,
     )
-    from kerasunet.freezing import describe as describe
-    from kerasunet.freezing import set_trainable as set_trainable
+    from kerasunet.freezing import describe as describe, set_trainable as set_trainable
     from kerasunet.inference import engines as engines
-    from kerasunet.inference.segmenter import Segmenter as Segmenter
-    from kerasunet.inference.segmenter import SideBySide as SideBySide
+    from kerasunet.inference.segmenter import Segmenter as Segmenter, SideBySide as SideBySide
     from kerasunet.unet import UNet as UNet
 else:
     __getattr__, __dir__, __all__ = lazy_members(__name__)

@@ -5,13 +5,11 @@ from __future__ import annotations
 import ast
 import importlib
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 
-def lazy_members(
-    package: str, members: Mapping[str, str] | None = None
-) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
+def lazy_members(package: str) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
     """Return the `__getattr__`, `__dir__` (PEP 562) and `__all__` of a package.
 
     The public names are those that the package imports under `if TYPE_CHECKING:`. Editors, type
@@ -23,8 +21,6 @@ def lazy_members(
     Raises:
         ImportError: The source of the package isn't there to be read.
     """
-    if members is not None:
-        return _from_table(package, members)
     origins = lazy_origins(_source(package))
 
     def get(name: str) -> Any:
@@ -60,13 +56,3 @@ def _source(package: str) -> str:
     if source is None:
         raise ImportError(f"{package}: its source is missing, and with it the list of its members")
     return source
-
-
-def _from_table(package: str, members: Mapping[str, str]) -> Any:
-    def get(name: str) -> Any:
-        if name not in members:
-            raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        module = importlib.import_module(members[name])
-        return module if members[name] == f"{package}.{name}" else getattr(module, name)
-
-    return get, lambda: sorted(members)

@@ -4,24 +4,25 @@ NumPy in, NumPy out. Probabilities are computed once by `compare`; every thresho
 choice of models after that works on them and runs no model.
 """
 
-from kerasunet import lazy_members
+from typing import TYPE_CHECKING
 
-_MEMBERS = {
-    "Answer": "kerasunet.comparison.comparing",
-    "Candidate": "kerasunet.comparison.comparing",
-    "Comparison": "kerasunet.comparison.comparing",
-    "compare": "kerasunet.comparison.comparing",
-    "Choice": "kerasunet.comparison.comparing",
-    "Verdict": "kerasunet.comparison.comparing",
-    "judge": "kerasunet.comparison.comparing",
-    "without_small_regions": "kerasunet.comparison.comparing",
-    "Score": "kerasunet.comparison.comparing",
-    "score": "kerasunet.comparison.comparing",
-    "as_csv": "kerasunet.comparison.report",
-    "as_html": "kerasunet.comparison.report",
-    "as_zip": "kerasunet.comparison.report",
-    "guess_modality": "kerasunet.data.modality",
-    "trained_parameters": "kerasunet.comparison.comparing",
-}
-__all__ = sorted(_MEMBERS)
-__getattr__, __dir__ = lazy_members(__name__, _MEMBERS)
+from kerasunet.lazy import lazy_members
+
+if TYPE_CHECKING:
+    from kerasunet.comparison.comparing import (
+        Answer as Answer,
+        Candidate as Candidate,
+        Choice as Choice,
+        Comparison as Comparison,
+        Score as Score,
+        Verdict as Verdict,
+        compare as compare,
+        judge as judge,
+        score as score,
+        trained_parameters as trained_parameters,
+        without_small_regions as without_small_regions,
+    )
+    from kerasunet.comparison.report import as_csv as as_csv, as_html as as_html, as_zip as as_zip
+    from kerasunet.data.modality import guess_modality as guess_modality
+else:
+    __getattr__, __dir__, __all__ = lazy_members(__name__)

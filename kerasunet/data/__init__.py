@@ -1,28 +1,33 @@
 """Cases, and everything that is done to them before a network sees them."""
 
-from kerasunet import lazy_members
+from typing import TYPE_CHECKING
 
-_MEMBERS = {
-    "NO_AUGMENTATION": "kerasunet.data.augmentation_settings",
-    "AnnotatedCase": "kerasunet.data.cases",
-    "Augmentation": "kerasunet.data.augmentation_settings",
-    "Case": "kerasunet.data.cases",
-    "DataSet": "kerasunet.data.cases",
-    "DecodedCases": "kerasunet.data.decoding",
-    "FileCase": "kerasunet.data.cases",
-    "MaskCoding": "kerasunet.data.cases",
-    "SIMULATED": "kerasunet.data.loading",
-    "Sample": "kerasunet.data.cases",
-    "SimulatedCase": "kerasunet.data.cases",
-    "Split": "kerasunet.data.splits",
-    "augment": "kerasunet.data.augmentation",
-    "decode": "kerasunet.data.decoding",
-    "foreground_shares": "kerasunet.data.decoding",
-    "load": "kerasunet.data.loading",
-    "read_image": "kerasunet.data.readers",
-    "resize_image": "kerasunet.data.decoding",
-    "resize_mask": "kerasunet.data.decoding",
-    "split_cases": "kerasunet.data.splits",
-}
-__all__ = sorted(_MEMBERS)
-__getattr__, __dir__ = lazy_members(__name__, _MEMBERS)
+from kerasunet.lazy import lazy_members
+
+if TYPE_CHECKING:
+    from kerasunet.data.augmentation import augment as augment
+    from kerasunet.data.augmentation_settings import (
+        NO_AUGMENTATION as NO_AUGMENTATION,
+        Augmentation as Augmentation,
+    )
+    from kerasunet.data.cases import (
+        AnnotatedCase as AnnotatedCase,
+        Case as Case,
+        DataSet as DataSet,
+        FileCase as FileCase,
+        MaskCoding as MaskCoding,
+        Sample as Sample,
+        SimulatedCase as SimulatedCase,
+    )
+    from kerasunet.data.decoding import (
+        DecodedCases as DecodedCases,
+        decode as decode,
+        foreground_shares as foreground_shares,
+        resize_image as resize_image,
+        resize_mask as resize_mask,
+    )
+    from kerasunet.data.loading import SIMULATED as SIMULATED, load as load
+    from kerasunet.data.readers.files import read_image as read_image
+    from kerasunet.data.splits import Split as Split, split_cases as split_cases
+else:
+    __getattr__, __dir__, __all__ = lazy_members(__name__)

@@ -1,13 +1,15 @@
 """Inference: saved models on new images, the engines that run them, export to other runtimes."""
 
-from kerasunet import lazy_members
+from typing import TYPE_CHECKING
 
-_MEMBERS = {
-    "Segmentation": "kerasunet.inference.segmenter",
-    "Segmenter": "kerasunet.inference.segmenter",
-    "SideBySide": "kerasunet.inference.segmenter",
-    "engines": "kerasunet.inference.engines",
-    "export": "kerasunet.inference.export",
-}
-__all__ = sorted(_MEMBERS)
-__getattr__, __dir__ = lazy_members(__name__, _MEMBERS)
+from kerasunet.lazy import lazy_members
+
+if TYPE_CHECKING:
+    from kerasunet.inference import engines as engines, export as export
+    from kerasunet.inference.segmenter import (
+        Segmentation as Segmentation,
+        Segmenter as Segmenter,
+        SideBySide as SideBySide,
+    )
+else:
+    __getattr__, __dir__, __all__ = lazy_members(__name__)

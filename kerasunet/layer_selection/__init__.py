@@ -1,18 +1,25 @@
 """Layer selection: `auto` and `auto:search` find out from the training images what to fine-tune."""
 
-from kerasunet import lazy_members
+from typing import TYPE_CHECKING
 
-_MEMBERS = {
-    "BlockNorm": "kerasunet.layer_selection.gradients",
-    "BlockScore": "kerasunet.layer_selection.choice",
-    "Choice": "kerasunet.layer_selection.choice",
-    "Trial": "kerasunet.layer_selection.choice",
-    "blocks_to_train": "kerasunet.layer_selection.choice",
-    "choose": "kerasunet.layer_selection.selection",
-    "choose_by_gradients": "kerasunet.layer_selection.gradients",
-    "choose_by_search": "kerasunet.layer_selection.trials",
-    "default_candidates": "kerasunet.layer_selection.trials",
-    "relative_gradient_norms": "kerasunet.layer_selection.gradients",
-}
-__all__ = sorted(_MEMBERS)
-__getattr__, __dir__ = lazy_members(__name__, _MEMBERS)
+from kerasunet.lazy import lazy_members
+
+if TYPE_CHECKING:
+    from kerasunet.layer_selection.choice import (
+        BlockScore as BlockScore,
+        Choice as Choice,
+        Trial as Trial,
+        blocks_to_train as blocks_to_train,
+    )
+    from kerasunet.layer_selection.gradients import (
+        BlockNorm as BlockNorm,
+        choose_by_gradients as choose_by_gradients,
+        relative_gradient_norms as relative_gradient_norms,
+    )
+    from kerasunet.layer_selection.selection import choose as choose
+    from kerasunet.layer_selection.trials import (
+        choose_by_search as choose_by_search,
+        default_candidates as default_candidates,
+    )
+else:
+    __getattr__, __dir__, __all__ = lazy_members(__name__)

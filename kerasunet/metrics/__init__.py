@@ -5,25 +5,28 @@ names and defines each one; `POLICY` is the Markdown text, for documentation and
 what happens to empty masks and missed lesions.
 """
 
-from kerasunet import lazy_members
+from typing import TYPE_CHECKING
 
-_MEMBERS = {
-    "Interval": "kerasunet.metrics.summary",
-    "METRICS": "kerasunet.metrics.policy",
-    "Metric": "kerasunet.metrics.policy",
-    "POLICY": "kerasunet.metrics.policy",
-    "SurfaceDistances": "kerasunet.metrics.measures",
-    "assd": "kerasunet.metrics.measures",
-    "bootstrap_interval": "kerasunet.metrics.summary",
-    "case_metrics": "kerasunet.metrics.summary",
-    "dice": "kerasunet.metrics.measures",
-    "expected_calibration_error": "kerasunet.metrics.measures",
-    "hd95": "kerasunet.metrics.measures",
-    "iou": "kerasunet.metrics.measures",
-    "precision": "kerasunet.metrics.measures",
-    "sensitivity": "kerasunet.metrics.measures",
-    "summarize": "kerasunet.metrics.summary",
-    "surface_distances": "kerasunet.metrics.measures",
-}
-__all__ = sorted(_MEMBERS)
-__getattr__, __dir__ = lazy_members(__name__, _MEMBERS)
+from kerasunet.lazy import lazy_members
+
+if TYPE_CHECKING:
+    from kerasunet.metrics.measures import (
+        SurfaceDistances as SurfaceDistances,
+        assd as assd,
+        dice as dice,
+        expected_calibration_error as expected_calibration_error,
+        hd95 as hd95,
+        iou as iou,
+        precision as precision,
+        sensitivity as sensitivity,
+        surface_distances as surface_distances,
+    )
+    from kerasunet.metrics.policy import METRICS as METRICS, POLICY as POLICY, Metric as Metric
+    from kerasunet.metrics.summary import (
+        Interval as Interval,
+        bootstrap_interval as bootstrap_interval,
+        case_metrics as case_metrics,
+        summarize as summarize,
+    )
+else:
+    __getattr__, __dir__, __all__ = lazy_members(__name__)

@@ -5,27 +5,35 @@ card, `NAME.md` the same card for people. A model file can bring code. So every 
 before Keras opens it in safe mode, and a registered model must have the digest on its card.
 """
 
-from kerasunet import lazy_members
+from typing import TYPE_CHECKING
 
-_MEMBERS = {
-    "DataNote": "kerasunet.models.model_card",
-    "ModelCard": "kerasunet.models.model_card",
-    "RecordedEvaluation": "kerasunet.models.model_card",
-    "card": "kerasunet.models.registry",
-    "check": "kerasunet.models.registry",
-    "check_name": "kerasunet.models.registry",
-    "checked_model": "kerasunet.models.verification",
-    "checked_weights": "kerasunet.models.verification",
-    "digest": "kerasunet.models.registry",
-    "folder": "kerasunet.models.registry",
-    "list": "kerasunet.models.registry",
-    "load": "kerasunet.models.loading",
-    "load_weights_into": "kerasunet.models.loading",
-    "record": "kerasunet.models.registry",
-    "register": "kerasunet.models.registry",
-    "save": "kerasunet.models.saving",
-    "save_weights": "kerasunet.models.saving",
-    "versions": "kerasunet.models.saving",
-}
-__all__ = sorted(_MEMBERS)
-__getattr__, __dir__ = lazy_members(__name__, _MEMBERS)
+from kerasunet.lazy import lazy_members
+
+if TYPE_CHECKING:
+    from kerasunet.models.loading import load as load, load_weights_into as load_weights_into
+    from kerasunet.models.model_card import (
+        DataNote as DataNote,
+        ModelCard as ModelCard,
+        RecordedEvaluation as RecordedEvaluation,
+    )
+    from kerasunet.models.registry import (
+        card as card,
+        check as check,
+        check_name as check_name,
+        digest as digest,
+        folder as folder,
+        list as list,
+        record as record,
+        register as register,
+    )
+    from kerasunet.models.saving import (
+        save as save,
+        save_weights as save_weights,
+        versions as versions,
+    )
+    from kerasunet.models.verification import (
+        checked_model as checked_model,
+        checked_weights as checked_weights,
+    )
+else:
+    __getattr__, __dir__, __all__ = lazy_members(__name__)

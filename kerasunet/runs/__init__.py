@@ -1,20 +1,19 @@
 """One run: its data, its directory, fine-tuning, pre-training, and a run in the background."""
 
-from kerasunet import lazy_members
+from typing import TYPE_CHECKING
 
-_MEMBERS = {
-    "BackgroundRun": "kerasunet.runs.background",
-    "PreparedData": "kerasunet.runs.preparation",
-    "Pretrained": "kerasunet.runs.pretraining",
-    "Progress": "kerasunet.runs.background",
-    "Reporter": "kerasunet.runs.reporting",
-    "Run": "kerasunet.runs.finetuning",
-    "RunDirectory": "kerasunet.runs.directory",
-    "finetune": "kerasunet.runs.finetuning",
-    "held": "kerasunet.runs.directory",
-    "load_pretraining_data": "kerasunet.runs.preparation",
-    "prepare": "kerasunet.runs.preparation",
-    "pretrain": "kerasunet.runs.pretraining",
-}
-__all__ = sorted(_MEMBERS)
-__getattr__, __dir__ = lazy_members(__name__, _MEMBERS)
+from kerasunet.lazy import lazy_members
+
+if TYPE_CHECKING:
+    from kerasunet.runs.background import BackgroundRun as BackgroundRun, Progress as Progress
+    from kerasunet.runs.directory import RunDirectory as RunDirectory, held as held
+    from kerasunet.runs.finetuning import Run as Run, finetune as finetune
+    from kerasunet.runs.preparation import (
+        PreparedData as PreparedData,
+        load_pretraining_data as load_pretraining_data,
+        prepare as prepare,
+    )
+    from kerasunet.runs.pretraining import Pretrained as Pretrained, pretrain as pretrain
+    from kerasunet.runs.reporting import Reporter as Reporter
+else:
+    __getattr__, __dir__, __all__ = lazy_members(__name__)

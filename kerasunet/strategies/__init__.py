@@ -3,17 +3,22 @@
 Pure Python, imported in milliseconds: neither NumPy nor Keras is loaded.
 """
 
-from kerasunet import lazy_members
+from typing import TYPE_CHECKING
 
-_MEMBERS = {
-    "NetworkLayout": "kerasunet.strategies.terms",
-    "Strategy": "kerasunet.strategies.strategy",
-    "StrategyError": "kerasunet.strategies.terms",
-    "WeightRef": "kerasunet.strategies.terms",
-    "describe_grammar": "kerasunet.strategies.parser",
-    "expand": "kerasunet.strategies.parser",
-    "name_of": "kerasunet.strategies.naming",
-    "parse": "kerasunet.strategies.parser",
-}
-__all__ = sorted(_MEMBERS)
-__getattr__, __dir__ = lazy_members(__name__, _MEMBERS)
+from kerasunet.lazy import lazy_members
+
+if TYPE_CHECKING:
+    from kerasunet.strategies.naming import name_of as name_of
+    from kerasunet.strategies.parser import (
+        describe_grammar as describe_grammar,
+        expand as expand,
+        parse as parse,
+    )
+    from kerasunet.strategies.strategy import Strategy as Strategy
+    from kerasunet.strategies.terms import (
+        NetworkLayout as NetworkLayout,
+        StrategyError as StrategyError,
+        WeightRef as WeightRef,
+    )
+else:
+    __getattr__, __dir__, __all__ = lazy_members(__name__)

@@ -4,19 +4,23 @@
 stand here, looked up when they are first used, so that everything about training has one address.
 """
 
-from kerasunet import lazy_members
+from typing import TYPE_CHECKING
 
-_MEMBERS = {
-    "Architecture": "kerasunet.architecture",
-    "Evaluation": "kerasunet.training.evaluation",
-    "FinetuneSettings": "kerasunet.training.settings",
-    "Optimization": "kerasunet.training.settings",
-    "PretrainSettings": "kerasunet.training.settings",
-    "Run": "kerasunet.runs.finetuning",
-    "evaluate": "kerasunet.training.evaluation",
-    "finetune": "kerasunet.runs.finetuning",
-    "overfit_one_batch": "kerasunet.training.evaluation",
-    "pretrain": "kerasunet.runs.pretraining",
-}
-__all__ = sorted(_MEMBERS)
-__getattr__, __dir__ = lazy_members(__name__, _MEMBERS)
+from kerasunet.lazy import lazy_members
+
+if TYPE_CHECKING:
+    from kerasunet.architecture import Architecture as Architecture
+    from kerasunet.runs.finetuning import Run as Run, finetune as finetune
+    from kerasunet.runs.pretraining import pretrain as pretrain
+    from kerasunet.training.evaluation import (
+        Evaluation as Evaluation,
+        evaluate as evaluate,
+        overfit_one_batch as overfit_one_batch,
+    )
+    from kerasunet.training.settings import (
+        FinetuneSettings as FinetuneSettings,
+        Optimization as Optimization,
+        PretrainSettings as PretrainSettings,
+    )
+else:
+    __getattr__, __dir__, __all__ = lazy_members(__name__)

@@ -5,8 +5,7 @@ from dataclasses import fields, replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from kerasunet.data import NO_AUGMENTATION, Augmentation, DecodedCases, augment
 from kerasunet.training.batches import Batches

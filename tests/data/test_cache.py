@@ -21,13 +21,13 @@ from kerasunet.cli import main
 from kerasunet.data import (
     DataSet,
     FileCase,
+    cache as cache_module,
     cache_packs,
     decode,
     foreground_shares,
     load,
     split_cases,
 )
-from kerasunet.data import cache as cache_module
 from kerasunet.data.augmentation_settings import Augmentation
 from kerasunet.data.cache import Store
 from kerasunet.runs.preparation import PreparedData

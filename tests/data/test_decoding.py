@@ -5,8 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from kerasunet.data import Sample, decode, load, resize_image, resize_mask
 from kerasunet.data.decoding import foreground_shares, resized_spacing

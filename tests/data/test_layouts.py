@@ -27,8 +27,7 @@ from helpers.layout_makers import (
     write_pair,
     write_rows,
 )
-from hypothesis import example, given, settings
-from hypothesis import strategies as st
+from hypothesis import example, given, settings, strategies as st
 from PIL import Image
 from skimage.draw import polygon2mask
 

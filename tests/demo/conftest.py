@@ -12,8 +12,7 @@ import pytest
 from helpers.browser import running_demo
 from helpers.compare_page import MODELS
 
-from kerasunet import Segmenter
-from kerasunet import models as registry
+from kerasunet import Segmenter, models as registry
 from kerasunet.data.simulation import simulate
 from kerasunet.files import sha256
 

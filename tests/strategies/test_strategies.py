@@ -7,8 +7,7 @@ from operator import and_, or_, sub
 from pathlib import Path
 
 import pytest
-from hypothesis import assume, given, settings
-from hypothesis import strategies as st
+from hypothesis import assume, given, settings, strategies as st
 
 from kerasunet.strategies import (
     NetworkLayout,

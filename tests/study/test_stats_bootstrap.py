@@ -8,8 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from helpers.case_tables import by_name, compared, level, results_of, runs_of, table
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from scipy.stats import bootstrap
 
 from kerasunet.metrics import bootstrap_interval

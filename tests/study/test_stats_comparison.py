@@ -9,8 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from helpers.case_tables import FULL, by_name, compared, level, results_of, table
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from scipy.stats import wilcoxon
 from statsmodels.stats.multitest import multipletests
 

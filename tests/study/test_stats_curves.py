@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from helpers.case_tables import PATTERNS, area, level, results_of, table
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from kerasunet.strategies import NetworkLayout
 from kerasunet.study.plan import distinct_strategies

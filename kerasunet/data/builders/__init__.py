@@ -4,7 +4,9 @@
 Importing `<name>.<name>_dataset_builder` registers an ordinary TFDS builder, for `tfds.load`.
 """
 
-from kerasunet import lazy_members
+from typing import TYPE_CHECKING
+
+from kerasunet.lazy import lazy_members
 
 # To add a set, add a folder beside this file and a line here.
 PETS = "oxford_iiit_pet"
@@ -24,9 +26,9 @@ NAMES = (
     "xpie",
 )
 
-_MEMBERS = {
-    "TfdsCase": "kerasunet.data.builders.loading",
-    "load_cases": "kerasunet.data.builders.loading",
-}
-__all__ = sorted([*_MEMBERS, "NAMES"])
-__getattr__, __dir__ = lazy_members(__name__, _MEMBERS)
+
+if TYPE_CHECKING:
+    from kerasunet.data.builders.loading import TfdsCase as TfdsCase, load_cases as load_cases
+else:
+    __getattr__, __dir__, __all__ = lazy_members(__name__)
+    __all__ += ["NAMES"]

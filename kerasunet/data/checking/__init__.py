@@ -4,16 +4,17 @@ An error would stop training or cannot be a mask. A warning needs a person to lo
 a suspicion.
 """
 
-from kerasunet import lazy_members
+from typing import TYPE_CHECKING
 
-_MEMBERS = {
-    "KINDS": "kerasunet.data.checking.inspection",
-    "Problem": "kerasunet.data.checking.inspection",
-    "Report": "kerasunet.data.checking.report",
-    "check": "kerasunet.data.checking.report",
-    "read_groups": "kerasunet.data.groups",
-    "with_groups": "kerasunet.data.groups",
-    "write_groups": "kerasunet.data.groups",
-}
-__all__ = sorted(_MEMBERS)
-__getattr__, __dir__ = lazy_members(__name__, _MEMBERS)
+from kerasunet.lazy import lazy_members
+
+if TYPE_CHECKING:
+    from kerasunet.data.checking.inspection import KINDS as KINDS, Problem as Problem
+    from kerasunet.data.checking.report import Report as Report, check as check
+    from kerasunet.data.groups import (
+        read_groups as read_groups,
+        with_groups as with_groups,
+        write_groups as write_groups,
+    )
+else:
+    __getattr__, __dir__, __all__ = lazy_members(__name__)

@@ -5,13 +5,16 @@ Published data sets are recognised as they come out of their archives. Your own 
 VOC, as one folder or as one such folder for each patient.
 """
 
-from kerasunet import lazy_members
+from typing import TYPE_CHECKING
 
-_MEMBERS = {
-    "PUBLISHED": "kerasunet.data.layouts.recognition",
-    "read_file": "kerasunet.data.layouts.recognition",
-    "read_folder": "kerasunet.data.layouts.recognition",
-    "read_rows": "kerasunet.data.layouts.pairing",
-}
-__all__ = sorted(_MEMBERS)
-__getattr__, __dir__ = lazy_members(__name__, _MEMBERS)
+from kerasunet.lazy import lazy_members
+
+if TYPE_CHECKING:
+    from kerasunet.data.layouts.pairing import read_rows as read_rows
+    from kerasunet.data.layouts.recognition import (
+        PUBLISHED as PUBLISHED,
+        read_file as read_file,
+        read_folder as read_folder,
+    )
+else:
+    __getattr__, __dir__, __all__ = lazy_members(__name__)

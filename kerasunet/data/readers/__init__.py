@@ -5,15 +5,18 @@ Pillow; DICOM and NIfTI by pydicom and nibabel, which the extra `kerasunet[dicom
 dates and other words in a file reach no result, error message, warning or log.
 """
 
-from kerasunet import lazy_members
+from typing import TYPE_CHECKING
 
-_MEMBERS = {
-    "IMAGE_SUFFIXES": "kerasunet.data.readers.files",
-    "SIZE_LIMIT": "kerasunet.data.readers.files",
-    "count_frames": "kerasunet.data.readers.files",
-    "read_image": "kerasunet.data.readers.files",
-    "read_mask_values": "kerasunet.data.readers.files",
-    "read_png": "kerasunet.data.readers.raster",
-}
-__all__ = sorted(_MEMBERS)
-__getattr__, __dir__ = lazy_members(__name__, _MEMBERS)
+from kerasunet.lazy import lazy_members
+
+if TYPE_CHECKING:
+    from kerasunet.data.readers.files import (
+        IMAGE_SUFFIXES as IMAGE_SUFFIXES,
+        SIZE_LIMIT as SIZE_LIMIT,
+        count_frames as count_frames,
+        read_image as read_image,
+        read_mask_values as read_mask_values,
+    )
+    from kerasunet.data.readers.raster import read_png as read_png
+else:
+    __getattr__, __dir__, __all__ = lazy_members(__name__)

@@ -13,8 +13,14 @@ import sys
 from contextlib import AbstractContextManager, nullcontext, suppress
 
 import numpy as np
-from PIL import BmpImagePlugin, ImageOps, JpegImagePlugin, PngImagePlugin, TiffImagePlugin
-from PIL import TiffImagePlugin as tags
+from PIL import (
+    BmpImagePlugin,
+    ImageOps,
+    JpegImagePlugin,
+    PngImagePlugin,
+    TiffImagePlugin,
+    TiffImagePlugin as tags,
+)
 from PIL.Image import Image
 from PIL.ImageFile import ImageFile
 from PIL.TiffImagePlugin import TiffImageFile

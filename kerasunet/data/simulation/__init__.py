@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kerasunet import lazy_members
+from kerasunet.lazy import lazy_members
 
 if TYPE_CHECKING:
     from kerasunet.data.simulation.shapes import SimulatedSample
@@ -19,14 +19,17 @@ SIMULATORS = {
     "natural": "simulate_natural",
 }
 """The function that draws for each name; only the module of the one in use is imported."""
-_MEMBERS = {
-    "SimulatedSample": "kerasunet.data.simulation.shapes",
-    "simulate_breast_ultrasound": "kerasunet.data.simulation.ultrasound",
-    "simulate_chest_xray": "kerasunet.data.simulation.xray",
-    "simulate_natural": "kerasunet.data.simulation.natural",
-}
-__all__ = sorted([*_MEMBERS, "SIMULATORS", "simulate"])
-__getattr__, __dir__ = lazy_members(__name__, _MEMBERS)
+
+if TYPE_CHECKING:
+    from kerasunet.data.simulation.natural import simulate_natural as simulate_natural
+    from kerasunet.data.simulation.shapes import SimulatedSample as SimulatedSample
+    from kerasunet.data.simulation.ultrasound import (
+        simulate_breast_ultrasound as simulate_breast_ultrasound,
+    )
+    from kerasunet.data.simulation.xray import simulate_chest_xray as simulate_chest_xray
+else:
+    __getattr__, __dir__, __all__ = lazy_members(__name__)
+    __all__ += ["SIMULATORS", "simulate"]
 
 
 def simulate(

@@ -1,15 +1,17 @@
 """Where the runs of a study execute: this machine, a Dask cluster or a Ray cluster."""
 
-from kerasunet import lazy_members
+from typing import TYPE_CHECKING
 
-_MEMBERS = {
-    "Done": "kerasunet.study.executors.attempt",
-    "EXECUTORS": "kerasunet.study.executors.run",
-    "Failed": "kerasunet.study.executors.attempt",
-    "RETRIES": "kerasunet.study.executors.attempt",
-    "attempt_item": "kerasunet.study.executors.attempt",
-    "run_all": "kerasunet.study.executors.run",
-    "slot_environments": "kerasunet.study.executors.attempt",
-}
-__all__ = sorted(_MEMBERS)
-__getattr__, __dir__ = lazy_members(__name__, _MEMBERS)
+from kerasunet.lazy import lazy_members
+
+if TYPE_CHECKING:
+    from kerasunet.study.executors.attempt import (
+        RETRIES as RETRIES,
+        Done as Done,
+        Failed as Failed,
+        attempt_item as attempt_item,
+        slot_environments as slot_environments,
+    )
+    from kerasunet.study.executors.run import EXECUTORS as EXECUTORS, run_all as run_all
+else:
+    __getattr__, __dir__, __all__ = lazy_members(__name__)

@@ -3,13 +3,12 @@
 `kerasunet.study.figures.mask_panel`, which shows what saved models find, is the exception.
 """
 
-from kerasunet import lazy_members
+from typing import TYPE_CHECKING
 
-_MEMBERS = {
-    "Drawing": "kerasunet.study.figures.style",
-    "NotDrawnError": "kerasunet.study.figures.style",
-    "Omission": "kerasunet.study.figures.render",
-    "draw_all": "kerasunet.study.figures.render",
-}
-__all__ = sorted(_MEMBERS)
-__getattr__, __dir__ = lazy_members(__name__, _MEMBERS)
+from kerasunet.lazy import lazy_members
+
+if TYPE_CHECKING:
+    from kerasunet.study.figures.render import Omission as Omission, draw_all as draw_all
+    from kerasunet.study.figures.style import Drawing as Drawing, NotDrawnError as NotDrawnError
+else:
+    __getattr__, __dir__, __all__ = lazy_members(__name__)

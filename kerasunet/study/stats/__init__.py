@@ -5,21 +5,25 @@ of two, a weighted sum of several); `kerasunet.study.stats.bootstrap` tells how 
 about, and what that interval does not know.
 """
 
-from kerasunet import lazy_members
+from typing import TYPE_CHECKING
 
-_MEMBERS = {
-    "AreaBetweenCurves": "kerasunet.study.stats.curves",
-    "Claim": "kerasunet.study.stats.claims",
-    "Comparison": "kerasunet.study.stats.comparison",
-    "StudyStatistics": "kerasunet.study.stats.statistics",
-    "area_between_curves": "kerasunet.study.stats.curves",
-    "check_claims": "kerasunet.study.stats.claims",
-    "compare": "kerasunet.study.stats.comparison",
-    "compare_all": "kerasunet.study.stats.comparison",
-    "planned_pairs": "kerasunet.study.stats.comparison",
-    "summarize": "kerasunet.study.stats.summary",
-    "summarize_auto": "kerasunet.study.stats.auto",
-    "summarize_curves": "kerasunet.study.stats.curves",
-}
-__all__ = sorted(_MEMBERS)
-__getattr__, __dir__ = lazy_members(__name__, _MEMBERS)
+from kerasunet.lazy import lazy_members
+
+if TYPE_CHECKING:
+    from kerasunet.study.stats.auto import summarize_auto as summarize_auto
+    from kerasunet.study.stats.claims import Claim as Claim, check_claims as check_claims
+    from kerasunet.study.stats.comparison import (
+        Comparison as Comparison,
+        compare as compare,
+        compare_all as compare_all,
+        planned_pairs as planned_pairs,
+    )
+    from kerasunet.study.stats.curves import (
+        AreaBetweenCurves as AreaBetweenCurves,
+        area_between_curves as area_between_curves,
+        summarize_curves as summarize_curves,
+    )
+    from kerasunet.study.stats.statistics import StudyStatistics as StudyStatistics
+    from kerasunet.study.stats.summary import summarize as summarize
+else:
+    __getattr__, __dir__, __all__ = lazy_members(__name__)
