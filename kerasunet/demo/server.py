@@ -14,10 +14,9 @@ import gradio as gr
 
 from kerasunet.demo import api, study
 from kerasunet.demo.compare import tab as compare
-from kerasunet.demo.context import Context, is_local
+from kerasunet.demo.context import Context, ModelStore, is_local
 from kerasunet.demo.finetune import tab as finetune
 from kerasunet.demo.layers import tab as layers
-from kerasunet.demo.model_store import ModelStore
 from kerasunet.demo.request_limits import REQUEST_LIMITS, refuse_remote_files
 from kerasunet.demo.visitor_files import temporary_folder
 

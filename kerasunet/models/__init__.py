@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from kerasunet.lazy import lazy_members
 
 if TYPE_CHECKING:
-    from kerasunet.models.loading import load as load, load_weights_into as load_weights_into
     from kerasunet.models.model_card import (
         DataNote as DataNote,
         ModelCard as ModelCard,
@@ -23,6 +22,8 @@ if TYPE_CHECKING:
         digest as digest,
         folder as folder,
         list as list,
+        load as load,
+        load_weights_into as load_weights_into,
         record as record,
         register as register,
     )

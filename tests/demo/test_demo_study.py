@@ -127,7 +127,7 @@ def test_what_is_no_study_is_refused_in_one_line_and_the_page_goes_on(page, tmp_
 
 @pytest.fixture
 def shipped():
-    from kerasunet.demo.study_results import shipped
+    from kerasunet.demo.study import shipped
 
     return shipped
 
@@ -157,7 +157,7 @@ def test_half_a_study_gives_what_it_has(shipped, monkeypatch, tmp_path: Path):
 
 _WHILE_JAX_IS_IMPORTED = """
 import sys, threading, time
-from kerasunet.demo.study_results import shipped
+from kerasunet.demo.study import shipped
 assert "keras" not in sys.modules
 thread = threading.Thread(target=lambda: __import__("keras"))
 thread.start()

@@ -15,8 +15,8 @@ from PIL import Image
 
 from kerasunet.study.figures import draw_all
 from kerasunet.study.figures.block_gains import gains_of
-from kerasunet.study.figures.labels import spread
 from kerasunet.study.figures.mask_panel import PanelRow, draw_mask_panel
+from kerasunet.study.figures.style import spread
 from kerasunet.study.results import Scenario, read_results
 from kerasunet.study.stats import StudyStatistics
 

@@ -18,7 +18,7 @@ from kerasunet.demo.compare.viewer import (
     scene,
     viewer,
 )
-from kerasunet.demo.context import MODEL_QUEUE, QUIET, Context, note_html, problem_html
+from kerasunet.demo.context import MODEL_QUEUE, QUIET, Context, SavedModel, note_html, problem_html
 from kerasunet.demo.images import (
     EXAMPLES,
     MODALITIES,
@@ -27,7 +27,6 @@ from kerasunet.demo.images import (
     open_mask,
     simulate_example,
 )
-from kerasunet.demo.model_store import SavedModel
 from kerasunet.demo.visitor_files import new_file
 
 _GIVE_AGAIN = "Give an image first; an earlier one may have made room for those of others."

@@ -9,9 +9,15 @@ import gradio as gr
 
 from kerasunet.comparison.report import without_formulas
 from kerasunet.data.checking import Report
-from kerasunet.demo.context import QUIET, Context, problem_html
-from kerasunet.demo.finetune.form import IMAGE_SIZES, OPTIMIZATION, STRATEGIES, settings
-from kerasunet.demo.finetune.jobs import TrainingJobs, Workspace
+from kerasunet.demo.context import PRETRAINED, QUIET, Context, SavedModel, problem_html
+from kerasunet.demo.finetune.jobs import (
+    IMAGE_SIZES,
+    OPTIMIZATION,
+    STRATEGIES,
+    TrainingJobs,
+    Workspace,
+    settings,
+)
 from kerasunet.demo.finetune.rendering import (
     check_html,
     curves_figure,
@@ -19,7 +25,6 @@ from kerasunet.demo.finetune.rendering import (
     result_html,
     status_html,
 )
-from kerasunet.demo.model_store import PRETRAINED, SavedModel
 from kerasunet.files import read_json
 from kerasunet.training.settings import FinetuneSettings, Optimization
 

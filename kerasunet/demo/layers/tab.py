@@ -12,7 +12,7 @@ import pandas as pd
 from kerasunet import models
 from kerasunet.architecture import Architecture
 from kerasunet.data.modality import modality_of
-from kerasunet.demo.context import Context, problem_html
+from kerasunet.demo.context import PRETRAINED, Context, problem_html
 from kerasunet.demo.layers.diagram import (
     COST_STYLE,
     DIAGRAM_STYLE,
@@ -33,8 +33,7 @@ from kerasunet.demo.layers.network import (
     snippet,
     start_from,
 )
-from kerasunet.demo.model_store import PRETRAINED
-from kerasunet.demo.study_results import shipped
+from kerasunet.demo.study import shipped
 from kerasunet.strategies import NetworkLayout, StrategyError, WeightRef, parse
 from kerasunet.study.results import Scenario
 from kerasunet.training.settings import FinetuneSettings

@@ -13,7 +13,7 @@ from typing import Any
 import dask
 from distributed import Client, Future, LocalCluster, as_completed
 
-from kerasunet.study.executors.attempt import (
+from kerasunet.study.executors.run import (
     RETRIES,
     Done,
     Failed,

@@ -8,7 +8,7 @@ from typing import Any
 
 from joblib import Parallel, delayed
 
-from kerasunet.study.executors.attempt import (
+from kerasunet.study.executors.run import (
     Done,
     Failed,
     Function,

@@ -11,7 +11,7 @@ from typing import Any
 
 import ray
 
-from kerasunet.study.executors.attempt import (
+from kerasunet.study.executors.run import (
     RETRIES,
     Done,
     Failed,

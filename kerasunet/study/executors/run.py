@@ -1,13 +1,96 @@
-"""Work on many items at a time: on this machine, or on a Dask or Ray cluster."""
+"""What all executors share: an attempt at one item, its outcome, and its share of the machine.
+
+Processes at work side by side are kept out of each other's way by environment variables.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from importlib import import_module
 from types import ModuleType
 from typing import Any
 
-from kerasunet.study.executors.attempt import Done, Failed, Function
+from kerasunet.files import NotWritten
+
+_THREADS = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS")
+
+
+def slot_environments(workers: int, gpus: int) -> list[dict[str, str]]:
+    """Share out the cores, and the GPUs if there are any, among the workers of this machine.
+
+    Args:
+        workers: Processes at a time, at least 1.
+        gpus: GPUs to deal out in turn; 0 leaves the choice of devices alone.
+
+    Returns:
+        For each worker, the variables to set for its process.
+    """
+    return [{**_threads(workers), **_gpu(slot, gpus)} for slot in range(workers)]
+
+
+def share_of_worker() -> dict[str, str]:
+    """Return the threads that Dask or Ray grants a worker, as variables that TensorFlow reads.
+
+    Both set `OMP_NUM_THREADS`; TensorFlow's own pools would still take every processor.
+    """
+    granted = os.environ.get("OMP_NUM_THREADS", "")
+    if not granted.isdecimal():
+        return {}
+    return {name: os.environ.get(name, granted) for name in _THREADS}
+
+
+def _threads(workers: int) -> dict[str, str]:
+    if workers == 1:
+        return {}
+    threads = max(1, len(os.sched_getaffinity(0)) // workers)
+    return dict.fromkeys(_THREADS, str(threads))
+
+
+def _gpu(slot: int, gpus: int) -> dict[str, str]:
+    return {"CUDA_VISIBLE_DEVICES": str(slot % gpus)} if gpus else {}
+
+
+Function = Callable[[Any, Mapping[str, str]], Any]
+"""Gets an item and the environment variables for a process that it may start."""
+RETRIES = 2
+"""How often an item is tried again whose worker died."""
+
+
+@dataclass(frozen=True)
+class Done:
+    """The function returned.
+
+    Attributes:
+        value: What it returned.
+    """
+
+    value: Any
+
+
+@dataclass(frozen=True)
+class Failed:
+    """The function raised, or its worker died more often than it is tried again.
+
+    Attributes:
+        error: One line for people.
+        stops: Whether the fault is not the item's, and others would meet it too: a full disk.
+    """
+
+    error: str
+    stops: bool = False
+
+
+def attempt_item(function: Function, item: Any, environment: Mapping[str, str]) -> Done | Failed:
+    """Call the function; an exception becomes an outcome, so that it stops nothing else."""
+    try:
+        return Done(function(item, {**share_of_worker(), **environment}))
+    except NotWritten as error:
+        return Failed(str(error), stops=True)
+    except Exception as error:
+        return Failed(str(error) or type(error).__name__)
+
 
 EXECUTORS = ("local", "dask", "ray")
 

@@ -6,7 +6,6 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
-from kerasunet.study.figures.labels import label_points
 from kerasunet.study.figures.style import (
     DIRECTIONS,
     FAINT,
@@ -15,6 +14,7 @@ from kerasunet.study.figures.style import (
     Drawing,
     NotDrawnError,
     direction_and_count,
+    label_points,
     look_of,
     new_figure,
     note,

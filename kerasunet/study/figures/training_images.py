@@ -6,12 +6,12 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import NullFormatter, NullLocator
 
-from kerasunet.study.figures.labels import label_ends
 from kerasunet.study.figures.style import (
     PALE,
     STRATEGIES,
     Drawing,
     NotDrawnError,
+    label_ends,
     new_figure,
     title_of,
 )

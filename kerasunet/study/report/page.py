@@ -33,7 +33,7 @@ from kerasunet.study.figures.style import (
     Drawing,
 )
 from kerasunet.study.report import tables
-from kerasunet.study.report.findings import advice, answer, reservations
+from kerasunet.study.report.tables import advice, answer, reservations
 from kerasunet.study.results import read_results
 from kerasunet.study.stats import StudyStatistics
 

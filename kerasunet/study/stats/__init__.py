@@ -23,7 +23,9 @@ if TYPE_CHECKING:
         area_between_curves as area_between_curves,
         summarize_curves as summarize_curves,
     )
-    from kerasunet.study.stats.statistics import StudyStatistics as StudyStatistics
-    from kerasunet.study.stats.summary import summarize as summarize
+    from kerasunet.study.stats.summary import (
+        StudyStatistics as StudyStatistics,
+        summarize as summarize,
+    )
 else:
     __getattr__, __dir__, __all__ = lazy_members(__name__)
