@@ -1,4 +1,4 @@
-"""Study results that the page shows: those that come with it, and those a visitor opens."""
+"""The Study tab: the published study or one's own, as claims, figures and numbers."""
 
 from __future__ import annotations
 

@@ -49,15 +49,15 @@ def visitor_files():
 
 @pytest.fixture
 def results():
-    from kerasunet.demo.compare import results
+    from kerasunet.demo import context
 
-    return results
+    return context
 
 
 def result_of(pixels: int):
     """A result after an upload: 5 bytes per pixel for image and mask, 4 for the answer."""
     from kerasunet.comparison import Candidate, compare
-    from kerasunet.demo.compare.results import Result
+    from kerasunet.demo.context import Result
     from kerasunet.demo.images import InputImage
 
     image = np.zeros((1, pixels), np.float32)

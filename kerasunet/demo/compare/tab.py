@@ -10,7 +10,6 @@ import gradio as gr
 from kerasunet.comparison import Choice, as_csv, as_html, as_zip, compare
 from kerasunet.comparison.report import rows, safe_name, score_table
 from kerasunet.demo.compare import batch
-from kerasunet.demo.compare.results import Result
 from kerasunet.demo.compare.viewer import (
     DifferenceSlider,
     captions,
@@ -18,7 +17,15 @@ from kerasunet.demo.compare.viewer import (
     scene,
     viewer,
 )
-from kerasunet.demo.context import MODEL_QUEUE, QUIET, Context, SavedModel, note_html, problem_html
+from kerasunet.demo.context import (
+    MODEL_QUEUE,
+    QUIET,
+    Context,
+    Result,
+    SavedModel,
+    note_html,
+    problem_html,
+)
 from kerasunet.demo.images import (
     EXAMPLES,
     MODALITIES,

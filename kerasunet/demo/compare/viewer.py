@@ -17,8 +17,7 @@ import gradio as gr
 import numpy as np
 
 from kerasunet.comparison import Choice, Comparison, Score, judge
-from kerasunet.demo.compare.results import Result
-from kerasunet.demo.context import QUIET, Context
+from kerasunet.demo.context import QUIET, Context, Result
 from kerasunet.demo.images import EXAMPLES, MODALITIES, simulate_example
 from kerasunet.demo.visitor_files import new_file
 from kerasunet.drawing import (

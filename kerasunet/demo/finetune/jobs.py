@@ -1,4 +1,4 @@
-"""From the fields of the page to the settings of a run, which say their ranges and defaults."""
+"""Fine-tuning jobs of sessions: settings from the form, a workspace each, a background run."""
 
 from __future__ import annotations
 

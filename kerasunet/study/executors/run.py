@@ -1,6 +1,7 @@
-"""What all executors share: an attempt at one item, its outcome, and its share of the machine.
+"""Runs items through an executor: this machine, a Dask or a Ray cluster.
 
-Processes at work side by side are kept out of each other's way by environment variables.
+Whatever executes, the contract is the same: an item that fails does not stop the others, results
+arrive as they are ready, and an item whose worker dies is given to another one.
 """
 
 from __future__ import annotations

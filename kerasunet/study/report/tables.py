@@ -1,4 +1,4 @@
-"""What a report says in words: the answer, what would do almost as well, what is missing."""
+"""What a report says in words and in tables: the answer, what is nearly as good, what is missing."""
 
 from __future__ import annotations
 

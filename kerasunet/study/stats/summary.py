@@ -1,4 +1,4 @@
-"""The mean of a metric, with its interval, for every strategy in every scenario."""
+"""The mean of a metric for every strategy and scenario, and all statistics of a study."""
 
 from __future__ import annotations
 
