@@ -68,7 +68,7 @@ def decoded(values: Mapping[str, Any], part: type) -> dict[str, Any]:
     return {
         one.name: _decoded_value(values[one.name], one.metadata["wanted"])
         for one in fields(part)
-        if one.metadata and one.name in values
+        if "optional" in one.metadata and one.name in values
     }
 
 
@@ -87,7 +87,7 @@ def encoded(value: Any) -> Any:
     return {
         one.name: encoded(getattr(value, one.name))
         for one in fields(value)
-        if one.metadata and not _is_implied(value, one)
+        if "optional" in one.metadata and not _is_implied(value, one)
     }
 
 
@@ -138,6 +138,6 @@ def _inner(wanted: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         return wanted, {}
     parts: tuple[dict, dict] = {}, {}
     for one in fields(wanted):
-        if one.metadata:
+        if "optional" in one.metadata:
             parts[one.metadata["optional"]][one.name] = one.metadata["wanted"]
     return parts

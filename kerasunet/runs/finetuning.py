@@ -218,10 +218,10 @@ class _Finetuning:
             name = f"{rank:02d}-dice-{row['dice']:.2f}-{_safe(row['key'])}.png"
             write_png(self.files.overlays / name, picture)
 
-    def _card(self, strategy: Strategy, evaluation: Evaluation) -> models.Card:
+    def _card(self, strategy: Strategy, evaluation: Evaluation) -> models.ModelCard:
         settings, data, split = self.settings, self.prepared.data, self.prepared.split
         note = models.DataNote.of(data)
-        return models.Card(
+        return models.ModelCard(
             title=f"U-Net fine-tuned on {data.name}, {settings.layers}",
             strategy=str(strategy),
             init=Path(settings.init).name,

@@ -120,7 +120,7 @@ def _pretrain(
     return Pretrained(files.path, files.finish(_summary(card, evaluation)))
 
 
-def _summary(card: models.Card, evaluation: Evaluation) -> dict[str, Any]:
+def _summary(card: models.ModelCard, evaluation: Evaluation) -> dict[str, Any]:
     return {
         "settings": card.settings,
         "data": asdict(card.data),

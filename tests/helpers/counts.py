@@ -59,7 +59,12 @@ def of_a_run() -> dict[str, tuple[int, str]]:
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, __file__, "run", *RUN, "--output", f"{folder}/run"]
         done = subprocess.run(
-            command, cwd=folder, env=environment(), stdout=subprocess.PIPE, text=True, check=True
+            command,
+            cwd=folder,
+            env={**environment(), "KERASUNET_CACHE": f"{folder}/cache"},
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
         )
     (found,) = [line for line in done.stdout.splitlines() if line.startswith(_MARK)]
     return {"own modules in one fine-tuning": (int(found.removeprefix(_MARK)), "")}
@@ -90,13 +95,14 @@ def _bodies(tree: ast.AST) -> Iterator[tuple[str, int]]:
 def _run(words: list[str]) -> None:
     """Fine-tune in this process as the script does; print how many own modules that took."""
     sys.argv = ["finetune.py", *words]
+    sys.path.insert(0, str(ROOT / "scripts"))  # As Python does for a script.
     try:
         runpy.run_path(str(ROOT / "scripts" / "finetune.py"), run_name="__main__")
     except SystemExit as end:
         if end.code:
             raise
     own = [name for name in sys.modules if name.partition(".")[0] == "kerasunet"]
-    print(f"{_MARK}{len(own)}")
+    print(*sorted(own), f"{_MARK}{len(own)}", sep="\n")
 
 
 def main() -> int:

@@ -1,4 +1,4 @@
-"""What a report says in words and in tables: the answer, what is nearly as good, what is missing."""
+"""What a report says in words and in tables: the answer, its rivals, what is missing."""
 
 from __future__ import annotations
 
