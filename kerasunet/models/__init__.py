@@ -26,8 +26,6 @@ if TYPE_CHECKING:
         load_weights_into as load_weights_into,
         record as record,
         register as register,
-    )
-    from kerasunet.models.saving import (
         save as save,
         save_weights as save_weights,
         versions as versions,

@@ -188,7 +188,7 @@ def test_half_precision_takes_half_the_space_and_computes_in_float32(
 
 def test_half_precision_of_the_shipped_model_changes_no_metric(tmp_path):
     from kerasunet.data import decode, load
-    from kerasunet.models.saving import write_half_precision
+    from kerasunet.models.registry import write_half_precision
     from kerasunet.training import evaluate
 
     shipped = models.folder() / "natural.keras"
@@ -201,7 +201,7 @@ def test_half_precision_of_the_shipped_model_changes_no_metric(tmp_path):
 
 
 def test_weights_beyond_half_precision_are_refused(tmp_path):
-    from kerasunet.models.saving import write_half_precision
+    from kerasunet.models.registry import write_half_precision
 
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2, name="large")])
     model.set_weights([np.full((4, 2), 1e6, np.float32), np.zeros(2, np.float32)])
