@@ -14,7 +14,7 @@ from weakref import WeakKeyDictionary
 
 import keras
 
-from kerasunet.strategies import NetworkLayout, Strategy, WeightRef, parse
+from kerasunet.strategies import NetworkLayout, Strategy, StrategyError, WeightRef, parse
 
 _BLOCK = re.compile(r"(enc\d+|bottleneck|dec\d+)_")
 _LAST_BLOCK = "dec1"
@@ -112,7 +112,13 @@ def set_trainable(model: keras.Model, strategy: str | Strategy | Mapping[str, bo
     if isinstance(strategy, Mapping):
         _apply_mapping(model, strategy)
     else:
-        apply_strategy(model, strategy)
+        parsed = parse(strategy) if isinstance(strategy, str) else strategy
+        if parsed.relative_power is not None:
+            raise StrategyError(
+                f"{parsed}: its rates are measured in every epoch, which only "
+                "kerasunet.training.finetune and the command line do"
+            )
+        apply_strategy(model, parsed)
     _recompile(model)
     return describe(model)
 
@@ -156,9 +162,19 @@ def apply_strategy(model: keras.Model, strategy: str | Strategy) -> None:
     factors = {
         variable.path: rates[ref] for ref, variable in _weights(model) if rates.get(ref, 1.0) != 1.0
     }
+    set_rate_factors(model, factors)
+
+
+def set_rate_factors(model: keras.Model, factors: Mapping[str, float]) -> None:
+    """Set the share of the learning rate at which variables train, for `scale_updates`.
+
+    Args:
+        model: A model that a strategy was applied to.
+        factors: By path of the variable, 0 or more; 1 for a variable that is not named.
+    """
     _FACTORS.pop(model, None)
     if factors:
-        _FACTORS[model] = factors
+        _FACTORS[model] = dict(factors)
 
 
 def scale_updates(optimizer: keras.optimizers.Optimizer, model: keras.Model) -> None:

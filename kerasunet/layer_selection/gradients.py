@@ -16,8 +16,8 @@ from kerasunet.data.augmentation_settings import Augmentation
 from kerasunet.data.decoding import DecodedCases
 from kerasunet.freezing import layout_of
 from kerasunet.layer_selection.choice import Choice, blocks_to_train, scores
-from kerasunet.losses import dice_bce
 from kerasunet.training.batches import Batches
+from kerasunet.training.rates import record_gradients, squared_norm, squared_norms
 from kerasunet.training.settings import Optimization
 
 BATCHES = 5
@@ -92,10 +92,11 @@ def relative_gradient_norms(
     """
     if not len(cases) or batches < 1:
         raise ValueError(f"{len(cases)} cases and {batches} batches: both must be at least 1")
-    copy, optimizer = _recording_copy(model)
+    copy = plain_copy(model)
+    recorder = record_gradients(copy)
     stream = Batches(cases, batch_size, augmentation, seed=seed)
-    squares = [_squared_norms(copy, optimizer, *batch) for batch in stream.steps(0, batches)]
-    own = {v.path: _square(v) for v in copy.trainable_variables}
+    squares = [squared_norms(copy, recorder, *batch) for batch in stream.steps(0, batches)]
+    own = {v.path: squared_norm(v) for v in copy.trainable_variables}
     refs = groupby(layout_of(copy).weights, key=lambda ref: ref.block)
     return tuple(_block_norm(block, list(members), squares, own) for block, members in refs)
 
@@ -137,40 +138,6 @@ def choose_by_gradients(
     return Choice("auto", blocks_to_train(table), table, seconds=seconds)
 
 
-class _GradientRecorder(keras.optimizers.Optimizer):
-    """Keeps each gradient and updates nothing.
-
-    It works on every backend, and is exact where the difference of weights after and before a
-    step of plain descent would be rounded to the weights' precision.
-    """
-
-    def build(self, variables):
-        if not self.built:
-            super().build(variables)
-            self.gradients = [self.add_variable_from_reference(v, "gradient") for v in variables]
-
-    def update_step(self, gradient, variable, learning_rate):
-        self.assign(self.gradients[self._get_variable_index(variable)], gradient)
-
-
-def _recording_copy(model: keras.Model) -> tuple[keras.Model, _GradientRecorder]:
-    copy = plain_copy(model)
-    optimizer = _GradientRecorder(learning_rate=1.0, name="gradient_recorder")
-    # XLA takes longer to compile than a handful of batches takes; JAX cannot do without.
-    copy.compile(optimizer, loss=dice_bce, jit_compile=keras.backend.backend() == "jax")
-    return copy, optimizer
-
-
-def _squared_norms(copy, optimizer: _GradientRecorder, images, masks) -> dict[str, float]:
-    copy.train_on_batch(images, masks)
-    paths = [variable.path for variable in copy.trainable_variables]
-    squares = dict(zip(paths, map(_square, optimizer.gradients), strict=True))
-    wrong = [path for path, square in squares.items() if not math.isfinite(square)]
-    if wrong:
-        raise FloatingPointError(f"the gradient of {wrong[0]} is NaN or infinite")
-    return squares
-
-
 def _block_norm(block: str, refs: list, squares: list[dict], own: dict[str, float]) -> BlockNorm:
     paths = [f"{ref.layer}/{ref.name}" for ref in refs]
     weights = _norm(own[path] for path in paths)
@@ -189,8 +156,3 @@ def _mean_norm(paths: list[str], squares: list[dict[str, float]]) -> float:
 
 def _norm(squares: Iterable[float]) -> float:
     return math.sqrt(sum(squares))
-
-
-def _square(variable) -> float:
-    values = keras.ops.convert_to_numpy(variable.value).astype(np.float64)
-    return float(np.sum(values**2))

@@ -110,7 +110,7 @@ class _Finetuning:
         if not compact:
             board = keras.callbacks.TensorBoard(self.files.tensorboard, write_graph=False)
             callbacks = [board, *callbacks]
-        seconds = self._train(model, layers, parts, callbacks)
+        seconds = self._train(model, strategy, layers, parts=parts, callbacks=callbacks)
         model = plain_copy(model)
         after = self._measure(model, parts["test"])
         after.evaluation.write_csv(self.files.cases)
@@ -166,7 +166,9 @@ class _Finetuning:
     def _train(
         self,
         model: keras.Model,
+        strategy: Strategy,
         layers: Description,
+        *,
         parts: dict[str, DecodedCases],
         callbacks: Sequence[keras.callbacks.Callback],
     ) -> float:
@@ -184,6 +186,7 @@ class _Finetuning:
             history=self.files.history,
             callbacks=callbacks,
             views=self.settings.views,
+            relative_power=strategy.relative_power,
         )
         return round(sum(row["seconds"] for row in progress.history), 2)
 

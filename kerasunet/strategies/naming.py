@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
-from kerasunet.strategies.strategy import Strategy
+from kerasunet.strategies.strategy import Strategy, Term
 from kerasunet.strategies.terms import (
     KINDS,
     PARTS,
@@ -13,7 +13,6 @@ from kerasunet.strategies.terms import (
     Name,
     NetworkLayout,
     Part,
-    Term,
     WeightRef,
 )
 

@@ -4,10 +4,19 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple, NoReturn
 
-from kerasunet.strategies.strategy import PRECEDENCE, TIGHTEST, Rate, Strategy
+from kerasunet.strategies.strategy import (
+    PRECEDENCE,
+    TIGHTEST,
+    Rate,
+    RelativeNorm,
+    Statistics,
+    Strategy,
+    Term,
+)
 from kerasunet.strategies.terms import (
     KINDS,
     PARTS,
+    RGN,
     RULES,
     STATISTICS,
     Auto,
@@ -17,9 +26,7 @@ from kerasunet.strategies.terms import (
     Name,
     NetworkLayout,
     Part,
-    Statistics,
     StrategyError,
-    Term,
     did_you_mean,
     is_glob,
     is_range_end,
@@ -37,11 +44,13 @@ GRAMMAR = (
     ("A&B, A+B, A-B, (A)", "both; either; A without B; & binds tighter than + and -"),
     ("0.1*A", "A at 0.1 times the rate (above 0, up to 10); binds tightest"),
     ("statistics", "no weight; batch-norm moving averages follow the data"),
+    ("rgn, rgn^0.5", "every kernel, at a rate by its relative gradient norm"),
     ("auto, auto:search", "chosen from the training images, by gradients or short trials"),
 )
 LONGEST_TEXT = 1000
 _LEXEME = re.compile(
-    r"\s+|(?P<factor>(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?\s*\*)|(?P<word>[A-Za-z0-9_*?]+)"
+    r"\s+|(?P<rgn>rgn(?:\^(?:\d+\.?\d*|\.\d+))?(?![\w*?^.]))"
+    r"|(?P<factor>(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?\s*\*)|(?P<word>[A-Za-z0-9_*?]+)"
     r"|(?P<symbol>[-+&(),:])|(?P<unknown>.)",
     re.DOTALL | re.IGNORECASE,
 )
@@ -131,6 +140,8 @@ class _Parser:
             self._fail(f"{self.waiting[-1]} is never closed")
         if len(self.output) > 1 and any(isinstance(item, Auto) for item in self.output):
             self._fail("auto is resolved from training images; it stands alone")
+        if len(self.output) > 1 and any(isinstance(item, RelativeNorm) for item in self.output):
+            self._fail("rgn sets the rate of every kernel; it stands alone")
         return Strategy(tuple(self.output))
 
     def _tokens(self) -> Iterator[_Token]:
@@ -138,7 +149,7 @@ class _Parser:
             if match.lastgroup == "unknown":
                 self._fail(f"unexpected {match[0]!r} at position {match.start() + 1}")
             if match.lastgroup:
-                is_word, is_factor = (match.lastgroup == name for name in ("word", "factor"))
+                is_word, is_factor = match.lastgroup in ("word", "rgn"), match.lastgroup == "factor"
                 yield _Token(match[0].lower(), match.start() + 1, is_word, is_factor)
 
     def _peek(self, ahead: int = 0) -> _Token:
@@ -208,6 +219,8 @@ class _Parser:
             return Auto(search=False)
         if name == STATISTICS:
             return Statistics()
+        if name.partition("^")[0] == RGN:
+            return RelativeNorm(float(name.partition("^")[2] or 1))
         if name in RULES:
             self._fail(f"{name} needs a number, as in {name}:3")
         if name == "blocks":

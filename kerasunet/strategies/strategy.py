@@ -8,13 +8,17 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from kerasunet.strategies.terms import (
+    LARGEST_POWER,
+    RGN,
+    STATISTICS,
     Auto,
     Blocks,
+    Count,
+    Kind,
+    Name,
     NetworkLayout,
     Part,
-    Statistics,
     StrategyError,
-    Term,
     WeightRef,
     is_range_end,
     quote,
@@ -23,6 +27,46 @@ from kerasunet.strategies.terms import (
 PRECEDENCE = {"+": 1, "-": 1, "&": 2}
 TIGHTEST = 3
 LARGEST_RATE = 10
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """No weight, but the moving statistics of every batch normalization: they follow the data."""
+
+    def __str__(self) -> str:
+        return STATISTICS
+
+    def weights(self, layout: NetworkLayout) -> frozenset[WeightRef]:
+        if not layout.statistics:
+            raise StrategyError(f"{self}: this U-Net has no batch normalization")
+        return frozenset()
+
+
+@dataclass(frozen=True)
+class RelativeNorm:
+    """Every kernel, at a rate in proportion to its relative gradient norm, measured every epoch.
+
+    Auto-RGN of Lee et al., "Surgical Fine-Tuning Improves Adaptation to Distribution Shifts", ICLR
+    2023 (arXiv 2210.11466), section 4.
+
+    Args:
+        power: exponent of the relative gradient norm, above 0 and at most `LARGEST_POWER`.
+
+    Raises:
+        StrategyError: the power is out of range.
+    """
+
+    power: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.power <= LARGEST_POWER:
+            raise StrategyError(f"{self}: the exponent is above 0 and at most {LARGEST_POWER}")
+
+    def __str__(self) -> str:
+        return RGN if self.power == 1 else f"{RGN}^{repr(self.power).removesuffix('.0')}"
+
+    def weights(self, layout: NetworkLayout) -> frozenset[WeightRef]:
+        return Kind("kernel").weights(layout)
 
 
 @dataclass(frozen=True)
@@ -46,6 +90,9 @@ class Rate:
         return f"{repr(self.factor).removesuffix('.0')}*"
 
 
+Term = Part | Kind | Count | Blocks | Name | Auto | Statistics | RelativeNorm
+
+
 @dataclass(frozen=True, repr=False)
 class Strategy:
     """Which weights of a U-Net train, and at which share of the learning rate.
@@ -66,6 +113,12 @@ class Strategy:
     def is_auto(self) -> bool:
         """Whether the weights are to be chosen from the training images."""
         return isinstance(self.postfix[0], Auto)
+
+    @property
+    def relative_power(self) -> float | None:
+        """The exponent of `rgn`, whose rates are measured in training; `None` of all others."""
+        first = self.postfix[0]
+        return first.power if isinstance(first, RelativeNorm) else None
 
     def select(self, layout: NetworkLayout) -> frozenset[WeightRef]:
         """Return the weights that train on a network of this layout.

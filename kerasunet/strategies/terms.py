@@ -14,7 +14,16 @@ NORMALIZATIONS = ("batch", "group", None)
 PARTS = ("all", "none", "contracting", "expanding", "bottleneck")
 RULES = ("shallow", "deep", "outer", "inner")
 STATISTICS = "statistics"
-_SPELLINGS = (*PARTS, *KINDS, STATISTICS, *(f"{rule}:K" for rule in RULES), "auto", "auto:search")
+RGN, LARGEST_POWER = "rgn", 4
+_SPELLINGS = (
+    *PARTS,
+    *KINDS,
+    STATISTICS,
+    *(f"{rule}:K" for rule in RULES),
+    RGN,
+    "auto",
+    "auto:search",
+)
 _RANGE_END = re.compile(r"[0-9]+|enc[0-9]+|dec[0-9]+|bottleneck", re.IGNORECASE)
 
 
@@ -330,22 +339,6 @@ class Auto:
         raise StrategyError(
             f"{self}: auto is resolved from training images, it has no weights of its own"
         )
-
-
-@dataclass(frozen=True)
-class Statistics:
-    """No weight, but the moving statistics of every batch normalization: they follow the data."""
-
-    def __str__(self) -> str:
-        return STATISTICS
-
-    def weights(self, layout: NetworkLayout) -> frozenset[WeightRef]:
-        if not layout.statistics:
-            raise StrategyError(f"{self}: this U-Net has no batch normalization")
-        return frozenset()
-
-
-Term = Part | Kind | Count | Blocks | Name | Auto | Statistics
 
 
 def is_glob(pattern: str) -> bool:

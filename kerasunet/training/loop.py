@@ -12,7 +12,7 @@ import math
 import time
 import zipfile
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import keras
@@ -24,6 +24,7 @@ from kerasunet.files import write_atomically, write_text
 from kerasunet.freezing import scale_updates
 from kerasunet.losses import dice, dice_bce
 from kerasunet.training.batches import ActivationCache, Batches, cut_before_training
+from kerasunet.training.rates import RelativeRates, make_optimizer, write_rates
 from kerasunet.training.settings import Optimization
 
 HISTORY_COLUMNS = ("step", "loss", "dice", "val_dice", "learning_rate", "seconds")
@@ -130,37 +131,9 @@ def prepare_backend(settings: Optimization) -> None:
         tf.config.experimental.enable_op_determinism()
 
 
-def make_optimizer(settings: Optimization) -> keras.optimizers.Optimizer:
-    """Return Adam (Kingma and Ba, ICLR 2015) with the learning-rate schedule of the settings."""
-    rate = settings.learning_rate
-    if settings.schedule == "cosine" or settings.warmup:
-        rate = WarmupSchedule(
-            rate, settings.steps, int(settings.warmup * settings.steps), settings.schedule
-        )
-    return keras.optimizers.Adam(rate, global_clipnorm=settings.clip_norm)
-
-
-class WarmupSchedule(keras.optimizers.schedules.LearningRateSchedule):
-    """Linear rise from 0, then a half cosine down to 0 (Loshchilov and Hutter, 2017) or level."""
-
-    def __init__(self, peak: float, steps: int, warmup_steps: int, shape: str):
-        self.peak, self.steps, self.warmup_steps, self.shape = peak, steps, warmup_steps, shape
-
-    def __call__(self, step):
-        step = keras.ops.cast(step, "float32")
-        rise = (step + 1.0) / max(self.warmup_steps, 1)
-        share = (step - self.warmup_steps) / max(self.steps - self.warmup_steps, 1)
-        fall = 0.5 * (1.0 + keras.ops.cos(math.pi * keras.ops.clip(share, 0.0, 1.0)))
-        level = fall if self.shape == "cosine" else 1.0
-        return self.peak * keras.ops.where(step < self.warmup_steps, rise, level)
-
-    def get_config(self) -> dict:
-        return dict(vars(self))
-
-
-def compile_for_training(model: keras.Model, settings: Optimization) -> None:
+def compile_for_training(model: keras.Model, settings: Optimization, first_step: int = 0) -> None:
     """Compile with a fresh optimizer, Dice plus cross-entropy, and Dice as metric."""
-    optimizer = make_optimizer(settings)
+    optimizer = make_optimizer(settings, first_step)
     scale_updates(optimizer, model)
     compile_with(model, optimizer)
     # Variables that the first step creates would make TensorFlow trace it twice.
@@ -187,6 +160,7 @@ def train(
     history: Path,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     views: int | None = None,
+    relative_power: float | None = None,
 ) -> Progress:
     """Train a compiled model, going on where an interrupted training stopped.
 
@@ -201,6 +175,8 @@ def train(
         callbacks: More Keras callbacks.
         views: Number of different views of each image; what the frozen beginning of the network
             makes of them is computed once. `None` draws a new view in every pass.
+        relative_power: Exponent of the strategy `rgn`; its rates go to `rates.csv` beside the
+            history. `None` for all other strategies.
 
     Returns:
         The progress; the model holds the last or the best weights, as the settings say.
@@ -225,8 +201,11 @@ def train(
     listeners = keras.callbacks.CallbackList(list(callbacks), model=model, add_history=False)
     listeners.on_train_begin()
     epochs = _Epochs(model, learner, batches, validation, optimization, listeners)
+    relative = None if relative_power is None else RelativeRates(model, relative_power)
     while not _is_finished(progress, optimization):
         try:
+            if relative is not None:
+                epochs = epochs.with_rates(relative, progress.epoch, history)
             row = epochs.train(progress.epoch)
         except FloatingPointError as error:
             kept = _what_is_kept(checkpoint, progress, optimization)
@@ -297,11 +276,23 @@ class _Epochs:
     optimization: Optimization
     listeners: keras.callbacks.CallbackList
 
+    def with_rates(self, relative: RelativeRates, epoch: int, history: Path) -> _Epochs:
+        """Measure new rates and begin a new optimizer, where the schedule has come to."""
+        first, last = self._range(epoch)
+        factors = relative.measure(self.batches, first, last)
+        write_rates(history.with_name("rates.csv"), epoch, factors)
+        compile_for_training(self.model, self.optimization, first)
+        return replace(self, learner=learner_of(self.model))
+
+    def _range(self, epoch: int) -> tuple[int, int]:
+        """The first step of an epoch, and the step after its last."""
+        first = epoch * self.optimization.validate_every
+        return first, min(first + self.optimization.validate_every, self.optimization.steps)
+
     def train(self, epoch: int) -> dict[str, float]:
         """Train up to the next validation, and return the row for the history."""
         started = time.perf_counter()
-        first = epoch * self.optimization.validate_every
-        last = min(first + self.optimization.validate_every, self.optimization.steps)
+        first, last = self._range(epoch)
         self.listeners.on_epoch_begin(epoch)
         logs = self._steps(first, last)
         _require_finite("weights", self.model.get_weights(), last)

@@ -1,0 +1,162 @@
+"""Learning rates: the schedule of all, and those that `rgn` sets for every kernel in every epoch.
+
+Reference for `rgn`: Lee et al., "Surgical Fine-Tuning Improves Adaptation to Distribution Shifts",
+ICLR 2023 (arXiv 2210.11466), section 4, Auto-RGN, as its authors' code has it: norm of the gradient
+over norm of the weights for each tensor, averaged over five batches with batch normalization in
+inference mode; the rate of a tensor is its share of the largest; every epoch begins with new rates
+and a new optimizer; the tensors of batch normalization are left out.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from kerasunet.architecture import plain_copy
+from kerasunet.files import write_text
+from kerasunet.freezing import apply_strategy, set_rate_factors
+from kerasunet.losses import dice_bce
+from kerasunet.training.batches import Batches
+from kerasunet.training.settings import Optimization
+
+BATCHES = 5
+
+
+def make_optimizer(settings: Optimization, first_step: int = 0) -> keras.optimizers.Optimizer:
+    """Return Adam (Kingma and Ba, ICLR 2015) with the learning-rate schedule of the settings.
+
+    Args:
+        settings: The settings.
+        first_step: How many steps of the schedule have been.
+    """
+    rate = settings.learning_rate
+    if settings.schedule == "cosine" or settings.warmup:
+        warmup = int(settings.warmup * settings.steps)
+        rate = WarmupSchedule(rate, settings.steps, warmup, settings.schedule, first_step)
+    return keras.optimizers.Adam(rate, global_clipnorm=settings.clip_norm)
+
+
+class WarmupSchedule(keras.optimizers.schedules.LearningRateSchedule):
+    """Linear rise from 0, then a half cosine down to 0 (Loshchilov and Hutter, 2017) or level."""
+
+    def __init__(self, peak: float, steps: int, warmup_steps: int, shape: str, first_step: int = 0):
+        self.peak, self.steps, self.warmup_steps, self.shape = peak, steps, warmup_steps, shape
+        self.first_step = first_step
+
+    def __call__(self, step):
+        step = keras.ops.cast(step, "float32") + self.first_step
+        rise = (step + 1.0) / max(self.warmup_steps, 1)
+        share = (step - self.warmup_steps) / max(self.steps - self.warmup_steps, 1)
+        fall = 0.5 * (1.0 + keras.ops.cos(math.pi * keras.ops.clip(share, 0.0, 1.0)))
+        level = fall if self.shape == "cosine" else 1.0
+        return self.peak * keras.ops.where(step < self.warmup_steps, rise, level)
+
+    def get_config(self) -> dict:
+        return dict(vars(self))
+
+
+class RelativeRates:
+    """Measures the rates of a model's kernels; made once a training, used once an epoch.
+
+    Args:
+        model: A model that the strategy `rgn` was applied to.
+        power: Exponent of the relative gradient norm.
+    """
+
+    def __init__(self, model: keras.Model, power: float):
+        self._model, self._power = model, power
+        self._copy = plain_copy(model)
+        apply_strategy(self._copy, "kernel")
+        self._recorder = record_gradients(self._copy)
+
+    def measure(self, batches: Batches, first: int, last: int) -> dict[str, float]:
+        """Measure at the weights that the model has now, and set its rate factors.
+
+        Args:
+            batches: The batches of the training.
+            first: Number of the first step of the epoch.
+            last: Number of the step after its last.
+
+        Returns:
+            The factors by path of the variable, above 0 and at most 1.
+
+        Raises:
+            FloatingPointError: A gradient is NaN or infinite.
+        """
+        self._copy.set_weights(self._model.get_weights())
+        own = {v.path: math.sqrt(squared_norm(v)) for v in self._copy.trainable_variables}
+        steps = batches.steps(first, min(first + BATCHES, last))
+        squares = [squared_norms(self._copy, self._recorder, *batch) for batch in steps]
+        norms = {
+            path: float(np.mean([math.sqrt(batch[path]) for batch in squares])) / length
+            for path, length in own.items()
+            if length
+        }
+        largest = max(norms.values())
+        factors = {path: (norm / largest) ** self._power for path, norm in norms.items()}
+        set_rate_factors(self._model, factors)
+        return factors
+
+
+def write_rates(path: Path, epoch: int, factors: dict[str, float]) -> None:
+    """Write the rate factors of an epoch as a row of a CSV file, below those of the epochs before.
+
+    Args:
+        path: The file; rows of this epoch and later ones, of an interrupted run, are replaced.
+        epoch: Number of the epoch, from 0.
+        factors: By path of the variable.
+    """
+    lines = path.read_text(encoding="utf-8").splitlines() if epoch and path.is_file() else []
+    head = ",".join(["epoch", *factors])
+    row = ",".join([str(epoch), *(f"{factor:.6g}" for factor in factors.values())])
+    write_text(path, "\n".join([head, *lines[1 : epoch + 1], row]) + "\n")
+
+
+class GradientRecorder(keras.optimizers.Optimizer):
+    """Keeps each gradient and updates nothing.
+
+    It works on every backend, and is exact where the difference of weights after and before a
+    step of plain descent would be rounded to the weights' precision.
+    """
+
+    def build(self, variables):
+        if not self.built:
+            super().build(variables)
+            self.gradients = [self.add_variable_from_reference(v, "gradient") for v in variables]
+
+    def update_step(self, gradient, variable, learning_rate):
+        self.assign(self.gradients[self._get_variable_index(variable)], gradient)
+
+
+def record_gradients(model: keras.Model) -> GradientRecorder:
+    """Compile a model, with the weights set to train whose gradients are wanted, for recording."""
+    recorder = GradientRecorder(learning_rate=1.0, name="gradient_recorder")
+    # XLA takes longer to compile than a handful of batches takes; JAX cannot do without.
+    model.compile(recorder, loss=dice_bce, jit_compile=keras.backend.backend() == "jax")
+    return recorder
+
+
+def squared_norms(
+    model: keras.Model, recorder: GradientRecorder, images: np.ndarray, masks: np.ndarray
+) -> dict[str, float]:
+    """Return the squared norm of the gradient of every trained variable, by its path.
+
+    Raises:
+        FloatingPointError: A gradient is NaN or infinite.
+    """
+    model.train_on_batch(images, masks)
+    paths = [variable.path for variable in model.trainable_variables]
+    squares = dict(zip(paths, map(squared_norm, recorder.gradients), strict=True))
+    wrong = [path for path, square in squares.items() if not math.isfinite(square)]
+    if wrong:
+        raise FloatingPointError(f"the gradient of {wrong[0]} is NaN or infinite")
+    return squares
+
+
+def squared_norm(variable) -> float:
+    """Return the sum of the squares of a variable's values, in double precision."""
+    values = keras.ops.convert_to_numpy(variable.value).astype(np.float64)
+    return float(np.sum(values**2))

@@ -1,0 +1,131 @@
+"""Rates by relative gradient norm: measured right, new in every epoch, the same after a kill."""
+
+from __future__ import annotations
+
+import csv
+
+import keras
+import numpy as np
+import pytest
+from helpers.images import disc_images
+
+from kerasunet import UNet, describe, set_trainable
+from kerasunet.data import DecodedCases
+from kerasunet.data.augmentation_settings import NO_AUGMENTATION
+from kerasunet.freezing import apply_strategy
+from kerasunet.losses import dice_bce
+from kerasunet.strategies import NetworkLayout, StrategyError, parse
+from kerasunet.training import Architecture, FinetuneSettings, Optimization, finetune
+from kerasunet.training.batches import Batches
+from kerasunet.training.loop import compile_for_training
+from kerasunet.training.rates import RelativeRates
+
+LAYOUT = NetworkLayout.unet(2)
+KERNELS = {f"{ref.layer}/kernel" for ref in LAYOUT.weights if ref.kind == "kernel"}
+
+
+def decoded(count: int) -> DecodedCases:
+    images, masks = disc_images(count)
+    keys = tuple(f"disc{index}" for index in range(count))
+    return DecodedCases(keys, keys, images[..., None], masks, (None,) * count)
+
+
+def norms_by_tensorflow(model: keras.Model, batches: list) -> dict[str, float]:
+    """The same by TensorFlow's own tape, batch normalization in inference mode."""
+    tf = pytest.importorskip("tensorflow")
+    kernels = [v for v in model.weights if v.path in KERNELS]
+    found = []
+    for images, masks in batches:
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean(dice_bce(masks, model(images, training=False)))
+        gradients = tape.gradient(loss, [v.value for v in kernels])
+        found.append(
+            [float(tf.norm(g) / tf.norm(v.value)) for g, v in zip(gradients, kernels, strict=True)]
+        )
+    means = np.mean(found, axis=0)
+    return dict(zip((v.path for v in kernels), means / means.max(), strict=True))
+
+
+@pytest.mark.parametrize("power", [1.0, 0.5])
+def test_rates_are_relative_gradient_norms_over_the_largest(power):
+    keras.utils.set_random_seed(3)
+    model = UNet(base_filters=4, depth=2)
+    apply_strategy(model, f"rgn^{power}")
+    batches = Batches(decoded(12), 4, NO_AUGMENTATION, seed=0)
+    factors = RelativeRates(model, power).measure(batches, first=2, last=4)
+    expected = norms_by_tensorflow(model, [batches.batch(2), batches.batch(3)])
+    assert factors.keys() == KERNELS and max(factors.values()) == 1
+    assert factors == pytest.approx({k: v**power for k, v in expected.items()}, rel=1e-3)
+    rows = {row.layer: row for row in describe(model).rows}
+    assert rows["enc1_conv1"].rates == (factors["enc1_conv1/kernel"],)
+    assert not any(row.trained or row.statistics for row in rows.values() if "norm" in row.layer)
+
+
+def test_each_kernel_moves_by_its_share():
+    """One step of Adam moves every weight by about the rate, so moves tell the factors."""
+    model = UNet(base_filters=4, depth=2)
+    apply_strategy(model, "rgn")
+    batches = Batches(decoded(8), 4, NO_AUGMENTATION, seed=0)
+    factors = RelativeRates(model, 1.0).measure(batches, 0, 2)
+    settings = Optimization(steps=10, learning_rate=1e-3, warmup=0, schedule="constant")
+    compile_for_training(model, settings)
+    before = {v.path: v.numpy() for v in model.weights}
+    model.train_on_batch(*batches.batch(0))
+    for variable in model.weights:
+        move = np.abs(variable.numpy() - before[variable.path]).max()
+        assert move == pytest.approx(1e-3 * factors.get(variable.path, 0), rel=2e-2, abs=1e-8)
+
+
+def test_a_later_epoch_goes_on_where_the_schedule_has_come_to():
+    model = UNet(base_filters=2, depth=1)
+    whole, part = (Optimization(steps=40, warmup=0.1), 25)
+    rates = []
+    for first in (0, part):
+        compile_for_training(model, whole, first)
+        schedule = model.optimizer._learning_rate
+        rates.append(float(schedule(part - first)))
+    assert rates[0] == pytest.approx(rates[1])
+
+
+@pytest.fixture
+def settings() -> FinetuneSettings:
+    return FinetuneSettings(
+        layers="rgn^0.5",
+        init="scratch",
+        data="simulated-ultrasound:20",
+        train_size=8,
+        validation_size=4,
+        image_size=32,
+        architecture=Architecture(base_filters=2, depth=2),
+        optimization=Optimization(steps=6, batch_size=4, validate_every=2, deterministic=True),
+    )
+
+
+def rates(directory) -> list[dict[str, str]]:
+    with open(directory / "rates.csv", encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_every_epoch_has_rates_of_its_own_and_a_stopped_run_ends_alike(settings, tmp_path):
+    class Stop(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == 2:
+                raise KeyboardInterrupt
+
+    finetune(settings, tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        finetune(settings, tmp_path / "stopped", [Stop()])
+    finetune(settings, tmp_path / "stopped")
+    whole = rates(tmp_path / "whole")
+    assert [row["epoch"] for row in whole] == ["0", "1", "2"]
+    assert whole == rates(tmp_path / "stopped")
+    assert len({tuple(row.values())[1:] for row in whole}) == 3
+    models = [keras.models.load_model(tmp_path / n / "model.keras") for n in ("whole", "stopped")]
+    for first, second in zip(*(model.get_weights() for model in models), strict=True):
+        np.testing.assert_array_equal(first, second)
+
+
+def test_a_fit_of_ones_own_is_told_that_it_cannot():
+    with pytest.raises(StrategyError, match="rgn: its rates are measured in every epoch"):
+        set_trainable(UNet(base_filters=2, depth=1), "rgn")
+    assert parse("rgn").select(LAYOUT) == parse("kernel").select(LAYOUT)
