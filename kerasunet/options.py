@@ -27,6 +27,8 @@ class Option:
         none: What stands for `None` on the command line.
         metavar: What stands for the value in the help of the command line.
         group: Heading in the help of the command line.
+        implied: The value that a record implies which is older than the option; `None` for
+            options that every record has.
     """
 
     help: str
@@ -39,6 +41,7 @@ class Option:
     none: str | float | None = None
     metavar: str | None = None
     group: str = ""
+    implied: Any = None
 
     def check(self, name: str, value: Any) -> None:
         """Require a value in range; `None`, the value that is not given, always is.

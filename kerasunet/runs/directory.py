@@ -13,8 +13,9 @@ from typing import Any
 
 from kerasunet import models
 from kerasunet.files import read_json, remove_unfinished, write_json, writing
+from kerasunet.options import declared
 from kerasunet.strategies import parse
-from kerasunet.training.settings import to_json
+from kerasunet.training.settings import FinetuneSettings, Optimization, PretrainSettings, to_json
 
 try:
     import fcntl
@@ -232,6 +233,14 @@ def versions() -> dict[str, str]:
     return {"backend": keras.backend.backend(), **models.versions()}
 
 
+_IMPLIED = {
+    name: option.implied
+    for settings in (Optimization, FinetuneSettings, PretrainSettings)
+    for name, option in declared(settings).items()
+    if option.implied is not None
+}
+
+
 def refuse_differences(directory: Path, known: dict[str, Any], asked: dict[str, Any]) -> None:
     """Compare what a directory holds with what is asked for, leaving out places of files.
 
@@ -282,7 +291,9 @@ def _is_place(name: str) -> bool:
 
 
 def _agree(name: str, old: Any, new: Any) -> bool:
-    """Whether a value is as it was; a strategy may be spelt another way."""
+    """Whether a value is as it was; a strategy may be spelt another way, an option be younger."""
+    if old is None and name.rpartition(".")[2] in _IMPLIED:
+        return new == _IMPLIED[name.rpartition(".")[2]]
     if name == "settings.layers" and old != new and isinstance(old, str):
         return str(parse(old)) == new
     return _compared(name, old) == _compared(name, new)

@@ -24,7 +24,7 @@ from kerasunet.files import write_atomically, write_text
 from kerasunet.freezing import scale_updates
 from kerasunet.losses import dice, dice_bce
 from kerasunet.training.batches import ActivationCache, Batches, cut_before_training
-from kerasunet.training.rates import RelativeRates, make_optimizer, write_rates
+from kerasunet.training.rates import RelativeRates, make_optimizer, pull_to_start, write_rates
 from kerasunet.training.settings import Optimization
 
 HISTORY_COLUMNS = ("step", "loss", "dice", "val_dice", "learning_rate", "seconds")
@@ -134,6 +134,8 @@ def prepare_backend(settings: Optimization) -> None:
 def compile_for_training(model: keras.Model, settings: Optimization, first_step: int = 0) -> None:
     """Compile with a fresh optimizer, Dice plus cross-entropy, and Dice as metric."""
     optimizer = make_optimizer(settings, first_step)
+    if settings.pull:
+        pull_to_start(optimizer, model, settings.pull)
     scale_updates(optimizer, model)
     compile_with(model, optimizer)
     # Variables that the first step creates would make TensorFlow trace it twice.

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
+from weakref import WeakKeyDictionary
 
 import keras
 import numpy as np
@@ -23,6 +25,8 @@ from kerasunet.training.batches import Batches
 from kerasunet.training.settings import Optimization
 
 BATCHES = 5
+_STARTS: WeakKeyDictionary[keras.Model, dict[str, Any]] = WeakKeyDictionary()
+"""The weights that a training began with, by path of the variable, where they are needed."""
 
 
 def make_optimizer(settings: Optimization, first_step: int = 0) -> keras.optimizers.Optimizer:
@@ -37,6 +41,37 @@ def make_optimizer(settings: Optimization, first_step: int = 0) -> keras.optimiz
         warmup = int(settings.warmup * settings.steps)
         rate = WarmupSchedule(rate, settings.steps, warmup, settings.schedule, first_step)
     return keras.optimizers.Adam(rate, global_clipnorm=settings.clip_norm)
+
+
+def pull_to_start(
+    optimizer: keras.optimizers.Optimizer, model: keras.Model, strength: float
+) -> None:
+    """Have an optimizer pull trained weights to the values that they started with: L2-SP.
+
+    Reference: Li, Grandvalet, Davoine, "Explicit Inductive Bias for Transfer Learning with
+    Convolutional Networks", ICML 2018 (arXiv 1802.01483), section 3: the penalty is `strength / 2`
+    times the squared distance to the start. Its gradient, `strength` times the distance, is added
+    to that of the loss, before clipping.
+
+    Args:
+        optimizer: A fresh optimizer, on any backend.
+        model: The model; it starts with the weights of the first call for this model.
+        strength: 0 or more.
+    """
+    variables = list(model.trainable_variables)
+    known = _STARTS.setdefault(model, {})
+    for variable in variables:
+        known.setdefault(variable.path, keras.ops.copy(variable))
+    update = optimizer.apply
+
+    def apply(grads, trainable_variables=None):
+        pulled = [
+            gradient + strength * (variable - known[variable.path])
+            for gradient, variable in zip(grads, trainable_variables or variables, strict=True)
+        ]
+        return update(pulled, trainable_variables)
+
+    optimizer.apply = apply
 
 
 class WarmupSchedule(keras.optimizers.schedules.LearningRateSchedule):

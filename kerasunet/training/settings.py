@@ -51,6 +51,13 @@ class Optimization:
     clip_norm: float | None = option(
         1.0, "largest global norm of the gradient, 0 for no clipping", above=0, none=0
     )
+    pull: float = option(
+        0.0,
+        "pull of trained weights to the start: the strength of an L2-SP penalty",
+        minimum=0,
+        maximum=1000,
+        implied=0.0,
+    )
     validate_every: int = option(
         50,
         "validate and write a checkpoint every so many steps",

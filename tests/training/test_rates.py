@@ -1,8 +1,9 @@
-"""Rates by relative gradient norm: measured right, new in every epoch, the same after a kill."""
+"""Learning rates: relative gradient norms, measured in every epoch, and the pull to the start."""
 
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 
 import keras
 import numpy as np
@@ -18,7 +19,7 @@ from kerasunet.strategies import NetworkLayout, StrategyError, parse
 from kerasunet.training import Architecture, FinetuneSettings, Optimization, finetune
 from kerasunet.training.batches import Batches
 from kerasunet.training.loop import compile_for_training
-from kerasunet.training.rates import RelativeRates
+from kerasunet.training.rates import RelativeRates, pull_to_start
 
 LAYOUT = NetworkLayout.unet(2)
 KERNELS = {f"{ref.layer}/kernel" for ref in LAYOUT.weights if ref.kind == "kernel"}
@@ -129,3 +130,46 @@ def test_a_fit_of_ones_own_is_told_that_it_cannot():
     with pytest.raises(StrategyError, match="rgn: its rates are measured in every epoch"):
         set_trainable(UNet(base_filters=2, depth=1), "rgn")
     assert parse("rgn").select(LAYOUT) == parse("kernel").select(LAYOUT)
+
+
+def test_the_pull_is_the_gradient_of_the_penalty():
+    """With SGD at rate 1 the pulled step is the plain one less strength times the distance."""
+    keras.utils.set_random_seed(0)
+    model = UNet(base_filters=2, depth=1)
+    start = [v.numpy() for v in model.trainable_variables]
+    batch = Batches(decoded(4), 4, NO_AUGMENTATION, seed=0).batch(0)
+
+    def step(strength: float) -> list[np.ndarray]:
+        for variable, value in zip(model.trainable_variables, start, strict=True):
+            variable.assign(value)
+        optimizer = keras.optimizers.SGD(0.5)
+        if strength:
+            pull_to_start(optimizer, model, strength)
+        model.compile(optimizer, loss="mse")
+        for variable, value in zip(model.trainable_variables, start, strict=True):
+            variable.assign(value + 0.1)
+        model.train_on_batch(*batch)
+        return [v.numpy() for v in model.trainable_variables]
+
+    for plain, pulled in zip(step(0.0), step(0.3), strict=True):
+        np.testing.assert_allclose(pulled, plain - 0.5 * 0.3 * 0.1, atol=1e-6)
+
+
+def test_a_strong_pull_keeps_weights_near_the_start(settings, tmp_path):
+    far = []
+    for pull in (0.0, 100.0):
+        optimization = replace(settings.optimization, steps=20, validate_every=20, pull=pull)
+        run = replace(settings, layers="all", optimization=optimization)
+        keras.utils.set_random_seed(0)
+        start = initial_weights(run)
+        finetune(run, tmp_path / f"pull{pull}")
+        model = keras.models.load_model(tmp_path / f"pull{pull}" / "model.keras")
+        far.append(
+            sum(float(((v.numpy() - start[v.path]) ** 2).sum()) for v in model.trainable_variables)
+        )
+    assert far[1] < far[0] / 4
+
+
+def initial_weights(settings: FinetuneSettings) -> dict[str, np.ndarray]:
+    model = settings.architecture.build()
+    return {v.path: v.numpy() for v in model.weights if "moving" not in v.path}
