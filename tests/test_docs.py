@@ -110,11 +110,20 @@ def test_functions_are_in_the_files_beside_them(page):
 def defines(file: Path, name: str) -> bool:
     nodes = ast.parse(file.read_text(encoding="utf-8")).body
     for part in name.split("."):
-        found = [node for node in nodes if getattr(node, "name", None) == part]
+        found = [node for node in nodes if part in names_of(node)]
         if not found:
             return False
-        nodes = found[0].body
+        nodes = getattr(found[0], "body", [])
     return True
+
+
+def names_of(node: ast.stmt) -> list[str]:
+    """What a statement defines: a function, a class, or variables."""
+    if isinstance(node, ast.AnnAssign):
+        return [ast.unparse(node.target)]
+    if isinstance(node, ast.Assign):
+        return [ast.unparse(target) for target in node.targets]
+    return [getattr(node, "name", "")]
 
 
 def test_architecture_names_every_room():
@@ -346,9 +355,9 @@ def test_example_of_a_data_set(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(folder.parent)
     module = importlib.import_module("pairs.pairs_dataset_builder")
     builder = module.Builder(data_dir=tmp_path / "prepared")
-    found = builder.search([images.parent])
+    found = builder.find_cases([images.parent])
     assert [case.key for case in found["train"].cases] == ["a", "b"]
-    assert builder.search([images]) == {}
+    assert builder.find_cases([images]) == {}
 
 
 def test_example_of_a_strategy_term():

@@ -124,7 +124,9 @@ def as_html(
 
     Args:
         title: What was compared, such as the name of the image.
-        comparison, verdict, scores: The comparison, what was chosen, how good each mask is.
+        comparison: The comparison.
+        verdict: What was chosen.
+        scores: How good each mask is.
         truth: True mask, bool, `(height, width)`, or `None`.
     """
     panels = "".join(_panels(comparison, verdict, scores, truth=truth))
@@ -230,7 +232,9 @@ def as_zip(
 
     Args:
         title: What was compared, such as the name of the image; the report and table show it.
-        comparison, verdict, scores: The comparison, what was chosen, how good each mask is.
+        comparison: The comparison.
+        verdict: What was chosen.
+        scores: How good each mask is.
         truth: True mask, bool, `(height, width)`, or `None`.
 
     Returns:

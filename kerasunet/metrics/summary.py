@@ -102,7 +102,9 @@ def summarize(
     Args:
         rows: one row a case, as `case_metrics` returns it; further columns are ignored.
         groups: group (patient) of each row; None takes each case as its own group.
-        confidence, resamples, seed: as in `bootstrap_interval`.
+        confidence: coverage aimed at, between 0 and 1.
+        resamples: number of bootstrap samples, at least 100.
+        seed: the same seed gives the same intervals.
 
     Returns:
         An `Interval` for every name in `METRICS`; the counts `n` (cases), `missed` (lesions
