@@ -23,12 +23,13 @@ _WRITE_A_FILE = ("export", "panel")
 
 
 def add_settings(
-    parser: argparse.ArgumentParser, settings: Any, without: Collection[str] = ()
+    parser: argparse._ActionsContainer, settings: Any, without: Collection[str] = ()
 ) -> None:
     """Add an option for each field that declares one.
 
     Args:
-        parser: Receives the options, under the headings that they declare.
+        parser: A parser, or a group of one; receives the options, under the headings that they
+            declare.
         settings: A settings dataclass, or an instance whose values are the defaults.
         without: Names of fields that get no option.
     """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -16,10 +17,10 @@ from kerasunet.files import read_json, remove_unfinished, write_json, writing
 from kerasunet.strategies import parse
 from kerasunet.training.settings import to_json
 
-try:
-    import fcntl
-except ImportError:  # Windows: that a directory is used twice at once is not noticed.
+if sys.platform == "win32":  # That a directory is used twice at once is not noticed there.
     fcntl = None
+else:
+    import fcntl
 _PLACES = ("data", "manual_dir", "validation_data", "init", "groups")
 _PATIENCE = 20.0  # Seconds. A process whose parent was killed ends within a few.
 _SECONDS_BETWEEN_LOOKS = 0.1

@@ -14,6 +14,7 @@ import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -62,7 +63,7 @@ def save_progress(path: Path, model: keras.Model, progress: Progress) -> None:
         "best_dice": progress.best_dice,
         "best_epoch": progress.best_epoch,
     }
-    arrays = {"meta": np.frombuffer(json.dumps(meta).encode(), np.uint8)}
+    arrays: dict[str, Any] = {"meta": np.frombuffer(json.dumps(meta).encode(), np.uint8)}
     arrays |= _numbered("weight", _arrays(model.weights))
     arrays |= _numbered("optimizer", _arrays(model.optimizer.variables))
     arrays |= _numbered("best", progress.best)
@@ -221,10 +222,10 @@ def train(
         seed=optimization.seed,
         views=views,
     )
-    learner, batches = _with_activation_cache(model, batches, checkpoint.parent)
+    learner, inputs = _with_activation_cache(model, batches, checkpoint.parent)
     listeners = keras.callbacks.CallbackList(list(callbacks), model=model, add_history=False)
     listeners.on_train_begin()
-    epochs = _Epochs(model, learner, batches, validation, optimization, listeners)
+    epochs = _Epochs(model, learner, inputs, validation, optimization, listeners)
     while not _is_finished(progress, optimization):
         try:
             row = epochs.train(progress.epoch)
@@ -324,7 +325,7 @@ class _Epochs:
         return logs
 
 
-def _require_finite(what: str, arrays: Sequence[np.ndarray], step: int) -> None:
+def _require_finite(what: str, arrays: Sequence[np.ndarray | float], step: int) -> None:
     if not all(np.isfinite(array).all() for array in arrays):
         raise FloatingPointError(f"the {what} became NaN or infinite at step {step}")
 

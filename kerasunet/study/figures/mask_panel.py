@@ -9,6 +9,7 @@ from typing import Any
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from kerasunet.data.cases import Case, DataSet
 from kerasunet.data.decoding import resize_image, resize_mask
@@ -60,10 +61,8 @@ def draw_mask_panel(name: str, rows: Sequence[PanelRow], caption: str) -> Drawin
     cell = (WIDTH - _MARGIN) / len(columns)
     heights = [cell * row.truth.shape[0] / row.truth.shape[1] for row in rows]
     with matplotlib.rc_context(RC):
-        figure = Figure(
-            figsize=(WIDTH, sum(heights) + 0.2 * len(rows) + 0.35), layout="constrained"
-        )
-        figure.get_layout_engine().set(w_pad=0.015, h_pad=0.01, wspace=0, hspace=0)
+        layout = ConstrainedLayoutEngine(w_pad=0.015, h_pad=0.01, wspace=0, hspace=0)
+        figure = Figure((WIDTH, sum(heights) + 0.2 * len(rows) + 0.35), layout=layout)
         grid = figure.subplots(len(rows), len(columns), squeeze=False, height_ratios=heights)
         for axes, heading in zip(grid[0], columns, strict=True):
             axes.set_title(heading, fontsize=7, loc="center")
