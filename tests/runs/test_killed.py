@@ -18,7 +18,7 @@ from helpers import ROOT
 
 from kerasunet import models
 from kerasunet.files import NotWritten, write_json
-from kerasunet.runs.directory import RunDirectory, held
+from kerasunet.runs.directory import RunDirectory, exclusive
 from kerasunet.study.execution import open_study, run_study
 from kerasunet.study.plan import StudySettings
 from kerasunet.study.tables import CASES, RUNS, Tables, read_tables
@@ -73,7 +73,7 @@ for content in ("old", "new"):
         assert json.loads(path.read_text()) == [("old", "new")[written - 1]] * 10_000
     else:
         assert not path.exists()
-    with held(tmp_path / "out"):
+    with exclusive(tmp_path / "out"):
         assert [p for p in path.parent.rglob("*") if p != path] == []
 
 

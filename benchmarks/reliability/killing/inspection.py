@@ -45,7 +45,7 @@ def stage(directory: Path) -> str:
 
 
 def steps_done(directory: Path) -> int:
-    """Stretches of training that the history of a run tells."""
+    """Epochs of training that the history of a run tells."""
     path = directory / "history.csv"
     return len(_rows(path)) if path.is_file() else 0
 

@@ -61,7 +61,7 @@ def next_moment(number: int, verb: str, seconds: float, done: int, rng: random.R
         number: How many there have been; kinds come in turn.
         verb: What is killed.
         seconds: How long the command takes.
-        done: Stretches of training that have been done.
+        done: Epochs of training that have been done.
         rng: Where chance comes from.
     """
     kind = _CYCLE[number % len(_CYCLE)]

@@ -136,8 +136,8 @@ def draw_models(
     if by not in models:
         raise ValueError(f"{by}: no such model; there are {', '.join(models)}")
     cards = {heading: card(model) for heading, model in models.items()}
-    places = {"data": data, "manual_dir": manual_dir, "groups": groups}
-    found, cases = _held_out(cards, places, cards[by].image_size)
+    sources = {"data": data, "manual_dir": manual_dir, "groups": groups}
+    found, cases = _held_out(cards, sources, cards[by].image_size)
     segmenters = {heading: Segmenter(model, engine="keras") for heading, model in models.items()}
     picked, count = _pick(segmenters[by], cases)
     rows = _rows(picked, segmenters)
@@ -149,27 +149,27 @@ def draw_models(
 
 
 def _held_out(
-    cards: Mapping[str, ModelCard], places: Mapping[str, Any], size: int
+    cards: Mapping[str, ModelCard], sources: Mapping[str, Any], size: int
 ) -> tuple[DataSet, tuple[Case, ...]]:
     """The data set, and its cases that no model was fine-tuned on."""
-    found = load(places["data"], places["manual_dir"], size)
+    found = load(sources["data"], sources["manual_dir"], size)
     keys = {case.key for case in found.cases}
     for heading, known in cards.items():
         if known.data.name == found.name and known.split:
-            keys &= _tested(heading, known, places)
+            keys &= _tested(heading, known, sources)
     cases = tuple(case for case in found.cases if case.key in keys)
     if not cases:
         raise ValueError(f"{found.name}: no case was held out from all of {', '.join(cards)}")
     return found, cases
 
 
-def _tested(heading: str, card: ModelCard, places: Mapping[str, Any]) -> set[str]:
+def _tested(heading: str, card: ModelCard, sources: Mapping[str, Any]) -> set[str]:
     """Keys of the test fold of a model, from the settings in its card."""
-    settings = finetune_settings({**to_json(FinetuneSettings()), **card.settings, **places})
+    settings = finetune_settings({**to_json(FinetuneSettings()), **card.settings, **sources})
     split = prepare(settings).split
     if split.digest != card.split:
         raise ValueError(
-            f"{heading}: cannot tell which cases of {places['data']} it was tested on; give the "
+            f"{heading}: cannot tell which cases of {sources['data']} it was tested on; give the "
             "data, and the groups if there were any, as they were when it was fine-tuned"
         )
     return set(split.test)
