@@ -94,7 +94,7 @@ def _parser(verb: str, module: ModuleType) -> argparse.ArgumentParser:
 
 
 def _message(error: Exception) -> str:
-    """The words for an error; those of the system start with the file, then the cause."""
+    """Return the words for an error; those of the system start with the file, then the cause."""
     if isinstance(error, OSError) and error.filename and str(error).startswith("[Errno"):
         remedy = _REMEDIES.get(error.errno or 0, "")
         return f"{error.filename}: {error.strerror}{remedy}"

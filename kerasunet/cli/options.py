@@ -126,7 +126,7 @@ class _Checked(argparse.Action):
 
 
 def _whole_number(flag: str, value: int | str, option: Option) -> int:
-    """The number, in range; with a word for `None`, values are text still."""
+    """Return the number, in range; with a word for `None`, values are text still."""
     number = int(value) if str(value).removeprefix("-").isdecimal() else None
     known = not option.choices or number in option.choices
     low = -math.inf if option.minimum is None else option.minimum

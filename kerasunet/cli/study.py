@@ -137,7 +137,7 @@ def _print_plan(study, options: argparse.Namespace) -> None:
 
 
 def _estimate(study, options: argparse.Namespace) -> str:
-    """A trial that fails says so and stops nothing: other runs may well work."""
+    """Return the time in words; a failed trial stops nothing, as other runs may well work."""
     from kerasunet.study.execution import estimate_seconds
 
     try:

@@ -138,7 +138,7 @@ def choose_by_gradients(
 
 
 class _GradientRecorder(keras.optimizers.Optimizer):
-    """Keeps each gradient and updates nothing.
+    """Keep each gradient and update nothing.
 
     It works on every backend, and is exact where the difference of weights after and before a
     step of plain descent would be rounded to the weights' precision.

@@ -220,7 +220,7 @@ class RunDirectory:
 
 
 def _named(settings: Any) -> dict[str, Any]:
-    """The settings, of files and folders only the name: a run directory may be handed on."""
+    """Return the settings, of files and folders only the name: a run directory may be handed on."""
     values = to_json(settings)
     paths = {name: values[name] for name in _PATHS if values.get(name)}
     return {**values, **{name: Path(path).name for name, path in paths.items()}}

@@ -141,7 +141,7 @@ class _Finetuning:
         }
 
     def _strategy(self, training: DecodedCases) -> Strategy:
-        """The strategy asked for, or with `auto` the one chosen, once per run."""
+        """Return the strategy asked for, or with `auto` the one chosen, once per run."""
         settings, path = self.settings, self.files.choice
         if not settings.strategy.is_auto:
             return settings.strategy

@@ -118,7 +118,7 @@ class Batches:
 
 @lru_cache(maxsize=8)
 def _order(seed: int, number: int, count: int) -> np.ndarray:
-    """The order of the cases in a pass; cached, as every view of the pass asks for it."""
+    """Return the order of the cases in a pass; cached, as every view of the pass asks for it."""
     return np.random.default_rng([seed, _ORDER, number]).permutation(count)
 
 

@@ -242,7 +242,7 @@ def train(
 
 
 def _restored(model: keras.Model, checkpoint: Path, history: Path) -> Progress:
-    """What an interrupted training had reached; its history is written after its checkpoint."""
+    """Return what an interrupted training had reached; write its history, which came last."""
     if not checkpoint.is_file():
         return Progress()
     progress = load_progress(checkpoint, model)
@@ -253,7 +253,7 @@ def _restored(model: keras.Model, checkpoint: Path, history: Path) -> Progress:
 def _with_activation_cache(
     model: keras.Model, batches: Batches, folder: Path
 ) -> tuple[keras.Model, Batches | ActivationCache]:
-    """The part of the model that has to run in every step, and the batches that it takes."""
+    """Return the part of the model that has to run in every step, and the batches that it takes."""
     cut = None if batches.views is None else cut_before_training(model)
     if cut is None:
         return learner_of(model), batches

@@ -45,7 +45,7 @@ def test_killed_commands_end_in_the_same_results(verb, kills, tmp_path):
 
 
 def run_killed(script: str, folder: Path, moment: str, number: int) -> int:
-    """Runs a script that dies at its write of that number; 0 counts none."""
+    """Run a script that dies at its write of that number; 0 counts none."""
     environment = {
         **os.environ,
         "PYTHONPATH": os.pathsep.join([str(HARNESS / "killing" / "hook"), str(ROOT)]),

@@ -40,7 +40,7 @@ class Command:
     words: tuple[str, ...]
 
     def start(self, folder: Path, variables: Mapping[str, str] | None = None) -> subprocess.Popen:
-        """Starts it in a session of its own; what it says is added to `said.txt`."""
+        """Start it in a session of its own; what it says is added to `said.txt`."""
         folder.mkdir(parents=True, exist_ok=True)
         environment = {
             **os.environ,
@@ -63,7 +63,7 @@ class Command:
 
 
 def make_command(verb: str, place: Path) -> Command:
-    """Makes the data, and for a study the initial model, that a command needs.
+    """Make the data, and for a study the initial model, that a command needs.
 
     Args:
         verb: `"finetune"`, `"pretrain"` or `"study"`.

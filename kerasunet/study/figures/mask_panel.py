@@ -151,7 +151,7 @@ def draw_models(
 def _held_out(
     cards: Mapping[str, ModelCard], sources: Mapping[str, Any], size: int
 ) -> tuple[DataSet, tuple[Case, ...]]:
-    """The data set, and its cases that no model was fine-tuned on."""
+    """Return the data set, and its cases that no model was fine-tuned on."""
     found = load(sources["data"], sources["manual_dir"], size)
     keys = {case.key for case in found.cases}
     for heading, known in cards.items():
