@@ -174,7 +174,7 @@ class _Finetuning:
         if not layers.changes:
             return 0.0
         compile_for_training(model, self.settings.optimization)
-        progress = train(
+        state = train(
             model,
             parts["train"],
             parts["validation"],
@@ -185,7 +185,7 @@ class _Finetuning:
             callbacks=callbacks,
             views=self.settings.views,
         )
-        return round(sum(row["seconds"] for row in progress.history), 2)
+        return round(sum(row["seconds"] for row in state.history), 2)
 
     def _measure(self, model: keras.Model, cases: DecodedCases) -> _Measured:
         probabilities = predict(model, cases.images)
