@@ -22,15 +22,15 @@ class Timings:
     seconds: dict[str, list[float]]
 
     def best(self, side: str) -> float:
-        """Returns the fastest call, in seconds."""
+        """Return the fastest call, in seconds."""
         return min(self.seconds[side])
 
     def fastest(self, sides: list[str]) -> list[float]:
-        """Returns the seconds of the fastest of several sides, round by round."""
+        """Return the seconds of the fastest of several sides, round by round."""
         return [min(values) for values in zip(*map(self.seconds.get, sides), strict=True)]
 
     def ratio(self, side: str, to: str | list[float]) -> dict[str, float]:
-        """Returns median, lowest and highest of a side's seconds over another's, by round."""
+        """Return median, lowest and highest of a side's seconds over another's, by round."""
         others = self.seconds[to] if isinstance(to, str) else to
         ratios = [one / other for one, other in zip(self.seconds[side], others, strict=True)]
         return {"median": statistics.median(ratios), "low": min(ratios), "high": max(ratios)}
@@ -42,7 +42,7 @@ def alternate(
     calls: int,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Timings:
-    """Times every side in every round, each round beginning with another side.
+    """Time every side in every round, each round beginning with another side.
 
     Args:
         sides: By name, what to call.
@@ -65,7 +65,7 @@ def alternate(
 
 
 def timed(work: Side, clock: Callable[[], float] = time.perf_counter) -> float:
-    """Returns the seconds that one call takes."""
+    """Return the seconds that one call takes."""
     started = clock()
     work()
     return clock() - started

@@ -11,7 +11,7 @@ _SIDE = 2048
 
 
 def operations(model: keras.Model, size: tuple[int, int]) -> int:
-    """Counts multiplications and additions of the convolutions for one image, without Winograd.
+    """Count multiplications and additions of the convolutions for one image, without Winograd.
 
     Args:
         model: A functional model.
@@ -37,7 +37,7 @@ def _pixels(tensor, model: keras.Model, size: tuple[int, int]) -> int:
 
 
 def matrix_product() -> tuple[Callable[[], object], int]:
-    """Returns a large product of float32 matrices, and how many operations it is.
+    """Return a large product of float32 matrices, and how many operations it is.
 
     TensorFlow multiplies by oneDNN, which knows the processor's widest instructions; the OpenBLAS
     of NumPy may not.

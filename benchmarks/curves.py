@@ -48,13 +48,13 @@ class Point:
     batch: int = 8
 
     def model(self, strategy: str = "all"):
-        """Returns a network with random weights."""
+        """Return a network with random weights."""
         from kerasunet import UNet
 
         return UNet(base_filters=self.width, depth=self.depth, trainable=strategy)
 
     def images(self, count: int) -> np.ndarray:
-        """Returns images of noise."""
+        """Return images of noise."""
         rng = np.random.default_rng(0)
         return rng.integers(0, 256, (count, self.size, self.size, 1)).astype(np.float32)
 
@@ -129,7 +129,7 @@ def _require_equal(sides: dict[str, Side]) -> None:
 
 
 def _step(axis: str, value: int, measure: Measure) -> Measured:
-    """A training step in which all trains, one in which three blocks do, and PyTorch's."""
+    """Time a training step in which all trains, one in which three blocks do, and PyTorch's."""
     import torch
     from torch_training import training_step
     from torch_unet import torch_copy
@@ -157,7 +157,7 @@ def _trained(model, batch) -> Side:
 
 
 def _decoding(count: int, measure: Measure) -> Measured:
-    """What a run does before it trains: PNG images and masks of a folder, brought to 128×128."""
+    """Time what a run does before it trains: read PNG images and masks, bring them to 128×128."""
     from kerasunet.data import decode, load
 
     folder = Path(os.environ["KERASUNET_CACHE"]) / "pictures"
@@ -192,7 +192,7 @@ def _write_pictures(folder: Path, count: int) -> None:
 
 
 def _comparing(count: int, measure: Measure) -> Measured:
-    """The first strategies of a list side by side on an image, against one after another."""
+    """Time the first strategies of a list on an image, side by side and one after another."""
     from kerasunet.inference.engines import NetworkSource, open_engine
 
     point = Point()
@@ -211,7 +211,7 @@ def _comparing(count: int, measure: Measure) -> Measured:
 
 
 def _tuned(strategy: str):
-    """The shipped network with other weights where the strategy trains."""
+    """Return the shipped network with other weights where the strategy trains."""
     from kerasunet import UNet
 
     model = UNet(weights="natural", trainable=strategy)

@@ -77,7 +77,7 @@ def main() -> None:
 
 
 def measure_step(name: str, size: int, measure: Measure) -> dict[str, Any]:
-    """Times one image through the network, in every way there is."""
+    """Time one image through the network, in every way there is."""
     from arithmetic import matrix_product, operations
 
     model, image = models.load(name), _image(name, size)
@@ -209,7 +209,7 @@ def _deltas(sides: dict[str, Side], wanted: np.ndarray) -> dict[str, float]:
 
 
 def measure_strategies(name: str, measure: Measure) -> dict[str, Any]:
-    """Times strategies of one pre-trained model: each by itself, and all side by side."""
+    """Time strategies of one pre-trained model: each by itself, and all side by side."""
     from kerasunet.inference.engines import NetworkSource, open_engine
 
     size = models.card(name).image_size
@@ -249,7 +249,7 @@ def _against_separate(engines: list, joined, image: np.ndarray, measure: Measure
 
 
 def _tuned(name: str, strategy: str):
-    """The network with other weights where the strategy trains; what they are costs no time."""
+    """Return the network with other weights where the strategy trains; values cost no time."""
     model = models.load(name)
     rng = np.random.default_rng(len(strategy))
     for layer in model.layers:
@@ -260,7 +260,7 @@ def _tuned(name: str, strategy: str):
 
 
 def measure_around(name: str, measure: Measure) -> dict[str, Any]:
-    """Times what surrounds the network, from a PNG of 512×512 pixels to a mask of that size."""
+    """Time what surrounds the network, from a PNG of 512×512 pixels to a mask of that size."""
     from kerasunet import Segmenter
     from kerasunet.data import load
     from kerasunet.drawing import write_png

@@ -46,7 +46,7 @@ def main() -> None:
 
 
 def measure_decoding(data: DataSet, size: tuple[int, int]) -> tuple[DecodedCases, dict[str, float]]:
-    """Decodes twice, into an empty cache and from the full one."""
+    """Decode twice, into an empty cache and from the full one."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         os.environ["KERASUNET_CACHE"] = folder
         with MemoryWatch() as memory:
@@ -69,7 +69,7 @@ def measure_decoding(data: DataSet, size: tuple[int, int]) -> tuple[DecodedCases
 def measure_training(
     decoded: DecodedCases, batch_size: int, steps: int, rounds: int
 ) -> dict[str, float]:
-    """Makes batches, trains on batches made before, and trains on batches as they arrive."""
+    """Make batches, train on batches made before, and train on batches as they arrive."""
     batches = Batches(decoded, batch_size, Augmentation(), seed=0)
     train = _default_training()
     made = [batches.batch(step) for step in range(steps)]

@@ -86,7 +86,7 @@ def _new(folder: str, name: str) -> str:
 
 
 def _peak(code: str, *words: object) -> float:
-    """Runs code in a process of its own; returns the megabytes of its peak."""
+    """Run code in a process of its own; return the megabytes of its peak."""
     whole = f"import sys\n{_LOOK}\n{code}\nprint(megabytes('VmHWM'))"
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}
     done = subprocess.run(

@@ -43,7 +43,7 @@ def main() -> int:
 
 
 def known_pairs(table: Path, data: DataSet) -> Pairs:
-    """The pairs of the table whose cases are both in the data set."""
+    """Return the pairs of the table whose cases are both in the data set."""
     keys = {case.key.rpartition("/")[2]: case.key for case in data.cases}
     rows = [row for _, row in read_rows(table)]
     named = [(keys.get(row["a"]), keys.get(row["b"])) for row in rows]
@@ -54,7 +54,7 @@ def known_pairs(table: Path, data: DataSet) -> Pairs:
 
 
 def found_pairs(data: DataSet) -> Pairs:
-    """The pairs that the search finds."""
+    """Return the pairs that the search finds."""
     pairs = find_near_duplicates(thumbnail(case.load().image) for case in data.cases)
     return {frozenset((data.cases[i].key, data.cases[j].key)) for i, j, _ in pairs}
 

@@ -66,7 +66,7 @@ def main() -> None:
 
 
 def _starts(folder: Path, number: int, demo: bool) -> dict[str, Callable[[], Start]]:
-    """What to start, in this order: the second opening of an engine finds what the first kept."""
+    """Return what to start, in order: the second opening of an engine finds what the first kept."""
     kept = {**os.environ, "KERASUNET_CACHE": str(folder / f"cache-{number}")}
     python = [sys.executable, "-c"]
     commands: dict[str, Sequence[str]] = {

@@ -14,7 +14,7 @@ _SUPPRESSION = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
 
 
 def training_step(network: nn.Module, batch: tuple[np.ndarray, np.ndarray]) -> Callable[[], float]:
-    """Returns a step of Adam on Dice plus cross-entropy, as this package takes it; all trains.
+    """Return a step of Adam on Dice plus cross-entropy, as this package takes it; all trains.
 
     Args:
         network: Maps `(batch, 1, height, width)` to probabilities of that shape.
@@ -53,7 +53,7 @@ def monai_networks(width: int) -> dict[str, nn.Module]:
 
 
 def smp_network(width: int) -> nn.Module:
-    """The U-Net of segmentation_models.pytorch with its smallest ResNet and a decoder this wide."""
+    """Return segmentation_models.pytorch's U-Net: its smallest ResNet, a decoder this wide."""
     _let_torchvision_import()
     from segmentation_models_pytorch import Unet
 
@@ -64,7 +64,7 @@ def smp_network(width: int) -> nn.Module:
 
 
 def _let_torchvision_import() -> None:
-    """Declares what torchvision misses of its compiled part, where that does not fit torch.
+    """Declare what torchvision misses of its compiled part, where that does not fit torch.
 
     Without it, torchvision cannot be imported at all; a U-Net uses nothing of that part.
     """
@@ -76,7 +76,7 @@ def _let_torchvision_import() -> None:
 
 
 def parameters(network: nn.Module) -> int:
-    """Returns how many weights train."""
+    """Return how many weights train."""
     return sum(weights.numel() for weights in network.parameters())
 
 

@@ -33,7 +33,7 @@ class TorchUNet(nn.Module):
             self.add_module(f"{name}_norm{index}", nn.BatchNorm2d(width, eps=1e-3))
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        """Maps grey levels, `(batch, channels, height, width)`, to probabilities."""
+        """Map grey levels, `(batch, channels, height, width)`, to probabilities."""
         mean = image.mean((1, 2, 3), keepdim=True)
         variance = image.var((1, 2, 3), correction=0, keepdim=True)
         x = (image - mean) / torch.sqrt(variance + 1)
@@ -56,7 +56,7 @@ class TorchUNet(nn.Module):
 
 
 def torch_copy(model: keras.Model) -> TorchUNet:
-    """Returns the network in PyTorch, in inference mode and channels last."""
+    """Return the network in PyTorch, in inference mode and channels last."""
     shape = Architecture.of(model)
     copy = TorchUNet(shape.channels, shape.base_filters, shape.depth)
     for name, module in copy.named_children():
@@ -71,7 +71,7 @@ def torch_copy(model: keras.Model) -> TorchUNet:
 
 
 def torch_side(model: keras.Model, image: np.ndarray) -> Callable[[], np.ndarray]:
-    """Returns what PyTorch does with one image, `(1, height, width, channels)`."""
+    """Return what PyTorch does with one image, `(1, height, width, channels)`."""
     copy = torch_copy(model)
     # A view of channels-last memory: nothing is rearranged.
     tensor = torch.from_numpy(image).permute(0, 3, 1, 2)

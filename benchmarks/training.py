@@ -178,7 +178,7 @@ def _learner(strategy: str):
 
 
 def _kept(strategy: str, batches, batch, folder: Path) -> Side:
-    """Steps of the trained part, on activations that are all there already."""
+    """Return a step of the trained part, on activations that are all there already."""
     from kerasunet.training.batches import ActivationCache, cut_before_training
     from kerasunet.training.loop import learner_of
 
@@ -201,7 +201,7 @@ def _kept(strategy: str, batches, batch, folder: Path) -> Side:
 
 
 def _plain_keras(strategy: str, batch) -> Side:
-    """What a script of one's own does: layers frozen, cross-entropy, Adam."""
+    """Return a step as a script of one's own takes it: layers frozen, cross-entropy, Adam."""
     import keras
 
     from kerasunet import UNet
@@ -212,7 +212,7 @@ def _plain_keras(strategy: str, batch) -> Side:
 
 
 def _torch(batch) -> Side:
-    """The same network and loss in PyTorch, channels last, Adam, everything trains."""
+    """Return a step of the same network and loss in PyTorch: channels last, Adam, all trains."""
     import torch
     from torch_training import training_step
     from torch_unet import torch_copy

@@ -55,11 +55,11 @@ def main() -> None:
     strategies = distinct_strategies(options.strategies, NetworkLayout.unet(4, "batch"))
     rows = []
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        place = Place(Path(folder), options)
+        setup = Setup(Path(folder), options)
         for number in range(options.rounds):
             for steps in options.steps:
                 sides = [OURS, *OTHERS] if number % 2 == 0 else [*OTHERS, OURS]
-                rows += [place.measure(side, strategies, steps, number) for side in sides]
+                rows += [setup.measure(side, strategies, steps, number) for side in sides]
     figures = {
         "strategies": strategies,
         "processes": options.workers,
@@ -72,7 +72,7 @@ def main() -> None:
     write_json(options.json, figures)
 
 
-class Place:
+class Setup:
     """A folder with the images, and what both sides make of them.
 
     Args:
@@ -92,7 +92,7 @@ class Place:
     def measure(
         self, side: str, strategies: tuple[str, ...], steps: int, number: int
     ) -> dict[str, Any]:
-        """Runs a side once; returns its times and its mean Dice per strategy."""
+        """Run a side once; return its times and its mean Dice per strategy."""
         output = self._folder / f"{number}-{steps}-{(OURS, *OTHERS).index(side)}"
         at_a_time = 1 if side == LOOP else self._options.workers
         work = self._study if side == OURS else partial(self._scripts, at_a_time)
@@ -148,7 +148,7 @@ def _write_images(folder: Path) -> None:
 
 
 def _split(data: Path) -> dict[str, list[str]]:
-    """The keys that the study trains on and tests."""
+    """Return the keys that the study trains on and tests."""
     from kerasunet.runs.preparation import prepare
     from kerasunet.training.settings import FinetuneSettings
 

@@ -48,7 +48,7 @@ def main() -> int:
 
 
 def _grow(command: Command, folder: Path, expected: dict[str, str]) -> Iterator[str]:
-    """The same run on a disk that grows, and is always too small but the last time."""
+    """Yield the faults of a run on a disk that grows, and is always too small but the last time."""
     with _mounted(folder / "out", _SIZES[command.verb][0]) as out:
         for size in _SIZES[command.verb]:
             _remount(out, f"size={size}")

@@ -55,7 +55,7 @@ class Harness:
     faults: list[str] = field(default_factory=list)
 
     def run_undisturbed(self) -> None:
-        """Makes what all else is compared with."""
+        """Make what all else is compared with."""
         started = time.monotonic()
         folder = self.place / "undisturbed"
         if self.command.start(folder).wait():

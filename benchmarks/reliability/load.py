@@ -89,7 +89,7 @@ class Crowd:
         self._models = [m for m in _models(config) if m != "natural"] or ["natural"]
 
     async def warm(self) -> None:
-        """Waits until every model has answered once."""
+        """Wait until every model has answered once."""
         async with Visitor(self._url, self._config) as visitor:
             for index in (0, _EXAMPLES - 1):
                 await visitor.happen("compare-examples", "pick", {"index": index})
@@ -194,7 +194,7 @@ def main() -> None:
 
 @contextmanager
 def running(place: Path) -> Iterator[tuple[str, psutil.Process]]:
-    """Starts the demo, and yields its address and process; all its files lie in `place`."""
+    """Start the demo, and yield its address and process; all its files lie in `place`."""
     port = _free_port()
     temporary = place / "temporary"
     temporary.mkdir()
@@ -286,7 +286,7 @@ def _memory(samples: list[tuple[float, float]]) -> dict[str, Any]:
 
 
 def as_text(report: dict[str, Any]) -> str:
-    """The report as Markdown."""
+    """Return the report as Markdown."""
     memory = report["memory"]
     lines = [
         f"{report['clients']} visitors at once, {report['seconds']} s: {report['requests']:,} "

@@ -54,29 +54,29 @@ class Visitor:
         await self._http.aclose()
 
     async def open_page(self) -> None:
-        """Loads the page as a browser does."""
+        """Load the page as a browser does."""
         (await self._http.get("/")).raise_for_status()
         (await self._http.get("/config")).raise_for_status()
 
     async def upload(self, name: str, data: bytes) -> dict[str, Any]:
-        """Uploads a file and returns what components take as their value."""
+        """Upload a file and return what components take as their value."""
         answer = await self._http.post(f"{API}/upload", files={"files": (name, data)})
         answer.raise_for_status()
         meta = {"_type": "gradio.FileData"}
         return {"path": answer.json()[0], "orig_name": name, "size": len(data), "meta": meta}
 
     async def download(self, file: dict[str, Any]) -> bytes:
-        """Fetches a file that an event returned."""
+        """Fetch a file that an event returned."""
         answer = await self._http.get(f"{API}/file={file['path']}")
         answer.raise_for_status()
         return answer.content
 
     def put(self, label: str, value: Any) -> None:
-        """Sets a component, by its `elem_id` or label, as a hand does."""
+        """Set a component, by its `elem_id` or label, as a hand does."""
         self._values[self._id(label)] = value
 
     def value(self, label: str) -> Any:
-        """What a component shows."""
+        """Return what a component shows."""
         return self._values[self._id(label)]
 
     async def happen(self, label: str, event: str, data: Any = None) -> list[Any]:
@@ -98,7 +98,7 @@ class Visitor:
         return outputs
 
     async def call(self, name: str, *values: Any) -> list[Any]:
-        """Calls a named endpoint and returns its outputs."""
+        """Call a named endpoint and return its outputs."""
         found = next(one for one in self._events if one["api_name"] == name)
         return await self._run(found, list(values), None)
 
@@ -127,7 +127,7 @@ class Visitor:
         raise Failed("the stream ended without an answer")
 
     async def _stay(self) -> None:
-        """Keeps the session open, as the page does while it is open."""
+        """Keep the session open, as the page does while it is open."""
         while True:
             with suppress(httpx.HTTPError):
                 async with self._http.stream("GET", f"{API}/heartbeat/{self._session}") as beat:

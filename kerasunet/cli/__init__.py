@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from types import ModuleType
 
-from kerasunet.cli.options import check_places, shown
+from kerasunet.cli.options import check_outputs, printable
 
 __all__ = ["main"]
 VERBS = {
@@ -65,7 +65,7 @@ def _run(verb: str, words: Sequence[str]) -> int:
     debug = "--debug" in words
     try:
         options = _parser(verb, module).parse_args(words)
-        check_places(verb, options)
+        check_outputs(verb, options)
         return module.run(options) or 0
     except KeyboardInterrupt:
         print("stopped; the same command goes on from the last checkpoint", file=sys.stderr)
@@ -94,7 +94,7 @@ def _parser(verb: str, module: ModuleType) -> argparse.ArgumentParser:
 
 
 def _message(error: Exception) -> str:
-    """The words for an error; those of the system start with the file, then the cause."""
+    """Return the words for an error; those of the system start with the file, then the cause."""
     if isinstance(error, OSError) and error.filename and str(error).startswith("[Errno"):
         remedy = _REMEDIES.get(error.errno or 0, "")
         return f"{error.filename}: {error.strerror}{remedy}"
@@ -104,7 +104,7 @@ def _message(error: Exception) -> str:
 def _refuse(error: Exception, message: str, status: int, debug: bool) -> int:
     if debug:
         raise error
-    print(f"error: {shown(message)}", file=sys.stderr)
+    print(f"error: {printable(message)}", file=sys.stderr)
     return status
 
 

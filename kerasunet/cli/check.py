@@ -32,7 +32,7 @@ def run(options: argparse.Namespace) -> int:
     from kerasunet.data.checking import check
 
     report = check(options.data, options.manual_dir)
-    print(_json(report) if options.json else shared.shown(_listing(report)))
+    print(_json(report) if options.json else shared.printable(_listing(report)))
     _write_files(report, options)
     return 1 if report.counts()["error"] else 0
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from kerasunet import models
 from kerasunet.backend import quiet_start, start_backend
 from kerasunet.cli import options as shared
-from kerasunet.inference.export import FORMATS
+from kerasunet.inference.export_requests import FORMATS, check_request
 from kerasunet.options import Option
 
 EPILOG = "formats:\n" + "\n".join(
@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     from kerasunet.data import load
-    from kerasunet.inference.export import Images, check_request, export
+    from kerasunet.inference.export import Images, export
 
     models.check(options.model)
     card = models.card(options.model)

@@ -18,17 +18,18 @@ if TYPE_CHECKING:
 
 
 _MOST_BOTTLENECK_FILTERS = 2048
-_FILES, _PLACES = ("csv", "html", "json", "sheet"), ("output", "csv", "html", "json", "sheet")
+_FILES, _OUTPUTS = ("csv", "html", "json", "sheet"), ("output", "csv", "html", "json", "sheet")
 _WRITE_A_FILE = ("export", "panel")
 
 
 def add_settings(
-    parser: argparse.ArgumentParser, settings: Any, without: Collection[str] = ()
+    parser: argparse._ActionsContainer, settings: Any, without: Collection[str] = ()
 ) -> None:
     """Add an option for each field that declares one.
 
     Args:
-        parser: Receives the options, under the headings that they declare.
+        parser: A parser, or a group of one; receives the options, under the headings that they
+            declare.
         settings: A settings dataclass, or an instance whose values are the defaults.
         without: Names of fields that get no option.
     """
@@ -125,7 +126,7 @@ class _Checked(argparse.Action):
 
 
 def _whole_number(flag: str, value: int | str, option: Option) -> int:
-    """The number, in range; with a word for `None`, values are text still."""
+    """Return the number, in range; with a word for `None`, values are text still."""
     number = int(value) if str(value).removeprefix("-").isdecimal() else None
     known = not option.choices or number in option.choices
     low = -math.inf if option.minimum is None else option.minimum
@@ -185,7 +186,7 @@ def architecture(options: argparse.Namespace) -> Architecture:
     return shape
 
 
-def shown(text: str) -> str:
+def printable(text: str) -> str:
     """Return text without control sequences, which file names and contents may hold."""
     return "".join(c if is_plain(c, "\n") else repr(c)[1:-1] for c in text)
 
@@ -197,18 +198,18 @@ def describe_data(data: DataSet) -> str:
     return f"data        {data.name} ({data.layout}): {len(data):,} cases{kept}"
 
 
-def check_places(verb: str, options: argparse.Namespace) -> None:
-    """Refuse places where nothing could be written.
+def check_outputs(verb: str, options: argparse.Namespace) -> None:
+    """Refuse paths where nothing could be written.
 
     Raises:
         FileExistsError: A file is in the way of a folder, or a folder of a file.
     """
-    for name in _PLACES:
+    for name in _OUTPUTS:
         if isinstance(path := getattr(options, name, None), Path):
-            _check_place(path, is_file=name in _FILES or verb in _WRITE_A_FILE)
+            _check_output(path, is_file=name in _FILES or verb in _WRITE_A_FILE)
 
 
-def _check_place(path: Path, is_file: bool) -> None:
+def _check_output(path: Path, is_file: bool) -> None:
     if is_file and path.is_dir():
         raise FileExistsError(f"{path}: is a folder; give the name of a file")
     if not is_file and path.exists() and not path.is_dir():

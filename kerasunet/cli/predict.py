@@ -157,7 +157,7 @@ def _row(path: Path, found: Segmentation) -> dict:
 
 
 def _csv(rows: list[dict]) -> str:
-    """The table; a file name that a spreadsheet would take for a formula gets an apostrophe."""
+    """Return the table; names that a spreadsheet would take for formulas get an apostrophe."""
     from kerasunet.comparison.report import without_formulas
 
     text = io.StringIO(newline="")

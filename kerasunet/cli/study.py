@@ -16,7 +16,7 @@ from kerasunet import models
 from kerasunet.cli import options as shared
 from kerasunet.data.augmentation_settings import PRESETS
 from kerasunet.options import Option, declared
-from kerasunet.runs.directory import held
+from kerasunet.runs.directory import exclusive
 from kerasunet.strategies import describe_grammar
 from kerasunet.study.plan import STRATEGIES, StudySettings
 from kerasunet.training.settings import FinetuneSettings
@@ -73,7 +73,7 @@ def run(options: argparse.Namespace) -> int:
     settings = _settings(options)
     if settings.run.init != "scratch":
         models.check(settings.run.init)
-    with contextlib.nullcontext() if options.plan else held(directory):
+    with contextlib.nullcontext() if options.plan else exclusive(directory):
         return _run(options, settings, directory)
 
 
@@ -137,7 +137,7 @@ def _print_plan(study, options: argparse.Namespace) -> None:
 
 
 def _estimate(study, options: argparse.Namespace) -> str:
-    """A trial that fails says so and stops nothing: other runs may well work."""
+    """Return the time in words; a failed trial stops nothing, as other runs may well work."""
     from kerasunet.study.execution import estimate_seconds
 
     try:

@@ -11,11 +11,25 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
-
-from kerasunet.data.cases import Case
+from typing import NamedTuple, Protocol
 
 _TERTILES = 3
+
+
+class Grouped(Protocol):
+    """What a split needs to know of a case."""
+
+    @property
+    def key(self) -> str:
+        """The name that no other case has."""
+
+    @property
+    def group(self) -> str:
+        """What stays in one part."""
+
+    @property
+    def label(self) -> str:
+        """What the parts are balanced by; may be empty."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +56,7 @@ class _Group(NamedTuple):
 
 
 def split_cases(
-    cases: Sequence[Case],
+    cases: Sequence[Grouped],
     train_size: int | None = None,
     validation_size: int = 0,
     *,
@@ -106,13 +120,13 @@ def _check_numbers(train_size: int | None, validation_size: int, *, fold: int, f
 
 
 def _seeded_groups(
-    cases: Sequence[Case], seed: int, sizes: Mapping[str, float] | None
+    cases: Sequence[Grouped], seed: int, sizes: Mapping[str, float] | None
 ) -> list[_Group]:
     """Return all groups, ordered by stratum, and within a stratum by the seed."""
     repeated = [key for key, count in Counter(case.key for case in cases).items() if count > 1]
     if repeated:
         raise ValueError(f"these keys stand for several cases: {repeated}")
-    members: dict[str, list[Case]] = defaultdict(list)
+    members: dict[str, list[Grouped]] = defaultdict(list)
     for case in cases:
         members[case.group].append(case)
     names = sorted(members, key=lambda name: hashlib.sha256(f"{seed}\t{name}".encode()).digest())
@@ -130,7 +144,7 @@ def _seeded_groups(
 
 
 def _thirds(
-    members: Mapping[str, Sequence[Case]],
+    members: Mapping[str, Sequence[Grouped]],
     names: Sequence[str],
     labels: Mapping[str, str],
     *,
@@ -227,7 +241,7 @@ def _take(
     return tuple(train_keys[:train_size]), tuple(validation_keys[:validation_size])
 
 
-def _refuse_leaks(split: Split, cases: Iterable[Case]) -> None:
+def _refuse_leaks(split: Split, cases: Iterable[Grouped]) -> None:
     group_of = {case.key: case.group for case in cases}
     counts = Counter(
         group

@@ -30,7 +30,7 @@ def write(model: keras.Model, format: str, path: Path, *, size: int) -> None:
 
     Args:
         model: A model of this package.
-        format: One of `kerasunet.inference.export.FORMATS`.
+        format: One of `kerasunet.inference.export_requests.FORMATS`.
         path: The file, or folder, to write.
         size: Height and width of images, for formats that fix them.
     """
@@ -53,7 +53,7 @@ def open_exported(format: str, path: Path) -> Run:
     """Open an exported network.
 
     Args:
-        format: One of `kerasunet.inference.export.FORMATS`.
+        format: One of `kerasunet.inference.export_requests.FORMATS`.
         path: The exported file or folder.
 
     Returns:

@@ -243,9 +243,9 @@ def _search(
 
     results = climb(contenders, rungs, advance)
     return tuple(
-        Trial(number, contender.strategy, rung.steps, dice, place < rung.arms // 2)
+        Trial(number, contender.strategy, rung.steps, dice, rank < rung.arms // 2)
         for number, (rung, scored) in enumerate(zip(rungs, results, strict=True), start=1)
-        for place, (contender, dice) in enumerate(scored)
+        for rank, (contender, dice) in enumerate(scored)
     )
 
 

@@ -6,7 +6,7 @@ from kerasunet.lazy import lazy_members
 
 if TYPE_CHECKING:
     from kerasunet.runs.background import BackgroundRun as BackgroundRun, Progress as Progress
-    from kerasunet.runs.directory import RunDirectory as RunDirectory, held as held
+    from kerasunet.runs.directory import RunDirectory as RunDirectory, exclusive as exclusive
     from kerasunet.runs.finetuning import Run as Run, finetune as finetune
     from kerasunet.runs.preparation import (
         PreparedData as PreparedData,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -17,18 +18,18 @@ from kerasunet.options import declared
 from kerasunet.strategies import parse
 from kerasunet.training.settings import FinetuneSettings, Optimization, PretrainSettings, to_json
 
-try:
-    import fcntl
-except ImportError:  # Windows: that a directory is used twice at once is not noticed.
+if sys.platform == "win32":  # That a directory is used twice at once is not noticed there.
     fcntl = None
-_PLACES = ("data", "manual_dir", "validation_data", "init", "groups")
+else:
+    import fcntl
+_PATHS = ("data", "manual_dir", "validation_data", "init", "groups")
 _PATIENCE = 20.0  # Seconds. A process whose parent was killed ends within a few.
 _SECONDS_BETWEEN_LOOKS = 0.1
-_SHOWN = 12  # Characters of a digest.
+_DIGEST_LENGTH = 12  # Characters that messages tell of a digest.
 
 
 @contextlib.contextmanager
-def held(directory: Path) -> Iterator[None]:
+def exclusive(directory: Path) -> Iterator[None]:
     """Hold a directory for this process alone; remove what killed ones left half-written there.
 
     The lock is the directory's own and ends with the process, however that ends.
@@ -201,7 +202,7 @@ class RunDirectory:
             raise ValueError(
                 f"{self.path}: has no {self.config.name}, so it is no run; it is left alone"
             )
-        with held(self.path):
+        with exclusive(self.path):
             self.summary.unlink(missing_ok=True)
             for path in self.path.iterdir():
                 if path.is_dir() and not path.is_symlink():
@@ -220,10 +221,10 @@ class RunDirectory:
 
 
 def _named(settings: Any) -> dict[str, Any]:
-    """The settings, of files and folders only the name: a run directory may be handed on."""
+    """Return the settings, of files and folders only the name: a run directory may be handed on."""
     values = to_json(settings)
-    places = {name: values[name] for name in _PLACES if values.get(name)}
-    return {**values, **{name: Path(place).name for name, place in places.items()}}
+    paths = {name: values[name] for name in _PATHS if values.get(name)}
+    return {**values, **{name: Path(path).name for name, path in paths.items()}}
 
 
 def versions() -> dict[str, str]:
@@ -242,7 +243,7 @@ _IMPLIED = {
 
 
 def refuse_differences(directory: Path, known: dict[str, Any], asked: dict[str, Any]) -> None:
-    """Compare what a directory holds with what is asked for, leaving out places of files.
+    """Compare what a directory holds with what is asked for, leaving out where files lie.
 
     Digests and versions that an older record does not tell are not compared.
 
@@ -251,11 +252,11 @@ def refuse_differences(directory: Path, known: dict[str, Any], asked: dict[str, 
     """
     old, new = _flat(known), _flat(asked)
     differences = [
-        f"{name.removeprefix('settings.')} was {_shown(name, old.get(name))}, "
-        f"now {_shown(name, new.get(name))}"
+        f"{name.removeprefix('settings.')} was {_readable(name, old.get(name))}, "
+        f"now {_readable(name, new.get(name))}"
         for name in sorted(old.keys() | new.keys())
         if not _agree(name, old.get(name), new.get(name))
-        and not _is_place(name)
+        and not _is_path(name)
         and (name in old or not name.startswith(("digests.", "versions.")))
     ]
     if differences:
@@ -285,9 +286,9 @@ def _locked(descriptor: int, directory: Path) -> bool:
             return True
 
 
-def _is_place(name: str) -> bool:
+def _is_path(name: str) -> bool:
     section, _, last = name.rpartition(".")
-    return section.endswith(("settings", "run")) and last in _PLACES
+    return section.endswith(("settings", "run")) and last in _PATHS
 
 
 def _agree(name: str, old: Any, new: Any) -> bool:
@@ -307,9 +308,9 @@ def _compared(name: str, value: Any) -> Any:
     return (first, second) if first == "0" else first
 
 
-def _shown(name: str, value: Any) -> str:
+def _readable(name: str, value: Any) -> str:
     is_digest = name.startswith("digests.") and isinstance(value, str)
-    return repr(value[:_SHOWN] if is_digest else value)
+    return repr(value[:_DIGEST_LENGTH] if is_digest else value)
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

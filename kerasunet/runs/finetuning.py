@@ -16,12 +16,12 @@ from kerasunet.data.decoding import DecodedCases, content_digest
 from kerasunet.drawing import draw_comparison, write_png
 from kerasunet.files import read_json, write_json, write_text
 from kerasunet.freezing import Description, apply_strategy, describe
-from kerasunet.runs.directory import RunDirectory, held
+from kerasunet.runs.directory import RunDirectory, exclusive
 from kerasunet.runs.preparation import PreparedData, prepare
 from kerasunet.strategies import Strategy, parse
 from kerasunet.training.evaluation import Evaluation, evaluate_probabilities
 from kerasunet.training.loop import compile_for_training, predict, prepare_backend, train
-from kerasunet.training.settings import FinetuneSettings, without_places
+from kerasunet.training.settings import FinetuneSettings, without_paths
 
 _OVERLAYS = 12
 
@@ -85,7 +85,7 @@ def finetune(
             are kept, the message tells where.
     """
     prepared = prepare(settings) if prepared is None else prepared
-    with held(directory):
+    with exclusive(directory):
         return _Finetuning(settings, RunDirectory(directory), prepared).run(callbacks, compact)
 
 
@@ -141,7 +141,7 @@ class _Finetuning:
         }
 
     def _strategy(self, training: DecodedCases) -> Strategy:
-        """The strategy asked for, or with `auto` the one chosen, once per run."""
+        """Return the strategy asked for, or with `auto` the one chosen, once per run."""
         settings, path = self.settings, self.files.choice
         if not settings.strategy.is_auto:
             return settings.strategy
@@ -176,7 +176,7 @@ class _Finetuning:
         if not layers.changes:
             return 0.0
         compile_for_training(model, self.settings.optimization)
-        progress = train(
+        state = train(
             model,
             parts["train"],
             parts["validation"],
@@ -188,7 +188,7 @@ class _Finetuning:
             views=self.settings.views,
             relative_power=strategy.relative_power,
         )
-        return round(sum(row["seconds"] for row in progress.history), 2)
+        return round(sum(row["seconds"] for row in state.history), 2)
 
     def _measure(self, model: keras.Model, cases: DecodedCases) -> _Measured:
         probabilities = predict(model, cases.images)
@@ -198,7 +198,7 @@ class _Finetuning:
     def _facts(self, strategy: Strategy, layers: Description) -> dict[str, Any]:
         data, split = self.prepared.data, self.prepared.split
         return {
-            "settings": without_places(self.settings, data=data.name),
+            "settings": without_paths(self.settings, data=data.name),
             "chosen": str(strategy),
             "data": {"name": data.name, "layout": data.layout, "digest": data.digest},
             "split": {"digest": split.digest, **{k: len(v) for k, v in vars(split).items()}},
@@ -235,7 +235,7 @@ class _Finetuning:
             threshold=settings.threshold,
             training_cases=len(split.train),
             metrics=evaluation.summary,
-            settings=without_places(settings, data=data.name),
+            settings=without_paths(settings, data=data.name),
         )
 
 

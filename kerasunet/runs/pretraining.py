@@ -14,11 +14,11 @@ from kerasunet.architecture import plain_copy
 from kerasunet.data.cases import DataSet
 from kerasunet.data.decoding import DecodedCases, content_digest, decode
 from kerasunet.metrics import Interval
-from kerasunet.runs.directory import RunDirectory, held
+from kerasunet.runs.directory import RunDirectory, exclusive
 from kerasunet.runs.preparation import load_pretraining_data
 from kerasunet.training.evaluation import Evaluation, evaluate
 from kerasunet.training.loop import compile_for_training, prepare_backend, train
-from kerasunet.training.settings import PretrainSettings, without_places
+from kerasunet.training.settings import PretrainSettings, without_paths
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def pretrain(
             are kept, the message tells where.
     """
     data = load_pretraining_data(settings) if data is None else data
-    with held(directory):
+    with exclusive(directory):
         return _pretrain(settings, RunDirectory(directory), data, callbacks=callbacks)
 
 
@@ -149,7 +149,7 @@ def _card(
         threshold=0.5,
         training_cases=len(data),
         metrics=evaluation.summary,
-        settings=without_places(settings, data=data.name, validation_data=validation.name),
+        settings=without_paths(settings, data=data.name, validation_data=validation.name),
     )
 
 

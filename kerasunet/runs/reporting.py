@@ -1,4 +1,4 @@
-"""How a training goes on, in small files that another process may read at any moment."""
+"""Callbacks that write how far a run is, in small files that other processes may read any time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`study.json`: what a study is, so that its directory is never mixed with another study."""
+"""A study directory: whose it is, which runs are open, their execution, and how long it takes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from kerasunet.study.worker_pool import RunResult, run_in_process, workers
 
 
 def claim_study(directory: Path, settings: StudySettings, planned: Sequence[PlannedRun]) -> str:
-    """Makes a directory this study's own, or refuses; finds faults of data before any run.
+    """Make a directory this study's own, or refuse; find faults of data before any run.
 
     Args:
         directory: The study directory.
@@ -77,7 +77,7 @@ def _content(settings: StudySettings, data: DataSet) -> str:
 
 
 def _versions() -> dict[str, str]:
-    """As installed: only the processes of the runs import these libraries."""
+    """Return versions as installed: only the processes of the runs import these libraries."""
     found = {"kerasunet": __version__}
     for name in ("keras", "tensorflow"):
         with suppress(PackageNotFoundError):
@@ -126,7 +126,7 @@ class Study:
     data_name: str
 
     def open_runs(self, retry_failed: bool = False) -> tuple[PlannedRun, ...]:
-        """The planned runs that are not finished, and have not failed unless asked for again."""
+        """Return the planned runs that are not finished; failed ones only if tried again."""
         done = self.tables.finished()
         if not retry_failed:
             done |= self.tables.failed()
@@ -134,7 +134,7 @@ class Study:
 
 
 def open_study(settings: StudySettings, directory: Path) -> Study:
-    """Plans a study in a directory; an earlier part of the same study is gone on with.
+    """Plan a study in a directory, going on with an earlier part of the same study.
 
     Args:
         settings: The study. Strategies, training sizes, seeds and folds may be added later.
@@ -157,7 +157,7 @@ def run_study(
     retry_failed: bool = False,
     on_result: Callable[[PlannedRun, RunResult | str], Any] = lambda planned, result: None,
 ) -> None:
-    """Executes the open runs of a study in processes that take one after another.
+    """Execute the open runs of a study in processes that take one after another.
 
     Args:
         study: From `open_study`.
@@ -214,7 +214,7 @@ def _execute(planned: PlannedRun, environment, directory: Path, keep: bool) -> R
 
 
 def _with_known_architecture(settings: StudySettings) -> StudySettings:
-    """`scratch` starts from random weights of the same network as the initial model."""
+    """Take the network of the initial model; `scratch` is the same one with random weights."""
     if settings.run.init == "scratch":
         return settings
     architecture = models.card(settings.run.init).architecture
@@ -247,7 +247,7 @@ _TRIAL_STEPS = 4
 
 
 def estimate_seconds(study: Study, workers: int = 1, retry_failed: bool = False) -> float:
-    """Estimates the wall time of the open runs.
+    """Estimate the wall time of the open runs.
 
     Finished runs tell by their own wall time. Where there are none, a few steps of the most
     expensive open run are timed (about half a minute), which gives an upper bound.
@@ -271,7 +271,7 @@ def estimate_seconds(study: Study, workers: int = 1, retry_failed: bool = False)
 
 
 def _known_seconds(study: Study) -> dict[str, float]:
-    """The median wall time of each strategy that has finished runs."""
+    """Return the median wall time of each strategy that has finished runs."""
     seconds = defaultdict(list)
     for row in study.tables.runs:
         if row["status"] == "finished":

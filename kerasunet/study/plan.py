@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from kerasunet.strategies import NetworkLayout, expand, parse
-from kerasunet.training.settings import FinetuneSettings, Optimization, without_places
+from kerasunet.training.settings import FinetuneSettings, Optimization, without_paths
 
 STRATEGIES = ("none", "scratch", "contracting", "expanding", "shallow:*", "deep:*", "all")
 _LEAST_SEARCH_VALIDATION = 5
@@ -67,9 +67,9 @@ class StudySettings:
 def protocol(settings: StudySettings) -> dict[str, Any]:
     """Return what may not change while a study grows: everything but the axes of the grid.
 
-    It may be published: it names files, not their places.
+    It may be published: it names files, not their paths.
     """
-    template = without_places(settings.run, data=Path(settings.run.data).name)
+    template = without_paths(settings.run, data=Path(settings.run.data).name)
     for varying in ("layers", "fold", "train_size"):
         del template[varying]
     del template["optimization"]["seed"]

@@ -69,14 +69,14 @@ def read_cases(result: dict[str, Any], directory: Path) -> list[dict[str, float 
 
 
 def _take_output() -> TextIO:
-    """Keeps standard output for answers; what anything else prints goes to standard error."""
+    """Keep standard output for answers; what anything else prints goes to standard error."""
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     return answers
 
 
 def _attempt(directory: Path, started: float) -> str | None:
-    """Executes a run; returns in a line what was wrong with its settings or data, if anything.
+    """Execute a run; return in a line what was wrong with its settings or data, if anything.
 
     All other errors end the process: nobody knows what state they leave it in.
     """
@@ -96,7 +96,7 @@ def _attempt(directory: Path, started: float) -> str | None:
 
 @contextmanager
 def _logged(path: Path) -> Iterator[None]:
-    """Writes what the process prints to a file; also what C++ and a dying process print."""
+    """Write what the process prints to a file; also what C++ and a dying process print."""
     with open(path, "w", encoding="utf-8") as log:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
@@ -131,7 +131,7 @@ def _resident_bytes() -> int:
 
 
 def _execute(directory: Path, started: float) -> None:
-    """Fine-tunes as `run.json` says, once per learning rate, and writes `result.json`."""
+    """Fine-tune as `run.json` says, once per learning rate, and write `result.json`."""
     files = RunDirectory(directory)
     specification = read_json(files.specification)
     settings = finetune_settings(specification["settings"])

@@ -67,6 +67,7 @@ class Worker:
         """
         with suppress(BrokenPipeError):
             print(json.dumps({"directory": str(directory)}), file=self._process.stdin, flush=True)
+        assert self._process.stdout is not None, "both ends of the talk are pipes"
         answer = self._process.stdout.readline()
         if not answer:
             self.end()

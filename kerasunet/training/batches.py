@@ -29,11 +29,11 @@ _THREADS = max(2, min(8, (os.cpu_count() or 2) // 2))  # The other half trains.
 _PREFETCH = _THREADS + 1
 
 
-class Place(NamedTuple):
-    """A view: the position of its case among the training cases, and its number, from 0."""
+class View(NamedTuple):
+    """A view of an image: the index of its case, and its own number among those of the case."""
 
     case: int
-    view: int
+    number: int
 
 
 class Batches:
@@ -81,16 +81,16 @@ class Batches:
             Images, float32 `(batch, height, width, channels)`, 0 to 255, and masks, float32
             `(batch, height, width, 1)`, 0 or 1.
         """
-        return self.draw(self.places(step))
+        return self.draw(self.views_of(step))
 
-    def places(self, step: int) -> list[Place]:
+    def views_of(self, step: int) -> list[View]:
         """Return the views that make up the batch of a step."""
         first = step * self._batch_size
-        return [self._place(position) for position in range(first, first + self._batch_size)]
+        return [self._view_at(position) for position in range(first, first + self._batch_size)]
 
-    def draw(self, places: Sequence[Place]) -> tuple[np.ndarray, np.ndarray]:
+    def draw(self, views: Sequence[View]) -> tuple[np.ndarray, np.ndarray]:
         """Make views, as a batch like that of `batch`."""
-        images, masks = zip(*(self._view(*place) for place in places), strict=True)
+        images, masks = zip(*(self._draw(view) for view in views), strict=True)
         return np.stack(images), np.stack(masks)[..., None].astype(np.float32)
 
     def steps(self, first: int, last: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -105,21 +105,20 @@ class Batches:
                     waiting.append(pool.submit(self.batch, step + _PREFETCH))
                 yield batch
 
-    def _place(self, position: int) -> Place:
-        number, place = divmod(position, len(self._cases))
-        index = int(_order(self._seed, number, len(self._cases))[place])
-        return Place(index, number if self.views is None else number % self.views)
+    def _view_at(self, position: int) -> View:
+        number, rank = divmod(position, len(self._cases))
+        case = int(_order(self._seed, number, len(self._cases))[rank])
+        return View(case, number if self.views is None else number % self.views)
 
-    def _view(self, index: int, view: int) -> tuple[np.ndarray, np.ndarray]:
-        rng = np.random.default_rng([self._seed, _VIEW, view, index])
-        return augment(
-            self._cases.images[index], self._cases.masks[index], self._augmentation, rng=rng
-        )
+    def _draw(self, view: View) -> tuple[np.ndarray, np.ndarray]:
+        rng = np.random.default_rng([self._seed, _VIEW, view.number, view.case])
+        image, mask = self._cases.images[view.case], self._cases.masks[view.case]
+        return augment(image, mask, self._augmentation, rng=rng)
 
 
 @lru_cache(maxsize=8)
 def _order(seed: int, number: int, count: int) -> np.ndarray:
-    """The order of the cases in a pass; cached, as every view of the pass asks for it."""
+    """Return the order of the cases in a pass; cached, as every view of the pass asks for it."""
     return np.random.default_rng([seed, _ORDER, number]).permutation(count)
 
 
@@ -169,33 +168,38 @@ class ActivationCache:
         batches: The batches of images; their views must be limited.
         frozen: The frozen part.
         folder: Where the unnamed file lies; its disk holds all activations of all views.
+
+    Raises:
+        ValueError: The views of the batches are not limited.
     """
 
     def __init__(self, batches: Batches, frozen: keras.Model, folder: Path):
+        if batches.views is None:
+            raise ValueError("activations are cached only of a limited number of views")
         self._batches, self._frozen, self._views = batches, frozen, batches.views
-        self._known = np.zeros(len(batches) * self._views, bool)
+        self._known = np.zeros(len(batches) * self._views, np.bool_)
         self._folder = folder
         self._arrays: list[np.ndarray] = []
 
     def steps(self, first: int, last: int) -> Iterator[tuple[list[np.ndarray], np.ndarray]]:
         """Make the batches of steps `first` to `last - 1`: activations, and masks."""
         for step in range(first, last):
-            places = self._batches.places(step)
-            self._compute([place for place in places if not self._known[self._row(place)]])
-            *activations, masks = (array[self._rows(places)] for array in self._arrays)
+            views = self._batches.views_of(step)
+            self._compute([view for view in views if not self._known[self._row(view)]])
+            *activations, masks = (array[self._rows(views)] for array in self._arrays)
             yield activations, masks
 
-    def _compute(self, places: Sequence[Place]) -> None:
-        places = list(dict.fromkeys(places))
-        if not places:
+    def _compute(self, views: Sequence[View]) -> None:
+        views = list(dict.fromkeys(views))
+        if not views:
             return
-        images, masks = self._batches.draw(places)
+        images, masks = self._batches.draw(views)
         activations = keras.tree.flatten(self._frozen.predict_on_batch(images))
         arrays = [np.asarray(values, np.float32) for values in (*activations, masks)]
         self._arrays = self._arrays or [self._room(array.shape[1:]) for array in arrays]
         for kept, array in zip(self._arrays, arrays, strict=True):
-            kept[self._rows(places)] = array
-        self._known[self._rows(places)] = True
+            kept[self._rows(views)] = array
+        self._known[self._rows(views)] = True
 
     def _room(self, shape: tuple[int, ...]) -> np.ndarray:
         whole = (len(self._known), *shape)
@@ -205,8 +209,8 @@ class ActivationCache:
                 os.posix_fallocate(file.fileno(), 0, math.prod(whole) * _BYTES)
             return np.memmap(file, np.float32, "w+", shape=whole)
 
-    def _row(self, place: Place) -> int:
-        return place.case * self._views + place.view
+    def _row(self, view: View) -> int:
+        return view.case * self._views + view.number
 
-    def _rows(self, places: Sequence[Place]) -> list[int]:
-        return [self._row(place) for place in places]
+    def _rows(self, views: Sequence[View]) -> list[int]:
+        return [self._row(view) for view in views]

@@ -14,6 +14,7 @@ import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -31,7 +32,7 @@ HISTORY_COLUMNS = ("step", "loss", "dice", "val_dice", "learning_rate", "seconds
 
 
 @dataclass
-class Progress:
+class TrainingState:
     """What a training has reached.
 
     Attributes:
@@ -49,36 +50,36 @@ class Progress:
     best_epoch: int = 0
 
 
-def save_progress(path: Path, model: keras.Model, progress: Progress) -> None:
+def save_checkpoint(path: Path, model: keras.Model, state: TrainingState) -> None:
     """Write the state of a training.
 
     Args:
         path: The checkpoint file, `.npz`.
         model: Compiled model; its weights and its optimiser's variables are stored.
-        progress: What the training has reached.
+        state: What the training has reached.
     """
     meta = {
-        "epoch": progress.epoch,
-        "history": progress.history,
-        "best_dice": progress.best_dice,
-        "best_epoch": progress.best_epoch,
+        "epoch": state.epoch,
+        "history": state.history,
+        "best_dice": state.best_dice,
+        "best_epoch": state.best_epoch,
     }
-    arrays = {"meta": np.frombuffer(json.dumps(meta).encode(), np.uint8)}
+    arrays: dict[str, Any] = {"meta": np.frombuffer(json.dumps(meta).encode(), np.uint8)}
     arrays |= _numbered("weight", _arrays(model.weights))
     arrays |= _numbered("optimizer", _arrays(model.optimizer.variables))
-    arrays |= _numbered("best", progress.best)
+    arrays |= _numbered("best", state.best)
     write_atomically(path, lambda temporary: np.savez(temporary, **arrays))
 
 
-def load_progress(path: Path, model: keras.Model) -> Progress:
-    """Restore a model, its optimizer and the progress of its training.
+def load_checkpoint(path: Path, model: keras.Model) -> TrainingState:
+    """Restore a model, its optimizer and the state of its training.
 
     Args:
-        path: A file that `save_progress` wrote.
+        path: A file that `save_checkpoint` wrote.
         model: Compiled model with the same weights set to train.
 
     Returns:
-        The progress.
+        The state.
 
     Raises:
         ValueError: The file is damaged, or belongs to another model.
@@ -89,7 +90,7 @@ def load_progress(path: Path, model: keras.Model) -> Progress:
             model.optimizer.build(model.trainable_variables)
             _assign(model.weights, _sequence(file, "weight"))
             _assign(model.optimizer.variables, _sequence(file, "optimizer"))
-            return Progress(best=_sequence(file, "best"), **meta)
+            return TrainingState(best=_sequence(file, "best"), **meta)
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path}: cannot go on from this checkpoint ({error})") from error
 
@@ -98,7 +99,7 @@ def stored_weights(path: Path) -> list[np.ndarray]:
     """Read the weights of the last finished epoch, in the order of `model.weights`.
 
     Args:
-        path: A file that `save_progress` wrote.
+        path: A file that `save_checkpoint` wrote.
     """
     with np.load(path, allow_pickle=False) as file:
         return _sequence(file, "weight")
@@ -163,7 +164,7 @@ def train(
     callbacks: Sequence[keras.callbacks.Callback] = (),
     views: int | None = None,
     relative_power: float | None = None,
-) -> Progress:
+) -> TrainingState:
     """Train a compiled model, going on where an interrupted training stopped.
 
     Args:
@@ -181,7 +182,7 @@ def train(
             history. `None` for all other strategies.
 
     Returns:
-        The progress; the model holds the last or the best weights, as the settings say.
+        The state; the model holds the last or the best weights, as the settings say.
 
     Raises:
         ValueError: The checkpoint is damaged, or the best weights are asked for
@@ -191,7 +192,7 @@ def train(
     """
     if not len(validation) and (optimization.keep == "best" or optimization.patience):
         raise ValueError("keep='best' and patience need validation cases, there are none")
-    progress = _restored(model, checkpoint, history)
+    state = _restored(model, checkpoint, history)
     batches = Batches(
         training,
         optimization.batch_size,
@@ -199,41 +200,41 @@ def train(
         seed=optimization.seed,
         views=views,
     )
-    learner, batches = _with_activation_cache(model, batches, checkpoint.parent)
+    learner, inputs = _with_activation_cache(model, batches, checkpoint.parent)
     listeners = keras.callbacks.CallbackList(list(callbacks), model=model, add_history=False)
     listeners.on_train_begin()
-    epochs = _Epochs(model, learner, batches, validation, optimization, listeners)
+    epochs = _Epochs(model, learner, inputs, validation, optimization, listeners)
     relative = None if relative_power is None else RelativeRates(model, relative_power)
-    while not _is_finished(progress, optimization):
+    while not _is_finished(state, optimization):
         try:
             if relative is not None:
-                epochs = epochs.with_rates(relative, progress.epoch, history)
-            row = epochs.train(progress.epoch)
+                epochs = epochs.with_rates(relative, state.epoch, history)
+            row = epochs.train(state.epoch)
         except FloatingPointError as error:
-            kept = _what_is_kept(checkpoint, progress, optimization)
+            kept = _what_is_kept(checkpoint, state, optimization)
             raise FloatingPointError(f"{error}; {kept}") from None
-        _record(progress, row, model, optimization)
-        save_progress(checkpoint, model, progress)
-        write_history(history, progress.history)
+        _record(state, row, model, optimization)
+        save_checkpoint(checkpoint, model, state)
+        write_history(history, state.history)
     listeners.on_train_end()
     if optimization.keep == "best":
-        model.set_weights(progress.best)
-    return progress
+        model.set_weights(state.best)
+    return state
 
 
-def _restored(model: keras.Model, checkpoint: Path, history: Path) -> Progress:
-    """What an interrupted training had reached; its history is written after its checkpoint."""
+def _restored(model: keras.Model, checkpoint: Path, history: Path) -> TrainingState:
+    """Return what an interrupted training had reached; write its history, which came last."""
     if not checkpoint.is_file():
-        return Progress()
-    progress = load_progress(checkpoint, model)
-    write_history(history, progress.history)
-    return progress
+        return TrainingState()
+    state = load_checkpoint(checkpoint, model)
+    write_history(history, state.history)
+    return state
 
 
 def _with_activation_cache(
     model: keras.Model, batches: Batches, folder: Path
 ) -> tuple[keras.Model, Batches | ActivationCache]:
-    """The part of the model that has to run in every step, and the batches that it takes."""
+    """Return the part of the model that has to run in every step, and the batches that it takes."""
     cut = None if batches.views is None else cut_before_training(model)
     if cut is None:
         return learner_of(model), batches
@@ -261,10 +262,10 @@ def learner_of(model: keras.Model, part: keras.Model | None = None) -> keras.Mod
     return part
 
 
-def _is_finished(progress: Progress, settings: Optimization) -> bool:
-    waited = progress.epoch - progress.best_epoch
+def _is_finished(state: TrainingState, settings: Optimization) -> bool:
+    waited = state.epoch - state.best_epoch
     gave_up = settings.patience is not None and waited >= settings.patience
-    return gave_up or progress.epoch * settings.validate_every >= settings.steps
+    return gave_up or state.epoch * settings.validate_every >= settings.steps
 
 
 @dataclass(frozen=True)
@@ -317,27 +318,27 @@ class _Epochs:
         return logs
 
 
-def _require_finite(what: str, arrays: Sequence[np.ndarray], step: int) -> None:
+def _require_finite(what: str, arrays: Sequence[np.ndarray | float], step: int) -> None:
     if not all(np.isfinite(array).all() for array in arrays):
         raise FloatingPointError(f"the {what} became NaN or infinite at step {step}")
 
 
-def _what_is_kept(path: Path, progress: Progress, settings: Optimization) -> str:
-    if progress.history:
-        kept = f"the weights of step {progress.history[-1]['step']} are kept in {path}"
+def _what_is_kept(path: Path, state: TrainingState, settings: Optimization) -> str:
+    if state.history:
+        kept = f"the weights of step {state.history[-1]['step']} are kept in {path}"
     else:
         kept = "no step before it was kept, the initial weights are as they were"
     return f"{kept}. Try a lower learning rate than {settings.learning_rate:g}."
 
 
 def _record(
-    progress: Progress, row: dict[str, float], model: keras.Model, settings: Optimization
+    state: TrainingState, row: dict[str, float], model: keras.Model, settings: Optimization
 ) -> None:
-    progress.epoch += 1
-    progress.history.append(row)
-    if row["val_dice"] > progress.best_dice:
-        progress.best_dice, progress.best_epoch = row["val_dice"], progress.epoch
-        progress.best = model.get_weights() if settings.keep == "best" else []
+    state.epoch += 1
+    state.history.append(row)
+    if row["val_dice"] > state.best_dice:
+        state.best_dice, state.best_epoch = row["val_dice"], state.epoch
+        state.best = model.get_weights() if settings.keep == "best" else []
 
 
 def predict(model: keras.Model, images: np.ndarray, batch_size: int = 16) -> np.ndarray:

@@ -94,7 +94,7 @@ class WarmupSchedule(keras.optimizers.schedules.LearningRateSchedule):
 
 
 class RelativeRates:
-    """Measures the rates of a model's kernels; made once a training, used once an epoch.
+    """Measure the rates of a model's kernels; made once a training, used once an epoch.
 
     Args:
         model: A model that the strategy `rgn` was applied to.
@@ -151,7 +151,7 @@ def write_rates(path: Path, epoch: int, factors: dict[str, float]) -> None:
 
 
 class GradientRecorder(keras.optimizers.Optimizer):
-    """Keeps each gradient and updates nothing.
+    """Keep each gradient and update nothing.
 
     It works on every backend, and is exact where the difference of weights after and before a
     step of plain descent would be rounded to the weights' precision.

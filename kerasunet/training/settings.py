@@ -197,12 +197,12 @@ def _plain(value: Any) -> Any:
     return to_json(value) if is_dataclass(value) else value
 
 
-def without_places(settings: Any, **names: str) -> dict[str, Any]:
-    """Return values that may be published: data and initial weights by name, not by place."""
-    places = {"init": Path(settings.init).name, "manual_dir": None}
+def without_paths(settings: Any, **names: str) -> dict[str, Any]:
+    """Return values that may be published: data and initial weights by name, not by path."""
+    paths = {"init": Path(settings.init).name, "manual_dir": None}
     if getattr(settings, "groups", None):
-        places["groups"] = Path(settings.groups).name
-    return {**to_json(settings), **places, **names}
+        paths["groups"] = Path(settings.groups).name
+    return {**to_json(settings), **paths, **names}
 
 
 def finetune_settings(values: Mapping[str, Any]) -> FinetuneSettings:

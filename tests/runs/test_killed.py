@@ -18,7 +18,7 @@ from helpers import ROOT
 
 from kerasunet import models
 from kerasunet.files import NotWritten, write_json
-from kerasunet.runs.directory import RunDirectory, held
+from kerasunet.runs.directory import RunDirectory, exclusive
 from kerasunet.study.execution import open_study, run_study
 from kerasunet.study.plan import StudySettings
 from kerasunet.study.tables import CASES, RUNS, Tables, read_tables
@@ -45,7 +45,7 @@ def test_killed_commands_end_in_the_same_results(verb, kills, tmp_path):
 
 
 def run_killed(script: str, folder: Path, moment: str, number: int) -> int:
-    """Runs a script that dies at its write of that number; 0 counts none."""
+    """Run a script that dies at its write of that number; 0 counts none."""
     environment = {
         **os.environ,
         "PYTHONPATH": os.pathsep.join([str(HARNESS / "killing" / "hook"), str(ROOT)]),
@@ -73,7 +73,7 @@ for content in ("old", "new"):
         assert json.loads(path.read_text()) == [("old", "new")[written - 1]] * 10_000
     else:
         assert not path.exists()
-    with held(tmp_path / "out"):
+    with exclusive(tmp_path / "out"):
         assert [p for p in path.parent.rglob("*") if p != path] == []
 
 

@@ -86,7 +86,7 @@ def ray_workers() -> list[int]:
 
 
 def run_and_kill(study: Study, executor: Executor, workers: Callable[[], list[int]]) -> None:
-    """Executes a study, and kills one of the workers as soon as a run has begun to train."""
+    """Execute a study, and kill one of the workers as soon as a run has begun to train."""
     thread = threading.Thread(target=run_study, args=(study, executor))
     thread.start()
     wait_until(lambda: any(study.directory.rglob("config.json")) and busy(workers()))
@@ -96,7 +96,7 @@ def run_and_kill(study: Study, executor: Executor, workers: Callable[[], list[in
 
 
 def busy(workers: list[int]) -> list[int]:
-    """The workers that have the process of a run below them."""
+    """Return the workers that have the process of a run below them."""
     return [pid for pid in workers if psutil.pid_exists(pid) and psutil.Process(pid).children()]
 
 

@@ -15,7 +15,7 @@ DATA = "simulated-xray:24"
 
 @pytest.fixture(scope="module")
 def tuned(tiny_model_file, tmp_path_factory):
-    """A run directory: the tiny model fine-tuned on DATA for a few steps."""
+    """Return a run directory: the tiny model fine-tuned on DATA for a few steps."""
     from kerasunet.training import FinetuneSettings, Optimization, finetune
 
     settings = FinetuneSettings(

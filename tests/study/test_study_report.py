@@ -57,7 +57,7 @@ def studies(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def report(studies, tmp_path_factory):
-    """The report of two studies, with a picture."""
+    """Return the report of two studies, with a picture."""
     folder = tmp_path_factory.mktemp("report")
     Image.new("RGB", (8, 8)).save(folder / "pairs.png")
     return write_report(studies, folder / "out", pictures=[folder / "pairs.png"])

@@ -45,7 +45,7 @@ def _no_process_stays():
 
 
 def own_workers() -> list[int]:
-    """The processes for runs that this process has started."""
+    """Return the processes for runs that this process has started."""
     return [child.pid for child in psutil.Process().children() if _is_worker(child)]
 
 

@@ -114,10 +114,10 @@ def test_nothing_is_cut_where_the_first_layer_trains():
 
 def test_views_come_round_again(cases):
     limited = Batches(cases, 5, Augmentation(), seed=0, views=2)
-    seen = {place for step in range(6) for place in limited.places(step)}
+    seen = {view for step in range(6) for view in limited.views_of(step)}
     assert len(seen) == 10
     endless = Batches(cases, 5, Augmentation(), seed=0)
-    assert len({place for step in range(6) for place in endless.places(step)}) == 30
+    assert len({view for step in range(6) for view in endless.views_of(step)}) == 30
     np.testing.assert_array_equal(limited.batch(0)[0], endless.batch(0)[0])
 
 

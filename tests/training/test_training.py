@@ -21,7 +21,7 @@ from helpers.images import disc_images
 from helpers.layout_makers import make_busi
 
 from kerasunet.data import NO_AUGMENTATION
-from kerasunet.runs.directory import held
+from kerasunet.runs.directory import exclusive
 from kerasunet.runs.finetuning import initial_model
 from kerasunet.runs.preparation import load_data, prepare
 from kerasunet.training import (
@@ -376,7 +376,7 @@ def test_a_mask_that_was_drawn_anew_is_noticed(settings, tmp_path, tiny_model_fi
 
 def test_a_directory_that_is_in_use_is_refused(settings, tmp_path, monkeypatch):
     monkeypatch.setattr("kerasunet.runs.directory._PATIENCE", 0.3)
-    with held(tmp_path), pytest.raises(ValueError, match="another process is at work in it"):
+    with exclusive(tmp_path), pytest.raises(ValueError, match="another process is at work in it"):
         finetune(settings, tmp_path)
 
 

@@ -40,7 +40,7 @@ def main() -> int:
 
 
 def _fuzz(options: argparse.Namespace) -> int:
-    """Runs until the executions are done; never returns, for libFuzzer ends the process."""
+    """Run until the executions are done; never return, for libFuzzer ends the process."""
     import atheris
 
     sys.path[:0] = [str(HERE.parents[2]), str(HERE)]

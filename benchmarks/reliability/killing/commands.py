@@ -19,9 +19,9 @@ from kerasunet.data.simulation import simulate  # noqa: E402
 
 _HOOK = Path(__file__).with_name("hook")
 _SIDE, _IMAGES = 48, 24
-STRETCHES = 20
+EPOCHS = 20
 _TINY = ("--base-filters", 4, "--depth", 2)
-_TRAINING = ("--image-size", 32, "--steps", 6 * STRETCHES, "--validate-every", 6)
+_TRAINING = ("--image-size", 32, "--steps", 6 * EPOCHS, "--validate-every", 6)
 _COMMON = ("--batch-size", 4, "--deterministic")
 _STUDY_STEPS = ("--image-size", 32, "--steps", 24, "--validate-every", 4)
 _STRATEGIES = ("none", "contracting", "all")
@@ -40,7 +40,7 @@ class Command:
     words: tuple[str, ...]
 
     def start(self, folder: Path, variables: Mapping[str, str] | None = None) -> subprocess.Popen:
-        """Starts it in a session of its own; what it says is added to `said.txt`."""
+        """Start it in a session of its own; what it says is added to `said.txt`."""
         folder.mkdir(parents=True, exist_ok=True)
         environment = {
             **os.environ,
@@ -63,7 +63,7 @@ class Command:
 
 
 def make_command(verb: str, place: Path) -> Command:
-    """Makes the data, and for a study the initial model, that a command needs.
+    """Make the data, and for a study the initial model, that a command needs.
 
     Args:
         verb: `"finetune"`, `"pretrain"` or `"study"`.

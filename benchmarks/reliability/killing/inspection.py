@@ -26,13 +26,13 @@ def broken_files(directory: Path) -> list[str]:
 
 
 def unfinished_files(directory: Path) -> list[str]:
-    """What a finished command should not have left behind."""
+    """Return what a finished command should not have left behind."""
     left = [*directory.rglob(f"{_UNNAMED}*"), *directory.rglob("checkpoint.npz")]
     return [f"{path}: was left behind" for path in left]
 
 
 def stage(directory: Path) -> str:
-    """What a directory is at, in a word or two."""
+    """Return what a directory is at, in a word or two."""
     if not any((directory / name).is_file() for name in ("config.json", "study.json")):
         return "start"
     if (directory / "study.json").is_file():
@@ -45,7 +45,7 @@ def stage(directory: Path) -> str:
 
 
 def steps_done(directory: Path) -> int:
-    """Stretches of training that the history of a run tells."""
+    """Epochs of training that the history of a run tells."""
     path = directory / "history.csv"
     return len(_rows(path)) if path.is_file() else 0
 
@@ -65,7 +65,7 @@ class Kept:
     histories: dict[Path, list[dict[str, str]]]
 
     def losses(self, directory: Path) -> list[str]:
-        """What of it is not there any more as it was."""
+        """Return what of it is not there any more as it was."""
         now = kept(directory)
         again = [path for path, stamp in self.results.items() if now.results.get(path) != stamp]
         lost = [
@@ -81,7 +81,7 @@ class Kept:
 
 
 def kept(directory: Path) -> Kept:
-    """Looks at what a directory holds.
+    """Look at what a directory holds.
 
     A run is finished once `summary.json` is there; then only its checkpoint may still go, and a
     study may add `result.json`.
@@ -106,7 +106,7 @@ def _recorded(directory: Path) -> set[str]:
 
 
 def outcome(directory: Path) -> dict[str, str]:
-    """What has to be equal bit for bit: digests of weights, tables, histories and pictures.
+    """Return what has to be equal bit for bit: digests of weights, tables, histories and pictures.
 
     Times are left out: the columns `seconds` and `wall_seconds`.
     """
@@ -162,7 +162,7 @@ def _stamp(path: Path) -> Stamp:
 
 
 def _faults(path: Path) -> Iterator[str]:
-    """Reads a file to its end."""
+    """Read a file to its end."""
     try:
         if path.suffix == ".json":
             json.loads(path.read_text(encoding="utf-8"))

@@ -61,7 +61,7 @@ def next_moment(number: int, verb: str, seconds: float, done: int, rng: random.R
         number: How many there have been; kinds come in turn.
         verb: What is killed.
         seconds: How long the command takes.
-        done: Stretches of training that have been done.
+        done: Epochs of training that have been done.
         rng: Where chance comes from.
     """
     kind = _CYCLE[number % len(_CYCLE)]
@@ -85,7 +85,7 @@ def _write(verb: str, who: str, done: int, rng: random.Random) -> int:
 
 
 def run_until_killed(command: Command, folder: Path, moment: Moment) -> bool:
-    """Starts a command and kills it as a moment tells; false if it ended by itself before.
+    """Start a command and kill it as a moment tells; false if it ended by itself before.
 
     A study goes on after the death of its worker; it is then waited for.
     """
@@ -100,7 +100,7 @@ def run_until_killed(command: Command, folder: Path, moment: Moment) -> bool:
 
 
 def _strike(process: subprocess.Popen, directory: Path, moment: Moment) -> bool:
-    """Waits for the moment and kills; false if the process, or the worker, is gone by then."""
+    """Wait for the moment and kill; false if the process, or the worker, is gone by then."""
     if moment.kind == SEEN:
         _wait_for_writes(process, directory, int(moment.amount))
     else:
@@ -127,7 +127,7 @@ def _kill_worker(parent: int) -> bool:
 
 
 def _wait_for_writes(process: subprocess.Popen, directory: Path, number: int) -> None:
-    """Returns as soon as so many files have been seen that are being written, or none will be."""
+    """Return as soon as so many files have been seen that are being written, or none will be."""
     seen: set[str] = set()
     while len(seen) < number and process.poll() is None:
         seen.update(_being_written(directory))

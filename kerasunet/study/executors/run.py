@@ -1,4 +1,4 @@
-"""Runs items through an executor: this machine, a Dask or a Ray cluster.
+"""Items run through an executor: this machine, a Dask or a Ray cluster.
 
 Whatever executes, the contract is the same: an item that fails does not stop the others, results
 arrive as they are ready, and an item whose worker dies is given to another one.

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import BoundaryNorm
+from matplotlib.colors import BoundaryNorm, to_rgba
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
+from numpy.typing import ArrayLike
 
 from kerasunet.strategies import NetworkLayout
 from kerasunet.study.figures.style import (
@@ -45,11 +48,13 @@ def gains_of(results: StudyResults, scenario: Scenario) -> Gains:
     here, depth = results.at(scenario), results.depth
     wanted = _pairs(NetworkLayout.unet(depth).blocks)
     pairs = [pair for by_block in wanted.values() for pair in by_block.values()]
-    compared = {(c.first, c.second): c for c in compare_all(here, pairs)}
+    compared: dict[tuple[str | None, str | None], Comparison] = {
+        (c.first, c.second): c for c in compare_all(here, pairs)
+    }
     available = here.strategies()
 
-    def named(pair: tuple[str, str]) -> tuple[str | None, ...]:
-        return tuple(find(text, available, depth) for text in pair)
+    def named(pair: tuple[str, str]) -> tuple[str | None, str | None]:
+        return find(pair[0], available, depth), find(pair[1], available, depth)
 
     gains = {
         order: {b: compared[named(pair)] for b, pair in by_block.items() if named(pair) in compared}
@@ -99,20 +104,21 @@ def draw(statistics: StudyStatistics) -> Drawing:
     if not orders:
         raise NotDrawnError("it needs strategies a block apart, such as none, shallow:1, shallow:2")
     figure, grid = new_figure(1.9 * len(gains) + 0.6, len(gains), len(orders))
-    colours = _colours(gains)
+    edges = _edges(gains)
+    colours = ScalarMappable(BoundaryNorm(edges, 256), matplotlib.colormaps[_COLOURS])
     for row, (scenario, found) in zip(grid, gains.items(), strict=True):
         for axes, order in zip(row, orders, strict=True):
             _draw_network(axes, found.get(order, {}), colours, depth=results.depth)
             axes.set_title(f"{title_of(*scenario)}\n{ORDERS[order]}", fontsize=7)
     bar = figure.colorbar(colours, ax=grid, location="bottom", aspect=70, shrink=0.6)
-    bar.set_ticks(colours.norm.boundaries[1::2])
+    bar.set_ticks(edges[1::2].tolist())
     bar.set_label("gain in Dice")
     bar.outline.set_linewidth(0.5)
     return Drawing(NAME, TITLE, _CAPTION, _alt(gains), figure)
 
 
-def _colours(gains: dict[Scenario, Gains]) -> ScalarMappable:
-    """Return a scale in steps, symmetric about 0, that holds every gain."""
+def _edges(gains: dict[Scenario, Gains]) -> np.ndarray:
+    """Return the edges of a scale in steps, symmetric about 0, that holds every gain."""
     values = [
         abs(gain.difference)
         for found in gains.values()
@@ -120,8 +126,7 @@ def _colours(gains: dict[Scenario, Gains]) -> ScalarMappable:
         for gain in by_block.values()
     ]
     step = _round_up(max(*values, 0.005) / _STEPS)
-    edges = step * np.arange(-_STEPS, _STEPS + 1)
-    return ScalarMappable(BoundaryNorm(edges, 256), matplotlib.colormaps[_COLOURS])
+    return step * np.arange(-_STEPS, _STEPS + 1)
 
 
 def _round_up(value: float) -> float:
@@ -185,13 +190,21 @@ def _draw_block(
     gain: Comparison | None,
     colours: ScalarMappable,
 ) -> FancyBboxPatch:
-    face = PAPER if gain is None else colours.to_rgba(gain.difference)
+    face = to_rgba(PAPER) if gain is None else colours.to_rgba(np.asarray(gain.difference))
     certain = gain is not None and (gain.low > 0 or gain.high < 0)
-    shape = {"boxstyle": "round,pad=0,rounding_size=0.08", "facecolor": face, "edgecolor": INK}
-    line = {"linewidth": 1.0 if certain else 0.7, "linestyle": "-" if certain else (0, (2, 1.5))}
-    box = FancyBboxPatch(corner, _WIDTH, _HEIGHT, **shape, **line)
+    box = FancyBboxPatch(
+        corner,
+        _WIDTH,
+        _HEIGHT,
+        boxstyle="round,pad=0,rounding_size=0.08",
+        facecolor=face,
+        edgecolor=INK,
+        linewidth=1.0 if certain else 0.7,
+        linestyle="-" if certain else (0, (2, 1.5)),
+    )
     axes.add_patch(box)
-    text = {"ha": "center", "va": "center", "fontsize": 6, "color": _text_colour(gain, face)}
+    text: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 6}
+    text["color"] = _text_colour(gain, face)
     middle, y = corner[0] + _WIDTH / 2, corner[1]
     if gain is None:
         axes.text(middle, y + _HEIGHT / 2, block, **text)
@@ -202,11 +215,11 @@ def _draw_block(
     return box
 
 
-def _text_colour(gain: Comparison | None, face: tuple) -> str:
+def _text_colour(gain: Comparison | None, face: ArrayLike) -> str:
     """Return what stands out against the block, whatever the theme of the page."""
     if gain is None:
         return INK
-    return _ON_LIGHT if np.dot(face[:3], (0.299, 0.587, 0.114)) > 0.55 else _ON_DARK
+    return _ON_LIGHT if np.dot(np.asarray(face)[:3], (0.299, 0.587, 0.114)) > 0.55 else _ON_DARK
 
 
 def _alt(gains: dict[Scenario, Gains]) -> str:

@@ -53,7 +53,7 @@ def draw(statistics: StudyStatistics) -> Drawing:
         column[0].set_title(title_of(data, narrow=len(by_data) > 2))
         column[0].margins(y=0.1)
         crowded = len(by_data) * len(found) > _MOST_PAIRS
-        _draw_column(*column, results, comparisons=found, crowded=crowded)
+        _draw_column(column[0], column[1], results, comparisons=found, crowded=crowded)
     grid[0, 0].set_ylabel("Dice of a case")
     grid[1, 0].set_ylabel("difference of a case")
     _add_legend(grid[0, 0])

@@ -78,15 +78,26 @@ def _draw_points(axes: Axes, table: pd.DataFrame, column: str) -> None:
         if numbered:
             _draw_numbered(axes, (row[column], row["mean"]), *numbered)
         else:
-            style = {"color": look.colour, "marker": look.marker, "markersize": 5}
-            axes.plot(row[column], row["mean"], zorder=4, **style)
+            axes.plot(
+                row[column],
+                row["mean"],
+                zorder=4,
+                color=look.colour,
+                marker=look.marker,
+                markersize=5,
+            )
 
 
 def _draw_numbered(axes: Axes, point: tuple[float, float], direction: str, count: str) -> None:
     look = DIRECTIONS[direction]
     is_triangle = look.marker == "^"
-    style = {"markerfacecolor": PAPER, "markeredgecolor": look.colour}
-    axes.plot(*point, marker=look.marker, markersize=9 if is_triangle else 7.5, **style)
+    axes.plot(
+        *point,
+        marker=look.marker,
+        markersize=9 if is_triangle else 7.5,
+        markerfacecolor=PAPER,
+        markeredgecolor=look.colour,
+    )
     centre = {"ha": "center", "va": "center_baseline", "color": look.colour, "fontsize": 5.5}
     note(axes, count, point, offset=(0, -1 if is_triangle else 0), weight="bold", **centre)
 
@@ -110,9 +121,16 @@ def _scale_parameters(axes: Axes) -> None:
 def _draw_none(axes: Axes, means: pd.Series) -> None:
     if "none" in means:
         axes.axhline(means["none"], color=FAINT, linewidth=0.8, linestyle=(0, (1.2, 1.2)))
-        at = axes.get_yaxis_transform()
-        low = {"ha": "right", "va": "top", "color": FAINT, "fontsize": 6.5}
-        axes.text(1, means["none"], "none ", transform=at, **low)
+        axes.text(
+            1,
+            means["none"],
+            "none ",
+            transform=axes.get_yaxis_transform(),
+            ha="right",
+            va="top",
+            color=FAINT,
+            fontsize=6.5,
+        )
         axes.margins(y=0.1)
 
 
@@ -120,8 +138,16 @@ def _add_legend(axes: Axes, strategies: set[str]) -> None:
     present = {numbered[0] for numbered in map(direction_and_count, strategies) if numbered}
     for direction, look in DIRECTIONS.items():
         if direction in present:
-            style = {"markerfacecolor": PAPER, "markeredgecolor": look.colour, "linestyle": "none"}
-            axes.plot([], [], marker=look.marker, markersize=6, label=f"{direction}:K", **style)
+            axes.plot(
+                [],
+                [],
+                marker=look.marker,
+                markersize=6,
+                label=f"{direction}:K",
+                markerfacecolor=PAPER,
+                markeredgecolor=look.colour,
+                linestyle="none",
+            )
     if axes.get_legend_handles_labels()[0]:
         axes.figure.legend(loc="outside upper left", ncols=len(DIRECTIONS))
 

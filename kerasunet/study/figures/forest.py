@@ -92,8 +92,14 @@ def _draw_data_set(
         shift = _SPREAD * ((number + 0.5) / len(sizes) - 0.5)
         y = [rows[strategy] + shift for strategy in means.index]
         axes.hlines(y, means["low"], means["high"], color=look.colour, linewidth=1)
-        style = {"linestyle": "none", "color": look.colour, "markersize": 2.8}
-        axes.plot(means["mean"], y, marker=look.marker, **style)
+        axes.plot(
+            means["mean"],
+            y,
+            marker=look.marker,
+            linestyle="none",
+            color=look.colour,
+            markersize=2.8,
+        )
 
 
 def _mark_best(axes: Axes, means: pd.Series) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from kerasunet.data.cases import Case, DataSet
 from kerasunet.data.decoding import resize_image, resize_mask
@@ -60,10 +61,8 @@ def draw_mask_panel(name: str, rows: Sequence[PanelRow], caption: str) -> Drawin
     cell = (WIDTH - _MARGIN) / len(columns)
     heights = [cell * row.truth.shape[0] / row.truth.shape[1] for row in rows]
     with matplotlib.rc_context(RC):
-        figure = Figure(
-            figsize=(WIDTH, sum(heights) + 0.2 * len(rows) + 0.35), layout="constrained"
-        )
-        figure.get_layout_engine().set(w_pad=0.015, h_pad=0.01, wspace=0, hspace=0)
+        layout = ConstrainedLayoutEngine(w_pad=0.015, h_pad=0.01, wspace=0, hspace=0)
+        figure = Figure((WIDTH, sum(heights) + 0.2 * len(rows) + 0.35), layout=layout)
         grid = figure.subplots(len(rows), len(columns), squeeze=False, height_ratios=heights)
         for axes, heading in zip(grid[0], columns, strict=True):
             axes.set_title(heading, fontsize=7, loc="center")
@@ -137,8 +136,8 @@ def draw_models(
     if by not in models:
         raise ValueError(f"{by}: no such model; there are {', '.join(models)}")
     cards = {heading: card(model) for heading, model in models.items()}
-    places = {"data": data, "manual_dir": manual_dir, "groups": groups}
-    found, cases = _held_out(cards, places, cards[by].image_size)
+    sources = {"data": data, "manual_dir": manual_dir, "groups": groups}
+    found, cases = _held_out(cards, sources, cards[by].image_size)
     segmenters = {heading: Segmenter(model, engine="keras") for heading, model in models.items()}
     picked, count = _pick(segmenters[by], cases)
     rows = _rows(picked, segmenters)
@@ -150,27 +149,27 @@ def draw_models(
 
 
 def _held_out(
-    cards: Mapping[str, ModelCard], places: Mapping[str, Any], size: int
+    cards: Mapping[str, ModelCard], sources: Mapping[str, Any], size: int
 ) -> tuple[DataSet, tuple[Case, ...]]:
-    """The data set, and its cases that no model was fine-tuned on."""
-    found = load(places["data"], places["manual_dir"], size)
+    """Return the data set, and its cases that no model was fine-tuned on."""
+    found = load(sources["data"], sources["manual_dir"], size)
     keys = {case.key for case in found.cases}
     for heading, known in cards.items():
         if known.data.name == found.name and known.split:
-            keys &= _tested(heading, known, places)
+            keys &= _tested(heading, known, sources)
     cases = tuple(case for case in found.cases if case.key in keys)
     if not cases:
         raise ValueError(f"{found.name}: no case was held out from all of {', '.join(cards)}")
     return found, cases
 
 
-def _tested(heading: str, card: ModelCard, places: Mapping[str, Any]) -> set[str]:
+def _tested(heading: str, card: ModelCard, sources: Mapping[str, Any]) -> set[str]:
     """Keys of the test fold of a model, from the settings in its card."""
-    settings = finetune_settings({**to_json(FinetuneSettings()), **card.settings, **places})
+    settings = finetune_settings({**to_json(FinetuneSettings()), **card.settings, **sources})
     split = prepare(settings).split
     if split.digest != card.split:
         raise ValueError(
-            f"{heading}: cannot tell which cases of {places['data']} it was tested on; give the "
+            f"{heading}: cannot tell which cases of {sources['data']} it was tested on; give the "
             "data, and the groups if there were any, as they were when it was fine-tuned"
         )
     return set(split.test)

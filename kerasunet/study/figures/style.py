@@ -11,14 +11,19 @@ import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from kerasunet.data.modality import MODALITY_LABELS, modality_of
 from kerasunet.files import write_atomically
+
+if TYPE_CHECKING:
+    from matplotlib.typing import RcKeyType
 
 WIDTH, _NARROW_WIDTH = 7.2, 4.6
 """Inches: across a page of two columns, and for a figure with one column of plots."""
@@ -27,7 +32,7 @@ INK, FAINT, PALE, HAIR, PAPER = "#1b1b20", "#6b6b75", "#b8b8c2", "#d8d8de", "#ff
 
 Pages may swap them for a dark theme, so nothing that must keep its shade has one of them."""
 BLUE, VERMILLION, GREEN, PURPLE = "#0072b2", "#d55e00", "#009e73", "#cc79a7"
-RC = {
+RC: dict[RcKeyType, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 7.5,
     "axes.titlesize": 8,
@@ -118,8 +123,8 @@ def new_figure(
         columns: Of axes.
         options: As `matplotlib.figure.Figure.subplots` takes them.
     """
-    figure = Figure(figsize=(WIDTH if columns > 1 else _NARROW_WIDTH, height), layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.06, h_pad=0.05, wspace=0.03, hspace=0.05)
+    layout = ConstrainedLayoutEngine(w_pad=0.06, h_pad=0.05, wspace=0.03, hspace=0.05)
+    figure = Figure(figsize=(WIDTH if columns > 1 else _NARROW_WIDTH, height), layout=layout)
     return figure, figure.subplots(rows, columns, squeeze=False, **options)
 
 
@@ -230,23 +235,24 @@ def spread(wanted: Sequence[float], gap: float) -> np.ndarray:
     Returns:
         Where they stand, in the order given.
     """
-    wanted = np.asarray(wanted, float)
-    order = np.argsort(wanted, kind="stable")
-    steps = gap * np.arange(len(wanted))
-    found = np.empty_like(wanted)
-    found[order] = _rising(wanted[order] - steps) + steps
+    best = np.asarray(wanted, float)
+    order = np.argsort(best, kind="stable")
+    steps = gap * np.arange(len(best))
+    found = np.empty_like(best)
+    found[order] = _rising(best[order] - steps) + steps
     return found
 
 
 def _rising(values: np.ndarray) -> np.ndarray:
     """Return the isotonic regression: neighbours that violate the order are pooled."""
-    pools: list[list[float]] = []
+    pools: list[tuple[float, int]] = []
     for value in values:
-        pools.append([value, 1])
+        pools.append((value, 1))
         while len(pools) > 1 and pools[-2][0] >= pools[-1][0]:
             mean, count = pools.pop()
-            total = pools[-1][1] + count
-            pools[-1] = [(pools[-1][0] * pools[-1][1] + mean * count) / total, total]
+            before, counted = pools.pop()
+            total = counted + count
+            pools.append(((before * counted + mean * count) / total, total))
     return np.repeat([mean for mean, _ in pools], [count for _, count in pools])
 
 

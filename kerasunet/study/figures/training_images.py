@@ -62,8 +62,13 @@ def _draw_lines(axes: Axes, table: dict[str, pd.DataFrame]) -> None:
     for strategy in [name for name in STRATEGIES if name in table]:
         rows, look = table[strategy], STRATEGIES[strategy]
         axes.vlines(rows["train_size"], rows["low"], rows["high"], color=look.colour, linewidth=1)
-        style = {"color": look.colour, "linestyle": look.line, "marker": look.marker}
-        axes.plot(rows["train_size"], rows["mean"], **style)
+        axes.plot(
+            rows["train_size"],
+            rows["mean"],
+            color=look.colour,
+            linestyle=look.line,
+            marker=look.marker,
+        )
     _scale(axes, sorted({size for rows in table.values() for size in rows["train_size"]}))
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -50,11 +51,11 @@ def draw(statistics: StudyStatistics) -> Drawing:
     for scenario, its_axes in axes.items():
         _draw_curves(its_axes, _part(curves, scenario), blocks)
         _draw_reference(its_axes, statistics.summary_of(scenario)["mean"])
-    handles = {}
+    handles: dict[str, Artist] = {}
     for its_axes in axes.values():
         handles |= dict(zip(*reversed(its_axes.get_legend_handles_labels()), strict=True))
     columns = len(handles) if figure.get_figwidth() == WIDTH else 2
-    figure.legend(handles.values(), handles, loc="outside upper left", ncols=columns)
+    figure.legend(list(handles.values()), list(handles), loc="outside upper left", ncols=columns)
     figure.supxlabel("tuned blocks", fontsize=7.5)
     alt = _alt(statistics.results.scenarios, curves)
     return Drawing(NAME, TITLE, _caption(blocks), alt, figure)

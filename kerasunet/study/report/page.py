@@ -68,6 +68,7 @@ def as_markup(drawing: Drawing) -> Markup:
     width = drawing.figure.get_figwidth()
     limits = f"max-width: {_WIDEST * width:.1f}in; min-width: {_NARROWEST * width:.1f}in"
     opening = _OPENING.match(text)
+    assert opening is not None, "matplotlib begins every drawing with its size"
     head = f'<svg viewBox="{opening[1]}" {attributes} style="{limits}">'
     return Markup(head + text[opening.end() :])
 

@@ -59,9 +59,10 @@ def _in_words(scenario: Scenario) -> str:
 
 
 def _clause(claim: Claim) -> str:
-    if claim.estimate is None:
+    if claim.measured is None:
         return _CLAUSES[claim.name]["missing"]
-    numbers = f"{signed(claim.estimate)} Dice, {interval(claim.low, claim.high, signed)}"
+    estimate, low, high = claim.measured
+    numbers = f"{signed(estimate)} Dice, {interval(low, high, signed)}"
     return f"{_CLAUSES[claim.name][claim.verdict]} ({numbers})"
 
 
@@ -259,9 +260,10 @@ def _where(claim: Claim) -> str:
 
 
 def _effect(claim: Claim) -> tuple[str, str]:
-    if claim.estimate is None:
+    if claim.measured is None:
         return "", claim.explanation
-    return signed(claim.estimate), interval(claim.low, claim.high, signed)
+    estimate, low, high = claim.measured
+    return signed(estimate), interval(low, high, signed)
 
 
 _ABSENT = {None: "–", True: "yes", False: "no"}

@@ -62,6 +62,13 @@ class Claim:
     p_adjusted: float | None = None
     explanation: str = ""
 
+    @property
+    def measured(self) -> tuple[float, float, float] | None:
+        """The estimate with both bounds; `None` where runs are missing."""
+        if self.estimate is None or self.low is None or self.high is None:
+            return None
+        return self.estimate, self.low, self.high
+
 
 def verdict(low: float, high: float, p_adjusted: float | None = None) -> Verdict:
     """Judge an effect that is claimed to be above zero.
@@ -177,12 +184,14 @@ def _with_tests(claims: Sequence[Claim]) -> list[Claim]:
 
 
 def _with_test(claim: Claim, p_adjusted: float) -> Claim:
+    assert claim.measured is not None, "only what was measured is tested"
+    _, low, high = claim.measured
     relation = "below" if p_adjusted < LEVEL else "not below"
     text = f"signed-rank p after Holm {p_adjusted:.2g}, {relation} {LEVEL}"
     return replace(
         claim,
         p_adjusted=p_adjusted,
-        verdict=verdict(claim.low, claim.high, p_adjusted),
+        verdict=verdict(low, high, p_adjusted),
         explanation=f"{claim.explanation}; {text}",
     )
 
@@ -268,8 +277,9 @@ def _interaction(first: Scenario, second: Scenario, effect: str, estimates: Esti
     names = [first.data, second.data]
     sides = (f"{first.data} (ultrasound)", f"{second.data} (X-ray)")
     claim = _undecided(first.train_size, effect, names, sides)
-    found = {scenario: estimates[scenario, effect] for scenario in (first, second)}
-    unknown = [scenario.data for scenario, estimate in found.items() if estimate is None]
+    both = (first, second)
+    found = {s: estimate for s in both if (estimate := estimates[s, effect]) is not None}
+    unknown = [scenario.data for scenario in both if scenario not in found]
     if unknown:
         return replace(claim, explanation=f"runs are missing in {' and '.join(unknown)}")
     explanation = "; ".join(

@@ -131,14 +131,14 @@ def compare(
         ValueError: A strategy has no run there, or they share no case.
     """
     scores = scores_at(results, Scenario(data, train_size), metric)
-    found = [scores.find(text) for text in (first, second)]
-    if None in found:
-        missing = " and ".join(t for t, f in zip((first, second), found, strict=True) if f is None)
+    one, other = scores.find(first), scores.find(second)
+    if one is None or other is None:
+        missing = " and ".join(t for t, f in ((first, one), (second, other)) if f is None)
         raise ValueError(
             f"{scores.scenario}: no finished run of {missing}; there are "
             f"{', '.join(scores.strategies)}"
         )
-    compared = _compare(scores, [tuple(found)], metric)
+    compared = _compare(scores, [(one, other)], metric)
     if not compared:
         raise ValueError(f"{scores.scenario}: no case was tested with both {first} and {second}")
     return compared[0]
@@ -204,11 +204,12 @@ def _compare(scores: Scores, pairs: Sequence[Pair], metric: str) -> list[Compari
     bounds = zip(means.means, *means.intervals(), strict=True)
     higher_is_better = METRICS[metric].higher_is_better
     return [
-        Comparison(
-            *scores.scenario,
-            *pairs[column],
-            **dict(zip(("difference", "low", "high"), map(float, bound), strict=True)),
-            **_tested(differences[column].dropna(), higher_is_better),
+        _compared(
+            scores.scenario,
+            pairs[column],
+            differences[column].dropna(),
+            bounds=bound,
+            higher_is_better=higher_is_better,
         )
         for column, bound in zip(differences.columns, bounds, strict=True)
     ]
@@ -218,21 +219,36 @@ def _contrast(first: str, second: str) -> Contrast:
     return {first: 1.0, second: -1.0} if first != second else {first: 0.0}
 
 
-def _tested(difference: pd.Series, higher_is_better: bool) -> dict[str, float]:
-    """Return what a comparison tells beyond the mean difference and its interval."""
-    by_group = difference.groupby(level="group").mean()
+def _compared(
+    scenario: Scenario,
+    pair: Pair,
+    differences: pd.Series,
+    *,
+    bounds: tuple[float, float, float],
+    higher_is_better: bool,
+) -> Comparison:
+    """Test the differences of a pair case by case; `bounds` are their mean and its interval."""
+    by_group = differences.groupby(level="group").mean()
     p_value, effect_size = signed_rank(by_group.round(10))
-    better = difference if higher_is_better else -difference
-    return {
-        "cases": len(difference),
-        "p_value": p_value,
-        "p_adjusted": p_value,
-        "effect_size": effect_size,
-        "wins": int(np.sum(better > 0)),
-        "losses": int(np.sum(better < 0)),
-        "ties": int(np.sum(better == 0)),
-        "groups": len(by_group),
-    }
+    better = differences if higher_is_better else -differences
+    difference, low, high = map(float, bounds)
+    return Comparison(
+        data=scenario.data,
+        train_size=scenario.train_size,
+        first=pair[0],
+        second=pair[1],
+        cases=len(differences),
+        difference=difference,
+        low=low,
+        high=high,
+        p_value=p_value,
+        p_adjusted=p_value,
+        effect_size=effect_size,
+        wins=int(np.sum(better > 0)),
+        losses=int(np.sum(better < 0)),
+        ties=int(np.sum(better == 0)),
+        groups=len(by_group),
+    )
 
 
 def _adjusted(comparisons: Sequence[Comparison]) -> list[Comparison]:

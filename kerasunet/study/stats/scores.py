@@ -143,9 +143,10 @@ class Scores:
 
     def estimate(self, contrast: Contrast) -> ContrastEstimate | None:
         """Measure a contrast on the cases tested with every strategy it needs, if there are any."""
-        if self.missing(contrast):
+        names = {s: name for s in contrast if (name := self.find(s)) is not None}
+        if len(names) < len(contrast):
             return None
-        named = {self.find(strategy): weight for strategy, weight in contrast.items()}
+        named = {names[strategy]: weight for strategy, weight in contrast.items()}
         per_case = self.per_case([named]).dropna()
         if per_case.empty:
             return None

@@ -18,7 +18,7 @@ def documented(path: Path, *kinds: type[Exception]) -> Iterator[None]:
 
 
 def reading(path: Path, read: Callable[[Path], None]) -> Callable[[bytes], None]:
-    """A check that writes its input to a file and reads it."""
+    """Return a check that writes its input to a file and reads it."""
 
     def check(content: bytes) -> None:
         path.write_bytes(content)

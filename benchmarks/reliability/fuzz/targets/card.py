@@ -43,7 +43,7 @@ def _show(content: bytes, path: Path) -> None:
 
 
 def _changed(card: dict, places: list[tuple], choices: atheris.FuzzedDataProvider) -> bytes:
-    """The card with up to three values exchanged, or taken away."""
+    """Return the card with up to three values exchanged, or taken away."""
     card = copy.deepcopy(card)
     for _ in range(choices.ConsumeIntInRange(1, 3)):
         *above, name = places[choices.ConsumeIntInRange(0, len(places) - 1)]
@@ -59,7 +59,7 @@ def _changed(card: dict, places: list[tuple], choices: atheris.FuzzedDataProvide
 
 
 def _within(value: object, step: str | int) -> object:
-    """What is there, or nothing where an earlier exchange took it away."""
+    """Return what is there, or nothing where an earlier exchange took it away."""
     if isinstance(value, dict):
         return value.get(step)
     if isinstance(value, list) and isinstance(step, int) and len(value) > step:
@@ -78,7 +78,7 @@ def _value(choices: atheris.FuzzedDataProvider) -> object:
 
 
 def _places(value: object, above: tuple = ()) -> Iterable[tuple]:
-    """The way to every named value within."""
+    """Return the way to every named value within."""
     for name, inner in value.items() if isinstance(value, dict) else enumerate(value):
         if isinstance(name, str):
             yield (*above, name)
