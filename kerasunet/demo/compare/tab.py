@@ -22,7 +22,6 @@ from kerasunet.demo.context import (
     QUIET,
     Context,
     Result,
-    SavedModel,
     note_html,
     problem_html,
 )
@@ -34,6 +33,7 @@ from kerasunet.demo.images import (
     open_mask,
     simulate_example,
 )
+from kerasunet.demo.model_store import SavedModel
 from kerasunet.demo.visitor_files import new_file
 
 _GIVE_AGAIN = "Give an image first; an earlier one may have made room for those of others."
