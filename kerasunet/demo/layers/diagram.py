@@ -75,7 +75,7 @@ SINGLE_LAYERS_STYLE = (
     _BUTTONS
     + """
 .single-layers { display: grid; gap: 6px; }
-.single-layers > div { display: grid; grid-template-columns: 6em 1fr; align-items: start; }
+.single-layers > div { display: grid; grid-template-columns: 7em 1fr; align-items: start; }
 .single-layers > div > div { display: flex; flex-wrap: wrap; gap: 6px; }
 .single-layers span { font-weight: 600; line-height: 28px; }
 .single-layers button { padding: 3px 9px; min-height: 28px; font-size: 13px; }
