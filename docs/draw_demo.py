@@ -26,7 +26,7 @@ LOOKS = {  # name: width, largest height, colour scheme
     "narrow": (390, 2400, "light"),
 }
 _EXAMPLE = 2
-_STRATEGY = "contracting+0.1*expanding"
+_OTHER_RATE = "0.1"
 _STEPS = 60
 _COLOURS = 255
 _SETTLING = 1500
@@ -69,7 +69,10 @@ def compare_example(page: Page) -> None:
 
 
 def choose_soft_strategy(page: Page) -> None:
-    page.locator("#strategy input, #strategy textarea").fill(_STRATEGY)
+    rate = page.locator("#layers-other-rate input[type=number]")
+    rate.fill(_OTHER_RATE)
+    rate.press("Tab")
+    page.locator(f"#layers-presets button[data-strategy$='{_OTHER_RATE}*expanding']").click()
     page.locator("#layers-unet button[data-shade]").first.wait_for()
     page.locator("#findings").get_by_text("Nearest in the published study").wait_for()
 
