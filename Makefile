@@ -96,3 +96,8 @@ $(VENV)/chromium: | $(BIN)/python
 
 clean:
 	rm -rf .venv .venv-* build dist *.egg-info
+
+.PHONY: screenshots
+# Takes the screenshots of the demo anew, of simulated images only.
+screenshots: $(VENV)/installed-dev $(VENV)/chromium
+	$(BIN)/python docs/draw_demo.py

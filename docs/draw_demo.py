@@ -26,6 +26,7 @@ LOOKS = {  # name: width, largest height, colour scheme
     "narrow": (390, 2400, "light"),
 }
 _EXAMPLE = 2
+_OTHER_RATE = "0.1"
 _STEPS = 60
 _COLOURS = 255
 _SETTLING = 1500
@@ -67,8 +68,13 @@ def compare_example(page: Page) -> None:
     page.wait_for_selector("#compare-table tbody tr")
 
 
-def wait_for_findings(page: Page) -> None:
-    page.wait_for_selector("#findings tbody tr")
+def choose_soft_strategy(page: Page) -> None:
+    rate = page.locator("#layers-other-rate input[type=number]")
+    rate.fill(_OTHER_RATE)
+    rate.press("Tab")
+    page.locator(f"#layers-presets button[data-strategy$='{_OTHER_RATE}*expanding']").click()
+    page.locator("#layers-unet button[data-shade]").first.wait_for()
+    page.locator("#findings").get_by_text("Nearest in the published study").wait_for()
 
 
 def wait_for_figures(page: Page) -> None:
@@ -89,7 +95,7 @@ def train_on_example(page: Page) -> None:
 
 TABS = {  # name: label, and what to do on the tab before it is drawn
     "compare": ("Compare", compare_example),
-    "layers": ("Layers", wait_for_findings),
+    "layers": ("Layers", choose_soft_strategy),
     "study": ("Study", wait_for_figures),
     "finetune": ("Fine-tune", train_on_example),
 }

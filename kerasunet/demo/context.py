@@ -1,30 +1,18 @@
-"""What the tabs share: the models, the comparisons of a session, its files, and small notes."""
+"""What the tabs are built with: the models, the comparisons and files of the sessions; notes."""
 
 from __future__ import annotations
 
 import os
 import threading
-from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import cached_property
 from html import escape
-from pathlib import Path
 from weakref import WeakKeyDictionary
 
 import gradio as gr
 
-from kerasunet import models
-from kerasunet.comparison import (
-    Candidate,
-    Choice,
-    Comparison,
-    Score,
-    Verdict,
-    judge,
-    score,
-    trained_parameters,
-)
-from kerasunet.demo.images import MODALITIES, InputImage
+from kerasunet.comparison import Choice, Comparison, Score, Verdict, judge, score
+from kerasunet.demo.images import InputImage
+from kerasunet.demo.model_store import ModelStore
 from kerasunet.demo.visitor_files import VisitorFiles
 
 _MOST_BYTES = 2 << 30
@@ -93,139 +81,11 @@ class ResultStore:
     def get(self, key: ResultKey | None) -> Result | None:
         """Return the result of a key; `None` for none, or where it had to make room."""
         with self._lock:
-            result = None if key is None else self._results.pop(key, None)
-            if result is not None:
-                self._results[key] = result  # The last is the one used last.
+            if key is None or key not in self._results:
+                return None
+            result = self._results.pop(key)
+            self._results[key] = result  # The last is the one used last.
             return result
-
-
-PRETRAINED = "natural"
-"""Registered name of the pre-trained network that all others start from."""
-
-
-@dataclass(frozen=True)
-class SavedModel:
-    """A saved model that can be compared.
-
-    Attributes:
-        name: Unique name; of a registered model its name there, such as `ultrasound-shallow-3`.
-        file: What `kerasunet.models` opens: the registered name or the path of a `.keras` file.
-        modality: A key of `MODALITIES`, or empty for a model that serves any.
-    """
-
-    name: str
-    file: str
-    modality: str
-
-    @cached_property
-    def card(self) -> models.ModelCard:
-        return models.card(self.file)
-
-    @property
-    def is_pretrained(self) -> bool:
-        """Whether it is the pre-trained network itself, or a copy with nothing trained."""
-        return self.name == PRETRAINED or self.card.strategy == "none"
-
-    @property
-    def is_visitors(self) -> bool:
-        """Whether a visitor trained it."""
-        return self.file != self.name
-
-    @property
-    def label(self) -> str:
-        """The text to show: which weights were trained; a visitor's model also has its name."""
-        return f"{self._trained} ({self.name})" if self.is_visitors else self._trained
-
-    @property
-    def _trained(self) -> str:
-        if self.is_pretrained:
-            return "none (pre-trained)"
-        chosen = self.card.strategy
-        layers = self.card.settings.get("layers", chosen)
-        return f"{layers}: {chosen}" if layers.startswith("auto") else layers
-
-
-@dataclass
-class ModelStore:
-    """The registered models, each loaded once and kept; safe to use from several threads.
-
-    Attributes:
-        finished: Whether loading in the background has ended.
-    """
-
-    _loaded: dict[str, Candidate] = field(default_factory=dict)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
-    finished: bool = False
-
-    @cached_property
-    def registered(self) -> tuple[SavedModel, ...]:
-        """All registered models, sorted by name."""
-        return tuple(SavedModel(name, name, _modality(name)) for name in models.list())
-
-    @property
-    def loaded_count(self) -> int:
-        """How many models are loaded."""
-        return len(self._loaded)
-
-    def for_modality(
-        self, modality: str, added: tuple[SavedModel, ...] = ()
-    ) -> tuple[SavedModel, ...]:
-        """Return the models to compare on images of a modality, the pre-trained one once."""
-        fitting = [m for m in (*self.registered, *added) if m.modality == modality]
-        fitting += [m for m in added if not m.modality]
-        if any(model.is_pretrained for model in fitting):
-            return tuple(fitting)
-        return (*(m for m in self.registered if m.name == PRETRAINED), *fitting)
-
-    def candidate(self, model: SavedModel) -> Candidate:
-        """Return the model, ready to run; load it first if need be.
-
-        Raises:
-            ValueError: It cannot be loaded.
-        """
-        with self._lock:
-            if model.file not in self._loaded:
-                self._loaded[model.file] = _load(model)
-            return self._loaded[model.file]
-
-    def forget(self, folder: Path) -> None:
-        """Drop the models in a folder: those of a session that has ended."""
-        with self._lock:
-            kept = {f: c for f, c in self._loaded.items() if folder not in Path(f).parents}
-            self._loaded = kept
-
-    def load_in_background(self) -> None:
-        """Load all registered models, one after the other, in a thread."""
-        threading.Thread(target=self._load_all, name="models", daemon=True).start()
-
-    def _load_all(self) -> None:
-        for model in self.registered:
-            with suppress(ValueError):  # The page says so where the model is used.
-                self.candidate(model)
-        self.finished = True
-
-
-def _modality(name: str) -> str:
-    first = name.partition("-")[0]
-    return first if first in MODALITIES else ""
-
-
-def _load(model: SavedModel) -> Candidate:
-    """Load a model and run it once, because the first run compiles it."""
-    import numpy as np
-
-    from kerasunet.inference.segmenter import Segmenter
-
-    # What the other engines compile stays on disk; a visitor's model must not.
-    engine = "keras" if model.is_visitors else "auto"
-    try:
-        segment = Segmenter(model.file, engine=engine)
-        segment(np.zeros((32, 32), np.uint8))
-        trained = 0 if model.is_pretrained else trained_parameters(model.card)
-    except Exception as error:  # Each engine has its own errors; the page must go on.
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise ValueError(f"model {model.name} cannot be loaded: {reason}") from error
-    return Candidate(model.name, model.label, trained, not model.is_pretrained, segment)
 
 
 QUIET = {"api_visibility": "private", "show_progress": "hidden"}

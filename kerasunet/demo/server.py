@@ -14,9 +14,10 @@ import gradio as gr
 
 from kerasunet.demo import api, study
 from kerasunet.demo.compare import tab as compare
-from kerasunet.demo.context import Context, ModelStore, is_local
+from kerasunet.demo.context import Context, is_local
 from kerasunet.demo.finetune import tab as finetune
 from kerasunet.demo.layers import tab as layers
+from kerasunet.demo.model_store import ModelStore
 from kerasunet.demo.request_limits import REQUEST_LIMITS, refuse_remote_files
 from kerasunet.demo.visitor_files import temporary_folder
 
@@ -71,7 +72,7 @@ def header() -> str:
         "<p>Which layers of a pre-trained U-Net should be fine-tuned? See every strategy on your "
         "own image.</p></div>"
         '<p class="notice" role="note"><strong>Research use only. Not a medical device.</strong> '
-        "Nothing is sent elsewhere; images go when you leave.</p></header>"
+        "Nothing is passed on; your images are deleted when you leave.</p></header>"
     )
 
 

@@ -150,8 +150,8 @@ def _row(claim: Claim) -> str:
     )
 
 
-def _signed(value: float) -> str:
-    return "unknown" if value != value else f"{value:+.3f}".replace("-", "−")
+def _signed(value: float | None) -> str:
+    return "unknown" if value is None or value != value else f"{value:+.3f}".replace("-", "−")
 
 
 def numbers_table(statistics: StudyStatistics, scenario: Scenario) -> str:
@@ -299,6 +299,8 @@ def _show_side(statistics: StudyStatistics, scenarios: list[Scenario]) -> list[A
 
 def _draw(opened: StudyStatistics | None, name: str) -> list[Any]:
     statistics = opened or shipped()
+    if statistics is None:  # The folder of the published study has gone meanwhile.
+        return [gr.skip()] * 3
     scenarios = {str(scenario): scenario for scenario in statistics.results.scenarios}
     return _drawings(statistics, scenarios[name])
 

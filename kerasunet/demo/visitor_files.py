@@ -37,7 +37,7 @@ class VisitorFiles:
         if request is None:
             return
         with self._lock:
-            for path in map(Path, filter(None, paths)):
+            for path in (Path(given) for given in paths if given):
                 self._files[request.session_hash].add(path)
                 self._times[path] = _changed_at(path)
 

@@ -191,7 +191,7 @@ def _download(page, place: Path, *names: str) -> Path:
 
 
 def _wait_for_compared(page, strategy: str) -> None:
-    """Waits for a row of the table in Compare."""
+    """Wait for a row of the table in Compare."""
     page.get_by_role("tab", name="Compare").click()
     page.locator("#compare-examples button").first.click()
     page.locator("#compare-table th[scope=row]").filter(has_text=strategy).first.wait_for()

@@ -319,7 +319,7 @@ def test_training_and_folders_are_not_there_for_strangers():
     code = (
         "from kerasunet.demo import server as app;"
         "from kerasunet.demo.context import is_local;"
-        "from kerasunet.demo.context import ModelStore;"
+        "from kerasunet.demo.model_store import ModelStore;"
         "assert is_local(None) and is_local('127.0.0.1') and not is_local('0.0.0.0');"
         "names = lambda page: {f.name for f in page.fns.values()};"
         "own = names(app.build(ModelStore(), local=True));"

@@ -40,7 +40,7 @@ def _set(page, text: str) -> None:
 
 
 def _wait_for_strategy(page, text: str) -> None:
-    """Waits until the strategy is this, and the command says so."""
+    """Wait until the strategy is this, and the command says so."""
     page.wait_for_function(
         "text => document.querySelector('#strategy input, #strategy textarea').value === text",
         arg=text,
@@ -161,6 +161,137 @@ def test_the_images_may_decide(page):
     _set(page, "auto")
     page.locator("#layers-facts").get_by_text("chosen from your training images").wait_for()
     _wait_for_pressed(page)
+
+
+SOFT = "contracting+0.1*expanding"
+_LIGHTNESS = """(name) => {
+  const paint = document.createElement("canvas").getContext("2d");
+  paint.fillStyle = getComputedStyle(
+    document.querySelector(`#layers-unet button[data-name=${name}]`)).backgroundColor;
+  paint.fillRect(0, 0, 1, 1);
+  return paint.getImageData(0, 0, 1, 1).data.slice(0, 3).reduce((sum, value) => sum + value);
+}"""
+
+
+def _label(page, name: str) -> str:
+    return _block(page, name).get_attribute("aria-label")
+
+
+def test_a_rate_is_told_in_words(page):
+    _set(page, SOFT)
+    eventually(
+        page,
+        lambda: _label(page, "dec4"),
+        "dec4, 128 filters: trains at 0.1 times the rate",
+    )
+    assert _label(page, "enc1") == "enc1, 16 filters: trains"
+    assert "trains at 0.1×" in _block(page, "dec4").inner_text()
+    assert _pressed(page) == list(LAYOUT.blocks)
+    _set(page, "3*enc1+0.5*dec2_norm1+0.1*enc2_conv1+enc2_norm1")
+    eventually(page, lambda: _label(page, "enc1"), "enc1, 16 filters: trains at 3 times the rate")
+    assert _label(page, "dec2").endswith("1 of 5 layers train at 0.5 times the rate")
+    assert _label(page, "enc2").endswith("2 of 4 layers train at 0.1 to 1 times the rate")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_rate_is_a_shade(page, demo_url, scheme):
+    other = watched_page(page.context.browser, viewport={"width": 1280, "height": 1000})
+    other.goto(f"{demo_url}/?__theme={scheme}")
+    other.get_by_role("tab", name="Layers").click()
+    _set(other, "enc1+0.5*enc2+0.1*enc3+0.01*enc4+0.001*bottleneck")
+    _wait_for_pressed(other, "enc1", "enc2", "enc3", "enc4", "bottleneck")
+    blocks = ["enc1", "enc2", "enc3", "enc4", "bottleneck", "dec4"]
+    shades = [other.evaluate(_LIGHTNESS, name) for name in blocks]
+    ordered = sorted(shades, reverse=scheme == "dark")
+    assert shades == ordered and len(set(shades)) == len(shades)
+    assert low_contrast(other) == []
+    clipped = """() => [...document.querySelectorAll("#layers-unet button")]
+        .filter((button) => button.scrollWidth > button.clientWidth).map((b) => b.innerText)"""
+    assert other.evaluate(clipped) == []
+    other.close()
+
+
+def test_single_layers_show_their_rates(page):
+    _set(page, SOFT)
+    page.get_by_label("Single layers").check()
+    layer = page.locator("#layers-single button[data-name=dec4_conv1]")
+    eventually(page, lambda: "0.1 times the rate" in layer.get_attribute("aria-label"), True)
+    tops = page.eval_on_selector_all(
+        "#layers-single [role=group]:first-child button", "all => all.map((b) => b.offsetTop)"
+    )
+    assert len(set(tops)) == 1  # One row for each block.
+    page.get_by_label("Single layers").uncheck()
+
+
+def test_a_click_keeps_the_other_rates(page):
+    _set(page, SOFT)
+    _wait_for_pressed(page, *LAYOUT.blocks)
+    _block(page, "dec4").click()
+    _wait_for_strategy(page, "contracting+0.1*deep:3")
+    _block(page, "dec4").click()
+    _wait_for_strategy(page, "shallow:6+0.1*deep:3")
+
+
+def _press(page, caption: str) -> None:
+    page.locator("#layers-presets").get_by_text(caption, exact=True).click()
+
+
+def _turn(page, steps: int) -> None:
+    """Move the slider by so many hundredths, with the keyboard."""
+    page.locator("#layers-other-rate input[type=range]").focus()
+    for _ in range(abs(steps)):
+        page.keyboard.press("ArrowRight" if steps > 0 else "ArrowLeft")
+
+
+def test_the_slider_gives_the_other_path_a_rate(page):
+    _set(page, "shallow:2")
+    _turn(page, 10)
+    preset = page.locator("#layers-presets button[data-strategy='contracting+0.1*expanding']")
+    preset.wait_for()
+    assert _command(page).endswith("--layers shallow:2")  # No path: it stays.
+    _press(page, "contracting")
+    _wait_for_strategy(page, SOFT)
+    page.locator(f"#layers-presets button[data-strategy='{SOFT}'][aria-pressed=true]").wait_for()
+    _press(page, "expanding")
+    _wait_for_strategy(page, "expanding+0.1*contracting")
+    _press(page, "bottleneck")
+    _wait_for_strategy(page, "bottleneck")
+    _press(page, "contracting")
+    _turn(page, -5)
+    _wait_for_strategy(page, "contracting+0.05*expanding")
+    _turn(page, -5)
+    _wait_for_strategy(page, "contracting")
+    _wait_for_pressed(page, *LAYOUT.blocks[:5])
+
+
+def test_soft_strategies_have_cost_command_python_and_findings(page):
+    _set(page, SOFT)
+    facts = page.locator("#layers-facts")
+    trained = f"{NETWORK.parameters():,} of {NETWORK.parameters():,}"
+    eventually(page, lambda: trained in _one_line(facts.inner_text()), True)
+    assert shlex.split(_command(page))[-1] == SOFT
+    shown = page.locator("#layers-python .cm-content")
+    eventually(page, lambda: f'layers="{SOFT}"' in shown.inner_text(), True)
+    code, names = shown.inner_text(), {}
+    exec(code[code.index("import kerasunet") :], names)
+    rows = names["kerasunet"].describe(names["model"]).rows
+    assert {row.rates for row in rows if row.block.startswith("dec")} == {(0.1,)}
+    page.locator("#findings").get_by_text("contracting, which differs in 21 layers.").wait_for()
+
+
+def test_statistics_follow_though_nothing_trains(page):
+    _set(page, "head+statistics")
+    eventually(page, lambda: "statistics only" in _block(page, "enc1").inner_text(), True)
+    assert _label(page, "enc1").endswith("frozen, but its statistics follow the data")
+    _set(page, "statistics")
+    page.locator("#layers-facts").get_by_text("the forward pass alone").wait_for()
+    _wait_for_pressed(page)
+
+
+def test_a_weight_at_two_rates_is_told_beside_the_strategy(page):
+    page.locator("#strategy input, #strategy textarea").fill("shallow:3+0.1*contracting")
+    page.locator("#strategy-problem").get_by_text("is claimed at 1 and at 0.1").wait_for()
+    _set(page, "shallow:3")
 
 
 def test_command_and_python_can_be_run_as_they_stand(page):

@@ -12,8 +12,9 @@ import gradio as gr
 
 from kerasunet.comparison import Candidate, Choice, as_csv, compare, judge, score
 from kerasunet.comparison.report import mask_files, pack, rows, safe_name
-from kerasunet.demo.context import MODEL_QUEUE, Context, SavedModel, note_html, problem_html
+from kerasunet.demo.context import MODEL_QUEUE, Context, note_html, problem_html
 from kerasunet.demo.images import MODALITIES, InputImage, open_image, open_mask
+from kerasunet.demo.model_store import SavedModel
 from kerasunet.demo.visitor_files import new_file
 from kerasunet.drawing import png
 

@@ -22,7 +22,6 @@ from kerasunet.demo.context import (
     QUIET,
     Context,
     Result,
-    SavedModel,
     note_html,
     problem_html,
 )
@@ -34,6 +33,7 @@ from kerasunet.demo.images import (
     open_mask,
     simulate_example,
 )
+from kerasunet.demo.model_store import SavedModel
 from kerasunet.demo.visitor_files import new_file
 
 _GIVE_AGAIN = "Give an image first; an earlier one may have made room for those of others."
@@ -333,7 +333,7 @@ class _Tab:
 def _description(image: InputImage, models: tuple[SavedModel, ...]) -> str:
     height, width = image.pixels.shape[:2]
     spacing = image.spacing
-    scale = f"{spacing[0]:.3g} × {spacing[1]:.3g} mm a pixel" if spacing else "unknown pixel size"
+    scale = f"{spacing[0]:.3g} × {spacing[1]:.3g} mm per pixel" if spacing else "unknown pixel size"
     label = MODALITIES[image.modality]
     how = "a guess from its grain and symmetry; correct it below" if image.is_guess else "as told"
     words = f"{image.name}: {width} × {height} pixels, {scale}. Taken as {label} ({how})."

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from kerasunet import models
 from kerasunet.data.archives import unpack
+from kerasunet.data.cases import AnnotatedCase, Case, FileCase
 from kerasunet.data.checking import Report, check
 from kerasunet.data.loading import load
 from kerasunet.demo.visitor_files import new_folder
@@ -18,7 +19,16 @@ from kerasunet.runs.background import BackgroundRun
 from kerasunet.strategies import parse
 from kerasunet.training.settings import FinetuneSettings, Optimization
 
-STRATEGIES = ("shallow:3", "contracting", "expanding", "all", "deep:3", "auto", "auto:search")
+STRATEGIES = (
+    "shallow:3",
+    "contracting",
+    "contracting+0.1*expanding",
+    "expanding",
+    "all",
+    "deep:3",
+    "auto",
+    "auto:search",
+)
 IMAGE_SIZES = (32, 64, 128, 192, 256)
 OPTIMIZATION = declared(Optimization)
 """Range and help of each option, by name."""
@@ -27,12 +37,17 @@ _VALIDATION_SHARE, _MOST_VALIDATION = 0.15, 20
 
 
 def settings(
-    report: Report, strategy: str, steps: int, init: str, image_size: int, learning_rate: float
+    report: Report | None,
+    strategy: str,
+    steps: int,
+    init: str,
+    image_size: int,
+    learning_rate: float,
 ) -> FinetuneSettings:
     """Return the settings of a run: a fifth of the cases are held out, the others train.
 
     Args:
-        report: Of the data; it must list cases and hold no error.
+        report: Of the data; it must list cases and hold no error. `None` before there are data.
         strategy: Strategy text.
         steps: Training steps.
         init: Model to start from.
@@ -43,6 +58,8 @@ def settings(
         ValueError: Data, strategy or numbers cannot be used.
         FileNotFoundError: There is no such model.
     """
+    if report is None:
+        raise ValueError("there are no images yet: give a zip file and wait for the check")
     if report.data is None or report.counts()["error"]:
         raise ValueError("the data have errors: correct them and check again")
     architecture = models.card(init).architecture
@@ -180,6 +197,15 @@ def _require_inside(folder: Path) -> None:
     except ValueError:  # the check says what is wrong
         return
     for case in data.cases:
-        for path in (case.image, *getattr(case, "masks", ())):
+        for path in _files_of(case):
             if not path.resolve().is_relative_to(folder.resolve()):
                 raise ValueError(f"{case.key}: {path} lies outside of the archive")
+
+
+def _files_of(case: Case) -> tuple[Path, ...]:
+    """Return the files of a case; refuse any whose files are unknown."""
+    if isinstance(case, FileCase):
+        return case.image, *case.masks
+    if isinstance(case, AnnotatedCase):
+        return (case.image,)
+    raise ValueError(f"{case.key}: not a case in files")

@@ -9,7 +9,7 @@ import gradio as gr
 
 from kerasunet.comparison.report import without_formulas
 from kerasunet.data.checking import Report
-from kerasunet.demo.context import PRETRAINED, QUIET, Context, SavedModel, problem_html
+from kerasunet.demo.context import QUIET, Context, problem_html
 from kerasunet.demo.finetune.jobs import (
     IMAGE_SIZES,
     OPTIMIZATION,
@@ -25,6 +25,7 @@ from kerasunet.demo.finetune.rendering import (
     result_html,
     status_html,
 )
+from kerasunet.demo.model_store import PRETRAINED, SavedModel
 from kerasunet.files import read_json
 from kerasunet.training.settings import FinetuneSettings, Optimization
 
@@ -202,26 +203,24 @@ class _Tab:
             shown[self.pictures] = pictures_html(progress)
         if progress.is_over:
             workspace.end_shown = True
-            shown |= self._show_end(workspace, progress.phase, added)
+            shown |= {
+                self.start: gr.update(interactive=True),
+                self.cancel: gr.update(visible=False),
+                self.timer: gr.update(active=False),
+            }
+            if progress.phase == "finished":
+                name = f"yours-{workspace.runs}"
+                shown |= self._show_result(workspace.run.directory, name, added)
         return shown
 
-    def _show_end(
-        self, workspace: Workspace, phase: str, added: tuple[SavedModel, ...]
+    def _show_result(
+        self, directory: Path, name: str, added: tuple[SavedModel, ...]
     ) -> dict[gr.Component, Any]:
-        ended = {
-            self.start: gr.update(interactive=True),
-            self.cancel: gr.update(visible=False),
-            self.timer: gr.update(active=False),
-        }
-        if phase != "finished":
-            return ended
-        directory = workspace.run.directory
-        summary = read_json(directory / "summary.json")
-        model = SavedModel(f"yours-{workspace.runs}", str(directory / "model.keras"), "")
-        return ended | {
-            self.result: result_html(summary),
+        """Show the numbers and files of a finished run; its model joins Compare by this name."""
+        return {
+            self.result: result_html(read_json(directory / "summary.json")),
             self.files: gr.update(value=_downloads(directory), visible=True),
-            self.context.added: (*added, model),
+            self.context.added: (*added, SavedModel(name, str(directory / "model.keras"), "")),
         }
 
     def _cancel(self, request: gr.Request) -> None:

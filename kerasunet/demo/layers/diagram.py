@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from html import escape
+from math import log10
 
-from kerasunet.demo.layers.network import Start
-from kerasunet.strategies import StrategyError, WeightRef, expand, parse
+from kerasunet.demo.layers.network import PATHS, Selection, Start, with_other_path
+from kerasunet.strategies import StrategyError, expand, parse
 
 PICK_PRESET = """
 element.addEventListener("click", (event) => {
@@ -47,6 +48,8 @@ button { font: inherit; color: var(--body-text-color); cursor: pointer;
   background: var(--background-fill-primary); border: 1.5px dashed var(--neutral-500);
   border-radius: 6px; }
 button[aria-pressed=true] { background: #0f766e; border: 1.5px solid #0f766e; color: #fff; }
+button[aria-pressed=true][data-shade] { color: var(--body-text-color);
+  background: color-mix(in srgb, #0d9488 var(--shade), var(--background-fill-primary)); }
 button[aria-pressed=mixed] { border: 1.5px solid #0d9488;
   background: repeating-linear-gradient(135deg, transparent 0 6px, #0d948833 6px 12px); }
 button * { color: inherit; }
@@ -72,7 +75,7 @@ SINGLE_LAYERS_STYLE = (
     _BUTTONS
     + """
 .single-layers { display: grid; gap: 6px; }
-.single-layers > div { display: grid; grid-template-columns: 6em 1fr; align-items: start; }
+.single-layers > div { display: grid; grid-template-columns: 7em 1fr; align-items: start; }
 .single-layers > div > div { display: flex; flex-wrap: wrap; gap: 6px; }
 .single-layers span { font-weight: 600; line-height: 28px; }
 .single-layers button { padding: 3px 9px; min-height: 28px; font-size: 13px; }
@@ -112,16 +115,23 @@ _PARTS = ("none", "contracting", "expanding", "bottleneck", "all")
 _KINDS = ("norm", "bias", "kernel")
 
 
-def presets_html(strategy: str, start: Start) -> str:
-    """Return the rows of buttons as HTML; those that train the same as `strategy` are pressed."""
+def presets_html(strategy: str, start: Start, other_rate: float = 0) -> str:
+    """Return the rows of buttons as HTML; those that train the same as `strategy` are pressed.
+
+    Args:
+        strategy: The strategy that is shown.
+        start: The network.
+        other_rate: Rate at which the presets of a path train the other path; 0 freezes it.
+    """
     pressed = _same(strategy, start)
-    rows = [_row(title, buttons, pressed, start) for title, buttons in _rows(start)]
+    rows = [_row(title, buttons, pressed, start) for title, buttons in _rows(start, other_rate)]
     return f'<div class="presets">{"".join(rows)}</div>'
 
 
-def _rows(start: Start) -> Iterator[tuple[str, dict[str, str]]]:
+def _rows(start: Start, other_rate: float) -> Iterator[tuple[str, dict[str, str]]]:
     """Yield the heading of each row, and its strategies by caption."""
-    yield "Parts", {text: text for text in _PARTS}
+    soft = {path: with_other_path(path, other_rate) for path in PATHS}
+    yield "Parts", {text: soft.get(text, text) for text in _PARTS}
     for rule, title in _COUNTED.items():
         texts = expand(f"{rule}:*", start.layout)
         yield title, {text.partition(":")[2]: text for text in texts}
@@ -177,7 +187,7 @@ class _Box:
         return self.x + self.width / 2
 
 
-def diagram_html(selected: frozenset[WeightRef] | None, start: Start) -> str:
+def diagram_html(selected: Selection | None, start: Start) -> str:
     """Draw the network.
 
     Args:
@@ -237,15 +247,15 @@ def _path(kind: str, way: str) -> str:
     return f'<path class="{kind}" d="{way}" marker-end="url(#tip)"/>'
 
 
-def _block(box: _Box, selected: frozenset[WeightRef] | None, start: Start) -> str:
+def _block(box: _Box, selected: Selection | None, start: Start) -> str:
     layers = start.layout.layers_of(box.block)
     filters = start.architecture.base_filters * 2 ** (start.layout.level_of(box.block) - 1)
-    pressed, words = _state(selected, layers, start)
+    state = _state(selected, layers, start)
     button = (
-        f'<button type="button" class="block" data-name="{box.block}" aria-pressed="{pressed}" '
-        f'aria-label="{box.block}, {filters} filters: {words}">'
+        f'<button type="button" class="block" data-name="{box.block}" {state.attributes} '
+        f'aria-label="{box.block}, {filters} filters: {state.words}" title="{state.words}">'
         f"<b>{box.block}</b> <small>{filters} filters</small><br>"
-        f'<span class="state">{_SIGNS[pressed]} {words}</span></button>'
+        f'<span class="state">{state.sign} {state.short}</span></button>'
     )
     return (
         f'<foreignObject x="{box.x}" y="{box.y}" width="{box.width}" height="{_HEIGHT}">'
@@ -253,50 +263,95 @@ def _block(box: _Box, selected: frozenset[WeightRef] | None, start: Start) -> st
     )
 
 
-_SIGNS = {"true": "●", "false": "○", "mixed": "◐"}
+@dataclass(frozen=True)
+class _State:
+    """What happens to a block or layer.
+
+    Attributes:
+        pressed: `true` if all its weights train, `false` if none does, else `mixed`.
+        words: The same for a screen reader.
+        short: The same, short enough for a block.
+        rate: The factor of the learning rate if one holds for all, else 1.
+    """
+
+    pressed: str
+    words: str
+    short: str
+    rate: float = 1
+
+    @property
+    def sign(self) -> str:
+        return {"true": "●", "false": "○", "mixed": "◐"}[self.pressed]
+
+    @property
+    def attributes(self) -> str:
+        """The attributes of the button: whether it is pressed; its shade below the full rate."""
+        pressed = f'aria-pressed="{self.pressed}"'
+        if self.rate >= 1:
+            return pressed
+        return f'{pressed} data-shade style="--shade:{_shade(self.rate):.0f}%"'
 
 
-def _state(
-    selected: frozenset[WeightRef] | None, layers: tuple[str, ...], start: Start
-) -> tuple[str, str]:
-    """Return the value of `aria-pressed`, and the same in words."""
+_DARKEST, _LIGHTEST, _DECADES = 50, 10, 3
+
+
+def _shade(rate: float) -> float:
+    """Return the percentage of colour for a rate below 1: equal ratios are equal steps."""
+    return max(_LIGHTEST, _DARKEST * (1 + log10(rate) / _DECADES))
+
+
+def _state(selected: Selection | None, layers: tuple[str, ...], start: Start) -> _State:
     if selected is None:
-        return "false", "your images decide"
+        return _State("false", "your images decide", "your images decide")
     own = [w for w in start.layout.weights if w.layer in layers]
-    trained = [w for w in own if w in selected]
-    if len(trained) == len(own):
-        return "true", "trains"
+    trained = [w for w in own if w in selected.weights]
     if not trained:
-        return "false", "frozen"
+        if set(layers) & set(selected.statistics):
+            return _State("false", "frozen, but its statistics follow the data", "statistics only")
+        return _State("false", "frozen", "frozen")
+    words, short, rate = _at_rate(selected.rates_in(layers))
+    if len(trained) == len(own):
+        return _State("true", f"trains{words}", f"trains{short}", rate)
     touched = len({w.layer for w in trained})
-    return "mixed", f"{touched} of {len(layers)} layers" if len(layers) > 1 else "trains in part"
+    if len(layers) == 1:
+        return _State("mixed", f"trains in part{words}", "trains in part")
+    part = f"{touched} of {len(layers)} layers"
+    return _State("mixed", f"{part}{' train' if words else ''}{words}", part)
 
 
-def single_layers_html(selected: frozenset[WeightRef] | None, start: Start) -> str:
+def _at_rate(rates: list[float]) -> tuple[str, str, float]:
+    """Return the rates in words, in short, and the rate if there is only one, else 1."""
+    if rates == [1]:
+        return "", "", 1
+    spelled = f"{rates[0]:g}" if len(rates) == 1 else f"{rates[0]:g} to {rates[-1]:g}"
+    rate = rates[0] if len(rates) == 1 else 1
+    return f" at {spelled} times the rate", f" at {spelled}×", rate
+
+
+def single_layers_html(selected: Selection | None, start: Start) -> str:
     """Return HTML: by block, a button for every layer with its name as `data-name`."""
     rows = [_layer_row(block, selected, start) for block in start.layout.blocks]
     return f'<div class="single-layers">{"".join(rows)}</div>'
 
 
-def _layer_row(block: str, selected: frozenset[WeightRef] | None, start: Start) -> str:
+def _layer_row(block: str, selected: Selection | None, start: Start) -> str:
     buttons = [
         _layer_button(block, layer, selected, start) for layer in start.layout.layers_of(block)
     ]
     return (
         f'<div role="group" aria-label="Layers of {block}"><span>{block}</span>'
-        f"{''.join(buttons)}</div>"
+        f"<div>{''.join(buttons)}</div></div>"
     )
 
 
-def _layer_button(
-    block: str, layer: str, selected: frozenset[WeightRef] | None, start: Start
-) -> str:
-    pressed, words = _state(selected, (layer,), start)
+def _layer_button(block: str, layer: str, selected: Selection | None, start: Start) -> str:
+    state = _state(selected, (layer,), start)
     count = start.network.layers[layer]
     weights = [w for w in start.layout.weights if w.layer == layer]
     number = sum(count.parameters(w.name) for w in weights)
     return (
-        f'<button type="button" data-name="{layer}" aria-pressed="{pressed}" '
-        f'aria-label="{layer}, {number:,} weights: {words}" title="{number:,} weights">'
-        f"{_SIGNS[pressed]} {layer.removeprefix(f'{block}_')}</button>"
+        f'<button type="button" data-name="{layer}" {state.attributes} '
+        f'aria-label="{layer}, {number:,} weights: {state.words}" '
+        f'title="{number:,} weights: {state.words}">'
+        f"{state.sign} {layer.removeprefix(f'{block}_')}</button>"
     )

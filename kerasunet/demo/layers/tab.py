@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ import pandas as pd
 from kerasunet import models
 from kerasunet.architecture import Architecture
 from kerasunet.data.modality import modality_of
-from kerasunet.demo.context import PRETRAINED, Context, problem_html
+from kerasunet.demo.context import Context, problem_html
 from kerasunet.demo.layers.diagram import (
     COST_STYLE,
     DIAGRAM_STYLE,
@@ -27,14 +28,20 @@ from kerasunet.demo.layers.diagram import (
 )
 from kerasunet.demo.layers.network import (
     SCRATCH,
+    Selection,
     Start,
     command,
     cost_html,
+    led_by,
+    selection,
     snippet,
     start_from,
+    step_cost,
+    with_other_path,
 )
+from kerasunet.demo.model_store import PRETRAINED
 from kerasunet.demo.study import shipped
-from kerasunet.strategies import NetworkLayout, StrategyError, WeightRef, parse
+from kerasunet.strategies import NetworkLayout, StrategyError, parse
 from kerasunet.study.results import Scenario
 from kerasunet.training.settings import FinetuneSettings
 
@@ -47,9 +54,7 @@ _NONE_YET = (
 )
 
 
-def findings(
-    selected: frozenset[WeightRef] | None, strategy: str, statistics: StudyStatistics | None
-) -> str:
+def findings(selected: Selection | None, strategy: str, statistics: StudyStatistics | None) -> str:
     """Return HTML: a table with a row for each data set and number of training images."""
     if statistics is None:
         return _NONE_YET
@@ -66,36 +71,37 @@ def findings(
     )
 
 
-def nearest(
-    selected: frozenset[WeightRef] | None, strategy: str, statistics: StudyStatistics
-) -> str | None:
-    """Return the studied strategy that differs in the fewest weights; `auto` has only itself."""
+def nearest(selected: Selection | None, strategy: str, statistics: StudyStatistics) -> str | None:
+    """Return the studied strategy whose rates differ least, summed over all weights.
+
+    What is frozen has the rate 0; `auto` has only itself.
+    """
     studied = list(statistics.summary["strategy"].unique())
     if selected is None:
         return strategy if strategy in studied else None
     fixed = _fixed(studied, NetworkLayout.unet(statistics.results.depth))
-    return min(fixed, key=lambda name: len(fixed[name] ^ selected), default=None)
+    return min(fixed, key=lambda name: sum(fixed[name].difference(selected).values()), default=None)
 
 
-def _fixed(strategies: Iterable[str], layout: NetworkLayout) -> dict[str, frozenset[WeightRef]]:
+def _fixed(strategies: Iterable[str], layout: NetworkLayout) -> dict[str, Selection]:
     """Return what strategies train, without those that fix no weights, such as `auto`."""
-    selected = {}
+    fixed = {}
     for name in strategies:
-        try:
-            selected[name] = parse(name).select(layout)
-        except StrategyError:
-            continue
-    return selected
+        with suppress(StrategyError):
+            selected = selection(name, layout)
+            if selected is not None:
+                fixed[name] = selected
+    return fixed
 
 
-def _introduction(name: str, selected: frozenset[WeightRef] | None, depth: int) -> str:
+def _introduction(name: str, selected: Selection | None, depth: int) -> str:
     text = f"<code>{escape(name)}</code>"
     if selected is None:
         return f"What {text} reached in the published study."
-    different = _fixed([name], NetworkLayout.unet(depth))[name] ^ selected
+    different = _fixed([name], NetworkLayout.unet(depth))[name].difference(selected)
     if not different:
         return f"The published study has {text}."
-    count = len({weight.layer for weight in different})
+    count = len({layer for layer, _ in different})
     layers = f"{count} layer{'s' if count > 1 else ''}"
     return f"Nearest in the published study: {text}, which differs in {layers}."
 
@@ -110,7 +116,8 @@ def _headings(name: str) -> str:
 
 def _row(summary: pd.DataFrame, scenario: Scenario, name: str) -> str:
     best = summary["mean"].idxmax()
-    kind = modality_of(scenario.data) or ""
+    modality = modality_of(scenario.data)
+    kind = "X-ray" if modality == "xray" else modality or ""
     cells = [_cell(summary, column) for column in _columns(name)]
     return (
         f"<tr><th scope=row>{escape(scenario.data)} <small>{kind}</small></th>"
@@ -130,6 +137,7 @@ _USUAL = FinetuneSettings()
 _FIRST = {
     "strategy": str(_USUAL.layers),
     "single": False,
+    "other_rate": 0,
     "data": "",
     "image_size": _USUAL.image_size,
     "batch_size": _USUAL.optimization.batch_size,
@@ -170,6 +178,15 @@ def _draw_blocks(
     )
     shown["presets"] = _html(
         views["presets"], PRESETS_STYLE, elem_id="layers-presets", js_on_load=PICK_PRESET
+    )
+    fields["other_rate"] = gr.Slider(
+        0,
+        1,
+        _FIRST["other_rate"],
+        step=0.01,
+        label="Rate of the other path",
+        info="For the presets contracting and expanding; 0 freezes the other path",
+        elem_id="layers-other-rate",
     )
     fields["single"] = gr.Checkbox(_FIRST["single"], label="Single layers")
     shown["layers"] = _html(
@@ -253,6 +270,8 @@ def _wire(
     for component in (shown["diagram"], shown["presets"]):
         component.pick(pick, inputs, fields["strategy"], trigger_mode="multiple", **_LIVE)
     latest = {"trigger_mode": "always_last", **_LIVE}
+    soften = [fields["strategy"], fields["other_rate"]]
+    fields["other_rate"].input(_softened, soften, fields["strategy"], **latest)
     gr.on([c.change for c in inputs], show, inputs, list(shown.values()), **latest)
     fields["init"].change(_visibility, fields["init"], list(shape.values()), **_LIVE)
     tab = gr.context.Context.block
@@ -277,6 +296,15 @@ def _picked(event: gr.EventData, given: dict[str, Any]) -> str:
     return strategy
 
 
+def _softened(strategy: str, other_rate: float) -> Any:
+    """Return the strategy with the other path at a new rate, if it is a path."""
+    try:
+        path = led_by(str(parse(strategy)))
+    except StrategyError:  # shown beside the strategy
+        path = None
+    return gr.skip() if path is None else with_other_path(path, other_rate)
+
+
 def _show(given: dict[str, Any], names: list[str]) -> list[Any]:
     """Show the strategy; if it is wrong, say so and leave all else as it is."""
     try:
@@ -292,7 +320,7 @@ def _views(given: dict[str, Any]) -> dict[str, Any]:
     return {
         "diagram": diagram_html(selected, start),
         "layers": gr.update(value=single_layers_html(selected, start), visible=given["single"]),
-        "presets": presets_html(strategy, start),
+        "presets": presets_html(strategy, start, given["other_rate"]),
         "facts": cost_html(selected, start, given["batch_size"]),
         "command": command(strategy, start, given["data"]),
         "snippet": snippet(strategy, start, given["data"]),
@@ -322,15 +350,18 @@ def describe_strategy(
     """Describe a strategy: which layers of a U-Net train, what a step costs, how to run it.
 
     Args:
-        strategy: Such as "shallow:3", "contracting", "blocks:1-3,7" or "enc1_conv1+dec1".
+        strategy: Such as "shallow:3", "contracting", "blocks:1-3,7", "enc1_conv1+dec1" or
+            "contracting+0.1*expanding", which trains the expanding path at 0.1 times the rate.
         init: A saved model to start from, such as "natural".
         image_size: Height and width of training images in pixels.
         data: Folder of training images and masks, for the command.
 
     Returns:
-        The canonical text of the strategy, the trained layers, numbers of parameters, billions of
-        multiply-adds of a step of 8 images and their share of training all layers, the shell
-        command and a Python snippet. Layers and numbers are null for "auto".
+        The canonical text of the strategy, the trained layers, the rates of each as factors of the
+        learning rate, the layers with moving statistics that follow the data though nothing else
+        trains, numbers of parameters, billions of multiply-adds of a step of 8 images and their
+        share of training all layers, the shell command and a Python snippet. Layers, rates,
+        statistics and numbers are null for "auto".
     """
     try:
         if init != SCRATCH and init not in models.list():
@@ -345,15 +376,19 @@ def describe_strategy(
         raise gr.Error(str(error), print_exception=False) from None
 
 
-def _numbers(selected: Any, start: Start) -> dict[str, Any]:
+def _numbers(selected: Selection | None, start: Start) -> dict[str, Any]:
     network, all_weights = start.network, start.layout.weights
     if selected is None:
-        names = ("layers", "trained", "step_giga_multiply_adds", "share_of_all")
-        return {**dict.fromkeys(names), "parameters": network.parameters()}
-    cost = network.step_cost(selected).total
+        decided = ("layers", "rates", "statistics")
+        counted = ("trained", "step_giga_multiply_adds", "share_of_all")
+        return {**dict.fromkeys(decided + counted), "parameters": network.parameters()}
+    cost = step_cost(selected, start)
+    rates = {layer: selected.rates_in([layer]) for layer in start.layout.layers}
     return {
-        "layers": [n for n in start.layout.layers if any(w.layer == n for w in selected)],
-        "trained": network.parameters(selected),
+        "layers": [layer for layer, found in rates.items() if found],
+        "rates": {layer: found for layer, found in rates.items() if found},
+        "statistics": list(selected.statistics),
+        "trained": network.parameters(selected.weights),
         "parameters": network.parameters(),
         "step_giga_multiply_adds": cost / 1e9,
         "share_of_all": cost / network.step_cost(all_weights).total,

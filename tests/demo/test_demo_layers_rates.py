@@ -1,0 +1,121 @@
+"""Rates and clicks without a browser: what the tab Layers makes of a soft strategy."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from kerasunet.architecture import Architecture
+from kerasunet.demo.layers.network import led_by, selection, start_from, step_cost, with_other_path
+from kerasunet.demo.layers.tab import describe_strategy, nearest
+from kerasunet.strategies import parse
+
+SOFT = "contracting+0.1*expanding"
+
+
+@pytest.fixture(scope="module")
+def start():
+    return start_from("scratch", 128, Architecture())
+
+
+@pytest.mark.parametrize(
+    ("strategy", "name", "after"),
+    [
+        (SOFT, "dec4", "contracting+0.1*deep:3"),
+        (SOFT, "dec1_up", "contracting+0.1*(expanding-dec1_up)"),
+        ("contracting+0.1*deep:3", "dec4", "shallow:6+0.1*deep:3"),
+        ("expanding+statistics", "dec4", "deep:3+statistics"),
+        ("shallow:1+statistics", "enc1", "statistics"),
+        ("statistics", "bottleneck", "bottleneck+statistics"),
+        ("0.1*norm+bias", "head", "bias+head+0.1*norm"),
+        ("0.1*enc1", "enc1", "none"),
+    ],
+)
+def test_a_click_leaves_the_other_rates_as_they_are(start, strategy, name, after):
+    assert start.toggled(strategy, name) == after
+
+
+def test_clicks_in_any_order_lose_no_rate(start):
+    chance = random.Random(0)
+    layout = start.layout
+    for _ in range(60):
+        rates = chance.choices([0.003, 0.1, 0.25, 1, 4], k=3)
+        text = "+".join(
+            f"{rate}*{block}"
+            for rate, block in zip(rates, chance.sample(layout.blocks, 3), strict=True)
+        )
+        text += chance.choice(["", "+statistics", "+statistics&contracting"])
+        name = chance.choice([*layout.blocks, *layout.layers])
+        before, after = start.select(text), start.select(start.toggled(text, name))
+        clicked = parse(name).select(layout)
+        full = {} if clicked <= before.weights else dict.fromkeys(clicked, 1)
+        assert after.rates == {w: r for w, r in before.rates.items() if w not in clicked} | full
+        frozen = {w.layer for w in clicked}
+        assert set(before.statistics) - frozen <= set(after.statistics)
+
+
+@pytest.mark.parametrize("rate", [0, 0.01, 0.1, 0.37, 1])
+@pytest.mark.parametrize("path", ["contracting", "expanding"])
+def test_a_path_is_known_by_its_lead_at_every_rate_of_the_other(start, path, rate):
+    text = with_other_path(path, rate)
+    assert led_by(text) == path
+    rates = start.select(text).rates
+    own = parse(path).select(start.layout)
+    assert {rates[w] for w in own} == {1}
+    assert {rates.get(w, 0) for w in start.layout.weights if w not in own} == {rate}
+
+
+@pytest.mark.parametrize(
+    "text", ["shallow:3", "contracting-enc1", "contracting+dec1", "0.1*expanding", f"{SOFT}&norm"]
+)
+def test_other_strategies_are_no_path(text):
+    assert led_by(text) is None
+
+
+def test_a_rate_changes_no_cost_and_statistics_cost_the_forward_pass(start):
+    everything = step_cost(start.select("all"), start)
+    assert step_cost(start.select(SOFT), start) == everything
+    forward = start.network.step_cost(start.layout.weights).forward
+    assert step_cost(start.select("statistics"), start) == forward
+    assert step_cost(start.select("none"), start) == 0
+
+
+class _Studied:
+    """As much of a study's statistics as `nearest` reads."""
+
+    def __init__(self, *strategies: str) -> None:
+        import pandas as pd
+
+        self.summary = pd.DataFrame({"strategy": strategies})
+        self.results = type("Results", (), {"depth": 4})()
+
+
+@pytest.mark.parametrize(
+    ("strategy", "found"),
+    [
+        (SOFT, "contracting"),
+        ("contracting+0.9*expanding", "all"),
+        ("0.01*all", "none"),
+        ("expanding+statistics", "expanding"),
+    ],
+)
+def test_the_nearest_strategy_is_the_one_with_the_nearest_rates(start, strategy, found):
+    studied = _Studied("none", "all", "contracting", "expanding", "auto")
+    assert nearest(start.select(strategy), strategy, studied) == found
+
+
+def test_statistics_make_a_difference(start):
+    plain, moving = start.select("expanding"), start.select("expanding+statistics")
+    assert {layer for layer, _ in plain.difference(moving)} == set(moving.statistics)
+    assert selection("auto", start.layout) is None
+
+
+def test_a_client_is_told_the_rates():
+    told = describe_strategy(f"{SOFT}+statistics", init="scratch")
+    assert told["rates"]["enc1_conv1"] == [1]
+    assert told["rates"]["head"] == [0.1]
+    assert told["statistics"] == []
+    frozen = describe_strategy("head+statistics", init="scratch")
+    assert frozen["layers"] == ["head"] and "enc1_norm1" in frozen["statistics"]
+    assert describe_strategy("auto", init="scratch")["rates"] is None
