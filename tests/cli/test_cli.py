@@ -131,6 +131,7 @@ def own_folder(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_own_folder_from_training_to_masks(run_cli, tmp_path, tiny_model_file, own_folder):
     """finetune → evaluate → predict on a user's own images."""
     sizes = ["--train-size", 5, "--validation-size", 1]
@@ -177,6 +178,7 @@ def test_own_folder_from_training_to_masks(run_cli, tmp_path, tiny_model_file, o
         assert (tmp_path / "out" / "overlays" / row["image"]).is_file()
 
 
+@pytest.mark.slow
 def test_prediction_goes_on_after_a_broken_image_and_says_so(
     run_cli, tmp_path, tiny_model_file, own_folder
 ):
@@ -233,6 +235,7 @@ def test_models_lists_what_ships(run_cli):
     assert finished.stdout.startswith("natural") or "\nnatural" in finished.stdout
 
 
+@pytest.mark.slow
 def test_another_run_in_the_same_folder_is_refused_unless_restarted(
     run_cli, tmp_path, tiny_model_file
 ):
@@ -255,6 +258,7 @@ def test_another_run_in_the_same_folder_is_refused_unless_restarted(
     assert (tmp_path / "precious" / "thesis.txt").is_file()
 
 
+@pytest.mark.slow
 def test_compare_ranks_runs_and_refuses_other_data(run_cli, tiny_model_file):
     words = ["finetune", "--init", tiny_model_file, "--train-size", 4, "--validation-size", 2]
     for layers, data in (("none", "xray:12"), ("all", "xray:12"), ("head", "xray:15")):
@@ -294,6 +298,7 @@ sys.exit(status)
 """
 
 
+@pytest.mark.slow
 def test_a_fine_tuning_parses_lists_and_splits_once(tmp_path, tiny_model_file):
     words = [
         "finetune", "--layers", "shallow:2", "--init", tiny_model_file, "--data",
