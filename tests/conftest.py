@@ -15,6 +15,16 @@ os.environ["CUDA_VISIBLE_DEVICES"] = ""
 ROOT = Path(__file__).parents[1]
 
 
+def pytest_addoption(parser):
+    parser.addoption("--reversed", action="store_true", help="run the tests from last to first")
+
+
+def pytest_collection_modifyitems(config, items):
+    """With `--reversed`, run each file's last test first: none may depend on those before it."""
+    if config.getoption("--reversed"):
+        items.reverse()
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _own_cache(tmp_path_factory):
     """Keep the decoded images of the suite, and of every process it starts, in a folder apart."""

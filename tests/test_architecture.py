@@ -37,6 +37,13 @@ def test_the_contracts_hold():
     assert done.returncode == 0, done.stdout
 
 
+@pytest.mark.slow
+def test_the_types_hold(tmp_path):
+    command = [sys.executable, "-m", "mypy", "--cache-dir", str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 @pytest.mark.parametrize("contract", [one for one in CONTRACTS if one["type"] == "layers"])
 def test_the_layers_hold_through_front_doors(graph, contract):
     layers = [layer_of(text) for text in contract["layers"]]

@@ -41,5 +41,12 @@ def test_every_target_has_a_rule():
 
 
 def test_continuous_integration_runs_lint_and_every_test():
-    words = (ROOT / ".ci" / "run").read_text("utf-8").splitlines()
-    assert {"make lint", "make test"} <= set(words)
+    """`.ci/run` is the README's test command; hosted machines run the linters, too."""
+    assert "make test" in (ROOT / ".ci" / "run").read_text("utf-8").splitlines()
+    hosted = (ROOT / ".github" / "workflows" / "tests.yml").read_text("utf-8")
+    assert re.search(r"run: make lint$", hosted, re.M) and re.search(r"run: make test\b", hosted)
+
+
+def test_lint_runs_every_check():
+    text = (ROOT / "Makefile").read_text("utf-8")
+    assert re.search(r"^lint: style imports types counts$", text, re.M)

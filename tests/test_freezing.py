@@ -20,6 +20,7 @@ STRATEGIES = [
 ] + ["contracting", "expanding", "bottleneck", "norm", "kernel", "bias", "all", "none"]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:The model does not have any trainable weights")
 @pytest.mark.parametrize(
     ("strategy", "normalization"),
@@ -44,6 +45,7 @@ def test_frozen_weights_and_statistics_stay_and_trained_ones_move(strategy, norm
     assert moved == trained
 
 
+@pytest.mark.slow
 def test_changing_the_strategy_after_training_takes_effect():
     """Keras ignores `trainable` after `compile`; set_trainable compiles anew."""
     model = UNet(base_filters=4, depth=1)
@@ -67,6 +69,7 @@ def test_own_optimizer_and_loss_are_kept():
     assert model.loss == "mse"
 
 
+@pytest.mark.slow
 def test_single_layers_are_switched_by_name():
     model = UNet(base_filters=4, depth=1)
     set_trainable(model, "contracting")
@@ -129,6 +132,7 @@ def test_flags_in_a_model_do_not_add_up():
     assert describe(model).trained == describe(model).parameters
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:The model does not have any trainable weights")
 @pytest.mark.parametrize("strategy", ["statistics", "expanding+statistics", "statistics&enc1"])
 def test_statistics_follow_the_data_while_their_weights_stay(strategy):
@@ -148,6 +152,7 @@ def test_statistics_follow_the_data_while_their_weights_stay(strategy):
     assert {p for p in before if not np.array_equal(before[p], after[p])} == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", [keras.optimizers.Adam(0.01), keras.optimizers.SGD(1.0)])
 def test_a_rate_factor_scales_the_update_of_its_weights_alone(optimizer):
     """One step from the same weights: the moves differ by the factor, whatever the optimizer."""

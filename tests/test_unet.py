@@ -31,6 +31,7 @@ def test_paper_size_network_has_31_million_parameters():
     assert model.count_params() == expected == 31_030_593
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("depth", [1, 2, 3, 5])
 @pytest.mark.parametrize("normalization", ["batch", "group", None])
 @pytest.mark.parametrize(("channels", "classes"), [(1, 1), (3, 1), (1, 4)])

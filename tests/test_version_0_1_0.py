@@ -85,6 +85,7 @@ def metrics(directory: Path) -> dict:
     return summary["metrics"] if "metrics" in summary else summary["after"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RUNS)
 def test_an_interrupted_run_goes_on(name, place, run_cli):
     directory, finished = place / f"{name}-interrupted", MADE / f"{name}-finished"

@@ -56,6 +56,7 @@ def test_help_brings_in_no_heavy_library():
     assert finished.stdout.splitlines()[-1] == "[]"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "verb", sorted({p.stem for p in (ROOT / "scripts").iterdir()} & set(VERBS))
 )
@@ -100,6 +101,7 @@ def test_wrong_arguments_fail_at_once_with_what_exists(run_cli, words, message):
     assert time.perf_counter() - started < 3
 
 
+@pytest.mark.slow
 def test_finetune_with_nothing_but_layers_works(run_cli, tmp_path):
     """The README's command with fewer steps: shipped weights, simulated ultrasound, offline."""
     finished = run_cli("finetune", "--layers", "shallow:3", "--steps", 6, "--validate-every", 3)
@@ -129,6 +131,7 @@ def own_folder(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_own_folder_from_training_to_masks(run_cli, tmp_path, tiny_model_file, own_folder):
     """finetune → evaluate → predict on a user's own images."""
     sizes = ["--train-size", 5, "--validation-size", 1]
@@ -175,6 +178,7 @@ def test_own_folder_from_training_to_masks(run_cli, tmp_path, tiny_model_file, o
         assert (tmp_path / "out" / "overlays" / row["image"]).is_file()
 
 
+@pytest.mark.slow
 def test_prediction_goes_on_after_a_broken_image_and_says_so(
     run_cli, tmp_path, tiny_model_file, own_folder
 ):
@@ -188,6 +192,7 @@ def test_prediction_goes_on_after_a_broken_image_and_says_so(
     assert (tmp_path / "predictions" / "masks" / "case0.png").is_file()
 
 
+@pytest.mark.slow
 def test_pretrain_writes_a_model_with_its_card(run_cli, tmp_path):
     finished = run_cli(
         "pretrain", "--data", "simulated-natural:8", "--validation-data", "simulated-natural:3",
@@ -199,6 +204,7 @@ def test_pretrain_writes_a_model_with_its_card(run_cli, tmp_path):
     assert card["architecture"]["depth"] == 2
 
 
+@pytest.mark.slow
 def test_show_draws_pairs_and_prints_layers(run_cli, tmp_path, own_folder):
     finished = run_cli(
         "show", "--data", own_folder, "--sheet", "sheet.png", "--layers", "deep:1", "--depth", 1,
@@ -211,6 +217,7 @@ def test_show_draws_pairs_and_prints_layers(run_cli, tmp_path, own_folder):
     assert sheet.shape[1] > 6 * 256
 
 
+@pytest.mark.slow
 def test_show_checks_that_masks_can_be_learnt(run_cli, own_folder):
     options = ["--image-size", 32, "--depth", 2, "--base-filters", 8]
     words = ["show", "--data", own_folder, "--overfit-one-batch", *options]
@@ -228,6 +235,7 @@ def test_models_lists_what_ships(run_cli):
     assert finished.stdout.startswith("natural") or "\nnatural" in finished.stdout
 
 
+@pytest.mark.slow
 def test_another_run_in_the_same_folder_is_refused_unless_restarted(
     run_cli, tmp_path, tiny_model_file
 ):
@@ -250,6 +258,7 @@ def test_another_run_in_the_same_folder_is_refused_unless_restarted(
     assert (tmp_path / "precious" / "thesis.txt").is_file()
 
 
+@pytest.mark.slow
 def test_compare_ranks_runs_and_refuses_other_data(run_cli, tiny_model_file):
     words = ["finetune", "--init", tiny_model_file, "--train-size", 4, "--validation-size", 2]
     for layers, data in (("none", "xray:12"), ("all", "xray:12"), ("head", "xray:15")):
@@ -289,6 +298,7 @@ sys.exit(status)
 """
 
 
+@pytest.mark.slow
 def test_a_fine_tuning_parses_lists_and_splits_once(tmp_path, tiny_model_file):
     words = [
         "finetune", "--layers", "shallow:2", "--init", tiny_model_file, "--data",

@@ -394,6 +394,7 @@ def test_scan_and_region_shrink_alike():
     assert np.array_equal(sample.mask, expected)
 
 
+@pytest.mark.slow
 def test_load_prepares_what_no_folder_layout_knows(tmp_path):
     """`load(name, manual_dir=…)` in a process of its own, with TFDS' folder under tmp_path."""
     builder_archives.montgomery(tmp_path / "manual")

@@ -240,6 +240,7 @@ def test_the_sizes_of_objects_are_measured_once(cache, tmp_path):
     assert decoded_seeds(log) == list(range(9))
 
 
+@pytest.mark.slow
 def test_two_processes_at_once_decode_every_case_once(cache, tmp_path):
     log = tmp_path / "log"
     probes = [start_probe(cache, 60, 16, log, 0.01) for _ in range(2)]
@@ -353,6 +354,7 @@ def test_a_damaged_pack_is_made_again(cache, tmp_path, damage):
     assert len(packs(cache)) == 1 and not old.exists()
 
 
+@pytest.mark.slow
 def test_killed_while_writing(cache, tmp_path):
     process = start_probe(cache, 200, 16, tmp_path / "log", 0.05)
     deadline = time.monotonic() + 60
@@ -405,6 +407,7 @@ def test_a_limit_that_is_no_size(cache, monkeypatch, text):
         decode(noise_cases(1), SIZE)
 
 
+@pytest.mark.slow
 def test_memory_stays_bounded_for_100000_cases(cache):
     """Their arrays take 195 MiB at this size; what is left are keys and the index."""
     process = start_probe(cache, 100_000, 32, "", 0)
@@ -429,6 +432,7 @@ def mounted(folder: Path, options: str):
         subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
+@pytest.mark.slow
 @ROOT_ONLY
 @pytest.mark.parametrize("option", ["", "no-claim"])
 def test_a_full_disk(tmp_path, option):
@@ -442,6 +446,7 @@ def test_a_full_disk(tmp_path, option):
         assert not packs(cache) and not unfinished(cache)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="limits of POSIX")
 @pytest.mark.parametrize("option", ["", "no-claim"])
 def test_a_file_that_may_not_grow(cache, option):

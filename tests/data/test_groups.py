@@ -138,6 +138,7 @@ def test_an_image_that_cannot_be_compared_is_named(scans, tmp_path):
         load_data(settings(tmp_path / "spoilt"))
 
 
+@pytest.mark.slow
 def test_finetune_tells_layout_and_groups_and_takes_a_fixed_size(run_cli, scans, own_cache):
     done = run_cli(
         *("finetune", "--data", scans, "--layers", "none", "--init", "scratch", "--depth", 2),

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from helpers.compare_page import MODELS, masks, sizes
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def client(url, tmp_path_factory):

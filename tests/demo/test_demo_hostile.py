@@ -315,6 +315,7 @@ def test_only_this_machine_is_listened_to(demo_url):
     assert mine == ["127.0.0.1"]
 
 
+@pytest.mark.slow
 def test_training_and_folders_are_not_there_for_strangers():
     code = (
         "from kerasunet.demo import server as app;"

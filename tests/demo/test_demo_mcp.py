@@ -19,6 +19,8 @@ pytest.importorskip("mcp", reason="the extra mcp is not installed")
 from mcp import ClientSession  # noqa: E402
 from mcp.client.streamable_http import streamable_http_client  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 TOOLS = {"models", "segment", "compare", "batch", "example", "guess_modality", "describe_strategy"}
 
 

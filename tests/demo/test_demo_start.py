@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from configparser import ConfigParser
 
+import pytest
 from helpers.browser import ROOT, running_demo
 
 
+@pytest.mark.slow
 def test_nothing_is_left_when_the_demo_is_ended(models, tmp_path):
     with running_demo(models, tmp_path):
         (folder,) = tmp_path.glob("kerasunet-demo-*")

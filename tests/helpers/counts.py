@@ -1,6 +1,13 @@
 """Counts the house: files, lines, functions, and the modules that one fine-tuning imports.
 
-`python tests/helpers/counts.py` prints the counts, and fails where one is above its bar.
+`python tests/helpers/counts.py` prints the counts, and fails where one is above its bar:
+
+- **Python files** of the package and the demo, without the folders of public data sets: these have
+  the form that TensorFlow Datasets asks for, an `__init__.py` and a builder each.
+- **Function bodies** without their docstrings.
+- **Own modules in one fine-tuning**: what a reader may have to open, so without front doors, which
+  are the rooms' `__init__.py` files that list names and hold no code. How many of those there are
+  is printed beside.
 """
 
 from __future__ import annotations
@@ -29,11 +36,7 @@ _MARK = "own modules: "
 
 
 def of_sources() -> dict[str, tuple[int, str]]:
-    """Return each count that can be read from the sources, with where it was found.
-
-    Left out are the folders of public data sets, which have the form that TensorFlow Datasets asks
-    for: an `__init__.py` and a builder each.
-    """
+    """Return each count that can be read from the sources, with where it was found."""
     texts = {
         str(path.relative_to(ROOT)): path.read_text(encoding="utf-8")
         for folder in ("kerasunet", "demo")
@@ -59,6 +62,8 @@ def of_sources() -> dict[str, tuple[int, str]]:
 def of_a_run() -> dict[str, tuple[int, str]]:
     """Return how many modules of the package `finetune.py --layers shallow:3` imports.
 
+    The remark beside the count says how many front doors are imported besides.
+
     Raises:
         subprocess.CalledProcessError: The fine-tuning failed.
     """
@@ -73,14 +78,15 @@ def of_a_run() -> dict[str, tuple[int, str]]:
             check=True,
         )
     (found,) = [line for line in done.stdout.splitlines() if line.startswith(_MARK)]
-    return {"own modules in one fine-tuning": (int(found.removeprefix(_MARK)), "")}
+    modules, doors = found.removeprefix(_MARK).split()
+    return {"own modules in one fine-tuning": (int(modules), f"and {doors} front doors")}
 
 
 def over(counted: dict[str, tuple[int, str]]) -> list[str]:
     """Return a line for each count that is above its bar."""
     return [
-        f"{name}: {count}, above {BARS[name]} {where}".rstrip()
-        for name, (count, where) in counted.items()
+        f"{name}: {count}, above {BARS[name]}{f', {remark}' if remark else ''}"
+        for name, (count, remark) in counted.items()
         if count > BARS.get(name, count)
     ]
 
@@ -99,7 +105,7 @@ def _bodies(tree: ast.AST) -> Iterator[tuple[str, int]]:
 
 
 def _run(words: list[str]) -> None:
-    """Fine-tune in this process as the script does; print how many own modules that took."""
+    """Fine-tune in this process as the script does; name and count the own modules."""
     sys.argv = ["finetune.py", *words]
     sys.path.insert(0, str(ROOT / "scripts"))  # As Python does for a script.
     try:
@@ -107,12 +113,13 @@ def _run(words: list[str]) -> None:
     except SystemExit as end:
         if end.code:
             raise
-    own = [
-        name
+    own = {
+        name: module
         for name, module in sys.modules.items()
-        if name.partition(".")[0] == "kerasunet" and not _is_front_door(module)
-    ]
-    print(*sorted(own), f"{_MARK}{len(own)}", sep="\n")
+        if name.partition(".")[0] == "kerasunet"
+    }
+    modules = sorted(name for name, module in own.items() if not _is_front_door(module))
+    print(*modules, f"{_MARK}{len(modules)} {len(own) - len(modules)}", sep="\n")
 
 
 def _is_front_door(module: ModuleType) -> bool:
@@ -125,8 +132,8 @@ def _is_front_door(module: ModuleType) -> bool:
 def main() -> int:
     """Print every count; return 1 where one is above its bar, otherwise 0."""
     counted = {**of_sources(), **of_a_run()}
-    for name, (count, where) in counted.items():
-        print(f"{count:6,}  {name}{f' ({where})' if where else ''}")
+    for name, (count, remark) in counted.items():
+        print(f"{count:6,}  {name}{f', {remark}' if remark else ''}")
     faults = over(counted)
     for fault in faults:
         print(f"error: {fault}", file=sys.stderr)

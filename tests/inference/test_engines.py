@@ -54,6 +54,7 @@ def network() -> keras.Model:
     return tiny()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_every_engine_gives_the_probabilities_of_keras(name, network):
     wanted = network.predict_on_batch(IMAGES)

@@ -156,6 +156,7 @@ def test_candidates_train_different_weights():
     assert "norm" not in default_candidates(NetworkLayout.unet(4, None), "blocks:2")
 
 
+@pytest.mark.slow
 def test_search_prefers_what_can_learn(model, cases):
     """Training nothing cannot win against training everything on easy images."""
     settings = Optimization(steps=150, batch_size=4, validate_every=30, learning_rate=3e-3)

@@ -39,6 +39,7 @@ def test_shipped_natural_model_is_listed_verified_and_good():
     assert card.evaluation_data.cases == 1000
 
 
+@pytest.mark.slow
 def test_every_shipped_model_opens_and_has_a_complete_card():
     for name in models.list():
         card = models.card(name)

@@ -199,6 +199,7 @@ def test_an_honest_copy_loads_and_predicts_alike(tmp_path):
     np.testing.assert_array_equal(first, second)
 
 
+@pytest.mark.slow
 def test_keras_alone_would_have_obeyed(tmp_path, canary):
     """The canary is no dummy: with its safe mode off, Keras runs the very bytecode."""
     code = (
@@ -314,6 +315,7 @@ FILES = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("inside", [True, False], ids=["in .keras", "alone"])
 def test_weights_that_are_not_plain_arrays_are_refused(tmp_path, opened_files, name, inside):

@@ -28,6 +28,7 @@ HARNESS = ROOT / "benchmarks" / "reliability"
 MOMENTS = ("before", "half", "after")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("verb", "kills"), [("finetune", 2), ("pretrain", 1), ("study", 1)])
 def test_killed_commands_end_in_the_same_results(verb, kills, tmp_path):
     """A short form of what docs/notes/reliability.md describes."""
@@ -91,6 +92,7 @@ for fold in range(3):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", MOMENTS)
 @pytest.mark.parametrize("number", range(1, 7))
 def test_tables_that_were_killed_at_any_write_end_the_same(tmp_path, moment, number):
@@ -162,6 +164,7 @@ def test_a_model_whose_copy_finds_no_room_is_told():
         models.load("natural")
 
 
+@pytest.mark.slow
 def test_a_full_disk_stops_a_study_and_blames_no_run(settings, tmp_path):
     study = StudySettings(
         run=replace(settings, validation_size=0),
@@ -195,6 +198,7 @@ class Stop(keras.callbacks.Callback):
             raise KeyboardInterrupt
 
 
+@pytest.mark.slow
 def test_views_and_best_weights_survive_an_interruption(settings, tmp_path):
     """What a frozen part makes of the views is computed in other batches after a new start."""
     best = replace(settings.optimization, keep="best")

@@ -17,6 +17,7 @@ from kerasunet.study.stats import check_claims, compare, compare_all, planned_pa
 from kerasunet.study.stats.comparison import holm
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
 def test_holm_is_that_of_statsmodels(p_values):

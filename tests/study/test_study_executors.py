@@ -76,6 +76,7 @@ def test_every_item_has_its_outcome_and_a_failure_stops_nothing(executor):
     }
 
 
+@pytest.mark.slow
 def test_results_arrive_as_they_are_ready(executor):
     order = []
     run_all(nap, [3.0, 0.1, 0.2], executor, workers=2, on_result=lambda i, _: order.append(i))
@@ -91,6 +92,7 @@ def test_item_of_a_killed_worker_is_done_by_another(executor, tmp_path):
     assert outcomes == {item: Done(item) for item in range(4)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("executor", ["dask", "ray"], indirect=True)
 def test_item_that_kills_every_worker_fails_alone(executor):
     outcomes = collect(die_always, range(4), executor, workers=2)

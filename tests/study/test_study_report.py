@@ -213,6 +213,7 @@ def test_refusals_name_what_is_wrong(tmp_path, studies):
         write_report(first, tmp_path, pictures=[first / "runs.csv"])
 
 
+@pytest.mark.slow
 def test_command_line_writes_the_same_report_of_several_studies(run_cli, studies, report, tmp_path):
     done = run_cli("report", *studies, "--output", tmp_path / "out")
     assert done.returncode == 0, done.stderr

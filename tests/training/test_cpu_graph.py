@@ -70,6 +70,7 @@ def layer_types(model: keras.Model) -> set[str]:
     return {type(layer).__name__ for layer in model._flatten_layers()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("strategy", "normalization"),
     [(strategy, "batch") for strategy in STRATEGIES]
@@ -86,6 +87,7 @@ def test_trains_as_the_model_does(strategy, normalization, batch):
         assert np.array_equal(start, one) == np.array_equal(start, other)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strategy", ["expanding", "deep:2", "inner:1"])
 def test_the_part_after_a_cut_trains_as_the_model_does(strategy, batch):
     images, masks = batch
@@ -100,6 +102,7 @@ def test_the_part_after_a_cut_trains_as_the_model_does(strategy, batch):
         np.testing.assert_allclose(other, one, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["mixed_bfloat16"], indirect=True)
 @pytest.mark.parametrize("strategy", ["all", "expanding", "contracting"])
 def test_half_precision_trains_as_the_model_does(strategy, precision, batch):
@@ -109,6 +112,7 @@ def test_half_precision_trains_as_the_model_does(strategy, precision, batch):
     assert found[-1] < found[0]
 
 
+@pytest.mark.slow
 def test_answers_as_the_model_does_when_it_does_not_train(batch):
     model = network("expanding")
     learner = cpu_graph(model)

@@ -242,6 +242,7 @@ def test_weights_that_the_last_step_spoils_are_never_kept(settings, tmp_path):
     assert not (tmp_path / "run" / "checkpoint.npz").exists()
 
 
+@pytest.mark.slow
 def test_pretraining_that_diverges_says_what_is_kept(tmp_path):
     wild = replace(tiny_pretraining().optimization, learning_rate=1e30, clip_norm=None, warmup=0.5)
     with pytest.raises(FloatingPointError, match="NaN or infinite at step .*checkpoint.npz"):
@@ -387,6 +388,7 @@ def test_a_model_that_finds_the_same_everywhere_is_told(settings, tmp_path):
     assert run.summary["after"]["missed"] == 8
 
 
+@pytest.mark.slow
 def test_overfitting_one_batch_reaches_a_dice_near_one():
     from kerasunet.data import decode, load
 
@@ -411,6 +413,7 @@ def test_config_tells_all_settings(finished):
     assert set(config["digests"]) == {"data", "images and masks", "split", "init"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["jax", "torch"])
 def test_other_backends_freeze_and_train_alike(backend):
     """Runs on the named Keras backend in a process of its own."""
