@@ -75,7 +75,9 @@ def decoded(values: Mapping[str, Any], part: type) -> dict[str, Any]:
 def _decoded_value(value: Any, wanted: Any) -> Any:
     if isinstance(wanted, list):
         return tuple(_decoded_value(item, wanted[0]) for item in value)
-    return wanted(**decoded(value, wanted)) if is_dataclass(wanted) else value
+    if isinstance(wanted, type) and is_dataclass(wanted):
+        return wanted(**decoded(value, wanted))
+    return value
 
 
 def encoded(value: Any) -> Any:

@@ -159,7 +159,7 @@ def _check_value(name: str, value: Any) -> None:
 
 def _check_part(name: str, part: Mapping) -> None:
     module, kind = part.get("module"), part.get("class_name")
-    if (module, kind) not in _PARTS or not _is_own_name(part, kind):
+    if (module, kind) not in _PARTS or not _is_own_name(part, str(kind)):
         raise Refused(f"the {name} of a layer is {module}.{kind}, which is not opened")
     settings = part.get("config")
     if not isinstance(settings, dict):
@@ -172,7 +172,7 @@ def _check_part(name: str, part: Mapping) -> None:
 
 def _entering(layer: Mapping, channels: Mapping[str, int]) -> list[int]:
     """Channels of every tensor that a layer takes in; they come from layers before it."""
-    nodes = layer.get("inbound_nodes")
+    nodes: Any = layer.get("inbound_nodes")
     if layer["class_name"] == "InputLayer":
         if nodes:
             raise Refused("its input takes something in")
@@ -268,7 +268,7 @@ def _datasets(file: h5py.File) -> Iterator[tuple[str, h5py.Dataset]]:
     """Yield all arrays; what is neither an array nor a group, or is met twice, is refused."""
     import h5py
 
-    waiting, met = [file["/"]], set()
+    waiting, met = [file["/"]], set[int]()
     while waiting:
         group = waiting.pop()
         for name in group:

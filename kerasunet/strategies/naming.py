@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
-from kerasunet.strategies.strategy import Strategy
+from kerasunet.strategies.strategy import Rate, Strategy
 from kerasunet.strategies.terms import (
     KINDS,
     PARTS,
@@ -18,7 +18,7 @@ from kerasunet.strategies.terms import (
 )
 
 Weights = frozenset[WeightRef]
-Postfix = tuple[Term | str, ...]
+Postfix = tuple[Term | Rate | str, ...]
 
 
 def name_of(selected: Collection[WeightRef], layout: NetworkLayout) -> str:
@@ -69,10 +69,15 @@ def _composed(wanted: Weights, layout: NetworkLayout) -> Iterator[Postfix]:
     whole = [block for block in layout.blocks if by_name[Name(block)] <= wanted]
     lists = (_listed(_touched(wanted, layout), layout), _listed(whole, layout))
     bases: dict[Weights, Term | None] = {frozenset(): None}
-    for base in (*_known(layout), *filter(None, lists)):
-        bases.setdefault(base.weights(layout), base)
+    for term in (*_known(layout), *lists):
+        if term is not None:
+            bases.setdefault(term.weights(layout), term)
     for covered, base in bases.items():
-        if len(kinds) == 1 and wanted == {w for w in covered if w.kind in kinds}:
+        if (
+            base is not None
+            and len(kinds) == 1
+            and wanted == {w for w in covered if w.kind in kinds}
+        ):
             yield base, Kind(*kinds), "&"
         for table in (by_name, by_kind | by_name):
             added = _cover(wanted - covered, table, within=wanted)
@@ -83,7 +88,7 @@ def _composed(wanted: Weights, layout: NetworkLayout) -> Iterator[Postfix]:
 
 def _joined(base: Term | None, added: list[Term], removed: list[Term]) -> Postfix:
     first, *rest = added if base is None else [base, *added]
-    postfix: list[Term | str] = [first]
+    postfix: list[Term | Rate | str] = [first]
     for operator, names in (("+", rest), ("-", removed)):
         for name in names:
             postfix += [name, operator]

@@ -152,7 +152,7 @@ class Strategy:
                 )
 
     def _refuse_extreme_rates(self, rates: dict[WeightRef, float]) -> None:
-        for weight, rate in rates.items():
+        for weight, rate in sorted(rates.items(), key=lambda item: item[0].layer):
             if not 0 < rate <= LARGEST_RATE and not isclose(rate, LARGEST_RATE):
                 self._fail(
                     f"the factors of {weight.layer} multiply to {rate:g}; "

@@ -338,7 +338,7 @@ def test_rates_and_statistics(text):
         ("0.1*auto", "it stands alone"),
         ("0.1*none", "selects no weight"),
         ("0.1*enc1&0.5*norm", "enc1_norm1 is claimed at 0.1 and at 0.5 times the rate"),
-        ("10*10*enc1", "the factors of enc1_conv1 multiply to 100"),
+        ("10*10*enc1", "multiply to 100; a rate factor is above 0 and at most 10"),
         ("1e-300*1e-300*head", "the factors of head multiply to 0;"),
         ("0.1*statistics", "statistics have no learning rate; leave out 0.1*"),
         ("all-0.1*enc1", "what - takes away does not train, at whatever rate"),
