@@ -295,6 +295,7 @@ def _locked(folder: Path, signs_of_life: str) -> Iterator[bool]:
 
 
 def _acquire(file, folder: Path, signs_of_life: str) -> bool:
+    assert fcntl is not None
     started = time.time()
     while True:
         try:

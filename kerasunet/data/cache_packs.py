@@ -26,9 +26,9 @@ from kerasunet.data.cases import AnnotatedCase, Case, FileCase, SimulatedCase
 
 Spacing = tuple[float, float] | None
 PutRow = Callable[[int, np.ndarray, np.ndarray, Spacing], None]
-"""Takes the index of a case, its image, its mask and its spacing; threads may call it at once."""
+"""Take the index of a case, its image, its mask and its spacing; threads may call it at once."""
 DecodeRows = Callable[[Sequence[int], PutRow], None]
-"""Decodes the cases of these indices and hands on each of them."""
+"""Decode the cases of these indices and hand on each of them."""
 
 DIGEST_BYTES = 16
 NOT_KEPT = bytes(DIGEST_BYTES)

@@ -73,11 +73,8 @@ def _composed(wanted: Weights, layout: NetworkLayout) -> Iterator[Postfix]:
         if term is not None:
             bases.setdefault(term.weights(layout), term)
     for covered, base in bases.items():
-        if (
-            base is not None
-            and len(kinds) == 1
-            and wanted == {w for w in covered if w.kind in kinds}
-        ):
+        of_kind = {weight for weight in covered if weight.kind in kinds}
+        if base is not None and len(kinds) == 1 and wanted == of_kind:
             yield base, Kind(*kinds), "&"
         for table in (by_name, by_kind | by_name):
             added = _cover(wanted - covered, table, within=wanted)

@@ -28,7 +28,7 @@ _JPEG = (".jpg", ".jpeg")
 
 
 class CasesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
-    """Builds a data set of images and masks from cases.
+    """Build a data set of images and masks from cases.
 
     Files in the manual folder, as archives or unpacked, take precedence over any download.
 

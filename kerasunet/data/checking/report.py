@@ -333,11 +333,10 @@ def _picture(case: Case) -> np.ndarray | None:
         image, mask, _ = case.load()
     except (OSError, ValueError):
         try:
-            return (
-                _fitted(_image_alone(case)) if isinstance(case, FileCase | AnnotatedCase) else None
-            )
+            alone = _image_alone(case)
         except (OSError, ValueError):
             return None
+        return None if alone is None else _fitted(alone)
     small = _fitted(image)
     return overlay(small, resize_mask(mask, small.shape[:2]), TRUTH)
 

@@ -58,9 +58,7 @@ def _open(source: Source) -> tuple[File, Nifti1Header]:
     return file, layout.from_fileobj(file, check=False)
 
 
-def _slice(
-    file: BufferedReader | gzip.GzipFile, header: Nifti1Header, source: Source
-) -> np.ndarray:
+def _slice(file: File, header: Nifti1Header, source: Source) -> np.ndarray:
     """Cut the slice across the third stored axis, with rows and columns as displayed."""
     shape = header.get_data_shape()
     if len(shape) < 2:
