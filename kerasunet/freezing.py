@@ -74,7 +74,7 @@ class Description:
         return totals
 
     def as_dicts(self) -> list[dict[str, Any]]:
-        """The rows as plain values, for JSON and data frames."""
+        """Return the rows as plain values, for JSON and data frames."""
         return [vars(row) for row in self.rows]
 
     def __str__(self) -> str:
@@ -328,5 +328,5 @@ def _share(row: LayerRow) -> str:
 
 
 def _rate(row: LayerRow) -> str:
-    """The factors of the learning rate, such as `1`, `0.1` or `0.1, 1`."""
+    """Return the factors of the learning rate, such as `1`, `0.1` or `0.1, 1`."""
     return ", ".join(f"{rate:g}" for rate in row.rates) or "–"

@@ -24,12 +24,12 @@ class Kind(NamedTuple):
 
 
 def is_text(value: Any) -> bool:
-    """Whether it is text that can be printed; a terminal takes control characters for orders."""
+    """Return whether it is printable text; a terminal takes control characters for orders."""
     return isinstance(value, str) and is_plain(value, _BREAKS)
 
 
 def is_number(value: Any) -> bool:
-    """Whether it is a number, and not too large to be shown."""
+    """Return whether it is a number, and not too large to be shown."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return False
     return isinstance(value, float) or abs(value) <= LARGEST
@@ -135,7 +135,7 @@ def _faults_of_object(value: Any, required: dict, optional: dict, place: str) ->
 
 
 def _inner(wanted: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What an object must hold and what it may hold, each by name."""
+    """Return what an object must hold and what it may hold, each by name."""
     if isinstance(wanted, dict):
         return wanted, {}
     parts: tuple[dict, dict] = {}, {}

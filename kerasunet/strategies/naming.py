@@ -47,13 +47,13 @@ def name_of(selected: Collection[WeightRef], layout: NetworkLayout) -> str:
 
 
 def _known(layout: NetworkLayout) -> tuple[Term, ...]:
-    """Parts, counts and kinds."""
+    """Return parts, counts and kinds."""
     counts = [Count(rule, k) for rule in RULES for k in range(1, Count.limit(rule, layout) + 1)]
     return (*map(Part, PARTS), *counts, *_by_kind(layout))
 
 
 def _listed(blocks: Collection[str], layout: NetworkLayout) -> Term | None:
-    """The blocks as a list with ranges; a single one by name, none at all as no term."""
+    """Return the blocks as a list with ranges; a single one by name, none at all as no term."""
     if len(blocks) < 2:
         return Name(*blocks) if blocks else None
     runs: list[tuple[int, int]] = []
@@ -98,7 +98,7 @@ def _cover(
     within: Weights | None = None,
     outside: Weights = frozenset(),
 ) -> list[Term] | None:
-    """Few terms, all `within` and `outside`, that cover the weights; `None` if there are none."""
+    """Return few terms, all `within` and `outside`, that cover the weights; `None` if none do."""
     terms = []
     for term, covered in table.items():
         allowed = (within is None or covered <= within) and not covered & outside
@@ -114,7 +114,7 @@ def _touched(weights: Iterable[WeightRef], layout: NetworkLayout) -> list[str]:
 
 
 def _by_name(layout: NetworkLayout) -> dict[Term, Weights]:
-    """The weights of every block, then of every layer."""
+    """Return the weights of every block, then of every layer."""
     members: dict[str, list[WeightRef]] = {name: [] for name in (*layout.blocks, *layout.layers)}
     for weight in layout.weights:
         members[weight.block].append(weight)

@@ -188,7 +188,7 @@ def _busi(root: Path):
 
 
 def _near_duplicates(root: Path) -> dict[str, str]:
-    """Group of near-duplicate scans, from a table beside the archive, where there is one."""
+    """Return the group of near-duplicate scans, from a table beside the archive if there is one."""
     path = root.parent / "near_duplicate_groups.csv"
     rows = read_table(path, "stem") if path.is_file() else {}
     return {stem: f"near-duplicates-{row['group']}" for stem, row in rows.items()}
