@@ -114,5 +114,5 @@ def without_normalization(model: keras.Model) -> keras.Model:
 
 
 def _same_shape(model: keras.Model, architecture: Architecture) -> keras.Model:
-    """A new network with the image size, classes and name of an existing one."""
+    """Return a new network with the image size, classes and name of an existing one."""
     return architecture.build(model.output_shape[-1], size=model.input_shape[1:3], name=model.name)

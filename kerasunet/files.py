@@ -66,7 +66,7 @@ def writing(path: Path) -> Iterator[None]:
         ) from error
 
 
-def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Let `write` fill a temporary file of the same suffix, then rename it to `path`.
 
     The content reaches the disk before the name does.
@@ -208,9 +208,10 @@ def report_all(problems: Sequence[str], heading: str) -> None:
 @contextmanager
 def collect_problems() -> Iterator[list[str]]:
     """Let readers skip what has a problem; yield the list that the problems are added to."""
-    token = _collected.set([])
+    problems: list[str] = []
+    token = _collected.set(problems)
     try:
-        yield _collected.get()
+        yield problems
     finally:
         _collected.reset(token)
 

@@ -74,7 +74,7 @@ class Description:
         return totals
 
     def as_dicts(self) -> list[dict[str, Any]]:
-        """The rows as plain values, for JSON and data frames."""
+        """Return the rows as plain values, for JSON and data frames."""
         return [vars(row) for row in self.rows]
 
     def __str__(self) -> str:
@@ -92,11 +92,15 @@ def layout_of(model: keras.Model) -> NetworkLayout:
 
 
 def set_trainable(model: keras.Model, strategy: str | Strategy | Mapping[str, bool]) -> Description:
-    """Choose the weights that train, and compiles the model anew with a fresh optimizer.
+    """Choose the weights that train, and compile the model anew with a fresh optimizer.
 
     Keras ignores a change of `trainable` until `compile`, and an optimizer keeps the moments of
-    weights that no longer train; both are taken care of here. A model that was never compiled
-    gets Adam (learning rate 1e-3), Dice plus cross-entropy and the Dice metric.
+    weights that no longer train; both are taken care of here. Loss, metrics and the settings of
+    the optimizer stay the caller's. A model that was never compiled gets Adam (learning rate
+    1e-3), Dice plus cross-entropy and the Dice metric.
+
+    Rate factors belong to this optimizer, and a saved file keeps `trainable` for layers, not for
+    single weights: after another `compile`, or in a model loaded to be trained on, call this again.
 
     Args:
         model: A model that `kerasunet.UNet` built, or that was loaded from its saved file.
@@ -107,8 +111,9 @@ def set_trainable(model: keras.Model, strategy: str | Strategy | Mapping[str, bo
         The table block / layer / parameters / trained.
 
     Raises:
-        ValueError: The strategy or a layer name does not fit the model.
+        ValueError: The strategy or a layer name does not fit the model, which stays as it is.
     """
+    arguments = _compile_arguments(model)
     if isinstance(strategy, Mapping):
         _apply_mapping(model, strategy)
     else:
@@ -119,7 +124,9 @@ def set_trainable(model: keras.Model, strategy: str | Strategy | Mapping[str, bo
                 "kerasunet.training.finetune and the command line do"
             )
         apply_strategy(model, parsed)
-    _recompile(model)
+    model.compile(**arguments)
+    model.optimizer.build(model.trainable_variables)
+    scale_updates(model.optimizer, model)
     return describe(model)
 
 
@@ -191,6 +198,8 @@ def scale_updates(optimizer: keras.optimizers.Optimizer, model: keras.Model) -> 
     scaled = [(v, factors[v.path]) for v in model.weights if v.path in factors]
     if not scaled:
         return
+    # Around loss scaling there may be no call of `apply` at all (JAX); inside it there always is.
+    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
     update = optimizer.apply
 
     def apply(grads, trainable_variables=None):
@@ -204,7 +213,8 @@ def scale_updates(optimizer: keras.optimizers.Optimizer, model: keras.Model) -> 
 
 
 def _apply_mapping(model: keras.Model, flags: Mapping[str, bool]) -> None:
-    layers = layout_of(model).layers
+    layout = layout_of(model)
+    layers = layout.layers
     unknown = [name for name in flags if name not in layers]
     if unknown:
         raise ValueError(
@@ -217,6 +227,11 @@ def _apply_mapping(model: keras.Model, flags: Mapping[str, bool]) -> None:
             for ref, variable in _weights(model)
             if flags.get(ref.layer, _trains(model, ref.layer, variable))
         ),
+        [
+            layer
+            for layer in layout.statistics
+            if layer not in flags and _statistics_move(model, model.get_layer(layer))
+        ],
     )
 
 
@@ -232,18 +247,26 @@ def _apply(
             variable.trainable = ref in selected
 
 
-def _recompile(model: keras.Model) -> None:
+def _compile_arguments(model: keras.Model) -> dict[str, Any]:
+    """Return the arguments of the model's last `compile`, with a fresh optimizer."""
     if not model.compiled:
         from kerasunet.losses import dice, dice_bce
 
-        model.compile(keras.optimizers.Adam(1e-3), loss=dice_bce, metrics=[dice])
-    else:
-        config = model.get_compile_config()
-        config["optimizer"] = keras.optimizers.serialize(
-            type(model.optimizer).from_config(model.optimizer.get_config())
-        )
-        model.compile_from_config(config)
-    scale_updates(model.optimizer, model)
+        return {"optimizer": keras.optimizers.Adam(1e-3), "loss": dice_bce, "metrics": [dice]}
+    # `get_compile_config` gives them as text, which Keras reads back for registered classes only.
+    return model._compile_config.config | {"optimizer": _renewed(model.optimizer)}
+
+
+def _renewed(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
+    """Return an optimizer of the same class and settings that has seen no step."""
+    config = optimizer.get_config()
+    inner = getattr(optimizer, "inner_optimizer", None)
+    if inner is not None:
+        return type(optimizer)(**config | {"inner_optimizer": _renewed(inner)})
+    schedule = getattr(optimizer, "_learning_rate", None)
+    if isinstance(schedule, keras.optimizers.schedules.LearningRateSchedule):
+        config["learning_rate"] = schedule
+    return type(optimizer).from_config(config)
 
 
 def _weights(model: keras.Model) -> list[tuple[WeightRef, Any]]:
@@ -321,5 +344,5 @@ def _share(row: LayerRow) -> str:
 
 
 def _rate(row: LayerRow) -> str:
-    """The factors of the learning rate, such as `1`, `0.1` or `0.1, 1`."""
+    """Return the factors of the learning rate, such as `1`, `0.1` or `0.1, 1`."""
     return ", ".join(f"{rate:g}" for rate in row.rates) or "–"

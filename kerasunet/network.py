@@ -63,7 +63,7 @@ def dtype_policy(name: str) -> Iterator[None]:
 
 
 def _standardize(image):
-    """Zero mean, unit variance over each image; epsilon is in squared grey levels."""
+    """Scale each image to zero mean and unit variance; epsilon is in squared grey levels."""
     return layers.LayerNormalization(
         axis=(1, 2, 3), center=False, scale=False, epsilon=1.0, name="standardize", dtype="float32"
     )(image)
@@ -100,7 +100,7 @@ def _normalization_layer(normalization: str, filters: int, name: str):
 
 
 def _groups(filters: int) -> int:
-    """The largest divisor of `filters` up to 8."""
+    """Return the largest divisor of `filters` up to 8."""
     return max(groups for groups in range(1, 9) if filters % groups == 0)
 
 

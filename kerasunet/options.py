@@ -58,7 +58,7 @@ class Option:
             raise ValueError(f"{name} must be {range_}, not {value}")
 
     def _missed(self, value: Any) -> str:
-        """The range that a value misses, in words; empty if it is within. NaN is within none."""
+        """Return the range that a value misses, in words; empty if within. NaN is within none."""
         high_enough = (self.minimum is None or value >= self.minimum) and (
             self.above is None or value > self.above
         )

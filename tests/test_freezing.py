@@ -10,6 +10,7 @@ from helpers.steps import train_three_steps, values
 
 from kerasunet import UNet, describe, set_trainable
 from kerasunet.freezing import layout_of
+from kerasunet.network import dtype_policy
 from kerasunet.strategies import NetworkLayout, expand, parse
 
 DEPTH = 2
@@ -188,3 +189,88 @@ def test_soft_strategies_are_described_and_leave_a_plain_model(tmp_path):
     model.save(tmp_path / "soft.keras")
     opened = keras.models.load_model(tmp_path / "soft.keras")
     assert type(opened.optimizer) is keras.optimizers.Adam
+
+
+@keras.saving.register_keras_serializable("tests")
+class Registered(keras.optimizers.SGD):
+    """A caller's own class, known to Keras by name."""
+
+
+class Unregistered(keras.optimizers.SGD):
+    """A caller's own class that Keras can't find by name."""
+
+
+class Halving(keras.optimizers.schedules.LearningRateSchedule):
+    def __call__(self, step):
+        return 0.5 ** keras.ops.cast(step, "float32")
+
+    def get_config(self):
+        return {}
+
+
+@pytest.mark.parametrize("optimizer_class", [Registered, Unregistered])
+@pytest.mark.parametrize("policy", ["float32", "mixed_float16"])
+def test_own_classes_and_functions_are_kept_registered_or_not(optimizer_class, policy):
+    def squared(truth, probability):
+        return keras.ops.mean((truth - probability) ** 2)
+
+    with dtype_policy(policy):
+        model = UNet(base_filters=4, depth=1)
+    model.compile(optimizer_class(Halving(), momentum=0.5), loss=squared, metrics=["mae"])
+    train_three_steps(model)
+    set_trainable(model, "contracting+0.1*expanding")
+    optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
+    assert type(optimizer) is optimizer_class and optimizer.momentum == 0.5
+    assert int(optimizer.iterations) == 0 and float(optimizer.learning_rate) == 1
+    assert model.loss is squared
+    before = values(model)
+    train_three_steps(model)
+    assert any(not np.array_equal(v, before[p]) for p, v in values(model).items())
+
+
+def test_loss_scaling_keeps_the_factors():
+    moves = {}
+    for strategy in ("all", "0.1*all"):
+        keras.utils.set_random_seed(0)
+        with dtype_policy("mixed_float16"):
+            model = UNet(base_filters=4, depth=1)
+        scaled = keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(1.0), initial_scale=64.0)
+        model.compile(scaled, loss="binary_crossentropy")
+        set_trainable(model, strategy)
+        assert model.optimizer.initial_scale == 64
+        before = values(model)["head/kernel"]
+        images, masks = disc_images(4)
+        model.train_on_batch(images[..., None], masks[..., None].astype("float32"))
+        moves[strategy] = values(model)["head/kernel"] - before
+    assert np.abs(moves["all"]).max() > 0
+    np.testing.assert_allclose(moves["0.1*all"], 0.1 * moves["all"], rtol=1e-2, atol=1e-6)
+
+
+@pytest.mark.parametrize("strategy", ["shallow:9", "0.1*statistics", {"enc9_conv1": True}])
+def test_a_strategy_that_does_not_fit_leaves_the_model_untouched(strategy):
+    model = UNet(base_filters=4, depth=1)
+    before, optimizer = set_trainable(model, "0.5*enc1+statistics"), model.optimizer
+    with pytest.raises(ValueError):
+        set_trainable(model, strategy)
+    assert describe(model) == before and model.optimizer is optimizer
+
+
+def test_single_layers_leave_the_statistics_of_others():
+    model = UNet(base_filters=4, depth=1)
+    set_trainable(model, "bias+statistics")
+    table = set_trainable(model, {"enc1_norm1": False, "head": True})
+    moving = {row.layer for row in table.rows if row.statistics}
+    assert "enc1_norm1" not in moving and {"enc1_norm2", "dec1_norm1"} <= moving
+
+
+def test_a_soft_run_is_saved_and_taken_up_again(tmp_path):
+    model = UNet(base_filters=4, depth=1)
+    set_trainable(model, "contracting+0.1*expanding")
+    train_three_steps(model)
+    model.save(tmp_path / "soft.keras")
+    opened = keras.models.load_model(tmp_path / "soft.keras")
+    assert int(opened.optimizer.iterations) == 3
+    saved = values(model)
+    assert all(np.array_equal(v, saved[p]) for p, v in values(opened).items())
+    table = set_trainable(opened, "contracting+0.1*expanding")
+    assert table == describe(model)

@@ -191,7 +191,9 @@ def without_small_regions(mask: np.ndarray, smallest: int) -> np.ndarray:
     """
     if smallest <= 1:
         return mask
-    _, labels, statistics, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), None, 8)
+    _, labels, statistics, _ = cv2.connectedComponentsWithStats(
+        mask.astype(np.uint8), connectivity=8
+    )
     large = statistics[:, cv2.CC_STAT_AREA] >= smallest
     large[0] = False
     return large[labels]

@@ -20,6 +20,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from types import ModuleType
 from typing import NamedTuple
 
 import numpy as np
@@ -45,6 +46,7 @@ from kerasunet.data.cache_packs import (
 from kerasunet.data.cases import Case
 from kerasunet.files import CACHE_VARIABLE, LIMIT_VARIABLE, cache_folder, cache_limit
 
+fcntl: ModuleType | None
 try:
     import fcntl
 except ImportError:  # Windows: processes may decode the same image twice, which does no harm.
@@ -102,8 +104,8 @@ def cached_rows(cases: Sequence[Case], shape: tuple[int, int, int], decode: Deco
         ValueError: Cases cannot be used, or `KERASUNET_CACHE_LIMIT` is not a size.
     """
     folder, limit = cache_folder(), cache_limit()
-    origins = [origin_of(case) for case in cases] if folder else []
-    if origins and None not in origins:
+    origins = [origin for case in cases if folder and (origin := origin_of(case))]
+    if folder and origins and len(origins) == len(cases):
         try:
             return Store(folder, limit).rows(cases, origins, shape=shape, decode=decode)
         except OSError as error:
@@ -153,7 +155,7 @@ class Store:
                         pack = _fill(writer, missing, cases, origins=origins, decode=decode)
                     for row, index in enumerate(missing):
                         found[index] = (pack, row)
-        return join_rows(found, folder)
+        return join_rows([row for row in found if row], folder)
 
     def usage(self) -> Usage:
         """Count packs, their entries, and bytes."""
@@ -293,6 +295,7 @@ def _locked(folder: Path, signs_of_life: str) -> Iterator[bool]:
 
 
 def _acquire(file, folder: Path, signs_of_life: str) -> bool:
+    assert fcntl is not None
     started = time.time()
     while True:
         try:

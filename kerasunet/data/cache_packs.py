@@ -26,9 +26,9 @@ from kerasunet.data.cases import AnnotatedCase, Case, FileCase, SimulatedCase
 
 Spacing = tuple[float, float] | None
 PutRow = Callable[[int, np.ndarray, np.ndarray, Spacing], None]
-"""Takes the index of a case, its image, its mask and its spacing; threads may call it at once."""
+"""Take the index of a case, its image, its mask and its spacing; threads may call it at once."""
 DecodeRows = Callable[[Sequence[int], PutRow], None]
-"""Decodes the cases of these indices and hands on each of them."""
+"""Decode the cases of these indices and hand on each of them."""
 
 DIGEST_BYTES = 16
 NOT_KEPT = bytes(DIGEST_BYTES)
@@ -178,7 +178,9 @@ class Pack:
 
     def __init__(self, path: Path):
         self.path = path
-        content = np.asarray(np.memmap(path, np.uint8, "r")) if path.stat().st_size else b""
+        # An empty file can't be mapped.
+        mapped = np.memmap(path, np.uint8, "r") if path.stat().st_size else np.zeros(0, np.uint8)
+        content = np.asarray(mapped)
         if len(content) < _HEADER.size:
             raise Damaged(f"{path}: too short")
         magic, checksum, count, *shape = _HEADER.unpack(content[: _HEADER.size].tobytes())
@@ -282,7 +284,7 @@ class PackWriter:
         self._path.unlink(missing_ok=True)
 
     def _write_at(self, offset: int, values: np.ndarray) -> None:
-        left = memoryview(np.ascontiguousarray(values)).cast("B")
+        left = memoryview(np.ascontiguousarray(values).data).cast("B")
         with self._lock:
             self._file.seek(offset)
             while left:
@@ -297,13 +299,13 @@ def _claim(descriptor: int, size: int) -> None:
 
 
 def _index_checksum(count: int, shape: Sequence[int], table: np.ndarray) -> int:
-    return zlib.crc32(table, zlib.crc32(f"{count} {tuple(shape)}".encode()))
+    return zlib.crc32(table.data, zlib.crc32(f"{count} {tuple(shape)}".encode()))
 
 
 def _checksum(image: np.ndarray, mask: np.ndarray, spacing: np.ndarray) -> int:
     value = 0
     for part in (image, mask, spacing):
-        value = zlib.crc32(np.ascontiguousarray(part), value)
+        value = zlib.crc32(np.ascontiguousarray(part).data, value)
     return value
 
 

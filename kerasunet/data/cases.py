@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 
@@ -37,11 +37,21 @@ class Sample(NamedTuple):
 
 
 class Case(Protocol):
-    """What every kind of case offers: unique `key`, `group` that splits keep together, `label`."""
+    """What every kind of case offers; each kind is a dataclass."""
 
-    key: str
-    group: str
-    label: str
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    @property
+    def key(self) -> str:
+        """Unique name."""
+
+    @property
+    def group(self) -> str:
+        """What splits keep together, such as a patient."""
+
+    @property
+    def label(self) -> str:
+        """Finding of the whole image, or empty."""
 
     def load(self) -> Sample:
         """Read or make the image and its mask."""
@@ -95,12 +105,11 @@ class FileCase:
 
     def load(self) -> Sample:
         """Read image and masks; the message of an error lists every file that cannot be used."""
-        (image, spacing), *masks = call_all(
-            [
-                self.read_image,
-                *(partial(self._read_mask, path) for path in self.masks),
-            ]
-        )
+        readings: list[Callable[[], Any]] = [
+            self.read_image,
+            *(partial(self._read_mask, path) for path in self.masks),
+        ]
+        (image, spacing), *masks = call_all(readings)
         shape = image.shape[:2]
         raise_all(
             [

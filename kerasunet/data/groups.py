@@ -233,7 +233,7 @@ def _file(thumbnails: np.ndarray) -> Path | None:
     if folder is None:
         return None
     digest = hashlib.blake2b(Path(__file__).read_bytes(), digest_size=16)
-    digest.update(np.ascontiguousarray(thumbnails))
+    digest.update(np.ascontiguousarray(thumbnails).data)
     return folder / _FOLDER / f"{digest.hexdigest()}.json"
 
 
@@ -318,10 +318,18 @@ def _alignment(one: np.ndarray, other: np.ndarray) -> np.ndarray | None:
 
     `None` where the search does not converge.
     """
-    pictures = [_without_smooth(picture, THUMBNAIL_SIDE / 8) for picture in (one, other)]
+    first, second = (_without_smooth(picture, THUMBNAIL_SIDE / 8) for picture in (one, other))
     start = np.eye(2, 3, dtype=np.float32)
     try:
-        return cv2.findTransformECC(*pictures, start, cv2.MOTION_AFFINE, _ALIGNMENT, None, 5)[1]
+        return cv2.findTransformECC(
+            first,
+            second,
+            start,
+            cv2.MOTION_AFFINE,
+            _ALIGNMENT,
+            None,
+            5,  # type: ignore[call-overload]
+        )[1]
     except cv2.error:
         return None
 

@@ -198,7 +198,7 @@ def _official_parts(
                 f"fold {fold}: the official division has the parts {listing}; it needs "
                 "train and test, and fold is 0"
             )
-        return part_of
+        return {name: str(part) for name, part in part_of.items()}
     if values != set(range(folds)):
         raise ValueError(
             f"{folds} folds: the official division has the folds {listing}; ask for {len(values)}"

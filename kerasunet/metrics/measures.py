@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -252,7 +253,7 @@ def as_mask(values: ArrayLike, name: str) -> NDArray[np.bool_]:
     return image.astype(bool)
 
 
-def as_probability(values: ArrayLike, name: str) -> NDArray[np.generic]:
+def as_probability(values: ArrayLike, name: str) -> NDArray[Any]:
     """Return an image of probabilities, in the number type it came in.
 
     Args:
@@ -308,7 +309,7 @@ def require_fraction(value: float, name: str) -> None:
         raise ValueError(f"{name} must lie between 0 and 1, both excluded, got {value!r}")
 
 
-def _as_image(values: ArrayLike, name: str) -> NDArray[np.generic]:
+def _as_image(values: ArrayLike, name: str) -> NDArray[Any]:
     image = np.asarray(values)
     if image.ndim != 2:
         raise ValueError(f"{name} must be 2-D (height, width), got shape {image.shape}")

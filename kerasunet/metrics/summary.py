@@ -195,7 +195,7 @@ def _require_columns(rows: Sequence[Mapping[str, float | int | str]]) -> None:
 
 
 def _only_unit(rows: Sequence[Mapping[str, float | int | str]]) -> str:
-    units = [row["unit"] for row in rows]
+    units = [str(row["unit"]) for row in rows]
     if len(set(units)) > 1:
         counts = ", ".join(f"{units.count(unit)} in {unit}" for unit in sorted(set(units)))
         raise ValueError(
@@ -223,7 +223,8 @@ def _by_group(
     if len(groups) != cases.size:
         raise ValueError(f"groups must name one group a case: {len(groups)} for {cases.size} cases")
     index = _group_index(groups)
-    return np.bincount(index, weights=cases), np.bincount(index).astype(np.float64)
+    sums: NDArray[np.float64] = np.bincount(index, weights=cases).astype(np.float64)
+    return sums, np.bincount(index).astype(np.float64)
 
 
 def _group_index(groups: Sequence[Hashable]) -> list[int]:

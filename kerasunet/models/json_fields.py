@@ -24,12 +24,12 @@ class Kind(NamedTuple):
 
 
 def is_text(value: Any) -> bool:
-    """Whether it is text that can be printed; a terminal takes control characters for orders."""
+    """Return whether it is printable text; a terminal takes control characters for orders."""
     return isinstance(value, str) and is_plain(value, _BREAKS)
 
 
 def is_number(value: Any) -> bool:
-    """Whether it is a number, and not too large to be shown."""
+    """Return whether it is a number, and not too large to be shown."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return False
     return isinstance(value, float) or abs(value) <= LARGEST
@@ -75,7 +75,9 @@ def decoded(values: Mapping[str, Any], part: type) -> dict[str, Any]:
 def _decoded_value(value: Any, wanted: Any) -> Any:
     if isinstance(wanted, list):
         return tuple(_decoded_value(item, wanted[0]) for item in value)
-    return wanted(**decoded(value, wanted)) if is_dataclass(wanted) else value
+    if isinstance(wanted, type) and is_dataclass(wanted):
+        return wanted(**decoded(value, wanted))
+    return value
 
 
 def encoded(value: Any) -> Any:
@@ -133,7 +135,7 @@ def _faults_of_object(value: Any, required: dict, optional: dict, place: str) ->
 
 
 def _inner(wanted: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What an object must hold and what it may hold, each by name."""
+    """Return what an object must hold and what it may hold, each by name."""
     if isinstance(wanted, dict):
         return wanted, {}
     parts: tuple[dict, dict] = {}, {}

@@ -182,7 +182,7 @@ def _is_registered(path: Path) -> bool:
 
 
 def _stated_digest(path: Path, required: bool) -> str | None:
-    """The digest on the card of a model file; `None` where there is no card and none is needed."""
+    """Return the digest on the card of a model file; `None` where no card is, nor is needed."""
     sidecar = path.with_suffix(".json")
     if sidecar.is_file():
         return read_card(sidecar).sha256
@@ -192,7 +192,7 @@ def _stated_digest(path: Path, required: bool) -> str | None:
 
 
 def _verified(path: Path, required: bool) -> str:
-    """The digest of a model file, which is the one on its card, if it has a card."""
+    """Return the digest of a model file, which is the one on its card, if it has a card."""
     stated, found = _stated_digest(path, required), sha256(path)
     if stated not in (None, found):
         raise ValueError(f"{path}: {other_digest(path.with_suffix('.json').name)}")

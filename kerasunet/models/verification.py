@@ -139,7 +139,7 @@ def _check_layer(layer: Any) -> None:
 
 
 def _is_own_name(described: Mapping, kind: str) -> bool:
-    """Whether Keras looks for the class in its own modules, not among registered ones."""
+    """Return whether Keras looks for the class in its own modules, not among registered ones."""
     return described.get("registered_name") in (None, kind)
 
 
@@ -159,7 +159,7 @@ def _check_value(name: str, value: Any) -> None:
 
 def _check_part(name: str, part: Mapping) -> None:
     module, kind = part.get("module"), part.get("class_name")
-    if (module, kind) not in _PARTS or not _is_own_name(part, kind):
+    if (module, kind) not in _PARTS or not _is_own_name(part, str(kind)):
         raise Refused(f"the {name} of a layer is {module}.{kind}, which is not opened")
     settings = part.get("config")
     if not isinstance(settings, dict):
@@ -171,8 +171,8 @@ def _check_part(name: str, part: Mapping) -> None:
 
 
 def _entering(layer: Mapping, channels: Mapping[str, int]) -> list[int]:
-    """Channels of every tensor that a layer takes in; they come from layers before it."""
-    nodes = layer.get("inbound_nodes")
+    """Return the channels of every tensor that a layer takes in, from layers before it."""
+    nodes: Any = layer.get("inbound_nodes")
     if layer["class_name"] == "InputLayer":
         if nodes:
             raise Refused("its input takes something in")
@@ -189,7 +189,7 @@ def _entering(layer: Mapping, channels: Mapping[str, int]) -> list[int]:
 
 
 def _sources(value: Any) -> Iterator[str]:
-    """Names of the layers whose outputs are handed on; anything but such outputs is refused."""
+    """Return the names of the layers whose outputs are handed on; refuse anything else."""
     if isinstance(value, list):
         for item in value:
             yield from _sources(item)
@@ -200,7 +200,7 @@ def _sources(value: Any) -> Iterator[str]:
 
 
 def _check_build(layer: Mapping, entering: list[int]) -> None:
-    """Keras makes room for weights by this shape, which is stated apart from the tensors."""
+    """Check the shape by which Keras makes room for weights, stated apart from the tensors."""
     stated = layer.get("build_config")
     if stated is None or layer["class_name"] == "Concatenate":  # Which has no weights.
         return
@@ -268,7 +268,7 @@ def _datasets(file: h5py.File) -> Iterator[tuple[str, h5py.Dataset]]:
     """Yield all arrays; what is neither an array nor a group, or is met twice, is refused."""
     import h5py
 
-    waiting, met = [file["/"]], set()
+    waiting, met = [file["/"]], set[int]()
     while waiting:
         group = waiting.pop()
         for name in group:
@@ -286,7 +286,7 @@ def _datasets(file: h5py.File) -> Iterator[tuple[str, h5py.Dataset]]:
 
 
 def _size(name: str, item: h5py.Dataset | h5py.Datatype) -> int:
-    """Number of values of an array, if it is a plain one that is really stored."""
+    """Return the number of values of an array, if it is a plain one that is really stored."""
     import h5py
 
     if not isinstance(item, h5py.Dataset) or item.dtype.kind not in "fiub" or item.shape is None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
-from kerasunet.strategies.strategy import Strategy, Term
+from kerasunet.strategies.strategy import Rate, Strategy, Term
 from kerasunet.strategies.terms import (
     KINDS,
     PARTS,
@@ -17,7 +17,7 @@ from kerasunet.strategies.terms import (
 )
 
 Weights = frozenset[WeightRef]
-Postfix = tuple[Term | str, ...]
+Postfix = tuple[Term | Rate | str, ...]
 
 
 def name_of(selected: Collection[WeightRef], layout: NetworkLayout) -> str:
@@ -46,13 +46,13 @@ def name_of(selected: Collection[WeightRef], layout: NetworkLayout) -> str:
 
 
 def _known(layout: NetworkLayout) -> tuple[Term, ...]:
-    """Parts, counts and kinds."""
+    """Return parts, counts and kinds."""
     counts = [Count(rule, k) for rule in RULES for k in range(1, Count.limit(rule, layout) + 1)]
     return (*map(Part, PARTS), *counts, *_by_kind(layout))
 
 
 def _listed(blocks: Collection[str], layout: NetworkLayout) -> Term | None:
-    """The blocks as a list with ranges; a single one by name, none at all as no term."""
+    """Return the blocks as a list with ranges; a single one by name, none at all as no term."""
     if len(blocks) < 2:
         return Name(*blocks) if blocks else None
     runs: list[tuple[int, int]] = []
@@ -68,10 +68,12 @@ def _composed(wanted: Weights, layout: NetworkLayout) -> Iterator[Postfix]:
     whole = [block for block in layout.blocks if by_name[Name(block)] <= wanted]
     lists = (_listed(_touched(wanted, layout), layout), _listed(whole, layout))
     bases: dict[Weights, Term | None] = {frozenset(): None}
-    for base in (*_known(layout), *filter(None, lists)):
-        bases.setdefault(base.weights(layout), base)
+    for term in (*_known(layout), *lists):
+        if term is not None:
+            bases.setdefault(term.weights(layout), term)
     for covered, base in bases.items():
-        if len(kinds) == 1 and wanted == {w for w in covered if w.kind in kinds}:
+        of_kind = {weight for weight in covered if weight.kind in kinds}
+        if base is not None and len(kinds) == 1 and wanted == of_kind:
             yield base, Kind(*kinds), "&"
         for table in (by_name, by_kind | by_name):
             added = _cover(wanted - covered, table, within=wanted)
@@ -82,7 +84,7 @@ def _composed(wanted: Weights, layout: NetworkLayout) -> Iterator[Postfix]:
 
 def _joined(base: Term | None, added: list[Term], removed: list[Term]) -> Postfix:
     first, *rest = added if base is None else [base, *added]
-    postfix: list[Term | str] = [first]
+    postfix: list[Term | Rate | str] = [first]
     for operator, names in (("+", rest), ("-", removed)):
         for name in names:
             postfix += [name, operator]
@@ -95,7 +97,7 @@ def _cover(
     within: Weights | None = None,
     outside: Weights = frozenset(),
 ) -> list[Term] | None:
-    """Few terms, all `within` and `outside`, that cover the weights; `None` if there are none."""
+    """Return few terms, all `within` and `outside`, that cover the weights; `None` if none do."""
     terms = []
     for term, covered in table.items():
         allowed = (within is None or covered <= within) and not covered & outside
@@ -111,7 +113,7 @@ def _touched(weights: Iterable[WeightRef], layout: NetworkLayout) -> list[str]:
 
 
 def _by_name(layout: NetworkLayout) -> dict[Term, Weights]:
-    """The weights of every block, then of every layer."""
+    """Return the weights of every block, then of every layer."""
     members: dict[str, list[WeightRef]] = {name: [] for name in (*layout.blocks, *layout.layers)}
     for weight in layout.weights:
         members[weight.block].append(weight)

@@ -5,7 +5,8 @@ Postfix order lets any nesting be parsed, evaluated and printed without recursio
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import NamedTuple
+from math import isclose
+from typing import NamedTuple, NoReturn
 
 from kerasunet.strategies.terms import (
     LARGEST_POWER,
@@ -124,23 +125,23 @@ class Strategy:
         """Return the weights that train on a network of this layout.
 
         Raises:
-            StrategyError: a term is unknown to the layout, a weight is claimed at two rates,
-                nothing is selected (only `none` and `statistics` may have no weight), or the
-                strategy is automatic.
+            StrategyError: a term is unknown to the layout, a weight is claimed at two rates, a
+                rate says nothing (on statistics, or on what is taken away), factors multiply to
+                more than 10, nothing is selected (only `none` and `statistics` may have no
+                weight), or the strategy is automatic.
         """
         return frozenset(self.rates(layout))
 
     def rates(self, layout: NetworkLayout) -> dict[WeightRef, float]:
-        """Return the weights that train, each with its factor of the learning rate, 0 to 10.
+        """Return the weights that train, each with its factor of the learning rate, above 0 to 10.
 
         Raises:
             StrategyError: as for `select`.
         """
         selected = self._evaluate(layout)
         if not selected.rates and not selected.moving and self.postfix != (Part("none"),):
-            raise StrategyError(
-                f"{quote(str(self))}: selects no weight; write none to train nothing"
-            )
+            self._fail("selects no weight; write none to train nothing")
+        self._refuse_extreme_rates(selected.rates)
         return {weight: selected.rates[weight] for weight in layout.weights if weight in selected}
 
     def statistics(self, layout: NetworkLayout) -> tuple[str, ...]:
@@ -159,7 +160,7 @@ class Strategy:
         stack: list[_Selection] = []
         for item in self.postfix:
             if isinstance(item, Rate):
-                stack.append(stack.pop().scaled(item.factor))
+                stack.append(self._scaled(stack.pop(), item))
             elif isinstance(item, str):
                 right, left = stack.pop(), stack.pop()
                 stack.append(self._combined(left, item, right))
@@ -167,27 +168,52 @@ class Strategy:
                 stack.append(_Selection.of(item, layout))
         return stack.pop()
 
-    def _refuse_to_stop(self, layers: Collection[str]) -> None:
-        if layers:
-            raise StrategyError(
-                f"{quote(str(self))}: the statistics of a layer that trains move with it; "
-                "take away norm as well, as in all-norm"
-            )
+    def _scaled(self, selected: "_Selection", rate: Rate) -> "_Selection":
+        if selected.moving and not selected.rates:
+            self._fail(f"moving statistics have no learning rate; leave out {rate}")
+        return selected.scaled(rate.factor)
 
     def _combined(self, left: "_Selection", operator: str, right: "_Selection") -> "_Selection":
         if operator == "-":
+            self._refuse_rates_taken_away(right)
             self._refuse_to_stop(right.moving & {w.layer for w in left.rates if w.kind == "norm"})
             return left.without(right)
-        if operator == "&":
-            return left.common_with(right)
+        self._refuse_two_rates(left, operator, right)
+        return left.common_with(right) if operator == "&" else left.joined_with(right)
+
+    def _refuse_to_stop(self, layers: Collection[str]) -> None:
+        if layers:
+            self._fail(
+                "the statistics of a layer that trains move with it; "
+                "take away norm as well, as in all-norm"
+            )
+
+    def _refuse_rates_taken_away(self, taken: "_Selection") -> None:
+        if any(rate != 1 for rate in taken.rates.values()):
+            self._fail(
+                "what - takes away does not train, at whatever rate; for a lower rate add, as in "
+                "contracting+0.1*expanding"
+            )
+
+    def _refuse_two_rates(self, left: "_Selection", operator: str, right: "_Selection") -> None:
         for weight in sorted(left.rates.keys() & right.rates.keys(), key=lambda w: w.layer):
-            if left.rates[weight] != right.rates[weight]:
-                raise StrategyError(
-                    f"{quote(str(self))}: {weight.layer} is claimed at {left.rates[weight]:g} and "
-                    f"at {right.rates[weight]:g} times the rate; claim it once, as in "
-                    "contracting+0.1*expanding"
+            one, other = left.rates[weight], right.rates[weight]
+            if not isclose(one, other) and (operator == "+" or 1 not in (one, other)):
+                self._fail(
+                    f"{weight.layer} is claimed at {one:g} and at {other:g} times the rate; "
+                    "claim it once, as in contracting+0.1*expanding"
                 )
-        return left.joined_with(right)
+
+    def _refuse_extreme_rates(self, rates: dict[WeightRef, float]) -> None:
+        for weight, rate in sorted(rates.items(), key=lambda item: item[0].layer):
+            if not 0 < rate <= LARGEST_RATE and not isclose(rate, LARGEST_RATE):
+                self._fail(
+                    f"the factors of {weight.layer} multiply to {rate:g}; "
+                    f"a rate factor is above 0 and at most {LARGEST_RATE}"
+                )
+
+    def _fail(self, problem: str) -> NoReturn:
+        raise StrategyError(f"{quote(str(self))}: {problem}")
 
     def __str__(self) -> str:
         stack: list[_Phrase] = []
@@ -244,7 +270,10 @@ class _Selection:
         return _Selection(rates, self.touched - other.touched, self.moving - other.touched)
 
     def common_with(self, other: "_Selection") -> "_Selection":
-        rates = {w: rate * other.rates[w] for w, rate in self.rates.items() if w in other}
+        # Where one of the two rates is 1 the other holds; else they are the same.
+        rates = {
+            w: other.rates[w] if rate == 1 else rate for w, rate in self.rates.items() if w in other
+        }
         touched = self.touched & other.touched
         return _Selection(rates, touched, touched & (self.moving | other.moving))
 

@@ -220,7 +220,7 @@ def test_folds_and_training_sizes_of_a_study_decode_every_case_once(cache, tmp_p
     data = DataSet("noise", tuple(noise_cases(*range(60), log=log)), "test")
     for fold in range(5):
         for train_size in (5, 10, 20, 40):
-            split = split_cases(data.cases, train_size, 4, fold, 5, 0)
+            split = split_cases(data.cases, train_size, 4, fold=fold, folds=5, seed=0)
             parts = PreparedData(data, split).decode(16, 1)
             assert equal(parts["test"], uncached(noise_cases(*map(_seed, split.test))))
     assert decoded_seeds(log) == list(range(60))

@@ -6,10 +6,12 @@ import tempfile
 from pathlib import Path
 
 import keras
+import numpy as np
 
 from helpers.images import disc_images
 from helpers.steps import train_three_steps, values
 from kerasunet import UNet, set_trainable
+from kerasunet.network import dtype_policy
 from kerasunet.training import Architecture, FinetuneSettings, Optimization, finetune
 
 
@@ -28,6 +30,38 @@ def check_strategies() -> None:
     assert moved_layers("shallow:1&norm") == {"enc1_norm1", "enc1_norm2"}
     assert moved_layers("head") == {"head"}
     assert len(moved_layers("contracting")) == 8
+
+
+def check_statistics() -> None:
+    """Statistics of the contracting path follow the data while its weights stay."""
+    norms = {"enc1_norm1", "enc1_norm2", "bottleneck_norm1", "bottleneck_norm2"}
+    assert moved_layers("expanding+statistics") == moved_layers("expanding") | norms
+
+
+class OwnOptimizer(keras.optimizers.SGD):
+    """A caller's class that Keras can't find by name."""
+
+
+def moves(strategy: str, policy: str) -> dict[str, np.ndarray]:
+    """One step from the same weights under a strategy: how far each weight moved."""
+    keras.utils.set_random_seed(0)
+    with dtype_policy(policy):
+        model = UNet(base_filters=4, depth=1)
+    model.compile(OwnOptimizer(1.0), loss="binary_crossentropy")
+    set_trainable(model, strategy)
+    assert type(getattr(model.optimizer, "inner_optimizer", model.optimizer)) is OwnOptimizer
+    before = values(model)
+    images, masks = disc_images(4)
+    model.train_on_batch(images[..., None], masks[..., None].astype("float32"))
+    return {path: value - before[path] for path, value in values(model).items()}
+
+
+def check_rate_factors() -> None:
+    for policy in ("float32", "mixed_float16"):
+        whole, soft = (moves(text, policy) for text in ("all", "contracting+0.1*expanding"))
+        for path, factor in {"enc1_conv1/kernel": 1, "head/kernel": 0.1}.items():
+            assert np.abs(whole[path]).max() > 0
+            np.testing.assert_allclose(soft[path], factor * whole[path], rtol=1e-2, atol=1e-5)
 
 
 def check_run() -> None:
@@ -51,5 +85,7 @@ def check_run() -> None:
 if __name__ == "__main__":
     assert len(disc_images(2)[0]) == 2
     check_strategies()
+    check_statistics()
+    check_rate_factors()
     check_run()
     print(keras.backend.backend(), "ok")

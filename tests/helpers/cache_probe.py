@@ -16,9 +16,12 @@ from pathlib import Path
 
 import numpy as np
 
+from kerasunet.backend import quiet_start
 from kerasunet.data import Sample, decode
 from kerasunet.data.augmentation_settings import Augmentation
-from kerasunet.training.batches import Batches
+
+with quiet_start():  # What TensorFlow says on the way is not what the tests read.
+    from kerasunet.training.batches import Batches
 
 
 @dataclass(frozen=True)

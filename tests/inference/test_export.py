@@ -165,7 +165,10 @@ def test_an_older_savedmodel_is_replaced_and_another_folder_is_not(
         (["--format", "torchscript"], "format must be one of savedmodel, onnx,"),
         (["--format", "onnx", "--int8"], "eight bits are for openvino and litert, not for onnx"),
         (["--format", "onnx", "--output", "net.xml"], "net.xml: the name of this format's file"),
-        (["--format", "onnx", "--images", "0"], "--images 0: at least one is needed"),
+        (
+            ["--format", "onnx", "--images", "0"],
+            "--images 0: give a whole number of 1 to 1,000,000",
+        ),
         (["--format", "onnx", "--data", "nowhere"], "nowhere: neither a folder"),
     ],
 )

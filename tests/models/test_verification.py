@@ -446,8 +446,8 @@ def test_one_loader_opens_all_model_files():
         and "run.load_model()" not in line
         and 'keras.models.load_model("' not in line
     }
-    assert found == {"kerasunet/models/loading.py", "kerasunet/inference/export/checking.py"}
-    opened = ROOT / "kerasunet/inference/export/checking.py"
+    assert found == {"kerasunet/models/registry.py", "kerasunet/inference/export_formats.py"}
+    opened = ROOT / "kerasunet/inference/export_formats.py"
     assert "safe_mode=True" in opened.read_text(encoding="utf-8")
 
 

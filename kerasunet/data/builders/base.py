@@ -27,8 +27,8 @@ _DEPTH = 7
 _JPEG = (".jpg", ".jpeg")
 
 
-class CasesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-    """Builds a data set of images and masks from cases.
+class CasesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
+    """Build a data set of images and masks from cases.
 
     Files in the manual folder, as archives or unpacked, take precedence over any download.
 
@@ -196,8 +196,9 @@ def joined(roots: Iterable[Path], parts: Mapping[str, str]) -> DataSet | None:
         The data set; `None` where a part is missing.
     """
     roots = list(roots)
-    found = {entry: _folder_of_images(roots, name) for entry, name in parts.items()}
-    if None in found.values():
+    searched = {entry: _folder_of_images(roots, name) for entry, name in parts.items()}
+    found = {entry: folder for entry, folder in searched.items() if folder}
+    if len(found) < len(parts):
         return None
     with TemporaryDirectory() as together:
         for entry, folder in found.items():
@@ -212,6 +213,8 @@ def _folder_of_images(roots: Iterable[Path], name: str) -> Path | None:
 
 
 def _with_real_paths(case: Case) -> Case:
+    if not isinstance(case, FileCase):
+        raise TypeError(f"{case.key}: published data sets are image and mask files")
     masks = tuple(path.resolve() for path in case.masks)
     return replace(case, image=case.image.resolve(), masks=masks)
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -19,6 +19,16 @@ from kerasunet.data.cases import DataSet, Sample
 _FORMAT = "array_record"
 _PET_BORDER, _PET = 3, 1
 _SPECIES = ("cat", "dog")
+
+
+class _Source(Protocol):
+    """A split with random access, as TFDS gives it."""
+
+    dataset_info: tfds.core.DatasetInfo
+    split: Any
+
+    def __getitem__(self, index: int) -> Mapping[str, Any]:
+        """Return one decoded example."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +47,7 @@ class TfdsCase:
     key: str
     group: str
     label: str
-    source: Sequence[Mapping[str, Any]] = field(repr=False)
+    source: _Source = field(repr=False)
     index: int
     to_sample: Callable[[Mapping[str, Any]], Sample] = field(repr=False)
 
@@ -131,9 +141,13 @@ def _official(
 
 def _cases(builder: tfds.core.DatasetBuilder, split: str) -> list[TfdsCase]:
     source = builder.as_data_source(split)
+    rows = [
+        (row["key"].decode(), row["group"].decode(), row["label"].decode())
+        for row in _undecoded(builder, split, "image", "mask")
+    ]
     return [
-        TfdsCase(*(row[name].decode() for name in ("key", "group", "label")), source, i, _sample)
-        for i, row in enumerate(_undecoded(builder, split, "image", "mask"))
+        TfdsCase(key, group, label, source, i, _sample)
+        for i, (key, group, label) in enumerate(rows)
     ]
 
 

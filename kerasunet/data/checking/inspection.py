@@ -159,7 +159,7 @@ def inspect(case: Case) -> Inspection:
     image, mask = _read(case, problems)
     if image is not None:
         problems += _image_problems(case, image)
-    if mask is None:
+    if image is None or mask is None:
         return Inspection(case, tuple(problems), None if image is None else thumbnail(image))
     problems += _mask_problems(case, mask)
     packed = np.packbits(resize_mask(mask, (_MASK_SIDE, _MASK_SIDE)))
@@ -194,8 +194,10 @@ def _read_files(case: FileCase, problems: list[Problem]):
         if mask is not None and mask.shape != shape:
             text = wrong_size(path, mask.shape, shape, image=f"its image {case.image.name}")
             problems.append(Problem("wrong-size", text, (str(path),), (case.key,)))
-    usable = all(mask is not None and mask.shape == shape for mask in masks)
-    return image, np.logical_or.reduce([np.zeros(shape, bool), *masks]) if usable else None
+    usable = [mask for mask in masks if mask is not None and mask.shape == shape]
+    if len(usable) < len(masks):
+        return image, None
+    return image, np.logical_or.reduce([np.zeros(shape, bool), *usable])
 
 
 def _read_mask(case: FileCase, path: Path, problems: list[Problem]) -> np.ndarray | None:

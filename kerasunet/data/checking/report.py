@@ -18,7 +18,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from kerasunet.data.cases import Case, DataSet
+from kerasunet.data.cases import AnnotatedCase, Case, DataSet, FileCase
 from kerasunet.data.checking.inspection import KINDS, SEVERITIES, Inspection, Problem, inspect
 from kerasunet.data.decoding import resize_image, resize_mask
 from kerasunet.data.groups import NearDuplicates, find_near_duplicates, group
@@ -243,8 +243,9 @@ def unusual_shares(inspections: Sequence[Inspection]) -> Iterator[Problem]:
 
 def near_duplicates(inspections: Sequence[Inspection]) -> list[NearDuplicates]:
     """Find near-duplicates among all cases with a readable image, by index of the inspections."""
-    seen = [index for index, found in enumerate(inspections) if found.thumbnail is not None]
-    pairs = find_near_duplicates(inspections[index].thumbnail for index in seen)
+    pictures = {i: one.thumbnail for i, one in enumerate(inspections) if one.thumbnail is not None}
+    seen = list(pictures)
+    pairs = find_near_duplicates(pictures.values())
     return [NearDuplicates(seen[a], seen[b], agreement) for a, b, agreement in pairs]
 
 
@@ -332,11 +333,18 @@ def _picture(case: Case) -> np.ndarray | None:
         image, mask, _ = case.load()
     except (OSError, ValueError):
         try:
-            return _fitted(read_image(case.image, frame=getattr(case, "frame", 0))[0])
+            alone = _image_alone(case)
         except (OSError, ValueError):
             return None
+        return None if alone is None else _fitted(alone)
     small = _fitted(image)
     return overlay(small, resize_mask(mask, small.shape[:2]), TRUTH)
+
+
+def _image_alone(case: Case) -> np.ndarray | None:
+    if not isinstance(case, FileCase | AnnotatedCase):
+        return None
+    return read_image(case.image, frame=getattr(case, "frame", 0))[0]
 
 
 def _fitted(image: np.ndarray) -> np.ndarray:

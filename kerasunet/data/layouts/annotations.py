@@ -34,7 +34,7 @@ _FARTHEST = 10_000_000
 _FOLDER = "annotations"
 
 
-def labelme(folder: Path) -> list[Case] | None:
+def labelme(folder: Path) -> Sequence[Case] | None:
     """Read `x.json` beside `x.jpg`; an image without an object has a file without shapes."""
     images = image_files(folder)
     files = json_files(folder)
@@ -127,7 +127,7 @@ def _embedded_mask(text: str, corner: tuple[float, float], shape: tuple[int, int
     return mask
 
 
-def coco(folder: Path) -> list[Case] | None:
+def coco(folder: Path) -> Sequence[Case] | None:
     """Read the one COCO file in a folder or its `annotations/`; `None` if there is none.
 
     Raises:
@@ -144,7 +144,7 @@ def coco(folder: Path) -> list[Case] | None:
     return read_coco(found[0]) if found else None
 
 
-def read_coco(path: Path) -> list[Case]:
+def read_coco(path: Path) -> Sequence[Case]:
     """Read a COCO file; all annotations of an image, whatever their category, are united.
 
     Image files are searched for in the folder of the JSON file and its `images/`, or, where that
@@ -173,17 +173,18 @@ def image_root(path: Path) -> Path:
     return path.parent.parent if path.parent.name == _FOLDER else path.parent
 
 
-def _cases(path: Path, images: list[Mapping], annotations: list[Mapping]) -> list[Case]:
-    files = {image["id"]: _image_file(image_root(path), image["file_name"]) for image in images}
-    drawn: dict[Any, list[Mapping]] = {image: [] for image in files}
-    problems = [f"{path}: {problem}" for problem in _missing(images, files)]
+def _cases(path: Path, images: list[Mapping], annotations: list[Mapping]) -> list[AnnotatedCase]:
+    found = {image["id"]: _image_file(image_root(path), image["file_name"]) for image in images}
+    files = {number: file for number, file in found.items() if file}
+    drawn: dict[Any, list[Mapping]] = {image: [] for image in found}
+    problems = [f"{path}: {problem}" for problem in _missing(images, found)]
     for annotation in annotations:
         if annotation["image_id"] in drawn:
             drawn[annotation["image_id"]].append(annotation)
         else:
             problems.append(f"{path}: annotation {annotation['id']}: there is no such image")
-    raise_all(problems, f"{len(problems)} problems in a COCO file:")
-    keys = keys_of([file for file in files.values() if file])
+    raise_all(problems, f"{len(problems)} faults in a COCO file:")
+    keys = keys_of(list(files.values()))
     return [
         _case(path, image, files[image["id"]], keys=keys, annotations=drawn[image["id"]])
         for image in images
@@ -221,7 +222,7 @@ def _case(
     *,
     keys: Mapping[Path, str],
     annotations: list[Mapping],
-) -> Case:
+) -> AnnotatedCase:
     outlines = CocoOutlines(path, (image["height"], image["width"]), tuple(annotations))
     return AnnotatedCase(keys[file], keys[file], file, outlines)
 

@@ -40,7 +40,7 @@ _MOST_FRAMES = 100_000
 _MAY_HOLD_MANY = (".dcm", ".dicom", ".nii", ".nii.gz", ".tif", ".tiff")
 
 
-def images_and_masks(folder: Path) -> list[Case] | None:
+def images_and_masks(folder: Path) -> Sequence[Case] | None:
     """Read `images/x.jpg` with `masks/x.png`, or with `masks/x_mask.png`, `masks/x_seg_1.png` …
 
     Both folders may have subfolders of equal names.
@@ -60,13 +60,13 @@ def _image_and_mask_files(folder: Path) -> tuple[Files, Files] | None:
     return (nested_image_files(image_folder), masks) if masks else None
 
 
-def masks_beside_images(folder: Path) -> list[Case] | None:
+def masks_beside_images(folder: Path) -> Sequence[Case] | None:
     """Read `x.png` with `x_mask.png`, `x_mask_1.png` …, all in one folder."""
     images, masks = images_beside_masks(image_files(folder))
     return pair(images, masks) if masks else None
 
 
-def pascal_voc(folder: Path) -> list[Case] | None:
+def pascal_voc(folder: Path) -> Sequence[Case] | None:
     """Read `JPEGImages/` with `SegmentationClass/`; an image without a mask is left out.
 
     The format shares its images with other tasks, so that most have no mask.

@@ -64,7 +64,7 @@ def read_manifest(path: Path) -> DataSet:
         by_image.setdefault(row.image, []).append(row)
     contradictions = {image: list(_contradictions(rows)) for image, rows in by_image.items()}
     problems = [fault for found in (*faults.values(), *contradictions.values()) for fault in found]
-    report_all(problems, f"{len(problems)} problems in a manifest:")
+    report_all(problems, f"{len(problems)} faults in a manifest:")
     by_image = {image: rows for image, rows in by_image.items() if not contradictions[image]}
     used = [name for name in (*_REQUIRED, *_OPTIONAL) if name in columns]
     return _data_set(path, by_image, f"manifest with {', '.join(used)}")

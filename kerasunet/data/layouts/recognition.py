@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -63,7 +63,7 @@ PUBLISHED: dict[str, tuple[str, str]] = {
 }
 """Terms of use and citation of each published data set."""
 _DEPTH = 2
-_OWN: dict[str, Callable[[Path], list[Case] | None]] = {
+_OWN: dict[str, Callable[[Path], Sequence[Case] | None]] = {
     "Pascal VOC": pascal_voc,
     "images/ and masks/": images_and_masks,
     "x beside x_mask": masks_beside_images,
@@ -176,17 +176,19 @@ def _bus_bra_folds(root: Path, images: Files) -> dict[str, dict[str, int]]:
 
 def _busi(root: Path):
     groups = _near_duplicates(root)
-    images, masks, labels = {}, {}, {}
+    images: Files = {}
+    masks: Files = {}
+    labels: dict[str, str] = {}
     for label in filter(lambda name: (root / name).is_dir(), _BUSI_LABELS):
         its_images, its_masks = images_beside_masks(image_files(root / label))
         labels |= dict.fromkeys(its_images, label)
         images |= its_images
         masks |= its_masks
-    return pair(images, masks, group=lambda key: groups.get(key, key), label=labels.get), {}
+    return pair(images, masks, group=lambda key: groups.get(key, key), label=labels.__getitem__), {}
 
 
 def _near_duplicates(root: Path) -> dict[str, str]:
-    """Group of near-duplicate scans, from a table beside the archive, where there is one."""
+    """Return the group of near-duplicate scans, from a table beside the archive if there is one."""
     path = root.parent / "near_duplicate_groups.csv"
     rows = read_table(path, "stem") if path.is_file() else {}
     return {stem: f"near-duplicates-{row['group']}" for stem, row in rows.items()}
@@ -272,7 +274,7 @@ def _united(folder: Path, found: Mapping[str, DataSet]) -> DataSet:
     return _data_set(folder, cases, " or ".join(sorted({data.layout for data in found.values()})))
 
 
-def _data_set(folder: Path, cases: list[Case], layout: str) -> DataSet:
+def _data_set(folder: Path, cases: Sequence[Case], layout: str) -> DataSet:
     meant, folders, official = interpret(cases)
     return DataSet(
         folder.absolute().name,

@@ -14,9 +14,9 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
 from types import ModuleType
-from typing import BinaryIO
 
 import numpy as np
 
@@ -120,7 +120,7 @@ def count_frames(path: str | os.PathLike) -> int | None:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[BinaryIO]:
+def _opened(path: Path) -> Iterator[BufferedReader]:
     """Yield the open file; turn whatever goes wrong into one line that names it."""
     try:
         _check_regular(path)
@@ -164,7 +164,7 @@ def _reader(kind: str) -> ModuleType:
         raise Unusable(f'{kind} needs an extra: pip install "kerasunet[dicom]"') from None
 
 
-def _kind(file: BinaryIO) -> str:
+def _kind(file: BufferedReader) -> str:
     head = file.read(_HEAD_BYTES)
     file.seek(0)
     kind = _kind_of(head)
@@ -207,7 +207,7 @@ class Source:
         size_limit: The largest number of pixels, height times width, that is decoded.
     """
 
-    file: BinaryIO
+    file: BufferedReader
     kind: str
     frame: int
     size_limit: int

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gzip
 import math
-from typing import BinaryIO
+from io import BufferedReader
 
 import numpy as np
 from nibabel import Nifti1Header, Nifti2Header
@@ -26,6 +26,8 @@ from kerasunet.data.readers.files import (
 )
 
 _UNIT_MM = {"mm": 1.0, "meter": 1000.0, "micron": 0.001, "unknown": 1.0}
+
+File = BufferedReader | gzip.GzipFile
 
 
 def read_image(source: Source) -> tuple[np.ndarray, tuple[float, float] | None]:
@@ -48,15 +50,15 @@ def count_frames(source: Source) -> int:
         return math.prod(_open(source)[1].get_data_shape()[2:])
 
 
-def _open(source: Source) -> tuple[BinaryIO, Nifti1Header]:
-    file = source.file
+def _open(source: Source) -> tuple[File, Nifti1Header]:
+    file: File = source.file
     if file.peek(2)[:2] == b"\x1f\x8b":
         file = gzip.GzipFile(fileobj=file)
     layout = Nifti2Header if file.peek(8)[4:8] == b"n+2\0" else Nifti1Header
     return file, layout.from_fileobj(file, check=False)
 
 
-def _slice(file: BinaryIO, header: Nifti1Header, source: Source) -> np.ndarray:
+def _slice(file: File, header: Nifti1Header, source: Source) -> np.ndarray:
     """Cut the slice across the third stored axis, with rows and columns as displayed."""
     shape = header.get_data_shape()
     if len(shape) < 2:

@@ -55,7 +55,7 @@ def read_image(source: Source) -> tuple[np.ndarray, tuple[float, float] | None]:
     with _silence(source):
         picture = _open(source)
         pixels = without_equal_channels(_pixels(picture, source))
-        if source.kind != "TIFF":
+        if not isinstance(picture, TiffImageFile):
             return to_levels(pixels), None
         levels = to_levels(pixels)
         return 255 - levels if _shows_zero_as_white(picture) else levels, _spacing(picture)
@@ -73,7 +73,7 @@ def read_mask(source: Source) -> np.ndarray:
 def count_frames(source: Source) -> int:
     """Return the number of pages of a TIFF; other files have one."""
     with _silence(source):
-        return _open(source).n_frames if source.kind == "TIFF" else 1
+        return _page_count(_open(source))
 
 
 def read_png(content: bytes, size_limit: int) -> np.ndarray:
@@ -108,12 +108,16 @@ def _open(source: Source) -> ImageFile:
     source.file.seek(0)
     picture = _FORMATS[source.kind](source.file)
     if source.frame:
-        source.check_frame(picture.n_frames if source.kind == "TIFF" else 1)
+        source.check_frame(_page_count(picture))
         picture.seek(source.frame)
     source.check_size(*picture.size)
-    if source.kind == "TIFF":
+    if isinstance(picture, TiffImageFile):
         _check_planes(picture)
     return picture
+
+
+def _page_count(picture: ImageFile) -> int:
+    return picture.n_frames if isinstance(picture, TiffImageFile) else 1
 
 
 def _pixels(picture: ImageFile, source: Source) -> np.ndarray:
@@ -157,7 +161,7 @@ def _over_black(pixels: np.ndarray) -> np.ndarray:
 
 
 def _has_grey_palette(picture: ImageFile) -> bool:
-    colours = np.reshape(picture.getpalette("RGB"), (-1, 3))
+    colours = np.reshape(picture.getpalette("RGB") or [], (-1, 3))
     return bool((colours == colours[:, :1]).all())
 
 
@@ -171,14 +175,14 @@ def _take_lower_bytes(picture: ImageFile) -> None:
     picture.tile = [tile._replace(args=_opposite(tile.args)) for tile in picture.tile]
 
 
-def _opposite(arguments: str | tuple) -> str | tuple:
+def _opposite(arguments: str | tuple | None) -> str | tuple:
     raw_mode = _raw_mode(arguments)
     raw_mode = raw_mode[:-1] + _OPPOSITE[raw_mode[-1]]
-    return raw_mode if isinstance(arguments, str) else (raw_mode, *arguments[1:])
+    return (raw_mode, *arguments[1:]) if isinstance(arguments, tuple) else raw_mode
 
 
-def _raw_mode(arguments: str | tuple) -> str:
-    return arguments if isinstance(arguments, str) else str(arguments[0])
+def _raw_mode(arguments: str | tuple | None) -> str:
+    return str(arguments[0]) if isinstance(arguments, tuple) else arguments or ""
 
 
 def _shows_zero_as_white(picture: TiffImageFile) -> bool:
@@ -201,6 +205,7 @@ def _spacing(picture: TiffImageFile) -> tuple[float, float] | None:
     """
     unit = _IMAGEJ_UNIT.match(str(picture.tag_v2.get(tags.IMAGEDESCRIPTION, "")))
     per_unit = [picture.tag_v2.get(tag) for tag in (tags.Y_RESOLUTION, tags.X_RESOLUTION)]
-    if not unit or not all(per_unit):
+    if not unit:
         return None
-    return millimetres(*(_UNIT_MM[unit[1]] / float(resolution) for resolution in per_unit))
+    known = [float(resolution) for resolution in per_unit if resolution]
+    return millimetres(*(_UNIT_MM[unit[1]] / each for each in known)) if len(known) == 2 else None

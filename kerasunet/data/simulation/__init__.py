@@ -6,6 +6,7 @@ anatomy or scenery and the physics of its modality; it contains no real image.
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 from kerasunet.lazy import lazy_members
@@ -54,4 +55,4 @@ def simulate(
     """
     if name not in SIMULATORS:
         raise ValueError(f"{name!r}: no such simulator; there are {', '.join(SIMULATORS)}")
-    return __getattr__(SIMULATORS[name])(seed, index, size)
+    return getattr(sys.modules[__name__], SIMULATORS[name])(seed, index, size)

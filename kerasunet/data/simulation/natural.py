@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from numpy.typing import ArrayLike
 
 from kerasunet.data.simulation.shapes import (
     Grid,
@@ -57,7 +58,10 @@ def simulate_natural(seed: int, index: int, size: int | tuple[int, int] = 128) -
     shape = as_shape(size)
     scene, texture, sensor = generators(seed, index, SIMULATOR, count=3)
     grid = Grid(enlarged(shape, RENDER_SIDE))
-    noise = tuple(lattice_noise(texture, grid.shape, (4, 4), octaves=7, gain=1.0) for _ in range(2))
+    noise = (
+        lattice_noise(texture, grid.shape, (4, 4), octaves=7, gain=1.0),
+        lattice_noise(texture, grid.shape, (4, 4), octaves=7, gain=1.0),
+    )
     parts = _position(scene, draw_object(scene), grid)
     picture = _background(scene, grid, noise)
     angle = scene.uniform(-0.9, 0.9)
@@ -173,7 +177,7 @@ def draw_object(rng: np.random.Generator) -> list[np.ndarray]:
 
 
 def _fruit(rng: np.random.Generator) -> list[np.ndarray]:
-    count = rng.integers(1, 4)
+    count = int(rng.integers(1, 4))
     centres = np.column_stack([0.55 * np.arange(count), rng.normal(0, 0.06, count)])
     bodies = (
         blobs(rng, count, 0.07, samples=72) * rng.uniform(0.32, 0.45, (count, 1, 1))
@@ -229,13 +233,13 @@ def _vehicle(rng: np.random.Generator) -> list[np.ndarray]:
 def _limb(
     rng: np.random.Generator,
     start: tuple[float, float],
-    end: tuple[float, float],
+    end: ArrayLike,
     *,
     thick: float,
     thin: float,
 ) -> np.ndarray:
-    middle = (np.array(start) + end) / 2 + rng.normal(0, 0.04, 2)
-    line = spline([start, middle, end])
+    middle = (np.array(start) + np.array(end)) / 2 + rng.normal(0, 0.04, 2)
+    line = spline(np.array([start, middle, end]))
     return band(line, np.linspace(thick, thin, len(line)))
 
 

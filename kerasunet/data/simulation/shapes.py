@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import accumulate
 
 import cv2
 import numpy as np
+from numpy.typing import ArrayLike
 
 MIN_SIDE, MAX_SIDE, MAX_ASPECT = 32, 2048, 4
 Curves = Sequence[np.ndarray]
@@ -46,10 +47,10 @@ def as_shape(size: int | tuple[int, int]) -> tuple[int, int]:
     Raises:
         ValueError: A side is not 32 to 2048, or the image is longer than 4:1.
     """
-    sides = (size, size) if np.isscalar(size) else tuple(size)
+    sides = tuple(size) if isinstance(size, Iterable) else (size, size)
     if len(sides) != 2 or not all(isinstance(side, (int, np.integer)) for side in sides):
         raise ValueError(f"size is one integer or (height, width), not {size!r}")
-    height, width = map(int, sides)
+    height, width = (int(side) for side in sides)
     if not MIN_SIDE <= min(height, width) <= max(height, width) <= MAX_SIDE:
         raise ValueError(f"size is {MIN_SIDE} to {MAX_SIDE} pixels a side, not {size!r}")
     if max(height, width) > MAX_ASPECT * min(height, width):
@@ -89,7 +90,7 @@ def split_like(joined: np.ndarray, curves: Curves) -> list[np.ndarray]:
     return [joined[end - len(curve) : end] for curve, end in zip(curves, ends, strict=True)]
 
 
-def spline(points: np.ndarray, samples: int = 6) -> np.ndarray:
+def spline(points: ArrayLike, samples: int = 6) -> np.ndarray:
     """Draw a smooth open curve through the points (Catmull-Rom).
 
     Args:
@@ -322,13 +323,13 @@ def lattice_noise(
     """
     rng = rng.spawn(1)[0]
     amplitude = 1 / np.sqrt(sum(gain ** (2 * octave) for octave in range(octaves)))
-    field = None
+    field = np.zeros(0, np.float32)
     for octave in range(octaves):
         grid = (cells[0] << octave, cells[1] << octave)
-        if field is not None and (grid[0] > shape[0] or grid[1] > shape[1]):
+        if octave and (grid[0] > shape[0] or grid[1] > shape[1]):
             break
         layer = rng.standard_normal(grid, dtype=np.float32) * np.float32(amplitude)
-        field = layer if field is None else layer + cv2.resize(field, grid[::-1])
+        field = layer + cv2.resize(field, grid[::-1]) if octave else layer
         amplitude *= gain
     return cv2.resize(field, shape[::-1], interpolation=cv2.INTER_CUBIC)
 

@@ -96,8 +96,8 @@ def _draw_layers(
     skin = rng.uniform(1.2, 2.0) + 0.12 * smooth_curve(rng, lines, 5)
     fat = skin + rng.uniform(0.06, 0.22) * probe.depth + 0.9 * smooth_curve(rng, lines, 6)
     fat = np.maximum(fat + 0.5 * tilt, skin + 1)
-    gland = max(rng.uniform(0.55, 0.9) * probe.depth, lesion_bottom + 2)
-    gland = np.maximum(gland + 0.8 * smooth_curve(rng, lines, 4) + tilt, fat + 3)
+    typical = max(rng.uniform(0.55, 0.9) * probe.depth, lesion_bottom + 2)
+    gland = np.maximum(typical + 0.8 * smooth_curve(rng, lines, 4) + tilt, fat + 3)
     muscle = gland + rng.uniform(5, 9) + 0.5 * smooth_curve(rng, lines, 4)
     return Layers(skin, fat, gland, muscle)
 

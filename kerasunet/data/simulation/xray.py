@@ -164,7 +164,7 @@ def _nodule(grid: ChestGrid, rng: np.random.Generator) -> np.ndarray:
 
 def _breasts(grid: ChestGrid) -> np.ndarray:
     if not grid.build.breast:
-        return np.float32(0)
+        return np.zeros((), np.float32)
     shapes = [ellipse((side * 0.23, 0.17), (0.2, 0.2), side * 0.15) for side in (-1, 1)]
     fullness = np.clip((grid.axes[1] + 0.1) / 0.4, 0, 1)
     return grid.build.breast * fullness * grid.blur(grid.cover(shapes), 0.015)

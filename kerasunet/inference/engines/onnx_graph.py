@@ -131,7 +131,7 @@ def _standardization(graph: _Graph, layer, inputs: list[str]) -> str:
     """Standardise to zero mean and unit variance over the whole image."""
     name = layer.name
     axes = graph.constant(np.array([1, 2, 3]), f"{name}_axes")
-    epsilon = graph.constant(np.float32(layer.epsilon), f"{name}_epsilon")
+    epsilon = graph.constant(np.array(layer.epsilon, np.float32), f"{name}_epsilon")
     mean = graph.add("ReduceMean", [*inputs, axes], f"{name}_mean")
     centred = graph.add("Sub", [*inputs, mean], f"{name}_centred")
     squares = graph.add("Mul", [centred, centred], f"{name}_squares")
