@@ -58,7 +58,7 @@ def distinct(texts: Sequence[str], layout: NetworkLayout) -> tuple[str, ...]:
     """
     kept: dict[object, str] = {}
     for text in texts:
-        kept.setdefault(parse(text).select(layout), text)
+        kept.setdefault(parse(text).effect(layout), text)
     return tuple(kept.values())
 
 

@@ -3,7 +3,7 @@
 Postfix order lets any nesting be parsed, evaluated and printed without recursion.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Hashable
 from dataclasses import dataclass
 from math import isclose
 from typing import NamedTuple, NoReturn
@@ -155,6 +155,17 @@ class Strategy:
         trained = {weight.layer for weight in self.select(layout) if weight.kind == "norm"}
         moving = self._evaluate(layout).moving - trained
         return tuple(layer for layer in layout.statistics if layer in moving)
+
+    def effect(self, layout: NetworkLayout) -> Hashable:
+        """Return what a training does on a network of this layout, equal for equal trainings.
+
+        Weights, rates, moving statistics and the exponent of `rgn` count, the spelling does not.
+
+        Raises:
+            StrategyError: as for `select`.
+        """
+        rates = frozenset(self.rates(layout).items())
+        return rates, self.statistics(layout), self.relative_power
 
     def _evaluate(self, layout: NetworkLayout) -> "_Selection":
         stack: list[_Selection] = []

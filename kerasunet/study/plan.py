@@ -148,7 +148,7 @@ def plan(settings: StudySettings, layout: NetworkLayout) -> tuple[PlannedRun, ..
 
 
 def distinct_strategies(patterns: Sequence[str], layout: NetworkLayout) -> tuple[str, ...]:
-    """Expand patterns, and keep one strategy of those that train the same weights.
+    """Expand patterns, and keep one strategy of those that train the same weights alike.
 
     Of equal ones, the shortest pattern without a number stays: `contracting`, not `shallow:5`.
     """
@@ -168,4 +168,4 @@ def _what_trains(text: str, layout: NetworkLayout) -> object:
     if text == SCRATCH:
         return text
     strategy = parse(text)
-    return strategy if strategy.is_auto else strategy.select(layout)
+    return strategy if strategy.is_auto else strategy.effect(layout)

@@ -204,7 +204,7 @@ def train(
     listeners = keras.callbacks.CallbackList(list(callbacks), model=model, add_history=False)
     listeners.on_train_begin()
     epochs = _Epochs(model, learner, inputs, validation, optimization, listeners)
-    relative = None if relative_power is None else RelativeRates(model, relative_power)
+    relative = None if relative_power is None else RelativeRates(model, batches, relative_power)
     while not _is_finished(state, optimization):
         try:
             if relative is not None:
@@ -282,7 +282,7 @@ class _Epochs:
     def with_rates(self, relative: RelativeRates, epoch: int, history: Path) -> _Epochs:
         """Measure new rates and begin a new optimizer, where the schedule has come to."""
         first, last = self._range(epoch)
-        factors = relative.measure(self.batches, first, last)
+        factors = relative.measure(first, last)
         write_rates(history.with_name("rates.csv"), epoch, factors)
         compile_for_training(self.model, self.optimization, first)
         return replace(self, learner=learner_of(self.model))

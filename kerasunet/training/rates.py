@@ -98,20 +98,20 @@ class RelativeRates:
 
     Args:
         model: A model that the strategy `rgn` was applied to.
+        batches: The batches of the training.
         power: Exponent of the relative gradient norm.
     """
 
-    def __init__(self, model: keras.Model, power: float):
-        self._model, self._power = model, power
+    def __init__(self, model: keras.Model, batches: Batches, power: float):
+        self._model, self._batches, self._power = model, batches, power
         self._copy = plain_copy(model)
         apply_strategy(self._copy, "kernel")
         self._recorder = record_gradients(self._copy)
 
-    def measure(self, batches: Batches, first: int, last: int) -> dict[str, float]:
+    def measure(self, first: int, last: int) -> dict[str, float]:
         """Measure at the weights that the model has now, and set its rate factors.
 
         Args:
-            batches: The batches of the training.
             first: Number of the first step of the epoch.
             last: Number of the step after its last.
 
@@ -123,7 +123,7 @@ class RelativeRates:
         """
         self._copy.set_weights(self._model.get_weights())
         own = {v.path: math.sqrt(squared_norm(v)) for v in self._copy.trainable_variables}
-        steps = batches.steps(first, min(first + BATCHES, last))
+        steps = self._batches.steps(first, min(first + BATCHES, last))
         squares = [squared_norms(self._copy, self._recorder, *batch) for batch in steps]
         norms = {
             path: float(np.mean([math.sqrt(batch[path]) for batch in squares])) / length

@@ -353,6 +353,17 @@ def test_impossible_rates_and_statistics_are_refused(text, problem):
     assert problem in message(text)
 
 
+def test_equal_trainings_have_equal_effects_and_others_do_not():
+    def effect(text):
+        return parse(text).effect(UNET)
+
+    assert effect("contracting") == effect("shallow:5") == effect("all-expanding")
+    assert effect("0.5*0.2*all") == effect("0.1*(contracting+expanding)")
+    texts = ["all", "0.1*all", "contracting+0.1*expanding", "all-norm", "kernel", "rgn", "rgn^0.5"]
+    texts += ["none", "statistics", "expanding", "expanding+statistics"]
+    assert len({effect(text) for text in texts}) == len(texts)
+
+
 def test_without_batch_normalization_there_are_no_statistics():
     for normalization in ("group", None):
         assert "no batch normalization" in message(

@@ -19,6 +19,7 @@ from helpers import ROOT
 from kerasunet.strategies import NetworkLayout
 from kerasunet.study.execution import Executor, open_study, run_study
 from kerasunet.study.plan import StudySettings, distinct_strategies, plan
+from kerasunet.study.stats.scores import find
 from kerasunet.study.tables import CASE_COLUMNS, RUN_COLUMNS, Tables, read_tables
 from kerasunet.training import FinetuneSettings, Optimization
 
@@ -289,3 +290,10 @@ def test_a_trial_that_fails_does_not_stop_the_study(run_cli, tiny_model_file):
     )
     assert done.returncode == 0, done.stderr
     assert "time        unknown, the trial failed: FloatingPointError" in done.stdout
+
+
+def test_soft_strategies_are_strategies_of_their_own():
+    texts = ("all", "contracting+0.1*expanding", "expanding", "expanding+statistics", "none")
+    assert distinct_strategies((*texts, "statistics"), NetworkLayout.unet()) == (*texts, "statistics")
+    assert find("all", ["contracting+0.1*expanding"]) is None
+    assert find("shallow:5+0.1*expanding", texts) == "contracting+0.1*expanding"

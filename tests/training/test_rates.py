@@ -53,7 +53,7 @@ def test_rates_are_relative_gradient_norms_over_the_largest(power):
     model = UNet(base_filters=4, depth=2)
     apply_strategy(model, f"rgn^{power}")
     batches = Batches(decoded(12), 4, NO_AUGMENTATION, seed=0)
-    factors = RelativeRates(model, power).measure(batches, first=2, last=4)
+    factors = RelativeRates(model, batches, power).measure(first=2, last=4)
     expected = norms_by_tensorflow(model, [batches.batch(2), batches.batch(3)])
     assert factors.keys() == KERNELS and max(factors.values()) == 1
     assert factors == pytest.approx({k: v**power for k, v in expected.items()}, rel=1e-3)
@@ -67,7 +67,7 @@ def test_each_kernel_moves_by_its_share():
     model = UNet(base_filters=4, depth=2)
     apply_strategy(model, "rgn")
     batches = Batches(decoded(8), 4, NO_AUGMENTATION, seed=0)
-    factors = RelativeRates(model, 1.0).measure(batches, 0, 2)
+    factors = RelativeRates(model, batches, 1.0).measure(0, 2)
     settings = Optimization(steps=10, learning_rate=1e-3, warmup=0, schedule="constant")
     compile_for_training(model, settings)
     before = {v.path: v.numpy() for v in model.weights}

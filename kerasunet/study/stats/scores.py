@@ -37,13 +37,13 @@ def find(wanted: str, available: Iterable[str], depth: int = USUAL_DEPTH) -> str
 
 @lru_cache(maxsize=4096)
 def what_trains(text: str, depth: int = USUAL_DEPTH) -> Hashable:
-    """Return the weights that a strategy trains; its text where that does not fix them.
+    """Return what a strategy trains, and at which rates; its text where that does not fix it.
 
     `scratch` and `auto` are such texts, and so are strategies that do not fit the network.
     """
     try:
         strategy = parse(text)
-        return text if strategy.is_auto else strategy.select(_network(depth))
+        return text if strategy.is_auto else strategy.effect(_network(depth))
     except StrategyError:
         return text
 
