@@ -112,7 +112,9 @@ def _worker(folder: Path, runs: int) -> list[float]:
         settings = FinetuneSettings(
             layers, data="simulated-ultrasound:60", validation_size=0, optimization=optimization
         )
-        run_in_process(PlannedRun(layers, 0, 40, 0, settings), folder / f"run-{number}")
+        run_in_process(
+            PlannedRun(layers, 0, 40, seed=0, settings=settings), folder / f"run-{number}"
+        )
         (process,) = psutil.Process().children()
         sizes.append(process.memory_info().rss / 1e6)
     workers.end()

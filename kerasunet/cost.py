@@ -143,7 +143,15 @@ class Network:
         inputs = self._inputs(weight.block, role, filters)
         filters = self.classes if role == "head" else filters
         count = seen * inputs * filters * side**2
-        return LayerCost(weight.block, weight.layer, inputs, filters, side, taps, count)
+        return LayerCost(
+            weight.block,
+            weight.layer,
+            inputs,
+            filters=filters,
+            side=side,
+            taps=taps,
+            multiply_adds=count,
+        )
 
     def _inputs(self, block: str, role: str, filters: int) -> int:
         """Return the channels that reach a layer, from its own level or its neighbours."""

@@ -143,16 +143,16 @@ def describe(model: keras.Model) -> Description:
     rows: dict[str, LayerRow] = {}
     for ref, variable in _weights(model):
         size = _size(variable)
-        row = rows.get(ref.layer, LayerRow(ref.block, ref.layer, 0, 0))
+        row = rows.get(ref.layer, LayerRow(ref.block, ref.layer, 0, trained=0))
         trains = _trains(model, ref.layer, variable)
         rates = {*row.rates, *([factors.get(variable.path, 1.0)] if trains else ())}
         rows[ref.layer] = LayerRow(
             ref.block,
             ref.layer,
             row.parameters + size,
-            row.trained + size * trains,
-            tuple(sorted(rates)),
-            _statistics_move(model, model.get_layer(ref.layer)),
+            trained=row.trained + size * trains,
+            rates=tuple(sorted(rates)),
+            statistics=_statistics_move(model, model.get_layer(ref.layer)),
         )
     return Description(tuple(rows.values()))
 
@@ -289,7 +289,7 @@ def _reference(layer, variable) -> WeightRef:
             "their block, such as enc1_conv1, bottleneck_norm2, dec4_up, or head"
         )
     kind = "norm" if variable.name in ("gamma", "beta") else variable.name
-    return WeightRef(match[1] if match else _LAST_BLOCK, layer.name, variable.name, kind)
+    return WeightRef(match[1] if match else _LAST_BLOCK, layer.name, variable.name, kind=kind)
 
 
 def _moving_statistics(layer) -> list:

@@ -244,7 +244,7 @@ def test_a_comparison_tells_nothing(finetuned, cases, tmp_path):
 
     segmenter = Segmenter(finetuned / "model.keras", engine="keras")
     image, spacing = read_image(cases / "images" / "case0.dcm")
-    compared = compare(image, [Candidate("mine", "all", 1, True, segmenter)], spacing)
+    compared = compare(image, [Candidate("mine", "all", 1, votes=True, segment=segmenter)], spacing)
     (tmp_path / "all.zip").write_bytes(as_zip("case0.dcm", compared, judge(compared), scores=[]))
     assert assert_clean(tmp_path) == 1
 

@@ -74,11 +74,11 @@ def _run(verb: str, words: Sequence[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except _USER_ERRORS as error:
-        return _refuse(error, _message(error), 2, debug)
+        return _refuse(error, _message(error), 2, debug=debug)
     except MemoryError as error:
-        return _refuse(error, "the memory is full; take smaller or fewer images", 2, debug)
+        return _refuse(error, "the memory is full; take smaller or fewer images", 2, debug=debug)
     except Exception as error:
-        return _refuse(error, f"{type(error).__name__}: {error}; {_FAULT}", 3, debug)
+        return _refuse(error, f"{type(error).__name__}: {error}; {_FAULT}", 3, debug=debug)
 
 
 def _parser(verb: str, module: ModuleType) -> argparse.ArgumentParser:
@@ -101,7 +101,7 @@ def _message(error: Exception) -> str:
     return str(error)
 
 
-def _refuse(error: Exception, message: str, status: int, debug: bool) -> int:
+def _refuse(error: Exception, message: str, status: int, *, debug: bool) -> int:
     if debug:
         raise error
     print(f"error: {printable(message)}", file=sys.stderr)

@@ -74,7 +74,7 @@ def _summary_row(row) -> dict[str, str]:
         "strategy": row.strategy,
         "runs": str(row.runs),
         "cases": str(row.cases),
-        "Dice": _estimate(row.mean, row.low, row.high, ".4f"),
+        "Dice": _estimate(row.mean, row.low, row.high, form=".4f"),
         "missed": f"{row.missed:g}",
     }
 
@@ -84,7 +84,7 @@ def _comparison_row(row) -> dict[str, str]:
         "data": row.data,
         "images": str(row.train_size),
         "first - second": f"{row.first} - {row.second}",
-        "difference": _estimate(row.difference, row.low, row.high, "+.4f"),
+        "difference": _estimate(row.difference, row.low, row.high, form="+.4f"),
         "p": f"{row.p_value:.2g}",
         "p (Holm)": f"{row.p_adjusted:.2g}",
         "effect": f"{row.effect_size:+.2f}",
@@ -100,13 +100,13 @@ def _auto_row(row) -> dict[str, str]:
         "Dice": f"{row.mean:.4f}",
         "best": f"{row.best} {row.best_mean:.4f}",
         "worst": f"{row.worst} {row.worst_mean:.4f}",
-        "behind best": _estimate(row.regret, row.regret_low, row.regret_high, "+.4f"),
+        "behind best": _estimate(row.regret, row.regret_low, row.regret_high, form="+.4f"),
         "worst to best": f"{row.share:.0%}",
         "chosen": row.chosen,
     }
 
 
-def _estimate(mean: float, low: float, high: float, form: str) -> str:
+def _estimate(mean: float, low: float, high: float, *, form: str) -> str:
     return f"{mean:{form}} ({low:{form}} to {high:{form}})"
 
 

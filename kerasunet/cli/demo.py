@@ -14,7 +14,7 @@ _EXTRA = ("gradio", "plotly")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--host", help="address to listen on, 0.0.0.0 for all (default: this machine only)")
-    port = Option("port (default: the first free one from 7860)", int, 1, 65535)
+    port = Option("port (default: the first free one from 7860)", int, 1, maximum=65535)
     add_option(parser, "port", port)
     add("--open", action="store_true", help="open the page in the browser")
     add(

@@ -14,7 +14,7 @@ from kerasunet.training.settings import LARGEST_SIDE
 _THRESHOLD = Option(
     "probability of foreground (default: the model card's)", float, minimum=0, maximum=1
 )
-_IMAGE_SIZE = Option("height and width (default: the model card's)", int, 1, LARGEST_SIDE)
+_IMAGE_SIZE = Option("height and width (default: the model card's)", int, 1, maximum=LARGEST_SIDE)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -24,8 +24,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--output", type=Path, metavar="PATH", help="file or folder (default: NAME.SUFFIX here)")
     add("--int8", action="store_true", help="eight-bit weights and activations; give --data, too")
     shared.add_shared(parser, "data", "manual_dir", data="simulated-ultrasound:64")
-    images = Option("how many to check on, at most", int, 1, 1_000_000)
-    shared.add_option(parser, "images", images, 64)
+    images = Option("how many to check on, at most", int, 1, maximum=1_000_000)
+    shared.add_option(parser, "images", images, default=64)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -23,9 +23,11 @@ if TYPE_CHECKING:
 _THRESHOLD = Option(
     "probability of foreground (default: the model card's)", float, minimum=0, maximum=1
 )
-_TILE = Option("cut large images instead of resizing them", int, 1, LARGEST_SIDE, metavar="PIXELS")
+_TILE = Option(
+    "cut large images instead of resizing them", int, 1, maximum=LARGEST_SIDE, metavar="PIXELS"
+)
 _OVERLAP = Option(
-    "of neighbouring tiles (a quarter of a tile)", int, 0, LARGEST_SIDE, metavar="PIXELS"
+    "of neighbouring tiles (a quarter of a tile)", int, 0, maximum=LARGEST_SIDE, metavar="PIXELS"
 )
 _COLUMNS = (
     "image",

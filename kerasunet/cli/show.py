@@ -18,14 +18,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     shared.add_shared(parser, "data", "manual_dir", data="simulated-ultrasound")
     add("--sheet", type=Path, metavar="PNG", help="write a contact sheet of pairs")
-    shared.add_option(parser, "count", Option("pairs on the sheet", int, 1, 1000), 24)
+    shared.add_option(
+        parser, "count", Option("pairs on the sheet", int, 1, maximum=1000), default=24
+    )
     add("--layers", metavar="STRATEGY", help="print which layers this strategy trains")
     add("--model", help="of which saved model (default: a fresh U-Net of the architecture below)")
     add("--overfit-one-batch", action="store_true", help="train on 8 pairs until they are learnt")
     steps = replace(declared(Optimization)["steps"], help="steps of --overfit-one-batch")
-    shared.add_option(parser, "steps", steps, 100)
-    size = Option("of --overfit-one-batch", int, 1, LARGEST_SIDE)
-    shared.add_option(parser, "image_size", size, 128)
+    shared.add_option(parser, "steps", steps, default=100)
+    size = Option("of --overfit-one-batch", int, 1, maximum=LARGEST_SIDE)
+    shared.add_option(parser, "image_size", size, default=128)
     shared.add_architecture(parser, "of --layers and --overfit-one-batch")
 
 

@@ -27,9 +27,9 @@ EPILOG = (
 )
 _RATES = (3e-4, 1e-3, 3e-3)
 _VARIED = ("layers", "train_size", "fold", "validation_size")
-_TRAIN_SIZES = Option("numbers of training images", int, 1, 10_000_000, metavar="N")
-_SEEDS = Option("number of seeds", int, 1, 1000, metavar="N")
-_ONLY_FOLDS = Option("run these now, numbered from 0", int, 0, 1000, metavar="F")
+_TRAIN_SIZES = Option("numbers of training images", int, 1, maximum=10_000_000, metavar="N")
+_SEEDS = Option("number of seeds", int, 1, maximum=1000, metavar="N")
+_ONLY_FOLDS = Option("run these now, numbered from 0", int, 0, maximum=1000, metavar="F")
 _LR_SEARCH = Option(
     "choose the learning rate of each run on the validation images (3e-4 1e-3 3e-3)",
     float,
@@ -42,8 +42,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     shared.add_settings(parser, default.run, without=_VARIED)
     add("--strategies", nargs="+", default=list(STRATEGIES), metavar="S", help=" ".join(STRATEGIES))
-    shared.add_option(parser, "train_sizes", _TRAIN_SIZES, (20,))
-    shared.add_option(parser, "seeds", _SEEDS, 1)
+    shared.add_option(parser, "train_sizes", _TRAIN_SIZES, default=(20,))
+    shared.add_option(parser, "seeds", _SEEDS, default=1)
     shared.add_option(parser, "only_folds", _ONLY_FOLDS, nargs="+")
     size = declared(FinetuneSettings)["validation_size"]
     help_ = "validation images (0; 20 with --lr-search)"
@@ -63,9 +63,11 @@ def _add_executor(parser: argparse.ArgumentParser) -> None:
     add = group.add_argument
     add("--executor", default="local", help="local, dask or ray (local)")
     add("--address", help="scheduler of a running cluster, such as tcp://host:8786")
-    shared.add_option(group, "workers", Option("runs at a time", int, 1, 1000, metavar="N"), 1)
-    gpus = Option("GPUs to deal out, one a worker", int, 0, 1000, metavar="N")
-    shared.add_option(group, "gpus", gpus, 0)
+    shared.add_option(
+        group, "workers", Option("runs at a time", int, 1, maximum=1000, metavar="N"), default=1
+    )
+    gpus = Option("GPUs to deal out, one a worker", int, 0, maximum=1000, metavar="N")
+    shared.add_option(group, "gpus", gpus, default=0)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -84,7 +86,7 @@ def _run(options: argparse.Namespace, settings: StudySettings, directory: Path) 
     _print_plan(study, options)
     if options.plan:
         return 0
-    executor = Executor(options.executor, options.workers, options.address, options.gpus)
+    executor = Executor(options.executor, options.workers, options.address, gpus=options.gpus)
     failures = _execute(study, executor, options.retry_failed)
     if not options.no_report and study.tables.finished():
         from kerasunet.study.report import write_report
@@ -162,7 +164,7 @@ def _execute(study, executor, retry_failed: bool) -> int:
         where = f"fold {planned.fold}, {planned.train_size} images, {planned.strategy}"
         print(f"[{done}/{total}] {where}: {_outcome(result)}; {_duration(left)} left", flush=True)
 
-    run_study(study, executor, retry_failed, tell)
+    run_study(study, executor, retry_failed, on_result=tell)
     return failures
 
 

@@ -171,7 +171,7 @@ def judge(comparison: Comparison, choice: Choice = Choice()) -> Verdict:
     for name in voting:
         votes += masks[name]
     consensus = votes > len(voting) // 2
-    return Verdict(choice, answers, masks, votes, len(voting), consensus)
+    return Verdict(choice, answers, masks, votes=votes, voters=len(voting), consensus=consensus)
 
 
 def smallest_area(shape: tuple[int, int], percent: float) -> int:

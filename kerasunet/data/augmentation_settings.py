@@ -45,7 +45,7 @@ class Augmentation:
         check(self)
 
 
-NO_AUGMENTATION = Augmentation(0, 0, 0, 0, 0, 0, 0, 0)
+NO_AUGMENTATION = Augmentation(0, 0, 0, shift=0, elastic=0, gamma=0, contrast=0, speckle=0)
 LIGHT_AUGMENTATION = Augmentation(
     rotation=5, scale=0.2, shift=0.05, elastic=0, gamma=0.2, contrast=0.2, speckle=0
 )

@@ -62,7 +62,7 @@ def open_image(path: str, frame: int = 0) -> InputImage:
         pixels, spacing = read_image(path, frame=frame, size_limit=PIXEL_LIMIT)
     except (OSError, ValueError) as error:
         raise _without_folder(error, path) from None
-    return InputImage(Path(path).name, pixels, spacing, "").with_modality("")
+    return InputImage(Path(path).name, pixels, spacing, modality="").with_modality("")
 
 
 def open_mask(path: str, shape: tuple[int, int]) -> np.ndarray:

@@ -138,4 +138,6 @@ def _load(model: SavedModel) -> Candidate:
     except Exception as error:  # Each engine has its own errors; the page must go on.
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise ValueError(f"model {model.name} cannot be loaded: {reason}") from error
-    return Candidate(model.name, model.label, trained, not model.is_pretrained, segment)
+    return Candidate(
+        model.name, model.label, trained, votes=not model.is_pretrained, segment=segment
+    )

@@ -93,7 +93,7 @@ def build(models: ModelStore, allow_training: bool = False, local: bool = False)
     """
     with gr.Blocks(title=_TITLE, analytics_enabled=False) as page:
         gr.HTML(header(), elem_id="header")
-        context = Context(models, gr.State(()), allow_training or local, local)
+        context = Context(models, gr.State(()), allow_training or local, local=local)
         with gr.Tabs(elem_id="tabs"):
             for label, tab in _TABS.items():
                 name = label.lower().replace("-", "")

@@ -33,9 +33,21 @@ class Format:
 
 FORMATS = {
     "savedmodel": Format("", True, "TensorFlow, TensorFlow Serving"),
-    "onnx": Format(".onnx", True, "ONNX Runtime and most others", ("onnx", "onnxruntime")),
-    "openvino": Format(".xml", True, "OpenVINO on Intel and AMD", ("onnx", "openvino"), ("nncf",)),
-    "litert": Format(".tflite", False, "LiteRT on phones and boards", ("ai_edge_litert",), ()),
+    "onnx": Format(".onnx", True, "ONNX Runtime and most others", packages=("onnx", "onnxruntime")),
+    "openvino": Format(
+        ".xml",
+        True,
+        "OpenVINO on Intel and AMD",
+        packages=("onnx", "openvino"),
+        int8_packages=("nncf",),
+    ),
+    "litert": Format(
+        ".tflite",
+        False,
+        "LiteRT on phones and boards",
+        packages=("ai_edge_litert",),
+        int8_packages=(),
+    ),
     "h5": Format(".h5", True, "older Keras, one HDF5 file"),
 }
 

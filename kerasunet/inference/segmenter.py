@@ -115,7 +115,7 @@ class Segmenter:
             probability = predict_tiles(pixels, self._tiling, self._predict)
         else:
             probability = _resized(self._predict(pixels), pixels.shape[:2])
-        return Segmentation(pixels, probability, probability >= self.threshold, spacing)
+        return Segmentation(pixels, probability, probability >= self.threshold, spacing=spacing)
 
     def _predict(self, pixels: np.ndarray) -> np.ndarray:
         """Return the probabilities of an image that is stretched to the engine's size."""
@@ -179,7 +179,7 @@ class SideBySide:
                     np.ascontiguousarray(output[..., index * classes]), pixels.shape[:2]
                 )
                 mask = probability >= self.thresholds[model]
-                found[model] = Segmentation(pixels, probability, mask, spacing)
+                found[model] = Segmentation(pixels, probability, mask, spacing=spacing)
         return {model: found[model] for model in self._models}
 
 

@@ -128,7 +128,7 @@ def scores(norms: Mapping[str, float]) -> tuple[BlockScore, ...]:
     if not largest > 0:
         raise ValueError("no block has a gradient: the loss of these images cannot be lowered")
     return tuple(
-        BlockScore(number, block, norm, norm / largest, norm / largest >= SHARE)
+        BlockScore(number, block, norm, share=norm / largest, chosen=norm / largest >= SHARE)
         for number, (block, norm) in enumerate(norms.items(), start=1)
     )
 

@@ -98,7 +98,7 @@ def relative_gradient_norms(
     squares = [squared_norms(copy, recorder, *batch) for batch in stream.steps(0, batches)]
     own = {v.path: squared_norm(v) for v in copy.trainable_variables}
     refs = groupby(layout_of(copy).weights, key=lambda ref: ref.block)
-    return tuple(_block_norm(block, list(members), squares, own) for block, members in refs)
+    return tuple(_block_norm(block, list(members), squares, own=own) for block, members in refs)
 
 
 def choose_by_gradients(
@@ -138,16 +138,16 @@ def choose_by_gradients(
     return Choice("auto", blocks_to_train(table), table, seconds=seconds)
 
 
-def _block_norm(block: str, refs: list, squares: list[dict], own: dict[str, float]) -> BlockNorm:
+def _block_norm(block: str, refs: list, squares: list[dict], *, own: dict[str, float]) -> BlockNorm:
     paths = [f"{ref.layer}/{ref.name}" for ref in refs]
     weights = _norm(own[path] for path in paths)
     if not weights:
         raise ValueError(f"{block}: all its weights are 0, so nothing is relative to them")
     tensors = tuple(
-        TensorNorm(ref.layer, ref.name, _mean_norm([path], squares), _norm([own[path]]))
+        TensorNorm(ref.layer, ref.name, _mean_norm([path], squares), weights=_norm([own[path]]))
         for ref, path in zip(refs, paths, strict=True)
     )
-    return BlockNorm(block, _mean_norm(paths, squares), weights, tensors)
+    return BlockNorm(block, _mean_norm(paths, squares), weights, tensors=tensors)
 
 
 def _mean_norm(paths: list[str], squares: list[dict[str, float]]) -> float:

@@ -156,8 +156,8 @@ def _select(cases: DecodedCases, keys: tuple[str, ...]) -> DecodedCases:
         keys,
         tuple(cases.groups[row] for row in rows),
         np.ascontiguousarray(cases.images[rows]),
-        np.ascontiguousarray(cases.masks[rows]),
-        tuple(cases.spacings[row] for row in rows),
+        masks=np.ascontiguousarray(cases.masks[rows]),
+        spacings=tuple(cases.spacings[row] for row in rows),
     )
 
 
@@ -207,7 +207,7 @@ def choose_by_search(
     batches = Batches(inner, optimization.batch_size, augmentation, seed=optimization.seed)
     contenders = [_contender(model, text, optimization) for text in texts]
     rungs = ladder(len(texts), budget, optimization.steps)
-    trials = _search(contenders, rungs, batches, held_out)
+    trials = _search(contenders, rungs, batches, held_out=held_out)
     return Choice(
         "auto:search",
         _winner(texts, trials),
@@ -235,6 +235,7 @@ def _search(
     contenders: Sequence[_Contender],
     rungs: Sequence[Rung],
     batches: Batches,
+    *,
     held_out: DecodedCases,
 ) -> tuple[Trial, ...]:
     def advance(contender: _Contender, first: int, last: int) -> float:
@@ -243,7 +244,7 @@ def _search(
 
     results = climb(contenders, rungs, advance)
     return tuple(
-        Trial(number, contender.strategy, rung.steps, dice, rank < rung.arms // 2)
+        Trial(number, contender.strategy, rung.steps, dice=dice, kept=rank < rung.arms // 2)
         for number, (rung, scored) in enumerate(zip(rungs, results, strict=True), start=1)
         for rank, (contender, dice) in enumerate(scored)
     )

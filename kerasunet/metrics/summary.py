@@ -173,11 +173,11 @@ def bootstrap_interval(
     sums, counts = _by_group(cases, groups)
     mean = float(cases.mean())
     if len(sums) == 1:
-        return Interval(mean, math.nan, math.nan, cases.size)
+        return Interval(mean, math.nan, math.nan, n=cases.size)
     if _all_equal(sums / counts):
-        return Interval(mean, mean, mean, cases.size)
+        return Interval(mean, mean, mean, n=cases.size)
     low, high = _bca(sums, counts, confidence=confidence, resamples=resamples, seed=seed)
-    return Interval(mean, low, high, cases.size)
+    return Interval(mean, low, high, n=cases.size)
 
 
 def _outcome(truth: NDArray[np.bool_], prediction: NDArray[np.bool_]) -> str:

@@ -370,20 +370,20 @@ def _halved(content: bytes, source: Path) -> bytes:
 
     buffer = io.BytesIO()
     with h5py.File(io.BytesIO(content)) as old, h5py.File(buffer, "w") as new:
-        old.visititems(lambda name, item: _copy(name, item, new, source))
+        old.visititems(lambda name, item: _copy(name, item, new, source=source))
         _copy_attributes(old, new)
     return buffer.getvalue()
 
 
-def _copy(name: str, item: h5py.Group | h5py.Dataset, new: h5py.File, source: Path) -> None:
+def _copy(name: str, item: h5py.Group | h5py.Dataset, new: h5py.File, *, source: Path) -> None:
     if hasattr(item, "dtype"):
-        copied = _copy_dataset(name, item, new, source)
+        copied = _copy_dataset(name, item, new, source=source)
     else:
         copied = new.require_group(name)
     _copy_attributes(item, copied)
 
 
-def _copy_dataset(name: str, item: h5py.Dataset, new: h5py.File, source: Path) -> h5py.Dataset:
+def _copy_dataset(name: str, item: h5py.Dataset, new: h5py.File, *, source: Path) -> h5py.Dataset:
     values = item[()]
     if values.dtype != np.float32:
         return new.create_dataset(name, data=values)

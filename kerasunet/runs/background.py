@@ -94,9 +94,9 @@ class BackgroundRun:
             phase,
             step,
             self.settings.optimization.steps,
-            self._history(),
-            self._pictures(),
-            message,
+            history=self._history(),
+            pictures=self._pictures(),
+            message=message,
         )
 
     def cancel(self) -> None:

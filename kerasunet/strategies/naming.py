@@ -95,6 +95,7 @@ def _cover(
     weights: Weights,
     table: Mapping[Term, Weights],
     within: Weights | None = None,
+    *,
     outside: Weights = frozenset(),
 ) -> list[Term] | None:
     """Return few terms, all `within` and `outside`, that cover the weights; `None` if none do."""

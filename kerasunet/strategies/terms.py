@@ -171,14 +171,14 @@ def _double_convolution(block: str, normalization: str | None) -> list[WeightRef
         if normalization is None:
             weights += _biased(block, convolution)
         else:
-            weights.append(WeightRef(block, convolution, "kernel", "kernel"))
+            weights.append(WeightRef(block, convolution, "kernel", kind="kernel"))
             norm = f"{block}_norm{number}"
-            weights += [WeightRef(block, norm, name, "norm") for name in ("gamma", "beta")]
+            weights += [WeightRef(block, norm, name, kind="norm") for name in ("gamma", "beta")]
     return weights
 
 
 def _biased(block: str, layer: str) -> list[WeightRef]:
-    return [WeightRef(block, layer, name, name) for name in ("kernel", "bias")]
+    return [WeightRef(block, layer, name, kind=name) for name in ("kernel", "bias")]
 
 
 @dataclass(frozen=True)

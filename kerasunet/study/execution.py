@@ -148,13 +148,16 @@ def open_study(settings: StudySettings, directory: Path) -> Study:
     layout = settings.run.architecture.layout()
     planned = plan(settings, layout)
     data_name = claim_study(directory, settings, planned)
-    return Study(directory, settings, layout, planned, Tables(directory), data_name)
+    return Study(
+        directory, settings, layout, planned=planned, tables=Tables(directory), data_name=data_name
+    )
 
 
 def run_study(
     study: Study,
     executor: Executor | None = None,
     retry_failed: bool = False,
+    *,
     on_result: Callable[[PlannedRun, RunResult | str], Any] = lambda planned, result: None,
 ) -> None:
     """Execute the open runs of a study in processes that take one after another.
@@ -205,7 +208,7 @@ def _may_keep(executor: Executor) -> bool:
     return executor.name != "ray" or not executor.gpus
 
 
-def _execute(planned: PlannedRun, environment, directory: Path, keep: bool) -> RunResult:
+def _execute(planned: PlannedRun, environment, directory: Path, *, keep: bool) -> RunResult:
     try:
         return run_in_process(planned, directory / RUN_FOLDER / planned.name, environment)
     finally:

@@ -132,8 +132,8 @@ def plan(settings: StudySettings, layout: NetworkLayout) -> tuple[PlannedRun, ..
             strategy,
             fold,
             train_size,
-            seed,
-            replace(
+            seed=seed,
+            settings=replace(
                 settings.run,
                 layers=layers[strategy],
                 init="scratch" if strategy == SCRATCH else settings.run.init,
@@ -141,7 +141,7 @@ def plan(settings: StudySettings, layout: NetworkLayout) -> tuple[PlannedRun, ..
                 train_size=train_size,
                 optimization=replace(settings.run.optimization, seed=seed),
             ),
-            () if strategy == "none" else settings.learning_rates,
+            learning_rates=() if strategy == "none" else settings.learning_rates,
         )
         for fold, train_size, seed, strategy in axes
     )

@@ -199,7 +199,7 @@ def read_results(
     cases = _together([cases for _, cases, _ in found])
     if results_required and cases.empty:
         raise ValueError(f"{directories[0]}: no run has finished yet, so there is nothing to show")
-    return StudyResults(cases, _together([runs for _, _, runs in found]), depth, studies)
+    return StudyResults(cases, _together([runs for _, _, runs in found]), depth, studies=studies)
 
 
 def _read_study(

@@ -213,7 +213,7 @@ def train(
         except FloatingPointError as error:
             kept = _what_is_kept(checkpoint, state, optimization)
             raise FloatingPointError(f"{error}; {kept}") from None
-        _record(state, row, model, optimization)
+        _record(state, row, model, settings=optimization)
         save_checkpoint(checkpoint, model, state)
         write_history(history, state.history)
     listeners.on_train_end()
@@ -332,7 +332,7 @@ def _what_is_kept(path: Path, state: TrainingState, settings: Optimization) -> s
 
 
 def _record(
-    state: TrainingState, row: dict[str, float], model: keras.Model, settings: Optimization
+    state: TrainingState, row: dict[str, float], model: keras.Model, *, settings: Optimization
 ) -> None:
     state.epoch += 1
     state.history.append(row)

@@ -36,7 +36,9 @@ SHAPE = (40, 60)
 
 def candidate(name: str, probability: np.ndarray, votes: bool = True, trained=7) -> Candidate:
     answer = SimpleNamespace(probability=probability.astype(np.float32))
-    return Candidate(name, name.replace("-", ":"), trained, votes, lambda image: answer)
+    return Candidate(
+        name, name.replace("-", ":"), trained, votes=votes, segment=lambda image: answer
+    )
 
 
 def box(top: int, left: int, bottom: int, right: int, value: float = 0.8) -> np.ndarray:

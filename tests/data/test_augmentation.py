@@ -57,7 +57,7 @@ def test_view_is_a_pure_function_of_the_generator(seed, channels):
 @given(st.integers(0, 10**6), st.sampled_from([1, 3]))
 @settings(max_examples=40, deadline=None)
 def test_form_of_a_view(seed, channels):
-    extreme = Augmentation(1, 180, 1, 1, 0.1, 1, 1, 1)
+    extreme = Augmentation(1, 180, 1, shift=1, elastic=0.1, gamma=1, contrast=1, speckle=1)
     for settings_ in (Augmentation(), extreme):
         image, mask = view(settings_, seed, noise(channels=channels))
         assert image.dtype == np.float32 and image.shape == (48, 40, channels)
@@ -171,7 +171,7 @@ def cases():
     images = np.broadcast_to(levels[:, None, None, None], (COUNT, 16, 16, 1)).copy()
     masks = np.broadcast_to((levels > 90)[:, None, None], (COUNT, 16, 16)).copy()
     keys = tuple(map(str, range(COUNT)))
-    return DecodedCases(keys, keys, images, masks, (None,) * COUNT)
+    return DecodedCases(keys, keys, images, masks=masks, spacings=(None,) * COUNT)
 
 
 def make_batches(cases, batch_size=4, settings_=NO_AUGMENTATION, seed=0):

@@ -364,7 +364,7 @@ def test_film_is_shown_with_dark_lungs_as_radiologists_see_it(tmp_path):
     values[:, :2] = 4095
     values.tofile(tmp_path / "x.IMG")
     Image.fromarray(np.full((2, 2), 255, np.uint8)).save(tmp_path / "x.gif")
-    image, mask, _ = FilmCase("x", "x", tmp_path / "x.IMG", (tmp_path / "x.gif",)).load()
+    image, mask, _ = FilmCase("x", "x", tmp_path / "x.IMG", masks=(tmp_path / "x.gif",)).load()
     assert image.tolist() == [[0, 255], [0, 255]]
     assert mask.all()
 
@@ -374,7 +374,7 @@ def test_damaged_film_is_an_error_that_names_it(tmp_path, values):
     values.tofile(tmp_path / "x.IMG")
     Image.fromarray(np.full((2, 2), 255, np.uint8)).save(tmp_path / "x.gif")
     with pytest.raises(ValueError, match="x.IMG: not a square film"):
-        FilmCase("x", "x", tmp_path / "x.IMG", (tmp_path / "x.gif",)).load()
+        FilmCase("x", "x", tmp_path / "x.IMG", masks=(tmp_path / "x.gif",)).load()
 
 
 def test_b_mode_shows_decibels_below_the_brightest():
@@ -387,7 +387,7 @@ def test_b_mode_shows_decibels_below_the_brightest():
 def test_scan_and_region_shrink_alike():
     region = np.zeros((4 * SIDE, 5), np.int16)
     region[40:82, 1:3] = 1
-    sample = RadioFrequencyCase("k", "g", "", np.ones(region.shape), region).load()
+    sample = RadioFrequencyCase("k", "g", "", echoes=np.ones(region.shape), region=region).load()
     assert sample.image.shape == sample.mask.shape == (SIDE, 5)
     expected = np.zeros((SIDE, 5), bool)
     expected[10:21, 1:3] = True

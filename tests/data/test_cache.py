@@ -142,7 +142,8 @@ def test_pixels_are_the_same_with_and_without_cache(folder, cache, size, channel
 
 def test_packs_hold_no_name_and_no_path(folder, cache):
     cases = [
-        FileCase("Jane Doe", "Jane Doe", c.image, c.masks, "malignant") for c in load(folder).cases
+        FileCase("Jane Doe", "Jane Doe", c.image, masks=c.masks, label="malignant")
+        for c in load(folder).cases
     ]
     decode(cases, SIZE)
     for path in cache.rglob("*"):
@@ -178,7 +179,7 @@ def test_sizes_channels_and_keys_do_not_mix(cache):
 def test_keys_and_groups_are_those_asked_for(folder, cache):
     cases = load(folder).cases
     decode(cases, SIZE)
-    renamed = [FileCase(f"new {c.key}", "all", c.image, c.masks) for c in cases]
+    renamed = [FileCase(f"new {c.key}", "all", c.image, masks=c.masks) for c in cases]
     decoded = decode(renamed, SIZE)
     assert decoded.keys[0] == "new 0" and set(decoded.groups) == {"all"}
     assert len(packs(cache)) == 1
@@ -188,7 +189,9 @@ def test_a_mask_read_in_another_way_is_another_case(folder, cache):
     from kerasunet.data import MaskCoding
 
     case = load(folder).cases[0]
-    inverted = FileCase(case.key, case.group, case.image, case.masks, "", MaskCoding(labels=(0,)))
+    inverted = FileCase(
+        case.key, case.group, case.image, masks=case.masks, label="", coding=MaskCoding(labels=(0,))
+    )
     assert not np.array_equal(decode([case], SIZE).masks, decode([inverted], SIZE).masks)
 
 
@@ -291,7 +294,7 @@ def test_a_changed_file_is_seen_though_size_and_time_are_the_same(folder, cache,
 
 def test_files_that_changed_a_moment_ago_are_not_kept(cache, tmp_path):
     image, mask = tmp_path / "image.png", tmp_path / "mask.png"
-    cases = [FileCase("a", "a", image, (mask,))]
+    cases = [FileCase("a", "a", image, masks=(mask,))]
     for level in (10, 20):
         cv2.imwrite(str(image), np.full((8, 8), level, np.uint8))
         cv2.imwrite(str(mask), np.full((8, 8), 255, np.uint8))

@@ -12,7 +12,7 @@ pytestmark = pytest.mark.filterwarnings("error")
 
 
 def make_case(key, group=None, label=""):
-    return FileCase(key, group or key, Path(f"{key}.png"), (), label)
+    return FileCase(key, group or key, Path(f"{key}.png"), masks=(), label=label)
 
 
 def make_cases(count, label=""):

@@ -63,8 +63,8 @@ def result_of(pixels: int):
 
     image = np.zeros((1, pixels), np.float32)
     answer = SimpleNamespace(probability=np.zeros((1, pixels), np.float32))
-    candidate = Candidate("model", "all", 1, True, lambda image: answer)
-    given = InputImage("a.png", image, None, "xray", np.zeros((1, pixels), bool))
+    candidate = Candidate("model", "all", 1, votes=True, segment=lambda image: answer)
+    given = InputImage("a.png", image, None, modality="xray", truth=np.zeros((1, pixels), bool))
     return Result(given, compare(image, [candidate]))
 
 

@@ -42,7 +42,7 @@ def cases_of(count: int, group_size: int = 1) -> DecodedCases:
     images, masks = disc_images(count)
     keys = tuple(f"case{index:02d}" for index in range(count))
     groups = tuple(f"patient{index // group_size:02d}" for index in range(count))
-    return DecodedCases(keys, groups, images[..., None], masks, (None,) * count)
+    return DecodedCases(keys, groups, images[..., None], masks=masks, spacings=(None,) * count)
 
 
 @pytest.fixture(scope="module")

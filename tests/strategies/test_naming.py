@@ -70,6 +70,6 @@ def test_a_whole_study_of_names_is_kept():
 
 def test_part_of_a_layer_that_no_kind_tells_is_refused():
     layout = LAYOUTS[0]
-    gamma = WeightRef("enc1", "enc1_norm1", "gamma", "norm")
+    gamma = WeightRef("enc1", "enc1_norm1", "gamma", kind="norm")
     with pytest.raises(ValueError, match="these 1 weights"):
         name_of([gamma], layout)

@@ -138,7 +138,7 @@ def test_layout_refuses_what_is_no_unet(weights, problem):
 
 def test_weight_refuses_an_unknown_kind():
     with pytest.raises(ValueError, match="enc1_norm1/moving_mean: kind is 'statistic'"):
-        WeightRef("enc1", "enc1_norm1", "moving_mean", "statistic")
+        WeightRef("enc1", "enc1_norm1", "moving_mean", kind="statistic")
 
 
 # --- what each text selects ---------------------------------------------------------------------

@@ -294,6 +294,9 @@ def test_a_trial_that_fails_does_not_stop_the_study(run_cli, tiny_model_file):
 
 def test_soft_strategies_are_strategies_of_their_own():
     texts = ("all", "contracting+0.1*expanding", "expanding", "expanding+statistics", "none")
-    assert distinct_strategies((*texts, "statistics"), NetworkLayout.unet()) == (*texts, "statistics")
+    assert distinct_strategies((*texts, "statistics"), NetworkLayout.unet()) == (
+        *texts,
+        "statistics",
+    )
     assert find("all", ["contracting+0.1*expanding"]) is None
     assert find("shallow:5+0.1*expanding", texts) == "contracting+0.1*expanding"

@@ -231,7 +231,9 @@ def test_panel_has_a_row_a_case_and_a_column_a_model():
     truth[10:30, 20:40] = True
     masks = {"none": np.zeros_like(truth), "all": truth}
     rows = [
-        PanelRow(kind, f"case {kind}", image, truth, masks, {"none": 0.0, "all": 1.0})
+        PanelRow(
+            kind, f"case {kind}", image, truth=truth, found=masks, dice={"none": 0.0, "all": 1.0}
+        )
         for kind in ("typical", "best", "worst")
     ]
     drawing = draw_mask_panel("panel", rows, "Two models.")

@@ -23,7 +23,7 @@ SETTINGS = Optimization(steps=STEPS, batch_size=3, validate_every=STEPS)
 def cases() -> DecodedCases:
     images, masks = disc_images(5)
     keys = tuple(f"case{index}" for index in range(5))
-    return DecodedCases(keys, keys, images[..., None], masks, (None,) * 5)
+    return DecodedCases(keys, keys, images[..., None], masks=masks, spacings=(None,) * 5)
 
 
 def network(strategy: str, normalization: str | None = "batch") -> keras.Model:

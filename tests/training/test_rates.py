@@ -28,7 +28,7 @@ KERNELS = {f"{ref.layer}/kernel" for ref in LAYOUT.weights if ref.kind == "kerne
 def decoded(count: int) -> DecodedCases:
     images, masks = disc_images(count)
     keys = tuple(f"disc{index}" for index in range(count))
-    return DecodedCases(keys, keys, images[..., None], masks, (None,) * count)
+    return DecodedCases(keys, keys, images[..., None], masks=masks, spacings=(None,) * count)
 
 
 def norms_by_tensorflow(model: keras.Model, batches: list) -> dict[str, float]:

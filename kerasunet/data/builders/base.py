@@ -96,7 +96,7 @@ class CasesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # 
         return splits
 
     def _as_data_set(self, cases: Iterable[Case]) -> DataSet:
-        return DataSet(self.name, tuple(cases), f"{self.name} archive", self.TERMS)
+        return DataSet(self.name, tuple(cases), f"{self.name} archive", terms=self.TERMS)
 
 
 def features(channels: int) -> tfds.features.FeaturesDict:

@@ -95,9 +95,9 @@ def load_cases(
         name,
         tuple(sorted((c for cases in splits.values() for c in cases), key=lambda c: c.key)),
         f"TensorFlow Datasets {builder.info.full_name}",
-        builder.info.redistribution_info.license or "not stated",
-        builder.info.citation,
-        _official(builder, splits),
+        terms=builder.info.redistribution_info.license or "not stated",
+        citation=builder.info.citation,
+        official=_official(builder, splits),
     )
 
 
@@ -146,7 +146,7 @@ def _cases(builder: tfds.core.DatasetBuilder, split: str) -> list[TfdsCase]:
         for row in _undecoded(builder, split, "image", "mask")
     ]
     return [
-        TfdsCase(key, group, label, source, i, _sample)
+        TfdsCase(key, group, label, source=source, index=i, to_sample=_sample)
         for i, (key, group, label) in enumerate(rows)
     ]
 
@@ -166,7 +166,10 @@ def _pets(builder: tfds.core.DatasetBuilder, split: str) -> list[TfdsCase]:
         (row["file_name"].decode().removesuffix(".jpg"), _SPECIES[int(row["species"])])
         for row in _undecoded(builder, split, "image", "segmentation_mask")
     ]
-    return [TfdsCase(key, key, label, source, i, _pet) for i, (key, label) in enumerate(rows)]
+    return [
+        TfdsCase(key, key, label, source=source, index=i, to_sample=_pet)
+        for i, (key, label) in enumerate(rows)
+    ]
 
 
 def _pet(example: Mapping[str, Any]) -> Sample:

@@ -163,7 +163,9 @@ def inspect(case: Case) -> Inspection:
         return Inspection(case, tuple(problems), None if image is None else thumbnail(image))
     problems += _mask_problems(case, mask)
     packed = np.packbits(resize_mask(mask, (_MASK_SIDE, _MASK_SIDE)))
-    return Inspection(case, tuple(problems), thumbnail(image), packed, float(mask.mean()))
+    return Inspection(
+        case, tuple(problems), thumbnail(image), mask=packed, share=float(mask.mean())
+    )
 
 
 def location_of(case: Case) -> str:
@@ -193,7 +195,7 @@ def _read_files(case: FileCase, problems: list[Problem]):
     for path, mask in zip(case.masks, masks, strict=True):
         if mask is not None and mask.shape != shape:
             text = wrong_size(path, mask.shape, shape, image=f"its image {case.image.name}")
-            problems.append(Problem("wrong-size", text, (str(path),), (case.key,)))
+            problems.append(Problem("wrong-size", text, (str(path),), keys=(case.key,)))
     usable = [mask for mask in masks if mask is not None and mask.shape == shape]
     if len(usable) < len(masks):
         return image, None
@@ -230,7 +232,7 @@ def _attempt(
     try:
         return call()
     except (OSError, ValueError) as error:
-        problems.append(Problem(kind, str(error), (str(path),), (case.key,)))
+        problems.append(Problem(kind, str(error), (str(path),), keys=(case.key,)))
         return None
 
 
@@ -238,25 +240,27 @@ def _image_problems(case: Case, image: np.ndarray) -> Iterator[Problem]:
     location = location_of(case)
     if np.ptp(image) == 0:
         text = f"{location}: every pixel has the grey level {image.flat[0]:g}"
-        yield Problem("constant-image", text, (location,), (case.key,))
+        yield Problem("constant-image", text, (location,), keys=(case.key,))
     burnt_in = describe_burnt_in(image)
     if burnt_in:
-        yield Problem("burnt-in-marks", f"{location}: {burnt_in}", (location,), (case.key,))
+        yield Problem("burnt-in-marks", f"{location}: {burnt_in}", (location,), keys=(case.key,))
 
 
 def _mask_problems(case: Case, mask: np.ndarray) -> Iterator[Problem]:
     location = location_of(case)
     if mask.all():
-        yield Problem("full-mask", f"{location}: every pixel is object", (location,), (case.key,))
+        yield Problem(
+            "full-mask", f"{location}: every pixel is object", (location,), keys=(case.key,)
+        )
     elif _edge(mask).mean() > _INVERTED:
         text = f"{location}: {_edge(mask).mean():.0%} of the pixels at the edge are object"
-        yield Problem("inverted-mask", text, (location,), (case.key,))
+        yield Problem("inverted-mask", text, (location,), keys=(case.key,))
     # A case that names no mask says that there is nothing to draw.
     expected = case.label.lower() != "normal" and getattr(case, "masks", True)
     if expected and not mask.any():
         label = f", its label is {case.label}" if case.label else ""
         text = f"{location}: the mask has no object{label}"
-        yield Problem("empty-mask", text, (location,), (case.key,))
+        yield Problem("empty-mask", text, (location,), keys=(case.key,))
 
 
 def _edge(mask: np.ndarray) -> np.ndarray:

@@ -175,7 +175,7 @@ def _check_cases(source: str, data: DataSet, known: list[Problem]) -> Report:
     problems += contradictions(inspections, pairs)
     order = list(KINDS)
     problems.sort(key=lambda problem: order.index(problem.kind))
-    return Report(source, data, tuple(problems), groups)
+    return Report(source, data, tuple(problems), groups=groups)
 
 
 def _pairing_problems(message: str) -> Iterator[Problem]:
@@ -238,7 +238,7 @@ def unusual_shares(inspections: Sequence[Inspection]) -> Iterator[Problem]:
             f"{location}: the object covers {shares[index]:.2%} of the image; in half of the "
             f"images it covers {low:.2%} to {high:.2%}"
         )
-        yield Problem("unusual-share", text, (location,), (seen[index].case.key,))
+        yield Problem("unusual-share", text, (location,), keys=(seen[index].case.key,))
 
 
 def near_duplicates(inspections: Sequence[Inspection]) -> list[NearDuplicates]:
@@ -264,7 +264,7 @@ def divided_duplicates(
         alike = [inspections[index] for index in sorted(indices)]
         locations = tuple(inspection.location for inspection in alike)
         text = f"{', '.join(locations)}: show nearly the same, but are in different groups"
-        yield Problem("near-duplicates", text, locations, tuple(i.case.key for i in alike))
+        yield Problem("near-duplicates", text, locations, keys=tuple(i.case.key for i in alike))
 
 
 def contradictions(
@@ -283,11 +283,11 @@ def contradictions(
         names = f"{one.location} and {other.location} (correlation {pair.correlation:.2f})"
         if one.case.label != other.case.label:
             text = f"{names}: one is {one.case.label!r}, the other {other.case.label!r}"
-            yield Problem("label-conflict", text, locations, keys)
+            yield Problem("label-conflict", text, locations, keys=keys)
         overlap = _iou(one.mask, other.mask)
         if overlap < _CONTRADICTION:
             text = f"{names}: their masks overlap with an IoU of only {overlap:.2f}"
-            yield Problem("mask-conflict", text, locations, keys)
+            yield Problem("mask-conflict", text, locations, keys=keys)
 
 
 def _in_one_file(one: Case, other: Case) -> bool:

@@ -43,7 +43,7 @@ def labelme(folder: Path) -> Sequence[Case] | None:
     problems = [*doubled(images), *_alone(images, files)]
     report_all(problems, f"{len(problems)} files cannot be paired:")
     return [
-        AnnotatedCase(key, key, paths[0], LabelmeFile(files[key], paths[0]))
+        AnnotatedCase(key, key, paths[0], annotation=LabelmeFile(files[key], paths[0]))
         for key, paths in sorted(images.items())
         if key in files
     ]
@@ -224,7 +224,7 @@ def _case(
     annotations: list[Mapping],
 ) -> AnnotatedCase:
     outlines = CocoOutlines(path, (image["height"], image["width"]), tuple(annotations))
-    return AnnotatedCase(keys[file], keys[file], file, outlines)
+    return AnnotatedCase(keys[file], keys[file], file, annotation=outlines)
 
 
 @dataclass(frozen=True)

@@ -76,7 +76,7 @@ def pascal_voc(folder: Path) -> Sequence[Case] | None:
     masks = image_files(folder / "SegmentationClass")
     images = image_files(folder / "JPEGImages")
     cases = pair({key: images[key] for key in images if key in masks}, masks)
-    return [AnnotatedCase(c.key, c.group, c.image, VocMask(c.masks[0])) for c in cases]
+    return [AnnotatedCase(c.key, c.group, c.image, annotation=VocMask(c.masks[0])) for c in cases]
 
 
 @dataclass(frozen=True)

@@ -141,4 +141,4 @@ def _contradictions(rows: list[_Row]) -> Iterable[str]:
 
 def _case(key: str, rows: list[_Row]) -> FileCase:
     masks = tuple(row.mask for row in rows if row.mask is not None)
-    return FileCase(key, rows[0].group or key, rows[0].image, masks, rows[0].label)
+    return FileCase(key, rows[0].group or key, rows[0].image, masks=masks, label=rows[0].label)

@@ -208,7 +208,14 @@ def pair(
     problems += [*_alone(images, masks, "mask"), *_alone(masks, images, "image")]
     report_all(problems, f"{len(problems)} files cannot be paired:")
     return [
-        FileCase(key, group(key), images[key][0], tuple(masks[key]), label(key), coding)
+        FileCase(
+            key,
+            group(key),
+            images[key][0],
+            masks=tuple(masks[key]),
+            label=label(key),
+            coding=coding,
+        )
         for key in sorted(images.keys() & masks.keys())
     ]
 

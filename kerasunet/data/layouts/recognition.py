@@ -124,7 +124,14 @@ def read_published(folder: Path) -> DataSet | None:
         return None
     cases, official = archive.read(folder)
     terms, citation = PUBLISHED[archive.name]
-    return DataSet(archive.name, tuple(cases), f"{archive.name} archive", terms, citation, official)
+    return DataSet(
+        archive.name,
+        tuple(cases),
+        f"{archive.name} archive",
+        terms=terms,
+        citation=citation,
+        official=official,
+    )
 
 
 class _Archive(NamedTuple):

@@ -67,7 +67,7 @@ def read_image(
     """
     with _opened(Path(path)) as file:
         kind = _kind(file)
-        return _reader(kind).read_image(Source(file, kind, frame, size_limit))
+        return _reader(kind).read_image(Source(file, kind, frame, size_limit=size_limit))
 
 
 def read_mask_values(
@@ -96,7 +96,7 @@ def read_mask_values(
     """
     with _opened(Path(path)) as file:
         kind = _kind(file)
-        return _reader(kind).read_mask(Source(file, kind, frame, size_limit))
+        return _reader(kind).read_mask(Source(file, kind, frame, size_limit=size_limit))
 
 
 def count_frames(path: str | os.PathLike) -> int | None:
@@ -116,7 +116,7 @@ def count_frames(path: str | os.PathLike) -> int | None:
     """
     with _opened(Path(path)) as file:
         kind = _kind(file)
-        return _reader(kind).count_frames(Source(file, kind, 0, SIZE_LIMIT))
+        return _reader(kind).count_frames(Source(file, kind, 0, size_limit=SIZE_LIMIT))
 
 
 @contextmanager

@@ -89,7 +89,7 @@ def read_png(content: bytes, size_limit: int) -> np.ndarray:
     Raises:
         ValueError: It is no PNG image, damaged or larger.
     """
-    source = Source(io.BufferedReader(io.BytesIO(content)), "PNG", 0, size_limit)
+    source = Source(io.BufferedReader(io.BytesIO(content)), "PNG", 0, size_limit=size_limit)
     try:
         return read_mask(source)
     except Exception:  # Decoders answer broken bytes with exceptions of every type.

@@ -68,7 +68,7 @@ def simulate_natural(seed: int, index: int, size: int | tuple[int, int] = 128) -
     light = (math.sin(angle), -math.cos(angle))
     picture = _add_object(scene, picture, parts, grid=grid, noise=noise, light=light)
     picture = resample(picture, shape)
-    return SimulatedSample(_expose(picture, sensor), Grid(shape).mask(parts), "", None)
+    return SimulatedSample(_expose(picture, sensor), Grid(shape).mask(parts), "", spacing=None)
 
 
 def _position(rng: np.random.Generator, parts: list[np.ndarray], grid: Grid) -> list[np.ndarray]:

@@ -86,7 +86,7 @@ def simulate_breast_ultrasound(
     outline = lesion.outline / spacing - 0.5
     annotate(image, settings, outline, probe=probe, spacing=spacing)
     mask = inside((height, width), [outline])
-    return SimulatedSample(image, mask, lesion.type.label, (spacing, spacing))
+    return SimulatedSample(image, mask, lesion.type.label, spacing=(spacing, spacing))
 
 
 def _draw_layers(
@@ -99,7 +99,7 @@ def _draw_layers(
     typical = max(rng.uniform(0.55, 0.9) * probe.depth, lesion_bottom + 2)
     gland = np.maximum(typical + 0.8 * smooth_curve(rng, lines, 4) + tilt, fat + 3)
     muscle = gland + rng.uniform(5, 9) + 0.5 * smooth_curve(rng, lines, 4)
-    return Layers(skin, fat, gland, muscle)
+    return Layers(skin, fat, gland, muscle=muscle)
 
 
 def _tissue(

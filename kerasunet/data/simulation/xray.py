@@ -72,7 +72,7 @@ def simulate_chest_xray(
     image = to_uint8(_film(count_photons(path, dose, photons), body))
     mask = ChestGrid(shape, build).mask([thorax.RIGHT_LUNG, thorax.LEFT_LUNG])
     label = "nodule" if has_nodule else "normal"
-    return SimulatedSample(image, mask, label, (spacing, spacing))
+    return SimulatedSample(image, mask, label, spacing=(spacing, spacing))
 
 
 def _soft_tissue(grid: ChestGrid, rng: np.random.Generator, has_nodule: bool) -> np.ndarray:

@@ -114,7 +114,7 @@ def draw(statistics: StudyStatistics) -> Drawing:
     bar.set_ticks(edges[1::2].tolist())
     bar.set_label("gain in Dice")
     bar.outline.set_linewidth(0.5)
-    return Drawing(NAME, TITLE, _CAPTION, _alt(gains), figure)
+    return Drawing(NAME, TITLE, _CAPTION, alt=_alt(gains), figure=figure)
 
 
 def _edges(gains: dict[Scenario, Gains]) -> np.ndarray:

@@ -57,7 +57,7 @@ def draw(statistics: StudyStatistics) -> Drawing:
     grid[0, 0].set_ylabel("Dice of a case")
     grid[1, 0].set_ylabel("difference of a case")
     _add_legend(grid[0, 0])
-    return Drawing(NAME, TITLE, _CAPTION, _alt(comparisons), figure)
+    return Drawing(NAME, TITLE, _CAPTION, alt=_alt(comparisons), figure=figure)
 
 
 def _draw_column(

@@ -60,7 +60,7 @@ def draw(statistics: StudyStatistics) -> Drawing:
         grid[0, 0].plot([], [], color=look.colour, marker=look.marker, label=str(size))
     title = {"title": "training images", "title_fontsize": 7, "alignment": "left"}
     figure.legend(loc="outside upper left", ncols=len(looks), **title)
-    return Drawing(NAME, TITLE, _CAPTION, _alt(statistics), figure)
+    return Drawing(NAME, TITLE, _CAPTION, alt=_alt(statistics), figure=figure)
 
 
 def _rows(strategies: list[str]) -> dict[str, float]:

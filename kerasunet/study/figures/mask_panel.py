@@ -68,7 +68,7 @@ def draw_mask_panel(name: str, rows: Sequence[PanelRow], caption: str) -> Drawin
             axes.set_title(heading, fontsize=7, loc="center")
         for axes, row in zip(grid, rows, strict=True):
             _draw_row(axes, row)
-    return Drawing(name, TITLE, f"{caption} {_LEGEND}", _alt(rows), figure)
+    return Drawing(name, TITLE, f"{caption} {_LEGEND}", alt=_alt(rows), figure=figure)
 
 
 def _draw_row(cells: np.ndarray, row: PanelRow) -> None:
@@ -196,5 +196,5 @@ def _rows(picked: Mapping[str, Case], segmenters: Mapping[str, Segmenter]) -> li
         image, truth, _ = case.load()
         found = {heading: segment(image).mask for heading, segment in segmenters.items()}
         scores = {heading: dice(truth, mask) for heading, mask in found.items()}
-        rows.append(PanelRow(kind, case.key, image, truth, found, scores))
+        rows.append(PanelRow(kind, case.key, image, truth=truth, found=found, dice=scores))
     return rows

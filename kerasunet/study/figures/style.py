@@ -287,7 +287,7 @@ def label_points(
     taken = [np.concatenate([p - _CLEARANCE, p + _CLEARANCE]) for p in centres]
     for name in names:
         middle = centres[list(points).index(name)]
-        offset, radius = _free_offset(middle, len(name) * _CHARACTER, frame, taken)
+        offset, radius = _free_offset(middle, len(name) * _CHARACTER, frame, taken=taken)
         taken.append(_box(middle + offset, len(name) * _CHARACTER))
         tie = {"arrowstyle": "-", "color": FAINT, "lw": 0.5, "shrinkA": 0, "shrinkB": 2}
         far = {"arrowprops": tie} if radius > _RADII[0] else {}
@@ -295,7 +295,7 @@ def label_points(
 
 
 def _free_offset(
-    middle: np.ndarray, width: float, frame: np.ndarray, taken: Sequence[np.ndarray]
+    middle: np.ndarray, width: float, frame: np.ndarray, *, taken: Sequence[np.ndarray]
 ) -> tuple[np.ndarray, float]:
     """Return the nearest offset that is free, or the first if none is, and its distance."""
     offsets = [

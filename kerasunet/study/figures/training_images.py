@@ -45,7 +45,7 @@ def draw(statistics: StudyStatistics) -> Drawing:
     figure.draw_without_rendering()
     for its_axes, table in zip(axes[0], tables.values(), strict=True):
         _label(its_axes, table)
-    return Drawing(NAME, TITLE, _CAPTION, _alt(tables), figure)
+    return Drawing(NAME, TITLE, _CAPTION, alt=_alt(tables), figure=figure)
 
 
 def _by_strategy(statistics: StudyStatistics, data: str) -> dict[str, pd.DataFrame]:

@@ -58,7 +58,7 @@ def draw(statistics: StudyStatistics) -> Drawing:
     figure.legend(list(handles.values()), list(handles), loc="outside upper left", ncols=columns)
     figure.supxlabel("tuned blocks", fontsize=7.5)
     alt = _alt(statistics.results.scenarios, curves)
-    return Drawing(NAME, TITLE, _caption(blocks), alt, figure)
+    return Drawing(NAME, TITLE, _caption(blocks), alt=alt, figure=figure)
 
 
 def _axes_by_scenario(results: StudyResults) -> tuple[Figure, dict[Scenario, Axes]]:

@@ -55,7 +55,7 @@ class BootstrapMeans:
             self.means - other.means,
             self.draws - other.draws,
             np.concatenate([self.influence, -other.influence]),
-            self.degrees_of_freedom + other.degrees_of_freedom,
+            degrees_of_freedom=self.degrees_of_freedom + other.degrees_of_freedom,
         )
 
     def intervals(self, confidence: float = CONFIDENCE) -> tuple[Floats, Floats]:
@@ -118,8 +118,10 @@ def bootstrap_means(
     drawn = weights @ counts
     # A fold's groups can miss all cases of a column only where hardly any group has one.
     draws = np.divide(weights @ sums, drawn, out=np.tile(means, (resamples, 1)), where=drawn > 0)
-    influence = _influence(sums, counts, folds, means)
-    return BootstrapMeans(means, draws, influence, _degrees_of_freedom(counts > 0, folds))
+    influence = _influence(sums, counts, folds, means=means)
+    return BootstrapMeans(
+        means, draws, influence, degrees_of_freedom=_degrees_of_freedom(counts > 0, folds)
+    )
 
 
 def _by_group(per_case: pd.DataFrame) -> tuple[Floats, Floats, NDArray[np.int64]]:
@@ -153,7 +155,7 @@ def _weights(fold_bytes: bytes, resamples: int, seed: int) -> Floats:
     return weights
 
 
-def _influence(sums: Floats, counts: Floats, folds: NDArray[np.int64], means: Floats) -> Floats:
+def _influence(sums: Floats, counts: Floats, folds: NDArray[np.int64], *, means: Floats) -> Floats:
     """Return the change of each mean with the weight of each group, centred within folds."""
     change = (sums - counts * means) / counts.sum(0)
     for fold in np.unique(folds):

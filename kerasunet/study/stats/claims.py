@@ -243,18 +243,22 @@ def _about_modalities(
         The claims in order of training size; one undecided claim at a size that lacks either.
     """
     sizes = sorted({scenario.train_size for scenario in scenarios})
-    return [claim for size in sizes for claim in _modalities_at(size, scenarios, effect, estimates)]
+    return [
+        claim
+        for size in sizes
+        for claim in _modalities_at(size, scenarios, effect, estimates=estimates)
+    ]
 
 
 def _modalities_at(
-    size: int, scenarios: Sequence[Scenario], effect: str, estimates: Estimates
+    size: int, scenarios: Sequence[Scenario], effect: str, *, estimates: Estimates
 ) -> list[Claim]:
     there = [scenario for scenario in scenarios if scenario.train_size == size]
     ultrasound, x_ray = _of_modality(there, "ultrasound"), _of_modality(there, "xray")
     if not ultrasound or not x_ray:
-        return [_without_partner(size, effect, ultrasound, x_ray)]
+        return [_without_partner(size, effect, ultrasound, x_ray=x_ray)]
     return [
-        _interaction(first, second, effect, estimates)
+        _interaction(first, second, effect, estimates=estimates)
         for first, second in product(ultrasound, x_ray)
     ]
 
@@ -264,19 +268,19 @@ def _of_modality(scenarios: Sequence[Scenario], modality: Modality) -> list[Scen
 
 
 def _without_partner(
-    size: int, effect: str, ultrasound: Sequence[Scenario], x_ray: Sequence[Scenario]
+    size: int, effect: str, ultrasound: Sequence[Scenario], *, x_ray: Sequence[Scenario]
 ) -> Claim:
     kinds = {"ultrasound": ultrasound, "X-ray": x_ray}
     lacking = " and ".join(f"no {kind} data set" for kind, found in kinds.items() if not found)
     names = [scenario.data for scenario in (*ultrasound, *x_ray)]
-    claim = _undecided(size, effect, names, ("ultrasound", "X-ray"))
+    claim = _undecided(size, effect, names, sides=("ultrasound", "X-ray"))
     return replace(claim, explanation=f"there is {lacking} with {size} training images")
 
 
-def _interaction(first: Scenario, second: Scenario, effect: str, estimates: Estimates) -> Claim:
+def _interaction(first: Scenario, second: Scenario, effect: str, *, estimates: Estimates) -> Claim:
     names = [first.data, second.data]
     sides = (f"{first.data} (ultrasound)", f"{second.data} (X-ray)")
-    claim = _undecided(first.train_size, effect, names, sides)
+    claim = _undecided(first.train_size, effect, names, sides=sides)
     both = (first, second)
     found = {s: estimate for s in both if (estimate := estimates[s, effect]) is not None}
     unknown = [scenario.data for scenario in both if scenario not in found]
@@ -290,8 +294,8 @@ def _interaction(first: Scenario, second: Scenario, effect: str, estimates: Esti
     return _with_interval(claim, difference, explanation)
 
 
-def _undecided(size: int, effect: str, names: Sequence[str], sides: tuple[str, str]) -> Claim:
+def _undecided(size: int, effect: str, names: Sequence[str], *, sides: tuple[str, str]) -> Claim:
     more, less = sides
     lead = _STATEMENTS_OF_INTERACTION[effect]
     statement = f"{size} training images: {lead} in {more} than in {less}"
-    return Claim(_INTERACTION, statement, effect, ", ".join(names), size)
+    return Claim(_INTERACTION, statement, effect, data=", ".join(names), train_size=size)

@@ -60,7 +60,7 @@ def read_films(roots: Iterable[Path]) -> list[FilmCase]:
     halves = [f"{paths[0]}" for paths in masks.values() if len(paths) != len(_LUNGS)]
     raise_all(sorted(halves), "only one lung has a mask, or one has two:")
     return [
-        FilmCase(case.key, case.group, case.image, case.masks, case.label)
+        FilmCase(case.key, case.group, case.image, masks=case.masks, label=case.label)
         for case in pair(images, masks, label=_label)
     ]
 

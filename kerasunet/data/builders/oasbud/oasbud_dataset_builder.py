@@ -47,8 +47,8 @@ def read_scans(path: Path) -> list[RadioFrequencyCase]:
             f"{number:03d}-{scan}",
             f"lesion-{lesion['id']}",
             _CLASSES.get(int(lesion["class"]), ""),
-            lesion[f"rf{scan}"],
-            lesion[f"roi{scan}"],
+            echoes=lesion[f"rf{scan}"],
+            region=lesion[f"roi{scan}"],
         )
         for number, lesion in enumerate(lesions, start=1)
         for scan in (1, 2)
