@@ -94,6 +94,7 @@ def test_sides_that_start_from_different_networks_are_refused():
         as_markdown(study_figures(dice=0.6))
 
 
+@pytest.mark.slow
 def test_script_in_plain_keras_trains_what_it_is_told_and_nothing_else(tiny_model_file, tmp_path):
     images, masks = disc_images(4)
     for part, pictures in (("images", images), ("masks", masks.astype(np.uint8) * 255)):

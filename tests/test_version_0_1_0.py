@@ -31,6 +31,8 @@ STUDY = (
     f"{TRAINING} --no-estimate --no-report"
 )
 
+pytestmark = pytest.mark.slow
+
 # Another processor moved weights by 3e-6; a checkpoint without its moments moves them by 0.3.
 WEIGHTS, HISTORY, DICE = 1e-3, 1e-3, 0.02
 TIMES = ("seconds", "wall_seconds")
@@ -85,7 +87,6 @@ def metrics(directory: Path) -> dict:
     return summary["metrics"] if "metrics" in summary else summary["after"]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", RUNS)
 def test_an_interrupted_run_goes_on(name, place, run_cli):
     directory, finished = place / f"{name}-interrupted", MADE / f"{name}-finished"
