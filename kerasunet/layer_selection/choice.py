@@ -36,7 +36,7 @@ class Trial:
     Attributes:
         rung: From 1.
         strategy: Strategy text.
-        steps: Optimiser steps that the candidate has had so far.
+        steps: Optimizer steps that the candidate has had so far.
         dice: Mean Dice of the inner validation images, 0 to 1.
         kept: Whether the candidate went on to the next rung, or won.
     """

@@ -184,7 +184,7 @@ def choose_by_search(
         optimization: Settings of the run; the candidates are never trained longer than it.
         augmentation: Augmentation of the run.
         candidates: Strategy texts; `None` for those of `default_candidates`.
-        budget: Optimiser steps in all; `None` for as many as 3 runs have.
+        budget: Optimizer steps in all; `None` for as many as 3 runs have.
 
     Returns:
         The choice, with the ladder of trials. Nothing is written.

@@ -122,7 +122,7 @@ def overfit_one_batch(
 
     Args:
         cases: A handful of decoded cases, all of them in every step.
-        steps: Optimiser steps.
+        steps: Optimizer steps.
         architecture: The network.
 
     Yields:

@@ -1,7 +1,7 @@
 """Training step by step, validation by validation, with a checkpoint after each of them.
 
 An epoch here is the `validate_every` steps up to the next validation, whatever the number of
-images. The checkpoint holds weights, optimiser, best weights and history in one file that is put in
+images. The checkpoint holds weights, optimizer, best weights and history in one file that is put in
 place by one rename, so that a kill at any moment leaves a state that belongs together.
 """
 
@@ -55,7 +55,7 @@ def save_checkpoint(path: Path, model: keras.Model, state: TrainingState) -> Non
 
     Args:
         path: The checkpoint file, `.npz`.
-        model: Compiled model; its weights and its optimiser's variables are stored.
+        model: Compiled model; its weights and its optimizer's variables are stored.
         state: What the training has reached.
     """
     meta = {

@@ -33,7 +33,7 @@ _DIVISION = "division into training, validation and test cases"
 class Optimization:
     """How weights are updated: Adam for a fixed number of steps, the same for every strategy."""
 
-    steps: int = option(200, "optimiser steps", minimum=1, maximum=100_000_000)
+    steps: int = option(200, "optimizer steps", minimum=1, maximum=100_000_000)
     batch_size: int = option(8, "images per step", minimum=1, maximum=4096)
     learning_rate: float = option(1e-3, "peak learning rate of Adam", above=0)
     warmup: float = option(
