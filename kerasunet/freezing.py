@@ -117,17 +117,26 @@ def set_trainable(model: keras.Model, strategy: str | Strategy | Mapping[str, bo
     if isinstance(strategy, Mapping):
         _apply_mapping(model, strategy)
     else:
-        parsed = parse(strategy) if isinstance(strategy, str) else strategy
-        if parsed.relative_power is not None:
-            raise StrategyError(
-                f"{parsed}: its rates are measured in every epoch, which only "
-                "kerasunet.training.finetune and the command line do"
-            )
-        apply_strategy(model, parsed)
+        apply_strategy(model, with_fixed_rates(strategy))
     model.compile(**arguments)
     model.optimizer.build(model.trainable_variables)
     scale_updates(model.optimizer, model)
     return describe(model)
+
+
+def with_fixed_rates(strategy: str | Strategy) -> Strategy:
+    """Return a strategy whose rates do not change in training.
+
+    Raises:
+        StrategyError: The text is not a strategy, or it is `rgn`.
+    """
+    parsed = parse(strategy) if isinstance(strategy, str) else strategy
+    if parsed.relative_power is not None:
+        raise StrategyError(
+            f"{parsed}: its rates are measured in every epoch, which only "
+            "kerasunet.training.finetune and the command line do"
+        )
+    return parsed
 
 
 def describe(model: keras.Model) -> Description:

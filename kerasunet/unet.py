@@ -7,7 +7,7 @@ import os
 import keras
 
 from kerasunet import models
-from kerasunet.freezing import apply_strategy
+from kerasunet.freezing import apply_strategy, with_fixed_rates
 from kerasunet.network import build_network
 
 
@@ -65,5 +65,5 @@ def UNet(
     if weights is not None:
         models.load_weights_into(model, weights)
     if trainable != "all":
-        apply_strategy(model, trainable)
+        apply_strategy(model, with_fixed_rates(trainable))
     return model

@@ -116,6 +116,11 @@ class Strategy:
         return isinstance(self.postfix[0], Auto)
 
     @property
+    def is_measured(self) -> bool:
+        """Whether the training images tell what trains, or at which rate: `auto` and `rgn`."""
+        return self.is_auto or self.relative_power is not None
+
+    @property
     def relative_power(self) -> float | None:
         """The exponent of `rgn`, whose rates are measured in training; `None` of all others."""
         first = self.postfix[0]

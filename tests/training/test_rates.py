@@ -127,8 +127,11 @@ def test_every_epoch_has_rates_of_its_own_and_a_stopped_run_ends_alike(settings,
 
 
 def test_a_fit_of_ones_own_is_told_that_it_cannot():
-    with pytest.raises(StrategyError, match="rgn: its rates are measured in every epoch"):
+    told = "rgn: its rates are measured in every epoch"
+    with pytest.raises(StrategyError, match=told):
         set_trainable(UNet(base_filters=2, depth=1), "rgn")
+    with pytest.raises(StrategyError, match=told):
+        UNet(base_filters=2, depth=1, trainable="rgn")
     assert parse("rgn").select(LAYOUT) == parse("kernel").select(LAYOUT)
 
 

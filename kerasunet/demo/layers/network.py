@@ -67,7 +67,9 @@ def selection(strategy: str, layout: NetworkLayout) -> Selection | None:
         StrategyError: The text is not a strategy, or does not fit the layout.
     """
     parsed = parse(strategy)
-    return None if parsed.is_auto else Selection(parsed.rates(layout), parsed.statistics(layout))
+    if parsed.is_measured:
+        return None
+    return Selection(parsed.rates(layout), parsed.statistics(layout))
 
 
 def with_other_path(path: str, rate: float) -> str:
@@ -213,7 +215,9 @@ def snippet(strategy: str, start: Start, data: str) -> str:
         'run = finetune(settings, Path("runs/mine"))',
         "model = run.load_model()  # an ordinary Keras model",
     ]
-    return "\n".join(lines if parse(strategy).is_auto else lines + _network_alone(strategy, start))
+    return "\n".join(
+        lines if parse(strategy).is_measured else lines + _network_alone(strategy, start)
+    )
 
 
 def _network_alone(strategy: str, start: Start) -> list[str]:
