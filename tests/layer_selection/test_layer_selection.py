@@ -185,6 +185,7 @@ def test_a_named_strategy_is_not_chosen_again(model, cases):
         choose("shallow:2", lambda: model, cases, **RUN)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", ["auto", "auto:search"])
 def test_a_run_trains_what_was_chosen_and_tells_why(text, tiny_model_file, tmp_path):
     settings = FinetuneSettings(

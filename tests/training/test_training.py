@@ -165,6 +165,7 @@ def test_none_changes_nothing(settings, tmp_path):
     assert run.summary["trained"] == 0
 
 
+@pytest.mark.slow
 def test_learning_happens_and_best_weights_are_kept(settings, tmp_path):
     """From scratch, lungs are learnt in a minute of steps; best is at least as good as last."""
     learner = Optimization(steps=60, batch_size=8, validate_every=15, keep="best")
@@ -302,6 +303,7 @@ def test_another_major_version_is_refused_naming_both_sides(
         assert finetune(settings, copy).summary == finished.summary
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -429,6 +431,7 @@ def test_other_backends_freeze_and_train_alike(backend):
     assert finished.stdout.split() == [backend, "ok"]
 
 
+@pytest.mark.slow
 def test_a_run_whose_record_spells_the_strategy_another_way_goes_on(settings, tmp_path):
     """As version 0.1.0 wrote it: just as it was given."""
     interrupt(settings, tmp_path / "run")
