@@ -174,6 +174,7 @@ def test_search_prefers_what_can_learn(model, cases):
     assert "rung" in str(choice)
 
 
+@pytest.mark.slow
 def test_same_images_give_the_same_choice(model, cases):
     first = choose("auto", lambda: model, cases, **RUN)
     assert first == choose("auto", lambda: model, cases, **RUN)
