@@ -35,6 +35,7 @@ def run(script: str, *words: object) -> subprocess.CompletedProcess:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("script", [*COMMANDS, "whole_study"])
 def test_help_tells_what_is_measured_and_loads_nothing_heavy(script):
     pytest.importorskip("psutil")

@@ -47,6 +47,7 @@ def test_parameters_are_those_of_the_model(shape):
         assert network.parameters(parse(text).select(network.layout)) == table.trained
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("shape", "text"),
     [*((GREY, text) for text in GREY_STRATEGIES), *((COLOUR, t) for t in COLOUR_STRATEGIES)],

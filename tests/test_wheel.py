@@ -17,6 +17,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[1]
 _LISTED = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
 _PATIENCE = 120

@@ -170,6 +170,7 @@ print(len(shipped().claims))
 """
 
 
+@pytest.mark.slow
 def test_statistics_wait_for_what_another_thread_imports(tmp_path):
     make_study(tmp_path / "studies", "bus_bra")
     (tmp_path / "jax.py").write_text("import time\ntime.sleep(5)\nclass Array: ...\n")

@@ -174,6 +174,7 @@ print(segment.engine, segment(numpy.zeros((32, 32))).mask.shape)
 """
 
 
+@pytest.mark.slow
 def test_without_engines_keras_runs_and_the_others_name_the_extra(tiny_model_file):
     lines = in_new_process(WITHOUT_ENGINES, tiny_model_file).stdout.splitlines()
     assert lines == [
@@ -311,6 +312,7 @@ print(peak - idle, *found.mask.shape)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads Linux's count of memory")
 def test_a_large_radiograph_stays_within_700_mb(tiny_model_file, tmp_path):
     rng = np.random.default_rng(7)

@@ -67,6 +67,7 @@ RUNTIMES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("format", FORMATS)
 def test_the_formats_own_runtime_gives_the_probabilities_of_keras(
     format, tiny_model_file, network, images, tmp_path
@@ -96,6 +97,7 @@ def check_sidecar(done, model_file, images) -> None:
     assert set(told["files_sha256"]) == written - {"net.json"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("format", ["litert", "openvino"])
 def test_eight_bits_are_smaller_and_tell_their_loss(
     format, tiny_model_file, network, images, tmp_path
@@ -179,6 +181,7 @@ def test_command_line_names_what_is_wrong(words, message, tiny_model_file, run_c
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_command_line_writes_file_and_sidecar(tiny_model_file, run_cli, tmp_path):
     done = run_cli("export", tiny_model_file, "--format", "onnx", "--data", "simulated-natural:3")
     assert done.returncode == 0, done.stderr

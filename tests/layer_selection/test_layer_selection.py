@@ -174,6 +174,7 @@ def test_search_prefers_what_can_learn(model, cases):
     assert "rung" in str(choice)
 
 
+@pytest.mark.slow
 def test_same_images_give_the_same_choice(model, cases):
     first = choose("auto", lambda: model, cases, **RUN)
     assert first == choose("auto", lambda: model, cases, **RUN)
@@ -185,6 +186,7 @@ def test_a_named_strategy_is_not_chosen_again(model, cases):
         choose("shallow:2", lambda: model, cases, **RUN)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", ["auto", "auto:search"])
 def test_a_run_trains_what_was_chosen_and_tells_why(text, tiny_model_file, tmp_path):
     settings = FinetuneSettings(

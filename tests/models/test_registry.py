@@ -76,6 +76,7 @@ def test_shipped_models_stay_small():
     assert total < 80e6
 
 
+@pytest.mark.slow
 def test_saved_file_opens_where_kerasunet_cannot_be_imported(copy, tmp_path):
     """A fresh virtual environment that sees Keras but not this package, in an empty folder."""
     images = np.random.default_rng(0).uniform(0, 255, (2, 32, 32, 1)).astype("float32")

@@ -134,6 +134,7 @@ def files_of_at_most(size: int):
         resource.setrlimit(resource.RLIMIT_FSIZE, old)
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_once_its_files_may_be_written(settings, tmp_path):
     whole = finetune(settings, tmp_path / "whole")
     with (

@@ -75,6 +75,7 @@ def test_scratch_trains_everything_from_random_weights(settings):
     assert (str(scratch.settings.layers), scratch.settings.init) == ("all", "scratch")
 
 
+@pytest.mark.slow
 def test_tables_have_a_row_per_case_per_run(finished):
     cases, runs = read_tables(finished)
     assert tuple(cases.columns) == CASE_COLUMNS
@@ -87,11 +88,13 @@ def test_tables_have_a_row_per_case_per_run(finished):
     assert cases.groupby("strategy")["key"].agg(frozenset).nunique() == 1
 
 
+@pytest.mark.slow
 def test_scratch_has_the_size_of_the_initial_model(finished):
     _, runs = read_tables(finished)
     assert runs.parameters.nunique() == 1
 
 
+@pytest.mark.slow
 def test_finished_study_computes_nothing_again(settings, finished):
     before = {path: path.stat().st_mtime_ns for path in finished.rglob("result.json")}
     told = []
@@ -100,6 +103,7 @@ def test_finished_study_computes_nothing_again(settings, finished):
     assert before == {path: path.stat().st_mtime_ns for path in finished.rglob("result.json")}
 
 
+@pytest.mark.slow
 def test_tables_alone_are_enough_to_go_on(settings, finished, tmp_path):
     for name in ("study.json", "cases.csv", "runs.csv"):
         (tmp_path / name).write_bytes((finished / name).read_bytes())
@@ -113,6 +117,7 @@ def test_tables_alone_are_enough_to_go_on(settings, finished, tmp_path):
     assert (cases.strategy == "deep:2").sum() == 8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -128,6 +133,7 @@ def test_another_study_in_the_same_directory_is_refused(settings, finished, chan
         open_study(replace(settings, run=replace(settings.run, **change)), finished)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["kerasunet", "keras", "tensorflow"])
 def test_a_study_of_another_major_version_is_not_gone_on_with(settings, finished, tmp_path, name):
     copy = shutil.copytree(finished, tmp_path / "study")
@@ -138,6 +144,7 @@ def test_a_study_of_another_major_version_is_not_gone_on_with(settings, finished
         open_study(settings, copy)
 
 
+@pytest.mark.slow
 def test_a_study_that_an_older_version_began_goes_on(settings, finished, tmp_path):
     """It tells neither versions nor the digest of pixels; from then on it does."""
     copy = shutil.copytree(finished, tmp_path / "study")
@@ -149,18 +156,21 @@ def test_a_study_that_an_older_version_began_goes_on(settings, finished, tmp_pat
     assert (record["versions"], record["digests"]["images and masks"]) == (versions, pixels)
 
 
+@pytest.mark.slow
 def test_a_run_that_finds_the_same_everywhere_is_noted(settings, tmp_path):
     deaf = replace(settings, run=replace(settings.run, threshold=1 - 1e-9), strategies=("none",))
     run_study(open_study(deaf, tmp_path))
     assert "finds the same everywhere" in read_tables(tmp_path)[1].note[0]
 
 
+@pytest.mark.slow
 def test_study_json_tells_no_place_of_this_machine(finished, tiny_model_file):
     text = (finished / "study.json").read_text(encoding="utf-8")
     assert str(tiny_model_file.parent) not in text
     assert "model.keras" in text
 
 
+@pytest.mark.slow
 def test_a_failed_run_is_reported_and_the_others_go_on(settings, tmp_path):
     broken = replace(
         settings.run, optimization=replace(settings.run.optimization, learning_rate=1e30)
@@ -183,6 +193,7 @@ def test_a_failed_run_is_reported_and_the_others_go_on(settings, tmp_path):
     assert len(open_study(study.settings, tmp_path).open_runs(retry_failed=True)) >= 1
 
 
+@pytest.mark.slow
 def test_learning_rate_is_chosen_on_validation_cases(settings, tmp_path):
     searching = replace(
         settings,
@@ -206,6 +217,7 @@ def test_learning_rate_search_without_validation_cases_is_refused(settings):
         replace(settings, learning_rates=(1e-3, 1e-2))
 
 
+@pytest.mark.slow
 def test_killed_study_goes_on_and_ends_in_the_same_tables(settings, finished, tmp_path):
     directory = tmp_path / "killed"
     words = ["study", "--data", settings.run.data, "--init", settings.run.init]
@@ -231,6 +243,7 @@ def test_killed_study_goes_on_and_ends_in_the_same_tables(settings, finished, tm
     )
 
 
+@pytest.mark.slow
 def test_cases_of_a_run_that_was_not_recorded_are_forgotten(finished, tmp_path):
     (tmp_path / "cases.csv").write_bytes((finished / "cases.csv").read_bytes())
     runs = (finished / "runs.csv").read_text(encoding="utf-8").splitlines(keepends=True)

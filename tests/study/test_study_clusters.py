@@ -19,6 +19,8 @@ from kerasunet.study.plan import StudySettings
 from kerasunet.study.tables import read_tables
 from kerasunet.training import FinetuneSettings, Optimization
 
+pytestmark = pytest.mark.slow
+
 TIMINGS = ["seconds", "wall_seconds"]
 
 

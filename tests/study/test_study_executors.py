@@ -68,6 +68,7 @@ def collect(function, items, executor, **words) -> dict:
     return outcomes
 
 
+@pytest.mark.slow
 def test_every_item_has_its_outcome_and_a_failure_stops_nothing(executor):
     outcomes = collect(square, range(6), executor, workers=2)
     assert outcomes == {
@@ -84,6 +85,7 @@ def test_results_arrive_as_they_are_ready(executor):
     assert order[-1] == 3.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("executor", ["dask", "ray"], indirect=True)
 def test_item_of_a_killed_worker_is_done_by_another(executor, tmp_path):
     function = partial(die_once, folder=str(tmp_path))

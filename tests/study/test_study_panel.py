@@ -41,6 +41,7 @@ def scores(run) -> dict[str, float]:
     return {key: dice(s.mask, segment(s.image).mask) for key, s in samples.items()}
 
 
+@pytest.mark.slow
 def test_picks_typical_best_and_worst_of_the_held_out_cases(tuned, tiny_model_file):
     from kerasunet.study.figures.mask_panel import draw_models
 
@@ -70,6 +71,7 @@ def test_cases_that_cannot_be_told_from_training_cases_are_refused(tuned):
     assert "of the 5 held-out cases" in other.caption
 
 
+@pytest.mark.slow
 def test_command_line_draws_a_panel(tuned, tiny_model_file, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     words = ["panel", "--data", "simulated-ultrasound:3", "--output", "out/panel.png"]

@@ -14,6 +14,8 @@ from kerasunet.study.report import write_report
 from kerasunet.study.results import read_results
 from kerasunet.study.stats import StudyStatistics, check_claims, compare_all, summarize
 
+pytestmark = pytest.mark.slow
+
 STRATEGIES = (
     *("none", "scratch", "all", "auto", "contracting", "expanding"),
     *("shallow:1", "shallow:2", "shallow:4", "deep:1", "deep:3", "deep:4"),
@@ -213,7 +215,6 @@ def test_refusals_name_what_is_wrong(tmp_path, studies):
         write_report(first, tmp_path, pictures=[first / "runs.csv"])
 
 
-@pytest.mark.slow
 def test_command_line_writes_the_same_report_of_several_studies(run_cli, studies, report, tmp_path):
     done = run_cli("report", *studies, "--output", tmp_path / "out")
     assert done.returncode == 0, done.stderr

@@ -72,6 +72,7 @@ def test_a_process_that_has_had_other_runs_finds_the_very_same(settings, tmp_pat
         assert cold.run["chosen"] == warm[strategy].run["chosen"]
 
 
+@pytest.mark.slow
 def test_a_process_that_is_killed_again_and_again_is_blamed_on_its_run_and_another_goes_on(
     settings, tmp_path
 ):
@@ -103,6 +104,7 @@ def test_a_process_that_is_killed_again_and_again_is_blamed_on_its_run_and_anoth
     assert all((tmp_path / "runs" / run.name / "log.txt").is_file() for run in study.planned)
 
 
+@pytest.mark.slow
 def test_faulty_runs_are_reported_until_the_process_is_worn_out(tmp_path):
     worker = Worker(dict(os.environ), tmp_path / "log.txt")
     for number in range(MOST_RUNS):

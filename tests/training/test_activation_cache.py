@@ -53,6 +53,7 @@ def train_with_cache(model: keras.Model, cases: DecodedCases, folder, callbacks=
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("strategy", "normalization"),
     [
@@ -121,6 +122,7 @@ def test_views_come_round_again(cases):
     np.testing.assert_array_equal(limited.batch(0)[0], endless.batch(0)[0])
 
 
+@pytest.mark.slow
 def test_a_run_with_limited_views_tells_so_and_starts_again_alike(tiny_model_file, tmp_path):
     settings = FinetuneSettings(
         layers="deep:1",

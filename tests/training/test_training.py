@@ -165,6 +165,7 @@ def test_none_changes_nothing(settings, tmp_path):
     assert run.summary["trained"] == 0
 
 
+@pytest.mark.slow
 def test_learning_happens_and_best_weights_are_kept(settings, tmp_path):
     """From scratch, lungs are learnt in a minute of steps; best is at least as good as last."""
     learner = Optimization(steps=60, batch_size=8, validate_every=15, keep="best")
@@ -183,6 +184,7 @@ def test_learning_happens_and_best_weights_are_kept(settings, tmp_path):
     assert run.summary["after"]["dice"]["mean"] > run.summary["before"]["dice"]["mean"] + 0.2
 
 
+@pytest.mark.slow
 def test_patience_stops_early(settings, tmp_path):
     hopeless = Optimization(
         steps=40, batch_size=4, validate_every=2, patience=2, learning_rate=1e-12, keep="best"
@@ -215,6 +217,7 @@ def with_rate(settings: FinetuneSettings, rate: float, **more) -> FinetuneSettin
     return replace(settings, layers="all", optimization=wild)
 
 
+@pytest.mark.slow
 def test_nan_loss_stops_and_tells_where_the_last_good_weights_are(settings, tmp_path):
     wild = with_rate(settings, 1e30, warmup=0.5)
     message = (
@@ -276,6 +279,7 @@ def test_what_is_left_of_an_unknown_run_is_not_gone_on_with(settings, finished, 
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "old", "refused"),
     [
@@ -302,6 +306,7 @@ def test_another_major_version_is_refused_naming_both_sides(
         assert finetune(settings, copy).summary == finished.summary
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -429,6 +434,7 @@ def test_other_backends_freeze_and_train_alike(backend):
     assert finished.stdout.split() == [backend, "ok"]
 
 
+@pytest.mark.slow
 def test_a_run_whose_record_spells_the_strategy_another_way_goes_on(settings, tmp_path):
     """As version 0.1.0 wrote it: just as it was given."""
     interrupt(settings, tmp_path / "run")
