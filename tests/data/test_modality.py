@@ -21,7 +21,7 @@ def test_every_data_set_that_has_a_name_has_a_modality():
     ("name", "modality"),
     [
         *(("BUSBRA", "ultrasound"), ("Dataset_BUSI_with_GT", "ultrasound")),
-        *(("simulated-xray:24", "xray"), ("BUS-UCLM", "ultrasound"), ("JSRT", "x-ray")),
+        *(("simulated-xray:24", "xray"), ("BUS-UCLM", "ultrasound"), ("JSRT", "xray")),
         *(("DUTS-TR", "photograph"), ("ChinaSet_AllFiles", "xray"), ("my-own-cases", None)),
     ],
 )

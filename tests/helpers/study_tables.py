@@ -57,7 +57,7 @@ def write_study(
     directory.mkdir(parents=True, exist_ok=True)
     pd.DataFrame(cases, columns=CASE_COLUMNS).to_csv(directory / "cases.csv", index=False)
     pd.DataFrame(runs, columns=RUN_COLUMNS).to_csv(directory / "runs.csv", index=False)
-    record = _record(data, depth, 5 * cases_per_fold, settings=terms)
+    record = _record(data, depth, 5 * cases_per_fold, terms)
     (directory / "study.json").write_text(json.dumps(record), encoding="utf-8")
     return directory
 
