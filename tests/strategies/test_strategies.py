@@ -670,7 +670,7 @@ def test_any_text_is_a_strategy_or_a_strategy_error(text):
 
 def is_no_factor(pattern):
     """A number before a `*` is a rate factor, and no glob."""
-    return not re.match(r"\d+\*", pattern)
+    return not re.match(r"\d+(e\d+)?\*", pattern)
 
 
 @unhurried
