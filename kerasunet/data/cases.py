@@ -36,10 +36,8 @@ class Sample(NamedTuple):
     spacing: tuple[float, float] | None
 
 
-class Case(Protocol):
-    """What every kind of case offers; each kind is a dataclass."""
-
-    __dataclass_fields__: ClassVar[dict[str, Any]]
+class Grouped(Protocol):
+    """What a split needs to know of a case."""
 
     @property
     def key(self) -> str:
@@ -51,7 +49,13 @@ class Case(Protocol):
 
     @property
     def label(self) -> str:
-        """Finding of the whole image, or empty."""
+        """Finding of the whole image, which splits balance; may be empty."""
+
+
+class Case(Grouped, Protocol):
+    """What every kind of case offers; each kind is a dataclass."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
 
     def load(self) -> Sample:
         """Read or make the image and its mask."""

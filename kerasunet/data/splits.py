@@ -11,25 +11,11 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
+
+from kerasunet.data.cases import Grouped
 
 _TERTILES = 3
-
-
-class Grouped(Protocol):
-    """What a split needs to know of a case."""
-
-    @property
-    def key(self) -> str:
-        """The name that no other case has."""
-
-    @property
-    def group(self) -> str:
-        """What stays in one part."""
-
-    @property
-    def label(self) -> str:
-        """What the parts are balanced by; may be empty."""
 
 
 @dataclass(frozen=True)
