@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 
 from kerasunet.cost import Network
-from kerasunet.metrics import dice, hd95, iou
+from kerasunet.metrics import area_mm2, dice, hd95, iou
 from kerasunet.models import ModelCard
 from kerasunet.strategies import parse
 
@@ -305,7 +305,6 @@ def _score(
 ) -> Score:
     candidate, spacing = answer.candidate, comparison.spacing
     mask = verdict.masks[candidate.name]
-    area = int(np.count_nonzero(mask))
     return Score(
         name=candidate.name,
         strategy=candidate.strategy,
@@ -315,8 +314,8 @@ def _score(
         hd95=None if truth is None else hd95(truth, mask, spacing),
         unit="px" if spacing is None else "mm",
         consensus_dice=dice(verdict.consensus, mask),
-        area_pixels=area,
-        area_mm2=None if spacing is None else area * spacing[0] * spacing[1],
+        area_pixels=int(np.count_nonzero(mask)),
+        area_mm2=area_mm2(mask, spacing),
         seconds=answer.seconds,
         best=best,
     )

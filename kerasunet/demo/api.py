@@ -20,6 +20,7 @@ from kerasunet.demo.images import (
 )
 from kerasunet.demo.visitor_files import new_file
 from kerasunet.drawing import png
+from kerasunet.metrics import area_mm2
 
 
 def build(context: Context) -> None:
@@ -90,12 +91,11 @@ class _Endpoints:
         found = _guarded(self._context.models.candidate, known[model]).segment(given.pixels)
         least = smallest_area(given.pixels.shape[:2], choice.smallest)
         mask = without_small_regions(found.probability >= choice.threshold, least)
-        area, spacing = int(mask.sum()), given.spacing
         facts = {
             "image": given.name,
             "model": model,
-            "area_pixels": area,
-            "area_mm2": area * spacing[0] * spacing[1] if spacing else None,
+            "area_pixels": int(mask.sum()),
+            "area_mm2": area_mm2(mask, given.spacing),
         }
         name = f"{safe_name(given.name)}-{safe_name(model)}.png"
         return facts, self._file(request, name, png(mask))

@@ -19,6 +19,7 @@ from kerasunet.data.augmentation import with_flip
 from kerasunet.data.decoding import resize_image
 from kerasunet.data.readers import read_image
 from kerasunet.inference.engines import NetworkSource, chosen_engine, open_engine
+from kerasunet.metrics import area_mm2
 
 
 @dataclass(frozen=True)
@@ -45,9 +46,7 @@ class Segmentation:
     @property
     def area_mm2(self) -> float | None:
         """Foreground area in square millimetres, `None` where the spacing is unknown."""
-        if self.spacing is None:
-            return None
-        return self.area_pixels * self.spacing[0] * self.spacing[1]
+        return area_mm2(self.mask, self.spacing)
 
 
 class Segmenter:

@@ -12,6 +12,7 @@ from kerasunet.lazy import lazy_members
 if TYPE_CHECKING:
     from kerasunet.metrics.measures import (
         SurfaceDistances as SurfaceDistances,
+        area_mm2 as area_mm2,
         assd as assd,
         dice as dice,
         expected_calibration_error as expected_calibration_error,

@@ -8,6 +8,16 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 
+def area_mm2(mask: NDArray[np.bool_], spacing: tuple[float, float] | None) -> float | None:
+    """Return the area of a mask in square millimetres, `None` where the spacing is unknown.
+
+    Args:
+        mask: bool, (H, W).
+        spacing: millimetres per pixel, (row, column).
+    """
+    return None if spacing is None else int(np.count_nonzero(mask)) * spacing[0] * spacing[1]
+
+
 def dice(truth: ArrayLike, prediction: ArrayLike) -> float:
     """Return the Dice similarity coefficient, 2·|T∩P| / (|T| + |P|) (Dice, Ecology 26(3), 1945).
 
