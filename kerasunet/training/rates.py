@@ -116,7 +116,8 @@ class RelativeRates:
             last: Number of the step after its last.
 
         Returns:
-            The factors by path of the variable, above 0 and at most 1.
+            The factors by path of the variable, 0 to 1. A kernel of zeros has none, and trains at
+            the full rate.
 
         Raises:
             FloatingPointError: A gradient is NaN or infinite.
@@ -130,7 +131,7 @@ class RelativeRates:
             for path, length in own.items()
             if length
         }
-        largest = max(norms.values())
+        largest = max(norms.values()) or 1.0  # Without any gradient nothing moves.
         factors = {path: (norm / largest) ** self._power for path, norm in norms.items()}
         set_rate_factors(self._model, factors)
         return factors
