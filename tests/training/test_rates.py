@@ -62,6 +62,17 @@ def test_rates_are_relative_gradient_norms_over_the_largest(power):
     assert not any(row.trained or row.statistics for row in rows.values() if "norm" in row.layer)
 
 
+def test_without_any_gradient_nothing_moves_and_nothing_fails():
+    model = UNet(base_filters=2, depth=1)
+    apply_strategy(model, "rgn")
+    head = model.get_layer("head")
+    head.set_weights([np.zeros_like(head.get_weights()[0]), np.array([1000.0])])  # Saturated.
+    batches = Batches(decoded(4), 4, NO_AUGMENTATION, seed=0)
+    factors = RelativeRates(model, batches, 1.0).measure(0, 1)
+    assert set(factors.values()) == {0.0}
+    assert "head/kernel" not in factors  # All its weights are 0, so nothing is relative to them.
+
+
 def test_each_kernel_moves_by_its_share():
     """One step of Adam moves every weight by about the rate, so moves tell the factors."""
     model = UNet(base_filters=4, depth=2)
