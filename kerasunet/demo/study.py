@@ -18,7 +18,7 @@ from kerasunet.data.modality import modality_of
 from kerasunet.demo.context import Context, problem_html
 from kerasunet.demo.study_figures import draw_curves, draw_strategies
 from kerasunet.study.results import Scenario, StudyResults, ordered, read_results
-from kerasunet.study.tables import CASES, RECORD, RUNS
+from kerasunet.study.tables import CASES, PACKED, RECORD, RUNS, studies_in, table_path
 
 if TYPE_CHECKING:
     from kerasunet.study.stats import Claim, StudyStatistics
@@ -49,8 +49,8 @@ def open_folder(text: str) -> StudyStatistics:
     folder = Path(text).expanduser()
     if not folder.is_dir():
         raise FileNotFoundError(f"{text}: no such folder on this machine")
-    inner = sorted(path.parent for path in folder.glob(f"*/{CASES}"))
-    return _open([folder] if (folder / CASES).is_file() or not inner else inner)
+    inner = studies_in(folder)
+    return _open([folder] if table_path(folder, CASES).is_file() or not inner else inner)
 
 
 def open_files(paths: Sequence[str]) -> StudyStatistics:
@@ -60,14 +60,15 @@ def open_files(paths: Sequence[str]) -> StudyStatistics:
         ValueError: A table is missing or cannot be used.
     """
     files = {Path(path).name: path for path in paths}
-    missing = [name for name in (CASES, RUNS) if name not in files]
+    missing = [name for name in (CASES, RUNS) if not {name, f"{name}{PACKED}"} & files.keys()]
     if missing:
         raise ValueError(
             f"{' and '.join(missing)} missing: give {CASES} and {RUNS} of a study, and its "
             f"{RECORD} if the U-Net is not of depth 4"
         )
     with tempfile.TemporaryDirectory() as folder:
-        for name in {CASES, RUNS, RECORD} & files.keys():
+        known = {RECORD, *(f"{name}{ending}" for name in (CASES, RUNS) for ending in ("", PACKED))}
+        for name in known & files.keys():
             shutil.copyfile(files[name], Path(folder) / name)
         try:
             return _open([Path(folder)])
@@ -81,8 +82,7 @@ def _open(directories: Sequence[Path]) -> StudyStatistics:
 
 @lru_cache(maxsize=2)
 def _shipped(folder: Path) -> StudyStatistics | None:
-    studies = sorted(path.parent for path in folder.glob(f"*/{CASES}"))
-    whole = [study for study in studies if (study / RUNS).is_file()]
+    whole = [study for study in studies_in(folder) if table_path(study, RUNS).is_file()]
     if not whole:
         return None
     results = read_results(whole, record_required=False, results_required=False)
@@ -238,7 +238,7 @@ def _draw_opening(context: Context) -> tuple[gr.Component, ...]:
     files = gr.File(
         label="cases.csv and runs.csv of a study",
         file_count="multiple",
-        file_types=[".csv", ".json"],
+        file_types=[".csv", ".json", ".gz"],
         height=130,
         elem_id="study-files",
     )

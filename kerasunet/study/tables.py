@@ -1,8 +1,12 @@
-"""The tables of a study directory: a row per run, and a row per case of every finished run."""
+"""The tables of a study directory: a row per run, and a row per case of every finished run.
+
+Either may be compressed, as `cases.csv.gz`, for keeping: it is read, and written on, as it is.
+"""
 
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -10,9 +14,10 @@ from typing import Any
 
 import pandas as pd
 
-from kerasunet.files import write_text
+from kerasunet.files import write_atomically, write_text
 
 CASES, RUNS, RECORD = "cases.csv", "runs.csv", "study.json"
+PACKED = ".gz"
 IDENTITY = ("strategy", "fold", "train_size", "seed")
 CASE_COLUMNS = (
     "data",
@@ -54,9 +59,9 @@ class Tables:
     """The tables of one study directory, as lists of rows of text, written after every run."""
 
     def __init__(self, directory: Path):
-        self._directory = directory
-        self.cases = _read(directory / CASES, CASE_COLUMNS)
-        self.runs = _read(directory / RUNS, RUN_COLUMNS)
+        self._cases, self._runs = table_path(directory, CASES), table_path(directory, RUNS)
+        self.cases = _read(self._cases, CASE_COLUMNS)
+        self.runs = _read(self._runs, RUN_COLUMNS)
         self._drop_unrecorded()
 
     def finished(self) -> set[tuple[str, int, int, int]]:
@@ -78,13 +83,25 @@ class Tables:
         self.cases = [old for old in self.cases if _identity(old) != identity]
         self.cases += [_as_text(case, CASE_COLUMNS) for case in cases]
         self.runs.append(row)
-        _write(self._directory / CASES, CASE_COLUMNS, self.cases)
-        _write(self._directory / RUNS, RUN_COLUMNS, self.runs)
+        _write(self._cases, CASE_COLUMNS, self.cases)
+        _write(self._runs, RUN_COLUMNS, self.runs)
 
     def _drop_unrecorded(self) -> None:
         """Forget the cases of a run whose own row was not written before a kill."""
         finished = self.finished()
         self.cases = [row for row in self.cases if _identity(row) in finished]
+
+
+def table_path(directory: Path, name: str) -> Path:
+    """Return where a table of a study is, compressed or not; uncompressed if it is new."""
+    packed = directory / f"{name}{PACKED}"
+    return packed if packed.is_file() and not (directory / name).is_file() else directory / name
+
+
+def studies_in(folder: Path) -> list[Path]:
+    """Return the study directories in a folder that have a table of cases, sorted by name."""
+    tables = (*folder.glob(f"*/{CASES}"), *folder.glob(f"*/{CASES}{PACKED}"))
+    return sorted({path.parent for path in tables})
 
 
 def read_tables(directory: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -102,7 +119,7 @@ def read_tables(directory: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     """
     frames = []
     for name, columns in ((CASES, CASE_COLUMNS), (RUNS, RUN_COLUMNS)):
-        path = directory / name
+        path = table_path(directory, name)
         if not path.is_file():
             raise FileNotFoundError(f"{path}: not there, so {directory} is no study with results")
         frame = pd.read_csv(path, dtype=dict.fromkeys(_TEXTS, str))
@@ -114,7 +131,8 @@ def read_tables(directory: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
 def _read(path: Path, columns: Sequence[str]) -> list[Row]:
     if not path.is_file():
         return []
-    with open(path, encoding="utf-8", newline="") as file:
+    opened = gzip.open if path.suffix == PACKED else open
+    with opened(path, "rt", encoding="utf-8", newline="") as file:
         reader = csv.DictReader(file)
         rows = list(reader)
     _require_columns(path, reader.fieldnames or [], columns)
@@ -132,7 +150,11 @@ def _write(path: Path, columns: Sequence[str], rows: Sequence[Row]) -> None:
     writer = csv.DictWriter(text, columns, lineterminator="\n", extrasaction="ignore")
     writer.writeheader()
     writer.writerows(rows)
-    write_text(path, text.getvalue())
+    if path.suffix == PACKED:  # Equal rows give equal bytes: no time is stored.
+        content = gzip.compress(text.getvalue().encode("utf-8"), mtime=0)
+        write_atomically(path, lambda temporary: temporary.write_bytes(content))
+    else:
+        write_text(path, text.getvalue())
 
 
 def _as_text(row: Mapping[str, Any], columns: Sequence[str]) -> Row:

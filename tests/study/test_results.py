@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import subprocess
 import sys
 import time
@@ -15,7 +16,7 @@ from helpers.study_tables import write_study as write_whole_study
 from kerasunet.files import write_json
 from kerasunet.study.results import Completeness, Scenario, family_of, ordered, read_results
 from kerasunet.study.stats import StudyStatistics, summarize
-from kerasunet.study.tables import CASE_COLUMNS, RUN_COLUMNS
+from kerasunet.study.tables import CASE_COLUMNS, IDENTITY, RUN_COLUMNS, Tables, studies_in
 
 
 def test_two_studies_of_one_data_set_are_not_mixed():
@@ -118,3 +119,24 @@ def test_failed_runs_belong_to_their_study_whatever_they_call_the_data(tmp_path)
     runs.loc[runs.status == "failed", "data"] = "BUSBRA"
     runs.to_csv(study / "runs.csv", index=False)
     assert set(read_results([study]).runs.data) == {"bus_bra"}
+
+
+def test_a_compressed_table_is_read_and_continued_as_it_is(tmp_path):
+    directory = write_study(tmp_path / "mine", table({"all": 0.7, "none": 0.4}, groups=6))
+    expected = StudyStatistics(read_results([directory])).summary
+    packed = directory / "cases.csv.gz"
+    packed.write_bytes(gzip.compress((directory / "cases.csv").read_bytes(), mtime=0))
+    (directory / "cases.csv").unlink()
+    pd.testing.assert_frame_equal(StudyStatistics(read_results([directory])).summary, expected)
+    assert studies_in(directory.parent) == [directory]
+
+    tables = Tables(directory)
+    run = tables.runs[-1]
+    cases = [c for c in tables.cases if all(c[name] == run[name] for name in IDENTITY)]
+    assert cases
+    tables.record(run, cases)
+    assert not (directory / "cases.csv").exists()
+    pd.testing.assert_frame_equal(StudyStatistics(read_results([directory])).summary, expected)
+    before = packed.read_bytes()
+    tables.record(run, cases)
+    assert packed.read_bytes() == before
