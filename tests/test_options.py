@@ -82,7 +82,7 @@ def test_the_command_line_sets_every_kind_of_value():
         ("--steps 0", "--steps 0: give a whole number of 1 to 100,000,000"),
         ("--patience 0", "--patience 0: give a whole number of at least 1"),
         ("--learning-rate inf", "--learning-rate inf: give a finite number"),
-        ("--warmup -0.1", "warmup must be 0 to below 1, not -0.1"),
+        ("--warmup -0.1", "--warmup must be 0 to below 1, not -0.1"),
     ],
 )
 def test_the_command_line_refuses_in_the_same_ranges(words, message):

@@ -121,7 +121,7 @@ class _Checked(argparse.Action):
             return _whole_number(flag, value, option)
         if isinstance(value, float) and not math.isfinite(value):
             raise ValueError(f"{flag} {value}: give a finite number")
-        option.check(self.dest, value)
+        option.check(flag, value)
         return value
 
 
