@@ -10,7 +10,7 @@ import argparse
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--clear", action="store_true", help="remove all of them")
+    parser.add_argument("--clear", action="store_true", help="remove all entries")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -19,7 +19,7 @@ def run(options: argparse.Namespace) -> int:
 
     folder = cache_folder()
     if folder is None:
-        print("no cache: KERASUNET_CACHE is off")
+        print("no cache: KERASUNET_CACHE is set to off")
         return 0
     store = Store(folder, cache_limit())
     packs, entries, size = store.usage()

@@ -22,9 +22,18 @@ _SHOWN = 10
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("data", metavar="DATA", help="folder, manifest or COCO file, or name of a data set")
-    add("--manual-dir", metavar="FOLDER", help="with the name of a public set: where its files are")
-    add("--groups", type=Path, metavar="CSV", help="write key and group, near-duplicates joined")
-    add("--html", type=Path, metavar="FILE", help="write a report with thumbnails, in one file")
+    add(
+        "--manual-dir",
+        metavar="FOLDER",
+        help="with the name of a public set: the folder that holds its files",
+    )
+    add(
+        "--groups",
+        type=Path,
+        metavar="CSV",
+        help="write the key and group of each case, near-duplicates joined",
+    )
+    add("--html", type=Path, metavar="FILE", help="write a report with thumbnails to this file")
     add("--json", action="store_true", help="print all problems as JSON")
 
 
@@ -46,7 +55,10 @@ def _write_files(report: Report, options: argparse.Namespace) -> None:
         write_text(options.html, as_html(report))
     if options.groups:
         if not report.data:
-            raise ValueError(f"{options.groups}: not written, for the cases could not be listed")
+            raise ValueError(
+                f"{options.groups}: not written, because the cases could not be listed; correct "
+                "the errors above first"
+            )
         write_groups(options.groups, report.groups)
 
 

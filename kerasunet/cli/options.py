@@ -153,7 +153,7 @@ def values_of(options: argparse.Namespace, settings: type) -> dict[str, Any]:
 
 
 def add_optimization(parser: argparse.ArgumentParser, default: Optimization) -> None:
-    group = parser.add_argument_group("optimisation")
+    group = parser.add_argument_group("optimization")
     add_settings(group, default)
     group.add_argument(
         "--augmentation",
@@ -181,7 +181,8 @@ def architecture(options: argparse.Namespace) -> Architecture:
     if shape.base_filters * 2**shape.depth > _MOST_BOTTLENECK_FILTERS:
         raise ValueError(
             f"--base-filters {shape.base_filters} --depth {shape.depth}: more than "
-            f"{_MOST_BOTTLENECK_FILTERS:,} filters in the bottleneck, which fit no memory"
+            f"{_MOST_BOTTLENECK_FILTERS:,} filters in the bottleneck, too many for any memory; "
+            "reduce either"
         )
     return shape
 
@@ -216,4 +217,6 @@ def _check_output(path: Path, is_file: bool) -> None:
         raise FileExistsError(f"{path}: is a file; give a folder, or the name of a new one")
     above = next(parent for parent in path.absolute().parents if parent.exists())
     if not above.is_dir():
-        raise FileExistsError(f"{above}: is a file, so nothing can be written below it")
+        raise FileExistsError(
+            f"{above}: is a file, so nothing can be written below it; choose another place"
+        )

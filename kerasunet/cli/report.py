@@ -12,7 +12,7 @@ from pathlib import Path
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("studies", nargs="+", type=Path, metavar="STUDY", help="study directories")
-    add("--output", type=Path, help="folder (default: the study directory, if there is but one)")
+    add("--output", type=Path, help="folder (default: the study directory, if there is only one)")
     add(
         "--pictures",
         nargs="+",

@@ -124,9 +124,9 @@ class Choice:
 
     def __post_init__(self) -> None:
         if not 0 <= self.threshold <= 1:
-            raise ValueError(f"threshold is 0 to 1, not {self.threshold}")
+            raise ValueError(f"threshold must be 0 to 1, not {self.threshold}")
         if not 0 <= self.smallest <= 100:
-            raise ValueError(f"smallest is 0 to 100 percent of the image, not {self.smallest}")
+            raise ValueError(f"smallest must be 0 to 100 percent of the image, not {self.smallest}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -291,7 +291,7 @@ def _chosen(comparison: Comparison, choice: Choice) -> tuple[Answer, ...]:
         return comparison.answers
     known = {answer.candidate.name: answer for answer in comparison.answers}
     if unknown := [name for name in choice.names if name not in known]:
-        raise ValueError(f"{', '.join(unknown)}: not compared; there are {', '.join(known)}")
+        raise ValueError(f"{', '.join(unknown)}: not compared; choose from {', '.join(known)}")
     return tuple(answer for name, answer in known.items() if name in choice.names)
 
 

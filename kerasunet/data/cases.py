@@ -211,7 +211,7 @@ class DataSet:
         if unprintable:
             raise ValueError(
                 f"{self.name!r}: these names have characters that tables and terminals cannot "
-                f"take, rename them: {', '.join(unprintable[:_MOST_NAMED])}"
+                f"show; rename them: {', '.join(unprintable[:_MOST_NAMED])}"
             )
         repeated = _repeated(keys)
         if repeated:

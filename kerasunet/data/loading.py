@@ -60,7 +60,7 @@ def _listed(name: str, manual_dir: str | os.PathLike | None, size: int) -> DataS
     if name in builders.NAMES:
         return builders.load_cases(name)
     raise FileNotFoundError(
-        f"{name}: neither a folder, a file nor a data set; data sets are "
+        f"{name}: not a folder, a file or a data set; the data sets are "
         f"{', '.join([*SIMULATED, *builders.NAMES])}"
     )
 

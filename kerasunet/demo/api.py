@@ -86,7 +86,7 @@ class _Endpoints:
         given, choice = _read(image, frame), _choice(threshold, smallest)
         known = {entry.name: entry for entry in self._context.models.registered}
         if model not in known:
-            raise _error(f"{model}: no such model; there are {', '.join(known)}")
+            raise _error(f"{model}: no such model; choose from {', '.join(known)}")
         found = _guarded(self._context.models.candidate, known[model]).segment(given.pixels)
         least = smallest_area(given.pixels.shape[:2], choice.smallest)
         mask = without_small_regions(found.probability >= choice.threshold, least)

@@ -197,13 +197,13 @@ def pixels_of(
         return read_image(image)
     if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] != 3) or not image.size:
         raise ValueError(
-            f"an image has the shape (height, width) or (height, width, 3), not {image.shape}"
+            f"an image must have the shape (height, width) or (height, width, 3), not {image.shape}"
         )
     if image.dtype.kind not in "buif":
-        raise ValueError(f"an image holds numbers, grey levels 0 to 255, not {image.dtype}")
+        raise ValueError(f"an image must hold numbers, grey levels 0 to 255, not {image.dtype}")
     pixels = image.astype(np.float32)
     if not np.isfinite(pixels).all():
-        raise ValueError("an image holds NaN or infinite values; replace them by numbers")
+        raise ValueError("an image holds NaN or infinite values; replace them with numbers")
     return pixels, None
 
 

@@ -142,8 +142,8 @@ def inner_split(cases: DecodedCases, seed: int) -> tuple[DecodedCases, DecodedCa
     groups = len(set(cases.groups))
     if len(cases) < SMALLEST or groups < 2:
         raise ValueError(
-            f"auto:search divides the training images once more: it needs {SMALLEST} images or "
-            f"more in 2 groups or more, there are {len(cases)} in {groups}"
+            f"auto:search divides the training images once more: it needs at least {SMALLEST} "
+            f"images in at least 2 groups, but there are {len(cases)} in {groups}"
         )
     members = [_Member(*pair) for pair in zip(cases.keys, cases.groups, strict=True)]
     split = split_cases(members, folds=min(_FOLDS, groups), seed=seed)

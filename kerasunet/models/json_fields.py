@@ -48,7 +48,7 @@ NUMBER = Kind("a number", is_number)
 FLAG = Kind("true or false", lambda value: isinstance(value, bool))
 OBJECT = Kind("an object", lambda value: isinstance(value, dict))
 TEXTS = Kind(
-    "an object of texts",
+    "an object whose values are text",
     lambda value: isinstance(value, dict) and all(map(is_text, [*value.keys(), *value.values()])),
 )
 

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from kerasunet.data.cases import DataSet
 
 MOST_BYTES = 4 << 20
-_REMEDY = "restore it from where it came from"
+_REMEDY = "restore it from its source"
 _FAULTS_SHOWN = 5
 _LARGEST_SIDE = 2048
 _MOST_FILTERS, _DEEPEST = 2048, 8
@@ -156,7 +156,7 @@ class ModelCard:
         unknown: Values of the JSON that this version does not know; they are kept.
     """
 
-    name: str = json_field(Kind("the name of a file, without folder", _is_name), default="")
+    name: str = json_field(Kind("a file name without a folder", _is_name), default="")
     title: str = json_field(TEXT)
     strategy: str = json_field(TEXT)
     init: str = json_field(TEXT)
@@ -271,7 +271,9 @@ def parse_card(content: bytes, name: str) -> ModelCard:
         ValueError: It is no card.
     """
     if len(content) > MOST_BYTES:
-        raise ValueError(f"{name}: larger than {MOST_BYTES >> 20} MB, so it is no card; {_REMEDY}")
+        raise ValueError(
+            f"{name}: larger than {MOST_BYTES >> 20} MB, so it is not a model card; {_REMEDY}"
+        )
     try:
         values = json.loads(content.decode("utf-8"))
     except RecursionError:

@@ -136,8 +136,8 @@ def check_name(name: str) -> None:
     """
     if not _NAME.fullmatch(name):
         raise ValueError(
-            f"{name!r} cannot name a model; a name has up to 100 letters, digits and ._+- and "
-            "starts with a letter or digit"
+            f"{name!r} is not a valid model name; a name has up to 100 letters, digits and ._+- "
+            "and starts with a letter or digit"
         )
 
 
@@ -255,8 +255,8 @@ def load_weights_into(model: keras.Model, weights: str | os.PathLike) -> None:
             layer.set_weights(given[name].get_weights())
         elif name != "head":
             raise ValueError(
-                f"{os.fspath(weights)}: layer {name} has weights of shape {found}, "
-                f"this U-Net needs {shapes}; build it with the file's base_filters and channels"
+                f"{os.fspath(weights)}: layer {name} has weights of shape {found}, but this "
+                f"U-Net needs {shapes}; build it with the file's base_filters and channels"
             )
 
 
@@ -275,7 +275,7 @@ def _require_same_layers(weights: str | os.PathLike, given: dict, wanted: dict) 
     different = sorted(given.keys() ^ wanted.keys())
     if different:
         raise ValueError(
-            f"{os.fspath(weights)}: has another architecture than this U-Net, they differ in "
+            f"{os.fspath(weights)}: has a different architecture from this U-Net, in "
             f"{different[0]}; build it with the file's depth and normalization"
         )
 
@@ -388,7 +388,7 @@ def _copy_dataset(name: str, item: h5py.Dataset, new: h5py.File, *, source: Path
     if values.dtype != np.float32:
         return new.create_dataset(name, data=values)
     if not (np.abs(values) <= _LARGEST).all():
-        raise ValueError(f"{source.name}: {name} holds values beyond half precision, keep float32")
+        raise ValueError(f"{source.name}: {name} holds values beyond half precision; keep float32")
     packed = {"compression": "gzip", "shuffle": True} if values.ndim else {}
     return new.create_dataset(name, data=values.astype(np.float16), **packed)
 

@@ -200,7 +200,7 @@ class RunDirectory:
             return
         if not self.config.is_file():
             raise ValueError(
-                f"{self.path}: has no {self.config.name}, so it is no run; it is left alone"
+                f"{self.path}: has no {self.config.name}, so it is not a run; it was left untouched"
             )
         with exclusive(self.path):
             self.summary.unlink(missing_ok=True)
@@ -215,8 +215,8 @@ class RunDirectory:
         for path in (self.checkpoint, self.summary):
             if path.exists():
                 raise ValueError(
-                    f"{self.path}: holds {path.name} but no {self.config.name}, so nobody knows "
-                    "which settings it belongs to; use another output folder, or remove this one"
+                    f"{self.path}: holds {path.name} but no {self.config.name}, so its settings "
+                    "are unknown; use another output folder, or remove this one"
                 )
 
 
@@ -262,8 +262,8 @@ def refuse_differences(directory: Path, known: dict[str, Any], asked: dict[str, 
     if differences:
         raise ValueError(
             f"{directory}: holds results of other settings, data or versions: "
-            f"{'; '.join(differences)}. Go on as it was, use another output folder, or remove "
-            "this one (finetune and pretrain do so with --restart)."
+            f"{'; '.join(differences)}. Continue with the old ones, use another output folder, "
+            "or remove this one (finetune and pretrain do so with --restart)."
         )
 
 
@@ -276,8 +276,8 @@ def _locked(descriptor: int, directory: Path) -> bool:
         except BlockingIOError as error:
             if time.monotonic() > given_up:
                 raise ValueError(
-                    f"{directory}: another process is at work in it; wait until it has ended, "
-                    "or use another output folder"
+                    f"{directory}: another process is using it; wait until it ends, or use "
+                    "another output folder"
                 ) from error
             time.sleep(_SECONDS_BETWEEN_LOOKS)
         except OSError:  # A network folder without locks.

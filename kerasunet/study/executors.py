@@ -139,7 +139,9 @@ def run_all(
         OSError: The cluster does not answer.
     """
     if workers < 1 or gpus < 0:
-        raise ValueError(f"workers are at least 1 and gpus at least 0, not {workers} and {gpus}")
+        raise ValueError(
+            f"workers must be at least 1 and gpus at least 0, not {workers} and {gpus}"
+        )
     run = _runner(executor, address)
     for item, outcome in run(function, items, workers=workers, address=address, gpus=gpus):
         on_result(item, outcome)
@@ -147,9 +149,9 @@ def run_all(
 
 def _runner(executor: str, address: str | None) -> Callable[..., Outcomes]:
     if executor not in EXECUTORS:
-        raise ValueError(f"executor {executor}: unknown; there are {', '.join(EXECUTORS)}")
+        raise ValueError(f"executor {executor}: unknown; choose from {', '.join(EXECUTORS)}")
     if executor == "local" and address is not None:
-        raise ValueError(f"address {address}: the executor local has none; name dask or ray")
+        raise ValueError(f"address {address}: the executor local has none; use dask or ray")
     for package in _PACKAGES.get(executor, ()):
         try:
             import_module(package)
@@ -197,7 +199,7 @@ def _run_on_dask(
 
     if address is None and gpus:
         raise ValueError(
-            "gpus are dealt out by the executors local and ray; see docs/guide/clusters.md"
+            "only the executors local and ray distribute gpus; see docs/guide/clusters.md"
         )
     environment = {} if address else slot_environments(workers, 0)[0]
     with dask.config.set(_DASK), _dask_client(workers, address) as client:

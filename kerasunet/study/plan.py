@@ -48,10 +48,10 @@ class StudySettings:
             if not values or len(set(values)) < len(values):
                 raise ValueError(f"{name} must be given, each once, not {values}")
         if min(self.train_sizes) < 1:
-            raise ValueError(f"train_sizes are at least 1, not {self.train_sizes}")
+            raise ValueError(f"train_sizes must be at least 1, not {self.train_sizes}")
         wrong = [fold for fold in self.only_folds or () if not 0 <= fold < self.run.folds]
         if wrong:
-            raise ValueError(f"only_folds {wrong}: folds are 0 to {self.run.folds - 1}")
+            raise ValueError(f"only_folds {wrong}: folds must be 0 to {self.run.folds - 1}")
         if self.learning_rates and self.run.validation_size < _LEAST_SEARCH_VALIDATION:
             raise ValueError(
                 f"choosing a learning rate needs at least {_LEAST_SEARCH_VALIDATION} validation "

@@ -57,11 +57,13 @@ class StudyRecord:
         """
         path = directory / RECORD
         if not path.is_file():
-            raise FileNotFoundError(f"{path}: not there, so nothing tells what was studied")
+            raise FileNotFoundError(f"{path}: does not exist, so nothing says what was studied")
         record, parts = read_json(path), ("protocol", "digests", "data")
         missing = [part for part in parts if part not in record]
         if missing:
-            raise ValueError(f"{path}: no record of a study, for it has no {', '.join(missing)}")
+            raise ValueError(
+                f"{path}: not a record of a study, because it has no {', '.join(missing)}"
+            )
         return cls(directory, *(record[part] for part in parts))
 
     @property
@@ -221,7 +223,7 @@ def _require_different_data(studies: Sequence[StudyRecord]) -> None:
         if study.name in known:
             raise ValueError(
                 f"{known[study.name].directory} and {study.directory} are both studies of "
-                f"{study.name}: take one at a time"
+                f"{study.name}; give them one at a time"
             )
         known[study.name] = study
 

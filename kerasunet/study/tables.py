@@ -104,7 +104,9 @@ def read_tables(directory: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     for name, columns in ((CASES, CASE_COLUMNS), (RUNS, RUN_COLUMNS)):
         path = directory / name
         if not path.is_file():
-            raise FileNotFoundError(f"{path}: not there, so {directory} is no study with results")
+            raise FileNotFoundError(
+                f"{path}: does not exist, so {directory} is not a study with results"
+            )
         frame = pd.read_csv(path, dtype=dict.fromkeys(_TEXTS, str))
         _require_columns(path, list(frame.columns), columns)
         frames.append(frame)

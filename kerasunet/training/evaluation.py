@@ -23,7 +23,7 @@ from kerasunet.training.batches import Batches
 from kerasunet.training.loop import compile_for_training, mean_dice, predict, prepare_backend
 from kerasunet.training.settings import Optimization
 
-CONSTANT = "WARNING: the model finds the same everywhere, in every pixel of every case"
+CONSTANT = "WARNING: the model predicts the same for every pixel of every case"
 """What to tell people of an evaluation that is constant."""
 
 

@@ -92,7 +92,7 @@ def load_checkpoint(path: Path, model: keras.Model) -> TrainingState:
             _assign(model.optimizer.variables, _sequence(file, "optimizer"))
             return TrainingState(best=_sequence(file, "best"), **meta)
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path}: cannot go on from this checkpoint ({error})") from error
+        raise ValueError(f"{path}: cannot resume from this checkpoint ({error})") from error
 
 
 def stored_weights(path: Path) -> list[np.ndarray]:
@@ -191,7 +191,7 @@ def train(
             where the last good weights are.
     """
     if not len(validation) and (optimization.keep == "best" or optimization.patience):
-        raise ValueError("keep='best' and patience need validation cases, there are none")
+        raise ValueError("keep='best' and patience need validation cases, but there are none")
     state = _restored(model, checkpoint, history)
     batches = Batches(
         training,

@@ -381,7 +381,7 @@ def test_files_without_partner_are_listed_for_all_patients(tmp_path):
 
 def test_partner_that_differs_in_case_is_hinted_at(tmp_path):
     write_pair(tmp_path / "images" / "Scan.png", tmp_path / "masks" / "scan.png", 1)
-    assert "(scan.png differs in upper and lower case)" in complaint(lambda: load(tmp_path))
+    assert "(scan.png differs only in upper and lower case)" in complaint(lambda: load(tmp_path))
 
 
 def test_files_that_differ_in_suffix_only_are_listed(tmp_path):

@@ -113,7 +113,7 @@ def features(channels: int) -> tfds.features.FeaturesDict:
             "group": tfds.features.Text(doc="What splits keep together, such as a patient."),
             "label": tfds.features.Text(doc="Finding of the whole image; empty if not known."),
             "spacing": tfds.features.Tensor(
-                shape=(2,), dtype=np.float32, doc="Millimetres per pixel, (row, column), or NaN."
+                shape=(2,), dtype=np.float32, doc="Millimeters per pixel, (row, column), or NaN."
             ),
         }
     )

@@ -49,7 +49,7 @@ KINDS: Mapping[str, Kind] = {
         "error", "annotations that cannot be drawn", "correct the annotation in its program"
     ),
     "wrong-size": Kind(
-        "error", "masks of another size than their image", "export the mask at the image's size"
+        "error", "masks that differ from their image in size", "export the mask at the image's size"
     ),
     "not-binary": Kind(
         "error",
@@ -71,7 +71,7 @@ KINDS: Mapping[str, Kind] = {
     ),
     "inverted-mask": Kind(
         "warning",
-        "masks that are object nearly all around the edge",
+        "masks that are object along nearly the whole edge",
         "check whether object and background are swapped",
     ),
     "unusual-share": Kind(
@@ -96,7 +96,7 @@ KINDS: Mapping[str, Kind] = {
     ),
     "burnt-in-marks": Kind(
         "note",
-        "images that may have annotations burnt in",
+        "images that may have burned-in annotations",
         "a network may learn these instead of the object; prefer images without them",
     ),
 }
@@ -278,8 +278,8 @@ def describe_burnt_in(image: np.ndarray) -> str:
         A few words; empty if nothing does.
     """
     counts = {
-        "coloured pixels in a grey image": _coloured(image),
-        "pixels of thin white lines, as of letters or callipers": _white(image),
+        "colored pixels in a grey image": _coloured(image),
+        "pixels of thin white lines, such as letters or calipers": _white(image),
     }
     return " and ".join(f"{count} {what}" for what, count in counts.items() if count)
 

@@ -77,7 +77,7 @@ class LabelmeFile:
         """Draw the bool mask, (height, width)."""
         content = read_json(self.path)
         if not _is_labelme(content):
-            raise ValueError(f"{self.path}: not a labelme file, it has no list of shapes")
+            raise ValueError(f"{self.path}: not a labelme file: it has no list of shapes")
         self._require_same_image(content, shape)
         mask = np.zeros(shape, bool)
         for number, drawn in enumerate(content["shapes"], start=1):
@@ -161,7 +161,7 @@ def read_coco(path: Path) -> Sequence[Case]:
     """
     content = read_json(path)
     if not _is_coco(content):
-        raise ValueError(f"{path}: not a COCO file, it has no lists of images and annotations")
+        raise ValueError(f"{path}: not a COCO file: it has no lists of images and annotations")
     try:
         return _cases(path, content["images"], content["annotations"])
     except (KeyError, TypeError, AttributeError) as error:

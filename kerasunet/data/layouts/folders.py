@@ -168,8 +168,8 @@ def frames_apart(data: DataSet) -> DataSet:
     counts = {case.key: _count(case.image) or 1 for case in files}
     raise_all(
         [
-            f"{case.image}: says it has {counts[case.key]:,} frames, more than the limit of "
-            f"{_MOST_FRAMES:,}; export the frames that were outlined"
+            f"{case.image}: states that it has {counts[case.key]:,} frames, more than the limit "
+            f"of {_MOST_FRAMES:,}; export the frames that were outlined"
             for case in files
             if counts[case.key] > _MOST_FRAMES
         ]

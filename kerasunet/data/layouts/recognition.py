@@ -258,7 +258,9 @@ def _read_subfolders(folder: Path, depth: int) -> DataSet | None:
     published = [data for data in found.values() if data.name in PUBLISHED and data.citation]
     if len(published) > 1:
         listing = ", ".join(data.name for data in published)
-        raise ValueError(f"{folder}: holds several published data sets, give one: {listing}")
+        raise ValueError(
+            f"{folder}: holds several published data sets; give one of them: {listing}"
+        )
     if published:
         return published[0]
     unread = [path for path in inner if path.name not in found and _holds_images(path)]

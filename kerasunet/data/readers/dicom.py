@@ -171,7 +171,7 @@ def _check_jpeg(source: Source, header: Dataset, frames: int) -> None:
     source.file.seek(_PIXEL_DATA_HEADER_BYTES, os.SEEK_CUR)  # `dcmread` stopped before it.
     frame = get_frame(source.file, source.frame, number_of_frames=frames)
     if coded_size(frame) != (header.Rows, header.Columns):
-        raise Unusable("its pixel data are not of the size its header says; export it again")
+        raise Unusable("its pixel data are not of the size that its header states; export it again")
     if not is_complete(frame):
         raise Unusable("its pixel data are cut off; copy or export it again")
 
@@ -358,7 +358,7 @@ def _windowed(values: np.ndarray, header: Dataset) -> np.ndarray | None:
 
 def _palette(stored: np.ndarray, header: Dataset) -> np.ndarray:
     # pydicom counts the entries in the type of the colours: eight bits overflow, or wrap around.
-    too_many = "DICOM with a palette of more than 256 8-bit colours; convert it to PNG"
+    too_many = "DICOM with a palette of more than 256 8-bit colors; convert it to PNG"
     try:
         colours = apply_color_lut(stored, header)[..., :3]
     except OverflowError as error:

@@ -133,7 +133,7 @@ def _opened(path: Path) -> Iterator[BufferedReader]:
     except Unusable as error:
         raise ValueError(f"{path}: {error}") from None
     except MemoryError:
-        raise ValueError(f"{path}: larger than the memory; scale it down") from None
+        raise ValueError(f"{path}: too large for the memory; scale it down") from None
     except Exception as error:
         if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
             raise OSError(
@@ -142,8 +142,8 @@ def _opened(path: Path) -> Iterator[BufferedReader]:
         # Decoders raise exceptions of every type for broken bytes, and their messages may quote
         # the file: neither gets out.
         raise ValueError(
-            f"{path}: damaged, cut off or of a rare variety, it cannot be decoded; "
-            "copy it again or convert it to PNG"
+            f"{path}: damaged, cut off or of a rare kind, so it cannot be decoded; copy it "
+            "again or convert it to PNG"
         ) from None
 
 
@@ -215,7 +215,7 @@ class Source:
     def check_size(self, width: int, height: int) -> None:
         """Refuse an image that has no pixels or too many of them."""
         if width < 1 or height < 1:
-            raise Unusable(f"its header says {width}×{height} pixels; export it again")
+            raise Unusable(f"its header states {width}×{height} pixels; export it again")
         if width * height > self.size_limit:
             raise Unusable(
                 f"{width}×{height} pixels, more than the limit of {self.size_limit:,}; "
@@ -317,7 +317,9 @@ def stretch(pixels: np.ndarray, low: float, high: float) -> np.ndarray:
         return np.where(pixels > low, np.float32(255), np.float32(0))
     scale = 255 / (high - low)
     if not 0 < scale < np.inf:
-        raise Unusable("its values span more, or less, than floating point holds; rescale them")
+        raise Unusable(
+            "the range of its values is too large or too small for floating point; rescale them"
+        )
     exact = np.float32 if pixels.dtype.itemsize <= 2 else np.float64
     levels = np.clip(pixels.astype(exact), low, high)
     levels -= low
@@ -344,7 +346,9 @@ def to_mask_values(pixels: np.ndarray) -> np.ndarray:
         return values.astype(values.dtype.newbyteorder("="))
     _check_finite(values)
     if values.min() < 0 or (values.dtype.kind == "f" and np.any(values % 1)):
-        raise Unusable("a mask holds whole numbers from 0; this one has others; export it again")
+        raise Unusable(
+            "a mask holds whole numbers from 0 up, and this one holds others; export it again"
+        )
     return values.astype(np.min_scalar_type(int(values.max())))
 
 
@@ -359,4 +363,4 @@ def without_equal_channels(image: np.ndarray) -> np.ndarray:
 
 def _check_finite(pixels: np.ndarray) -> None:
     if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
-        raise Unusable("holds NaN or infinite values; replace them by numbers")
+        raise Unusable("holds NaN or infinite values; replace them with numbers")

@@ -194,7 +194,7 @@ def _check_planes(picture: TiffImageFile) -> None:
     """Refuse 16-bit colour that is stored plane by plane, which Pillow decodes wrongly."""
     planar = picture.tag_v2.get(tags.PLANAR_CONFIGURATION, 1) == 2
     if planar and max(picture.tag_v2.get(tags.BITSPERSAMPLE, (1,))) > 8:
-        raise Unusable("16-bit colours stored plane by plane; save them interleaved, or as PNG")
+        raise Unusable("16-bit colors stored plane by plane; save them interleaved, or as PNG")
 
 
 def _spacing(picture: TiffImageFile) -> tuple[float, float] | None:

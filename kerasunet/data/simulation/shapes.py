@@ -49,12 +49,12 @@ def as_shape(size: int | tuple[int, int]) -> tuple[int, int]:
     """
     sides = tuple(size) if isinstance(size, Iterable) else (size, size)
     if len(sides) != 2 or not all(isinstance(side, (int, np.integer)) for side in sides):
-        raise ValueError(f"size is one integer or (height, width), not {size!r}")
+        raise ValueError(f"size must be one integer or (height, width), not {size!r}")
     height, width = (int(side) for side in sides)
     if not MIN_SIDE <= min(height, width) <= max(height, width) <= MAX_SIDE:
-        raise ValueError(f"size is {MIN_SIDE} to {MAX_SIDE} pixels a side, not {size!r}")
+        raise ValueError(f"size must be {MIN_SIDE} to {MAX_SIDE} pixels per side, not {size!r}")
     if max(height, width) > MAX_ASPECT * min(height, width):
-        raise ValueError(f"size is at most {MAX_ASPECT} times as long as wide, not {size!r}")
+        raise ValueError(f"size must be at most {MAX_ASPECT} times as long as wide, not {size!r}")
     return height, width
 
 
@@ -74,7 +74,7 @@ def generators(seed: int, index: int, simulator: int, *, count: int) -> list[np.
         ValueError: The seed or the index is negative.
     """
     if seed < 0 or index < 0:
-        raise ValueError(f"seed and index are 0 or more, not {seed} and {index}")
+        raise ValueError(f"seed and index must be 0 or more, not {seed} and {index}")
     children = np.random.SeedSequence([seed, index, simulator]).spawn(count)
     return [np.random.Generator(np.random.PCG64(child)) for child in children]
 

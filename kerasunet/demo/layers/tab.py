@@ -365,7 +365,7 @@ def describe_strategy(
     """
     try:
         if init != SCRATCH and init not in models.list():
-            raise ValueError(f"{init}: no such model; there are {', '.join(models.list())}")
+            raise ValueError(f"{init}: no such model; choose from {', '.join(models.list())}")
         start, text = start_from(init, image_size, Architecture()), str(parse(strategy))
         selected = start.select(text)
         return {"strategy": text, **_numbers(selected, start)} | {

@@ -69,8 +69,8 @@ class _Graph:
         write = _WRITERS.get(type(layer))
         if write is None:
             raise ValueError(
-                f"layer {layer.name}: a {type(layer).__name__} has no counterpart in the engines; "
-                f"they know {', '.join(kind.__name__ for kind in _WRITERS)}"
+                f"layer {layer.name}: a {type(layer).__name__} is not supported by the engines, "
+                f"which know {', '.join(kind.__name__ for kind in _WRITERS)}"
             )
         return write(self, layer, inputs)
 

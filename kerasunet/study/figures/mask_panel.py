@@ -134,7 +134,7 @@ def draw_models(
     """
     by = by or list(models)[-1]
     if by not in models:
-        raise ValueError(f"{by}: no such model; there are {', '.join(models)}")
+        raise ValueError(f"{by}: no such model; choose from {', '.join(models)}")
     cards = {heading: card(model) for heading, model in models.items()}
     sources = {"data": data, "manual_dir": manual_dir, "groups": groups}
     found, cases = _held_out(cards, sources, cards[by].image_size)

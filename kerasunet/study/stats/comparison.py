@@ -135,7 +135,7 @@ def compare(
     if one is None or other is None:
         missing = " and ".join(t for t, f in ((first, one), (second, other)) if f is None)
         raise ValueError(
-            f"{scores.scenario}: no finished run of {missing}; there are "
+            f"{scores.scenario}: no finished run of {missing}; choose from "
             f"{', '.join(scores.strategies)}"
         )
     compared = _compare(scores, [(one, other)], metric)

@@ -42,7 +42,7 @@ def points(direction: str, depth: int = USUAL_DEPTH) -> tuple[Point, ...]:
         ValueError: There is no such direction.
     """
     if direction not in DIRECTIONS:
-        raise ValueError(f"{direction}: no such direction; there are {', '.join(DIRECTIONS)}")
+        raise ValueError(f"{direction}: no such direction; choose from {', '.join(DIRECTIONS)}")
     texts = ["none", *expand(f"{direction}:*", NetworkLayout.unet(depth))]
     return tuple(Point(k, trained_blocks(text, depth), text) for k, text in enumerate(texts))
 

@@ -202,9 +202,9 @@ def _check(cases: pd.DataFrame, metric: str) -> None:
     if len(twice):
         row = twice.iloc[0]
         raise ValueError(
-            f"{row['data']}: case {row['key']} of {row['strategy']} at {row['train_size']} images, "
-            f"fold {row['fold']}, seed {row['seed']} stands there twice; two studies of one data "
-            "set cannot be put together"
+            f"{row['data']}: case {row['key']} of {row['strategy']} at {row['train_size']} "
+            f"images, fold {row['fold']}, seed {row['seed']} appears twice; two studies of one "
+            "data set cannot be combined"
         )
 
 

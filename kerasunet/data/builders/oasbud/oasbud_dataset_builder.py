@@ -29,7 +29,7 @@ class Builder(CasesBuilder):
     TERMS = "Creative Commons with attribution; Zenodo states which"
     ARCHIVES = {_FILE: "https://zenodo.org/record/545928/files/OASBUD.mat?download=1"}
     MANUAL_DOWNLOAD_INSTRUCTIONS = (
-        "Not needed where Zenodo can be reached; else put OASBUD.mat into the manual folder."
+        "Needed only if Zenodo cannot be reached: put OASBUD.mat into the manual folder."
     )
 
     def find_cases(self, roots):
