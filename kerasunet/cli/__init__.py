@@ -1,4 +1,4 @@
-"""The command line: `kerasunet VERB …`, one module a verb."""
+"""The command line: `kerasunet VERB …`, one module per verb."""
 
 from __future__ import annotations
 
@@ -44,11 +44,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line.
 
     Args:
-        arguments: Words after the program's name; `None` takes them from the process.
+        arguments: Arguments after the program's name; `None` takes them from the process.
 
     Returns:
         Exit status: 0 done, 1 faults found (`check`), 2 wrong arguments or input, 3 a fault of this
-        program, 130 interrupted, 141 nobody reads the output any more.
+        program, 130 interrupted, 141 the reader of the output has gone.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # File names need not be text.

@@ -1,7 +1,7 @@
-"""Show where decoded images are kept, and how many entries there are; --clear removes them.
+"""Show where decoded images are kept, and how many there are; --clear removes them.
 
-KERASUNET_CACHE names another folder, or off; KERASUNET_CACHE_LIMIT (such as 500MB) is the size
-beyond which the images that were not used for longest are removed.
+KERASUNET_CACHE sets another folder, or off for no cache. Beyond the size in KERASUNET_CACHE_LIMIT
+(such as 500MB), the least recently used images are removed.
 """
 
 from __future__ import annotations

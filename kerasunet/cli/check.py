@@ -1,7 +1,7 @@
 """Find every mistake in a data set in one pass, before training.
 
-Errors would stop training or cannot be masks; warnings have to be looked at; notes are suspicions.
-The exit status is 1 if there are errors, 0 if there are none, 2 after wrong arguments.
+Errors would stop training or cannot be masks; warnings need a look; notes are suspicions. The exit
+status is 1 if there are errors, 0 if there are none, 2 after wrong arguments.
 """
 
 from __future__ import annotations

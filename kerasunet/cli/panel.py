@@ -1,6 +1,6 @@
 """Draw what saved models find: image, ground truth, each model, on typical, best and worst cases.
 
-Where a model was fine-tuned on these very data, only cases of its test fold take part.
+If a model was fine-tuned on the same data, only cases of its test fold are used.
 """
 
 from __future__ import annotations

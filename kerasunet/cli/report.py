@@ -1,6 +1,6 @@
 """Write the report of a study, or of several together: one HTML file, figures, tables.
 
-Works on unfinished studies too: it tells how far they are, and leaves out what cannot be drawn.
+Works on unfinished studies too: it states their progress, and leaves out what cannot be drawn.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Look before training: a contact sheet of image/mask pairs, the table of layers that a strategy
+"""Look before you train: a contact sheet of image/mask pairs, a table of the layers that a strategy
 trains, and a check that a network can learn the masks at all."""
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Find out which layers to fine-tune: every strategy on the same folds, with statistics.
 
-Prints the plan and an estimate of its time, then executes it. Killed and started again with the
-same command, it goes on; strategies, sizes, folds and seeds may be added later.
+Prints the plan and an estimate of its time, then runs it. If it is stopped or killed, the same
+command resumes it; strategies, sizes, folds and seeds may be added later.
 """
 
 from __future__ import annotations

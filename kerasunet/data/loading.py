@@ -1,4 +1,4 @@
-"""`load`: any data set by one name or path, be it simulated, published, a folder or a file."""
+"""`load`: any data set by a name or path: simulated, published, a folder or a file."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def load(
 
     Raises:
         FileNotFoundError: There is no such folder or file.
-        ValueError: The name is unknown, the layout is not recognised, or files have no partner.
+        ValueError: The name is unknown, the layout is not recognized, or files have no partner.
     """
     return regroup(_listed(os.fspath(name_or_path), manual_dir, size), groups)
 

@@ -28,7 +28,7 @@ class Segmentation:
     Attributes:
         image: The image, float32, `(height, width)` or `(height, width, 3)`, 0 to 255.
         probability: Foreground probability, float32, `(height, width)`, 0 to 1.
-        mask: Where the probability reaches the threshold, bool, `(height, width)`.
+        mask: True where the probability reaches the threshold, bool, `(height, width)`.
         spacing: Millimetres per pixel, (row, column), or `None` where unknown.
     """
 
@@ -53,9 +53,9 @@ class Segmentation:
 class Segmenter:
     """Segments images of any size with a saved model.
 
-    An image is stretched to the size that the model was trained at. With `tile` it is cut instead,
-    at its own size: for images much larger than that whose objects are as large in pixels as those
-    in training.
+    An image is stretched to the size that the model was trained at. With `tile` it is cut into
+    tiles at its own size instead. That is for much larger images in which objects are as large, in
+    pixels, as in training.
 
     Args:
         model: Name of a registered model or path of a `.keras` file.
@@ -190,7 +190,7 @@ def pixels_of(
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: The file is not a readable image, or the array has another shape than
+        ValueError: The file is not a readable image, or the array has a shape other than
             `(height, width)` and `(height, width, 3)`, or values that are not finite.
     """
     if not isinstance(image, np.ndarray):
@@ -255,7 +255,7 @@ class Tiling:
 
     Attributes:
         side: Height and width of a tile in pixels.
-        overlap: Pixels that neighbouring tiles share at least, less than `side`.
+        overlap: Least number of pixels that neighboring tiles share, less than `side`.
     """
 
     side: int

@@ -69,7 +69,7 @@ _ARCHITECTURE = {
 
 @dataclass(frozen=True, kw_only=True)
 class DataNote:
-    """What a card tells of a data set.
+    """What a card says about a data set.
 
     Attributes:
         name: Its name.
@@ -87,7 +87,7 @@ class DataNote:
 
     @classmethod
     def of(cls, data: DataSet) -> DataNote:
-        """Note what a data set says of itself."""
+        """Note what a data set says about itself."""
         return cls(
             name=data.name,
             cases=len(data),
@@ -99,14 +99,14 @@ class DataNote:
 
 @dataclass(frozen=True, kw_only=True)
 class RecordedEvaluation:
-    """What a card tells of an evaluation.
+    """What a card says about an evaluation.
 
     Attributes:
         data: The data set.
         image_size: Height and width that images were stretched to, in pixels.
         threshold: Probability from which a pixel counted as foreground.
-        mirrored: Whether predictions were averaged with those of the mirror images; `None` in
-            cards from before there was a choice, which means no.
+        mirrored: Whether predictions were averaged with those of the mirror images; `None`, in
+            cards older than this choice, means no.
         metrics: Summary, as in `kerasunet.training.evaluation`.
     """
 
@@ -118,7 +118,7 @@ class RecordedEvaluation:
 
     @property
     def kind(self) -> tuple[str, bool]:
-        """What only one evaluation of a card is of: data set, and whether mirrored."""
+        """What is unique to an evaluation in a card: data set, and whether mirrored."""
         return self.data.name, bool(self.mirrored)
 
     @property
@@ -130,7 +130,7 @@ class RecordedEvaluation:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelCard:
-    """What is known of a saved model. `kerasunet.models.save` fills in what has a default.
+    """What is known about a saved model. `kerasunet.models.save` fills in what has a default.
 
     Attributes:
         name: Name of the file, without folder and suffix.
@@ -190,10 +190,10 @@ class ModelCard:
 
     @classmethod
     def from_json(cls, values: Any) -> ModelCard:
-        """Make a card of the values of `NAME.json`.
+        """Make a card from the values of `NAME.json`.
 
         Raises:
-            ValueError: They are not those of a card; the message says what is wrong.
+            ValueError: They do not make a card; the message says what is wrong.
         """
         if wrong := [*faults(values, cls, "the card")]:
             hidden = len(wrong) - _FAULTS_SHOWN
@@ -215,7 +215,7 @@ class ModelCard:
         return {**encoded(self), "architecture": architecture, **self.unknown}
 
     def to_markdown(self) -> str:
-        """Tell the card to people."""
+        """Return the card as Markdown, for people."""
         channels, multiple = self.architecture.channels, self.architecture.size_multiple
         return "\n".join(
             [
@@ -257,7 +257,7 @@ def read_card(path: Path) -> ModelCard:
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: It is no card; the message names the file and what is wrong in it.
+        ValueError: It is not a card; the message names the file and what is wrong in it.
     """
     with open(path, "rb") as file:
         content = file.read(MOST_BYTES + 1)
@@ -268,7 +268,7 @@ def parse_card(content: bytes, name: str) -> ModelCard:
     """Parse the contents of a card; `name` is the file's, for messages.
 
     Raises:
-        ValueError: It is no card.
+        ValueError: It is not a card.
     """
     if len(content) > MOST_BYTES:
         raise ValueError(

@@ -53,7 +53,7 @@ def card(name_or_path: str | os.PathLike) -> ModelCard:
 
     Raises:
         FileNotFoundError: There is no such model, or it has no card.
-        ValueError: The card is damaged or no card at all.
+        ValueError: The card is damaged, or is not a card.
     """
     path = _resolve(name_or_path).with_suffix(".json")
     if not path.is_file():
@@ -105,15 +105,15 @@ def register(path: Path, name: str, half_precision: bool = False) -> Path:
         path: A `.keras` file with its card.
         name: The name to register it under.
         half_precision: Store the weights as compressed float16, in half the space; a loaded model
-            computes in float32 all the same.
+            still computes in float32.
 
     Returns:
         The registered `.keras` file.
 
     Raises:
         FileNotFoundError: There is no such model, or it has no card.
-        ValueError: The name is not one of a file, the file is not the one that its card describes,
-            or holds weights beyond half precision.
+        ValueError: The name is not a valid file name, or the file is not the one that its card
+            describes, or it holds weights beyond half precision.
     """
     check_name(name)
     target = folder() / f"{name}.keras"
@@ -129,7 +129,7 @@ def register(path: Path, name: str, half_precision: bool = False) -> Path:
 
 
 def check_name(name: str) -> None:
-    """Refuse what cannot be the name of a registered model.
+    """Refuse a text that is not a valid name for a registered model.
 
     Raises:
         ValueError: It is empty, too long, a path, or has characters that file systems differ on.
@@ -288,13 +288,13 @@ _LARGEST = float(np.finfo(np.float16).max)
 def save(model: keras.Model, path: Path, card: ModelCard) -> None:
     """Write `NAME.keras`, `NAME.json` and `NAME.md`, the model file first.
 
-    The file is in float32 and holds neither optimizer nor compile settings nor frozen flags, so
-    that plain Keras opens it and trains all of it.
+    The file is in float32 and holds no optimizer, compile settings or frozen flags, so plain Keras
+    opens it with all weights trainable.
 
     Args:
         model: The model.
         path: The `.keras` file to write.
-        card: What to tell of it. Name, architecture, versions, date and digest are filled in.
+        card: What to say about it. Name, architecture, versions, date and digest are filled in.
 
     Raises:
         ValueError: The path does not end in `.keras`.

@@ -1,8 +1,8 @@
-"""Verification: model files from anywhere are looked through before Keras opens them.
+"""Verification: model files from anywhere are inspected before Keras opens them.
 
-A `.keras` file is a zip with the configuration of a network, its weights and a few notes. Opened
-are only functional networks of the layers that a U-Net has, with as many numbers as the file
-really holds; a file that could bring code, or claim memory it does not fill, is refused.
+A `.keras` file is a zip with the configuration of a network, its weights and a few notes. Only
+functional networks of the layers that a U-Net has are opened, and only if the file really holds all
+their numbers; a file that could bring code, or claim memory that it does not fill, is refused.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def count_parameters(content: bytes) -> int:
         content: The bytes of `config.json`.
 
     Returns:
-        How many numbers Keras will make room for.
+        How many numbers Keras will allocate.
 
     Raises:
         Refused: It is not the configuration of a U-Net.
@@ -353,7 +353,7 @@ def checked_model(path: Path, digest: str | None = None) -> AbstractContextManag
         digest: The SHA-256 that it must have; `None` for any.
 
     Returns:
-        A context that gives the copy, and removes it in the end.
+        A context that gives the copy, and removes it at the end.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -368,7 +368,7 @@ def checked_weights(path: Path) -> AbstractContextManager[Path]:
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: The file is no HDF5 file, or points out of itself.
+        ValueError: The file is not an HDF5 file, or refers to other files.
         NotWritten: The disk of temporary files has no room for the copy.
     """
     return _copied(path, count_weights, None)

@@ -68,7 +68,7 @@ class Tables:
         return {_identity(row) for row in self.runs if row["status"] == "failed"}
 
     def record(self, run: Mapping[str, Any], cases: Iterable[Mapping[str, Any]]) -> None:
-        """Add a run, in place of an earlier one of the same identity, and write both tables.
+        """Add a run, in place of an earlier one with the same identity, and write both tables.
 
         The cases are written first: a run counts only once its own row is there.
         """

@@ -154,7 +154,7 @@ class Inspection:
 
 
 def inspect(case: Case) -> Inspection:
-    """Read a case and look for mistakes that show without comparing it to others."""
+    """Read a case and look for mistakes that can be found without comparing it to others."""
     problems: list[Problem] = []
     image, mask = _read(case, problems)
     if image is not None:
@@ -269,7 +269,7 @@ def _edge(mask: np.ndarray) -> np.ndarray:
 
 
 def describe_burnt_in(image: np.ndarray) -> str:
-    """Describe what in an image looks like annotations burnt into it.
+    """Describe what in an image looks like annotations burned into it.
 
     Args:
         image: Float32, `(height, width)` or `(height, width, 3)`, 0 to 255.

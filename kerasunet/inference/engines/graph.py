@@ -56,8 +56,8 @@ def merged(models: Sequence[keras.Model]) -> keras.Model:
             images have the same number of channels.
 
     Returns:
-        A model whose output, `(batch, height, width, outputs)`, has the outputs of the given ones
-        one after the other.
+        A model whose output, `(batch, height, width, outputs)`, holds the outputs of the given
+        models in order.
     """
     image = keras.Input((None, None, models[0].input_shape[-1]), name="image", dtype="float32")
     known: dict[tuple, keras.KerasTensor] = {}

@@ -30,7 +30,7 @@ def to_onnx(model: keras.Model, size: tuple[int, int] | None = None) -> onnx.Mod
         255; output `channels_last`, `(batch, height, width, classes)`, float32.
 
     Raises:
-        ValueError: A layer has no counterpart here.
+        ValueError: A layer is not supported here.
     """
     graph = _Graph()
     first = graph.add("Transpose", [INPUT], "channels_first", perm=[0, 3, 1, 2])

@@ -1,4 +1,4 @@
-"""What tuning each block brings, in each order in which blocks may be added."""
+"""The gain from tuning each block, in each order in which blocks may be added."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def gains_of(results: StudyResults, scenario: Scenario) -> Gains:
     """Compare every two strategies that differ by one block.
 
     Returns:
-        For each order that any block's gain is known in, those gains. `alone` is left out where
+        For each order in which any block's gain is known, those gains. `alone` is omitted where
         hardly any block was tuned alone.
     """
     here, depth = results.at(scenario), results.depth
@@ -96,7 +96,7 @@ def draw(statistics: StudyStatistics) -> Drawing:
     """Draw a row for each data set, a U for each way of adding blocks.
 
     Raises:
-        NotDrawnError: No block's gain can be told.
+        NotDrawnError: No block's gain is known.
     """
     results = statistics.results
     gains = {s: gains_of(results, s) for s in results.largest_scenarios}

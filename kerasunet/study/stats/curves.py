@@ -95,7 +95,7 @@ def _curve(direction: str, summary: pd.DataFrame, depth: int) -> list[dict[str, 
 def curve_contrast(first: str, second: str, depth: int = USUAL_DEPTH) -> Contrast:
     """Return the mean height of one curve above another, over the share of blocks that train.
 
-    Both curves are taken as straight between their points (trapezoidal rule) from no block to
+    Both curves are interpolated linearly between their points (trapezoidal rule), from no block to
     all blocks. Where they meet by definition, as in `none` and `all`, no run is needed.
 
     Args:
