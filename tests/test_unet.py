@@ -1,4 +1,4 @@
-"""The model contract: sizes, names, ranges, standardisation, parameter counts, errors."""
+"""The model contract: sizes, names, ranges, standardization, parameter counts, errors."""
 
 from __future__ import annotations
 

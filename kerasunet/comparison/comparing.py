@@ -65,7 +65,7 @@ class Comparison:
 
     Attributes:
         image: Float32, `(height, width)` or `(height, width, 3)`, 0 to 255.
-        spacing: Millimetres per pixel, (row, column), or `None` where unknown.
+        spacing: Millimeters per pixel, (row, column), or `None` where unknown.
         answers: One for each candidate, in the order given.
     """
 
@@ -87,7 +87,7 @@ def compare(
     Args:
         image: Grey levels 0 to 255, `(height, width)` or RGB `(height, width, 3)`.
         candidates: The models.
-        spacing: Millimetres per pixel, (row, column), `None` where unknown.
+        spacing: Millimeters per pixel, (row, column), `None` where unknown.
 
     Returns:
         The comparison.
@@ -210,7 +210,7 @@ class Score:
         unit: `"mm"` where the spacing is known, else `"px"`.
         consensus_dice: Dice with the consensus mask, 0 to 1.
         area_pixels: Size of the mask.
-        area_mm2: The same in square millimetres, `None` where the spacing is unknown.
+        area_mm2: The same in square millimeters, `None` where the spacing is unknown.
         seconds: How long the model took.
         best: Whether no other score is better.
     """

@@ -79,7 +79,7 @@ class _Endpoints:
             frame: Frame or slice of the file, from 0.
 
         Returns:
-            Area in pixels and, if the pixel size is known, in square millimetres; and the mask as a
+            Area in pixels and, if the pixel size is known, in square millimeters; and the mask as a
             PNG file of 0 and 255, of the size of the image.
         """
         self._context.files.keep(request, image)

@@ -1,7 +1,7 @@
 """Segmenting images of any size with saved models, one or several side by side, whole or in tiles.
 
 Tiles overlap and are blended: memory grows with the image alone, not with the network. Each tile is
-standardised by itself, as every image is. The weights of a tile fall linearly towards its edges and
+standardized by itself, as every image is. The weights of a tile fall linearly toward its edges and
 sum to one in every pixel, so no second array is needed to divide by.
 """
 
@@ -29,7 +29,7 @@ class Segmentation:
         image: The image, float32, `(height, width)` or `(height, width, 3)`, 0 to 255.
         probability: Foreground probability, float32, `(height, width)`, 0 to 1.
         mask: True where the probability reaches the threshold, bool, `(height, width)`.
-        spacing: Millimetres per pixel, (row, column), or `None` where unknown.
+        spacing: Millimeters per pixel, (row, column), or `None` where unknown.
     """
 
     image: np.ndarray
@@ -44,7 +44,7 @@ class Segmentation:
 
     @property
     def area_mm2(self) -> float | None:
-        """Foreground area in square millimetres, `None` where the spacing is unknown."""
+        """Foreground area in square millimeters, `None` where the spacing is unknown."""
         if self.spacing is None:
             return None
         return self.area_pixels * self.spacing[0] * self.spacing[1]
@@ -64,7 +64,7 @@ class Segmenter:
             `kerasunet.inference.engines.ENGINES`.
         tile: Height and width of tiles in pixels, a multiple of `2**depth`; `None` for the whole
             image at once.
-        overlap: Pixels that neighbouring tiles share; `None` takes a quarter of a tile.
+        overlap: Pixels that neighboring tiles share; `None` takes a quarter of a tile.
         flip: Average with the prediction of the image flipped left to right (test-time
             augmentation); it takes twice as long.
 

@@ -33,7 +33,7 @@ def default_candidates(layout: NetworkLayout, by_gradients: str) -> tuple[str, .
     """List strategies that differ much from each other, and the choice by gradients.
 
     Everything; each path; one block, and half as many blocks as one path has and one more, from
-    either end; the outer and the inner half of the levels; the normalisations where there are any.
+    either end; the outer and the inner half of the levels; the normalizations where there are any.
 
     Args:
         layout: The network.

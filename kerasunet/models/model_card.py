@@ -229,7 +229,7 @@ class ModelCard:
                 "```",
                 "",
                 f"Input: grey levels 0 to 255, `(batch, height, width, {channels})`, any float or "
-                f"uint8, height and width multiples of {multiple}. Standardisation is inside. "
+                f"uint8, height and width multiples of {multiple}. Standardization is inside. "
                 "Output: foreground probability of the same height and width.",
                 "",
                 *_overview(self),

@@ -61,7 +61,7 @@ def evaluate(
 ) -> Evaluation:
     """Predict and measure every case at the size it was decoded to.
 
-    Distances are in millimetres where every case tells its pixel spacing, else in pixels.
+    Distances are in millimeters where every case tells its pixel spacing, else in pixels.
 
     Args:
         model: A model of this package.

@@ -822,7 +822,7 @@ def test_json_that_is_not_coco(tmp_path, content):
 
 
 def write_palette(path, classes):
-    """A palette PNG as VOC has it: class numbers, with the colours of its colour map."""
+    """A palette PNG as VOC has it: class numbers, with the colors of its color map."""
     picture = Image.fromarray(classes.astype(np.uint8), "P")
     palette = np.zeros((256, 3), np.uint8)
     palette[1], palette[2], palette[255] = (128, 0, 0), (0, 128, 0), (224, 224, 192)

@@ -206,7 +206,7 @@ def test_modality_lookup_table(save):
     np.testing.assert_allclose(read(save(ds)), expected, atol=1e-3)
 
 
-# -- colours --------------------------------------------------------------------------------------
+# -- colors --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("planes", [False, True])

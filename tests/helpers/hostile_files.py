@@ -259,7 +259,7 @@ case("mask of many values", r"set/masks/x\.png: not a binary mask, it has \d+ di
 case("mask of another size", r"set/masks/x\.png: the mask is 5×8 pixels, .* 10×8", 1)(
     lambda: pair(encoded(GREY), encoded(OBJECT[:, :5].copy()))
 )
-case("mask in colours", r"set/masks/x\.png: not a binary mask", 1)(
+case("mask in colors", r"set/masks/x\.png: not a binary mask", 1)(
     lambda: pair(encoded(GREY), encoded(np.stack([GREY, GREY[::-1], OBJECT], -1)))
 )
 case("mask cut off", r"set/masks/x\.png: damaged.*copy it again", 1)(
@@ -669,7 +669,7 @@ for _name, _message, _change in (
     ("of a negative image size", NO_CARD + "image_size", lambda facts: facts.update(image_size=-1)),
     ("of 99 levels", NO_CARD + "depth is not a whole number of 1 to 8",
      lambda facts: facts["architecture"].update(depth=99)),
-    ("of an unknown normalisation", NO_CARD + "normalization",
+    ("of an unknown normalization", NO_CARD + "normalization",
      lambda facts: facts["architecture"].update(normalization=["batch"])),
     ("without an architecture", NO_CARD + "architecture", lambda facts: facts.pop("architecture")),
     ("without metrics", NO_CARD + "metrics", lambda facts: facts.pop("metrics")),

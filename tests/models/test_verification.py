@@ -135,10 +135,10 @@ def at(place: str, value: object, kind: str = "Conv2D"):
 EVIL = {"module": "posix", "class_name": "system", "config": {"command": "touch canary"}}
 LAMBDA = {"class_name": "__lambda__", "config": {"value": [bytecode(), None, None]}}  # fmt: skip
 VALUES = {
-    "initialiser that is a function": (at("kernel_initializer", EVIL), "posix.system"),
-    "initialiser that is bytecode": (at("kernel_initializer", LAMBDA), "None.__lambda__"),
-    "initialiser by name": (at("kernel_initializer", "evil>Evil"), "is given by name"),
-    "regulariser": (at("kernel_regularizer", EVIL), "posix.system"),
+    "initializer that is a function": (at("kernel_initializer", EVIL), "posix.system"),
+    "initializer that is bytecode": (at("kernel_initializer", LAMBDA), "None.__lambda__"),
+    "initializer by name": (at("kernel_initializer", "evil>Evil"), "is given by name"),
+    "regularizer": (at("kernel_regularizer", EVIL), "posix.system"),
     "constraint": (at("kernel_constraint", EVIL), "posix.system"),
     "activation that is a function": (at("activation", EVIL), "posix.system"),
     "activation by name": (at("activation", "evil>evil", "Activation"), "an activation that is"),

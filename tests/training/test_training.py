@@ -167,7 +167,7 @@ def test_none_changes_nothing(settings, tmp_path):
 
 @pytest.mark.slow
 def test_learning_happens_and_best_weights_are_kept(settings, tmp_path):
-    """From scratch, lungs are learnt in a minute of steps; best is at least as good as last."""
+    """From scratch, lungs are learned in a minute of steps; best is at least as good as last."""
     learner = Optimization(steps=60, batch_size=8, validate_every=15, keep="best")
     run = finetune(
         replace(

@@ -285,7 +285,7 @@ def describe_burnt_in(image: np.ndarray) -> str:
 
 
 def _coloured(image: np.ndarray) -> int:
-    """Count pixels of strong colour, if nearly all others have none."""
+    """Count pixels of strong color, if nearly all others have none."""
     if image.ndim == 2:
         return 0
     spread = image.max(axis=2) - image.min(axis=2)

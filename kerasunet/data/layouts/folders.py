@@ -81,7 +81,7 @@ def pascal_voc(folder: Path) -> Sequence[Case] | None:
 
 @dataclass(frozen=True)
 class VocMask:
-    """A class mask, coloured or as class numbers.
+    """A class mask, colored or as class numbers.
 
     Every class counts as the object; the void outline between object and background does not.
     """

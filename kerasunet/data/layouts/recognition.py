@@ -1,4 +1,4 @@
-"""Recognising the file layout of a folder: a published data set, or one of the common layouts."""
+"""Recognizing the file layout of a folder: a published data set, or one of the common layouts."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ _OWN: dict[str, Callable[[Path], Sequence[Case] | None]] = {
 
 
 def read_folder(folder: Path) -> DataSet:
-    """Recognise the layout of a folder and list its cases.
+    """Recognize the layout of a folder and list its cases.
 
     Args:
         folder: A published data set as it comes out of its archive; or your own folder, with
@@ -82,7 +82,7 @@ def read_folder(folder: Path) -> DataSet:
             one for each patient, part (`train/`, `test/`) or class (`benign/`, `malignant/`).
 
     Returns:
-        The data set; its `layout` says which layout was recognised.
+        The data set; its `layout` says which layout was recognized.
 
     Raises:
         FileNotFoundError: There is no such folder.

@@ -1,6 +1,6 @@
 """DICOM files, decoded by pydicom: display (windows, LUTs), segmentations, frames and spacing.
 
-Stored values become grey levels or colours as part 3 of the standard says.
+Stored values become grey levels or colors as part 3 of the standard says.
 
 The size and the completeness of JPEG and JPEG-LS frames are checked here: the decoder of their
 rarer kinds trusts the header and does not notice a missing end.
@@ -217,7 +217,7 @@ def is_complete(frame: bytes) -> bool:
 
 
 def spacing(header: Dataset) -> tuple[float, float] | None:
-    """Return the spacing in millimetres, (row, column), `None` where the file does not say.
+    """Return the spacing in millimeters, (row, column), `None` where the file does not say.
 
     Calibrated ultrasound regions come first; where regions differ in scale, there is no one
     spacing of the image. `PixelSpacing` is preferred to that of the detector and of a film's scan.
@@ -357,7 +357,7 @@ def _windowed(values: np.ndarray, header: Dataset) -> np.ndarray | None:
 
 
 def _palette(stored: np.ndarray, header: Dataset) -> np.ndarray:
-    # pydicom counts the entries in the type of the colours: eight bits overflow, or wrap around.
+    # pydicom counts the entries in the type of the colors: eight bits overflow, or wrap around.
     too_many = "DICOM with a palette of more than 256 8-bit colors; convert it to PNG"
     try:
         colours = apply_color_lut(stored, header)[..., :3]

@@ -40,7 +40,7 @@ def read_image(
 
     Eight bits are taken as they are. Sixteen bits and floats are stretched linearly so that their
     0.1th percentile becomes 0 and the 99.9th 255. A DICOM file's own window or look-up table comes
-    before that, MONOCHROME1 and TIFF's white-is-zero are inverted. EXIF orientation is honoured.
+    before that, MONOCHROME1 and TIFF's white-is-zero are inverted. EXIF orientation is honored.
     Transparent pixels show black, unless all are transparent: then opacity is ignored. A NIfTI
     slice is cut across the third stored axis and shown in radiological convention, by the nearest
     anatomical axes: the right edge is the patient's left or back, the lower one back or feet.
@@ -56,7 +56,7 @@ def read_image(
 
     Returns:
         The image, float32, `(height, width)` when all channels agree, else
-        `(height, width, 3)` in RGB order, 0 to 255; and the pixel spacing in millimetres,
+        `(height, width, 3)` in RGB order, 0 to 255; and the pixel spacing in millimeters,
         (row, column), `None` where the file does not say.
 
     Raises:
@@ -75,8 +75,8 @@ def read_mask_values(
 ) -> np.ndarray:
     """Read the values of a mask file unchanged.
 
-    One bit gives 0 and 255, except in DICOM. Of a palette with colours the indices count, as
-    labels do in Pascal VOC; of a grey palette its grey levels. Of a colour image the brightest
+    One bit gives 0 and 255, except in DICOM. Of a palette with colors the indices count, as
+    labels do in Pascal VOC; of a grey palette its grey levels. Of a color image the brightest
     channel counts. DICOM windows are not applied. All segments of a DICOM segmentation that belong
     to the frame are united to 0 and 1. Orientation is that of `read_image`.
 
@@ -328,7 +328,7 @@ def stretch(pixels: np.ndarray, low: float, high: float) -> np.ndarray:
 
 
 def to_mask_values(pixels: np.ndarray) -> np.ndarray:
-    """Turn pixel values into unsigned integers; in colour the brightest channel counts.
+    """Turn pixel values into unsigned integers; in color the brightest channel counts.
 
     Args:
         pixels: `(height, width)` or `(height, width, channels)`; bool counts as 0 and 255.
@@ -353,7 +353,7 @@ def to_mask_values(pixels: np.ndarray) -> np.ndarray:
 
 
 def without_equal_channels(image: np.ndarray) -> np.ndarray:
-    """Turn colour whose channels all agree into grey, `(height, width)`."""
+    """Turn color whose channels all agree into grey, `(height, width)`."""
     if image.ndim == 2:
         return image
     red, green, blue = np.moveaxis(image, 2, 0)

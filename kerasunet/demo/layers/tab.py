@@ -245,7 +245,7 @@ def _network_fields(
             first["base_filters"], precision=0, minimum=1, label="Filters of level 1", **hidden
         ),
         "normalization": gr.Radio(
-            ["batch", "group", "none"], value="batch", label="Normalisation", **hidden
+            ["batch", "group", "none"], value="batch", label="Normalization", **hidden
         ),
     }
 

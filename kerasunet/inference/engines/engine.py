@@ -126,7 +126,7 @@ class NetworkSource:
     Attributes:
         digest: Identifies the network: equal digests compute the same.
         channels: Channels of an image.
-        load: Returns the network without batch normalisation; only this imports Keras.
+        load: Returns the network without batch normalization; only this imports Keras.
     """
 
     digest: str

@@ -22,7 +22,7 @@ def to_onnx(model: keras.Model, size: tuple[int, int] | None = None) -> onnx.Mod
 
     Args:
         model: A functional model made of the layers that `kerasunet.UNet` uses, one input and one
-            output. Batch normalisation must have been folded.
+            output. Batch normalization must have been folded.
         size: Height and width to fix, together with a batch of one; `None` leaves all three open.
 
     Returns:
@@ -128,7 +128,7 @@ def _activation(graph: _Graph, layer: keras.layers.Activation, inputs: list[str]
 
 
 def _standardization(graph: _Graph, layer, inputs: list[str]) -> str:
-    """Standardise to zero mean and unit variance over the whole image."""
+    """Standardize to zero mean and unit variance over the whole image."""
     name = layer.name
     axes = graph.constant(np.array([1, 2, 3]), f"{name}_axes")
     epsilon = graph.constant(np.array(layer.epsilon, np.float32), f"{name}_epsilon")

@@ -152,7 +152,7 @@ def _draw_network(
 
 
 def _corner(layout: NetworkLayout, block: str) -> tuple[float, float]:
-    """Return the lower left corner: a level a row, both arms leaning towards the bottleneck."""
+    """Return the lower left corner: a level a row, both arms leaning toward the bottleneck."""
     level = layout.level_of(block)
     middle = layout.depth * _SHIFT + 0.75 * _WIDTH
     from_middle = middle - (level - 1) * _SHIFT if level <= layout.depth else 0.0
@@ -228,4 +228,4 @@ def _alt(gains: dict[Scenario, Gains]) -> str:
         for order, by_block in found.items():
             points = ", ".join(f"{b} {signed(gain.difference)}" for b, gain in by_block.items())
             sentences.append(f"{title_of(*scenario)}, {ORDERS[order]}: {points}.")
-    return "Drawings of the U-Net, its blocks coloured by gain in Dice. " + " ".join(sentences)
+    return "Drawings of the U-Net, its blocks colored by gain in Dice. " + " ".join(sentences)

@@ -220,7 +220,7 @@ _LINE = 8.5
 _CHARACTER = 4.1
 """Points that a character is wide, on average."""
 _CLEARANCE = 4.5
-"""Points that a label keeps from the centre of a marker."""
+"""Points that a label keeps from the center of a marker."""
 _RADII = (7, 12, 18, 26, 36)
 _DIRECTIONS = ((-1, 1), (1, 1), (-1, -1), (1, -1), (0, 1), (0, -1), (-1, 0), (1, 0))
 
@@ -244,7 +244,7 @@ def spread(wanted: Sequence[float], gap: float) -> np.ndarray:
 
 
 def _rising(values: np.ndarray) -> np.ndarray:
-    """Return the isotonic regression: neighbours that violate the order are pooled."""
+    """Return the isotonic regression: neighbors that violate the order are pooled."""
     pools: list[tuple[float, int]] = []
     for value in values:
         pools.append((value, 1))

@@ -48,7 +48,7 @@ THEME = {
     GREEN: "green",
     PURPLE: "purple",
 }
-"""Colours of the house style to the custom properties that stand for them in the page."""
+"""Colors of the house style to the custom properties that stand for them in the page."""
 _HEADER = re.compile(r"^.*?(?=<svg)", re.DOTALL)
 _NOISE = re.compile(r"<!--.*?-->|<metadata>.*?</metadata>|<style.*?</style>", re.DOTALL)
 _OPENING = re.compile(r'<svg [^>]*?viewBox="([^"]*)"[^>]*>')

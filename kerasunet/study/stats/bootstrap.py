@@ -157,7 +157,7 @@ def _weights(fold_bytes: bytes, resamples: int, seed: int) -> Floats:
 
 
 def _influence(sums: Floats, counts: Floats, folds: NDArray[np.int64], *, means: Floats) -> Floats:
-    """Return the change of each mean with the weight of each group, centred within folds."""
+    """Return the change of each mean with the weight of each group, centered within folds."""
     change = (sums - counts * means) / counts.sum(0)
     for fold in np.unique(folds):
         members = folds == fold
