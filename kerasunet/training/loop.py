@@ -327,7 +327,7 @@ def _what_is_kept(path: Path, state: TrainingState, settings: Optimization) -> s
     if state.history:
         kept = f"the weights of step {state.history[-1]['step']} are kept in {path}"
     else:
-        kept = "no step before it was kept, the initial weights are as they were"
+        kept = "no earlier step was kept, and the initial weights are unchanged"
     return f"{kept}. Try a lower learning rate than {settings.learning_rate:g}."
 
 

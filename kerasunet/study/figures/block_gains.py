@@ -77,18 +77,18 @@ def _pairs(blocks: tuple[str, ...]) -> dict[str, dict[str, tuple[str, str]]]:
     }
 
 
-NAME, TITLE = "network", "What tuning each block brings"
+NAME, TITLE = "network", "Gain from tuning each block"
 _COLOURS, _STEPS = "BrBG", 5
 _WIDTH, _HEIGHT, _SHIFT = 1.15, 0.66, 0.3
 _ON_LIGHT, _ON_DARK = "#000001", "#fefefe"
 _CAPTION = (
-    "What tuning a block brings: a paired difference in Dice over the same held-out cases. Added "
-    "from the shallow end, it is shallow:K minus shallow:K-1, written into the block that K adds; "
-    "added from the deep end, deep:K minus deep:K-1. Tuned alone, drawn where at least four "
-    "single blocks were run, it is the block minus none. They differ, for blocks do not act alone: "
-    "none of them is the worth of a block as such. Solid borders and bold numbers: the 95 % "
-    "bootstrap interval excludes 0. Dashed: it does not. Empty blocks were not measured. Of each "
-    "data set the largest training size is shown."
+    "The gain from tuning a block: a paired difference in Dice over the same held-out cases. "
+    "Added from the shallow end, it is shallow:K minus shallow:K-1, written into the block that "
+    "K adds; added from the deep end, deep:K minus deep:K-1. Tuned alone, drawn where at least "
+    "four single blocks were run, it is the block minus none. These gains differ because blocks "
+    "do not act alone: none of them is the value of a block as such. Solid borders and bold "
+    "numbers: the 95 % bootstrap interval excludes 0. Dashed: it does not. Empty blocks were "
+    "not measured. For each data set, the largest training size is shown."
 )
 
 

@@ -192,7 +192,7 @@ def auto_table(auto: pd.DataFrame) -> Table:
 def failure_table(results: StudyResults) -> Table:
     """Return the runs that failed, with the reason that each gave."""
     return Table(
-        "Runs that failed; they count for nothing above.",
+        "Runs that failed; they are not counted above.",
         ("data", "strategy", "fold", "training images", "seed", "reason"),
         tuple(
             tuple(map(str, (r.data, r.strategy, r.fold, r.train_size, r.seed, r.note)))
