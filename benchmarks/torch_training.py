@@ -40,7 +40,7 @@ def training_step(network: nn.Module, batch: tuple[np.ndarray, np.ndarray]) -> C
 
 
 def monai_networks(width: int) -> dict[str, nn.Module]:
-    """MONAI's `BasicUNet` and `UNet` of five levels of this width, with batch normalisation.
+    """MONAI's `BasicUNet` and `UNet` of five levels of this width, with batch normalization.
 
     `UNet` strides where the others pool, so it has half the resolution from its first block on.
     """

@@ -14,7 +14,7 @@ from kerasunet.architecture import Architecture
 
 
 class TorchUNet(nn.Module):
-    """A U-Net with batch normalisation, named as in Keras: `enc1_conv1`, `dec2_up`, …"""
+    """A U-Net with batch normalization, named as in Keras: `enc1_conv1`, `dec2_up`, …"""
 
     def __init__(self, channels: int, base_filters: int, depth: int):
         super().__init__()

@@ -20,7 +20,7 @@ sys.path.insert(0, str(ROOT / "tests"))
 
 from helpers.browser import chromium, running_demo  # noqa: E402
 
-LOOKS = {  # name: width, largest height, colour scheme
+LOOKS = {  # name: width, largest height, color scheme
     "light": (1360, 1700, "light"),
     "dark": (1360, 1700, "dark"),
     "narrow": (390, 2400, "light"),
@@ -102,7 +102,7 @@ TABS = {  # name: label, and what to do on the tab before it is drawn
 
 
 def save(page: Page, path: Path, height: int) -> None:
-    """Write the page, cut at a height, with few colours so that the file is small."""
+    """Write the page, cut at a height, with few colors so that the file is small."""
     page.wait_for_timeout(_SETTLING)
     picture = Image.open(io.BytesIO(page.screenshot(full_page=True))).convert("RGB")
     picture = picture.crop((0, 0, picture.width, min(picture.height, height)))

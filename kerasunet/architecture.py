@@ -23,7 +23,7 @@ class Architecture:
         base_filters: Filters of the first level; each deeper level has twice as many.
         depth: Number of poolings. The network has `2 * depth + 1` blocks.
         normalization: `"batch"`, `"group"` or `None`.
-        channels: 1 for grey images, 3 for colour.
+        channels: 1 for grey images, 3 for color.
     """
 
     base_filters: int = option(16, "filters of the first level", minimum=1, maximum=512)
@@ -31,7 +31,7 @@ class Architecture:
     normalization: str | None = option(
         "batch", "after each convolution", choices=("batch", "group"), none="none"
     )
-    channels: int = option(1, "1 grey, 3 colour", choices=(1, 3))
+    channels: int = option(1, "1 grey, 3 color", choices=(1, 3))
 
     @classmethod
     def of(cls, model: keras.Model) -> Architecture:

@@ -2,7 +2,7 @@
 
 A step has three parts: the forward pass; the gradients of the activations, which flow back from the
 output to the first layer that trains and no further; and the gradients of the kernels that train.
-Each part costs a convolution as many multiply-adds as its forward pass does. Normalisation,
+Each part costs a convolution as many multiply-adds as its forward pass does. Normalization,
 activations, pooling, augmentation and the optimizer are left out: they cost memory traffic, hardly
 arithmetic. A step's seconds therefore follow this count only roughly.
 
@@ -73,7 +73,7 @@ class Network:
         layout: Its weights, from `NetworkLayout.unet`.
         base_filters: Filters of the first level; each deeper level has twice as many.
         image_size: Height and width of the images in pixels, a multiple of 2**depth.
-        channels: 1 for grey images, 3 for colour.
+        channels: 1 for grey images, 3 for color.
         classes: Channels of the output.
 
     Raises:
@@ -154,7 +154,7 @@ class Network:
         )
 
     def _inputs(self, block: str, role: str, filters: int) -> int:
-        """Return the channels that reach a layer, from its own level or its neighbours."""
+        """Return the channels that reach a layer, from its own level or its neighbors."""
         if block.startswith("dec"):
             return 2 * filters if role in ("up", "conv1") else filters
         if role != "conv1":

@@ -1,6 +1,6 @@
 """Pictures of masks on images: contours, panels, contact sheets, votes and differences, as RGB.
 
-Colours are those of Okabe and Ito's palette, which colour-blind readers can tell apart.
+Colors are those of Okabe and Ito's palette, which color-blind readers can tell apart.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ def contact_sheet(
 
 
 def colour_scale(steps: int) -> np.ndarray:
-    """Return a colour scale from few to many, uint8 RGB, `(steps, 3)`."""
+    """Return a color scale from few to many, uint8 RGB, `(steps, 3)`."""
     ramp = np.linspace(0, 255, steps).round().astype(np.uint8)
     return cv2.applyColorMap(ramp[:, None], _VOTE_COLOURS)[:, 0, ::-1]
 
@@ -126,7 +126,7 @@ def draw_votes(
         image: Grey or RGB, 0 to 255, `(height, width[, channels])`.
         votes: Unsigned integers, `(height, width)`, 0 to `voters`.
         voters: How many masks there are.
-        opacity: Of the colours, 0 to 1.
+        opacity: Of the colors, 0 to 1.
     """
     colours = np.vstack([np.zeros((1, 3), np.uint8), colour_scale(max(voters, 1))])
     return _blend(to_rgb(image), colours[votes], votes > 0, opacity=opacity)
@@ -135,7 +135,7 @@ def draw_votes(
 def draw_difference(
     image: np.ndarray, first: np.ndarray, second: np.ndarray, *, opacity: float = 0.5
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Draw two masks so that their difference shows: white where they agree, else in colour.
+    """Draw two masks so that their difference shows: white where they agree, else in color.
 
     Args:
         image: Grey or RGB, 0 to 255, `(height, width[, channels])`.

@@ -22,17 +22,17 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 _UNFINISHED = ".writing-"
-_ELSEWHERE = "name a folder that may be written"
+_ELSEWHERE = "choose a folder that you may write to"
 _REMEDIES = {
     errno.ENOSPC: "make room on that disk",
-    errno.EDQUOT: "make room within the quota of that disk",
-    errno.EFBIG: "raise the limit on the size of files (ulimit -f)",
+    errno.EDQUOT: "make room within your quota on that disk",
+    errno.EFBIG: "raise the limit on file sizes (ulimit -f)",
     errno.EROFS: _ELSEWHERE,
     errno.EACCES: _ELSEWHERE,
     errno.EPERM: _ELSEWHERE,
-    errno.ENOTDIR: "a file stands where a folder is needed: name another folder",
-    errno.EEXIST: "a file stands where a folder is needed: name another folder",
-    errno.EIO: "the disk or its connection fails: name a folder on another one",
+    errno.ENOTDIR: "there is a file where a folder is needed: choose another folder",
+    errno.EEXIST: "there is a file where a folder is needed: choose another folder",
+    errno.EIO: "the disk or its connection is failing: choose a folder on another disk",
 }
 CACHE_VARIABLE, LIMIT_VARIABLE = "KERASUNET_CACHE", "KERASUNET_CACHE_LIMIT"
 _OFF = ("off", "no", "none", "0")
@@ -222,5 +222,5 @@ def wrong_size(
     """Return the message that a mask, (height, width, …) `found`, should have the size `wanted`."""
     return (
         f"{path}: the mask is {found[1]}×{found[0]} pixels, {image} is {wanted[1]}×{wanted[0]}; "
-        "they must be equal"
+        "they must be the same size"
     )

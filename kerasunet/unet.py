@@ -32,7 +32,7 @@ def UNet(
     Args:
         input_shape: Height, width and channels. Height and width are multiples of `2**depth`, or
             `None` for any such size. 1 or 3 channels of raw grey levels, 0 to 255, any float
-            dtype or uint8; each image is standardised to zero mean and unit variance inside.
+            dtype or uint8; each image is standardized to zero mean and unit variance inside.
         base_filters: Filters of the first level; each deeper level has twice as many.
         depth: Number of poolings. The network has `2 * depth + 1` blocks.
         classes: 1 gives a sigmoid (foreground probability); more give a softmax over mutually
@@ -40,7 +40,7 @@ def UNet(
         normalization: `"batch"`, `"group"` or `None`.
         weights: `"natural"` for the shipped weights (pre-trained on natural images), any other
             name that `kerasunet.models.list()` gives, the path of a `.keras` or `.weights.h5` file,
-            or `None` for random initialisation. The `head` starts anew where the number of
+            or `None` for random initialization. The `head` starts anew where the number of
             classes differs from the file's.
         trainable: Strategy text: which weights train, such as `"shallow:3"` (see
             `kerasunet.strategies`).

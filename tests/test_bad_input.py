@@ -76,7 +76,10 @@ def test_bad_input_takes_little_memory_and_no_heavy_library(outcomes):
         (["predict", "natural", "x.png"], "x.png: 65536×65536 pixels, more than the limit"),
         (["check", "/dev/null"], "/dev/null: a data set is a folder"),
         (["finetune", "--layers", "shallow:99"], "shallow:99: this U-Net has 9 blocks"),
-        (["evaluate", "x.keras", "--data", "simulated-xray:2"], "x.keras: not a whole .keras file"),
+        (
+            ["evaluate", "x.keras", "--data", "simulated-xray:2"],
+            "x.keras: not a complete .keras file",
+        ),
     ],
 )
 def test_a_process_answers_without_importing_anything_heavy(run_cli, tmp_path, words, message):
@@ -120,10 +123,10 @@ def segmenter(request, tiny_model_file):
 @pytest.mark.parametrize(
     ("array", "message"),
     [
-        (np.full((32, 32), np.nan), "holds NaN or infinite values; replace them by numbers"),
-        (np.zeros((32, 32, 4)), r"has the shape \(height, width\) or .*, not \(32, 32, 4\)"),
+        (np.full((32, 32), np.nan), "holds NaN or infinite values; replace them with numbers"),
+        (np.zeros((32, 32, 4)), r"must have the shape \(height, width\) or .*, not \(32, 32, 4\)"),
         (np.zeros((0, 32)), r"not \(0, 32\)"),
-        (np.full((32, 32), "x"), "holds numbers, grey levels 0 to 255, not <U1"),
+        (np.full((32, 32), "x"), "must hold numbers, grey levels 0 to 255, not <U1"),
     ],
 )
 def test_arrays_that_are_no_images_are_refused(segmenter, array, message):

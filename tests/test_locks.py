@@ -15,7 +15,7 @@ _PIN = re.compile(r"([A-Za-z0-9._-]+)==([^\s;\\]+)")
 
 
 def requirements(extras: tuple[str, ...]) -> dict[str, Requirement]:
-    """The direct requirements of the package with these extras, by normalised name."""
+    """The direct requirements of the package with these extras, by normalized name."""
     config = ConfigParser()
     config.read(ROOT / "setup.cfg")
     texts = [config["options"]["install_requires"]]

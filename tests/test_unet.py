@@ -1,4 +1,4 @@
-"""The model contract: sizes, names, ranges, standardisation, parameter counts, errors."""
+"""The model contract: sizes, names, ranges, standardization, parameter counts, errors."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def test_plain_copy_of_a_mixed_precision_network_is_float32_and_trains_whole(nor
         ({"input_shape": (None, None, 2)}, "1 or 3 channels"),
         ({"input_shape": (100, 96, 1)}, r"multiples of 2\*\*depth = 16"),
         ({"weights": "imagenet"}, "neither a registered model nor a .keras file"),
-        ({"trainable": "shallow:12"}, "shallow:12: this U-Net has 9 blocks, K is 1 to 9"),
+        ({"trainable": "shallow:12"}, "shallow:12: this U-Net has 9 blocks, so K must be 1 to 9"),
     ],
 )
 def test_errors_name_what_was_given(arguments, message):
@@ -153,7 +153,7 @@ def test_weights_of_a_file_are_taken_over_and_the_head_only_if_it_fits(tiny_mode
 def test_weights_of_another_architecture_are_refused(tiny_model_file):
     with pytest.raises(ValueError, match="layer enc1_conv1 has weights of shape"):
         UNet(base_filters=8, depth=2, weights=tiny_model_file)
-    with pytest.raises(ValueError, match="another architecture"):
+    with pytest.raises(ValueError, match="a different architecture"):
         UNet(base_filters=4, depth=3, weights=tiny_model_file)
 
 

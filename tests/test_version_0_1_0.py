@@ -168,7 +168,7 @@ def test_an_interrupted_study_goes_on(place, run_cli):
     begun = rows(fourth / "history.csv")
     ended = run_cli(*STUDY.split(), "--output", directory.name)
     assert ended.returncode == 0, ended.stderr
-    assert "runs        8, of which 5 are still to do" in ended.stdout
+    assert "runs        8, of which 5 remain" in ended.stdout
     assert rows(directory / "runs.csv")[: len(runs)] == runs
     assert rows(directory / "cases.csv")[: len(cases)] == cases
     assert rows(fourth / "history.csv")[: len(begun)] == begun
@@ -183,7 +183,7 @@ def test_a_finished_study_has_nothing_left_to_do(place, run_cli):
     directory = place / "study-finished"
     ended = run_cli(*STUDY.split(), "--output", directory.name)
     assert ended.returncode == 0, ended.stderr
-    assert "runs        8, of which 0 are still to do" in ended.stdout
+    assert "runs        8, of which 0 remain" in ended.stdout
     for table in ("runs.csv", "cases.csv"):
         assert (directory / table).read_bytes() == (MADE / directory.name / table).read_bytes()
 

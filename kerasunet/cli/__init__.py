@@ -1,4 +1,4 @@
-"""The command line: `kerasunet VERB …`, one module a verb."""
+"""The command line: `kerasunet VERB …`, one module per verb."""
 
 from __future__ import annotations
 
@@ -19,36 +19,36 @@ VERBS = {
     "finetune": "fine-tune chosen layers on your images",
     "study": "compare every strategy on your images, with statistics",
     "claims": "check the paper's claims on studies: means, comparisons, verdicts",
-    "report": "figures and a page on one study or several",
-    "panel": "pictures of what saved models find, on typical, best and worst cases",
+    "report": "write figures and an HTML page on one or more studies",
+    "panel": "draw what saved models find, on typical, best and worst cases",
     "evaluate": "measure a saved model on image/mask pairs",
-    "predict": "segment images: masks, overlays, a table of areas",
-    "export": "write a saved model for ONNX Runtime, OpenVINO, LiteRT and others",
-    "compare": "table of finished fine-tuning runs",
+    "predict": "segment images: masks, overlays and a table of areas",
+    "export": "export a saved model for ONNX Runtime, OpenVINO, LiteRT and others",
+    "compare": "print a table of finished fine-tuning runs",
     "check": "find every mistake in a data set before training",
-    "show": "contact sheet of pairs, table of layers, overfit-one-batch check",
+    "show": "show pairs on a contact sheet or layers in a table, or overfit one batch",
     "models": "list the saved models",
-    "cache": "show, or remove, the decoded images that are kept on disk",
+    "cache": "show or remove the decoded images kept on disk",
     "demo": "compare all strategies on your own image, in the browser",
 }
 _USER_ERRORS = (ValueError, OSError, FloatingPointError)
 _REMEDIES = {
     errno.ENAMETOOLONG: "; give a shorter name",
-    errno.ENOENT: "; check the spelling, or make it first",
-    errno.EACCES: "; ask for the permission, or name another place",
+    errno.ENOENT: "; check the spelling, or create it first",
+    errno.EACCES: "; change its permissions, or choose another place",
 }
-_FAULT = "this is a fault of kerasunet; start again with --debug and report what it shows"
+_FAULT = "this is a fault of kerasunet; run it again with --debug and report the output"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line.
 
     Args:
-        arguments: Words after the program's name; `None` takes them from the process.
+        arguments: Arguments after the program's name; `None` takes them from the process.
 
     Returns:
         Exit status: 0 done, 1 faults found (`check`), 2 wrong arguments or input, 3 a fault of this
-        program, 130 interrupted, 141 nobody reads the output any more.
+        program, 130 interrupted, 141 the reader of the output has gone.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # File names need not be text.
@@ -68,7 +68,7 @@ def _run(verb: str, words: Sequence[str]) -> int:
         check_outputs(verb, options)
         return module.run(options) or 0
     except KeyboardInterrupt:
-        print("stopped; the same command goes on from the last checkpoint", file=sys.stderr)
+        print("stopped; the same command resumes from the last checkpoint", file=sys.stderr)
         return 130
     except BrokenPipeError:  # The reader, such as `head`, has seen enough.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -76,7 +76,7 @@ def _run(verb: str, words: Sequence[str]) -> int:
     except _USER_ERRORS as error:
         return _refuse(error, _message(error), 2, debug=debug)
     except MemoryError as error:
-        return _refuse(error, "the memory is full; take smaller or fewer images", 2, debug=debug)
+        return _refuse(error, "out of memory; use smaller or fewer images", 2, debug=debug)
     except Exception as error:
         return _refuse(error, f"{type(error).__name__}: {error}; {_FAULT}", 3, debug=debug)
 
@@ -117,7 +117,7 @@ def _overview(arguments: Sequence[str]) -> int:
     asked = bool(arguments) and arguments[0] in ("-h", "--help")
     lines = ["usage: kerasunet VERB [options]", ""]
     lines += [f"  {verb:<10} {purpose}" for verb, purpose in VERBS.items()]
-    lines += ["", "kerasunet VERB --help tells the options of a verb."]
+    lines += ["", "kerasunet VERB --help lists the options of a verb."]
     if arguments and not asked:
         lines.insert(0, f"error: {arguments[0]}: no such verb")
     print("\n".join(lines), file=sys.stdout if asked else sys.stderr)

@@ -1,7 +1,7 @@
-"""Show where decoded images are kept, and how many entries there are; --clear removes them.
+"""Show where decoded images are kept, and how many there are; --clear removes them.
 
-KERASUNET_CACHE names another folder, or off; KERASUNET_CACHE_LIMIT (such as 500MB) is the size
-beyond which the images that were not used for longest are removed.
+KERASUNET_CACHE sets another folder, or off for no cache. Beyond the size in KERASUNET_CACHE_LIMIT
+(such as 500MB), the least recently used images are removed.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import argparse
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--clear", action="store_true", help="remove all of them")
+    parser.add_argument("--clear", action="store_true", help="remove all entries")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -19,7 +19,7 @@ def run(options: argparse.Namespace) -> int:
 
     folder = cache_folder()
     if folder is None:
-        print("no cache: KERASUNET_CACHE is off")
+        print("no cache: KERASUNET_CACHE is set to off")
         return 0
     store = Store(folder, cache_limit())
     packs, entries, size = store.usage()

@@ -1,7 +1,7 @@
 """Find every mistake in a data set in one pass, before training.
 
-Errors would stop training or cannot be masks; warnings have to be looked at; notes are suspicions.
-The exit status is 1 if there are errors, 0 if there are none, 2 after wrong arguments.
+Errors would stop training or cannot be masks; warnings need a look; notes are suspicions. The exit
+status is 1 if there are errors, 0 if there are none, 2 after wrong arguments.
 """
 
 from __future__ import annotations
@@ -22,9 +22,18 @@ _SHOWN = 10
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("data", metavar="DATA", help="folder, manifest or COCO file, or name of a data set")
-    add("--manual-dir", metavar="FOLDER", help="with the name of a public set: where its files are")
-    add("--groups", type=Path, metavar="CSV", help="write key and group, near-duplicates joined")
-    add("--html", type=Path, metavar="FILE", help="write a report with thumbnails, in one file")
+    add(
+        "--manual-dir",
+        metavar="FOLDER",
+        help="with the name of a public set: the folder that holds its files",
+    )
+    add(
+        "--groups",
+        type=Path,
+        metavar="CSV",
+        help="write the key and group of each case, near-duplicates joined",
+    )
+    add("--html", type=Path, metavar="FILE", help="write a report with thumbnails to this file")
     add("--json", action="store_true", help="print all problems as JSON")
 
 
@@ -46,7 +55,10 @@ def _write_files(report: Report, options: argparse.Namespace) -> None:
         write_text(options.html, as_html(report))
     if options.groups:
         if not report.data:
-            raise ValueError(f"{options.groups}: not written, for the cases could not be listed")
+            raise ValueError(
+                f"{options.groups}: not written, because the cases could not be listed; correct "
+                "the errors above first"
+            )
         write_groups(options.groups, report.groups)
 
 

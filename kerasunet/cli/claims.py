@@ -1,7 +1,7 @@
 """Check the paper's claims on finished studies: means, paired comparisons, verdicts.
 
-A study that is still growing may be given too: claims that lack runs are named and stay
-undecided. Give an ultrasound and an X-ray study together to have the two compared.
+Unfinished studies may be given too: claims that lack runs are named and stay undecided. Give an
+ultrasound and an X-ray study together to compare the two.
 """
 
 from __future__ import annotations

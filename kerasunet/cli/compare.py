@@ -22,7 +22,10 @@ def run(options: argparse.Namespace) -> int:
     for directory in options.runs:
         path = RunDirectory(directory).summary
         if not path.is_file():
-            raise FileNotFoundError(f"{directory}: has no summary.json, so it is no finished run")
+            raise FileNotFoundError(
+                f"{directory}: has no summary.json, so it is not a finished run; finish it "
+                "first, or leave it out"
+            )
         summaries.append(read_json(path))
     _require_same_test(options.runs, summaries)
     print(_table(sorted(summaries, key=lambda s: -s["after"]["dice"]["mean"])))
@@ -34,8 +37,8 @@ def _require_same_test(directories: list[Path], summaries: list[dict]) -> None:
         for what in ("data", "split"):
             if summary[what]["digest"] != summaries[0][what]["digest"]:
                 raise ValueError(
-                    f"{directory}: has another {what} than {directories[0]}, "
-                    "so their numbers cannot be compared"
+                    f"{directory}: has a different {what} from {directories[0]}, so their "
+                    "numbers cannot be compared"
                 )
 
 

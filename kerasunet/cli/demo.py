@@ -1,4 +1,4 @@
-"""Open the demo in the browser: compare every strategy on your own image, without a network."""
+"""Open the demo in the browser: compare every strategy on your own image, offline."""
 
 from __future__ import annotations
 

@@ -25,8 +25,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     shared.add_option(parser, "threshold", _THRESHOLD)
     shared.add_option(parser, "image_size", _IMAGE_SIZE)
     shared.add_shared(parser, "labels", labels=())
-    add("--mirror", action="store_true", help="average with the prediction of the mirror image")
-    add("--csv", type=Path, metavar="FILE", help="write one row a case")
+    add("--mirror", action="store_true", help="average with the prediction for the mirror image")
+    add("--csv", type=Path, metavar="FILE", help="write one row per case")
     add("--record", action="store_true", help="add the result to the model's card")
 
 

@@ -22,9 +22,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("model", help="a saved model's name or .keras file")
     add("--format", required=True, metavar="FORMAT", help=f"one of {', '.join(FORMATS)}")
     add("--output", type=Path, metavar="PATH", help="file or folder (default: NAME.SUFFIX here)")
-    add("--int8", action="store_true", help="eight-bit weights and activations; give --data, too")
+    add("--int8", action="store_true", help="eight-bit weights and activations; also needs --data")
     shared.add_shared(parser, "data", "manual_dir", data="simulated-ultrasound:64")
-    images = Option("how many to check on, at most", int, 1, maximum=1_000_000)
+    images = Option("largest number of images to check on", int, 1, maximum=1_000_000)
     shared.add_option(parser, "images", images, default=64)
 
 

@@ -1,7 +1,7 @@
-"""Fine-tune chosen layers of a pre-trained U-Net, and see what it brings on held-out cases.
+"""Fine-tune chosen layers of a pre-trained U-Net, and measure the gain on held-out cases.
 
-With nothing but --layers it works offline: shipped weights, simulated breast ultrasound.
-Killed and started again with the same command, it goes on.
+With --layers alone it works offline, on shipped weights and simulated breast ultrasound. If it is
+stopped or killed, the same command resumes it.
 """
 
 from __future__ import annotations

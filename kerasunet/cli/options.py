@@ -44,7 +44,7 @@ def add_settings(
 def add_shared(
     parser: argparse.ArgumentParser, *names: str, required: bool = False, **defaults: Any
 ) -> None:
-    """Add options that mean what they mean in a fine-tuning, but have defaults of their own.
+    """Add options with the meaning that they have in a fine-tuning, but other defaults.
 
     Args:
         parser: Receives the options.
@@ -62,9 +62,9 @@ def add_option(container: Any, name: str, option: Option, default: Any = None, *
 
     Args:
         container: The parser or the group.
-        name: Name in Python; the flag is made of it.
+        name: Name in Python; the flag is derived from it.
         option: Type, range and help.
-        default: The default; the help tells it.
+        default: The default; the help states it.
         more: For `add_argument`, such as `nargs`.
     """
     flag = "--" + name.replace("_", "-")
@@ -153,7 +153,7 @@ def values_of(options: argparse.Namespace, settings: type) -> dict[str, Any]:
 
 
 def add_optimization(parser: argparse.ArgumentParser, default: Optimization) -> None:
-    group = parser.add_argument_group("optimisation")
+    group = parser.add_argument_group("optimization")
     add_settings(group, default)
     group.add_argument(
         "--augmentation",
@@ -172,16 +172,17 @@ def add_architecture(parser: argparse.ArgumentParser, when: str) -> None:
 
 
 def architecture(options: argparse.Namespace) -> Architecture:
-    """Return the architecture asked for.
+    """Return the requested architecture.
 
     Raises:
-        ValueError: No memory holds it.
+        ValueError: It is too large for any memory.
     """
     shape = Architecture(**values_of(options, Architecture))
     if shape.base_filters * 2**shape.depth > _MOST_BOTTLENECK_FILTERS:
         raise ValueError(
             f"--base-filters {shape.base_filters} --depth {shape.depth}: more than "
-            f"{_MOST_BOTTLENECK_FILTERS:,} filters in the bottleneck, which fit no memory"
+            f"{_MOST_BOTTLENECK_FILTERS:,} filters in the bottleneck, too many for any memory; "
+            "reduce either"
         )
     return shape
 
@@ -192,7 +193,7 @@ def printable(text: str) -> str:
 
 
 def describe_data(data: DataSet) -> str:
-    """Return one line: name, the layout recognised, cases, and groups where there are some."""
+    """Return one line: name, the recognized layout, cases, and groups if there are any."""
     groups = len({case.group for case in data.cases})
     kept = f" in {groups:,} groups" if groups < len(data) else ""
     return f"data        {data.name} ({data.layout}): {len(data):,} cases{kept}"
@@ -216,4 +217,6 @@ def _check_output(path: Path, is_file: bool) -> None:
         raise FileExistsError(f"{path}: is a file; give a folder, or the name of a new one")
     above = next(parent for parent in path.absolute().parents if parent.exists())
     if not above.is_dir():
-        raise FileExistsError(f"{above}: is a file, so nothing can be written below it")
+        raise FileExistsError(
+            f"{above}: is a file, so nothing can be written below it; choose another place"
+        )

@@ -1,6 +1,6 @@
 """Draw what saved models find: image, ground truth, each model, on typical, best and worst cases.
 
-Where a model was fine-tuned on these very data, only cases of its test fold take part.
+If a model was fine-tuned on the same data, only cases of its test fold are used.
 """
 
 from __future__ import annotations
@@ -25,9 +25,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="[HEADING=]MODEL",
         help="saved models, by name or .keras file; headings are their strategies unless given",
     )
-    add("--by", metavar="HEADING", help="whose Dice picks the cases (default: the last model's)")
-    add("--groups", metavar="CSV", help="groups that the models were fine-tuned with")
-    add("--output", type=Path, default=Path("panel.png"), help="PNG; an SVG beside it (panel.png)")
+    add("--by", metavar="HEADING", help="model whose Dice picks the cases (default: the last one)")
+    add("--groups", metavar="CSV", help="table of the groups that the models were fine-tuned with")
+    add(
+        "--output",
+        type=Path,
+        default=Path("panel.png"),
+        help="PNG file; an SVG file is written beside it (panel.png)",
+    )
 
 
 def run(options: argparse.Namespace) -> int:
@@ -64,6 +69,6 @@ def _headed(texts: list[str]) -> dict[str, str]:
         models.check(model)
         heading = heading if given else models.card(model).strategy
         if heading in named:
-            raise ValueError(f"{text}: there is a column {heading} already; write HEADING={model}")
+            raise ValueError(f"{text}: there is already a column {heading}; write HEADING={model}")
         named[heading] = model
     return named

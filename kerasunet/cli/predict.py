@@ -27,7 +27,11 @@ _TILE = Option(
     "cut large images instead of resizing them", int, 1, maximum=LARGEST_SIDE, metavar="PIXELS"
 )
 _OVERLAP = Option(
-    "of neighbouring tiles (a quarter of a tile)", int, 0, maximum=LARGEST_SIDE, metavar="PIXELS"
+    "overlap of neighboring tiles (a quarter of a tile)",
+    int,
+    0,
+    maximum=LARGEST_SIDE,
+    metavar="PIXELS",
 )
 _COLUMNS = (
     "image",
@@ -49,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--engine", default="auto", help="auto, openvino, onnx, litert or keras (auto)")
     shared.add_option(parser, "tile", _TILE)
     shared.add_option(parser, "overlap", _OVERLAP)
-    add("--mirror", action="store_true", help="average with the prediction of the mirror image")
+    add("--mirror", action="store_true", help="average with the prediction for the mirror image")
     add("--no-overlays", action="store_true", help="write masks and table only")
 
 
@@ -116,7 +120,7 @@ def _image_files(given: list[Path]) -> list[Path]:
             inside = [p for p in sorted(path.iterdir()) if p.name.lower().endswith(IMAGE_SUFFIXES)]
             if not inside:
                 raise FileNotFoundError(
-                    f"{path}: holds no image; wanted {', '.join(IMAGE_SUFFIXES)}"
+                    f"{path}: holds no image; expected {', '.join(IMAGE_SUFFIXES)}"
                 )
             files += inside
         elif path.is_file():

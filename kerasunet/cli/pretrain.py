@@ -1,7 +1,7 @@
 """Pre-train a U-Net on natural images with salient-object masks, in grey.
 
-With --data oxford_iiit_pet it downloads photographs that need no registration. Killed and started
-again with the same command, it goes on.
+With --data oxford_iiit_pet it downloads photographs that need no registration. If it is stopped or
+killed, the same command resumes it.
 """
 
 from __future__ import annotations

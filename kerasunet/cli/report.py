@@ -1,6 +1,6 @@
 """Write the report of a study, or of several together: one HTML file, figures, tables.
 
-Works on unfinished studies too: it tells how far they are, and leaves out what cannot be drawn.
+Works on unfinished studies too: it states their progress, and leaves out what cannot be drawn.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("studies", nargs="+", type=Path, metavar="STUDY", help="study directories")
-    add("--output", type=Path, help="folder (default: the study directory, if there is but one)")
+    add("--output", type=Path, help="folder (default: the study directory, if there is only one)")
     add(
         "--pictures",
         nargs="+",

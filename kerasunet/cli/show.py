@@ -1,4 +1,4 @@
-"""Look before training: a contact sheet of image/mask pairs, the table of layers that a strategy
+"""Look before you train: a contact sheet of image/mask pairs, a table of the layers that a strategy
 trains, and a check that a network can learn the masks at all."""
 
 from __future__ import annotations
@@ -22,8 +22,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         parser, "count", Option("pairs on the sheet", int, 1, maximum=1000), default=24
     )
     add("--layers", metavar="STRATEGY", help="print which layers this strategy trains")
-    add("--model", help="of which saved model (default: a fresh U-Net of the architecture below)")
-    add("--overfit-one-batch", action="store_true", help="train on 8 pairs until they are learnt")
+    add(
+        "--model",
+        help="saved model for --layers (default: a new U-Net of the architecture below)",
+    )
+    add("--overfit-one-batch", action="store_true", help="train on 8 pairs until they are learned")
     steps = replace(declared(Optimization)["steps"], help="steps of --overfit-one-batch")
     shared.add_option(parser, "steps", steps, default=100)
     size = Option("of --overfit-one-batch", int, 1, maximum=LARGEST_SIDE)
@@ -87,8 +90,8 @@ def _overfit(options: argparse.Namespace) -> int:
         print(f"step {step:>4}  loss {loss:.3f}  Dice {reached:.3f}", flush=True)
     if reached < 0.9:
         raise ValueError(
-            f"the network reached a Dice of only {reached:.2f} on {len(cases)} pairs that it saw "
-            "again and again; look at the pairs with --sheet, or give it more --steps"
+            f"the network reached a Dice of only {reached:.2f} on {len(cases)} pairs that it "
+            "saw repeatedly; look at the pairs with --sheet, or give it more --steps"
         )
     print("the network can learn these masks")
     return 0

@@ -1,7 +1,7 @@
 """Find out which layers to fine-tune: every strategy on the same folds, with statistics.
 
-Prints the plan and an estimate of its time, then executes it. Killed and started again with the
-same command, it goes on; strategies, sizes, folds and seeds may be added later.
+Prints the plan and an estimate of its time, then runs it. If it is stopped or killed, the same
+command resumes it; strategies, sizes, folds and seeds may be added later.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _RATES = (3e-4, 1e-3, 3e-3)
 _VARIED = ("layers", "train_size", "fold", "validation_size")
 _TRAIN_SIZES = Option("numbers of training images", int, 1, maximum=10_000_000, metavar="N")
 _SEEDS = Option("number of seeds", int, 1, maximum=1000, metavar="N")
-_ONLY_FOLDS = Option("run these now, numbered from 0", int, 0, maximum=1000, metavar="F")
+_ONLY_FOLDS = Option("folds to run now, numbered from 0", int, 0, maximum=1000, metavar="F")
 _LR_SEARCH = Option(
     "choose the learning rate of each run on the validation images (3e-4 1e-3 3e-3)",
     float,
@@ -50,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     shared.add_option(parser, "validation_size", replace(size, help=help_))
     shared.add_option(parser, "lr_search", _LR_SEARCH, nargs="*")
     add("--output", type=Path, help="study directory (default: runs/study-DATA)")
-    add("--plan", action="store_true", help="print the plan and the estimate, run nothing")
+    add("--plan", action="store_true", help="print the plan and the estimate, and run nothing")
     add("--no-estimate", action="store_true", help="start without timing a trial")
     add("--retry-failed", action="store_true", help="run failed runs again")
     add("--no-report", action="store_true", help="write no figures and no report at the end")
@@ -66,7 +66,7 @@ def _add_executor(parser: argparse.ArgumentParser) -> None:
     shared.add_option(
         group, "workers", Option("runs at a time", int, 1, maximum=1000, metavar="N"), default=1
     )
-    gpus = Option("GPUs to deal out, one a worker", int, 0, maximum=1000, metavar="N")
+    gpus = Option("GPUs to distribute, one per worker", int, 0, maximum=1000, metavar="N")
     shared.add_option(group, "gpus", gpus, default=0)
 
 
@@ -130,7 +130,7 @@ def _print_plan(study, options: argparse.Namespace) -> None:
     print(f"strategies  {len(strategies)}: {' '.join(strategies)}")
     sizes = " ".join(map(str, settings.train_sizes))
     print(f"training    {sizes} images, seeds: {seeds}")
-    print(f"runs        {len(study.planned)}, of which {len(still)} are still to do")
+    print(f"runs        {len(study.planned)}, of which {len(still)} remain")
     failed = study.tables.failed()
     if failed and not options.retry_failed:
         print(f"failed      {len(failed)}, left as they are; --retry-failed runs them again")

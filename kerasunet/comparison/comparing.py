@@ -65,7 +65,7 @@ class Comparison:
 
     Attributes:
         image: Float32, `(height, width)` or `(height, width, 3)`, 0 to 255.
-        spacing: Millimetres per pixel, (row, column), or `None` where unknown.
+        spacing: Millimeters per pixel, (row, column), or `None` where unknown.
         answers: One for each candidate, in the order given.
     """
 
@@ -87,7 +87,7 @@ def compare(
     Args:
         image: Grey levels 0 to 255, `(height, width)` or RGB `(height, width, 3)`.
         candidates: The models.
-        spacing: Millimetres per pixel, (row, column), `None` where unknown.
+        spacing: Millimeters per pixel, (row, column), `None` where unknown.
 
     Returns:
         The comparison.
@@ -124,9 +124,9 @@ class Choice:
 
     def __post_init__(self) -> None:
         if not 0 <= self.threshold <= 1:
-            raise ValueError(f"threshold is 0 to 1, not {self.threshold}")
+            raise ValueError(f"threshold must be 0 to 1, not {self.threshold}")
         if not 0 <= self.smallest <= 100:
-            raise ValueError(f"smallest is 0 to 100 percent of the image, not {self.smallest}")
+            raise ValueError(f"smallest must be 0 to 100 percent of the image, not {self.smallest}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -210,7 +210,7 @@ class Score:
         unit: `"mm"` where the spacing is known, else `"px"`.
         consensus_dice: Dice with the consensus mask, 0 to 1.
         area_pixels: Size of the mask.
-        area_mm2: The same in square millimetres, `None` where the spacing is unknown.
+        area_mm2: The same in square millimeters, `None` where the spacing is unknown.
         seconds: How long the model took.
         best: Whether no other score is better.
     """
@@ -291,7 +291,7 @@ def _chosen(comparison: Comparison, choice: Choice) -> tuple[Answer, ...]:
         return comparison.answers
     known = {answer.candidate.name: answer for answer in comparison.answers}
     if unknown := [name for name in choice.names if name not in known]:
-        raise ValueError(f"{', '.join(unknown)}: not compared; there are {', '.join(known)}")
+        raise ValueError(f"{', '.join(unknown)}: not compared; choose from {', '.join(known)}")
     return tuple(answer for name, answer in known.items() if name in choice.names)
 
 

@@ -84,7 +84,7 @@ def check_archive(path: Path) -> None:
     except PermissionError:
         raise PermissionError(f"{path}: permission denied; change its permissions") from None
     except Exception:  # Broken bytes raise exceptions of every type.
-        raise ValueError(f"{path}: not a whole archive; copy or download it again") from None
+        raise ValueError(f"{path}: not a complete archive; copy or download it again") from None
     outside = next((name for name in names if _leads_out(name)), None)
     if outside is not None:
         raise ValueError(
@@ -111,7 +111,7 @@ def _unpack(archive: Path, folder: Path, limits: Limits) -> None:
             raise
         # `zipfile` and the decompressors raise exceptions of every type for broken bytes.
         raise ValueError(
-            f"{archive.name}: not a whole zip file ({error}); download or pack it again"
+            f"{archive.name}: not a complete zip file ({error}); download or pack it again"
         ) from error
 
 
@@ -142,7 +142,7 @@ def _fault(entry: zipfile.ZipInfo) -> str:
         return "is a link or a device, not a file"
     if entry.flag_bits & _ENCRYPTED:
         return "is encrypted"
-    return "" if entry.compress_type in _METHODS else "is compressed in a rare way"
+    return "" if entry.compress_type in _METHODS else "is compressed in an unsupported way"
 
 
 def _write(source: zipfile.ZipFile, entry: zipfile.ZipInfo, path: Path, *, most: int) -> int:

@@ -47,7 +47,7 @@ class Rows(NamedTuple):
     Attributes:
         images: Uint8, `(cases, height, width, channels)`, 0 to 255.
         masks: Bool, `(cases, height, width)`.
-        spacings: Millimetres per pixel, (row, column), `None` where unknown.
+        spacings: Millimeters per pixel, (row, column), `None` where unknown.
     """
 
     images: np.ndarray
@@ -201,7 +201,7 @@ class Pack:
         return [joined[i : i + DIGEST_BYTES] for i in range(0, len(joined), DIGEST_BYTES)]
 
     def spacing(self, row: int) -> Spacing:
-        """Return millimetres per pixel, (row, column), `None` where unknown."""
+        """Return millimeters per pixel, (row, column), `None` where unknown."""
         spacing = tuple(self._table["spacing"][row].tolist())
         return None if np.isnan(spacing).any() else spacing
 

@@ -28,7 +28,7 @@ class Sample(NamedTuple):
     Attributes:
         image: Float32, `(height, width)` or `(height, width, 3)`, grey levels 0 to 255.
         mask: Bool, `(height, width)`.
-        spacing: Millimetres per pixel, (row, column), or `None` where unknown.
+        spacing: Millimeters per pixel, (row, column), or `None` where unknown.
     """
 
     image: np.ndarray
@@ -191,8 +191,8 @@ class DataSet:
     Attributes:
         name: Short name, such as `"bus_bra"`.
         cases: The cases, sorted by key; keys are unique.
-        layout: The file layout that was recognised, for messages.
-        terms: Licence or terms of use of the data, for model cards.
+        layout: The file layout that was recognized, for messages.
+        terms: License or terms of use of the data, for model cards.
         citation: How to cite the data.
         official: The divisions that come with the data, by name. Each maps the key of every case
             to the fold that tests it, from 0, or to its part: `"train"`, `"validation"` or
@@ -215,7 +215,7 @@ class DataSet:
         if unprintable:
             raise ValueError(
                 f"{self.name!r}: these names have characters that tables and terminals cannot "
-                f"take, rename them: {', '.join(unprintable[:_MOST_NAMED])}"
+                f"show; rename them: {', '.join(unprintable[:_MOST_NAMED])}"
             )
         repeated = _repeated(keys)
         if repeated:

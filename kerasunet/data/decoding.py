@@ -30,7 +30,7 @@ class DecodedCases:
         groups: The groups, in order.
         images: Uint8, `(cases, height, width, channels)`, grey levels 0 to 255.
         masks: Bool, `(cases, height, width)`.
-        spacings: Millimetres per pixel after resizing, (row, column), `None` where unknown.
+        spacings: Millimeters per pixel after resizing, (row, column), `None` where unknown.
     """
 
     keys: tuple[str, ...]
@@ -53,7 +53,7 @@ def decode(cases: Sequence[Case], size: tuple[int, int], channels: int = 1) -> D
     Args:
         cases: What to read.
         size: Height and width in pixels.
-        channels: 1 turns colour into luminance; 3 repeats grey.
+        channels: 1 turns color into luminance; 3 repeats grey.
 
     Returns:
         The decoded cases, in the given order.

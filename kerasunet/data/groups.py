@@ -91,7 +91,7 @@ def read_groups(path: Path) -> dict[str, str]:
     missing = [name for name in _COLUMNS if not rows or name not in rows[0][1]]
     if missing:
         raise ValueError(
-            f"{path}: has no column {', '.join(missing)}, or no rows; needed are key and group"
+            f"{path}: has no column {', '.join(missing)}, or no rows; it needs key and group"
         )
     groups: dict[str, str] = {}
     faults = []
@@ -116,7 +116,10 @@ def with_groups(data: DataSet, groups: Mapping[str, str]) -> DataSet:
         ValueError: Cases have no group here, the message lists every one; or they are simulated.
     """
     if _is_simulated(data):
-        raise ValueError(f"{data.name}: simulated images have nothing in common, each is a group")
+        raise ValueError(
+            f"{data.name}: simulated images have nothing in common, so each is a group of its "
+            "own; leave out the groups"
+        )
     missing = [case.key for case in data.cases if case.key not in groups]
     raise_all(missing, f"{data.name}: these cases are in no group:")
     return replace(data, cases=tuple(replace(c, group=groups[c.key]) for c in data.cases))

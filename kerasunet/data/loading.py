@@ -1,4 +1,4 @@
-"""`load`: any data set by one name or path, be it simulated, published, a folder or a file."""
+"""`load`: any data set by a name or path: simulated, published, a folder or a file."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def load(
 
     Raises:
         FileNotFoundError: There is no such folder or file.
-        ValueError: The name is unknown, the layout is not recognised, or files have no partner.
+        ValueError: The name is unknown, the layout is not recognized, or files have no partner.
     """
     return regroup(_listed(os.fspath(name_or_path), manual_dir, size), groups)
 
@@ -60,7 +60,7 @@ def _listed(name: str, manual_dir: str | os.PathLike | None, size: int) -> DataS
     if name in builders.NAMES:
         return builders.load_cases(name)
     raise FileNotFoundError(
-        f"{name}: neither a folder, a file nor a data set; data sets are "
+        f"{name}: not a folder, a file or a data set; the data sets are "
         f"{', '.join([*SIMULATED, *builders.NAMES])}"
     )
 

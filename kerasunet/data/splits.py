@@ -98,11 +98,13 @@ def split_cases(
 
 def _check_numbers(train_size: int | None, validation_size: int, *, fold: int, folds: int) -> None:
     if folds < 2 or not 0 <= fold < folds:
-        raise ValueError(f"fold {fold} of {folds}: folds are numbered 0 to folds - 1, at least 2")
+        raise ValueError(
+            f"fold {fold} of {folds}: there must be at least 2 folds, numbered 0 to folds - 1"
+        )
     if train_size is not None and train_size < 1:
-        raise ValueError(f"train_size is at least 1, or None for all, not {train_size}")
+        raise ValueError(f"train_size must be at least 1, or None for all, not {train_size}")
     if validation_size < 0:
-        raise ValueError(f"validation_size is at least 0, not {validation_size}")
+        raise ValueError(f"validation_size must be at least 0, not {validation_size}")
 
 
 def _seeded_groups(
@@ -159,7 +161,7 @@ def _thirds(
 def _own_parts(groups: Sequence[_Group], fold: int, folds: int) -> dict[str, str]:
     """Deal the groups out to the folds like cards, one stratum after the other."""
     if len(groups) < folds:
-        raise ValueError(f"{folds} folds need at least {folds} groups, there are {len(groups)}")
+        raise ValueError(f"{folds} folds need at least {folds} groups, but there are {len(groups)}")
     return {
         group.name: "test" if index % folds == fold else "train"
         for index, group in enumerate(groups)
@@ -174,7 +176,7 @@ def _official_parts(
         raise ValueError(f"the official division lacks {sorted(missing)}")
     divided = [g.name for g in groups if len({official[key] for key in g.keys}) > 1]
     if divided:
-        raise ValueError(f"the official division divides these groups: {sorted(divided)}")
+        raise ValueError(f"the official division splits these groups: {sorted(divided)}")
     part_of = {group.name: official[group.keys[0]] for group in groups}
     values = set(part_of.values())
     listing = ", ".join(sorted(map(str, values)))
@@ -220,9 +222,9 @@ def _take(
     train_keys = [key for group in left for key in group.keys]
     if len(validation_keys) < validation_size or len(train_keys) < (train_size or 1):
         raise ValueError(
-            f"{train_size or 'all'} training and {validation_size} validation images were asked "
-            f"for; outside the test fold, {len(train_keys)} are left for training after "
-            f"{len(validation_keys)} for validation"
+            f"{train_size or 'all'} training and {validation_size} validation images were "
+            f"requested, but outside the test fold, {len(train_keys)} are left for training "
+            f"after {len(validation_keys)} for validation"
         )
     return tuple(train_keys[:train_size]), tuple(validation_keys[:validation_size])
 

@@ -80,14 +80,14 @@ class _Endpoints:
             frame: Frame or slice of the file, from 0.
 
         Returns:
-            Area in pixels and, if the pixel size is known, in square millimetres; and the mask as a
+            Area in pixels and, if the pixel size is known, in square millimeters; and the mask as a
             PNG file of 0 and 255, of the size of the image.
         """
         self._context.files.keep(request, image)
         given, choice = _read(image, frame), _choice(threshold, smallest)
         known = {entry.name: entry for entry in self._context.models.registered}
         if model not in known:
-            raise _error(f"{model}: no such model; there are {', '.join(known)}")
+            raise _error(f"{model}: no such model; choose from {', '.join(known)}")
         found = _guarded(self._context.models.candidate, known[model]).segment(given.pixels)
         least = smallest_area(given.pixels.shape[:2], choice.smallest)
         mask = without_small_regions(found.probability >= choice.threshold, least)

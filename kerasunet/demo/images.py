@@ -31,7 +31,7 @@ class InputImage:
     Attributes:
         name: File name, without its folder.
         pixels: Float32, `(height, width)` or `(height, width, 3)`, 0 to 255.
-        spacing: Millimetres per pixel, (row, column), or `None`.
+        spacing: Millimeters per pixel, (row, column), or `None`.
         modality: What the models take it for: a key of `MODALITIES`.
         truth: True mask, bool, `(height, width)`, or `None`.
         known_modality: The modality where it is certain; empty where it has to be guessed.

@@ -18,7 +18,7 @@ GREY = "#7c8089"
 
 @dataclass(frozen=True)
 class LineStyle:
-    """Colour, marker and line of Plotly; each alone tells the lines apart."""
+    """Color, marker and line of Plotly; each alone tells the lines apart."""
 
     colour: str
     marker: str

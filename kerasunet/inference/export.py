@@ -28,7 +28,7 @@ _VERSIONS_OF = ("kerasunet", "keras", "tensorflow", "onnx", "onnxruntime", "open
 
 @dataclass(frozen=True)
 class Images:
-    """Images of one data set; none is both for calibration and for checking.
+    """Images of one data set; none is used for both calibration and checking.
 
     Attributes:
         data: Name of the data set.
@@ -48,7 +48,7 @@ class Images:
             data: The data set.
             size: Height and width of the network's images in pixels.
             channels: Channels of the network's images.
-            count: Number of cases to check on, at most.
+            count: Largest number of cases to check on.
             calibrate: Whether up to 32 others are needed for calibration as well.
 
         Raises:

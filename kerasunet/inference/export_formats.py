@@ -1,6 +1,6 @@
 """The formats of exported models: how each is written, opened again and compared with Keras.
 
-Eight-bit weights and activations take their ranges from calibration images. Standardisation stays
+Eight-bit weights and activations take their ranges from calibration images. Standardization stays
 in float: its sums over all pixels do not fit into eight bits.
 """
 
@@ -135,10 +135,10 @@ def _write_h5(model: keras.Model, path: Path, size: int) -> None:
 
 
 def _fit_for_hdf5(layer: keras.Layer) -> keras.Layer:
-    """Return the same layer, or, for the standardisation, one that computes the same.
+    """Return the same layer, or, for the standardization, one that computes the same.
 
-    Keras 3 forgets the axes of a layer normalisation when it loads HDF5, and normalises each pixel
-    alone. Group normalisation with one group is the same over all axes, and survives.
+    Keras 3 forgets the axes of a layer normalization when it loads HDF5, and normalizes each pixel
+    alone. Group normalization with one group is the same over all axes, and survives.
     """
     if not isinstance(layer, keras.layers.LayerNormalization):
         return layer.from_config(layer.get_config())

@@ -58,7 +58,7 @@ def check_request(format: str, path: Path, int8: bool) -> None:
     Raises:
         FileExistsError: The path is a folder that is not a SavedModel.
         ValueError: There is no such format, it has no eight-bit variant, a package that it needs is
-            not installed, or the path's suffix is another one.
+            not installed, or the path has a different suffix.
     """
     if format not in FORMATS:
         raise ValueError(f"format must be one of {', '.join(FORMATS)}, not {format!r}")

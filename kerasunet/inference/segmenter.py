@@ -1,7 +1,7 @@
 """Segmenting images of any size with saved models, one or several side by side, whole or in tiles.
 
 Tiles overlap and are blended: memory grows with the image alone, not with the network. Each tile is
-standardised by itself, as every image is. The weights of a tile fall linearly towards its edges and
+standardized by itself, as every image is. The weights of a tile fall linearly toward its edges and
 sum to one in every pixel, so no second array is needed to divide by.
 """
 
@@ -29,8 +29,8 @@ class Segmentation:
     Attributes:
         image: The image, float32, `(height, width)` or `(height, width, 3)`, 0 to 255.
         probability: Foreground probability, float32, `(height, width)`, 0 to 1.
-        mask: Where the probability reaches the threshold, bool, `(height, width)`.
-        spacing: Millimetres per pixel, (row, column), or `None` where unknown.
+        mask: True where the probability reaches the threshold, bool, `(height, width)`.
+        spacing: Millimeters per pixel, (row, column), or `None` where unknown.
     """
 
     image: np.ndarray
@@ -45,16 +45,16 @@ class Segmentation:
 
     @property
     def area_mm2(self) -> float | None:
-        """Foreground area in square millimetres, `None` where the spacing is unknown."""
+        """Foreground area in square millimeters, `None` where the spacing is unknown."""
         return area_mm2(self.mask, self.spacing)
 
 
 class Segmenter:
     """Segments images of any size with a saved model.
 
-    An image is stretched to the size that the model was trained at. With `tile` it is cut instead,
-    at its own size: for images much larger than that whose objects are as large in pixels as those
-    in training.
+    An image is stretched to the size that the model was trained at. With `tile` it is cut into
+    tiles at its own size instead. That is for much larger images in which objects are as large, in
+    pixels, as in training.
 
     Args:
         model: Name of a registered model or path of a `.keras` file.
@@ -63,7 +63,7 @@ class Segmenter:
             `kerasunet.inference.engines.ENGINES`.
         tile: Height and width of tiles in pixels, a multiple of `2**depth`; `None` for the whole
             image at once.
-        overlap: Pixels that neighbouring tiles share; `None` takes a quarter of a tile.
+        overlap: Pixels that neighboring tiles share; `None` takes a quarter of a tile.
         flip: Average with the prediction of the image flipped left to right (test-time
             augmentation); it takes twice as long.
 
@@ -189,20 +189,20 @@ def pixels_of(
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: The file is not a readable image, or the array has another shape than
+        ValueError: The file is not a readable image, or the array has a shape other than
             `(height, width)` and `(height, width, 3)`, or values that are not finite.
     """
     if not isinstance(image, np.ndarray):
         return read_image(image)
     if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] != 3) or not image.size:
         raise ValueError(
-            f"an image has the shape (height, width) or (height, width, 3), not {image.shape}"
+            f"an image must have the shape (height, width) or (height, width, 3), not {image.shape}"
         )
     if image.dtype.kind not in "buif":
-        raise ValueError(f"an image holds numbers, grey levels 0 to 255, not {image.dtype}")
+        raise ValueError(f"an image must hold numbers, grey levels 0 to 255, not {image.dtype}")
     pixels = image.astype(np.float32)
     if not np.isfinite(pixels).all():
-        raise ValueError("an image holds NaN or infinite values; replace them by numbers")
+        raise ValueError("an image holds NaN or infinite values; replace them with numbers")
     return pixels, None
 
 
@@ -254,7 +254,7 @@ class Tiling:
 
     Attributes:
         side: Height and width of a tile in pixels.
-        overlap: Pixels that neighbouring tiles share at least, less than `side`.
+        overlap: Least number of pixels that neighboring tiles share, less than `side`.
     """
 
     side: int

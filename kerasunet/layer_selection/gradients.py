@@ -142,7 +142,9 @@ def _block_norm(block: str, refs: list, squares: list[dict], *, own: dict[str, f
     paths = [f"{ref.layer}/{ref.name}" for ref in refs]
     weights = _norm(own[path] for path in paths)
     if not weights:
-        raise ValueError(f"{block}: all its weights are 0, so nothing is relative to them")
+        raise ValueError(
+            f"{block}: all its weights are 0, so its gradient cannot be taken relative to them"
+        )
     tensors = tuple(
         TensorNorm(ref.layer, ref.name, _mean_norm([path], squares), weights=_norm([own[path]]))
         for ref, path in zip(refs, paths, strict=True)

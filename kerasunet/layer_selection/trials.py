@@ -33,7 +33,7 @@ def default_candidates(layout: NetworkLayout, by_gradients: str) -> tuple[str, .
     """List strategies that differ much from each other, and the choice by gradients.
 
     Everything; each path; one block, and half as many blocks as one path has and one more, from
-    either end; the outer and the inner half of the levels; the normalisations where there are any.
+    either end; the outer and the inner half of the levels; the normalizations where there are any.
 
     Args:
         layout: The network.
@@ -142,8 +142,8 @@ def inner_split(cases: DecodedCases, seed: int) -> tuple[DecodedCases, DecodedCa
     groups = len(set(cases.groups))
     if len(cases) < SMALLEST or groups < 2:
         raise ValueError(
-            f"auto:search divides the training images once more: it needs {SMALLEST} images or "
-            f"more in 2 groups or more, there are {len(cases)} in {groups}"
+            f"auto:search divides the training images once more: it needs at least {SMALLEST} "
+            f"images in at least 2 groups, but there are {len(cases)} in {groups}"
         )
     members = [_Member(*pair) for pair in zip(cases.keys, cases.groups, strict=True)]
     split = split_cases(members, folds=min(_FOLDS, groups), seed=seed)

@@ -118,8 +118,8 @@ def surface_distances(
 ) -> SurfaceDistances:
     """Measure the distances between two borders, in both directions.
 
-    A border pixel is one that an erosion with the 4-neighbour cross removes; outside the image is
-    background. Distances are Euclidean and exact, between pixel centres.
+    A border pixel is one that an erosion with the 4-neighbor cross removes; outside the image is
+    background. Distances are Euclidean and exact, between pixel centers.
 
     Args:
         truth: true mask, bool or {0, 1}, (H, W).
@@ -291,7 +291,7 @@ def as_mask_pair(
 
 
 def as_spacing(spacing: tuple[float, float] | None) -> NDArray[np.float64]:
-    """Return the distance between pixel centres along rows and columns; (1, 1) for None.
+    """Return the distance between pixel centers along rows and columns; (1, 1) for None.
 
     Raises:
         ValueError: not two positive finite numbers.

@@ -94,8 +94,8 @@ finite for every case, and which cases are averaged never depends on the predict
   lesion from the average. A false alarm is charged in all other overlap and distance metrics.
 - **Precision without a prediction** is 0/0 too. It is 0 where a lesion was there to find, for 1
   would reward predicting nothing, and 1 where there was none.
-- **Surface distances** run from the centre of each border pixel of one mask to the nearest border
-  pixel centre of the other. Border pixels are those removed by an erosion with the 4-neighbour
+- **Surface distances** run from the center of each border pixel of one mask to the nearest border
+  pixel center of the other. Border pixels are those removed by an erosion with the 4-neighbor
   cross; outside the image counts as background, so a lesion cut by the image edge has a border
   there. Spacing may differ between rows and columns.
 

@@ -24,7 +24,7 @@ class Kind(NamedTuple):
 
 
 def is_text(value: Any) -> bool:
-    """Return whether it is printable text; a terminal takes control characters for orders."""
+    """Return whether it is printable text; a terminal obeys control characters."""
     return isinstance(value, str) and is_plain(value, _BREAKS)
 
 
@@ -48,7 +48,7 @@ NUMBER = Kind("a number", is_number)
 FLAG = Kind("true or false", lambda value: isinstance(value, bool))
 OBJECT = Kind("an object", lambda value: isinstance(value, dict))
 TEXTS = Kind(
-    "an object of texts",
+    "an object whose values are text",
     lambda value: isinstance(value, dict) and all(map(is_text, [*value.keys(), *value.values()])),
 )
 
@@ -64,7 +64,7 @@ def optional_json_field(wanted: Any, default: Any) -> Any:
 
 
 def decoded(values: Mapping[str, Any], part: type) -> dict[str, Any]:
-    """Return the arguments of a dataclass from the values of its JSON, which have no faults."""
+    """Return the arguments of a dataclass from the values of its JSON, which must be valid."""
     return {
         one.name: _decoded_value(values[one.name], one.metadata["wanted"])
         for one in fields(part)

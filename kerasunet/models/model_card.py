@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from kerasunet.data.cases import DataSet
 
 MOST_BYTES = 4 << 20
-_REMEDY = "restore it from where it came from"
+_REMEDY = "restore it from its source"
 _FAULTS_SHOWN = 5
 _LARGEST_SIDE = 2048
 _MOST_FILTERS, _DEEPEST = 2048, 8
@@ -69,7 +69,7 @@ _ARCHITECTURE = {
 
 @dataclass(frozen=True, kw_only=True)
 class DataNote:
-    """What a card tells of a data set.
+    """What a card says about a data set.
 
     Attributes:
         name: Its name.
@@ -87,7 +87,7 @@ class DataNote:
 
     @classmethod
     def of(cls, data: DataSet) -> DataNote:
-        """Note what a data set says of itself."""
+        """Note what a data set says about itself."""
         return cls(
             name=data.name,
             cases=len(data),
@@ -99,14 +99,14 @@ class DataNote:
 
 @dataclass(frozen=True, kw_only=True)
 class RecordedEvaluation:
-    """What a card tells of an evaluation.
+    """What a card says about an evaluation.
 
     Attributes:
         data: The data set.
         image_size: Height and width that images were stretched to, in pixels.
         threshold: Probability from which a pixel counted as foreground.
-        mirrored: Whether predictions were averaged with those of the mirror images; `None` in
-            cards from before there was a choice, which means no.
+        mirrored: Whether predictions were averaged with those of the mirror images; `None`, in
+            cards older than this choice, means no.
         metrics: Summary, as in `kerasunet.training.evaluation`.
     """
 
@@ -118,7 +118,7 @@ class RecordedEvaluation:
 
     @property
     def kind(self) -> tuple[str, bool]:
-        """What only one evaluation of a card is of: data set, and whether mirrored."""
+        """What is unique to an evaluation in a card: data set, and whether mirrored."""
         return self.data.name, bool(self.mirrored)
 
     @property
@@ -130,7 +130,7 @@ class RecordedEvaluation:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelCard:
-    """What is known of a saved model. `kerasunet.models.save` fills in what has a default.
+    """What is known about a saved model. `kerasunet.models.save` fills in what has a default.
 
     Attributes:
         name: Name of the file, without folder and suffix.
@@ -156,7 +156,7 @@ class ModelCard:
         unknown: Values of the JSON that this version does not know; they are kept.
     """
 
-    name: str = json_field(Kind("the name of a file, without folder", _is_name), default="")
+    name: str = json_field(Kind("a file name without a folder", _is_name), default="")
     title: str = json_field(TEXT)
     strategy: str = json_field(TEXT)
     init: str = json_field(TEXT)
@@ -190,10 +190,10 @@ class ModelCard:
 
     @classmethod
     def from_json(cls, values: Any) -> ModelCard:
-        """Make a card of the values of `NAME.json`.
+        """Make a card from the values of `NAME.json`.
 
         Raises:
-            ValueError: They are not those of a card; the message says what is wrong.
+            ValueError: They do not make a card; the message says what is wrong.
         """
         if wrong := [*faults(values, cls, "the card")]:
             hidden = len(wrong) - _FAULTS_SHOWN
@@ -215,7 +215,7 @@ class ModelCard:
         return {**encoded(self), "architecture": architecture, **self.unknown}
 
     def to_markdown(self) -> str:
-        """Tell the card to people."""
+        """Return the card as Markdown, for people."""
         channels, multiple = self.architecture.channels, self.architecture.size_multiple
         return "\n".join(
             [
@@ -229,7 +229,7 @@ class ModelCard:
                 "```",
                 "",
                 f"Input: grey levels 0 to 255, `(batch, height, width, {channels})`, any float or "
-                f"uint8, height and width multiples of {multiple}. Standardisation is inside. "
+                f"uint8, height and width multiples of {multiple}. Standardization is inside. "
                 "Output: foreground probability of the same height and width.",
                 "",
                 *_overview(self),
@@ -257,7 +257,7 @@ def read_card(path: Path) -> ModelCard:
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: It is no card; the message names the file and what is wrong in it.
+        ValueError: It is not a card; the message names the file and what is wrong in it.
     """
     with open(path, "rb") as file:
         content = file.read(MOST_BYTES + 1)
@@ -268,10 +268,12 @@ def parse_card(content: bytes, name: str) -> ModelCard:
     """Parse the contents of a card; `name` is the file's, for messages.
 
     Raises:
-        ValueError: It is no card.
+        ValueError: It is not a card.
     """
     if len(content) > MOST_BYTES:
-        raise ValueError(f"{name}: larger than {MOST_BYTES >> 20} MB, so it is no card; {_REMEDY}")
+        raise ValueError(
+            f"{name}: larger than {MOST_BYTES >> 20} MB, so it is not a model card; {_REMEDY}"
+        )
     try:
         values = json.loads(content.decode("utf-8"))
     except RecursionError:

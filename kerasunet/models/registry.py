@@ -53,7 +53,7 @@ def card(name_or_path: str | os.PathLike) -> ModelCard:
 
     Raises:
         FileNotFoundError: There is no such model, or it has no card.
-        ValueError: The card is damaged or no card at all.
+        ValueError: The card is damaged, or is not a card.
     """
     path = _resolve(name_or_path).with_suffix(".json")
     if not path.is_file():
@@ -105,15 +105,15 @@ def register(path: Path, name: str, half_precision: bool = False) -> Path:
         path: A `.keras` file with its card.
         name: The name to register it under.
         half_precision: Store the weights as compressed float16, in half the space; a loaded model
-            computes in float32 all the same.
+            still computes in float32.
 
     Returns:
         The registered `.keras` file.
 
     Raises:
         FileNotFoundError: There is no such model, or it has no card.
-        ValueError: The name is not one of a file, the file is not the one that its card describes,
-            or holds weights beyond half precision.
+        ValueError: The name is not a valid file name, or the file is not the one that its card
+            describes, or it holds weights beyond half precision.
     """
     check_name(name)
     target = folder() / f"{name}.keras"
@@ -129,15 +129,15 @@ def register(path: Path, name: str, half_precision: bool = False) -> Path:
 
 
 def check_name(name: str) -> None:
-    """Refuse what cannot be the name of a registered model.
+    """Refuse a text that is not a valid name for a registered model.
 
     Raises:
         ValueError: It is empty, too long, a path, or has characters that file systems differ on.
     """
     if not _NAME.fullmatch(name):
         raise ValueError(
-            f"{name!r} cannot name a model; a name has up to 100 letters, digits and ._+- and "
-            "starts with a letter or digit"
+            f"{name!r} is not a valid model name; a name has up to 100 letters, digits and ._+- "
+            "and starts with a letter or digit"
         )
 
 
@@ -255,8 +255,8 @@ def load_weights_into(model: keras.Model, weights: str | os.PathLike) -> None:
             layer.set_weights(given[name].get_weights())
         elif name != "head":
             raise ValueError(
-                f"{os.fspath(weights)}: layer {name} has weights of shape {found}, "
-                f"this U-Net needs {shapes}; build it with the file's base_filters and channels"
+                f"{os.fspath(weights)}: layer {name} has weights of shape {found}, but this "
+                f"U-Net needs {shapes}; build it with the file's base_filters and channels"
             )
 
 
@@ -275,7 +275,7 @@ def _require_same_layers(weights: str | os.PathLike, given: dict, wanted: dict) 
     different = sorted(given.keys() ^ wanted.keys())
     if different:
         raise ValueError(
-            f"{os.fspath(weights)}: has another architecture than this U-Net, they differ in "
+            f"{os.fspath(weights)}: has a different architecture from this U-Net, in "
             f"{different[0]}; build it with the file's depth and normalization"
         )
 
@@ -288,13 +288,13 @@ _LARGEST = float(np.finfo(np.float16).max)
 def save(model: keras.Model, path: Path, card: ModelCard) -> None:
     """Write `NAME.keras`, `NAME.json` and `NAME.md`, the model file first.
 
-    The file is in float32 and holds neither optimizer nor compile settings nor frozen flags, so
-    that plain Keras opens it and trains all of it.
+    The file is in float32 and holds no optimizer, compile settings or frozen flags, so plain Keras
+    opens it with all weights trainable.
 
     Args:
         model: The model.
         path: The `.keras` file to write.
-        card: What to tell of it. Name, architecture, versions, date and digest are filled in.
+        card: What to say about it. Name, architecture, versions, date and digest are filled in.
 
     Raises:
         ValueError: The path does not end in `.keras`.
@@ -388,7 +388,7 @@ def _copy_dataset(name: str, item: h5py.Dataset, new: h5py.File, *, source: Path
     if values.dtype != np.float32:
         return new.create_dataset(name, data=values)
     if not (np.abs(values) <= _LARGEST).all():
-        raise ValueError(f"{source.name}: {name} holds values beyond half precision, keep float32")
+        raise ValueError(f"{source.name}: {name} holds values beyond half precision; keep float32")
     packed = {"compression": "gzip", "shuffle": True} if values.ndim else {}
     return new.create_dataset(name, data=values.astype(np.float16), **packed)
 

@@ -1,8 +1,8 @@
-"""Verification: model files from anywhere are looked through before Keras opens them.
+"""Verification: model files from anywhere are inspected before Keras opens them.
 
-A `.keras` file is a zip with the configuration of a network, its weights and a few notes. Opened
-are only functional networks of the layers that a U-Net has, with as many numbers as the file
-really holds; a file that could bring code, or claim memory it does not fill, is refused.
+A `.keras` file is a zip with the configuration of a network, its weights and a few notes. Only
+functional networks of the layers that a U-Net has are opened, and only if the file really holds all
+their numbers; a file that could bring code, or claim memory that it does not fill, is refused.
 """
 
 from __future__ import annotations
@@ -66,8 +66,8 @@ class Refused(ValueError):
 def other_digest(card: str) -> Refused:
     """Return the error for a file that is not the one its card, of this name, describes."""
     return Refused(
-        f"is not the file that {card} describes, their SHA-256 digests differ; it was changed or "
-        "damaged, restore both from where they came from"
+        f"is not the file that {card} describes: their SHA-256 digests differ; it was changed "
+        "or damaged, so restore both from their source"
     )
 
 
@@ -83,7 +83,7 @@ def count_parameters(content: bytes) -> int:
         content: The bytes of `config.json`.
 
     Returns:
-        How many numbers Keras will make room for.
+        How many numbers Keras will allocate.
 
     Raises:
         Refused: It is not the configuration of a U-Net.
@@ -111,7 +111,7 @@ def _layers(network: Any) -> list[Mapping]:
         kind = network["module"], network["class_name"]
         layers = network["config"]["layers"]
     except (TypeError, KeyError, IndexError):
-        raise Refused("its config.json describes no network") from None
+        raise Refused("its config.json does not describe a network") from None
     if kind not in _NETWORKS or not _is_own_name(network, kind[1]):
         raise Refused(f"it is a {kind[0]}.{kind[1]}; only a functional network is opened")
     for name in network["config"].keys() - {"layers"}:
@@ -135,7 +135,7 @@ def _check_layer(layer: Any) -> None:
     for name, value in layer["config"].items():
         _check_value(name, value)
     if layer["config"].get("activation", "linear") not in _ACTIVATIONS:
-        raise Refused(f"it has an activation that is none of {', '.join(_ACTIVATIONS)}")
+        raise Refused(f"it has an activation that is not one of {', '.join(_ACTIVATIONS)}")
 
 
 def _is_own_name(described: Mapping, kind: str) -> bool:
@@ -152,7 +152,7 @@ def _check_value(name: str, value: Any) -> None:
         _check_part(name, value)
     elif isinstance(value, str):
         if name.endswith(_FOUND_BY_NAME):
-            raise Refused(f"the {name} of a layer is given by name; save the model anew")
+            raise Refused(f"the {name} of a layer is given by name; save the model again")
     elif value is not None and name not in _ANY_NUMBER and not -_LARGEST <= value <= _LARGEST:
         raise Refused(f"a layer has {name} {value}, beyond {_LARGEST}")
 
@@ -175,17 +175,17 @@ def _entering(layer: Mapping, channels: Mapping[str, int]) -> list[int]:
     nodes: Any = layer.get("inbound_nodes")
     if layer["class_name"] == "InputLayer":
         if nodes:
-            raise Refused("its input takes something in")
+            raise Refused("its input layer has an input of its own")
         return []
     try:
         (node,) = nodes
         if node["kwargs"] not in ({}, {"mask": None}):
-            raise Refused("it hands a layer more than tensors")
+            raise Refused("it passes a layer more than tensors")
         return [channels[name] for name in _sources(node["args"])]
     except Refused:
         raise
     except (TypeError, KeyError, ValueError, IndexError):
-        raise Refused("its layers are not joined one after the other") from None
+        raise Refused("its layers are not connected in sequence") from None
 
 
 def _sources(value: Any) -> Iterator[str]:
@@ -195,7 +195,7 @@ def _sources(value: Any) -> Iterator[str]:
             yield from _sources(item)
         return
     if value["class_name"] != "__keras_tensor__" or set(value) != {"class_name", "config"}:
-        raise Refused("it hands a layer something that is no tensor")
+        raise Refused("it passes a layer something that is not a tensor")
     yield value["config"]["keras_history"][0]
 
 
@@ -205,7 +205,7 @@ def _check_build(layer: Mapping, entering: list[int]) -> None:
     if stated is None or layer["class_name"] == "Concatenate":  # Which has no weights.
         return
     if stated.keys() != {"input_shape"} or stated["input_shape"][-1] != sum(entering):
-        raise Refused(f"a {layer['class_name']} states another input than it takes in")
+        raise Refused(f"a {layer['class_name']} states a different input from the one it receives")
 
 
 def _leaving(layer: Mapping, entering: list[int]) -> int:
@@ -235,7 +235,7 @@ def _weights_of(layer: Mapping, entering: list[int]) -> int:
 
 def _number(value: Any) -> int:
     if type(value) is not int or value < 1:
-        raise Refused(f"a layer has {value!r} where a whole number belongs")
+        raise Refused(f"a layer has {value!r} where a whole number is needed")
     return value
 
 
@@ -257,7 +257,7 @@ def count_weights(file: Path | BinaryIO) -> int:
     """
     import h5py
 
-    with _damage_refused("its weights are no whole HDF5 file"), h5py.File(file, "r") as opened:
+    with _damage_refused("its weights are damaged HDF5"), h5py.File(file, "r") as opened:
         count = sum(_size(name, item) for name, item in _datasets(opened))
     if count > MOST_WEIGHTS:
         raise Refused(f"{count:,} weights, more than the limit of {MOST_WEIGHTS:,}")
@@ -277,7 +277,7 @@ def _datasets(file: h5py.File) -> Iterator[tuple[str, h5py.Dataset]]:
             item = group[name]
             place = h5py.h5o.get_info(item.id).addr
             if place in met or len(met) >= _MOST_OBJECTS:
-                raise Refused(f"{name} in its weights is there twice, or they are too many")
+                raise Refused(f"{name} in its weights appears twice, or there are too many arrays")
             met.add(place)
             if isinstance(item, h5py.Group):
                 waiting.append(item)
@@ -290,13 +290,13 @@ def _size(name: str, item: h5py.Dataset | h5py.Datatype) -> int:
     import h5py
 
     if not isinstance(item, h5py.Dataset) or item.dtype.kind not in "fiub" or item.shape is None:
-        raise Refused(f"{name} in its weights is no array of numbers")
+        raise Refused(f"{name} in its weights is not an array of numbers")
     if item.is_virtual or item.external:
         raise Refused(f"{name} in its weights is kept in another file")
     properties = item.id.get_create_plist()
     filters = {properties.get_filter(n)[0] for n in range(properties.get_nfilters())}
     if not filters <= {_DEFLATE, _SHUFFLE, _CHECKSUM} or item.dtype.itemsize > _ITEM_BYTES:
-        raise Refused(f"{name} in its weights is stored in a rare way")
+        raise Refused(f"{name} in its weights is stored in an unsupported way")
     stored = item.id.get_storage_size() * (_LARGEST_RATIO if _DEFLATE in filters else 1)
     if item.size * item.dtype.itemsize > stored + _SLACK_BYTES or item.size > MOST_WEIGHTS:
         raise Refused(f"{name} in its weights has {item.size:,} numbers that are not in the file")
@@ -309,7 +309,7 @@ def check_archive(path: Path) -> None:
     Raises:
         Refused: It is damaged, or holds anything but a U-Net.
     """
-    with _damage_refused("not a whole .keras file"), zipfile.ZipFile(path) as archive:
+    with _damage_refused("not a complete .keras file"), zipfile.ZipFile(path) as archive:
         _check_members(archive.infolist())
         # Reading stops at the size that was checked, and compares the checksum.
         needed = count_parameters(archive.read(CONFIG))
@@ -334,7 +334,7 @@ def _check_member(member: zipfile.ZipInfo) -> None:
     if stat.S_IFMT(member.external_attr >> 16) not in (0, stat.S_IFREG):
         raise Refused(f"its {member.filename} is a link or a device, not a file")
     if member.flag_bits & _ENCRYPTED or member.compress_type not in _METHODS:
-        raise Refused(f"its {member.filename} is encrypted or compressed in a rare way")
+        raise Refused(f"its {member.filename} is encrypted or compressed in an unsupported way")
     if member.file_size > _MOST_BYTES[member.filename]:
         raise Refused(
             f"its {member.filename} has {member.file_size:,} bytes, more than the limit of "
@@ -350,7 +350,7 @@ def checked_model(path: Path, digest: str | None = None) -> AbstractContextManag
         digest: The SHA-256 that it must have; `None` for any.
 
     Returns:
-        A context that gives the copy, and removes it in the end.
+        A context that gives the copy, and removes it at the end.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -365,7 +365,7 @@ def checked_weights(path: Path) -> AbstractContextManager[Path]:
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: The file is no HDF5 file, or points out of itself.
+        ValueError: The file is not an HDF5 file, or refers to other files.
         NotWritten: The disk of temporary files has no room for the copy.
     """
     return _copied(path, count_weights, None)

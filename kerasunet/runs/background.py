@@ -47,7 +47,7 @@ class Progress:
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing more will happen."""
+        """Whether the run has ended."""
         return self.phase in ("finished", "failed", "cancelled")
 
 
@@ -57,7 +57,7 @@ class BackgroundRun:
     Args:
         settings: The run.
         directory: The run directory, as `kerasunet.training.finetune` fills it.
-        additions: Environment variables to set for the process, beside those there are.
+        additions: Environment variables to set for the process, in addition to the present ones.
     """
 
     def __init__(
@@ -131,7 +131,7 @@ class BackgroundRun:
 
 
 def main(arguments: list[str]) -> int:
-    """Execute the run of a directory; the last line of output tells of an error."""
+    """Execute the run of a directory; an error is in the last line of output."""
     end_with_parent()
     try:
         _execute(Path(arguments[0]))

@@ -1,4 +1,4 @@
-"""A run directory: its files by name, and whose it is; it is never mixed with another run."""
+"""A run directory: its files by name, and which run it belongs to; runs are never mixed."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ _DIGEST_LENGTH = 12  # Characters that messages tell of a digest.
 
 @contextlib.contextmanager
 def exclusive(directory: Path) -> Iterator[None]:
-    """Hold a directory for this process alone; remove what killed ones left half-written there.
+    """Lock a directory for this process; remove what killed processes left half-written in it.
 
-    The lock is the directory's own and ends with the process, however that ends.
+    The lock is on the directory itself and is released when the process ends, however it ends.
 
     Args:
-        directory: Made with its parents if it is new, all of which are removed again if they then
+        directory: Created, with its parents, if it is new; those created are removed again if they
             stay empty.
 
     Raises:
@@ -60,7 +60,7 @@ def exclusive(directory: Path) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class RunDirectory:
-    """The files of one run by name, and whose they are.
+    """The files of one run by name, and which run they belong to.
 
     Attributes:
         path: The directory; it need not exist.
@@ -70,7 +70,7 @@ class RunDirectory:
 
     @property
     def config(self) -> Path:
-        """Settings, digests and versions: what tells the run from others."""
+        """Settings, digests and versions: what distinguishes the run from others."""
         return self.path / "config.json"
 
     @property
@@ -120,7 +120,7 @@ class RunDirectory:
 
     @property
     def summary(self) -> Path:
-        """What came of the run; a run without it is not finished."""
+        """The outcome of the run; a run without it is not finished."""
         return self.path / "summary.json"
 
     @property
@@ -154,18 +154,18 @@ class RunDirectory:
         return self.path / "result.json"
 
     def claim(self, settings: Any, digests: Mapping[str, str]) -> None:
-        """Make the directory this run's own, or refuse.
+        """Claim the directory for this run, or refuse.
 
-        Where data come from does not matter, what they are does: paths are left out of the
-        comparison, digests are in.
+        The content of the data matters, its location does not: digests are compared, paths are not.
 
         Args:
             settings: Settings dataclass of the run.
             digests: Name to digest of everything that the settings only point to.
 
         Raises:
-            ValueError: The directory holds a run with other settings, data or major versions, both
-                sides of each difference named; or what is left of a run without `config.json`.
+            ValueError: The directory holds a run with other settings, data or major versions, and
+                the message names both sides of each difference; or it holds the remains of a run
+                without `config.json`.
         """
         asked = {"settings": _named(settings), "digests": dict(digests), "versions": versions()}
         if self.config.is_file():
@@ -175,32 +175,32 @@ class RunDirectory:
             write_json(self.config, asked)
 
     def finished(self) -> dict[str, Any] | None:
-        """Return the summary of a finished run, which needs no checkpoint any more, else `None`."""
+        """Return the summary of a finished run, which no longer needs a checkpoint, else `None`."""
         if not self.summary.is_file():
             return None
         self.checkpoint.unlink(missing_ok=True)
         return read_json(self.summary)
 
     def finish(self, summary: dict[str, Any]) -> dict[str, Any]:
-        """Write the summary, last of all, which makes the run a finished one; return it."""
+        """Write the summary, the last step, which marks the run as finished; return it."""
         write_json(self.summary, summary)
         self.checkpoint.unlink(missing_ok=True)
         return summary
 
     def clear(self) -> None:
-        """Remove the directory if it is a run's; if there is none, do nothing.
+        """Remove the directory if it is a run directory; if it does not exist, do nothing.
 
-        That the run is finished is forgotten first and whose it is last, so that a kill on the way
-        leaves nothing that could be taken for another run.
+        The record that the run is finished is removed first, and the record of which run it is
+        last, so a kill on the way leaves nothing that could be taken for another run.
 
         Raises:
-            ValueError: It is no run directory, or another process works in it.
+            ValueError: It is not a run directory, or another process is using it.
         """
         if not self.path.exists():
             return
         if not self.config.is_file():
             raise ValueError(
-                f"{self.path}: has no {self.config.name}, so it is no run; it is left alone"
+                f"{self.path}: has no {self.config.name}, so it is not a run; it was left untouched"
             )
         with exclusive(self.path):
             self.summary.unlink(missing_ok=True)
@@ -215,8 +215,8 @@ class RunDirectory:
         for path in (self.checkpoint, self.summary):
             if path.exists():
                 raise ValueError(
-                    f"{self.path}: holds {path.name} but no {self.config.name}, so nobody knows "
-                    "which settings it belongs to; use another output folder, or remove this one"
+                    f"{self.path}: holds {path.name} but no {self.config.name}, so its settings "
+                    "are unknown; use another output folder, or remove this one"
                 )
 
 
@@ -243,9 +243,9 @@ _IMPLIED = {
 
 
 def refuse_differences(directory: Path, known: dict[str, Any], asked: dict[str, Any]) -> None:
-    """Compare what a directory holds with what is asked for, leaving out where files lie.
+    """Compare what a directory holds with what is requested, except for the locations of files.
 
-    Digests and versions that an older record does not tell are not compared.
+    Digests and versions that an older record lacks are not compared.
 
     Raises:
         ValueError: They differ; the message names both sides of each difference.
@@ -262,8 +262,8 @@ def refuse_differences(directory: Path, known: dict[str, Any], asked: dict[str, 
     if differences:
         raise ValueError(
             f"{directory}: holds results of other settings, data or versions: "
-            f"{'; '.join(differences)}. Go on as it was, use another output folder, or remove "
-            "this one (finetune and pretrain do so with --restart)."
+            f"{'; '.join(differences)}. Continue with the old ones, use another output folder, "
+            "or remove this one (finetune and pretrain do so with --restart)."
         )
 
 
@@ -276,8 +276,8 @@ def _locked(descriptor: int, directory: Path) -> bool:
         except BlockingIOError as error:
             if time.monotonic() > given_up:
                 raise ValueError(
-                    f"{directory}: another process is at work in it; wait until it has ended, "
-                    "or use another output folder"
+                    f"{directory}: another process is using it; wait until it ends, or use "
+                    "another output folder"
                 ) from error
             time.sleep(_SECONDS_BETWEEN_LOOKS)
         except OSError:  # A network folder without locks.

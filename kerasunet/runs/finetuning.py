@@ -1,4 +1,4 @@
-"""One fine-tuning run: settings in, a run directory out; started again, it goes on."""
+"""One fine-tuning run: settings in, a run directory out; started again, it resumes."""
 
 from __future__ import annotations
 
@@ -61,28 +61,28 @@ def finetune(
 ) -> Run:
     """Fine-tune the weights that the strategy names, and measure before and after.
 
-    A finished run is returned as it is. An interrupted one goes on from its last checkpoint and
-    ends in the same weights as one that was never interrupted (same machine, same backend,
+    A finished run is returned as it is. An interrupted one resumes from its last checkpoint and
+    ends with the same weights as one that was never interrupted (same machine, same backend,
     deterministic mode).
 
     Args:
         settings: What to train, on what, and how.
         directory: The run directory.
         callbacks: More Keras callbacks, such as a progress bar.
-        compact: Keep numbers only: nothing is measured before, and no model, overlays or
-            TensorBoard logs are written. A study does so.
-        prepared: What `prepare` made of these settings; made here unless given.
+        compact: Keep numbers only: nothing is measured before training, and no model, overlays or
+            TensorBoard logs are written. Studies use this.
+        prepared: What `prepare` returned for these settings; prepared here unless given.
 
     Returns:
         The run.
 
     Raises:
         ValueError: Settings or data cannot be used, or the directory belongs to other settings.
-        FileNotFoundError: The data or the initial model are not there.
-        NotWritten: The disk is full, or the directory may not be written; what was finished is
-            kept, and the next start goes on from there.
+        FileNotFoundError: The data or the initial model does not exist.
+        NotWritten: The disk is full, or the directory is not writable; finished results are kept,
+            and the next start resumes from them.
         FloatingPointError: The loss or the weights became NaN or infinite; the last good weights
-            are kept, the message tells where.
+            are kept, and the message says where.
     """
     prepared = prepare(settings) if prepared is None else prepared
     with exclusive(directory):

@@ -16,10 +16,10 @@ from kerasunet.training.settings import FinetuneSettings, PretrainSettings
 
 @dataclass(frozen=True)
 class PreparedData:
-    """What a fine-tuning run works on, found out before anything heavy is imported.
+    """What a fine-tuning run works on, determined before anything heavy is imported.
 
     Attributes:
-        data: The cases of the labels asked for, in the groups asked for.
+        data: The cases of the requested labels, in the requested groups.
         split: Which of them train, validate and test.
     """
 
@@ -31,7 +31,7 @@ class PreparedData:
 
         Args:
             image_size: Height and width in pixels.
-            channels: 1 for grey, 3 for colour.
+            channels: 1 for grey, 3 for color.
 
         Returns:
             By part, `"train"`, `"validation"` and `"test"`, the decoded cases in the split's order.
@@ -51,24 +51,24 @@ class PreparedData:
 
 
 def prepare(settings: FinetuneSettings) -> PreparedData:
-    """List the data of a fine-tuning run, and split them.
+    """List the data of a fine-tuning run, and split it.
 
     Raises:
-        FileNotFoundError: The data or the file of groups are not there.
-        ValueError: They cannot be used, or not be split as asked.
+        FileNotFoundError: The data or the file of groups does not exist.
+        ValueError: The data cannot be used, or cannot be split as requested.
     """
     data = load_data(settings)
     return PreparedData(data, split_data(settings, data))
 
 
 def load_data(settings: FinetuneSettings) -> DataSet:
-    """List the cases of the labels asked for, in the groups asked for.
+    """List the cases of the requested labels, in the requested groups.
 
-    Unless `settings.groups` says otherwise, near-duplicates are joined to one group; but an
-    official division is taken as its owners made it, with the groups of the data alone.
+    Unless `settings.groups` says otherwise, near-duplicates are joined into one group; but an
+    official division is used as its owners made it, with only the groups of the data.
 
     Raises:
-        FileNotFoundError: The data or the file of groups are not there.
+        FileNotFoundError: The data or the file of groups does not exist.
         ValueError: They cannot be used.
     """
     data = load(settings.data, settings.manual_dir, settings.image_size)
@@ -78,10 +78,10 @@ def load_data(settings: FinetuneSettings) -> DataSet:
 
 
 def split_data(settings: FinetuneSettings, data: DataSet) -> Split:
-    """Split the cases as the settings ask.
+    """Split the cases according to the settings.
 
     Raises:
-        ValueError: The data have no such division, or too few cases for the sizes.
+        ValueError: The data has no such division, or too few cases for the sizes.
     """
     return split_cases(
         data.cases,
@@ -96,10 +96,10 @@ def split_data(settings: FinetuneSettings, data: DataSet) -> Split:
 
 
 def load_pretraining_data(settings: PretrainSettings) -> tuple[DataSet, DataSet]:
-    """List the training and the validation cases of a pre-training.
+    """List the training and the validation cases of a pre-training run.
 
     Raises:
-        FileNotFoundError: They are not there.
+        FileNotFoundError: They do not exist.
         ValueError: They cannot be used.
     """
     return load(settings.data, settings.manual_dir), load(settings.validation_data)

@@ -57,7 +57,7 @@ def pretrain(
     *,
     data: tuple[DataSet, DataSet] | None = None,
 ) -> Pretrained:
-    """Train every weight of a U-Net; started again with the same settings, go on.
+    """Train every weight of a U-Net; started again with the same settings, resume.
 
     A finished pre-training is returned as it is.
 
@@ -72,10 +72,10 @@ def pretrain(
 
     Raises:
         ValueError: Data or settings cannot be used, or the directory belongs to other settings.
-        NotWritten: The disk is full, or the directory may not be written; what was finished is
-            kept, and the next start goes on from there.
+        NotWritten: The disk is full, or the directory is not writable; finished results are kept,
+            and the next start resumes from them.
         FloatingPointError: The loss or the weights became NaN or infinite; the last good weights
-            are kept, the message tells where.
+            are kept, and the message says where.
     """
     data = load_pretraining_data(settings) if data is None else data
     with exclusive(directory):

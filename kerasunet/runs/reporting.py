@@ -1,4 +1,4 @@
-"""Callbacks that write how far a run is, in small files that other processes may read any time."""
+"""Callbacks that write a run's progress to small files that other processes may read."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SECONDS_BETWEEN = 0.5
 
 
 class Reporter(keras.callbacks.Callback):
-    """Write the step that is reached, and after every validation what the model then finds.
+    """Write the current step and, after every validation, what the model then finds.
 
     Args:
         directory: Receives `status.json` and `pictures/`.

@@ -41,7 +41,7 @@ def name_of(selected: Collection[WeightRef], layout: NetworkLayout) -> str:
             return str(term)
     texts = [str(Strategy(postfix)) for postfix in _composed(wanted, layout)]
     if not texts:
-        raise ValueError(f"no sum of blocks, layers and kinds is these {len(wanted)} weights")
+        raise ValueError(f"no sum of blocks, layers and kinds equals these {len(wanted)} weights")
     return min(texts, key=len)
 
 

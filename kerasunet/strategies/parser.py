@@ -139,9 +139,9 @@ class _Parser:
         if self.waiting:
             self._fail(f"{self.waiting[-1]} is never closed")
         if len(self.output) > 1 and any(isinstance(item, Auto) for item in self.output):
-            self._fail("auto is resolved from training images; it stands alone")
+            self._fail("auto is resolved from training images; it must stand alone")
         if len(self.output) > 1 and any(isinstance(item, RelativeNorm) for item in self.output):
-            self._fail("rgn sets the rate of every kernel; it stands alone")
+            self._fail("rgn sets the rate of every kernel; it must stand alone")
         return Strategy(tuple(self.output))
 
     def _tokens(self) -> Iterator[_Token]:
@@ -226,9 +226,9 @@ class _Parser:
         if name == "blocks":
             self._fail("blocks needs a list, as in blocks:1-3,7")
         if name == "scratch":
-            self._fail("scratch is an init, not a strategy; use --init scratch")
+            self._fail("scratch is a kind of initial weights, not a strategy; use --init scratch")
         if word.is_number:
-            self._fail(f"{word} is no strategy; write blocks:{quote(name)}")
+            self._fail(f"{word} is not a strategy; write blocks:{quote(name)}")
         return Name(name)
 
     def _with_argument(self, word: _Token) -> Term:

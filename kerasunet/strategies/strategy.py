@@ -61,7 +61,7 @@ class RelativeNorm:
 
     def __post_init__(self) -> None:
         if not 0 < self.power <= LARGEST_POWER:
-            raise StrategyError(f"{self}: the exponent is above 0 and at most {LARGEST_POWER}")
+            raise StrategyError(f"{self}: the exponent must be above 0 and at most {LARGEST_POWER}")
 
     def __str__(self) -> str:
         return RGN if self.power == 1 else f"{RGN}^{repr(self.power).removesuffix('.0')}"
@@ -83,8 +83,8 @@ class Rate:
     def __post_init__(self) -> None:
         if not 0 < self.factor <= LARGEST_RATE:
             raise StrategyError(
-                f"{self}…: a rate factor is above 0 and at most {LARGEST_RATE}, "
-                "as in contracting+0.1*expanding; leave out what should not train"
+                f"{self}…: a rate factor must be above 0 and at most {LARGEST_RATE}, as in "
+                "contracting+0.1*expanding; leave out what should not train"
             )
 
     def __str__(self) -> str:
@@ -200,14 +200,14 @@ class Strategy:
     def _refuse_to_stop(self, layers: Collection[str]) -> None:
         if layers:
             self._fail(
-                "the statistics of a layer that trains move with it; "
-                "take away norm as well, as in all-norm"
+                "the statistics of a layer that trains move with it; subtract norm as well, as "
+                "in all-norm"
             )
 
     def _refuse_rates_taken_away(self, taken: "_Selection") -> None:
         if any(rate != 1 for rate in taken.rates.values()):
             self._fail(
-                "what - takes away does not train, at whatever rate; for a lower rate add, as in "
+                "what - subtracts does not train at any rate; for a lower rate, add it, as in "
                 "contracting+0.1*expanding"
             )
 
@@ -224,8 +224,8 @@ class Strategy:
         for weight, rate in sorted(rates.items(), key=lambda item: item[0].layer):
             if not 0 < rate <= LARGEST_RATE and not isclose(rate, LARGEST_RATE):
                 self._fail(
-                    f"the factors of {weight.layer} multiply to {rate:g}; "
-                    f"a rate factor is above 0 and at most {LARGEST_RATE}"
+                    f"the factors of {weight.layer} multiply to {rate:g}; a rate factor must be "
+                    f"above 0 and at most {LARGEST_RATE}"
                 )
 
     def _fail(self, problem: str) -> NoReturn:

@@ -244,7 +244,7 @@ class Count:
         if not 1 <= self.count <= limit:
             unit = "blocks" if self.rule in ("shallow", "deep") else "levels"
             raise StrategyError(
-                f"{quote(str(self))}: this U-Net has {limit} {unit}, K is 1 to {limit}"
+                f"{quote(str(self))}: this U-Net has {limit} {unit}, so K must be 1 to {limit}"
             )
         return _in_blocks(layout, self._blocks(layout))
 
@@ -284,8 +284,8 @@ class Blocks:
         first, last = item
         if not 1 <= first <= last <= len(layout.blocks):
             raise StrategyError(
-                f"{quote(str(self))}: this U-Net has {len(layout.blocks)} blocks, "
-                f"numbers are 1 to {len(layout.blocks)}"
+                f"{quote(str(self))}: this U-Net has {len(layout.blocks)} blocks, so numbers "
+                f"must be 1 to {len(layout.blocks)}"
             )
         return layout.blocks[first - 1 : last]
 
@@ -337,7 +337,7 @@ class Auto:
 
     def weights(self, layout: NetworkLayout) -> frozenset[WeightRef]:
         raise StrategyError(
-            f"{self}: auto is resolved from training images, it has no weights of its own"
+            f"{self}: auto is resolved from training images; it has no weights of its own"
         )
 
 

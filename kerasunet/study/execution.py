@@ -1,4 +1,4 @@
-"""A study directory: whose it is, which runs are open, their execution, and how long it takes."""
+"""A study directory: which study it belongs to, its open runs, their execution and time."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ from kerasunet.study.worker_pool import RunResult, run_in_process, workers
 
 
 def claim_study(directory: Path, settings: StudySettings, planned: Sequence[PlannedRun]) -> str:
-    """Make a directory this study's own, or refuse; find faults of data before any run.
+    """Claim a directory for this study, or refuse; find faults in the data before any run.
 
     Args:
         directory: The study directory.
         settings: The study.
-        planned: Its runs. Every split is made once here, so that data too small are refused now.
+        planned: Its runs. Every split is made once here, so data that is too small is refused now.
 
     Returns:
         The name of the data set, as the tables give it.
@@ -126,7 +126,7 @@ class Study:
     data_name: str
 
     def open_runs(self, retry_failed: bool = False) -> tuple[PlannedRun, ...]:
-        """Return the planned runs that are not finished; failed ones only if tried again."""
+        """Return the planned runs that are not finished; failed ones only if they are retried."""
         done = self.tables.finished()
         if not retry_failed:
             done |= self.tables.failed()
@@ -134,7 +134,7 @@ class Study:
 
 
 def open_study(settings: StudySettings, directory: Path) -> Study:
-    """Plan a study in a directory, going on with an earlier part of the same study.
+    """Plan a study in a directory, resuming an earlier part of the same study.
 
     Args:
         settings: The study. Strategies, training sizes, seeds and folds may be added later.
@@ -142,7 +142,7 @@ def open_study(settings: StudySettings, directory: Path) -> Study:
 
     Raises:
         ValueError: The settings or the data cannot be used, or the directory holds another study.
-        FileNotFoundError: The data or the initial model are not there.
+        FileNotFoundError: The data or the initial model does not exist.
     """
     settings = _with_known_architecture(settings)
     layout = settings.run.architecture.layout()
@@ -165,11 +165,12 @@ def run_study(
     Args:
         study: From `open_study`.
         executor: Where; one run at a time on this machine unless given.
-        retry_failed: Whether failed runs are tried again.
-        on_result: Called after each run with the run, and its result or the reason of its failure.
+        retry_failed: Whether failed runs are retried.
+        on_result: Called after each run with the run and its result, or the reason for its failure.
 
     Raises:
-        NotWritten: The disk is full, or the like. No run is blamed; the next start goes on.
+        NotWritten: The disk is full, or the like. No run is recorded as failed; the next start
+            resumes.
     """
     from kerasunet.study.executors import Done, run_all
 
@@ -252,12 +253,12 @@ _TRIAL_STEPS = 4
 def estimate_seconds(study: Study, workers: int = 1, retry_failed: bool = False) -> float:
     """Estimate the wall time of the open runs.
 
-    Finished runs tell by their own wall time. Where there are none, a few steps of the most
+    The estimate rests on the wall time of finished runs. If there are none, a few steps of the most
     expensive open run are timed (about half a minute), which gives an upper bound.
 
     Args:
         study: The study.
-        workers: Runs at a time; taken to go on at the speed of those that were timed.
+        workers: Runs at a time; assumed to keep the speed of those that were timed.
         retry_failed: Whether failed runs count as open.
 
     Returns:

@@ -1,7 +1,7 @@
 """Items run through an executor: this machine, a Dask or a Ray cluster.
 
-Whatever executes, the contract is the same: an item that fails does not stop the others, results
-arrive as they are ready, and an item whose worker dies is given to another one.
+The contract is the same for all executors: an item that fails does not stop the others, results
+arrive as they are ready, and an item whose worker dies is given to another worker.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ _DASK = {
 
 
 def slot_environments(workers: int, gpus: int) -> list[dict[str, str]]:
-    """Share out the cores, and the GPUs if there are any, among the workers of this machine.
+    """Divide the cores, and the GPUs if there are any, among the workers of this machine.
 
     Args:
         workers: Processes at a time, at least 1.
-        gpus: GPUs to deal out in turn; 0 leaves the choice of devices alone.
+        gpus: GPUs to distribute in turn; 0 leaves the choice of devices alone.
 
     Returns:
         For each worker, the variables to set for its process.
@@ -86,11 +86,11 @@ class Done:
 
 @dataclass(frozen=True)
 class Failed:
-    """The function raised, or its worker died more often than it is tried again.
+    """The function raised, or its worker died more often than is retried.
 
     Attributes:
         error: One line for people.
-        stops: Whether the fault is not the item's, and others would meet it too: a full disk.
+        stops: Whether the fault is not the item's and would affect others too, such as a full disk.
     """
 
     error: str
@@ -98,7 +98,7 @@ class Failed:
 
 
 def attempt_item(function: Function, item: Any, environment: Mapping[str, str]) -> Done | Failed:
-    """Call the function; an exception becomes an outcome, so that it stops nothing else."""
+    """Call the function; an exception becomes an outcome, so it stops nothing else."""
     try:
         return Done(function(item, {**share_of_worker(), **environment}))
     except NotWritten as error:
@@ -129,7 +129,7 @@ def run_all(
         executor: `"local"`, `"dask"` or `"ray"`.
         workers: Items at a time.
         address: Where the cluster's scheduler listens; `None` starts a cluster on this machine.
-        gpus: GPUs to deal out, at most one an item; 0 for none.
+        gpus: GPUs to distribute, at most one per item; 0 for none.
         on_result: Called in the calling thread with each item and its outcome, in the order in
             which they end.
 
@@ -139,7 +139,9 @@ def run_all(
         OSError: The cluster does not answer.
     """
     if workers < 1 or gpus < 0:
-        raise ValueError(f"workers are at least 1 and gpus at least 0, not {workers} and {gpus}")
+        raise ValueError(
+            f"workers must be at least 1 and gpus at least 0, not {workers} and {gpus}"
+        )
     run = _runner(executor, address)
     for item, outcome in run(function, items, workers=workers, address=address, gpus=gpus):
         on_result(item, outcome)
@@ -147,9 +149,9 @@ def run_all(
 
 def _runner(executor: str, address: str | None) -> Callable[..., Outcomes]:
     if executor not in EXECUTORS:
-        raise ValueError(f"executor {executor}: unknown; there are {', '.join(EXECUTORS)}")
+        raise ValueError(f"executor {executor}: unknown; choose from {', '.join(EXECUTORS)}")
     if executor == "local" and address is not None:
-        raise ValueError(f"address {address}: the executor local has none; name dask or ray")
+        raise ValueError(f"address {address}: the executor local has none; use dask or ray")
     for package in _PACKAGES.get(executor, ()):
         try:
             import_module(package)
@@ -197,7 +199,7 @@ def _run_on_dask(
 
     if address is None and gpus:
         raise ValueError(
-            "gpus are dealt out by the executors local and ray; see docs/guide/clusters.md"
+            "only the executors local and ray distribute gpus; see docs/guide/clusters.md"
         )
     environment = {} if address else slot_environments(workers, 0)[0]
     with dask.config.set(_DASK), _dask_client(workers, address) as client:

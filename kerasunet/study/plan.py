@@ -30,7 +30,7 @@ class StudySettings:
         only_folds: The folds to run now, of those that `run.folds` counts; `None` for all.
         learning_rates: Empty: every run uses the template's learning rate. Else each run trains
             once with each of these, and the one with the best mean Dice on the validation cases
-            counts. Test cases have no say.
+            counts. Test cases play no part.
     """
 
     run: FinetuneSettings = FinetuneSettings(
@@ -48,10 +48,10 @@ class StudySettings:
             if not values or len(set(values)) < len(values):
                 raise ValueError(f"{name} must be given, each once, not {values}")
         if min(self.train_sizes) < 1:
-            raise ValueError(f"train_sizes are at least 1, not {self.train_sizes}")
+            raise ValueError(f"train_sizes must be at least 1, not {self.train_sizes}")
         wrong = [fold for fold in self.only_folds or () if not 0 <= fold < self.run.folds]
         if wrong:
-            raise ValueError(f"only_folds {wrong}: folds are 0 to {self.run.folds - 1}")
+            raise ValueError(f"only_folds {wrong}: folds must be 0 to {self.run.folds - 1}")
         if self.learning_rates and self.run.validation_size < _LEAST_SEARCH_VALIDATION:
             raise ValueError(
                 f"choosing a learning rate needs at least {_LEAST_SEARCH_VALIDATION} validation "
@@ -65,7 +65,7 @@ class StudySettings:
 
 
 def protocol(settings: StudySettings) -> dict[str, Any]:
-    """Return what may not change while a study grows: everything but the axes of the grid.
+    """Return what must not change while a study grows: everything but the axes of the grid.
 
     It may be published: it names files, not their paths.
     """
@@ -101,12 +101,12 @@ class PlannedRun:
 
     @property
     def identity(self) -> tuple[str, int, int, int]:
-        """What tells the run from the others of its study."""
+        """What distinguishes the run from the others in its study."""
         return self.strategy, self.fold, self.train_size, self.seed
 
     @property
     def name(self) -> str:
-        """Folder name: unique in a study, readable, safe on every file system."""
+        """Folder name: unique within a study, readable, safe on every file system."""
         strategy = re.sub(r"[^a-z0-9_.+&,-]", "_", self.strategy.replace("*", "ANY"))
         return f"fold{self.fold}-train{self.train_size}-seed{self.seed}-{strategy}"
 

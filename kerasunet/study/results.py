@@ -1,6 +1,6 @@
-"""The one reader of study results, which statistics, figures, reports and the demo all take.
+"""The one reader of study results, which statistics, figures, reports and the demo all use.
 
-A study directory holds `study.json`, which tells what is studied, and the tables of
+A study directory holds `study.json`, which says what is studied, and the tables of
 `kerasunet.study.tables`. Reading needs neither Keras nor TensorFlow.
 """
 
@@ -33,7 +33,7 @@ class Scenario(NamedTuple):
 
 @dataclass(frozen=True)
 class StudyRecord:
-    """What `study.json` tells of one study.
+    """What `study.json` says about one study.
 
     Attributes:
         directory: The study directory.
@@ -57,11 +57,13 @@ class StudyRecord:
         """
         path = directory / RECORD
         if not path.is_file():
-            raise FileNotFoundError(f"{path}: not there, so nothing tells what was studied")
+            raise FileNotFoundError(f"{path}: does not exist, so nothing says what was studied")
         record, parts = read_json(path), ("protocol", "digests", "data")
         missing = [part for part in parts if part not in record]
         if missing:
-            raise ValueError(f"{path}: no record of a study, for it has no {', '.join(missing)}")
+            raise ValueError(
+                f"{path}: not a record of a study, because it has no {', '.join(missing)}"
+            )
         return cls(directory, *(record[part] for part in parts))
 
     @property
@@ -81,7 +83,7 @@ class Completeness:
 
     Attributes:
         folds: Folds that have results.
-        planned_folds: Folds that there are.
+        planned_folds: Folds that were planned.
         finished: Finished runs.
         failed: Failed runs.
         fewest: Least number of finished runs of a strategy at a training size.
@@ -124,7 +126,7 @@ class StudyResults:
 
     @property
     def largest_scenarios(self) -> tuple[Scenario, ...]:
-        """Of each data set, the scenario with the most training images."""
+        """For each data set, the scenario with the most training images."""
         return tuple(Scenario(*largest) for largest in dict(self.scenarios).items())
 
     @property
@@ -159,7 +161,7 @@ class StudyResults:
         return replace(self, **dict(zip(("cases", "runs"), parts, strict=True)))
 
     def completeness(self, study: StudyRecord) -> Completeness:
-        """Tell how far one of the studies is."""
+        """Return how complete one of the studies is."""
         finished = self.finished[self.finished["data"] == study.name]
         failed = self.failed[self.failed["data"] == study.name]
         counts = finished.groupby(["train_size", "strategy"]).size()
@@ -180,8 +182,8 @@ def read_results(
 
     Args:
         directories: Study directories.
-        record_required: Whether each must hold a `study.json`. A study without one is taken to be
-            of a U-Net of depth 4.
+        record_required: Whether each must hold a `study.json`. A study without one is assumed to
+            use a U-Net of depth 4.
         results_required: Whether a run must have finished.
 
     Returns:
@@ -221,7 +223,7 @@ def _require_different_data(studies: Sequence[StudyRecord]) -> None:
         if study.name in known:
             raise ValueError(
                 f"{known[study.name].directory} and {study.directory} are both studies of "
-                f"{study.name}: take one at a time"
+                f"{study.name}; give them one at a time"
             )
         known[study.name] = study
 

@@ -73,7 +73,7 @@ class Tables:
         return {_identity(row) for row in self.runs if row["status"] == "failed"}
 
     def record(self, run: Mapping[str, Any], cases: Iterable[Mapping[str, Any]]) -> None:
-        """Add a run, in place of an earlier one of the same identity, and write both tables.
+        """Add a run, in place of an earlier one with the same identity, and write both tables.
 
         The cases are written first: a run counts only once its own row is there.
         """
@@ -121,7 +121,9 @@ def read_tables(directory: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     for name, columns in ((CASES, CASE_COLUMNS), (RUNS, RUN_COLUMNS)):
         path = table_path(directory, name)
         if not path.is_file():
-            raise FileNotFoundError(f"{path}: not there, so {directory} is no study with results")
+            raise FileNotFoundError(
+                f"{path}: does not exist, so {directory} is not a study with results"
+            )
         frame = pd.read_csv(path, dtype=dict.fromkeys(_TEXTS, str))
         _require_columns(path, list(frame.columns), columns)
         frames.append(frame)

@@ -2,9 +2,8 @@
 
 It reads a line of JSON for each run, `{"directory": …}`, and answers with one as soon as the run
 has ended: `{"error": null or a line for people, "last": whether the process ends now}`. What is
-printed meanwhile goes to the log in the directory of the run. So imports are paid once for many
-runs; and a process may be killed at any moment: a run that is started again goes on from its last
-checkpoint.
+printed meanwhile goes to the log in the directory of the run. So one import serves many runs, and a
+process may be killed at any moment: a run that is started again resumes from its last checkpoint.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ _STARTED = time.perf_counter()
 
 
 def main() -> int:
-    """Execute runs until there are no more, or the process has grown old or large."""
+    """Execute runs until there are no more, or the process has become too old or too large."""
     end_with_parent()
     answers = _take_output()
     started, sizes = _STARTED, []

@@ -1,7 +1,7 @@
-"""Processes that go on to the next run: the other end of `kerasunet.study.worker`.
+"""Processes that execute one run after another: the other end of `kerasunet.study.worker`.
 
-Each process of an executor keeps those that it started. One that has had nothing to do for a while
-is ended, so that none stays behind on the workers of a cluster.
+Each process of an executor keeps those that it started. One that has been idle for a while is
+ended, so none is left behind on the workers of a cluster.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _PATIENCE = 30.0  # Seconds.
 
 
 class Killed(RuntimeError):
-    """The process of a run was killed from outside, as by a system without memory."""
+    """The process of a run was killed from outside, as by a system that is out of memory."""
 
 
 class Worker:
@@ -80,7 +80,7 @@ class Worker:
         return told["error"]
 
     def end(self) -> None:
-        """Have the process end if it has not, which executes nothing now, and waits for that."""
+        """End the process, which must be idle, if it has not ended, and wait for that."""
         self._process.communicate()
 
 
@@ -92,16 +92,17 @@ class Workers:
         self._waiting: dict[Worker, threading.Timer] = {}
 
     def execute(self, directory: Path, additions: Mapping[str, str]) -> None:
-        """Execute the run of a directory in a process that waits, or else in a new one.
+        """Execute the run of a directory in an idle process, or else in a new one.
 
-        Where the process is killed, another one goes on with the run, up to two times.
+        If the process is killed, another one resumes the run, up to two times.
 
         Args:
-            directory: A run directory with its `run.json`; receives all that comes of the run.
+            directory: A run directory with its `run.json`; receives everything that the run
+                produces.
             additions: Environment variables to set for the process, beside those there are.
 
         Raises:
-            RuntimeError: The run failed, or the process died over it; in a line, why.
+            RuntimeError: The run failed, or the process died; the message says why, in one line.
             NotWritten: The disk is full, or the like.
         """
         for _ in range(RETRIES):
@@ -121,7 +122,7 @@ class Workers:
             raise NotWritten(reason) if kind == NotWritten.__name__ else RuntimeError(error)
 
     def end(self) -> None:
-        """End those that wait."""
+        """End the idle processes."""
         with self._lock:
             workers = list(self._waiting)
         for worker in workers:

@@ -175,7 +175,9 @@ class ActivationCache:
 
     def __init__(self, batches: Batches, frozen: keras.Model, folder: Path):
         if batches.views is None:
-            raise ValueError("activations are cached only of a limited number of views")
+            raise ValueError(
+                "activations can be cached only for a limited number of views; set views"
+            )
         self._batches, self._frozen, self._views = batches, frozen, batches.views
         self._known = np.zeros(len(batches) * self._views, np.bool_)
         self._folder = folder

@@ -3,9 +3,9 @@
 Three things that Keras' layers compute in each step are not needed, or are done faster by one
 operation of TensorFlow:
 
-- a batch normalisation that trains is `FusedBatchNorm`, which passes over its input once, where
+- a batch normalization that trains is `FusedBatchNorm`, which passes over its input once, where
   Keras takes moments, shifts and scales one after the other;
-- a frozen batch normalisation is folded into the frozen convolution before it;
+- a frozen batch normalization is folded into the frozen convolution before it;
 - gradients of skips that come from a frozen contracting path are not computed: TensorFlow would
   take those of both halves of the concatenation, then drop one.
 
@@ -81,7 +81,7 @@ class _Graph:
 
 
 def _frozen_pairs(layers: Sequence[keras.Layer]):
-    """Frozen convolutions, and the frozen batch normalisations that alone take their output."""
+    """Frozen convolutions, and the frozen batch normalizations that alone take their output."""
     takers = Counter(
         id(tensor)
         for layer in layers
@@ -112,7 +112,7 @@ def _is_convolution(layer) -> bool:
 def _with_normalization(
     layer: keras.layers.Conv2D, norm: keras.layers.BatchNormalization
 ) -> keras.layers.Conv2D:
-    """One frozen convolution that does what the normalisation after it did, too."""
+    """One frozen convolution that does what the normalization after it did, too."""
     kernel, *bias = layer.get_weights()
     gamma, beta, mean, variance = (
         np.asarray(value, np.float64)
@@ -145,7 +145,7 @@ def _normalization(layer: keras.layers.BatchNormalization) -> keras.Layer:
 
 
 class _FusedNormalization(keras.Layer):
-    """A batch normalisation that trains, as one operation; the variables are those of `norm`."""
+    """A batch normalization that trains, as one operation; the variables are those of `norm`."""
 
     def __init__(self, norm: keras.layers.BatchNormalization):
         super().__init__(name=f"{norm.name}_fused", dtype=norm.dtype_policy)

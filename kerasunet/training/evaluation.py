@@ -23,7 +23,7 @@ from kerasunet.training.batches import Batches
 from kerasunet.training.loop import compile_for_training, mean_dice, predict, prepare_backend
 from kerasunet.training.settings import Optimization
 
-CONSTANT = "WARNING: the model finds the same everywhere, in every pixel of every case"
+CONSTANT = "WARNING: the model predicts the same for every pixel of every case"
 """What to tell people of an evaluation that is constant."""
 
 
@@ -61,7 +61,7 @@ def evaluate(
 ) -> Evaluation:
     """Predict and measure every case at the size it was decoded to.
 
-    Distances are in millimetres where every case tells its pixel spacing, else in pixels.
+    Distances are in millimeters where every case tells its pixel spacing, else in pixels.
 
     Args:
         model: A model of this package.

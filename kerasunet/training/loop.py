@@ -92,7 +92,7 @@ def load_checkpoint(path: Path, model: keras.Model) -> TrainingState:
             _assign(model.optimizer.variables, _sequence(file, "optimizer"))
             return TrainingState(best=_sequence(file, "best"), **meta)
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path}: cannot go on from this checkpoint ({error})") from error
+        raise ValueError(f"{path}: cannot resume from this checkpoint ({error})") from error
 
 
 def stored_weights(path: Path) -> list[np.ndarray]:
@@ -191,7 +191,7 @@ def train(
             where the last good weights are.
     """
     if not len(validation) and (optimization.keep == "best" or optimization.patience):
-        raise ValueError("keep='best' and patience need validation cases, there are none")
+        raise ValueError("keep='best' and patience need validation cases, but there are none")
     state = _restored(model, checkpoint, history)
     batches = Batches(
         training,
@@ -327,7 +327,7 @@ def _what_is_kept(path: Path, state: TrainingState, settings: Optimization) -> s
     if state.history:
         kept = f"the weights of step {state.history[-1]['step']} are kept in {path}"
     else:
-        kept = "no step before it was kept, the initial weights are as they were"
+        kept = "no earlier step was kept, and the initial weights are unchanged"
     return f"{kept}. Try a lower learning rate than {settings.learning_rate:g}."
 
 

@@ -19,12 +19,12 @@ from kerasunet.strategies import Strategy, parse
 LARGEST_SEED = 2**31 - 1
 LARGEST_SIDE = 2048
 _DATA_HELP = (
-    "simulated-ultrasound, simulated-xray or simulated-natural (with :N for N cases); a published "
-    "data set's folder; your own folder (images/ + masks/, x.png beside x_mask.png, labelme, COCO, "
-    "Pascal VOC, one folder a patient); or a CSV manifest"
+    "simulated-ultrasound, simulated-xray or simulated-natural (with :N for N cases); a "
+    "published data set's folder; your own folder (images/ + masks/, x.png beside x_mask.png, "
+    "labelme, COCO, Pascal VOC, one folder per patient); or a CSV manifest"
 )
 _MANUAL_DIR_HELP = (
-    "with --data NAME of a public set: a folder with its archives, or what they unpack to"
+    "with --data NAME of a public set: the folder that holds its archives, or their contents"
 )
 _DIVISION = "division into training, validation and test cases"
 
@@ -53,32 +53,34 @@ class Optimization:
     )
     pull: float = option(
         0.0,
-        "pull of trained weights to the start: the strength of an L2-SP penalty",
+        "strength of the pull of trained weights toward their initial values (an L2-SP penalty)",
         minimum=0,
         maximum=1000,
         implied=0.0,
     )
     validate_every: int = option(
         50,
-        "validate and write a checkpoint every so many steps",
+        "validate and write a checkpoint each time this many steps are done",
         minimum=1,
         maximum=100_000_000,
         metavar="STEPS",
     )
     patience: int | None = option(
-        None, "stop after so many validations without a better Dice", minimum=1
+        None, "stop after this many validations without a better Dice", minimum=1
     )
     keep: str = option(
         "last",
-        "end with the last weights, or with the best by validation Dice",
+        "keep the last weights, or the best by validation Dice",
         choices=("last", "best"),
     )
     precision: str = option(
         "float32", "Keras dtype policy", choices=("float32", "mixed_float16", "mixed_bfloat16")
     )
-    deterministic: bool = option(False, "bit-identical results on this machine, at some speed")
+    deterministic: bool = option(
+        False, ("bit-identical results on this machine, at some cost in speed")
+    )
     seed: int = option(
-        0, "seed of initialisation, order and augmentation", minimum=0, maximum=LARGEST_SEED
+        0, "seed of initialization, order and augmentation", minimum=0, maximum=LARGEST_SEED
     )
 
     def __post_init__(self):
@@ -98,7 +100,9 @@ class PretrainSettings:
         minimum=16,
         maximum=LARGEST_SIDE,
     )
-    init: str = option("scratch", "scratch, or weights to go on from: a saved model's name or file")
+    init: str = option(
+        "scratch", ("scratch, or weights to start from: a saved model's name or file")
+    )
     architecture: Architecture = Architecture()
     optimization: Optimization = Optimization(steps=6600, batch_size=16, validate_every=660)
     augmentation: Augmentation = Augmentation()
@@ -128,28 +132,28 @@ class FinetuneSettings:
     validation_size: int = option(
         20, "validation images", minimum=0, maximum=10_000_000, metavar="N"
     )
-    fold: int = option(0, "which fold is tested, from 0")
+    fold: int = option(0, "fold to test on, numbered from 0")
     folds: int = option(5, "number of folds", minimum=2, maximum=1000)
     split_seed: int = option(
         0, "seed of the split", minimum=0, maximum=LARGEST_SEED, group=_DIVISION
     )
     division: str | None = option(
         None,
-        "one that comes with the data: 5-fold, 10-fold, splits",
+        "division that comes with the data: 5-fold, 10-fold, splits",
         metavar="NAME",
         group=_DIVISION,
     )
     groups: str | None = option(
         None,
-        "what stays in one part: near-duplicates (default: patients or images, joined where images "
-        "are nearly the same), given (those of the data; default with --division), or a CSV file "
-        "of key and group, as written by check --groups",
+        "what is kept in one part: near-duplicates (default: patients or images, joined where "
+        "images are nearly the same), given (the groups of the data; default with --division), "
+        "or a CSV file of key and group, as written by check --groups",
         metavar="WHICH",
         group=_DIVISION,
     )
     stratify_sizes: bool = option(
         False,
-        "balance the folds by size of the object, too; reads every mask once",
+        "also balance the folds by object size; reads every mask once",
         group=_DIVISION,
     )
     image_size: int = option(
@@ -166,8 +170,8 @@ class FinetuneSettings:
     augmentation: Augmentation = Augmentation()
     views: int | None = option(
         None,
-        "draw only N views of each image instead of a new one in every pass; what frozen layers "
-        "make of them is computed once",
+        "draw only N views of each image instead of a new one in every pass; the output of "
+        "frozen layers for them is computed only once",
         minimum=1,
         maximum=1_000_000,
         metavar="N",

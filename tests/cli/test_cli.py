@@ -78,7 +78,7 @@ def test_every_script_is_its_verb(verb):
         (["finetune", "--layers", "auto:fast"], "auto takes nothing but search"),
         (["finetune", "--layers", "encoder"], "encoder: no block or layer of this name"),
         (["finetune", "--init", "imagenet"], "imagenet: neither a registered model"),
-        (["finetune", "--data", "nowhere"], "nowhere: neither a folder, a file nor a data set"),
+        (["finetune", "--data", "nowhere"], "nowhere: not a folder, a file or a data set"),
         (["finetune", "--train-size", "few"], "--train-size few: give a whole number"),
         (["finetune", "--threshold", "2"], "threshold must be between 0 and 1, not 2.0"),
         (["finetune", "--schedule", "linear"], "schedule must be one of cosine, constant"),
@@ -254,7 +254,7 @@ def test_another_run_in_the_same_folder_is_refused_unless_restarted(
     (tmp_path / "precious" / "thesis.txt").write_text("years of work")
     spared = run_cli(*words[: -len(QUICK) - 1], "precious", *QUICK, "--restart")
     assert spared.returncode == 2
-    assert "is no run" in spared.stderr
+    assert "is not a run" in spared.stderr
     assert (tmp_path / "precious" / "thesis.txt").is_file()
 
 

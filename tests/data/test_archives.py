@@ -72,7 +72,7 @@ def test_a_bomb_that_lies_about_its_size_is_refused(tmp_path):
     archive.write_bytes(archive.read_bytes().replace(size, (10).to_bytes(4, "little")))
     with zipfile.ZipFile(archive) as file:
         assert file.infolist()[0].file_size == 10
-    _refused(archive, tmp_path, "not a whole zip file|the limit", Limits(bytes=1 << 20))
+    _refused(archive, tmp_path, "not a complete zip file|the limit", Limits(bytes=1 << 20))
 
 
 def test_too_many_files_are_refused(tmp_path):
@@ -85,13 +85,13 @@ def test_a_name_twice_is_refused(tmp_path):
         file.writestr("a.png", b"one")
         with pytest.warns(UserWarning, match="Duplicate name"):
             file.writestr("a.png", b"two")
-    _refused(tmp_path / "a.zip", tmp_path, "not a whole zip file")
+    _refused(tmp_path / "a.zip", tmp_path, "not a complete zip file")
 
 
 @pytest.mark.parametrize("data", [b"", b"no zip file", b"PK\x03\x04 and then nothing"])
 def test_what_is_no_zip_file_is_refused(tmp_path, data):
     (tmp_path / "a.zip").write_bytes(data)
-    _refused(tmp_path / "a.zip", tmp_path, "not a whole zip file")
+    _refused(tmp_path / "a.zip", tmp_path, "not a complete zip file")
 
 
 @pytest.mark.parametrize("kept", [0.3, 0.9])
@@ -99,13 +99,13 @@ def test_a_cut_off_archive_is_refused(tmp_path, kept):
     archive = _zip(tmp_path / "a.zip", {f"{n}.png": bytes(range(256)) for n in range(20)})
     whole = archive.read_bytes()
     archive.write_bytes(whole[: int(len(whole) * kept)])
-    _refused(archive, tmp_path, "not a whole zip file")
+    _refused(archive, tmp_path, "not a complete zip file")
 
 
 def test_a_damaged_file_is_refused(tmp_path):
     archive = _zip(tmp_path / "a.zip", {"a.png": b"grey levels"}, zipfile.ZIP_STORED)
     archive.write_bytes(archive.read_bytes().replace(b"grey levels", b"gray levels"))
-    _refused(archive, tmp_path, "not a whole zip file")
+    _refused(archive, tmp_path, "not a complete zip file")
 
 
 def test_an_empty_archive_is_refused(tmp_path):

@@ -437,7 +437,7 @@ BROKEN = {
 def test_a_broken_archive_is_named_in_one_line(tmp_path, name, archive, spoil):
     MAKERS[name](tmp_path)
     spoil(tmp_path / archive)
-    with pytest.raises(ValueError, match=f"{archive}: not a whole archive; copy") as caught:
+    with pytest.raises(ValueError, match=f"{archive}: not a complete archive; copy") as caught:
         load_cases(name, tmp_path, tmp_path / "data")
     assert "\n" not in str(caught.value)
 

@@ -112,7 +112,7 @@ def finish(process: subprocess.Popen) -> tuple[str, str]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    """Six images of several sizes, grey and colour, with masks, whose time stamps are settled."""
+    """Six images of several sizes, grey and color, with masks, whose time stamps are settled."""
     folder = tmp_path_factory.mktemp("data")
     rng = np.random.default_rng(0)
     for name in ("images", "masks"):

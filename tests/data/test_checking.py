@@ -137,7 +137,7 @@ def draw_in_colour(folder: Path) -> None:
         (invert_mask, "inverted-mask", "images/scan05.png: 100% of the pixels at the edge"),
         (dot_mask, "unusual-share", "images/scan05.png: the object covers 0.01%"),
         (draw_letters, "burnt-in-marks", "pixels of thin white lines"),
-        (draw_in_colour, "burnt-in-marks", "40 coloured pixels in a grey image"),
+        (draw_in_colour, "burnt-in-marks", "40 colored pixels in a grey image"),
     ],
 )
 def test_each_mistake_is_found_and_named(scans, spoil, kind, words):

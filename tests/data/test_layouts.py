@@ -381,7 +381,7 @@ def test_files_without_partner_are_listed_for_all_patients(tmp_path):
 
 def test_partner_that_differs_in_case_is_hinted_at(tmp_path):
     write_pair(tmp_path / "images" / "Scan.png", tmp_path / "masks" / "scan.png", 1)
-    assert "(scan.png differs in upper and lower case)" in complaint(lambda: load(tmp_path))
+    assert "(scan.png differs only in upper and lower case)" in complaint(lambda: load(tmp_path))
 
 
 def test_files_that_differ_in_suffix_only_are_listed(tmp_path):
@@ -822,7 +822,7 @@ def test_json_that_is_not_coco(tmp_path, content):
 
 
 def write_palette(path, classes):
-    """A palette PNG as VOC has it: class numbers, with the colours of its colour map."""
+    """A palette PNG as VOC has it: class numbers, with the colors of its color map."""
     picture = Image.fromarray(classes.astype(np.uint8), "P")
     palette = np.zeros((256, 3), np.uint8)
     palette[1], palette[2], palette[255] = (128, 0, 0), (0, 128, 0), (224, 224, 192)

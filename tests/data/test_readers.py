@@ -320,7 +320,7 @@ def test_calibration_by_imagej(save, unit, expected):
 def test_sixteen_bit_colour_by_planes_is_refused(save):
     data = bytearray(encode(".tif", DEEP_RGB, cv2.IMWRITE_TIFF_COMPRESSION, 1))
     data[data.index(struct.pack("<HHI", 284, 3, 1)) + 8] = 2
-    with pytest.raises(ValueError, match=r"x\.tif: 16-bit colours stored plane by plane"):
+    with pytest.raises(ValueError, match=r"x\.tif: 16-bit colors stored plane by plane"):
         read_image(save("x.tif", bytes(data)))
 
 
@@ -500,16 +500,16 @@ def test_other_files(save, content):
     ids=["gzip", "offset beyond all files", "png"],
 )
 def test_broken_files(save, content):
-    with pytest.raises(ValueError, match=r"x\.png: damaged, cut off or of a rare variety"):
+    with pytest.raises(ValueError, match=r"x\.png: damaged, cut off or of a rare kind"):
         read_image(save("x.png", content))
 
 
 @pytest.mark.parametrize(
     "given, expected, message",
     [
-        (MemoryError(), ValueError, "larger than the memory; scale it down"),
+        (MemoryError(), ValueError, "too large for the memory; scale it down"),
         (OSError(errno.EIO, "Input/output error"), OSError, "Input/output error"),
-        (RuntimeError("decoder's words"), ValueError, "damaged, cut off or of a rare variety"),
+        (RuntimeError("decoder's words"), ValueError, "damaged, cut off or of a rare kind"),
     ],
     ids=["memory", "device", "decoder"],
 )

@@ -206,7 +206,7 @@ def test_modality_lookup_table(save):
     np.testing.assert_allclose(read(save(ds)), expected, atol=1e-3)
 
 
-# -- colours --------------------------------------------------------------------------------------
+# -- colors --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("planes", [False, True])
@@ -263,7 +263,7 @@ def test_large_palette_of_few_bits_is_refused(save):
     for name in ("Red", "Green", "Blue"):
         ds.add_new(f"{name}PaletteColorLookupTableDescriptor", "US", [300, 0, 8])
         ds.add_new(f"{name}PaletteColorLookupTableData", "OW", bytes(300))
-    with pytest.raises(ValueError, match="a palette of more than 256 8-bit colours; convert it"):
+    with pytest.raises(ValueError, match="a palette of more than 256 8-bit colors; convert it"):
         read_image(save(ds))
 
 
@@ -311,7 +311,10 @@ def test_lossless_jpeg(save):
 @pytest.mark.parametrize(
     "frame, problem",
     [
-        (lossless_jpeg(60_000, 60_000), "its pixel data are not of the size its header says"),
+        (
+            lossless_jpeg(60_000, 60_000),
+            "its pixel data are not of the size that its header states",
+        ),
         (lossless_jpeg(22, 30)[:-20], "its pixel data are cut off; copy or export it again"),
         (lossless_jpeg(22, 30)[:30], "damaged"),
     ],

@@ -216,7 +216,7 @@ def test_truncated_files_are_refused(save, name):
 
 
 def test_one_axis_is_no_image(save):
-    with pytest.raises(ValueError, match="less than two axes"):
+    with pytest.raises(ValueError, match="fewer than two axes"):
         read_image(save(np.zeros(9, np.uint8)))
 
 

@@ -61,7 +61,7 @@ def test_parts_have_exact_sizes_and_share_no_group(
     try:
         split = split_cases(cases, train_size, validation_size, fold=fold, folds=folds, seed=seed)
     except ValueError as error:
-        assume("were asked" not in str(error))
+        assume("were requested" not in str(error))
         raise
     assert (len(split.train), len(split.validation)) == (train_size, validation_size)
     keys = [*split.train, *split.validation, *split.test]
@@ -253,7 +253,7 @@ def test_official_parts_without_validation_take_it_from_training():
     ("official", "options", "fault"),
     [
         ({"a": 0, "b": 1}, {"folds": 2}, "lacks ['c', 'd']"),
-        (dict.fromkeys("abcd", 0) | {"b": 1}, {"folds": 2}, "divides these groups: ['pair']"),
+        (dict.fromkeys("abcd", 0) | {"b": 1}, {"folds": 2}, "splits these groups: ['pair']"),
         (
             {"a": 0, "b": 0, "c": 1, "d": 2},
             {},
@@ -278,11 +278,11 @@ def test_official_division_that_does_not_fit(official, options, fault):
         ({"folds": 1}, "fold 0 of 1"),
         ({"fold": 5}, "fold 5 of 5"),
         ({"fold": -1}, "fold -1 of 5"),
-        ({"folds": 11}, "11 folds need at least 11 groups, there are 10"),
-        ({"train_size": 0}, "train_size is at least 1"),
+        ({"folds": 11}, "11 folds need at least 11 groups, but there are 10"),
+        ({"train_size": 0}, "train_size must be at least 1"),
         ({"train_size": -3}, "not -3"),
-        ({"validation_size": -1}, "validation_size is at least 0, not -1"),
-        ({"train_size": 9}, "9 training and 0 validation images were asked for"),
+        ({"validation_size": -1}, "validation_size must be at least 0, not -1"),
+        ({"train_size": 9}, "9 training and 0 validation images were requested"),
         ({"train_size": 6, "validation_size": 3}, "5 are left for training after 3"),
         ({"validation_size": 8}, "all training and 8 validation"),
         ({"validation_size": 9}, "0 are left for training after 8"),

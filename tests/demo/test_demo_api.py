@@ -57,7 +57,9 @@ def test_client_is_told_what_is_wrong(client, files):
     from gradio_client.exceptions import AppError
 
     scan = handle_file(str(files / "scan.png"))
-    with pytest.raises(AppError, match=r"deep-9: no such model; there are natural, ultrasound-all"):
+    with pytest.raises(
+        AppError, match=r"deep-9: no such model; choose from natural, ultrasound-all"
+    ):
         client.predict(scan, "deep-9", api_name="/segment")
     with pytest.raises(AppError, match="a modality is ultrasound or xray"):
         client.predict(scan, None, "mri", api_name="/compare")

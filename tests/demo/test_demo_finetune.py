@@ -129,7 +129,7 @@ def test_an_archive_whose_list_names_files_of_the_machine_is_refused(page, tmp_p
     with zipfile.ZipFile(path, "w") as archive:
         # A faulty row must not keep the others from being checked.
         archive.writestr("manifest.csv", f"image,mask\n{secret},{secret}\nnone.png,none.png\n")
-    _upload(page, path, "lies outside of the archive")
+    _upload(page, path, "lies outside the archive")
     assert page.locator("#finetune-check img").count() == 0
 
 

@@ -165,7 +165,7 @@ def test_no_event_takes_files_of_this_machine_or_addresses(site, events, canary)
 def test_models_are_named_not_opened(site, events):
     for init in ("/etc/passwd", "../models/tiny", str(ROOT / "saved_models" / "natural.keras")):
         answer = happen(site, named(events, "describe_strategy"), ["all", init, 128, ""])
-        assert "no such model; there are natural, tiny" in answer["error"]
+        assert "no such model; choose from natural, tiny" in answer["error"]
 
 
 def test_what_the_page_does_not_use_is_closed(site):

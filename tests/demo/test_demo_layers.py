@@ -151,7 +151,7 @@ def test_a_mistake_is_told_beside_the_strategy_and_forgotten_when_corrected(page
     page.locator("#strategy input, #strategy textarea").fill("shallow:12")
     alert = page.locator("#strategy-problem [role=alert]")
     alert.wait_for()
-    alert.get_by_text("this U-Net has 9 blocks, K is 1 to 9").wait_for()
+    alert.get_by_text("this U-Net has 9 blocks, so K must be 1 to 9").wait_for()
     assert _command(page) == "python scripts/finetune.py --layers shallow:3"
     _set(page, "shallow:2")
     alert.wait_for(state="detached")

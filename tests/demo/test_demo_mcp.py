@@ -98,6 +98,6 @@ def test_example_gives_an_image_and_its_mask(answers):
 
 def test_what_is_wrong_is_told(answers):
     assert answers["wrong"].isError
-    assert "none-such: no such model; there are natural, tiny" in _words(answers["wrong"])
+    assert "none-such: no such model; choose from natural, tiny" in _words(answers["wrong"])
     assert answers["address"].isError
     assert "give the file itself, not its address" in _words(answers["address"])

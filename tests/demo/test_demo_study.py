@@ -117,7 +117,7 @@ def test_what_is_no_study_is_refused_in_one_line_and_the_page_goes_on(page, tmp_
     folder.fill(str(tmp_path))
     page.get_by_role("button", name="Open", exact=True).click()
     alert = page.locator("#study-note [role=alert]")
-    alert.get_by_text("is no study with results").wait_for()
+    alert.get_by_text("is not a study with results").wait_for()
     folder.fill(str(tmp_path / "nowhere"))
     page.get_by_role("button", name="Open", exact=True).click()
     alert.get_by_text("no such folder on this machine").wait_for()

@@ -54,7 +54,7 @@ def bus_bra(folder: Path) -> None:
 
 
 def bus_uclm(folder: Path) -> None:
-    """Colour masks: green is benign, red malignant, all black no lesion."""
+    """Color masks: green is benign, red malignant, all black no lesion."""
     name = "BUS-UCLM Breast ultrasound lesion segmentation dataset"
     root = folder / name / "BUS-UCLM"
     rows = []

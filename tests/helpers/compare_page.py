@@ -13,7 +13,7 @@ from kerasunet.comparison import without_small_regions
 MODELS = {"natural": "all", "ultrasound-all": "all", "ultrasound-shallow-2": "shallow:2"}
 """Names of the models that the fixtures register, and their strategies."""
 FILL = (255, 170, 0)
-"""Colour of an opaque mask."""
+"""Color of an opaque mask."""
 _TABLE = """(id) => {
   const table = document.querySelector(`#${id} table`);
   if (!table) return [];
@@ -105,7 +105,7 @@ def wait_for_areas(page, expected: dict[str, int]) -> None:
 
 
 def wait_for_masks(page, expected: dict[str, int]) -> None:
-    """Wait until so many pixels of each panel have exactly the colour of an opaque mask."""
+    """Wait until so many pixels of each panel have exactly the color of an opaque mask."""
     look = [list(FILL)]
     eventually(
         page, lambda: {name: page.evaluate(_FILLED, [name, *look]) for name in expected}, expected

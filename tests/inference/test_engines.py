@@ -195,7 +195,7 @@ def test_a_changed_model_file_is_refused(tiny_model_file, tmp_path):
 
 
 def sharing(network: keras.Model, changed: str) -> keras.Model:
-    """A network that has learnt anew in the layers whose names start so."""
+    """A network that has learned anew in the layers whose names start so."""
     other = keras.models.clone_model(network)
     other.set_weights(network.get_weights())
     for layer in other.layers:

@@ -171,7 +171,7 @@ def test_an_older_savedmodel_is_replaced_and_another_folder_is_not(
             ["--format", "onnx", "--images", "0"],
             "--images 0: give a whole number of 1 to 1,000,000",
         ),
-        (["--format", "onnx", "--data", "nowhere"], "nowhere: neither a folder"),
+        (["--format", "onnx", "--data", "nowhere"], "nowhere: not a folder"),
     ],
 )
 def test_command_line_names_what_is_wrong(words, message, tiny_model_file, run_cli):

@@ -144,7 +144,9 @@ def test_inner_split_keeps_patients_together():
 
 
 def test_too_few_images_for_a_search_are_refused(model):
-    with pytest.raises(ValueError, match="needs 4 images or more in 2 groups or more, there are 3"):
+    with pytest.raises(
+        ValueError, match="needs at least 4 images in at least 2 groups, but there are 3"
+    ):
         choose_by_search(model, cases_of(3), optimization=SETTINGS, augmentation=NO_AUGMENTATION)
 
 

@@ -67,7 +67,10 @@ def test_values_of_a_newer_card_are_kept(values):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda card: card.clear(), "m.json: not a model card: name is not the name of a file, "),
+        (
+            lambda card: card.clear(),
+            "m.json: not a model card: name is not a file name without a folder",
+        ),
         (lambda card: card.update(data=[]), "data is not an object with name, cases, terms, cit"),
         (lambda card: card.update(saved="\x1b[2J"), "saved is not text without control"),
         (lambda card: card["data"].update(digest=5), "digest is not text without control"),
@@ -79,7 +82,7 @@ def test_values_of_a_newer_card_are_kept(values):
 )
 def test_what_is_wrong_in_a_card_is_told(values, change, message):
     change(values)
-    with pytest.raises(ValueError, match="; restore it from where it came from$") as caught:
+    with pytest.raises(ValueError, match="; restore it from its source$") as caught:
         parse_card(json.dumps(values).encode(), "m.json")
     assert message in str(caught.value)
 

@@ -134,7 +134,7 @@ def test_changed_file_is_refused_before_it_is_opened(copy, damage):
 def test_file_that_is_no_model_is_named(tmp_path):
     path = tmp_path / "fake.keras"
     path.write_text("nothing")
-    with pytest.raises(ValueError, match=r"fake\.keras: not a whole \.keras file"):
+    with pytest.raises(ValueError, match=r"fake\.keras: not a complete \.keras file"):
         models.load(path)
 
 

@@ -135,10 +135,10 @@ def at(place: str, value: object, kind: str = "Conv2D"):
 EVIL = {"module": "posix", "class_name": "system", "config": {"command": "touch canary"}}
 LAMBDA = {"class_name": "__lambda__", "config": {"value": [bytecode(), None, None]}}  # fmt: skip
 VALUES = {
-    "initialiser that is a function": (at("kernel_initializer", EVIL), "posix.system"),
-    "initialiser that is bytecode": (at("kernel_initializer", LAMBDA), "None.__lambda__"),
-    "initialiser by name": (at("kernel_initializer", "evil>Evil"), "is given by name"),
-    "regulariser": (at("kernel_regularizer", EVIL), "posix.system"),
+    "initializer that is a function": (at("kernel_initializer", EVIL), "posix.system"),
+    "initializer that is bytecode": (at("kernel_initializer", LAMBDA), "None.__lambda__"),
+    "initializer by name": (at("kernel_initializer", "evil>Evil"), "is given by name"),
+    "regularizer": (at("kernel_regularizer", EVIL), "posix.system"),
     "constraint": (at("kernel_constraint", EVIL), "posix.system"),
     "activation that is a function": (at("activation", EVIL), "posix.system"),
     "activation by name": (at("activation", "evil>evil", "Activation"), "an activation that is"),
@@ -151,7 +151,7 @@ VALUES = {
         layer(lambda one: one["inbound_nodes"][0]["kwargs"].update(x=EVIL)), "more than tensors"
     ),
     "tensor that is a function": (
-        layer(lambda one: one["inbound_nodes"][0].update(args=[EVIL])), "that is no tensor"
+        layer(lambda one: one["inbound_nodes"][0].update(args=[EVIL])), "that is not a tensor"
     ),
     "tensor that is a big array": (
         layer(
@@ -159,9 +159,9 @@ VALUES = {
                 args=[{"class_name": "__tensor__", "config": {"value": [1], "dtype": "int8"}}]
             )
         ),
-        "that is no tensor",
+        "that is not a tensor",
     ),
-    "network that is a function": (network(lambda facts: facts.update(EVIL)), "describes no net"),
+    "network that is a function": (network(lambda facts: facts.update(EVIL)), "not describe a net"),
     "network of a class of its own": (
         network(lambda facts: facts.update(module="mine", class_name="Mine")),
         "it is a mine.Mine; only a functional network is opened",
@@ -249,7 +249,7 @@ def test_a_bomb_that_lies_about_its_size_is_refused(tmp_path):
     content = zipped({"config.json": bytes(9 << 20), "metadata.json": b"", "model.weights.h5": b""})
     size = (9 << 20).to_bytes(4, "little")
     content = content.replace(size, (10).to_bytes(4, "little"))
-    refused(tmp_path / "m.keras", content, "not a whole .keras file")
+    refused(tmp_path / "m.keras", content, "not a complete .keras file")
 
 
 # -- HDF5 -----------------------------------------------------------------------------------------
@@ -294,24 +294,24 @@ FILES = {
     ),
     "objects": (
         lambda: hdf5(lambda f: f.create_dataset("x", data="evil", dtype=h5py.string_dtype())),
-        "is no array of numbers",
+        "is not an array of numbers",
     ),
     "references": (
         lambda: hdf5(lambda f: f.create_dataset("x", (1,), h5py.ref_dtype)),
-        "is no array of numbers",
+        "is not an array of numbers",
     ),
     "a type with a name": (
-        lambda: hdf5(lambda f: f.__setitem__("x", np.dtype("f4"))), "is no array of numbers"
+        lambda: hdf5(lambda f: f.__setitem__("x", np.dtype("f4"))), "is not an array of numbers"
     ),
     "a rare filter": (
         lambda: hdf5(lambda f: f.create_dataset("x", data=np.zeros(99), compression="lzf")),
-        "is stored in a rare way",
+        "is stored in an unsupported way",
     ),
-    "a circle": (lambda: hdf5(circle), "is there twice"),
+    "a circle": (lambda: hdf5(circle), "appears twice"),
     "30,000 groups": (
         lambda: hdf5(lambda f: [f.create_group(str(n)) for n in range(30_000)]), "too many"
     ),
-    "text": (lambda: b"no HDF5", "no whole HDF5 file"),
+    "text": (lambda: b"no HDF5", "not a complete HDF5 file"),
 }  # fmt: skip
 
 
@@ -361,7 +361,7 @@ def test_an_old_whole_model_file_is_no_way_around(tmp_path):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(FileNotFoundError, match="neither a registered model nor a .keras file"):
             models.load(tmp_path / name)
-    refused(tmp_path / "m.keras", content, "not a whole .keras file")
+    refused(tmp_path / "m.keras", content, "not a complete .keras file")
     (tmp_path / "m.weights.h5").write_bytes(content)
     with pytest.raises(ValueError, match="these weights do not fit this U-Net"):
         UNet((16, 16, 1), 2, 1, weights=tmp_path / "m.weights.h5")
@@ -408,7 +408,7 @@ def test_by_path_a_registered_model_needs_its_card_too(registry, monkeypatch):
 
 @pytest.mark.parametrize("name", ["../mine", "..", "a/b", "", ".mine", "a b", "x" * 101, "a\0"])
 def test_names_that_are_paths_are_not_registered(registry, name):
-    with pytest.raises(ValueError, match="cannot name a model"):
+    with pytest.raises(ValueError, match="is not a valid model name"):
         models.register(registry / "mine.keras", name)
     assert len(list(registry.iterdir())) == 2
 

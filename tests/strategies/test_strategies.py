@@ -332,17 +332,17 @@ def test_rates_and_statistics(text):
             "all+0.1*expanding",
             "dec1_conv1 is claimed at 1 and at 0.1 times the rate; claim it once",
         ),
-        ("0*all", "a rate factor is above 0 and at most 10"),
-        ("10.5*all", "a rate factor is above 0 and at most 10"),
+        ("0*all", "a rate factor must be above 0 and at most 10"),
+        ("10.5*all", "a rate factor must be above 0 and at most 10"),
         ("0.1*", "expected a strategy, found the end"),
-        ("0.1*auto", "it stands alone"),
+        ("0.1*auto", "it must stand alone"),
         ("0.1*none", "selects no weight"),
         ("0.1*enc1&0.5*norm", "enc1_norm1 is claimed at 0.1 and at 0.5 times the rate"),
-        ("10*10*enc1", "multiply to 100; a rate factor is above 0 and at most 10"),
+        ("10*10*enc1", "multiply to 100; a rate factor must be above 0 and at most 10"),
         ("1e-300*1e-300*head", "the factors of head multiply to 0;"),
         ("0.1*statistics", "statistics have no learning rate; leave out 0.1*"),
-        ("all-0.1*enc1", "what - takes away does not train, at whatever rate"),
-        ("blocks:1-0.1*enc1", "what - takes away does not train, at whatever rate"),
+        ("all-0.1*enc1", "what - subtracts does not train at any rate"),
+        ("blocks:1-0.1*enc1", "what - subtracts does not train at any rate"),
         ("0.1*blocks:1-enc2", "to subtract, write (blocks:1)-enc2"),
         ("shallow:0.5*enc1", "shallow needs a number, as in shallow:3, found '0.5*'"),
         ("all-statistics", "the statistics of a layer that trains move with it"),
@@ -383,13 +383,13 @@ def test_a_factor_scales_every_rate_and_selects_the_same(factor, text):
 # --- errors -------------------------------------------------------------------------------------
 
 UNKNOWN_TO_THE_NETWORK = {
-    "shallow:12": "this U-Net has 9 blocks, K is 1 to 9",
-    "shallow:0": "this U-Net has 9 blocks, K is 1 to 9",
-    "deep:10": "this U-Net has 9 blocks, K is 1 to 9",
-    "outer:6": "this U-Net has 5 levels, K is 1 to 5",
-    "inner:0": "this U-Net has 5 levels, K is 1 to 5",
-    "blocks:0": "this U-Net has 9 blocks, numbers are 1 to 9",
-    "blocks:1,8-10": "this U-Net has 9 blocks, numbers are 1 to 9",
+    "shallow:12": "this U-Net has 9 blocks, so K must be 1 to 9",
+    "shallow:0": "this U-Net has 9 blocks, so K must be 1 to 9",
+    "deep:10": "this U-Net has 9 blocks, so K must be 1 to 9",
+    "outer:6": "this U-Net has 5 levels, so K must be 1 to 5",
+    "inner:0": "this U-Net has 5 levels, so K must be 1 to 5",
+    "blocks:0": "this U-Net has 9 blocks, so numbers must be 1 to 9",
+    "blocks:1,8-10": "this U-Net has 9 blocks, so numbers must be 1 to 9",
     "blocks:enc1,enc7": f"no block is named enc7; did you mean enc1? {BLOCKS_HINT}",
     "blocks:head": f"no block is named head. {BLOCKS_HINT}",
     "enc7": f"no block or layer of this name; did you mean enc1? {BLOCKS_HINT}",
@@ -400,8 +400,8 @@ UNKNOWN_TO_THE_NETWORK = {
     "contracting&expanding": "selects no weight; write none to train nothing",
     "none+none": "selects no weight; write none to train nothing",
     "enc1-contracting": "selects no weight; write none to train nothing",
-    "auto": "auto is resolved from training images, it has no weights of its own",
-    "auto:search": "auto is resolved from training images, it has no weights of its own",
+    "auto": "auto is resolved from training images; it has no weights of its own",
+    "auto:search": "auto is resolved from training images; it has no weights of its own",
 }
 
 
@@ -423,10 +423,12 @@ def test_error_of_a_kind_that_does_not_exist():
 
 def test_limits_follow_the_depth():
     assert (
-        message("deep:4", NetworkLayout.unet(1)) == "deep:4: this U-Net has 3 blocks, K is 1 to 3"
+        message("deep:4", NetworkLayout.unet(1))
+        == "deep:4: this U-Net has 3 blocks, so K must be 1 to 3"
     )
     assert (
-        message("outer:3", NetworkLayout.unet(1)) == "outer:3: this U-Net has 2 levels, K is 1 to 2"
+        message("outer:3", NetworkLayout.unet(1))
+        == "outer:3: this U-Net has 2 levels, so K must be 1 to 2"
     )
 
 
@@ -447,7 +449,7 @@ MALFORMED = {
     "enc1,dec1": "',' at position 5 is only for blocks:1,2; join strategies with +",
     "enc1 | dec1": "unexpected '|' at position 6",
     "blocks:1–3": "unexpected '–' at position 9",
-    "3": "'3' at position 1 is no strategy; write blocks:3",
+    "3": "'3' at position 1 is not a strategy; write blocks:3",
     "shallow": "shallow needs a number, as in shallow:3",
     "inner:": "inner needs a number, as in inner:3, found the end",
     "deep:x": "deep needs a number, as in deep:3, found 'x' at position 6",
@@ -467,10 +469,10 @@ MALFORMED = {
     "outr:3": "'outr' at position 1 takes nothing after a colon; did you mean outer?",
     "enc1:3": "'enc1' at position 1 takes nothing after a colon",
     "auto:fast": "auto takes nothing but search, as in auto:search, found 'fast' at position 6",
-    "auto+enc1": "auto is resolved from training images; it stands alone",
-    "all-auto:search": "auto is resolved from training images; it stands alone",
-    "scratch": "scratch is an init, not a strategy; use --init scratch",
-    "enc1+Scratch": "scratch is an init, not a strategy; use --init scratch",
+    "auto+enc1": "auto is resolved from training images; it must stand alone",
+    "all-auto:search": "auto is resolved from training images; it must stand alone",
+    "scratch": "scratch is a kind of initial weights, not a strategy; use --init scratch",
+    "enc1+Scratch": "scratch is a kind of initial weights, not a strategy; use --init scratch",
 }
 
 
@@ -524,8 +526,8 @@ def test_absurd_globs_return_at_once(text):
 
 
 def test_absurd_numbers_are_refused():
-    assert message("shallow:" + "9" * 900).endswith("K is 1 to 9")
-    assert message("blocks:1-" + "9" * 900).endswith("numbers are 1 to 9")
+    assert message("shallow:" + "9" * 900).endswith("K must be 1 to 9")
+    assert message("blocks:1-" + "9" * 900).endswith("numbers must be 1 to 9")
 
 
 # --- properties ---------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ from kerasunet.study.tables import CASE_COLUMNS, IDENTITY, RUN_COLUMNS, Tables, 
 
 def test_two_studies_of_one_data_set_are_not_mixed():
     cases = table({"all": 0.7}, groups=5)
-    with pytest.raises(ValueError, match="case c0 of all at 20 images, .* stands there twice"):
+    with pytest.raises(ValueError, match="case c0 of all at 20 images, .* appears twice"):
         summarize(results_of(pd.concat([cases, cases])))
 
 
@@ -68,7 +68,7 @@ def test_studies_of_different_networks_are_not_put_together(tmp_path):
     with pytest.raises(ValueError, match="networks of different depth .*flat of depth 2"):
         read_results([tmp_path / "deep", tmp_path / "flat"])
     (tmp_path / "flat" / "study.json").unlink()
-    with pytest.raises(FileNotFoundError, match="study.json: not there"):
+    with pytest.raises(FileNotFoundError, match="study.json: does not exist"):
         read_results([tmp_path / "flat"])
 
 
@@ -76,7 +76,9 @@ def test_what_is_no_record_is_refused(tmp_path):
     study = write_study(tmp_path / "jsrt", table({"all": 0.7}, "jsrt", groups=4))
     for content in ({"protocol": {}}, []):
         write_json(study / "study.json", content)
-        with pytest.raises(ValueError, match="json: no record of a study, for it has no .*data"):
+        with pytest.raises(
+            ValueError, match="json: not a record of a study, because it has no .*data"
+        ):
             read_results([study])
 
 

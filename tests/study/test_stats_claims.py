@@ -154,4 +154,4 @@ def test_command_line_prints_tables_and_verdicts(run_cli, tmp_path):
 
 def test_command_line_needs_a_study(run_cli, tmp_path):
     done = run_cli("claims", "nothing")
-    assert done.returncode == 2 and "nothing is no study with results" in done.stderr
+    assert done.returncode == 2 and "nothing is not a study with results" in done.stderr

@@ -71,7 +71,7 @@ def test_area_needs_every_strategy_of_both_curves():
     lacking = cases[~cases["strategy"].isin(["deep:3", "contracting"])]
     with pytest.raises(ValueError, match="no finished run of shallow:5, deep:3"):
         area(lacking)
-    with pytest.raises(ValueError, match="sideways: no such direction; there are shallow, deep"):
+    with pytest.raises(ValueError, match="sideways: no such direction; choose from shallow, deep"):
         area(cases, "sideways")
     with pytest.raises(ValueError, match="two different directions"):
         area(cases, "deep", "deep")

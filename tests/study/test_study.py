@@ -160,7 +160,7 @@ def test_a_study_that_an_older_version_began_goes_on(settings, finished, tmp_pat
 def test_a_run_that_finds_the_same_everywhere_is_noted(settings, tmp_path):
     deaf = replace(settings, run=replace(settings.run, threshold=1 - 1e-9), strategies=("none",))
     run_study(open_study(deaf, tmp_path))
-    assert "finds the same everywhere" in read_tables(tmp_path)[1].note[0]
+    assert "predicts the same for every pixel" in read_tables(tmp_path)[1].note[0]
 
 
 @pytest.mark.slow
@@ -260,7 +260,7 @@ def test_command_line_prints_the_plan_and_runs_nothing(run_cli, tmp_path, settin
     )
     assert done.returncode == 0, done.stderr
     assert "6: shallow:1" in done.stdout
-    assert "runs        36, of which 36 are still to do" in done.stdout
+    assert "runs        36, of which 36 remain" in done.stdout
     assert not list(tmp_path.rglob("runs.csv"))
 
 
@@ -269,7 +269,7 @@ def test_command_line_prints_the_plan_and_runs_nothing(run_cli, tmp_path, settin
     [
         (["--strategies", "shallow:12"], "this U-Net has 9 blocks"),
         (["--train-sizes", "390"], "outside the test fold"),
-        (["--only-folds", "7"], "folds are 0 to 4"),
+        (["--only-folds", "7"], "folds must be 0 to 4"),
         (["--division", "5-fold"], "comes with these divisions: none"),
         (["--lr-search", "--validation-size", "2"], "at least 5 validation cases"),
     ],

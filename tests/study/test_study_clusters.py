@@ -75,7 +75,7 @@ def test_study_on_a_ray_instance_survives_a_killed_worker(settings, local, tmp_p
 
 def test_gpus_are_not_dealt_out_by_a_dask_scheduler_of_this_machine(settings, tmp_path):
     study = open_study(replace(settings, strategies=("none",)), tmp_path)
-    with pytest.raises(ValueError, match="gpus are dealt out by the executors local and ray"):
+    with pytest.raises(ValueError, match="only the executors local and ray distribute gpus"):
         run_study(study, Executor("dask", gpus=1))
 
 

@@ -124,9 +124,9 @@ def test_tensorflow_keeps_to_the_threads_that_a_cluster_grants(monkeypatch):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("slurm",), "executor slurm: unknown; there are local, dask, ray"),
+        (("slurm",), "executor slurm: unknown; choose from local, dask, ray"),
         (("local", {"address": "tcp://127.0.0.1:1"}), "the executor local has none"),
-        (("local", {"workers": 0}), "workers are at least 1"),
+        (("local", {"workers": 0}), "workers must be at least 1"),
     ],
 )
 def test_what_does_not_fit_is_refused(words, message):

@@ -65,7 +65,7 @@ def test_cases_that_cannot_be_told_from_training_cases_are_refused(tuned):
     models = {"after": str(tuned.directory / "model.keras")}
     with pytest.raises(ValueError, match="after: cannot tell which cases of simulated-xray:30"):
         draw_models(models, "simulated-xray:30")
-    with pytest.raises(ValueError, match="before: no such model; there are after"):
+    with pytest.raises(ValueError, match="before: no such model; choose from after"):
         draw_models(models, DATA, by="before")
     other = draw_models(models, "simulated-ultrasound:5")
     assert "of the 5 held-out cases" in other.caption
@@ -86,7 +86,7 @@ def test_command_line_draws_a_panel(tuned, tiny_model_file, tmp_path, monkeypatc
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--models", "natural", "natural"], "natural: there is a column all already"),
+        (["--models", "natural", "natural"], "natural: there is already a column all"),
         (["--models", "nonsense"], "nonsense: neither a registered model"),
         (["--models", "natural", "--output", "panel.jpg"], "panel.jpg: give the name of a PNG"),
     ],

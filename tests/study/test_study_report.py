@@ -203,10 +203,10 @@ def test_refusals_name_what_is_wrong(tmp_path, studies):
     deeper = write_study(tmp_path / "deeper", "shenzhen", ("none",), (20,), (0,), 4, depth=3)
     with pytest.raises(ValueError, match="of depth 2, .*deeper of depth 3"):
         write_report([first, deeper], tmp_path)
-    with pytest.raises(FileNotFoundError, match="is no study with results"):
+    with pytest.raises(FileNotFoundError, match="is not a study with results"):
         write_report(tmp_path / "nowhere")
     (deeper / "study.json").unlink()
-    with pytest.raises(FileNotFoundError, match="nothing tells what was studied"):
+    with pytest.raises(FileNotFoundError, match="nothing says what was studied"):
         write_report(deeper)
     broken = write_study(tmp_path / "broken", "jsrt", ("none",), (20,), (0,), 4, failed=("none",))
     with pytest.raises(ValueError, match="no run has finished yet"):

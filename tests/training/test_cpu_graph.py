@@ -48,7 +48,7 @@ def precision(request):
 def network(strategy: str, normalization: str | None = "batch") -> keras.Model:
     keras.utils.set_random_seed(2)
     model = UNet(base_filters=4, depth=2, normalization=normalization)
-    rng = np.random.default_rng(2)  # Frozen normalisations that do something.
+    rng = np.random.default_rng(2)  # Frozen normalizations that do something.
     for layer in model.layers:
         if "_norm" in layer.name:
             layer.set_weights([w + 0.2 * rng.uniform(size=w.shape) for w in layer.get_weights()])

@@ -167,7 +167,7 @@ def test_none_changes_nothing(settings, tmp_path):
 
 @pytest.mark.slow
 def test_learning_happens_and_best_weights_are_kept(settings, tmp_path):
-    """From scratch, lungs are learnt in a minute of steps; best is at least as good as last."""
+    """From scratch, lungs are learned in a minute of steps; best is at least as good as last."""
     learner = Optimization(steps=60, batch_size=8, validate_every=15, keep="best")
     run = finetune(
         replace(
@@ -266,7 +266,7 @@ def tiny_pretraining() -> PretrainSettings:
 def test_damaged_checkpoint_is_named(settings, tmp_path):
     interrupt(settings, tmp_path / "run")
     (tmp_path / "run" / "checkpoint.npz").write_bytes(b"not a zip file")
-    with pytest.raises(ValueError, match=r"checkpoint\.npz: cannot go on from this checkpoint"):
+    with pytest.raises(ValueError, match=r"checkpoint\.npz: cannot resume from this checkpoint"):
         finetune(settings, tmp_path / "run")
 
 
@@ -274,7 +274,7 @@ def test_damaged_checkpoint_is_named(settings, tmp_path):
 def test_what_is_left_of_an_unknown_run_is_not_gone_on_with(settings, finished, tmp_path, name):
     """A run directory that somebody began to remove could belong to any settings."""
     (tmp_path / name).write_bytes(b"")
-    with pytest.raises(ValueError, match=f"{name} but no config.json, so nobody knows"):
+    with pytest.raises(ValueError, match=f"{name} but no config.json, so its settings are unknown"):
         finetune(settings, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
@@ -382,7 +382,7 @@ def test_a_mask_that_was_drawn_anew_is_noticed(settings, tmp_path, tiny_model_fi
 
 def test_a_directory_that_is_in_use_is_refused(settings, tmp_path, monkeypatch):
     monkeypatch.setattr("kerasunet.runs.directory._PATIENCE", 0.3)
-    with exclusive(tmp_path), pytest.raises(ValueError, match="another process is at work in it"):
+    with exclusive(tmp_path), pytest.raises(ValueError, match="another process is using it"):
         finetune(settings, tmp_path)
 
 

@@ -1,4 +1,4 @@
-"""Feeds a reader or parser with inputs that atheris (libFuzzer) steers towards code not yet run.
+"""Feeds a reader or parser with inputs that atheris (libFuzzer) steers toward code not yet run.
 
     python benchmarks/reliability/fuzz/run.py strategy --runs 1000000
 

@@ -34,10 +34,10 @@ class CasesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # 
 
     Attributes:
         HOMEPAGE: Where the owners publish the data.
-        TERMS: Licence or terms of use.
-        CHANNELS: 1 for grey images, 3 for colour.
+        TERMS: License or terms of use.
+        CHANNELS: 1 for grey images, 3 for color.
         ARCHIVES: The owners' files, by name, and where they can be downloaded; an empty address
-            means that the owners ask for registration or a licence first.
+            means that the owners ask for registration or a license first.
     """
 
     VERSION = tfds.core.Version("1.0.0")
@@ -113,7 +113,7 @@ def features(channels: int) -> tfds.features.FeaturesDict:
             "group": tfds.features.Text(doc="What splits keep together, such as a patient."),
             "label": tfds.features.Text(doc="Finding of the whole image; empty if not known."),
             "spacing": tfds.features.Tensor(
-                shape=(2,), dtype=np.float32, doc="Millimetres per pixel, (row, column), or NaN."
+                shape=(2,), dtype=np.float32, doc="Millimeters per pixel, (row, column), or NaN."
             ),
         }
     )
@@ -180,7 +180,7 @@ def folder_with(roots: Iterable[Path], *entries: str) -> Path | None:
 
 
 def published(name: str, roots: Iterable[Path]) -> DataSet | None:
-    """Read the data set of this name where `kerasunet.data.layouts` recognises it."""
+    """Read the data set of this name where `kerasunet.data.layouts` recognizes it."""
     found = (read_published(folder) for folder in folders_in(roots))
     return next((data for data in found if data is not None and data.name == name), None)
 
@@ -190,7 +190,7 @@ def joined(roots: Iterable[Path], parts: Mapping[str, str]) -> DataSet | None:
 
     Args:
         roots: Folders to search.
-        parts: Entries of the recognised layout, and the names that their folders have here.
+        parts: Entries of the recognized layout, and the names that their folders have here.
 
     Returns:
         The data set; `None` where a part is missing.

@@ -84,7 +84,7 @@ def load_cases(
             in files without random access.
     """
     if name not in NAMES:
-        raise ValueError(f"{name}: not a data set with a builder; these are {', '.join(NAMES)}")
+        raise ValueError(f"{name}: not a data set with a builder; choose from {', '.join(NAMES)}")
     if manual_dir is not None and not Path(manual_dir).is_dir():
         raise FileNotFoundError(f"{manual_dir}: no such folder")
     builder = _builder(name, data_dir)

@@ -49,7 +49,7 @@ KINDS: Mapping[str, Kind] = {
         "error", "annotations that cannot be drawn", "correct the annotation in its program"
     ),
     "wrong-size": Kind(
-        "error", "masks of another size than their image", "export the mask at the image's size"
+        "error", "masks that differ from their image in size", "export the mask at the image's size"
     ),
     "not-binary": Kind(
         "error",
@@ -71,7 +71,7 @@ KINDS: Mapping[str, Kind] = {
     ),
     "inverted-mask": Kind(
         "warning",
-        "masks that are object nearly all around the edge",
+        "masks that are object along nearly the whole edge",
         "check whether object and background are swapped",
     ),
     "unusual-share": Kind(
@@ -96,7 +96,7 @@ KINDS: Mapping[str, Kind] = {
     ),
     "burnt-in-marks": Kind(
         "note",
-        "images that may have annotations burnt in",
+        "images that may have burned-in annotations",
         "a network may learn these instead of the object; prefer images without them",
     ),
 }
@@ -154,7 +154,7 @@ class Inspection:
 
 
 def inspect(case: Case) -> Inspection:
-    """Read a case and look for mistakes that show without comparing it to others."""
+    """Read a case and look for mistakes that can be found without comparing it to others."""
     problems: list[Problem] = []
     image, mask = _read(case, problems)
     if image is not None:
@@ -269,7 +269,7 @@ def _edge(mask: np.ndarray) -> np.ndarray:
 
 
 def describe_burnt_in(image: np.ndarray) -> str:
-    """Describe what in an image looks like annotations burnt into it.
+    """Describe what in an image looks like annotations burned into it.
 
     Args:
         image: Float32, `(height, width)` or `(height, width, 3)`, 0 to 255.
@@ -278,14 +278,14 @@ def describe_burnt_in(image: np.ndarray) -> str:
         A few words; empty if nothing does.
     """
     counts = {
-        "coloured pixels in a grey image": _coloured(image),
-        "pixels of thin white lines, as of letters or callipers": _white(image),
+        "colored pixels in a grey image": _coloured(image),
+        "pixels of thin white lines, such as letters or calipers": _white(image),
     }
     return " and ".join(f"{count} {what}" for what, count in counts.items() if count)
 
 
 def _coloured(image: np.ndarray) -> int:
-    """Count pixels of strong colour, if nearly all others have none."""
+    """Count pixels of strong color, if nearly all others have none."""
     if image.ndim == 2:
         return 0
     spread = image.max(axis=2) - image.min(axis=2)

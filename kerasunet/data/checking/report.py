@@ -86,13 +86,13 @@ class Report:
 def check(name_or_path: str | os.PathLike, manual_dir: str | os.PathLike | None = None) -> Report:
     """Look at every case of a data set and compare the cases with each other.
 
-    Files that do not pair up are reported, and the others are checked nevertheless. If no case is
-    left, or the layout is not known, every image file is at least opened.
+    Files that do not pair up are reported, and the others are still checked. If no case is left, or
+    the layout is unknown, every image file is at least opened.
 
     Args:
         name_or_path: As `kerasunet.data.load` takes it.
-        manual_dir: For the name of a public set: a folder with its archives, or with what they
-            unpack to.
+        manual_dir: For the name of a public set: a folder with its archives, or with their unpacked
+            contents.
 
     Returns:
         The report.
@@ -136,7 +136,7 @@ def as_html(report: Report) -> str:
 def sections(report: Report) -> list[str]:
     """Return the HTML of each kind of problem: title, remedy, every problem with thumbnails.
 
-    Files are named relative to the data set, because reports are passed on.
+    Files are named relative to the data set, because reports are shared.
     """
     cases = {case.key: case for case in report.data.cases} if report.data else {}
     root = os.path.abspath(report.source)
@@ -219,9 +219,9 @@ def _fault(path: Path) -> tuple[Path, str]:
 def unusual_shares(inspections: Sequence[Inspection]) -> Iterator[Problem]:
     """Yield objects whose share of the image is far from the others'.
 
-    An object is unusual if the log odds of its share, for which 1 % and 99 % are equally far from
-    the middle, lie more than five robust standard deviations from the median. With fewer than 20
-    objects none is, and masks that seem inverted are not compared.
+    An object is unusual if the log odds of its share, which put 1 % and 99 % equally far from the
+    middle, lie more than five robust standard deviations from the median. With fewer than 20
+    objects, none is unusual, and masks that seem inverted are not compared.
     """
     seen = [i for i in inspections if i.share is not None and 0 < i.share < 1]
     seen = [i for i in seen if all(problem.kind != "inverted-mask" for problem in i.problems)]
@@ -272,7 +272,7 @@ def contradictions(
 ) -> Iterator[Problem]:
     """Yield near-duplicates that differ in label, or whose masks have an IoU below 0.5.
 
-    Only from a correlation of 0.7 on, and not within a file: they might be neighbouring frames of
+    Only from a correlation of 0.7 on, and not within a file: they might be neighboring frames of
     one scan.
     """
     for pair in [pair for pair in pairs if pair.correlation >= _SAME]:

@@ -1,6 +1,6 @@
 """File layouts: how images, masks and groups are found in a folder, always paired by key.
 
-Published data sets are recognised as they come out of their archives. Your own data may be
+Published data sets are recognized as they come out of their archives. Your own data may be
 `images/` and `masks/`, `x.png` beside `x_mask.png`, a manifest, polygons (labelme, COCO) or Pascal
 VOC, as one folder or as one such folder for each patient.
 """

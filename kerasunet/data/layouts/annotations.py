@@ -1,7 +1,7 @@
 """labelme and COCO annotations, and the masks that are drawn from their polygons and run lengths.
 
-A pixel is set if its centre lies inside a shape. Coordinates are pixels from the top left corner of
-the image, (x, y), so that the first pixel reaches from 0 to 1 and its centre is at 0.5.
+A pixel is set if its center lies inside a shape. Coordinates are pixels from the top left corner of
+the image, (x, y), so that the first pixel reaches from 0 to 1 and its center is at 0.5.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class LabelmeFile:
         """Draw the bool mask, (height, width)."""
         content = read_json(self.path)
         if not _is_labelme(content):
-            raise ValueError(f"{self.path}: not a labelme file, it has no list of shapes")
+            raise ValueError(f"{self.path}: not a labelme file: it has no list of shapes")
         self._require_same_image(content, shape)
         mask = np.zeros(shape, bool)
         for number, drawn in enumerate(content["shapes"], start=1):
@@ -161,7 +161,7 @@ def read_coco(path: Path) -> Sequence[Case]:
     """
     content = read_json(path)
     if not _is_coco(content):
-        raise ValueError(f"{path}: not a COCO file, it has no lists of images and annotations")
+        raise ValueError(f"{path}: not a COCO file: it has no lists of images and annotations")
     try:
         return _cases(path, content["images"], content["annotations"])
     except (KeyError, TypeError, AttributeError) as error:
@@ -295,7 +295,7 @@ def polygon_mask(points: Sequence[Sequence[float]], shape: tuple[int, int]) -> n
 
 
 def _first_centre(y: float, height: int) -> int:
-    """Return the first row whose centre is at `y` or below."""
+    """Return the first row whose center is at `y` or below."""
     return min(max(math.ceil(y - 0.5), 0), height)
 
 

@@ -81,7 +81,7 @@ def pascal_voc(folder: Path) -> Sequence[Case] | None:
 
 @dataclass(frozen=True)
 class VocMask:
-    """A class mask, coloured or as class numbers.
+    """A class mask, colored or as class numbers.
 
     Every class counts as the object; the void outline between object and background does not.
     """
@@ -168,8 +168,8 @@ def frames_apart(data: DataSet) -> DataSet:
     counts = {case.key: _count(case.image) or 1 for case in files}
     raise_all(
         [
-            f"{case.image}: says it has {counts[case.key]:,} frames, more than the limit of "
-            f"{_MOST_FRAMES:,}; export the frames that were outlined"
+            f"{case.image}: states that it has {counts[case.key]:,} frames, more than the limit "
+            f"of {_MOST_FRAMES:,}; export the frames that were outlined"
             for case in files
             if counts[case.key] > _MOST_FRAMES
         ]

@@ -121,9 +121,9 @@ def _faults(path: Path, line: int, cells: Mapping[str, str]) -> Iterable[str]:
             yield f"{where}: no such file: {located}"
     for name in ("group", "label"):
         if not is_plain(cells.get(name) or ""):
-            yield f"{where}: the {name} has control characters, {cells[name]!r}; take them out"
+            yield f"{where}: the {name} has control characters, {cells[name]!r}; remove them"
     if "group" in cells and not cells["group"].strip():
-        yield f"{where}: the group is empty; every image of a patient needs the same one"
+        yield f"{where}: the group is empty; give every image of a patient the same group"
     if "split" in cells and cells["split"].strip().lower() not in PARTS:
         yield f"{where}: split is one of {', '.join(PARTS)}, not {cells['split']!r}"
 

@@ -245,14 +245,14 @@ def doubled(files: Files) -> Iterator[str]:
         for path in paths:
             first = stems.setdefault(image_stem(path.name), path.name)
             if first != path.name:
-                yield f"{path}: differs from {first} in the suffix only; keep one of them"
+                yield f"{path}: differs from {first} only in its suffix; keep one of them"
 
 
 def _alone(files: Files, partners: Files, wanted: str) -> Iterator[str]:
     spellings = {key.casefold(): paths[0].name for key, paths in partners.items()}
     for key in sorted(files.keys() - partners.keys()):
         alike = spellings.get(key.casefold())
-        hint = f" ({alike} differs in upper and lower case)" if alike else ""
+        hint = f" ({alike} differs only in upper and lower case)" if alike else ""
         for path in files[key]:
             yield f"{path}: has no {wanted}{hint}"
 

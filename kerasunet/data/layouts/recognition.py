@@ -36,7 +36,7 @@ _OWN: dict[str, Callable[[Path], Sequence[Case] | None]] = {
 
 
 def read_folder(folder: Path) -> DataSet:
-    """Recognise the layout of a folder and list its cases.
+    """Recognize the layout of a folder and list its cases.
 
     Args:
         folder: A published data set as it comes out of its archive; or your own folder, with
@@ -45,7 +45,7 @@ def read_folder(folder: Path) -> DataSet:
             one for each patient, part (`train/`, `test/`) or class (`benign/`, `malignant/`).
 
     Returns:
-        The data set; its `layout` says which layout was recognised.
+        The data set; its `layout` says which layout was recognized.
 
     Raises:
         FileNotFoundError: There is no such folder.
@@ -98,7 +98,9 @@ def _read_subfolders(folder: Path, depth: int) -> DataSet | None:
     published = [data for data in found.values() if data.name in PUBLISHED and data.citation]
     if len(published) > 1:
         listing = ", ".join(data.name for data in published)
-        raise ValueError(f"{folder}: holds several published data sets, give one: {listing}")
+        raise ValueError(
+            f"{folder}: holds several published data sets; give one of them: {listing}"
+        )
     if published:
         return published[0]
     unread = [path for path in inner if path.name not in found and _holds_images(path)]

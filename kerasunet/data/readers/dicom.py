@@ -1,6 +1,6 @@
 """DICOM files, decoded by pydicom: display (windows, LUTs), segmentations, frames and spacing.
 
-Stored values become grey levels or colours as part 3 of the standard says.
+Stored values become grey levels or colors as part 3 of the standard says.
 
 The size and the completeness of JPEG and JPEG-LS frames are checked here: the decoder of their
 rarer kinds trusts the header and does not notice a missing end.
@@ -171,7 +171,7 @@ def _check_jpeg(source: Source, header: Dataset, frames: int) -> None:
     source.file.seek(_PIXEL_DATA_HEADER_BYTES, os.SEEK_CUR)  # `dcmread` stopped before it.
     frame = get_frame(source.file, source.frame, number_of_frames=frames)
     if coded_size(frame) != (header.Rows, header.Columns):
-        raise Unusable("its pixel data are not of the size its header says; export it again")
+        raise Unusable("its pixel data are not of the size that its header states; export it again")
     if not is_complete(frame):
         raise Unusable("its pixel data are cut off; copy or export it again")
 
@@ -217,7 +217,7 @@ def is_complete(frame: bytes) -> bool:
 
 
 def spacing(header: Dataset) -> tuple[float, float] | None:
-    """Return the spacing in millimetres, (row, column), `None` where the file does not say.
+    """Return the spacing in millimeters, (row, column), `None` where the file does not say.
 
     Calibrated ultrasound regions come first; where regions differ in scale, there is no one
     spacing of the image. `PixelSpacing` is preferred to that of the detector and of a film's scan.
@@ -357,8 +357,8 @@ def _windowed(values: np.ndarray, header: Dataset) -> np.ndarray | None:
 
 
 def _palette(stored: np.ndarray, header: Dataset) -> np.ndarray:
-    # pydicom counts the entries in the type of the colours: eight bits overflow, or wrap around.
-    too_many = "DICOM with a palette of more than 256 8-bit colours; convert it to PNG"
+    # pydicom counts the entries in the type of the colors: eight bits overflow, or wrap around.
+    too_many = "DICOM with a palette of more than 256 8-bit colors; convert it to PNG"
     try:
         colours = apply_color_lut(stored, header)[..., :3]
     except OverflowError as error:

@@ -40,7 +40,7 @@ def read_image(
 
     Eight bits are taken as they are. Sixteen bits and floats are stretched linearly so that their
     0.1th percentile becomes 0 and the 99.9th 255. A DICOM file's own window or look-up table comes
-    before that, MONOCHROME1 and TIFF's white-is-zero are inverted. EXIF orientation is honoured.
+    before that, MONOCHROME1 and TIFF's white-is-zero are inverted. EXIF orientation is honored.
     Transparent pixels show black, unless all are transparent: then opacity is ignored. A NIfTI
     slice is cut across the third stored axis and shown in radiological convention, by the nearest
     anatomical axes: the right edge is the patient's left or back, the lower one back or feet.
@@ -56,7 +56,7 @@ def read_image(
 
     Returns:
         The image, float32, `(height, width)` when all channels agree, else
-        `(height, width, 3)` in RGB order, 0 to 255; and the pixel spacing in millimetres,
+        `(height, width, 3)` in RGB order, 0 to 255; and the pixel spacing in millimeters,
         (row, column), `None` where the file does not say.
 
     Raises:
@@ -75,8 +75,8 @@ def read_mask_values(
 ) -> np.ndarray:
     """Read the values of a mask file unchanged.
 
-    One bit gives 0 and 255, except in DICOM. Of a palette with colours the indices count, as
-    labels do in Pascal VOC; of a grey palette its grey levels. Of a colour image the brightest
+    One bit gives 0 and 255, except in DICOM. Of a palette with colors the indices count, as
+    labels do in Pascal VOC; of a grey palette its grey levels. Of a color image the brightest
     channel counts. DICOM windows are not applied. All segments of a DICOM segmentation that belong
     to the frame are united to 0 and 1. Orientation is that of `read_image`.
 
@@ -133,7 +133,7 @@ def _opened(path: Path) -> Iterator[BufferedReader]:
     except Unusable as error:
         raise ValueError(f"{path}: {error}") from None
     except MemoryError:
-        raise ValueError(f"{path}: larger than the memory; scale it down") from None
+        raise ValueError(f"{path}: too large for the memory; scale it down") from None
     except Exception as error:
         if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
             raise OSError(
@@ -142,8 +142,8 @@ def _opened(path: Path) -> Iterator[BufferedReader]:
         # Decoders raise exceptions of every type for broken bytes, and their messages may quote
         # the file: neither gets out.
         raise ValueError(
-            f"{path}: damaged, cut off or of a rare variety, it cannot be decoded; "
-            "copy it again or convert it to PNG"
+            f"{path}: damaged, cut off or of a rare kind, so it cannot be decoded; copy it "
+            "again or convert it to PNG"
         ) from None
 
 
@@ -215,7 +215,7 @@ class Source:
     def check_size(self, width: int, height: int) -> None:
         """Refuse an image that has no pixels or too many of them."""
         if width < 1 or height < 1:
-            raise Unusable(f"its header says {width}×{height} pixels; export it again")
+            raise Unusable(f"its header states {width}×{height} pixels; export it again")
         if width * height > self.size_limit:
             raise Unusable(
                 f"{width}×{height} pixels, more than the limit of {self.size_limit:,}; "
@@ -317,7 +317,9 @@ def stretch(pixels: np.ndarray, low: float, high: float) -> np.ndarray:
         return np.where(pixels > low, np.float32(255), np.float32(0))
     scale = 255 / (high - low)
     if not 0 < scale < np.inf:
-        raise Unusable("its values span more, or less, than floating point holds; rescale them")
+        raise Unusable(
+            "the range of its values is too large or too small for floating point; rescale them"
+        )
     exact = np.float32 if pixels.dtype.itemsize <= 2 else np.float64
     levels = np.clip(pixels.astype(exact), low, high)
     levels -= low
@@ -326,7 +328,7 @@ def stretch(pixels: np.ndarray, low: float, high: float) -> np.ndarray:
 
 
 def to_mask_values(pixels: np.ndarray) -> np.ndarray:
-    """Turn pixel values into unsigned integers; in colour the brightest channel counts.
+    """Turn pixel values into unsigned integers; in color the brightest channel counts.
 
     Args:
         pixels: `(height, width)` or `(height, width, channels)`; bool counts as 0 and 255.
@@ -344,12 +346,14 @@ def to_mask_values(pixels: np.ndarray) -> np.ndarray:
         return values.astype(values.dtype.newbyteorder("="))
     _check_finite(values)
     if values.min() < 0 or (values.dtype.kind == "f" and np.any(values % 1)):
-        raise Unusable("a mask holds whole numbers from 0; this one has others; export it again")
+        raise Unusable(
+            "a mask holds whole numbers from 0 up, and this one holds others; export it again"
+        )
     return values.astype(np.min_scalar_type(int(values.max())))
 
 
 def without_equal_channels(image: np.ndarray) -> np.ndarray:
-    """Turn colour whose channels all agree into grey, `(height, width)`."""
+    """Turn color whose channels all agree into grey, `(height, width)`."""
     if image.ndim == 2:
         return image
     red, green, blue = np.moveaxis(image, 2, 0)
@@ -359,4 +363,4 @@ def without_equal_channels(image: np.ndarray) -> np.ndarray:
 
 def _check_finite(pixels: np.ndarray) -> None:
     if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
-        raise Unusable("holds NaN or infinite values; replace them by numbers")
+        raise Unusable("holds NaN or infinite values; replace them with numbers")

@@ -62,7 +62,7 @@ def _slice(file: File, header: Nifti1Header, source: Source) -> np.ndarray:
     """Cut the slice across the third stored axis, with rows and columns as displayed."""
     shape = header.get_data_shape()
     if len(shape) < 2:
-        raise Unusable("a NIfTI file with less than two axes; export it again")
+        raise Unusable("a NIfTI file with fewer than two axes; export it again")
     source.check_size(*shape[:2])
     source.check_frame(math.prod(shape[2:]))
     position = np.unravel_index(source.frame, shape[2:], order="F") if shape[2:] else ()

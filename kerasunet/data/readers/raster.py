@@ -1,6 +1,6 @@
 """PNG, JPEG, BMP and TIFF files, decoded by Pillow.
 
-Of colours with 16 bits per channel Pillow keeps only the upper byte, which it finds by the byte
+Of colors with 16 bits per channel Pillow keeps only the upper byte, which it finds by the byte
 order in a tile's raw mode (`RGB;16B`). Decoded once more with the opposite order, the same tile
 yields the lower byte.
 """
@@ -166,12 +166,12 @@ def _has_grey_palette(picture: ImageFile) -> bool:
 
 
 def _is_deep_colour(picture: ImageFile) -> bool:
-    """Return whether the file, not yet decoded, has colours of 16 bits."""
+    """Return whether the file, not yet decoded, has colors of 16 bits."""
     return bool(picture.tile) and _DEEP.fullmatch(_raw_mode(picture.tile[0].args)) is not None
 
 
 def _take_lower_bytes(picture: ImageFile) -> None:
-    """Make a picture, not yet decoded, decode to the lower bytes of its 16-bit colours."""
+    """Make a picture, not yet decoded, decode to the lower bytes of its 16-bit colors."""
     picture.tile = [tile._replace(args=_opposite(tile.args)) for tile in picture.tile]
 
 
@@ -191,14 +191,14 @@ def _shows_zero_as_white(picture: TiffImageFile) -> bool:
 
 
 def _check_planes(picture: TiffImageFile) -> None:
-    """Refuse 16-bit colour that is stored plane by plane, which Pillow decodes wrongly."""
+    """Refuse 16-bit color that is stored plane by plane, which Pillow decodes wrongly."""
     planar = picture.tag_v2.get(tags.PLANAR_CONFIGURATION, 1) == 2
     if planar and max(picture.tag_v2.get(tags.BITSPERSAMPLE, (1,))) > 8:
-        raise Unusable("16-bit colours stored plane by plane; save them interleaved, or as PNG")
+        raise Unusable("16-bit colors stored plane by plane; save them interleaved, or as PNG")
 
 
 def _spacing(picture: TiffImageFile) -> tuple[float, float] | None:
-    """Return the spacing in millimetres, (row, column), of a file that ImageJ calibrated.
+    """Return the spacing in millimeters, (row, column), of a file that ImageJ calibrated.
 
     ImageJ writes its unit of length into the description and pixels per unit into the resolution.
     Elsewhere the resolution is that of a print, which says nothing about the patient.

@@ -54,5 +54,5 @@ def simulate(
         ValueError: The name is unknown, the size out of range, or the seed or index negative.
     """
     if name not in SIMULATORS:
-        raise ValueError(f"{name!r}: no such simulator; there are {', '.join(SIMULATORS)}")
+        raise ValueError(f"{name!r}: no such simulator; choose from {', '.join(SIMULATORS)}")
     return getattr(sys.modules[__name__], SIMULATORS[name])(seed, index, size)

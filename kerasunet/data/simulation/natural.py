@@ -332,7 +332,7 @@ def relief(
         coverage: Float32, `(rows, columns)`, 0 to 1.
         grid: The grid of the coverage.
         radius: Radius of the rounding in coordinate units.
-        light: Direction towards the light, `(x, y)`, of length 1.
+        light: Direction toward the light, `(x, y)`, of length 1.
 
     Returns:
         Float32 `(rows, columns)`, about -1 to 1 inside the body.

@@ -26,7 +26,7 @@ class SimulatedSample:
         image: Uint8, `(height, width)`, grey levels 0 to 255.
         mask: Bool, `(height, width)`.
         label: Class of the image, such as `"benign"`; empty where there are no classes.
-        spacing: Millimetres per pixel, `(row, column)`, or None where they have no meaning.
+        spacing: Millimeters per pixel, `(row, column)`, or None where they have no meaning.
     """
 
     image: np.ndarray
@@ -49,12 +49,12 @@ def as_shape(size: int | tuple[int, int]) -> tuple[int, int]:
     """
     sides = tuple(size) if isinstance(size, Iterable) else (size, size)
     if len(sides) != 2 or not all(isinstance(side, (int, np.integer)) for side in sides):
-        raise ValueError(f"size is one integer or (height, width), not {size!r}")
+        raise ValueError(f"size must be one integer or (height, width), not {size!r}")
     height, width = (int(side) for side in sides)
     if not MIN_SIDE <= min(height, width) <= max(height, width) <= MAX_SIDE:
-        raise ValueError(f"size is {MIN_SIDE} to {MAX_SIDE} pixels a side, not {size!r}")
+        raise ValueError(f"size must be {MIN_SIDE} to {MAX_SIDE} pixels per side, not {size!r}")
     if max(height, width) > MAX_ASPECT * min(height, width):
-        raise ValueError(f"size is at most {MAX_ASPECT} times as long as wide, not {size!r}")
+        raise ValueError(f"size must be at most {MAX_ASPECT} times as long as wide, not {size!r}")
     return height, width
 
 
@@ -74,7 +74,7 @@ def generators(seed: int, index: int, simulator: int, *, count: int) -> list[np.
         ValueError: The seed or the index is negative.
     """
     if seed < 0 or index < 0:
-        raise ValueError(f"seed and index are 0 or more, not {seed} and {index}")
+        raise ValueError(f"seed and index must be 0 or more, not {seed} and {index}")
     children = np.random.SeedSequence([seed, index, simulator]).spawn(count)
     return [np.random.Generator(np.random.PCG64(child)) for child in children]
 
@@ -108,7 +108,7 @@ def spline(points: ArrayLike, samples: int = 6) -> np.ndarray:
 
 
 def band(centreline: np.ndarray, half_width: np.ndarray | float) -> np.ndarray:
-    """Return the outline of a strip about a curve: `(2 n, 2)` for a centreline of n points."""
+    """Return the outline of a strip about a curve: `(2 n, 2)` for a centerline of n points."""
     tangent = np.gradient(centreline, axis=0)
     tangent /= np.linalg.norm(tangent, axis=1, keepdims=True) + 1e-9
     normal = np.stack([-tangent[:, 1], tangent[:, 0]], axis=1)
@@ -182,7 +182,7 @@ def fill(canvas: np.ndarray, outlines: Curves, value: float, *, smooth: bool = T
 
     Args:
         canvas: Uint8, `(rows, columns)`, changed in place.
-        outlines: Each float, `(n, 2)`, as `(x, y)` in pixels; (0, 0) is the centre of the first
+        outlines: Each float, `(n, 2)`, as `(x, y)` in pixels; (0, 0) is the center of the first
             pixel.
         value: What the covered pixels become.
         smooth: Whether edge pixels are blended by coverage.
@@ -243,7 +243,7 @@ class Grid:
 
     @property
     def axes(self) -> tuple[np.ndarray, np.ndarray]:
-        """Coordinates of pixel centres: x `(1, columns)` and y `(rows, 1)`, float32."""
+        """Coordinates of pixel centers: x `(1, columns)` and y `(rows, 1)`, float32."""
         height, width = self.shape
         x = (np.arange(width, dtype=np.float32) - (width - 1) / 2) / self.unit
         y = (np.arange(height, dtype=np.float32) - (height - 1) / 2) / self.unit

@@ -36,8 +36,8 @@ class Probe:
     """A linear array and its settings.
 
     Attributes:
-        frequency: Centre frequency in MHz.
-        bandwidth: Full width of the pulse spectrum at -6 dB relative to the centre frequency.
+        frequency: Center frequency in MHz.
+        bandwidth: Full width of the pulse spectrum at -6 dB relative to the center frequency.
         beam_width: Full width at half maximum of the beam in its focus, in mm.
         focus: Depth of the focus in mm.
         focal_zone: Distance from the focus, in mm, at which the beam is wider by the root of 2.
@@ -266,7 +266,7 @@ def annotate(
         rng: Decides what is drawn.
         outline: Outline of the lesion in pixels, `(n, 2)`, as `(x, y)`.
         probe: Where the focus is.
-        spacing: Millimetres per pixel.
+        spacing: Millimeters per pixel.
     """
     with_calipers, with_second, with_scale = rng.random(3) < (CALIPERS, SECOND_CALIPERS, SCALE)
     if with_calipers:

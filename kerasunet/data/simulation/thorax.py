@@ -1,6 +1,6 @@
 """The chest seen from the front: its shape, its bones, and how it varies between people.
 
-Coordinates are shares of the shorter side of the image, `(x, y)` from its centre, y down. The
+Coordinates are shares of the shorter side of the image, `(x, y)` from its center, y down. The
 viewer's left is the patient's right, as on every chest radiograph. One smooth deformation carries
 the typical chest to a person's, and all organs and bones with it.
 """
@@ -139,7 +139,7 @@ def ribs(posterior: bool, slope: float, half_width: float) -> tuple[Curves, Curv
     """Return the outlines of one half of every rib and of the marrow inside, both sides.
 
     A rib runs round the chest: seen from the front its posterior half goes out from the spine and
-    down, its anterior half back towards the sternum and further down.
+    down, its anterior half back toward the sternum and further down.
 
     Args:
         posterior: Which half.

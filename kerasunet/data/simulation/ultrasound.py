@@ -134,7 +134,7 @@ def _interfaces(rng: np.random.Generator, z: np.ndarray, layers: Layers) -> np.n
 
 
 def _structure(rng: np.random.Generator, probe: Probe, lines: int) -> list[np.ndarray]:
-    """Return fibres, sheets and muscle bands along gently bent layers, and round lobules."""
+    """Return fibers, sheets and muscle bands along gently bent layers, and round lobules."""
     shape = (MAP_ROWS, lines)
     width = lines * probe.pitch
 
@@ -241,12 +241,12 @@ TYPES = {
 
 @dataclass(frozen=True)
 class Lesion:
-    """One lesion in the scan plane, in millimetres.
+    """One lesion in the scan plane, in millimeters.
 
     Attributes:
         type: Its entry in `TYPES`.
         centre: `(x, z)`: distance from the left border, depth.
-        radii: Distance of the outline from the centre at `THETA`, `(256,)`.
+        radii: Distance of the outline from the center at `THETA`, `(256,)`.
         echo, attenuation, margin, wall, halo: Drawn from the ranges of the type.
     """
 
@@ -308,7 +308,7 @@ def add_lesion(
         echo: Echogenicity in dB, float32 `(rows, lines)`, changed in place.
         attenuation: In dB/cm/MHz, float32 `(rows, lines)`, changed in place.
         lesion: What to add.
-        spacing: Millimetres per row and per line.
+        spacing: Millimeters per row and per line.
         noise: Structure with standard deviation 1, `(rows, lines)`: texture and uneven margin.
     """
     distance, facing = _distance(echo.shape, lesion, spacing)

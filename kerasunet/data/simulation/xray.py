@@ -1,6 +1,6 @@
 """Chest X-rays: attenuation by soft tissue, air and bone, photon noise, and the film.
 
-Pulmonary vessels are trees that branch out from the hila and thin towards the periphery.
+Pulmonary vessels are trees that branch out from the hila and thin toward the periphery.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ SIMULATOR = 2
 TISSUE, BONE, LEAD = 0.2, 0.5, 60.0  # attenuation per cm
 LUNG_AIR = 0.75  # share of the lung that is air
 CHEST_WALL = 5.0  # front and back together, cm
-DOSE = 8000.0  # typical number of photons per square millimetre
+DOSE = 8000.0  # typical number of photons per square millimeter
 FILM_SIDE = 350.0  # mm, shorter side of the film
 RENDER_SIDE = 256  # least resolution of the projection, pixels
 NODULE_SHARE, MARKER_SHARE, GAS_SHARE = 0.3, 0.6, 0.7

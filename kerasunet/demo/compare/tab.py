@@ -36,7 +36,10 @@ from kerasunet.demo.images import (
 from kerasunet.demo.model_store import SavedModel
 from kerasunet.demo.visitor_files import new_file
 
-_GIVE_AGAIN = "Give an image first; an earlier one may have made room for those of others."
+_GIVE_AGAIN = (
+    "Give an image first; an earlier one may have been removed to make room for those of other "
+    "visitors."
+)
 _SAVE = """(file) => { if (!file) return;
   const link = document.createElement("a");
   link.href = file.url; link.download = file.orig_name || ""; link.click() }"""

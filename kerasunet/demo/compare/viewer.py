@@ -147,7 +147,7 @@ def _short(count: int) -> str:
 
 
 def _colours(voters: int) -> dict:
-    """Return the colour of each count of votes, by number of voters, and of each level."""
+    """Return the color of each count of votes, by number of voters, and of each level."""
     votes = [[[0, 0, 0], *colour_scale(max(count, 1)).tolist()] for count in range(voters + 1)]
     return {"votes": votes, "levels": colour_scale(100).tolist()}
 

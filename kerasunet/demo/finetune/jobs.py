@@ -61,7 +61,7 @@ def settings(
     if report is None:
         raise ValueError("there are no images yet: give a zip file and wait for the check")
     if report.data is None or report.counts()["error"]:
-        raise ValueError("the data have errors: correct them and check again")
+        raise ValueError("the data has errors: correct them and check again")
     architecture = models.card(init).architecture
     parsed = parse(strategy)
     if not parsed.is_auto:
@@ -114,7 +114,7 @@ class Workspace:
         """
         data = self.folder / "data"
         if self.is_training:
-            raise ValueError("your run is not over and needs its images; cancel it first")
+            raise ValueError("your run has not ended and still needs its images; cancel it first")
         shutil.rmtree(data, ignore_errors=True)
         folder = unpack(archive, data / archive.stem)
         _require_inside(folder)
@@ -177,7 +177,7 @@ class TrainingJobs:
             busy = next((other for other in self._workspaces.values() if other.is_training), None)
             if busy is not None:
                 whose = "your run" if busy is workspace else "another visitor's run"
-                raise ValueError(f"{whose} is not over; only one trains at a time")
+                raise ValueError(f"{whose} has not ended; only one run trains at a time")
             return workspace.start(settings)
 
     def clear(self, session: str) -> Workspace | None:
@@ -199,7 +199,7 @@ def _require_inside(folder: Path) -> None:
     for case in data.cases:
         for path in _files_of(case):
             if not path.resolve().is_relative_to(folder.resolve()):
-                raise ValueError(f"{case.key}: {path} lies outside of the archive")
+                raise ValueError(f"{case.key}: {path} lies outside the archive")
 
 
 def _files_of(case: Case) -> tuple[Path, ...]:

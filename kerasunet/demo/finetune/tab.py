@@ -35,7 +35,7 @@ _EXAMPLE = "simulated-ultrasound:40"
 _DOWNLOADS = ("model.keras", "model.md", "model.json", "history.csv", "layers.txt")
 _OFF = (
     "<p>Training is off, because others share this machine. Run <code>kerasunet demo</code> on "
-    "your own, or turn training on with <code>--allow-training</code>.</p>"
+    "your own machine, or turn training on with <code>--allow-training</code>.</p>"
 )
 _FORMATS = (
     "<p>A zip of <code>images/</code> and <code>masks/</code> with the same file names, or of "

@@ -296,7 +296,7 @@ _DARKEST, _LIGHTEST, _DECADES = 50, 10, 3
 
 
 def _shade(rate: float) -> float:
-    """Return the percentage of colour for a rate below 1: equal ratios are equal steps."""
+    """Return the percentage of color for a rate below 1: equal ratios are equal steps."""
     return max(_LIGHTEST, _DARKEST * (1 + log10(rate) / _DECADES))
 
 

@@ -245,7 +245,7 @@ def _network_fields(
             first["base_filters"], precision=0, minimum=1, label="Filters of level 1", **hidden
         ),
         "normalization": gr.Radio(
-            ["batch", "group", "none"], value="batch", label="Normalisation", **hidden
+            ["batch", "group", "none"], value="batch", label="Normalization", **hidden
         ),
     }
 
@@ -365,7 +365,7 @@ def describe_strategy(
     """
     try:
         if init != SCRATCH and init not in models.list():
-            raise ValueError(f"{init}: no such model; there are {', '.join(models.list())}")
+            raise ValueError(f"{init}: no such model; choose from {', '.join(models.list())}")
         start, text = start_from(init, image_size, Architecture()), str(parse(strategy))
         selected = start.select(text)
         return {"strategy": text, **_numbers(selected, start)} | {

@@ -126,7 +126,7 @@ class NetworkSource:
     Attributes:
         digest: Identifies the network: equal digests compute the same.
         channels: Channels of an image.
-        load: Returns the network without batch normalisation; only this imports Keras.
+        load: Returns the network without batch normalization; only this imports Keras.
     """
 
     digest: str
@@ -151,7 +151,7 @@ class NetworkSource:
 
     @classmethod
     def of(cls, model: keras.Model) -> NetworkSource:
-        """Take a network in memory, as it is now."""
+        """Take a network in memory, in its present state."""
         from kerasunet.inference.engines.graph import folded
 
         known = hashlib.sha256(json.dumps(model.get_config(), sort_keys=True).encode())
@@ -190,7 +190,7 @@ class _Request:
 
 
 def installed_engines() -> tuple[str, ...]:
-    """Return the installed engines, the fastest first; Keras is always one of them."""
+    """Return the installed engines, fastest first; Keras is always one of them."""
     return tuple(name for name in _PACKAGES if not _missing(name))
 
 

@@ -1,4 +1,4 @@
-"""Networks for the engines: batch normalisation folded away, several networks merged into one."""
+"""Networks for the engines: batch normalization folded away, several networks merged into one."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from kerasunet.architecture import Architecture, plain_copy, without_normalizati
 def folded(model: keras.Model) -> keras.Model:
     """Return a network that computes the same as `model` in inference, without batch norm.
 
-    A batch normalisation in inference mode is one multiplication and one addition per channel, and
+    A batch normalization in inference mode is one multiplication and one addition per channel, and
     the convolution before it takes over both. The sums are taken in float64, so that the outputs
-    differ by the rounding of float32 alone. Group normalisation depends on the image and stays.
+    differ by the rounding of float32 alone. Group normalization depends on the image and stays.
 
     Args:
         model: A model of this package, in any dtype policy.
@@ -35,7 +35,7 @@ def folded(model: keras.Model) -> keras.Model:
 
 
 def _folded_weights(model: keras.Model, convolution: str) -> list[np.ndarray]:
-    """Return kernel and bias of a convolution that also does the work of its normalisation."""
+    """Return kernel and bias of a convolution that also does the work of its normalization."""
     weights = model.get_layer(convolution).get_weights()
     if "_conv" not in convolution:
         return weights
@@ -52,12 +52,12 @@ def merged(models: Sequence[keras.Model]) -> keras.Model:
     subgraphs are found from the image on, wherever they branch off.
 
     Args:
-        models: Functional models without batch normalisation (see `engines.folded`), whose
+        models: Functional models without batch normalization (see `engines.folded`), whose
             images have the same number of channels.
 
     Returns:
-        A model whose output, `(batch, height, width, outputs)`, has the outputs of the given ones
-        one after the other.
+        A model whose output, `(batch, height, width, outputs)`, holds the outputs of the given
+        models in order.
     """
     image = keras.Input((None, None, models[0].input_shape[-1]), name="image", dtype="float32")
     known: dict[tuple, keras.KerasTensor] = {}

@@ -30,7 +30,7 @@ def convert(model: keras.Model, shape: tuple[int, int, int], **settings) -> byte
         settings: Attributes of TensorFlow's converter, such as `optimizations`.
 
     Raises:
-        ValueError: Keras runs on another backend than TensorFlow.
+        ValueError: Keras runs on a backend other than TensorFlow.
     """
     import keras
 

@@ -22,7 +22,7 @@ def to_onnx(model: keras.Model, size: tuple[int, int] | None = None) -> onnx.Mod
 
     Args:
         model: A functional model made of the layers that `kerasunet.UNet` uses, one input and one
-            output. Batch normalisation must have been folded.
+            output. Batch normalization must have been folded.
         size: Height and width to fix, together with a batch of one; `None` leaves all three open.
 
     Returns:
@@ -30,7 +30,7 @@ def to_onnx(model: keras.Model, size: tuple[int, int] | None = None) -> onnx.Mod
         255; output `channels_last`, `(batch, height, width, classes)`, float32.
 
     Raises:
-        ValueError: A layer has no counterpart here.
+        ValueError: A layer is not supported here.
     """
     graph = _Graph()
     first = graph.add("Transpose", [INPUT], "channels_first", perm=[0, 3, 1, 2])
@@ -69,8 +69,8 @@ class _Graph:
         write = _WRITERS.get(type(layer))
         if write is None:
             raise ValueError(
-                f"layer {layer.name}: a {type(layer).__name__} has no counterpart in the engines; "
-                f"they know {', '.join(kind.__name__ for kind in _WRITERS)}"
+                f"layer {layer.name}: a {type(layer).__name__} is not supported by the engines, "
+                f"which know {', '.join(kind.__name__ for kind in _WRITERS)}"
             )
         return write(self, layer, inputs)
 
@@ -128,7 +128,7 @@ def _activation(graph: _Graph, layer: keras.layers.Activation, inputs: list[str]
 
 
 def _standardization(graph: _Graph, layer, inputs: list[str]) -> str:
-    """Standardise to zero mean and unit variance over the whole image."""
+    """Standardize to zero mean and unit variance over the whole image."""
     name = layer.name
     axes = graph.constant(np.array([1, 2, 3]), f"{name}_axes")
     epsilon = graph.constant(np.array(layer.epsilon, np.float32), f"{name}_epsilon")

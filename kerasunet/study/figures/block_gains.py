@@ -1,4 +1,4 @@
-"""What tuning each block brings, in each order in which blocks may be added."""
+"""The gain from tuning each block, in each order in which blocks may be added."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def gains_of(results: StudyResults, scenario: Scenario) -> Gains:
     """Compare every two strategies that differ by one block.
 
     Returns:
-        For each order that any block's gain is known in, those gains. `alone` is left out where
+        For each order in which any block's gain is known, those gains. `alone` is omitted where
         hardly any block was tuned alone.
     """
     here, depth = results.at(scenario), results.depth
@@ -77,18 +77,18 @@ def _pairs(blocks: tuple[str, ...]) -> dict[str, dict[str, tuple[str, str]]]:
     }
 
 
-NAME, TITLE = "network", "What tuning each block brings"
+NAME, TITLE = "network", "Gain from tuning each block"
 _COLOURS, _STEPS = "BrBG", 5
 _WIDTH, _HEIGHT, _SHIFT = 1.15, 0.66, 0.3
 _ON_LIGHT, _ON_DARK = "#000001", "#fefefe"
 _CAPTION = (
-    "What tuning a block brings: a paired difference in Dice over the same held-out cases. Added "
-    "from the shallow end, it is shallow:K minus shallow:K-1, written into the block that K adds; "
-    "added from the deep end, deep:K minus deep:K-1. Tuned alone, drawn where at least four "
-    "single blocks were run, it is the block minus none. They differ, for blocks do not act alone: "
-    "none of them is the worth of a block as such. Solid borders and bold numbers: the 95 % "
-    "bootstrap interval excludes 0. Dashed: it does not. Empty blocks were not measured. Of each "
-    "data set the largest training size is shown."
+    "The gain from tuning a block: a paired difference in Dice over the same held-out cases. "
+    "Added from the shallow end, it is shallow:K minus shallow:K-1, written into the block that "
+    "K adds; added from the deep end, deep:K minus deep:K-1. Tuned alone, drawn where at least "
+    "four single blocks were run, it is the block minus none. These gains differ because blocks "
+    "do not act alone: none of them is the value of a block as such. Solid borders and bold "
+    "numbers: the 95 % bootstrap interval excludes 0. Dashed: it does not. Empty blocks were "
+    "not measured. For each data set, the largest training size is shown."
 )
 
 
@@ -96,7 +96,7 @@ def draw(statistics: StudyStatistics) -> Drawing:
     """Draw a row for each data set, a U for each way of adding blocks.
 
     Raises:
-        NotDrawnError: No block's gain can be told.
+        NotDrawnError: No block's gain is known.
     """
     results = statistics.results
     gains = {s: gains_of(results, s) for s in results.largest_scenarios}
@@ -152,7 +152,7 @@ def _draw_network(
 
 
 def _corner(layout: NetworkLayout, block: str) -> tuple[float, float]:
-    """Return the lower left corner: a level a row, both arms leaning towards the bottleneck."""
+    """Return the lower left corner: a level a row, both arms leaning toward the bottleneck."""
     level = layout.level_of(block)
     middle = layout.depth * _SHIFT + 0.75 * _WIDTH
     from_middle = middle - (level - 1) * _SHIFT if level <= layout.depth else 0.0
@@ -228,4 +228,4 @@ def _alt(gains: dict[Scenario, Gains]) -> str:
         for order, by_block in found.items():
             points = ", ".join(f"{b} {signed(gain.difference)}" for b, gain in by_block.items())
             sentences.append(f"{title_of(*scenario)}, {ORDERS[order]}: {points}.")
-    return "Drawings of the U-Net, its blocks coloured by gain in Dice. " + " ".join(sentences)
+    return "Drawings of the U-Net, its blocks colored by gain in Dice. " + " ".join(sentences)

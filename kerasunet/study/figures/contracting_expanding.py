@@ -40,7 +40,7 @@ def draw(statistics: StudyStatistics) -> Drawing:
     """Draw a column for each data set, with a pair of boxes for each training size.
 
     Raises:
-        NotDrawnError: Nowhere have both paths been tuned on the same cases.
+        NotDrawnError: The two paths have never been tuned on the same cases.
     """
     results = statistics.results
     comparisons = compare_all(results, [PAIR])

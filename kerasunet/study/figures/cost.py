@@ -27,11 +27,11 @@ NAME, TITLE = "cost", "Dice against trained parameters and training time"
 _AXES = {"trained": "trained parameters", "seconds": "training time of a run (s)"}
 _CAPTION = (
     "Mean Dice of the held-out cases, with 95 % bootstrap intervals, against the number of "
-    "trained parameters (left, logarithmic) and the median time of training (right; evaluation and "
-    "start-up not counted). Numbers in the markers are the K of shallow:K, deep:K, outer:K and "
-    "inner:K. Dotted line: the network before any tuning (none). Of each data set the largest "
-    "training size is shown. Times were taken on the machines that ran the study, whatever else "
-    "ran on them."
+    "trained parameters (left, logarithmic) and the median time of training (right; evaluation "
+    "and start-up not counted). Numbers in the markers are the K of shallow:K, deep:K, outer:K "
+    "and inner:K. Dotted line: the network before any tuning (none). For each data set, the "
+    "largest training size is shown. Times were measured on the machines that ran the study, "
+    "under whatever other load they had."
 )
 
 

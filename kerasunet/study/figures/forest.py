@@ -38,8 +38,8 @@ _INCHES = {"row": 0.155, "rest": 1.1}
 _CAPTION = (
     "Mean Dice of the held-out cases with 95 % bootstrap intervals, for every strategy and "
     "training size. The line goes through the best mean at the largest training size, which is "
-    "written out. Each interval tells how well one mean is known; whether two strategies differ "
-    "is told by the paired comparisons, which are sharper."
+    "written out. Each interval shows how well one mean is known; for whether two strategies "
+    "differ, see the paired comparisons, which are sharper."
 )
 
 

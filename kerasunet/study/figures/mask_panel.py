@@ -114,7 +114,7 @@ def draw_models(
 ) -> Drawing:
     """Draw saved models side by side on a typical, the best and the worst case.
 
-    Where a model was fine-tuned on these very data, only cases of its test fold take part.
+    If a model was fine-tuned on the same data, only cases of its test fold are used.
 
     Args:
         models: Heading of the column to name or file of a saved model, in order.
@@ -128,13 +128,13 @@ def draw_models(
         The drawing. Masks and Dice are those at the size of the image.
 
     Raises:
-        FileNotFoundError: A model or the data are not there.
-        ValueError: No model is called `by`, it cannot be told which cases were held out, or none
-            of these has an object.
+        FileNotFoundError: A model or the data does not exist.
+        ValueError: No model is called `by`, the held-out cases cannot be determined, or none of
+            them has an object.
     """
     by = by or list(models)[-1]
     if by not in models:
-        raise ValueError(f"{by}: no such model; there are {', '.join(models)}")
+        raise ValueError(f"{by}: no such model; choose from {', '.join(models)}")
     cards = {heading: card(model) for heading, model in models.items()}
     sources = {"data": data, "manual_dir": manual_dir, "groups": groups}
     found, cases = _held_out(cards, sources, cards[by].image_size)

@@ -29,7 +29,7 @@ class Omission:
 
 
 def draw_all(statistics: StudyStatistics) -> tuple[tuple[Drawing, ...], tuple[Omission, ...]]:
-    """Draw every figure that the results suffice for.
+    """Draw every figure for which there are enough results.
 
     Returns:
         The figures, and those that had to be left out.

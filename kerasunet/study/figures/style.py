@@ -1,7 +1,7 @@
-"""The house style of all figures: sizes, type, colours, how each strategy looks, words, files.
+"""The house style of all figures: sizes, type, colors, how each strategy looks, words, files.
 
-Colours are those of Okabe and Ito's palette, which colour-blind readers can tell apart; markers
-and line styles say the same again, for print in grey.
+Colors are those of Okabe and Ito's palette, which color-blind readers can tell apart; markers and
+line styles repeat the distinction, for print in grey.
 """
 
 from __future__ import annotations
@@ -139,7 +139,7 @@ DOTS_PER_INCH = 200
 
 
 class NotDrawnError(ValueError):
-    """The tables lack what a figure needs; the message tells what."""
+    """The tables lack what a figure needs; the message says what."""
 
 
 @dataclass(frozen=True)
@@ -150,7 +150,7 @@ class Drawing:
         name: File name without suffix.
         title: A few words.
         caption: What is drawn and how it was computed.
-        alt: The picture in words, with its main numbers, for those who do not see it.
+        alt: The picture in words, with its main numbers, for readers who cannot see it.
         figure: The matplotlib figure; its layout is final.
     """
 
@@ -195,7 +195,7 @@ def plain(value: float) -> str:
 
 
 def interval(low: float, high: float, number: Callable[[float], str] = plain) -> str:
-    """Return the two ends of an interval; `unknown` where the data do not tell."""
+    """Return the two ends of an interval; `unknown` where the data does not determine them."""
     if math.isnan(low) or math.isnan(high):
         return "unknown"
     return f"{number(low)} to {number(high)}"
@@ -220,7 +220,7 @@ _LINE = 8.5
 _CHARACTER = 4.1
 """Points that a character is wide, on average."""
 _CLEARANCE = 4.5
-"""Points that a label keeps from the centre of a marker."""
+"""Points that a label keeps from the center of a marker."""
 _RADII = (7, 12, 18, 26, 36)
 _DIRECTIONS = ((-1, 1), (1, 1), (-1, -1), (1, -1), (0, 1), (0, -1), (-1, 0), (1, 0))
 
@@ -230,7 +230,7 @@ def spread(wanted: Sequence[float], gap: float) -> np.ndarray:
 
     Args:
         wanted: Where the labels would best stand, in any order.
-        gap: Least distance of two neighbours.
+        gap: Least distance between two neighbors.
 
     Returns:
         Where they stand, in the order given.
@@ -244,7 +244,7 @@ def spread(wanted: Sequence[float], gap: float) -> np.ndarray:
 
 
 def _rising(values: np.ndarray) -> np.ndarray:
-    """Return the isotonic regression: neighbours that violate the order are pooled."""
+    """Return the isotonic regression: neighbors that violate the order are pooled."""
     pools: list[tuple[float, int]] = []
     for value in values:
         pools.append((value, 1))
@@ -257,7 +257,7 @@ def _rising(values: np.ndarray) -> np.ndarray:
 
 
 def label_ends(axes: Axes, ends: Mapping[str, tuple[float, float, str]]) -> None:
-    """Name lines at their right ends: by name, the end's x and y and the line's colour.
+    """Name lines at their right ends: by name, the end's x and y and the line's color.
 
     Call it when everything else is drawn and `figure.draw_without_rendering()` has laid it out.
     """
@@ -275,7 +275,7 @@ def label_points(
     """Write the names of points where they cover no marker and no other name.
 
     Call it when everything else is drawn and `figure.draw_without_rendering()` has laid it out. A
-    name that had to stand apart is tied to its point.
+    name that had to be placed apart is connected to its point.
 
     Args:
         axes: Where the points are drawn.

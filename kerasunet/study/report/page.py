@@ -48,7 +48,7 @@ THEME = {
     GREEN: "green",
     PURPLE: "purple",
 }
-"""Colours of the house style to the custom properties that stand for them in the page."""
+"""Colors of the house style to the custom properties that stand for them in the page."""
 _HEADER = re.compile(r"^.*?(?=<svg)", re.DOTALL)
 _NOISE = re.compile(r"<!--.*?-->|<metadata>.*?</metadata>|<style.*?</style>", re.DOTALL)
 _OPENING = re.compile(r'<svg [^>]*?viewBox="([^"]*)"[^>]*>')
@@ -93,11 +93,11 @@ class Picture:
 
     @classmethod
     def read(cls, path: Path) -> Picture:
-        """Read a PNG file with the texts inside; where it has none, its name has to do.
+        """Read a PNG file with the text in it; if it has none, its name is used.
 
         Raises:
             FileNotFoundError: There is no such file.
-            ValueError: It is no PNG file.
+            ValueError: It is not a PNG file.
         """
         try:
             with Image.open(path, formats=["PNG"]) as image:
@@ -154,21 +154,21 @@ def write_report(
 ) -> Path:
     """Write `report.html`, `figures/` as PNG and SVG, and `tables/` as CSV.
 
-    A study that has not finished is reported as far as it is; the report says what cannot be
-    drawn or compared. Only statistics are computed; nothing is trained or predicted.
+    An unfinished study is reported in its present state; the report says what cannot be drawn or
+    compared. Only statistics are computed; nothing is trained or predicted.
 
     Args:
         studies: A study directory, or several of different data sets.
-        output: Folder to write to; the study directory unless given. Several need one.
+        output: Folder to write to; the study directory unless given. Several studies need one.
         pictures: PNG files to show in the report, as `kerasunet panel` draws them.
 
     Returns:
         Path of the report.
 
     Raises:
-        FileNotFoundError: A directory holds no study with results, or a picture is not there.
-        ValueError: Nothing has finished, the studies cannot be put together, a picture is no
-            PNG file, or several studies come without an output folder.
+        FileNotFoundError: A directory holds no study with results, or a picture does not exist.
+        ValueError: Nothing has finished, the studies cannot be combined, a picture is not a PNG
+            file, or several studies are given without an output folder.
     """
     directories = [studies] if isinstance(studies, Path) else list(studies)
     if output is None and len(directories) != 1:

@@ -43,7 +43,7 @@ def advice(statistics: StudyStatistics) -> tuple[str, ...]:
 
 
 def reservations(results: StudyResults) -> tuple[str, ...]:
-    """Return what keeps a study from being final, in sentences; none for a finished one."""
+    """Return what keeps a study from being final, in sentences; empty for a finished study."""
     return tuple(text for study in results.studies for text in _reservations(results, study))
 
 
@@ -109,8 +109,8 @@ class Table:
         caption: What it shows.
         columns: Headings.
         rows: Cells; the first of each row is its heading.
-        texts: Numbers of the columns that hold words, which are not aligned as numbers are.
-        notable: Numbers of the rows to stand out.
+        texts: Indices of the columns that hold text, which are not aligned like numbers.
+        notable: Indices of the rows to emphasize.
     """
 
     caption: str
@@ -192,7 +192,7 @@ def auto_table(auto: pd.DataFrame) -> Table:
 def failure_table(results: StudyResults) -> Table:
     """Return the runs that failed, with the reason that each gave."""
     return Table(
-        "Runs that failed; they count for nothing above.",
+        "Runs that failed; they are not counted above.",
         ("data", "strategy", "fold", "training images", "seed", "reason"),
         tuple(
             tuple(map(str, (r.data, r.strategy, r.fold, r.train_size, r.seed, r.note)))

@@ -1,8 +1,8 @@
 """Statistics of studies, from their results alone: no Keras, no TensorFlow.
 
-Everything that is estimated is a mean over test cases of one number a case (a Dice, a difference
-of two, a weighted sum of several); `kerasunet.study.stats.bootstrap` tells how its interval comes
-about, and what that interval does not know.
+Every estimate is a mean over test cases of one number per case (a Dice, a difference of two, a
+weighted sum of several); `kerasunet.study.stats.bootstrap` explains how its interval is computed,
+and what it does not cover.
 """
 
 from typing import TYPE_CHECKING

@@ -21,20 +21,19 @@ def summarize_auto(results: StudyResults) -> pd.DataFrame:
     """Compare `auto` and `auto:search` with the best and the worst fixed strategy.
 
     Fixed strategies are those that tune some weights of the initial model, so neither `none` nor
-    `scratch`; only those tested on all cases that the automatic choice was tested on take part.
-    Best and worst are picked by the very cases they are then measured on: hindsight that no
-    choice made from training images can have, so regret is rather over- than understated.
+    `scratch`; only those tested on all cases that the automatic choice was tested on are included.
+    Best and worst are picked on the same cases on which they are then measured. No choice made from
+    training images can have this hindsight, so regret is more likely over- than understated.
 
     Args:
-        results: Results of one or several studies; runs tell what was chosen.
+        results: Results of one or several studies; runs state what was chosen.
 
     Returns:
         A row for each data set, training size and automatic variant. Columns: data, train_size,
         auto; chosen (`"fold 0: shallow:3, fold 1: all"`); cases; mean (Dice); best, best_mean,
         worst, worst_mean (fixed strategies); regret (best minus automatic) with the 95 % interval
         regret_low, regret_high; share (of the way from worst to best, 1 is best; NaN where these
-        are equal). Without a fixed strategy to compare with, the texts are empty and the numbers
-        NaN.
+        are equal). Without a fixed strategy to compare with, texts are empty and numbers are NaN.
     """
     rows = [
         _row(scores, strategy, results)

@@ -1,20 +1,20 @@
 """Bootstrap over patients within folds: how every interval of a study is computed.
 
-Groups (patients) of each fold are drawn anew with replacement, all cases of a group together, and
+Groups (patients) of each fold are resampled with replacement, all cases of a group together, and
 the mean over cases is taken again: a cluster bootstrap stratified by fold (Davison and Hinkley,
 "Bootstrap methods and their application", 1997, sections 3.2 and 3.8). All columns of a table see
-the same draws, so that paired differences stay paired. Intervals are bias-corrected and
-accelerated (Efron, "Better bootstrap confidence intervals", JASA 1987), as those of
+the same draws, so that paired differences stay paired. Intervals are bias-corrected and accelerated
+(Efron, "Better bootstrap confidence intervals", JASA 1987), as those of
 `kerasunet.metrics.bootstrap_interval`, which knows one column and no folds.
 
-Few patients a fold would make such intervals too narrow. Hence a fold is drawn one group short and
-weighted accordingly (Rao, Wu and Yue, "Some recent work on resampling methods for complex
+With few patients per fold, such intervals would be too narrow. Hence a fold is drawn one group
+short and weighted accordingly (Rao, Wu and Yue, "Some recent work on resampling methods for complex
 surveys", Survey Methodology 1992), and quantiles are those of Student's distribution (Hesterberg,
 "What teachers should know about the bootstrap", The American Statistician 2015, section 5.3).
 
-The intervals tell how far a mean may move with other patients to test on. The fine-tuned networks
-are taken as they are: how much other training images would change them is seen in the folds only,
-whose agreement the claims report beside the interval.
+The intervals state how far a mean may move with other test patients. The fine-tuned networks are
+taken as given: how much other training images would change them shows only in the folds, whose
+agreement the claims report beside the interval.
 """
 
 from __future__ import annotations
@@ -95,10 +95,11 @@ class BootstrapMeans:
 def bootstrap_means(
     per_case: pd.DataFrame, data: str, resamples: int = RESAMPLES
 ) -> BootstrapMeans:
-    """Draw patients anew, and average every column over their cases.
+    """Resample patients, and average every column over their cases.
 
     Args:
-        per_case: Index fold, group, key; a number a case in every column, NaN where there is none.
+        per_case: Index fold, group, key; one number per case in every column, NaN where there is
+            none.
         data: Name of the data set; its draws are independent of those of another data set, and
             the same in every call.
         resamples: Number of draws.
@@ -156,7 +157,7 @@ def _weights(fold_bytes: bytes, resamples: int, seed: int) -> Floats:
 
 
 def _influence(sums: Floats, counts: Floats, folds: NDArray[np.int64], *, means: Floats) -> Floats:
-    """Return the change of each mean with the weight of each group, centred within folds."""
+    """Return the change of each mean with the weight of each group, centered within folds."""
     change = (sums - counts * means) / counts.sum(0)
     for fold in np.unique(folds):
         members = folds == fold

@@ -29,7 +29,7 @@ Estimates = Mapping[tuple[Scenario, str], ContrastEstimate | None]
 
 @dataclass(frozen=True)
 class Claim:
-    """A named statement, and what the studies say of it.
+    """A named statement, and what the studies say about it.
 
     Attributes:
         name: `"contracting-above-expanding"`, `"shallow-first-above-deep-first"` or
@@ -97,21 +97,21 @@ def check_claims(results: StudyResults) -> tuple[Claim, ...]:
     2. `shallow-first-above-deep-first`, likewise: area between the two curves.
     3. `ultrasound-differs-from-x-ray`, for every pair of an ultrasound and an X-ray data set at
        every training size that both have: either effect is larger in ultrasound. This is an
-       interaction of independent patients, in Dice; as Dice cannot exceed 1, effects are bound to
-       be small where all strategies come close to it.
+       interaction of independent patients, in Dice; because Dice cannot exceed 1, effects must be
+       small where all strategies come close to it.
 
     **Verdict.** *Supported*: the 95 % bootstrap interval lies above 0 and, for the first claim,
     p is below 0.05 after Holm's correction over all its data sets and training sizes.
     *Contradicted*: the same, below 0. *Undecided*: anything else, missing runs included.
 
     Args:
-        results: Results of one or several studies; runs tell which of the missing ones failed.
+        results: Results of one or several studies; runs state which of the missing ones failed.
 
     Returns:
-        The claims, in the order above; a study that has not finished has undecided ones.
+        The claims, in the order above; an unfinished study has undecided ones.
 
     Raises:
-        ValueError: A column is missing, a value is not finite, or a case stands there twice.
+        ValueError: A column is missing, a value is not finite, or a case appears twice.
     """
     scores = scores_of(results)
     contrasts: Mapping[str, Contrast] = {

@@ -24,7 +24,7 @@ def holm(p_values: ArrayLike) -> NDArray[np.float64]:
     Statistics 1979.
 
     Args:
-        p_values: One a test, (n,), 0 to 1.
+        p_values: One per test, (n,), 0 to 1.
 
     Returns:
         Adjusted p-values in the same order, (n,).
@@ -41,11 +41,11 @@ def signed_rank(differences: ArrayLike) -> tuple[float, float]:
     """Test paired differences with Wilcoxon's signed-rank test, two-sided.
 
     Zeros are left out (Wilcoxon, Biometrics Bulletin 1945). The effect size is the matched-pairs
-    rank-biserial correlation (Kerby, "The simple difference formula", 2014): the share of rank
-    sums in favour of the first minus the share against it.
+    rank-biserial correlation (Kerby, "The simple difference formula", 2014): the share of rank sums
+    in favor of the first minus the share against it.
 
     Args:
-        differences: First minus second, one an independent pair, (n,).
+        differences: First minus second, one per independent pair, (n,).
 
     Returns:
         p-value and effect size, -1 to 1; 1 and 0 where all differences are zero.
@@ -113,19 +113,19 @@ def compare(
     """Compare two strategies on the cases that both were tested on.
 
     The interval is a bootstrap over patients within folds. The test is Wilcoxon's signed-rank
-    test on one difference a patient, the mean over the patient's cases: several images of one
-    patient are not independent, and a test that takes them as such finds differences too easily.
+    test on one difference per patient, the mean over the patient's cases: several images of one
+    patient are not independent, and a test that treats them as such finds differences too easily.
 
     Args:
         results: Results of one or several studies.
-        first: Strategy text; one that the study runs under an equal name is found.
+        first: Strategy text; an equal strategy that the study ran under another name is found.
         second: Likewise.
         data: Name of the data set.
         train_size: Number of training images.
         metric: A name of `kerasunet.metrics.METRICS`.
 
     Returns:
-        The comparison; its adjusted p-value is the p-value, for it was made alone.
+        The comparison; its adjusted p-value is the p-value, because it was made alone.
 
     Raises:
         ValueError: A strategy has no run there, or they share no case.
@@ -135,7 +135,7 @@ def compare(
     if one is None or other is None:
         missing = " and ".join(t for t, f in ((first, one), (second, other)) if f is None)
         raise ValueError(
-            f"{scores.scenario}: no finished run of {missing}; there are "
+            f"{scores.scenario}: no finished run of {missing}; choose from "
             f"{', '.join(scores.strategies)}"
         )
     compared = _compare(scores, [(one, other)], metric)
@@ -152,7 +152,7 @@ def compare_all(
     Args:
         results: Results of one or several studies.
         pairs: Pairs of strategy texts; those that lack runs are left out. `None` takes
-            `planned_pairs`; for all pairs there are, give `itertools.combinations` of them.
+            `planned_pairs`; for all pairs, give `itertools.combinations` of the strategies.
         metric: A name of `kerasunet.metrics.METRICS`.
 
     Returns:

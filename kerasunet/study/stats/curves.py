@@ -42,7 +42,7 @@ def points(direction: str, depth: int = USUAL_DEPTH) -> tuple[Point, ...]:
         ValueError: There is no such direction.
     """
     if direction not in DIRECTIONS:
-        raise ValueError(f"{direction}: no such direction; there are {', '.join(DIRECTIONS)}")
+        raise ValueError(f"{direction}: no such direction; choose from {', '.join(DIRECTIONS)}")
     texts = ["none", *expand(f"{direction}:*", NetworkLayout.unet(depth))]
     return tuple(Point(k, trained_blocks(text, depth), text) for k, text in enumerate(texts))
 
@@ -95,7 +95,7 @@ def _curve(direction: str, summary: pd.DataFrame, depth: int) -> list[dict[str, 
 def curve_contrast(first: str, second: str, depth: int = USUAL_DEPTH) -> Contrast:
     """Return the mean height of one curve above another, over the share of blocks that train.
 
-    Both curves are taken as straight between their points (trapezoidal rule) from no block to
+    Both curves are interpolated linearly between their points (trapezoidal rule), from no block to
     all blocks. Where they meet by definition, as in `none` and `all`, no run is needed.
 
     Args:

@@ -18,7 +18,7 @@ from kerasunet.study.stats.bootstrap import BootstrapMeans, bootstrap_means
 
 
 def find(wanted: str, available: Iterable[str], depth: int = USUAL_DEPTH) -> str | None:
-    """Find a strategy among those of a study, be it under another name.
+    """Find a strategy among those of a study, even under another name.
 
     Args:
         wanted: Strategy text, such as `"shallow:5"`.
@@ -37,7 +37,7 @@ def find(wanted: str, available: Iterable[str], depth: int = USUAL_DEPTH) -> str
 
 @lru_cache(maxsize=4096)
 def what_trains(text: str, depth: int = USUAL_DEPTH) -> Hashable:
-    """Return what a strategy trains, and at which rates; its text where that does not fix it.
+    """Return what a strategy trains, and at which rates; its text where that does not determine it.
 
     `scratch` and `auto` are such texts, and so are strategies that do not fit the network.
     """
@@ -103,7 +103,7 @@ class Scores:
 
     Attributes:
         scenario: Data set and training size.
-        values: Index fold, group, key, seed; a column a strategy; NaN where a run is missing.
+        values: Index fold, group, key, seed; one column per strategy; NaN where a run is missing.
         depth: Depth of the U-Net, to know equal strategies by.
     """
 
@@ -123,14 +123,14 @@ class Scores:
     def per_case(self, contrasts: Sequence[Contrast]) -> pd.DataFrame:
         """Compute contrasts for every case, averaged over seeds.
 
-        Strategies are set off against each other within a case and seed, so that a run which is
-        missing takes its partners out, not the balance.
+        Strategies are contrasted within a case and seed, so a missing run removes its partners and
+        does not upset the balance.
 
         Args:
             contrasts: Each gives weights to strategies as they are named here.
 
         Returns:
-            Index fold, group, key; a column a contrast; NaN for cases that lack a strategy.
+            Index fold, group, key; one column per contrast; NaN for cases that lack a strategy.
         """
         columns = [self._weighted(contrast) for contrast in contrasts]
         frame = pd.concat(columns, axis=1, keys=range(len(columns)))
@@ -157,7 +157,7 @@ class Scores:
 
 
 def scores_of(results: StudyResults, metric: str = "dice") -> tuple[Scores, ...]:
-    """Take the cases of studies apart into scenarios.
+    """Divide the cases of studies into scenarios.
 
     Args:
         results: Results of one or several studies.
@@ -167,7 +167,7 @@ def scores_of(results: StudyResults, metric: str = "dice") -> tuple[Scores, ...]
         Scores in order of data set and training size.
 
     Raises:
-        ValueError: A column is missing, a value is not finite, or a case stands there twice.
+        ValueError: A column is missing, a value is not finite, or a case appears twice.
     """
     _check(results.cases, metric)
     return tuple(
@@ -180,7 +180,7 @@ def scores_at(results: StudyResults, scenario: Scenario, metric: str = "dice") -
     """Return the scores of one scenario.
 
     Raises:
-        ValueError: As `scores_of`; or there is nothing of this data set and training size.
+        ValueError: As `scores_of`; or there are no results for this data set and training size.
     """
     found = scores_of(results.at(scenario), metric)
     if not found:
@@ -202,9 +202,9 @@ def _check(cases: pd.DataFrame, metric: str) -> None:
     if len(twice):
         row = twice.iloc[0]
         raise ValueError(
-            f"{row['data']}: case {row['key']} of {row['strategy']} at {row['train_size']} images, "
-            f"fold {row['fold']}, seed {row['seed']} stands there twice; two studies of one data "
-            "set cannot be put together"
+            f"{row['data']}: case {row['key']} of {row['strategy']} at {row['train_size']} "
+            f"images, fold {row['fold']}, seed {row['seed']} appears twice; two studies of one "
+            "data set cannot be combined"
         )
 
 

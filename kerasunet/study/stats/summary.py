@@ -21,8 +21,8 @@ def summarize(results: StudyResults, metric: str = "dice") -> pd.DataFrame:
     """Average a metric for every data set, training size and strategy.
 
     Seeds are averaged per case first; then come the mean over cases and its 95 % interval by
-    bootstrap over patients within folds (`kerasunet.study.stats.bootstrap`). In a study that has
-    not finished, strategies may rest on different folds: compare them with `compare`, which pairs.
+    bootstrap over patients within folds (`kerasunet.study.stats.bootstrap`). In an unfinished
+    study, strategies may rest on different folds: compare them with `compare`, which pairs cases.
 
     Args:
         results: Results of one or several studies.
@@ -34,7 +34,7 @@ def summarize(results: StudyResults, metric: str = "dice") -> pd.DataFrame:
         data sets, sizes and strategies first appear.
 
     Raises:
-        ValueError: A column is missing, a value is not finite, or a case stands there twice.
+        ValueError: A column is missing, a value is not finite, or a case appears twice.
     """
     parts = [_summarize(scores) for scores in scores_of(results, metric)]
     columns = [*_BY, "cases", "runs", "mean", "low", "high", "missed"]
@@ -74,7 +74,7 @@ def _missed(cases: pd.DataFrame) -> pd.DataFrame:
 
 
 class StudyStatistics:
-    """What figures, reports, the command line and the demo tell of study results.
+    """What figures, reports, the command line and the demo say about study results.
 
     Attributes:
         results: The results of one study, or of several of different data sets.

@@ -11,8 +11,8 @@ class Builder(CasesBuilder):
     TERMS = PUBLISHED["bus_bra"][0]
     ARCHIVES = {"BUSBRA.zip": "https://zenodo.org/records/8231412/files/BUSBRA.zip?download=1"}
     MANUAL_DOWNLOAD_INSTRUCTIONS = (
-        "Not needed where Zenodo can be reached; else put BUSBRA.zip or the folder BUSBRA into "
-        "the manual folder."
+        "Needed only if Zenodo cannot be reached: put BUSBRA.zip or the folder BUSBRA into the "
+        "manual folder."
     )
 
     def find_cases(self, roots):

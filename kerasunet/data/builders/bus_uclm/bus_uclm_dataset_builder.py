@@ -17,7 +17,7 @@ class Builder(CasesBuilder):
         "7fvgj4jsp7-1.zip"
     }
     MANUAL_DOWNLOAD_INSTRUCTIONS = (
-        "Not needed while the owners' server answers; else put 7fvgj4jsp7-1.zip or the folder "
+        "Needed only if the owners' server does not answer: put 7fvgj4jsp7-1.zip or the folder "
         "BUS-UCLM, with images, masks and INFO.csv, into the manual folder."
     )
 

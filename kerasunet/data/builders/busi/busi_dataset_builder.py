@@ -11,7 +11,7 @@ class Builder(CasesBuilder):
     TERMS = PUBLISHED["busi"][0]
     ARCHIVES = {"Dataset_BUSI.zip": "https://scholar.cu.edu.eg/Dataset_BUSI.zip"}
     MANUAL_DOWNLOAD_INSTRUCTIONS = (
-        "Not needed while the owners' server answers; else put Dataset_BUSI.zip or the folder "
+        "Needed only if the owners' server does not answer: put Dataset_BUSI.zip or the folder "
         "Dataset_BUSI_with_GT into the manual folder."
     )
 

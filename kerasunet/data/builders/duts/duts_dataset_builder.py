@@ -17,7 +17,7 @@ class Builder(CasesBuilder):
         "DUTS-TE.zip": "http://saliencydetection.net/duts/download/DUTS-TE.zip",
     }
     MANUAL_DOWNLOAD_INSTRUCTIONS = (
-        "Not needed while the owners' server answers; else put DUTS-TR.zip and, if wanted, "
+        "Needed only if the owners' server does not answer: put DUTS-TR.zip and, if wanted, "
         "DUTS-TE.zip, or the folders DUTS-TR and DUTS-TE, into the manual folder."
     )
 

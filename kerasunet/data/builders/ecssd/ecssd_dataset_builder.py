@@ -18,9 +18,9 @@ class Builder(CasesBuilder):
         "ground_truth_mask.zip": f"{_OWNERS}/data/ECSSD/ground_truth_mask.zip",
     }
     MANUAL_DOWNLOAD_INSTRUCTIONS = (
-        "Not needed while the owners' server answers; else put images.zip and "
-        "ground_truth_mask.zip, or the folders images and ground_truth_mask, into a manual folder "
-        "without other data sets."
+        "Needed only if the owners' server does not answer: put images.zip and "
+        "ground_truth_mask.zip, or the folders images and ground_truth_mask, into a manual "
+        "folder without other data sets."
     )
 
     def find_cases(self, roots):

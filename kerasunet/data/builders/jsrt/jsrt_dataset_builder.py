@@ -18,7 +18,7 @@ from kerasunet.data.layouts import PUBLISHED
 from kerasunet.data.layouts.pairing import pair
 from kerasunet.files import raise_all, wrong_size
 
-_FILM = 2048 * 0.175  # Millimetres, either side.
+_FILM = 2048 * 0.175  # Millimeters, either side.
 _LARGEST = 4095
 _LUNGS = ("left lung", "right lung")
 _OUTLINES = (".gif", ".tif", ".tiff", ".png")

@@ -19,8 +19,8 @@ class Builder(CasesBuilder):
         "NLM-MontgomeryCXRSet.zip"
     }
     MANUAL_DOWNLOAD_INSTRUCTIONS = (
-        "Not needed while NLM's server answers; else put NLM-MontgomeryCXRSet.zip or the folder "
-        "MontgomerySet into the manual folder."
+        "Needed only if NLM's server does not answer: put NLM-MontgomeryCXRSet.zip or the "
+        "folder MontgomerySet into the manual folder."
     )
 
     def find_cases(self, roots):

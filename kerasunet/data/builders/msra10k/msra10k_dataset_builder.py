@@ -11,8 +11,8 @@ class Builder(CasesBuilder):
     CHANNELS = 3
     ARCHIVES = {"MSRA10K_Imgs_GT.zip": "http://mftp.mmcheng.net/Data/MSRA10K_Imgs_GT.zip"}
     MANUAL_DOWNLOAD_INSTRUCTIONS = (
-        "Not needed while the owners' server answers; else put MSRA10K_Imgs_GT.zip or the folder "
-        "MSRA10K_Imgs_GT, with Imgs in it, into the manual folder."
+        "Needed only if the owners' server does not answer: put MSRA10K_Imgs_GT.zip or the "
+        "folder MSRA10K_Imgs_GT, with Imgs in it, into the manual folder."
     )
 
     def find_cases(self, roots):

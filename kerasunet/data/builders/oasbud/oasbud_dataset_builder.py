@@ -14,9 +14,9 @@ from kerasunet.data.cases import Sample
 
 _DYNAMIC_RANGE = 50.0  # Decibels from black to white.
 _SAMPLES_PER_PIXEL = 4  # Makes pixels nearly square.
-_SPEED_OF_SOUND = 1540e3  # Millimetres per second, in soft tissue.
+_SPEED_OF_SOUND = 1540e3  # Millimeters per second, in soft tissue.
 _SAMPLING_RATE = 40e6  # Samples per second.
-_APERTURE, _LINES = 38.0, 510  # Millimetres that so many scan lines cover: the L14-5/38 probe.
+_APERTURE, _LINES = 38.0, 510  # Millimeters that so many scan lines cover: the L14-5/38 probe.
 _SPACING = (_SAMPLES_PER_PIXEL * _SPEED_OF_SOUND / 2 / _SAMPLING_RATE, _APERTURE / _LINES)
 _CLASSES = {0: "benign", 1: "malignant"}
 _FILE = "OASBUD.mat"
@@ -29,7 +29,7 @@ class Builder(CasesBuilder):
     TERMS = "Creative Commons with attribution; Zenodo states which"
     ARCHIVES = {_FILE: "https://zenodo.org/record/545928/files/OASBUD.mat?download=1"}
     MANUAL_DOWNLOAD_INSTRUCTIONS = (
-        "Not needed where Zenodo can be reached; else put OASBUD.mat into the manual folder."
+        "Needed only if Zenodo cannot be reached: put OASBUD.mat into the manual folder."
     )
 
     def find_cases(self, roots):

@@ -18,7 +18,8 @@ class Builder(CasesBuilder):
     MANUAL_DOWNLOAD_INSTRUCTIONS = (
         "Put the masks, mask.zip or its folder mask of "
         "https://www.kaggle.com/datasets/yoctoman/shcxr-lung-mask, into the manual folder. "
-        "ChinaSet_AllFiles.zip or its folder CXR_png may be there, too, else it is downloaded."
+        "ChinaSet_AllFiles.zip or its folder CXR_png may be there, too; otherwise it is "
+        "downloaded."
     )
 
     def find_cases(self, roots):

@@ -9,7 +9,7 @@ class Builder(CasesBuilder):
     """TFDS builder of UDIAT's Dataset B."""
 
     HOMEPAGE = "https://helward.mmu.ac.uk/STAFF/M.Yap/dataset.php"
-    TERMS = "research use under the owners' licence agreement; no redistribution"
+    TERMS = "research use under the owners' license agreement; no redistribution"
     ARCHIVES = {"BUS.zip": ""}
     MANUAL_DOWNLOAD_INSTRUCTIONS = (
         "Ask the owners for Dataset B, on the home page, and put BUS.zip or its folders original "
