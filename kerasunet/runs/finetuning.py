@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,7 @@ class Run:
     Attributes:
         directory: Holds `config.json`, `layers.txt`, `layers.json`, `history.csv`, `cases.csv`,
             `model.keras`, `model.json`, `model.md`, `summary.json`, `overlays/` and
-            `tensorboard/`; with `auto`, also `choice.json`.
+            `tensorboard/` (where TensorFlow is installed); with `auto`, also `choice.json`.
         summary: What `summary.json` holds: settings, split, layers, and the metrics of the
             held-out cases before and after.
     """
@@ -119,7 +120,7 @@ class _Finetuning:
         strategy = self._strategy(parts["train"])
         layers = self._freeze(network, strategy)
         before = None if compact else self._measure(network.model, parts["test"])
-        if not compact:
+        if not compact and find_spec("tensorflow"):  # Keras writes TensorBoard's files with it.
             board = keras.callbacks.TensorBoard(self.files.tensorboard, write_graph=False)
             callbacks = [board, *callbacks]
         seconds = self._train(network, strategy, layers, parts=parts, callbacks=callbacks)

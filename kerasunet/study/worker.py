@@ -82,7 +82,7 @@ def _attempt(directory: Path, started: float) -> str | None:
     with _logged(RunDirectory(directory).log):
         _import_once()
         try:
-            _execute(directory, started)
+            execute(directory, started)
         except _USER_ERRORS as error:
             line = f"{type(error).__name__}: {error}".replace("\n", " ")
             with suppress(OSError):  # The disk may be full, which is what the line tells.
@@ -130,8 +130,13 @@ def _resident_bytes() -> int:
     return int(pages) * os.sysconf("SC_PAGE_SIZE")
 
 
-def _execute(directory: Path, started: float) -> None:
-    """Fine-tune as `run.json` says, once per learning rate, and write `result.json`."""
+def execute(directory: Path, started: float) -> None:
+    """Fine-tune as `run.json` says, once per learning rate, and write `result.json`.
+
+    Args:
+        directory: The directory of the run.
+        started: Time of `time.perf_counter` from which its seconds are counted.
+    """
     files = RunDirectory(directory)
     specification = read_json(files.specification)
     settings = finetune_settings(specification["settings"])
