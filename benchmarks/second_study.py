@@ -3,6 +3,7 @@
 Stage by stage; started again, it goes on where it stopped. Every process trains one strategy on
 one data set after the other, so that its steps are compiled once.
 
+    python benchmarks/second_study.py power
     python benchmarks/second_study.py pack SETS --data DATA
     python benchmarks/second_study.py start jsrt-all --data DATA
     python benchmarks/second_study.py run rates --data DATA --processes 2
@@ -34,6 +35,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from PIL import Image
+from scipy import optimize, stats
 
 from kerasunet.data.cases import DataSet
 from kerasunet.data.decoding import decode
@@ -45,6 +47,7 @@ from kerasunet.study.tables import RECORD, RUNS, read_tables
 from kerasunet.training.settings import FinetuneSettings, Optimization
 
 HOME = Path(__file__).resolve().parent.parent / "docs" / "second-study"
+FIRST_STUDY = HOME.parent / "study"
 RATES_FILE = "rates.json"
 DEVELOPMENT = {"bus_bra": 300, "busi": 120, "jsrt": 100, "shenzhen": 120}
 LABELS = {"busi": ("benign", "malignant")}
@@ -62,8 +65,10 @@ FAMILIES = {
 }
 STARTS_FAMILIES = ("all", "contracting", "expanding", "shallow:4", "soft")
 ROBUST_FAMILIES = ("all", "contracting", "expanding", "soft")
-FACTORS = (0.1, 0.3, 1.0, 3.0, 10.0)
-"""Of the learning rate 1e-3 that all other settings share."""
+FACTORS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
+"""Of the learning rate 1e-3 that all other settings share; a strategy takes no larger one."""
+FIRST_FAMILIES = ("all", "contracting", "expanding")
+"""Tried first, at factors 0.1 to 10. They told which factors are hopeless for the others."""
 RGN_RATES = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
 
 
@@ -153,6 +158,20 @@ def rate_cells() -> list[Cell]:
     ]
 
 
+def factors_of(cell: Cell, family: str) -> tuple[float, ...]:
+    """Return the factors that are tried for a family of strategies in a cell."""
+    close = cell.start != "natural"
+    if family not in STARTS_FAMILIES and TUNED_ON[cell.data] != cell.data:
+        return ()
+    if cell.size == 80:
+        return (1.0, 3.0, 10.0)
+    if family in FIRST_FAMILIES:
+        return FACTORS if close else FACTORS[2:]
+    if close:
+        return FACTORS[:4]
+    return (0.3, 1.0, 3.0, 10.0) if cell.data in ("bus_bra", "busi") else (1.0, 3.0, 10.0)
+
+
 def rates_stage(_: dict) -> Iterator[Group]:
     cells = rate_cells()
     for family in FAMILIES:
@@ -160,7 +179,7 @@ def rates_stage(_: dict) -> Iterator[Group]:
             work = tuple(
                 (cell, (strategy(family, factor),))
                 for cell in cells
-                if family in STARTS_FAMILIES or TUNED_ON[cell.data] == cell.data
+                if factor in factors_of(cell, family)
             )
             yield Group(f"{family}-{factor:g}", work)
     yield Group("none", tuple((cell, ("none",)) for cell in cells))
@@ -386,11 +405,13 @@ def _join_pieces(cell: Path, pieces: list[Path]) -> None:
 
 
 def choose(options: argparse.Namespace) -> int:
-    """Choose the factor with the best mean Dice for every cell and family, and write them down."""
+    """Choose the factor with the best mean Dice over training sets, and write it down."""
     found: dict[str, dict[str, float]] = {}
     for cell in rate_cells():
         cases, _ = read_tables(options.output / "rates" / cell.name)
-        means = cases.groupby("strategy")["dice"].mean()
+        means = cases.groupby(["strategy", "fold"])["dice"].mean()
+        sets = means.groupby("strategy")
+        means = sets.mean()[sets.size() == cell.sets]
         for family in FAMILIES:
             by_factor = {f: means.get(strategy(family, f)) for f in FACTORS}
             known = {f: dice for f, dice in by_factor.items() if dice is not None}
@@ -401,6 +422,34 @@ def choose(options: argparse.Namespace) -> int:
                 print(f"{cell.name:28} {family:22} {best:<5g} {listing}")
     write_json(options.output / RATES_FILE, found)
     return 0
+
+
+def power(options: argparse.Namespace) -> int:
+    """Print which differences the second study can see, from the scatter in the first study."""
+    print("cell          sets  comparison                 SD      80 % power from")
+    for cell in strategies_cells():
+        first = FIRST_STUDY / cell.data
+        cases, _ = read_tables(first)
+        size = 20 if cell.size < 80 else 80
+        kept = cases[cases["train_size"] == size]
+        means = kept.groupby(["fold", "strategy"])["dice"].mean().unstack()
+        for one, other in (("contracting", "all"), ("contracting", "expanding")):
+            scatter = float((means[one] - means[other]).std(ddof=1))
+            least = _least_difference(scatter, cell.sets)
+            pair = f"{one} - {other}"
+            print(f"{cell.name:12}  {cell.sets:4}  {pair:25}  {scatter:.4f}  {least:.4f}")
+    return 0
+
+
+def _least_difference(scatter: float, sets: int, wanted: float = 0.8) -> float:
+    """Return the difference that a paired, two-sided t test at 5 % finds with a given power."""
+    limit = stats.t.ppf(0.975, sets - 1)
+
+    def missing(difference: float) -> float:
+        shift = difference / scatter * sets**0.5
+        return float(stats.nct.sf(limit, sets - 1, shift)) - wanted
+
+    return float(optimize.brentq(missing, 1e-9, 20 * scatter))
 
 
 def main() -> int:
@@ -427,7 +476,7 @@ def main() -> int:
     verb.add_argument("name", choices=("jsrt-all",))
     verb.add_argument("--data", type=Path, required=True)
     verb.add_argument("--starts", type=Path, default=HOME / "starts")
-    for name, function in (("join", join), ("choose", choose)):
+    for name, function in (("join", join), ("choose", choose), ("power", power)):
         verbs.add_parser(name).set_defaults(function=function)
     for verb in verbs.choices.values():
         verb.add_argument("--output", type=Path, default=HOME)
