@@ -69,6 +69,8 @@ FACTORS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 """Of the learning rate 1e-3 that all other settings share; a strategy takes no larger one."""
 FIRST_FAMILIES = ("all", "contracting", "expanding")
 """Tried first, at factors 0.1 to 10. They told which factors are hopeless for the others."""
+_MOST_SETS = 10
+"""Training sets that one process works off."""
 RGN_RATES = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
 
 
@@ -81,7 +83,8 @@ class Cell:
         data: Name of the data set.
         size: Training images.
         folds: Number of disjoint training sets that the data are dealt out to.
-        sets: How many of them are used.
+        sets: Number after the last of them that is used.
+        first: The first of them that is used.
         start: Initial weights.
         development: Whether it uses the development cases, or all but those.
         steps: Optimizer steps.
@@ -99,6 +102,7 @@ class Cell:
     steps: int = 200
     side: int = 128
     rate: float = 1e-3
+    first: int = 0
 
     def settings(self, data: Path, starts: Path, strategies: Iterable[str]) -> StudySettings:
         """Return the study of this cell with some strategies."""
@@ -121,7 +125,7 @@ class Cell:
             ),
             strategies=tuple(strategies),
             train_sizes=(self.size,),
-            only_folds=tuple(range(self.sets)),
+            only_folds=tuple(range(self.first, self.sets)),
         )
 
 
@@ -183,12 +187,13 @@ def rates_stage(_: dict) -> Iterator[Group]:
             )
             yield Group(f"{family}-{factor:g}", work)
     yield Group("none", tuple((cell, ("none",)) for cell in cells))
+
+
+def rgn_rates_stage(_: dict) -> Iterator[Group]:
     for rate in RGN_RATES:
-        work = tuple(
-            (replace(cell, name=f"{cell.name}-rgn-{rate:g}", rate=rate), ("rgn",))
-            for cell in cells[:2]
-        )
-        yield Group(f"rgn-{rate:g}", work)
+        for cell in rate_cells()[:2]:
+            one = replace(cell, name=f"{cell.name}-rgn-{rate:g}", rate=rate)
+            yield Group(f"rgn-{rate:g}", ((one, ("rgn",)),))
 
 
 def strategies_cells() -> list[Cell]:
@@ -210,14 +215,24 @@ def strategies_stage(rates: dict) -> Iterator[Group]:
     for cell in strategies_cells():
         size = 80 if cell.size == 80 else 20
         known = rates[f"{TUNED_ON[cell.data]}-{size}-natural"]
-        for family in FAMILIES:
-            yield Group(f"{family}", ((cell, (strategy(family, known[family]),)),))
-    yield Group("none", tuple((cell, ("none",)) for cell in strategies_cells()))
-    if "rgn" in rates:
-        for cell in strategies_cells():
-            rate = rates["rgn"][TUNED_ON[cell.data]]
-            one = replace(cell, name=f"{cell.name}-rgn", rate=rate)
-            yield Group("rgn", ((one, ("rgn",)),))
+        for part in _halves(cell):
+            for family in FAMILIES:
+                yield from _groups(family, part, known)
+            yield Group(f"none-{part.first}", ((part, ("none",)),))
+
+
+def _halves(cell: Cell) -> tuple[Cell, ...]:
+    """Divide the sets of a large cell among two processes."""
+    if cell.sets <= _MOST_SETS:
+        return (cell,)
+    middle = cell.sets // 2
+    return replace(cell, sets=middle), replace(cell, first=middle)
+
+
+def _groups(family: str, cell: Cell, factors: dict[str, float]) -> Iterator[Group]:
+    if family in factors:
+        texts = (strategy(family, factors[family]),)
+        yield Group(f"{family}-{cell.first}", ((cell, texts),))
 
 
 def starts_stage(rates: dict) -> Iterator[Group]:
@@ -228,11 +243,11 @@ def starts_stage(rates: dict) -> Iterator[Group]:
                 Cell(f"{data}-{size}-{start}", data, size, folds, 5, start)
                 for size, folds in ((20, 7), (80, 5))
             ]
-            for family in STARTS_FAMILIES:
-                texts = (strategy(family, known[family]),)
-                yield Group(family, tuple((cell, texts) for cell in cells))
-            untouched = ("none",) if start != "natural" else ("none", "scratch")
-            yield Group("untouched", tuple((cell, untouched) for cell in cells))
+            for cell in cells:
+                for family in STARTS_FAMILIES:
+                    yield from _groups(family, cell, known)
+                untouched = ("none",) if start != "natural" else ("none", "scratch")
+                yield Group("untouched", ((cell, untouched),))
 
 
 def robustness_stage(rates: dict) -> Iterator[Group]:
@@ -247,11 +262,12 @@ def robustness_stage(rates: dict) -> Iterator[Group]:
     ]
     for cell in cells:
         for family in ROBUST_FAMILIES:
-            yield Group(family, ((cell, (strategy(family, known[family]),)),))
+            yield from _groups(family, cell, known)
 
 
 STAGES = {
     "rates": rates_stage,
+    "rgn-rates": rgn_rates_stage,
     "strategies": strategies_stage,
     "starts": starts_stage,
     "robustness": robustness_stage,
@@ -260,7 +276,7 @@ STAGES = {
 
 def groups_of(stage: str, only: str) -> list[Group]:
     """Return the groups of a stage whose cells' names contain a text."""
-    rates = read_json(HOME / RATES_FILE) if stage != "rates" else {}
+    rates = read_json(HOME / RATES_FILE) if "rates" not in stage else {}
     found = (
         replace(group, work=tuple(item for item in group.work if only in item[0].name))
         for group in STAGES[stage](rates)
@@ -408,6 +424,8 @@ def choose(options: argparse.Namespace) -> int:
     """Choose the factor with the best mean Dice over training sets, and write it down."""
     found: dict[str, dict[str, float]] = {}
     for cell in rate_cells():
+        if not (options.output / "rates" / cell.name / RUNS).is_file():
+            continue
         cases, _ = read_tables(options.output / "rates" / cell.name)
         means = cases.groupby(["strategy", "fold"])["dice"].mean()
         sets = means.groupby("strategy")
