@@ -9,7 +9,7 @@ import numpy as np
 
 from kerasunet.comparison import guess_modality
 from kerasunet.data.cases import MaskCoding
-from kerasunet.data.readers import read_image, read_mask_values
+from kerasunet.data.readers import read_image, read_mask
 from kerasunet.data.simulation import simulate
 
 MODALITIES = {"ultrasound": "Breast ultrasound", "xray": "Chest X-ray"}
@@ -80,7 +80,7 @@ def open_mask(path: str, shape: tuple[int, int]) -> np.ndarray:
     """
     name = Path(path).name
     try:
-        values = read_mask_values(path, size_limit=PIXEL_LIMIT)
+        values = read_mask(path, size_limit=PIXEL_LIMIT)
     except (OSError, ValueError) as error:
         raise _without_folder(error, path) from None
     if values.shape != shape:

@@ -15,7 +15,12 @@ if TYPE_CHECKING:
         SIZE_LIMIT as SIZE_LIMIT,
         count_frames as count_frames,
         read_image as read_image,
+        read_mask as read_mask,
         read_mask_values as read_mask_values,
+    )
+    from kerasunet.data.readers.masks import (
+        MaskValues as MaskValues,
+        object_pixels as object_pixels,
     )
     from kerasunet.data.readers.raster import read_png as read_png
 else:

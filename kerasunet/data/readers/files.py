@@ -20,6 +20,8 @@ from types import ModuleType
 
 import numpy as np
 
+from kerasunet.data.readers.masks import MaskValues
+
 SIZE_LIMIT = 100_000_000
 # Filters of warnings, levels of loggers and standard error belong to the whole process, so one
 # thread at a time may change them.
@@ -70,6 +72,19 @@ def read_image(
         return _reader(kind).read_image(Source(file, kind, frame, size_limit=size_limit))
 
 
+def read_mask(
+    path: str | os.PathLike, *, frame: int = 0, size_limit: int = SIZE_LIMIT
+) -> MaskValues:
+    """Read what a mask file stores: values and, where it has any, their colors.
+
+    Arguments and errors are those of `read_mask_values`.
+    """
+    with _opened(Path(path)) as file:
+        kind = _kind(file)
+        found = _reader(kind).read_mask(Source(file, kind, frame, size_limit=size_limit))
+        return found if isinstance(found, MaskValues) else MaskValues(found)
+
+
 def read_mask_values(
     path: str | os.PathLike, *, frame: int = 0, size_limit: int = SIZE_LIMIT
 ) -> np.ndarray:
@@ -94,9 +109,7 @@ def read_mask_values(
         ValueError: The file is not a readable image, has no such frame or is too large, holds
             negative or fractional values, or its kind needs an extra that is not installed.
     """
-    with _opened(Path(path)) as file:
-        kind = _kind(file)
-        return _reader(kind).read_mask(Source(file, kind, frame, size_limit=size_limit))
+    return read_mask(path, frame=frame, size_limit=size_limit).numbers()
 
 
 def count_frames(path: str | os.PathLike) -> int | None:

@@ -35,6 +35,7 @@ from kerasunet.data.readers.files import (
     to_mask_values,
     without_equal_channels,
 )
+from kerasunet.data.readers.masks import MaskValues
 
 _DEEP = re.compile("(RGB|RGBA|RGBX);16[BLN]")
 _OPPOSITE = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
@@ -47,6 +48,7 @@ _FORMATS = {
     "TIFF": TiffImagePlugin.TiffImageFile,
 }
 _ARRAY_MODES = ("1", "L", "LA", "RGB", "RGBA", "I", "F", "I;16", "I;16L", "I;16B", "I;16N")
+_PALETTE = 256
 _NOISY_METADATA = (b"Exif", b"eXIf", b"acTL")
 
 
@@ -61,13 +63,35 @@ def read_image(source: Source) -> tuple[np.ndarray, tuple[float, float] | None]:
         return 255 - levels if _shows_zero_as_white(picture) else levels, _spacing(picture)
 
 
-def read_mask(source: Source) -> np.ndarray:
-    """Read unsigned integers, `(height, width)`."""
+def read_mask(source: Source) -> MaskValues:
+    """Read values, `(height, width)`, and their colors if there are any."""
     with _silence(source):
         picture = _open(source)
-        if picture.mode == "P" and not _has_grey_palette(picture):
-            return np.array(_upright(picture))
-        return to_mask_values(_pixels(picture, source))
+        if picture.mode == "P":
+            return _indexed(picture, source)
+        return _stored(_channels(picture, source), lossy=source.kind == "JPEG")
+
+
+def _indexed(picture: ImageFile, source: Source) -> MaskValues:
+    """Read indices; those of a grey palette stand for its grey levels."""
+    grey = _has_grey_palette(picture)
+    if grey and not picture.has_transparency_data:
+        return _stored(_channels(picture, source))
+    palette = _palette(picture)
+    return MaskValues(np.array(_upright(picture)), palette, numbered=not grey)
+
+
+def _palette(picture: Image) -> np.ndarray:
+    """Return 256 entries, uint8, `(256, 4)`; those that the file lacks are opaque black."""
+    palette = np.zeros((_PALETTE, 4), np.uint8)
+    colors = np.reshape(picture.getpalette("RGB") or [], (-1, 3))
+    palette[: len(colors), :3], palette[:, 3] = colors, 255
+    transparency = picture.info.get("transparency", b"")
+    if isinstance(transparency, int):
+        palette[transparency, 3] = 0
+    else:
+        palette[: len(transparency), 3] = list(transparency)
+    return palette
 
 
 def count_frames(source: Source) -> int:
@@ -91,7 +115,7 @@ def read_png(content: bytes, size_limit: int) -> np.ndarray:
     """
     source = Source(io.BufferedReader(io.BytesIO(content)), "PNG", 0, size_limit=size_limit)
     try:
-        return read_mask(source)
+        return read_mask(source).numbers()
     except Exception:  # Decoders answer broken bytes with exceptions of every type.
         raise ValueError("its mask is not a PNG image, or larger than its image") from None
 
@@ -122,13 +146,19 @@ def _page_count(picture: ImageFile) -> int:
 
 def _pixels(picture: ImageFile, source: Source) -> np.ndarray:
     """Decode to `(height, width)` of any type or RGB `(height, width, 3)`, upright and opaque."""
+    pixels = _channels(picture, source)
+    return _over_black(pixels) if pixels.ndim == 3 and pixels.shape[2] in (2, 4) else pixels
+
+
+def _channels(picture: ImageFile, source: Source) -> np.ndarray:
+    """Decode to `(height, width)` or `(height, width, 2 to 4)`, any type, upright."""
     deep = _is_deep_colour(picture)
     pixels = _array(_upright(picture))
     if deep:
         lower = _open(source)
         _take_lower_bytes(lower)
         pixels = pixels.astype(np.uint16) << 8 | _array(_upright(lower))
-    return _over_black(pixels) if pixels.ndim == 3 and pixels.shape[2] in (2, 4) else pixels
+    return pixels
 
 
 def _upright(picture: ImageFile) -> Image:
@@ -142,10 +172,72 @@ def _upright(picture: ImageFile) -> Image:
 
 
 def _array(picture: Image) -> np.ndarray:
-    """Return the values of all channels; palettes, CMYK and the like become RGB."""
-    if picture.mode not in _ARRAY_MODES:
+    """Return the values of all channels; palettes, CMYK and the like become RGB.
+
+    One grey level or color may be declared transparent, which gives a channel of opacity.
+    """
+    declared = picture.mode in ("1", "L", "RGB") and picture.has_transparency_data
+    if picture.mode not in _ARRAY_MODES or declared:
         picture = picture.convert("RGBA" if picture.has_transparency_data else "RGB")
     return np.asarray(picture)
+
+
+def _stored(pixels: np.ndarray, *, lossy: bool = False) -> MaskValues:
+    """Sort pixels into values and a palette.
+
+    Args:
+        pixels: `(height, width)`, or with channels, `(height, width, 2 to 4)`; the last of two and
+            of four is the opacity, which says nothing where it is the same everywhere.
+        lossy: Whether the compression changed values.
+
+    Raises:
+        Unusable: There are negative, fractional or deep colored values.
+    """
+    if pixels.ndim == 3 and pixels.shape[2] in (2, 4) and not np.ptp(pixels[..., -1]):
+        pixels = _without_opacity(pixels)
+    if pixels.ndim == 3 and pixels.shape[2] == 3:
+        pixels = without_equal_channels(pixels)
+    if pixels.ndim == 2:
+        return MaskValues(to_mask_values(pixels), lossy=lossy)
+    packed = _rgba(_eight_bits(pixels)).view(np.uint32)[..., 0]
+    colors, values = np.unique(packed, return_inverse=True)
+    palette = colors.view(np.uint8).reshape(-1, 4)
+    smallest = np.min_scalar_type(len(colors))
+    return MaskValues(values.reshape(packed.shape).astype(smallest), palette, False, lossy=lossy)
+
+
+def _without_opacity(pixels: np.ndarray) -> np.ndarray:
+    """Drop an opacity that is the same everywhere.
+
+    Raises:
+        Unusable: Nothing is visible, and what is hidden is not black either.
+    """
+    color = pixels[..., :-1]
+    if not pixels[..., -1].any() and color.any() and not np.ptp(color, axis=(0, 1)).any():
+        raise Unusable(
+            "every pixel is transparent, and below that has one color, so it may be empty or full; "
+            "save it without transparency"
+        )
+    return color[..., 0] if color.shape[2] == 1 else color
+
+
+def _eight_bits(pixels: np.ndarray) -> np.ndarray:
+    if pixels.dtype == np.uint8:
+        return pixels
+    if pixels.dtype != np.uint16 or (pixels % 257).any():
+        raise Unusable("a mask in colors of more than 8 bits; save it with 8 bits per channel")
+    return (pixels // 257).astype(np.uint8)
+
+
+def _rgba(pixels: np.ndarray) -> np.ndarray:
+    """Return `(height, width, 4)`, contiguous; what is transparent has no color."""
+    rgba = np.full((*pixels.shape[:2], 4), 255, np.uint8)
+    if pixels.shape[2] in (2, 4):
+        rgba[..., 3] = pixels[..., -1]
+        pixels = pixels[..., :-1]
+    rgba[..., :3] = pixels
+    rgba[rgba[..., 3] == 0] = 0
+    return rgba
 
 
 def _over_black(pixels: np.ndarray) -> np.ndarray:
