@@ -22,6 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("model", help="a saved model's name or .keras file")
     shared.add_shared(parser, "data", required=True)
     shared.add_shared(parser, "manual_dir")
+    shared.add_object_choice(parser)
     shared.add_option(parser, "threshold", _THRESHOLD)
     shared.add_option(parser, "image_size", _IMAGE_SIZE)
     shared.add_shared(parser, "labels", labels=())
@@ -35,7 +36,7 @@ def run(options: argparse.Namespace) -> int:
 
     models.check(options.model)
     card = models.card(options.model)
-    data = load(options.data, options.manual_dir)
+    data = load(options.data, options.manual_dir, **shared.object_choice(options))
     if options.labels:
         data = data.with_labels(options.labels)
     print(shared.describe_data(data), flush=True)

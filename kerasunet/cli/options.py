@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 
 _MOST_BOTTLENECK_FILTERS = 2048
+_MOST_REMARKS = 10
 _FILES, _OUTPUTS = ("csv", "html", "json", "sheet"), ("output", "csv", "html", "json", "sheet")
+_OBJECT_CHOICE = ("objects", "mask_threshold")
 _WRITE_A_FILE = ("export", "panel")
 
 
@@ -55,6 +57,16 @@ def add_shared(
     for name in names:
         option = declared(FinetuneSettings)[name]
         add_option(parser, name, option, defaults.get(name), required=required)
+
+
+def add_object_choice(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say what counts as the object."""
+    add_shared(parser, *_OBJECT_CHOICE, objects=())
+
+
+def object_choice(options: argparse.Namespace) -> dict[str, Any]:
+    """Return what was given of the object, as arguments of `kerasunet.data.load`."""
+    return {name: getattr(options, name) for name in _OBJECT_CHOICE}
 
 
 def add_option(container: Any, name: str, option: Option, default: Any = None, **more: Any) -> None:
@@ -193,10 +205,14 @@ def printable(text: str) -> str:
 
 
 def describe_data(data: DataSet) -> str:
-    """Return one line: name, the recognized layout, cases, and groups if there are any."""
+    """Return a line of name, layout, cases and groups, and lines of what was left out."""
     groups = len({case.group for case in data.cases})
     kept = f" in {groups:,} groups" if groups < len(data) else ""
-    return f"data        {data.name} ({data.layout}): {len(data):,} cases{kept}"
+    lines = [f"data        {data.name} ({data.layout}): {len(data):,} cases{kept}"]
+    lines += [f"left out    {printable(remark)}" for remark in data.remarks[:_MOST_REMARKS]]
+    if (more := len(data.remarks) - _MOST_REMARKS) > 0:
+        lines.append(f"left out    {more:,} more, which kerasunet check lists")
+    return "\n".join(lines)
 
 
 def check_outputs(verb: str, options: argparse.Namespace) -> None:

@@ -193,6 +193,19 @@ class FileCase:
 class Annotation(Protocol):
     """A mask that is described rather than stored, as by polygons."""
 
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels of what is drawn, except those that stand for background."""
+
+    @property
+    def faults(self) -> tuple[str, ...]:
+        """What cannot be drawn and is left out, a line each that names the file."""
+
+    def of(self, labels: Collection[str]) -> Annotation:
+        """Return the annotation with only what has one of these labels."""
+
     def mask(self, shape: tuple[int, int]) -> np.ndarray:
         """Draw the bool mask, (height, width); a `ValueError` names the file and the fault."""
 
@@ -209,8 +222,12 @@ class AnnotatedCase:
 
     def load(self) -> Sample:
         """Read the image and draw the mask."""
-        image, spacing = readers.read_image(self.image)
+        image, spacing = self.read_image()
         return Sample(image, self.annotation.mask(image.shape[:2]), spacing)
+
+    def read_image(self) -> tuple[np.ndarray, tuple[float, float] | None]:
+        """Read the image and its spacing, as `kerasunet.data.read_image` does."""
+        return readers.read_image(self.image)
 
 
 @dataclass(frozen=True)
@@ -247,6 +264,7 @@ class DataSet:
         layout: The file layout that was recognized, for messages.
         terms: License or terms of use of the data, for model cards.
         citation: How to cite the data.
+        remarks: What was left out of the annotations, one line each.
         official: The divisions that come with the data, by name. Each maps the key of every case
             to the fold that tests it, from 0, or to its part: `"train"`, `"validation"` or
             `"test"`.
@@ -258,6 +276,7 @@ class DataSet:
     terms: str = "not stated"
     citation: str = ""
     official: Mapping[str, Mapping[str, int | str]] = field(default_factory=dict, hash=False)
+    remarks: tuple[str, ...] = ()
 
     def __post_init__(self):
         if not self.cases:

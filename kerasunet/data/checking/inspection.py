@@ -14,7 +14,6 @@ import numpy as np
 from kerasunet.data.cases import AnnotatedCase, Case, FileCase
 from kerasunet.data.decoding import resize_mask, to_grey
 from kerasunet.data.groups import thumbnail
-from kerasunet.data.readers import read_image
 from kerasunet.files import wrong_size
 
 SEVERITIES = ("error", "warning", "note")
@@ -55,6 +54,11 @@ KINDS: Mapping[str, Kind] = {
         "error",
         "masks with more than two values",
         "save masks without smoothing and as PNG, never as JPEG: 0 and one other value",
+    ),
+    "left-out": Kind(
+        "warning",
+        "shapes that have no area or cannot be drawn, and are left out",
+        "correct the shape in its program, or delete it there",
     ),
     "constant-image": Kind(
         "warning", "images that show nothing", "export the image again, or leave the case out"
@@ -218,7 +222,7 @@ def _read_annotated(case: AnnotatedCase, problems: list[Problem]):
         case.image,
         kind="unreadable",
         problems=problems,
-        call=lambda: read_image(case.image)[0],
+        call=lambda: case.read_image()[0],
     )
     if image is None:
         return None, None

@@ -83,7 +83,12 @@ class Report:
         }
 
 
-def check(name_or_path: str | os.PathLike, manual_dir: str | os.PathLike | None = None) -> Report:
+def check(
+    name_or_path: str | os.PathLike,
+    manual_dir: str | os.PathLike | None = None,
+    objects: Sequence[str] = (),
+    mask_threshold: int | None = None,
+) -> Report:
     """Look at every case of a data set and compare the cases with each other.
 
     Files that do not pair up are reported, and the others are still checked. If no case is left, or
@@ -93,6 +98,8 @@ def check(name_or_path: str | os.PathLike, manual_dir: str | os.PathLike | None 
         name_or_path: As `kerasunet.data.load` takes it.
         manual_dir: For the name of a public set: a folder with its archives, or with their unpacked
             contents.
+        objects: What counts as the object, as `kerasunet.data.load` takes it.
+        mask_threshold: Grey level above which a pixel of a mask file is object.
 
     Returns:
         The report.
@@ -104,7 +111,7 @@ def check(name_or_path: str | os.PathLike, manual_dir: str | os.PathLike | None 
     source = os.fspath(name_or_path)
     with collect_problems() as found:
         try:
-            data = load(source, manual_dir)
+            data = load(source, manual_dir, objects=objects, mask_threshold=mask_threshold)
         except ValueError as error:
             path = Path(source if manual_dir is None else manual_dir).expanduser()
             if not path.exists():
@@ -170,6 +177,7 @@ def _check_cases(source: str, data: DataSet, known: list[Problem]) -> Report:
     joined = group([case.group for case in data.cases], pairs)
     groups = {case.key: name for case, name in zip(data.cases, joined, strict=True)}
     problems = known + [problem for found in inspections for problem in found.problems]
+    problems += [Problem("left-out", remark) for remark in data.remarks]
     problems += unusual_shares(inspections)
     problems += divided_duplicates(inspections, pairs, groups)
     problems += contradictions(inspections, pairs)
@@ -344,7 +352,7 @@ def _picture(case: Case) -> np.ndarray | None:
 def _image_alone(case: Case) -> np.ndarray | None:
     if not isinstance(case, FileCase | AnnotatedCase):
         return None
-    return read_image(case.image, frame=getattr(case, "frame", 0))[0]
+    return case.read_image()[0]
 
 
 def _fitted(image: np.ndarray) -> np.ndarray:

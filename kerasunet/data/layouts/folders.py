@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
-from kerasunet.data.cases import AnnotatedCase, Case, DataSet, FileCase
+from kerasunet.data.cases import Case, DataSet, FileCase, MaskCoding
 from kerasunet.data.layouts.pairing import (
     Files,
     by_image,
@@ -19,8 +17,8 @@ from kerasunet.data.layouts.pairing import (
     pair,
     subfolder,
 )
-from kerasunet.data.readers import count_frames, read_image
-from kerasunet.files import raise_all, report_all, wrong_size
+from kerasunet.data.readers import count_frames
+from kerasunet.files import raise_all, report_all
 
 IMAGE_FOLDERS = ("images", "imgs", "image")
 MASK_FOLDERS = ("masks", "labels", "mask", "label")
@@ -35,7 +33,8 @@ PARTS = {
 }
 _CLASSES = {"benign", "malignant", "normal"}
 Official = Mapping[str, Mapping[str, int | str]]
-_VOID = (224, 224, 192)
+# labelme once wrote the images beside arrays.
+_CLASS_FOLDERS = ("SegmentationClassPNG", "SegmentationClass")
 _MOST_FRAMES = 100_000
 _MAY_HOLD_MANY = (".dcm", ".dicom", ".nii", ".nii.gz", ".tif", ".tiff")
 
@@ -69,34 +68,19 @@ def masks_beside_images(folder: Path) -> Sequence[Case] | None:
 def pascal_voc(folder: Path) -> Sequence[Case] | None:
     """Read `JPEGImages/` with `SegmentationClass/`; an image without a mask is left out.
 
-    The format shares its images with other tasks, so that most have no mask.
+    The format shares its images with other tasks, so that most have no mask. The void outline
+    between object and background belongs to neither.
     """
-    if not all((folder / name).is_dir() for name in ("JPEGImages", "SegmentationClass")):
+    if not all((folder / name).is_dir() for name in ("JPEGImages", _CLASS_FOLDERS[-1])):
         return None
-    masks = image_files(folder / "SegmentationClass")
+    masks = next(filter(None, (_files_of(folder / name) for name in _CLASS_FOLDERS)), {})
     images = image_files(folder / "JPEGImages")
-    cases = pair({key: images[key] for key in images if key in masks}, masks)
-    return [AnnotatedCase(c.key, c.group, c.image, annotation=VocMask(c.masks[0])) for c in cases]
+    annotated = {key: images[key] for key in images if key in masks}
+    return pair(annotated, masks, MaskCoding(void=True))
 
 
-@dataclass(frozen=True)
-class VocMask:
-    """A class mask, colored or as class numbers.
-
-    Every class counts as the object; the void outline between object and background does not.
-    """
-
-    path: Path
-
-    def mask(self, shape: tuple[int, int]) -> np.ndarray:
-        """Read the bool mask, (height, width)."""
-        values, _ = read_image(self.path)
-        if values.shape[:2] != shape:
-            raise ValueError(wrong_size(self.path, values.shape, shape))
-        if values.ndim == 3:
-            return values.any(axis=2) & (values != _VOID).any(axis=2)
-        several_classes = ((values > 0) & (values < 255)).any()
-        return (values > 0) & ~((values == 255) & several_classes)
+def _files_of(folder: Path) -> Files:
+    return image_files(folder) if folder.is_dir() else {}
 
 
 def interpret(cases: Sequence[Case]) -> tuple[list[Case], str, Official]:

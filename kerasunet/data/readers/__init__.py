@@ -22,6 +22,9 @@ if TYPE_CHECKING:
         MaskValues as MaskValues,
         object_pixels as object_pixels,
     )
-    from kerasunet.data.readers.raster import read_png as read_png
+    from kerasunet.data.readers.raster import (
+        read_embedded as read_embedded,
+        read_png as read_png,
+    )
 else:
     __getattr__, __dir__, __all__ = lazy_members(__name__)

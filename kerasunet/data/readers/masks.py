@@ -1,7 +1,7 @@
 """What a mask file stores, values or colors, and which of them are the object.
 
-Colors are judged by what is seen: black and what is transparent is ground, and the one other color
-is the object. Where a mask does not say by itself which color or value is the object, it is refused.
+Colors are judged by what is seen: black and what is transparent is ground, the one other color is
+the object. A mask that does not say by itself which color or value is the object is refused.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _OPAQUE = 255
 _VOID_NUMBER, _VOID_COLOR = 255, "#e0e0c0"
 _TRANSPARENT = "transparent"
 _MOST_LISTED = 5
-_MOST_SMOOTHED = 16
+_FEW, _MOST_SMOOTHED = 4, 16
 _OTHER_HUE, _SHARE_OF_HUES = 0.5, 0.1
 
 
@@ -172,7 +172,7 @@ def _only_object(mask: MaskValues, void: bool) -> np.ndarray:
     if void:
         others = _without_void(mask, others)
     if len({_entry(mask, value) for value in others}) > 1:
-        raise ValueError(_ambiguity(mask, len(present)))
+        raise ValueError(_ambiguity(mask, others, len(present)))
     if others and not ground and not void and mask.palette is not None and _is_chromatic(mask):
         raise ValueError(
             f"{_listing(mask)}: one color everywhere, which may be object or ground; choose with "
@@ -199,19 +199,28 @@ def _entry(mask: MaskValues, value: int) -> int | bytes:
     return value if mask.palette is None else mask.palette[value].tobytes()
 
 
-def _ambiguity(mask: MaskValues, count: int) -> str:
+def _ambiguity(mask: MaskValues, others: list[int], count: int) -> str:
     """Say what a mask has instead of one object, and the remedy."""
     what = "values" if mask.palette is None else "colors"
     found = f"not a binary mask, it has {count:,} different {what}"
+    cut = "cut it at a grey level: --mask-threshold 127"
     if mask.lossy or count > _MOST_SMOOTHED:
         return (
-            f"{found}, as after smoothing or JPEG compression; export it without, or cut it at a "
-            "grey level: --mask-threshold 127"
+            f"{found}, as after smoothing or JPEG compression; export it without (0 and one other "
+            f"value), or {cut}"
         )
-    example = "150,200" if mask.palette is None else "#ff0000"
+    example = _name(mask, _likeliest(mask, others, count), mask.colors())
+    smoothed = f", or if it was smoothed, {cut}" if count > _FEW else ""
     return (
-        f"{found} ({_listing(mask)}); say which are the object: --objects NAME={example}"
+        f"{found} ({_listing(mask)}); say which are the object: --objects NAME={example}{smoothed}"
     )
+
+
+def _likeliest(mask: MaskValues, others: list[int], count: int) -> int:
+    """Return the value that is most likely an object: a frequent one, but not a colored ground."""
+    amounts = {value: int(np.count_nonzero(mask.values == value)) for value in others}
+    pick = min if len(others) == count else max
+    return pick(others, key=amounts.__getitem__)
 
 
 def _listing(mask: MaskValues) -> str:
@@ -227,4 +236,7 @@ def _listing(mask: MaskValues) -> str:
 
 
 def _name(mask: MaskValues, value: int, colors: dict[int, str]) -> str:
-    return str(value) if mask.palette is None else colors[value]
+    if mask.palette is None:
+        return str(value)
+    opacity = mask.palette[value, 3]
+    return colors[value] if opacity in (0, _OPAQUE) else f"{colors[value]} at opacity {opacity}"

@@ -26,6 +26,7 @@ from PIL.ImageFile import ImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
 from kerasunet.data.readers.files import (
+    SIZE_LIMIT,
     Source,
     Unusable,
     millimetres,
@@ -47,6 +48,7 @@ _FORMATS = {
     "BMP": BmpImagePlugin.BmpImageFile,
     "TIFF": TiffImagePlugin.TiffImageFile,
 }
+_MARKS = {"JPEG": (b"\xff\xd8\xff",), "BMP": (b"BM",), "TIFF": (b"II", b"MM")}
 _ARRAY_MODES = ("1", "L", "LA", "RGB", "RGBA", "I", "F", "I;16", "I;16L", "I;16B", "I;16N")
 _PALETTE = 256
 _NOISY_METADATA = (b"Exif", b"eXIf", b"acTL")
@@ -98,6 +100,29 @@ def count_frames(source: Source) -> int:
     """Return the number of pages of a TIFF; other files have one."""
     with _silence(source):
         return _page_count(_open(source))
+
+
+def read_embedded(content: bytes, size_limit: int = SIZE_LIMIT) -> np.ndarray:
+    """Read an image in memory, as `read_image` reads it from a file.
+
+    Args:
+        content: The bytes of a PNG, JPEG, BMP or TIFF file.
+        size_limit: Largest height times width; checked before pixels are decoded.
+
+    Returns:
+        Float32, `(height, width)` or `(height, width, 3)`, 0 to 255.
+
+    Raises:
+        ValueError: It is none of these, damaged or larger.
+    """
+    kind = next((kind for kind, marks in _MARKS.items() if content.startswith(marks)), "PNG")
+    source = Source(io.BufferedReader(io.BytesIO(content)), kind, 0, size_limit=size_limit)
+    try:
+        return read_image(source)[0]
+    except Exception:  # Decoders answer broken bytes with exceptions of every type.
+        raise ValueError(
+            "its image is not PNG, JPEG, BMP or TIFF, or damaged, or too large"
+        ) from None
 
 
 def read_png(content: bytes, size_limit: int) -> np.ndarray:
