@@ -207,7 +207,6 @@ def _labelme(path: Path) -> Iterator[tuple[str, int | str]]:
     lines = [line for line in _lines(path) if line != "__ignore__"]
     if lines and lines[0].lower() in NO_OBJECT:
         yield from ((name, number) for number, name in enumerate(lines))
-        yield "__ignore__", 255
 
 
 def _roboflow(path: Path) -> Iterator[tuple[str, int | str]]:

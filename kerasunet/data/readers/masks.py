@@ -16,7 +16,7 @@ _VOID_NUMBER, _VOID_COLOR = 255, "#e0e0c0"
 _TRANSPARENT = "transparent"
 _MOST_LISTED = 5
 _FEW, _MOST_SMOOTHED = 4, 16
-_OTHER_HUE, _SHARE_OF_HUES = 0.5, 0.1
+_OTHER_HUE, _SHARE_OF_HUES = 0.5, 0.02
 
 
 class MaskValues(NamedTuple):
@@ -123,18 +123,21 @@ def _chosen(mask: MaskValues, wanted: Collection[int | str]) -> np.ndarray:
 
 def _require_listed(mask: MaskValues, listed: Collection[int | str], void: bool) -> None:
     colors = mask.colors()
-    known = {value for value in listed if isinstance(value, int) and mask.numbered}
-    known |= {value for value, color in colors.items() if color in listed}
-    known |= _void_values(mask) if void else set()
-    others = sorted({*np.unique(mask.values).tolist()} - known)
+    present = np.unique(mask.values).tolist()
+    known = {value for value in present if mask.numbered and value in listed}
+    others = [v for v in present if v not in known and colors.get(v) not in listed]
+    if void:
+        others = [value for value in others if not _is_void(mask, value, present)]
     if others:
         names = [_name(mask, value, colors) for value in others[:_MOST_LISTED]]
         raise ValueError(f"has {', '.join(names)}, which the table of classes does not list")
 
 
-def _void_values(mask: MaskValues) -> set[int]:
-    void = {value for value, color in mask.colors().items() if color == _VOID_COLOR}
-    return void | ({_VOID_NUMBER} if mask.numbered else set())
+def _is_void(mask: MaskValues, value: int, present: Collection[int]) -> bool:
+    """Return whether a value is the outline between objects; 255 is only beside other classes."""
+    if mask.palette is not None and _color(mask.palette[value]) == _VOID_COLOR:
+        return True
+    return mask.numbered and value == _VOID_NUMBER and len({*present} - {0, _VOID_NUMBER}) > 0
 
 
 def _bright(mask: MaskValues, above: int, any_color: bool) -> np.ndarray:
@@ -170,7 +173,7 @@ def _only_object(mask: MaskValues, void: bool) -> np.ndarray:
     ground = _ground(mask, present)
     others = [value for value in present if value not in ground]
     if void:
-        others = _without_void(mask, others)
+        others = [value for value in others if not _is_void(mask, value, others)]
     if len({_entry(mask, value) for value in others}) > 1:
         raise ValueError(_ambiguity(mask, others, len(present)))
     if others and not ground and not void and mask.palette is not None and _is_chromatic(mask):
@@ -187,12 +190,6 @@ def _ground(mask: MaskValues, present: list[int]) -> set[int]:
         return {0} & set(present)
     transparent = {value for value in present if not mask.palette[value, 3]}
     return transparent or {value for value in present if not mask.palette[value, :3].any()}
-
-
-def _without_void(mask: MaskValues, others: list[int]) -> list[int]:
-    kept = [value for value in others if mask.colors().get(value) != _VOID_COLOR]
-    several = len(kept) > 1
-    return [value for value in kept if not (several and mask.numbered and value == _VOID_NUMBER)]
 
 
 def _entry(mask: MaskValues, value: int) -> int | bytes:
