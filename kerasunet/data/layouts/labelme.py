@@ -37,6 +37,7 @@ from kerasunet.data.layouts.pairing import (
 )
 from kerasunet.files import read_json, report_all, wrong_size
 
+_IMAGE_FOLDERS = (*IMAGE_FOLDERS, "img")
 _JSON_FOLDERS = ("annotations", "annotation", "ann", "json", "jsons", "labelme", "labels", "label")
 _POLYGONS = ("polygon", "oriented_rectangle", "rotation")
 
@@ -70,7 +71,7 @@ def _files(folder: Path) -> tuple[Files, dict[str, Path]]:
     images, files = image_files(folder), json_files(folder)
     for inner in subfolders(folder):
         name = inner.name.lower()
-        images = {**image_files(inner), **images} if name in IMAGE_FOLDERS else images
+        images = {**image_files(inner), **images} if name in _IMAGE_FOLDERS else images
         files = {**json_files(inner), **files} if name in _JSON_FOLDERS else files
     return images, files
 
