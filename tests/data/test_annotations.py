@@ -363,9 +363,10 @@ def test_one_coco_file_for_each_part(tmp_path):
 def test_image_name_that_fits_several_files_is_refused(tmp_path):
     for patient in ("p1", "p2"):
         scan(tmp_path / patient / "a.png")
-    path = save(tmp_path / "c.json", coco([picture(0, "/data/a.png")], []))
+    annotations = [drawn(1, [flat(SQUARE)])]
+    path = save(tmp_path / "c.json", coco([picture(0, "/data/a.png")], annotations))
     assert "may be any of" in refusal(path) and "p2/a.png" in refusal(path)
-    save(path, coco([picture(0, "/data/p2/a.png")], []))
+    save(path, coco([picture(0, "/data/p2/a.png")], annotations))
     assert load(path).cases[0].image == tmp_path / "p2" / "a.png"
 
 
@@ -430,3 +431,9 @@ def test_annotations_of_other_programs_are_refused_with_the_remedy(tmp_path, nam
     assert program in message and "export" in message
     if name.endswith(".json"):
         assert program in refusal(path)
+
+
+def test_coco_without_any_annotation_is_refused(tmp_path):
+    scan(tmp_path / "a.png")
+    save(tmp_path / "result.json", coco([picture(0, "a.png")], []))
+    assert "none of its 1 images has an annotation" in refusal(tmp_path)

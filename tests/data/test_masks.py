@@ -215,6 +215,7 @@ def test_values_and_colors_that_are_chosen(folder, make, choice, expected):
     [
         (lambda: drawn(RED, BLACK, GREEN), ".png", "x=1", "choose by color: #000000"),
         (lambda: values(255), ".jpg", "x=255", "a JPEG file"),
+        (lambda: Image.effect_noise(SHAPE[::-1], 80), ".png", "x=9", "different values, as after"),
         (lambda: values(255), ".png", "nodule", "without a table of names; give values or colors"),
         (lambda: values(255), ".png", "x=", "give a name, or NAME=V,V"),
         (lambda: values(255), ".png", "=1", "give a name, or NAME=V,V"),

@@ -11,6 +11,7 @@ from typing import Any
 
 from kerasunet.data.cases import AnnotatedCase, Case, DataSet, FileCase, MaskCoding, ObjectChoice
 from kerasunet.data.layouts.annotations import ENCODINGS, NO_OBJECT
+from kerasunet.data.layouts.coco import CocoOutlines
 from kerasunet.data.layouts.pairing import read_rows
 from kerasunet.files import read_json, report_all
 
@@ -54,6 +55,8 @@ def with_objects(data: DataSet, objects: Sequence[str], mask_threshold: int | No
         _check(choice, data.name, counts, classes, by_value=bool(files))
     elif len(counts) > 1 or len(classes) > 1:
         report_all([_several(data.name, counts, classes)], "")
+    elif not counts and all(_is_coco(case) for case in data.cases):
+        report_all([_nothing_drawn(data)], "")
     cases = tuple(_chosen(case, choice, mask_threshold) for case in data.cases)
     remarks = tuple(fault for case in annotated for fault in case.annotation.faults)
     return replace(data, cases=cases, remarks=remarks)
@@ -95,6 +98,17 @@ def _is_code(source: str) -> bool:
 
 def _objects_of(classes: Classes) -> Iterator[tuple[str, int | str]]:
     return ((name, code) for name, code in classes if name.lower() not in _GROUND)
+
+
+def _is_coco(case: Case) -> bool:
+    return isinstance(case, AnnotatedCase) and isinstance(case.annotation, CocoOutlines)
+
+
+def _nothing_drawn(data: DataSet) -> str:
+    return (
+        f"{data.name}: none of its {len(data):,} images has an annotation; some programs write "
+        "polygons to COCO, but brushes only to PNG masks: export these"
+    )
 
 
 def _named(files: Iterable[FileCase]) -> dict[str, None]:

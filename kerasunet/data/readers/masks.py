@@ -15,7 +15,7 @@ _OPAQUE = 255
 _VOID_NUMBER, _VOID_COLOR = 255, "#e0e0c0"
 _TRANSPARENT = "transparent"
 _MOST_LISTED = 5
-_FEW, _MOST_SMOOTHED = 4, 16
+_FEW, _MOST_SMOOTHED, _MOST_LABELS = 4, 16, 100
 _OTHER_HUE, _SHARE_OF_HUES = 0.5, 0.02
 
 
@@ -111,6 +111,11 @@ def _chosen(mask: MaskValues, wanted: Collection[int | str]) -> np.ndarray:
             "a JPEG file, whose compression changes values and colors, so none of them can be "
             "chosen; export labels as PNG"
         )
+    if (count := len(np.unique(mask.values))) > _MOST_LABELS:
+        raise ValueError(
+            f"has {count:,} different {_what(mask)}, as after smoothing, so choosing some of them "
+            "would lose the edge of the object; export labels without smoothing"
+        )
     numbers = [value for value in wanted if isinstance(value, int)]
     if numbers and not mask.numbered:
         raise ValueError(
@@ -169,6 +174,8 @@ def _is_chromatic(mask: MaskValues) -> bool:
 
 def _only_object(mask: MaskValues, void: bool) -> np.ndarray:
     """Return the pixels of the one value or color that is not ground."""
+    if mask.palette is None and _is_binary(mask.values):
+        return mask.values > 0
     present = np.unique(mask.values).tolist()
     ground = _ground(mask, present)
     others = [value for value in present if value not in ground]
@@ -182,6 +189,11 @@ def _only_object(mask: MaskValues, void: bool) -> np.ndarray:
             "--objects NAME=COLOR, the color of the object"
         )
     return np.isin(mask.values, others)
+
+
+def _is_binary(values: np.ndarray) -> bool:
+    above = values[values > 0]
+    return not above.size or bool(above.min() == above.max())
 
 
 def _ground(mask: MaskValues, present: list[int]) -> set[int]:
@@ -198,8 +210,7 @@ def _entry(mask: MaskValues, value: int) -> int | bytes:
 
 def _ambiguity(mask: MaskValues, others: list[int], count: int) -> str:
     """Say what a mask has instead of one object, and the remedy."""
-    what = "values" if mask.palette is None else "colors"
-    found = f"not a binary mask, it has {count:,} different {what}"
+    found = f"not a binary mask, it has {count:,} different {_what(mask)}"
     cut = "cut it at a grey level: --mask-threshold 127"
     if mask.lossy or count > _MOST_SMOOTHED:
         return (
@@ -211,6 +222,10 @@ def _ambiguity(mask: MaskValues, others: list[int], count: int) -> str:
     return (
         f"{found} ({_listing(mask)}); say which are the object: --objects NAME={example}{smoothed}"
     )
+
+
+def _what(mask: MaskValues) -> str:
+    return "values" if mask.palette is None else "colors"
 
 
 def _likeliest(mask: MaskValues, others: list[int], count: int) -> int:
