@@ -45,8 +45,9 @@ def save(path: Path, ds: Dataset) -> Path:
     return path
 
 
-def write_dicom(path: Path, pixels: np.ndarray) -> Path:
+def write_dicom(path: Path, pixels: np.ndarray, uid: str = "1.2.3") -> Path:
     ds = dataset(UltrasoundMultiFrameImageStorage)
+    ds.SOPInstanceUID = uid
     ds.set_pixel_data(pixels, "MONOCHROME2", 8)
     return save(path, ds)
 

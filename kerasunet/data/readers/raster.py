@@ -25,16 +25,10 @@ from PIL.Image import Image
 from PIL.ImageFile import ImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
-from kerasunet.data.readers.files import (
-    Source,
-    Unusable,
-    millimetres,
-    quiet,
-    quiet_native_code,
-    to_levels,
-    to_mask_values,
-    without_equal_channels,
-)
+from kerasunet.data.readers.files import to_levels, to_mask_values, without_equal_channels
+from kerasunet.data.readers.quiet import quiet, quiet_native_code
+from kerasunet.data.readers.source import Partner, Source, Unusable, millimetres
+from kerasunet.data.readers.space import check_order
 
 _DEEP = re.compile("(RGB|RGBA|RGBX);16[BLN]")
 _OPPOSITE = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
@@ -47,6 +41,7 @@ _FORMATS = {
     "TIFF": TiffImagePlugin.TiffImageFile,
 }
 _ARRAY_MODES = ("1", "L", "LA", "RGB", "RGBA", "I", "F", "I;16", "I;16L", "I;16B", "I;16N")
+_ORIENTATION, _ON_THEIR_SIDE = 0x0112, (5, 6, 7, 8)  # Of EXIF.
 _NOISY_METADATA = (b"Exif", b"eXIf", b"acTL")
 
 
@@ -63,6 +58,8 @@ def read_image(source: Source) -> tuple[np.ndarray, tuple[float, float] | None]:
 
 def read_mask(source: Source) -> np.ndarray:
     """Read unsigned integers, `(height, width)`."""
+    if source.partner is not None:
+        check_order(source.partner)
     with _silence(source):
         picture = _open(source)
         if picture.mode == "P" and not _has_grey_palette(picture):
@@ -74,6 +71,16 @@ def count_frames(source: Source) -> int:
     """Return the number of pages of a TIFF; other files have one."""
     with _silence(source):
         return _page_count(_open(source))
+
+
+def locate(source: Source) -> Partner:
+    """Return the page as the partner of a mask; it has no place in the patient."""
+    with _silence(source):
+        picture = _open(source)
+        width, height = picture.size
+        if picture.getexif().get(_ORIENTATION, 1) in _ON_THEIR_SIDE:
+            width, height = height, width
+        return Partner(source.name, source.frame, _page_count(picture), (height, width))
 
 
 def read_png(content: bytes, size_limit: int) -> np.ndarray:
