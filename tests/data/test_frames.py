@@ -47,8 +47,8 @@ def save(path: Path, ds: Dataset) -> Path:
 
 def write_dicom(path: Path, pixels: np.ndarray, uid: str = "1.2.3") -> Path:
     ds = dataset(UltrasoundMultiFrameImageStorage)
-    ds.SOPInstanceUID = uid
     ds.set_pixel_data(pixels, "MONOCHROME2", 8)
+    ds.SOPInstanceUID = uid
     return save(path, ds)
 
 

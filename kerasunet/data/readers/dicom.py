@@ -103,6 +103,8 @@ def read_image(source: Source) -> tuple[np.ndarray, tuple[float, float] | None]:
     """Read float32 levels, `(height, width)` or `(height, width, 3)`, and the spacing."""
     with quiet("pydicom"):
         header = _header(source)
+        if dicom_frames.is_segmentation(header):
+            raise Unusable("a DICOM segmentation, so a mask; give the image that it was drawn on")
         levels = dicom_display.shown(_pixels(source, header), header, source.remarks)
         return without_equal_channels(levels), spacing(header)
 

@@ -94,7 +94,9 @@ def frames_about(header: Dataset, count: int, source: Source) -> list[int]:
         return found
     if partner is not None and partner.plane is not None and _is_placed(header, count):
         _check_space(header, partner)
-        return frames_at(partner, planes(header, count))
+        there = frames_at(partner, planes(header, count))
+        if there or not any(about):
+            return there
     alone = partner is None or partner.count == 1
     if alone and len(_images(about)) <= 1 and _of_other_segments(header, count):
         _check_image(about, partner)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import gzip
 import io
-from typing import IO
+from io import BufferedReader
 
 import numpy as np
 from nibabel import Nifti1Header, Nifti2Header
@@ -20,6 +20,7 @@ from kerasunet.data.readers.quiet import quiet
 from kerasunet.data.readers.source import Partner, Source, Unusable
 from kerasunet.data.readers.volumes import Volume
 
+File = BufferedReader | gzip.GzipFile | io.BytesIO
 _UNIT_MM = {"mm": 1.0, "meter": 1000.0, "micron": 0.001, "unknown": 1.0}
 _SAME_SIZE = 0.01
 _ALIGNED = 2  # Codes from here on name standard brains.
@@ -57,7 +58,7 @@ def locate(source: Source) -> Partner:
 def _open(source: Source) -> Volume:
     source.file.seek(0)
     is_packed = source.file.peek(2)[:2] == _GZIP
-    file: IO[bytes] = gzip.GzipFile(fileobj=source.file) if is_packed else source.file
+    file: File = gzip.GzipFile(fileobj=source.file) if is_packed else source.file
     head = file.read(_HEADER_BYTES)
     layout = Nifti2Header if head[4:8] == b"n+2\0" else Nifti1Header
     header = layout.from_fileobj(io.BytesIO(head), check=False)
@@ -76,7 +77,7 @@ def _open(source: Source) -> Volume:
     return Volume(padded, affine, _sizes(header, affine), read)
 
 
-def _unpacked(source: Source, file: IO[bytes], header: Nifti1Header) -> IO[bytes]:
+def _unpacked(source: Source, file: File, header: Nifti1Header) -> File:
     """Return the unpacked content, as far as the voxels go."""
     voxels = int(np.prod(header.get_data_shape(), dtype=object)) * header.get_data_dtype().itemsize
     size = int(header.get_data_offset()) + voxels
