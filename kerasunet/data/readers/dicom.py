@@ -226,8 +226,8 @@ def _mend(header: Dataset, tag: Any, remarks: list[str]) -> None:
     try:
         if dictionary_VR(tag) != "DS":
             raise ValueError
-        text = raw.value if isinstance(raw.value, bytes) else str(raw.value).encode("ascii")
-        values = [float(number) for number in text.strip(b" \0").replace(b",", b".").split(b"\\")]
+        texts = raw.value.decode("ascii").split("\\") if isinstance(raw.value, bytes) else raw.value
+        values = [float(str(text).strip(" \0").replace(",", ".")) for text in np.ravel(texts)]
     except Exception:  # Whatever the element holds, the image does without it.
         remarks.append(f"its {name} is broken and was ignored")
     else:
