@@ -17,7 +17,7 @@ _READERS = {"NRRD": "NrrdImageIO", "MetaImage": "MetaImageIO"}
 _HEADER_BYTES = 1 << 16
 _DETACHED = {
     "NRRD": re.compile(rb"^data ?file\s*:", re.IGNORECASE | re.MULTILINE),
-    "MetaImage": re.compile(rb"^\s*ElementDataFile\s*=\s*(?!LOCAL\s)", re.MULTILINE),
+    "MetaImage": re.compile(rb"^\s*ElementDataFile\s*=(?!\s*LOCAL\s)", re.MULTILINE),
 }
 _FROM_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _NUMBER_BYTES = 8
