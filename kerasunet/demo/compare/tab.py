@@ -270,7 +270,7 @@ class _Tab:
         if path is None:
             return replace(image, truth=None), {self.truth_note: ""}
         try:
-            truth = open_mask(path, image.pixels.shape[:2])
+            truth = open_mask(path, image)
         except ValueError as error:
             return replace(image, truth=None), {self.truth_note: problem_html(error)}
         note = note_html(f"The mask covers {100 * truth.mean():.1f} % of the image.")
