@@ -38,6 +38,7 @@ class InputImage:
         is_guess: Whether `modality` is a guess.
         path: The file; empty if it was simulated.
         frame: Which frame of the file, from 0.
+        frames: How many it has.
     """
 
     name: str
@@ -49,6 +50,7 @@ class InputImage:
     is_guess: bool = False
     path: str = ""
     frame: int = 0
+    frames: int = 1
 
     def with_modality(self, modality: str) -> InputImage:
         """Return the image taken for a modality; empty stands for the known or guessed one."""
@@ -64,10 +66,11 @@ def open_image(path: str, frame: int | None = None) -> InputImage:
     """
     try:
         pixels, spacing = read_image(path, frame=frame, size_limit=PIXEL_LIMIT)
+        frames = count_frames(path) or 1
     except (OSError, ValueError) as error:
         raise _without_folder(error, path) from None
-    opened = InputImage(Path(path).name, pixels, spacing, modality="", path=path, frame=frame or 0)
-    return opened.with_modality("")
+    opened = InputImage(Path(path).name, pixels, spacing, "", path=path, frame=frame or 0)
+    return replace(opened, frames=frames).with_modality("")
 
 
 def open_mask(path: str, image: InputImage) -> np.ndarray:
