@@ -5,6 +5,7 @@ import gzip
 import numpy as np
 import pytest
 from PIL import Image
+from scipy.spatial.transform import Rotation
 
 from kerasunet.data import load
 from kerasunet.data.readers import count_frames, read_image, read_mask_values
@@ -119,6 +120,16 @@ def test_a_segmentation_matched_by_position_alone(tmp_path):
         np.testing.assert_array_equal(read(path, as_nifti, frame), MASKS[frame])
 
 
+def test_a_segmentation_that_is_turned_against_its_image_is_refused(tmp_path):
+    pytest.importorskip("highdicom")
+    images, paths = series(tmp_path)
+    seg = segmentation(images, MASKS.astype(np.uint8))
+    shared = seg.SharedFunctionalGroupsSequence[0]
+    shared.PlaneOrientationSequence[0].ImageOrientationPatient = [-1, 0, 0, 0, -1, 0]
+    with pytest.raises(ValueError, match=r"seg\.dcm: its pixels lie elsewhere .* those of ct0"):
+        read(save(seg, tmp_path / "seg.dcm"), paths[0])
+
+
 def test_a_segmentation_in_another_frame_of_reference_is_refused(tmp_path):
     pytest.importorskip("highdicom")
     images, paths = series(tmp_path)
@@ -164,6 +175,37 @@ def test_nifti_masks_are_laid_on_the_image_however_they_are_stored(tmp_path, axe
     volume = make(tmp_path / ("volume.dcm" if image == "dicom" else "volume.nii"), PIXELS)
     for frame in range(3):
         np.testing.assert_array_equal(read(path, volume, frame), MASKS[frame])
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_oblique_volumes_of_any_order_of_axes(tmp_path, seed):
+    """The same voxels, axes exchanged and reversed, with a matrix that says so."""
+    rng = np.random.default_rng(seed)
+    voxels = rng.integers(0, 256, rng.integers(4, 9, 3), dtype=np.uint8)
+    place = np.eye(4)
+    place[:3, :3] = Rotation.random(random_state=seed).as_matrix() * rng.uniform(0.3, 3, 3)
+    place[:3, 3] = rng.uniform(-50, 50, 3)
+    nibabel.save(nibabel.Nifti1Image(voxels, place), tmp_path / "x.nii")
+    turn = np.stack([rng.permutation(3), rng.choice([-1, 1], 3)], axis=1)
+    other = nibabel.Nifti1Image(voxels, place).as_reoriented(turn)
+    nibabel.save(other, tmp_path / "y.nii")
+    for frame in range(count_frames(tmp_path / "x.nii")):
+        image = read_image(tmp_path / "x.nii", frame=frame)[0]
+        laid = read_mask_values(tmp_path / "y.nii", image=tmp_path / "x.nii", frame=frame)
+        np.testing.assert_array_equal(laid, image)
+
+
+def test_points_in_time_keep_their_order(tmp_path):
+    voxels = np.random.default_rng(4).integers(0, 256, (6, 7, 3, 4), dtype=np.uint8)
+    place = np.diag([-1.0, -1, 2, 1])
+    place[:3, 3] = 3, 4, 5
+    image = nibabel.Nifti1Image(voxels, place)
+    nibabel.save(image, tmp_path / "x.nii.gz")
+    nibabel.save(image.as_reoriented([[0, 1], [1, 1], [2, -1]]), tmp_path / "y.nii.gz")
+    for frame in range(12):
+        expected = voxels[:, :, frame % 3, frame // 3].T
+        laid = read_mask_values(tmp_path / "y.nii.gz", image=tmp_path / "x.nii.gz", frame=frame)
+        np.testing.assert_array_equal(laid, expected)
 
 
 def test_an_image_volume_that_is_turned_turns_its_mask_alike(tmp_path):
@@ -366,3 +408,27 @@ def test_headers_that_name_another_file_are_refused(tmp_path, suffix):
     sitk.WriteImage(sitk.GetImageFromArray(PIXELS), str(tmp_path / f"x{suffix}"))
     with pytest.raises(ValueError, match="a header whose pixels are in another file; save both"):
         read_image(tmp_path / f"x{suffix}", frame=0)
+
+
+def test_a_sequence_is_not_taken_for_color(tmp_path):
+    sitk = pytest.importorskip("SimpleITK")
+    path = tmp_path / "x.nrrd"
+    sitk.WriteImage(sitk.GetImageFromArray(np.moveaxis(PIXELS, 0, 2), isVector=True), str(path))
+    content = path.read_bytes()
+    assert b"kinds: vector" in content
+    path.write_bytes(content.replace(b"kinds: vector", b"kinds: list  ", 1))
+    with pytest.raises(ValueError, match=r"x\.nrrd: a sequence or several layers, not one volume"):
+        read_image(path)
+
+
+def test_volumes_of_both_libraries_are_read_in_threads(tmp_path):
+    """They keep quiet and share memory, one at a time; neither waits for the other forever."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    masks = [itk_volume(tmp_path / "m.nrrd", MASKS), nifti(tmp_path / "m.nii.gz", MASKS)]
+    image = nifti(tmp_path / "v.nii.gz", PIXELS)
+    wanted = [(masks[n % 2], n % 3) for n in range(60)]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda one: read(one[0], image, one[1]), wanted, timeout=60))
+    for (_, frame), mask in zip(wanted, found, strict=True):
+        np.testing.assert_array_equal(mask, MASKS[frame])

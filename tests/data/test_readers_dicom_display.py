@@ -9,6 +9,7 @@ pydicom = pytest.importorskip("pydicom")
 
 from helpers.dicom_files import big_endian, dicom, item, overwritten, save, table  # noqa: E402
 from pydicom.data import get_testdata_file  # noqa: E402
+from pydicom.uid import RLELossless  # noqa: E402
 
 from kerasunet.data.layouts import read_folder  # noqa: E402
 from kerasunet.data.readers import read_image  # noqa: E402
@@ -146,6 +147,19 @@ def test_values_in_the_upper_bits(read):
     np.testing.assert_allclose(read(ds), EVEN, atol=1e-3)
 
 
+def test_a_high_bit_that_no_value_reaches_is_wrong(read):
+    ds = dicom(RAMP, bits=16, WindowCenter=512, WindowWidth=1024)
+    ds.BitsStored, ds.HighBit = 12, 15
+    np.testing.assert_allclose(read(ds), EVEN, atol=1e-3)
+
+
+def test_floats_are_stretched_to_their_own_range(read):
+    ds = dicom(RAMP)
+    del ds.PixelData, ds.BitsStored, ds.HighBit, ds.PixelRepresentation
+    ds.BitsAllocated, ds.FloatPixelData = 32, (RAMP / 7 - 50).astype("<f4").tobytes()
+    np.testing.assert_allclose(read(ds), np.clip((RAMP - 1) / 1021, 0, 1) * 255, atol=1e-3)
+
+
 def test_what_is_in_unused_bits_does_not_show(read):
     ds = dicom(RAMP | 0xF000, bits=16, WindowCenter=512, WindowWidth=1024)
     ds.BitsStored, ds.HighBit = 12, 11
@@ -237,6 +251,14 @@ def test_check_shows_broken_elements_on_the_command_line(tmp_path, capsys):
 
 def test_pixels_of_more_frames_than_stated_are_refused(tmp_path):
     ds = dicom(np.stack([RAMP] * 3))
+    ds.NumberOfFrames = 1
+    with pytest.raises(ValueError, match="its pixel data hold 3 frames, its header states 1"):
+        read_image(save(ds, tmp_path / "x.dcm"))
+
+
+def test_compressed_frames_that_the_header_does_not_state_are_refused(tmp_path):
+    ds = dicom(np.stack([RAMP] * 3))
+    ds.compress(RLELossless, encoding_plugin="pydicom")
     ds.NumberOfFrames = 1
     with pytest.raises(ValueError, match="its pixel data hold 3 frames, its header states 1"):
         read_image(save(ds, tmp_path / "x.dcm"))

@@ -106,6 +106,7 @@ def test_time_follows_slices(save):
     path = save(volume)
     np.testing.assert_array_equal(read(path, frame=5), volume[:, :, 1, 2].T)
     np.testing.assert_array_equal(read(path, frame=1), volume[:, :, 1, 0].T)
+    np.testing.assert_array_equal(read(path, frame=0), volume[:, :, 0, 0].T)
 
 
 def anatomy():

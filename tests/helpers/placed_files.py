@@ -41,7 +41,7 @@ def slice_of(pixels: np.ndarray, number: float = 0) -> Dataset:
     ds = dicom(pixels, ImagePositionPatient=at(number), ImageOrientationPatient=list(AXIAL))
     ds.PixelSpacing, ds.FrameOfReferenceUID, ds.SliceThickness = [ROW, COLUMN], SPACE, STEP
     ds.StudyInstanceUID, ds.SeriesInstanceUID = "1.2.3.1", "1.2.3.2"
-    ds.PatientID = ds.PatientName = ds.StudyID = "X"
+    ds.PatientID, ds.PatientName, ds.StudyID = "X", "X^", "X"
     ds.PatientBirthDate = ds.PatientSex = ds.AccessionNumber = ds.ReferringPhysicianName = ""
     ds.StudyDate, ds.StudyTime, ds.Modality = "20200101", "000000", "CT"
     ds.SeriesNumber = ds.InstanceNumber = 1

@@ -37,7 +37,7 @@ _CLASSES = {"benign", "malignant", "normal"}
 Official = Mapping[str, Mapping[str, int | str]]
 _VOID = (224, 224, 192)
 _MOST_FRAMES = 100_000
-_MAY_HOLD_MANY = (".dcm", ".dicom", ".nii", ".nii.gz", ".tif", ".tiff")
+_MAY_HOLD_MANY = (".dcm", ".dicom", ".nii", ".nii.gz", ".tif", ".tiff", ".nrrd", ".mha")
 
 
 def images_and_masks(folder: Path) -> Sequence[Case] | None:

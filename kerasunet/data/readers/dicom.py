@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from pydicom import DataElement, Dataset, dcmread
 from pydicom.datadict import dictionary_VR, keyword_for_tag
-from pydicom.encaps import get_frame
+from pydicom.encaps import get_frame, parse_basic_offsets
 from pydicom.filereader import read_dataset
 from pydicom.pixels import get_decoder
 from pydicom.pixels.utils import as_pixel_options
@@ -144,6 +144,7 @@ def _segmented(source: Source) -> np.ndarray:
     first = replace(source, frame=0)
     header = _header(first)
     chosen = dicom_frames.frames_about(header, _frame_count(header), source)
+    dicom_frames.check_aligned(header, chosen, source.partner)
     stored = [_pixels(replace(source, frame=index), header).stored for index in chosen]
     return dicom_frames.united(stored, header)
 
@@ -265,8 +266,11 @@ def _pixels(source: Source, header: Dataset) -> Pixels:
         _check_length(header, length)
         if header.get("BitsAllocated") == 1:
             return _bits(source, header, start)
-    elif syntax in _RARE_JPEG:
-        _check_jpeg(source, header)
+    else:
+        _check_fragments(source, header)
+        if syntax in _RARE_JPEG:
+            source.file.seek(start)
+            _check_jpeg(source, header)
         source.file.seek(start)
     options = as_pixel_options(
         header, transfer_syntax_uid=syntax, pixel_keyword=keyword, correct_unused_bits=False
@@ -306,10 +310,18 @@ def _check_length(header: Dataset, length: int) -> None:
         bits = bits * 2 // 3
     stated = _frame_count(header)
     if length - stated * bits / 8 >= max(bits / 8, _LEAST_EXCESS):
-        raise Unusable(
-            f"its pixel data hold {8 * length // bits:,} frames, its header states {stated:,}; "
-            "export it again"
-        )
+        raise Unusable(_more_frames(8 * length // bits, stated))
+
+
+def _check_fragments(source: Source, header: Dataset) -> None:
+    """Refuse compressed frames, by the table of their offsets, that the header does not state."""
+    count, stated = len(parse_basic_offsets(source.file)), _frame_count(header)
+    if count > stated:
+        raise Unusable(_more_frames(count, stated))
+
+
+def _more_frames(count: int, stated: int) -> str:
+    return f"its pixel data hold {count:,} frames, its header states {stated:,}; export it again"
 
 
 def _bits(source: Source, header: Dataset, start: int) -> Pixels:
@@ -331,8 +343,9 @@ def _significant(raw: np.ndarray, header: Dataset) -> np.ndarray:
     own = syntax not in (*_NATIVE, RLELossless, *_RARE_JPEG[:3], JPEGBaseline8Bit)
     if own or raw.dtype.kind == "f" or not 0 < stored < bits:
         return raw  # JPEG 2000 and JPEG-LS say themselves how many bits there are.
-    native = syntax in (*_NATIVE, RLELossless)
-    below = max(int(header.get("HighBit", stored - 1)) + 1 - stored, 0) if native else 0
+    below = max(int(header.get("HighBit", stored - 1)) + 1 - stored, 0)
+    if syntax not in (*_NATIVE, RLELossless) or (raw >> stored == 0).all():
+        below = 0  # The high bit is that of uncompressed values, and wrong where none is so high.
     return (raw << (bits - stored - below)) >> (bits - stored)
 
 

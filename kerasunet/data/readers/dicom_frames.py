@@ -165,6 +165,21 @@ def _unmatched(about: list[list[_Reference]], partner: Partner | None) -> str:
     )
 
 
+def check_aligned(header: Dataset, frames: Sequence[int], partner: Partner | None) -> None:
+    """Refuse frames that refer to an image and lie elsewhere, such as turned.
+
+    Raises:
+        Unusable: Both say where they lie, and it is not the same place.
+    """
+    for frame in frames if partner is not None and partner.plane is not None else ():
+        place = Dataset()
+        place.update(header)
+        place.update(of_frame(header, frame))
+        found = plane(place)
+        if found is not None and partner is not None:
+            frames_at(partner, [found])
+
+
 def _check_space(header: Dataset, partner: Partner) -> None:
     space = header.get("FrameOfReferenceUID")
     if space and partner.space and space != partner.space:

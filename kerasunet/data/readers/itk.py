@@ -9,7 +9,7 @@ import SimpleITK as sitk
 
 from kerasunet.data.readers import volumes
 from kerasunet.data.readers.files import to_levels, to_mask_values, without_equal_channels
-from kerasunet.data.readers.quiet import quiet_native_code
+from kerasunet.data.readers.quiet import TURN, quiet_native_code
 from kerasunet.data.readers.source import Partner, Source, Unusable
 from kerasunet.data.readers.volumes import Volume
 
@@ -19,6 +19,7 @@ _DETACHED = {
     "NRRD": re.compile(rb"^data ?file\s*:", re.IGNORECASE | re.MULTILINE),
     "MetaImage": re.compile(rb"^\s*ElementDataFile\s*=(?!\s*LOCAL\s)", re.MULTILINE),
 }
+_SEQUENCE = re.compile(rb"^kinds:.*\blist\b", re.MULTILINE)
 _FROM_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _NUMBER_BYTES = 8
 _MOST_VOXELS = 1 << 31
@@ -26,29 +27,33 @@ _MOST_VOXELS = 1 << 31
 
 def read_image(source: Source) -> tuple[np.ndarray, tuple[float, float] | None]:
     """Read float32 levels, `(height, width)` or `(height, width, 3)`, and the spacing."""
-    volume = _open(source)
-    pixels = without_equal_channels(volumes.displayed(volume, source))
-    return to_levels(pixels), volume.spacing()
+    with TURN:
+        volume = _open(source)
+        pixels = without_equal_channels(volumes.displayed(volume, source))
+        return to_levels(pixels), volume.spacing()
 
 
 def read_mask(source: Source) -> np.ndarray:
     """Read unsigned integers, `(height, width)`."""
-    return to_mask_values(volumes.laid_on(_open(source), source))
+    with TURN:
+        return to_mask_values(volumes.laid_on(_open(source), source))
 
 
 def count_frames(source: Source) -> int:
     """Return the number of slices, through all points in time."""
-    return _open(source).count
+    with TURN:
+        return _open(source).count
 
 
 def locate(source: Source) -> Partner:
     """Return the slice as the partner of a mask."""
-    return volumes.partner_of(_open(source), source)
+    with TURN:
+        return volumes.partner_of(_open(source), source)
 
 
 def _open(source: Source) -> Volume:
     """Read the header."""
-    _check_attached(source)
+    _check_header(source)
     reader = sitk.ImageFileReader()
     reader.SetImageIO(_READERS[source.kind])
     reader.SetFileName(str(source.file.name))
@@ -70,20 +75,26 @@ def _open(source: Source) -> Volume:
     return Volume(padded, _affine(reader), sizes if _is_stated(source) else None, read)
 
 
-def _check_attached(source: Source) -> None:
-    """Refuse a header whose pixels are in another file, which it could name freely."""
-    source.file.seek(0)
-    header = source.file.read(_HEADER_BYTES)
-    header = header.split(b"\n\n")[0] if source.kind == "NRRD" else header
-    if _DETACHED[source.kind].search(header.replace(b"\r", b"")):
+def _check_header(source: Source) -> None:
+    """Refuse what the library reads as something else, or from a file that anybody may name."""
+    header = _header(source)
+    if _DETACHED[source.kind].search(header):
         raise Unusable("a header whose pixels are in another file; save both as .nrrd or .mha")
+    if source.kind == "NRRD" and _SEQUENCE.search(header):
+        raise Unusable("a sequence or several layers, not one volume; save each as a file")
+
+
+def _header(source: Source) -> bytes:
+    """Return the text before the voxels, perhaps with some of them."""
+    source.file.seek(0)
+    head = source.file.read(_HEADER_BYTES).replace(b"\r", b"")
+    return head.split(b"\n\n")[0] if source.kind == "NRRD" else head
 
 
 def _is_stated(source: Source) -> bool:
     """Return whether the header states the size of a voxel, which the library takes for 1."""
-    source.file.seek(0)
-    header = source.file.read(_HEADER_BYTES)
-    return any(word in header for word in (b"space directions:", b"spacings:", b"ElementSpacing"))
+    words = (b"space directions:", b"spacings:", b"ElementSpacing", b"ElementSize")
+    return any(word in _header(source) for word in words)
 
 
 def _voxels(reader: sitk.ImageFileReader) -> np.ndarray:

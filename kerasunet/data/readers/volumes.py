@@ -93,10 +93,11 @@ class Volume:
         """Return a slice as it is stored, the axes in order; color in a last axis."""
         axis = self.across if across is None else across
         through = self.shape[axis]
-        times = np.unravel_index(frame // through, self.shape[3:], order="F") if frame else ()
+        others = self.shape[3:]
+        time = np.unravel_index(frame // through, others, order="F") if others else ()
         index: list[int | slice] = [slice(None)] * 3
         index[axis] = frame % through
-        return self.read((*index, *(map(int, times) or (0,) * len(self.shape[3:]))))
+        return self.read((*index, *map(int, time)))
 
     def spacing(self) -> tuple[float, float] | None:
         """Return millimeters per pixel as displayed, (row, column); `None` if it is not known."""
