@@ -42,6 +42,10 @@ T = TypeVar("T")
 _collected: ContextVar[list[str] | None] = ContextVar("collected", default=None)
 
 
+class FileWarning(UserWarning):
+    """A file was read, but something in it makes no sense and was ignored; the message names it."""
+
+
 class NotWritten(OSError):
     """A file or folder cannot be written; the message names it, the cause and the remedy."""
 

@@ -183,8 +183,8 @@ class FileCase:
         return readers.read_image(self.image, frame=self.frame)
 
     def read_mask_values(self, path: Path) -> readers.MaskValues:
-        """Read one of the mask files, undecoded."""
-        return readers.read_mask(path, frame=self.frame)
+        """Read one of the mask files, laid on the image, undecoded."""
+        return readers.read_mask(path, frame=self.frame, image=self.image)
 
     def _read_mask(self, path: Path) -> np.ndarray:
         return self.coding.decode(self.read_mask_values(path), str(path))

@@ -218,7 +218,7 @@ def _all_image_files(folder: Path) -> Iterator[Path]:
 
 def _fault(path: Path) -> tuple[Path, str]:
     try:
-        read_image(path)
+        read_image(path, frame=0)
     except (OSError, ValueError) as error:
         return path, str(error)
     return path, ""

@@ -36,7 +36,7 @@ Official = Mapping[str, Mapping[str, int | str]]
 # labelme once wrote the images beside arrays.
 _CLASS_FOLDERS = ("SegmentationClassPNG", "SegmentationClass")
 _MOST_FRAMES = 100_000
-_MAY_HOLD_MANY = (".dcm", ".dicom", ".nii", ".nii.gz", ".tif", ".tiff")
+_MAY_HOLD_MANY = (".dcm", ".dicom", ".nii", ".nii.gz", ".tif", ".tiff", ".nrrd", ".mha")
 
 
 def images_and_masks(folder: Path) -> Sequence[Case] | None:

@@ -11,12 +11,13 @@ from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 from kerasunet.data.cases import FileCase, MaskCoding
-from kerasunet.data.readers import IMAGE_SUFFIXES
+from kerasunet.data.readers import IMAGE_SUFFIXES, is_dicom
 from kerasunet.files import raise_all, report_all
 
 Files = dict[str, list[Path]]
 _MOST_BYTES = 64 << 20  # Of a table; one row per image takes a hundred.
 _MOST_COLUMNS = 1000
+_HEAD_BYTES = 352
 _NO_IMAGES = ("DICOMDIR",)
 _OTHERS = (".json", ".csv", ".tsv", ".txt", ".md", ".xml", ".zip", ".gz", ".mat", ".npy")
 _LONGEST_FIRST = sorted(IMAGE_SUFFIXES, key=len, reverse=True)
@@ -167,10 +168,10 @@ def _dicom_name(entry: os.DirEntry) -> str | None:
         return None
     try:
         with open(entry.path, "rb") as file:
-            head = file.read(132)
+            head = file.read(_HEAD_BYTES)
     except OSError:
         return None
-    return unicodedata.normalize("NFC", entry.name) if head[128:] == b"DICM" else None
+    return unicodedata.normalize("NFC", entry.name) if is_dicom(head) else None
 
 
 def _visible(folder: Path) -> list[os.DirEntry]:

@@ -27,16 +27,14 @@ from PIL.TiffImagePlugin import TiffImageFile
 
 from kerasunet.data.readers.files import (
     SIZE_LIMIT,
-    Source,
-    Unusable,
-    millimetres,
-    quiet,
-    quiet_native_code,
     to_levels,
     to_mask_values,
     without_equal_channels,
 )
 from kerasunet.data.readers.masks import MaskValues
+from kerasunet.data.readers.quiet import quiet, quiet_native_code
+from kerasunet.data.readers.source import Partner, Source, Unusable, millimetres
+from kerasunet.data.readers.space import check_order
 
 _DEEP = re.compile("(RGB|RGBA|RGBX);16[BLN]")
 _OPPOSITE = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
@@ -51,6 +49,7 @@ _FORMATS = {
 _MARKS = {"JPEG": (b"\xff\xd8\xff",), "BMP": (b"BM",), "TIFF": (b"II", b"MM")}
 _ARRAY_MODES = ("1", "L", "LA", "RGB", "RGBA", "I", "F", "I;16", "I;16L", "I;16B", "I;16N")
 _PALETTE = 256
+_ORIENTATION, _ON_THEIR_SIDE = 0x0112, (5, 6, 7, 8)  # Of EXIF.
 _NOISY_METADATA = (b"Exif", b"eXIf", b"acTL")
 
 
@@ -67,6 +66,8 @@ def read_image(source: Source) -> tuple[np.ndarray, tuple[float, float] | None]:
 
 def read_mask(source: Source) -> MaskValues:
     """Read values, `(height, width)`, and their colors if there are any."""
+    if source.partner is not None:
+        check_order(source.partner)
     with _silence(source):
         picture = _open(source)
         if picture.mode == "P":
@@ -123,6 +124,16 @@ def read_embedded(content: bytes, size_limit: int = SIZE_LIMIT) -> np.ndarray:
         raise ValueError(
             "its image is not PNG, JPEG, BMP or TIFF, or damaged, or too large"
         ) from None
+
+
+def locate(source: Source) -> Partner:
+    """Return the page as the partner of a mask; it has no place in the patient."""
+    with _silence(source):
+        picture = _open(source)
+        width, height = picture.size
+        if picture.getexif().get(_ORIENTATION, 1) in _ON_THEIR_SIDE:
+            width, height = height, width
+        return Partner(source.name, source.frame, _page_count(picture), (height, width))
 
 
 def read_png(content: bytes, size_limit: int) -> np.ndarray:
