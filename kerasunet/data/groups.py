@@ -5,7 +5,8 @@ are found in two stages. First, the coarse details of each image (32×32 pixels 
 what is smooth) are correlated with those of all others by a matrix product. How much different
 images correlate depends on the data: speckle hardly, chest X-rays strongly, for all chests are
 alike. So a pair must stand out from all pairs of its set. Second, the two images of such a pair
-are aligned at 64×64 pixels, and their finer details must agree as well.
+are aligned at 64×64 pixels, and their finer details must agree as well, again more than those of
+other pairs do. Strong details are clipped: the edge of a black frame would outweigh all anatomy.
 """
 
 from __future__ import annotations
@@ -33,8 +34,9 @@ _COARSE, THUMBNAIL_SIDE = 32, 64
 _COARSE_SMOOTH, _FINE_SMOOTH = 3.0, 2.0
 _LEAST_COARSE, _LEAST_FINE = 0.5, 0.5
 _DEVIATIONS, _LARGEST_THRESHOLD = 5, 0.99
-_FEW_IMAGES, _THRESHOLD_OF_FEW = 20, 0.95
-_SAMPLE = 2000
+_FEW_IMAGES, _THRESHOLD_OF_FEW, _FINE_OF_FEW = 20, 0.95, 0.8
+_SAMPLE, _SAMPLED_PAIRS = 2000, 100
+_STRONGEST = 3  # Standard deviations of fine details.
 _TILE = 2048
 _ALIGNMENT = (cv2.TERM_CRITERIA_COUNT + cv2.TERM_CRITERIA_EPS, 25, 1e-3)
 _LEAST_OVERLAP = 0.7
@@ -179,7 +181,8 @@ def find_near_duplicates(images: Iterable[np.ndarray]) -> list[NearDuplicates]:
     Found are copies of other brightness, contrast, size or compression, with burnt-in annotations,
     or cropped by a few percent of a side; not flipped or rotated ones. The correlation of coarse
     details must reach 0.5 and, after Fisher's transformation, lie five robust standard deviations
-    above the median of all pairs. Below 20 images these cannot be estimated; 0.95 is required.
+    above the median of all pairs; so must that of fine details. Below 20 images these cannot be
+    estimated; 0.95 and 0.8 are required.
 
     Memory grows by 8 KiB per image, not with the number of pairs.
 
@@ -194,11 +197,14 @@ def find_near_duplicates(images: Iterable[np.ndarray]) -> list[NearDuplicates]:
         return []
     coarse = np.stack([_coarse_details(small) for small in thumbnails])
     candidates = sorted(_pairs_above(coarse, _threshold(coarse)))
+    if not candidates:
+        return []
     found = (
         NearDuplicates(first, second, _agreement(thumbnails[first], thumbnails[second]))
         for first, second in candidates
     )
-    return [pair for pair in found if pair.correlation >= _LEAST_FINE]
+    least = _least_agreement(thumbnails)
+    return [pair for pair in found if pair.correlation >= least]
 
 
 def thumbnail(image: np.ndarray) -> np.ndarray:
@@ -283,11 +289,24 @@ def _threshold(coarse: np.ndarray) -> float:
         return _THRESHOLD_OF_FEW
     sample = coarse[:: math.ceil(len(coarse) / _SAMPLE)]
     correlations = (sample @ sample.T)[np.triu_indices(len(sample), 1)]
+    return min(max(_outlying(correlations), _LEAST_COARSE), _LARGEST_THRESHOLD)
+
+
+def _least_agreement(thumbnails: Sequence[np.ndarray]) -> float:
+    """Return the agreement of fine details at which a pair stands out from random ones."""
+    if len(thumbnails) < _FEW_IMAGES:
+        return _FINE_OF_FEW
+    rng = np.random.default_rng(0)
+    pairs = [rng.choice(len(thumbnails), 2, replace=False) for _ in range(_SAMPLED_PAIRS)]
+    usual = np.array([_agreement(thumbnails[one], thumbnails[other]) for one, other in pairs])
+    return min(max(_outlying(usual), _LEAST_FINE), _LARGEST_THRESHOLD)
+
+
+def _outlying(correlations: np.ndarray) -> float:
     transformed = np.arctanh(np.clip(correlations, -0.999, 0.999))
     median = np.median(transformed)
     deviation = 1.4826 * np.median(np.abs(transformed - median))
-    outlying = math.tanh(median + _DEVIATIONS * deviation)
-    return min(max(outlying, _LEAST_COARSE), _LARGEST_THRESHOLD)
+    return math.tanh(median + _DEVIATIONS * deviation)
 
 
 def _pairs_above(coarse: np.ndarray, threshold: float) -> Iterator[tuple[int, int]]:
@@ -302,7 +321,7 @@ def _pairs_above(coarse: np.ndarray, threshold: float) -> Iterator[tuple[int, in
 
 def _agreement(one: np.ndarray, other: np.ndarray) -> float:
     """Return the correlation of the finer details of two thumbnails, as they are or aligned."""
-    details, others = _without_smooth(one, _FINE_SMOOTH), _without_smooth(other, _FINE_SMOOTH)
+    details, others = _fine_details(one), _fine_details(other)
     everywhere = np.ones(one.shape, bool)
     agreement = _correlation(details, others, everywhere)
     warp = _alignment(one, other)
@@ -314,6 +333,12 @@ def _agreement(one: np.ndarray, other: np.ndarray) -> float:
         return agreement
     moved = cv2.warpAffine(others, warp, one.shape, flags=flags)
     return max(agreement, _correlation(details, moved, common))
+
+
+def _fine_details(image: np.ndarray) -> np.ndarray:
+    details = _without_smooth(image, _FINE_SMOOTH)
+    strongest = _STRONGEST * 1.4826 * float(np.median(np.abs(details)))
+    return np.clip(details, -strongest, strongest) if strongest else details
 
 
 def _alignment(one: np.ndarray, other: np.ndarray) -> np.ndarray | None:
