@@ -161,6 +161,23 @@ class AnnotatedCase:
 
 
 @dataclass(frozen=True)
+class UnannotatedCase:
+    """An image file without a mask: nobody has said yet where the object is, or that there is none.
+
+    It is in no split. `FileCase` with no mask file says that there is no object.
+    """
+
+    key: str
+    group: str
+    image: Path
+    label: str = ""
+
+    def load(self) -> Sample:
+        """Raise a `ValueError`, for there is no mask."""
+        raise ValueError(f"{self.image}: has no mask")
+
+
+@dataclass(frozen=True)
 class SimulatedCase:
     """A case that is drawn when asked for: a pure function of simulator, seed and index."""
 
@@ -197,6 +214,8 @@ class DataSet:
         official: The divisions that come with the data, by name. Each maps the key of every case
             to the fold that tests it, from 0, or to its part: `"train"`, `"validation"` or
             `"test"`.
+        unannotated: Images without a mask, sorted by key; they take part in nothing but `predict`.
+        unread: Files of a folder that belong to no case, sorted; documents are not among them.
     """
 
     name: str
@@ -205,12 +224,15 @@ class DataSet:
     terms: str = "not stated"
     citation: str = ""
     official: Mapping[str, Mapping[str, int | str]] = field(default_factory=dict, hash=False)
+    unannotated: tuple[UnannotatedCase, ...] = ()
+    unread: tuple[Path, ...] = ()
 
     def __post_init__(self):
         if not self.cases:
-            raise ValueError(f"{self.name}: no cases found")
+            raise ValueError(f"{self.name}: {_why_empty(self.unannotated)}")
         keys = [case.key for case in self.cases]
-        words = [self.name, *keys, *(word for case in self.cases for word in _words(case))]
+        named = [*self.cases, *self.unannotated]
+        words = [self.name, *(word for case in named for word in _words(case))]
         unprintable = sorted({repr(word) for word in words if not is_plain(word)})
         if unprintable:
             raise ValueError(
@@ -247,7 +269,11 @@ class DataSet:
                 f"labels {', '.join(unknown)}: {self.name} has the labels "
                 f"{', '.join(filter(None, known)) or 'none'}"
             )
-        return replace(self, cases=tuple(case for case in self.cases if case.label in labels))
+        return replace(
+            self,
+            cases=tuple(case for case in self.cases if case.label in labels),
+            unannotated=tuple(case for case in self.unannotated if case.label in labels),
+        )
 
     @property
     def digest(self) -> str:
@@ -256,8 +282,21 @@ class DataSet:
         return hashlib.sha256("\n".join([self.name, *lines]).encode()).hexdigest()
 
 
-def _words(case: Case) -> tuple[str, str]:
-    return case.group, case.label
+def by_annotation(cases: Iterable[Case]) -> tuple[tuple[Case, ...], tuple[UnannotatedCase, ...]]:
+    """Sort cases by key, those with and those without an annotation apart."""
+    ordered = sorted(cases, key=lambda case: case.key)
+    unannotated = tuple(case for case in ordered if isinstance(case, UnannotatedCase))
+    return tuple(c for c in ordered if not isinstance(c, UnannotatedCase)), unannotated
+
+
+def _why_empty(unannotated: Collection[UnannotatedCase]) -> str:
+    if not unannotated:
+        return "no cases found"
+    return f"none of the {len(unannotated):,} images has a mask; draw masks, or correct their names"
+
+
+def _words(case: Case) -> tuple[str, str, str]:
+    return case.key, case.group, case.label
 
 
 def _repeated(keys: Iterable[str]) -> list[str]:
