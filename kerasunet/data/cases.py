@@ -7,6 +7,7 @@ A case is one image, its mask, its key and its group. Images stay on disk (or ar
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -20,6 +21,8 @@ from kerasunet.data import readers, simulation
 from kerasunet.files import call_all, is_plain, raise_all, wrong_size
 
 _MOST_NAMED = 10
+NEAR_DUPLICATES = "near-duplicates"
+"""How groups of near-duplicates are asked for, and how names of such groups begin."""
 
 
 class Sample(NamedTuple):
@@ -280,6 +283,11 @@ class DataSet:
         """SHA-256 over keys, groups and labels: the same on every machine."""
         lines = [f"{case.key}\t{case.group}\t{case.label}" for case in self.cases]
         return hashlib.sha256("\n".join([self.name, *lines]).encode()).hexdigest()
+
+
+def file_stem(key: str) -> str:
+    """Return the name of a case's file without folders and without the number of a frame."""
+    return re.sub(r"-frame\d{4,}$", "", key.rpartition("/")[2])
 
 
 def by_annotation(cases: Iterable[Case]) -> tuple[tuple[Case, ...], tuple[UnannotatedCase, ...]]:

@@ -16,6 +16,7 @@ import hashlib
 import io
 import math
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -26,7 +27,7 @@ import cv2
 import numpy as np
 
 from kerasunet.data import layouts
-from kerasunet.data.cases import Case, DataSet, SimulatedCase
+from kerasunet.data.cases import NEAR_DUPLICATES, Case, DataSet, SimulatedCase, file_stem
 from kerasunet.data.decoding import decode, resize_image
 from kerasunet.files import cache_folder, raise_all, read_json, write_json, write_text
 
@@ -41,7 +42,7 @@ _TILE = 2048
 _ALIGNMENT = (cv2.TERM_CRITERIA_COUNT + cv2.TERM_CRITERIA_EPS, 25, 1e-3)
 _LEAST_OVERLAP = 0.7
 _FOLDER = "near-duplicates"
-GIVEN, NEAR_DUPLICATES = "given", "near-duplicates"
+GIVEN = "given"
 _COLUMNS = ("key", "group")
 
 
@@ -125,6 +126,34 @@ def with_groups(data: DataSet, groups: Mapping[str, str]) -> DataSet:
     missing = [case.key for case in data.cases if case.key not in groups]
     raise_all(missing, f"{data.name}: these cases are in no group:")
     return replace(data, cases=tuple(replace(c, group=groups[c.key]) for c in data.cases))
+
+
+def with_group_pattern(data: DataSet, pattern: str) -> DataSet:
+    """Group the cases of a data set by a pattern in their file names, such as `([A-Z]+)_`.
+
+    Args:
+        data: A data set of files.
+        pattern: A regular expression that is searched for in the last part of each key. What its
+            groups match, or else the whole of it, tells patients apart.
+
+    Raises:
+        ValueError: It is no regular expression, or names lack it; the message lists every one.
+    """
+    keys = [case.key for case in data.cases]
+    try:
+        found = match_groups([file_stem(key) for key in keys], pattern)
+    except re.error as error:
+        raise ValueError(f"group pattern {pattern}: not a regular expression ({error})") from None
+    missing = [key for key, name in zip(keys, found, strict=True) if not name]
+    raise_all(missing, f"group pattern {pattern}: is not in these names of {data.name}:")
+    names = (f"patient-{name}" for name in found)
+    return with_groups(data, dict(zip(keys, names, strict=True)))
+
+
+def match_groups(names: Iterable[str], pattern: str) -> list[str]:
+    """Return what the groups of a pattern match in each name, or else all of it; or nothing."""
+    found = (re.search(pattern, name) for name in names)
+    return ["-".join(filter(None, m.groups() or [m[0]])) if m else "" for m in found]
 
 
 def _with_joined_near_duplicates(data: DataSet) -> DataSet:

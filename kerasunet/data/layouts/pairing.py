@@ -7,7 +7,8 @@ import io
 import os
 import re
 import unicodedata
-from collections.abc import Callable, Collection, Iterator
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 
 from kerasunet.data.cases import Case, DataSet, FileCase, MaskCoding, UnannotatedCase
@@ -95,7 +96,7 @@ def unread_files(folder: Path, data: DataSet) -> tuple[Path, ...]:
     """
     cases = [*data.cases, *data.unannotated]
     used = {os.path.abspath(path) for case in cases for path in _files_of(case)}
-    return tuple(path for path in _files_below(folder) if os.path.abspath(path) not in used)
+    return tuple(path for path in files_below(folder) if os.path.abspath(path) not in used)
 
 
 def _files_of(case: Case) -> Iterator[Path]:
@@ -105,7 +106,26 @@ def _files_of(case: Case) -> Iterator[Path]:
         yield described
 
 
-def _files_below(folder: Path) -> Iterator[Path]:
+def kinds_in_words(paths: Iterable[Path]) -> str:
+    """Count files by suffix, as in "12 .webp, 1 .nii.gz"; empty if there is none."""
+    suffixes = Counter(map(suffix_of, paths))
+    return ", ".join(f"{count:,} {suffix}" for suffix, count in suffixes.most_common())
+
+
+def suffix_of(path: Path) -> str:
+    """Return the suffix of a file name in lower case, or "without a suffix"."""
+    name = path.name.lower()
+    return ".nii.gz" if name.endswith(".nii.gz") else Path(name).suffix or "without a suffix"
+
+
+def own_files(folder: Path) -> list[Path]:
+    """Return the files of a folder itself, but for documents and what is hidden."""
+    files = (Path(entry.path) for entry in _visible(folder) if not _is_folder(entry))
+    return [path for path in files if not _is_document(path.name.lower())]
+
+
+def files_below(folder: Path) -> Iterator[Path]:
+    """Yield the files of a folder and all its subfolders, but for documents and what is hidden."""
     for parent, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
@@ -320,6 +340,13 @@ def _keys_beside(files: Files) -> dict[str, str]:
         folder = next(iter(files.values()))[0].parent
         raise ValueError(f"{folder}: has masks of several kinds, {known}; keep one of them")
     return usual or {match[0]: match["key"] for match in others if match["word"].lower() in words}
+
+
+def masks_by_name(files: Files) -> set[str]:
+    """Return the stems of one folder that are those of another with `_mask`, `_seg` or the like."""
+    patterns = (_BESIDE, _BESIDE_OTHERWISE)
+    matches = (pattern.fullmatch(stem) for stem in files for pattern in patterns)
+    return {match[0] for match in matches if match and match["key"] in files}
 
 
 def doubled(files: Files) -> Iterator[str]:

@@ -96,7 +96,7 @@ class _Archive(NamedTuple):
         images: Its folders of images.
         stems: A pattern for all file names in these, without suffix.
         read: Lists its cases, and its official divisions.
-        count: The number of its images, where their names could be anybody's.
+        number: How many images there are, where their names could be anybody's.
     """
 
     name: str
@@ -104,7 +104,7 @@ class _Archive(NamedTuple):
     images: tuple[str, ...]
     stems: str
     read: Callable[[Path], tuple[Iterable[Case], Mapping]]
-    count: int | None = None
+    number: int | None = None
 
     def has_entries(self, folder: Path) -> bool:
         return all(any(folder.glob(entry)) for entry in self.entries)
@@ -117,7 +117,7 @@ class _Archive(NamedTuple):
             for stem in image_files(folder / part)
         ]
         known = all(re.fullmatch(self.stems, name) for name in names)
-        return known and self.count in (None, len(names))
+        return known and self.number in (None, len(names))
 
 
 def _archive_in(folder: Path, name: str | None) -> _Archive | None:

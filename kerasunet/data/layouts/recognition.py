@@ -20,7 +20,9 @@ from kerasunet.data.layouts.folders import (
 )
 from kerasunet.data.layouts.manifest import manifest_in, read_manifest
 from kerasunet.data.layouts.pairing import (
+    files_below,
     image_files,
+    kinds_in_words,
     subfolders,
     unread_files,
 )
@@ -45,7 +47,7 @@ def read_folder(folder: Path, name: str | None = None) -> DataSet:
         folder: A published data set as it comes out of its archive; or your own folder, with
             `images/` and `masks/`, with `x.png` beside `x_mask.png` (and `x_mask_1.png` …), with
             a `manifest.csv`, with labelme, COCO, Pascal VOC or nnU-Net files; or a folder of such
-            folders, one for each patient, part (`train/`, `test/`) or class (`benign/`, `malignant/`).
+            folders, one for each patient, part (`train/`, `test/`) or class (`benign/` …).
         name: The published data set that is said to be there, perhaps in part.
 
     Returns:
@@ -62,8 +64,8 @@ def read_folder(folder: Path, name: str | None = None) -> DataSet:
     if found is None:
         raise ValueError(
             f"{folder}: no known layout; expected images/ and masks/ with equal file names, "
-            "x.png beside x_mask.png, a manifest.csv, labelme, COCO, Pascal VOC or nnU-Net files, a folder "
-            "of such folders, or one of " + ", ".join(PUBLISHED)
+            "x.png beside x_mask.png, a manifest.csv, labelme, COCO, Pascal VOC or nnU-Net files, "
+            f"a folder of such folders, or one of {', '.join(PUBLISHED)}; {_contents(folder)}"
         )
     found = frames_apart(found)
     return found if _is_published(found) else replace(found, unread=unread_files(folder, found))
@@ -83,6 +85,11 @@ def read_file(path: Path) -> DataSet:
     raise ValueError(
         f"{path}: a data set is a folder, a manifest (.csv, .tsv) or a COCO file (.json)"
     )
+
+
+def _contents(folder: Path) -> str:
+    """Return what a folder holds, for a message."""
+    return f"it holds {kinds_in_words(files_below(folder)) or 'no images'}"
 
 
 def _is_published(data: DataSet) -> bool:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         count_frames as count_frames,
         read_image as read_image,
         read_mask_values as read_mask_values,
+        to_levels as to_levels,
     )
     from kerasunet.data.readers.raster import read_png as read_png
 else:
