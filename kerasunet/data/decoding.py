@@ -6,7 +6,6 @@ import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -116,26 +115,36 @@ def require_objects(
     """
     if not len(decoded) or decoded.masks.any():
         return
-    files = (
-        (path, case.frame) for case in cases if isinstance(case, FileCase) for path in case.masks
-    )
-    for path, frame in files:
-        values = np.unique(read_mask_values(path, frame=frame))
-        if values.any():
-            raise ValueError(_misread(len(cases), path, values))
+    if misread := misread_masks(cases):
+        raise ValueError(misread)
     if not none_allowed:
         raise ValueError(
             f"none of {len(cases):,} masks has an object, so there is nothing to learn; draw masks"
         )
 
 
-def _misread(count: int, path: Path, values: np.ndarray) -> str:
-    listed = ", ".join(map(str, values[:_MOST_VALUES]))
-    return (
-        f"none of {count:,} masks has an object as they are read here, though {path} has the "
-        f"values {listed}: these masks are coded in another way, or their objects are smaller than "
-        "a pixel at this image size"
+def misread_masks(cases: Sequence[Case]) -> str:
+    """Explain why no mask has an object: the message names values of a mask that is not black.
+
+    Args:
+        cases: Cases of which no mask has an object as it is read.
+
+    Returns:
+        One line; empty if every mask file is black.
+    """
+    files = (
+        (path, case.frame) for case in cases if isinstance(case, FileCase) for path in case.masks
     )
+    for path, frame in files:
+        values = np.unique(read_mask_values(path, frame=frame))
+        if values.any():
+            listed = ", ".join(map(str, values[:_MOST_VALUES]))
+            return (
+                f"none of {len(cases):,} masks has an object as they are read here, though {path} "
+                f"has the values {listed}: these masks are coded in another way, or their objects "
+                "are smaller than a pixel at this image size"
+            )
+    return ""
 
 
 def foreground_shares(cases: Sequence[Case]) -> dict[str, float]:
@@ -180,7 +189,7 @@ def grey_levels(pixels: np.ndarray) -> np.ndarray:
     """
     if pixels.dtype.kind not in "buif":
         raise ValueError(f"an image must hold numbers, grey levels 0 to 255, not {pixels.dtype}")
-    if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
+    if pixels.dtype.kind == "f" and not np.isfinite(pixels.astype(np.float32)).all():
         raise ValueError("an image holds NaN or infinite values; replace them with numbers")
     if pixels.dtype in (np.uint8, bool) or not pixels.size:
         return to_levels(pixels)

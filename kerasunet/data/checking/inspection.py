@@ -57,6 +57,12 @@ KINDS: Mapping[str, Kind] = {
         "masks with more than two values",
         "save masks without smoothing and as PNG, never as JPEG: 0 and one other value",
     ),
+    "coding": Kind(
+        "error",
+        "masks in which nothing is the object",
+        "save masks as 0 and one other value, or leave out the files that make this look like a "
+        "published set",
+    ),
     "constant-image": Kind(
         "warning", "images that show nothing", "export the image again, or leave the case out"
     ),

@@ -21,7 +21,7 @@ import numpy as np
 from kerasunet.data.cases import AnnotatedCase, Case, DataSet, FileCase
 from kerasunet.data.checking.inspection import KINDS, SEVERITIES, Inspection, Problem, inspect
 from kerasunet.data.checking.patients import unnamed_patients
-from kerasunet.data.decoding import resize_image, resize_mask
+from kerasunet.data.decoding import misread_masks, resize_image, resize_mask
 from kerasunet.data.groups import NearDuplicates, find_near_duplicates, group, with_group_pattern
 from kerasunet.data.layouts.pairing import files_below, image_stem, suffix_of
 from kerasunet.data.loading import load
@@ -189,6 +189,7 @@ def _check_cases(source: str, data: DataSet, known: list[Problem]) -> Report:
     joined = group([case.group for case in data.cases], pairs)
     groups = {case.key: name for case, name in zip(data.cases, joined, strict=True)}
     problems = known + [problem for found in inspections for problem in found.problems]
+    problems += _without_objects(inspections)
     problems += unusual_shares(inspections)
     problems += divided_duplicates(inspections, pairs, groups)
     problems += contradictions(inspections, pairs)
@@ -244,6 +245,15 @@ def _fault(path: Path) -> tuple[Path, str]:
     except (OSError, ValueError) as error:
         return path, str(error)
     return path, ""
+
+
+def _without_objects(inspections: Sequence[Inspection]) -> Iterator[Problem]:
+    """Yield that no mask at all has an object, though the files are not black."""
+    shares = [inspection.share for inspection in inspections if inspection.share is not None]
+    if shares and not any(shares):
+        misread = misread_masks([i.case for i in inspections if i.share is not None])
+        if misread:
+            yield Problem("coding", misread)
 
 
 def unusual_shares(inspections: Sequence[Inspection]) -> Iterator[Problem]:
