@@ -102,7 +102,7 @@ def test_where_no_image_has_a_mask_it_says_so(tmp_path):
 
 def test_a_command_counts_what_is_left_out(tmp_path, capsys):
     two_folders(tmp_path)
-    for name in ("x.webp", "y.webp", "z.nrrd"):
+    for name in ("x.webp", "y.webp", "z.npy"):
         (tmp_path / "images" / name).write_bytes(b"pixels")
     main(["check", str(tmp_path)])
     shown = capsys.readouterr().out
@@ -113,7 +113,7 @@ def test_a_command_counts_what_is_left_out(tmp_path, capsys):
     lines = describe_data(load(tmp_path)).splitlines()
     assert lines[1:] == [
         "no mask     1 images, left out: b",
-        "not read    2 .webp, 1 .nrrd; kerasunet check lists them",
+        "not read    2 .webp, 1 .npy; kerasunet check lists them",
     ]
 
 
