@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _MOST_BOTTLENECK_FILTERS = 2048
 _MOST_REMARKS = 10
+_NAMED = 5
 _FILES, _OUTPUTS = ("csv", "html", "json", "sheet"), ("output", "csv", "html", "json", "sheet")
 _OBJECT_CHOICE = ("objects", "mask_threshold")
 _WRITE_A_FILE = ("export", "panel")
@@ -205,14 +206,30 @@ def printable(text: str) -> str:
 
 
 def describe_data(data: DataSet) -> str:
-    """Return a line of name, layout, cases and groups, and lines of what was left out."""
+    """Describe a data set in a line, and what is left out of it in one line each.
+
+    Name, the recognized layout, cases, groups if there are any; images without a mask; files that
+    are not read; shapes that cannot be drawn.
+    """
+    from kerasunet.data.layouts.pairing import kinds_in_words
+
     groups = len({case.group for case in data.cases})
     kept = f" in {groups:,} groups" if groups < len(data) else ""
     lines = [f"data        {data.name} ({data.layout}): {len(data):,} cases{kept}"]
-    lines += [f"left out    {printable(remark)}" for remark in data.remarks[:_MOST_REMARKS]]
+    if data.unannotated:
+        names = _first_names([case.key for case in data.unannotated])
+        lines.append(f"no mask     {len(data.unannotated):,} images, left out: {names}")
+    if data.unread:
+        lines.append(f"not read    {kinds_in_words(data.unread)}; kerasunet check lists them")
+    lines += [f"left out    {remark}" for remark in data.remarks[:_MOST_REMARKS]]
     if (more := len(data.remarks) - _MOST_REMARKS) > 0:
         lines.append(f"left out    {more:,} more, which kerasunet check lists")
-    return "\n".join(lines)
+    return printable("\n".join(lines))
+
+
+def _first_names(names: Sequence[str]) -> str:
+    more = len(names) - _NAMED
+    return ", ".join(names[:_NAMED]) + (f" and {more:,} more" if more > 0 else "")
 
 
 def check_outputs(verb: str, options: argparse.Namespace) -> None:

@@ -7,6 +7,7 @@ A case is one image, its mask, its key and its group. Images stay on disk (or ar
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,6 +21,8 @@ from kerasunet.data import readers, simulation
 from kerasunet.files import call_all, is_plain, raise_all, wrong_size
 
 _MOST_NAMED = 10
+NEAR_DUPLICATES = "near-duplicates"
+"""How groups of near-duplicates are asked for, and how names of such groups begin."""
 
 
 class Sample(NamedTuple):
@@ -231,6 +234,23 @@ class AnnotatedCase:
 
 
 @dataclass(frozen=True)
+class UnannotatedCase:
+    """An image file without a mask: nobody has said yet where the object is, or that there is none.
+
+    It is in no split. `FileCase` with no mask file says that there is no object.
+    """
+
+    key: str
+    group: str
+    image: Path
+    label: str = ""
+
+    def load(self) -> Sample:
+        """Raise a `ValueError`, for there is no mask."""
+        raise ValueError(f"{self.image}: has no mask")
+
+
+@dataclass(frozen=True)
 class SimulatedCase:
     """A case that is drawn when asked for: a pure function of simulator, seed and index."""
 
@@ -268,6 +288,8 @@ class DataSet:
         official: The divisions that come with the data, by name. Each maps the key of every case
             to the fold that tests it, from 0, or to its part: `"train"`, `"validation"` or
             `"test"`.
+        unannotated: Images without a mask, sorted by key; they take part in nothing but `predict`.
+        unread: Files of a folder that belong to no case, sorted; documents are not among them.
     """
 
     name: str
@@ -277,12 +299,15 @@ class DataSet:
     citation: str = ""
     official: Mapping[str, Mapping[str, int | str]] = field(default_factory=dict, hash=False)
     remarks: tuple[str, ...] = ()
+    unannotated: tuple[UnannotatedCase, ...] = ()
+    unread: tuple[Path, ...] = ()
 
     def __post_init__(self):
         if not self.cases:
-            raise ValueError(f"{self.name}: no cases found")
+            raise ValueError(f"{self.name}: {_why_empty(self.unannotated)}")
         keys = [case.key for case in self.cases]
-        words = [self.name, *keys, *(word for case in self.cases for word in _words(case))]
+        named = [*self.cases, *self.unannotated]
+        words = [self.name, *(word for case in named for word in _words(case))]
         unprintable = sorted({repr(word) for word in words if not is_plain(word)})
         if unprintable:
             raise ValueError(
@@ -319,7 +344,11 @@ class DataSet:
                 f"labels {', '.join(unknown)}: {self.name} has the labels "
                 f"{', '.join(filter(None, known)) or 'none'}"
             )
-        return replace(self, cases=tuple(case for case in self.cases if case.label in labels))
+        return replace(
+            self,
+            cases=tuple(case for case in self.cases if case.label in labels),
+            unannotated=tuple(case for case in self.unannotated if case.label in labels),
+        )
 
     @property
     def digest(self) -> str:
@@ -328,8 +357,26 @@ class DataSet:
         return hashlib.sha256("\n".join([self.name, *lines]).encode()).hexdigest()
 
 
-def _words(case: Case) -> tuple[str, str]:
-    return case.group, case.label
+def file_stem(key: str) -> str:
+    """Return the name of a case's file without folders and without the number of a frame."""
+    return re.sub(r"-frame\d{4,}$", "", key.rpartition("/")[2])
+
+
+def by_annotation(cases: Iterable[Case]) -> tuple[tuple[Case, ...], tuple[UnannotatedCase, ...]]:
+    """Sort cases by key, those with and those without an annotation apart."""
+    ordered = sorted(cases, key=lambda case: case.key)
+    unannotated = tuple(case for case in ordered if isinstance(case, UnannotatedCase))
+    return tuple(c for c in ordered if not isinstance(c, UnannotatedCase)), unannotated
+
+
+def _why_empty(unannotated: Collection[UnannotatedCase]) -> str:
+    if not unannotated:
+        return "no cases found"
+    return f"none of the {len(unannotated):,} images has a mask; draw masks, or correct their names"
+
+
+def _words(case: Case) -> tuple[str, str, str]:
+    return case.key, case.group, case.label
 
 
 def _repeated(keys: Iterable[str]) -> list[str]:

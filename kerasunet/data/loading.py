@@ -83,7 +83,7 @@ def _published(name: str, folder: Path) -> DataSet:
     packed = folder.is_dir() and any(p.name.endswith(_ARCHIVES) for p in folder.iterdir())
     if packed or name not in layouts.PUBLISHED:
         return builders.load_cases(name, folder)
-    found = layouts.read_folder(folder)
+    found = layouts.read_folder(folder, name)
     if found.name != name:
         raise ValueError(f"{folder}: expected the data set {name}, found {found.layout}")
     return found

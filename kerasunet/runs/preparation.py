@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from kerasunet.data.cases import DataSet
-from kerasunet.data.decoding import DecodedCases, decode, foreground_shares
-from kerasunet.data.groups import GIVEN, NEAR_DUPLICATES, regroup
+from kerasunet.data.cases import NEAR_DUPLICATES, DataSet
+from kerasunet.data.decoding import DecodedCases, decode, foreground_shares, require_objects
+from kerasunet.data.groups import GIVEN, regroup, with_group_pattern
 from kerasunet.data.loading import SIMULATED, load
 from kerasunet.data.splits import Split, split_cases
 from kerasunet.training.settings import FinetuneSettings, PretrainSettings
@@ -38,11 +38,14 @@ class PreparedData:
             By part, `"train"`, `"validation"` and `"test"`, the decoded cases in the split's order.
 
         Raises:
-            ValueError: Files could not be used; the message lists every one of them.
+            ValueError: Files could not be used, the message lists every one of them; or no mask has
+                an object.
         """
         parts = vars(self.split)
         keys = [key for part in parts.values() for key in part]
-        decoded = decode(self.data.select(keys), (image_size, image_size), channels)
+        cases = self.data.select(keys)
+        decoded = decode(cases, (image_size, image_size), channels)
+        require_objects(cases, decoded)
         ends = np.cumsum([len(part) for part in parts.values()]).tolist()
         starts = [0, *ends[:-1]]
         return {
@@ -70,7 +73,7 @@ def load_data(settings: FinetuneSettings) -> DataSet:
 
     Raises:
         FileNotFoundError: The data or the file of groups does not exist.
-        ValueError: They cannot be used.
+        ValueError: They cannot be used, or groups are given as a file and as a pattern.
     """
     data = load(
         settings.data,
@@ -81,7 +84,15 @@ def load_data(settings: FinetuneSettings) -> DataSet:
     )
     if settings.labels:
         data = data.with_labels(settings.labels)
-    return regroup(data, settings.groups or (GIVEN if settings.division else NEAR_DUPLICATES))
+    groups = settings.groups or (GIVEN if settings.division else NEAR_DUPLICATES)
+    if settings.group_pattern:
+        if groups not in (GIVEN, NEAR_DUPLICATES):
+            raise ValueError(
+                f"groups {groups} and group pattern {settings.group_pattern} both say which images "
+                "belong together; give one of them"
+            )
+        data = with_group_pattern(data, settings.group_pattern)
+    return regroup(data, groups)
 
 
 def split_data(settings: FinetuneSettings, data: DataSet) -> Split:

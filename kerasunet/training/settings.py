@@ -170,6 +170,13 @@ class FinetuneSettings:
         metavar="WHICH",
         group=_DIVISION,
     )
+    group_pattern: str | None = option(
+        None,
+        "regular expression that tells patients apart by file name, as check proposes it: of "
+        "ABCD_001.png, ([A-Z]+)_ takes ABCD",
+        metavar="REGEX",
+        group=_DIVISION,
+    )
     stratify_sizes: bool = option(
         False,
         "also balance the folds by object size; reads every mask once",

@@ -25,6 +25,7 @@ _LEAST_PIXELS, _MOST_WHITE = 12, 0.01
 T = TypeVar("T")
 _MASK_SIDE = 64
 _INVERTED = 0.75
+_THIN_LINE = 0.012  # Of the longer side.
 
 
 class Kind(NamedTuple):
@@ -59,6 +60,12 @@ KINDS: Mapping[str, Kind] = {
         "warning",
         "shapes that have no area or cannot be drawn, and are left out",
         "correct the shape in its program, or delete it there",
+    ),
+    "coding": Kind(
+        "error",
+        "masks in which nothing is the object",
+        "save masks as 0 and one other value, or leave out the files that make this look like a "
+        "published set",
     ),
     "constant-image": Kind(
         "warning", "images that show nothing", "export the image again, or leave the case out"
@@ -97,6 +104,27 @@ KINDS: Mapping[str, Kind] = {
         "warning",
         "nearly the same image with contradicting masks",
         "draw one of the masks again, or leave both out",
+    ),
+    "unread": Kind(
+        "warning",
+        "files that belong to no case",
+        "convert images to PNG, give masks the names of their images, or move the files elsewhere",
+    ),
+    "outline": Kind(
+        "warning",
+        "masks that are a thin closed line",
+        "fill the outline in the program that drew it: only the line counts as the object",
+    ),
+    "unannotated": Kind(
+        "note",
+        "images without a mask",
+        "they are left out of training and evaluation; draw masks, or let predict segment them",
+    ),
+    "patient-names": Kind(
+        "note",
+        "file names that look like patients",
+        "give the pattern to check, finetune, study and evaluate, so that no patient is in two "
+        "parts of a split",
     ),
     "burnt-in-marks": Kind(
         "note",
@@ -259,6 +287,9 @@ def _mask_problems(case: Case, mask: np.ndarray) -> Iterator[Problem]:
     elif _edge(mask).mean() > _INVERTED:
         text = f"{location}: {_edge(mask).mean():.0%} of the pixels at the edge are object"
         yield Problem("inverted-mask", text, (location,), keys=(case.key,))
+    if _is_outline(mask):
+        text = f"{location}: the mask is a line around an area {_inside(mask):.0f} times its own"
+        yield Problem("outline", text, (location,), keys=(case.key,))
     # A case that names no mask says that there is nothing to draw.
     expected = case.label.lower() != "normal" and getattr(case, "masks", True)
     if expected and not mask.any():
@@ -270,6 +301,20 @@ def _mask_problems(case: Case, mask: np.ndarray) -> Iterator[Problem]:
 def _edge(mask: np.ndarray) -> np.ndarray:
     """Return the pixels of the outermost rows and columns."""
     return np.concatenate([mask[0], mask[-1], mask[:, 0], mask[:, -1]])
+
+
+def _is_outline(mask: np.ndarray) -> bool:
+    """Return whether a mask is a line that is thin for the image, and closed around much of it."""
+    side = max(3, round(_THIN_LINE * max(mask.shape)))
+    thick = cv2.erode(mask.astype(np.uint8), np.ones((side, side), np.uint8)).any()
+    return not thick and _inside(mask) > 1
+
+
+def _inside(mask: np.ndarray) -> float:
+    """Return the area of the holes of a mask in relation to its own; 0 for an empty one."""
+    ground = np.pad(mask, 1).astype(np.uint8)
+    cv2.floodFill(ground, None, (0, 0), 2)
+    return float((ground == 0).sum() / max(1, (ground == 1).sum()))
 
 
 def describe_burnt_in(image: np.ndarray) -> str:

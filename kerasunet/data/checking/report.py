@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from html import escape
@@ -20,11 +20,13 @@ import numpy as np
 
 from kerasunet.data.cases import AnnotatedCase, Case, DataSet, FileCase
 from kerasunet.data.checking.inspection import KINDS, SEVERITIES, Inspection, Problem, inspect
-from kerasunet.data.decoding import resize_image, resize_mask
-from kerasunet.data.groups import NearDuplicates, find_near_duplicates, group
-from kerasunet.data.layouts.pairing import image_stem
+from kerasunet.data.checking.patients import unnamed_patients
+from kerasunet.data.decoding import misread_masks, resize_image, resize_mask
+from kerasunet.data.groups import NearDuplicates, find_near_duplicates, group, with_group_pattern
+from kerasunet.data.layouts.pairing import files_below, image_stem, suffix_of
 from kerasunet.data.loading import load
 from kerasunet.data.readers import read_image
+from kerasunet.data.splits import groups_in_words
 from kerasunet.drawing import TRUTH, overlay
 from kerasunet.files import collect_problems
 
@@ -35,6 +37,7 @@ _SAME = 0.7
 _THREADS = 4
 _SIDE = 160
 _MOST_PICTURES = 50
+_NAMED = 5
 _FOLDERS = re.compile(r"(?<![\w.~-])(?:[A-Za-z]:)?/(?:[^/\n:,;]+/)+")
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem }
@@ -88,6 +91,8 @@ def check(
     manual_dir: str | os.PathLike | None = None,
     objects: Sequence[str] = (),
     mask_threshold: int | None = None,
+    *,
+    group_pattern: str | None = None,
 ) -> Report:
     """Look at every case of a data set and compare the cases with each other.
 
@@ -100,13 +105,14 @@ def check(
             contents.
         objects: What counts as the object, as `kerasunet.data.load` takes it.
         mask_threshold: Grey level above which a pixel of a mask file is object.
+        group_pattern: A regular expression that tells patients apart by file name.
 
     Returns:
         The report.
 
     Raises:
         FileNotFoundError: There is no such folder, file or data set.
-        ValueError: The name of a simulated set is wrong.
+        ValueError: The name of a simulated set is wrong, or the pattern does not fit the names.
     """
     source = os.fspath(name_or_path)
     with collect_problems() as found:
@@ -120,7 +126,11 @@ def check(
             message = "\n".join(found) if found else str(error)
             problems = [*_pairing_problems(message), *_unreadable_files(path)]
             return Report(source, None, tuple(problems))
-    return _check_cases(source, data, [*_pairing_problems("\n".join(found))])
+    known = [*_pairing_problems("\n".join(found))]
+    known += unread_files(data, {file for problem in known for file in problem.files})
+    if group_pattern:
+        data = with_group_pattern(data, group_pattern)
+    return _check_cases(source, data, [*known, *_without_mask(data), *unnamed_patients(data)])
 
 
 def as_html(report: Report) -> str:
@@ -165,9 +175,15 @@ def thumbnails(cases: Sequence[Case]) -> str:
 def summary(report: Report) -> str:
     """Return one line: what was checked, and how many problems there are."""
     data = report.data
-    what = f"{data.name} ({data.layout}), {len(data)} cases" if data else "cases not listed"
+    what = _what(data) if data else "cases not listed"
     counts = [f"{n} {s}{'' if n == 1 else 's'}" for s, n in report.counts().items() if n]
     return f"{what}: {', '.join(counts) or 'no problems'}"
+
+
+def _what(data: DataSet) -> str:
+    groups = groups_in_words(data.cases)
+    named = f" of {groups}" if "patient" in groups else ""
+    return f"{data.name} ({data.layout}), {len(data)} cases{named}"
 
 
 def _check_cases(source: str, data: DataSet, known: list[Problem]) -> Report:
@@ -178,6 +194,7 @@ def _check_cases(source: str, data: DataSet, known: list[Problem]) -> Report:
     groups = {case.key: name for case, name in zip(data.cases, joined, strict=True)}
     problems = known + [problem for found in inspections for problem in found.problems]
     problems += [Problem("left-out", remark) for remark in data.remarks]
+    problems += _without_objects(inspections)
     problems += unusual_shares(inspections)
     problems += divided_duplicates(inspections, pairs, groups)
     problems += contradictions(inspections, pairs)
@@ -201,19 +218,30 @@ def _pairing_problems(message: str) -> Iterator[Problem]:
         yield Problem("pairing", text, (file,) if os.path.exists(file) else ())
 
 
+def unread_files(data: DataSet, reported: Collection[str]) -> Iterator[Problem]:
+    """Yield the files that belong to no case, by folder and suffix, but for those reported."""
+    kinds: dict[tuple[Path, str], list[Path]] = {}
+    for path in data.unread:
+        if str(path) not in reported:
+            kinds.setdefault((path.parent, suffix_of(path)), []).append(path)
+    for (folder, suffix), paths in kinds.items():
+        names = [path.name for path in paths]
+        more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
+        text = f"{folder}/: {len(paths):,} {suffix}, {', '.join(names[:_NAMED])}{more}"
+        yield Problem("unread", text, tuple(map(str, paths)))
+
+
+def _without_mask(data: DataSet) -> Iterator[Problem]:
+    for case in data.unannotated:
+        yield Problem("unannotated", f"{case.image}: has no mask", (str(case.image),))
+
+
 def _unreadable_files(folder: Path) -> Iterator[Problem]:
     with ThreadPoolExecutor(_THREADS) as pool:
-        for path, fault in pool.map(_fault, _all_image_files(folder)):
+        images = filter(lambda path: image_stem(path.name), files_below(folder))
+        for path, fault in pool.map(_fault, images):
             if fault:
                 yield Problem("unreadable", fault, (str(path),))
-
-
-def _all_image_files(folder: Path) -> Iterator[Path]:
-    for parent, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(names):
-            if image_stem(name) and not name.startswith("."):
-                yield Path(parent) / name
 
 
 def _fault(path: Path) -> tuple[Path, str]:
@@ -222,6 +250,15 @@ def _fault(path: Path) -> tuple[Path, str]:
     except (OSError, ValueError) as error:
         return path, str(error)
     return path, ""
+
+
+def _without_objects(inspections: Sequence[Inspection]) -> Iterator[Problem]:
+    """Yield that no mask at all has an object, though the files are not black."""
+    shares = [inspection.share for inspection in inspections if inspection.share is not None]
+    if shares and not any(shares):
+        misread = misread_masks([i.case for i in inspections if i.share is not None])
+        if misread:
+            yield Problem("coding", misread)
 
 
 def unusual_shares(inspections: Sequence[Inspection]) -> Iterator[Problem]:

@@ -1,7 +1,8 @@
-"""Layouts of image and mask files: two folders, side by side, Pascal VOC; subfolders; frames."""
+"""Layouts of image and mask files: two folders, nnU-Net, side by side, Pascal VOC; subfolders."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from kerasunet.data.layouts.pairing import (
     image_stem,
     images_beside_masks,
     nested_image_files,
-    pair,
+    pair_annotated,
     subfolder,
 )
 from kerasunet.data.readers import count_frames
@@ -22,6 +23,9 @@ from kerasunet.files import raise_all, report_all
 
 IMAGE_FOLDERS = ("images", "imgs", "image")
 MASK_FOLDERS = ("masks", "labels", "mask", "label")
+_OTHER_MASK_FOLDERS = (
+    "ground_truth", "groundtruth", "ground_truth_mask", "ground_truth_masks", "gt", "segmentations",
+)  # fmt: skip
 PARTS = {
     "train": "train",
     "training": "train",
@@ -35,6 +39,7 @@ _CLASSES = {"benign", "malignant", "normal"}
 Official = Mapping[str, Mapping[str, int | str]]
 # labelme once wrote the images beside arrays.
 _CLASS_FOLDERS = ("SegmentationClassPNG", "SegmentationClass")
+_CHANNEL = re.compile(r"_\d{4}$")
 _MOST_FRAMES = 100_000
 _MAY_HOLD_MANY = (".dcm", ".dicom", ".nii", ".nii.gz", ".tif", ".tiff", ".nrrd", ".mha")
 
@@ -42,41 +47,88 @@ _MAY_HOLD_MANY = (".dcm", ".dicom", ".nii", ".nii.gz", ".tif", ".tiff", ".nrrd",
 def images_and_masks(folder: Path) -> Sequence[Case] | None:
     """Read `images/x.jpg` with `masks/x.png`, or with `masks/x_mask.png`, `masks/x_seg_1.png` …
 
-    Both folders may have subfolders of equal names.
+    Both folders may have subfolders of equal names. Images without a mask are unannotated.
     """
     found = _image_and_mask_files(folder)
     if found is None:
         return None
     images, masks = found
-    return pair(images, by_image(masks, images))
+    return pair_annotated(images, by_image(masks, images))
 
 
 def _image_and_mask_files(folder: Path) -> tuple[Files, Files] | None:
-    image_folder, mask_folder = subfolder(folder, *IMAGE_FOLDERS), subfolder(folder, *MASK_FOLDERS)
+    image_folder = subfolder(folder, *IMAGE_FOLDERS)
+    mask_folder = subfolder(folder, *MASK_FOLDERS) or subfolder(folder, *_OTHER_MASK_FOLDERS)
     if image_folder is None or mask_folder is None:
         return None
     masks = nested_image_files(mask_folder)
     return (nested_image_files(image_folder), masks) if masks else None
 
 
+def nnunet(folder: Path) -> Sequence[Case] | None:
+    """Read nnU-Net's `imagesTr/x_0000.png` with `labelsTr/x.png`, also without `_0000`.
+
+    Images in `imagesTs/` are the test part if there is a `labelsTs/`, and unannotated otherwise.
+
+    Raises:
+        ValueError: Images have several channels, which are files of their own; or masks have no
+            image.
+    """
+    if not all((folder / name).is_dir() for name in ("imagesTr", "labelsTr")):
+        return None
+    training = _files_of_part(folder, "Tr")
+    has_channels = training[0].keys().isdisjoint(training[1])
+    parts = [
+        _nnunet_cases(images, masks, has_channels)
+        for images, masks in (training, _files_of_part(folder, "Ts"))
+    ]
+    if not (folder / "labelsTs").is_dir():
+        return [case for cases in parts for case in cases]
+    return [*under("train", parts[0]), *under("test", parts[1])]
+
+
+def _files_of_part(folder: Path, part: str) -> tuple[Files, Files]:
+    images, masks = (
+        image_files(path) if (path := folder / f"{kind}{part}").is_dir() else {}
+        for kind in ("images", "labels")
+    )
+    return images, masks
+
+
+def _nnunet_cases(images: Files, masks: Files, has_channels: bool) -> list[Case]:
+    if not has_channels:
+        return pair_annotated(images, masks)
+    channels = {stem: _CHANNEL.search(stem) for stem in images}
+    further = [
+        f"{images[stem][0]}: is a further channel of its image; keep only the first, _0000"
+        for stem, found in channels.items()
+        if found and found[0] != "_0000"
+    ]
+    report_all(further, f"{len(further)} channels cannot be read beside the first:")
+    first = {stem for stem, found in channels.items() if not found or found[0] == "_0000"}
+    return pair_annotated({_CHANNEL.sub("", stem): images[stem] for stem in first}, masks)
+
+
 def masks_beside_images(folder: Path) -> Sequence[Case] | None:
-    """Read `x.png` with `x_mask.png`, `x_mask_1.png` …, all in one folder."""
+    """Read `x.png` with `x_mask.png`, `x_mask_1.png` …, all in one folder.
+
+    Images without a mask are unannotated.
+    """
     images, masks = images_beside_masks(image_files(folder))
-    return pair(images, masks) if masks else None
+    return pair_annotated(images, masks) if masks else None
 
 
 def pascal_voc(folder: Path) -> Sequence[Case] | None:
-    """Read `JPEGImages/` with `SegmentationClass/`; an image without a mask is left out.
+    """Read `JPEGImages/` with `SegmentationClass/`.
 
-    The format shares its images with other tasks, so that most have no mask. The void outline
-    between object and background belongs to neither.
+    The format shares its images with other tasks, so that most have no mask: these are unannotated.
+    The void outline between object and background belongs to neither.
     """
     if not all((folder / name).is_dir() for name in ("JPEGImages", _CLASS_FOLDERS[-1])):
         return None
     masks = next(filter(None, (_files_of(folder / name) for name in _CLASS_FOLDERS)), {})
     images = image_files(folder / "JPEGImages")
-    annotated = {key: images[key] for key in images if key in masks}
-    return pair(annotated, masks, MaskCoding(void=True))
+    return pair_annotated(images, masks, MaskCoding(void=True))
 
 
 def _files_of(folder: Path) -> Files:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from kerasunet.data import readers
-from kerasunet.data.cases import AnnotatedCase, Case
+from kerasunet.data.cases import AnnotatedCase, Case, UnannotatedCase
 from kerasunet.data.layouts.annotations import (
     ENCODINGS,
     MALFORMED,
@@ -45,8 +45,9 @@ _POLYGONS = ("polygon", "oriented_rectangle", "rotation")
 def labelme(folder: Path) -> Sequence[Case] | None:
     """Read `x.json` beside `x.jpg`; an image without an object has a file without shapes.
 
-    Images and JSON files may also be in folders of their own, such as `images/` and `annotations/`;
-    a JSON file that has its image inside needs no image file.
+    An image without a file is unannotated. Images and JSON files may also be in folders of their
+    own, such as `images/` and `annotations/`; a JSON file that has its image inside needs no image
+    file.
     """
     images, files = _files(folder)
     contents = {key: _content_of(path, required=key not in images) for key, path in files.items()}
@@ -55,15 +56,15 @@ def labelme(folder: Path) -> Sequence[Case] | None:
         return None
     partners = {key: _image_of(key, found, images) for key, found in known.items()}
     problems = [*doubled(images)]
-    problems += [
-        f"{paths[0]}: has no {key}.json"
-        for key, paths in sorted(images.items())
+    unannotated = [
+        UnannotatedCase(key, key, paths[0])
+        for key, paths in images.items()
         if paths[0] not in partners.values()
     ]
     cases = {key: _case(files[key], known[key], partners[key]) for key in sorted(known)}
     problems += [f"{files[key]}: has no image" for key, case in cases.items() if case is None]
     report_all(problems, f"{len(problems)} files cannot be paired:")
-    return [case for case in cases.values() if case]
+    return [*(case for case in cases.values() if case), *unannotated]
 
 
 def _files(folder: Path) -> tuple[Files, dict[str, Path]]:
