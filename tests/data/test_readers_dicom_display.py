@@ -157,7 +157,7 @@ def test_floats_are_stretched_to_their_own_range(read):
     ds = dicom(RAMP)
     del ds.PixelData, ds.BitsStored, ds.HighBit, ds.PixelRepresentation
     ds.BitsAllocated, ds.FloatPixelData = 32, (RAMP / 7 - 50).astype("<f4").tobytes()
-    np.testing.assert_allclose(read(ds), np.clip((RAMP - 1) / 1021, 0, 1) * 255, atol=1e-3)
+    np.testing.assert_allclose(read(ds), np.clip((RAMP - 1.0) / 1021, 0, 1) * 255, atol=1e-3)
 
 
 def test_what_is_in_unused_bits_does_not_show(read):

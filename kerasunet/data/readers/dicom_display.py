@@ -9,13 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from pydicom import DataElement, Dataset
 from pydicom.pixels import apply_color_lut
 from scipy.special import expit
 
+from kerasunet.data.readers.dicom_frames import numbers
+from kerasunet.data.readers.dicom_pixels import Pixels
 from kerasunet.data.readers.files import own_range, stretch
 from kerasunet.data.readers.source import Unusable
 
@@ -43,18 +45,6 @@ ELEMENTS = (
 _RGB = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
 _SHAPES = {"MONOCHROME1": "INVERSE", "MONOCHROME2": "IDENTITY"}
 _USUAL_BITS = (8, 10, 12)
-
-
-class Pixels(NamedTuple):
-    """The values of one frame.
-
-    Attributes:
-        raw: `(height, width)`, or RGB `(height, width, 3)`, with the bits that are not used.
-        stored: The same without them.
-    """
-
-    raw: np.ndarray
-    stored: np.ndarray
 
 
 def shown(pixels: Pixels, header: Dataset, remarks: list[str]) -> np.ndarray:
@@ -246,12 +236,6 @@ def _windowed(values: np.ndarray, header: Dataset, remarks: list[str]) -> np.nda
 def _windows(header: Dataset, least: float) -> Iterator[tuple[float, float]]:
     pairs = zip(numbers(header, "WindowCenter"), numbers(header, "WindowWidth"), strict=False)
     return ((c, w) for c, w in pairs if w >= least and np.isfinite((c, w)).all())
-
-
-def numbers(header: Dataset, name: str) -> list[float]:
-    """Return the numbers of an element; none if the file lacks it."""
-    value = header.get(name)
-    return [] if value is None else [float(number) for number in np.ravel(value)]
 
 
 def _palette(stored: np.ndarray, header: Dataset) -> np.ndarray:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 from pydicom import Dataset
 
-from kerasunet.data.readers.dicom_display import numbers
 from kerasunet.data.readers.source import Partner, Source, Unusable
 from kerasunet.data.readers.space import frames_at
 
@@ -27,6 +26,17 @@ _MACROS = (
     "PlaneOrientationSequence",
 )
 _PLACES = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
+
+
+def numbers(header: Dataset, name: str) -> list[float]:
+    """Return the numbers of an element; none if the file lacks it."""
+    value = header.get(name)
+    return [] if value is None else [float(number) for number in np.ravel(value)]
+
+
+def frame_count(header: Dataset) -> int:
+    """Return how many frames the header states, 1 if it does not."""
+    return max(int(header.get("NumberOfFrames", 1)), 1)
 
 
 def of_frame(header: Dataset, frame: int, macros: Sequence[str] = _MACROS) -> Dataset:
