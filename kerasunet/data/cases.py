@@ -116,6 +116,7 @@ class MaskCoding:
         classes: The table of classes that comes with the masks: the name of each, and its value
             or color.
         void: Whether there may be an outline, 255 beside classes, that belongs to no object.
+        segments: Labels or numbers of the segments of DICOM segmentations that count.
         any_color: Whether all that is brighter than `above` is the object, whatever its hue.
     """
 
@@ -124,6 +125,7 @@ class MaskCoding:
     colors: tuple[str, ...] = ()
     classes: tuple[tuple[str, int | str], ...] = ()
     void: bool = False
+    segments: tuple[str, ...] = ()
     any_color: bool = False
 
     def decode(self, values: readers.MaskValues | np.ndarray, name: str) -> np.ndarray:
@@ -187,7 +189,9 @@ class FileCase:
 
     def read_mask_values(self, path: Path) -> readers.MaskValues:
         """Read one of the mask files, laid on the image, undecoded."""
-        return readers.read_mask(path, frame=self.frame, image=self.image)
+        return readers.read_mask(
+            path, frame=self.frame, image=self.image, segments=self.coding.segments
+        )
 
     def _read_mask(self, path: Path) -> np.ndarray:
         return self.coding.decode(self.read_mask_values(path), str(path))

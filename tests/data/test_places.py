@@ -432,3 +432,23 @@ def test_volumes_of_both_libraries_are_read_in_threads(tmp_path):
         found = list(pool.map(lambda one: read(one[0], image, one[1]), wanted, timeout=60))
     for (_, frame), mask in zip(wanted, found, strict=True):
         np.testing.assert_array_equal(mask, MASKS[frame])
+
+
+@pytest.mark.parametrize("kind", ["BINARY", "FRACTIONAL", "LABELMAP"])
+def test_segments_are_chosen_by_label_or_refused(tmp_path, kind):
+    pytest.importorskip("highdicom")
+    image = slice_of(PIXELS[0], 0)
+    save(image, tmp_path / "images" / "x.dcm")
+    one, other = MASKS[0], MASKS[0, ::-1, ::-1] & ~MASKS[0]
+    given = np.stack([one, other], axis=-1)[None]
+    if kind == "LABELMAP":
+        given = (one + 2 * other)[None].astype(np.uint8)
+    given = given.astype(float if kind == "FRACTIONAL" else np.uint8)
+    save(segmentation([image], given, kind), tmp_path / "masks" / "x.dcm")
+    for choice, expected in (("s0", one), ("s1", other), ("both=s0,s1", one | other)):
+        (case,) = load(tmp_path, objects=[choice]).cases
+        np.testing.assert_array_equal(case.load().mask, expected)
+    with pytest.raises(ValueError, match=r"has several objects, s0 \(1\), s1 \(1\)"):
+        load(tmp_path)
+    with pytest.raises(ValueError, match="it has s0, s1"):
+        load(tmp_path, objects=["liver"])

@@ -12,9 +12,11 @@ from typing import Any
 from kerasunet.data.cases import AnnotatedCase, Case, DataSet, FileCase, MaskCoding, ObjectChoice
 from kerasunet.data.layouts.annotations import ENCODINGS, NO_OBJECT
 from kerasunet.data.layouts.coco import CocoOutlines
-from kerasunet.data.layouts.pairing import read_rows
+from kerasunet.data.layouts.pairing import image_stem, read_rows
+from kerasunet.data.readers import segment_labels
 from kerasunet.files import read_json, report_all
 
+_DICOM_SUFFIXES = (".dcm", ".dicom")
 _COLOR = re.compile(r"#[0-9a-f]{6}", re.IGNORECASE)
 _GROUND = (*NO_OBJECT, "bg", "void", "ignore", "ignored", "unlabeled", "unlabelled")
 Classes = tuple[tuple[str, int | str], ...]
@@ -49,17 +51,41 @@ def with_objects(data: DataSet, objects: Sequence[str], mask_threshold: int | No
             f"--mask-threshold {mask_threshold}: cuts mask files at a grey level, "
             + ("so it cannot be combined with --objects" if files else f"{data.name} has none")
         )
-    counts = Counter(label for case in annotated for label in case.annotation.labels)
+    paths = dict.fromkeys(path for case in files for path in case.masks)
+    segmented = {path: labels for path in paths if (labels := _segment_labels(path))}
+    drawn = [*(case.annotation.labels for case in annotated), *segmented.values()]
+    counts = Counter(label for labels in drawn for label in labels)
     classes = _named(files)
     if choice:
-        _check(choice, data.name, counts, classes, by_value=bool(files))
+        _check(choice, data.name, counts, classes, by_value=len(paths) > len(segmented))
     elif len(counts) > 1 or len(classes) > 1:
         report_all([_several(data.name, counts, classes)], "")
     elif not counts and all(_is_coco(case) for case in data.cases):
         report_all([_nothing_drawn(data)], "")
-    cases = tuple(_chosen(case, choice, mask_threshold) for case in data.cases)
+    cases = tuple(
+        _with_segments(case, choice)
+        if segmented.keys() & set(getattr(case, "masks", ()))
+        else _chosen(case, choice, mask_threshold)
+        for case in data.cases
+    )
     remarks = tuple(fault for case in annotated for fault in case.annotation.faults)
     return replace(data, cases=cases, remarks=remarks)
+
+
+def _segment_labels(path: Path) -> tuple[str, ...]:
+    """Return the labels of the segments of a mask, if it is a DICOM segmentation."""
+    if path.suffix.lower() not in _DICOM_SUFFIXES and image_stem(path.name) is not None:
+        return ()
+    try:
+        return tuple(label for label in segment_labels(path) if label)
+    except (OSError, ValueError):  # Said when the mask is read.
+        return ()
+
+
+def _with_segments(case: Case, choice: ObjectChoice | None) -> Case:
+    if choice is None or not isinstance(case, FileCase):
+        return case
+    return replace(case, coding=replace(case.coding, segments=choice.sources))
 
 
 def _chosen(case: Case, choice: ObjectChoice | None, threshold: int | None) -> Case:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         read_image as read_image,
         read_mask as read_mask,
         read_mask_values as read_mask_values,
+        segment_labels as segment_labels,
         to_levels as to_levels,
     )
     from kerasunet.data.readers.masks import (

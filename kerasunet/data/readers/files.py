@@ -103,15 +103,22 @@ def read_mask(
     frame: int = 0,
     size_limit: int = SIZE_LIMIT,
     image: str | os.PathLike | None = None,
+    segments: tuple[str, ...] = (),
 ) -> MaskValues:
     """Read what a mask file stores: values and, where it has any, their colors.
 
-    Arguments and errors are those of `read_mask_values`.
+    The other arguments and the errors are those of `read_mask_values`.
+
+    Args:
+        segments: Labels or numbers of the segments of a DICOM segmentation that count; all if
+            there are none.
     """
     partner = None if image is None else _located(Path(path), Path(image), frame)
     with _opened(Path(path)) as file:
         kind = _kind(file)
-        source = Source(file, kind, frame, size_limit=size_limit, partner=partner)
+        source = Source(
+            file, kind, frame, size_limit=size_limit, partner=partner, segments=segments
+        )
         found = _reader(kind).read_mask(source)
         return found if isinstance(found, MaskValues) else MaskValues(found)
 
@@ -162,6 +169,18 @@ def _located(mask: Path, image: Path, frame: int) -> Partner | None:
             return _reader(kind).locate(Source(file, kind, frame, size_limit=SIZE_LIMIT))
     except (OSError, ValueError):  # Said when the image, or the mask, is read itself.
         return None
+
+
+def segment_labels(path: str | os.PathLike) -> tuple[str, ...]:
+    """Return the labels of the segments of a DICOM segmentation; none of other files.
+
+    Raises:
+        ValueError: The file is not readable, or DICOM needs an extra that is not installed.
+    """
+    with _opened(Path(path)) as file:
+        if (kind := _kind(file)) != "DICOM":
+            return ()
+        return _reader(kind).segment_labels(Source(file, kind, 0, size_limit=SIZE_LIMIT))
 
 
 def count_frames(path: str | os.PathLike) -> int | None:
