@@ -358,6 +358,24 @@ def test_check_and_show_take_the_choice(folder, run_cli, tmp_path):
     assert done.returncode == 0 and sheet.is_file()
 
 
+def test_check_tells_that_the_object_has_several_codes(tmp_path):
+    for name, made in (("a", values(1)), ("b", values(2)), ("c", values(2)), ("d", values(0))):
+        write(tmp_path / "images" / f"{name}.png", image_of(OBJECT))
+        (tmp_path / "masks").mkdir(exist_ok=True)
+        made.save(tmp_path / "masks" / f"{name}.png")
+
+    def told(**choice):
+        found = check(tmp_path, **choice).by_kind().get("mixed-codes", [])
+        return [problem.message for problem in found]
+
+    (message,) = told()
+    assert "the object is 1 in 1 (such as" in message and "2 in 2 (such as" in message
+    assert not told(objects=["x=2"]) and not told(objects=["x=1,2"])
+    for name in "bc":
+        values(255).save(tmp_path / "masks" / f"{name}.png")
+    assert not told()
+
+
 def test_digest_of_the_cases_does_not_depend_on_the_choice(folder):
     made = folder(values(150, 200))
     digests = {load(made, objects=choice).digest for choice in ([], ["a=150"], ["b=200"])}

@@ -59,6 +59,11 @@ class MaskValues(NamedTuple):
         levels = self.palette[:, :3].max(axis=1) * (self.palette[:, 3] / np.float32(_OPAQUE))
         return np.rint(levels).astype(np.uint8)[self.values]
 
+    def name_of(self, inside: np.ndarray) -> str:
+        """Return the value or color of the first of some pixels, bool, `(height, width)`."""
+        value = int(self.values[inside][0])
+        return _name(self, value, self.colors())
+
     def colors(self) -> dict[int, str]:
         """Return the color of each value that occurs, such as `"#ff0000"` or `"transparent"`."""
         used = np.unique(self.values).tolist()
