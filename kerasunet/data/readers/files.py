@@ -17,8 +17,7 @@ from types import ModuleType
 
 import numpy as np
 
-from kerasunet.data.readers.quiet import TURN
-from kerasunet.data.readers.source import Partner, Source, Unusable
+from kerasunet.data.readers.source import TURN, Partner, Source, Unusable
 from kerasunet.files import FileWarning
 
 SIZE_LIMIT = 100_000_000

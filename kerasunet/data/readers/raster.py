@@ -26,8 +26,14 @@ from PIL.ImageFile import ImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
 from kerasunet.data.readers.files import to_levels, to_mask_values, without_equal_channels
-from kerasunet.data.readers.quiet import quiet, quiet_native_code
-from kerasunet.data.readers.source import Partner, Source, Unusable, millimetres
+from kerasunet.data.readers.source import (
+    Partner,
+    Source,
+    Unusable,
+    millimetres,
+    quiet,
+    quiet_native_code,
+)
 from kerasunet.data.readers.space import check_order
 
 _DEEP = re.compile("(RGB|RGBA|RGBX);16[BLN]")
