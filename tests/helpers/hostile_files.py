@@ -97,7 +97,7 @@ def tiff(entries: list[tuple[int, int, int, int]], next_directory: int = 0) -> b
 UNREADABLE = r"set/images/x\.png: (damaged|not a|.*(?:×|empty|NaN|loop))[^\n]*; [a-z]"
 DAMAGED = r"set/images/x\.png: damaged, cut off or of a rare kind.*copy it again"
 TOO_LARGE = r"set/images/x\.png: [\d]+×[\d]+ pixels, more than the limit of [\d,]+; scale it down"
-NO_IMAGE = r"set/images/x\.png: not a PNG, JPEG, BMP, TIFF, DICOM or NIfTI image; convert it"
+NO_IMAGE = r"set/images/x\.png: not a PNG, JPEG, BMP, TIFF, DICOM, NIfTI, NRRD or MetaImage image; convert it"
 
 for _kind in ("PNG", "JPEG", "BMP", "TIFF"):
     _whole = encoded(GREY, _kind)
@@ -336,7 +336,7 @@ SCAN = r"set/images/x\.dcm: "
 RLE = "1.2.840.10008.1.2.5"
 for _name, _message, _make in (
     ("cut off", SCAN + "damaged.*; copy it", lambda: dicom()[:-40]),
-    ("of its head", SCAN + "damaged.*; copy it", lambda: dicom()[:140]),
+    ("of its head", SCAN + "a DICOM file without an image; give", lambda: dicom()[:140]),
     ("without pixels", SCAN + ".*; ", lambda: dicom(PixelData=None)),
     ("without rows", SCAN + "a DICOM file without an image; give one", lambda: dicom(Rows=None)),
     ("of 65,535 rows and columns", SCAN + "65535×65535 pixels, more than",
@@ -353,12 +353,14 @@ for _name, _message, _make in (
      lambda: dicom(syntax=RLE, after=lambda c: c[:-60] + bytes([255] * 60))),
     ("of a rare interpretation", SCAN + "DICOM of a rare photometric interpretation; convert",
      lambda: dicom(PhotometricInterpretation="HSV")),
-    ("without interpretation", SCAN + "damaged.*; ", lambda: dicom(PhotometricInterpretation=None)),
     ("with 13 bits allocated", SCAN + "damaged.*; ", lambda: dicom(BitsAllocated=13)),
     ("of endless slope", SCAN + ".*; ", lambda: dicom(
         RescaleSlope="1e300", RescaleIntercept="0", after=lambda c: c.replace(b"1e300", b"1e999"))),
 ):  # fmt: skip
     case(f"DICOM {_name}", _message, 1)(scan(_make))
+case("DICOM without interpretation", SCAN + "it lacks a PhotometricInterpretation; MONO", 0)(
+    scan(lambda: dicom(PhotometricInterpretation=None))
+)
 
 
 @case("DICOM segmentation without frames", r"set/masks/x\.dcm: .*; |x\.dcm: its number", 1)

@@ -9,8 +9,7 @@ import SimpleITK as sitk
 
 from kerasunet.data.readers import volumes
 from kerasunet.data.readers.files import to_levels, to_mask_values, without_equal_channels
-from kerasunet.data.readers.quiet import TURN, quiet_native_code
-from kerasunet.data.readers.source import Partner, Source, Unusable
+from kerasunet.data.readers.source import TURN, Partner, Source, Unusable, quiet_native_code
 from kerasunet.data.readers.volumes import Volume
 
 _READERS = {"NRRD": "NrrdImageIO", "MetaImage": "MetaImageIO"}

@@ -16,8 +16,7 @@ from nibabel.arrayproxy import ArrayProxy
 
 from kerasunet.data.readers import volumes
 from kerasunet.data.readers.files import to_levels, to_mask_values, without_equal_channels
-from kerasunet.data.readers.quiet import quiet
-from kerasunet.data.readers.source import Partner, Source, Unusable
+from kerasunet.data.readers.source import Partner, Source, Unusable, quiet
 from kerasunet.data.readers.volumes import Volume
 
 File = BufferedReader | gzip.GzipFile | io.BytesIO

@@ -25,6 +25,7 @@ from PIL.Image import Image
 from PIL.ImageFile import ImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
+<<<<<<< HEAD
 from kerasunet.data.readers.files import (
     SIZE_LIMIT,
     to_levels,
@@ -34,6 +35,17 @@ from kerasunet.data.readers.files import (
 from kerasunet.data.readers.masks import MaskValues
 from kerasunet.data.readers.quiet import quiet, quiet_native_code
 from kerasunet.data.readers.source import Partner, Source, Unusable, millimetres
+=======
+from kerasunet.data.readers.files import to_levels, to_mask_values, without_equal_channels
+from kerasunet.data.readers.source import (
+    Partner,
+    Source,
+    Unusable,
+    millimetres,
+    quiet,
+    quiet_native_code,
+)
+>>>>>>> y-dicom
 from kerasunet.data.readers.space import check_order
 
 _DEEP = re.compile("(RGB|RGBA|RGBX);16[BLN]")
