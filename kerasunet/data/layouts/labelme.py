@@ -149,7 +149,7 @@ class EmbeddedCase(AnnotatedCase):
         """Read the image, which has no spacing."""
         content = read_json(self.image, ENCODINGS)
         try:
-            return readers.read_embedded(_bytes_of(content["imageData"])), None
+            return readers.read_embedded(_bytes_of(content["imageData"], "its image")), None
         except MALFORMED as error:
             raise ValueError(f"{self.image}: {error}; put the image file beside it") from error
 
@@ -281,11 +281,11 @@ def _embedded_mask(drawn: Mapping[str, Any], shape: tuple[int, int]) -> np.ndarr
 
 def _embedded_pixels(drawn: Mapping[str, Any]) -> np.ndarray:
     check_points(drawn["points"])
-    return readers.read_png(_bytes_of(drawn["mask"]), readers.SIZE_LIMIT)
+    return readers.read_png(_bytes_of(drawn["mask"], "its mask"), readers.SIZE_LIMIT)
 
 
-def _bytes_of(text: str) -> bytes:
+def _bytes_of(text: str, what: str) -> bytes:
     try:
         return base64.b64decode(text.rpartition(",")[2], validate=True)
     except ValueError as error:
-        raise ValueError(f"what it has inside is not in base64 ({error})") from error
+        raise ValueError(f"{what} is not in base64 ({error})") from error

@@ -17,13 +17,8 @@ from types import ModuleType
 
 import numpy as np
 
-<<<<<<< HEAD
 from kerasunet.data.readers.masks import MaskValues
-from kerasunet.data.readers.quiet import TURN
-from kerasunet.data.readers.source import Partner, Source, Unusable
-=======
 from kerasunet.data.readers.source import TURN, Partner, Source, Unusable
->>>>>>> y-dicom
 from kerasunet.files import FileWarning
 
 SIZE_LIMIT = 100_000_000

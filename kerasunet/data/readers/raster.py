@@ -25,7 +25,6 @@ from PIL.Image import Image
 from PIL.ImageFile import ImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
-<<<<<<< HEAD
 from kerasunet.data.readers.files import (
     SIZE_LIMIT,
     to_levels,
@@ -33,10 +32,6 @@ from kerasunet.data.readers.files import (
     without_equal_channels,
 )
 from kerasunet.data.readers.masks import MaskValues
-from kerasunet.data.readers.quiet import quiet, quiet_native_code
-from kerasunet.data.readers.source import Partner, Source, Unusable, millimetres
-=======
-from kerasunet.data.readers.files import to_levels, to_mask_values, without_equal_channels
 from kerasunet.data.readers.source import (
     Partner,
     Source,
@@ -45,7 +40,6 @@ from kerasunet.data.readers.source import (
     quiet,
     quiet_native_code,
 )
->>>>>>> y-dicom
 from kerasunet.data.readers.space import check_order
 
 _DEEP = re.compile("(RGB|RGBA|RGBX);16[BLN]")
