@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from kerasunet.data.cases import NEAR_DUPLICATES, DataSet
 from kerasunet.data.decoding import DecodedCases, decode, foreground_shares, require_objects
 from kerasunet.data.groups import GIVEN, regroup, with_group_pattern
 from kerasunet.data.loading import SIMULATED, load
-from kerasunet.data.splits import Split, split_cases
+from kerasunet.data.splits import Split, development_keys, split_cases
 from kerasunet.training.settings import FinetuneSettings, PretrainSettings
 
 
@@ -92,7 +92,16 @@ def load_data(settings: FinetuneSettings) -> DataSet:
                 "belong together; give one of them"
             )
         data = with_group_pattern(data, settings.group_pattern)
-    return regroup(data, groups)
+    return _of_phase(settings, regroup(data, groups))
+
+
+def _of_phase(settings: FinetuneSettings, data: DataSet) -> DataSet:
+    """Keep the development cases, or all but those."""
+    if not settings.development_size:
+        return data
+    chosen = development_keys(data.cases, settings.development_size, seed=settings.split_seed)
+    kept = (case for case in data.cases if (case.key in chosen) is settings.development)
+    return replace(data, cases=tuple(kept))
 
 
 def split_data(settings: FinetuneSettings, data: DataSet) -> Split:
@@ -110,6 +119,7 @@ def split_data(settings: FinetuneSettings, data: DataSet) -> Split:
         seed=settings.split_seed,
         sizes=foreground_shares(data.cases) if settings.stratify_sizes else None,
         official=_division(settings, data),
+        disjoint=settings.disjoint,
     )
 
 
