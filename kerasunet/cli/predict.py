@@ -146,11 +146,11 @@ def _images_in(folder: Path) -> list[Path]:
     """Return the images of a folder, and say what else is in it: masks, and files of no image."""
     from kerasunet.data.layouts.pairing import (
         image_files,
-        kinds_in_words,
         masks_by_name,
         own_files,
     )
     from kerasunet.data.readers import IMAGE_SUFFIXES
+    from kerasunet.files import kinds_in_words
 
     files = image_files(folder)
     masks = masks_by_name(files)

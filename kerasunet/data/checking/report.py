@@ -23,12 +23,12 @@ from kerasunet.data.checking.inspection import KINDS, SEVERITIES, Inspection, Pr
 from kerasunet.data.checking.patients import unnamed_patients
 from kerasunet.data.decoding import misread_masks, resize_image, resize_mask
 from kerasunet.data.groups import NearDuplicates, find_near_duplicates, group, with_group_pattern
-from kerasunet.data.layouts.pairing import files_below, image_stem, suffix_of
+from kerasunet.data.layouts.pairing import files_below, image_stem
 from kerasunet.data.loading import load
 from kerasunet.data.readers import read_image
 from kerasunet.data.splits import groups_in_words
 from kerasunet.drawing import TRUTH, overlay
-from kerasunet.files import collect_problems
+from kerasunet.files import collect_problems, suffix_of
 
 _FEW_OBJECTS = 20
 _DEVIATIONS, _LEAST_DEVIATION = 5.0, 0.2

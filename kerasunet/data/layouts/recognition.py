@@ -22,12 +22,11 @@ from kerasunet.data.layouts.manifest import manifest_in, read_manifest
 from kerasunet.data.layouts.pairing import (
     files_below,
     image_files,
-    kinds_in_words,
     subfolders,
     unread_files,
 )
 from kerasunet.data.layouts.published import PUBLISHED, read_published
-from kerasunet.files import call_all, raise_all
+from kerasunet.files import call_all, kinds_in_words, raise_all
 
 _DEPTH = 2
 _OWN: dict[str, Callable[[Path], Sequence[Case] | None]] = {
