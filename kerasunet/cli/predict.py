@@ -156,7 +156,10 @@ def _images_in(folder: Path) -> list[Path]:
     masks = masks_by_name(files)
     found = [path for stem, paths in files.items() if stem not in masks for path in paths]
     if not found:
-        raise FileNotFoundError(f"{folder}: holds no image; expected {', '.join(IMAGE_SUFFIXES)}")
+        raise FileNotFoundError(
+            f"{folder}: holds no image; expected {', '.join(IMAGE_SUFFIXES)}; --unannotated finds "
+            "the images without a mask in the folders of a data set"
+        )
     if masks:
         print(f"{folder}: left out {len(masks)} masks beside their images")
     known = {path for paths in files.values() for path in paths}

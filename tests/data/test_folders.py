@@ -80,6 +80,28 @@ def test_unannotated_images_of_patients_parts_and_classes_are_counted_with_them(
     assert (len(labelled), bare(labelled)) == (3, ["benign/b"])
 
 
+@pytest.mark.parametrize("parts", [("train",), ("train", "val")])
+def test_a_folder_of_images_alone_is_unannotated_beside_others_with_masks(tmp_path, parts):
+    for first, name in enumerate(parts):
+        make_folder_pairs(tmp_path / name, "a", "b", first=2 * first)
+    for name in ("x", "y"):
+        write(tmp_path / "test" / "images" / f"{name}.png", image_of(mask_of(9)))
+    data = load(tmp_path)
+    assert (len(data), bare(data)) == (2 * len(parts), ["test/x", "test/y"])
+    assert all(map(paired, data.cases))
+    write(tmp_path / "test" / "outlines" / "x.png", mask_of(9))
+    with pytest.raises(ValueError, match="in no known layout:\n.*test/"):
+        load(tmp_path)
+
+
+def test_images_without_masks_in_an_odd_folder_change_no_meaning(tmp_path):
+    for name in ("train", "test"):
+        make_folder_pairs(tmp_path / name, "a", first=len(name))
+    write(tmp_path / "unlabeled" / "images" / "x.png", image_of(mask_of(9)))
+    data = load(tmp_path)
+    assert bare(data) == ["unlabeled/x"] and set(data.official) == {"folders"}
+
+
 def test_unannotated_images_are_in_no_split(tmp_path):
     make_folder_pairs(tmp_path, *"abcdefghij")
     whole = load(tmp_path).digest
@@ -430,6 +452,9 @@ def test_masks_of_several_values_are_refused(values):
 
 ROWS = {
     "an image without a mask": test_images_without_a_mask_are_unannotated,
+    "`test/images/` beside `train/`": (
+        test_a_folder_of_images_alone_is_unannotated_beside_others_with_masks
+    ),
     "a mask without an image": test_a_mask_of_such_a_word_without_its_image_is_an_error,
     "a file of no case": test_a_file_of_no_case_is_named,
     "other words than `mask`": test_other_words_than_mask_beside_images,

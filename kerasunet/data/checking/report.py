@@ -124,7 +124,7 @@ def check(
             return Report(source, None, tuple(problems))
     known = [*_pairing_problems("\n".join(found))]
     known += unread_files(data, {file for problem in known for file in problem.files})
-    if group_pattern:
+    if group_pattern is not None:
         data = with_group_pattern(data, group_pattern)
     return _check_cases(source, data, [*known, *_without_mask(data), *unnamed_patients(data)])
 

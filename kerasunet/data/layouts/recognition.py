@@ -11,6 +11,7 @@ from kerasunet.data.cases import Case, DataSet, by_annotation
 from kerasunet.data.layouts.annotations import coco, image_root, labelme, read_coco
 from kerasunet.data.layouts.folders import (
     frames_apart,
+    images_alone,
     images_and_masks,
     interpret,
     masks_beside_images,
@@ -118,27 +119,34 @@ def _read_subfolders(folder: Path, depth: int, name: str | None) -> DataSet | No
         )
     if published:
         return published[0]
-    unread = [path for path in inner if path.name not in found and _holds_images(path)]
+    others = [path for path in inner if path.name not in found and _holds_images(path)]
+    bare = {path.name: images_alone(path) for path in others}
     if found:
         raise_all(
-            [f"{path}/" for path in unread], "images in these folders are in no known layout:"
+            [f"{path}/" for path in others if not bare[path.name]],
+            "images in these folders are in no known layout:",
         )
-    return _united(folder, found) if found else None
+    return _united(folder, found, bare) if found else None
 
 
 def _holds_images(folder: Path) -> bool:
     return any(image_files(path) for path in (folder, *subfolders(folder)))
 
 
-def _united(folder: Path, found: Mapping[str, DataSet]) -> DataSet:
+def _united(
+    folder: Path, found: Mapping[str, DataSet], bare: Mapping[str, Sequence[Case]]
+) -> DataSet:
+    """Make one data set of those in the subfolders, and of images without masks in others."""
+    without_masks = [case for name, cases in bare.items() for case in under(name, cases)]
     if len(found) == 1:
         (only,) = found.values()
-        return replace(only, name=folder.absolute().name)
+        _, unannotated = by_annotation([*only.unannotated, *without_masks])
+        return replace(only, name=folder.absolute().name, unannotated=unannotated)
     cases = [
         case
         for name, data in found.items()
         for case in under(name, [*data.cases, *data.unannotated])
-    ]
+    ] + without_masks
     return _data_set(folder, cases, " or ".join(sorted({data.layout for data in found.values()})))
 
 
