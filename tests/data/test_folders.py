@@ -68,6 +68,14 @@ def test_images_without_a_mask_are_unannotated(tmp_path, make):
     assert check(tmp_path).counts()["error"] == 0
 
 
+def test_what_may_be_a_mask_of_another_name_is_hinted_at(tmp_path):
+    side_by_side(tmp_path)
+    write(tmp_path / "b_lesion.png", mask_of(1))
+    messages = [problem.message for problem in problems(tmp_path, "unannotated")]
+    assert [message.endswith("has no mask") for message in messages] == [True, False]
+    assert "b_lesion.png: has no mask; if it is the mask of b, give it a name like" in messages[1]
+
+
 def test_unannotated_images_of_patients_parts_and_classes_are_counted_with_them(tmp_path):
     for name in ("train", "test"):
         two_folders(tmp_path / name)
@@ -90,7 +98,7 @@ def test_a_folder_of_images_alone_is_unannotated_beside_others_with_masks(tmp_pa
     assert (len(data), bare(data)) == (2 * len(parts), ["test/x", "test/y"])
     assert all(map(paired, data.cases))
     write(tmp_path / "test" / "outlines" / "x.png", mask_of(9))
-    with pytest.raises(ValueError, match="in no known layout:\n.*test/"):
+    with pytest.raises(ValueError, match="in no known layout .*:\n.*test/"):
         load(tmp_path)
 
 
@@ -191,6 +199,17 @@ def test_images_that_a_manifest_leaves_out_are_named(tmp_path):
     write_rows(tmp_path / "manifest.csv", "image,mask", "images/a.png,masks/a.png")
     left = {path.relative_to(tmp_path).as_posix() for path in load(tmp_path).unread}
     assert left == {"images/b.png", "masks/b.png"}
+
+
+def test_images_of_a_kind_that_is_not_read_are_named_though_nothing_pairs_up(tmp_path):
+    make_folder_pairs(tmp_path, "a", "b")
+    for path in (tmp_path / "images").iterdir():
+        path.rename(path.with_suffix(".avif"))
+    report = check(tmp_path)
+    assert {problem.kind: len(problem.files) for problem in report.problems} == {
+        "pairing": 1,
+        "unread": 2,
+    }
 
 
 def test_a_folder_in_no_layout_says_what_it_holds(tmp_path):
