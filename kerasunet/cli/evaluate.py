@@ -26,6 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("model", help="a saved model's name or .keras file")
     shared.add_shared(parser, "data", required=True)
     shared.add_shared(parser, "manual_dir")
+    shared.add_object_choice(parser)
     shared.add_option(parser, "threshold", _THRESHOLD)
     shared.add_option(parser, "image_size", _IMAGE_SIZE)
     shared.add_shared(parser, "labels", labels=())
@@ -76,7 +77,7 @@ def _data(options: argparse.Namespace) -> DataSet:
     from kerasunet.data import load
     from kerasunet.data.groups import with_group_pattern
 
-    data = load(options.data, options.manual_dir)
+    data = load(options.data, options.manual_dir, **shared.object_choice(options))
     if options.labels:
         data = data.with_labels(options.labels)
     pattern = options.group_pattern

@@ -18,8 +18,10 @@ if TYPE_CHECKING:
 
 
 _MOST_BOTTLENECK_FILTERS = 2048
+_MOST_REMARKS = 10
 _NAMED = 5
 _FILES, _OUTPUTS = ("csv", "html", "json", "sheet"), ("output", "csv", "html", "json", "sheet")
+_OBJECT_CHOICE = ("objects", "mask_threshold")
 _WRITE_A_FILE = ("export", "panel")
 
 
@@ -56,6 +58,16 @@ def add_shared(
     for name in names:
         option = declared(FinetuneSettings)[name]
         add_option(parser, name, option, defaults.get(name), required=required)
+
+
+def add_object_choice(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say what counts as the object."""
+    add_shared(parser, *_OBJECT_CHOICE, objects=())
+
+
+def object_choice(options: argparse.Namespace) -> dict[str, Any]:
+    """Return what was given of the object, as arguments of `kerasunet.data.load`."""
+    return {name: getattr(options, name) for name in _OBJECT_CHOICE}
 
 
 def add_option(container: Any, name: str, option: Option, default: Any = None, **more: Any) -> None:
@@ -197,7 +209,7 @@ def describe_data(data: DataSet) -> str:
     """Describe a data set in a line, and what is left out of it in one line each.
 
     Name, the recognized layout, cases, groups if there are any; images without a mask; files that
-    are not read.
+    are not read; shapes that cannot be drawn.
     """
     groups = len({case.group for case in data.cases})
     kept = f" in {groups:,} groups" if groups < len(data) else ""
@@ -207,6 +219,9 @@ def describe_data(data: DataSet) -> str:
         lines.append(f"no mask     {len(data.unannotated):,} images, left out: {names}")
     if data.unread:
         lines.append(f"not read    {kinds_in_words(data.unread)}; kerasunet check lists them")
+    lines += [f"left out    {remark}" for remark in data.remarks[:_MOST_REMARKS]]
+    if (more := len(data.remarks) - _MOST_REMARKS) > 0:
+        lines.append(f"left out    {more:,} more, which kerasunet check lists")
     return printable("\n".join(lines))
 
 

@@ -1,10 +1,11 @@
-"""Segment images: lossless PNG masks at the size of the image, overlays, and a CSV of areas."""
+"""Segment images, every frame: lossless PNG masks at their size, overlays, and a CSV of areas."""
 
 from __future__ import annotations
 
 import argparse
 import csv
 import io
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -33,8 +34,10 @@ _OVERLAP = Option(
     maximum=LARGEST_SIDE,
     metavar="PIXELS",
 )
+_FRAME = Option("of files with several: which frame, from 0 (all)", int, 0, metavar="NUMBER")
 _COLUMNS = (
     "image",
+    "frame",
     "height",
     "width",
     "area_pixels",
@@ -54,6 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="of folders that are data sets, segment the images that have no mask yet",
     )
     add("--output", type=Path, default=Path("predictions"), help="folder (predictions)")
+    shared.add_option(parser, "frame", _FRAME)
     shared.add_option(parser, "threshold", _THRESHOLD)
     add("--engine", default="auto", help="auto, openvino, onnx, litert or keras (auto)")
     shared.add_option(parser, "tile", _TILE)
@@ -63,7 +67,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from kerasunet.data.readers import read_image
     from kerasunet.files import write_text
     from kerasunet.inference.segmenter import check_request
 
@@ -74,22 +77,52 @@ def run(options: argparse.Namespace) -> int:
     paths = _image_files(options.images, options.unannotated)
     names = _output_names(paths)
     segmenter = cache(lambda: _segmenter(options))  # Opening takes seconds: not for bad images.
-    rows, failures = [], []
+    rows: list[dict] = []
+    failures: list[str] = []
     for path, name in zip(paths, names, strict=True):
+        rows += _predict_file(options, path, name, segmenter, failures)
+    if rows:
+        write_text(options.output / "areas.csv", _csv(rows))
+        total = len(rows) + len(failures)
+        print(f"{len(rows)} of {total} images segmented, see {options.output}/")
+    if failures:
+        raise ValueError("not segmented:\n  " + "\n  ".join(failures))
+    return 0
+
+
+def _predict_file(
+    options: argparse.Namespace,
+    path: Path,
+    name: str,
+    segmenter: Callable[[], Segmenter],
+    failures: list[str],
+) -> Iterator[dict]:
+    """Segment every wanted frame of a file; yield the rows of the table."""
+    from kerasunet.data.readers import read_image
+
+    frames = _frames(path, options.frame)
+    for frame in frames:
         try:
-            image, spacing = read_image(path)
+            image, spacing = read_image(path, frame=frame)
         except (OSError, ValueError) as error:
             failures.append(str(error))
             continue
         found = replace(segmenter()(image), spacing=spacing)
-        _write_pictures(options, name, found)
-        rows.append(_row(path, found))
-    if rows:
-        write_text(options.output / "areas.csv", _csv(rows))
-        print(f"{len(rows)} of {len(paths)} images segmented, see {options.output}/")
-    if failures:
-        raise ValueError("not segmented:\n  " + "\n  ".join(failures))
-    return 0
+        several = len(frames) > 1 or options.frame is not None
+        _write_pictures(options, f"{name}-frame{frame:04d}" if several else name, found)
+        yield _row(path, found, frame if several else "")
+
+
+def _frames(path: Path, chosen: int | None) -> Sequence[int]:
+    """Return the frames to segment; the first if they cannot be counted, which reading reports."""
+    from kerasunet.data.readers import count_frames
+
+    if chosen is not None:
+        return [chosen]
+    try:
+        return range(count_frames(path) or 1)
+    except (OSError, ValueError):
+        return [0]
 
 
 def _segmenter(options: argparse.Namespace) -> Segmenter:
@@ -134,9 +167,9 @@ def _image_files(given: list[Path], unannotated: bool) -> list[Path]:
 
 def _without_mask(folder: Path) -> list[Path]:
     """Return the images of a data set that have no mask."""
-    from kerasunet.data import load
+    from kerasunet.data import layouts
 
-    data = load(folder)
+    data = layouts.read_folder(folder)
     if not data.unannotated:
         raise FileNotFoundError(f"{folder}: every image has a mask; leave out --unannotated")
     return [case.image for case in data.unannotated]
@@ -184,11 +217,12 @@ def _output_names(paths: list[Path]) -> list[str]:
     return names
 
 
-def _row(path: Path, found: Segmentation) -> dict:
+def _row(path: Path, found: Segmentation, frame: int | str) -> dict:
     height, width = found.mask.shape
     area_mm2 = found.area_mm2
     return {
         "image": path.name,
+        "frame": frame,
         "height": height,
         "width": width,
         "area_pixels": found.area_pixels,

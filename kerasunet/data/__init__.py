@@ -28,7 +28,7 @@ if TYPE_CHECKING:
         resize_mask as resize_mask,
     )
     from kerasunet.data.loading import SIMULATED as SIMULATED, load as load
-    from kerasunet.data.readers.files import read_image as read_image
+    from kerasunet.data.readers.files import count_frames as count_frames, read_image as read_image
     from kerasunet.data.splits import Split as Split, split_cases as split_cases
 else:
     __getattr__, __dir__, __all__ = lazy_members(__name__)

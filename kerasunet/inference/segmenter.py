@@ -95,22 +95,27 @@ class Segmenter:
         """Name of the engine in use."""
         return self._engine.name
 
-    def __call__(self, image: str | os.PathLike | np.ndarray) -> Segmentation:
+    def __call__(
+        self, image: str | os.PathLike | np.ndarray, *, frame: int | None = None
+    ) -> Segmentation:
         """Segment one image; may be called from several threads.
 
         Args:
             image: Path of an image file, or an array of numbers, `(height, width)` or RGB
                 `(height, width, 3)`, scaled as `kerasunet.data.grey_levels` does: 0 to 255 as it
                 is, floats of 0 to 1 and what exceeds 255 to 0 to 255.
+            frame: Which frame of a file that has several, from 0
+                (`kerasunet.data.count_frames` counts them).
 
         Returns:
             The segmentation at the size of the image.
 
         Raises:
             FileNotFoundError: There is no such file.
-            ValueError: The file is not a readable image, or the array not of such a shape or type.
+            ValueError: The file is not a readable image, or has several frames and none was named;
+                or the array is not of such a shape or type.
         """
-        pixels, spacing = pixels_of(image)
+        pixels, spacing = pixels_of(image, frame)
         if self._tiling:
             probability = predict_tiles(pixels, self._tiling, self._predict)
         else:
@@ -155,20 +160,23 @@ class SideBySide:
             for (side, _), group in _by_shape(cards).items()
         ]
 
-    def __call__(self, image: str | os.PathLike | np.ndarray) -> dict[str, Segmentation]:
+    def __call__(
+        self, image: str | os.PathLike | np.ndarray, *, frame: int | None = None
+    ) -> dict[str, Segmentation]:
         """Segment one image with every model.
 
         Args:
             image: As in `kerasunet.Segmenter`.
+            frame: As in `kerasunet.Segmenter`.
 
         Returns:
             By model, in the given order, its segmentation at the size of the image.
 
         Raises:
             FileNotFoundError: There is no such file.
-            ValueError: The file is not a readable image, or the array not of such a shape.
+            ValueError: As in `kerasunet.Segmenter`.
         """
-        pixels, spacing = pixels_of(image)
+        pixels, spacing = pixels_of(image, frame)
         found = {}
         for group, engine in self._groups:
             height, width, channels = engine.shape
@@ -184,7 +192,7 @@ class SideBySide:
 
 
 def pixels_of(
-    image: str | os.PathLike | np.ndarray,
+    image: str | os.PathLike | np.ndarray, frame: int | None = None
 ) -> tuple[np.ndarray, tuple[float, float] | None]:
     """Return the grey levels, float32 0 to 255, and the pixel spacing of an image.
 
@@ -192,11 +200,14 @@ def pixels_of(
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: The file is not a readable image, or the array has a shape other than
-            `(height, width)` and `(height, width, 3)`, or values that are not finite.
+        ValueError: The file is not a readable image, or has several frames and none was named; or
+            the array has a shape other than `(height, width)` and `(height, width, 3)`, or values
+            that are not finite; or a frame of an array was asked for.
     """
     if not isinstance(image, np.ndarray):
-        return read_image(image)
+        return read_image(image, frame=frame)
+    if frame is not None:
+        raise ValueError(f"frame {frame} of an array: give the array of that frame")
     if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] != 3) or not image.size:
         raise ValueError(
             f"an image must have the shape (height, width) or (height, width, 3), not {image.shape}"

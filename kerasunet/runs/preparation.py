@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from kerasunet.data.cases import NEAR_DUPLICATES, DataSet
 from kerasunet.data.decoding import DecodedCases, decode, foreground_shares, require_objects
 from kerasunet.data.groups import GIVEN, regroup, with_group_pattern
-from kerasunet.data.loading import load
+from kerasunet.data.loading import SIMULATED, load
 from kerasunet.data.splits import Split, split_cases
 from kerasunet.training.settings import FinetuneSettings, PretrainSettings
 
@@ -74,7 +75,13 @@ def load_data(settings: FinetuneSettings) -> DataSet:
         FileNotFoundError: The data or the file of groups does not exist.
         ValueError: They cannot be used, or groups are given as a file and as a pattern.
     """
-    data = load(settings.data, settings.manual_dir, settings.image_size)
+    data = load(
+        settings.data,
+        settings.manual_dir,
+        settings.image_size,
+        objects=settings.objects,
+        mask_threshold=settings.mask_threshold,
+    )
     if settings.labels:
         data = data.with_labels(settings.labels)
     groups = settings.groups or (GIVEN if settings.division else NEAR_DUPLICATES)
@@ -113,7 +120,13 @@ def load_pretraining_data(settings: PretrainSettings) -> tuple[DataSet, DataSet]
         FileNotFoundError: They do not exist.
         ValueError: They cannot be used.
     """
-    return load(settings.data, settings.manual_dir), load(settings.validation_data)
+    chosen: dict[str, Any] = {
+        "objects": settings.objects,
+        "mask_threshold": settings.mask_threshold,
+    }
+    training = load(settings.data, settings.manual_dir, **chosen)
+    is_simulated = settings.validation_data.split(":")[0] in SIMULATED
+    return training, load(settings.validation_data, **({} if is_simulated else chosen))
 
 
 def _division(settings: FinetuneSettings, data: DataSet):

@@ -155,8 +155,6 @@ def test_a_command_counts_what_is_left_out(tmp_path, capsys):
     [
         "x.webp",
         "x.gif",
-        "x.nrrd",
-        "x.mha",
         "x.npy",
         "x.heic",
         "x.mp4",

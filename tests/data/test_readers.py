@@ -269,9 +269,11 @@ def tiff_tags(**values):
 def test_pages_by_index(save):
     pages = [Image.fromarray(GREY), Image.fromarray(RGB), Image.fromarray(GREY[:5, :6])]
     path = save("x.tif", pages[0], save_all=True, append_images=pages[1:])
-    np.testing.assert_array_equal(read(path), GREY)
+    np.testing.assert_array_equal(read(path, frame=0), GREY)
     np.testing.assert_array_equal(read(path, frame=1), RGB)
     np.testing.assert_array_equal(read_mask_values(path, frame=2), GREY[:5, :6])
+    with pytest.raises(ValueError, match=r"x\.tif: it has 3 frames; say which: frame 0 to 2"):
+        read_image(path)
     for frame in (3, -1):
         with pytest.raises(ValueError, match=rf"x\.tif: there is no frame {frame}; it has 3"):
             read_image(path, frame=frame)

@@ -11,10 +11,9 @@ from typing import NamedTuple, TypeVar
 import cv2
 import numpy as np
 
-from kerasunet.data.cases import AnnotatedCase, Case, FileCase
+from kerasunet.data.cases import AnnotatedCase, Case, FileCase, MaskCoding
 from kerasunet.data.decoding import resize_mask, to_grey
 from kerasunet.data.groups import thumbnail
-from kerasunet.data.readers import read_image
 from kerasunet.files import wrong_size
 
 SEVERITIES = ("error", "warning", "note")
@@ -56,6 +55,16 @@ KINDS: Mapping[str, Kind] = {
         "error",
         "masks with more than two values",
         "save masks without smoothing and as PNG, never as JPEG: 0 and one other value",
+    ),
+    "mixed-codes": Kind(
+        "warning",
+        "masks in which different values or colors are the object",
+        "if they stand for different objects, say which is meant with --objects",
+    ),
+    "left-out": Kind(
+        "warning",
+        "shapes that have no area or cannot be drawn, and are left out",
+        "correct the shape in its program, or delete it there",
     ),
     "coding": Kind(
         "error",
@@ -167,6 +176,8 @@ class Inspection:
         thumbnail: Of the image, for the search for duplicates; `None` if it cannot be read.
         mask: 64×64 pixels, packed into bits; `None` if it cannot be read.
         share: The share of the image that the mask covers, 0 to 1; `None` if it cannot be read.
+        codes: The values or colors that stand for the object in its mask files, where the files
+            themselves tell.
     """
 
     case: Case
@@ -174,6 +185,7 @@ class Inspection:
     thumbnail: np.ndarray | None = None
     mask: np.ndarray | None = None
     share: float | None = None
+    codes: tuple[str, ...] = ()
 
     @property
     def location(self) -> str:
@@ -184,7 +196,7 @@ class Inspection:
 def inspect(case: Case) -> Inspection:
     """Read a case and look for mistakes that can be found without comparing it to others."""
     problems: list[Problem] = []
-    image, mask = _read(case, problems)
+    image, mask, codes = _read(case, problems)
     if image is not None:
         problems += _image_problems(case, image)
     if image is None or mask is None:
@@ -192,7 +204,12 @@ def inspect(case: Case) -> Inspection:
     problems += _mask_problems(case, mask)
     packed = np.packbits(resize_mask(mask, (_MASK_SIDE, _MASK_SIDE)))
     return Inspection(
-        case, tuple(problems), thumbnail(image), mask=packed, share=float(mask.mean())
+        case,
+        tuple(problems),
+        thumbnail(image),
+        mask=packed,
+        share=float(mask.mean()),
+        codes=codes,
     )
 
 
@@ -202,23 +219,26 @@ def location_of(case: Case) -> str:
     return f"{getattr(case, 'image', case.key)}{f' frame {frame}' if frame else ''}"
 
 
-def _read(case: Case, problems: list[Problem]) -> tuple[np.ndarray | None, np.ndarray | None]:
-    """Return image and mask, each `None` if there is no usable one."""
+def _read(
+    case: Case, problems: list[Problem]
+) -> tuple[np.ndarray | None, np.ndarray | None, tuple[str, ...]]:
+    """Return image and mask, each `None` if there is no usable one, and what codes the object."""
     if isinstance(case, FileCase):
         return _read_files(case, problems)
     if isinstance(case, AnnotatedCase):
-        return _read_annotated(case, problems)
+        return *_read_annotated(case, problems), ()
     image, mask, _ = case.load()
-    return image, mask
+    return image, mask, ()
 
 
 def _read_files(case: FileCase, problems: list[Problem]):
     image = _attempt(
         case, case.image, kind="unreadable", problems=problems, call=lambda: case.read_image()[0]
     )
-    masks = [_read_mask(case, path, problems) for path in case.masks]
+    read = [_read_mask(case, path, problems) for path in case.masks]
+    masks = [mask for mask, _ in read]
     if image is None:
-        return None, None
+        return None, None, ()
     shape = image.shape[:2]
     for path, mask in zip(case.masks, masks, strict=True):
         if mask is not None and mask.shape != shape:
@@ -226,18 +246,25 @@ def _read_files(case: FileCase, problems: list[Problem]):
             problems.append(Problem("wrong-size", text, (str(path),), keys=(case.key,)))
     usable = [mask for mask in masks if mask is not None and mask.shape == shape]
     if len(usable) < len(masks):
-        return image, None
-    return image, np.logical_or.reduce([np.zeros(shape, bool), *usable])
+        return image, None, ()
+    codes = tuple(dict.fromkeys(code for _, code in read if code))
+    return image, np.logical_or.reduce([np.zeros(shape, bool), *usable]), codes
 
 
-def _read_mask(case: FileCase, path: Path, problems: list[Problem]) -> np.ndarray | None:
+def _read_mask(
+    case: FileCase, path: Path, problems: list[Problem]
+) -> tuple[np.ndarray | None, str]:
+    """Return the mask, `None` if it is unusable, and the value or color that codes the object."""
     values = _attempt(
         case, path, kind="unreadable", problems=problems, call=partial(case.read_mask_values, path)
     )
     if values is None:
-        return None
+        return None, ""
     decode = partial(case.coding.decode, values, str(path))
-    return _attempt(case, path, kind="not-binary", problems=problems, call=decode)
+    mask = _attempt(case, path, kind="not-binary", problems=problems, call=decode)
+    if mask is None or not mask.any() or case.coding != MaskCoding(void=case.coding.void):
+        return mask, ""
+    return mask, values.name_of(mask)
 
 
 def _read_annotated(case: AnnotatedCase, problems: list[Problem]):
@@ -246,7 +273,7 @@ def _read_annotated(case: AnnotatedCase, problems: list[Problem]):
         case.image,
         kind="unreadable",
         problems=problems,
-        call=lambda: read_image(case.image)[0],
+        call=lambda: case.read_image()[0],
     )
     if image is None:
         return None, None

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
-from kerasunet.data.cases import AnnotatedCase, Case, DataSet, FileCase, by_annotation
+from kerasunet.data.cases import Case, DataSet, FileCase, MaskCoding, by_annotation
 from kerasunet.data.layouts.pairing import (
     Files,
     by_image,
@@ -21,8 +19,8 @@ from kerasunet.data.layouts.pairing import (
     subfolder,
     subfolders,
 )
-from kerasunet.data.readers import count_frames, read_image
-from kerasunet.files import raise_all, report_all, wrong_size
+from kerasunet.data.readers import count_frames
+from kerasunet.files import raise_all, report_all
 
 IMAGE_FOLDERS = ("images", "imgs", "image")
 MASK_FOLDERS = ("masks", "labels", "mask", "label")
@@ -40,10 +38,11 @@ PARTS = {
 }
 _CLASSES = {"benign", "malignant", "normal"}
 Official = Mapping[str, Mapping[str, int | str]]
+# labelme once wrote the images beside arrays.
+_CLASS_FOLDERS = ("SegmentationClassPNG", "SegmentationClass")
 _CHANNEL = re.compile(r"_\d{4}$")
-_VOID = (224, 224, 192)
 _MOST_FRAMES = 100_000
-_MAY_HOLD_MANY = (".dcm", ".dicom", ".nii", ".nii.gz", ".tif", ".tiff")
+_MAY_HOLD_MANY = (".dcm", ".dicom", ".nii", ".nii.gz", ".tif", ".tiff", ".nrrd", ".mha")
 
 
 def images_and_masks(folder: Path) -> Sequence[Case] | None:
@@ -138,37 +137,17 @@ def pascal_voc(folder: Path) -> Sequence[Case] | None:
     """Read `JPEGImages/` with `SegmentationClass/`.
 
     The format shares its images with other tasks, so that most have no mask: these are unannotated.
+    The void outline between object and background belongs to neither.
     """
-    if not all((folder / name).is_dir() for name in ("JPEGImages", "SegmentationClass")):
+    if not all((folder / name).is_dir() for name in ("JPEGImages", _CLASS_FOLDERS[-1])):
         return None
-    masks = image_files(folder / "SegmentationClass")
+    masks = next(filter(None, (_files_of(folder / name) for name in _CLASS_FOLDERS)), {})
     images = image_files(folder / "JPEGImages")
-    return [
-        AnnotatedCase(case.key, case.group, case.image, annotation=VocMask(case.masks[0]))
-        if isinstance(case, FileCase)
-        else case
-        for case in pair_annotated(images, masks)
-    ]
+    return pair_annotated(images, masks, MaskCoding(void=True))
 
 
-@dataclass(frozen=True)
-class VocMask:
-    """A class mask, colored or as class numbers.
-
-    Every class counts as the object; the void outline between object and background does not.
-    """
-
-    path: Path
-
-    def mask(self, shape: tuple[int, int]) -> np.ndarray:
-        """Read the bool mask, (height, width)."""
-        values, _ = read_image(self.path)
-        if values.shape[:2] != shape:
-            raise ValueError(wrong_size(self.path, values.shape, shape))
-        if values.ndim == 3:
-            return values.any(axis=2) & (values != _VOID).any(axis=2)
-        several_classes = ((values > 0) & (values < 255)).any()
-        return (values > 0) & ~((values == 255) & several_classes)
+def _files_of(folder: Path) -> Files:
+    return image_files(folder) if folder.is_dir() else {}
 
 
 def interpret(cases: Sequence[Case]) -> tuple[list[Case], str, Official]:

@@ -11,12 +11,13 @@ from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 from kerasunet.data.cases import Case, DataSet, FileCase, MaskCoding, UnannotatedCase
-from kerasunet.data.readers import IMAGE_SUFFIXES
+from kerasunet.data.readers import IMAGE_SUFFIXES, is_dicom
 from kerasunet.files import raise_all, report_all
 
 Files = dict[str, list[Path]]
 _MOST_BYTES = 64 << 20  # Of a table; one row per image takes a hundred.
 _MOST_COLUMNS = 1000
+_HEAD_BYTES = 352
 _NO_IMAGES = ("DICOMDIR",)
 _TABLES = (".json", ".csv", ".tsv", ".txt", ".md", ".xml", ".zip", ".gz")
 _OTHERS = (*_TABLES, ".mat", ".npy")
@@ -215,10 +216,10 @@ def _dicom_name(entry: os.DirEntry) -> str | None:
         return None
     try:
         with open(entry.path, "rb") as file:
-            head = file.read(132)
+            head = file.read(_HEAD_BYTES)
     except OSError:
         return None
-    return unicodedata.normalize("NFC", entry.name) if head[128:] == b"DICM" else None
+    return unicodedata.normalize("NFC", entry.name) if is_dicom(head) else None
 
 
 def _visible(folder: Path) -> list[os.DirEntry]:
@@ -268,12 +269,13 @@ def pair(
     ]
 
 
-def pair_annotated(images: Files, masks: Files) -> list[Case]:
+def pair_annotated(images: Files, masks: Files, coding: MaskCoding = MaskCoding()) -> list[Case]:
     """Make a case of every image and the masks of the same key; images without one may be there.
 
     Args:
         images: Image files by key, one for each.
         masks: Mask files by key; several of one key are united.
+        coding: How the masks code the object.
 
     Returns:
         The cases, those without a mask as `UnannotatedCase`.
@@ -285,7 +287,7 @@ def pair_annotated(images: Files, masks: Files) -> list[Case]:
     problems = [*doubled(images), *doubled(masks), *_alone(masks, images, "image")]
     report_all(problems, f"{len(problems)} files cannot be paired:")
     return [
-        FileCase(key, key, paths[0], masks=tuple(masks[key]))
+        FileCase(key, key, paths[0], masks=tuple(masks[key]), coding=coding)
         if key in masks
         else UnannotatedCase(key, key, paths[0])
         for key, paths in sorted(images.items())

@@ -8,7 +8,8 @@ from functools import partial
 from pathlib import Path
 
 from kerasunet.data.cases import Case, DataSet, by_annotation
-from kerasunet.data.layouts.annotations import coco, image_root, labelme, read_coco
+from kerasunet.data.layouts.annotations import foreign_in
+from kerasunet.data.layouts.coco import coco, image_root, read_coco
 from kerasunet.data.layouts.folders import (
     frames_apart,
     images_alone,
@@ -19,7 +20,9 @@ from kerasunet.data.layouts.folders import (
     pascal_voc,
     under,
 )
+from kerasunet.data.layouts.labelme import labelme
 from kerasunet.data.layouts.manifest import manifest_in, read_manifest
+from kerasunet.data.layouts.objects import with_classes
 from kerasunet.data.layouts.pairing import (
     files_below,
     image_files,
@@ -61,6 +64,8 @@ def read_folder(folder: Path, name: str | None = None) -> DataSet:
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: no such folder")
     found = _read(folder, _DEPTH, name)
+    if found is None and (found_instead := foreign_in(folder)):
+        raise ValueError(found_instead)
     if found is None:
         raise ValueError(
             f"{folder}: no known layout; expected images/ and masks/ with equal file names, "
@@ -103,7 +108,7 @@ def _read(folder: Path, depth: int, name: str | None) -> DataSet | None:
     for layout, reader in _OWN.items():
         cases = reader(folder)
         if cases is not None:
-            return _data_set(folder, cases, layout)
+            return _data_set(folder, with_classes(folder, cases), layout)
     return _read_subfolders(folder, depth - 1, name) if depth else None
 
 
