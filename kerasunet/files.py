@@ -15,6 +15,7 @@ import shutil
 import sys
 import tempfile
 import unicodedata
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
@@ -178,6 +179,18 @@ def is_plain(text: str, breaks: str = "") -> bool:
         breaks: Control characters that are allowed, such as `"\\n"`.
     """
     return not any(unicodedata.category(c) in ("Cc", "Cs") and c not in breaks for c in text)
+
+
+def kinds_in_words(paths: Iterable[Path]) -> str:
+    """Count files by suffix, as in "12 .webp, 1 .nii.gz"; empty if there is none."""
+    suffixes = Counter(map(suffix_of, paths))
+    return ", ".join(f"{count:,} {suffix}" for suffix, count in suffixes.most_common())
+
+
+def suffix_of(path: Path) -> str:
+    """Return the suffix of a file name in lower case, or "without a suffix"."""
+    name = path.name.lower()
+    return ".nii.gz" if name.endswith(".nii.gz") else Path(name).suffix or "without a suffix"
 
 
 def call_all(calls: Iterable[Callable[[], T]]) -> list[T]:

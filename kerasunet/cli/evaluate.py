@@ -80,7 +80,8 @@ def _data(options: argparse.Namespace) -> DataSet:
     data = load(options.data, options.manual_dir, **shared.object_choice(options))
     if options.labels:
         data = data.with_labels(options.labels)
-    return with_group_pattern(data, options.group_pattern) if options.group_pattern else data
+    pattern = options.group_pattern
+    return data if pattern is None else with_group_pattern(data, pattern)
 
 
 def _table(model: str, data: str, summary: dict, groups: str) -> str:

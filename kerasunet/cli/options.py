@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kerasunet.data.augmentation_settings import PRESETS
-from kerasunet.files import is_plain
+from kerasunet.files import is_plain, kinds_in_words
 from kerasunet.options import Option, declared
 from kerasunet.training.settings import Architecture, FinetuneSettings, Optimization
 
@@ -211,8 +211,6 @@ def describe_data(data: DataSet) -> str:
     Name, the recognized layout, cases, groups if there are any; images without a mask; files that
     are not read; shapes that cannot be drawn.
     """
-    from kerasunet.data.layouts.pairing import kinds_in_words
-
     groups = len({case.group for case in data.cases})
     kept = f" in {groups:,} groups" if groups < len(data) else ""
     lines = [f"data        {data.name} ({data.layout}): {len(data):,} cases{kept}"]

@@ -179,17 +179,20 @@ def _images_in(folder: Path) -> list[Path]:
     """Return the images of a folder, and say what else is in it: masks, and files of no image."""
     from kerasunet.data.layouts.pairing import (
         image_files,
-        kinds_in_words,
         masks_by_name,
         own_files,
     )
     from kerasunet.data.readers import IMAGE_SUFFIXES
+    from kerasunet.files import kinds_in_words
 
     files = image_files(folder)
     masks = masks_by_name(files)
     found = [path for stem, paths in files.items() if stem not in masks for path in paths]
     if not found:
-        raise FileNotFoundError(f"{folder}: holds no image; expected {', '.join(IMAGE_SUFFIXES)}")
+        raise FileNotFoundError(
+            f"{folder}: holds no image; expected {', '.join(IMAGE_SUFFIXES)}; --unannotated finds "
+            "the images without a mask in the folders of a data set"
+        )
     if masks:
         print(f"{folder}: left out {len(masks)} masks beside their images")
     known = {path for paths in files.values() for path in paths}

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from kerasunet.data import readers
 from kerasunet.data.cache import PutRow, cached_rows
 from kerasunet.data.cases import Case, FileCase, Sample
-from kerasunet.data.readers import read_mask_values, to_levels
 from kerasunet.files import raise_all
 
 _THREADS = 4
@@ -136,7 +136,7 @@ def misread_masks(cases: Sequence[Case]) -> str:
         (path, case.frame) for case in cases if isinstance(case, FileCase) for path in case.masks
     )
     for path, frame in files:
-        values = np.unique(read_mask_values(path, frame=frame))
+        values = np.unique(readers.read_mask_values(path, frame=frame))
         if values.any():
             listed = ", ".join(map(str, values[:_MOST_VALUES]))
             return (
@@ -192,15 +192,15 @@ def grey_levels(pixels: np.ndarray) -> np.ndarray:
     if pixels.dtype.kind == "f" and not np.isfinite(pixels.astype(np.float32)).all():
         raise ValueError("an image holds NaN or infinite values; replace them with numbers")
     if pixels.dtype in (np.uint8, bool) or not pixels.size:
-        return to_levels(pixels)
+        return readers.to_levels(pixels)
     low, high = pixels.min(), pixels.max()
     if low < 0 or high > 255:
-        return to_levels(pixels)
+        return readers.to_levels(pixels)
     is_float = pixels.dtype.kind == "f"
     if is_float and high <= 1:
         return pixels.astype(np.float32) * np.float32(255)
     # What barely exceeds 1 was interpolated; nobody has grey levels of 0 to 2.
-    return to_levels(pixels) if is_float and high <= 2 else pixels.astype(np.float32)
+    return readers.to_levels(pixels) if is_float and high <= 2 else pixels.astype(np.float32)
 
 
 def _as_masks(values: np.ndarray) -> np.ndarray:

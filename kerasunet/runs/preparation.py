@@ -85,7 +85,7 @@ def load_data(settings: FinetuneSettings) -> DataSet:
     if settings.labels:
         data = data.with_labels(settings.labels)
     groups = settings.groups or (GIVEN if settings.division else NEAR_DUPLICATES)
-    if settings.group_pattern:
+    if settings.group_pattern is not None:
         if groups not in (GIVEN, NEAR_DUPLICATES):
             raise ValueError(
                 f"groups {groups} and group pattern {settings.group_pattern} both say which images "

@@ -17,9 +17,8 @@ from typing import Any
 from kerasunet import __version__, models
 from kerasunet.data.cases import DataSet
 from kerasunet.data.decoding import content_digest, decode, require_objects
-from kerasunet.data.layouts.pairing import kinds_in_words
 from kerasunet.data.splits import groups_in_words
-from kerasunet.files import NotWritten, read_json, write_json
+from kerasunet.files import NotWritten, kinds_in_words, read_json, write_json
 from kerasunet.runs.directory import RunDirectory, refuse_differences
 from kerasunet.runs.preparation import load_data, split_data
 from kerasunet.strategies import NetworkLayout

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 from helpers import ROOT
 from helpers.images import disc_images
+from pydicom.data import get_testdata_file
 
 from kerasunet.cli import VERBS
 
@@ -199,14 +201,16 @@ def test_prediction_of_a_folder_names_what_it_leaves_out(run_cli, tmp_path, tiny
     for name, picture in zip(("a", "b", "lone_mask"), images, strict=True):
         cv2.imwrite(str(tmp_path / "own" / f"{name}.png"), picture)
     cv2.imwrite(str(tmp_path / "own" / "a_mask.png"), masks[0] * np.uint8(255))
+    shutil.copy(get_testdata_file("CT_small.dcm"), tmp_path / "own" / "IM0001")
     (tmp_path / "own" / "c.npy").write_bytes(b"numbers")
     everything = run_cli("predict", tiny_model_file, "own", "--output", "out")
     assert everything.returncode == 0, everything.stderr
     assert "own: left out 1 masks beside their images" in everything.stdout
     assert "own: not read: 1 .npy" in everything.stdout
     found = {path.name for path in (tmp_path / "out" / "masks").iterdir()}
-    assert found == {"a.png", "b.png", "lone_mask.png"}
-    (tmp_path / "own" / "lone_mask.png").unlink()
+    assert found == {"a.png", "b.png", "lone_mask.png", "IM0001.png"}
+    for name in ("lone_mask.png", "IM0001"):
+        (tmp_path / "own" / name).unlink()
     missing = run_cli("predict", tiny_model_file, "own", "--unannotated", "--output", "missing")
     assert missing.returncode == 0, missing.stderr
     assert [path.name for path in (tmp_path / "missing" / "masks").iterdir()] == ["b.png"]

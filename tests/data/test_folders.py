@@ -68,6 +68,14 @@ def test_images_without_a_mask_are_unannotated(tmp_path, make):
     assert check(tmp_path).counts()["error"] == 0
 
 
+def test_what_may_be_a_mask_of_another_name_is_hinted_at(tmp_path):
+    side_by_side(tmp_path)
+    write(tmp_path / "b_lesion.png", mask_of(1))
+    messages = [problem.message for problem in problems(tmp_path, "unannotated")]
+    assert [message.endswith("has no mask") for message in messages] == [True, False]
+    assert "b_lesion.png: has no mask; if it is the mask of b, give it a name like" in messages[1]
+
+
 def test_unannotated_images_of_patients_parts_and_classes_are_counted_with_them(tmp_path):
     for name in ("train", "test"):
         two_folders(tmp_path / name)
@@ -78,6 +86,28 @@ def test_unannotated_images_of_patients_parts_and_classes_are_counted_with_them(
         side_by_side(tmp_path / "classes" / name)
     labelled = load(tmp_path / "classes").with_labels(["benign"])
     assert (len(labelled), bare(labelled)) == (3, ["benign/b"])
+
+
+@pytest.mark.parametrize("parts", [("train",), ("train", "val")])
+def test_a_folder_of_images_alone_is_unannotated_beside_others_with_masks(tmp_path, parts):
+    for first, name in enumerate(parts):
+        make_folder_pairs(tmp_path / name, "a", "b", first=2 * first)
+    for name in ("x", "y"):
+        write(tmp_path / "test" / "images" / f"{name}.png", image_of(mask_of(9)))
+    data = load(tmp_path)
+    assert (len(data), bare(data)) == (2 * len(parts), ["test/x", "test/y"])
+    assert all(map(paired, data.cases))
+    write(tmp_path / "test" / "outlines" / "x.png", mask_of(9))
+    with pytest.raises(ValueError, match="in no known layout .*:\n.*test/"):
+        load(tmp_path)
+
+
+def test_images_without_masks_in_an_odd_folder_change_no_meaning(tmp_path):
+    for name in ("train", "test"):
+        make_folder_pairs(tmp_path / name, "a", first=len(name))
+    write(tmp_path / "unlabeled" / "images" / "x.png", image_of(mask_of(9)))
+    data = load(tmp_path)
+    assert bare(data) == ["unlabeled/x"] and set(data.official) == {"folders"}
 
 
 def test_unannotated_images_are_in_no_split(tmp_path):
@@ -167,6 +197,17 @@ def test_images_that_a_manifest_leaves_out_are_named(tmp_path):
     write_rows(tmp_path / "manifest.csv", "image,mask", "images/a.png,masks/a.png")
     left = {path.relative_to(tmp_path).as_posix() for path in load(tmp_path).unread}
     assert left == {"images/b.png", "masks/b.png"}
+
+
+def test_images_of_a_kind_that_is_not_read_are_named_though_nothing_pairs_up(tmp_path):
+    make_folder_pairs(tmp_path, "a", "b")
+    for path in (tmp_path / "images").iterdir():
+        path.rename(path.with_suffix(".avif"))
+    report = check(tmp_path)
+    assert {problem.kind: len(problem.files) for problem in report.problems} == {
+        "pairing": 1,
+        "unread": 2,
+    }
 
 
 def test_a_folder_in_no_layout_says_what_it_holds(tmp_path):
@@ -428,6 +469,9 @@ def test_masks_of_several_values_are_refused(values):
 
 ROWS = {
     "an image without a mask": test_images_without_a_mask_are_unannotated,
+    "`test/images/` beside `train/`": (
+        test_a_folder_of_images_alone_is_unannotated_beside_others_with_masks
+    ),
     "a mask without an image": test_a_mask_of_such_a_word_without_its_image_is_an_error,
     "a file of no case": test_a_file_of_no_case_is_named,
     "other words than `mask`": test_other_words_than_mask_beside_images,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -209,6 +210,9 @@ def test_finetune_tells_layout_and_groups_and_takes_a_fixed_size(run_cli, scans,
     assert done.returncode == 0, done.stderr
     expected = f"{scans.name} (one folder per class: x beside x_mask): 25 cases in 24 groups"
     assert expected in done.stdout
+    assert re.search(
+        r"held-out cases \(mean, 95 % interval over \d (groups of )?images\)", done.stdout
+    )
     summary = json.loads((own_cache.parent / "run" / "summary.json").read_text())
     assert summary["split"]["train"] == 10 and len(summary["split"]["digest"]) == 64
     assert summary["settings"]["stratify_sizes"] is True

@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import os
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from html import escape
@@ -28,10 +28,10 @@ from kerasunet.data.checking.comparison import (
     without_objects,
 )
 from kerasunet.data.checking.inspection import KINDS, SEVERITIES, Problem, inspect
-from kerasunet.data.checking.patients import unnamed_patients
+from kerasunet.data.checking.names import unannotated, unnamed_patients, unread_files
 from kerasunet.data.decoding import resize_image, resize_mask
 from kerasunet.data.groups import group, with_group_pattern
-from kerasunet.data.layouts.pairing import files_below, image_stem, suffix_of
+from kerasunet.data.layouts.pairing import files_below, image_stem
 from kerasunet.data.loading import load
 from kerasunet.data.readers import read_image
 from kerasunet.data.splits import groups_in_words
@@ -41,7 +41,6 @@ from kerasunet.files import collect_problems
 _THREADS = 4
 _SIDE = 160
 _MOST_PICTURES = 50
-_NAMED = 5
 _FOLDERS = re.compile(r"(?<![\w.~-])(?:[A-Za-z]:)?/(?:[^/\n:,;]+/)+")
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem }
@@ -128,13 +127,19 @@ def check(
                 raise
             # If the problems left no case, that there is none adds nothing.
             message = "\n".join(found) if found else str(error)
-            problems = [*_pairing_problems(message), *_unreadable_files(path)]
+            unread = [file for file in files_below(path) if not image_stem(file.name)]
+            problems = [
+                *_pairing_problems(message),
+                *_unreadable_files(path),
+                *unread_files(unread),
+            ]
             return Report(source, None, tuple(problems))
     known = [*_pairing_problems("\n".join(found))]
-    known += unread_files(data, {file for problem in known for file in problem.files})
-    if group_pattern:
+    reported = {file for problem in known for file in problem.files}
+    known += unread_files([path for path in data.unread if str(path) not in reported])
+    if group_pattern is not None:
         data = with_group_pattern(data, group_pattern)
-    return _check_cases(source, data, [*known, *_without_mask(data), *unnamed_patients(data)])
+    return _check_cases(source, data, [*known, *unannotated(data), *unnamed_patients(data)])
 
 
 def as_html(report: Report) -> str:
@@ -221,24 +226,6 @@ def _pairing_problems(message: str) -> Iterator[Problem]:
         file, colon, _ = line.partition(": ")
         text = line if colon else f"{heading} {line}".strip()
         yield Problem("pairing", text, (file,) if os.path.exists(file) else ())
-
-
-def unread_files(data: DataSet, reported: Collection[str]) -> Iterator[Problem]:
-    """Yield the files that belong to no case, by folder and suffix, but for those reported."""
-    kinds: dict[tuple[Path, str], list[Path]] = {}
-    for path in data.unread:
-        if str(path) not in reported:
-            kinds.setdefault((path.parent, suffix_of(path)), []).append(path)
-    for (folder, suffix), paths in kinds.items():
-        names = [path.name for path in paths]
-        more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
-        text = f"{folder}/: {len(paths):,} {suffix}, {', '.join(names[:_NAMED])}{more}"
-        yield Problem("unread", text, tuple(map(str, paths)))
-
-
-def _without_mask(data: DataSet) -> Iterator[Problem]:
-    for case in data.unannotated:
-        yield Problem("unannotated", f"{case.image}: has no mask", (str(case.image),))
 
 
 def _unreadable_files(folder: Path) -> Iterator[Problem]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from kerasunet.data.cases import Case, DataSet, FileCase, MaskCoding
+from kerasunet.data.cases import Case, DataSet, FileCase, MaskCoding, by_annotation
 from kerasunet.data.layouts.pairing import (
     Files,
     by_image,
@@ -17,6 +17,7 @@ from kerasunet.data.layouts.pairing import (
     nested_image_files,
     pair_annotated,
     subfolder,
+    subfolders,
 )
 from kerasunet.data.readers import count_frames
 from kerasunet.files import raise_all, report_all
@@ -63,6 +64,20 @@ def _image_and_mask_files(folder: Path) -> tuple[Files, Files] | None:
         return None
     masks = nested_image_files(mask_folder)
     return (nested_image_files(image_folder), masks) if masks else None
+
+
+def images_alone(folder: Path) -> Sequence[Case]:
+    """Read `images/x.png` where no other folder beside it holds images; none of them has a mask.
+
+    Such folders stand beside others that have masks, as the test images of many challenges do.
+    """
+    image_folder = subfolder(folder, *IMAGE_FOLDERS)
+    if image_folder is None:
+        return []
+    beside = [path for path in subfolders(folder) if path != image_folder]
+    if any(image_files(path) for path in (folder, *beside)):
+        return []
+    return pair_annotated(nested_image_files(image_folder), {})
 
 
 def nnunet(folder: Path) -> Sequence[Case] | None:
@@ -150,14 +165,22 @@ def interpret(cases: Sequence[Case]) -> tuple[list[Case], str, Official]:
     Raises:
         ValueError: Folders of different meaning are mixed.
     """
-    names = {folder_of(case).lower() for case in cases} - {""}
+    annotated, _ = by_annotation(cases)
+    names = {folder_of(case).lower() for case in annotated} - {""}
     if not names:
         return list(cases), "", {}
     if names <= PARTS.keys():
-        division = {case.key: PARTS[folder_of(case).lower()] for case in cases if folder_of(case)}
+        division = {
+            case.key: PARTS[folder_of(case).lower()] for case in annotated if folder_of(case)
+        }
         return list(cases), "one folder per part", {"folders": division}
     if names <= _CLASSES:
-        labelled = [_changed(case, label=folder_of(case).lower()) for case in cases]
+        labelled = [
+            _changed(case, label=folder_of(case).lower())
+            if folder_of(case).lower() in _CLASSES
+            else case
+            for case in cases
+        ]
         return labelled, "one folder per class", {}
     if names & (PARTS.keys() | _CLASSES):
         raise ValueError(

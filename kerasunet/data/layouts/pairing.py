@@ -7,8 +7,7 @@ import io
 import os
 import re
 import unicodedata
-from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 from kerasunet.data.cases import Case, DataSet, FileCase, MaskCoding, UnannotatedCase
@@ -105,18 +104,6 @@ def _files_of(case: Case) -> Iterator[Path]:
     described = getattr(getattr(case, "annotation", None), "path", None)
     if described is not None:
         yield described
-
-
-def kinds_in_words(paths: Iterable[Path]) -> str:
-    """Count files by suffix, as in "12 .webp, 1 .nii.gz"; empty if there is none."""
-    suffixes = Counter(map(suffix_of, paths))
-    return ", ".join(f"{count:,} {suffix}" for suffix, count in suffixes.most_common())
-
-
-def suffix_of(path: Path) -> str:
-    """Return the suffix of a file name in lower case, or "without a suffix"."""
-    name = path.name.lower()
-    return ".nii.gz" if name.endswith(".nii.gz") else Path(name).suffix or "without a suffix"
 
 
 def own_files(folder: Path) -> list[Path]:

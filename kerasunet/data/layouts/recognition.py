@@ -12,6 +12,7 @@ from kerasunet.data.layouts.annotations import foreign_in
 from kerasunet.data.layouts.coco import coco, image_root, read_coco
 from kerasunet.data.layouts.folders import (
     frames_apart,
+    images_alone,
     images_and_masks,
     interpret,
     masks_beside_images,
@@ -25,12 +26,11 @@ from kerasunet.data.layouts.objects import with_classes
 from kerasunet.data.layouts.pairing import (
     files_below,
     image_files,
-    kinds_in_words,
     subfolders,
     unread_files,
 )
 from kerasunet.data.layouts.published import PUBLISHED, read_published
-from kerasunet.files import call_all, raise_all
+from kerasunet.files import call_all, kinds_in_words, raise_all
 
 _DEPTH = 2
 _OWN: dict[str, Callable[[Path], Sequence[Case] | None]] = {
@@ -124,27 +124,35 @@ def _read_subfolders(folder: Path, depth: int, name: str | None) -> DataSet | No
         )
     if published:
         return published[0]
-    unread = [path for path in inner if path.name not in found and _holds_images(path)]
+    others = [path for path in inner if path.name not in found and _holds_images(path)]
+    bare = {path.name: images_alone(path) for path in others}
     if found:
         raise_all(
-            [f"{path}/" for path in unread], "images in these folders are in no known layout:"
+            [f"{path}/" for path in others if not bare[path.name]],
+            "images in these folders are in no known layout (without masks, they belong into a "
+            "folder images/):",
         )
-    return _united(folder, found) if found else None
+    return _united(folder, found, bare) if found else None
 
 
 def _holds_images(folder: Path) -> bool:
     return any(image_files(path) for path in (folder, *subfolders(folder)))
 
 
-def _united(folder: Path, found: Mapping[str, DataSet]) -> DataSet:
+def _united(
+    folder: Path, found: Mapping[str, DataSet], bare: Mapping[str, Sequence[Case]]
+) -> DataSet:
+    """Make one data set of those in the subfolders, and of images without masks in others."""
+    without_masks = [case for name, cases in bare.items() for case in under(name, cases)]
     if len(found) == 1:
         (only,) = found.values()
-        return replace(only, name=folder.absolute().name)
+        _, unannotated = by_annotation([*only.unannotated, *without_masks])
+        return replace(only, name=folder.absolute().name, unannotated=unannotated)
     cases = [
         case
         for name, data in found.items()
         for case in under(name, [*data.cases, *data.unannotated])
-    ]
+    ] + without_masks
     return _data_set(folder, cases, " or ".join(sorted({data.layout for data in found.values()})))
 
 

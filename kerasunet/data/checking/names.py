@@ -1,7 +1,7 @@
-"""Patients in file names: a pattern is proposed where names look like patient and number.
+"""What names of files tell: files of no case, images without a mask, and perhaps patients.
 
-Whether they are patients is for people to say. So the check proposes, and `--group-pattern`
-applies.
+Whether they are patients is for people to say. So a pattern is proposed where names look like
+patient and number, and `--group-pattern` applies it.
 """
 
 from __future__ import annotations
@@ -9,17 +9,20 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 from kerasunet.data.cases import DataSet, file_stem
 from kerasunet.data.checking.inspection import Problem
 from kerasunet.data.groups import match_groups
 from kerasunet.data.splits import groups_in_words
+from kerasunet.files import suffix_of
 
 _SEPARATOR = r"[ _.\-]"
 _MOST_PARTS = 4
 _FEWEST, _MOST_IMAGES, _LARGEST_SHARE = 3, 20, 1 / 3
 _EXAMPLES, _NAMES = 3, 2
+_NAMED = 5
 _PLAIN = (r"\d+", "[A-Z]+", "[a-z]+", r"[A-Z]+\d+", r"[a-z]+\d+", "[A-Za-z]+", r"[A-Za-z]+\d+")
 _ANYTHING = r"[^ _.\-]+"
 _SIDE = r"^(.*\d)[A-Za-z]$"
@@ -50,6 +53,28 @@ class Proposal(NamedTuple):
             f"{count:,} images look like {len(self.groups):,} patients, such as "
             f"{', '.join(examples)}; if they are, give --group-pattern '{self.pattern}'"
         )
+
+
+def unread_files(files: Sequence[Path]) -> Iterator[Problem]:
+    """Yield files that belong to no case, by folder and suffix."""
+    kinds: dict[tuple[Path, str], list[Path]] = {}
+    for path in files:
+        kinds.setdefault((path.parent, suffix_of(path)), []).append(path)
+    for (folder, suffix), paths in kinds.items():
+        names = [path.name for path in paths]
+        more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
+        text = f"{folder}/: {len(paths):,} {suffix}, {', '.join(names[:_NAMED])}{more}"
+        yield Problem("unread", text, tuple(map(str, paths)))
+
+
+def unannotated(data: DataSet) -> Iterator[Problem]:
+    """Yield the images without a mask; of some, the name tells that they may be a mask."""
+    named = {case.key for case in (*data.cases, *data.unannotated)}
+    for case in data.unannotated:
+        beginning = re.match(r"(.+?)[ _-]+[A-Za-z]+\d*$", case.key)
+        other = beginning[1] if beginning and beginning[1] in named else ""
+        hint = f"; if it is the mask of {other}, give it a name like the others" if other else ""
+        yield Problem("unannotated", f"{case.image}: has no mask{hint}", (str(case.image),))
 
 
 def unnamed_patients(data: DataSet) -> Iterator[Problem]:
