@@ -76,6 +76,15 @@ def test_what_may_be_a_mask_of_another_name_is_hinted_at(tmp_path):
     assert "b_lesion.png: has no mask; if it is the mask of b, give it a name like" in messages[1]
 
 
+def test_an_annotation_beside_images_with_mask_files_is_hinted_at(tmp_path):
+    side_by_side(tmp_path)
+    (tmp_path / "b.json").write_text('{"shapes": []}')
+    (found,) = problems(tmp_path, "unannotated")
+    assert found.message.endswith(
+        "b.json beside it is not read, because other images have mask files"
+    )
+
+
 def test_unannotated_images_of_patients_parts_and_classes_are_counted_with_them(tmp_path):
     for name in ("train", "test"):
         two_folders(tmp_path / name)

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from kerasunet.data.cases import DataSet, file_stem
+from kerasunet.data.cases import DataSet, UnannotatedCase, file_stem
 from kerasunet.data.checking.inspection import Problem
 from kerasunet.data.groups import match_groups
 from kerasunet.data.splits import groups_in_words
@@ -71,10 +71,23 @@ def unannotated(data: DataSet) -> Iterator[Problem]:
     """Yield the images without a mask; of some, the name tells that they may be a mask."""
     named = {case.key for case in (*data.cases, *data.unannotated)}
     for case in data.unannotated:
-        beginning = re.match(r"(.+?)[ _-]+[A-Za-z]+\d*$", case.key)
-        other = beginning[1] if beginning and beginning[1] in named else ""
-        hint = f"; if it is the mask of {other}, give it a name like the others" if other else ""
+        hint = _annotation_beside(case) or _image_of(case, named)
         yield Problem("unannotated", f"{case.image}: has no mask{hint}", (str(case.image),))
+
+
+def _annotation_beside(case: UnannotatedCase) -> str:
+    path = case.image.with_suffix(".json")
+    if not path.is_file():
+        return ""
+    return f"; {path.name} beside it is not read, because other images have mask files"
+
+
+def _image_of(case: UnannotatedCase, keys: Collection[str]) -> str:
+    """Name the image of which this may be a mask, going by its name."""
+    match = re.match(r"(.+?)[ _-]+[A-Za-z]+\d*$", case.key)
+    if not match or match[1] not in keys:
+        return ""
+    return f"; if it is the mask of {match[1]}, give it a name like the others"
 
 
 def unnamed_patients(data: DataSet) -> Iterator[Problem]:
