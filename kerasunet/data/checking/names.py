@@ -91,12 +91,25 @@ def _image_of(case: UnannotatedCase, keys: Collection[str]) -> str:
 
 
 def unnamed_patients(data: DataSet) -> Iterator[Problem]:
-    """Propose patients where nobody has named any; owners of published sets know theirs."""
-    if data.citation or "patient" in groups_in_words(data.cases):
-        return
-    proposal = propose_pattern([*dict.fromkeys(file_stem(case.key) for case in data.cases)])
+    """Yield that the file names look like patients, with the pattern that tells them apart."""
+    proposal = proposal_for(data)
     if proposal is not None:
         yield Problem("patient-names", str(proposal))
+
+
+def proposal_for(data: DataSet) -> Proposal | None:
+    """Propose a pattern for the names of a data set.
+
+    Args:
+        data: A data set.
+
+    Returns:
+        The proposal; `None` if names do not look like patients, somebody has named patients
+        already, or the owners of a published set should know theirs.
+    """
+    if data.citation or "patient" in groups_in_words(data.cases):
+        return None
+    return propose_pattern([*dict.fromkeys(file_stem(case.key) for case in data.cases)])
 
 
 def propose_pattern(names: Sequence[str]) -> Proposal | None:
