@@ -31,6 +31,8 @@ def _row(card: models.ModelCard) -> tuple[str, ...]:
 def _dice(evaluation: models.RecordedEvaluation) -> str:
     dice = evaluation.dice
     name = f"{evaluation.data.name}, mirrored" if evaluation.mirrored else evaluation.data.name
+    if evaluation.seen:
+        name += f", {evaluation.seen} of {evaluation.metrics['n']} cases seen"
     return f"{name} {dice.mean:.3f} ({dice.low:.3f} to {dice.high:.3f})"
 
 

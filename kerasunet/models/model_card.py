@@ -48,7 +48,12 @@ def _is_digest(value: Any) -> bool:
     return isinstance(value, str) and bool(re.fullmatch("[0-9a-f]{64}", value))
 
 
+def _is_short_digest(value: Any) -> bool:
+    return isinstance(value, str) and bool(re.fullmatch("[0-9a-f]{16}", value))
+
+
 _COUNT = whole(0, LARGEST)
+_SEEN = Kind("digests of 16 hexadecimal digits", _is_short_digest)
 _SIDE = whole(1, _LARGEST_SIDE)
 _SHARE = Kind("a number of 0 to 1", lambda value: is_number(value) and 0 <= value <= 1)
 _NORMALIZATION = Kind("batch, group or null", lambda value: value in ("batch", "group", None))
@@ -107,6 +112,8 @@ class RecordedEvaluation:
         threshold: Probability from which a pixel counted as foreground.
         mirrored: Whether predictions were averaged with those of the mirror images; `None`, in
             cards older than this choice, means no.
+        seen: How many of the cases the model was trained on or chosen by; `None` where that is not
+            known, and in older cards.
         metrics: Summary, as in `kerasunet.training.evaluation`.
     """
 
@@ -114,12 +121,13 @@ class RecordedEvaluation:
     image_size: int = json_field(_SIDE)
     threshold: float = json_field(_SHARE)
     mirrored: bool | None = optional_json_field(FLAG, None)
+    seen: int | None = optional_json_field(_COUNT, None)
     metrics: Mapping[str, Any] = json_field(_METRICS)
 
     @property
-    def kind(self) -> tuple[str, bool]:
-        """What is unique to an evaluation in a card: data set, and whether mirrored."""
-        return self.data.name, bool(self.mirrored)
+    def kind(self) -> tuple[str, bool, bool]:
+        """What is unique to an evaluation in a card: data set, whether mirrored, whether seen."""
+        return self.data.name, bool(self.mirrored), bool(self.seen)
 
     @property
     def dice(self) -> Interval:
@@ -152,6 +160,9 @@ class ModelCard:
         saved: When it was saved, as in ISO 8601.
         sha256: Digest of the model file.
         storage: Type of the stored weights: `"float32"` or `"float16"`.
+        seen: Of each image that it or its start was trained on or chosen by, the digest that
+            `kerasunet.data.decoding.image_digests` gives; empty in older cards.
+        start_data: Names of the data sets that its start was trained on.
         evaluations: Evaluations on other data sets.
         unknown: Values of the JSON that this version does not know; they are kept.
     """
@@ -175,6 +186,8 @@ class ModelCard:
     saved: str = optional_json_field(TEXT, "")
     sha256: str = json_field(Kind("a SHA-256 digest", _is_digest), default="")
     storage: str = optional_json_field(TEXT, "float32")
+    seen: tuple[str, ...] = optional_json_field([_SEEN], ())
+    start_data: tuple[str, ...] = optional_json_field([TEXT], ())
     evaluations: tuple[RecordedEvaluation, ...] = optional_json_field([RecordedEvaluation], ())
     unknown: Mapping[str, Any] = field(default_factory=dict)
 
@@ -238,7 +251,7 @@ class ModelCard:
                 "",
                 *_metrics_table(self.metrics),
                 "",
-                *_other_evaluations(self.evaluations),
+                *_other_evaluations(self),
                 POLICY,
                 "",
                 "## Data",
@@ -324,14 +337,22 @@ def _metrics_table(summary: Mapping[str, Any]) -> list[str]:
     return [*lines, "", counts]
 
 
-def _other_evaluations(evaluations: tuple[RecordedEvaluation, ...]) -> list[str]:
+def _other_evaluations(card: ModelCard) -> list[str]:
     lines: list[str] = []
-    for one in evaluations:
+    for one in card.evaluations:
         views = ", with mirror images" if one.mirrored else ""
-        lines += [f"## On `{one.data.name}`, none of which was trained on{views}", ""]
+        lines += [f"## On `{one.data.name}`, {_seen_of(one, card)}{views}", ""]
         lines += [*_metrics_table(one.metrics), ""]
         lines += [f"At {one.image_size}×{one.image_size} pixels, threshold {one.threshold}.", ""]
     return lines
+
+
+def _seen_of(one: RecordedEvaluation, card: ModelCard) -> str:
+    if one.seen:
+        return f"{one.seen} of {one.metrics['n']} cases trained on or chosen by"
+    if one.seen is None and one.data.name in (card.data.name, *card.start_data):
+        return "not known which of it was trained on"
+    return "none of which was trained on"
 
 
 def _data_notes(card: ModelCard) -> list[str]:

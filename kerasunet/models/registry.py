@@ -146,7 +146,7 @@ def record(name_or_path: str | os.PathLike, evaluation: RecordedEvaluation) -> P
 
     Args:
         name_or_path: A registered model or a `.keras` file with its card.
-        evaluation: On a data set that the model was not trained on.
+        evaluation: With how many of its cases the model had seen.
 
     Returns:
         The JSON card.

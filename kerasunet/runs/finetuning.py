@@ -17,7 +17,7 @@ from kerasunet.drawing import draw_comparison, write_png
 from kerasunet.files import read_json, write_json, write_text
 from kerasunet.freezing import Description, apply_strategy, describe
 from kerasunet.runs.directory import RunDirectory, exclusive
-from kerasunet.runs.preparation import PreparedData, prepare
+from kerasunet.runs.preparation import PreparedData, prepare, seen_by_run
 from kerasunet.strategies import Strategy, parse
 from kerasunet.training.evaluation import Evaluation, evaluate_probabilities
 from kerasunet.training.loop import compile_for_training, predict, prepare_backend, train
@@ -236,6 +236,7 @@ class _Finetuning:
             training_cases=len(split.train),
             metrics=evaluation.summary,
             settings=without_paths(settings, data=data.name),
+            **seen_by_run(settings, data.select(split.train), data.select(split.validation)),
         )
 
 

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from kerasunet.data.cases import DataSet
-from kerasunet.data.decoding import DecodedCases, decode, foreground_shares
+from kerasunet import models
+from kerasunet.data.cases import Case, DataSet
+from kerasunet.data.decoding import DecodedCases, decode, foreground_shares, image_digests
 from kerasunet.data.groups import GIVEN, NEAR_DUPLICATES, regroup
 from kerasunet.data.loading import load
 from kerasunet.data.splits import Split, split_cases
-from kerasunet.training.settings import FinetuneSettings, PretrainSettings
+from kerasunet.models import ModelCard
+from kerasunet.training.settings import (
+    FinetuneSettings,
+    PretrainSettings,
+    finetune_settings,
+    to_json,
+)
 
 
 @dataclass(frozen=True)
@@ -93,6 +101,92 @@ def split_data(settings: FinetuneSettings, data: DataSet) -> Split:
         sizes=foreground_shares(data.cases) if settings.stratify_sizes else None,
         official=_division(settings, data),
     )
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Which cases of a data set a model has seen.
+
+    Attributes:
+        keys: Keys of the cases that it was trained on or chosen by, and of those of the same groups
+            (patients).
+        is_known: Whether that can be told; if not, there may be more.
+    """
+
+    keys: frozenset[str]
+    is_known: bool
+
+
+def seen_cases(card: ModelCard, cases: DataSet, **sources: str | None) -> Seen:
+    """Tell which cases of a data set a model has seen: by their pixels, whatever they are called.
+
+    A card without digests, as those of version 0.1.0, tells it by its settings, for the data set
+    that the model was fine-tuned on.
+
+    Args:
+        card: The card of the model.
+        cases: The data set.
+        sources: `data`, `manual_dir` and `groups` as the settings of a fine-tuning take them; the
+            groups are those that the model was fine-tuned with.
+    """
+    if card.seen:
+        digests, known = image_digests(cases.cases), {*card.seen}
+        seen = {key for key, digest in digests.items() if digest in known}
+        return Seen(_with_their_groups(cases, seen), is_known=True)
+    if cases.name != card.data.name:
+        return Seen(frozenset(), is_known=cases.name not in card.start_data)
+    split = split_of(card, **sources)
+    if split is None:
+        return Seen(frozenset(), is_known=False)
+    return Seen(_with_their_groups(cases, {*split.train, *split.validation}), is_known=True)
+
+
+def split_of(card: ModelCard, **sources: str | None) -> Split | None:
+    """Split the data that a model was fine-tuned on as it was then, by the settings in its card.
+
+    Returns:
+        The split; `None` if it was not fine-tuned, or the data or groups are no longer the same.
+    """
+    if not card.split:
+        return None
+    values = {**to_json(FinetuneSettings()), **card.settings, **sources}
+    try:
+        split = prepare(finetune_settings(values)).split
+    except ValueError:
+        return None
+    return split if split.digest == card.split else None
+
+
+def _with_their_groups(data: DataSet, keys: set[str]) -> frozenset[str]:
+    groups = {case.group for case in data.cases if case.key in keys}
+    return frozenset(case.key for case in data.cases if case.group in groups)
+
+
+def seen_by_run(
+    settings: FinetuneSettings | PretrainSettings, trained: Sequence[Case], judged: Sequence[Case]
+) -> dict[str, tuple[str, ...]]:
+    """Return what a card says about what its model has seen, its start included.
+
+    Args:
+        settings: Of the run.
+        trained: The cases that it was trained on.
+        judged: The validation cases, which count if they chose the weights or ended the training.
+    """
+    optimization = settings.optimization
+    chosen = optimization.keep == "best" or optimization.patience is not None
+    digests = {*image_digests([*trained, *(judged if chosen else ())]).values()}
+    names: set[str] = set()
+    if start := _card_of_start(settings.init):
+        digests |= {*start.seen}
+        names = {start.data.name, *start.start_data}
+    return {"seen": tuple(sorted(digests)), "start_data": tuple(sorted(names))}
+
+
+def _card_of_start(init: str) -> ModelCard | None:
+    try:
+        return None if init == "scratch" else models.card(init)
+    except FileNotFoundError:  # A model file from elsewhere needs no card.
+        return None
 
 
 def load_pretraining_data(settings: PretrainSettings) -> tuple[DataSet, DataSet]:

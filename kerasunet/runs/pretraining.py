@@ -15,7 +15,7 @@ from kerasunet.data.cases import DataSet
 from kerasunet.data.decoding import DecodedCases, content_digest, decode
 from kerasunet.metrics import Interval
 from kerasunet.runs.directory import RunDirectory, exclusive
-from kerasunet.runs.preparation import load_pretraining_data
+from kerasunet.runs.preparation import load_pretraining_data, seen_by_run
 from kerasunet.training.evaluation import Evaluation, evaluate
 from kerasunet.training.loop import compile_for_training, prepare_backend, train
 from kerasunet.training.settings import PretrainSettings, without_paths
@@ -150,6 +150,7 @@ def _card(
         training_cases=len(data),
         metrics=evaluation.summary,
         settings=without_paths(settings, data=data.name, validation_data=validation.name),
+        **seen_by_run(settings, data.cases, validation.cases),
     )
 
 
