@@ -113,7 +113,7 @@ def _counted(
 
 
 def _table(model: str, data: str, summary: dict) -> str:
-    from kerasunet.metrics import METRICS
+    from kerasunet.metrics import DETECTION_IOU, METRICS
 
     lines = [f"{model} on {data}, {summary['n']} cases (mean, 95 % interval)"]
     for name, metric in METRICS.items():
@@ -124,7 +124,7 @@ def _table(model: str, data: str, summary: dict) -> str:
             f"({interval['low']:.3f} to {interval['high']:.3f})"
         )
     lines.append(
-        f"  missed {summary['missed']}, false alarms {summary['false_alarm']}, "
-        f"without an object {summary['empty_truth']}"
+        f"  missed {summary['missed']} (IoU below {DETECTION_IOU}), false alarms "
+        f"{summary['false_alarm']}, without an object {summary['empty_truth']}"
     )
     return "\n".join(lines)

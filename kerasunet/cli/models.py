@@ -25,7 +25,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _row(card: models.ModelCard) -> tuple[str, ...]:
     elsewhere = "; ".join(map(_dice, card.evaluations))
-    return card.name, card.strategy, _dice(card.held_out), elsewhere or "–"
+    return card.name, card.trained_layers, _dice(card.held_out), elsewhere or "–"
 
 
 def _dice(evaluation: models.RecordedEvaluation) -> str:

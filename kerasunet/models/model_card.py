@@ -192,6 +192,30 @@ class ModelCard:
     unknown: Mapping[str, Any] = field(default_factory=dict)
 
     @property
+    def is_fine_tuned(self) -> bool:
+        """Whether it was fine-tuned, and with some of its weights, or is a start as it was."""
+        return "layers" in self.settings and self.strategy != "none"
+
+    @property
+    def trained_layers(self) -> str:
+        """What was fine-tuned, such as `shallow:3`, `auto: blocks:1` (as chosen) or `none`."""
+        if not self.is_fine_tuned:
+            return "none"
+        asked = str(self.settings["layers"])
+        return f"{asked}: {self.strategy}" if asked.startswith("auto") else asked
+
+    @property
+    def origin(self) -> dict[str, str]:
+        """What tells runs of one strategy apart: start, steps, image size, as words by name."""
+        steps = self.settings.get("optimization", {}).get("steps")
+        start = f"from {self.init}" if "layers" in self.settings else f"{self.name}, pre-trained"
+        return {
+            "start": start,
+            "steps": f"{steps:,} steps" if self.is_fine_tuned and steps else "not fine-tuned",
+            "size": f"{self.image_size}×{self.image_size} pixels",
+        }
+
+    @property
     def held_out(self) -> RecordedEvaluation:
         """The evaluation on the held-out cases."""
         return RecordedEvaluation(
@@ -330,9 +354,11 @@ def _metrics_table(summary: Mapping[str, Any]) -> list[str]:
             f"| {metric.label}{unit} | {interval['mean']:.3f} | "
             f"{interval['low']:.3f} to {interval['high']:.3f} |"
         )
+    lowest = summary.get("detection_iou")
+    how = "not a pixel of them found" if lowest is None else f"IoU below {lowest:g}"
     counts = (
-        f"{summary['n']} cases; {summary['missed']} objects missed, {summary['false_alarm']} "
-        f"false alarms, {summary['empty_truth']} cases without an object."
+        f"{summary['n']} cases; {summary['missed']} objects missed ({how}), "
+        f"{summary['false_alarm']} false alarms, {summary['empty_truth']} cases without an object."
     )
     return [*lines, "", counts]
 

@@ -272,7 +272,10 @@ def test_compare_ranks_runs_and_refuses_other_data(run_cli, tiny_model_file):
     compared = run_cli("compare", "none", "all")
     assert compared.returncode == 0, compared.stderr
     rows = [line for line in compared.stdout.splitlines() if line.startswith("| `")]
-    scores = [float(row.split("|")[3].split()[0]) for row in rows]
+    scores = [float(row.split("|")[7].split()[0]) for row in rows]
+    assert all("| `model.keras` | " in row for row in rows)
+    assert {row.split("|")[3].strip() for row in rows} == {"none", "4"}
+    assert {row.split("`")[5] for row in rows} == {"none", "all"}  # The runs' folders.
     assert {row.split("`")[1] for row in rows} == {"none", "all"}
     assert scores == sorted(scores, reverse=True)
     refused = run_cli("compare", "none", "head")

@@ -89,12 +89,17 @@ def test_command_line_draws_a_panel(tuned, tiny_model_file, tmp_path, monkeypatc
     with Image.open(tmp_path / "out" / "panel.png") as image:
         assert "pre-trained Dice" in image.info["Description"]
         assert "the best and the worst of the 3 held-out cases" in image.info["Comment"]
+        assert "“pre-trained” is none (model, pre-trained, not fine-tuned" in image.info["Comment"]
+        assert "“all” is all (from model.keras, 6 steps, 32×32 pixels" in image.info["Comment"]
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--models", "natural", "natural"], "natural: there is already a column all"),
+        (
+            ["--models", "natural", "natural"],
+            "already a column natural, not fine-tuned",
+        ),
         (["--models", "nonsense"], "nonsense: neither a registered model"),
         (["--models", "natural", "--output", "panel.jpg"], "panel.jpg: give the name of a PNG"),
     ],

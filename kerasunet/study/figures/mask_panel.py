@@ -64,7 +64,7 @@ def draw_mask_panel(name: str, rows: Sequence[PanelRow], caption: str) -> Drawin
         figure = Figure((WIDTH, sum(heights) + 0.2 * len(rows) + 0.35), layout=layout)
         grid = figure.subplots(len(rows), len(columns), squeeze=False, height_ratios=heights)
         for axes, heading in zip(grid[0], columns, strict=True):
-            axes.set_title(heading, fontsize=7, loc="center")
+            axes.set_title(heading.replace(", ", ",\n"), fontsize=7, loc="center")
         for axes, row in zip(grid, rows, strict=True):
             _draw_row(axes, row)
     return Drawing(name, TITLE, f"{caption} {_LEGEND}", alt=_alt(rows), figure=figure)
@@ -142,9 +142,18 @@ def draw_models(
     rows = _rows(picked, segmenters)
     caption = (
         f"{title_of(found.name)}: the case with the median Dice of “{by}”, the best and the "
-        f"worst of the {count} held-out cases that show an object."
+        f"worst of the {count} held-out cases that show an object. {_models(cards)}"
     )
     return draw_mask_panel(name, rows, caption)
+
+
+def _models(cards: Mapping[str, ModelCard]) -> str:
+    """Return a sentence on what each column is: strategy, start, steps, image size."""
+    said = [
+        f"“{heading}” is {known.trained_layers} ({', '.join(known.origin.values())})"
+        for heading, known in cards.items()
+    ]
+    return f"{'; '.join(said)}."
 
 
 def _held_out(
