@@ -5,11 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import warnings
 from collections.abc import Iterator
 
 
 def start_backend() -> None:
     """Import Keras and its backend without the notes that TensorFlow prints on the way."""
+    # NumPy 2 deprecates how TensorFlow hands over every array; `python -W error` must run.
+    warnings.filterwarnings("ignore", "__array__ implementation", DeprecationWarning)
     with quiet_start():
         import keras
 
@@ -30,3 +33,14 @@ def quiet_start() -> Iterator[None]:
         os.dup2(saved, 2)
         os.close(saved)
         os.close(nowhere)
+
+
+def on_plain_tensorflow() -> bool:
+    """Whether TensorFlow computes, and on processors."""
+    import keras
+
+    if keras.backend.backend() != "tensorflow":
+        return False
+    import tensorflow as tf
+
+    return not tf.config.list_physical_devices("GPU")

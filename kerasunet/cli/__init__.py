@@ -8,6 +8,7 @@ import importlib
 import io
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from types import ModuleType
 
@@ -63,6 +64,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(verb: str, words: Sequence[str]) -> int:
     module = importlib.import_module(f"kerasunet.cli.{verb}")
     debug = "--debug" in words
+    with warnings.catch_warnings():
+        warnings.showwarning = _show_warning
+        return _answer(verb, module, words, debug=debug)
+
+
+def _show_warning(message, category, filename, lineno, file=None, line=None) -> None:
+    """Print a warning as one line, without the place in the code."""
+    print(f"warning: {printable(str(message))}", file=sys.stderr)
+
+
+def _answer(verb: str, module: ModuleType, words: Sequence[str], *, debug: bool) -> int:
     try:
         options = _parser(verb, module).parse_args(words)
         check_outputs(verb, options)

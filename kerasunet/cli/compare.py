@@ -19,17 +19,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from kerasunet.files import read_json
-
     summaries = []
     for directory in options.runs:
-        path = RunDirectory(directory).summary
-        if not path.is_file():
+        files = RunDirectory(directory)
+        if not files.summary.is_file():
             raise FileNotFoundError(
                 f"{directory}: has no summary.json, so it is not a finished run; finish it "
                 "first, or leave it out"
             )
-        summaries.append(read_json(path))
+        summaries.append(files.read_summary())
     _require_same_test(options.runs, summaries)
     runs = [_Row.of(*one) for one in zip(options.runs, summaries, strict=True)]
     print(_table(sorted(runs, key=lambda row: -row.dice["mean"]), summaries))

@@ -68,9 +68,8 @@ def _headed(texts: list[str]) -> dict[str, str]:
     for _, _, model in given:
         models.check(model)
     cards = [models.card(model) for _, _, model in given]
-    differing = [
-        part for part in cards[0].origin if len({known.origin[part] for known in cards}) > 1
-    ]
+    tuned = [known.origin for known in cards if known.is_fine_tuned]
+    differing = [part for part in cards[0].origin if len({origin[part] for origin in tuned}) > 1]
     named: dict[str, str] = {}
     for (heading, sign, model), known in zip(given, cards, strict=True):
         heading = heading if sign else _heading(known, differing)

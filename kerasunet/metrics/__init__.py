@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         bootstrap_interval as bootstrap_interval,
         case_metrics as case_metrics,
         summarize as summarize,
+        with_unknown_bounds as with_unknown_bounds,
     )
 else:
     __getattr__, __dir__, __all__ = lazy_members(__name__)

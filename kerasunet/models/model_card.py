@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from kerasunet.architecture import Architecture
 from kerasunet.files import write_json, write_text
-from kerasunet.metrics import METRICS, POLICY, Interval
+from kerasunet.metrics import METRICS, POLICY, Interval, with_unknown_bounds
 from kerasunet.models.json_fields import (
     FLAG,
     LARGEST,
@@ -57,7 +57,8 @@ _SEEN = Kind("digests of 16 hexadecimal digits", _is_short_digest)
 _SIDE = whole(1, _LARGEST_SIDE)
 _SHARE = Kind("a number of 0 to 1", lambda value: is_number(value) and 0 <= value <= 1)
 _NORMALIZATION = Kind("batch, group or null", lambda value: value in ("batch", "group", None))
-_INTERVAL = {"mean": NUMBER, "low": NUMBER, "high": NUMBER}
+_BOUND = Kind("a number or null", lambda value: value is None or is_number(value))
+_INTERVAL = {"mean": NUMBER, "low": _BOUND, "high": _BOUND}
 _METRICS = {
     **dict.fromkeys(METRICS, _INTERVAL),
     **dict.fromkeys(("n", "missed", "false_alarm", "empty_truth"), _COUNT),
@@ -132,7 +133,7 @@ class RecordedEvaluation:
     @property
     def dice(self) -> Interval:
         """Mean Dice with its 95 % interval."""
-        dice = self.metrics["dice"]
+        dice = with_unknown_bounds(self.metrics)["dice"]
         return Interval(dice["mean"], dice["low"], dice["high"], n=self.metrics["n"])
 
 
@@ -346,6 +347,7 @@ def _overview(card: ModelCard) -> list[str]:
 
 
 def _metrics_table(summary: Mapping[str, Any]) -> list[str]:
+    summary = with_unknown_bounds(summary)
     lines = ["| metric | mean | 95 % interval |", "|---|---|---|"]
     for name, metric in METRICS.items():
         interval = summary[name]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,10 +18,10 @@ from kerasunet.drawing import draw_comparison, write_png
 from kerasunet.files import read_json, write_json, write_text
 from kerasunet.freezing import Description, apply_strategy, describe
 from kerasunet.runs.directory import RunDirectory, exclusive
-from kerasunet.runs.preparation import PreparedData, prepare, seen_by_run
+from kerasunet.runs.preparation import PreparedData, prepare, seen_by_run, size_warning
 from kerasunet.strategies import Strategy, parse
 from kerasunet.training.evaluation import Evaluation, evaluate_probabilities
-from kerasunet.training.loop import compile_for_training, predict, prepare_backend, train
+from kerasunet.training.loop import compile_for_training, predict, prepared_backend, train
 from kerasunet.training.settings import FinetuneSettings, without_paths
 
 _OVERLAYS = 12
@@ -85,7 +86,9 @@ def finetune(
             are kept, and the message says where.
     """
     prepared = prepare(settings) if prepared is None else prepared
-    with exclusive(directory):
+    if told := size_warning(settings):
+        warnings.warn(told, stacklevel=2)
+    with exclusive(directory), prepared_backend(settings.optimization):
         return _Finetuning(settings, RunDirectory(directory), prepared).run(callbacks, compact)
 
 
@@ -98,7 +101,6 @@ class _Finetuning:
     prepared: PreparedData
 
     def run(self, callbacks: Sequence[keras.callbacks.Callback], compact: bool) -> Run:
-        prepare_backend(self.settings.optimization)
         model = initial_model(self.settings)
         parts = self._decode(model)
         self.files.claim(self.settings, self._digests(parts))

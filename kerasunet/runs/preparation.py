@@ -182,6 +182,18 @@ def seen_by_run(
     return {"seen": tuple(sorted(digests)), "start_data": tuple(sorted(names))}
 
 
+def size_warning(settings: FinetuneSettings | PretrainSettings) -> str:
+    """Return a warning if a run's start was trained at another image size, otherwise nothing."""
+    start, size = _card_of_start(settings.init), settings.image_size
+    if start is None or start.image_size == size:
+        return ""
+    return (
+        f"{start.name} was trained on images of {start.image_size}×{start.image_size} pixels, this "
+        f"run uses {size}×{size}, where objects have another size; use --image-size "
+        f"{start.image_size}, or expect to need more steps and images"
+    )
+
+
 def _card_of_start(init: str) -> ModelCard | None:
     try:
         return None if init == "scratch" else models.card(init)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,9 +16,9 @@ from kerasunet.data.cases import DataSet
 from kerasunet.data.decoding import DecodedCases, content_digest, decode
 from kerasunet.metrics import Interval
 from kerasunet.runs.directory import RunDirectory, exclusive
-from kerasunet.runs.preparation import load_pretraining_data, seen_by_run
+from kerasunet.runs.preparation import load_pretraining_data, seen_by_run, size_warning
 from kerasunet.training.evaluation import Evaluation, evaluate
-from kerasunet.training.loop import compile_for_training, prepare_backend, train
+from kerasunet.training.loop import compile_for_training, prepared_backend, train
 from kerasunet.training.settings import PretrainSettings, without_paths
 
 
@@ -78,7 +79,9 @@ def pretrain(
             are kept, and the message says where.
     """
     data = load_pretraining_data(settings) if data is None else data
-    with exclusive(directory):
+    if told := size_warning(settings):
+        warnings.warn(told, stacklevel=2)
+    with exclusive(directory), prepared_backend(settings.optimization):
         return _pretrain(settings, RunDirectory(directory), data, callbacks=callbacks)
 
 
@@ -89,7 +92,6 @@ def _pretrain(
     *,
     callbacks: Sequence[keras.callbacks.Callback],
 ) -> Pretrained:
-    prepare_backend(settings.optimization)
     model = _build(settings)
     training, validation = (_decode(settings, part) for part in data)
     digests = {

@@ -114,7 +114,7 @@ def test_a_card_is_read_without_keras():
 def test_a_model_is_named_by_what_it_is(name, layers, start):
     card = models.card(name)
     assert card.trained_layers == layers and card.is_fine_tuned == (layers != "none")
-    steps = "not fine-tuned" if layers == "none" else "200 steps"
+    steps = "not fine-tuned" if layers == "none" else "1,000 steps"
     assert card.origin == {"start": start, "steps": steps, "size": "128×128 pixels"}
 
 
