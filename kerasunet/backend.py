@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import sys
 import warnings
@@ -13,10 +14,26 @@ def start_backend() -> None:
     """Import Keras and its backend without the notes that TensorFlow prints on the way."""
     # NumPy 2 deprecates how TensorFlow hands over every array; `python -W error` must run.
     warnings.filterwarnings("ignore", "__array__ implementation", DeprecationWarning)
+    logging.getLogger("tensorflow").addFilter(_is_no_retracing)
     with quiet_start():
         import keras
 
         keras.ops.zeros(1)
+
+
+@contextlib.contextmanager
+def without_retracing_notes() -> Iterator[None]:
+    """Drop the advice on retracing: TensorFlow takes several models for one that is traced anew."""
+    logger = logging.getLogger("tensorflow")
+    logger.addFilter(_is_no_retracing)
+    try:
+        yield
+    finally:
+        logger.removeFilter(_is_no_retracing)
+
+
+def _is_no_retracing(record: logging.LogRecord) -> bool:
+    return "triggered tf.function retracing" not in str(record.msg)
 
 
 @contextlib.contextmanager

@@ -67,7 +67,7 @@ def writing(path: Path) -> Iterator[None]:
         ) from error
 
 
-def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
+def write_atomically(path: str | os.PathLike, write: Callable[[Path], object]) -> None:
     """Let `write` fill a temporary file of the same suffix, then rename it to `path`.
 
     The content reaches the disk before the name does.
@@ -75,6 +75,7 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     Raises:
         NotWritten: The disk is full, the folder is not writable, or the like.
     """
+    path = Path(path)
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=_UNFINISHED, dir=path.parent) as folder:

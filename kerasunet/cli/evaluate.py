@@ -65,8 +65,7 @@ def run(options: argparse.Namespace) -> int:
     evaluation = evaluate(model, cases, threshold, flip=options.mirror)
     if options.csv:
         evaluation.write_csv(options.csv)
-    name = f"{data.name}, mirrored" if options.mirror else data.name
-    print(_table(options.model, name, evaluation.summary))
+    print(_table(options.model, data.name + ", mirrored" * options.mirror, evaluation.summary))
     if evaluation.constant:
         print(CONSTANT)
     if options.record:
@@ -78,8 +77,7 @@ def run(options: argparse.Namespace) -> int:
             seen=seen,
             metrics=evaluation.summary,
         )
-        path = models.record(options.model, recorded)
-        print(f"recorded in {path}")
+        print(f"recorded in {models.record(options.model, recorded)}")
     return 0
 
 

@@ -6,7 +6,6 @@ If a model was fine-tuned on the same data, only cases of its test fold are used
 from __future__ import annotations
 
 import argparse
-import logging
 from pathlib import Path
 
 from kerasunet import models
@@ -44,8 +43,6 @@ def run(options: argparse.Namespace) -> int:
         raise ValueError(f"{options.output}: give the name of a PNG file")
     load(options.data, options.manual_dir)  # A wrong name is told before TensorFlow is imported.
     start_backend()
-    # TensorFlow takes several models in one process for one model that is traced anew.
-    logging.getLogger("tensorflow").setLevel(logging.ERROR)
     from kerasunet.study.figures.mask_panel import draw_models
 
     drawing = draw_models(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from kerasunet.drawing import draw_comparison, write_png
 from kerasunet.files import read_json, write_json, write_text
 from kerasunet.freezing import Description, apply_strategy, describe
 from kerasunet.runs.directory import RunDirectory, exclusive
-from kerasunet.runs.preparation import PreparedData, prepare, seen_by_run, size_warning
+from kerasunet.runs.preparation import PreparedData, prepare, size_warning, with_seen
 from kerasunet.strategies import Strategy, parse
 from kerasunet.training.evaluation import Evaluation, evaluate_probabilities
 from kerasunet.training.loop import compile_for_training, predict, prepared_backend, train
@@ -54,7 +55,7 @@ class Run:
 
 def finetune(
     settings: FinetuneSettings,
-    directory: Path,
+    directory: str | os.PathLike,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     *,
     compact: bool = False,
@@ -88,8 +89,9 @@ def finetune(
     prepared = prepare(settings) if prepared is None else prepared
     if told := size_warning(settings):
         warnings.warn(told, stacklevel=2)
-    with exclusive(directory), prepared_backend(settings.optimization):
-        return _Finetuning(settings, RunDirectory(directory), prepared).run(callbacks, compact)
+    files = RunDirectory(Path(directory))
+    with exclusive(files.path), prepared_backend(settings.optimization):
+        return _Finetuning(settings, files, prepared).run(callbacks, compact)
 
 
 @dataclass(frozen=True)
@@ -226,7 +228,7 @@ class _Finetuning:
     def _card(self, strategy: Strategy, evaluation: Evaluation) -> models.ModelCard:
         settings, data, split = self.settings, self.prepared.data, self.prepared.split
         note = models.DataNote.of(data)
-        return models.ModelCard(
+        card = models.ModelCard(
             title=f"U-Net fine-tuned on {data.name}, {settings.layers}",
             strategy=str(strategy),
             init=Path(settings.init).name,
@@ -238,8 +240,8 @@ class _Finetuning:
             training_cases=len(split.train),
             metrics=evaluation.summary,
             settings=without_paths(settings, data=data.name),
-            **seen_by_run(settings, data.select(split.train), data.select(split.validation)),
         )
+        return with_seen(card, settings, data.select(split.train), data.select(split.validation))
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -162,12 +162,16 @@ def _with_their_groups(data: DataSet, keys: set[str]) -> frozenset[str]:
     return frozenset(case.key for case in data.cases if case.group in groups)
 
 
-def seen_by_run(
-    settings: FinetuneSettings | PretrainSettings, trained: Sequence[Case], judged: Sequence[Case]
-) -> dict[str, tuple[str, ...]]:
-    """Return what a card says about what its model has seen, its start included.
+def with_seen(
+    card: ModelCard,
+    settings: FinetuneSettings | PretrainSettings,
+    trained: Sequence[Case],
+    judged: Sequence[Case],
+) -> ModelCard:
+    """Return a card that says what its model has seen, its start included.
 
     Args:
+        card: The card.
         settings: Of the run.
         trained: The cases that it was trained on.
         judged: The validation cases, which count if they chose the weights or ended the training.
@@ -179,7 +183,7 @@ def seen_by_run(
     if start := _card_of_start(settings.init):
         digests |= {*start.seen}
         names = {start.data.name, *start.start_data}
-    return {"seen": tuple(sorted(digests)), "start_data": tuple(sorted(names))}
+    return replace(card, seen=tuple(sorted(digests)), start_data=tuple(sorted(names)))
 
 
 def size_warning(settings: FinetuneSettings | PretrainSettings) -> str:

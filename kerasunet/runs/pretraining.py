@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -16,7 +17,7 @@ from kerasunet.data.cases import DataSet
 from kerasunet.data.decoding import DecodedCases, content_digest, decode
 from kerasunet.metrics import Interval
 from kerasunet.runs.directory import RunDirectory, exclusive
-from kerasunet.runs.preparation import load_pretraining_data, seen_by_run, size_warning
+from kerasunet.runs.preparation import load_pretraining_data, size_warning, with_seen
 from kerasunet.training.evaluation import Evaluation, evaluate
 from kerasunet.training.loop import compile_for_training, prepared_backend, train
 from kerasunet.training.settings import PretrainSettings, without_paths
@@ -53,7 +54,7 @@ class Pretrained:
 
 def pretrain(
     settings: PretrainSettings,
-    directory: Path,
+    directory: str | os.PathLike,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     *,
     data: tuple[DataSet, DataSet] | None = None,
@@ -81,8 +82,9 @@ def pretrain(
     data = load_pretraining_data(settings) if data is None else data
     if told := size_warning(settings):
         warnings.warn(told, stacklevel=2)
-    with exclusive(directory), prepared_backend(settings.optimization):
-        return _pretrain(settings, RunDirectory(directory), data, callbacks=callbacks)
+    files = RunDirectory(Path(directory))
+    with exclusive(files.path), prepared_backend(settings.optimization):
+        return _pretrain(settings, files, data, callbacks=callbacks)
 
 
 def _pretrain(
@@ -140,7 +142,7 @@ def _decode(settings: PretrainSettings, data: DataSet) -> DecodedCases:
 def _card(
     settings: PretrainSettings, data: DataSet, validation: DataSet, evaluation: Evaluation
 ) -> models.ModelCard:
-    return models.ModelCard(
+    card = models.ModelCard(
         title="U-Net pre-trained on natural images",
         strategy="all",
         init=Path(settings.init).name,
@@ -152,8 +154,8 @@ def _card(
         training_cases=len(data),
         metrics=evaluation.summary,
         settings=without_paths(settings, data=data.name, validation_data=validation.name),
-        **seen_by_run(settings, data.cases, validation.cases),
     )
+    return with_seen(card, settings, data.cases, validation.cases)
 
 
 def _build(settings: PretrainSettings) -> keras.Model:

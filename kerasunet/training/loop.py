@@ -20,7 +20,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from kerasunet.backend import on_plain_tensorflow
+from kerasunet.backend import on_plain_tensorflow, without_retracing_notes
 from kerasunet.data.augmentation_settings import Augmentation
 from kerasunet.data.decoding import DecodedCases
 from kerasunet.files import write_atomically, write_text
@@ -139,7 +139,7 @@ def _sequence(file, name: str) -> list[np.ndarray]:
 @contextmanager
 def prepared_backend(settings: Optimization) -> Iterator[None]:
     """Set seeds, determinism and, for as long as a model is built and trained, the precision."""
-    with dtype_policy(settings.precision):
+    with dtype_policy(settings.precision), without_retracing_notes():
         keras.utils.set_random_seed(settings.seed)
         if settings.deterministic and keras.backend.backend() == "tensorflow":
             import tensorflow as tf
@@ -305,8 +305,8 @@ class _Epochs:
         write_rates(history.with_name("rates.csv"), epoch, factors)
         before = rate_variable(self.model.optimizer)
         compile_for_training(self.model, self.optimization, first)
-        if before is not None:  # Callbacks may have lowered it.
-            rate_variable(self.model.optimizer).assign(before)
+        if (rate := rate_variable(self.model.optimizer)) is not None:
+            rate.assign(before)  # Callbacks may have lowered it.
         return replace(self, learner=learner_of(self.model))
 
     def _range(self, epoch: int) -> tuple[int, int]:
