@@ -283,6 +283,25 @@ def test_compare_ranks_runs_and_refuses_other_data(run_cli, tiny_model_file):
     assert "cannot be compared" in refused.stderr
 
 
+@pytest.mark.slow
+def test_a_run_is_quiet_and_survives_warnings_as_errors(tmp_path, tiny_model_file):
+    words = [
+        *(sys.executable, "-W", "error", "-m", "kerasunet", "finetune", "--layers", "rgn"),
+        *("--init", tiny_model_file, "--data", "simulated-xray:12", "--output", "run"),
+        *("--train-size", 4, "--validation-size", 2, *QUICK),
+    ]
+    done = subprocess.run(
+        [*map(str, words)],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "retracing" not in done.stderr and "arning" not in done.stderr
+
+
 COUNTED = """
 import sys
 from collections import Counter

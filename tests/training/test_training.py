@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import json
+import math
 import os
 import re
 import shutil
@@ -21,6 +22,7 @@ from helpers import IMPORTS
 from helpers.images import disc_images
 from helpers.layout_makers import make_busi
 
+from kerasunet import models
 from kerasunet.data import NO_AUGMENTATION
 from kerasunet.runs.directory import exclusive
 from kerasunet.runs.finetuning import initial_model
@@ -223,6 +225,25 @@ def test_callbacks_may_lower_a_constant_rate_after_the_warmup(settings, tmp_path
     run = finetune(replace(settings, optimization=constant), tmp_path / "run", [lower])
     rates = [float(row["learning_rate"]) for row in rows_of(run.directory / "history.csv")]
     assert rates[1:3] == pytest.approx([0.01, 0.005])
+
+
+def test_a_summary_is_strict_json_and_reads_as_it_was(settings, tmp_path):
+    """With a single held-out case, the bounds of intervals are unknown."""
+    one = replace(settings, data="simulated-xray:3", train_size=1, validation_size=0, layers="none")
+    run = finetune(one, str(tmp_path / "run"))
+    dice = strict(run.files.summary)["after"]["dice"]
+    assert dice["low"] is None and 0 <= dice["mean"] <= 1
+    assert strict(run.files.model.with_suffix(".json"))["metrics"]["dice"]["low"] is None
+    again = finetune(one, tmp_path / "run").summary
+    assert math.isnan(again["after"]["dice"]["low"])
+    assert math.isnan(models.card(run.files.model).held_out.dice.low)
+
+
+def strict(path: Path) -> dict:
+    def refuse(word):
+        raise ValueError(f"{path}: {word} is no JSON")
+
+    return json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse)
 
 
 @pytest.mark.parametrize("fails", [False, True])
