@@ -8,6 +8,10 @@ import os
 import sys
 import warnings
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from kerasunet.training.settings import Optimization
 
 
 def start_backend() -> None:
@@ -52,6 +56,25 @@ def quiet_start() -> Iterator[None]:
         os.close(nowhere)
 
 
+@contextlib.contextmanager
+def prepared_backend(settings: Optimization) -> Iterator[None]:
+    """Set seeds, determinism and, for as long as a model is built and trained, the precision."""
+    import keras
+
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(settings.precision)
+    keras.utils.set_random_seed(settings.seed)
+    if settings.deterministic and keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        tf.config.experimental.enable_op_determinism()
+    try:
+        with without_retracing_notes():
+            yield
+    finally:
+        keras.config.set_dtype_policy(policy)
+
+
 def on_plain_tensorflow() -> bool:
     """Whether TensorFlow computes, and on processors."""
     import keras
@@ -61,3 +84,41 @@ def on_plain_tensorflow() -> bool:
     import tensorflow as tf
 
     return not tf.config.list_physical_devices("GPU")
+
+
+def device() -> str:
+    """Return what computes: `"cpu"`, or the name that its maker gives a GPU."""
+    import keras
+
+    name = keras.backend.backend()
+    if name == "jax":
+        import jax
+
+        first = jax.devices()[0]
+        return "cpu" if first.platform == "cpu" else first.device_kind
+    if name == "torch":
+        import torch
+
+        return torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+    import tensorflow as tf
+
+    found = tf.config.list_physical_devices("GPU")
+    if not found:
+        return "cpu"
+    return tf.config.experimental.get_device_details(found[0]).get("device_name", "gpu")
+
+
+def precision_of(policy: str) -> str:
+    """Return a Keras dtype policy, and in brackets the precision of products where it is lower.
+
+    JAX computes products of float32 numbers in the precision that `JAX_DEFAULT_MATMUL_PRECISION`
+    names, such as `tensorfloat32`.
+    """
+    import keras
+
+    if keras.backend.backend() != "jax":
+        return policy
+    import jax
+
+    products = getattr(jax.config, "jax_default_matmul_precision", None)
+    return f"{policy} ({products})" if products else policy

@@ -12,7 +12,7 @@ from kerasunet.data.cases import Case, DataSet
 from kerasunet.data.decoding import DecodedCases, decode, foreground_shares, image_digests
 from kerasunet.data.groups import GIVEN, NEAR_DUPLICATES, regroup
 from kerasunet.data.loading import load
-from kerasunet.data.splits import Split, split_cases
+from kerasunet.data.splits import Split, development_keys, split_cases
 from kerasunet.models import ModelCard
 from kerasunet.training.settings import (
     FinetuneSettings,
@@ -82,7 +82,17 @@ def load_data(settings: FinetuneSettings) -> DataSet:
     data = load(settings.data, settings.manual_dir, settings.image_size)
     if settings.labels:
         data = data.with_labels(settings.labels)
-    return regroup(data, settings.groups or (GIVEN if settings.division else NEAR_DUPLICATES))
+    data = regroup(data, settings.groups or (GIVEN if settings.division else NEAR_DUPLICATES))
+    return _of_phase(settings, data)
+
+
+def _of_phase(settings: FinetuneSettings, data: DataSet) -> DataSet:
+    """Keep the development cases, or all but those."""
+    if not settings.development_size:
+        return data
+    chosen = development_keys(data.cases, settings.development_size, seed=settings.split_seed)
+    kept = (case for case in data.cases if (case.key in chosen) is settings.development)
+    return replace(data, cases=tuple(kept))
 
 
 def split_data(settings: FinetuneSettings, data: DataSet) -> Split:
@@ -100,6 +110,7 @@ def split_data(settings: FinetuneSettings, data: DataSet) -> Split:
         seed=settings.split_seed,
         sizes=foreground_shares(data.cases) if settings.stratify_sizes else None,
         official=_division(settings, data),
+        disjoint=settings.disjoint,
     )
 
 

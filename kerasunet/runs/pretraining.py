@@ -13,13 +13,14 @@ import keras
 
 from kerasunet import models
 from kerasunet.architecture import plain_copy
+from kerasunet.backend import prepared_backend
 from kerasunet.data.cases import DataSet
 from kerasunet.data.decoding import DecodedCases, content_digest, decode
 from kerasunet.metrics import Interval
 from kerasunet.runs.directory import RunDirectory, exclusive
 from kerasunet.runs.preparation import load_pretraining_data, size_warning, with_seen
 from kerasunet.training.evaluation import Evaluation, evaluate
-from kerasunet.training.loop import compile_for_training, prepared_backend, train
+from kerasunet.training.loop import compile_for_training, train
 from kerasunet.training.settings import PretrainSettings, without_paths
 
 

@@ -14,13 +14,14 @@ import keras
 import numpy as np
 
 from kerasunet.architecture import Architecture
+from kerasunet.backend import prepared_backend
 from kerasunet.data.augmentation import with_flip
 from kerasunet.data.augmentation_settings import NO_AUGMENTATION
 from kerasunet.data.decoding import DecodedCases
 from kerasunet.files import write_text
 from kerasunet.metrics import Interval, case_metrics, summarize
 from kerasunet.training.batches import Batches
-from kerasunet.training.loop import compile_for_training, mean_dice, predict, prepared_backend
+from kerasunet.training.loop import compile_for_training, mean_dice, predict
 from kerasunet.training.settings import Optimization
 
 CONSTANT = "WARNING: the model predicts the same for every pixel of every case"

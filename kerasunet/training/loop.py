@@ -11,8 +11,7 @@ import json
 import math
 import time
 import zipfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -20,13 +19,12 @@ from typing import Any
 import keras
 import numpy as np
 
-from kerasunet.backend import on_plain_tensorflow, without_retracing_notes
+from kerasunet.backend import on_plain_tensorflow
 from kerasunet.data.augmentation_settings import Augmentation
 from kerasunet.data.decoding import DecodedCases
 from kerasunet.files import write_atomically, write_text
 from kerasunet.freezing import scale_updates
 from kerasunet.losses import dice, dice_bce
-from kerasunet.network import dtype_policy
 from kerasunet.training.batches import ActivationCache, Batches, cut_before_training
 from kerasunet.training.rates import (
     RelativeRates,
@@ -136,18 +134,6 @@ def _sequence(file, name: str) -> list[np.ndarray]:
     return [file[key] for key in sorted(file.files) if key.startswith(f"{name}_")]
 
 
-@contextmanager
-def prepared_backend(settings: Optimization) -> Iterator[None]:
-    """Set seeds, determinism and, for as long as a model is built and trained, the precision."""
-    with dtype_policy(settings.precision), without_retracing_notes():
-        keras.utils.set_random_seed(settings.seed)
-        if settings.deterministic and keras.backend.backend() == "tensorflow":
-            import tensorflow as tf
-
-            tf.config.experimental.enable_op_determinism()
-        yield
-
-
 def compile_for_training(model: keras.Model, settings: Optimization, first_step: int = 0) -> None:
     """Compile with a fresh optimizer, Dice plus cross-entropy, and Dice as metric."""
     optimizer = make_optimizer(settings, first_step)
@@ -179,6 +165,7 @@ def train(
     history: Path,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     views: int | None = None,
+    learner: keras.Model | None = None,
     relative_power: float | None = None,
 ) -> TrainingState:
     """Train a compiled model, going on where an interrupted training stopped.
@@ -194,6 +181,8 @@ def train(
         callbacks: More Keras callbacks.
         views: Number of different views of each image; what the frozen beginning of the network
             makes of them is computed once. `None` draws a new view in every pass.
+        learner: What `learner_of` returned for this model, used where `views` is `None`; made here
+            unless given.
         relative_power: Exponent of the strategy `rgn`; its rates go to `rates.csv` beside the
             history. `None` for all other strategies.
 
@@ -217,7 +206,10 @@ def train(
         seed=optimization.seed,
         views=views,
     )
-    learner, inputs = _with_activation_cache(model, batches, checkpoint.parent)
+    if views is not None or learner is None:
+        learner, inputs = _with_activation_cache(model, batches, checkpoint.parent)
+    else:
+        inputs = batches
     listeners = keras.callbacks.CallbackList(list(callbacks), model=model, add_history=False)
     model.stop_training = False
     listeners.on_train_begin()
@@ -376,11 +368,15 @@ def predict(model: keras.Model, images: np.ndarray, batch_size: int = 16) -> np.
     Returns:
         Float32, `(cases, height, width)`, 0 to 1.
     """
+    count = len(images)
+    if keras.backend.backend() == "jax":  # It compiles anew for every number of images.
+        images = np.concatenate([images, images[:1].repeat(-count % batch_size, axis=0)])
     parts = [
         keras.ops.convert_to_numpy(model.predict_on_batch(images[start : start + batch_size]))
         for start in range(0, len(images), batch_size)
     ]
-    return np.concatenate(parts)[..., 0] if parts else np.zeros(images.shape[:3], np.float32)
+    empty = np.zeros(images.shape[:3], np.float32)
+    return np.concatenate(parts)[:count, ..., 0] if parts else empty
 
 
 def mean_dice(model: keras.Model, cases: DecodedCases, threshold: float = 0.5) -> float:
