@@ -48,12 +48,11 @@ def _is_digest(value: Any) -> bool:
     return isinstance(value, str) and bool(re.fullmatch("[0-9a-f]{64}", value))
 
 
-def _is_short_digest(value: Any) -> bool:
-    return isinstance(value, str) and bool(re.fullmatch("[0-9a-f]{16}", value))
-
-
 _COUNT = whole(0, LARGEST)
-_SEEN = Kind("digests of 16 hexadecimal digits", _is_short_digest)
+_SEEN = Kind(
+    "a digest of 16 hexadecimal digits",
+    lambda value: isinstance(value, str) and bool(re.fullmatch("[0-9a-f]{16}", value)),
+)
 _SIDE = whole(1, _LARGEST_SIDE)
 _SHARE = Kind("a number of 0 to 1", lambda value: is_number(value) and 0 <= value <= 1)
 _NORMALIZATION = Kind("batch, group or null", lambda value: value in ("batch", "group", None))
@@ -272,7 +271,7 @@ class ModelCard:
                 "",
                 *_overview(self),
                 "",
-                "## Held-out cases",
+                f"## {_judges(self)}",
                 "",
                 *_metrics_table(self.metrics),
                 "",
@@ -363,6 +362,14 @@ def _metrics_table(summary: Mapping[str, Any]) -> list[str]:
         f"{summary['false_alarm']} false alarms, {summary['empty_truth']} cases without an object."
     )
     return [*lines, "", counts]
+
+
+def _judges(card: ModelCard) -> str:
+    """Return what the cases are that the metrics were measured on."""
+    how = card.settings.get("optimization", {})
+    if "layers" in card.settings or how.get("keep") != "best" and how.get("patience") is None:
+        return "Held-out cases"
+    return "Validation cases, by which the weights were chosen"
 
 
 def _other_evaluations(card: ModelCard) -> list[str]:

@@ -123,3 +123,11 @@ def test_counts_of_missed_objects_say_by_which_rule(values):
     assert "objects missed (not a pixel of them found)" in card.to_markdown()
     newer = replace(card, metrics={**card.metrics, "detection_iou": 0.1})
     assert "objects missed (IoU below 0.1)" in newer.to_markdown()
+
+
+def test_cases_that_chose_the_weights_of_a_pretraining_are_not_called_held_out():
+    card = models.card("natural")
+    assert "## Held-out cases" in card.to_markdown()
+    how = {**card.settings["optimization"], "keep": "best"}
+    chosen = replace(card, settings={**card.settings, "optimization": how})
+    assert "## Validation cases, by which the weights were chosen" in chosen.to_markdown()
