@@ -34,8 +34,7 @@ if TYPE_CHECKING:
     from kerasunet.data.cases import DataSet
 
 MOST_BYTES = 4 << 20
-_REMEDY = "restore it from its source"
-_FAULTS_SHOWN = 5
+_REMEDY, _FAULTS_SHOWN = "restore it from its source", 5
 _LARGEST_SIDE = 2048
 _MOST_FILTERS, _DEEPEST = 2048, 8
 
