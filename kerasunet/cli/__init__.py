@@ -9,8 +9,10 @@ import io
 import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from types import ModuleType
+from typing import Any
 
 from kerasunet.cli.options import check_outputs, printable
 
@@ -58,23 +60,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     verb = arguments[0] if arguments else ""
     if verb not in VERBS:
         return _overview(arguments)
-    return _run(verb, arguments[1:])
+    with warnings.catch_warnings():
+        warnings.showwarning = partial(_warn, warnings.showwarning)
+        return _run(verb, arguments[1:])
 
 
 def _run(verb: str, words: Sequence[str]) -> int:
     module = importlib.import_module(f"kerasunet.cli.{verb}")
     debug = "--debug" in words
-    with warnings.catch_warnings():
-        warnings.showwarning = _show_warning
-        return _answer(verb, module, words, debug=debug)
-
-
-def _show_warning(message, category, filename, lineno, file=None, line=None) -> None:
-    """Print a warning as one line, without the place in the code."""
-    print(f"warning: {printable(str(message))}", file=sys.stderr)
-
-
-def _answer(verb: str, module: ModuleType, words: Sequence[str], *, debug: bool) -> int:
     try:
         options = _parser(verb, module).parse_args(words)
         check_outputs(verb, options)
@@ -118,6 +111,14 @@ def _refuse(error: Exception, message: str, status: int, *, debug: bool) -> int:
         raise error
     print(f"error: {printable(message)}", file=sys.stderr)
     return status
+
+
+def _warn(others: Callable[..., None], message: Any, category: type, *place: Any) -> None:
+    """Show a warning that is meant for users as one line; pass those for programmers on."""
+    if issubclass(category, UserWarning):
+        print(f"warning: {printable(str(message))}", file=sys.stderr)
+    else:
+        others(message, category, *place)
 
 
 def _overview(arguments: Sequence[str]) -> int:

@@ -17,7 +17,7 @@ from kerasunet.options import Option
 from kerasunet.training.settings import LARGEST_SIDE
 
 if TYPE_CHECKING:
-    from kerasunet.data import DataSet
+    from kerasunet.data.cases import DataSet
 
 _THRESHOLD = Option(
     "probability of foreground (default: the model card's)", float, minimum=0, maximum=1
@@ -30,9 +30,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("model", help="a saved model's name or .keras file")
     shared.add_shared(parser, "data", required=True)
     shared.add_shared(parser, "manual_dir")
+    shared.add_object_choice(parser)
     shared.add_option(parser, "threshold", _THRESHOLD)
     shared.add_option(parser, "image_size", _IMAGE_SIZE)
     shared.add_shared(parser, "labels", labels=())
+    shared.add_shared(parser, "group_pattern")
     add("--groups", metavar="CSV", help="table of the groups that the model was fine-tuned with")
     add(
         "--include-seen",
@@ -45,14 +47,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from kerasunet.data import decode, load
+    from kerasunet.data.decoding import decode, require_objects
+    from kerasunet.data.splits import groups_in_words
 
     models.check(options.model)
     card = models.card(options.model)
     side = options.image_size or card.image_size
-    data = load(options.data, options.manual_dir, side)
-    if options.labels:
-        data = data.with_labels(options.labels)
+    data = _data(options, side)
     print(shared.describe_data(data), flush=True)
     counted, seen = _counted(options, card, data)
 
@@ -62,10 +63,12 @@ def run(options: argparse.Namespace) -> int:
     threshold = card.threshold if options.threshold is None else options.threshold
     model = models.load(options.model)
     cases = decode(counted.cases, (side, side), model.input_shape[-1])
+    require_objects(counted.cases, cases, none_allowed=True)
     evaluation = evaluate(model, cases, threshold, flip=options.mirror)
     if options.csv:
         evaluation.write_csv(options.csv)
-    print(_table(options.model, data.name + ", mirrored" * options.mirror, evaluation.summary))
+    name, groups = data.name + ", mirrored" * options.mirror, groups_in_words(counted.cases)
+    print(_table(options.model, name, evaluation.summary, groups))
     if evaluation.constant:
         print(CONSTANT)
     if options.record:
@@ -110,10 +113,21 @@ def _counted(
     return replace(data, cases=cases), 0
 
 
-def _table(model: str, data: str, summary: dict) -> str:
+def _data(options: argparse.Namespace, side: int) -> DataSet:
+    from kerasunet.data import load
+    from kerasunet.data.groups import with_group_pattern
+
+    data = load(options.data, options.manual_dir, side, **shared.object_choice(options))
+    if options.labels:
+        data = data.with_labels(options.labels)
+    pattern = options.group_pattern
+    return data if pattern is None else with_group_pattern(data, pattern)
+
+
+def _table(model: str, data: str, summary: dict, groups: str) -> str:
     from kerasunet.metrics import DETECTION_IOU, METRICS
 
-    lines = [f"{model} on {data}, {summary['n']} cases (mean, 95 % interval)"]
+    lines = [f"{model} on {data}, {summary['n']} cases (mean, 95 % interval over {groups})"]
     for name, metric in METRICS.items():
         interval = summary[name]
         unit = f" {summary['unit']}" if metric.is_distance else ""

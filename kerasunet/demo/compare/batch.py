@@ -80,7 +80,7 @@ def run(
         name = Path(image).name
         try:
             opened = open_image(image).with_modality(modality)
-            truth = open_mask(mask, opened.pixels.shape[:2]) if mask else None
+            truth = open_mask(mask, opened) if mask else None
             opened, folder = replace(opened, truth=truth), f"{number:03d}_{safe_name(name)}"
             _add(results, folder, opened, candidates_of(opened.modality), choice)
         except ValueError as error:
