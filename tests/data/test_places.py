@@ -141,6 +141,20 @@ def test_a_segmentation_in_another_frame_of_reference_is_refused(tmp_path):
         read(save(seg, tmp_path / "seg.dcm"), paths[0])
 
 
+@pytest.mark.parametrize("kind", ["FRACTIONAL", "BINARY", None])
+def test_a_segmentation_of_unexplained_values_is_refused(tmp_path, kind):
+    values = np.arange(63 * 51).reshape(1, 51, 63) % 200
+    path = frames_without_references(tmp_path / "seg.dcm", values, numbers=(1,))
+    ds = pydicom.dcmread(path)
+    del ds.MaximumFractionalValue
+    if kind:
+        ds.SegmentationType = kind
+    else:
+        del ds.SegmentationType
+    with pytest.raises(ValueError, match="many values that does not say what they mean; export"):
+        read_mask_values(save(ds, path))
+
+
 def test_a_segmentation_is_no_image(tmp_path):
     path = frames_without_references(tmp_path / "seg.dcm", MASKS)
     with pytest.raises(ValueError, match="a DICOM segmentation, so a mask; give the image"):
@@ -255,6 +269,20 @@ def test_a_case_of_volumes_loads_by_position(tmp_path):
         assert sample.spacing == pytest.approx((0.5, 0.4))
 
 
+def test_slices_in_files_of_their_own_share_the_mask_of_the_volume(tmp_path):
+    """As a converter leaves a series, with one mask for all of it; there is a slice too many."""
+    masks, place = flipped((1, 2))
+    nifti(tmp_path / "volume.nii.gz", masks, place)
+    series(tmp_path)
+    rows = [f"ct{number}.dcm,volume.nii.gz,patient" for number in range(3)]
+    (tmp_path / "manifest.csv").write_text("\n".join(["image,mask,group", *rows]))
+    for number, case in enumerate(load(tmp_path).cases):
+        np.testing.assert_array_equal(case.load().mask, MASKS[number])
+    save(slice_of(PIXELS[0], 3), tmp_path / "ct2.dcm")
+    with pytest.raises(ValueError, match=r"volume\.nii\.gz: its pixels lie elsewhere .* ct2\.dcm"):
+        load(tmp_path).cases[2].load()
+
+
 @pytest.mark.parametrize("across", [0, 1])
 def test_a_volume_one_voxel_thick_is_one_slice(tmp_path, across):
     picture = np.random.default_rng(2).integers(0, 256, (19, 28), dtype=np.uint8)
@@ -285,6 +313,15 @@ def test_a_packed_volume_is_unpacked_once(tmp_path, monkeypatch):
     changed = slices(20)[::-1]
     nifti(path, changed)
     np.testing.assert_array_equal(read_image(path, frame=0)[0], frames[19])
+
+
+def test_a_packed_volume_with_a_wrong_checksum_is_refused(tmp_path):
+    path = nifti(tmp_path / "x.nii.gz", PIXELS)
+    content = bytearray(path.read_bytes())
+    content[-8] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"x\.nii\.gz: damaged, cut off"):
+        read_image(path, frame=0)
 
 
 @pytest.mark.parametrize(
@@ -408,6 +445,20 @@ def test_headers_that_name_another_file_are_refused(tmp_path, suffix):
     sitk.WriteImage(sitk.GetImageFromArray(PIXELS), str(tmp_path / f"x{suffix}"))
     with pytest.raises(ValueError, match="a header whose pixels are in another file; save both"):
         read_image(tmp_path / f"x{suffix}", frame=0)
+
+
+@pytest.mark.parametrize("rows_first", [False, True])
+def test_nrrd_without_orientation_is_laid_by_its_shape(tmp_path, rows_first):
+    """As pynrrd writes arrays, the first axis first."""
+    mask = MASKS[1]
+    stored = mask if rows_first else mask.T
+    sizes = f"sizes: {stored.shape[0]} {stored.shape[1]}".encode()
+    head = b"NRRD0004\ntype: uint8\ndimension: 2\n" + sizes + b"\nencoding: raw\n\n"
+    (tmp_path / "m.nrrd").write_bytes(head + stored.astype(np.uint8).tobytes(order="F"))
+    pytest.importorskip("SimpleITK")
+    image = picture(tmp_path / "x.png", np.zeros(mask.shape, np.uint8))
+    np.testing.assert_array_equal(read(tmp_path / "m.nrrd", image), mask)
+    assert read_image(tmp_path / "m.nrrd")[1] is None
 
 
 def test_a_sequence_is_not_taken_for_color(tmp_path):

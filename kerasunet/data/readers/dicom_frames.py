@@ -225,9 +225,23 @@ def _listed(header: Dataset) -> set[str]:
 
 
 def united(frames: list[np.ndarray], header: Dataset) -> np.ndarray:
-    """Unite frames to uint8 of 0 and 1; fractions count from one half on."""
+    """Unite frames to uint8 of 0 and 1; fractions count from one half on.
+
+    Raises:
+        Unusable: There are fractions, and it does not say of what.
+    """
     shape = (header.Rows, header.Columns)
-    fractional = header.get("SegmentationType") == "FRACTIONAL"
-    least = (header.get("MaximumFractionalValue", 1) / 2) if fractional else 1
-    inside = [frame >= least for frame in frames]
+    inside = [frame >= _least(frame, header) for frame in frames]
     return np.logical_or.reduce([np.zeros(shape, bool), *inside]).astype(np.uint8)
+
+
+def _least(frame: np.ndarray, header: Dataset) -> float:
+    """Return the value from which a pixel counts."""
+    kind = header.get("SegmentationType")
+    if kind == "FRACTIONAL" and "MaximumFractionalValue" in header:
+        return header.MaximumFractionalValue / 2
+    if kind != "LABELMAP" and len(np.unique(frame)) > 2:
+        raise Unusable(
+            "a segmentation of many values that does not say what they mean; export it again"
+        )
+    return 1

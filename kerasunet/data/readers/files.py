@@ -167,6 +167,22 @@ def count_frames(path: str | os.PathLike) -> int | None:
         return _reader(kind).count_frames(Source(file, kind, 0, size_limit=SIZE_LIMIT))
 
 
+def has_place(path: str | os.PathLike) -> bool:
+    """Return whether a file says where its first frame lies in the patient.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        PermissionError: There is no permission to read the file.
+        ValueError: The file is not a readable image, or its kind needs an extra.
+    """
+    with _opened(Path(path)) as file:
+        kind = _kind(file)
+        if kind in _WITHOUT_PLACE:
+            return False
+        source = Source(file, kind, 0, size_limit=SIZE_LIMIT)
+        return _reader(kind).locate(source).plane is not None
+
+
 @contextmanager
 def _opened(path: Path) -> Iterator[BufferedReader]:
     """Yield the open file; turn whatever goes wrong into one line that names it."""
