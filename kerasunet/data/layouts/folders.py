@@ -212,7 +212,10 @@ def _unequal(case: FileCase, wanted: int) -> Iterator[str]:
 
 def _is_slice_of(image: Path, mask: Path, frames: int) -> bool:
     """Return whether an image of one frame finds its slice in the mask's volume by its place."""
-    return frames == 1 and has_place(image) and has_place(mask)
+    try:
+        return frames == 1 and has_place(image) and has_place(mask)
+    except (OSError, ValueError):  # Reported when it is read.
+        return False
 
 
 def _frames(case: Case, count: int) -> list[Case]:
