@@ -1,6 +1,7 @@
 """Masks laid on their image in space and time: DICOM, segmentations, volumes, plain pictures."""
 
 import gzip
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ from helpers.placed_files import (  # noqa: E402
     slice_of,
     slices,
 )
+from pydicom.data import get_testdata_file  # noqa: E402
 
 PIXELS, MASKS = slices(), objects()
 LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -128,6 +130,43 @@ def test_a_segmentation_that_is_turned_against_its_image_is_refused(tmp_path):
     shared.PlaneOrientationSequence[0].ImageOrientationPatient = [-1, 0, 0, 0, -1, 0]
     with pytest.raises(ValueError, match=r"seg\.dcm: its pixels lie elsewhere .* those of ct0"):
         read(save(seg, tmp_path / "seg.dcm"), paths[0])
+
+
+@pytest.mark.parametrize("placed", [True, False])
+def test_frames_that_refer_to_all_slices_are_told_apart_by_their_place(tmp_path, placed):
+    pytest.importorskip("highdicom")
+    images, paths = series(tmp_path)
+    seg = segmentation(images, MASKS.astype(np.uint8))
+    groups = seg.PerFrameFunctionalGroupsSequence
+    sources = [
+        source
+        for group in groups
+        for source in group.DerivationImageSequence[0].SourceImageSequence
+    ]
+    for group in groups:
+        group.DerivationImageSequence[0].SourceImageSequence = sources
+        if not placed:
+            del group.PlanePositionSequence
+    path = save(seg, tmp_path / "seg.dcm")
+    for number, image in enumerate(paths):
+        if placed:
+            np.testing.assert_array_equal(read(path, image), MASKS[number])
+            continue
+        with pytest.raises(ValueError, match=r"seg\.dcm: a segmentation of 3 images; export one"):
+            read(path, image)
+
+
+def test_a_real_segmentation_is_laid_on_the_slices_it_names(tmp_path):
+    """`liver.dcm` of pydicom: a frame for each of three slices, by pydicom's own decoding."""
+    pytest.importorskip("data_store")
+    path = get_testdata_file("liver.dcm", download=False)
+    seg = pydicom.dcmread(path)
+    for group, frame in zip(seg.PerFrameFunctionalGroupsSequence, seg.pixel_array, strict=True):
+        (source,) = group.DerivationImageSequence[0].SourceImageSequence
+        image = dicom(np.zeros(frame.shape, np.uint8), FrameOfReferenceUID=seg.FrameOfReferenceUID)
+        image.SOPInstanceUID = source.ReferencedSOPInstanceUID
+        assert frame.any()
+        np.testing.assert_array_equal(read(path, save(image, tmp_path / "x.dcm")), frame > 0)
 
 
 def test_a_segmentation_in_another_frame_of_reference_is_refused(tmp_path):
@@ -255,6 +294,24 @@ def test_a_mask_that_lies_elsewhere_is_refused(tmp_path, change):
             ValueError, match=rf"mask\.nii: its pixels lie elsewhere .*{image.name}"
         ):
             read(path, image)
+
+
+@pytest.mark.parametrize("name", ["anatomical.nii", "functional.nii", "example4d.nii.gz"])
+def test_real_volumes_are_shown_as_itk_orients_them(name):
+    """nibabel's test files, turned to left, posterior, superior by ITK."""
+    sitk = pytest.importorskip("SimpleITK")
+    path = Path(nibabel.__file__).parent / "tests" / "data" / name
+    first = sitk.ReadImage(str(path))
+    if first.GetDimension() == 4:
+        first = first[..., 0]
+    across = nibabel.io_orientation(nibabel.load(path).affine)[2]
+    oriented = sitk.GetArrayFromImage(sitk.DICOMOrient(first, "LPS")).astype(float)
+    assert across[0] == 2
+    for frame in range(0, len(oriented), 5):
+        expected = oriented[frame if across[1] > 0 else -1 - frame]
+        low, high = np.percentile(expected, (0.1, 99.9), method="nearest")
+        levels = np.clip((expected - low) / (high - low), 0, 1) * 255
+        np.testing.assert_allclose(read_image(path, frame=frame)[0], levels, atol=0.1)
 
 
 def test_a_case_of_volumes_loads_by_position(tmp_path):

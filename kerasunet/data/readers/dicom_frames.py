@@ -9,7 +9,7 @@ import numpy as np
 from pydicom import Dataset
 
 from kerasunet.data.readers.source import Partner, Source, Unusable
-from kerasunet.data.readers.space import frames_at
+from kerasunet.data.readers.space import elsewhere, frames_at
 
 ELEMENTS = ("SegmentationType", "MaximumFractionalValue", "ReferencedSeriesSequence")
 """The elements of a segmentation, beside those that all images have."""
@@ -129,6 +129,8 @@ def _by_image(about: list[list[_Reference]], partner: Partner, header: Dataset) 
         return [] if partner.uid in _listed(header) and any(about) else None
     if partner.count > 1 and not all(ref.frames for references in own for ref in references):
         return None
+    if any(refs and len(_images([every])) > 1 for refs, every in zip(own, about, strict=True)):
+        return None  # Drawn from several images, so it is the place that tells.
     wanted = partner.frame + 1
     return [
         index
@@ -186,8 +188,8 @@ def check_aligned(header: Dataset, frames: Sequence[int], partner: Partner | Non
         place.update(header)
         place.update(of_frame(header, frame))
         found = plane(place)
-        if found is not None and partner is not None:
-            frames_at(partner, [found])
+        if found is not None and partner is not None and not frames_at(partner, [found]):
+            raise Unusable(elsewhere(partner))
 
 
 def _check_space(header: Dataset, partner: Partner) -> None:
@@ -202,7 +204,7 @@ def _check_space(header: Dataset, partner: Partner) -> None:
 def _references(header: Dataset, count: int) -> list[list[_Reference]]:
     """Return, for each frame, what it and what all frames refer to."""
     shared = list(header.get(_SHARED) or [])
-    groups = header.get(_PER_FRAME) or [Dataset()] * count
+    groups = list(header.get(_PER_FRAME) or [Dataset()] * count)[:count]
     return [list(_derived_from([item, *shared])) for item in groups]
 
 
