@@ -122,6 +122,26 @@ def test_a_segmentation_matched_by_position_alone(tmp_path):
         np.testing.assert_array_equal(read(path, as_nifti, frame), MASKS[frame])
 
 
+def test_a_converted_image_is_matched_by_place_before_numbers(tmp_path):
+    """The segmentation names frames of a DICOM volume; NIfTI has its slices the other way round."""
+    pytest.importorskip("highdicom")
+    volume = pydicom.dcmread(enhanced(tmp_path / "v.dcm", PIXELS))
+    drawn = MASKS.astype(np.uint8)
+    drawn[1] = 0
+    seg = segmentation(series(tmp_path)[0], drawn)
+    for number, group in enumerate(seg.PerFrameFunctionalGroupsSequence):
+        source = item(ReferencedSOPInstanceUID=volume.SOPInstanceUID)
+        source.ReferencedFrameNumber = 2 * number + 1
+        group.DerivationImageSequence[0].SourceImageSequence = [source]
+    path = save(seg, tmp_path / "seg.dcm")
+    place = affine() @ np.diag([1, 1, -1, 1])
+    place[2, 3] += 4
+    converted = nifti(tmp_path / "v.nii", PIXELS[::-1], place)
+    for frame, number in enumerate([2, 1, 0]):
+        np.testing.assert_array_equal(read(path, converted, frame), drawn[number])
+        np.testing.assert_array_equal(read(path, tmp_path / "v.dcm", number), drawn[number])
+
+
 def test_a_segmentation_that_is_turned_against_its_image_is_refused(tmp_path):
     pytest.importorskip("highdicom")
     images, paths = series(tmp_path)

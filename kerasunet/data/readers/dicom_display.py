@@ -106,7 +106,15 @@ def _padded(pixels: Pixels, header: Dataset) -> np.ndarray:
         return np.zeros(0, bool)
     known = _alike([end for end in ends if isinstance(end, int)], pixels.raw.dtype)
     low, high = min(known), max(known)
-    return np.logical_or.reduce([(values >= low) & (values <= high) for values in pixels])
+    least, most = _stored_range(pixels.stored.dtype, header)
+    values = pixels.stored if least <= low and high <= most else pixels.raw
+    return (values >= low) & (values <= high)
+
+
+def _stored_range(dtype: np.dtype, header: Dataset) -> tuple[int, int]:
+    """Return the least and the largest value that the stored bits can hold."""
+    bits = header.get("BitsStored", 8 * dtype.itemsize)
+    return (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if dtype.kind == "i" else (0, 2**bits - 1)
 
 
 def _alike(values: list[int], dtype: np.dtype) -> list[int]:

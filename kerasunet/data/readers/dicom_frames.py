@@ -96,22 +96,35 @@ def frames_about(header: Dataset, count: int, source: Source) -> list[int]:
     """
     about = _references(header, count)
     partner = source.partner
-    if partner is None or not partner.uid:
-        found = _by_number(about, source.frame)
-    else:
+    placed = partner is not None and partner.plane is not None and _is_placed(header, count)
+    found = None
+    if partner is not None and partner.uid:
         found = _by_image(about, partner, header)
-    if found is not None:
-        return found
-    if partner is not None and partner.plane is not None and _is_placed(header, count):
-        _check_space(header, partner)
-        there = frames_at(partner, planes(header, count))
-        if there or not any(about):
-            return there
+    elif not placed:
+        found = _by_number(about, source.frame)
+    if found is None and partner is not None and placed:
+        found = _by_place(about, partner, header, count)
     alone = partner is None or partner.count == 1
-    if alone and len(_images(about)) <= 1 and _of_other_segments(header, count):
-        _check_image(about, partner)
-        return list(range(count))
-    raise Unusable(_unmatched(about, partner))
+    if found is None and alone and _may_be_of_one_image(about, partner):
+        found = list(range(count)) if _of_other_segments(header, count) else None
+    if found is None:
+        raise Unusable(_unmatched(about, partner))
+    return found
+
+
+def _by_place(
+    about: list[list[_Reference]], partner: Partner, header: Dataset, count: int
+) -> list[int] | None:
+    """Match by where the frames lie; `None` if none lies there and the image is not referred to."""
+    space = header.get("FrameOfReferenceUID")
+    if space and partner.space and space != partner.space:
+        raise Unusable(
+            f"a segmentation in another frame of reference than {partner.name}; give the image "
+            "that it was drawn on"
+        )
+    found = frames_at(partner, planes(header, count))
+    images = _images(about)
+    return found if found or not images or not partner.uid or partner.uid in images else None
 
 
 def _by_number(about: list[list[_Reference]], frame: int) -> list[int] | None:
@@ -156,9 +169,12 @@ def _images(about: list[list[_Reference]]) -> set[str]:
     return {reference.uid for references in about for reference in references}
 
 
-def _check_image(about: list[list[_Reference]], partner: Partner | None) -> None:
-    if partner is not None and partner.uid and _images(about) - {partner.uid}:
-        raise Unusable(_unmatched(about, partner))
+def _may_be_of_one_image(about: list[list[_Reference]], partner: Partner | None) -> bool:
+    """Return whether all that is referred to is the image, or one whose identity is not known."""
+    images = _images(about)
+    if partner is not None and partner.uid:
+        return images <= {partner.uid}
+    return len(images) <= 1
 
 
 def _unmatched(about: list[list[_Reference]], partner: Partner | None) -> str:
@@ -190,15 +206,6 @@ def check_aligned(header: Dataset, frames: Sequence[int], partner: Partner | Non
         found = plane(place)
         if found is not None and partner is not None and not frames_at(partner, [found]):
             raise Unusable(elsewhere(partner))
-
-
-def _check_space(header: Dataset, partner: Partner) -> None:
-    space = header.get("FrameOfReferenceUID")
-    if space and partner.space and space != partner.space:
-        raise Unusable(
-            f"a segmentation in another frame of reference than {partner.name}; give the image "
-            "that it was drawn on"
-        )
 
 
 def _references(header: Dataset, count: int) -> list[list[_Reference]]:
