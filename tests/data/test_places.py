@@ -17,6 +17,7 @@ pydicom = pytest.importorskip("pydicom")
 from helpers.dicom_files import dicom, item, save  # noqa: E402
 from helpers.placed_files import (  # noqa: E402
     affine,
+    at,
     enhanced,
     nifti,
     objects,
@@ -129,9 +130,10 @@ def test_a_converted_image_is_matched_by_place_before_numbers(tmp_path):
     drawn = MASKS.astype(np.uint8)
     drawn[1] = 0
     seg = segmentation(series(tmp_path)[0], drawn)
-    for number, group in enumerate(seg.PerFrameFunctionalGroupsSequence):
+    for group in seg.PerFrameFunctionalGroupsSequence:
+        height = group.PlanePositionSequence[0].ImagePositionPatient[2]
         source = item(ReferencedSOPInstanceUID=volume.SOPInstanceUID)
-        source.ReferencedFrameNumber = 2 * number + 1
+        source.ReferencedFrameNumber = 1 + [at(n)[2] for n in range(3)].index(height)
         group.DerivationImageSequence[0].SourceImageSequence = [source]
     path = save(seg, tmp_path / "seg.dcm")
     place = affine() @ np.diag([1, 1, -1, 1])
