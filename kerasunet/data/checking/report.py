@@ -24,7 +24,7 @@ from kerasunet.data.decoding import resize_image, resize_mask
 from kerasunet.data.groups import NearDuplicates, find_near_duplicates, group
 from kerasunet.data.layouts.pairing import image_stem
 from kerasunet.data.loading import load
-from kerasunet.data.readers import read_image
+from kerasunet.data.readers import count_frames, read_image
 from kerasunet.drawing import TRUTH, overlay
 from kerasunet.files import collect_problems
 
@@ -210,7 +210,8 @@ def _all_image_files(folder: Path) -> Iterator[Path]:
 
 def _fault(path: Path) -> tuple[Path, str]:
     try:
-        read_image(path, frame=0)
+        if count_frames(path) is not None:  # Not a segmentation, which is read with its image.
+            read_image(path, frame=0)
     except (OSError, ValueError) as error:
         return path, str(error)
     return path, ""
