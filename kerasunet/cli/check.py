@@ -27,12 +27,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FOLDER",
         help="with the name of a public set: the folder that holds its files",
     )
+    shared.add_object_choice(parser)
     add(
         "--groups",
         type=Path,
         metavar="CSV",
         help="write the key and group of each case, near-duplicates joined",
     )
+    shared.add_shared(parser, "group_pattern")
     add("--html", type=Path, metavar="FILE", help="write a report with thumbnails to this file")
     add("--json", action="store_true", help="print all problems as JSON")
 
@@ -40,7 +42,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     from kerasunet.data.checking import check
 
-    report = check(options.data, options.manual_dir)
+    report = check(
+        options.data,
+        options.manual_dir,
+        **shared.object_choice(options),
+        group_pattern=options.group_pattern,
+    )
     print(_json(report) if options.json else shared.printable(_listing(report)))
     _write_files(report, options)
     return 1 if report.counts()["error"] else 0

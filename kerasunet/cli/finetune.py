@@ -52,7 +52,7 @@ def run(options: argparse.Namespace) -> int:
 
     bar = ProgressBar(settings.optimization)
     finished = runs.finetune(settings, directory, [bar], prepared=prepared)
-    print(_report(finished))
+    print(_report(finished, prepared))
     if options.save_as:
         file = finished.files.model
         print(f"registered  {models.register(file, options.save_as, options.half_precision)}")
@@ -74,17 +74,19 @@ def _default_directory(settings: FinetuneSettings) -> Path:
     return Path("runs") / re.sub(r"[^A-Za-z0-9._&+-]+", "-", f"{data}_{settings.layers}")
 
 
-def _report(finished: runs.Run) -> str:
+def _report(finished: runs.Run, prepared: runs.PreparedData) -> str:
+    from kerasunet.data.splits import groups_in_words
     from kerasunet.training.evaluation import CONSTANT
 
     summary, files = finished.summary, finished.files
     before, after = summary["before"]["dice"], summary["after"]["dice"]
     test = summary["split"]["test"]
+    groups = groups_in_words(prepared.data.select(prepared.split.test))
     lines = [
         "",
         files.layers_table.read_text(encoding="utf-8").rstrip(),
         "",
-        f"Dice on {test} held-out cases (mean, 95 % interval)",
+        f"Dice on {test} held-out cases (mean, 95 % interval over {groups})",
         f"  before  {_interval(before)}",
         f"  after   {_interval(after)}",
         f"  missed  {summary['after']['missed']} of {test}",

@@ -18,6 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     shared.add_shared(parser, "data", required=True)
     shared.add_shared(parser, "manual_dir")
+    shared.add_object_choice(parser)
     add(
         "--models",
         nargs="+",
@@ -41,7 +42,8 @@ def run(options: argparse.Namespace) -> int:
     models = _headed(options.models)
     if options.output.suffix.lower() != ".png":
         raise ValueError(f"{options.output}: give the name of a PNG file")
-    load(options.data, options.manual_dir)  # A wrong name is told before TensorFlow is imported.
+    chosen = shared.object_choice(options)
+    load(options.data, options.manual_dir, **chosen)  # Wrong names are told before TensorFlow.
     start_backend()
     # TensorFlow takes several models in one process for one model that is traced anew.
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
@@ -54,6 +56,7 @@ def run(options: argparse.Namespace) -> int:
         by=options.by,
         manual_dir=options.manual_dir,
         groups=options.groups,
+        **chosen,
     )
     for path in drawing.write(options.output.parent):
         print(path)

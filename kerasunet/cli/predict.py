@@ -51,6 +51,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("model", help="a saved model's name or .keras file")
     add("images", nargs="+", type=Path, help="image files, or folders of them")
+    add(
+        "--unannotated",
+        action="store_true",
+        help="of folders that are data sets, segment the images that have no mask yet",
+    )
     add("--output", type=Path, default=Path("predictions"), help="folder (predictions)")
     shared.add_option(parser, "frame", _FRAME)
     shared.add_option(parser, "threshold", _THRESHOLD)
@@ -69,7 +74,7 @@ def run(options: argparse.Namespace) -> int:
     check_request(
         models.card(options.model), options.engine, tile=options.tile, overlap=options.overlap
     )
-    paths = _image_files(options.images)
+    paths = _image_files(options.images, options.unannotated)
     names = _output_names(paths)
     segmenter = cache(lambda: _segmenter(options))  # Opening takes seconds: not for bad images.
     rows: list[dict] = []
@@ -143,19 +148,13 @@ def _write_pictures(options: argparse.Namespace, name: str, found: Segmentation)
         write_png(options.output / "overlays" / f"{name}.png", picture)
 
 
-def _image_files(given: list[Path]) -> list[Path]:
-    from kerasunet.data.readers import IMAGE_SUFFIXES
+def _image_files(given: list[Path], unannotated: bool) -> list[Path]:
     from kerasunet.files import is_plain
 
     files: list[Path] = []
     for path in given:
         if path.is_dir():
-            inside = [p for p in sorted(path.iterdir()) if p.name.lower().endswith(IMAGE_SUFFIXES)]
-            if not inside:
-                raise FileNotFoundError(
-                    f"{path}: holds no image; expected {', '.join(IMAGE_SUFFIXES)}"
-                )
-            files += inside
+            files += _without_mask(path) if unannotated else _images_in(path)
         elif path.is_file():
             files.append(path)
         else:
@@ -164,6 +163,43 @@ def _image_files(given: list[Path]) -> list[Path]:
         if not is_plain(file.name):
             raise ValueError(f"{file}: its name cannot be written into a table; rename it")
     return files
+
+
+def _without_mask(folder: Path) -> list[Path]:
+    """Return the images of a data set that have no mask."""
+    from kerasunet.data import layouts
+
+    data = layouts.read_folder(folder)
+    if not data.unannotated:
+        raise FileNotFoundError(f"{folder}: every image has a mask; leave out --unannotated")
+    return [case.image for case in data.unannotated]
+
+
+def _images_in(folder: Path) -> list[Path]:
+    """Return the images of a folder, and say what else is in it: masks, and files of no image."""
+    from kerasunet.data.layouts.pairing import (
+        image_files,
+        masks_by_name,
+        own_files,
+    )
+    from kerasunet.data.readers import IMAGE_SUFFIXES
+    from kerasunet.files import kinds_in_words
+
+    files = image_files(folder)
+    masks = masks_by_name(files)
+    found = [path for stem, paths in files.items() if stem not in masks for path in paths]
+    if not found:
+        raise FileNotFoundError(
+            f"{folder}: holds no image; expected {', '.join(IMAGE_SUFFIXES)}; --unannotated finds "
+            "the images without a mask in the folders of a data set"
+        )
+    if masks:
+        print(f"{folder}: left out {len(masks)} masks beside their images")
+    known = {path for paths in files.values() for path in paths}
+    other = [path for path in own_files(folder) if path not in known]
+    if other:
+        print(shared.printable(f"{folder}: not read: {kinds_in_words(other)}"))
+    return sorted(found)
 
 
 def _output_names(paths: list[Path]) -> list[str]:

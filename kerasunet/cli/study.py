@@ -126,6 +126,11 @@ def _print_plan(study, options: argparse.Namespace) -> None:
     folds, seeds = " ".join(map(str, settings.folds)), len(settings.seeds)
     data = read_json(study.directory / RECORD)["data"]
     print(f"data        {data['name']} ({data['layout']}): {data['cases']:,} cases")
+    print(f"groups      {data['groups']}, over which intervals are computed")
+    if "unannotated" in data:
+        print(f"no mask     {data['unannotated']}, left out; kerasunet check lists them")
+    if "unread" in data:
+        print(f"not read    {data['unread']}; kerasunet check lists them")
     print(f"folds       {folds} of {settings.run.folds}")
     print(f"strategies  {len(strategies)}: {' '.join(strategies)}")
     sizes = " ".join(map(str, settings.train_sizes))

@@ -9,7 +9,7 @@ import numpy as np
 
 from kerasunet.comparison import guess_modality
 from kerasunet.data.cases import MaskCoding
-from kerasunet.data.readers import count_frames, read_image, read_mask_values
+from kerasunet.data.readers import MaskValues, count_frames, read_image, read_mask
 from kerasunet.data.simulation import simulate
 
 MODALITIES = {"ultrasound": "Breast ultrasound", "xray": "Chest X-ray"}
@@ -99,13 +99,11 @@ def open_mask(path: str, image: InputImage) -> np.ndarray:
     return MaskCoding().decode(values, name)
 
 
-def _mask_values(path: str, image: InputImage) -> np.ndarray:
+def _mask_values(path: str, image: InputImage) -> MaskValues:
     """Read the mask's frame; the only one is that of whichever frame is shown."""
     if image.frame and count_frames(path) == 1:
-        return read_mask_values(path, size_limit=PIXEL_LIMIT)
-    return read_mask_values(
-        path, frame=image.frame, size_limit=PIXEL_LIMIT, image=image.path or None
-    )
+        return read_mask(path, size_limit=PIXEL_LIMIT)
+    return read_mask(path, frame=image.frame, size_limit=PIXEL_LIMIT, image=image.path or None)
 
 
 def simulate_example(modality: str, index: int, size: int = _EXAMPLE_SIZE) -> InputImage:

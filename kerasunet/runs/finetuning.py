@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +22,17 @@ from kerasunet.runs.directory import RunDirectory, exclusive
 from kerasunet.runs.preparation import PreparedData, prepare
 from kerasunet.strategies import Strategy, parse
 from kerasunet.training.evaluation import Evaluation, evaluate_probabilities
-from kerasunet.training.loop import compile_for_training, predict, prepare_backend, train
-from kerasunet.training.settings import FinetuneSettings, without_paths
+from kerasunet.training.loop import (
+    compile_for_training,
+    learner_of,
+    predict,
+    prepare_backend,
+    train,
+)
+from kerasunet.training.settings import FinetuneSettings, Optimization, without_paths
 
 _OVERLAYS = 12
+_MOST_KEPT = 8
 
 
 @dataclass(frozen=True)
@@ -33,7 +42,7 @@ class Run:
     Attributes:
         directory: Holds `config.json`, `layers.txt`, `layers.json`, `history.csv`, `cases.csv`,
             `model.keras`, `model.json`, `model.md`, `summary.json`, `overlays/` and
-            `tensorboard/`; with `auto`, also `choice.json`.
+            `tensorboard/` (where TensorFlow is installed); with `auto`, also `choice.json`.
         summary: What `summary.json` holds: settings, split, layers, and the metrics of the
             held-out cases before and after.
     """
@@ -58,6 +67,7 @@ def finetune(
     *,
     compact: bool = False,
     prepared: PreparedData | None = None,
+    kept: KeptNetworks | None = None,
 ) -> Run:
     """Fine-tune the weights that the strategy names, and measure before and after.
 
@@ -72,6 +82,7 @@ def finetune(
         compact: Keep numbers only: nothing is measured before training, and no model, overlays or
             TensorBoard logs are written. Studies use this.
         prepared: What `prepare` returned for these settings; prepared here unless given.
+        kept: Networks of earlier runs of this process, of which one may fit; for compact runs.
 
     Returns:
         The run.
@@ -86,7 +97,8 @@ def finetune(
     """
     prepared = prepare(settings) if prepared is None else prepared
     with exclusive(directory):
-        return _Finetuning(settings, RunDirectory(directory), prepared).run(callbacks, compact)
+        run = _Finetuning(settings, RunDirectory(directory), prepared, kept or KeptNetworks())
+        return run.run(callbacks, compact)
 
 
 @dataclass(frozen=True)
@@ -96,22 +108,23 @@ class _Finetuning:
     settings: FinetuneSettings
     files: RunDirectory
     prepared: PreparedData
+    kept: KeptNetworks
 
     def run(self, callbacks: Sequence[keras.callbacks.Callback], compact: bool) -> Run:
         prepare_backend(self.settings.optimization)
-        model = initial_model(self.settings)
-        parts = self._decode(model)
+        network = self.kept.get(self.settings, lambda: initial_model(self.settings))
+        parts = self._decode(network.model)
         self.files.claim(self.settings, self._digests(parts))
         if summary := self.files.finished():
             return Run(self.files.path, summary)
         strategy = self._strategy(parts["train"])
-        layers = self._freeze(model, strategy)
-        before = None if compact else self._measure(model, parts["test"])
-        if not compact:
+        layers = self._freeze(network, strategy)
+        before = None if compact else self._measure(network.model, parts["test"])
+        if not compact and find_spec("tensorflow"):  # Keras writes TensorBoard's files with it.
             board = keras.callbacks.TensorBoard(self.files.tensorboard, write_graph=False)
             callbacks = [board, *callbacks]
-        seconds = self._train(model, strategy, layers, parts=parts, callbacks=callbacks)
-        model = plain_copy(model)
+        seconds = self._train(network, strategy, layers, parts=parts, callbacks=callbacks)
+        model = network.plain()
         after = self._measure(model, parts["test"])
         after.evaluation.write_csv(self.files.cases)
         if before is not None:
@@ -156,16 +169,15 @@ class _Finetuning:
             write_json(path, choice.as_dict())
         return parse(read_json(path)["strategy"])
 
-    def _freeze(self, model: keras.Model, strategy: Strategy) -> Description:
-        apply_strategy(model, strategy)
-        layers = describe(model)
+    def _freeze(self, network: Network, strategy: Strategy) -> Description:
+        layers = network.set_up(strategy, self.settings.optimization)
         write_text(self.files.layers_table, f"{layers}\n")
         write_json(self.files.layers, layers.as_dicts())
         return layers
 
     def _train(
         self,
-        model: keras.Model,
+        network: Network,
         strategy: Strategy,
         layers: Description,
         *,
@@ -175,9 +187,8 @@ class _Finetuning:
         """Train, and return the seconds it took, those before an interruption included."""
         if not layers.changes:
             return 0.0
-        compile_for_training(model, self.settings.optimization)
         state = train(
-            model,
+            network.model,
             parts["train"],
             parts["validation"],
             optimization=self.settings.optimization,
@@ -186,6 +197,7 @@ class _Finetuning:
             history=self.files.history,
             callbacks=callbacks,
             views=self.settings.views,
+            learner=network.learner() if self.settings.views is None else None,
             relative_power=strategy.relative_power,
         )
         return round(sum(row["seconds"] for row in state.history), 2)
@@ -254,3 +266,92 @@ def initial_model(settings: FinetuneSettings) -> keras.Model:
     if settings.init == "scratch":
         return settings.architecture.build()
     return rebuilt(models.load(settings.init))
+
+
+class Network:
+    """A network with its initial weights, and what was compiled for its training.
+
+    Building a network and compiling its steps takes seconds, and depends neither on the images nor
+    on the order in which they come.
+
+    Args:
+        model: The network that fine-tuning starts from.
+    """
+
+    def __init__(self, model: keras.Model):
+        self.model = model
+        self.layers: Description | None = None
+        self._learner: keras.Model | None = None
+        self._plain: keras.Model | None = None
+        self._initial: list[tuple[keras.Variable, np.ndarray]] = []
+
+    def set_up(self, strategy: Strategy, optimization: Optimization) -> Description:
+        """Freeze by a strategy and compile, unless that is done; return what trains."""
+        if self.layers is None:
+            apply_strategy(self.model, strategy)
+            self.layers = describe(self.model)
+            variables = list(self.model.weights)
+            if self.layers.changes:
+                compile_for_training(self.model, optimization)
+                variables += self.model.optimizer.variables
+            self._initial = [(v, keras.ops.convert_to_numpy(v.value)) for v in variables]
+        return self.layers
+
+    def learner(self) -> keras.Model:
+        """Return the network whose steps train the model: compiled once, good for many runs."""
+        self._learner = self._learner or learner_of(self.model)
+        return self._learner
+
+    def plain(self) -> keras.Model:
+        """Return a network with the present weights, in float32 and all set to train."""
+        if self._plain is None:
+            self._plain = plain_copy(self.model)
+        else:
+            self._plain.set_weights(self.model.get_weights())
+        return self._plain
+
+    def reset(self) -> None:
+        """Return to the initial weights and a fresh optimizer."""
+        for variable, value in self._initial:
+            variable.assign(value)
+        if self._learner is not None:
+            self._learner.reset_metrics()
+
+
+class KeptNetworks:
+    """The networks that a process keeps: those that its last few strategies used."""
+
+    def __init__(self):
+        self._networks: OrderedDict[object, Network] = OrderedDict()
+
+    def get(self, settings: FinetuneSettings, build: Callable[[], keras.Model]) -> Network:
+        """Return a network as if newly made for the settings.
+
+        Args:
+            settings: Settings of a run.
+            build: Builds the network that fine-tuning starts from.
+        """
+        if not _is_alike_in_every_run(settings):
+            return Network(build())
+        key = _what_shapes(settings)
+        network = self._networks.pop(key, None)
+        if network is None:
+            network = Network(build())
+        else:
+            network.reset()
+        self._networks[key] = network
+        if len(self._networks) > _MOST_KEPT:
+            self._networks.popitem(last=False)
+        return network
+
+
+def _is_alike_in_every_run(settings: FinetuneSettings) -> bool:
+    """Whether nothing that is built and compiled depends on images or seed."""
+    return (
+        settings.init != "scratch" and settings.views is None and not settings.strategy.is_measured
+    )
+
+
+def _what_shapes(settings: FinetuneSettings) -> object:
+    optimization = replace(settings.optimization, seed=0)
+    return settings.init, settings.architecture, settings.strategy, optimization

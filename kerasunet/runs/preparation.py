@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
-from kerasunet.data.cases import DataSet
-from kerasunet.data.decoding import DecodedCases, decode, foreground_shares
-from kerasunet.data.groups import GIVEN, NEAR_DUPLICATES, regroup
-from kerasunet.data.loading import load
-from kerasunet.data.splits import Split, split_cases
+from kerasunet.data.cases import NEAR_DUPLICATES, DataSet
+from kerasunet.data.decoding import DecodedCases, decode, foreground_shares, require_objects
+from kerasunet.data.groups import GIVEN, regroup, with_group_pattern
+from kerasunet.data.loading import SIMULATED, load
+from kerasunet.data.splits import Split, development_keys, split_cases
 from kerasunet.training.settings import FinetuneSettings, PretrainSettings
 
 
@@ -37,11 +38,14 @@ class PreparedData:
             By part, `"train"`, `"validation"` and `"test"`, the decoded cases in the split's order.
 
         Raises:
-            ValueError: Files could not be used; the message lists every one of them.
+            ValueError: Files could not be used, the message lists every one of them; or no mask has
+                an object.
         """
         parts = vars(self.split)
         keys = [key for part in parts.values() for key in part]
-        decoded = decode(self.data.select(keys), (image_size, image_size), channels)
+        cases = self.data.select(keys)
+        decoded = decode(cases, (image_size, image_size), channels)
+        require_objects(cases, decoded)
         ends = np.cumsum([len(part) for part in parts.values()]).tolist()
         starts = [0, *ends[:-1]]
         return {
@@ -69,12 +73,35 @@ def load_data(settings: FinetuneSettings) -> DataSet:
 
     Raises:
         FileNotFoundError: The data or the file of groups does not exist.
-        ValueError: They cannot be used.
+        ValueError: They cannot be used, or groups are given as a file and as a pattern.
     """
-    data = load(settings.data, settings.manual_dir, settings.image_size)
+    data = load(
+        settings.data,
+        settings.manual_dir,
+        settings.image_size,
+        objects=settings.objects,
+        mask_threshold=settings.mask_threshold,
+    )
     if settings.labels:
         data = data.with_labels(settings.labels)
-    return regroup(data, settings.groups or (GIVEN if settings.division else NEAR_DUPLICATES))
+    groups = settings.groups or (GIVEN if settings.division else NEAR_DUPLICATES)
+    if settings.group_pattern is not None:
+        if groups not in (GIVEN, NEAR_DUPLICATES):
+            raise ValueError(
+                f"groups {groups} and group pattern {settings.group_pattern} both say which images "
+                "belong together; give one of them"
+            )
+        data = with_group_pattern(data, settings.group_pattern)
+    return _of_phase(settings, regroup(data, groups))
+
+
+def _of_phase(settings: FinetuneSettings, data: DataSet) -> DataSet:
+    """Keep the development cases, or all but those."""
+    if not settings.development_size:
+        return data
+    chosen = development_keys(data.cases, settings.development_size, seed=settings.split_seed)
+    kept = (case for case in data.cases if (case.key in chosen) is settings.development)
+    return replace(data, cases=tuple(kept))
 
 
 def split_data(settings: FinetuneSettings, data: DataSet) -> Split:
@@ -92,6 +119,7 @@ def split_data(settings: FinetuneSettings, data: DataSet) -> Split:
         seed=settings.split_seed,
         sizes=foreground_shares(data.cases) if settings.stratify_sizes else None,
         official=_division(settings, data),
+        disjoint=settings.disjoint,
     )
 
 
@@ -102,7 +130,13 @@ def load_pretraining_data(settings: PretrainSettings) -> tuple[DataSet, DataSet]
         FileNotFoundError: They do not exist.
         ValueError: They cannot be used.
     """
-    return load(settings.data, settings.manual_dir), load(settings.validation_data)
+    chosen: dict[str, Any] = {
+        "objects": settings.objects,
+        "mask_threshold": settings.mask_threshold,
+    }
+    training = load(settings.data, settings.manual_dir, **chosen)
+    is_simulated = settings.validation_data.split(":")[0] in SIMULATED
+    return training, load(settings.validation_data, **({} if is_simulated else chosen))
 
 
 def _division(settings: FinetuneSettings, data: DataSet):

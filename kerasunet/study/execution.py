@@ -16,8 +16,9 @@ from typing import Any
 
 from kerasunet import __version__, models
 from kerasunet.data.cases import DataSet
-from kerasunet.data.decoding import content_digest, decode
-from kerasunet.files import NotWritten, read_json, write_json
+from kerasunet.data.decoding import content_digest, decode, require_objects
+from kerasunet.data.splits import groups_in_words
+from kerasunet.files import NotWritten, kinds_in_words, read_json, write_json
 from kerasunet.runs.directory import RunDirectory, refuse_differences
 from kerasunet.runs.preparation import load_data, split_data
 from kerasunet.strategies import NetworkLayout
@@ -58,6 +59,8 @@ def claim_study(directory: Path, settings: StudySettings, planned: Sequence[Plan
             "layout": data.layout,
             "terms": data.terms,
             "citation": data.citation,
+            "groups": groups_in_words(data.cases),
+            **_left_out(data),
         },
     }
     path = directory / RECORD
@@ -73,7 +76,18 @@ def claim_study(directory: Path, settings: StudySettings, planned: Sequence[Plan
 
 def _content(settings: StudySettings, data: DataSet) -> str:
     side = settings.run.image_size
-    return content_digest([decode(data.cases, (side, side), settings.run.architecture.channels)])
+    decoded = decode(data.cases, (side, side), settings.run.architecture.channels)
+    require_objects(data.cases, decoded)
+    return content_digest([decoded])
+
+
+def _left_out(data: DataSet) -> dict[str, str]:
+    """Return what of a folder takes no part in the study; nothing where there is nothing."""
+    left_out = {
+        "unannotated": f"{len(data.unannotated):,} images" if data.unannotated else "",
+        "unread": kinds_in_words(data.unread),
+    }
+    return {name: text for name, text in left_out.items() if text}
 
 
 def _versions() -> dict[str, str]:
@@ -241,6 +255,8 @@ def _failure(planned: PlannedRun, data_name: str, reason: str) -> dict[str, Any]
         "parameters": "",
         "seconds": "",
         "wall_seconds": "",
+        "precision": optimization.precision,
+        "device": "",
         "versions": "",
         "status": "failed",
         "note": " ".join(reason.split()),

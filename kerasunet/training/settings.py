@@ -13,6 +13,7 @@ from typing import Any, cast
 
 from kerasunet.architecture import Architecture
 from kerasunet.data.augmentation_settings import Augmentation
+from kerasunet.data.cases import ObjectChoice
 from kerasunet.options import check, option
 from kerasunet.strategies import Strategy, parse
 
@@ -25,6 +26,15 @@ _DATA_HELP = (
 )
 _MANUAL_DIR_HELP = (
     "with --data NAME of a public set: the folder that holds its archives, or their contents"
+)
+_OBJECTS_HELP = (
+    "what counts as the object: labels or classes, united by commas (cyst,mass), or a name with "
+    "values or colors of the masks (lungs=150,200, tumor=#ff0000); not needed where the data mark "
+    "one object"
+)
+_MASK_THRESHOLD_HELP = (
+    "grey level above which a pixel of a mask is object, for masks that were smoothed or saved as "
+    "JPEG, such as 127"
 )
 _DIVISION = "division into training, validation and test cases"
 
@@ -93,6 +103,10 @@ class PretrainSettings:
 
     data: str = option("simulated-natural", _DATA_HELP, metavar="NAME|FOLDER")
     manual_dir: str | None = option(None, _MANUAL_DIR_HELP, metavar="FOLDER")
+    objects: tuple[str, ...] = option((), _OBJECTS_HELP, metavar="NAME[=V,V]", implied=[])
+    mask_threshold: int | None = option(
+        None, _MASK_THRESHOLD_HELP, minimum=0, maximum=65534, metavar="LEVEL"
+    )
     validation_data: str = option("simulated-natural:50", "validation data", metavar="NAME|FOLDER")
     image_size: int = option(
         128,
@@ -109,6 +123,7 @@ class PretrainSettings:
 
     def __post_init__(self):
         check(self)
+        ObjectChoice.parse(self.objects)
 
 
 @dataclass(frozen=True)
@@ -123,6 +138,10 @@ class FinetuneSettings:
     init: str = option("natural", "initial weights: a saved model's name or file, or scratch")
     data: str = option("simulated-ultrasound", _DATA_HELP, metavar="NAME|FOLDER")
     manual_dir: str | None = option(None, _MANUAL_DIR_HELP, metavar="FOLDER")
+    objects: tuple[str, ...] = option((), _OBJECTS_HELP, metavar="NAME[=V,V]", implied=[])
+    mask_threshold: int | None = option(
+        None, _MASK_THRESHOLD_HELP, minimum=0, maximum=65534, metavar="LEVEL"
+    )
     labels: tuple[str, ...] = option(
         (), "use only cases with these labels, such as benign malignant (all)", metavar="LABEL"
     )
@@ -143,12 +162,42 @@ class FinetuneSettings:
         metavar="NAME",
         group=_DIVISION,
     )
+    disjoint: bool = option(
+        False,
+        "train on images of the fold and test on all others, so that training sets of different "
+        "folds share no group",
+        group=_DIVISION,
+        implied=False,
+    )
+    development_size: int = option(
+        0,
+        "images, in whole groups, to set aside for choosing settings; they are neither trained on "
+        "nor tested",
+        minimum=0,
+        maximum=10_000_000,
+        metavar="N",
+        group=_DIVISION,
+        implied=0,
+    )
+    development: bool = option(
+        False,
+        "use only the development images, for training and for testing",
+        group=_DIVISION,
+        implied=False,
+    )
     groups: str | None = option(
         None,
         "what is kept in one part: near-duplicates (default: patients or images, joined where "
         "images are nearly the same), given (the groups of the data; default with --division), "
         "or a CSV file of key and group, as written by check --groups",
         metavar="WHICH",
+        group=_DIVISION,
+    )
+    group_pattern: str | None = option(
+        None,
+        "regular expression that tells patients apart by file name, as check proposes it: of "
+        "ABCD_001.png, ([A-Z]+)_ takes ABCD",
+        metavar="REGEX",
         group=_DIVISION,
     )
     stratify_sizes: bool = option(
@@ -181,6 +230,11 @@ class FinetuneSettings:
         if isinstance(self.layers, str):
             object.__setattr__(self, "layers", parse(self.layers))
         check(self)
+        ObjectChoice.parse(self.objects)
+        if self.development and not self.development_size:
+            raise ValueError("development needs a development_size of at least 1")
+        if self.disjoint and self.division:
+            raise ValueError(f"division {self.division} says what is tested; it has no disjoint")
 
     @property
     def strategy(self) -> Strategy:
@@ -213,6 +267,7 @@ def finetune_settings(values: Mapping[str, Any]) -> FinetuneSettings:
     """Return the settings that `to_json` made these values of."""
     parts = {
         "labels": tuple(values["labels"]),
+        "objects": tuple(values.get("objects", ())),
         "architecture": Architecture(**values["architecture"]),
         "optimization": Optimization(**values["optimization"]),
         "augmentation": Augmentation(**values["augmentation"]),

@@ -571,3 +571,23 @@ def test_a_missing_library_names_its_extra(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "SimpleITK", None)
     with pytest.raises(ValueError, match=r'x\.mha: MetaImage needs .* "kerasunet\[itk\]"'):
         read_image(path)
+
+
+@pytest.mark.parametrize("kind", ["BINARY", "FRACTIONAL", "LABELMAP"])
+def test_segments_are_chosen_by_label_or_refused(tmp_path, kind):
+    pytest.importorskip("highdicom")
+    image = slice_of(PIXELS[0], 0)
+    save(image, tmp_path / "images" / "x.dcm")
+    one, other = MASKS[0], MASKS[0, ::-1, ::-1] & ~MASKS[0]
+    given = np.stack([one, other], axis=-1)[None]
+    if kind == "LABELMAP":
+        given = (one + 2 * other)[None].astype(np.uint8)
+    given = given.astype(float if kind == "FRACTIONAL" else np.uint8)
+    save(segmentation([image], given, kind), tmp_path / "masks" / "x.dcm")
+    for choice, expected in (("s0", one), ("s1", other), ("both=s0,s1", one | other)):
+        (case,) = load(tmp_path, objects=[choice]).cases
+        np.testing.assert_array_equal(case.load().mask, expected)
+    with pytest.raises(ValueError, match=r"has several objects, s0 \(1\), s1 \(1\)"):
+        load(tmp_path)
+    with pytest.raises(ValueError, match="it has s0, s1"):
+        load(tmp_path, objects=["liver"])

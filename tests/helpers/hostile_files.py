@@ -97,9 +97,12 @@ def tiff(entries: list[tuple[int, int, int, int]], next_directory: int = 0) -> b
 UNREADABLE = r"set/images/x\.png: (damaged|not a|.*(?:×|empty|NaN|loop))[^\n]*; [a-z]"
 DAMAGED = r"set/images/x\.png: damaged, cut off or of a rare kind.*copy it again"
 TOO_LARGE = r"set/images/x\.png: [\d]+×[\d]+ pixels, more than the limit of [\d,]+; scale it down"
-NO_IMAGE = r"set/images/x\.png: not a PNG, JPEG, BMP, .* NRRD or MetaImage image; convert it"
+NO_IMAGE = (
+    r"set/images/x\.png: not a PNG, JPEG, BMP, GIF, WebP, TIFF, DICOM, NIfTI, NRRD or MetaImage "
+    "image; convert it"
+)
 
-for _kind in ("PNG", "JPEG", "BMP", "TIFF"):
+for _kind in ("PNG", "JPEG", "BMP", "TIFF", "GIF", "WebP"):
     _whole = encoded(GREY, _kind)
     case(f"{_kind} cut in half", DAMAGED, 1)(lambda c=_whole: pair(c[: len(c) // 2]))
     case(f"{_kind} of its first bytes", r"set/images/x\.png: (damaged|not a PNG).*; ", 1)(
@@ -122,8 +125,7 @@ case("empty image", r"set/images/x\.png: the file is empty; copy or export it ag
     lambda: pair(b"")
 )
 case("text called PNG", NO_IMAGE, 1)(lambda: pair(b"Dear reader, this is no image.\n" * 9))
-case("GIF called PNG", NO_IMAGE, 1)(lambda: pair(encoded(GREY, "GIF")))
-case("animated GIF called PNG", NO_IMAGE, 1)(
+case("animated GIF", r"set/images/x\.png: an animation of 2 pictures; export .* as PNG", 1)(
     lambda: pair(
         encoded(GREY, "GIF", save_all=True, append_images=[Image.fromarray(GREY[::-1].copy())])
     )
@@ -677,7 +679,7 @@ for _name, _message, _change in (
     ("without metrics", NO_CARD + "metrics", lambda facts: facts.pop("metrics")),
     ("of a metric that is text", NO_CARD + "mean is not a number",
      lambda facts: facts["metrics"]["dice"].update(mean="good")),
-    ("whose name is a path", NO_CARD + "name is not the name of a file",
+    ("whose name is a path", NO_CARD + "name is not a file name without a folder",
      lambda facts: facts.update(name="../../evil")),
     ("with orders to the terminal", NO_CARD + "title is not text without control characters",
      lambda facts: facts.update(title="\x1b[2J")),
@@ -773,9 +775,9 @@ for _name, _message, _make in (
      lambda: model(layer(lambda one: one["build_config"].update(input_shape=[None, 9, 9, 10**9])))),
     ("of a class of its own", OTHER_CLASS,
      lambda: model(layer(lambda one: one.update(module="mine", class_name="Mine")))),
-    ("whose weights are no HDF5", KERAS + "its weights are not a complete HDF5 .*copy it again",
+    ("whose weights are no HDF5", KERAS + "its weights are damaged HDF5 .*copy it again",
      lambda: model(lambda m: m.update({"model.weights.h5": b"nothing"}))),
-    ("whose weights are cut off", KERAS + "its weights are not a complete HDF5 file",
+    ("whose weights are cut off", KERAS + "its weights are damaged HDF5",
      lambda: model(lambda m: m.update({"model.weights.h5": m["model.weights.h5"][:5000]}))),
     ("without numbers", KERAS + "its layers have .* weights, but the file holds 0 numbers",
      lambda: model(weights(lambda file: None))),

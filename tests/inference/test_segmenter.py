@@ -78,3 +78,22 @@ def test_a_file_of_several_frames_wants_the_frame_named(segment, tiny_model_file
     np.testing.assert_allclose(found.probability, expected, atol=1e-5)
     with pytest.raises(ValueError, match="frame 1 of an array: give the array of that frame"):
         segment(pages[2], frame=1)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda levels: levels / 255,
+        lambda levels: (levels / 255).astype(np.float32),
+        lambda levels: levels.astype(np.uint16) * 256,
+        lambda levels: levels.astype(np.int32) * 8 - 1000,
+        lambda levels: (levels - levels.mean()) / levels.std(),
+    ],
+    ids=["0 to 1", "0 to 1 float32", "16 bits", "Hounsfield units", "standardized"],
+)
+def test_arrays_of_other_ranges_give_nearly_the_same_probabilities(segment, change):
+    levels = np.random.default_rng(4).integers(0, 256, (64, 64)).astype(np.uint8)
+    expected = segment(levels).probability
+    found = segment(change(levels))
+    assert np.abs(found.probability - expected).max() < 0.02
+    assert np.ptp(found.image) == pytest.approx(255, abs=1)

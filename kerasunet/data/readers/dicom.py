@@ -83,6 +83,14 @@ def count_frames(source: Source) -> int | None:
         return None if dicom_frames.is_segmentation(header) else frame_count(header)
 
 
+def segment_labels(source: Source) -> tuple[str, ...]:
+    """Return the labels of a segmentation's segments; none of other files."""
+    with quiet("pydicom"):
+        header = _header(source)
+        labels = dicom_frames.segment_labels(header).values()
+        return tuple(labels) if dicom_frames.is_segmentation(header) else ()
+
+
 def locate(source: Source) -> Partner:
     """Return the frame as the partner of a mask."""
     with quiet("pydicom"):
@@ -102,9 +110,11 @@ def _segmented(source: Source) -> np.ndarray:
     first = replace(source, frame=0)
     header = _header(first)
     chosen = dicom_frames.frames_about(header, frame_count(header), source)
+    if source.segments:
+        chosen = dicom_frames.of_segments(header, chosen, source.segments)
     dicom_frames.check_aligned(header, chosen, source.partner)
     stored = [dicom_pixels.decoded(replace(source, frame=index), header).stored for index in chosen]
-    return dicom_frames.united(stored, header)
+    return dicom_frames.united(stored, header, source.segments)
 
 
 def _frame_at(source: Source) -> Source:

@@ -11,7 +11,12 @@ from pydicom import Dataset
 from kerasunet.data.readers.source import Partner, Source, Unusable
 from kerasunet.data.readers.space import elsewhere, frames_at
 
-ELEMENTS = ("SegmentationType", "MaximumFractionalValue", "ReferencedSeriesSequence")
+ELEMENTS = (
+    "SegmentationType",
+    "MaximumFractionalValue",
+    "ReferencedSeriesSequence",
+    "SegmentSequence",
+)
 """The elements of a segmentation, beside those that all images have."""
 _SEGMENTATION_CLASSES = (
     "1.2.840.10008.5.1.4.1.1.66.4",  # Segmentation Storage
@@ -233,13 +238,52 @@ def _listed(header: Dataset) -> set[str]:
     }
 
 
-def united(frames: list[np.ndarray], header: Dataset) -> np.ndarray:
+def segment_labels(header: Dataset) -> dict[int, str]:
+    """Return the label of each segment by its number; an empty one where it has none."""
+    return {
+        int(segment.get("SegmentNumber") or number): str(segment.get("SegmentLabel") or "")
+        for number, segment in enumerate(header.get("SegmentSequence") or [], start=1)
+    }
+
+
+def of_segments(header: Dataset, frames: Sequence[int], wanted: Sequence[str]) -> list[int]:
+    """Return the frames that show one of some segments, which are named by label or number."""
+    numbers, macros = numbers_of(header, wanted), ("SegmentIdentificationSequence",)
+    if is_label_map(header):
+        return list(frames)
+    return [
+        frame
+        for frame in frames
+        if of_frame(header, frame, macros).get("ReferencedSegmentNumber") in numbers
+    ]
+
+
+def numbers_of(header: Dataset, wanted: Sequence[str]) -> list[int]:
+    """Return the numbers of segments that are named by label or number."""
+    labels = segment_labels(header)
+    return [number for number, label in labels.items() if {label, str(number)} & {*wanted}]
+
+
+def is_label_map(header: Dataset) -> bool:
+    """Return whether pixels are numbers of segments."""
+    return header.get("SegmentationType") == "LABELMAP"
+
+
+def united(frames: list[np.ndarray], header: Dataset, segments: Sequence[str] = ()) -> np.ndarray:
     """Unite frames to uint8 of 0 and 1; fractions count from one half on.
+
+    Args:
+        frames: Stored values.
+        header: The segmentation's elements.
+        segments: Which values of a label map count, by label or number of the segment; all but 0
+            if there are none.
 
     Raises:
         Unusable: There are fractions, and it does not say of what.
     """
     shape = (header.Rows, header.Columns)
+    if segments and is_label_map(header):
+        frames = [np.isin(frame, numbers_of(header, segments)) for frame in frames]
     inside = [frame >= _least(frame, header) for frame in frames]
     return np.logical_or.reduce([np.zeros(shape, bool), *inside]).astype(np.uint8)
 

@@ -17,6 +17,7 @@ from types import ModuleType
 
 import numpy as np
 
+from kerasunet.data.readers.masks import MaskValues
 from kerasunet.data.readers.source import TURN, Partner, Source, Unusable
 from kerasunet.files import FileWarning
 
@@ -26,12 +27,12 @@ _READERS = {"DICOM": "dicom", "NIfTI": "nifti", "NRRD": "itk", "MetaImage": "itk
 _EXTRAS = {"NRRD": "itk", "MetaImage": "itk"}
 _META_IMAGE = re.compile(rb"\s*(ObjectType|NDims|Comment)\s*=")
 _FIRST_TYPES = (b"UL", b"CS", b"UI", b"DA", b"TM", b"OB", b"LO", b"SH")
-_ONE_FRAME = ("PNG", "JPEG", "BMP")
+_ONE_FRAME = ("PNG", "JPEG", "BMP", "GIF", "WebP")
 _WITHOUT_PLACE = (*_ONE_FRAME, "TIFF")
 _HEAD_BYTES = 352
 IMAGE_SUFFIXES = (
-    ".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".dcm", ".dicom", ".nii", ".nii.gz",
-    ".nrrd", ".nhdr", ".mha", ".mhd",
+    ".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".dcm", ".dicom", ".nii",
+    ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd",
 )  # fmt: skip
 
 
@@ -40,14 +41,15 @@ def read_image(
 ) -> tuple[np.ndarray, tuple[float, float] | None]:
     """Read an image file of a kind that is known by its contents, whatever its suffix says.
 
-    The kinds are PNG, JPEG, BMP, TIFF, DICOM, NIfTI, NRRD and MetaImage (MHA). Eight bits are taken
-    as they are. Sixteen bits and floats are stretched linearly so that their 0.1th percentile
-    becomes 0 and the 99.9th 255. A DICOM file's own window or look-up table comes before that, its
-    padding becomes black; MONOCHROME1 and TIFF's white-is-zero are inverted. EXIF orientation is
-    honored. Transparent pixels show black, unless all are transparent: then opacity is ignored. A
-    slice of a volume is cut across the third stored axis, or the one that is a single voxel long,
-    and shown in radiological convention, by the nearest anatomical axes: the right edge is the
-    patient's left or back, the lower one back or feet.
+    The kinds are PNG, JPEG, BMP, GIF and WebP (but no animations), TIFF, DICOM, NIfTI, NRRD and
+    MetaImage (MHA). Eight bits are taken as they are. Sixteen bits and floats are stretched
+    linearly so that their 0.1th percentile becomes 0 and the 99.9th 255. A DICOM file's own window
+    or look-up table comes before that, its padding becomes black; MONOCHROME1 and TIFF's
+    white-is-zero are inverted. EXIF orientation is honored. Transparent pixels show black, unless
+    all are transparent: then opacity is ignored. A slice of a volume is cut across the third stored
+    axis, or the one that is a single voxel long, and shown in radiological convention, by the
+    nearest anatomical axes: the right edge is the patient's left or back, the lower one back or
+    feet.
 
     The spacing comes from DICOM, from volumes, and from a TIFF file that ImageJ calibrated; the
     dots per inch of other files are a print size and not believed. An X-ray's spacing may be that
@@ -95,6 +97,32 @@ def _say(path: str | os.PathLike, remarks: list[str]) -> None:
             warnings.warn(f"{os.fspath(path)}: {remark}", FileWarning, stacklevel=3)
 
 
+def read_mask(
+    path: str | os.PathLike,
+    *,
+    frame: int = 0,
+    size_limit: int = SIZE_LIMIT,
+    image: str | os.PathLike | None = None,
+    segments: tuple[str, ...] = (),
+) -> MaskValues:
+    """Read what a mask file stores: values and, where it has any, their colors.
+
+    The other arguments and the errors are those of `read_mask_values`.
+
+    Args:
+        segments: Labels or numbers of the segments of a DICOM segmentation that count; all if
+            there are none.
+    """
+    partner = None if image is None else _located(Path(path), Path(image), frame)
+    with _opened(Path(path)) as file:
+        kind = _kind(file)
+        source = Source(
+            file, kind, frame, size_limit=size_limit, partner=partner, segments=segments
+        )
+        found = _reader(kind).read_mask(source)
+        return found if isinstance(found, MaskValues) else MaskValues(found)
+
+
 def read_mask_values(
     path: str | os.PathLike,
     *,
@@ -128,11 +156,7 @@ def read_mask_values(
             negative or fractional values, does not lie where the image does or does not tell
             whether it does, or its kind needs an extra that is not installed.
     """
-    partner = None if image is None else _located(Path(path), Path(image), frame)
-    with _opened(Path(path)) as file:
-        kind = _kind(file)
-        source = Source(file, kind, frame, size_limit=size_limit, partner=partner)
-        return _reader(kind).read_mask(source)
+    return read_mask(path, frame=frame, size_limit=size_limit, image=image).numbers()
 
 
 def _located(mask: Path, image: Path, frame: int) -> Partner | None:
@@ -145,6 +169,18 @@ def _located(mask: Path, image: Path, frame: int) -> Partner | None:
             return _reader(kind).locate(Source(file, kind, frame, size_limit=SIZE_LIMIT))
     except (OSError, ValueError):  # Said when the image, or the mask, is read itself.
         return None
+
+
+def segment_labels(path: str | os.PathLike) -> tuple[str, ...]:
+    """Return the labels of the segments of a DICOM segmentation; none of other files.
+
+    Raises:
+        ValueError: The file is not readable, or DICOM needs an extra that is not installed.
+    """
+    with _opened(Path(path)) as file:
+        if (kind := _kind(file)) != "DICOM":
+            return ()
+        return _reader(kind).segment_labels(Source(file, kind, 0, size_limit=SIZE_LIMIT))
 
 
 def count_frames(path: str | os.PathLike) -> int | None:
@@ -239,7 +275,8 @@ def _kind(file: BufferedReader) -> str:
         kind = kind if kind == "NIfTI" else None
     if kind is None:
         raise Unusable(
-            "not a PNG, JPEG, BMP, TIFF, DICOM, NIfTI, NRRD or MetaImage image; convert it to PNG"
+            "not a PNG, JPEG, BMP, GIF, WebP, TIFF, DICOM, NIfTI, NRRD or MetaImage image; convert "
+            "it to PNG"
         )
     return kind
 
@@ -255,6 +292,10 @@ def _kind_of(head: bytes) -> str | None:
         return "PNG"
     if head[:3] == b"\xff\xd8\xff":
         return "JPEG"
+    if head[:6] in (b"GIF87a", b"GIF89a"):
+        return "GIF"
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return "WebP"
     if head[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
         return "TIFF"
     if head[344:348] == b"n+1\0" or head[4:8] == b"n+2\0":

@@ -64,6 +64,8 @@ class Source:
         frame: Which page, frame or slice, from 0.
         size_limit: The largest number of pixels, height times width, that is decoded.
         partner: The frame of the image that a mask belongs to, if it is known.
+        segments: Labels or numbers of the segments of a DICOM segmentation that count; all if there
+            are none.
         remarks: Receives what was ignored or assumed; each begins with "its" or "the".
     """
 
@@ -72,6 +74,7 @@ class Source:
     frame: int
     size_limit: int
     partner: Partner | None = None
+    segments: tuple[str, ...] = ()
     remarks: list[str] = field(default_factory=list)
 
     @property
