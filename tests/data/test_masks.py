@@ -122,6 +122,18 @@ def test_one_level_or_color_declared_transparent(folder, mode):
     np.testing.assert_array_equal(mask_in(made), OBJECT)
 
 
+def test_sixteen_bits_that_count_from_white_are_refused(folder):
+    deep = Image.fromarray(np.where(OBJECT, 0, 65535).astype(np.uint16))
+    made = folder(deep, ".tif", tiffinfo={262: 0})
+    assert "count from white down; save it with 0 as black" in refusal(made)
+
+
+def test_jpeg_inside_tiff_is_as_lossy_as_jpeg(folder):
+    made = folder(values(255), ".tif", compression="jpeg", quality=60)
+    assert "a JPEG file" in refusal(made, objects=["x=255"])
+    np.testing.assert_array_equal(mask_in(made, mask_threshold=127), OBJECT)
+
+
 def test_masks_in_color_without_an_object_are_empty(folder):
     for empty in (Image.new("RGB", SHAPE[::-1]), Image.new("RGBA", SHAPE[::-1])):
         assert not mask_in(folder(empty)).any()
@@ -294,6 +306,22 @@ def test_region_of_several_values(folder):
     regions = json.dumps({"labels": {"background": 0, "whole": [1, 2], "core": [2]}})
     made = write_table(folder(values(1, 2)), "dataset.json", regions)
     np.testing.assert_array_equal(mask_in(made, objects=["whole"]), OBJECT | OTHER)
+
+
+@pytest.mark.parametrize("layout", ["parts", "one part", "manifest"])
+def test_table_above_the_folders_or_beside_a_manifest(tmp_path, layout):
+    for part in {"parts": ("train", "test"), "one part": ("all",)}.get(layout, ()):
+        write(tmp_path / part / "images" / f"{part}.png", image_of(OBJECT))
+        (tmp_path / part / "masks").mkdir()
+        values(1, 2).save(tmp_path / part / "masks" / f"{part}.png")
+    if layout == "manifest":
+        write(tmp_path / "scan.png", image_of(OBJECT))
+        values(1, 2).save(tmp_path / "outline.png")
+        (tmp_path / "manifest.csv").write_text("image,mask\nscan.png,outline.png\n")
+    write_table(tmp_path, "_classes.csv")
+    for case in load(tmp_path, objects=["heart"]).cases:
+        np.testing.assert_array_equal(case.load().mask, OTHER)
+    assert "has several objects, lung, heart" in refusal(tmp_path)
 
 
 def test_table_of_one_class_needs_no_choice(folder):

@@ -17,6 +17,7 @@ from kerasunet.data.layouts.annotations import (
     ENCODINGS,
     MALFORMED,
     NO_OBJECT,
+    check_area,
     decode_run_lengths,
     foreign,
     polygon_mask,
@@ -205,10 +206,17 @@ def _case(
     keys: Mapping[Path, str],
     annotations: list[Mapping],
 ) -> AnnotatedCase:
-    height, width = (int(image.get(side) or 0) for side in ("height", "width"))
-    size = (height, width) if height and width else None
-    outlines = CocoOutlines(path, size, tuple(annotations))
+    outlines = CocoOutlines(path, _size(image), tuple(annotations))
     return AnnotatedCase(keys[file], keys[file], file, annotation=outlines)
+
+
+def _size(image: Mapping) -> tuple[int, int] | None:
+    """Return height and width, `None` where a writer left them out or 0."""
+    try:
+        height, width = (int(image.get(side) or 0) for side in ("height", "width"))
+    except ValueError as error:
+        raise TypeError(f"the size of image {image['id']} is no number") from error
+    return (height, width) if height and width else None
 
 
 @dataclass(frozen=True)
@@ -300,6 +308,7 @@ def _check(piece: Any, size: tuple[int, int] | None) -> None:
         raise ValueError("has no segmentation; a bounding box is not enough")
     if isinstance(piece, list):
         _draw_piece(piece, (1, 1))
+        check_area(_points(piece), size)
         return
     height, width = piece.get("size") or size or (0, 0)
     if size and (height, width) != size:
@@ -311,8 +320,12 @@ def _check(piece: Any, size: tuple[int, int] | None) -> None:
 
 def _draw_piece(piece: Any, shape: tuple[int, int]) -> np.ndarray:
     if isinstance(piece, list):
-        return polygon_mask(list(zip(piece[::2], piece[1::2], strict=True)), shape)
+        return polygon_mask(_points(piece), shape)
     return run_length_mask(_counts(piece), shape)
+
+
+def _points(piece: Sequence[float]) -> list[tuple[float, float]]:
+    return list(zip(piece[::2], piece[1::2], strict=True))
 
 
 def _counts(piece: Mapping[str, Any]) -> Sequence[int]:

@@ -56,6 +56,8 @@ def with_objects(data: DataSet, objects: Sequence[str], mask_threshold: int | No
     drawn = [*(case.annotation.labels for case in annotated), *segmented.values()]
     counts = Counter(label for labels in drawn for label in labels)
     classes = _named(files)
+    if choice and objects[0] in {*counts, *classes}:
+        choice = ObjectChoice((objects[0],), objects[0])  # A label that has a comma, or `=`.
     if choice:
         _check(choice, data.name, counts, classes, by_value=len(paths) > len(segmented))
     elif len(counts) > 1 or len(classes) > 1:

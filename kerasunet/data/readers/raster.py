@@ -55,6 +55,7 @@ _FORMATS = {
 _MARKS = {"JPEG": (b"\xff\xd8\xff",), "BMP": (b"BM",), "TIFF": (b"II", b"MM")}
 _ARRAY_MODES = ("1", "L", "LA", "RGB", "RGBA", "I", "F", "I;16", "I;16L", "I;16B", "I;16N")
 _PALETTE = 256
+_LOSSY = ("jpeg", "tiff_jpeg", "webp")  # Compressions inside TIFF.
 _ORIENTATION, _ON_THEIR_SIDE = 0x0112, (5, 6, 7, 8)  # Of EXIF.
 _NOISY_METADATA = (b"Exif", b"eXIf", b"acTL")
 
@@ -76,9 +77,12 @@ def read_mask(source: Source) -> MaskValues:
         check_order(source.partner)
     with _silence(source):
         picture = _open(source)
+        if isinstance(picture, TiffImageFile) and _shows_zero_as_white(picture):
+            raise Unusable("its values count from white down; save it with 0 as black")
+        lossy = source.kind == "JPEG" or picture.info.get("compression") in _LOSSY
         if picture.mode == "P":
             return _indexed(picture, source)
-        return _stored(_channels(picture, source), lossy=source.kind == "JPEG")
+        return _stored(_channels(picture, source), lossy=lossy)
 
 
 def _indexed(picture: ImageFile, source: Source) -> MaskValues:
