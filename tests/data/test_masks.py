@@ -237,11 +237,13 @@ def test_choice_that_cannot_be_followed_is_refused(folder, make, suffix, choice,
     assert fault in refusal(folder(make(), suffix), objects=[choice])
 
 
-def test_several_objects_are_refused_until_they_are_supported(folder, run_cli):
+def test_several_objects_are_refused_until_they_are_supported(folder):
     message = refusal(folder(values(150, 200)), objects=["left", "right"])
     assert "several objects at a time are not supported" in message and "left,right" in message
     with pytest.raises(ValueError, match="not supported"):
         FinetuneSettings(objects=("left", "right"))
+    with pytest.raises(ValueError, match="not supported"):
+        check(folder(values(150, 200)), objects=["left", "right"])
 
 
 def test_choice_on_simulated_data_is_refused():

@@ -18,7 +18,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from kerasunet.data.cases import AnnotatedCase, Case, DataSet, FileCase
+from kerasunet.data.cases import AnnotatedCase, Case, DataSet, FileCase, ObjectChoice
 from kerasunet.data.checking.comparison import (
     contradictions,
     divided_duplicates,
@@ -118,6 +118,7 @@ def check(
         ValueError: The name of a simulated set is wrong, or the pattern does not fit the names.
     """
     source = os.fspath(name_or_path)
+    ObjectChoice.parse(objects)
     with collect_problems() as found:
         try:
             data = load(source, manual_dir, objects=objects, mask_threshold=mask_threshold)
