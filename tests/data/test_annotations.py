@@ -155,7 +155,13 @@ def test_label_that_looks_like_a_choice(one, label):
 
 @pytest.mark.parametrize(
     ("images", "files"),
-    [("images", "annotations"), ("img", "json"), ("images", "labels"), ("", "labelme")],
+    [
+        ("images", "annotations"),
+        ("img", "json"),
+        ("images", "labels"),
+        ("images", "masks"),
+        ("", "labelme"),
+    ],
 )
 def test_labelme_files_in_a_folder_of_their_own(tmp_path, images, files):
     scan(tmp_path / images / "a.png")

@@ -231,6 +231,7 @@ def test_values_and_colors_that_are_chosen(folder, make, choice, expected):
         (lambda: values(255), ".png", "nodule", "without a table of names; give values or colors"),
         (lambda: values(255), ".png", "x=", "give a name, or NAME=V,V"),
         (lambda: values(255), ".png", "=1", "give a name, or NAME=V,V"),
+        (lambda: drawn(RED, BLACK), ".png", "x=255,0,0", "a color is written as one, #ff0000"),
     ],
 )
 def test_choice_that_cannot_be_followed_is_refused(folder, make, suffix, choice, fault):
@@ -337,7 +338,26 @@ def test_what_a_table_does_not_list_is_refused(folder):
     assert "has 255, which the table of classes does not list" in refusal(made)
 
 
-@pytest.mark.parametrize("text", ["lung\n", "lung:1,2::\n", "lung:1,2,300::\n"])
+def test_table_of_colors_and_masks_with_a_palette(folder):
+    made = write_table(folder(drawn(RED, BLACK, GREEN).quantize(3)), "labelmap.txt")
+    np.testing.assert_array_equal(mask_in(made, objects=["lung"]), OBJECT)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("labelmap.txt", "person\nbicycle\n"),
+        ("class_names.txt", "lung\nheart\n"),
+        ("dataset.json", json.dumps({"labels": {"a.png": 0}})),
+        ("dataset.json", json.dumps({"labels": [["a.png", 0]]})),
+        ("dataset.json", json.dumps({"labels": {"0": "benign", "1": "malignant"}})),
+    ],
+)
+def test_files_that_only_have_the_name_of_a_table(folder, name, text):
+    np.testing.assert_array_equal(mask_in(write_table(folder(values(255)), name, text)), OBJECT)
+
+
+@pytest.mark.parametrize("text", ["lung:1,2::\n", "lung:1,2,300::\n", "lung:0,0,1::\nheart\n"])
 def test_table_that_cannot_be_read_is_named(folder, text):
     made = write_table(folder(values(1)), "labelmap.txt", text)
     assert refusal(made).startswith(f"{made / 'labelmap.txt'}: not a readable table")

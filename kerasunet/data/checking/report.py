@@ -115,7 +115,8 @@ def check(
 
     Raises:
         FileNotFoundError: There is no such folder, file or data set.
-        ValueError: The name of a simulated set is wrong, or the pattern does not fit the names.
+        ValueError: The name of a simulated set is wrong, the pattern does not fit the names, or
+            several objects are chosen.
     """
     source = os.fspath(name_or_path)
     ObjectChoice.parse(objects)

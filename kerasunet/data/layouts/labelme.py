@@ -27,7 +27,7 @@ from kerasunet.data.layouts.annotations import (
     foreign,
     polygon_mask,
 )
-from kerasunet.data.layouts.folders import IMAGE_FOLDERS
+from kerasunet.data.layouts.folders import IMAGE_FOLDERS, MASK_FOLDERS
 from kerasunet.data.layouts.pairing import (
     Files,
     doubled,
@@ -39,7 +39,7 @@ from kerasunet.data.layouts.pairing import (
 from kerasunet.files import read_json, report_all, wrong_size
 
 _IMAGE_FOLDERS = (*IMAGE_FOLDERS, "img")
-_JSON_FOLDERS = ("annotations", "annotation", "ann", "json", "jsons", "labelme", "labels", "label")
+_JSON_FOLDERS = ("annotations", "annotation", "ann", "json", "jsons", "labelme", *MASK_FOLDERS)
 _POLYGONS = ("polygon", "oriented_rectangle", "rotation")
 
 
