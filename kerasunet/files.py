@@ -182,7 +182,7 @@ def is_plain(text: str, breaks: str = "") -> bool:
 
 
 def kinds_in_words(paths: Iterable[Path]) -> str:
-    """Count files by suffix, as in "12 .webp, 1 .nii.gz"; empty if there is none."""
+    """Count files by suffix, as in "12 .avif, 1 .nii.gz"; empty if there is none."""
     suffixes = Counter(map(suffix_of, paths))
     return ", ".join(f"{count:,} {suffix}" for suffix, count in suffixes.most_common())
 

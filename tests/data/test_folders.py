@@ -132,18 +132,18 @@ def test_where_no_image_has_a_mask_it_says_so(tmp_path):
 
 def test_a_command_counts_what_is_left_out(tmp_path, capsys):
     two_folders(tmp_path)
-    for name in ("x.webp", "y.webp", "z.npy"):
+    for name in ("x.avif", "y.avif", "z.npy"):
         (tmp_path / "images" / name).write_bytes(b"pixels")
     main(["check", str(tmp_path)])
     shown = capsys.readouterr().out
     assert "note: images without a mask (1)" in shown
-    assert f"{tmp_path / 'images'}/: 2 .webp, x.webp, y.webp" in shown
+    assert f"{tmp_path / 'images'}/: 2 .avif, x.avif, y.avif" in shown
     from kerasunet.cli.options import describe_data
 
     lines = describe_data(load(tmp_path)).splitlines()
     assert lines[1:] == [
         "no mask     1 images, left out: b",
-        "not read    2 .webp, 1 .npy; kerasunet check lists them",
+        "not read    2 .avif, 1 .npy; kerasunet check lists them",
     ]
 
 
@@ -153,8 +153,8 @@ def test_a_command_counts_what_is_left_out(tmp_path, capsys):
 @pytest.mark.parametrize(
     "name",
     [
-        "x.webp",
-        "x.gif",
+        "x.avif",
+        "x.svg",
         "x.npy",
         "x.heic",
         "x.mp4",
@@ -211,9 +211,9 @@ def test_images_of_a_kind_that_is_not_read_are_named_though_nothing_pairs_up(tmp
 
 
 def test_a_folder_in_no_layout_says_what_it_holds(tmp_path):
-    for name in ("a.webp", "b.webp", "c.png"):
+    for name in ("a.avif", "b.avif", "c.png"):
         (tmp_path / name).write_bytes(b"pixels")
-    with pytest.raises(ValueError, match=r"no known layout.*it holds 2 \.webp, 1 \.png"):
+    with pytest.raises(ValueError, match=r"no known layout.*it holds 2 \.avif, 1 \.png"):
         load(tmp_path)
 
 

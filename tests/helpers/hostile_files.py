@@ -98,11 +98,11 @@ UNREADABLE = r"set/images/x\.png: (damaged|not a|.*(?:×|empty|NaN|loop))[^\n]*;
 DAMAGED = r"set/images/x\.png: damaged, cut off or of a rare kind.*copy it again"
 TOO_LARGE = r"set/images/x\.png: [\d]+×[\d]+ pixels, more than the limit of [\d,]+; scale it down"
 NO_IMAGE = (
-    r"set/images/x\.png: not a PNG, JPEG, BMP, TIFF, DICOM, NIfTI, NRRD or MetaImage image; "
-    "convert it"
+    r"set/images/x\.png: not a PNG, JPEG, BMP, GIF, WebP, TIFF, DICOM, NIfTI, NRRD or MetaImage "
+    "image; convert it"
 )
 
-for _kind in ("PNG", "JPEG", "BMP", "TIFF"):
+for _kind in ("PNG", "JPEG", "BMP", "TIFF", "GIF", "WebP"):
     _whole = encoded(GREY, _kind)
     case(f"{_kind} cut in half", DAMAGED, 1)(lambda c=_whole: pair(c[: len(c) // 2]))
     case(f"{_kind} of its first bytes", r"set/images/x\.png: (damaged|not a PNG).*; ", 1)(
@@ -125,8 +125,7 @@ case("empty image", r"set/images/x\.png: the file is empty; copy or export it ag
     lambda: pair(b"")
 )
 case("text called PNG", NO_IMAGE, 1)(lambda: pair(b"Dear reader, this is no image.\n" * 9))
-case("GIF called PNG", NO_IMAGE, 1)(lambda: pair(encoded(GREY, "GIF")))
-case("animated GIF called PNG", NO_IMAGE, 1)(
+case("animated GIF", r"set/images/x\.png: an animation of 2 pictures; export .* as PNG", 1)(
     lambda: pair(
         encoded(GREY, "GIF", save_all=True, append_images=[Image.fromarray(GREY[::-1].copy())])
     )

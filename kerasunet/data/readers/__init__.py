@@ -1,9 +1,9 @@
 """Image files to arrays: float32, 0 to 255, upright, with the pixel spacing; nothing else is kept.
 
-The first bytes of a file decide what it is, never its name. PNG, JPEG, BMP and TIFF are read by
-Pillow; DICOM and NIfTI by pydicom and nibabel, which the extra `kerasunet[dicom]` installs; NRRD
-and MetaImage by SimpleITK, of the extra `kerasunet[itk]`. Names, dates and other words in a file
-reach no result, error message, warning or log.
+The first bytes of a file decide what it is, never its name. PNG, JPEG, BMP, GIF, WebP and TIFF are
+read by Pillow; DICOM and NIfTI by pydicom and nibabel, which the extra `kerasunet[dicom]` installs;
+NRRD and MetaImage by SimpleITK, of the extra `kerasunet[itk]`. Names, dates and other words in a
+file reach no result, error message, warning or log.
 """
 
 from typing import TYPE_CHECKING

@@ -27,12 +27,12 @@ _READERS = {"DICOM": "dicom", "NIfTI": "nifti", "NRRD": "itk", "MetaImage": "itk
 _EXTRAS = {"NRRD": "itk", "MetaImage": "itk"}
 _META_IMAGE = re.compile(rb"\s*(ObjectType|NDims|Comment)\s*=")
 _FIRST_TYPES = (b"UL", b"CS", b"UI", b"DA", b"TM", b"OB", b"LO", b"SH")
-_ONE_FRAME = ("PNG", "JPEG", "BMP")
+_ONE_FRAME = ("PNG", "JPEG", "BMP", "GIF", "WebP")
 _WITHOUT_PLACE = (*_ONE_FRAME, "TIFF")
 _HEAD_BYTES = 352
 IMAGE_SUFFIXES = (
-    ".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".dcm", ".dicom", ".nii", ".nii.gz",
-    ".nrrd", ".nhdr", ".mha", ".mhd",
+    ".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".dcm", ".dicom", ".nii",
+    ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd",
 )  # fmt: skip
 
 
@@ -41,14 +41,15 @@ def read_image(
 ) -> tuple[np.ndarray, tuple[float, float] | None]:
     """Read an image file of a kind that is known by its contents, whatever its suffix says.
 
-    The kinds are PNG, JPEG, BMP, TIFF, DICOM, NIfTI, NRRD and MetaImage (MHA). Eight bits are taken
-    as they are. Sixteen bits and floats are stretched linearly so that their 0.1th percentile
-    becomes 0 and the 99.9th 255. A DICOM file's own window or look-up table comes before that, its
-    padding becomes black; MONOCHROME1 and TIFF's white-is-zero are inverted. EXIF orientation is
-    honored. Transparent pixels show black, unless all are transparent: then opacity is ignored. A
-    slice of a volume is cut across the third stored axis, or the one that is a single voxel long,
-    and shown in radiological convention, by the nearest anatomical axes: the right edge is the
-    patient's left or back, the lower one back or feet.
+    The kinds are PNG, JPEG, BMP, GIF and WebP (but no animations), TIFF, DICOM, NIfTI, NRRD and
+    MetaImage (MHA). Eight bits are taken as they are. Sixteen bits and floats are stretched
+    linearly so that their 0.1th percentile becomes 0 and the 99.9th 255. A DICOM file's own window
+    or look-up table comes before that, its padding becomes black; MONOCHROME1 and TIFF's
+    white-is-zero are inverted. EXIF orientation is honored. Transparent pixels show black, unless
+    all are transparent: then opacity is ignored. A slice of a volume is cut across the third stored
+    axis, or the one that is a single voxel long, and shown in radiological convention, by the
+    nearest anatomical axes: the right edge is the patient's left or back, the lower one back or
+    feet.
 
     The spacing comes from DICOM, from volumes, and from a TIFF file that ImageJ calibrated; the
     dots per inch of other files are a print size and not believed. An X-ray's spacing may be that
@@ -258,7 +259,8 @@ def _kind(file: BufferedReader) -> str:
         kind = kind if kind == "NIfTI" else None
     if kind is None:
         raise Unusable(
-            "not a PNG, JPEG, BMP, TIFF, DICOM, NIfTI, NRRD or MetaImage image; convert it to PNG"
+            "not a PNG, JPEG, BMP, GIF, WebP, TIFF, DICOM, NIfTI, NRRD or MetaImage image; convert "
+            "it to PNG"
         )
     return kind
 
@@ -274,6 +276,10 @@ def _kind_of(head: bytes) -> str | None:
         return "PNG"
     if head[:3] == b"\xff\xd8\xff":
         return "JPEG"
+    if head[:6] in (b"GIF87a", b"GIF89a"):
+        return "GIF"
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return "WebP"
     if head[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
         return "TIFF"
     if head[344:348] == b"n+1\0" or head[4:8] == b"n+2\0":

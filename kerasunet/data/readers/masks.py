@@ -113,7 +113,7 @@ def object_pixels(
 def _chosen(mask: MaskValues, wanted: Collection[int | str]) -> np.ndarray:
     if mask.lossy:
         raise ValueError(
-            "a JPEG file, whose compression changes values and colors, so none of them can be "
+            "compressed as a JPEG file is, which changes values and colors, so none of them can be "
             "chosen; export labels as PNG"
         )
     if (count := len(np.unique(mask.values))) > _MOST_LABELS:

@@ -1,4 +1,4 @@
-"""PNG, JPEG, BMP and TIFF files, decoded by Pillow.
+"""PNG, JPEG, BMP, GIF, WebP and TIFF files, decoded by Pillow.
 
 Of colors with 16 bits per channel Pillow keeps only the upper byte, which it finds by the byte
 order in a tile's raw mode (`RGB;16B`). Decoded once more with the opposite order, the same tile
@@ -15,11 +15,13 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 import numpy as np
 from PIL import (
     BmpImagePlugin,
+    GifImagePlugin,
     ImageOps,
     JpegImagePlugin,
     PngImagePlugin,
     TiffImagePlugin,
     TiffImagePlugin as tags,
+    WebPImagePlugin,
 )
 from PIL.Image import Image
 from PIL.ImageFile import ImageFile
@@ -50,12 +52,16 @@ _FORMATS = {
     "PNG": PngImagePlugin.PngImageFile,
     "JPEG": JpegImagePlugin.JpegImageFile,
     "BMP": BmpImagePlugin.BmpImageFile,
+    "GIF": GifImagePlugin.GifImageFile,
+    "WebP": WebPImagePlugin.WebPImageFile,
     "TIFF": TiffImagePlugin.TiffImageFile,
 }
 _MARKS = {"JPEG": (b"\xff\xd8\xff",), "BMP": (b"BM",), "TIFF": (b"II", b"MM")}
 _ARRAY_MODES = ("1", "L", "LA", "RGB", "RGBA", "I", "F", "I;16", "I;16L", "I;16B", "I;16N")
 _PALETTE = 256
 _LOSSY = ("jpeg", "tiff_jpeg", "webp")  # Compressions inside TIFF.
+_ANIMATED = ("GIF", "WebP")
+_WEBP_HEADER = 4096
 _ORIENTATION, _ON_THEIR_SIDE = 0x0112, (5, 6, 7, 8)  # Of EXIF.
 _NOISY_METADATA = (b"Exif", b"eXIf", b"acTL")
 
@@ -79,10 +85,17 @@ def read_mask(source: Source) -> MaskValues:
         picture = _open(source)
         if isinstance(picture, TiffImageFile) and _shows_zero_as_white(picture):
             raise Unusable("its values count from white down; save it with 0 as black")
-        lossy = source.kind == "JPEG" or picture.info.get("compression") in _LOSSY
         if picture.mode == "P":
             return _indexed(picture, source)
-        return _stored(_channels(picture, source), lossy=lossy)
+        return _stored(_channels(picture, source), lossy=_is_lossy(picture, source))
+
+
+def _is_lossy(picture: ImageFile, source: Source) -> bool:
+    """Return whether the compression changed values; WebP has both kinds, told by its chunks."""
+    if source.kind != "WebP":
+        return source.kind == "JPEG" or picture.info.get("compression") in _LOSSY
+    source.file.seek(0)
+    return b"VP8L" not in source.file.read(_WEBP_HEADER)
 
 
 def _indexed(picture: ImageFile, source: Source) -> MaskValues:
@@ -183,6 +196,8 @@ def _open(source: Source) -> ImageFile:
     source.check_size(*picture.size)
     if isinstance(picture, TiffImageFile):
         _check_planes(picture)
+    if source.kind in _ANIMATED and (count := getattr(picture, "n_frames", 1)) > 1:
+        raise Unusable(f"an animation of {count:,} pictures; export what was outlined as PNG")
     return picture
 
 
