@@ -209,7 +209,7 @@ def describe_data(data: DataSet) -> str:
     """Describe a data set in a line, and what is left out of it in one line each.
 
     Name, the recognized layout, cases, groups if there are any; images without a mask; files that
-    are not read; shapes that cannot be drawn.
+    are not read; shapes that cannot be drawn; patients that nobody has named.
     """
     groups = len({case.group for case in data.cases})
     kept = f" in {groups:,} groups" if groups < len(data) else ""
@@ -222,7 +222,21 @@ def describe_data(data: DataSet) -> str:
     lines += [f"left out    {remark}" for remark in data.remarks[:_MOST_REMARKS]]
     if (more := len(data.remarks) - _MOST_REMARKS) > 0:
         lines.append(f"left out    {more:,} more, which kerasunet check lists")
+    if hasattr(data.cases[0], "image"):
+        lines += _patients_in_names(data)
     return printable("\n".join(lines))
+
+
+def _patients_in_names(data: DataSet) -> list[str]:
+    from kerasunet.data.checking.names import proposal_for
+
+    proposal = proposal_for(data)
+    if proposal is None:
+        return []
+    return [
+        f"patients    not named, but file names look like {len(proposal.groups):,}: "
+        f"--group-pattern '{proposal.pattern}' keeps each in one part of a split"
+    ]
 
 
 def _first_names(names: Sequence[str]) -> str:

@@ -23,9 +23,11 @@ from helpers.layout_makers import (
 )
 
 from kerasunet.cli import main
+from kerasunet.cli.options import describe_data
 from kerasunet.data import DataSet, DecodedCases, decode, grey_levels, load, split_cases
 from kerasunet.data.checking import check
 from kerasunet.data.decoding import require_objects
+from kerasunet.data.groups import with_group_pattern
 from kerasunet.runs.preparation import prepare
 from kerasunet.training.settings import FinetuneSettings
 
@@ -74,6 +76,15 @@ def test_what_may_be_a_mask_of_another_name_is_hinted_at(tmp_path):
     messages = [problem.message for problem in problems(tmp_path, "unannotated")]
     assert [message.endswith("has no mask") for message in messages] == [True, False]
     assert "b_lesion.png: has no mask; if it is the mask of b, give it a name like" in messages[1]
+
+
+def test_an_annotation_beside_images_with_mask_files_is_hinted_at(tmp_path):
+    side_by_side(tmp_path)
+    (tmp_path / "b.json").write_text('{"shapes": []}')
+    (found,) = problems(tmp_path, "unannotated")
+    assert found.message.endswith(
+        "b.json beside it is not read, because other images have mask files"
+    )
 
 
 def test_unannotated_images_of_patients_parts_and_classes_are_counted_with_them(tmp_path):
@@ -138,13 +149,19 @@ def test_a_command_counts_what_is_left_out(tmp_path, capsys):
     shown = capsys.readouterr().out
     assert "note: images without a mask (1)" in shown
     assert f"{tmp_path / 'images'}/: 2 .avif, x.avif, y.avif" in shown
-    from kerasunet.cli.options import describe_data
-
     lines = describe_data(load(tmp_path)).splitlines()
     assert lines[1:] == [
         "no mask     1 images, left out: b",
         "not read    2 .avif, 1 .npy; kerasunet check lists them",
     ]
+
+
+def test_a_command_says_that_names_look_like_patients_unless_these_are_named(tmp_path):
+    names = [f"{patient}_{number}" for patient in ("AB", "CD", "EFG") for number in (1, 2, 3)]
+    data = load(make_folder_pairs(tmp_path, *names))
+    (line,) = describe_data(data).splitlines()[1:]
+    assert "file names look like 3: --group-pattern '^([A-Z]+)_' keeps each" in line
+    assert len(describe_data(with_group_pattern(data, "^([A-Z]+)_")).splitlines()) == 1
 
 
 # --- files of no case ---------------------------------------------------------------------------

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from kerasunet.data.cases import DataSet, file_stem
+from kerasunet.data.cases import DataSet, UnannotatedCase, file_stem
 from kerasunet.data.checking.inspection import Problem
 from kerasunet.data.groups import match_groups
 from kerasunet.data.splits import groups_in_words
@@ -71,19 +71,45 @@ def unannotated(data: DataSet) -> Iterator[Problem]:
     """Yield the images without a mask; of some, the name tells that they may be a mask."""
     named = {case.key for case in (*data.cases, *data.unannotated)}
     for case in data.unannotated:
-        beginning = re.match(r"(.+?)[ _-]+[A-Za-z]+\d*$", case.key)
-        other = beginning[1] if beginning and beginning[1] in named else ""
-        hint = f"; if it is the mask of {other}, give it a name like the others" if other else ""
+        hint = _annotation_beside(case) or _image_of(case, named)
         yield Problem("unannotated", f"{case.image}: has no mask{hint}", (str(case.image),))
 
 
+def _annotation_beside(case: UnannotatedCase) -> str:
+    path = case.image.with_suffix(".json")
+    if not path.is_file():
+        return ""
+    return f"; {path.name} beside it is not read, because other images have mask files"
+
+
+def _image_of(case: UnannotatedCase, keys: Collection[str]) -> str:
+    """Name the image of which this may be a mask, going by its name."""
+    match = re.match(r"(.+?)[ _-]+[A-Za-z]+\d*$", case.key)
+    if not match or match[1] not in keys:
+        return ""
+    return f"; if it is the mask of {match[1]}, give it a name like the others"
+
+
 def unnamed_patients(data: DataSet) -> Iterator[Problem]:
-    """Propose patients where nobody has named any; owners of published sets know theirs."""
-    if data.citation or "patient" in groups_in_words(data.cases):
-        return
-    proposal = propose_pattern([*dict.fromkeys(file_stem(case.key) for case in data.cases)])
+    """Yield that the file names look like patients, with the pattern that tells them apart."""
+    proposal = proposal_for(data)
     if proposal is not None:
         yield Problem("patient-names", str(proposal))
+
+
+def proposal_for(data: DataSet) -> Proposal | None:
+    """Propose a pattern for the names of a data set.
+
+    Args:
+        data: A data set.
+
+    Returns:
+        The proposal; `None` if names do not look like patients, somebody has named patients
+        already, or the owners of a published set should know theirs.
+    """
+    if data.citation or "patient" in groups_in_words(data.cases):
+        return None
+    return propose_pattern([*dict.fromkeys(file_stem(case.key) for case in data.cases)])
 
 
 def propose_pattern(names: Sequence[str]) -> Proposal | None:
