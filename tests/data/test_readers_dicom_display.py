@@ -221,6 +221,21 @@ def test_decimal_commas_are_read_as_points(tmp_path):
     }
 
 
+def test_decimal_commas_of_one_frame(tmp_path):
+    """In the functional groups of an enhanced object."""
+    window = item(WindowCenter="511.5", WindowWidth="1023.0", VOILUTFunction="LINEAR_EXACT")
+    ds = dicom(np.stack([RAMP] * 2), bits=10)
+    ds.PerFrameFunctionalGroupsSequence = [
+        item(FrameVOILUTSequence=[item(WindowCenter="100", WindowWidth="50")]),
+        item(FrameVOILUTSequence=[window]),
+    ]
+    path = save(ds, tmp_path / "x.dcm")
+    path.write_bytes(path.read_bytes().replace(b"511.5", b"511,5").replace(b"1023.0", b"1023,0"))
+    with pytest.warns(FileWarning) as said:
+        np.testing.assert_allclose(read_image(path, frame=1)[0], EVEN, atol=1e-3)
+    assert len(said) == 2
+
+
 @pytest.mark.parametrize(
     "keyword, value",
     [("WindowWidth", b"wide"), ("RescaleSlope", b"1--2"), ("PixelSpacing", b"0.2?")],

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         IMAGE_SUFFIXES as IMAGE_SUFFIXES,
         SIZE_LIMIT as SIZE_LIMIT,
         count_frames as count_frames,
+        has_place as has_place,
         is_dicom as is_dicom,
         read_image as read_image,
         read_mask as read_mask,

@@ -17,7 +17,7 @@ from types import ModuleType
 
 import numpy as np
 
-from kerasunet.data.readers.masks import MaskValues
+from kerasunet.data.readers.masks import MaskValues, check_finite
 from kerasunet.data.readers.source import TURN, Partner, Source, Unusable
 from kerasunet.files import FileWarning
 
@@ -203,6 +203,22 @@ def count_frames(path: str | os.PathLike) -> int | None:
         return _reader(kind).count_frames(Source(file, kind, 0, size_limit=SIZE_LIMIT))
 
 
+def has_place(path: str | os.PathLike) -> bool:
+    """Return whether a file says where its first frame lies in the patient.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        PermissionError: There is no permission to read the file.
+        ValueError: The file is not a readable image, or its kind needs an extra.
+    """
+    with _opened(Path(path)) as file:
+        kind = _kind(file)
+        if kind in _WITHOUT_PLACE:
+            return False
+        source = Source(file, kind, 0, size_limit=SIZE_LIMIT)
+        return _reader(kind).locate(source).plane is not None
+
+
 @contextmanager
 def _opened(path: Path) -> Iterator[BufferedReader]:
     """Yield the open file; turn whatever goes wrong into one line that names it."""
@@ -339,7 +355,7 @@ def stretch(pixels: np.ndarray, low: float, high: float) -> np.ndarray:
 
     Where both are one value, only what is above it is white: a constant image becomes black.
     """
-    _check_finite(pixels)
+    check_finite(pixels)
     if not low < high:
         return np.where(pixels > low, np.float32(255), np.float32(0))
     scale = 255 / (high - low)
@@ -354,31 +370,6 @@ def stretch(pixels: np.ndarray, low: float, high: float) -> np.ndarray:
     return np.minimum(levels, 255).astype(np.float32, copy=False)  # Products are rounded, too.
 
 
-def to_mask_values(pixels: np.ndarray) -> np.ndarray:
-    """Turn pixel values into unsigned integers; in color the brightest channel counts.
-
-    Args:
-        pixels: `(height, width)` or `(height, width, channels)`; bool counts as 0 and 255.
-
-    Returns:
-        Unsigned integers, `(height, width)`.
-
-    Raises:
-        Unusable: There are negative or fractional values.
-    """
-    if pixels.dtype == bool:
-        return pixels * np.uint8(255)
-    values = pixels if pixels.ndim == 2 else pixels.max(axis=2)
-    if values.dtype.kind == "u":
-        return values.astype(values.dtype.newbyteorder("="))
-    _check_finite(values)
-    if values.min() < 0 or (values.dtype.kind == "f" and np.any(values % 1)):
-        raise Unusable(
-            "a mask holds whole numbers from 0 up, and this one holds others; export it again"
-        )
-    return values.astype(np.min_scalar_type(int(values.max())))
-
-
 def without_equal_channels(image: np.ndarray) -> np.ndarray:
     """Turn color whose channels all agree into grey, `(height, width)`."""
     if image.ndim == 2:
@@ -386,8 +377,3 @@ def without_equal_channels(image: np.ndarray) -> np.ndarray:
     red, green, blue = np.moveaxis(image, 2, 0)
     agree = np.array_equal(red, green) and np.array_equal(red, blue)
     return np.ascontiguousarray(red if agree else image)
-
-
-def _check_finite(pixels: np.ndarray) -> None:
-    if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
-        raise Unusable("holds NaN or infinite values; replace them with numbers")

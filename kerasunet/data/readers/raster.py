@@ -30,10 +30,9 @@ from PIL.TiffImagePlugin import TiffImageFile
 from kerasunet.data.readers.files import (
     SIZE_LIMIT,
     to_levels,
-    to_mask_values,
     without_equal_channels,
 )
-from kerasunet.data.readers.masks import MaskValues
+from kerasunet.data.readers.masks import MaskValues, to_mask_values
 from kerasunet.data.readers.source import (
     Partner,
     Source,
