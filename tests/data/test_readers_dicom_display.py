@@ -184,6 +184,16 @@ def test_an_unknown_function_of_windows_is_taken_for_linear(read):
         np.testing.assert_allclose(read(ds), EVEN, atol=1e-3)
 
 
+def test_overlays_are_not_drawn(read):
+    ds = dicom(RAMP, bits=10, WindowCenter=512, WindowWidth=1024)
+    for element, vr, value in (
+        (0x10, "US", 32), (0x11, "US", 32), (0x40, "CS", "G"), (0x50, "SS", [1, 1]),
+        (0x100, "US", 1), (0x102, "US", 0), (0x3000, "OW", b"\xff" * 128),
+    ):  # fmt: skip
+        ds.add_new(0x60000000 + element, vr, value)
+    np.testing.assert_allclose(read(ds), EVEN, atol=1e-3)
+
+
 @pytest.mark.parametrize(
     "photometric, shape", [("MONOCHROME1", "IDENTITY"), ("MONOCHROME2", "INVERSE")]
 )
