@@ -39,9 +39,7 @@ def polygon_mask(points: Sequence[Sequence[float]], shape: tuple[int, int]) -> n
     Raises:
         ValueError: These are not three or more points, or not finite.
     """
-    if len(points) < 3:
-        raise ValueError(f"a polygon has at least three points (x, y), not {len(points)}")
-    corners = check_points(points)
+    corners = check_polygon(points)
     crossings = np.zeros((shape[0], shape[1] + 1), np.int64)
     for ends in zip(corners, np.roll(corners, -1, axis=0), strict=True):
         # Always from the top, so that both polygons at an edge round its crossings alike.
@@ -53,7 +51,20 @@ def polygon_mask(points: Sequence[Sequence[float]], shape: tuple[int, int]) -> n
     return np.cumsum(crossings[:, :-1], axis=1) % 2 == 1
 
 
-def check_area(points: Sequence[Sequence[float]], size: tuple[int, int] | None) -> None:
+def check_polygon(points: Sequence[Sequence[float]]) -> np.ndarray:
+    """Return the corners of a polygon as float64, (corners, 2).
+
+    Raises:
+        ValueError: These are not three or more points, or not finite.
+    """
+    if len(points) < 3:
+        raise ValueError(f"a polygon has at least three points (x, y), not {len(points)}")
+    return check_points(points)
+
+
+def check_area(
+    points: Sequence[Sequence[float]] | np.ndarray, size: tuple[int, int] | None
+) -> None:
     """Refuse a polygon that covers nothing.
 
     Args:

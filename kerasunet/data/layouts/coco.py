@@ -18,6 +18,7 @@ from kerasunet.data.layouts.annotations import (
     MALFORMED,
     NO_OBJECT,
     check_area,
+    check_polygon,
     decode_run_lengths,
     foreign,
     polygon_mask,
@@ -44,7 +45,7 @@ def coco(folder: Path) -> Sequence[Case] | None:
     files = [path for stem, path in json_files(folder).items() if stem not in images]
     if (folder / _FOLDER).is_dir():
         files += json_files(folder / _FOLDER).values()
-    found = [path for path in files if _is_coco(read_json(path, ENCODINGS))]
+    found = [path for path in files if _may_be_coco(path) and _is_coco(read_json(path, ENCODINGS))]
     return _united(folder, found) if found else None
 
 
@@ -115,6 +116,12 @@ def _cases(path: Path, content: Mapping[str, Any]) -> list[AnnotatedCase]:
 def _label(annotation: Mapping, names: Mapping[str, str]) -> str:
     number = str(annotation.get("category_id", ""))
     return names.get(number, number)
+
+
+def _may_be_coco(path: Path) -> bool:
+    """Return whether COCO's names occur, for files with an image inside take long to parse."""
+    content = path.read_bytes()
+    return all(name in content for name in (b'"images"', b'"annotations"'))
 
 
 def _is_coco(content: Any) -> bool:
@@ -307,8 +314,7 @@ def _check(piece: Any, size: tuple[int, int] | None) -> None:
     if piece is None:
         raise ValueError("has no segmentation; a bounding box is not enough")
     if isinstance(piece, list):
-        _draw_piece(piece, (1, 1))
-        check_area(_points(piece), size)
+        check_area(check_polygon(_points(piece)), size)
         return
     height, width = piece.get("size") or size or (0, 0)
     if size and (height, width) != size:

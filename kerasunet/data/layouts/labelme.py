@@ -23,6 +23,7 @@ from kerasunet.data.layouts.annotations import (
     NO_OBJECT,
     check_area,
     check_points,
+    check_polygon,
     circle_mask,
     foreign,
     polygon_mask,
@@ -249,16 +250,23 @@ def _faults(path: Path, content: Mapping[str, Any]) -> dict[int, str]:
 
 
 def _check(drawn: Mapping[str, Any], size: tuple[int, int] | None) -> None:
-    if drawn.get("shape_type") == "mask":
+    if _kind(drawn) == "mask":
         _embedded_pixels(drawn)
         return
+    if _kind(drawn) in _POLYGONS:
+        check_area(check_polygon(drawn.get("points", ())), size)
+        return
     _draw_shape(drawn, (1, 1))
-    if drawn.get("shape_type") != "circle":
+    if _kind(drawn) == "rectangle":
         check_area(drawn["points"], size)
 
 
+def _kind(drawn: Mapping[str, Any]) -> str:
+    return drawn.get("shape_type") or "polygon"
+
+
 def _draw_shape(drawn: Mapping[str, Any], shape: tuple[int, int]) -> np.ndarray:
-    kind, points = drawn.get("shape_type") or "polygon", drawn.get("points", ())
+    kind, points = _kind(drawn), drawn.get("points", ())
     if kind == "mask":
         return _embedded_mask(drawn, shape)
     if kind in _POLYGONS:
