@@ -23,6 +23,7 @@ MALFORMED = (ValueError, TypeError, LookupError, AttributeError, OverflowError)
 """What drawing raises if the JSON has a wrong structure."""
 NO_OBJECT = ("_background_", "__background__", "background", "__ignore__", "_ignore_")
 """Labels of shapes that are no object, but cut holes into those below."""
+Points = Sequence[Sequence[float]] | np.ndarray
 _FARTHEST = 10_000_000
 
 
@@ -51,7 +52,7 @@ def polygon_mask(points: Sequence[Sequence[float]], shape: tuple[int, int]) -> n
     return np.cumsum(crossings[:, :-1], axis=1) % 2 == 1
 
 
-def check_polygon(points: Sequence[Sequence[float]]) -> np.ndarray:
+def check_polygon(points: Points) -> np.ndarray:
     """Return the corners of a polygon as float64, (corners, 2).
 
     Raises:
@@ -62,9 +63,7 @@ def check_polygon(points: Sequence[Sequence[float]]) -> np.ndarray:
     return check_points(points)
 
 
-def check_area(
-    points: Sequence[Sequence[float]] | np.ndarray, size: tuple[int, int] | None
-) -> None:
+def check_area(points: Points, size: tuple[int, int] | None) -> None:
     """Refuse a polygon that covers nothing.
 
     Args:
@@ -82,7 +81,7 @@ def check_area(
         raise ValueError(f"lies outside the image of {size[1]}×{size[0]} pixels")
 
 
-def check_points(points: Sequence[Sequence[float]]) -> np.ndarray:
+def check_points(points: Points) -> np.ndarray:
     """Return points as float64, (points, 2).
 
     Raises:
