@@ -205,7 +205,10 @@ def _own_parts(
 ) -> dict[str, str]:
     """Deal the groups out to the folds like cards, one stratum after the other."""
     if len(groups) < folds:
-        raise ValueError(f"{folds} folds need at least {folds} groups, but there are {len(groups)}")
+        most = f"; ask for {len(groups)} folds" if len(groups) > 1 else ""
+        raise ValueError(
+            f"{folds} folds need at least {folds} groups, but there are {len(groups)}{most}"
+        )
     return {
         group.name: "test" if (index % folds == fold) is not disjoint else "train"
         for index, group in enumerate(groups)
@@ -266,12 +269,20 @@ def _take(
         validation_keys += source.pop().keys
     train_keys = [key for group in left for key in group.keys]
     if len(validation_keys) < validation_size or len(train_keys) < (train_size or 1):
+        fits = len(train_keys)
         raise ValueError(
             f"{train_size or 'all'} training and {validation_size} validation images were "
-            f"requested, but {where}, {len(train_keys)} are left for training "
-            f"after {len(validation_keys)} for validation"
+            f"requested, but {where}, {fits} are left for training after {len(validation_keys)} "
+            f"for validation; {_what_fits(fits, validation_size)}"
         )
     return tuple(train_keys[:train_size]), tuple(validation_keys[:validation_size])
+
+
+def _what_fits(training: int, validation_size: int) -> str:
+    """Return the remedy for sizes that do not fit."""
+    other = "fewer validation images" if validation_size else "another number of folds"
+    most = f"at most {training} training images, or for " if training else ""
+    return f"ask for {most}{other}"
 
 
 def _refuse_leaks(split: Split, cases: Iterable[Grouped]) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,9 @@ from kerasunet.data.groups import GIVEN, regroup, with_group_pattern
 from kerasunet.data.loading import SIMULATED, load
 from kerasunet.data.splits import Split, development_keys, split_cases
 from kerasunet.training.settings import FinetuneSettings, PretrainSettings
+
+MOST_VALIDATION, VALIDATION_SHARE = 20, 0.2
+"""How many images validate unless their number is given: a share, but no more than the first."""
 
 
 @dataclass(frozen=True)
@@ -110,10 +115,9 @@ def split_data(settings: FinetuneSettings, data: DataSet) -> Split:
     Raises:
         ValueError: The data has no such division, or too few cases for the sizes.
     """
-    return split_cases(
+    split = partial(
+        split_cases,
         data.cases,
-        train_size=settings.train_size,
-        validation_size=settings.validation_size,
         fold=settings.fold,
         folds=settings.folds,
         seed=settings.split_seed,
@@ -121,6 +125,19 @@ def split_data(settings: FinetuneSettings, data: DataSet) -> Split:
         official=_division(settings, data),
         disjoint=settings.disjoint,
     )
+    size = settings.validation_size
+    if size is None:
+        size = _validation_size(settings, len(split().train), _division(settings, data))
+    return split(settings.train_size, size)
+
+
+def _validation_size(
+    settings: FinetuneSettings, left: int, official: Mapping[str, int | str] | None
+) -> int:
+    """Return a share of the images that are left for training and validation, or of an own part."""
+    own = sum(part == "validation" for part in (official or {}).values())
+    share = min(MOST_VALIDATION, round(VALIDATION_SHARE * (own + left)))
+    return max(0, min(share, own or left - (settings.train_size or 1)))
 
 
 def load_pretraining_data(settings: PretrainSettings) -> tuple[DataSet, DataSet]:

@@ -22,7 +22,14 @@ from kerasunet.files import NotWritten, kinds_in_words, read_json, write_json
 from kerasunet.runs.directory import RunDirectory, refuse_differences
 from kerasunet.runs.preparation import load_data, split_data
 from kerasunet.strategies import NetworkLayout
-from kerasunet.study.plan import PlannedRun, StudySettings, plan, protocol
+from kerasunet.study.plan import (
+    LEAST_SEARCH_VALIDATION,
+    USUAL_SIZE,
+    PlannedRun,
+    StudySettings,
+    plan,
+    protocol,
+)
 from kerasunet.study.tables import RECORD, Tables
 from kerasunet.study.worker_pool import RunResult, run_in_process, workers
 
@@ -44,7 +51,13 @@ def claim_study(directory: Path, settings: StudySettings, planned: Sequence[Plan
             be split as asked.
     """
     data = load_data(settings.run)
-    splits = {(run.fold, run.train_size): split_data(run.settings, data).digest for run in planned}
+    splits = {(run.fold, run.train_size): split_data(run.settings, data) for run in planned}
+    validating = min(len(split.validation) for split in splits.values())
+    if settings.learning_rates and validating < LEAST_SEARCH_VALIDATION:
+        raise ValueError(
+            f"choosing a learning rate needs at least {LEAST_SEARCH_VALIDATION} validation cases, "
+            f"not {validating}: set the validation size, or give fewer training images"
+        )
     asked = {
         "protocol": protocol(settings),
         "digests": {
@@ -69,7 +82,7 @@ def claim_study(directory: Path, settings: StudySettings, planned: Sequence[Plan
         fixed = ("protocol", "digests", "versions")
         was, now = ({n: record.get(n, {}) for n in fixed} for record in (known, asked))
         refuse_differences(directory, was, now)
-    named = {f"fold {fold}, {size} images": digest for (fold, size), digest in splits.items()}
+    named = {f"fold {fold}, {size} images": split.digest for (fold, size), split in splits.items()}
     write_json(path, {**asked, "splits": {**known["splits"], **named}})
     return data.name
 
@@ -158,7 +171,7 @@ def open_study(settings: StudySettings, directory: Path) -> Study:
         ValueError: The settings or the data cannot be used, or the directory holds another study.
         FileNotFoundError: The data or the initial model does not exist.
     """
-    settings = _with_known_architecture(settings)
+    settings = _with_sizes(_with_known_architecture(settings))
     layout = settings.run.architecture.layout()
     planned = plan(settings, layout)
     data_name = claim_study(directory, settings, planned)
@@ -237,6 +250,16 @@ def _with_known_architecture(settings: StudySettings) -> StudySettings:
         return settings
     architecture = models.card(settings.run.init).architecture
     return replace(settings, run=replace(settings.run, architecture=architecture))
+
+
+def _with_sizes(settings: StudySettings) -> StudySettings:
+    """Fill in the number of training images, if none is given: the usual one, or what there is."""
+    if settings.train_sizes:
+        return settings
+    data = load_data(settings.run)
+    runs = (replace(settings.run, fold=fold, train_size=None) for fold in settings.folds)
+    left = min(len(split_data(run, data).train) for run in runs)
+    return replace(settings, train_sizes=(min(USUAL_SIZE, left),))
 
 
 def _failure(planned: PlannedRun, data_name: str, reason: str) -> dict[str, Any]:

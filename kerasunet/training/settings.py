@@ -146,10 +146,15 @@ class FinetuneSettings:
         (), "use only cases with these labels, such as benign malignant (all)", metavar="LABEL"
     )
     train_size: int | None = option(
-        40, "training images, or all outside the test fold", minimum=1, none="all", metavar="N"
+        None, "training images, or all outside the test fold", minimum=1, none="all", metavar="N"
     )
-    validation_size: int = option(
-        20, "validation images", minimum=0, maximum=10_000_000, metavar="N"
+    validation_size: int | None = option(
+        None,
+        "validation images, or auto: a fifth of what is outside the test fold, at most 20",
+        minimum=0,
+        maximum=10_000_000,
+        none="auto",
+        metavar="N",
     )
     fold: int = option(0, "fold to test on, numbered from 0")
     folds: int = option(5, "number of folds", minimum=2, maximum=1000)
