@@ -1,6 +1,7 @@
 """Masks laid on their image in space and time: DICOM, segmentations, volumes, plain pictures."""
 
 import gzip
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -562,6 +563,14 @@ def test_volumes_of_both_libraries_are_read_in_threads(tmp_path):
         found = list(pool.map(lambda one: read(one[0], image, one[1]), wanted, timeout=60))
     for (_, frame), mask in zip(wanted, found, strict=True):
         np.testing.assert_array_equal(mask, MASKS[frame])
+
+
+def test_a_missing_library_names_its_extra(tmp_path, monkeypatch):
+    path = itk_volume(tmp_path / "x.mha", PIXELS)
+    monkeypatch.delitem(sys.modules, "kerasunet.data.readers.itk", raising=False)
+    monkeypatch.setitem(sys.modules, "SimpleITK", None)
+    with pytest.raises(ValueError, match=r'x\.mha: MetaImage needs .* "kerasunet\[itk\]"'):
+        read_image(path)
 
 
 @pytest.mark.parametrize("kind", ["BINARY", "FRACTIONAL", "LABELMAP"])

@@ -1,15 +1,18 @@
 """DICOM as viewers show it: padding, tables, windows, broken elements; checked by other readers."""
 
+import io
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 pydicom = pytest.importorskip("pydicom")
 
 from helpers.dicom_files import big_endian, dicom, item, overwritten, save, table  # noqa: E402
 from pydicom.data import get_testdata_file  # noqa: E402
-from pydicom.uid import RLELossless  # noqa: E402
+from pydicom.encaps import encapsulate  # noqa: E402
+from pydicom.uid import JPEG2000Lossless, RLELossless  # noqa: E402
 
 from kerasunet.data.layouts import read_folder  # noqa: E402
 from kerasunet.data.readers import read_image  # noqa: E402
@@ -192,6 +195,26 @@ def test_overlays_are_not_drawn(read):
     ):  # fmt: skip
         ds.add_new(0x60000000 + element, vr, value)
     np.testing.assert_allclose(read(ds), EVEN, atol=1e-3)
+
+
+def test_an_interpretation_in_small_letters(tmp_path):
+    path = save(dicom(RAMP, "MONOCHROME1", bits=10), tmp_path / "x.dcm")
+    expected = read_image(path)[0]
+    overwritten(path, "PhotometricInterpretation", b"MONOCHROME1", b"monochrome1")
+    np.testing.assert_array_equal(read_image(path)[0], expected)
+
+
+def test_values_beyond_the_stated_bits_are_stretched(tmp_path):
+    """JPEG 2000 says itself how many bits there are."""
+    data = io.BytesIO()
+    Image.fromarray(RAMP << 2).save(data, "JPEG2000", no_jp2=True)
+    ds = dicom(RAMP, bits=16)
+    ds.file_meta.TransferSyntaxUID = JPEG2000Lossless
+    ds.PixelData = encapsulate([data.getvalue()])
+    ds["PixelData"].is_undefined_length = True
+    ds.BitsStored, ds.HighBit = 8, 7
+    image, _ = read_image(save(ds, tmp_path / "x.dcm"))
+    np.testing.assert_allclose(image, np.clip((RAMP - 1.0) / 1021, 0, 1) * 255, atol=1e-3)
 
 
 @pytest.mark.parametrize(

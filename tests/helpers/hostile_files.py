@@ -97,7 +97,10 @@ def tiff(entries: list[tuple[int, int, int, int]], next_directory: int = 0) -> b
 UNREADABLE = r"set/images/x\.png: (damaged|not a|.*(?:×|empty|NaN|loop))[^\n]*; [a-z]"
 DAMAGED = r"set/images/x\.png: damaged, cut off or of a rare kind.*copy it again"
 TOO_LARGE = r"set/images/x\.png: [\d]+×[\d]+ pixels, more than the limit of [\d,]+; scale it down"
-NO_IMAGE = r"set/images/x\.png: not a PNG, JPEG, BMP, .* NRRD or MetaImage image; convert it"
+NO_IMAGE = (
+    r"set/images/x\.png: not a PNG, JPEG, BMP, GIF, WebP, TIFF, DICOM, NIfTI, NRRD or MetaImage "
+    "image; convert it"
+)
 
 for _kind in ("PNG", "JPEG", "BMP", "TIFF", "GIF", "WebP"):
     _whole = encoded(GREY, _kind)

@@ -33,7 +33,7 @@ from kerasunet.data.decoding import resize_image, resize_mask
 from kerasunet.data.groups import group, with_group_pattern
 from kerasunet.data.layouts.pairing import files_below, image_stem
 from kerasunet.data.loading import load
-from kerasunet.data.readers import read_image
+from kerasunet.data.readers import count_frames, read_image
 from kerasunet.data.splits import groups_in_words
 from kerasunet.drawing import TRUTH, overlay
 from kerasunet.files import collect_problems
@@ -240,7 +240,8 @@ def _unreadable_files(folder: Path) -> Iterator[Problem]:
 
 def _fault(path: Path) -> tuple[Path, str]:
     try:
-        read_image(path, frame=0)
+        if count_frames(path) is not None:  # Not a segmentation, which is read with its image.
+            read_image(path, frame=0)
     except (OSError, ValueError) as error:
         return path, str(error)
     return path, ""

@@ -217,6 +217,8 @@ def _complete(header: Dataset, remarks: list[str]) -> None:
     if "PhotometricInterpretation" not in header and samples == 1:
         header.PhotometricInterpretation = "MONOCHROME2"
         remarks.append("it lacks a PhotometricInterpretation; MONOCHROME2 was assumed")
+    elif "PhotometricInterpretation" in header:
+        header.PhotometricInterpretation = str(header.PhotometricInterpretation).strip().upper()
     if "PixelRepresentation" not in header:
         header.PixelRepresentation = 0
 

@@ -61,7 +61,7 @@ def shown(pixels: Pixels, header: Dataset, remarks: list[str]) -> np.ndarray:
     Raises:
         Unusable: The photometric interpretation is not supported, or contradicted.
     """
-    interpretation = header.PhotometricInterpretation.strip().upper()
+    interpretation = header.PhotometricInterpretation
     if interpretation in _SHAPES:
         _check_shape(interpretation, header)
         return _monochrome(pixels, header, remarks, inverted=interpretation == "MONOCHROME1")
@@ -141,7 +141,8 @@ def _grey(stored: np.ndarray, header: Dataset, remarks: list[str]) -> np.ndarray
     if windowed is not None:
         return windowed
     bits = header.get("BitsStored", 16)
-    if bits <= 8 and stored.dtype.kind == "u" and np.array_equal(values, stored):
+    is_plain = stored.dtype.kind == "u" and np.array_equal(values, stored)
+    if bits <= 8 and is_plain and stored.max() < 2**bits:
         return stretch(stored, 0, 2**bits - 1)
     return stretch(values, *own_range(values))
 

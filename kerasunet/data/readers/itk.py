@@ -23,8 +23,7 @@ _SEQUENCE = re.compile(rb"^kinds:.*\blist\b", re.MULTILINE)
 _SIZES = (b"space directions:", b"spacings:", b"ElementSpacing", b"ElementSize")
 _PLACES = (b"space directions:", b"TransformMatrix", b"Orientation", b"Rotation")
 _FROM_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
-_NUMBER_BYTES = 8
-_MOST_VOXELS = 1 << 31
+_MOST_VOXELS = 1 << 29
 
 
 def read_image(source: Source) -> tuple[np.ndarray, tuple[float, float] | None]:
@@ -69,7 +68,9 @@ def _open(source: Source) -> Volume:
         raise Unusable(f"{count:,} voxels, too many to unpack at once; cut the volume")
 
     def read(index: tuple[int | slice, ...]) -> np.ndarray:
-        voxels = volumes.kept(source, count * _NUMBER_BYTES, lambda: _voxels(reader))
+        one = sitk.Image([1] * len(size), reader.GetPixelID(), channels)
+        nbytes = count * one.GetSizeOfPixelComponent()
+        voxels = volumes.kept(source, nbytes, lambda: _voxels(reader))
         return voxels[index[: len(size)]]
 
     padded = (*size, 1)[: max(3, len(size))]
