@@ -13,8 +13,7 @@ from typing import Any, cast
 
 from kerasunet.architecture import Architecture
 from kerasunet.data.augmentation_settings import Augmentation
-from kerasunet.data.cases import ObjectChoice
-from kerasunet.options import check, option
+from kerasunet.options import ObjectChoice, check, option
 from kerasunet.strategies import Strategy, parse
 
 LARGEST_SEED = 2**31 - 1

@@ -18,7 +18,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from kerasunet.data.cases import AnnotatedCase, Case, DataSet, FileCase, ObjectChoice
+from kerasunet.data.cases import AnnotatedCase, Case, DataSet, FileCase
 from kerasunet.data.checking.comparison import (
     contradictions,
     divided_duplicates,
@@ -37,6 +37,7 @@ from kerasunet.data.readers import count_frames, read_image
 from kerasunet.data.splits import groups_in_words
 from kerasunet.drawing import TRUTH, overlay
 from kerasunet.files import collect_problems
+from kerasunet.options import ObjectChoice
 
 _THREADS = 4
 _SIDE = 160

@@ -9,12 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from kerasunet.data.cases import AnnotatedCase, Case, DataSet, FileCase, MaskCoding, ObjectChoice
+from kerasunet.data.cases import AnnotatedCase, Case, DataSet, FileCase, MaskCoding
 from kerasunet.data.layouts.annotations import ENCODINGS, NO_OBJECT
 from kerasunet.data.layouts.coco import CocoOutlines
 from kerasunet.data.layouts.pairing import image_stem, read_rows
 from kerasunet.data.readers import segment_labels
 from kerasunet.files import read_json, report_all
+from kerasunet.options import ObjectChoice
 
 _DICOM_SUFFIXES = (".dcm", ".dicom")
 _COLOR = re.compile(r"#[0-9a-f]{6}", re.IGNORECASE)
