@@ -6,8 +6,10 @@ against them.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
+from numbers import Number
 from typing import Any
 
 _TYPES = {"int": int, "float": float, "bool": bool}
@@ -103,11 +105,30 @@ def declared(settings: Any) -> dict[str, Option]:
 def check(settings: Any) -> None:
     """Require that every option of a settings instance is in range.
 
+    Values become those of plain Python, which JSON knows: a path its text, NumPy's numbers plain
+    ones, a list a tuple.
+
     Raises:
         ValueError: One is not; the message names it.
     """
     for name, known in declared(settings).items():
-        known.check(name, getattr(settings, name))
+        value = _plain(getattr(settings, name))
+        if known.type is int and isinstance(value, float):
+            if not value.is_integer():
+                raise ValueError(f"{name} must be a whole number, not {value:g}")
+            value = int(value)
+        object.__setattr__(settings, name, value)  # Settings are frozen.
+        known.check(name, value)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if isinstance(value, list | tuple):
+        return tuple(map(_plain, value))
+    is_number = isinstance(value, Number) and not isinstance(value, bool | int)
+    # NumPy's flags are no numbers to Python, but can tell their plain value, too.
+    return value.item() if hasattr(value, "item") and (is_number or value.shape == ()) else value
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -14,19 +16,19 @@ import numpy as np
 
 from kerasunet import layer_selection, models
 from kerasunet.architecture import Architecture, plain_copy, rebuilt
+from kerasunet.backend import prepared_backend
 from kerasunet.data.decoding import DecodedCases, content_digest
 from kerasunet.drawing import draw_comparison, write_png
 from kerasunet.files import read_json, write_json, write_text
 from kerasunet.freezing import Description, apply_strategy, describe
 from kerasunet.runs.directory import RunDirectory, exclusive
-from kerasunet.runs.preparation import PreparedData, prepare
+from kerasunet.runs.preparation import PreparedData, prepare, size_warning, with_seen
 from kerasunet.strategies import Strategy, parse
 from kerasunet.training.evaluation import Evaluation, evaluate_probabilities
 from kerasunet.training.loop import (
     compile_for_training,
     learner_of,
     predict,
-    prepare_backend,
     train,
 )
 from kerasunet.training.settings import FinetuneSettings, Optimization, without_paths
@@ -62,7 +64,7 @@ class Run:
 
 def finetune(
     settings: FinetuneSettings,
-    directory: Path,
+    directory: str | os.PathLike,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     *,
     compact: bool = False,
@@ -96,9 +98,11 @@ def finetune(
             are kept, and the message says where.
     """
     prepared = prepare(settings) if prepared is None else prepared
-    with exclusive(directory):
-        run = _Finetuning(settings, RunDirectory(directory), prepared, kept or KeptNetworks())
-        return run.run(callbacks, compact)
+    if told := size_warning(settings):
+        warnings.warn(told, stacklevel=2)
+    files, kept = RunDirectory(Path(directory)), kept or KeptNetworks()
+    with exclusive(files.path), prepared_backend(settings.optimization):
+        return _Finetuning(settings, files, prepared, kept).run(callbacks, compact)
 
 
 @dataclass(frozen=True)
@@ -111,7 +115,6 @@ class _Finetuning:
     kept: KeptNetworks
 
     def run(self, callbacks: Sequence[keras.callbacks.Callback], compact: bool) -> Run:
-        prepare_backend(self.settings.optimization)
         network = self.kept.get(self.settings, lambda: initial_model(self.settings))
         parts = self._decode(network.model)
         self.files.claim(self.settings, self._digests(parts))
@@ -236,7 +239,7 @@ class _Finetuning:
     def _card(self, strategy: Strategy, evaluation: Evaluation) -> models.ModelCard:
         settings, data, split = self.settings, self.prepared.data, self.prepared.split
         note = models.DataNote.of(data)
-        return models.ModelCard(
+        card = models.ModelCard(
             title=f"U-Net fine-tuned on {data.name}, {settings.layers}",
             strategy=str(strategy),
             init=Path(settings.init).name,
@@ -249,6 +252,7 @@ class _Finetuning:
             metrics=evaluation.summary,
             settings=without_paths(settings, data=data.name),
         )
+        return with_seen(card, settings, data.select(split.train), data.select(split.validation))
 
 
 @dataclass(frozen=True)
