@@ -151,7 +151,7 @@ class ObjectChoice:
             texts: One text for each object; none for what the data say by themselves.
 
         Raises:
-            ValueError: There are several, or a text lacks a name or a value.
+            ValueError: There are several, or a text lacks a name or a value, or repeats one.
         """
         if not texts:
             return None
@@ -168,4 +168,8 @@ class ObjectChoice:
                 f"--objects {texts[0]!r}: give a name, or NAME=V,V with values, colors or labels, "
                 "such as nodule, cyst,mass, lungs=150,200 or tumor=#ff0000"
             )
-        return cls(tuple(dict.fromkeys(sources)), name.strip())
+        if len(set(sources)) < len(sources):
+            raise ValueError(
+                f"--objects {texts[0]!r}: names a value twice; a color is written as one, #ff0000"
+            )
+        return cls(sources, name.strip())

@@ -419,7 +419,45 @@ def is_module(name: str) -> bool:
 
 DISPLAY, PLACES = "data/test_readers_dicom_display.py", "data/test_places.py"
 DICOM, NIFTI = "data/test_readers_dicom.py", "data/test_readers_nifti.py"
+MASKS, DRAWN = "data/test_masks.py", "data/test_annotations.py"
 READ = {
+    "mask in grey levels": (MASKS, "test_values_and_colors_that_are_chosen"),
+    "mask in color, with a palette or without": (
+        MASKS,
+        "test_object_is_what_is_seen_on_black_or_on_nothing",
+    ),
+    "mask with transparency": (MASKS, "test_object_is_what_is_seen_on_black_or_on_nothing"),
+    "mask that was smoothed or saved as JPEG": (
+        MASKS,
+        "test_masks_with_in_between_values_are_refused_unless_cut",
+    ),
+    "masks with a table of classes": (
+        MASKS,
+        "test_masks_are_read_by_the_table_that_comes_with_them",
+    ),
+    "labelme": (DRAWN, "test_background_and_ignore_cut_what_was_drawn_before"),
+    "COCO": (DRAWN, "test_coco_is_drawn_as_its_own_library_draws_it"),
+    "Pascal VOC": (MASKS, "test_voc_void_is_no_object_and_classes_are_chosen"),
+    "shape or annotation without an area, or damaged": (
+        DRAWN,
+        "test_unusable_shape_costs_that_shape_and_is_named",
+    ),
+    "masks of one value each, but of different values": (
+        MASKS,
+        "test_check_tells_that_the_object_has_several_codes",
+    ),
+    "DICOM segmentation with several segments": (
+        PLACES,
+        "test_segments_are_chosen_by_label_or_refused",
+    ),
+    "several labels, categories, classes or segments": (
+        DRAWN,
+        "test_labels_are_counted_over_the_whole_set",
+    ),
+    "annotations of other programs": (
+        DRAWN,
+        "test_annotations_of_other_programs_are_refused_with_the_remedy",
+    ),
     "DICOM: window, or VOI LUT": (DISPLAY, "test_the_first_sensible_of_several_windows_counts"),
     "DICOM: lookup tables": (DISPLAY, "test_a_table_in_big_endian"),
     "DICOM: palettes": (DISPLAY, "test_colors_of_real_files"),
@@ -468,7 +506,7 @@ READ = {
 
 @pytest.mark.parametrize("row", READ)
 def test_what_is_read_and_how_is_tested(row):
-    """Rows of the guide's table on DICOM, volumes and frames, and the test of each."""
+    """Rows of the guide's table of what is read, and the test of each."""
     file, test = READ[row]
     assert f"\n| {row} | " in text_of(ROOT / "docs/guide/data.md")
     assert f"\ndef {test}(" in text_of(ROOT / "tests" / file)

@@ -37,6 +37,7 @@ from kerasunet.data.readers import count_frames, read_image
 from kerasunet.data.splits import groups_in_words
 from kerasunet.drawing import TRUTH, overlay
 from kerasunet.files import collect_problems
+from kerasunet.options import ObjectChoice
 
 _THREADS = 4
 _SIDE = 160
@@ -115,9 +116,11 @@ def check(
 
     Raises:
         FileNotFoundError: There is no such folder, file or data set.
-        ValueError: The name of a simulated set is wrong, or the pattern does not fit the names.
+        ValueError: The name of a simulated set is wrong, the pattern does not fit the names, or
+            several objects are chosen.
     """
     source = os.fspath(name_or_path)
+    ObjectChoice.parse(objects)
     with collect_problems() as found:
         try:
             data = load(source, manual_dir, objects=objects, mask_threshold=mask_threshold)

@@ -25,7 +25,8 @@ from pydicom.uid import (
 from kerasunet.data.readers import dicom_display, dicom_frames, dicom_pixels
 from kerasunet.data.readers.dicom_frames import frame_count, numbers
 from kerasunet.data.readers.dicom_pixels import SYNTAXES
-from kerasunet.data.readers.files import to_mask_values, without_equal_channels
+from kerasunet.data.readers.files import without_equal_channels
+from kerasunet.data.readers.masks import to_mask_values
 from kerasunet.data.readers.source import Partner, Source, Unusable, millimetres, quiet
 from kerasunet.data.readers.space import matching_frame
 

@@ -15,7 +15,7 @@ from types import ModuleType
 
 import numpy as np
 
-from kerasunet.data.readers.masks import MaskValues
+from kerasunet.data.readers.masks import MaskValues, check_finite
 from kerasunet.data.readers.source import TURN, Partner, Source, Unusable, kind_of
 from kerasunet.files import FileWarning
 
@@ -295,7 +295,7 @@ def stretch(pixels: np.ndarray, low: float, high: float) -> np.ndarray:
 
     Where both are one value, only what is above it is white: a constant image becomes black.
     """
-    _check_finite(pixels)
+    check_finite(pixels)
     if not low < high:
         return np.where(pixels > low, np.float32(255), np.float32(0))
     scale = 255 / (high - low)
@@ -310,31 +310,6 @@ def stretch(pixels: np.ndarray, low: float, high: float) -> np.ndarray:
     return np.minimum(levels, 255).astype(np.float32, copy=False)  # Products are rounded, too.
 
 
-def to_mask_values(pixels: np.ndarray) -> np.ndarray:
-    """Turn pixel values into unsigned integers; in color the brightest channel counts.
-
-    Args:
-        pixels: `(height, width)` or `(height, width, channels)`; bool counts as 0 and 255.
-
-    Returns:
-        Unsigned integers, `(height, width)`.
-
-    Raises:
-        Unusable: There are negative or fractional values.
-    """
-    if pixels.dtype == bool:
-        return pixels * np.uint8(255)
-    values = pixels if pixels.ndim == 2 else pixels.max(axis=2)
-    if values.dtype.kind == "u":
-        return values.astype(values.dtype.newbyteorder("="))
-    _check_finite(values)
-    if values.min() < 0 or (values.dtype.kind == "f" and np.any(values % 1)):
-        raise Unusable(
-            "a mask holds whole numbers from 0 up, and this one holds others; export it again"
-        )
-    return values.astype(np.min_scalar_type(int(values.max())))
-
-
 def without_equal_channels(image: np.ndarray) -> np.ndarray:
     """Turn color whose channels all agree into grey, `(height, width)`."""
     if image.ndim == 2:
@@ -342,8 +317,3 @@ def without_equal_channels(image: np.ndarray) -> np.ndarray:
     red, green, blue = np.moveaxis(image, 2, 0)
     agree = np.array_equal(red, green) and np.array_equal(red, blue)
     return np.ascontiguousarray(red if agree else image)
-
-
-def _check_finite(pixels: np.ndarray) -> None:
-    if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
-        raise Unusable("holds NaN or infinite values; replace them with numbers")

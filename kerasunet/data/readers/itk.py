@@ -8,7 +8,8 @@ import numpy as np
 import SimpleITK as sitk
 
 from kerasunet.data.readers import volumes
-from kerasunet.data.readers.files import to_levels, to_mask_values, without_equal_channels
+from kerasunet.data.readers.files import to_levels, without_equal_channels
+from kerasunet.data.readers.masks import to_mask_values
 from kerasunet.data.readers.source import TURN, Partner, Source, Unusable, quiet_native_code
 from kerasunet.data.readers.volumes import Volume
 

@@ -15,7 +15,8 @@ from nibabel.affines import voxel_sizes
 from nibabel.arrayproxy import ArrayProxy
 
 from kerasunet.data.readers import volumes
-from kerasunet.data.readers.files import to_levels, to_mask_values, without_equal_channels
+from kerasunet.data.readers.files import to_levels, without_equal_channels
+from kerasunet.data.readers.masks import to_mask_values
 from kerasunet.data.readers.source import Partner, Source, Unusable, quiet
 from kerasunet.data.readers.volumes import Volume
 
