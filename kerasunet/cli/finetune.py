@@ -38,24 +38,27 @@ def run(options: argparse.Namespace) -> int:
         optimization=shared.optimization(options),
         augmentation=PRESETS[options.augmentation],
     )
+    directory = options.output or _default_directory(settings)
+    files = runs.RunDirectory(directory)
     if options.save_as is not None:
-        models.check_name(options.save_as)
+        models.check_name(options.save_as, None if options.restart else files.model)
     _check_layers(settings)
     prepared = runs.prepare(settings)
     print(shared.describe_data(prepared.data), flush=True)
-    directory = options.output or _default_directory(settings)
     if options.restart:
-        runs.RunDirectory(directory).clear()
+        files.require_removable(settings)
 
     start_backend()
     from kerasunet.cli.progress import ProgressBar
 
-    bar = ProgressBar(settings.optimization)
-    finished = runs.finetune(settings, directory, [bar], prepared=prepared)
+    with ProgressBar(settings.optimization) as bar:
+        finished = runs.finetune(
+            settings, directory, [bar], prepared=prepared, restart=options.restart
+        )
     print(_report(finished))
     if options.save_as:
-        file = finished.files.model
-        print(f"registered  {models.register(file, options.save_as, options.half_precision)}")
+        saved = models.register(files.model, options.save_as, options.half_precision)
+        print(f"registered  {saved}")
     return 0
 
 

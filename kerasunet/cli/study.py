@@ -164,7 +164,11 @@ def _execute(study, executor, retry_failed: bool) -> int:
         where = f"fold {planned.fold}, {planned.train_size} images, {planned.strategy}"
         print(f"[{done}/{total}] {where}: {_outcome(result)}; {_duration(left)} left", flush=True)
 
-    run_study(study, executor, retry_failed, on_result=tell)
+    try:
+        run_study(study, executor, retry_failed, on_result=tell)
+    except KeyboardInterrupt:
+        kept = f"{done} of these runs are kept in {study.directory}, where the same command goes on"
+        raise KeyboardInterrupt(kept) from None
     return failures
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 MOST_BYTES = 4 << 20
 _REMEDY = "restore it from its source"
 _FAULTS_SHOWN = 5
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
 _LARGEST_SIDE = 2048
 _MOST_FILTERS, _DEEPEST = 2048, 8
 
@@ -290,6 +291,43 @@ def write_card(path: Path, card: ModelCard) -> None:
     """Write `NAME.json` and `NAME.md` beside a model file."""
     write_json(path.with_suffix(".json"), card.to_json())
     write_text(path.with_suffix(".md"), card.to_markdown())
+
+
+def require_free_name(folder: Path, name: str, path: Path | None) -> None:
+    """Refuse a name that cannot be given to a model in a folder of models.
+
+    Args:
+        folder: The folder.
+        name: The name.
+        path: Where that model is; one that is there may have been given the name before.
+
+    Raises:
+        FileExistsError: Another model has this name.
+        ValueError: It is empty, too long, a path, or has characters that file systems differ on.
+    """
+    if not _NAME.fullmatch(name):
+        raise ValueError(
+            f"{name!r} is not a valid model name; a name has up to 100 letters, digits and ._+- "
+            "and starts with a letter or digit"
+        )
+    taken = folder / f"{name}.keras"
+    if not taken.exists() and not taken.with_suffix(".json").exists():
+        return
+    source = None if path is None else path.with_suffix(".json")
+    if source is None or not source.is_file() or _facts(source) != _facts(taken):
+        raise FileExistsError(
+            f"{taken}: is registered already, and is another model; choose another name, or "
+            "remove that model first"
+        )
+
+
+def _facts(path: Path) -> ModelCard | None:
+    """Return what a card says of a model however and wherever it is stored; `None` without one."""
+    path = path.with_suffix(".json")
+    if not path.is_file():
+        return None
+    card = read_card(path)
+    return replace(card, name="", storage="", sha256="", evaluations=(), unknown={})
 
 
 def _overview(card: ModelCard) -> list[str]:

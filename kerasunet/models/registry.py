@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import io
 import os
-import re
 import warnings
 import zipfile
 from collections.abc import Iterator
@@ -24,15 +23,18 @@ import numpy as np
 
 from kerasunet.architecture import Architecture, plain_copy
 from kerasunet.files import sha256, write_atomically
-from kerasunet.models.model_card import ModelCard, RecordedEvaluation, read_card, write_card
+from kerasunet.models.model_card import (
+    ModelCard,
+    RecordedEvaluation,
+    read_card,
+    require_free_name,
+    write_card,
+)
 from kerasunet.models.verification import checked_model, checked_weights, first_line, other_digest
 
 if TYPE_CHECKING:
     import h5py
     import keras
-
-
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
 
 
 def folder() -> Path:
@@ -112,10 +114,11 @@ def register(path: Path, name: str, half_precision: bool = False) -> Path:
 
     Raises:
         FileNotFoundError: There is no such model, or it has no card.
+        FileExistsError: Another model has this name.
         ValueError: The name is not a valid file name, or the file is not the one that its card
             describes, or it holds weights beyond half precision.
     """
-    check_name(name)
+    check_name(name, path)
     target = folder() / f"{name}.keras"
     registered = replace(read_card(path.with_suffix(".json")), name=name)
     with checked_model(path, registered.sha256) as copy:
@@ -128,17 +131,14 @@ def register(path: Path, name: str, half_precision: bool = False) -> Path:
     return target
 
 
-def check_name(name: str) -> None:
-    """Refuse a text that is not a valid name for a registered model.
+def check_name(name: str, path: Path | None = None) -> None:
+    """Refuse a name that the model in `path`, which need not be there yet, cannot be given.
 
     Raises:
+        FileExistsError: Another model is registered under it.
         ValueError: It is empty, too long, a path, or has characters that file systems differ on.
     """
-    if not _NAME.fullmatch(name):
-        raise ValueError(
-            f"{name!r} is not a valid model name; a name has up to 100 letters, digits and ._+- "
-            "and starts with a letter or digit"
-        )
+    require_free_name(folder(), name, path)
 
 
 def record(name_or_path: str | os.PathLike, evaluation: RecordedEvaluation) -> Path:

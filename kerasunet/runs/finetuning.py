@@ -58,6 +58,7 @@ def finetune(
     *,
     compact: bool = False,
     prepared: PreparedData | None = None,
+    restart: bool = False,
 ) -> Run:
     """Fine-tune the weights that the strategy names, and measure before and after.
 
@@ -72,6 +73,8 @@ def finetune(
         compact: Keep numbers only: nothing is measured before training, and no model, overlays or
             TensorBoard logs are written. Studies use this.
         prepared: What `prepare` returned for these settings; prepared here unless given.
+        restart: Remove an earlier run in the directory first, once nothing else can refuse this
+            one.
 
     Returns:
         The run.
@@ -86,7 +89,8 @@ def finetune(
     """
     prepared = prepare(settings) if prepared is None else prepared
     with exclusive(directory):
-        return _Finetuning(settings, RunDirectory(directory), prepared).run(callbacks, compact)
+        steps = _Finetuning(settings, RunDirectory(directory), prepared, restart)
+        return steps.run(callbacks, compact)
 
 
 @dataclass(frozen=True)
@@ -96,15 +100,33 @@ class _Finetuning:
     settings: FinetuneSettings
     files: RunDirectory
     prepared: PreparedData
+    restart: bool
 
     def run(self, callbacks: Sequence[keras.callbacks.Callback], compact: bool) -> Run:
         prepare_backend(self.settings.optimization)
         model = initial_model(self.settings)
         parts = self._decode(model)
-        self.files.claim(self.settings, self._digests(parts))
+        self.settings.optimization.require_validation(len(parts["validation"]))
+        # What may still refuse the run comes before an earlier run is removed.
+        choice = self._choose(parts["train"]) if self.restart else None
+        self.files.claim(self.settings, self._digests(parts), restart=self.restart)
         if summary := self.files.finished():
             return Run(self.files.path, summary)
-        strategy = self._strategy(parts["train"])
+        with self.files.telling_what_is_kept():
+            summary = self._run(model, parts, choice, callbacks=callbacks, compact=compact)
+        return Run(self.files.path, self.files.finish(summary))
+
+    def _run(
+        self,
+        model: keras.Model,
+        parts: dict[str, DecodedCases],
+        choice: layer_selection.Choice | None,
+        *,
+        callbacks: Sequence[keras.callbacks.Callback],
+        compact: bool,
+    ) -> dict[str, Any]:
+        """Train, measure, write all but the summary, and return that."""
+        strategy = self._strategy(parts["train"], choice)
         layers = self._freeze(model, strategy)
         before = None if compact else self._measure(model, parts["test"])
         if not compact:
@@ -117,14 +139,13 @@ class _Finetuning:
         if before is not None:
             self._write_overlays(parts["test"], before, after)
             models.save(model, self.files.model, self._card(strategy, after.evaluation))
-        summary = {
+        return {
             **self._facts(strategy, layers),
             "seconds": seconds,
             "before": None if before is None else before.evaluation.summary,
             "after": after.evaluation.summary,
             "constant_prediction": after.evaluation.constant,
         }
-        return Run(self.files.path, self.files.finish(summary))
 
     def _decode(self, model: keras.Model) -> dict[str, DecodedCases]:
         size, multiple = self.settings.image_size, Architecture.of(model).size_multiple
@@ -140,21 +161,28 @@ class _Finetuning:
             "init": models.digest(self.settings.init),
         }
 
-    def _strategy(self, training: DecodedCases) -> Strategy:
+    def _strategy(self, training: DecodedCases, choice: layer_selection.Choice | None) -> Strategy:
         """Return the strategy asked for, or with `auto` the one chosen, once per run."""
-        settings, path = self.settings, self.files.choice
-        if not settings.strategy.is_auto:
-            return settings.strategy
+        path = self.files.choice
+        if not self.settings.strategy.is_auto:
+            return self.settings.strategy
         if not path.is_file():
-            choice = layer_selection.choose(
-                settings.strategy,
-                lambda: initial_model(settings),
-                training,
-                optimization=settings.optimization,
-                augmentation=settings.augmentation,
-            )
+            choice = choice or self._choose(training)
             write_json(path, choice.as_dict())
         return parse(read_json(path)["strategy"])
+
+    def _choose(self, training: DecodedCases) -> layer_selection.Choice | None:
+        """Return the choice of `auto`; `None` for strategies that leave nothing to choose."""
+        settings = self.settings
+        if not settings.strategy.is_auto:
+            return None
+        return layer_selection.choose(
+            settings.strategy,
+            lambda: initial_model(settings),
+            training,
+            optimization=settings.optimization,
+            augmentation=settings.augmentation,
+        )
 
     def _freeze(self, model: keras.Model, strategy: Strategy) -> Description:
         apply_strategy(model, strategy)
