@@ -5,15 +5,20 @@ from __future__ import annotations
 import argparse
 import csv
 import io
+import os
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kerasunet import models
 from kerasunet.backend import quiet_start
 from kerasunet.cli import options as shared
 from kerasunet.options import Option
+from kerasunet.runs.directory import exclusive
+from kerasunet.runs.predictions import PredictionDirectory, mask_file
 from kerasunet.training.settings import LARGEST_SIDE
 
 if TYPE_CHECKING:
@@ -41,7 +46,9 @@ _COLUMNS = (
     "area_share",
     "area_mm2",
     "largest_probability",
+    "mask",
 )
+_TABLE = "areas.csv"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -58,8 +65,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from kerasunet.data.readers import read_image
-    from kerasunet.files import write_text
     from kerasunet.inference.segmenter import check_request
 
     models.check(options.model)
@@ -67,24 +72,88 @@ def run(options: argparse.Namespace) -> int:
         models.card(options.model), options.engine, tile=options.tile, overlap=options.overlap
     )
     paths = _image_files(options.images)
-    names = _output_names(paths)
+    _require_apart(options.output, paths)
+    images = dict(zip(_output_names(paths), paths, strict=True))
+    with exclusive(options.output):
+        directory = PredictionDirectory.open(options.output, _facts(options))
+        directory.require_free(images, _files(images, options))
+        return _predict(options, images, directory)
+
+
+def _predict(
+    options: argparse.Namespace, images: dict[str, Path], directory: PredictionDirectory
+) -> int:
+    """Segment image by image; whatever ends this, the table then has what was segmented."""
+    from kerasunet.data.readers import read_image
+
     segmenter = cache(lambda: _segmenter(options))  # Opening takes seconds: not for bad images.
-    rows, failures = [], []
-    for path, name in zip(paths, names, strict=True):
-        try:
-            image, spacing = read_image(path)
-        except (OSError, ValueError) as error:
-            failures.append(str(error))
-            continue
-        found = replace(segmenter()(image), spacing=spacing)
-        _write_pictures(options, name, found)
-        rows.append(_row(path, found))
-    if rows:
-        write_text(options.output / "areas.csv", _csv(rows))
-        print(f"{len(rows)} of {len(paths)} images segmented, see {options.output}/")
+    labels = dict(zip(images, _labels([*images.values()]), strict=True))
+    done, failures = 0, []
+    try:
+        for name, path in images.items():
+            try:
+                image, spacing = read_image(path)
+            except (OSError, ValueError) as error:
+                failures.append(str(error))
+                continue
+            found = replace(segmenter()(image), spacing=spacing)
+            if not done:
+                directory.begin(images, _files(images, options))
+            written = _write_pictures(options, name, found)
+            directory.keep(name, _row(labels[name], name, found), written)
+            done += 1
+    except KeyboardInterrupt:
+        kept = f"{done} of {len(images)} images are segmented, see {options.output}/"
+        raise KeyboardInterrupt(*[kept] * bool(done)) from None
+    finally:
+        if done:
+            _write_table(directory)
+    if done:
+        print(f"{done} of {len(images)} images segmented, see {options.output}/")
     if failures:
         raise ValueError("not segmented:\n  " + "\n  ".join(failures))
     return 0
+
+
+def _facts(options: argparse.Namespace) -> dict[str, Any]:
+    """Return what the masks depend on beside the images; engines agree."""
+    card = models.card(options.model)
+    return {
+        "model": card.name,
+        "sha256": models.digest(options.model),
+        "threshold": card.threshold if options.threshold is None else options.threshold,
+        "tile": options.tile,
+        "overlap": options.overlap,
+        "mirror": options.mirror,
+    }
+
+
+def _files(images: Iterable[str], options: argparse.Namespace) -> list[str]:
+    """Return the paths of all files but the record within the output folder."""
+    return [_TABLE, *(file for name in images for file in _pictures(name, options))]
+
+
+def _pictures(name: str, options: argparse.Namespace) -> list[str]:
+    return [mask_file(name), *([] if options.no_overlays else [f"overlays/{name}.png"])]
+
+
+def _write_table(directory: PredictionDirectory) -> None:
+    from kerasunet.files import sha256, write_text
+
+    path = directory.path / _TABLE
+    write_text(path, _csv(directory.rows))
+    directory.files[_TABLE] = sha256(path)
+    directory.end()
+
+
+def _require_apart(output: Path, paths: list[Path]) -> None:
+    """Refuse to write masks where a reader of data would take them for annotations."""
+    for path in paths:
+        if output.resolve() in list(path.resolve().parents)[:2]:
+            raise ValueError(
+                f"{output}: {path} is in it, and masks written beside images would be taken for "
+                "their annotations; give another folder with --output"
+            )
 
 
 def _segmenter(options: argparse.Namespace) -> Segmenter:
@@ -101,13 +170,15 @@ def _segmenter(options: argparse.Namespace) -> Segmenter:
         )
 
 
-def _write_pictures(options: argparse.Namespace, name: str, found: Segmentation) -> None:
+def _write_pictures(options: argparse.Namespace, name: str, found: Segmentation) -> list[str]:
+    """Write mask and overlay; return their paths within the output folder."""
     from kerasunet.drawing import overlay, write_png
 
-    write_png(options.output / "masks" / f"{name}.png", found.mask)
-    if not options.no_overlays:
-        picture = overlay(found.image, found.mask, thickness=2)
-        write_png(options.output / "overlays" / f"{name}.png", picture)
+    names = _pictures(name, options)
+    write_png(options.output / names[0], found.mask)
+    for picture in names[1:]:
+        write_png(options.output / picture, overlay(found.image, found.mask, thickness=2))
+    return names
 
 
 def _image_files(given: list[Path]) -> list[Path]:
@@ -127,38 +198,59 @@ def _image_files(given: list[Path]) -> list[Path]:
             files.append(path)
         else:
             raise FileNotFoundError(f"{path}: no such file or folder, or not a regular file")
-    for file in files:
-        if not is_plain(file.name):
+    files = _each_once(files)
+    for file, label in zip(files, _labels(files), strict=True):
+        if not is_plain(label):
             raise ValueError(f"{file}: its name cannot be written into a table; rename it")
     return files
 
 
+def _each_once(files: Iterable[Path]) -> list[Path]:
+    unique: dict[str, Path] = {}
+    for file in files:
+        unique.setdefault(os.path.abspath(file), file)
+    return list(unique.values())
+
+
+def _labels(paths: Sequence[Path]) -> list[str]:
+    """File names, with as many of their folders as it takes to tell equal names apart."""
+    parts = [Path(os.path.abspath(path)).parts for path in paths]
+    depths = [1] * len(paths)
+    while True:
+        labels = ["/".join(one[-depth:]) for one, depth in zip(parts, depths, strict=True)]
+        repeated = {label for label, count in Counter(labels).items() if count > 1}
+        if not repeated:
+            return labels
+        depths = [depth + (label in repeated) for depth, label in zip(depths, labels, strict=True)]
+
+
 def _output_names(paths: list[Path]) -> list[str]:
-    """File stems, with the suffix or a number added where stems repeat."""
-    names: list[str] = []
+    """File stems, with the suffix or a number added where stems repeat, in whatever case."""
+    names: dict[str, str] = {}
     for path in paths:
         name = path.stem
-        if name in names:
+        if name.casefold() in names:
             name = path.name.replace(".", "_")
         number = 2
-        while name in names:
+        while name.casefold() in names:
             name = f"{path.stem}_{number}"
             number += 1
-        names.append(name)
-    return names
+        names[name.casefold()] = name
+    return list(names.values())
 
 
-def _row(path: Path, found: Segmentation) -> dict:
+def _row(label: str, name: str, found: Segmentation) -> dict[str, Any]:
     height, width = found.mask.shape
     area_mm2 = found.area_mm2
     return {
-        "image": path.name,
+        "image": label,
         "height": height,
         "width": width,
         "area_pixels": found.area_pixels,
         "area_share": f"{found.area_pixels / (height * width):.4f}",
         "area_mm2": "" if area_mm2 is None else f"{area_mm2:.1f}",
         "largest_probability": f"{found.probability.max():.4f}",
+        "mask": f"{name}.png",
     }
 
 

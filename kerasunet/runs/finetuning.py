@@ -168,6 +168,7 @@ class _Finetuning:
             return self.settings.strategy
         if not path.is_file():
             choice = choice or self._choose(training)
+            assert choice is not None, "the strategy is automatic"
             write_json(path, choice.as_dict())
         return parse(read_json(path)["strategy"])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import os
 import pty
@@ -9,7 +10,10 @@ import shutil
 import sys
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
+from helpers.images import disc_images
 
 from kerasunet import models
 from kerasunet.cli import main
@@ -110,10 +114,6 @@ def damaged_folder(place, own_images) -> Path:
 @pytest.fixture(scope="session")
 def own_images(tmp_path_factory) -> Path:
     """A folder of twelve images and their masks."""
-    import cv2
-    import numpy as np
-    from helpers.images import disc_images
-
     folder = tmp_path_factory.mktemp("own")
     images, masks = disc_images(12, size=40)
     for name, pictures in (("images", images), ("masks", masks.astype(np.uint8) * 255)):
@@ -173,6 +173,114 @@ def test_a_registered_model_is_not_replaced_by_another(call, place, earlier, tin
     refused(call, *words, "run", "--restart", saying="choose another name, or remove that model")
     with pytest.raises(FileExistsError, match="is another model"):
         models.register(tiny_model_file, "mine")
+
+
+# Predictions
+
+
+def table(folder: Path) -> list[dict[str, str]]:
+    with open(folder / "areas.csv", encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def predict(model: Path, *images: object, output: str = "out") -> list[object]:
+    words = ["predict", model, *images, "--output", output, "--engine", "keras"]
+    return [*words, "--no-overlays"]
+
+
+def test_images_of_one_name_have_rows_and_masks_that_can_be_told_apart(
+    call, place, tiny_model_file, own_images
+):
+    for number, folder in enumerate(("first", "second")):
+        (place / folder).mkdir()
+        shutil.copyfile(own_images / f"images/case{number}.png", place / folder / "scan.png")
+    shutil.copyfile(own_images / "images" / "case2.png", place / "Scan.png")
+    given = ["first", "second", "second/scan.png", "Scan.png"]  # One of them twice.
+    status, said = call(*predict(tiny_model_file, *given))
+    assert status == 0, said
+    rows = table(place / "out")
+    assert [row["image"] for row in rows] == ["first/scan.png", "second/scan.png", "Scan.png"]
+    assert len({row["mask"].lower() for row in rows}) == 3
+    for row in rows:
+        mask = cv2.imread(str(place / "out" / "masks" / row["mask"]), cv2.IMREAD_UNCHANGED)
+        assert np.count_nonzero(mask) == int(row["area_pixels"])
+    # Further images join them; another image of a name that is taken does not.
+    assert call(*predict(tiny_model_file, own_images / "images" / "case5.png"))[0] == 0
+    assert [row["image"] for row in table(place / "out")][3:] == ["case5.png"]
+    masks = sorted(path.name for path in (place / "out" / "masks").iterdir())
+    assert masks == sorted(row["mask"] for row in table(place / "out"))
+    words = predict(tiny_model_file, "second/scan.png")
+    refused(call, *words, saying="scan.png: is the mask of another image of this name")
+
+
+@pytest.mark.parametrize("changed", ["masks/case0.png", "areas.csv"])
+def test_predictions_that_were_changed_are_not_replaced(
+    call, place, tiny_model_file, own_images, changed
+):
+    words = predict(tiny_model_file, own_images / "images" / "case0.png")
+    assert call(*words)[0] == call(*words)[0] == 0  # The same again replaces its own.
+    (place / "out" / changed).write_bytes(b"corrected by hand")
+    refused(call, *words, saying=f"{changed}: was not written by this command, or was changed")
+    refused(
+        call,
+        *predict(tiny_model_file, own_images / "images" / "case1.png"),
+        saying=f"{changed}: was not written by this command, or was changed",
+    )
+
+
+def test_masks_of_other_settings_are_never_put_beside_a_table(
+    call, place, tiny_model_file, own_images
+):
+    words = predict(tiny_model_file, own_images / "images" / "case0.png")
+    assert call(*words)[0] == 0
+    refused(call, *words, "--threshold", 0.3, saying="threshold was 0.5, now 0.3")
+    refused(call, *words, "--mirror", saying="mirror was False, now True")
+
+
+@pytest.mark.parametrize("name", ["masks/case0.png", "masks/other.png", "overlays/x", "areas.csv"])
+def test_predictions_are_not_written_over_or_among_files_of_yours(
+    call, place, tiny_model_file, own_images, name
+):
+    (place / "mine" / name).parent.mkdir(parents=True)
+    (place / "mine" / name).write_text(THESIS)
+    words = predict(tiny_model_file, own_images / "images" / "case0.png", output="mine")
+    refused(call, *words, saying="but no predictions.json, so these are not predictions")
+    (place / "mine" / "predictions.json").write_text('{"settings": "mine"}')
+    refused(call, *words, saying="predictions.json: is not a record of predictions")
+
+
+def test_predictions_are_not_written_into_the_data(call, place, tiny_model_file, own_images):
+    shutil.copytree(own_images, place / "data")
+    shutil.rmtree(place / "data" / "masks")  # Masks put there would annotate these images.
+    for output in ("data", "data/images"):
+        words = predict(tiny_model_file, "data/images", output=output)
+        refused(call, *words, saying="would be taken for their annotations; give another folder")
+
+
+def test_predictions_that_were_interrupted_are_told_and_continued(
+    call, place, tiny_model_file, own_images, monkeypatch
+):
+    from kerasunet.cli import predict as verb
+
+    row, left = verb._row, [2]
+
+    def stop(*words):
+        left[0] -= 1
+        if left[0] < 0:
+            raise KeyboardInterrupt
+        return row(*words)
+
+    words = predict(tiny_model_file, own_images / "images")
+    with monkeypatch.context() as patch:
+        patch.setattr(verb, "_row", stop)
+        assert call(*words) == (130, "stopped; 2 of 12 images are segmented, see out/\n")
+    assert [row["mask"] for row in table(place / "out")] == ["case0.png", "case1.png"]
+    status, said = call(*predict(tiny_model_file, own_images / "images" / "case11.png"))
+    assert status == 0, said
+    masks = sorted(path.name for path in (place / "out" / "masks").iterdir())
+    assert masks == sorted(row["mask"] for row in table(place / "out"))
+    assert len(masks) == 3
+    assert call(*words)[0] == 0 and len(table(place / "out")) == 12
 
 
 # Ctrl-C
