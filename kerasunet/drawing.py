@@ -5,6 +5,8 @@ Colors are those of Okabe and Ito's palette, which color-blind readers can tell 
 
 from __future__ import annotations
 
+import struct
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -22,6 +24,7 @@ _VOTE_COLOURS = cv2.COLORMAP_VIRIDIS
 _PANEL = 256
 _CAPTION = 22
 _GAP = 4
+_AFTER_HEADER = 33  # Bytes of a PNG's signature and of its first chunk.
 _FONT = (cv2.FONT_HERSHEY_SIMPLEX, 0.45, 1)
 
 
@@ -170,10 +173,23 @@ def png(picture: np.ndarray) -> bytes:
     return encoded.tobytes()
 
 
-def write_png(path: Path, picture: np.ndarray) -> None:
-    """Write an RGB, grey or bool picture as PNG, atomically; bool becomes 0 and 255."""
+def write_png(path: Path, picture: np.ndarray, *, software: str = "") -> None:
+    """Write an RGB, grey or bool picture as PNG, atomically; bool becomes 0 and 255.
+
+    Args:
+        path: The file.
+        picture: The pixels.
+        software: What the file says it was made by, Latin-1; if empty, it says nothing.
+    """
     content = png(picture)
+    if software:
+        content = content[:_AFTER_HEADER] + _text_chunk(software) + content[_AFTER_HEADER:]
     write_atomically(path, lambda temporary: temporary.write_bytes(content))
+
+
+def _text_chunk(software: str) -> bytes:
+    named = b"tEXtSoftware\0" + software.encode("latin-1")
+    return struct.pack(">I", len(named) - 4) + named + struct.pack(">I", zlib.crc32(named))
 
 
 def _enlarged_overlay(image: np.ndarray, mask: np.ndarray, colour) -> np.ndarray:

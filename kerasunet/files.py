@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 _UNFINISHED = ".writing-"
+_HEAD = 4096
 _ELSEWHERE = "choose a folder that you may write to"
 _REMEDIES = {
     errno.ENOSPC: "make room on that disk",
@@ -72,8 +73,11 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     The content reaches the disk before the name does.
 
     Raises:
-        NotWritten: The disk is full, the folder is not writable, or the like.
+        NotWritten: The disk is full, the folder is not writable, the path is a folder or a device,
+            or the like.
     """
+    if path.exists() and not path.is_file():
+        raise NotWritten(f"{path}: is a folder or a device; give the name of a file")
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=_UNFINISHED, dir=path.parent) as folder:
@@ -82,6 +86,13 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
             with open(temporary, "rb") as file:
                 os.fsync(file.fileno())
             os.replace(temporary, path)
+
+
+def is_marked(path: Path, mark: bytes) -> bool:
+    """Return whether an existing file is empty, or has these bytes near its beginning."""
+    with open(path, "rb") as file:
+        head = file.read(_HEAD)
+    return not head or mark in head
 
 
 def remove_unfinished(directory: Path) -> None:

@@ -65,7 +65,7 @@ def _run(verb: str, words: Sequence[str]) -> int:
     debug = "--debug" in words
     try:
         options = _parser(verb, module).parse_args(words)
-        check_outputs(verb, options)
+        check_outputs(verb, options, getattr(module, "marks", dict))
         return module.run(options) or 0
     except KeyboardInterrupt as stop:  # Who has kept something says so.
         print("; ".join(["stopped", *map(printable, map(str, stop.args))]), file=sys.stderr)

@@ -7,6 +7,7 @@ status is 1 if there are errors, 0 if there are none, 2 after wrong arguments.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,6 +38,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--json", action="store_true", help="print all problems as JSON")
 
 
+def marks() -> dict[str, bytes]:
+    return {"html": b"<title>Check of "}
+
+
 def run(options: argparse.Namespace) -> int:
     from kerasunet.data.checking import check
 
@@ -59,7 +64,19 @@ def _write_files(report: Report, options: argparse.Namespace) -> None:
                 f"{options.groups}: not written, because the cases could not be listed; correct "
                 "the errors above first"
             )
+        _require_own_groups(options.groups, report.groups)
         write_groups(options.groups, report.groups)
+
+
+def _require_own_groups(path: Path, groups: Mapping[str, str]) -> None:
+    """Refuse to replace groups that may have been edited."""
+    from kerasunet.data.groups import read_groups
+
+    if path.exists() and path.stat().st_size and read_groups(path) != groups:
+        raise FileExistsError(
+            f"{path}: holds other groups than these, perhaps yours; give another file, or move it "
+            "away"
+        )
 
 
 def _json(report: Report) -> str:

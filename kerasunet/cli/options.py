@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kerasunet.data.augmentation_settings import PRESETS
-from kerasunet.files import is_plain
+from kerasunet.files import is_marked, is_plain
 from kerasunet.options import Option, declared
+from kerasunet.runs.directory import RunDirectory
 from kerasunet.training.settings import Architecture, FinetuneSettings, Optimization
 
 if TYPE_CHECKING:
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
 
 
 _MOST_BOTTLENECK_FILTERS = 2048
-_FILES, _OUTPUTS = ("csv", "html", "json", "sheet"), ("output", "csv", "html", "json", "sheet")
-_WRITE_A_FILE = ("export", "panel")
+_FILES = ("csv", "groups", "html", "json", "sheet")
+_OUTPUTS = ("output", *_FILES)
 
 
 def add_settings(
@@ -199,15 +200,28 @@ def describe_data(data: DataSet) -> str:
     return f"data        {data.name} ({data.layout}): {len(data):,} cases{kept}"
 
 
-def check_outputs(verb: str, options: argparse.Namespace) -> None:
-    """Refuse paths where nothing could be written.
+def check_outputs(
+    verb: str, options: argparse.Namespace, marks: Callable[[], Mapping[str, bytes]] = dict
+) -> None:
+    """Refuse paths where nothing could be written, or where something else would be replaced.
+
+    Args:
+        verb: The verb.
+        options: What was given.
+        marks: Returns, by name of an option, bytes that begin every file that the verb writes
+            there, or stand near its beginning.
 
     Raises:
-        FileExistsError: A file is in the way of a folder, or a folder of a file.
+        FileExistsError: A file is in the way of a folder, or a folder of a file; or a file holds
+            something that this verb did not write.
     """
     for name in _OUTPUTS:
         if isinstance(path := getattr(options, name, None), Path):
-            _check_output(path, is_file=name in _FILES or verb in _WRITE_A_FILE)
+            is_file = name in _FILES or verb == "panel"
+            if verb != "export":  # Which knows whether it writes a file or a folder.
+                _check_output(path, is_file)
+            if is_file and path.exists():
+                _check_replaced(path, marks().get(name))
 
 
 def _check_output(path: Path, is_file: bool) -> None:
@@ -219,4 +233,17 @@ def _check_output(path: Path, is_file: bool) -> None:
     if not above.is_dir():
         raise FileExistsError(
             f"{above}: is a file, so nothing can be written below it; choose another place"
+        )
+
+
+def _check_replaced(path: Path, mark: bytes | None) -> None:
+    if not path.is_file():
+        raise FileExistsError(f"{path}: is a device or the like; give the name of a file")
+    run = RunDirectory(path.parent)
+    if path.name == run.cases.name and run.summary.is_file():
+        raise FileExistsError(f"{path}: is the table of a run; give another file")
+    if mark is not None and not is_marked(path, mark):
+        raise FileExistsError(
+            f"{path}: holds something that this command did not write; give another file, or move "
+            "it away"
         )

@@ -12,6 +12,9 @@ from pathlib import Path
 from kerasunet import models
 from kerasunet.backend import start_backend
 from kerasunet.cli import options as shared
+from kerasunet.files import is_marked
+
+_TITLE = b"What the models find"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,12 +38,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def marks() -> dict[str, bytes]:
+    return {"output": _TITLE}
+
+
 def run(options: argparse.Namespace) -> int:
     from kerasunet.data import load
 
     models = _headed(options.models)
     if options.output.suffix.lower() != ".png":
         raise ValueError(f"{options.output}: give the name of a PNG file")
+    drawn = options.output.with_suffix(".svg")
+    if drawn.exists() and not is_marked(drawn, _TITLE):
+        raise FileExistsError(
+            f"{drawn}: would be replaced, too, but is no such drawing; give another --output"
+        )
     load(options.data, options.manual_dir)  # A wrong name is told before TensorFlow is imported.
     start_backend()
     # TensorFlow takes several models in one process for one model that is traced anew.

@@ -116,15 +116,12 @@ def _settings(options: argparse.Namespace) -> StudySettings:
 
 
 def _print_plan(study, options: argparse.Namespace) -> None:
-    from kerasunet.files import read_json
-    from kerasunet.study.tables import RECORD
-
     settings = study.settings
     strategies = tuple(dict.fromkeys(run.strategy for run in study.planned))
     still = study.open_runs(options.retry_failed)
     print(f"study       {study.directory}/")
     folds, seeds = " ".join(map(str, settings.folds)), len(settings.seeds)
-    data = read_json(study.directory / RECORD)["data"]
+    data = study.record["data"]
     print(f"data        {data['name']} ({data['layout']}): {data['cases']:,} cases")
     print(f"folds       {folds} of {settings.run.folds}")
     print(f"strategies  {len(strategies)}: {' '.join(strategies)}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import tempfile
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -22,25 +22,26 @@ from kerasunet.runs.directory import RunDirectory, refuse_differences
 from kerasunet.runs.preparation import load_data, split_data
 from kerasunet.strategies import NetworkLayout
 from kerasunet.study.plan import PlannedRun, StudySettings, plan, protocol
-from kerasunet.study.tables import RECORD, Tables
+from kerasunet.study.tables import CASES, RECORD, RUNS, Tables, table_path
 from kerasunet.study.worker_pool import RunResult, run_in_process, workers
 
 
-def claim_study(directory: Path, settings: StudySettings, planned: Sequence[PlannedRun]) -> str:
-    """Claim a directory for this study, or refuse; find faults in the data before any run.
+def record_of(
+    directory: Path, settings: StudySettings, planned: Sequence[PlannedRun]
+) -> dict[str, Any]:
+    """Return what `study.json` is to hold, or refuse; find faults in the data before any run.
+
+    Nothing is written.
 
     Args:
         directory: The study directory.
         settings: The study.
         planned: Its runs. Every split is made once here, so data that is too small is refused now.
 
-    Returns:
-        The name of the data set, as the tables give it.
-
     Raises:
         ValueError: The directory holds a study with another protocol, other data or other major
-            versions, both sides of each difference named; or the data cannot be decoded, or not
-            be split as asked.
+            versions, both sides of each difference named; or tables without a study; or the data
+            cannot be decoded, or not be split as asked.
     """
     data = load_data(settings.run)
     splits = {(run.fold, run.train_size): split_data(run.settings, data).digest for run in planned}
@@ -60,15 +61,29 @@ def claim_study(directory: Path, settings: StudySettings, planned: Sequence[Plan
             "citation": data.citation,
         },
     }
-    path = directory / RECORD
-    known = read_json(path) if path.is_file() else {"splits": {}}
-    if path.is_file():
-        fixed = ("protocol", "digests", "versions")
-        was, now = ({n: record.get(n, {}) for n in fixed} for record in (known, asked))
-        refuse_differences(directory, was, now)
+    known = _known_splits(directory, asked)
     named = {f"fold {fold}, {size} images": digest for (fold, size), digest in splits.items()}
-    write_json(path, {**asked, "splits": {**known["splits"], **named}})
-    return data.name
+    return {**asked, "splits": {**known, **named}}
+
+
+def _known_splits(directory: Path, asked: dict[str, Any]) -> dict[str, str]:
+    """Return the splits of the same study in a directory; refuse a directory of anything else."""
+    path = directory / RECORD
+    if not path.is_file():
+        found = [name for name in (CASES, RUNS) if table_path(directory, name).exists()]
+        if found:
+            raise ValueError(
+                f"{directory}: holds {found[0]} but no {RECORD}, so these are not the tables of a "
+                "study; use another output folder"
+            )
+        return {}
+    known = read_json(path)
+    if not isinstance(known, dict) or not known.keys() >= {"protocol", "digests", "data"}:
+        raise ValueError(f"{path}: is not the record of a study; use another output folder")
+    fixed = ("protocol", "digests", "versions")
+    was, now = ({name: record.get(name, {}) for name in fixed} for record in (known, asked))
+    refuse_differences(directory, was, now)
+    return known.get("splits", {})
 
 
 def _content(settings: StudySettings, data: DataSet) -> str:
@@ -107,7 +122,7 @@ class Executor:
 
 @dataclass(frozen=True)
 class Study:
-    """A study directory with what is planned in it.
+    """A study directory with what is planned in it; nothing is written until it runs.
 
     Attributes:
         directory: Holds `study.json`, `runs.csv`, `cases.csv` and `runs/`.
@@ -115,7 +130,7 @@ class Study:
         layout: The network that is fine-tuned.
         planned: All runs that the settings ask for.
         tables: What is finished so far.
-        data_name: Name of the data set.
+        record: What `study.json` is to hold.
     """
 
     directory: Path
@@ -123,7 +138,12 @@ class Study:
     layout: NetworkLayout
     planned: tuple[PlannedRun, ...]
     tables: Tables
-    data_name: str
+    record: Mapping[str, Any]
+
+    @property
+    def data_name(self) -> str:
+        """Name of the data set, as the tables give it."""
+        return self.record["data"]["name"]
 
     def open_runs(self, retry_failed: bool = False) -> tuple[PlannedRun, ...]:
         """Return the planned runs that are not finished; failed ones only if they are retried."""
@@ -138,7 +158,7 @@ def open_study(settings: StudySettings, directory: Path) -> Study:
 
     Args:
         settings: The study. Strategies, training sizes, seeds and folds may be added later.
-        directory: The study directory; created if it is new.
+        directory: The study directory; it need not exist.
 
     Raises:
         ValueError: The settings or the data cannot be used, or the directory holds another study.
@@ -147,9 +167,9 @@ def open_study(settings: StudySettings, directory: Path) -> Study:
     settings = _with_known_architecture(settings)
     layout = settings.run.architecture.layout()
     planned = plan(settings, layout)
-    data_name = claim_study(directory, settings, planned)
+    record = record_of(directory, settings, planned)
     return Study(
-        directory, settings, layout, planned=planned, tables=Tables(directory), data_name=data_name
+        directory, settings, layout, planned=planned, tables=Tables(directory), record=record
     )
 
 
@@ -175,6 +195,7 @@ def run_study(
     from kerasunet.study.executors import Done, run_all
 
     executor = executor or Executor()
+    write_json(study.directory / RECORD, study.record)
 
     def keep(planned: PlannedRun, outcome) -> None:
         if isinstance(outcome, Done):

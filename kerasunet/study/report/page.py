@@ -12,12 +12,13 @@ from typing import Any
 
 import jinja2
 import matplotlib
+import pandas as pd
 import PIL
 from markupsafe import Markup, escape
 from PIL import Image
 
 from kerasunet import __version__
-from kerasunet.files import write_text
+from kerasunet.files import is_marked, write_text
 from kerasunet.study.figures import Omission, draw_all
 from kerasunet.study.figures.style import (
     BLUE,
@@ -36,6 +37,7 @@ from kerasunet.study.report import tables
 from kerasunet.study.report.tables import advice, answer, reservations
 from kerasunet.study.results import read_results
 from kerasunet.study.stats import StudyStatistics
+from kerasunet.study.tables import RECORD
 
 THEME = {
     INK: "ink",
@@ -81,6 +83,8 @@ def _svg(drawing: Drawing) -> str:
 
 
 _TEMPLATE = "report.html"
+_TITLE = "Which layers to fine-tune: "
+_MARK = f"<title>{_TITLE}".encode()
 
 
 @dataclass(frozen=True)
@@ -135,7 +139,7 @@ def _context(statistics: StudyStatistics) -> dict[str, Any]:
     comparisons = [statistics.comparisons_of(scenario) for scenario in results.scenarios]
     failures = tables.failure_table(results)
     return {
-        "title": f"Which layers to fine-tune: {', '.join(results.data_sets)}",
+        "title": _TITLE + ", ".join(results.data_sets),
         "answer": answer(statistics),
         "advice": advice(statistics),
         "reservations": reservations(results),
@@ -167,6 +171,7 @@ def write_report(
 
     Raises:
         FileNotFoundError: A directory holds no study with results, or a picture does not exist.
+        FileExistsError: The folder holds a page, figures or tables that are no such report's.
         ValueError: Nothing has finished, the studies cannot be combined, a picture is not a PNG
             file, or several studies are given without an output folder.
     """
@@ -177,23 +182,40 @@ def write_report(
     shown = [Picture.read(path) for path in pictures]
     statistics = StudyStatistics(read_results(directories))
     drawings, omissions = draw_all(statistics)
-    for drawing in drawings:
-        drawing.write(output / "figures")
-    _write_tables(statistics, output / "tables")
+    frames = _frames(statistics)
     path = output / "report.html"
+    _require_own(path, [drawing.name for drawing in drawings], [*frames])
+    # The page comes first: it says whose the other files are.
     page = as_html(statistics, drawings=drawings, omissions=omissions, pictures=shown)
     write_text(path, page)
+    for drawing in drawings:
+        drawing.write(output / "figures")
+    for name, frame in frames.items():
+        text = frame.to_csv(index=False, float_format="%.6g", lineterminator="\n")
+        write_text(output / "tables" / f"{name}.csv", text)
     return path
 
 
-def _write_tables(statistics: StudyStatistics, folder: Path) -> None:
-    frames = {
+def _require_own(page: Path, figures: Sequence[str], frames: Sequence[str]) -> None:
+    """Refuse to replace a page, figures or tables that are no report's."""
+    names = [f"figures/{name}{suffix}" for name in figures for suffix in (".png", ".svg")]
+    names += [f"tables/{name}.csv" for name in frames]
+    found = [page.parent / name for name in names if (page.parent / name).exists()]
+    is_report = page.is_file() and is_marked(page, _MARK)
+    of_study = (page.parent / RECORD).is_file() and not page.exists()
+    if (page.exists() or found) and not (is_report or of_study):
+        raise FileExistsError(
+            f"{page if page.exists() else found[0]}: is not of a report of studies, and would be "
+            "replaced; give another folder with --output"
+        )
+
+
+def _frames(statistics: StudyStatistics) -> dict[str, pd.DataFrame]:
+    """Return the tables of a report by name."""
+    return {
         "strategies": statistics.summary,
         "curves": statistics.curves,
         "comparisons": tables.comparison_frame(statistics.comparisons),
         "claims": tables.claim_frame(statistics.claims),
         "auto": statistics.auto,
     }
-    for name, frame in frames.items():
-        text = frame.to_csv(index=False, float_format="%.6g", lineterminator="\n")
-        write_text(folder / f"{name}.csv", text)
