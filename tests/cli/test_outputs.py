@@ -7,6 +7,7 @@ import hashlib
 import os
 import pty
 import shutil
+import stat
 import sys
 from pathlib import Path
 
@@ -14,11 +15,15 @@ import cv2
 import numpy as np
 import pytest
 from helpers.images import disc_images
+from helpers.study_makers import make_study
+from helpers.study_tables import write_study
 
 from kerasunet import models
 from kerasunet.cli import main
+from kerasunet.files import NotWritten, write_json
 from kerasunet.runs.directory import RunDirectory
 
+SLOW = pytest.mark.slow
 THESIS = "years of work"
 TINY = ["--image-size", 32, "--steps", 2, "--batch-size", 2, "--validate-every", 1]
 SIZES = ["--train-size", 4, "--validation-size", 2]
@@ -281,6 +286,128 @@ def test_predictions_that_were_interrupted_are_told_and_continued(
     assert masks == sorted(row["mask"] for row in table(place / "out"))
     assert len(masks) == 3
     assert call(*words)[0] == 0 and len(table(place / "out")) == 12
+
+
+# Studies
+
+STUDY = ["study", "--data", "simulated-xray:12", "--folds", 3, "--strategies", "none", "all"]
+STUDY += ["--train-sizes", 4, "--image-size", 32, "--output", "study"]
+
+
+def test_a_plan_writes_nothing(call, place, tiny_model_file):
+    words = [*STUDY, "--init", tiny_model_file, "--no-estimate"]
+    status, said = call(*words, "--plan")
+    assert status == 0 and "runs        6, of which 6 remain" in said, said
+    assert contents(place) == {}
+    (place / "study").mkdir()
+    assert call(*words, "--plan", "--batch-size", 5)[0] == 0  # No plan binds another.
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "saying"),
+    [
+        ("cases.csv", THESIS, "study: holds cases.csv but no study.json"),
+        ("runs.csv.gz", THESIS, "study: holds runs.csv but no study.json"),
+        ("study.json", '{"protocol": "mine"}', "study/study.json: is not the record of a study"),
+        ("study.json", "[1]", "study/study.json: is not the record of a study"),
+    ],
+)
+def test_a_study_is_not_written_over_files_of_yours(
+    call, place, tiny_model_file, name, text, saying
+):
+    (place / "study").mkdir()
+    (place / "study" / name).write_text(text)
+    refused(call, *STUDY, "--init", tiny_model_file, saying=saying)
+
+
+@pytest.mark.parametrize(
+    "name", ["report.html", "tables/claims.csv", pytest.param("figures/blocks.svg", marks=SLOW)]
+)
+def test_a_report_is_not_written_over_files_of_yours(call, place, name):
+    make_study(place, "bus_bra")
+    (place / "mine" / name).parent.mkdir(parents=True)
+    (place / "mine" / name).write_text(THESIS)
+    words = ["report", "bus_bra", "--output", "mine"]
+    refused(call, *words, saying=f"mine/{name}: is not of a report of studies, and would be")
+
+
+@SLOW
+def test_a_report_replaces_its_own_even_one_that_was_killed(call, place):
+    strategies = ("none", "contracting", "expanding", "all")
+    write_study(place / "study", strategies=strategies, depth=2, folds=(0, 1), cases_per_fold=4)
+    words = ["report", "study", "--output", "out"]
+    assert call(*words)[0] == 0
+    first = contents(place)
+    (place / "out" / "tables" / "claims.csv").unlink()  # The page was written first.
+    assert call(*words)[0] == 0
+    assert contents(place) == first
+
+
+# Single files
+
+
+@pytest.fixture(scope="module")
+def writers(tiny_model_file, own_images, tmp_path_factory) -> dict[str, list[object]]:
+    """Commands that write a single file, the name of which comes last."""
+    folder = tmp_path_factory.mktemp("study")
+    make_study(folder, "bus_bra", sizes=(20,))
+    return {
+        "evaluate": ["evaluate", tiny_model_file, "--data", "simulated-xray:2", "--csv"],
+        "check": ["check", own_images, "--html"],
+        "groups": ["check", own_images, "--groups"],
+        "claims": ["claims", folder / "bus_bra", "--json"],
+        "show": ["show", "--data", own_images, "--sheet"],
+        "panel": ["panel", "--data", own_images, "--models", tiny_model_file, "--output"],
+    }
+
+
+ABLE = [*("evaluate", "check", "groups", "claims", "show"), pytest.param("panel", marks=SLOW)]
+WRITERS = {
+    "evaluate": "out.csv",
+    "check": "out.html",
+    "groups": "out.csv",
+    "claims": "out.json",
+    "show": "out.png",
+    "panel": "out.png",
+}
+
+
+@pytest.mark.parametrize("verb", ABLE)
+def test_a_file_is_replaced_only_by_the_command_that_wrote_it(call, place, writers, verb):
+    name, words = WRITERS[verb], writers[verb]
+    (place / name).touch()  # As `mktemp` leaves it: there is nothing to lose.
+    status, said = call(*words, name)
+    assert status == 0, said
+    first = contents(place)
+    assert call(*words, name)[0] == 0
+    assert contents(place) == first
+    wrong = b"key,group\na,b\n" if verb == "groups" else b"key,dice,reader\nmine,1,me\n"
+    for one in first:
+        written = (place / one).read_bytes()
+        (place / one).write_bytes(wrong)
+        refused(call, *words, name, saying=f"{one}: ")
+        (place / one).write_bytes(written)
+
+
+@pytest.mark.parametrize("verb", WRITERS)
+def test_a_device_or_a_folder_is_not_replaced(call, place, writers, verb):
+    name = WRITERS[verb]
+    os.mkfifo(place / name)
+    refused(call, *writers[verb], name, saying=f"{name}: is a device or the like; give the name")
+    (place / name).unlink()
+    (place / name).mkdir()
+    refused(call, *writers[verb], name, saying=f"{name}: is a folder; give the name of a file")
+
+
+def test_the_table_of_a_run_is_not_replaced_by_another(call, earlier, writers):
+    refused(call, *writers["evaluate"], "run/cases.csv", saying="run/cases.csv: is the table of a")
+
+
+def test_nothing_is_written_into_a_device(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(NotWritten, match="pipe: is a folder or a device"):
+        write_json(tmp_path / "pipe", {})
+    assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
 
 
 # Ctrl-C

@@ -181,10 +181,10 @@ def write_report(
     output = output or directories[0]
     shown = [Picture.read(path) for path in pictures]
     statistics = StudyStatistics(read_results(directories))
+    path, frames = output / "report.html", _frames(statistics)
+    _require_own(path, [f"tables/{name}.csv" for name in frames])
     drawings, omissions = draw_all(statistics)
-    frames = _frames(statistics)
-    path = output / "report.html"
-    _require_own(path, [drawing.name for drawing in drawings], [*frames])
+    _require_own(path, [f"figures/{one.name}{end}" for one in drawings for end in (".png", ".svg")])
     # The page comes first: it says whose the other files are.
     page = as_html(statistics, drawings=drawings, omissions=omissions, pictures=shown)
     write_text(path, page)
@@ -196,10 +196,8 @@ def write_report(
     return path
 
 
-def _require_own(page: Path, figures: Sequence[str], frames: Sequence[str]) -> None:
-    """Refuse to replace a page, figures or tables that are no report's."""
-    names = [f"figures/{name}{suffix}" for name in figures for suffix in (".png", ".svg")]
-    names += [f"tables/{name}.csv" for name in frames]
+def _require_own(page: Path, names: Sequence[str]) -> None:
+    """Refuse to replace a page, or files beside it, that are no report's."""
     found = [page.parent / name for name in names if (page.parent / name).exists()]
     is_report = page.is_file() and is_marked(page, _MARK)
     of_study = (page.parent / RECORD).is_file() and not page.exists()
