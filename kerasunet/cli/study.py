@@ -80,9 +80,9 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _run(options: argparse.Namespace, settings: StudySettings, directory: Path) -> int:
-    from kerasunet.study.execution import Executor, open_study
+    from kerasunet.study.execution import Executor, open_study, plan_study
 
-    study = open_study(settings, directory)
+    study = (plan_study if options.plan else open_study)(settings, directory)
     _print_plan(study, options)
     if options.plan:
         return 0

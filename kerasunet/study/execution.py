@@ -122,7 +122,7 @@ class Executor:
 
 @dataclass(frozen=True)
 class Study:
-    """A study directory with what is planned in it; nothing is written until it runs.
+    """A study directory with what is planned in it.
 
     Attributes:
         directory: Holds `study.json`, `runs.csv`, `cases.csv` and `runs/`.
@@ -154,16 +154,23 @@ class Study:
 
 
 def open_study(settings: StudySettings, directory: Path) -> Study:
-    """Plan a study in a directory, resuming an earlier part of the same study.
+    """Plan a study in a directory and claim it, resuming an earlier part of the same study.
 
     Args:
         settings: The study. Strategies, training sizes, seeds and folds may be added later.
-        directory: The study directory; it need not exist.
+        directory: The study directory; created if it is new.
 
     Raises:
         ValueError: The settings or the data cannot be used, or the directory holds another study.
         FileNotFoundError: The data or the initial model does not exist.
     """
+    study = plan_study(settings, directory)
+    write_json(directory / RECORD, study.record)
+    return study
+
+
+def plan_study(settings: StudySettings, directory: Path) -> Study:
+    """Plan a study as `open_study` does, and refuse what it would refuse, but write nothing."""
     settings = _with_known_architecture(settings)
     layout = settings.run.architecture.layout()
     planned = plan(settings, layout)
@@ -195,7 +202,6 @@ def run_study(
     from kerasunet.study.executors import Done, run_all
 
     executor = executor or Executor()
-    write_json(study.directory / RECORD, study.record)
 
     def keep(planned: PlannedRun, outcome) -> None:
         if isinstance(outcome, Done):
