@@ -12,11 +12,12 @@ import json
 import os
 import re
 import shutil
+import stat
 import sys
 import tempfile
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, TypeVar
@@ -73,11 +74,10 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     The content reaches the disk before the name does.
 
     Raises:
-        NotWritten: The disk is full, the folder is not writable, the path is a folder or a device,
-            or the like.
+        NotWritten: The disk is full, the folder is not writable, the path is a folder, a device or
+            a write-protected file, or the like.
     """
-    if path.exists() and not path.is_file():
-        raise NotWritten(f"{path}: is a folder or a device; give the name of a file")
+    _require_replaceable(path)
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=_UNFINISHED, dir=path.parent) as folder:
@@ -86,6 +86,18 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
             with open(temporary, "rb") as file:
                 os.fsync(file.fileno())
             os.replace(temporary, path)
+
+
+def _require_replaceable(path: Path) -> None:
+    """Refuse to rename a file to what only a file can replace, or what its owner protects."""
+    with suppress(FileNotFoundError, NotADirectoryError):
+        mode = path.stat().st_mode
+        if not stat.S_ISREG(mode):
+            raise NotWritten(f"{path}: is a folder or a device; give the name of a file")
+        if not mode & stat.S_IWUSR:
+            raise NotWritten(
+                f"{path}: is write-protected; change its permissions, or give another name"
+            )
 
 
 def is_marked(path: Path, mark: bytes) -> bool:

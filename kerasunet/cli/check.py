@@ -69,13 +69,13 @@ def _write_files(report: Report, options: argparse.Namespace) -> None:
 
 
 def _require_own_groups(path: Path, groups: Mapping[str, str]) -> None:
-    """Refuse to replace groups that may have been edited."""
-    from kerasunet.data.groups import read_groups
+    """Refuse to replace any other table than that of these groups: it may have been edited."""
+    from kerasunet.data.groups import groups_table
 
-    if path.exists() and path.stat().st_size and read_groups(path) != groups:
+    if path.exists() and path.read_bytes() not in (b"", groups_table(groups).encode()):
         raise FileExistsError(
-            f"{path}: holds other groups than these, perhaps yours; give another file, or move it "
-            "away"
+            f"{path}: holds something other than these groups, perhaps yours; give another file, "
+            "or move it away"
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 _MOST_BOTTLENECK_FILTERS = 2048
 _FILES = ("csv", "groups", "html", "json", "sheet")
 _OUTPUTS = ("output", *_FILES)
+_INPUTS = ("data", "validation_data", "manual_dir")
 
 
 def add_settings(
@@ -215,13 +217,42 @@ def check_outputs(
         FileExistsError: A file is in the way of a folder, or a folder of a file; or a file holds
             something that this verb did not write.
     """
-    for name in _OUTPUTS:
-        if isinstance(path := getattr(options, name, None), Path):
-            is_file = name in _FILES or verb == "panel"
-            if verb != "export":  # Which knows whether it writes a file or a folder.
-                _check_output(path, is_file)
-            if is_file and path.exists():
-                _check_replaced(path, marks().get(name))
+    given = {name: getattr(options, name, None) for name in _OUTPUTS}
+    paths = {name: path for name, path in given.items() if isinstance(path, Path)}
+    for name, path in paths.items():
+        is_file = name in _FILES or verb == "panel" or _exports_a_file(verb, options)
+        _check_output(path, is_file)
+        if is_file and path.exists():
+            _check_replaced(path, marks().get(name))
+        if not is_file:
+            _check_apart(path, options)
+    if len({path.resolve() for path in paths.values()}) < len(paths):
+        raise ValueError(f"{path}: named for two outputs; give each a name of its own")
+
+
+def _exports_a_file(verb: str, options: argparse.Namespace) -> bool:
+    return verb == "export" and options.format != "savedmodel"
+
+
+def _check_apart(path: Path, options: argparse.Namespace) -> None:
+    """Refuse a folder among images: what is written there would be taken for part of the data."""
+    for name in _INPUTS:
+        data = Path(getattr(options, name, None) or os.devnull).resolve()
+        here = path.resolve()
+        for place in (here, *here.parents):
+            if data in (place, *place.parents) and _holds_images(place):
+                raise ValueError(
+                    f"{path}: lies among the images in {place}, so what is written there would "
+                    "be taken for data; choose another place"
+                )
+
+
+def _holds_images(folder: Path) -> bool:
+    from kerasunet.data.readers import IMAGE_SUFFIXES
+
+    return folder.is_dir() and any(
+        name.lower().endswith(IMAGE_SUFFIXES) for name in os.listdir(folder)
+    )
 
 
 def _check_output(path: Path, is_file: bool) -> None:

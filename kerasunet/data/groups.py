@@ -74,11 +74,16 @@ def regroup(data: DataSet, groups: str | os.PathLike) -> DataSet:
 
 def write_groups(path: Path, groups: Mapping[str, str]) -> None:
     """Write the group of each key, atomically."""
+    write_text(path, groups_table(groups))
+
+
+def groups_table(groups: Mapping[str, str]) -> str:
+    """Return the group of each key as CSV."""
     table = io.StringIO(newline="")
     rows = csv.writer(table, lineterminator="\n")
     rows.writerow(_COLUMNS)
     rows.writerows(groups.items())
-    write_text(path, table.getvalue())
+    return table.getvalue()
 
 
 def read_groups(path: Path) -> dict[str, str]:

@@ -237,6 +237,8 @@ class _Finetuning:
 
     def _write_overlays(self, cases: DecodedCases, before: _Measured, after: _Measured) -> None:
         """Draw held-out cases spread evenly from the worst to the best Dice."""
+        for path in self.files.overlays.glob("[0-9]*-dice-*.png"):
+            path.unlink()  # Of an attempt that was killed: it may have drawn others.
         order = np.argsort([row["dice"] for row in after.evaluation.rows], kind="stable")
         chosen = order[np.linspace(0, len(order) - 1, min(_OVERLAYS, len(order))).astype(int)]
         threshold = self.settings.threshold

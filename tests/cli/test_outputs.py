@@ -321,7 +321,7 @@ def test_a_study_is_not_written_over_files_of_yours(
 
 
 @pytest.mark.parametrize(
-    "name", ["report.html", "tables/claims.csv", pytest.param("figures/blocks.svg", marks=SLOW)]
+    "name", ["report.html", "tables/claims.csv", "figures/blocks.svg", "figures/network.png"]
 )
 def test_a_report_is_not_written_over_files_of_yours(call, place, name):
     make_study(place, "bus_bra")
@@ -334,11 +334,15 @@ def test_a_report_is_not_written_over_files_of_yours(call, place, name):
 @SLOW
 def test_a_report_replaces_its_own_even_one_that_was_killed(call, place):
     strategies = ("none", "contracting", "expanding", "all")
-    write_study(place / "study", strategies=strategies, depth=2, folds=(0, 1), cases_per_fold=4)
+    less = {"train_sizes": (20,), "folds": (0, 1), "cases_per_fold": 4, "depth": 2}
+    write_study(place / "study", strategies=strategies, **less)
     words = ["report", "study", "--output", "out"]
     assert call(*words)[0] == 0
     first = contents(place)
     (place / "out" / "tables" / "claims.csv").unlink()  # The page was written first.
+    stale = place / "out" / "figures" / "training-images.png"  # As of a study with more sizes.
+    assert not stale.exists()
+    stale.write_bytes(b"Dice against the number of training images")
     assert call(*words)[0] == 0
     assert contents(place) == first
 
@@ -397,6 +401,25 @@ def test_a_device_or_a_folder_is_not_replaced(call, place, writers, verb):
     (place / name).unlink()
     (place / name).mkdir()
     refused(call, *writers[verb], name, saying=f"{name}: is a folder; give the name of a file")
+
+
+def test_a_protected_file_is_not_replaced(call, place, writers):
+    assert call(*writers["check"], "out.html")[0] == 0
+    (place / "out.html").chmod(0o444)
+    refused(call, *writers["check"], "out.html", saying="out.html: is write-protected; change its")
+
+
+def test_one_file_is_not_written_twice_by_one_command(call, place, own_images):
+    words = ["check", own_images, "--html", "out", "--groups", "../" + place.name + "/out"]
+    refused(call, *words, saying="out: named for two outputs; give each a name of its own")
+
+
+@pytest.mark.parametrize("output", ["data/images", "data/images/run"])
+@pytest.mark.parametrize("verb", ["finetune", "pretrain", "study"])
+def test_nothing_is_written_among_the_images(call, place, own_images, verb, output):
+    shutil.copytree(own_images, place / "data")
+    saying = f"{output}: lies among the images in {place / 'data' / 'images'}, so what is written"
+    refused(call, verb, "--data", "data", "--output", output, saying=saying)
 
 
 def test_the_table_of_a_run_is_not_replaced_by_another(call, earlier, writers):

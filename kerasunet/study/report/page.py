@@ -20,6 +20,7 @@ from PIL import Image
 from kerasunet import __version__
 from kerasunet.files import is_marked, write_text
 from kerasunet.study.figures import Omission, draw_all
+from kerasunet.study.figures.render import TITLES
 from kerasunet.study.figures.style import (
     BLUE,
     FAINT,
@@ -182,12 +183,13 @@ def write_report(
     shown = [Picture.read(path) for path in pictures]
     statistics = StudyStatistics(read_results(directories))
     path, frames = output / "report.html", _frames(statistics)
-    _require_own(path, [f"tables/{name}.csv" for name in frames])
+    _require_own(path, [*frames])
     drawings, omissions = draw_all(statistics)
-    _require_own(path, [f"figures/{one.name}{end}" for one in drawings for end in (".png", ".svg")])
-    # The page comes first: it says whose the other files are.
+    # The page comes first: it says whose the tables are.
     page = as_html(statistics, drawings=drawings, omissions=omissions, pictures=shown)
     write_text(path, page)
+    for figure in _figures(output):
+        figure.unlink(missing_ok=True)
     for drawing in drawings:
         drawing.write(output / "figures")
     for name, frame in frames.items():
@@ -196,16 +198,32 @@ def write_report(
     return path
 
 
-def _require_own(page: Path, names: Sequence[str]) -> None:
-    """Refuse to replace a page, or files beside it, that are no report's."""
-    found = [page.parent / name for name in names if (page.parent / name).exists()]
+def _require_own(page: Path, frames: Sequence[str]) -> None:
+    """Refuse to replace a page, figures or tables that are no report's."""
+    tables = [page.parent / "tables" / f"{name}.csv" for name in frames]
     is_report = page.is_file() and is_marked(page, _MARK)
     of_study = (page.parent / RECORD).is_file() and not page.exists()
-    if (page.exists() or found) and not (is_report or of_study):
+    foreign = [] if is_report or of_study else [page, *tables]
+    foreign += [path for path, title in _figures(page.parent).items() if not _is_own(path, title)]
+    found = [path for path in foreign if path.exists()]
+    if found:
         raise FileExistsError(
-            f"{page if page.exists() else found[0]}: is not of a report of studies, and would be "
-            "replaced; give another folder with --output"
+            f"{found[0]}: is not of a report of studies, and would be replaced; give another "
+            "folder with --output"
         )
+
+
+def _figures(folder: Path) -> dict[Path, str]:
+    """Return the title of every figure that a report may have, by its file."""
+    return {
+        folder / "figures" / f"{name}{suffix}": title
+        for name, title in TITLES.items()
+        for suffix in (".png", ".svg")
+    }
+
+
+def _is_own(path: Path, title: str) -> bool:
+    return path.is_file() and is_marked(path, title.encode())
 
 
 def _frames(statistics: StudyStatistics) -> dict[str, pd.DataFrame]:
