@@ -16,7 +16,7 @@ import stat
 import sys
 import tempfile
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
@@ -24,6 +24,7 @@ from typing import Any, TypeVar
 
 _UNFINISHED = ".writing-"
 _HEAD = 4096
+_MOVE = "move it away, or use another output folder"
 _ELSEWHERE = "choose a folder that you may write to"
 _REMEDIES = {
     errno.ENOSPC: "make room on that disk",
@@ -133,6 +134,26 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: not a readable JSON file ({error})") from error
+
+
+def read_record(
+    path: Path, entries: Collection[str], what: str, *, remedy: str = _MOVE
+) -> dict[str, Any]:
+    """Read a JSON object that has these entries.
+
+    Args:
+        path: The file.
+        entries: Names of entries.
+        what: What it is to be, such as `"the record of a run"`, for the message.
+        remedy: What to do if it is not.
+
+    Raises:
+        ValueError: The file is something else.
+    """
+    record = read_json(path)
+    if not isinstance(record, dict) or not record.keys() >= set(entries):
+        raise ValueError(f"{path}: is not {what}; {remedy}")
+    return record
 
 
 def sha256(path: Path) -> str:

@@ -10,13 +10,15 @@ from pathlib import Path
 
 from kerasunet.runs.directory import RunDirectory
 
+_NEEDED = ("settings", "data", "split", "trained", "after")
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("runs", nargs="+", type=Path, help="run directories")
 
 
 def run(options: argparse.Namespace) -> int:
-    from kerasunet.files import read_json
+    from kerasunet.files import read_record
 
     summaries = []
     for directory in options.runs:
@@ -26,7 +28,8 @@ def run(options: argparse.Namespace) -> int:
                 f"{directory}: has no summary.json, so it is not a finished run; finish it "
                 "first, or leave it out"
             )
-        summaries.append(read_json(path))
+        what = "the summary of a fine-tuning"
+        summaries.append(read_record(path, _NEEDED, what, remedy="leave it out"))
     _require_same_test(options.runs, summaries)
     print(_table(sorted(summaries, key=lambda s: -s["after"]["dice"]["mean"])))
     return 0

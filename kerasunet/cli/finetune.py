@@ -85,7 +85,7 @@ def _report(finished: runs.Run) -> str:
     test = summary["split"]["test"]
     lines = [
         "",
-        files.layers_table.read_text(encoding="utf-8").rstrip(),
+        _layers(files.layers_table),
         "",
         f"Dice on {test} held-out cases (mean, 95 % interval)",
         f"  before  {_interval(before)}",
@@ -103,6 +103,11 @@ def _report(finished: runs.Run) -> str:
         f'load        keras.models.load_model("{files.model.as_posix()}")',
     ]
     return "\n".join(lines)
+
+
+def _layers(path: Path) -> str:
+    """Return the table of layers; a finished run may have lost it."""
+    return path.read_text(encoding="utf-8").rstrip() if path.is_file() else f"{path}: is gone"
 
 
 def _trained(summary: dict) -> str:

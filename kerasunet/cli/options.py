@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kerasunet import models
 from kerasunet.data.augmentation_settings import PRESETS
 from kerasunet.files import is_marked, is_plain
 from kerasunet.options import Option, declared
@@ -226,6 +227,8 @@ def check_outputs(
             _check_replaced(path, marks().get(name))
         if not is_file:
             _check_apart(path, options)
+    if getattr(options, "save_as", None) is not None:
+        _check_output(models.folder(), is_file=False)
     if len({path.resolve() for path in paths.values()}) < len(paths):
         raise ValueError(f"{path}: named for two outputs; give each a name of its own")
 

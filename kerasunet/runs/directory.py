@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from kerasunet import models
-from kerasunet.files import read_json, remove_unfinished, write_json, writing
+from kerasunet.files import read_record, remove_unfinished, write_json, writing
 from kerasunet.options import declared
 from kerasunet.strategies import parse
 from kerasunet.training.settings import FinetuneSettings, Optimization, PretrainSettings, to_json
@@ -22,7 +22,6 @@ if sys.platform == "win32":  # That a directory is used twice at once is not not
 else:
     import fcntl
 _PATHS = ("data", "manual_dir", "validation_data", "init", "groups")
-_RECORD = {"settings", "digests"}
 _RESULTS = (  # Patterns of what a run writes after it has claimed its directory.
     "summary.json", "checkpoint.npz", "choice.json", "layers.txt", "layers.json", "history.csv",
     "rates.csv", "cases.csv", "model.keras", "model.json", "model.md",
@@ -197,11 +196,24 @@ class RunDirectory:
             raise KeyboardInterrupt(kept) from None
 
     def finished(self) -> dict[str, Any] | None:
-        """Return the summary of a finished run, which no longer needs a checkpoint, else `None`."""
+        """Return the summary of a finished run, which no longer needs a checkpoint, else `None`.
+
+        Raises:
+            ValueError: `summary.json` is something else.
+        """
         if not self.summary.is_file():
             return None
+        summary = read_record(self.summary, ("settings", "data"), "the summary of a run")
         self.checkpoint.unlink(missing_ok=True)
-        return read_json(self.summary)
+        return summary
+
+    def require_whole(self) -> None:
+        """Raise a `FileNotFoundError` if the model of a finished run, or its card, is gone."""
+        for path in (self.model, self.model.with_suffix(".json")):
+            if not path.is_file():
+                raise FileNotFoundError(
+                    f"{path}: is gone from a finished run; restore it, or start with --restart"
+                )
 
     def finish(self, summary: dict[str, Any]) -> dict[str, Any]:
         """Write the summary, the last step, which marks the run as finished; return it."""
@@ -212,9 +224,8 @@ class RunDirectory:
     def clear(self) -> None:
         """Remove the run in the directory, and the directory if it then is empty.
 
-        Files that are not the run's stay. If the directory does not exist, do nothing. The record
-        that the run is finished is removed first, and the record of which run it is last, so a
-        kill on the way leaves nothing that could be taken for another run.
+        Files that are not the run's stay. The record that the run is finished is removed first, and
+        that of which run it is last, so a kill on the way leaves nothing to be taken for another.
 
         Raises:
             ValueError: It is not a run directory, or another process is using it.
@@ -229,8 +240,6 @@ class RunDirectory:
 
     def require_removable(self, settings: Any) -> None:
         """Refuse to restart where that would remove what is not an earlier run.
-
-        An empty directory, or none, needs nothing removed.
 
         Args:
             settings: Settings dataclass of the new run.
@@ -267,13 +276,7 @@ class RunDirectory:
             raise ValueError(
                 f"{self.path}: has no {self.config.name}, so it is not a run; it was left untouched"
             )
-        record = read_json(self.config)
-        if not isinstance(record, dict) or not record.keys() >= _RECORD:
-            raise ValueError(
-                f"{self.config}: is not the record of a run, so {self.path} was left untouched; "
-                "use another output folder"
-            )
-        return record
+        return read_record(self.config, ("settings", "digests"), "the record of a run")
 
     def _remove(self) -> None:
         """Remove the files of the run, the record of which run it is last, and no others."""

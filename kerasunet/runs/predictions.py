@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from kerasunet.files import read_json, sha256, write_json
+from kerasunet.files import read_record, sha256, write_json
 from kerasunet.runs.directory import refuse_differences
 
-_PARTS = {"settings", "images", "files"}
+_PARTS = ("settings", "images", "files")
 _OUTPUTS = ("masks", "overlays", "areas.csv")
 _SHOWN = 5
 
@@ -52,11 +52,7 @@ class PredictionDirectory:
                 "predictions of this command; use another output folder"
             )
         if opened.record.is_file():
-            known = read_json(opened.record)
-            if not isinstance(known, dict) or not known.keys() >= _PARTS:
-                raise ValueError(
-                    f"{opened.record}: is not a record of predictions; use another output folder"
-                )
+            known = read_record(opened.record, _PARTS, "a record of predictions")
             refuse_differences(path, {"settings": known["settings"]}, {"settings": settings})
             opened.images, opened.files = known["images"], known["files"]
         return opened

@@ -17,7 +17,7 @@ from typing import Any
 from kerasunet import __version__, models
 from kerasunet.data.cases import DataSet
 from kerasunet.data.decoding import content_digest, decode
-from kerasunet.files import NotWritten, read_json, write_json
+from kerasunet.files import NotWritten, read_record, write_json
 from kerasunet.runs.directory import RunDirectory, refuse_differences
 from kerasunet.runs.preparation import load_data, split_data
 from kerasunet.strategies import NetworkLayout
@@ -77,9 +77,7 @@ def _known_splits(directory: Path, asked: dict[str, Any]) -> dict[str, str]:
                 "study; use another output folder"
             )
         return {}
-    known = read_json(path)
-    if not isinstance(known, dict) or not known.keys() >= {"protocol", "digests", "data"}:
-        raise ValueError(f"{path}: is not the record of a study; use another output folder")
+    known = read_record(path, ("protocol", "digests", "data"), "the record of a study")
     fixed = ("protocol", "digests", "versions")
     was, now = ({name: record.get(name, {}) for name in fixed} for record in (known, asked))
     refuse_differences(directory, was, now)

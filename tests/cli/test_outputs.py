@@ -180,6 +180,30 @@ def test_a_registered_model_is_not_replaced_by_another(call, place, earlier, tin
         models.register(tiny_model_file, "mine")
 
 
+@pytest.mark.parametrize("text", ['{"x": 1}', "[]"])
+def test_a_summary_of_something_else_is_not_taken_for_the_end_of_a_run(
+    call, earlier, tiny_model_file, text
+):
+    words = ["finetune", "--init", tiny_model_file, *XRAYS, "--output", "run"]
+    (earlier / "summary.json").write_text(text)
+    refused(call, *words, saying="run/summary.json: is not the summary of a run; move it away")
+    refused(call, "compare", "run", saying="summary of a fine-tuning; leave it out")
+
+
+def test_a_finished_run_that_lost_its_model_says_so(call, earlier, tiny_model_file):
+    words = ["finetune", "--init", tiny_model_file, *XRAYS, "--output", "run"]
+    (earlier / "layers.txt").unlink()
+    assert call(*words)[0] == 0
+    (earlier / "model.keras").unlink()
+    refused(call, *words, saying="run/model.keras: is gone from a finished run; restore it, or")
+
+
+def test_a_model_that_could_not_be_registered_is_not_trained(call, place, tiny_model_file):
+    (place / "registered").write_text(THESIS)
+    words = ["finetune", "--init", tiny_model_file, *XRAYS, "--output", "run", "--save-as", "mine"]
+    refused(call, *words, saying="registered: is a file; give a folder")
+
+
 # Predictions
 
 
