@@ -225,8 +225,7 @@ def check_outputs(
         _check_output(path, is_file)
         if is_file and path.exists():
             _check_replaced(path, marks().get(name))
-        if not is_file:
-            _check_apart(path, options)
+        _check_apart(path, is_file, options)
     if getattr(options, "save_as", None) is not None:
         _check_output(models.folder(), is_file=False)
     if len({path.resolve() for path in paths.values()}) < len(paths):
@@ -237,25 +236,31 @@ def _exports_a_file(verb: str, options: argparse.Namespace) -> bool:
     return verb == "export" and options.format != "savedmodel"
 
 
-def _check_apart(path: Path, options: argparse.Namespace) -> None:
-    """Refuse a folder among images: what is written there would be taken for part of the data."""
+def _check_apart(path: Path, is_file: bool, options: argparse.Namespace) -> None:
+    """Refuse what would be taken for part of the data: pictures and folders among its images.
+
+    Below a folder that holds images itself, other folders are not read.
+    """
+    if is_file and path.suffix.lower() != ".png":
+        return
+    here = path.resolve().parent if is_file else path.resolve()
     for name in _INPUTS:
         data = Path(getattr(options, name, None) or os.devnull).resolve()
-        here = path.resolve()
         for place in (here, *here.parents):
-            if data in (place, *place.parents) and _holds_images(place):
+            within = data in place.parents or data == place == here
+            if within and _holds_images(place, path):
                 raise ValueError(
                     f"{path}: lies among the images in {place}, so what is written there would "
                     "be taken for data; choose another place"
                 )
 
 
-def _holds_images(folder: Path) -> bool:
+def _holds_images(folder: Path, path: Path) -> bool:
+    """Whether there are images in a folder, beside one that is to be replaced."""
     from kerasunet.data.readers import IMAGE_SUFFIXES
 
-    return folder.is_dir() and any(
-        name.lower().endswith(IMAGE_SUFFIXES) for name in os.listdir(folder)
-    )
+    names = {name.lower() for name in os.listdir(folder)} if folder.is_dir() else set()
+    return any(name.endswith(IMAGE_SUFFIXES) for name in names - {path.name.lower()})
 
 
 def _check_output(path: Path, is_file: bool) -> None:

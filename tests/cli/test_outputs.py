@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import csv
 import hashlib
 import os
@@ -20,6 +21,7 @@ from helpers.study_tables import write_study
 
 from kerasunet import models
 from kerasunet.cli import main
+from kerasunet.cli.options import check_outputs
 from kerasunet.files import NotWritten, write_json
 from kerasunet.runs.directory import RunDirectory
 
@@ -444,6 +446,23 @@ def test_nothing_is_written_among_the_images(call, place, own_images, verb, outp
     shutil.copytree(own_images, place / "data")
     saying = f"{output}: lies among the images in {place / 'data' / 'images'}, so what is written"
     refused(call, verb, "--data", "data", "--output", output, saying=saying)
+
+
+@pytest.mark.parametrize("folder", ["data/images", "flat"])
+def test_no_picture_is_written_among_the_images(call, place, own_images, folder):
+    shutil.copytree(own_images, place / "data")
+    shutil.copytree(own_images / "images", place / "flat")
+    words = ["show", "--data", folder.partition("/")[0], "--sheet", f"{folder}/pairs.png"]
+    refused(call, *words, saying=f"{folder}/pairs.png: lies among the images in ")
+
+
+def test_folders_below_images_that_are_not_read_may_be_written_to(place, own_images):
+    shutil.copytree(own_images / "images", place / "flat")
+    options = argparse.Namespace(data="flat", output=Path("flat/runs/mine"))
+    check_outputs("finetune", options)
+    options.output = Path("flat")
+    with pytest.raises(ValueError, match="flat: lies among the images in"):
+        check_outputs("finetune", options)
 
 
 def test_the_table_of_a_run_is_not_replaced_by_another(call, earlier, writers):
