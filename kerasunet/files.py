@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 _UNFINISHED = ".writing-"
+_TEMPORARY = re.compile(re.escape(_UNFINISHED) + "[a-z0-9_]{8}")  # As `tempfile` names them.
 _HEAD = 4096
 _MOVE = "move it away, or use another output folder"
 _ELSEWHERE = "choose a folder that you may write to"
@@ -109,13 +110,18 @@ def is_marked(path: Path, mark: bytes) -> bool:
 
 
 def remove_unfinished(directory: Path) -> None:
-    """Remove what processes left that were killed in the middle of a write.
+    """Remove what processes left that were killed in the middle of a write, each a single file.
 
     Args:
         directory: No other process may be writing in it or in folders below it.
     """
     for folder in list(directory.rglob(f"{_UNFINISHED}*")):
-        shutil.rmtree(folder, ignore_errors=True)
+        if _TEMPORARY.fullmatch(folder.name) and len(_files_in(folder)) < 2:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _files_in(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if not path.is_dir()]
 
 
 def write_text(path: Path, text: str) -> None:

@@ -219,8 +219,9 @@ def check_outputs(
             something that this verb did not write.
     """
     given = {name: getattr(options, name, None) for name in _OUTPUTS}
-    paths = {name: path for name, path in given.items() if isinstance(path, Path)}
+    paths = {name: path.expanduser() for name, path in given.items() if isinstance(path, Path)}
     for name, path in paths.items():
+        setattr(options, name, path)  # A folder that is called ~ would be a trap.
         is_file = name in _FILES or verb == "panel" or _exports_a_file(verb, options)
         _check_output(path, is_file)
         if is_file and path.exists():

@@ -103,8 +103,10 @@ def _predict(
             directory.keep(name, _row(labels[name], name, found), written)
             done += 1
     except KeyboardInterrupt:
+        if not done:
+            raise
         kept = f"{done} of {len(images)} images are segmented, see {options.output}/"
-        raise KeyboardInterrupt(*[kept] * bool(done)) from None
+        raise KeyboardInterrupt(kept) from None
     finally:
         if done:
             _write_table(directory)

@@ -55,6 +55,8 @@ class PredictionDirectory:
             known = read_record(opened.record, _PARTS, "a record of predictions")
             refuse_differences(path, {"settings": known["settings"]}, {"settings": settings})
             opened.images, opened.files = known["images"], known["files"]
+            if not all("sha256" in image for image in opened.images.values()):
+                raise ValueError(f"{opened.record}: was changed; use another output folder")
         return opened
 
     @property

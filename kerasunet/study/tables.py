@@ -93,9 +93,17 @@ class Tables:
 
 
 def table_path(directory: Path, name: str) -> Path:
-    """Return where a table of a study is, compressed or not; uncompressed if it is new."""
-    packed = directory / f"{name}{PACKED}"
-    return packed if packed.is_file() and not (directory / name).is_file() else directory / name
+    """Return where a table of a study is, compressed or not; uncompressed if it is new.
+
+    Raises:
+        ValueError: There are both, so which one counts is unknown.
+    """
+    plain, packed = directory / name, directory / f"{name}{PACKED}"
+    if plain.is_file() and packed.is_file():
+        raise ValueError(
+            f"{packed}: lies beside {name}, so which of them counts is unknown; move one away"
+        )
+    return packed if packed.is_file() else plain
 
 
 def studies_in(folder: Path) -> list[Path]:

@@ -23,7 +23,7 @@ from kerasunet import models
 from kerasunet.cli import main
 from kerasunet.cli.options import check_outputs
 from kerasunet.files import NotWritten, write_json
-from kerasunet.runs.directory import RunDirectory
+from kerasunet.runs.directory import RunDirectory, exclusive
 
 SLOW = pytest.mark.slow
 THESIS = "years of work"
@@ -463,6 +463,28 @@ def test_folders_below_images_that_are_not_read_may_be_written_to(place, own_ima
     options.output = Path("flat")
     with pytest.raises(ValueError, match="flat: lies among the images in"):
         check_outputs("finetune", options)
+
+
+def test_outputs_in_the_home_folder_are_there(call, place, own_images, monkeypatch):
+    monkeypatch.setenv("HOME", str(place / "home"))
+    assert call("check", own_images, "--html=~/out.html")[0] == 0
+    assert sorted(contents(place)) == ["home/out.html"]
+
+
+def test_a_folder_of_yours_is_not_taken_for_what_a_killed_command_left(place):
+    mine = [".writing-novel/one.txt", ".writing-notes_v2/one.txt", ".writing-notes_v2/two.txt"]
+    left = [".writing-a1b2c3d4/config.json", "overlays/.writing-_9zzzzzz/x.png"]
+    for name in (*mine, *left):
+        (place / name).parent.mkdir(parents=True, exist_ok=True)
+        (place / name).write_text(THESIS)
+    with exclusive(place):
+        assert sorted(contents(place)) == sorted(mine)
+
+
+def test_of_two_tables_of_one_study_none_is_taken(call, place):
+    make_study(place, "bus_bra")
+    (place / "bus_bra" / "cases.csv.gz").write_bytes(b"older")
+    refused(call, "claims", "bus_bra", saying="cases.csv.gz: lies beside cases.csv, so which of")
 
 
 def test_the_table_of_a_run_is_not_replaced_by_another(call, earlier, writers):
