@@ -25,6 +25,7 @@ _PANEL = 256
 _CAPTION = 22
 _GAP = 4
 _AFTER_HEADER = 33  # Bytes of a PNG's signature and of its first chunk.
+_PRIVATE = b"keRa"  # A type of chunk that readers may ignore, and copies may keep.
 _FONT = (cv2.FONT_HERSHEY_SIMPLEX, 0.45, 1)
 
 
@@ -173,23 +174,24 @@ def png(picture: np.ndarray) -> bytes:
     return encoded.tobytes()
 
 
-def write_png(path: Path, picture: np.ndarray, *, software: str = "") -> None:
+def write_png(path: Path, picture: np.ndarray, *, mark: bytes = b"") -> None:
     """Write an RGB, grey or bool picture as PNG, atomically; bool becomes 0 and 255.
 
     Args:
         path: The file.
         picture: The pixels.
-        software: What the file says it was made by, Latin-1; if empty, it says nothing.
+        mark: What the file is to be recognized by; readers of pictures do not see it.
     """
     content = png(picture)
-    if software:
-        content = content[:_AFTER_HEADER] + _text_chunk(software) + content[_AFTER_HEADER:]
+    if mark:
+        content = content[:_AFTER_HEADER] + _chunk(_PRIVATE + mark) + content[_AFTER_HEADER:]
     write_atomically(path, lambda temporary: temporary.write_bytes(content))
 
 
-def _text_chunk(software: str) -> bytes:
-    named = b"tEXtSoftware\0" + software.encode("latin-1")
-    return struct.pack(">I", len(named) - 4) + named + struct.pack(">I", zlib.crc32(named))
+def _chunk(content: bytes) -> bytes:
+    """Return a part of a PNG from its type and what follows."""
+    length = struct.pack(">I", len(content) - len(_PRIVATE))
+    return length + content + struct.pack(">I", zlib.crc32(content))
 
 
 def _enlarged_overlay(image: np.ndarray, mask: np.ndarray, colour) -> np.ndarray:

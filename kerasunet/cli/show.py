@@ -13,7 +13,7 @@ from kerasunet.cli import options as shared
 from kerasunet.options import Option, declared
 from kerasunet.training.settings import LARGEST_SIDE, Optimization
 
-_SOFTWARE = "kerasunet show"
+_MARK = b"kerasunet show"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def marks() -> dict[str, bytes]:
-    return {"sheet": b"Software\0" + _SOFTWARE.encode()}
+    return {"sheet": _MARK}
 
 
 def run(options: argparse.Namespace) -> int:
@@ -59,7 +59,7 @@ def _write_sheet(options: argparse.Namespace) -> None:
     samples = [case.load() for case in cases]
     captions = [f"{case.key} {case.label}".strip() for case in cases]
     sheet = contact_sheet([s.image for s in samples], [s.mask for s in samples], captions)
-    write_png(options.sheet, sheet, software=_SOFTWARE)
+    write_png(options.sheet, sheet, mark=_MARK)
     print(f"{len(cases)} of {len(data)} pairs of {data.name} ({data.layout}): {options.sheet}")
 
 

@@ -207,14 +207,6 @@ class RunDirectory:
         self.checkpoint.unlink(missing_ok=True)
         return summary
 
-    def require_whole(self) -> None:
-        """Raise a `FileNotFoundError` if the model of a finished run, or its card, is gone."""
-        for path in (self.model, self.model.with_suffix(".json")):
-            if not path.is_file():
-                raise FileNotFoundError(
-                    f"{path}: is gone from a finished run; restore it, or start with --restart"
-                )
-
     def finish(self, summary: dict[str, Any]) -> dict[str, Any]:
         """Write the summary, the last step, which marks the run as finished; return it."""
         write_json(self.summary, summary)

@@ -111,8 +111,6 @@ class _Finetuning:
         choice = self._choose(parts["train"]) if self.restart else None
         self.files.claim(self.settings, self._digests(parts), restart=self.restart)
         if summary := self.files.finished():
-            if not compact:
-                self.files.require_whole()
             return Run(self.files.path, summary)
         with self.files.telling_what_is_kept():
             summary = self._run(model, parts, choice, callbacks=callbacks, compact=compact)

@@ -106,7 +106,6 @@ def _pretrain(
     settings.optimization.require_validation(len(validation))
     files.claim(settings, digests, restart=restart)
     if summary := files.finished():
-        files.require_whole()
         return Pretrained(files.path, summary)
     with files.telling_what_is_kept():
         compile_for_training(model, settings.optimization)

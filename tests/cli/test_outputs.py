@@ -192,12 +192,14 @@ def test_a_summary_of_something_else_is_not_taken_for_the_end_of_a_run(
     refused(call, "compare", "run", saying="summary of a fine-tuning; leave it out")
 
 
-def test_a_finished_run_that_lost_its_model_says_so(call, earlier, tiny_model_file):
+def test_a_finished_run_is_shown_whatever_it_has_lost(call, earlier, tiny_model_file):
     words = ["finetune", "--init", tiny_model_file, *XRAYS, "--output", "run"]
-    (earlier / "layers.txt").unlink()
-    assert call(*words)[0] == 0
-    (earlier / "model.keras").unlink()
-    refused(call, *words, saying="run/model.keras: is gone from a finished run; restore it, or")
+    for name in ("layers.txt", "model.keras", "model.json"):
+        (earlier / name).unlink()
+    before = contents(earlier)
+    status, said = call(*words)
+    assert (status, contents(earlier)) == (0, before) and "run/layers.txt: is gone" in said
+    refused(call, *words, "--save-as", "mine", saying="run/model.json: ")
 
 
 def test_a_model_that_could_not_be_registered_is_not_trained(call, place, tiny_model_file):
