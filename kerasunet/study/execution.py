@@ -25,6 +25,8 @@ from kerasunet.study.plan import PlannedRun, StudySettings, plan, protocol
 from kerasunet.study.tables import CASES, RECORD, RUNS, Tables, table_path
 from kerasunet.study.worker_pool import RunResult, run_in_process, workers
 
+RUN_FOLDER = "runs"
+
 
 def record_of(
     directory: Path, settings: StudySettings, planned: Sequence[PlannedRun]
@@ -78,6 +80,8 @@ def _known_splits(directory: Path, asked: dict[str, Any]) -> dict[str, str]:
             )
         return {}
     known = read_record(path, ("protocol", "digests", "data"), "the record of a study")
+    if not table_path(directory, RUNS).exists() and not (directory / RUN_FOLDER).exists():
+        return {}  # It was planned, or stopped before its first run: that binds nothing.
     fixed = ("protocol", "digests", "versions")
     was, now = ({name: record.get(name, {}) for name in fixed} for record in (known, asked))
     refuse_differences(directory, was, now)
@@ -96,9 +100,6 @@ def _versions() -> dict[str, str]:
         with suppress(PackageNotFoundError):
             found[name] = version(name)
     return found
-
-
-RUN_FOLDER = "runs"
 
 
 @dataclass(frozen=True)

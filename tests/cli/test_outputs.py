@@ -331,6 +331,21 @@ def test_a_plan_writes_nothing(call, place, tiny_model_file):
     assert call(*words, "--plan", "--batch-size", 5)[0] == 0  # No plan binds another.
 
 
+def test_a_study_that_was_stopped_before_its_first_run_binds_nothing(
+    call, place, tiny_model_file, monkeypatch
+):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    words = [*STUDY, "--init", tiny_model_file]
+    monkeypatch.setattr("kerasunet.study.execution.estimate_seconds", stop)
+    assert call(*words)[0] == 130
+    assert sorted(contents(place)) == ["study/study.json"]
+    assert call(*words, "--plan", "--no-estimate", "--batch-size", 5)[0] == 0
+    (place / "study" / "runs").mkdir()
+    refused(call, *words, "--batch-size", 5, saying="batch_size was 8, now 5")
+
+
 @pytest.mark.parametrize(
     ("name", "text", "saying"),
     [
