@@ -30,3 +30,41 @@ def quiet_start() -> Iterator[None]:
         os.dup2(saved, 2)
         os.close(saved)
         os.close(nowhere)
+
+
+def device() -> str:
+    """Return what computes: `"cpu"`, or the name that its maker gives a GPU."""
+    import keras
+
+    name = keras.backend.backend()
+    if name == "jax":
+        import jax
+
+        first = jax.devices()[0]
+        return "cpu" if first.platform == "cpu" else first.device_kind
+    if name == "torch":
+        import torch
+
+        return torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+    import tensorflow as tf
+
+    found = tf.config.list_physical_devices("GPU")
+    if not found:
+        return "cpu"
+    return tf.config.experimental.get_device_details(found[0]).get("device_name", "gpu")
+
+
+def precision_of(policy: str) -> str:
+    """Return a Keras dtype policy, and in brackets the precision of products where it is lower.
+
+    JAX computes products of float32 numbers in the precision that `JAX_DEFAULT_MATMUL_PRECISION`
+    names, such as `tensorfloat32`.
+    """
+    import keras
+
+    if keras.backend.backend() != "jax":
+        return policy
+    import jax
+
+    products = getattr(jax.config, "jax_default_matmul_precision", None)
+    return f"{policy} ({products})" if products else policy

@@ -33,6 +33,32 @@ class Split:
         return hashlib.sha256(text.encode()).hexdigest()
 
 
+def development_keys(cases: Sequence[Grouped], size: int, *, seed: int = 0) -> frozenset[str]:
+    """Choose cases for decisions, such as learning rates, that must not be made on test cases.
+
+    Args:
+        cases: All cases.
+        size: Least number of images; whole groups are taken, in proportion from all labels.
+        seed: Any whole number; the same seed gives the same choice on every machine.
+
+    Returns:
+        The keys of the development cases.
+
+    Raises:
+        ValueError: Nothing would be left, or keys repeat.
+    """
+    chosen: list[str] = []
+    for group in _interleaved(_seeded_groups(cases, seed, None)):
+        if len(chosen) >= size:
+            break
+        chosen += group.keys
+    if len(chosen) == len(cases):
+        raise ValueError(
+            f"{size} development images of {len(cases)} leave none to train and to test on"
+        )
+    return frozenset(chosen)
+
+
 class _Group(NamedTuple):
     """Cases that stay together, and the stratum they are counted in."""
 
@@ -51,12 +77,17 @@ def split_cases(
     seed: int = 0,
     sizes: Mapping[str, float] | None = None,
     official: Mapping[str, int | str] | None = None,
+    disjoint: bool = False,
 ) -> Split:
     """Split cases into training, validation and test parts.
 
     One fold of the groups, stratified by label, is the test part, whatever the training size. Of
     the others, training takes the first images in a seeded order, validation the last. A group
     that does not fit whole is cut short, and the rest of it is left out.
+
+    With `disjoint`, folds change their part: training and validation take images of the one fold,
+    and all other groups are the test part. So no two folds train on the same group, and a study
+    over them tells how much a result depends on which images happened to be annotated.
 
     Args:
         cases: All cases.
@@ -70,6 +101,7 @@ def split_cases(
         official: A division that came with the data, one of `DataSet.official`. If it has folds,
             the given one is the test part. If it has parts, they are kept, and validation comes
             from its validation part, if there is one.
+        disjoint: Whether training images come from the fold, and the others are tested.
 
     Returns:
         The split.
@@ -80,8 +112,10 @@ def split_cases(
     """
     _check_numbers(train_size, validation_size, fold=fold, folds=folds)
     groups = _seeded_groups(cases, seed, sizes)
+    if official is not None and disjoint:
+        raise ValueError("an official division says what is tested; it cannot be disjoint")
     if official is None:
-        parts = _own_parts(groups, fold, folds)
+        parts = _own_parts(groups, fold, folds, disjoint=disjoint)
     else:
         parts = _official_parts(groups, official, fold=fold, folds=folds)
     pools = {
@@ -89,9 +123,17 @@ def split_cases(
         for name in ("train", "validation", "test")
     }
     train, validation = _take(
-        pools["train"], pools["validation"], train_size=train_size, validation_size=validation_size
+        pools["train"],
+        pools["validation"],
+        train_size=train_size,
+        validation_size=validation_size,
+        where="in the fold" if disjoint else "outside the test fold",
     )
-    split = Split(train, validation, tuple(key for group in pools["test"] for key in group.keys))
+    tested = pools["test"]
+    if disjoint:
+        used = {*train, *validation}
+        tested = _interleaved([group for group in groups if used.isdisjoint(group.keys)])
+    split = Split(train, validation, tuple(key for group in tested for key in group.keys))
     _refuse_leaks(split, cases)
     return split
 
@@ -158,12 +200,14 @@ def _thirds(
     }
 
 
-def _own_parts(groups: Sequence[_Group], fold: int, folds: int) -> dict[str, str]:
+def _own_parts(
+    groups: Sequence[_Group], fold: int, folds: int, *, disjoint: bool
+) -> dict[str, str]:
     """Deal the groups out to the folds like cards, one stratum after the other."""
     if len(groups) < folds:
         raise ValueError(f"{folds} folds need at least {folds} groups, but there are {len(groups)}")
     return {
-        group.name: "test" if index % folds == fold else "train"
+        group.name: "test" if (index % folds == fold) is not disjoint else "train"
         for index, group in enumerate(groups)
     }
 
@@ -212,6 +256,7 @@ def _take(
     *,
     train_size: int | None,
     validation_size: int,
+    where: str,
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Take the first images to train, and the last, or those of an own part, to validate."""
     left = list(train)
@@ -223,7 +268,7 @@ def _take(
     if len(validation_keys) < validation_size or len(train_keys) < (train_size or 1):
         raise ValueError(
             f"{train_size or 'all'} training and {validation_size} validation images were "
-            f"requested, but outside the test fold, {len(train_keys)} are left for training "
+            f"requested, but {where}, {len(train_keys)} are left for training "
             f"after {len(validation_keys)} for validation"
         )
     return tuple(train_keys[:train_size]), tuple(validation_keys[:validation_size])

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +17,22 @@ from kerasunet.architecture import Architecture, plain_copy, rebuilt
 from kerasunet.data.decoding import DecodedCases, content_digest
 from kerasunet.drawing import draw_comparison, write_png
 from kerasunet.files import read_json, write_json, write_text
-from kerasunet.freezing import Description, apply_strategy, describe
+from kerasunet.freezing import Description, apply_strategy, describe, layout_of
 from kerasunet.runs.directory import RunDirectory, exclusive
 from kerasunet.runs.preparation import PreparedData, prepare
 from kerasunet.strategies import Strategy, parse
 from kerasunet.training.evaluation import Evaluation, evaluate_probabilities
-from kerasunet.training.loop import compile_for_training, predict, prepare_backend, train
-from kerasunet.training.settings import FinetuneSettings, without_paths
+from kerasunet.training.loop import (
+    compile_for_training,
+    learner_of,
+    predict,
+    prepare_backend,
+    train,
+)
+from kerasunet.training.settings import FinetuneSettings, Optimization, without_paths
 
 _OVERLAYS = 12
+_MOST_KEPT = 8
 
 
 @dataclass(frozen=True)
@@ -33,7 +42,7 @@ class Run:
     Attributes:
         directory: Holds `config.json`, `layers.txt`, `layers.json`, `history.csv`, `cases.csv`,
             `model.keras`, `model.json`, `model.md`, `summary.json`, `overlays/` and
-            `tensorboard/`; with `auto`, also `choice.json`.
+            `tensorboard/` (where TensorFlow is installed); with `auto`, also `choice.json`.
         summary: What `summary.json` holds: settings, split, layers, and the metrics of the
             held-out cases before and after.
     """
@@ -58,6 +67,7 @@ def finetune(
     *,
     compact: bool = False,
     prepared: PreparedData | None = None,
+    kept: KeptNetworks | None = None,
     restart: bool = False,
 ) -> Run:
     """Fine-tune the weights that the strategy names, and measure before and after.
@@ -73,6 +83,7 @@ def finetune(
         compact: Keep numbers only: nothing is measured before training, and no model, overlays or
             TensorBoard logs are written. Studies use this.
         prepared: What `prepare` returned for these settings; prepared here unless given.
+        kept: Networks of earlier runs of this process, of which one may fit; for compact runs.
         restart: Remove an earlier run in the directory first, once nothing else can refuse this
             one.
 
@@ -89,8 +100,8 @@ def finetune(
     """
     prepared = prepare(settings) if prepared is None else prepared
     with exclusive(directory):
-        steps = _Finetuning(settings, RunDirectory(directory), prepared, restart)
-        return steps.run(callbacks, compact)
+        files, kept = RunDirectory(directory), kept or KeptNetworks()
+        return _Finetuning(settings, files, prepared, kept, restart).run(callbacks, compact)
 
 
 @dataclass(frozen=True)
@@ -100,25 +111,26 @@ class _Finetuning:
     settings: FinetuneSettings
     files: RunDirectory
     prepared: PreparedData
+    kept: KeptNetworks
     restart: bool
 
     def run(self, callbacks: Sequence[keras.callbacks.Callback], compact: bool) -> Run:
         prepare_backend(self.settings.optimization)
-        model = initial_model(self.settings)
-        parts = self._decode(model)
+        network = self.kept.get(self.settings, lambda: initial_model(self.settings))
+        parts = self._decode(network.model)
         self.settings.optimization.require_validation(len(parts["validation"]))
         # What may still refuse the run comes before an earlier run is removed.
-        choice = self._choose(parts["train"]) if self.restart else None
+        choice = self._choose_early(network.model, parts["train"]) if self.restart else None
         self.files.claim(self.settings, self._digests(parts), restart=self.restart)
         if summary := self.files.finished():
             return Run(self.files.path, summary)
         with self.files.telling_what_is_kept():
-            summary = self._run(model, parts, choice, callbacks=callbacks, compact=compact)
+            summary = self._run(network, parts, choice, callbacks=callbacks, compact=compact)
         return Run(self.files.path, self.files.finish(summary))
 
     def _run(
         self,
-        model: keras.Model,
+        network: Network,
         parts: dict[str, DecodedCases],
         choice: layer_selection.Choice | None,
         *,
@@ -127,13 +139,13 @@ class _Finetuning:
     ) -> dict[str, Any]:
         """Train, measure, write all but the summary, and return that."""
         strategy = self._strategy(parts["train"], choice)
-        layers = self._freeze(model, strategy)
-        before = None if compact else self._measure(model, parts["test"])
-        if not compact:
+        layers = self._freeze(network, strategy)
+        before = None if compact else self._measure(network.model, parts["test"])
+        if not compact and find_spec("tensorflow"):  # Keras writes TensorBoard's files with it.
             board = keras.callbacks.TensorBoard(self.files.tensorboard, write_graph=False)
             callbacks = [board, *callbacks]
-        seconds = self._train(model, strategy, layers, parts=parts, callbacks=callbacks)
-        model = plain_copy(model)
+        seconds = self._train(network, strategy, layers, parts=parts, callbacks=callbacks)
+        model = network.plain()
         after = self._measure(model, parts["test"])
         after.evaluation.write_csv(self.files.cases)
         if before is not None:
@@ -167,16 +179,11 @@ class _Finetuning:
         if not self.settings.strategy.is_auto:
             return self.settings.strategy
         if not path.is_file():
-            choice = choice or self._choose(training)
-            assert choice is not None, "the strategy is automatic"
-            write_json(path, choice.as_dict())
+            write_json(path, (choice or self._choose(training)).as_dict())
         return parse(read_json(path)["strategy"])
 
-    def _choose(self, training: DecodedCases) -> layer_selection.Choice | None:
-        """Return the choice of `auto`; `None` for strategies that leave nothing to choose."""
+    def _choose(self, training: DecodedCases) -> layer_selection.Choice:
         settings = self.settings
-        if not settings.strategy.is_auto:
-            return None
         return layer_selection.choose(
             settings.strategy,
             lambda: initial_model(settings),
@@ -185,16 +192,24 @@ class _Finetuning:
             augmentation=settings.augmentation,
         )
 
-    def _freeze(self, model: keras.Model, strategy: Strategy) -> Description:
-        apply_strategy(model, strategy)
-        layers = describe(model)
+    def _choose_early(
+        self, model: keras.Model, training: DecodedCases
+    ) -> layer_selection.Choice | None:
+        """Return the choice of `auto`; for other strategies nothing, if they select something."""
+        if self.settings.strategy.is_auto:
+            return self._choose(training)
+        self.settings.strategy.select(layout_of(model))
+        return None
+
+    def _freeze(self, network: Network, strategy: Strategy) -> Description:
+        layers = network.set_up(strategy, self.settings.optimization)
         write_text(self.files.layers_table, f"{layers}\n")
         write_json(self.files.layers, layers.as_dicts())
         return layers
 
     def _train(
         self,
-        model: keras.Model,
+        network: Network,
         strategy: Strategy,
         layers: Description,
         *,
@@ -204,9 +219,8 @@ class _Finetuning:
         """Train, and return the seconds it took, those before an interruption included."""
         if not layers.changes:
             return 0.0
-        compile_for_training(model, self.settings.optimization)
         state = train(
-            model,
+            network.model,
             parts["train"],
             parts["validation"],
             optimization=self.settings.optimization,
@@ -215,6 +229,7 @@ class _Finetuning:
             history=self.files.history,
             callbacks=callbacks,
             views=self.settings.views,
+            learner=network.learner() if self.settings.views is None else None,
             relative_power=strategy.relative_power,
         )
         return round(sum(row["seconds"] for row in state.history), 2)
@@ -285,3 +300,92 @@ def initial_model(settings: FinetuneSettings) -> keras.Model:
     if settings.init == "scratch":
         return settings.architecture.build()
     return rebuilt(models.load(settings.init))
+
+
+class Network:
+    """A network with its initial weights, and what was compiled for its training.
+
+    Building a network and compiling its steps takes seconds, and depends neither on the images nor
+    on the order in which they come.
+
+    Args:
+        model: The network that fine-tuning starts from.
+    """
+
+    def __init__(self, model: keras.Model):
+        self.model = model
+        self.layers: Description | None = None
+        self._learner: keras.Model | None = None
+        self._plain: keras.Model | None = None
+        self._initial: list[tuple[keras.Variable, np.ndarray]] = []
+
+    def set_up(self, strategy: Strategy, optimization: Optimization) -> Description:
+        """Freeze by a strategy and compile, unless that is done; return what trains."""
+        if self.layers is None:
+            apply_strategy(self.model, strategy)
+            self.layers = describe(self.model)
+            variables = list(self.model.weights)
+            if self.layers.changes:
+                compile_for_training(self.model, optimization)
+                variables += self.model.optimizer.variables
+            self._initial = [(v, keras.ops.convert_to_numpy(v.value)) for v in variables]
+        return self.layers
+
+    def learner(self) -> keras.Model:
+        """Return the network whose steps train the model: compiled once, good for many runs."""
+        self._learner = self._learner or learner_of(self.model)
+        return self._learner
+
+    def plain(self) -> keras.Model:
+        """Return a network with the present weights, in float32 and all set to train."""
+        if self._plain is None:
+            self._plain = plain_copy(self.model)
+        else:
+            self._plain.set_weights(self.model.get_weights())
+        return self._plain
+
+    def reset(self) -> None:
+        """Return to the initial weights and a fresh optimizer."""
+        for variable, value in self._initial:
+            variable.assign(value)
+        if self._learner is not None:
+            self._learner.reset_metrics()
+
+
+class KeptNetworks:
+    """The networks that a process keeps: those that its last few strategies used."""
+
+    def __init__(self):
+        self._networks: OrderedDict[object, Network] = OrderedDict()
+
+    def get(self, settings: FinetuneSettings, build: Callable[[], keras.Model]) -> Network:
+        """Return a network as if newly made for the settings.
+
+        Args:
+            settings: Settings of a run.
+            build: Builds the network that fine-tuning starts from.
+        """
+        if not _is_alike_in_every_run(settings):
+            return Network(build())
+        key = _what_shapes(settings)
+        network = self._networks.pop(key, None)
+        if network is None:
+            network = Network(build())
+        else:
+            network.reset()
+        self._networks[key] = network
+        if len(self._networks) > _MOST_KEPT:
+            self._networks.popitem(last=False)
+        return network
+
+
+def _is_alike_in_every_run(settings: FinetuneSettings) -> bool:
+    """Whether nothing that is built and compiled depends on images or seed."""
+    return (
+        settings.init != "scratch" and settings.views is None and not settings.strategy.is_measured
+    )
+
+
+def _what_shapes(settings: FinetuneSettings) -> object:
+    optimization = replace(settings.optimization, seed=0)
+    return settings.init, settings.architecture, settings.strategy, optimization

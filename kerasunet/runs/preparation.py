@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -10,7 +10,7 @@ from kerasunet.data.cases import DataSet
 from kerasunet.data.decoding import DecodedCases, decode, foreground_shares
 from kerasunet.data.groups import GIVEN, NEAR_DUPLICATES, regroup
 from kerasunet.data.loading import load
-from kerasunet.data.splits import Split, split_cases
+from kerasunet.data.splits import Split, development_keys, split_cases
 from kerasunet.training.settings import FinetuneSettings, PretrainSettings
 
 
@@ -74,7 +74,17 @@ def load_data(settings: FinetuneSettings) -> DataSet:
     data = load(settings.data, settings.manual_dir, settings.image_size)
     if settings.labels:
         data = data.with_labels(settings.labels)
-    return regroup(data, settings.groups or (GIVEN if settings.division else NEAR_DUPLICATES))
+    data = regroup(data, settings.groups or (GIVEN if settings.division else NEAR_DUPLICATES))
+    return _of_phase(settings, data)
+
+
+def _of_phase(settings: FinetuneSettings, data: DataSet) -> DataSet:
+    """Keep the development cases, or all but those."""
+    if not settings.development_size:
+        return data
+    chosen = development_keys(data.cases, settings.development_size, seed=settings.split_seed)
+    kept = (case for case in data.cases if (case.key in chosen) is settings.development)
+    return replace(data, cases=tuple(kept))
 
 
 def split_data(settings: FinetuneSettings, data: DataSet) -> Split:
@@ -92,6 +102,7 @@ def split_data(settings: FinetuneSettings, data: DataSet) -> Split:
         seed=settings.split_seed,
         sizes=foreground_shares(data.cases) if settings.stratify_sizes else None,
         official=_division(settings, data),
+        disjoint=settings.disjoint,
     )
 
 

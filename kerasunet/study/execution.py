@@ -267,6 +267,8 @@ def _failure(planned: PlannedRun, data_name: str, reason: str) -> dict[str, Any]
         "parameters": "",
         "seconds": "",
         "wall_seconds": "",
+        "precision": optimization.precision,
+        "device": "",
         "versions": "",
         "status": "failed",
         "note": " ".join(reason.split()),

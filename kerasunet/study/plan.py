@@ -26,7 +26,8 @@ class StudySettings:
         strategies: Strategy texts or patterns such as `shallow:*`; `scratch` trains everything
             from random weights.
         train_sizes: Numbers of training images; the smaller sets are parts of the larger ones.
-        seeds: Seeds of order, augmentation and, for `scratch`, initial weights.
+        seeds: Seeds of order, augmentation and, for `scratch`, initial weights. With disjoint
+            training sets, each set has seeds of its own.
         only_folds: The folds to run now, of those that `run.folds` counts; `None` for all.
         learning_rates: Empty: every run uses the template's learning rate. Else each run trains
             once with each of these, and the one with the best mean Dice on the validation cases
@@ -132,19 +133,24 @@ def plan(settings: StudySettings, layout: NetworkLayout) -> tuple[PlannedRun, ..
             strategy,
             fold,
             train_size,
-            seed=seed,
+            seed=_seed(settings, seed, fold),
             settings=replace(
                 settings.run,
                 layers=layers[strategy],
                 init="scratch" if strategy == SCRATCH else settings.run.init,
                 fold=fold,
                 train_size=train_size,
-                optimization=replace(settings.run.optimization, seed=seed),
+                optimization=replace(settings.run.optimization, seed=_seed(settings, seed, fold)),
             ),
             learning_rates=() if strategy == "none" else settings.learning_rates,
         )
         for fold, train_size, seed, strategy in axes
     )
+
+
+def _seed(settings: StudySettings, seed: int, fold: int) -> int:
+    """Return a seed of its own for each of the disjoint training sets; all strategies share it."""
+    return seed * settings.run.folds + fold if settings.run.disjoint else seed
 
 
 def distinct_strategies(patterns: Sequence[str], layout: NetworkLayout) -> tuple[str, ...]:

@@ -46,10 +46,14 @@ RUN_COLUMNS = (
     "parameters",
     "seconds",
     "wall_seconds",
+    "precision",
+    "device",
     "versions",
     "status",
     "note",
 )
+_IMPLIED = {"precision": "float32", "device": "cpu"}
+"""What rows imply that are older than these columns."""
 _TEXTS = ("key", "group", "versions", "note")
 _DIGITS = 5
 Row = dict[str, str]
@@ -133,6 +137,8 @@ def read_tables(directory: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
                 f"{path}: does not exist, so {directory} is not a study with results"
             )
         frame = pd.read_csv(path, dtype=dict.fromkeys(_TEXTS, str))
+        if name == RUNS:
+            frame = frame.assign(**{k: v for k, v in _IMPLIED.items() if k not in frame})
         _require_columns(path, list(frame.columns), columns)
         frames.append(frame)
     return frames[0], frames[1].fillna({"versions": "", "note": ""})
@@ -144,8 +150,9 @@ def _read(path: Path, columns: Sequence[str]) -> list[Row]:
     opened = gzip.open if path.suffix == PACKED else open
     with opened(path, "rt", encoding="utf-8", newline="") as file:
         reader = csv.DictReader(file)
-        rows = list(reader)
-    _require_columns(path, reader.fieldnames or [], columns)
+        rows = [{**_IMPLIED, **row} if columns is RUN_COLUMNS else row for row in reader]
+    known = [*(reader.fieldnames or []), *_IMPLIED]
+    _require_columns(path, known, columns)
     return rows
 
 

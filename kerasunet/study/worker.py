@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from kerasunet import models, runs
-from kerasunet.backend import start_backend
+from kerasunet.backend import device, precision_of, start_backend
 from kerasunet.files import read_json, write_json
 from kerasunet.metrics import METRICS
 from kerasunet.processes import end_with_parent
@@ -82,14 +82,14 @@ def _attempt(directory: Path, started: float) -> str | None:
     with _logged(RunDirectory(directory).log):
         _import_once()
         try:
-            _execute(directory, started)
+            execute(directory, started)
         except _USER_ERRORS as error:
             line = f"{type(error).__name__}: {error}".replace("\n", " ")
             with suppress(OSError):  # The disk may be full, which is what the line tells.
                 print(line, file=sys.stderr)
             return line
         finally:
-            _clear()
+            gc.collect()
     return None
 
 
@@ -113,11 +113,12 @@ def _import_once() -> None:
     gc.freeze()
 
 
-def _clear() -> None:
-    """Frees the network of a run and what it was compiled to."""
-    import keras
+@cache
+def _kept_networks() -> Any:
+    """Return the networks that this process keeps; one for all its runs."""
+    from kerasunet.runs.finetuning import KeptNetworks
 
-    keras.utils.clear_session()
+    return KeptNetworks()
 
 
 def _resident_bytes() -> int:
@@ -129,8 +130,13 @@ def _resident_bytes() -> int:
     return int(pages) * os.sysconf("SC_PAGE_SIZE")
 
 
-def _execute(directory: Path, started: float) -> None:
-    """Fine-tune as `run.json` says, once per learning rate, and write `result.json`."""
+def execute(directory: Path, started: float) -> None:
+    """Fine-tune as `run.json` says, once per learning rate, and write `result.json`.
+
+    Args:
+        directory: The directory of the run.
+        started: Time of `time.perf_counter` from which its seconds are counted.
+    """
     files = RunDirectory(directory)
     specification = read_json(files.specification)
     settings = finetune_settings(specification["settings"])
@@ -141,7 +147,9 @@ def _execute(directory: Path, started: float) -> None:
         optimization = replace(settings.optimization, learning_rate=rate)
         one = replace(settings, optimization=optimization)
         folder = directory if len(rates) < 2 else directory / f"rate-{rate:g}"
-        tried.append(runs.finetune(one, folder, compact=True, prepared=prepared))
+        tried.append(
+            runs.finetune(one, folder, compact=True, prepared=prepared, kept=_kept_networks())
+        )
     best = max(tried, key=_validation_dice) if len(tried) > 1 else tried[0]
     seconds = round(time.perf_counter() - started, 2)
     write_json(files.result, {**_result(best), "wall_seconds": seconds})
@@ -166,6 +174,8 @@ def _result(run: runs.Run) -> dict[str, Any]:
         "trained": summary["trained"],
         "parameters": summary["parameters"],
         "seconds": summary["seconds"],
+        "precision": precision_of(optimization["precision"]),
+        "device": device(),
         "note": CONSTANT if summary["constant_prediction"] else "",
         "versions": ", ".join(f"{name} {number}" for name, number in models.versions().items()),
     }

@@ -184,18 +184,28 @@ def run_in_process(
     Raises:
         RuntimeError: The run failed; the message is its last line of output.
     """
-    files = RunDirectory(directory)
-    if not files.result.is_file():
-        _specify(planned, files)
+    if not RunDirectory(directory).result.is_file():
+        specify(planned, directory)
         workers.execute(directory, additions or {})
-    result = read_json(files.result)
+    return read_result(planned, directory)
+
+
+def read_result(planned: PlannedRun, directory: Path) -> RunResult:
+    """Read what a finished run adds to the tables of its study.
+
+    Args:
+        planned: The run.
+        directory: Its run directory.
+    """
+    result = read_json(RunDirectory(directory).result)
     identity = dict(zip(("strategy", "fold", "train_size", "seed"), planned.identity, strict=True))
     row = {"note": "", **result, **identity, "status": "finished"}
     cases = [{"data": result["data"], **identity, **case} for case in read_cases(result, directory)]
     return RunResult(row, cases)
 
 
-def _specify(planned: PlannedRun, files: RunDirectory) -> None:
+def specify(planned: PlannedRun, directory: Path) -> None:
+    """Write what `kerasunet.study.worker.execute` needs to know of a planned run."""
     rates = planned.learning_rates or (planned.settings.optimization.learning_rate,)
     specification = {"settings": to_json(planned.settings), "learning_rates": list(rates)}
-    write_json(files.specification, specification)
+    write_json(RunDirectory(directory).specification, specification)

@@ -163,6 +163,7 @@ def train(
     history: Path,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     views: int | None = None,
+    learner: keras.Model | None = None,
     relative_power: float | None = None,
 ) -> TrainingState:
     """Train a compiled model, going on where an interrupted training stopped.
@@ -178,6 +179,8 @@ def train(
         callbacks: More Keras callbacks.
         views: Number of different views of each image; what the frozen beginning of the network
             makes of them is computed once. `None` draws a new view in every pass.
+        learner: What `learner_of` returned for this model, used where `views` is `None`; made here
+            unless given.
         relative_power: Exponent of the strategy `rgn`; its rates go to `rates.csv` beside the
             history. `None` for all other strategies.
 
@@ -199,7 +202,10 @@ def train(
         seed=optimization.seed,
         views=views,
     )
-    learner, inputs = _with_activation_cache(model, batches, checkpoint.parent)
+    if views is not None or learner is None:
+        learner, inputs = _with_activation_cache(model, batches, checkpoint.parent)
+    else:
+        inputs = batches
     listeners = keras.callbacks.CallbackList(list(callbacks), model=model, add_history=False)
     listeners.on_train_begin()
     epochs = _Epochs(model, learner, inputs, validation, optimization, listeners)
@@ -351,11 +357,15 @@ def predict(model: keras.Model, images: np.ndarray, batch_size: int = 16) -> np.
     Returns:
         Float32, `(cases, height, width)`, 0 to 1.
     """
+    count = len(images)
+    if keras.backend.backend() == "jax":  # It compiles anew for every number of images.
+        images = np.concatenate([images, images[:1].repeat(-count % batch_size, axis=0)])
     parts = [
         keras.ops.convert_to_numpy(model.predict_on_batch(images[start : start + batch_size]))
         for start in range(0, len(images), batch_size)
     ]
-    return np.concatenate(parts)[..., 0] if parts else np.zeros(images.shape[:3], np.float32)
+    empty = np.zeros(images.shape[:3], np.float32)
+    return np.concatenate(parts)[:count, ..., 0] if parts else empty
 
 
 def mean_dice(model: keras.Model, cases: DecodedCases, threshold: float = 0.5) -> float:

@@ -152,6 +152,29 @@ class FinetuneSettings:
         metavar="NAME",
         group=_DIVISION,
     )
+    disjoint: bool = option(
+        False,
+        "train on images of the fold and test on all others, so that training sets of different "
+        "folds share no group",
+        group=_DIVISION,
+        implied=False,
+    )
+    development_size: int = option(
+        0,
+        "images, in whole groups, to set aside for choosing settings; they are neither trained on "
+        "nor tested",
+        minimum=0,
+        maximum=10_000_000,
+        metavar="N",
+        group=_DIVISION,
+        implied=0,
+    )
+    development: bool = option(
+        False,
+        "use only the development images, for training and for testing",
+        group=_DIVISION,
+        implied=False,
+    )
     groups: str | None = option(
         None,
         "what is kept in one part: near-duplicates (default: patients or images, joined where "
@@ -190,6 +213,10 @@ class FinetuneSettings:
         if isinstance(self.layers, str):
             object.__setattr__(self, "layers", parse(self.layers))
         check(self)
+        if self.development and not self.development_size:
+            raise ValueError("development needs a development_size of at least 1")
+        if self.disjoint and self.division:
+            raise ValueError(f"division {self.division} says what is tested; it has no disjoint")
 
     @property
     def strategy(self) -> Strategy:

@@ -346,7 +346,7 @@ def test_wrong_arguments_are_told_from_problems(run_cli, scans):
     assert run_cli("check").returncode == 2
     missing = run_cli("check", "nowhere")
     assert missing.returncode == 2
-    assert missing.stderr.startswith("error: nowhere: neither")
+    assert missing.stderr.startswith("error: nowhere: not a folder")
     shutil.rmtree(scans / "masks")
     (scans / "masks").mkdir()
     write(scans / "masks" / "odd.png", np.zeros((96, 96), bool))

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import assume, given, settings, strategies as st
 
 from kerasunet.data import FileCase, Split, load, split_cases
+from kerasunet.data.splits import development_keys
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -91,6 +92,50 @@ def test_smaller_training_sets_are_the_beginning_of_larger_ones(cases, seed, by_
         split = split_cases(cases, size, 2, fold=1, folds=3, seed=seed, sizes=sizes)
         assert split.train == whole.train[:size]
         assert (split.validation, split.test) == (whole.validation, whole.test)
+
+
+@given(cases=grouped_cases(), folds=st.integers(2, 6), seed=st.integers(0, 99))
+@settings(max_examples=60, deadline=None)
+def test_disjoint_training_sets_share_no_group_and_test_on_all_others(cases, folds, seed):
+    everything = {case.group for case in cases}
+    splits = [
+        split_cases(cases, 1, fold=fold, folds=folds, seed=seed, disjoint=True)
+        for fold in range(folds)
+    ]
+    trained = [groups_of(cases, split.train) for split in splits]
+    assert sum(map(len, trained)) == len(set().union(*trained))
+    for split, own in zip(splits, trained, strict=True):
+        assert groups_of(cases, split.test) == everything - own
+
+
+@given(cases=grouped_cases(), seed=st.integers(0, 99))
+@settings(max_examples=60, deadline=None)
+def test_disjoint_training_sets_are_nested_too(cases, seed):
+    whole = split_cases(cases, None, folds=2, seed=seed, disjoint=True)
+    for size in range(1, len(whole.train) + 1):
+        split = split_cases(cases, size, folds=2, seed=seed, disjoint=True)
+        assert split.train == whole.train[:size]
+        assert set(whole.test) <= set(split.test)
+
+
+@given(cases=grouped_cases(), size=st.integers(1, 12), seed=st.integers(0, 99))
+@settings(max_examples=60, deadline=None)
+def test_development_cases_are_whole_groups_in_any_order_of_the_cases(cases, size, seed):
+    assume(size + 4 < len(cases))
+    chosen = development_keys(cases, size, seed=seed)
+    assert size <= len(chosen) < size + 4
+    assert chosen == development_keys(cases[::-1], size, seed=seed)
+    kept = {case.key for case in cases} - chosen
+    assert not groups_of(cases, chosen) & groups_of(cases, kept)
+
+
+def test_a_disjoint_set_that_is_too_large_is_refused():
+    fault = complaint(lambda: split_cases(make_cases(20), 5, disjoint=True))
+    assert "in the fold, 4 are left" in fault
+
+
+def test_development_cases_that_leave_nothing_are_refused():
+    assert "leave none" in complaint(lambda: development_keys(make_cases(10), 10))
 
 
 @given(cases=grouped_cases(), folds=st.integers(2, 6), seed=st.integers(0, 99))
@@ -253,6 +298,7 @@ def test_official_parts_without_validation_take_it_from_training():
     ("official", "options", "fault"),
     [
         ({"a": 0, "b": 1}, {"folds": 2}, "lacks ['c', 'd']"),
+        (dict.fromkeys("abcd", 0), {"disjoint": True}, "cannot be disjoint"),
         (dict.fromkeys("abcd", 0) | {"b": 1}, {"folds": 2}, "splits these groups: ['pair']"),
         (
             {"a": 0, "b": 0, "c": 1, "d": 2},

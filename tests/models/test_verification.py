@@ -311,7 +311,7 @@ FILES = {
     "30,000 groups": (
         lambda: hdf5(lambda f: [f.create_group(str(n)) for n in range(30_000)]), "too many"
     ),
-    "text": (lambda: b"no HDF5", "not a complete HDF5 file"),
+    "text": (lambda: b"no HDF5", "damaged HDF5"),
 }  # fmt: skip
 
 

@@ -101,7 +101,7 @@ def test_a_strategy_is_found_under_an_equal_name():
     ("change", "message"),
     [
         ({"first": "outer:2"}, "no finished run of outer:2; choose from none, scratch"),
-        ({"train_size": 40}, "bus_bra at 40: no such case; choose from bus_bra at 20"),
+        ({"train_size": 40}, "bus_bra at 40: no such case; there are bus_bra at 20"),
         ({"data": "busi"}, "busi at 20: no such case"),
         ({"metric": "f1"}, "no column f1"),
     ],

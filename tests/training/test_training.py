@@ -239,7 +239,7 @@ def test_weights_that_the_last_step_spoils_are_never_kept(settings, tmp_path):
     """An infinite rate spoils the weights in the very step whose loss is still finite."""
     spoilt = with_rate(settings, 1e39, warmup=0.0, schedule="constant")
     with pytest.raises(
-        FloatingPointError, match="weights became NaN or infinite at step 1; no step before"
+        FloatingPointError, match="weights became NaN or infinite at step 1; no earlier step"
     ):
         finetune(spoilt, tmp_path / "run")
     assert not (tmp_path / "run" / "checkpoint.npz").exists()

@@ -1,0 +1,506 @@
+"""The second study: rates, strategies, starts, robustness; training sets share no patient.
+
+Stage by stage; started again, it goes on where it stopped. Every process trains one strategy on
+one data set after the other, so that its steps are compiled once.
+
+    python benchmarks/second_study.py power
+    python benchmarks/second_study.py pack SETS --data DATA
+    python benchmarks/second_study.py start jsrt-all --data DATA
+    python benchmarks/second_study.py run rates --data DATA --processes 2
+    python benchmarks/second_study.py join
+    python benchmarks/second_study.py choose
+    python benchmarks/second_study.py run strategies --data DATA
+    python benchmarks/second_study.py run starts --data DATA
+    python benchmarks/second_study.py run robustness --data DATA
+    python benchmarks/second_study.py join
+
+SETS holds the folders bus_bra, busi, jsrt and shenzhen; DATA receives their images at the sizes
+that the study uses, about 40 MB. On a GPU: KERAS_BACKEND=jax, XLA_PYTHON_CLIENT_PREALLOCATE=false,
+and as many processes as there are cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+from scipy import optimize, stats
+
+from kerasunet.data.cases import DataSet
+from kerasunet.data.decoding import decode
+from kerasunet.files import read_json, write_json
+from kerasunet.runs.preparation import load_data
+from kerasunet.strategies import parse
+from kerasunet.study.plan import StudySettings
+from kerasunet.study.tables import RECORD, RUNS, read_tables
+from kerasunet.training.settings import FinetuneSettings, Optimization
+
+HOME = Path(__file__).resolve().parent.parent / "docs" / "second-study"
+FIRST_STUDY = HOME.parent / "study"
+RATES_FILE = "rates.json"
+DEVELOPMENT = {"bus_bra": 300, "busi": 120, "jsrt": 100, "shenzhen": 120}
+LABELS = {"busi": ("benign", "malignant")}
+SIDES = {128: ("bus_bra", "busi", "jsrt", "shenzhen"), 256: ("bus_bra",)}
+TUNED_ON = {"bus_bra": "bus_bra", "busi": "bus_bra", "jsrt": "jsrt", "shenzhen": "jsrt"}
+CLOSE = {"busi": "ultrasound-all", "shenzhen": "jsrt-all"}
+"""The start that saw another hospital's images of the same kind."""
+FAMILIES = {
+    "all": "{0}*all",
+    "contracting": "{0}*contracting",
+    "expanding": "{0}*expanding",
+    "shallow:4": "{0}*shallow:4",
+    "soft": "{0}*contracting+{1}*expanding",
+    "expanding+statistics": "{0}*expanding+statistics",
+}
+STARTS_FAMILIES = ("all", "contracting", "expanding", "shallow:4", "soft")
+ROBUST_FAMILIES = ("all", "contracting", "expanding", "soft")
+FACTORS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
+"""Of the learning rate 1e-3 that all other settings share; a strategy takes no larger one."""
+FIRST_FAMILIES = ("all", "contracting", "expanding")
+"""Tried first, at factors 0.1 to 10. They told which factors are hopeless for the others."""
+_MOST_SETS = 10
+"""Training sets that one process works off."""
+RGN_RATES = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Runs that differ in strategy and training set only.
+
+    Attributes:
+        name: Folder of the cell within its stage.
+        data: Name of the data set.
+        size: Training images.
+        folds: Number of disjoint training sets that the data are dealt out to.
+        sets: Number after the last of them that is used.
+        first: The first of them that is used.
+        start: Initial weights.
+        development: Whether it uses the development cases, or all but those.
+        steps: Optimizer steps.
+        side: Height and width in pixels.
+        rate: Learning rate that factor 1 stands for.
+    """
+
+    name: str
+    data: str
+    size: int
+    folds: int
+    sets: int
+    start: str = "natural"
+    development: bool = False
+    steps: int = 200
+    side: int = 128
+    rate: float = 1e-3
+    first: int = 0
+
+    def settings(self, data: Path, starts: Path, strategies: Iterable[str]) -> StudySettings:
+        """Return the study of this cell with some strategies."""
+        known = starts / f"{self.start}.keras"
+        return StudySettings(
+            run=FinetuneSettings(
+                init=str(known) if known.is_file() else self.start,
+                data=str(data / str(self.side) / self.data),
+                groups="given",
+                train_size=None,
+                validation_size=0,
+                folds=self.folds,
+                disjoint=True,
+                development_size=DEVELOPMENT[self.data],
+                development=self.development,
+                image_size=self.side,
+                optimization=Optimization(
+                    steps=self.steps, learning_rate=self.rate, validate_every=100
+                ),
+            ),
+            strategies=tuple(strategies),
+            train_sizes=(self.size,),
+            only_folds=tuple(range(self.first, self.sets)),
+        )
+
+
+@dataclass(frozen=True)
+class Group:
+    """What one process works off: a piece of each of some cells.
+
+    Attributes:
+        name: Name of the pieces.
+        work: Cells, each with the strategies to run there.
+    """
+
+    name: str
+    work: tuple[tuple[Cell, tuple[str, ...]], ...]
+
+
+def strategy(family: str, factor: float) -> str:
+    """Return the text of a strategy whose rates are a factor of the usual ones."""
+    return str(parse(FAMILIES[family].format(f"{factor:g}", f"{factor / 10:g}")))
+
+
+def rate_cells() -> list[Cell]:
+    """Cells on development cases, in which rates are chosen."""
+    near = [
+        Cell(f"{data}-20-{start}", data, 20, 3, 3, start, development=True)
+        for data, close in CLOSE.items()
+        for start in ("natural", close)
+    ]
+    return [
+        Cell("bus_bra-20-natural", "bus_bra", 20, 3, 3, development=True),
+        Cell("jsrt-20-natural", "jsrt", 20, 3, 3, development=True),
+        *near,
+        Cell("bus_bra-80-natural", "bus_bra", 80, 3, 3, development=True),
+    ]
+
+
+def factors_of(cell: Cell, family: str) -> tuple[float, ...]:
+    """Return the factors that are tried for a family of strategies in a cell."""
+    close = cell.start != "natural"
+    if family not in STARTS_FAMILIES and TUNED_ON[cell.data] != cell.data:
+        return ()
+    if cell.size == 80:
+        return (1.0, 3.0, 10.0)
+    if family in FIRST_FAMILIES:
+        return FACTORS if close else FACTORS[2:]
+    if close:
+        return FACTORS[:4]
+    return (0.3, 1.0, 3.0, 10.0) if cell.data in ("bus_bra", "busi") else (1.0, 3.0, 10.0)
+
+
+def rates_stage(_: dict) -> Iterator[Group]:
+    cells = rate_cells()
+    for family in FAMILIES:
+        for factor in FACTORS:
+            work = tuple(
+                (cell, (strategy(family, factor),))
+                for cell in cells
+                if factor in factors_of(cell, family)
+            )
+            yield Group(f"{family}-{factor:g}", work)
+    yield Group("none", tuple((cell, ("none",)) for cell in cells))
+
+
+def rgn_rates_stage(_: dict) -> Iterator[Group]:
+    for rate in RGN_RATES:
+        for cell in rate_cells()[:2]:
+            one = replace(cell, name=f"{cell.name}-rgn-{rate:g}", rate=rate)
+            yield Group(f"rgn-{rate:g}", ((one, ("rgn",)),))
+
+
+def strategies_cells() -> list[Cell]:
+    """Cells of the comparison of strategies."""
+    return [
+        Cell("bus_bra-20", "bus_bra", 20, 20, 20),
+        Cell("busi-20", "busi", 20, 20, 20),
+        Cell("bus_bra-80", "bus_bra", 80, 10, 10),
+        Cell("busi-80", "busi", 80, 6, 6),
+        *(
+            Cell(f"{data}-{size}", data, size, 7, 7)
+            for data in ("jsrt", "shenzhen")
+            for size in (20, 5)
+        ),
+    ]
+
+
+def strategies_stage(rates: dict) -> Iterator[Group]:
+    for cell in strategies_cells():
+        size = 80 if cell.size == 80 else 20
+        known = rates[f"{TUNED_ON[cell.data]}-{size}-natural"]
+        for part in _halves(cell):
+            for family in FAMILIES:
+                yield from _groups(family, part, known)
+            yield Group(f"none-{part.first}", ((part, ("none",)),))
+
+
+def _halves(cell: Cell) -> tuple[Cell, ...]:
+    """Divide the sets of a large cell among two processes."""
+    if cell.sets <= _MOST_SETS:
+        return (cell,)
+    middle = cell.sets // 2
+    return replace(cell, sets=middle), replace(cell, first=middle)
+
+
+def _groups(family: str, cell: Cell, factors: dict[str, float]) -> Iterator[Group]:
+    if family in factors:
+        texts = (strategy(family, factors[family]),)
+        yield Group(f"{family}-{cell.first}", ((cell, texts),))
+
+
+def starts_stage(rates: dict) -> Iterator[Group]:
+    for data, close in CLOSE.items():
+        for start in ("natural", close):
+            known = rates[f"{data}-20-{start}"]
+            cells = [
+                Cell(f"{data}-{size}-{start}", data, size, folds, 5, start)
+                for size, folds in ((20, 7), (80, 5))
+            ]
+            for cell in cells:
+                for family in STARTS_FAMILIES:
+                    yield from _groups(family, cell, known)
+                untouched = ("none",) if start != "natural" else ("none", "scratch")
+                yield Group("untouched", ((cell, untouched),))
+
+
+def robustness_stage(rates: dict) -> Iterator[Group]:
+    known = rates["bus_bra-20-natural"]
+    cells = [
+        Cell("bus_bra-20-600-steps", "bus_bra", 20, 20, 5, steps=600),
+        Cell("bus_bra-20-256-pixels", "bus_bra", 20, 20, 5, side=256),
+        *(
+            Cell(f"bus_bra-20-{start}", "bus_bra", 20, 20, 5, start)
+            for start in ("control", "second-seed", "simulated", "no-norm", "32-filters")
+        ),
+    ]
+    for cell in cells:
+        for family in ROBUST_FAMILIES:
+            yield from _groups(family, cell, known)
+
+
+STAGES = {
+    "rates": rates_stage,
+    "rgn-rates": rgn_rates_stage,
+    "strategies": strategies_stage,
+    "starts": starts_stage,
+    "robustness": robustness_stage,
+}
+
+
+def groups_of(stage: str, only: str) -> list[Group]:
+    """Return the groups of a stage whose cells' names contain a text."""
+    rates = read_json(HOME / RATES_FILE) if "rates" not in stage else {}
+    found = (
+        replace(group, work=tuple(item for item in group.work if only in item[0].name))
+        for group in STAGES[stage](rates)
+    )
+    return [group for group in found if group.work]
+
+
+def pack(options: argparse.Namespace) -> int:
+    """Write the images and masks of the sets at the sizes that the study uses, with manifests."""
+    for side, names in SIDES.items():
+        for name in names:
+            settings = FinetuneSettings(data=str(options.sets / name), labels=LABELS.get(name, ()))
+            _pack(load_data(settings), options.data / str(side) / name, side)
+    return 0
+
+
+def _pack(data: DataSet, folder: Path, side: int) -> None:
+    decoded = decode(data.cases, (side, side), 1)
+    lines = ["image,mask,group,label"]
+    for number, case in enumerate(data.cases):
+        paths = [Path(kind) / f"{case.key}.png" for kind in ("images", "masks")]
+        pictures = (decoded.images[number][..., 0], decoded.masks[number] * np.uint8(255))
+        for path, picture in zip(paths, pictures, strict=True):
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(np.rint(picture).astype(np.uint8)).save(folder / path, optimize=True)
+        lines.append(f"{paths[0]},{paths[1]},{case.group},{case.label}")
+    (folder / "manifest.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def start(options: argparse.Namespace) -> int:
+    """Make the start that has seen JSRT: four fifths of it, 1,000 steps of `all`."""
+    from kerasunet import runs
+
+    settings = FinetuneSettings(
+        layers="all",
+        data=str(options.data / "128" / "jsrt"),
+        groups="given",
+        train_size=None,
+        validation_size=0,
+        optimization=Optimization(steps=1000, validate_every=250),
+    )
+    made = runs.finetune(settings, options.starts / "jsrt-all-run")
+    options.starts.mkdir(parents=True, exist_ok=True)
+    shutil.copy(made.files.model, options.starts / f"{options.name}.keras")
+    card = made.files.model.with_suffix(".json")
+    shutil.copy(card, options.starts / f"{options.name}.json")
+    print(f"{options.name}: {made.summary['after']['dice']}")
+    return 0
+
+
+def run(options: argparse.Namespace) -> int:
+    """Work off the groups of a stage, some processes at a time."""
+    total = len(groups_of(options.stage, options.only))
+    command = [sys.executable, __file__, "group", options.stage, "--data", str(options.data)]
+    command += ["--starts", str(options.starts), "--output", str(options.output)]
+    command += ["--only", options.only]
+    limit = time.monotonic() + 60 * options.minutes
+
+    def work(number: int) -> int:
+        left = limit - time.monotonic()
+        if left <= 0:
+            return 1
+        try:
+            return subprocess.run([*command, "--number", str(number)], timeout=left).returncode
+        except subprocess.TimeoutExpired:
+            return 1
+
+    with ThreadPoolExecutor(options.processes) as pool:
+        statuses = list(pool.map(work, range(total)))
+    print(f"{statuses.count(0)} of {total} groups are finished")
+    return 0 if not any(statuses) else 1
+
+
+def work_group(options: argparse.Namespace) -> int:
+    """Execute the open runs of one group in this process."""
+    group = groups_of(options.stage, options.only)[options.number]
+    for cell, strategies in group.work:
+        _wait_for_start(options.starts, cell.start)
+        folder = options.output / options.stage / cell.name / f"piece-{_safe(group.name)}"
+        settings = cell.settings(options.data, options.starts, strategies)
+        _execute_study(settings, folder, f"{options.stage}/{cell.name}")
+    return 0
+
+
+def _execute_study(settings: StudySettings, folder: Path, name: str) -> None:
+    from kerasunet.study.execution import open_study
+    from kerasunet.study.worker import execute
+    from kerasunet.study.worker_pool import read_result, specify
+
+    study = open_study(settings, folder)
+    for planned in study.open_runs():
+        started = time.perf_counter()
+        directory = folder / "runs" / planned.name
+        directory.mkdir(parents=True, exist_ok=True)
+        specify(planned, directory)
+        execute(directory, started)
+        result = read_result(planned, directory)
+        study.tables.record(result.run, result.cases)
+        shutil.rmtree(directory)
+        dice = sum(float(case["dice"]) for case in result.cases) / len(result.cases)
+        seconds = f"{result.run['seconds']:.1f} of {result.run['wall_seconds']:.1f} s"
+        gc.collect()
+        print(f"{name} {planned.strategy} {planned.fold}: {dice:.4f}, {seconds}", flush=True)
+
+
+def _wait_for_start(starts: Path, name: str) -> None:
+    """Wait for weights that another process is about to write."""
+    if name in ("natural", "ultrasound-all"):
+        return
+    while not (starts / f"{name}.json").is_file():
+        time.sleep(1)
+
+
+def _safe(name: str) -> str:
+    return "".join(c if c.isalnum() or c in "-_.+" else "_" for c in name)
+
+
+def join(options: argparse.Namespace) -> int:
+    """Join the pieces of every cell to one study directory, and remove the pieces."""
+    for cell in sorted({piece.parent for piece in options.output.glob("*/*/piece-*")}):
+        pieces = sorted(piece for piece in cell.glob("piece-*") if (piece / RUNS).is_file())
+        if pieces:
+            _join_pieces(cell, pieces)
+    return 0
+
+
+def _join_pieces(cell: Path, pieces: list[Path]) -> None:
+    frames = [read_tables(piece) for piece in pieces]
+    if (cell / RUNS).is_file():
+        frames.append(read_tables(cell))
+    cases, runs = (pd.concat(tables) for tables in zip(*frames, strict=True))
+    identity = ["strategy", "fold", "train_size", "seed"]
+    runs = runs.drop_duplicates(identity).sort_values(identity)
+    cases = cases.drop_duplicates([*identity, "key"]).sort_values([*identity, "key"])
+    cases.to_csv(cell / "cases.csv.gz", index=False, compression={"method": "gzip", "mtime": 0})
+    runs.to_csv(cell / RUNS, index=False)
+    records = [read_json(piece / RECORD) for piece in pieces]
+    splits = {name: digest for record in records for name, digest in record["splits"].items()}
+    write_json(cell / RECORD, {**records[0], "splits": splits})
+    for piece in pieces:
+        shutil.rmtree(piece)
+
+
+def choose(options: argparse.Namespace) -> int:
+    """Choose the factor with the best mean Dice over training sets, and write it down."""
+    found: dict[str, dict[str, float]] = {}
+    for cell in rate_cells():
+        if not (options.output / "rates" / cell.name / RUNS).is_file():
+            continue
+        cases, _ = read_tables(options.output / "rates" / cell.name)
+        means = cases.groupby(["strategy", "fold"])["dice"].mean()
+        sets = means.groupby("strategy")
+        means = sets.mean()[sets.size() == cell.sets]
+        for family in FAMILIES:
+            by_factor = {f: means.get(strategy(family, f)) for f in FACTORS}
+            known = {f: dice for f, dice in by_factor.items() if dice is not None}
+            if known:
+                best = max(known, key=lambda factor: known[factor])
+                found.setdefault(cell.name, {})[family] = best
+                listing = "  ".join(f"{f:g}: {dice:.4f}" for f, dice in known.items())
+                print(f"{cell.name:28} {family:22} {best:<5g} {listing}")
+    write_json(options.output / RATES_FILE, found)
+    return 0
+
+
+def power(options: argparse.Namespace) -> int:
+    """Print which differences the second study can see, from the scatter in the first study."""
+    print("cell          sets  comparison                 SD      80 % power from")
+    for cell in strategies_cells():
+        first = FIRST_STUDY / cell.data
+        cases, _ = read_tables(first)
+        size = 20 if cell.size < 80 else 80
+        kept = cases[cases["train_size"] == size]
+        means = kept.groupby(["fold", "strategy"])["dice"].mean().unstack()
+        for one, other in (("contracting", "all"), ("contracting", "expanding")):
+            scatter = float((means[one] - means[other]).std(ddof=1))
+            least = _least_difference(scatter, cell.sets)
+            pair = f"{one} - {other}"
+            print(f"{cell.name:12}  {cell.sets:4}  {pair:25}  {scatter:.4f}  {least:.4f}")
+    return 0
+
+
+def _least_difference(scatter: float, sets: int, wanted: float = 0.8) -> float:
+    """Return the difference that a paired, two-sided t test at 5 % finds with a given power."""
+    limit = stats.t.ppf(0.975, sets - 1)
+
+    def missing(difference: float) -> float:
+        shift = difference / scatter * sets**0.5
+        return float(stats.nct.sf(limit, sets - 1, shift)) - wanted
+
+    return float(optimize.brentq(missing, 1e-9, 20 * scatter))
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    verbs = parser.add_subparsers(required=True)
+    for name, function in (("run", run), ("group", work_group)):
+        verb = verbs.add_parser(name)
+        verb.set_defaults(function=function)
+        verb.add_argument("stage", choices=STAGES)
+        verb.add_argument("--data", type=Path, required=True)
+        verb.add_argument("--starts", type=Path, default=HOME / "starts")
+        verb.add_argument("--only", default="", help="only cells whose name contains this")
+        if name == "run":
+            verb.add_argument("--processes", type=int, default=1)
+            verb.add_argument("--minutes", type=float, default=1e6)
+        else:
+            verb.add_argument("--number", type=int, required=True)
+    verb = verbs.add_parser("pack")
+    verb.set_defaults(function=pack)
+    verb.add_argument("sets", type=Path)
+    verb.add_argument("--data", type=Path, required=True)
+    verb = verbs.add_parser("start")
+    verb.set_defaults(function=start)
+    verb.add_argument("name", choices=("jsrt-all",))
+    verb.add_argument("--data", type=Path, required=True)
+    verb.add_argument("--starts", type=Path, default=HOME / "starts")
+    for name, function in (("join", join), ("choose", choose), ("power", power)):
+        verbs.add_parser(name).set_defaults(function=function)
+    for verb in verbs.choices.values():
+        verb.add_argument("--output", type=Path, default=HOME)
+    options = parser.parse_args()
+    return options.function(options)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,58 @@
+"""Networks that a process keeps give each run what a network of its own would."""
+
+from dataclasses import replace
+
+import pytest
+
+from kerasunet import runs
+from kerasunet.runs.finetuning import KeptNetworks
+from kerasunet.training.settings import FinetuneSettings, Optimization
+
+SETTINGS = FinetuneSettings(
+    layers="contracting+0.1*expanding",
+    data="simulated-ultrasound:30",
+    train_size=8,
+    validation_size=0,
+    image_size=32,
+    optimization=Optimization(steps=6, batch_size=4, validate_every=3, deterministic=True),
+)
+CHANGES = [
+    {"fold": 1},
+    {"fold": 1, "optimization": replace(SETTINGS.optimization, seed=5)},
+    {"layers": "none"},
+    {"layers": "rgn"},
+    {"init": "scratch"},
+    {"optimization": replace(SETTINGS.optimization, learning_rate=1e-2)},
+    {"optimization": replace(SETTINGS.optimization, pull=0.1)},
+]
+
+
+@pytest.mark.slow
+def test_a_kept_network_trains_as_a_new_one(tmp_path, tiny_model_file):
+    kept = KeptNetworks()
+    for number, change in enumerate([{}, *CHANGES, {}]):
+        settings = replace(SETTINGS, **{"init": str(tiny_model_file), **change})
+        again, alone = tmp_path / f"{number}-kept", tmp_path / f"{number}-alone"
+        runs.finetune(settings, again, compact=True, kept=kept)
+        runs.finetune(settings, alone, compact=True)
+        assert (again / "cases.csv").read_bytes() == (alone / "cases.csv").read_bytes(), change
+
+
+def test_only_runs_that_differ_in_data_or_seed_share_a_network():
+    built = []
+
+    class Model:
+        pass
+
+    def build():
+        built.append(Model())
+        return built[-1]
+
+    kept = KeptNetworks()
+    first = kept.get(SETTINGS, build)
+    for change in CHANGES[:2]:
+        assert kept.get(replace(SETTINGS, **change), build) is first
+    for change in CHANGES[2:]:
+        assert kept.get(replace(SETTINGS, **change), build) is not first
+    assert kept.get(SETTINGS, build) is first
+    assert len(built) == 1 + len(CHANGES[2:])
