@@ -6,6 +6,7 @@ import argparse
 import csv
 import io
 import os
+import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -49,6 +50,7 @@ _COLUMNS = (
     "mask",
 )
 _TABLE = "areas.csv"
+_SECONDS_BETWEEN_TABLES = 20.0  # What a kill may cost.
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -88,7 +90,7 @@ def _predict(
 
     segmenter = cache(lambda: _segmenter(options))  # Opening takes seconds: not for bad images.
     labels = dict(zip(images, _labels([*images.values()]), strict=True))
-    done, failures = 0, []
+    done, failures, written = 0, [], time.monotonic()
     try:
         for name, path in images.items():
             try:
@@ -99,9 +101,12 @@ def _predict(
             found = replace(segmenter()(image), spacing=spacing)
             if not done:
                 directory.begin(images, _files(images, options))
-            written = _write_pictures(options, name, found)
-            directory.keep(name, _row(labels[name], name, found), written)
+            pictures = _write_pictures(options, name, found)
+            directory.keep(name, _row(labels[name], name, found), pictures)
             done += 1
+            if time.monotonic() - written > _SECONDS_BETWEEN_TABLES:
+                _write_table(directory)
+                written = time.monotonic()
     except KeyboardInterrupt:
         if not done:
             raise
@@ -110,6 +115,7 @@ def _predict(
     finally:
         if done:
             _write_table(directory)
+            directory.end()
     if done:
         print(f"{done} of {len(images)} images segmented, see {options.output}/")
     if failures:
@@ -145,7 +151,7 @@ def _write_table(directory: PredictionDirectory) -> None:
     path = directory.path / _TABLE
     write_text(path, _csv(directory.rows))
     directory.files[_TABLE] = sha256(path)
-    directory.end()
+    directory.save()
 
 
 def _require_apart(output: Path, paths: list[Path]) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kerasunet.architecture import Architecture
-from kerasunet.files import write_json, write_text
+from kerasunet.files import sha256, write_json, write_text
 from kerasunet.metrics import METRICS, POLICY, Interval
 from kerasunet.models.json_fields import (
     FLAG,
@@ -313,12 +313,19 @@ def require_free_name(folder: Path, name: str, path: Path | None) -> None:
     taken = folder / f"{name}.keras"
     if not taken.exists() and not taken.with_suffix(".json").exists():
         return
-    source = None if path is None else path.with_suffix(".json")
-    if source is None or not source.is_file() or _facts(source) != _facts(taken):
+    if path is None or not _is_the_same(path, taken):
         raise FileExistsError(
             f"{taken}: is registered already, and is another model; choose another name, or "
             "remove that model first"
         )
+
+
+def _is_the_same(path: Path, taken: Path) -> bool:
+    """Whether a model has been registered before, wholly or, by a command that was killed, not."""
+    if path.is_file() and taken.is_file() and not taken.with_suffix(".json").exists():
+        return sha256(path) == sha256(taken)
+    facts = _facts(path)
+    return facts is not None and facts == _facts(taken)
 
 
 def _facts(path: Path) -> ModelCard | None:

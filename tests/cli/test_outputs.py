@@ -20,7 +20,7 @@ from helpers.study_makers import make_study
 from helpers.study_tables import write_study
 
 from kerasunet import models
-from kerasunet.cli import main
+from kerasunet.cli import main, predict as verb
 from kerasunet.cli.options import check_outputs
 from kerasunet.files import NotWritten, write_json
 from kerasunet.runs.directory import RunDirectory, exclusive
@@ -180,6 +180,8 @@ def test_a_registered_model_is_not_replaced_by_another(call, place, earlier, tin
     refused(call, *words, "run", "--restart", saying="choose another name, or remove that model")
     with pytest.raises(FileExistsError, match="is another model"):
         models.register(tiny_model_file, "mine")
+    shutil.copyfile(tiny_model_file, registered.with_name("half.keras"))
+    models.register(tiny_model_file, "half")  # The rest of what a killed command began.
 
 
 @pytest.mark.parametrize("text", ['{"x": 1}', "[]"])
@@ -290,11 +292,36 @@ def test_predictions_are_not_written_into_the_data(call, place, tiny_model_file,
         refused(call, *words, saying="would be taken for their annotations; give another folder")
 
 
+def test_predictions_that_were_killed_keep_the_rows_that_were_written(
+    call, place, tiny_model_file, own_images, monkeypatch
+):
+    """As after a kill, only what was written in between is there: the end is never reached."""
+    monkeypatch.setattr("kerasunet.cli.predict._SECONDS_BETWEEN_TABLES", -1)
+    words = predict(tiny_model_file, own_images / "images")
+    left = [3]
+
+    def dying(folder):
+        left[0] -= 1
+        if left[0] < 0:
+            raise SystemExit(9)
+        return write(folder)
+
+    write = verb._write_table
+    with monkeypatch.context() as patch:
+        patch.setattr(verb, "_write_table", dying)
+        with pytest.raises(SystemExit):
+            call(*words)
+    assert [row["mask"] for row in table(place / "out")] == [f"case{i}.png" for i in (0, 1, 10)]
+    status, said = call(*predict(tiny_model_file, own_images / "images" / "case9.png"))
+    assert status == 0, said
+    masks = sorted(path.name for path in (place / "out" / "masks").iterdir())
+    assert masks == sorted(row["mask"] for row in table(place / "out"))
+    assert len(masks) == 4
+
+
 def test_predictions_that_were_interrupted_are_told_and_continued(
     call, place, tiny_model_file, own_images, monkeypatch
 ):
-    from kerasunet.cli import predict as verb
-
     row, left = verb._row, [2]
 
     def stop(*words):
