@@ -3,6 +3,7 @@
 Stage by stage; started again, it goes on where it stopped. Every process trains one strategy on
 one data set after the other, so that its steps are compiled once.
 
+    python benchmarks/second_study.py first-study
     python benchmarks/second_study.py power
     python benchmarks/second_study.py pack SETS --data DATA
     python benchmarks/second_study.py start jsrt-all --data DATA
@@ -13,6 +14,7 @@ one data set after the other, so that its steps are compiled once.
     python benchmarks/second_study.py run starts --data DATA
     python benchmarks/second_study.py run robustness --data DATA
     python benchmarks/second_study.py join
+    python benchmarks/second_study.py tables
 
 SETS holds the folders bus_bra, busi, jsrt and shenzhen; DATA receives their images at the sizes
 that the study uses, about 40 MB. On a GPU: KERAS_BACKEND=jax, XLA_PYTHON_CLIENT_PREALLOCATE=false,
@@ -43,6 +45,7 @@ from kerasunet.files import read_json, write_json
 from kerasunet.runs.preparation import load_data
 from kerasunet.strategies import parse
 from kerasunet.study.plan import StudySettings
+from kerasunet.study.stats.training_sets import compare_over_sets
 from kerasunet.study.tables import RECORD, RUNS, read_tables
 from kerasunet.training.settings import FinetuneSettings, Optimization
 
@@ -69,6 +72,18 @@ FACTORS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 """Of the learning rate 1e-3 that all other settings share; a strategy takes no larger one."""
 FIRST_FAMILIES = ("all", "contracting", "expanding")
 """Tried first, at factors 0.1 to 10. They told which factors are hopeless for the others."""
+MARGINS = {"bus_bra": 0.01, "busi": 0.01, "jsrt": 0.002, "shenzhen": 0.002}
+"""The smallest differences that matter, in Dice."""
+PAIRS = (
+    ("contracting", "all"),
+    ("contracting", "expanding"),
+    ("all", "expanding"),
+    ("soft", "all"),
+    ("soft", "contracting"),
+    ("shallow:4", "all"),
+    ("shallow:4", "contracting"),
+    ("expanding+statistics", "expanding"),
+)
 _MOST_SETS = 10
 """Training sets that one process works off."""
 RGN_RATES = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
@@ -411,7 +426,7 @@ def _join_pieces(cell: Path, pieces: list[Path]) -> None:
     identity = ["strategy", "fold", "train_size", "seed"]
     runs = runs.drop_duplicates(identity).sort_values(identity)
     cases = cases.drop_duplicates([*identity, "key"]).sort_values([*identity, "key"])
-    cases.to_csv(cell / "cases.csv.gz", index=False, compression={"method": "gzip", "mtime": 0})
+    cases.to_csv(cell / "cases.csv.xz", index=False)
     runs.to_csv(cell / RUNS, index=False)
     records = [read_json(piece / RECORD) for piece in pieces]
     splits = {name: digest for record in records for name, digest in record["splits"].items()}
@@ -423,22 +438,83 @@ def _join_pieces(cell: Path, pieces: list[Path]) -> None:
 def choose(options: argparse.Namespace) -> int:
     """Choose the factor with the best mean Dice over training sets, and write it down."""
     found: dict[str, dict[str, float]] = {}
+    for cell, family, best, _ in _by_factor(options.output):
+        found.setdefault(cell, {})[family] = best
+    write_json(options.output / RATES_FILE, found)
+    return 0
+
+
+def _by_factor(output: Path) -> Iterator[tuple[str, str, float, dict[float, float]]]:
+    """Yield cell, family, best factor, and mean Dice on development cases by factor."""
     for cell in rate_cells():
-        if not (options.output / "rates" / cell.name / RUNS).is_file():
+        if not (output / "rates" / cell.name / RUNS).is_file():
             continue
-        cases, _ = read_tables(options.output / "rates" / cell.name)
-        means = cases.groupby(["strategy", "fold"])["dice"].mean()
-        sets = means.groupby("strategy")
+        cases, _ = read_tables(output / "rates" / cell.name)
+        sets = cases.groupby(["strategy", "fold"])["dice"].mean().groupby("strategy")
         means = sets.mean()[sets.size() == cell.sets]
         for family in FAMILIES:
-            by_factor = {f: means.get(strategy(family, f)) for f in FACTORS}
-            known = {f: dice for f, dice in by_factor.items() if dice is not None}
+            known = {f: means[t] for f in FACTORS if (t := strategy(family, f)) in means}
             if known:
-                best = max(known, key=lambda factor: known[factor])
-                found.setdefault(cell.name, {})[family] = best
-                listing = "  ".join(f"{f:g}: {dice:.4f}" for f, dice in known.items())
-                print(f"{cell.name:28} {family:22} {best:<5g} {listing}")
-    write_json(options.output / RATES_FILE, found)
+                yield cell.name, family, max(known, key=lambda factor: known[factor]), known
+
+
+def tables(options: argparse.Namespace) -> int:
+    """Print the results of the finished cells as tables for a document."""
+    print("### Rates\n\n| cell | strategy | best factor | Dice by factor |\n|---|---|---|---|")
+    for cell, family, best, known in _by_factor(options.output):
+        listing = ", ".join(f"{factor:g}: {dice:.4f}" for factor, dice in known.items())
+        print(f"| {cell} | `{family}` | {best:g} | {listing} |")
+    for folder in sorted(path.parent for path in options.output.glob("strategies/*/runs.csv")):
+        cases, runs = read_tables(folder)
+        print(f"\n### {folder.name}\n")
+        _print_means(cases, runs)
+        _print_comparisons(cases)
+    return 0
+
+
+def _print_means(cases: pd.DataFrame, runs: pd.DataFrame) -> None:
+    by_set = cases.groupby(["strategy", "fold"])[["dice", "hd95"]].mean()
+    print("| strategy | sets | Dice | SD over sets | HD95, pixels |\n|---|---|---|---|---|")
+    for text, rows in by_set.groupby("strategy"):
+        numbers = f"{rows.dice.mean():.4f} | {rows.dice.std(ddof=1):.4f} | {rows.hd95.mean():.1f}"
+        print(f"| `{text}` | {len(rows)} | {numbers} |")
+    devices = ", ".join(sorted(set(runs["device"]) | set(runs["precision"])))
+    print(f"\nComputed on: {devices}.\n")
+
+
+def _print_comparisons(cases: pd.DataFrame) -> None:
+    known = {family_of(text): text for text in cases["strategy"].unique()}
+    pairs = [(known[a], known[b]) for a, b in PAIRS if a in known and b in known]
+    margin = MARGINS[cases["data"].iloc[0]]
+    print("| comparison | Dice | 95 % interval | ahead in | p, Holm | verdict |")
+    print("|---|---|---|---|---|---|")
+    for one in compare_over_sets(cases, pairs, margin=margin):
+        numbers = f"{one.difference:+.4f} | {one.low:+.4f} to {one.high:+.4f}"
+        verdict = one.verdict + (", and by more than matters" if one.matters else "")
+        ahead = f"{one.ahead} of {one.sets}"
+        names = f"`{one.first}` - `{one.second}`"
+        print(f"| {names} | {numbers} | {ahead} | {one.p_adjusted:.2g} | {verdict} |")
+
+
+def family_of(text: str) -> str:
+    """Return the family of a strategy, whatever its factor is."""
+    return next((f for f in FAMILIES for x in FACTORS if strategy(f, x) == text), text)
+
+
+def first_study(options: argparse.Namespace) -> int:
+    """Print what the first study says if its five training sets are the unit of inference."""
+    print("| data | images | comparison | Dice | 95 % interval over training sets | verdict |")
+    print("|---|---|---|---|---|---|")
+    for data in SIDES[128]:
+        cases, _ = read_tables(FIRST_STUDY / data)
+        means = cases.groupby(["train_size", "fold", "strategy"])["dice"].mean().unstack()
+        for size, rows in means.groupby(level="train_size"):
+            for one, other in PAIRS[:3]:
+                gaps = rows[one] - rows[other]
+                low, high = stats.ttest_1samp(gaps, 0).confidence_interval()
+                verdict = "undecided" if low <= 0 <= high else "better" if low > 0 else "worse"
+                numbers = f"{gaps.mean():+.4f} | {low:+.4f} to {high:+.4f} | {verdict}"
+                print(f"| {data} | {size} | `{one}` - `{other}` | {numbers} |")
     return 0
 
 
@@ -494,7 +570,13 @@ def main() -> int:
     verb.add_argument("name", choices=("jsrt-all",))
     verb.add_argument("--data", type=Path, required=True)
     verb.add_argument("--starts", type=Path, default=HOME / "starts")
-    for name, function in (("join", join), ("choose", choose), ("power", power)):
+    for name, function in (
+        ("join", join),
+        ("choose", choose),
+        ("tables", tables),
+        ("first-study", first_study),
+        ("power", power),
+    ):
         verbs.add_parser(name).set_defaults(function=function)
     for verb in verbs.choices.values():
         verb.add_argument("--output", type=Path, default=HOME)

@@ -16,6 +16,7 @@ import stat
 import sys
 import tempfile
 import unicodedata
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
@@ -44,6 +45,10 @@ _DEFAULT_LIMIT = "10GB"
 _UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 T = TypeVar("T")
 _collected: ContextVar[list[str] | None] = ContextVar("collected", default=None)
+
+
+class FileWarning(UserWarning):
+    """A file was read, but something in it makes no sense and was ignored; the message names it."""
 
 
 class NotWritten(OSError):
@@ -134,12 +139,24 @@ def write_json(path: Path, values: Any) -> None:
     write_text(path, json.dumps(values, indent=2, ensure_ascii=False) + "\n")
 
 
-def read_json(path: Path) -> Any:
-    """Read JSON; raise a `ValueError` that names the file if it is broken."""
+def read_json(path: Path, encodings: Sequence[str] = ("utf-8-sig",)) -> Any:
+    """Read JSON; raise a `ValueError` that names the file if it is broken.
+
+    Args:
+        path: The file.
+        encodings: Encodings to try, in order; the first that fits the bytes is taken.
+    """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(_decoded(path.read_bytes(), encodings))
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: not a readable JSON file ({error})") from error
+
+
+def _decoded(content: bytes, encodings: Sequence[str]) -> str:
+    for encoding in encodings[:-1]:
+        with suppress(UnicodeDecodeError):
+            return content.decode(encoding)
+    return content.decode(encodings[-1])
 
 
 def read_record(
@@ -212,6 +229,18 @@ def is_plain(text: str, breaks: str = "") -> bool:
         breaks: Control characters that are allowed, such as `"\\n"`.
     """
     return not any(unicodedata.category(c) in ("Cc", "Cs") and c not in breaks for c in text)
+
+
+def kinds_in_words(paths: Iterable[Path]) -> str:
+    """Count files by suffix, as in "12 .avif, 1 .nii.gz"; empty if there is none."""
+    suffixes = Counter(map(suffix_of, paths))
+    return ", ".join(f"{count:,} {suffix}" for suffix, count in suffixes.most_common())
+
+
+def suffix_of(path: Path) -> str:
+    """Return the suffix of a file name in lower case, or "without a suffix"."""
+    name = path.name.lower()
+    return ".nii.gz" if name.endswith(".nii.gz") else Path(name).suffix or "without a suffix"
 
 
 def call_all(calls: Iterable[Callable[[], T]]) -> list[T]:

@@ -8,10 +8,14 @@ import importlib
 import io
 import os
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
+from functools import partial
 from types import ModuleType
+from typing import Any
 
 from kerasunet.cli.options import check_outputs, printable
+from kerasunet.files import FileWarning
 
 __all__ = ["main"]
 VERBS = {
@@ -57,7 +61,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     verb = arguments[0] if arguments else ""
     if verb not in VERBS:
         return _overview(arguments)
-    return _run(verb, arguments[1:])
+    with warnings.catch_warnings():
+        warnings.showwarning = partial(_warn, warnings.showwarning)
+        return _run(verb, arguments[1:])
 
 
 def _run(verb: str, words: Sequence[str]) -> int:
@@ -106,6 +112,14 @@ def _refuse(error: Exception, message: str, status: int, *, debug: bool) -> int:
         raise error
     print(f"error: {printable(message)}", file=sys.stderr)
     return status
+
+
+def _warn(others: Callable[..., None], message: Any, category: type, *place: Any) -> None:
+    """Show what was ignored in a file as one line; pass other warnings on."""
+    if issubclass(category, FileWarning):
+        print(f"warning: {printable(str(message))}", file=sys.stderr)
+    else:
+        others(message, category, *place)
 
 
 def _overview(arguments: Sequence[str]) -> int:

@@ -7,6 +7,7 @@ status is 1 if there are errors, 0 if there are none, 2 after wrong arguments.
 from __future__ import annotations
 
 import argparse
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,12 +29,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FOLDER",
         help="with the name of a public set: the folder that holds its files",
     )
+    shared.add_object_choice(parser)
     add(
         "--groups",
         type=Path,
         metavar="CSV",
         help="write the key and group of each case, near-duplicates joined",
     )
+    shared.add_shared(parser, "group_pattern")
     add("--html", type=Path, metavar="FILE", help="write a report with thumbnails to this file")
     add("--json", action="store_true", help="print all problems as JSON")
 
@@ -45,7 +48,12 @@ def marks() -> dict[str, bytes]:
 def run(options: argparse.Namespace) -> int:
     from kerasunet.data.checking import check
 
-    report = check(options.data, options.manual_dir)
+    report = check(
+        options.data,
+        options.manual_dir,
+        **shared.object_choice(options),
+        group_pattern=options.group_pattern,
+    )
     print(_json(report) if options.json else shared.printable(_listing(report)))
     _write_files(report, options)
     return 1 if report.counts()["error"] else 0
@@ -70,9 +78,14 @@ def _write_files(report: Report, options: argparse.Namespace) -> None:
 
 def _require_own_groups(path: Path, groups: Mapping[str, str]) -> None:
     """Refuse to replace any other table than that of these groups: it may have been edited."""
-    from kerasunet.data.groups import groups_table
+    from kerasunet.data.checking import write_groups
 
-    if path.exists() and path.read_bytes() not in (b"", groups_table(groups).encode()):
+    if not path.exists():
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        write_groups(Path(folder) / path.name, groups)
+        written = (Path(folder) / path.name).read_bytes()
+    if path.read_bytes() not in (b"", written):
         raise FileExistsError(
             f"{path}: holds something other than these groups, perhaps yours; give another file, "
             "or move it away"

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from kerasunet import models
 from kerasunet.backend import start_backend
 from kerasunet.cli import options as shared
 from kerasunet.options import Option
 from kerasunet.training.settings import LARGEST_SIDE
+
+if TYPE_CHECKING:
+    from kerasunet.data.cases import DataSet
 
 _THRESHOLD = Option(
     "probability of foreground (default: the model card's)", float, minimum=0, maximum=1
@@ -22,9 +26,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("model", help="a saved model's name or .keras file")
     shared.add_shared(parser, "data", required=True)
     shared.add_shared(parser, "manual_dir")
+    shared.add_object_choice(parser)
     shared.add_option(parser, "threshold", _THRESHOLD)
     shared.add_option(parser, "image_size", _IMAGE_SIZE)
     shared.add_shared(parser, "labels", labels=())
+    shared.add_shared(parser, "group_pattern")
     add("--mirror", action="store_true", help="average with the prediction for the mirror image")
     add("--csv", type=Path, metavar="FILE", help="write one row per case")
     add("--record", action="store_true", help="add the result to the model's card")
@@ -37,13 +43,12 @@ def marks() -> dict[str, bytes]:
 
 
 def run(options: argparse.Namespace) -> int:
-    from kerasunet.data import decode, load
+    from kerasunet.data.decoding import decode, require_objects
+    from kerasunet.data.splits import groups_in_words
 
     models.check(options.model)
     card = models.card(options.model)
-    data = load(options.data, options.manual_dir)
-    if options.labels:
-        data = data.with_labels(options.labels)
+    data = _data(options)
     print(shared.describe_data(data), flush=True)
 
     start_backend()
@@ -53,11 +58,12 @@ def run(options: argparse.Namespace) -> int:
     threshold = card.threshold if options.threshold is None else options.threshold
     model = models.load(options.model)
     cases = decode(data.cases, (side, side), model.input_shape[-1])
+    require_objects(data.cases, cases, none_allowed=True)
     evaluation = evaluate(model, cases, threshold, flip=options.mirror)
     if options.csv:
         evaluation.write_csv(options.csv)
     seen = f"{data.name}, mirrored" if options.mirror else data.name
-    print(_table(options.model, seen, evaluation.summary))
+    print(_table(options.model, seen, evaluation.summary, groups_in_words(data.cases)))
     if evaluation.constant:
         print(CONSTANT)
     if options.record:
@@ -73,10 +79,21 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _table(model: str, data: str, summary: dict) -> str:
+def _data(options: argparse.Namespace) -> DataSet:
+    from kerasunet.data import load
+    from kerasunet.data.groups import with_group_pattern
+
+    data = load(options.data, options.manual_dir, **shared.object_choice(options))
+    if options.labels:
+        data = data.with_labels(options.labels)
+    pattern = options.group_pattern
+    return data if pattern is None else with_group_pattern(data, pattern)
+
+
+def _table(model: str, data: str, summary: dict, groups: str) -> str:
     from kerasunet.metrics import METRICS
 
-    lines = [f"{model} on {data}, {summary['n']} cases (mean, 95 % interval)"]
+    lines = [f"{model} on {data}, {summary['n']} cases (mean, 95 % interval over {groups})"]
     for name, metric in METRICS.items():
         interval = summary[name]
         unit = f" {summary['unit']}" if metric.is_distance else ""

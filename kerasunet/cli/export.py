@@ -24,6 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--output", type=Path, metavar="PATH", help="file or folder (default: NAME.SUFFIX here)")
     add("--int8", action="store_true", help="eight-bit weights and activations; also needs --data")
     shared.add_shared(parser, "data", "manual_dir", data="simulated-ultrasound:64")
+    shared.add_object_choice(parser)
     images = Option("largest number of images to check on", int, 1, maximum=1_000_000)
     shared.add_option(parser, "images", images, default=64)
 
@@ -37,7 +38,7 @@ def run(options: argparse.Namespace) -> int:
     path = options.output or _default_path(card.name, options.format)
     check_request(options.format, path, options.int8)
     sidecar_of(path, options.format, options.int8, source=models.digest(options.model))
-    data = load(options.data, options.manual_dir)
+    data = load(options.data, options.manual_dir, **shared.object_choice(options))
 
     start_backend()
     images = Images.of(

@@ -55,7 +55,7 @@ def run(options: argparse.Namespace) -> int:
         finished = runs.finetune(
             settings, directory, [bar], prepared=prepared, restart=options.restart
         )
-    print(_report(finished))
+    print(_report(finished, prepared))
     if options.save_as:
         saved = models.register(files.model, options.save_as, options.half_precision)
         print(f"registered  {saved}")
@@ -77,17 +77,19 @@ def _default_directory(settings: FinetuneSettings) -> Path:
     return Path("runs") / re.sub(r"[^A-Za-z0-9._&+-]+", "-", f"{data}_{settings.layers}")
 
 
-def _report(finished: runs.Run) -> str:
+def _report(finished: runs.Run, prepared: runs.PreparedData) -> str:
+    from kerasunet.data.splits import groups_in_words
     from kerasunet.training.evaluation import CONSTANT
 
     summary, files = finished.summary, finished.files
     before, after = summary["before"]["dice"], summary["after"]["dice"]
     test = summary["split"]["test"]
+    groups = groups_in_words(prepared.data.select(prepared.split.test))
     lines = [
         "",
         _layers(files.layers_table),
         "",
-        f"Dice on {test} held-out cases (mean, 95 % interval)",
+        f"Dice on {test} held-out cases (mean, 95 % interval over {groups})",
         f"  before  {_interval(before)}",
         f"  after   {_interval(after)}",
         f"  missed  {summary['after']['missed']} of {test}",

@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 import math
 import os
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kerasunet import models
 from kerasunet.data.augmentation_settings import PRESETS
-from kerasunet.files import is_marked, is_plain
+from kerasunet.files import is_marked, is_plain, kinds_in_words
 from kerasunet.options import Option, declared
 from kerasunet.runs.directory import RunDirectory
 from kerasunet.training.settings import Architecture, FinetuneSettings, Optimization
@@ -21,9 +21,12 @@ if TYPE_CHECKING:
 
 
 _MOST_BOTTLENECK_FILTERS = 2048
+_MOST_REMARKS = 10
+_NAMED = 5
 _FILES = ("csv", "groups", "html", "json", "sheet")
 _OUTPUTS = ("output", *_FILES)
 _INPUTS = ("data", "validation_data", "manual_dir")
+_OBJECT_CHOICE = ("objects", "mask_threshold")
 
 
 def add_settings(
@@ -59,6 +62,16 @@ def add_shared(
     for name in names:
         option = declared(FinetuneSettings)[name]
         add_option(parser, name, option, defaults.get(name), required=required)
+
+
+def add_object_choice(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say what counts as the object."""
+    add_shared(parser, *_OBJECT_CHOICE, objects=())
+
+
+def object_choice(options: argparse.Namespace) -> dict[str, Any]:
+    """Return what was given of the object, as arguments of `kerasunet.data.load`."""
+    return {name: getattr(options, name) for name in _OBJECT_CHOICE}
 
 
 def add_option(container: Any, name: str, option: Option, default: Any = None, **more: Any) -> None:
@@ -197,10 +210,42 @@ def printable(text: str) -> str:
 
 
 def describe_data(data: DataSet) -> str:
-    """Return one line: name, the recognized layout, cases, and groups if there are any."""
+    """Describe a data set in a line, and what is left out of it in one line each.
+
+    Name, the recognized layout, cases, groups if there are any; images without a mask; files that
+    are not read; shapes that cannot be drawn; patients that nobody has named.
+    """
     groups = len({case.group for case in data.cases})
     kept = f" in {groups:,} groups" if groups < len(data) else ""
-    return f"data        {data.name} ({data.layout}): {len(data):,} cases{kept}"
+    lines = [f"data        {data.name} ({data.layout}): {len(data):,} cases{kept}"]
+    if data.unannotated:
+        names = _first_names([case.key for case in data.unannotated])
+        lines.append(f"no mask     {len(data.unannotated):,} images, left out: {names}")
+    if data.unread:
+        lines.append(f"not read    {kinds_in_words(data.unread)}; kerasunet check lists them")
+    lines += [f"left out    {remark}" for remark in data.remarks[:_MOST_REMARKS]]
+    if (more := len(data.remarks) - _MOST_REMARKS) > 0:
+        lines.append(f"left out    {more:,} more, which kerasunet check lists")
+    if hasattr(data.cases[0], "image"):
+        lines += _patients_in_names(data)
+    return printable("\n".join(lines))
+
+
+def _patients_in_names(data: DataSet) -> list[str]:
+    from kerasunet.data.checking.names import proposal_for
+
+    proposal = proposal_for(data)
+    if proposal is None:
+        return []
+    return [
+        f"patients    not named, but file names look like {len(proposal.groups):,}: "
+        f"--group-pattern '{proposal.pattern}' keeps each in one part of a split"
+    ]
+
+
+def _first_names(names: Sequence[str]) -> str:
+    more = len(names) - _NAMED
+    return ", ".join(names[:_NAMED]) + (f" and {more:,} more" if more > 0 else "")
 
 
 def check_outputs(

@@ -21,6 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     shared.add_shared(parser, "data", required=True)
     shared.add_shared(parser, "manual_dir")
+    shared.add_object_choice(parser)
     add(
         "--models",
         nargs="+",
@@ -53,7 +54,8 @@ def run(options: argparse.Namespace) -> int:
         raise FileExistsError(
             f"{drawn}: would be replaced, too, but is no such drawing; give another --output"
         )
-    load(options.data, options.manual_dir)  # A wrong name is told before TensorFlow is imported.
+    chosen = shared.object_choice(options)
+    load(options.data, options.manual_dir, **chosen)  # Wrong names are told before TensorFlow.
     start_backend()
     # TensorFlow takes several models in one process for one model that is traced anew.
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
@@ -66,6 +68,7 @@ def run(options: argparse.Namespace) -> int:
         by=options.by,
         manual_dir=options.manual_dir,
         groups=options.groups,
+        **chosen,
     )
     for path in drawing.write(options.output.parent):
         print(path)

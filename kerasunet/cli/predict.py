@@ -1,4 +1,4 @@
-"""Segment images: lossless PNG masks at the size of the image, overlays, and a CSV of areas."""
+"""Segment images, every frame: lossless PNG masks at their size, overlays, and a CSV of areas."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import io
 import os
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kerasunet import models
 from kerasunet.backend import quiet_start
@@ -39,8 +39,10 @@ _OVERLAP = Option(
     maximum=LARGEST_SIDE,
     metavar="PIXELS",
 )
+_FRAME = Option("of files with several: which frame, from 0 (all)", int, 0, metavar="NUMBER")
 _COLUMNS = (
     "image",
+    "frame",
     "height",
     "width",
     "area_pixels",
@@ -57,7 +59,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("model", help="a saved model's name or .keras file")
     add("images", nargs="+", type=Path, help="image files, or folders of them")
+    add(
+        "--unannotated",
+        action="store_true",
+        help="of folders that are data sets, segment the images that have no mask yet",
+    )
     add("--output", type=Path, default=Path("predictions"), help="folder (predictions)")
+    shared.add_option(parser, "frame", _FRAME)
     shared.add_option(parser, "threshold", _THRESHOLD)
     add("--engine", default="auto", help="auto, openvino, onnx, litert or keras (auto)")
     shared.add_option(parser, "tile", _TILE)
@@ -73,36 +81,62 @@ def run(options: argparse.Namespace) -> int:
     check_request(
         models.card(options.model), options.engine, tile=options.tile, overlap=options.overlap
     )
-    paths = _image_files(options.images)
+    paths = _image_files(options.images, options.unannotated)
     _require_apart(options.output, paths)
-    images = dict(zip(_output_names(paths), paths, strict=True))
+    images = _images(paths, options.frame)
     with exclusive(options.output):
         directory = PredictionDirectory.open(options.output, _facts(options))
-        directory.require_free(images, _files(images, options))
+        directory.require_free(_paths(images), _files(images, options))
         return _predict(options, images, directory)
 
 
+class _Image(NamedTuple):
+    """A frame to segment; `frame` is only told where there may be several."""
+
+    path: Path
+    label: str
+    number: int
+    frame: int | str
+
+
+def _images(paths: Sequence[Path], chosen: int | None) -> dict[str, _Image]:
+    """Return every frame to segment by the name of its mask, without suffix."""
+    images: dict[str, _Image] = {}
+    for path, name, label in zip(paths, _output_names(paths), _labels(paths), strict=True):
+        frames = _frames(path, chosen)
+        several = len(frames) > 1 or chosen is not None
+        for frame in frames:
+            of_frame = f"{name}-frame{frame:04d}" if several else name
+            if of_frame in images:
+                raise ValueError(f"{path}: {of_frame} would name two masks; rename the file")
+            images[of_frame] = _Image(path, label, frame, frame if several else "")
+    return images
+
+
+def _paths(images: Mapping[str, _Image]) -> dict[str, Path]:
+    return {name: image.path for name, image in images.items()}
+
+
 def _predict(
-    options: argparse.Namespace, images: dict[str, Path], directory: PredictionDirectory
+    options: argparse.Namespace, images: dict[str, _Image], directory: PredictionDirectory
 ) -> int:
     """Segment image by image; whatever ends this, the table then has what was segmented."""
     from kerasunet.data.readers import read_image
 
     segmenter = cache(lambda: _segmenter(options))  # Opening takes seconds: not for bad images.
-    labels = dict(zip(images, _labels([*images.values()]), strict=True))
     done, failures, written = 0, [], time.monotonic()
     try:
-        for name, path in images.items():
+        for name, given in images.items():
             try:
-                image, spacing = read_image(path)
+                image, spacing = read_image(given.path, frame=given.number)
             except (OSError, ValueError) as error:
                 failures.append(str(error))
                 continue
             found = replace(segmenter()(image), spacing=spacing)
             if not done:
-                directory.begin(images, _files(images, options))
+                directory.begin(_paths(images), _files(images, options))
             pictures = _write_pictures(options, name, found)
-            directory.keep(name, _row(labels[name], name, found), pictures)
+            directory.keep(name, _row(given, name, found), pictures)
             done += 1
             if time.monotonic() - written > _SECONDS_BETWEEN_TABLES:
                 _write_table(directory)
@@ -164,6 +198,18 @@ def _require_apart(output: Path, paths: list[Path]) -> None:
             )
 
 
+def _frames(path: Path, chosen: int | None) -> Sequence[int]:
+    """Return the frames to segment; the first if they cannot be counted, which reading reports."""
+    from kerasunet.data.readers import count_frames
+
+    if chosen is not None:
+        return [chosen]
+    try:
+        return range(count_frames(path) or 1)
+    except (OSError, ValueError):
+        return [0]
+
+
 def _segmenter(options: argparse.Namespace) -> Segmenter:
     from kerasunet.inference.segmenter import Segmenter
 
@@ -189,19 +235,13 @@ def _write_pictures(options: argparse.Namespace, name: str, found: Segmentation)
     return names
 
 
-def _image_files(given: list[Path]) -> list[Path]:
-    from kerasunet.data.readers import IMAGE_SUFFIXES
+def _image_files(given: list[Path], unannotated: bool) -> list[Path]:
     from kerasunet.files import is_plain
 
     files: list[Path] = []
     for path in given:
         if path.is_dir():
-            inside = [p for p in sorted(path.iterdir()) if p.name.lower().endswith(IMAGE_SUFFIXES)]
-            if not inside:
-                raise FileNotFoundError(
-                    f"{path}: holds no image; expected {', '.join(IMAGE_SUFFIXES)}"
-                )
-            files += inside
+            files += _without_mask(path) if unannotated else _images_in(path)
         elif path.is_file():
             files.append(path)
         else:
@@ -211,6 +251,43 @@ def _image_files(given: list[Path]) -> list[Path]:
         if not is_plain(label):
             raise ValueError(f"{file}: its name cannot be written into a table; rename it")
     return files
+
+
+def _without_mask(folder: Path) -> list[Path]:
+    """Return the images of a data set that have no mask."""
+    from kerasunet.data import layouts
+
+    data = layouts.read_folder(folder)
+    if not data.unannotated:
+        raise FileNotFoundError(f"{folder}: every image has a mask; leave out --unannotated")
+    return [case.image for case in data.unannotated]
+
+
+def _images_in(folder: Path) -> list[Path]:
+    """Return the images of a folder, and say what else is in it: masks, and files of no image."""
+    from kerasunet.data.layouts.pairing import (
+        image_files,
+        masks_by_name,
+        own_files,
+    )
+    from kerasunet.data.readers import IMAGE_SUFFIXES
+    from kerasunet.files import kinds_in_words
+
+    files = image_files(folder)
+    masks = masks_by_name(files)
+    found = [path for stem, paths in files.items() if stem not in masks for path in paths]
+    if not found:
+        raise FileNotFoundError(
+            f"{folder}: holds no image; expected {', '.join(IMAGE_SUFFIXES)}; --unannotated finds "
+            "the images without a mask in the folders of a data set"
+        )
+    if masks:
+        print(f"{folder}: left out {len(masks)} masks beside their images")
+    known = {path for paths in files.values() for path in paths}
+    other = [path for path in own_files(folder) if path not in known]
+    if other:
+        print(shared.printable(f"{folder}: not read: {kinds_in_words(other)}"))
+    return sorted(found)
 
 
 def _each_once(files: Iterable[Path]) -> list[Path]:
@@ -232,7 +309,7 @@ def _labels(paths: Sequence[Path]) -> list[str]:
         depths = [depth + (label in repeated) for depth, label in zip(depths, labels, strict=True)]
 
 
-def _output_names(paths: list[Path]) -> list[str]:
+def _output_names(paths: Sequence[Path]) -> list[str]:
     """File stems, with the suffix or a number added where stems repeat, in whatever case."""
     names: dict[str, str] = {}
     for path in paths:
@@ -247,11 +324,12 @@ def _output_names(paths: list[Path]) -> list[str]:
     return list(names.values())
 
 
-def _row(label: str, name: str, found: Segmentation) -> dict[str, Any]:
+def _row(given: _Image, name: str, found: Segmentation) -> dict[str, Any]:
     height, width = found.mask.shape
     area_mm2 = found.area_mm2
     return {
-        "image": label,
+        "image": given.label,
+        "frame": given.frame,
         "height": height,
         "width": width,
         "area_pixels": found.area_pixels,

@@ -19,6 +19,7 @@ _MARK = b"kerasunet show"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     shared.add_shared(parser, "data", "manual_dir", data="simulated-ultrasound")
+    shared.add_object_choice(parser)
     add("--sheet", type=Path, metavar="PNG", help="write a contact sheet of pairs")
     shared.add_option(
         parser, "count", Option("pairs on the sheet", int, 1, maximum=1000), default=24
@@ -54,7 +55,7 @@ def _write_sheet(options: argparse.Namespace) -> None:
     from kerasunet.data import load
     from kerasunet.drawing import contact_sheet, write_png
 
-    data = load(options.data, options.manual_dir)
+    data = load(options.data, options.manual_dir, **shared.object_choice(options))
     cases = data.cases[:: max(len(data) // options.count, 1)][: options.count]
     samples = [case.load() for case in cases]
     captions = [f"{case.key} {case.label}".strip() for case in cases]
@@ -85,7 +86,7 @@ def _overfit(options: argparse.Namespace) -> int:
     from kerasunet.data import decode, load
 
     shape = shared.architecture(options)
-    cases = load(options.data, options.manual_dir).cases[:8]
+    cases = load(options.data, options.manual_dir, **shared.object_choice(options)).cases[:8]
     size = (options.image_size, options.image_size)
     batch = decode(cases, size, shape.channels)
 

@@ -27,7 +27,13 @@ EPILOG = (
 )
 _RATES = (3e-4, 1e-3, 3e-3)
 _VARIED = ("layers", "train_size", "fold", "validation_size")
-_TRAIN_SIZES = Option("numbers of training images", int, 1, maximum=10_000_000, metavar="N")
+_TRAIN_SIZES = Option(
+    "numbers of training images (20, or all if they are fewer)",
+    int,
+    1,
+    maximum=10_000_000,
+    metavar="N",
+)
 _SEEDS = Option("number of seeds", int, 1, maximum=1000, metavar="N")
 _ONLY_FOLDS = Option("folds to run now, numbered from 0", int, 0, maximum=1000, metavar="F")
 _LR_SEARCH = Option(
@@ -42,12 +48,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     shared.add_settings(parser, default.run, without=_VARIED)
     add("--strategies", nargs="+", default=list(STRATEGIES), metavar="S", help=" ".join(STRATEGIES))
-    shared.add_option(parser, "train_sizes", _TRAIN_SIZES, default=(20,))
+    shared.add_option(parser, "train_sizes", _TRAIN_SIZES, nargs="+")
     shared.add_option(parser, "seeds", _SEEDS, default=1)
     shared.add_option(parser, "only_folds", _ONLY_FOLDS, nargs="+")
     size = declared(FinetuneSettings)["validation_size"]
-    help_ = "validation images (0; 20 with --lr-search)"
-    shared.add_option(parser, "validation_size", replace(size, help=help_))
+    help_ = "validation images (0; auto with --lr-search: a fifth, at most 20)"
+    shared.add_option(parser, "validation_size", replace(size, help=help_, none=None))
     shared.add_option(parser, "lr_search", _LR_SEARCH, nargs="*")
     add("--output", type=Path, help="study directory (default: runs/study-DATA)")
     add("--plan", action="store_true", help="print the plan and the estimate, and run nothing")
@@ -99,7 +105,7 @@ def _run(options: argparse.Namespace, settings: StudySettings, directory: Path) 
 def _settings(options: argparse.Namespace) -> StudySettings:
     rates = options.lr_search
     if options.validation_size is None:
-        options.validation_size = 0 if rates is None else FinetuneSettings.validation_size
+        options.validation_size = 0 if rates is None else None
     return StudySettings(
         run=FinetuneSettings(
             **shared.values_of(options, FinetuneSettings),
@@ -108,7 +114,7 @@ def _settings(options: argparse.Namespace) -> StudySettings:
             augmentation=PRESETS[options.augmentation],
         ),
         strategies=tuple(options.strategies),
-        train_sizes=options.train_sizes,
+        train_sizes=options.train_sizes or (),
         seeds=tuple(range(options.seed, options.seed + options.seeds)),
         only_folds=options.only_folds,
         learning_rates=() if rates is None else rates or _RATES,
@@ -123,6 +129,11 @@ def _print_plan(study, options: argparse.Namespace) -> None:
     folds, seeds = " ".join(map(str, settings.folds)), len(settings.seeds)
     data = study.record["data"]
     print(f"data        {data['name']} ({data['layout']}): {data['cases']:,} cases")
+    print(f"groups      {data['groups']}, over which intervals are computed")
+    if "unannotated" in data:
+        print(f"no mask     {data['unannotated']}, left out; kerasunet check lists them")
+    if "unread" in data:
+        print(f"not read    {data['unread']}; kerasunet check lists them")
     print(f"folds       {folds} of {settings.run.folds}")
     print(f"strategies  {len(strategies)}: {' '.join(strategies)}")
     sizes = " ".join(map(str, settings.train_sizes))

@@ -23,11 +23,12 @@ if TYPE_CHECKING:
         DecodedCases as DecodedCases,
         decode as decode,
         foreground_shares as foreground_shares,
+        grey_levels as grey_levels,
         resize_image as resize_image,
         resize_mask as resize_mask,
     )
     from kerasunet.data.loading import SIMULATED as SIMULATED, load as load
-    from kerasunet.data.readers.files import read_image as read_image
+    from kerasunet.data.readers.files import count_frames as count_frames, read_image as read_image
     from kerasunet.data.splits import Split as Split, split_cases as split_cases
 else:
     __getattr__, __dir__, __all__ = lazy_members(__name__)

@@ -72,6 +72,7 @@ _DECODER_LIBRARIES = (
     "pylibjpeg",
     "pylibjpeg-libjpeg",
     "nibabel",
+    "simpleitk",
 )
 
 

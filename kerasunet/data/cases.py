@@ -7,6 +7,7 @@ A case is one image, its mask, its key and its group. Images stay on disk (or ar
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -20,6 +21,8 @@ from kerasunet.data import readers, simulation
 from kerasunet.files import call_all, is_plain, raise_all, wrong_size
 
 _MOST_NAMED = 10
+NEAR_DUPLICATES = "near-duplicates"
+"""How groups of near-duplicates are asked for, and how names of such groups begin."""
 
 
 class Sample(NamedTuple):
@@ -65,30 +68,45 @@ class Case(Grouped, Protocol):
 class MaskCoding:
     """How a mask file codes the object.
 
-    By default a mask is binary: 0 and one other value. `above` cuts an anti-aliased mask of 0 to
-    255 (one of 0 and 1 has nothing to cut), `labels` picks values out of a label image.
+    By default a mask is binary: 0 and one other value, or black and one other color. `above` cuts
+    an anti-aliased mask of 0 to 255 (one of 0 and 1 has nothing to cut), `labels` and `colors` pick
+    values and colors (`"#ff0000"`) out of a label image.
+
+    Attributes:
+        classes: The table of classes that comes with the masks: the name of each, and its value
+            or color.
+        void: Whether there may be an outline, 255 beside classes, that belongs to no object.
+        segments: Labels or numbers of the segments of DICOM segmentations that count.
+        any_color: Whether all that is brighter than `above` is the object, whatever its hue.
     """
 
     above: int | None = None
     labels: tuple[int, ...] = ()
+    colors: tuple[str, ...] = ()
+    classes: tuple[tuple[str, int | str], ...] = ()
+    void: bool = False
+    segments: tuple[str, ...] = ()
+    any_color: bool = False
 
-    def decode(self, values: np.ndarray, name: str) -> np.ndarray:
+    def decode(self, values: readers.MaskValues | np.ndarray, name: str) -> np.ndarray:
         """Turn the values of a mask file into a bool mask of the same shape, (height, width).
 
         Raises:
-            ValueError: The mask should be binary and is not; the message begins with `name`.
+            ValueError: The mask should be binary and is not, or has other values or colors than
+                the table of classes; the message begins with `name`.
         """
-        if self.labels:
-            return np.isin(values, self.labels)
-        if self.above is not None:
-            return values > (self.above if values.max() > 1 else 0)
-        foreground = values > 0
-        if foreground.any() and np.ptp(values[foreground]) > 0:
-            raise ValueError(
-                f"{name}: not a binary mask, it has {len(np.unique(values))} different values; "
-                "a mask has 0 and one other value"
+        mask = readers.MaskValues(values) if isinstance(values, np.ndarray) else values
+        try:
+            return readers.object_pixels(
+                mask,
+                above=self.above,
+                wanted=(*self.labels, *self.colors),
+                listed=[code for _, code in self.classes],
+                void=self.void,
+                any_color=self.any_color,
             )
-        return foreground
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from None
 
 
 @dataclass(frozen=True)
@@ -129,9 +147,11 @@ class FileCase:
         """Read the image and its spacing, as `kerasunet.data.read_image` does."""
         return readers.read_image(self.image, frame=self.frame)
 
-    def read_mask_values(self, path: Path) -> np.ndarray:
-        """Read one of the mask files, undecoded."""
-        return readers.read_mask_values(path, frame=self.frame)
+    def read_mask_values(self, path: Path) -> readers.MaskValues:
+        """Read one of the mask files, laid on the image, undecoded."""
+        return readers.read_mask(
+            path, frame=self.frame, image=self.image, segments=self.coding.segments
+        )
 
     def _read_mask(self, path: Path) -> np.ndarray:
         return self.coding.decode(self.read_mask_values(path), str(path))
@@ -139,6 +159,19 @@ class FileCase:
 
 class Annotation(Protocol):
     """A mask that is described rather than stored, as by polygons."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels of what is drawn, except those that stand for background."""
+
+    @property
+    def faults(self) -> tuple[str, ...]:
+        """What cannot be drawn and is left out, a line each that names the file."""
+
+    def of(self, labels: Collection[str]) -> Annotation:
+        """Return the annotation with only what has one of these labels."""
 
     def mask(self, shape: tuple[int, int]) -> np.ndarray:
         """Draw the bool mask, (height, width); a `ValueError` names the file and the fault."""
@@ -156,8 +189,29 @@ class AnnotatedCase:
 
     def load(self) -> Sample:
         """Read the image and draw the mask."""
-        image, spacing = readers.read_image(self.image)
+        image, spacing = self.read_image()
         return Sample(image, self.annotation.mask(image.shape[:2]), spacing)
+
+    def read_image(self) -> tuple[np.ndarray, tuple[float, float] | None]:
+        """Read the image and its spacing, as `kerasunet.data.read_image` does."""
+        return readers.read_image(self.image)
+
+
+@dataclass(frozen=True)
+class UnannotatedCase:
+    """An image file without a mask: nobody has said yet where the object is, or that there is none.
+
+    It is in no split. `FileCase` with no mask file says that there is no object.
+    """
+
+    key: str
+    group: str
+    image: Path
+    label: str = ""
+
+    def load(self) -> Sample:
+        """Raise a `ValueError`, for there is no mask."""
+        raise ValueError(f"{self.image}: has no mask")
 
 
 @dataclass(frozen=True)
@@ -194,9 +248,12 @@ class DataSet:
         layout: The file layout that was recognized, for messages.
         terms: License or terms of use of the data, for model cards.
         citation: How to cite the data.
+        remarks: What was left out of the annotations, one line each.
         official: The divisions that come with the data, by name. Each maps the key of every case
             to the fold that tests it, from 0, or to its part: `"train"`, `"validation"` or
             `"test"`.
+        unannotated: Images without a mask, sorted by key; they take part in nothing but `predict`.
+        unread: Files of a folder that belong to no case, sorted; documents are not among them.
     """
 
     name: str
@@ -205,12 +262,16 @@ class DataSet:
     terms: str = "not stated"
     citation: str = ""
     official: Mapping[str, Mapping[str, int | str]] = field(default_factory=dict, hash=False)
+    remarks: tuple[str, ...] = ()
+    unannotated: tuple[UnannotatedCase, ...] = ()
+    unread: tuple[Path, ...] = ()
 
     def __post_init__(self):
         if not self.cases:
-            raise ValueError(f"{self.name}: no cases found")
+            raise ValueError(f"{self.name}: {_why_empty(self.unannotated)}")
         keys = [case.key for case in self.cases]
-        words = [self.name, *keys, *(word for case in self.cases for word in _words(case))]
+        named = [*self.cases, *self.unannotated]
+        words = [self.name, *(word for case in named for word in _words(case))]
         unprintable = sorted({repr(word) for word in words if not is_plain(word)})
         if unprintable:
             raise ValueError(
@@ -247,7 +308,11 @@ class DataSet:
                 f"labels {', '.join(unknown)}: {self.name} has the labels "
                 f"{', '.join(filter(None, known)) or 'none'}"
             )
-        return replace(self, cases=tuple(case for case in self.cases if case.label in labels))
+        return replace(
+            self,
+            cases=tuple(case for case in self.cases if case.label in labels),
+            unannotated=tuple(case for case in self.unannotated if case.label in labels),
+        )
 
     @property
     def digest(self) -> str:
@@ -256,8 +321,26 @@ class DataSet:
         return hashlib.sha256("\n".join([self.name, *lines]).encode()).hexdigest()
 
 
-def _words(case: Case) -> tuple[str, str]:
-    return case.group, case.label
+def file_stem(key: str) -> str:
+    """Return the name of a case's file without folders and without the number of a frame."""
+    return re.sub(r"-frame\d{4,}$", "", key.rpartition("/")[2])
+
+
+def by_annotation(cases: Iterable[Case]) -> tuple[tuple[Case, ...], tuple[UnannotatedCase, ...]]:
+    """Sort cases by key, those with and those without an annotation apart."""
+    ordered = sorted(cases, key=lambda case: case.key)
+    unannotated = tuple(case for case in ordered if isinstance(case, UnannotatedCase))
+    return tuple(c for c in ordered if not isinstance(c, UnannotatedCase)), unannotated
+
+
+def _why_empty(unannotated: Collection[UnannotatedCase]) -> str:
+    if not unannotated:
+        return "no cases found"
+    return f"none of the {len(unannotated):,} images has a mask; draw masks, or correct their names"
+
+
+def _words(case: Case) -> tuple[str, str, str]:
+    return case.key, case.group, case.label
 
 
 def _repeated(keys: Iterable[str]) -> list[str]:

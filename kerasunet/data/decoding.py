@@ -10,11 +10,13 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from kerasunet.data import readers
 from kerasunet.data.cache import PutRow, cached_rows
-from kerasunet.data.cases import Case, Sample
+from kerasunet.data.cases import Case, FileCase, Sample
 from kerasunet.files import raise_all
 
 _THREADS = 4
+_MOST_VALUES = 8  # That a message lists.
 _SHARE = (1, 1, np.dtype(np.float64).itemsize)  # The bytes of one number, kept like an image.
 _SUBMITTED = 4096  # Cases that wait for a thread at a time.
 
@@ -23,7 +25,9 @@ _SUBMITTED = 4096  # Cases that wait for a thread at a time.
 class DecodedCases:
     """Cases at one size, row i of each array belonging to case i.
 
-    Arrays that come from the cache are mapped from its files and are read-only.
+    Arrays that come from the cache are mapped from its files and are read-only. Images of another
+    dtype than uint8 are scaled one by one, as `grey_levels` does; of masks of another dtype than
+    bool, the one value beside 0 is the object.
 
     Attributes:
         keys: The keys, in order.
@@ -31,6 +35,9 @@ class DecodedCases:
         images: Uint8, `(cases, height, width, channels)`, grey levels 0 to 255.
         masks: Bool, `(cases, height, width)`.
         spacings: Millimeters per pixel after resizing, (row, column), `None` where unknown.
+
+    Raises:
+        ValueError: The arrays have other shapes, or values that are no grey levels or no masks.
     """
 
     keys: tuple[str, ...]
@@ -38,6 +45,18 @@ class DecodedCases:
     images: np.ndarray
     masks: np.ndarray
     spacings: tuple[tuple[float, float] | None, ...]
+
+    def __post_init__(self):
+        if self.images.ndim != 4 or self.images.shape[:3] != self.masks.shape:
+            raise ValueError(
+                "images must have the shape (cases, height, width, channels) and masks (cases, "
+                f"height, width), not {self.images.shape} and {self.masks.shape}"
+            )
+        if self.images.dtype != np.uint8:
+            levels = [np.rint(grey_levels(image)).astype(np.uint8) for image in self.images]
+            object.__setattr__(self, "images", np.reshape(levels, self.images.shape))
+        if self.masks.dtype != bool:
+            object.__setattr__(self, "masks", _as_masks(self.masks))
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -80,6 +99,54 @@ def decode(cases: Sequence[Case], size: tuple[int, int], channels: int = 1) -> D
     )
 
 
+def require_objects(
+    cases: Sequence[Case], decoded: DecodedCases, *, none_allowed: bool = False
+) -> None:
+    """Refuse cases of which not one mask has an object at the size that they were decoded to.
+
+    Args:
+        cases: The cases.
+        decoded: What `decode` made of them.
+        none_allowed: Accept them if their mask files are empty, too.
+
+    Raises:
+        ValueError: No mask has an object. If the files have other values than 0, the message names
+            them: they mean an object under another coding.
+    """
+    if not len(decoded) or decoded.masks.any():
+        return
+    if misread := misread_masks(cases):
+        raise ValueError(misread)
+    if not none_allowed:
+        raise ValueError(
+            f"none of {len(cases):,} masks has an object, so there is nothing to learn; draw masks"
+        )
+
+
+def misread_masks(cases: Sequence[Case]) -> str:
+    """Explain why no mask has an object: the message names values of a mask that is not black.
+
+    Args:
+        cases: Cases of which no mask has an object as it is read.
+
+    Returns:
+        One line; empty if every mask file is black.
+    """
+    files = (
+        (path, case.frame) for case in cases if isinstance(case, FileCase) for path in case.masks
+    )
+    for path, frame in files:
+        values = np.unique(readers.read_mask_values(path, frame=frame))
+        if values.any():
+            listed = ", ".join(map(str, values[:_MOST_VALUES]))
+            return (
+                f"none of {len(cases):,} masks has an object as they are read here, though {path} "
+                f"has the values {listed}: these masks are coded in another way, or their objects "
+                "are smaller than a pixel at this image size"
+            )
+    return ""
+
+
 def foreground_shares(cases: Sequence[Case]) -> dict[str, float]:
     """Measure the objects of cases, to stratify a split by size, or take the sizes from the cache.
 
@@ -102,6 +169,46 @@ def foreground_shares(cases: Sequence[Case]) -> dict[str, float]:
 
     shares = np.frombuffer(cached_rows(cases, _SHARE, measure).images.tobytes())
     return dict(zip((case.key for case in cases), shares.tolist(), strict=True))
+
+
+def grey_levels(pixels: np.ndarray) -> np.ndarray:
+    """Scale an image in memory to grey levels by its dtype and its range.
+
+    Numbers within 0 to 255 are grey levels already. But floats of 0 to 1 are shares of white, as
+    scikit-image and most networks have them. All others, such as 16 bits, Hounsfield units and
+    standardized values, are stretched from their 0.1th to their 99.9th percentile, as in a file.
+
+    Args:
+        pixels: `(height, width)` or `(height, width, channels)`; bool, integer or float.
+
+    Returns:
+        Float32 of the same shape, 0 to 255.
+
+    Raises:
+        ValueError: It holds other things than numbers, or NaN or infinite values.
+    """
+    if pixels.dtype.kind not in "buif":
+        raise ValueError(f"an image must hold numbers, grey levels 0 to 255, not {pixels.dtype}")
+    if pixels.dtype.kind == "f" and not np.isfinite(pixels.astype(np.float32)).all():
+        raise ValueError("an image holds NaN or infinite values; replace them with numbers")
+    if pixels.dtype in (np.uint8, bool) or not pixels.size:
+        return readers.to_levels(pixels)
+    low, high = pixels.min(), pixels.max()
+    if low < 0 or high > 255:
+        return readers.to_levels(pixels)
+    is_float = pixels.dtype.kind == "f"
+    if is_float and high <= 1:
+        return pixels.astype(np.float32) * np.float32(255)
+    # What barely exceeds 1 was interpolated; nobody has grey levels of 0 to 2.
+    return readers.to_levels(pixels) if is_float and high <= 2 else pixels.astype(np.float32)
+
+
+def _as_masks(values: np.ndarray) -> np.ndarray:
+    found = np.unique(values)
+    if len(found) > 2 or (found < 0).any() or not (len(found) < 2 or found[0] == 0):
+        listed = ", ".join(f"{value:g}" for value in found[:_MOST_VALUES])
+        raise ValueError(f"masks must be bool, or have 0 and one other value, not {listed}")
+    return values > 0
 
 
 def resize_image(image: np.ndarray, size: tuple[int, int], channels: int = 1) -> np.ndarray:

@@ -5,7 +5,8 @@ are found in two stages. First, the coarse details of each image (32×32 pixels 
 what is smooth) are correlated with those of all others by a matrix product. How much different
 images correlate depends on the data: speckle hardly, chest X-rays strongly, for all chests are
 alike. So a pair must stand out from all pairs of its set. Second, the two images of such a pair
-are aligned at 64×64 pixels, and their finer details must agree as well.
+are aligned at 64×64 pixels, and their finer details must agree as well, again more than those of
+other pairs do. Strong details are clipped: the edge of a black frame would outweigh all anatomy.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import hashlib
 import io
 import math
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -25,7 +27,7 @@ import cv2
 import numpy as np
 
 from kerasunet.data import layouts
-from kerasunet.data.cases import Case, DataSet, SimulatedCase
+from kerasunet.data.cases import NEAR_DUPLICATES, Case, DataSet, SimulatedCase, file_stem
 from kerasunet.data.decoding import decode, resize_image
 from kerasunet.files import cache_folder, raise_all, read_json, write_json, write_text
 
@@ -33,13 +35,14 @@ _COARSE, THUMBNAIL_SIDE = 32, 64
 _COARSE_SMOOTH, _FINE_SMOOTH = 3.0, 2.0
 _LEAST_COARSE, _LEAST_FINE = 0.5, 0.5
 _DEVIATIONS, _LARGEST_THRESHOLD = 5, 0.99
-_FEW_IMAGES, _THRESHOLD_OF_FEW = 20, 0.95
-_SAMPLE = 2000
+_FEW_IMAGES, _THRESHOLD_OF_FEW, _FINE_OF_FEW = 20, 0.95, 0.8
+_SAMPLE, _SAMPLED_PAIRS = 2000, 100
+_STRONGEST = 3  # Standard deviations of fine details.
 _TILE = 2048
 _ALIGNMENT = (cv2.TERM_CRITERIA_COUNT + cv2.TERM_CRITERIA_EPS, 25, 1e-3)
 _LEAST_OVERLAP = 0.7
 _FOLDER = "near-duplicates"
-GIVEN, NEAR_DUPLICATES = "given", "near-duplicates"
+GIVEN = "given"
 _COLUMNS = ("key", "group")
 
 
@@ -74,16 +77,11 @@ def regroup(data: DataSet, groups: str | os.PathLike) -> DataSet:
 
 def write_groups(path: Path, groups: Mapping[str, str]) -> None:
     """Write the group of each key, atomically."""
-    write_text(path, groups_table(groups))
-
-
-def groups_table(groups: Mapping[str, str]) -> str:
-    """Return the group of each key as CSV."""
     table = io.StringIO(newline="")
     rows = csv.writer(table, lineterminator="\n")
     rows.writerow(_COLUMNS)
     rows.writerows(groups.items())
-    return table.getvalue()
+    write_text(path, table.getvalue())
 
 
 def read_groups(path: Path) -> dict[str, str]:
@@ -128,6 +126,34 @@ def with_groups(data: DataSet, groups: Mapping[str, str]) -> DataSet:
     missing = [case.key for case in data.cases if case.key not in groups]
     raise_all(missing, f"{data.name}: these cases are in no group:")
     return replace(data, cases=tuple(replace(c, group=groups[c.key]) for c in data.cases))
+
+
+def with_group_pattern(data: DataSet, pattern: str) -> DataSet:
+    """Group the cases of a data set by a pattern in their file names, such as `([A-Z]+)_`.
+
+    Args:
+        data: A data set of files.
+        pattern: A regular expression that is searched for in the last part of each key. What its
+            groups match, or else the whole of it, tells patients apart.
+
+    Raises:
+        ValueError: It is no regular expression, or names lack it; the message lists every one.
+    """
+    keys = [case.key for case in data.cases]
+    try:
+        found = match_groups([file_stem(key) for key in keys], pattern)
+    except re.error as error:
+        raise ValueError(f"group pattern {pattern}: not a regular expression ({error})") from None
+    missing = [key for key, name in zip(keys, found, strict=True) if not name]
+    raise_all(missing, f"group pattern {pattern}: is not in these names of {data.name}:")
+    names = (f"patient-{name}" for name in found)
+    return with_groups(data, dict(zip(keys, names, strict=True)))
+
+
+def match_groups(names: Iterable[str], pattern: str) -> list[str]:
+    """Return what the groups of a pattern match in each name, or else all of it; or nothing."""
+    found = (re.search(pattern, name) for name in names)
+    return ["-".join(filter(None, m.groups() or [m[0]])) if m else "" for m in found]
 
 
 def _with_joined_near_duplicates(data: DataSet) -> DataSet:
@@ -184,7 +210,8 @@ def find_near_duplicates(images: Iterable[np.ndarray]) -> list[NearDuplicates]:
     Found are copies of other brightness, contrast, size or compression, with burnt-in annotations,
     or cropped by a few percent of a side; not flipped or rotated ones. The correlation of coarse
     details must reach 0.5 and, after Fisher's transformation, lie five robust standard deviations
-    above the median of all pairs. Below 20 images these cannot be estimated; 0.95 is required.
+    above the median of all pairs; so must that of fine details. Below 20 images these cannot be
+    estimated; 0.95 and 0.8 are required.
 
     Memory grows by 8 KiB per image, not with the number of pairs.
 
@@ -199,11 +226,14 @@ def find_near_duplicates(images: Iterable[np.ndarray]) -> list[NearDuplicates]:
         return []
     coarse = np.stack([_coarse_details(small) for small in thumbnails])
     candidates = sorted(_pairs_above(coarse, _threshold(coarse)))
+    if not candidates:
+        return []
     found = (
         NearDuplicates(first, second, _agreement(thumbnails[first], thumbnails[second]))
         for first, second in candidates
     )
-    return [pair for pair in found if pair.correlation >= _LEAST_FINE]
+    least = _least_agreement(thumbnails)
+    return [pair for pair in found if pair.correlation >= least]
 
 
 def thumbnail(image: np.ndarray) -> np.ndarray:
@@ -288,11 +318,24 @@ def _threshold(coarse: np.ndarray) -> float:
         return _THRESHOLD_OF_FEW
     sample = coarse[:: math.ceil(len(coarse) / _SAMPLE)]
     correlations = (sample @ sample.T)[np.triu_indices(len(sample), 1)]
+    return min(max(_outlying(correlations), _LEAST_COARSE), _LARGEST_THRESHOLD)
+
+
+def _least_agreement(thumbnails: Sequence[np.ndarray]) -> float:
+    """Return the agreement of fine details at which a pair stands out from random ones."""
+    if len(thumbnails) < _FEW_IMAGES:
+        return _FINE_OF_FEW
+    rng = np.random.default_rng(0)
+    pairs = [rng.choice(len(thumbnails), 2, replace=False) for _ in range(_SAMPLED_PAIRS)]
+    usual = np.array([_agreement(thumbnails[one], thumbnails[other]) for one, other in pairs])
+    return min(max(_outlying(usual), _LEAST_FINE), _LARGEST_THRESHOLD)
+
+
+def _outlying(correlations: np.ndarray) -> float:
     transformed = np.arctanh(np.clip(correlations, -0.999, 0.999))
     median = np.median(transformed)
     deviation = 1.4826 * np.median(np.abs(transformed - median))
-    outlying = math.tanh(median + _DEVIATIONS * deviation)
-    return min(max(outlying, _LEAST_COARSE), _LARGEST_THRESHOLD)
+    return math.tanh(median + _DEVIATIONS * deviation)
 
 
 def _pairs_above(coarse: np.ndarray, threshold: float) -> Iterator[tuple[int, int]]:
@@ -307,7 +350,7 @@ def _pairs_above(coarse: np.ndarray, threshold: float) -> Iterator[tuple[int, in
 
 def _agreement(one: np.ndarray, other: np.ndarray) -> float:
     """Return the correlation of the finer details of two thumbnails, as they are or aligned."""
-    details, others = _without_smooth(one, _FINE_SMOOTH), _without_smooth(other, _FINE_SMOOTH)
+    details, others = _fine_details(one), _fine_details(other)
     everywhere = np.ones(one.shape, bool)
     agreement = _correlation(details, others, everywhere)
     warp = _alignment(one, other)
@@ -319,6 +362,12 @@ def _agreement(one: np.ndarray, other: np.ndarray) -> float:
         return agreement
     moved = cv2.warpAffine(others, warp, one.shape, flags=flags)
     return max(agreement, _correlation(details, moved, common))
+
+
+def _fine_details(image: np.ndarray) -> np.ndarray:
+    details = _without_smooth(image, _FINE_SMOOTH)
+    strongest = _STRONGEST * 1.4826 * float(np.median(np.abs(details)))
+    return np.clip(details, -strongest, strongest) if strongest else details
 
 
 def _alignment(one: np.ndarray, other: np.ndarray) -> np.ndarray | None:

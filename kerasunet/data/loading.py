@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from kerasunet.data import builders, layouts
-from kerasunet.data.cases import DataSet, SimulatedCase
+from kerasunet.data.cases import AnnotatedCase, DataSet, FileCase, SimulatedCase
 from kerasunet.data.groups import GIVEN, regroup
 
 SIMULATED = {
@@ -24,6 +25,8 @@ def load(
     size: int = 128,
     *,
     groups: str | os.PathLike = GIVEN,
+    objects: Sequence[str] = (),
+    mask_threshold: int | None = None,
 ) -> DataSet:
     """List the cases of a data set; images are read, or simulated, when a case is loaded.
 
@@ -38,15 +41,25 @@ def load(
         size: Height and width of simulated images in pixels.
         groups: `"given"` for the groups of the data, such as patients; `"near-duplicates"` to read
             every image and join the groups that share one; or a CSV file of key and group.
+        objects: What counts as the object, one text: labels, categories or classes (`"cyst,mass"`),
+            or a name with values or colors (`"lungs=150,200"`, `"tumor=#ff0000"`); empty where
+            the data mark one object.
+        mask_threshold: Grey level above which a pixel of a mask file is object, of masks that were
+            smoothed or saved as JPEG; `None`: masks are binary.
 
     Returns:
         The data set.
 
     Raises:
         FileNotFoundError: There is no such folder or file.
-        ValueError: The name is unknown, the layout is not recognized, or files have no partner.
+        ValueError: The name is unknown, the layout is not recognized, files have no partner, or
+            the data mark several objects and `objects` does not say which is meant.
     """
-    return regroup(_listed(os.fspath(name_or_path), manual_dir, size), groups)
+    data = _listed(os.fspath(name_or_path), manual_dir, size)
+    in_files = any(isinstance(case, FileCase | AnnotatedCase) for case in data.cases)
+    if in_files or objects or mask_threshold is not None:
+        data = layouts.with_objects(data, objects, mask_threshold)
+    return regroup(data, groups)
 
 
 def _listed(name: str, manual_dir: str | os.PathLike | None, size: int) -> DataSet:
@@ -70,7 +83,7 @@ def _published(name: str, folder: Path) -> DataSet:
     packed = folder.is_dir() and any(p.name.endswith(_ARCHIVES) for p in folder.iterdir())
     if packed or name not in layouts.PUBLISHED:
         return builders.load_cases(name, folder)
-    found = layouts.read_folder(folder)
+    found = layouts.read_folder(folder, name)
     if found.name != name:
         raise ValueError(f"{folder}: expected the data set {name}, found {found.layout}")
     return found

@@ -9,11 +9,11 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from kerasunet.data.cases import Grouped
+from kerasunet.data.cases import NEAR_DUPLICATES, Grouped
 
 _TERTILES = 3
 
@@ -205,7 +205,10 @@ def _own_parts(
 ) -> dict[str, str]:
     """Deal the groups out to the folds like cards, one stratum after the other."""
     if len(groups) < folds:
-        raise ValueError(f"{folds} folds need at least {folds} groups, but there are {len(groups)}")
+        most = f"; ask for {len(groups)} folds" if len(groups) > 1 else ""
+        raise ValueError(
+            f"{folds} folds need at least {folds} groups, but there are {len(groups)}{most}"
+        )
     return {
         group.name: "test" if (index % folds == fold) is not disjoint else "train"
         for index, group in enumerate(groups)
@@ -266,12 +269,20 @@ def _take(
         validation_keys += source.pop().keys
     train_keys = [key for group in left for key in group.keys]
     if len(validation_keys) < validation_size or len(train_keys) < (train_size or 1):
+        fits = len(train_keys)
         raise ValueError(
             f"{train_size or 'all'} training and {validation_size} validation images were "
-            f"requested, but {where}, {len(train_keys)} are left for training "
-            f"after {len(validation_keys)} for validation"
+            f"requested, but {where}, {fits} are left for training after {len(validation_keys)} "
+            f"for validation; {_what_fits(fits, validation_size)}"
         )
     return tuple(train_keys[:train_size]), tuple(validation_keys[:validation_size])
+
+
+def _what_fits(training: int, validation_size: int) -> str:
+    """Return the remedy for sizes that do not fit."""
+    other = "fewer validation images" if validation_size else "another number of folds"
+    most = f"at most {training} training images, or for " if training else ""
+    return f"ask for {most}{other}"
 
 
 def _refuse_leaks(split: Split, cases: Iterable[Grouped]) -> None:
@@ -284,3 +295,41 @@ def _refuse_leaks(split: Split, cases: Iterable[Grouped]) -> None:
     shared = [group for group, count in counts.items() if count > 1]
     if shared:
         raise AssertionError(f"groups in several parts: {sorted(shared)}")
+
+
+class GroupedKey(NamedTuple):
+    """What tells groups apart: the key of a case and its group."""
+
+    key: str
+    group: str
+
+
+def groups_in_words(cases: Iterable[Grouped | GroupedKey]) -> str:
+    """Return what the groups of cases are, as far as anybody has said: "9 patients", "27 images".
+
+    A group is a patient if it has a name of its own. It is none if it is named after an image in
+    it, as single images and near-duplicates are, or after the file of its frames.
+    """
+    members: dict[str, set[str]] = {}
+    for case in cases:
+        members.setdefault(case.group, set()).add(case.key)
+    named = sum(_is_patient(group, keys) for group, keys in members.items())
+    other = len(members) - named
+    apart = other == sum(
+        len(keys) for group, keys in members.items() if not _is_patient(group, keys)
+    )
+    what = "image" if apart else "group of images"
+    counts = [_counted(named, "patient"), _counted(other, what)]
+    return " and ".join(filter(None, counts))
+
+
+def _is_patient(group: str, keys: Collection[str]) -> bool:
+    a_file = any(key.startswith(f"{group}-frame") for key in keys)
+    return group not in keys and not a_file and not group.startswith(NEAR_DUPLICATES)
+
+
+def _counted(count: int, what: str) -> str:
+    if count == 1:
+        return f"1 {what}"
+    head, _, rest = what.partition(" ")
+    return f"{count:,} {head}s {rest}".strip() if count else ""

@@ -125,7 +125,7 @@ class _Endpoints:
         """
         self._context.files.keep(request, image, truth)
         given = _read(image, frame).with_modality(_modality(modality))
-        mask = _guarded(open_mask, truth, given.pixels.shape[:2]) if truth else None
+        mask = _guarded(open_mask, truth, given) if truth else None
         candidates = _guarded(self._candidates_of, given.modality)
         comparison = _guarded(compare, given.pixels, candidates, given.spacing)
         choice = _choice(threshold, smallest)

@@ -9,7 +9,7 @@ import numpy as np
 
 from kerasunet.comparison import guess_modality
 from kerasunet.data.cases import MaskCoding
-from kerasunet.data.readers import read_image, read_mask_values
+from kerasunet.data.readers import MaskValues, count_frames, read_image, read_mask
 from kerasunet.data.simulation import simulate
 
 MODALITIES = {"ultrasound": "Breast ultrasound", "xray": "Chest X-ray"}
@@ -36,6 +36,9 @@ class InputImage:
         truth: True mask, bool, `(height, width)`, or `None`.
         known_modality: The modality where it is certain; empty where it has to be guessed.
         is_guess: Whether `modality` is a guess.
+        path: The file; empty if it was simulated.
+        frame: Which frame of the file, from 0.
+        frames: How many it has.
     """
 
     name: str
@@ -45,6 +48,9 @@ class InputImage:
     truth: np.ndarray | None = None
     known_modality: str = ""
     is_guess: bool = False
+    path: str = ""
+    frame: int = 0
+    frames: int = 1
 
     def with_modality(self, modality: str) -> InputImage:
         """Return the image taken for a modality; empty stands for the known or guessed one."""
@@ -52,25 +58,27 @@ class InputImage:
         return replace(self, modality=told or guess_modality(self.pixels), is_guess=not told)
 
 
-def open_image(path: str, frame: int = 0) -> InputImage:
-    """Read an uploaded image.
+def open_image(path: str, frame: int | None = None) -> InputImage:
+    """Read an uploaded image; of a file of several frames, one has to be named.
 
     Raises:
         ValueError: The file cannot be used; says why without naming its folder.
     """
     try:
         pixels, spacing = read_image(path, frame=frame, size_limit=PIXEL_LIMIT)
+        frames = count_frames(path) or 1
     except (OSError, ValueError) as error:
         raise _without_folder(error, path) from None
-    return InputImage(Path(path).name, pixels, spacing, modality="").with_modality("")
+    opened = InputImage(Path(path).name, pixels, spacing, "", path=path, frame=frame or 0)
+    return replace(opened, frames=frames).with_modality("")
 
 
-def open_mask(path: str, shape: tuple[int, int]) -> np.ndarray:
+def open_mask(path: str, image: InputImage) -> np.ndarray:
     """Read an uploaded true mask.
 
     Args:
-        path: The file.
-        shape: Height and width of the image.
+        path: The file. If it has several frames, that of the image's counts.
+        image: The image.
 
     Returns:
         Bool, `(height, width)`.
@@ -78,9 +86,9 @@ def open_mask(path: str, shape: tuple[int, int]) -> np.ndarray:
     Raises:
         ValueError: The file is not a mask, or not of the size of the image.
     """
-    name = Path(path).name
+    name, shape = Path(path).name, image.pixels.shape[:2]
     try:
-        values = read_mask_values(path, size_limit=PIXEL_LIMIT)
+        values = _mask_values(path, image)
     except (OSError, ValueError) as error:
         raise _without_folder(error, path) from None
     if values.shape != shape:
@@ -89,6 +97,13 @@ def open_mask(path: str, shape: tuple[int, int]) -> np.ndarray:
             f"{shape[1]} × {shape[0]}; a mask has the size of its image"
         )
     return MaskCoding().decode(values, name)
+
+
+def _mask_values(path: str, image: InputImage) -> MaskValues:
+    """Read the mask's frame; the only one is that of whichever frame is shown."""
+    if image.frame and count_frames(path) == 1:
+        return read_mask(path, size_limit=PIXEL_LIMIT)
+    return read_mask(path, frame=image.frame, size_limit=PIXEL_LIMIT, image=image.path or None)
 
 
 def simulate_example(modality: str, index: int, size: int = _EXAMPLE_SIZE) -> InputImage:

@@ -18,7 +18,7 @@ from kerasunet.data.modality import modality_of
 from kerasunet.demo.context import Context, problem_html
 from kerasunet.demo.study_figures import draw_curves, draw_strategies
 from kerasunet.study.results import Scenario, StudyResults, ordered, read_results
-from kerasunet.study.tables import CASES, PACKED, RECORD, RUNS, studies_in, table_path
+from kerasunet.study.tables import CASES, RECORD, RUNS, SUFFIXES, studies_in, table_path
 
 if TYPE_CHECKING:
     from kerasunet.study.stats import Claim, StudyStatistics
@@ -60,15 +60,15 @@ def open_files(paths: Sequence[str]) -> StudyStatistics:
         ValueError: A table is missing or cannot be used.
     """
     files = {Path(path).name: path for path in paths}
-    missing = [name for name in (CASES, RUNS) if not {name, f"{name}{PACKED}"} & files.keys()]
+    forms = {name: {f"{name}{suffix}" for suffix in SUFFIXES} for name in (CASES, RUNS)}
+    missing = [name for name, known in forms.items() if not known & files.keys()]
     if missing:
         raise ValueError(
             f"{' and '.join(missing)} missing: give {CASES} and {RUNS} of a study, and its "
             f"{RECORD} if the U-Net is not of depth 4"
         )
     with tempfile.TemporaryDirectory() as folder:
-        known = {RECORD, *(f"{name}{ending}" for name in (CASES, RUNS) for ending in ("", PACKED))}
-        for name in known & files.keys():
+        for name in {RECORD}.union(*forms.values()) & files.keys():
             shutil.copyfile(files[name], Path(folder) / name)
         try:
             return _open([Path(folder)])

@@ -16,7 +16,7 @@ import numpy as np
 
 from kerasunet import models as saved_models
 from kerasunet.data.augmentation import with_flip
-from kerasunet.data.decoding import resize_image
+from kerasunet.data.decoding import grey_levels, resize_image
 from kerasunet.data.readers import read_image
 from kerasunet.inference.engines import NetworkSource, chosen_engine, open_engine
 from kerasunet.metrics import area_mm2
@@ -95,21 +95,27 @@ class Segmenter:
         """Name of the engine in use."""
         return self._engine.name
 
-    def __call__(self, image: str | os.PathLike | np.ndarray) -> Segmentation:
+    def __call__(
+        self, image: str | os.PathLike | np.ndarray, *, frame: int | None = None
+    ) -> Segmentation:
         """Segment one image; may be called from several threads.
 
         Args:
-            image: Path of an image file, or grey levels 0 to 255, `(height, width)` or RGB
-                `(height, width, 3)`, any float dtype or uint8.
+            image: Path of an image file, or an array of numbers, `(height, width)` or RGB
+                `(height, width, 3)`, scaled as `kerasunet.data.grey_levels` does: 0 to 255 as it
+                is, floats of 0 to 1 and what exceeds 255 to 0 to 255.
+            frame: Which frame of a file that has several, from 0
+                (`kerasunet.data.count_frames` counts them).
 
         Returns:
             The segmentation at the size of the image.
 
         Raises:
             FileNotFoundError: There is no such file.
-            ValueError: The file is not a readable image, or the array not of such a shape.
+            ValueError: The file is not a readable image, or has several frames and none was named;
+                or the array is not of such a shape or type.
         """
-        pixels, spacing = pixels_of(image)
+        pixels, spacing = pixels_of(image, frame)
         if self._tiling:
             probability = predict_tiles(pixels, self._tiling, self._predict)
         else:
@@ -154,20 +160,23 @@ class SideBySide:
             for (side, _), group in _by_shape(cards).items()
         ]
 
-    def __call__(self, image: str | os.PathLike | np.ndarray) -> dict[str, Segmentation]:
+    def __call__(
+        self, image: str | os.PathLike | np.ndarray, *, frame: int | None = None
+    ) -> dict[str, Segmentation]:
         """Segment one image with every model.
 
         Args:
             image: As in `kerasunet.Segmenter`.
+            frame: As in `kerasunet.Segmenter`.
 
         Returns:
             By model, in the given order, its segmentation at the size of the image.
 
         Raises:
             FileNotFoundError: There is no such file.
-            ValueError: The file is not a readable image, or the array not of such a shape.
+            ValueError: As in `kerasunet.Segmenter`.
         """
-        pixels, spacing = pixels_of(image)
+        pixels, spacing = pixels_of(image, frame)
         found = {}
         for group, engine in self._groups:
             height, width, channels = engine.shape
@@ -183,27 +192,27 @@ class SideBySide:
 
 
 def pixels_of(
-    image: str | os.PathLike | np.ndarray,
+    image: str | os.PathLike | np.ndarray, frame: int | None = None
 ) -> tuple[np.ndarray, tuple[float, float] | None]:
-    """Return the grey levels, float32, and the pixel spacing of an image in a file or in memory.
+    """Return the grey levels, float32 0 to 255, and the pixel spacing of an image.
+
+    It may be in a file or in memory.
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: The file is not a readable image, or the array has a shape other than
-            `(height, width)` and `(height, width, 3)`, or values that are not finite.
+        ValueError: The file is not a readable image, or has several frames and none was named; or
+            the array has a shape other than `(height, width)` and `(height, width, 3)`, or values
+            that are not finite; or a frame of an array was asked for.
     """
     if not isinstance(image, np.ndarray):
-        return read_image(image)
+        return read_image(image, frame=frame)
+    if frame is not None:
+        raise ValueError(f"frame {frame} of an array: give the array of that frame")
     if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] != 3) or not image.size:
         raise ValueError(
             f"an image must have the shape (height, width) or (height, width, 3), not {image.shape}"
         )
-    if image.dtype.kind not in "buif":
-        raise ValueError(f"an image must hold numbers, grey levels 0 to 255, not {image.dtype}")
-    pixels = image.astype(np.float32)
-    if not np.isfinite(pixels).all():
-        raise ValueError("an image holds NaN or infinite values; replace them with numbers")
-    return pixels, None
+    return grey_levels(image), None
 
 
 def check_request(

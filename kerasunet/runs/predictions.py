@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -83,10 +84,11 @@ class PredictionDirectory:
         Raises:
             ValueError: The message names the files in the way, or the first of them.
         """
+        digest = cache(sha256)  # A file may have many frames.
         problems = [
             f"{self.path / mask_file(name)}: is the mask of another image of this name"
             for name, image in images.items()
-            if name in self.images and self.images[name]["sha256"] != sha256(image)
+            if name in self.images and self.images[name]["sha256"] != digest(image)
         ]
         problems += [
             f"{self.path / name}: was not written by this command, or was changed since"
@@ -111,13 +113,14 @@ class PredictionDirectory:
 
     def begin(self, images: Mapping[str, Path], names: Sequence[str]) -> None:
         """Record what is about to be written; remove what a killed command left unfinished."""
-        for name, digest in list(self.files.items()):
-            if digest is None and name not in names:
+        digest = cache(sha256)  # A file may have many frames.
+        for name, written in list(self.files.items()):
+            if written is None and name not in names:
                 (self.path / name).unlink(missing_ok=True)
                 del self.files[name]
         self.images = {name: image for name, image in self.images.items() if "row" in image}
         for name, image in images.items():
-            self.images.setdefault(name, {"sha256": sha256(image)})
+            self.images.setdefault(name, {"sha256": digest(image)})
         self.files |= dict.fromkeys(names)
         self.save()
 

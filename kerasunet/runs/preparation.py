@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
 
 import numpy as np
 
-from kerasunet.data.cases import DataSet
-from kerasunet.data.decoding import DecodedCases, decode, foreground_shares
-from kerasunet.data.groups import GIVEN, NEAR_DUPLICATES, regroup
-from kerasunet.data.loading import load
+from kerasunet.data.cases import NEAR_DUPLICATES, DataSet
+from kerasunet.data.decoding import DecodedCases, decode, foreground_shares, require_objects
+from kerasunet.data.groups import GIVEN, regroup, with_group_pattern
+from kerasunet.data.loading import SIMULATED, load
 from kerasunet.data.splits import Split, development_keys, split_cases
 from kerasunet.training.settings import FinetuneSettings, PretrainSettings
+
+MOST_VALIDATION, VALIDATION_SHARE = 20, 0.2
+"""How many images validate unless their number is given: a share, but no more than the first."""
 
 
 @dataclass(frozen=True)
@@ -37,11 +43,14 @@ class PreparedData:
             By part, `"train"`, `"validation"` and `"test"`, the decoded cases in the split's order.
 
         Raises:
-            ValueError: Files could not be used; the message lists every one of them.
+            ValueError: Files could not be used, the message lists every one of them; or no mask has
+                an object.
         """
         parts = vars(self.split)
         keys = [key for part in parts.values() for key in part]
-        decoded = decode(self.data.select(keys), (image_size, image_size), channels)
+        cases = self.data.select(keys)
+        decoded = decode(cases, (image_size, image_size), channels)
+        require_objects(cases, decoded)
         ends = np.cumsum([len(part) for part in parts.values()]).tolist()
         starts = [0, *ends[:-1]]
         return {
@@ -69,13 +78,26 @@ def load_data(settings: FinetuneSettings) -> DataSet:
 
     Raises:
         FileNotFoundError: The data or the file of groups does not exist.
-        ValueError: They cannot be used.
+        ValueError: They cannot be used, or groups are given as a file and as a pattern.
     """
-    data = load(settings.data, settings.manual_dir, settings.image_size)
+    data = load(
+        settings.data,
+        settings.manual_dir,
+        settings.image_size,
+        objects=settings.objects,
+        mask_threshold=settings.mask_threshold,
+    )
     if settings.labels:
         data = data.with_labels(settings.labels)
-    data = regroup(data, settings.groups or (GIVEN if settings.division else NEAR_DUPLICATES))
-    return _of_phase(settings, data)
+    groups = settings.groups or (GIVEN if settings.division else NEAR_DUPLICATES)
+    if settings.group_pattern is not None:
+        if groups not in (GIVEN, NEAR_DUPLICATES):
+            raise ValueError(
+                f"groups {groups} and group pattern {settings.group_pattern} both say which images "
+                "belong together; give one of them"
+            )
+        data = with_group_pattern(data, settings.group_pattern)
+    return _of_phase(settings, regroup(data, groups))
 
 
 def _of_phase(settings: FinetuneSettings, data: DataSet) -> DataSet:
@@ -93,10 +115,9 @@ def split_data(settings: FinetuneSettings, data: DataSet) -> Split:
     Raises:
         ValueError: The data has no such division, or too few cases for the sizes.
     """
-    return split_cases(
+    split = partial(
+        split_cases,
         data.cases,
-        train_size=settings.train_size,
-        validation_size=settings.validation_size,
         fold=settings.fold,
         folds=settings.folds,
         seed=settings.split_seed,
@@ -104,6 +125,19 @@ def split_data(settings: FinetuneSettings, data: DataSet) -> Split:
         official=_division(settings, data),
         disjoint=settings.disjoint,
     )
+    size = settings.validation_size
+    if size is None:
+        size = _validation_size(settings, len(split().train), _division(settings, data))
+    return split(settings.train_size, size)
+
+
+def _validation_size(
+    settings: FinetuneSettings, left: int, official: Mapping[str, int | str] | None
+) -> int:
+    """Return a share of the images that are left for training and validation, or of an own part."""
+    own = sum(part == "validation" for part in (official or {}).values())
+    share = min(MOST_VALIDATION, round(VALIDATION_SHARE * (own + left)))
+    return max(0, min(share, own or left - (settings.train_size or 1)))
 
 
 def load_pretraining_data(settings: PretrainSettings) -> tuple[DataSet, DataSet]:
@@ -113,7 +147,13 @@ def load_pretraining_data(settings: PretrainSettings) -> tuple[DataSet, DataSet]
         FileNotFoundError: They do not exist.
         ValueError: They cannot be used.
     """
-    return load(settings.data, settings.manual_dir), load(settings.validation_data)
+    chosen: dict[str, Any] = {
+        "objects": settings.objects,
+        "mask_threshold": settings.mask_threshold,
+    }
+    training = load(settings.data, settings.manual_dir, **chosen)
+    is_simulated = settings.validation_data.split(":")[0] in SIMULATED
+    return training, load(settings.validation_data, **({} if is_simulated else chosen))
 
 
 def _division(settings: FinetuneSettings, data: DataSet):

@@ -12,7 +12,7 @@ import keras
 from kerasunet import models
 from kerasunet.architecture import plain_copy
 from kerasunet.data.cases import DataSet
-from kerasunet.data.decoding import DecodedCases, content_digest, decode
+from kerasunet.data.decoding import DecodedCases, content_digest, decode, require_objects
 from kerasunet.metrics import Interval
 from kerasunet.runs.directory import RunDirectory, exclusive
 from kerasunet.runs.preparation import load_pretraining_data
@@ -139,7 +139,9 @@ def _summary(card: models.ModelCard, evaluation: Evaluation) -> dict[str, Any]:
 
 def _decode(settings: PretrainSettings, data: DataSet) -> DecodedCases:
     size = (settings.image_size, settings.image_size)
-    return decode(data.cases, size, settings.architecture.channels)
+    decoded = decode(data.cases, size, settings.architecture.channels)
+    require_objects(data.cases, decoded)
+    return decoded
 
 
 def _card(

@@ -16,12 +16,20 @@ from typing import Any
 
 from kerasunet import __version__, models
 from kerasunet.data.cases import DataSet
-from kerasunet.data.decoding import content_digest, decode
-from kerasunet.files import NotWritten, read_record, write_json
+from kerasunet.data.decoding import content_digest, decode, require_objects
+from kerasunet.data.splits import groups_in_words
+from kerasunet.files import NotWritten, kinds_in_words, read_record, write_json
 from kerasunet.runs.directory import RunDirectory, refuse_differences
 from kerasunet.runs.preparation import load_data, split_data
 from kerasunet.strategies import NetworkLayout
-from kerasunet.study.plan import PlannedRun, StudySettings, plan, protocol
+from kerasunet.study.plan import (
+    LEAST_SEARCH_VALIDATION,
+    USUAL_SIZE,
+    PlannedRun,
+    StudySettings,
+    plan,
+    protocol,
+)
 from kerasunet.study.tables import CASES, RECORD, RUNS, Tables, table_path
 from kerasunet.study.worker_pool import RunResult, run_in_process, workers
 
@@ -46,7 +54,13 @@ def record_of(
             cannot be decoded, or not be split as asked.
     """
     data = load_data(settings.run)
-    splits = {(run.fold, run.train_size): split_data(run.settings, data).digest for run in planned}
+    splits = {(run.fold, run.train_size): split_data(run.settings, data) for run in planned}
+    validating = min(len(split.validation) for split in splits.values())
+    if settings.learning_rates and validating < LEAST_SEARCH_VALIDATION:
+        raise ValueError(
+            f"choosing a learning rate needs at least {LEAST_SEARCH_VALIDATION} validation cases, "
+            f"not {validating}: set the validation size, or give fewer training images"
+        )
     asked = {
         "protocol": protocol(settings),
         "digests": {
@@ -61,10 +75,12 @@ def record_of(
             "layout": data.layout,
             "terms": data.terms,
             "citation": data.citation,
+            "groups": groups_in_words(data.cases),
+            **_left_out(data),
         },
     }
     known = _known_splits(directory, asked)
-    named = {f"fold {fold}, {size} images": digest for (fold, size), digest in splits.items()}
+    named = {f"fold {fold}, {size} images": split.digest for (fold, size), split in splits.items()}
     return {**asked, "splits": {**known, **named}}
 
 
@@ -90,7 +106,18 @@ def _known_splits(directory: Path, asked: dict[str, Any]) -> dict[str, str]:
 
 def _content(settings: StudySettings, data: DataSet) -> str:
     side = settings.run.image_size
-    return content_digest([decode(data.cases, (side, side), settings.run.architecture.channels)])
+    decoded = decode(data.cases, (side, side), settings.run.architecture.channels)
+    require_objects(data.cases, decoded)
+    return content_digest([decoded])
+
+
+def _left_out(data: DataSet) -> dict[str, str]:
+    """Return what of a folder takes no part in the study; nothing where there is nothing."""
+    left_out = {
+        "unannotated": f"{len(data.unannotated):,} images" if data.unannotated else "",
+        "unread": kinds_in_words(data.unread),
+    }
+    return {name: text for name, text in left_out.items() if text}
 
 
 def _versions() -> dict[str, str]:
@@ -170,7 +197,7 @@ def open_study(settings: StudySettings, directory: Path) -> Study:
 
 def plan_study(settings: StudySettings, directory: Path) -> Study:
     """Plan a study as `open_study` does, and refuse what it would refuse, but write nothing."""
-    settings = _with_known_architecture(settings)
+    settings = _with_sizes(_with_known_architecture(settings))
     layout = settings.run.architecture.layout()
     planned = plan(settings, layout)
     record = record_of(directory, settings, planned)
@@ -249,6 +276,16 @@ def _with_known_architecture(settings: StudySettings) -> StudySettings:
         return settings
     architecture = models.card(settings.run.init).architecture
     return replace(settings, run=replace(settings.run, architecture=architecture))
+
+
+def _with_sizes(settings: StudySettings) -> StudySettings:
+    """Fill in the number of training images, if none is given: the usual one, or what there is."""
+    if settings.train_sizes:
+        return settings
+    data = load_data(settings.run)
+    runs = (replace(settings.run, fold=fold, train_size=None) for fold in settings.folds)
+    left = min(len(split_data(run, data).train) for run in runs)
+    return replace(settings, train_sizes=(min(USUAL_SIZE, left),))
 
 
 def _failure(planned: PlannedRun, data_name: str, reason: str) -> dict[str, Any]:

@@ -12,8 +12,10 @@ from typing import Any
 from kerasunet.strategies import NetworkLayout, expand, parse
 from kerasunet.training.settings import FinetuneSettings, Optimization, without_paths
 
+USUAL_SIZE = 20
+"""Training images of a study that names no number."""
 STRATEGIES = ("none", "scratch", "contracting", "expanding", "shallow:*", "deep:*", "all")
-_LEAST_SEARCH_VALIDATION = 5
+LEAST_SEARCH_VALIDATION = 5
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,7 @@ class StudySettings:
         strategies: Strategy texts or patterns such as `shallow:*`; `scratch` trains everything
             from random weights.
         train_sizes: Numbers of training images; the smaller sets are parts of the larger ones.
+            Empty stands for 20, or for all that are left where those are fewer.
         seeds: Seeds of order, augmentation and, for `scratch`, initial weights. With disjoint
             training sets, each set has seeds of its own.
         only_folds: The folds to run now, of those that `run.folds` counts; `None` for all.
@@ -38,7 +41,7 @@ class StudySettings:
         validation_size=0, optimization=Optimization(validate_every=100)
     )
     strategies: tuple[str, ...] = STRATEGIES
-    train_sizes: tuple[int, ...] = (20,)
+    train_sizes: tuple[int, ...] = ()
     seeds: tuple[int, ...] = (0,)
     only_folds: tuple[int, ...] | None = None
     learning_rates: tuple[float, ...] = ()
@@ -46,18 +49,14 @@ class StudySettings:
     def __post_init__(self):
         for name in ("strategies", "train_sizes", "seeds"):
             values = getattr(self, name)
-            if not values or len(set(values)) < len(values):
+            needed = name != "train_sizes"
+            if (needed and not values) or len(set(values)) < len(values):
                 raise ValueError(f"{name} must be given, each once, not {values}")
-        if min(self.train_sizes) < 1:
+        if min(self.train_sizes, default=1) < 1:
             raise ValueError(f"train_sizes must be at least 1, not {self.train_sizes}")
         wrong = [fold for fold in self.only_folds or () if not 0 <= fold < self.run.folds]
         if wrong:
             raise ValueError(f"only_folds {wrong}: folds must be 0 to {self.run.folds - 1}")
-        if self.learning_rates and self.run.validation_size < _LEAST_SEARCH_VALIDATION:
-            raise ValueError(
-                f"choosing a learning rate needs at least {_LEAST_SEARCH_VALIDATION} validation "
-                f"cases, not {self.run.validation_size}: set the validation size"
-            )
 
     @property
     def folds(self) -> tuple[int, ...]:

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from kerasunet.data.splits import GroupedKey, groups_in_words
 from kerasunet.files import read_json
 from kerasunet.study.tables import RECORD, read_tables
 
@@ -151,6 +152,11 @@ class StudyResults:
     def failed(self) -> pd.DataFrame:
         """The rows of the failed runs."""
         return self.runs[self.runs["status"] != "finished"]
+
+    def groups_in_words(self, data: str) -> str:
+        """Return what intervals on a data set resample, such as "33 patients" or "247 images"."""
+        cases = self.cases.loc[self.cases["data"] == data, ["key", "group"]].drop_duplicates()
+        return groups_in_words(map(GroupedKey._make, cases.itertuples(index=False)))
 
     def at(self, scenario: Scenario) -> StudyResults:
         """Return the results of one scenario; its tables are empty where it has none."""

@@ -1,6 +1,7 @@
 """The tables of a study directory: a row per run, and a row per case of every finished run.
 
-Either may be compressed, as `cases.csv.gz`, for keeping: it is read, and written on, as it is.
+Either may be compressed, as `cases.csv.gz` or `cases.csv.xz`, for keeping: it is read, and written
+on, as it is.
 """
 
 from __future__ import annotations
@@ -8,7 +9,8 @@ from __future__ import annotations
 import csv
 import gzip
 import io
-from collections.abc import Iterable, Mapping, Sequence
+import lzma
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,9 @@ import pandas as pd
 from kerasunet.files import write_atomically, write_text
 
 CASES, RUNS, RECORD = "cases.csv", "runs.csv", "study.json"
-PACKED = ".gz"
+_OPEN: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".xz": lzma.open}
+SUFFIXES = ("", *_OPEN)
+"""What a table's name may end in after `.csv`."""
 IDENTITY = ("strategy", "fold", "train_size", "seed")
 CASE_COLUMNS = (
     "data",
@@ -100,19 +104,21 @@ def table_path(directory: Path, name: str) -> Path:
     """Return where a table of a study is, compressed or not; uncompressed if it is new.
 
     Raises:
-        ValueError: There are both, so which one counts is unknown.
+        ValueError: There are several forms of it, so which one counts is unknown.
     """
-    plain, packed = directory / name, directory / f"{name}{PACKED}"
-    if plain.is_file() and packed.is_file():
+    forms = [directory / f"{name}{suffix}" for suffix in SUFFIXES]
+    found = [path for path in forms if path.is_file()]
+    if len(found) > 1:
         raise ValueError(
-            f"{packed}: lies beside {name}, so which of them counts is unknown; move one away"
+            f"{found[1]}: lies beside {found[0].name}, so which of them counts is unknown; move "
+            "one away"
         )
-    return packed if packed.is_file() else plain
+    return found[0] if found else directory / name
 
 
 def studies_in(folder: Path) -> list[Path]:
     """Return the study directories in a folder that have a table of cases, sorted by name."""
-    tables = (*folder.glob(f"*/{CASES}"), *folder.glob(f"*/{CASES}{PACKED}"))
+    tables = (path for suffix in SUFFIXES for path in folder.glob(f"*/{CASES}{suffix}"))
     return sorted({path.parent for path in tables})
 
 
@@ -147,8 +153,7 @@ def read_tables(directory: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
 def _read(path: Path, columns: Sequence[str]) -> list[Row]:
     if not path.is_file():
         return []
-    opened = gzip.open if path.suffix == PACKED else open
-    with opened(path, "rt", encoding="utf-8", newline="") as file:
+    with _OPEN.get(path.suffix, open)(path, "rt", encoding="utf-8", newline="") as file:
         reader = csv.DictReader(file)
         rows = [{**_IMPLIED, **row} if columns is RUN_COLUMNS else row for row in reader]
     known = [*(reader.fieldnames or []), *_IMPLIED]
@@ -167,11 +172,16 @@ def _write(path: Path, columns: Sequence[str], rows: Sequence[Row]) -> None:
     writer = csv.DictWriter(text, columns, lineterminator="\n", extrasaction="ignore")
     writer.writeheader()
     writer.writerows(rows)
-    if path.suffix == PACKED:  # Equal rows give equal bytes: no time is stored.
-        content = gzip.compress(text.getvalue().encode("utf-8"), mtime=0)
+    if path.suffix in _OPEN:
+        content = _pack(text.getvalue().encode("utf-8"), path.suffix)
         write_atomically(path, lambda temporary: temporary.write_bytes(content))
     else:
         write_text(path, text.getvalue())
+
+
+def _pack(content: bytes, suffix: str) -> bytes:
+    """Compress; equal rows give equal bytes, as no time is stored."""
+    return gzip.compress(content, mtime=0) if suffix == ".gz" else lzma.compress(content)
 
 
 def _as_text(row: Mapping[str, Any], columns: Sequence[str]) -> Row:

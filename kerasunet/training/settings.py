@@ -13,7 +13,7 @@ from typing import Any, cast
 
 from kerasunet.architecture import Architecture
 from kerasunet.data.augmentation_settings import Augmentation
-from kerasunet.options import check, option
+from kerasunet.options import ObjectChoice, check, option
 from kerasunet.strategies import Strategy, parse
 
 LARGEST_SEED = 2**31 - 1
@@ -25,6 +25,15 @@ _DATA_HELP = (
 )
 _MANUAL_DIR_HELP = (
     "with --data NAME of a public set: the folder that holds its archives, or their contents"
+)
+_OBJECTS_HELP = (
+    "what counts as the object: labels or classes, united by commas (cyst,mass), or a name with "
+    "values or colors of the masks (lungs=150,200, tumor=#ff0000); not needed where the data mark "
+    "one object"
+)
+_MASK_THRESHOLD_HELP = (
+    "grey level above which a pixel of a mask is object, for masks that were smoothed or saved as "
+    "JPEG, such as 127"
 )
 _DIVISION = "division into training, validation and test cases"
 
@@ -102,6 +111,10 @@ class PretrainSettings:
 
     data: str = option("simulated-natural", _DATA_HELP, metavar="NAME|FOLDER")
     manual_dir: str | None = option(None, _MANUAL_DIR_HELP, metavar="FOLDER")
+    objects: tuple[str, ...] = option((), _OBJECTS_HELP, metavar="NAME[=V,V]", implied=[])
+    mask_threshold: int | None = option(
+        None, _MASK_THRESHOLD_HELP, minimum=0, maximum=65534, metavar="LEVEL"
+    )
     validation_data: str = option("simulated-natural:50", "validation data", metavar="NAME|FOLDER")
     image_size: int = option(
         128,
@@ -118,6 +131,7 @@ class PretrainSettings:
 
     def __post_init__(self):
         check(self)
+        ObjectChoice.parse(self.objects)
 
 
 @dataclass(frozen=True)
@@ -132,14 +146,23 @@ class FinetuneSettings:
     init: str = option("natural", "initial weights: a saved model's name or file, or scratch")
     data: str = option("simulated-ultrasound", _DATA_HELP, metavar="NAME|FOLDER")
     manual_dir: str | None = option(None, _MANUAL_DIR_HELP, metavar="FOLDER")
+    objects: tuple[str, ...] = option((), _OBJECTS_HELP, metavar="NAME[=V,V]", implied=[])
+    mask_threshold: int | None = option(
+        None, _MASK_THRESHOLD_HELP, minimum=0, maximum=65534, metavar="LEVEL"
+    )
     labels: tuple[str, ...] = option(
         (), "use only cases with these labels, such as benign malignant (all)", metavar="LABEL"
     )
     train_size: int | None = option(
-        40, "training images, or all outside the test fold", minimum=1, none="all", metavar="N"
+        None, "training images, or all outside the test fold", minimum=1, none="all", metavar="N"
     )
-    validation_size: int = option(
-        20, "validation images", minimum=0, maximum=10_000_000, metavar="N"
+    validation_size: int | None = option(
+        None,
+        "validation images, or auto: a fifth of what is outside the test fold, at most 20",
+        minimum=0,
+        maximum=10_000_000,
+        none="auto",
+        metavar="N",
     )
     fold: int = option(0, "fold to test on, numbered from 0")
     folds: int = option(5, "number of folds", minimum=2, maximum=1000)
@@ -183,6 +206,13 @@ class FinetuneSettings:
         metavar="WHICH",
         group=_DIVISION,
     )
+    group_pattern: str | None = option(
+        None,
+        "regular expression that tells patients apart by file name, as check proposes it: of "
+        "ABCD_001.png, ([A-Z]+)_ takes ABCD",
+        metavar="REGEX",
+        group=_DIVISION,
+    )
     stratify_sizes: bool = option(
         False,
         "also balance the folds by object size; reads every mask once",
@@ -213,6 +243,7 @@ class FinetuneSettings:
         if isinstance(self.layers, str):
             object.__setattr__(self, "layers", parse(self.layers))
         check(self)
+        ObjectChoice.parse(self.objects)
         if self.development and not self.development_size:
             raise ValueError("development needs a development_size of at least 1")
         if self.disjoint and self.division:
@@ -249,6 +280,7 @@ def finetune_settings(values: Mapping[str, Any]) -> FinetuneSettings:
     """Return the settings that `to_json` made these values of."""
     parts = {
         "labels": tuple(values["labels"]),
+        "objects": tuple(values.get("objects", ())),
         "architecture": Architecture(**values["architecture"]),
         "optimization": Optimization(**values["optimization"]),
         "augmentation": Augmentation(**values["augmentation"]),

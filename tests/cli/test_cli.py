@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 from helpers import ROOT
 from helpers.images import disc_images
+from pydicom.data import get_testdata_file
 
 from kerasunet.cli import VERBS
 
@@ -107,7 +109,7 @@ def test_finetune_with_nothing_but_layers_works(run_cli, tmp_path):
     finished = run_cli("finetune", "--layers", "shallow:3", "--steps", 6, "--validate-every", 3)
     assert finished.returncode == 0, finished.stderr
     out = finished.stdout
-    assert "Dice on 80 held-out cases (mean, 95 % interval)" in out
+    assert "Dice on 80 held-out cases (mean, 95 % interval over 80 images)" in out
     for word in ("before", "after", "enc1_conv1", "shallow:3: 72,016 of 1,942,289 weights"):
         assert word in out
     line = next(line for line in out.splitlines() if line.startswith("load"))
@@ -150,7 +152,7 @@ def test_own_folder_from_training_to_masks(run_cli, tmp_path, tiny_model_file, o
 
     measured = run_cli("evaluate", "run/model.keras", "--data", own_folder, "--csv", "cases.csv")
     assert measured.returncode == 0, measured.stderr
-    assert "10 cases (mean, 95 % interval)" in measured.stdout
+    assert "10 cases (mean, 95 % interval over 10 images)" in measured.stdout
     with open(tmp_path / "cases.csv", newline="") as file:
         assert [row["key"] for row in csv.DictReader(file)] == [f"case{i}" for i in range(10)]
 
@@ -190,6 +192,28 @@ def test_prediction_goes_on_after_a_broken_image_and_says_so(
     assert "1 of 2 images segmented" in finished.stdout
     assert "broken.png" in finished.stderr
     assert (tmp_path / "predictions" / "masks" / "case0.png").is_file()
+
+
+@pytest.mark.slow
+def test_prediction_of_a_folder_names_what_it_leaves_out(run_cli, tmp_path, tiny_model_file):
+    images, masks = disc_images(3, size=40)
+    (tmp_path / "own").mkdir()
+    for name, picture in zip(("a", "b", "lone_mask"), images, strict=True):
+        cv2.imwrite(str(tmp_path / "own" / f"{name}.png"), picture)
+    cv2.imwrite(str(tmp_path / "own" / "a_mask.png"), masks[0] * np.uint8(255))
+    shutil.copy(get_testdata_file("CT_small.dcm"), tmp_path / "own" / "IM0001")
+    (tmp_path / "own" / "c.npy").write_bytes(b"numbers")
+    everything = run_cli("predict", tiny_model_file, "own", "--output", "out")
+    assert everything.returncode == 0, everything.stderr
+    assert "own: left out 1 masks beside their images" in everything.stdout
+    assert "own: not read: 1 .npy" in everything.stdout
+    found = {path.name for path in (tmp_path / "out" / "masks").iterdir()}
+    assert found == {"a.png", "b.png", "lone_mask.png", "IM0001.png"}
+    for name in ("lone_mask.png", "IM0001"):
+        (tmp_path / "own" / name).unlink()
+    missing = run_cli("predict", tiny_model_file, "own", "--unannotated", "--output", "missing")
+    assert missing.returncode == 0, missing.stderr
+    assert [path.name for path in (tmp_path / "missing" / "masks").iterdir()] == ["b.png"]
 
 
 @pytest.mark.slow

@@ -582,7 +582,7 @@ def test_ctrl_c_says_what_is_kept(call, tiny_model_file, monkeypatch, step, kept
 
 
 def test_ctrl_c_promises_nothing_where_nothing_is_kept(call, monkeypatch):
-    def stop(*_):
+    def stop(*_, **__):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("kerasunet.data.checking.check", stop)

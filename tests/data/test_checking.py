@@ -24,6 +24,7 @@ from helpers.layout_makers import (
     write_rows,
 )
 
+from kerasunet.cli import main
 from kerasunet.data import load, split_cases
 from kerasunet.data.checking import KINDS, check, read_groups, with_groups
 
@@ -175,12 +176,12 @@ def test_unpaired_files_hide_nothing_else(scans):
     report = check(scans)
     assert len(report.data) == 22
     assert [(p.kind, Path(p.files[0]).relative_to(scans).as_posix()) for p in report.problems] == [
-        ("pairing", "images/scan02.png"),
         ("pairing", "masks/scan03.png"),
         ("unreadable", "images/scan05.png"),
         ("empty-mask", "images/scan07.png"),
+        ("unannotated", "images/scan02.png"),
     ]
-    assert "has no mask" in report.problems[0].message
+    assert "has no image" in report.problems[0].message
 
 
 def test_where_nothing_pairs_up_images_are_opened_all_the_same(scans):
@@ -190,7 +191,7 @@ def test_where_nothing_pairs_up_images_are_opened_all_the_same(scans):
     report = check(scans)
     assert report.data is None
     assert {p.kind for p in report.problems} == {"pairing", "unreadable"}
-    assert sum(p.kind == "pairing" for p in report.problems) == 48
+    assert sum(p.kind == "pairing" for p in report.problems) == 24
 
 
 def test_every_line_of_a_reader_s_message_is_a_problem_that_says_what_is_wrong(tmp_path):
@@ -200,7 +201,9 @@ def test_every_line_of_a_reader_s_message_is_a_problem_that_says_what_is_wrong(t
         write(tmp_path / name / "odd.png", np.zeros((9, 9), np.uint8))
     messages = [problem.message for problem in check(tmp_path).problems]
     assert messages == [
-        f"images in these folders are in no known layout: {tmp_path / name}/" for name in "cd"
+        "images in these folders are in no known layout (without masks, they belong into a folder "
+        f"images/): {tmp_path / name}/"
+        for name in "cd"
     ]
 
 
@@ -352,7 +355,7 @@ def test_wrong_arguments_are_told_from_problems(run_cli, scans):
     write(scans / "masks" / "odd.png", np.zeros((96, 96), bool))
     unpaired = run_cli("check", scans, "--groups", "groups.csv")
     assert unpaired.returncode == 2
-    assert "has no mask" in unpaired.stdout
+    assert "odd.png: has no image" in unpaired.stdout
     assert "groups.csv: not written" in unpaired.stderr
 
 
@@ -415,3 +418,72 @@ def test_a_faulty_row_of_a_manifest_hides_nothing_else(tmp_path):
     assert len(messages) == 3 and "manifest.csv:4: no such file" in messages[0]
     assert "a.png has a mask twice" in messages[-1]
     assert [problem.keys for problem in found["empty-mask"]] == [("b",)]
+
+
+def renamed(scans: Path, names: list[str]) -> Path:
+    for number, name in enumerate(names):
+        for part in ("images", "masks"):
+            (scans / part / f"scan{number:02d}.png").rename(scans / part / f"{name}.png")
+    return scans
+
+
+PATIENTS = [f"{letters}_{n:03d}" for letters in ("ABCD", "EF", "GHI", "K") for n in range(6)]
+SIDES = [f"case{n}_{side}" for n in range(1, 13) for side in ("left", "right")]
+
+
+@pytest.mark.parametrize(
+    ("names", "pattern", "words"),
+    [
+        (
+            PATIENTS,
+            "^([A-Z]+)_",
+            "24 images look like 4 patients, such as ABCD (ABCD_000, ABCD_001",
+        ),
+        (SIDES, r"^([a-z]+\d+)_", "12 patients, such as case10 (case10_left, case10_right), c"),
+        ([f"{n:02d}{s}" for n in range(12) for s in "LR"], r"^(.*\d)[A-Za-z]$", "12 patients"),
+    ],
+)
+def test_patients_are_proposed_and_the_pattern_takes_them(scans, names, pattern, words):
+    renamed(scans, names)
+    problem = the_one_problem(scans)
+    assert (problem.kind, problem.severity) == ("patient-names", "note")
+    assert words in problem.message and problem.message.endswith(f"--group-pattern '{pattern}'")
+    grouped = check(scans, group_pattern=pattern)
+    assert grouped.problems == ()
+    assert f" {len(set(grouped.groups.values()))} patients" in problem.message
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        [f"img_{n:03d}" for n in range(COUNT)],
+        [f"{kind}_{n}" for kind in ("benign", "malignant", "normal") for n in range(8)],
+        [f"{n:04d}" for n in range(COUNT)],
+        [f"CHNCXR_{n:04d}_{n % 2}" for n in range(COUNT)],
+        [f"scan_{n % 2}_{n}" for n in range(COUNT)],
+    ],
+    ids=lambda names: names[0],
+)
+def test_other_names_are_no_patients(scans, names):
+    assert kinds(renamed(scans, names)) == []
+
+
+def test_the_command_proposes_counts_and_applies(scans, tmp_path, capsys):
+    renamed(scans, PATIENTS)
+    assert main(["check", str(scans)]) == 0
+    assert "note: file names that look like patients (1)" in capsys.readouterr().out
+    table = tmp_path / "groups.csv"
+    words = ["check", str(scans), "--group-pattern", "([A-Z]+)_", "--groups", str(table)]
+    assert main(words) == 0
+    assert capsys.readouterr().out.endswith("24 cases of 4 patients: no problems\n")
+    assert set(read_groups(table).values()) == {f"patient-{p}" for p in ("ABCD", "EF", "GHI", "K")}
+
+
+def test_a_mask_that_is_a_thin_closed_line_is_told(scans):
+    path = scans / "masks" / "scan05.png"
+    filled = (pixels(path) > 0).astype(np.uint8)
+    assert kinds(scans) == []
+    write(path, (filled - cv2.erode(filled, np.ones((3, 3), np.uint8))) > 0)
+    found = {problem.kind: problem for problem in check(scans).problems}
+    assert found["outline"].keys == ("scan05",)
+    assert "a line around an area" in found["outline"].message

@@ -66,6 +66,15 @@ def test_an_exact_copy_is_found_among_images_that_are_all_alike():
     assert found([*chests, chests[7] * 0.9]) == [(7, COUNT)]
 
 
+@pytest.mark.parametrize("width", [3, 8, 14])
+def test_black_frames_make_no_near_duplicates_of_chests_but_hide_none(width):
+    chests = pictures("simulated-xray", 60)
+    for chest in chests[:16]:
+        chest[:width] = chest[-width:] = chest[:, :width] = chest[:, -width:] = 0
+    assert found(chests) == []
+    assert found([*chests, recompressed(chests[5]), chests[30] * 0.9]) == [(5, 60), (30, 61)]
+
+
 def test_correlation_tells_how_alike_a_pair_is(scans):
     (exact,) = find_near_duplicates([*scans, scans[0]])
     (changed,) = find_near_duplicates([*scans, with_callipers(scans[0])])

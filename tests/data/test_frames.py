@@ -45,9 +45,10 @@ def save(path: Path, ds: Dataset) -> Path:
     return path
 
 
-def write_dicom(path: Path, pixels: np.ndarray) -> Path:
+def write_dicom(path: Path, pixels: np.ndarray, uid: str = "1.2.3") -> Path:
     ds = dataset(UltrasoundMultiFrameImageStorage)
     ds.set_pixel_data(pixels, "MONOCHROME2", 8)
+    ds.SOPInstanceUID = uid
     return save(path, ds)
 
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 from helpers.layout_makers import make_bus_bra, write
 
-from kerasunet.data import load
+from kerasunet.data import load, split_cases
 from kerasunet.data.groups import read_groups, write_groups
+from kerasunet.data.splits import GroupedKey, groups_in_words
 from kerasunet.runs.preparation import load_data, split_data
 from kerasunet.training.settings import FinetuneSettings
 
@@ -115,6 +117,66 @@ def test_load_takes_groups_from_a_file_or_finds_them(scans, tmp_path):
     assert set(read_groups(tmp_path / "groups.csv").values()) == {"all"}
 
 
+def named(folder: Path, *names: str, first: int = 0) -> Path:
+    for number, name in enumerate(names, start=first):
+        put(folder, name, load("simulated-ultrasound:12", size=32).cases[number].load())
+    return folder
+
+
+def test_a_pattern_in_the_file_names_tells_patients_apart(tmp_path):
+    folder = named(tmp_path / "own", "ABCD_001", "ABCD_002", "EF_001", "GHI_7", "GHI_8", "K_1")
+    for pattern in ("([A-Z]+)_", "^[A-Z]+(?=_)"):
+        data = load_data(settings(folder, group_pattern=pattern))
+        assert list(groups_of(data).values()) == [
+            *("patient-ABCD", "patient-ABCD", "patient-EF"),
+            *("patient-GHI", "patient-GHI", "patient-K"),
+        ]
+    for seed in range(4):
+        split = split_cases(data.cases, folds=3, seed=seed)
+        assert ("ABCD_001" in split.test) == ("ABCD_002" in split.test)
+
+
+def test_several_parentheses_are_one_patient_and_folders_are_none(tmp_path):
+    named(tmp_path / "own" / "train", "h1_p2_1", "h2_p2_1")
+    named(tmp_path / "own" / "test", "h1_p2_2", "h2_p3_1", first=4)
+    data = load_data(settings(tmp_path / "own", group_pattern=r"h(\d)_p(\d)"))
+    groups = ["patient-1-2", "patient-2-3", "patient-1-2", "patient-2-2"]
+    assert list(groups_of(data).values()) == groups
+
+
+def test_a_pattern_that_does_not_fit_is_refused(tmp_path):
+    folder = named(tmp_path / "own", "ABCD_001", "002", "x_3")
+    with pytest.raises(
+        ValueError, match=r"\(\[A-Z\]\+\)_: is not in these names of own:\n  002\n  x_3$"
+    ):
+        load_data(settings(folder, group_pattern="([A-Z]+)_"))
+    with pytest.raises(ValueError, match=r"group pattern \(: not a regular expression"):
+        load_data(settings(folder, group_pattern="("))
+    write_groups(tmp_path / "groups.csv", {"ABCD_001": "p", "002": "p", "x_3": "q"})
+    both = {"group_pattern": "(.)", "groups": str(tmp_path / "groups.csv")}
+    with pytest.raises(ValueError, match="both say which images belong together; give one"):
+        load_data(settings(folder, **both))
+    with pytest.raises(ValueError, match="simulated images have nothing in common"):
+        load_data(FinetuneSettings(data="simulated-xray:5", group_pattern="(.)"))
+
+
+@pytest.mark.parametrize(
+    ("cases", "words"),
+    [
+        ({"a": "a", "b": "b"}, "2 images"),
+        ({"a": "a"}, "1 image"),
+        ({"a": "a", "b": "a", "c": "c"}, "2 groups of images"),
+        ({"a": "near-duplicates-7", "b": "near-duplicates-7"}, "1 group of images"),
+        ({"x-frame0000": "x", "x-frame0001": "x", "y": "y"}, "2 groups of images"),
+        ({"p1/a": "p1", "p1/b": "p1", "p2/a": "p2"}, "2 patients"),
+        ({"p1/a": "p1", "p1/b": "p1", "loose": "loose"}, "1 patient and 1 image"),
+        ({"A_1": "patient-A", "A_2": "patient-A"}, "1 patient"),
+    ],
+)
+def test_patients_are_counted_only_where_somebody_named_them(cases, words):
+    assert groups_in_words(GroupedKey(key, group) for key, group in cases.items()) == words
+
+
 def test_groups_that_are_nowhere_are_told(scans):
     with pytest.raises(FileNotFoundError, match="patients: no such file; groups are given, near"):
         load(scans, groups="patients")
@@ -148,6 +210,9 @@ def test_finetune_tells_layout_and_groups_and_takes_a_fixed_size(run_cli, scans,
     assert done.returncode == 0, done.stderr
     expected = f"{scans.name} (one folder per class: x beside x_mask): 25 cases in 24 groups"
     assert expected in done.stdout
+    assert re.search(
+        r"held-out cases \(mean, 95 % interval over \d (groups of )?images\)", done.stdout
+    )
     summary = json.loads((own_cache.parent / "run" / "summary.json").read_text())
     assert summary["split"]["train"] == 10 and len(summary["split"]["digest"]) == 64
     assert summary["settings"]["stratify_sizes"] is True

@@ -63,11 +63,20 @@ def all_paired(data):
 # --- published sets ---------------------------------------------------------------------------
 
 
+def make_whole_ecssd(folder):
+    """Its names are those of anybody, so that it is known by its number of images."""
+    make_ecssd(folder)
+    for number in range(3, 1000):
+        for name in ("images", "ground_truth_mask"):
+            os.link(folder / name / "0000.png", folder / name / f"{number:04d}.png")
+    return folder
+
+
 @pytest.mark.parametrize(
     ("make", "inner", "name", "count"),
     [
         (make_duts, "DUTS-TR", "duts", 4),
-        (make_ecssd, ".", "ecssd", 3),
+        (make_whole_ecssd, ".", "ecssd", 1000),
         (make_bus_bra, "BUSBRA", "bus_bra", 12),
         (make_busi, "Dataset_BUSI_with_GT", "busi", 9),
         (make_jsrt, ".", "jsrt", 3),
@@ -122,8 +131,11 @@ def test_jsrt_object_is_the_lungs_without_the_heart(tmp_path):
     assert column(data, "label")["JPCLN001"] == "malignant"
 
 
-def test_shenzhen_images_without_mask_are_left_out(tmp_path):
+def test_shenzhen_images_without_mask_are_left_out_and_counted(tmp_path):
     data = load(make_shenzhen(tmp_path))
+    assert [(case.key, case.label) for case in data.unannotated] == [
+        ("CHNCXR_0004_1", "tuberculosis")
+    ]
     assert column(data, "label") == {
         "CHNCXR_0001_0": "normal",
         "CHNCXR_0002_0": "normal",
@@ -354,13 +366,12 @@ def test_folders_of_mixed_meaning_are_refused(tmp_path, names):
 
 def test_all_files_without_partner_are_listed(tmp_path):
     make_folder_pairs(tmp_path, "a", "b", "c", "d")
-    for lost in ("images/a.png", "masks/b.png", "masks/c.png"):
+    for lost in ("images/a.png", "images/b.png", "masks/c.png"):
         (tmp_path / lost).unlink()
     message = complaint(lambda: load(tmp_path))
-    assert "3 files" in message
-    for line in ("images/b.png: has no mask", "images/c.png: has no mask"):
+    assert "2 files" in message and "c.png" not in message
+    for line in ("masks/a.png: has no image", "masks/b.png: has no image"):
         assert str(tmp_path / line) in message
-    assert f"{tmp_path / 'masks/a.png'}: has no image" in message
 
 
 def test_mask_beside_no_image_is_listed(tmp_path):
@@ -372,16 +383,16 @@ def test_mask_beside_no_image_is_listed(tmp_path):
 def test_files_without_partner_are_listed_for_all_patients(tmp_path):
     for patient in ("p1", "p2", "p3"):
         make_folder_pairs(tmp_path / patient, "a", "b")
-    (tmp_path / "p1/masks/a.png").unlink()
+    (tmp_path / "p1/images/a.png").unlink()
     (tmp_path / "p3/images/b.png").unlink()
     message = complaint(lambda: load(tmp_path))
-    assert str(tmp_path / "p1/images/a.png") in message
+    assert str(tmp_path / "p1/masks/a.png") in message
     assert str(tmp_path / "p3/masks/b.png") in message
 
 
 def test_partner_that_differs_in_case_is_hinted_at(tmp_path):
     write_pair(tmp_path / "images" / "Scan.png", tmp_path / "masks" / "scan.png", 1)
-    assert "(scan.png differs only in upper and lower case)" in complaint(lambda: load(tmp_path))
+    assert "(Scan.png differs only in upper and lower case)" in complaint(lambda: load(tmp_path))
 
 
 def test_files_that_differ_in_suffix_only_are_listed(tmp_path):
@@ -669,7 +680,9 @@ def test_labelme_files_without_partner_are_listed(tmp_path):
     write_labelme(tmp_path, "a")
     write_labelme(tmp_path, "c")
     message = complaint(lambda: load(tmp_path))
-    assert "b.png: has no b.json" in message and "c.json: has no image" in message
+    assert message == f"1 files cannot be paired:\n  {tmp_path / 'c.json'}: has no image"
+    (tmp_path / "c.json").unlink()
+    assert [case.key for case in load(tmp_path).unannotated] == ["b"]
 
 
 @pytest.mark.parametrize(
@@ -717,7 +730,7 @@ def write_coco(path, segmentations, names=None, **more):
     """One image for each entry; an entry is a list of segmentations."""
     names = names or [f"{number}.png" for number in range(len(segmentations))]
     annotations = [
-        {"id": 100 * image + n, "image_id": image, "category_id": n, "segmentation": drawn}
+        {"id": 100 * image + n, "image_id": image, "category_id": 1, "segmentation": drawn}
         for image, several in enumerate(segmentations)
         for n, drawn in enumerate(several)
     ]
@@ -793,7 +806,8 @@ def test_coco_faults_are_listed(tmp_path):
         (None, "has no segmentation"),
         ([[1, 2, 3, 4]], "at least three points"),
         ([[1, 2, 3, 4, 5]], "annotation 0"),
-        ({"counts": [1, 2], "size": [1, 3]}, "the run lengths cover 3 pixels"),
+        ({"counts": [1, 2], "size": [1, 3]}, "run lengths are of 3×1 pixels, its image of 32×24"),
+        ({"counts": [1, 2], "size": list(SHAPE)}, "the run lengths cover 3 pixels"),
         ({"size": [1, 3]}, "annotation 0"),
     ],
 )
@@ -841,6 +855,7 @@ def test_pascal_voc_classes_void_and_images_without_mask(tmp_path):
     write(tmp_path / "JPEGImages" / "unlabelled.jpg", coloured(image_of(mask_of(9))))
     data = load(tmp_path)
     assert (data.layout, keys(data)) == ("Pascal VOC", ["0", "1", "2"])
+    assert [case.key for case in data.unannotated] == ["unlabelled"]
     assert all_paired(data)
 
 

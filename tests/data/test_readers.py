@@ -1,4 +1,4 @@
-"""Reading PNG, JPEG, BMP and TIFF: every variety on a real file with known pixels."""
+"""Reading PNG, JPEG, BMP, GIF, WebP and TIFF: every variety on a real file with known pixels."""
 
 import errno
 import gzip
@@ -21,8 +21,9 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image, PngImagePlugin, TiffImagePlugin
 
 from kerasunet.data import readers
+from kerasunet.data.cases import MaskCoding
 from kerasunet.data.decoding import to_grey
-from kerasunet.data.readers import IMAGE_SUFFIXES, read_image, read_mask_values
+from kerasunet.data.readers import IMAGE_SUFFIXES, read_image, read_mask, read_mask_values
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -269,9 +270,11 @@ def tiff_tags(**values):
 def test_pages_by_index(save):
     pages = [Image.fromarray(GREY), Image.fromarray(RGB), Image.fromarray(GREY[:5, :6])]
     path = save("x.tif", pages[0], save_all=True, append_images=pages[1:])
-    np.testing.assert_array_equal(read(path), GREY)
+    np.testing.assert_array_equal(read(path, frame=0), GREY)
     np.testing.assert_array_equal(read(path, frame=1), RGB)
     np.testing.assert_array_equal(read_mask_values(path, frame=2), GREY[:5, :6])
+    with pytest.raises(ValueError, match=r"x\.tif: it has 3 frames; say which: frame 0 to 2"):
+        read_image(path)
     for frame in (3, -1):
         with pytest.raises(ValueError, match=rf"x\.tif: there is no frame {frame}; it has 3"):
             read_image(path, frame=frame)
@@ -482,10 +485,47 @@ def test_unreadable_file():
             read_image(path)
 
 
+GREY_LEVELS = np.random.default_rng(8).integers(0, 256, (30, 44)).astype(np.uint8)
+
+
+@pytest.mark.parametrize(("name", "options"), [("x.gif", {}), ("x.webp", {"lossless": True})])
+def test_gif_and_lossless_webp_are_exact(save, name, options):
+    path = save(name, Image.fromarray(GREY_LEVELS), **options)
+    np.testing.assert_array_equal(read_image(path)[0], GREY_LEVELS)
+    mask = save(f"m{name}", Image.fromarray((GREY_LEVELS > 99) * np.uint8(255)), **options)
+    np.testing.assert_array_equal(read_mask_values(mask), (GREY_LEVELS > 99) * 255)
+
+
+def test_webp_of_colors_as_pillow_shows_them(save):
+    colors = np.stack([GREY_LEVELS, 255 - GREY_LEVELS, GREY_LEVELS // 2], -1)
+    path = save("x.webp", Image.fromarray(colors), quality=70)
+    np.testing.assert_array_equal(read_image(path)[0], np.asarray(Image.open(path)))
+
+
+def test_mask_in_lossy_webp_is_refused_as_one_in_jpeg_is(save):
+    path = save("x.webp", Image.fromarray((GREY_LEVELS > 99) * np.uint8(255)), quality=50)
+    with pytest.raises(ValueError, match=r"x\.webp: not a binary mask.*--mask-threshold 127"):
+        MaskCoding().decode(read_mask(path), str(path))
+
+
+@pytest.mark.parametrize("name", ["x.gif", "x.webp"])
+def test_animations_are_refused(save, name):
+    more = [Image.fromarray(GREY_LEVELS[::-1].copy())]
+    path = save(name, Image.fromarray(GREY_LEVELS), save_all=True, append_images=more)
+    for reader in (read_image, read_mask_values):
+        with pytest.raises(ValueError, match=rf"{name}: an animation of 2 pictures; export"):
+            reader(path)
+
+
 @pytest.mark.parametrize(
     "content",
-    [b"hello", b"BMI,age\n22.5,40\n31.0,55\n", b"GIF89a" + bytes(400), gzip.compress(b"text")],
-    ids=["text", "table", "gif", "gzip"],
+    [
+        b"hello",
+        b"BMI,age\n22.5,40\n31.0,55\n",
+        b"RIFF\0\0\0\0WAVE" + bytes(400),
+        gzip.compress(b"text"),
+    ],
+    ids=["text", "table", "sound", "gzip"],
 )
 def test_other_files(save, content):
     path = save("x.png", content)

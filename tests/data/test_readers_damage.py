@@ -11,7 +11,7 @@ from PIL import Image, PngImagePlugin
 
 from kerasunet.data.readers import read_image, read_mask_values
 
-pytestmark = pytest.mark.filterwarnings("error")
+pytestmark = pytest.mark.filterwarnings("error", "ignore::kerasunet.files.FileWarning")
 
 RNG = np.random.default_rng(5)
 NOISE = RNG.integers(0, 256, (31, 45), dtype=np.uint8)

@@ -226,7 +226,7 @@ def test_frames_are_chosen_and_start_anew_with_each_file(page, files, segmenters
     pages = [simulate("breast-ultrasound", 12, index, size=(90, 120)).image for index in range(2)]
     cv2.imwritemulti(str(files / "pages.tif"), pages)
     upload(page, "compare-image", files / "pages.tif")
-    wait_for_note(page, "pages.tif: 120 × 90 pixels")
+    wait_for_note(page, "pages.tif, frame 0 of 0 to 1: 120 × 90 pixels")
     page.get_by_text("Files of several frames or slices").click()
     number = page.locator("#compare-frame input")
     number.fill("7")

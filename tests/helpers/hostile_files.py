@@ -97,9 +97,12 @@ def tiff(entries: list[tuple[int, int, int, int]], next_directory: int = 0) -> b
 UNREADABLE = r"set/images/x\.png: (damaged|not a|.*(?:×|empty|NaN|loop))[^\n]*; [a-z]"
 DAMAGED = r"set/images/x\.png: damaged, cut off or of a rare kind.*copy it again"
 TOO_LARGE = r"set/images/x\.png: [\d]+×[\d]+ pixels, more than the limit of [\d,]+; scale it down"
-NO_IMAGE = r"set/images/x\.png: not a PNG, JPEG, BMP, TIFF, DICOM or NIfTI image; convert it"
+NO_IMAGE = (
+    r"set/images/x\.png: not a PNG, JPEG, BMP, GIF, WebP, TIFF, DICOM, NIfTI, NRRD or MetaImage "
+    "image; convert it"
+)
 
-for _kind in ("PNG", "JPEG", "BMP", "TIFF"):
+for _kind in ("PNG", "JPEG", "BMP", "TIFF", "GIF", "WebP"):
     _whole = encoded(GREY, _kind)
     case(f"{_kind} cut in half", DAMAGED, 1)(lambda c=_whole: pair(c[: len(c) // 2]))
     case(f"{_kind} of its first bytes", r"set/images/x\.png: (damaged|not a PNG).*; ", 1)(
@@ -122,8 +125,7 @@ case("empty image", r"set/images/x\.png: the file is empty; copy or export it ag
     lambda: pair(b"")
 )
 case("text called PNG", NO_IMAGE, 1)(lambda: pair(b"Dear reader, this is no image.\n" * 9))
-case("GIF called PNG", NO_IMAGE, 1)(lambda: pair(encoded(GREY, "GIF")))
-case("animated GIF called PNG", NO_IMAGE, 1)(
+case("animated GIF", r"set/images/x\.png: an animation of 2 pictures; export .* as PNG", 1)(
     lambda: pair(
         encoded(GREY, "GIF", save_all=True, append_images=[Image.fromarray(GREY[::-1].copy())])
     )
@@ -336,7 +338,7 @@ SCAN = r"set/images/x\.dcm: "
 RLE = "1.2.840.10008.1.2.5"
 for _name, _message, _make in (
     ("cut off", SCAN + "damaged.*; copy it", lambda: dicom()[:-40]),
-    ("of its head", SCAN + "damaged.*; copy it", lambda: dicom()[:140]),
+    ("of its head", SCAN + "a DICOM file without an image; give", lambda: dicom()[:140]),
     ("without pixels", SCAN + ".*; ", lambda: dicom(PixelData=None)),
     ("without rows", SCAN + "a DICOM file without an image; give one", lambda: dicom(Rows=None)),
     ("of 65,535 rows and columns", SCAN + "65535×65535 pixels, more than",
@@ -353,12 +355,14 @@ for _name, _message, _make in (
      lambda: dicom(syntax=RLE, after=lambda c: c[:-60] + bytes([255] * 60))),
     ("of a rare interpretation", SCAN + "DICOM of a rare photometric interpretation; convert",
      lambda: dicom(PhotometricInterpretation="HSV")),
-    ("without interpretation", SCAN + "damaged.*; ", lambda: dicom(PhotometricInterpretation=None)),
     ("with 13 bits allocated", SCAN + "damaged.*; ", lambda: dicom(BitsAllocated=13)),
     ("of endless slope", SCAN + ".*; ", lambda: dicom(
         RescaleSlope="1e300", RescaleIntercept="0", after=lambda c: c.replace(b"1e300", b"1e999"))),
 ):  # fmt: skip
     case(f"DICOM {_name}", _message, 1)(scan(_make))
+case("DICOM without interpretation", SCAN + "it lacks a PhotometricInterpretation; MONO", 0)(
+    scan(lambda: dicom(PhotometricInterpretation=None))
+)
 
 
 @case("DICOM segmentation without frames", r"set/masks/x\.dcm: .*; |x\.dcm: its number", 1)

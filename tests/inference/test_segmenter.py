@@ -5,8 +5,9 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
-from kerasunet import Segmenter, models
+from kerasunet import Segmenter, SideBySide, models
 
 
 @pytest.fixture(scope="module")
@@ -61,3 +62,38 @@ def test_mirror_is_the_mean_of_both_views(segment, tiny_model_file):
         found[:, ::-1],
         atol=1e-6,
     )
+
+
+def test_a_file_of_several_frames_wants_the_frame_named(segment, tiny_model_file, tmp_path):
+    pages = np.random.default_rng(6).integers(0, 256, (3, 40, 48), dtype=np.uint8)
+    first, *others = map(Image.fromarray, pages)
+    first.save(tmp_path / "loop.tif", save_all=True, append_images=others)
+    compare = SideBySide([tiny_model_file])
+    for call in (segment, compare):
+        with pytest.raises(ValueError, match=r"loop\.tif: it has 3 frames; say which: frame 0 to"):
+            call(tmp_path / "loop.tif")
+    expected = segment(pages[2]).probability
+    np.testing.assert_array_equal(segment(tmp_path / "loop.tif", frame=2).probability, expected)
+    (found,) = compare(tmp_path / "loop.tif", frame=2).values()
+    np.testing.assert_allclose(found.probability, expected, atol=1e-5)
+    with pytest.raises(ValueError, match="frame 1 of an array: give the array of that frame"):
+        segment(pages[2], frame=1)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda levels: levels / 255,
+        lambda levels: (levels / 255).astype(np.float32),
+        lambda levels: levels.astype(np.uint16) * 256,
+        lambda levels: levels.astype(np.int32) * 8 - 1000,
+        lambda levels: (levels - levels.mean()) / levels.std(),
+    ],
+    ids=["0 to 1", "0 to 1 float32", "16 bits", "Hounsfield units", "standardized"],
+)
+def test_arrays_of_other_ranges_give_nearly_the_same_probabilities(segment, change):
+    levels = np.random.default_rng(4).integers(0, 256, (64, 64)).astype(np.uint8)
+    expected = segment(levels).probability
+    found = segment(change(levels))
+    assert np.abs(found.probability - expected).max() < 0.02
+    assert np.ptp(found.image) == pytest.approx(255, abs=1)

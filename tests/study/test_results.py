@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import lzma
 import subprocess
 import sys
 import time
@@ -123,11 +124,12 @@ def test_failed_runs_belong_to_their_study_whatever_they_call_the_data(tmp_path)
     assert set(read_results([study]).runs.data) == {"bus_bra"}
 
 
-def test_a_compressed_table_is_read_and_continued_as_it_is(tmp_path):
+@pytest.mark.parametrize("module", [gzip, lzma])
+def test_a_compressed_table_is_read_and_continued_as_it_is(module, tmp_path):
     directory = write_study(tmp_path / "mine", table({"all": 0.7, "none": 0.4}, groups=6))
     expected = StudyStatistics(read_results([directory])).summary
-    packed = directory / "cases.csv.gz"
-    packed.write_bytes(gzip.compress((directory / "cases.csv").read_bytes(), mtime=0))
+    packed = directory / f"cases.csv.{'gz' if module is gzip else 'xz'}"
+    packed.write_bytes(module.compress((directory / "cases.csv").read_bytes()))
     (directory / "cases.csv").unlink()
     pd.testing.assert_frame_equal(StudyStatistics(read_results([directory])).summary, expected)
     assert studies_in(directory.parent) == [directory]

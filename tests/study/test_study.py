@@ -212,9 +212,9 @@ def test_learning_rate_is_chosen_on_validation_cases(settings, tmp_path):
     assert validation[chosen] == max(validation.values())
 
 
-def test_learning_rate_search_without_validation_cases_is_refused(settings):
+def test_learning_rate_search_without_validation_cases_is_refused(settings, tmp_path):
     with pytest.raises(ValueError, match="at least 5 validation cases, not 0"):
-        replace(settings, learning_rates=(1e-3, 1e-2))
+        open_study(replace(settings, learning_rates=(1e-3, 1e-2)), tmp_path)
 
 
 @pytest.mark.slow

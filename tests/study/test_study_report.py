@@ -114,6 +114,20 @@ def test_answer_is_made_from_the_verdicts_of_the_largest_training_size(page, stu
     assert "not complete" not in page.text and "Failed runs" not in page.text
 
 
+def test_patients_are_claimed_only_where_somebody_named_them(page, studies, tmp_path):
+    """The groups of these studies are their images."""
+    count = read_results(studies).cases.query("data == 'jsrt'").key.nunique()
+    assert f"intervals over groups that belong together: {count} images of bus_bra" in page.text
+    assert f"signed-rank test over {count} images after Holm" in page.text
+    assert "patient" not in page.text
+    study = write_study(tmp_path / "bus_bra", "bus_bra", **SHAPE)
+    cases = pd.read_csv(study / "cases.csv")
+    cases["group"] = "p" + cases["key"].str[-1]
+    cases.to_csv(study / "cases.csv", index=False)
+    text = read(write_report(study)).text
+    assert "8 patients of bus_bra" in text and "signed-rank test over 8 patients" in text
+
+
 def test_every_claim_stands_there_with_its_verdict(page, studies):
     claims = check_claims(read_results(studies))
     assert {claim.verdict for claim in claims} >= {"supported", "contradicted"}

@@ -181,14 +181,15 @@ def folder_with(roots: Iterable[Path], *entries: str) -> Path | None:
 
 def published(name: str, roots: Iterable[Path]) -> DataSet | None:
     """Read the data set of this name where `kerasunet.data.layouts` recognizes it."""
-    found = (read_published(folder) for folder in folders_in(roots))
+    found = (read_published(folder, name) for folder in folders_in(roots))
     return next((data for data in found if data is not None and data.name == name), None)
 
 
-def joined(roots: Iterable[Path], parts: Mapping[str, str]) -> DataSet | None:
+def joined(name: str, roots: Iterable[Path], parts: Mapping[str, str]) -> DataSet | None:
     """Read a published data set whose parts are in different archives, or differently named.
 
     Args:
+        name: The data set.
         roots: Folders to search.
         parts: Entries of the recognized layout, and the names that their folders have here.
 
@@ -203,7 +204,7 @@ def joined(roots: Iterable[Path], parts: Mapping[str, str]) -> DataSet | None:
     with TemporaryDirectory() as together:
         for entry, folder in found.items():
             (Path(together) / entry).symlink_to(folder.resolve(), target_is_directory=True)
-        data = read_published(Path(together))
+        data = read_published(Path(together), name)
         return data and replace(data, cases=tuple(_with_real_paths(case) for case in data.cases))
 
 

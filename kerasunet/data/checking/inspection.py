@@ -11,10 +11,9 @@ from typing import NamedTuple, TypeVar
 import cv2
 import numpy as np
 
-from kerasunet.data.cases import AnnotatedCase, Case, FileCase
+from kerasunet.data.cases import AnnotatedCase, Case, FileCase, MaskCoding
 from kerasunet.data.decoding import resize_mask, to_grey
 from kerasunet.data.groups import thumbnail
-from kerasunet.data.readers import read_image
 from kerasunet.files import wrong_size
 
 SEVERITIES = ("error", "warning", "note")
@@ -26,6 +25,7 @@ _LEAST_PIXELS, _MOST_WHITE = 12, 0.01
 T = TypeVar("T")
 _MASK_SIDE = 64
 _INVERTED = 0.75
+_THIN_LINE = 0.012  # Of the longer side.
 
 
 class Kind(NamedTuple):
@@ -54,7 +54,24 @@ KINDS: Mapping[str, Kind] = {
     "not-binary": Kind(
         "error",
         "masks with more than two values",
-        "save masks without smoothing and as PNG, never as JPEG: 0 and one other value",
+        "choose the object among labels with --objects; else save masks as PNG, never as JPEG, "
+        "without smoothing: 0 and one other value",
+    ),
+    "mixed-codes": Kind(
+        "warning",
+        "masks in which different values or colors are the object",
+        "if they stand for different objects, say which is meant with --objects",
+    ),
+    "left-out": Kind(
+        "warning",
+        "shapes that have no area or cannot be drawn, and are left out",
+        "correct the shape in its program, or delete it there",
+    ),
+    "coding": Kind(
+        "error",
+        "masks in which nothing is the object",
+        "save masks as 0 and one other value, or leave out the files that make this look like a "
+        "published set",
     ),
     "constant-image": Kind(
         "warning", "images that show nothing", "export the image again, or leave the case out"
@@ -93,6 +110,27 @@ KINDS: Mapping[str, Kind] = {
         "warning",
         "nearly the same image with contradicting masks",
         "draw one of the masks again, or leave both out",
+    ),
+    "unread": Kind(
+        "warning",
+        "files that belong to no case",
+        "convert images to PNG, give masks the names of their images, or move the files elsewhere",
+    ),
+    "outline": Kind(
+        "warning",
+        "masks that are a thin closed line",
+        "fill the outline in the program that drew it: only the line counts as the object",
+    ),
+    "unannotated": Kind(
+        "note",
+        "images without a mask",
+        "they are left out of training and evaluation; draw masks, or let predict segment them",
+    ),
+    "patient-names": Kind(
+        "note",
+        "file names that look like patients",
+        "give the pattern to check, finetune, study and evaluate, so that no patient is in two "
+        "parts of a split",
     ),
     "burnt-in-marks": Kind(
         "note",
@@ -139,6 +177,8 @@ class Inspection:
         thumbnail: Of the image, for the search for duplicates; `None` if it cannot be read.
         mask: 64×64 pixels, packed into bits; `None` if it cannot be read.
         share: The share of the image that the mask covers, 0 to 1; `None` if it cannot be read.
+        codes: The values or colors that stand for the object in its mask files, where the files
+            themselves tell.
     """
 
     case: Case
@@ -146,6 +186,7 @@ class Inspection:
     thumbnail: np.ndarray | None = None
     mask: np.ndarray | None = None
     share: float | None = None
+    codes: tuple[str, ...] = ()
 
     @property
     def location(self) -> str:
@@ -156,7 +197,7 @@ class Inspection:
 def inspect(case: Case) -> Inspection:
     """Read a case and look for mistakes that can be found without comparing it to others."""
     problems: list[Problem] = []
-    image, mask = _read(case, problems)
+    image, mask, codes = _read(case, problems)
     if image is not None:
         problems += _image_problems(case, image)
     if image is None or mask is None:
@@ -164,7 +205,12 @@ def inspect(case: Case) -> Inspection:
     problems += _mask_problems(case, mask)
     packed = np.packbits(resize_mask(mask, (_MASK_SIDE, _MASK_SIDE)))
     return Inspection(
-        case, tuple(problems), thumbnail(image), mask=packed, share=float(mask.mean())
+        case,
+        tuple(problems),
+        thumbnail(image),
+        mask=packed,
+        share=float(mask.mean()),
+        codes=codes,
     )
 
 
@@ -174,23 +220,26 @@ def location_of(case: Case) -> str:
     return f"{getattr(case, 'image', case.key)}{f' frame {frame}' if frame else ''}"
 
 
-def _read(case: Case, problems: list[Problem]) -> tuple[np.ndarray | None, np.ndarray | None]:
-    """Return image and mask, each `None` if there is no usable one."""
+def _read(
+    case: Case, problems: list[Problem]
+) -> tuple[np.ndarray | None, np.ndarray | None, tuple[str, ...]]:
+    """Return image and mask, each `None` if there is no usable one, and what codes the object."""
     if isinstance(case, FileCase):
         return _read_files(case, problems)
     if isinstance(case, AnnotatedCase):
-        return _read_annotated(case, problems)
+        return *_read_annotated(case, problems), ()
     image, mask, _ = case.load()
-    return image, mask
+    return image, mask, ()
 
 
 def _read_files(case: FileCase, problems: list[Problem]):
     image = _attempt(
         case, case.image, kind="unreadable", problems=problems, call=lambda: case.read_image()[0]
     )
-    masks = [_read_mask(case, path, problems) for path in case.masks]
+    read = [_read_mask(case, path, problems) for path in case.masks]
+    masks = [mask for mask, _ in read]
     if image is None:
-        return None, None
+        return None, None, ()
     shape = image.shape[:2]
     for path, mask in zip(case.masks, masks, strict=True):
         if mask is not None and mask.shape != shape:
@@ -198,18 +247,25 @@ def _read_files(case: FileCase, problems: list[Problem]):
             problems.append(Problem("wrong-size", text, (str(path),), keys=(case.key,)))
     usable = [mask for mask in masks if mask is not None and mask.shape == shape]
     if len(usable) < len(masks):
-        return image, None
-    return image, np.logical_or.reduce([np.zeros(shape, bool), *usable])
+        return image, None, ()
+    codes = tuple(dict.fromkeys(code for _, code in read if code))
+    return image, np.logical_or.reduce([np.zeros(shape, bool), *usable]), codes
 
 
-def _read_mask(case: FileCase, path: Path, problems: list[Problem]) -> np.ndarray | None:
+def _read_mask(
+    case: FileCase, path: Path, problems: list[Problem]
+) -> tuple[np.ndarray | None, str]:
+    """Return the mask, `None` if it is unusable, and the value or color that codes the object."""
     values = _attempt(
         case, path, kind="unreadable", problems=problems, call=partial(case.read_mask_values, path)
     )
     if values is None:
-        return None
+        return None, ""
     decode = partial(case.coding.decode, values, str(path))
-    return _attempt(case, path, kind="not-binary", problems=problems, call=decode)
+    mask = _attempt(case, path, kind="not-binary", problems=problems, call=decode)
+    if mask is None or not mask.any() or case.coding != MaskCoding(void=case.coding.void):
+        return mask, ""
+    return mask, values.name_of(mask)
 
 
 def _read_annotated(case: AnnotatedCase, problems: list[Problem]):
@@ -218,7 +274,7 @@ def _read_annotated(case: AnnotatedCase, problems: list[Problem]):
         case.image,
         kind="unreadable",
         problems=problems,
-        call=lambda: read_image(case.image)[0],
+        call=lambda: case.read_image()[0],
     )
     if image is None:
         return None, None
@@ -255,6 +311,9 @@ def _mask_problems(case: Case, mask: np.ndarray) -> Iterator[Problem]:
     elif _edge(mask).mean() > _INVERTED:
         text = f"{location}: {_edge(mask).mean():.0%} of the pixels at the edge are object"
         yield Problem("inverted-mask", text, (location,), keys=(case.key,))
+    if _is_outline(mask):
+        text = f"{location}: the mask is a line around an area {_inside(mask):.0f} times its own"
+        yield Problem("outline", text, (location,), keys=(case.key,))
     # A case that names no mask says that there is nothing to draw.
     expected = case.label.lower() != "normal" and getattr(case, "masks", True)
     if expected and not mask.any():
@@ -266,6 +325,20 @@ def _mask_problems(case: Case, mask: np.ndarray) -> Iterator[Problem]:
 def _edge(mask: np.ndarray) -> np.ndarray:
     """Return the pixels of the outermost rows and columns."""
     return np.concatenate([mask[0], mask[-1], mask[:, 0], mask[:, -1]])
+
+
+def _is_outline(mask: np.ndarray) -> bool:
+    """Return whether a mask is a line that is thin for the image, and closed around much of it."""
+    side = max(3, round(_THIN_LINE * max(mask.shape)))
+    thick = cv2.erode(mask.astype(np.uint8), np.ones((side, side), np.uint8)).any()
+    return not thick and _inside(mask) > 1
+
+
+def _inside(mask: np.ndarray) -> float:
+    """Return the area of the holes of a mask in relation to its own; 0 for an empty one."""
+    ground = np.pad(mask, 1).astype(np.uint8)
+    cv2.floodFill(ground, None, (0, 0), 2)
+    return float((ground == 0).sum() / max(1, (ground == 1).sum()))
 
 
 def describe_burnt_in(image: np.ndarray) -> str:

@@ -19,19 +19,25 @@ import cv2
 import numpy as np
 
 from kerasunet.data.cases import AnnotatedCase, Case, DataSet, FileCase
-from kerasunet.data.checking.inspection import KINDS, SEVERITIES, Inspection, Problem, inspect
+from kerasunet.data.checking.comparison import (
+    contradictions,
+    divided_duplicates,
+    mixed_codes,
+    near_duplicates,
+    unusual_shares,
+    without_objects,
+)
+from kerasunet.data.checking.inspection import KINDS, SEVERITIES, Problem, inspect
+from kerasunet.data.checking.names import unannotated, unnamed_patients, unread_files
 from kerasunet.data.decoding import resize_image, resize_mask
-from kerasunet.data.groups import NearDuplicates, find_near_duplicates, group
-from kerasunet.data.layouts.pairing import image_stem
+from kerasunet.data.groups import group, with_group_pattern
+from kerasunet.data.layouts.pairing import files_below, image_stem
 from kerasunet.data.loading import load
 from kerasunet.data.readers import read_image
+from kerasunet.data.splits import groups_in_words
 from kerasunet.drawing import TRUTH, overlay
 from kerasunet.files import collect_problems
 
-_FEW_OBJECTS = 20
-_DEVIATIONS, _LEAST_DEVIATION = 5.0, 0.2
-_CONTRADICTION = 0.5
-_SAME = 0.7
 _THREADS = 4
 _SIDE = 160
 _MOST_PICTURES = 50
@@ -83,7 +89,14 @@ class Report:
         }
 
 
-def check(name_or_path: str | os.PathLike, manual_dir: str | os.PathLike | None = None) -> Report:
+def check(
+    name_or_path: str | os.PathLike,
+    manual_dir: str | os.PathLike | None = None,
+    objects: Sequence[str] = (),
+    mask_threshold: int | None = None,
+    *,
+    group_pattern: str | None = None,
+) -> Report:
     """Look at every case of a data set and compare the cases with each other.
 
     Files that do not pair up are reported, and the others are still checked. If no case is left, or
@@ -93,27 +106,40 @@ def check(name_or_path: str | os.PathLike, manual_dir: str | os.PathLike | None 
         name_or_path: As `kerasunet.data.load` takes it.
         manual_dir: For the name of a public set: a folder with its archives, or with their unpacked
             contents.
+        objects: What counts as the object, as `kerasunet.data.load` takes it.
+        mask_threshold: Grey level above which a pixel of a mask file is object.
+        group_pattern: A regular expression that tells patients apart by file name.
 
     Returns:
         The report.
 
     Raises:
         FileNotFoundError: There is no such folder, file or data set.
-        ValueError: The name of a simulated set is wrong.
+        ValueError: The name of a simulated set is wrong, or the pattern does not fit the names.
     """
     source = os.fspath(name_or_path)
     with collect_problems() as found:
         try:
-            data = load(source, manual_dir)
+            data = load(source, manual_dir, objects=objects, mask_threshold=mask_threshold)
         except ValueError as error:
             path = Path(source if manual_dir is None else manual_dir).expanduser()
             if not path.exists():
                 raise
             # If the problems left no case, that there is none adds nothing.
             message = "\n".join(found) if found else str(error)
-            problems = [*_pairing_problems(message), *_unreadable_files(path)]
+            unread = [file for file in files_below(path) if not image_stem(file.name)]
+            problems = [
+                *_pairing_problems(message),
+                *_unreadable_files(path),
+                *unread_files(unread),
+            ]
             return Report(source, None, tuple(problems))
-    return _check_cases(source, data, [*_pairing_problems("\n".join(found))])
+    known = [*_pairing_problems("\n".join(found))]
+    reported = {file for problem in known for file in problem.files}
+    known += unread_files([path for path in data.unread if str(path) not in reported])
+    if group_pattern is not None:
+        data = with_group_pattern(data, group_pattern)
+    return _check_cases(source, data, [*known, *unannotated(data), *unnamed_patients(data)])
 
 
 def as_html(report: Report) -> str:
@@ -158,9 +184,15 @@ def thumbnails(cases: Sequence[Case]) -> str:
 def summary(report: Report) -> str:
     """Return one line: what was checked, and how many problems there are."""
     data = report.data
-    what = f"{data.name} ({data.layout}), {len(data)} cases" if data else "cases not listed"
+    what = _what(data) if data else "cases not listed"
     counts = [f"{n} {s}{'' if n == 1 else 's'}" for s, n in report.counts().items() if n]
     return f"{what}: {', '.join(counts) or 'no problems'}"
+
+
+def _what(data: DataSet) -> str:
+    groups = groups_in_words(data.cases)
+    named = f" of {groups}" if "patient" in groups else ""
+    return f"{data.name} ({data.layout}), {len(data)} cases{named}"
 
 
 def _check_cases(source: str, data: DataSet, known: list[Problem]) -> Report:
@@ -170,6 +202,9 @@ def _check_cases(source: str, data: DataSet, known: list[Problem]) -> Report:
     joined = group([case.group for case in data.cases], pairs)
     groups = {case.key: name for case, name in zip(data.cases, joined, strict=True)}
     problems = known + [problem for found in inspections for problem in found.problems]
+    problems += [Problem("left-out", remark) for remark in data.remarks]
+    problems += without_objects(inspections)
+    problems += mixed_codes(inspections)
     problems += unusual_shares(inspections)
     problems += divided_duplicates(inspections, pairs, groups)
     problems += contradictions(inspections, pairs)
@@ -195,112 +230,18 @@ def _pairing_problems(message: str) -> Iterator[Problem]:
 
 def _unreadable_files(folder: Path) -> Iterator[Problem]:
     with ThreadPoolExecutor(_THREADS) as pool:
-        for path, fault in pool.map(_fault, _all_image_files(folder)):
+        images = filter(lambda path: image_stem(path.name), files_below(folder))
+        for path, fault in pool.map(_fault, images):
             if fault:
                 yield Problem("unreadable", fault, (str(path),))
 
 
-def _all_image_files(folder: Path) -> Iterator[Path]:
-    for parent, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(names):
-            if image_stem(name) and not name.startswith("."):
-                yield Path(parent) / name
-
-
 def _fault(path: Path) -> tuple[Path, str]:
     try:
-        read_image(path)
+        read_image(path, frame=0)
     except (OSError, ValueError) as error:
         return path, str(error)
     return path, ""
-
-
-def unusual_shares(inspections: Sequence[Inspection]) -> Iterator[Problem]:
-    """Yield objects whose share of the image is far from the others'.
-
-    An object is unusual if the log odds of its share, which put 1 % and 99 % equally far from the
-    middle, lie more than five robust standard deviations from the median. With fewer than 20
-    objects, none is unusual, and masks that seem inverted are not compared.
-    """
-    seen = [i for i in inspections if i.share is not None and 0 < i.share < 1]
-    seen = [i for i in seen if all(problem.kind != "inverted-mask" for problem in i.problems)]
-    if len(seen) < _FEW_OBJECTS:
-        return
-    shares = np.array([inspection.share for inspection in seen])
-    odds = np.log(shares / (1 - shares))
-    distance = np.abs(odds - np.median(odds))
-    limit = _DEVIATIONS * max(1.4826 * float(np.median(distance)), _LEAST_DEVIATION)
-    low, high = np.percentile(shares, [25, 75])
-    for index in np.flatnonzero(distance > limit):
-        location = seen[index].location
-        text = (
-            f"{location}: the object covers {shares[index]:.2%} of the image; in half of the "
-            f"images it covers {low:.2%} to {high:.2%}"
-        )
-        yield Problem("unusual-share", text, (location,), keys=(seen[index].case.key,))
-
-
-def near_duplicates(inspections: Sequence[Inspection]) -> list[NearDuplicates]:
-    """Find near-duplicates among all cases with a readable image, by index of the inspections."""
-    pictures = {i: one.thumbnail for i, one in enumerate(inspections) if one.thumbnail is not None}
-    seen = list(pictures)
-    pairs = find_near_duplicates(pictures.values())
-    return [NearDuplicates(seen[a], seen[b], agreement) for a, b, agreement in pairs]
-
-
-def divided_duplicates(
-    inspections: Sequence[Inspection],
-    pairs: Sequence[NearDuplicates],
-    groups: Mapping[str, str],
-) -> Iterator[Problem]:
-    """Yield near-duplicates that are in several groups; `groups` is the remedy, by key."""
-    members: dict[str, set[int]] = {}
-    for pair in pairs:
-        if inspections[pair.first].case.group != inspections[pair.second].case.group:
-            joined = groups[inspections[pair.first].case.key]
-            members.setdefault(joined, set()).update((pair.first, pair.second))
-    for indices in members.values():
-        alike = [inspections[index] for index in sorted(indices)]
-        locations = tuple(inspection.location for inspection in alike)
-        text = f"{', '.join(locations)}: show nearly the same, but are in different groups"
-        yield Problem("near-duplicates", text, locations, keys=tuple(i.case.key for i in alike))
-
-
-def contradictions(
-    inspections: Sequence[Inspection], pairs: Sequence[NearDuplicates]
-) -> Iterator[Problem]:
-    """Yield near-duplicates that differ in label, or whose masks have an IoU below 0.5.
-
-    Only from a correlation of 0.7 on, and not within a file: they might be neighboring frames of
-    one scan.
-    """
-    for pair in [pair for pair in pairs if pair.correlation >= _SAME]:
-        one, other = inspections[pair.first], inspections[pair.second]
-        if _in_one_file(one.case, other.case):
-            continue
-        locations, keys = (one.location, other.location), (one.case.key, other.case.key)
-        names = f"{one.location} and {other.location} (correlation {pair.correlation:.2f})"
-        if one.case.label != other.case.label:
-            text = f"{names}: one is {one.case.label!r}, the other {other.case.label!r}"
-            yield Problem("label-conflict", text, locations, keys=keys)
-        overlap = _iou(one.mask, other.mask)
-        if overlap < _CONTRADICTION:
-            text = f"{names}: their masks overlap with an IoU of only {overlap:.2f}"
-            yield Problem("mask-conflict", text, locations, keys=keys)
-
-
-def _in_one_file(one: Case, other: Case) -> bool:
-    image = getattr(one, "image", None)
-    return image is not None and image == getattr(other, "image", None)
-
-
-def _iou(one: np.ndarray | None, other: np.ndarray | None) -> float:
-    """Return the IoU of packed masks; 1 where one is unknown or both are empty."""
-    if one is None or other is None:
-        return 1.0
-    union = int(np.bitwise_count(one | other).sum())
-    return int(np.bitwise_count(one & other).sum()) / union if union else 1.0
 
 
 def _section(
@@ -344,7 +285,7 @@ def _picture(case: Case) -> np.ndarray | None:
 def _image_alone(case: Case) -> np.ndarray | None:
     if not isinstance(case, FileCase | AnnotatedCase):
         return None
-    return read_image(case.image, frame=getattr(case, "frame", 0))[0]
+    return case.read_image()[0]
 
 
 def _fitted(image: np.ndarray) -> np.ndarray:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from kerasunet.lazy import lazy_members
 
 if TYPE_CHECKING:
+    from kerasunet.data.layouts.objects import with_objects as with_objects
     from kerasunet.data.layouts.pairing import read_rows as read_rows
     from kerasunet.data.layouts.published import PUBLISHED as PUBLISHED
     from kerasunet.data.layouts.recognition import (

@@ -1,14 +1,13 @@
-"""Layouts of image and mask files: two folders, side by side, Pascal VOC; subfolders; frames."""
+"""Layouts of image and mask files: two folders, nnU-Net, side by side, Pascal VOC; subfolders."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
-from kerasunet.data.cases import AnnotatedCase, Case, DataSet, FileCase
+from kerasunet.data.cases import Case, DataSet, FileCase, MaskCoding, by_annotation
 from kerasunet.data.layouts.pairing import (
     Files,
     by_image,
@@ -16,14 +15,18 @@ from kerasunet.data.layouts.pairing import (
     image_stem,
     images_beside_masks,
     nested_image_files,
-    pair,
+    pair_annotated,
     subfolder,
+    subfolders,
 )
-from kerasunet.data.readers import count_frames, read_image
-from kerasunet.files import raise_all, report_all, wrong_size
+from kerasunet.data.readers import count_frames
+from kerasunet.files import raise_all, report_all
 
 IMAGE_FOLDERS = ("images", "imgs", "image")
 MASK_FOLDERS = ("masks", "labels", "mask", "label")
+_OTHER_MASK_FOLDERS = (
+    "ground_truth", "groundtruth", "ground_truth_mask", "ground_truth_masks", "gt", "segmentations",
+)  # fmt: skip
 PARTS = {
     "train": "train",
     "training": "train",
@@ -35,68 +38,116 @@ PARTS = {
 }
 _CLASSES = {"benign", "malignant", "normal"}
 Official = Mapping[str, Mapping[str, int | str]]
-_VOID = (224, 224, 192)
+# labelme once wrote the images beside arrays.
+_CLASS_FOLDERS = ("SegmentationClassPNG", "SegmentationClass")
+_CHANNEL = re.compile(r"_\d{4}$")
 _MOST_FRAMES = 100_000
-_MAY_HOLD_MANY = (".dcm", ".dicom", ".nii", ".nii.gz", ".tif", ".tiff")
+_MAY_HOLD_MANY = (".dcm", ".dicom", ".nii", ".nii.gz", ".tif", ".tiff", ".nrrd", ".mha")
 
 
 def images_and_masks(folder: Path) -> Sequence[Case] | None:
     """Read `images/x.jpg` with `masks/x.png`, or with `masks/x_mask.png`, `masks/x_seg_1.png` …
 
-    Both folders may have subfolders of equal names.
+    Both folders may have subfolders of equal names. Images without a mask are unannotated.
     """
     found = _image_and_mask_files(folder)
     if found is None:
         return None
     images, masks = found
-    return pair(images, by_image(masks, images))
+    return pair_annotated(images, by_image(masks, images))
 
 
 def _image_and_mask_files(folder: Path) -> tuple[Files, Files] | None:
-    image_folder, mask_folder = subfolder(folder, *IMAGE_FOLDERS), subfolder(folder, *MASK_FOLDERS)
+    image_folder = subfolder(folder, *IMAGE_FOLDERS)
+    mask_folder = subfolder(folder, *MASK_FOLDERS) or subfolder(folder, *_OTHER_MASK_FOLDERS)
     if image_folder is None or mask_folder is None:
         return None
     masks = nested_image_files(mask_folder)
     return (nested_image_files(image_folder), masks) if masks else None
 
 
+def images_alone(folder: Path) -> Sequence[Case]:
+    """Read `images/x.png` where no other folder beside it holds images; none of them has a mask.
+
+    Such folders stand beside others that have masks, as the test images of many challenges do.
+    """
+    image_folder = subfolder(folder, *IMAGE_FOLDERS)
+    if image_folder is None:
+        return []
+    beside = [path for path in subfolders(folder) if path != image_folder]
+    if any(image_files(path) for path in (folder, *beside)):
+        return []
+    return pair_annotated(nested_image_files(image_folder), {})
+
+
+def nnunet(folder: Path) -> Sequence[Case] | None:
+    """Read nnU-Net's `imagesTr/x_0000.png` with `labelsTr/x.png`, also without `_0000`.
+
+    Images in `imagesTs/` are the test part if there is a `labelsTs/`, and unannotated otherwise.
+
+    Raises:
+        ValueError: Images have several channels, which are files of their own; or masks have no
+            image.
+    """
+    if not all((folder / name).is_dir() for name in ("imagesTr", "labelsTr")):
+        return None
+    training = _files_of_part(folder, "Tr")
+    has_channels = training[0].keys().isdisjoint(training[1])
+    parts = [
+        _nnunet_cases(images, masks, has_channels)
+        for images, masks in (training, _files_of_part(folder, "Ts"))
+    ]
+    if not (folder / "labelsTs").is_dir():
+        return [case for cases in parts for case in cases]
+    return [*under("train", parts[0]), *under("test", parts[1])]
+
+
+def _files_of_part(folder: Path, part: str) -> tuple[Files, Files]:
+    images, masks = (
+        image_files(path) if (path := folder / f"{kind}{part}").is_dir() else {}
+        for kind in ("images", "labels")
+    )
+    return images, masks
+
+
+def _nnunet_cases(images: Files, masks: Files, has_channels: bool) -> list[Case]:
+    if not has_channels:
+        return pair_annotated(images, masks)
+    channels = {stem: _CHANNEL.search(stem) for stem in images}
+    further = [
+        f"{images[stem][0]}: is a further channel of its image; keep only the first, _0000"
+        for stem, found in channels.items()
+        if found and found[0] != "_0000"
+    ]
+    report_all(further, f"{len(further)} channels cannot be read beside the first:")
+    first = {stem for stem, found in channels.items() if not found or found[0] == "_0000"}
+    return pair_annotated({_CHANNEL.sub("", stem): images[stem] for stem in first}, masks)
+
+
 def masks_beside_images(folder: Path) -> Sequence[Case] | None:
-    """Read `x.png` with `x_mask.png`, `x_mask_1.png` …, all in one folder."""
+    """Read `x.png` with `x_mask.png`, `x_mask_1.png` …, all in one folder.
+
+    Images without a mask are unannotated.
+    """
     images, masks = images_beside_masks(image_files(folder))
-    return pair(images, masks) if masks else None
+    return pair_annotated(images, masks) if masks else None
 
 
 def pascal_voc(folder: Path) -> Sequence[Case] | None:
-    """Read `JPEGImages/` with `SegmentationClass/`; an image without a mask is left out.
+    """Read `JPEGImages/` with `SegmentationClass/`.
 
-    The format shares its images with other tasks, so that most have no mask.
+    The format shares its images with other tasks, so that most have no mask: these are unannotated.
+    The void outline between object and background belongs to neither.
     """
-    if not all((folder / name).is_dir() for name in ("JPEGImages", "SegmentationClass")):
+    if not all((folder / name).is_dir() for name in ("JPEGImages", _CLASS_FOLDERS[-1])):
         return None
-    masks = image_files(folder / "SegmentationClass")
+    masks = next(filter(None, (_files_of(folder / name) for name in _CLASS_FOLDERS)), {})
     images = image_files(folder / "JPEGImages")
-    cases = pair({key: images[key] for key in images if key in masks}, masks)
-    return [AnnotatedCase(c.key, c.group, c.image, annotation=VocMask(c.masks[0])) for c in cases]
+    return pair_annotated(images, masks, MaskCoding(void=True))
 
 
-@dataclass(frozen=True)
-class VocMask:
-    """A class mask, colored or as class numbers.
-
-    Every class counts as the object; the void outline between object and background does not.
-    """
-
-    path: Path
-
-    def mask(self, shape: tuple[int, int]) -> np.ndarray:
-        """Read the bool mask, (height, width)."""
-        values, _ = read_image(self.path)
-        if values.shape[:2] != shape:
-            raise ValueError(wrong_size(self.path, values.shape, shape))
-        if values.ndim == 3:
-            return values.any(axis=2) & (values != _VOID).any(axis=2)
-        several_classes = ((values > 0) & (values < 255)).any()
-        return (values > 0) & ~((values == 255) & several_classes)
+def _files_of(folder: Path) -> Files:
+    return image_files(folder) if folder.is_dir() else {}
 
 
 def interpret(cases: Sequence[Case]) -> tuple[list[Case], str, Official]:
@@ -114,14 +165,22 @@ def interpret(cases: Sequence[Case]) -> tuple[list[Case], str, Official]:
     Raises:
         ValueError: Folders of different meaning are mixed.
     """
-    names = {folder_of(case).lower() for case in cases} - {""}
+    annotated, _ = by_annotation(cases)
+    names = {folder_of(case).lower() for case in annotated} - {""}
     if not names:
         return list(cases), "", {}
     if names <= PARTS.keys():
-        division = {case.key: PARTS[folder_of(case).lower()] for case in cases if folder_of(case)}
+        division = {
+            case.key: PARTS[folder_of(case).lower()] for case in annotated if folder_of(case)
+        }
         return list(cases), "one folder per part", {"folders": division}
     if names <= _CLASSES:
-        labelled = [_changed(case, label=folder_of(case).lower()) for case in cases]
+        labelled = [
+            _changed(case, label=folder_of(case).lower())
+            if folder_of(case).lower() in _CLASSES
+            else case
+            for case in cases
+        ]
         return labelled, "one folder per class", {}
     if names & (PARTS.keys() | _CLASSES):
         raise ValueError(

@@ -10,20 +10,32 @@ import unicodedata
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
-from kerasunet.data.cases import FileCase, MaskCoding
-from kerasunet.data.readers import IMAGE_SUFFIXES
+from kerasunet.data.cases import Case, DataSet, FileCase, MaskCoding, UnannotatedCase
+from kerasunet.data.readers import IMAGE_SUFFIXES, is_dicom
 from kerasunet.files import raise_all, report_all
 
 Files = dict[str, list[Path]]
 _MOST_BYTES = 64 << 20  # Of a table; one row per image takes a hundred.
 _MOST_COLUMNS = 1000
+_HEAD_BYTES = 352
 _NO_IMAGES = ("DICOMDIR",)
-_OTHERS = (".json", ".csv", ".tsv", ".txt", ".md", ".xml", ".zip", ".gz", ".mat", ".npy")
+_TABLES = (".json", ".csv", ".tsv", ".txt", ".md", ".xml", ".zip", ".gz")
+_OTHERS = (*_TABLES, ".mat", ".npy")
+_DOCUMENTS = (
+    *_TABLES, ".tgz", ".tar", ".rar", ".7z", ".html", ".htm", ".pdf", ".doc", ".docx", ".xls",
+    ".xlsx", ".ods", ".odt", ".yaml", ".yml", ".toml", ".ini", ".log", ".py", ".ipynb", ".m", ".r",
+    ".sh", ".bib", ".rst", ".bak", ".db", ".lnk", ".url", ".sha256", ".md5", ".cff",
+)  # fmt: skip
+_DOCUMENT_NAMES = ("dicomdir", "readme", "license", "licence", "makefile", "changelog", "version")
 _LONGEST_FIRST = sorted(IMAGE_SUFFIXES, key=len, reverse=True)
 # "x_mask", "x_mask_1", "x_mask2", "x_mask_left", but not "face_masks_7", which is an image.
 _BESIDE = re.compile(r"(?P<key>.+)_mask(?:\d*|[_ -].*)", re.IGNORECASE)
+_OTHER_WORDS = "seg|segmentation|gt|ground_?truth|annotation|label"
+_BESIDE_OTHERWISE = re.compile(
+    rf"(?P<key>.+)_(?P<word>{_OTHER_WORDS})(?:\d*|[_ -].*)", re.IGNORECASE
+)
 _IN_MASK_FOLDER = re.compile(
-    r"(?P<key>.+)[_-](?:masks?|seg|segmentation|gt|labels?)(?:\d*|[_ -].*)", re.IGNORECASE
+    rf"(?P<key>.+)[_-](?:masks?|annotations|labels|{_OTHER_WORDS})(?:\d*|[_ -].*)", re.IGNORECASE
 )
 
 
@@ -75,6 +87,43 @@ def json_files(folder: Path) -> dict[str, Path]:
         for path in files
         if path.suffix.lower() == ".json"
     }
+
+
+def unread_files(folder: Path, data: DataSet) -> tuple[Path, ...]:
+    """Return the files below a folder that belong to no image of a data set, sorted.
+
+    Documents, tables and archives are left out, and so is what is hidden.
+    """
+    cases = [*data.cases, *data.unannotated]
+    used = {os.path.abspath(path) for case in cases for path in _files_of(case)}
+    return tuple(path for path in files_below(folder) if os.path.abspath(path) not in used)
+
+
+def _files_of(case: Case) -> Iterator[Path]:
+    yield from filter(None, [getattr(case, "image", None), *getattr(case, "masks", ())])
+    described = getattr(getattr(case, "annotation", None), "path", None)
+    if described is not None:
+        yield described
+
+
+def own_files(folder: Path) -> list[Path]:
+    """Return the files of a folder itself, but for documents and what is hidden."""
+    files = (Path(entry.path) for entry in _visible(folder) if not _is_folder(entry))
+    return [path for path in files if not _is_document(path.name.lower())]
+
+
+def files_below(folder: Path) -> Iterator[Path]:
+    """Yield the files of a folder and all its subfolders, but for documents and what is hidden."""
+    for parent, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(names):
+            if not name.startswith(".") and not _is_document(name.lower()):
+                yield Path(parent) / name
+
+
+def _is_document(name: str) -> bool:
+    is_image = name.endswith(".nii.gz")
+    return not is_image and name.endswith(_DOCUMENTS) or name in _DOCUMENT_NAMES
 
 
 def keys_of(images: Collection[Path]) -> dict[Path, str]:
@@ -167,10 +216,10 @@ def _dicom_name(entry: os.DirEntry) -> str | None:
         return None
     try:
         with open(entry.path, "rb") as file:
-            head = file.read(132)
+            head = file.read(_HEAD_BYTES)
     except OSError:
         return None
-    return unicodedata.normalize("NFC", entry.name) if head[128:] == b"DICM" else None
+    return unicodedata.normalize("NFC", entry.name) if is_dicom(head) else None
 
 
 def _visible(folder: Path) -> list[os.DirEntry]:
@@ -220,6 +269,31 @@ def pair(
     ]
 
 
+def pair_annotated(images: Files, masks: Files, coding: MaskCoding = MaskCoding()) -> list[Case]:
+    """Make a case of every image and the masks of the same key; images without one may be there.
+
+    Args:
+        images: Image files by key, one for each.
+        masks: Mask files by key; several of one key are united.
+        coding: How the masks code the object.
+
+    Returns:
+        The cases, those without a mask as `UnannotatedCase`.
+
+    Raises:
+        ValueError: Masks have no image, or files differ in suffix only; the message lists every
+            one.
+    """
+    problems = [*doubled(images), *doubled(masks), *_alone(masks, images, "image")]
+    report_all(problems, f"{len(problems)} files cannot be paired:")
+    return [
+        FileCase(key, key, paths[0], masks=tuple(masks[key]), coding=coding)
+        if key in masks
+        else UnannotatedCase(key, key, paths[0])
+        for key, paths in sorted(images.items())
+    ]
+
+
 def by_image(masks: Files, keys: Collection[str]) -> Files:
     """Assign the files of a mask folder to images: `x`, `x_mask`, `x_seg_2` … belong to `x`."""
     sorted_masks: Files = {}
@@ -230,12 +304,38 @@ def by_image(masks: Files, keys: Collection[str]) -> Files:
 
 
 def images_beside_masks(files: Files) -> tuple[Files, Files]:
-    """Separate `x` from `x_mask`, `x_mask_1` … of one folder: images and masks, by key."""
+    """Separate `x` from `x_mask`, `x_mask_1` … of one folder: images and masks, by key.
+
+    Where no name has `_mask`, masks may be `x_seg`, `x_gt`, `x_label` … instead; such a word counts
+    if `x` is there for one of its names at least.
+
+    Raises:
+        ValueError: Several such words are in use, so that masks may be of different things.
+    """
+    key_of = _keys_beside(files)
     masks: Files = {}
-    for stem, paths in files.items():
-        if _BESIDE.fullmatch(stem):
-            masks.setdefault(_shortened(stem, _BESIDE), []).extend(paths)
-    return {stem: paths for stem, paths in files.items() if not _BESIDE.fullmatch(stem)}, masks
+    for stem, key in key_of.items():
+        masks.setdefault(key, []).extend(files[stem])
+    return {stem: paths for stem, paths in files.items() if stem not in key_of}, masks
+
+
+def _keys_beside(files: Files) -> dict[str, str]:
+    """Return the key of every mask, by its stem."""
+    usual = {stem: match["key"] for stem in files if (match := _BESIDE.fullmatch(stem))}
+    others = [match for stem in files if (match := _BESIDE_OTHERWISE.fullmatch(stem))]
+    words = {match["word"].lower() for match in others if match["key"] in files}
+    if len(words) + bool(usual) > 1:
+        known = ", ".join(f"x_{word}" for word in sorted(words | ({"mask"} if usual else set())))
+        folder = next(iter(files.values()))[0].parent
+        raise ValueError(f"{folder}: has masks of several kinds, {known}; keep one of them")
+    return usual or {match[0]: match["key"] for match in others if match["word"].lower() in words}
+
+
+def masks_by_name(files: Files) -> set[str]:
+    """Return the stems of one folder that are those of another with `_mask`, `_seg` or the like."""
+    patterns = (_BESIDE, _BESIDE_OTHERWISE)
+    matches = (pattern.fullmatch(stem) for stem in files for pattern in patterns)
+    return {match[0] for match in matches if match and match["key"] in files}
 
 
 def doubled(files: Files) -> Iterator[str]:

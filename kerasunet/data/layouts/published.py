@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from kerasunet.data.cases import DataSet, FileCase, MaskCoding
+from kerasunet.data.cases import Case, DataSet, MaskCoding, UnannotatedCase, by_annotation
 from kerasunet.data.layouts.pairing import (
     Files,
     by_image,
@@ -59,32 +60,69 @@ PUBLISHED: dict[str, tuple[str, str]] = {
 """Terms of use and citation of each published data set."""
 
 
-def read_published(folder: Path) -> DataSet | None:
-    """Read the published data set that was unpacked here; `None` if there is none."""
-    archive = _archive_in(folder)
+def read_published(folder: Path, name: str | None = None) -> DataSet | None:
+    """Read the published data set that was unpacked here; `None` if there is none.
+
+    A set is recognized by its folders and by the names, and for want of telling names the number,
+    of its images: other data in folders of such names have other masks and other terms.
+
+    Args:
+        folder: The folder.
+        name: A set that somebody says is here; its folders suffice, so it may be a part of it.
+    """
+    archive = _archive_in(folder, name)
     if archive is None:
         return None
     cases, official = archive.read(folder)
+    annotated, unannotated = by_annotation(cases)
     terms, citation = PUBLISHED[archive.name]
     return DataSet(
         archive.name,
-        tuple(cases),
+        annotated,
         f"{archive.name} archive",
         terms=terms,
         citation=citation,
         official=official,
+        unannotated=unannotated,
     )
 
 
 class _Archive(NamedTuple):
+    """What a published set looks like.
+
+    Attributes:
+        name: A name in `PUBLISHED`.
+        entries: What its folder has, as glob patterns.
+        images: Its folders of images.
+        stems: A pattern for all file names in these, without suffix.
+        read: Lists its cases, and its official divisions.
+        number: How many images there are, where their names could be anybody's.
+    """
+
     name: str
     entries: tuple[str, ...]
-    read: Callable[[Path], tuple[Iterable[FileCase], Mapping]]
+    images: tuple[str, ...]
+    stems: str
+    read: Callable[[Path], tuple[Iterable[Case], Mapping]]
+    number: int | None = None
+
+    def has_entries(self, folder: Path) -> bool:
+        return all(any(folder.glob(entry)) for entry in self.entries)
+
+    def has_images(self, folder: Path) -> bool:
+        names = [
+            stem
+            for part in self.images
+            if (folder / part).is_dir()
+            for stem in image_files(folder / part)
+        ]
+        known = all(re.fullmatch(self.stems, name) for name in names)
+        return known and self.number in (None, len(names))
 
 
-def _archive_in(folder: Path) -> _Archive | None:
-    """Return the archive whose entries, which are glob patterns, a folder has."""
-    return next((a for a in _ARCHIVES if all(any(folder.glob(entry)) for entry in a.entries)), None)
+def _archive_in(folder: Path, name: str | None) -> _Archive | None:
+    found = (archive for archive in _ARCHIVES if archive.has_entries(folder))
+    return next((a for a in found if a.name == name or a.has_images(folder)), None)
 
 
 def _duts(root: Path):
@@ -153,12 +191,18 @@ def _jsrt(root: Path):
 
 
 def _shenzhen(root: Path):
-    """Read the 566 of 662 images that have a mask; leave the others out."""
+    """Read 662 images, of which 566 have a mask."""
     images = image_files(root / "CXR_png")
     masks = by_image(image_files(root / "mask"), images)
     labels = {"0": "normal", "1": "tuberculosis"}
     masked = {key: paths for key, paths in images.items() if key in masks}
-    return pair(masked, masks, _ANTI_ALIASED, label=lambda key: labels.get(key[-1], "")), {}
+    cases = pair(masked, masks, _ANTI_ALIASED, label=lambda key: labels.get(key[-1], ""))
+    bare = [
+        UnannotatedCase(key, key, paths[0], label=labels.get(key[-1], ""))
+        for key, paths in images.items()
+        if key not in masks
+    ]
+    return [*cases, *bare], {}
 
 
 def _rows(path: Path, column: str, images: Files) -> dict[str, dict[str, str]]:
@@ -173,10 +217,16 @@ def _require_rows(path: Path, rows: Mapping[str, dict], images: Files) -> None:
 
 
 _ARCHIVES = (
-    _Archive("duts", ("DUTS-TR-Image", "DUTS-TR-Mask"), _duts),
-    _Archive("ecssd", ("images", "ground_truth_mask"), _ecssd),
-    _Archive("bus_bra", ("Images", "Masks", "bus_data.csv"), _bus_bra),
-    _Archive("busi", ("benign/benign (*).png", "malignant/malignant (*).png"), _busi),
-    _Archive("jsrt", ("images", "masks", "jsrt_metadata.csv"), _jsrt),
-    _Archive("shenzhen", ("CXR_png", "mask"), _shenzhen),
+    _Archive("duts", ("DUTS-TR-Image", "DUTS-TR-Mask"), ("DUTS-TR-Image",), ".+", _duts),
+    _Archive("ecssd", ("images", "ground_truth_mask"), ("images",), r"\d{4}", _ecssd, 1000),
+    _Archive("bus_bra", ("Images", "Masks", "bus_data.csv"), ("Images",), "bus_.+", _bus_bra),
+    _Archive(
+        "busi",
+        ("benign/benign (*).png", "malignant/malignant (*).png"),
+        _BUSI_LABELS,
+        r"(benign|malignant|normal) \(\d+\)(_mask(_\d+)?)?",
+        _busi,
+    ),
+    _Archive("jsrt", ("images", "masks", "jsrt_metadata.csv"), ("images",), "JPC[LN]N.+", _jsrt),
+    _Archive("shenzhen", ("CXR_png", "mask"), ("CXR_png",), r"CHNCXR_\d+_[01]", _shenzhen),
 )

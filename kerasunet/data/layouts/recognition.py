@@ -7,27 +7,35 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from kerasunet.data.cases import Case, DataSet
-from kerasunet.data.layouts.annotations import coco, image_root, labelme, read_coco
+from kerasunet.data.cases import Case, DataSet, by_annotation
+from kerasunet.data.layouts.annotations import foreign_in
+from kerasunet.data.layouts.coco import coco, image_root, read_coco
 from kerasunet.data.layouts.folders import (
     frames_apart,
+    images_alone,
     images_and_masks,
     interpret,
     masks_beside_images,
+    nnunet,
     pascal_voc,
     under,
 )
+from kerasunet.data.layouts.labelme import labelme
 from kerasunet.data.layouts.manifest import manifest_in, read_manifest
+from kerasunet.data.layouts.objects import with_classes
 from kerasunet.data.layouts.pairing import (
+    files_below,
     image_files,
     subfolders,
+    unread_files,
 )
 from kerasunet.data.layouts.published import PUBLISHED, read_published
-from kerasunet.files import call_all, raise_all
+from kerasunet.files import call_all, kinds_in_words, raise_all
 
 _DEPTH = 2
 _OWN: dict[str, Callable[[Path], Sequence[Case] | None]] = {
     "Pascal VOC": pascal_voc,
+    "nnU-Net": nnunet,
     "images/ and masks/": images_and_masks,
     "x beside x_mask": masks_beside_images,
     "COCO": coco,
@@ -35,14 +43,15 @@ _OWN: dict[str, Callable[[Path], Sequence[Case] | None]] = {
 }
 
 
-def read_folder(folder: Path) -> DataSet:
+def read_folder(folder: Path, name: str | None = None) -> DataSet:
     """Recognize the layout of a folder and list its cases.
 
     Args:
         folder: A published data set as it comes out of its archive; or your own folder, with
             `images/` and `masks/`, with `x.png` beside `x_mask.png` (and `x_mask_1.png` …), with
-            a `manifest.csv`, with labelme, COCO or Pascal VOC files; or a folder of such folders,
-            one for each patient, part (`train/`, `test/`) or class (`benign/`, `malignant/`).
+            a `manifest.csv`, with labelme, COCO, Pascal VOC or nnU-Net files; or a folder of such
+            folders, one for each patient, part (`train/`, `test/`) or class (`benign/` …).
+        name: The published data set that is said to be there, perhaps in part.
 
     Returns:
         The data set; its `layout` says which layout was recognized.
@@ -54,14 +63,17 @@ def read_folder(folder: Path) -> DataSet:
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: no such folder")
-    found = _read(folder, _DEPTH)
+    found = _read(folder, _DEPTH, name)
+    if found is None and (found_instead := foreign_in(folder)):
+        raise ValueError(found_instead)
     if found is None:
         raise ValueError(
             f"{folder}: no known layout; expected images/ and masks/ with equal file names, "
-            "x.png beside x_mask.png, a manifest.csv, labelme, COCO or Pascal VOC files, a folder "
-            "of such folders, or one of " + ", ".join(PUBLISHED)
+            "x.png beside x_mask.png, a manifest.csv, labelme, COCO, Pascal VOC or nnU-Net files, "
+            f"a folder of such folders, or one of {', '.join(PUBLISHED)}; {_contents(folder)}"
         )
-    return frames_apart(found)
+    found = frames_apart(found)
+    return found if _is_published(found) else replace(found, unread=unread_files(folder, found))
 
 
 def read_file(path: Path) -> DataSet:
@@ -80,22 +92,31 @@ def read_file(path: Path) -> DataSet:
     )
 
 
-def _read(folder: Path, depth: int) -> DataSet | None:
-    data = read_published(folder) or manifest_in(folder)
+def _contents(folder: Path) -> str:
+    """Return what a folder holds, for a message."""
+    return f"it holds {kinds_in_words(files_below(folder)) or 'no images'}"
+
+
+def _is_published(data: DataSet) -> bool:
+    return data.name in PUBLISHED and bool(data.citation)
+
+
+def _read(folder: Path, depth: int, name: str | None) -> DataSet | None:
+    data = read_published(folder, name) or manifest_in(folder)
     if data is not None:
         return data
     for layout, reader in _OWN.items():
         cases = reader(folder)
         if cases is not None:
-            return _data_set(folder, cases, layout)
-    return _read_subfolders(folder, depth - 1) if depth else None
+            return _data_set(folder, with_classes(folder, cases), layout)
+    return _read_subfolders(folder, depth - 1, name) if depth else None
 
 
-def _read_subfolders(folder: Path, depth: int) -> DataSet | None:
+def _read_subfolders(folder: Path, depth: int, name: str | None) -> DataSet | None:
     inner = subfolders(folder)
-    results = call_all(partial(_read, path, depth) for path in inner)
+    results = call_all(partial(_read, path, depth, name) for path in inner)
     found = {path.name: data for path, data in zip(inner, results, strict=True) if data}
-    published = [data for data in found.values() if data.name in PUBLISHED and data.citation]
+    published = [data for data in found.values() if _is_published(data)]
     if len(published) > 1:
         listing = ", ".join(data.name for data in published)
         raise ValueError(
@@ -103,31 +124,45 @@ def _read_subfolders(folder: Path, depth: int) -> DataSet | None:
         )
     if published:
         return published[0]
-    unread = [path for path in inner if path.name not in found and _holds_images(path)]
+    others = [path for path in inner if path.name not in found and _holds_images(path)]
+    bare = {path.name: images_alone(path) for path in others}
     if found:
         raise_all(
-            [f"{path}/" for path in unread], "images in these folders are in no known layout:"
+            [f"{path}/" for path in others if not bare[path.name]],
+            "images in these folders are in no known layout (without masks, they belong into a "
+            "folder images/):",
         )
-    return _united(folder, found) if found else None
+    return _united(folder, found, bare) if found else None
 
 
 def _holds_images(folder: Path) -> bool:
     return any(image_files(path) for path in (folder, *subfolders(folder)))
 
 
-def _united(folder: Path, found: Mapping[str, DataSet]) -> DataSet:
+def _united(
+    folder: Path, found: Mapping[str, DataSet], bare: Mapping[str, Sequence[Case]]
+) -> DataSet:
+    """Make one data set of those in the subfolders, and of images without masks in others."""
+    without_masks = [case for name, cases in bare.items() for case in under(name, cases)]
     if len(found) == 1:
         (only,) = found.values()
-        return replace(only, name=folder.absolute().name)
-    cases = [case for name, data in found.items() for case in under(name, data.cases)]
+        _, unannotated = by_annotation([*only.unannotated, *without_masks])
+        return replace(only, name=folder.absolute().name, unannotated=unannotated)
+    cases = [
+        case
+        for name, data in found.items()
+        for case in under(name, [*data.cases, *data.unannotated])
+    ] + without_masks
     return _data_set(folder, cases, " or ".join(sorted({data.layout for data in found.values()})))
 
 
 def _data_set(folder: Path, cases: Sequence[Case], layout: str) -> DataSet:
     meant, folders, official = interpret(cases)
+    annotated, unannotated = by_annotation(meant)
     return DataSet(
         folder.absolute().name,
-        tuple(sorted(meant, key=lambda case: case.key)),
+        annotated,
         f"{folders}: {layout}" if folders else layout,
         official=official,
+        unannotated=unannotated,
     )

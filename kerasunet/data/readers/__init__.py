@@ -1,8 +1,9 @@
 """Image files to arrays: float32, 0 to 255, upright, with the pixel spacing; nothing else is kept.
 
-The first bytes of a file decide what it is, never its name. PNG, JPEG, BMP and TIFF are read by
-Pillow; DICOM and NIfTI by pydicom and nibabel, which the extra `kerasunet[dicom]` installs. Names,
-dates and other words in a file reach no result, error message, warning or log.
+The first bytes of a file decide what it is, never its name. PNG, JPEG, BMP, GIF, WebP and TIFF are
+read by Pillow; DICOM and NIfTI by pydicom and nibabel, which the extra `kerasunet[dicom]` installs;
+NRRD and MetaImage by SimpleITK, of the extra `kerasunet[itk]`. Names, dates and other words in a
+file reach no result, error message, warning or log.
 """
 
 from typing import TYPE_CHECKING
@@ -14,9 +15,20 @@ if TYPE_CHECKING:
         IMAGE_SUFFIXES as IMAGE_SUFFIXES,
         SIZE_LIMIT as SIZE_LIMIT,
         count_frames as count_frames,
+        is_dicom as is_dicom,
         read_image as read_image,
+        read_mask as read_mask,
         read_mask_values as read_mask_values,
+        segment_labels as segment_labels,
+        to_levels as to_levels,
     )
-    from kerasunet.data.readers.raster import read_png as read_png
+    from kerasunet.data.readers.masks import (
+        MaskValues as MaskValues,
+        object_pixels as object_pixels,
+    )
+    from kerasunet.data.readers.raster import (
+        read_embedded as read_embedded,
+        read_png as read_png,
+    )
 else:
     __getattr__, __dir__, __all__ = lazy_members(__name__)

@@ -1,368 +1,251 @@
-"""DICOM files, decoded by pydicom: display (windows, LUTs), segmentations, frames and spacing.
+"""DICOM files, decoded by pydicom: headers, pixel data, frames, and where they lie.
 
-Stored values become grey levels or colors as part 3 of the standard says.
-
-The size and the completeness of JPEG and JPEG-LS frames are checked here: the decoder of their
-rarer kinds trusts the header and does not notice a missing end.
+Files may lack preamble and file meta information, and single elements may be broken: these are
+ignored, with a remark. Pixels are decoded in `dicom_pixels` and displayed in `dicom_display`; where
+frames lie, and what a segmentation's belong to, is in `dicom_frames`.
 """
 
 from __future__ import annotations
 
-import os
-import struct
-from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
-from pydicom import Dataset, dcmread
-from pydicom.encaps import get_frame
-from pydicom.filereader import read_file_meta_info
-from pydicom.pixels import apply_color_lut, apply_modality_lut, get_decoder, pixel_array
+from pydicom import DataElement, Dataset, dcmread
+from pydicom.datadict import dictionary_VR, keyword_for_tag
+from pydicom.filereader import read_dataset
 from pydicom.uid import (
-    JPEG2000,
+    UID,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
-    JPEG2000Lossless,
-    JPEGBaseline8Bit,
-    JPEGExtended12Bit,
-    JPEGLossless,
-    JPEGLosslessSV1,
-    JPEGLSLossless,
-    JPEGLSNearLossless,
-    RLELossless,
-)
-from scipy.special import expit
-
-from kerasunet.data.readers.files import (
-    Source,
-    Unusable,
-    millimetres,
-    own_range,
-    quiet,
-    stretch,
-    to_mask_values,
-    without_equal_channels,
 )
 
-# Start-of-frame markers: C0 to CF but for the tables C4, C8 and CC; F7 in JPEG-LS.
-_START_OF_FRAME = {*range(0xFFC0, 0xFFD0), 0xFFF7} - {0xFFC4, 0xFFC8, 0xFFCC}
-_FILL = 0xFFFF
-_END_OF_IMAGE = b"\xff\xd9"
-_PADDING = b"\x00\xff"
+from kerasunet.data.readers import dicom_display, dicom_frames, dicom_pixels
+from kerasunet.data.readers.dicom_frames import frame_count, numbers
+from kerasunet.data.readers.dicom_pixels import SYNTAXES
+from kerasunet.data.readers.files import to_mask_values, without_equal_channels
+from kerasunet.data.readers.source import Partner, Source, Unusable, millimetres, quiet
+from kerasunet.data.readers.space import matching_frame
+
+_PREAMBLE_BYTES = 132
+_FILE_META = 0x0002
 _PIXEL_SPACINGS = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing")
 _CENTIMETRES = 3
-_SPACING_ELEMENTS = ("SequenceOfUltrasoundRegions", *_PIXEL_SPACINGS)
-_SEGMENTATION_CLASSES = (
-    "1.2.840.10008.5.1.4.1.1.66.4",  # Segmentation Storage
-    "1.2.840.10008.5.1.4.1.1.66.7",  # Label Map Segmentation Storage
-)
-_SEGMENTATION_ELEMENTS = ("SegmentationType", "MaximumFractionalValue")
-_DISPLAY_ELEMENTS = (
-    "PhotometricInterpretation",
-    "BitsStored",
-    "PixelRepresentation",
-    "RescaleSlope",
-    "RescaleIntercept",
-    "ModalityLUTSequence",
-    "WindowCenter",
-    "WindowWidth",
-    "VOILUTFunction",
-    "VOILUTSequence",
-    *(
-        f"{segmented}{colour}PaletteColorLookupTable{part}"
-        for colour in ("Red", "Green", "Blue")
-        for segmented, part in (("", "Descriptor"), ("", "Data"), ("Segmented", "Data"))
-    ),
-)
-_WINDOW = ("WindowCenter", "WindowWidth")
-_RGB = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
-_FUNCTIONAL_GROUPS = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
-_MACROS = ("PixelMeasuresSequence", "PixelValueTransformationSequence", "FrameVOILUTSequence")
+_NEEDED = ("Rows", "Columns", "BitsAllocated", "BitsStored", "PixelRepresentation")
 _ELEMENTS = [
-    "Rows",
-    "Columns",
+    *_NEEDED,
+    "SOPClassUID",
+    "SOPInstanceUID",
+    "FrameOfReferenceUID",
+    "ImagePositionPatient",
+    "ImageOrientationPatient",
+    "SamplesPerPixel",
+    "PlanarConfiguration",
+    "HighBit",
     "NumberOfFrames",
-    *_FUNCTIONAL_GROUPS,
-    *_SEGMENTATION_ELEMENTS,
-    *_DISPLAY_ELEMENTS,
-    *_SPACING_ELEMENTS,
+    "ExtendedOffsetTable",
+    "ExtendedOffsetTableLengths",
+    "SequenceOfUltrasoundRegions",
+    *_PIXEL_SPACINGS,
+    "SharedFunctionalGroupsSequence",
+    "PerFrameFunctionalGroupsSequence",
+    *dicom_frames.ELEMENTS,
+    *dicom_display.ELEMENTS,
 ]
-# Where there is a choice, the decoder that copes best with damage: Pillow refuses a frame whose own
-# header promises gigabytes, and pylibjpeg's run-length decoder can end in a Rust panic.
-_DECODERS = {
-    ImplicitVRLittleEndian: "",
-    ExplicitVRLittleEndian: "",
-    ExplicitVRBigEndian: "",
-    JPEGBaseline8Bit: "pillow",
-    JPEG2000: "pillow",
-    JPEG2000Lossless: "pillow",
-    RLELossless: "pydicom",
-}
-_RARE_JPEG = (
-    JPEGExtended12Bit,
-    JPEGLossless,
-    JPEGLosslessSV1,
-    JPEGLSLossless,
-    JPEGLSNearLossless,
-)
-_PIXEL_DATA_HEADER_BYTES = 12
 
 
 def read_image(source: Source) -> tuple[np.ndarray, tuple[float, float] | None]:
     """Read float32 levels, `(height, width)` or `(height, width, 3)`, and the spacing."""
     with quiet("pydicom"):
         header = _header(source)
-        levels = _levels(_stored(source, header), header)
+        if dicom_frames.is_segmentation(header):
+            raise Unusable("a DICOM segmentation, so a mask; give the image that it was drawn on")
+        levels = dicom_display.shown(dicom_pixels.decoded(source, header), header, source.remarks)
         return without_equal_channels(levels), spacing(header)
 
 
 def read_mask(source: Source) -> np.ndarray:
     """Read the stored values, unsigned integers, `(height, width)`; unite a segmentation's."""
     with quiet("pydicom"):
-        if _is_segmentation(source):
+        if dicom_frames.is_segmentation(_header(replace(source, frame=0))):
             return _segmented(source)
-        return to_mask_values(_stored(source, _header(source)))
+        frame = _frame_at(source)
+        return to_mask_values(dicom_pixels.decoded(frame, _header(frame)).stored)
 
 
 def count_frames(source: Source) -> int | None:
     """Return the number of frames; `None` for a segmentation, whose frames name their image's."""
     with quiet("pydicom"):
-        if _is_segmentation(source):
-            return None
-        header = dcmread(source.file, stop_before_pixels=True, specific_tags=["NumberOfFrames"])
-        return int(header.get("NumberOfFrames") or 1)
+        header = _header(source)
+        return None if dicom_frames.is_segmentation(header) else frame_count(header)
 
 
-def _is_segmentation(source: Source) -> bool:
-    meta = read_file_meta_info(source.file.name)
-    return meta.get("MediaStorageSOPClassUID") in _SEGMENTATION_CLASSES
+def segment_labels(source: Source) -> tuple[str, ...]:
+    """Return the labels of a segmentation's segments; none of other files."""
+    with quiet("pydicom"):
+        header = _header(source)
+        labels = dicom_frames.segment_labels(header).values()
+        return tuple(labels) if dicom_frames.is_segmentation(header) else ()
+
+
+def locate(source: Source) -> Partner:
+    """Return the frame as the partner of a mask."""
+    with quiet("pydicom"):
+        header = _header(source)
+        return Partner(
+            source.name,
+            source.frame,
+            frame_count(header),
+            (header.Rows, header.Columns),
+            dicom_frames.plane(header),
+            uid=str(header.get("SOPInstanceUID", "")),
+            space=str(header.get("FrameOfReferenceUID", "")),
+        )
 
 
 def _segmented(source: Source) -> np.ndarray:
+    first = replace(source, frame=0)
+    header = _header(first)
+    chosen = dicom_frames.frames_about(header, frame_count(header), source)
+    if source.segments:
+        chosen = dicom_frames.of_segments(header, chosen, source.segments)
+    dicom_frames.check_aligned(header, chosen, source.partner)
+    stored = [dicom_pixels.decoded(replace(source, frame=index), header).stored for index in chosen]
+    return dicom_frames.united(stored, header, source.segments)
+
+
+def _frame_at(source: Source) -> Source:
+    """Return the mask's frame that lies where the image's does, if both say where they lie."""
+    if source.partner is None:
+        return source
     header = _header(replace(source, frame=0))
-    count = int(header.get("NumberOfFrames") or 1)
-    indices = frames_about(header, count, source.frame)
-    return united([_stored(replace(source, frame=index), header) for index in indices], header)
+    planes = dicom_frames.planes(header, frame_count(header))
+    return replace(source, frame=matching_frame(source.partner, planes, source.frame))
 
 
 def _header(source: Source) -> Dataset:
     """Read the elements for display and spacing, those of the frame merged in, none empty."""
-    syntax = read_file_meta_info(source.file.name).TransferSyntaxUID
-    if syntax not in (*_DECODERS, *_RARE_JPEG):
+    syntax = _transfer_syntax(source)
+    if syntax is not None and syntax not in SYNTAXES:
         # Among them is deflate, whose header can be inflated only with the pixels, to any size.
         raise Unusable("DICOM with video or a rare compression; convert it to PNG")
-    header = dcmread(source.file, stop_before_pixels=True, specific_tags=_ELEMENTS)
+    source.file.seek(0)
+    header = dcmread(source.file, stop_before_pixels=True, specific_tags=_ELEMENTS, force=True)
+    header.file_meta.TransferSyntaxUID = syntax or _encoding(header)
+    _clean(header, source.remarks)
     if "Rows" not in header or "Columns" not in header:
         raise Unusable("a DICOM file without an image; give one that has pixels")
     source.check_size(header.Columns, header.Rows)
-    frames = int(header.get("NumberOfFrames") or 1)
-    source.check_frame(frames)
-    if syntax in _RARE_JPEG:
-        _check_jpeg(source, header, frames)
-    _merge_functional_groups(header, source.frame)
-    for element in [element for element in header if element.is_empty]:
-        del header[element.tag]
+    source.check_frame(frame_count(header))
+    _merge_functional_groups(header, source)
+    _complete(header, source.remarks)
     return header
 
 
-def _check_jpeg(source: Source, header: Dataset, frames: int) -> None:
-    """Refuse a frame that is larger than the header says, or cut off."""
-    source.file.seek(_PIXEL_DATA_HEADER_BYTES, os.SEEK_CUR)  # `dcmread` stopped before it.
-    frame = get_frame(source.file, source.frame, number_of_frames=frames)
-    if coded_size(frame) != (header.Rows, header.Columns):
-        raise Unusable("its pixel data are not of the size that its header states; export it again")
-    if not is_complete(frame):
-        raise Unusable("its pixel data are cut off; copy or export it again")
+def _transfer_syntax(source: Source) -> UID | None:
+    """Return what the file meta information says; `None` if it does not."""
+    source.file.seek(0)
+    head = source.file.read(_PREAMBLE_BYTES)
+    source.file.seek(_PREAMBLE_BYTES if head.endswith(b"DICM") else 0)
+    meta = read_dataset(
+        source.file,
+        is_implicit_VR=False,
+        is_little_endian=True,
+        stop_when=lambda tag, vr, length: tag.group != _FILE_META,
+    )
+    return meta.get("TransferSyntaxUID") or None
 
 
-def _merge_functional_groups(header: Dataset, frame: int) -> None:
+def _encoding(header: Dataset) -> UID:
+    """Return the transfer syntax of an uncompressed file, by how its elements are written."""
+    implicit, little = header.original_encoding
+    if not little:
+        return ExplicitVRBigEndian
+    return ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
+
+
+def _clean(header: Dataset, remarks: list[str]) -> None:
+    """Remove empty elements, mend or remove broken ones."""
+    for tag in list(header.keys()):
+        name = keyword_for_tag(tag)
+        try:
+            element = header[tag]
+            if element.is_empty:
+                del header[tag]
+            elif element.VR in ("DS", "IS"):
+                numbers(header, name)
+        except Exception:  # pydicom raises exceptions of every type for broken elements.
+            if name in _NEEDED:
+                raise
+            _mend(header, tag, remarks)
+
+
+def _mend(header: Dataset, tag: Any, remarks: list[str]) -> None:
+    """Read decimal commas as points; remove what is broken in another way."""
+    raw = header.get_item(tag)
+    name = keyword_for_tag(tag)
+    del header[tag]
+    try:
+        if dictionary_VR(tag) != "DS":
+            raise ValueError
+        texts = raw.value.decode("ascii").split("\\") if isinstance(raw.value, bytes) else raw.value
+        values = [float(str(text).strip(" \0").replace(",", ".")) for text in np.ravel(texts)]
+    except Exception:  # Whatever the element holds, the image does without it.
+        remarks.append(f"its {name} is broken and was ignored")
+    else:
+        header[tag] = DataElement(tag, "FD", values)
+        remarks.append(f"the decimal commas of its {name} were read as points")
+
+
+def _merge_functional_groups(header: Dataset, source: Source) -> None:
     """Move what enhanced multi-frame objects say of one frame to where others say it of all."""
-    for sequence, position in zip(_FUNCTIONAL_GROUPS, (0, frame), strict=True):
-        groups = header.get(sequence)
-        for macro in _MACROS if groups else ():
-            for item in groups[position].get(macro, []):
-                header.update(item)
+    if frame_count(header) > 1 and "ImagePositionPatient" in header:
+        del header.ImagePositionPatient  # That of the first frame alone.
+    header.update(dicom_frames.of_frame(header, source.frame))
+    _clean(header, source.remarks)
 
 
-def _stored(source: Source, header: Dataset) -> np.ndarray:
-    """Return the frame's stored values, `(height, width)`, or RGB, `(height, width, 3)`."""
-    syntax = header.file_meta.TransferSyntaxUID
-    if not get_decoder(syntax).is_available:
-        raise Unusable(f'{syntax.name} needs an extra: pip install "kerasunet[dicom-lossless]"')
-    plugin = _DECODERS.get(syntax, "")
-    return pixel_array(source.file, index=source.frame, decoding_plugin=plugin)
-
-
-def coded_size(frame: bytes) -> tuple[int, int]:
-    """Return the rows and columns of a frame (ITU-T T.81, B.2.2; T.87, C.2.2).
-
-    Args:
-        frame: A JPEG or JPEG-LS interchange stream.
-
-    Raises:
-        struct.error: The stream ends before it tells.
-    """
-    at = 2
-    while True:
-        marker, length = struct.unpack_from(">HH", frame, at)
-        if marker in _START_OF_FRAME:
-            return struct.unpack_from(">HH", frame, at + 5)
-        at += 1 if marker == _FILL else 2 + length
-
-
-def is_complete(frame: bytes) -> bool:
-    """Return whether the stream has its end marker, which a truncated one lacks."""
-    return frame.rstrip(_PADDING).endswith(_END_OF_IMAGE)
+def _complete(header: Dataset, remarks: list[str]) -> None:
+    """Add what a file should say of its pixels, where there is no doubt."""
+    samples = int(header.get("SamplesPerPixel", 1))
+    header.SamplesPerPixel = samples
+    if "PhotometricInterpretation" not in header and samples == 1:
+        header.PhotometricInterpretation = "MONOCHROME2"
+        remarks.append("it lacks a PhotometricInterpretation; MONOCHROME2 was assumed")
+    if "PixelRepresentation" not in header:
+        header.PixelRepresentation = 0
 
 
 def spacing(header: Dataset) -> tuple[float, float] | None:
     """Return the spacing in millimeters, (row, column), `None` where the file does not say.
 
     Calibrated ultrasound regions come first; where regions differ in scale, there is no one
-    spacing of the image. `PixelSpacing` is preferred to that of the detector and of a film's scan.
+    spacing of the image. `PixelSpacing` is preferred to that of the detector and of a film's scan;
+    one that makes no sense, such as 0, is passed over.
 
     Args:
-        header: The elements named in `_SPACING_ELEMENTS`, as far as the file has them.
+        header: The elements for display and spacing, as far as the file has them.
     """
     scales = {
         millimetres(10 * region.PhysicalDeltaY, 10 * region.PhysicalDeltaX)
         for region in header.get("SequenceOfUltrasoundRegions", [])
         if _is_tissue(region)
-    }
+    } - {None}
     if scales:
         return scales.pop() if len(scales) == 1 else None
-    for name in _PIXEL_SPACINGS:
-        if name in header:
-            return millimetres(*header[name].value)
-    return None
+    stated = (_two_sides(numbers(header, name)) for name in _PIXEL_SPACINGS)
+    return next((found for found in stated if found), None)
+
+
+def _two_sides(values: list[float]) -> tuple[float, float] | None:
+    """Return a spacing; one that repeats a single number counts, others have two numbers."""
+    if len(values) > 2 and len(set(values)) == 1:
+        values = values[:2]
+    return millimetres(*values) if len(values) == 2 else None
 
 
 def _is_tissue(region: Dataset) -> bool:
     """Return whether both axes of an ultrasound region are lengths, unlike M-mode and Doppler."""
     units = (region.get("PhysicalUnitsXDirection"), region.get("PhysicalUnitsYDirection"))
     return units == (_CENTIMETRES, _CENTIMETRES)
-
-
-def frames_about(header: Dataset, count: int, frame: int) -> list[int]:
-    """Return the stored frames, from 0, that segment a frame of the image, if any.
-
-    Args:
-        header: The segmentation's elements, its functional groups among them.
-        count: Number of stored frames.
-        frame: Frame of the image, from 0.
-
-    Raises:
-        Unusable: It segments several images, or does not tell which of several frames.
-    """
-    groups = header.get("PerFrameFunctionalGroupsSequence") or [Dataset()] * count
-    about = [list(_references([item, *_shared(header)])) for item in groups]
-    images = {uid for references in about for uid, _ in references}
-    if len(images) > 1:
-        raise Unusable(f"a segmentation of {len(images)} images; export one for each image")
-    numbers = [{number for _, listed in refs for number in listed} for refs in about]
-    if not any(numbers):
-        return list(range(count))
-    return [index for index, known in enumerate(numbers) if frame + 1 in known]
-
-
-def united(frames: list[np.ndarray], header: Dataset) -> np.ndarray:
-    """Unite frames to uint8 of 0 and 1; fractions count from one half on."""
-    shape = (header.Rows, header.Columns)
-    fractional = header.get("SegmentationType") == "FRACTIONAL"
-    least = (header.get("MaximumFractionalValue", 1) / 2) if fractional else 1
-    inside = [frame >= least for frame in frames]
-    return np.logical_or.reduce([np.zeros(shape, bool), *inside]).astype(np.uint8)
-
-
-def _shared(header: Dataset) -> list[Dataset]:
-    return list(header.get("SharedFunctionalGroupsSequence") or [])
-
-
-def _references(items: list[Dataset]) -> Iterator[tuple[str, list[int]]]:
-    """Yield the images that functional groups name, and the numbers of their frames, from 1."""
-    for item in items:
-        for derivation in item.get("DerivationImageSequence") or []:
-            for image in derivation.get("SourceImageSequence") or []:
-                numbers = image.get("ReferencedFrameNumber")
-                listed = [] if numbers is None else np.ravel(numbers).astype(int).tolist()
-                yield str(image.get("ReferencedSOPInstanceUID", "")), listed
-
-
-def _levels(stored: np.ndarray, header: Dataset) -> np.ndarray:
-    """Map stored values to what a viewer shows first.
-
-    Args:
-        stored: `(height, width)`, or RGB `(height, width, 3)`, as pydicom decodes them.
-        header: The elements named in `_DISPLAY_ELEMENTS`, as far as the file has them.
-
-    Returns:
-        Float32, `(height, width)` or RGB `(height, width, 3)`, 0 to 255.
-
-    Raises:
-        Unusable: The photometric interpretation is not supported.
-    """
-    interpretation = header.PhotometricInterpretation
-    if interpretation == "MONOCHROME1":
-        return 255 - _grey(stored, header)
-    if interpretation == "MONOCHROME2":
-        return _grey(stored, header)
-    if interpretation == "PALETTE COLOR":
-        return _palette(stored, header)
-    if interpretation in _RGB:
-        return stretch(stored, 0, 2**header.BitsStored - 1)
-    raise Unusable("DICOM of a rare photometric interpretation; convert it to PNG")
-
-
-def _grey(stored: np.ndarray, header: Dataset) -> np.ndarray:
-    """Apply the modality LUT, then VOI LUT or window; else keep 8 bits, else use the own range."""
-    values = apply_modality_lut(stored, header)
-    if "VOILUTSequence" in header:
-        return _looked_up(values, header.VOILUTSequence[0])
-    windowed = _windowed(values, header)
-    if windowed is not None:
-        return windowed
-    if header.BitsStored <= 8 and stored.dtype == np.uint8 and np.array_equal(values, stored):
-        return stretch(stored, 0, 2**header.BitsStored - 1)
-    return stretch(values, *own_range(values))
-
-
-def _looked_up(values: np.ndarray, table: Dataset) -> np.ndarray:
-    """Apply a VOI LUT (C.11.2.1.1).
-
-    pydicom's `apply_voi` counts in the type of the entries, and so wraps around in a table of more
-    than 256 entries of 8 bits.
-    """
-    count, first, bits = table.LUTDescriptor
-    entries = table.LUTData
-    if isinstance(entries, bytes):
-        entries = np.frombuffer(entries, "<u2")
-    indices = np.clip(np.rint(values).astype(np.int64) - first, 0, (count or 2**16) - 1)
-    return stretch(np.asarray(entries)[indices], 0, 2**bits - 1)
-
-
-def _windowed(values: np.ndarray, header: Dataset) -> np.ndarray | None:
-    """Apply the first window (C.11.2.1.2); `None` if there is no sensible one."""
-    if not all(name in header for name in _WINDOW):
-        return None
-    center, width = (float(np.ravel(header[name].value)[0]) for name in _WINDOW)
-    function = header.get("VOILUTFunction", "LINEAR")
-    if width < 1 if function == "LINEAR" else width <= 0:
-        return None
-    if function == "SIGMOID":
-        return np.float32(255) * expit(4 * (values - center) / width).astype(np.float32)
-    if function == "LINEAR":
-        center, width = center - 0.5, width - 1
-    return stretch(values, center - width / 2, center + width / 2)
-
-
-def _palette(stored: np.ndarray, header: Dataset) -> np.ndarray:
-    # pydicom counts the entries in the type of the colors: eight bits overflow, or wrap around.
-    too_many = "DICOM with a palette of more than 256 8-bit colors; convert it to PNG"
-    try:
-        colours = apply_color_lut(stored, header)[..., :3]
-    except OverflowError as error:
-        raise Unusable(too_many) from error
-    if colours.dtype == np.uint8 and stored.max() > 255:
-        raise Unusable(too_many)
-    return stretch(colours, 0, np.iinfo(colours.dtype).max)

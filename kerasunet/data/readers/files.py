@@ -5,53 +5,59 @@ from __future__ import annotations
 import errno
 import gzip
 import importlib
-import logging
-import math
 import os
+import re
 import stat
-import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 
+from kerasunet.data.readers.masks import MaskValues
+from kerasunet.data.readers.source import TURN, Partner, Source, Unusable
+from kerasunet.files import FileWarning
+
 SIZE_LIMIT = 100_000_000
-# Filters of warnings, levels of loggers and standard error belong to the whole process, so one
-# thread at a time may change them.
-_TURN = threading.RLock()
-_STANDARD_ERROR = 2
 _OUTER_PERCENTILES = (0.1, 99.9)
-_READERS = {"DICOM": "dicom", "NIfTI": "nifti"}
+_READERS = {"DICOM": "dicom", "NIfTI": "nifti", "NRRD": "itk", "MetaImage": "itk"}
+_EXTRAS = {"NRRD": "itk", "MetaImage": "itk"}
+_META_IMAGE = re.compile(rb"\s*(ObjectType|NDims|Comment)\s*=")
+_FIRST_TYPES = (b"UL", b"CS", b"UI", b"DA", b"TM", b"OB", b"LO", b"SH")
+_ONE_FRAME = ("PNG", "JPEG", "BMP", "GIF", "WebP")
+_WITHOUT_PLACE = (*_ONE_FRAME, "TIFF")
 _HEAD_BYTES = 352
 IMAGE_SUFFIXES = (
-    ".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".dcm", ".dicom", ".nii", ".nii.gz",
+    ".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".dcm", ".dicom", ".nii",
+    ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd",
 )  # fmt: skip
 
 
 def read_image(
-    path: str | os.PathLike, *, frame: int = 0, size_limit: int = SIZE_LIMIT
+    path: str | os.PathLike, *, frame: int | None = None, size_limit: int = SIZE_LIMIT
 ) -> tuple[np.ndarray, tuple[float, float] | None]:
-    """Read an image file: PNG, JPEG, BMP, TIFF, DICOM or NIfTI, whatever its suffix says.
+    """Read an image file of a kind that is known by its contents, whatever its suffix says.
 
-    Eight bits are taken as they are. Sixteen bits and floats are stretched linearly so that their
-    0.1th percentile becomes 0 and the 99.9th 255. A DICOM file's own window or look-up table comes
-    before that, MONOCHROME1 and TIFF's white-is-zero are inverted. EXIF orientation is honored.
-    Transparent pixels show black, unless all are transparent: then opacity is ignored. A NIfTI
-    slice is cut across the third stored axis and shown in radiological convention, by the nearest
-    anatomical axes: the right edge is the patient's left or back, the lower one back or feet.
+    The kinds are PNG, JPEG, BMP, GIF and WebP (but no animations), TIFF, DICOM, NIfTI, NRRD and
+    MetaImage (MHA). Eight bits are taken as they are. Sixteen bits and floats are stretched
+    linearly so that their 0.1th percentile becomes 0 and the 99.9th 255. A DICOM file's own window
+    or look-up table comes before that, its padding becomes black; MONOCHROME1 and TIFF's
+    white-is-zero are inverted. EXIF orientation is honored. Transparent pixels show black, unless
+    all are transparent: then opacity is ignored. A slice of a volume is cut across the third stored
+    axis, or the one that is a single voxel long, and shown in radiological convention, by the
+    nearest anatomical axes: the right edge is the patient's left or back, the lower one back or
+    feet.
 
-    The spacing comes from DICOM, from NIfTI, and from a TIFF file that ImageJ calibrated; the dots
-    per inch of other files are a print size and not believed. An X-ray's spacing may be that of
-    its detector, some percent larger than in the patient.
+    The spacing comes from DICOM, from volumes, and from a TIFF file that ImageJ calibrated; the
+    dots per inch of other files are a print size and not believed. An X-ray's spacing may be that
+    of its detector, some percent larger than in the patient.
 
     Args:
         path: The image file.
-        frame: Page of a TIFF, frame of a DICOM, slice of a NIfTI file, from 0.
+        frame: Page of a TIFF, frame of a DICOM, slice of a volume, from 0; `None` for the only one.
         size_limit: Largest height times width; checked in the header, before pixels are decoded.
 
     Returns:
@@ -62,16 +68,67 @@ def read_image(
     Raises:
         FileNotFoundError: There is no such file.
         PermissionError: There is no permission to read the file.
-        ValueError: The file is not a readable image, has no such frame or is too large, or its
-            kind needs an extra that is not installed.
+        ValueError: The file is not a readable image, has no such frame or several and none was
+            named, or is too large, or its kind needs an extra that is not installed.
+
+    Warns:
+        FileWarning: An element of the file makes no sense and was ignored.
     """
     with _opened(Path(path)) as file:
         kind = _kind(file)
-        return _reader(kind).read_image(Source(file, kind, frame, size_limit=size_limit))
+        reader = _reader(kind)
+        source = Source(file, kind, frame or 0, size_limit=size_limit)
+        if frame is None and kind not in _ONE_FRAME:
+            _check_only_frame(reader.count_frames(source))
+        image = reader.read_image(source)
+    _say(path, source.remarks)
+    return image
+
+
+def _check_only_frame(count: int | None) -> None:
+    if count is not None and count > 1:
+        raise Unusable(f"it has {count:,} frames; say which: frame 0 to {count - 1}")
+
+
+def _say(path: str | os.PathLike, remarks: list[str]) -> None:
+    """Warn of what was ignored, while no other thread has silenced all warnings."""
+    for remark in dict.fromkeys(remarks):
+        with TURN:
+            warnings.warn(f"{os.fspath(path)}: {remark}", FileWarning, stacklevel=3)
+
+
+def read_mask(
+    path: str | os.PathLike,
+    *,
+    frame: int = 0,
+    size_limit: int = SIZE_LIMIT,
+    image: str | os.PathLike | None = None,
+    segments: tuple[str, ...] = (),
+) -> MaskValues:
+    """Read what a mask file stores: values and, where it has any, their colors.
+
+    The other arguments and the errors are those of `read_mask_values`.
+
+    Args:
+        segments: Labels or numbers of the segments of a DICOM segmentation that count; all if
+            there are none.
+    """
+    partner = None if image is None else _located(Path(path), Path(image), frame)
+    with _opened(Path(path)) as file:
+        kind = _kind(file)
+        source = Source(
+            file, kind, frame, size_limit=size_limit, partner=partner, segments=segments
+        )
+        found = _reader(kind).read_mask(source)
+        return found if isinstance(found, MaskValues) else MaskValues(found)
 
 
 def read_mask_values(
-    path: str | os.PathLike, *, frame: int = 0, size_limit: int = SIZE_LIMIT
+    path: str | os.PathLike,
+    *,
+    frame: int = 0,
+    size_limit: int = SIZE_LIMIT,
+    image: str | os.PathLike | None = None,
 ) -> np.ndarray:
     """Read the values of a mask file unchanged.
 
@@ -80,10 +137,14 @@ def read_mask_values(
     channel counts. DICOM windows are not applied. All segments of a DICOM segmentation that belong
     to the frame are united to 0 and 1. Orientation is that of `read_image`.
 
+    Where the image is given, the mask is laid on it: by the references of a DICOM segmentation, by
+    position where both files say where they lie in the patient, else by the number of the frame.
+
     Args:
         path: The mask file, of any kind that `read_image` reads.
-        frame: Page of a TIFF, frame of a DICOM, slice of a NIfTI file, from 0.
+        frame: Page of a TIFF, frame of a DICOM, slice of a volume, from 0: the image's.
         size_limit: Largest height times width; checked in the header, before pixels are decoded.
+        image: The image that the mask belongs to.
 
     Returns:
         Unsigned integers, `(height, width)`.
@@ -92,15 +153,38 @@ def read_mask_values(
         FileNotFoundError: There is no such file.
         PermissionError: There is no permission to read the file.
         ValueError: The file is not a readable image, has no such frame or is too large, holds
-            negative or fractional values, or its kind needs an extra that is not installed.
+            negative or fractional values, does not lie where the image does or does not tell
+            whether it does, or its kind needs an extra that is not installed.
+    """
+    return read_mask(path, frame=frame, size_limit=size_limit, image=image).numbers()
+
+
+def _located(mask: Path, image: Path, frame: int) -> Partner | None:
+    """Return the image's frame; `None` where no place matters, or if the image is unreadable."""
+    try:
+        with _opened(image) as file, _opened(mask) as other:
+            kind = _kind(file)
+            if kind in _WITHOUT_PLACE and _kind(other) in _WITHOUT_PLACE:
+                return None
+            return _reader(kind).locate(Source(file, kind, frame, size_limit=SIZE_LIMIT))
+    except (OSError, ValueError):  # Said when the image, or the mask, is read itself.
+        return None
+
+
+def segment_labels(path: str | os.PathLike) -> tuple[str, ...]:
+    """Return the labels of the segments of a DICOM segmentation; none of other files.
+
+    Raises:
+        ValueError: The file is not readable, or DICOM needs an extra that is not installed.
     """
     with _opened(Path(path)) as file:
-        kind = _kind(file)
-        return _reader(kind).read_mask(Source(file, kind, frame, size_limit=size_limit))
+        if (kind := _kind(file)) != "DICOM":
+            return ()
+        return _reader(kind).segment_labels(Source(file, kind, 0, size_limit=SIZE_LIMIT))
 
 
 def count_frames(path: str | os.PathLike) -> int | None:
-    """Count the pages of a TIFF, frames of a DICOM or slices of a NIfTI file, from its header.
+    """Count the pages of a TIFF, frames of a DICOM or slices of a volume, from the file's header.
 
     Args:
         path: An image or mask file, of any kind that `read_image` reads.
@@ -161,7 +245,8 @@ def _reader(kind: str) -> ModuleType:
     try:
         return importlib.import_module(f"kerasunet.data.readers.{_READERS.get(kind, 'raster')}")
     except ImportError:
-        raise Unusable(f'{kind} needs an extra: pip install "kerasunet[dicom]"') from None
+        extra = _EXTRAS.get(kind, "dicom")
+        raise Unusable(f'{kind} needs an extra: pip install "kerasunet[{extra}]"') from None
 
 
 def _kind(file: BufferedReader) -> str:
@@ -173,17 +258,28 @@ def _kind(file: BufferedReader) -> str:
         file.seek(0)
         kind = kind if kind == "NIfTI" else None
     if kind is None:
-        raise Unusable("not a PNG, JPEG, BMP, TIFF, DICOM or NIfTI image; convert it to PNG")
+        raise Unusable(
+            "not a PNG, JPEG, BMP, GIF, WebP, TIFF, DICOM, NIfTI, NRRD or MetaImage image; convert "
+            "it to PNG"
+        )
     return kind
 
 
 def _kind_of(head: bytes) -> str | None:
-    if head[128:132] == b"DICM":
+    if is_dicom(head):
         return "DICOM"
+    if head[:4] == b"NRRD":
+        return "NRRD"
+    if _META_IMAGE.match(head):
+        return "MetaImage"
     if head[:8] == b"\x89PNG\r\n\x1a\n":
         return "PNG"
     if head[:3] == b"\xff\xd8\xff":
         return "JPEG"
+    if head[:6] in (b"GIF87a", b"GIF89a"):
+        return "GIF"
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return "WebP"
     if head[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
         return "TIFF"
     if head[344:348] == b"n+1\0" or head[4:8] == b"n+2\0":
@@ -192,89 +288,20 @@ def _kind_of(head: bytes) -> str | None:
     return "BMP" if head[:2] == b"BM" and head[15:18] == b"\0\0\0" else None
 
 
-class Unusable(ValueError):
-    """A file cannot be used; the message gives cause and remedy, but not yet the file's name."""
+def is_dicom(head: bytes) -> bool:
+    """Return whether a file begins like DICOM: with the preamble or, without it, with an element.
 
-
-@dataclass(frozen=True)
-class Source:
-    """An opened file and what to take out of it.
-
-    Attributes:
-        file: The file, open for reading.
-        kind: What its contents are: `"PNG"`, `"JPEG"`, `"BMP"`, `"TIFF"`, `"DICOM"`, `"NIfTI"`.
-        frame: Which page, frame or slice, from 0.
-        size_limit: The largest number of pixels, height times width, that is decoded.
+    Args:
+        head: The first 352 bytes, or fewer if the file is shorter.
     """
-
-    file: BufferedReader
-    kind: str
-    frame: int
-    size_limit: int
-
-    def check_size(self, width: int, height: int) -> None:
-        """Refuse an image that has no pixels or too many of them."""
-        if width < 1 or height < 1:
-            raise Unusable(f"its header states {width}×{height} pixels; export it again")
-        if width * height > self.size_limit:
-            raise Unusable(
-                f"{width}×{height} pixels, more than the limit of {self.size_limit:,}; "
-                "scale it down, or raise size_limit"
-            )
-
-    def check_frame(self, count: int) -> None:
-        """Refuse a frame that does not exist."""
-        if not 0 <= self.frame < count:
-            raise Unusable(f"there is no frame {self.frame}; it has {count}, counted from 0")
-
-
-def millimetres(row: float, column: float) -> tuple[float, float] | None:
-    """Return the pixel spacing, (row, column); `None` if the values make no sense."""
-    spacing = (abs(float(row)), abs(float(column)))
-    return spacing if all(math.isfinite(side) and side > 0 for side in spacing) else None
-
-
-@contextmanager
-def quiet(library: str) -> Iterator[None]:
-    """Drop every warning, and everything that the library logs, while the body runs."""
-    logger = logging.getLogger(library)
-    with _TURN, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        level = logger.level
-        logger.setLevel(logging.CRITICAL + 1)
-        try:
-            yield
-        finally:
-            logger.setLevel(level)
-
-
-@contextmanager
-def quiet_native_code() -> Iterator[None]:
-    """Drop what C libraries print to standard error while the body runs.
-
-    So is what other threads print there: wrap no more than the call of the library.
-    """
-    with _TURN:
-        kept = _duplicate(_STANDARD_ERROR)
-        if kept is None:
-            yield
-            return
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, _STANDARD_ERROR)
-        os.close(nowhere)
-        try:
-            yield
-        finally:
-            os.dup2(kept, _STANDARD_ERROR)
-            os.close(kept)
-
-
-def _duplicate(descriptor: int) -> int | None:
-    """Duplicate a file descriptor; services and windowed programs may lack the original."""
-    try:
-        return os.dup(descriptor)
-    except OSError:
-        return None
+    if head[128:132] == b"DICM":
+        return True
+    group, length = head[:2], int.from_bytes(head[4:8], "little")
+    if group in (b"\x08\0", b"\x02\0", b"\0\x08") and head[4:6] in _FIRST_TYPES:
+        return True
+    # Without types: a short element of the first group, then another one of it.
+    following = head[8 + length : 10 + length]
+    return group == b"\x08\0" and length < _HEAD_BYTES and following == b"\x08\0"
 
 
 def to_levels(pixels: np.ndarray) -> np.ndarray:

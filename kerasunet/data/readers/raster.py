@@ -1,4 +1,4 @@
-"""PNG, JPEG, BMP and TIFF files, decoded by Pillow.
+"""PNG, JPEG, BMP, GIF, WebP and TIFF files, decoded by Pillow.
 
 Of colors with 16 bits per channel Pillow keeps only the upper byte, which it finds by the byte
 order in a tile's raw mode (`RGB;16B`). Decoded once more with the opposite order, the same tile
@@ -15,26 +15,34 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 import numpy as np
 from PIL import (
     BmpImagePlugin,
+    GifImagePlugin,
     ImageOps,
     JpegImagePlugin,
     PngImagePlugin,
     TiffImagePlugin,
     TiffImagePlugin as tags,
+    WebPImagePlugin,
 )
 from PIL.Image import Image
 from PIL.ImageFile import ImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
 from kerasunet.data.readers.files import (
+    SIZE_LIMIT,
+    to_levels,
+    to_mask_values,
+    without_equal_channels,
+)
+from kerasunet.data.readers.masks import MaskValues
+from kerasunet.data.readers.source import (
+    Partner,
     Source,
     Unusable,
     millimetres,
     quiet,
     quiet_native_code,
-    to_levels,
-    to_mask_values,
-    without_equal_channels,
 )
+from kerasunet.data.readers.space import check_order
 
 _DEEP = re.compile("(RGB|RGBA|RGBX);16[BLN]")
 _OPPOSITE = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
@@ -44,9 +52,16 @@ _FORMATS = {
     "PNG": PngImagePlugin.PngImageFile,
     "JPEG": JpegImagePlugin.JpegImageFile,
     "BMP": BmpImagePlugin.BmpImageFile,
+    "GIF": GifImagePlugin.GifImageFile,
+    "WebP": WebPImagePlugin.WebPImageFile,
     "TIFF": TiffImagePlugin.TiffImageFile,
 }
+_MARKS = {"JPEG": (b"\xff\xd8\xff",), "BMP": (b"BM",), "TIFF": (b"II", b"MM")}
 _ARRAY_MODES = ("1", "L", "LA", "RGB", "RGBA", "I", "F", "I;16", "I;16L", "I;16B", "I;16N")
+_PALETTE = 256
+_ANIMATED = ("GIF", "WebP")
+_WEBP_HEADER = 4096
+_ORIENTATION, _ON_THEIR_SIDE = 0x0112, (5, 6, 7, 8)  # Of EXIF.
 _NOISY_METADATA = (b"Exif", b"eXIf", b"acTL")
 
 
@@ -61,19 +76,84 @@ def read_image(source: Source) -> tuple[np.ndarray, tuple[float, float] | None]:
         return 255 - levels if _shows_zero_as_white(picture) else levels, _spacing(picture)
 
 
-def read_mask(source: Source) -> np.ndarray:
-    """Read unsigned integers, `(height, width)`."""
+def read_mask(source: Source) -> MaskValues:
+    """Read values, `(height, width)`, and their colors if there are any."""
+    if source.partner is not None:
+        check_order(source.partner)
     with _silence(source):
         picture = _open(source)
-        if picture.mode == "P" and not _has_grey_palette(picture):
-            return np.array(_upright(picture))
-        return to_mask_values(_pixels(picture, source))
+        if picture.mode == "P":
+            return _indexed(picture, source)
+        return _stored(_channels(picture, source), lossy=_is_lossy(source))
+
+
+def _is_lossy(source: Source) -> bool:
+    """Return whether the compression changed values; WebP has both kinds, told by its chunks."""
+    if source.kind != "WebP":
+        return source.kind == "JPEG"
+    source.file.seek(0)
+    return b"VP8L" not in source.file.read(_WEBP_HEADER)
+
+
+def _indexed(picture: ImageFile, source: Source) -> MaskValues:
+    """Read indices; those of a grey palette stand for its grey levels."""
+    grey = _has_grey_palette(picture)
+    if grey and not picture.has_transparency_data:
+        return _stored(_channels(picture, source))
+    palette = _palette(picture)
+    return MaskValues(np.array(_upright(picture)), palette, numbered=not grey)
+
+
+def _palette(picture: Image) -> np.ndarray:
+    """Return 256 entries, uint8, `(256, 4)`; those that the file lacks are opaque black."""
+    palette = np.zeros((_PALETTE, 4), np.uint8)
+    colors = np.reshape(picture.getpalette("RGB") or [], (-1, 3))
+    palette[: len(colors), :3], palette[:, 3] = colors, 255
+    transparency = picture.info.get("transparency", b"")
+    if isinstance(transparency, int):
+        palette[transparency, 3] = 0
+    else:
+        palette[: len(transparency), 3] = list(transparency)
+    return palette
 
 
 def count_frames(source: Source) -> int:
     """Return the number of pages of a TIFF; other files have one."""
     with _silence(source):
         return _page_count(_open(source))
+
+
+def read_embedded(content: bytes, size_limit: int = SIZE_LIMIT) -> np.ndarray:
+    """Read an image in memory, as `read_image` reads it from a file.
+
+    Args:
+        content: The bytes of a PNG, JPEG, BMP or TIFF file.
+        size_limit: Largest height times width; checked before pixels are decoded.
+
+    Returns:
+        Float32, `(height, width)` or `(height, width, 3)`, 0 to 255.
+
+    Raises:
+        ValueError: It is none of these, damaged or larger.
+    """
+    kind = next((kind for kind, marks in _MARKS.items() if content.startswith(marks)), "PNG")
+    source = Source(io.BufferedReader(io.BytesIO(content)), kind, 0, size_limit=size_limit)
+    try:
+        return read_image(source)[0]
+    except Exception:  # Decoders answer broken bytes with exceptions of every type.
+        raise ValueError(
+            "its image is not PNG, JPEG, BMP or TIFF, or damaged, or too large"
+        ) from None
+
+
+def locate(source: Source) -> Partner:
+    """Return the page as the partner of a mask; it has no place in the patient."""
+    with _silence(source):
+        picture = _open(source)
+        width, height = picture.size
+        if picture.getexif().get(_ORIENTATION, 1) in _ON_THEIR_SIDE:
+            width, height = height, width
+        return Partner(source.name, source.frame, _page_count(picture), (height, width))
 
 
 def read_png(content: bytes, size_limit: int) -> np.ndarray:
@@ -91,7 +171,7 @@ def read_png(content: bytes, size_limit: int) -> np.ndarray:
     """
     source = Source(io.BufferedReader(io.BytesIO(content)), "PNG", 0, size_limit=size_limit)
     try:
-        return read_mask(source)
+        return read_mask(source).numbers()
     except Exception:  # Decoders answer broken bytes with exceptions of every type.
         raise ValueError("its mask is not a PNG image, or larger than its image") from None
 
@@ -113,6 +193,8 @@ def _open(source: Source) -> ImageFile:
     source.check_size(*picture.size)
     if isinstance(picture, TiffImageFile):
         _check_planes(picture)
+    if source.kind in _ANIMATED and (count := getattr(picture, "n_frames", 1)) > 1:
+        raise Unusable(f"an animation of {count:,} pictures; export what was outlined as PNG")
     return picture
 
 
@@ -122,13 +204,19 @@ def _page_count(picture: ImageFile) -> int:
 
 def _pixels(picture: ImageFile, source: Source) -> np.ndarray:
     """Decode to `(height, width)` of any type or RGB `(height, width, 3)`, upright and opaque."""
+    pixels = _channels(picture, source)
+    return _over_black(pixels) if pixels.ndim == 3 and pixels.shape[2] in (2, 4) else pixels
+
+
+def _channels(picture: ImageFile, source: Source) -> np.ndarray:
+    """Decode to `(height, width)` or `(height, width, 2 to 4)`, any type, upright."""
     deep = _is_deep_colour(picture)
     pixels = _array(_upright(picture))
     if deep:
         lower = _open(source)
         _take_lower_bytes(lower)
         pixels = pixels.astype(np.uint16) << 8 | _array(_upright(lower))
-    return _over_black(pixels) if pixels.ndim == 3 and pixels.shape[2] in (2, 4) else pixels
+    return pixels
 
 
 def _upright(picture: ImageFile) -> Image:
@@ -142,10 +230,72 @@ def _upright(picture: ImageFile) -> Image:
 
 
 def _array(picture: Image) -> np.ndarray:
-    """Return the values of all channels; palettes, CMYK and the like become RGB."""
-    if picture.mode not in _ARRAY_MODES:
+    """Return the values of all channels; palettes, CMYK and the like become RGB.
+
+    One grey level or color may be declared transparent, which gives a channel of opacity.
+    """
+    declared = picture.mode in ("1", "L", "RGB") and picture.has_transparency_data
+    if picture.mode not in _ARRAY_MODES or declared:
         picture = picture.convert("RGBA" if picture.has_transparency_data else "RGB")
     return np.asarray(picture)
+
+
+def _stored(pixels: np.ndarray, *, lossy: bool = False) -> MaskValues:
+    """Sort pixels into values and a palette.
+
+    Args:
+        pixels: `(height, width)`, or with channels, `(height, width, 2 to 4)`; the last of two and
+            of four is the opacity, which says nothing where it is the same everywhere.
+        lossy: Whether the compression changed values.
+
+    Raises:
+        Unusable: There are negative, fractional or deep colored values.
+    """
+    if pixels.ndim == 3 and pixels.shape[2] in (2, 4) and not np.ptp(pixels[..., -1]):
+        pixels = _without_opacity(pixels)
+    if pixels.ndim == 3 and pixels.shape[2] == 3:
+        pixels = without_equal_channels(pixels)
+    if pixels.ndim == 2:
+        return MaskValues(to_mask_values(pixels), lossy=lossy)
+    packed = _rgba(_eight_bits(pixels)).view(np.uint32)[..., 0]
+    colors, values = np.unique(packed, return_inverse=True)
+    palette = colors.view(np.uint8).reshape(-1, 4)
+    smallest = np.min_scalar_type(len(colors))
+    return MaskValues(values.reshape(packed.shape).astype(smallest), palette, False, lossy=lossy)
+
+
+def _without_opacity(pixels: np.ndarray) -> np.ndarray:
+    """Drop an opacity that is the same everywhere.
+
+    Raises:
+        Unusable: Nothing is visible, and what is hidden is not black either.
+    """
+    color = pixels[..., :-1]
+    if not pixels[..., -1].any() and color.any() and not np.ptp(color, axis=(0, 1)).any():
+        raise Unusable(
+            "every pixel is transparent, and below that has one color, so it may be empty or full; "
+            "save it without transparency"
+        )
+    return color[..., 0] if color.shape[2] == 1 else color
+
+
+def _eight_bits(pixels: np.ndarray) -> np.ndarray:
+    if pixels.dtype == np.uint8:
+        return pixels
+    if pixels.dtype != np.uint16 or (pixels % 257).any():
+        raise Unusable("a mask in colors of more than 8 bits; save it with 8 bits per channel")
+    return (pixels // 257).astype(np.uint8)
+
+
+def _rgba(pixels: np.ndarray) -> np.ndarray:
+    """Return `(height, width, 4)`, contiguous; what is transparent has no color."""
+    rgba = np.full((*pixels.shape[:2], 4), 255, np.uint8)
+    if pixels.shape[2] in (2, 4):
+        rgba[..., 3] = pixels[..., -1]
+        pixels = pixels[..., :-1]
+    rgba[..., :3] = pixels
+    rgba[rgba[..., 3] == 0] = 0
+    return rgba
 
 
 def _over_black(pixels: np.ndarray) -> np.ndarray:

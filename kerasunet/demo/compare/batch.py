@@ -88,7 +88,7 @@ def run(
     for number, ((image, mask), name) in enumerate(zip(given, _names(given), strict=True), 1):
         try:
             opened = open_image(image).with_modality(modality)
-            truth = open_mask(mask, opened.pixels.shape[:2]) if mask else None
+            truth = open_mask(mask, opened) if mask else None
             opened = replace(opened, name=name, truth=truth)
             folder = f"{number:03d}_{safe_name(name)}"
             _add(results, folder, opened, candidates_of(opened.modality), choice)

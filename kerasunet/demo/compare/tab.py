@@ -270,7 +270,7 @@ class _Tab:
         if path is None:
             return replace(image, truth=None), {self.truth_note: ""}
         try:
-            truth = open_mask(path, image.pixels.shape[:2])
+            truth = open_mask(path, image)
         except ValueError as error:
             return replace(image, truth=None), {self.truth_note: problem_html(error)}
         note = note_html(f"The mask covers {100 * truth.mean():.1f} % of the image.")
@@ -339,7 +339,8 @@ def _description(image: InputImage, models: tuple[SavedModel, ...]) -> str:
     scale = f"{spacing[0]:.3g} × {spacing[1]:.3g} mm per pixel" if spacing else "unknown pixel size"
     label = MODALITIES[image.modality]
     how = "a guess from its grain and symmetry; correct it below" if image.is_guess else "as told"
-    words = f"{image.name}: {width} × {height} pixels, {scale}. Taken as {label} ({how})."
+    which = f", frame {image.frame} of 0 to {image.frames - 1}" if image.frames > 1 else ""
+    words = f"{image.name}{which}: {width} × {height} pixels, {scale}. Taken as {label} ({how})."
     if not any(model.modality for model in models):
         words += " No model here was fine-tuned for that; the pre-trained one is shown."
     return note_html(words)

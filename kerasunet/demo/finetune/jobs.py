@@ -33,7 +33,6 @@ IMAGE_SIZES = (32, 64, 128, 192, 256)
 OPTIMIZATION = declared(Optimization)
 """Range and help of each option, by name."""
 _VALIDATIONS = 20
-_VALIDATION_SHARE, _MOST_VALIDATION = 0.15, 20
 
 
 def settings(
@@ -78,8 +77,6 @@ def settings(
         layers=parsed,
         init=init,
         data=report.source,
-        train_size=None,
-        validation_size=min(_MOST_VALIDATION, max(1, round(_VALIDATION_SHARE * len(report.data)))),
         image_size=image_size,
         optimization=optimization,
     )

@@ -111,6 +111,8 @@ def draw_models(
     by: str | None = None,
     manual_dir: str | None = None,
     groups: str | None = None,
+    objects: Sequence[str] = (),
+    mask_threshold: int | None = None,
 ) -> Drawing:
     """Draw saved models side by side on a typical, the best and the worst case.
 
@@ -123,6 +125,8 @@ def draw_models(
         by: Heading of the model by whose Dice cases are picked; the last one unless given.
         manual_dir: Folder with the archives of a public set that `data` names.
         groups: CSV of groups that the models were fine-tuned with.
+        objects: What counts as the object, as `kerasunet.data.load` takes it.
+        mask_threshold: Grey level above which a pixel of a mask file is object.
 
     Returns:
         The drawing. Masks and Dice are those at the size of the image.
@@ -136,7 +140,8 @@ def draw_models(
     if by not in models:
         raise ValueError(f"{by}: no such model; choose from {', '.join(models)}")
     cards = {heading: card(model) for heading, model in models.items()}
-    sources = {"data": data, "manual_dir": manual_dir, "groups": groups}
+    chosen = {"objects": tuple(objects), "mask_threshold": mask_threshold}
+    sources = {"data": data, "manual_dir": manual_dir, "groups": groups, **chosen}
     found, cases = _held_out(cards, sources, cards[by].image_size)
     segmenters = {heading: Segmenter(model, engine="keras") for heading, model in models.items()}
     picked, count = _pick(segmenters[by], cases)
@@ -152,7 +157,8 @@ def _held_out(
     cards: Mapping[str, ModelCard], sources: Mapping[str, Any], size: int
 ) -> tuple[DataSet, tuple[Case, ...]]:
     """Return the data set, and its cases that no model was fine-tuned on."""
-    found = load(sources["data"], sources["manual_dir"], size)
+    chosen = {name: sources[name] for name in ("objects", "mask_threshold")}
+    found = load(sources["data"], sources["manual_dir"], size, **chosen)
     keys = {case.key for case in found.cases}
     for heading, known in cards.items():
         if known.data.name == found.name and known.split:

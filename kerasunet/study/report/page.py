@@ -137,7 +137,12 @@ def as_html(
 
 def _context(statistics: StudyStatistics) -> dict[str, Any]:
     results = statistics.results
-    comparisons = [statistics.comparisons_of(scenario) for scenario in results.scenarios]
+    comparisons = {
+        scenario: found
+        for scenario in results.scenarios
+        if (found := statistics.comparisons_of(scenario))
+    }
+    groups = {data: results.groups_in_words(data) for data in results.data_sets}
     failures = tables.failure_table(results)
     return {
         "title": _TITLE + ", ".join(results.data_sets),
@@ -146,7 +151,11 @@ def _context(statistics: StudyStatistics) -> dict[str, Any]:
         "reservations": reservations(results),
         "claims": statistics.claims,
         "strategies": [tables.strategy_table(statistics, data) for data in results.data_sets],
-        "comparisons": [tables.comparison_table(found) for found in comparisons if found],
+        "comparisons": [
+            tables.comparison_table(found, groups[scenario.data])
+            for scenario, found in comparisons.items()
+        ],
+        "groups": ", ".join(f"{counted} of {data}" for data, counted in groups.items()),
         "auto": None if statistics.auto.empty else tables.auto_table(statistics.auto),
         "failures": failures if failures.rows else None,
         "studies": [(study.name, tables.facts(results, study)) for study in results.studies],

@@ -144,12 +144,17 @@ def strategy_table(statistics: StudyStatistics, data: str) -> Table:
     )
 
 
-def comparison_table(comparisons: Sequence[Comparison]) -> Table:
-    """Return the paired comparisons on one data set at one training size."""
+def comparison_table(comparisons: Sequence[Comparison], groups: str) -> Table:
+    """Return the paired comparisons on one data set at one training size.
+
+    Args:
+        comparisons: At least one.
+        groups: What the test pairs, such as "33 patients".
+    """
     first = comparisons[0]
     return Table(
         f"{title_of(first.data, first.train_size)}: paired differences in Dice with 95 % "
-        "bootstrap interval; p of Wilcoxon's signed-rank test over patients after Holm's "
+        f"bootstrap interval; p of Wilcoxon's signed-rank test over {groups} after Holm's "
         f"correction for {len(comparisons)} comparisons; effect size is the rank-biserial "
         "correlation; wins are cases in which the first is better. In bold where p is below 0.05.",
         ("comparison", "difference", "95 % interval", "p (Holm)", "effect size", "wins", "losses"),
@@ -275,6 +280,7 @@ def facts(results: StudyResults, study: StudyRecord) -> tuple[tuple[str, str], .
     state = results.completeness(study)
     listing = {
         "data": f"{data['name']}, {data['cases']} cases ({data['layout']})",
+        "intervals over": results.groups_in_words(study.name),
         "terms of the data": data["terms"],
         "to cite": data["citation"],
         "digest of the data": study.digests["data"],

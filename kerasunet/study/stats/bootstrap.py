@@ -1,11 +1,11 @@
-"""Bootstrap over patients within folds: how every interval of a study is computed.
+"""Bootstrap over groups within folds: how every interval of a study is computed.
 
-Groups (patients) of each fold are resampled with replacement, all cases of a group together, and
-the mean over cases is taken again: a cluster bootstrap stratified by fold (Davison and Hinkley,
-"Bootstrap methods and their application", 1997, sections 3.2 and 3.8). All columns of a table see
-the same draws, so that paired differences stay paired. Intervals are bias-corrected and accelerated
-(Efron, "Better bootstrap confidence intervals", JASA 1987), as those of
-`kerasunet.metrics.bootstrap_interval`, which knows one column and no folds.
+Groups of each fold (patients, or images where nobody has named any) are resampled with replacement,
+all cases of a group together, and the mean over cases is taken again: a cluster bootstrap
+stratified by fold (Davison and Hinkley, "Bootstrap methods and their application", 1997, sections
+3.2 and 3.8). All columns of a table see the same draws, so that paired differences stay paired.
+Intervals are bias-corrected and accelerated (Efron, "Better bootstrap confidence intervals", JASA
+1987), as those of `kerasunet.metrics.bootstrap_interval`, which knows one column and no folds.
 
 With few patients per fold, such intervals would be too narrow. Hence a fold is drawn one group
 short and weighted accordingly (Rao, Wu and Yue, "Some recent work on resampling methods for complex

@@ -198,7 +198,7 @@ def _with_test(claim: Claim, p_adjusted: float) -> Claim:
 
 def _in_words(estimate: float, low: float, high: float) -> str:
     if low != low:
-        return f"{estimate:+.4f} Dice, interval unknown: no fold has two groups (patients)"
+        return f"{estimate:+.4f} Dice, interval unknown: no fold has two groups"
     return f"{estimate:+.4f} Dice (95 % interval {low:+.4f} to {high:+.4f})"
 
 

@@ -4,7 +4,7 @@ from kerasunet.data.builders.base import CasesBuilder, folder_with
 from kerasunet.data.cases import MaskCoding
 from kerasunet.data.layouts.pairing import image_files, pair, read_rows
 
-_GREEN_OR_RED = MaskCoding(above=127)
+_GREEN_OR_RED = MaskCoding(above=127, any_color=True)
 
 
 class Builder(CasesBuilder):

@@ -25,5 +25,5 @@ class Builder(CasesBuilder):
         train = published("duts", roots)
         if train is None:
             return {}
-        test = joined(roots, _TEST)
+        test = joined("duts", roots, _TEST)
         return {"train": train} | ({"test": test} if test else {})

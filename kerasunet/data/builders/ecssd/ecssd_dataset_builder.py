@@ -24,5 +24,5 @@ class Builder(CasesBuilder):
     )
 
     def find_cases(self, roots):
-        data = joined(roots, _PARTS)
+        data = joined("ecssd", roots, _PARTS)
         return {"train": data} if data else {}

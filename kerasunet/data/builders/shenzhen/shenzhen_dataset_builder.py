@@ -23,5 +23,5 @@ class Builder(CasesBuilder):
     )
 
     def find_cases(self, roots):
-        data = joined(roots, _PARTS)
+        data = joined("shenzhen", roots, _PARTS)
         return {"train": data} if data else {}

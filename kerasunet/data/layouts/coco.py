@@ -1,0 +1,320 @@
+"""COCO annotations: images and the polygons or run lengths of their objects in one JSON file."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePosixPath
+from typing import Any
+from urllib.parse import unquote
+
+import numpy as np
+
+from kerasunet.data.cases import AnnotatedCase, Case
+from kerasunet.data.layouts.annotations import (
+    ENCODINGS,
+    MALFORMED,
+    NO_OBJECT,
+    decode_run_lengths,
+    foreign,
+    polygon_mask,
+    run_length_mask,
+)
+from kerasunet.data.layouts.folders import PARTS
+from kerasunet.data.layouts.pairing import image_files, json_files, keys_of, subfolders
+from kerasunet.files import raise_all, read_json, wrong_size
+
+_FOLDER = "annotations"
+_DEPTH = 3
+_PART = re.compile(rf"(?:^|[_-])({'|'.join(PARTS)})(?:\d*)(?:$|[_-])", re.IGNORECASE)
+_LOCAL_FILE = "?d="  # Precedes the path in Label Studio's addresses of local files.
+_UPLOADED = re.compile(r"[0-9a-f]{8}-(?=.)")
+
+
+def coco(folder: Path) -> Sequence[Case] | None:
+    """Read the COCO files in a folder or its `annotations/`; `None` if there are none.
+
+    Raises:
+        ValueError: Several of them describe the same image.
+    """
+    images = image_files(folder)
+    files = [path for stem, path in json_files(folder).items() if stem not in images]
+    if (folder / _FOLDER).is_dir():
+        files += json_files(folder / _FOLDER).values()
+    found = [path for path in files if _is_coco(read_json(path, ENCODINGS))]
+    return _united(folder, found) if found else None
+
+
+def _united(folder: Path, paths: Sequence[Path]) -> Sequence[Case]:
+    cases = [case for path in paths for case in read_coco(path)]
+    seen = {case.image for case in cases}
+    if len(seen) < len(cases):
+        names = ", ".join(map(str, paths))
+        raise ValueError(
+            f"{folder}: has several COCO files of the same images, give the path of one: {names}"
+        )
+    keys = keys_of([case.image for case in cases])
+    return [replace(case, key=keys[case.image], group=keys[case.image]) for case in cases]
+
+
+def read_coco(path: Path) -> Sequence[AnnotatedCase]:
+    """Read a COCO file; the annotations of an image are united.
+
+    Image files are searched for in the folder of the JSON file and its subfolders, or, where that
+    folder is `annotations/`, beside it. The path that the file names need only end alike: those of
+    Windows, of another machine or of an upload to Label Studio are understood. An image without
+    annotations has no object.
+
+    Args:
+        path: The JSON file.
+
+    Returns:
+        The cases.
+
+    Raises:
+        ValueError: It is not a COCO file, or images are missing; the message lists every one.
+    """
+    content = read_json(path, ENCODINGS)
+    if not _is_coco(content):
+        raise ValueError(f"{path}: not a COCO file: {foreign(content)}")
+    try:
+        return _cases(path, content)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path}: an image or annotation is incomplete: {error}") from error
+
+
+def image_root(path: Path) -> Path:
+    """Return the folder that is searched for the images of a COCO file, with its subfolders."""
+    return path.parent.parent if path.parent.name == _FOLDER else path.parent
+
+
+def _cases(path: Path, content: Mapping[str, Any]) -> list[AnnotatedCase]:
+    images = content["images"]
+    search = _Search(image_root(path), _part(path))
+    found = {str(image["id"]): search.find(str(image["file_name"])) for image in images}
+    files = {number: places[0] for number, places in found.items() if len(places) == 1}
+    drawn: dict[str, list[Mapping]] = {image: [] for image in found}
+    problems = [f"{path}: {problem}" for problem in _missing(images, found)]
+    names = {str(one["id"]): str(one["name"]) for one in content.get("categories") or ()}
+    for annotation in content["annotations"]:
+        if (image := str(annotation["image_id"])) in drawn:
+            drawn[image].append({**annotation, "label": _label(annotation, names)})
+        else:
+            problems.append(f"{path}: annotation {annotation['id']}: there is no such image")
+    raise_all(problems, f"{len(problems)} faults in a COCO file:")
+    keys = keys_of(list(files.values()))
+    return [
+        _case(path, image, files[str(image["id"])], keys=keys, annotations=drawn[str(image["id"])])
+        for image in images
+    ]
+
+
+def _label(annotation: Mapping, names: Mapping[str, str]) -> str:
+    number = str(annotation.get("category_id", ""))
+    return names.get(number, number)
+
+
+def _is_coco(content: Any) -> bool:
+    return isinstance(content, dict) and all(
+        isinstance(content.get(name), list) for name in ("images", "annotations")
+    )
+
+
+def _part(path: Path) -> str:
+    """Return the part that a file such as `instances_train2017.json` is about; empty for none."""
+    found = _PART.search(path.stem)
+    return found[1].lower() if found else ""
+
+
+@dataclass
+class _Search:
+    """Finds image files below a folder by what annotations call them."""
+
+    root: Path
+    part: str
+    _by_name: dict[str, list[Path]] | None = None
+
+    def find(self, name: str) -> list[Path]:
+        """Return the file of an image, none if it is missing, several if that is ambiguous."""
+        texts = (name, unquote(name.rpartition(_LOCAL_FILE)[2]))
+        found = (self._found(PurePosixPath(text.replace("\\", "/"))) for text in texts)
+        return next(filter(None, found), [])
+
+    def _found(self, called: PurePosixPath) -> list[Path]:
+        inside = not called.is_absolute() and ".." not in called.parts
+        for folder in (self.root, self.root / "images") if inside else ():
+            # `Path.is_file` fails on names that are too long.
+            if os.path.isfile(folder / called):
+                return [folder / called]
+        listed = self._listed()
+        found = listed.get(called.name) or listed.get(_UPLOADED.sub("", called.name, count=1))
+        return self._closest(called, found) if found else []
+
+    def _listed(self) -> dict[str, list[Path]]:
+        if self._by_name is None:
+            self._by_name = {}
+            for path in _images_below(self.root, _DEPTH):
+                self._by_name.setdefault(path.name, []).append(path)
+        return self._by_name
+
+    def _closest(self, called: PurePosixPath, found: list[Path]) -> list[Path]:
+        """Keep the paths that share most folders with the name, and those of the part, if any."""
+        shared = [_shared_end(called.parts, path.parts) for path in found]
+        best = [path for path, n in zip(found, shared, strict=True) if n == max(shared)]
+        within = [p for p in best if self.part and self.part in _letters(p.relative_to(self.root))]
+        return within if len(within) == 1 else best
+
+
+def _shared_end(one: Sequence[str], other: Sequence[str]) -> int:
+    """Count the folders that two paths have in common, from the end."""
+    pairs = zip(reversed(one[:-1]), reversed(other[:-1]), strict=False)
+    return next((n for n, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)) - 1)
+
+
+def _letters(path: Path) -> set[str]:
+    """Return the folders of a path in lower case, without numbers as in `train2017`."""
+    return {part.lower().rstrip("0123456789") for part in path.parts[:-1]}
+
+
+def _images_below(folder: Path, depth: int) -> Iterator[Path]:
+    for paths in image_files(folder).values():
+        yield from paths
+    for inner in subfolders(folder) if depth else ():
+        yield from _images_below(inner, depth - 1)
+
+
+def _missing(images: list[Mapping], found: Mapping[str, list[Path]]) -> Iterator[str]:
+    for image in images:
+        places = found[str(image["id"])]
+        if not places:
+            yield f"image {image['file_name']}: no such file in this folder or those below it"
+        elif len(places) > 1:
+            listing = ", ".join(map(str, places))
+            yield f"image {image['file_name']}: may be any of {listing}; give its folder"
+    if len(found) < len(images):
+        yield "several images have the same id"
+
+
+def _case(
+    path: Path,
+    image: Mapping,
+    file: Path,
+    *,
+    keys: Mapping[Path, str],
+    annotations: list[Mapping],
+) -> AnnotatedCase:
+    height, width = (int(image.get(side) or 0) for side in ("height", "width"))
+    size = (height, width) if height and width else None
+    outlines = CocoOutlines(path, size, tuple(annotations))
+    return AnnotatedCase(keys[file], keys[file], file, annotation=outlines)
+
+
+@dataclass(frozen=True)
+class CocoOutlines:
+    """The annotations of one image: polygons or run lengths.
+
+    Attributes:
+        path: The COCO file, for messages.
+        size: Height and width of the image according to the file; `None` if it does not say.
+        annotations: The annotations of this image, as the file has them, each with the name of its
+            category as `label`.
+    """
+
+    path: Path
+    size: tuple[int, int] | None
+    annotations: tuple[Mapping[str, Any], ...] = field(hash=False)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The categories that are drawn, except those that stand for background."""
+        labels = dict.fromkeys(annotation["label"] for annotation in self.annotations)
+        return tuple(label for label in labels if label not in NO_OBJECT)
+
+    @property
+    def faults(self) -> tuple[str, ...]:
+        """What cannot be drawn and is left out, a line each."""
+        return tuple(fault for one in self.annotations for fault in self._split(one)[1])
+
+    def of(self, labels: Collection[str]) -> CocoOutlines:
+        """Return the annotations with only those of some categories, and of the background."""
+        kept = [one for one in self.annotations if one["label"] in {*labels, *NO_OBJECT}]
+        return replace(self, annotations=tuple(kept))
+
+    def mask(self, shape: tuple[int, int]) -> np.ndarray:
+        """Draw the bool mask, (height, width); what has a fault is left out.
+
+        Raises:
+            ValueError: The image has another size, or nothing can be drawn.
+        """
+        if self.size not in (None, shape):
+            raise ValueError(wrong_size(self.path, self.size, shape))
+        masks = {True: np.zeros(shape, bool), False: np.zeros(shape, bool)}
+        drawn = 0
+        faults: list[str] = []
+        for annotation in self.annotations:
+            is_object = annotation["label"] not in NO_OBJECT
+            pieces, its_faults = self._split(annotation)
+            for piece in pieces:
+                masks[is_object] |= self._draw(piece, shape, annotation)
+            if is_object:
+                drawn, faults = drawn + len(pieces), [*faults, *its_faults]
+        if faults and not drawn:
+            raise ValueError(faults[0])
+        return masks[True] & ~masks[False]
+
+    def _split(self, annotation: Mapping) -> tuple[list[Any], list[str]]:
+        """Sort the pieces of an annotation into those that can be drawn, and faults."""
+        good: list[Any] = []
+        faults: list[str] = []
+        for piece in _pieces(annotation.get("segmentation")) or [None]:
+            try:
+                _check(piece, self.size)
+                good.append(piece)
+            except MALFORMED as error:
+                faults.append(f"{self._named(annotation)}: {error}")
+        return good, faults
+
+    def _draw(self, piece: Any, shape: tuple[int, int], annotation: Mapping) -> np.ndarray:
+        try:
+            return _draw_piece(piece, shape)
+        except MALFORMED as error:
+            raise ValueError(f"{self._named(annotation)}: {error}") from error
+
+    def _named(self, annotation: Mapping) -> str:
+        return f"{self.path}: annotation {annotation.get('id')}"
+
+
+def _pieces(segmentation: Any) -> list[Any]:
+    """Return the polygons, or the one table of run lengths, of a segmentation."""
+    if not isinstance(segmentation, list):
+        return [segmentation] if segmentation else []
+    flat = segmentation and all(isinstance(value, int | float) for value in segmentation)
+    return [segmentation] if flat else segmentation
+
+
+def _check(piece: Any, size: tuple[int, int] | None) -> None:
+    """Raise what is wrong with a piece, on whatever image it is drawn."""
+    if piece is None:
+        raise ValueError("has no segmentation; a bounding box is not enough")
+    if isinstance(piece, list):
+        _draw_piece(piece, (1, 1))
+        return
+    height, width = piece.get("size") or size or (0, 0)
+    if size and (height, width) != size:
+        raise ValueError(
+            f"its run lengths are of {width}×{height} pixels, its image of {size[1]}×{size[0]}"
+        )
+    run_length_mask(_counts(piece), (height, width) if height else (1, sum(_counts(piece))))
+
+
+def _draw_piece(piece: Any, shape: tuple[int, int]) -> np.ndarray:
+    if isinstance(piece, list):
+        return polygon_mask(list(zip(piece[::2], piece[1::2], strict=True)), shape)
+    return run_length_mask(_counts(piece), shape)
+
+
+def _counts(piece: Mapping[str, Any]) -> Sequence[int]:
+    counts = piece["counts"]
+    return decode_run_lengths(counts) if isinstance(counts, str) else counts

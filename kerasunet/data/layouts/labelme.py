@@ -1,0 +1,291 @@
+"""labelme annotations: JSON files beside the images or in a folder of their own, or with the image.
+
+Shapes are drawn in the order of the file. A shape labeled `_background_` or `__ignore__` cuts what
+was drawn before it, as in labelme's own export.
+"""
+
+from __future__ import annotations
+
+import base64
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path, PureWindowsPath
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from kerasunet.data import readers
+from kerasunet.data.cases import AnnotatedCase, Case, UnannotatedCase
+from kerasunet.data.layouts.annotations import (
+    ENCODINGS,
+    MALFORMED,
+    NO_OBJECT,
+    check_points,
+    circle_mask,
+    foreign,
+    polygon_mask,
+)
+from kerasunet.data.layouts.folders import IMAGE_FOLDERS
+from kerasunet.data.layouts.pairing import (
+    Files,
+    doubled,
+    image_files,
+    image_stem,
+    json_files,
+    subfolders,
+)
+from kerasunet.files import read_json, report_all, wrong_size
+
+_IMAGE_FOLDERS = (*IMAGE_FOLDERS, "img")
+_JSON_FOLDERS = ("annotations", "annotation", "ann", "json", "jsons", "labelme", "labels", "label")
+_POLYGONS = ("polygon", "oriented_rectangle", "rotation")
+
+
+def labelme(folder: Path) -> Sequence[Case] | None:
+    """Read `x.json` beside `x.jpg`; an image without an object has a file without shapes.
+
+    An image without a file is unannotated. Images and JSON files may also be in folders of their
+    own, such as `images/` and `annotations/`; a JSON file that has its image inside needs no image
+    file.
+    """
+    images, files = _files(folder)
+    contents = {key: _content_of(path, required=key not in images) for key, path in files.items()}
+    known = {key: found for key, found in contents.items() if found or key in images}
+    if not known:
+        return None
+    partners = {key: _image_of(key, found, images) for key, found in known.items()}
+    problems = [*doubled(images)]
+    unannotated = [
+        UnannotatedCase(key, key, paths[0])
+        for key, paths in images.items()
+        if paths[0] not in partners.values()
+    ]
+    cases = {key: _case(files[key], known[key], partners[key]) for key in sorted(known)}
+    problems += [f"{files[key]}: has no image" for key, case in cases.items() if case is None]
+    report_all(problems, f"{len(problems)} files cannot be paired:")
+    return [*(case for case in cases.values() if case), *unannotated]
+
+
+def _files(folder: Path) -> tuple[Files, dict[str, Path]]:
+    """Return images and JSON files by stem, of the folder and of subfolders for either."""
+    images, files = image_files(folder), json_files(folder)
+    for inner in subfolders(folder):
+        name = inner.name.lower()
+        images = {**image_files(inner), **images} if name in _IMAGE_FOLDERS else images
+        files = {**json_files(inner), **files} if name in _JSON_FOLDERS else files
+    return images, files
+
+
+class _Content(NamedTuple):
+    """What the list of cases needs of a labelme file, which may be large.
+
+    Attributes:
+        image: Name of the image, without folder.
+        embedded: Whether the image is inside.
+        labels: Labels of its shapes, except those that stand for background.
+        faults: What is wrong with shapes that cannot be drawn.
+    """
+
+    image: str
+    embedded: bool
+    labels: tuple[str, ...]
+    faults: tuple[str, ...]
+
+
+def _content_of(path: Path, *, required: bool) -> _Content | None:
+    """Return the content of a labelme file; `None` if it is another one, or broken.
+
+    One that has its image beside it is read again as a case, and complains then.
+
+    Raises:
+        ValueError: It is broken, and required.
+    """
+    try:
+        content = read_json(path, ENCODINGS)
+    except ValueError:
+        if required:
+            raise
+        return None
+    if not _is_labelme(content):
+        return None
+    faults = _faults(path, content["shapes"])
+    labels = dict.fromkeys(map(_label, content["shapes"]))
+    return _Content(
+        PureWindowsPath(str(content.get("imagePath") or "")).name,
+        bool(content.get("imageData")),
+        labels=tuple(label for label in labels if label not in NO_OBJECT),
+        faults=tuple(faults.values()),
+    )
+
+
+def _is_labelme(content: Any) -> bool:
+    return isinstance(content, dict) and isinstance(content.get("shapes"), list)
+
+
+def _image_of(key: str, content: _Content | None, images: Files) -> Path | None:
+    """Return the image file that has the name of the JSON file, or else the one that it names."""
+    named = image_stem(content.image) if content else None
+    found = images.get(key) or images.get(named or "")
+    return found[0] if found else None
+
+
+def _case(path: Path, content: _Content | None, image: Path | None) -> AnnotatedCase | None:
+    labels, faults = (content.labels, content.faults) if content else ((), ())
+    drawn = LabelmeFile(path, image or path, labels, faults=faults)
+    if image:
+        key = image_stem(image.name) or image.name
+        return AnnotatedCase(key, key, image, annotation=drawn)
+    if content and content.embedded:
+        return EmbeddedCase(path.stem, path.stem, path, annotation=drawn)
+    return None
+
+
+@dataclass(frozen=True)
+class EmbeddedCase(AnnotatedCase):
+    """A case whose image is inside its labelme file."""
+
+    def read_image(self) -> tuple[np.ndarray, tuple[float, float] | None]:
+        """Read the image, which has no spacing."""
+        content = read_json(self.image, ENCODINGS)
+        try:
+            return readers.read_embedded(_bytes_of(content["imageData"], "its image")), None
+        except MALFORMED as error:
+            raise ValueError(f"{self.image}: {error}; put the image file beside it") from error
+
+    def origin(self) -> tuple[Path | str, ...]:
+        """Return what the pixels are a function of."""
+        return self.image, repr(self.annotation)
+
+
+@dataclass(frozen=True)
+class LabelmeFile:
+    """A labelme annotation, whose shapes are united.
+
+    Attributes:
+        path: The JSON file.
+        image: The image that it describes.
+        labels: The labels of its shapes, except those that stand for background.
+        faults: What is wrong with shapes that cannot be drawn.
+        wanted: The labels that count; all if there are none.
+    """
+
+    path: Path
+    image: Path
+    labels: tuple[str, ...] = ()
+    faults: tuple[str, ...] = ()
+    wanted: tuple[str, ...] = ()
+
+    def of(self, labels: Collection[str]) -> LabelmeFile:
+        """Return the annotation with only the shapes that have one of these labels."""
+        return replace(self, wanted=tuple(labels))
+
+    def mask(self, shape: tuple[int, int]) -> np.ndarray:
+        """Draw the bool mask, (height, width); shapes with a fault are left out.
+
+        Raises:
+            ValueError: It is no labelme file, or of another image, or no shape can be drawn.
+        """
+        content = read_json(self.path, ENCODINGS)
+        if not _is_labelme(content):
+            raise ValueError(f"{self.path}: not a labelme file: {foreign(content)}")
+        self._require_same_image(content, shape)
+        faults = _faults(self.path, content["shapes"])
+        counted = [n for n, drawn in enumerate(content["shapes"]) if self._counts(_label(drawn))]
+        if counted and faults.keys() >= set(counted):
+            raise ValueError(faults[counted[0]])
+        mask = np.zeros(shape, bool)
+        for number, drawn in enumerate(content["shapes"]):
+            if number not in faults:
+                self._draw(drawn, mask, shape, number=number + 1)
+        return mask
+
+    def _counts(self, label: str) -> bool:
+        return label not in NO_OBJECT and (not self.wanted or label in self.wanted)
+
+    def _draw(
+        self,
+        drawn: Mapping[str, Any],
+        mask: np.ndarray,
+        shape: tuple[int, int],
+        *,
+        number: int,
+    ) -> None:
+        label = _label(drawn)
+        try:
+            if label in NO_OBJECT:
+                mask &= ~_draw_shape(drawn, shape)
+            elif self._counts(label):
+                mask |= _draw_shape(drawn, shape)
+        except MALFORMED as error:
+            raise ValueError(f"{self.path}: shape {number}: {error}") from error
+
+    def _require_same_image(self, content: Mapping[str, Any], shape: tuple[int, int]) -> None:
+        name = PureWindowsPath(str(content.get("imagePath") or "")).name
+        beside = self.image != self.path
+        if name and beside and image_stem(name) != image_stem(self.image.name):
+            raise ValueError(f"{self.path}: was drawn on {name}, not on {self.image.name}")
+        size = (content.get("imageHeight") or shape[0], content.get("imageWidth") or shape[1])
+        if size != shape:
+            raise ValueError(wrong_size(self.path, size, shape, image=self.image.name))
+
+
+def _label(drawn: Any) -> str:
+    return str(drawn.get("label", "")) if isinstance(drawn, dict) else ""
+
+
+def _faults(path: Path, shapes: Sequence[Any]) -> dict[int, str]:
+    """Return what is wrong with shapes that cannot be drawn on any image, by number from 0."""
+    found = {}
+    for number, drawn in enumerate(shapes):
+        try:
+            _check(drawn)
+        except MALFORMED as error:
+            found[number] = f"{path}: shape {number + 1}: {error}"
+    return found
+
+
+def _check(drawn: Mapping[str, Any]) -> None:
+    if drawn.get("shape_type") == "mask":
+        _embedded_pixels(drawn)
+    else:
+        _draw_shape(drawn, (1, 1))
+
+
+def _draw_shape(drawn: Mapping[str, Any], shape: tuple[int, int]) -> np.ndarray:
+    kind, points = drawn.get("shape_type") or "polygon", drawn.get("points", ())
+    if kind == "mask":
+        return _embedded_mask(drawn, shape)
+    if kind in _POLYGONS:
+        return polygon_mask(points, shape)
+    if kind == "rectangle":
+        (x0, y0), (x1, y1) = np.min(points, axis=0), np.max(points, axis=0)
+        return polygon_mask([(x0, y0), (x1, y0), (x1, y1), (x0, y1)], shape)
+    if kind == "circle":
+        center, edge = check_points(points)
+        return circle_mask(center, math.dist(center, edge), shape)
+    raise ValueError(f"{kind!r} has no area; polygon, rectangle, circle and mask have one")
+
+
+def _embedded_mask(drawn: Mapping[str, Any], shape: tuple[int, int]) -> np.ndarray:
+    """Draw a small PNG image, given in base64, with its top left pixel at the corner."""
+    pixels = _embedded_pixels(drawn)
+    left, top = (round(value) for value in drawn["points"][0])
+    bottom, right = top + pixels.shape[0], left + pixels.shape[1]
+    if min(top, left) < 0 or bottom > shape[0] or right > shape[1]:
+        raise ValueError("its mask reaches beyond the image")
+    mask = np.zeros(shape, bool)
+    mask[top:bottom, left:right] = pixels > 0
+    return mask
+
+
+def _embedded_pixels(drawn: Mapping[str, Any]) -> np.ndarray:
+    check_points(drawn["points"])
+    return readers.read_png(_bytes_of(drawn["mask"], "its mask"), readers.SIZE_LIMIT)
+
+
+def _bytes_of(text: str, what: str) -> bytes:
+    try:
+        return base64.b64decode(text.rpartition(",")[2], validate=True)
+    except ValueError as error:
+        raise ValueError(f"{what} is not in base64 ({error})") from error

@@ -1,0 +1,265 @@
+"""DICOM's stored values to what a viewer shows first: tables, windows, padding, palettes.
+
+Stored values become grey levels or colors as part 3 of the standard says. Tables are read here and
+not by pydicom, which counts in the type of the entries, takes their declared bits for granted and
+mistakes the byte order of some.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from pydicom import DataElement, Dataset
+from pydicom.pixels import apply_color_lut
+from scipy.special import expit
+
+from kerasunet.data.readers.dicom_frames import numbers
+from kerasunet.data.readers.dicom_pixels import Pixels
+from kerasunet.data.readers.files import own_range, stretch
+from kerasunet.data.readers.source import Unusable
+
+_COLORS = ("Red", "Green", "Blue")
+_PALETTES = tuple(
+    f"{segmented}{color}PaletteColorLookupTable{part}"
+    for color in _COLORS
+    for segmented, part in (("", "Descriptor"), ("", "Data"), ("Segmented", "Data"))
+)
+ELEMENTS = (
+    "PhotometricInterpretation",
+    "PresentationLUTShape",
+    "PixelPaddingValue",
+    "PixelPaddingRangeLimit",
+    "RescaleSlope",
+    "RescaleIntercept",
+    "ModalityLUTSequence",
+    "WindowCenter",
+    "WindowWidth",
+    "VOILUTFunction",
+    "VOILUTSequence",
+    *_PALETTES,
+)
+"""The elements of display, beside those that describe the pixels."""
+_RGB = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
+_SHAPES = {"MONOCHROME1": "INVERSE", "MONOCHROME2": "IDENTITY"}
+_USUAL_BITS = (8, 10, 12)
+
+
+def shown(pixels: Pixels, header: Dataset, remarks: list[str]) -> np.ndarray:
+    """Map stored values to what a viewer shows first.
+
+    Args:
+        pixels: The values.
+        header: The elements named in `ELEMENTS`, as far as the file has them.
+        remarks: Receives a line for each element that makes no sense and is ignored.
+
+    Returns:
+        Float32, `(height, width)` or RGB `(height, width, 3)`, 0 to 255.
+
+    Raises:
+        Unusable: The photometric interpretation is not supported, or contradicted.
+    """
+    interpretation = header.PhotometricInterpretation.strip().upper()
+    if interpretation in _SHAPES:
+        _check_shape(interpretation, header)
+        return _monochrome(pixels, header, remarks, inverted=interpretation == "MONOCHROME1")
+    if interpretation == "PALETTE COLOR":
+        return _palette(pixels.stored, header)
+    if interpretation in _RGB:
+        return stretch(pixels.stored, 0, 2**header.BitsStored - 1)
+    raise Unusable("DICOM of a rare photometric interpretation; convert it to PNG")
+
+
+def _check_shape(interpretation: str, header: Dataset) -> None:
+    shape = header.get("PresentationLUTShape", "")
+    if shape in _SHAPES.values() and shape != _SHAPES[interpretation]:
+        raise Unusable(
+            f"{interpretation} with a PresentationLUTShape of {shape}, which contradicts it; "
+            "convert it to PNG as it should look"
+        )
+
+
+def _monochrome(
+    pixels: Pixels, header: Dataset, remarks: list[str], *, inverted: bool
+) -> np.ndarray:
+    """Show grey values, and padding as the ground: black."""
+    inside = ~_padded(pixels, header)
+    shown = np.zeros(inside.shape, np.float32)
+    if inside.any():
+        levels = _grey(pixels.stored[inside], header, remarks)
+        shown[inside] = 255 - levels if inverted else levels
+    return shown
+
+
+def _padded(pixels: Pixels, header: Dataset) -> np.ndarray:
+    """Return where the file was padded to a rectangle (C.7.5.1.1.2), bool.
+
+    The value may be written as signed or not, and may need more bits than the image stores.
+    """
+    ends = [header.get(name) for name in ("PixelPaddingValue", "PixelPaddingRangeLimit")]
+    if not isinstance(ends[0], int) or pixels.raw.dtype.kind == "f":
+        return np.zeros(pixels.raw.shape, bool)
+    known = _alike([end for end in ends if isinstance(end, int)], pixels.raw.dtype)
+    low, high = min(known), max(known)
+    return np.logical_or.reduce([(values >= low) & (values <= high) for values in pixels])
+
+
+def _alike(values: list[int], dtype: np.dtype) -> list[int]:
+    """Return values with the sign that these bits have in the pixels."""
+    bits = 8 * dtype.itemsize
+    unsigned = [value % 2**bits for value in values]
+    signed = [value - 2**bits if value >= 2 ** (bits - 1) else value for value in unsigned]
+    return signed if dtype.kind == "i" else unsigned
+
+
+def _grey(stored: np.ndarray, header: Dataset, remarks: list[str]) -> np.ndarray:
+    """Apply the modality LUT, then VOI LUT or window; else keep 8 bits, else use the own range.
+
+    Args:
+        stored: Values without padding, `(pixels,)`.
+    """
+    values = _rescaled(stored, header, remarks)
+    signed = stored.dtype.kind == "i" or values.min() < 0 or _shift(header) < 0
+    for item in header.get("VOILUTSequence", []):
+        table = _sensible(item, signed, "VOILUTSequence", header, remarks)
+        if table is not None:
+            return stretch(table.look_up(values), 0, table.top)
+    windowed = _windowed(values, header, remarks)
+    if windowed is not None:
+        return windowed
+    bits = header.get("BitsStored", 16)
+    if bits <= 8 and stored.dtype.kind == "u" and np.array_equal(values, stored):
+        return stretch(stored, 0, 2**bits - 1)
+    return stretch(values, *own_range(values))
+
+
+def _rescaled(stored: np.ndarray, header: Dataset, remarks: list[str]) -> np.ndarray:
+    """Apply the modality LUT or the rescaling (C.11.1)."""
+    signed = stored.dtype.kind == "i"
+    for item in header.get("ModalityLUTSequence", []):
+        table = _sensible(item, signed, "ModalityLUTSequence", header, remarks)
+        if table is not None:
+            return table.look_up(stored).astype(np.float64)
+    slope, shift = numbers(header, "RescaleSlope"), _shift(header)
+    if slope and slope[0] == 0:
+        remarks.append("its RescaleSlope is 0 and was ignored")
+        return stored
+    factor = slope[0] if slope else 1.0
+    return stored * np.float64(factor) + shift if slope or shift else stored
+
+
+def _shift(header: Dataset) -> float:
+    return next(iter(numbers(header, "RescaleIntercept")), 0.0)
+
+
+def _sensible(
+    item: Dataset, signed: bool, name: str, header: Dataset, remarks: list[str]
+) -> _Table | None:
+    """Read a table; `None` if it makes no sense."""
+    try:
+        return _table(item.LUTDescriptor, item["LUTData"], signed, header)
+    except Exception:  # Broken elements raise exceptions of every type.
+        remarks.append(f"its {name} makes no sense and was ignored")
+        return None
+
+
+@dataclass(frozen=True)
+class _Table:
+    """A lookup table: entries from the value `first` on, and what stands for white."""
+
+    first: int
+    entries: np.ndarray
+    top: int
+
+    def look_up(self, values: np.ndarray) -> np.ndarray:
+        indices = np.rint(values).astype(np.int64) - self.first
+        return self.entries[np.clip(indices, 0, len(self.entries) - 1)]
+
+
+def _table(descriptor: Any, data: DataElement, signed: bool, header: Dataset) -> _Table:
+    """Read a table from its descriptor and its data element (C.11.1.1.1, C.11.2.1.1)."""
+    count, first, bits = (int(value) for value in descriptor)
+    entries = _entries(_words(data, header), count % 2**16 or 2**16)
+    (start,) = _alike([first], np.dtype("i2" if signed else "u2"))
+    return _Table(start, entries, _top(entries, bits, _USUAL_BITS))
+
+
+def _words(data: DataElement, header: Dataset) -> np.ndarray:
+    """Return the 16-bit words of a table, in the byte order of the file."""
+    value = data.value
+    if not isinstance(value, bytes):
+        return np.ravel(value).astype(np.int64) % 2**16
+    _, little = header.original_encoding
+    order = "<u2" if little or data.VR == "OB" else ">u2"
+    return np.frombuffer(value[: len(value) // 2 * 2], order).astype(np.int64)
+
+
+def _entries(words: np.ndarray, count: int) -> np.ndarray:
+    """Return the entries: one in each word or, where these are too few, in each byte."""
+    if len(words) >= count:
+        return words[:count]
+    if 2 * len(words) < count:
+        raise Unusable("a lookup table shorter than it states; export it again")
+    return words.astype("<u2").view(np.uint8)[:count].astype(np.int64)
+
+
+def _top(entries: np.ndarray, bits: int, usual: Sequence[int]) -> int:
+    """Return the entry that stands for white.
+
+    Many tables declare 16 bits, as the standard long asked for, and fill 12 or 8 of them; some
+    fill more than they declare. Both show in the largest entry.
+    """
+    used = int(entries.max()).bit_length()
+    narrow = next((known for known in usual if used <= known), bits) if bits == 16 else bits
+    return 2 ** max(used, narrow) - 1
+
+
+def _windowed(values: np.ndarray, header: Dataset, remarks: list[str]) -> np.ndarray | None:
+    """Apply the first sensible window (C.11.2.1.2); `None` if there is none."""
+    function = str(header.get("VOILUTFunction", "LINEAR")).strip().upper()
+    if function not in ("LINEAR", "LINEAR_EXACT", "SIGMOID"):
+        remarks.append("its VOILUTFunction is not in the standard and was taken for LINEAR")
+        function = "LINEAR"
+    window = next(_windows(header, 1.0 if function == "LINEAR" else np.nextafter(0, 1)), None)
+    if window is None:
+        return None
+    center, width = window
+    if function == "SIGMOID":
+        return np.float32(255) * expit(4 * (values - center) / width).astype(np.float32)
+    if function == "LINEAR":
+        center, width = center - 0.5, width - 1
+    return stretch(values, center - width / 2, center + width / 2)
+
+
+def _windows(header: Dataset, least: float) -> Iterator[tuple[float, float]]:
+    pairs = zip(numbers(header, "WindowCenter"), numbers(header, "WindowWidth"), strict=False)
+    return ((c, w) for c, w in pairs if w >= least and np.isfinite((c, w)).all())
+
+
+def _palette(stored: np.ndarray, header: Dataset) -> np.ndarray:
+    """Look up colors (C.7.6.3.1.5); of a palette of 16 bits that fills 8, these count."""
+    if "SegmentedRedPaletteColorLookupTableData" in header:
+        return _segmented_palette(stored, header)
+    descriptors = [header[f"{color}PaletteColorLookupTableDescriptor"].value for color in _COLORS]
+    data = [header[f"{color}PaletteColorLookupTableData"] for color in _COLORS]
+    signed = stored.dtype.kind == "i"
+    tables = [
+        _table(known, element, signed, header)
+        for known, element in zip(descriptors, data, strict=True)
+    ]
+    top = _top(np.concatenate([table.entries for table in tables]), descriptors[0][2], (8,))
+    return stretch(np.stack([table.look_up(stored) for table in tables], axis=-1), 0, top)
+
+
+def _segmented_palette(stored: np.ndarray, header: Dataset) -> np.ndarray:
+    """Look up colors in tables of segments, which pydicom expands if they are little endian."""
+    plain = Dataset()
+    plain.update(header)
+    for color in _COLORS:
+        name = f"Segmented{color}PaletteColorLookupTableData"
+        plain.add_new(name, "OW", _words(header[name], header).astype("<u2").tobytes())
+    plain.set_original_encoding(is_implicit_vr=False, is_little_endian=True)
+    colors = apply_color_lut(stored, plain)[..., :3]
+    return stretch(colors, 0, np.iinfo(colors.dtype).max)

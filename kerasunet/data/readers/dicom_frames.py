@@ -1,0 +1,278 @@
+"""What DICOM files say of their frames: where they lie in the patient, which image they segment."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from pydicom import Dataset
+
+from kerasunet.data.readers.source import Partner, Source, Unusable
+from kerasunet.data.readers.space import frames_at
+
+ELEMENTS = (
+    "SegmentationType",
+    "MaximumFractionalValue",
+    "ReferencedSeriesSequence",
+    "SegmentSequence",
+)
+"""The elements of a segmentation, beside those that all images have."""
+_SEGMENTATION_CLASSES = (
+    "1.2.840.10008.5.1.4.1.1.66.4",  # Segmentation Storage
+    "1.2.840.10008.5.1.4.1.1.66.7",  # Label Map Segmentation Storage
+)
+_SHARED, _PER_FRAME = "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"
+_MACROS = (
+    "PixelMeasuresSequence",
+    "PixelValueTransformationSequence",
+    "FrameVOILUTSequence",
+    "PlanePositionSequence",
+    "PlaneOrientationSequence",
+)
+_PLACES = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
+
+
+def numbers(header: Dataset, name: str) -> list[float]:
+    """Return the numbers of an element; none if the file lacks it."""
+    value = header.get(name)
+    return [] if value is None else [float(number) for number in np.ravel(value)]
+
+
+def frame_count(header: Dataset) -> int:
+    """Return how many frames the header states, 1 if it does not."""
+    return max(int(header.get("NumberOfFrames", 1)), 1)
+
+
+def of_frame(header: Dataset, frame: int, macros: Sequence[str] = _MACROS) -> Dataset:
+    """Return what enhanced multi-frame objects say of one frame, from 0, as of a single image."""
+    found = Dataset()
+    for sequence, position in ((_SHARED, 0), (_PER_FRAME, frame)):
+        groups = header.get(sequence)
+        for macro in macros if groups else ():
+            for item in groups[position].get(macro, []):
+                found.update(item)
+    return found
+
+
+def plane(header: Dataset) -> np.ndarray | None:
+    """Return where a frame lies, as `Partner.plane`; `None` if the elements do not say."""
+    corner, axes, sides = (numbers(header, name) for name in _PLACES)
+    if (len(corner), len(axes), len(sides)) != (3, 6, 2) or min(sides) <= 0:
+        return None
+    found = np.array([axes[:3], axes[3:], corner]).T * [sides[1], sides[0], 1]
+    across = np.linalg.norm(np.cross(axes[:3], axes[3:]))
+    return found if np.isfinite(found).all() and 0.9 < across < 1.1 else None
+
+
+def planes(header: Dataset, count: int) -> list[np.ndarray | None]:
+    """Return where each of `count` frames lies."""
+    if count == 1 and _PER_FRAME not in header:
+        return [plane(header)]
+    return [plane(of_frame(header, frame, _MACROS)) for frame in range(count)]
+
+
+def is_segmentation(header: Dataset) -> bool:
+    """Return whether the frames are segments, which may be fewer or more than the image's."""
+    named = (header.get("SOPClassUID"), header.file_meta.get("MediaStorageSOPClassUID"))
+    return any(uid in _SEGMENTATION_CLASSES for uid in named)
+
+
+@dataclass(frozen=True)
+class _Reference:
+    """What a frame of a segmentation says it was drawn on: an image, and frames of it, from 1."""
+
+    uid: str
+    frames: tuple[int, ...]
+
+
+def frames_about(header: Dataset, count: int, source: Source) -> list[int]:
+    """Return the stored frames, from 0, that segment the wanted frame of the image, if any.
+
+    They are found by what they refer to or, where that does not tell, by where they lie.
+
+    Args:
+        header: The segmentation's elements, its functional groups among them.
+        count: Number of stored frames.
+        source: The file, with the frame of the image that is wanted, from 0, and its partner.
+
+    Raises:
+        Unusable: It is about another image or several, or does not tell which of several frames.
+    """
+    about = _references(header, count)
+    partner = source.partner
+    if partner is None or not partner.uid:
+        found = _by_number(about, source.frame)
+    else:
+        found = _by_image(about, partner, header)
+    if found is not None:
+        return found
+    if partner is not None and partner.plane is not None and _is_placed(header, count):
+        _check_space(header, partner)
+        there = frames_at(partner, planes(header, count))
+        if there or not any(about):
+            return there
+    alone = partner is None or partner.count == 1
+    if alone and len(_images(about)) <= 1 and _of_other_segments(header, count):
+        _check_image(about, partner)
+        return list(range(count))
+    raise Unusable(_unmatched(about, partner))
+
+
+def _by_number(about: list[list[_Reference]], frame: int) -> list[int] | None:
+    """Match an image without identity by the number of the frame; `None` if that fails."""
+    listed = [[n for ref in references for n in ref.frames] for references in about]
+    if len(_images(about)) > 1 or not any(listed):
+        return None
+    return [index for index, known in enumerate(listed) if frame + 1 in known]
+
+
+def _by_image(about: list[list[_Reference]], partner: Partner, header: Dataset) -> list[int] | None:
+    """Match by the identity of the image, and the number of the frame; `None` if that fails."""
+    own = [[ref for ref in references if ref.uid == partner.uid] for references in about]
+    if not any(own):
+        return [] if partner.uid in _listed(header) and any(about) else None
+    if partner.count > 1 and not all(ref.frames for references in own for ref in references):
+        return None
+    wanted = partner.frame + 1
+    return [
+        index
+        for index, references in enumerate(own)
+        if any(wanted in ref.frames or not ref.frames for ref in references)
+    ]
+
+
+def _is_placed(header: Dataset, count: int) -> bool:
+    return any(found is not None for found in planes(header, count))
+
+
+def _of_other_segments(header: Dataset, count: int) -> bool:
+    """Return whether every frame is of another segment, so that all may be of one image."""
+    macros = ("SegmentIdentificationSequence",)
+    numbered = [
+        of_frame(header, frame, macros).get("ReferencedSegmentNumber") for frame in range(count)
+    ]
+    return len(set(numbered)) == count
+
+
+def _images(about: list[list[_Reference]]) -> set[str]:
+    return {reference.uid for references in about for reference in references}
+
+
+def _check_image(about: list[list[_Reference]], partner: Partner | None) -> None:
+    if partner is not None and partner.uid and _images(about) - {partner.uid}:
+        raise Unusable(_unmatched(about, partner))
+
+
+def _unmatched(about: list[list[_Reference]], partner: Partner | None) -> str:
+    images = _images(about)
+    name = "its image" if partner is None else partner.name
+    if partner is not None and partner.uid and images and partner.uid not in images:
+        return (
+            f"a segmentation of another image than {name}, by its references; give the image that "
+            "it was drawn on, or save the mask as PNG"
+        )
+    if len(images) > 1:
+        return f"a segmentation of {len(images)} images; export one for each image"
+    return (
+        f"a segmentation of several frames that does not say which of them are about which frame "
+        f"of {name}; export it again with references to frames"
+    )
+
+
+def check_aligned(header: Dataset, frames: Sequence[int], partner: Partner | None) -> None:
+    """Refuse frames that refer to an image and lie elsewhere, such as turned.
+
+    Raises:
+        Unusable: Both say where they lie, and it is not the same place.
+    """
+    for frame in frames if partner is not None and partner.plane is not None else ():
+        place = Dataset()
+        place.update(header)
+        place.update(of_frame(header, frame))
+        found = plane(place)
+        if found is not None and partner is not None:
+            frames_at(partner, [found])
+
+
+def _check_space(header: Dataset, partner: Partner) -> None:
+    space = header.get("FrameOfReferenceUID")
+    if space and partner.space and space != partner.space:
+        raise Unusable(
+            f"a segmentation in another frame of reference than {partner.name}; give the image "
+            "that it was drawn on"
+        )
+
+
+def _references(header: Dataset, count: int) -> list[list[_Reference]]:
+    """Return, for each frame, what it and what all frames refer to."""
+    shared = list(header.get(_SHARED) or [])
+    groups = header.get(_PER_FRAME) or [Dataset()] * count
+    return [list(_derived_from([item, *shared])) for item in groups]
+
+
+def _derived_from(items: Sequence[Dataset]) -> Iterator[_Reference]:
+    for item in items:
+        for derivation in item.get("DerivationImageSequence") or []:
+            for image in derivation.get("SourceImageSequence") or []:
+                listed = image.get("ReferencedFrameNumber")
+                frames = [] if listed is None else np.ravel(listed).astype(int).tolist()
+                yield _Reference(str(image.get("ReferencedSOPInstanceUID", "")), tuple(frames))
+
+
+def _listed(header: Dataset) -> set[str]:
+    """Return the images that the file as a whole refers to; of some of them it marks nothing."""
+    return {
+        str(instance.get("ReferencedSOPInstanceUID", ""))
+        for series in header.get("ReferencedSeriesSequence") or []
+        for instance in series.get("ReferencedInstanceSequence") or []
+    }
+
+
+def segment_labels(header: Dataset) -> dict[int, str]:
+    """Return the label of each segment by its number; an empty one where it has none."""
+    return {
+        int(segment.get("SegmentNumber") or number): str(segment.get("SegmentLabel") or "")
+        for number, segment in enumerate(header.get("SegmentSequence") or [], start=1)
+    }
+
+
+def of_segments(header: Dataset, frames: Sequence[int], wanted: Sequence[str]) -> list[int]:
+    """Return the frames that show one of some segments, which are named by label or number."""
+    numbers, macros = numbers_of(header, wanted), ("SegmentIdentificationSequence",)
+    if is_label_map(header):
+        return list(frames)
+    return [
+        frame
+        for frame in frames
+        if of_frame(header, frame, macros).get("ReferencedSegmentNumber") in numbers
+    ]
+
+
+def numbers_of(header: Dataset, wanted: Sequence[str]) -> list[int]:
+    """Return the numbers of segments that are named by label or number."""
+    labels = segment_labels(header)
+    return [number for number, label in labels.items() if {label, str(number)} & {*wanted}]
+
+
+def is_label_map(header: Dataset) -> bool:
+    """Return whether pixels are numbers of segments."""
+    return header.get("SegmentationType") == "LABELMAP"
+
+
+def united(frames: list[np.ndarray], header: Dataset, segments: Sequence[str] = ()) -> np.ndarray:
+    """Unite frames to uint8 of 0 and 1; fractions count from one half on.
+
+    Args:
+        frames: Stored values.
+        header: The segmentation's elements.
+        segments: Which values of a label map count, by label or number of the segment; all but 0
+            if there are none.
+    """
+    shape = (header.Rows, header.Columns)
+    if segments and is_label_map(header):
+        frames = [np.isin(frame, numbers_of(header, segments)) for frame in frames]
+    fractional = header.get("SegmentationType") == "FRACTIONAL"
+    least = (header.get("MaximumFractionalValue", 1) / 2) if fractional else 1
+    inside = [frame >= least for frame in frames]
+    return np.logical_or.reduce([np.zeros(shape, bool), *inside]).astype(np.uint8)

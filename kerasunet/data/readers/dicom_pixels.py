@@ -1,0 +1,206 @@
+"""DICOM's pixel data: where they are in the file, whether they are whole, and their bits.
+
+The size and the completeness of JPEG and JPEG-LS frames are checked here: the decoder of their
+rarer kinds trusts the header and does not notice a missing end.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import NamedTuple
+
+import numpy as np
+from pydicom import Dataset, dcmread
+from pydicom.encaps import get_frame, parse_basic_offsets
+from pydicom.pixels import get_decoder
+from pydicom.pixels.utils import as_pixel_options
+from pydicom.uid import (
+    JPEG2000,
+    UID,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGBaseline8Bit,
+    JPEGExtended12Bit,
+    JPEGLossless,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+    JPEGLSNearLossless,
+    RLELossless,
+)
+
+from kerasunet.data.readers.dicom_frames import frame_count
+from kerasunet.data.readers.source import Source, Unusable
+
+# Start-of-frame markers: C0 to CF but for the tables C4, C8 and CC; F7 in JPEG-LS.
+_START_OF_FRAME = {*range(0xFFC0, 0xFFD0), 0xFFF7} - {0xFFC4, 0xFFC8, 0xFFCC}
+_FILL = 0xFFFF
+_END_OF_IMAGE = b"\xff\xd9"
+_PADDING = b"\x00\xff"
+# Where there is a choice, the decoder that copes best with damage: Pillow refuses a frame whose own
+# header promises gigabytes, and pylibjpeg's run-length decoder can end in a Rust panic.
+_NATIVE = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian)
+_DECODERS = {
+    JPEGBaseline8Bit: "pillow",
+    JPEG2000: "pillow",
+    JPEG2000Lossless: "pillow",
+    RLELossless: "pydicom",
+}
+_RARE_JPEG = (
+    JPEGExtended12Bit,
+    JPEGLossless,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+    JPEGLSNearLossless,
+)
+_PIXEL_DATA = {
+    0x7FE00010: "PixelData",
+    0x7FE00008: "FloatPixelData",
+    0x7FE00009: "DoubleFloatPixelData",
+}
+_UNDEFINED_LENGTH = 0xFFFFFFFF
+_LEAST_EXCESS = 64  # Bytes; writers pad.
+SYNTAXES = (*_NATIVE, *_DECODERS, *_RARE_JPEG)
+"""The transfer syntaxes that are read."""
+
+
+class Pixels(NamedTuple):
+    """The values of one frame.
+
+    Attributes:
+        raw: `(height, width)`, or RGB `(height, width, 3)`, with the bits that are not used.
+        stored: The same without them.
+    """
+
+    raw: np.ndarray
+    stored: np.ndarray
+
+
+def decoded(source: Source, header: Dataset) -> Pixels:
+    """Decode a frame.
+
+    Raises:
+        Unusable: An extra is missing, or the pixels are not those that the header states.
+    """
+    syntax = header.file_meta.TransferSyntaxUID
+    if not get_decoder(syntax).is_available:
+        raise Unusable(f'{syntax.name} needs an extra: pip install "kerasunet[dicom-lossless]"')
+    keyword, vr, length = _pixel_element(source, syntax)
+    start = source.file.tell()
+    if syntax in _NATIVE:
+        _check_length(header, length)
+        if header.get("BitsAllocated") == 1:
+            return _bits(source, header, start)
+    else:
+        _check_fragments(source, header)
+        if syntax in _RARE_JPEG:
+            source.file.seek(start)
+            _check_jpeg(source, header)
+        source.file.seek(start)
+    options = as_pixel_options(
+        header, transfer_syntax_uid=syntax, pixel_keyword=keyword, correct_unused_bits=False
+    )
+    options |= {"pixel_vr": vr} if vr else {}
+    raw, _ = get_decoder(syntax).as_array(
+        source.file, index=source.frame, decoding_plugin=_plugin(syntax), **options
+    )
+    return Pixels(raw, _significant(raw, header))
+
+
+def _plugin(syntax: UID) -> str:
+    return _DECODERS.get(syntax, "")
+
+
+def _pixel_element(source: Source, syntax: UID) -> tuple[str, str, int]:
+    """Go to the pixel data; return the name, representation and length of their element."""
+    source.file.seek(0)
+    dcmread(source.file, stop_before_pixels=True, specific_tags=["Rows"], force=True)
+    order = "<" if syntax.is_little_endian else ">"
+    group, element, length = struct.unpack(f"{order}HHL", source.file.read(8))
+    if (group << 16 | element) not in _PIXEL_DATA:
+        raise Unusable("a DICOM file without an image; give one that has pixels")
+    vr = ""
+    if not syntax.is_implicit_VR:
+        vr = struct.pack(f"{order}L", length)[:2].decode("ascii")
+        (length,) = struct.unpack(f"{order}L", source.file.read(4))
+    return _PIXEL_DATA[group << 16 | element], vr, length
+
+
+def _check_length(header: Dataset, length: int) -> None:
+    """Refuse pixels of more frames than the header states, which would be dropped."""
+    if length == _UNDEFINED_LENGTH:
+        raise Unusable("compressed pixels, and it does not say how; export it again")
+    bits = header.Rows * header.Columns * header.SamplesPerPixel * header.BitsAllocated
+    if header.PhotometricInterpretation == "YBR_FULL_422":
+        bits = bits * 2 // 3
+    stated = frame_count(header)
+    if length - stated * bits / 8 >= max(bits / 8, _LEAST_EXCESS):
+        raise Unusable(_more_frames(8 * length // bits, stated))
+
+
+def _check_fragments(source: Source, header: Dataset) -> None:
+    """Refuse compressed frames, by the table of their offsets, that the header does not state."""
+    count, stated = len(parse_basic_offsets(source.file)), frame_count(header)
+    if count > stated:
+        raise Unusable(_more_frames(count, stated))
+
+
+def _more_frames(count: int, stated: int) -> str:
+    return f"its pixel data hold {count:,} frames, its header states {stated:,}; export it again"
+
+
+def _bits(source: Source, header: Dataset, start: int) -> Pixels:
+    """Unpack a frame of single bits, which need not start at a byte."""
+    size = header.Rows * header.Columns
+    first, last = source.frame * size // 8, -(-(source.frame + 1) * size // 8)
+    source.file.seek(start + first)
+    packed = np.frombuffer(source.file.read(last - first), np.uint8)
+    skipped = source.frame * size - 8 * first
+    bits = np.unpackbits(packed, bitorder="little")[skipped : skipped + size]
+    frame = bits.reshape(header.Rows, header.Columns)
+    return Pixels(frame, frame)
+
+
+def _significant(raw: np.ndarray, header: Dataset) -> np.ndarray:
+    """Return the values without the bits around the stored ones, which may hold anything."""
+    syntax = header.file_meta.TransferSyntaxUID
+    bits, stored = 8 * raw.dtype.itemsize, header.get("BitsStored", 0)
+    own = syntax not in (*_NATIVE, RLELossless, *_RARE_JPEG[:3], JPEGBaseline8Bit)
+    if own or raw.dtype.kind == "f" or not 0 < stored < bits:
+        return raw  # JPEG 2000 and JPEG-LS say themselves how many bits there are.
+    below = max(int(header.get("HighBit", stored - 1)) + 1 - stored, 0)
+    if syntax not in (*_NATIVE, RLELossless) or (raw >> stored == 0).all():
+        below = 0  # The high bit is that of uncompressed values, and wrong where none is so high.
+    return (raw << (bits - stored - below)) >> (bits - stored)
+
+
+def _check_jpeg(source: Source, header: Dataset) -> None:
+    """Refuse a frame that is larger than the header says, or cut off."""
+    frame = get_frame(source.file, source.frame, number_of_frames=frame_count(header))
+    if coded_size(frame) != (header.Rows, header.Columns):
+        raise Unusable("its pixel data are not of the size that its header states; export it again")
+    if not is_complete(frame):
+        raise Unusable("its pixel data are cut off; copy or export it again")
+
+
+def coded_size(frame: bytes) -> tuple[int, int]:
+    """Return the rows and columns of a frame (ITU-T T.81, B.2.2; T.87, C.2.2).
+
+    Args:
+        frame: A JPEG or JPEG-LS interchange stream.
+
+    Raises:
+        struct.error: The stream ends before it tells.
+    """
+    at = 2
+    while True:
+        marker, length = struct.unpack_from(">HH", frame, at)
+        if marker in _START_OF_FRAME:
+            return struct.unpack_from(">HH", frame, at + 5)
+        at += 1 if marker == _FILL else 2 + length
+
+
+def is_complete(frame: bytes) -> bool:
+    """Return whether the stream has its end marker, which a truncated one lacks."""
+    return frame.rstrip(_PADDING).endswith(_END_OF_IMAGE)

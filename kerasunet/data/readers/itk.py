@@ -1,0 +1,117 @@
+"""NRRD (.nrrd) and MetaImage (.mha), by SimpleITK, which the extra `kerasunet[itk]` installs."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import SimpleITK as sitk
+
+from kerasunet.data.readers import volumes
+from kerasunet.data.readers.files import to_levels, to_mask_values, without_equal_channels
+from kerasunet.data.readers.source import TURN, Partner, Source, Unusable, quiet_native_code
+from kerasunet.data.readers.volumes import Volume
+
+_READERS = {"NRRD": "NrrdImageIO", "MetaImage": "MetaImageIO"}
+_HEADER_BYTES = 1 << 16
+_DETACHED = {
+    "NRRD": re.compile(rb"^data ?file\s*:", re.IGNORECASE | re.MULTILINE),
+    "MetaImage": re.compile(rb"^\s*ElementDataFile\s*=(?!\s*LOCAL\s)", re.MULTILINE),
+}
+_SEQUENCE = re.compile(rb"^kinds:.*\blist\b", re.MULTILINE)
+_FROM_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+_NUMBER_BYTES = 8
+_MOST_VOXELS = 1 << 31
+
+
+def read_image(source: Source) -> tuple[np.ndarray, tuple[float, float] | None]:
+    """Read float32 levels, `(height, width)` or `(height, width, 3)`, and the spacing."""
+    with TURN:
+        volume = _open(source)
+        pixels = without_equal_channels(volumes.displayed(volume, source))
+        return to_levels(pixels), volume.spacing()
+
+
+def read_mask(source: Source) -> np.ndarray:
+    """Read unsigned integers, `(height, width)`."""
+    with TURN:
+        return to_mask_values(volumes.laid_on(_open(source), source))
+
+
+def count_frames(source: Source) -> int:
+    """Return the number of slices, through all points in time."""
+    with TURN:
+        return _open(source).count
+
+
+def locate(source: Source) -> Partner:
+    """Return the slice as the partner of a mask."""
+    with TURN:
+        return volumes.partner_of(_open(source), source)
+
+
+def _open(source: Source) -> Volume:
+    """Read the header."""
+    _check_header(source)
+    reader = sitk.ImageFileReader()
+    reader.SetImageIO(_READERS[source.kind])
+    reader.SetFileName(str(source.file.name))
+    with quiet_native_code():
+        reader.ReadImageInformation()
+    size, channels = reader.GetSize(), reader.GetNumberOfComponents()
+    if channels not in (1, 3):
+        raise Unusable(f"voxels of {channels} numbers; save one of them, or color")
+    count = int(np.prod(size, dtype=object)) * channels
+    if count > _MOST_VOXELS:
+        raise Unusable(f"{count:,} voxels, too many to unpack at once; cut the volume")
+
+    def read(index: tuple[int | slice, ...]) -> np.ndarray:
+        voxels = volumes.kept(source, count * _NUMBER_BYTES, lambda: _voxels(reader))
+        return voxels[index[: len(size)]]
+
+    padded = (*size, 1)[: max(3, len(size))]
+    sizes = tuple((*reader.GetSpacing(), 1.0)[:3])
+    return Volume(padded, _affine(reader), sizes if _is_stated(source) else None, read)
+
+
+def _check_header(source: Source) -> None:
+    """Refuse what the library reads as something else, or from a file that anybody may name."""
+    header = _header(source)
+    if _DETACHED[source.kind].search(header):
+        raise Unusable("a header whose pixels are in another file; save both as .nrrd or .mha")
+    if source.kind == "NRRD" and _SEQUENCE.search(header):
+        raise Unusable("a sequence or several layers, not one volume; save each as a file")
+
+
+def _header(source: Source) -> bytes:
+    """Return the text before the voxels, perhaps with some of them."""
+    source.file.seek(0)
+    head = source.file.read(_HEADER_BYTES).replace(b"\r", b"")
+    return head.split(b"\n\n")[0] if source.kind == "NRRD" else head
+
+
+def _is_stated(source: Source) -> bool:
+    """Return whether the header states the size of a voxel, which the library takes for 1."""
+    words = (b"space directions:", b"spacings:", b"ElementSpacing", b"ElementSize")
+    return any(word in _header(source) for word in words)
+
+
+def _voxels(reader: sitk.ImageFileReader) -> np.ndarray:
+    """Return all voxels, the axes in stored order, color in a last axis."""
+    with quiet_native_code():
+        image = reader.Execute()
+    voxels = sitk.GetArrayFromImage(image)
+    color = 1 if image.GetNumberOfComponentsPerPixel() > 1 else 0
+    axes = range(voxels.ndim - color)
+    return voxels.transpose(*reversed(axes), *([voxels.ndim - 1] if color else []))
+
+
+def _affine(reader: sitk.ImageFileReader) -> np.ndarray:
+    """Return the orientation of the first three axes, to the right, anterior and superior."""
+    axes = reader.GetDimension()
+    directions = np.reshape(reader.GetDirection(), (axes, axes))
+    place = np.eye(4)
+    used = min(axes, 3)
+    place[:used, :used] = directions[:used, :used] * reader.GetSpacing()[:used]
+    place[:used, 3] = reader.GetOrigin()[:used]
+    return _FROM_LPS @ place

@@ -1,0 +1,259 @@
+"""What a mask file stores, values or colors, and which of them are the object.
+
+Colors are judged by what is seen: black and what is transparent is ground, the one other color is
+the object. A mask that does not say by itself which color or value is the object is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import NamedTuple
+
+import numpy as np
+
+_OPAQUE = 255
+_VOID_NUMBER, _VOID_COLOR = 255, "#e0e0c0"
+_TRANSPARENT = "transparent"
+_MOST_LISTED = 5
+_FEW, _MOST_SMOOTHED, _MOST_LABELS = 4, 16, 100
+_OTHER_HUE, _SHARE_OF_HUES = 0.5, 0.02
+
+
+class MaskValues(NamedTuple):
+    """What a mask file stores.
+
+    Attributes:
+        values: Unsigned integers, `(height, width)`: grey levels, numbers of labels, or rows of the
+            palette.
+        palette: Uint8, `(colors, 4)`, red, green, blue and opacity of each value; `None` where
+            there are no colors.
+        numbered: Whether the values are numbers of the file itself, which may be asked for.
+        lossy: Whether the compression changed values.
+    """
+
+    values: np.ndarray
+    palette: np.ndarray | None = None
+    numbered: bool = True
+    lossy: bool = False
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Height and width."""
+        return self.values.shape
+
+    def numbers(self) -> np.ndarray:
+        """Return the values; of colors without numbers the brightest channel, over black."""
+        return self.values if self.numbered else self.brightness()
+
+    def brightness(self) -> np.ndarray:
+        """Return grey levels; of colors the brightest channel over black, or else the opacity.
+
+        The opacity counts where all that is visible has one color, such as black.
+        """
+        if self.palette is None:
+            return self.values
+        used = self.palette[np.unique(self.values)]
+        visible = used[used[:, 3] > 0, :3]
+        if np.ptp(used[:, 3]) and len(visible) and not np.ptp(visible, axis=0).any():
+            return self.palette[:, 3][self.values]
+        levels = self.palette[:, :3].max(axis=1) * (self.palette[:, 3] / np.float32(_OPAQUE))
+        return np.rint(levels).astype(np.uint8)[self.values]
+
+    def name_of(self, inside: np.ndarray) -> str:
+        """Return the value or color of the first of some pixels, bool, `(height, width)`."""
+        value = int(self.values[inside][0])
+        return _name(self, value, self.colors())
+
+    def colors(self) -> dict[int, str]:
+        """Return the color of each value that occurs, such as `"#ff0000"` or `"transparent"`."""
+        used = np.unique(self.values).tolist()
+        if self.palette is None:
+            return {value: f"#{value:02x}{value:02x}{value:02x}" for value in used if value < 256}
+        return {value: _color(self.palette[value]) for value in used}
+
+
+def _color(entry: np.ndarray) -> str:
+    return f"#{bytes(entry[:3]).hex()}" if entry[3] else _TRANSPARENT
+
+
+def object_pixels(
+    mask: MaskValues,
+    *,
+    above: int | None = None,
+    wanted: Collection[int | str] = (),
+    listed: Collection[int | str] = (),
+    void: bool = False,
+    any_color: bool = False,
+) -> np.ndarray:
+    """Decide which pixels are the object.
+
+    Args:
+        mask: What the file stores.
+        above: The grey level above which a pixel is object; `None`: the mask must be binary.
+        wanted: Values and colors (`"#ff0000"`) that are the object.
+        listed: All values and colors that there may be, by a table of the set.
+        void: Whether 255 beside classes, or its color, is an outline that is no object.
+        any_color: Whether everything above the level is object, whatever its hue.
+
+    Returns:
+        Bool, `(height, width)`.
+
+    Raises:
+        ValueError: The mask does not tell, or has what the table does not list.
+    """
+    if listed:
+        _require_listed(mask, listed, void)
+    if wanted:
+        return _chosen(mask, wanted)
+    if above is not None:
+        return _bright(mask, above, any_color)
+    return _only_object(mask, void)
+
+
+def _chosen(mask: MaskValues, wanted: Collection[int | str]) -> np.ndarray:
+    if mask.lossy:
+        raise ValueError(
+            "compressed as a JPEG file is, which changes values and colors, so none of them can be "
+            "chosen; export labels as PNG"
+        )
+    if (count := len(np.unique(mask.values))) > _MOST_LABELS:
+        raise ValueError(
+            f"has {count:,} different {_what(mask)}, as after smoothing, so choosing some of them "
+            "would lose the edge of the object; export labels without smoothing"
+        )
+    numbers = [value for value in wanted if isinstance(value, int)]
+    if numbers and not mask.numbered:
+        raise ValueError(
+            f"a mask in colors, so value {numbers[0]} is in none of its pixels; choose by color: "
+            f"{_listing(mask)}"
+        )
+    chosen = {value for value, color in mask.colors().items() if color in wanted}
+    return np.isin(mask.values, [*numbers, *chosen])
+
+
+def _require_listed(mask: MaskValues, listed: Collection[int | str], void: bool) -> None:
+    colors = mask.colors()
+    present = np.unique(mask.values).tolist()
+    known = {value for value in present if mask.numbered and value in listed}
+    others = [v for v in present if v not in known and colors.get(v) not in listed]
+    if void:
+        others = [value for value in others if not _is_void(mask, value, present)]
+    if others:
+        names = [_name(mask, value, colors) for value in others[:_MOST_LISTED]]
+        raise ValueError(f"has {', '.join(names)}, which the table of classes does not list")
+
+
+def _is_void(mask: MaskValues, value: int, present: Collection[int]) -> bool:
+    """Return whether a value is the outline between objects; 255 is only beside other classes."""
+    if mask.palette is not None and _color(mask.palette[value]) == _VOID_COLOR:
+        return True
+    return mask.numbered and value == _VOID_NUMBER and len({*present} - {0, _VOID_NUMBER}) > 0
+
+
+def _bright(mask: MaskValues, above: int, any_color: bool) -> np.ndarray:
+    """Cut at a grey level; a mask of 0 and 1 has nothing to cut."""
+    levels = mask.brightness()
+    bright = levels > (above if levels.max() > 1 or mask.lossy else 0)
+    if mask.palette is not None and bright.any() and not any_color:
+        _require_one_hue(mask, bright)
+    return bright
+
+
+def _require_one_hue(mask: MaskValues, bright: np.ndarray) -> None:
+    """Refuse bright pixels of several hues: one is another object, or a colored ground."""
+    assert mask.palette is not None
+    colors = mask.palette[mask.values[bright]].astype(np.float32)[:, :3]
+    hues = colors / np.maximum(colors.max(axis=1, keepdims=True), 1)
+    other = np.abs(hues - np.median(hues, axis=0)).max(axis=1) > _OTHER_HUE
+    if other.mean() > _SHARE_OF_HUES or (bright.all() and _is_chromatic(mask)):
+        raise ValueError(
+            f"above the threshold, {_listing(mask)}: colors of more than one object, or a colored "
+            "ground; export it without smoothing, then choose a color"
+        )
+
+
+def _is_chromatic(mask: MaskValues) -> bool:
+    assert mask.palette is not None
+    return bool(np.ptp(mask.palette[mask.values.flat[0], :3].astype(int)))
+
+
+def _only_object(mask: MaskValues, void: bool) -> np.ndarray:
+    """Return the pixels of the one value or color that is not ground."""
+    if mask.palette is None and _is_binary(mask.values):
+        return mask.values > 0
+    present = np.unique(mask.values).tolist()
+    ground = _ground(mask, present)
+    others = [value for value in present if value not in ground]
+    if void:
+        others = [value for value in others if not _is_void(mask, value, others)]
+    if len({_entry(mask, value) for value in others}) > 1:
+        raise ValueError(_ambiguity(mask, others, len(present)))
+    if others and not ground and not void and mask.palette is not None and _is_chromatic(mask):
+        raise ValueError(
+            f"{_listing(mask)}: one color everywhere, which may be object or ground; choose with "
+            "--objects NAME=COLOR, the color of the object"
+        )
+    return np.isin(mask.values, others)
+
+
+def _is_binary(values: np.ndarray) -> bool:
+    above = values[values > 0]
+    return not above.size or bool(above.min() == above.max())
+
+
+def _ground(mask: MaskValues, present: list[int]) -> set[int]:
+    """Return the values that are ground: what is transparent, or if nothing is, black."""
+    if mask.palette is None:
+        return {0} & set(present)
+    transparent = {value for value in present if not mask.palette[value, 3]}
+    return transparent or {value for value in present if not mask.palette[value, :3].any()}
+
+
+def _entry(mask: MaskValues, value: int) -> int | bytes:
+    return value if mask.palette is None else mask.palette[value].tobytes()
+
+
+def _ambiguity(mask: MaskValues, others: list[int], count: int) -> str:
+    """Say what a mask has instead of one object, and the remedy."""
+    found = f"not a binary mask, it has {count:,} different {_what(mask)}"
+    cut = "cut it at a grey level: --mask-threshold 127"
+    if mask.lossy or count > _MOST_SMOOTHED:
+        return (
+            f"{found}, as after smoothing or JPEG compression; export it without (0 and one other "
+            f"value), or {cut}"
+        )
+    example = _name(mask, _likeliest(mask, others, count), mask.colors())
+    smoothed = f", or if it was smoothed, {cut}" if count > _FEW else ""
+    return (
+        f"{found} ({_listing(mask)}); say which are the object: --objects NAME={example}{smoothed}"
+    )
+
+
+def _what(mask: MaskValues) -> str:
+    return "values" if mask.palette is None else "colors"
+
+
+def _likeliest(mask: MaskValues, others: list[int], count: int) -> int:
+    """Return the value that is most likely an object: a frequent one, but not a colored ground."""
+    amounts = {value: int(np.count_nonzero(mask.values == value)) for value in others}
+    pick = min if len(others) == count else max
+    return pick(others, key=amounts.__getitem__)
+
+
+def _listing(mask: MaskValues) -> str:
+    """Name the values or colors, with their shares of the pixels, the most frequent first."""
+    values, counts = np.unique(mask.values, return_counts=True)
+    order = np.argsort(-counts, kind="stable")[:_MOST_LISTED]
+    colors = mask.colors()
+    named = [
+        f"{_name(mask, int(values[index]), colors)} {counts[index] / mask.values.size:.1%}"
+        for index in order
+    ]
+    return ", ".join([*named, "…"] if len(values) > _MOST_LISTED else named)
+
+
+def _name(mask: MaskValues, value: int, colors: dict[int, str]) -> str:
+    if mask.palette is None:
+        return str(value)
+    opacity = mask.palette[value, 3]
+    return colors[value] if opacity in (0, _OPAQUE) else f"{colors[value]} at opacity {opacity}"

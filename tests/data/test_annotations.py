@@ -1,0 +1,439 @@
+"""Annotations as public programs write them, against independent readers and drawings."""
+
+import base64
+import io
+import json
+import warnings
+from collections.abc import Mapping
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+from pycocotools import mask as coco_mask
+from pycocotools.coco import COCO
+from skimage.draw import polygon2mask
+
+from kerasunet.data import load
+from kerasunet.data.checking import check
+
+pytestmark = pytest.mark.filterwarnings("error")
+
+SHAPE = (60, 80)
+TRIANGLE = [[10, 10], [50, 10], [10, 40]]
+SQUARE = [[5.2, 8.4], [45.6, 8.4], [45.6, 48.7], [5.2, 48.7]]
+HOLE = [[15, 15], [30, 15], [30, 35], [15, 35]]
+ASIDE = [[60, 10], [75, 10], [75, 30]]
+LEVELS = np.random.default_rng(5).integers(0, 255, SHAPE, dtype=np.uint8)
+
+
+def scan(path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(LEVELS).save(path)
+    return path
+
+
+def outline(points, label="nodule", kind="polygon", **more):
+    return {"label": label, "points": points, "shape_type": kind, "group_id": None, **more}
+
+
+def labelme(*shapes, **more):
+    size = {"imageHeight": SHAPE[0], "imageWidth": SHAPE[1]}
+    return {"version": "5.8.1", "shapes": [*shapes], "imagePath": "a.png", "imageData": None} | (
+        size | more
+    )
+
+
+def save(path, content):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content))
+    return path
+
+
+def mask_in(data, **choice):
+    (case,) = load(data, **choice).cases
+    return case.load().mask
+
+
+def refusal(data, **choice):
+    with pytest.raises(ValueError) as caught:
+        for case in load(data, **choice).cases:
+            case.load()
+    return str(caught.value)
+
+
+def filled(points):
+    """The pixels whose centers are inside, by scikit-image, which counts from centers."""
+    return polygon2mask(SHAPE, np.asarray(points)[:, ::-1] - 0.5)
+
+
+def differ_only_along_outlines(mask, other):
+    """Whether masks agree but for pixels that touch an outline, where programs differ."""
+    near = np.zeros(SHAPE, bool)
+    for rows, columns in ((slice(1, None), slice(None)), (slice(None), slice(1, None))):
+        before = tuple(slice(None, -1) if s.start else s for s in (rows, columns))
+        edge = mask[rows, columns] != mask[before]
+        near[rows, columns] |= edge
+        near[before] |= edge
+    grown = near.copy()
+    for axis, step in ((0, 1), (0, -1), (1, 1), (1, -1)):
+        grown |= np.roll(near, step, axis)
+    return not ((mask != other) & ~grown).any()
+
+
+def as_labelme_draws(shapes: list[Mapping], wanted: str) -> np.ndarray:
+    """What labelme exports: shapes in their order, the last one wins, drawn by Pillow."""
+    picture = Image.new("L", SHAPE[::-1])
+    for shape in shapes:
+        points = [tuple(point) for point in shape["points"]]
+        value = int(shape["label"] == wanted)
+        ImageDraw.Draw(picture).polygon(points, fill=value, outline=value)
+    return np.array(picture) > 0
+
+
+# --- labelme ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def one(tmp_path):
+    """Return a function that writes an image with these shapes, and returns the folder."""
+
+    def write(*shapes, **more):
+        scan(tmp_path / "a.png")
+        save(tmp_path / "a.json", labelme(*shapes, **more))
+        return tmp_path
+
+    return write
+
+
+@pytest.mark.parametrize("special", ["_background_", "__ignore__"])
+@pytest.mark.parametrize("hole_first", [False, True])
+def test_background_and_ignore_cut_what_was_drawn_before(one, special, hole_first):
+    shapes = [outline(SQUARE), outline(HOLE, special)]
+    shapes = shapes[::-1] if hole_first else shapes
+    mask = mask_in(one(*shapes))
+    expected = filled(SQUARE) if hole_first else filled(SQUARE) & ~filled(HOLE)
+    np.testing.assert_array_equal(mask, expected)
+    assert differ_only_along_outlines(mask, as_labelme_draws(shapes, "nodule"))
+
+
+def test_ignored_shape_alone_is_no_object(one):
+    assert not mask_in(one(outline(SQUARE, "__ignore__"))).any()
+
+
+def test_labels_are_chosen_or_refused(one):
+    folder = one(outline(SQUARE, "cyst"), outline(ASIDE, "mass"))
+    np.testing.assert_array_equal(mask_in(folder, objects=["cyst"]), filled(SQUARE))
+    np.testing.assert_array_equal(
+        mask_in(folder, objects=["lesion=cyst,mass"]), filled(SQUARE) | filled(ASIDE)
+    )
+    assert "has several objects, cyst (1), mass (1); say which is meant: --objects cyst" in refusal(
+        folder
+    )
+    assert "no such label; it has cyst, mass" in refusal(folder, objects=["cist"])
+
+
+def test_labels_are_counted_over_the_whole_set(tmp_path):
+    for patient, label in (("p1", "cyst"), ("p2", "mass"), ("p3", "cyst")):
+        scan(tmp_path / patient / "a.png")
+        save(tmp_path / patient / "a.json", labelme(outline(SQUARE, label)))
+    assert "cyst (2), mass (1)" in refusal(tmp_path)
+    sums = [case.load().mask.sum() for case in load(tmp_path, objects=["mass"]).cases]
+    assert sums == [0, filled(SQUARE).sum(), 0]
+
+
+def test_check_goes_on_with_several_labels_and_says_so(one):
+    report = check(one(outline(SQUARE, "cyst"), outline(ASIDE, "mass")))
+    (problem,) = [problem for problem in report.problems if problem.severity == "error"]
+    assert "cyst (1), mass (1)" in problem.message and report.data is not None
+
+
+@pytest.mark.parametrize(
+    ("images", "files"),
+    [("images", "annotations"), ("img", "json"), ("images", "labels"), ("", "labelme")],
+)
+def test_labelme_files_in_a_folder_of_their_own(tmp_path, images, files):
+    scan(tmp_path / images / "a.png")
+    save(tmp_path / files / "a.json", labelme(outline(SQUARE), imagePath="..\\images\\a.png"))
+    data = load(tmp_path)
+    assert data.layout == "labelme" and [case.key for case in data.cases] == ["a"]
+    np.testing.assert_array_equal(mask_in(tmp_path), filled(SQUARE))
+
+
+def test_labelme_file_that_has_another_name_than_its_image(tmp_path):
+    scan(tmp_path / "scan_07.png")
+    save(tmp_path / "json" / "0007.json", labelme(outline(SQUARE), imagePath="scan_07.png"))
+    (case,) = load(tmp_path).cases
+    assert case.key == "scan_07" and np.array_equal(case.load().mask, filled(SQUARE))
+
+
+@pytest.mark.parametrize("kind", ["png", "jpeg", "tiff"])
+def test_image_that_is_only_inside_its_labelme_file(tmp_path, kind):
+    content = io.BytesIO()
+    Image.fromarray(LEVELS).save(content, kind)
+    inside = base64.b64encode(content.getvalue()).decode()
+    save(tmp_path / "a.json", labelme(outline(SQUARE), imageData=inside))
+    (case,) = load(tmp_path).cases
+    image, mask, spacing = case.load()
+    np.testing.assert_array_equal(image, np.array(Image.open(content)))
+    assert np.array_equal(mask, filled(SQUARE)) and spacing is None
+    assert check(tmp_path).counts()["error"] == 0
+
+
+def test_image_inside_that_is_damaged_is_named(tmp_path):
+    save(tmp_path / "a.json", labelme(outline(SQUARE), imageData="QUJD"))
+    message = refusal(tmp_path)
+    assert message.startswith(f"{tmp_path / 'a.json'}: its image is not PNG, JPEG")
+
+
+@pytest.mark.parametrize("encoding", ["gbk", "utf-8", "utf-8-sig"])
+def test_encodings_of_annotation_files(tmp_path, encoding):
+    scan(tmp_path / "肺结节.png")
+    content = labelme(outline(SQUARE, "结节"), imagePath="肺结节.png")
+    text = json.dumps(content, ensure_ascii=False)
+    (tmp_path / "肺结节.json").write_bytes(text.encode(encoding))
+    np.testing.assert_array_equal(mask_in(tmp_path, objects=["结节"]), filled(SQUARE))
+
+
+UNUSABLE = {
+    "a line": outline([[1, 1], [5, 5]], kind="line"),
+    "a point": outline([[3, 3]], kind="point"),
+    "two corners": outline([[1, 1], [5, 5]]),
+    "a number that is none": outline([[1, 1], [5, 5], [1, float("nan")]]),
+    "a circle of nowhere": outline([[1, 1], [float("nan"), 5]], kind="circle"),
+    "a broken mask": outline([[1, 1], [5, 5]], kind="mask", mask="QUJD"),
+}
+
+
+@pytest.mark.parametrize("name", UNUSABLE)
+def test_unusable_shape_costs_that_shape_and_is_named(one, name, capsys):
+    folder = one(outline(SQUARE), UNUSABLE[name])
+    np.testing.assert_array_equal(mask_in(folder), filled(SQUARE))
+    (remark,) = load(folder).remarks
+    assert remark.startswith(f"{folder / 'a.json'}: shape 2: ")
+    (found,) = [problem for problem in check(folder).problems if problem.kind == "left-out"]
+    assert (found.severity, found.message) == ("warning", remark)
+
+
+@pytest.mark.parametrize("name", UNUSABLE)
+def test_case_without_any_usable_shape_is_refused(one, name):
+    folder = one(UNUSABLE[name], outline(HOLE, "__ignore__"))
+    assert refusal(folder).startswith(f"{folder / 'a.json'}: shape 1: ")
+
+
+@pytest.mark.parametrize("kind", ["oriented_rectangle", "rotation"])
+def test_turned_rectangles_have_their_corners(one, kind):
+    np.testing.assert_array_equal(mask_in(one(outline(SQUARE, kind=kind))), filled(SQUARE))
+
+
+def test_rectangle_may_have_four_corners(one):
+    np.testing.assert_array_equal(mask_in(one(outline(SQUARE, kind="rectangle"))), filled(SQUARE))
+
+
+# --- COCO ---------------------------------------------------------------------------------------
+
+
+def picture(number, name, **more):
+    return {"id": number, "file_name": name, "height": SHAPE[0], "width": SHAPE[1], **more}
+
+
+def drawn(number, segmentation, image=0, category=1):
+    return {
+        "id": number,
+        "image_id": image,
+        "category_id": category,
+        "segmentation": segmentation,
+        "iscrowd": int(isinstance(segmentation, dict)),
+    }
+
+
+def flat(points):
+    return [float(value) for point in points for value in point]
+
+
+def coco(images, annotations, *categories):
+    named = categories or ("nodule",)
+    listed = [{"id": number, "name": name} for number, name in enumerate(named, start=1)]
+    return {"images": images, "annotations": annotations, "categories": listed}
+
+
+def as_pycocotools_draws(path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # Its own, about NumPy 2.
+        library = COCO(path)
+        return library.annToMask(library.loadAnns(1)[0]) > 0
+
+
+CIRCLE = [[40 + 15 * np.cos(t), 30 + 15 * np.sin(t)] for t in np.linspace(0, 6.2, 40)]
+PIXELS = filled(CIRCLE)
+
+
+def run_lengths(mask, *, compressed):
+    found = coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))
+    if compressed:
+        return {"size": found["size"], "counts": found["counts"].decode()}
+    changes = np.flatnonzero(np.diff(np.concatenate([[False], mask.T.ravel(), [False]]))).tolist()
+    counts = np.diff([0, *changes, mask.size]).tolist()
+    return {"size": list(SHAPE), "counts": counts}
+
+
+SEGMENTATIONS = {
+    "a polygon": [flat(SQUARE)],
+    "a round polygon": [flat(CIRCLE)],
+    "two polygons": [flat(SQUARE), flat(ASIDE)],
+    "run lengths": run_lengths(PIXELS, compressed=False),
+    "compressed run lengths": run_lengths(PIXELS | filled(HOLE), compressed=True),
+}
+
+
+@pytest.mark.parametrize("name", SEGMENTATIONS)
+def test_coco_is_drawn_as_its_own_library_draws_it(tmp_path, name, capsys):
+    scan(tmp_path / "a.png")
+    path = save(
+        tmp_path / "coco.json", coco([picture(0, "a.png")], [drawn(1, SEGMENTATIONS[name])])
+    )
+    mask, expected = mask_in(path), as_pycocotools_draws(path)
+    assert mask.sum() > 300 and differ_only_along_outlines(mask, expected)
+    if "run" in name:
+        np.testing.assert_array_equal(mask, expected)
+
+
+def test_categories_are_chosen_or_refused(tmp_path):
+    scan(tmp_path / "a.png")
+    annotations = [drawn(1, [flat(SQUARE)], category=2), drawn(2, [flat(ASIDE)], category=3)]
+    save(tmp_path / "c.json", coco([picture(0, "a.png")], annotations, "all", "cyst", "mass"))
+    np.testing.assert_array_equal(mask_in(tmp_path, objects=["mass"]), filled(ASIDE))
+    np.testing.assert_array_equal(
+        mask_in(tmp_path / "c.json", objects=["cyst,mass"]), filled(SQUARE) | filled(ASIDE)
+    )
+    assert "cyst (1), mass (1)" in refusal(tmp_path)
+    assert "it has cyst, mass" in refusal(tmp_path, objects=["all"])
+
+
+def test_background_category_is_no_object(tmp_path):
+    scan(tmp_path / "a.png")
+    annotations = [drawn(1, [flat(SQUARE)], category=2), drawn(2, [flat(HOLE)], category=1)]
+    save(tmp_path / "c.json", coco([picture(0, "a.png")], annotations, "_background_", "cyst"))
+    np.testing.assert_array_equal(mask_in(tmp_path), filled(SQUARE) & ~filled(HOLE))
+
+
+NAMES = {
+    "COCO's own folders": ("images/train/a.png", "a.png", "annotations/instances_train.json"),
+    "Windows": ("images/a.png", "C:\\Users\\me\\scans\\a.png", "c.json"),
+    "another machine": ("scans/a.png", "/home/me/scans/a.png", "c.json"),
+    "Label Studio": ("images/9c8f1b5e-a.png", "images/9c8f1b5e-a.png", "result.json"),
+    "Label Studio's upload": (
+        "images/9c8f1b5e-a.png",
+        "../../label-studio/data/media/upload/3/9c8f1b5e-a.png",
+        "result.json",
+    ),
+    "before the upload": ("a.png", "images/9c8f1b5e-a.png", "result.json"),
+    "Label Studio's local files": (
+        "scans/a b.png",
+        "/data/local-files/?d=scans%2Fa%20b.png",
+        "result.json",
+    ),
+    "Roboflow": ("a_png.rf.01ab.jpg", "a_png.rf.01ab.jpg", "_annotations.coco.json"),
+    "CVAT": ("images/default/a.png", "a.png", "annotations/instances_default.json"),
+    "a percent sign": ("a%20b.png", "a%20b.png", "c.json"),
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_images_of_coco_are_found_as_programs_call_them(tmp_path, name):
+    file, called, where = NAMES[name]
+    scan(tmp_path / file)
+    path = save(tmp_path / where, coco([picture(0, called)], [drawn(1, [flat(SQUARE)])]))
+    for source in (tmp_path, path):
+        (case,) = load(source).cases
+        assert case.image == tmp_path / file
+        np.testing.assert_array_equal(case.load().mask, filled(SQUARE))
+
+
+def test_one_coco_file_for_each_part(tmp_path):
+    for part, points in (("train", SQUARE), ("val", HOLE)):
+        scan(tmp_path / "images" / part / "1.png")
+        content = coco([picture(1, "1.png")], [drawn(1, [flat(points)], image=1)])
+        save(tmp_path / "annotations" / f"instances_{part}.json", content)
+    data = load(tmp_path)
+    assert data.official == {"folders": {"train/1": "train", "val/1": "validation"}}
+    for case, points in zip(data.cases, (SQUARE, HOLE), strict=True):
+        np.testing.assert_array_equal(case.load().mask, filled(points))
+
+
+def test_image_name_that_fits_several_files_is_refused(tmp_path):
+    for patient in ("p1", "p2"):
+        scan(tmp_path / patient / "a.png")
+    annotations = [drawn(1, [flat(SQUARE)])]
+    path = save(tmp_path / "c.json", coco([picture(0, "/data/a.png")], annotations))
+    assert "may be any of" in refusal(path) and "p2/a.png" in refusal(path)
+    save(path, coco([picture(0, "/data/p2/a.png")], annotations))
+    assert load(path).cases[0].image == tmp_path / "p2" / "a.png"
+
+
+def test_loose_coco_of_the_vgg_annotator(tmp_path):
+    scan(tmp_path / "a.png")
+    image = picture("0", "a.png", height=0, width=0)
+    save(tmp_path / "c.json", coco([image], [drawn(1, flat(SQUARE))]))
+    np.testing.assert_array_equal(mask_in(tmp_path), filled(SQUARE))
+
+
+@pytest.mark.parametrize(
+    "bad", [[[1, 1, 2, 2]], [], [[1, 1, 2, 2, 3]], {"size": [80, 60], "counts": [4800]}]
+)
+def test_unusable_annotation_costs_that_annotation_and_is_named(tmp_path, bad):
+    scan(tmp_path / "a.png")
+    annotations = [drawn(7, [flat(SQUARE)]), drawn(8, bad)]
+    path = save(tmp_path / "c.json", coco([picture(0, "a.png")], annotations))
+    np.testing.assert_array_equal(mask_in(tmp_path), filled(SQUARE))
+    (remark,) = load(tmp_path).remarks
+    assert remark.startswith(f"{path}: annotation 8: ")
+    save(path, coco([picture(0, "a.png")], annotations[1:]))
+    assert refusal(tmp_path).startswith(f"{path}: annotation 8: ")
+
+
+# --- what is not read ---------------------------------------------------------------------------
+
+REGION = {"shape_attributes": {"name": "polygon"}, "region_attributes": {}}
+NOT_READ = {
+    "via.json": (
+        json.dumps({"a.png12": {"filename": "a.png", "size": 12, "regions": [REGION]}}),
+        "VGG Image Annotator",
+    ),
+    "via_project.json": (
+        json.dumps({"_via_img_metadata": {"a": {"filename": "a.png", "regions": []}}}),
+        "VGG Image Annotator",
+    ),
+    "a.geojson": (json.dumps({"type": "FeatureCollection", "features": []}), "QuPath"),
+    "tasks.json": (
+        json.dumps([{"id": 1, "annotations": [], "data": {"image": "a.png"}}]),
+        "Label Studio",
+    ),
+    "ann/a.png.json": (
+        json.dumps({"size": {"height": 60, "width": 80}, "objects": []}),
+        "Supervisely",
+    ),
+    "dm.json": (json.dumps({"categories": {}, "items": []}), "Datumaro"),
+    "annotations.xml": ("<annotations/>", "XML"),
+    "labels/a.txt": ("0 0.1 0.1 0.5 0.1 0.1 0.5\n", "YOLO"),
+    "RoiSet.zip": ("PK", "ImageJ"),
+}
+
+
+@pytest.mark.parametrize("name", NOT_READ)
+def test_annotations_of_other_programs_are_refused_with_the_remedy(tmp_path, name):
+    text, program = NOT_READ[name]
+    scan(tmp_path / "img" / "a.png")
+    path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text)
+    message = refusal(tmp_path)
+    assert "\n" not in message and message.startswith(f"{path}: ")
+    assert program in message and "export" in message
+    if name.endswith(".json"):
+        assert program in refusal(path)
+
+
+def test_coco_without_any_annotation_is_refused(tmp_path):
+    scan(tmp_path / "a.png")
+    save(tmp_path / "result.json", coco([picture(0, "a.png")], []))
+    assert "none of its 1 images has an annotation" in refusal(tmp_path)

@@ -1,0 +1,510 @@
+"""Nothing in a folder is dropped or mistaken without being named; arrays are scaled or refused."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers.layout_makers import (
+    SHAPE,
+    image_of,
+    make_ecssd,
+    make_folder_pairs,
+    make_jsrt,
+    make_shenzhen,
+    make_side_by_side,
+    mask_of,
+    paired,
+    write,
+    write_pair,
+    write_rows,
+)
+
+from kerasunet.cli import main
+from kerasunet.cli.options import describe_data
+from kerasunet.data import DataSet, DecodedCases, decode, grey_levels, load, split_cases
+from kerasunet.data.checking import check
+from kerasunet.data.decoding import require_objects
+from kerasunet.data.groups import with_group_pattern
+from kerasunet.runs.preparation import prepare
+from kerasunet.training.settings import FinetuneSettings
+
+pytestmark = pytest.mark.filterwarnings("error")
+
+
+def keys(data: DataSet) -> list[str]:
+    return [case.key for case in data.cases]
+
+
+def bare(data: DataSet) -> list[str]:
+    return [case.key for case in data.unannotated]
+
+
+def problems(folder: Path, kind: str) -> list:
+    return check(folder).by_kind().get(kind, [])
+
+
+# --- images without a mask ----------------------------------------------------------------------
+
+
+def two_folders(folder: Path) -> None:
+    make_folder_pairs(folder, "a", "b", "c", "d")
+    (folder / "masks" / "b.png").unlink()
+
+
+def side_by_side(folder: Path) -> None:
+    make_side_by_side(folder, "a", "b", "c", "d")
+    (folder / "b_mask.png").unlink()
+
+
+@pytest.mark.parametrize("make", [two_folders, side_by_side])
+def test_images_without_a_mask_are_unannotated(tmp_path, make):
+    make(tmp_path)
+    data = load(tmp_path)
+    assert (keys(data), bare(data)) == (["a", "c", "d"], ["b"])
+    assert all(map(paired, data.cases))
+    (found,) = problems(tmp_path, "unannotated")
+    assert found.severity == "note" and "b.png: has no mask" in found.message
+    assert check(tmp_path).counts()["error"] == 0
+
+
+def test_what_may_be_a_mask_of_another_name_is_hinted_at(tmp_path):
+    side_by_side(tmp_path)
+    write(tmp_path / "b_lesion.png", mask_of(1))
+    messages = [problem.message for problem in problems(tmp_path, "unannotated")]
+    assert [message.endswith("has no mask") for message in messages] == [True, False]
+    assert "b_lesion.png: has no mask; if it is the mask of b, give it a name like" in messages[1]
+
+
+def test_an_annotation_beside_images_with_mask_files_is_hinted_at(tmp_path):
+    side_by_side(tmp_path)
+    (tmp_path / "b.json").write_text('{"shapes": []}')
+    (found,) = problems(tmp_path, "unannotated")
+    assert found.message.endswith(
+        "b.json beside it is not read, because other images have mask files"
+    )
+
+
+def test_unannotated_images_of_patients_parts_and_classes_are_counted_with_them(tmp_path):
+    for name in ("train", "test"):
+        two_folders(tmp_path / name)
+    data = load(tmp_path)
+    assert bare(data) == ["test/b", "train/b"]
+    assert set(data.official["folders"].values()) == {"train", "test"}
+    for name in ("benign", "malignant"):
+        side_by_side(tmp_path / "classes" / name)
+    labelled = load(tmp_path / "classes").with_labels(["benign"])
+    assert (len(labelled), bare(labelled)) == (3, ["benign/b"])
+
+
+@pytest.mark.parametrize("parts", [("train",), ("train", "val")])
+def test_a_folder_of_images_alone_is_unannotated_beside_others_with_masks(tmp_path, parts):
+    for first, name in enumerate(parts):
+        make_folder_pairs(tmp_path / name, "a", "b", first=2 * first)
+    for name in ("x", "y"):
+        write(tmp_path / "test" / "images" / f"{name}.png", image_of(mask_of(9)))
+    data = load(tmp_path)
+    assert (len(data), bare(data)) == (2 * len(parts), ["test/x", "test/y"])
+    assert all(map(paired, data.cases))
+    write(tmp_path / "test" / "outlines" / "x.png", mask_of(9))
+    with pytest.raises(ValueError, match="in no known layout .*:\n.*test/"):
+        load(tmp_path)
+
+
+def test_images_without_masks_in_an_odd_folder_change_no_meaning(tmp_path):
+    for name in ("train", "test"):
+        make_folder_pairs(tmp_path / name, "a", first=len(name))
+    write(tmp_path / "unlabeled" / "images" / "x.png", image_of(mask_of(9)))
+    data = load(tmp_path)
+    assert bare(data) == ["unlabeled/x"] and set(data.official) == {"folders"}
+
+
+def test_unannotated_images_are_in_no_split(tmp_path):
+    make_folder_pairs(tmp_path, *"abcdefghij")
+    whole = load(tmp_path).digest
+    write(tmp_path / "images" / "x.png", image_of(mask_of(50)))
+    settings = FinetuneSettings(data=str(tmp_path), train_size=4, validation_size=2)
+    prepared = prepare(settings)
+    assert "x" not in [key for part in vars(prepared.split).values() for key in part]
+    assert prepared.data.digest == whole
+
+
+def test_where_no_image_has_a_mask_it_says_so(tmp_path):
+    make_folder_pairs(tmp_path / "p", "a", "b")
+    for path in (tmp_path / "p" / "masks").iterdir():
+        path.rename(path.with_name("a_other.png"))
+    with pytest.raises(ValueError, match=r"a_other.png: has no image"):
+        load(tmp_path / "p")
+    report = check(tmp_path / "p")
+    assert report.data is None and report.counts()["error"] == 1
+
+
+def test_a_command_counts_what_is_left_out(tmp_path, capsys):
+    two_folders(tmp_path)
+    for name in ("x.avif", "y.avif", "z.npy"):
+        (tmp_path / "images" / name).write_bytes(b"pixels")
+    main(["check", str(tmp_path)])
+    shown = capsys.readouterr().out
+    assert "note: images without a mask (1)" in shown
+    assert f"{tmp_path / 'images'}/: 2 .avif, x.avif, y.avif" in shown
+    lines = describe_data(load(tmp_path)).splitlines()
+    assert lines[1:] == [
+        "no mask     1 images, left out: b",
+        "not read    2 .avif, 1 .npy; kerasunet check lists them",
+    ]
+
+
+def test_a_command_says_that_names_look_like_patients_unless_these_are_named(tmp_path):
+    names = [f"{patient}_{number}" for patient in ("AB", "CD", "EFG") for number in (1, 2, 3)]
+    data = load(make_folder_pairs(tmp_path, *names))
+    (line,) = describe_data(data).splitlines()[1:]
+    assert "file names look like 3: --group-pattern '^([A-Z]+)_' keeps each" in line
+    assert len(describe_data(with_group_pattern(data, "^([A-Z]+)_")).splitlines()) == 1
+
+
+# --- files of no case ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "x.avif",
+        "x.svg",
+        "x.npy",
+        "x.heic",
+        "x.mp4",
+        "x",
+        "x.keras",
+        "deep/x.png",
+    ],
+)
+@pytest.mark.parametrize("place", ["images", "masks", "other", "."])
+def test_a_file_of_no_case_is_named(tmp_path, name, place):
+    make_folder_pairs(tmp_path, "a", "b")
+    path = tmp_path / place / "down" / name if "/" in name else tmp_path / place / name
+    if place in ("images", "masks") and "/" in name:
+        path = tmp_path / "extra" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"no image that is read")
+    data = load(tmp_path)
+    assert data.unread == (path,) and keys(data) == ["a", "b"]
+    (found,) = problems(tmp_path, "unread")
+    assert path.name in found.message and found.files == (str(path),)
+
+
+def test_documents_are_no_images_and_hidden_files_are_hidden(tmp_path):
+    make_folder_pairs(tmp_path, "a")
+    for name in ("README", "LICENSE.txt", "notes.pdf", "table.xlsx", ".DS_Store", "Thumbs.db"):
+        (tmp_path / name).write_text("words")
+    (tmp_path / ".cache").mkdir()
+    (tmp_path / ".cache" / "x.png").write_bytes(b"")
+    assert load(tmp_path).unread == ()
+
+
+def test_a_mask_folder_that_is_not_taken_is_named(tmp_path):
+    make_folder_pairs(tmp_path, "a")
+    write(tmp_path / "gt" / "a.png", mask_of(1))
+    assert load(tmp_path).unread == (tmp_path / "gt" / "a.png",)
+
+
+def test_images_that_a_manifest_leaves_out_are_named(tmp_path):
+    make_folder_pairs(tmp_path, "a", "b")
+    write_rows(tmp_path / "manifest.csv", "image,mask", "images/a.png,masks/a.png")
+    left = {path.relative_to(tmp_path).as_posix() for path in load(tmp_path).unread}
+    assert left == {"images/b.png", "masks/b.png"}
+
+
+def test_images_of_a_kind_that_is_not_read_are_named_though_nothing_pairs_up(tmp_path):
+    make_folder_pairs(tmp_path, "a", "b")
+    for path in (tmp_path / "images").iterdir():
+        path.rename(path.with_suffix(".avif"))
+    report = check(tmp_path)
+    assert {problem.kind: len(problem.files) for problem in report.problems} == {
+        "pairing": 1,
+        "unread": 2,
+    }
+
+
+def test_a_folder_in_no_layout_says_what_it_holds(tmp_path):
+    for name in ("a.avif", "b.avif", "c.png"):
+        (tmp_path / name).write_bytes(b"pixels")
+    with pytest.raises(ValueError, match=r"no known layout.*it holds 2 \.avif, 1 \.png"):
+        load(tmp_path)
+
+
+# --- names of masks ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("word", ["seg", "gt", "GT", "label", "Annotation", "segmentation"])
+@pytest.mark.parametrize("number", ["", "_1"])
+def test_other_words_than_mask_beside_images(tmp_path, word, number):
+    for index, stem in enumerate(["a", "b"]):
+        write_pair(tmp_path / f"{stem}.png", tmp_path / f"{stem}_{word}{number}.png", index)
+    write(tmp_path / "c.png", image_of(mask_of(7)))
+    data = load(tmp_path)
+    assert (keys(data), bare(data), data.layout) == (["a", "b"], ["c"], "x beside x_mask")
+    assert all(map(paired, data.cases))
+
+
+@pytest.mark.parametrize("word", ["seg", "gt", "Label", "annotation", "ground_truth", "mask"])
+def test_the_same_words_in_a_mask_folder(tmp_path, word):
+    write_pair(tmp_path / "images" / "a.png", tmp_path / "masks" / f"a_{word}.png", 1)
+    (case,) = load(tmp_path).cases
+    assert case.key == "a" and paired(case)
+
+
+def test_a_mask_of_such_a_word_without_its_image_is_an_error(tmp_path):
+    write_pair(tmp_path / "a.png", tmp_path / "a_seg.png", 1)
+    write(tmp_path / "b_seg.png", mask_of(2))
+    with pytest.raises(ValueError, match=r"b_seg\.png: has no image"):
+        load(tmp_path)
+
+
+def test_words_of_several_kinds_are_refused(tmp_path):
+    write_pair(tmp_path / "a.png", tmp_path / "a_mask.png", 1)
+    write(tmp_path / "a_seg.png", mask_of(2))
+    with pytest.raises(ValueError, match=r"masks of several kinds, x_mask, x_seg; keep one"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["ground_truth", "GroundTruth", "gt", "segmentations"])
+def test_other_names_of_the_mask_folder(tmp_path, name):
+    for index, stem in enumerate("ab"):
+        write_pair(tmp_path / "images" / f"{stem}.png", tmp_path / name / f"{stem}.png", index)
+    data = load(tmp_path)
+    assert keys(data) == ["a", "b"] and all(map(paired, data.cases))
+
+
+# --- nnU-Net ------------------------------------------------------------------------------------
+
+
+def make_nnunet(folder: Path, channel: str = "_0000", part: str = "Tr", first: int = 0) -> Path:
+    for number in range(first, first + 3):
+        image = folder / f"images{part}" / f"case_{number:03d}{channel}.png"
+        write_pair(image, folder / f"labels{part}" / f"case_{number:03d}.png", number)
+    return folder
+
+
+@pytest.mark.parametrize("channel", ["_0000", ""])
+def test_nnunet(tmp_path, channel):
+    data = load(make_nnunet(tmp_path, channel))
+    assert (keys(data), data.layout) == (["case_000", "case_001", "case_002"], "nnU-Net")
+    assert all(map(paired, data.cases))
+
+
+def test_nnunet_test_images_are_unannotated_or_the_test_part(tmp_path):
+    make_nnunet(tmp_path)
+    make_nnunet(tmp_path, part="Ts", first=7)
+    data = load(tmp_path)
+    assert all(map(paired, data.cases))
+    split = split_cases(data.cases, official=data.official["folders"])
+    assert sorted(split.test) == ["test/case_007", "test/case_008", "test/case_009"]
+    for path in (tmp_path / "labelsTs").iterdir():
+        path.unlink()
+    (tmp_path / "labelsTs").rmdir()
+    data = load(tmp_path)
+    assert (len(data), bare(data)) == (3, ["case_007", "case_008", "case_009"])
+
+
+def test_nnunet_with_a_second_channel_is_refused(tmp_path):
+    make_nnunet(tmp_path)
+    write(tmp_path / "imagesTr" / "case_001_0001.png", image_of(mask_of(3)))
+    with pytest.raises(ValueError, match=r"case_001_0001\.png: is a further channel.*keep only"):
+        load(tmp_path)
+
+
+# --- folders that merely look like a public set -------------------------------------------------
+
+
+def own_numbers(folder: Path) -> Path:
+    """Some images with the folders, and the kind of names, of ECSSD."""
+    return make_ecssd(folder)
+
+
+def own_jsrt(folder: Path) -> Path:
+    make_jsrt(folder)
+    for name in ("images", "masks"):
+        (folder / name / "JPCLN001.png").rename(folder / name / "patient1.png")
+    return folder
+
+
+@pytest.mark.parametrize(("make", "keys_"), [(own_numbers, 3), (own_jsrt, 3)])
+def test_a_folder_that_looks_like_a_public_set_is_read_as_ones_own(tmp_path, make, keys_):
+    data = load(make(tmp_path))
+    assert (data.name, data.layout, len(data)) == (tmp_path.name, "images/ and masks/", keys_)
+    assert (data.terms, data.citation) == ("not stated", "")
+
+
+def test_class_values_in_a_folder_like_ecssd_are_refused_not_emptied(tmp_path):
+    make_ecssd(tmp_path)
+    for number in range(3):
+        values = np.where(mask_of(number), 2, 1).astype(np.uint8)
+        write(tmp_path / "ground_truth_mask" / f"{number:04d}.png", values)
+        values[0] = 0
+        write(tmp_path / "ground_truth_mask" / f"{number:04d}.png", values)
+    with pytest.raises(ValueError, match="not a binary mask"):
+        load(tmp_path).cases[0].load()
+
+
+def test_a_folder_like_shenzhen_is_refused(tmp_path):
+    make_shenzhen(tmp_path)
+    for path in (tmp_path / "CXR_png").iterdir():
+        path.rename(path.with_name(path.name.replace("CHNCXR", "MCUCXR")))
+    with pytest.raises(ValueError, match="has no image"):
+        load(tmp_path)
+
+
+def test_a_part_of_a_public_set_is_read_if_it_is_named(tmp_path):
+    data = load("ecssd", manual_dir=make_ecssd(tmp_path))
+    assert (data.name, len(data)) == ("ecssd", 3) and data.citation
+
+
+# --- masks without any object -------------------------------------------------------------------
+
+
+def spoil_jsrt(folder: Path) -> Path:
+    """Lungs saved as 1 and 2 instead of 150 and 200."""
+    make_jsrt(folder, 12)
+    for path in (folder / "masks").iterdir():
+        number = int(path.stem.removeprefix("JPCLN"))
+        write(path, np.where(mask_of(number), 2, 1).astype(np.uint8))
+    return folder
+
+
+def test_a_coding_under_which_every_mask_is_empty_is_an_error(tmp_path):
+    spoil_jsrt(tmp_path)
+    data = load(tmp_path)
+    with pytest.raises(ValueError, match=r"none of 12 masks.*JPCLN001\.png has the values 1, 2"):
+        require_objects(data.cases, decode(data.cases, (16, 16)), none_allowed=True)
+    settings = FinetuneSettings(data=str(tmp_path), train_size=4, validation_size=2, folds=3)
+    with pytest.raises(ValueError, match="none of .* masks has an object as they are read here"):
+        prepare(settings).decode(16, 1)
+    found = check(tmp_path)
+    assert found.counts()["error"] == 1
+    assert "the values 1, 2" in found.by_kind()["coding"][0].message
+
+
+def test_masks_that_are_all_black_leave_nothing_to_learn(tmp_path):
+    make_folder_pairs(tmp_path, *"abcdefgh")
+    for path in (tmp_path / "masks").iterdir():
+        write(path, np.zeros(SHAPE, bool))
+    settings = FinetuneSettings(data=str(tmp_path), train_size=2, validation_size=1)
+    with pytest.raises(ValueError, match="none of .* masks has an object, so there is nothing"):
+        prepare(settings).decode(16, 1)
+    data = load(tmp_path)
+    require_objects(data.cases, decode(data.cases, (16, 16)), none_allowed=True)
+
+
+# --- arrays -------------------------------------------------------------------------------------
+
+LEVELS = np.random.default_rng(0).integers(3, 250, (40, 56)).astype(np.uint8)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        LEVELS,
+        LEVELS.astype(np.int64),
+        LEVELS.astype(np.uint16),
+        LEVELS.astype(np.float16),
+        LEVELS.astype(np.float32) / 255,
+        LEVELS.astype(np.float64) / 255,
+    ],
+    ids=lambda given: f"{given.dtype} up to {given.max():g}",
+)
+def test_numbers_within_their_range_are_grey_levels(given):
+    assert grey_levels(given).dtype == np.float32
+    np.testing.assert_allclose(grey_levels(given), LEVELS, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        LEVELS.astype(np.uint16) * 200,
+        LEVELS.astype(np.int16) * 10 - 1000,
+        (LEVELS - LEVELS.mean()) / LEVELS.std(),
+        LEVELS / 127.5 - 1,
+        LEVELS / 250 * 1.02,
+    ],
+    ids=["16 bits", "Hounsfield units", "standardized", "-1 to 1", "barely above 1"],
+)
+def test_all_other_numbers_are_stretched_as_in_a_file(given):
+    levels = grey_levels(given)
+    assert (levels.min(), levels.max()) == (0, 255)
+    assert np.corrcoef(levels.ravel(), LEVELS.ravel())[0, 1] > 0.999
+
+
+def test_16_bits_in_memory_are_what_they_are_in_a_file(tmp_path):
+    deep = LEVELS.astype(np.uint16) * 200
+    from kerasunet.data import read_image
+
+    write(tmp_path / "x.png", deep)
+    np.testing.assert_array_equal(grey_levels(deep), read_image(tmp_path / "x.png")[0])
+
+
+def decoded(images, masks) -> DecodedCases:
+    names = tuple("ab"[: len(images)])
+    return DecodedCases(names, names, images, masks, (None,) * len(images))
+
+
+@pytest.mark.parametrize("kind", ["float 0 to 1", "16 bits", "as it should be"])
+def test_arrays_for_training_become_what_training_takes(kind):
+    scale = {"float 0 to 1": np.float32(1 / 255), "16 bits": np.uint16(200)}.get(kind)
+    images = np.stack([LEVELS, LEVELS[::-1]])[..., None]
+    masks = images[..., 0] > 100
+    given = images if scale is None else images * scale
+    cases = decoded(given, masks if scale is None else masks * np.uint8(255))
+    assert (cases.images.dtype, cases.masks.dtype) == (np.uint8, bool)
+    assert np.array_equal(cases.masks, masks)
+    for found, image in zip(cases.images, images, strict=True):
+        assert np.corrcoef(found.ravel(), image.ravel())[0, 1] > 0.999
+        assert np.ptp(found) > 200
+
+
+@pytest.mark.parametrize(
+    ("images", "masks", "message"),
+    [
+        ((2, 8, 8), (2, 8, 8), r"images must have the shape \(cases, height, width, channels\)"),
+        ((2, 8, 8, 1), (2, 8, 9), r"not \(2, 8, 8, 1\) and \(2, 8, 9\)"),
+    ],
+)
+def test_arrays_of_other_shapes_are_refused(images, masks, message):
+    with pytest.raises(ValueError, match=message):
+        decoded(np.zeros(images, np.uint8), np.zeros(masks, bool))
+
+
+@pytest.mark.parametrize("values", [[0, 1, 2], [1, 2], [-1, 0], [0.0, 0.5, 1.0]])
+def test_masks_of_several_values_are_refused(values):
+    masks = np.resize(values, (2, 8, 8))
+    with pytest.raises(ValueError, match="masks must be bool, or have 0 and one other value, not"):
+        decoded(np.zeros((2, 8, 8, 1), np.uint8), masks)
+
+
+# --- the table ----------------------------------------------------------------------------------
+
+ROWS = {
+    "an image without a mask": test_images_without_a_mask_are_unannotated,
+    "`test/images/` beside `train/`": (
+        test_a_folder_of_images_alone_is_unannotated_beside_others_with_masks
+    ),
+    "a mask without an image": test_a_mask_of_such_a_word_without_its_image_is_an_error,
+    "a file of no case": test_a_file_of_no_case_is_named,
+    "other words than `mask`": test_other_words_than_mask_beside_images,
+    "other mask folders": test_other_names_of_the_mask_folder,
+    "nnU-Net": test_nnunet,
+    "nnU-Net's test images": test_nnunet_test_images_are_unannotated_or_the_test_part,
+    "nnU-Net's further channels": test_nnunet_with_a_second_channel_is_refused,
+    "what looks like a public set": test_a_folder_that_looks_like_a_public_set_is_read_as_ones_own,
+    "masks that are all empty": test_a_coding_under_which_every_mask_is_empty_is_an_error,
+    "arrays of 0 to 255": test_numbers_within_their_range_are_grey_levels,
+    "other arrays": test_all_other_numbers_are_stretched_as_in_a_file,
+}
+
+
+def test_each_of_these_is_a_row_of_the_table_in_the_guide():
+    page = Path(__file__).parents[2] / "docs" / "guide" / "data.md"
+    table = page.read_text(encoding="utf-8").partition("## What is read, and how")[2]
+    rows = re.findall(r"^\| (.+?) \| .+ \|$", table.partition("\n## ")[0], re.MULTILINE)
+    assert not ROWS.keys() - set(rows)

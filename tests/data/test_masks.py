@@ -1,0 +1,394 @@
+"""Mask files: colors, palettes, opacity and threshold as they are seen; the choice of objects."""
+
+import itertools
+import json
+
+import numpy as np
+import pytest
+from helpers.layout_makers import SHAPE, image_of, mask_of, write
+from PIL import Image
+
+from kerasunet.data import load
+from kerasunet.data.checking import check
+from kerasunet.training.settings import FinetuneSettings
+
+pytestmark = pytest.mark.filterwarnings("error")
+
+OBJECT = mask_of(11) | mask_of(19)
+OTHER = mask_of(34) & ~OBJECT
+BLACK, WHITE, RED, GREEN = (0, 0, 0), (255, 255, 255), (255, 0, 0), (0, 255, 0)
+CLEAR = (0, 0, 0, 0)
+
+
+def drawn(inside, ground, other=None):
+    """A picture of one color inside the object and another outside; RGBA if colors have four."""
+    pixels = np.empty((*SHAPE, len(ground)), np.uint8)
+    pixels[:], pixels[OBJECT] = ground, inside
+    if other is not None:
+        pixels[OTHER] = other
+    return Image.fromarray(pixels)
+
+
+def values(inside, other=0):
+    return Image.fromarray((inside * OBJECT + other * OTHER).astype(np.uint8))
+
+
+def smoothed(picture):
+    larger = picture.resize((4 * SHAPE[1], 4 * SHAPE[0]), Image.Resampling.BICUBIC)
+    return larger.resize(SHAPE[::-1], Image.Resampling.BICUBIC)
+
+
+def indexed(colors, numbers):
+    picture = Image.fromarray(numbers.astype(np.uint8), "P")
+    picture.putpalette([channel for color in colors for channel in color])
+    return picture
+
+
+def clear_black():
+    return drawn((*BLACK, 255), CLEAR)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Return a function that makes a data set of one image and this mask."""
+
+    def make(picture, suffix=".png", **options):
+        write(tmp_path / "images" / "a.png", image_of(OBJECT))
+        (tmp_path / "masks").mkdir(exist_ok=True)
+        picture.save(tmp_path / "masks" / f"a{suffix}", **options)
+        return tmp_path
+
+    return make
+
+
+def mask_in(folder, **choice):
+    (case,) = load(folder, **choice).cases
+    return case.load().mask
+
+
+def refusal(folder, **choice):
+    with pytest.raises(ValueError) as caught:
+        mask_in(folder, **choice)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+# --- what is seen -------------------------------------------------------------------------------
+
+SEEN = {
+    "red on black": lambda: drawn(RED, BLACK),
+    "blue on black": lambda: drawn((0, 0, 200), BLACK),
+    "red on black, two indices": lambda: drawn(RED, BLACK).quantize(2),
+    "white on black, two indices": lambda: drawn(WHITE, BLACK).quantize(2),
+    "green, indices swapped": lambda: indexed([GREEN, BLACK], ~OBJECT),
+    "green, two indices of black": lambda: indexed(
+        [BLACK, GREEN, BLACK], np.where(OBJECT, 1, 2 * OTHER)
+    ),
+    "black on transparent": clear_black,
+    "white on transparent white": lambda: drawn((*WHITE, 255), (*WHITE, 0)),
+    "half opaque red on transparent": lambda: drawn((*RED, 128), CLEAR),
+    "black on transparent, indexed": lambda: clear_black().quantize(2),
+    "black on transparent, grey": lambda: clear_black().convert("LA"),
+    "opacity that was left unset": lambda: drawn((*WHITE, 0), CLEAR),
+    "opaque": lambda: drawn((*WHITE, 255), (*BLACK, 255)),
+    "one bit": lambda: Image.fromarray(OBJECT),
+}
+
+
+@pytest.mark.parametrize("name", SEEN)
+def test_object_is_what_is_seen_on_black_or_on_nothing(folder, name):
+    np.testing.assert_array_equal(mask_in(folder(SEEN[name]())), OBJECT)
+
+
+@pytest.mark.parametrize(
+    ("make", "suffix"),
+    [
+        (lambda: drawn(RED, BLACK), ".bmp"),
+        (lambda: drawn(RED, BLACK), ".tif"),
+        (lambda: drawn(RED, BLACK).quantize(2), ".tif"),
+        (clear_black, ".tif"),
+        (lambda: drawn(RED, BLACK).quantize(2), ".bmp"),
+    ],
+)
+def test_colors_in_other_formats(folder, make, suffix):
+    np.testing.assert_array_equal(mask_in(folder(make(), suffix)), OBJECT)
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_one_level_or_color_declared_transparent(folder, mode):
+    picture = drawn(BLACK, WHITE).convert(mode)
+    made = folder(picture, transparency=255 if mode == "L" else WHITE)
+    np.testing.assert_array_equal(mask_in(made), OBJECT)
+
+
+def test_masks_in_color_without_an_object_are_empty(folder):
+    for empty in (Image.new("RGB", SHAPE[::-1]), Image.new("RGBA", SHAPE[::-1])):
+        assert not mask_in(folder(empty)).any()
+
+
+@pytest.mark.parametrize(
+    ("make", "found"),
+    [
+        (lambda: drawn(RED, BLACK, GREEN), "3 different colors (#000000 "),
+        (lambda: drawn(RED, BLACK, GREEN).quantize(3), "3 different colors (#000000 "),
+        (lambda: drawn(RED, WHITE), "2 different colors (#ffffff "),
+        (lambda: drawn(RED, WHITE).quantize(2), "2 different colors (#ffffff "),
+        (lambda: drawn((*WHITE, 255), (*BLACK, 255), CLEAR), "transparent "),
+        (lambda: Image.new("RGB", SHAPE[::-1], (128, 0, 128)), "#800080 100.0%: one color every"),
+        (lambda: Image.new("RGBA", SHAPE[::-1], (*WHITE, 0)), "every pixel is transparent"),
+        (lambda: values(150, 200), "3 different values (0 "),
+    ],
+)
+def test_what_is_ambiguous_is_refused_with_what_is_in_it(folder, make, found):
+    made = folder(make())
+    message = refusal(made)
+    assert message.startswith(f"{made / 'masks' / 'a.png'}: ") and found in message
+
+
+def test_two_colors_get_the_same_answer_as_two_values(folder):
+    in_values = refusal(folder(values(150, 200)))
+    in_colors = refusal(folder(drawn(RED, BLACK, GREEN)))
+    assert in_values.endswith("say which are the object: --objects NAME=150")
+    assert in_colors.endswith("say which are the object: --objects NAME=#ff0000")
+
+
+# --- the threshold ------------------------------------------------------------------------------
+
+BLURRED = {
+    "JPEG": (lambda: values(255), {"suffix": ".jpg", "quality": 60}),
+    "smoothed": (lambda: smoothed(values(255)), {}),
+    "JPEG in red": (lambda: drawn(RED, BLACK), {"suffix": ".jpg", "subsampling": 0}),
+    "smoothed opacity": (lambda: smoothed(clear_black()), {}),
+}
+
+
+@pytest.mark.parametrize("name", BLURRED)
+def test_masks_with_in_between_values_are_refused_unless_cut(folder, name):
+    make, options = BLURRED[name]
+    made = folder(make(), **options)
+    assert "--mask-threshold 127" in refusal(made)
+    np.testing.assert_array_equal(mask_in(made, mask_threshold=127), OBJECT)
+
+
+def test_threshold_cuts_where_it_says(folder):
+    made = folder(values(90, 40))
+    np.testing.assert_array_equal(mask_in(made, mask_threshold=39), OBJECT | OTHER)
+    np.testing.assert_array_equal(mask_in(made, mask_threshold=40), OBJECT)
+
+
+@pytest.mark.parametrize("make", [lambda: drawn(RED, WHITE), lambda: drawn(RED, BLACK, GREEN)])
+def test_threshold_takes_no_colored_ground_or_second_object(folder, make):
+    assert "colors of more than one object" in refusal(folder(make()), mask_threshold=127)
+
+
+def test_threshold_and_choice_exclude_each_other(folder):
+    made = folder(values(255))
+    assert "cannot be combined" in refusal(made, mask_threshold=9, objects=["x=255"])
+
+
+# --- the choice of objects ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("make", "choice", "expected"),
+    [
+        (lambda: values(150, 200), "lung=150", OBJECT),
+        (lambda: values(150, 200), "lungs=150,200", OBJECT | OTHER),
+        (lambda: drawn(RED, BLACK, GREEN), "tumor=#FF0000", OBJECT),
+        (lambda: drawn(RED, BLACK, GREEN), "both=#ff0000,#00ff00", OBJECT | OTHER),
+        (lambda: drawn(RED, WHITE), "tumor=#ff0000", OBJECT),
+        (lambda: drawn(RED, BLACK, GREEN).quantize(3), "cyst=#00ff00", OTHER),
+        (lambda: indexed([WHITE, RED, GREEN], OBJECT + 2 * OTHER), "x=1", OBJECT),
+        (lambda: indexed([WHITE, RED, GREEN], OBJECT + 2 * OTHER), "x=#00ff00", OTHER),
+        (lambda: drawn(BLACK, WHITE).convert("L"), "x=0", OBJECT),
+        (lambda: drawn(BLACK, WHITE), "x=#000000", OBJECT),
+        (lambda: drawn((*WHITE, 255), (*BLACK, 255), CLEAR), "x=#ffffff", OBJECT),
+    ],
+)
+def test_values_and_colors_that_are_chosen(folder, make, choice, expected):
+    np.testing.assert_array_equal(mask_in(folder(make()), objects=[choice]), expected)
+
+
+@pytest.mark.parametrize(
+    ("make", "suffix", "choice", "fault"),
+    [
+        (lambda: drawn(RED, BLACK, GREEN), ".png", "x=1", "choose by color: #000000"),
+        (lambda: values(255), ".jpg", "x=255", "a JPEG file"),
+        (lambda: Image.effect_noise(SHAPE[::-1], 80), ".png", "x=9", "different values, as after"),
+        (lambda: values(255), ".png", "nodule", "without a table of names; give values or colors"),
+        (lambda: values(255), ".png", "x=", "give a name, or NAME=V,V"),
+        (lambda: values(255), ".png", "=1", "give a name, or NAME=V,V"),
+    ],
+)
+def test_choice_that_cannot_be_followed_is_refused(folder, make, suffix, choice, fault):
+    assert fault in refusal(folder(make(), suffix), objects=[choice])
+
+
+def test_several_objects_are_refused_until_they_are_supported(folder, run_cli):
+    message = refusal(folder(values(150, 200)), objects=["left", "right"])
+    assert "several objects at a time are not supported" in message and "left,right" in message
+    with pytest.raises(ValueError, match="not supported"):
+        FinetuneSettings(objects=("left", "right"))
+
+
+def test_choice_on_simulated_data_is_refused():
+    for choice in ({"objects": ["x=1"]}, {"mask_threshold": 127}):
+        with pytest.raises(ValueError, match="nothing to choose"):
+            load("simulated-xray:2", **choice)
+
+
+def test_choice_replaces_the_mask_values_of_a_published_set(tmp_path):
+    from helpers.layout_makers import make_jsrt
+
+    make_jsrt(tmp_path)
+    lungs, left = (load(tmp_path, objects=[text]) for text in ("lungs=150,200", "left=150"))
+    usual = load(tmp_path)
+    for case, same, part in zip(usual.cases, lungs.cases, left.cases, strict=True):
+        whole = case.load().mask
+        np.testing.assert_array_equal(same.load().mask, whole)
+        assert 0 < part.load().mask.sum() < whole.sum()
+
+
+# --- tables of classes --------------------------------------------------------------------------
+
+COLORS = {"lung": RED, "heart": GREEN}
+TABLES = {
+    "labelmap.txt": "# label:color_rgb:parts:actions\nbackground:0,0,0::\nlung:255,0,0::\n"
+    "heart:0,255,0::\n",
+    "label_colors.txt": "0 0 0 background\n255 0 0 lung\n0 255 0 heart\n",
+    "class_names.txt": "_background_\nlung\nheart\n",
+    "_classes.csv": "Pixel Value, Class\n0, background\n1, lung\n2, heart\n",
+    "dataset.json": json.dumps({"labels": {"background": 0, "lung": 1, "heart": 2}}),
+    "obj_class_to_machine_color.json": json.dumps({"lung": [1, 1, 1], "heart": [2, 2, 2]}),
+}
+OLD_DATASET = json.dumps({"labels": {"0": "background", "1": "lung", "2": "heart"}})
+
+
+def write_table(made, name, text=None):
+    (made / name).write_text(text or TABLES[name])
+    return made
+
+
+def class_picture(table):
+    if table in ("labelmap.txt", "label_colors.txt"):
+        return drawn(RED, BLACK, GREEN)
+    return values(1, 2)
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_masks_are_read_by_the_table_that_comes_with_them(folder, table):
+    made = write_table(folder(class_picture(table)), table)
+    for choice, expected in (("lung", OBJECT), ("heart", OTHER), ("lung,heart", OBJECT | OTHER)):
+        np.testing.assert_array_equal(mask_in(made, objects=[choice]), expected)
+    assert "has several objects, lung, heart" in refusal(made)
+    assert "it has heart, lung" in refusal(made, objects=["liver"])
+
+
+def test_table_of_the_first_nnunet(folder):
+    made = write_table(folder(values(1, 2)), "dataset.json", OLD_DATASET)
+    np.testing.assert_array_equal(mask_in(made, objects=["heart"]), OTHER)
+
+
+def test_region_of_several_values(folder):
+    regions = json.dumps({"labels": {"background": 0, "whole": [1, 2], "core": [2]}})
+    made = write_table(folder(values(1, 2)), "dataset.json", regions)
+    np.testing.assert_array_equal(mask_in(made, objects=["whole"]), OBJECT | OTHER)
+
+
+def test_table_of_one_class_needs_no_choice(folder):
+    made = folder(drawn(RED, WHITE))
+    write_table(made, "labelmap.txt", "background:255,255,255::\nlung:255,0,0::\n")
+    np.testing.assert_array_equal(mask_in(made), OBJECT)
+
+
+def test_what_a_table_does_not_list_is_refused(folder):
+    made = write_table(folder(values(255)), "class_names.txt", "_background_\nlung\n")
+    assert "has 255, which the table of classes does not list" in refusal(made)
+
+
+@pytest.mark.parametrize("text", ["lung\n", "lung:1,2::\n", "lung:1,2,300::\n"])
+def test_table_that_cannot_be_read_is_named(folder, text):
+    made = write_table(folder(values(1)), "labelmap.txt", text)
+    assert refusal(made).startswith(f"{made / 'labelmap.txt'}: not a readable table")
+
+
+# --- Pascal VOC ---------------------------------------------------------------------------------
+
+
+def voc(tmp_path, picture, folder="SegmentationClass"):
+    write(tmp_path / "JPEGImages" / "a.png", image_of(OBJECT))
+    for name in {folder, "SegmentationClass"}:
+        (tmp_path / name).mkdir(exist_ok=True)
+    picture.save(tmp_path / folder / "a.png")
+    return tmp_path
+
+
+VOC_COLORS = [BLACK, (128, 0, 0), (0, 128, 0), *[BLACK] * 252, (224, 224, 192)]
+
+
+def test_voc_void_is_no_object_and_classes_are_chosen(tmp_path):
+    void = np.zeros(SHAPE, bool)
+    void[:, -2:] = True
+    one = voc(tmp_path / "one", indexed(VOC_COLORS, np.where(void, 255, OBJECT)))
+    two = voc(tmp_path / "two", indexed(VOC_COLORS, np.where(void, 255, OBJECT + 2 * OTHER)))
+    np.testing.assert_array_equal(mask_in(one), OBJECT & ~void)
+    assert "4 different colors" in refusal(two)
+    np.testing.assert_array_equal(mask_in(two, objects=["x=#008000"]), OTHER & ~void)
+    np.testing.assert_array_equal(mask_in(two, objects=["x=2"]), OTHER & ~void)
+    (two / "class_names.txt").write_text("_background_\ncyst\nmass\n")
+    np.testing.assert_array_equal(mask_in(two, objects=["mass"]), OTHER & ~void)
+
+
+def test_voc_of_older_labelme_has_its_images_beside_arrays(tmp_path):
+    made = voc(tmp_path, indexed(VOC_COLORS, OBJECT), "SegmentationClassPNG")
+    np.save(tmp_path / "SegmentationClass" / "a.npy", OBJECT)
+    np.testing.assert_array_equal(mask_in(made), OBJECT)
+
+
+# --- everywhere ---------------------------------------------------------------------------------
+
+
+def test_check_and_show_take_the_choice(folder, run_cli, tmp_path):
+    made = folder(values(150, 200))
+    assert check(made).counts()["error"] == 1
+    assert check(made, objects=["lungs=150,200"]).counts()["error"] == 0
+    sheet = tmp_path / "sheet.png"
+    done = run_cli("show", "--data", made, "--objects", "lungs=150,200", "--sheet", sheet)
+    assert done.returncode == 0 and sheet.is_file()
+
+
+def test_check_tells_that_the_object_has_several_codes(tmp_path):
+    for name, made in (("a", values(1)), ("b", values(2)), ("c", values(2)), ("d", values(0))):
+        write(tmp_path / "images" / f"{name}.png", image_of(OBJECT))
+        (tmp_path / "masks").mkdir(exist_ok=True)
+        made.save(tmp_path / "masks" / f"{name}.png")
+
+    def told(**choice):
+        found = check(tmp_path, **choice).by_kind().get("mixed-codes", [])
+        return [problem.message for problem in found]
+
+    (message,) = told()
+    assert "the object is 1 in 1 (such as" in message and "2 in 2 (such as" in message
+    assert not told(objects=["x=2"]) and not told(objects=["x=1,2"])
+    for name in "bc":
+        values(255).save(tmp_path / "masks" / f"{name}.png")
+    assert not told()
+
+
+def test_digest_of_the_cases_does_not_depend_on_the_choice(folder):
+    made = folder(values(150, 200))
+    digests = {load(made, objects=choice).digest for choice in ([], ["a=150"], ["b=200"])}
+    assert len(digests) == 1
+
+
+def test_cache_tells_choices_apart(folder, tmp_path, monkeypatch):
+    from kerasunet.data import decode
+
+    monkeypatch.setenv("KERASUNET_CACHE", str(tmp_path / "cache"))
+    made = folder(values(150, 200))
+    parts = [
+        decode(load(made, objects=[text]).cases, SHAPE).masks[0].sum()
+        for text in ("a=150", "a=200")
+    ]
+    assert parts == [OBJECT.sum(), OTHER.sum()] and len(set(itertools.chain(parts))) == 2

@@ -1,0 +1,454 @@
+"""Masks laid on their image in space and time: DICOM, segmentations, volumes, plain pictures."""
+
+import gzip
+
+import numpy as np
+import pytest
+from PIL import Image
+from scipy.spatial.transform import Rotation
+
+from kerasunet.data import load
+from kerasunet.data.readers import count_frames, read_image, read_mask_values
+
+nibabel = pytest.importorskip("nibabel")
+pydicom = pytest.importorskip("pydicom")
+
+from helpers.dicom_files import dicom, item, save  # noqa: E402
+from helpers.placed_files import (  # noqa: E402
+    affine,
+    enhanced,
+    nifti,
+    objects,
+    segmentation,
+    slice_of,
+    slices,
+)
+
+PIXELS, MASKS = slices(), objects()
+LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+
+
+def read(path, image, frame=0):
+    return read_mask_values(path, image=image, frame=frame) > 0
+
+
+def series(folder):
+    """Three CT slices, one in each file."""
+    images = [slice_of(PIXELS[number], number) for number in range(3)]
+    return images, [save(ds, folder / f"ct{number}.dcm") for number, ds in enumerate(images)]
+
+
+# -- segmentations --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["BINARY", "FRACTIONAL", "LABELMAP"])
+def test_segmentations_by_highdicom_of_a_series(tmp_path, kind):
+    """51 × 63 pixels: frames of single bits do not start at a byte. The second slice is empty."""
+    pytest.importorskip("highdicom")
+    images, paths = series(tmp_path)
+    truth = np.stack([MASKS, MASKS[:, ::-1, ::-1] & ~MASKS], axis=-1)
+    truth[1] = False
+    if kind == "LABELMAP":
+        given = (truth[..., 0] + 2 * truth[..., 1]).astype(np.uint8)
+    else:
+        given = truth.astype(np.uint8 if kind == "BINARY" else float)
+    path = save(segmentation(images, given, kind), tmp_path / "seg.dcm")
+    for number, image in enumerate(paths):
+        np.testing.assert_array_equal(read(path, image), truth[number].any(axis=-1))
+
+
+def test_a_segmentation_of_another_image_is_refused(tmp_path):
+    pytest.importorskip("highdicom")
+    images, paths = series(tmp_path)
+    path = save(segmentation(images[:1], MASKS[:1].astype(np.uint8)), tmp_path / "seg.dcm")
+    np.testing.assert_array_equal(read(path, paths[0]), MASKS[0])
+    with pytest.raises(ValueError, match=r"seg\.dcm: a segmentation of another image than ct2"):
+        read(path, paths[2])
+
+
+def frames_without_references(path, masks, numbers=(1, 1, 1), **elements):
+    """A segmentation that says of its frames only which segment they are."""
+    ds = dicom(masks.astype(np.uint8), **elements)
+    ds.SOPClassUID = ds.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.66.4"
+    ds.SegmentationType = "FRACTIONAL"
+    ds.MaximumFractionalValue = 1
+    ds.PerFrameFunctionalGroupsSequence = [
+        item(SegmentIdentificationSequence=[item(ReferencedSegmentNumber=number)])
+        for number in numbers
+    ]
+    return save(ds, path)
+
+
+def test_a_segmentation_that_does_not_name_frames_is_refused_for_a_loop(tmp_path):
+    loop = save(dicom(PIXELS), tmp_path / "loop.dcm")
+    path = frames_without_references(tmp_path / "seg.dcm", MASKS)
+    for frame in range(3):
+        with pytest.raises(ValueError, match="does not say which of them are about which frame"):
+            read(path, loop, frame)
+    still = save(dicom(PIXELS[0]), tmp_path / "still.dcm")
+    with pytest.raises(ValueError, match="does not say which of them are about which frame"):
+        read(path, still)
+    several = frames_without_references(tmp_path / "parts.dcm", MASKS, numbers=(1, 2, 3))
+    np.testing.assert_array_equal(read(several, still), MASKS.any(axis=0))
+
+
+def test_references_to_a_loop_without_numbers_are_refused(tmp_path):
+    loop = dicom(PIXELS)
+    source = item(ReferencedSOPInstanceUID=loop.SOPInstanceUID)
+    groups = [item(DerivationImageSequence=[item(SourceImageSequence=[source])])] * 3
+    path = frames_without_references(tmp_path / "seg.dcm", MASKS)
+    ds = pydicom.dcmread(path)
+    ds.PerFrameFunctionalGroupsSequence = groups
+    save(ds, path)
+    with pytest.raises(ValueError, match="does not say which of them"):
+        read(path, save(loop, tmp_path / "loop.dcm"))
+
+
+def test_a_segmentation_matched_by_position_alone(tmp_path):
+    """Its frames are in another order, one is missing, and the images' names are not known."""
+    pytest.importorskip("highdicom")
+    images, _ = series(tmp_path)
+    seg = segmentation(images, MASKS.astype(np.uint8))
+    for group in seg.PerFrameFunctionalGroupsSequence:
+        del group.DerivationImageSequence
+    path = save(seg, tmp_path / "seg.dcm")
+    volume = enhanced(tmp_path / "volume.dcm", PIXELS, order=[2, 0, 1])
+    for frame, number in enumerate([2, 0, 1]):
+        np.testing.assert_array_equal(read(path, volume, frame), MASKS[number])
+    as_nifti = nifti(tmp_path / "volume.nii.gz", PIXELS)
+    for frame in range(3):
+        np.testing.assert_array_equal(read(path, as_nifti, frame), MASKS[frame])
+
+
+def test_a_segmentation_that_is_turned_against_its_image_is_refused(tmp_path):
+    pytest.importorskip("highdicom")
+    images, paths = series(tmp_path)
+    seg = segmentation(images, MASKS.astype(np.uint8))
+    shared = seg.SharedFunctionalGroupsSequence[0]
+    shared.PlaneOrientationSequence[0].ImageOrientationPatient = [-1, 0, 0, 0, -1, 0]
+    with pytest.raises(ValueError, match=r"seg\.dcm: its pixels lie elsewhere .* those of ct0"):
+        read(save(seg, tmp_path / "seg.dcm"), paths[0])
+
+
+def test_a_segmentation_in_another_frame_of_reference_is_refused(tmp_path):
+    pytest.importorskip("highdicom")
+    images, paths = series(tmp_path)
+    seg = segmentation(images, MASKS.astype(np.uint8))
+    for group in seg.PerFrameFunctionalGroupsSequence:
+        del group.DerivationImageSequence
+    seg.FrameOfReferenceUID = "1.2.3.4.5"
+    with pytest.raises(ValueError, match="in another frame of reference than ct0"):
+        read(save(seg, tmp_path / "seg.dcm"), paths[0])
+
+
+def test_a_segmentation_is_no_image(tmp_path):
+    path = frames_without_references(tmp_path / "seg.dcm", MASKS)
+    with pytest.raises(ValueError, match="a DICOM segmentation, so a mask; give the image"):
+        read_image(path)
+
+
+# -- volumes --------------------------------------------------------------------------------------
+
+
+def flipped(axes):
+    """Voxels and matrix of the masks with some axes stored the other way round."""
+    place, masks = affine(), MASKS
+    for axis in axes:
+        steps = masks.shape[2 - axis] - 1
+        place[:3, 3] += place[:3, axis] * steps
+        place[:3, axis] *= -1
+        masks = np.flip(masks, 2 - axis)
+    return masks, place
+
+
+@pytest.mark.parametrize("axes", [(), (1,), (0, 1), (2,), (0, 1, 2)])
+@pytest.mark.parametrize("image", ["dicom", "nifti", "slice"])
+def test_nifti_masks_are_laid_on_the_image_however_they_are_stored(tmp_path, axes, image):
+    """As converters and viewers write them: rows, columns and slices in either direction."""
+    masks, place = flipped(axes)
+    path = nifti(tmp_path / "mask.nii.gz", masks, place)
+    if image == "slice":
+        for number, ct in enumerate(series(tmp_path)[1]):
+            np.testing.assert_array_equal(read(path, ct), MASKS[number])
+        return
+    make = enhanced if image == "dicom" else nifti
+    volume = make(tmp_path / ("volume.dcm" if image == "dicom" else "volume.nii"), PIXELS)
+    for frame in range(3):
+        np.testing.assert_array_equal(read(path, volume, frame), MASKS[frame])
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_oblique_volumes_of_any_order_of_axes(tmp_path, seed):
+    """The same voxels, axes exchanged and reversed, with a matrix that says so."""
+    rng = np.random.default_rng(seed)
+    voxels = rng.integers(0, 256, rng.integers(4, 9, 3), dtype=np.uint8)
+    place = np.eye(4)
+    place[:3, :3] = Rotation.random(random_state=seed).as_matrix() * rng.uniform(0.3, 3, 3)
+    place[:3, 3] = rng.uniform(-50, 50, 3)
+    nibabel.save(nibabel.Nifti1Image(voxels, place), tmp_path / "x.nii")
+    turn = np.stack([rng.permutation(3), rng.choice([-1, 1], 3)], axis=1)
+    other = nibabel.Nifti1Image(voxels, place).as_reoriented(turn)
+    nibabel.save(other, tmp_path / "y.nii")
+    for frame in range(count_frames(tmp_path / "x.nii")):
+        image = read_image(tmp_path / "x.nii", frame=frame)[0]
+        laid = read_mask_values(tmp_path / "y.nii", image=tmp_path / "x.nii", frame=frame)
+        np.testing.assert_array_equal(laid, image)
+
+
+def test_points_in_time_keep_their_order(tmp_path):
+    voxels = np.random.default_rng(4).integers(0, 256, (6, 7, 3, 4), dtype=np.uint8)
+    place = np.diag([-1.0, -1, 2, 1])
+    place[:3, 3] = 3, 4, 5
+    image = nibabel.Nifti1Image(voxels, place)
+    nibabel.save(image, tmp_path / "x.nii.gz")
+    nibabel.save(image.as_reoriented([[0, 1], [1, 1], [2, -1]]), tmp_path / "y.nii.gz")
+    for frame in range(12):
+        expected = voxels[:, :, frame % 3, frame // 3].T
+        laid = read_mask_values(tmp_path / "y.nii.gz", image=tmp_path / "x.nii.gz", frame=frame)
+        np.testing.assert_array_equal(laid, expected)
+
+
+def test_an_image_volume_that_is_turned_turns_its_mask_alike(tmp_path):
+    """A sagittal volume, checked voxel by voxel against nibabel's canonical order."""
+    rng = np.random.default_rng(1)
+    voxels = rng.integers(0, 256, (7, 8, 9), dtype=np.uint8)
+    place = np.array([[0, 0, 2.0, -5], [-0.5, 0, 0, 3], [0, 0.7, 0, 1], [0, 0, 0, 1]])
+    nibabel.save(nibabel.Nifti1Image(voxels, place), tmp_path / "x.nii")
+    canonical = nibabel.as_closest_canonical(nibabel.Nifti1Image(voxels, place))
+    nibabel.save(canonical, tmp_path / "y.nii")
+    for frame in range(9):
+        image = read_image(tmp_path / "x.nii", frame=frame)[0]
+        expected = np.asarray(canonical.dataobj)[frame, ::-1, ::-1].T
+        np.testing.assert_array_equal(image, expected)
+        laid = read_mask_values(tmp_path / "y.nii", image=tmp_path / "x.nii", frame=frame)
+        np.testing.assert_array_equal(laid, expected)
+
+
+@pytest.mark.parametrize("change", ["moved", "coarser", "identity", "half a slice"])
+def test_a_mask_that_lies_elsewhere_is_refused(tmp_path, change):
+    place = affine()
+    if change == "moved":
+        place[0, 3] += 3
+    elif change == "coarser":
+        place[:3, :3] *= 1.1
+    elif change == "half a slice":
+        place[2, 3] += 1
+    else:
+        place = np.eye(4)
+    path = nifti(tmp_path / "mask.nii", MASKS, place)
+    for image in (enhanced(tmp_path / "v.dcm", PIXELS), nifti(tmp_path / "v.nii", PIXELS)):
+        with pytest.raises(
+            ValueError, match=rf"mask\.nii: its pixels lie elsewhere .*{image.name}"
+        ):
+            read(path, image)
+
+
+def test_a_case_of_volumes_loads_by_position(tmp_path):
+    masks, place = flipped((0, 1, 2))
+    enhanced(tmp_path / "images" / "a.dcm", PIXELS)
+    nifti(tmp_path / "masks" / "a.nii.gz", masks, place)
+    cases = load(tmp_path).cases
+    assert [case.key for case in cases] == ["a-frame0000", "a-frame0001", "a-frame0002"]
+    for number, case in enumerate(cases):
+        sample = case.load()
+        np.testing.assert_array_equal(sample.mask, MASKS[number])
+        assert sample.spacing == pytest.approx((0.5, 0.4))
+
+
+@pytest.mark.parametrize("across", [0, 1])
+def test_a_volume_one_voxel_thick_is_one_slice(tmp_path, across):
+    picture = np.random.default_rng(2).integers(0, 256, (19, 28), dtype=np.uint8)
+    voxels = np.expand_dims(picture, across)
+    place = np.diag([0.5, 0.6, 0.7, 1])
+    nibabel.save(nibabel.Nifti1Image(voxels, place), tmp_path / "x.nii.gz")
+    assert count_frames(tmp_path / "x.nii.gz") == 1
+    image, spacing = read_image(tmp_path / "x.nii.gz")
+    np.testing.assert_array_equal(image, picture[::-1, ::-1].T)
+    sides = [side for axis, side in enumerate((0.5, 0.6, 0.7)) if axis != across]
+    assert spacing == pytest.approx(tuple(reversed(sides)))
+
+
+def test_a_packed_volume_is_unpacked_once(tmp_path, monkeypatch):
+    path = nifti(tmp_path / "x.nii.gz", slices(20))
+    unpacked = []
+    read_part = gzip.GzipFile.read
+
+    def counting(file, size=-1):
+        part = read_part(file, size)
+        unpacked.append(len(part))
+        return part
+
+    monkeypatch.setattr(gzip.GzipFile, "read", counting)
+    frames = [read_image(path, frame=frame)[0] for frame in range(20)]
+    assert len({frame.tobytes() for frame in frames}) == 20
+    assert sum(unpacked) < 2 * slices(20).nbytes
+    changed = slices(20)[::-1]
+    nifti(path, changed)
+    np.testing.assert_array_equal(read_image(path, frame=0)[0], frames[19])
+
+
+@pytest.mark.parametrize(
+    "sizes, code, expected",
+    [((0, 0), 2, (0.5, 0.4)), ((0.4, 0.5), 2, (0.5, 0.4)), ((3, 3), 2, None), ((3, 3), 4, (3, 3))],
+    ids=["missing", "equal", "contradictory", "standard brain"],
+)
+def test_sizes_of_voxels_come_from_both_places(tmp_path, sizes, code, expected):
+    path = nifti(tmp_path / "x.nii", PIXELS)
+    content = bytearray(path.read_bytes())
+    content[80:88] = np.float32(sizes).tobytes()
+    content[254:256] = np.int16(code).tobytes()
+    path.write_bytes(content)
+    spacing = read_image(path, frame=0)[1]
+    assert spacing == (None if expected is None else pytest.approx(expected))
+
+
+# -- plain pictures -------------------------------------------------------------------------------
+
+
+def picture(path, pixels):
+    Image.fromarray(pixels).save(path)
+    return path
+
+
+@pytest.mark.parametrize("place", [np.eye(4), np.diag([0.2, 0.2, 1, 1]), None])
+@pytest.mark.parametrize("rows_first", [False, True])
+def test_a_nifti_mask_without_orientation_is_not_turned(tmp_path, place, rows_first):
+    """The shape of the image tells which axis runs along a row."""
+    mask = MASKS[1]
+    voxels = (mask if rows_first else mask.T).astype(np.uint8)
+    nibabel.save(nibabel.Nifti1Image(voxels, place), tmp_path / "m.nii.gz")
+    image = picture(tmp_path / "x.png", np.zeros(mask.shape, np.uint8))
+    np.testing.assert_array_equal(read(tmp_path / "m.nii.gz", image), mask)
+
+
+def test_a_square_one_is_refused_because_nothing_tells(tmp_path):
+    mask = MASKS[1, :40, :40].astype(np.uint8)
+    nibabel.save(nibabel.Nifti1Image(mask, np.eye(4)), tmp_path / "m.nii")
+    image = picture(tmp_path / "x.png", mask)
+    with pytest.raises(ValueError, match=r"m\.nii: it has no orientation, .* save the mask as PNG"):
+        read(tmp_path / "m.nii", image)
+
+
+@pytest.mark.parametrize("suffix", [".nii.gz", ".nrrd", ".mha"])
+def test_masks_of_plain_pictures_as_itk_writes_them(tmp_path, suffix):
+    sitk = pytest.importorskip("SimpleITK")
+    mask = MASKS[2, :40, :40].astype(np.uint8)
+    image = picture(tmp_path / "x.png", mask * 200)
+    drawn = sitk.ReadImage(str(image)) > 0
+    sitk.WriteImage(drawn, str(tmp_path / f"m{suffix}"))
+    np.testing.assert_array_equal(read(tmp_path / f"m{suffix}", image), mask > 0)
+
+
+def test_a_picture_and_a_volume_that_is_turned_are_refused_together(tmp_path):
+    turned = nifti(tmp_path / "v.nii", MASKS[:1], LPS @ affine())
+    plain = picture(tmp_path / "x.png", MASKS[0].astype(np.uint8))
+    with pytest.raises(ValueError, match=r"x\.png: it does not say where it lies, and v\.nii"):
+        read(plain, turned)
+    with pytest.raises(ValueError, match=r"v\.nii: it is turned by its orientation, and x\.png"):
+        read(turned, plain)
+
+
+# -- NRRD and MetaImage ---------------------------------------------------------------------------
+
+
+def itk_volume(path, pixels, direction=None):
+    """Write a volume by SimpleITK, where the slices lie."""
+    sitk = pytest.importorskip("SimpleITK")
+    image = sitk.GetImageFromArray(pixels.astype(np.uint8) if pixels.dtype == bool else pixels)
+    image.SetSpacing((0.4, 0.5, 2.0))
+    image.SetOrigin((-10.0, -20.0, 30.0))
+    if direction:
+        image = sitk.DICOMOrient(image, direction)
+    sitk.WriteImage(image, str(path), useCompression=True)
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".nrrd", ".mha"])
+@pytest.mark.parametrize("direction", ["LPS", "RAS", "ASL"])
+def test_itk_volumes_are_laid_on_images_of_other_formats(tmp_path, suffix, direction):
+    path = itk_volume(tmp_path / f"m{suffix}", MASKS, direction)
+    images = [
+        enhanced(tmp_path / "v.dcm", PIXELS),
+        nifti(tmp_path / "v.nii", PIXELS),
+        itk_volume(tmp_path / f"v{suffix}", PIXELS),
+    ]
+    for image in images:
+        for frame in range(3):
+            np.testing.assert_array_equal(read(path, image, frame), MASKS[frame])
+
+
+@pytest.mark.parametrize("suffix", [".nrrd", ".mha"])
+def test_itk_images(tmp_path, suffix):
+    path = itk_volume(tmp_path / f"x{suffix}", PIXELS)
+    assert count_frames(path) == 3
+    image, spacing = read_image(path, frame=1)
+    expected = read_image(nifti(tmp_path / "x.nii", PIXELS), frame=1)
+    np.testing.assert_array_equal(image, expected[0])
+    assert spacing == pytest.approx((0.5, 0.4))
+    assert expected[1] == pytest.approx((0.5, 0.4))
+    with pytest.raises(ValueError, match="it has 3 frames; say which: frame 0 to 2"):
+        read_image(path)
+
+
+@pytest.mark.parametrize("suffix", [".nrrd", ".mha"])
+def test_itk_colors_and_damage(tmp_path, suffix):
+    sitk = pytest.importorskip("SimpleITK")
+    colors = np.random.default_rng(0).integers(0, 256, (9, 14, 3), dtype=np.uint8)
+    path = tmp_path / f"x{suffix}"
+    sitk.WriteImage(sitk.GetImageFromArray(colors, isVector=True), str(path))
+    np.testing.assert_array_equal(read_image(path)[0], colors)
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(ValueError, match=rf"x\{suffix}: damaged, cut off"):
+        read_image(path)
+
+
+@pytest.mark.parametrize("suffix", [".nhdr", ".mhd"])
+def test_headers_that_name_another_file_are_refused(tmp_path, suffix):
+    sitk = pytest.importorskip("SimpleITK")
+    sitk.WriteImage(sitk.GetImageFromArray(PIXELS), str(tmp_path / f"x{suffix}"))
+    with pytest.raises(ValueError, match="a header whose pixels are in another file; save both"):
+        read_image(tmp_path / f"x{suffix}", frame=0)
+
+
+def test_a_sequence_is_not_taken_for_color(tmp_path):
+    sitk = pytest.importorskip("SimpleITK")
+    path = tmp_path / "x.nrrd"
+    sitk.WriteImage(sitk.GetImageFromArray(np.moveaxis(PIXELS, 0, 2), isVector=True), str(path))
+    content = path.read_bytes()
+    assert b"kinds: vector" in content
+    path.write_bytes(content.replace(b"kinds: vector", b"kinds: list  ", 1))
+    with pytest.raises(ValueError, match=r"x\.nrrd: a sequence or several layers, not one volume"):
+        read_image(path)
+
+
+def test_volumes_of_both_libraries_are_read_in_threads(tmp_path):
+    """They keep quiet and share memory, one at a time; neither waits for the other forever."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    masks = [itk_volume(tmp_path / "m.nrrd", MASKS), nifti(tmp_path / "m.nii.gz", MASKS)]
+    image = nifti(tmp_path / "v.nii.gz", PIXELS)
+    wanted = [(masks[n % 2], n % 3) for n in range(60)]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda one: read(one[0], image, one[1]), wanted, timeout=60))
+    for (_, frame), mask in zip(wanted, found, strict=True):
+        np.testing.assert_array_equal(mask, MASKS[frame])
+
+
+@pytest.mark.parametrize("kind", ["BINARY", "FRACTIONAL", "LABELMAP"])
+def test_segments_are_chosen_by_label_or_refused(tmp_path, kind):
+    pytest.importorskip("highdicom")
+    image = slice_of(PIXELS[0], 0)
+    save(image, tmp_path / "images" / "x.dcm")
+    one, other = MASKS[0], MASKS[0, ::-1, ::-1] & ~MASKS[0]
+    given = np.stack([one, other], axis=-1)[None]
+    if kind == "LABELMAP":
+        given = (one + 2 * other)[None].astype(np.uint8)
+    given = given.astype(float if kind == "FRACTIONAL" else np.uint8)
+    save(segmentation([image], given, kind), tmp_path / "masks" / "x.dcm")
+    for choice, expected in (("s0", one), ("s1", other), ("both=s0,s1", one | other)):
+        (case,) = load(tmp_path, objects=[choice]).cases
+        np.testing.assert_array_equal(case.load().mask, expected)
+    with pytest.raises(ValueError, match=r"has several objects, s0 \(1\), s1 \(1\)"):
+        load(tmp_path)
+    with pytest.raises(ValueError, match="it has s0, s1"):
+        load(tmp_path, objects=["liver"])

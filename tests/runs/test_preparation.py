@@ -1,0 +1,50 @@
+"""What a run trains, validates and tests on when no numbers are given: something, with any data."""
+
+import pytest
+
+from kerasunet import runs
+from kerasunet.runs.preparation import MOST_VALIDATION, load_data, split_data
+from kerasunet.study.execution import open_study
+from kerasunet.study.plan import StudySettings
+from kerasunet.training.settings import FinetuneSettings
+
+
+@pytest.mark.parametrize("images", [8, 10, 20, 42, 74, 140])
+def test_defaults_use_every_image_of_any_set_from_eight_on(images):
+    split = runs.prepare(FinetuneSettings(data=f"simulated-ultrasound:{images}")).split
+    parts = {name: len(keys) for name, keys in vars(split).items()}
+    assert sum(parts.values()) == images
+    assert parts["test"] in (images // 5, images // 5 + 1)
+    assert parts["validation"] == min(MOST_VALIDATION, round((images - parts["test"]) / 5))
+    assert parts["train"] > parts["validation"] >= 1
+
+
+@pytest.mark.parametrize(("train_size", "validation"), [(26, 7), (30, 3), (33, 0)])
+def test_validation_takes_what_training_leaves(train_size, validation):
+    settings = FinetuneSettings(data="simulated-ultrasound:42", train_size=train_size)
+    split = runs.prepare(settings).split
+    assert (len(split.train), len(split.validation)) == (train_size, validation)
+
+
+def test_a_division_with_a_validation_part_lends_from_it(tmp_path):
+    settings = FinetuneSettings(data="simulated-ultrasound:40", division="parts")
+    data = load_data(FinetuneSettings(data="simulated-ultrasound:40"))
+    names = ["train"] * 30 + ["validation"] * 4 + ["test"] * 6
+    parts = dict(zip((case.key for case in data.cases), names, strict=True))
+    object.__setattr__(data, "official", {"parts": parts})
+    split = split_data(settings, data)
+    assert (len(split.train), len(split.validation), len(split.test)) == (30, 4, 6)
+
+
+def test_what_does_not_fit_names_what_would():
+    with pytest.raises(ValueError, match="ask for at most 33 training images"):
+        runs.prepare(FinetuneSettings(data="simulated-ultrasound:42", train_size=40))
+    with pytest.raises(ValueError, match="there are 3; ask for 3 folds"):
+        runs.prepare(FinetuneSettings(data="simulated-ultrasound:3"))
+
+
+@pytest.mark.parametrize(("images", "size"), [(10, 8), (42, 20)])
+def test_a_study_without_a_number_takes_what_there_is(images, size, tmp_path):
+    run = FinetuneSettings(data=f"simulated-ultrasound:{images}", validation_size=0)
+    study = open_study(StudySettings(run=run, strategies=("all",)), tmp_path)
+    assert {planned.train_size for planned in study.planned} == {size}
