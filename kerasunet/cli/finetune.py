@@ -112,6 +112,8 @@ def _how_missed(metrics: dict) -> str:
 
 def _trained(summary: dict) -> str:
     asked, chosen = summary["settings"]["layers"], summary["chosen"]
+    if stages := summary["settings"].get("unfreeze"):
+        return " ".join(stages)
     return asked if asked == chosen else f"{asked}, which chose {chosen}"
 
 

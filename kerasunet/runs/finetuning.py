@@ -7,6 +7,7 @@ import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from kerasunet.runs.preparation import PreparedData, prepare, size_warning, with
 from kerasunet.strategies import Strategy, parse
 from kerasunet.training.evaluation import Evaluation, evaluate_probabilities
 from kerasunet.training.loop import (
+    TrainingState,
     compile_for_training,
     learner_of,
     predict,
@@ -190,7 +192,8 @@ class _Finetuning:
         """Train, and return the seconds it took, those before an interruption included."""
         if not layers.changes:
             return 0.0
-        state = train(
+        train_model = partial(
+            train,
             network.model,
             parts["train"],
             parts["validation"],
@@ -200,10 +203,28 @@ class _Finetuning:
             history=self.files.history,
             callbacks=callbacks,
             views=self.settings.views,
-            learner=network.learner() if self.settings.views is None else None,
-            relative_power=strategy.relative_power,
         )
+        if self.settings.stages:
+            state = self._train_in_stages(network.model, train_model)
+        else:
+            state = train_model(
+                learner=network.learner() if self.settings.views is None else None,
+                relative_power=strategy.relative_power,
+            )
         return round(sum(row["seconds"] for row in state.history), 2)
+
+    def _train_in_stages(
+        self, model: keras.Model, train_model: Callable[..., TrainingState]
+    ) -> TrainingState:
+        """Train stage by stage; those that an interruption left behind are passed over."""
+        optimization, stages = self.settings.optimization, self.settings.stages
+        every = optimization.validate_every
+        ends = [*(stage.step // every for stage in stages[1:]), -(-optimization.steps // every)]
+        for stage, end in zip(stages, ends, strict=True):
+            apply_strategy(model, stage.strategy)
+            compile_for_training(model, optimization, stage.step)
+            state = train_model(stage=range(stage.step // every, end))
+        return state
 
     def _measure(self, model: keras.Model, cases: DecodedCases) -> _Measured:
         probabilities = predict(model, cases.images)
@@ -352,7 +373,10 @@ class KeptNetworks:
 def _is_alike_in_every_run(settings: FinetuneSettings) -> bool:
     """Whether nothing that is built and compiled depends on images or seed."""
     return (
-        settings.init != "scratch" and settings.views is None and not settings.strategy.is_measured
+        settings.init != "scratch"
+        and settings.views is None
+        and not settings.stages
+        and not settings.strategy.is_measured
     )
 
 

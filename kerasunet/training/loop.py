@@ -82,12 +82,14 @@ def save_checkpoint(path: Path, model: keras.Model, state: TrainingState) -> Non
     write_atomically(path, lambda temporary: np.savez(temporary, **arrays))
 
 
-def load_checkpoint(path: Path, model: keras.Model) -> TrainingState:
+def load_checkpoint(path: Path, model: keras.Model, stage: range | None = None) -> TrainingState:
     """Restore a model, its optimizer and the state of its training.
 
     Args:
         path: A file that `save_checkpoint` wrote.
         model: Compiled model with the same weights set to train.
+        stage: The epochs that these weights are set to train in; the optimizer of another stage
+            is left out.
 
     Returns:
         The state.
@@ -101,18 +103,15 @@ def load_checkpoint(path: Path, model: keras.Model) -> TrainingState:
             optimizer = model.optimizer
             optimizer.build(model.trainable_variables)
             _assign(model.weights, _sequence(file, "weight"))
-            _assign(optimizer.variables, with_rate(optimizer, _sequence(file, "optimizer")))
+            if stage is None or stage.start < meta["epoch"] < stage.stop:
+                _assign(optimizer.variables, with_rate(optimizer, _sequence(file, "optimizer")))
             return TrainingState(best=_sequence(file, "best"), **meta)
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path}: cannot resume from this checkpoint ({error})") from error
 
 
 def stored_weights(path: Path) -> list[np.ndarray]:
-    """Read the weights of the last finished epoch, in the order of `model.weights`.
-
-    Args:
-        path: A file that `save_checkpoint` wrote.
-    """
+    """Read a checkpoint's weights of the last finished epoch, in the order of `model.weights`."""
     with np.load(path, allow_pickle=False) as file:
         return _sequence(file, "weight")
 
@@ -167,6 +166,7 @@ def train(
     views: int | None = None,
     learner: keras.Model | None = None,
     relative_power: float | None = None,
+    stage: range | None = None,
 ) -> TrainingState:
     """Train a compiled model, going on where an interrupted training stopped.
 
@@ -185,6 +185,8 @@ def train(
             unless given.
         relative_power: Exponent of the strategy `rgn`; its rates go to `rates.csv` beside the
             history. `None` for all other strategies.
+        stage: The epochs of a stage, which begins with the weights of the one before, but with an
+            optimizer of its own; all epochs unless given.
 
     Returns:
         The state; the model holds the last or the best weights, as the settings say. Callbacks end
@@ -198,7 +200,7 @@ def train(
     """
     if not len(validation) and (optimization.keep == "best" or optimization.patience):
         raise ValueError("keep='best' and patience need validation cases, but there are none")
-    state = _restored(model, checkpoint, history)
+    state = _restored(model, checkpoint, history, stage)
     batches = Batches(
         training,
         optimization.batch_size,
@@ -215,7 +217,7 @@ def train(
     listeners.on_train_begin()
     epochs = _Epochs(model, learner, inputs, validation, optimization, listeners)
     relative = None if relative_power is None else RelativeRates(model, batches, relative_power)
-    while not _is_finished(state, optimization):
+    while not _is_finished(state, optimization) and (stage is None or state.epoch < stage.stop):
         try:
             if relative is not None:
                 epochs = epochs.with_rates(relative, state.epoch, history)
@@ -228,16 +230,18 @@ def train(
         save_checkpoint(checkpoint, model, state)
         write_history(history, state.history)
     listeners.on_train_end()
-    if optimization.keep == "best":
+    if optimization.keep == "best" and _is_finished(state, optimization):
         model.set_weights(state.best)
     return state
 
 
-def _restored(model: keras.Model, checkpoint: Path, history: Path) -> TrainingState:
+def _restored(
+    model: keras.Model, checkpoint: Path, history: Path, stage: range | None
+) -> TrainingState:
     """Return what an interrupted training had reached; write its history, which came last."""
     if not checkpoint.is_file():
         return TrainingState()
-    state = load_checkpoint(checkpoint, model)
+    state = load_checkpoint(checkpoint, model, stage)
     write_history(history, state.history)
     return state
 
