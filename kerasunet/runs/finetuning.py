@@ -319,8 +319,7 @@ def initial_model(settings: FinetuneSettings) -> keras.Model:
 class Network:
     """A network with its initial weights, and what was compiled for its training.
 
-    Building a network and compiling its steps takes seconds, and depends neither on the images nor
-    on the order in which they come.
+    Building and compiling take seconds, and depend neither on the images nor on their order.
 
     Args:
         model: The network that fine-tuning starts from.
