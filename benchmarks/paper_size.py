@@ -53,7 +53,7 @@ FOLDS = {"bus_bra": 20, "jsrt": 7}
 PHOTOGRAPHS, VALIDATION = "duts", "ecssd"
 _MOST_VALIDATION = 200
 _SIDE = 128
-_QUALITY = 80  # Of JPEG; the photographs come as JPEG.
+_QUALITY = 68  # Of JPEG; the photographs come as JPEG.
 
 
 @dataclass(frozen=True)
