@@ -32,9 +32,11 @@ def test_paper_size_network_has_31_million_parameters():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("depth", [1, 2, 3, 5])
 @pytest.mark.parametrize("normalization", ["batch", "group", None])
-@pytest.mark.parametrize(("channels", "classes"), [(1, 1), (3, 1), (1, 4)])
+@pytest.mark.parametrize(
+    ("depth", "channels", "classes"),
+    [(1, 1, 1), (2, 1, 1), (3, 1, 1), (5, 1, 1), (2, 3, 1), (2, 1, 4)],
+)
 def test_output_is_a_probability_of_the_same_size(depth, normalization, channels, classes):
     model = UNet((None, None, channels), 3, depth, classes=classes, normalization=normalization)
     size = (2 * 2**depth, 3 * 2**depth)

@@ -159,6 +159,7 @@ def test_directory_of_another_run_is_refused_naming_both_sides(finished, setting
         finetune(replace(settings, **change), finished.directory)
 
 
+@pytest.mark.slow
 def test_none_changes_nothing(settings, tmp_path):
     run = finetune(replace(settings, layers="none"), tmp_path / "run")
     assert run.summary["before"] == run.summary["after"]
@@ -235,6 +236,7 @@ def test_nan_loss_stops_and_tells_where_the_last_good_weights_are(settings, tmp_
     assert not (tmp_path / "run" / "model.keras").exists()
 
 
+@pytest.mark.slow
 def test_weights_that_the_last_step_spoils_are_never_kept(settings, tmp_path):
     """An infinite rate spoils the weights in the very step whose loss is still finite."""
     spoilt = with_rate(settings, 1e39, warmup=0.0, schedule="constant")
@@ -263,6 +265,7 @@ def tiny_pretraining() -> PretrainSettings:
     )
 
 
+@pytest.mark.slow
 def test_damaged_checkpoint_is_named(settings, tmp_path):
     interrupt(settings, tmp_path / "run")
     (tmp_path / "run" / "checkpoint.npz").write_bytes(b"not a zip file")
@@ -366,6 +369,7 @@ def test_a_finished_pretraining_is_not_computed_again(tiny_model_file):
     )
 
 
+@pytest.mark.slow
 def test_a_mask_that_was_drawn_anew_is_noticed(settings, tmp_path, tiny_model_file):
     images, masks = disc_images(12)
     for folder in ("images", "masks"):
