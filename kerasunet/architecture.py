@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
-from kerasunet.options import option
+from kerasunet.options import check, option
 from kerasunet.strategies import NetworkLayout
 
 if TYPE_CHECKING:
@@ -32,6 +32,9 @@ class Architecture:
         "batch", "after each convolution", choices=("batch", "group"), none="none"
     )
     channels: int = option(1, "1 grey, 3 color", choices=(1, 3))
+
+    def __post_init__(self):
+        check(self)
 
     @classmethod
     def of(cls, model: keras.Model) -> Architecture:

@@ -3,17 +3,41 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import sys
+import warnings
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from kerasunet.training.settings import Optimization
 
 
 def start_backend() -> None:
     """Import Keras and its backend without the notes that TensorFlow prints on the way."""
+    # NumPy 2 deprecates how TensorFlow hands over every array; `python -W error` must run.
+    warnings.filterwarnings("ignore", "__array__ implementation", DeprecationWarning)
+    logging.getLogger("tensorflow").addFilter(_is_no_retracing)
     with quiet_start():
         import keras
 
         keras.ops.zeros(1)
+
+
+@contextlib.contextmanager
+def without_retracing_notes() -> Iterator[None]:
+    """Drop the advice on retracing: TensorFlow takes several models for one that is traced anew."""
+    logger = logging.getLogger("tensorflow")
+    logger.addFilter(_is_no_retracing)
+    try:
+        yield
+    finally:
+        logger.removeFilter(_is_no_retracing)
+
+
+def _is_no_retracing(record: logging.LogRecord) -> bool:
+    return "triggered tf.function retracing" not in str(record.msg)
 
 
 @contextlib.contextmanager
@@ -30,6 +54,36 @@ def quiet_start() -> Iterator[None]:
         os.dup2(saved, 2)
         os.close(saved)
         os.close(nowhere)
+
+
+@contextlib.contextmanager
+def prepared_backend(settings: Optimization) -> Iterator[None]:
+    """Set seeds, determinism and, for as long as a model is built and trained, the precision."""
+    import keras
+
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(settings.precision)
+    keras.utils.set_random_seed(settings.seed)
+    if settings.deterministic and keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        tf.config.experimental.enable_op_determinism()
+    try:
+        with without_retracing_notes():
+            yield
+    finally:
+        keras.config.set_dtype_policy(policy)
+
+
+def on_plain_tensorflow() -> bool:
+    """Whether TensorFlow computes, and on processors."""
+    import keras
+
+    if keras.backend.backend() != "tensorflow":
+        return False
+    import tensorflow as tf
+
+    return not tf.config.list_physical_devices("GPU")
 
 
 def device() -> str:

@@ -7,7 +7,8 @@ normalization neither learns nor moves its statistics, unless the strategy names
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -17,7 +18,7 @@ import keras
 from kerasunet.strategies import NetworkLayout, Strategy, StrategyError, WeightRef, parse
 
 _BLOCK = re.compile(r"(enc\d+|bottleneck|dec\d+)_")
-_LAST_BLOCK = "dec1"
+_HEAD, _LAST_BLOCK, _OTHER = "head", "dec1", "other"
 _FACTORS: WeakKeyDictionary[keras.Model, dict[str, float]] = WeakKeyDictionary()
 """Factors of the learning rate other than 1, by the path of the variable."""
 
@@ -27,7 +28,7 @@ class LayerRow:
     """One line of the table: a layer that has weights.
 
     Attributes:
-        block: Block that claims the layer.
+        block: Block that claims the layer; `other` for a layer that is not of the U-Net.
         layer: Layer name.
         parameters: Number of learnable parameters (moving statistics are not counted).
         trained: How many of them train.
@@ -85,43 +86,10 @@ def layout_of(model: keras.Model) -> NetworkLayout:
     """Read the blocks, layers and weights off a model's layer names.
 
     Raises:
-        ValueError: A layer with weights belongs to no block.
+        ValueError: No layer with weights belongs to a block, or there are several U-Nets.
     """
-    statistics = tuple(layer.name for layer in model.layers if _moving_statistics(layer))
+    statistics = tuple(layer.name for layer in _unet_layers(model) if _moving_statistics(layer))
     return NetworkLayout(tuple(ref for ref, _ in _weights(model)), statistics)
-
-
-def set_trainable(model: keras.Model, strategy: str | Strategy | Mapping[str, bool]) -> Description:
-    """Choose the weights that train, and compile the model anew with a fresh optimizer.
-
-    Keras ignores a change of `trainable` until `compile`, and an optimizer keeps the moments of
-    weights that no longer train; both are taken care of here. Loss, metrics and the settings of
-    the optimizer stay the caller's. A model that was never compiled gets Adam (learning rate
-    1e-3), Dice plus cross-entropy and the Dice metric.
-
-    Rate factors belong to this optimizer, and a saved file keeps `trainable` for layers, not for
-    single weights: after another `compile`, or in a model loaded to be trained on, call this again.
-
-    Args:
-        model: A model that `kerasunet.UNet` built, or that was loaded from its saved file.
-        strategy: Strategy text such as `"shallow:3"`, a parsed strategy, or a mapping from layer
-            names to whether they train, which leaves the other layers as they are.
-
-    Returns:
-        The table block / layer / parameters / trained.
-
-    Raises:
-        ValueError: The strategy or a layer name does not fit the model, which stays as it is.
-    """
-    arguments = _compile_arguments(model)
-    if isinstance(strategy, Mapping):
-        _apply_mapping(model, strategy)
-    else:
-        apply_strategy(model, with_fixed_rates(strategy))
-    model.compile(**arguments)
-    model.optimizer.build(model.trainable_variables)
-    scale_updates(model.optimizer, model)
-    return describe(model)
 
 
 def with_fixed_rates(strategy: str | Strategy) -> Strategy:
@@ -148,12 +116,12 @@ def describe(model: keras.Model) -> Description:
     Returns:
         The table; `print(describe(model))` shows it.
     """
-    factors = _FACTORS.get(model, {})
+    factors, trained = _FACTORS.get(model, {}), _trained(model)
+    layers = {layer.name: layer for layer in _unet_layers(model)}
     rows: dict[str, LayerRow] = {}
     for ref, variable in _weights(model):
-        size = _size(variable)
+        size, trains = _size(variable), id(variable) in trained
         row = rows.get(ref.layer, LayerRow(ref.block, ref.layer, 0, trained=0))
-        trains = _trains(model, ref.layer, variable)
         rates = {*row.rates, *([factors.get(variable.path, 1.0)] if trains else ())}
         rows[ref.layer] = LayerRow(
             ref.block,
@@ -161,9 +129,19 @@ def describe(model: keras.Model) -> Description:
             row.parameters + size,
             trained=row.trained + size * trains,
             rates=tuple(sorted(rates)),
-            statistics=_statistics_move(model, model.get_layer(ref.layer)),
+            statistics=model.trainable and moves_statistics(layers[ref.layer]),
         )
-    return Description(tuple(rows.values()))
+    return Description((*rows.values(), *_other_rows(model, trained)))
+
+
+def _other_rows(model: keras.Model, trained: Collection[int]) -> Iterator[LayerRow]:
+    """Yield a row for each layer of the caller's, such as one on top of the U-Net."""
+    for layer in _other_layers(model):
+        own = layer._trainable_variables
+        if own:
+            sizes = [_size(variable) for variable in own if id(variable) in trained]
+            rates = (1.0,) if sizes else ()
+            yield LayerRow(_OTHER, layer.name, sum(map(_size, own)), sum(sizes), rates)
 
 
 def apply_strategy(model: keras.Model, strategy: str | Strategy) -> None:
@@ -221,82 +199,132 @@ def scale_updates(optimizer: keras.optimizers.Optimizer, model: keras.Model) -> 
     optimizer.apply = apply
 
 
-def _apply_mapping(model: keras.Model, flags: Mapping[str, bool]) -> None:
-    layout = layout_of(model)
-    layers = layout.layers
-    unknown = [name for name in flags if name not in layers]
+def apply_flags(model: keras.Model, flags: Mapping[str, bool]) -> None:
+    """Set whether single layers train; the others stay as they are.
+
+    Args:
+        model: A model that holds a U-Net.
+        flags: By name of a layer that has weights, of the U-Net or of the caller's.
+
+    Raises:
+        ValueError: There is no such layer.
+    """
+    layout, others = layout_of(model), {layer.name: layer for layer in _other_layers(model)}
+    known = (*layout.layers, *(name for name, layer in others.items() if layer.weights))
+    unknown = [name for name in flags if name not in known]
     if unknown:
         raise ValueError(
-            f"{', '.join(unknown)}: no layer of this name has weights. Layers: {', '.join(layers)}"
+            f"{', '.join(unknown)}: no layer of this name has weights. Layers: {', '.join(known)}"
         )
-    _apply(
-        model,
-        frozenset(
-            ref
-            for ref, variable in _weights(model)
-            if flags.get(ref.layer, _trains(model, ref.layer, variable))
-        ),
-        [
-            layer
-            for layer in layout.statistics
-            if layer not in flags and _statistics_move(model, model.get_layer(layer))
-        ],
-    )
+    trained = _trained(model)
+    selected = [ref for ref, v in _weights(model) if flags.get(ref.layer, id(v) in trained)]
+    moving = [
+        layer.name
+        for layer in _unet_layers(model)
+        if layer.name not in flags and moves_statistics(layer)
+    ]
+    _apply(model, frozenset(selected), moving)
+    for name in flags.keys() & others.keys():
+        others[name].trainable = flags[name]
+
+
+@contextmanager
+def kept_flags(model: keras.Model) -> Iterator[None]:
+    """Set all flags and rate factors of a model back if anything fails."""
+    factors, flags = _FACTORS.get(model, {}), flags_of(model)
+    try:
+        yield
+    except BaseException:
+        set_flags(flags)
+        set_rate_factors(model, factors)
+        raise
+
+
+def flags_of(model: keras.Model) -> list[tuple[Any, bool]]:
+    """Return everything in a model that has a flag `trainable`, with it, for `set_flags`."""
+    return _flags([model, *_all_layers(model)])
+
+
+def set_flags(flags: Sequence[tuple[Any, bool]]) -> None:
+    """Set the flags of layers and weights back to what `flags_of` returned."""
+    for owner, flag in flags:
+        owner.trainable = flag
+
+
+def _flags(layers: Sequence[keras.Layer]) -> list[tuple[Any, bool]]:
+    """Return what has a flag, with the flag: layers, the outer ones first, then their weights."""
+    variables = [variable for layer in layers for variable in layer._trainable_variables]
+    return [(owner, owner.trainable) for owner in (*layers, *variables)]
 
 
 def _apply(
     model: keras.Model, selected: frozenset[WeightRef], statistics: Collection[str] = ()
 ) -> None:
     training_layers = {*(ref.layer for ref in selected), *statistics}
+    weights, others = _weights(model), _flags(_other_layers(model))
     model.trainable = True
-    for layer in model.layers:
-        layer.trainable = not layer.weights or layer.name in training_layers
-    for ref, variable in _weights(model):
+    for layer in _unet_layers(model):
+        layer.trainable = layer.name in training_layers
+    for ref, variable in weights:
         if ref.layer in training_layers:
             variable.trainable = ref in selected
+    set_flags(others)
 
 
-def _compile_arguments(model: keras.Model) -> dict[str, Any]:
-    """Return the arguments of the model's last `compile`, with a fresh optimizer."""
-    if not model.compiled:
-        from kerasunet.losses import dice, dice_bce
-
-        return {"optimizer": keras.optimizers.Adam(1e-3), "loss": dice_bce, "metrics": [dice]}
-    # `get_compile_config` gives them as text, which Keras reads back for registered classes only.
-    return model._compile_config.config | {"optimizer": _renewed(model.optimizer)}
+def _all_layers(model: keras.Layer) -> list[keras.Layer]:
+    """Return the layers of a model and of the models and layers in it, each once, outer first."""
+    found: dict[int, keras.Layer] = {}
+    for layer in getattr(model, "layers", model._layers):
+        found |= {id(one): one for one in (layer, *_all_layers(layer))}
+    return list(found.values())
 
 
-def _renewed(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
-    """Return an optimizer of the same class and settings that has seen no step."""
-    config = optimizer.get_config()
-    inner = getattr(optimizer, "inner_optimizer", None)
-    if inner is not None:
-        return type(optimizer)(**config | {"inner_optimizer": _renewed(inner)})
-    schedule = getattr(optimizer, "_learning_rate", None)
-    if isinstance(schedule, keras.optimizers.schedules.LearningRateSchedule):
-        config["learning_rate"] = schedule
-    return type(optimizer).from_config(config)
+def _unet_layers(model: keras.Model) -> list[keras.Layer]:
+    """Return the layers that have weights and belong to a block.
+
+    Raises:
+        ValueError: None does, or there are several U-Nets.
+    """
+    leaves = [layer for layer in _all_layers(model) if layer.weights and not layer._layers]
+    found = [layer for layer in leaves if _BLOCK.match(layer.name) or layer.name == _HEAD]
+    if not leaves:
+        raise ValueError(f"the model {model.name} has no weights")
+    if not found:
+        raise ValueError(
+            f"layer {leaves[0].name} belongs to no block: layers of a kerasunet U-Net are named "
+            "after their block, such as enc1_conv1, bottleneck_norm2, dec4_up, or head"
+        )
+    names = [layer.name for layer in found]
+    if repeated := sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(
+            f"{model.name}: has several layers {repeated[0]}, so it holds several U-Nets; choose "
+            "what trains in each of them, then compile the whole"
+        )
+    return found
+
+
+def _other_layers(model: keras.Model) -> list[keras.Layer]:
+    """Return the layers that are neither of the U-Net nor around it, outer first."""
+    unet = {id(layer) for layer in _unet_layers(model)}
+    return [
+        layer
+        for layer in _all_layers(model)
+        if unet.isdisjoint(id(one) for one in (layer, *_all_layers(layer)))
+    ]
 
 
 def _weights(model: keras.Model) -> list[tuple[WeightRef, Any]]:
     found = []
-    for layer in model.layers:
+    for layer in _unet_layers(model):
         statistics = {id(variable) for variable in _moving_statistics(layer)}
         for variable in layer.weights:
             if id(variable) not in statistics:
                 found.append((_reference(layer, variable), variable))
-    if not found:
-        raise ValueError(f"the model {model.name} has no weights")
     return found
 
 
 def _reference(layer, variable) -> WeightRef:
     match = _BLOCK.match(layer.name)
-    if match is None and layer.name != "head":
-        raise ValueError(
-            f"layer {layer.name} belongs to no block: layers of a kerasunet U-Net are named after "
-            "their block, such as enc1_conv1, bottleneck_norm2, dec4_up, or head"
-        )
     kind = "norm" if variable.name in ("gamma", "beta") else variable.name
     return WeightRef(match[1] if match else _LAST_BLOCK, layer.name, variable.name, kind=kind)
 
@@ -312,12 +340,8 @@ def moves_statistics(layer: keras.Layer) -> bool:
     return bool(_moving_statistics(layer)) and layer.trainable
 
 
-def _statistics_move(model: keras.Model, layer: keras.Layer) -> bool:
-    return model.trainable and moves_statistics(layer)
-
-
-def _trains(model: keras.Model, layer: str, variable) -> bool:
-    return bool(model.trainable and model.get_layer(layer).trainable and variable.trainable)
+def _trained(model: keras.Model) -> set[int]:
+    return {id(variable) for variable in model.trainable_variables}
 
 
 def _size(variable) -> int:

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from numbers import Integral
 
 import keras
 from keras import layers
 
 from kerasunet.strategies.terms import NORMALIZATIONS
+
+_CHANNELS_LAST = "channels_last"  # Whatever the user's `keras.json` says.
 
 
 def build_network(
@@ -39,13 +42,14 @@ def build_network(
         filters = base_filters * 2 ** (level - 1)
         x = _two_convolutions(x, filters, normalization, block=f"enc{level}")
         skips.append(x)
-        x = layers.MaxPooling2D(2, name=f"enc{level}_pool")(x)
+        pool = layers.MaxPooling2D(2, data_format=_CHANNELS_LAST, name=f"enc{level}_pool")
+        x = pool(x)
     x = _two_convolutions(x, base_filters * 2**depth, normalization, block="bottleneck")
     for level in range(depth, 0, -1):
         filters = base_filters * 2 ** (level - 1)
         x = _upsampled(x, skips[level - 1], filters, block=f"dec{level}")
         x = _two_convolutions(x, filters, normalization, block=f"dec{level}")
-    x = layers.Conv2D(classes, 1, name="head")(x)
+    x = layers.Conv2D(classes, 1, data_format=_CHANNELS_LAST, name="head")(x)
     activation = "sigmoid" if classes == 1 else "softmax"
     x = layers.Activation(activation, name="probability", dtype="float32")(x)
     return keras.Model(image, x, name=name)
@@ -64,8 +68,9 @@ def dtype_policy(name: str) -> Iterator[None]:
 
 def _standardize(image):
     """Scale each image to zero mean and unit variance; epsilon is in squared grey levels."""
-    return layers.LayerNormalization(
-        axis=(1, 2, 3), center=False, scale=False, epsilon=1.0, name="standardize", dtype="float32"
+    # Keras forgets the axes of a layer normalization when it loads HDF5; one group is the same.
+    return layers.GroupNormalization(
+        groups=1, center=False, scale=False, epsilon=1.0, name="standardize", dtype="float32"
     )(image)
 
 
@@ -75,6 +80,7 @@ def _two_convolutions(x, filters: int, normalization: str | None, *, block: str)
             filters,
             3,
             padding="same",
+            data_format=_CHANNELS_LAST,
             use_bias=normalization is None,
             kernel_initializer="he_normal",
             name=f"{block}_conv{index}",
@@ -87,7 +93,12 @@ def _two_convolutions(x, filters: int, normalization: str | None, *, block: str)
 
 def _upsampled(x, skip, filters: int, *, block: str):
     x = layers.Conv2DTranspose(
-        filters, 2, strides=2, kernel_initializer="he_normal", name=f"{block}_up"
+        filters,
+        2,
+        strides=2,
+        data_format=_CHANNELS_LAST,
+        kernel_initializer="he_normal",
+        name=f"{block}_up",
     )(x)
     return layers.Concatenate(name=f"{block}_concat")([skip, x])
 
@@ -106,7 +117,7 @@ def _groups(filters: int) -> int:
 
 def _check_numbers(**numbers: int) -> None:
     for argument, value in numbers.items():
-        if not isinstance(value, int) or value < 1:
+        if not isinstance(value, Integral) or value < 1:
             raise ValueError(
                 f"{argument} must be a whole number of at least 1. Received: {value!r}"
             )

@@ -6,7 +6,10 @@ against them.
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
+from numbers import Number
 from typing import Any
 
 _TYPES = {"int": int, "float": float, "bool": bool}
@@ -102,8 +105,71 @@ def declared(settings: Any) -> dict[str, Option]:
 def check(settings: Any) -> None:
     """Require that every option of a settings instance is in range.
 
+    Values become those of plain Python, which JSON knows: a path its text, NumPy's numbers plain
+    ones, a list a tuple.
+
     Raises:
         ValueError: One is not; the message names it.
     """
     for name, known in declared(settings).items():
-        known.check(name, getattr(settings, name))
+        value = _plain(getattr(settings, name))
+        if known.type is int and isinstance(value, float):
+            if not value.is_integer():
+                raise ValueError(f"{name} must be a whole number, not {value:g}")
+            value = int(value)
+        object.__setattr__(settings, name, value)  # Settings are frozen.
+        known.check(name, value)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if isinstance(value, list | tuple):
+        return tuple(map(_plain, value))
+    is_number = isinstance(value, Number) and not isinstance(value, bool | int)
+    # NumPy's flags are no numbers to Python, but can tell their plain value, too.
+    return value.item() if hasattr(value, "item") and (is_number or value.shape == ()) else value
+
+
+@dataclass(frozen=True)
+class ObjectChoice:
+    """What counts as the object, as `--objects` says it.
+
+    Attributes:
+        sources: Labels, categories, values (`"150"`) and colors (`"#ff0000"`), which are united.
+        name: What the object is called.
+    """
+
+    sources: tuple[str, ...]
+    name: str = ""
+
+    @classmethod
+    def parse(cls, texts: Sequence[str]) -> ObjectChoice | None:
+        """Read `NAME`, or `NAME=V,V`; without `=`, the parts of the name are what counts.
+
+        Args:
+            texts: One text for each object; none for what the data say by themselves.
+
+        Raises:
+            ValueError: There are several, or a text lacks a name or a value, or repeats one.
+        """
+        if not texts:
+            return None
+        if len(texts) > 1:
+            raise ValueError(
+                f"--objects {' '.join(texts)}: several objects at a time are not supported; "
+                f"commas unite them to one ({','.join(texts)}), quotes keep a name with spaces "
+                "together"
+            )
+        name, equals, listed = texts[0].partition("=")
+        sources = tuple(part.strip() for part in (listed if equals else name).split(","))
+        if not name.strip() or not all(sources):
+            raise ValueError(
+                f"--objects {texts[0]!r}: give a name, or NAME=V,V with values, colors or labels, "
+                "such as nodule, cyst,mass, lungs=150,200 or tumor=#ff0000"
+            )
+        if len(set(sources)) < len(sources):
+            raise ValueError(
+                f"--objects {texts[0]!r}: names a value twice; a color is written as one, #ff0000"
+            )
+        return cls(sources, name.strip())

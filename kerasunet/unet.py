@@ -9,6 +9,7 @@ import keras
 from kerasunet import models
 from kerasunet.freezing import apply_strategy, with_fixed_rates
 from kerasunet.network import build_network
+from kerasunet.recompiling import warn_when_saved
 
 
 def UNet(
@@ -66,4 +67,5 @@ def UNet(
         models.load_weights_into(model, weights)
     if trainable != "all":
         apply_strategy(model, with_fixed_rates(trainable))
+        warn_when_saved(model)
     return model

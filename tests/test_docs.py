@@ -415,3 +415,98 @@ def is_module(name: str) -> bool:
     with contextlib.suppress(ModuleNotFoundError):
         return importlib.util.find_spec(name) is not None
     return False
+
+
+DISPLAY, PLACES = "data/test_readers_dicom_display.py", "data/test_places.py"
+DICOM, NIFTI = "data/test_readers_dicom.py", "data/test_readers_nifti.py"
+MASKS, DRAWN = "data/test_masks.py", "data/test_annotations.py"
+READ = {
+    "mask in grey levels": (MASKS, "test_values_and_colors_that_are_chosen"),
+    "mask in color, with a palette or without": (
+        MASKS,
+        "test_object_is_what_is_seen_on_black_or_on_nothing",
+    ),
+    "mask with transparency": (MASKS, "test_object_is_what_is_seen_on_black_or_on_nothing"),
+    "mask that was smoothed or saved as JPEG": (
+        MASKS,
+        "test_masks_with_in_between_values_are_refused_unless_cut",
+    ),
+    "masks with a table of classes": (
+        MASKS,
+        "test_masks_are_read_by_the_table_that_comes_with_them",
+    ),
+    "labelme": (DRAWN, "test_background_and_ignore_cut_what_was_drawn_before"),
+    "COCO": (DRAWN, "test_coco_is_drawn_as_its_own_library_draws_it"),
+    "Pascal VOC": (MASKS, "test_voc_void_is_no_object_and_classes_are_chosen"),
+    "shape or annotation without an area, or damaged": (
+        DRAWN,
+        "test_unusable_shape_costs_that_shape_and_is_named",
+    ),
+    "masks of one value each, but of different values": (
+        MASKS,
+        "test_check_tells_that_the_object_has_several_codes",
+    ),
+    "DICOM segmentation with several segments": (
+        PLACES,
+        "test_segments_are_chosen_by_label_or_refused",
+    ),
+    "several labels, categories, classes or segments": (
+        DRAWN,
+        "test_labels_are_counted_over_the_whole_set",
+    ),
+    "annotations of other programs": (
+        DRAWN,
+        "test_annotations_of_other_programs_are_refused_with_the_remedy",
+    ),
+    "DICOM: window, or VOI LUT": (DISPLAY, "test_the_first_sensible_of_several_windows_counts"),
+    "DICOM: lookup tables": (DISPLAY, "test_a_table_in_big_endian"),
+    "DICOM: palettes": (DISPLAY, "test_colors_of_real_files"),
+    "DICOM: padding": (DISPLAY, "test_padding_is_the_ground_and_takes_no_part_in_the_range"),
+    "DICOM: bits": (DISPLAY, "test_values_in_the_upper_bits"),
+    "DICOM: overlays": (DISPLAY, "test_overlays_are_not_drawn"),
+    "DICOM: inversion": (DISPLAY, "test_contradictory_inversion_is_refused"),
+    "DICOM: broken elements": (DISPLAY, "test_a_broken_element_is_ignored_and_named"),
+    "DICOM without preamble, file meta information or transfer syntax": (
+        DISPLAY,
+        "test_files_without_preamble_and_file_meta_information",
+    ),
+    "DICOM: pixels of more frames than the header states": (
+        DISPLAY,
+        "test_pixels_of_more_frames_than_stated_are_refused",
+    ),
+    "DICOM: pixel spacing": (DISPLAY, "test_spacing_that_makes_no_sense_is_passed_over"),
+    "DICOM segmentation": (PLACES, "test_segmentations_by_highdicom_of_a_series"),
+    "DICOM: video, deflated, rare colors": (DICOM, "test_deflated_is_refused"),
+    "NIfTI, NRRD, MetaImage: slices": (PLACES, "test_a_volume_one_voxel_thick_is_one_slice"),
+    "NIfTI, NRRD, MetaImage: orientation": (NIFTI, "test_radiological_convention"),
+    "NIfTI: size of a voxel": (PLACES, "test_sizes_of_voxels_come_from_both_places"),
+    "image and mask that both have a place in the patient": (
+        PLACES,
+        "test_nifti_masks_are_laid_on_the_image_however_they_are_stored",
+    ),
+    "plain picture, and NIfTI without orientation": (
+        PLACES,
+        "test_a_nifti_mask_without_orientation_is_not_turned",
+    ),
+    "plain picture, and NIfTI, NRRD or MetaImage as ITK writes it": (
+        PLACES,
+        "test_masks_of_plain_pictures_as_itk_writes_them",
+    ),
+    "plain picture, and a volume that is turned by its orientation": (
+        PLACES,
+        "test_a_picture_and_a_volume_that_is_turned_are_refused_together",
+    ),
+    "NRRD or MetaImage header with the pixels in another file, NRRD sequence or layers": (
+        PLACES,
+        "test_headers_that_name_another_file_are_refused",
+    ),
+    "several frames, one wanted": ("cli/test_predict.py", "test_every_frame_is_segmented"),
+}
+
+
+@pytest.mark.parametrize("row", READ)
+def test_what_is_read_and_how_is_tested(row):
+    """Rows of the guide's table of what is read, and the test of each."""
+    file, test = READ[row]
+    assert f"\n| {row} | " in text_of(ROOT / "docs/guide/data.md")
+    assert f"\ndef {test}(" in text_of(ROOT / "tests" / file)

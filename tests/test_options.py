@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import json
 import math
 from dataclasses import fields
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from kerasunet.cli.options import add_settings, values_of
 from kerasunet.data import Augmentation
 from kerasunet.options import declared
 from kerasunet.strategies import parse
-from kerasunet.training import FinetuneSettings, Optimization, PretrainSettings
+from kerasunet.training import Architecture, FinetuneSettings, Optimization, PretrainSettings
 from kerasunet.training.settings import finetune_settings, to_json
 
 SETTINGS = (FinetuneSettings, PretrainSettings, Optimization)
@@ -38,6 +41,30 @@ SETTINGS = (FinetuneSettings, PretrainSettings, Optimization)
 def test_values_out_of_range_are_refused_with_name_and_range(settings, values, message):
     with pytest.raises(ValueError, match=message):
         settings(**values)
+
+
+def test_paths_and_numbers_of_numpy_become_plain_values():
+    given = FinetuneSettings(
+        data=Path("scans"),
+        init=Path("start.keras"),
+        labels=["benign", np.str_("malignant")],
+        train_size=np.int64(20),
+        threshold=np.float32(0.5),
+        architecture=Architecture(base_filters=np.int64(4)),
+        optimization=Optimization(steps=np.int64(8), deterministic=np.bool_(True)),
+    )
+    plain = FinetuneSettings(
+        data="scans",
+        init="start.keras",
+        labels=("benign", "malignant"),
+        train_size=20,
+        threshold=0.5,
+        architecture=Architecture(base_filters=4),
+        optimization=Optimization(steps=8, deterministic=True),
+    )
+    assert given == plain and json.dumps(to_json(given)) == json.dumps(to_json(plain))
+    with pytest.raises(ValueError, match="steps must be a whole number, not 4.5"):
+        Optimization(steps=4.5)
 
 
 @pytest.mark.parametrize("values", [{"clip_norm": None}, {"patience": None}, {"warmup": 0}])

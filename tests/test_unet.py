@@ -174,3 +174,32 @@ def test_h5_weights_make_the_round_trip(tiny_model_file, tmp_path):
         UNet(base_filters=8, depth=2, weights=path)
     with pytest.raises(ValueError, match=r"ends in \.weights\.h5"):
         models.save_weights(source, tmp_path / "unet.h5")
+
+
+@pytest.mark.parametrize("name", [None, "natural"])
+def test_a_whole_model_in_hdf5_predicts_the_same(tmp_path, name):
+    """Keras forgets the axes of a layer normalization there; shipped files still have one."""
+    model = UNet(base_filters=2, depth=1) if name is None else models.load(name)
+    model.save(str(tmp_path / "model.h5"))
+    opened = keras.models.load_model(tmp_path / "model.h5")
+    images = np.random.default_rng(0).uniform(0, 255, (2, 32, 32, 1))
+    np.testing.assert_array_equal(opened.predict_on_batch(images), model.predict_on_batch(images))
+
+
+def test_channels_first_in_keras_json_changes_nothing():
+    wanted = UNet((32, 32, 1), base_filters=2, depth=1).get_config()
+    keras.config.set_image_data_format("channels_first")
+    try:
+        model = UNet((32, 32, 1), base_filters=2, depth=1)
+        assert model(np.zeros((1, 32, 32, 1))).shape == (1, 32, 32, 1)
+    finally:
+        keras.config.set_image_data_format("channels_last")
+    assert [layer["config"].get("data_format") for layer in model.get_config()["layers"]] == [
+        layer["config"].get("data_format") for layer in wanted["layers"]
+    ]
+
+
+def test_numbers_of_numpy_and_paths_are_taken(tiny_model_file):
+    four, two = np.int64(4), np.int32(2)
+    model = UNet((np.int64(32), 32, np.int64(1)), four, two, weights=tiny_model_file)
+    assert model.count_params() == UNet(base_filters=4, depth=2).count_params()

@@ -148,8 +148,8 @@ def test_python_opens_a_finished_run_and_goes_on_with_an_interrupted_one(place):
 def test_finished_runs_are_compared(place, run_cli):
     ended = run_cli("compare", "finetune-finished", "finetune-auto-finished")
     assert ended.returncode == 0, ended.stderr
-    assert "| `all` | 964 | 0.789 (0.772 to 0.805) |" in ended.stdout
-    assert "| `auto` | 454 | 0.730 (0.710 to 0.741) |" in ended.stdout
+    assert "| 964 | `finetune-finished` | 0.789 (0.772 to 0.805) |" in ended.stdout
+    assert "| 454 | `finetune-auto-finished` | 0.730 (0.710 to 0.741) |" in ended.stdout
 
 
 def test_a_model_and_its_card_are_measured(place, run_cli):

@@ -15,7 +15,6 @@ from types import ModuleType
 from typing import Any
 
 from kerasunet.cli.options import check_outputs, printable
-from kerasunet.files import FileWarning
 
 __all__ = ["main"]
 VERBS = {
@@ -115,8 +114,8 @@ def _refuse(error: Exception, message: str, status: int, *, debug: bool) -> int:
 
 
 def _warn(others: Callable[..., None], message: Any, category: type, *place: Any) -> None:
-    """Show what was ignored in a file as one line; pass other warnings on."""
-    if issubclass(category, FileWarning):
+    """Show a warning that is meant for users as one line; pass those for programmers on."""
+    if issubclass(category, UserWarning):
         print(f"warning: {printable(str(message))}", file=sys.stderr)
     else:
         others(message, category, *place)

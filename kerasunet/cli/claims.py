@@ -7,7 +7,6 @@ ultrasound and an X-ray study together to compare the two.
 from __future__ import annotations
 
 import argparse
-import math
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -37,7 +36,7 @@ def run(options: argparse.Namespace) -> int:
     else:
         print("\n\n".join(_sections(statistics)))
     if options.json:
-        write_json(options.json, _plain(_content(statistics)))
+        write_json(options.json, _content(statistics))
     return 0
 
 
@@ -124,12 +123,3 @@ def _table(title: str, rows) -> str:
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     text = ["  ".join(map(str.ljust, line, widths)).rstrip() for line in lines]
     return "\n".join([title, *text])
-
-
-def _plain(value):
-    """Return values that JSON knows: a number that is not one becomes null."""
-    if isinstance(value, dict):
-        return {name: _plain(item) for name, item in value.items()}
-    if isinstance(value, list):
-        return [_plain(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,4 +1,4 @@
-"""Compare finished fine-tuning runs: one Markdown table, best Dice first.
+"""Compare finished fine-tuning runs: one Markdown table, best Dice first, each by what it is.
 
 Runs are comparable only on the same held-out cases, so they must share data and test fold.
 """
@@ -6,8 +6,11 @@ Runs are comparable only on the same held-out cases, so they must share data and
 from __future__ import annotations
 
 import argparse
+import csv
+from dataclasses import dataclass
 from pathlib import Path
 
+from kerasunet.metrics import DETECTION_IOU
 from kerasunet.runs.directory import RunDirectory
 
 
@@ -16,19 +19,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from kerasunet.files import read_json
-
     summaries = []
     for directory in options.runs:
-        path = RunDirectory(directory).summary
-        if not path.is_file():
+        files = RunDirectory(directory)
+        if not files.summary.is_file():
             raise FileNotFoundError(
                 f"{directory}: has no summary.json, so it is not a finished run; finish it "
                 "first, or leave it out"
             )
-        summaries.append(read_json(path))
+        summaries.append(files.read_summary())
     _require_same_test(options.runs, summaries)
-    print(_table(sorted(summaries, key=lambda s: -s["after"]["dice"]["mean"])))
+    runs = [_Row.of(*one) for one in zip(options.runs, summaries, strict=True)]
+    print(_table(sorted(runs, key=lambda row: -row.dice["mean"]), summaries))
     return 0
 
 
@@ -42,26 +44,64 @@ def _require_same_test(directories: list[Path], summaries: list[dict]) -> None:
                 )
 
 
-def _table(summaries: list[dict]) -> str:
+@dataclass(frozen=True)
+class _Row:
+    """What one run is, and how good it is."""
+
+    what: tuple[str, ...]
+    dice: dict[str, float]
+    hd95: float
+    missed: int
+    side: int
+
+    @classmethod
+    def of(cls, directory: Path, summary: dict) -> _Row:
+        settings, after = summary["settings"], summary["after"]
+        asked, chosen = settings["layers"], summary["chosen"]
+        side, untouched = settings["image_size"], not summary["trained"]
+        steps = "none" if untouched else f"{settings['optimization']['steps']:,}"
+        layers = f"{asked}: {chosen}" if asked.startswith("auto") else asked
+        what = (f"`{layers}`", f"`{settings['init']}`", steps, f"{side}×{side}")
+        trained = f"{summary['trained']:,}"
+        missed = _missed(RunDirectory(directory).cases, after["missed"])
+        return cls(
+            (*what, trained, f"`{directory.name}`"),
+            after["dice"],
+            after["hd95"]["mean"],
+            missed=missed,
+            side=side,
+        )
+
+
+def _missed(cases: Path, recorded: int) -> int:
+    """Count the missed objects anew: version 0.1.0 called any touching pixel a detection."""
+    if not cases.is_file():
+        return recorded
+    with open(cases, encoding="utf-8", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if float(row["truth_area"])]
+    return sum(float(row["iou"]) < DETECTION_IOU for row in rows)
+
+
+def _table(rows: list[_Row], summaries: list[dict]) -> str:
     first = summaries[0]
     unit = first["after"]["unit"]
     lines = [
-        f"| layers | weights trained | Dice (95 % interval) | HD95 ({unit}) | missed |",
-        "|---|---|---|---|---|",
+        "| layers | start | steps | image size | weights trained | run | Dice (95 % interval) "
+        f"| HD95 ({unit}) | missed (IoU below {DETECTION_IOU}) |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
-    for summary in summaries:
-        after = summary["after"]
-        dice, hd95 = after["dice"], after["hd95"]
+    for row in rows:
+        dice = row.dice
         lines.append(
-            f"| `{summary['settings']['layers']}` | {summary['trained']:,} "
+            f"| {' | '.join(row.what)} "
             f"| {dice['mean']:.3f} ({dice['low']:.3f} to {dice['high']:.3f}) "
-            f"| {hd95['mean']:.1f} | {after['missed']} |"
+            f"| {row.hd95:.1f} | {row.missed} |"
         )
     split = first["split"]
-    settings = first["settings"]
     lines.append(
         f"\n{first['data']['name']}: {split['train']} training images, {split['test']} held-out "
-        f"images, {settings['optimization']['steps']} steps, start from `{settings['init']}`, "
-        f"{settings['image_size']}×{settings['image_size']} pixels."
+        "images."
     )
+    if unit == "px" and len({row.side for row in rows}) > 1:
+        lines.append("Pixels of different image sizes are not the same: do not compare HD95.")
     return "\n".join(lines)

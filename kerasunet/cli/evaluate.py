@@ -1,8 +1,12 @@
-"""Measure a saved model on image/mask pairs: overlap, distances and calibration, case by case."""
+"""Measure a saved model on image/mask pairs: overlap, distances and calibration, case by case.
+
+Cases that the model was trained on or chosen by, and others of the same patients, do not count.
+"""
 
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,6 +35,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     shared.add_option(parser, "image_size", _IMAGE_SIZE)
     shared.add_shared(parser, "labels", labels=())
     shared.add_shared(parser, "group_pattern")
+    add("--groups", metavar="CSV", help="table of the groups that the model was fine-tuned with")
+    add(
+        "--include-seen",
+        action="store_true",
+        help="also count cases that the model was trained on or chosen by",
+    )
     add("--mirror", action="store_true", help="average with the prediction for the mirror image")
     add("--csv", type=Path, metavar="FILE", help="write one row per case")
     add("--record", action="store_true", help="add the result to the model's card")
@@ -42,42 +52,72 @@ def run(options: argparse.Namespace) -> int:
 
     models.check(options.model)
     card = models.card(options.model)
-    data = _data(options)
+    side = options.image_size or card.image_size
+    data = _data(options, side)
     print(shared.describe_data(data), flush=True)
+    counted, seen = _counted(options, card, data)
 
     start_backend()
     from kerasunet.training.evaluation import CONSTANT, evaluate
 
-    side = options.image_size or card.image_size
     threshold = card.threshold if options.threshold is None else options.threshold
     model = models.load(options.model)
-    cases = decode(data.cases, (side, side), model.input_shape[-1])
-    require_objects(data.cases, cases, none_allowed=True)
+    cases = decode(counted.cases, (side, side), model.input_shape[-1])
+    require_objects(counted.cases, cases, none_allowed=True)
     evaluation = evaluate(model, cases, threshold, flip=options.mirror)
     if options.csv:
         evaluation.write_csv(options.csv)
-    seen = f"{data.name}, mirrored" if options.mirror else data.name
-    print(_table(options.model, seen, evaluation.summary, groups_in_words(data.cases)))
+    name, groups = data.name + ", mirrored" * options.mirror, groups_in_words(counted.cases)
+    print(_table(options.model, name, evaluation.summary, groups))
     if evaluation.constant:
         print(CONSTANT)
     if options.record:
         recorded = models.RecordedEvaluation(
-            data=models.DataNote.of(data),
+            data=models.DataNote.of(counted),
             image_size=side,
             threshold=threshold,
             mirrored=options.mirror,
+            seen=seen,
             metrics=evaluation.summary,
         )
-        path = models.record(options.model, recorded)
-        print(f"recorded in {path}")
+        print(f"recorded in {models.record(options.model, recorded)}")
     return 0
 
 
-def _data(options: argparse.Namespace) -> DataSet:
+def _counted(
+    options: argparse.Namespace, card: models.ModelCard, data: DataSet
+) -> tuple[DataSet, int | None]:
+    """Return the cases that count, and how many of them the model has seen, `None` if unknown."""
+    from kerasunet.runs.preparation import seen_cases
+
+    sources = {"data": options.data, "manual_dir": options.manual_dir, "groups": options.groups}
+    seen = seen_cases(card, data, **sources)
+    if not seen.is_known:
+        print(f"WARNING: {card.name}'s card does not tell which of these cases it was trained on")
+        return data, None
+    count = len(seen.keys)
+    if count and options.include_seen:
+        print(f"seen        {count} cases that the model was trained on or chosen by also count")
+        return data, count
+    cases = tuple(case for case in data.cases if case.key not in seen.keys)
+    if not cases:
+        raise ValueError(
+            f"{options.data}: {options.model} was trained on or chosen by all {count} cases, or "
+            "others of their patients; give other data, or --include-seen to count them anyway"
+        )
+    if count:
+        print(
+            f"seen        {count} cases that the model was trained on or chosen by, or of the same "
+            f"patients, do not count (--include-seen counts them); {len(cases)} are held out"
+        )
+    return replace(data, cases=cases), 0
+
+
+def _data(options: argparse.Namespace, side: int) -> DataSet:
     from kerasunet.data import load
     from kerasunet.data.groups import with_group_pattern
 
-    data = load(options.data, options.manual_dir, **shared.object_choice(options))
+    data = load(options.data, options.manual_dir, side, **shared.object_choice(options))
     if options.labels:
         data = data.with_labels(options.labels)
     pattern = options.group_pattern
@@ -85,7 +125,7 @@ def _data(options: argparse.Namespace) -> DataSet:
 
 
 def _table(model: str, data: str, summary: dict, groups: str) -> str:
-    from kerasunet.metrics import METRICS
+    from kerasunet.metrics import DETECTION_IOU, METRICS
 
     lines = [f"{model} on {data}, {summary['n']} cases (mean, 95 % interval over {groups})"]
     for name, metric in METRICS.items():
@@ -96,7 +136,7 @@ def _table(model: str, data: str, summary: dict, groups: str) -> str:
             f"({interval['low']:.3f} to {interval['high']:.3f})"
         )
     lines.append(
-        f"  missed {summary['missed']}, false alarms {summary['false_alarm']}, "
-        f"without an object {summary['empty_truth']}"
+        f"  missed {summary['missed']} (IoU below {DETECTION_IOU}), false alarms "
+        f"{summary['false_alarm']}, without an object {summary['empty_truth']}"
     )
     return "\n".join(lines)

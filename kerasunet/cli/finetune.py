@@ -89,7 +89,7 @@ def _report(finished: runs.Run, prepared: runs.PreparedData) -> str:
         f"Dice on {test} held-out cases (mean, 95 % interval over {groups})",
         f"  before  {_interval(before)}",
         f"  after   {_interval(after)}",
-        f"  missed  {summary['after']['missed']} of {test}",
+        f"  missed  {summary['after']['missed']} of {test}{_how_missed(summary['after'])}",
     ]
     if summary["constant_prediction"]:
         lines.append(f"  {CONSTANT}")
@@ -104,8 +104,16 @@ def _report(finished: runs.Run, prepared: runs.PreparedData) -> str:
     return "\n".join(lines)
 
 
+def _how_missed(metrics: dict) -> str:
+    """Return the overlap below which an object is missed; version 0.1.0 did not record any."""
+    lowest = metrics.get("detection_iou")
+    return "" if lowest is None else f" (IoU below {lowest:g})"
+
+
 def _trained(summary: dict) -> str:
     asked, chosen = summary["settings"]["layers"], summary["chosen"]
+    if stages := summary["settings"].get("unfreeze"):
+        return " ".join(stages)
     return asked if asked == chosen else f"{asked}, which chose {chosen}"
 
 

@@ -25,12 +25,14 @@ def run(options: argparse.Namespace) -> int:
 
 def _row(card: models.ModelCard) -> tuple[str, ...]:
     elsewhere = "; ".join(map(_dice, card.evaluations))
-    return card.name, card.strategy, _dice(card.held_out), elsewhere or "–"
+    return card.name, card.trained_layers, _dice(card.held_out), elsewhere or "–"
 
 
 def _dice(evaluation: models.RecordedEvaluation) -> str:
     dice = evaluation.dice
     name = f"{evaluation.data.name}, mirrored" if evaluation.mirrored else evaluation.data.name
+    if evaluation.seen:
+        name += f", {evaluation.seen} of {evaluation.metrics['n']} cases seen"
     return f"{name} {dice.mean:.3f} ({dice.low:.3f} to {dice.high:.3f})"
 
 

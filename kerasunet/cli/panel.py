@@ -6,7 +6,6 @@ If a model was fine-tuned on the same data, only cases of its test fold are used
 from __future__ import annotations
 
 import argparse
-import logging
 from pathlib import Path
 
 from kerasunet import models
@@ -24,7 +23,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         required=True,
         metavar="[HEADING=]MODEL",
-        help="saved models, by name or .keras file; headings are their strategies unless given",
+        help="saved models, by name or .keras file; headings say what trained, and what tells "
+        "them apart, unless given",
     )
     add("--by", metavar="HEADING", help="model whose Dice picks the cases (default: the last one)")
     add("--groups", metavar="CSV", help="table of the groups that the models were fine-tuned with")
@@ -45,8 +45,6 @@ def run(options: argparse.Namespace) -> int:
     chosen = shared.object_choice(options)
     load(options.data, options.manual_dir, **chosen)  # Wrong names are told before TensorFlow.
     start_backend()
-    # TensorFlow takes several models in one process for one model that is traced anew.
-    logging.getLogger("tensorflow").setLevel(logging.ERROR)
     from kerasunet.study.figures.mask_panel import draw_models
 
     drawing = draw_models(
@@ -65,13 +63,23 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _headed(texts: list[str]) -> dict[str, str]:
-    """Heading to model, in order."""
-    named: dict[str, str] = {}
-    for text in texts:
-        heading, given, model = text.rpartition("=")
+    """Heading to model, in order; a heading that is not given says what the model is."""
+    given = [text.rpartition("=") for text in texts]
+    for _, _, model in given:
         models.check(model)
-        heading = heading if given else models.card(model).strategy
+    cards = [models.card(model) for _, _, model in given]
+    tuned = [known.origin for known in cards if known.is_fine_tuned]
+    differing = [part for part in cards[0].origin if len({origin[part] for origin in tuned}) > 1]
+    named: dict[str, str] = {}
+    for (heading, sign, model), known in zip(given, cards, strict=True):
+        heading = heading if sign else _heading(known, differing)
         if heading in named:
-            raise ValueError(f"{text}: there is already a column {heading}; write HEADING={model}")
+            raise ValueError(f"{model}: there is already a column {heading}; write HEADING={model}")
         named[heading] = model
     return named
+
+
+def _heading(card: models.ModelCard, differing: list[str]) -> str:
+    if not card.is_fine_tuned:
+        return f"{card.init if 'layers' in card.settings else card.name}, not fine-tuned"
+    return ", ".join([card.trained_layers, *(card.origin[part] for part in differing)])

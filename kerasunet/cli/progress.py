@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 
 import keras
@@ -42,7 +43,8 @@ class ProgressBar(keras.callbacks.Callback):
         self._bar.update(self._task, completed=self._step, note=note)
 
     def on_epoch_end(self, epoch, logs=None):
-        self._validation = f"  validation Dice {logs['val_dice']:.3f}"
+        dice = logs["val_dice"]
+        self._validation = "" if math.isnan(dice) else f"  validation Dice {dice:.3f}"
         if self._bar.disable:
             print(
                 f"step {self._step}/{self._settings.steps}  loss {logs['loss']:.3f}  "

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import cv2
@@ -32,6 +33,7 @@ class Candidate:
         name: Unique; becomes part of file names.
         strategy: Which weights were trained, as text to show.
         trained: How many, `None` where unknown.
+        origin: Start, steps and image size, as text to show; empty where unknown.
         votes: Whether it counts in the agreement map and the consensus; a model that never saw
             such images should not.
         segment: A `kerasunet.Segmenter`, or anything that is called like one.
@@ -42,6 +44,7 @@ class Candidate:
     trained: int | None
     votes: bool
     segment: Callable[[np.ndarray], Segmentation]
+    origin: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,8 +104,16 @@ def compare(
         raise ValueError("nothing to compare: give at least one model")
     if repeated := sorted({name for name in names if names.count(name) > 1}):
         raise ValueError(f"{', '.join(repeated)}: named more than once; names must differ")
-    answers = tuple(_answer(candidate, image) for candidate in candidates)
+    answers = tuple(_answer(candidate, image) for candidate in _told_apart(candidates))
     return Comparison(image.astype(np.float32, copy=False), spacing, answers)
+
+
+def _told_apart(candidates: tuple[Candidate, ...]) -> Iterator[Candidate]:
+    """Add the name to a strategy that several candidates have."""
+    counts = Counter(candidate.strategy for candidate in candidates)
+    for one in candidates:
+        alike = counts[one.strategy] > 1
+        yield replace(one, strategy=f"{one.strategy} ({one.name})") if alike else one
 
 
 @dataclass(frozen=True)
@@ -204,7 +215,7 @@ class Score:
     """How good one mask is: a row of the table.
 
     Attributes:
-        name, strategy, trained: As in `Candidate`.
+        name, strategy, trained, origin: As in `Candidate`.
         dice, iou: Overlap with the true mask, 0 to 1, `None` without one.
         hd95: 95 % Hausdorff distance to it, in `unit`, `None` without one.
         unit: `"mm"` where the spacing is known, else `"px"`.
@@ -212,7 +223,8 @@ class Score:
         area_pixels: Size of the mask.
         area_mm2: The same in square millimeters, `None` where the spacing is unknown.
         seconds: How long the model took.
-        best: Whether no other score is better.
+        best: Whether no other score is better; without a true mask nothing is, because agreement
+            with the consensus is no quality.
     """
 
     name: str
@@ -227,6 +239,7 @@ class Score:
     area_mm2: float | None
     seconds: float
     best: bool
+    origin: str = ""
 
 
 def score(
@@ -240,7 +253,8 @@ def score(
         truth: True mask, bool, `(height, width)` of the image, or `None`.
 
     Returns:
-        The best first: by Dice with the true mask, or with the consensus where there is none.
+        Sorted by Dice with the true mask, the best first, or with the consensus where there is
+        none.
 
     Raises:
         ValueError: The true mask has another size than the image.
@@ -252,7 +266,7 @@ def score(
         )
     reference = verdict.consensus if truth is None else truth
     ranks = {name: dice(reference, mask) for name, mask in verdict.masks.items()}
-    top = max(ranks.values(), default=0.0)
+    top = None if truth is None else max(ranks.values(), default=0.0)
     ordered = sorted(verdict.answers, key=lambda answer: -ranks[answer.candidate.name])
     return tuple(
         _score(answer, comparison, verdict, truth=truth, best=ranks[answer.candidate.name] == top)
@@ -318,4 +332,5 @@ def _score(
         area_mm2=area_mm2(mask, spacing),
         seconds=answer.seconds,
         best=best,
+        origin=candidate.origin,
     )

@@ -17,13 +17,14 @@ from kerasunet.data.decoding import resize_mask
 from kerasunet.drawing import PREDICTION, TRUTH, draw_votes, overlay, png, shrunk, to_rgb
 
 COLUMNS = (
-    "image", "strategy", "model", "best", "dice", "iou", "hd95", "hd95_unit", "consensus_dice",
-    "area_pixels", "area_mm2", "seconds", "trained_parameters", "threshold",
+    "image", "strategy", "model", "origin", "best", "dice", "iou", "hd95", "hd95_unit",
+    "consensus_dice", "area_pixels", "area_mm2", "seconds", "trained_parameters", "threshold",
     "smallest_region_percent", "error",
 )  # fmt: skip
 # At the start of a cell, or where a spreadsheet that splits at semicolons or tabs sees one.
 _FORMULA = re.compile(r"(^|[;\t\r\n])(?=\s*[=+\-@])")
 NOTICE = "Research use only. Not a medical device."
+_AGREEMENT = "Dice with the consensus, which is agreement and not quality"
 _SIDE = 320
 _STYLE = """
 :root { color-scheme: light dark }
@@ -79,6 +80,7 @@ def _table_row(image: str, line: Score, choice: Choice) -> dict:
         "image": image,
         "strategy": line.strategy,
         "model": line.name,
+        "origin": line.origin,
         "best": "yes" if line.best else "",
         "dice": _number(line.dice, 4),
         "iou": _number(line.iou, 4),
@@ -150,7 +152,7 @@ def score_table(scores: Sequence[Score]) -> str:
     columns = _columns(scores, against_truth)
     heads = "".join(f'<th scope="col">{escape(head)}</th>' for head in columns)
     body = "".join(_row(line, columns) for line in scores)
-    order = "Dice with the mask" if against_truth else "Dice with the consensus"
+    order = "Dice with the mask" if against_truth else _AGREEMENT
     return (
         f"<table><caption>Sorted by {order}.</caption><thead><tr>{heads}</tr></thead>"
         f"<tbody>{body}</tbody></table>"
@@ -173,6 +175,7 @@ def _columns(scores: Sequence[Score], against_truth: bool) -> dict:
         **({"Area (mm²)": lambda s: f"{s.area_mm2:,.1f}"} if unit == "mm" else {}),
         "Time (ms)": lambda s: f"{s.seconds * 1000:.0f}",
         "Weights trained": lambda s: "" if s.trained is None else f"{s.trained:,}",
+        **({"Start, steps, size": lambda s: s.origin} if any(s.origin for s in scores) else {}),
     }
 
 
@@ -201,9 +204,12 @@ def _panels(comparison, verdict: Verdict, scores: Sequence[Score], *, truth) -> 
     if truth is not None:
         panels.append(_figure("True mask", draw_mask(image, truth, TRUTH, longest=_SIDE)))
     for line in scores:
-        value = line.consensus_dice if line.dice is None else line.dice
+        if line.dice is None:
+            value = f"Dice with the consensus {line.consensus_dice:.3f}"
+        else:
+            value = f"Dice {line.dice:.3f}"
         drawn = draw_mask(image, verdict.masks[line.name], PREDICTION, longest=_SIDE)
-        panels.append(_figure(f"{line.strategy}: Dice {value:.3f}", drawn))
+        panels.append(_figure(f"{line.strategy}: {value}", drawn))
     votes = draw_votes(comparison.image, verdict.votes, verdict.voters)
     panels.append(_figure(f"Agreement of {verdict.voters}", shrunk(votes, _SIDE)))
     consensus = draw_mask(image, verdict.consensus, PREDICTION, longest=_SIDE)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -62,46 +62,6 @@ class Case(Grouped, Protocol):
 
     def load(self) -> Sample:
         """Read or make the image and its mask."""
-
-
-@dataclass(frozen=True)
-class ObjectChoice:
-    """What counts as the object, as `--objects` says it.
-
-    Attributes:
-        sources: Labels, categories, values (`"150"`) and colors (`"#ff0000"`), which are united.
-        name: What the object is called.
-    """
-
-    sources: tuple[str, ...]
-    name: str = ""
-
-    @classmethod
-    def parse(cls, texts: Sequence[str]) -> ObjectChoice | None:
-        """Read `NAME`, or `NAME=V,V`; without `=`, the parts of the name are what counts.
-
-        Args:
-            texts: One text for each object; none for what the data say by themselves.
-
-        Raises:
-            ValueError: There are several, or a text lacks a name or a value.
-        """
-        if not texts:
-            return None
-        if len(texts) > 1:
-            raise ValueError(
-                f"--objects {' '.join(texts)}: several objects at a time are not supported; "
-                f"commas unite them to one ({','.join(texts)}), quotes keep a name with spaces "
-                "together"
-            )
-        name, equals, listed = texts[0].partition("=")
-        sources = tuple(part.strip() for part in (listed if equals else name).split(","))
-        if not name.strip() or not all(sources):
-            raise ValueError(
-                f"--objects {texts[0]!r}: give a name, or NAME=V,V with values, colors or labels, "
-                "such as nodule, cyst,mass, lungs=150,200 or tumor=#ff0000"
-            )
-        return cls(tuple(dict.fromkeys(sources)), name.strip())
 
 
 @dataclass(frozen=True)

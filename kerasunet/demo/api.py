@@ -55,9 +55,9 @@ class _Endpoints:
         self._candidates_of = batch.candidates_of(context)
 
     def models(self) -> list[dict[str, Any]]:
-        """List the saved models: name, modality and which layers of the U-Net were trained."""
+        """List the saved models: name, modality, trained layers, start, steps and image size."""
         return [
-            {"name": m.name, "modality": m.modality, "strategy": m.label}
+            {"name": m.name, "modality": m.modality, "strategy": m.label, **m.card.origin}
             for m in self._context.models.registered
         ]
 
@@ -121,7 +121,9 @@ class _Endpoints:
             frame: Frame or slice of the file, from 0.
 
         Returns:
-            A row per model, the best first; and a zip with all masks, overlays, table and report.
+            A row per model, sorted by Dice with the true mask, or without one by Dice with the
+            consensus, which is agreement and not quality; and a zip with all masks, overlays, table
+            and report.
         """
         self._context.files.keep(request, image, truth)
         given = _read(image, frame).with_modality(_modality(modality))

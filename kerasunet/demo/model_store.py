@@ -37,7 +37,7 @@ class SavedModel:
     @property
     def is_pretrained(self) -> bool:
         """Whether it is the pre-trained network itself, or a copy with nothing trained."""
-        return self.name == PRETRAINED or self.card.strategy == "none"
+        return not self.card.is_fine_tuned
 
     @property
     def is_visitors(self) -> bool:
@@ -51,11 +51,7 @@ class SavedModel:
 
     @property
     def _trained(self) -> str:
-        if self.is_pretrained:
-            return "none (pre-trained)"
-        chosen = self.card.strategy
-        layers = self.card.settings.get("layers", chosen)
-        return f"{layers}: {chosen}" if layers.startswith("auto") else layers
+        return "none (pre-trained)" if self.is_pretrained else self.card.trained_layers
 
 
 @dataclass
@@ -139,5 +135,10 @@ def _load(model: SavedModel) -> Candidate:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise ValueError(f"model {model.name} cannot be loaded: {reason}") from error
     return Candidate(
-        model.name, model.label, trained, votes=not model.is_pretrained, segment=segment
+        model.name,
+        model.label,
+        trained,
+        votes=not model.is_pretrained,
+        segment=segment,
+        origin=", ".join(model.card.origin.values()),
     )

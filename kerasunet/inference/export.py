@@ -82,7 +82,12 @@ class Export:
 
 
 def export(
-    model: str | os.PathLike, format: str, path: Path, *, images: Images, int8: bool = False
+    model: str | os.PathLike,
+    format: str,
+    path: str | os.PathLike,
+    *,
+    images: Images,
+    int8: bool = False,
 ) -> Export:
     """Export a saved model and check the result against Keras.
 
@@ -102,6 +107,7 @@ def export(
         ValueError: See `check_request`; or the model cannot be trusted or loaded; or, in float32,
             a probability differs from Keras by more than 1e-4. Then nothing is written.
     """
+    path = Path(path)
     check_request(format, path, int8)
     card = models.card(model)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -127,29 +127,9 @@ def _write_litert(model: keras.Model, path: Path, size: int) -> None:
 
 
 def _write_h5(model: keras.Model, path: Path, size: int) -> None:
-    plain = plain_copy(model)
-    copy = keras.models.clone_model(plain, clone_function=_fit_for_hdf5)
-    copy.set_weights(plain.get_weights())
+    copy = plain_copy(model)
     with _without_advice():
         copy.save(path)
-
-
-def _fit_for_hdf5(layer: keras.Layer) -> keras.Layer:
-    """Return the same layer, or, for the standardization, one that computes the same.
-
-    Keras 3 forgets the axes of a layer normalization when it loads HDF5, and normalizes each pixel
-    alone. Group normalization with one group is the same over all axes, and survives.
-    """
-    if not isinstance(layer, keras.layers.LayerNormalization):
-        return layer.from_config(layer.get_config())
-    return keras.layers.GroupNormalization(
-        groups=1,
-        center=False,
-        scale=False,
-        epsilon=layer.epsilon,
-        name=layer.name,
-        dtype="float32",
-    )
 
 
 @contextmanager

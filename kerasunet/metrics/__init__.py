@@ -22,12 +22,18 @@ if TYPE_CHECKING:
         sensitivity as sensitivity,
         surface_distances as surface_distances,
     )
-    from kerasunet.metrics.policy import METRICS as METRICS, POLICY as POLICY, Metric as Metric
+    from kerasunet.metrics.policy import (
+        DETECTION_IOU as DETECTION_IOU,
+        METRICS as METRICS,
+        POLICY as POLICY,
+        Metric as Metric,
+    )
     from kerasunet.metrics.summary import (
         Interval as Interval,
         bootstrap_interval as bootstrap_interval,
         case_metrics as case_metrics,
         summarize as summarize,
+        with_unknown_bounds as with_unknown_bounds,
     )
 else:
     __getattr__, __dir__, __all__ = lazy_members(__name__)

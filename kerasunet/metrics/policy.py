@@ -71,6 +71,8 @@ METRICS: dict[str, Metric] = {
         "same images.",
     ),
 }
+DETECTION_IOU = 0.1
+"""IoU from which a lesion counts as detected."""
 _EMPTY_MASKS = """\
 Metrics are computed per case and then averaged over all cases. No case is dropped: every metric is
 finite for every case, and which cases are averaged never depends on the prediction.
@@ -81,14 +83,17 @@ finite for every case, and which cases are averaged never depends on the predict
 | empty | not empty | false_alarm | 0 | 1 | 0 | image diagonal |
 | lesion | empty | missed | 0 | 0 | 0 | image diagonal |
 | lesion | elsewhere, no overlap | missed | 0 | 0 | 0 | measured |
-| lesion | overlaps the lesion | detected | measured | measured | measured | measured |
+| lesion | overlaps, IoU below 0.1 | missed | measured | measured | measured | measured |
+| lesion | overlaps, IoU 0.1 or more | detected | measured | measured | measured | measured |
 
 - A pixel is predicted where its probability is at or above the threshold.
-- **Missed** means that no predicted pixel lies on the lesion. With nothing predicted, HD95 and ASSD
-  are the image diagonal √((height·row spacing)² + (width·column spacing)²), which is longer than
-  any distance inside the image: on an image with a lesion, removing the prediction never improves
-  them. A prediction that lies elsewhere has a distance, which is reported as measured; the lesion
-  still counts as missed.
+- **Missed** means that the IoU of prediction and lesion is below 0.1, the overlap from
+  which nnDetection (Baumgartner et al., MICCAI 2021) counts an object in a medical image as found:
+  one touching pixel finds nothing. Measurements by version 0.1.0 counted it as found. With nothing
+  predicted, HD95 and ASSD are the image diagonal √((height·row spacing)² + (width·column
+  spacing)²), which is longer than any distance inside the image: on an image with a lesion,
+  removing the prediction never improves them. A prediction that lies elsewhere has a distance,
+  which is reported as measured; the lesion still counts as missed.
 - **Sensitivity without a lesion** is 0/0. It is set to 1, whatever was predicted: no lesion pixel
   was missed. Left undefined, as in the Metrics Reloaded code, it would drop every case without a
   lesion from the average. A false alarm is charged in all other overlap and distance metrics.

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -19,7 +20,7 @@ from kerasunet.metrics.measures import (
     sensitivity,
     surface_distances,
 )
-from kerasunet.metrics.policy import METRICS
+from kerasunet.metrics.policy import DETECTION_IOU, METRICS
 
 _FEWEST_RESAMPLES = 100
 _RESAMPLES_AT_ONCE = 250
@@ -96,7 +97,7 @@ def summarize(
     confidence: float = 0.95,
     resamples: int = 2000,
     seed: int = 0,
-) -> dict[str, Interval | int | str]:
+) -> dict[str, Interval | float | str]:
     """Average the rows of `case_metrics`, with bootstrap intervals, and count the failures.
 
     Args:
@@ -107,9 +108,9 @@ def summarize(
         seed: the same seed gives the same intervals.
 
     Returns:
-        An `Interval` for every name in `METRICS`; the counts `n` (cases), `missed` (lesions
-        without a predicted pixel on them), `false_alarm` (something predicted, no lesion) and
-        `empty_truth` (cases without a lesion); and the `unit` of the distances.
+        An `Interval` for every name in `METRICS`; the counts `n` (cases), `missed` (lesions whose
+        IoU with the prediction is below `detection_iou`), `false_alarm` (something predicted, no
+        lesion) and `empty_truth` (cases without a lesion); and the `unit` of the distances.
 
     Raises:
         ValueError: no rows, a column missing, or rows in px mixed with rows in mm.
@@ -132,7 +133,18 @@ def summarize(
         "missed": outcomes.count("missed"),
         "false_alarm": outcomes.count("false_alarm"),
         "empty_truth": sum(row["truth_area"] == 0 for row in rows),
+        "detection_iou": DETECTION_IOU,
         "unit": _only_unit(rows),
+    }
+
+
+def with_unknown_bounds(summary: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a summary as JSON has it, with NaN for bounds and means that JSON calls null."""
+    return {
+        name: {n: math.nan if v is None else v for n, v in value.items()}
+        if isinstance(value, Mapping)
+        else value
+        for name, value in summary.items()
     }
 
 
@@ -182,7 +194,7 @@ def bootstrap_interval(
 
 def _outcome(truth: NDArray[np.bool_], prediction: NDArray[np.bool_]) -> str:
     if truth.any():
-        return "detected" if (truth & prediction).any() else "missed"
+        return "detected" if iou(truth, prediction) >= DETECTION_IOU else "missed"
     return "false_alarm" if prediction.any() else "true_negative"
 
 

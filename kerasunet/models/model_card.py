@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from kerasunet.architecture import Architecture
 from kerasunet.files import write_json, write_text
-from kerasunet.metrics import METRICS, POLICY, Interval
+from kerasunet.metrics import METRICS, POLICY, Interval, with_unknown_bounds
 from kerasunet.models.json_fields import (
     FLAG,
     LARGEST,
@@ -34,8 +34,7 @@ if TYPE_CHECKING:
     from kerasunet.data.cases import DataSet
 
 MOST_BYTES = 4 << 20
-_REMEDY = "restore it from its source"
-_FAULTS_SHOWN = 5
+_REMEDY, _FAULTS_SHOWN = "restore it from its source", 5
 _LARGEST_SIDE = 2048
 _MOST_FILTERS, _DEEPEST = 2048, 8
 
@@ -49,10 +48,15 @@ def _is_digest(value: Any) -> bool:
 
 
 _COUNT = whole(0, LARGEST)
+_SEEN = Kind(
+    "a digest of 16 hexadecimal digits",
+    lambda value: isinstance(value, str) and bool(re.fullmatch("[0-9a-f]{16}", value)),
+)
 _SIDE = whole(1, _LARGEST_SIDE)
 _SHARE = Kind("a number of 0 to 1", lambda value: is_number(value) and 0 <= value <= 1)
 _NORMALIZATION = Kind("batch, group or null", lambda value: value in ("batch", "group", None))
-_INTERVAL = {"mean": NUMBER, "low": NUMBER, "high": NUMBER}
+_BOUND = Kind("a number or null", lambda value: value is None or is_number(value))
+_INTERVAL = {"mean": NUMBER, "low": _BOUND, "high": _BOUND}
 _METRICS = {
     **dict.fromkeys(METRICS, _INTERVAL),
     **dict.fromkeys(("n", "missed", "false_alarm", "empty_truth"), _COUNT),
@@ -107,6 +111,8 @@ class RecordedEvaluation:
         threshold: Probability from which a pixel counted as foreground.
         mirrored: Whether predictions were averaged with those of the mirror images; `None`, in
             cards older than this choice, means no.
+        seen: How many of the cases the model was trained on or chosen by; `None` where that is not
+            known, and in older cards.
         metrics: Summary, as in `kerasunet.training.evaluation`.
     """
 
@@ -114,17 +120,18 @@ class RecordedEvaluation:
     image_size: int = json_field(_SIDE)
     threshold: float = json_field(_SHARE)
     mirrored: bool | None = optional_json_field(FLAG, None)
+    seen: int | None = optional_json_field(_COUNT, None)
     metrics: Mapping[str, Any] = json_field(_METRICS)
 
     @property
-    def kind(self) -> tuple[str, bool]:
-        """What is unique to an evaluation in a card: data set, and whether mirrored."""
-        return self.data.name, bool(self.mirrored)
+    def kind(self) -> tuple[str, bool, bool]:
+        """What is unique to an evaluation in a card: data set, whether mirrored, whether seen."""
+        return self.data.name, bool(self.mirrored), bool(self.seen)
 
     @property
     def dice(self) -> Interval:
         """Mean Dice with its 95 % interval."""
-        dice = self.metrics["dice"]
+        dice = with_unknown_bounds(self.metrics)["dice"]
         return Interval(dice["mean"], dice["low"], dice["high"], n=self.metrics["n"])
 
 
@@ -152,6 +159,9 @@ class ModelCard:
         saved: When it was saved, as in ISO 8601.
         sha256: Digest of the model file.
         storage: Type of the stored weights: `"float32"` or `"float16"`.
+        seen: Of each image that it or its start was trained on or chosen by, the digest that
+            `kerasunet.data.decoding.image_digests` gives; empty in older cards.
+        start_data: Names of the data sets that its start was trained on.
         evaluations: Evaluations on other data sets.
         unknown: Values of the JSON that this version does not know; they are kept.
     """
@@ -175,8 +185,34 @@ class ModelCard:
     saved: str = optional_json_field(TEXT, "")
     sha256: str = json_field(Kind("a SHA-256 digest", _is_digest), default="")
     storage: str = optional_json_field(TEXT, "float32")
+    seen: tuple[str, ...] = optional_json_field([_SEEN], ())
+    start_data: tuple[str, ...] = optional_json_field([TEXT], ())
     evaluations: tuple[RecordedEvaluation, ...] = optional_json_field([RecordedEvaluation], ())
     unknown: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def is_fine_tuned(self) -> bool:
+        """Whether it was fine-tuned, and with some of its weights, or is a start as it was."""
+        return "layers" in self.settings and self.strategy != "none"
+
+    @property
+    def trained_layers(self) -> str:
+        """What was fine-tuned, such as `shallow:3`, `auto: blocks:1` (as chosen) or `none`."""
+        if not self.is_fine_tuned:
+            return "none"
+        asked = str(self.settings["layers"])
+        return f"{asked}: {self.strategy}" if asked.startswith("auto") else asked
+
+    @property
+    def origin(self) -> dict[str, str]:
+        """What tells runs of one strategy apart: start, steps, image size, as words by name."""
+        steps = self.settings.get("optimization", {}).get("steps")
+        start = f"from {self.init}" if "layers" in self.settings else f"{self.name}, pre-trained"
+        return {
+            "start": start,
+            "steps": f"{steps:,} steps" if self.is_fine_tuned and steps else "not fine-tuned",
+            "size": f"{self.image_size}×{self.image_size} pixels",
+        }
 
     @property
     def held_out(self) -> RecordedEvaluation:
@@ -234,11 +270,11 @@ class ModelCard:
                 "",
                 *_overview(self),
                 "",
-                "## Held-out cases",
+                f"## {_judges(self)}",
                 "",
                 *_metrics_table(self.metrics),
                 "",
-                *_other_evaluations(self.evaluations),
+                *_other_evaluations(self),
                 POLICY,
                 "",
                 "## Data",
@@ -309,6 +345,7 @@ def _overview(card: ModelCard) -> list[str]:
 
 
 def _metrics_table(summary: Mapping[str, Any]) -> list[str]:
+    summary = with_unknown_bounds(summary)
     lines = ["| metric | mean | 95 % interval |", "|---|---|---|"]
     for name, metric in METRICS.items():
         interval = summary[name]
@@ -317,21 +354,39 @@ def _metrics_table(summary: Mapping[str, Any]) -> list[str]:
             f"| {metric.label}{unit} | {interval['mean']:.3f} | "
             f"{interval['low']:.3f} to {interval['high']:.3f} |"
         )
+    lowest = summary.get("detection_iou")
+    how = "not a pixel of them found" if lowest is None else f"IoU below {lowest:g}"
     counts = (
-        f"{summary['n']} cases; {summary['missed']} objects missed, {summary['false_alarm']} "
-        f"false alarms, {summary['empty_truth']} cases without an object."
+        f"{summary['n']} cases; {summary['missed']} objects missed ({how}), "
+        f"{summary['false_alarm']} false alarms, {summary['empty_truth']} cases without an object."
     )
     return [*lines, "", counts]
 
 
-def _other_evaluations(evaluations: tuple[RecordedEvaluation, ...]) -> list[str]:
+def _judges(card: ModelCard) -> str:
+    """Return what the cases are that the metrics were measured on."""
+    how = card.settings.get("optimization", {})
+    if "layers" in card.settings or how.get("keep") != "best" and how.get("patience") is None:
+        return "Held-out cases"
+    return "Validation cases, by which the weights were chosen"
+
+
+def _other_evaluations(card: ModelCard) -> list[str]:
     lines: list[str] = []
-    for one in evaluations:
+    for one in card.evaluations:
         views = ", with mirror images" if one.mirrored else ""
-        lines += [f"## On `{one.data.name}`, none of which was trained on{views}", ""]
+        lines += [f"## On `{one.data.name}`, {_seen_of(one, card)}{views}", ""]
         lines += [*_metrics_table(one.metrics), ""]
         lines += [f"At {one.image_size}×{one.image_size} pixels, threshold {one.threshold}.", ""]
     return lines
+
+
+def _seen_of(one: RecordedEvaluation, card: ModelCard) -> str:
+    if one.seen:
+        return f"{one.seen} of {one.metrics['n']} cases trained on or chosen by"
+    if one.seen is None and one.data.name in (card.data.name, *card.start_data):
+        return "not known which of it was trained on"
+    return "none of which was trained on"
 
 
 def _data_notes(card: ModelCard) -> list[str]:

@@ -1,8 +1,6 @@
 """The registry: models by name or path, their cards and digests, and what may be registered.
 
-`saved_models/NAME.keras` opens with `keras.models.load_model` and nothing else; `NAME.json` is its
-card, `NAME.md` the same card for people. Only files with the digest on their card are used by name,
-other files by an explicit path.
+Only files with the digest on their card are used by name, other files by an explicit path.
 """
 
 from __future__ import annotations
@@ -30,7 +28,6 @@ from kerasunet.models.verification import checked_model, checked_weights, first_
 if TYPE_CHECKING:
     import h5py
     import keras
-
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
 
@@ -98,7 +95,7 @@ def checked_copy(name_or_path: str | os.PathLike) -> Iterator[tuple[Path, Path]]
         yield path, copy
 
 
-def register(path: Path, name: str, half_precision: bool = False) -> Path:
+def register(path: str | os.PathLike, name: str, half_precision: bool = False) -> Path:
     """Copy a saved model with its card into the folder of registered models.
 
     Args:
@@ -116,6 +113,7 @@ def register(path: Path, name: str, half_precision: bool = False) -> Path:
             describes, or it holds weights beyond half precision.
     """
     check_name(name)
+    path = Path(path)
     target = folder() / f"{name}.keras"
     registered = replace(read_card(path.with_suffix(".json")), name=name)
     with checked_model(path, registered.sha256) as copy:
@@ -146,7 +144,7 @@ def record(name_or_path: str | os.PathLike, evaluation: RecordedEvaluation) -> P
 
     Args:
         name_or_path: A registered model or a `.keras` file with its card.
-        evaluation: On a data set that the model was not trained on.
+        evaluation: With how many of its cases the model had seen.
 
     Returns:
         The JSON card.
@@ -225,6 +223,8 @@ def load(name_or_path: str | os.PathLike) -> keras.Model:
         except Exception as error:
             reason = first_line(error).replace(str(copy), path.name)
             raise ValueError(f"{path}: not a loadable Keras model ({reason})") from error
+    if any(isinstance(layer, keras.layers.LayerNormalization) for layer in model.layers):
+        return plain_copy(model)  # As version 0.1.0 saved it; it would not survive HDF5.
     model.trainable = True
     return model
 
@@ -285,7 +285,7 @@ _WEIGHTS = "model.weights.h5"
 _LARGEST = float(np.finfo(np.float16).max)
 
 
-def save(model: keras.Model, path: Path, card: ModelCard) -> None:
+def save(model: keras.Model, path: str | os.PathLike, card: ModelCard) -> None:
     """Write `NAME.keras`, `NAME.json` and `NAME.md`, the model file first.
 
     The file is in float32 and holds no optimizer, compile settings or frozen flags, so plain Keras
@@ -299,6 +299,7 @@ def save(model: keras.Model, path: Path, card: ModelCard) -> None:
     Raises:
         ValueError: The path does not end in `.keras`.
     """
+    path = Path(path)
     if path.suffix != ".keras":
         raise ValueError(f"{path}: a model file ends in .keras")
     write_atomically(path, plain_copy(model).save)
@@ -318,12 +319,13 @@ def save(model: keras.Model, path: Path, card: ModelCard) -> None:
     write_card(path, saved)
 
 
-def save_weights(model: keras.Model, path: Path) -> None:
+def save_weights(model: keras.Model, path: str | os.PathLike) -> None:
     """Write the weights alone, as HDF5, for `UNet(weights=path)` and `model.load_weights`.
 
     Raises:
         ValueError: The name of the file to write does not end in `.weights.h5`.
     """
+    path = Path(path)
     if not path.name.endswith(WEIGHT_SUFFIX):
         raise ValueError(f"{path}: a file of weights ends in {WEIGHT_SUFFIX}")
     write_atomically(path, plain_copy(model).save_weights)

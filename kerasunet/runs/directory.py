@@ -14,6 +14,7 @@ from typing import Any
 
 from kerasunet import models
 from kerasunet.files import read_json, remove_unfinished, write_json, writing
+from kerasunet.metrics import with_unknown_bounds
 from kerasunet.options import declared
 from kerasunet.strategies import parse
 from kerasunet.training.settings import FinetuneSettings, Optimization, PretrainSettings, to_json
@@ -22,6 +23,7 @@ if sys.platform == "win32":  # That a directory is used twice at once is not not
     fcntl = None
 else:
     import fcntl
+_METRICS = ("before", "after", "metrics")
 _PATHS = ("data", "manual_dir", "validation_data", "init", "groups")
 _PATIENCE = 20.0  # Seconds. A process whose parent was killed ends within a few.
 _SECONDS_BETWEEN_LOOKS = 0.1
@@ -179,7 +181,13 @@ class RunDirectory:
         if not self.summary.is_file():
             return None
         self.checkpoint.unlink(missing_ok=True)
-        return read_json(self.summary)
+        return self.read_summary()
+
+    def read_summary(self) -> dict[str, Any]:
+        """Read `summary.json`; what JSON calls null in its metrics is NaN."""
+        summary = read_json(self.summary)
+        found = {name: summary[name] for name in _METRICS if summary.get(name)}
+        return {**summary, **{name: with_unknown_bounds(value) for name, value in found.items()}}
 
     def finish(self, summary: dict[str, Any]) -> dict[str, Any]:
         """Write the summary, the last step, which marks the run as finished; return it."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -14,19 +17,20 @@ import numpy as np
 
 from kerasunet import layer_selection, models
 from kerasunet.architecture import Architecture, plain_copy, rebuilt
+from kerasunet.backend import prepared_backend
 from kerasunet.data.decoding import DecodedCases, content_digest
 from kerasunet.drawing import draw_comparison, write_png
 from kerasunet.files import read_json, write_json, write_text
 from kerasunet.freezing import Description, apply_strategy, describe
 from kerasunet.runs.directory import RunDirectory, exclusive
-from kerasunet.runs.preparation import PreparedData, prepare
+from kerasunet.runs.preparation import PreparedData, prepare, size_warning, with_seen
 from kerasunet.strategies import Strategy, parse
 from kerasunet.training.evaluation import Evaluation, evaluate_probabilities
 from kerasunet.training.loop import (
+    TrainingState,
     compile_for_training,
     learner_of,
     predict,
-    prepare_backend,
     train,
 )
 from kerasunet.training.settings import FinetuneSettings, Optimization, without_paths
@@ -62,7 +66,7 @@ class Run:
 
 def finetune(
     settings: FinetuneSettings,
-    directory: Path,
+    directory: str | os.PathLike,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     *,
     compact: bool = False,
@@ -96,9 +100,11 @@ def finetune(
             are kept, and the message says where.
     """
     prepared = prepare(settings) if prepared is None else prepared
-    with exclusive(directory):
-        run = _Finetuning(settings, RunDirectory(directory), prepared, kept or KeptNetworks())
-        return run.run(callbacks, compact)
+    if told := size_warning(settings):
+        warnings.warn(told, stacklevel=2)
+    files, kept = RunDirectory(Path(directory)), kept or KeptNetworks()
+    with exclusive(files.path), prepared_backend(settings.optimization):
+        return _Finetuning(settings, files, prepared, kept).run(callbacks, compact)
 
 
 @dataclass(frozen=True)
@@ -111,7 +117,6 @@ class _Finetuning:
     kept: KeptNetworks
 
     def run(self, callbacks: Sequence[keras.callbacks.Callback], compact: bool) -> Run:
-        prepare_backend(self.settings.optimization)
         network = self.kept.get(self.settings, lambda: initial_model(self.settings))
         parts = self._decode(network.model)
         self.files.claim(self.settings, self._digests(parts))
@@ -187,7 +192,8 @@ class _Finetuning:
         """Train, and return the seconds it took, those before an interruption included."""
         if not layers.changes:
             return 0.0
-        state = train(
+        train_model = partial(
+            train,
             network.model,
             parts["train"],
             parts["validation"],
@@ -197,10 +203,28 @@ class _Finetuning:
             history=self.files.history,
             callbacks=callbacks,
             views=self.settings.views,
-            learner=network.learner() if self.settings.views is None else None,
-            relative_power=strategy.relative_power,
         )
+        if self.settings.stages:
+            state = self._train_in_stages(network.model, train_model)
+        else:
+            state = train_model(
+                learner=network.learner() if self.settings.views is None else None,
+                relative_power=strategy.relative_power,
+            )
         return round(sum(row["seconds"] for row in state.history), 2)
+
+    def _train_in_stages(
+        self, model: keras.Model, train_model: Callable[..., TrainingState]
+    ) -> TrainingState:
+        """Train stage by stage; those that an interruption left behind are passed over."""
+        optimization, stages = self.settings.optimization, self.settings.stages
+        every = optimization.validate_every
+        ends = [*(stage.step // every for stage in stages[1:]), -(-optimization.steps // every)]
+        for stage, end in zip(stages, ends, strict=True):
+            apply_strategy(model, stage.strategy)
+            compile_for_training(model, optimization, stage.step)
+            state = train_model(stage=range(stage.step // every, end))
+        return state
 
     def _measure(self, model: keras.Model, cases: DecodedCases) -> _Measured:
         probabilities = predict(model, cases.images)
@@ -236,7 +260,7 @@ class _Finetuning:
     def _card(self, strategy: Strategy, evaluation: Evaluation) -> models.ModelCard:
         settings, data, split = self.settings, self.prepared.data, self.prepared.split
         note = models.DataNote.of(data)
-        return models.ModelCard(
+        card = models.ModelCard(
             title=f"U-Net fine-tuned on {data.name}, {settings.layers}",
             strategy=str(strategy),
             init=Path(settings.init).name,
@@ -249,6 +273,7 @@ class _Finetuning:
             metrics=evaluation.summary,
             settings=without_paths(settings, data=data.name),
         )
+        return with_seen(card, settings, data.select(split.train), data.select(split.validation))
 
 
 @dataclass(frozen=True)
@@ -348,7 +373,10 @@ class KeptNetworks:
 def _is_alike_in_every_run(settings: FinetuneSettings) -> bool:
     """Whether nothing that is built and compiled depends on images or seed."""
     return (
-        settings.init != "scratch" and settings.views is None and not settings.strategy.is_measured
+        settings.init != "scratch"
+        and settings.views is None
+        and not settings.stages
+        and not settings.strategy.is_measured
     )
 
 

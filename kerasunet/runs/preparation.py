@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 
-from kerasunet.data.cases import NEAR_DUPLICATES, DataSet
-from kerasunet.data.decoding import DecodedCases, decode, foreground_shares, require_objects
+from kerasunet import models
+from kerasunet.data.cases import NEAR_DUPLICATES, Case, DataSet
+from kerasunet.data.decoding import (
+    DecodedCases,
+    decode,
+    foreground_shares,
+    image_digests,
+    require_objects,
+)
 from kerasunet.data.groups import GIVEN, regroup, with_group_pattern
 from kerasunet.data.loading import SIMULATED, load
 from kerasunet.data.splits import Split, development_keys, split_cases
-from kerasunet.training.settings import FinetuneSettings, PretrainSettings
+from kerasunet.models import ModelCard
+from kerasunet.training.settings import (
+    FinetuneSettings,
+    PretrainSettings,
+    finetune_settings,
+    to_json,
+)
 
 MOST_VALIDATION, VALIDATION_SHARE = 20, 0.2
 """How many images validate unless their number is given: a share, but no more than the first."""
@@ -138,6 +151,108 @@ def _validation_size(
     own = sum(part == "validation" for part in (official or {}).values())
     share = min(MOST_VALIDATION, round(VALIDATION_SHARE * (own + left)))
     return max(0, min(share, own or left - (settings.train_size or 1)))
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Which cases of a data set a model has seen.
+
+    Attributes:
+        keys: Keys of the cases that it was trained on or chosen by, and of those of the same groups
+            (patients).
+        is_known: Whether that can be told; if not, there may be more.
+    """
+
+    keys: frozenset[str]
+    is_known: bool
+
+
+def seen_cases(card: ModelCard, cases: DataSet, **sources: str | None) -> Seen:
+    """Tell which cases of a data set a model has seen: by their pixels, whatever they are called.
+
+    A card without digests, as those of version 0.1.0, tells it by its settings, for the data set
+    that the model was fine-tuned on.
+
+    Args:
+        card: The card of the model.
+        cases: The data set.
+        sources: `data`, `manual_dir` and `groups` as the settings of a fine-tuning take them; the
+            groups are those that the model was fine-tuned with.
+    """
+    if card.seen:
+        digests, known = image_digests(cases.cases), {*card.seen}
+        seen = {key for key, digest in digests.items() if digest in known}
+        return Seen(_with_their_groups(cases, seen), is_known=True)
+    if cases.name != card.data.name:
+        return Seen(frozenset(), is_known=cases.name not in card.start_data)
+    split = split_of(card, **sources)
+    if split is None:
+        return Seen(frozenset(), is_known=False)
+    return Seen(_with_their_groups(cases, {*split.train, *split.validation}), is_known=True)
+
+
+def split_of(card: ModelCard, **sources: str | None) -> Split | None:
+    """Split the data that a model was fine-tuned on as it was then, by the settings in its card.
+
+    Returns:
+        The split; `None` if it was not fine-tuned, or the data or groups are no longer the same.
+    """
+    if not card.split:
+        return None
+    values = {**to_json(FinetuneSettings()), **card.settings, **sources}
+    try:
+        split = prepare(finetune_settings(values)).split
+    except ValueError:
+        return None
+    return split if split.digest == card.split else None
+
+
+def _with_their_groups(data: DataSet, keys: set[str]) -> frozenset[str]:
+    groups = {case.group for case in data.cases if case.key in keys}
+    return frozenset(case.key for case in data.cases if case.group in groups)
+
+
+def with_seen(
+    card: ModelCard,
+    settings: FinetuneSettings | PretrainSettings,
+    trained: Sequence[Case],
+    judged: Sequence[Case],
+) -> ModelCard:
+    """Return a card that says what its model has seen, its start included.
+
+    Args:
+        card: The card.
+        settings: Of the run.
+        trained: The cases that it was trained on.
+        judged: The validation cases, which count if they chose the weights or ended the training.
+    """
+    optimization = settings.optimization
+    chosen = optimization.keep == "best" or optimization.patience is not None
+    digests = {*image_digests([*trained, *(judged if chosen else ())]).values()}
+    names: set[str] = set()
+    if start := _card_of_start(settings.init):
+        digests |= {*start.seen}
+        names = {start.data.name, *start.start_data}
+    return replace(card, seen=tuple(sorted(digests)), start_data=tuple(sorted(names)))
+
+
+def size_warning(settings: FinetuneSettings | PretrainSettings) -> str:
+    """Return a warning if a run's start was trained at another image size, otherwise nothing."""
+    start, size = _card_of_start(settings.init), settings.image_size
+    if start is None or start.image_size == size:
+        return ""
+    return (
+        f"{start.name} was trained on images of {start.image_size}×{start.image_size} pixels, this "
+        f"run uses {size}×{size}, where objects have another size; use --image-size "
+        f"{start.image_size}, or expect to need more steps and images"
+    )
+
+
+def _card_of_start(init: str) -> ModelCard | None:
+    try:
+        return None if init == "scratch" else models.card(init)
+    except FileNotFoundError:  # A model file from elsewhere needs no card.
+        return None
 
 
 def load_pretraining_data(settings: PretrainSettings) -> tuple[DataSet, DataSet]:

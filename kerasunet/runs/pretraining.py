@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,13 +13,14 @@ import keras
 
 from kerasunet import models
 from kerasunet.architecture import plain_copy
+from kerasunet.backend import prepared_backend
 from kerasunet.data.cases import DataSet
 from kerasunet.data.decoding import DecodedCases, content_digest, decode, require_objects
 from kerasunet.metrics import Interval
 from kerasunet.runs.directory import RunDirectory, exclusive
-from kerasunet.runs.preparation import load_pretraining_data
+from kerasunet.runs.preparation import load_pretraining_data, size_warning, with_seen
 from kerasunet.training.evaluation import Evaluation, evaluate
-from kerasunet.training.loop import compile_for_training, prepare_backend, train
+from kerasunet.training.loop import compile_for_training, train
 from kerasunet.training.settings import PretrainSettings, without_paths
 
 
@@ -52,7 +55,7 @@ class Pretrained:
 
 def pretrain(
     settings: PretrainSettings,
-    directory: Path,
+    directory: str | os.PathLike,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     *,
     data: tuple[DataSet, DataSet] | None = None,
@@ -78,8 +81,11 @@ def pretrain(
             are kept, and the message says where.
     """
     data = load_pretraining_data(settings) if data is None else data
-    with exclusive(directory):
-        return _pretrain(settings, RunDirectory(directory), data, callbacks=callbacks)
+    if told := size_warning(settings):
+        warnings.warn(told, stacklevel=2)
+    files = RunDirectory(Path(directory))
+    with exclusive(files.path), prepared_backend(settings.optimization):
+        return _pretrain(settings, files, data, callbacks=callbacks)
 
 
 def _pretrain(
@@ -89,7 +95,6 @@ def _pretrain(
     *,
     callbacks: Sequence[keras.callbacks.Callback],
 ) -> Pretrained:
-    prepare_backend(settings.optimization)
     model = _build(settings)
     training, validation = (_decode(settings, part) for part in data)
     digests = {
@@ -140,7 +145,7 @@ def _decode(settings: PretrainSettings, data: DataSet) -> DecodedCases:
 def _card(
     settings: PretrainSettings, data: DataSet, validation: DataSet, evaluation: Evaluation
 ) -> models.ModelCard:
-    return models.ModelCard(
+    card = models.ModelCard(
         title="U-Net pre-trained on natural images",
         strategy="all",
         init=Path(settings.init).name,
@@ -153,6 +158,7 @@ def _card(
         metrics=evaluation.summary,
         settings=without_paths(settings, data=data.name, validation_data=validation.name),
     )
+    return with_seen(card, settings, data.cases, validation.cases)
 
 
 def _build(settings: PretrainSettings) -> keras.Model:

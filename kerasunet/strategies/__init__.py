@@ -10,9 +10,11 @@ from kerasunet.lazy import lazy_members
 if TYPE_CHECKING:
     from kerasunet.strategies.naming import name_of as name_of
     from kerasunet.strategies.parser import (
+        Stage as Stage,
         describe_grammar as describe_grammar,
         expand as expand,
         parse as parse,
+        parse_stages as parse_stages,
     )
     from kerasunet.strategies.strategy import Strategy as Strategy
     from kerasunet.strategies.terms import (

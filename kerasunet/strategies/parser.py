@@ -1,7 +1,7 @@
 """How text becomes a strategy: the grammar, the lexemes, and an operator-precedence parser."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple, NoReturn
 
 from kerasunet.strategies.strategy import (
@@ -78,6 +78,49 @@ def parse(text: str) -> Strategy:
             "the strategy is empty; write all, shallow:3, …, or none to train nothing"
         )
     return _Parser(text).strategy()
+
+
+class Stage(NamedTuple):
+    """A stage of gradual unfreezing: from `step` on, `strategy` says what trains."""
+
+    strategy: Strategy
+    step: int
+
+    def __str__(self) -> str:
+        return f"{self.strategy}@{self.step}"
+
+
+def parse_stages(texts: Sequence[str]) -> tuple[Stage, ...]:
+    """Read the stages of gradual unfreezing, such as `deep:1@0 deep:3@50 all@100`.
+
+    Args:
+        texts: A strategy, `@` and the step from which it trains, each; the first step is 0.
+
+    Raises:
+        StrategyError: A text is not of that form, its strategy depends on the training images, or
+            the steps do not rise from 0.
+    """
+    stages = tuple(map(_stage, texts))
+    steps = [stage.step for stage in stages]
+    if stages and (steps[0] != 0 or steps != sorted(set(steps))):
+        raise StrategyError(
+            f"unfreeze {' '.join(texts)}: the steps must rise from 0, as in deep:1@0 deep:3@50 "
+            "all@100"
+        )
+    return stages
+
+
+def _stage(text: str) -> Stage:
+    written, _, step = text.rpartition("@")
+    if not written or not (step.isascii() and step.isdigit()):
+        raise StrategyError(
+            f"unfreeze {quote(text)}: give a strategy and the step from which it trains, as in "
+            "deep:3@50"
+        )
+    strategy = parse(written)
+    if strategy.is_measured or str(strategy) == "none":
+        raise StrategyError(f"unfreeze {quote(text)}: {strategy} cannot be a stage of a training")
+    return Stage(strategy, int(step))
 
 
 def expand(pattern: str, layout: NetworkLayout) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -160,7 +161,7 @@ class Study:
         return tuple(run for run in self.planned if run.identity not in done)
 
 
-def open_study(settings: StudySettings, directory: Path) -> Study:
+def open_study(settings: StudySettings, directory: str | os.PathLike) -> Study:
     """Plan a study in a directory, resuming an earlier part of the same study.
 
     Args:
@@ -172,6 +173,7 @@ def open_study(settings: StudySettings, directory: Path) -> Study:
         FileNotFoundError: The data or the initial model does not exist.
     """
     settings = _with_sizes(_with_known_architecture(settings))
+    directory = Path(directory)
     layout = settings.run.architecture.layout()
     planned = plan(settings, layout)
     data_name = claim_study(directory, settings, planned)

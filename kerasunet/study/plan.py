@@ -54,6 +54,8 @@ class StudySettings:
                 raise ValueError(f"{name} must be given, each once, not {values}")
         if min(self.train_sizes, default=1) < 1:
             raise ValueError(f"train_sizes must be at least 1, not {self.train_sizes}")
+        if self.run.unfreeze:
+            raise ValueError("a study compares strategies of a training in one go, not unfreeze")
         wrong = [fold for fold in self.only_folds or () if not 0 <= fold < self.run.folds]
         if wrong:
             raise ValueError(f"only_folds {wrong}: folds must be 0 to {self.run.folds - 1}")

@@ -124,6 +124,7 @@ def _with_normalization(
         layer.filters,
         layer.kernel_size,
         padding="same",
+        data_format="channels_last",
         name=f"{layer.name}_folded",
         dtype=layer.dtype_policy,
         trainable=False,

@@ -14,13 +14,14 @@ import keras
 import numpy as np
 
 from kerasunet.architecture import Architecture
+from kerasunet.backend import prepared_backend
 from kerasunet.data.augmentation import with_flip
 from kerasunet.data.augmentation_settings import NO_AUGMENTATION
 from kerasunet.data.decoding import DecodedCases
 from kerasunet.files import write_text
 from kerasunet.metrics import Interval, case_metrics, summarize
 from kerasunet.training.batches import Batches
-from kerasunet.training.loop import compile_for_training, mean_dice, predict, prepare_backend
+from kerasunet.training.loop import compile_for_training, mean_dice, predict
 from kerasunet.training.settings import Optimization
 
 CONSTANT = "WARNING: the model predicts the same for every pixel of every case"
@@ -132,8 +133,8 @@ def overfit_one_batch(
     settings = Optimization(
         steps=steps, batch_size=len(cases), learning_rate=3e-3, schedule="constant"
     )
-    prepare_backend(settings)
-    model = replace(architecture, channels=cases.images.shape[-1]).build()
+    with prepared_backend(settings):
+        model = replace(architecture, channels=cases.images.shape[-1]).build()
     compile_for_training(model, settings)
     images, masks = Batches(cases, len(cases), NO_AUGMENTATION, seed=0).batch(0)
     for step in range(1, steps + 1):

@@ -19,13 +19,21 @@ from typing import Any
 import keras
 import numpy as np
 
+from kerasunet.backend import on_plain_tensorflow
 from kerasunet.data.augmentation_settings import Augmentation
 from kerasunet.data.decoding import DecodedCases
 from kerasunet.files import write_atomically, write_text
 from kerasunet.freezing import scale_updates
 from kerasunet.losses import dice, dice_bce
 from kerasunet.training.batches import ActivationCache, Batches, cut_before_training
-from kerasunet.training.rates import RelativeRates, make_optimizer, pull_to_start, write_rates
+from kerasunet.training.rates import (
+    RelativeRates,
+    make_optimizer,
+    pull_to_start,
+    rate_variable,
+    with_rate,
+    write_rates,
+)
 from kerasunet.training.settings import Optimization
 
 HISTORY_COLUMNS = ("step", "loss", "dice", "val_dice", "learning_rate", "seconds")
@@ -41,6 +49,7 @@ class TrainingState:
         best: Weights of the best validation so far, in the order of `model.weights`.
         best_dice: Its mean Dice, 0 to 1; -1 before the first validation.
         best_epoch: The epoch it came after.
+        stopped: Whether a callback has ended the training.
     """
 
     epoch: int = 0
@@ -48,6 +57,7 @@ class TrainingState:
     best: list[np.ndarray] = field(default_factory=list)
     best_dice: float = -1.0
     best_epoch: int = 0
+    stopped: bool = False
 
 
 def save_checkpoint(path: Path, model: keras.Model, state: TrainingState) -> None:
@@ -63,6 +73,7 @@ def save_checkpoint(path: Path, model: keras.Model, state: TrainingState) -> Non
         "history": state.history,
         "best_dice": state.best_dice,
         "best_epoch": state.best_epoch,
+        "stopped": state.stopped,
     }
     arrays: dict[str, Any] = {"meta": np.frombuffer(json.dumps(meta).encode(), np.uint8)}
     arrays |= _numbered("weight", _arrays(model.weights))
@@ -71,12 +82,14 @@ def save_checkpoint(path: Path, model: keras.Model, state: TrainingState) -> Non
     write_atomically(path, lambda temporary: np.savez(temporary, **arrays))
 
 
-def load_checkpoint(path: Path, model: keras.Model) -> TrainingState:
+def load_checkpoint(path: Path, model: keras.Model, stage: range | None = None) -> TrainingState:
     """Restore a model, its optimizer and the state of its training.
 
     Args:
         path: A file that `save_checkpoint` wrote.
         model: Compiled model with the same weights set to train.
+        stage: The epochs that these weights are set to train in; the optimizer of another stage
+            is left out.
 
     Returns:
         The state.
@@ -87,20 +100,18 @@ def load_checkpoint(path: Path, model: keras.Model) -> TrainingState:
     try:
         with np.load(path, allow_pickle=False) as file:
             meta = json.loads(file["meta"].tobytes())
-            model.optimizer.build(model.trainable_variables)
+            optimizer = model.optimizer
+            optimizer.build(model.trainable_variables)
             _assign(model.weights, _sequence(file, "weight"))
-            _assign(model.optimizer.variables, _sequence(file, "optimizer"))
+            if stage is None or stage.start < meta["epoch"] < stage.stop:
+                _assign(optimizer.variables, with_rate(optimizer, _sequence(file, "optimizer")))
             return TrainingState(best=_sequence(file, "best"), **meta)
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path}: cannot resume from this checkpoint ({error})") from error
 
 
 def stored_weights(path: Path) -> list[np.ndarray]:
-    """Read the weights of the last finished epoch, in the order of `model.weights`.
-
-    Args:
-        path: A file that `save_checkpoint` wrote.
-    """
+    """Read a checkpoint's weights of the last finished epoch, in the order of `model.weights`."""
     with np.load(path, allow_pickle=False) as file:
         return _sequence(file, "weight")
 
@@ -122,16 +133,6 @@ def _sequence(file, name: str) -> list[np.ndarray]:
     return [file[key] for key in sorted(file.files) if key.startswith(f"{name}_")]
 
 
-def prepare_backend(settings: Optimization) -> None:
-    """Set seeds, precision and determinism; call it before the model is built."""
-    keras.utils.set_random_seed(settings.seed)
-    keras.config.set_dtype_policy(settings.precision)
-    if settings.deterministic and keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
-
-        tf.config.experimental.enable_op_determinism()
-
-
 def compile_for_training(model: keras.Model, settings: Optimization, first_step: int = 0) -> None:
     """Compile with a fresh optimizer, Dice plus cross-entropy, and Dice as metric."""
     optimizer = make_optimizer(settings, first_step)
@@ -148,7 +149,7 @@ def compile_with(model: keras.Model, optimizer: keras.optimizers.Optimizer) -> N
     # XLA loses against oneDNN on processors: 40 against 32 ms an image for the default U-Net.
     # Given as a function, it makes its variables in the first step, which is then traced twice.
     metrics = [keras.metrics.MeanMetricWrapper(dice, name="dice")]
-    jit = False if _on_plain_tensorflow() else "auto"
+    jit = False if on_plain_tensorflow() else "auto"
     model.compile(optimizer, loss=dice_bce, metrics=metrics, jit_compile=jit)
 
 
@@ -165,6 +166,7 @@ def train(
     views: int | None = None,
     learner: keras.Model | None = None,
     relative_power: float | None = None,
+    stage: range | None = None,
 ) -> TrainingState:
     """Train a compiled model, going on where an interrupted training stopped.
 
@@ -183,9 +185,12 @@ def train(
             unless given.
         relative_power: Exponent of the strategy `rgn`; its rates go to `rates.csv` beside the
             history. `None` for all other strategies.
+        stage: The epochs of a stage, which begins with the weights of the one before, but with an
+            optimizer of its own; all epochs unless given.
 
     Returns:
-        The state; the model holds the last or the best weights, as the settings say.
+        The state; the model holds the last or the best weights, as the settings say. Callbacks end
+        the training as in Keras, by `model.stop_training`, after a step or an epoch.
 
     Raises:
         ValueError: The checkpoint is damaged, or the best weights are asked for
@@ -195,7 +200,7 @@ def train(
     """
     if not len(validation) and (optimization.keep == "best" or optimization.patience):
         raise ValueError("keep='best' and patience need validation cases, but there are none")
-    state = _restored(model, checkpoint, history)
+    state = _restored(model, checkpoint, history, stage)
     batches = Batches(
         training,
         optimization.batch_size,
@@ -208,10 +213,11 @@ def train(
     else:
         inputs = batches
     listeners = keras.callbacks.CallbackList(list(callbacks), model=model, add_history=False)
+    model.stop_training = False
     listeners.on_train_begin()
     epochs = _Epochs(model, learner, inputs, validation, optimization, listeners)
     relative = None if relative_power is None else RelativeRates(model, batches, relative_power)
-    while not _is_finished(state, optimization):
+    while not _is_finished(state, optimization) and (stage is None or state.epoch < stage.stop):
         try:
             if relative is not None:
                 epochs = epochs.with_rates(relative, state.epoch, history)
@@ -220,19 +226,22 @@ def train(
             kept = _what_is_kept(checkpoint, state, optimization)
             raise FloatingPointError(f"{error}; {kept}") from None
         _record(state, row, model, settings=optimization)
+        state.stopped = bool(model.stop_training)
         save_checkpoint(checkpoint, model, state)
         write_history(history, state.history)
     listeners.on_train_end()
-    if optimization.keep == "best":
+    if optimization.keep == "best" and _is_finished(state, optimization):
         model.set_weights(state.best)
     return state
 
 
-def _restored(model: keras.Model, checkpoint: Path, history: Path) -> TrainingState:
+def _restored(
+    model: keras.Model, checkpoint: Path, history: Path, stage: range | None
+) -> TrainingState:
     """Return what an interrupted training had reached; write its history, which came last."""
     if not checkpoint.is_file():
         return TrainingState()
-    state = load_checkpoint(checkpoint, model)
+    state = load_checkpoint(checkpoint, model, stage)
     write_history(history, state.history)
     return state
 
@@ -259,7 +268,7 @@ def learner_of(model: keras.Model, part: keras.Model | None = None) -> keras.Mod
         weights of the model must not be set to others while it is in use.
     """
     part = model if part is None else part
-    if _on_plain_tensorflow():
+    if on_plain_tensorflow():
         from kerasunet.training.cpu_graph import cpu_graph
 
         part = cpu_graph(part)
@@ -271,7 +280,7 @@ def learner_of(model: keras.Model, part: keras.Model | None = None) -> keras.Mod
 def _is_finished(state: TrainingState, settings: Optimization) -> bool:
     waited = state.epoch - state.best_epoch
     gave_up = settings.patience is not None and waited >= settings.patience
-    return gave_up or state.epoch * settings.validate_every >= settings.steps
+    return state.stopped or gave_up or state.epoch * settings.validate_every >= settings.steps
 
 
 @dataclass(frozen=True)
@@ -290,7 +299,10 @@ class _Epochs:
         first, last = self._range(epoch)
         factors = relative.measure(first, last)
         write_rates(history.with_name("rates.csv"), epoch, factors)
+        before = rate_variable(self.model.optimizer)
         compile_for_training(self.model, self.optimization, first)
+        if (rate := rate_variable(self.model.optimizer)) is not None:
+            rate.assign(before)  # Callbacks may have lowered it.
         return replace(self, learner=learner_of(self.model))
 
     def _range(self, epoch: int) -> tuple[int, int]:
@@ -303,7 +315,7 @@ class _Epochs:
         started = time.perf_counter()
         first, last = self._range(epoch)
         self.listeners.on_epoch_begin(epoch)
-        logs = self._steps(first, last)
+        logs, last = self._steps(first, last)
         _require_finite("weights", self.model.get_weights(), last)
         has_validation = len(self.validation) > 0
         logs["val_dice"] = mean_dice(self.model, self.validation) if has_validation else math.nan
@@ -311,8 +323,8 @@ class _Epochs:
         self.listeners.on_epoch_end(epoch, logs)
         return {"step": last, **logs, "seconds": time.perf_counter() - started}
 
-    def _steps(self, first: int, last: int) -> dict[str, float]:
-        """Train steps `first` to `last - 1`, and return the means of loss and Dice."""
+    def _steps(self, first: int, last: int) -> tuple[dict[str, float], int]:
+        """Train steps `first` to `last - 1`, and return the means of loss and Dice, and the end."""
         totals = {"loss": 0.0, "dice": 0.0}
         for count, (inputs, masks) in enumerate(self.batches.steps(first, last), start=1):
             self.listeners.on_train_batch_begin(count - 1)
@@ -321,7 +333,9 @@ class _Epochs:
             totals = {name: total + float(values[name]) for name, total in totals.items()}
             logs = {name: total / count for name, total in totals.items()}
             self.listeners.on_train_batch_end(count - 1, logs)
-        return logs
+            if self.model.stop_training:
+                break
+        return logs, first + count
 
 
 def _require_finite(what: str, arrays: Sequence[np.ndarray | float], step: int) -> None:
@@ -382,12 +396,3 @@ def write_history(path: Path, history: Sequence[dict[str, float]]) -> None:
     lines = [",".join(HISTORY_COLUMNS)]
     lines += [",".join(f"{row[name]:.6g}" for name in HISTORY_COLUMNS) for row in history]
     write_text(path, "\n".join(lines) + "\n")
-
-
-def _on_plain_tensorflow() -> bool:
-    """Whether TensorFlow computes, and on processors."""
-    if keras.backend.backend() != "tensorflow":
-        return False
-    import tensorflow as tf
-
-    return not tf.config.list_physical_devices("GPU")

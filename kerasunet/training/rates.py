@@ -36,11 +36,11 @@ def make_optimizer(settings: Optimization, first_step: int = 0) -> keras.optimiz
         settings: The settings.
         first_step: How many steps of the schedule have been.
     """
-    rate = settings.learning_rate
-    if settings.schedule == "cosine" or settings.warmup:
-        warmup = int(settings.warmup * settings.steps)
-        rate = WarmupSchedule(rate, settings.steps, warmup, settings.schedule, first_step)
-    return keras.optimizers.Adam(rate, global_clipnorm=settings.clip_norm)
+    rate, warmup = settings.learning_rate, int(settings.warmup * settings.steps)
+    if settings.schedule == "constant":
+        return WarmedAdam(rate, warmup, first_step, global_clipnorm=settings.clip_norm)
+    schedule = WarmupSchedule(rate, settings.steps, warmup, first_step)
+    return keras.optimizers.Adam(schedule, global_clipnorm=settings.clip_norm)
 
 
 def pull_to_start(
@@ -75,22 +75,66 @@ def pull_to_start(
 
 
 class WarmupSchedule(keras.optimizers.schedules.LearningRateSchedule):
-    """Linear rise from 0, then a half cosine down to 0 (Loshchilov and Hutter, 2017) or level."""
+    """Linear rise from 0, then a half cosine down to 0 (Loshchilov and Hutter, 2017)."""
 
-    def __init__(self, peak: float, steps: int, warmup_steps: int, shape: str, first_step: int = 0):
-        self.peak, self.steps, self.warmup_steps, self.shape = peak, steps, warmup_steps, shape
+    def __init__(self, peak: float, steps: int, warmup_steps: int, first_step: int = 0):
+        self.peak, self.steps, self.warmup_steps = peak, steps, warmup_steps
         self.first_step = first_step
 
     def __call__(self, step):
         step = keras.ops.cast(step, "float32") + self.first_step
-        rise = (step + 1.0) / max(self.warmup_steps, 1)
         share = (step - self.warmup_steps) / max(self.steps - self.warmup_steps, 1)
         fall = 0.5 * (1.0 + keras.ops.cos(math.pi * keras.ops.clip(share, 0.0, 1.0)))
-        level = fall if self.shape == "cosine" else 1.0
-        return self.peak * keras.ops.where(step < self.warmup_steps, rise, level)
+        return self.peak * _risen(step, self.warmup_steps, fall)
 
     def get_config(self) -> dict:
         return dict(vars(self))
+
+
+class WarmedAdam(keras.optimizers.Adam):
+    """Adam with a linear rise from 0, then a level rate, which callbacks may read and set.
+
+    Keras lets nobody set the rate of an optimizer that has a schedule.
+    """
+
+    def __init__(self, peak: float, warmup_steps: int, first_step: int = 0, **settings):
+        super().__init__(peak, name="adam", **settings)
+        self._warmup_steps, self._first_step = warmup_steps, first_step
+
+    def _rise(self):
+        step = keras.ops.cast(self._iterations, "float32") + self._first_step
+        return _risen(step, self._warmup_steps, 1.0)
+
+    def _get_current_learning_rate(self):
+        return super()._get_current_learning_rate() * self._rise()
+
+    @property
+    def learning_rate(self):
+        return self._get_current_learning_rate()
+
+    @learning_rate.setter
+    def learning_rate(self, rate):
+        self._learning_rate.assign(rate / self._rise())
+
+
+def _risen(step, warmup_steps: int, level):
+    rise = (step + 1.0) / max(warmup_steps, 1)
+    return keras.ops.where(step < warmup_steps, rise, level)
+
+
+def rate_variable(optimizer: keras.optimizers.Optimizer) -> keras.Variable | None:
+    """Return the variable that callbacks set, or `None` for a schedule."""
+    rate = getattr(optimizer, "inner_optimizer", optimizer)._learning_rate
+    return rate if isinstance(rate, keras.Variable) else None
+
+
+def with_rate(optimizer: keras.optimizers.Optimizer, stored: list[np.ndarray]) -> list[np.ndarray]:
+    """Return the stored state of an optimizer, with the rate added that version 0.1.0 left out."""
+    variables, rate = optimizer.variables, rate_variable(optimizer)
+    if rate is None or len(stored) != len(variables) - 1:
+        return stored
+    place = next(index for index, variable in enumerate(variables) if variable is rate)
+    return [*stored[:place], keras.ops.convert_to_numpy(rate.value), *stored[place:]]
 
 
 class RelativeRates:

@@ -13,9 +13,8 @@ from typing import Any, cast
 
 from kerasunet.architecture import Architecture
 from kerasunet.data.augmentation_settings import Augmentation
-from kerasunet.data.cases import ObjectChoice
-from kerasunet.options import check, option
-from kerasunet.strategies import Strategy, parse
+from kerasunet.options import ObjectChoice, check, option
+from kerasunet.strategies import Stage, Strategy, parse, parse_stages
 
 LARGEST_SEED = 2**31 - 1
 LARGEST_SIDE = 2048
@@ -135,6 +134,13 @@ class FinetuneSettings:
     """
 
     layers: str | Strategy = option("shallow:3", "strategy: what trains")
+    unfreeze: tuple[str, ...] = option(
+        (),
+        "gradual unfreezing, in place of layers: what trains from which step on, such as deep:1@0 "
+        "deep:3@50 all@100; steps are multiples of validate-every",
+        metavar="S@STEP",
+        implied=[],
+    )
     init: str = option("natural", "initial weights: a saved model's name or file, or scratch")
     data: str = option("simulated-ultrasound", _DATA_HELP, metavar="NAME|FOLDER")
     manual_dir: str | None = option(None, _MANUAL_DIR_HELP, metavar="FOLDER")
@@ -235,11 +241,32 @@ class FinetuneSettings:
         if isinstance(self.layers, str):
             object.__setattr__(self, "layers", parse(self.layers))
         check(self)
+        self._check_stages()
         ObjectChoice.parse(self.objects)
         if self.development and not self.development_size:
             raise ValueError("development needs a development_size of at least 1")
         if self.disjoint and self.division:
             raise ValueError(f"division {self.division} says what is tested; it has no disjoint")
+
+    def _check_stages(self) -> None:
+        """Require stages that begin where an epoch does; the last one is what `layers` holds."""
+        if not self.stages:
+            return
+        every, steps = self.optimization.validate_every, self.optimization.steps
+        wrong = [str(s) for s in self.stages if s.step % every or s.step >= steps]
+        if wrong:
+            raise ValueError(
+                f"unfreeze {' '.join(wrong)}: steps must be multiples of validate_every, {every}, "
+                f"and below steps, {steps}"
+            )
+        if self.views is not None:
+            raise ValueError("views need layers that stay frozen; give no unfreeze with views")
+        object.__setattr__(self, "layers", self.stages[-1].strategy)
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """The stages of gradual unfreezing, parsed; none for a training in one go."""
+        return parse_stages(self.unfreeze)
 
     @property
     def strategy(self) -> Strategy:

@@ -149,7 +149,10 @@ def test_own_folder_from_training_to_masks(call_cli, tmp_path, tiny_model_file, 
     )
     assert trained.returncode == 0, trained.stderr
 
-    measured = call_cli("evaluate", "run/model.keras", "--data", own_folder, "--csv", "cases.csv")
+    measured = call_cli(
+        *("evaluate", "run/model.keras", "--data", own_folder, "--csv", "cases.csv"),
+        "--include-seen",
+    )
     assert measured.returncode == 0, measured.stderr
     assert "10 cases (mean, 95 % interval over 10 images)" in measured.stdout
     with open(tmp_path / "cases.csv", newline="") as file:
@@ -164,7 +167,7 @@ def test_own_folder_from_training_to_masks(call_cli, tmp_path, tiny_model_file, 
     assert card["evaluations"][0]["metrics"]["n"] == 5
 
     twice = call_cli("evaluate", "run/model.keras", "--data", own_folder, "--mirror")
-    assert twice.returncode == 0 and "mirrored, 10 cases" in twice.stdout, twice.stderr
+    assert twice.returncode == 0 and "mirrored, 5 cases" in twice.stdout, twice.stderr
 
     predicted = call_cli("predict", "run/model.keras", own_folder / "images", "--output", "out")
     assert predicted.returncode == 0, predicted.stderr
@@ -290,12 +293,34 @@ def test_compare_ranks_runs_and_refuses_other_data(call_cli, tiny_model_file):
     compared = call_cli("compare", "none", "all")
     assert compared.returncode == 0, compared.stderr
     rows = [line for line in compared.stdout.splitlines() if line.startswith("| `")]
-    scores = [float(row.split("|")[3].split()[0]) for row in rows]
+    scores = [float(row.split("|")[7].split()[0]) for row in rows]
+    assert all("| `model.keras` | " in row for row in rows)
+    assert {row.split("|")[3].strip() for row in rows} == {"none", "4"}
+    assert {row.split("`")[5] for row in rows} == {"none", "all"}  # The runs' folders.
     assert {row.split("`")[1] for row in rows} == {"none", "all"}
     assert scores == sorted(scores, reverse=True)
     refused = call_cli("compare", "none", "head")
     assert refused.returncode == 2
     assert "cannot be compared" in refused.stderr
+
+
+@pytest.mark.slow
+def test_a_run_is_quiet_and_survives_warnings_as_errors(tmp_path, tiny_model_file):
+    words = [
+        *(sys.executable, "-W", "error", "-m", "kerasunet", "finetune", "--layers", "rgn"),
+        *("--init", tiny_model_file, "--data", "simulated-xray:12", "--output", "run"),
+        *("--train-size", 4, "--validation-size", 2, *QUICK),
+    ]
+    done = subprocess.run(
+        [*map(str, words)],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "retracing" not in done.stderr and "arning" not in done.stderr
 
 
 COUNTED = """

@@ -143,6 +143,36 @@ def test_without_truth_the_consensus_ranks(comparison):
     assert scores[-1].name == "none"
 
 
+def test_without_truth_nothing_is_best(comparison, truth):
+    """Agreement with the consensus is no quality."""
+    verdict = judge(comparison)
+    scores = score(comparison, verdict)
+    page = as_html("scan", comparison, verdict, scores=scores)
+    assert not any(line.best for line in scores) and "(best)" not in page
+    assert "Sorted by Dice with the consensus, which is agreement and not quality." in page
+    assert f"all: Dice with the consensus {scores[0].consensus_dice:.3f}" in page
+    assert {line["best"] for line in rows("scan", scores, Choice())} == {""}
+    against_truth = as_html(
+        "scan", comparison, verdict, scores=score(comparison, verdict, truth), truth=truth
+    )
+    assert "(best)" in against_truth
+
+
+def test_candidates_are_told_apart_by_what_they_are():
+    twins = [
+        replace(candidate(name, box(0, 0, 5, 5)), strategy="all", origin=f"from {name}, 200 steps")
+        for name in ("first", "second")
+    ]
+    compared = compare(np.zeros(SHAPE), twins)
+    scores = score(compared, judge(compared))
+    assert [line.strategy for line in scores] == ["all (first)", "all (second)"]
+    assert "from second, 200 steps" in as_html("scan", compared, judge(compared), scores=scores)
+    assert [row["origin"] for row in rows("scan", scores, Choice())] == [
+        "from first, 200 steps",
+        "from second, 200 steps",
+    ]
+
+
 def test_mask_of_another_size_is_refused(comparison):
     with pytest.raises(ValueError, match="mask has 3×2 pixels, the image 60×40"):
         score(comparison, judge(comparison), np.zeros((2, 3), bool))

@@ -147,9 +147,21 @@ def test_check_goes_on_with_several_labels_and_says_so(one):
     assert "cyst (1), mass (1)" in problem.message and report.data is not None
 
 
+@pytest.mark.parametrize("label", ["cyst,mass", "a=b"])
+def test_label_that_looks_like_a_choice(one, label):
+    folder = one(outline(SQUARE, label), outline(ASIDE, "other"))
+    np.testing.assert_array_equal(mask_in(folder, objects=[label]), filled(SQUARE))
+
+
 @pytest.mark.parametrize(
     ("images", "files"),
-    [("images", "annotations"), ("img", "json"), ("images", "labels"), ("", "labelme")],
+    [
+        ("images", "annotations"),
+        ("img", "json"),
+        ("images", "labels"),
+        ("images", "masks"),
+        ("", "labelme"),
+    ],
 )
 def test_labelme_files_in_a_folder_of_their_own(tmp_path, images, files):
     scan(tmp_path / images / "a.png")
@@ -200,6 +212,9 @@ UNUSABLE = {
     "two corners": outline([[1, 1], [5, 5]]),
     "a number that is none": outline([[1, 1], [5, 5], [1, float("nan")]]),
     "a circle of nowhere": outline([[1, 1], [float("nan"), 5]], kind="circle"),
+    "shares instead of pixels": outline([[0.1, 0.2], [0.9, 0.2], [0.5, 0.8]]),
+    "no width": outline([[7, 3], [7, 30]], kind="rectangle"),
+    "outside of the image": outline([[90, 3], [99, 3], [99, 30]]),
     "a broken mask": outline([[1, 1], [5, 5]], kind="mask", mask="QUJD"),
 }
 
@@ -370,6 +385,14 @@ def test_image_name_that_fits_several_files_is_refused(tmp_path):
     assert load(path).cases[0].image == tmp_path / "p2" / "a.png"
 
 
+def test_size_of_an_image_that_is_no_number_is_named(tmp_path):
+    scan(tmp_path / "a.png")
+    path = save(tmp_path / "c.json", coco([picture(0, "a.png", height="tall")], []))
+    assert refusal(path) == (
+        f"{path}: an image or annotation is incomplete: the size of image 0 is no number"
+    )
+
+
 def test_loose_coco_of_the_vgg_annotator(tmp_path):
     scan(tmp_path / "a.png")
     image = picture("0", "a.png", height=0, width=0)
@@ -378,7 +401,15 @@ def test_loose_coco_of_the_vgg_annotator(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "bad", [[[1, 1, 2, 2]], [], [[1, 1, 2, 2, 3]], {"size": [80, 60], "counts": [4800]}]
+    "bad",
+    [
+        [[1, 1, 2, 2]],
+        [],
+        [[1, 1, 2, 2, 3]],
+        {"size": [80, 60], "counts": [4800]},
+        [[0.1, 0.2, 0.9, 0.2, 0.5, 0.8]],
+        [[90, 3, 99, 3, 99, 30]],
+    ],
 )
 def test_unusable_annotation_costs_that_annotation_and_is_named(tmp_path, bad):
     scan(tmp_path / "a.png")

@@ -199,6 +199,12 @@ def test_a_mask_without_the_frames_of_its_image_is_named(tmp_path):
     assert [problem.kind for problem in check(tmp_path).problems] == ["pairing"] * 2
 
 
+def test_a_segmentation_without_its_image_is_not_called_unreadable(tmp_path):
+    write_dicom(tmp_path / "images" / "loop.dcm", IMAGES)
+    write_segmentation(tmp_path / "masks" / "loop2.dcm", MASKS[:1], [about(0, "1.2.3", 1)])
+    assert {problem.kind for problem in check(tmp_path).problems} == {"pairing"}
+
+
 def test_check_names_the_frame(tmp_path):
     frames = IMAGES.copy()
     frames[2] = 7

@@ -122,6 +122,18 @@ def test_one_level_or_color_declared_transparent(folder, mode):
     np.testing.assert_array_equal(mask_in(made), OBJECT)
 
 
+def test_sixteen_bits_that_count_from_white_are_refused(folder):
+    deep = Image.fromarray(np.where(OBJECT, 0, 65535).astype(np.uint16))
+    made = folder(deep, ".tif", tiffinfo={262: 0})
+    assert "count from white down; save it with 0 as black" in refusal(made)
+
+
+def test_jpeg_inside_tiff_is_as_lossy_as_jpeg(folder):
+    made = folder(values(255), ".tif", compression="jpeg", quality=60)
+    assert "a JPEG file" in refusal(made, objects=["x=255"])
+    np.testing.assert_array_equal(mask_in(made, mask_threshold=127), OBJECT)
+
+
 def test_masks_in_color_without_an_object_are_empty(folder):
     for empty in (Image.new("RGB", SHAPE[::-1]), Image.new("RGBA", SHAPE[::-1])):
         assert not mask_in(folder(empty)).any()
@@ -219,17 +231,20 @@ def test_values_and_colors_that_are_chosen(folder, make, choice, expected):
         (lambda: values(255), ".png", "nodule", "without a table of names; give values or colors"),
         (lambda: values(255), ".png", "x=", "give a name, or NAME=V,V"),
         (lambda: values(255), ".png", "=1", "give a name, or NAME=V,V"),
+        (lambda: drawn(RED, BLACK), ".png", "x=255,0,0", "a color is written as one, #ff0000"),
     ],
 )
 def test_choice_that_cannot_be_followed_is_refused(folder, make, suffix, choice, fault):
     assert fault in refusal(folder(make(), suffix), objects=[choice])
 
 
-def test_several_objects_are_refused_until_they_are_supported(folder, run_cli):
+def test_several_objects_are_refused_until_they_are_supported(folder):
     message = refusal(folder(values(150, 200)), objects=["left", "right"])
     assert "several objects at a time are not supported" in message and "left,right" in message
     with pytest.raises(ValueError, match="not supported"):
         FinetuneSettings(objects=("left", "right"))
+    with pytest.raises(ValueError, match="not supported"):
+        check(folder(values(150, 200)), objects=["left", "right"])
 
 
 def test_choice_on_simulated_data_is_refused():
@@ -296,6 +311,22 @@ def test_region_of_several_values(folder):
     np.testing.assert_array_equal(mask_in(made, objects=["whole"]), OBJECT | OTHER)
 
 
+@pytest.mark.parametrize("layout", ["parts", "one part", "manifest"])
+def test_table_above_the_folders_or_beside_a_manifest(tmp_path, layout):
+    for part in {"parts": ("train", "test"), "one part": ("all",)}.get(layout, ()):
+        write(tmp_path / part / "images" / f"{part}.png", image_of(OBJECT))
+        (tmp_path / part / "masks").mkdir()
+        values(1, 2).save(tmp_path / part / "masks" / f"{part}.png")
+    if layout == "manifest":
+        write(tmp_path / "scan.png", image_of(OBJECT))
+        values(1, 2).save(tmp_path / "outline.png")
+        (tmp_path / "manifest.csv").write_text("image,mask\nscan.png,outline.png\n")
+    write_table(tmp_path, "_classes.csv")
+    for case in load(tmp_path, objects=["heart"]).cases:
+        np.testing.assert_array_equal(case.load().mask, OTHER)
+    assert "has several objects, lung, heart" in refusal(tmp_path)
+
+
 def test_table_of_one_class_needs_no_choice(folder):
     made = folder(drawn(RED, WHITE))
     write_table(made, "labelmap.txt", "background:255,255,255::\nlung:255,0,0::\n")
@@ -307,7 +338,26 @@ def test_what_a_table_does_not_list_is_refused(folder):
     assert "has 255, which the table of classes does not list" in refusal(made)
 
 
-@pytest.mark.parametrize("text", ["lung\n", "lung:1,2::\n", "lung:1,2,300::\n"])
+def test_table_of_colors_and_masks_with_a_palette(folder):
+    made = write_table(folder(drawn(RED, BLACK, GREEN).quantize(3)), "labelmap.txt")
+    np.testing.assert_array_equal(mask_in(made, objects=["lung"]), OBJECT)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("labelmap.txt", "person\nbicycle\n"),
+        ("class_names.txt", "lung\nheart\n"),
+        ("dataset.json", json.dumps({"labels": {"a.png": 0}})),
+        ("dataset.json", json.dumps({"labels": [["a.png", 0]]})),
+        ("dataset.json", json.dumps({"labels": {"0": "benign", "1": "malignant"}})),
+    ],
+)
+def test_files_that_only_have_the_name_of_a_table(folder, name, text):
+    np.testing.assert_array_equal(mask_in(write_table(folder(values(255)), name, text)), OBJECT)
+
+
+@pytest.mark.parametrize("text", ["lung:1,2::\n", "lung:1,2,300::\n", "lung:0,0,1::\nheart\n"])
 def test_table_that_cannot_be_read_is_named(folder, text):
     made = write_table(folder(values(1)), "labelmap.txt", text)
     assert refusal(made).startswith(f"{made / 'labelmap.txt'}: not a readable table")

@@ -1,6 +1,8 @@
 """Masks laid on their image in space and time: DICOM, segmentations, volumes, plain pictures."""
 
 import gzip
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ pydicom = pytest.importorskip("pydicom")
 from helpers.dicom_files import dicom, item, save  # noqa: E402
 from helpers.placed_files import (  # noqa: E402
     affine,
+    at,
     enhanced,
     nifti,
     objects,
@@ -23,6 +26,7 @@ from helpers.placed_files import (  # noqa: E402
     slice_of,
     slices,
 )
+from pydicom.data import get_testdata_file  # noqa: E402
 
 PIXELS, MASKS = slices(), objects()
 LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -120,6 +124,27 @@ def test_a_segmentation_matched_by_position_alone(tmp_path):
         np.testing.assert_array_equal(read(path, as_nifti, frame), MASKS[frame])
 
 
+def test_a_converted_image_is_matched_by_place_before_numbers(tmp_path):
+    """The segmentation names frames of a DICOM volume; NIfTI has its slices the other way round."""
+    pytest.importorskip("highdicom")
+    volume = pydicom.dcmread(enhanced(tmp_path / "v.dcm", PIXELS))
+    drawn = MASKS.astype(np.uint8)
+    drawn[1] = 0
+    seg = segmentation(series(tmp_path)[0], drawn)
+    for group in seg.PerFrameFunctionalGroupsSequence:
+        height = group.PlanePositionSequence[0].ImagePositionPatient[2]
+        source = item(ReferencedSOPInstanceUID=volume.SOPInstanceUID)
+        source.ReferencedFrameNumber = 1 + [at(n)[2] for n in range(3)].index(height)
+        group.DerivationImageSequence[0].SourceImageSequence = [source]
+    path = save(seg, tmp_path / "seg.dcm")
+    place = affine() @ np.diag([1, 1, -1, 1])
+    place[2, 3] += 4
+    converted = nifti(tmp_path / "v.nii", PIXELS[::-1], place)
+    for frame, number in enumerate([2, 1, 0]):
+        np.testing.assert_array_equal(read(path, converted, frame), drawn[number])
+        np.testing.assert_array_equal(read(path, tmp_path / "v.dcm", number), drawn[number])
+
+
 def test_a_segmentation_that_is_turned_against_its_image_is_refused(tmp_path):
     pytest.importorskip("highdicom")
     images, paths = series(tmp_path)
@@ -128,6 +153,43 @@ def test_a_segmentation_that_is_turned_against_its_image_is_refused(tmp_path):
     shared.PlaneOrientationSequence[0].ImageOrientationPatient = [-1, 0, 0, 0, -1, 0]
     with pytest.raises(ValueError, match=r"seg\.dcm: its pixels lie elsewhere .* those of ct0"):
         read(save(seg, tmp_path / "seg.dcm"), paths[0])
+
+
+@pytest.mark.parametrize("placed", [True, False])
+def test_frames_that_refer_to_all_slices_are_told_apart_by_their_place(tmp_path, placed):
+    pytest.importorskip("highdicom")
+    images, paths = series(tmp_path)
+    seg = segmentation(images, MASKS.astype(np.uint8))
+    groups = seg.PerFrameFunctionalGroupsSequence
+    sources = [
+        source
+        for group in groups
+        for source in group.DerivationImageSequence[0].SourceImageSequence
+    ]
+    for group in groups:
+        group.DerivationImageSequence[0].SourceImageSequence = sources
+        if not placed:
+            del group.PlanePositionSequence
+    path = save(seg, tmp_path / "seg.dcm")
+    for number, image in enumerate(paths):
+        if placed:
+            np.testing.assert_array_equal(read(path, image), MASKS[number])
+            continue
+        with pytest.raises(ValueError, match=r"seg\.dcm: a segmentation of 3 images; export one"):
+            read(path, image)
+
+
+def test_a_real_segmentation_is_laid_on_the_slices_it_names(tmp_path):
+    """`liver.dcm` of pydicom: a frame for each of three slices, by pydicom's own decoding."""
+    pytest.importorskip("data_store")
+    path = get_testdata_file("liver.dcm", download=False)
+    seg = pydicom.dcmread(path)
+    for group, frame in zip(seg.PerFrameFunctionalGroupsSequence, seg.pixel_array, strict=True):
+        (source,) = group.DerivationImageSequence[0].SourceImageSequence
+        image = dicom(np.zeros(frame.shape, np.uint8), FrameOfReferenceUID=seg.FrameOfReferenceUID)
+        image.SOPInstanceUID = source.ReferencedSOPInstanceUID
+        assert frame.any()
+        np.testing.assert_array_equal(read(path, save(image, tmp_path / "x.dcm")), frame > 0)
 
 
 def test_a_segmentation_in_another_frame_of_reference_is_refused(tmp_path):
@@ -139,6 +201,20 @@ def test_a_segmentation_in_another_frame_of_reference_is_refused(tmp_path):
     seg.FrameOfReferenceUID = "1.2.3.4.5"
     with pytest.raises(ValueError, match="in another frame of reference than ct0"):
         read(save(seg, tmp_path / "seg.dcm"), paths[0])
+
+
+@pytest.mark.parametrize("kind", ["FRACTIONAL", "BINARY", None])
+def test_a_segmentation_of_unexplained_values_is_refused(tmp_path, kind):
+    values = np.arange(63 * 51).reshape(1, 51, 63) % 200
+    path = frames_without_references(tmp_path / "seg.dcm", values, numbers=(1,))
+    ds = pydicom.dcmread(path)
+    del ds.MaximumFractionalValue
+    if kind:
+        ds.SegmentationType = kind
+    else:
+        del ds.SegmentationType
+    with pytest.raises(ValueError, match="many values that does not say what they mean; export"):
+        read_mask_values(save(ds, path))
 
 
 def test_a_segmentation_is_no_image(tmp_path):
@@ -243,6 +319,24 @@ def test_a_mask_that_lies_elsewhere_is_refused(tmp_path, change):
             read(path, image)
 
 
+@pytest.mark.parametrize("name", ["anatomical.nii", "functional.nii", "example4d.nii.gz"])
+def test_real_volumes_are_shown_as_itk_orients_them(name):
+    """nibabel's test files, turned to left, posterior, superior by ITK."""
+    sitk = pytest.importorskip("SimpleITK")
+    path = Path(nibabel.__file__).parent / "tests" / "data" / name
+    first = sitk.ReadImage(str(path))
+    if first.GetDimension() == 4:
+        first = first[..., 0]
+    across = nibabel.io_orientation(nibabel.load(path).affine)[2]
+    oriented = sitk.GetArrayFromImage(sitk.DICOMOrient(first, "LPS")).astype(float)
+    assert across[0] == 2
+    for frame in range(0, len(oriented), 5):
+        expected = oriented[frame if across[1] > 0 else -1 - frame]
+        low, high = np.percentile(expected, (0.1, 99.9), method="nearest")
+        levels = np.clip((expected - low) / (high - low), 0, 1) * 255
+        np.testing.assert_allclose(read_image(path, frame=frame)[0], levels, atol=0.1)
+
+
 def test_a_case_of_volumes_loads_by_position(tmp_path):
     masks, place = flipped((0, 1, 2))
     enhanced(tmp_path / "images" / "a.dcm", PIXELS)
@@ -253,6 +347,20 @@ def test_a_case_of_volumes_loads_by_position(tmp_path):
         sample = case.load()
         np.testing.assert_array_equal(sample.mask, MASKS[number])
         assert sample.spacing == pytest.approx((0.5, 0.4))
+
+
+def test_slices_in_files_of_their_own_share_the_mask_of_the_volume(tmp_path):
+    """As a converter leaves a series, with one mask for all of it; there is a slice too many."""
+    masks, place = flipped((1, 2))
+    nifti(tmp_path / "volume.nii.gz", masks, place)
+    series(tmp_path)
+    rows = [f"ct{number}.dcm,volume.nii.gz,patient" for number in range(3)]
+    (tmp_path / "manifest.csv").write_text("\n".join(["image,mask,group", *rows]))
+    for number, case in enumerate(load(tmp_path).cases):
+        np.testing.assert_array_equal(case.load().mask, MASKS[number])
+    save(slice_of(PIXELS[0], 3), tmp_path / "ct2.dcm")
+    with pytest.raises(ValueError, match=r"volume\.nii\.gz: its pixels lie elsewhere .* ct2\.dcm"):
+        load(tmp_path).cases[2].load()
 
 
 @pytest.mark.parametrize("across", [0, 1])
@@ -285,6 +393,15 @@ def test_a_packed_volume_is_unpacked_once(tmp_path, monkeypatch):
     changed = slices(20)[::-1]
     nifti(path, changed)
     np.testing.assert_array_equal(read_image(path, frame=0)[0], frames[19])
+
+
+def test_a_packed_volume_with_a_wrong_checksum_is_refused(tmp_path):
+    path = nifti(tmp_path / "x.nii.gz", PIXELS)
+    content = bytearray(path.read_bytes())
+    content[-8] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"x\.nii\.gz: damaged, cut off"):
+        read_image(path, frame=0)
 
 
 @pytest.mark.parametrize(
@@ -410,6 +527,20 @@ def test_headers_that_name_another_file_are_refused(tmp_path, suffix):
         read_image(tmp_path / f"x{suffix}", frame=0)
 
 
+@pytest.mark.parametrize("rows_first", [False, True])
+def test_nrrd_without_orientation_is_laid_by_its_shape(tmp_path, rows_first):
+    """As pynrrd writes arrays, the first axis first."""
+    mask = MASKS[1]
+    stored = mask if rows_first else mask.T
+    sizes = f"sizes: {stored.shape[0]} {stored.shape[1]}".encode()
+    head = b"NRRD0004\ntype: uint8\ndimension: 2\n" + sizes + b"\nencoding: raw\n\n"
+    (tmp_path / "m.nrrd").write_bytes(head + stored.astype(np.uint8).tobytes(order="F"))
+    pytest.importorskip("SimpleITK")
+    image = picture(tmp_path / "x.png", np.zeros(mask.shape, np.uint8))
+    np.testing.assert_array_equal(read(tmp_path / "m.nrrd", image), mask)
+    assert read_image(tmp_path / "m.nrrd")[1] is None
+
+
 def test_a_sequence_is_not_taken_for_color(tmp_path):
     sitk = pytest.importorskip("SimpleITK")
     path = tmp_path / "x.nrrd"
@@ -432,6 +563,14 @@ def test_volumes_of_both_libraries_are_read_in_threads(tmp_path):
         found = list(pool.map(lambda one: read(one[0], image, one[1]), wanted, timeout=60))
     for (_, frame), mask in zip(wanted, found, strict=True):
         np.testing.assert_array_equal(mask, MASKS[frame])
+
+
+def test_a_missing_library_names_its_extra(tmp_path, monkeypatch):
+    path = itk_volume(tmp_path / "x.mha", PIXELS)
+    monkeypatch.delitem(sys.modules, "kerasunet.data.readers.itk", raising=False)
+    monkeypatch.setitem(sys.modules, "SimpleITK", None)
+    with pytest.raises(ValueError, match=r'x\.mha: MetaImage needs .* "kerasunet\[itk\]"'):
+        read_image(path)
 
 
 @pytest.mark.parametrize("kind", ["BINARY", "FRACTIONAL", "LABELMAP"])

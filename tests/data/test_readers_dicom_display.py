@@ -1,15 +1,18 @@
 """DICOM as viewers show it: padding, tables, windows, broken elements; checked by other readers."""
 
+import io
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 pydicom = pytest.importorskip("pydicom")
 
 from helpers.dicom_files import big_endian, dicom, item, overwritten, save, table  # noqa: E402
 from pydicom.data import get_testdata_file  # noqa: E402
-from pydicom.uid import RLELossless  # noqa: E402
+from pydicom.encaps import encapsulate  # noqa: E402
+from pydicom.uid import JPEG2000Lossless, RLELossless  # noqa: E402
 
 from kerasunet.data.layouts import read_folder  # noqa: E402
 from kerasunet.data.readers import read_image  # noqa: E402
@@ -184,6 +187,36 @@ def test_an_unknown_function_of_windows_is_taken_for_linear(read):
         np.testing.assert_allclose(read(ds), EVEN, atol=1e-3)
 
 
+def test_overlays_are_not_drawn(read):
+    ds = dicom(RAMP, bits=10, WindowCenter=512, WindowWidth=1024)
+    for element, vr, value in (
+        (0x10, "US", 32), (0x11, "US", 32), (0x40, "CS", "G"), (0x50, "SS", [1, 1]),
+        (0x100, "US", 1), (0x102, "US", 0), (0x3000, "OW", b"\xff" * 128),
+    ):  # fmt: skip
+        ds.add_new(0x60000000 + element, vr, value)
+    np.testing.assert_allclose(read(ds), EVEN, atol=1e-3)
+
+
+def test_an_interpretation_in_small_letters(tmp_path):
+    path = save(dicom(RAMP, "MONOCHROME1", bits=10), tmp_path / "x.dcm")
+    expected = read_image(path)[0]
+    overwritten(path, "PhotometricInterpretation", b"MONOCHROME1", b"monochrome1")
+    np.testing.assert_array_equal(read_image(path)[0], expected)
+
+
+def test_values_beyond_the_stated_bits_are_stretched(tmp_path):
+    """JPEG 2000 says itself how many bits there are."""
+    data = io.BytesIO()
+    Image.fromarray(RAMP << 2).save(data, "JPEG2000", no_jp2=True)
+    ds = dicom(RAMP, bits=16)
+    ds.file_meta.TransferSyntaxUID = JPEG2000Lossless
+    ds.PixelData = encapsulate([data.getvalue()])
+    ds["PixelData"].is_undefined_length = True
+    ds.BitsStored, ds.HighBit = 8, 7
+    image, _ = read_image(save(ds, tmp_path / "x.dcm"))
+    np.testing.assert_allclose(image, np.clip((RAMP - 1.0) / 1021, 0, 1) * 255, atol=1e-3)
+
+
 @pytest.mark.parametrize(
     "photometric, shape", [("MONOCHROME1", "IDENTITY"), ("MONOCHROME2", "INVERSE")]
 )
@@ -219,6 +252,21 @@ def test_decimal_commas_are_read_as_points(tmp_path):
         f"{path}: the decimal commas of its {name} were read as points"
         for name in ("WindowCenter", "WindowWidth", "PixelSpacing")
     }
+
+
+def test_decimal_commas_of_one_frame(tmp_path):
+    """In the functional groups of an enhanced object."""
+    window = item(WindowCenter="511.5", WindowWidth="1023.0", VOILUTFunction="LINEAR_EXACT")
+    ds = dicom(np.stack([RAMP] * 2), bits=10)
+    ds.PerFrameFunctionalGroupsSequence = [
+        item(FrameVOILUTSequence=[item(WindowCenter="100", WindowWidth="50")]),
+        item(FrameVOILUTSequence=[window]),
+    ]
+    path = save(ds, tmp_path / "x.dcm")
+    path.write_bytes(path.read_bytes().replace(b"511.5", b"511,5").replace(b"1023.0", b"1023,0"))
+    with pytest.warns(FileWarning) as said:
+        np.testing.assert_allclose(read_image(path, frame=1)[0], EVEN, atol=1e-3)
+    assert len(said) == 2
 
 
 @pytest.mark.parametrize(

@@ -74,7 +74,7 @@ def test_folding_changes_nothing_but_the_layers(normalization):
     images = np.random.default_rng(1).uniform(0, 255, (2, 16, 24, 3))
     wanted = network.predict_on_batch(images)
     np.testing.assert_allclose(plain.predict_on_batch(images), wanted, rtol=0, atol=1e-4)
-    kinds = [type(layer) for layer in plain.layers]
+    kinds = [type(layer) for layer in plain.layers if layer.name != "standardize"]
     assert keras.layers.BatchNormalization not in kinds
     assert (keras.layers.GroupNormalization in kinds) == (normalization == "group")
 

@@ -14,7 +14,14 @@ from medpy.metric import binary as medpy
 from scipy.ndimage import gaussian_filter
 
 from kerasunet import metrics
-from kerasunet.metrics import METRICS, POLICY, bootstrap_interval, case_metrics, summarize
+from kerasunet.metrics import (
+    DETECTION_IOU,
+    METRICS,
+    POLICY,
+    bootstrap_interval,
+    case_metrics,
+    summarize,
+)
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -68,6 +75,7 @@ def mask_pairs(count):
 PAIRS = mask_pairs(400)
 EMPTY, LESION, ELSEWHERE = (np.zeros((30, 40), bool) for _ in range(3))
 LESION[5:15, 8:20] = True
+BARELY = np.roll(LESION, 11, axis=1)  # 10 of 230 pixels are common.
 ELSEWHERE[22:27, 30:36] = True
 DIAGONAL = 50.0  # of 30 × 40
 
@@ -192,7 +200,8 @@ EXAMPLES = {
     ("empty", "not empty"): (EMPTY, ELSEWHERE),
     ("lesion", "empty"): (LESION, EMPTY),
     ("lesion", "elsewhere, no overlap"): (LESION, ELSEWHERE),
-    ("lesion", "overlaps the lesion"): (LESION, np.roll(LESION, 4, axis=1)),
+    ("lesion", "overlaps, IoU below 0.1"): (LESION, BARELY),
+    ("lesion", "overlaps, IoU 0.1 or more"): (LESION, np.roll(LESION, 4, axis=1)),
 }
 
 
@@ -462,16 +471,16 @@ def test_summary_counts_failures_and_averages_every_case():
     rows = [*example_rows(), row_of(LESION, ELSEWHERE)]
     summary = summarize(rows)
     counts = {name: summary[name] for name in ("n", "missed", "false_alarm", "empty_truth")}
-    assert counts == {"n": 6, "missed": 3, "false_alarm": 1, "empty_truth": 2}
-    assert summary["unit"] == "px"
+    assert counts == {"n": 7, "missed": 4, "false_alarm": 1, "empty_truth": 2}
+    assert summary["unit"] == "px" and summary["detection_iou"] == DETECTION_IOU == 0.1
     for name in METRICS:
-        assert summary[name].n == 6
+        assert summary[name].n == 7
         assert summary[name] == bootstrap_interval([row[name] for row in rows])
 
 
 def test_summary_passes_its_settings_on():
     rows = example_rows(spacing=(0.1, 0.1))
-    options = {"confidence": 0.8, "resamples": 300, "seed": 9, "groups": list("aabbc")}
+    options = {"confidence": 0.8, "resamples": 300, "seed": 9, "groups": list("aabbcc")}
     summary = summarize(rows, **options)
     assert summary["dice"] == bootstrap_interval([row["dice"] for row in rows], **options)
     assert summary["dice"] != summarize(rows)["dice"]
@@ -557,7 +566,7 @@ def test_impossible_bootstrap(arguments, message):
 def test_impossible_summary():
     with pytest.raises(ValueError, match="at least one case"):
         summarize([])
-    with pytest.raises(ValueError, match=r"mixed units \(5 in mm, 5 in px\)"):
+    with pytest.raises(ValueError, match=r"mixed units \(6 in mm, 6 in px\)"):
         summarize(example_rows() + example_rows(spacing=(1, 1)))
     row = row_of(LESION, LESION)
     del row["assd"]

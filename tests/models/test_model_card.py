@@ -100,3 +100,34 @@ def test_a_card_is_read_without_keras():
         "assert not {'keras', 'tensorflow'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])
+
+
+@pytest.mark.parametrize(
+    ("name", "layers", "start"),
+    [
+        ("natural", "none", "natural, pre-trained"),
+        ("ultrasound-none", "none", "from natural"),
+        ("ultrasound-shallow-3", "shallow:3", "from natural"),
+        ("ultrasound-auto", "auto: blocks:1", "from natural"),
+    ],
+)
+def test_a_model_is_named_by_what_it_is(name, layers, start):
+    card = models.card(name)
+    assert card.trained_layers == layers and card.is_fine_tuned == (layers != "none")
+    steps = "not fine-tuned" if layers == "none" else "1,000 steps"
+    assert card.origin == {"start": start, "steps": steps, "size": "128×128 pixels"}
+
+
+def test_counts_of_missed_objects_say_by_which_rule(values):
+    card = ModelCard.from_json(values)
+    assert "objects missed (not a pixel of them found)" in card.to_markdown()
+    newer = replace(card, metrics={**card.metrics, "detection_iou": 0.1})
+    assert "objects missed (IoU below 0.1)" in newer.to_markdown()
+
+
+def test_cases_that_chose_the_weights_of_a_pretraining_are_not_called_held_out():
+    card = models.card("natural")
+    assert "## Held-out cases" in card.to_markdown()
+    how = {**card.settings["optimization"], "keep": "best"}
+    chosen = replace(card, settings={**card.settings, "optimization": how})
+    assert "## Validation cases, by which the weights were chosen" in chosen.to_markdown()

@@ -112,6 +112,14 @@ def test_same_table_same_numbers_in_any_order_of_rows():
     assert check_claims(results_of(shuffled, runs_of(cases))) == check_claims(results_of(cases))
 
 
+def test_missed_follows_the_overlap_in_older_tables_too():
+    """Version 0.1.0 wrote that a lesion is detected where a single pixel of it is found."""
+    cases = table({"all": 0.7})
+    cases["iou"] = np.where(cases["key"].isin(["c0", "c1"]), 0.09, 0.1)
+    cases["outcome"] = np.where(cases["key"] == "c2", "false_alarm", "detected")
+    assert summarize(results_of(cases))["missed"].tolist() == [2]
+
+
 def test_summary_averages_seeds_per_case_and_counts_missed_lesions():
     cases = table({"all": 0.7, "none": 0.3}, seeds=2)
     is_missed = (cases["strategy"] == "none") & (cases["key"].isin(["c0", "c1"]))

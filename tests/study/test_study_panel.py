@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -9,6 +11,7 @@ from PIL import Image
 from kerasunet.cli import main
 from kerasunet.data import load
 from kerasunet.metrics import dice
+from kerasunet.models.model_card import read_card, write_card
 
 DATA = "simulated-xray:24"
 
@@ -62,13 +65,18 @@ def test_picks_typical_best_and_worst_of_the_held_out_cases(tuned, tiny_model_fi
 def test_cases_that_cannot_be_told_from_training_cases_are_refused(tuned):
     from kerasunet.study.figures.mask_panel import draw_models
 
-    models = {"after": str(tuned.directory / "model.keras")}
+    file = tuned.directory / "model.keras"
+    models, card = {"after": str(file)}, read_card(file.with_suffix(".json"))
+    told = draw_models(models, "simulated-xray:30")
+    assert "of the 22 held-out cases" in told.caption
+    write_card(file, replace(card, seen=()))  # As an older version did.
     with pytest.raises(ValueError, match="after: cannot tell which cases of simulated-xray:30"):
         draw_models(models, "simulated-xray:30")
     with pytest.raises(ValueError, match="before: no such model; choose from after"):
         draw_models(models, DATA, by="before")
     other = draw_models(models, "simulated-ultrasound:5")
     assert "of the 5 held-out cases" in other.caption
+    write_card(file, card)
 
 
 @pytest.mark.slow
@@ -81,12 +89,17 @@ def test_command_line_draws_a_panel(tuned, tiny_model_file, tmp_path, monkeypatc
     with Image.open(tmp_path / "out" / "panel.png") as image:
         assert "pre-trained Dice" in image.info["Description"]
         assert "the best and the worst of the 3 held-out cases" in image.info["Comment"]
+        assert "“pre-trained” is none (model, pre-trained, not fine-tuned" in image.info["Comment"]
+        assert "“all” is all (from model.keras, 6 steps, 32×32 pixels" in image.info["Comment"]
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--models", "natural", "natural"], "natural: there is already a column all"),
+        (
+            ["--models", "natural", "natural"],
+            "already a column natural, not fine-tuned",
+        ),
         (["--models", "nonsense"], "nonsense: neither a registered model"),
         (["--models", "natural", "--output", "panel.jpg"], "panel.jpg: give the name of a PNG"),
     ],

@@ -18,8 +18,13 @@ from kerasunet.losses import dice_bce
 from kerasunet.strategies import NetworkLayout, StrategyError, parse
 from kerasunet.training import Architecture, FinetuneSettings, Optimization, finetune
 from kerasunet.training.batches import Batches
-from kerasunet.training.loop import compile_for_training
-from kerasunet.training.rates import RelativeRates, pull_to_start
+from kerasunet.training.loop import (
+    TrainingState,
+    compile_for_training,
+    load_checkpoint,
+    save_checkpoint,
+)
+from kerasunet.training.rates import RelativeRates, pull_to_start, rate_variable
 
 LAYOUT = NetworkLayout.unet(2)
 KERNELS = {f"{ref.layer}/kernel" for ref in LAYOUT.weights if ref.kind == "kernel"}
@@ -97,6 +102,38 @@ def test_a_later_epoch_goes_on_where_the_schedule_has_come_to():
         schedule = model.optimizer._learning_rate
         rates.append(float(schedule(part - first)))
     assert rates[0] == pytest.approx(rates[1])
+
+
+def test_a_level_rate_rises_and_can_be_set_at_any_step():
+    settings = Optimization(steps=40, warmup=0.1, schedule="constant", learning_rate=0.01)
+    model = UNet(base_filters=2, depth=1)
+    compile_for_training(model, settings)
+    rates = []
+    for step in range(6):
+        if step == 2:
+            model.optimizer.learning_rate = float(model.optimizer.learning_rate) / 2
+        rates.append(float(model.optimizer.learning_rate))
+        model.optimizer.iterations.assign(step + 1)
+    wanted = [0.0025, 0.005, 0.00375, 0.005, 0.005, 0.005]
+    assert [*rates, float(rate_variable(model.optimizer))] == pytest.approx([*wanted, 0.005])
+
+
+def test_a_checkpoint_of_version_0_1_0_lacks_the_level_rate(tmp_path):
+    settings = Optimization(steps=40, schedule="constant", learning_rate=0.01)
+    model = UNet(base_filters=2, depth=1)
+    compile_for_training(model, settings)
+    model.train_on_batch(*Batches(decoded(4), 4, NO_AUGMENTATION, seed=0).batch(0))
+    save_checkpoint(tmp_path / "now.npz", model, TrainingState(epoch=1))
+    with np.load(tmp_path / "now.npz") as file:
+        arrays = {name: file[name] for name in file.files}
+    state = [arrays.pop(name) for name in sorted(arrays) if name.startswith("optimizer")]
+    older = [state[0], *state[2:]]
+    arrays |= {f"optimizer_{index:05d}": array for index, array in enumerate(older)}
+    np.savez(tmp_path / "then.npz", **arrays)
+    compile_for_training(model, settings)
+    assert load_checkpoint(tmp_path / "then.npz", model).epoch == 1
+    found = [variable.numpy() for variable in model.optimizer.variables]
+    assert all(np.array_equal(a, b) for a, b in zip(found, state, strict=True))
 
 
 @pytest.fixture

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
+import math
 import os
 import re
 import shutil
@@ -20,6 +22,7 @@ from helpers import IMPORTS
 from helpers.images import disc_images
 from helpers.layout_makers import make_busi
 
+from kerasunet import models
 from kerasunet.data import NO_AUGMENTATION
 from kerasunet.runs.directory import exclusive
 from kerasunet.runs.finetuning import initial_model
@@ -192,6 +195,77 @@ def test_patience_stops_early(settings, tmp_path):
     )
     run = finetune(replace(settings, optimization=hopeless, layers="head"), tmp_path / "run")
     assert len(rows_of(run.directory / "history.csv")) == 3
+
+
+class StopAfter(keras.callbacks.Callback):
+    """Ends a training as Keras' callbacks do."""
+
+    def __init__(self, steps: int):
+        super().__init__()
+        self._left = steps
+
+    def on_train_batch_end(self, batch, logs=None):
+        self._left -= 1
+        self.model.stop_training = not self._left
+
+
+def test_callbacks_that_stop_a_training_stop_it(settings, tmp_path):
+    patient = keras.callbacks.EarlyStopping("val_dice", mode="max", min_delta=2, patience=1)
+    longer = replace(settings, optimization=replace(QUICK, steps=12))
+    stopped = finetune(longer, tmp_path / "epoch", [patient])
+    assert [row["step"] for row in rows_of(stopped.directory / "history.csv")] == ["4", "8"]
+    stopped = finetune(longer, tmp_path / "step", [StopAfter(5)])
+    assert [row["step"] for row in rows_of(stopped.directory / "history.csv")] == ["4", "5"]
+
+
+def test_callbacks_may_lower_a_constant_rate_after_the_warmup(settings, tmp_path):
+    constant = replace(QUICK, schedule="constant", warmup=0.25, learning_rate=0.01, steps=16)
+    lower = keras.callbacks.ReduceLROnPlateau(
+        "val_dice", mode="max", factor=0.5, min_delta=2, patience=1
+    )
+    run = finetune(replace(settings, optimization=constant), tmp_path / "run", [lower])
+    rates = [float(row["learning_rate"]) for row in rows_of(run.directory / "history.csv")]
+    assert rates[1:3] == pytest.approx([0.01, 0.005])
+
+
+def test_a_summary_is_strict_json_and_reads_as_it_was(settings, tmp_path):
+    """With a single held-out case, the bounds of intervals are unknown."""
+    one = replace(settings, data="simulated-xray:3", train_size=1, validation_size=0, layers="none")
+    run = finetune(one, str(tmp_path / "run"))
+    dice = strict(run.files.summary)["after"]["dice"]
+    assert dice["low"] is None and 0 <= dice["mean"] <= 1
+    assert strict(run.files.model.with_suffix(".json"))["metrics"]["dice"]["low"] is None
+    again = finetune(one, tmp_path / "run").summary
+    assert math.isnan(again["after"]["dice"]["low"])
+    assert math.isnan(models.card(run.files.model).held_out.dice.low)
+
+
+def strict(path: Path) -> dict:
+    def refuse(word):
+        raise ValueError(f"{path}: {word} is no JSON")
+
+    return json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_the_global_policy_is_restored(settings, tmp_path, fails):
+    class Fails(keras.callbacks.Callback):
+        def on_train_begin(self, logs=None):
+            assert keras.config.dtype_policy().name == "mixed_bfloat16"
+            if fails:
+                raise KeyboardInterrupt
+
+    mixed = replace(QUICK, precision="mixed_bfloat16", steps=4)
+    before = keras.config.dtype_policy()
+    with pytest.raises(KeyboardInterrupt) if fails else contextlib.nullcontext():
+        finetune(replace(settings, optimization=mixed), tmp_path / "run", [Fails()])
+    assert keras.config.dtype_policy() is before
+
+
+def test_a_start_of_another_image_size_is_warned_of_before_training(settings, tmp_path):
+    small = replace(settings, image_size=40, layers="none")
+    with pytest.warns(UserWarning, match="model was trained on images of 32×32 pixels, this run"):
+        finetune(small, tmp_path / "run")
 
 
 class Stop(keras.callbacks.Callback):

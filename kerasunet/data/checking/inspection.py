@@ -54,7 +54,8 @@ KINDS: Mapping[str, Kind] = {
     "not-binary": Kind(
         "error",
         "masks with more than two values",
-        "save masks without smoothing and as PNG, never as JPEG: 0 and one other value",
+        "choose the object among labels with --objects; else save masks as PNG, never as JPEG, "
+        "without smoothing: 0 and one other value",
     ),
     "mixed-codes": Kind(
         "warning",

@@ -33,10 +33,11 @@ from kerasunet.data.decoding import resize_image, resize_mask
 from kerasunet.data.groups import group, with_group_pattern
 from kerasunet.data.layouts.pairing import files_below, image_stem
 from kerasunet.data.loading import load
-from kerasunet.data.readers import read_image
+from kerasunet.data.readers import count_frames, read_image
 from kerasunet.data.splits import groups_in_words
 from kerasunet.drawing import TRUTH, overlay
 from kerasunet.files import collect_problems
+from kerasunet.options import ObjectChoice
 
 _THREADS = 4
 _SIDE = 160
@@ -115,9 +116,11 @@ def check(
 
     Raises:
         FileNotFoundError: There is no such folder, file or data set.
-        ValueError: The name of a simulated set is wrong, or the pattern does not fit the names.
+        ValueError: The name of a simulated set is wrong, the pattern does not fit the names, or
+            several objects are chosen.
     """
     source = os.fspath(name_or_path)
+    ObjectChoice.parse(objects)
     with collect_problems() as found:
         try:
             data = load(source, manual_dir, objects=objects, mask_threshold=mask_threshold)
@@ -238,7 +241,8 @@ def _unreadable_files(folder: Path) -> Iterator[Problem]:
 
 def _fault(path: Path) -> tuple[Path, str]:
     try:
-        read_image(path, frame=0)
+        if count_frames(path) is not None:  # Not a segmentation, which is read with its image.
+            read_image(path, frame=0)
     except (OSError, ValueError) as error:
         return path, str(error)
     return path, ""

@@ -23,6 +23,7 @@ MALFORMED = (ValueError, TypeError, LookupError, AttributeError, OverflowError)
 """What drawing raises if the JSON has a wrong structure."""
 NO_OBJECT = ("_background_", "__background__", "background", "__ignore__", "_ignore_")
 """Labels of shapes that are no object, but cut holes into those below."""
+Points = Sequence[Sequence[float]] | np.ndarray
 _FARTHEST = 10_000_000
 
 
@@ -39,9 +40,7 @@ def polygon_mask(points: Sequence[Sequence[float]], shape: tuple[int, int]) -> n
     Raises:
         ValueError: These are not three or more points, or not finite.
     """
-    if len(points) < 3:
-        raise ValueError(f"a polygon has at least three points (x, y), not {len(points)}")
-    corners = check_points(points)
+    corners = check_polygon(points)
     crossings = np.zeros((shape[0], shape[1] + 1), np.int64)
     for ends in zip(corners, np.roll(corners, -1, axis=0), strict=True):
         # Always from the top, so that both polygons at an edge round its crossings alike.
@@ -53,7 +52,36 @@ def polygon_mask(points: Sequence[Sequence[float]], shape: tuple[int, int]) -> n
     return np.cumsum(crossings[:, :-1], axis=1) % 2 == 1
 
 
-def check_points(points: Sequence[Sequence[float]]) -> np.ndarray:
+def check_polygon(points: Points) -> np.ndarray:
+    """Return the corners of a polygon as float64, (corners, 2).
+
+    Raises:
+        ValueError: These are not three or more points, or not finite.
+    """
+    if len(points) < 3:
+        raise ValueError(f"a polygon has at least three points (x, y), not {len(points)}")
+    return check_points(points)
+
+
+def check_area(points: Points, size: tuple[int, int] | None) -> None:
+    """Refuse a polygon that covers nothing.
+
+    Args:
+        points: Corners, (corners, 2).
+        size: Height and width of the image in pixels; `None` if they are not known.
+
+    Raises:
+        ValueError: It has no area, is smaller than a pixel, or lies outside the image.
+    """
+    corners = check_points(points)
+    low, high = corners.min(axis=0), corners.max(axis=0)
+    if (high - low < 1).all() or (high == low).any():
+        raise ValueError("covers no pixel; coordinates count pixels, not shares of the image")
+    if size and ((high <= 0).any() or (low >= size[::-1]).any()):
+        raise ValueError(f"lies outside the image of {size[1]}×{size[0]} pixels")
+
+
+def check_points(points: Points) -> np.ndarray:
     """Return points as float64, (points, 2).
 
     Raises:
@@ -143,16 +171,21 @@ def _foreign_file(path: Path) -> str:
     if suffix in (".json", ".geojson"):
         content = read_json(path, ENCODINGS)
         return next((words for is_it, words in _FOREIGN if is_it(content)), "")
-    if suffix == ".xml":
+    head = _head(path)
+    if suffix == ".xml" and b"<annotation" in head:
         return "annotations in XML, which are not read; export as COCO or as masks"
-    is_yolo = suffix == ".txt" and _YOLO.match(path.read_bytes()[:_HEAD_BYTES]) is not None
-    if is_yolo or path.name.lower() == "data.yaml":
+    if (suffix == ".txt" and _YOLO.match(head)) or path.name.lower() == "data.yaml":
         return "outlines or boxes of YOLO, which are not read; export as COCO or as masks"
     if suffix == ".roi" or path.name == "RoiSet.zip":
         return (
             "regions of ImageJ, which are not read; export masks (Edit > Selection > Create Mask)"
         )
     return ""
+
+
+def _head(path: Path) -> bytes:
+    with open(path, "rb") as file:
+        return file.read(_HEAD_BYTES)
 
 
 def foreign(content: Any) -> str:

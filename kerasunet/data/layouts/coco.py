@@ -17,6 +17,8 @@ from kerasunet.data.layouts.annotations import (
     ENCODINGS,
     MALFORMED,
     NO_OBJECT,
+    check_area,
+    check_polygon,
     decode_run_lengths,
     foreign,
     polygon_mask,
@@ -43,7 +45,7 @@ def coco(folder: Path) -> Sequence[Case] | None:
     files = [path for stem, path in json_files(folder).items() if stem not in images]
     if (folder / _FOLDER).is_dir():
         files += json_files(folder / _FOLDER).values()
-    found = [path for path in files if _is_coco(read_json(path, ENCODINGS))]
+    found = [path for path in files if _may_be_coco(path) and _is_coco(read_json(path, ENCODINGS))]
     return _united(folder, found) if found else None
 
 
@@ -114,6 +116,12 @@ def _cases(path: Path, content: Mapping[str, Any]) -> list[AnnotatedCase]:
 def _label(annotation: Mapping, names: Mapping[str, str]) -> str:
     number = str(annotation.get("category_id", ""))
     return names.get(number, number)
+
+
+def _may_be_coco(path: Path) -> bool:
+    """Return whether COCO's names occur, for files with an image inside take long to parse."""
+    content = path.read_bytes()
+    return all(name in content for name in (b'"images"', b'"annotations"'))
 
 
 def _is_coco(content: Any) -> bool:
@@ -205,10 +213,17 @@ def _case(
     keys: Mapping[Path, str],
     annotations: list[Mapping],
 ) -> AnnotatedCase:
-    height, width = (int(image.get(side) or 0) for side in ("height", "width"))
-    size = (height, width) if height and width else None
-    outlines = CocoOutlines(path, size, tuple(annotations))
+    outlines = CocoOutlines(path, _size(image), tuple(annotations))
     return AnnotatedCase(keys[file], keys[file], file, annotation=outlines)
+
+
+def _size(image: Mapping) -> tuple[int, int] | None:
+    """Return height and width, `None` where a writer left them out or 0."""
+    try:
+        height, width = (int(image.get(side) or 0) for side in ("height", "width"))
+    except ValueError as error:
+        raise TypeError(f"the size of image {image['id']} is no number") from error
+    return (height, width) if height and width else None
 
 
 @dataclass(frozen=True)
@@ -299,7 +314,7 @@ def _check(piece: Any, size: tuple[int, int] | None) -> None:
     if piece is None:
         raise ValueError("has no segmentation; a bounding box is not enough")
     if isinstance(piece, list):
-        _draw_piece(piece, (1, 1))
+        check_area(check_polygon(_points(piece)), size)
         return
     height, width = piece.get("size") or size or (0, 0)
     if size and (height, width) != size:
@@ -311,8 +326,12 @@ def _check(piece: Any, size: tuple[int, int] | None) -> None:
 
 def _draw_piece(piece: Any, shape: tuple[int, int]) -> np.ndarray:
     if isinstance(piece, list):
-        return polygon_mask(list(zip(piece[::2], piece[1::2], strict=True)), shape)
+        return polygon_mask(_points(piece), shape)
     return run_length_mask(_counts(piece), shape)
+
+
+def _points(piece: Sequence[float]) -> list[tuple[float, float]]:
+    return list(zip(piece[::2], piece[1::2], strict=True))
 
 
 def _counts(piece: Mapping[str, Any]) -> Sequence[int]:

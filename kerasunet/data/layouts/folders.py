@@ -19,7 +19,7 @@ from kerasunet.data.layouts.pairing import (
     subfolder,
     subfolders,
 )
-from kerasunet.data.readers import count_frames
+from kerasunet.data.readers import count_frames, has_place
 from kerasunet.files import raise_all, report_all
 
 IMAGE_FOLDERS = ("images", "imgs", "image")
@@ -262,11 +262,19 @@ def _count(path: Path) -> int | None:
 def _unequal(case: FileCase, wanted: int) -> Iterator[str]:
     for path in case.masks:
         found = _count(path)
-        if found not in (wanted, None):
+        if found not in (wanted, None) and not _is_slice_of(case.image, path, wanted):
             yield (
                 f"{path}: its number of frames is {found}, that of {case.image.name} is {wanted}; "
                 "export a mask of every frame, or only the frame that was outlined"
             )
+
+
+def _is_slice_of(image: Path, mask: Path, frames: int) -> bool:
+    """Return whether an image of one frame finds its slice in the mask's volume by its place."""
+    try:
+        return frames == 1 and has_place(image) and has_place(mask)
+    except (OSError, ValueError):  # Reported when it is read.
+        return False
 
 
 def _frames(case: Case, count: int) -> list[Case]:

@@ -21,12 +21,14 @@ from kerasunet.data.layouts.annotations import (
     ENCODINGS,
     MALFORMED,
     NO_OBJECT,
+    check_area,
     check_points,
+    check_polygon,
     circle_mask,
     foreign,
     polygon_mask,
 )
-from kerasunet.data.layouts.folders import IMAGE_FOLDERS
+from kerasunet.data.layouts.folders import IMAGE_FOLDERS, MASK_FOLDERS
 from kerasunet.data.layouts.pairing import (
     Files,
     doubled,
@@ -38,7 +40,7 @@ from kerasunet.data.layouts.pairing import (
 from kerasunet.files import read_json, report_all, wrong_size
 
 _IMAGE_FOLDERS = (*IMAGE_FOLDERS, "img")
-_JSON_FOLDERS = ("annotations", "annotation", "ann", "json", "jsons", "labelme", "labels", "label")
+_JSON_FOLDERS = ("annotations", "annotation", "ann", "json", "jsons", "labelme", *MASK_FOLDERS)
 _POLYGONS = ("polygon", "oriented_rectangle", "rotation")
 
 
@@ -109,7 +111,7 @@ def _content_of(path: Path, *, required: bool) -> _Content | None:
         return None
     if not _is_labelme(content):
         return None
-    faults = _faults(path, content["shapes"])
+    faults = _faults(path, content)
     labels = dict.fromkeys(map(_label, content["shapes"]))
     return _Content(
         PureWindowsPath(str(content.get("imagePath") or "")).name,
@@ -190,7 +192,7 @@ class LabelmeFile:
         if not _is_labelme(content):
             raise ValueError(f"{self.path}: not a labelme file: {foreign(content)}")
         self._require_same_image(content, shape)
-        faults = _faults(self.path, content["shapes"])
+        faults = _faults(self.path, content)
         counted = [n for n, drawn in enumerate(content["shapes"]) if self._counts(_label(drawn))]
         if counted and faults.keys() >= set(counted):
             raise ValueError(faults[counted[0]])
@@ -234,26 +236,37 @@ def _label(drawn: Any) -> str:
     return str(drawn.get("label", "")) if isinstance(drawn, dict) else ""
 
 
-def _faults(path: Path, shapes: Sequence[Any]) -> dict[int, str]:
-    """Return what is wrong with shapes that cannot be drawn on any image, by number from 0."""
+def _faults(path: Path, content: Mapping[str, Any]) -> dict[int, str]:
+    """Return what is wrong with shapes that cannot be drawn, by number from 0."""
+    height, width = content.get("imageHeight"), content.get("imageWidth")
+    size = (height, width) if isinstance(height, int) and isinstance(width, int) else None
     found = {}
-    for number, drawn in enumerate(shapes):
+    for number, drawn in enumerate(content["shapes"]):
         try:
-            _check(drawn)
+            _check(drawn, size)
         except MALFORMED as error:
             found[number] = f"{path}: shape {number + 1}: {error}"
     return found
 
 
-def _check(drawn: Mapping[str, Any]) -> None:
-    if drawn.get("shape_type") == "mask":
+def _check(drawn: Mapping[str, Any], size: tuple[int, int] | None) -> None:
+    if _kind(drawn) == "mask":
         _embedded_pixels(drawn)
-    else:
-        _draw_shape(drawn, (1, 1))
+        return
+    if _kind(drawn) in _POLYGONS:
+        check_area(check_polygon(drawn.get("points", ())), size)
+        return
+    _draw_shape(drawn, (1, 1))
+    if _kind(drawn) == "rectangle":
+        check_area(drawn["points"], size)
+
+
+def _kind(drawn: Mapping[str, Any]) -> str:
+    return drawn.get("shape_type") or "polygon"
 
 
 def _draw_shape(drawn: Mapping[str, Any], shape: tuple[int, int]) -> np.ndarray:
-    kind, points = drawn.get("shape_type") or "polygon", drawn.get("points", ())
+    kind, points = _kind(drawn), drawn.get("points", ())
     if kind == "mask":
         return _embedded_mask(drawn, shape)
     if kind in _POLYGONS:

@@ -9,12 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from kerasunet.data.cases import AnnotatedCase, Case, DataSet, FileCase, MaskCoding, ObjectChoice
+from kerasunet.data.cases import AnnotatedCase, Case, DataSet, FileCase, MaskCoding
 from kerasunet.data.layouts.annotations import ENCODINGS, NO_OBJECT
 from kerasunet.data.layouts.coco import CocoOutlines
 from kerasunet.data.layouts.pairing import image_stem, read_rows
 from kerasunet.data.readers import segment_labels
 from kerasunet.files import read_json, report_all
+from kerasunet.options import ObjectChoice
 
 _DICOM_SUFFIXES = (".dcm", ".dicom")
 _COLOR = re.compile(r"#[0-9a-f]{6}", re.IGNORECASE)
@@ -56,6 +57,8 @@ def with_objects(data: DataSet, objects: Sequence[str], mask_threshold: int | No
     drawn = [*(case.annotation.labels for case in annotated), *segmented.values()]
     counts = Counter(label for labels in drawn for label in labels)
     classes = _named(files)
+    if choice and objects[0] in {*counts, *classes}:
+        choice = ObjectChoice((objects[0],), objects[0])  # A label that has a comma, or `=`.
     if choice:
         _check(choice, data.name, counts, classes, by_value=len(paths) > len(segmented))
     elif len(counts) > 1 or len(classes) > 1:
@@ -229,8 +232,9 @@ def _with_ground(classes: Classes) -> Classes:
 
 
 def _cvat(path: Path) -> Iterator[tuple[str, int | str]]:
-    """Read lines such as `lung:128,0,0::`."""
-    for line in _lines(path):
+    """Read lines such as `lung:128,0,0::`; a mere list of names is another kind of file."""
+    lines = _lines(path)
+    for line in lines if any(":" in line for line in lines) else ():
         name, color, *_ = line.split(":")
         yield name, _hex([int(part) for part in color.split(",")])
 
@@ -257,11 +261,12 @@ def _roboflow(path: Path) -> Iterator[tuple[str, int | str]]:
 
 def _nnunet(path: Path) -> Iterator[tuple[str, int | str]]:
     """Read `{"lung": 1}`, or `{"1": "lung"}` of the first version; a region has several values."""
-    for name, value in _dictionary(path, "labels").items():
-        if isinstance(value, str):
-            yield value, int(name)
-        else:
+    labels = _dictionary(path, "labels")
+    if labels.get("background") == 0:
+        for name, value in labels.items():
             yield from ((name, int(one)) for one in (value if isinstance(value, list) else [value]))
+    elif labels.get("0") == "background":
+        yield from ((str(name), int(value)) for value, name in labels.items())
 
 
 def _supervisely(path: Path) -> Iterator[tuple[str, int | str]]:

@@ -86,7 +86,7 @@ def read_file(path: Path) -> DataSet:
     if suffix == ".json":
         return _data_set(image_root(path), read_coco(path), "COCO")
     if suffix in (".csv", ".tsv"):
-        return frames_apart(read_manifest(path))
+        return frames_apart(_with_classes(path.parent, read_manifest(path)))
     raise ValueError(
         f"{path}: a data set is a folder, a manifest (.csv, .tsv) or a COCO file (.json)"
     )
@@ -102,9 +102,11 @@ def _is_published(data: DataSet) -> bool:
 
 
 def _read(folder: Path, depth: int, name: str | None) -> DataSet | None:
-    data = read_published(folder, name) or manifest_in(folder)
+    data = read_published(folder, name)
     if data is not None:
         return data
+    if (listed := manifest_in(folder)) is not None:
+        return _with_classes(folder, listed)
     for layout, reader in _OWN.items():
         cases = reader(folder)
         if cases is not None:
@@ -147,13 +149,19 @@ def _united(
     if len(found) == 1:
         (only,) = found.values()
         _, unannotated = by_annotation([*only.unannotated, *without_masks])
-        return replace(only, name=folder.absolute().name, unannotated=unannotated)
+        renamed = replace(only, name=folder.absolute().name, unannotated=unannotated)
+        return _with_classes(folder, renamed)
     cases = [
         case
         for name, data in found.items()
         for case in under(name, [*data.cases, *data.unannotated])
     ] + without_masks
-    return _data_set(folder, cases, " or ".join(sorted({data.layout for data in found.values()})))
+    layout = " or ".join(sorted({data.layout for data in found.values()}))
+    return _with_classes(folder, _data_set(folder, cases, layout))
+
+
+def _with_classes(folder: Path, data: DataSet) -> DataSet:
+    return replace(data, cases=tuple(with_classes(folder, data.cases)))
 
 
 def _data_set(folder: Path, cases: Sequence[Case], layout: str) -> DataSet:

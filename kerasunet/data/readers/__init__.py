@@ -15,7 +15,7 @@ if TYPE_CHECKING:
         IMAGE_SUFFIXES as IMAGE_SUFFIXES,
         SIZE_LIMIT as SIZE_LIMIT,
         count_frames as count_frames,
-        is_dicom as is_dicom,
+        has_place as has_place,
         read_image as read_image,
         read_mask as read_mask,
         read_mask_values as read_mask_values,
@@ -30,5 +30,6 @@ if TYPE_CHECKING:
         read_embedded as read_embedded,
         read_png as read_png,
     )
+    from kerasunet.data.readers.source import is_dicom as is_dicom
 else:
     __getattr__, __dir__, __all__ = lazy_members(__name__)

@@ -14,6 +14,7 @@ import numpy as np
 from pydicom import DataElement, Dataset, dcmread
 from pydicom.datadict import dictionary_VR, keyword_for_tag
 from pydicom.filereader import read_dataset
+from pydicom.tag import BaseTag, Tag
 from pydicom.uid import (
     UID,
     ExplicitVRBigEndian,
@@ -24,7 +25,8 @@ from pydicom.uid import (
 from kerasunet.data.readers import dicom_display, dicom_frames, dicom_pixels
 from kerasunet.data.readers.dicom_frames import frame_count, numbers
 from kerasunet.data.readers.dicom_pixels import SYNTAXES
-from kerasunet.data.readers.files import to_mask_values, without_equal_channels
+from kerasunet.data.readers.files import without_equal_channels
+from kerasunet.data.readers.masks import to_mask_values
 from kerasunet.data.readers.source import Partner, Source, Unusable, millimetres, quiet
 from kerasunet.data.readers.space import matching_frame
 
@@ -33,7 +35,7 @@ _FILE_META = 0x0002
 _PIXEL_SPACINGS = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing")
 _CENTIMETRES = 3
 _NEEDED = ("Rows", "Columns", "BitsAllocated", "BitsStored", "PixelRepresentation")
-_ELEMENTS = [
+_NAMES = (
     *_NEEDED,
     "SOPClassUID",
     "SOPInstanceUID",
@@ -52,7 +54,8 @@ _ELEMENTS = [
     "PerFrameFunctionalGroupsSequence",
     *dicom_frames.ELEMENTS,
     *dicom_display.ELEMENTS,
-]
+)
+_ELEMENTS: list[BaseTag] = [Tag(name) for name in _NAMES]
 
 
 def read_image(source: Source) -> tuple[np.ndarray, tuple[float, float] | None]:
@@ -132,6 +135,7 @@ def _header(source: Source) -> Dataset:
         raise Unusable("DICOM with video or a rare compression; convert it to PNG")
     source.file.seek(0)
     header = dcmread(source.file, stop_before_pixels=True, specific_tags=_ELEMENTS, force=True)
+    header.pixel_element_at = source.file.tell()
     header.file_meta.TransferSyntaxUID = syntax or _encoding(header)
     _clean(header, source.remarks)
     if "Rows" not in header or "Columns" not in header:
@@ -213,6 +217,8 @@ def _complete(header: Dataset, remarks: list[str]) -> None:
     if "PhotometricInterpretation" not in header and samples == 1:
         header.PhotometricInterpretation = "MONOCHROME2"
         remarks.append("it lacks a PhotometricInterpretation; MONOCHROME2 was assumed")
+    elif "PhotometricInterpretation" in header:
+        header.PhotometricInterpretation = str(header.PhotometricInterpretation).strip().upper()
     if "PixelRepresentation" not in header:
         header.PixelRepresentation = 0
 

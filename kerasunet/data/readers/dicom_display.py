@@ -8,7 +8,7 @@ mistakes the byte order of some.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -61,7 +61,7 @@ def shown(pixels: Pixels, header: Dataset, remarks: list[str]) -> np.ndarray:
     Raises:
         Unusable: The photometric interpretation is not supported, or contradicted.
     """
-    interpretation = header.PhotometricInterpretation.strip().upper()
+    interpretation = header.PhotometricInterpretation
     if interpretation in _SHAPES:
         _check_shape(interpretation, header)
         return _monochrome(pixels, header, remarks, inverted=interpretation == "MONOCHROME1")
@@ -85,25 +85,36 @@ def _monochrome(
     pixels: Pixels, header: Dataset, remarks: list[str], *, inverted: bool
 ) -> np.ndarray:
     """Show grey values, and padding as the ground: black."""
-    inside = ~_padded(pixels, header)
-    shown = np.zeros(inside.shape, np.float32)
-    if inside.any():
-        levels = _grey(pixels.stored[inside], header, remarks)
-        shown[inside] = 255 - levels if inverted else levels
+    padded = _padded(pixels, header)
+    if not padded.any():
+        levels = _grey(pixels.stored, header, remarks)
+        return 255 - levels if inverted else levels
+    shown = np.zeros(padded.shape, np.float32)
+    if not padded.all():
+        levels = _grey(pixels.stored[~padded], header, remarks)
+        shown[~padded] = 255 - levels if inverted else levels
     return shown
 
 
 def _padded(pixels: Pixels, header: Dataset) -> np.ndarray:
-    """Return where the file was padded to a rectangle (C.7.5.1.1.2), bool.
+    """Return where the file was padded to a rectangle (C.7.5.1.1.2), bool; no pixel if nowhere.
 
     The value may be written as signed or not, and may need more bits than the image stores.
     """
     ends = [header.get(name) for name in ("PixelPaddingValue", "PixelPaddingRangeLimit")]
     if not isinstance(ends[0], int) or pixels.raw.dtype.kind == "f":
-        return np.zeros(pixels.raw.shape, bool)
+        return np.zeros(0, bool)
     known = _alike([end for end in ends if isinstance(end, int)], pixels.raw.dtype)
     low, high = min(known), max(known)
-    return np.logical_or.reduce([(values >= low) & (values <= high) for values in pixels])
+    least, most = _stored_range(pixels.stored.dtype, header)
+    values = pixels.stored if least <= low and high <= most else pixels.raw
+    return (values >= low) & (values <= high)
+
+
+def _stored_range(dtype: np.dtype, header: Dataset) -> tuple[int, int]:
+    """Return the least and the largest value that the stored bits can hold."""
+    bits = header.get("BitsStored", 8 * dtype.itemsize)
+    return (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if dtype.kind == "i" else (0, 2**bits - 1)
 
 
 def _alike(values: list[int], dtype: np.dtype) -> list[int]:
@@ -118,7 +129,7 @@ def _grey(stored: np.ndarray, header: Dataset, remarks: list[str]) -> np.ndarray
     """Apply the modality LUT, then VOI LUT or window; else keep 8 bits, else use the own range.
 
     Args:
-        stored: Values without padding, `(pixels,)`.
+        stored: Values without padding, of any shape.
     """
     values = _rescaled(stored, header, remarks)
     signed = stored.dtype.kind == "i" or values.min() < 0 or _shift(header) < 0
@@ -130,7 +141,8 @@ def _grey(stored: np.ndarray, header: Dataset, remarks: list[str]) -> np.ndarray
     if windowed is not None:
         return windowed
     bits = header.get("BitsStored", 16)
-    if bits <= 8 and stored.dtype.kind == "u" and np.array_equal(values, stored):
+    is_plain = stored.dtype.kind == "u" and np.array_equal(values, stored)
+    if bits <= 8 and is_plain and stored.max() < 2**bits:
         return stretch(stored, 0, 2**bits - 1)
     return stretch(values, *own_range(values))
 
@@ -141,7 +153,7 @@ def _rescaled(stored: np.ndarray, header: Dataset, remarks: list[str]) -> np.nda
     for item in header.get("ModalityLUTSequence", []):
         table = _sensible(item, signed, "ModalityLUTSequence", header, remarks)
         if table is not None:
-            return table.look_up(stored).astype(np.float64)
+            return table.look_up(stored)
     slope, shift = numbers(header, "RescaleSlope"), _shift(header)
     if slope and slope[0] == 0:
         remarks.append("its RescaleSlope is 0 and was ignored")
@@ -174,7 +186,8 @@ class _Table:
     top: int
 
     def look_up(self, values: np.ndarray) -> np.ndarray:
-        indices = np.rint(values).astype(np.int64) - self.first
+        whole = np.rint(values) if values.dtype.kind == "f" else values
+        indices = whole.astype(np.int64) - self.first
         return self.entries[np.clip(indices, 0, len(self.entries) - 1)]
 
 
@@ -190,10 +203,10 @@ def _words(data: DataElement, header: Dataset) -> np.ndarray:
     """Return the 16-bit words of a table, in the byte order of the file."""
     value = data.value
     if not isinstance(value, bytes):
-        return np.ravel(value).astype(np.int64) % 2**16
+        return (np.ravel(value).astype(np.int64) % 2**16).astype(np.uint16)
     _, little = header.original_encoding
     order = "<u2" if little or data.VR == "OB" else ">u2"
-    return np.frombuffer(value[: len(value) // 2 * 2], order).astype(np.int64)
+    return np.frombuffer(value[: len(value) // 2 * 2], order).astype(np.uint16)
 
 
 def _entries(words: np.ndarray, count: int) -> np.ndarray:
@@ -202,7 +215,7 @@ def _entries(words: np.ndarray, count: int) -> np.ndarray:
         return words[:count]
     if 2 * len(words) < count:
         raise Unusable("a lookup table shorter than it states; export it again")
-    return words.astype("<u2").view(np.uint8)[:count].astype(np.int64)
+    return words.astype("<u2").view(np.uint8)[:count].astype(np.uint16)
 
 
 def _top(entries: np.ndarray, bits: int, usual: Sequence[int]) -> int:
@@ -250,7 +263,8 @@ def _palette(stored: np.ndarray, header: Dataset) -> np.ndarray:
         for known, element in zip(descriptors, data, strict=True)
     ]
     top = _top(np.concatenate([table.entries for table in tables]), descriptors[0][2], (8,))
-    return stretch(np.stack([table.look_up(stored) for table in tables], axis=-1), 0, top)
+    shown = [replace(table, entries=stretch(table.entries, 0, top)) for table in tables]
+    return np.stack([table.look_up(stored) for table in shown], axis=-1)
 
 
 def _segmented_palette(stored: np.ndarray, header: Dataset) -> np.ndarray:

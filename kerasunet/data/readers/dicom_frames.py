@@ -9,7 +9,7 @@ import numpy as np
 from pydicom import Dataset
 
 from kerasunet.data.readers.source import Partner, Source, Unusable
-from kerasunet.data.readers.space import frames_at
+from kerasunet.data.readers.space import elsewhere, frames_at
 
 ELEMENTS = (
     "SegmentationType",
@@ -101,22 +101,35 @@ def frames_about(header: Dataset, count: int, source: Source) -> list[int]:
     """
     about = _references(header, count)
     partner = source.partner
-    if partner is None or not partner.uid:
-        found = _by_number(about, source.frame)
-    else:
+    placed = partner is not None and partner.plane is not None and _is_placed(header, count)
+    found = None
+    if partner is not None and partner.uid:
         found = _by_image(about, partner, header)
-    if found is not None:
-        return found
-    if partner is not None and partner.plane is not None and _is_placed(header, count):
-        _check_space(header, partner)
-        there = frames_at(partner, planes(header, count))
-        if there or not any(about):
-            return there
+    elif not placed:
+        found = _by_number(about, source.frame)
+    if found is None and partner is not None and placed:
+        found = _by_place(about, partner, header, count)
     alone = partner is None or partner.count == 1
-    if alone and len(_images(about)) <= 1 and _of_other_segments(header, count):
-        _check_image(about, partner)
-        return list(range(count))
-    raise Unusable(_unmatched(about, partner))
+    if found is None and alone and _may_be_of_one_image(about, partner):
+        found = list(range(count)) if _of_other_segments(header, count) else None
+    if found is None:
+        raise Unusable(_unmatched(about, partner))
+    return found
+
+
+def _by_place(
+    about: list[list[_Reference]], partner: Partner, header: Dataset, count: int
+) -> list[int] | None:
+    """Match by where the frames lie; `None` if none lies there and the image is not referred to."""
+    space = header.get("FrameOfReferenceUID")
+    if space and partner.space and space != partner.space:
+        raise Unusable(
+            f"a segmentation in another frame of reference than {partner.name}; give the image "
+            "that it was drawn on"
+        )
+    found = frames_at(partner, planes(header, count))
+    images = _images(about)
+    return found if found or not images or not partner.uid or partner.uid in images else None
 
 
 def _by_number(about: list[list[_Reference]], frame: int) -> list[int] | None:
@@ -134,6 +147,8 @@ def _by_image(about: list[list[_Reference]], partner: Partner, header: Dataset) 
         return [] if partner.uid in _listed(header) and any(about) else None
     if partner.count > 1 and not all(ref.frames for references in own for ref in references):
         return None
+    if any(refs and len(_images([every])) > 1 for refs, every in zip(own, about, strict=True)):
+        return None  # Drawn from several images, so it is the place that tells.
     wanted = partner.frame + 1
     return [
         index
@@ -159,9 +174,12 @@ def _images(about: list[list[_Reference]]) -> set[str]:
     return {reference.uid for references in about for reference in references}
 
 
-def _check_image(about: list[list[_Reference]], partner: Partner | None) -> None:
-    if partner is not None and partner.uid and _images(about) - {partner.uid}:
-        raise Unusable(_unmatched(about, partner))
+def _may_be_of_one_image(about: list[list[_Reference]], partner: Partner | None) -> bool:
+    """Return whether all that is referred to is the image, or one whose identity is not known."""
+    images = _images(about)
+    if partner is not None and partner.uid:
+        return images <= {partner.uid}
+    return len(images) <= 1
 
 
 def _unmatched(about: list[list[_Reference]], partner: Partner | None) -> str:
@@ -191,23 +209,14 @@ def check_aligned(header: Dataset, frames: Sequence[int], partner: Partner | Non
         place.update(header)
         place.update(of_frame(header, frame))
         found = plane(place)
-        if found is not None and partner is not None:
-            frames_at(partner, [found])
-
-
-def _check_space(header: Dataset, partner: Partner) -> None:
-    space = header.get("FrameOfReferenceUID")
-    if space and partner.space and space != partner.space:
-        raise Unusable(
-            f"a segmentation in another frame of reference than {partner.name}; give the image "
-            "that it was drawn on"
-        )
+        if found is not None and partner is not None and not frames_at(partner, [found]):
+            raise Unusable(elsewhere(partner))
 
 
 def _references(header: Dataset, count: int) -> list[list[_Reference]]:
     """Return, for each frame, what it and what all frames refer to."""
     shared = list(header.get(_SHARED) or [])
-    groups = header.get(_PER_FRAME) or [Dataset()] * count
+    groups = list(header.get(_PER_FRAME) or [Dataset()] * count)[:count]
     return [list(_derived_from([item, *shared])) for item in groups]
 
 
@@ -268,11 +277,24 @@ def united(frames: list[np.ndarray], header: Dataset, segments: Sequence[str] = 
         header: The segmentation's elements.
         segments: Which values of a label map count, by label or number of the segment; all but 0
             if there are none.
+
+    Raises:
+        Unusable: There are fractions, and it does not say of what.
     """
     shape = (header.Rows, header.Columns)
     if segments and is_label_map(header):
         frames = [np.isin(frame, numbers_of(header, segments)) for frame in frames]
-    fractional = header.get("SegmentationType") == "FRACTIONAL"
-    least = (header.get("MaximumFractionalValue", 1) / 2) if fractional else 1
-    inside = [frame >= least for frame in frames]
+    inside = [frame >= _least(frame, header) for frame in frames]
     return np.logical_or.reduce([np.zeros(shape, bool), *inside]).astype(np.uint8)
+
+
+def _least(frame: np.ndarray, header: Dataset) -> float:
+    """Return the value from which a pixel counts."""
+    kind = header.get("SegmentationType")
+    if kind == "FRACTIONAL" and "MaximumFractionalValue" in header:
+        return header.MaximumFractionalValue / 2
+    if kind != "LABELMAP" and len(np.unique(frame)) > 2:
+        raise Unusable(
+            "a segmentation of many values that does not say what they mean; export it again"
+        )
+    return 1

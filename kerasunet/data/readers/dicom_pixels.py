@@ -10,7 +10,7 @@ import struct
 from typing import NamedTuple
 
 import numpy as np
-from pydicom import Dataset, dcmread
+from pydicom import Dataset
 from pydicom.encaps import get_frame, parse_basic_offsets
 from pydicom.pixels import get_decoder
 from pydicom.pixels.utils import as_pixel_options
@@ -80,12 +80,17 @@ class Pixels(NamedTuple):
 def decoded(source: Source, header: Dataset) -> Pixels:
     """Decode a frame.
 
+    Args:
+        source: The file and the frame.
+        header: The elements of the pixels; `pixel_element_at` is where in the file theirs begins.
+
     Raises:
         Unusable: An extra is missing, or the pixels are not those that the header states.
     """
     syntax = header.file_meta.TransferSyntaxUID
     if not get_decoder(syntax).is_available:
         raise Unusable(f'{syntax.name} needs an extra: pip install "kerasunet[dicom-lossless]"')
+    source.file.seek(header.pixel_element_at)
     keyword, vr, length = _pixel_element(source, syntax)
     start = source.file.tell()
     if syntax in _NATIVE:
@@ -114,8 +119,6 @@ def _plugin(syntax: UID) -> str:
 
 def _pixel_element(source: Source, syntax: UID) -> tuple[str, str, int]:
     """Go to the pixel data; return the name, representation and length of their element."""
-    source.file.seek(0)
-    dcmread(source.file, stop_before_pixels=True, specific_tags=["Rows"], force=True)
     order = "<" if syntax.is_little_endian else ">"
     group, element, length = struct.unpack(f"{order}HHL", source.file.read(8))
     if (group << 16 | element) not in _PIXEL_DATA:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import errno
-import gzip
 import importlib
 import os
-import re
 import stat
 import warnings
 from collections.abc import Iterator
@@ -17,19 +15,16 @@ from types import ModuleType
 
 import numpy as np
 
-from kerasunet.data.readers.masks import MaskValues
-from kerasunet.data.readers.source import TURN, Partner, Source, Unusable
+from kerasunet.data.readers.masks import MaskValues, check_finite
+from kerasunet.data.readers.source import TURN, Partner, Source, Unusable, kind_of
 from kerasunet.files import FileWarning
 
 SIZE_LIMIT = 100_000_000
 _OUTER_PERCENTILES = (0.1, 99.9)
 _READERS = {"DICOM": "dicom", "NIfTI": "nifti", "NRRD": "itk", "MetaImage": "itk"}
 _EXTRAS = {"NRRD": "itk", "MetaImage": "itk"}
-_META_IMAGE = re.compile(rb"\s*(ObjectType|NDims|Comment)\s*=")
-_FIRST_TYPES = (b"UL", b"CS", b"UI", b"DA", b"TM", b"OB", b"LO", b"SH")
 _ONE_FRAME = ("PNG", "JPEG", "BMP", "GIF", "WebP")
 _WITHOUT_PLACE = (*_ONE_FRAME, "TIFF")
-_HEAD_BYTES = 352
 IMAGE_SUFFIXES = (
     ".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".dcm", ".dicom", ".nii",
     ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd",
@@ -75,7 +70,7 @@ def read_image(
         FileWarning: An element of the file makes no sense and was ignored.
     """
     with _opened(Path(path)) as file:
-        kind = _kind(file)
+        kind = kind_of(file)
         reader = _reader(kind)
         source = Source(file, kind, frame or 0, size_limit=size_limit)
         if frame is None and kind not in _ONE_FRAME:
@@ -115,7 +110,7 @@ def read_mask(
     """
     partner = None if image is None else _located(Path(path), Path(image), frame)
     with _opened(Path(path)) as file:
-        kind = _kind(file)
+        kind = kind_of(file)
         source = Source(
             file, kind, frame, size_limit=size_limit, partner=partner, segments=segments
         )
@@ -163,8 +158,8 @@ def _located(mask: Path, image: Path, frame: int) -> Partner | None:
     """Return the image's frame; `None` where no place matters, or if the image is unreadable."""
     try:
         with _opened(image) as file, _opened(mask) as other:
-            kind = _kind(file)
-            if kind in _WITHOUT_PLACE and _kind(other) in _WITHOUT_PLACE:
+            kind = kind_of(file)
+            if kind in _WITHOUT_PLACE and kind_of(other) in _WITHOUT_PLACE:
                 return None
             return _reader(kind).locate(Source(file, kind, frame, size_limit=SIZE_LIMIT))
     except (OSError, ValueError):  # Said when the image, or the mask, is read itself.
@@ -178,7 +173,7 @@ def segment_labels(path: str | os.PathLike) -> tuple[str, ...]:
         ValueError: The file is not readable, or DICOM needs an extra that is not installed.
     """
     with _opened(Path(path)) as file:
-        if (kind := _kind(file)) != "DICOM":
+        if (kind := kind_of(file)) != "DICOM":
             return ()
         return _reader(kind).segment_labels(Source(file, kind, 0, size_limit=SIZE_LIMIT))
 
@@ -199,8 +194,24 @@ def count_frames(path: str | os.PathLike) -> int | None:
         ValueError: The file is not a readable image, or its kind needs an extra.
     """
     with _opened(Path(path)) as file:
-        kind = _kind(file)
+        kind = kind_of(file)
         return _reader(kind).count_frames(Source(file, kind, 0, size_limit=SIZE_LIMIT))
+
+
+def has_place(path: str | os.PathLike) -> bool:
+    """Return whether a file says where its first frame lies in the patient.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        PermissionError: There is no permission to read the file.
+        ValueError: The file is not a readable image, or its kind needs an extra.
+    """
+    with _opened(Path(path)) as file:
+        kind = kind_of(file)
+        if kind in _WITHOUT_PLACE:
+            return False
+        source = Source(file, kind, 0, size_limit=SIZE_LIMIT)
+        return _reader(kind).locate(source).plane is not None
 
 
 @contextmanager
@@ -249,61 +260,6 @@ def _reader(kind: str) -> ModuleType:
         raise Unusable(f'{kind} needs an extra: pip install "kerasunet[{extra}]"') from None
 
 
-def _kind(file: BufferedReader) -> str:
-    head = file.read(_HEAD_BYTES)
-    file.seek(0)
-    kind = _kind_of(head)
-    if head[:2] == b"\x1f\x8b":
-        kind = _kind_of(gzip.GzipFile(fileobj=file).read(_HEAD_BYTES))
-        file.seek(0)
-        kind = kind if kind == "NIfTI" else None
-    if kind is None:
-        raise Unusable(
-            "not a PNG, JPEG, BMP, GIF, WebP, TIFF, DICOM, NIfTI, NRRD or MetaImage image; convert "
-            "it to PNG"
-        )
-    return kind
-
-
-def _kind_of(head: bytes) -> str | None:
-    if is_dicom(head):
-        return "DICOM"
-    if head[:4] == b"NRRD":
-        return "NRRD"
-    if _META_IMAGE.match(head):
-        return "MetaImage"
-    if head[:8] == b"\x89PNG\r\n\x1a\n":
-        return "PNG"
-    if head[:3] == b"\xff\xd8\xff":
-        return "JPEG"
-    if head[:6] in (b"GIF87a", b"GIF89a"):
-        return "GIF"
-    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
-        return "WebP"
-    if head[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
-        return "TIFF"
-    if head[344:348] == b"n+1\0" or head[4:8] == b"n+2\0":
-        return "NIfTI"
-    # Two letters are not enough: the upper bytes of the header's size must be zero as well.
-    return "BMP" if head[:2] == b"BM" and head[15:18] == b"\0\0\0" else None
-
-
-def is_dicom(head: bytes) -> bool:
-    """Return whether a file begins like DICOM: with the preamble or, without it, with an element.
-
-    Args:
-        head: The first 352 bytes, or fewer if the file is shorter.
-    """
-    if head[128:132] == b"DICM":
-        return True
-    group, length = head[:2], int.from_bytes(head[4:8], "little")
-    if group in (b"\x08\0", b"\x02\0", b"\0\x08") and head[4:6] in _FIRST_TYPES:
-        return True
-    # Without types: a short element of the first group, then another one of it.
-    following = head[8 + length : 10 + length]
-    return group == b"\x08\0" and length < _HEAD_BYTES and following == b"\x08\0"
-
-
 def to_levels(pixels: np.ndarray) -> np.ndarray:
     """Map pixel values to grey levels: 8 bits as they are, others by the image's own range.
 
@@ -339,7 +295,7 @@ def stretch(pixels: np.ndarray, low: float, high: float) -> np.ndarray:
 
     Where both are one value, only what is above it is white: a constant image becomes black.
     """
-    _check_finite(pixels)
+    check_finite(pixels)
     if not low < high:
         return np.where(pixels > low, np.float32(255), np.float32(0))
     scale = 255 / (high - low)
@@ -354,31 +310,6 @@ def stretch(pixels: np.ndarray, low: float, high: float) -> np.ndarray:
     return np.minimum(levels, 255).astype(np.float32, copy=False)  # Products are rounded, too.
 
 
-def to_mask_values(pixels: np.ndarray) -> np.ndarray:
-    """Turn pixel values into unsigned integers; in color the brightest channel counts.
-
-    Args:
-        pixels: `(height, width)` or `(height, width, channels)`; bool counts as 0 and 255.
-
-    Returns:
-        Unsigned integers, `(height, width)`.
-
-    Raises:
-        Unusable: There are negative or fractional values.
-    """
-    if pixels.dtype == bool:
-        return pixels * np.uint8(255)
-    values = pixels if pixels.ndim == 2 else pixels.max(axis=2)
-    if values.dtype.kind == "u":
-        return values.astype(values.dtype.newbyteorder("="))
-    _check_finite(values)
-    if values.min() < 0 or (values.dtype.kind == "f" and np.any(values % 1)):
-        raise Unusable(
-            "a mask holds whole numbers from 0 up, and this one holds others; export it again"
-        )
-    return values.astype(np.min_scalar_type(int(values.max())))
-
-
 def without_equal_channels(image: np.ndarray) -> np.ndarray:
     """Turn color whose channels all agree into grey, `(height, width)`."""
     if image.ndim == 2:
@@ -386,8 +317,3 @@ def without_equal_channels(image: np.ndarray) -> np.ndarray:
     red, green, blue = np.moveaxis(image, 2, 0)
     agree = np.array_equal(red, green) and np.array_equal(red, blue)
     return np.ascontiguousarray(red if agree else image)
-
-
-def _check_finite(pixels: np.ndarray) -> None:
-    if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
-        raise Unusable("holds NaN or infinite values; replace them with numbers")

@@ -8,7 +8,8 @@ import numpy as np
 import SimpleITK as sitk
 
 from kerasunet.data.readers import volumes
-from kerasunet.data.readers.files import to_levels, to_mask_values, without_equal_channels
+from kerasunet.data.readers.files import to_levels, without_equal_channels
+from kerasunet.data.readers.masks import to_mask_values
 from kerasunet.data.readers.source import TURN, Partner, Source, Unusable, quiet_native_code
 from kerasunet.data.readers.volumes import Volume
 
@@ -19,9 +20,10 @@ _DETACHED = {
     "MetaImage": re.compile(rb"^\s*ElementDataFile\s*=(?!\s*LOCAL\s)", re.MULTILINE),
 }
 _SEQUENCE = re.compile(rb"^kinds:.*\blist\b", re.MULTILINE)
+_SIZES = (b"space directions:", b"spacings:", b"ElementSpacing", b"ElementSize")
+_PLACES = (b"space directions:", b"TransformMatrix", b"Orientation", b"Rotation")
 _FROM_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
-_NUMBER_BYTES = 8
-_MOST_VOXELS = 1 << 31
+_MOST_VOXELS = 1 << 29
 
 
 def read_image(source: Source) -> tuple[np.ndarray, tuple[float, float] | None]:
@@ -66,12 +68,19 @@ def _open(source: Source) -> Volume:
         raise Unusable(f"{count:,} voxels, too many to unpack at once; cut the volume")
 
     def read(index: tuple[int | slice, ...]) -> np.ndarray:
-        voxels = volumes.kept(source, count * _NUMBER_BYTES, lambda: _voxels(reader))
+        one = sitk.Image([1] * len(size), reader.GetPixelID(), channels)
+        nbytes = count * one.GetSizeOfPixelComponent()
+        voxels = volumes.kept(source, nbytes, lambda: _voxels(reader))
         return voxels[index[: len(size)]]
 
     padded = (*size, 1)[: max(3, len(size))]
     sizes = tuple((*reader.GetSpacing(), 1.0)[:3])
-    return Volume(padded, _affine(reader), sizes if _is_stated(source) else None, read)
+    return Volume(
+        padded,
+        _affine(reader) if _states(source, *_PLACES) else None,
+        sizes if _states(source, *_SIZES) else None,
+        read,
+    )
 
 
 def _check_header(source: Source) -> None:
@@ -90,10 +99,10 @@ def _header(source: Source) -> bytes:
     return head.split(b"\n\n")[0] if source.kind == "NRRD" else head
 
 
-def _is_stated(source: Source) -> bool:
-    """Return whether the header states the size of a voxel, which the library takes for 1."""
-    words = (b"space directions:", b"spacings:", b"ElementSpacing", b"ElementSize")
-    return any(word in _header(source) for word in words)
+def _states(source: Source, *words: bytes) -> bool:
+    """Return whether the header has a field that the library takes for 1 or for the identity."""
+    header = _header(source)
+    return any(word in header for word in words)
 
 
 def _voxels(reader: sitk.ImageFileReader) -> np.ndarray:

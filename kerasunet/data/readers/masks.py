@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from kerasunet.data.readers.source import Unusable
+
 _OPAQUE = 255
 _VOID_NUMBER, _VOID_COLOR = 255, "#e0e0c0"
 _TRANSPARENT = "transparent"
@@ -257,3 +259,34 @@ def _name(mask: MaskValues, value: int, colors: dict[int, str]) -> str:
         return str(value)
     opacity = mask.palette[value, 3]
     return colors[value] if opacity in (0, _OPAQUE) else f"{colors[value]} at opacity {opacity}"
+
+
+def to_mask_values(pixels: np.ndarray) -> np.ndarray:
+    """Turn pixel values into unsigned integers; in color the brightest channel counts.
+
+    Args:
+        pixels: `(height, width)` or `(height, width, channels)`; bool counts as 0 and 255.
+
+    Returns:
+        Unsigned integers, `(height, width)`.
+
+    Raises:
+        Unusable: There are negative or fractional values.
+    """
+    if pixels.dtype == bool:
+        return pixels * np.uint8(255)
+    values = pixels if pixels.ndim == 2 else pixels.max(axis=2)
+    if values.dtype.kind == "u":
+        return values.astype(values.dtype.newbyteorder("="))
+    check_finite(values)
+    if values.min() < 0 or (values.dtype.kind == "f" and np.any(values % 1)):
+        raise Unusable(
+            "a mask holds whole numbers from 0 up, and this one holds others; export it again"
+        )
+    return values.astype(np.min_scalar_type(int(values.max())))
+
+
+def check_finite(pixels: np.ndarray) -> None:
+    """Refuse floats that are no numbers."""
+    if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
+        raise Unusable("holds NaN or infinite values; replace them with numbers")

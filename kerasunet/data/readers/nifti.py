@@ -15,7 +15,8 @@ from nibabel.affines import voxel_sizes
 from nibabel.arrayproxy import ArrayProxy
 
 from kerasunet.data.readers import volumes
-from kerasunet.data.readers.files import to_levels, to_mask_values, without_equal_channels
+from kerasunet.data.readers.files import to_levels, without_equal_channels
+from kerasunet.data.readers.masks import to_mask_values
 from kerasunet.data.readers.source import Partner, Source, Unusable, quiet
 from kerasunet.data.readers.volumes import Volume
 
@@ -82,7 +83,17 @@ def _unpacked(source: Source, file: File, header: Nifti1Header) -> File:
     size = int(header.get_data_offset()) + voxels
     if size > _MOST_BYTES:
         return file
-    return io.BytesIO(volumes.kept(source, size, lambda: file.read(size)))
+
+    def unpack() -> bytes:
+        content = file.read(size)
+        try:
+            file.read(1)  # At the end the checksum is compared.
+        except gzip.BadGzipFile as error:
+            if "Not a gzipped file" not in str(error):  # Bytes that follow do not matter.
+                raise
+        return content
+
+    return io.BytesIO(volumes.kept(source, size, unpack))
 
 
 def _channels(stored: np.ndarray) -> np.ndarray:

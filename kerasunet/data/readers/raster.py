@@ -30,10 +30,9 @@ from PIL.TiffImagePlugin import TiffImageFile
 from kerasunet.data.readers.files import (
     SIZE_LIMIT,
     to_levels,
-    to_mask_values,
     without_equal_channels,
 )
-from kerasunet.data.readers.masks import MaskValues
+from kerasunet.data.readers.masks import MaskValues, to_mask_values
 from kerasunet.data.readers.source import (
     Partner,
     Source,
@@ -59,6 +58,7 @@ _FORMATS = {
 _MARKS = {"JPEG": (b"\xff\xd8\xff",), "BMP": (b"BM",), "TIFF": (b"II", b"MM")}
 _ARRAY_MODES = ("1", "L", "LA", "RGB", "RGBA", "I", "F", "I;16", "I;16L", "I;16B", "I;16N")
 _PALETTE = 256
+_LOSSY = ("jpeg", "tiff_jpeg", "webp")  # Compressions inside TIFF.
 _ANIMATED = ("GIF", "WebP")
 _WEBP_HEADER = 4096
 _ORIENTATION, _ON_THEIR_SIDE = 0x0112, (5, 6, 7, 8)  # Of EXIF.
@@ -82,15 +82,17 @@ def read_mask(source: Source) -> MaskValues:
         check_order(source.partner)
     with _silence(source):
         picture = _open(source)
+        if isinstance(picture, TiffImageFile) and _shows_zero_as_white(picture):
+            raise Unusable("its values count from white down; save it with 0 as black")
         if picture.mode == "P":
             return _indexed(picture, source)
-        return _stored(_channels(picture, source), lossy=_is_lossy(source))
+        return _stored(_channels(picture, source), lossy=_is_lossy(picture, source))
 
 
-def _is_lossy(source: Source) -> bool:
+def _is_lossy(picture: ImageFile, source: Source) -> bool:
     """Return whether the compression changed values; WebP has both kinds, told by its chunks."""
     if source.kind != "WebP":
-        return source.kind == "JPEG"
+        return source.kind == "JPEG" or picture.info.get("compression") in _LOSSY
     source.file.seek(0)
     return b"VP8L" not in source.file.read(_WEBP_HEADER)
 

@@ -1,10 +1,12 @@
-"""What the readers of all kinds share: the opened file, how they refuse it, quiet libraries."""
+"""What the readers of all kinds share: opened files, their kind and refusal; quiet libraries."""
 
 from __future__ import annotations
 
+import gzip
 import logging
 import math
 import os
+import re
 import threading
 import warnings
 from collections.abc import Iterator
@@ -19,6 +21,9 @@ import numpy as np
 # thread at a time may change them.
 TURN = threading.RLock()
 _STANDARD_ERROR = 2
+_META_IMAGE = re.compile(rb"\s*(ObjectType|NDims|Comment)\s*=")
+_FIRST_TYPES = (b"UL", b"CS", b"UI", b"DA", b"TM", b"OB", b"LO", b"SH")
+_HEAD_BYTES = 352
 
 
 class Unusable(ValueError):
@@ -145,3 +150,63 @@ def _duplicate(descriptor: int) -> int | None:
         return os.dup(descriptor)
     except OSError:
         return None
+
+
+def kind_of(file: BufferedReader) -> str:
+    """Return the kind of a file, such as `"PNG"`, by its first bytes.
+
+    Raises:
+        Unusable: It is of no kind that is read.
+    """
+    head = file.read(_HEAD_BYTES)
+    file.seek(0)
+    kind = _kind_by(head)
+    if head[:2] == b"\x1f\x8b":
+        kind = _kind_by(gzip.GzipFile(fileobj=file).read(_HEAD_BYTES))
+        file.seek(0)
+        kind = kind if kind == "NIfTI" else None
+    if kind is None:
+        raise Unusable(
+            "not a PNG, JPEG, BMP, GIF, WebP, TIFF, DICOM, NIfTI, NRRD or MetaImage image; convert "
+            "it to PNG"
+        )
+    return kind
+
+
+def _kind_by(head: bytes) -> str | None:
+    if is_dicom(head):
+        return "DICOM"
+    if head[:4] == b"NRRD":
+        return "NRRD"
+    if _META_IMAGE.match(head):
+        return "MetaImage"
+    if head[:8] == b"\x89PNG\r\n\x1a\n":
+        return "PNG"
+    if head[:3] == b"\xff\xd8\xff":
+        return "JPEG"
+    if head[:6] in (b"GIF87a", b"GIF89a"):
+        return "GIF"
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return "WebP"
+    if head[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+        return "TIFF"
+    if head[344:348] == b"n+1\0" or head[4:8] == b"n+2\0":
+        return "NIfTI"
+    # Two letters are not enough: the upper bytes of the header's size must be zero as well.
+    return "BMP" if head[:2] == b"BM" and head[15:18] == b"\0\0\0" else None
+
+
+def is_dicom(head: bytes) -> bool:
+    """Return whether a file begins like DICOM: with the preamble or, without it, with an element.
+
+    Args:
+        head: The first 352 bytes, or fewer if the file is shorter.
+    """
+    if head[128:132] == b"DICM":
+        return True
+    group, length = head[:2], int.from_bytes(head[4:8], "little")
+    if group in (b"\x08\0", b"\x02\0", b"\0\x08") and head[4:6] in _FIRST_TYPES:
+        return True
+    # Without types: a short element of the first group, then another one of it.
+    following = head[8 + length : 10 + length]
+    return group == b"\x08\0" and length < _HEAD_BYTES and following == b"\x08\0"

@@ -124,10 +124,11 @@ def _ordered(comparison: Comparison, scores: tuple[Score, ...]) -> list:
 def _panel(answer) -> dict:
     candidate = answer.candidate
     trained = "" if candidate.trained is None else f"{_short(candidate.trained)} trained"
+    detail = " · ".join(filter(None, (trained, candidate.origin)))
     return {
         "name": candidate.name,
         "label": candidate.strategy,
-        "detail": trained,
+        "detail": detail,
         "votes": candidate.votes,
         "levels": data_url(levels(shrunk(answer.probability, _LONGEST))),
     }

@@ -26,7 +26,7 @@ from kerasunet.demo.finetune.rendering import (
     status_html,
 )
 from kerasunet.demo.model_store import PRETRAINED, SavedModel
-from kerasunet.files import read_json
+from kerasunet.runs.directory import RunDirectory
 from kerasunet.training.settings import FinetuneSettings, Optimization
 
 _BUSY = {"api_visibility": "private", "show_progress": "minimal"}
@@ -218,7 +218,7 @@ class _Tab:
     ) -> dict[gr.Component, Any]:
         """Show the numbers and files of a finished run; its model joins Compare by this name."""
         return {
-            self.result: result_html(read_json(directory / "summary.json")),
+            self.result: result_html(RunDirectory(directory).read_summary()),
             self.files: gr.update(value=_downloads(directory), visible=True),
             self.context.added: (*added, SavedModel(name, str(directory / "model.keras"), "")),
         }

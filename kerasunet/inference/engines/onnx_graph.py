@@ -142,6 +142,8 @@ def _standardization(graph: _Graph, layer, inputs: list[str]) -> str:
 
 
 def _group_normalization(graph: _Graph, layer, inputs: list[str]) -> str:
+    if not layer.weights:
+        return _standardization(graph, layer, inputs)
     weights = zip(("gamma", "beta"), layer.get_weights(), strict=True)
     names = [graph.constant(values, f"{layer.name}_{kind}") for kind, values in weights]
     settings = {"num_groups": layer.groups, "epsilon": layer.epsilon}

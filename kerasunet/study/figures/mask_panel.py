@@ -18,9 +18,8 @@ from kerasunet.drawing import PREDICTION, TRUTH, overlay
 from kerasunet.inference.segmenter import Segmenter
 from kerasunet.metrics import dice
 from kerasunet.models import ModelCard, card
-from kerasunet.runs.preparation import prepare
+from kerasunet.runs.preparation import seen_cases, split_of
 from kerasunet.study.figures.style import INK, RC, WIDTH, Drawing, title_of
-from kerasunet.training.settings import FinetuneSettings, finetune_settings, to_json
 
 TITLE = "What the models find"
 _LONGER_SIDE = 320
@@ -65,7 +64,7 @@ def draw_mask_panel(name: str, rows: Sequence[PanelRow], caption: str) -> Drawin
         figure = Figure((WIDTH, sum(heights) + 0.2 * len(rows) + 0.35), layout=layout)
         grid = figure.subplots(len(rows), len(columns), squeeze=False, height_ratios=heights)
         for axes, heading in zip(grid[0], columns, strict=True):
-            axes.set_title(heading, fontsize=7, loc="center")
+            axes.set_title(heading.replace(", ", ",\n"), fontsize=7, loc="center")
         for axes, row in zip(grid, rows, strict=True):
             _draw_row(axes, row)
     return Drawing(name, TITLE, f"{caption} {_LEGEND}", alt=_alt(rows), figure=figure)
@@ -148,9 +147,18 @@ def draw_models(
     rows = _rows(picked, segmenters)
     caption = (
         f"{title_of(found.name)}: the case with the median Dice of “{by}”, the best and the "
-        f"worst of the {count} held-out cases that show an object."
+        f"worst of the {count} held-out cases that show an object. {_models(cards)}"
     )
     return draw_mask_panel(name, rows, caption)
+
+
+def _models(cards: Mapping[str, ModelCard]) -> str:
+    """Return a sentence on what each column is: strategy, start, steps, image size."""
+    said = [
+        f"“{heading}” is {known.trained_layers} ({', '.join(known.origin.values())})"
+        for heading, known in cards.items()
+    ]
+    return f"{'; '.join(said)}."
 
 
 def _held_out(
@@ -161,24 +169,21 @@ def _held_out(
     found = load(sources["data"], sources["manual_dir"], size, **chosen)
     keys = {case.key for case in found.cases}
     for heading, known in cards.items():
-        if known.data.name == found.name and known.split:
-            keys &= _tested(heading, known, sources)
+        split = split_of(known, **sources) if known.data.name == found.name else None
+        if split is not None:
+            keys &= {*split.test}
+            continue
+        seen = seen_cases(known, found, **sources)
+        if not seen.is_known and known.split:
+            raise ValueError(
+                f"{heading}: cannot tell which cases of {sources['data']} it was trained on; give "
+                "the data, and the groups if there were any, as they were when it was fine-tuned"
+            )
+        keys -= seen.keys
     cases = tuple(case for case in found.cases if case.key in keys)
     if not cases:
         raise ValueError(f"{found.name}: no case was held out from all of {', '.join(cards)}")
     return found, cases
-
-
-def _tested(heading: str, card: ModelCard, sources: Mapping[str, Any]) -> set[str]:
-    """Keys of the test fold of a model, from the settings in its card."""
-    settings = finetune_settings({**to_json(FinetuneSettings()), **card.settings, **sources})
-    split = prepare(settings).split
-    if split.digest != card.split:
-        raise ValueError(
-            f"{heading}: cannot tell which cases of {sources['data']} it was tested on; give the "
-            "data, and the groups if there were any, as they were when it was fine-tuned"
-        )
-    return set(split.test)
 
 
 def _pick(segment: Segmenter, cases: Sequence[Case]) -> tuple[dict[str, Case], int]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from kerasunet.metrics import DETECTION_IOU
 from kerasunet.study.figures.style import images, interval, plain, signed, title_of
 from kerasunet.study.results import Scenario, StudyRecord, StudyResults, ordered
 from kerasunet.study.stats import Claim, Comparison, StudyStatistics, compare_all
@@ -136,7 +137,8 @@ def strategy_table(statistics: StudyStatistics, data: str) -> Table:
     best = summary[summary["train_size"] == sizes[-1]].set_index("strategy")["mean"].idxmax()
     return Table(
         f"{title_of(data)}: mean Dice of the held-out cases with 95 % bootstrap interval, and "
-        f"the number of cases in which the object was missed. The best mean with "
+        f"the number of cases in which the object was missed (IoU below {DETECTION_IOU}). The best "
+        f"mean with "
         f"{images(sizes[-1])} is set in bold.",
         ("strategy", "trained weights", *columns),
         rows,

@@ -6,6 +6,7 @@ from functools import cached_property
 
 import pandas as pd
 
+from kerasunet.metrics import DETECTION_IOU
 from kerasunet.study.results import Scenario, StudyResults
 from kerasunet.study.stats.auto import summarize_auto
 from kerasunet.study.stats.bootstrap import bootstrap_means
@@ -30,7 +31,7 @@ def summarize(results: StudyResults, metric: str = "dice") -> pd.DataFrame:
 
     Returns:
         Columns data, train_size, strategy, cases (different ones), runs, mean, low, high, missed
-        (lesions without a predicted pixel on them, averaged over seeds); in the order in which
+        (lesions whose IoU is below `DETECTION_IOU`, averaged over seeds); in the order in which
         data sets, sizes and strategies first appear.
 
     Raises:
@@ -69,7 +70,11 @@ def _runs(values: pd.Series) -> int:
 def _missed(cases: pd.DataFrame) -> pd.DataFrame:
     if "outcome" not in cases.columns:
         raise ValueError("the table of cases has no column outcome")
-    missed = (cases["outcome"] == "missed").groupby([cases[name] for name in (*_BY, "fold", "key")])
+    found = cases["outcome"] == "detected"
+    if "iou" in cases.columns:  # Tables of version 0.1.0 call any touching pixel a detection.
+        found &= cases["iou"] >= DETECTION_IOU
+    lost = cases["outcome"].isin(("missed", "detected")) & ~found
+    missed = lost.groupby([cases[name] for name in (*_BY, "fold", "key")])
     return missed.mean().groupby(level=_BY).sum().rename("missed").reset_index()
 
 

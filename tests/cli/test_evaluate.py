@@ -1,0 +1,106 @@
+"""`evaluate` counts held-out cases, and says on the table and on the card what else it counted."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import cv2
+import pytest
+from helpers.images import disc_images
+
+from kerasunet import models
+from kerasunet.cli import main
+from kerasunet.models.model_card import write_card
+
+QUICK = ["--image-size", "32", "--steps", "2", "--batch-size", "2", "--validate-every", "1"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Return a folder of ten images with masks."""
+    root = tmp_path_factory.mktemp("own")
+    for part, pictures in zip(("images", "masks"), disc_images(10), strict=True):
+        (root / part).mkdir()
+        for number, picture in enumerate(pictures):
+            scale = 255 if part == "masks" else 1
+            cv2.imwrite(str(root / part / f"case{number}.png"), picture.astype("uint8") * scale)
+    return root
+
+
+@pytest.fixture(scope="module")
+def tuned(folder, tiny_model_file, tmp_path_factory):
+    """Return a model that was fine-tuned on five of the images, and chosen by a sixth."""
+    output = tmp_path_factory.mktemp("tuned")
+    sizes = ["--train-size", "5", "--validation-size", "1", "--folds", "3", "--keep", "best"]
+    words = ["finetune", "--init", tiny_model_file, "--data", folder, "--output", output]
+    assert main([*map(str, words), *sizes, *QUICK]) == 0
+    return output / "model.keras"
+
+
+@pytest.fixture
+def copy(folder, tmp_path):
+    """Return a folder with the same images under other names, in another format."""
+    for part in ("images", "masks"):
+        (tmp_path / "copy" / part).mkdir(parents=True)
+        for path in sorted((folder / part).iterdir()):
+            picture = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+            renamed = f"scan-{path.stem.removeprefix('case')}.bmp"
+            cv2.imwrite(str(tmp_path / "copy" / part / renamed), picture)
+    return tmp_path / "copy"
+
+
+def evaluate(capsys, *words) -> str:
+    assert main(["evaluate", *map(str, words)]) == 0
+    return capsys.readouterr().out
+
+
+def test_the_card_knows_what_the_model_and_its_start_have_seen(tuned, tiny_model_file):
+    start, card = models.card(tiny_model_file), models.card(tuned)
+    assert len(start.seen) == 16  # The validation cases of the pre-training chose nothing.
+    assert len(card.seen) == 16 + 6 and {*start.seen} < {*card.seen}
+    assert card.start_data == ("simulated-natural",)
+    assert all(key not in tuned.with_suffix(".json").read_text() for key in ("case0", "case9"))
+
+
+@pytest.mark.parametrize("which", ["folder", "copy"])
+def test_only_held_out_cases_count_unless_asked(tuned, capsys, which, request):
+    data = request.getfixturevalue(which)
+    table = evaluate(capsys, tuned, "--data", data)
+    assert "6 cases that the model was trained on or chosen by" in table
+    assert "4 are held out" in table and ", 4 cases (mean" in table
+    everything = evaluate(capsys, tuned, "--data", data, "--include-seen")
+    assert "6 cases that the model was trained on or chosen by also count" in everything
+    assert ", 10 cases (mean" in everything
+
+
+def test_the_card_says_which_cases_were_seen(tuned, copy, capsys):
+    evaluate(capsys, tuned, "--data", copy, "--record")
+    evaluate(capsys, tuned, "--data", copy, "--record", "--include-seen")
+    assert [found.seen for found in models.card(tuned).evaluations] == [0, 6]
+    text = tuned.with_suffix(".md").read_text(encoding="utf-8")
+    assert "## On `copy`, none of which was trained on\n" in text
+    assert "## On `copy`, 6 of 10 cases trained on or chosen by\n" in text
+
+
+def test_a_model_of_which_nothing_was_held_out_is_refused(tiny_model_file, capsys):
+    words = ["evaluate", str(tiny_model_file), "--data", "simulated-natural:16"]
+    assert main(words) == 2
+    assert "was trained on or chosen by all 16 cases" in capsys.readouterr().err
+
+
+def test_an_older_card_tells_it_by_its_settings_or_that_it_cannot(tuned, folder, copy, capsys):
+    card = models.card(tuned)
+    write_card(tuned, replace(card, seen=(), start_data=(), evaluations=()))
+    try:
+        assert "4 are held out" in evaluate(capsys, tuned, "--data", folder)
+        for name in ("images", "masks"):
+            (copy / name / "scan-9.bmp").unlink()
+        renamed = copy.rename(copy.parent / folder.name)
+        told = evaluate(capsys, tuned, "--data", renamed, "--record")
+        assert "WARNING: model's card does not tell which of these cases" in told
+        (found,) = models.card(tuned).evaluations
+        assert found.seen is None and found.metrics["n"] == 9
+        text = tuned.with_suffix(".md").read_text(encoding="utf-8")
+        assert "not known which of it was trained on" in text
+    finally:
+        write_card(tuned, card)
