@@ -209,6 +209,7 @@ class StopAfter(keras.callbacks.Callback):
         self.model.stop_training = not self._left
 
 
+@pytest.mark.slow
 def test_callbacks_that_stop_a_training_stop_it(settings, tmp_path):
     patient = keras.callbacks.EarlyStopping("val_dice", mode="max", min_delta=2, patience=1)
     longer = replace(settings, optimization=replace(QUICK, steps=12))
@@ -218,6 +219,7 @@ def test_callbacks_that_stop_a_training_stop_it(settings, tmp_path):
     assert [row["step"] for row in rows_of(stopped.directory / "history.csv")] == ["4", "5"]
 
 
+@pytest.mark.slow
 def test_callbacks_may_lower_a_constant_rate_after_the_warmup(settings, tmp_path):
     constant = replace(QUICK, schedule="constant", warmup=0.25, learning_rate=0.01, steps=16)
     lower = keras.callbacks.ReduceLROnPlateau(
@@ -247,6 +249,7 @@ def strict(path: Path) -> dict:
     return json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fails", [False, True])
 def test_the_global_policy_is_restored(settings, tmp_path, fails):
     class Fails(keras.callbacks.Callback):
