@@ -372,11 +372,12 @@ def work_group(options: argparse.Namespace) -> int:
         _wait_for_start(options.starts, cell.start)
         folder = options.output / options.stage / cell.name / f"piece-{_safe(group.name)}"
         settings = cell.settings(options.data, options.starts, strategies)
-        _execute_study(settings, folder, f"{options.stage}/{cell.name}")
+        execute_study(settings, folder, f"{options.stage}/{cell.name}")
     return 0
 
 
-def _execute_study(settings: StudySettings, folder: Path, name: str) -> None:
+def execute_study(settings: StudySettings, folder: Path, name: str) -> None:
+    """Execute the open runs of a study in this process, and print a line a run."""
     from kerasunet.study.execution import open_study
     from kerasunet.study.worker import execute
     from kerasunet.study.worker_pool import read_result, specify
@@ -547,7 +548,9 @@ def _least_difference(scatter: float, sets: int, wanted: float = 0.8) -> float:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     verbs = parser.add_subparsers(required=True)
     for name, function in (("run", run), ("group", work_group)):
         verb = verbs.add_parser(name)

@@ -5,6 +5,8 @@ Colors are those of Okabe and Ito's palette, which color-blind readers can tell 
 
 from __future__ import annotations
 
+import struct
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -12,6 +14,8 @@ import cv2
 import numpy as np
 
 from kerasunet.files import write_atomically
+
+_OVERLAYS = 12
 
 TRUTH = (0, 158, 115)
 PREDICTION = (230, 159, 0)
@@ -22,6 +26,8 @@ _VOTE_COLOURS = cv2.COLORMAP_VIRIDIS
 _PANEL = 256
 _CAPTION = 22
 _GAP = 4
+_AFTER_HEADER = 33  # Bytes of a PNG's signature and of its first chunk.
+_PRIVATE = b"keRa"  # A type of chunk that readers may ignore, and copies may keep.
 _FONT = (cv2.FONT_HERSHEY_SIMPLEX, 0.45, 1)
 
 
@@ -77,6 +83,36 @@ def draw_comparison(
         (name, _enlarged_overlay(image, mask, PREDICTION)) for name, mask in predictions.items()
     ]
     return np.hstack([_captioned(panel, caption) for caption, panel in panels])
+
+
+def write_overlays(
+    folder: Path,
+    images: np.ndarray,
+    truths: np.ndarray,
+    predictions: Mapping[str, np.ndarray],
+    *,
+    names: Sequence[str],
+    scores: Sequence[float],
+) -> None:
+    """Draw cases spread evenly from the worst to the best Dice, in place of earlier such pictures.
+
+    Args:
+        folder: Receives a dozen PNG files at most, named by rank, Dice and case.
+        images: Grey or RGB, 0 to 255, `(cases, height, width, channels)`.
+        truths: Bool, `(cases, height, width)`.
+        predictions: Caption to bool masks, `(cases, height, width)`.
+        names: Names of the cases.
+        scores: Their Dice, 0 to 1.
+    """
+    for path in folder.glob("[0-9]*-dice-*.png"):
+        path.unlink()  # Of an attempt that was killed: it may have drawn others.
+    order = np.argsort(scores, kind="stable")
+    chosen = order[np.linspace(0, len(order) - 1, min(_OVERLAYS, len(order))).astype(int)]
+    for rank, index in enumerate(chosen, start=1):
+        masks = {caption: found[index] for caption, found in predictions.items()}
+        safe = "".join(c if c.isalnum() or c in "-_." else "_" for c in names[index])
+        name = f"{rank:02d}-dice-{scores[index]:.2f}-{safe}.png"
+        write_png(folder / name, draw_comparison(images[index], truths[index], masks))
 
 
 def contact_sheet(
@@ -170,10 +206,24 @@ def png(picture: np.ndarray) -> bytes:
     return encoded.tobytes()
 
 
-def write_png(path: Path, picture: np.ndarray) -> None:
-    """Write an RGB, grey or bool picture as PNG, atomically; bool becomes 0 and 255."""
+def write_png(path: Path, picture: np.ndarray, *, mark: bytes = b"") -> None:
+    """Write an RGB, grey or bool picture as PNG, atomically; bool becomes 0 and 255.
+
+    Args:
+        path: The file.
+        picture: The pixels.
+        mark: What the file is to be recognized by; readers of pictures do not see it.
+    """
     content = png(picture)
+    if mark:
+        content = content[:_AFTER_HEADER] + _chunk(_PRIVATE + mark) + content[_AFTER_HEADER:]
     write_atomically(path, lambda temporary: temporary.write_bytes(content))
+
+
+def _chunk(content: bytes) -> bytes:
+    """Return a part of a PNG from its type and what follows."""
+    length = struct.pack(">I", len(content) - len(_PRIVATE))
+    return length + content + struct.pack(">I", zlib.crc32(content))
 
 
 def _enlarged_overlay(image: np.ndarray, mask: np.ndarray, colour) -> np.ndarray:

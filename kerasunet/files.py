@@ -13,17 +13,21 @@ import math
 import os
 import re
 import shutil
+import stat
 import sys
 import tempfile
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, TypeVar
 
 _UNFINISHED = ".writing-"
+_TEMPORARY = re.compile(re.escape(_UNFINISHED) + "[a-z0-9_]{8}")  # As `tempfile` names them.
+_HEAD = 4096
+_MOVE = "move it away, or use another output folder"
 _ELSEWHERE = "choose a folder that you may write to"
 _REMEDIES = {
     errno.ENOSPC: "make room on that disk",
@@ -78,9 +82,11 @@ def write_atomically(path: str | os.PathLike, write: Callable[[Path], object]) -
     The content reaches the disk before the name does.
 
     Raises:
-        NotWritten: The disk is full, the folder is not writable, or the like.
+        NotWritten: The disk is full, the folder is not writable, the path is a folder, a device or
+            a write-protected file, or the like.
     """
     path = Path(path)
+    _require_replaceable(path)
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=_UNFINISHED, dir=path.parent) as folder:
@@ -91,14 +97,38 @@ def write_atomically(path: str | os.PathLike, write: Callable[[Path], object]) -
             os.replace(temporary, path)
 
 
+def _require_replaceable(path: Path) -> None:
+    """Refuse to rename a file to what only a file can replace, or what its owner protects."""
+    with suppress(FileNotFoundError, NotADirectoryError):
+        mode = path.stat().st_mode
+        if not stat.S_ISREG(mode):
+            raise NotWritten(f"{path}: is a folder or a device; give the name of a file")
+        if not mode & stat.S_IWUSR:
+            raise NotWritten(
+                f"{path}: is write-protected; change its permissions, or give another name"
+            )
+
+
+def is_marked(path: Path, mark: bytes) -> bool:
+    """Return whether an existing file is empty, or has these bytes near its beginning."""
+    with open(path, "rb") as file:
+        head = file.read(_HEAD)
+    return not head or mark in head
+
+
 def remove_unfinished(directory: Path) -> None:
-    """Remove what processes left that were killed in the middle of a write.
+    """Remove what processes left that were killed in the middle of a write, each a single file.
 
     Args:
         directory: No other process may be writing in it or in folders below it.
     """
     for folder in list(directory.rglob(f"{_UNFINISHED}*")):
-        shutil.rmtree(folder, ignore_errors=True)
+        if _TEMPORARY.fullmatch(folder.name) and len(_files_in(folder)) < 2:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _files_in(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if not path.is_dir()]
 
 
 def write_text(path: Path, text: str) -> None:
@@ -138,6 +168,26 @@ def _decoded(content: bytes, encodings: Sequence[str]) -> str:
         with suppress(UnicodeDecodeError):
             return content.decode(encoding)
     return content.decode(encodings[-1])
+
+
+def read_record(
+    path: Path, entries: Collection[str], what: str, *, remedy: str = _MOVE
+) -> dict[str, Any]:
+    """Read a JSON object that has these entries.
+
+    Args:
+        path: The file.
+        entries: Names of entries.
+        what: What it is to be, such as `"the record of a run"`, for the message.
+        remedy: What to do if it is not.
+
+    Raises:
+        ValueError: The file is something else.
+    """
+    record = read_json(path)
+    if not isinstance(record, dict) or not record.keys() >= set(entries):
+        raise ValueError(f"{path}: is not {what}; {remedy}")
+    return record
 
 
 def sha256(path: Path) -> str:

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import cv2
@@ -22,7 +23,10 @@ sys.path.insert(0, str(FOLDER))
 from alternating import alternate  # noqa: E402
 from whole_study import LOOP, OURS, TOGETHER, as_markdown  # noqa: E402
 
-COMMANDS = ("inference", "input", "memory", "near_duplicates", "scaling", "startup", "training")
+COMMANDS = (
+    "inference", "input", "memory", "near_duplicates", "paper_size", "scaling", "second_study",
+    "startup", "training",
+)  # fmt: skip
 
 
 def run(script: str, *words: object) -> subprocess.CompletedProcess:
@@ -125,3 +129,44 @@ def changed_blocks(before: Path, after: Path) -> set[str]:
             )
         )
     }
+
+
+# --- the second study, and the size of the paper's networks --------------------------------------
+
+
+def write_set(path: Path, images: int, side: int = 32) -> None:
+    """Write disc images as one of the packed sets."""
+    lines = ["image,mask,group,label"]
+    with zipfile.ZipFile(path, "w") as archive:
+        for number, (image, mask) in enumerate(zip(*disc_images(images, side), strict=True)):
+            for kind, picture in (("images", image), ("masks", mask * np.uint8(255))):
+                content = cv2.imencode(".png", picture)[1].tobytes()
+                archive.writestr(f"{kind}/{number}.png", content)
+            lines.append(f"images/{number}.png,masks/{number}.png,{number},")
+        archive.writestr("manifest.csv", "\n".join(lines))
+
+
+@pytest.mark.slow
+def test_the_size_of_the_paper_runs_at_the_size_of_a_toy(tmp_path, monkeypatch, capsys):
+    import paper_size
+
+    for name, images in (("duts", 8), ("ecssd", 4), ("bus_bra", 40), ("jsrt", 14)):
+        write_set(tmp_path / f"{name}.zip", images)
+    sizes = "--filters 2 --side 32 --steps 2 --pretraining-steps 2 --sets 2 --size 2"
+    words = ["run", "--data", tmp_path, "--output", tmp_path / "out", *sizes.split()]
+    words += ["--precision", "float32", "--processes", "1"]
+    monkeypatch.setattr(paper_size, "STRATEGIES", ("none", "contracting"))
+    monkeypatch.setattr(paper_size, "_until", lambda limit, command: in_process(command))
+    monkeypatch.setattr(sys, "argv", ["paper_size.py", *map(str, words)])
+
+    def in_process(command: list[str]) -> int:
+        options = paper_size._parser().parse_args(command[2:])
+        return options.function(options)
+
+    assert paper_size.main() == 0
+    rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
+    assert [row.split("|")[1:4] for row in rows[1:]] == [
+        [f" {data} ", f" `{strategy}` ", " 2 "]
+        for data in ("bus_bra", "jsrt")
+        for strategy in ("contracting", "none")
+    ]

@@ -136,6 +136,16 @@ def test_architecture_names_every_room():
     assert not rooms - named
 
 
+def test_promises_name_tests_that_exist():
+    named = set(re.findall(r"`(test_\w+)`", text_of(ROOT / "docs/notes/reliability.md")))
+    files = sorted((ROOT / "tests").rglob("test_*.py"))
+    written = {
+        name for file in files for name in re.findall(r"^def (test_\w+)", text_of(file), re.M)
+    }
+    assert len(named) > 30
+    assert not named - written
+
+
 # Links
 
 

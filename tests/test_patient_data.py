@@ -197,7 +197,7 @@ def test_predictions_tell_nothing(finetuned, cases, tmp_path, capsys):
         capsys, "predict", finetuned / "model.keras", cases / "images",
         "--output", tmp_path / "out", "--engine", "keras",
     )  # fmt: skip
-    assert assert_clean(tmp_path / "out", said=said) == 12 * 2 + 1
+    assert assert_clean(tmp_path / "out", said=said) == 12 * 2 + 2
     table = (tmp_path / "out" / "areas.csv").read_text(encoding="utf-8")
     assert "case0.dcm" in table
 

@@ -70,10 +70,10 @@ def _run(verb: str, words: Sequence[str]) -> int:
     debug = "--debug" in words
     try:
         options = _parser(verb, module).parse_args(words)
-        check_outputs(verb, options)
+        check_outputs(verb, options, getattr(module, "marks", dict))
         return module.run(options) or 0
-    except KeyboardInterrupt:
-        print("stopped; the same command resumes from the last checkpoint", file=sys.stderr)
+    except KeyboardInterrupt as stop:  # Who has kept something says so.
+        print("; ".join(["stopped", *map(printable, map(str, stop.args))]), file=sys.stderr)
         return 130
     except BrokenPipeError:  # The reader, such as `head`, has seen enough.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -7,6 +7,8 @@ status is 1 if there are errors, 0 if there are none, 2 after wrong arguments.
 from __future__ import annotations
 
 import argparse
+import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,6 +41,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--json", action="store_true", help="print all problems as JSON")
 
 
+def marks() -> dict[str, bytes]:
+    return {"html": b"<title>Check of "}
+
+
 def run(options: argparse.Namespace) -> int:
     from kerasunet.data.checking import check
 
@@ -66,7 +72,24 @@ def _write_files(report: Report, options: argparse.Namespace) -> None:
                 f"{options.groups}: not written, because the cases could not be listed; correct "
                 "the errors above first"
             )
+        _require_own_groups(options.groups, report.groups)
         write_groups(options.groups, report.groups)
+
+
+def _require_own_groups(path: Path, groups: Mapping[str, str]) -> None:
+    """Refuse to replace any other table than that of these groups: it may have been edited."""
+    from kerasunet.data.checking import write_groups
+
+    if not path.exists():
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        write_groups(Path(folder) / path.name, groups)
+        written = (Path(folder) / path.name).read_bytes()
+    if path.read_bytes() not in (b"", written):
+        raise FileExistsError(
+            f"{path}: holds something other than these groups, perhaps yours; give another file, "
+            "or move it away"
+        )
 
 
 def _json(report: Report) -> str:

@@ -10,8 +10,11 @@ import csv
 from dataclasses import dataclass
 from pathlib import Path
 
+from kerasunet.files import read_record
 from kerasunet.metrics import DETECTION_IOU
 from kerasunet.runs.directory import RunDirectory
+
+_NEEDED = ("settings", "data", "split", "trained", "after")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,6 +30,7 @@ def run(options: argparse.Namespace) -> int:
                 f"{directory}: has no summary.json, so it is not a finished run; finish it "
                 "first, or leave it out"
             )
+        read_record(files.summary, _NEEDED, "the summary of a fine-tuning", remedy="leave it out")
         summaries.append(files.read_summary())
     _require_same_test(options.runs, summaries)
     runs = [_Row.of(*one) for one in zip(options.runs, summaries, strict=True)]

@@ -46,9 +46,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--record", action="store_true", help="add the result to the model's card")
 
 
+def marks() -> dict[str, bytes]:
+    from kerasunet.metrics import case_metrics
+
+    return {"csv": ",".join(["key", "group", *case_metrics([[0]], [[0.0]])]).encode() + b"\n"}
+
+
 def run(options: argparse.Namespace) -> int:
     from kerasunet.data.decoding import decode, require_objects
-    from kerasunet.data.splits import groups_in_words
 
     models.check(options.model)
     card = models.card(options.model)
@@ -67,8 +72,7 @@ def run(options: argparse.Namespace) -> int:
     evaluation = evaluate(model, cases, threshold, flip=options.mirror)
     if options.csv:
         evaluation.write_csv(options.csv)
-    name, groups = data.name + ", mirrored" * options.mirror, groups_in_words(counted.cases)
-    print(_table(options.model, name, evaluation.summary, groups))
+    print(_table(options, counted, evaluation.summary))
     if evaluation.constant:
         print(CONSTANT)
     if options.record:
@@ -124,10 +128,13 @@ def _data(options: argparse.Namespace, side: int) -> DataSet:
     return data if pattern is None else with_group_pattern(data, pattern)
 
 
-def _table(model: str, data: str, summary: dict, groups: str) -> str:
+def _table(options: argparse.Namespace, data: DataSet, summary: dict) -> str:
+    from kerasunet.data.splits import groups_in_words
     from kerasunet.metrics import DETECTION_IOU, METRICS
 
-    lines = [f"{model} on {data}, {summary['n']} cases (mean, 95 % interval over {groups})"]
+    name, groups = data.name + ", mirrored" * options.mirror, groups_in_words(data.cases)
+    what = f"{options.model} on {name}, {summary['n']} cases"
+    lines = [f"{what} (mean, 95 % interval over {groups})"]
     for name, metric in METRICS.items():
         interval = summary[name]
         unit = f" {summary['unit']}" if metric.is_distance else ""

@@ -8,7 +8,7 @@ from pathlib import Path
 from kerasunet import models
 from kerasunet.backend import quiet_start, start_backend
 from kerasunet.cli import options as shared
-from kerasunet.inference.export_requests import FORMATS, check_request
+from kerasunet.inference.export_requests import FORMATS, check_request, sidecar_of
 from kerasunet.options import Option
 
 EPILOG = "formats:\n" + "\n".join(
@@ -37,6 +37,7 @@ def run(options: argparse.Namespace) -> int:
     card = models.card(options.model)
     path = options.output or _default_path(card.name, options.format)
     check_request(options.format, path, options.int8)
+    sidecar_of(path, options.format, options.int8, source=models.digest(options.model))
     data = load(options.data, options.manual_dir, **shared.object_choice(options))
 
     start_backend()

@@ -38,24 +38,27 @@ def run(options: argparse.Namespace) -> int:
         optimization=shared.optimization(options),
         augmentation=PRESETS[options.augmentation],
     )
+    directory = options.output or _default_directory(settings)
+    files = runs.RunDirectory(directory)
     if options.save_as is not None:
-        models.check_name(options.save_as)
+        models.check_name(options.save_as, None if options.restart else files.model)
     _check_layers(settings)
     prepared = runs.prepare(settings)
     print(shared.describe_data(prepared.data), flush=True)
-    directory = options.output or _default_directory(settings)
     if options.restart:
-        runs.RunDirectory(directory).clear()
+        files.require_removable(settings)
 
     start_backend()
     from kerasunet.cli.progress import ProgressBar
 
-    bar = ProgressBar(settings.optimization)
-    finished = runs.finetune(settings, directory, [bar], prepared=prepared)
+    with ProgressBar(settings.optimization) as bar:
+        finished = runs.finetune(
+            settings, directory, [bar], prepared=prepared, restart=options.restart
+        )
     print(_report(finished, prepared))
     if options.save_as:
-        file = finished.files.model
-        print(f"registered  {models.register(file, options.save_as, options.half_precision)}")
+        saved = models.register(files.model, options.save_as, options.half_precision)
+        print(f"registered  {saved}")
     return 0
 
 
@@ -84,7 +87,7 @@ def _report(finished: runs.Run, prepared: runs.PreparedData) -> str:
     groups = groups_in_words(prepared.data.select(prepared.split.test))
     lines = [
         "",
-        files.layers_table.read_text(encoding="utf-8").rstrip(),
+        _layers(files.layers_table),
         "",
         f"Dice on {test} held-out cases (mean, 95 % interval over {groups})",
         f"  before  {_interval(before)}",
@@ -108,6 +111,11 @@ def _how_missed(metrics: dict) -> str:
     """Return the overlap below which an object is missed; version 0.1.0 did not record any."""
     lowest = metrics.get("detection_iou")
     return "" if lowest is None else f" (IoU below {lowest:g})"
+
+
+def _layers(path: Path) -> str:
+    """Return the table of layers; a finished run may have lost it."""
+    return path.read_text(encoding="utf-8").rstrip() if path.is_file() else f"{path}: is gone"
 
 
 def _trained(summary: dict) -> str:

@@ -11,6 +11,9 @@ from pathlib import Path
 from kerasunet import models
 from kerasunet.backend import start_backend
 from kerasunet.cli import options as shared
+from kerasunet.files import is_marked
+
+_TITLE = b"What the models find"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,12 +39,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def marks() -> dict[str, bytes]:
+    return {"output": _TITLE}
+
+
 def run(options: argparse.Namespace) -> int:
     from kerasunet.data import load
 
     models = _headed(options.models)
     if options.output.suffix.lower() != ".png":
         raise ValueError(f"{options.output}: give the name of a PNG file")
+    drawn = options.output.with_suffix(".svg")
+    if drawn.exists() and not is_marked(drawn, _TITLE):
+        raise FileExistsError(
+            f"{drawn}: would be replaced, too, but is no such drawing; give another --output"
+        )
     chosen = shared.object_choice(options)
     load(options.data, options.manual_dir, **chosen)  # Wrong names are told before TensorFlow.
     start_backend()

@@ -33,21 +33,22 @@ def run(options: argparse.Namespace) -> int:
         optimization=shared.optimization(options),
         augmentation=PRESETS[options.augmentation],
     )
+    files = runs.RunDirectory(options.output)
     if options.save_as is not None:
-        models.check_name(options.save_as)
+        models.check_name(options.save_as, None if options.restart else files.model)
     if settings.init != "scratch":
         models.check(settings.init)
     data = runs.load_pretraining_data(settings)
     for part in data:
         print(shared.describe_data(part), flush=True)
     if options.restart:
-        runs.RunDirectory(options.output).clear()
+        files.require_removable(settings)
 
     start_backend()
     from kerasunet.cli.progress import ProgressBar
 
-    bar = ProgressBar(settings.optimization)
-    trained = runs.pretrain(settings, options.output, [bar], data=data)
+    with ProgressBar(settings.optimization) as bar:
+        trained = runs.pretrain(settings, options.output, [bar], data=data, restart=options.restart)
     print(_report(trained))
     if options.save_as:
         print(f"registered  {models.register(trained.files.model, options.save_as)}")

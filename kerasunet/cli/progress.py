@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+from typing import Self
 
 import keras
 from rich.console import Console
@@ -13,7 +14,10 @@ from kerasunet.training.settings import Optimization
 
 
 class ProgressBar(keras.callbacks.Callback):
-    """Shows step, loss, Dice and the time that remains on standard error."""
+    """Shows step, loss, Dice and the time that remains on standard error.
+
+    As a context, it gives the cursor back however the training ends.
+    """
 
     def __init__(self, settings: Optimization):
         super().__init__()
@@ -30,6 +34,12 @@ class ProgressBar(keras.callbacks.Callback):
             disable=not sys.stderr.isatty(),
         )
         self._task = self._bar.add_task("training", total=settings.steps, note="")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
 
     def on_train_begin(self, logs=None):
         self._bar.start()

@@ -13,6 +13,8 @@ from kerasunet.cli import options as shared
 from kerasunet.options import Option, declared
 from kerasunet.training.settings import LARGEST_SIDE, Optimization
 
+_MARK = b"kerasunet show"
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
@@ -35,6 +37,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     shared.add_architecture(parser, "of --layers and --overfit-one-batch")
 
 
+def marks() -> dict[str, bytes]:
+    return {"sheet": _MARK}
+
+
 def run(options: argparse.Namespace) -> int:
     if not (options.sheet or options.layers or options.overfit_one_batch):
         raise ValueError("nothing to show: give --sheet, --layers or --overfit-one-batch")
@@ -54,7 +60,7 @@ def _write_sheet(options: argparse.Namespace) -> None:
     samples = [case.load() for case in cases]
     captions = [f"{case.key} {case.label}".strip() for case in cases]
     sheet = contact_sheet([s.image for s in samples], [s.mask for s in samples], captions)
-    write_png(options.sheet, sheet)
+    write_png(options.sheet, sheet, mark=_MARK)
     print(f"{len(cases)} of {len(data)} pairs of {data.name} ({data.layout}): {options.sheet}")
 
 

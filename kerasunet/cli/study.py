@@ -86,9 +86,9 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _run(options: argparse.Namespace, settings: StudySettings, directory: Path) -> int:
-    from kerasunet.study.execution import Executor, open_study
+    from kerasunet.study.execution import Executor, open_study, plan_study
 
-    study = open_study(settings, directory)
+    study = (plan_study if options.plan else open_study)(settings, directory)
     _print_plan(study, options)
     if options.plan:
         return 0
@@ -122,15 +122,12 @@ def _settings(options: argparse.Namespace) -> StudySettings:
 
 
 def _print_plan(study, options: argparse.Namespace) -> None:
-    from kerasunet.files import read_json
-    from kerasunet.study.tables import RECORD
-
     settings = study.settings
     strategies = tuple(dict.fromkeys(run.strategy for run in study.planned))
     still = study.open_runs(options.retry_failed)
     print(f"study       {study.directory}/")
     folds, seeds = " ".join(map(str, settings.folds)), len(settings.seeds)
-    data = read_json(study.directory / RECORD)["data"]
+    data = study.record["data"]
     print(f"data        {data['name']} ({data['layout']}): {data['cases']:,} cases")
     print(f"groups      {data['groups']}, over which intervals are computed")
     if "unannotated" in data:
@@ -175,7 +172,11 @@ def _execute(study, executor, retry_failed: bool) -> int:
         where = f"fold {planned.fold}, {planned.train_size} images, {planned.strategy}"
         print(f"[{done}/{total}] {where}: {_outcome(result)}; {_duration(left)} left", flush=True)
 
-    run_study(study, executor, retry_failed, on_result=tell)
+    try:
+        run_study(study, executor, retry_failed, on_result=tell)
+    except KeyboardInterrupt:
+        kept = f"{done} of these runs are kept in {study.directory}, where the same command goes on"
+        raise KeyboardInterrupt(kept) from None
     return failures
 
 

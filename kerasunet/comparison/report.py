@@ -43,6 +43,8 @@ th:first-child, td:first-child { text-align: left } .best { font-weight: 700 }
 }
 """
 _OVERLAY_SIDE = 1024
+_OTHER_PICTURES = ("consensus", "agreement", "truth")
+"""Names of what lies beside the pictures of the masks."""
 _EARLIEST = (1980, 1, 1, 0, 0, 0)
 
 
@@ -276,8 +278,15 @@ def pack(files: dict[str, bytes]) -> bytes:
 
 
 def mask_files(verdict: Verdict) -> dict[str, np.ndarray]:
-    """Return the masks by names that are safe as file names."""
-    return {safe_name(name): mask for name, mask in verdict.masks.items()}
+    """Return the masks by names that are safe as file names, each its own in whatever case."""
+    taken, files = {name.casefold() for name in _OTHER_PICTURES}, {}
+    for name, mask in verdict.masks.items():
+        safe, number = safe_name(name), 2
+        while safe.casefold() in taken:
+            safe, number = f"{safe_name(name)}_{number}", number + 1
+        taken.add(safe.casefold())
+        files[safe] = mask
+    return files
 
 
 def safe_name(text: str) -> str:

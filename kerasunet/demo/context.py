@@ -6,6 +6,7 @@ import os
 import threading
 from dataclasses import dataclass, field
 from html import escape
+from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
 import gradio as gr
@@ -92,6 +93,7 @@ QUIET = {"api_visibility": "private", "show_progress": "hidden"}
 """Settings of events that answer at once."""
 MODEL_QUEUE = {"concurrency_id": "models", "concurrency_limit": 1}
 """Settings of every event that runs a model: one at a time, so that none slows the others."""
+_FORWARDED = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -103,8 +105,9 @@ class Context:
         models: The saved models to compare.
         added: State of the session, a tuple of `SavedModel`: those that the visitor fine-tuned.
             A tab that adds one returns the longer tuple; Compare listens for the change.
-        allow_training: Whether visitors may train on this machine.
-        local: Whether only this machine reaches the page, so that visitors may name its folders.
+        allow_training: Whether visitors may train on this machine, from wherever they come.
+        local: Whether the page listens to this machine only, so that visitors who come straight
+            from it may train and name its folders.
         files: The files of each session.
         results: What each session looks at in Compare.
     """
@@ -115,6 +118,37 @@ class Context:
     local: bool = False
     files: VisitorFiles = field(default_factory=VisitorFiles)
     results: ResultStore = field(default_factory=ResultStore)
+
+    def require_folders(self, request: gr.Request) -> None:
+        """Refuse to look into folders of this machine for those who come from elsewhere.
+
+        Raises:
+            PermissionError: The page is not local, or the request came through another machine.
+        """
+        if not (self.local and is_from_here(request)):
+            raise PermissionError("folders can be named only on this machine: give a zip file")
+
+    def require_training(self, request: gr.Request) -> None:
+        """Refuse to train for those who may not.
+
+        Raises:
+            PermissionError: The request came through another machine, and only this one may train.
+        """
+        if not (self.allow_training or (self.local and is_from_here(request))):
+            raise PermissionError(
+                "training is off for visitors from other machines; --allow-training turns it on"
+            )
+
+
+def is_from_here(request: gr.Request) -> bool:
+    """Return whether a request came straight from this machine: through no tunnel, no proxy.
+
+    A tunnel or a proxy connects from this machine, too, but asks for another host, or says for whom
+    it asks.
+    """
+    headers = request.headers
+    host = urlsplit(f"//{headers.get('host', '')}").hostname
+    return host in _LOOPBACK and not any(name in headers for name in _FORWARDED)
 
 
 def is_local(host: str | None) -> bool:

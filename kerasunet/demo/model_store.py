@@ -37,7 +37,7 @@ class SavedModel:
     @property
     def is_pretrained(self) -> bool:
         """Whether it is the pre-trained network itself, or a copy with nothing trained."""
-        return not self.card.is_fine_tuned
+        return self.name == PRETRAINED or not self.card.is_fine_tuned
 
     @property
     def is_visitors(self) -> bool:

@@ -89,11 +89,11 @@ def build(models: ModelStore, allow_training: bool = False, local: bool = False)
     Args:
         models: The models to offer.
         allow_training: Whether visitors may train on this machine.
-        local: Whether only this machine reaches the page.
+        local: Whether the page listens to this machine only.
     """
     with gr.Blocks(title=_TITLE, analytics_enabled=False) as page:
         gr.HTML(header(), elem_id="header")
-        context = Context(models, gr.State(()), allow_training or local, local=local)
+        context = Context(models, gr.State(()), allow_training, local=local)
         with gr.Tabs(elem_id="tabs"):
             for label, tab in _TABS.items():
                 name = label.lower().replace("-", "")
@@ -130,6 +130,7 @@ def launch(
             server_name=host,
             server_port=port,
             inbrowser=open_browser,
+            share=False,  # Else GRADIO_SHARE, or a notebook, would pass images on to strangers.
             max_file_size=_FILE_LIMIT,
             mcp_server=find_spec("mcp") is not None,
             app_kwargs=REQUEST_LIMITS,

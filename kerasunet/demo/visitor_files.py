@@ -60,9 +60,13 @@ def temporary_folder() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="kerasunet-demo-", ignore_cleanup_errors=True) as path:
         os.environ["GRADIO_TEMP_DIR"] = path
         over = threading.Event()
-        threading.Thread(target=_sweep_until, args=(Path(path), over), daemon=True).start()
-        yield Path(path)
-        over.set()
+        sweeper = threading.Thread(target=_sweep_until, args=(Path(path), over), daemon=True)
+        sweeper.start()
+        try:
+            yield Path(path)
+        finally:
+            over.set()
+            sweeper.join()
 
 
 def new_folder() -> Path:

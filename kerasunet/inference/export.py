@@ -6,7 +6,6 @@ This module imports no runtime; `kerasunet.inference.export_formats` writes and 
 from __future__ import annotations
 
 import os
-import shutil
 import tempfile
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -19,7 +18,7 @@ from kerasunet import models
 from kerasunet.data.cases import DataSet
 from kerasunet.data.decoding import DecodedCases, decode
 from kerasunet.files import sha256, write_json
-from kerasunet.inference.export_requests import FORMATS, check_request
+from kerasunet.inference.export_requests import FORMATS, check_request, sidecar_of
 
 CALIBRATION_IMAGES = 32
 _LARGEST_DELTA = 1e-4
@@ -94,7 +93,8 @@ def export(
     Args:
         model: Name of a registered model or path of a `.keras` file.
         format: One of `FORMATS`.
-        path: The file to write, or the folder of a SavedModel; an existing one is replaced.
+        path: The file to write, or the folder of a SavedModel; an earlier export of the same model
+            is replaced.
         images: The images to check with and, for `int8`, to calibrate with.
         int8: Weights and activations in eight bits, for `"openvino"` and `"litert"`.
 
@@ -103,34 +103,35 @@ def export(
 
     Raises:
         FileNotFoundError: There is no such model, or it has no card.
-        FileExistsError: See `check_request`.
+        FileExistsError: See `kerasunet.inference.export_requests.sidecar_of`.
         ValueError: See `check_request`; or the model cannot be trusted or loaded; or, in float32,
             a probability differs from Keras by more than 1e-4. Then nothing is written.
     """
     path = Path(path)
     check_request(format, path, int8)
-    card = models.card(model)
+    card, source = models.card(model), models.digest(model)
+    sidecar_of(path, format, int8, source=source)
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".exporting-", dir=path.parent) as folder:
         temporary = Path(folder) / path.name
         comparison = _write_and_compare(
             model, format, temporary, images=images, card=card, int8=int8
         )
-        files = _digests(Path(folder))
+        facts = {
+            "format": format,
+            "int8": int8,
+            "source_sha256": source,
+            "files_sha256": _digests(Path(folder)),
+            "image_size": None if FORMATS[format].any_size and not int8 else card.image_size,
+            "checked_on": images.data,
+            "calibration_images": len(images.calibration) if int8 else 0,
+            **comparison,
+            "versions": _versions(),
+        }
+        sidecar = sidecar_of(path, format, int8, source=source)
+        # Last comes what a start after a kill would take for something of the user's.
+        write_json(sidecar, {**card.to_json(), "export": facts})
         _publish(Path(folder), path)
-    facts = {
-        "format": format,
-        "int8": int8,
-        "source_sha256": models.digest(model),
-        "files_sha256": files,
-        "image_size": None if FORMATS[format].any_size and not int8 else card.image_size,
-        "checked_on": images.data,
-        "calibration_images": len(images.calibration) if int8 else 0,
-        **comparison,
-        "versions": _versions(),
-    }
-    sidecar = path.parent / f"{path.stem}.json"
-    write_json(sidecar, {**card.to_json(), "export": facts})
     return Export(path, sidecar, comparison)
 
 
@@ -162,10 +163,11 @@ def _write_and_compare(
 
 def _publish(folder: Path, path: Path) -> None:
     """Move what was written to its place; of OpenVINO's two files the weights come first."""
+    written = sorted(folder.iterdir())
     if path.is_dir():
-        shutil.rmtree(path)
-    for written in sorted(folder.iterdir()):
-        os.replace(written, path.parent / written.name)
+        os.replace(path, folder / ".replaced")
+    for one in written:
+        os.replace(one, path.parent / one.name)
 
 
 def _digests(folder: Path) -> dict[str, str]:

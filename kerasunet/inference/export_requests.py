@@ -5,11 +5,16 @@ Nothing heavy is imported here, so that `--help` and wrong requests are answered
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
+
+from kerasunet.files import sha256
 
 EXTRAS = {"nncf": "int8"}
+_REMEDY = "give another name with --output, or move it away"
 
 
 @dataclass(frozen=True)
@@ -22,6 +27,7 @@ class Format:
         purpose: What it is for.
         packages: Modules that writing and checking need, beside TensorFlow.
         int8_packages: Modules that eight-bit weights need; `None` where there are none.
+        companion: Suffix of a second file of the same name; empty for none.
     """
 
     suffix: str
@@ -29,6 +35,7 @@ class Format:
     purpose: str
     packages: tuple[str, ...] = ()
     int8_packages: tuple[str, ...] | None = None
+    companion: str = ""
 
 
 FORMATS = {
@@ -40,6 +47,7 @@ FORMATS = {
         "OpenVINO on Intel and AMD",
         packages=("onnx", "openvino"),
         int8_packages=("nncf",),
+        companion=".bin",
     ),
     "litert": Format(
         ".tflite",
@@ -56,7 +64,7 @@ def check_request(format: str, path: Path, int8: bool) -> None:
     """Check what can be checked before anything heavy is imported.
 
     Raises:
-        FileExistsError: The path is a folder that is not a SavedModel.
+        FileExistsError: The path of a file is a folder.
         ValueError: There is no such format, it has no eight-bit variant, a package that it needs is
             not installed, or the path has a different suffix.
     """
@@ -68,11 +76,64 @@ def check_request(format: str, path: Path, int8: bool) -> None:
         raise ValueError(f"eight bits are for {' and '.join(able)}, not for {format}")
     if facts.suffix and path.suffix != facts.suffix:
         raise ValueError(f"{path}: the name of this format's file ends in {facts.suffix}")
-    if path.is_dir() and (facts.suffix or not (path / "saved_model.pb").is_file()):
-        raise FileExistsError(
-            f"{path}: a folder that is not a SavedModel; remove it or give another path"
-        )
+    if facts.suffix and path.is_dir():
+        raise FileExistsError(f"{path}: is a folder; give the name of a file")
     _require((*facts.packages, *(facts.int8_packages or () if int8 else ())))
+
+
+def sidecar_of(path: Path, format: str, int8: bool, *, source: str) -> Path:
+    """Return where to describe an export: `NAME.json`, or `NAME.FORMAT.json` if that is taken.
+
+    It is taken where it is the card of a model beside it, or describes another export of the same
+    model.
+
+    Args:
+        path: The file or folder of the export.
+        format: One of `FORMATS`.
+        int8: Whether weights have eight bits.
+        source: SHA-256 of the model.
+
+    Raises:
+        FileExistsError: What is at one of these paths is neither free nor an earlier export of the
+            model, format and precision: it is something else, or was changed since.
+    """
+    first = path.parent / f"{path.stem}.json"
+    wanted = {"format": format, "int8": int8, "source_sha256": source}
+    known = _described(first)
+    is_other = known.get("source_sha256") == source and not wanted.items() <= known.items()
+    own = path.parent / f"{path.stem}.{format}.json"
+    sidecar = own if is_other or first.with_suffix(".keras").is_file() else first
+    facts = _described(sidecar)
+    if sidecar.exists() and not wanted.items() <= facts.items():
+        raise FileExistsError(f"{sidecar}: does not describe this export of this model; {_REMEDY}")
+    for name in _names(path, format):
+        _require_described(name, facts.get("files_sha256", {}))
+    return sidecar
+
+
+def _names(path: Path, format: str) -> list[Path]:
+    companion = FORMATS[format].companion
+    return [path, *([path.with_suffix(companion)] if companion else [])]
+
+
+def _described(sidecar: Path) -> dict[str, Any]:
+    """Return what a file says of an export; nothing where it says nothing of one."""
+    try:
+        facts = json.loads(sidecar.read_text(encoding="utf-8"))["export"]
+        return facts if isinstance(facts["files_sha256"], dict) else {}
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return {}
+
+
+def _require_described(path: Path, digests: dict[str, str]) -> None:
+    """Refuse to replace a file, or a folder with a file in it, that no sidecar describes."""
+    found = [file for file in path.rglob("*") if not file.is_dir()] if path.is_dir() else [path]
+    for file in found:
+        name = file.relative_to(path.parent).as_posix()
+        if file.exists() and not (file.is_file() and digests.get(name) == sha256(file)):
+            raise FileExistsError(
+                f"{file}: is not this export of this model, or was changed since; {_REMEDY}"
+            )
 
 
 def _require(packages: tuple[str, ...]) -> None:

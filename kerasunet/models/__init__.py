@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 from kerasunet.lazy import lazy_members
 
 if TYPE_CHECKING:
-    from kerasunet.models.model_card import (
+    from kerasunet.models.json_fields import (
         DataNote as DataNote,
-        ModelCard as ModelCard,
         RecordedEvaluation as RecordedEvaluation,
     )
+    from kerasunet.models.model_card import ModelCard as ModelCard, versions as versions
     from kerasunet.models.registry import (
         card as card,
         check as check,
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
         register as register,
         save as save,
         save_weights as save_weights,
-        versions as versions,
     )
     from kerasunet.models.verification import (
         checked_model as checked_model,

@@ -1,15 +1,20 @@
 """Dataclasses that are stored as JSON: each field says what its value has to be, once.
 
-Reading, writing and the list of what is wrong in a file follow from the fields.
+Reading, writing and the list of what is wrong in a file follow from the fields. The last of them
+here are the notes on data and evaluations that model cards consist of.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import Field, field, fields, is_dataclass
-from typing import Any, NamedTuple
+from dataclasses import Field, dataclass, field, fields, is_dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kerasunet.files import is_plain
+from kerasunet.metrics import METRICS, Interval, with_unknown_bounds
+
+if TYPE_CHECKING:
+    from kerasunet.data.cases import DataSet
 
 LARGEST = 10**15
 _SHOWN = 5
@@ -143,3 +148,79 @@ def _inner(wanted: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         if "optional" in one.metadata:
             parts[one.metadata["optional"]][one.name] = one.metadata["wanted"]
     return parts
+
+
+COUNT = whole(0, LARGEST)
+SIDE = whole(1, 2048)
+SHARE = Kind("a number of 0 to 1", lambda value: is_number(value) and 0 <= value <= 1)
+_BOUND = Kind("a number or null", lambda value: value is None or is_number(value))
+_INTERVAL = {"mean": NUMBER, "low": _BOUND, "high": _BOUND}
+SUMMARY = {
+    **dict.fromkeys(METRICS, _INTERVAL),
+    **dict.fromkeys(("n", "missed", "false_alarm", "empty_truth"), COUNT),
+    "unit": TEXT,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataNote:
+    """What a card says about a data set.
+
+    Attributes:
+        name: Its name.
+        cases: Number of its cases.
+        digest: SHA-256 of its index.
+        terms: Terms of use.
+        citation: Whom to cite.
+    """
+
+    name: str = json_field(TEXT)
+    cases: int = json_field(COUNT)
+    digest: str = optional_json_field(TEXT, "")
+    terms: str = json_field(TEXT)
+    citation: str = json_field(TEXT)
+
+    @classmethod
+    def of(cls, data: DataSet) -> DataNote:
+        """Note what a data set says about itself."""
+        return cls(
+            name=data.name,
+            cases=len(data),
+            digest=data.digest,
+            terms=data.terms,
+            citation=data.citation,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordedEvaluation:
+    """What a card says about an evaluation.
+
+    Attributes:
+        data: The data set.
+        image_size: Height and width that images were stretched to, in pixels.
+        threshold: Probability from which a pixel counted as foreground.
+        mirrored: Whether predictions were averaged with those of the mirror images; `None`, in
+            cards older than this choice, means no.
+        seen: How many of the cases the model was trained on or chosen by; `None` where that is not
+            known, and in older cards.
+        metrics: Summary, as in `kerasunet.training.evaluation`.
+    """
+
+    data: DataNote = json_field(DataNote)
+    image_size: int = json_field(SIDE)
+    threshold: float = json_field(SHARE)
+    mirrored: bool | None = optional_json_field(FLAG, None)
+    seen: int | None = optional_json_field(COUNT, None)
+    metrics: Mapping[str, Any] = json_field(SUMMARY)
+
+    @property
+    def kind(self) -> tuple[str, bool, bool]:
+        """What is unique to an evaluation in a card: data set, whether mirrored, whether seen."""
+        return self.data.name, bool(self.mirrored), bool(self.seen)
+
+    @property
+    def dice(self) -> Interval:
+        """Mean Dice with its 95 % interval."""
+        dice = with_unknown_bounds(self.metrics)["dice"]
+        return Interval(dice["mean"], dice["low"], dice["high"], n=self.metrics["n"])

@@ -5,37 +5,37 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from kerasunet.architecture import Architecture
-from kerasunet.files import write_json, write_text
-from kerasunet.metrics import METRICS, POLICY, Interval, with_unknown_bounds
+from kerasunet.files import sha256, write_json, write_text
+from kerasunet.metrics import METRICS, POLICY, with_unknown_bounds
 from kerasunet.models.json_fields import (
-    FLAG,
-    LARGEST,
-    NUMBER,
+    COUNT,
     OBJECT,
+    SHARE,
+    SIDE,
+    SUMMARY,
     TEXT,
     TEXTS,
+    DataNote,
     Kind,
+    RecordedEvaluation,
     decoded,
     encoded,
     faults,
-    is_number,
     is_text,
     json_field,
     optional_json_field,
     whole,
 )
 
-if TYPE_CHECKING:
-    from kerasunet.data.cases import DataSet
-
 MOST_BYTES = 4 << 20
 _REMEDY, _FAULTS_SHOWN = "restore it from its source", 5
-_LARGEST_SIDE = 2048
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
 _MOST_FILTERS, _DEEPEST = 2048, 8
 
 
@@ -47,21 +47,11 @@ def _is_digest(value: Any) -> bool:
     return isinstance(value, str) and bool(re.fullmatch("[0-9a-f]{64}", value))
 
 
-_COUNT = whole(0, LARGEST)
 _SEEN = Kind(
     "a digest of 16 hexadecimal digits",
     lambda value: isinstance(value, str) and bool(re.fullmatch("[0-9a-f]{16}", value)),
 )
-_SIDE = whole(1, _LARGEST_SIDE)
-_SHARE = Kind("a number of 0 to 1", lambda value: is_number(value) and 0 <= value <= 1)
 _NORMALIZATION = Kind("batch, group or null", lambda value: value in ("batch", "group", None))
-_BOUND = Kind("a number or null", lambda value: value is None or is_number(value))
-_INTERVAL = {"mean": NUMBER, "low": _BOUND, "high": _BOUND}
-_METRICS = {
-    **dict.fromkeys(METRICS, _INTERVAL),
-    **dict.fromkeys(("n", "missed", "false_alarm", "empty_truth"), _COUNT),
-    "unit": TEXT,
-}
 _ARCHITECTURE = {
     "base_filters": whole(1, _MOST_FILTERS),
     "depth": whole(1, _DEEPEST),
@@ -69,70 +59,6 @@ _ARCHITECTURE = {
     "normalization": _NORMALIZATION,
     "channels": whole(1, 3),
 }
-
-
-@dataclass(frozen=True, kw_only=True)
-class DataNote:
-    """What a card says about a data set.
-
-    Attributes:
-        name: Its name.
-        cases: Number of its cases.
-        digest: SHA-256 of its index.
-        terms: Terms of use.
-        citation: Whom to cite.
-    """
-
-    name: str = json_field(TEXT)
-    cases: int = json_field(_COUNT)
-    digest: str = optional_json_field(TEXT, "")
-    terms: str = json_field(TEXT)
-    citation: str = json_field(TEXT)
-
-    @classmethod
-    def of(cls, data: DataSet) -> DataNote:
-        """Note what a data set says about itself."""
-        return cls(
-            name=data.name,
-            cases=len(data),
-            digest=data.digest,
-            terms=data.terms,
-            citation=data.citation,
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
-class RecordedEvaluation:
-    """What a card says about an evaluation.
-
-    Attributes:
-        data: The data set.
-        image_size: Height and width that images were stretched to, in pixels.
-        threshold: Probability from which a pixel counted as foreground.
-        mirrored: Whether predictions were averaged with those of the mirror images; `None`, in
-            cards older than this choice, means no.
-        seen: How many of the cases the model was trained on or chosen by; `None` where that is not
-            known, and in older cards.
-        metrics: Summary, as in `kerasunet.training.evaluation`.
-    """
-
-    data: DataNote = json_field(DataNote)
-    image_size: int = json_field(_SIDE)
-    threshold: float = json_field(_SHARE)
-    mirrored: bool | None = optional_json_field(FLAG, None)
-    seen: int | None = optional_json_field(_COUNT, None)
-    metrics: Mapping[str, Any] = json_field(_METRICS)
-
-    @property
-    def kind(self) -> tuple[str, bool, bool]:
-        """What is unique to an evaluation in a card: data set, whether mirrored, whether seen."""
-        return self.data.name, bool(self.mirrored), bool(self.seen)
-
-    @property
-    def dice(self) -> Interval:
-        """Mean Dice with its 95 % interval."""
-        dice = with_unknown_bounds(self.metrics)["dice"]
-        return Interval(dice["mean"], dice["low"], dice["high"], n=self.metrics["n"])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,14 +99,14 @@ class ModelCard:
     data: DataNote = json_field(DataNote)
     evaluation_data: DataNote = json_field(DataNote)
     split: str = json_field(TEXT)
-    image_size: int = json_field(_SIDE)
-    threshold: float = json_field(_SHARE)
-    training_cases: int = json_field(_COUNT)
-    metrics: Mapping[str, Any] = json_field(_METRICS)
+    image_size: int = json_field(SIDE)
+    threshold: float = json_field(SHARE)
+    training_cases: int = json_field(COUNT)
+    metrics: Mapping[str, Any] = json_field(SUMMARY)
     settings: Mapping[str, Any] = json_field(OBJECT)
     architecture: Architecture = json_field(_ARCHITECTURE, default=Architecture())
     classes: int = 1
-    parameters: int = json_field(_COUNT, default=0)
+    parameters: int = json_field(COUNT, default=0)
     versions: Mapping[str, str] = json_field(TEXTS, default_factory=dict)
     saved: str = optional_json_field(TEXT, "")
     sha256: str = json_field(Kind("a SHA-256 digest", _is_digest), default="")
@@ -328,6 +254,50 @@ def write_card(path: Path, card: ModelCard) -> None:
     write_text(path.with_suffix(".md"), card.to_markdown())
 
 
+def require_free_name(folder: Path, name: str, path: Path | None) -> None:
+    """Refuse a name that cannot be given to a model in a folder of models.
+
+    Args:
+        folder: The folder.
+        name: The name.
+        path: Where that model is; one that is there may have been given the name before.
+
+    Raises:
+        FileExistsError: Another model has this name.
+        ValueError: It is empty, too long, a path, or has characters that file systems differ on.
+    """
+    if not _NAME.fullmatch(name):
+        raise ValueError(
+            f"{name!r} is not a valid model name; a name has up to 100 letters, digits and ._+- "
+            "and starts with a letter or digit"
+        )
+    taken = folder / f"{name}.keras"
+    if not taken.exists() and not taken.with_suffix(".json").exists():
+        return
+    if path is None or not _is_the_same(path, taken):
+        raise FileExistsError(
+            f"{taken}: is registered already, and is another model; choose another name, or "
+            "remove that model first"
+        )
+
+
+def _is_the_same(path: Path, taken: Path) -> bool:
+    """Whether a model has been registered before, wholly or, by a command that was killed, not."""
+    if path.is_file() and taken.is_file() and not taken.with_suffix(".json").exists():
+        return sha256(path) == sha256(taken)
+    facts = _facts(path)
+    return facts is not None and facts == _facts(taken)
+
+
+def _facts(path: Path) -> ModelCard | None:
+    """Return what a card says of a model however and wherever it is stored; `None` without one."""
+    path = path.with_suffix(".json")
+    if not path.is_file():
+        return None
+    card = read_card(path)
+    return replace(card, name="", storage="", sha256="", evaluations=(), unknown={})
+
+
 def _overview(card: ModelCard) -> list[str]:
     rows = {
         "trained layers": f"`{card.strategy}`",
@@ -398,3 +368,17 @@ def _data_notes(card: ModelCard) -> list[str]:
         f"{note.citation}".rstrip()
         for role, note in notes
     ]
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of this package, of Keras and of its backend, by name."""
+    import keras
+
+    from kerasunet import __version__
+
+    backend = keras.backend.backend()
+    return {
+        "kerasunet": __version__,
+        "keras": keras.__version__,
+        backend: import_module(backend).__version__,
+    }

@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import io
 import os
-import re
 import warnings
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,14 +20,19 @@ import numpy as np
 
 from kerasunet.architecture import Architecture, plain_copy
 from kerasunet.files import sha256, write_atomically
-from kerasunet.models.model_card import ModelCard, RecordedEvaluation, read_card, write_card
+from kerasunet.models.model_card import (
+    ModelCard,
+    RecordedEvaluation,
+    read_card,
+    require_free_name,
+    versions,
+    write_card,
+)
 from kerasunet.models.verification import checked_model, checked_weights, first_line, other_digest
 
 if TYPE_CHECKING:
     import h5py
     import keras
-
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
 
 
 def folder() -> Path:
@@ -109,11 +112,12 @@ def register(path: str | os.PathLike, name: str, half_precision: bool = False) -
 
     Raises:
         FileNotFoundError: There is no such model, or it has no card.
+        FileExistsError: Another model has this name.
         ValueError: The name is not a valid file name, or the file is not the one that its card
             describes, or it holds weights beyond half precision.
     """
-    check_name(name)
     path = Path(path)
+    check_name(name, path)
     target = folder() / f"{name}.keras"
     registered = replace(read_card(path.with_suffix(".json")), name=name)
     with checked_model(path, registered.sha256) as copy:
@@ -126,17 +130,14 @@ def register(path: str | os.PathLike, name: str, half_precision: bool = False) -
     return target
 
 
-def check_name(name: str) -> None:
-    """Refuse a text that is not a valid name for a registered model.
+def check_name(name: str, path: Path | None = None) -> None:
+    """Refuse a name that the model in `path`, which need not be there yet, cannot be given.
 
     Raises:
+        FileExistsError: Another model is registered under it.
         ValueError: It is empty, too long, a path, or has characters that file systems differ on.
     """
-    if not _NAME.fullmatch(name):
-        raise ValueError(
-            f"{name!r} is not a valid model name; a name has up to 100 letters, digits and ._+- "
-            "and starts with a letter or digit"
-        )
+    require_free_name(folder(), name, path)
 
 
 def record(name_or_path: str | os.PathLike, evaluation: RecordedEvaluation) -> Path:
@@ -329,20 +330,6 @@ def save_weights(model: keras.Model, path: str | os.PathLike) -> None:
     if not path.name.endswith(WEIGHT_SUFFIX):
         raise ValueError(f"{path}: a file of weights ends in {WEIGHT_SUFFIX}")
     write_atomically(path, plain_copy(model).save_weights)
-
-
-def versions() -> dict[str, str]:
-    """Return the versions of this package, of Keras and of its backend, by name."""
-    import keras
-
-    from kerasunet import __version__
-
-    backend = keras.backend.backend()
-    return {
-        "kerasunet": __version__,
-        "keras": keras.__version__,
-        backend: import_module(backend).__version__,
-    }
 
 
 def write_half_precision(source: Path, target: Path) -> None:

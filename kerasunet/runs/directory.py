@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from kerasunet import models
-from kerasunet.files import read_json, remove_unfinished, write_json, writing
+from kerasunet.files import read_json, read_record, remove_unfinished, write_json, writing
 from kerasunet.metrics import with_unknown_bounds
 from kerasunet.options import declared
 from kerasunet.strategies import parse
@@ -25,6 +24,12 @@ else:
     import fcntl
 _METRICS = ("before", "after", "metrics")
 _PATHS = ("data", "manual_dir", "validation_data", "init", "groups")
+_RESULTS = (  # Patterns of what a run writes after it has claimed its directory.
+    "summary.json", "checkpoint.npz", "choice.json", "layers.txt", "layers.json", "history.csv",
+    "rates.csv", "cases.csv", "model.keras", "model.json", "model.md",
+    "overlays/[0-9]*-dice-*.png", "tensorboard/**/events.out.tfevents.*",
+)  # fmt: skip
+_PROGRESS = ("asked.json", "status.json", "log.txt", "run.json", "result.json", "pictures/*.png")
 _PATIENCE = 20.0  # Seconds. A process whose parent was killed ends within a few.
 _SECONDS_BETWEEN_LOOKS = 0.1
 _DIGEST_LENGTH = 12  # Characters that messages tell of a digest.
@@ -155,31 +160,52 @@ class RunDirectory:
         """What a run of a study adds to its table."""
         return self.path / "result.json"
 
-    def claim(self, settings: Any, digests: Mapping[str, str]) -> None:
+    def claim(self, settings: Any, digests: Mapping[str, str], *, restart: bool = False) -> None:
         """Claim the directory for this run, or refuse.
 
         The content of the data matters, its location does not: digests are compared, paths are not.
+        Call it when everything else that could refuse the run has been checked.
 
         Args:
             settings: Settings dataclass of the run.
             digests: Name to digest of everything that the settings only point to.
+            restart: Remove an earlier run first.
 
         Raises:
             ValueError: The directory holds a run with other settings, data or major versions, and
-                the message names both sides of each difference; or it holds the remains of a run
-                without `config.json`.
+                the message names both sides of each difference; or it holds what a run would
+                overwrite and no `config.json` of a run; or see `require_removable`.
         """
         asked = {"settings": _named(settings), "digests": dict(digests), "versions": versions()}
+        if restart:
+            self.require_removable(settings)
+            self._remove()
         if self.config.is_file():
-            refuse_differences(self.path, read_json(self.config), asked)
+            refuse_differences(self.path, self._record(), asked)
         else:
             self._refuse_remains()
             write_json(self.config, asked)
 
+    @contextlib.contextmanager
+    def telling_what_is_kept(self) -> Iterator[None]:
+        """Let an interruption of the run, which has claimed the directory, say what is kept."""
+        try:
+            yield
+        except KeyboardInterrupt:
+            kept = "no step is kept yet; the same command starts again"
+            if self.checkpoint.is_file():
+                kept = f"the same command resumes from the last checkpoint in {self.path}"
+            raise KeyboardInterrupt(kept) from None
+
     def finished(self) -> dict[str, Any] | None:
-        """Return the summary of a finished run, which no longer needs a checkpoint, else `None`."""
+        """Return the summary of a finished run, which no longer needs a checkpoint, else `None`.
+
+        Raises:
+            ValueError: `summary.json` is something else.
+        """
         if not self.summary.is_file():
             return None
+        read_record(self.summary, ("settings", "data"), "the summary of a run")
         self.checkpoint.unlink(missing_ok=True)
         return self.read_summary()
 
@@ -196,36 +222,79 @@ class RunDirectory:
         return summary
 
     def clear(self) -> None:
-        """Remove the directory if it is a run directory; if it does not exist, do nothing.
+        """Remove the run in the directory, and the directory if it then is empty.
 
-        The record that the run is finished is removed first, and the record of which run it is
-        last, so a kill on the way leaves nothing that could be taken for another run.
+        Files that are not the run's stay. The record that the run is finished is removed first, and
+        that of which run it is last, so a kill on the way leaves nothing to be taken for another.
 
         Raises:
             ValueError: It is not a run directory, or another process is using it.
         """
         if not self.path.exists():
             return
+        self._record()
+        with exclusive(self.path):
+            self._remove()
+        with contextlib.suppress(OSError):  # It holds something else.
+            self.path.rmdir()
+
+    def require_removable(self, settings: Any) -> None:
+        """Refuse to restart where that would remove what is not an earlier run.
+
+        Args:
+            settings: Settings dataclass of the new run.
+
+        Raises:
+            ValueError: The directory holds something else, or the new run needs a file in it.
+        """
+        if not self.path.is_dir() or not any(self.path.iterdir()):
+            return
+        self._record()
+        for name in _PATHS:
+            given = getattr(settings, name, None)
+            if given and self._removes(Path(given)):
+                raise ValueError(
+                    f"{given}: belongs to the run in {self.path}, which --restart would remove, "
+                    f"but --{name.replace('_', '-')} needs it; use another output folder"
+                )
+
+    def _removes(self, path: Path) -> bool:
+        """Whether a file, or what is in a folder, would go with the run in this directory."""
+        given, here = path.resolve(), self.path.resolve()
+        return here in given.parents and any(
+            found.resolve().is_relative_to(given) for found in self._files()
+        )
+
+    def _files(self) -> list[Path]:
+        """Return what a run wrote, the record that it is finished first, but for `config.json`."""
+        found = [path for name in (*_RESULTS, *_PROGRESS) for path in self.path.glob(name)]
+        return [path for path in found if path.is_symlink() or not path.is_dir()]
+
+    def _record(self) -> dict[str, Any]:
+        """Return what `config.json` holds; refuse a directory in which it is not of a run."""
         if not self.config.is_file():
             raise ValueError(
                 f"{self.path}: has no {self.config.name}, so it is not a run; it was left untouched"
             )
-        with exclusive(self.path):
-            self.summary.unlink(missing_ok=True)
-            for path in self.path.iterdir():
-                if path.is_dir() and not path.is_symlink():
-                    shutil.rmtree(path)
-                elif path != self.config:
-                    path.unlink()
-            shutil.rmtree(self.path)
+        return read_record(self.config, ("settings", "digests"), "the record of a run")
+
+    def _remove(self) -> None:
+        """Remove the files of the run, the record of which run it is last, and no others."""
+        for path in self._files():
+            path.unlink()
+        for name in ("overlays", "pictures", "tensorboard/*", "tensorboard"):
+            for folder in self.path.glob(name):
+                with contextlib.suppress(OSError):  # It holds something else.
+                    folder.rmdir()
+        self.config.unlink(missing_ok=True)
 
     def _refuse_remains(self) -> None:
-        for path in (self.checkpoint, self.summary):
-            if path.exists():
-                raise ValueError(
-                    f"{self.path}: holds {path.name} but no {self.config.name}, so its settings "
-                    "are unknown; use another output folder, or remove this one"
-                )
+        found = sorted(path for pattern in _RESULTS for path in self.path.glob(pattern))
+        if found:
+            raise ValueError(
+                f"{self.path}: holds {found[0].name} but no {self.config.name}, so its settings "
+                "are unknown, and a run would replace it; use another output folder"
+            )
 
 
 def _named(settings: Any) -> dict[str, Any]:

@@ -19,9 +19,9 @@ from kerasunet import layer_selection, models
 from kerasunet.architecture import Architecture, plain_copy, rebuilt
 from kerasunet.backend import prepared_backend
 from kerasunet.data.decoding import DecodedCases, content_digest
-from kerasunet.drawing import draw_comparison, write_png
+from kerasunet.drawing import write_overlays
 from kerasunet.files import read_json, write_json, write_text
-from kerasunet.freezing import Description, apply_strategy, describe
+from kerasunet.freezing import Description, apply_strategy, describe, layout_of
 from kerasunet.runs.directory import RunDirectory, exclusive
 from kerasunet.runs.preparation import PreparedData, prepare, size_warning, with_seen
 from kerasunet.strategies import Strategy, parse
@@ -35,7 +35,6 @@ from kerasunet.training.loop import (
 )
 from kerasunet.training.settings import FinetuneSettings, Optimization, without_paths
 
-_OVERLAYS = 12
 _MOST_KEPT = 8
 
 
@@ -72,6 +71,7 @@ def finetune(
     compact: bool = False,
     prepared: PreparedData | None = None,
     kept: KeptNetworks | None = None,
+    restart: bool = False,
 ) -> Run:
     """Fine-tune the weights that the strategy names, and measure before and after.
 
@@ -87,6 +87,8 @@ def finetune(
             TensorBoard logs are written. Studies use this.
         prepared: What `prepare` returned for these settings; prepared here unless given.
         kept: Networks of earlier runs of this process, of which one may fit; for compact runs.
+        restart: Remove an earlier run in the directory first, once nothing else can refuse this
+            one.
 
     Returns:
         The run.
@@ -104,7 +106,7 @@ def finetune(
         warnings.warn(told, stacklevel=2)
     files, kept = RunDirectory(Path(directory)), kept or KeptNetworks()
     with exclusive(files.path), prepared_backend(settings.optimization):
-        return _Finetuning(settings, files, prepared, kept).run(callbacks, compact)
+        return _Finetuning(settings, files, prepared, kept, restart).run(callbacks, compact)
 
 
 @dataclass(frozen=True)
@@ -115,14 +117,32 @@ class _Finetuning:
     files: RunDirectory
     prepared: PreparedData
     kept: KeptNetworks
+    restart: bool
 
     def run(self, callbacks: Sequence[keras.callbacks.Callback], compact: bool) -> Run:
         network = self.kept.get(self.settings, lambda: initial_model(self.settings))
         parts = self._decode(network.model)
-        self.files.claim(self.settings, self._digests(parts))
+        self.settings.optimization.require_validation(len(parts["validation"]))
+        # What may still refuse the run comes before an earlier run is removed.
+        choice = self._choose_early(network.model, parts["train"]) if self.restart else None
+        self.files.claim(self.settings, self._digests(parts), restart=self.restart)
         if summary := self.files.finished():
             return Run(self.files.path, summary)
-        strategy = self._strategy(parts["train"])
+        with self.files.telling_what_is_kept():
+            summary = self._run(network, parts, choice, callbacks=callbacks, compact=compact)
+        return Run(self.files.path, self.files.finish(summary))
+
+    def _run(
+        self,
+        network: Network,
+        parts: dict[str, DecodedCases],
+        choice: layer_selection.Choice | None,
+        *,
+        callbacks: Sequence[keras.callbacks.Callback],
+        compact: bool,
+    ) -> dict[str, Any]:
+        """Train, measure, write all but the summary, and return that."""
+        strategy = self._strategy(parts["train"], choice)
         layers = self._freeze(network, strategy)
         before = None if compact else self._measure(network.model, parts["test"])
         if not compact and find_spec("tensorflow"):  # Keras writes TensorBoard's files with it.
@@ -133,16 +153,15 @@ class _Finetuning:
         after = self._measure(model, parts["test"])
         after.evaluation.write_csv(self.files.cases)
         if before is not None:
-            self._write_overlays(parts["test"], before, after)
+            self._write_overlays(parts["test"], {"before": before, "after": after})
             models.save(model, self.files.model, self._card(strategy, after.evaluation))
-        summary = {
+        return {
             **self._facts(strategy, layers),
             "seconds": seconds,
             "before": None if before is None else before.evaluation.summary,
             "after": after.evaluation.summary,
             "constant_prediction": after.evaluation.constant,
         }
-        return Run(self.files.path, self.files.finish(summary))
 
     def _decode(self, model: keras.Model) -> dict[str, DecodedCases]:
         size, multiple = self.settings.image_size, Architecture.of(model).size_multiple
@@ -158,21 +177,33 @@ class _Finetuning:
             "init": models.digest(self.settings.init),
         }
 
-    def _strategy(self, training: DecodedCases) -> Strategy:
+    def _strategy(self, training: DecodedCases, choice: layer_selection.Choice | None) -> Strategy:
         """Return the strategy asked for, or with `auto` the one chosen, once per run."""
-        settings, path = self.settings, self.files.choice
-        if not settings.strategy.is_auto:
-            return settings.strategy
+        path = self.files.choice
+        if not self.settings.strategy.is_auto:
+            return self.settings.strategy
         if not path.is_file():
-            choice = layer_selection.choose(
-                settings.strategy,
-                lambda: initial_model(settings),
-                training,
-                optimization=settings.optimization,
-                augmentation=settings.augmentation,
-            )
-            write_json(path, choice.as_dict())
+            write_json(path, (choice or self._choose(training)).as_dict())
         return parse(read_json(path)["strategy"])
+
+    def _choose(self, training: DecodedCases) -> layer_selection.Choice:
+        settings = self.settings
+        return layer_selection.choose(
+            settings.strategy,
+            lambda: initial_model(settings),
+            training,
+            optimization=settings.optimization,
+            augmentation=settings.augmentation,
+        )
+
+    def _choose_early(
+        self, model: keras.Model, training: DecodedCases
+    ) -> layer_selection.Choice | None:
+        """Return the choice of `auto`; for other strategies nothing, if they select something."""
+        if self.settings.strategy.is_auto:
+            return self._choose(training)
+        self.settings.strategy.select(layout_of(model))
+        return None
 
     def _freeze(self, network: Network, strategy: Strategy) -> Description:
         layers = network.set_up(strategy, self.settings.optimization)
@@ -242,20 +273,16 @@ class _Finetuning:
             "trained": layers.trained,
         }
 
-    def _write_overlays(self, cases: DecodedCases, before: _Measured, after: _Measured) -> None:
-        """Draw held-out cases spread evenly from the worst to the best Dice."""
-        order = np.argsort([row["dice"] for row in after.evaluation.rows], kind="stable")
-        chosen = order[np.linspace(0, len(order) - 1, min(_OVERLAYS, len(order))).astype(int)]
-        threshold = self.settings.threshold
-        for rank, index in enumerate(chosen, start=1):
-            row = after.evaluation.rows[index]
-            found = {
-                "before": before.probabilities[index] >= threshold,
-                "after": after.probabilities[index] >= threshold,
-            }
-            picture = draw_comparison(cases.images[index], cases.masks[index], found)
-            name = f"{rank:02d}-dice-{row['dice']:.2f}-{_safe(row['key'])}.png"
-            write_png(self.files.overlays / name, picture)
+    def _write_overlays(self, cases: DecodedCases, measured: dict[str, _Measured]) -> None:
+        rows, threshold = measured["after"].evaluation.rows, self.settings.threshold
+        write_overlays(
+            self.files.overlays,
+            cases.images,
+            cases.masks,
+            {name: one.probabilities >= threshold for name, one in measured.items()},
+            names=cases.keys,
+            scores=[row["dice"] for row in rows],
+        )
 
     def _card(self, strategy: Strategy, evaluation: Evaluation) -> models.ModelCard:
         settings, data, split = self.settings, self.prepared.data, self.prepared.split
@@ -282,10 +309,6 @@ class _Measured:
     evaluation: Evaluation
 
 
-def _safe(key: str) -> str:
-    return "".join(c if c.isalnum() or c in "-_." else "_" for c in key)
-
-
 def initial_model(settings: FinetuneSettings) -> keras.Model:
     """Build the network that fine-tuning starts from."""
     if settings.init == "scratch":
@@ -296,8 +319,7 @@ def initial_model(settings: FinetuneSettings) -> keras.Model:
 class Network:
     """A network with its initial weights, and what was compiled for its training.
 
-    Building a network and compiling its steps takes seconds, and depends neither on the images nor
-    on the order in which they come.
+    Building and compiling take seconds, and depend neither on the images nor on their order.
 
     Args:
         model: The network that fine-tuning starts from.
@@ -347,7 +369,7 @@ class KeptNetworks:
     """The networks that a process keeps: those that its last few strategies used."""
 
     def __init__(self):
-        self._networks: OrderedDict[object, Network] = OrderedDict()
+        self._networks: OrderedDict[object | None, Network] = OrderedDict()
 
     def get(self, settings: FinetuneSettings, build: Callable[[], keras.Model]) -> Network:
         """Return a network as if newly made for the settings.
@@ -356,30 +378,23 @@ class KeptNetworks:
             settings: Settings of a run.
             build: Builds the network that fine-tuning starts from.
         """
-        if not _is_alike_in_every_run(settings):
-            return Network(build())
-        key = _what_shapes(settings)
-        network = self._networks.pop(key, None)
+        shared = _shared(settings)
+        network = self._networks.pop(shared, None)
         if network is None:
             network = Network(build())
         else:
             network.reset()
-        self._networks[key] = network
+        if shared is not None:
+            self._networks[shared] = network
         if len(self._networks) > _MOST_KEPT:
             self._networks.popitem(last=False)
         return network
 
 
-def _is_alike_in_every_run(settings: FinetuneSettings) -> bool:
-    """Whether nothing that is built and compiled depends on images or seed."""
-    return (
-        settings.init != "scratch"
-        and settings.views is None
-        and not settings.stages
-        and not settings.strategy.is_measured
-    )
-
-
-def _what_shapes(settings: FinetuneSettings) -> object:
+def _shared(settings: FinetuneSettings) -> object | None:
+    """Return what building and compiling depend on; `None` where on images or seed as well."""
+    measured = settings.stages or settings.strategy.is_measured
+    if measured or settings.init == "scratch" or settings.views is not None:
+        return None
     optimization = replace(settings.optimization, seed=0)
     return settings.init, settings.architecture, settings.strategy, optimization

@@ -59,6 +59,7 @@ def pretrain(
     callbacks: Sequence[keras.callbacks.Callback] = (),
     *,
     data: tuple[DataSet, DataSet] | None = None,
+    restart: bool = False,
 ) -> Pretrained:
     """Train every weight of a U-Net; started again with the same settings, resume.
 
@@ -69,6 +70,8 @@ def pretrain(
         directory: The run directory.
         callbacks: More Keras callbacks, such as a progress bar.
         data: What `load_pretraining_data` listed for these settings; listed here unless given.
+        restart: Remove an earlier run in the directory first, once nothing else can refuse this
+            one.
 
     Returns:
         The pre-training with its metrics on the validation cases.
@@ -85,7 +88,7 @@ def pretrain(
         warnings.warn(told, stacklevel=2)
     files = RunDirectory(Path(directory))
     with exclusive(files.path), prepared_backend(settings.optimization):
-        return _pretrain(settings, files, data, callbacks=callbacks)
+        return _pretrain(settings, files, data, callbacks=callbacks, restart=restart)
 
 
 def _pretrain(
@@ -94,6 +97,7 @@ def _pretrain(
     data: tuple[DataSet, DataSet],
     *,
     callbacks: Sequence[keras.callbacks.Callback],
+    restart: bool,
 ) -> Pretrained:
     model = _build(settings)
     training, validation = (_decode(settings, part) for part in data)
@@ -103,25 +107,27 @@ def _pretrain(
         "images and masks": content_digest((training, validation)),
         "init": models.digest(settings.init),
     }
-    files.claim(settings, digests)
+    settings.optimization.require_validation(len(validation))
+    files.claim(settings, digests, restart=restart)
     if summary := files.finished():
         return Pretrained(files.path, summary)
-    compile_for_training(model, settings.optimization)
-    train(
-        model,
-        training,
-        validation,
-        optimization=settings.optimization,
-        augmentation=settings.augmentation,
-        checkpoint=files.checkpoint,
-        history=files.history,
-        callbacks=callbacks,
-    )
-    model = plain_copy(model)
-    evaluation = evaluate(model, validation, threshold=0.5)
-    evaluation.write_csv(files.cases)
-    card = _card(settings, *data, evaluation)
-    models.save(model, files.model, card)
+    with files.telling_what_is_kept():
+        compile_for_training(model, settings.optimization)
+        train(
+            model,
+            training,
+            validation,
+            optimization=settings.optimization,
+            augmentation=settings.augmentation,
+            checkpoint=files.checkpoint,
+            history=files.history,
+            callbacks=callbacks,
+        )
+        model = plain_copy(model)
+        evaluation = evaluate(model, validation, threshold=0.5)
+        evaluation.write_csv(files.cases)
+        card = _card(settings, *data, evaluation)
+        models.save(model, files.model, card)
     return Pretrained(files.path, files.finish(_summary(card, evaluation)))
 
 

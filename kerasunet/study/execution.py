@@ -6,7 +6,7 @@ import csv
 import os
 import tempfile
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -19,7 +19,7 @@ from kerasunet import __version__, models
 from kerasunet.data.cases import DataSet
 from kerasunet.data.decoding import content_digest, decode, require_objects
 from kerasunet.data.splits import groups_in_words
-from kerasunet.files import NotWritten, kinds_in_words, read_json, write_json
+from kerasunet.files import NotWritten, kinds_in_words, read_record, write_json
 from kerasunet.runs.directory import RunDirectory, refuse_differences
 from kerasunet.runs.preparation import load_data, split_data
 from kerasunet.strategies import NetworkLayout
@@ -31,25 +31,28 @@ from kerasunet.study.plan import (
     plan,
     protocol,
 )
-from kerasunet.study.tables import RECORD, Tables
+from kerasunet.study.tables import CASES, RECORD, RUNS, Tables, table_path
 from kerasunet.study.worker_pool import RunResult, run_in_process, workers
 
+RUN_FOLDER = "runs"
 
-def claim_study(directory: Path, settings: StudySettings, planned: Sequence[PlannedRun]) -> str:
-    """Claim a directory for this study, or refuse; find faults in the data before any run.
+
+def record_of(
+    directory: Path, settings: StudySettings, planned: Sequence[PlannedRun]
+) -> dict[str, Any]:
+    """Return what `study.json` is to hold, or refuse; find faults in the data before any run.
+
+    Nothing is written.
 
     Args:
         directory: The study directory.
         settings: The study.
         planned: Its runs. Every split is made once here, so data that is too small is refused now.
 
-    Returns:
-        The name of the data set, as the tables give it.
-
     Raises:
         ValueError: The directory holds a study with another protocol, other data or other major
-            versions, both sides of each difference named; or the data cannot be decoded, or not
-            be split as asked.
+            versions, both sides of each difference named; or tables without a study; or the data
+            cannot be decoded, or not be split as asked.
     """
     data = load_data(settings.run)
     splits = {(run.fold, run.train_size): split_data(run.settings, data) for run in planned}
@@ -77,15 +80,29 @@ def claim_study(directory: Path, settings: StudySettings, planned: Sequence[Plan
             **_left_out(data),
         },
     }
-    path = directory / RECORD
-    known = read_json(path) if path.is_file() else {"splits": {}}
-    if path.is_file():
-        fixed = ("protocol", "digests", "versions")
-        was, now = ({n: record.get(n, {}) for n in fixed} for record in (known, asked))
-        refuse_differences(directory, was, now)
+    known = _known_splits(directory, asked)
     named = {f"fold {fold}, {size} images": split.digest for (fold, size), split in splits.items()}
-    write_json(path, {**asked, "splits": {**known["splits"], **named}})
-    return data.name
+    return {**asked, "splits": {**known, **named}}
+
+
+def _known_splits(directory: Path, asked: dict[str, Any]) -> dict[str, str]:
+    """Return the splits of the same study in a directory; refuse a directory of anything else."""
+    path = directory / RECORD
+    if not path.is_file():
+        found = [name for name in (CASES, RUNS) if table_path(directory, name).exists()]
+        if found:
+            raise ValueError(
+                f"{directory}: holds {found[0]} but no {RECORD}, so these are not the tables of a "
+                "study; use another output folder"
+            )
+        return {}
+    known = read_record(path, ("protocol", "digests", "data"), "the record of a study")
+    if not table_path(directory, RUNS).exists() and not (directory / RUN_FOLDER).exists():
+        return {}  # It was planned, or stopped before its first run: that binds nothing.
+    fixed = ("protocol", "digests", "versions")
+    was, now = ({name: record.get(name, {}) for name in fixed} for record in (known, asked))
+    refuse_differences(directory, was, now)
+    return known.get("splits", {})
 
 
 def _content(settings: StudySettings, data: DataSet) -> str:
@@ -111,9 +128,6 @@ def _versions() -> dict[str, str]:
         with suppress(PackageNotFoundError):
             found[name] = version(name)
     return found
-
-
-RUN_FOLDER = "runs"
 
 
 @dataclass(frozen=True)
@@ -143,7 +157,7 @@ class Study:
         layout: The network that is fine-tuned.
         planned: All runs that the settings ask for.
         tables: What is finished so far.
-        data_name: Name of the data set.
+        record: What `study.json` is to hold.
     """
 
     directory: Path
@@ -151,7 +165,12 @@ class Study:
     layout: NetworkLayout
     planned: tuple[PlannedRun, ...]
     tables: Tables
-    data_name: str
+    record: Mapping[str, Any]
+
+    @property
+    def data_name(self) -> str:
+        """Name of the data set, as the tables give it."""
+        return self.record["data"]["name"]
 
     def open_runs(self, retry_failed: bool = False) -> tuple[PlannedRun, ...]:
         """Return the planned runs that are not finished; failed ones only if they are retried."""
@@ -162,7 +181,7 @@ class Study:
 
 
 def open_study(settings: StudySettings, directory: str | os.PathLike) -> Study:
-    """Plan a study in a directory, resuming an earlier part of the same study.
+    """Plan a study in a directory and claim it, resuming an earlier part of the same study.
 
     Args:
         settings: The study. Strategies, training sizes, seeds and folds may be added later.
@@ -172,13 +191,20 @@ def open_study(settings: StudySettings, directory: str | os.PathLike) -> Study:
         ValueError: The settings or the data cannot be used, or the directory holds another study.
         FileNotFoundError: The data or the initial model does not exist.
     """
+    study = plan_study(settings, directory)
+    write_json(study.directory / RECORD, study.record)
+    return study
+
+
+def plan_study(settings: StudySettings, directory: str | os.PathLike) -> Study:
+    """Plan a study as `open_study` does, and refuse what it would refuse, but write nothing."""
     settings = _with_sizes(_with_known_architecture(settings))
     directory = Path(directory)
     layout = settings.run.architecture.layout()
     planned = plan(settings, layout)
-    data_name = claim_study(directory, settings, planned)
+    record = record_of(directory, settings, planned)
     return Study(
-        directory, settings, layout, planned=planned, tables=Tables(directory), data_name=data_name
+        directory, settings, layout, planned=planned, tables=Tables(directory), record=record
     )
 
 

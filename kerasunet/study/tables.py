@@ -101,9 +101,19 @@ class Tables:
 
 
 def table_path(directory: Path, name: str) -> Path:
-    """Return where a table of a study is, compressed or not; uncompressed if it is new."""
-    forms = (directory / f"{name}{suffix}" for suffix in SUFFIXES)
-    return next((path for path in forms if path.is_file()), directory / name)
+    """Return where a table of a study is, compressed or not; uncompressed if it is new.
+
+    Raises:
+        ValueError: There are several forms of it, so which one counts is unknown.
+    """
+    forms = [directory / f"{name}{suffix}" for suffix in SUFFIXES]
+    found = [path for path in forms if path.is_file()]
+    if len(found) > 1:
+        raise ValueError(
+            f"{found[1]}: lies beside {found[0].name}, so which of them counts is unknown; move "
+            "one away"
+        )
+    return found[0] if found else directory / name
 
 
 def studies_in(folder: Path) -> list[Path]:

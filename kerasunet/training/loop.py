@@ -198,8 +198,7 @@ def train(
         FloatingPointError: The loss or the weights became NaN or infinite; the message tells
             where the last good weights are.
     """
-    if not len(validation) and (optimization.keep == "best" or optimization.patience):
-        raise ValueError("keep='best' and patience need validation cases, but there are none")
+    optimization.require_validation(len(validation))
     state = _restored(model, checkpoint, history, stage)
     batches = Batches(
         training,

@@ -95,6 +95,15 @@ class Optimization:
     def __post_init__(self):
         check(self)
 
+    def require_validation(self, cases: int) -> None:
+        """Refuse to choose by validation cases where there are none.
+
+        Raises:
+            ValueError: The best weights are asked for, or patience.
+        """
+        if not cases and (self.keep == "best" or self.patience):
+            raise ValueError("keep='best' and patience need validation cases, but there are none")
+
 
 @dataclass(frozen=True)
 class PretrainSettings:

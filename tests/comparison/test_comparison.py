@@ -27,7 +27,7 @@ from kerasunet.comparison import (
     trained_parameters,
     without_small_regions,
 )
-from kerasunet.comparison.report import rows
+from kerasunet.comparison.report import mask_files, rows
 from kerasunet.data.simulation import simulate
 from kerasunet.metrics import dice, hd95, iou
 
@@ -39,6 +39,19 @@ def candidate(name: str, probability: np.ndarray, votes: bool = True, trained=7)
     return Candidate(
         name, name.replace("-", ":"), trained, votes=votes, segment=lambda image: answer
     )
+
+
+def test_masks_whose_file_names_would_be_one_are_each_kept():
+    names = ("a+b", "a,b", "A_b", "consensus", "truth")
+    answers = [candidate(n, box(0, 0, 5, i + 2)) for i, n in enumerate(names)]
+    made = compare(np.zeros(SHAPE, np.float32), answers)
+    verdict = judge(made)
+    files = zipfile.ZipFile(
+        io.BytesIO(as_zip("x", made, verdict, scores=score(made, verdict)))
+    ).namelist()
+    assert len({name.casefold() for name in files}) == len(files)
+    assert sorted(mask_files(verdict)) == ["A_b_3", "a_b", "a_b_2", "consensus_2", "truth_2"]
+    assert len([name for name in files if name.startswith("masks/")]) == 5
 
 
 def box(top: int, left: int, bottom: int, right: int, value: float = 0.8) -> np.ndarray:

@@ -395,6 +395,17 @@ def test_arrays_outlive_their_pack(cache, monkeypatch):
     assert equal(decoded, uncached(cases))
 
 
+def test_clear_removes_only_the_caches_own_files(cache):
+    decode(noise_cases(1, 2), SIZE)
+    (pack,) = packs(cache)
+    mine = [cache / "thesis.txt", pack.parent / "thesis.txt", cache / "64x64x1" / "mine.pack"]
+    for path in mine:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("years of work")
+    Store(cache, 10**9).clear()
+    assert not pack.exists() and all(path.is_file() for path in mine)
+
+
 def test_more_than_the_limit_is_decoded_without_cache(cache, monkeypatch, told):
     monkeypatch.setenv("KERASUNET_CACHE_LIMIT", "3KB")
     for _ in range(2):

@@ -6,12 +6,14 @@ import csv
 import http.client
 import io
 import json
+import os
 import re
 import secrets
 import struct
 import subprocess
 import sys
 import threading
+import zipfile
 import zlib
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -25,7 +27,10 @@ from helpers.browser import ROOT
 from helpers.hostile_names import FORMULAS, MARKUP, TEMPTING
 from helpers.images import disc_images
 
+from kerasunet.comparison import Candidate, Choice
 from kerasunet.comparison.report import without_formulas
+from kerasunet.demo.compare import batch
+from kerasunet.demo.finetune.jobs import Workspace
 
 API = "/gradio_api"
 PATHS = (
@@ -91,11 +96,11 @@ def given(path: str, **more) -> dict:
     return {"path": path, "meta": {"_type": "gradio.FileData"}, **more}
 
 
-def happen(site, event: int, data: list, **more) -> dict:
+def happen(site, event: int, data: list, headers: dict | None = None, **more) -> dict:
     """Has any event of the page happen, public or not; returns its output, or the error's."""
     session = secrets.token_hex(6)
     body = {"fn_index": event, "data": data, "session_hash": session, **more}
-    joined = site.post(f"{API}/queue/join", json=body)
+    joined = site.post(f"{API}/queue/join", json=body, headers=headers)
     if joined.status_code != 200:
         return {"error": joined.text}
     with site.stream("GET", f"{API}/queue/data", params={"session_hash": session}) as stream:
@@ -335,6 +340,94 @@ def test_training_and_folders_are_not_there_for_strangers():
         "assert '_start' in allowed and '_open_folder' not in allowed, allowed"
     )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=120)
+
+
+THROUGH = [{"Host": "abc.gradio.live"}, {"X-Forwarded-For": "203.0.113.7"}, {"Via": "1.1 proxy"}]
+
+
+@pytest.mark.parametrize("headers", THROUGH, ids=lambda headers: next(iter(headers)))
+def test_who_comes_through_a_tunnel_or_a_proxy_is_a_stranger(site, config, headers):
+    named = {part["props"].get("elem_id"): part["id"] for part in config["components"]}
+    started = [
+        event for event in config["dependencies"] if named["finetune-steps"] in event["inputs"]
+    ]
+    (folder,) = (e for e in config["dependencies"] if e["inputs"] == [named["finetune-folder"]])
+    (zipped,) = (e for e in config["dependencies"] if e["inputs"] == [named["finetune-zip"]])
+    told = happen(site, folder["id"], [str(ROOT)], headers)["data"][0]
+    assert "folders can be named only on this machine" in told
+    told = happen(site, zipped["id"], [None], headers)["data"][0]
+    assert "training is off for visitors from other machines" in told
+    answer = happen(site, started[0]["id"], ["all", 10, "tiny", 32, 1e-3], headers)
+    assert "training is off for visitors from other machines" in json.dumps(answer)
+    told = happen(site, folder["id"], [str(ROOT / "nowhere")])["data"][0]
+    assert "nowhere: not a folder" in told
+
+
+@pytest.mark.slow
+def test_the_page_is_never_shared_through_a_tunnel(tmp_path):
+    code = (
+        "import gradio, gradio.blocks as blocks;"
+        "blocks.networking.setup_tunnel = lambda *_, **__: print('SHARED') or 'https://x.test';"
+        "gradio.Blocks.block_thread = lambda page: print('open', page.share);"
+        "from kerasunet.demo.server import launch;"
+        "launch()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env={**os.environ, "GRADIO_SHARE": "True", "KERASUNET_MODELS": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    )
+    assert "open False" in done.stdout and "SHARED" not in done.stdout
+
+
+# What belongs together
+
+
+def test_files_of_one_name_are_told_apart_or_refused(tmp_path, scan):
+    given = [tmp_path / folder / "scan.png" for folder in "abc"]
+    for path in given:
+        path.parent.mkdir()
+        path.write_bytes(scan)
+    given[2].write_bytes(b"broken")
+    results = batch.BatchResults([], {})
+    one = Candidate("all", "all", 1, True, lambda image: Found(image > 100))
+    pairs = batch.pair_masks(list(map(str, given)))
+    assert list(batch.run(results, pairs, lambda _: [one], "ultrasound", Choice())) == [
+        "scan.png", "scan.png (2)", "scan.png (3)",
+    ]  # fmt: skip
+    assert [line["image"] for line in results.lines] == ["scan.png", "scan.png (2)", "scan.png (3)"]
+    assert len(results.files) == 4 and "error" in results.lines[2]
+    for names in (["a/scan.png", "b/scan.png", "scan_mask.png"], ["scan.png", *2 * ["x_mask.png"]]):
+        paths = [f"{number}/{name}" for number, name in enumerate([*names, "x.png"])]
+        with pytest.raises(ValueError, match="several images or masks of this name"):
+            batch.pair_masks(paths)
+
+
+class Found:
+    """What a model found."""
+
+    def __init__(self, mask):
+        self.probability = mask.astype("float32")
+
+
+def test_data_that_were_checked_stay_if_the_next_cannot_be_unpacked(tmp_path, scan):
+    workspace, good, bad = Workspace(tmp_path / "own"), tmp_path / "good.zip", tmp_path / "bad.zip"
+    mask = cv2.imencode(".png", disc_images(1, 64)[1][0].astype("uint8") * 255)[1].tobytes()
+    with zipfile.ZipFile(good, "w") as archive:
+        archive.writestr("images/scan.png", scan)
+        archive.writestr("masks/scan.png", mask)
+    report = workspace.open_archive(good)
+    assert report.data is not None and len(report.data) == 1
+    bad.write_bytes(good.read_bytes()[:-40])
+    with pytest.raises(ValueError, match="bad.zip"):
+        workspace.open_archive(bad)
+    assert workspace.report is report
+    assert report.data.cases[0].load().image.shape == (64, 64)
+    assert len(workspace.open_archive(good).data) == 1
 
 
 def test_tables_of_a_run_lose_their_formulas_and_keep_their_numbers():

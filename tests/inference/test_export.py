@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import keras
 import numpy as np
 import onnxruntime
@@ -15,6 +17,7 @@ from kerasunet import models
 from kerasunet.data import load
 from kerasunet.files import read_json, sha256, write_json
 from kerasunet.inference.export import FORMATS, Images, export
+from kerasunet.inference.export_requests import sidecar_of
 
 IMAGES = disc_images(3, seed=9)[0][..., None].astype(np.float32)
 
@@ -147,18 +150,76 @@ def test_what_fails_the_check_is_not_written(tiny_model_file, images, tmp_path):
     assert not list((tmp_path / "out").iterdir())
 
 
-def test_an_older_savedmodel_is_replaced_and_another_folder_is_not(
+def exported(model, format, path, images, **options):
+    """Export, and return the bytes of every file that is there then."""
+    export(model, format, path, images=images, **options)
+    return files_of(path.parent)
+
+
+def files_of(folder) -> dict[str, bytes]:
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*.*")}
+
+
+@pytest.mark.slow
+def test_an_older_savedmodel_is_replaced_but_not_with_a_file_of_yours_in_it(
     tiny_model_file, images, tmp_path
 ):
-    old = tmp_path / "net"
-    old.mkdir()
-    (old / "thesis.txt").write_text("three years of work")
-    with pytest.raises(FileExistsError, match="a folder that is not a SavedModel"):
-        export(tiny_model_file, "savedmodel", old, images=images)
-    (old / "saved_model.pb").write_bytes(b"")
-    export(tiny_model_file, "savedmodel", old, images=images)
-    assert not (old / "thesis.txt").exists()
-    assert (old / "saved_model.pb").stat().st_size > 0
+    path = tmp_path / "net"
+    first = exported(tiny_model_file, "savedmodel", path, images)
+    assert exported(tiny_model_file, "savedmodel", path, images).keys() == first.keys()
+    (path / "thesis.txt").write_text("three years of work")
+    with pytest.raises(FileExistsError, match="net/thesis.txt: is not this export of this model"):
+        export(tiny_model_file, "savedmodel", path, images=images)
+    assert (path / "thesis.txt").is_file() and (path / "saved_model.pb").is_file()
+
+
+@pytest.fixture
+def others(tiny_model_file, tmp_path):
+    """Two runs' models, whose files have the same name, and another network in the second."""
+    for name in ("first", "second"):
+        shutil.copytree(tiny_model_file.parent, tmp_path / name)
+    model = models.load(tiny_model_file)
+    model.get_layer("head").bias.assign([0.125])
+    models.save(model, tmp_path / "second" / "model.keras", models.card(tiny_model_file))
+    return tmp_path / "first" / "model.keras", tmp_path / "second" / "model.keras"
+
+
+def test_an_export_never_replaces_that_of_another_model(others, images, tmp_path):
+    path = tmp_path / "out" / "model.onnx"
+    first = exported(others[0], "onnx", path, images)
+    with pytest.raises(FileExistsError, match="model.json: does not describe this export of this"):
+        export(others[1], "onnx", path, images=images)
+    assert files_of(path.parent) == first
+
+
+@pytest.mark.slow
+def test_exports_to_several_formats_are_each_described(tiny_model_file, images, tmp_path):
+    for format, path in (("onnx", "net.onnx"), ("litert", "net.tflite")):
+        export(tiny_model_file, format, tmp_path / path, images=images)
+    for format, path, sidecar in (
+        ("onnx", "net.onnx", "net.json"),
+        ("litert", "net.tflite", "net.litert.json"),
+    ):
+        told = read_json(tmp_path / sidecar)["export"]
+        assert told["files_sha256"] == {path: sha256(tmp_path / path)}
+        source = told["source_sha256"]  # An export again would replace its own files.
+        assert sidecar_of(tmp_path / path, format, False, source=source) == tmp_path / sidecar
+
+
+def test_an_export_beside_its_model_leaves_the_card(others, images):
+    card = others[1].with_suffix(".json").read_bytes()
+    done = export(others[0], "onnx", others[1].with_suffix(".onnx"), images=images)
+    assert done.sidecar.name == "model.onnx.json"
+    assert others[1].with_suffix(".json").read_bytes() == card
+    models.load(others[1])
+
+
+@pytest.mark.parametrize("name", ["net.xml", "net.bin", "net.json"])
+def test_an_export_never_replaces_a_file_of_yours(tiny_model_file, images, tmp_path, name):
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(FileExistsError, match=f"{name}: .*give another name with --output, or"):
+        export(tiny_model_file, "openvino", tmp_path / "net.xml", images=images)
+    assert files_of(tmp_path) == {name: b"mine"}
 
 
 @pytest.mark.parametrize(

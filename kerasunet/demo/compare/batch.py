@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from html import escape
@@ -44,11 +45,19 @@ def pair_masks(paths: list[str]) -> list[tuple[str, str | None]]:
     """Return images with their masks: `NAME_mask` is the mask of `NAME`, whatever the suffixes.
 
     Raises:
-        ValueError: There are too many files, or a mask has no image.
+        ValueError: There are too many files, or a mask has no image, or more than one; or two masks
+            have one name.
     """
     if len(paths) > FILE_LIMIT:
         raise ValueError(f"{len(paths)} files; at most {FILE_LIMIT} at once")
     stems = {path: Path(path).name.partition(".")[0] for path in paths}
+    counts = Counter(stems.values())
+    for stem in counts:
+        if counts[f"{stem}{_MASK_ENDING}"] * counts[stem] > 1:
+            raise ValueError(
+                f"{stem}: several images or masks of this name, so which belong together is "
+                "unknown; give files different names"
+            )
     masks = {stem: path for path, stem in stems.items() if stem.endswith(_MASK_ENDING)}
     images = [path for path in paths if path not in masks.values()]
     known = {f"{stems[path]}{_MASK_ENDING}" for path in images}
@@ -76,16 +85,23 @@ def run(
     Yields:
         The name of each image when it is done.
     """
-    for number, (image, mask) in enumerate(given, 1):
-        name = Path(image).name
+    for number, ((image, mask), name) in enumerate(zip(given, _names(given), strict=True), 1):
         try:
             opened = open_image(image).with_modality(modality)
             truth = open_mask(mask, opened) if mask else None
-            opened, folder = replace(opened, truth=truth), f"{number:03d}_{safe_name(name)}"
+            opened = replace(opened, name=name, truth=truth)
+            folder = f"{number:03d}_{safe_name(name)}"
             _add(results, folder, opened, candidates_of(opened.modality), choice)
         except ValueError as error:
             results.lines.append({"image": name, "error": str(error)})
         yield name
+
+
+def _names(given: list[tuple[str, str | None]]) -> list[str]:
+    """Return the names of the images, with a number from the second of one name on."""
+    names = [Path(image).name for image, _ in given]
+    counts = [names[:end].count(name) for end, name in enumerate(names, 1)]
+    return [f"{n} ({count})" if count > 1 else n for n, count in zip(names, counts, strict=True)]
 
 
 def _add(

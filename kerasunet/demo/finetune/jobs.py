@@ -107,15 +107,20 @@ class Workspace:
 
         Raises:
             ValueError: It cannot be unpacked, it lists files outside of it, or the run still needs
-                the earlier data.
+                the earlier data, which then stay.
         """
-        data = self.folder / "data"
+        data, new = self.folder / "data", self.folder / "new"
         if self.is_training:
             raise ValueError("your run has not ended and still needs its images; cancel it first")
-        shutil.rmtree(data, ignore_errors=True)
-        folder = unpack(archive, data / archive.stem)
-        _require_inside(folder)
-        return self.open_data(str(folder))
+        shutil.rmtree(new, ignore_errors=True)
+        try:
+            folder = unpack(archive, new / archive.stem)
+            _require_inside(folder)
+            shutil.rmtree(data, ignore_errors=True)
+            new.rename(data)
+        finally:
+            shutil.rmtree(new, ignore_errors=True)
+        return self.open_data(str(data / folder.relative_to(new)))
 
     def open_data(self, name_or_path: str) -> Report:
         """Check a folder, or a simulated data set.

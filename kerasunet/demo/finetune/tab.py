@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,7 @@ _FORMATS = (
 
 def build(context: Context) -> None:
     """Add the tab to the page that is being built."""
-    if not context.allow_training:
+    if not (context.allow_training or context.local):
         gr.HTML(_OFF, elem_id="training-off")
         return
     tab = _Tab(context)
@@ -162,19 +163,33 @@ class _Tab:
 
     def _open_archive(self, path: str | None, request: gr.Request) -> list[Any]:
         self.context.files.keep(request, path)
-        return _checked(self._workspace(request).open_archive, Path(path or ""))
+
+        def check() -> Report:
+            self.context.require_training(request)
+            return self._workspace(request).open_archive(Path(path or ""))
+
+        return _checked(check)
 
     def _open_folder(self, text: str, request: gr.Request) -> list[Any]:
-        return _checked(self._workspace(request).open_data, text.strip())
+        def check() -> Report:
+            self.context.require_folders(request)
+            return self._workspace(request).open_data(text.strip())
+
+        return _checked(check)
 
     def _open_example(self, request: gr.Request) -> list[Any]:
-        return _checked(self._workspace(request).open_data, _EXAMPLE)
+        def check() -> Report:
+            self.context.require_training(request)
+            return self._workspace(request).open_data(_EXAMPLE)
+
+        return _checked(check)
 
     def _workspace(self, request: gr.Request) -> Workspace:
         return self.jobs.workspace(request.session_hash)
 
     def _start(self, request: gr.Request, *asked: Any) -> dict[gr.Component, Any]:
         try:
+            self.context.require_training(request)
             report = self._workspace(request).report
             run = self.jobs.start(request.session_hash, settings(report, *asked))
         except (ValueError, OSError) as error:
@@ -234,10 +249,10 @@ class _Tab:
             self.context.models.forget(workspace.folder)
 
 
-def _checked(open_: Any, given: Any) -> list[Any]:
+def _checked(check: Callable[[], Report]) -> list[Any]:
     """Return what the check found, and whether training may start."""
     try:
-        report: Report = open_(given)
+        report = check()
     except (ValueError, OSError) as error:
         return [problem_html(error), gr.update(interactive=False)]
     usable = report.data is not None and not report.counts()["error"]
@@ -247,7 +262,7 @@ def _checked(open_: Any, given: Any) -> list[Any]:
 def _downloads(directory: Path) -> list[str]:
     """Return the files to download; image names in tables are made harmless for spreadsheets."""
     table = directory / "download" / "cases.csv"
-    table.parent.mkdir()
+    table.parent.mkdir(exist_ok=True)
     table.write_text(without_formulas((directory / table.name).read_text()))
     files = [directory / name for name in _DOWNLOADS if (directory / name).is_file()]
     return [str(path) for path in (*files, table)]

@@ -18,6 +18,8 @@ from kerasunet.study.figures.style import RC, Drawing, NotDrawnError
 from kerasunet.study.stats import StudyStatistics
 
 _FIGURES = (tuned_blocks, contracting_expanding, training_images, block_gains, cost, forest)
+TITLES = {module.NAME: module.TITLE for module in _FIGURES}
+"""By name of the file, without suffix, the title of each figure."""
 
 
 @dataclass(frozen=True)

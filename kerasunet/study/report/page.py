@@ -12,13 +12,15 @@ from typing import Any
 
 import jinja2
 import matplotlib
+import pandas as pd
 import PIL
 from markupsafe import Markup, escape
 from PIL import Image
 
 from kerasunet import __version__
-from kerasunet.files import write_text
+from kerasunet.files import is_marked, write_text
 from kerasunet.study.figures import Omission, draw_all
+from kerasunet.study.figures.render import TITLES
 from kerasunet.study.figures.style import (
     BLUE,
     FAINT,
@@ -36,6 +38,7 @@ from kerasunet.study.report import tables
 from kerasunet.study.report.tables import advice, answer, reservations
 from kerasunet.study.results import read_results
 from kerasunet.study.stats import StudyStatistics
+from kerasunet.study.tables import RECORD
 
 THEME = {
     INK: "ink",
@@ -81,6 +84,8 @@ def _svg(drawing: Drawing) -> str:
 
 
 _TEMPLATE = "report.html"
+_TITLE = "Which layers to fine-tune: "
+_MARK = f"<title>{_TITLE}".encode()
 
 
 @dataclass(frozen=True)
@@ -140,7 +145,7 @@ def _context(statistics: StudyStatistics) -> dict[str, Any]:
     groups = {data: results.groups_in_words(data) for data in results.data_sets}
     failures = tables.failure_table(results)
     return {
-        "title": f"Which layers to fine-tune: {', '.join(results.data_sets)}",
+        "title": _TITLE + ", ".join(results.data_sets),
         "answer": answer(statistics),
         "advice": advice(statistics),
         "reservations": reservations(results),
@@ -176,6 +181,7 @@ def write_report(
 
     Raises:
         FileNotFoundError: A directory holds no study with results, or a picture does not exist.
+        FileExistsError: The folder holds a page, figures or tables that are no such report's.
         ValueError: Nothing has finished, the studies cannot be combined, a picture is not a PNG
             file, or several studies are given without an output folder.
     """
@@ -185,24 +191,56 @@ def write_report(
     output = output or directories[0]
     shown = [Picture.read(path) for path in pictures]
     statistics = StudyStatistics(read_results(directories))
+    path, frames = output / "report.html", _frames(statistics)
+    _require_own(path, [*frames])
     drawings, omissions = draw_all(statistics)
-    for drawing in drawings:
-        drawing.write(output / "figures")
-    _write_tables(statistics, output / "tables")
-    path = output / "report.html"
+    # The page comes first: it says whose the tables are.
     page = as_html(statistics, drawings=drawings, omissions=omissions, pictures=shown)
     write_text(path, page)
+    for figure in _figures(output):
+        figure.unlink(missing_ok=True)
+    for drawing in drawings:
+        drawing.write(output / "figures")
+    for name, frame in frames.items():
+        text = frame.to_csv(index=False, float_format="%.6g", lineterminator="\n")
+        write_text(output / "tables" / f"{name}.csv", text)
     return path
 
 
-def _write_tables(statistics: StudyStatistics, folder: Path) -> None:
-    frames = {
+def _require_own(page: Path, frames: Sequence[str]) -> None:
+    """Refuse to replace a page, figures or tables that are no report's."""
+    tables = [page.parent / "tables" / f"{name}.csv" for name in frames]
+    is_report = page.is_file() and is_marked(page, _MARK)
+    of_study = (page.parent / RECORD).is_file() and not page.exists()
+    foreign = [] if is_report or of_study else [page, *tables]
+    foreign += [path for path, title in _figures(page.parent).items() if not _is_own(path, title)]
+    found = [path for path in foreign if path.exists()]
+    if found:
+        raise FileExistsError(
+            f"{found[0]}: is not of a report of studies, and would be replaced; give another "
+            "folder with --output"
+        )
+
+
+def _figures(folder: Path) -> dict[Path, str]:
+    """Return the title of every figure that a report may have, by its file."""
+    return {
+        folder / "figures" / f"{name}{suffix}": title
+        for name, title in TITLES.items()
+        for suffix in (".png", ".svg")
+    }
+
+
+def _is_own(path: Path, title: str) -> bool:
+    return path.is_file() and is_marked(path, title.encode())
+
+
+def _frames(statistics: StudyStatistics) -> dict[str, pd.DataFrame]:
+    """Return the tables of a report by name."""
+    return {
         "strategies": statistics.summary,
         "curves": statistics.curves,
         "comparisons": tables.comparison_frame(statistics.comparisons),
         "claims": tables.claim_frame(statistics.claims),
         "auto": statistics.auto,
     }
-    for name, frame in frames.items():
-        text = frame.to_csv(index=False, float_format="%.6g", lineterminator="\n")
-        write_text(folder / f"{name}.csv", text)

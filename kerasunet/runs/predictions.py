@@ -1,0 +1,146 @@
+"""A directory of predictions: of which image and model each mask is; nothing else is replaced."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from kerasunet.files import read_record, sha256, write_json
+from kerasunet.runs.directory import refuse_differences
+
+_PARTS = ("settings", "images", "files")
+_OUTPUTS = ("masks", "overlays", "areas.csv")
+_SHOWN = 5
+
+
+@dataclass
+class PredictionDirectory:
+    """Files by image, and `predictions.json`, the record of what they are.
+
+    Predictions of further images by the same model join those that are there. A file that the
+    record does not know, or that was changed since, is never replaced.
+
+    Attributes:
+        path: The directory; it need not exist.
+        settings: What masks depend on beside the image, such as model and threshold, as plain
+            values.
+        images: By name of a mask, without suffix, the `sha256` of the image file and, once it is
+            segmented, its `row` of the table.
+        files: By path within the directory, the SHA-256 of what was written; `None` where that is
+            unfinished.
+    """
+
+    path: Path
+    settings: Mapping[str, Any]
+    images: dict[str, dict[str, Any]] = field(default_factory=dict)
+    files: dict[str, str | None] = field(default_factory=dict)
+
+    @classmethod
+    def open(cls, path: Path, settings: Mapping[str, Any]) -> PredictionDirectory:
+        """Open a directory for predictions with these settings.
+
+        Raises:
+            ValueError: It holds predictions with others, or masks without a record of predictions.
+        """
+        opened = cls(path, settings)
+        found = [name for name in _OUTPUTS if (path / name).exists()]
+        if found and not opened.record.is_file():
+            raise ValueError(
+                f"{path}: holds {found[0]} but no {opened.record.name}, so these are not "
+                "predictions of this command; use another output folder"
+            )
+        if opened.record.is_file():
+            known = read_record(opened.record, _PARTS, "a record of predictions")
+            refuse_differences(path, {"settings": known["settings"]}, {"settings": settings})
+            opened.images, opened.files = known["images"], known["files"]
+            if not all("sha256" in image for image in opened.images.values()):
+                raise ValueError(f"{opened.record}: was changed; use another output folder")
+        return opened
+
+    @property
+    def record(self) -> Path:
+        """Says what the files are."""
+        return self.path / "predictions.json"
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """The rows of the table: of every image whose mask is there."""
+        return [
+            image["row"]
+            for name, image in self.images.items()
+            if "row" in image and (self.path / mask_file(name)).is_file()
+        ]
+
+    def require_free(self, images: Mapping[str, Path], names: Sequence[str]) -> None:
+        """Refuse images whose files would replace something else; nothing is written.
+
+        Args:
+            images: By name of the mask, without suffix, the image file.
+            names: Paths within the directory of all files to be written.
+
+        Raises:
+            ValueError: The message names the files in the way, or the first of them.
+        """
+        digest = cache(sha256)  # A file may have many frames.
+        problems = [
+            f"{self.path / mask_file(name)}: is the mask of another image of this name"
+            for name, image in images.items()
+            if name in self.images and self.images[name]["sha256"] != digest(image)
+        ]
+        problems += [
+            f"{self.path / name}: was not written by this command, or was changed since"
+            for name in dict.fromkeys([*names, *self.files])
+            if (self.path / name).exists() and not self._is_own(name)
+        ]
+        if len(problems) > _SHOWN:
+            problems[_SHOWN:] = [f"… and {len(problems) - _SHOWN} more"]
+        if problems:
+            raise ValueError(
+                "\n  ".join(["nothing was written; use another output folder:", *problems])
+            )
+
+    def end(self) -> None:
+        """Write the record of what is there: nothing else is to be written."""
+        self.files = {
+            name: digest
+            for name, digest in self.files.items()
+            if digest is not None or (self.path / name).exists()
+        }
+        self.save()
+
+    def begin(self, images: Mapping[str, Path], names: Sequence[str]) -> None:
+        """Record what is about to be written; remove what a killed command left unfinished."""
+        digest = cache(sha256)  # A file may have many frames.
+        for name, written in list(self.files.items()):
+            if written is None and name not in names:
+                (self.path / name).unlink(missing_ok=True)
+                del self.files[name]
+        self.images = {name: image for name, image in self.images.items() if "row" in image}
+        for name, image in images.items():
+            self.images.setdefault(name, {"sha256": digest(image)})
+        self.files |= dict.fromkeys(names)
+        self.save()
+
+    def keep(self, name: str, row: Mapping[str, Any], written: Sequence[str]) -> None:
+        """Note the row of an image, and the digests of its files."""
+        self.images[name]["row"] = dict(row)
+        self.files |= {one: sha256(self.path / one) for one in written}
+
+    def save(self) -> None:
+        """Write the record."""
+        known = {"settings": self.settings, "images": self.images, "files": self.files}
+        write_json(self.record, known)
+
+    def _is_own(self, name: str) -> bool:
+        path = self.path / name
+        if name not in self.files or not path.is_file():
+            return False
+        return self.files[name] in (None, sha256(path))
+
+
+def mask_file(name: str) -> str:
+    """Return the path of a mask within its directory."""
+    return f"masks/{name}.png"

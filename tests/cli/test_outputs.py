@@ -1,0 +1,589 @@
+"""Nothing of the user's is lost: every verb on outputs that exist, are foreign, or half written."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import hashlib
+import os
+import pty
+import shutil
+import stat
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from helpers.images import disc_images
+from helpers.study_makers import make_study
+from helpers.study_tables import write_study
+
+from kerasunet import models
+from kerasunet.cli import main, predict as verb
+from kerasunet.cli.options import check_outputs
+from kerasunet.files import NotWritten, write_json
+from kerasunet.runs.directory import RunDirectory, exclusive
+
+SLOW = pytest.mark.slow
+THESIS = "years of work"
+TINY = ["--image-size", 32, "--steps", 2, "--batch-size", 2, "--validate-every", 1]
+SIZES = ["--train-size", 4, "--validation-size", 2]
+XRAYS = ["--data", "simulated-xray:12", *SIZES, *TINY]
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path, monkeypatch) -> Path:
+    """The folder in which everything happens."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("KERASUNET_MODELS", str(tmp_path / "registered"))
+    return tmp_path
+
+
+@pytest.fixture
+def call(capsys):
+    """Return a function that runs a command here; it returns the status and what was printed."""
+
+    def run(*words: object) -> tuple[int, str]:
+        capsys.readouterr()
+        status = main([str(word) for word in words])
+        printed = capsys.readouterr()
+        return status, printed.out + printed.err
+
+    return run
+
+
+def contents(folder: Path) -> dict[str, str]:
+    """Every file below a folder, with the digest of what is in it."""
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def refused(call, *words: object, saying: str, folder: Path | None = None) -> None:
+    """Run a command that must be refused in these words and change nothing here."""
+    folder = folder or Path.cwd()
+    before = contents(folder)
+    status, said = call(*words)
+    assert (status, saying in said) == (2, True), said
+    assert said.count("error: ") == 1
+    assert contents(folder) == before
+
+
+# Runs
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, tiny_model_file) -> Path:
+    """A finished run, with a file of the user's in its directory."""
+    directory = tmp_path_factory.mktemp("finished") / "run"
+    words = ["finetune", "--init", tiny_model_file, *XRAYS, "--output", directory]
+    assert main([str(word) for word in words]) == 0
+    (directory / "thesis.txt").write_text(THESIS)
+    return directory
+
+
+@pytest.fixture
+def earlier(finished, place) -> Path:
+    """A copy of that run."""
+    return Path(shutil.copytree(finished, place / "run"))
+
+
+@pytest.mark.parametrize(
+    ("words", "saying"),
+    [
+        (["--image-size", 42], "image size 42: this U-Net needs a multiple of"),
+        (["--keep", "best", "--validation-size", 0], "keep='best' and patience need validation"),
+        (["--layers", "nothing"], "nothing: no block or layer of this name"),
+        (["--layers", "auto:search", "--train-size", 2], "auto:search divides the training images"),
+        (["--data", "damaged", "--groups", "given"], "case3.png"),
+        (["--save-as", "a/b"], "'a/b' is not a valid model name"),
+    ],
+)
+def test_a_restart_that_cannot_run_removes_nothing(
+    call, earlier, tiny_model_file, damaged_folder, words, saying
+):
+    words = ["finetune", "--init", tiny_model_file, *XRAYS, *words, "--output", "run", "--restart"]
+    refused(call, *words, saying=saying)
+
+
+@pytest.fixture
+def damaged_folder(place, own_images) -> Path:
+    """A data set in which a mask is cut short, which is noticed only when it is decoded."""
+    folder = Path(shutil.copytree(own_images, place / "damaged"))
+    mask = folder / "masks" / "case3.png"
+    mask.write_bytes(mask.read_bytes()[:-30])
+    return folder
+
+
+@pytest.fixture(scope="session")
+def own_images(tmp_path_factory) -> Path:
+    """A folder of twelve images and their masks."""
+    folder = tmp_path_factory.mktemp("own")
+    images, masks = disc_images(12, size=40)
+    for name, pictures in (("images", images), ("masks", masks.astype(np.uint8) * 255)):
+        (folder / name).mkdir()
+        for number, picture in enumerate(pictures):
+            cv2.imwrite(str(folder / name / f"case{number}.png"), picture)
+    return folder
+
+
+@pytest.mark.parametrize("verb", ["finetune", "pretrain"])
+def test_a_restart_never_removes_the_start_it_was_given(call, earlier, verb):
+    words = [verb, "--init", "run/model.keras", "--image-size", 32]
+    refused(call, *words, "--output", "run", "--restart", saying="--init needs it; use another")
+
+
+def test_a_restart_removes_the_run_and_nothing_else(call, earlier, tiny_model_file):
+    (earlier / "overlays" / "mine.png").write_bytes(b"mine")
+    words = ["finetune", "--init", tiny_model_file, *XRAYS, "--layers", "head", "--output", "run"]
+    refused(call, *words, saying="layers was 'shallow:3', now 'head'")
+    status, said = call(*words, "--restart")
+    assert status == 0, said
+    assert (earlier / "thesis.txt").read_text() == THESIS
+    assert (earlier / "overlays" / "mine.png").read_bytes() == b"mine"
+    assert models.card(earlier / "model.keras").strategy == "head"
+    RunDirectory(earlier).clear()
+    assert sorted(contents(earlier)) == ["overlays/mine.png", "thesis.txt"]
+
+
+@pytest.mark.parametrize("verb", ["finetune", "pretrain"])
+@pytest.mark.parametrize("name", ["model.keras", "model.json", "cases.csv", "history.csv"])
+def test_a_run_is_not_written_over_files_of_yours(call, place, verb, name, tiny_model_file):
+    (place / "mine").mkdir()
+    (place / "mine" / name).write_text(THESIS)
+    data = ["--data", "simulated-natural:6", "--validation-data", "simulated-natural:3"]
+    words = XRAYS if verb == "finetune" else [*data, "--depth", 2, "--base-filters", 2, *TINY]
+    start = ["--init", tiny_model_file] if verb == "finetune" else []
+    words = [verb, *start, *words, "--output", "mine"]
+    refused(call, *words, saying=f"mine: holds {name} but no config.json")
+    refused(call, *words, "--restart", saying="has no config.json, so it is not a run")
+
+
+@pytest.mark.parametrize("text", ['{"model_type": "bert"}', "[]", "no JSON"])
+def test_a_configuration_of_something_else_is_not_a_run(call, place, tiny_model_file, text):
+    (place / "mine").mkdir()
+    (place / "mine" / "config.json").write_text(text)
+    words = ["finetune", "--init", tiny_model_file, *XRAYS, "--output", "mine"]
+    refused(call, *words, saying="mine/config.json: ")
+    refused(call, *words, "--restart", saying="mine/config.json: ")
+
+
+def test_a_registered_model_is_not_replaced_by_another(call, place, earlier, tiny_model_file):
+    registered = models.register(earlier / "model.keras", "mine")
+    words = ["finetune", "--init", tiny_model_file, *XRAYS, "--save-as", "mine", "--output"]
+    status, said = call(*words, "run", "--half-precision")  # The same model may be stored anew.
+    assert status == 0 and models.card("mine").storage == "float16", said
+    refused(call, *words, "other", saying=f"{registered}: is registered already, and is another")
+    refused(call, *words, "run", "--restart", saying="choose another name, or remove that model")
+    with pytest.raises(FileExistsError, match="is another model"):
+        models.register(tiny_model_file, "mine")
+    shutil.copyfile(tiny_model_file, registered.with_name("half.keras"))
+    models.register(tiny_model_file, "half")  # The rest of what a killed command began.
+
+
+@pytest.mark.parametrize("text", ['{"x": 1}', "[]"])
+def test_a_summary_of_something_else_is_not_taken_for_the_end_of_a_run(
+    call, earlier, tiny_model_file, text
+):
+    words = ["finetune", "--init", tiny_model_file, *XRAYS, "--output", "run"]
+    (earlier / "summary.json").write_text(text)
+    refused(call, *words, saying="run/summary.json: is not the summary of a run; move it away")
+    refused(call, "compare", "run", saying="summary of a fine-tuning; leave it out")
+
+
+def test_a_finished_run_is_shown_whatever_it_has_lost(call, earlier, tiny_model_file):
+    words = ["finetune", "--init", tiny_model_file, *XRAYS, "--output", "run"]
+    for name in ("layers.txt", "model.keras", "model.json"):
+        (earlier / name).unlink()
+    before = contents(earlier)
+    status, said = call(*words)
+    assert (status, contents(earlier)) == (0, before) and "run/layers.txt: is gone" in said
+    refused(call, *words, "--save-as", "mine", saying="run/model.json: ")
+
+
+def test_a_model_that_could_not_be_registered_is_not_trained(call, place, tiny_model_file):
+    (place / "registered").write_text(THESIS)
+    words = ["finetune", "--init", tiny_model_file, *XRAYS, "--output", "run", "--save-as", "mine"]
+    refused(call, *words, saying="registered: is a file; give a folder")
+
+
+# Predictions
+
+
+def table(folder: Path) -> list[dict[str, str]]:
+    with open(folder / "areas.csv", encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def predict(model: Path, *images: object, output: str = "out") -> list[object]:
+    words = ["predict", model, *images, "--output", output, "--engine", "keras"]
+    return [*words, "--no-overlays"]
+
+
+def test_images_of_one_name_have_rows_and_masks_that_can_be_told_apart(
+    call, place, tiny_model_file, own_images
+):
+    for number, folder in enumerate(("first", "second")):
+        (place / folder).mkdir()
+        shutil.copyfile(own_images / f"images/case{number}.png", place / folder / "scan.png")
+    shutil.copyfile(own_images / "images" / "case2.png", place / "Scan.png")
+    given = ["first", "second", "second/scan.png", "Scan.png"]  # One of them twice.
+    status, said = call(*predict(tiny_model_file, *given))
+    assert status == 0, said
+    rows = table(place / "out")
+    assert [row["image"] for row in rows] == ["first/scan.png", "second/scan.png", "Scan.png"]
+    assert len({row["mask"].lower() for row in rows}) == 3
+    for row in rows:
+        mask = cv2.imread(str(place / "out" / "masks" / row["mask"]), cv2.IMREAD_UNCHANGED)
+        assert np.count_nonzero(mask) == int(row["area_pixels"])
+    # Further images join them; another image of a name that is taken does not.
+    assert call(*predict(tiny_model_file, own_images / "images" / "case5.png"))[0] == 0
+    assert [row["image"] for row in table(place / "out")][3:] == ["case5.png"]
+    masks = sorted(path.name for path in (place / "out" / "masks").iterdir())
+    assert masks == sorted(row["mask"] for row in table(place / "out"))
+    words = predict(tiny_model_file, "second/scan.png")
+    refused(call, *words, saying="scan.png: is the mask of another image of this name")
+
+
+@pytest.mark.parametrize("changed", ["masks/case0.png", "areas.csv"])
+def test_predictions_that_were_changed_are_not_replaced(
+    call, place, tiny_model_file, own_images, changed
+):
+    words = predict(tiny_model_file, own_images / "images" / "case0.png")
+    assert call(*words)[0] == call(*words)[0] == 0  # The same again replaces its own.
+    (place / "out" / changed).write_bytes(b"corrected by hand")
+    refused(call, *words, saying=f"{changed}: was not written by this command, or was changed")
+    refused(
+        call,
+        *predict(tiny_model_file, own_images / "images" / "case1.png"),
+        saying=f"{changed}: was not written by this command, or was changed",
+    )
+
+
+def test_masks_of_other_settings_are_never_put_beside_a_table(
+    call, place, tiny_model_file, own_images
+):
+    words = predict(tiny_model_file, own_images / "images" / "case0.png")
+    assert call(*words)[0] == 0
+    refused(call, *words, "--threshold", 0.3, saying="threshold was 0.5, now 0.3")
+    refused(call, *words, "--mirror", saying="mirror was False, now True")
+
+
+@pytest.mark.parametrize("name", ["masks/case0.png", "masks/other.png", "overlays/x", "areas.csv"])
+def test_predictions_are_not_written_over_or_among_files_of_yours(
+    call, place, tiny_model_file, own_images, name
+):
+    (place / "mine" / name).parent.mkdir(parents=True)
+    (place / "mine" / name).write_text(THESIS)
+    words = predict(tiny_model_file, own_images / "images" / "case0.png", output="mine")
+    refused(call, *words, saying="but no predictions.json, so these are not predictions")
+    (place / "mine" / "predictions.json").write_text('{"settings": "mine"}')
+    refused(call, *words, saying="predictions.json: is not a record of predictions")
+
+
+def test_predictions_are_not_written_into_the_data(call, place, tiny_model_file, own_images):
+    shutil.copytree(own_images, place / "data")
+    shutil.rmtree(place / "data" / "masks")  # Masks put there would annotate these images.
+    for output in ("data", "data/images"):
+        words = predict(tiny_model_file, "data/images", output=output)
+        refused(call, *words, saying="would be taken for their annotations; give another folder")
+
+
+def test_predictions_that_were_killed_keep_the_rows_that_were_written(
+    call, place, tiny_model_file, own_images, monkeypatch
+):
+    """As after a kill, only what was written in between is there: the end is never reached."""
+    monkeypatch.setattr("kerasunet.cli.predict._SECONDS_BETWEEN_TABLES", -1)
+    words = predict(tiny_model_file, own_images / "images")
+    left = [3]
+
+    def dying(folder):
+        left[0] -= 1
+        if left[0] < 0:
+            raise SystemExit(9)
+        return write(folder)
+
+    write = verb._write_table
+    with monkeypatch.context() as patch:
+        patch.setattr(verb, "_write_table", dying)
+        with pytest.raises(SystemExit):
+            call(*words)
+    assert [row["mask"] for row in table(place / "out")] == [f"case{i}.png" for i in (0, 1, 10)]
+    status, said = call(*predict(tiny_model_file, own_images / "images" / "case9.png"))
+    assert status == 0, said
+    masks = sorted(path.name for path in (place / "out" / "masks").iterdir())
+    assert masks == sorted(row["mask"] for row in table(place / "out"))
+    assert len(masks) == 4
+
+
+def test_predictions_that_were_interrupted_are_told_and_continued(
+    call, place, tiny_model_file, own_images, monkeypatch
+):
+    row, left = verb._row, [2]
+
+    def stop(*words):
+        left[0] -= 1
+        if left[0] < 0:
+            raise KeyboardInterrupt
+        return row(*words)
+
+    words = predict(tiny_model_file, own_images / "images")
+    with monkeypatch.context() as patch:
+        patch.setattr(verb, "_row", stop)
+        assert call(*words) == (130, "stopped; 2 of 12 images are segmented, see out/\n")
+    assert [row["mask"] for row in table(place / "out")] == ["case0.png", "case1.png"]
+    status, said = call(*predict(tiny_model_file, own_images / "images" / "case11.png"))
+    assert status == 0, said
+    masks = sorted(path.name for path in (place / "out" / "masks").iterdir())
+    assert masks == sorted(row["mask"] for row in table(place / "out"))
+    assert len(masks) == 3
+    assert call(*words)[0] == 0 and len(table(place / "out")) == 12
+
+
+# Studies
+
+STUDY = ["study", "--data", "simulated-xray:12", "--folds", 3, "--strategies", "none", "all"]
+STUDY += ["--train-sizes", 4, "--image-size", 32, "--output", "study"]
+
+
+def test_a_plan_writes_nothing(call, place, tiny_model_file):
+    words = [*STUDY, "--init", tiny_model_file, "--no-estimate"]
+    status, said = call(*words, "--plan")
+    assert status == 0 and "runs        6, of which 6 remain" in said, said
+    assert contents(place) == {}
+    (place / "study").mkdir()
+    assert call(*words, "--plan", "--batch-size", 5)[0] == 0  # No plan binds another.
+
+
+def test_a_study_that_was_stopped_before_its_first_run_binds_nothing(
+    call, place, tiny_model_file, monkeypatch
+):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    words = [*STUDY, "--init", tiny_model_file]
+    monkeypatch.setattr("kerasunet.study.execution.estimate_seconds", stop)
+    assert call(*words)[0] == 130
+    assert sorted(contents(place)) == ["study/study.json"]
+    assert call(*words, "--plan", "--no-estimate", "--batch-size", 5)[0] == 0
+    (place / "study" / "runs").mkdir()
+    refused(call, *words, "--batch-size", 5, saying="batch_size was 8, now 5")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "saying"),
+    [
+        ("cases.csv", THESIS, "study: holds cases.csv but no study.json"),
+        ("runs.csv.gz", THESIS, "study: holds runs.csv but no study.json"),
+        ("study.json", '{"protocol": "mine"}', "study/study.json: is not the record of a study"),
+        ("study.json", "[1]", "study/study.json: is not the record of a study"),
+    ],
+)
+def test_a_study_is_not_written_over_files_of_yours(
+    call, place, tiny_model_file, name, text, saying
+):
+    (place / "study").mkdir()
+    (place / "study" / name).write_text(text)
+    refused(call, *STUDY, "--init", tiny_model_file, saying=saying)
+
+
+@pytest.mark.parametrize(
+    "name", ["report.html", "tables/claims.csv", "figures/blocks.svg", "figures/network.png"]
+)
+def test_a_report_is_not_written_over_files_of_yours(call, place, name):
+    make_study(place, "bus_bra")
+    (place / "mine" / name).parent.mkdir(parents=True)
+    (place / "mine" / name).write_text(THESIS)
+    words = ["report", "bus_bra", "--output", "mine"]
+    refused(call, *words, saying=f"mine/{name}: is not of a report of studies, and would be")
+
+
+@SLOW
+def test_a_report_replaces_its_own_even_one_that_was_killed(call, place):
+    strategies = ("none", "contracting", "expanding", "all")
+    less = {"train_sizes": (20,), "folds": (0, 1), "cases_per_fold": 4, "depth": 2}
+    write_study(place / "study", strategies=strategies, **less)
+    words = ["report", "study", "--output", "out"]
+    assert call(*words)[0] == 0
+    first = contents(place)
+    (place / "out" / "tables" / "claims.csv").unlink()  # The page was written first.
+    stale = place / "out" / "figures" / "training-images.png"  # As of a study with more sizes.
+    assert not stale.exists()
+    stale.write_bytes(b"Dice against the number of training images")
+    assert call(*words)[0] == 0
+    assert contents(place) == first
+
+
+# Single files
+
+
+@pytest.fixture(scope="module")
+def writers(tiny_model_file, own_images, tmp_path_factory) -> dict[str, list[object]]:
+    """Commands that write a single file, the name of which comes last."""
+    folder = tmp_path_factory.mktemp("study")
+    make_study(folder, "bus_bra", sizes=(20,))
+    return {
+        "evaluate": ["evaluate", tiny_model_file, "--data", "simulated-xray:2", "--csv"],
+        "check": ["check", own_images, "--html"],
+        "groups": ["check", own_images, "--groups"],
+        "claims": ["claims", folder / "bus_bra", "--json"],
+        "show": ["show", "--data", own_images, "--sheet"],
+        "panel": ["panel", "--data", own_images, "--models", tiny_model_file, "--output"],
+    }
+
+
+ABLE = [*("evaluate", "check", "groups", "claims", "show"), pytest.param("panel", marks=SLOW)]
+WRITERS = {
+    "evaluate": "out.csv",
+    "check": "out.html",
+    "groups": "out.csv",
+    "claims": "out.json",
+    "show": "out.png",
+    "panel": "out.png",
+}
+
+
+@pytest.mark.parametrize("verb", ABLE)
+def test_a_file_is_replaced_only_by_the_command_that_wrote_it(call, place, writers, verb):
+    name, words = WRITERS[verb], writers[verb]
+    (place / name).touch()  # As `mktemp` leaves it: there is nothing to lose.
+    status, said = call(*words, name)
+    assert status == 0, said
+    first = contents(place)
+    assert call(*words, name)[0] == 0
+    assert contents(place) == first
+    wrong = b"key,group\na,b\n" if verb == "groups" else b"key,dice,reader\nmine,1,me\n"
+    for one in first:
+        written = (place / one).read_bytes()
+        (place / one).write_bytes(wrong)
+        refused(call, *words, name, saying=f"{one}: ")
+        (place / one).write_bytes(written)
+
+
+@pytest.mark.parametrize("verb", WRITERS)
+def test_a_device_or_a_folder_is_not_replaced(call, place, writers, verb):
+    name = WRITERS[verb]
+    os.mkfifo(place / name)
+    refused(call, *writers[verb], name, saying=f"{name}: is a device or the like; give the name")
+    (place / name).unlink()
+    (place / name).mkdir()
+    refused(call, *writers[verb], name, saying=f"{name}: is a folder; give the name of a file")
+
+
+def test_a_protected_file_is_not_replaced(call, place, writers):
+    assert call(*writers["check"], "out.html")[0] == 0
+    (place / "out.html").chmod(0o444)
+    refused(call, *writers["check"], "out.html", saying="out.html: is write-protected; change its")
+
+
+def test_one_file_is_not_written_twice_by_one_command(call, place, own_images):
+    words = ["check", own_images, "--html", "out", "--groups", "../" + place.name + "/out"]
+    refused(call, *words, saying="out: named for two outputs; give each a name of its own")
+
+
+@pytest.mark.parametrize("output", ["data/images", "data/images/run"])
+@pytest.mark.parametrize("verb", ["finetune", "pretrain", "study"])
+def test_nothing_is_written_among_the_images(call, place, own_images, verb, output):
+    shutil.copytree(own_images, place / "data")
+    saying = f"{output}: lies among the images in {place / 'data' / 'images'}, so what is written"
+    refused(call, verb, "--data", "data", "--output", output, saying=saying)
+
+
+@pytest.mark.parametrize("folder", ["data/images", "flat"])
+def test_no_picture_is_written_among_the_images(call, place, own_images, folder):
+    shutil.copytree(own_images, place / "data")
+    shutil.copytree(own_images / "images", place / "flat")
+    words = ["show", "--data", folder.partition("/")[0], "--sheet", f"{folder}/pairs.png"]
+    refused(call, *words, saying=f"{folder}/pairs.png: lies among the images in ")
+
+
+def test_folders_below_images_that_are_not_read_may_be_written_to(place, own_images):
+    shutil.copytree(own_images / "images", place / "flat")
+    options = argparse.Namespace(data="flat", output=Path("flat/runs/mine"))
+    check_outputs("finetune", options)
+    options.output = Path("flat")
+    with pytest.raises(ValueError, match="flat: lies among the images in"):
+        check_outputs("finetune", options)
+
+
+def test_outputs_in_the_home_folder_are_there(call, place, own_images, monkeypatch):
+    monkeypatch.setenv("HOME", str(place / "home"))
+    assert call("check", own_images, "--html=~/out.html")[0] == 0
+    assert sorted(contents(place)) == ["home/out.html"]
+
+
+def test_a_folder_of_yours_is_not_taken_for_what_a_killed_command_left(place):
+    mine = [".writing-novel/one.txt", ".writing-notes_v2/one.txt", ".writing-notes_v2/two.txt"]
+    left = [".writing-a1b2c3d4/config.json", "overlays/.writing-_9zzzzzz/x.png"]
+    for name in (*mine, *left):
+        (place / name).parent.mkdir(parents=True, exist_ok=True)
+        (place / name).write_text(THESIS)
+    with exclusive(place):
+        assert sorted(contents(place)) == sorted(mine)
+
+
+def test_of_two_tables_of_one_study_none_is_taken(call, place):
+    make_study(place, "bus_bra")
+    (place / "bus_bra" / "cases.csv.gz").write_bytes(b"older")
+    refused(call, "claims", "bus_bra", saying="cases.csv.gz: lies beside cases.csv, so which of")
+
+
+def test_the_table_of_a_run_is_not_replaced_by_another(call, earlier, writers):
+    refused(call, *writers["evaluate"], "run/cases.csv", saying="run/cases.csv: is the table of a")
+
+
+def test_nothing_is_written_into_a_device(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(NotWritten, match="pipe: is a folder or a device"):
+        write_json(tmp_path / "pipe", {})
+    assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
+
+
+# Ctrl-C
+
+
+def test_the_cursor_comes_back_however_training_ends(monkeypatch):
+    from kerasunet.cli.progress import ProgressBar
+    from kerasunet.training import Optimization
+
+    monkeypatch.setenv("TERM", "xterm")
+    ours, theirs = pty.openpty()
+    with os.fdopen(theirs, "w") as terminal:
+        monkeypatch.setattr(sys, "stderr", terminal)
+        with pytest.raises(KeyboardInterrupt), ProgressBar(Optimization()) as bar:
+            bar.on_train_begin()
+            raise KeyboardInterrupt
+    said = os.read(ours, 1 << 16).decode()
+    os.close(ours)
+    assert 0 <= said.find("\x1b[?25l") < said.rfind("\x1b[?25h")
+
+
+@pytest.mark.parametrize(
+    ("step", "kept"),
+    [
+        (1, "no step is kept yet; the same command starts again"),
+        (2, "the same command resumes from the last checkpoint in run"),
+    ],
+)
+def test_ctrl_c_says_what_is_kept(call, tiny_model_file, monkeypatch, step, kept):
+    from kerasunet.cli.progress import ProgressBar
+
+    def stop(self, epoch, logs=None):
+        if epoch == step - 1:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(ProgressBar, "on_epoch_begin", stop)
+    status, said = call("finetune", "--init", tiny_model_file, *XRAYS, "--output", "run")
+    assert (status, said.splitlines()[-1]) == (130, f"stopped; {kept}")
+    assert (Path("run") / "checkpoint.npz").is_file() == (step == 2)
+
+
+def test_ctrl_c_promises_nothing_where_nothing_is_kept(call, monkeypatch):
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("kerasunet.data.checking.check", stop)
+    assert call("check", "simulated-xray:3") == (130, "stopped\n")
