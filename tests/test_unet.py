@@ -176,6 +176,7 @@ def test_h5_weights_make_the_round_trip(tiny_model_file, tmp_path):
         models.save_weights(source, tmp_path / "unet.h5")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [None, "natural"])
 def test_a_whole_model_in_hdf5_predicts_the_same(tmp_path, name):
     """Keras forgets the axes of a layer normalization there; shipped files still have one."""
