@@ -49,6 +49,7 @@ def test_there_are_many_cases_each_of_its_own():
     assert len(set(names)) == len(names) >= 250
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", range(len(CASES)), ids=[case.name for case in CASES])
 def test_bad_input_is_told_and_leaves_nothing(outcomes, number):
     case: Case = CASES[number]
@@ -62,6 +63,7 @@ def test_bad_input_is_told_and_leaves_nothing(outcomes, number):
         assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f]", found["said"]), "orders to the terminal"
 
 
+@pytest.mark.slow
 def test_bad_input_takes_little_memory_and_no_heavy_library(outcomes):
     assert outcomes["heavy"] == []
     assert max(found["megabytes"] for found in outcomes["cases"]) < _MEGABYTES

@@ -21,20 +21,30 @@ STRATEGIES = [
 ] + ["contracting", "expanding", "bottleneck", "norm", "kernel", "bias", "all", "none"]
 
 
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:The model does not have any trainable weights")
-@pytest.mark.parametrize(
-    ("strategy", "normalization"),
+EAGER = (
     [(strategy, "batch") for strategy in STRATEGIES]
     + [(strategy, "group") for strategy in ("shallow:2", "expanding", "norm", "none")]
-    + [(strategy, None) for strategy in ("deep:2", "contracting", "bias")],
+    + [(strategy, None) for strategy in ("deep:2", "contracting", "bias")]
 )
-def test_frozen_weights_and_statistics_stay_and_trained_ones_move(strategy, normalization):
+QUICK = [("shallow:2", "batch"), ("norm", "batch"), ("expanding", "group"), ("deep:2", None)]
+COMPILED = [("outer:2", "batch"), ("norm", "batch"), ("none", "batch"), ("expanding", "group")]
+
+
+@pytest.mark.filterwarnings("ignore:The model does not have any trainable weights")
+@pytest.mark.parametrize(
+    ("strategy", "normalization", "eagerly"),
+    [
+        *((*pair, True) for pair in QUICK),
+        *(pytest.param(*pair, True, marks=pytest.mark.slow) for pair in EAGER if pair not in QUICK),
+        *(pytest.param(*pair, False, marks=pytest.mark.slow) for pair in COMPILED),
+    ],
+)
+def test_frozen_weights_and_statistics_stay_and_trained_ones_move(strategy, normalization, eagerly):
     layout = NetworkLayout.unet(DEPTH, normalization)
     model = UNet(base_filters=4, depth=DEPTH, normalization=normalization)
     set_trainable(model, strategy)
     before = values(model)
-    train_three_steps(model)
+    train_three_steps(model, eagerly)
     after = values(model)
 
     selected = parse(strategy).select(layout)
@@ -70,13 +80,12 @@ def test_own_optimizer_and_loss_are_kept():
     assert model.loss == "mse"
 
 
-@pytest.mark.slow
 def test_single_layers_are_switched_by_name():
     model = UNet(base_filters=4, depth=1)
     set_trainable(model, "contracting")
     set_trainable(model, {"enc1_conv1": False, "head": True})
     before = values(model)
-    train_three_steps(model)
+    train_three_steps(model, eagerly=True)
     moved = {p.split("/")[0] for p, v in values(model).items() if not np.array_equal(v, before[p])}
     assert "enc1_conv1" not in moved
     assert {"enc1_conv2", "bottleneck_conv1", "head"} <= moved
@@ -133,14 +142,20 @@ def test_flags_in_a_model_do_not_add_up():
     assert describe(model).trained == describe(model).parameters
 
 
-@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:The model does not have any trainable weights")
-@pytest.mark.parametrize("strategy", ["statistics", "expanding+statistics", "statistics&enc1"])
-def test_statistics_follow_the_data_while_their_weights_stay(strategy):
+@pytest.mark.parametrize(
+    ("strategy", "eagerly"),
+    [
+        ("statistics", True),
+        ("statistics&enc1", True),
+        pytest.param("expanding+statistics", False, marks=pytest.mark.slow),
+    ],
+)
+def test_statistics_follow_the_data_while_their_weights_stay(strategy, eagerly):
     model = UNet(base_filters=4, depth=2)
     set_trainable(model, strategy)
     before = values(model)
-    train_three_steps(model)
+    train_three_steps(model, eagerly)
     after = values(model)
     parsed, layout = parse(strategy), NetworkLayout.unet(2)
     expected = {f"{ref.layer}/{ref.name}" for ref in parsed.select(layout)}
@@ -164,6 +179,7 @@ def test_a_rate_factor_scales_the_update_of_its_weights_alone(optimizer):
         fresh = type(optimizer).from_config(optimizer.get_config())
         model.compile(fresh, loss="binary_crossentropy")
         set_trainable(model, strategy)
+        model.run_eagerly = True
         images, masks = disc_images(4)
         before = values(model)
         model.train_on_batch(images[..., None], masks[..., None].astype("float32"))
@@ -208,8 +224,10 @@ class Halving(keras.optimizers.schedules.LearningRateSchedule):
         return {}
 
 
-@pytest.mark.parametrize("optimizer_class", [Registered, Unregistered])
-@pytest.mark.parametrize("policy", ["float32", "mixed_float16"])
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("optimizer_class", "policy"), [(Registered, "mixed_float16"), (Unregistered, "float32")]
+)
 def test_own_classes_and_functions_are_kept_registered_or_not(optimizer_class, policy):
     def squared(truth, probability):
         return keras.ops.mean((truth - probability) ** 2)
@@ -217,7 +235,7 @@ def test_own_classes_and_functions_are_kept_registered_or_not(optimizer_class, p
     with dtype_policy(policy):
         model = UNet(base_filters=4, depth=1)
     model.compile(optimizer_class(Halving(), momentum=0.5), loss=squared, metrics=["mae"])
-    train_three_steps(model)
+    train_three_steps(model, eagerly=True)
     set_trainable(model, "contracting+0.1*expanding")
     optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
     assert type(optimizer) is optimizer_class and optimizer.momentum == 0.5
@@ -228,6 +246,7 @@ def test_own_classes_and_functions_are_kept_registered_or_not(optimizer_class, p
     assert any(not np.array_equal(v, before[p]) for p, v in values(model).items())
 
 
+@pytest.mark.slow
 def test_loss_scaling_keeps_the_factors():
     moves = {}
     for strategy in ("all", "0.1*all"):
@@ -235,7 +254,7 @@ def test_loss_scaling_keeps_the_factors():
         with dtype_policy("mixed_float16"):
             model = UNet(base_filters=4, depth=1)
         scaled = keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(1.0), initial_scale=64.0)
-        model.compile(scaled, loss="binary_crossentropy")
+        model.compile(scaled, loss="binary_crossentropy", run_eagerly=strategy == "all")
         set_trainable(model, strategy)
         assert model.optimizer.initial_scale == 64
         before = values(model)["head/kernel"]
@@ -263,10 +282,11 @@ def test_single_layers_leave_the_statistics_of_others():
     assert "enc1_norm1" not in moving and {"enc1_norm2", "dec1_norm1"} <= moving
 
 
+@pytest.mark.slow
 def test_a_soft_run_is_saved_and_taken_up_again(tmp_path):
     model = UNet(base_filters=4, depth=1)
     set_trainable(model, "contracting+0.1*expanding")
-    train_three_steps(model)
+    train_three_steps(model, eagerly=True)
     model.save(tmp_path / "soft.keras")
     opened = keras.models.load_model(tmp_path / "soft.keras")
     assert int(opened.optimizer.iterations) == 3

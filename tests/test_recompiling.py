@@ -82,6 +82,7 @@ def state(model: keras.Model) -> dict:
     }
 
 
+@pytest.mark.slow
 def test_loss_metrics_and_schedule_stay_the_callers_objects():
     model, counter, schedule = small(), Counter(), Unwritable()
     optimizer = keras.optimizers.SGD(schedule, momentum=0.5)
@@ -127,7 +128,7 @@ def test_after_a_failure_nothing_has_changed(optimizer, strategy, error):
     with pytest.raises((ValueError, RuntimeError), match=error):
         set_trainable(model, strategy)
     assert state(model) == before
-    train_three_steps(model)
+    train_three_steps(model, eagerly=True)
 
 
 def test_a_compile_of_the_callers_own_is_refused_with_a_remedy():
@@ -199,6 +200,7 @@ def test_layers_around_the_unet_keep_their_own_flags(make, frozen):
     assert table.trained == sum(int(np.prod(v.shape)) for v in model.trainable_variables)
     before = {id(v): v.numpy() for v in model.weights}
     images, masks = disc_images(2, SIZE)
+    model.run_eagerly = True
     model.train_on_batch(images[..., None], masks[..., None])
     moved = {v.path for v in model.trainable_weights if (v.numpy() != before[id(v)]).any()}
     assert {"enc1_conv1/kernel", "enc1_conv2/kernel"} <= {p.rpartition("unet/")[2] for p in moved}

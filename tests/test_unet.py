@@ -32,9 +32,11 @@ def test_paper_size_network_has_31_million_parameters():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("depth", [1, 2, 3, 5])
 @pytest.mark.parametrize("normalization", ["batch", "group", None])
-@pytest.mark.parametrize(("channels", "classes"), [(1, 1), (3, 1), (1, 4)])
+@pytest.mark.parametrize(
+    ("depth", "channels", "classes"),
+    [(1, 1, 1), (2, 1, 1), (3, 1, 1), (5, 1, 1), (2, 3, 1), (2, 1, 4)],
+)
 def test_output_is_a_probability_of_the_same_size(depth, normalization, channels, classes):
     model = UNet((None, None, channels), 3, depth, classes=classes, normalization=normalization)
     size = (2 * 2**depth, 3 * 2**depth)
@@ -174,6 +176,7 @@ def test_h5_weights_make_the_round_trip(tiny_model_file, tmp_path):
         models.save_weights(source, tmp_path / "unet.h5")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [None, "natural"])
 def test_a_whole_model_in_hdf5_predicts_the_same(tmp_path, name):
     """Keras forgets the axes of a layer normalization there; shipped files still have one."""

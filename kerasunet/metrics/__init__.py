@@ -27,13 +27,13 @@ if TYPE_CHECKING:
         METRICS as METRICS,
         POLICY as POLICY,
         Metric as Metric,
+        with_unknown_bounds as with_unknown_bounds,
     )
     from kerasunet.metrics.summary import (
         Interval as Interval,
         bootstrap_interval as bootstrap_interval,
         case_metrics as case_metrics,
         summarize as summarize,
-        with_unknown_bounds as with_unknown_bounds,
     )
 else:
     __getattr__, __dir__, __all__ = lazy_members(__name__)

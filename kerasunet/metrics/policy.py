@@ -1,6 +1,9 @@
 """What each metric means, and the one policy for empty masks (`METRICS`, `POLICY`)."""
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -115,3 +118,13 @@ def _definitions() -> str:
 
 
 POLICY: str = f"{_EMPTY_MASKS}\n{_definitions()}\n"
+
+
+def with_unknown_bounds(summary: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a summary as JSON has it, with NaN for bounds and means that JSON calls null."""
+    return {
+        name: {n: math.nan if v is None else v for n, v in value.items()}
+        if isinstance(value, Mapping)
+        else value
+        for name, value in summary.items()
+    }

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -135,16 +134,6 @@ def summarize(
         "empty_truth": sum(row["truth_area"] == 0 for row in rows),
         "detection_iou": DETECTION_IOU,
         "unit": _only_unit(rows),
-    }
-
-
-def with_unknown_bounds(summary: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a summary as JSON has it, with NaN for bounds and means that JSON calls null."""
-    return {
-        name: {n: math.nan if v is None else v for n, v in value.items()}
-        if isinstance(value, Mapping)
-        else value
-        for name, value in summary.items()
     }
 
 

@@ -1,4 +1,7 @@
-"""The command line as users meet it: real processes, real files, exit statuses, messages."""
+"""The command line as users meet it: real files, exit statuses, messages.
+
+What a process shows and a call does not, such as what it imports, is tested in real processes.
+"""
 
 from __future__ import annotations
 
@@ -62,15 +65,11 @@ def test_help_brings_in_no_heavy_library():
 @pytest.mark.parametrize(
     "verb", sorted({p.stem for p in (ROOT / "scripts").iterdir()} & set(VERBS))
 )
-def test_every_script_is_its_verb(verb):
-    texts = [
-        subprocess.run(
-            [sys.executable, *words], cwd=ROOT, capture_output=True, text=True, check=True
-        ).stdout
-        for words in ([f"scripts/{verb}.py", "--help"], ["-m", "kerasunet", verb, "--help"])
-    ]
-    assert texts[0] == texts[1]
-    assert texts[0].startswith(f"usage: kerasunet {verb}")
+def test_every_script_is_its_verb(verb, call_cli):
+    words = [sys.executable, f"scripts/{verb}.py", "--help"]
+    text = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert text == call_cli(verb, "--help").stdout
+    assert text.startswith(f"usage: kerasunet {verb}")
 
 
 @pytest.mark.parametrize(
@@ -134,10 +133,10 @@ def own_folder(tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_own_folder_from_training_to_masks(run_cli, tmp_path, tiny_model_file, own_folder):
+def test_own_folder_from_training_to_masks(call_cli, tmp_path, tiny_model_file, own_folder):
     """finetune → evaluate → predict on a user's own images."""
     sizes = ["--train-size", 5, "--validation-size", 1]
-    trained = run_cli(
+    trained = call_cli(
         "finetune",
         "--init",
         tiny_model_file,
@@ -150,7 +149,7 @@ def test_own_folder_from_training_to_masks(run_cli, tmp_path, tiny_model_file, o
     )
     assert trained.returncode == 0, trained.stderr
 
-    measured = run_cli(
+    measured = call_cli(
         *("evaluate", "run/model.keras", "--data", own_folder, "--csv", "cases.csv"),
         "--include-seen",
     )
@@ -159,7 +158,7 @@ def test_own_folder_from_training_to_masks(run_cli, tmp_path, tiny_model_file, o
     with open(tmp_path / "cases.csv", newline="") as file:
         assert [row["key"] for row in csv.DictReader(file)] == [f"case{i}" for i in range(10)]
 
-    recorded = run_cli(
+    recorded = call_cli(
         "evaluate", "run/model.keras", "--data", "simulated-xray:5", "--record", "--image-size", 32
     )
     assert recorded.returncode == 0, recorded.stderr
@@ -167,10 +166,10 @@ def test_own_folder_from_training_to_masks(run_cli, tmp_path, tiny_model_file, o
     assert [found["data"]["name"] for found in card["evaluations"]] == ["simulated-xray"]
     assert card["evaluations"][0]["metrics"]["n"] == 5
 
-    twice = run_cli("evaluate", "run/model.keras", "--data", own_folder, "--mirror")
+    twice = call_cli("evaluate", "run/model.keras", "--data", own_folder, "--mirror")
     assert twice.returncode == 0 and "mirrored, 5 cases" in twice.stdout, twice.stderr
 
-    predicted = run_cli("predict", "run/model.keras", own_folder / "images", "--output", "out")
+    predicted = call_cli("predict", "run/model.keras", own_folder / "images", "--output", "out")
     assert predicted.returncode == 0, predicted.stderr
     with open(tmp_path / "out" / "areas.csv", newline="") as file:
         rows = list(csv.DictReader(file))
@@ -183,12 +182,11 @@ def test_own_folder_from_training_to_masks(run_cli, tmp_path, tiny_model_file, o
         assert (tmp_path / "out" / "overlays" / row["image"]).is_file()
 
 
-@pytest.mark.slow
 def test_prediction_goes_on_after_a_broken_image_and_says_so(
-    run_cli, tmp_path, tiny_model_file, own_folder
+    call_cli, tmp_path, tiny_model_file, own_folder
 ):
     (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n")
-    finished = run_cli(
+    finished = call_cli(
         "predict", tiny_model_file, tmp_path / "broken.png", own_folder / "images" / "case0.png"
     )
     assert finished.returncode == 2
@@ -198,7 +196,7 @@ def test_prediction_goes_on_after_a_broken_image_and_says_so(
 
 
 @pytest.mark.slow
-def test_prediction_of_a_folder_names_what_it_leaves_out(run_cli, tmp_path, tiny_model_file):
+def test_prediction_of_a_folder_names_what_it_leaves_out(call_cli, tmp_path, tiny_model_file):
     images, masks = disc_images(3, size=40)
     (tmp_path / "own").mkdir()
     for name, picture in zip(("a", "b", "lone_mask"), images, strict=True):
@@ -206,7 +204,7 @@ def test_prediction_of_a_folder_names_what_it_leaves_out(run_cli, tmp_path, tiny
     cv2.imwrite(str(tmp_path / "own" / "a_mask.png"), masks[0] * np.uint8(255))
     shutil.copy(get_testdata_file("CT_small.dcm"), tmp_path / "own" / "IM0001")
     (tmp_path / "own" / "c.npy").write_bytes(b"numbers")
-    everything = run_cli("predict", tiny_model_file, "own", "--output", "out")
+    everything = call_cli("predict", tiny_model_file, "own", "--output", "out")
     assert everything.returncode == 0, everything.stderr
     assert "own: left out 1 masks beside their images" in everything.stdout
     assert "own: not read: 1 .npy" in everything.stdout
@@ -214,14 +212,14 @@ def test_prediction_of_a_folder_names_what_it_leaves_out(run_cli, tmp_path, tiny
     assert found == {"a.png", "b.png", "lone_mask.png", "IM0001.png"}
     for name in ("lone_mask.png", "IM0001"):
         (tmp_path / "own" / name).unlink()
-    missing = run_cli("predict", tiny_model_file, "own", "--unannotated", "--output", "missing")
+    missing = call_cli("predict", tiny_model_file, "own", "--unannotated", "--output", "missing")
     assert missing.returncode == 0, missing.stderr
     assert [path.name for path in (tmp_path / "missing" / "masks").iterdir()] == ["b.png"]
 
 
 @pytest.mark.slow
-def test_pretrain_writes_a_model_with_its_card(run_cli, tmp_path):
-    finished = run_cli(
+def test_pretrain_writes_a_model_with_its_card(call_cli, tmp_path):
+    finished = call_cli(
         "pretrain", "--data", "simulated-natural:8", "--validation-data", "simulated-natural:3",
         "--base-filters", 4, "--depth", 2, "--output", "natural", *QUICK,
     )  # fmt: skip
@@ -231,9 +229,8 @@ def test_pretrain_writes_a_model_with_its_card(run_cli, tmp_path):
     assert card["architecture"]["depth"] == 2
 
 
-@pytest.mark.slow
-def test_show_draws_pairs_and_prints_layers(run_cli, tmp_path, own_folder):
-    finished = run_cli(
+def test_show_draws_pairs_and_prints_layers(call_cli, tmp_path, own_folder):
+    finished = call_cli(
         "show", "--data", own_folder, "--sheet", "sheet.png", "--layers", "deep:1", "--depth", 1,
         "--base-filters", 2,
     )  # fmt: skip
@@ -245,55 +242,55 @@ def test_show_draws_pairs_and_prints_layers(run_cli, tmp_path, own_folder):
 
 
 @pytest.mark.slow
-def test_show_checks_that_masks_can_be_learnt(run_cli, own_folder):
+def test_show_checks_that_masks_can_be_learnt(call_cli, own_folder):
     options = ["--image-size", 32, "--depth", 2, "--base-filters", 8]
     words = ["show", "--data", own_folder, "--overfit-one-batch", *options]
-    good = run_cli(*words, "--steps", 60)
+    good = call_cli(*words, "--steps", 60)
     assert good.returncode == 0, good.stderr
     assert "the network can learn these masks" in good.stdout
-    hopeless = run_cli(*words, "--steps", 1)
+    hopeless = call_cli(*words, "--steps", 1)
     assert hopeless.returncode == 2
     assert "give it more --steps" in hopeless.stderr
 
 
-def test_models_lists_what_ships(run_cli):
-    finished = run_cli("models")
+def test_models_lists_what_ships(call_cli):
+    finished = call_cli("models")
     assert finished.returncode == 0
     assert finished.stdout.startswith("natural") or "\nnatural" in finished.stdout
 
 
 @pytest.mark.slow
 def test_another_run_in_the_same_folder_is_refused_unless_restarted(
-    run_cli, tmp_path, tiny_model_file
+    call_cli, tmp_path, tiny_model_file
 ):
     words = [
         "finetune", "--init", tiny_model_file, "--data", "simulated-xray:12", "--train-size", 4,
         "--validation-size", 2, "--output", "run", *QUICK,
     ]  # fmt: skip
-    assert run_cli(*words, "--layers", "none").returncode == 0
-    refused = run_cli(*words, "--layers", "head")
+    assert call_cli(*words, "--layers", "none").returncode == 0
+    refused = call_cli(*words, "--layers", "head")
     assert refused.returncode == 2
     assert "layers was 'none', now 'head'" in refused.stderr
-    assert run_cli(*words, "--layers", "head", "--restart").returncode == 0
+    assert call_cli(*words, "--layers", "head", "--restart").returncode == 0
     assert json.loads((tmp_path / "run/summary.json").read_text())["trained"] == 5
 
     (tmp_path / "precious").mkdir()
     (tmp_path / "precious" / "thesis.txt").write_text("years of work")
-    spared = run_cli(*words[: -len(QUICK) - 1], "precious", *QUICK, "--restart")
+    spared = call_cli(*words[: -len(QUICK) - 1], "precious", *QUICK, "--restart")
     assert spared.returncode == 2
     assert "is not a run" in spared.stderr
     assert (tmp_path / "precious" / "thesis.txt").is_file()
 
 
 @pytest.mark.slow
-def test_compare_ranks_runs_and_refuses_other_data(run_cli, tiny_model_file):
+def test_compare_ranks_runs_and_refuses_other_data(call_cli, tiny_model_file):
     words = ["finetune", "--init", tiny_model_file, "--train-size", 4, "--validation-size", 2]
     for layers, data in (("none", "xray:12"), ("all", "xray:12"), ("head", "xray:15")):
-        done = run_cli(
+        done = call_cli(
             *words, "--layers", layers, "--data", f"simulated-{data}", "--output", layers, *QUICK
         )
         assert done.returncode == 0, done.stderr
-    compared = run_cli("compare", "none", "all")
+    compared = call_cli("compare", "none", "all")
     assert compared.returncode == 0, compared.stderr
     rows = [line for line in compared.stdout.splitlines() if line.startswith("| `")]
     scores = [float(row.split("|")[7].split()[0]) for row in rows]
@@ -302,7 +299,7 @@ def test_compare_ranks_runs_and_refuses_other_data(run_cli, tiny_model_file):
     assert {row.split("`")[5] for row in rows} == {"none", "all"}  # The runs' folders.
     assert {row.split("`")[1] for row in rows} == {"none", "all"}
     assert scores == sorted(scores, reverse=True)
-    refused = run_cli("compare", "none", "head")
+    refused = call_cli("compare", "none", "head")
     assert refused.returncode == 2
     assert "cannot be compared" in refused.stderr
 

@@ -158,6 +158,7 @@ def test_no_address_is_fetched(site, events, canary, address):
     assert came == []
 
 
+@pytest.mark.slow
 def test_no_event_takes_files_of_this_machine_or_addresses(site, events, canary):
     port, came = canary
     for event in filter(lambda event: event["backend_fn"], events):

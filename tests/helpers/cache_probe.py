@@ -1,7 +1,8 @@
 """Decodes in a process of its own: `python cache_probe.py COUNT SIZE LOG SECONDS [OPTION …]`.
 
 Cases are noise of a seed. Each one that is really decoded adds a line to the file LOG, and takes
-SECONDS. Options are `file-limit=BYTES` and `no-claim`, which writes without claiming space first.
+SECONDS. Options are `file-limit=BYTES`, `no-claim`, which writes without claiming space first, and
+`batches`, which goes through 50 batches of what was decoded.
 Prints the digest of the arrays and the MiB of memory that no file backs.
 """
 
@@ -19,9 +20,6 @@ import numpy as np
 from kerasunet.backend import quiet_start
 from kerasunet.data import Sample, decode
 from kerasunet.data.augmentation_settings import Augmentation
-
-with quiet_start():  # What TensorFlow says on the way is not what the tests read.
-    from kerasunet.training.batches import Batches
 
 
 @dataclass(frozen=True)
@@ -67,6 +65,18 @@ def anonymous_memory() -> float:
     return next(int(line.split()[1]) for line in lines if line.startswith("RssAnon")) / 1024
 
 
+def reader_of_batches():
+    """A function that goes through 50 batches; its imports are made by now."""
+    with quiet_start():  # What TensorFlow says on the way is not what the tests read.
+        from kerasunet.training.batches import Batches
+
+    def read(decoded) -> None:
+        for _ in Batches(decoded, 32, Augmentation(), seed=0).steps(0, 50):
+            pass
+
+    return read
+
+
 def main(count: str, size: str, log: str, seconds: str, *options: str) -> None:
     for option in options:
         name, _, value = option.partition("=")
@@ -77,10 +87,10 @@ def main(count: str, size: str, log: str, seconds: str, *options: str) -> None:
         if name == "no-claim":
             del os.posix_fallocate
     cases = [NoiseCase(seed, log, float(seconds)) for seed in range(int(count))]
+    read = reader_of_batches() if "batches" in options else lambda _: None
     before = anonymous_memory()
     decoded = decode(cases, (int(size), int(size)))
-    for _ in Batches(decoded, 32, Augmentation(), seed=0).steps(0, 50):
-        pass
+    read(decoded)
     print(round(anonymous_memory() - before, 1))
     print(digest(decoded))
 

@@ -8,7 +8,9 @@ import numpy as np
 from helpers.images import disc_images
 
 
-def train_three_steps(model: keras.Model) -> None:
+def train_three_steps(model: keras.Model, eagerly: bool = False) -> None:
+    """Take three steps; eagerly spares tracing a graph, which takes longer than the steps."""
+    model.run_eagerly = eagerly
     images, masks = disc_images(4)
     for _ in range(3):
         model.train_on_batch(images[..., None], masks[..., None].astype("float32"))

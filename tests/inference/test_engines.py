@@ -204,6 +204,7 @@ def sharing(network: keras.Model, changed: str) -> keras.Model:
     return other
 
 
+@pytest.mark.slow
 def test_layers_in_common_are_computed_once(network):
     networks = [network, sharing(network, "dec1"), sharing(network, "dec"), network]
     joined = merged([folded(one) for one in networks])
@@ -242,6 +243,7 @@ def strategies(tiny_model_file, tmp_path_factory):
     return paths
 
 
+@pytest.mark.slow
 def test_side_by_side_gives_what_each_model_gives_alone(strategies):
     image = np.random.default_rng(3).integers(0, 256, (50, 40, 3), dtype=np.uint8)
     found = SideBySide(strategies)(image)

@@ -75,6 +75,7 @@ def test_gradient_is_the_slope_of_the_training_loss(model, cases):
     assert tensors["head", "bias"].relative == math.inf
 
 
+@pytest.mark.slow
 def test_norm_of_a_block_joins_its_tensors(model, cases):
     norms = relative_gradient_norms(
         model, cases, batch_size=4, augmentation=NO_AUGMENTATION, seed=0, batches=1
@@ -85,6 +86,7 @@ def test_norm_of_a_block_joins_its_tensors(model, cases):
         assert norm.weights == pytest.approx(math.hypot(*(t.weights for t in norm.tensors)))
 
 
+@pytest.mark.slow
 def test_measuring_changes_nothing(model, cases):
     apply_strategy(model, "deep:1")
     before = [weight.copy() for weight in model.get_weights()]

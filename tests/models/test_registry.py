@@ -188,6 +188,7 @@ def test_half_precision_takes_half_the_space_and_computes_in_float32(
     models.load("small")
 
 
+@pytest.mark.slow
 def test_half_precision_of_the_shipped_model_changes_no_metric(tmp_path):
     from kerasunet.data import decode, load
     from kerasunet.models.registry import write_half_precision

@@ -191,6 +191,7 @@ def test_compile_settings_are_never_looked_at(tmp_path):
     assert not models.load(tmp_path / "m.keras").compiled
 
 
+@pytest.mark.slow
 def test_an_honest_copy_loads_and_predicts_alike(tmp_path):
     (tmp_path / "m.keras").write_bytes(model())
     image = np.random.default_rng(0).uniform(0, 255, (1, 16, 16, 1)).astype(np.float32)

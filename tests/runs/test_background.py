@@ -41,6 +41,7 @@ def _watch(run: BackgroundRun) -> list:
     return seen
 
 
+@pytest.mark.slow
 def test_a_run_is_watched_to_the_end(settings, tmp_path):
     seen = _watch(BackgroundRun(settings, tmp_path / "run"))
     last = seen[-1]
@@ -66,6 +67,7 @@ def test_a_cancelled_run_leaves_no_process(settings, tmp_path):
     assert not (tmp_path / "run" / "summary.json").exists()
 
 
+@pytest.mark.slow
 def test_a_failed_run_tells_why(settings, tmp_path):
     run = BackgroundRun(replace(settings, image_size=18), tmp_path / "run")
     last = _watch(run)[-1]

@@ -92,20 +92,23 @@ for fold in range(3):
 """
 
 
+@pytest.fixture(scope="module")
+def whole_tables(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("whole")
+    assert run_killed(RECORD, folder, "after", 0) == 0
+    return folder / "out"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("moment", MOMENTS)
 @pytest.mark.parametrize("number", range(1, 7))
-def test_tables_that_were_killed_at_any_write_end_the_same(tmp_path, moment, number):
-    (tmp_path / "whole").mkdir()
-    (tmp_path / "killed").mkdir()
-    assert run_killed(RECORD, tmp_path / "whole", "after", 0) == 0
-    assert run_killed(RECORD, tmp_path / "killed", moment, number) == -9
-    tables = Tables(tmp_path / "killed" / "out")
+def test_tables_that_were_killed_at_any_write_end_the_same(tmp_path, whole_tables, moment, number):
+    assert run_killed(RECORD, tmp_path, moment, number) == -9
+    tables = Tables(tmp_path / "out")
     assert len(tables.cases) == 3 * len(tables.runs)
-    assert run_killed(RECORD, tmp_path / "killed", moment, number) == 0
+    assert run_killed(RECORD, tmp_path, moment, number) == 0
     for name in (CASES, RUNS):
-        whole, killed = (tmp_path / folder / "out" / name for folder in ("whole", "killed"))
-        assert whole.read_bytes() == killed.read_bytes()
+        assert (tmp_path / "out" / name).read_bytes() == (whole_tables / name).read_bytes()
 
 
 @pytest.fixture
@@ -212,6 +215,7 @@ def test_views_and_best_weights_survive_an_interruption(settings, tmp_path):
     assert all(np.array_equal(a, b) for a, b in zip(*weights, strict=True))
 
 
+@pytest.mark.slow
 def test_a_removal_that_was_killed_leaves_nothing_that_is_taken_for_a_run(settings, tmp_path):
     finetune(settings, tmp_path / "run", compact=True)
     script = f"""

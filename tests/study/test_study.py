@@ -287,6 +287,7 @@ def _wait_until(holds, seconds: float = 120) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.slow
 def test_a_trial_that_fails_does_not_stop_the_study(run_cli, tiny_model_file):
     done = run_cli(
         *(

@@ -109,6 +109,7 @@ def test_a_run_that_was_held_up_does_not_move_its_strategy_in_the_cost_figure(tm
     assert re.search(rf"all [0-9,]+ parameters, {middle:.0f} s, Dice", cost.alt)
 
 
+@pytest.mark.slow
 def test_no_tick_is_labelled_in_markup(tmp_path):
     strategies = ("none", "contracting", "expanding", "all")
     study = write_study(tmp_path, "busi", strategies, folds=(0,), cases_per_fold=5)
@@ -196,12 +197,14 @@ def test_what_cannot_be_drawn_is_left_out_with_a_reason(tmp_path, strategies, si
     assert len(omissions) == len(left_out) and all(omission.reason for omission in omissions)
 
 
+@pytest.mark.slow
 def test_a_single_case_a_strategy_has_no_interval_but_figures(tmp_path):
     study = write_study(tmp_path, strategies=STRATEGIES, depth=2, folds=(0,), cases_per_fold=1)
     found, _ = draw(study)
     assert [drawing.name for drawing in found] == NAMES
 
 
+@pytest.mark.slow
 def test_data_may_have_any_name(tmp_path):
     name = "my $data$ <&> with a name that goes on and on and on"
     strategies = ("none", "contracting", "expanding", "all")

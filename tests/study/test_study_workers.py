@@ -56,6 +56,7 @@ def _is_worker(process: psutil.Process) -> bool:
         return False
 
 
+@pytest.mark.slow
 def test_a_process_that_has_had_other_runs_finds_the_very_same(settings, tmp_path):
     planned = {run.strategy: run for run in open_study(settings, tmp_path / "study").planned}
     processes = set()

@@ -56,10 +56,14 @@ def network(strategy: str, normalization: str | None = "batch") -> keras.Model:
     return model
 
 
-def losses(learner: keras.Model, inputs, masks, rate: float = 0.01) -> list[float]:
-    """Of steps of plain gradient descent, which changes weights as much as gradients say."""
-    learner.compile(keras.optimizers.SGD(rate), loss=dice_bce, jit_compile=False)
-    return [float(learner.train_on_batch(inputs, masks)) for _ in range(STEPS)]
+def losses(learner: keras.Model, inputs, masks, eagerly: bool = False) -> list[float]:
+    """Of steps of plain gradient descent, which changes weights as much as gradients say.
+
+    Eagerly there are two: the second starts from the weights and statistics of the first.
+    """
+    optimizer = keras.optimizers.SGD(0.01)
+    learner.compile(optimizer, loss=dice_bce, jit_compile=False, run_eagerly=eagerly)
+    return [float(learner.train_on_batch(inputs, masks)) for _ in range(2 if eagerly else STEPS)]
 
 
 def load(path) -> keras.Model:
@@ -70,17 +74,28 @@ def layer_types(model: keras.Model) -> set[str]:
     return {type(layer).__name__ for layer in model._flatten_layers()}
 
 
-@pytest.mark.slow
+EAGER = [(strategy, "batch") for strategy in STRATEGIES] + [
+    (strategy, normalization)
+    for normalization in ("group", None)
+    for strategy in ("all", "contracting", "expanding", "inner:1", "enc1_conv1")
+]
+QUICK = [("all", "batch"), ("expanding", "batch"), ("contracting", "group"), ("inner:1", None)]
+COMPILED = [("all", "batch"), ("expanding", "batch"), ("contracting", "group"), ("deep:2", None)]
+
+
 @pytest.mark.parametrize(
-    ("strategy", "normalization"),
-    [(strategy, "batch") for strategy in STRATEGIES]
-    + [(strategy, "group") for strategy in STRATEGIES if "norm" not in strategy]
-    + [(strategy, None) for strategy in STRATEGIES if "norm" not in strategy],
+    ("strategy", "normalization", "eagerly"),
+    [
+        *((*pair, True) for pair in QUICK),
+        *(pytest.param(*pair, True, marks=pytest.mark.slow) for pair in EAGER if pair not in QUICK),
+        *(pytest.param(*pair, False, marks=pytest.mark.slow) for pair in COMPILED),
+    ],
 )
-def test_trains_as_the_model_does(strategy, normalization, batch):
+def test_trains_as_the_model_does(strategy, normalization, eagerly, batch):
     plain, model = network(strategy, normalization), network(strategy, normalization)
     before = model.get_weights()
-    expected, found = losses(plain, *batch), losses(cpu_graph(model), *batch)
+    expected = losses(plain, *batch, eagerly)
+    found = losses(cpu_graph(model), *batch, eagerly)
     np.testing.assert_allclose(found, expected, rtol=1e-4)
     for start, one, other in zip(before, plain.get_weights(), model.get_weights(), strict=True):
         np.testing.assert_allclose(other, one, rtol=1e-3, atol=1e-4)
@@ -94,10 +109,9 @@ def test_the_part_after_a_cut_trains_as_the_model_does(strategy, batch):
     plain, model = network(strategy), network(strategy)
     cut = cut_before_training(model)
     activations = keras.tree.flatten(cut.frozen.predict_on_batch(images))
-    expected = losses(plain, images, masks)
-    np.testing.assert_allclose(
-        losses(cpu_graph(cut.trained), activations, masks), expected, rtol=1e-4
-    )
+    expected = losses(plain, images, masks, eagerly=True)
+    found = losses(cpu_graph(cut.trained), activations, masks, eagerly=True)
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
     for one, other in zip(plain.get_weights(), model.get_weights(), strict=True):
         np.testing.assert_allclose(other, one, rtol=1e-3, atol=1e-4)
 
@@ -116,7 +130,7 @@ def test_half_precision_trains_as_the_model_does(strategy, precision, batch):
 def test_answers_as_the_model_does_when_it_does_not_train(batch):
     model = network("expanding")
     learner = cpu_graph(model)
-    losses(learner, *batch)
+    losses(learner, *batch, eagerly=True)
     found, expected = learner.predict_on_batch(batch[0]), model.predict_on_batch(batch[0])
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
@@ -137,7 +151,7 @@ def test_the_model_and_its_file_stay_plain_keras(batch, tmp_path):
     compile_for_training(model, Optimization())
     untouched = tmp_path / "before.keras"
     keras.Model(model.inputs, model.outputs[0], name="unet").save(untouched)
-    losses(cpu_graph(model), *batch)
+    losses(cpu_graph(model), *batch, eagerly=True)
     model.save(tmp_path / "after.keras")
     before, after = (load(tmp_path / f"{name}.keras") for name in ("before", "after"))
     assert [layer.name for layer in after.layers] == [layer.name for layer in before.layers]

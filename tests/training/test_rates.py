@@ -155,6 +155,7 @@ def rates(directory) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+@pytest.mark.slow
 def test_every_epoch_has_rates_of_its_own_and_a_stopped_run_ends_alike(settings, tmp_path):
     class Stop(keras.callbacks.Callback):
         def on_epoch_begin(self, epoch, logs=None):
@@ -206,6 +207,7 @@ def test_the_pull_is_the_gradient_of_the_penalty():
         np.testing.assert_allclose(pulled, plain - 0.5 * 0.3 * 0.1, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_strong_pull_keeps_weights_near_the_start(settings, tmp_path):
     far = []
     for pull in (0.0, 100.0):

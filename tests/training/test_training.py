@@ -162,6 +162,7 @@ def test_directory_of_another_run_is_refused_naming_both_sides(finished, setting
         finetune(replace(settings, **change), finished.directory)
 
 
+@pytest.mark.slow
 def test_none_changes_nothing(settings, tmp_path):
     run = finetune(replace(settings, layers="none"), tmp_path / "run")
     assert run.summary["before"] == run.summary["after"]
@@ -208,6 +209,7 @@ class StopAfter(keras.callbacks.Callback):
         self.model.stop_training = not self._left
 
 
+@pytest.mark.slow
 def test_callbacks_that_stop_a_training_stop_it(settings, tmp_path):
     patient = keras.callbacks.EarlyStopping("val_dice", mode="max", min_delta=2, patience=1)
     longer = replace(settings, optimization=replace(QUICK, steps=12))
@@ -217,6 +219,7 @@ def test_callbacks_that_stop_a_training_stop_it(settings, tmp_path):
     assert [row["step"] for row in rows_of(stopped.directory / "history.csv")] == ["4", "5"]
 
 
+@pytest.mark.slow
 def test_callbacks_may_lower_a_constant_rate_after_the_warmup(settings, tmp_path):
     constant = replace(QUICK, schedule="constant", warmup=0.25, learning_rate=0.01, steps=16)
     lower = keras.callbacks.ReduceLROnPlateau(
@@ -246,6 +249,7 @@ def strict(path: Path) -> dict:
     return json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fails", [False, True])
 def test_the_global_policy_is_restored(settings, tmp_path, fails):
     class Fails(keras.callbacks.Callback):
@@ -309,6 +313,7 @@ def test_nan_loss_stops_and_tells_where_the_last_good_weights_are(settings, tmp_
     assert not (tmp_path / "run" / "model.keras").exists()
 
 
+@pytest.mark.slow
 def test_weights_that_the_last_step_spoils_are_never_kept(settings, tmp_path):
     """An infinite rate spoils the weights in the very step whose loss is still finite."""
     spoilt = with_rate(settings, 1e39, warmup=0.0, schedule="constant")
@@ -337,6 +342,7 @@ def tiny_pretraining() -> PretrainSettings:
     )
 
 
+@pytest.mark.slow
 def test_damaged_checkpoint_is_named(settings, tmp_path):
     interrupt(settings, tmp_path / "run")
     (tmp_path / "run" / "checkpoint.npz").write_bytes(b"not a zip file")
@@ -440,6 +446,7 @@ def test_a_finished_pretraining_is_not_computed_again(tiny_model_file):
     )
 
 
+@pytest.mark.slow
 def test_a_mask_that_was_drawn_anew_is_noticed(settings, tmp_path, tiny_model_file):
     images, masks = disc_images(12)
     for folder in ("images", "masks"):
