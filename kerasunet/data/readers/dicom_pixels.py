@@ -7,11 +7,12 @@ rarer kinds trusts the header and does not notice a missing end.
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 from pydicom import Dataset
-from pydicom.encaps import get_frame, parse_basic_offsets
+from pydicom.encaps import get_frame, parse_basic_offsets, parse_fragments
 from pydicom.pixels import get_decoder
 from pydicom.pixels.utils import as_pixel_options
 from pydicom.uid import (
@@ -38,6 +39,9 @@ _START_OF_FRAME = {*range(0xFFC0, 0xFFD0), 0xFFF7} - {0xFFC4, 0xFFC8, 0xFFCC}
 _FILL = 0xFFFF
 _END_OF_IMAGE = b"\xff\xd9"
 _PADDING = b"\x00\xff"
+_BEGINNINGS = (b"\xff\xd8\xff", b"\xff\x4f\xff\x51", b"\0\0\0\x0cjP  ")
+_FIRST_RUN = b"\x40\0\0\0"  # Where it starts, right after the table.
+_ITEM_BYTES = 8
 # Where there is a choice, the decoder that copes best with damage: Pillow refuses a frame whose own
 # header promises gigabytes, and pylibjpeg's run-length decoder can end in a Rust panic.
 _NATIVE = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian)
@@ -63,6 +67,8 @@ _UNDEFINED_LENGTH = 0xFFFFFFFF
 _LEAST_EXCESS = 64  # Bytes; writers pad.
 SYNTAXES = (*_NATIVE, *_DECODERS, *_RARE_JPEG)
 """The transfer syntaxes that are read."""
+LOSSY = (JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless)
+"""Those that change values for certain; JPEG 2000 need not."""
 
 
 class Pixels(NamedTuple):
@@ -143,10 +149,23 @@ def _check_length(header: Dataset, length: int) -> None:
 
 
 def _check_fragments(source: Source, header: Dataset) -> None:
-    """Refuse compressed frames, by the table of their offsets, that the header does not state."""
-    count, stated = len(parse_basic_offsets(source.file)), frame_count(header)
+    """Refuse compressed frames, by their table or their beginnings, that the header lacks."""
+    listed, stated = len(parse_basic_offsets(source.file)), frame_count(header)
+    count = max(listed, sum(map(_begins_frame, _heads(source))))
     if count > stated:
         raise Unusable(_more_frames(count, stated))
+
+
+def _heads(source: Source) -> Iterator[bytes]:
+    """Yield the first bytes of each fragment; a frame may be in several of them."""
+    for at in parse_fragments(source.file)[1]:
+        source.file.seek(at + _ITEM_BYTES)
+        yield source.file.read(_ITEM_BYTES)
+
+
+def _begins_frame(head: bytes) -> bool:
+    """Return whether a fragment begins like JPEG, JPEG 2000 or a table of run lengths."""
+    return head.startswith(_BEGINNINGS) or head[4:] == _FIRST_RUN
 
 
 def _more_frames(count: int, stated: int) -> str:
