@@ -17,6 +17,7 @@ import numpy as np
 
 from kerasunet.data.readers.masks import MaskValues, check_finite
 from kerasunet.data.readers.source import TURN, Partner, Source, Unusable, kind_of
+from kerasunet.data.readers.space import check_outlined
 from kerasunet.files import FileWarning
 
 SIZE_LIMIT = 100_000_000
@@ -24,6 +25,7 @@ _OUTER_PERCENTILES = (0.1, 99.9)
 _READERS = {"DICOM": "dicom", "NIfTI": "nifti", "NRRD": "itk", "MetaImage": "itk"}
 _EXTRAS = {"NRRD": "itk", "MetaImage": "itk"}
 _ONE_FRAME = ("PNG", "JPEG", "BMP", "GIF", "WebP")
+_TURNED = ("NIfTI", "NRRD", "MetaImage")
 _WITHOUT_PLACE = (*_ONE_FRAME, "TIFF")
 _PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp")
 IMAGE_SUFFIXES = (
@@ -33,7 +35,11 @@ IMAGE_SUFFIXES = (
 
 
 def read_image(
-    path: str | os.PathLike, *, frame: int | None = None, size_limit: int = SIZE_LIMIT
+    path: str | os.PathLike,
+    *,
+    frame: int | None = None,
+    size_limit: int = SIZE_LIMIT,
+    outlined: bool = False,
 ) -> tuple[np.ndarray, tuple[float, float] | None]:
     """Read an image file of a kind that is known by its contents, whatever its suffix says.
 
@@ -55,6 +61,7 @@ def read_image(
         path: The image file.
         frame: Page of a TIFF, frame of a DICOM, slice of a volume, from 0; `None` for the only one.
         size_limit: Largest height times width; checked in the header, before pixels are decoded.
+        outlined: Whether outlines in pixels belong to it, so that a turned volume is refused.
 
     Returns:
         The image, float32, `(height, width)` when all channels agree, else
@@ -77,6 +84,8 @@ def read_image(
         if frame is None and kind not in _ONE_FRAME:
             _check_only_frame(reader.count_frames(source))
         _check_suffix(source, reader)
+        if outlined and kind in _TURNED:
+            check_outlined(reader.locate(source))
         image = reader.read_image(source)
     _say(path, source.remarks)
     return image
