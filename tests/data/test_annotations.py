@@ -524,3 +524,16 @@ def test_outlines_of_a_volume_that_is_turned_are_refused(tmp_path, place, is_pla
         assert mask_in(tmp_path).sum() == pytest.approx(600, rel=0.05)
     else:
         assert "a.nii: it is turned by its orientation" in refusal(tmp_path)
+
+
+def test_annotations_beside_masks_are_named_because_they_are_not_read(tmp_path):
+    scan(tmp_path / "images" / "a.png")
+    masks = tmp_path / "masks"
+    masks.mkdir()
+    Image.fromarray(np.tri(*SHAPE, dtype=bool)).save(masks / "a.png")
+    first = save(tmp_path / "images" / "a.json", labelme(outline(TRIANGLE)))
+    second = save(tmp_path / "coco.json", {"images": [], "annotations": [], "categories": []})
+    save(tmp_path / "settings.json", {"seed": 1})
+    data = load(tmp_path)
+    assert data.layout == "images/ and masks/"
+    assert data.unread == (second, first)
