@@ -99,9 +99,7 @@ def unread_files(folder: Path, data: DataSet) -> tuple[Path, ...]:
     """
     cases = [*data.cases, *data.unannotated]
     used = {os.path.abspath(path) for case in cases for path in _files_of(case)}
-    files = _files_below(
-        folder, lambda path: not _is_document(path.name.lower()) or _outlines(path)
-    )
+    files = _files_below(folder, lambda path: _is_no_document(path) or _has_outlines(path))
     return tuple(path for path in files if os.path.abspath(path) not in used)
 
 
@@ -115,12 +113,12 @@ def _files_of(case: Case) -> Iterator[Path]:
 def own_files(folder: Path) -> list[Path]:
     """Return the files of a folder itself, but for documents and what is hidden."""
     files = (Path(entry.path) for entry in _visible(folder) if not _is_folder(entry))
-    return [path for path in files if not _is_document(path.name.lower())]
+    return list(filter(_is_no_document, files))
 
 
 def files_below(folder: Path) -> Iterator[Path]:
     """Yield the files of a folder and all its subfolders, but for documents and what is hidden."""
-    return _files_below(folder, lambda path: not _is_document(path.name.lower()))
+    return _files_below(folder, _is_no_document)
 
 
 def _files_below(folder: Path, counts: Callable[[Path], bool]) -> Iterator[Path]:
@@ -130,7 +128,7 @@ def _files_below(folder: Path, counts: Callable[[Path], bool]) -> Iterator[Path]
         yield from filter(counts, paths)
 
 
-def _outlines(path: Path) -> bool:
+def _has_outlines(path: Path) -> bool:
     """Return whether a file is JSON that has the words of COCO or labelme near an end."""
     if path.suffix.lower() != ".json" or not path.is_file():
         return False
@@ -141,9 +139,10 @@ def _outlines(path: Path) -> bool:
     return any(word in ends for word in _OUTLINE_WORDS)
 
 
-def _is_document(name: str) -> bool:
-    is_image = name.endswith(".nii.gz")
-    return not is_image and name.endswith(_DOCUMENTS) or name in _DOCUMENT_NAMES
+def _is_no_document(path: Path) -> bool:
+    name = path.name.lower()
+    is_table = name.endswith(_DOCUMENTS) and not name.endswith(".nii.gz")
+    return not is_table and name not in _DOCUMENT_NAMES
 
 
 def keys_of(images: Collection[Path]) -> dict[Path, str]:
