@@ -350,6 +350,25 @@ def compressed(pixels, syntax):
     return stream.getvalue()
 
 
+@pytest.mark.parametrize("photometric", ["RGB", "YBR_FULL_422"])
+@pytest.mark.parametrize("marked", [True, False])
+def test_subsampled_jpeg_of_rgb_is_refused_unless_it_tells_its_colors(read, photometric, marked):
+    shown = np.stack([EVEN, EVEN[::-1], EVEN.T], axis=-1).astype(np.uint8)
+    stream = io.BytesIO()
+    Image.fromarray(shown).save(stream, "JPEG", quality=95, subsampling="4:2:0")
+    frame = stream.getvalue()
+    ds = dicom(shown, "RGB")
+    ds.PhotometricInterpretation = photometric
+    ds.file_meta.TransferSyntaxUID = JPEGBaseline8Bit
+    ds.PixelData = encapsulate([frame if marked else frame[:2] + frame[20:]])  # JFIF's marker.
+    ds["PixelData"].is_undefined_length = True
+    if marked or photometric != "RGB":
+        np.testing.assert_array_equal(read(ds), np.asarray(Image.open(stream)))
+        return
+    with pytest.raises(ValueError, match="its header states RGB, but its JPEG is subsampled"):
+        read(ds)
+
+
 # -- files without preamble or transfer syntax ----------------------------------------------------
 
 

@@ -37,6 +37,7 @@ from kerasunet.data.readers.source import Source, Unusable
 # Start-of-frame markers: C0 to CF but for the tables C4, C8 and CC; F7 in JPEG-LS.
 _START_OF_FRAME = {*range(0xFFC0, 0xFFD0), 0xFFF7} - {0xFFC4, 0xFFC8, 0xFFCC}
 _FILL = 0xFFFF
+_COLOR_MARKS = (b"JFIF\0", b"Adobe")
 _END_OF_IMAGE = b"\xff\xd9"
 _PADDING = b"\x00\xff"
 _BEGINNINGS = (b"\xff\xd8\xff", b"\xff\x4f\xff\x51", b"\0\0\0\x0cjP  ")
@@ -108,6 +109,9 @@ def decoded(source: Source, header: Dataset) -> Pixels:
         if syntax in _RARE_JPEG:
             source.file.seek(start)
             _check_jpeg(source, header)
+        if syntax == JPEGBaseline8Bit and header.PhotometricInterpretation == "RGB":
+            source.file.seek(start)
+            _check_color(source, header)
         source.file.seek(start)
     options = as_pixel_options(
         header, transfer_syntax_uid=syntax, pixel_keyword=keyword, correct_unused_bits=False
@@ -206,6 +210,21 @@ def _check_jpeg(source: Source, header: Dataset) -> None:
         raise Unusable("its pixel data are cut off; copy or export it again")
 
 
+def _check_color(source: Source, header: Dataset) -> None:
+    """Refuse a frame that says nothing of its colors and cannot be the RGB that the header states.
+
+    Only the two channels of color are ever stored at a lower resolution than the others.
+    """
+    frame = get_frame(source.file, source.frame, number_of_frames=frame_count(header))
+    at = _start_of_frame(frame)
+    sampling = set(frame[at + 11 : at + 10 + 3 * frame[at + 9] : 3])
+    if len(sampling) > 1 and not any(mark in frame[:at] for mark in _COLOR_MARKS):
+        raise Unusable(
+            "its header states RGB, but its JPEG is subsampled as YBR_FULL_422 is, so its colors "
+            "are not known; export it again"
+        )
+
+
 def coded_size(frame: bytes) -> tuple[int, int]:
     """Return the rows and columns of a frame (ITU-T T.81, B.2.2; T.87, C.2.2).
 
@@ -215,11 +234,16 @@ def coded_size(frame: bytes) -> tuple[int, int]:
     Raises:
         struct.error: The stream ends before it tells.
     """
+    return struct.unpack_from(">HH", frame, _start_of_frame(frame) + 5)
+
+
+def _start_of_frame(frame: bytes) -> int:
+    """Return where the header of the frame begins."""
     at = 2
     while True:
         marker, length = struct.unpack_from(">HH", frame, at)
         if marker in _START_OF_FRAME:
-            return struct.unpack_from(">HH", frame, at + 5)
+            return at
         at += 1 if marker == _FILL else 2 + length
 
 
