@@ -437,6 +437,11 @@ READ = {
         MASKS,
         "test_object_is_what_is_seen_on_black_or_on_nothing",
     ),
+    "mask whose palette shows all numbers in one color": (
+        MASKS,
+        "test_numbers_that_a_palette_shows_in_one_color_are_refused",
+    ),
+    "TIFF mask in which 0 is white": (MASKS, "test_tiff_that_counts_from_white_is_refused"),
     "mask with transparency": (MASKS, "test_object_is_what_is_seen_on_black_or_on_nothing"),
     "mask that was smoothed or saved as JPEG": (
         MASKS,
@@ -507,9 +512,21 @@ READ = {
         PLACES,
         "test_a_picture_and_a_volume_that_is_turned_are_refused_together",
     ),
+    "image of one volume, mask of several, such as one for each label": (
+        PLACES,
+        "test_a_mask_of_one_volume_for_each_label_is_refused",
+    ),
     "NRRD or MetaImage header with the pixels in another file, NRRD sequence or layers": (
         PLACES,
         "test_headers_that_name_another_file_are_refused",
+    ),
+    "ImageJ's stack of 4 GB and more, of which the file lists one picture": (
+        "data/test_readers.py",
+        "test_a_stack_of_imagej_that_lists_its_first_picture_alone_is_refused",
+    ),
+    "several frames in a file that is named `.png`, `.jpg` or the like; animation": (
+        "data/test_readers.py",
+        "test_frames_under_the_name_of_a_picture_are_refused",
     ),
     "several frames, one wanted": ("cli/test_predict.py", "test_every_frame_is_segmented"),
 }

@@ -194,7 +194,7 @@ class AnnotatedCase:
 
     def read_image(self) -> tuple[np.ndarray, tuple[float, float] | None]:
         """Read the image and its spacing, as `kerasunet.data.read_image` does."""
-        return readers.read_image(self.image)
+        return readers.read_image(self.image, outlined=True)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import numpy as np
 
 from kerasunet.comparison import guess_modality
 from kerasunet.data.cases import MaskCoding
-from kerasunet.data.readers import MaskValues, count_frames, read_image, read_mask
+from kerasunet.data.readers import MaskValues, count_frames, has_place, read_image, read_mask
 from kerasunet.data.simulation import simulate
 
 MODALITIES = {"ultrasound": "Breast ultrasound", "xray": "Chest X-ray"}
@@ -101,8 +101,15 @@ def open_mask(path: str, image: InputImage) -> np.ndarray:
 
 def _mask_values(path: str, image: InputImage) -> MaskValues:
     """Read the mask's frame; the only one is that of whichever frame is shown."""
-    if image.frame and count_frames(path) == 1:
+    count = count_frames(path)
+    if image.frame and count == 1:
         return read_mask(path, size_limit=PIXEL_LIMIT)
+    placed = bool(image.path) and has_place(path) and has_place(image.path)
+    if count not in (1, image.frames, None) and not placed:
+        raise ValueError(
+            f"{path}: has {count:,} frames, the image {image.frames:,}; export the mask of the "
+            "frame that is shown"
+        )
     return read_mask(path, frame=image.frame, size_limit=PIXEL_LIMIT, image=image.path or None)
 
 

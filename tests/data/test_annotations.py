@@ -468,3 +468,72 @@ def test_coco_without_any_annotation_is_refused(tmp_path):
     scan(tmp_path / "a.png")
     save(tmp_path / "result.json", coco([picture(0, "a.png")], []))
     assert "none of its 1 images has an annotation" in refusal(tmp_path)
+
+
+# --- what covers nothing -------------------------------------------------------------------------
+
+
+def embedded(pixels):
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "PNG")
+    return base64.b64encode(stream.getvalue()).decode()
+
+
+@pytest.mark.parametrize(
+    ("shape", "reason"),
+    [
+        (outline([[9, 9], [9, 9]], kind="circle"), "shape 2: covers no pixel"),
+        (outline([[900, 9], [905, 9]], kind="circle"), "shape 2: lies outside the image of 80×60"),
+        (
+            outline([[6, 4], [14, 8]], kind="mask", mask=embedded(np.zeros((5, 9), bool))),
+            "shape 2: its mask is empty",
+        ),
+    ],
+)
+def test_circles_and_masks_that_cover_nothing_are_named(tmp_path, shape, reason):
+    scan(tmp_path / "a.png")
+    save(tmp_path / "a.json", labelme(outline(TRIANGLE), shape))
+    (remark,) = load(tmp_path).remarks
+    assert reason in remark
+    save(tmp_path / "a.json", labelme(shape))
+    assert reason.replace("shape 2", "shape 1") in refusal(tmp_path)
+
+
+def test_two_entries_of_one_image_are_refused(tmp_path):
+    scan(tmp_path / "a.png")
+    images = [{"id": n, "file_name": "a.png", "height": 60, "width": 80} for n in (1, 2)]
+    drawn = {"id": 1, "image_id": 1, "category_id": 1, "segmentation": [sum(TRIANGLE, [])]}
+    names = [{"id": 1, "name": "nodule"}]
+    save(tmp_path / "a_coco.json", {"images": images, "annotations": [drawn], "categories": names})
+    assert "a_coco.json: 2 of its images are the file" in refusal(tmp_path)
+
+
+@pytest.mark.parametrize(("place", "is_plain"), [((-1, -1), True), ((1, 1), False)])
+@pytest.mark.parametrize("program", ["labelme", "COCO"])
+def test_outlines_of_a_volume_that_is_turned_are_refused(tmp_path, place, is_plain, program):
+    nibabel = pytest.importorskip("nibabel")
+    volume = nibabel.Nifti1Image(LEVELS.T[..., None], np.diag([*place, 1, 1]))
+    nibabel.save(volume, tmp_path / "a.nii")
+    drawn = {"id": 1, "image_id": 1, "category_id": 1, "segmentation": [sum(TRIANGLE, [])]}
+    image = {"id": 1, "file_name": "a.nii", "height": 60, "width": 80}
+    content = {"images": [image], "annotations": [drawn], "categories": []}
+    if program == "labelme":
+        content = labelme(outline(TRIANGLE), imagePath="a.nii")
+    save(tmp_path / ("a.json" if program == "labelme" else "coco.json"), content)
+    if is_plain:
+        assert mask_in(tmp_path).sum() == pytest.approx(600, rel=0.05)
+    else:
+        assert "a.nii: it is turned by its orientation" in refusal(tmp_path)
+
+
+def test_annotations_beside_masks_are_named_because_they_are_not_read(tmp_path):
+    scan(tmp_path / "images" / "a.png")
+    masks = tmp_path / "masks"
+    masks.mkdir()
+    Image.fromarray(np.tri(*SHAPE, dtype=bool)).save(masks / "a.png")
+    first = save(tmp_path / "images" / "a.json", labelme(outline(TRIANGLE)))
+    second = save(tmp_path / "coco.json", {"images": [], "annotations": [], "categories": []})
+    save(tmp_path / "settings.json", {"seed": 1})
+    data = load(tmp_path)
+    assert data.layout == "images/ and masks/"
+    assert data.unread == (second, first)

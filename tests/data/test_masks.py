@@ -1,5 +1,6 @@
 """Mask files: colors, palettes, opacity and threshold as they are seen; the choice of objects."""
 
+import io
 import itertools
 import json
 
@@ -122,10 +123,107 @@ def test_one_level_or_color_declared_transparent(folder, mode):
     np.testing.assert_array_equal(mask_in(made), OBJECT)
 
 
-def test_sixteen_bits_that_count_from_white_are_refused(folder):
-    deep = Image.fromarray(np.where(OBJECT, 0, 65535).astype(np.uint16))
-    made = folder(deep, ".tif", tiffinfo={262: 0})
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+def test_tiff_that_counts_from_white_is_refused(folder, kind):
+    """ImageJ means the object by the black of such a mask."""
+    levels = Image.fromarray(np.where(OBJECT, 0, np.iinfo(kind).max).astype(kind))
+    made = folder(levels, ".tif", tiffinfo={262: 0})
     assert "count from white down; save it with 0 as black" in refusal(made)
+
+
+def test_truth_values_of_tifffile_are_refused_because_they_are_shown_inverted(folder):
+    tifffile = pytest.importorskip("tifffile")
+    made = folder(values(255))
+    (made / "masks" / "a.png").unlink()
+    tifffile.imwrite(made / "masks" / "a.tif", OBJECT)
+    assert "count from white down" in refusal(made)
+
+
+def test_fax_counts_from_white_and_is_read(folder):
+    made = folder(Image.fromarray(OBJECT), ".tif", compression="group4")
+    np.testing.assert_array_equal(mask_in(made), OBJECT)
+
+
+def test_numbers_that_a_palette_shows_in_one_color_are_refused(folder):
+    made = folder(indexed([BLACK, BLACK, BLACK], OBJECT))
+    assert "a.png: its palette shows all 2 numbers in one color, #000000" in refusal(made)
+
+
+def save_dicom(pixels, path):
+    pytest.importorskip("pydicom")
+    from helpers.dicom_files import dicom, save
+
+    save(dicom(pixels, "RGB"), path)
+
+
+def save_nifti(pixels, path):
+    nibabel = pytest.importorskip("nibabel")
+    colors = np.ascontiguousarray(pixels).view([(name, "u1") for name in "RGB"])
+    place = np.diag([-1, -1, 1, 1])
+    nibabel.save(nibabel.Nifti1Image(colors.swapaxes(0, 1), place), path)
+
+
+def save_by_itk(pixels, path):
+    sitk = pytest.importorskip("SimpleITK")
+    sitk.WriteImage(sitk.GetImageFromArray(pixels[None], isVector=True), str(path))
+
+
+@pytest.mark.parametrize(
+    ("save", "suffix"),
+    [
+        (save_dicom, ".dcm"),
+        (save_nifti, ".nii"),
+        (save_by_itk, ".nrrd"),
+        (save_by_itk, ".mha"),
+    ],
+)
+def test_colors_in_dicom_and_volumes_count_as_in_png(folder, save, suffix):
+    made = folder(values(255))
+    (made / "masks" / "a.png").unlink()
+    path = made / "masks" / f"a{suffix}"
+    save(np.asarray(drawn(RED, BLACK)), path)
+    np.testing.assert_array_equal(mask_in(made), OBJECT)
+    save(np.asarray(drawn(RED, BLACK, GREEN)), path)
+    assert "it has 3 different colors (#000000" in refusal(made)
+    np.testing.assert_array_equal(mask_in(made, objects=["x=#00ff00"]), OTHER)
+    save(np.asarray(drawn(RED, (0, 0, 255))), path)
+    assert "it has 2 different colors (#0000ff" in refusal(made)
+
+
+@pytest.mark.parametrize("colors", [(RED, BLACK), (BLACK, RED), (WHITE, BLACK)])
+def test_a_dicom_palette_counts_by_its_colors(folder, colors):
+    pytest.importorskip("pydicom")
+    from helpers.dicom_files import dicom, save
+
+    numbers = OBJECT if colors[0] == BLACK else ~OBJECT
+    ds = dicom(numbers.astype(np.uint8))
+    ds.PhotometricInterpretation = "PALETTE COLOR"
+    for name, channel in zip(("Red", "Green", "Blue"), zip(*colors, strict=True), strict=True):
+        setattr(ds, f"{name}PaletteColorLookupTableDescriptor", [2, 0, 16])
+        entries = (np.array(channel, "<u2") * 257).tobytes()
+        setattr(ds, f"{name}PaletteColorLookupTableData", entries)
+    made = folder(values(255))
+    (made / "masks" / "a.png").unlink()
+    save(ds, made / "masks" / "a.dcm")
+    np.testing.assert_array_equal(mask_in(made), OBJECT)
+
+
+def test_lossy_dicom_is_refused_as_jpeg_is(folder):
+    pytest.importorskip("pydicom")
+    from helpers.dicom_files import dicom, save
+    from pydicom.encaps import encapsulate
+    from pydicom.uid import JPEGBaseline8Bit
+
+    ds, stream = dicom(np.asarray(values(255))), io.BytesIO()
+    values(255).save(stream, "JPEG", quality=90)
+    ds.file_meta.TransferSyntaxUID = JPEGBaseline8Bit
+    ds.PixelData = encapsulate([stream.getvalue()])
+    ds["PixelData"].is_undefined_length = True
+    made = folder(values(255))
+    (made / "masks" / "a.png").unlink()
+    save(ds, made / "masks" / "a.dcm")
+    assert "as a JPEG file is, which changes values" in refusal(made, objects=["x=255"])
+    np.testing.assert_array_equal(mask_in(made, mask_threshold=127), OBJECT)
 
 
 def test_jpeg_inside_tiff_is_as_lossy_as_jpeg(folder):
@@ -300,8 +398,10 @@ def test_masks_are_read_by_the_table_that_comes_with_them(folder, table):
     assert "it has heart, lung" in refusal(made, objects=["liver"])
 
 
-def test_table_of_the_first_nnunet(folder):
-    made = write_table(folder(values(1, 2)), "dataset.json", OLD_DATASET)
+@pytest.mark.parametrize("spelling", ["background", "Background"])
+def test_table_of_the_first_nnunet(folder, spelling):
+    table = OLD_DATASET.replace("background", spelling)
+    made = write_table(folder(values(1, 2)), "dataset.json", table)
     np.testing.assert_array_equal(mask_in(made, objects=["heart"]), OTHER)
 
 

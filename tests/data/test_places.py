@@ -465,6 +465,30 @@ def test_a_picture_and_a_volume_that_is_turned_are_refused_together(tmp_path):
         read(turned, plain)
 
 
+@pytest.mark.parametrize("orientation", [1, 6, 8])
+def test_a_tiff_that_lies_on_its_side_has_the_shape_that_is_seen(tmp_path, orientation):
+    mask = MASKS[1]
+    stored = {1: mask, 6: np.rot90(mask), 8: np.rot90(mask, -1)}[orientation]
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(stored.astype(np.uint8)).save(tmp_path / "x.tif", exif=exif)
+    np.testing.assert_array_equal(read_image(tmp_path / "x.tif")[0], mask)
+    nibabel.save(nibabel.Nifti1Image(mask.T.astype(np.uint8), np.eye(4)), tmp_path / "m.nii")
+    np.testing.assert_array_equal(read(tmp_path / "m.nii", tmp_path / "x.tif"), mask)
+
+
+def test_a_mask_of_one_volume_for_each_label_is_refused(tmp_path):
+    """The first of them would pass for the whole mask."""
+    image, _ = (nifti(tmp_path / folder / "x.nii", MASKS[:1], affine()) for folder in "im")
+    labels = np.stack([MASKS[0].T, MASKS[1].T], axis=-1)[:, :, None].astype(np.uint8)
+    place = nibabel.load(image).affine
+    nibabel.save(nibabel.Nifti1Image(labels, place), tmp_path / "m" / "x.nii")
+    with pytest.raises(
+        ValueError, match="it has 2 volumes, .* for each label, which x.nii has not"
+    ):
+        read(tmp_path / "m" / "x.nii", image)
+
+
 # -- NRRD and MetaImage ---------------------------------------------------------------------------
 
 

@@ -11,6 +11,7 @@ import tempfile
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -287,6 +288,47 @@ def test_sixteen_bit_colour_of_a_later_page(save):
     np.testing.assert_allclose(image, own_range_levels(few(DEEP_RGB)), atol=1e-3)
 
 
+@pytest.mark.parametrize("kind", [np.int8, np.int16, np.uint32, np.int32])
+def test_whole_numbers_of_every_type_are_as_tifffile_reads_them(save, kind):
+    tifffile = pytest.importorskip("tifffile")
+    low, high = np.iinfo(kind).min, np.iinfo(kind).max
+    numbers = np.linspace(low, high, 88).reshape(8, 11).astype(kind)
+    path = save("x.tif", b"")
+    tifffile.imwrite(path, numbers)
+    np.testing.assert_array_equal(tifffile.imread(path), numbers)
+    np.testing.assert_allclose(read(path), own_range_levels(numbers.astype(float)), atol=1e-3)
+
+
+def test_mask_of_large_unsigned_numbers(save):
+    tifffile = pytest.importorskip("tifffile")
+    path = save("x.tif", b"")
+    tifffile.imwrite(path, np.where(GREY > 99, 2**32 - 1, 0).astype(np.uint32))
+    np.testing.assert_array_equal(read_mask_values(path), (GREY > 99) * (2**32 - 1))
+
+
+def test_a_stack_of_imagej_that_lists_its_first_picture_alone_is_refused(save):
+    """So ImageJ writes stacks of 4 GB and more."""
+    tifffile = pytest.importorskip("tifffile")
+    path = save("x.tif", b"")
+    tifffile.imwrite(path, np.stack([GREY] * 3), imagej=True, truncate=True)
+    for reader in (read_image, read_mask_values):
+        with pytest.raises(ValueError, match=r"x\.tif: a stack of 3 pictures that lists 1 of them"):
+            reader(path)
+    tifffile.imwrite(path, GREY, description="ImageJ=1.53t\nimages=3\n", metadata=None)
+    np.testing.assert_array_equal(read(path), GREY)  # Saved anew with an old description.
+
+
+@pytest.mark.parametrize("name", ["x.png", "x.JPG"])
+def test_frames_under_the_name_of_a_picture_are_refused(save, name):
+    pages = [Image.fromarray(GREY)] * 2
+    stream = io.BytesIO()
+    pages[0].save(stream, "TIFF", save_all=True, append_images=pages[1:])
+    path = save(name, stream.getvalue())
+    for reader in (partial(read_image, frame=0), read_mask_values):
+        with pytest.raises(ValueError, match=f"{name}: a TIFF file of 2 frames that is named like"):
+            reader(path)
+
+
 def test_only_tiff_has_pages(save):
     path = save("x.png", Image.fromarray(GREY))
     with pytest.raises(ValueError, match=r"x\.png: there is no frame 1; it has 1"):
@@ -508,7 +550,7 @@ def test_mask_in_lossy_webp_is_refused_as_one_in_jpeg_is(save):
         MaskCoding().decode(read_mask(path), str(path))
 
 
-@pytest.mark.parametrize("name", ["x.gif", "x.webp"])
+@pytest.mark.parametrize("name", ["x.gif", "x.webp", "x.png"])
 def test_animations_are_refused(save, name):
     more = [Image.fromarray(GREY_LEVELS[::-1].copy())]
     path = save(name, Image.fromarray(GREY_LEVELS), save_all=True, append_images=more)

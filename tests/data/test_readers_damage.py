@@ -94,7 +94,6 @@ VALID = {
     "png palette": encoded(palette_picture(), "PNG", transparency=3),
     "png one bit": encoded(NOISE > 99, "PNG"),
     "png 16 bit": encoded(WIDE, "PNG"),
-    "png animated": encoded(NOISE, "PNG", save_all=True, append_images=[Image.fromarray(~NOISE)]),
     "jpeg": encoded(COLOUR, "JPEG"),
     "jpeg grey": encoded(NOISE, "JPEG", exif=oriented()),
     "jpeg progressive": encoded(COLOUR, "JPEG", progressive=True),

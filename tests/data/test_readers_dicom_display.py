@@ -11,8 +11,8 @@ pydicom = pytest.importorskip("pydicom")
 
 from helpers.dicom_files import big_endian, dicom, item, overwritten, save, table  # noqa: E402
 from pydicom.data import get_testdata_file  # noqa: E402
-from pydicom.encaps import encapsulate  # noqa: E402
-from pydicom.uid import JPEG2000Lossless, RLELossless  # noqa: E402
+from pydicom.encaps import encapsulate, get_frame  # noqa: E402
+from pydicom.uid import JPEG2000Lossless, JPEGBaseline8Bit, RLELossless  # noqa: E402
 
 from kerasunet.data.layouts import read_folder  # noqa: E402
 from kerasunet.data.readers import read_image  # noqa: E402
@@ -310,6 +310,63 @@ def test_compressed_frames_that_the_header_does_not_state_are_refused(tmp_path):
     ds.NumberOfFrames = 1
     with pytest.raises(ValueError, match="its pixel data hold 3 frames, its header states 1"):
         read_image(save(ds, tmp_path / "x.dcm"))
+
+
+@pytest.mark.parametrize("syntax", [JPEGBaseline8Bit, JPEG2000Lossless, RLELossless])
+@pytest.mark.parametrize("stated", [1, 2])
+def test_frames_without_a_table_of_offsets_are_counted_by_their_beginnings(
+    tmp_path, syntax, stated
+):
+    shown = EVEN.astype(np.uint8)
+    ds = dicom(np.stack([shown] * 3))
+    ds.NumberOfFrames = stated
+    ds.file_meta.TransferSyntaxUID = syntax
+    ds.PixelData = encapsulate([compressed(shown, syntax)] * 3, has_bot=False)
+    ds["PixelData"].is_undefined_length = True
+    with pytest.raises(ValueError, match=f"pixel data hold 3 frames, its header states {stated}"):
+        read_image(save(ds, tmp_path / "x.dcm"), frame=0)
+
+
+@pytest.mark.parametrize("syntax", [JPEGBaseline8Bit, JPEG2000Lossless])
+def test_one_frame_may_be_in_several_fragments(read, syntax):
+    shown = EVEN.astype(np.uint8)
+    ds = dicom(shown)
+    ds.file_meta.TransferSyntaxUID = syntax
+    stream = compressed(shown, syntax)
+    ds.PixelData = encapsulate([stream], fragments_per_frame=4, has_bot=False)
+    ds["PixelData"].is_undefined_length = True
+    np.testing.assert_array_equal(read(ds), np.asarray(Image.open(io.BytesIO(stream))))
+
+
+def compressed(pixels, syntax):
+    """A frame as Pillow, or pydicom for run lengths, writes it."""
+    if syntax == RLELossless:
+        ds = dicom(pixels)
+        ds.compress(RLELossless, encoding_plugin="pydicom")
+        return get_frame(ds.PixelData, 0)
+    stream = io.BytesIO()
+    options = {} if syntax == JPEGBaseline8Bit else {"no_jp2": True}
+    Image.fromarray(pixels).save(stream, "JPEG" if not options else "JPEG2000", **options)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("photometric", ["RGB", "YBR_FULL_422"])
+@pytest.mark.parametrize("marked", [True, False])
+def test_subsampled_jpeg_of_rgb_is_refused_unless_it_tells_its_colors(read, photometric, marked):
+    shown = np.stack([EVEN, EVEN[::-1], EVEN.T], axis=-1).astype(np.uint8)
+    stream = io.BytesIO()
+    Image.fromarray(shown).save(stream, "JPEG", quality=95, subsampling="4:2:0")
+    frame = stream.getvalue()
+    ds = dicom(shown, "RGB")
+    ds.PhotometricInterpretation = photometric
+    ds.file_meta.TransferSyntaxUID = JPEGBaseline8Bit
+    ds.PixelData = encapsulate([frame if marked else frame[:2] + frame[20:]])  # JFIF's marker.
+    ds["PixelData"].is_undefined_length = True
+    if marked or photometric != "RGB":
+        np.testing.assert_array_equal(read(ds), np.asarray(Image.open(stream)))
+        return
+    with pytest.raises(ValueError, match="its header states RGB, but its JPEG is subsampled"):
+        read(ds)
 
 
 # -- files without preamble or transfer syntax ----------------------------------------------------

@@ -27,6 +27,15 @@ def test_the_mask_is_that_of_the_frame(tmp_path):
     assert (image.frame, image.frames) == (2, 3)
 
 
+@pytest.mark.parametrize("count", [2, 3])
+def test_a_mask_of_more_frames_than_the_image_is_refused(tmp_path, count):
+    Image.fromarray(PAGES[0]).save(tmp_path / "x.png")
+    image = open_image(str(tmp_path / "x.png"))
+    masks = stack(tmp_path / "masks.tif", (PAGES[:count] > 128).astype(np.uint8))
+    with pytest.raises(ValueError, match=rf"^masks\.tif: has {count} frames, the image 1; export"):
+        open_mask(masks, image)
+
+
 def test_a_batch_has_no_frame_to_choose(tmp_path):
     with pytest.raises(ValueError, match=r"^loop\.tif: it has 3 frames; say which: frame 0 to 2"):
         open_image(stack(tmp_path / "loop.tif", PAGES))

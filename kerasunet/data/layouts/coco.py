@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
@@ -52,7 +53,7 @@ def coco(folder: Path) -> Sequence[Case] | None:
 def _united(folder: Path, paths: Sequence[Path]) -> Sequence[Case]:
     cases = [case for path in paths for case in read_coco(path)]
     seen = {case.image for case in cases}
-    if len(seen) < len(cases):
+    if len(seen) < len(cases) and len(paths) > 1:
         names = ", ".join(map(str, paths))
         raise ValueError(
             f"{folder}: has several COCO files of the same images, give the path of one: {names}"
@@ -203,6 +204,10 @@ def _missing(images: list[Mapping], found: Mapping[str, list[Path]]) -> Iterator
             yield f"image {image['file_name']}: may be any of {listing}; give its folder"
     if len(found) < len(images):
         yield "several images have the same id"
+    files = Counter(places[0] for places in found.values() if len(places) == 1)
+    for file, count in files.items():
+        if count > 1:
+            yield f"{count} of its images are the file {file}; unite them to one"
 
 
 def _case(

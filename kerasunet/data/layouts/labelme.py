@@ -251,7 +251,8 @@ def _faults(path: Path, content: Mapping[str, Any]) -> dict[int, str]:
 
 def _check(drawn: Mapping[str, Any], size: tuple[int, int] | None) -> None:
     if _kind(drawn) == "mask":
-        _embedded_pixels(drawn)
+        if not _embedded_pixels(drawn).any():
+            raise ValueError("its mask is empty")
         return
     if _kind(drawn) in _POLYGONS:
         check_area(check_polygon(drawn.get("points", ())), size)
@@ -259,6 +260,10 @@ def _check(drawn: Mapping[str, Any], size: tuple[int, int] | None) -> None:
     _draw_shape(drawn, (1, 1))
     if _kind(drawn) == "rectangle":
         check_area(drawn["points"], size)
+    if _kind(drawn) == "circle":
+        center, edge = check_points(drawn["points"])
+        radius = math.dist(center, edge)
+        check_area([center - radius, center + radius], size)
 
 
 def _kind(drawn: Mapping[str, Any]) -> str:

@@ -262,10 +262,10 @@ def _roboflow(path: Path) -> Iterator[tuple[str, int | str]]:
 def _nnunet(path: Path) -> Iterator[tuple[str, int | str]]:
     """Read `{"lung": 1}`, or `{"1": "lung"}` of the first version; a region has several values."""
     labels = _dictionary(path, "labels")
-    if labels.get("background") == 0:
+    if any(name.lower() == "background" and value == 0 for name, value in labels.items()):
         for name, value in labels.items():
             yield from ((name, int(one)) for one in (value if isinstance(value, list) else [value]))
-    elif labels.get("0") == "background":
+    elif str(labels.get("0")).lower() == "background":
         yield from ((str(name), int(value)) for value, name in labels.items())
 
 

@@ -18,6 +18,8 @@ Files = dict[str, list[Path]]
 _MOST_BYTES = 64 << 20  # Of a table; one row per image takes a hundred.
 _MOST_COLUMNS = 1000
 _HEAD_BYTES = 352
+_END_BYTES = 4096
+_OUTLINE_WORDS = (b'"shapes"', b'"annotations"', b'"segmentation"')
 _NO_IMAGES = ("DICOMDIR",)
 _TABLES = (".json", ".csv", ".tsv", ".txt", ".md", ".xml", ".zip", ".gz")
 _OTHERS = (*_TABLES, ".mat", ".npy")
@@ -92,11 +94,13 @@ def json_files(folder: Path) -> dict[str, Path]:
 def unread_files(folder: Path, data: DataSet) -> tuple[Path, ...]:
     """Return the files below a folder that belong to no image of a data set, sorted.
 
-    Documents, tables and archives are left out, and so is what is hidden.
+    Documents, tables and archives are left out, and so is what is hidden. Annotations in JSON
+    count: a set that also has mask files makes no use of them.
     """
     cases = [*data.cases, *data.unannotated]
     used = {os.path.abspath(path) for case in cases for path in _files_of(case)}
-    return tuple(path for path in files_below(folder) if os.path.abspath(path) not in used)
+    files = _files_below(folder, lambda path: _is_no_document(path) or _has_outlines(path))
+    return tuple(path for path in files if os.path.abspath(path) not in used)
 
 
 def _files_of(case: Case) -> Iterator[Path]:
@@ -109,21 +113,36 @@ def _files_of(case: Case) -> Iterator[Path]:
 def own_files(folder: Path) -> list[Path]:
     """Return the files of a folder itself, but for documents and what is hidden."""
     files = (Path(entry.path) for entry in _visible(folder) if not _is_folder(entry))
-    return [path for path in files if not _is_document(path.name.lower())]
+    return list(filter(_is_no_document, files))
 
 
 def files_below(folder: Path) -> Iterator[Path]:
     """Yield the files of a folder and all its subfolders, but for documents and what is hidden."""
+    return _files_below(folder, _is_no_document)
+
+
+def _files_below(folder: Path, counts: Callable[[Path], bool]) -> Iterator[Path]:
     for parent, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(names):
-            if not name.startswith(".") and not _is_document(name.lower()):
-                yield Path(parent) / name
+        paths = (Path(parent, name) for name in sorted(names) if not name.startswith("."))
+        yield from filter(counts, paths)
 
 
-def _is_document(name: str) -> bool:
-    is_image = name.endswith(".nii.gz")
-    return not is_image and name.endswith(_DOCUMENTS) or name in _DOCUMENT_NAMES
+def _has_outlines(path: Path) -> bool:
+    """Return whether a file is JSON that has the words of COCO or labelme near an end."""
+    if path.suffix.lower() != ".json" or not path.is_file():
+        return False
+    with open(path, "rb") as file:
+        ends = file.read(_END_BYTES)
+        file.seek(max(path.stat().st_size - _END_BYTES, 0))
+        ends += file.read()
+    return any(word in ends for word in _OUTLINE_WORDS)
+
+
+def _is_no_document(path: Path) -> bool:
+    name = path.name.lower()
+    is_table = name.endswith(_DOCUMENTS) and not name.endswith(".nii.gz")
+    return not is_table and name not in _DOCUMENT_NAMES
 
 
 def keys_of(images: Collection[Path]) -> dict[Path, str]:

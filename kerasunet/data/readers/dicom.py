@@ -25,8 +25,13 @@ from pydicom.uid import (
 from kerasunet.data.readers import dicom_display, dicom_frames, dicom_pixels
 from kerasunet.data.readers.dicom_frames import frame_count, numbers
 from kerasunet.data.readers.dicom_pixels import SYNTAXES
-from kerasunet.data.readers.files import without_equal_channels
-from kerasunet.data.readers.masks import to_mask_values
+from kerasunet.data.readers.masks import (
+    MaskValues,
+    indexed,
+    stored,
+    to_mask_values,
+    without_equal_channels,
+)
 from kerasunet.data.readers.source import Partner, Source, Unusable, millimetres, quiet
 from kerasunet.data.readers.space import matching_frame
 
@@ -68,13 +73,19 @@ def read_image(source: Source) -> tuple[np.ndarray, tuple[float, float] | None]:
         return without_equal_channels(levels), spacing(header)
 
 
-def read_mask(source: Source) -> np.ndarray:
-    """Read the stored values, unsigned integers, `(height, width)`; unite a segmentation's."""
+def read_mask(source: Source) -> MaskValues:
+    """Read stored values, `(height, width)`, and their colors if any; unite a segmentation's."""
     with quiet("pydicom"):
         if dicom_frames.is_segmentation(_header(replace(source, frame=0))):
-            return _segmented(source)
+            return MaskValues(_segmented(source))
         frame = _frame_at(source)
-        return to_mask_values(dicom_pixels.decoded(frame, _header(frame)).stored)
+        header = _header(frame)
+        values = dicom_pixels.decoded(frame, header).stored
+        if header.PhotometricInterpretation == "PALETTE COLOR":
+            numbers = to_mask_values(values)
+            return indexed(numbers, dicom_display.palette(int(numbers.max()) + 1, header))
+        lossy = header.file_meta.TransferSyntaxUID in dicom_pixels.LOSSY
+        return stored(without_equal_channels(values), lossy=lossy)
 
 
 def count_frames(source: Source) -> int | None:

@@ -251,6 +251,13 @@ def _windows(header: Dataset, least: float) -> Iterator[tuple[float, float]]:
     return ((c, w) for c, w in pairs if w >= least and np.isfinite((c, w)).all())
 
 
+def palette(count: int, header: Dataset) -> np.ndarray:
+    """Return the colors of the values from 0 on, uint8, `(count, 4)`, as in `MaskValues`."""
+    kind = np.int32 if header.PixelRepresentation else np.uint32
+    shown = np.rint(_palette(np.arange(count, dtype=kind), header)).astype(np.uint8)
+    return np.concatenate([shown, np.full((count, 1), 255, np.uint8)], axis=1)
+
+
 def _palette(stored: np.ndarray, header: Dataset) -> np.ndarray:
     """Look up colors (C.7.6.3.1.5); of a palette of 16 bits that fills 8, these count."""
     if "SegmentedRedPaletteColorLookupTableData" in header:

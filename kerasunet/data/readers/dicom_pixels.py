@@ -7,11 +7,12 @@ rarer kinds trusts the header and does not notice a missing end.
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 from pydicom import Dataset
-from pydicom.encaps import get_frame, parse_basic_offsets
+from pydicom.encaps import get_frame, parse_basic_offsets, parse_fragments
 from pydicom.pixels import get_decoder
 from pydicom.pixels.utils import as_pixel_options
 from pydicom.uid import (
@@ -36,8 +37,12 @@ from kerasunet.data.readers.source import Source, Unusable
 # Start-of-frame markers: C0 to CF but for the tables C4, C8 and CC; F7 in JPEG-LS.
 _START_OF_FRAME = {*range(0xFFC0, 0xFFD0), 0xFFF7} - {0xFFC4, 0xFFC8, 0xFFCC}
 _FILL = 0xFFFF
+_COLOR_MARKS = (b"JFIF\0", b"Adobe")
 _END_OF_IMAGE = b"\xff\xd9"
 _PADDING = b"\x00\xff"
+_BEGINNINGS = (b"\xff\xd8\xff", b"\xff\x4f\xff\x51", b"\0\0\0\x0cjP  ")
+_FIRST_RUN = b"\x40\0\0\0"  # Where it starts, right after the table.
+_ITEM_BYTES = 8
 # Where there is a choice, the decoder that copes best with damage: Pillow refuses a frame whose own
 # header promises gigabytes, and pylibjpeg's run-length decoder can end in a Rust panic.
 _NATIVE = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian)
@@ -63,6 +68,8 @@ _UNDEFINED_LENGTH = 0xFFFFFFFF
 _LEAST_EXCESS = 64  # Bytes; writers pad.
 SYNTAXES = (*_NATIVE, *_DECODERS, *_RARE_JPEG)
 """The transfer syntaxes that are read."""
+LOSSY = (JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless)
+"""Those that change values for certain; JPEG 2000 need not."""
 
 
 class Pixels(NamedTuple):
@@ -102,6 +109,9 @@ def decoded(source: Source, header: Dataset) -> Pixels:
         if syntax in _RARE_JPEG:
             source.file.seek(start)
             _check_jpeg(source, header)
+        if syntax == JPEGBaseline8Bit and header.PhotometricInterpretation == "RGB":
+            source.file.seek(start)
+            _check_color(source, header)
         source.file.seek(start)
     options = as_pixel_options(
         header, transfer_syntax_uid=syntax, pixel_keyword=keyword, correct_unused_bits=False
@@ -143,10 +153,23 @@ def _check_length(header: Dataset, length: int) -> None:
 
 
 def _check_fragments(source: Source, header: Dataset) -> None:
-    """Refuse compressed frames, by the table of their offsets, that the header does not state."""
-    count, stated = len(parse_basic_offsets(source.file)), frame_count(header)
+    """Refuse compressed frames, by their table or their beginnings, that the header lacks."""
+    listed, stated = len(parse_basic_offsets(source.file)), frame_count(header)
+    count = max(listed, sum(map(_begins_frame, _heads(source))))
     if count > stated:
         raise Unusable(_more_frames(count, stated))
+
+
+def _heads(source: Source) -> Iterator[bytes]:
+    """Yield the first bytes of each fragment; a frame may be in several of them."""
+    for at in parse_fragments(source.file)[1]:
+        source.file.seek(at + _ITEM_BYTES)
+        yield source.file.read(_ITEM_BYTES)
+
+
+def _begins_frame(head: bytes) -> bool:
+    """Return whether a fragment begins like JPEG, JPEG 2000 or a table of run lengths."""
+    return head.startswith(_BEGINNINGS) or head[4:] == _FIRST_RUN
 
 
 def _more_frames(count: int, stated: int) -> str:
@@ -187,6 +210,21 @@ def _check_jpeg(source: Source, header: Dataset) -> None:
         raise Unusable("its pixel data are cut off; copy or export it again")
 
 
+def _check_color(source: Source, header: Dataset) -> None:
+    """Refuse a frame that says nothing of its colors and cannot be the RGB that the header states.
+
+    Only the two channels of color are ever stored at a lower resolution than the others.
+    """
+    frame = get_frame(source.file, source.frame, number_of_frames=frame_count(header))
+    at = _start_of_frame(frame)
+    sampling = set(frame[at + 11 : at + 10 + 3 * frame[at + 9] : 3])
+    if len(sampling) > 1 and not any(mark in frame[:at] for mark in _COLOR_MARKS):
+        raise Unusable(
+            "its header states RGB, but its JPEG is subsampled as YBR_FULL_422 is, so its colors "
+            "are not known; export it again"
+        )
+
+
 def coded_size(frame: bytes) -> tuple[int, int]:
     """Return the rows and columns of a frame (ITU-T T.81, B.2.2; T.87, C.2.2).
 
@@ -196,11 +234,16 @@ def coded_size(frame: bytes) -> tuple[int, int]:
     Raises:
         struct.error: The stream ends before it tells.
     """
+    return struct.unpack_from(">HH", frame, _start_of_frame(frame) + 5)
+
+
+def _start_of_frame(frame: bytes) -> int:
+    """Return where the header of the frame begins."""
     at = 2
     while True:
         marker, length = struct.unpack_from(">HH", frame, at)
         if marker in _START_OF_FRAME:
-            return struct.unpack_from(">HH", frame, at + 5)
+            return at
         at += 1 if marker == _FILL else 2 + length
 
 

@@ -17,6 +17,7 @@ import numpy as np
 
 from kerasunet.data.readers.masks import MaskValues, check_finite
 from kerasunet.data.readers.source import TURN, Partner, Source, Unusable, kind_of
+from kerasunet.data.readers.space import check_outlined
 from kerasunet.files import FileWarning
 
 SIZE_LIMIT = 100_000_000
@@ -24,15 +25,21 @@ _OUTER_PERCENTILES = (0.1, 99.9)
 _READERS = {"DICOM": "dicom", "NIfTI": "nifti", "NRRD": "itk", "MetaImage": "itk"}
 _EXTRAS = {"NRRD": "itk", "MetaImage": "itk"}
 _ONE_FRAME = ("PNG", "JPEG", "BMP", "GIF", "WebP")
+_TURNED = ("NIfTI", "NRRD", "MetaImage")
 _WITHOUT_PLACE = (*_ONE_FRAME, "TIFF")
+_PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp")
 IMAGE_SUFFIXES = (
-    ".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".dcm", ".dicom", ".nii",
-    ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd",
+    *_PICTURE_SUFFIXES, ".tif", ".tiff", ".dcm", ".dicom", ".nii", ".nii.gz", ".nrrd", ".nhdr",
+    ".mha", ".mhd",
 )  # fmt: skip
 
 
 def read_image(
-    path: str | os.PathLike, *, frame: int | None = None, size_limit: int = SIZE_LIMIT
+    path: str | os.PathLike,
+    *,
+    frame: int | None = None,
+    size_limit: int = SIZE_LIMIT,
+    outlined: bool = False,
 ) -> tuple[np.ndarray, tuple[float, float] | None]:
     """Read an image file of a kind that is known by its contents, whatever its suffix says.
 
@@ -54,6 +61,7 @@ def read_image(
         path: The image file.
         frame: Page of a TIFF, frame of a DICOM, slice of a volume, from 0; `None` for the only one.
         size_limit: Largest height times width; checked in the header, before pixels are decoded.
+        outlined: Whether outlines in pixels belong to it, so that a turned volume is refused.
 
     Returns:
         The image, float32, `(height, width)` when all channels agree, else
@@ -75,6 +83,9 @@ def read_image(
         source = Source(file, kind, frame or 0, size_limit=size_limit)
         if frame is None and kind not in _ONE_FRAME:
             _check_only_frame(reader.count_frames(source))
+        _check_suffix(source, reader)
+        if outlined and kind in _TURNED:
+            check_outlined(reader.locate(source))
         image = reader.read_image(source)
     _say(path, source.remarks)
     return image
@@ -83,6 +94,18 @@ def read_image(
 def _check_only_frame(count: int | None) -> None:
     if count is not None and count > 1:
         raise Unusable(f"it has {count:,} frames; say which: frame 0 to {count - 1}")
+
+
+def _check_suffix(source: Source, reader: ModuleType) -> None:
+    """Refuse a file of several frames that is named like a picture: nobody looks for the others."""
+    if source.kind in _ONE_FRAME or not source.name.lower().endswith(_PICTURE_SUFFIXES):
+        return
+    count = reader.count_frames(source)
+    if count is not None and count > 1:
+        raise Unusable(
+            f"a {source.kind} file of {count:,} frames that is named like a picture; give it the "
+            "suffix of its format"
+        )
 
 
 def _say(path: str | os.PathLike, remarks: list[str]) -> None:
@@ -114,7 +137,9 @@ def read_mask(
         source = Source(
             file, kind, frame, size_limit=size_limit, partner=partner, segments=segments
         )
-        found = _reader(kind).read_mask(source)
+        reader = _reader(kind)
+        _check_suffix(source, reader)
+        found = reader.read_mask(source)
         return found if isinstance(found, MaskValues) else MaskValues(found)
 
 
@@ -308,12 +333,3 @@ def stretch(pixels: np.ndarray, low: float, high: float) -> np.ndarray:
     levels -= low
     levels *= scale
     return np.minimum(levels, 255).astype(np.float32, copy=False)  # Products are rounded, too.
-
-
-def without_equal_channels(image: np.ndarray) -> np.ndarray:
-    """Turn color whose channels all agree into grey, `(height, width)`."""
-    if image.ndim == 2:
-        return image
-    red, green, blue = np.moveaxis(image, 2, 0)
-    agree = np.array_equal(red, green) and np.array_equal(red, blue)
-    return np.ascontiguousarray(red if agree else image)

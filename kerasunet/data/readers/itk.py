@@ -8,8 +8,8 @@ import numpy as np
 import SimpleITK as sitk
 
 from kerasunet.data.readers import volumes
-from kerasunet.data.readers.files import to_levels, without_equal_channels
-from kerasunet.data.readers.masks import to_mask_values
+from kerasunet.data.readers.files import to_levels
+from kerasunet.data.readers.masks import MaskValues, stored, without_equal_channels
 from kerasunet.data.readers.source import TURN, Partner, Source, Unusable, quiet_native_code
 from kerasunet.data.readers.volumes import Volume
 
@@ -34,10 +34,10 @@ def read_image(source: Source) -> tuple[np.ndarray, tuple[float, float] | None]:
         return to_levels(pixels), volume.spacing()
 
 
-def read_mask(source: Source) -> np.ndarray:
-    """Read unsigned integers, `(height, width)`."""
+def read_mask(source: Source) -> MaskValues:
+    """Read values, `(height, width)`, and their colors if there are any."""
     with TURN:
-        return to_mask_values(volumes.laid_on(_open(source), source))
+        return stored(volumes.laid_on(_open(source), source))
 
 
 def count_frames(source: Source) -> int:

@@ -261,11 +261,91 @@ def _name(mask: MaskValues, value: int, colors: dict[int, str]) -> str:
     return colors[value] if opacity in (0, _OPAQUE) else f"{colors[value]} at opacity {opacity}"
 
 
-def to_mask_values(pixels: np.ndarray) -> np.ndarray:
-    """Turn pixel values into unsigned integers; in color the brightest channel counts.
+def stored(pixels: np.ndarray, *, lossy: bool = False) -> MaskValues:
+    """Sort pixels into values and, where they have colors, a palette.
 
     Args:
-        pixels: `(height, width)` or `(height, width, channels)`; bool counts as 0 and 255.
+        pixels: `(height, width)`, or with channels, `(height, width, 2 to 4)`; the last of two and
+            of four is the opacity, which says nothing where it is the same everywhere.
+        lossy: Whether the compression changed values.
+
+    Raises:
+        Unusable: There are negative, fractional or deep colored values.
+    """
+    if pixels.ndim == 3 and pixels.shape[2] in (2, 4) and not np.ptp(pixels[..., -1]):
+        pixels = _without_opacity(pixels)
+    if pixels.ndim == 3 and pixels.shape[2] == 3:
+        pixels = without_equal_channels(pixels)
+    if pixels.ndim == 2:
+        return MaskValues(to_mask_values(pixels), lossy=lossy)
+    packed = _rgba(_eight_bits(pixels)).view(np.uint32)[..., 0]
+    colors, values = np.unique(packed, return_inverse=True)
+    palette = colors.view(np.uint8).reshape(-1, 4)
+    smallest = np.min_scalar_type(len(colors))
+    return MaskValues(values.reshape(packed.shape).astype(smallest), palette, False, lossy=lossy)
+
+
+def _without_opacity(pixels: np.ndarray) -> np.ndarray:
+    """Drop an opacity that is the same everywhere.
+
+    Raises:
+        Unusable: Nothing is visible, and what is hidden is not black either.
+    """
+    color = pixels[..., :-1]
+    if not pixels[..., -1].any() and color.any() and not np.ptp(color, axis=(0, 1)).any():
+        raise Unusable(
+            "every pixel is transparent, and below that has one color, so it may be empty or full; "
+            "save it without transparency"
+        )
+    return color[..., 0] if color.shape[2] == 1 else color
+
+
+def _eight_bits(pixels: np.ndarray) -> np.ndarray:
+    if pixels.dtype == np.uint8:
+        return pixels
+    if pixels.dtype != np.uint16 or (pixels % 257).any():
+        raise Unusable("a mask in colors of more than 8 bits; save it with 8 bits per channel")
+    return (pixels // 257).astype(np.uint8)
+
+
+def _rgba(pixels: np.ndarray) -> np.ndarray:
+    """Return `(height, width, 4)`, contiguous; what is transparent has no color."""
+    rgba = np.full((*pixels.shape[:2], 4), 255, np.uint8)
+    if pixels.shape[2] in (2, 4):
+        rgba[..., 3] = pixels[..., -1]
+        pixels = pixels[..., :-1]
+    rgba[..., :3] = pixels
+    rgba[rgba[..., 3] == 0] = 0
+    return rgba
+
+
+def indexed(values: np.ndarray, palette: np.ndarray) -> MaskValues:
+    """Judge numbers by their colors; those of an opaque grey palette stand for its grey levels.
+
+    Args:
+        values: Unsigned integers, `(height, width)`.
+        palette: Uint8, `(colors, 4)`, as in `MaskValues`.
+
+    Raises:
+        Unusable: All numbers that occur have the same color.
+    """
+    used = palette[np.unique(values)]
+    if len(used) > 1 and not np.ptp(used, axis=0).any():
+        raise Unusable(
+            f"its palette shows all {len(used)} numbers in one color, {_color(used[0])}, so that "
+            "nothing is seen; save the numbers as grey levels"
+        )
+    grey = bool((palette[:, :3] == palette[:, :1]).all())
+    if grey and (palette[:, 3] == _OPAQUE).all():
+        return MaskValues(palette[:, 0][values])
+    return MaskValues(values, palette, numbered=not grey)
+
+
+def to_mask_values(pixels: np.ndarray) -> np.ndarray:
+    """Turn pixel values into unsigned integers.
+
+    Args:
+        pixels: `(height, width)`; bool counts as 0 and 255.
 
     Returns:
         Unsigned integers, `(height, width)`.
@@ -275,18 +355,26 @@ def to_mask_values(pixels: np.ndarray) -> np.ndarray:
     """
     if pixels.dtype == bool:
         return pixels * np.uint8(255)
-    values = pixels if pixels.ndim == 2 else pixels.max(axis=2)
-    if values.dtype.kind == "u":
-        return values.astype(values.dtype.newbyteorder("="))
-    check_finite(values)
-    if values.min() < 0 or (values.dtype.kind == "f" and np.any(values % 1)):
+    if pixels.dtype.kind == "u":
+        return pixels.astype(pixels.dtype.newbyteorder("="))
+    check_finite(pixels)
+    if pixels.min() < 0 or (pixels.dtype.kind == "f" and np.any(pixels % 1)):
         raise Unusable(
             "a mask holds whole numbers from 0 up, and this one holds others; export it again"
         )
-    return values.astype(np.min_scalar_type(int(values.max())))
+    return pixels.astype(np.min_scalar_type(int(pixels.max())))
 
 
 def check_finite(pixels: np.ndarray) -> None:
     """Refuse floats that are no numbers."""
     if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
         raise Unusable("holds NaN or infinite values; replace them with numbers")
+
+
+def without_equal_channels(image: np.ndarray) -> np.ndarray:
+    """Turn color whose channels all agree into grey, `(height, width)`."""
+    if image.ndim == 2:
+        return image
+    red, green, blue = np.moveaxis(image, 2, 0)
+    agree = np.array_equal(red, green) and np.array_equal(red, blue)
+    return np.ascontiguousarray(red if agree else image)

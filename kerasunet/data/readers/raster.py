@@ -8,6 +8,7 @@ yields the lower byte.
 from __future__ import annotations
 
 import io
+import os
 import re
 import sys
 from contextlib import AbstractContextManager, nullcontext, suppress
@@ -30,9 +31,8 @@ from PIL.TiffImagePlugin import TiffImageFile
 from kerasunet.data.readers.files import (
     SIZE_LIMIT,
     to_levels,
-    without_equal_channels,
 )
-from kerasunet.data.readers.masks import MaskValues, to_mask_values
+from kerasunet.data.readers.masks import MaskValues, indexed, stored, without_equal_channels
 from kerasunet.data.readers.source import (
     Partner,
     Source,
@@ -46,6 +46,7 @@ from kerasunet.data.readers.space import check_order
 _DEEP = re.compile("(RGB|RGBA|RGBX);16[BLN]")
 _OPPOSITE = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
 _IMAGEJ_UNIT = re.compile(r"\AImageJ=.*?^unit=(mm|cm|micron)$", re.MULTILINE | re.DOTALL)
+_IMAGEJ_STACK = re.compile(r"\AImageJ=.*?^images=(\d+)$", re.MULTILINE | re.DOTALL)
 _UNIT_MM = {"mm": 1.0, "cm": 10.0, "micron": 0.001}
 _FORMATS = {
     "PNG": PngImagePlugin.PngImageFile,
@@ -59,7 +60,8 @@ _MARKS = {"JPEG": (b"\xff\xd8\xff",), "BMP": (b"BM",), "TIFF": (b"II", b"MM")}
 _ARRAY_MODES = ("1", "L", "LA", "RGB", "RGBA", "I", "F", "I;16", "I;16L", "I;16B", "I;16N")
 _PALETTE = 256
 _LOSSY = ("jpeg", "tiff_jpeg", "webp")  # Compressions inside TIFF.
-_ANIMATED = ("GIF", "WebP")
+_ANIMATED = ("GIF", "WebP", "PNG")
+_FAX = ("tiff_ccitt", "group3", "group4")
 _WEBP_HEADER = 4096
 _ORIENTATION, _ON_THEIR_SIDE = 0x0112, (5, 6, 7, 8)  # Of EXIF.
 _NOISY_METADATA = (b"Exif", b"eXIf", b"acTL")
@@ -82,11 +84,11 @@ def read_mask(source: Source) -> MaskValues:
         check_order(source.partner)
     with _silence(source):
         picture = _open(source)
-        if isinstance(picture, TiffImageFile) and _shows_zero_as_white(picture):
+        if isinstance(picture, TiffImageFile) and _counts_from_white(picture):
             raise Unusable("its values count from white down; save it with 0 as black")
         if picture.mode == "P":
-            return _indexed(picture, source)
-        return _stored(_channels(picture, source), lossy=_is_lossy(picture, source))
+            return _indexed(picture)
+        return stored(_channels(picture, source), lossy=_is_lossy(picture, source))
 
 
 def _is_lossy(picture: ImageFile, source: Source) -> bool:
@@ -97,13 +99,10 @@ def _is_lossy(picture: ImageFile, source: Source) -> bool:
     return b"VP8L" not in source.file.read(_WEBP_HEADER)
 
 
-def _indexed(picture: ImageFile, source: Source) -> MaskValues:
-    """Read indices; those of a grey palette stand for its grey levels."""
-    grey = _has_grey_palette(picture)
-    if grey and not picture.has_transparency_data:
-        return _stored(_channels(picture, source))
+def _indexed(picture: ImageFile) -> MaskValues:
+    """Read indices and their palette."""
     palette = _palette(picture)
-    return MaskValues(np.array(_upright(picture)), palette, numbered=not grey)
+    return indexed(np.array(_upright(picture)), palette)
 
 
 def _palette(picture: Image) -> np.ndarray:
@@ -153,6 +152,8 @@ def locate(source: Source) -> Partner:
     with _silence(source):
         picture = _open(source)
         width, height = picture.size
+        if isinstance(picture, TiffImageFile):  # Pillow may have exchanged them already.
+            width, height = (picture.tag_v2[tag] for tag in (tags.IMAGEWIDTH, tags.IMAGELENGTH))
         if picture.getexif().get(_ORIENTATION, 1) in _ON_THEIR_SIDE:
             width, height = height, width
         return Partner(source.name, source.frame, _page_count(picture), (height, width))
@@ -195,6 +196,7 @@ def _open(source: Source) -> ImageFile:
     source.check_size(*picture.size)
     if isinstance(picture, TiffImageFile):
         _check_planes(picture)
+        _check_stack(picture, source)
     if source.kind in _ANIMATED and (count := getattr(picture, "n_frames", 1)) > 1:
         raise Unusable(f"an animation of {count:,} pictures; export what was outlined as PNG")
     return picture
@@ -214,6 +216,8 @@ def _channels(picture: ImageFile, source: Source) -> np.ndarray:
     """Decode to `(height, width)` or `(height, width, 2 to 4)`, any type, upright."""
     deep = _is_deep_colour(picture)
     pixels = _array(_upright(picture))
+    if isinstance(picture, TiffImageFile):
+        pixels = _typed(pixels, picture)
     if deep:
         lower = _open(source)
         _take_lower_bytes(lower)
@@ -242,64 +246,6 @@ def _array(picture: Image) -> np.ndarray:
     return np.asarray(picture)
 
 
-def _stored(pixels: np.ndarray, *, lossy: bool = False) -> MaskValues:
-    """Sort pixels into values and a palette.
-
-    Args:
-        pixels: `(height, width)`, or with channels, `(height, width, 2 to 4)`; the last of two and
-            of four is the opacity, which says nothing where it is the same everywhere.
-        lossy: Whether the compression changed values.
-
-    Raises:
-        Unusable: There are negative, fractional or deep colored values.
-    """
-    if pixels.ndim == 3 and pixels.shape[2] in (2, 4) and not np.ptp(pixels[..., -1]):
-        pixels = _without_opacity(pixels)
-    if pixels.ndim == 3 and pixels.shape[2] == 3:
-        pixels = without_equal_channels(pixels)
-    if pixels.ndim == 2:
-        return MaskValues(to_mask_values(pixels), lossy=lossy)
-    packed = _rgba(_eight_bits(pixels)).view(np.uint32)[..., 0]
-    colors, values = np.unique(packed, return_inverse=True)
-    palette = colors.view(np.uint8).reshape(-1, 4)
-    smallest = np.min_scalar_type(len(colors))
-    return MaskValues(values.reshape(packed.shape).astype(smallest), palette, False, lossy=lossy)
-
-
-def _without_opacity(pixels: np.ndarray) -> np.ndarray:
-    """Drop an opacity that is the same everywhere.
-
-    Raises:
-        Unusable: Nothing is visible, and what is hidden is not black either.
-    """
-    color = pixels[..., :-1]
-    if not pixels[..., -1].any() and color.any() and not np.ptp(color, axis=(0, 1)).any():
-        raise Unusable(
-            "every pixel is transparent, and below that has one color, so it may be empty or full; "
-            "save it without transparency"
-        )
-    return color[..., 0] if color.shape[2] == 1 else color
-
-
-def _eight_bits(pixels: np.ndarray) -> np.ndarray:
-    if pixels.dtype == np.uint8:
-        return pixels
-    if pixels.dtype != np.uint16 or (pixels % 257).any():
-        raise Unusable("a mask in colors of more than 8 bits; save it with 8 bits per channel")
-    return (pixels // 257).astype(np.uint8)
-
-
-def _rgba(pixels: np.ndarray) -> np.ndarray:
-    """Return `(height, width, 4)`, contiguous; what is transparent has no color."""
-    rgba = np.full((*pixels.shape[:2], 4), 255, np.uint8)
-    if pixels.shape[2] in (2, 4):
-        rgba[..., 3] = pixels[..., -1]
-        pixels = pixels[..., :-1]
-    rgba[..., :3] = pixels
-    rgba[rgba[..., 3] == 0] = 0
-    return rgba
-
-
 def _over_black(pixels: np.ndarray) -> np.ndarray:
     """Put translucent pixels, whose last channel is the opacity, on black.
 
@@ -310,11 +256,6 @@ def _over_black(pixels: np.ndarray) -> np.ndarray:
     if opacity.any() and opacity.min() < opaque:
         colour = np.rint(colour * (opacity / np.float32(opaque))).astype(pixels.dtype)
     return colour[..., 0] if colour.shape[2] == 1 else colour
-
-
-def _has_grey_palette(picture: ImageFile) -> bool:
-    colours = np.reshape(picture.getpalette("RGB") or [], (-1, 3))
-    return bool((colours == colours[:, :1]).all())
 
 
 def _is_deep_colour(picture: ImageFile) -> bool:
@@ -340,6 +281,44 @@ def _raw_mode(arguments: str | tuple | None) -> str:
 def _shows_zero_as_white(picture: TiffImageFile) -> bool:
     """Return whether values are still to be inverted, which Pillow does only up to 8 bits."""
     return picture.mode[0] in "IF" and picture.tag_v2.get(tags.PHOTOMETRIC_INTERPRETATION) == 0
+
+
+def _counts_from_white(picture: TiffImageFile) -> bool:
+    """Return whether a mask may be inverted by what is seen, for 0 is shown white.
+
+    ImageJ and tifffile mean the object by what they show black then; fax programs do not.
+    """
+    is_fax = picture.info.get("compression") in _FAX
+    return not is_fax and picture.tag_v2.get(tags.PHOTOMETRIC_INTERPRETATION) == 0
+
+
+def _typed(pixels: np.ndarray, picture: TiffImageFile) -> np.ndarray:
+    """Return values of the type that the file states.
+
+    Pillow takes signed bytes for unsigned ones, and unsigned values of 32 bits for signed ones.
+    """
+    signed = picture.tag_v2.get(tags.SAMPLEFORMAT, (1,))[0] == 2
+    bits = picture.tag_v2.get(tags.BITSPERSAMPLE, (1,))[0]
+    if picture.mode == "L" and signed and bits == 8:
+        return pixels.view(np.int8)
+    return pixels.view(np.uint32) if picture.mode == "I" and not signed and bits == 32 else pixels
+
+
+def _check_stack(picture: TiffImageFile, source: Source) -> None:
+    """Refuse a stack of which only the first picture is listed.
+
+    ImageJ writes stacks of 4 GB and more so: the others follow the first without a directory.
+    """
+    stated = _IMAGEJ_STACK.match(str(picture.tag_v2.get(tags.IMAGEDESCRIPTION, "")))
+    if stated is None or int(stated[1]) <= picture.n_frames:
+        return
+    width, height = picture.size
+    bits = width * height * sum(picture.tag_v2.get(tags.BITSPERSAMPLE, (1,)))
+    if source.file.seek(0, os.SEEK_END) >= int(stated[1]) * bits / 8:
+        raise Unusable(
+            f"a stack of {int(stated[1]):,} pictures that lists {picture.n_frames:,} of them, as "
+            "ImageJ writes large ones; save it in parts, or as an image sequence"
+        )
 
 
 def _check_planes(picture: TiffImageFile) -> None:

@@ -76,12 +76,25 @@ def matching_frame(partner: Partner, planes: Sequence[np.ndarray | None], frame:
 
 def check_order(partner: Partner) -> None:
     """Refuse to lay a mask that has no place in the patient on an image that was turned by it."""
-    height, width = partner.shape
-    if partner.order == "turned" or (partner.order == "unknown" and height == width):
+    if _may_be_turned(partner):
         raise Unusable(
             f"it does not say where it lies, and {partner.name} is turned by its orientation; "
             "save the mask in the format of its image, with the same orientation"
         )
+
+
+def check_outlined(image: Partner) -> None:
+    """Refuse an image whose outlines, in pixels, may be those of another view of it."""
+    if _may_be_turned(image):
+        raise Unusable(
+            "it is turned by its orientation, or may have to be, so outlines in pixels do not tell "
+            "where they lie; export them as masks in the format of this image"
+        )
+
+
+def _may_be_turned(image: Partner) -> bool:
+    height, width = image.shape
+    return image.order == "turned" or (image.order == "unknown" and height == width)
 
 
 def elsewhere(partner: Partner) -> str:

@@ -262,6 +262,11 @@ def _cut(volume: Volume, whole: np.ndarray, partner: Partner) -> np.ndarray:
     column, row = (int(np.flatnonzero(whole[:, step])[0]) for step in (0, 1))
     across = 3 - column - row
     times = int(np.prod(volume.shape[3:], dtype=int))
+    if times > 1 and partner.count != volume.shape[across] * times:
+        raise Unusable(
+            f"it has {times} volumes, such as points in time or one for each label, which "
+            f"{partner.name} has not; save the one that belongs to it"
+        )
     time = partner.frame // max(partner.count // times, 1)
     stored = volume.slice(int(whole[across, 2]) + time * volume.shape[across], across)
     turn = Turn(column, row, bool(whole[column, 0] < 0), bool(whole[row, 1] < 0))
