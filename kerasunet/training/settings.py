@@ -250,7 +250,7 @@ class FinetuneSettings:
     )
 
     def __post_init__(self):
-        if isinstance(self.layers, str):
+        if not isinstance(self.layers, Strategy):
             object.__setattr__(self, "layers", parse(self.layers))
         check(self)
         self._check_stages()
