@@ -98,7 +98,7 @@ def with_fixed_rates(strategy: str | Strategy) -> Strategy:
     Raises:
         StrategyError: The text is not a strategy, or it is `rgn`.
     """
-    parsed = parse(strategy) if isinstance(strategy, str) else strategy
+    parsed = strategy if isinstance(strategy, Strategy) else parse(strategy)
     if parsed.relative_power is not None:
         raise StrategyError(
             f"{parsed}: its rates are measured in every epoch, which only "
@@ -149,7 +149,7 @@ def apply_strategy(model: keras.Model, strategy: str | Strategy) -> None:
 
     The factors take effect with `scale_updates`.
     """
-    parsed = parse(strategy) if isinstance(strategy, str) else strategy
+    parsed = strategy if isinstance(strategy, Strategy) else parse(strategy)
     layout = layout_of(model)
     rates = parsed.rates(layout)
     _apply(model, frozenset(rates), parsed.statistics(layout))

@@ -113,6 +113,8 @@ def check(settings: Any) -> None:
     """
     for name, known in declared(settings).items():
         value = _plain(getattr(settings, name))
+        if isinstance(value, str) and isinstance(getattr(type(settings), name), tuple):
+            raise ValueError(f"{name} takes several texts; give ({value!r},), not {value!r}")
         if known.type is int and isinstance(value, float):
             if not value.is_integer():
                 raise ValueError(f"{name} must be a whole number, not {value:g}")

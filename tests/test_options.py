@@ -131,3 +131,9 @@ def test_settings_hold_a_parsed_strategy_and_write_its_text():
 def test_settings_refuse_what_is_no_strategy():
     with pytest.raises(ValueError, match="the strategy is empty"):
         FinetuneSettings(layers="")
+
+
+@pytest.mark.parametrize("name", ["labels", "objects", "unfreeze"])
+def test_one_text_is_not_taken_for_a_list_of_letters(name):
+    with pytest.raises(ValueError, match=rf"{name} takes several texts; give \('deep:1@0',\)"):
+        FinetuneSettings(**{name: "deep:1@0"})

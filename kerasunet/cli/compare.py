@@ -12,6 +12,7 @@ from pathlib import Path
 
 from kerasunet.files import read_record
 from kerasunet.metrics import DETECTION_IOU
+from kerasunet.models.model_card import asked_layers
 from kerasunet.runs.directory import RunDirectory
 
 _NEEDED = ("settings", "data", "split", "trained", "after")
@@ -61,7 +62,7 @@ class _Row:
     @classmethod
     def of(cls, directory: Path, summary: dict) -> _Row:
         settings, after = summary["settings"], summary["after"]
-        asked, chosen = settings["layers"], summary["chosen"]
+        asked, chosen = asked_layers(settings), summary["chosen"]
         side, untouched = settings["image_size"], not summary["trained"]
         steps = "none" if untouched else f"{settings['optimization']['steps']:,}"
         layers = f"{asked}: {chosen}" if asked.startswith("auto") else asked

@@ -14,8 +14,9 @@ from kerasunet import models, runs
 from kerasunet.backend import start_backend
 from kerasunet.cli import options as shared
 from kerasunet.data.augmentation_settings import PRESETS
+from kerasunet.models.model_card import asked_layers
 from kerasunet.strategies import describe_grammar
-from kerasunet.training.settings import FinetuneSettings
+from kerasunet.training.settings import FinetuneSettings, to_json
 
 EPILOG = f"strategies for --layers:\n{describe_grammar()}"
 
@@ -69,12 +70,13 @@ def _check_layers(settings: FinetuneSettings) -> None:
         models.check(settings.init)
         architecture = models.card(settings.init).architecture
     if not settings.strategy.is_auto:
-        settings.strategy.select(architecture.layout())
+        for strategy in settings.strategies:
+            strategy.select(architecture.layout())
 
 
 def _default_directory(settings: FinetuneSettings) -> Path:
-    data = Path(settings.data).name
-    return Path("runs") / re.sub(r"[^A-Za-z0-9._&+-]+", "-", f"{data}_{settings.layers}")
+    name = f"{Path(settings.data).name}_{asked_layers(to_json(settings))}"
+    return Path("runs") / re.sub(r"[^A-Za-z0-9._&+-]+", "-", name)
 
 
 def _report(finished: runs.Run, prepared: runs.PreparedData) -> str:
@@ -119,10 +121,8 @@ def _layers(path: Path) -> str:
 
 
 def _trained(summary: dict) -> str:
-    asked, chosen = summary["settings"]["layers"], summary["chosen"]
-    if stages := summary["settings"].get("unfreeze"):
-        return " ".join(stages)
-    return asked if asked == chosen else f"{asked}, which chose {chosen}"
+    asked, chosen = asked_layers(summary["settings"]), summary["chosen"]
+    return f"{asked}, which chose {chosen}" if asked.startswith("auto") else asked
 
 
 def _interval(interval: dict) -> str:

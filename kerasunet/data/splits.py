@@ -281,8 +281,9 @@ def _take(
 def _what_fits(training: int, validation_size: int) -> str:
     """Return the remedy for sizes that do not fit."""
     other = "fewer validation images" if validation_size else "another number of folds"
-    most = f"at most {training} training images, or for " if training else ""
-    return f"ask for {most}{other}"
+    if training:
+        return f"ask for at most {training} training images, or for {other}"
+    return f"ask for {other}, or none" if validation_size else f"ask for {other}"
 
 
 def _refuse_leaks(split: Split, cases: Iterable[Grouped]) -> None:

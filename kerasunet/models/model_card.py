@@ -126,7 +126,7 @@ class ModelCard:
         """What was fine-tuned, such as `shallow:3`, `auto: blocks:1` (as chosen) or `none`."""
         if not self.is_fine_tuned:
             return "none"
-        asked = str(self.settings["layers"])
+        asked = asked_layers(self.settings)
         return f"{asked}: {self.strategy}" if asked.startswith("auto") else asked
 
     @property
@@ -254,6 +254,15 @@ def write_card(path: Path, card: ModelCard) -> None:
     write_text(path.with_suffix(".md"), card.to_markdown())
 
 
+def asked_layers(settings: Mapping[str, Any]) -> str:
+    """Return what a fine-tuning was to train, such as `shallow:3` or `deep:1@0 all@100`.
+
+    Args:
+        settings: Its settings, as in a card or a `summary.json`.
+    """
+    return " ".join(settings.get("unfreeze") or [str(settings["layers"])])
+
+
 def require_free_name(folder: Path, name: str, path: Path | None) -> None:
     """Refuse a name that cannot be given to a model in a folder of models.
 
@@ -300,7 +309,7 @@ def _facts(path: Path) -> ModelCard | None:
 
 def _overview(card: ModelCard) -> list[str]:
     rows = {
-        "trained layers": f"`{card.strategy}`",
+        "trained layers": f"`{' '.join(card.settings.get('unfreeze', ())) or card.strategy}`",
         "initial weights": f"`{card.init}`",
         "training cases": card.training_cases,
         "image size": f"{card.image_size}×{card.image_size}",

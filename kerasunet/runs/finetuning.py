@@ -22,6 +22,7 @@ from kerasunet.data.decoding import DecodedCases, content_digest
 from kerasunet.drawing import write_overlays
 from kerasunet.files import read_json, write_json, write_text
 from kerasunet.freezing import Description, apply_strategy, describe, layout_of
+from kerasunet.models.model_card import asked_layers
 from kerasunet.runs.directory import RunDirectory, exclusive
 from kerasunet.runs.preparation import PreparedData, prepare, size_warning, with_seen
 from kerasunet.strategies import Strategy, parse
@@ -102,8 +103,6 @@ def finetune(
             are kept, and the message says where.
     """
     prepared = prepare(settings) if prepared is None else prepared
-    if told := size_warning(settings):
-        warnings.warn(told, stacklevel=2)
     files, kept = RunDirectory(Path(directory)), kept or KeptNetworks()
     with exclusive(files.path), prepared_backend(settings.optimization):
         return _Finetuning(settings, files, prepared, kept, restart).run(callbacks, compact)
@@ -123,11 +122,13 @@ class _Finetuning:
         network = self.kept.get(self.settings, lambda: initial_model(self.settings))
         parts = self._decode(network.model)
         self.settings.optimization.require_validation(len(parts["validation"]))
-        # What may still refuse the run comes before an earlier run is removed.
-        choice = self._choose_early(network.model, parts["train"]) if self.restart else None
+        # What may still refuse the run comes before the directory is claimed.
+        choice = self._choose_early(network.model, parts["train"])
         self.files.claim(self.settings, self._digests(parts), restart=self.restart)
         if summary := self.files.finished():
             return Run(self.files.path, summary)
+        if told := size_warning(self.settings):
+            warnings.warn(told, stacklevel=3)
         with self.files.telling_what_is_kept():
             summary = self._run(network, parts, choice, callbacks=callbacks, compact=compact)
         return Run(self.files.path, self.files.finish(summary))
@@ -199,10 +200,11 @@ class _Finetuning:
     def _choose_early(
         self, model: keras.Model, training: DecodedCases
     ) -> layer_selection.Choice | None:
-        """Return the choice of `auto`; for other strategies nothing, if they select something."""
+        """Return the choice of `auto` in a restart; refuse strategies that select nothing."""
         if self.settings.strategy.is_auto:
-            return self._choose(training)
-        self.settings.strategy.select(layout_of(model))
+            return self._choose(training) if self.restart else None
+        for strategy in self.settings.strategies:
+            strategy.select(layout_of(model))
         return None
 
     def _freeze(self, network: Network, strategy: Strategy) -> Description:
@@ -238,10 +240,8 @@ class _Finetuning:
         if self.settings.stages:
             state = self._train_in_stages(network.model, train_model)
         else:
-            state = train_model(
-                learner=network.learner() if self.settings.views is None else None,
-                relative_power=strategy.relative_power,
-            )
+            learner = network.learner() if self.settings.views is None else None
+            state = train_model(learner=learner, relative_power=strategy.relative_power)
         return round(sum(row["seconds"] for row in state.history), 2)
 
     def _train_in_stages(
@@ -286,9 +286,9 @@ class _Finetuning:
 
     def _card(self, strategy: Strategy, evaluation: Evaluation) -> models.ModelCard:
         settings, data, split = self.settings, self.prepared.data, self.prepared.split
-        note = models.DataNote.of(data)
+        note, known = models.DataNote.of(data), without_paths(settings, data=data.name)
         card = models.ModelCard(
-            title=f"U-Net fine-tuned on {data.name}, {settings.layers}",
+            title=f"U-Net fine-tuned on {data.name}, {asked_layers(known)}",
             strategy=str(strategy),
             init=Path(settings.init).name,
             data=note,
@@ -298,7 +298,7 @@ class _Finetuning:
             threshold=settings.threshold,
             training_cases=len(split.train),
             metrics=evaluation.summary,
-            settings=without_paths(settings, data=data.name),
+            settings=known,
         )
         return with_seen(card, settings, data.select(split.train), data.select(split.validation))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -140,17 +141,34 @@ def split_data(settings: FinetuneSettings, data: DataSet) -> Split:
     )
     size = settings.validation_size
     if size is None:
-        size = _validation_size(settings, len(split().train), _division(settings, data))
+        left = [case.group for case in data.select(split().train)]
+        size = _validation_size(settings, left, _division(settings, data))
     return split(settings.train_size, size)
 
 
 def _validation_size(
-    settings: FinetuneSettings, left: int, official: Mapping[str, int | str] | None
+    settings: FinetuneSettings, left: Sequence[str], official: Mapping[str, int | str] | None
 ) -> int:
-    """Return a share of the images that are left for training and validation, or of an own part."""
+    """Return a share of what is left for training and validation, or of an own part.
+
+    Args:
+        settings: Of the run.
+        left: The group of each image that is left, in the order of training.
+        official: The division that came with the data, if it is used.
+    """
     own = sum(part == "validation" for part in (official or {}).values())
-    share = min(MOST_VALIDATION, round(VALIDATION_SHARE * (own + left)))
-    return max(0, min(share, own or left - (settings.train_size or 1)))
+    share = min(MOST_VALIDATION, round(VALIDATION_SHARE * (own + len(left))))
+    return min(share, own) if own else _spared(left, share, settings.train_size or 1)
+
+
+def _spared(groups: Sequence[str], size: int, needed: int) -> int:
+    """Return how many images, up to a size, groups from the end hold if the others must do."""
+    spared, members = 0, Counter(groups)
+    for group in reversed(dict.fromkeys(groups)):
+        if spared >= size or len(groups) - spared - members[group] < needed:
+            break
+        spared += members[group]
+    return min(size, spared)
 
 
 @dataclass(frozen=True)

@@ -84,8 +84,6 @@ def pretrain(
             are kept, and the message says where.
     """
     data = load_pretraining_data(settings) if data is None else data
-    if told := size_warning(settings):
-        warnings.warn(told, stacklevel=2)
     files = RunDirectory(Path(directory))
     with exclusive(files.path), prepared_backend(settings.optimization):
         return _pretrain(settings, files, data, callbacks=callbacks, restart=restart)
@@ -111,6 +109,8 @@ def _pretrain(
     files.claim(settings, digests, restart=restart)
     if summary := files.finished():
         return Pretrained(files.path, summary)
+    if told := size_warning(settings):
+        warnings.warn(told, stacklevel=3)
     with files.telling_what_is_kept():
         compile_for_training(model, settings.optimization)
         train(

@@ -69,6 +69,10 @@ def parse(text: str) -> Strategy:
     Raises:
         StrategyError: `text` is not a strategy; the message says where and why.
     """
+    if not isinstance(text, str):
+        raise StrategyError(
+            f"{quote(repr(text))}: a strategy is a text, such as 'shallow:3', 'all' or 'none'"
+        )
     if len(text) > LONGEST_TEXT:
         raise StrategyError(
             f"{quote(text)}: a strategy has at most {LONGEST_TEXT} characters, got {len(text)}"

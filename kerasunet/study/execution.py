@@ -60,7 +60,8 @@ def record_of(
     if settings.learning_rates and validating < LEAST_SEARCH_VALIDATION:
         raise ValueError(
             f"choosing a learning rate needs at least {LEAST_SEARCH_VALIDATION} validation cases, "
-            f"not {validating}: set the validation size, or give fewer training images"
+            f"not {validating}: set a validation size of {LEAST_SEARCH_VALIDATION} or more, "
+            "where necessary with fewer training images"
         )
     asked = {
         "protocol": protocol(settings),

@@ -59,9 +59,9 @@ def pull_to_start(
         strength: 0 or more.
     """
     variables = list(model.trainable_variables)
-    known = _STARTS.setdefault(model, {})
-    for variable in variables:
-        known.setdefault(variable.path, keras.ops.copy(variable))
+    if model not in _STARTS:  # All of them: a later stage may train what is frozen now.
+        _STARTS[model] = {weight.path: keras.ops.copy(weight) for weight in model.weights}
+    known = _STARTS[model]
     update = optimizer.apply
 
     def apply(grads, trainable_variables=None):

@@ -102,7 +102,10 @@ class Optimization:
             ValueError: The best weights are asked for, or patience.
         """
         if not cases and (self.keep == "best" or self.patience):
-            raise ValueError("keep='best' and patience need validation cases, but there are none")
+            raise ValueError(
+                "keep='best' and patience need validation cases, but there are none; set a "
+                "validation size of at least 1, or keep the last weights without patience"
+            )
 
 
 @dataclass(frozen=True)
@@ -247,7 +250,7 @@ class FinetuneSettings:
     )
 
     def __post_init__(self):
-        if isinstance(self.layers, str):
+        if not isinstance(self.layers, Strategy):
             object.__setattr__(self, "layers", parse(self.layers))
         check(self)
         self._check_stages()
@@ -281,6 +284,11 @@ class FinetuneSettings:
     def strategy(self) -> Strategy:
         """The parsed strategy, which is what `layers` holds."""
         return cast(Strategy, self.layers)
+
+    @property
+    def strategies(self) -> tuple[Strategy, ...]:
+        """What trains at some time: the strategies of the stages, or the one."""
+        return tuple(stage.strategy for stage in self.stages) or (self.strategy,)
 
 
 def to_json(settings: Any) -> dict[str, Any]:

@@ -97,6 +97,7 @@ def earlier(finished, place) -> Path:
         (["--image-size", 42], "image size 42: this U-Net needs a multiple of"),
         (["--keep", "best", "--validation-size", 0], "keep='best' and patience need validation"),
         (["--layers", "nothing"], "nothing: no block or layer of this name"),
+        (["--unfreeze", "deep:9@0", "all@1"], "deep:9: this U-Net has"),
         (["--layers", "auto:search", "--train-size", 2], "auto:search divides the training images"),
         (["--data", "damaged", "--groups", "given"], "case3.png"),
         (["--save-as", "a/b"], "'a/b' is not a valid model name"),

@@ -118,6 +118,14 @@ def test_a_model_is_named_by_what_it_is(name, layers, start):
     assert card.origin == {"start": start, "steps": steps, "size": "128×128 pixels"}
 
 
+def test_a_model_of_gradual_unfreezing_is_named_by_its_stages():
+    card = models.card("ultrasound-all")
+    settings = {**card.settings, "unfreeze": ["deep:1@0", "all@500"]}
+    staged = replace(card, settings=settings)
+    assert staged.trained_layers == "deep:1@0 all@500"
+    assert "| trained layers | `deep:1@0 all@500` |" in staged.to_markdown()
+
+
 def test_counts_of_missed_objects_say_by_which_rule(values):
     card = ModelCard.from_json(values)
     assert "objects missed (not a pixel of them found)" in card.to_markdown()

@@ -1,6 +1,7 @@
 """What a run trains, validates and tests on when no numbers are given: something, with any data."""
 
 import pytest
+from helpers.layout_makers import write_pair
 
 from kerasunet import runs
 from kerasunet.runs.preparation import MOST_VALIDATION, load_data, split_data
@@ -24,6 +25,24 @@ def test_validation_takes_what_training_leaves(train_size, validation):
     settings = FinetuneSettings(data="simulated-ultrasound:42", train_size=train_size)
     split = runs.prepare(settings).split
     assert (len(split.train), len(split.validation)) == (train_size, validation)
+
+
+@pytest.mark.parametrize(
+    ("patients", "chosen", "sizes"),
+    [
+        (2, {"folds": 2}, (10, 0, 10)),
+        (4, {"folds": 4, "disjoint": True}, (10, 0, 30)),
+        (4, {"folds": 2, "train_size": 11}, (11, 0, 20)),
+        (4, {"folds": 2, "train_size": 10}, (10, 4, 20)),
+    ],
+)
+def test_a_patient_whom_training_needs_does_not_validate(patients, chosen, sizes, tmp_path):
+    for number in range(10 * patients):
+        name = f"patient{number % patients}_{number}.png"
+        write_pair(tmp_path / "images" / name, tmp_path / "masks" / name, number)
+    settings = FinetuneSettings(data=str(tmp_path), groups="given", group_pattern="(.*)_", **chosen)
+    split = runs.prepare(settings).split
+    assert tuple(len(keys) for keys in vars(split).values()) == sizes
 
 
 def test_a_division_with_a_validation_part_lends_from_it(tmp_path):

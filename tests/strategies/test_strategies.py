@@ -483,6 +483,12 @@ def test_error_of_malformed_text(text, problem):
     assert str(caught.value) == f"{text}: {problem}"
 
 
+@pytest.mark.parametrize("value", [None, True, ["enc1", "enc2"], 3])
+def test_error_of_what_is_no_text(value):
+    with pytest.raises(StrategyError, match="a strategy is a text, such as 'shallow:3'"):
+        parse(value)
+
+
 @pytest.mark.parametrize("text", ["", " \t\n"])
 def test_error_of_empty_text(text):
     with pytest.raises(StrategyError, match="^the strategy is empty; write all, .* none"):

@@ -207,6 +207,22 @@ def test_the_pull_is_the_gradient_of_the_penalty():
         np.testing.assert_allclose(pulled, plain - 0.5 * 0.3 * 0.1, atol=1e-6)
 
 
+def test_weights_that_a_later_stage_trains_are_pulled_to_the_first_start():
+    """A resumed run has trained them before the stage compiles anew."""
+    model = UNet(base_filters=2, depth=1)
+    head = model.get_layer("head")
+    head.trainable = False
+    pull_to_start(keras.optimizers.SGD(1.0), model, 0.5)
+    head.trainable = True
+    start = head.kernel.numpy()
+    head.kernel.assign(start + 0.2)
+    optimizer = keras.optimizers.SGD(1.0)
+    pull_to_start(optimizer, model, 0.5)
+    variables = list(model.trainable_variables)
+    optimizer.apply([keras.ops.zeros(v.shape) for v in variables], variables)
+    np.testing.assert_allclose(head.kernel.numpy(), start + 0.1, atol=1e-6)
+
+
 @pytest.mark.slow
 def test_a_strong_pull_keeps_weights_near_the_start(settings, tmp_path):
     far = []
