@@ -26,11 +26,11 @@ if TYPE_CHECKING:
         DETECTION_IOU as DETECTION_IOU,
         METRICS as METRICS,
         POLICY as POLICY,
+        Interval as Interval,
         Metric as Metric,
         with_unknown_bounds as with_unknown_bounds,
     )
     from kerasunet.metrics.summary import (
-        Interval as Interval,
         bootstrap_interval as bootstrap_interval,
         case_metrics as case_metrics,
         summarize as summarize,

@@ -1,4 +1,4 @@
-"""What each metric means, and the one policy for empty masks (`METRICS`, `POLICY`)."""
+"""What each metric and its interval mean, and the one policy for empty masks."""
 
 import math
 from collections.abc import Mapping
@@ -128,3 +128,20 @@ def with_unknown_bounds(summary: Mapping[str, Any]) -> dict[str, Any]:
         else value
         for name, value in summary.items()
     }
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean over cases with its confidence interval.
+
+    Attributes:
+        mean: mean over all cases.
+        low: lower bound; NaN where a single case (or group) leaves it unknown.
+        high: upper bound; NaN likewise.
+        n: number of cases.
+    """
+
+    mean: float
+    low: float
+    high: float
+    n: int

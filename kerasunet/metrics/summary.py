@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -19,7 +18,7 @@ from kerasunet.metrics.measures import (
     sensitivity,
     surface_distances,
 )
-from kerasunet.metrics.policy import DETECTION_IOU, METRICS
+from kerasunet.metrics.policy import DETECTION_IOU, METRICS, Interval
 
 _FEWEST_RESAMPLES = 100
 _RESAMPLES_AT_ONCE = 250
@@ -70,23 +69,6 @@ def case_metrics(
         "outcome": _outcome(mask, prediction),
         "unit": "px" if spacing is None else "mm",
     }
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A mean over cases with its confidence interval.
-
-    Attributes:
-        mean: mean over all cases.
-        low: lower bound; NaN where a single case (or group) leaves it unknown.
-        high: upper bound; NaN likewise.
-        n: number of cases.
-    """
-
-    mean: float
-    low: float
-    high: float
-    n: int
 
 
 def summarize(
