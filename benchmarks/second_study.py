@@ -465,6 +465,11 @@ def tables(options: argparse.Namespace) -> int:
     for cell, family, best, known in _by_factor(options.output):
         listing = ", ".join(f"{factor:g}: {dice:.4f}" for factor, dice in known.items())
         print(f"| {cell} | `{family}` | {best:g} | {listing} |")
+    print("\n### Untouched, on the same cases\n\n| cell | Dice |\n|---|---|")
+    for cell in rate_cells():
+        cases, _ = read_tables(options.output / "rates" / cell.name)
+        untouched = cases[cases["strategy"] == "none"].groupby("fold")["dice"].mean()
+        print(f"| {cell.name} | {untouched.mean():.4f} |")
     for folder in sorted(path.parent for path in options.output.glob("strategies/*/runs.csv")):
         cases, runs = read_tables(folder)
         print(f"\n### {folder.name}\n")
