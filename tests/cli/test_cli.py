@@ -182,6 +182,7 @@ def test_own_folder_from_training_to_masks(call_cli, tmp_path, tiny_model_file, 
         assert (tmp_path / "out" / "overlays" / row["image"]).is_file()
 
 
+@pytest.mark.slow
 def test_prediction_goes_on_after_a_broken_image_and_says_so(
     call_cli, tmp_path, tiny_model_file, own_folder
 ):
@@ -229,6 +230,7 @@ def test_pretrain_writes_a_model_with_its_card(call_cli, tmp_path):
     assert card["architecture"]["depth"] == 2
 
 
+@pytest.mark.slow
 def test_show_draws_pairs_and_prints_layers(call_cli, tmp_path, own_folder):
     finished = call_cli(
         "show", "--data", own_folder, "--sheet", "sheet.png", "--layers", "deep:1", "--depth", 1,

@@ -54,6 +54,7 @@ def evaluate(capsys, *words) -> str:
     return capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_the_card_knows_what_the_model_and_its_start_have_seen(tuned, tiny_model_file):
     start, card = models.card(tiny_model_file), models.card(tuned)
     assert len(start.seen) == 16  # The validation cases of the pre-training chose nothing.
@@ -73,6 +74,7 @@ def test_only_held_out_cases_count_unless_asked(tuned, capsys, which, request):
     assert ", 10 cases (mean" in everything
 
 
+@pytest.mark.slow
 def test_the_card_says_which_cases_were_seen(tuned, copy, capsys):
     evaluate(capsys, tuned, "--data", copy, "--record")
     evaluate(capsys, tuned, "--data", copy, "--record", "--include-seen")

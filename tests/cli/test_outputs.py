@@ -91,6 +91,7 @@ def earlier(finished, place) -> Path:
     return Path(shutil.copytree(finished, place / "run"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "saying"),
     [
@@ -137,6 +138,7 @@ def test_a_restart_never_removes_the_start_it_was_given(call, earlier, verb):
     refused(call, *words, "--output", "run", "--restart", saying="--init needs it; use another")
 
 
+@pytest.mark.slow
 def test_a_restart_removes_the_run_and_nothing_else(call, earlier, tiny_model_file):
     (earlier / "overlays" / "mine.png").write_bytes(b"mine")
     words = ["finetune", "--init", tiny_model_file, *XRAYS, "--layers", "head", "--output", "run"]

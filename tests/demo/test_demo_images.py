@@ -36,6 +36,7 @@ def test_a_mask_of_more_frames_than_the_image_is_refused(tmp_path, count):
         open_mask(masks, image)
 
 
+@pytest.mark.slow
 def test_a_batch_has_no_frame_to_choose(tmp_path):
     with pytest.raises(ValueError, match=r"^loop\.tif: it has 3 frames; say which: frame 0 to 2"):
         open_image(stack(tmp_path / "loop.tif", PAGES))

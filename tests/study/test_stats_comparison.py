@@ -85,6 +85,7 @@ def test_less_distance_wins():
     assert found.wins == found.cases and found.losses == 0
 
 
+@pytest.mark.slow
 def test_comparisons_are_corrected_within_data_set_and_size():
     parts = [
         table(level(FULL[:6], contracting=0.71), data, size, groups=40, seed=size)

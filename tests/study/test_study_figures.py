@@ -181,6 +181,7 @@ def test_files_are_the_same_bytes_each_time_and_tell_what_they_show(drawings, tm
     assert ElementTree.parse(first[1]).getroot().tag.endswith("svg")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("strategies", "sizes", "left_out"),
     [
