@@ -19,15 +19,11 @@ import time
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from io import BytesIO
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
-from PIL import Image
-from second_study import DEVELOPMENT, Cell, execute_study
+from second_study import DEVELOPMENT, Cell, execute_study, packed
 
-from kerasunet.data.decoding import decode
 from kerasunet.data.loading import load
 from kerasunet.runs.preparation import load_data
 from kerasunet.study.plan import StudySettings
@@ -111,28 +107,12 @@ def pack(options: argparse.Namespace) -> int:
         studied = name in DEVELOPMENT
         data = load_data(FinetuneSettings(data=str(folder))) if studied else load(folder)
         cases = data.cases[:_MOST_VALIDATION] if name == VALIDATION else data.cases
-        decoded = decode(cases, (_SIDE, _SIDE), 1)
-        lines = ["image,mask,group,label"]
+        quality = None if studied else _QUALITY
         with zipfile.ZipFile(options.data / f"{name}.zip", "w") as archive:
-            for case, image, mask in zip(cases, decoded.images, decoded.masks, strict=True):
-                kind = "png" if studied else "jpg"
-                grey = Image.fromarray(np.rint(image[..., 0]).astype(np.uint8))
-                archive.writestr(f"images/{case.key}.{kind}", _encoded(grey, kind))
-                archive.writestr(f"masks/{case.key}.png", _encoded(Image.fromarray(mask), "png"))
-                row = f"images/{case.key}.{kind},masks/{case.key}.png,{case.group},{case.label}"
-                lines.append(row)
-            archive.writestr("manifest.csv", "\n".join(lines) + "\n")
+            for path, content in packed(cases, _SIDE, jpeg_quality=quality):
+                archive.writestr(path, content)
         print(f"{name}: {(options.data / f'{name}.zip').stat().st_size / 1e6:.1f} MB")
     return 0
-
-
-def _encoded(picture: Image.Image, kind: str) -> bytes:
-    stream = BytesIO()
-    if kind == "jpg":
-        picture.save(stream, "JPEG", quality=_QUALITY, optimize=True)
-    else:
-        picture.save(stream, "PNG", optimize=True)
-    return stream.getvalue()
 
 
 def run(options: argparse.Namespace) -> int:

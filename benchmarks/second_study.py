@@ -29,9 +29,10 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -39,7 +40,7 @@ import pandas as pd
 from PIL import Image
 from scipy import optimize, stats
 
-from kerasunet.data.cases import DataSet
+from kerasunet.data.cases import Case
 from kerasunet.data.decoding import decode
 from kerasunet.files import read_json, write_json
 from kerasunet.runs.preparation import load_data
@@ -304,21 +305,41 @@ def pack(options: argparse.Namespace) -> int:
     for side, names in SIDES.items():
         for name in names:
             settings = FinetuneSettings(data=str(options.sets / name), labels=LABELS.get(name, ()))
-            _pack(load_data(settings), options.data / str(side) / name, side)
+            for path, content in packed(load_data(settings).cases, side):
+                file = options.data / str(side) / name / path
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_bytes(content)
     return 0
 
 
-def _pack(data: DataSet, folder: Path, side: int) -> None:
-    decoded = decode(data.cases, (side, side), 1)
-    lines = ["image,mask,group,label"]
-    for number, case in enumerate(data.cases):
-        paths = [Path(kind) / f"{case.key}.png" for kind in ("images", "masks")]
-        pictures = (decoded.images[number][..., 0], decoded.masks[number] * np.uint8(255))
-        for path, picture in zip(paths, pictures, strict=True):
-            (folder / path).parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(np.rint(picture).astype(np.uint8)).save(folder / path, optimize=True)
-        lines.append(f"{paths[0]},{paths[1]},{case.group},{case.label}")
-    (folder / "manifest.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+def packed(
+    cases: Sequence[Case], side: int, *, jpeg_quality: int | None = None
+) -> Iterator[tuple[str, bytes]]:
+    """Yield path and content of every file of a set: grey images, masks, and their manifest.
+
+    Args:
+        cases: The cases; their groups and labels go into the manifest.
+        side: Height and width in pixels.
+        jpeg_quality: Of images, 1 to 95; `None` keeps every grey level, as PNG.
+    """
+    decoded = decode(cases, (side, side), 1)
+    suffix, lines = "png" if jpeg_quality is None else "jpg", ["image,mask,group,label"]
+    for case, image, mask in zip(cases, decoded.images, decoded.masks, strict=True):
+        grey = Image.fromarray(np.rint(image[..., 0]).astype(np.uint8))
+        names = f"images/{case.key}.{suffix}", f"masks/{case.key}.png"
+        yield names[0], _encoded(grey, jpeg_quality)
+        yield names[1], _encoded(Image.fromarray(mask), None)
+        lines.append(",".join([*names, case.group, case.label]))
+    yield "manifest.csv", ("\n".join(lines) + "\n").encode()
+
+
+def _encoded(picture: Image.Image, jpeg_quality: int | None) -> bytes:
+    stream = BytesIO()
+    if jpeg_quality is None:
+        picture.save(stream, "PNG", optimize=True)
+    else:
+        picture.save(stream, "JPEG", quality=jpeg_quality, optimize=True)
+    return stream.getvalue()
 
 
 def start(options: argparse.Namespace) -> int:
@@ -462,9 +483,9 @@ def _by_factor(output: Path) -> Iterator[tuple[str, str, float, dict[float, floa
 def tables(options: argparse.Namespace) -> int:
     """Print the results of the finished cells as tables for a document."""
     print("### Rates\n\n| cell | strategy | best factor | Dice by factor |\n|---|---|---|---|")
-    for cell, family, best, known in _by_factor(options.output):
+    for name, family, best, known in _by_factor(options.output):
         listing = ", ".join(f"{factor:g}: {dice:.4f}" for factor, dice in known.items())
-        print(f"| {cell} | `{family}` | {best:g} | {listing} |")
+        print(f"| {name} | `{family}` | {best:g} | {listing} |")
     print("\n### Untouched, on the same cases\n\n| cell | Dice |\n|---|---|")
     for cell in rate_cells():
         cases, _ = read_tables(options.output / "rates" / cell.name)
