@@ -8,10 +8,6 @@ import os
 import sys
 import warnings
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from kerasunet.training.settings import Optimization
 
 
 def start_backend() -> None:
@@ -57,14 +53,20 @@ def quiet_start() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def prepared_backend(settings: Optimization) -> Iterator[None]:
-    """Set seeds, determinism and, for as long as a model is built and trained, the precision."""
+def prepared_backend(*, precision: str, seed: int, deterministic: bool) -> Iterator[None]:
+    """Set seeds, determinism and, for as long as a model is built and trained, the precision.
+
+    Args:
+        precision: Keras dtype policy, such as `"mixed_bfloat16"`.
+        seed: Seed of Python, NumPy and the backend.
+        deterministic: Whether TensorFlow computes in an order that gives the same bits each time.
+    """
     import keras
 
     policy = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(settings.precision)
-    keras.utils.set_random_seed(settings.seed)
-    if settings.deterministic and keras.backend.backend() == "tensorflow":
+    keras.config.set_dtype_policy(precision)
+    keras.utils.set_random_seed(seed)
+    if deterministic and keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
         tf.config.experimental.enable_op_determinism()

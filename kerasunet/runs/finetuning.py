@@ -104,7 +104,7 @@ def finetune(
     """
     prepared = prepare(settings) if prepared is None else prepared
     files, kept = RunDirectory(Path(directory)), kept or KeptNetworks()
-    with exclusive(files.path), prepared_backend(settings.optimization):
+    with exclusive(files.path), prepared_backend(**settings.optimization.computation):
         return _Finetuning(settings, files, prepared, kept, restart).run(callbacks, compact)
 
 

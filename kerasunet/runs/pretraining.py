@@ -85,7 +85,7 @@ def pretrain(
     """
     data = load_pretraining_data(settings) if data is None else data
     files = RunDirectory(Path(directory))
-    with exclusive(files.path), prepared_backend(settings.optimization):
+    with exclusive(files.path), prepared_backend(**settings.optimization.computation):
         return _pretrain(settings, files, data, callbacks=callbacks, restart=restart)
 
 

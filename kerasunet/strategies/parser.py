@@ -115,15 +115,18 @@ def parse_stages(texts: Sequence[str]) -> tuple[Stage, ...]:
 
 
 def _stage(text: str) -> Stage:
-    written, _, step = text.rpartition("@")
+    written, _, step = text.rpartition("@") if isinstance(text, str) else ("", "", "")
     if not written or not (step.isascii() and step.isdigit()):
         raise StrategyError(
-            f"unfreeze {quote(text)}: give a strategy and the step from which it trains, as in "
-            "deep:3@50"
+            f"unfreeze {quote(str(text))}: give a strategy and the step from which it trains, as "
+            "in deep:3@50"
         )
     strategy = parse(written)
     if strategy.is_measured or str(strategy) == "none":
-        raise StrategyError(f"unfreeze {quote(text)}: {strategy} cannot be a stage of a training")
+        raise StrategyError(
+            f"unfreeze {quote(text)}: {strategy} cannot be a stage of a training; name what "
+            "trains, as in deep:3@50"
+        )
     return Stage(strategy, int(step))
 
 

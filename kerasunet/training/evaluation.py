@@ -133,7 +133,7 @@ def overfit_one_batch(
     settings = Optimization(
         steps=steps, batch_size=len(cases), learning_rate=3e-3, schedule="constant"
     )
-    with prepared_backend(settings):
+    with prepared_backend(**settings.computation):
         model = replace(architecture, channels=cases.images.shape[-1]).build()
     compile_for_training(model, settings)
     images, masks = Batches(cases, len(cases), NO_AUGMENTATION, seed=0).batch(0)

@@ -95,6 +95,12 @@ class Optimization:
     def __post_init__(self):
         check(self)
 
+    @property
+    def computation(self) -> dict[str, Any]:
+        """How numbers are computed, as `kerasunet.backend.prepared_backend` takes it."""
+        names = ("precision", "seed", "deterministic")
+        return {name: getattr(self, name) for name in names}
+
     def require_validation(self, cases: int) -> None:
         """Refuse to choose by validation cases where there are none.
 
@@ -256,9 +262,11 @@ class FinetuneSettings:
         self._check_stages()
         ObjectChoice.parse(self.objects)
         if self.development and not self.development_size:
-            raise ValueError("development needs a development_size of at least 1")
+            raise ValueError("development needs development images; set development_size, too")
         if self.disjoint and self.division:
-            raise ValueError(f"division {self.division} says what is tested; it has no disjoint")
+            raise ValueError(
+                f"division {self.division} and disjoint both say what is tested; give one of them"
+            )
 
     def _check_stages(self) -> None:
         """Require stages that begin where an epoch does; the last one is what `layers` holds."""
@@ -272,8 +280,14 @@ class FinetuneSettings:
                 f"and below steps, {steps}"
             )
         if self.views is not None:
-            raise ValueError("views need layers that stay frozen; give no unfreeze with views")
-        object.__setattr__(self, "layers", self.stages[-1].strategy)
+            raise ValueError("views need layers that stay frozen; give either views or unfreeze")
+        last = self.stages[-1].strategy
+        if self.strategy not in (last, parse(str(FinetuneSettings.layers))):
+            raise ValueError(
+                f"layers {self.layers} and unfreeze {' '.join(self.unfreeze)} both say what "
+                "trains; give one of them"
+            )
+        object.__setattr__(self, "layers", last)
 
     @property
     def stages(self) -> tuple[Stage, ...]:

@@ -90,6 +90,7 @@ def test_an_interrupted_training_ends_alike(epoch, settings, straight, tmp_path)
         (("deep:1@2", "all@4"), "the steps must rise from 0"),
         (("deep:1@0", "deep:2@4", "all@2"), "the steps must rise from 0"),
         (("all",), "give a strategy and the step"),
+        ((1,), "give a strategy and the step"),
         (("all@x",), "give a strategy and the step"),
         (("deep:x@0",), "deep:x"),
         (("rgn@0",), "rgn cannot be a stage"),
@@ -106,6 +107,8 @@ def test_wrong_stages_are_refused(stages, fault):
 def test_what_has_no_stages_refuses_them():
     with pytest.raises(ValueError, match="views need layers that stay frozen"):
         replace(SETTINGS, views=2)
+    with pytest.raises(ValueError, match="layers deep:2 and unfreeze deep:1@0 .* give one of them"):
+        replace(SETTINGS, layers="deep:2")
     with pytest.raises(ValueError, match="a study compares strategies"):
         StudySettings(run=SETTINGS)
 
