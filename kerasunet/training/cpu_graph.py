@@ -35,7 +35,7 @@ def cpu_graph(model: keras.Model) -> keras.Model:
         An uncompiled model of the same inputs and outputs. Its steps change the variables of
         `model`; frozen weights are copied, so that they must not be set to others meanwhile.
     """
-    uncompiled = keras.Model(model.inputs, model.outputs[0])
+    uncompiled = keras.Model(model.input, model.output)
     return keras.models.clone_model(
         uncompiled, clone_function=lambda layer: layer, call_function=_Graph(model).call
     )
