@@ -10,6 +10,7 @@ import pty
 import shutil
 import stat
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import cv2
@@ -548,6 +549,16 @@ def test_nothing_is_written_into_a_device(tmp_path):
 # Ctrl-C
 
 
+def everything_from(terminal: int) -> str:
+    """Read a pseudo-terminal, whose other end is closed, to its end: one read may give a part."""
+    said = b""
+    with suppress(OSError):  # Linux reports the end as an input/output error.
+        while part := os.read(terminal, 1 << 16):
+            said += part
+    os.close(terminal)
+    return said.decode()
+
+
 def test_the_cursor_comes_back_however_training_ends(monkeypatch):
     from kerasunet.cli.progress import ProgressBar
     from kerasunet.training import Optimization
@@ -559,8 +570,7 @@ def test_the_cursor_comes_back_however_training_ends(monkeypatch):
         with pytest.raises(KeyboardInterrupt), ProgressBar(Optimization()) as bar:
             bar.on_train_begin()
             raise KeyboardInterrupt
-    said = os.read(ours, 1 << 16).decode()
-    os.close(ours)
+    said = everything_from(ours)
     assert 0 <= said.find("\x1b[?25l") < said.rfind("\x1b[?25h")
 
 
