@@ -127,7 +127,8 @@ class Batches:
         rng = np.random.default_rng([self._seed, _VIEW, view.number, view.case])
         image, mask = self._cases.images[view.case], self._cases.masks[view.case]
         if side is not None and mask.shape != (side, side):
-            image = resize_image(image, (side, side), image.shape[2])
+            channels = image.shape[2]
+            image = resize_image(image.squeeze(), (side, side), channels)
             mask = resize_mask(mask, (side, side))
         return augment(image, mask, self._augmentation, rng=rng)
 
