@@ -60,7 +60,7 @@ class Trial:
     train: tuple[str, ...]
     target: str = ""
     augmentation: Augmentation = ULTRASOUND_AUGMENTATION
-    steps: int = 2000
+    steps: int = 1500
     sides: tuple[int, ...] = (96, 192)
     simulated: int = 0
     init: str = "natural"
@@ -88,7 +88,7 @@ class Trial:
 
 
 _OF_BUS_BRA = Trial(("bus_bra",), "busi/choose")
-_OF_SHENZHEN = Trial(("shenzhen",), "jsrt/choose", XRAY_AUGMENTATION, steps=1000)
+_OF_SHENZHEN = Trial(("shenzhen",), "jsrt/choose", XRAY_AUGMENTATION, steps=750)
 TRIALS = {
     "bus_bra-full": replace(_OF_BUS_BRA, augmentation=PRESETS["full"], sides=()),
     "bus_bra-wide": _OF_BUS_BRA,
@@ -128,9 +128,11 @@ def validation_set(trial: Trial, data: Path) -> DataSet:
         kind = "xray" if "shenzhen" in trial.train else "ultrasound"
         return load(f"simulated-{kind}:100")
     target = part(data, trial.target)
-    return replace(target, cases=tuple(c for c in target.cases if c.label != "normal")) if (
-        "busi" in trial.target
-    ) else target
+    return (
+        replace(target, cases=tuple(c for c in target.cases if c.label != "normal"))
+        if ("busi" in trial.target)
+        else target
+    )
 
 
 def train(options: argparse.Namespace) -> int:

@@ -1,6 +1,6 @@
 """What other scanners, exposures and ways to save a picture make of an image, drawn at random.
 
-The effects come in the order in which they arise: in the body (opacity), in the scanner (gain, blur,
+Effects come in the order in which they arise: in the body (opacity), in the scanner (gain, blur,
 shadow), on the screen (frame, marks, inversion).
 """
 
@@ -65,9 +65,7 @@ def grainy_noise(shape: tuple[int, int], grain: float, rng: np.random.Generator)
     return noise / max(float(noise.std()), 1e-3)
 
 
-def smooth_noise(
-    shape: tuple[int, int], deviation: float, rng: np.random.Generator
-) -> np.ndarray:
+def smooth_noise(shape: tuple[int, int], deviation: float, rng: np.random.Generator) -> np.ndarray:
     """Return smooth noise, float32 `(height, width)`: coarse and normal, cubically interpolated."""
     coarse = rng.normal(0, deviation, (6, 6)).astype(np.float32)
     return cv2.resize(coarse, shape[::-1], interpolation=cv2.INTER_CUBIC)
@@ -158,7 +156,8 @@ def _draw_distance(drawn: np.ndarray, mask: np.ndarray, rng) -> None:
         cv2.line(drawn, (column - arm, row), (column + arm, row), 1)
         cv2.line(drawn, (column, row - arm), (column, row + arm), 1)
     if rng.random() < 0.5:
-        dots = np.linspace(*ends, max(2, int(np.hypot(*(ends[1] - ends[0])) // 4)))
+        count = max(2, int(np.hypot(*(ends[1] - ends[0])) // 4))
+        dots = np.linspace(ends[0], ends[1], count)
         drawn[tuple(np.rint(dots).astype(int).T)] = 1
 
 

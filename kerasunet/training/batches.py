@@ -92,9 +92,7 @@ class Batches:
         first = step * self._batch_size
         return [self._view_at(position) for position in range(first, first + self._batch_size)]
 
-    def draw(
-        self, views: Sequence[View], side: int | None = None
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def draw(self, views: Sequence[View], side: int | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Make views, as a batch like that of `batch`, of the cases' size or of another side."""
         images, masks = zip(*(self._draw(view, side) for view in views), strict=True)
         return np.stack(images), np.stack(masks)[..., None].astype(np.float32)
