@@ -89,7 +89,22 @@ class Trial:
 
 _OF_BUS_BRA = Trial(("bus_bra",), "busi/choose")
 _OF_SHENZHEN = Trial(("shenzhen",), "jsrt/choose", XRAY_AUGMENTATION, steps=750)
+_MILD = Augmentation(
+    scale=0.35,
+    shift=0.1,
+    gamma=0.4,
+    contrast=0.2,
+    speckle=0.15,
+    grain=0.02,
+    aspect=0.3,
+    gain=0.15,
+    blur=0.006,
+    shadow=0.15,
+    frame=0.2,
+    marks=0.25,
+)
 TRIALS = {
+    "bus_bra-mild-further": replace(_OF_BUS_BRA, augmentation=_MILD, init="ultrasound-all"),
     "bus_bra-full": replace(_OF_BUS_BRA, augmentation=PRESETS["full"], sides=()),
     "bus_bra-wide": _OF_BUS_BRA,
     "shenzhen-wide": _OF_SHENZHEN,

@@ -47,7 +47,9 @@ def change_appearance(
     image = np.ascontiguousarray(np.clip(image, 0, 255), np.float32)
     if _happens(settings.marks, rng):
         _draw_marks(image, mask, rng)
-    return (255 - image if _happens(settings.inversion, rng) else image), mask
+    if _happens(settings.inversion, rng):
+        image = np.float32(255) - image
+    return image, mask
 
 
 def grainy_noise(shape: tuple[int, int], grain: float, rng: np.random.Generator) -> np.ndarray:
