@@ -62,9 +62,9 @@ def grainy_noise(shape: tuple[int, int], grain: float, rng: np.random.Generator)
     """
     size = max(1.0, grain * shape[0]) ** rng.random()
     coarse = [max(2, round(side / size)) for side in shape]
-    noise = rng.standard_normal(coarse, dtype=np.float32)
-    noise = cv2.resize(noise, shape[::-1], interpolation=cv2.INTER_CUBIC)
-    return noise / max(float(noise.std()), 1e-3)
+    drawn = rng.standard_normal(coarse, dtype=np.float32)
+    noise = np.asarray(cv2.resize(drawn, shape[::-1], interpolation=cv2.INTER_CUBIC), np.float32)
+    return noise / np.float32(max(float(noise.std()), 1e-3))
 
 
 def smooth_noise(shape: tuple[int, int], deviation: float, rng: np.random.Generator) -> np.ndarray:
