@@ -53,8 +53,10 @@ class Trial:
         steps: Optimizer steps.
         sides: The smallest and largest size to train at; empty for 128 pixels alone.
         simulated: Simulated cases to mix in.
-        init: Initial weights.
+        init: Initial weights: a saved model's name, or another trial.
         batch: Images a step.
+        average: Names of trials or saved models whose weights are averaged, in place of a training
+            (Wortsman et al., Model soups, ICML 2022); they have an ancestor in common.
     """
 
     train: tuple[str, ...]
@@ -65,17 +67,18 @@ class Trial:
     simulated: int = 0
     init: str = "natural"
     batch: int = 8
+    average: tuple[str, ...] = ()
     more: dict[str, Any] = field(default_factory=dict)
 
-    def settings(self) -> PretrainSettings:
-        """Return the settings of the training."""
+    def settings(self, runs: Path) -> PretrainSettings:
+        """Return the settings of the training; `runs` holds the other trials."""
         smallest, largest = self.sides or (None, None)
         return PretrainSettings(
             data="+".join(self.train),
             validation_data=self.target or "simulated",
             smallest_size=smallest,
             largest_size=largest,
-            init=self.init,
+            init=file_of(self.init, runs),
             optimization=Optimization(
                 steps=self.steps,
                 batch_size=self.batch,
@@ -103,12 +106,27 @@ _MILD = Augmentation(
     frame=0.2,
     marks=0.25,
 )
+_JOINT = Trial(("bus_bra", "busi"), "", _MILD, steps=750, init="bus_bra-mild-further")
+_SOUP = ("ultrasound-contracting", "ultrasound-all", "bus_bra-wide", "bus_bra-mild-further")
 TRIALS = {
+    "bus_bra-average": replace(_OF_BUS_BRA, average=_SOUP),
+    "bus_bra-average-3": replace(_OF_BUS_BRA, average=_SOUP[1:]),
+    "bus_bra-average-2": replace(_OF_BUS_BRA, average=_SOUP[2:]),
     "bus_bra-mild-further": replace(_OF_BUS_BRA, augmentation=_MILD, init="ultrasound-all"),
     "bus_bra-full": replace(_OF_BUS_BRA, augmentation=PRESETS["full"], sides=()),
     "bus_bra-wide": _OF_BUS_BRA,
+    "busi-mild": Trial(("busi",), "bus_bra/choose", _MILD, steps=1000),
     "shenzhen-wide": _OF_SHENZHEN,
+    "xray": replace(_OF_SHENZHEN, init="shenzhen-wide", steps=1000),
+    "joint-choose": replace(_JOINT, train=("bus_bra", "busi/choose"), target="busi/read"),
+    "joint-read": replace(_JOINT, train=("bus_bra", "busi/read"), target="busi/choose"),
+    "ultrasound": replace(_JOINT, steps=2000),
 }
+
+
+def file_of(name: str, runs: Path) -> str:
+    """Return the file of a trial, or the name of a saved model."""
+    return str(runs / name / "model.keras") if name in TRIALS else name
 
 
 def part(data: Path, name: str) -> DataSet:
@@ -160,9 +178,33 @@ def train(options: argparse.Namespace) -> int:
             print(options.name, epoch, {k: round(v, 4) for k, v in logs.items()}, flush=True)
 
     trial = TRIALS[options.name]
+    if trial.average:
+        return average(trial, options)
     data = training_set(trial, options.data), validation_set(trial, options.data)
-    made = runs.pretrain(trial.settings(), options.output / options.name, [Told()], data=data)
+    made = runs.pretrain(
+        trial.settings(options.output), options.output / options.name, [Told()], data=data
+    )
     print(options.name, made.dice)
+    return 0
+
+
+def average(trial: Trial, options: argparse.Namespace) -> int:
+    """Save the network whose weights are the means of several networks'."""
+    from kerasunet import models
+
+    names = [file_of(name, options.output) for name in trial.average]
+    networks = [models.load(name) for name in names]
+    weights = zip(*(network.get_weights() for network in networks), strict=True)
+    networks[0].set_weights([np.mean(arrays, axis=0) for arrays in weights])
+    cards = [models.card(name) for name in names]
+    card = replace(
+        cards[-1],
+        seen=tuple(sorted({text for one in cards for text in one.seen})),
+        settings={**cards[-1].settings, "average": [*trial.average]},
+    )
+    path = options.output / options.name / "model.keras"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    models.save(networks[0], path, card)
     return 0
 
 
@@ -175,8 +217,7 @@ def evaluate(options: argparse.Namespace) -> int:
     trial = TRIALS.get(options.name)
     target = options.target or trial.target.partition("/")[0]
     cases = part(options.data, f"{target}/{options.half}" if options.half else target).cases
-    file = options.output / options.name / "model.keras"
-    model = models.load(file if file.is_file() else options.name)
+    model = models.load(file_of(options.name, options.output))
     rows = []
     for side in SIDES:
         with_object = [case for case in cases if target != "busi" or case.label != "normal"]

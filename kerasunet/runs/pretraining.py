@@ -18,7 +18,12 @@ from kerasunet.data.cases import DataSet
 from kerasunet.data.decoding import DecodedCases, content_digest, decode, require_objects
 from kerasunet.metrics import Interval
 from kerasunet.runs.directory import RunDirectory, exclusive
-from kerasunet.runs.preparation import load_pretraining_data, size_warning, with_seen
+from kerasunet.runs.preparation import (
+    load_pretraining_data,
+    modality_of_data,
+    size_warning,
+    with_seen,
+)
 from kerasunet.training.evaluation import Evaluation, evaluate
 from kerasunet.training.loop import compile_for_training, train
 from kerasunet.training.settings import PretrainSettings, without_paths
@@ -152,8 +157,13 @@ def _decode(data: DataSet, channels: int, side: int) -> DecodedCases:
 def _card(
     settings: PretrainSettings, data: DataSet, validation: DataSet, evaluation: Evaluation
 ) -> models.ModelCard:
+    modality, sides = modality_of_data(data), settings.sides
+    what = "natural images" if modality == "photograph" else data.name
     card = models.ModelCard(
-        title="U-Net pre-trained on natural images",
+        title=f"U-Net pre-trained on {what}",
+        role="start",
+        modality=modality or "",
+        sizes=(sides[0], sides[-1]) if sides else (),
         strategy="all",
         init=Path(settings.init).name,
         data=models.DataNote.of(data),
