@@ -120,7 +120,7 @@ TRIALS = {
     "xray": replace(_OF_SHENZHEN, init="shenzhen-wide", steps=1000),
     "joint-choose": replace(_JOINT, train=("bus_bra", "busi/choose"), target="busi/read"),
     "joint-read": replace(_JOINT, train=("bus_bra", "busi/read"), target="busi/choose"),
-    "ultrasound": replace(_JOINT, steps=2000),
+    "ultrasound": replace(_JOINT, steps=1500),
 }
 
 
