@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import stats
 
 from kerasunet.layer_selection.evidence import Belief
@@ -31,7 +32,7 @@ class GroupedMean:
     freedom: int
 
     @staticmethod
-    def of(values: Sequence[float], groups: Sequence[str], folds: int | None = None) -> GroupedMean:
+    def of(values: ArrayLike, groups: Sequence[str], folds: int | None = None) -> GroupedMean:
         """Measure a mean and its error.
 
         Args:
@@ -83,7 +84,7 @@ class Weighed(Generic[Key]):
 
 def weigh(
     priors: Mapping[Key, Belief],
-    scores: Mapping[Key, Sequence[float]] | None = None,
+    scores: Mapping[Key, ArrayLike] | None = None,
     groups: Sequence[str] = (),
     *,
     folds: int | None = None,
@@ -118,7 +119,7 @@ def weigh(
             Belief(t.behind - nearest, t.error) if (t := trials.get(candidate)) else None,
             found[candidate].behind - least,
             found[candidate].error,
-            float(np.mean(scores[candidate])) if scores else math.nan,
+            float(np.asarray(scores[candidate], float).mean()) if scores else math.nan,
         )
         for candidate, prior in priors.items()
     ]
@@ -126,7 +127,7 @@ def weigh(
 
 
 def _trials(
-    scores: Mapping[Key, Sequence[float]], groups: Sequence[str], folds: int | None
+    scores: Mapping[Key, ArrayLike], groups: Sequence[str], folds: int | None
 ) -> dict[Key, Belief]:
     common = np.mean([np.asarray(values, float) for values in scores.values()], axis=0)
     found = {}
