@@ -15,6 +15,7 @@ from kerasunet.adapt.starts import LeftOut, Untouched, short_name
 from kerasunet.adapt.survey import Survey
 
 _WORST = 5
+_SMALL_GAIN = 0.005
 _HARD = 0.5
 """Dice below which a case is told to have failed."""
 
@@ -118,10 +119,12 @@ class Answer:
             return []
         gain = self.curve.per_doubling
         low, high = gain.mean - 1.96 * gain.error, gain.mean + 1.96 * gain.error
-        told = f"about {gain.mean:+.2f} ({low:+.2f} to {high:+.2f})"
-        if low <= 0:
-            told += ", which may be nothing"
         few, many = self.curve.sizes
+        told = f"about {gain.mean:.2f} Dice ({low:+.2f} to {high:+.2f})"
+        if gain.mean < _SMALL_GAIN:
+            told = f"little for this strategy: at most {max(high, _SMALL_GAIN):.2f} Dice"
+        elif low <= 0:
+            told += ", perhaps nothing"
         return [
             f"Doubling to {2 * len(self.keys)} images should bring {told}, judging by the step "
             f"from {few:.0f} to {many:.0f} training images."
@@ -270,11 +273,10 @@ def start_table(untouched: Sequence[Untouched], keys: Sequence[str]) -> list[str
 def candidate_lines(chosen: Chosen) -> list[str]:
     """Return the lines of a table of the candidates."""
     width = max(len(str(one.candidate)) for one in chosen.weighed)
-    lines = [f"{'candidate':<{width}}  {'studies say':>15}  {'trials say':>15}  {'together':>8}"]
+    lines = [f"{'candidate':<{width}}  {'studies say':>15}  {'trials say':>15}  {'together':>15}"]
     for one in chosen.weighed:
         evidence = f"{-one.evidence.behind:+.3f} ± {one.evidence.error:.3f}"
         trial = "-" if one.trial is None else f"{-one.trial.behind:+.3f} ± {one.trial.error:.3f}"
-        lines.append(
-            f"{one.candidate!s:<{width}}  {evidence:>15}  {trial:>15}  {-one.behind:>+8.3f}"
-        )
+        together = f"{-one.behind:+.3f} ± {one.error:.3f}"
+        lines.append(f"{one.candidate!s:<{width}}  {evidence:>15}  {trial:>15}  {together:>15}")
     return lines

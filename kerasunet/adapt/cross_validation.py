@@ -8,7 +8,6 @@ K(K - 1).
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -83,8 +82,8 @@ class Chosen:
         """Whether its lead over the next candidate is more than chance."""
         if len(self.weighed) < 2:
             return False
-        first, second = self.weighed[:2]
-        return second.behind > 1.96 * math.hypot(first.error, second.error)
+        second = self.weighed[1]
+        return second.behind > 1.96 * second.error
 
 
 @dataclass(eq=False)

@@ -74,11 +74,12 @@ def candidate_table(candidates: tuple[Weighed[str], ...]) -> list[str]:
     """Return the lines of a table of what evidence and trials say, in Dice behind the best."""
     if not candidates:
         return []
-    lines = [f"{'strategy':<34} {'studies say':>16} {'trials say':>16} {'together':>9}"]
+    lines = [f"{'strategy':<34} {'studies say':>16} {'trials say':>16} {'together':>16}"]
     for one in candidates:
         told = "-" if one.trial is None else f"{-one.trial.behind:+.3f} ± {one.trial.error:.3f}"
         evidence = f"{-one.evidence.behind:+.3f} ± {one.evidence.error:.3f}"
-        lines.append(f"{one.candidate:<34} {evidence:>16} {told:>16} {-one.behind:>+9.3f}")
+        together = f"{-one.behind:+.3f} ± {one.error:.3f}"
+        lines.append(f"{one.candidate:<34} {evidence:>16} {told:>16} {together:>16}")
     return lines
 
 

@@ -1,4 +1,4 @@
-"""Weighing what studies say against what trials on the images at hand say."""
+"""Weighing what studies say and what trials on the images at hand say."""
 
 from __future__ import annotations
 
@@ -8,13 +8,17 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from kerasunet.layer_selection.evidence import Belief
 
 Key = TypeVar("Key", bound=Hashable)
 CONFIDENCE = 0.95
+_LEAST_ERROR = 1e-3
+"""Equal scores in every trial say that candidates are alike, not that it is certain."""
+_UNKNOWN_SHIFT = 100.0
+"""Variance, in Dice squared: any."""
 
 
 @dataclass(frozen=True)
@@ -68,9 +72,10 @@ class Weighed(Generic[Key]):
     Attributes:
         candidate: What was weighed.
         evidence: What studies say.
-        trial: What the trials say; `None` without trials.
-        behind: Both together, each by the inverse of its variance; 0 for the chosen one.
-        error: Standard deviation of `behind`.
+        trial: How far it was behind the best one in the trials, on the same cases, with the error
+            of that difference; `None` without trials.
+        behind: Both together; 0 for the best one.
+        error: Standard deviation of `behind`; 0 for the best one.
         dice: Mean Dice in the trials; NaN without trials.
     """
 
@@ -89,10 +94,10 @@ def weigh(
     *,
     folds: int | None = None,
 ) -> tuple[Weighed[Key], ...]:
-    """Weigh candidates.
+    """Weigh candidates: what studies say is the prior, what trials say the likelihood.
 
-    Both sources are compared with the mean of all candidates: an image that is hard for all says
-    nothing about their order.
+    Both are taken to be normally distributed. The trials have all candidates on the same cases, and
+    their covariance over groups counts: a case that is hard for all says nothing about their order.
 
     Args:
         priors: What studies say about each candidate, at least one.
@@ -103,43 +108,57 @@ def weigh(
     Returns:
         The candidates, best first.
     """
-    center = sum(belief.behind for belief in priors.values()) / len(priors)
-    trials = _trials(scores, groups, folds) if scores else {}
-    found = {}
-    for candidate, prior in priors.items():
-        trial = trials.get(candidate)
-        parts = [Belief(prior.behind - center, prior.error), *([trial] if trial else [])]
-        found[candidate] = _together(parts)
-    least = min(belief.behind for belief in found.values())
-    nearest = min((trial.behind for trial in trials.values()), default=0.0)
-    weighed = [
-        Weighed(
-            candidate,
-            prior,
-            Belief(t.behind - nearest, t.error) if (t := trials.get(candidate)) else None,
-            found[candidate].behind - least,
-            found[candidate].error,
-            float(np.asarray(scores[candidate], float).mean()) if scores else math.nan,
-        )
-        for candidate, prior in priors.items()
-    ]
-    return tuple(sorted(weighed, key=lambda one: one.behind))
+    mean = np.array([belief.behind for belief in priors.values()])
+    covariance = np.diag([max(belief.error, _LEAST_ERROR) ** 2 for belief in priors.values()])
+    trial_mean = trial_covariance = None
+    if scores:
+        values = np.array([np.asarray(scores[one], float) for one in priors])
+        trial_mean = -values.mean(1)
+        trial_covariance = _covariance(values, groups, folds)
+        mean, covariance = _posterior(mean, covariance, trial_mean, trial_covariance)
+    best = int(np.argmin(mean))
+    found = []
+    for row, (one, prior) in enumerate(priors.items()):
+        behind, error = _difference(mean, covariance, row, best)
+        trial, dice = None, math.nan
+        if trial_mean is not None and trial_covariance is not None:
+            trial = Belief(*_difference(trial_mean, trial_covariance, row, best))
+            dice = float(-trial_mean[row])
+        found.append(Weighed(one, prior, trial, behind, error, dice))
+    return tuple(sorted(found, key=lambda one: one.behind))
 
 
-def _trials(
-    scores: Mapping[Key, ArrayLike], groups: Sequence[str], folds: int | None
-) -> dict[Key, Belief]:
-    common = np.mean([np.asarray(values, float) for values in scores.values()], axis=0)
-    found = {}
-    for candidate, values in scores.items():
-        behind = GroupedMean.of(common - np.asarray(values, float), groups, folds)
-        # Equal scores in every trial say that candidates are alike, not that it is certain.
-        found[candidate] = Belief(behind.mean, max(behind.error, 1e-3))
-    return found
+def _difference(
+    mean: NDArray[np.float64], covariance: NDArray[np.float64], row: int, best: int
+) -> tuple[float, float]:
+    """Return how far one is behind another, and the standard deviation of that."""
+    variance = covariance[row, row] + covariance[best, best] - 2 * covariance[row, best]
+    return float(mean[row] - mean[best]), float(max(variance, 0.0)) ** 0.5
 
 
-def _together(beliefs: Sequence[Belief]) -> Belief:
-    weights = [1 / belief.error**2 if math.isfinite(belief.error) else 0.0 for belief in beliefs]
-    total = sum(weights)
-    mean = sum(w * belief.behind for w, belief in zip(weights, beliefs, strict=True)) / total
-    return Belief(mean, total**-0.5)
+def _covariance(
+    values: NDArray[np.float64], groups: Sequence[str], folds: int | None
+) -> NDArray[np.float64]:
+    """Return the covariance of the means of several candidates over the same grouped cases."""
+    names, index = np.unique(np.asarray(groups, str), return_inverse=True)
+    count, cases = len(names), values.shape[1]
+    least = np.diag(np.full(len(values), _LEAST_ERROR**2))
+    if count < 2:
+        return least + np.eye(len(values))
+    deviations = values - values.mean(1, keepdims=True)
+    sums = np.array([np.bincount(index, row, minlength=count) for row in deviations])
+    shared = 1 + 1 / (folds - 1) if folds and folds > 1 else 1.0
+    return least + shared * (sums @ sums.T) / cases**2 * count / (count - 1)
+
+
+def _posterior(
+    mean: NDArray[np.float64],
+    covariance: NDArray[np.float64],
+    trial_mean: NDArray[np.float64],
+    trial_covariance: NDArray[np.float64],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    # How hard the cases are for all is unknown: a common shift of any size is as likely.
+    likelihood = np.linalg.inv(trial_covariance + _UNKNOWN_SHIFT)
+    prior = np.linalg.inv(covariance)
+    together = np.linalg.inv(prior + likelihood)
+    return together @ (prior @ mean + likelihood @ trial_mean), together
