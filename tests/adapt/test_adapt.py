@@ -71,7 +71,7 @@ def test_an_answer_comes_in_words_values_and_files(adapted):
     assert answer["estimate"]["low"] <= answer["estimate"]["dice"] <= answer["estimate"]["high"]
     words = (adapted.directory / "answer.md").read_text(encoding="utf-8")
     assert adapted.headline() in words and "expect a Dice of" in words
-    assert f"kerasunet predict --model {adapted.model}" in words
+    assert f"kerasunet predict {adapted.model} YOUR_IMAGES" in words
     page = (adapted.directory / "report.html").read_text(encoding="utf-8")
     assert page.count("<figure>") == 8 and "http" not in page
     for name in ("pairs.png", "failures.png"):
@@ -253,7 +253,7 @@ def test_the_command_answers_in_words(short, pairs, tiny_model_file, call_cli):
     done = call_cli(*words, "--starts", str(tiny_model_file))
     assert done.returncode == 0, done.stderr
     assert "expect a Dice of" in done.stdout
-    assert "kerasunet predict --model out/model.keras" in done.stdout
+    assert "kerasunet predict out/model.keras YOUR_IMAGES" in done.stdout
     assert "12 annotated images (12 images)" in done.stderr
     assert "training steps to come" in done.stderr
 
