@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from kerasunet.architecture import Architecture
-from kerasunet.data.modality import Modality, modality_of
+from kerasunet.data.modality import modality_of
 from kerasunet.files import sha256, write_json, write_text
 from kerasunet.models.card_text import lines_of
 from kerasunet.models.json_fields import (
@@ -150,9 +150,9 @@ class ModelCard:
         return self.role == "start"
 
     @property
-    def kind_of_image(self) -> Modality | None:
-        """What images it is for; `None` where neither card nor the name of the data says."""
-        return cast("Modality", self.modality) if self.modality else modality_of(self.data.name)
+    def kind_of_image(self) -> str:
+        """What images it is for: a modality; empty where neither card nor data say."""
+        return self.modality or modality_of(self.data.name) or ""
 
     @property
     def trained_sizes(self) -> tuple[int, int]:

@@ -275,10 +275,10 @@ def size_warning(settings: FinetuneSettings | PretrainSettings) -> str:
     )
 
 
-def modality_of_start(init: str) -> Modality | None:
-    """Return the kind of image that a start was trained on last; `None` where that is not known."""
+def modality_of_start(init: str) -> str:
+    """Return the kind of image that a start is for; empty if nobody knows."""
     card = _card_of_start(init)
-    return None if card is None else card.kind_of_image
+    return "" if card is None else card.kind_of_image
 
 
 def modality_of_data(data: DataSet) -> Modality | None:
