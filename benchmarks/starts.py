@@ -2,11 +2,13 @@
 
     python benchmarks/starts.py train NAME --data SETS --output RUNS
     python benchmarks/starts.py evaluate NAME --data SETS --output RUNS
+    python benchmarks/starts.py ship NAME --data SETS --output RUNS
     python benchmarks/starts.py table
 
 SETS holds the folders bus_bra, busi, jsrt and shenzhen. A training that was stopped goes on where
 it was. The groups of a hospital that is left out are halved: trials are compared on one half, the
-other (`evaluate --half read`) is for the networks that were chosen. Rows go to docs/starts/.
+other (`evaluate --half read`) is for the networks that were chosen. Rows go to docs/starts/;
+`ship` registers a network in half precision, with these rows in its card.
 """
 
 from __future__ import annotations
@@ -121,6 +123,52 @@ TRIALS = {
     "joint-choose": replace(_JOINT, train=("bus_bra", "busi/choose"), target="busi/read"),
     "joint-read": replace(_JOINT, train=("bus_bra", "busi/read"), target="busi/choose"),
     "ultrasound": replace(_JOINT, steps=1500),
+}
+
+
+@dataclass(frozen=True)
+class Product:
+    """What the card of a shipped network says beside what its training knows.
+
+    Attributes:
+        title: One line.
+        modality: What images it is for.
+        use: What it is meant for.
+        rows: Files of rows, without their suffix, of hospitals that were left out.
+        side: The size that it is best used at, in pixels.
+    """
+
+    title: str
+    modality: str
+    use: str
+    rows: tuple[str, ...]
+    side: int = 128
+
+
+_USE = (
+    "A start for fine-tuning on {what} of your own hospital, and a first look at them without any; "
+    "other organs and other objects need a fine-tuning. Images are stretched to squares."
+)
+PRODUCTS = {
+    "ultrasound": Product(
+        "start for breast ultrasound, lesions",
+        "ultrasound",
+        _USE.format(what="breast ultrasound images"),
+        (
+            "bus_bra-mild-further-busi-read",
+            "busi-mild-bus_bra-read",
+            "joint-choose-busi-read",
+            "joint-read-busi-choose",
+        ),
+    ),
+    "xray": Product(
+        "start for chest X-rays, both lungs",
+        "xray",
+        _USE.format(what="chest X-rays")
+        + " Trained on Shenzhen alone; the masks' terms, CC BY-NC-SA, forbid commercial use.",
+        ("xray-jsrt-read",),
+        side=160,
+    ),
 }
 
 
@@ -261,6 +309,52 @@ def _by_size(decoded: DecodedCases, rows: Sequence[dict]) -> dict[str, float]:
     return {name: float(dice[which == number].mean()) for number, name in enumerate(names)}
 
 
+def ship(options: argparse.Namespace) -> int:
+    """Register a network, and say in its card how its recipe did on hospitals left out."""
+    from kerasunet import models
+    from kerasunet.models.model_card import write_card
+    from kerasunet.training.evaluation import evaluate as measure
+
+    product, trial = PRODUCTS[options.name], TRIALS[options.name]
+    judged = decode(validation_set(trial, options.data).cases, (product.side, product.side))
+    measured = measure(models.load(file_of(options.name, options.output)), judged)
+    file = models.register(file_of(options.name, options.output), options.name, True)
+    left_out = [one for rows in product.rows if (one := _left_out(rows, product.side)) is not None]
+    card = replace(
+        models.card(options.name),
+        title=product.title,
+        use=product.use,
+        modality=product.modality,
+        image_size=product.side,
+        metrics=measured.summary,
+        left_out=tuple(left_out),
+    )
+    write_card(file, card)
+    print(f"{file}: {len(card.seen):,} images, {len(left_out)} hospitals left out")
+    return 0
+
+
+def _left_out(name: str, side: int) -> Any:
+    """Return what a card says of a file of rows, at one size; nothing if it is not there."""
+    from kerasunet.models import LeftOut
+
+    file = HOME / f"{name}.json"
+    if not file.is_file():
+        return None
+    found = read_json(file)
+    (row,) = (row for row in found["rows"] if row["side"] == side)
+    return LeftOut(
+        trained_on=" + ".join(found["trial"]["train"]),
+        data=found["trial"]["target"].partition("/")[0],
+        cases=row["dice"]["n"],
+        image_size=row["side"],
+        dice={bound: row["dice"][bound] for bound in ("mean", "low", "high")},
+        parts={**row["by_label"], **row["by_size"]},
+        empty=row.get("normals", 0),
+        marked=row.get("falsely_marked"),
+    )
+
+
 def table(_: argparse.Namespace) -> int:
     """Print the trials as Markdown."""
     print("| network | measured on | size | Dice | 95 % interval | normals marked |")
@@ -279,7 +373,7 @@ def table(_: argparse.Namespace) -> int:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     verbs = parser.add_subparsers(required=True)
-    for function in (train, evaluate, table):
+    for function in (train, evaluate, ship, table):
         verb = verbs.add_parser(function.__name__)
         verb.set_defaults(run=function)
         if function is not table:

@@ -51,7 +51,8 @@ def run(options: argparse.Namespace) -> int:
     files = runs.RunDirectory(directory)
     if options.save_as is not None:
         models.check_name(options.save_as, None if options.restart else files.model)
-    _check_layers(settings)
+    if options.init or models.is_registered(settings.init):
+        _check_layers(settings)
     prepared = runs.prepare(settings)
     print(shared.describe_data(prepared.data), flush=True)
     if options.init is None:
