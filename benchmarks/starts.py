@@ -30,6 +30,7 @@ from kerasunet.data.augmentation_settings import (
 )
 from kerasunet.data.cases import DataSet
 from kerasunet.data.decoding import DecodedCases, decode
+from kerasunet.data.fingerprints import united
 from kerasunet.data.groups import regroup
 from kerasunet.data.loading import load
 from kerasunet.data.splits import split_cases
@@ -247,7 +248,7 @@ def average(trial: Trial, options: argparse.Namespace) -> int:
     cards = [models.card(name) for name in names]
     card = replace(
         cards[-1],
-        seen=tuple(sorted({text for one in cards for text in one.seen})),
+        seen=united(text for one in cards for text in one.seen),
         settings={**cards[-1].settings, "average": [*trial.average]},
     )
     path = options.output / options.name / "model.keras"
@@ -320,11 +321,14 @@ def ship(options: argparse.Namespace) -> int:
     measured = measure(models.load(file_of(options.name, options.output)), judged)
     file = models.register(file_of(options.name, options.output), options.name, True)
     left_out = [one for rows in product.rows if (one := _left_out(rows, product.side)) is not None]
+    card = models.card(options.name)
     card = replace(
-        models.card(options.name),
+        card,
         title=product.title,
         use=product.use,
         modality=product.modality,
+        init=models.NATURAL,
+        seen=united(card.seen),
         image_size=product.side,
         metrics=measured.summary,
         left_out=tuple(left_out),

@@ -18,7 +18,7 @@ from kerasunet.data.decoding import (
     foreground_shares,
     require_objects,
 )
-from kerasunet.data.fingerprints import image_identities, known_images
+from kerasunet.data.fingerprints import image_identities, known_images, united
 from kerasunet.data.groups import GIVEN, regroup, with_group_pattern
 from kerasunet.data.loading import SIMULATED, load
 from kerasunet.data.modality import Modality, guess_of_all, modality_of
@@ -260,7 +260,7 @@ def with_seen(
         else:
             seen |= {*start.seen}
             by_name = start.seen_by
-    return replace(card, seen=tuple(sorted(seen)), seen_by=by_name, start_data=tuple(sorted(names)))
+    return replace(card, seen=united(seen), seen_by=by_name, start_data=tuple(sorted(names)))
 
 
 def size_warning(settings: FinetuneSettings | PretrainSettings) -> str:
