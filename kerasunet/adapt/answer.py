@@ -157,6 +157,7 @@ class Answer:
         """Return plain values, for `answer.json`."""
         return {
             "answer": self.headline(),
+            "sentences": self.sentences(),
             "images": len(self.keys),
             "groups": self.survey.groups,
             "unannotated": len(self.survey.data.unannotated),
