@@ -11,6 +11,7 @@ import gradio as gr
 from kerasunet.comparison.report import without_formulas
 from kerasunet.data.checking import Report
 from kerasunet.demo.context import QUIET, Context, problem_html
+from kerasunet.demo.finetune.adaptation import AdaptationForm
 from kerasunet.demo.finetune.jobs import (
     IMAGE_SIZES,
     OPTIMIZATION,
@@ -53,7 +54,9 @@ def build(context: Context) -> None:
     tab = _Tab(context)
     gr.Markdown("### 1. Images and masks")
     tab.draw_data()
-    gr.Markdown("### 2. What to train")
+    gr.Markdown("### 2. Let the images choose")
+    tab.adaptation.draw()
+    gr.Markdown("### Or choose yourself what to train")
     tab.draw_settings()
     tab.draw_run()
     tab.connect()
@@ -65,6 +68,7 @@ class _Tab:
     def __init__(self, context: Context) -> None:
         self.context = context
         self.jobs = TrainingJobs()
+        self.adaptation = AdaptationForm(context, self.jobs)
 
     # What is shown
 
@@ -149,7 +153,8 @@ class _Tab:
     # What happens
 
     def connect(self) -> None:
-        checked = [self.found, self.start, self.init]
+        checked = [self.found, self.start, self.adaptation.start, self.init]
+        self.adaptation.connect()
         self.archive.upload(self._open_archive, self.archive, checked, **_BUSY)
         if self.context.local:  # Else strangers could look into folders of this machine.
             opened = [self.check.click, self.folder.submit]
@@ -256,11 +261,11 @@ def _checked(check: Callable[[], Report]) -> list[Any]:
     try:
         report = check()
     except (ValueError, OSError) as error:
-        return [problem_html(error), gr.update(interactive=False), gr.update()]
+        return [problem_html(error), *[gr.update(interactive=False)] * 2, gr.update()]
     if report.data is None or report.counts()["error"]:
-        return [check_html(report), gr.update(interactive=False), gr.update()]
+        return [check_html(report), *[gr.update(interactive=False)] * 2, gr.update()]
     fitting = fitting_start(report.data)
-    return [check_html(report), gr.update(interactive=True), gr.update(value=fitting)]
+    return [check_html(report), *[gr.update(interactive=True)] * 2, gr.update(value=fitting)]
 
 
 def _downloads(directory: Path) -> list[str]:
