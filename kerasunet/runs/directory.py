@@ -311,14 +311,10 @@ def versions() -> dict[str, str]:
     return {"backend": keras.backend.backend(), **models.versions()}
 
 
+_PARTS = FinetuneSettings, PretrainSettings, Optimization, FinetuneSettings.augmentation
 _IMPLIED = {
     name: option.implied
-    for settings in (
-        FinetuneSettings.augmentation,
-        Optimization,
-        FinetuneSettings,
-        PretrainSettings,
-    )
+    for settings in _PARTS
     for name, option in declared(settings).items()
     if option.implied is not None
 }
