@@ -16,7 +16,7 @@ from kerasunet.files import read_json, read_record, remove_unfinished, write_jso
 from kerasunet.metrics import with_unknown_bounds
 from kerasunet.options import declared
 from kerasunet.strategies import parse
-from kerasunet.training.settings import FinetuneSettings, Optimization, PretrainSettings, to_json
+from kerasunet.training.settings import FinetuneSettings, Optimization, to_json
 
 if sys.platform == "win32":  # That a directory is used twice at once is not noticed there.
     fcntl = None
@@ -311,10 +311,9 @@ def versions() -> dict[str, str]:
     return {"backend": keras.backend.backend(), **models.versions()}
 
 
-_PARTS = FinetuneSettings, PretrainSettings, Optimization, FinetuneSettings.augmentation
 _IMPLIED = {
     name: option.implied
-    for settings in _PARTS
+    for settings in (Optimization, FinetuneSettings, FinetuneSettings.augmentation)
     for name, option in declared(settings).items()
     if option.implied is not None
 }
