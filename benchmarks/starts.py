@@ -56,6 +56,7 @@ class Trial:
         steps: Optimizer steps.
         sides: The smallest and largest size to train at; empty for 128 pixels alone.
         simulated: Simulated cases to mix in.
+        repeated: How often an image without a lesion counts; there are few of them.
         init: Initial weights: a saved model's name, or another trial.
         batch: Images a step.
         average: Names of trials or saved models whose weights are averaged, in place of a training
@@ -68,6 +69,7 @@ class Trial:
     steps: int = 1500
     sides: tuple[int, ...] = (96, 192)
     simulated: int = 0
+    repeated: int = 1
     init: str = "natural"
     batch: int = 8
     average: tuple[str, ...] = ()
@@ -123,7 +125,15 @@ TRIALS = {
     "xray": replace(_OF_SHENZHEN, init="shenzhen-wide", steps=1000),
     "joint-choose": replace(_JOINT, train=("bus_bra", "busi/choose"), target="busi/read"),
     "joint-read": replace(_JOINT, train=("bus_bra", "busi/read"), target="busi/choose"),
-    "ultrasound": replace(_JOINT, steps=1500),
+    "joint": replace(_JOINT, steps=1500),
+    "joint-choose-8": replace(
+        _JOINT,
+        train=("bus_bra", "busi/choose"),
+        target="busi/read",
+        init="joint-choose",
+        repeated=8,
+    ),
+    "ultrasound": replace(_JOINT, init="joint", repeated=8),
 }
 
 
@@ -158,6 +168,7 @@ PRODUCTS = {
         (
             "bus_bra-mild-further-busi-read",
             "busi-mild-bus_bra-read",
+            "joint-choose-8-busi-read",
             "joint-choose-busi-read",
             "joint-read-busi-choose",
         ),
@@ -193,7 +204,14 @@ def training_set(trial: Trial, data: Path) -> DataSet:
     sets = [part(data, name) for name in trial.train]
     if trial.simulated:
         sets.append(load(f"simulated-ultrasound:{trial.simulated}"))
-    cases = sorted((case for one in sets for case in one.cases), key=lambda case: case.key)
+    cases = [case for one in sets for case in one.cases]
+    cases += [
+        replace(case, key=f"{case.key} again {number}")
+        for number in range(1, trial.repeated)
+        for case in cases
+        if case.label == "normal" and "shenzhen" not in trial.train
+    ]
+    cases.sort(key=lambda case: case.key)
     return replace(
         sets[0],
         name="+".join(one.name for one in sets),
@@ -317,9 +335,10 @@ def ship(options: argparse.Namespace) -> int:
     from kerasunet.training.evaluation import evaluate as measure
 
     product, trial = PRODUCTS[options.name], TRIALS[options.name]
+    made = file_of(options.trial or options.name, options.output)
     judged = decode(validation_set(trial, options.data).cases, (product.side, product.side))
-    measured = measure(models.load(file_of(options.name, options.output)), judged)
-    file = models.register(file_of(options.name, options.output), options.name, True)
+    measured = measure(models.load(made), judged)
+    file = models.register(made, options.name, True)
     left_out = [one for rows in product.rows if (one := _left_out(rows, product.side)) is not None]
     card = models.card(options.name)
     card = replace(
@@ -387,6 +406,8 @@ def main() -> int:
     verb = verbs.choices["evaluate"]
     verb.add_argument("--target", default="", help="another data set than the trial's")
     verb.add_argument("--half", choices=("", *HALVES), default="choose")
+    verb = verbs.choices["ship"]
+    verb.add_argument("--trial", default="", help="the network, if not that of this name")
     options = parser.parse_args()
     return options.run(options)
 
