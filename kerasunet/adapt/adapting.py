@@ -174,12 +174,11 @@ class _Adaptation:
         self.listener.phase("making the final model")
         save_final_model(
             model,
-            self.settings,
             found.data,
             chosen,
-            worth,
-            validation,
-            cards[chosen.candidate.start],
+            settings=self.settings,
+            worth=worth,
+            validation=validation,
         )
         return replace(
             answer,
