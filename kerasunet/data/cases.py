@@ -88,6 +88,11 @@ class MaskCoding:
     segments: tuple[str, ...] = ()
     any_color: bool = False
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether nobody has said which value or color is the object."""
+        return self == MaskCoding(void=self.void)
+
     def decode(self, values: readers.MaskValues | np.ndarray, name: str) -> np.ndarray:
         """Turn the values of a mask file into a bool mask of the same shape, (height, width).
 
@@ -152,6 +157,15 @@ class FileCase:
         return readers.read_mask(
             path, frame=self.frame, image=self.image, segments=self.coding.segments
         )
+
+    def codes(self) -> tuple[str, ...]:
+        """Return the values and colors that are the object in the mask files, each once."""
+        found: dict[str, None] = {}
+        for path in self.masks:
+            values = self.read_mask_values(path)
+            mask = self.coding.decode(values, str(path))
+            found |= dict.fromkeys([values.name_of(mask)] if mask.any() else ())
+        return tuple(found)
 
     def _read_mask(self, path: Path) -> np.ndarray:
         return self.coding.decode(self.read_mask_values(path), str(path))

@@ -8,8 +8,11 @@ import hashlib
 import os
 import pty
 import shutil
+import signal
 import stat
 import sys
+import time
+import warnings
 from contextlib import suppress
 from pathlib import Path
 
@@ -23,7 +26,7 @@ from helpers.study_tables import write_study
 from kerasunet import models
 from kerasunet.cli import main, predict as verb
 from kerasunet.cli.options import check_outputs
-from kerasunet.files import NotWritten, write_json
+from kerasunet.files import FileWarning, NotWritten, write_json
 from kerasunet.runs.directory import RunDirectory, exclusive
 
 SLOW = pytest.mark.slow
@@ -600,3 +603,23 @@ def test_ctrl_c_promises_nothing_where_nothing_is_kept(call, monkeypatch):
 
     monkeypatch.setattr("kerasunet.data.checking.check", stop)
     assert call("check", "simulated-xray:3") == (130, "stopped\n")
+
+
+def test_sigterm_ends_a_verb_like_ctrl_c(call, monkeypatch):
+    def stop(*_, **__):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(5)
+
+    monkeypatch.setattr("kerasunet.data.checking.check", stop)
+    assert call("check", "simulated-xray:3") == (143, "stopped\n")
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+def test_a_warning_made_an_error_is_no_fault(call, monkeypatch):
+    def warn(*_, **__):
+        warnings.simplefilter("error")
+        warnings.warn("a.dcm: its RescaleSlope is 0 and was ignored", FileWarning, stacklevel=1)
+
+    monkeypatch.setattr("kerasunet.data.checking.check", warn)
+    status, said = call("check", "simulated-xray:3")
+    assert status == 2 and said.startswith("error: a.dcm: its RescaleSlope is 0 and was ignored (a")

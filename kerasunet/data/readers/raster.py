@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import os
 import re
+import struct
 import sys
 from contextlib import AbstractContextManager, nullcontext, suppress
 
@@ -60,10 +61,12 @@ _MARKS = {"JPEG": (b"\xff\xd8\xff",), "BMP": (b"BM",), "TIFF": (b"II", b"MM")}
 _ARRAY_MODES = ("1", "L", "LA", "RGB", "RGBA", "I", "F", "I;16", "I;16L", "I;16B", "I;16N")
 _PALETTE = 256
 _LOSSY = ("jpeg", "tiff_jpeg", "webp")  # Compressions inside TIFF.
+_SAMPLE_KINDS = {1: "integers", 2: "signed integers", 3: "floats", 5: "complex integers"}
 _ANIMATED = ("GIF", "WebP", "PNG")
 _FAX = ("tiff_ccitt", "group3", "group4")
 _WEBP_HEADER = 4096
 _ORIENTATION, _ON_THEIR_SIDE = 0x0112, (5, 6, 7, 8)  # Of EXIF.
+_PNG_MARK, _CHUNK_HEAD = b"\x89PNG\r\n\x1a\n", 8
 _NOISY_METADATA = (b"Exif", b"eXIf", b"acTL")
 
 
@@ -80,10 +83,10 @@ def read_image(source: Source) -> tuple[np.ndarray, tuple[float, float] | None]:
 
 def read_mask(source: Source) -> MaskValues:
     """Read values, `(height, width)`, and their colors if there are any."""
-    if source.partner is not None:
-        check_order(source.partner)
     with _silence(source):
         picture = _open(source)
+        if source.partner is not None:
+            _check_turn(picture, source, source.partner)
         if isinstance(picture, TiffImageFile) and _counts_from_white(picture):
             raise Unusable("its values count from white down; save it with 0 as black")
         if picture.mode == "P":
@@ -154,9 +157,68 @@ def locate(source: Source) -> Partner:
         width, height = picture.size
         if isinstance(picture, TiffImageFile):  # Pillow may have exchanged them already.
             width, height = (picture.tag_v2[tag] for tag in (tags.IMAGEWIDTH, tags.IMAGELENGTH))
-        if picture.getexif().get(_ORIENTATION, 1) in _ON_THEIR_SIDE:
+        exif = _exif_orientation(picture, source)
+        if exif in _ON_THEIR_SIDE:
             width, height = height, width
-        return Partner(source.name, source.frame, _page_count(picture), (height, width))
+        order = "turned" if exif != 1 else "stored"
+        return Partner(
+            source.name,
+            source.frame,
+            _page_count(picture),
+            (height, width),
+            order="unknown" if exif in _ON_THEIR_SIDE else order,
+            exif=exif,
+        )
+
+
+def _exif_orientation(picture: ImageFile, source: Source) -> int:
+    """Return how a picture, not yet decoded, is to be turned: 1 for not at all, to 8."""
+    if source.kind == "PNG" and _has_late_exif(source):
+        picture.load()
+    with suppress(Exception):  # Broken metadata turn nothing.
+        # PNG's own method would decode the whole picture first.
+        found = Image.getexif(picture).get(_ORIENTATION, 1)
+        return found if found in range(1, 9) else 1
+    return 1
+
+
+def _has_late_exif(source: Source) -> bool:
+    """Return whether a PNG file has EXIF after its pixels."""
+    start, at = source.file.tell(), len(_PNG_MARK)
+    after = False
+    try:
+        while len(head := _bytes_at(source, at)) == _CHUNK_HEAD:
+            length, kind = struct.unpack(">I4s", head)
+            if after and kind == b"eXIf":
+                return True
+            after, at = after or kind == b"IDAT", at + length + _CHUNK_HEAD + 4
+        return False
+    finally:
+        source.file.seek(start)
+
+
+def _bytes_at(source: Source, at: int) -> bytes:
+    source.file.seek(at)
+    return source.file.read(_CHUNK_HEAD)
+
+
+def _check_turn(picture: ImageFile, source: Source, image: Partner) -> None:
+    """Refuse a mask if only one of it and its image is turned by EXIF, unless their shape tells.
+
+    It may have been drawn on the picture as it is shown, or as it is stored.
+    """
+    if image.exif == 1 and image.order != "stored":
+        check_order(image)
+    own = _exif_orientation(picture, source)
+    on_side = [turn in _ON_THEIR_SIDE for turn in (own, image.exif)]
+    height, width = image.shape
+    if own != image.exif and (on_side[0] == on_side[1] or height == width):
+        turned, other = ("the mask", image.name) if image.exif == 1 else (image.name, "the mask")
+        raise Unusable(
+            f"{turned} is turned by its EXIF orientation and {other} is not, or in another way, so "
+            "it does not tell on which view it was drawn; save both without that orientation, as "
+            "they belong together"
+        )
 
 
 def read_png(content: bytes, size_limit: int) -> np.ndarray:
@@ -189,7 +251,12 @@ def _silence(source: Source) -> AbstractContextManager[None]:
 def _open(source: Source) -> ImageFile:
     """Open the wanted page; only its header is read."""
     source.file.seek(0)
-    picture = _FORMATS[source.kind](source.file)
+    try:
+        picture = _FORMATS[source.kind](source.file)
+    except SyntaxError:
+        if source.kind == "TIFF" and (numbers := _rare_numbers(source)):
+            raise Unusable(numbers) from None
+        raise
     if source.frame:
         source.check_frame(_page_count(picture))
         picture.seek(source.frame)
@@ -200,6 +267,24 @@ def _open(source: Source) -> ImageFile:
     if source.kind in _ANIMATED and (count := getattr(picture, "n_frames", 1)) > 1:
         raise Unusable(f"an animation of {count:,} pictures; export what was outlined as PNG")
     return picture
+
+
+def _rare_numbers(source: Source) -> str:
+    """Describe the numbers of a TIFF file that Pillow does not open; empty if that is damaged."""
+    source.file.seek(0)
+    with suppress(Exception):  # Whatever broken bytes raise, the file is damaged then.
+        header = TiffImagePlugin.ImageFileDirectory_v2(source.file.read(8))
+        source.file.seek(header.next)
+        header.load(source.file)
+        bits = {*header[tags.BITSPERSAMPLE]}
+        kind = _SAMPLE_KINDS.get(header.get(tags.SAMPLEFORMAT, (1,))[0], "numbers of a rare kind")
+        channels = header.get(tags.SAMPLESPERPIXEL, 1)
+        return (
+            f"a TIFF file of {channels} channel{'s' * (channels > 1)} of {max(bits)}-bit {kind}, "
+            "which is not read; save grey levels as integers of 8 or 16 bits or floats of 32, "
+            "colors with 8 or 16 bits"
+        )
+    return ""
 
 
 def _page_count(picture: ImageFile) -> int:

@@ -85,6 +85,11 @@ def check_order(partner: Partner) -> None:
 
 def check_outlined(image: Partner) -> None:
     """Refuse an image whose outlines, in pixels, may be those of another view of it."""
+    if _may_be_turned(image) and image.exif != 1:
+        raise Unusable(
+            "it is turned by its EXIF orientation, so outlines in pixels do not tell on which view "
+            "they were drawn; save it as it was outlined, without that orientation"
+        )
     if _may_be_turned(image):
         raise Unusable(
             "it is turned by its orientation, or may have to be, so outlines in pixels do not tell "
