@@ -7,6 +7,7 @@ of 0 and 255 would train a network toward nonsense without a word, so values bey
 from __future__ import annotations
 
 import math
+import warnings
 
 import keras
 from keras import ops
@@ -115,6 +116,16 @@ def _smoothed_dice(y_true, y_pred, weights):
     return (overlap + 1.0) / (total + 1.0)
 
 
+def _warn_of_jax(wrong) -> None:
+    """Warn where a compiled step of JAX, which cannot raise, meets values that are no masks."""
+    import jax
+
+    def warn() -> None:
+        raise ValueError(_WRONG_MASKS)
+
+    jax.lax.cond(ops.any(wrong), lambda: jax.debug.callback(warn), lambda: None)
+
+
 def _checked_masks(y_true, y_pred):
     """Return masks as float32 of the rank of the probabilities, NaN where they are no masks.
 
@@ -128,6 +139,8 @@ def _checked_masks(y_true, y_pred):
     backend = keras.backend.backend()
     if backend == "torch" and bool(ops.any(wrong)):
         raise ValueError(_WRONG_MASKS)
+    if backend == "jax":
+        _warn_of_jax(wrong)
     masks = ops.where(wrong, math.nan, masks)
     if backend != "tensorflow":
         return masks

@@ -109,7 +109,9 @@ def _run(verb: str, words: Sequence[str]) -> int:
     except _USER_ERRORS as error:
         return _refuse(error, _message(error), 2, debug=debug)
     except UserWarning as warning:  # `python -W error` makes them errors.
-        return _refuse(warning, f"{warning} (a warning, which -W error makes an error)", 2, debug=debug)
+        return _refuse(
+            warning, f"{warning} (a warning, which -W error makes an error)", 2, debug=debug
+        )
     except MemoryError as error:
         return _refuse(error, "out of memory; use smaller or fewer images", 2, debug=debug)
     except Exception as error:

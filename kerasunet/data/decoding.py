@@ -354,7 +354,10 @@ def _load_each(
 
 
 def _use_each(
-    cases: Sequence[C], indices: Sequence[int], read: Callable[[C], T], use: Callable[[int, T], None]
+    cases: Sequence[C],
+    indices: Sequence[int],
+    read: Callable[[C], T],
+    use: Callable[[int, T], None],
 ) -> None:
     """Read something of cases in threads and hand it on; raise what cannot be read at the end."""
     problems: dict[int, str] = {}

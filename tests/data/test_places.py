@@ -621,7 +621,7 @@ def test_segments_are_chosen_by_label_or_refused(tmp_path, kind):
 
 
 def slicer(path, layers, segments, *, start=(0, 0, 0)):
-    """Write a segmentation as 3D Slicer does: layers, `(slices, height, width)` each, at a start."""
+    """Write a segmentation as 3D Slicer does; layers are `(slices, height, width)` each."""
     stacked = np.stack(layers).astype(np.uint8)
     depth, height, width = stacked.shape[1:]
     corner = (affine() @ [*start, 1])[:3] * (-1, -1, 1)
@@ -630,7 +630,12 @@ def slicer(path, layers, segments, *, start=(0, 0, 0)):
     named = [
         f"Segment{n}_{field}:={value}"
         for n, (name, value, layer) in enumerate(segments)
-        for field, value in (("ID", f"S{n}"), ("Name", name), ("LabelValue", value), ("Layer", layer))
+        for field, value in (
+            ("ID", f"S{n}"),
+            ("Name", name),
+            ("LabelValue", value),
+            ("Layer", layer),
+        )
     ]
     lines = [
         "NRRD0004", "type: unsigned char", f"dimension: {3 + several}",

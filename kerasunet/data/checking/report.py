@@ -21,8 +21,8 @@ import numpy as np
 from kerasunet.data.cases import AnnotatedCase, Case, DataSet, FileCase
 from kerasunet.data.checking.comparison import (
     contradictions,
-    divided_duplicates,
     different_codes,
+    divided_duplicates,
     near_duplicates,
     unusual_shares,
     without_objects,

@@ -88,9 +88,7 @@ def _segments(source: Source) -> list[_Segment]:
     ]
 
 
-def _united(
-    pixels: np.ndarray, segments: Sequence[_Segment], wanted: Sequence[str]
-) -> np.ndarray:
+def _united(pixels: np.ndarray, segments: Sequence[_Segment], wanted: Sequence[str]) -> np.ndarray:
     """Unite segments to uint8 of 0 and 1: those of these names or values, or all."""
     layers = pixels if pixels.ndim == 3 else pixels[..., None]
     counted = [one for one in segments if not wanted or {one.name, str(one.value)} & {*wanted}]
