@@ -7,7 +7,6 @@ of 0 and 255 would train a network toward nonsense without a word, so values bey
 from __future__ import annotations
 
 import math
-import warnings
 
 import keras
 from keras import ops

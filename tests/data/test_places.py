@@ -704,3 +704,20 @@ def test_another_mask_that_is_cut_says_so(tmp_path):
     path = nifti(tmp_path / "m.nii.gz", MASKS[:, 3:41, 4:40], place)
     with pytest.raises(ValueError, match=r"m\.nii\.gz: it covers only a part of v\.nii\.gz; pad"):
         read(path, image, 1)
+
+
+def test_two_orientations_that_contradict_each_other_are_refused(tmp_path):
+    """nibabel goes by the one, ITK by the other, so that a mask of one may lie flipped."""
+    flipped = affine() @ np.diag([-1.0, 1, 1, 1])
+    volume = nibabel.Nifti1Image(PIXELS.transpose(2, 1, 0), affine())
+    volume.set_sform(affine(), 1)
+    volume.set_qform(flipped, 1)
+    nibabel.save(volume, tmp_path / "v.nii")
+    with pytest.raises(ValueError, match=r"v\.nii: its two orientations, sform and qform, contra"):
+        read_image(tmp_path / "v.nii", frame=0)
+    (tmp_path / "images").mkdir()
+    (tmp_path / "v.nii").rename(tmp_path / "images" / "v.nii")
+    nifti(tmp_path / "masks" / "v.nii", MASKS, flipped)
+    (case,) = load(tmp_path).cases
+    with pytest.raises(ValueError, match="contradict each other"):
+        case.load()

@@ -745,3 +745,18 @@ def test_numbers_that_no_tiff_reader_here_knows_are_named(tmp_path, dtype, words
     path.write_bytes(head.ljust(200, b"\0") + values.tobytes())
     with pytest.raises(ValueError, match=rf"x\.tif: a TIFF file of {words}, .* save grey levels"):
         read_image(path)
+
+
+def test_a_palette_of_sixteen_bits_that_fills_eight(tmp_path):
+    """Some writers copy 8-bit colors into TIFF's 16-bit palette; Pillow alone shows them black."""
+    path = tmp_path / "x.tif"
+    picture = Image.fromarray(GREY, "P")
+    picture.putpalette([level for n in range(256) for level in (n, 255 - n, 7)])
+    picture.save(path)
+    with Image.open(path) as known:
+        levels = np.array(known.tag_v2[TiffImagePlugin.COLORMAP], np.uint16)
+    content = path.read_bytes()
+    assert levels.tobytes() in content
+    path.write_bytes(content.replace(levels.tobytes(), (levels >> 8).tobytes()))
+    expected = np.stack([GREY, 255 - GREY, np.full_like(GREY, 7)], axis=2)
+    np.testing.assert_array_equal(read(path), expected)

@@ -19,6 +19,7 @@ from PIL import (
     BmpImagePlugin,
     GifImagePlugin,
     ImageOps,
+    ImagePalette,
     JpegImagePlugin,
     PngImagePlugin,
     TiffImagePlugin,
@@ -262,6 +263,7 @@ def _open(source: Source) -> ImageFile:
         picture.seek(source.frame)
     source.check_size(*picture.size)
     if isinstance(picture, TiffImageFile):
+        _mend_palette(picture)
         _check_planes(picture)
         _check_stack(picture, source)
     if source.kind in _ANIMATED and (count := getattr(picture, "n_frames", 1)) > 1:
@@ -404,6 +406,13 @@ def _check_stack(picture: TiffImageFile, source: Source) -> None:
             f"a stack of {int(stated[1]):,} pictures that lists {picture.n_frames:,} of them, as "
             "ImageJ writes large ones; save it in parts, or as an image sequence"
         )
+
+
+def _mend_palette(picture: TiffImageFile) -> None:
+    """Take a palette of 16 bits that fills 8 of them by those; Pillow keeps the upper ones."""
+    levels = picture.tag_v2.get(tags.COLORMAP) if picture.mode == "P" else None
+    if levels and max(levels) < _PALETTE:
+        picture.palette = ImagePalette.raw("RGB;L", bytes(levels))
 
 
 def _check_planes(picture: TiffImageFile) -> None:
