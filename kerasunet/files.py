@@ -79,13 +79,13 @@ def writing(path: Path) -> Iterator[None]:
 def write_atomically(path: str | os.PathLike, write: Callable[[Path], object]) -> None:
     """Let `write` fill a temporary file of the same suffix, then rename it to `path`.
 
-    The content reaches the disk before the name does.
+    The content reaches the disk before the name does. A link stays; what it leads to is replaced.
 
     Raises:
         NotWritten: The disk is full, the folder is not writable, the path is a folder, a device or
             a write-protected file, or the like.
     """
-    path = Path(path)
+    path = Path(os.path.realpath(path)) if os.path.islink(path) else Path(path)
     _require_replaceable(path)
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import csv
 import hashlib
+import json
 import os
 import pty
 import shutil
@@ -28,6 +29,7 @@ from kerasunet.cli import main, predict as verb
 from kerasunet.cli.options import check_outputs
 from kerasunet.files import FileWarning, NotWritten, write_json
 from kerasunet.runs.directory import RunDirectory, exclusive
+from kerasunet.training.settings import FinetuneSettings, PretrainSettings
 
 SLOW = pytest.mark.slow
 THESIS = "years of work"
@@ -143,6 +145,28 @@ def test_a_restart_never_removes_the_start_it_was_given(call, earlier, verb):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("verb", ["finetune", "pretrain"])
+def test_a_restart_does_not_remove_a_run_of_another_verb(call, earlier, verb):
+    with open(earlier / "config.json") as file:
+        record = json.load(file)
+    settings = record["settings"]
+    if verb == "finetune":
+        del settings["layers"]
+    (earlier / "config.json").write_text(json.dumps(record))
+    before = contents(earlier)
+    asked = FinetuneSettings() if verb == "finetune" else PretrainSettings()
+    with pytest.raises(ValueError, match="is a run of another verb; use another output folder"):
+        RunDirectory(earlier).claim(asked, {}, restart=True)
+    assert contents(earlier) == before
+
+
+def test_a_link_stays_and_what_it_leads_to_is_written(place):
+    (place / "link.json").symlink_to("there/real.json")
+    write_json(place / "link.json", {"a": 1})
+    assert os.readlink(place / "link.json") == "there/real.json"
+    assert json.loads((place / "there" / "real.json").read_text()) == {"a": 1}
+
+
 def test_a_restart_removes_the_run_and_nothing_else(call, earlier, tiny_model_file):
     (earlier / "overlays" / "mine.png").write_bytes(b"mine")
     words = ["finetune", "--init", tiny_model_file, *XRAYS, "--layers", "head", "--output", "run"]
