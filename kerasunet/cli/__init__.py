@@ -6,6 +6,7 @@ import argparse
 import errno
 import importlib
 import io
+import itertools
 import os
 import signal
 import sys
@@ -97,6 +98,7 @@ def _run(verb: str, words: Sequence[str]) -> int:
     module = importlib.import_module(f"kerasunet.cli.{verb}")
     debug = "--debug" in words
     try:
+        _require_values(words)
         options = _parser(verb, module).parse_args(words)
         check_outputs(verb, options, getattr(module, "marks", dict))
         return module.run(options) or 0
@@ -116,6 +118,16 @@ def _run(verb: str, words: Sequence[str]) -> int:
         return _refuse(error, "out of memory; use smaller or fewer images", 2, debug=debug)
     except Exception as error:
         return _refuse(error, f"{type(error).__name__}: {error}; {_FAULT}", 3, debug=debug)
+
+
+def _require_values(words: Sequence[str]) -> None:
+    """Refuse empty values, such as those of unset variables: as a path, they mean this folder."""
+    for option, value in itertools.pairwise(["", *words]):
+        if not value.strip() or (value.startswith("--") and value.endswith("=")):
+            name = option if option.startswith("--") else value.strip().rstrip("=")
+            raise ValueError(
+                f"{name or 'an argument'}: the value is empty; give one, or leave out the option"
+            )
 
 
 def _parser(verb: str, module: ModuleType) -> argparse.ArgumentParser:

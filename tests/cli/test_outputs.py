@@ -27,6 +27,7 @@ from helpers.study_tables import write_study
 from kerasunet import models
 from kerasunet.cli import main, predict as verb
 from kerasunet.cli.options import check_outputs
+from kerasunet.data import load
 from kerasunet.files import FileWarning, NotWritten, write_json
 from kerasunet.runs.directory import RunDirectory, exclusive
 from kerasunet.training.settings import FinetuneSettings, PretrainSettings
@@ -627,6 +628,22 @@ def test_ctrl_c_promises_nothing_where_nothing_is_kept(call, monkeypatch):
 
     monkeypatch.setattr("kerasunet.data.checking.check", stop)
     assert call("check", "simulated-xray:3") == (130, "stopped\n")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("check", ""),
+        ("finetune", "--data", "", "--layers", "all"),
+        ("finetune", "--data", "simulated-xray:12", "--output", " ", "--layers", "all"),
+        ("check", "simulated-xray:3", "--html="),
+    ],
+)
+def test_an_empty_value_does_not_mean_this_folder(call, words):
+    """As of a variable that is not set."""
+    refused(call, *words, saying="the value is empty")
+    with pytest.raises(ValueError, match="the name of the data is empty"):
+        load("")
 
 
 def test_sigterm_ends_a_verb_like_ctrl_c(call, monkeypatch):
