@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from kerasunet import models
+from kerasunet.data.augmentation_settings import Augmentation
 from kerasunet.files import read_json, read_record, remove_unfinished, write_json, writing
 from kerasunet.metrics import with_unknown_bounds
 from kerasunet.options import declared
@@ -245,8 +246,7 @@ class RunDirectory:
             settings: Settings dataclass of the new run.
 
         Raises:
-            ValueError: The directory holds something else, such as a pre-training where a
-                fine-tuning is to be, or the new run needs a file in it.
+            ValueError: The directory holds something else, or the new run needs a file in it.
         """
         if not self.path.is_dir() or not any(self.path.iterdir()):
             return
@@ -315,7 +315,7 @@ def versions() -> dict[str, str]:
 
 _IMPLIED = {
     name: option.implied
-    for settings in (Optimization, FinetuneSettings, PretrainSettings)
+    for settings in (Augmentation, Optimization, FinetuneSettings, PretrainSettings)
     for name, option in declared(settings).items()
     if option.implied is not None
 }
