@@ -208,7 +208,8 @@ class AnnotatedCase:
 
     def read_image(self) -> tuple[np.ndarray, tuple[float, float] | None]:
         """Read the image and its spacing, as `kerasunet.data.read_image` does."""
-        return readers.read_image(self.image, outlined=True)
+        sized = getattr(self.annotation, "size", ()) is not None
+        return readers.read_image(self.image, outlined=True, sized=sized)
 
 
 @dataclass(frozen=True)

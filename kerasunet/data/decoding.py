@@ -23,7 +23,8 @@ _CODES = (1, 1, 64)  # The bytes of a few values or colors, kept like an image, 
 _ONE_CODE = {"1", "255", "#ffffff"}  # What programs write for the one object there is.
 _MOST_CODES = 5
 _SUBMITTED = 4096  # Cases that wait for a thread at a time.
-C, T = TypeVar("C"), TypeVar("T")
+C = TypeVar("C", bound=Case)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)

@@ -582,6 +582,25 @@ def test_a_mask_that_may_be_drawn_on_either_view_is_refused(tmp_path, suffix, or
     assert "the mask is turned by its EXIF orientation and a" in refusal(tmp_path)
 
 
+def test_outlines_on_a_picture_that_is_turned_need_a_size(tmp_path):
+    """COCO has coordinates of either view; labelme shows pictures as they are turned."""
+    upright = np.rot90(image_of(OBJECT), -1)
+    image = {"id": 1, "file_name": "a.jpg", "height": SHAPE[1], "width": SHAPE[0]}
+    drawn = {"id": 1, "image_id": 1, "category_id": 1, "segmentation": [[2, 3, 20, 3, 20, 30]]}
+    save_turned(tmp_path / "a.jpg", Image.fromarray(image_of(OBJECT)), 6)
+    for size, square in ((True, False), (False, False), (True, True)):
+        if square:
+            save_turned(tmp_path / "a.jpg", Image.fromarray(upright).resize((40, 40)), 3)
+        known = image | ({"height": 40, "width": 40} if square else {})
+        known = known if size else {"id": 1, "file_name": "a.jpg"}
+        content = {"images": [known], "annotations": [drawn], "categories": []}
+        (tmp_path / "coco.json").write_text(json.dumps(content))
+        if size and not square:
+            assert mask_in(tmp_path).shape == upright.shape
+        else:
+            assert "a.jpg: it is turned by its EXIF orientation, so outlines" in refusal(tmp_path)
+
+
 def test_exif_after_the_pixels_of_a_png_counts(tmp_path):
     save_turned(tmp_path / "images" / "a.png", Image.fromarray(image_of(OBJECT)), 3)
     content = (tmp_path / "images" / "a.png").read_bytes()

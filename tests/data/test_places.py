@@ -692,6 +692,9 @@ def test_a_segmentation_of_slicer_that_is_cut_is_padded(tmp_path):
     expected[1:2, 3:41, 4:40] = cut
     for frame in range(3):
         np.testing.assert_array_equal(read(path, image, frame), expected[frame])
+    wrong = slicer(tmp_path / "x.seg.nrrd", [MASKS], (("lung", 1, 4),))
+    with pytest.raises(ValueError, match=r"its segment lung is in layer 4, and it has 1 from 0"):
+        read(wrong, image, 1)
     elsewhere = slicer(tmp_path / "w.seg.nrrd", [cut], SEGMENTS[:1], start=(400, 3, 1))
     with pytest.raises(ValueError, match="its pixels lie elsewhere in the patient"):
         read(elsewhere, image, 1)

@@ -39,6 +39,7 @@ def read_image(
     frame: int | None = None,
     size_limit: int = SIZE_LIMIT,
     outlined: bool = False,
+    sized: bool = True,
 ) -> tuple[np.ndarray, tuple[float, float] | None]:
     """Read an image file of a kind that is known by its contents, whatever its suffix says.
 
@@ -60,7 +61,9 @@ def read_image(
         path: The image file.
         frame: Page of a TIFF, frame of a DICOM, slice of a volume, from 0; `None` for the only one.
         size_limit: Largest height times width; checked in the header, before pixels are decoded.
-        outlined: Whether outlines in pixels belong to it, so that a turned volume is refused.
+        outlined: Whether outlines in pixels belong to it, so that a turned volume is refused, and a
+            picture turned by EXIF unless its shape tells which view was outlined.
+        sized: Whether the outlines come with the size of the view that they were drawn on.
 
     Returns:
         The image, float32, `(height, width)` when all channels agree, else
@@ -84,7 +87,7 @@ def read_image(
             _check_only_frame(reader.count_frames(source))
         _check_suffix(source, reader)
         if outlined and kind != "DICOM":
-            check_outlined(reader.locate(source))
+            check_outlined(reader.locate(source), sized=sized)
         image = reader.read_image(source)
     _say(path, source.remarks)
     return image

@@ -92,6 +92,12 @@ def _united(pixels: np.ndarray, segments: Sequence[_Segment], wanted: Sequence[s
     """Unite segments to uint8 of 0 and 1: those of these names or values, or all."""
     layers = pixels if pixels.ndim == 3 else pixels[..., None]
     counted = [one for one in segments if not wanted or {one.name, str(one.value)} & {*wanted}]
+    for one in counted:
+        if one.layer >= layers.shape[2]:
+            raise Unusable(
+                f"its segment {one.name} is in layer {one.layer}, and it has {layers.shape[2]} "
+                "from 0 on; save it again"
+            )
     inside = [layers[..., one.layer] == one.value for one in counted]
     return np.logical_or.reduce([np.zeros(layers.shape[:2], bool), *inside]).astype(np.uint8)
 

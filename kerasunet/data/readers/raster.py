@@ -8,7 +8,6 @@ yields the lower byte.
 from __future__ import annotations
 
 import io
-import os
 import re
 import struct
 import sys
@@ -19,7 +18,6 @@ from PIL import (
     BmpImagePlugin,
     GifImagePlugin,
     ImageOps,
-    ImagePalette,
     JpegImagePlugin,
     PngImagePlugin,
     TiffImagePlugin,
@@ -39,17 +37,23 @@ from kerasunet.data.readers.source import (
     Partner,
     Source,
     Unusable,
-    millimetres,
     quiet,
     quiet_native_code,
 )
 from kerasunet.data.readers.space import check_order
+from kerasunet.data.readers.tiff import (
+    check_planes,
+    check_stack,
+    counts_from_white,
+    mend_palette,
+    rare_numbers,
+    shows_zero_as_white,
+    spacing_of,
+    typed,
+)
 
 _DEEP = re.compile("(RGB|RGBA|RGBX);16[BLN]")
 _OPPOSITE = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
-_IMAGEJ_UNIT = re.compile(r"\AImageJ=.*?^unit=(mm|cm|micron)$", re.MULTILINE | re.DOTALL)
-_IMAGEJ_STACK = re.compile(r"\AImageJ=.*?^images=(\d+)$", re.MULTILINE | re.DOTALL)
-_UNIT_MM = {"mm": 1.0, "cm": 10.0, "micron": 0.001}
 _FORMATS = {
     "PNG": PngImagePlugin.PngImageFile,
     "JPEG": JpegImagePlugin.JpegImageFile,
@@ -62,9 +66,7 @@ _MARKS = {"JPEG": (b"\xff\xd8\xff",), "BMP": (b"BM",), "TIFF": (b"II", b"MM")}
 _ARRAY_MODES = ("1", "L", "LA", "RGB", "RGBA", "I", "F", "I;16", "I;16L", "I;16B", "I;16N")
 _PALETTE = 256
 _LOSSY = ("jpeg", "tiff_jpeg", "webp")  # Compressions inside TIFF.
-_SAMPLE_KINDS = {1: "integers", 2: "signed integers", 3: "floats", 5: "complex integers"}
 _ANIMATED = ("GIF", "WebP", "PNG")
-_FAX = ("tiff_ccitt", "group3", "group4")
 _WEBP_HEADER = 4096
 _ORIENTATION, _ON_THEIR_SIDE = 0x0112, (5, 6, 7, 8)  # Of EXIF.
 _PNG_MARK, _CHUNK_HEAD = b"\x89PNG\r\n\x1a\n", 8
@@ -79,7 +81,7 @@ def read_image(source: Source) -> tuple[np.ndarray, tuple[float, float] | None]:
         if not isinstance(picture, TiffImageFile):
             return to_levels(pixels), None
         levels = to_levels(pixels)
-        return 255 - levels if _shows_zero_as_white(picture) else levels, _spacing(picture)
+        return 255 - levels if shows_zero_as_white(picture) else levels, spacing_of(picture)
 
 
 def read_mask(source: Source) -> MaskValues:
@@ -88,7 +90,7 @@ def read_mask(source: Source) -> MaskValues:
         picture = _open(source)
         if source.partner is not None:
             _check_turn(picture, source, source.partner)
-        if isinstance(picture, TiffImageFile) and _counts_from_white(picture):
+        if isinstance(picture, TiffImageFile) and counts_from_white(picture):
             raise Unusable("its values count from white down; save it with 0 as black")
         if picture.mode == "P":
             return _indexed(picture)
@@ -255,7 +257,7 @@ def _open(source: Source) -> ImageFile:
     try:
         picture = _FORMATS[source.kind](source.file)
     except SyntaxError:
-        if source.kind == "TIFF" and (numbers := _rare_numbers(source)):
+        if source.kind == "TIFF" and (numbers := rare_numbers(source)):
             raise Unusable(numbers) from None
         raise
     if source.frame:
@@ -263,30 +265,12 @@ def _open(source: Source) -> ImageFile:
         picture.seek(source.frame)
     source.check_size(*picture.size)
     if isinstance(picture, TiffImageFile):
-        _mend_palette(picture)
-        _check_planes(picture)
-        _check_stack(picture, source)
+        mend_palette(picture)
+        check_planes(picture)
+        check_stack(picture, source)
     if source.kind in _ANIMATED and (count := getattr(picture, "n_frames", 1)) > 1:
         raise Unusable(f"an animation of {count:,} pictures; export what was outlined as PNG")
     return picture
-
-
-def _rare_numbers(source: Source) -> str:
-    """Describe the numbers of a TIFF file that Pillow does not open; empty if that is damaged."""
-    source.file.seek(0)
-    with suppress(Exception):  # Whatever broken bytes raise, the file is damaged then.
-        header = TiffImagePlugin.ImageFileDirectory_v2(source.file.read(8))
-        source.file.seek(header.next)
-        header.load(source.file)
-        bits = {*header[tags.BITSPERSAMPLE]}
-        kind = _SAMPLE_KINDS.get(header.get(tags.SAMPLEFORMAT, (1,))[0], "numbers of a rare kind")
-        channels = header.get(tags.SAMPLESPERPIXEL, 1)
-        return (
-            f"a TIFF file of {channels} channel{'s' * (channels > 1)} of {max(bits)}-bit {kind}, "
-            "which is not read; save grey levels as integers of 8 or 16 bits or floats of 32, "
-            "colors with 8 or 16 bits"
-        )
-    return ""
 
 
 def _page_count(picture: ImageFile) -> int:
@@ -304,7 +288,7 @@ def _channels(picture: ImageFile, source: Source) -> np.ndarray:
     deep = _is_deep_colour(picture)
     pixels = _array(_upright(picture))
     if isinstance(picture, TiffImageFile):
-        pixels = _typed(pixels, picture)
+        pixels = typed(pixels, picture)
     if deep:
         lower = _open(source)
         _take_lower_bytes(lower)
@@ -363,74 +347,3 @@ def _opposite(arguments: str | tuple | None) -> str | tuple:
 
 def _raw_mode(arguments: str | tuple | None) -> str:
     return str(arguments[0]) if isinstance(arguments, tuple) else arguments or ""
-
-
-def _shows_zero_as_white(picture: TiffImageFile) -> bool:
-    """Return whether values are still to be inverted, which Pillow does only up to 8 bits."""
-    return picture.mode[0] in "IF" and picture.tag_v2.get(tags.PHOTOMETRIC_INTERPRETATION) == 0
-
-
-def _counts_from_white(picture: TiffImageFile) -> bool:
-    """Return whether a mask may be inverted by what is seen, for 0 is shown white.
-
-    ImageJ and tifffile mean the object by what they show black then; fax programs do not.
-    """
-    is_fax = picture.info.get("compression") in _FAX
-    return not is_fax and picture.tag_v2.get(tags.PHOTOMETRIC_INTERPRETATION) == 0
-
-
-def _typed(pixels: np.ndarray, picture: TiffImageFile) -> np.ndarray:
-    """Return values of the type that the file states.
-
-    Pillow takes signed bytes for unsigned ones, and unsigned values of 32 bits for signed ones.
-    """
-    signed = picture.tag_v2.get(tags.SAMPLEFORMAT, (1,))[0] == 2
-    bits = picture.tag_v2.get(tags.BITSPERSAMPLE, (1,))[0]
-    if picture.mode == "L" and signed and bits == 8:
-        return pixels.view(np.int8)
-    return pixels.view(np.uint32) if picture.mode == "I" and not signed and bits == 32 else pixels
-
-
-def _check_stack(picture: TiffImageFile, source: Source) -> None:
-    """Refuse a stack of which only the first picture is listed.
-
-    ImageJ writes stacks of 4 GB and more so: the others follow the first without a directory.
-    """
-    stated = _IMAGEJ_STACK.match(str(picture.tag_v2.get(tags.IMAGEDESCRIPTION, "")))
-    if stated is None or int(stated[1]) <= picture.n_frames:
-        return
-    width, height = picture.size
-    bits = width * height * sum(picture.tag_v2.get(tags.BITSPERSAMPLE, (1,)))
-    if source.file.seek(0, os.SEEK_END) >= int(stated[1]) * bits / 8:
-        raise Unusable(
-            f"a stack of {int(stated[1]):,} pictures that lists {picture.n_frames:,} of them, as "
-            "ImageJ writes large ones; save it in parts, or as an image sequence"
-        )
-
-
-def _mend_palette(picture: TiffImageFile) -> None:
-    """Take a palette of 16 bits that fills 8 of them by those; Pillow keeps the upper ones."""
-    levels = picture.tag_v2.get(tags.COLORMAP) if picture.mode == "P" else None
-    if levels and max(levels) < _PALETTE:
-        picture.palette = ImagePalette.raw("RGB;L", bytes(levels))
-
-
-def _check_planes(picture: TiffImageFile) -> None:
-    """Refuse 16-bit color that is stored plane by plane, which Pillow decodes wrongly."""
-    planar = picture.tag_v2.get(tags.PLANAR_CONFIGURATION, 1) == 2
-    if planar and max(picture.tag_v2.get(tags.BITSPERSAMPLE, (1,))) > 8:
-        raise Unusable("16-bit colors stored plane by plane; save them interleaved, or as PNG")
-
-
-def _spacing(picture: TiffImageFile) -> tuple[float, float] | None:
-    """Return the spacing in millimeters, (row, column), of a file that ImageJ calibrated.
-
-    ImageJ writes its unit of length into the description and pixels per unit into the resolution.
-    Elsewhere the resolution is that of a print, which says nothing about the patient.
-    """
-    unit = _IMAGEJ_UNIT.match(str(picture.tag_v2.get(tags.IMAGEDESCRIPTION, "")))
-    per_unit = [picture.tag_v2.get(tag) for tag in (tags.Y_RESOLUTION, tags.X_RESOLUTION)]
-    if not unit:
-        return None
-    known = [float(resolution) for resolution in per_unit if resolution]
-    return millimetres(*(_UNIT_MM[unit[1]] / each for each in known)) if len(known) == 2 else None

@@ -66,6 +66,7 @@ def settings(
     init: str,
     image_size: int,
     learning_rate: float,
+    *,
     choice: MaskChoice = MaskChoice(),
 ) -> FinetuneSettings:
     """Return the settings of a run: a fifth of the cases are held out, the others train.
