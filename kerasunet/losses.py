@@ -64,7 +64,8 @@ def dice_bce(y_true, y_pred):
 
     Raises:
         ValueError: A mask has values outside 0 to 1. PyTorch raises this, TensorFlow its
-            `InvalidArgumentError`; what JAX or XLA has compiled cannot raise, and gives NaN.
+            `InvalidArgumentError`, JAX its `JaxRuntimeError`; what XLA has compiled for TensorFlow
+            cannot raise, and gives NaN.
     """
     return _dice_bce(y_true, y_pred)
 
@@ -115,11 +116,21 @@ def _smoothed_dice(y_true, y_pred, weights):
     return (overlap + 1.0) / (total + 1.0)
 
 
+def _stop_jax(wrong) -> None:
+    """Let the host stop a compiled step of JAX, which cannot raise itself, at wrong masks."""
+    import jax
+
+    def stop() -> None:
+        raise ValueError(_WRONG_MASKS)
+
+    jax.lax.cond(ops.any(wrong), lambda: jax.debug.callback(stop), lambda: None)
+
+
 def _checked_masks(y_true, y_pred):
     """Return masks as float32 of the rank of the probabilities, NaN where they are no masks.
 
-    An error can be raised only where the backend goes step by step, or TensorFlow runs a graph of
-    its own; XLA drops assertions, and JAX has none.
+    An error can be raised only where the backend goes step by step, TensorFlow runs a graph of its
+    own, or JAX calls back; XLA drops TensorFlow's assertions.
     """
     masks = ops.cast(y_true, "float32")
     if len(masks.shape) == len(y_pred.shape) - 1:
@@ -128,6 +139,8 @@ def _checked_masks(y_true, y_pred):
     backend = keras.backend.backend()
     if backend == "torch" and bool(ops.any(wrong)):
         raise ValueError(_WRONG_MASKS)
+    if backend == "jax":
+        _stop_jax(wrong)
     masks = ops.where(wrong, math.nan, masks)
     if backend != "tensorflow":
         return masks

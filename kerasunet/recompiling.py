@@ -143,13 +143,20 @@ def _compile_arguments(model: keras.Model) -> dict[str, Any]:
         )
     defaults = {"loss": DiceCrossEntropy(), "metrics": [dice]}
     if not model.compiled:
-        return {"optimizer": keras.optimizers.Adam(1e-3), **defaults}
+        return {"optimizer": _usual_optimizer(model), **defaults}
     # `get_compile_config` gives them as text, which Keras reads back for registered classes only.
     arguments = {**model._compile_config.config, **getattr(model._compile_config, _LEFT_OUT, {})}
     if arguments["loss"] is None and _cannot_train(model):
         arguments |= defaults  # A saved file does not hold them.
     scaled = isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
     return arguments | {"optimizer": _renewed(model.optimizer), "auto_scale_loss": scaled}
+
+
+def _usual_optimizer(model: keras.Model) -> keras.optimizers.Optimizer:
+    """Return Adam, with a scaled loss where Keras would add that without writing it to a file."""
+    adam = keras.optimizers.Adam(1e-3)
+    scaled = model.dtype_policy.name == "mixed_float16"
+    return keras.optimizers.LossScaleOptimizer(adam) if scaled else adam
 
 
 def _cannot_train(model: keras.Model) -> bool:

@@ -119,11 +119,13 @@ def _counted(
 
 def _data(options: argparse.Namespace, side: int) -> DataSet:
     from kerasunet.data import load
+    from kerasunet.data.decoding import require_one_code
     from kerasunet.data.groups import with_group_pattern
 
     data = load(options.data, options.manual_dir, side, **shared.object_choice(options))
     if options.labels:
         data = data.with_labels(options.labels)
+    require_one_code(data.cases)
     pattern = options.group_pattern
     return data if pattern is None else with_group_pattern(data, pattern)
 

@@ -39,6 +39,7 @@ def run(options: argparse.Namespace) -> int:
     check_request(options.format, path, options.int8)
     sidecar_of(path, options.format, options.int8, source=models.digest(options.model))
     data = load(options.data, options.manual_dir, **shared.object_choice(options))
+    print(shared.describe_data(data), flush=True)
 
     start_backend()
     images = Images.of(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -19,7 +19,7 @@ import numpy as np
 from kerasunet.cost import Network
 from kerasunet.metrics import area_mm2, dice, hd95, iou
 from kerasunet.models import ModelCard
-from kerasunet.strategies import parse
+from kerasunet.strategies import parse, parse_stages
 
 if TYPE_CHECKING:
     from kerasunet.inference.segmenter import Segmentation
@@ -275,7 +275,7 @@ def score(
 
 
 def trained_parameters(card: ModelCard) -> int:
-    """Count the weights that a model's strategy trained, from its card.
+    """Count the weights that a model's strategy trained, or any of its stages, from its card.
 
     Returns:
         Number of weights; 0 for `none`.
@@ -291,7 +291,17 @@ def trained_parameters(card: ModelCard) -> int:
         channels=card.architecture.channels,
         classes=card.classes,
     )
-    return network.parameters(parse(card.strategy).select(layout))
+    stages = parse_stages(card.settings["unfreeze"]) if card.settings.get("unfreeze") else ()
+    texts = [str(stage.strategy) for stage in stages] or [card.strategy]
+    return max(network.parameters(parse(text).select(layout)) for text in _united(texts))
+
+
+def _united(strategies: Sequence[str]) -> list[str]:
+    """Return the union of strategies, or where they have several rates, each of them."""
+    try:
+        return [str(parse("+".join(strategies)))]
+    except ValueError:
+        return list(strategies)
 
 
 def _answer(candidate: Candidate, image: np.ndarray) -> Answer:

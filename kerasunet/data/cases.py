@@ -88,6 +88,11 @@ class MaskCoding:
     segments: tuple[str, ...] = ()
     any_color: bool = False
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether nobody has said which value or color is the object."""
+        return self == MaskCoding(void=self.void)
+
     def decode(self, values: readers.MaskValues | np.ndarray, name: str) -> np.ndarray:
         """Turn the values of a mask file into a bool mask of the same shape, (height, width).
 
@@ -153,6 +158,15 @@ class FileCase:
             path, frame=self.frame, image=self.image, segments=self.coding.segments
         )
 
+    def codes(self) -> tuple[str, ...]:
+        """Return the values and colors that are the object in the mask files, each once."""
+        found: dict[str, None] = {}
+        for path in self.masks:
+            values = self.read_mask_values(path)
+            mask = self.coding.decode(values, str(path))
+            found |= dict.fromkeys([values.name_of(mask)] if mask.any() else ())
+        return tuple(found)
+
     def _read_mask(self, path: Path) -> np.ndarray:
         return self.coding.decode(self.read_mask_values(path), str(path))
 
@@ -194,7 +208,8 @@ class AnnotatedCase:
 
     def read_image(self) -> tuple[np.ndarray, tuple[float, float] | None]:
         """Read the image and its spacing, as `kerasunet.data.read_image` does."""
-        return readers.read_image(self.image, outlined=True)
+        sized = getattr(self.annotation, "size", ()) is not None
+        return readers.read_image(self.image, outlined=True, sized=sized)
 
 
 @dataclass(frozen=True)

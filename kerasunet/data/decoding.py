@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -18,7 +19,12 @@ from kerasunet.files import raise_all
 _THREADS = 4
 _MOST_VALUES = 8  # That a message lists.
 _SHARE = (1, 1, np.dtype(np.float64).itemsize)  # The bytes of one number, kept like an image.
+_CODES = (1, 1, 64)  # The bytes of a few values or colors, kept like an image, too.
+_ONE_CODE = {"1", "255", "#ffffff"}  # What programs write for the one object there is.
+_MOST_CODES = 5
 _SUBMITTED = 4096  # Cases that wait for a thread at a time.
+C = TypeVar("C", bound=Case)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -137,6 +143,56 @@ def require_objects(
         raise ValueError(
             f"none of {len(cases):,} masks has an object, so there is nothing to learn; draw masks"
         )
+
+
+def require_one_code(cases: Sequence[Case]) -> None:
+    """Refuse mask files of one value each, but of different ones, which may be different objects.
+
+    Args:
+        cases: The cases; those of which somebody has chosen what is the object are passed over.
+
+    Raises:
+        ValueError: There are such files, or some that cannot be used.
+    """
+    plain = [case for case in cases if isinstance(case, FileCase) and case.masks]
+    plain = [case for case in plain if case.coding.is_plain]
+
+    def name(indices: Sequence[int], put: PutRow) -> None:
+        def keep(index: int, codes: tuple[str, ...]) -> None:
+            text = "\n".join(codes).encode()[: _CODES[2]].ljust(_CODES[2], b"\0")
+            row = np.frombuffer(text, np.uint8).reshape(_CODES)
+            put(index, row, np.zeros(_CODES[:2], bool), None)
+
+        _use_each(plain, indices, FileCase.codes, keep)
+
+    found: dict[str, list[str]] = {}
+    rows = cached_rows(plain, _CODES, name).images if plain else ()
+    for case, row in zip(plain, rows, strict=True):
+        for code in row.tobytes().rstrip(b"\0").decode(errors="ignore").splitlines():
+            found.setdefault(code, []).append(str(case.image))
+    if mixed := mixed_codes(found):
+        raise ValueError(mixed)
+
+
+def mixed_codes(found: Mapping[str, Sequence[str]]) -> str:
+    """Say that the object has several values or colors; empty if it has one.
+
+    Args:
+        found: The images by the value or color that their mask files have beside the ground.
+    """
+    if len(found) < 2 or found.keys() <= _ONE_CODE:
+        return ""
+    parts = [f"{code} in {len(names):,} (such as {names[0]})" for code, names in found.items()]
+    more = f", and {len(parts) - _MOST_CODES} more" if len(parts) > _MOST_CODES else ""
+    codes = [code.split()[0] for code in found]
+    unite = f"--objects NAME={','.join(codes[:_MOST_CODES])}{',…' if more else ''} unites them"
+    if all(map(str.isdecimal, codes)):
+        unite += ", and so does --mask-threshold 0"
+    return (
+        f"the object is {', '.join(parts[:_MOST_CODES])}{more}: one value or color in each mask, "
+        f"but not the same; if they are different objects, --objects NAME={codes[0]} takes one; "
+        f"{unite}"
+    )
 
 
 def misread_masks(cases: Sequence[Case]) -> str:
@@ -279,15 +335,25 @@ def load_each(
     cases: Sequence[Case], indices: Sequence[int], use: Callable[[int, Sample], None]
 ) -> None:
     """Load cases in threads and hand them on; raise what cannot be loaded at the end."""
+    _use_each(cases, indices, lambda case: case.load(), use)
+
+
+def _use_each(
+    cases: Sequence[C],
+    indices: Sequence[int],
+    read: Callable[[C], T],
+    use: Callable[[int, T], None],
+) -> None:
+    """Read something of cases in threads and hand it on; raise what cannot be read at the end."""
     problems: dict[int, str] = {}
 
     def load_one(index: int) -> None:
         try:
-            sample = cases[index].load()
+            found = read(cases[index])
         except (OSError, ValueError) as error:
             problems[index] = str(error)
         else:
-            use(index, sample)
+            use(index, found)
 
     with ThreadPoolExecutor(_THREADS) as pool:
         for start in range(0, len(indices), _SUBMITTED):

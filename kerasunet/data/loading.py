@@ -55,7 +55,7 @@ def load(
         ValueError: The name is unknown, the layout is not recognized, files have no partner, or
             the data mark several objects and `objects` does not say which is meant.
     """
-    data = _listed(os.fspath(name_or_path), manual_dir, size)
+    data = _listed(os.fsdecode(name_or_path), manual_dir, size)
     in_files = any(isinstance(case, FileCase | AnnotatedCase) for case in data.cases)
     if in_files or objects or mask_threshold is not None:
         data = layouts.with_objects(data, objects, mask_threshold)
@@ -67,6 +67,8 @@ def _listed(name: str, manual_dir: str | os.PathLike | None, size: int) -> DataS
         return _simulated(name, size)
     if manual_dir is not None:
         return _published(name, Path(manual_dir))
+    if not name.strip():
+        raise ValueError("the name of the data is empty; give a folder, a file or a data set")
     path = Path(name).expanduser()
     if path.exists():
         return layouts.read_folder(path) if path.is_dir() else layouts.read_file(path)

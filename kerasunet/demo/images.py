@@ -96,7 +96,10 @@ def open_mask(path: str, image: InputImage) -> np.ndarray:
             f"{name}: has {values.shape[1]} × {values.shape[0]} pixels, the image "
             f"{shape[1]} × {shape[0]}; a mask has the size of its image"
         )
-    return MaskCoding().decode(values, name)
+    try:
+        return MaskCoding().decode(values, name)
+    except ValueError as error:  # The options that it names are those of the command line.
+        raise ValueError(f"{str(error).partition('; ')[0]}; give a mask of one object") from None
 
 
 def _mask_values(path: str, image: InputImage) -> MaskValues:

@@ -17,6 +17,7 @@ from kerasunet.data.decoding import (
     decode,
     foreground_shares,
     require_objects,
+    require_one_code,
 )
 from kerasunet.data.fingerprints import image_identities, known_images
 from kerasunet.data.groups import GIVEN, regroup, with_group_pattern
@@ -92,7 +93,8 @@ def load_data(settings: FinetuneSettings) -> DataSet:
 
     Raises:
         FileNotFoundError: The data or the file of groups does not exist.
-        ValueError: They cannot be used, or groups are given as a file and as a pattern.
+        ValueError: They cannot be used, the object has another value or color in some mask files
+            than in others, or groups are given as a file and as a pattern.
     """
     data = load(
         settings.data,
@@ -103,6 +105,7 @@ def load_data(settings: FinetuneSettings) -> DataSet:
     )
     if settings.labels:
         data = data.with_labels(settings.labels)
+    require_one_code(data.cases)
     groups = settings.groups or (GIVEN if settings.division else NEAR_DUPLICATES)
     if settings.group_pattern is not None:
         if groups not in (GIVEN, NEAR_DUPLICATES):
@@ -298,6 +301,7 @@ def load_pretraining_data(settings: PretrainSettings) -> tuple[DataSet, DataSet]
         "mask_threshold": settings.mask_threshold,
     }
     training = load(settings.data, settings.manual_dir, **chosen)
+    require_one_code(training.cases)
     is_simulated = settings.validation_data.split(":")[0] in SIMULATED
     return training, load(settings.validation_data, **({} if is_simulated else chosen))
 

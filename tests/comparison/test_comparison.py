@@ -251,3 +251,8 @@ def test_trained_parameters_are_those_that_train(strategy, tiny_model_file):
     set_trainable(model, strategy)
     card = replace(models.card(tiny_model_file), strategy=strategy)
     assert trained_parameters(card) == describe(model).trained
+    if strategy == "all":
+        stages = {**card.settings, "unfreeze": ("deep:1@0", "shallow:1@9")}
+        both = trained_parameters(replace(card, strategy="deep:1+shallow:1"))
+        last = replace(card, strategy="shallow:1", settings=stages)
+        assert trained_parameters(last) == both > trained_parameters(replace(last, settings={}))

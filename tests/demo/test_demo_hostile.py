@@ -21,6 +21,7 @@ from urllib.parse import urlparse
 
 import cv2
 import httpx
+import numpy as np
 import psutil
 import pytest
 from helpers.browser import ROOT
@@ -30,7 +31,9 @@ from helpers.images import disc_images
 from kerasunet.comparison import Candidate, Choice
 from kerasunet.comparison.report import without_formulas
 from kerasunet.demo.compare import batch
-from kerasunet.demo.finetune.jobs import Workspace
+from kerasunet.demo.finetune.jobs import MaskChoice, Workspace, settings
+from kerasunet.demo.images import open_image, open_mask
+from kerasunet.demo.model_store import PRETRAINED
 
 API = "/gradio_api"
 PATHS = (
@@ -428,6 +431,70 @@ def test_data_that_were_checked_stay_if_the_next_cannot_be_unpacked(tmp_path, sc
     assert workspace.report is report
     assert report.data.cases[0].load().image.shape == (64, 64)
     assert len(workspace.open_archive(good).data) == 1
+
+
+def label_zip(path, scan):
+    """A zip of an image with the values 1 and 2 in its mask."""
+    labels = np.zeros((64, 64), np.uint8)
+    labels[5:20, 9:30], labels[30:50, 9:30] = 1, 2
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("images/scan.png", scan)
+        archive.writestr("masks/scan.png", cv2.imencode(".png", labels)[1].tobytes())
+    return path
+
+
+def test_the_object_is_chosen_on_the_page(tmp_path, scan):
+    workspace = Workspace(tmp_path / "own")
+    with pytest.raises(ValueError, match="there are no images yet"):
+        workspace.choose(MaskChoice())
+    report = workspace.open_archive(label_zip(tmp_path / "a.zip", scan))
+    assert report.counts()["error"] == 1
+    report = workspace.choose(MaskChoice.of("cyst=2", None))
+    assert report.counts()["error"] == 0
+    (case,) = report.data.cases
+    assert case.load().mask.sum() == 20 * 21
+    wanted = settings(report, "all", 2, PRETRAINED, 32, 1e-3, choice=workspace.choice)
+    assert (wanted.objects, wanted.mask_threshold) == (("cyst=2",), None)
+    (problem,) = workspace.choose(MaskChoice.of("cyst=2", 127)).problems
+    assert "cannot be combined with --objects" in problem.message
+    for texts in (("a'b", None), ("", 300), ("", 0.5)):
+        with pytest.raises(ValueError, match="quote is not closed|a whole grey level"):
+            MaskChoice.of(*texts)
+
+
+def test_a_choice_opens_no_way_out_of_the_archive(tmp_path, scan):
+    (tmp_path / "secret.png").write_bytes(scan)
+    (tmp_path / "own").mkdir()
+    content = {
+        "images": [{"id": 1, "file_name": "x.png", "width": 64, "height": 64}],
+        "categories": [{"id": 1, "name": "a"}, {"id": 2, "name": "b"}],
+        "annotations": [
+            {"id": n, "image_id": 1, "category_id": n, "segmentation": [[5, 5, 30, 5, 30, 30]]}
+            for n in (1, 2)
+        ],
+    }
+    archive = tmp_path / "a.zip"
+    with zipfile.ZipFile(archive, "w") as made:
+        made.writestr("x.png", scan)
+        made.writestr("coco.json", json.dumps(content))
+    workspace = Workspace(tmp_path / "own")
+    report = workspace.open_archive(archive)
+    assert any("has several objects, a (1), b (1)" in p.message for p in report.problems)
+    folder = workspace.unpacked
+    (folder / "x.png").unlink()
+    (folder / "x.png").symlink_to(tmp_path / "secret.png")
+    with pytest.raises(ValueError, match="lies outside the archive"):
+        workspace.choose(MaskChoice.of("a", None))
+    assert workspace.report is None
+
+
+def test_a_mask_of_several_values_names_no_option_of_the_command_line(tmp_path, scan):
+    (tmp_path / "scan.png").write_bytes(scan)
+    labels = np.zeros((64, 64), np.uint8)
+    labels[5:20, 9:30], labels[30:50, 9:30] = 1, 2
+    cv2.imwrite(str(tmp_path / "mask.png"), labels)
+    with pytest.raises(ValueError, match=r"^mask\.png: not a binary.*give a mask of one object$"):
+        open_mask(str(tmp_path / "mask.png"), open_image(str(tmp_path / "scan.png")))
 
 
 def test_tables_of_a_run_lose_their_formulas_and_keep_their_numbers():

@@ -8,14 +8,13 @@ import numpy as np
 
 from kerasunet.data.cases import Case
 from kerasunet.data.checking.inspection import Inspection, Problem
-from kerasunet.data.decoding import misread_masks
+from kerasunet.data.decoding import misread_masks, mixed_codes
 from kerasunet.data.groups import NearDuplicates, find_near_duplicates
 
 _FEW_OBJECTS = 20
 _DEVIATIONS, _LEAST_DEVIATION = 5.0, 0.2
 _CONTRADICTION = 0.5
 _SAME = 0.7
-_USUAL_CODES = {"1", "255"}
 
 
 def without_objects(inspections: Sequence[Inspection]) -> Iterator[Problem]:
@@ -27,18 +26,14 @@ def without_objects(inspections: Sequence[Inspection]) -> Iterator[Problem]:
             yield Problem("coding", misread)
 
 
-def mixed_codes(inspections: Sequence[Inspection]) -> Iterator[Problem]:
-    """Yield that different values or colors are the object; 1 and 255 are taken for the same."""
-    found: dict[str, list[Inspection]] = {}
+def different_codes(inspections: Sequence[Inspection]) -> Iterator[Problem]:
+    """Yield that different values or colors are the object."""
+    found: dict[str, list[str]] = {}
     for inspection in inspections:
         for code in inspection.codes:
-            found.setdefault(code, []).append(inspection)
-    if len(found) > 1 and found.keys() != _USUAL_CODES:
-        parts = [
-            f"{code} in {len(cases):,} (such as {cases[0].location})"
-            for code, cases in found.items()
-        ]
-        yield Problem("mixed-codes", f"the object is {', '.join(parts)}")
+            found.setdefault(code, []).append(inspection.location)
+    if mixed := mixed_codes(found):
+        yield Problem("mixed-codes", mixed)
 
 
 def unusual_shares(inspections: Sequence[Inspection]) -> Iterator[Problem]:

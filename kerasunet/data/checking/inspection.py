@@ -11,7 +11,7 @@ from typing import NamedTuple, TypeVar
 import cv2
 import numpy as np
 
-from kerasunet.data.cases import AnnotatedCase, Case, FileCase, MaskCoding
+from kerasunet.data.cases import AnnotatedCase, Case, FileCase
 from kerasunet.data.decoding import resize_mask, to_grey
 from kerasunet.data.groups import thumbnail
 from kerasunet.files import wrong_size
@@ -58,9 +58,9 @@ KINDS: Mapping[str, Kind] = {
         "without smoothing: 0 and one other value",
     ),
     "mixed-codes": Kind(
-        "warning",
+        "error",
         "masks in which different values or colors are the object",
-        "if they stand for different objects, say which is meant with --objects",
+        "say with --objects whether one of them is meant, or all",
     ),
     "left-out": Kind(
         "warning",
@@ -263,7 +263,7 @@ def _read_mask(
         return None, ""
     decode = partial(case.coding.decode, values, str(path))
     mask = _attempt(case, path, kind="not-binary", problems=problems, call=decode)
-    if mask is None or not mask.any() or case.coding != MaskCoding(void=case.coding.void):
+    if mask is None or not mask.any() or not case.coding.is_plain:
         return mask, ""
     return mask, values.name_of(mask)
 

@@ -21,8 +21,8 @@ import numpy as np
 from kerasunet.data.cases import AnnotatedCase, Case, DataSet, FileCase
 from kerasunet.data.checking.comparison import (
     contradictions,
+    different_codes,
     divided_duplicates,
-    mixed_codes,
     near_duplicates,
     unusual_shares,
     without_objects,
@@ -207,7 +207,7 @@ def _check_cases(source: str, data: DataSet, known: list[Problem]) -> Report:
     problems = known + [problem for found in inspections for problem in found.problems]
     problems += [Problem("left-out", remark) for remark in data.remarks]
     problems += without_objects(inspections)
-    problems += mixed_codes(inspections)
+    problems += different_codes(inspections)
     problems += unusual_shares(inspections)
     problems += divided_duplicates(inspections, pairs, groups)
     problems += contradictions(inspections, pairs)

@@ -224,7 +224,8 @@ def frames_apart(data: DataSet) -> DataSet:
         ValueError: Masks do not have as many frames as their image; the message lists every one.
     """
     files = [case for case in data.cases if isinstance(case, FileCase)]
-    counts = {case.key: _count(case.image) or 1 for case in files}
+    known = {case.key: _count(case.image) for case in files}
+    counts = {key: count or 1 for key, count in known.items()}
     raise_all(
         [
             f"{case.image}: states that it has {counts[case.key]:,} frames, more than the limit "
@@ -233,7 +234,7 @@ def frames_apart(data: DataSet) -> DataSet:
             if counts[case.key] > _MOST_FRAMES
         ]
     )
-    faults = {case.key: list(_unequal(case, counts[case.key])) for case in files}
+    faults = {case.key: list(_unequal(case, counts[case.key])) for case in files if known[case.key]}
     problems = [problem for found in faults.values() for problem in found]
     report_all(problems, f"{len(problems)} masks do not have the frames of their image:")
     if not problems and all(count == 1 for count in counts.values()):
@@ -250,13 +251,13 @@ def frames_apart(data: DataSet) -> DataSet:
 
 
 def _count(path: Path) -> int | None:
-    """Count the frames of a file; 1 if it is unreadable, which is reported when it is read."""
+    """Count the frames of a file; `None` if it is unreadable, which is said when it is read."""
     if image_stem(path.name) and not path.name.lower().endswith(_MAY_HOLD_MANY):
         return 1
     try:
         return count_frames(path)
     except (OSError, ValueError):
-        return 1
+        return None
 
 
 def _unequal(case: FileCase, wanted: int) -> Iterator[str]:

@@ -17,7 +17,7 @@ from kerasunet.data.readers import segment_labels
 from kerasunet.files import read_json, report_all
 from kerasunet.options import ObjectChoice
 
-_DICOM_SUFFIXES = (".dcm", ".dicom")
+_SEGMENTED = (".dcm", ".dicom", ".nrrd")
 _COLOR = re.compile(r"#[0-9a-f]{6}", re.IGNORECASE)
 _GROUND = (*NO_OBJECT, "bg", "void", "ignore", "ignored", "unlabeled", "unlabelled")
 Classes = tuple[tuple[str, int | str], ...]
@@ -76,8 +76,8 @@ def with_objects(data: DataSet, objects: Sequence[str], mask_threshold: int | No
 
 
 def _segment_labels(path: Path) -> tuple[str, ...]:
-    """Return the labels of the segments of a mask, if it is a DICOM segmentation."""
-    if path.suffix.lower() not in _DICOM_SUFFIXES and image_stem(path.name) is not None:
+    """Return the labels of the segments of a mask, if it is a segmentation that names them."""
+    if path.suffix.lower() not in _SEGMENTED and image_stem(path.name) is not None:
         return ()
     try:
         return tuple(label for label in segment_labels(path) if label)

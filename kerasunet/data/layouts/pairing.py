@@ -18,6 +18,7 @@ Files = dict[str, list[Path]]
 _MOST_BYTES = 64 << 20  # Of a table; one row per image takes a hundred.
 _MOST_COLUMNS = 1000
 _HEAD_BYTES = 352
+_OF_SLICER = ".seg.nrrd"
 _END_BYTES = 4096
 _OUTLINE_WORDS = (b'"shapes"', b'"annotations"', b'"segmentation"')
 _NO_IMAGES = ("DICOMDIR",)
@@ -44,9 +45,12 @@ _IN_MASK_FOLDER = re.compile(
 def image_stem(name: str) -> str | None:
     """Return an image file's name without suffix, in Unicode form NFC; `None` for other files.
 
-    File systems spell accents differently; one form gives the same keys on all of them.
+    File systems spell accents differently; one form gives the same keys on all of them. Slicer's
+    `x.seg.nrrd` counts as `x_seg`.
     """
     lowered = name.lower()
+    if lowered.endswith(_OF_SLICER):
+        name = f"{name[: -len(_OF_SLICER)]}_seg{name[-5:]}"
     suffix = next((suffix for suffix in _LONGEST_FIRST if lowered.endswith(suffix)), None)
     return None if suffix is None else unicodedata.normalize("NFC", name[: -len(suffix)])
 

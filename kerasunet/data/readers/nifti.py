@@ -13,6 +13,8 @@ import numpy as np
 from nibabel import Nifti1Header, Nifti2Header
 from nibabel.affines import voxel_sizes
 from nibabel.arrayproxy import ArrayProxy
+from nibabel.orientations import io_orientation
+from nibabel.spatialimages import HeaderDataError
 
 from kerasunet.data.readers import volumes
 from kerasunet.data.readers.files import to_levels
@@ -107,8 +109,23 @@ def _affine(header: Nifti1Header) -> np.ndarray | None:
     """Return the orientation matrix in millimeters; `None` if the header knows none."""
     if header["sform_code"] <= 0 and header["qform_code"] <= 0:
         return None
+    if header["sform_code"] > 0 and header["qform_code"] > 0:
+        _check_agreement(header)
     scale = _UNIT_MM[header.get_xyzt_units()[0]]
     return np.diag([scale, scale, scale, 1]) @ header.get_best_affine()
+
+
+def _check_agreement(header: Nifti1Header) -> None:
+    """Refuse a file whose two matrices turn it differently; programs follow one or the other."""
+    try:
+        by_quaternion = io_orientation(header.get_qform())
+    except (ValueError, HeaderDataError):  # A broken quaternion says nothing.
+        return
+    if not np.array_equal(by_quaternion, io_orientation(header.get_sform())):
+        raise Unusable(
+            "its two orientations, sform and qform, contradict each other; delete the wrong one, "
+            "or copy the right one over it"
+        )
 
 
 def _sizes(header: Nifti1Header, affine: np.ndarray | None) -> tuple[float, ...] | None:
