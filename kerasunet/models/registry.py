@@ -20,6 +20,7 @@ import numpy as np
 
 from kerasunet.architecture import Architecture, plain_copy
 from kerasunet.files import sha256, write_atomically
+from kerasunet.models import hub
 from kerasunet.models.model_card import (
     ModelCard,
     RecordedEvaluation,
@@ -71,7 +72,7 @@ def digest(name_or_path: str | os.PathLike) -> str:
     if name_or_path == "scratch":
         return ""
     path = _resolve(name_or_path)
-    return _verified(path, required=_is_registered(path))
+    return _verified(path, required=_needs_card(name_or_path, path))
 
 
 def check(name_or_path: str | os.PathLike) -> None:
@@ -94,7 +95,8 @@ def checked_copy(name_or_path: str | os.PathLike) -> Iterator[tuple[Path, Path]]
         ValueError: The file is not the one that its card describes, or not a U-Net.
     """
     path = _resolve(name_or_path)
-    with checked_model(path, _stated_digest(path, required=_is_registered(path))) as copy:
+    required = _needs_card(name_or_path, path)
+    with checked_model(path, _stated_digest(path, required=required)) as copy:
         yield path, copy
 
 
@@ -154,6 +156,8 @@ def record(name_or_path: str | os.PathLike, evaluation: RecordedEvaluation) -> P
         FileNotFoundError: There is no such model, or it has no card.
         ValueError: The file is not the one that its card describes.
     """
+    if hub.is_address(name_or_path):
+        raise ValueError(f"{name_or_path}: its card is kept by the Hub; save the model as a file")
     path = _resolve(name_or_path)
     _verified(path, required=True)
     known = card(path)
@@ -164,6 +168,8 @@ def record(name_or_path: str | os.PathLike, evaluation: RecordedEvaluation) -> P
 
 def _resolve(name_or_path: str | os.PathLike) -> Path:
     text = os.fspath(name_or_path)
+    if hub.is_address(text):
+        return hub.fetched(text)
     registered = folder() / f"{text}.keras"
     if os.sep not in text and registered.is_file():
         return registered
@@ -171,13 +177,14 @@ def _resolve(name_or_path: str | os.PathLike) -> Path:
     if path.suffix == ".keras" and path.is_file():
         return path
     raise FileNotFoundError(
-        f"{text}: neither a registered model nor a .keras file; registered are: "
-        + (", ".join(list()) or "none")
+        f"{text}: neither a registered model nor a .keras file nor hf://owner/name; registered "
+        "are: " + (", ".join(list()) or "none")
     )
 
 
-def _is_registered(path: Path) -> bool:
-    return path.resolve().parent == folder().resolve()
+def _needs_card(name_or_path: str | os.PathLike, path: Path) -> bool:
+    """Whether a model must have a card to be verified by: one that is registered, or fetched."""
+    return hub.is_address(name_or_path) or path.resolve().parent == folder().resolve()
 
 
 def _stated_digest(path: Path, required: bool) -> str | None:
@@ -206,7 +213,7 @@ def load(name_or_path: str | os.PathLike) -> keras.Model:
     and Keras' safe mode is always on: a file cannot bring code.
 
     Args:
-        name_or_path: A name that `list()` gives, or the path of a `.keras` file.
+        name_or_path: A name that `list()` gives, the path of a `.keras` file, or `hf://owner/name`.
 
     Returns:
         The model, uncompiled, all weights set to train.
