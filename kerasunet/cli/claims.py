@@ -34,7 +34,7 @@ def run(options: argparse.Namespace) -> int:
     results = read_results(options.studies, results_required=options.markdown)
     statistics = StudyStatistics(results)
     if options.markdown:
-        from kerasunet.study.report import markdown_document
+        from kerasunet.study.report_tables import markdown_document
 
         print(markdown_document(statistics))
     else:

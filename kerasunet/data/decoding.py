@@ -66,6 +66,22 @@ class DecodedCases:
         """Return the cases `start` to `stop - 1`; arrays are views, nothing is copied."""
         return DecodedCases(*(values[start:stop] for values in vars(self).values()))
 
+    def select(self, keys: Sequence[str]) -> DecodedCases:
+        """Return the cases of these keys, in this order; arrays are copies.
+
+        Raises:
+            KeyError: There is no such case.
+        """
+        row_of = {key: row for row, key in enumerate(self.keys)}
+        rows = [row_of[key] for key in keys]
+        return DecodedCases(
+            tuple(keys),
+            tuple(self.groups[row] for row in rows),
+            np.ascontiguousarray(self.images[rows]),
+            masks=np.ascontiguousarray(self.masks[rows]),
+            spacings=tuple(self.spacings[row] for row in rows),
+        )
+
 
 def decode(cases: Sequence[Case], size: tuple[int, int], channels: int = 1) -> DecodedCases:
     """Read cases and stretch them to one size, or take them from the cache.

@@ -18,7 +18,7 @@ from kerasunet.demo.images import (
     open_mask,
     simulate_example,
 )
-from kerasunet.demo.visitor_files import new_file
+from kerasunet.demo.visitors import new_file
 from kerasunet.drawing import png
 from kerasunet.metrics import area_mm2
 

@@ -14,7 +14,7 @@ import gradio as gr
 from kerasunet.comparison import Choice, Comparison, Score, Verdict, judge, score
 from kerasunet.demo.images import InputImage
 from kerasunet.demo.model_store import ModelStore
-from kerasunet.demo.visitor_files import VisitorFiles
+from kerasunet.demo.visitors import VisitorFiles
 
 _MOST_BYTES = 2 << 30
 

@@ -21,6 +21,7 @@ from kerasunet.data.decoding import (
 )
 from kerasunet.data.groups import GIVEN, regroup, with_group_pattern
 from kerasunet.data.loading import SIMULATED, load
+from kerasunet.data.modality import Modality, modality_of
 from kerasunet.data.splits import Split, development_keys, split_cases
 from kerasunet.models import ModelCard
 from kerasunet.training.settings import (
@@ -264,6 +265,12 @@ def size_warning(settings: FinetuneSettings | PretrainSettings) -> str:
         f"run uses {size}×{size}, where objects have another size; use --image-size "
         f"{start.image_size}, or expect to need more steps and images"
     )
+
+
+def modality_of_start(init: str) -> Modality | None:
+    """Return the kind of image that a start was trained on last; `None` where that is not known."""
+    card = _card_of_start(init)
+    return None if card is None else modality_of(card.data.name)
 
 
 def _card_of_start(init: str) -> ModelCard | None:

@@ -19,7 +19,7 @@ import numpy as np
 from kerasunet.comparison import Choice, Comparison, Score, judge
 from kerasunet.demo.context import QUIET, Context, Result
 from kerasunet.demo.images import EXAMPLES, MODALITIES, simulate_example
-from kerasunet.demo.visitor_files import new_file
+from kerasunet.demo.visitors import new_file
 from kerasunet.drawing import (
     BOTH,
     FIRST_ONLY,
