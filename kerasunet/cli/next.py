@@ -20,7 +20,7 @@ from kerasunet.options import Option
 if TYPE_CHECKING:
     import numpy as np
 
-    from kerasunet.inference.next_images import NextImages
+    from kerasunet.inference.annotation_choice import NextImages
     from kerasunet.inference.ranking import Ranked
 
 _COLUMNS = (
@@ -72,7 +72,7 @@ def run(options: argparse.Namespace) -> int:
         models.check(model)
         models.card(model)
     chosen_engine(options.engine)
-    from kerasunet.inference.next_images import next_images, pool_of
+    from kerasunet.inference.annotation_choice import next_images, pool_of
 
     pool = pool_of(options.data, options.group_pattern)
     start_backend()

@@ -20,7 +20,6 @@ import numpy as np
 
 from kerasunet.architecture import Architecture, plain_copy
 from kerasunet.files import sha256, write_atomically
-from kerasunet.models import hub
 from kerasunet.models.model_card import (
     ModelCard,
     RecordedEvaluation,
@@ -156,7 +155,7 @@ def record(name_or_path: str | os.PathLike, evaluation: RecordedEvaluation) -> P
         FileNotFoundError: There is no such model, or it has no card.
         ValueError: The file is not the one that its card describes.
     """
-    if hub.is_address(name_or_path):
+    if _is_address(name_or_path):
         raise ValueError(f"{name_or_path}: its card is kept by the Hub; save the model as a file")
     path = _resolve(name_or_path)
     _verified(path, required=True)
@@ -168,7 +167,9 @@ def record(name_or_path: str | os.PathLike, evaluation: RecordedEvaluation) -> P
 
 def _resolve(name_or_path: str | os.PathLike) -> Path:
     text = os.fspath(name_or_path)
-    if hub.is_address(text):
+    if _is_address(text):
+        from kerasunet.models import hub
+
         return hub.fetched(text)
     registered = folder() / f"{text}.keras"
     if os.sep not in text and registered.is_file():
@@ -182,9 +183,14 @@ def _resolve(name_or_path: str | os.PathLike) -> Path:
     )
 
 
+def _is_address(name_or_path: str | os.PathLike) -> bool:
+    """Return whether it names a repository of the Hub, rightly or wrongly spelled."""
+    return os.fspath(name_or_path).startswith("hf://")
+
+
 def _needs_card(name_or_path: str | os.PathLike, path: Path) -> bool:
     """Whether a model must have a card to be verified by: one that is registered, or fetched."""
-    return hub.is_address(name_or_path) or path.resolve().parent == folder().resolve()
+    return _is_address(name_or_path) or path.resolve().parent == folder().resolve()
 
 
 def _stated_digest(path: Path, required: bool) -> str | None:

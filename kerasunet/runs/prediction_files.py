@@ -79,10 +79,10 @@ def check_formats(formats: Sequence[str], paths: Iterable[Path]) -> None:
     for form in formats:
         if form not in FORMATS:
             raise ValueError(f"--format {form}: give one or several of {', '.join(FORMATS)}")
-    needed = {"nifti": ("nibabel",), "dicom-seg": ("pydicom", "highdicom")}
-    for form, packages in needed.items():
-        if form in formats and not all(map(importlib.util.find_spec, packages)):
-            raise ValueError(f'--format {form} needs an extra: pip install "kerasunet[dicom]"')
+    needed = {"nifti": ("nibabel", "dicom"), "dicom-seg": ("highdicom", "dicom-seg")}
+    for form, (package, extra) in needed.items():
+        if form in formats and importlib.util.find_spec(package) is None:
+            raise ValueError(f'--format {form} needs an extra: pip install "kerasunet[{extra}]"')
     if "dicom-seg" in formats:
         call_all([_check_of(path) for path in paths])
 

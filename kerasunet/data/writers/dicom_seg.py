@@ -127,7 +127,7 @@ def _header(source: Path) -> Dataset:
         from pydicom import dcmread
     except ImportError:
         raise ValueError(
-            f'{source}: writing DICOM needs an extra: pip install "kerasunet[dicom]"'
+            f'{source}: writing DICOM needs an extra: pip install "kerasunet[dicom-seg]"'
         ) from None
     with quiet("pydicom"):
         header = dcmread(source, stop_before_pixels=True, force=True)

@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -21,6 +21,9 @@ from kerasunet.data.layouts.pairing import image_files, json_files, masks_by_nam
 from kerasunet.data.readers import count_frames, read_image
 from kerasunet.inference.ranking import Look, PoolImage, Ranked, rank
 from kerasunet.inference.segmenter import SideBySide
+
+if TYPE_CHECKING:
+    import keras
 
 _INNERMOST = "bottleneck_"
 _POOLED = 2  # Rows and columns of the grid over which features are averaged.
@@ -127,26 +130,44 @@ class Looker:
 
 
 class _Features:
-    """What the innermost block of a model has to say of an image, averaged over four quarters."""
+    """What the innermost block of a saved model has to say of an image."""
 
     def __init__(self, model: str | os.PathLike):
-        import keras
-
-        network, card = saved_models.load(model), saved_models.card(model)
-        innermost = [layer for layer in network.layers if layer.name.startswith(_INNERMOST)][-1]
-        self._side, self._channels = card.image_size, card.architecture.channels
-        self._network = keras.Model(network.input, innermost.output)
+        card = saved_models.card(model)
+        self._size = (card.image_size, card.image_size)
+        self._channels = card.architecture.channels
+        self._network = innermost(saved_models.load(model))
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
-        """Return features, `(features,)`."""
-        pixels = resize_image(image, (self._side, self._side), self._channels)
-        found = np.asarray(self._network(pixels[None].astype(np.float32), training=False))[0]
-        rows = (part for half in np.array_split(found, _POOLED) for part in _columns(half))
-        return np.concatenate([part.mean(axis=(0, 1)) for part in rows])
+        pixels = resize_image(image, self._size, self._channels)
+        return features(self._network, pixels[None])[0]
 
 
-def _columns(half: np.ndarray) -> list[np.ndarray]:
-    return np.array_split(half, min(_POOLED, half.shape[1]), axis=1)
+def innermost(model: keras.Model) -> keras.Model:
+    """Return the part of a U-Net that ends with its innermost block."""
+    import keras
+
+    layers = [layer for layer in model.layers if layer.name.startswith(_INNERMOST)]
+    return keras.Model(model.input, layers[-1].output)
+
+
+def features(network: keras.Model, images: np.ndarray) -> np.ndarray:
+    """Return what tells images apart: activations, averaged over the four quarters of each image.
+
+    Args:
+        network: As `innermost` returns it.
+        images: `(images, height, width, channels)`, 0 to 255, of a size that the network takes.
+
+    Returns:
+        Float32, `(images, features)`.
+    """
+    maps = np.asarray(network.predict_on_batch(images.astype(np.float32)))
+    quarters = [
+        part.mean(axis=(1, 2))
+        for half in np.array_split(maps, min(_POOLED, maps.shape[1]), axis=1)
+        for part in np.array_split(half, min(_POOLED, maps.shape[2]), axis=2)
+    ]
+    return np.concatenate(quarters, axis=1)
 
 
 def pool_of(folder: Path, group_pattern: str | None = None) -> Pool:
