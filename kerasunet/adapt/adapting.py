@@ -21,7 +21,7 @@ from kerasunet.adapt.estimate import Estimate, LearningCurve, estimate, learning
 from kerasunet.adapt.final_model import save_final_model
 from kerasunet.adapt.fits import Fits
 from kerasunet.adapt.report import as_html, as_markdown, worst_pictures
-from kerasunet.adapt.settings import SMALLEST, AdaptSettings, Listener
+from kerasunet.adapt.settings import SMALLEST, AdaptSettings, Listener, Silent
 from kerasunet.adapt.starts import (
     LeftOut,
     Pictures,
@@ -78,7 +78,7 @@ def adapt(
         ValueError: The data cannot be used, the directory belongs to other data, or no start is
             left.
     """
-    folder, listener = Path(directory), listener or Listener()
+    folder, listener = Path(directory), listener or Silent()
     with exclusive(folder), prepared_backend(**settings.optimization.computation):
         return _Adaptation(settings, folder, listener, time.perf_counter()).run()
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from kerasunet.adapt.cross_validation import Chosen, CrossValidation
-from kerasunet.layer_selection.weighing import GroupedMean
+from kerasunet.layer_selection.evidence import GroupedMean
 from kerasunet.metrics.measures import dice_of_each
 from kerasunet.training.evaluation import Evaluation, evaluate_probabilities, evaluation_of
 

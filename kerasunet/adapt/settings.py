@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field, fields
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from kerasunet.data.augmentation_settings import Augmentation
 from kerasunet.options import ObjectChoice, check, option
@@ -109,8 +108,8 @@ class AdaptSettings:
         )
 
 
-class Listener:
-    """Is told how an adaptation is going; this one listens to nothing."""
+class Listener(Protocol):
+    """Is told how an adaptation is going."""
 
     def phase(self, text: str) -> None:
         """Take note of what begins now, in a few words."""
@@ -125,4 +124,17 @@ class Listener:
         """Take note of optimizer steps that are done, or not needed any more."""
 
 
-OnStep = Callable[[], None]
+class Silent:
+    """Listens to nothing."""
+
+    def phase(self, text: str) -> None:
+        """Do nothing."""
+
+    def note(self, text: str) -> None:
+        """Do nothing."""
+
+    def planned(self, steps: int, seconds: float) -> None:
+        """Do nothing."""
+
+    def step(self, done: int = 1) -> None:
+        """Do nothing."""

@@ -10,7 +10,6 @@ import keras
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from kerasunet.adapt.settings import Listener
 from kerasunet.training.settings import Optimization
 
 
@@ -71,7 +70,7 @@ class ProgressBar(keras.callbacks.Callback):
         self._bar.stop()
 
 
-class AdaptProgress(Listener):
+class AdaptProgress:
     """Shows what an adaptation is doing, on standard error; as a context, it ends the bar."""
 
     def __init__(self):
