@@ -22,6 +22,7 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -169,22 +170,30 @@ class _Repetition:
 
 def _members(annotated: DecodedCases, options: argparse.Namespace, *, seed: int) -> Iterator[Any]:
     """Yield models in turn, each trained without a part of the annotated images; use it at once."""
-    from kerasunet import models
-    from kerasunet.architecture import rebuilt
     from kerasunet.data import Augmentation
     from kerasunet.layer_selection.trials import folds_of
-    from kerasunet.strategies import parse
-    from kerasunet.training import Optimization
-    from kerasunet.training.networks import Network
 
-    steps = Optimization(steps=options.steps, validate_every=options.steps, seed=seed)
-    network = Network(rebuilt(models.load(options.init)))
-    network.set_up(parse(options.layers), steps)
+    network, steps = _network(options.init, options.layers, options.steps)
     for number, left_out in enumerate(folds_of(annotated, _MODELS, seed)):
         kept = annotated.select([key for key in annotated.keys if key not in set(left_out)])
         own = replace(steps, seed=seed * _MODELS + number)
         network.fit(kept, optimization=own, augmentation=Augmentation())
         yield network.model
+
+
+@cache
+def _network(init: str, layers: str, steps: int) -> tuple[Any, Any]:
+    """Return the network, compiled once, and the settings of its training."""
+    from kerasunet import models
+    from kerasunet.architecture import rebuilt
+    from kerasunet.strategies import parse
+    from kerasunet.training import Optimization
+    from kerasunet.training.networks import Network
+
+    settings = Optimization(steps=steps, validate_every=steps)
+    network = Network(rebuilt(models.load(init)))
+    network.set_up(parse(layers), settings)
+    return network, settings
 
 
 def _features(model: Any, cases: DecodedCases) -> np.ndarray:
