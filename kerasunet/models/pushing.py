@@ -7,21 +7,23 @@ terms of the training data.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import tempfile
 import zipfile
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from kerasunet.data.layouts import PUBLISHED
-from kerasunet.data.modality import MODALITY_LABELS, modality_of
 from kerasunet.files import write_atomically
 from kerasunet.metrics import METRICS
 from kerasunet.models import registry
 from kerasunet.models.hub import CARD, FILE, Address, is_address, library, told
 from kerasunet.models.model_card import ModelCard, read_card
+from kerasunet.models.starts import seen_images
 from kerasunet.models.verification import CONFIG, METADATA, WEIGHTS
 
 _README = "README.md"
@@ -67,8 +69,8 @@ def push(
     else:
         folder = Path(to).expanduser()
         _require_own(folder, card)
-    with registry.checked_copy(name_or_path) as (path, copy):
-        contents = _contents(path, copy, card, address=os.fspath(to) if is_address(to) else "")
+    with registry.checked_copy(name_or_path) as (_, copy):
+        contents = _contents(copy, card, address=os.fspath(to) if is_address(to) else "")
     if is_address(to):
         return _upload(os.fspath(to), address, contents, private=private)
     for name, content in contents.items():
@@ -93,18 +95,30 @@ def _permitted(text: str, card: ModelCard, despite_terms: bool) -> Address:
     return address
 
 
-def _contents(path: Path, copy: Path, card: ModelCard, *, address: str) -> dict[str, bytes]:
+def _contents(copy: Path, card: ModelCard, *, address: str) -> dict[str, bytes]:
     """Return what a repository holds, by name; the model file last."""
+    card = _on_its_own(card)
     with zipfile.ZipFile(copy) as archive:
         unpacked = {name: archive.read(name) for name in (CONFIG, METADATA, WEIGHTS)}
-    with told(address or str(path), "described"):
+    with told(address or card.name, "described"):
         readme = readme_of(card, library(), address)
     return {
         _README: readme.encode(),
-        CARD: path.with_suffix(".json").read_bytes(),
+        CARD: json.dumps(card.to_json(), indent=2, ensure_ascii=False).encode(),
         **unpacked,
         FILE: copy.read_bytes(),
     }
+
+
+def _on_its_own(card: ModelCard) -> ModelCard:
+    """Return a card that names no other registered model, which nobody else may have.
+
+    If the cards of its starts do not list every image, those that they do list are kept by name.
+    """
+    seen, complete = seen_images(card)
+    if complete:
+        card = replace(card, seen=tuple(sorted(seen)), seen_by=())
+    return replace(card, weights_of="")
 
 
 def _require_own(folder: Path, card: ModelCard) -> None:
@@ -169,7 +183,7 @@ def readme_of(card: ModelCard, library: Any, address: str = "") -> str:
         eval_results=_results(card, library),
     )
     text = card.to_markdown().replace(
-        f'keras.models.load_model("saved_models/{card.name}.keras")',
+        f'keras.models.load_model("saved_models/{card.weights_of or card.name}.keras")',
         f'keras.saving.load_model("{address or "model.keras"}")',
     )
     heading, _, rest = text.partition("\n")
@@ -178,9 +192,10 @@ def readme_of(card: ModelCard, library: Any, address: str = "") -> str:
 
 
 def _tags(card: ModelCard) -> list[str]:
-    kinds = {modality_of(name) for name in terms_of(card)} - {None}
-    shown = [MODALITY_LABELS[kind].lower() for kind in sorted(kinds, key=str) if kind is not None]
-    return ["kerasunet", "u-net", "segmentation", "medical-imaging", *shown]
+    return [
+        *("kerasunet", "u-net", "segmentation", "medical-imaging"),
+        *([card.kind_of_image] if card.kind_of_image else []),
+    ]
 
 
 def _results(card: ModelCard, library: Any) -> list[Any]:
