@@ -209,6 +209,7 @@ def _results(card: ModelCard, library: Any) -> list[Any]:
             metric_value=round(float(evaluation.metrics[name]["mean"]), 4),
         )
         for evaluation in (card.held_out, *card.evaluations)
+        if not evaluation.mirrored  # The header tells one result for a data set.
         for name, metric in METRICS.items()
     ]
 
