@@ -273,10 +273,10 @@ def size_warning(settings: FinetuneSettings | PretrainSettings) -> str:
     )
 
 
-def data_of_start(init: str) -> str:
-    """Return the name of the data that a start was trained on last; empty if nobody knows."""
+def modality_of_start(init: str) -> str:
+    """Return the kind of image that a start is for; empty if nobody knows."""
     card = _card_of_start(init)
-    return "" if card is None else card.data.name
+    return "" if card is None else card.kind_of_image
 
 
 def _card_of_start(init: str) -> ModelCard | None:
