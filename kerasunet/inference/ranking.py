@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from kerasunet.data.groups import find_near_duplicates, group, thumbnail
-from kerasunet.inference.uncertainty import disagreement, entropy
+from kerasunet.inference.uncertainty import disagreement, entropy, over_objects
 
 _MEANT = 0.05  # Below this probability, to every model, a pixel is surely background.
 _FEWEST = 0.01  # Share of the pixels that counts in any case, the likeliest ones.
@@ -59,16 +59,17 @@ class Look:
         """Sum up what models say of an image.
 
         Args:
-            probabilities: Of the foreground, of each model, `(height, width)`.
+            probabilities: Of the foreground, of each model, `(height, width)`, or of several
+                objects `(objects, height, width)`.
             features: What tells images apart, of any length.
             image: The image, `(height, width[, 3])`, 0 to 255.
         """
-        likeliest = np.max(probabilities, axis=0)
+        likeliest = over_objects(np.max(probabilities, axis=0))
         least = min(_MEANT, float(np.quantile(likeliest, 1 - _FEWEST)))
         meant = likeliest >= least
         return cls(
-            float(disagreement(probabilities)[meant].mean()),
-            float(entropy(np.mean(probabilities, axis=0))[meant].mean()),
+            float(over_objects(disagreement(probabilities))[meant].mean()),
+            float(over_objects(entropy(np.mean(probabilities, axis=0)))[meant].mean()),
             np.asarray(features, np.float32).ravel(),
             thumbnail(image),
         )

@@ -38,8 +38,22 @@ def disagreement(probabilities: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def uncertainty(probabilities: Sequence[np.ndarray]) -> np.ndarray:
-    """Return the disagreement of several models, or the entropy of a single one."""
-    return entropy(probabilities[0]) if len(probabilities) == 1 else disagreement(probabilities)
+    """Return the disagreement of several models, or the entropy of a single one.
+
+    Args:
+        probabilities: Of each model, `(height, width)`, or of several objects `(objects, height,
+            width)`.
+
+    Returns:
+        Float32, `(height, width)`, 0 to 1; of several objects that of the least certain one.
+    """
+    found = entropy(probabilities[0]) if len(probabilities) == 1 else disagreement(probabilities)
+    return over_objects(found)
+
+
+def over_objects(bits: np.ndarray) -> np.ndarray:
+    """Return the largest over objects, `(height, width)`, where there are several."""
+    return bits.max(axis=0) if bits.ndim == 3 else bits
 
 
 def _bits(share: np.ndarray) -> np.ndarray:

@@ -13,6 +13,7 @@ from PIL import Image
 from kerasunet.cli import main
 from kerasunet.inference import next_images, pool_of
 from kerasunet.inference.ranking import Look, PoolImage, rank
+from kerasunet.inference.uncertainty import uncertainty
 
 
 def scene(number: int) -> np.ndarray:
@@ -73,6 +74,13 @@ def test_only_pixels_that_may_be_the_object_count():
     assert Look.of([sure, 1 - sure], np.ones(3), image).disagreement == pytest.approx(1)
     nothing = Look.of([np.full((20, 20), 1e-4)], np.ones(3), image)
     assert 0 < nothing.entropy < 0.01
+
+
+def test_of_several_objects_the_least_certain_counts():
+    two = np.zeros((2, 20, 20), np.float32)
+    two[0, 5:10, 5:10], two[1, 5:10, 5:10] = 1, 0.5
+    assert Look.of([two], np.ones(3), scene(0)).entropy == pytest.approx(1)
+    assert uncertainty([two]).shape == (20, 20) and uncertainty([two]).max() == pytest.approx(1)
 
 
 @pytest.fixture(scope="module")

@@ -253,9 +253,9 @@ def _described(number: int, name: str, algorithm: Algorithm):
         kind,
         hd.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
         hd.AlgorithmIdentificationSequence(
-            algorithm.name,
+            algorithm.name[:_LONGEST],
             Code("123110", "DCM", "Artificial Intelligence"),
-            algorithm.version,
+            algorithm.version[:_LONGEST],
             source="kerasunet",
             parameters=dict(algorithm.parameters),
         ),
