@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from pathlib import Path
 
 import cv2
@@ -14,15 +15,17 @@ from helpers.images import disc_images
 
 from kerasunet import models
 from kerasunet.adapt import AdaptSettings, Answer, adapt
+from kerasunet.adapt.background import RESULT, AdaptProgress, BackgroundAdaptation
 from kerasunet.adapt.candidates import Contenders
 from kerasunet.adapt.cross_validation import CrossValidation, deal
+from kerasunet.adapt.estimate import studentized_interval
 from kerasunet.adapt.fits import Candidate, Fits
 from kerasunet.adapt.settings import BUDGETS, Silent
 from kerasunet.adapt.starts import Pictures, Untouched, evaluate_untouched, sizes_of, usable_starts
 from kerasunet.data import load
 from kerasunet.data.decoding import decode
 from kerasunet.data.fingerprints import image_identities
-from kerasunet.layer_selection import Belief, Evidence, Finding
+from kerasunet.layer_selection import Belief, Evidence, Finding, GroupedMean
 from kerasunet.training import Optimization
 
 FEW_STEPS = Optimization(batch_size=4, learning_rate=3e-3)
@@ -201,6 +204,41 @@ def decode_like(keys, groups, images, masks):
     return DecodedCases(keys, groups, images[..., None], masks, (None,) * len(keys))
 
 
+# In a process of its own
+
+
+def followed(running: BackgroundAdaptation, until) -> AdaptProgress:
+    deadline = time.monotonic() + 300
+    while not until(progress := running.progress()):
+        assert time.monotonic() < deadline, progress
+        time.sleep(0.2)
+    return progress
+
+
+@pytest.mark.slow
+def test_a_process_of_its_own_tells_how_it_goes_and_ends_with_an_answer(
+    pairs, tiny_model_file, tmp_path
+):
+    running = BackgroundAdaptation(settings_for(pairs, tiny_model_file), tmp_path / "job")
+    seen = followed(running, lambda progress: progress.is_over or progress.step > 0)
+    assert seen.steps > 0 and seen.seconds > 0
+    done = followed(running, lambda progress: progress.is_over)
+    assert (done.state, done.step) == ("finished", done.steps), done.message
+    assert any("12 annotated images" in note for note in done.notes)
+    assert (tmp_path / "job" / RESULT / "model.keras").is_file()
+
+
+def test_a_process_that_fails_says_why_and_one_that_is_cancelled_ends(tiny_model_file, tmp_path):
+    (tmp_path / "empty").mkdir()
+    settings = settings_for(tmp_path / "empty", tiny_model_file)
+    running = BackgroundAdaptation(settings, tmp_path / "job")
+    done = followed(running, lambda progress: progress.is_over)
+    assert done.state == "failed" and str(tmp_path / "empty") in done.message
+    again = BackgroundAdaptation(settings, tmp_path / "other")
+    again.cancel()
+    assert again.progress().state == "cancelled"
+
+
 # Candidates
 
 
@@ -261,3 +299,24 @@ def test_the_command_answers_in_words(short, pairs, tiny_model_file, call_cli):
 def test_wrong_budgets_are_refused(call_cli):
     done = call_cli("adapt", "x", "--budget", "lavish")
     assert done.returncode == 2 and "quick, normal, thorough" in done.stderr
+
+
+# The interval
+
+
+def test_the_interval_covers_skew_means_about_as_often_as_it_says():
+    """A tenth of the cases fail; of 400 samples of 20 cases, 93 % or more should be covered."""
+    rng = np.random.default_rng(5)
+    covered = 0
+    for _ in range(400):
+        scores = np.where(rng.random(20) < 0.1, rng.uniform(0, 0.2, 20), rng.uniform(0.8, 1, 20))
+        groups = [f"p{n}" for n in range(20)]
+        mean = GroupedMean.of(scores, groups, folds=4)
+        low, high = studentized_interval(mean, scores.tolist(), groups)
+        covered += low <= 0.9 * 0.9 + 0.1 * 0.1 <= high
+    assert covered >= 0.9 * 400
+
+
+def test_equal_scores_have_an_interval_without_width():
+    scores, groups = [0.9] * 6, list("abcdef")
+    assert studentized_interval(GroupedMean.of(scores, groups), scores, groups) == (0.9, 0.9)
