@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -13,14 +14,31 @@ import pytest
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 os.environ["CUDA_VISIBLE_DEVICES"] = ""
 ROOT = Path(__file__).parents[1]
+_LONG = 60
+"""How many quick tests take as long as one that is marked as slow or needs a browser."""
 
 
 def pytest_addoption(parser):
     parser.addoption("--reversed", action="store_true", help="run the tests from last to first")
 
 
+def pytest_configure(config):
+    """Let pytest-xdist give out files in the order of `pytest_collection_modifyitems`."""
+    if hasattr(config.option, "loadscopereorder"):
+        config.option.loadscopereorder = False
+
+
+@pytest.hookimpl(trylast=True)  # Once the tests that were not asked for are out.
 def pytest_collection_modifyitems(config, items):
-    """With `--reversed`, run each file's last test first: none may depend on those before it."""
+    """Begin with the files that take longest, lest one process works at them alone in the end.
+
+    With `--reversed`, run each file's last test first: none may depend on those before it.
+    """
+    work: Counter[Path] = Counter()
+    for item in items:
+        is_long = any(item.get_closest_marker(name) for name in ("browser", "slow"))
+        work[item.path] += _LONG if is_long else 1
+    items.sort(key=lambda item: work[item.path], reverse=True)
     if config.getoption("--reversed"):
         items.reverse()
 

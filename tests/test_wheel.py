@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[1]
 _LISTED = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
-_PATIENCE = 120
+_PATIENCE = 300
 
 
 def sources() -> list[str]:
@@ -125,7 +125,7 @@ def test_the_demo_answers_outside_the_sources(installed, tmp_path):
         assert "kerasunet" in page(f"http://127.0.0.1:{port}/", demo)
     finally:
         demo.terminate()
-        demo.wait(30)
+        demo.wait(_PATIENCE)
 
 
 def page(address: str, process: subprocess.Popen) -> str:

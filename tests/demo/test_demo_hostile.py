@@ -51,7 +51,7 @@ ADDRESSES = (
 
 @pytest.fixture(scope="module")
 def site(demo_url):
-    with httpx.Client(base_url=demo_url, timeout=90, trust_env=False) as client:
+    with httpx.Client(base_url=demo_url, timeout=300, trust_env=False) as client:
         yield client
 
 
@@ -201,7 +201,7 @@ def test_uploads_and_bodies_have_limits(demo_url, site):
 def _announce(url: str, path: str, size: int) -> int:
     """The status that comes before any of the body is sent."""
     place = urlparse(url)
-    connection = http.client.HTTPConnection(place.hostname, place.port, timeout=60)
+    connection = http.client.HTTPConnection(place.hostname, place.port, timeout=300)
     connection.putrequest("POST", path)
     connection.putheader("Content-Type", "multipart/form-data; boundary=x")
     connection.putheader("Content-Length", str(size))
@@ -339,7 +339,7 @@ def test_training_and_folders_are_not_there_for_strangers():
         "allowed = names(app.build(ModelStore(), allow_training=True, local=False));"
         "assert '_start' in allowed and '_open_folder' not in allowed, allowed"
     )
-    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=120)
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=300)
 
 
 THROUGH = [{"Host": "abc.gradio.live"}, {"X-Forwarded-For": "203.0.113.7"}, {"Via": "1.1 proxy"}]
@@ -379,7 +379,7 @@ def test_the_page_is_never_shared_through_a_tunnel(tmp_path):
         capture_output=True,
         text=True,
         check=True,
-        timeout=120,
+        timeout=300,
     )
     assert "open False" in done.stdout and "SHARED" not in done.stdout
 

@@ -104,7 +104,7 @@ def test_command_line_draws_a_panel(tuned, tiny_model_file, tmp_path, monkeypatc
         (["--models", "natural", "--output", "panel.jpg"], "panel.jpg: give the name of a PNG"),
     ],
 )
-def test_command_line_refuses_in_one_line(run_cli, words, message):
-    done = run_cli("panel", "--data", "simulated-xray:3", *words)
+def test_command_line_refuses_in_one_line(call_cli, words, message):
+    done = call_cli("panel", "--data", "simulated-xray:3", *words)
     assert done.returncode == 2
     assert message in done.stderr and "Traceback" not in done.stderr

@@ -508,7 +508,7 @@ def test_other_backends_freeze_and_train_alike(backend):
         env={**os.environ, "KERAS_BACKEND": backend, "PYTHONPATH": IMPORTS},
         capture_output=True,
         text=True,
-        timeout=400,
+        timeout=600,
         check=False,
     )
     assert finished.returncode == 0, finished.stderr[-3000:]
