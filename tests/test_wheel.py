@@ -40,7 +40,7 @@ def build(folder: Path) -> Path:
     subprocess.run(
         [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder],
         cwd=folder / "sources",
-        env={**os.environ, "SOURCE_DATE_EPOCH": "1700000000"},
+        env={**clean_environment(folder), "SOURCE_DATE_EPOCH": "1700000000"},
         capture_output=True,
         check=True,
     )
@@ -60,7 +60,8 @@ def installed(wheel, tmp_path_factory) -> Path:
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
     (site,) = folder.glob("lib/python*/site-packages")
     into = [sys.executable, "-m", "pip", "--python", folder / "bin" / "python"]
-    subprocess.run([*into, "install", "--quiet", "--no-deps", "--no-index", wheel], check=True)
+    words = ["install", "--quiet", "--no-deps", "--no-index", wheel]
+    subprocess.run([*into, *words], env=clean_environment(folder), check=True)
     # A line of a .pth file adds only the folder, not the editable install in it.
     (site / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
     return folder / "bin"

@@ -32,6 +32,7 @@ from kerasunet.comparison.report import without_formulas
 from kerasunet.demo.compare import batch
 from kerasunet.demo.finetune.jobs import Workspace
 
+pytestmark = pytest.mark.slow
 API = "/gradio_api"
 PATHS = (
     "/etc/passwd",
@@ -158,7 +159,6 @@ def test_no_address_is_fetched(site, events, canary, address):
     assert came == []
 
 
-@pytest.mark.slow
 def test_no_event_takes_files_of_this_machine_or_addresses(site, events, canary):
     port, came = canary
     for event in filter(lambda event: event["backend_fn"], events):
@@ -321,7 +321,6 @@ def test_only_this_machine_is_listened_to(demo_url):
     assert mine == ["127.0.0.1"]
 
 
-@pytest.mark.slow
 def test_training_and_folders_are_not_there_for_strangers():
     code = (
         "from kerasunet.demo import server as app;"
@@ -363,7 +362,6 @@ def test_who_comes_through_a_tunnel_or_a_proxy_is_a_stranger(site, config, heade
     assert "nowhere: not a folder" in told
 
 
-@pytest.mark.slow
 def test_the_page_is_never_shared_through_a_tunnel(tmp_path):
     code = (
         "import gradio, gradio.blocks as blocks;"

@@ -14,7 +14,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from helpers import ROOT
+from helpers import AS_INSTALLED, ROOT
 
 from kerasunet import models
 from kerasunet.files import NotWritten, write_json
@@ -25,7 +25,7 @@ from kerasunet.study.tables import CASES, RUNS, Tables, read_tables
 from kerasunet.training import Architecture, FinetuneSettings, Optimization, finetune
 
 HARNESS = ROOT / "benchmarks" / "reliability"
-HOOKED = os.pathsep.join([str(HARNESS / "killing" / "hook"), str(ROOT)])
+HOOKED = os.pathsep.join([str(HARNESS / "killing" / "hook"), AS_INSTALLED])
 MOMENTS = ("before", "half", "after")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -14,7 +13,6 @@ from dataclasses import replace
 import pandas as pd
 import psutil
 import pytest
-from helpers import ROOT
 
 from kerasunet.strategies import NetworkLayout
 from kerasunet.study.execution import Executor, open_study, run_study
@@ -47,7 +45,7 @@ def settings(tiny_model_file) -> StudySettings:
 @pytest.fixture(scope="module")
 def finished(settings, tmp_path_factory):
     directory = tmp_path_factory.mktemp("study")
-    run_study(open_study(settings, directory), Executor(workers=2))
+    run_study(open_study(settings, directory), Executor())
     return directory
 
 
@@ -226,15 +224,14 @@ def test_killed_study_goes_on_and_ends_in_the_same_tables(settings, finished, tm
     words += ["--validate-every", 2, "--deterministic", "--output", directory]
     words += ["--no-estimate", "--no-report"]
     command = [sys.executable, "-m", "kerasunet", *map(str, words)]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    process = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE)
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE)
     _wait_until(lambda: (directory / "runs.csv").is_file())
     workers = psutil.Process(process.pid).children()
     process.send_signal(signal.SIGKILL)
     process.communicate()
     assert workers and psutil.wait_procs(workers, timeout=120)[1] == []
     assert 1 <= len(Tables(directory).runs) < 4
-    subprocess.run(command, cwd=tmp_path, env=environment, check=True, capture_output=True)
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
     again, whole = read_tables(directory)[0], read_tables(finished)[0]
     order = ["strategy", "key"]
     pd.testing.assert_frame_equal(

@@ -62,6 +62,7 @@ def test_picks_typical_best_and_worst_of_the_held_out_cases(tuned, tiny_model_fi
     assert "“before”" in picked_by_before
 
 
+@pytest.mark.slow
 def test_cases_that_cannot_be_told_from_training_cases_are_refused(tuned):
     from kerasunet.study.figures.mask_panel import draw_models
 
