@@ -18,6 +18,8 @@ os.environ["PYTHONPATH"] = AS_INSTALLED  # Of what the tests start, not of thems
 ROOT = Path(__file__).parents[1]
 _LONG = 60
 """How many quick tests take as long as one that is marked as slow or needs a browser."""
+_MOST_LONG = 10
+"""How many of the parameters of one such test count as long: many share what takes long."""
 _SHARING = {
     f"tests/demo/test_demo_{name}.py": demo
     for demo, names in {
@@ -66,9 +68,14 @@ def pytest_collection_modifyitems(config, items):
     With `--reversed`, run each file's last test first: none may depend on those before it.
     """
     work: Counter[str] = Counter()
+    seen: Counter[str] = Counter()
     for item in items:
-        is_long = any(item.get_closest_marker(name) for name in ("browser", "slow"))
-        work[_whole(item.nodeid)] += _LONG if is_long else 1
+        function = item.nodeid.partition("[")[0]
+        seen[function] += 1
+        markers = [*item.iter_markers("slow"), *item.iter_markers("browser")]
+        is_long = markers and seen[function] <= _MOST_LONG
+        times = max((*marker.args, 1)[0] for marker in markers) if markers else 0
+        work[_whole(item.nodeid)] += _LONG * times if is_long else 1
     items.sort(key=lambda item: work[_whole(item.nodeid)], reverse=True)
     if config.getoption("--reversed"):
         items.reverse()

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.slow(3)
 
 ROOT = Path(__file__).parents[1]
 _LISTED = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]

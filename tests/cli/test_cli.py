@@ -138,7 +138,7 @@ def test_a_wrong_argument_is_the_exit_status_of_the_process(run_cli):
     assert finished.stderr.startswith("error: ") and "Traceback" not in finished.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.slow(5)
 def test_finetune_with_nothing_but_layers_works(run_cli, tmp_path):
     """The README's command with fewer steps: shipped weights, simulated ultrasound, offline."""
     finished = run_cli("finetune", "--layers", "shallow:3", "--steps", 6, "--validate-every", 3)

@@ -18,7 +18,7 @@ from helpers.browser import ROOT
 from helpers.images import disc_images
 
 
-@pytest.mark.slow
+@pytest.mark.slow(6)
 def test_ten_visitors_at_once_are_served_and_leave_nothing(demo_place, tmp_path):
     pytest.importorskip("psutil")
     report = tmp_path / "report.json"

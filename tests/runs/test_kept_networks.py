@@ -27,7 +27,7 @@ CHANGES = [
 ]
 
 
-@pytest.mark.slow
+@pytest.mark.slow(10)
 def test_a_kept_network_trains_as_a_new_one(tmp_path, tiny_model_file):
     kept = KeptNetworks()
     for number, change in enumerate([{}, *CHANGES, {}]):

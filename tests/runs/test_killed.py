@@ -29,7 +29,7 @@ HOOKED = os.pathsep.join([str(HARNESS / "killing" / "hook"), AS_INSTALLED])
 MOMENTS = ("before", "half", "after")
 
 
-@pytest.mark.slow
+@pytest.mark.slow(6)
 @pytest.mark.parametrize(("verb", "kills"), [("finetune", 2), ("pretrain", 1), ("study", 1)])
 def test_killed_commands_end_in_the_same_results(verb, kills, tmp_path):
     """A short form of what docs/notes/reliability.md describes."""

@@ -215,7 +215,7 @@ def test_learning_rate_search_without_validation_cases_is_refused(settings, tmp_
         open_study(replace(settings, learning_rates=(1e-3, 1e-2)), tmp_path)
 
 
-@pytest.mark.slow
+@pytest.mark.slow(5)
 def test_killed_study_goes_on_and_ends_in_the_same_tables(settings, finished, tmp_path):
     directory = tmp_path / "killed"
     words = ["study", "--data", settings.run.data, "--init", settings.run.init]

@@ -21,7 +21,7 @@ from kerasunet.study.plan import StudySettings
 from kerasunet.study.tables import read_tables
 from kerasunet.training import FinetuneSettings, Optimization
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.slow(6)
 
 TIMINGS = ["seconds", "wall_seconds"]
 

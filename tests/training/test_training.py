@@ -514,7 +514,7 @@ def test_config_tells_all_settings(finished):
     assert set(config["digests"]) == {"data", "images and masks", "split", "init"}
 
 
-@pytest.mark.slow
+@pytest.mark.slow(5)
 @pytest.mark.parametrize("backend", ["jax", "torch"])
 def test_other_backends_freeze_and_train_alike(backend):
     """Runs on the named Keras backend in a process of its own."""
