@@ -16,25 +16,26 @@ import keras
 import numpy as np
 
 from kerasunet import layer_selection, models
-from kerasunet.architecture import Architecture, plain_copy, rebuilt
+from kerasunet.architecture import Architecture, rebuilt
 from kerasunet.backend import prepared_backend
 from kerasunet.data.decoding import DecodedCases, content_digest
 from kerasunet.drawing import write_overlays
 from kerasunet.files import read_json, write_json, write_text
-from kerasunet.freezing import Description, apply_strategy, describe, layout_of
+from kerasunet.freezing import Description, apply_strategy, layout_of
 from kerasunet.models.model_card import asked_layers
 from kerasunet.runs.directory import RunDirectory, exclusive
-from kerasunet.runs.preparation import PreparedData, prepare, size_warning, with_seen
+from kerasunet.runs.preparation import (
+    PreparedData,
+    modality_of_start,
+    prepare,
+    size_warning,
+    with_seen,
+)
 from kerasunet.strategies import Strategy, parse
 from kerasunet.training.evaluation import Evaluation, evaluate_probabilities
-from kerasunet.training.loop import (
-    TrainingState,
-    compile_for_training,
-    learner_of,
-    predict,
-    train,
-)
-from kerasunet.training.settings import FinetuneSettings, Optimization, without_paths
+from kerasunet.training.loop import TrainingState, compile_for_training, predict, train
+from kerasunet.training.networks import Network
+from kerasunet.training.settings import FinetuneSettings, without_paths
 
 _MOST_KEPT = 8
 
@@ -123,7 +124,7 @@ class _Finetuning:
         parts = self._decode(network.model)
         self.settings.optimization.require_validation(len(parts["validation"]))
         # What may still refuse the run comes before the directory is claimed.
-        choice = self._choose_early(network.model, parts["train"])
+        choice = self._choose_early(network.model, parts["train"], callbacks)
         self.files.claim(self.settings, self._digests(parts), restart=self.restart)
         if summary := self.files.finished():
             return Run(self.files.path, summary)
@@ -143,7 +144,7 @@ class _Finetuning:
         compact: bool,
     ) -> dict[str, Any]:
         """Train, measure, write all but the summary, and return that."""
-        strategy = self._strategy(parts["train"], choice)
+        strategy = self._strategy(parts["train"], choice, callbacks)
         layers = self._freeze(network, strategy)
         before = None if compact else self._measure(network.model, parts["test"])
         if not compact and find_spec("tensorflow"):  # Keras writes TensorBoard's files with it.
@@ -178,16 +179,23 @@ class _Finetuning:
             "init": models.digest(self.settings.init),
         }
 
-    def _strategy(self, training: DecodedCases, choice: layer_selection.Choice | None) -> Strategy:
+    def _strategy(
+        self,
+        training: DecodedCases,
+        choice: layer_selection.Choice | None,
+        callbacks: Sequence[keras.callbacks.Callback],
+    ) -> Strategy:
         """Return the strategy asked for, or with `auto` the one chosen, once per run."""
         path = self.files.choice
         if not self.settings.strategy.is_auto:
             return self.settings.strategy
         if not path.is_file():
-            write_json(path, (choice or self._choose(training)).as_dict())
+            write_json(path, (choice or self._choose(training, callbacks)).as_dict())
         return parse(read_json(path)["strategy"])
 
-    def _choose(self, training: DecodedCases) -> layer_selection.Choice:
+    def _choose(
+        self, training: DecodedCases, callbacks: Sequence[keras.callbacks.Callback]
+    ) -> layer_selection.Choice:
         settings = self.settings
         return layer_selection.choose(
             settings.strategy,
@@ -195,14 +203,20 @@ class _Finetuning:
             training,
             optimization=settings.optimization,
             augmentation=settings.augmentation,
+            start_modality=modality_of_start(settings.init),
+            data=self.prepared.data.name,
+            listeners=[c for c in callbacks if isinstance(c, layer_selection.TrialListener)],
         )
 
     def _choose_early(
-        self, model: keras.Model, training: DecodedCases
+        self,
+        model: keras.Model,
+        training: DecodedCases,
+        callbacks: Sequence[keras.callbacks.Callback],
     ) -> layer_selection.Choice | None:
         """Return the choice of `auto` in a restart; refuse strategies that select nothing."""
         if self.settings.strategy.is_auto:
-            return self._choose(training) if self.restart else None
+            return self._choose(training, callbacks) if self.restart else None
         for strategy in self.settings.strategies:
             strategy.select(layout_of(model))
         return None
@@ -314,55 +328,6 @@ def initial_model(settings: FinetuneSettings) -> keras.Model:
     if settings.init == "scratch":
         return settings.architecture.build()
     return rebuilt(models.load(settings.init))
-
-
-class Network:
-    """A network with its initial weights, and what was compiled for its training.
-
-    Building and compiling take seconds, and depend neither on the images nor on their order.
-
-    Args:
-        model: The network that fine-tuning starts from.
-    """
-
-    def __init__(self, model: keras.Model):
-        self.model = model
-        self.layers: Description | None = None
-        self._learner: keras.Model | None = None
-        self._plain: keras.Model | None = None
-        self._initial: list[tuple[keras.Variable, np.ndarray]] = []
-
-    def set_up(self, strategy: Strategy, optimization: Optimization) -> Description:
-        """Freeze by a strategy and compile, unless that is done; return what trains."""
-        if self.layers is None:
-            apply_strategy(self.model, strategy)
-            self.layers = describe(self.model)
-            variables = list(self.model.weights)
-            if self.layers.changes:
-                compile_for_training(self.model, optimization)
-                variables += self.model.optimizer.variables
-            self._initial = [(v, keras.ops.convert_to_numpy(v.value)) for v in variables]
-        return self.layers
-
-    def learner(self) -> keras.Model:
-        """Return the network whose steps train the model: compiled once, good for many runs."""
-        self._learner = self._learner or learner_of(self.model)
-        return self._learner
-
-    def plain(self) -> keras.Model:
-        """Return a network with the present weights, in float32 and all set to train."""
-        if self._plain is None:
-            self._plain = plain_copy(self.model)
-        else:
-            self._plain.set_weights(self.model.get_weights())
-        return self._plain
-
-    def reset(self) -> None:
-        """Return to the initial weights and a fresh optimizer."""
-        for variable, value in self._initial:
-            variable.assign(value)
-        if self._learner is not None:
-            self._learner.reset_metrics()
 
 
 class KeptNetworks:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -99,7 +99,18 @@ def evaluate_probabilities(
         )
     )
     constant = _is_constant(probabilities >= threshold, cases.masks)
-    return Evaluation(rows, _plain(summarize(rows, cases.groups)), constant)
+    return evaluation_of(rows, constant)
+
+
+def evaluation_of(rows: Sequence[dict[str, Any]], constant: bool = False) -> Evaluation:
+    """Summarize rows that several models may have made, at least one.
+
+    Args:
+        rows: Key, group and metrics of each case.
+        constant: Whether the models predict the same for every pixel.
+    """
+    summary = _plain(summarize(rows, [row["group"] for row in rows]))
+    return Evaluation(tuple(rows), summary, constant)
 
 
 def _is_constant(found: np.ndarray, truth: np.ndarray) -> bool:

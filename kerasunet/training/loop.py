@@ -25,6 +25,7 @@ from kerasunet.data.decoding import DecodedCases
 from kerasunet.files import write_atomically, write_text
 from kerasunet.freezing import scale_updates
 from kerasunet.losses import dice, dice_bce
+from kerasunet.metrics.measures import dice_of_each
 from kerasunet.training.batches import ActivationCache, Batches, cut_before_training
 from kerasunet.training.rates import (
     RelativeRates,
@@ -167,6 +168,7 @@ def train(
     learner: keras.Model | None = None,
     relative_power: float | None = None,
     stage: range | None = None,
+    sides: Sequence[int] = (),
 ) -> TrainingState:
     """Train a compiled model, going on where an interrupted training stopped.
 
@@ -187,6 +189,7 @@ def train(
             history. `None` for all other strategies.
         stage: The epochs of a stage, which begins with the weights of the one before, but with an
             optimizer of its own; all epochs unless given.
+        sides: Heights and widths to train at, as `Batches` takes them.
 
     Returns:
         The state; the model holds the last or the best weights, as the settings say. Callbacks end
@@ -206,6 +209,7 @@ def train(
         augmentation,
         seed=optimization.seed,
         views=views,
+        sides=sides,
     )
     if views is not None or learner is None:
         learner, inputs = _with_activation_cache(model, batches, checkpoint.parent)
@@ -385,9 +389,7 @@ def predict(model: keras.Model, images: np.ndarray, batch_size: int = 16) -> np.
 def mean_dice(model: keras.Model, cases: DecodedCases, threshold: float = 0.5) -> float:
     """Return the mean per-case Dice, 0 to 1; both empty counts as 1."""
     predicted = predict(model, cases.images) >= threshold
-    overlap = 2.0 * (predicted & cases.masks).sum((1, 2))
-    total = predicted.sum((1, 2)) + cases.masks.sum((1, 2))
-    return float(np.where(total > 0, overlap / np.maximum(total, 1), 1.0).mean())
+    return float(dice_of_each(cases.masks, predicted).mean())
 
 
 def write_history(path: Path, history: Sequence[dict[str, float]]) -> None:

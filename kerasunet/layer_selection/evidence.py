@@ -1,0 +1,318 @@
+"""Evidence: what the published studies say, what trials say, and both weighed."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections import defaultdict
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Generic, Literal, NamedTuple, TypeVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import stats
+
+from kerasunet.data.modality import Modality, modality_of
+from kerasunet.strategies import parse
+
+Nearness = Literal["close", "far"]
+"""A start is close if it was trained on images of the same kind, and finds their objects."""
+
+_FILE = Path(__file__).with_name("evidence.csv")
+_OTHER_MODALITY = 0.2
+"""What a study of another kind of image counts, against 1."""
+_ONE_STUDY = 0.01
+"""Standard deviation, in Dice, of what one study says about another data set, at least."""
+_STARTS = 0.03
+"""The same of the difference between starts, which data sets agree on less."""
+
+
+class Belief(NamedTuple):
+    """How far something is behind the best, in Dice: the mean, and its standard deviation."""
+
+    behind: float
+    error: float
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One strategy in one cell of a study.
+
+    Attributes:
+        data: Name of the data set.
+        start: How near the start was.
+        images: Training images.
+        strategy: Text of the strategy; factors are of the learning rate 1e-3.
+        dice: Mean Dice over training sets, 0 to 1.
+        behind: How far it was behind the best strategy of the cell, in Dice.
+        error: Standard error of `behind` over training sets.
+        sets: Training sets, at least 2.
+    """
+
+    data: str
+    start: Nearness
+    images: int
+    strategy: str
+    dice: float
+    behind: float
+    error: float
+    sets: int
+
+    def weight(self, modality: Modality | None, images: int) -> float:
+        """Return how much this says about a kind of image and a number of images, above 0."""
+        same = modality is None or modality_of(self.data) == modality
+        distance = abs(math.log2(max(images, 1) / self.images))
+        return self.sets * 2.0**-distance * (1.0 if same else _OTHER_MODALITY)
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Findings of studies.
+
+    Attributes:
+        findings: In no particular order.
+    """
+
+    findings: tuple[Finding, ...]
+
+    @staticmethod
+    def published() -> Evidence:
+        """Return the findings of the second study, `docs/second-study/`."""
+        return Evidence(_read(_FILE))
+
+    def without(self, data: Collection[str]) -> Evidence:
+        """Return the findings on other data sets than the named ones."""
+        return Evidence(tuple(one for one in self.findings if one.data not in data))
+
+    def strategies(
+        self, nearness: Nearness, modality: Modality | None, images: int
+    ) -> dict[str, Belief]:
+        """Tell how far strategies are expected to be behind the best one.
+
+        Data sets count by likeness: those of the same kind of image more than others, and studies
+        with about as many images more than those with few or many.
+
+        Args:
+            nearness: How near the start is.
+            modality: The kind of image; `None` where it is not known.
+            images: Number of training images.
+
+        Returns:
+            By text of the strategy, best first; empty if no study had such a start.
+        """
+        found: dict[str, list[Finding]] = defaultdict(list)
+        for one in self.findings:
+            if one.start == nearness:
+                found[one.strategy].append(one)
+        beliefs = {text: _pooled(some, modality, images) for text, some in found.items()}
+        return dict(sorted(beliefs.items(), key=lambda item: item[1].behind))
+
+    def far_starts(self, modality: Modality | None, images: int) -> Belief:
+        """Tell how far the best strategy from a far start is behind the best from a close one."""
+        cells = defaultdict(list)
+        for one in self.findings:
+            cells[one.data, one.images, one.start].append(one)
+        gaps, weights = [], []
+        for (data, size, start), some in cells.items():
+            if start == "close" and (others := cells.get((data, size, "far"))):
+                gaps.append(max(o.dice for o in some) - max(o.dice for o in others))
+                weights.append(some[0].weight(modality, images))
+        mean, spread = _mean_and_spread(gaps, weights) if gaps else (0.0, 0.0)
+        return Belief(mean, math.hypot(spread, _STARTS))
+
+
+def _pooled(findings: Iterable[Finding], modality: Modality | None, images: int) -> Belief:
+    """Pool the findings on one strategy, first by data set, then over data sets."""
+    by_data: dict[str, list[Finding]] = defaultdict(list)
+    for one in findings:
+        by_data[one.data].append(one)
+    means, errors, weights = [], [], []
+    for some in by_data.values():
+        own = [one.weight(modality, images) for one in some]
+        means.append(_mean([one.behind for one in some], own))
+        errors.append(_mean([one.error**2 for one in some], own))
+        weights.append(max(own))
+    mean, spread = _mean_and_spread(means, weights)
+    least = _ONE_STUDY / len(by_data) ** 0.5
+    return Belief(mean, math.sqrt(_mean(errors, weights) + spread**2 + least**2))
+
+
+def _mean(values: list[float], weights: list[float]) -> float:
+    return sum(v * w for v, w in zip(values, weights, strict=True)) / sum(weights)
+
+
+def _mean_and_spread(values: list[float], weights: list[float]) -> tuple[float, float]:
+    mean = _mean(values, weights)
+    return mean, math.sqrt(_mean([(value - mean) ** 2 for value in values], weights))
+
+
+@cache
+def _read(path: Path) -> tuple[Finding, ...]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return tuple(
+            Finding(
+                data=row["data"],
+                start="close" if row["start"] == "close" else "far",
+                images=int(row["images"]),
+                strategy=str(parse(row["strategy"])),
+                dice=float(row["dice"]),
+                behind=float(row["behind"]),
+                error=float(row["error"]),
+                sets=int(row["sets"]),
+            )
+            for row in csv.DictReader(file)
+        )
+
+
+Key = TypeVar("Key", bound=Hashable)
+CONFIDENCE = 0.95
+_LEAST_ERROR = 1e-3
+"""Equal scores in every trial say that candidates are alike, not that it is certain."""
+_UNKNOWN_SHIFT = 100.0
+"""Variance, in Dice squared: any."""
+
+
+@dataclass(frozen=True)
+class GroupedMean:
+    """A mean over cases whose groups, such as patients, were drawn independently.
+
+    Attributes:
+        mean: Of the values.
+        error: Its standard error; infinite for a single group.
+        freedom: Degrees of freedom, the number of groups less one.
+    """
+
+    mean: float
+    error: float
+    freedom: int
+
+    @staticmethod
+    def of(values: ArrayLike, groups: Sequence[str], folds: int | None = None) -> GroupedMean:
+        """Measure a mean and its error.
+
+        Args:
+            values: One a case.
+            groups: The group of each case.
+            folds: Number of folds if each value comes from a model that was trained on the other
+                folds. Such models share images, so their scores vary together; the variance is
+                taken 1 + 1 / (folds - 1) times as large, the ratio of test to training images by
+                which Nadeau and Bengio (Machine Learning 52, 2003, section 3) correct it.
+        """
+        array = np.asarray(values, float)
+        names, index = np.unique(np.asarray(groups, str), return_inverse=True)
+        count, mean = len(names), float(array.mean())
+        if count < 2:
+            return GroupedMean(mean, math.inf, 0)
+        sums = np.bincount(index, array - mean, minlength=count)
+        variance = float((sums**2).sum()) / len(array) ** 2 * count / (count - 1)
+        shared = 1 + 1 / (folds - 1) if folds and folds > 1 else 1.0
+        return GroupedMean(mean, math.sqrt(variance * shared), count - 1)
+
+    def interval(self, confidence: float = CONFIDENCE) -> tuple[float, float]:
+        """Return an interval by Student's t, within 0 to 1; all of it for a single group."""
+        if not self.freedom:
+            return 0.0, 1.0
+        half = float(stats.t.ppf(0.5 + confidence / 2, self.freedom)) * self.error
+        return max(0.0, self.mean - half), min(1.0, self.mean + half)
+
+
+@dataclass(frozen=True)
+class Weighed(Generic[Key]):
+    """A candidate, and how far it is behind the best one, in Dice.
+
+    Attributes:
+        candidate: What was weighed.
+        evidence: What studies say.
+        trial: How far it was behind the best one in the trials, on the same cases, with the error
+            of that difference; `None` without trials.
+        behind: Both together; 0 for the best one.
+        error: Standard deviation of `behind`; 0 for the best one.
+        dice: Mean Dice in the trials; NaN without trials.
+    """
+
+    candidate: Key
+    evidence: Belief
+    trial: Belief | None
+    behind: float
+    error: float
+    dice: float = math.nan
+
+
+def weigh(
+    priors: Mapping[Key, Belief],
+    scores: Mapping[Key, ArrayLike] | None = None,
+    groups: Sequence[str] = (),
+    *,
+    folds: int | None = None,
+) -> tuple[Weighed[Key], ...]:
+    """Weigh candidates: what studies say is the prior, what trials say the likelihood.
+
+    Both are taken to be normally distributed. The trials have all candidates on the same cases, and
+    their covariance over groups counts: a case that is hard for all says nothing about their order.
+
+    Args:
+        priors: What studies say about each candidate, at least one.
+        scores: Dice of the same cases by candidate; `None` without trials.
+        groups: The group of each case.
+        folds: Number of folds of the trials.
+
+    Returns:
+        The candidates, best first.
+    """
+    mean = np.array([belief.behind for belief in priors.values()])
+    covariance = np.diag([max(belief.error, _LEAST_ERROR) ** 2 for belief in priors.values()])
+    trial_mean = trial_covariance = None
+    if scores:
+        values = np.array([np.asarray(scores[one], float) for one in priors])
+        trial_mean = -values.mean(1)
+        trial_covariance = _covariance(values, groups, folds)
+        mean, covariance = _posterior(mean, covariance, trial_mean, trial_covariance)
+    best = int(np.argmin(mean))
+    found = []
+    for row, (one, prior) in enumerate(priors.items()):
+        behind, error = _difference(mean, covariance, row, best)
+        trial, dice = None, math.nan
+        if trial_mean is not None and trial_covariance is not None:
+            trial = Belief(*_difference(trial_mean, trial_covariance, row, best))
+            dice = float(-trial_mean[row])
+        found.append(Weighed(one, prior, trial, behind, error, dice))
+    return tuple(sorted(found, key=lambda one: one.behind))
+
+
+def _difference(
+    mean: NDArray[np.float64], covariance: NDArray[np.float64], row: int, best: int
+) -> tuple[float, float]:
+    """Return how far one is behind another, and the standard deviation of that."""
+    variance = covariance[row, row] + covariance[best, best] - 2 * covariance[row, best]
+    return float(mean[row] - mean[best]), float(max(variance, 0.0)) ** 0.5
+
+
+def _covariance(
+    values: NDArray[np.float64], groups: Sequence[str], folds: int | None
+) -> NDArray[np.float64]:
+    """Return the covariance of the means of several candidates over the same grouped cases."""
+    names, index = np.unique(np.asarray(groups, str), return_inverse=True)
+    count, cases = len(names), values.shape[1]
+    least = np.diag(np.full(len(values), _LEAST_ERROR**2))
+    if count < 2:
+        return least + np.eye(len(values))
+    deviations = values - values.mean(1, keepdims=True)
+    sums = np.array([np.bincount(index, row, minlength=count) for row in deviations])
+    shared = 1 + 1 / (folds - 1) if folds and folds > 1 else 1.0
+    return least + shared * (sums @ sums.T) / cases**2 * count / (count - 1)
+
+
+def _posterior(
+    mean: NDArray[np.float64],
+    covariance: NDArray[np.float64],
+    trial_mean: NDArray[np.float64],
+    trial_covariance: NDArray[np.float64],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    # How hard the cases are for all is unknown: a common shift of any size is as likely.
+    likelihood = np.linalg.inv(trial_covariance + _UNKNOWN_SHIFT)
+    prior = np.linalg.inv(covariance)
+    together = np.linalg.inv(prior + likelihood)
+    return together @ (prior @ mean + likelihood @ trial_mean), together
