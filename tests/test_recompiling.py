@@ -289,6 +289,7 @@ def compiled(loss) -> keras.Model:
     return model
 
 
+@pytest.mark.slow
 def test_weights_of_pixels_weigh_pixels():
     images, masks = disc_images(3, SIZE)
     images, masks = images[..., None], masks[..., None].astype("float32")

@@ -501,12 +501,12 @@ def test_voc_of_older_labelme_has_its_images_beside_arrays(tmp_path):
 # --- everywhere ---------------------------------------------------------------------------------
 
 
-def test_check_and_show_take_the_choice(folder, run_cli, tmp_path):
+def test_check_and_show_take_the_choice(folder, call_cli, tmp_path):
     made = folder(values(150, 200))
     assert check(made).counts()["error"] == 1
     assert check(made, objects=["lungs=150,200"]).counts()["error"] == 0
     sheet = tmp_path / "sheet.png"
-    done = run_cli("show", "--data", made, "--objects", "lungs=150,200", "--sheet", sheet)
+    done = call_cli("show", "--data", made, "--objects", "lungs=150,200", "--sheet", sheet)
     assert done.returncode == 0 and sheet.is_file()
 
 

@@ -587,7 +587,7 @@ def test_volumes_of_both_libraries_are_read_in_threads(tmp_path):
     image = nifti(tmp_path / "v.nii.gz", PIXELS)
     wanted = [(masks[n % 2], n % 3) for n in range(60)]
     with ThreadPoolExecutor(4) as pool:
-        found = list(pool.map(lambda one: read(one[0], image, one[1]), wanted, timeout=60))
+        found = list(pool.map(lambda one: read(one[0], image, one[1]), wanted, timeout=300))
     for (_, frame), mask in zip(wanted, found, strict=True):
         np.testing.assert_array_equal(mask, MASKS[frame])
 
