@@ -26,7 +26,7 @@ _NAMED = 5
 _FILES = ("csv", "groups", "html", "json", "sheet")
 _OUTPUTS = ("output", *_FILES)
 _INPUTS = ("data", "validation_data", "manual_dir")
-_OBJECT_CHOICE = ("objects", "mask_threshold")
+_OBJECT_CHOICE = ("objects", "overlapping", "mask_threshold")
 
 
 def add_settings(
@@ -65,12 +65,12 @@ def add_shared(
 
 
 def add_object_choice(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say what counts as the object."""
+    """Add the options that say what counts as an object."""
     add_shared(parser, *_OBJECT_CHOICE, objects=())
 
 
 def object_choice(options: argparse.Namespace) -> dict[str, Any]:
-    """Return what was given of the object, as arguments of `kerasunet.data.load`."""
+    """Return what was given of the objects, as arguments of `kerasunet.data.load`."""
     return {name: getattr(options, name) for name in _OBJECT_CHOICE}
 
 

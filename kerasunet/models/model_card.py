@@ -12,9 +12,11 @@ from typing import Any
 
 from kerasunet.architecture import Architecture
 from kerasunet.files import sha256, write_json, write_text
-from kerasunet.metrics import METRICS, POLICY, with_unknown_bounds
+from kerasunet.metrics import POLICY
+from kerasunet.models.card_metrics import metrics_table
 from kerasunet.models.json_fields import (
     COUNT,
+    FLAG,
     OBJECT,
     SHARE,
     SIDE,
@@ -32,6 +34,7 @@ from kerasunet.models.json_fields import (
     optional_json_field,
     whole,
 )
+from kerasunet.objects import ONE_OBJECT, Objects
 
 MOST_BYTES = 4 << 20
 _REMEDY, _FAULTS_SHOWN = "restore it from its source", 5
@@ -89,6 +92,8 @@ class ModelCard:
             `kerasunet.data.decoding.image_digests` gives; empty in older cards.
         start_data: Names of the data sets that its start was trained on.
         evaluations: Evaluations on other data sets.
+        objects: Names of the objects, where there are several, in the order of the channels.
+        overlapping: Whether a pixel may be of several of them.
         unknown: Values of the JSON that this version does not know; they are kept.
     """
 
@@ -114,7 +119,23 @@ class ModelCard:
     seen: tuple[str, ...] = optional_json_field([_SEEN], ())
     start_data: tuple[str, ...] = optional_json_field([TEXT], ())
     evaluations: tuple[RecordedEvaluation, ...] = optional_json_field([RecordedEvaluation], ())
+    objects: tuple[str, ...] = optional_json_field([TEXT], ())
+    overlapping: bool = optional_json_field(FLAG, False)
     unknown: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def marked(self) -> Objects:
+        """The objects that the model finds; a single one has the name that its run gave it.
+
+        A card of several channels that names no objects numbers them.
+        """
+        if self.objects:
+            return Objects(self.objects, self.overlapping)
+        if self.classes > 1:
+            return Objects(tuple(f"class {number}" for number in range(1, self.classes)))
+        given = [*(self.settings.get("objects") or ())]
+        name = str(given[0]).partition("=")[0].strip() if len(given) == 1 else ""
+        return Objects((name,)) if name else ONE_OBJECT
 
     @property
     def is_fine_tuned(self) -> bool:
@@ -163,12 +184,15 @@ class ModelCard:
             raise ValueError(f"not a model card: {'; '.join(wrong[:_FAULTS_SHOWN])}{more}")
         found = decoded(values, cls)
         shape = found.pop("architecture")
-        return cls(
+        card = cls(
             **found,
             architecture=Architecture(**{name: shape[name] for name in vars(Architecture())}),
             classes=shape["classes"],
             unknown={name: values[name] for name in values if name not in (*found, "architecture")},
         )
+        if card.marked.channels != card.classes:
+            raise ValueError(f"not a model card: {card.marked} do not take {card.classes} channels")
+        return card
 
     def to_json(self) -> dict[str, Any]:
         """Return the values of `NAME.json`."""
@@ -192,13 +216,13 @@ class ModelCard:
                 "",
                 f"Input: grey levels 0 to 255, `(batch, height, width, {channels})`, any float or "
                 f"uint8, height and width multiples of {multiple}. Standardization is inside. "
-                "Output: foreground probability of the same height and width.",
+                f"Output: {_output(self)} of the same height and width.",
                 "",
                 *_overview(self),
                 "",
                 f"## {_judges(self)}",
                 "",
-                *_metrics_table(self.metrics),
+                *metrics_table(self.metrics),
                 "",
                 *_other_evaluations(self),
                 POLICY,
@@ -323,23 +347,13 @@ def _overview(card: ModelCard) -> list[str]:
     return ["| | |", "|---|---|"] + [f"| {name} | {value} |" for name, value in rows.items()]
 
 
-def _metrics_table(summary: Mapping[str, Any]) -> list[str]:
-    summary = with_unknown_bounds(summary)
-    lines = ["| metric | mean | 95 % interval |", "|---|---|---|"]
-    for name, metric in METRICS.items():
-        interval = summary[name]
-        unit = f" ({summary['unit']})" if metric.is_distance else ""
-        lines.append(
-            f"| {metric.label}{unit} | {interval['mean']:.3f} | "
-            f"{interval['low']:.3f} to {interval['high']:.3f} |"
-        )
-    lowest = summary.get("detection_iou")
-    how = "not a pixel of them found" if lowest is None else f"IoU below {lowest:g}"
-    counts = (
-        f"{summary['n']} cases; {summary['missed']} objects missed ({how}), "
-        f"{summary['false_alarm']} false alarms, {summary['empty_truth']} cases without an object."
-    )
-    return [*lines, "", counts]
+def _output(card: ModelCard) -> str:
+    """Say what the output is."""
+    if card.classes == 1:
+        return "foreground probability"
+    names = [*([] if card.marked.overlapping else ["background"]), *card.marked.names]
+    channels = ", ".join(f"{number} {name}" for number, name in enumerate(names))
+    return f"`{card.classes}` channels, the probabilities of {channels}"
 
 
 def _judges(card: ModelCard) -> str:
@@ -355,7 +369,7 @@ def _other_evaluations(card: ModelCard) -> list[str]:
     for one in card.evaluations:
         views = ", with mirror images" if one.mirrored else ""
         lines += [f"## On `{one.data.name}`, {_seen_of(one, card)}{views}", ""]
-        lines += [*_metrics_table(one.metrics), ""]
+        lines += [*metrics_table(one.metrics), ""]
         lines += [f"At {one.image_size}×{one.image_size} pixels, threshold {one.threshold}.", ""]
     return lines
 

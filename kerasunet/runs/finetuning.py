@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,27 +15,31 @@ import keras
 import numpy as np
 
 from kerasunet import layer_selection, models
-from kerasunet.architecture import Architecture, plain_copy, rebuilt
+from kerasunet.architecture import Architecture
 from kerasunet.backend import prepared_backend
 from kerasunet.data.decoding import DecodedCases, content_digest
 from kerasunet.drawing import write_overlays
 from kerasunet.files import read_json, write_json, write_text
-from kerasunet.freezing import Description, apply_strategy, describe, layout_of
+from kerasunet.freezing import Description, apply_strategy, layout_of
 from kerasunet.models.model_card import asked_layers
 from kerasunet.runs.directory import RunDirectory, exclusive
-from kerasunet.runs.preparation import PreparedData, prepare, size_warning, with_seen
+from kerasunet.runs.preparation import (
+    PreparedData,
+    prepare,
+    require_trained_head,
+    size_warning,
+    with_seen,
+)
+from kerasunet.runs.starting import KeptNetworks, Network, initial_model, with_trained_head
 from kerasunet.strategies import Strategy, parse
 from kerasunet.training.evaluation import Evaluation, evaluate_probabilities
 from kerasunet.training.loop import (
     TrainingState,
     compile_for_training,
-    learner_of,
     predict,
     train,
 )
-from kerasunet.training.settings import FinetuneSettings, Optimization, without_paths
-
-_MOST_KEPT = 8
+from kerasunet.training.settings import FinetuneSettings, without_paths
 
 
 @dataclass(frozen=True)
@@ -119,7 +122,8 @@ class _Finetuning:
     restart: bool
 
     def run(self, callbacks: Sequence[keras.callbacks.Callback], compact: bool) -> Run:
-        network = self.kept.get(self.settings, lambda: initial_model(self.settings))
+        require_trained_head(self.settings, self.prepared.data.objects)
+        network = self.kept.get(self.settings, self._start, self.prepared.data.objects)
         parts = self._decode(network.model)
         self.settings.optimization.require_validation(len(parts["validation"]))
         # What may still refuse the run comes before the directory is claimed.
@@ -164,6 +168,9 @@ class _Finetuning:
             "constant_prediction": after.evaluation.constant,
         }
 
+    def _start(self) -> keras.Model:
+        return initial_model(self.settings, self.prepared.data.objects)
+
     def _decode(self, model: keras.Model) -> dict[str, DecodedCases]:
         size, multiple = self.settings.image_size, Architecture.of(model).size_multiple
         if size % multiple:
@@ -185,13 +192,14 @@ class _Finetuning:
             return self.settings.strategy
         if not path.is_file():
             write_json(path, (choice or self._choose(training)).as_dict())
-        return parse(read_json(path)["strategy"])
+        chosen = parse(read_json(path)["strategy"])
+        return with_trained_head(chosen, self.settings, self.prepared.data.objects)
 
     def _choose(self, training: DecodedCases) -> layer_selection.Choice:
         settings = self.settings
         return layer_selection.choose(
             settings.strategy,
-            lambda: initial_model(settings),
+            self._start,
             training,
             optimization=settings.optimization,
             augmentation=settings.augmentation,
@@ -274,14 +282,18 @@ class _Finetuning:
         }
 
     def _write_overlays(self, cases: DecodedCases, measured: dict[str, _Measured]) -> None:
-        rows, threshold = measured["after"].evaluation.rows, self.settings.threshold
+        threshold = self.settings.threshold
         write_overlays(
             self.files.overlays,
             cases.images,
             cases.masks,
-            {name: one.probabilities >= threshold for name, one in measured.items()},
+            {
+                name: cases.objects.decide(one.probabilities, threshold)
+                for name, one in measured.items()
+            },
             names=cases.keys,
-            scores=[row["dice"] for row in rows],
+            scores=measured["after"].evaluation.case_dice,
+            objects=cases.objects,
         )
 
     def _card(self, strategy: Strategy, evaluation: Evaluation) -> models.ModelCard:
@@ -299,6 +311,7 @@ class _Finetuning:
             training_cases=len(split.train),
             metrics=evaluation.summary,
             settings=known,
+            objects=data.objects.names if data.objects.several else (),
         )
         return with_seen(card, settings, data.select(split.train), data.select(split.validation))
 
@@ -307,94 +320,3 @@ class _Finetuning:
 class _Measured:
     probabilities: np.ndarray
     evaluation: Evaluation
-
-
-def initial_model(settings: FinetuneSettings) -> keras.Model:
-    """Build the network that fine-tuning starts from."""
-    if settings.init == "scratch":
-        return settings.architecture.build()
-    return rebuilt(models.load(settings.init))
-
-
-class Network:
-    """A network with its initial weights, and what was compiled for its training.
-
-    Building and compiling take seconds, and depend neither on the images nor on their order.
-
-    Args:
-        model: The network that fine-tuning starts from.
-    """
-
-    def __init__(self, model: keras.Model):
-        self.model = model
-        self.layers: Description | None = None
-        self._learner: keras.Model | None = None
-        self._plain: keras.Model | None = None
-        self._initial: list[tuple[keras.Variable, np.ndarray]] = []
-
-    def set_up(self, strategy: Strategy, optimization: Optimization) -> Description:
-        """Freeze by a strategy and compile, unless that is done; return what trains."""
-        if self.layers is None:
-            apply_strategy(self.model, strategy)
-            self.layers = describe(self.model)
-            variables = list(self.model.weights)
-            if self.layers.changes:
-                compile_for_training(self.model, optimization)
-                variables += self.model.optimizer.variables
-            self._initial = [(v, keras.ops.convert_to_numpy(v.value)) for v in variables]
-        return self.layers
-
-    def learner(self) -> keras.Model:
-        """Return the network whose steps train the model: compiled once, good for many runs."""
-        self._learner = self._learner or learner_of(self.model)
-        return self._learner
-
-    def plain(self) -> keras.Model:
-        """Return a network with the present weights, in float32 and all set to train."""
-        if self._plain is None:
-            self._plain = plain_copy(self.model)
-        else:
-            self._plain.set_weights(self.model.get_weights())
-        return self._plain
-
-    def reset(self) -> None:
-        """Return to the initial weights and a fresh optimizer."""
-        for variable, value in self._initial:
-            variable.assign(value)
-        if self._learner is not None:
-            self._learner.reset_metrics()
-
-
-class KeptNetworks:
-    """The networks that a process keeps: those that its last few strategies used."""
-
-    def __init__(self):
-        self._networks: OrderedDict[object | None, Network] = OrderedDict()
-
-    def get(self, settings: FinetuneSettings, build: Callable[[], keras.Model]) -> Network:
-        """Return a network as if newly made for the settings.
-
-        Args:
-            settings: Settings of a run.
-            build: Builds the network that fine-tuning starts from.
-        """
-        shared = _shared(settings)
-        network = self._networks.pop(shared, None)
-        if network is None:
-            network = Network(build())
-        else:
-            network.reset()
-        if shared is not None:
-            self._networks[shared] = network
-        if len(self._networks) > _MOST_KEPT:
-            self._networks.popitem(last=False)
-        return network
-
-
-def _shared(settings: FinetuneSettings) -> object | None:
-    """Return what building and compiling depend on; `None` where on images or seed as well."""
-    measured = settings.stages or settings.strategy.is_measured
-    if measured or settings.init == "scratch" or settings.views is not None:
-        return None
-    optimization = replace(settings.optimization, seed=0)
-    return settings.init, settings.architecture, settings.strategy, optimization

@@ -23,6 +23,7 @@ from kerasunet.data.groups import GIVEN, regroup, with_group_pattern
 from kerasunet.data.loading import SIMULATED, load
 from kerasunet.data.splits import Split, development_keys, split_cases
 from kerasunet.models import ModelCard
+from kerasunet.objects import Objects
 from kerasunet.training.settings import (
     FinetuneSettings,
     PretrainSettings,
@@ -100,6 +101,7 @@ def load_data(settings: FinetuneSettings) -> DataSet:
         settings.image_size,
         objects=settings.objects,
         mask_threshold=settings.mask_threshold,
+        overlapping=settings.overlapping,
     )
     if settings.labels:
         data = data.with_labels(settings.labels)
@@ -266,6 +268,45 @@ def size_warning(settings: FinetuneSettings | PretrainSettings) -> str:
     )
 
 
+def has_new_head(init: str, objects: Objects) -> bool:
+    """Tell whether a network's head has to start anew: the start marks other objects, or others.
+
+    Args:
+        init: The start, as the settings have it.
+        objects: What the data mark.
+    """
+    start = _card_of_start(init)
+    if init == "scratch" or (start is None and not objects.several):
+        return False
+    known = Objects() if start is None else start.marked
+    return known != objects if objects.several else known.several
+
+
+def require_trained_head(settings: FinetuneSettings, objects: Objects) -> None:
+    """Refuse strategies that would leave a head as random as it starts.
+
+    Args:
+        settings: Of a run.
+        objects: What its data mark.
+
+    Raises:
+        ValueError: The head starts anew and is never trained; the message has the remedy.
+    """
+    if not has_new_head(settings.init, objects):
+        return
+    start = _card_of_start(settings.init)
+    layout = (settings.architecture if start is None else start.architecture).layout()
+    strategies = [one for one in settings.strategies if not one.is_auto]
+    trained = {weight.layer for one in strategies for weight in one.select(layout)}
+    if strategies and "head" not in trained:
+        text = str(settings.strategy)
+        raise ValueError(
+            f"layers {text}: {settings.init} was not trained on {objects}, so the head, its last "
+            f"layer, starts anew with random weights, and {text} would not train it; give "
+            + ("head" if text == "none" else f"{text}+head")
+        )
+
+
 def _card_of_start(init: str) -> ModelCard | None:
     try:
         return None if init == "scratch" else models.card(init)
@@ -283,10 +324,18 @@ def load_pretraining_data(settings: PretrainSettings) -> tuple[DataSet, DataSet]
     chosen: dict[str, Any] = {
         "objects": settings.objects,
         "mask_threshold": settings.mask_threshold,
+        "overlapping": settings.overlapping,
     }
     training = load(settings.data, settings.manual_dir, **chosen)
     is_simulated = settings.validation_data.split(":")[0] in SIMULATED
-    return training, load(settings.validation_data, **({} if is_simulated else chosen))
+    has_one = not training.objects.several
+    validation = load(settings.validation_data, **({} if is_simulated and has_one else chosen))
+    if validation.objects != training.objects:
+        raise ValueError(
+            f"{settings.validation_data}: marks {validation.objects}, the training data "
+            f"{training.objects}; validate on the same objects"
+        )
+    return training, validation
 
 
 def _division(settings: FinetuneSettings, data: DataSet):

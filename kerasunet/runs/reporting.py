@@ -69,10 +69,13 @@ class Reporter(keras.callbacks.Callback):
 
     def _draw(self) -> None:
         cases = self._cases
-        masks = predict(self.model, cases.images) >= self._settings.threshold
+        probabilities = predict(self.model, cases.images)
+        masks = cases.objects.decide(probabilities, self._settings.threshold)
         for index, found in enumerate(masks):
             shown = {f"step {self._step}": found}
-            picture = draw_comparison(cases.images[index], cases.masks[index], shown)
+            picture = draw_comparison(
+                cases.images[index], cases.masks[index], shown, objects=cases.objects
+            )
             write_png(self._files.pictures / f"{index}.png", picture)
 
     @cached_property

@@ -79,7 +79,8 @@ class Batches:
 
         Returns:
             Images, float32 `(batch, height, width, channels)`, 0 to 255, and masks, float32
-            `(batch, height, width, 1)`, 0 or 1.
+            `(batch, height, width, 1)`, 0 or 1; of several objects uint8 of that shape, labels or
+            bits as in `DecodedCases`.
         """
         return self.draw(self.views_of(step))
 
@@ -91,7 +92,8 @@ class Batches:
     def draw(self, views: Sequence[View]) -> tuple[np.ndarray, np.ndarray]:
         """Make views, as a batch like that of `batch`."""
         images, masks = zip(*(self._draw(view) for view in views), strict=True)
-        return np.stack(images), np.stack(masks)[..., None].astype(np.float32)
+        kind = np.uint8 if self._cases.objects.several else np.float32
+        return np.stack(images), np.stack(masks)[..., None].astype(kind)
 
     def steps(self, first: int, last: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Make the batches of steps `first` to `last - 1`, a few ahead, in threads."""

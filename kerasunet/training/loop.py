@@ -24,7 +24,7 @@ from kerasunet.data.augmentation_settings import Augmentation
 from kerasunet.data.decoding import DecodedCases
 from kerasunet.files import write_atomically, write_text
 from kerasunet.freezing import scale_updates
-from kerasunet.losses import dice, dice_bce
+from kerasunet.losses import loss_and_metric
 from kerasunet.training.batches import ActivationCache, Batches, cut_before_training
 from kerasunet.training.rates import (
     RelativeRates,
@@ -148,9 +148,10 @@ def compile_with(model: keras.Model, optimizer: keras.optimizers.Optimizer) -> N
     """Compile for the package's loss and metric with an optimizer that may be in use already."""
     # XLA loses against oneDNN on processors: 40 against 32 ms an image for the default U-Net.
     # Given as a function, it makes its variables in the first step, which is then traced twice.
+    loss, dice = loss_and_metric(model)
     metrics = [keras.metrics.MeanMetricWrapper(dice, name="dice")]
     jit = False if on_plain_tensorflow() else "auto"
-    model.compile(optimizer, loss=dice_bce, metrics=metrics, jit_compile=jit)
+    model.compile(optimizer, loss=loss, metrics=metrics, jit_compile=jit)
 
 
 def train(
@@ -369,24 +370,26 @@ def predict(model: keras.Model, images: np.ndarray, batch_size: int = 16) -> np.
         batch_size: Images per call.
 
     Returns:
-        Float32, `(cases, height, width)`, 0 to 1.
+        Float32, `(cases, height, width)`, 0 to 1; of several channels, with these as last axis.
     """
-    count = len(images)
+    count, channels = len(images), model.output_shape[-1]
     if keras.backend.backend() == "jax":  # It compiles anew for every number of images.
         images = np.concatenate([images, images[:1].repeat(-count % batch_size, axis=0)])
     parts = [
         keras.ops.convert_to_numpy(model.predict_on_batch(images[start : start + batch_size]))
         for start in range(0, len(images), batch_size)
     ]
-    empty = np.zeros(images.shape[:3], np.float32)
-    return np.concatenate(parts)[:count, ..., 0] if parts else empty
+    empty = np.zeros((*images.shape[:3], channels), np.float32)
+    found = np.concatenate(parts)[:count] if parts else empty
+    return found if channels > 1 else found[..., 0]
 
 
 def mean_dice(model: keras.Model, cases: DecodedCases, threshold: float = 0.5) -> float:
-    """Return the mean per-case Dice, 0 to 1; both empty counts as 1."""
-    predicted = predict(model, cases.images) >= threshold
-    overlap = 2.0 * (predicted & cases.masks).sum((1, 2))
-    total = predicted.sum((1, 2)) + cases.masks.sum((1, 2))
+    """Return the mean Dice per case and object, 0 to 1; both empty counts as 1."""
+    decided = cases.objects.decide(predict(model, cases.images), threshold)
+    predicted, true = cases.objects.planes(decided), cases.objects.planes(cases.masks)
+    overlap = 2.0 * (predicted & true).sum((2, 3))
+    total = predicted.sum((2, 3)) + true.sum((2, 3))
     return float(np.where(total > 0, overlap / np.maximum(total, 1), 1.0).mean())
 
 

@@ -120,7 +120,7 @@ def check(
             several objects are chosen.
     """
     source = os.fspath(name_or_path)
-    ObjectChoice.parse(objects)
+    ObjectChoice.parse_all(objects)
     with collect_problems() as found:
         try:
             data = load(source, manual_dir, objects=objects, mask_threshold=mask_threshold)
