@@ -69,9 +69,37 @@ def add_object_choice(parser: argparse.ArgumentParser) -> None:
     add_shared(parser, *_OBJECT_CHOICE, objects=())
 
 
-def object_choice(options: argparse.Namespace) -> dict[str, Any]:
-    """Return what was given of the objects, as arguments of `kerasunet.data.load`."""
-    return {name: getattr(options, name) for name in _OBJECT_CHOICE}
+def object_choice(
+    options: argparse.Namespace, card: models.ModelCard | None = None
+) -> dict[str, Any]:
+    """Return what was given of the objects, as arguments of `kerasunet.data.load`.
+
+    Args:
+        options: The options.
+        card: Of a model; where it finds several objects and none is given, they are those that it
+            was trained on.
+    """
+    given = {name: getattr(options, name) for name in _OBJECT_CHOICE}
+    if card is not None and card.marked.several and not options.objects:
+        trained = tuple(card.settings.get("objects") or ()) or card.marked.names
+        given |= {"objects": trained, "overlapping": card.marked.overlapping}
+    return given
+
+
+def require_same_objects(card: models.ModelCard, data: DataSet) -> None:
+    """Refuse data whose several objects are not those of a model.
+
+    Raises:
+        ValueError: They are not; the message names both.
+    """
+    if data.objects == card.marked or not (data.objects.several or card.marked.several):
+        return
+    raise ValueError(
+        f"{card.name} finds {card.marked}, but {data.name} marks {data.objects}: name the same "
+        f"objects in the same order, --objects {' '.join(card.marked.names)}"
+        + " --overlapping"
+        * card.marked.overlapping
+    )
 
 
 def add_option(container: Any, name: str, option: Option, default: Any = None, **more: Any) -> None:
@@ -218,6 +246,8 @@ def describe_data(data: DataSet) -> str:
     groups = len({case.group for case in data.cases})
     kept = f" in {groups:,} groups" if groups < len(data) else ""
     lines = [f"data        {data.name} ({data.layout}): {len(data):,} cases{kept}"]
+    if data.objects.several:
+        lines.append(f"objects     {data.objects}")
     if data.unannotated:
         names = _first_names([case.key for case in data.unannotated])
         lines.append(f"no mask     {len(data.unannotated):,} images, left out: {names}")

@@ -63,9 +63,17 @@ class CaseOfObjects:
         image, spacing = self.read_image()
         shape = image.shape[:2]
         planes = call_all([partial(part.read_mask, shape) for part in self.parts])
+        return Sample(image, self.joined(planes), spacing)
+
+    def joined(self, planes: list[np.ndarray]) -> np.ndarray:
+        """Join the masks of all objects, bool, `(height, width)`, as `Objects.encode` does.
+
+        Raises:
+            ValueError: Objects that exclude each other overlap by more than a narrow seam.
+        """
         if self.objects.exclusive:
             self._require_apart(planes)
-        return Sample(image, self.objects.encode(planes), spacing)
+        return self.objects.encode(planes)
 
     def read_image(self) -> tuple[np.ndarray, tuple[float, float] | None]:
         """Read the image and its spacing, as `kerasunet.data.read_image` does."""
