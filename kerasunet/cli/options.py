@@ -82,8 +82,18 @@ def object_choice(
     given = {name: getattr(options, name) for name in _OBJECT_CHOICE}
     if card is not None and card.marked.several and not options.objects:
         trained = tuple(card.settings.get("objects") or ()) or card.marked.names
-        given |= {"objects": trained, "overlapping": card.marked.overlapping}
+        if _may_have(options.data, trained):
+            given |= {"objects": trained, "overlapping": card.marked.overlapping}
     return given
+
+
+def _may_have(data: str, objects: Sequence[str]) -> bool:
+    """Return whether these objects may be chosen in a data set; false where it is known not to."""
+    from kerasunet.data.loading import SIMULATED
+    from kerasunet.data.simulation import PARTS
+
+    simulator = SIMULATED.get(data.partition(":")[0])
+    return simulator is None or {*objects} <= {*PARTS.get(simulator, ())}
 
 
 def require_same_objects(card: models.ModelCard, data: DataSet) -> None:
