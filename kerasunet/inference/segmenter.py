@@ -136,7 +136,7 @@ class Segmenter:
     Raises:
         FileNotFoundError: There is no such model, or it has no card.
         ValueError: The model file cannot be trusted or loaded, there is no such engine or it is not
-            installed, or the tiles do not fit the model; or a threshold is given where there is none.
+            installed, the tiles do not fit the model, or a threshold is given where there is none.
     """
 
     def __init__(

@@ -59,7 +59,7 @@ def test_what_an_older_card_lacks_is_what_it_was_then(values):
 
 
 def test_values_of_a_newer_card_are_kept(values):
-    newer = {**values, "objects": ["lung", "heart"]}
+    newer = {**values, "sites": ["left", "right"]}
     card = replace(ModelCard.from_json(newer), name="mine")
     assert card.to_json() == {**newer, "name": "mine"}
 
