@@ -14,6 +14,7 @@ one data set after the other, so that its steps are compiled once.
     python benchmarks/second_study.py run starts --data DATA
     python benchmarks/second_study.py run robustness --data DATA
     python benchmarks/second_study.py join
+    python benchmarks/second_study.py evidence
     python benchmarks/second_study.py tables
 
 SETS holds the folders bus_bra, busi, jsrt and shenzhen; DATA receives their images at the sizes
@@ -52,6 +53,7 @@ from kerasunet.training.settings import FinetuneSettings, Optimization
 
 HOME = Path(__file__).resolve().parent.parent / "docs" / "second-study"
 FIRST_STUDY = HOME.parent / "study"
+EVIDENCE = HOME.parent.parent / "kerasunet" / "layer_selection" / "evidence.csv"
 RATES_FILE = "rates.json"
 DEVELOPMENT = {"bus_bra": 300, "busi": 120, "jsrt": 100, "shenzhen": 120}
 LABELS = {"busi": ("benign", "malignant")}
@@ -251,19 +253,22 @@ def _groups(family: str, cell: Cell, factors: dict[str, float]) -> Iterator[Grou
         yield Group(f"{family}-{cell.first}", ((cell, texts),))
 
 
+def starts_cells() -> list[Cell]:
+    """Cells of the comparison of starts."""
+    return [
+        Cell(f"{data}-{size}-{start}", data, size, folds, 5, start)
+        for data, close in CLOSE.items()
+        for start in ("natural", close)
+        for size, folds in ((20, 7), (80, 5))
+    ]
+
+
 def starts_stage(rates: dict) -> Iterator[Group]:
-    for data, close in CLOSE.items():
-        for start in ("natural", close):
-            known = rates[f"{data}-20-{start}"]
-            cells = [
-                Cell(f"{data}-{size}-{start}", data, size, folds, 5, start)
-                for size, folds in ((20, 7), (80, 5))
-            ]
-            for cell in cells:
-                for family in STARTS_FAMILIES:
-                    yield from _groups(family, cell, known)
-                untouched = ("none",) if start != "natural" else ("none", "scratch")
-                yield Group("untouched", ((cell, untouched),))
+    for cell in starts_cells():
+        for family in STARTS_FAMILIES:
+            yield from _groups(family, cell, rates[f"{cell.data}-20-{cell.start}"])
+        untouched = ("none",) if cell.start != "natural" else ("none", "scratch")
+        yield Group("untouched", ((cell, untouched),))
 
 
 def robustness_stage(rates: dict) -> Iterator[Group]:
@@ -480,6 +485,39 @@ def _by_factor(output: Path) -> Iterator[tuple[str, str, float, dict[float, floa
                 yield cell.name, family, max(known, key=lambda factor: known[factor]), known
 
 
+def evidence(options: argparse.Namespace) -> int:
+    """Write what the finished cells say about strategies to the table that `auto` reads."""
+    rows = []
+    stages = {"rates": rate_cells(), "strategies": strategies_cells(), "starts": starts_cells()}
+    for stage, cell in ((stage, cell) for stage, cells in stages.items() for cell in cells):
+        folder = options.output / stage / cell.name
+        if (folder / RUNS).is_file():
+            rows += _evidence_of(cell, stage, read_tables(folder)[0])
+    pd.DataFrame(rows).to_csv(EVIDENCE, index=False, float_format="%.4f")
+    print(f"{EVIDENCE}: {len(rows)} rows")
+    return 0
+
+
+def _evidence_of(cell: Cell, stage: str, cases: pd.DataFrame) -> Iterator[dict]:
+    """Yield, for each strategy of a cell, its Dice and how far it is behind the best one."""
+    by_set = cases.groupby(["fold", "strategy"])["dice"].mean().unstack()
+    by_set = by_set.loc[:, by_set.count() > 1]  # Of one training set nobody knows the error.
+    best = by_set.loc[:, by_set.count() >= by_set.count().max() - 1].mean().idxmax()
+    for text, dice in by_set.items():
+        behind = (by_set[best] - dice).dropna()
+        yield {
+            "data": cell.data,
+            "start": "far" if cell.start == "natural" else "close",
+            "images": cell.size,
+            "strategy": text,
+            "dice": dice.mean(),
+            "behind": behind.mean(),
+            "error": behind.std(ddof=1) / len(behind) ** 0.5,
+            "sets": len(behind),
+            "stage": stage,
+        }
+
+
 def tables(options: argparse.Namespace) -> int:
     """Print the results of the finished cells as tables for a document."""
     print("### Rates\n\n| cell | strategy | best factor | Dice by factor |\n|---|---|---|---|")
@@ -602,6 +640,7 @@ def main() -> int:
     for name, function in (
         ("join", join),
         ("choose", choose),
+        ("evidence", evidence),
         ("tables", tables),
         ("first-study", first_study),
         ("power", power),

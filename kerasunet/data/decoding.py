@@ -75,6 +75,23 @@ class DecodedCases:
         columns = {name: values[start:stop] for name, values in vars(self).items() if name in _ROWS}
         return replace(self, **columns)
 
+    def select(self, keys: Sequence[str]) -> DecodedCases:
+        """Return the cases of these keys, in this order; arrays are copies.
+
+        Raises:
+            KeyError: There is no such case.
+        """
+        row_of = {key: row for row, key in enumerate(self.keys)}
+        rows = [row_of[key] for key in keys]
+        return DecodedCases(
+            tuple(keys),
+            tuple(self.groups[row] for row in rows),
+            np.ascontiguousarray(self.images[rows]),
+            masks=np.ascontiguousarray(self.masks[rows]),
+            spacings=tuple(self.spacings[row] for row in rows),
+            objects=self.objects,
+        )
+
 
 def decode(cases: Sequence[Case], size: tuple[int, int], channels: int = 1) -> DecodedCases:
     """Read cases and stretch them to one size, or take them from the cache.

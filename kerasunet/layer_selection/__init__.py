@@ -1,25 +1,24 @@
-"""Layer selection: `auto` and `auto:search` find out from the training images what to fine-tune."""
+"""Layer selection: `auto` and `auto:search` choose what to fine-tune, from studies and trials."""
 
 from typing import TYPE_CHECKING
 
 from kerasunet.lazy import lazy_members
 
 if TYPE_CHECKING:
-    from kerasunet.layer_selection.choice import (
-        BlockScore as BlockScore,
-        Choice as Choice,
-        Trial as Trial,
-        blocks_to_train as blocks_to_train,
+    from kerasunet.layer_selection.choice import Choice as Choice, TrialListener as TrialListener
+    from kerasunet.layer_selection.evidence import (
+        Belief as Belief,
+        Evidence as Evidence,
+        Finding as Finding,
     )
     from kerasunet.layer_selection.gradients import (
         BlockNorm as BlockNorm,
-        choose_by_gradients as choose_by_gradients,
+        BlockScore as BlockScore,
+        blocks_to_train as blocks_to_train,
         relative_gradient_norms as relative_gradient_norms,
+        scores as scores,
     )
     from kerasunet.layer_selection.selection import choose as choose
-    from kerasunet.layer_selection.trials import (
-        choose_by_search as choose_by_search,
-        default_candidates as default_candidates,
-    )
+    from kerasunet.layer_selection.weighing import Weighed as Weighed, weigh as weigh
 else:
     __getattr__, __dir__, __all__ = lazy_members(__name__)

@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 
 import keras
+import numpy as np
 
 from kerasunet.data.augmentation_settings import Augmentation
 from kerasunet.data.decoding import DecodedCases
-from kerasunet.layer_selection.choice import Choice
-from kerasunet.layer_selection.gradients import choose_by_gradients
-from kerasunet.layer_selection.trials import choose_by_search
-from kerasunet.strategies import Strategy, parse
+from kerasunet.data.modality import Modality, guess_modality
+from kerasunet.freezing import layout_of
+from kerasunet.layer_selection.choice import Choice, TrialListener
+from kerasunet.layer_selection.evidence import Belief, Evidence, Nearness
+from kerasunet.layer_selection.trials import search
+from kerasunet.layer_selection.weighing import weigh
+from kerasunet.strategies import NetworkLayout, Strategy, StrategyError, parse
+from kerasunet.training.prediction import mean_dice
 from kerasunet.training.settings import Optimization
 
-_WAYS = {"auto": choose_by_gradients, "auto:search": choose_by_search}
+AUTO, SEARCH = "auto", "auto:search"
+LEAST_OF_CLOSE = 0.5
+"""Mean Dice on the training images below which a start does not know them, whatever it saw."""
+UNTOUCHED = "none"
+_LOOKED_AT = 40
+_TRIED = 4
 
 
 def choose(
@@ -24,25 +36,123 @@ def choose(
     *,
     optimization: Optimization,
     augmentation: Augmentation,
+    start_modality: Modality | None = None,
+    modality: Modality | None = None,
+    evidence: Evidence | None = None,
+    listeners: Sequence[TrialListener] = (),
 ) -> Choice:
-    """Choose the strategy of a fine-tuning run from its training images alone.
+    """Choose the strategy of a fine-tuning run.
+
+    `auto` takes what was best in the studies, with starts as near and with about as many images. A
+    start is near if it was trained on this kind of image and finds the objects of the training
+    images untouched. `auto:search` also trains the best few in cross-validation on the training
+    images, and weighs both.
 
     Args:
         strategy: `"auto"` or `"auto:search"`.
-        model_factory: Makes the network that the run starts from; called once.
+        model_factory: Makes the network that the run starts from.
         training: The training cases of the run.
-        optimization: Settings of the run.
+        optimization: Settings of the run. Rate factors of the chosen strategy are of its rate, and
+            mean those of the studies at 1e-3.
         augmentation: Augmentation of the run.
+        start_modality: The kind of image that the start was trained on.
+        modality: The kind of image of the training cases; guessed from them unless given.
+        evidence: Findings to rely on; those that are published unless given.
+        listeners: Are told of every trial.
 
     Returns:
         The choice: the same for the same weights, images and settings.
 
     Raises:
         ValueError: The strategy is not automatic, or there are too few images.
-        FloatingPointError: A gradient is NaN or infinite.
+        FloatingPointError: The weights became NaN or infinite in every trial.
     """
     strategy = parse(strategy) if isinstance(strategy, str) else strategy
     if not strategy.is_auto:
         raise ValueError(f"{strategy}: nothing to choose; write auto or auto:search")
-    way = _WAYS[str(strategy)]
-    return way(model_factory(), training, optimization=optimization, augmentation=augmentation)
+    started = time.perf_counter()
+    model, modality = model_factory(), modality or guessed(training)
+    untouched = _untouched(model, training)
+    nearness = nearness_of(untouched, start_modality, modality)
+    priors = candidates(
+        (evidence or Evidence.published()).strategies(nearness, modality, len(training)),
+        layout_of(model),
+        _TRIED,
+    )
+    if str(strategy) == SEARCH:
+        weighed, folds, steps = search(
+            model_factory,
+            priors,
+            training,
+            optimization=optimization,
+            augmentation=augmentation,
+            listeners=listeners,
+        )
+    else:
+        weighed, folds, steps = weigh(priors), 0, 0
+    return Choice(
+        asked=str(strategy),
+        strategy=weighed[0].candidate,
+        nearness=nearness,
+        modality=modality,
+        images=len(training),
+        untouched=untouched,
+        candidates=weighed,
+        folds=folds,
+        steps=steps,
+        seconds=time.perf_counter() - started,
+    )
+
+
+def nearness_of(
+    untouched: float, start_modality: Modality | None, modality: Modality | None
+) -> Nearness:
+    """Tell whether a start knows images: by the kind it was trained on, and by its Dice on them."""
+    known = start_modality is not None and start_modality == modality
+    return "close" if known and untouched >= LEAST_OF_CLOSE else "far"
+
+
+def candidates(
+    beliefs: Mapping[str, Belief], layout: NetworkLayout, count: int
+) -> dict[str, Belief]:
+    """Take the best strategies that fit a network, no two of which train the same weights.
+
+    Of a strategy at several rates, the best one is taken.
+
+    Args:
+        beliefs: What the studies say, best first.
+        layout: The network.
+        count: How many to take.
+
+    Returns:
+        By text, best first; `all` alone where the studies say nothing.
+    """
+    kept: dict[str, Belief] = {}
+    seen: set[object] = set()
+    for text, belief in beliefs.items():
+        try:
+            shares = _shares(parse(text), layout)
+        except StrategyError:
+            continue
+        if shares not in seen and len(kept) < count:
+            seen.add(shares)
+            kept[text] = belief
+    return kept or {"all": Belief(0.0, 1.0)}
+
+
+def _shares(strategy: Strategy, layout: NetworkLayout) -> object:
+    """Return what trains and at which share of its highest rate: the same at any rate."""
+    rates = strategy.rates(layout)
+    highest = max(rates.values(), default=1.0)
+    shares = frozenset((weight, round(rate / highest, 6)) for weight, rate in rates.items())
+    return shares, strategy.statistics(layout)
+
+
+def guessed(training: DecodedCases) -> Modality:
+    """Return the kind of image that most of some cases look like."""
+    some = training.images[:: max(1, len(training) // _LOOKED_AT)]
+    return Counter(guess_modality(np.squeeze(image)) for image in some).most_common(1)[0][0]
+
+
+def _untouched(model: keras.Model, training: DecodedCases) -> float:
+    return mean_dice(model, training.between(0, _LOOKED_AT))

@@ -35,6 +35,18 @@ def dice(truth: ArrayLike, prediction: ArrayLike) -> float:
     return _ratio(2 * overlap, true_area + predicted_area)
 
 
+def dice_of_each(truths: NDArray[np.bool_], predictions: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Return the Dice of each of several cases, 0 to 1; 1 where truth and prediction are empty.
+
+    Args:
+        truths: Bool, `(cases, height, width)`.
+        predictions: Bool, of the same shape.
+    """
+    overlap = 2.0 * (predictions & truths).sum((1, 2))
+    total = predictions.sum((1, 2)) + truths.sum((1, 2))
+    return np.where(total > 0, overlap / np.maximum(total, 1), 1.0)
+
+
 def iou(truth: ArrayLike, prediction: ArrayLike) -> float:
     """Return the intersection over union, |T∩P| / |T∪P| (Jaccard, New Phytologist 11(2), 1912).
 

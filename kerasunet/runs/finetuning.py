@@ -18,6 +18,7 @@ from kerasunet import layer_selection, models
 from kerasunet.architecture import Architecture
 from kerasunet.backend import prepared_backend
 from kerasunet.data.decoding import DecodedCases, content_digest
+from kerasunet.data.modality import modality_of
 from kerasunet.drawing import write_overlays
 from kerasunet.files import read_json, write_json, write_text
 from kerasunet.freezing import Description, apply_strategy, layout_of
@@ -25,20 +26,18 @@ from kerasunet.models.model_card import asked_layers
 from kerasunet.runs.directory import RunDirectory, exclusive
 from kerasunet.runs.preparation import (
     PreparedData,
+    modality_of_start,
     prepare,
     require_trained_head,
     size_warning,
     with_seen,
 )
-from kerasunet.runs.starting import KeptNetworks, Network, initial_model, with_trained_head
+from kerasunet.runs.starting import KeptNetworks, initial_model, with_trained_head
 from kerasunet.strategies import Strategy, parse
 from kerasunet.training.evaluation import Evaluation, evaluate_probabilities
-from kerasunet.training.loop import (
-    TrainingState,
-    compile_for_training,
-    predict,
-    train,
-)
+from kerasunet.training.loop import TrainingState, compile_for_training, train
+from kerasunet.training.networks import Network
+from kerasunet.training.prediction import predict
 from kerasunet.training.settings import FinetuneSettings, without_paths
 
 
@@ -127,7 +126,7 @@ class _Finetuning:
         parts = self._decode(network.model)
         self.settings.optimization.require_validation(len(parts["validation"]))
         # What may still refuse the run comes before the directory is claimed.
-        choice = self._choose_early(network.model, parts["train"])
+        choice = self._choose_early(network.model, parts["train"], callbacks)
         self.files.claim(self.settings, self._digests(parts), restart=self.restart)
         if summary := self.files.finished():
             return Run(self.files.path, summary)
@@ -147,7 +146,7 @@ class _Finetuning:
         compact: bool,
     ) -> dict[str, Any]:
         """Train, measure, write all but the summary, and return that."""
-        strategy = self._strategy(parts["train"], choice)
+        strategy = self._strategy(parts["train"], choice, callbacks)
         layers = self._freeze(network, strategy)
         before = None if compact else self._measure(network.model, parts["test"])
         if not compact and find_spec("tensorflow"):  # Keras writes TensorBoard's files with it.
@@ -185,17 +184,24 @@ class _Finetuning:
             "init": models.digest(self.settings.init),
         }
 
-    def _strategy(self, training: DecodedCases, choice: layer_selection.Choice | None) -> Strategy:
+    def _strategy(
+        self,
+        training: DecodedCases,
+        choice: layer_selection.Choice | None,
+        callbacks: Sequence[keras.callbacks.Callback],
+    ) -> Strategy:
         """Return the strategy asked for, or with `auto` the one chosen, once per run."""
         path = self.files.choice
         if not self.settings.strategy.is_auto:
             return self.settings.strategy
         if not path.is_file():
-            write_json(path, (choice or self._choose(training)).as_dict())
+            write_json(path, (choice or self._choose(training, callbacks)).as_dict())
         chosen = parse(read_json(path)["strategy"])
         return with_trained_head(chosen, self.settings, self.prepared.data.objects)
 
-    def _choose(self, training: DecodedCases) -> layer_selection.Choice:
+    def _choose(
+        self, training: DecodedCases, callbacks: Sequence[keras.callbacks.Callback]
+    ) -> layer_selection.Choice:
         settings = self.settings
         return layer_selection.choose(
             settings.strategy,
@@ -203,14 +209,20 @@ class _Finetuning:
             training,
             optimization=settings.optimization,
             augmentation=settings.augmentation,
+            start_modality=modality_of_start(settings.init),
+            modality=modality_of(self.prepared.data.name),
+            listeners=[c for c in callbacks if isinstance(c, layer_selection.TrialListener)],
         )
 
     def _choose_early(
-        self, model: keras.Model, training: DecodedCases
+        self,
+        model: keras.Model,
+        training: DecodedCases,
+        callbacks: Sequence[keras.callbacks.Callback],
     ) -> layer_selection.Choice | None:
         """Return the choice of `auto` in a restart; refuse strategies that select nothing."""
         if self.settings.strategy.is_auto:
-            return self._choose(training) if self.restart else None
+            return self._choose(training, callbacks) if self.restart else None
         for strategy in self.settings.strategies:
             strategy.select(layout_of(model))
         return None

@@ -21,9 +21,11 @@ from kerasunet.data.decoding import (
 )
 from kerasunet.data.groups import GIVEN, regroup, with_group_pattern
 from kerasunet.data.loading import SIMULATED, load
+from kerasunet.data.modality import Modality, modality_of
 from kerasunet.data.splits import Split, development_keys, split_cases
 from kerasunet.models import ModelCard
 from kerasunet.objects import Objects
+from kerasunet.strategies import Strategy
 from kerasunet.training.settings import (
     FinetuneSettings,
     PretrainSettings,
@@ -31,6 +33,8 @@ from kerasunet.training.settings import (
     to_json,
 )
 
+HEAD = "head"
+"""Name of a network's last layer."""
 MOST_VALIDATION, VALIDATION_SHARE = 20, 0.2
 """How many images validate unless their number is given: a share, but no more than the first."""
 
@@ -294,17 +298,27 @@ def require_trained_head(settings: FinetuneSettings, objects: Objects) -> None:
     """
     if not has_new_head(settings.init, objects):
         return
-    start = _card_of_start(settings.init)
-    layout = (settings.architecture if start is None else start.architecture).layout()
     strategies = [one for one in settings.strategies if not one.is_auto]
-    trained = {weight.layer for one in strategies for weight in one.select(layout)}
-    if strategies and "head" not in trained:
+    if strategies and not any(trains_head(one, settings) for one in strategies):
         text = str(settings.strategy)
         raise ValueError(
             f"layers {text}: {settings.init} was not trained on {objects}, so the head, its last "
             f"layer, starts anew with random weights, and {text} would not train it; give "
             + ("head" if text == "none" else f"{text}+head")
         )
+
+
+def trains_head(strategy: Strategy, settings: FinetuneSettings) -> bool:
+    """Tell whether a strategy trains the head of the network that a run starts from."""
+    start = _card_of_start(settings.init)
+    layout = (settings.architecture if start is None else start.architecture).layout()
+    return any(weight.layer == HEAD for weight in strategy.select(layout))
+
+
+def modality_of_start(init: str) -> Modality | None:
+    """Return the kind of image that a start was trained on last; `None` where that is not known."""
+    card = _card_of_start(init)
+    return None if card is None else modality_of(card.data.name)
 
 
 def _card_of_start(init: str) -> ModelCard | None:

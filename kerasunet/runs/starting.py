@@ -7,18 +7,15 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import keras
-import numpy as np
 
 from kerasunet import models
-from kerasunet.architecture import Architecture, plain_copy, rebuilt
-from kerasunet.freezing import Description, apply_strategy, describe
+from kerasunet.architecture import Architecture, rebuilt
 from kerasunet.objects import ONE_OBJECT, Objects
-from kerasunet.runs.preparation import has_new_head
+from kerasunet.runs.preparation import HEAD, has_new_head, trains_head
 from kerasunet.strategies import Strategy, parse
-from kerasunet.training.loop import compile_for_training, learner_of
-from kerasunet.training.settings import FinetuneSettings, Optimization
+from kerasunet.training.networks import Network
+from kerasunet.training.settings import FinetuneSettings
 
-HEAD = "head"
 _MOST_KEPT = 8
 
 
@@ -54,58 +51,9 @@ def with_new_head(start: keras.Model, objects: Objects) -> keras.Model:
 
 def with_trained_head(strategy: Strategy, settings: FinetuneSettings, objects: Objects) -> Strategy:
     """Return the strategy that `auto` chose, with the head where that starts anew."""
-    if not has_new_head(settings.init, objects) or str(strategy) == "all":
+    if not has_new_head(settings.init, objects) or trains_head(strategy, settings):
         return strategy
     return parse(f"{strategy}+{HEAD}")
-
-
-class Network:
-    """A network with its initial weights, and what was compiled for its training.
-
-    Building and compiling take seconds, and depend neither on the images nor on their order.
-
-    Args:
-        model: The network that fine-tuning starts from.
-    """
-
-    def __init__(self, model: keras.Model):
-        self.model = model
-        self.layers: Description | None = None
-        self._learner: keras.Model | None = None
-        self._plain: keras.Model | None = None
-        self._initial: list[tuple[keras.Variable, np.ndarray]] = []
-
-    def set_up(self, strategy: Strategy, optimization: Optimization) -> Description:
-        """Freeze by a strategy and compile, unless that is done; return what trains."""
-        if self.layers is None:
-            apply_strategy(self.model, strategy)
-            self.layers = describe(self.model)
-            variables = list(self.model.weights)
-            if self.layers.changes:
-                compile_for_training(self.model, optimization)
-                variables += self.model.optimizer.variables
-            self._initial = [(v, keras.ops.convert_to_numpy(v.value)) for v in variables]
-        return self.layers
-
-    def learner(self) -> keras.Model:
-        """Return the network whose steps train the model: compiled once, good for many runs."""
-        self._learner = self._learner or learner_of(self.model)
-        return self._learner
-
-    def plain(self) -> keras.Model:
-        """Return a network with the present weights, in float32 and all set to train."""
-        if self._plain is None:
-            self._plain = plain_copy(self.model)
-        else:
-            self._plain.set_weights(self.model.get_weights())
-        return self._plain
-
-    def reset(self) -> None:
-        """Return to the initial weights and a fresh optimizer."""
-        for variable, value in self._initial:
-            variable.assign(value)
-        if self._learner is not None:
-            self._learner.reset_metrics()
 
 
 class KeptNetworks:

@@ -45,7 +45,7 @@ GRAMMAR = (
     ("0.1*A", "A at 0.1 times the rate (above 0, up to 10); binds tightest"),
     ("statistics", "no weight; batch-norm moving averages follow the data"),
     ("rgn, rgn^0.5", "every kernel, at a rate by its relative gradient norm"),
-    ("auto, auto:search", "chosen from the training images, by gradients or short trials"),
+    ("auto, auto:search", "chosen by what studies say, or by that and short trials"),
 )
 LONGEST_TEXT = 1000
 _LEXEME = re.compile(

@@ -21,7 +21,8 @@ from kerasunet.data.decoding import DecodedCases
 from kerasunet.files import write_text
 from kerasunet.metrics import Interval, case_metrics, summarize, summarize_objects
 from kerasunet.training.batches import Batches
-from kerasunet.training.loop import compile_for_training, mean_dice, predict
+from kerasunet.training.loop import compile_for_training
+from kerasunet.training.prediction import mean_dice, predict
 from kerasunet.training.settings import Optimization
 
 CONSTANT = "WARNING: the model predicts the same for every pixel of every case"
@@ -102,7 +103,7 @@ def evaluate_probabilities(
     """Measure probabilities, 0 to 1, against the cases' masks.
 
     Args:
-        probabilities: As `kerasunet.training.loop.predict` returns them.
+        probabilities: As `kerasunet.training.prediction.predict` returns them.
         cases: The cases.
         threshold: Probability from which a pixel counts as foreground; of several objects that
             exclude each other a pixel is of the most probable one instead.

@@ -26,6 +26,7 @@ from kerasunet.files import write_atomically, write_text
 from kerasunet.freezing import scale_updates
 from kerasunet.losses import loss_and_metric
 from kerasunet.training.batches import ActivationCache, Batches, cut_before_training
+from kerasunet.training.prediction import mean_dice
 from kerasunet.training.rates import (
     RelativeRates,
     make_optimizer,
@@ -359,38 +360,6 @@ def _record(
     if row["val_dice"] > state.best_dice:
         state.best_dice, state.best_epoch = row["val_dice"], state.epoch
         state.best = model.get_weights() if settings.keep == "best" else []
-
-
-def predict(model: keras.Model, images: np.ndarray, batch_size: int = 16) -> np.ndarray:
-    """Predict probabilities batch by batch.
-
-    Args:
-        model: Any model of the package.
-        images: `(cases, height, width, channels)`, 0 to 255.
-        batch_size: Images per call.
-
-    Returns:
-        Float32, `(cases, height, width)`, 0 to 1; of several channels, with these as last axis.
-    """
-    count, channels = len(images), model.output_shape[-1]
-    if keras.backend.backend() == "jax":  # It compiles anew for every number of images.
-        images = np.concatenate([images, images[:1].repeat(-count % batch_size, axis=0)])
-    parts = [
-        keras.ops.convert_to_numpy(model.predict_on_batch(images[start : start + batch_size]))
-        for start in range(0, len(images), batch_size)
-    ]
-    empty = np.zeros((*images.shape[:3], channels), np.float32)
-    found = np.concatenate(parts)[:count] if parts else empty
-    return found if channels > 1 else found[..., 0]
-
-
-def mean_dice(model: keras.Model, cases: DecodedCases, threshold: float = 0.5) -> float:
-    """Return the mean Dice per case and object, 0 to 1; both empty counts as 1."""
-    decided = cases.objects.decide(predict(model, cases.images), threshold)
-    predicted, true = cases.objects.planes(decided), cases.objects.planes(cases.masks)
-    overlap = 2.0 * (predicted & true).sum((2, 3))
-    total = predicted.sum((2, 3)) + true.sum((2, 3))
-    return float(np.where(total > 0, overlap / np.maximum(total, 1), 1.0).mean())
 
 
 def write_history(path: Path, history: Sequence[dict[str, float]]) -> None:

@@ -1,4 +1,4 @@
-"""`auto` and `auto:search`: gradients against finite differences, the rule, the ladder, a run."""
+"""`auto` and `auto:search`: evidence, weighing, trials, a run; gradients, which choose no more."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ import keras
 import numpy as np
 import pytest
 from helpers.images import disc_images
+from scipy import stats
 
 from kerasunet.data import NO_AUGMENTATION
 from kerasunet.data.decoding import DecodedCases
 from kerasunet.files import read_json
 from kerasunet.freezing import apply_strategy
 from kerasunet.layer_selection import (
+    Belief,
+    Evidence,
+    Finding,
     blocks_to_train,
     choose,
-    choose_by_search,
     relative_gradient_norms,
+    scores,
+    weigh,
 )
-from kerasunet.layer_selection.choice import scores
-from kerasunet.layer_selection.trials import (
-    climb,
-    default_candidates,
-    distinct,
-    inner_split,
-    ladder,
-)
+from kerasunet.layer_selection.selection import candidates, nearness_of
+from kerasunet.layer_selection.trials import folds_of, search
+from kerasunet.layer_selection.weighing import GroupedMean
 from kerasunet.losses import dice_bce
 from kerasunet.strategies import NetworkLayout
 from kerasunet.training import FinetuneSettings, Optimization, finetune
@@ -115,74 +115,172 @@ def test_without_any_gradient_there_is_nothing_to_choose():
         scores(dict.fromkeys(BLOCKS, 0.0))
 
 
-def test_ladder_halves_the_arms_and_spends_the_budget():
-    rungs = ladder(8, 240, longest=1000)
-    assert [rung.arms for rung in rungs] == [8, 4, 2]
-    spent, reached = 0, 0
-    for arms, steps in rungs:
-        spent, reached = spent + arms * (steps - reached), steps
-    assert spent == 240
-    assert ladder(1, 100, 10) == ()
-    assert ladder(4, 10_000, longest=7)[-1].steps == 7
+# Evidence
 
 
-def test_the_best_arm_wins_the_climb():
-    quality = {"a": 0.2, "b": 0.9, "c": 0.5, "d": 0.4, "e": 0.1}
-    seen = []
-
-    def advance(arm: str, first: int, last: int) -> float:
-        seen.append((arm, first, last))
-        return quality[arm]
-
-    results = climb(list(quality), ladder(5, 60, 100), advance)
-    assert [arm for arm, _ in results[-1]] == ["b", "c"]
-    assert all(first < last for _, first, last in seen)
+def finding(strategy, behind, *, data="bus_bra", start="far", images=20, dice=0.8, error=0.002):
+    return Finding(data, start, images, strategy, dice=dice, behind=behind, error=error, sets=5)
 
 
-def test_inner_split_keeps_patients_together():
-    inner, held_out = inner_split(cases_of(24, group_size=3), seed=1)
-    assert not set(inner.groups) & set(held_out.groups)
-    assert len(inner) + len(held_out) == 24 and len(held_out) == 6
+def test_published_findings_are_those_of_the_study():
+    """`3*shallow:4` was the best of the strategies on BUS-BRA with 20 images, `expanding` far."""
+    published = Evidence.published()
+    beliefs = published.strategies("far", "ultrasound", 20)
+    assert beliefs["3*shallow:4"].behind < 0.01 < 0.05 < beliefs["3*expanding"].behind
+    assert {one.data for one in published.findings} == {"bus_bra", "busi", "jsrt", "shenzhen"}
+    close = published.strategies("close", "ultrasound", 20)
+    assert close["none"].behind < close["1*all"].behind
+
+
+def test_findings_on_a_data_set_can_be_left_out():
+    left = Evidence.published().without(["busi", "bus_bra"])
+    assert {one.data for one in left.findings} == {"jsrt", "shenzhen"}
+
+
+def test_like_data_and_like_numbers_count_more():
+    evidence = Evidence(
+        (
+            finding("all", 0.0),
+            finding("all", 0.1, data="jsrt"),
+            finding("contracting", 0.0, images=20),
+            finding("contracting", 0.1, images=320),
+        )
+    )
+    of_ultrasound = evidence.strategies("far", "ultrasound", 20)
+    of_xray = evidence.strategies("far", "xray", 20)
+    assert of_ultrasound["all"].behind < 0.05 < of_xray["all"].behind
+    with_many = evidence.strategies("far", "ultrasound", 320)
+    assert of_ultrasound["contracting"].behind < 0.05 < with_many["contracting"].behind
+
+
+def test_data_sets_that_disagree_make_a_belief_uncertain():
+    agreed = Evidence((finding("all", 0.02), finding("all", 0.02, data="busi")))
+    split = Evidence((finding("all", 0.0), finding("all", 0.04, data="busi")))
+    one, other = (e.strategies("far", "ultrasound", 20)["all"] for e in (agreed, split))
+    assert one.behind == pytest.approx(other.behind)
+    assert one.error < other.error
+
+
+def test_the_gap_between_starts_is_that_of_their_best_strategies():
+    evidence = Evidence(
+        (
+            finding("all", 0.0, data="busi", dice=0.65),
+            finding("none", 0.2, data="busi", dice=0.4),
+            finding("none", 0.0, data="busi", start="close", dice=0.71),
+        )
+    )
+    assert evidence.far_starts("ultrasound", 20).behind == pytest.approx(0.06)
+    assert Evidence(()).far_starts("ultrasound", 20).behind == 0
+
+
+# Weighing
+
+
+def test_without_trials_the_studies_decide():
+    weighed = weigh({"all": Belief(0.02, 0.01), "contracting": Belief(0.0, 0.01)})
+    assert [one.candidate for one in weighed] == ["contracting", "all"]
+    assert weighed[1].behind == pytest.approx(0.02)
+
+
+def test_clear_trials_outweigh_vague_studies():
+    priors = {"all": Belief(0.02, 0.02), "contracting": Belief(0.0, 0.02)}
+    hard = np.linspace(0.2, 0.8, 20)
+    scores = {"all": hard + 0.1, "contracting": hard + 0.001 * np.arange(20)}
+    groups = [f"p{n}" for n in range(20)]
+    weighed = weigh(priors, scores, groups, folds=4)
+    assert [one.candidate for one in weighed] == ["all", "contracting"]
+    assert weighed[0].trial.behind == 0 and weighed[1].trial.behind == pytest.approx(0.0905)
+
+
+def test_the_error_of_a_mean_counts_patients_not_images():
+    values = [0.9, 0.9, 0.9, 0.5, 0.5, 0.5]
+    by_image = GroupedMean.of(values, list("abcdef"))
+    by_patient = GroupedMean.of(values, list("aaabbb"))
+    assert by_image.error < by_patient.error == pytest.approx(0.2)
+    assert GroupedMean.of(values, ["a"] * 6).interval() == (0.0, 1.0)
+    low, high = GroupedMean.of(values, list("abcdef")).interval()
+    expected = stats.ttest_1samp(values, 0).confidence_interval()
+    assert (low, high) == pytest.approx((expected.low, expected.high))
+
+
+def test_folds_that_share_images_widen_the_interval():
+    values, groups = [0.2, 0.5, 0.9, 0.7], list("abcd")
+    alone, shared = GroupedMean.of(values, groups), GroupedMean.of(values, groups, folds=5)
+    assert shared.error == pytest.approx(alone.error * 1.25**0.5)
+
+
+# Candidates
+
+
+def test_of_a_strategy_at_several_rates_the_best_is_taken():
+    layout = NetworkLayout.unet(4, None)
+    beliefs = {
+        text: Belief(0.0, 0.01)
+        for text in ("3*all", "all", "shallow:9", "expanding+statistics", "none", "contracting")
+    }
+    assert [*candidates(beliefs, layout, 3)] == ["3*all", "none", "contracting"]
+    assert [*candidates({}, layout, 3)] == ["all"]
+
+
+def test_a_start_is_close_if_it_knows_the_kind_of_image_and_finds_the_objects():
+    assert nearness_of(0.7, "ultrasound", "ultrasound") == "close"
+    assert nearness_of(0.3, "ultrasound", "ultrasound") == "far"
+    assert nearness_of(0.7, "photograph", "ultrasound") == "far"
+    assert nearness_of(0.7, None, "ultrasound") == "far"
+
+
+# Trials and runs
+
+
+def test_folds_keep_patients_together():
+    cases = cases_of(24, group_size=3)
+    parts = folds_of(cases, 4, seed=1)
+    patients = [{cases.groups[cases.keys.index(key)] for key in part} for part in parts]
+    assert sum(map(len, parts)) == 24 and len(set().union(*patients)) == sum(map(len, patients))
 
 
 def test_too_few_images_for_a_search_are_refused(model):
     with pytest.raises(
         ValueError, match="needs at least 4 images in at least 2 groups, but there are 3"
     ):
-        choose_by_search(model, cases_of(3), optimization=SETTINGS, augmentation=NO_AUGMENTATION)
+        choose("auto:search", lambda: model, cases_of(3), **RUN)
 
 
-def test_candidates_train_different_weights():
-    layout = NetworkLayout.unet(4, "batch")
-    texts = default_candidates(layout, "blocks:1-5")
-    assert "norm" in texts and "contracting" in texts and "blocks:1-5" not in texts
-    assert distinct(texts, layout) == texts
-    assert "norm" not in default_candidates(NetworkLayout.unet(4, None), "blocks:2")
+class Listener:
+    def __init__(self):
+        self.told = []
+
+    def on_trial_end(self, *values):
+        self.told.append(values)
 
 
 @pytest.mark.slow
 def test_search_prefers_what_can_learn(model, cases):
-    """Training nothing cannot win against training everything on easy images."""
-    settings = Optimization(steps=150, batch_size=4, validate_every=30, learning_rate=3e-3)
-    choice = choose_by_search(
-        model,
+    """Where the studies take none and all for equal, trials on easy images decide for all."""
+    listener = Listener()
+    weighed, folds, steps = search(
+        lambda: model,
+        {"none": Belief(0.0, 0.1), "3*all": Belief(0.0, 0.1)},
         cases,
-        optimization=settings,
+        optimization=Optimization(steps=200, batch_size=4, learning_rate=1e-3),
         augmentation=NO_AUGMENTATION,
-        candidates=["none", "all"],
+        listeners=[listener],
     )
-    assert choice.strategy == "all"
-    dice = {trial.strategy: trial.dice for trial in choice.trials}
-    assert dice["all"] > dice["none"]
-    assert (choice.inner_training, choice.inner_validation) == (9, 3)
-    assert "rung" in str(choice)
+    assert (folds, steps) == (3, 100)
+    assert weighed[0].candidate == "3*all" and weighed[0].dice > weighed[1].dice + 0.1
+    assert [told[:3] for told in listener.told[:3]] == [("none", n, 3) for n in (1, 2, 3)]
 
 
-@pytest.mark.slow
-def test_same_images_give_the_same_choice(model, cases):
-    first = choose("auto", lambda: model, cases, **RUN)
-    assert first == choose("auto", lambda: model, cases, **RUN)
-    assert [score.block for score in first.scores] == list(BLOCKS)
+def test_auto_takes_what_the_studies_favor_and_costs_no_step(model, cases):
+    rows = (finding("deep:1", 0.02), finding("3*shallow:2", 0.0), finding("none", 0.3))
+    choice = choose(
+        "auto", lambda: model, cases, modality="ultrasound", evidence=Evidence(rows), **RUN
+    )
+    assert (choice.strategy, choice.nearness, choice.folds) == ("3*shallow:2", "far", 0)
+    assert choice == choose(
+        "auto", lambda: model, cases, modality="ultrasound", evidence=Evidence(rows), **RUN
+    )
+    assert "12 ultrasound images" in str(choice) and "deep:1" in str(choice)
 
 
 def test_a_named_strategy_is_not_chosen_again(model, cases):
