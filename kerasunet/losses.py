@@ -157,9 +157,15 @@ _OF_ONE, _OF_LABELS, _OF_BITS = (
 )
 
 
+def has_several_channels(model: keras.Model) -> bool:
+    """Tell whether the output of a model has several channels; one of the caller's may not say."""
+    shape = getattr(model, "output_shape", None)
+    return isinstance(shape, tuple) and isinstance(shape[-1], int) and shape[-1] > 1
+
+
 def loss_and_metric(model: keras.Model):
     """Return loss and metric for a model and the masks that `Batches` makes for its objects."""
-    if model.output_shape[-1] == 1:
+    if not has_several_channels(model):
         return _OF_ONE
     return _OF_BITS if is_overlapping(model) else _OF_LABELS
 

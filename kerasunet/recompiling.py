@@ -26,7 +26,7 @@ from kerasunet.freezing import (
     set_flags,
     with_fixed_rates,
 )
-from kerasunet.losses import DiceCrossEntropy, is_own, loss_and_metric
+from kerasunet.losses import DiceCrossEntropy, has_several_channels, is_own, loss_and_metric
 from kerasunet.strategies import Strategy
 
 _OWN_APPLY = "apply"  # Of `scale_updates`; it belongs to the optimizer that it was made for.
@@ -142,8 +142,8 @@ def _compile_arguments(model: keras.Model) -> dict[str, Any]:
             "not known; set the flags with kerasunet.freezing.apply_strategy, then compile it"
         )
     loss, metric = loss_and_metric(model)
-    one = model.output_shape[-1] == 1
-    defaults = {"loss": DiceCrossEntropy() if one else loss, "metrics": [metric]}
+    several = has_several_channels(model)
+    defaults = {"loss": loss if several else DiceCrossEntropy(), "metrics": [metric]}
     if not model.compiled:
         return {"optimizer": keras.optimizers.Adam(1e-3), **defaults}
     # `get_compile_config` gives them as text, which Keras reads back for registered classes only.

@@ -31,15 +31,8 @@ COLUMNS = (
     "key,group,dice,iou,sensitivity,precision,hd95,assd,ece,truth_area,predicted_area,outcome,unit"
 )
 FILES = [
-    "cases.csv",
-    "config.json",
-    "history.csv",
-    "layers.json",
-    "layers.txt",
-    "model.json",
-    "model.keras",
-    "model.md",
-    "summary.json",
+    *("cases.csv", "config.json", "history.csv", "layers.json", "layers.txt"),
+    *("model.json", "model.keras", "model.md", "summary.json"),
 ]
 
 
