@@ -392,16 +392,16 @@ def test_example_of_a_layout(tmp_path):
 
 
 def test_example_of_an_engine_has_what_engines_have():
-    from kerasunet.inference.engines import onnx_runtime
+    from kerasunet.inference.engines.runtimes import ONNXRuntime
 
     engine = blocks_of(ROOT / "CONTRIBUTING.md", "python")[3]
     signatures = {
         node.name: [argument.arg for argument in node.args.args]
-        for node in ast.parse(engine).body
+        for node in ast.walk(ast.parse(engine))
         if isinstance(node, ast.FunctionDef)
     }
     for name, arguments in signatures.items():
-        code = getattr(onnx_runtime, name).__code__
+        code = getattr(ONNXRuntime, name).__code__
         assert list(code.co_varnames[: code.co_argcount]) == arguments
     assert signatures.keys() == {"version", "convert", "load"}
 

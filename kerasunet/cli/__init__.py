@@ -18,6 +18,7 @@ from kerasunet.cli.options import check_outputs, printable
 
 __all__ = ["main"]
 VERBS = {
+    "adapt": "find the best start and layers for your images, and make the model",
     "pretrain": "train a U-Net on natural images",
     "finetune": "fine-tune chosen layers on your images",
     "study": "compare every strategy on your images, with statistics",

@@ -37,7 +37,7 @@ def run(options: argparse.Namespace) -> int:
         results = results.of(options.object)
     statistics = StudyStatistics(results)
     if options.markdown:
-        from kerasunet.study.report import markdown_document
+        from kerasunet.study.report_tables import markdown_document
 
         print(markdown_document(statistics))
     else:

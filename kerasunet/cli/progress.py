@@ -68,3 +68,53 @@ class ProgressBar(keras.callbacks.Callback):
 
     def on_train_end(self, logs=None):
         self._bar.stop()
+
+
+class AdaptProgress:
+    """Shows what an adaptation is doing, on standard error; as a context, it ends the bar."""
+
+    def __init__(self):
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("steps"),
+            TimeRemainingColumn(),
+            console=Console(file=sys.stderr),
+            disable=not sys.stderr.isatty(),
+        )
+        self._task = self._bar.add_task("adapting", total=None, visible=False)
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def phase(self, text: str) -> None:
+        """Say what begins."""
+        self._say(f"{text} …")
+
+    def note(self, text: str) -> None:
+        """Say what was found."""
+        self._say(f"  {text}")
+
+    def planned(self, steps: int, seconds: float) -> None:
+        """Say how long it should take, and start the bar."""
+        self._say(f"  {steps:,} training steps to come, about {_duration(seconds)}")
+        self._bar.update(self._task, total=steps, visible=True)
+
+    def step(self, done: int = 1) -> None:
+        """Move the bar."""
+        self._bar.advance(self._task, done)
+
+    def _say(self, text: str) -> None:
+        if self._bar.disable:
+            print(text, file=sys.stderr, flush=True)
+        else:
+            self._bar.console.print(text, markup=False, highlight=False)
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} seconds" if seconds < 100 else f"{seconds / 60:.0f} minutes"

@@ -20,7 +20,7 @@ from kerasunet.demo.images import (
     with_truth,
 )
 from kerasunet.demo.model_store import SavedModel
-from kerasunet.demo.visitor_files import new_file
+from kerasunet.demo.visitors import new_file
 from kerasunet.drawing import png
 from kerasunet.inference.segmenter import Segmentation
 from kerasunet.metrics import area_mm2

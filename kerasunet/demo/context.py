@@ -16,7 +16,7 @@ import numpy as np
 from kerasunet.comparison import Choice, Comparison, Score, Verdict, judge, score
 from kerasunet.demo.images import InputImage
 from kerasunet.demo.model_store import ModelStore
-from kerasunet.demo.visitor_files import VisitorFiles
+from kerasunet.demo.visitors import VisitorFiles
 
 _MOST_BYTES = 2 << 30
 

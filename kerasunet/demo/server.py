@@ -18,8 +18,7 @@ from kerasunet.demo.context import Context, is_local
 from kerasunet.demo.finetune import tab as finetune
 from kerasunet.demo.layers import tab as layers
 from kerasunet.demo.model_store import ModelStore
-from kerasunet.demo.request_limits import REQUEST_LIMITS, refuse_remote_files
-from kerasunet.demo.visitor_files import temporary_folder
+from kerasunet.demo.visitors import REQUEST_LIMITS, refuse_remote_files, temporary_folder
 
 _SANS = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "Helvetica Neue", "sans-serif"]
 _MONO = ["ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "Liberation Mono", "monospace"]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -20,10 +20,9 @@ import numpy as np
 from kerasunet.architecture import plain_copy
 from kerasunet.data.decoding import DecodedCases
 from kerasunet.inference.engines.graph import folded
+from kerasunet.inference.engines.runtimes import LiteRT, ONNXRuntime, OpenVINO, Run
 from kerasunet.metrics import bootstrap_interval, dice
 from kerasunet.objects import ONE_OBJECT, Objects
-
-Run = Callable[[np.ndarray], np.ndarray]
 
 
 def write(model: keras.Model, format: str, path: Path, *, size: int) -> None:
@@ -133,15 +132,11 @@ def _write_onnx(model: keras.Model, path: Path, size: int) -> None:
 def _write_openvino(model: keras.Model, path: Path, size: int) -> None:
     import openvino
 
-    from kerasunet.inference.engines.openvino_runtime import graph_of
-
-    openvino.save_model(graph_of(folded(model)), path, compress_to_fp16=False)
+    openvino.save_model(OpenVINO().graph_of(folded(model)), path, compress_to_fp16=False)
 
 
 def _write_litert(model: keras.Model, path: Path, size: int) -> None:
-    from kerasunet.inference.engines.litert_runtime import convert
-
-    path.write_bytes(convert(folded(model), (size, size, model.input_shape[-1])))
+    path.write_bytes(LiteRT().convert(folded(model), (size, size, model.input_shape[-1])))
 
 
 def _write_h5(model: keras.Model, path: Path, size: int) -> None:
@@ -177,12 +172,10 @@ def _int8_openvino(model: keras.Model, path: Path, images: np.ndarray) -> None:
     import nncf
     import openvino
 
-    from kerasunet.inference.engines.openvino_runtime import graph_of
-
     nncf.set_log_level(logging.ERROR)
     with redirect_stdout(io.StringIO()):  # Its progress bar.
         quantized = nncf.quantize(
-            graph_of(model),
+            OpenVINO().graph_of(model),
             nncf.Dataset(list(images[:, None])),
             subset_size=len(images),
             ignored_scope=nncf.IgnoredScope(patterns=["standardize.*"]),
@@ -193,13 +186,11 @@ def _int8_openvino(model: keras.Model, path: Path, images: np.ndarray) -> None:
 def _int8_litert(model: keras.Model, path: Path, images: np.ndarray) -> None:
     import tensorflow as tf
 
-    from kerasunet.inference.engines.litert_runtime import convert
-
     def calibration() -> Iterator[list[np.ndarray]]:
         for image in images:
             yield [image[None]]
 
-    made = convert(
+    made = LiteRT().convert(
         model,
         images.shape[1:],
         optimizations=[tf.lite.Optimize.DEFAULT],
@@ -219,21 +210,15 @@ def _open_savedmodel(path: Path) -> Run:
 
 
 def _open_onnx(path: Path) -> Run:
-    from kerasunet.inference.engines.onnx_runtime import load
-
-    return load(path.read_bytes())
+    return ONNXRuntime().load(path.read_bytes())
 
 
 def _open_openvino(path: Path) -> Run:
-    from kerasunet.inference.engines.openvino_runtime import DEVICE, SETTINGS, core, running
-
-    return running(core().compile_model(path, DEVICE, SETTINGS))
+    return OpenVINO().open(path)
 
 
 def _open_litert(path: Path) -> Run:
-    from kerasunet.inference.engines.litert_runtime import load
-
-    return load(path.read_bytes())
+    return LiteRT().load(path.read_bytes())
 
 
 def _open_h5(path: Path) -> Run:

@@ -5,11 +5,13 @@ from typing import TYPE_CHECKING
 from kerasunet.lazy import lazy_members
 
 if TYPE_CHECKING:
-    from kerasunet.layer_selection.choice import Choice as Choice, TrialListener as TrialListener
     from kerasunet.layer_selection.evidence import (
         Belief as Belief,
         Evidence as Evidence,
         Finding as Finding,
+        GroupedMean as GroupedMean,
+        Weighed as Weighed,
+        weigh as weigh,
     )
     from kerasunet.layer_selection.gradients import (
         BlockNorm as BlockNorm,
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
         relative_gradient_norms as relative_gradient_norms,
         scores as scores,
     )
-    from kerasunet.layer_selection.selection import choose as choose
-    from kerasunet.layer_selection.weighing import Weighed as Weighed, weigh as weigh
+    from kerasunet.layer_selection.selection import Choice as Choice, choose as choose
+    from kerasunet.layer_selection.trials import TrialListener as TrialListener
 else:
     __getattr__, __dir__, __all__ = lazy_members(__name__)

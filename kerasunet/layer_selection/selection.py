@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import keras
 import numpy as np
 
 from kerasunet.data.augmentation_settings import Augmentation
 from kerasunet.data.decoding import DecodedCases
-from kerasunet.data.modality import Modality, guess_modality
+from kerasunet.data.modality import Modality, guess_modality, modality_of
 from kerasunet.freezing import layout_of
-from kerasunet.layer_selection.choice import Choice, TrialListener
-from kerasunet.layer_selection.evidence import Belief, Evidence, Nearness
-from kerasunet.layer_selection.trials import search
-from kerasunet.layer_selection.weighing import weigh
+from kerasunet.layer_selection.evidence import Belief, Evidence, Nearness, Weighed, weigh
+from kerasunet.layer_selection.trials import TrialListener, search
 from kerasunet.strategies import NetworkLayout, Strategy, StrategyError, parse
 from kerasunet.training.prediction import mean_dice
 from kerasunet.training.settings import Optimization
@@ -29,6 +30,79 @@ _LOOKED_AT = 40
 _TRIED = 4
 
 
+@dataclass(frozen=True)
+class Choice:
+    """A strategy chosen from evidence and training images; `str()` gives the report as text.
+
+    Attributes:
+        asked: `"auto"` or `"auto:search"`.
+        strategy: The chosen strategy text.
+        nearness: Whether the start knows this kind of image.
+        modality: The kind of image; empty where it is not known.
+        images: Training images.
+        untouched: Mean Dice of the start, untouched, on them, 0 to 1; NaN where it was not asked.
+        candidates: What was weighed, best first; empty where no study had such a start.
+        folds: Folds of the trials; 0 without trials.
+        steps: Optimizer steps of each trial.
+        seconds: Wall-clock time; two choices that differ in nothing else are equal.
+    """
+
+    asked: str
+    strategy: str
+    nearness: Nearness
+    modality: str
+    images: int
+    untouched: float
+    candidates: tuple[Weighed[str], ...] = ()
+    folds: int = 0
+    steps: int = 0
+    seconds: float = field(default=0.0, compare=False)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values, for JSON."""
+        values = {**asdict(self), "seconds": round(self.seconds, 2)}
+        values["untouched"] = _number(self.untouched)
+        values["candidates"] = [
+            {**asdict(one), "dice": _number(one.dice)} for one in self.candidates
+        ]
+        return values
+
+    def __str__(self) -> str:
+        lines = [f"{self.asked} chose {self.strategy} in {self.seconds:.1f} s", "", self.why()]
+        if self.folds:
+            lines.append(
+                f"trials: {self.folds} folds of the training images, {self.steps} steps each"
+            )
+        return "\n".join([*lines, "", *candidate_table(self.candidates)])
+
+    def why(self) -> str:
+        """Return in a sentence what the candidates were taken from."""
+        kind = {"ultrasound": "ultrasound ", "xray": "X-ray "}.get(self.modality, "")
+        known = (
+            f"the start, untouched, has Dice {self.untouched:.3f} on them"
+            if self.nearness == "close"
+            else "the start does not know them"
+        )
+        return f"{self.images} {kind}images, and {known}"
+
+
+def _number(value: float) -> float | None:
+    return None if math.isnan(value) else value
+
+
+def candidate_table(candidates: tuple[Weighed[str], ...]) -> list[str]:
+    """Return the lines of a table of what evidence and trials say, in Dice behind the best."""
+    if not candidates:
+        return []
+    lines = [f"{'strategy':<34} {'studies say':>16} {'trials say':>16} {'together':>16}"]
+    for one in candidates:
+        told = "-" if one.trial is None else f"{-one.trial.behind:+.3f} ± {one.trial.error:.3f}"
+        evidence = f"{-one.evidence.behind:+.3f} ± {one.evidence.error:.3f}"
+        together = f"{-one.behind:+.3f} ± {one.error:.3f}"
+        lines.append(f"{one.candidate:<34} {evidence:>16} {told:>16} {together:>16}")
+    return lines
+
+
 def choose(
     strategy: str | Strategy,
     model_factory: Callable[[], keras.Model],
@@ -36,8 +110,8 @@ def choose(
     *,
     optimization: Optimization,
     augmentation: Augmentation,
-    start_modality: Modality | None = None,
-    modality: Modality | None = None,
+    start_data: str = "",
+    data: str = "",
     evidence: Evidence | None = None,
     listeners: Sequence[TrialListener] = (),
 ) -> Choice:
@@ -55,8 +129,8 @@ def choose(
         optimization: Settings of the run. Rate factors of the chosen strategy are of its rate, and
             mean those of the studies at 1e-3.
         augmentation: Augmentation of the run.
-        start_modality: The kind of image that the start was trained on.
-        modality: The kind of image of the training cases; guessed from them unless given.
+        start_data: Name of the data set that the start was trained on last.
+        data: Name of the data set; where it does not tell the kind of image, that is guessed.
         evidence: Findings to rely on; those that are published unless given.
         listeners: Are told of every trial.
 
@@ -71,9 +145,9 @@ def choose(
     if not strategy.is_auto:
         raise ValueError(f"{strategy}: nothing to choose; write auto or auto:search")
     started = time.perf_counter()
-    model, modality = model_factory(), modality or guessed(training)
+    model, modality = model_factory(), modality_of(data) or guessed(training)
     untouched = _untouched(model, training)
-    nearness = nearness_of(untouched, start_modality, modality)
+    nearness = nearness_of(untouched, modality_of(start_data), modality)
     priors = candidates(
         (evidence or Evidence.published()).strategies(nearness, modality, len(training)),
         layout_of(model),

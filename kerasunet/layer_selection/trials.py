@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import keras
 import numpy as np
@@ -13,9 +13,7 @@ from kerasunet.architecture import rebuilt
 from kerasunet.data.augmentation_settings import Augmentation
 from kerasunet.data.decoding import DecodedCases
 from kerasunet.data.splits import split_cases
-from kerasunet.layer_selection.choice import TrialListener
-from kerasunet.layer_selection.evidence import Belief
-from kerasunet.layer_selection.weighing import Weighed, weigh
+from kerasunet.layer_selection.evidence import Belief, Weighed, weigh
 from kerasunet.strategies import parse
 from kerasunet.training.networks import Network
 from kerasunet.training.prediction import dice_of_cases
@@ -34,6 +32,14 @@ class Member(NamedTuple):
     key: str
     group: str
     label: str = ""
+
+
+@runtime_checkable
+class TrialListener(Protocol):
+    """A callback of a training that also wants to know how a search is going."""
+
+    def on_trial_end(self, strategy: str, fold: int, folds: int, dice: float) -> None:
+        """Take note of a trial: its strategy, its fold from 1, and its Dice on that fold."""
 
 
 def folds_of(cases: DecodedCases, folds: int, seed: int) -> tuple[tuple[str, ...], ...]:

@@ -18,7 +18,6 @@ from kerasunet import layer_selection, models
 from kerasunet.architecture import Architecture
 from kerasunet.backend import prepared_backend
 from kerasunet.data.decoding import DecodedCases, content_digest
-from kerasunet.data.modality import modality_of
 from kerasunet.drawing import write_overlays
 from kerasunet.files import read_json, write_json, write_text
 from kerasunet.freezing import Description, apply_strategy, layout_of
@@ -26,7 +25,7 @@ from kerasunet.models.model_card import asked_layers
 from kerasunet.runs.directory import RunDirectory, exclusive
 from kerasunet.runs.preparation import (
     PreparedData,
-    modality_of_start,
+    data_of_start,
     prepare,
     require_trained_head,
     size_warning,
@@ -209,8 +208,8 @@ class _Finetuning:
             training,
             optimization=settings.optimization,
             augmentation=settings.augmentation,
-            start_modality=modality_of_start(settings.init),
-            modality=modality_of(self.prepared.data.name),
+            start_data=data_of_start(settings.init),
+            data=self.prepared.data.name,
             listeners=[c for c in callbacks if isinstance(c, layer_selection.TrialListener)],
         )
 

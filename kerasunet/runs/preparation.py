@@ -21,7 +21,6 @@ from kerasunet.data.decoding import (
 )
 from kerasunet.data.groups import GIVEN, regroup, with_group_pattern
 from kerasunet.data.loading import SIMULATED, load
-from kerasunet.data.modality import Modality, modality_of
 from kerasunet.data.splits import Split, development_keys, split_cases
 from kerasunet.models import ModelCard
 from kerasunet.objects import Objects
@@ -315,10 +314,10 @@ def trains_head(strategy: Strategy, settings: FinetuneSettings) -> bool:
     return any(weight.layer == HEAD for weight in strategy.select(layout))
 
 
-def modality_of_start(init: str) -> Modality | None:
-    """Return the kind of image that a start was trained on last; `None` where that is not known."""
+def data_of_start(init: str) -> str:
+    """Return the name of the data that a start was trained on last; empty if nobody knows."""
     card = _card_of_start(init)
-    return None if card is None else modality_of(card.data.name)
+    return "" if card is None else card.data.name
 
 
 def _card_of_start(init: str) -> ModelCard | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -110,9 +110,7 @@ def evaluate_probabilities(
     """
     found = cases.objects.decide(probabilities, threshold)
     rows = tuple(_rows(probabilities, found, cases))
-    groups = [row["group"] for row in rows]
-    summary = (summarize_objects if cases.objects.several else summarize)(rows, groups)
-    return Evaluation(rows, _plain(summary), _is_constant(found, cases.masks))
+    return evaluation_of(rows, _is_constant(found, cases.masks))
 
 
 def _rows(
@@ -141,6 +139,18 @@ def _rows(
                     prediction=prediction,
                 ),
             }
+
+
+def evaluation_of(rows: Sequence[dict[str, Any]], constant: bool = False) -> Evaluation:
+    """Summarize rows that several models may have made, at least one.
+
+    Args:
+        rows: Key, group, of several objects `object`, and metrics of each case.
+        constant: Whether the models predict the same for every pixel.
+    """
+    summarized = summarize_objects if "object" in rows[0] else summarize
+    summary = _plain(summarized(rows, [row["group"] for row in rows]))
+    return Evaluation(tuple(rows), summary, constant)
 
 
 def _is_constant(found: np.ndarray, truth: np.ndarray) -> bool:

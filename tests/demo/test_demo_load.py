@@ -43,9 +43,9 @@ def test_ten_visitors_at_once_are_served_and_leave_nothing(demo_place, tmp_path)
 
 @pytest.fixture
 def visitor_files():
-    from kerasunet.demo import visitor_files
+    from kerasunet.demo import visitors
 
-    return visitor_files
+    return visitors
 
 
 @pytest.fixture

@@ -24,9 +24,9 @@ from kerasunet.layer_selection import (
     scores,
     weigh,
 )
+from kerasunet.layer_selection.evidence import GroupedMean
 from kerasunet.layer_selection.selection import candidates, nearness_of
 from kerasunet.layer_selection.trials import folds_of, search
-from kerasunet.layer_selection.weighing import GroupedMean
 from kerasunet.losses import dice_bce
 from kerasunet.strategies import NetworkLayout
 from kerasunet.training import FinetuneSettings, Optimization, finetune
@@ -273,12 +273,10 @@ def test_search_prefers_what_can_learn(model, cases):
 
 def test_auto_takes_what_the_studies_favor_and_costs_no_step(model, cases):
     rows = (finding("deep:1", 0.02), finding("3*shallow:2", 0.0), finding("none", 0.3))
-    choice = choose(
-        "auto", lambda: model, cases, modality="ultrasound", evidence=Evidence(rows), **RUN
-    )
+    choice = choose("auto", lambda: model, cases, data="busi", evidence=Evidence(rows), **RUN)
     assert (choice.strategy, choice.nearness, choice.folds) == ("3*shallow:2", "far", 0)
     assert choice == choose(
-        "auto", lambda: model, cases, modality="ultrasound", evidence=Evidence(rows), **RUN
+        "auto", lambda: model, cases, data="busi", evidence=Evidence(rows), **RUN
     )
     assert "12 ultrasound images" in str(choice) and "deep:1" in str(choice)
 

@@ -16,7 +16,7 @@ from kerasunet.comparison.report import mask_files, pack, rows, safe_name
 from kerasunet.demo.context import MODEL_QUEUE, Context, Result, note_html, problem_html
 from kerasunet.demo.images import MODALITIES, InputImage, open_image, with_truth
 from kerasunet.demo.model_store import SavedModel
-from kerasunet.demo.visitor_files import new_file
+from kerasunet.demo.visitors import new_file
 from kerasunet.drawing import png
 
 FILE_LIMIT = 100

@@ -35,7 +35,7 @@ from kerasunet.demo.images import (
     with_truth,
 )
 from kerasunet.demo.model_store import SavedModel
-from kerasunet.demo.visitor_files import new_file
+from kerasunet.demo.visitors import new_file
 
 _GIVE_AGAIN = (
     "Give an image first; an earlier one may have been removed to make room for those of other "

@@ -21,7 +21,7 @@ from kerasunet.comparison import Answer, Choice, Comparison, Score, judge
 from kerasunet.data.decoding import resize_mask
 from kerasunet.demo.context import QUIET, Context, Result
 from kerasunet.demo.images import EXAMPLES, MODALITIES, simulate_example
-from kerasunet.demo.visitor_files import new_file
+from kerasunet.demo.visitors import new_file
 from kerasunet.drawing import (
     BOTH,
     FIRST_ONLY,

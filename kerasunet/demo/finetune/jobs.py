@@ -12,7 +12,7 @@ from kerasunet.data.archives import unpack
 from kerasunet.data.cases import AnnotatedCase, Case, FileCase
 from kerasunet.data.checking import Report, check
 from kerasunet.data.loading import load
-from kerasunet.demo.visitor_files import new_folder
+from kerasunet.demo.visitors import new_folder
 from kerasunet.files import collect_problems
 from kerasunet.options import declared
 from kerasunet.runs.background import BackgroundRun

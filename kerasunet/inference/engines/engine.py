@@ -9,16 +9,15 @@ import threading
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
-from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from kerasunet import __version__, models
 from kerasunet.files import cache_folder, write_atomically
+from kerasunet.inference.engines.runtimes import RUNTIMES, Run, Runtime
 
 if TYPE_CHECKING:
     import keras
@@ -49,7 +48,7 @@ class Engine:
         self,
         name: str,
         shape: tuple[int, int, int],
-        run: Callable[[np.ndarray], np.ndarray],
+        run: Run,
     ):
         self.name = name
         self.shape = shape
@@ -258,10 +257,10 @@ def _require(name: str) -> None:
         )
 
 
-def _compiled(name: str, request: _Request) -> Callable[[np.ndarray], np.ndarray]:
+def _compiled(name: str, request: _Request) -> Run:
     if name == "keras":
         return _run_by_keras(request.source.load(), request.shape)
-    runtime = import_module(f"kerasunet.inference.engines.{name}_runtime")
+    runtime = RUNTIMES[name]
     facts = (runtime.version(), __version__, request.source.digest, str(request.shape))
     file = _CompiledFile(name, facts)
     make = _maker(runtime, request)
@@ -273,13 +272,11 @@ def _compiled(name: str, request: _Request) -> Callable[[np.ndarray], np.ndarray
         return runtime.load(file.get(make))
 
 
-def _maker(runtime: ModuleType, request: _Request) -> Callable[[], bytes]:
+def _maker(runtime: Runtime, request: _Request) -> Callable[[], bytes]:
     return lambda: runtime.convert(request.source.load(), request.shape)
 
 
-def _run_by_keras(
-    model: keras.Model, shape: tuple[int, int, int]
-) -> Callable[[np.ndarray], np.ndarray]:
+def _run_by_keras(model: keras.Model, shape: tuple[int, int, int]) -> Run:
     """Run a folded network by Keras itself, on any backend; nothing is kept on disk."""
     import keras
 

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 from kerasunet.lazy import lazy_members
 
 if TYPE_CHECKING:
-    from kerasunet.study.stats.auto import summarize_auto as summarize_auto
     from kerasunet.study.stats.claims import Claim as Claim, check_claims as check_claims
     from kerasunet.study.stats.comparison import (
         Comparison as Comparison,
         compare as compare,
         compare_all as compare_all,
         planned_pairs as planned_pairs,
+        summarize_auto as summarize_auto,
     )
     from kerasunet.study.stats.curves import (
         AreaBetweenCurves as AreaBetweenCurves,

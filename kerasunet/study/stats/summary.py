@@ -8,10 +8,9 @@ import pandas as pd
 
 from kerasunet.metrics import DETECTION_IOU
 from kerasunet.study.results import Scenario, StudyResults
-from kerasunet.study.stats.auto import summarize_auto
 from kerasunet.study.stats.bootstrap import bootstrap_means
 from kerasunet.study.stats.claims import Claim, check_claims
-from kerasunet.study.stats.comparison import Comparison, compare_all
+from kerasunet.study.stats.comparison import Comparison, compare_all, summarize_auto
 from kerasunet.study.stats.curves import summarize_curves
 from kerasunet.study.stats.scores import Scores, scores_of
 

@@ -19,6 +19,7 @@ from PIL import Image
 
 from kerasunet import __version__
 from kerasunet.files import is_marked, write_text
+from kerasunet.study import report_tables as tables
 from kerasunet.study.figures import Omission, draw_all
 from kerasunet.study.figures.render import TITLES
 from kerasunet.study.figures.style import (
@@ -34,8 +35,7 @@ from kerasunet.study.figures.style import (
     VERMILLION,
     Drawing,
 )
-from kerasunet.study.report import tables
-from kerasunet.study.report.tables import advice, answer, reservations
+from kerasunet.study.report_tables import advice, answer, reservations
 from kerasunet.study.results import read_results
 from kerasunet.study.stats import StudyStatistics
 from kerasunet.study.tables import RECORD
@@ -123,7 +123,7 @@ def as_html(
 ) -> str:
     """Render the page; whatever comes from files is escaped."""
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("kerasunet.study.report"),
+        loader=jinja2.PackageLoader("kerasunet.study"),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,

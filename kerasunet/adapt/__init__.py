@@ -1,0 +1,16 @@
+"""Adaptation: from a lab's folder to the start, the layers, an estimate and the model."""
+
+from typing import TYPE_CHECKING
+
+from kerasunet.lazy import lazy_members
+
+if TYPE_CHECKING:
+    from kerasunet.adapt.adapting import adapt as adapt
+    from kerasunet.adapt.answer import Answer as Answer
+    from kerasunet.adapt.settings import (
+        BUDGETS as BUDGETS,
+        AdaptSettings as AdaptSettings,
+        Listener as Listener,
+    )
+else:
+    __getattr__, __dir__, __all__ = lazy_members(__name__)

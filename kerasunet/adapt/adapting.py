@@ -1,0 +1,301 @@
+"""From a lab's folder to an answer, a model and an honest estimate."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kerasunet import models
+from kerasunet.adapt.answer import Answer, changes
+from kerasunet.adapt.candidates import Contenders
+from kerasunet.adapt.cross_validation import Chosen, CrossValidation, deal
+from kerasunet.adapt.estimate import Estimate, LearningCurve, estimate, learning_curve
+from kerasunet.adapt.final_model import save_final_model
+from kerasunet.adapt.fits import Fits
+from kerasunet.adapt.report import as_html, as_markdown, worst_pictures
+from kerasunet.adapt.settings import SMALLEST, AdaptSettings, Listener, Silent
+from kerasunet.adapt.starts import (
+    LeftOut,
+    Pictures,
+    Untouched,
+    evaluate_untouched,
+    load_start,
+    sizes_of,
+    usable_starts,
+)
+from kerasunet.adapt.survey import MARK, OBJECT_SIDE_OF, Survey, survey
+from kerasunet.backend import prepared_backend
+from kerasunet.data.cases import DataSet
+from kerasunet.drawing import write_png
+from kerasunet.files import read_json, write_json, write_text
+from kerasunet.layer_selection.evidence import Evidence
+from kerasunet.models import ModelCard
+from kerasunet.runs.directory import exclusive
+from kerasunet.runs.preparation import load_data
+from kerasunet.training.prediction import predict
+
+RECORD, ANSWER, WORK = "adapt.json", "answer.json", "work"
+_TRAINING_COST = 4.0
+"""What an image costs in training, against predicting it."""
+_COMPILING = 10.0
+_STARTING = 20.0
+_USED = 0.8
+"""Share of the minutes that is planned; machines are not alone."""
+
+
+def adapt(
+    settings: AdaptSettings, directory: str | os.PathLike, listener: Listener | None = None
+) -> Answer:
+    """Find out which layers to tune from which start on a lab's images, and make the model.
+
+    The folder is checked; every start is tried untouched; few strategies are trained, those that
+    published studies and the start favor; the choice is made again in every fold of a
+    cross-validation, which tells what to expect on new patients; the final model is trained on all
+    annotated images. A run that was interrupted goes on, and one with more annotations trains only
+    what these change.
+
+    Args:
+        settings: The images, the starts and the budget.
+        directory: Receives `answer.md`, `answer.json`, `report.html`, `model.keras` with its card,
+            `cases.csv`, `check.html`, `pairs.png`, `failures.png`, and `work/`, which may be
+            removed.
+        listener: Is told how it is going.
+
+    Returns:
+        The answer.
+
+    Raises:
+        FileNotFoundError: The data or a start does not exist.
+        FileExistsError: The directory holds something else.
+        ValueError: The data cannot be used, the directory belongs to other data, or no start is
+            left.
+    """
+    folder, listener = Path(directory), listener or Silent()
+    with exclusive(folder), prepared_backend(**settings.optimization.computation):
+        return _Adaptation(settings, folder, listener, time.perf_counter()).run()
+
+
+@dataclass(frozen=True)
+class _Adaptation:
+    """The steps of an adaptation, in the order in which they are taken."""
+
+    settings: AdaptSettings
+    folder: Path
+    listener: Listener
+    started: float
+
+    def run(self) -> Answer:
+        before = self._claim()
+        self.listener.phase("looking at the images")
+        data = load_data(self.settings.of_run("all", "natural", OBJECT_SIDE_OF))
+        pictures = Pictures(data)
+        found = survey(self.settings, data, pictures.at(OBJECT_SIDE_OF))
+        found.write(self.folder)
+        for line in found.lines():
+            self.listener.note(line)
+        cards, left_out = usable_starts(self.settings.starts, data)
+        untouched = self._try_untouched(cards, pictures, found, left_out)
+        answer = self._answer(found, pictures, cards, untouched, left_out=left_out)
+        answer = replace(answer, minutes=(time.perf_counter() - self.started) / 60)
+        answer = replace(answer, changes=changes(before, answer.as_dict()))
+        self._write(answer)
+        return answer
+
+    def _claim(self) -> dict[str, Any]:
+        """Return the earlier answer in the directory, and refuse a directory of something else."""
+        record, asked = self.folder / RECORD, {"data": str(self.settings.data)}
+        if not record.is_file():
+            others = sorted(path.name for path in self.folder.iterdir())
+            if others:
+                raise FileExistsError(
+                    f"{self.folder}: holds {others[0]} and is not an adaptation; give a new folder"
+                )
+            write_json(record, asked)
+        elif (known := read_json(record)) != asked:
+            raise ValueError(
+                f"{self.folder}: is an adaptation to {known.get('data')}, not to "
+                f"{asked['data']}; give another folder"
+            )
+        earlier = self.folder / ANSWER
+        return read_json(earlier) if earlier.is_file() else {}
+
+    def _try_untouched(
+        self,
+        cards: dict[str, ModelCard],
+        pictures: Pictures,
+        found: Survey,
+        left_out: Sequence[LeftOut],
+    ) -> tuple[Untouched, ...]:
+        self.listener.phase("trying the starts untouched")
+        for one in left_out:
+            self.listener.note(f"left out: {one.name}, since {one.reason}")
+        return tuple(
+            evaluate_untouched(name, card, pictures, size)
+            for name, card in cards.items()
+            for size in sizes_of(card, found.object_side)
+        )
+
+    def _answer(
+        self,
+        found: Survey,
+        pictures: Pictures,
+        cards: dict[str, ModelCard],
+        untouched: tuple[Untouched, ...],
+        *,
+        left_out: tuple[LeftOut, ...],
+    ) -> Answer:
+        answer = Answer(
+            directory=self.folder,
+            survey=found,
+            untouched=untouched,
+            left_out=left_out,
+            chosen=None,
+            estimate=None,
+            curve=None,
+            model=None,
+            steps=0,
+            is_ensemble=False,
+        )
+        groups = {case.group for case in found.data.cases}
+        if len(found.data) < SMALLEST or len(groups) < 2:
+            return answer
+        contenders = Contenders(untouched, cards, self._evidence(), found.modality)
+        validation = self._validation(pictures, contenders, found.data)
+        chosen, worth, curve = self._choose(validation)
+        model = self.folder / "model.keras"
+        self.listener.phase("making the final model")
+        save_final_model(
+            model,
+            self.settings,
+            found.data,
+            chosen,
+            worth,
+            validation,
+            cards[chosen.candidate.start],
+        )
+        return replace(
+            answer,
+            chosen=chosen,
+            estimate=worth,
+            curve=curve,
+            model=model,
+            steps=validation.fits.steps,
+            is_ensemble=self.settings.ensemble and not chosen.candidate.is_untouched,
+        )
+
+    def _evidence(self) -> Evidence:
+        return Evidence.published().without(self.settings.without_evidence)
+
+    def _validation(
+        self, pictures: Pictures, contenders: Contenders, data: DataSet
+    ) -> CrossValidation:
+        """Return the cross-validation that the budget allows; as before, if there was one."""
+        record = self.folder / WORK / "plan.json"
+        plan = read_json(record) if record.is_file() else {}
+        cases = pictures.at(contenders.untouched[0].image_size)
+        folds = deal(cases, plan.get("folds", {}), self.settings.optimization.seed)
+        asked = {"budget": self.settings.budget, "minutes": self.settings.minutes}
+        if plan.get("asked") == asked:
+            steps, trained = plan["steps"], plan["trained"]
+        else:
+            steps, trained = self._plan(pictures, contenders, len(folds))
+        group_of = dict(zip(cases.keys, cases.groups, strict=True))
+        fold_of = {group_of[key]: n for n, keys in enumerate(folds) for key in keys}
+        record.parent.mkdir(exist_ok=True)
+        write_json(record, {"asked": asked, "steps": steps, "trained": trained, "folds": fold_of})
+        self._tell_plan(pictures, contenders, trained, steps=steps, folds=len(folds))
+        fits = Fits(self.folder / WORK / "fits", pictures, self.settings, steps, self.listener)
+        return CrossValidation(folds, contenders, fits, trained)
+
+    def _plan(self, pictures: Pictures, contenders: Contenders, folds: int) -> tuple[int, int]:
+        """Return how many steps to train, and how many candidates, within the budget."""
+        limits = self.settings.limits
+        seconds = limits.minutes * 60 * _USED - _STARTING - (time.perf_counter() - self.started)
+        step, images = self._costs(pictures, contenders)
+        for trained in range(limits.candidates, 0, -1):
+            trainings = _trainings(trained, folds)
+            left = seconds - trained * _COMPILING - trained * folds * images
+            steps = int(left / (step * trainings))
+            if steps >= limits.fewest_steps:
+                break
+        return int(np.clip(steps, limits.fewest_steps, limits.steps)), trained
+
+    def _tell_plan(
+        self,
+        pictures: Pictures,
+        contenders: Contenders,
+        trained: int,
+        *,
+        steps: int,
+        folds: int,
+    ) -> None:
+        trainings = _trainings(trained, folds)
+        step, images = self._costs(pictures, contenders)
+        seconds = trainings * steps * step + trained * (_COMPILING + folds * images)
+        self.listener.planned(trainings * steps, seconds)
+
+    def _costs(self, pictures: Pictures, contenders: Contenders) -> tuple[float, float]:
+        """Return the seconds that a step and predicting all images take, about."""
+        size = max(
+            one.image_size for one in contenders.best_sizes(list(contenders.untouched[0].dice))
+        )
+        images, model = pictures.at(size).images[:16], load_start(contenders.untouched[0].start)
+        predict(model, images)
+        started = time.perf_counter()
+        predict(model, images)
+        one = (time.perf_counter() - started) / len(images)
+        step = one * _TRAINING_COST * self.settings.optimization.batch_size
+        return step, one * len(pictures.at(size))
+
+    def _choose(self, validation: CrossValidation) -> tuple[Chosen, Estimate, LearningCurve | None]:
+        folds = len(validation.folds)
+        self.listener.phase("choosing and testing in every fold")
+        worth = estimate(
+            validation, lambda done: self.listener.note(f"fold {done} of {folds} is tested")
+        )
+        chosen = validation.choose(range(folds))
+        return chosen, worth, learning_curve(validation, chosen)
+
+    def _write(self, answer: Answer) -> None:
+        write_text(self.folder / "answer.md", as_markdown(answer))
+        write_text(self.folder / "report.html", as_html(answer))
+        if answer.estimate is not None:
+            rows = [case.row for case in answer.estimate.cases]
+            text = io.StringIO(newline="")
+            table = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+            table.writeheader()
+            table.writerows(sorted(rows, key=lambda row: row["key"]))
+            write_text(self.folder / "cases.csv", text.getvalue())
+            pictures = [picture for _, picture in worst_pictures(answer)]
+            write_png(self.folder / "failures.png", np.vstack(_same_width(pictures)), mark=MARK)
+        write_json(self.folder / ANSWER, answer.as_dict())
+
+
+def _trainings(candidates: int, folds: int) -> int:
+    """Return how many trainings there are: of pairs of folds, of single folds, and the last one."""
+    pairs = folds * (folds - 1) // 2 if folds > 2 else 0
+    return candidates * pairs + folds + 1
+
+
+def _same_width(pictures: Sequence[np.ndarray]) -> list[np.ndarray]:
+    widest = max(picture.shape[1] for picture in pictures)
+    return [np.pad(p, ((0, 0), (0, widest - p.shape[1]), (0, 0))) for p in pictures]
+
+
+def registered(name: str, half_precision: bool, answer: Answer) -> Path:
+    """Register the model of an answer under a name.
+
+    Raises:
+        ValueError: There is no model, or the name cannot be used.
+    """
+    if answer.model is None:
+        raise ValueError(f"{answer.directory}: no model was made, so none can be registered")
+    return models.register(answer.model, name, half_precision)

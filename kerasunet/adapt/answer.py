@@ -1,0 +1,282 @@
+"""The answer of an adaptation, in words and as values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from kerasunet.adapt.cross_validation import USUAL_THRESHOLD, Chosen
+from kerasunet.adapt.estimate import Estimate, LearningCurve
+from kerasunet.adapt.fits import Candidate
+from kerasunet.adapt.settings import SMALLEST
+from kerasunet.adapt.starts import LeftOut, Untouched, short_name
+from kerasunet.adapt.survey import Survey
+
+_WORST = 5
+_SMALL_GAIN = 0.005
+_HARD = 0.5
+"""Dice below which a case is told to have failed."""
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """What to tune, from which start, what to expect, and where the model is.
+
+    Attributes:
+        directory: Everything is in there.
+        survey: What the folder holds.
+        untouched: What each start finds without training, at each size.
+        left_out: Starts that are not used, and why.
+        chosen: The choice from all annotated images; `None` with too few images to train.
+        estimate: What it is worth on new patients; `None` likewise.
+        curve: What more images bring.
+        model: The final model.
+        steps: Optimizer steps of each training.
+        is_ensemble: Whether the model averages those of the folds.
+        changes: What is different from the last answer in this directory.
+        minutes: Time that this took.
+    """
+
+    directory: Path
+    survey: Survey
+    untouched: tuple[Untouched, ...]
+    left_out: tuple[LeftOut, ...]
+    chosen: Chosen | None
+    estimate: Estimate | None
+    curve: LearningCurve | None
+    model: Path | None
+    steps: int
+    is_ensemble: bool
+    changes: tuple[str, ...] = field(default=())
+    minutes: float = 0.0
+
+    @property
+    def keys(self) -> list[str]:
+        """The keys of the annotated cases."""
+        return [case.key for case in self.survey.data.cases]
+
+    def headline(self) -> str:
+        """Return the answer in a sentence."""
+        if self.chosen is None:
+            best = max(self.untouched, key=lambda one: one.mean(self.keys))
+            return (
+                f"With {len(self.keys)} annotated images, use {short_name(best.start)} as it is: "
+                f"it finds their objects with a Dice of {best.mean(self.keys):.2f}."
+            )
+        candidate = self.chosen.candidate
+        start = short_name(candidate.start)
+        if candidate.is_untouched:
+            return f"Use {start} as it is; tuning it brought nothing on these images."
+        return f"Start from {start} and tune {candidate.strategy}."
+
+    def sentences(self) -> list[str]:
+        """Return the answer in words, a paragraph each."""
+        parts = [self.headline(), *self._expected(), *self._lead(), *self._more_images()]
+        parts += self._threshold()
+        parts += [f"Since the last answer: {change}." for change in self.changes]
+        return [*parts, *self._where()]
+
+    def _expected(self) -> list[str]:
+        if self.estimate is None:
+            return [
+                f"That is all {len(self.keys)} images can tell: from {SMALLEST} on, in at least 2 "
+                "groups, layers are tuned and the result is tested on images left out."
+            ]
+        low, high = self.estimate.dice.interval()
+        what = "patients" if "patient" in self.survey.groups else "images"
+        sentence = (
+            f"On new {what} of this kind, expect a Dice of {self.estimate.dice.mean:.2f} "
+            f"(95 % interval {low:.2f} to {high:.2f}, over {self.survey.groups})."
+        )
+        rows = [case.row for case in self.estimate.cases]
+        if failed := sum(row["dice"] < _HARD for row in rows):
+            sentence += f" {failed} of {len(rows)} fell below {_HARD}; failures.png shows them."
+        if not self.estimate.is_nested:
+            sentence += (
+                " The choice itself saw all images, since there are only two groups; so the "
+                "interval is too narrow."
+            )
+        if what == "images":
+            sentence += (
+                " Nobody named patients: if one has several images, the estimate is too good."
+            )
+        return [sentence]
+
+    def _lead(self) -> list[str]:
+        if self.chosen is None or len(self.chosen.weighed) < 2:
+            return []
+        rival = self.chosen.weighed[1]
+        how = "decided" if self.chosen.is_decided else "undecided: either may be better"
+        return [
+            f"The next best, {rival.candidate}, is {rival.behind:.3f} behind, by these images and "
+            f"by published studies together; that is {how}."
+        ]
+
+    def _more_images(self) -> list[str]:
+        if self.curve is None:
+            return []
+        gain = self.curve.per_doubling
+        low, high = gain.mean - 1.96 * gain.error, gain.mean + 1.96 * gain.error
+        few, many = self.curve.sizes
+        told = f"about {gain.mean:.2f} Dice ({low:+.2f} to {high:+.2f})"
+        if gain.mean < _SMALL_GAIN:
+            told = f"little for this strategy: at most {max(high, _SMALL_GAIN):.2f} Dice"
+        elif low <= 0:
+            told += ", perhaps nothing"
+        return [
+            f"Doubling to {2 * len(self.keys)} images should bring {told}, judging by the step "
+            f"from {few:.0f} to {many:.0f} training images."
+        ]
+
+    def _threshold(self) -> list[str]:
+        if self.chosen is None or self.chosen.threshold == USUAL_THRESHOLD:
+            return []
+        return [
+            f"A pixel counts as object from a probability of {self.chosen.threshold}, which was "
+            "better than 0.5 in cross-validation."
+        ]
+
+    def _where(self) -> list[str]:
+        if self.model is None or self.chosen is None:
+            best = max(self.untouched, key=lambda one: one.mean(self.keys))
+            return [f"Use it: kerasunet predict --model {best.start} YOUR_IMAGES --output masks"]
+        folds = len({case.row["fold"] for case in self.estimate.cases}) if self.estimate else 0
+        made = "trained on all of them"
+        if self.is_ensemble:
+            made = f"the average of {folds} models, each trained without a {folds}th of the images"
+        elif self.chosen.candidate.is_untouched:
+            made = "the start itself, with a card of its own"
+        return [
+            f"The model is {self.model}, {made}.",
+            f"Use it: kerasunet predict --model {self.model} YOUR_IMAGES --output masks",
+        ]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values, for `answer.json`."""
+        return {
+            "answer": self.headline(),
+            "images": len(self.keys),
+            "groups": self.survey.groups,
+            "unannotated": len(self.survey.data.unannotated),
+            "modality": self.survey.modality,
+            "starts": [
+                {
+                    "start": short_name(one.start),
+                    "image_size": one.image_size,
+                    "untouched_dice": round(one.mean(self.keys), 4),
+                }
+                for one in self.untouched
+            ],
+            "left_out": [vars(one) for one in self.left_out],
+            "chosen": None if self.chosen is None else chosen_as_dict(self.chosen),
+            "estimate": None if self.estimate is None else _estimate(self.estimate),
+            "learning_curve": None if self.curve is None else _curve(self.curve),
+            "steps": self.steps,
+            "ensemble": self.is_ensemble,
+            "changes": list(self.changes),
+            "minutes": round(self.minutes, 2),
+        }
+
+    def worst_keys(self) -> list[str]:
+        """Return the keys of the cases that were found worst, worst first."""
+        if self.estimate is None:
+            return []
+        rows = sorted((case.row for case in self.estimate.cases), key=lambda row: row["dice"])
+        return [row["key"] for row in rows[:_WORST]]
+
+
+def chosen_as_dict(chosen: Chosen) -> dict[str, Any]:
+    """Return a choice as plain values."""
+    return {
+        **_candidate(chosen.candidate),
+        "threshold": chosen.threshold,
+        "decided": chosen.is_decided,
+        "candidates": [
+            {
+                **_candidate(one.candidate),
+                "behind": round(one.behind, 4),
+                "error": round(one.error, 4),
+                "studies": [round(value, 4) for value in one.evidence],
+                "trials": None if one.trial is None else [round(value, 4) for value in one.trial],
+                "trial_dice": None if one.trial is None else round(one.dice, 4),
+            }
+            for one in chosen.weighed
+        ],
+    }
+
+
+def _candidate(candidate: Candidate) -> dict[str, Any]:
+    return {**candidate._asdict(), "start": short_name(candidate.start)}
+
+
+def _estimate(estimate: Estimate) -> dict[str, Any]:
+    low, high = estimate.dice.interval()
+    return {
+        "dice": round(estimate.dice.mean, 4),
+        "low": round(low, 4),
+        "high": round(high, 4),
+        "nested": estimate.is_nested,
+        "by_fold": [
+            {**_candidate(one.candidate), "threshold": one.threshold} for one in estimate.by_fold
+        ],
+        "metrics": estimate.evaluation.summary,
+    }
+
+
+def _curve(curve: LearningCurve) -> dict[str, Any]:
+    return {
+        "training_images": list(curve.sizes),
+        "dice": [round(value, 4) for value in curve.dice],
+        "per_doubling": round(curve.per_doubling.mean, 4),
+        "error": round(curve.per_doubling.error, 4),
+    }
+
+
+def changes(before: dict[str, Any], after: dict[str, Any]) -> tuple[str, ...]:
+    """Tell in words how an answer differs from the one before it.
+
+    Args:
+        before: What `Answer.as_dict` returned then; empty if there was none.
+        after: What it returns now.
+    """
+    if not before:
+        return ()
+    told: list[str] = []
+    if before["images"] != after["images"]:
+        told.append(f"{after['images'] - before['images']:+d} annotated images")
+    old, new = (_named(values["chosen"]) for values in (before, after))
+    if old != new:
+        told.append(f"the choice was {old}")
+    if before["estimate"] and after["estimate"]:
+        gain = after["estimate"]["dice"] - before["estimate"]["dice"]
+        if abs(gain) >= 5e-4:
+            told.append(f"the expected Dice went from {before['estimate']['dice']:.3f}")
+    return tuple(told)
+
+
+def _named(chosen: dict[str, Any] | None) -> str:
+    if chosen is None:
+        return "none"
+    return str(Candidate(chosen["start"], chosen["image_size"], chosen["strategy"]))
+
+
+def start_table(untouched: Sequence[Untouched], keys: Sequence[str]) -> list[str]:
+    """Return the lines of a table of what starts find untouched."""
+    lines = [f"{'start, untouched':<24} {'image size':>10} {'Dice':>6}"]
+    for one in sorted(untouched, key=lambda one: -one.mean(keys)):
+        lines.append(f"{short_name(one.start):<24} {one.image_size:>10} {one.mean(keys):>6.3f}")
+    return lines
+
+
+def candidate_lines(chosen: Chosen) -> list[str]:
+    """Return the lines of a table of the candidates."""
+    width = max(len(str(one.candidate)) for one in chosen.weighed)
+    lines = [f"{'candidate':<{width}}  {'studies say':>15}  {'trials say':>15}  {'together':>15}"]
+    for one in chosen.weighed:
+        evidence = f"{-one.evidence.behind:+.3f} ± {one.evidence.error:.3f}"
+        trial = "-" if one.trial is None else f"{-one.trial.behind:+.3f} ± {one.trial.error:.3f}"
+        together = f"{-one.behind:+.3f} ± {one.error:.3f}"
+        lines.append(f"{one.candidate!s:<{width}}  {evidence:>15}  {trial:>15}  {together:>15}")
+    return lines

@@ -1,0 +1,145 @@
+"""Settings of an adaptation, and what its budget buys."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from typing import Any, NamedTuple, Protocol
+
+from kerasunet.data.augmentation_settings import Augmentation
+from kerasunet.options import ObjectChoice, check, option
+from kerasunet.training.settings import FinetuneSettings, Optimization
+
+_SHARED = {item.name: item for item in fields(FinetuneSettings)}
+FOLDS = 4
+"""Folds of the cross-validation, unless there are fewer groups."""
+SMALLEST = 8
+"""Annotated images below which nothing is trained: a fold would hold one image."""
+
+
+class Budget(NamedTuple):
+    """What may be spent.
+
+    Attributes:
+        minutes: Aimed at, on two cores and with images of 128 pixels.
+        candidates: Strategies that are trained, at most.
+        steps: Optimizer steps of each training, at most.
+        fewest_steps: The same at least; rather than take fewer, candidates are dropped.
+    """
+
+    minutes: float
+    candidates: int
+    steps: int
+    fewest_steps: int
+
+
+BUDGETS = {
+    "quick": Budget(4, 2, 100, 40),
+    "normal": Budget(15, 3, 200, 60),
+    "thorough": Budget(60, 6, 600, 100),
+}
+
+
+def _as_in_finetune(name: str) -> Any:
+    item = _SHARED[name]
+    return field(default=item.default, metadata=item.metadata)
+
+
+@dataclass(frozen=True)
+class AdaptSettings:
+    """One adaptation: a lab's folder in, an answer, a model and an honest estimate out."""
+
+    data: str = _as_in_finetune("data")
+    manual_dir: str | None = _as_in_finetune("manual_dir")
+    objects: tuple[str, ...] = _as_in_finetune("objects")
+    mask_threshold: int | None = _as_in_finetune("mask_threshold")
+    labels: tuple[str, ...] = _as_in_finetune("labels")
+    groups: str | None = _as_in_finetune("groups")
+    group_pattern: str | None = _as_in_finetune("group_pattern")
+    starts: tuple[str, ...] = option(
+        (), "starts to try: names of saved models or files (all that are meant as starts)"
+    )
+    budget: str = option(
+        "normal",
+        "what to spend: about 4, 15 or 60 minutes on two cores",
+        choices=tuple(BUDGETS),
+    )
+    minutes: float | None = option(
+        None, "spend about so many minutes instead", above=0, metavar="MINUTES"
+    )
+    ensemble: bool = option(
+        False, "make the final model the average of the models of the folds, in one file"
+    )
+    without_evidence: tuple[str, ...] = option(
+        (), "data sets whose published findings are not to be used", metavar="NAME"
+    )
+    optimization: Optimization = Optimization()
+    augmentation: Augmentation = Augmentation()
+
+    def __post_init__(self):
+        check(self)
+        if len(ObjectChoice.parse_all(self.objects)) > 1:
+            raise ValueError(
+                f"--objects {' '.join(self.objects)}: adapt works on one object at a time; unite "
+                f"them by commas ({','.join(self.objects)}), give one, or train several with "
+                "kerasunet finetune"
+            )
+
+    @property
+    def limits(self) -> Budget:
+        """What may be spent: the budget's, or between budgets by the minutes given."""
+        if self.minutes is None:
+            return BUDGETS[self.budget]
+        least, *others = BUDGETS.values()
+        fitting = [one for one in others if one.minutes <= self.minutes]
+        return (fitting[-1] if fitting else least)._replace(minutes=self.minutes)
+
+    def of_run(
+        self, layers: str, init: str, image_size: int, **optimization: Any
+    ) -> FinetuneSettings:
+        """Return the settings of a fine-tuning on all images, as the card of a model has them."""
+        return FinetuneSettings(
+            layers=layers,
+            init=init,
+            data=self.data,
+            manual_dir=self.manual_dir,
+            objects=self.objects,
+            mask_threshold=self.mask_threshold,
+            labels=self.labels,
+            groups=self.groups,
+            group_pattern=self.group_pattern,
+            image_size=image_size,
+            optimization=Optimization(**{**vars(self.optimization), **optimization}),
+            augmentation=self.augmentation,
+        )
+
+
+class Listener(Protocol):
+    """Is told how an adaptation is going."""
+
+    def phase(self, text: str) -> None:
+        """Take note of what begins now, in a few words."""
+
+    def note(self, text: str) -> None:
+        """Take note of a finding: a line or several."""
+
+    def planned(self, steps: int, seconds: float) -> None:
+        """Take note of how many optimizer steps are to come, and how long they should take."""
+
+    def step(self, done: int = 1) -> None:
+        """Take note of optimizer steps that are done, or not needed any more."""
+
+
+class Silent:
+    """Listens to nothing."""
+
+    def phase(self, text: str) -> None:
+        """Do nothing."""
+
+    def note(self, text: str) -> None:
+        """Do nothing."""
+
+    def planned(self, steps: int, seconds: float) -> None:
+        """Do nothing."""
+
+    def step(self, done: int = 1) -> None:
+        """Do nothing."""

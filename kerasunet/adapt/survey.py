@@ -1,0 +1,120 @@
+"""A first look at a lab's folder: what is in it, what is wrong with it, what to keep in mind."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from kerasunet.adapt.settings import AdaptSettings
+from kerasunet.data.cases import DataSet
+from kerasunet.data.checking import Report, check
+from kerasunet.data.checking.names import proposal_for
+from kerasunet.data.checking.report import as_html
+from kerasunet.data.decoding import DecodedCases
+from kerasunet.data.modality import MODALITY_LABELS, Modality, guess_modality, modality_of
+from kerasunet.data.splits import groups_in_words
+from kerasunet.drawing import contact_sheet, write_png
+from kerasunet.files import write_text
+
+OBJECT_SIDE_OF = 128
+"""Object sizes are told in pixels of an image of so many pixels a side."""
+_SHEET = 48
+_GUESSED_FROM = 40
+MARK = b"kerasunet adapt"
+
+
+@dataclass(frozen=True, eq=False)
+class Survey:
+    """What a folder holds.
+
+    Attributes:
+        data: The annotated cases, near-duplicates joined to groups.
+        report: What the check found.
+        modality: The kind of image.
+        is_guessed: Whether that is a guess from the images.
+        object_side: Median side of an object, the square root of its area, in pixels of 128.
+        empty: Number of masks without an object.
+    """
+
+    data: DataSet
+    report: Report
+    modality: Modality
+    is_guessed: bool
+    object_side: float
+    empty: int
+
+    @property
+    def groups(self) -> str:
+        """What the groups are, in words: patients that somebody named, or images."""
+        return groups_in_words(self.data.cases)
+
+    def lines(self) -> list[str]:
+        """Return what is worth knowing, a line each."""
+        data, counts = self.data, self.report.counts()
+        guess = ", by the look of them" if self.is_guessed else ""
+        lines = [
+            f"{len(data):,} annotated images ({self.groups}), "
+            f"{MODALITY_LABELS[self.modality]}{guess}; read as {data.layout}",
+        ]
+        if data.unannotated:
+            lines.append(f"{len(data.unannotated):,} images without a mask, left out of training")
+        if self.empty:
+            lines.append(f"{self.empty:,} masks are empty")
+        if problems := ", ".join(f"{n} {kind}s" for kind, n in counts.items() if n):
+            lines.append(f"the check found {problems}: see check.html")
+        proposal = proposal_for(data) if hasattr(data.cases[0], "image") else None
+        if proposal is not None:
+            lines.append(
+                f"nobody named patients, but file names look like {len(proposal.groups):,} "
+                f"of them: if so, add --group-pattern '{proposal.pattern}', or the estimate is "
+                "too good"
+            )
+        return lines
+
+    def write(self, folder: Path) -> None:
+        """Write `check.html` and `pairs.png`, some pairs to look at."""
+        write_text(folder / "check.html", as_html(self.report))
+        step = max(1, len(self.data) // _SHEET)
+        cases = self.data.cases[::step][:_SHEET]
+        samples = [case.load() for case in cases]
+        captions = [f"{case.key} {case.label}".strip() for case in cases]
+        sheet = contact_sheet([s.image for s in samples], [s.mask for s in samples], captions)
+        write_png(folder / "pairs.png", sheet, mark=MARK)
+
+
+def survey(settings: AdaptSettings, data: DataSet, cases: DecodedCases) -> Survey:
+    """Look at a data set.
+
+    Args:
+        settings: What was asked for.
+        data: The annotated cases, in their groups.
+        cases: The same, decoded to 128 pixels.
+
+    Raises:
+        ValueError: The data cannot be used.
+    """
+    known = modality_of(data.name)
+    shares = cases.masks.mean((1, 2))
+    return Survey(
+        data=data,
+        report=check(
+            settings.data,
+            settings.manual_dir,
+            settings.objects,
+            settings.mask_threshold,
+            group_pattern=settings.group_pattern,
+        ),
+        modality=known or _guessed(cases.images),
+        is_guessed=known is None,
+        object_side=float(np.sqrt(np.median(shares[shares > 0])) * OBJECT_SIDE_OF),
+        empty=int((shares == 0).sum()),
+    )
+
+
+def _guessed(images: Sequence[np.ndarray] | np.ndarray) -> Modality:
+    some = images[:: max(1, len(images) // _GUESSED_FROM)]
+    return Counter(guess_modality(np.squeeze(image)) for image in some).most_common(1)[0][0]
