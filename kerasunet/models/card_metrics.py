@@ -1,4 +1,4 @@
-"""The metrics of a model card as Markdown."""
+"""What a model card says of the output and of metrics, as Markdown, object by object."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from kerasunet.metrics import METRICS, with_unknown_bounds
+from kerasunet.objects import Objects
 
 
 def metrics_table(summary: Mapping[str, Any]) -> list[str]:
@@ -35,3 +36,12 @@ def _metric_rows(summary: Mapping[str, Any]) -> Iterator[str]:
             f"| {metric.label}{unit} | {interval['mean']:.3f} | "
             f"{interval['low']:.3f} to {interval['high']:.3f} |"
         )
+
+
+def output_in_words(objects: Objects) -> str:
+    """Say what a model of these objects puts out."""
+    if not objects.several:
+        return "foreground probability"
+    names = [*(["background"] if objects.exclusive else []), *objects.names]
+    channels = ", ".join(f"{number} {name}" for number, name in enumerate(names))
+    return f"{len(names)} channels, the probabilities of {channels},"

@@ -13,7 +13,7 @@ from typing import Any
 from kerasunet.architecture import Architecture
 from kerasunet.files import sha256, write_json, write_text
 from kerasunet.metrics import POLICY
-from kerasunet.models.card_metrics import metrics_table
+from kerasunet.models.card_metrics import metrics_table, output_in_words
 from kerasunet.models.json_fields import (
     COUNT,
     FLAG,
@@ -216,7 +216,7 @@ class ModelCard:
                 "",
                 f"Input: grey levels 0 to 255, `(batch, height, width, {channels})`, any float or "
                 f"uint8, height and width multiples of {multiple}. Standardization is inside. "
-                f"Output: {_output(self)} of the same height and width.",
+                f"Output: {output_in_words(self.marked)} of the same height and width.",
                 "",
                 *_overview(self),
                 "",
@@ -345,15 +345,6 @@ def _overview(card: ModelCard) -> list[str]:
         "versions": ", ".join(f"{name} {number}" for name, number in card.versions.items()),
     }
     return ["| | |", "|---|---|"] + [f"| {name} | {value} |" for name, value in rows.items()]
-
-
-def _output(card: ModelCard) -> str:
-    """Say what the output is."""
-    if card.classes == 1:
-        return "foreground probability"
-    names = [*([] if card.marked.overlapping else ["background"]), *card.marked.names]
-    channels = ", ".join(f"{number} {name}" for number, name in enumerate(names))
-    return f"`{card.classes}` channels, the probabilities of {channels}"
 
 
 def _judges(card: ModelCard) -> str:
