@@ -250,7 +250,8 @@ def mean_of_objects(cases: pd.DataFrame) -> pd.DataFrame:
         cases: A row per case and object; rows of data with one object name none.
     """
     case = ["data", *IDENTITY, "key"]
-    ranks = cases["outcome"].map(_WORST_FIRST.index)
+    known = {outcome: rank for rank, outcome in enumerate(_WORST_FIRST)}
+    ranks = cases["outcome"].map(known).fillna(known["detected"])
     how = {
         name: "sum" if name in _AREAS else "mean" if name in METRICS else "first"
         for name in cases.columns.drop([*case, OBJECT])
