@@ -1,10 +1,13 @@
 """Measures the search for near-duplicates against a table of pairs that are known.
 
     python benchmarks/near_duplicates.py FOLDER PAIRS.csv
+    python benchmarks/near_duplicates.py FOLDER PAIRS.csv --unrelated OTHER_FOLDER
 
 The table has the columns a and b: keys of cases, or file names without their suffix. Prints how
 many of its pairs are found (recall), how many of the found ones are in it (precision), and the
-seconds that the whole of `kerasunet check` takes. Exit status 1 if a limit is missed.
+seconds that the whole of `kerasunet check` takes. Exit status 1 if a limit is missed. The last
+lines are about fingerprints, as model cards hold them: how many of the pairs they tell, and how
+many images are taken for copies of unrelated ones.
 """
 
 from __future__ import annotations
@@ -14,10 +17,18 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
+
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from kerasunet.data import DataSet, load  # noqa: E402
 from kerasunet.data.checking import check  # noqa: E402
+from kerasunet.data.fingerprints import (  # noqa: E402
+    distances,
+    fingerprint,
+    most_bits,
+    recognized,
+)
 from kerasunet.data.groups import find_near_duplicates, thumbnail  # noqa: E402
 from kerasunet.data.layouts.pairing import read_rows  # noqa: E402
 
@@ -38,6 +49,10 @@ def main() -> int:
     print(f"recall     {recall:.1%}  (at least {options.recall:.0%})")
     print(f"precision  {precision:.1%}  (at least {options.precision:.0%})")
     print(f"check      {seconds:.1f} s  (at most {options.seconds:g} s)")
+    print(f"prints     {told_by_fingerprint(known, data):.1%} of the known pairs")
+    if options.unrelated:
+        count, most = taken_for_copies(data, load(options.unrelated))
+        print(f"unrelated  {count} images taken for copies, of {most:,}")
     within = seconds <= options.seconds
     return 0 if recall >= options.recall and precision >= options.precision and within else 1
 
@@ -59,6 +74,25 @@ def found_pairs(data: DataSet) -> Pairs:
     return {frozenset((data.cases[i].key, data.cases[j].key)) for i, j, _ in pairs}
 
 
+def told_by_fingerprint(known: Pairs, data: DataSet) -> float:
+    """Return the share of known pairs of which either is recognized among all by the other."""
+    prints = _fingerprints(data)
+    apart = distances([*prints.values()], [*prints.values()])
+    largest = most_bits(apart)
+    place = {key: number for number, key in enumerate(prints)}
+    return float(np.mean([apart[tuple(place[key] for key in pair)] <= largest for pair in known]))
+
+
+def taken_for_copies(data: DataSet, unrelated: DataSet) -> tuple[int, int]:
+    """Return how many images of a set are taken for copies of another's, and how many there are."""
+    found = recognized([*_fingerprints(data).values()], [*_fingerprints(unrelated).values()])
+    return int(found.sum()), len(found)
+
+
+def _fingerprints(data: DataSet) -> dict[str, str]:
+    return {case.key: fingerprint(case.load().image) for case in data.cases}
+
+
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -67,6 +101,7 @@ def _options() -> argparse.Namespace:
     add("data", metavar="DATA", help="as kerasunet check takes it")
     add("pairs", type=Path, metavar="CSV", help="table of known pairs, columns a and b")
     add("--manual-dir", metavar="FOLDER", help="with the name of a public set")
+    add("--unrelated", metavar="DATA", help="a data set with none of these images")
     add("--recall", type=float, default=0.95, help="least share of known pairs (0.95)")
     add("--precision", type=float, default=0.95, help="least share of found pairs (0.95)")
     add("--seconds", type=float, default=30, help="most seconds of the check (30)")

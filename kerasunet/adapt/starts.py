@@ -12,8 +12,8 @@ import numpy as np
 from kerasunet import models
 from kerasunet.architecture import rebuilt
 from kerasunet.data.cases import DataSet
-from kerasunet.data.decoding import DecodedCases, decode, image_digests
-from kerasunet.data.modality import Modality, modality_of
+from kerasunet.data.decoding import DecodedCases, decode
+from kerasunet.data.fingerprints import image_identities, known_images
 from kerasunet.layer_selection.evidence import Nearness
 from kerasunet.layer_selection.selection import nearness_of
 from kerasunet.metrics.measures import dice_of_each
@@ -47,14 +47,14 @@ class Untouched:
     Attributes:
         start: Name or file of the start.
         image_size: Height and width in pixels.
-        modality: The kind of image that it was trained on last; `None` where that is not known.
+        modality: The kind of image that it is for; empty where that is not known.
         dice: By key of a case, 0 to 1.
         probabilities: `(cases, height, width)`, in the order of the decoded cases.
     """
 
     start: str
     image_size: int
-    modality: Modality | None
+    modality: str
     dice: Mapping[str, float]
     probabilities: np.ndarray
 
@@ -62,7 +62,7 @@ class Untouched:
         """Return the mean Dice of some cases, at least one."""
         return float(np.mean([self.dice[key] for key in keys]))
 
-    def nearness(self, keys: Iterable[str], modality: Modality | None) -> Nearness:
+    def nearness(self, keys: Iterable[str], modality: str | None) -> Nearness:
         """Tell whether the start knows such images, judged by some of them."""
         return nearness_of(self.mean(keys), self.modality, modality)
 
@@ -104,14 +104,16 @@ def usable_starts(
         FileNotFoundError: There is no such model, or it has no card.
         ValueError: A file is not the one that its card describes, or all starts are left out.
     """
-    digests = image_digests(data.cases)
+    identities = image_identities(data.cases)
     cards, left_out = {}, []
-    for name in names or registered_starts():
+    for name in names or models.starts_for():
         card = models.card(name)
-        seen = sorted(key for key, digest in digests.items() if digest in {*card.seen})
+        known, complete = models.seen_images(card)
+        is_seen = known_images([*identities.values()], known)
+        seen = sorted(key for key, one in zip(identities, is_seen, strict=True) if one)
         if card.architecture.channels != 1:
             left_out.append(LeftOut(name, "it takes color images"))
-        elif seen or (not card.seen and data.name in (card.data.name, *card.start_data)):
+        elif seen or (not complete and data.name in (card.data.name, *card.start_data)):
             left_out.append(LeftOut(name, _why_seen(seen, len(data))))
         else:
             models.check(name)
@@ -122,16 +124,11 @@ def usable_starts(
     return cards, tuple(left_out)
 
 
-def registered_starts() -> tuple[str, ...]:
-    """Return the registered models that are meant as starts."""
-    return tuple(name for name in models.list() if name == "natural" or name.endswith("-all"))
-
-
 def _why_seen(seen: Sequence[str], count: int) -> str:
     if not seen:
         return "it was trained on this data set"
     names = ", ".join(seen[:_SHOWN_SEEN]) + (", …" if len(seen) > _SHOWN_SEEN else "")
-    return f"it has seen {len(seen)} of the {count} images ({names})"
+    return f"it has seen {len(seen)} of the {count} images, or copies of them ({names})"
 
 
 def sizes_of(card: ModelCard, object_side: float) -> tuple[int, ...]:
@@ -149,7 +146,7 @@ def evaluate_untouched(name: str, card: ModelCard, pictures: Pictures, size: int
     return Untouched(
         start=name,
         image_size=size,
-        modality=modality_of(card.data.name),
+        modality=card.kind_of_image,
         dice=dict(zip(cases.keys, dice.tolist(), strict=True)),
         probabilities=probabilities.astype(np.float16),
     )

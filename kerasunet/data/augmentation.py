@@ -8,6 +8,7 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
+from kerasunet.data.appearance import change_appearance, grainy_noise, smooth_noise
 from kerasunet.data.augmentation_settings import NO_AUGMENTATION, Augmentation
 
 Network = Callable[[np.ndarray], np.ndarray]
@@ -37,7 +38,10 @@ def augment(
         mask.view(np.uint8), columns, rows, cv2.INTER_NEAREST, borderMode=border
     )
     changed = _change_grey_levels(warped.reshape(image.shape), settings, rng)
-    return changed, warped_mask.astype(mask.dtype)
+    image, shown = change_appearance(changed, warped_mask > 0, settings, rng)
+    if mask.dtype == bool:
+        return image, shown
+    return image, np.where(shown, warped_mask, np.uint8(0))
 
 
 def with_flip(network: Network) -> Network:
@@ -70,12 +74,15 @@ def _sampling_grid(shape, settings: Augmentation, rng):
     zoom = _log_uniform(settings.scale, rng)
     flip = -1.0 if rng.random() < settings.flip else 1.0
     shift_x, shift_y = rng.uniform(-settings.shift, settings.shift, 2) * (width, height)
+    if settings.aspect:
+        stretch = _log_uniform(settings.aspect, rng) ** 0.5
+        x, y = x * np.float32(stretch), y / np.float32(stretch)
     cosine, sine = np.cos(angle) / zoom, np.sin(angle) / zoom
     columns = flip * (cosine * x - sine * y) + np.float32((width - 1) / 2 + shift_x)
     rows = sine * x + cosine * y + np.float32((height - 1) / 2 + shift_y)
     if settings.elastic:
-        columns += _smooth_noise(shape, settings.elastic * height, rng)
-        rows += _smooth_noise(shape, settings.elastic * height, rng)
+        columns += smooth_noise(shape, settings.elastic * height, rng)
+        rows += smooth_noise(shape, settings.elastic * height, rng)
     return columns.astype(np.float32), rows.astype(np.float32)
 
 
@@ -84,12 +91,6 @@ def _centred_coordinates(height: int, width: int):
     x = np.arange(width, dtype=np.float32) - np.float32((width - 1) / 2)
     y = np.arange(height, dtype=np.float32) - np.float32((height - 1) / 2)
     return x[None, :], y[:, None]
-
-
-def _smooth_noise(shape, deviation: float, rng) -> np.ndarray:
-    """Return a smooth displacement in pixels: coarse normal noise, cubically interpolated."""
-    coarse = rng.normal(0, deviation, (6, 6)).astype(np.float32)
-    return cv2.resize(coarse, shape[::-1], interpolation=cv2.INTER_CUBIC)
 
 
 def _log_uniform(largest: float, rng) -> float:
@@ -101,9 +102,16 @@ def _change_grey_levels(image: np.ndarray, settings: Augmentation, rng) -> np.nd
     """Change gamma and contrast and add noise, float32; the noise is the same in all channels."""
     image = _change_gamma_and_contrast(image, settings, rng)
     if settings.speckle:
-        noise = rng.standard_normal((*image.shape[:2], 1), dtype=np.float32)
+        noise = _noise(image.shape[:2], settings.grain, rng)
         image *= 1 + np.float32(rng.uniform(0, settings.speckle)) * noise
     return np.clip(image, 0, 255)
+
+
+def _noise(shape: tuple[int, int], grain: float, rng) -> np.ndarray:
+    """Return noise of variance 1, float32 (height, width, 1)."""
+    if grain:
+        return grainy_noise(shape, grain, rng)[..., None]
+    return rng.standard_normal((*shape, 1), dtype=np.float32)
 
 
 def _change_gamma_and_contrast(image: np.ndarray, settings: Augmentation, rng) -> np.ndarray:

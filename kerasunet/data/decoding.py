@@ -12,7 +12,7 @@ import numpy as np
 
 from kerasunet.data import readers
 from kerasunet.data.cache import PutRow, cached_rows
-from kerasunet.data.cases import Case, FileCase, Sample, SimulatedCase
+from kerasunet.data.cases import Case, FileCase, Sample
 from kerasunet.data.object_cases import CaseOfObjects
 from kerasunet.files import raise_all
 from kerasunet.objects import ONE_OBJECT, Objects, objects_of
@@ -20,7 +20,6 @@ from kerasunet.objects import ONE_OBJECT, Objects, objects_of
 _THREADS = 4
 _MOST_VALUES = 8  # That a message lists.
 _SHARE = (1, 1, np.dtype(np.float64).itemsize)  # The bytes of one number, kept like an image.
-_DIGEST = (1, 1, 8)  # The bytes of a digest, kept like an image, too.
 _ROWS = ("keys", "groups", "images", "masks", "spacings")  # Of decoded cases, by case.
 _SUBMITTED = 4096  # Cases that wait for a thread at a time.
 
@@ -117,7 +116,7 @@ def decode(cases: Sequence[Case], size: tuple[int, int], channels: int = 1) -> D
                 resized_spacing(sample.spacing, sample.mask.shape, size),
             )
 
-        _load_each(cases, indices, keep)
+        load_each(cases, indices, keep)
 
     objects = objects_of(cases)
     rows = cached_rows(cases, (*size, channels), decode_rows)
@@ -213,41 +212,10 @@ def foreground_shares(cases: Sequence[Case]) -> dict[str, float]:
             share = np.array([(sample.mask > 0).mean()])
             put(index, share.view(np.uint8).reshape(_SHARE), np.zeros(_SHARE[:2], bool), None)
 
-        _load_each(cases, indices, keep)
+        load_each(cases, indices, keep)
 
     shares = np.frombuffer(cached_rows(cases, _SHARE, measure).images.tobytes())
     return dict(zip((case.key for case in cases), shares.tolist(), strict=True))
-
-
-def image_digests(cases: Sequence[Case]) -> dict[str, str]:
-    """Tell images by their pixels, whatever their files are called, or take it from the cache.
-
-    Args:
-        cases: What to read.
-
-    Returns:
-        By key, 16 hexadecimal digits: of the grey levels, rounded to whole ones, at the size of the
-        file; of a simulated case, which may have any size, of its key.
-
-    Raises:
-        ValueError: Files could not be used; the message lists every one of them.
-    """
-    read = [case for case in cases if not isinstance(case, SimulatedCase)]
-
-    def digest(indices: Sequence[int], put: PutRow) -> None:
-        def keep(index: int, sample: Sample) -> None:
-            grey = np.clip(np.rint(to_grey(sample.image)), 0, 255).astype(np.uint8)
-            made = hashlib.sha256(repr(grey.shape).encode() + grey.tobytes()).digest()
-            row = np.frombuffer(made[: _DIGEST[2]], np.uint8).reshape(_DIGEST)
-            put(index, row, np.zeros(_DIGEST[:2], bool), None)
-
-        _load_each(read, indices, keep)
-
-    found = {case.key: hashlib.sha256(case.key.encode()).hexdigest() for case in cases}
-    if read:
-        rows = cached_rows(read, _DIGEST, digest).images
-        found |= {case.key: row.tobytes().hex() for case, row in zip(read, rows, strict=True)}
-    return {key: text[: 2 * _DIGEST[2]] for key, text in found.items()}
 
 
 def grey_levels(pixels: np.ndarray) -> np.ndarray:
@@ -354,7 +322,7 @@ def _stretch(pixels: np.ndarray, size: tuple[int, int], growing: int) -> np.ndar
     return pixels
 
 
-def _load_each(
+def load_each(
     cases: Sequence[Case], indices: Sequence[int], use: Callable[[int, Sample], None]
 ) -> None:
     """Load cases in threads and hand them on; raise what cannot be loaded at the end."""

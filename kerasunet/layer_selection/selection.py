@@ -110,7 +110,7 @@ def choose(
     *,
     optimization: Optimization,
     augmentation: Augmentation,
-    start_data: str = "",
+    start_modality: str = "",
     data: str = "",
     evidence: Evidence | None = None,
     listeners: Sequence[TrialListener] = (),
@@ -129,7 +129,7 @@ def choose(
         optimization: Settings of the run. Rate factors of the chosen strategy are of its rate, and
             mean those of the studies at 1e-3.
         augmentation: Augmentation of the run.
-        start_data: Name of the data set that the start was trained on last.
+        start_modality: The kind of image that the start is for; empty where nobody knows.
         data: Name of the data set; where it does not tell the kind of image, that is guessed.
         evidence: Findings to rely on; those that are published unless given.
         listeners: Are told of every trial.
@@ -147,7 +147,7 @@ def choose(
     started = time.perf_counter()
     model, modality = model_factory(), modality_of(data) or guessed(training)
     untouched = _untouched(model, training)
-    nearness = nearness_of(untouched, modality_of(start_data), modality)
+    nearness = nearness_of(untouched, start_modality, modality)
     priors = candidates(
         (evidence or Evidence.published()).strategies(nearness, modality, len(training)),
         layout_of(model),
@@ -178,11 +178,9 @@ def choose(
     )
 
 
-def nearness_of(
-    untouched: float, start_modality: Modality | None, modality: Modality | None
-) -> Nearness:
+def nearness_of(untouched: float, start_modality: str | None, modality: str | None) -> Nearness:
     """Tell whether a start knows images: by the kind it was trained on, and by its Dice on them."""
-    known = start_modality is not None and start_modality == modality
+    known = bool(start_modality) and start_modality == modality
     return "close" if known and untouched >= LEAST_OF_CLOSE else "far"
 
 

@@ -12,6 +12,7 @@ from kerasunet.lazy import lazy_members
 if TYPE_CHECKING:
     from kerasunet.models.json_fields import (
         DataNote as DataNote,
+        LeftOut as LeftOut,
         RecordedEvaluation as RecordedEvaluation,
     )
     from kerasunet.models.model_card import ModelCard as ModelCard, versions as versions
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
         check_name as check_name,
         digest as digest,
         folder as folder,
+        is_registered as is_registered,
         list as list,
         load as load,
         load_weights_into as load_weights_into,
@@ -28,6 +30,12 @@ if TYPE_CHECKING:
         register as register,
         save as save,
         save_weights as save_weights,
+    )
+    from kerasunet.models.starts import (
+        NATURAL as NATURAL,
+        seen_images as seen_images,
+        start_for as start_for,
+        starts_for as starts_for,
     )
     from kerasunet.models.verification import (
         checked_model as checked_model,

@@ -57,6 +57,11 @@ TEXTS = Kind(
     lambda value: isinstance(value, dict) and all(map(is_text, [*value.keys(), *value.values()])),
 )
 
+NUMBERS = Kind(
+    "an object whose values are numbers",
+    lambda value: isinstance(value, dict) and all(map(is_number, value.values())),
+)
+
 
 def json_field(wanted: Any, **default: Any) -> Any:
     """Declare a field of a dataclass, and what its value in the JSON has to be."""
@@ -238,3 +243,30 @@ class RecordedEvaluation:
         """Mean Dice with its 95 % interval."""
         dice = with_unknown_bounds(self.metrics)["dice"]
         return Interval(dice["mean"], dice["low"], dice["high"], n=self.metrics["n"])
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeftOut:
+    """How a network did on a hospital that was left out of its training.
+
+    The network is not the one of the card: it was made in the same way, from the other data.
+
+    Attributes:
+        trained_on: Names of its training data.
+        data: Name of the hospital's data.
+        cases: Number of cases with an object.
+        image_size: Height and width that images were stretched to, in pixels.
+        dice: Mean Dice of these cases with its 95 % interval: mean, low, high.
+        parts: Mean Dice by part of the cases, such as `"malignant"` or `"small"`.
+        empty: Number of cases without an object.
+        marked: Share of those that got foreground above 0.5 % of the image; `None` without any.
+    """
+
+    trained_on: str = json_field(TEXT)
+    data: str = json_field(TEXT)
+    cases: int = json_field(COUNT)
+    image_size: int = json_field(SIDE)
+    dice: Mapping[str, float] = json_field(_INTERVAL)
+    parts: Mapping[str, float] = json_field(NUMBERS)
+    empty: int = optional_json_field(COUNT, 0)
+    marked: float | None = optional_json_field(SHARE, None)

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from kerasunet.architecture import Architecture
+from kerasunet.data.modality import modality_of
 from kerasunet.files import sha256, write_json, write_text
-from kerasunet.metrics import POLICY
-from kerasunet.models.card_metrics import metrics_table, output_in_words
+from kerasunet.models.card_text import lines_of
 from kerasunet.models.json_fields import (
     COUNT,
     FLAG,
@@ -25,6 +25,7 @@ from kerasunet.models.json_fields import (
     TEXTS,
     DataNote,
     Kind,
+    LeftOut,
     RecordedEvaluation,
     decoded,
     encoded,
@@ -51,8 +52,14 @@ def _is_digest(value: Any) -> bool:
 
 
 _SEEN = Kind(
-    "a digest of 16 hexadecimal digits",
-    lambda value: isinstance(value, str) and bool(re.fullmatch("[0-9a-f]{16}", value)),
+    "a digest of 16 hexadecimal digits, or one with a fingerprint of 64 more",
+    lambda value: (
+        isinstance(value, str) and bool(re.fullmatch("[0-9a-f]{16}([0-9a-f]{64})?", value))
+    ),
+)
+_MODALITY = Kind(
+    "ultrasound, xray, photograph or empty",
+    lambda value: value in ("ultrasound", "xray", "photograph", ""),
 )
 _NORMALIZATION = Kind("batch, group or null", lambda value: value in ("batch", "group", None))
 _ARCHITECTURE = {
@@ -88,10 +95,21 @@ class ModelCard:
         saved: When it was saved, as in ISO 8601.
         sha256: Digest of the model file.
         storage: Type of the stored weights: `"float32"` or `"float16"`.
-        seen: Of each image that it or its start was trained on or chosen by, the digest that
-            `kerasunet.data.decoding.image_digests` gives; empty in older cards.
+        seen: Of each image that it was trained on or chosen by, and its start, too, unless that
+            is among `seen_by`: what `kerasunet.data.fingerprints.image_identities` gives; in older
+            cards only the digest, or nothing.
+        seen_by: Names of registered models whose cards list the other images: those of its start.
         start_data: Names of the data sets that its start was trained on.
         evaluations: Evaluations on other data sets.
+        role: `"start"` for a model that is made to begin a fine-tuning with.
+        modality: `"ultrasound"`, `"xray"`, `"photograph"`, or empty for what the name of the data
+            says; see `kind_of_image`.
+        sizes: The smallest and largest size that it was trained at, in pixels; empty for
+            `image_size` alone.
+        left_out: How its recipe did on hospitals that it was not shown.
+        use: What it is meant for, in a sentence or two.
+        weights_of: Name of the registered model whose file this name stands for; empty for a model
+            with a file of its own.
         objects: Names of the objects, where there are several, in the order of the channels.
         overlapping: Whether a pixel may be of several of them.
         unknown: Values of the JSON that this version does not know; they are kept.
@@ -117,8 +135,17 @@ class ModelCard:
     sha256: str = json_field(Kind("a SHA-256 digest", _is_digest), default="")
     storage: str = optional_json_field(TEXT, "float32")
     seen: tuple[str, ...] = optional_json_field([_SEEN], ())
+    seen_by: tuple[str, ...] = optional_json_field([TEXT], ())
     start_data: tuple[str, ...] = optional_json_field([TEXT], ())
     evaluations: tuple[RecordedEvaluation, ...] = optional_json_field([RecordedEvaluation], ())
+    role: str = optional_json_field(
+        Kind("start, or empty", lambda value: value in ("start", "")), ""
+    )
+    modality: str = optional_json_field(_MODALITY, "")
+    sizes: tuple[int, ...] = optional_json_field([SIDE], ())
+    left_out: tuple[LeftOut, ...] = optional_json_field([LeftOut], ())
+    use: str = optional_json_field(TEXT, "")
+    weights_of: str = optional_json_field(TEXT, "")
     objects: tuple[str, ...] = optional_json_field([TEXT], ())
     overlapping: bool = optional_json_field(FLAG, False)
     unknown: Mapping[str, Any] = field(default_factory=dict)
@@ -136,6 +163,22 @@ class ModelCard:
         given = [*(self.settings.get("objects") or ())]
         name = str(given[0]).partition("=")[0].strip() if len(given) == 1 else ""
         return Objects((name,)) if name else ONE_OBJECT
+
+    @property
+    def is_start(self) -> bool:
+        """Whether a fine-tuning is meant to begin with it."""
+        return self.role == "start"
+
+    @property
+    def kind_of_image(self) -> str:
+        """What images it is for: a modality; empty where neither card nor data say."""
+        return self.modality or modality_of(self.data.name) or ""
+
+    @property
+    def trained_sizes(self) -> tuple[int, int]:
+        """The smallest and largest size that it was trained at, in pixels."""
+        sizes = self.sizes or (self.image_size,)
+        return min(sizes), max(sizes)
 
     @property
     def is_fine_tuned(self) -> bool:
@@ -202,37 +245,7 @@ class ModelCard:
 
     def to_markdown(self) -> str:
         """Return the card as Markdown, for people."""
-        channels, multiple = self.architecture.channels, self.architecture.size_multiple
-        return "\n".join(
-            [
-                f"# {self.name}: {self.title}",
-                "",
-                "Research use only; not a medical device.",
-                "",
-                "```python",
-                "import keras",
-                f'model = keras.models.load_model("saved_models/{self.name}.keras")',
-                "```",
-                "",
-                f"Input: grey levels 0 to 255, `(batch, height, width, {channels})`, any float or "
-                f"uint8, height and width multiples of {multiple}. Standardization is inside. "
-                f"Output: {output_in_words(self.marked)} of the same height and width.",
-                "",
-                *_overview(self),
-                "",
-                f"## {_judges(self)}",
-                "",
-                *metrics_table(self.metrics),
-                "",
-                *_other_evaluations(self),
-                POLICY,
-                "",
-                "## Data",
-                "",
-                *_data_notes(self),
-                "",
-            ]
-        )
+        return "\n".join(lines_of(self))
 
 
 def read_card(path: Path) -> ModelCard:
@@ -329,59 +342,6 @@ def _facts(path: Path) -> ModelCard | None:
         return None
     card = read_card(path)
     return replace(card, name="", storage="", sha256="", evaluations=(), unknown={})
-
-
-def _overview(card: ModelCard) -> list[str]:
-    rows = {
-        "trained layers": f"`{' '.join(card.settings.get('unfreeze', ())) or card.strategy}`",
-        "initial weights": f"`{card.init}`",
-        "training cases": card.training_cases,
-        "image size": f"{card.image_size}×{card.image_size}",
-        "threshold": card.threshold,
-        "parameters": f"{card.parameters:,}",
-        "split (SHA-256)": f"`{card.split[:16]}`" if card.split else "whole data sets",
-        "file (SHA-256)": f"`{card.sha256}`",
-        "storage": card.storage,
-        "versions": ", ".join(f"{name} {number}" for name, number in card.versions.items()),
-    }
-    return ["| | |", "|---|---|"] + [f"| {name} | {value} |" for name, value in rows.items()]
-
-
-def _judges(card: ModelCard) -> str:
-    """Return what the cases are that the metrics were measured on."""
-    how = card.settings.get("optimization", {})
-    if "layers" in card.settings or how.get("keep") != "best" and how.get("patience") is None:
-        return "Held-out cases"
-    return "Validation cases, by which the weights were chosen"
-
-
-def _other_evaluations(card: ModelCard) -> list[str]:
-    lines: list[str] = []
-    for one in card.evaluations:
-        views = ", with mirror images" if one.mirrored else ""
-        lines += [f"## On `{one.data.name}`, {_seen_of(one, card)}{views}", ""]
-        lines += [*metrics_table(one.metrics), ""]
-        lines += [f"At {one.image_size}×{one.image_size} pixels, threshold {one.threshold}.", ""]
-    return lines
-
-
-def _seen_of(one: RecordedEvaluation, card: ModelCard) -> str:
-    if one.seen:
-        return f"{one.seen} of {one.metrics['n']} cases trained on or chosen by"
-    if one.seen is None and one.data.name in (card.data.name, *card.start_data):
-        return "not known which of it was trained on"
-    return "none of which was trained on"
-
-
-def _data_notes(card: ModelCard) -> list[str]:
-    notes = [("Trained on", card.data), ("Evaluated on", card.evaluation_data)]
-    others = {one.data.name: one.data for one in card.evaluations}
-    notes += [("Evaluated on", data) for data in others.values()]
-    return [
-        f"- {role} `{note.name}` ({note.cases} cases in the set). Terms: {note.terms}. "
-        f"{note.citation}".rstrip()
-        for role, note in notes
-    ]
 
 
 def versions() -> dict[str, str]:

@@ -5,10 +5,8 @@ Only files with the digest on their card are used by name, other files by an exp
 
 from __future__ import annotations
 
-import io
 import os
 import warnings
-import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -16,10 +14,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from kerasunet.architecture import Architecture, is_overlapping, plain_copy
 from kerasunet.files import sha256, write_atomically
+from kerasunet.models.half_precision import write_half_precision
 from kerasunet.models.model_card import (
     ModelCard,
     RecordedEvaluation,
@@ -31,7 +28,6 @@ from kerasunet.models.model_card import (
 from kerasunet.models.verification import checked_model, checked_weights, first_line, other_digest
 
 if TYPE_CHECKING:
-    import h5py
     import keras
 
 
@@ -44,8 +40,19 @@ def folder() -> Path:
 
 
 def list() -> tuple[str, ...]:
-    """Return the names of the registered models, sorted."""
-    return tuple(sorted(path.stem for path in folder().glob("*.keras")))
+    """Return the names of the registered models, sorted; some stand for the file of another."""
+    files = {path.stem for path in folder().glob("*.keras")}
+    cards = {path.stem for path in folder().glob("*.json")} - files
+    return tuple(sorted(files | {name for name in cards if _file_of(name).is_file()}))
+
+
+def _file_of(name: str) -> Path:
+    """Return the file that a registered name stands for; it may not be there."""
+    own = folder() / f"{name}.keras"
+    sidecar = own.with_suffix(".json")
+    if own.is_file() or not sidecar.is_file():
+        return own
+    return folder() / f"{read_card(sidecar).weights_of or name}.keras"
 
 
 def card(name_or_path: str | os.PathLike) -> ModelCard:
@@ -55,10 +62,18 @@ def card(name_or_path: str | os.PathLike) -> ModelCard:
         FileNotFoundError: There is no such model, or it has no card.
         ValueError: The card is damaged, or is not a card.
     """
-    path = _resolve(name_or_path).with_suffix(".json")
+    path = _card_file(name_or_path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: this model has no card; copy it beside the .keras file")
     return read_card(path)
+
+
+def is_registered(name_or_path: str | os.PathLike) -> bool:
+    """Tell whether it is a registered model, by its name or by the path of its file."""
+    try:
+        return _is_registered(_resolve(name_or_path))
+    except FileNotFoundError:
+        return False
 
 
 def digest(name_or_path: str | os.PathLike) -> str:
@@ -154,18 +169,16 @@ def record(name_or_path: str | os.PathLike, evaluation: RecordedEvaluation) -> P
         FileNotFoundError: There is no such model, or it has no card.
         ValueError: The file is not the one that its card describes.
     """
-    path = _resolve(name_or_path)
-    _verified(path, required=True)
-    known = card(path)
+    _verified(_resolve(name_or_path), required=True)
+    path, known = _card_file(name_or_path), card(name_or_path)
     kept = (old for old in known.evaluations if old.kind != evaluation.kind)
     write_card(path, replace(known, evaluations=(*kept, evaluation)))
-    return path.with_suffix(".json")
+    return path
 
 
 def _resolve(name_or_path: str | os.PathLike) -> Path:
     text = os.fspath(name_or_path)
-    registered = folder() / f"{text}.keras"
-    if os.sep not in text and registered.is_file():
+    if os.sep not in text and (registered := _file_of(text)).is_file():
         return registered
     path = Path(text)
     if path.suffix == ".keras" and path.is_file():
@@ -174,6 +187,13 @@ def _resolve(name_or_path: str | os.PathLike) -> Path:
         f"{text}: neither a registered model nor a .keras file; registered are: "
         + (", ".join(list()) or "none")
     )
+
+
+def _card_file(name_or_path: str | os.PathLike) -> Path:
+    """Return where the card of a model is, or would be."""
+    path, text = _resolve(name_or_path), os.fspath(name_or_path)
+    own = folder() / f"{text}.json"
+    return own if os.sep not in text and own.is_file() else path.with_suffix(".json")
 
 
 def _is_registered(path: Path) -> bool:
@@ -282,8 +302,6 @@ def _require_same_layers(weights: str | os.PathLike, given: dict, wanted: dict) 
 
 
 WEIGHT_SUFFIX = ".weights.h5"
-_WEIGHTS = "model.weights.h5"
-_LARGEST = float(np.finfo(np.float16).max)
 
 
 def save(model: keras.Model, path: str | os.PathLike, card: ModelCard) -> None:
@@ -331,58 +349,3 @@ def save_weights(model: keras.Model, path: str | os.PathLike) -> None:
     if not path.name.endswith(WEIGHT_SUFFIX):
         raise ValueError(f"{path}: a file of weights ends in {WEIGHT_SUFFIX}")
     write_atomically(path, plain_copy(model).save_weights)
-
-
-def write_half_precision(source: Path, target: Path) -> None:
-    """Copy a `.keras` file with its float32 weights stored as compressed float16.
-
-    Args:
-        source: A `.keras` file, as `model.save` writes it.
-        target: The file to write, atomically.
-
-    Raises:
-        ValueError: A weight is too large for half precision (above 65504) or not finite.
-    """
-    with zipfile.ZipFile(source) as archive:
-        members = {name: archive.read(name) for name in archive.namelist()}
-    members[_WEIGHTS] = _halved(members[_WEIGHTS], source)
-
-    def write(temporary: Path) -> None:
-        with zipfile.ZipFile(temporary, "w") as archive:
-            for name, content in members.items():
-                archive.writestr(name, content)
-
-    write_atomically(target, write)
-
-
-def _halved(content: bytes, source: Path) -> bytes:
-    import h5py
-
-    buffer = io.BytesIO()
-    with h5py.File(io.BytesIO(content)) as old, h5py.File(buffer, "w") as new:
-        old.visititems(lambda name, item: _copy(name, item, new, source=source))
-        _copy_attributes(old, new)
-    return buffer.getvalue()
-
-
-def _copy(name: str, item: h5py.Group | h5py.Dataset, new: h5py.File, *, source: Path) -> None:
-    if hasattr(item, "dtype"):
-        copied = _copy_dataset(name, item, new, source=source)
-    else:
-        copied = new.require_group(name)
-    _copy_attributes(item, copied)
-
-
-def _copy_dataset(name: str, item: h5py.Dataset, new: h5py.File, *, source: Path) -> h5py.Dataset:
-    values = item[()]
-    if values.dtype != np.float32:
-        return new.create_dataset(name, data=values)
-    if not (np.abs(values) <= _LARGEST).all():
-        raise ValueError(f"{source.name}: {name} holds values beyond half precision; keep float32")
-    packed = {"compression": "gzip", "shuffle": True} if values.ndim else {}
-    return new.create_dataset(name, data=values.astype(np.float16), **packed)
-
-
-def _copy_attributes(old, new) -> None:
-    for key, value in old.attrs.items():
-        new.attrs[key] = value

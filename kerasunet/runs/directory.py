@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from kerasunet import models
+from kerasunet.data.augmentation_settings import Augmentation
 from kerasunet.files import read_json, read_record, remove_unfinished, write_json, writing
 from kerasunet.metrics import with_unknown_bounds
 from kerasunet.options import declared
@@ -313,7 +314,7 @@ def versions() -> dict[str, str]:
 
 _IMPLIED = {
     name: option.implied
-    for settings in (Optimization, FinetuneSettings, PretrainSettings)
+    for settings in (Augmentation, Optimization, FinetuneSettings, PretrainSettings)
     for name, option in declared(settings).items()
     if option.implied is not None
 }

@@ -25,7 +25,7 @@ from kerasunet.models.model_card import asked_layers
 from kerasunet.runs.directory import RunDirectory, exclusive
 from kerasunet.runs.preparation import (
     PreparedData,
-    data_of_start,
+    modality_of_start,
     prepare,
     require_trained_head,
     size_warning,
@@ -208,7 +208,7 @@ class _Finetuning:
             training,
             optimization=settings.optimization,
             augmentation=settings.augmentation,
-            start_data=data_of_start(settings.init),
+            start_modality=modality_of_start(settings.init),
             data=self.prepared.data.name,
             listeners=[c for c in callbacks if isinstance(c, layer_selection.TrialListener)],
         )

@@ -16,9 +16,9 @@ from kerasunet.data.decoding import (
     DecodedCases,
     decode,
     foreground_shares,
-    image_digests,
     require_objects,
 )
+from kerasunet.data.fingerprints import image_identities, known_images
 from kerasunet.data.groups import GIVEN, regroup, with_group_pattern
 from kerasunet.data.loading import SIMULATED, load
 from kerasunet.data.splits import Split, development_keys, split_cases
@@ -191,10 +191,10 @@ class Seen:
 
 
 def seen_cases(card: ModelCard, cases: DataSet, **sources: str | None) -> Seen:
-    """Tell which cases of a data set a model has seen: by their pixels, whatever they are called.
+    """Tell which cases of a data set a model has seen: by pixels or look, not by name.
 
-    A card without digests, as those of version 0.1.0, tells it by its settings, for the data set
-    that the model was fine-tuned on.
+    A card that lists no images, as those of version 0.1.0, tells it by its settings, for the data
+    set that the model was fine-tuned on.
 
     Args:
         card: The card of the model.
@@ -202,10 +202,12 @@ def seen_cases(card: ModelCard, cases: DataSet, **sources: str | None) -> Seen:
         sources: `data`, `manual_dir` and `groups` as the settings of a fine-tuning take them; the
             groups are those that the model was fine-tuned with.
     """
-    if card.seen:
-        digests, known = image_digests(cases.cases), {*card.seen}
-        seen = {key for key, digest in digests.items() if digest in known}
-        return Seen(_with_their_groups(cases, seen), is_known=True)
+    known, complete = models.seen_images(card)
+    if known:
+        identities = image_identities(cases.cases)
+        found = known_images([*identities.values()], known)
+        seen = {key for key, is_known in zip(identities, found, strict=True) if is_known}
+        return Seen(_with_their_groups(cases, seen), is_known=complete)
     if cases.name != card.data.name:
         return Seen(frozenset(), is_known=cases.name not in card.start_data)
     split = split_of(card, **sources)
@@ -251,12 +253,17 @@ def with_seen(
     """
     optimization = settings.optimization
     chosen = optimization.keep == "best" or optimization.patience is not None
-    digests = {*image_digests([*trained, *(judged if chosen else ())]).values()}
+    seen = {*image_identities([*trained, *(judged if chosen else ())]).values()}
     names: set[str] = set()
+    by_name: tuple[str, ...] = ()
     if start := _card_of_start(settings.init):
-        digests |= {*start.seen}
         names = {start.data.name, *start.start_data}
-    return replace(card, seen=tuple(sorted(digests)), start_data=tuple(sorted(names)))
+        if models.is_registered(settings.init):
+            by_name = (start.name,)
+        else:
+            seen |= {*start.seen}
+            by_name = start.seen_by
+    return replace(card, seen=tuple(sorted(seen)), seen_by=by_name, start_data=tuple(sorted(names)))
 
 
 def size_warning(settings: FinetuneSettings | PretrainSettings) -> str:
@@ -314,10 +321,10 @@ def trains_head(strategy: Strategy, settings: FinetuneSettings) -> bool:
     return any(weight.layer == HEAD for weight in strategy.select(layout))
 
 
-def data_of_start(init: str) -> str:
-    """Return the name of the data that a start was trained on last; empty if nobody knows."""
+def modality_of_start(init: str) -> str:
+    """Return the kind of image that a start is for; empty if nobody knows."""
     card = _card_of_start(init)
-    return "" if card is None else card.data.name
+    return "" if card is None else card.kind_of_image
 
 
 def _card_of_start(init: str) -> ModelCard | None:

@@ -104,8 +104,9 @@ def _pretrain(
     callbacks: Sequence[keras.callbacks.Callback],
     restart: bool,
 ) -> Pretrained:
-    model = _build(settings, data[0].objects)
-    training, validation = (_decode(settings, part) for part in data)
+    model, side = _build(settings, data[0].objects), settings.image_size
+    training = _decode(data[0], settings.architecture.channels, max(settings.sides, default=side))
+    validation = _decode(data[1], settings.architecture.channels, side)
     digests = {
         "data": data[0].digest,
         "validation data": data[1].digest,
@@ -129,6 +130,7 @@ def _pretrain(
             checkpoint=files.checkpoint,
             history=files.history,
             callbacks=callbacks,
+            sides=settings.sides,
         )
         model = plain_copy(model)
         evaluation = evaluate(model, validation, threshold=0.5)
@@ -148,9 +150,8 @@ def _summary(card: models.ModelCard, evaluation: Evaluation) -> dict[str, Any]:
     }
 
 
-def _decode(settings: PretrainSettings, data: DataSet) -> DecodedCases:
-    size = (settings.image_size, settings.image_size)
-    decoded = decode(data.cases, size, settings.architecture.channels)
+def _decode(data: DataSet, channels: int, side: int) -> DecodedCases:
+    decoded = decode(data.cases, (side, side), channels)
     require_objects(data.cases, decoded)
     return decoded
 

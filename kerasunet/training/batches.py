@@ -20,11 +20,11 @@ import numpy as np
 
 from kerasunet.data.augmentation import augment
 from kerasunet.data.augmentation_settings import Augmentation
-from kerasunet.data.decoding import DecodedCases
+from kerasunet.data.decoding import DecodedCases, resize_image, resize_objects
 from kerasunet.files import writing
 from kerasunet.freezing import moves_statistics
 
-_ORDER, _VIEW = 0, 1
+_ORDER, _VIEW, _SIDE = 0, 1, 2
 _THREADS = max(2, min(8, (os.cpu_count() or 2) // 2))  # The other half trains.
 _PREFETCH = _THREADS + 1
 
@@ -50,6 +50,8 @@ class Batches:
         seed: Seed of order and views.
         views: Number of different views of each image, which come round again; `None` draws a
             new one in every pass.
+        sides: Heights and widths of which each step takes one at random, in pixels; smaller ones
+            more often, so that all cost about the same. None for the size of the cases.
     """
 
     def __init__(
@@ -60,8 +62,10 @@ class Batches:
         *,
         seed: int,
         views: int | None = None,
+        sides: Sequence[int] = (),
     ):
         self.views = views
+        self._sides = np.array(sides)
         self._cases = cases
         self._batch_size = batch_size
         self._augmentation = augmentation
@@ -82,16 +86,16 @@ class Batches:
             `(batch, height, width, 1)`, 0 or 1; of several objects uint8 of that shape, labels or
             bits as in `DecodedCases`.
         """
-        return self.draw(self.views_of(step))
+        return self.draw(self.views_of(step), self._side_of(step))
 
     def views_of(self, step: int) -> list[View]:
         """Return the views that make up the batch of a step."""
         first = step * self._batch_size
         return [self._view_at(position) for position in range(first, first + self._batch_size)]
 
-    def draw(self, views: Sequence[View]) -> tuple[np.ndarray, np.ndarray]:
-        """Make views, as a batch like that of `batch`."""
-        images, masks = zip(*(self._draw(view) for view in views), strict=True)
+    def draw(self, views: Sequence[View], side: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Make views, as a batch like that of `batch`, of the cases' size or of another side."""
+        images, masks = zip(*(self._draw(view, side) for view in views), strict=True)
         kind = np.uint8 if self._cases.objects.several else np.float32
         return np.stack(images), np.stack(masks)[..., None].astype(kind)
 
@@ -112,9 +116,20 @@ class Batches:
         case = int(_order(self._seed, number, len(self._cases))[rank])
         return View(case, number if self.views is None else number % self.views)
 
-    def _draw(self, view: View) -> tuple[np.ndarray, np.ndarray]:
+    def _side_of(self, step: int) -> int | None:
+        if not len(self._sides):
+            return None
+        cheap = 1 / self._sides**2
+        rng = np.random.default_rng([self._seed, _SIDE, step])
+        return int(rng.choice(self._sides, p=cheap / cheap.sum()))
+
+    def _draw(self, view: View, side: int | None) -> tuple[np.ndarray, np.ndarray]:
         rng = np.random.default_rng([self._seed, _VIEW, view.number, view.case])
         image, mask = self._cases.images[view.case], self._cases.masks[view.case]
+        if side is not None and mask.shape != (side, side):
+            channels = image.shape[2]
+            image = resize_image(image.squeeze(), (side, side), channels)
+            mask = resize_objects(mask, (side, side), self._cases.objects)
         return augment(image, mask, self._augmentation, rng=rng)
 
 

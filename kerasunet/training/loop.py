@@ -169,6 +169,7 @@ def train(
     learner: keras.Model | None = None,
     relative_power: float | None = None,
     stage: range | None = None,
+    sides: Sequence[int] = (),
 ) -> TrainingState:
     """Train a compiled model, going on where an interrupted training stopped.
 
@@ -189,6 +190,7 @@ def train(
             history. `None` for all other strategies.
         stage: The epochs of a stage, which begins with the weights of the one before, but with an
             optimizer of its own; all epochs unless given.
+        sides: Heights and widths to train at, as `Batches` takes them.
 
     Returns:
         The state; the model holds the last or the best weights, as the settings say. Callbacks end
@@ -208,6 +210,7 @@ def train(
         augmentation,
         seed=optimization.seed,
         views=views,
+        sides=sides,
     )
     if views is not None or learner is None:
         learner, inputs = _with_activation_cache(model, batches, checkpoint.parent)

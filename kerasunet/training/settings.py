@@ -18,6 +18,7 @@ from kerasunet.strategies import Stage, Strategy, parse, parse_stages
 
 LARGEST_SEED = 2**31 - 1
 LARGEST_SIDE = 2048
+SIDE_STEP = 32
 _DATA_HELP = (
     "simulated-ultrasound, simulated-xray or simulated-natural (with :N for N cases); a "
     "published data set's folder; your own folder (images/ + masks/, x.png beside x_mask.png, "
@@ -136,6 +137,19 @@ class PretrainSettings:
         minimum=16,
         maximum=LARGEST_SIDE,
     )
+    smallest_size: int | None = option(
+        None,
+        "train at several sizes, multiples of 32 pixels from this one on; the start of a "
+        "modality is trained from 96 to 192",
+        minimum=32,
+        maximum=LARGEST_SIDE,
+    )
+    largest_size: int | None = option(
+        None,
+        "the largest of several sizes to train at; images are read at this one",
+        minimum=32,
+        maximum=LARGEST_SIDE,
+    )
     init: str = option(
         "scratch", ("scratch, or weights to start from: a saved model's name or file")
     )
@@ -146,6 +160,21 @@ class PretrainSettings:
     def __post_init__(self):
         check(self)
         ObjectChoice.parse_all(self.objects)
+        if (self.smallest_size is None) is not (self.largest_size is None):
+            raise ValueError("smallest_size and largest_size belong together; give both")
+        if self.smallest_size is not None and not self.sides:
+            raise ValueError(
+                f"smallest_size {self.smallest_size} and largest_size {self.largest_size}: there "
+                f"is no multiple of {SIDE_STEP} between them"
+            )
+
+    @property
+    def sides(self) -> tuple[int, ...]:
+        """The sizes to train at, in pixels, where there are several."""
+        if self.smallest_size is None or self.largest_size is None:
+            return ()
+        first = -(-self.smallest_size // SIDE_STEP) * SIDE_STEP
+        return tuple(range(first, self.largest_size + 1, SIDE_STEP))
 
 
 @dataclass(frozen=True)

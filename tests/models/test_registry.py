@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from kerasunet import models
+from kerasunet.models.model_card import write_card
 
 ELSEWHERE = models.DataNote(
     name="elsewhere", cases=7, digest="0" * 64, terms="free", citation="Nobody, Nowhere 2020"
@@ -212,3 +213,66 @@ def test_weights_beyond_half_precision_are_refused(tmp_path):
     with pytest.raises(ValueError, match=r"large\.keras: .*beyond half precision"):
         write_half_precision(tmp_path / "large.keras", tmp_path / "half.keras")
     assert not (tmp_path / "half.keras").exists()
+
+
+@pytest.fixture
+def zoo(tiny_model_file, tmp_path, monkeypatch) -> Path:
+    """A folder of registered models: one start for ultrasound, and a name for its file."""
+    monkeypatch.setenv("KERASUNET_MODELS", str(tmp_path / "zoo"))
+    file = models.register(tiny_model_file, "sound")
+    start = replace(models.card("sound"), role="start", modality="ultrasound", sizes=(96, 192))
+    write_card(file, start)
+    write_card(
+        file.with_name("also.keras"), replace(start, name="also", role="", weights_of="sound")
+    )
+    return tmp_path / "zoo"
+
+
+def test_a_name_can_stand_for_the_file_of_another_model(zoo):
+    assert models.list() == ("also", "sound")
+    assert models.digest("also") == models.digest("sound")
+    assert models.card("also").name == "also"
+    models.load("also")
+    measured = replace(models.card("also").held_out, data=ELSEWHERE)
+    assert models.record("also", measured) == zoo / "also.json"
+    assert models.card("also").evaluations and not models.card("sound").evaluations
+    assert "saved_models/sound.keras" in (zoo / "also.md").read_text(encoding="utf-8")
+    (zoo / "sound.keras").write_bytes(b"another")
+    with pytest.raises(ValueError, match=r"is not the file that sound\.json describes"):
+        models.load("also")
+
+
+def test_starts_are_listed_by_the_modality_that_they_fit(zoo, tiny_model_file):
+    models.register(tiny_model_file, "natural")
+    assert models.starts_for() == models.starts_for("ultrasound") == ("sound", "natural")
+    assert models.starts_for("xray") == ("natural",)
+    chosen = [models.start_for(kind) for kind in ("ultrasound", "xray", None)]
+    assert chosen == ["sound", "natural", "natural"]
+    assert models.card("sound").trained_sizes == (96, 192)
+    assert models.card("natural").trained_sizes == (32, 32)
+
+
+def test_what_a_registered_start_has_seen_is_looked_up_there(zoo):
+    own, of_start = "0" * 80, models.card("sound").seen
+    card = replace(models.card("also"), seen=(own,), seen_by=("sound",))
+    assert models.seen_images(card) == ({own, *of_start}, True)
+    assert models.seen_images(replace(card, seen_by=("gone",))) == ({own}, False)
+
+
+def test_card_tells_of_hospitals_that_were_left_out(zoo):
+    left_out = models.LeftOut(
+        trained_on="one",
+        data="other",
+        cases=7,
+        image_size=160,
+        dice={"mean": 0.75, "low": 0.7, "high": 0.8},
+        parts={"small": 0.6, "benign": 0.76},
+        empty=20,
+        marked=0.1,
+    )
+    card = replace(models.card("sound"), left_out=(left_out,), use="To begin with.")
+    write_card(zoo / "sound.keras", card)
+    assert models.card("sound") == card
+    text = (zoo / "sound.md").read_text(encoding="utf-8")
+    assert "| 160 | 0.750 | 0.700 to 0.800 | small 0.600, benign 0.760 | 10% of 20 |" in text
+    assert "trained from 96 to 192" in text and "To begin with." in text

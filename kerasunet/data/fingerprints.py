@@ -1,0 +1,144 @@
+"""Which image is it? Exactly, by its pixels; or by its look, when only a number is kept of it.
+
+A model card lists the images that its model was trained on, and no image can be drawn again from
+what is listed. Scaled, recompressed, brighter or darker copies have other pixels, but nearly the
+same fingerprint.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+
+import cv2
+import numpy as np
+
+from kerasunet.data.cache import PutRow, cached_rows
+from kerasunet.data.cases import Case, Sample, SimulatedCase
+from kerasunet.data.decoding import load_each, resize_image, to_grey
+
+_SIDE, _SMOOTH = 16, 1.5
+BITS = _SIDE**2
+NEAR, _UNLIKE = 56, 124
+"""Bits by which a copy may differ where images differ by as many bits, in the median, or more."""
+_DIGEST_BYTES, _PRINT_BYTES = 8, BITS // 8
+_ROW = (1, 1, _DIGEST_BYTES + _PRINT_BYTES)  # Kept like an image.
+DIGEST_DIGITS, PRINT_DIGITS = 2 * _DIGEST_BYTES, 2 * _PRINT_BYTES
+
+
+def fingerprint(image: np.ndarray) -> str:
+    """Return 64 hexadecimal digits that tell an image by its look.
+
+    The image is shrunk to 16×16 pixels by area, and freed of what is smooth; of each pixel one bit
+    is kept: whether it is brighter than the median (after the median hash of Yang et al., Block
+    Mean Value Based Image Perceptual Hashing, IIH-MSP 2006).
+
+    Args:
+        image: `(height, width)` or `(height, width, 3)`, 0 to 255, of any size.
+
+    Returns:
+        The fingerprint; zeros for an image without any detail, which no other image is like.
+    """
+    return _bits(image).tobytes().hex()
+
+
+def distances(some: Sequence[str], others: Sequence[str]) -> np.ndarray:
+    """Return by how many of 256 bits fingerprints differ, int, `(some, others)`."""
+    one, other = (_unpacked(texts) for texts in (some, others))
+    return np.rint((BITS - one @ other.T) / 2).astype(int)
+
+
+def recognized(some: Sequence[str], known: Sequence[str]) -> np.ndarray:
+    """Tell which fingerprints are those of a copy of a known image.
+
+    A copy differs by at most 56 of 256 bits. Where images look alike, as chests do, fewer are
+    allowed: in proportion to the square of the median distance, which is 120 for breasts and 76
+    for chests. This finds 93 % of the known pairs of BUSI, and takes no image of BUSI, BUS-BRA,
+    JSRT or Shenzhen for one of another set (`benchmarks/near_duplicates.py`).
+
+    Args:
+        some: Fingerprints.
+        known: Fingerprints of known images.
+
+    Returns:
+        Bool, `(some,)`.
+    """
+    found = [text for text in known if text.strip("0")]
+    if not some or not found:
+        return np.zeros(len(some), bool)
+    apart = distances(some, found)
+    has_detail = np.array([bool(text.strip("0")) for text in some])
+    return (apart.min(axis=1) <= most_bits(apart)) & has_detail
+
+
+def most_bits(apart: np.ndarray) -> float:
+    """Return by how many bits a copy may differ, given the `distances` of images, mostly others."""
+    return NEAR * min(1.0, float(np.median(apart)) / _UNLIKE) ** 2
+
+
+def image_identities(cases: Sequence[Case]) -> dict[str, str]:
+    """Tell images by their pixels and by their look, or take it from the cache.
+
+    Args:
+        cases: What to read.
+
+    Returns:
+        By key, 80 hexadecimal digits: 16 of a digest of the grey levels, rounded to whole ones, at
+        the size of the file, and 64 of the fingerprint. Of a simulated case, which may have any
+        size, only 16 digits, of its key.
+
+    Raises:
+        ValueError: Files could not be used; the message lists every one of them.
+    """
+    read = [case for case in cases if not isinstance(case, SimulatedCase)]
+
+    def identify(indices: Sequence[int], put: PutRow) -> None:
+        def keep(index: int, sample: Sample) -> None:
+            row = np.concatenate([_digest(sample.image), _bits(sample.image)]).reshape(_ROW)
+            put(index, row, np.zeros(_ROW[:2], bool), None)
+
+        load_each(read, indices, keep)
+
+    digits = {case.key: hashlib.sha256(case.key.encode()).hexdigest() for case in cases}
+    found = {key: text[:DIGEST_DIGITS] for key, text in digits.items()}
+    if read:
+        rows = cached_rows(read, _ROW, identify).images
+        found |= {case.key: row.tobytes().hex() for case, row in zip(read, rows, strict=True)}
+    return found
+
+
+def known_images(identities: Sequence[str], known: Iterable[str]) -> np.ndarray:
+    """Tell which images are known: the same pixels, or the look of a copy.
+
+    Args:
+        identities: Of the images, as `image_identities` tells them.
+        known: Of the known ones; older ones have no fingerprint.
+
+    Returns:
+        Bool, `(identities,)`.
+    """
+    known = tuple(known)
+    digests = {text[:DIGEST_DIGITS] for text in known}
+    same = np.array([text[:DIGEST_DIGITS] in digests for text in identities], bool)
+    prints = [text[DIGEST_DIGITS:] or "0" * PRINT_DIGITS for text in identities]
+    return same | recognized(prints, [p for text in known if (p := text[DIGEST_DIGITS:])])
+
+
+def _digest(image: np.ndarray) -> np.ndarray:
+    grey = np.clip(np.rint(to_grey(image)), 0, 255).astype(np.uint8)
+    made = hashlib.sha256(repr(grey.shape).encode() + grey.tobytes()).digest()
+    return np.frombuffer(made[:_DIGEST_BYTES], np.uint8)
+
+
+def _bits(image: np.ndarray) -> np.ndarray:
+    """Return the fingerprint as uint8, `(32,)`."""
+    small = resize_image(image, (_SIDE, _SIDE))[..., 0].astype(np.float32)
+    smooth = cv2.GaussianBlur(small, (0, 0), _SMOOTH, borderType=cv2.BORDER_REFLECT)
+    details = small - smooth
+    return np.packbits(details.ravel() > np.median(details))
+
+
+def _unpacked(texts: Sequence[str]) -> np.ndarray:
+    """Return bits as float32 of -1 and 1, `(texts, 256)`."""
+    packed = np.frombuffer(bytes.fromhex("".join(texts)), np.uint8).reshape(-1, _PRINT_BYTES)
+    return np.unpackbits(packed, axis=1).astype(np.float32) * 2 - 1

@@ -1,0 +1,263 @@
+"""`adapt`: a folder in; an answer, an estimate and a model out; again, and with more images."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import cv2
+import keras
+import numpy as np
+import pytest
+from helpers.images import disc_images
+
+from kerasunet import models
+from kerasunet.adapt import AdaptSettings, Answer, adapt
+from kerasunet.adapt.candidates import Contenders
+from kerasunet.adapt.cross_validation import CrossValidation, deal
+from kerasunet.adapt.fits import Candidate, Fits
+from kerasunet.adapt.settings import BUDGETS, Silent
+from kerasunet.adapt.starts import Pictures, Untouched, evaluate_untouched, sizes_of, usable_starts
+from kerasunet.data import load
+from kerasunet.data.decoding import decode
+from kerasunet.data.fingerprints import image_identities
+from kerasunet.layer_selection import Belief, Evidence, Finding
+from kerasunet.training import Optimization
+
+FEW_STEPS = Optimization(batch_size=4, learning_rate=3e-3)
+
+
+def write_pairs(folder: Path, count: int, first: int = 0) -> Path:
+    images, masks = disc_images(first + count)
+    for kind, pictures in (("images", images), ("masks", masks.astype(np.uint8) * 255)):
+        (folder / kind).mkdir(parents=True, exist_ok=True)
+        for number in range(first, first + count):
+            cv2.imwrite(str(folder / kind / f"scan{number:02d}.png"), pictures[number])
+    return folder
+
+
+def settings_for(folder: Path, start: Path, **more) -> AdaptSettings:
+    chosen = {"budget": "quick", "minutes": 0.01, "optimization": FEW_STEPS, **more}
+    return AdaptSettings(data=str(folder), starts=(str(start),), **chosen)
+
+
+@pytest.fixture(scope="module")
+def short() -> pytest.MonkeyPatch:
+    """Make the quick budget train a few steps only."""
+    with pytest.MonkeyPatch.context() as patch:
+        few = BUDGETS["quick"]._replace(steps=6, fewest_steps=6, candidates=1)
+        patch.setitem(BUDGETS, "quick", few)
+        yield patch
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory) -> Path:
+    return write_pairs(tmp_path_factory.mktemp("lab") / "pairs", 12)
+
+
+@pytest.fixture(scope="module")
+def adapted(short, pairs, tiny_model_file, tmp_path_factory) -> Answer:
+    return adapt(settings_for(pairs, tiny_model_file), tmp_path_factory.mktemp("out") / "adapted")
+
+
+def kept_fits(directory: Path) -> dict[str, float]:
+    return {path.name: path.stat().st_mtime_ns for path in (directory / "work/fits").iterdir()}
+
+
+def test_an_answer_comes_in_words_values_and_files(adapted):
+    answer = json.loads((adapted.directory / "answer.json").read_text(encoding="utf-8"))
+    assert answer["images"] == 12 and len(answer["estimate"]["by_fold"]) == 4
+    assert answer["estimate"]["low"] <= answer["estimate"]["dice"] <= answer["estimate"]["high"]
+    words = (adapted.directory / "answer.md").read_text(encoding="utf-8")
+    assert adapted.headline() in words and "expect a Dice of" in words
+    assert f"kerasunet predict --model {adapted.model}" in words
+    page = (adapted.directory / "report.html").read_text(encoding="utf-8")
+    assert page.count("<figure>") == 8 and "http" not in page
+    for name in ("pairs.png", "failures.png"):
+        assert cv2.imread(str(adapted.directory / name)) is not None
+    table = (adapted.directory / "cases.csv").read_text(encoding="utf-8").splitlines()
+    assert len(table) == 13 and table[0].startswith("key,group,dice")
+
+
+def test_the_model_opens_in_plain_keras_and_says_what_it_has_seen(adapted, pairs):
+    model = keras.models.load_model(adapted.model)
+    found = model.predict(np.zeros((1, 32, 32, 1), np.float32), verbose=0)
+    assert found.shape == (1, 32, 32, 1)
+    card = models.card(adapted.model)
+    assert {*image_identities(load(pairs).cases).values()} <= {*card.seen}
+    assert card.training_cases == 12
+    assert card.metrics["n"] == 12 and card.strategy == adapted.chosen.candidate.strategy
+
+
+def test_the_same_again_trains_nothing(adapted, pairs, tiny_model_file):
+    before = kept_fits(adapted.directory)
+    again = adapt(settings_for(pairs, tiny_model_file), adapted.directory)
+    assert kept_fits(adapted.directory) == before and again.changes == ()
+    assert again.as_dict()["estimate"] == adapted.as_dict()["estimate"]
+
+
+def test_an_interrupted_adaptation_goes_on_to_the_same_answer(
+    short, adapted, pairs, tiny_model_file, tmp_path
+):
+    shutil.copytree(adapted.directory, tmp_path / "cut")
+    (tmp_path / "cut/answer.json").unlink()
+    fits = sorted((tmp_path / "cut/work/fits").iterdir())
+    for path in fits[::3]:
+        path.unlink()
+    again = adapt(settings_for(pairs, tiny_model_file), tmp_path / "cut")
+    assert sorted((tmp_path / "cut/work/fits").iterdir()) == fits
+    expected, found = (one.as_dict()["estimate"]["dice"] for one in (adapted, again))
+    assert found == pytest.approx(expected, abs=2e-3)
+
+
+def test_more_annotations_keep_what_they_do_not_change(
+    short, adapted, pairs, tiny_model_file, tmp_path
+):
+    shutil.copytree(pairs, tmp_path / "pairs")
+    first = adapt(settings_for(tmp_path / "pairs", tiny_model_file), tmp_path / "out")
+    before = kept_fits(first.directory)
+    write_pairs(tmp_path / "pairs", 1, first=12)
+    second = adapt(settings_for(tmp_path / "pairs", tiny_model_file), tmp_path / "out")
+    after = kept_fits(second.directory)
+    kept = {name for name in before if after.get(name) == before[name]}
+    assert len(after) - len(before) < len(before), "not everything was trained anew"
+    assert kept == set(before) and "+1 annotated images" in second.changes
+    assert "Since the last answer: +1 annotated images." in second.sentences()
+
+
+def test_few_images_are_told_what_can_be_said(tiny_model_file, tmp_path):
+    folder = write_pairs(tmp_path / "few", 5)
+    answer = adapt(settings_for(folder, tiny_model_file), tmp_path / "out")
+    assert answer.model is None and answer.chosen is None
+    told = " ".join(answer.sentences())
+    assert "With 5 annotated images, use model as it is" in told and "from 8 on" in told
+    assert (tmp_path / "out/report.html").is_file()
+
+
+def test_a_start_that_has_seen_the_images_is_left_out_by_name(adapted, pairs, tiny_model_file):
+    names = (str(adapted.model), str(tiny_model_file))
+    cards, left_out = usable_starts(names, load(pairs))
+    assert [*cards] == [str(tiny_model_file)]
+    assert left_out[0].name == str(adapted.model)
+    assert (
+        "seen 12 of the 12 images, or copies of them (scan00, scan01, scan02, …)"
+        in left_out[0].reason
+    )
+    with pytest.raises(ValueError, match="no start is left"):
+        usable_starts(names[:1], load(pairs))
+
+
+def test_other_data_and_foreign_folders_are_refused(adapted, tiny_model_file, tmp_path):
+    other = write_pairs(tmp_path / "other", 8)
+    with pytest.raises(ValueError, match="is an adaptation to .*pairs, not to .*other"):
+        adapt(settings_for(other, tiny_model_file), adapted.directory)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/thesis.txt").write_text("mine", encoding="utf-8")
+    with pytest.raises(FileExistsError, match="thesis.txt"):
+        adapt(settings_for(other, tiny_model_file), tmp_path / "mine")
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.txt"]
+
+
+def test_the_choice_for_a_fold_knows_nothing_of_it(short, pairs, tiny_model_file, tmp_path):
+    """Masks of a fold are turned inside out: what is chosen for it, and why, stays the same."""
+    data = load(pairs)
+    shutil.copytree(pairs, tmp_path / "pairs")
+    cases = decode(data.cases, (32, 32))
+    folds = deal(cases, {}, seed=0)
+    for key in folds[0]:
+        path = str(tmp_path / f"pairs/masks/{key}.png")
+        cv2.imwrite(path, 255 - cv2.imread(path, cv2.IMREAD_GRAYSCALE))
+    chosen = []
+    for folder in (pairs, tmp_path / "pairs"):
+        settings = settings_for(folder, tiny_model_file)
+        changed, name = load(folder), str(tiny_model_file)
+        card = models.card(name)
+        pictures = Pictures(changed)
+        tried = (evaluate_untouched(name, card, pictures, 32),)
+        contenders = Contenders(tried, {name: card}, Evidence.published(), "ultrasound")
+        fits = Fits(tmp_path / "fits", pictures, settings, 4, Silent())
+        chosen.append(CrossValidation(folds, contenders, fits, 2).choose((1, 2, 3)))
+    assert chosen[0].weighed == chosen[1].weighed
+    assert len(chosen[0].weighed) == 2 and chosen[0].weighed[1].trial is not None
+
+
+def test_folds_stay_when_images_are_added():
+    images, masks = disc_images(14)
+    keys = tuple(f"k{n:02d}" for n in range(14))
+    groups = tuple(f"p{n // 2}" for n in range(14))
+    cases = decode_like(keys, groups, images, masks)
+    folds = deal(cases.between(0, 12), {}, seed=3)
+    fold_of = {f"p{int(key[1:]) // 2}": n for n, fold in enumerate(folds) for key in fold}
+    more = deal(cases, fold_of, seed=3)
+    assert all({*old} <= {*new} for old, new in zip(folds, more, strict=True))
+    assert sorted(key for fold in more for key in fold) == [*keys]
+    assert deal(cases.between(0, 2), {}, seed=3) == (("k00", "k01"),)
+
+
+def decode_like(keys, groups, images, masks):
+    from kerasunet.data.decoding import DecodedCases
+
+    return DecodedCases(keys, groups, images[..., None], masks, (None,) * len(keys))
+
+
+# Candidates
+
+
+def tried(start: str, dice: float, modality: str) -> Untouched:
+    return Untouched(start, 128, modality, {"a": dice, "b": dice}, np.zeros((2, 1, 1)))
+
+
+def contenders(*starts: Untouched) -> Contenders:
+    rows = (
+        Finding("busi", "close", 20, "0.1*shallow:4", dice=0.72, behind=0.0, error=0.002, sets=3),
+        Finding("busi", "close", 20, "none", dice=0.71, behind=0.01, error=0.002, sets=3),
+        Finding("busi", "far", 20, "3*shallow:4", dice=0.66, behind=0.0, error=0.002, sets=3),
+        Finding("busi", "far", 20, "3*all", dice=0.64, behind=0.02, error=0.002, sets=3),
+    )
+    card = models.card("natural")
+    return Contenders(starts, {one.start: card for one in starts}, Evidence(rows), "ultrasound")
+
+
+def test_a_start_that_knows_the_images_leads_and_may_stay_untouched():
+    field = contenders(tried("natural", 0.4, "photograph"), tried("clinic", 0.7, "ultrasound"))
+    beliefs = field.beliefs(["a", "b"])
+    assert [*beliefs][:2] == [
+        Candidate("clinic", 128, "0.1*shallow:4"),
+        Candidate("clinic", 128, "none"),
+    ]
+    assert beliefs[Candidate("natural", 128, "3*shallow:4")].behind == pytest.approx(0.06)
+
+
+def test_a_start_that_does_not_find_the_objects_is_as_far_as_photographs():
+    field = contenders(tried("natural", 0.3, "photograph"), tried("clinic", 0.4, "ultrasound"))
+    beliefs = field.beliefs(["a", "b"])
+    assert {one.start for one in beliefs} == {"natural"}
+    assert beliefs[Candidate("natural", 128, "3*shallow:4")] == Belief(
+        0.0, pytest.approx(0.01, abs=1e-3)
+    )
+    assert len(field.shortlist(["a"], 1)) == 1
+
+
+def test_small_objects_are_also_tried_in_larger_images():
+    card = models.card("natural")
+    assert sizes_of(card, object_side=40.0) == (128,)
+    assert sizes_of(card, object_side=9.0) == (128, 192, 256)
+
+
+# The command line
+
+
+def test_the_command_answers_in_words(short, pairs, tiny_model_file, call_cli):
+    words = ["adapt", str(pairs), "--budget", "quick", "--minutes", "0.01", "--output", "out"]
+    done = call_cli(*words, "--starts", str(tiny_model_file))
+    assert done.returncode == 0, done.stderr
+    assert "expect a Dice of" in done.stdout
+    assert "kerasunet predict --model out/model.keras" in done.stdout
+    assert "12 annotated images (12 images)" in done.stderr
+    assert "training steps to come" in done.stderr
+
+
+def test_wrong_budgets_are_refused(call_cli):
+    done = call_cli("adapt", "x", "--budget", "lavish")
+    assert done.returncode == 2 and "quick, normal, thorough" in done.stderr
