@@ -28,6 +28,8 @@ VERBS = {
     "evaluate": "measure a saved model on image/mask pairs",
     "predict": "segment images: masks, overlays and a table of areas",
     "export": "export a saved model for ONNX Runtime, OpenVINO, LiteRT and others",
+    "next": "rank images without a mask by what annotating them would teach",
+    "push": "write a model as a repository of the Hugging Face Hub, or to it",
     "compare": "print a table of finished fine-tuning runs",
     "check": "find every mistake in a data set before training",
     "show": "show pairs on a contact sheet or layers in a table, or overfit one batch",

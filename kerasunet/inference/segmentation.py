@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -48,6 +49,15 @@ class Segmentation:
         return dict(zip(self.objects.names, self.objects.planes(self.mask), strict=True))
 
     @property
+    def foreground(self) -> np.ndarray:
+        """Probability of any object, float32, `(height, width)`; if they overlap, the largest."""
+        if not self.objects.several:
+            return self.probability
+        if self.objects.overlapping:
+            return self.probability.max(axis=0)
+        return np.minimum(self.probability.sum(axis=0), 1)
+
+    @property
     def area_pixels(self) -> int:
         """Number of foreground pixels, of whatever object."""
         return int(np.count_nonzero(self.mask))
@@ -74,6 +84,23 @@ class Segmentation:
             mask=self.objects.planes(self.mask)[number],
             objects=Objects((name,)),
         )
+
+
+def averaged(found: Sequence[Segmentation], threshold: float) -> Segmentation:
+    """Average the probabilities of several models of the same objects on one image.
+
+    Args:
+        found: What each found.
+        threshold: Probability from which a pixel is of an object; see `Objects.decide`.
+    """
+    first, objects = found[0], found[0].objects
+    mean = sum((one.probability for one in found[1:]), first.probability) / len(found)
+    if not objects.several:
+        return replace(first, probability=mean, mask=mean >= threshold)
+    outputs = np.moveaxis(mean, 0, -1)
+    if objects.exclusive:
+        outputs = np.concatenate([1 - outputs.sum(axis=-1, keepdims=True), outputs], axis=-1)
+    return replace(first, probability=mean, mask=objects.decide(outputs, threshold))
 
 
 def segmentation(

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from io import BufferedReader
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 
@@ -237,6 +238,44 @@ def has_place(path: str | os.PathLike) -> bool:
             return False
         source = Source(file, kind, 0, size_limit=SIZE_LIMIT)
         return _reader(kind).locate(source).plane is not None
+
+
+def kind(path: str | os.PathLike) -> str:
+    """Return what a file is by its first bytes, such as `"PNG"`, `"DICOM"` or `"NIfTI"`.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        PermissionError: There is no permission to read the file.
+        ValueError: The file is not a readable image.
+    """
+    with _opened(Path(path)) as file:
+        return kind_of(file)
+
+
+def locate(path: str | os.PathLike, frame: int = 0) -> Partner:
+    """Return a frame of an image file, from 0, as the partner of a mask: its size and its place.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        PermissionError: There is no permission to read the file.
+        ValueError: The file is not a readable image, or its kind needs an extra.
+    """
+    with _opened(Path(path)) as file:
+        found = kind_of(file)
+        return _reader(found).locate(Source(file, found, frame, size_limit=SIZE_LIMIT))
+
+
+def grid(path: str | os.PathLike) -> tuple[Any, Any]:
+    """Return header and grid of a NIfTI file: nibabel's header, and a `volumes.Volume`.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        PermissionError: There is no permission to read the file.
+        ValueError: The file is not a readable NIfTI file, or its kind needs an extra.
+    """
+    with _opened(Path(path)) as file:
+        found = kind_of(file)
+        return _reader(found).grid(Source(file, found, 0, size_limit=SIZE_LIMIT))
 
 
 @contextmanager

@@ -55,7 +55,17 @@ def locate(source: Source) -> Partner:
         return volumes.partner_of(_open(source), source)
 
 
+def grid(source: Source) -> tuple[Nifti1Header, Volume]:
+    """Return the header and the grid, whose voxels can be read while the file is open."""
+    with quiet("nibabel"):
+        return _opened(source)
+
+
 def _open(source: Source) -> Volume:
+    return _opened(source)[1]
+
+
+def _opened(source: Source) -> tuple[Nifti1Header, Volume]:
     source.file.seek(0)
     is_packed = source.file.peek(2)[:2] == _GZIP
     file: File = gzip.GzipFile(fileobj=source.file) if is_packed else source.file
@@ -74,7 +84,7 @@ def _open(source: Source) -> Volume:
 
     padded = (*shape, 1)[: max(3, len(shape))]
     affine = _affine(header)
-    return Volume(padded, affine, _sizes(header, affine), read)
+    return header, Volume(padded, affine, _sizes(header, affine), read)
 
 
 def _unpacked(source: Source, file: File, header: Nifti1Header) -> File:
