@@ -81,3 +81,26 @@ def test_overlapping_objects_are_bits_of_a_picture(models, scan, call_cli, tmp_p
     assert areas == [(bits >> bit & 1).sum() for bit in (0, 1)]
     refused = call_cli(*words, "--format", "nifti", "--output", "other")
     assert "holds one object a pixel" in refused.stderr
+
+
+def test_a_dicom_segmentation_has_a_segment_for_each_object(models, tmp_path, call_cli):
+    pytest.importorskip("highdicom")
+    import pydicom
+    from helpers.dicom_files import dicom, save
+
+    image = load("simulated-xray:1", size=48).cases[0].load().image
+    ds = dicom(image.astype(np.uint8))
+    ds.StudyInstanceUID, ds.SeriesInstanceUID, ds.Modality = "1.2.3.1", "1.2.3.2", "US"
+    ds.SOPClassUID = ds.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.6.1"
+    save(ds, tmp_path / "chest.dcm")
+    words = ("predict", models[False], "chest.dcm", "--engine", "keras", "--output", "out")
+    done = call_cli(*words, "--format", "dicom-seg", "png")
+    assert done.returncode == 0, done.stderr
+    written = pydicom.dcmread(tmp_path / "out" / "dicom-seg" / "chest.dcm")
+    assert [one.SegmentLabel for one in written.SegmentSequence] == [*OBJECTS]
+    labels = cv2.imread(str(tmp_path / "out" / "masks" / "chest.png"), cv2.IMREAD_UNCHANGED)
+    assert len(np.unique(labels)) > 1
+    for number, name in enumerate(OBJECTS, start=1):
+        if (labels == number).any():
+            (case,) = load(tmp_path / "out" / "dicom-seg", objects=[name]).cases
+            np.testing.assert_array_equal(case.load().mask, labels == number)
