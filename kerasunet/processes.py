@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import ctypes
 import os
+import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 _SECONDS_BETWEEN_CHECKS = 2.0
+_PATIENCE = 5.0
 _PARENT = "KERASUNET_PARENT"
 _M_ARENA_MAX, _MOST = -8, 2  # malloc.h of glibc; mallopt(3)
 _M_MMAP_THRESHOLD, _LARGE_BYTES = -3, 1 << 20
@@ -28,6 +30,49 @@ def environment(additions: Mapping[str, str] | None = None) -> dict[str, str]:
     path = os.pathsep.join([str(_SOURCE), *([inherited] if inherited else [])])
     started_by = {_PARENT: str(os.getpid())}
     return {**os.environ, **(additions or {}), **started_by, "PYTHONPATH": path}
+
+
+class BackgroundProcess:
+    """A process that writes what it says to a file, and can be ended.
+
+    Args:
+        command: Program and arguments.
+        log: Receives standard output and errors.
+        additions: Environment variables to set, in addition to the present ones.
+
+    Attributes:
+        cancelled: Whether `cancel` ended it.
+    """
+
+    def __init__(
+        self, command: Sequence[str], log: Path, additions: Mapping[str, str] | None = None
+    ):
+        self.cancelled = False
+        with open(log, "w", encoding="utf-8") as file:
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                env=environment(additions),
+            )
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it has ended, by itself or not."""
+        return self._process.poll() is not None
+
+    def cancel(self) -> None:
+        """End the process, if it has not ended, and wait for that."""
+        if self.has_ended:
+            return
+        self.cancelled = True
+        self._process.terminate()
+        try:
+            self._process.wait(_PATIENCE)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
 
 
 def end_with_parent() -> None:

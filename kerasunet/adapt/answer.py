@@ -141,7 +141,7 @@ class Answer:
     def _where(self) -> list[str]:
         if self.model is None or self.chosen is None:
             best = max(self.untouched, key=lambda one: one.mean(self.keys))
-            return [f"Use it: kerasunet predict --model {best.start} YOUR_IMAGES --output masks"]
+            return [f"Use it: kerasunet predict {best.start} YOUR_IMAGES --output masks"]
         folds = len({case.row["fold"] for case in self.estimate.cases}) if self.estimate else 0
         made = "trained on all of them"
         if self.is_ensemble:
@@ -150,13 +150,14 @@ class Answer:
             made = "the start itself, with a card of its own"
         return [
             f"The model is {self.model}, {made}.",
-            f"Use it: kerasunet predict --model {self.model} YOUR_IMAGES --output masks",
+            f"Use it: kerasunet predict {self.model} YOUR_IMAGES --output masks",
         ]
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values, for `answer.json`."""
         return {
             "answer": self.headline(),
+            "sentences": self.sentences(),
             "images": len(self.keys),
             "groups": self.survey.groups,
             "unannotated": len(self.survey.data.unannotated),

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import csv
-import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,11 +14,10 @@ from pathlib import Path
 from kerasunet import runs
 from kerasunet.backend import start_backend
 from kerasunet.files import read_json, write_json
-from kerasunet.processes import end_with_parent, environment, last_line, module_command
+from kerasunet.processes import BackgroundProcess, end_with_parent, last_line, module_command
 from kerasunet.runs.directory import RunDirectory
 from kerasunet.training.settings import FinetuneSettings, finetune_settings, to_json
 
-_PATIENCE = 5.0
 _MOST_PICTURES = 4
 _USER_ERRORS = (ValueError, OSError, FloatingPointError)
 
@@ -69,23 +67,16 @@ class BackgroundRun:
         self.directory = directory
         self.settings = settings
         self._files = RunDirectory(directory)
-        self._cancelled = False
         write_json(self._files.request, to_json(settings))
-        with open(self._files.log, "w", encoding="utf-8") as log:
-            self._process = subprocess.Popen(
-                module_command("kerasunet.runs.background", str(directory)),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env=environment(additions),
-            )
+        command = module_command("kerasunet.runs.background", str(directory))
+        self._process = BackgroundProcess(command, self._files.log, additions)
 
     def progress(self) -> Progress:
         """Read what the process has written so far."""
-        ended = self._process.poll() is not None
+        ended = self._process.has_ended
         phase, step = self._written()
         message = ""
-        if self._cancelled:
+        if self._process.cancelled:
             phase = "cancelled"
         elif ended:
             phase = "finished" if self._files.summary.is_file() else "failed"
@@ -101,14 +92,7 @@ class BackgroundRun:
 
     def cancel(self) -> None:
         """End the process, if it has not ended, and wait for that."""
-        if self._process.poll() is None:
-            self._cancelled = True
-            self._process.terminate()
-            try:
-                self._process.wait(_PATIENCE)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
+        self._process.cancel()
 
     def _written(self) -> tuple[str, int]:
         path = self._files.status

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from pathlib import Path
 
 import cv2
@@ -14,6 +15,7 @@ from helpers.images import disc_images
 
 from kerasunet import models
 from kerasunet.adapt import AdaptSettings, Answer, adapt
+from kerasunet.adapt.background import RESULT, AdaptProgress, BackgroundAdaptation
 from kerasunet.adapt.candidates import Contenders
 from kerasunet.adapt.cross_validation import CrossValidation, deal
 from kerasunet.adapt.fits import Candidate, Fits
@@ -71,7 +73,7 @@ def test_an_answer_comes_in_words_values_and_files(adapted):
     assert answer["estimate"]["low"] <= answer["estimate"]["dice"] <= answer["estimate"]["high"]
     words = (adapted.directory / "answer.md").read_text(encoding="utf-8")
     assert adapted.headline() in words and "expect a Dice of" in words
-    assert f"kerasunet predict --model {adapted.model}" in words
+    assert f"kerasunet predict {adapted.model} YOUR_IMAGES" in words
     page = (adapted.directory / "report.html").read_text(encoding="utf-8")
     assert page.count("<figure>") == 8 and "http" not in page
     for name in ("pairs.png", "failures.png"):
@@ -201,6 +203,41 @@ def decode_like(keys, groups, images, masks):
     return DecodedCases(keys, groups, images[..., None], masks, (None,) * len(keys))
 
 
+# In a process of its own
+
+
+def followed(running: BackgroundAdaptation, until) -> AdaptProgress:
+    deadline = time.monotonic() + 300
+    while not until(progress := running.progress()):
+        assert time.monotonic() < deadline, progress
+        time.sleep(0.2)
+    return progress
+
+
+@pytest.mark.slow
+def test_a_process_of_its_own_tells_how_it_goes_and_ends_with_an_answer(
+    pairs, tiny_model_file, tmp_path
+):
+    running = BackgroundAdaptation(settings_for(pairs, tiny_model_file), tmp_path / "job")
+    seen = followed(running, lambda progress: progress.is_over or progress.step > 0)
+    assert seen.steps > 0 and seen.seconds > 0
+    done = followed(running, lambda progress: progress.is_over)
+    assert (done.state, done.step) == ("finished", done.steps), done.message
+    assert any("12 annotated images" in note for note in done.notes)
+    assert (tmp_path / "job" / RESULT / "model.keras").is_file()
+
+
+def test_a_process_that_fails_says_why_and_one_that_is_cancelled_ends(tiny_model_file, tmp_path):
+    (tmp_path / "empty").mkdir()
+    settings = settings_for(tmp_path / "empty", tiny_model_file)
+    running = BackgroundAdaptation(settings, tmp_path / "job")
+    done = followed(running, lambda progress: progress.is_over)
+    assert done.state == "failed" and str(tmp_path / "empty") in done.message
+    again = BackgroundAdaptation(settings, tmp_path / "other")
+    again.cancel()
+    assert again.progress().state == "cancelled"
+
+
 # Candidates
 
 
@@ -253,7 +290,7 @@ def test_the_command_answers_in_words(short, pairs, tiny_model_file, call_cli):
     done = call_cli(*words, "--starts", str(tiny_model_file))
     assert done.returncode == 0, done.stderr
     assert "expect a Dice of" in done.stdout
-    assert "kerasunet predict --model out/model.keras" in done.stdout
+    assert "kerasunet predict out/model.keras YOUR_IMAGES" in done.stdout
     assert "12 annotated images (12 images)" in done.stderr
     assert "training steps to come" in done.stderr
 

@@ -218,3 +218,22 @@ def test_everything_goes_with_the_session(demo_url, demo_place, browser, tmp_pat
         end -= 1
     assert not data.parent.exists()
     assert _running(demo_place) == []
+
+
+def test_few_images_are_answered_at_once(page, tmp_path):
+    _upload(page, _zip(tmp_path / "few.zip", count=5), "5 cases: no problems")
+    page.get_by_role("button", name="Find the best start and layers").click()
+    told = page.locator("#adapt-answer").get_by_text("With 5 annotated images, use natural")
+    told.wait_for(timeout=_LONG)
+    assert "from 8 on" in page.locator("#adapt-answer").inner_text()
+    assert page.locator("#adapt-files a[download='report.html']").count() == 1
+    assert page.locator("#adapt-start").is_enabled()
+
+
+def test_an_adaptation_can_be_stopped(page, tmp_path):
+    _upload_discs(page, tmp_path)
+    page.get_by_role("button", name="Find the best start and layers").click()
+    page.locator("#adapt-status").get_by_text("annotated images").wait_for(timeout=_LONG)
+    page.locator("#adapt-cancel").click()
+    page.locator("#adapt-status").get_by_text("Cancelled").wait_for(timeout=_LONG)
+    assert page.locator("#adapt-start").is_enabled()

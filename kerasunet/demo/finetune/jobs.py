@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from kerasunet import models
+from kerasunet.adapt.background import BackgroundAdaptation
+from kerasunet.adapt.settings import AdaptSettings
 from kerasunet.data.archives import unpack
 from kerasunet.data.cases import AnnotatedCase, Case, FileCase
 from kerasunet.data.checking import Report, check
@@ -90,6 +92,7 @@ class Workspace:
         folder: Holds all files of the session.
         report: What the check found; `None` before there are data.
         run: The latest run.
+        adaptation: The latest adaptation.
         runs: How many runs were started.
         validations_shown: How many validations of the run the page shows.
         end_shown: Whether the page shows the end of the run.
@@ -98,6 +101,7 @@ class Workspace:
     folder: Path
     report: Report | None = None
     run: BackgroundRun | None = None
+    adaptation: BackgroundAdaptation | None = None
     runs: int = 0
     validations_shown: int = -1
     end_shown: bool = False
@@ -142,15 +146,24 @@ class Workspace:
         self.run = BackgroundRun(settings, directory, {"KERASUNET_CACHE": "off"})
         return self.run
 
+    def start_adaptation(self, settings: AdaptSettings) -> BackgroundAdaptation:
+        """Start an adaptation in a folder of its own."""
+        self.runs += 1
+        directory = self.folder / f"adaptation-{self.runs}"
+        self.adaptation = BackgroundAdaptation(settings, directory, {"KERASUNET_CACHE": "off"})
+        return self.adaptation
+
     @property
     def is_training(self) -> bool:
-        """Whether a run is in progress."""
-        return self.run is not None and not self.run.progress().is_over
+        """Whether a run or an adaptation is in progress."""
+        jobs = (self.run, self.adaptation)
+        return any(job is not None and not job.progress().is_over for job in jobs)
 
     def clear(self) -> None:
-        """End the run and delete all files."""
-        if self.run is not None:
-            self.run.cancel()
+        """End what is in progress and delete all files."""
+        for job in (self.run, self.adaptation):
+            if job is not None:
+                job.cancel()
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
@@ -176,11 +189,25 @@ class TrainingJobs:
         """
         workspace = self.workspace(session)
         with self._lock:
-            busy = next((other for other in self._workspaces.values() if other.is_training), None)
-            if busy is not None:
-                whose = "your run" if busy is workspace else "another visitor's run"
-                raise ValueError(f"{whose} has not ended; only one run trains at a time")
+            self._require_idle(workspace)
             return workspace.start(settings)
+
+    def start_adaptation(self, session: str, settings: AdaptSettings) -> BackgroundAdaptation:
+        """Start an adaptation in the workspace of a session.
+
+        Raises:
+            ValueError: Another run is not over.
+        """
+        workspace = self.workspace(session)
+        with self._lock:
+            self._require_idle(workspace)
+            return workspace.start_adaptation(settings)
+
+    def _require_idle(self, workspace: Workspace) -> None:
+        busy = next((other for other in self._workspaces.values() if other.is_training), None)
+        if busy is not None:
+            whose = "your run" if busy is workspace else "another visitor's run"
+            raise ValueError(f"{whose} has not ended; only one run trains at a time")
 
     def clear(self, session: str) -> Workspace | None:
         """Clear and return the workspace of a session that has ended, if it has one."""

@@ -11,6 +11,7 @@ import gradio as gr
 from kerasunet.comparison.report import without_formulas
 from kerasunet.data.checking import Report
 from kerasunet.demo.context import QUIET, Context, problem_html
+from kerasunet.demo.finetune.adaptation import AdaptationForm
 from kerasunet.demo.finetune.jobs import (
     IMAGE_SIZES,
     OPTIMIZATION,
@@ -52,7 +53,9 @@ def build(context: Context) -> None:
     tab = _Tab(context)
     gr.Markdown("### 1. Images and masks")
     tab.draw_data()
-    gr.Markdown("### 2. What to train")
+    gr.Markdown("### 2. Let the images choose")
+    tab.adaptation.draw()
+    gr.Markdown("### Or choose yourself what to train")
     tab.draw_settings()
     tab.draw_run()
     tab.connect()
@@ -64,6 +67,7 @@ class _Tab:
     def __init__(self, context: Context) -> None:
         self.context = context
         self.jobs = TrainingJobs()
+        self.adaptation = AdaptationForm(context, self.jobs)
 
     # What is shown
 
@@ -147,7 +151,8 @@ class _Tab:
     # What happens
 
     def connect(self) -> None:
-        checked = [self.found, self.start]
+        checked = [self.found, self.start, self.adaptation.start]
+        self.adaptation.connect()
         self.archive.upload(self._open_archive, self.archive, checked, **_BUSY)
         if self.context.local:  # Else strangers could look into folders of this machine.
             opened = [self.check.click, self.folder.submit]
@@ -254,9 +259,9 @@ def _checked(check: Callable[[], Report]) -> list[Any]:
     try:
         report = check()
     except (ValueError, OSError) as error:
-        return [problem_html(error), gr.update(interactive=False)]
+        return [problem_html(error), *[gr.update(interactive=False)] * 2]
     usable = report.data is not None and not report.counts()["error"]
-    return [check_html(report), gr.update(interactive=usable)]
+    return [check_html(report), *[gr.update(interactive=usable)] * 2]
 
 
 def _downloads(directory: Path) -> list[str]:
