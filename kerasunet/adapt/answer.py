@@ -84,7 +84,7 @@ class Answer:
                 f"That is all {len(self.keys)} images can tell: from {SMALLEST} on, in at least 2 "
                 "groups, layers are tuned and the result is tested on images left out."
             ]
-        low, high = self.estimate.dice.interval()
+        low, high = self.estimate.interval
         what = "patients" if "patient" in self.survey.groups else "images"
         sentence = (
             f"On new {what} of this kind, expect a Dice of {self.estimate.dice.mean:.2f} "
@@ -213,7 +213,7 @@ def _candidate(candidate: Candidate) -> dict[str, Any]:
 
 
 def _estimate(estimate: Estimate) -> dict[str, Any]:
-    low, high = estimate.dice.interval()
+    low, high = estimate.interval
     return {
         "dice": round(estimate.dice.mean, 4),
         "low": round(low, 4),

@@ -70,7 +70,7 @@ def _how(answer: Answer) -> str:
 def _metrics(answer: Answer) -> list[tuple[str, str]]:
     assert answer.estimate is not None
     summary = answer.estimate.evaluation.summary
-    low, high = answer.estimate.dice.interval()
+    low, high = answer.estimate.interval
     rows = [("Dice", f"{answer.estimate.dice.mean:.3f} ({low:.3f} to {high:.3f})")]
     for name, metric in METRICS.items():
         if name != "dice":

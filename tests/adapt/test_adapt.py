@@ -18,13 +18,14 @@ from kerasunet.adapt import AdaptSettings, Answer, adapt
 from kerasunet.adapt.background import RESULT, AdaptProgress, BackgroundAdaptation
 from kerasunet.adapt.candidates import Contenders
 from kerasunet.adapt.cross_validation import CrossValidation, deal
+from kerasunet.adapt.estimate import studentized_interval
 from kerasunet.adapt.fits import Candidate, Fits
 from kerasunet.adapt.settings import BUDGETS, Silent
 from kerasunet.adapt.starts import Pictures, Untouched, evaluate_untouched, sizes_of, usable_starts
 from kerasunet.data import load
 from kerasunet.data.decoding import decode
 from kerasunet.data.fingerprints import image_identities
-from kerasunet.layer_selection import Belief, Evidence, Finding
+from kerasunet.layer_selection import Belief, Evidence, Finding, GroupedMean
 from kerasunet.training import Optimization
 
 FEW_STEPS = Optimization(batch_size=4, learning_rate=3e-3)
@@ -298,3 +299,24 @@ def test_the_command_answers_in_words(short, pairs, tiny_model_file, call_cli):
 def test_wrong_budgets_are_refused(call_cli):
     done = call_cli("adapt", "x", "--budget", "lavish")
     assert done.returncode == 2 and "quick, normal, thorough" in done.stderr
+
+
+# The interval
+
+
+def test_the_interval_covers_skew_means_about_as_often_as_it_says():
+    """A tenth of the cases fail; of 400 samples of 20 cases, 93 % or more should be covered."""
+    rng = np.random.default_rng(5)
+    covered = 0
+    for _ in range(400):
+        scores = np.where(rng.random(20) < 0.1, rng.uniform(0, 0.2, 20), rng.uniform(0.8, 1, 20))
+        groups = [f"p{n}" for n in range(20)]
+        mean = GroupedMean.of(scores, groups, folds=4)
+        low, high = studentized_interval(mean, scores.tolist(), groups)
+        covered += low <= 0.9 * 0.9 + 0.1 * 0.1 <= high
+    assert covered >= 0.9 * 400
+
+
+def test_equal_scores_have_an_interval_without_width():
+    scores, groups = [0.9] * 6, list("abcdef")
+    assert studentized_interval(GroupedMean.of(scores, groups), scores, groups) == (0.9, 0.9)
