@@ -67,7 +67,7 @@ def with_objects(
             "--overlapping: only several objects can overlap; name each, such as --objects lesion "
             "caliper"
         )
-    if choices and (parts := simulated_parts(data)):
+    if choices and mask_threshold is None and (parts := simulated_parts(data)):
         return _simulated(data, choices, parts, overlapping=overlapping)
     if len(choices) < 2:
         return _with_object(data, objects, mask_threshold)
