@@ -72,6 +72,7 @@ class Architecture:
         *,
         size: tuple[int | None, int | None] = (None, None),
         name: str = "unet",
+        overlapping: bool = False,
     ) -> keras.Model:
         """Build the network with random weights, in the current dtype policy.
 
@@ -79,6 +80,7 @@ class Architecture:
             classes: Channels of the output.
             size: Height and width of the images in pixels; `None` for any multiple of `2**depth`.
             name: Name of the model.
+            overlapping: Whether each channel is an object, and a pixel may be of several.
 
         Returns:
             The uncompiled model, as `kerasunet.UNet` describes it.
@@ -90,7 +92,18 @@ class Architecture:
 
         numbers = asdict(self)
         shape = (*size, numbers.pop("channels"))
-        return build_network(shape, classes=classes, name=name, **numbers)
+        return build_network(shape, classes=classes, name=name, overlapping=overlapping, **numbers)
+
+
+def is_overlapping(model: keras.Model) -> bool:
+    """Tell whether each of several channels of the output is an object, and a pixel may be of many.
+
+    Otherwise channels exclude each other, the first being the background; or there is only one.
+    """
+    import keras
+
+    activation = getattr(model.outputs[0]._keras_history.operation, "activation", None)
+    return model.output_shape[-1] > 1 and activation is keras.activations.sigmoid
 
 
 def rebuilt(model: keras.Model) -> keras.Model:
@@ -152,4 +165,9 @@ def without_normalization(model: keras.Model) -> keras.Model:
 
 def _same_shape(model: keras.Model, architecture: Architecture) -> keras.Model:
     """Return a new network with the image size, classes and name of an existing one."""
-    return architecture.build(model.output_shape[-1], size=model.input_shape[1:3], name=model.name)
+    return architecture.build(
+        model.output_shape[-1],
+        size=model.input_shape[1:3],
+        name=model.name,
+        overlapping=is_overlapping(model),
+    )

@@ -27,6 +27,7 @@ def build_network(
     classes: int,
     normalization: str | None,
     name: str,
+    overlapping: bool = False,
 ) -> keras.Model:
     """Build a U-Net with random weights; the arguments are those of `kerasunet.UNet`.
 
@@ -51,7 +52,7 @@ def build_network(
         x = _upsampled(x, skips[level - 1], filters, block=f"dec{level}")
         x = _two_convolutions(x, filters, normalization, block=f"dec{level}")
     x = layers.Conv2D(classes, 1, data_format=_CHANNELS_LAST, name="head")(x)
-    activation = "sigmoid" if classes == 1 else "softmax"
+    activation = "sigmoid" if classes == 1 or overlapping else "softmax"
     x = layers.Activation(activation, name="probability", dtype="float32")(x)
     return keras.Model(image, x, name=name)
 

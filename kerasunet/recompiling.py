@@ -26,7 +26,7 @@ from kerasunet.freezing import (
     set_flags,
     with_fixed_rates,
 )
-from kerasunet.losses import DiceCrossEntropy, dice, is_own
+from kerasunet.losses import DiceCrossEntropy, has_several_channels, is_own, loss_and_metric
 from kerasunet.strategies import Strategy
 
 _OWN_APPLY = "apply"  # Of `scale_updates`; it belongs to the optimizer that it was made for.
@@ -141,7 +141,9 @@ def _compile_arguments(model: keras.Model) -> dict[str, Any]:
             f"{model.name}: {type(model).__name__} has a `compile` of its own, whose arguments are "
             "not known; set the flags with kerasunet.freezing.apply_strategy, then compile it"
         )
-    defaults = {"loss": DiceCrossEntropy(), "metrics": [dice]}
+    loss, metric = loss_and_metric(model)
+    several = has_several_channels(model)
+    defaults = {"loss": loss if several else DiceCrossEntropy(), "metrics": [metric]}
     if not model.compiled:
         return {"optimizer": _usual_optimizer(model), **defaults}
     # `get_compile_config` gives them as text, which Keras reads back for registered classes only.

@@ -44,8 +44,11 @@ def run(options: argparse.Namespace) -> int:
     if options.save_as is not None:
         models.check_name(options.save_as, None if options.restart else files.model)
     _check_layers(settings)
+    from kerasunet.runs.preparation import require_trained_head
+
     prepared = runs.prepare(settings)
     print(shared.describe_data(prepared.data), flush=True)
+    require_trained_head(settings, prepared.data.objects)
     if options.restart:
         files.require_removable(settings)
 
@@ -94,7 +97,9 @@ def _report(finished: runs.Run, prepared: runs.PreparedData) -> str:
         f"Dice on {test} held-out cases (mean, 95 % interval over {groups})",
         f"  before  {_interval(before)}",
         f"  after   {_interval(after)}",
-        f"  missed  {summary['after']['missed']} of {test}{_how_missed(summary['after'])}",
+        *_of_each_object(summary),
+        f"  missed  {summary['after']['missed']} of {_objects(summary, test)}"
+        f"{_how_missed(summary['after'])}",
     ]
     if summary["constant_prediction"]:
         lines.append(f"  {CONSTANT}")
@@ -107,6 +112,22 @@ def _report(finished: runs.Run, prepared: runs.PreparedData) -> str:
         f'load        keras.models.load_model("{files.model.as_posix()}")',
     ]
     return "\n".join(lines)
+
+
+def _objects(summary: dict, cases: int) -> str:
+    """Return how many objects could be missed, in words."""
+    several = len(summary["after"].get("objects") or ())
+    return f"{cases * several} ({several} objects in each case)" if several else str(cases)
+
+
+def _of_each_object(summary: dict) -> list[str]:
+    """Return a line for each of several objects."""
+    found = summary["after"].get("objects") or {}
+    before = summary["before"].get("objects") or {}
+    return [
+        f"  {name}  {before[name]['dice']['mean']:.3f} before, {_interval(one['dice'])} after"
+        for name, one in found.items()
+    ]
 
 
 def _how_missed(metrics: dict) -> str:

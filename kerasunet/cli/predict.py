@@ -60,7 +60,6 @@ _COLUMNS = (
     "mask",
 )
 _TABLE = "areas.csv"
-_OBJECTS = ("object",)
 _SECONDS_BETWEEN_TABLES = 20.0  # What a kill may cost.
 
 
@@ -109,8 +108,13 @@ def run(options: argparse.Namespace) -> int:
     for model in _models(options):
         models.check(model)
         check_request(
-            models.card(model), options.engine, tile=options.tile, overlap=options.overlap
+            models.card(model),
+            options.engine,
+            tile=options.tile,
+            overlap=options.overlap,
+            threshold=options.threshold,
         )
+    _require_same_objects(options)
     paths = image_files(options.images, options.unannotated)
     require_apart(options.output, paths)
     check_formats(options.format, paths)
@@ -120,6 +124,20 @@ def run(options: argparse.Namespace) -> int:
         directory = PredictionDirectory.open(options.output, _facts(options))
         directory.require_free(paths_of(frames), [_TABLE, *files.all_of(frames.values())])
         return _predict(options, frames, _Output(directory, files))
+
+
+def _require_same_objects(options: argparse.Namespace) -> None:
+    """Refuse models of different objects, and formats that cannot hold objects that overlap."""
+    objects = models.card(options.model).marked
+    for model in options.also:
+        found = models.card(model).marked
+        if found != objects and (found.several or objects.several):
+            raise ValueError(f"{model}: finds {found}, but {options.model} {objects}")
+    if objects.overlapping and (others := [form for form in options.format if form != "png"]):
+        raise ValueError(
+            f"--format {others[0]}: holds one object a pixel, but {objects}; use png, whose grey "
+            "levels have a bit for each"
+        )
 
 
 def _models(options: argparse.Namespace) -> list[str]:
@@ -136,7 +154,7 @@ def _files(options: argparse.Namespace) -> PredictionFiles:
     return PredictionFiles(
         options.output,
         tuple(dict.fromkeys(options.format)),
-        _OBJECTS,
+        models.card(options.model).marked,
         Algorithm(model, digest, __version__, facts),
         overlays=not options.no_overlays,
         uncertainty=options.uncertainty,
@@ -158,11 +176,16 @@ class _Output:
         names = [_TABLE, *self.files.all_of(frames.values())]
         self.directory.begin(paths_of(frames), names)
 
-    def add(self, found: Found, row: Mapping[str, Any]) -> None:
-        """Write what was found in a frame."""
+    def add(self, found: Found, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Write what was found in a frame, a row for each object."""
         frame = found.frame
-        entry = {"mask": self.files.mask_of(frame), "pair": self.files.pair(frame)}
-        self.directory.keep(frame.name, row, self.files.write_frame(found), **entry)
+        entry: dict[str, Any] = {
+            "mask": self.files.mask_of(frame),
+            "pair": self.files.pair(frame),
+        }
+        if len(rows) > 1:
+            entry |= {"rows": [dict(row) for row in rows]}
+        self.directory.keep(frame.name, rows[0], self.files.write_frame(found), **entry)
         self.done += 1
         if time.monotonic() - self.written > _SECONDS_BETWEEN_TABLES:
             _write_table(self)
@@ -224,7 +247,7 @@ def _predict_file(
             output.begin(frames)
         labels = segmentation.mask.astype("uint8")
         found = Found(frame, labels, image, spacing, doubts if output.files.uncertainty else None)
-        output.add(found, _row(frame, segmentation, Path(output.files.mask_of(frame)).name))
+        output.add(found, _rows(frame, segmentation, Path(output.files.mask_of(frame)).name))
         kept += [found] if output.files.keeps_frames else []
     if kept and not failures:
         try:
@@ -271,16 +294,25 @@ class _Segmenters:
 
     def __call__(self, image: np.ndarray) -> tuple[Segmentation, np.ndarray]:
         """Return the segmentation and the map of uncertainty."""
+        from kerasunet.inference.segmentation import averaged
         from kerasunet.inference.uncertainty import uncertainty
 
         found = [segment(image) for segment in self._each]
         probabilities = [one.probability for one in found]
         doubts = uncertainty(probabilities)
+        if found[0].objects.several:
+            doubts = doubts.max(axis=0)
         if len(found) == 1:
             return found[0], doubts
-        mean = sum(probabilities[1:], probabilities[0]) / len(probabilities)
-        mask = mean >= self._each[0].threshold
-        return replace(found[0], probability=mean, mask=mask), doubts
+        return averaged(found, self._each[0].threshold), doubts
+
+
+def _rows(frame: Frame, found: Segmentation, mask: str) -> list[dict[str, Any]]:
+    """Return the row of a frame; of several objects, one for each."""
+    if not found.objects.several:
+        return [_row(frame, found, mask)]
+    names = found.objects.names
+    return [{**_row(frame, found.of(name), mask), "object": name} for name in names]
 
 
 def _row(frame: Frame, found: Segmentation, mask: str) -> dict[str, Any]:
@@ -304,7 +336,10 @@ def _csv(rows: list[dict]) -> str:
     from kerasunet.comparison.report import without_formulas
 
     text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, _COLUMNS, lineterminator="\n")
+    columns = [*_COLUMNS]
+    if any("object" in row for row in rows):
+        columns.insert(columns.index("height"), "object")
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     return without_formulas(text.getvalue())

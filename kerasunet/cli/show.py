@@ -59,7 +59,9 @@ def _write_sheet(options: argparse.Namespace) -> None:
     cases = data.cases[:: max(len(data) // options.count, 1)][: options.count]
     samples = [case.load() for case in cases]
     captions = [f"{case.key} {case.label}".strip() for case in cases]
-    sheet = contact_sheet([s.image for s in samples], [s.mask for s in samples], captions)
+    sheet = contact_sheet(
+        [s.image for s in samples], [s.mask for s in samples], captions, objects=data.objects
+    )
     write_png(options.sheet, sheet, mark=_MARK)
     print(shared.describe_data(data))
     print(f"{len(cases)} of {len(data)} pairs of {data.name} ({data.layout}): {options.sheet}")

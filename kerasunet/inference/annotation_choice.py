@@ -125,7 +125,7 @@ class Looker:
 
     def __call__(self, image: np.ndarray) -> Look:
         """Look at an image, `(height, width[, 3])`, grey levels 0 to 255."""
-        found = [one.probability for one in self._segment(image).values()]
+        found = [one.foreground for one in self._segment(image).values()]
         return Look.of(found, self._features(image), image)
 
 

@@ -153,7 +153,9 @@ def _write_and_compare(
     else:
         formats.write(loaded, format, path, size=card.image_size)
     exported = formats.open_exported(format, path)
-    comparison = formats.compare(loaded, exported, images.checking, threshold=card.threshold)
+    comparison = formats.compare(
+        loaded, exported, images.checking, threshold=card.threshold, objects=card.marked
+    )
     if not int8 and not comparison["max_abs_delta"] <= _LARGEST_DELTA:
         raise ValueError(
             f"{path.name}: a probability differs from Keras by {comparison['max_abs_delta']:.2g}, "

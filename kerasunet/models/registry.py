@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kerasunet.architecture import Architecture, plain_copy
+from kerasunet.architecture import Architecture, is_overlapping, plain_copy
 from kerasunet.files import sha256, write_atomically
 from kerasunet.models.half_precision import write_half_precision
 from kerasunet.models.model_card import (
@@ -346,6 +346,7 @@ def save(model: keras.Model, path: str | os.PathLike, card: ModelCard) -> None:
         name=path.stem,
         architecture=Architecture.of(model),
         classes=model.output_shape[-1],
+        overlapping=is_overlapping(model),
         parameters=model.count_params(),
         versions=versions(),
         saved=datetime.now(UTC).isoformat(timespec="seconds"),

@@ -18,6 +18,7 @@ import numpy as np
 
 from kerasunet.data import writers
 from kerasunet.files import call_all, write_json, write_text
+from kerasunet.objects import Objects
 from kerasunet.runs.predictions import FORMATS
 
 _OF_FRAMES = {"png": "masks/{}.png", "labelme": "labelme/{}.json", "coco": "coco/images/{}.png"}
@@ -56,7 +57,8 @@ class Found:
 
     Attributes:
         frame: The frame.
-        labels: Uint8, `(height, width)`: 0 for the background, N for the N-th object.
+        labels: Uint8, `(height, width)`: 0 for the background, N for the N-th object, or a
+            bit for each of objects that overlap.
         image: The image as displayed, 0 to 255, `(height, width[, 3])`.
         spacing: Millimeters per pixel, (row, column); `None` where unknown.
         uncertainty: Float32, `(height, width)`, 0 to 1; `None` where it isn't wanted.
@@ -98,7 +100,7 @@ class PredictionFiles:
     Attributes:
         folder: The folder.
         formats: Of the masks, of `FORMATS`; the table names the first one's files.
-        objects: Names of the objects.
+        objects: What the masks mark.
         algorithm: Who made the masks.
         overlays: Whether masks are drawn on images, too.
         uncertainty: Whether maps of uncertainty are written.
@@ -106,7 +108,7 @@ class PredictionFiles:
 
     folder: Path
     formats: tuple[str, ...]
-    objects: tuple[str, ...]
+    objects: Objects
     algorithm: writers.Algorithm
     overlays: bool = True
     uncertainty: bool = False
@@ -186,7 +188,7 @@ class PredictionFiles:
             writers.write_dicom_seg(
                 self.folder / _OF_FILES["dicom-seg"].format(frame.file),
                 labels,
-                self.objects,
+                self.objects.names,
                 source=frame.path,
                 algorithm=self.algorithm,
                 frames=[one.frame.number or 0 for one in found],
@@ -201,7 +203,9 @@ class PredictionFiles:
         """
         written = []
         if "coco" in self.formats:
-            write_json(self.folder / _COCO, writers.coco_content(self._coco.values(), self.objects))
+            write_json(
+                self.folder / _COCO, writers.coco_content(self._coco.values(), self.objects.names)
+            )
             written.append(_COCO)
         pairs = [image["pair"] for image in images if "pair" in image and "row" in image]
         for form in self.formats:
@@ -244,26 +248,28 @@ class PredictionFiles:
         write_png(self.folder / name, picture)
 
     def _write_png(self, found: Found) -> None:
-        several = len(self.objects) > 1
-        mask = found.labels if several else found.labels > 0
+        mask = found.labels if self.objects.several else found.labels > 0
         self._picture(self._of("png", found.frame), mask)
 
     def _write_labelme(self, found: Found) -> None:
         image = _LABELME_IMAGE.format(found.frame.name)
         self._picture(image, _shown(found.image))
-        content = writers.labelme_content(found.labels, self.objects, Path(image).name)
+        content = writers.labelme_content(found.labels, self.objects.names, Path(image).name)
         write_json(self.folder / self._of("labelme", found.frame), content)
 
     def _write_coco(self, found: Found) -> None:
         image = self._of("coco", found.frame)
         self._picture(image, _shown(found.image))
         name = image.removeprefix("coco/")
-        self._coco[name] = writers.coco_image(found.labels, self.objects, name)
+        self._coco[name] = writers.coco_image(found.labels, self.objects.names, name)
 
     def _write_overlay(self, found: Found) -> None:
-        from kerasunet.drawing import overlay
+        from kerasunet.drawing import overlay, overlay_objects
 
-        drawn = overlay(found.image, found.labels > 0, thickness=2)
+        if self.objects.several:
+            drawn = overlay_objects(found.image, found.labels, self.objects, thickness=2)
+        else:
+            drawn = overlay(found.image, found.labels > 0, thickness=2)
         self._picture(_OVERLAY.format(found.frame.name), drawn)
 
     def _write_nifti(self, name: str, frames: np.ndarray, found: Sequence[Found]) -> None:

@@ -32,7 +32,8 @@ class PredictionDirectory:
         settings: What masks depend on beside the image, such as model and threshold, as plain
             values.
         images: By name of a mask, without suffix, the `sha256` of the image file and, once it is
-            segmented, its `row` of the table, the path of its `mask` and its `pair` of a manifest.
+            segmented, its `row` of the table (of several objects, `rows`), the path of its `mask`
+            and its `pair` of a manifest.
         files: By path within the directory, the SHA-256 of what was written; `None` where that is
             unfinished.
     """
@@ -73,9 +74,10 @@ class PredictionDirectory:
     def rows(self) -> list[dict[str, Any]]:
         """The rows of the table: of every image whose mask is there."""
         return [
-            image["row"]
+            row
             for name, image in self.images.items()
             if "row" in image and (self.path / _mask_of(name, image)).is_file()
+            for row in image.get("rows", [image["row"]])
         ]
 
     def require_free(self, images: Mapping[str, Path], names: Sequence[str]) -> None:

@@ -338,19 +338,20 @@ def test_choice_that_cannot_be_followed_is_refused(folder, make, suffix, choice,
     assert fault in refusal(folder(make(), suffix), objects=[choice])
 
 
-def test_several_objects_are_refused_until_they_are_supported(folder):
-    message = refusal(folder(values(150, 200)), objects=["left", "right"])
-    assert "several objects at a time are not supported" in message and "left,right" in message
-    with pytest.raises(ValueError, match="not supported"):
-        FinetuneSettings(objects=("left", "right"))
-    with pytest.raises(ValueError, match="not supported"):
-        check(folder(values(150, 200)), objects=["left", "right"])
+def test_several_objects_need_values_where_no_table_names_them(folder):
+    data = folder(values(150, 200))
+    assert "come without a table of names" in refusal(data, objects=["left", "right"])
+    assert "150 is named twice" in refusal(data, objects=["left=150", "right=150"])
+    with pytest.raises(ValueError, match="left is named twice"):
+        FinetuneSettings(objects=("left=150", "left=200"))
+    with pytest.raises(ValueError, match="left is named twice"):
+        check(data, objects=["left=150", "left=200"])
 
 
 def test_choice_on_simulated_data_is_refused():
     for choice in ({"objects": ["x=1"]}, {"mask_threshold": 127}):
         with pytest.raises(ValueError, match="nothing to choose"):
-            load("simulated-xray:2", **choice)
+            load("simulated-ultrasound:2", **choice)
 
 
 def test_choice_replaces_the_mask_values_of_a_published_set(tmp_path):

@@ -10,6 +10,7 @@ from kerasunet.data.cases import Case
 from kerasunet.data.checking.inspection import Inspection, Problem
 from kerasunet.data.decoding import misread_masks, mixed_codes
 from kerasunet.data.groups import NearDuplicates, find_near_duplicates
+from kerasunet.objects import objects_of
 
 _FEW_OBJECTS = 20
 _DEVIATIONS, _LEAST_DEVIATION = 5.0, 0.2
@@ -24,6 +25,22 @@ def without_objects(inspections: Sequence[Inspection]) -> Iterator[Problem]:
         misread = misread_masks([i.case for i in inspections if i.share is not None])
         if misread:
             yield Problem("coding", misread)
+
+
+def absent_objects(inspections: Sequence[Inspection]) -> Iterator[Problem]:
+    """Yield which of several objects are in no image, or only in images of some groups."""
+    seen = [inspection for inspection in inspections if inspection.present]
+    if not seen:
+        return
+    groups = {inspection.case.group for inspection in seen}
+    for number, name in enumerate(objects_of(i.case for i in seen).names):
+        having = {i.case.group for i in seen if i.present[number]}
+        count = sum(i.present[number] for i in seen)
+        if not having:
+            yield Problem("absent-object", f"{name}: in none of {len(seen):,} images")
+        elif having != groups:
+            text = f"{name}: in {count:,} of {len(seen):,} images, {len(having):,} of "
+            yield Problem("rare-object", f"{text}{len(groups):,} groups")
 
 
 def different_codes(inspections: Sequence[Inspection]) -> Iterator[Problem]:

@@ -9,6 +9,9 @@ from pathlib import Path
 
 from kerasunet.data.cases import Case, DataSet, FileCase, MaskCoding, by_annotation
 from kerasunet.data.layouts.pairing import (
+    IMAGE_FOLDERS,
+    MASK_FOLDERS,
+    OTHER_MASK_FOLDERS,
     Files,
     by_image,
     image_files,
@@ -22,11 +25,6 @@ from kerasunet.data.layouts.pairing import (
 from kerasunet.data.readers import count_frames, has_place
 from kerasunet.files import raise_all, report_all
 
-IMAGE_FOLDERS = ("images", "imgs", "image")
-MASK_FOLDERS = ("masks", "labels", "mask", "label")
-_OTHER_MASK_FOLDERS = (
-    "ground_truth", "groundtruth", "ground_truth_mask", "ground_truth_masks", "gt", "segmentations",
-)  # fmt: skip
 PARTS = {
     "train": "train",
     "training": "train",
@@ -48,22 +46,34 @@ _MAY_HOLD_MANY = (".dcm", ".dicom", ".nii", ".nii.gz", ".tif", ".tiff", ".nrrd",
 def images_and_masks(folder: Path) -> Sequence[Case] | None:
     """Read `images/x.jpg` with `masks/x.png`, or with `masks/x_mask.png`, `masks/x_seg_1.png` …
 
-    Both folders may have subfolders of equal names. Images without a mask are unannotated.
+    Both folders may have subfolders of equal names. Or the folder of masks alone has some, one for
+    each class. Images without a mask are unannotated.
     """
     found = _image_and_mask_files(folder)
     if found is None:
         return None
     images, masks = found
+    if masks and not any("/" in key for key in images) and all("/" in key for key in masks):
+        masks = _of_all_classes(masks, images)
     return pair_annotated(images, by_image(masks, images))
 
 
 def _image_and_mask_files(folder: Path) -> tuple[Files, Files] | None:
     image_folder = subfolder(folder, *IMAGE_FOLDERS)
-    mask_folder = subfolder(folder, *MASK_FOLDERS) or subfolder(folder, *_OTHER_MASK_FOLDERS)
+    mask_folder = subfolder(folder, *MASK_FOLDERS) or subfolder(folder, *OTHER_MASK_FOLDERS)
     if image_folder is None or mask_folder is None:
         return None
     masks = nested_image_files(mask_folder)
     return (nested_image_files(image_folder), masks) if masks else None
+
+
+def _of_all_classes(masks: Files, images: Files) -> Files:
+    """Put the files of all classes together, `lungs/x` and `heart/x` to `x`."""
+    united: Files = {}
+    for key, paths in masks.items():
+        name = key.partition("/")[2]
+        united.setdefault(name if name in by_image({name: []}, images) else key, []).extend(paths)
+    return united
 
 
 def images_alone(folder: Path) -> Sequence[Case]:

@@ -15,6 +15,12 @@ from kerasunet.data.readers import IMAGE_SUFFIXES, is_dicom
 from kerasunet.files import raise_all, report_all
 
 Files = dict[str, list[Path]]
+IMAGE_FOLDERS = ("images", "imgs", "image")
+MASK_FOLDERS = ("masks", "labels", "mask", "label")
+OTHER_MASK_FOLDERS = (
+    "ground_truth", "groundtruth", "ground_truth_mask", "ground_truth_masks", "gt", "segmentations",
+)  # fmt: skip
+EVERY_MASK_FOLDER = (*MASK_FOLDERS, *OTHER_MASK_FOLDERS)
 _MOST_BYTES = 64 << 20  # Of a table; one row per image takes a hundred.
 _MOST_COLUMNS = 1000
 _HEAD_BYTES = 352
@@ -108,7 +114,8 @@ def unread_files(folder: Path, data: DataSet) -> tuple[Path, ...]:
 
 
 def _files_of(case: Case) -> Iterator[Path]:
-    yield from filter(None, [getattr(case, "image", None), *getattr(case, "masks", ())])
+    drawn = getattr(case, "annotation_file", None)
+    yield from filter(None, [getattr(case, "image", None), *getattr(case, "masks", ()), drawn])
     described = getattr(getattr(case, "annotation", None), "path", None)
     if described is not None:
         yield described
