@@ -132,7 +132,8 @@ def _write_sheet(options: argparse.Namespace, ranked: list[Ranked], model: str) 
     for one in ranked:
         found = segment(one.image.path, frame=one.image.frame)
         images.append(found.image)
-        masks.append(found.mask > 0)
+        masks.append(found.mask)
     captions = [f"{place} {one.image.key}" for place, one in enumerate(ranked, 1)]
-    write_png(options.sheet, contact_sheet(images, masks, captions), mark=_MARK)
+    sheet = contact_sheet(images, masks, captions, objects=segment.objects)
+    write_png(options.sheet, sheet, mark=_MARK)
     print(f"what {model} finds in them: {options.sheet}")

@@ -19,10 +19,10 @@ from kerasunet.data.decoding import (
     DecodedCases,
     content_digest,
     decode,
-    require_objects,
     resize_mask,
     resize_objects,
 )
+from kerasunet.data.mask_checks import require_objects
 from kerasunet.objects import Objects
 
 SIDE = 40
