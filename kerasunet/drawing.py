@@ -8,12 +8,14 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from kerasunet.files import write_atomically
+from kerasunet.objects import ONE_OBJECT, Objects
 
 _OVERLAYS = 12
 
@@ -22,10 +24,21 @@ PREDICTION = (230, 159, 0)
 FIRST_ONLY = (230, 159, 0)
 SECOND_ONLY = (86, 180, 233)
 BOTH = (240, 240, 240)
+OBJECT_COLOURS = (
+    PREDICTION,
+    (86, 180, 233),
+    TRUTH,
+    (240, 228, 66),
+    (0, 114, 178),
+    (213, 94, 0),
+    (204, 121, 167),
+)
+"""The color of each of several objects, in their order; they come round again."""
 _VOTE_COLOURS = cv2.COLORMAP_VIRIDIS
 _PANEL = 256
 _CAPTION = 22
 _GAP = 4
+_SWATCH = 20
 _AFTER_HEADER = 33  # Bytes of a PNG's signature and of its first chunk.
 _PRIVATE = b"keRa"  # A type of chunk that readers may ignore, and copies may keep.
 _FONT = (cv2.FONT_HERSHEY_SIMPLEX, 0.45, 1)
@@ -64,25 +77,72 @@ def overlay(
     return cv2.drawContours(canvas, outlines, -1, colour, thickness, cv2.LINE_AA)
 
 
+def object_colour(number: int) -> tuple[int, int, int]:
+    """Return the color of an object, by its number from 0."""
+    return OBJECT_COLOURS[number % len(OBJECT_COLOURS)]
+
+
+def overlay_objects(
+    image: np.ndarray, masks: np.ndarray, objects: Objects, *, thickness: int = 1
+) -> np.ndarray:
+    """Draw the masks of several objects, each in its color, as `overlay` draws one.
+
+    Args:
+        image: Grey or RGB, 0 to 255, `(height, width[, channels])`.
+        masks: As `Objects.encode` gives them, `(height, width)`.
+        objects: The objects.
+        thickness: Of the contours, in pixels.
+
+    Returns:
+        Uint8 RGB, `(height, width, 3)`.
+    """
+    canvas = to_rgb(image)
+    for number, plane in enumerate(objects.planes(masks)):
+        canvas = overlay(canvas, plane, object_colour(number), thickness=thickness)
+    return canvas
+
+
+def with_legend(picture: np.ndarray, objects: Objects) -> np.ndarray:
+    """Return a picture, uint8 RGB, with the names of the objects below, each after its color."""
+    rows = []
+    for number, name in enumerate(objects.names):
+        row = np.full((_CAPTION, picture.shape[1], 3), 255, np.uint8)
+        row[_GAP:-_GAP, _GAP : _GAP + _SWATCH] = object_colour(number)
+        origin = (2 * _GAP + _SWATCH, _CAPTION - 6)
+        text = _fitting(name, picture.shape[1] - origin[0])
+        rows.append(cv2.putText(row, text, origin, *_FONT[:2], (40, 40, 40), _FONT[2], cv2.LINE_AA))
+    return np.vstack([picture, *rows])
+
+
 def draw_comparison(
-    image: np.ndarray, truth: np.ndarray, predictions: Mapping[str, np.ndarray]
+    image: np.ndarray,
+    truth: np.ndarray,
+    predictions: Mapping[str, np.ndarray],
+    *,
+    objects: Objects = ONE_OBJECT,
 ) -> np.ndarray:
     """Draw image, true mask and any number of predicted masks side by side, with captions.
 
     Args:
         image: Grey or RGB, 0 to 255, `(height, width[, channels])`.
-        truth: Bool, `(height, width)`.
-        predictions: Caption to bool mask, `(height, width)`.
+        truth: Bool, `(height, width)`; of several objects as `Objects.encode` gives it.
+        predictions: Caption to mask, likewise.
+        objects: What the masks mark; several have a color each, and a legend below.
 
     Returns:
         Uint8 RGB.
     """
-    panels = [("image", _enlarge(to_rgb(image)))]
-    panels.append(("truth", _enlarged_overlay(image, truth, TRUTH)))
-    panels += [
-        (name, _enlarged_overlay(image, mask, PREDICTION)) for name, mask in predictions.items()
-    ]
-    return np.hstack([_captioned(panel, caption) for caption, panel in panels])
+    if objects.several:
+        draw = partial(_enlarged_objects, image, objects=objects)
+        masks = [("truth", draw(truth)), *((name, draw(m)) for name, m in predictions.items())]
+    else:
+        masks = [("truth", _enlarged_overlay(image, truth, TRUTH))]
+        masks += [
+            (name, _enlarged_overlay(image, m, PREDICTION)) for name, m in predictions.items()
+        ]
+    panels = [("image", _enlarge(to_rgb(image))), *masks]
+    drawn = np.hstack([_captioned(panel, caption) for caption, panel in panels])
+    return with_legend(drawn, objects) if objects.several else drawn
 
 
 def write_overlays(
@@ -93,16 +153,18 @@ def write_overlays(
     *,
     names: Sequence[str],
     scores: Sequence[float],
+    objects: Objects = ONE_OBJECT,
 ) -> None:
     """Draw cases spread evenly from the worst to the best Dice, in place of earlier such pictures.
 
     Args:
         folder: Receives a dozen PNG files at most, named by rank, Dice and case.
         images: Grey or RGB, 0 to 255, `(cases, height, width, channels)`.
-        truths: Bool, `(cases, height, width)`.
-        predictions: Caption to bool masks, `(cases, height, width)`.
+        truths: Bool, `(cases, height, width)`; of several objects as `Objects.encode` gives them.
+        predictions: Caption to masks, likewise.
         names: Names of the cases.
         scores: Their Dice, 0 to 1.
+        objects: What the masks mark.
     """
     for path in folder.glob("[0-9]*-dice-*.png"):
         path.unlink()  # Of an attempt that was killed: it may have drawn others.
@@ -112,7 +174,8 @@ def write_overlays(
         masks = {caption: found[index] for caption, found in predictions.items()}
         safe = "".join(c if c.isalnum() or c in "-_." else "_" for c in names[index])
         name = f"{rank:02d}-dice-{scores[index]:.2f}-{safe}.png"
-        write_png(folder / name, draw_comparison(images[index], truths[index], masks))
+        drawn = draw_comparison(images[index], truths[index], masks, objects=objects)
+        write_png(folder / name, drawn)
 
 
 def contact_sheet(
@@ -121,14 +184,17 @@ def contact_sheet(
     captions: Sequence[str],
     *,
     columns: int = 6,
+    objects: Objects = ONE_OBJECT,
 ) -> np.ndarray:
     """Draw many image/mask pairs on one sheet, to see at a glance whether they belong together.
 
     Args:
         images: Grey or RGB, 0 to 255, any sizes.
-        masks: Bool, of the sizes of their images.
+        masks: Bool, of the sizes of their images; of several objects as `Objects.encode` gives
+            them.
         captions: One for each pair.
         columns: Pairs in a row.
+        objects: What the masks mark.
 
     Returns:
         Uint8 RGB.
@@ -138,13 +204,17 @@ def contact_sheet(
     """
     if not images:
         raise ValueError("a contact sheet needs at least one pair")
+    draw = partial(_enlarged_objects, objects=objects)
+    if not objects.several:
+        draw = partial(_enlarged_overlay, colour=TRUTH)
     panels = [
-        _captioned(_enlarged_overlay(image, mask, TRUTH), caption)
+        _captioned(draw(image, mask), caption)
         for image, mask, caption in zip(images, masks, captions, strict=True)
     ]
     panels += [np.full_like(panels[0], 255)] * (-len(panels) % columns)
     rows = [np.hstack(panels[i : i + columns]) for i in range(0, len(panels), columns)]
-    return np.vstack(rows)
+    sheet = np.vstack(rows)
+    return with_legend(sheet, objects) if objects.several else sheet
 
 
 def colour_scale(steps: int) -> np.ndarray:
@@ -229,6 +299,10 @@ def _chunk(content: bytes) -> bytes:
 def _enlarged_overlay(image: np.ndarray, mask: np.ndarray, colour) -> np.ndarray:
     large_mask = _enlarge(mask.astype(np.uint8)) > 0
     return overlay(_enlarge(to_rgb(image)), large_mask, colour, thickness=2)
+
+
+def _enlarged_objects(image: np.ndarray, masks: np.ndarray, *, objects: Objects) -> np.ndarray:
+    return overlay_objects(_enlarge(to_rgb(image)), _enlarge(masks), objects, thickness=2)
 
 
 def _enlarge(picture: np.ndarray) -> np.ndarray:

@@ -79,13 +79,13 @@ def writing(path: Path) -> Iterator[None]:
 def write_atomically(path: str | os.PathLike, write: Callable[[Path], object]) -> None:
     """Let `write` fill a temporary file of the same suffix, then rename it to `path`.
 
-    The content reaches the disk before the name does.
+    The content reaches the disk before the name does. A link stays; what it leads to is replaced.
 
     Raises:
         NotWritten: The disk is full, the folder is not writable, the path is a folder, a device or
             a write-protected file, or the like.
     """
-    path = Path(path)
+    path = Path(os.path.realpath(path)) if os.path.islink(path) else Path(path)
     _require_replaceable(path)
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -158,9 +158,19 @@ def read_json(path: Path, encodings: Sequence[str] = ("utf-8-sig",)) -> Any:
         encodings: Encodings to try, in order; the first that fits the bytes is taken.
     """
     try:
-        return json.loads(_decoded(path.read_bytes(), encodings))
+        content = _decoded(path.read_bytes(), encodings)
+        return json.loads(content, object_pairs_hook=_without_repetition)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: not a readable JSON file ({error})") from error
+
+
+def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Make an object of JSON; of entries of one name, Python would keep the last."""
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        (name, _), *_ = Counter(name for name, _ in pairs).most_common(1)
+        raise ValueError(f"it has the entry {name} twice; save it again in its program")
+    return values
 
 
 def _decoded(content: bytes, encodings: Sequence[str]) -> str:

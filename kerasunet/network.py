@@ -6,11 +6,12 @@ names are what fine-tuning strategies select by. A saved file needs nothing of t
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from numbers import Integral
 
 import keras
+import numpy as np
 from keras import layers
 
 from kerasunet.strategies.terms import NORMALIZATIONS
@@ -26,6 +27,7 @@ def build_network(
     classes: int,
     normalization: str | None,
     name: str,
+    overlapping: bool = False,
 ) -> keras.Model:
     """Build a U-Net with random weights; the arguments are those of `kerasunet.UNet`.
 
@@ -50,7 +52,7 @@ def build_network(
         x = _upsampled(x, skips[level - 1], filters, block=f"dec{level}")
         x = _two_convolutions(x, filters, normalization, block=f"dec{level}")
     x = layers.Conv2D(classes, 1, data_format=_CHANNELS_LAST, name="head")(x)
-    activation = "sigmoid" if classes == 1 else "softmax"
+    activation = "sigmoid" if classes == 1 or overlapping else "softmax"
     x = layers.Activation(activation, name="probability", dtype="float32")(x)
     return keras.Model(image, x, name=name)
 
@@ -141,3 +143,43 @@ def _check_shape(input_shape: tuple, multiple: int) -> None:
             f"height and width must be multiples of 2**depth = {multiple}, or None. "
             f"Received: {input_shape!r}"
         )
+
+
+MEAN_HEAD = "mean_head"
+"""Name of the layer that averages the networks of an ensemble."""
+
+
+def averaged(members: Sequence[keras.Model]) -> keras.Model:
+    """Return one network whose output is the mean of those of several U-Nets of one shape.
+
+    It has only layers that a U-Net has. Those of the first member keep their names; those of the
+    others are called `fold2_enc1_conv1` and so on. It cannot be trained as a U-Net.
+
+    Args:
+        members: U-Nets with equal inputs and outputs, at least one.
+    """
+    inputs = keras.Input(members[0].input_shape[1:], name=members[0].inputs[0].name)
+    outputs = [_renamed(one, n, inputs).output for n, one in enumerate(members, start=1)]
+    classes = outputs[0].shape[-1]
+    joined = keras.layers.Concatenate(name="folds")(outputs)
+    head = keras.layers.Conv2D(classes, 1, use_bias=False, name=MEAN_HEAD)
+    model = keras.Model(inputs, head(joined), name="unet_ensemble")
+    head.set_weights([np.tile(np.eye(classes), (1, 1, len(members), 1)) / len(members)])
+    # Layers were called in the networks of the members, too; in the copy each is called once.
+    copy = keras.Model.from_config(model.get_config())
+    copy.set_weights(model.get_weights())
+    return copy
+
+
+def _renamed(member: keras.Model, number: int, inputs: keras.KerasTensor) -> keras.Model:
+    prefix = "" if number == 1 else f"fold{number}_"
+
+    def copy(layer: keras.Layer) -> keras.Layer:
+        config = layer.get_config()
+        return type(layer).from_config({**config, "name": prefix + config["name"]})
+
+    copied = keras.models.clone_model(member, clone_function=copy)
+    copied.set_weights(member.get_weights())
+    return keras.models.clone_model(
+        copied, input_tensors=inputs, clone_function=lambda layer: layer
+    )

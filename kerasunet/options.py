@@ -32,6 +32,7 @@ class Option:
         group: Heading in the help of the command line.
         implied: The value that a record implies which is older than the option; `None` for
             options that every record has.
+        unwritten: Whether records lack the option where it has the implied value.
     """
 
     help: str
@@ -45,6 +46,7 @@ class Option:
     metavar: str | None = None
     group: str = ""
     implied: Any = None
+    unwritten: bool = False
 
     def check(self, name: str, value: Any) -> None:
         """Require a value in range; `None`, the value that is not given, always is.
@@ -146,32 +148,37 @@ class ObjectChoice:
     name: str = ""
 
     @classmethod
-    def parse(cls, texts: Sequence[str]) -> ObjectChoice | None:
-        """Read `NAME`, or `NAME=V,V`; without `=`, the parts of the name are what counts.
-
-        Args:
-            texts: One text for each object; none for what the data say by themselves.
+    def parse_all(cls, texts: Sequence[str]) -> tuple[ObjectChoice, ...]:
+        """Read a text for each object; there are none for what the data say by themselves.
 
         Raises:
-            ValueError: There are several, or a text lacks a name or a value, or repeats one.
+            ValueError: A text lacks a name or a value, or a name or value is there twice.
         """
-        if not texts:
-            return None
-        if len(texts) > 1:
-            raise ValueError(
-                f"--objects {' '.join(texts)}: several objects at a time are not supported; "
-                f"commas unite them to one ({','.join(texts)}), quotes keep a name with spaces "
-                "together"
-            )
-        name, equals, listed = texts[0].partition("=")
+        choices = tuple(map(cls.parse, texts))
+        for words in ([one.name for one in choices], [s for one in choices for s in one.sources]):
+            if twice := sorted({word for word in words if words.count(word) > 1}):
+                raise ValueError(
+                    f"--objects {' '.join(texts)}: {', '.join(twice)} is named twice; each object "
+                    "has a name and values of its own, and quotes keep a name with spaces together"
+                )
+        return choices
+
+    @classmethod
+    def parse(cls, text: str) -> ObjectChoice:
+        """Read `NAME`, or `NAME=V,V`; without `=`, the parts of the name are what counts.
+
+        Raises:
+            ValueError: The text lacks a name or a value, or repeats one.
+        """
+        name, equals, listed = text.partition("=")
         sources = tuple(part.strip() for part in (listed if equals else name).split(","))
         if not name.strip() or not all(sources):
             raise ValueError(
-                f"--objects {texts[0]!r}: give a name, or NAME=V,V with values, colors or labels, "
+                f"--objects {text!r}: give a name, or NAME=V,V with values, colors or labels, "
                 "such as nodule, cyst,mass, lungs=150,200 or tumor=#ff0000"
             )
         if len(set(sources)) < len(sources):
             raise ValueError(
-                f"--objects {texts[0]!r}: names a value twice; a color is written as one, #ff0000"
+                f"--objects {text!r}: names a value twice; a color is written as one, #ff0000"
             )
         return cls(sources, name.strip())

@@ -26,7 +26,7 @@ from kerasunet.freezing import (
     set_flags,
     with_fixed_rates,
 )
-from kerasunet.losses import DiceCrossEntropy, dice, is_own
+from kerasunet.losses import DiceCrossEntropy, has_several_channels, is_own, loss_and_metric
 from kerasunet.strategies import Strategy
 
 _OWN_APPLY = "apply"  # Of `scale_updates`; it belongs to the optimizer that it was made for.
@@ -141,15 +141,24 @@ def _compile_arguments(model: keras.Model) -> dict[str, Any]:
             f"{model.name}: {type(model).__name__} has a `compile` of its own, whose arguments are "
             "not known; set the flags with kerasunet.freezing.apply_strategy, then compile it"
         )
-    defaults = {"loss": DiceCrossEntropy(), "metrics": [dice]}
+    loss, metric = loss_and_metric(model)
+    several = has_several_channels(model)
+    defaults = {"loss": loss if several else DiceCrossEntropy(), "metrics": [metric]}
     if not model.compiled:
-        return {"optimizer": keras.optimizers.Adam(1e-3), **defaults}
+        return {"optimizer": _usual_optimizer(model), **defaults}
     # `get_compile_config` gives them as text, which Keras reads back for registered classes only.
     arguments = {**model._compile_config.config, **getattr(model._compile_config, _LEFT_OUT, {})}
     if arguments["loss"] is None and _cannot_train(model):
         arguments |= defaults  # A saved file does not hold them.
     scaled = isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
     return arguments | {"optimizer": _renewed(model.optimizer), "auto_scale_loss": scaled}
+
+
+def _usual_optimizer(model: keras.Model) -> keras.optimizers.Optimizer:
+    """Return Adam, with a scaled loss where Keras would add that without writing it to a file."""
+    adam = keras.optimizers.Adam(1e-3)
+    scaled = model.dtype_policy.name == "mixed_float16"
+    return keras.optimizers.LossScaleOptimizer(adam) if scaled else adam
 
 
 def _cannot_train(model: keras.Model) -> bool:

@@ -18,6 +18,7 @@ def UNet(
     depth: int = 4,
     *,
     classes: int = 1,
+    overlapping: bool = False,
     normalization: str | None = "batch",
     weights: str | os.PathLike | None = None,
     trainable: str = "all",
@@ -38,6 +39,8 @@ def UNet(
         depth: Number of poolings. The network has `2 * depth + 1` blocks.
         classes: 1 gives a sigmoid (foreground probability); more give a softmax over mutually
             exclusive classes, the first of which is the background.
+        overlapping: Makes each of several channels a sigmoid, for objects that may overlap; then
+            none of them is the background.
         normalization: `"batch"`, `"group"` or `None`.
         weights: `"natural"` for the shipped weights (pre-trained on natural images), any other
             name that `kerasunet.models.list()` gives, the path of a `.keras` or `.weights.h5` file,
@@ -62,6 +65,7 @@ def UNet(
         classes=classes,
         normalization=normalization,
         name=name,
+        overlapping=overlapping,
     )
     if weights is not None:
         models.load_weights_into(model, weights)

@@ -24,8 +24,13 @@ def main() -> int:
     add("--busi", metavar="FOLDER", help="ultrasound, evaluated on")
     add("--shenzhen", metavar="FOLDER", help="X-ray, trained on")
     add("--jsrt", metavar="FOLDER", help="X-ray, evaluated on")
+    add(
+        "--simulated", action="store_true", help="the model of several objects, on simulated images"
+    )
     add("--runs", type=Path, default=Path("runs/saved"), help="(runs/saved)")
     options = parser.parse_args()
+    if options.simulated:
+        _make_organs(options.runs)
     lesions = ("--labels", "benign", "malignant")
     for strategy in STRATEGIES:
         if options.bus_bra:
@@ -52,6 +57,15 @@ def _make(modality: str, strategy: str, runs: Path, data: str, more: Sequence[st
     saved = ("--output", str(runs / name), "--save-as", name, "--half-precision")
     start = ("--init", "natural", "--layers", strategy)
     _kerasunet("finetune", *start, "--data", data, *sizes, *steps, *more, *saved)
+
+
+def _make_organs(runs: Path) -> None:
+    """Train lungs and heart on simulated chest X-rays."""
+    name = "simulated-organs"
+    data = ("--data", "simulated-xray:600", "--objects", "lungs", "heart")
+    steps = ("--init", "natural", "--layers", "all", "--steps", "800", "--validate-every", "100")
+    saved = ("--output", str(runs / name), "--save-as", name, "--half-precision")
+    _kerasunet("finetune", *data, *steps, *saved)
 
 
 def _evaluate(modality: str, strategy: str, data: str, more: Sequence[str]) -> None:

@@ -6,21 +6,77 @@ import os
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
+from helpers import AS_INSTALLED
 
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 os.environ["CUDA_VISIBLE_DEVICES"] = ""
+os.environ["PYTHONPATH"] = AS_INSTALLED  # Of what the tests start, not of themselves.
 ROOT = Path(__file__).parents[1]
+_LONG = 60
+"""How many quick tests take as long as one that is marked as slow or needs a browser."""
+_MOST_LONG = 10
+"""How many of the parameters of one such test count as long: many share what takes long."""
+_SHARING = {
+    f"tests/demo/test_demo_{name}.py": demo
+    for demo, names in {
+        "url": ("api", "compare"),
+        "demo_url": ("finetune", "hostile", "hostile_browser", "layers", "mcp", "study"),
+    }.items()
+    for name in names
+}
+"""The files that use one demo, by the fixture that starts it: one process has all of them."""
 
 
 def pytest_addoption(parser):
     parser.addoption("--reversed", action="store_true", help="run the tests from last to first")
 
 
+def pytest_configure(config):
+    """Let pytest-xdist give out files in the order of `pytest_collection_modifyitems`."""
+    if hasattr(config.option, "loadscopereorder"):
+        config.option.loadscopereorder = False
+
+
+@pytest.hookimpl(optionalhook=True)  # There is no such hook without pytest-xdist.
+def pytest_xdist_make_scheduler(config, log):
+    """Give out files whole, as `--dist loadfile` does, and those that share a demo together."""
+    if config.getoption("dist") != "loadfile":
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    class BySharing(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return _whole(nodeid)
+
+    return BySharing(config, log)
+
+
+def _whole(nodeid: str) -> str:
+    """Return the name of what one process has to run as a whole: a file, or those of a demo."""
+    file = nodeid.partition("::")[0]
+    return _SHARING.get(file, file)
+
+
+@pytest.hookimpl(trylast=True)  # Once the tests that were not asked for are out.
 def pytest_collection_modifyitems(config, items):
-    """With `--reversed`, run each file's last test first: none may depend on those before it."""
+    """Begin with the files that take longest, lest one process works at them alone in the end.
+
+    With `--reversed`, run each file's last test first: none may depend on those before it.
+    """
+    work: Counter[str] = Counter()
+    seen: Counter[str] = Counter()
+    for item in items:
+        function = item.nodeid.partition("[")[0]
+        seen[function] += 1
+        markers = [*item.iter_markers("slow"), *item.iter_markers("browser")]
+        is_long = markers and seen[function] <= _MOST_LONG
+        times = max((*marker.args, 1)[0] for marker in markers) if markers else 0
+        work[_whole(item.nodeid)] += _LONG * times if is_long else 1
+    items.sort(key=lambda item: work[_whole(item.nodeid)], reverse=True)
     if config.getoption("--reversed"):
         items.reverse()
 
@@ -105,7 +161,7 @@ def run_cli(tmp_path):
         return subprocess.run(
             [sys.executable, "-m", "kerasunet", *map(str, words)],
             cwd=tmp_path,
-            env={**os.environ, "PYTHONPATH": str(ROOT), **(environment or {})},
+            env={**os.environ, **(environment or {})},
             capture_output=True,
             text=True,
             timeout=timeout,

@@ -37,10 +37,10 @@ def test_the_contracts_hold():
     assert done.returncode == 0, done.stdout
 
 
-@pytest.mark.slow
-def test_the_types_hold(tmp_path):
-    command = [sys.executable, "-m", "mypy", "--cache-dir", str(tmp_path)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+@pytest.mark.slow(8)
+def test_the_types_hold():
+    """What has not changed since `make lint` is not looked at again."""
+    done = subprocess.run([sys.executable, "-m", "mypy"], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -155,6 +155,6 @@ def test_files_and_functions_are_within_the_bars():
     assert not counts.over(counts.of_sources())
 
 
-@pytest.mark.slow
+@pytest.mark.slow(3)
 def test_a_default_fine_tuning_opens_few_modules():
     assert not counts.over(counts.of_a_run())

@@ -21,11 +21,12 @@ FOLDER = ROOT / "benchmarks"
 sys.path.insert(0, str(FOLDER))
 
 from alternating import alternate  # noqa: E402
+from next_images import as_markdown as next_as_markdown  # noqa: E402
 from whole_study import LOOP, OURS, TOGETHER, as_markdown  # noqa: E402
 
 COMMANDS = (
-    "inference", "input", "memory", "near_duplicates", "paper_size", "scaling", "second_study",
-    "startup", "training",
+    "inference", "input", "memory", "near_duplicates", "next_images", "objects", "paper_size",
+    "scaling", "second_study", "startup", "training",
 )  # fmt: skip
 
 
@@ -170,3 +171,40 @@ def test_the_size_of_the_paper_runs_at_the_size_of_a_toy(tmp_path, monkeypatch, 
         for data in ("bus_bra", "jsrt")
         for strategy in ("contracting", "none")
     ]
+
+
+def next_rows(*dice: tuple[float, float]) -> list[dict]:
+    """Rows of rounds with 40 images: Dice of ranked images and of images by chance."""
+    return [
+        {"set": "busi", "repetition": number, "choice": way, "annotated": "40", "dice": value}
+        for number, pair in enumerate(dice)
+        for way, value in zip(("ranked", "chance"), pair, strict=True)
+    ]
+
+
+def test_ranked_images_are_compared_with_chance_within_repetitions():
+    rows = next_rows((0.7, 0.6), (0.8, 0.72), (0.6, 0.54))
+    alone = {**next_rows((0.9, 0.1))[0], "repetition": 3}  # One way alone says nothing.
+    table = next_as_markdown([*rows, alone])
+    assert "| busi | 40 | 0.700 | 0.620 | +0.080 (+0.030 to +0.130) | 3 |" in table
+    assert next_as_markdown(next_rows((0.7, 0.6))).endswith("| +0.100 | 1 |")
+
+
+@pytest.mark.slow
+def test_rounds_of_annotation_go_on_where_they_stopped(tmp_path, tiny_model_file):
+    words = ["--sets", "simulated-ultrasound:20", "--sizes", 4, 6, "--repetitions", 1]
+    words += ["--steps", 1, "--image-size", 32, "--init", tiny_model_file]
+    words += ["--work", tmp_path / "work", "--table", tmp_path / "cells.csv"]
+    words += ["--curve", tmp_path / "curve.png"]
+    done = run("next_images", *words)
+    assert done.returncode == 0, done.stderr
+    cells = {path.name: path.read_text() for path in (tmp_path / "work").iterdir()}
+    assert len(cells) == 3 and "| 6 |" in done.stdout
+    with open(tmp_path / "cells.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["choice"], row["annotated"]) for row in rows] == [
+        ("chance", "6"), ("ranked", "6"), ("ranked", "4"), ("chance", "4"),
+    ]  # fmt: skip
+    again = run("next_images", *words, "--report")
+    assert again.stdout.splitlines()[-2:] == done.stdout.splitlines()[-2:]
+    assert cv2.imread(str(tmp_path / "curve.png")) is not None

@@ -458,9 +458,9 @@ READ = {
         DRAWN,
         "test_unusable_shape_costs_that_shape_and_is_named",
     ),
-    "masks of one value each, but of different values": (
+    "masks of one value or color each, but not the same in all": (
         MASKS,
-        "test_check_tells_that_the_object_has_several_codes",
+        "test_an_object_of_several_codes_is_refused",
     ),
     "DICOM segmentation with several segments": (
         PLACES,
@@ -516,13 +516,41 @@ READ = {
         PLACES,
         "test_a_mask_of_one_volume_for_each_label_is_refused",
     ),
-    "NRRD or MetaImage header with the pixels in another file, NRRD sequence or layers": (
+    "NRRD or MetaImage header with the pixels in another file, NRRD sequence or other layers": (
         PLACES,
         "test_headers_that_name_another_file_are_refused",
     ),
     "ImageJ's stack of 4 GB and more, of which the file lists one picture": (
         "data/test_readers.py",
         "test_a_stack_of_imagej_that_lists_its_first_picture_alone_is_refused",
+    ),
+    "3D Slicer's segmentation (`x.seg.nrrd`, in a mask folder or beside `x`)": (
+        PLACES,
+        "test_a_segmentation_of_slicer_that_is_cut_is_padded",
+    ),
+    "other masks that cover only a part of their image": (
+        PLACES,
+        "test_another_mask_that_is_cut_says_so",
+    ),
+    "picture turned by EXIF, or a mask": (
+        MASKS,
+        "test_a_mask_that_may_be_drawn_on_either_view_is_refused",
+    ),
+    "NIfTI whose sform and qform turn it differently": (
+        PLACES,
+        "test_two_orientations_that_contradict_each_other_are_refused",
+    ),
+    "TIFF palette of 16 bits that fills 8": (
+        "data/test_readers.py",
+        "test_a_palette_of_sixteen_bits_that_fills_eight",
+    ),
+    "TIFF of 64-bit integers, half floats, five channels and the like": (
+        "data/test_readers.py",
+        "test_numbers_that_no_tiff_reader_here_knows_are_named",
+    ),
+    "JSON in which an entry occurs twice, COCO category of two names": (
+        DRAWN,
+        "test_an_entry_that_occurs_twice_is_refused",
     ),
     "several frames in a file that is named `.png`, `.jpg` or the like; animation": (
         "data/test_readers.py",

@@ -29,7 +29,7 @@ def test_notebook_is_committed_without_outputs(notebook):
     assert all(not cell["outputs"] and cell["execution_count"] is None for cell in cells)
 
 
-@pytest.mark.slow
+@pytest.mark.slow(5)
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
 def test_notebook_runs(notebook, tmp_path):
     """Its code cells in their order, in one fresh process that draws no window."""

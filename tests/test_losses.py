@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 
+from kerasunet import losses
 from kerasunet.losses import dice, dice_bce
 
 
@@ -53,3 +54,49 @@ def test_gradient_points_towards_the_mask():
     chance = np.full(truth.shape, 0.5, "float32")
     better = chance + 0.01 * (2 * truth - 1)
     assert float(dice_bce(truth, better)[0]) < float(dice_bce(truth, chance)[0])
+
+
+def _probabilities(shape, channels, seed=0):
+    logits = np.random.default_rng(seed).normal(size=(*shape, channels)).astype(np.float32)
+    return logits, np.exp(logits) / np.exp(logits).sum(axis=-1, keepdims=True)
+
+
+def test_several_objects_cost_dice_of_each_plus_categorical_cross_entropy():
+    labels = np.random.default_rng(1).integers(0, 3, (2, 8, 8))
+    labels[1][labels[1] == 2] = 0  # The second image lacks an object.
+    _, probabilities = _probabilities(labels.shape, 3)
+    masks = np.eye(3)[labels]
+    entropy = -(masks * np.log(probabilities)).sum(-1).mean((1, 2))
+    overlap = 2 * (masks * probabilities).sum((1, 2))
+    total = masks.sum((1, 2)) + probabilities.sum((1, 2))
+    wanted = entropy + 1 - ((overlap + 1) / (total + 1))[:, 1:].mean(-1)
+    for given in (labels[..., None].astype(np.uint8), labels, masks.astype(np.float32)):
+        found = keras.ops.convert_to_numpy(losses.dice_ce(given, probabilities))
+        np.testing.assert_allclose(found, wanted, rtol=1e-5)
+
+
+def test_an_absent_object_that_is_not_predicted_costs_nothing():
+    labels = np.zeros((1, 8, 8, 1), np.uint8)
+    background = np.zeros((1, 8, 8, 3), np.float32)
+    background[..., 0] = 1
+    assert float(losses.dice_ce(labels, background)[0]) == pytest.approx(0, abs=1e-6)
+    assert float(losses.dice_of_labels(labels, background)[0]) == 1
+    alarm = background[..., [1, 0, 2]]
+    assert float(losses.dice_of_labels(labels, alarm)[0]) == pytest.approx(0.5)
+
+
+def test_overlapping_objects_cost_what_each_costs_by_itself():
+    rng = np.random.default_rng(2)
+    planes = rng.random((2, 8, 8, 2)) < 0.5
+    probabilities = rng.random((2, 8, 8, 2), np.float32)
+    bits = (planes * [1, 2]).sum(-1, keepdims=True).astype(np.uint8)
+    wanted = losses.dice_bce(planes.astype(np.float32), probabilities)
+    np.testing.assert_allclose(losses.dice_bce_of_bits(bits, probabilities), wanted, rtol=1e-5)
+    of_masks = losses.dice(planes.astype(np.float32), probabilities)
+    np.testing.assert_allclose(losses.dice_of_bits(bits, probabilities), of_masks, rtol=1e-5)
+
+
+def test_a_label_of_no_class_is_told():
+    _, probabilities = _probabilities((1, 4, 4), 3)
+    with pytest.raises(Exception, match="labels that the model has no class for"):
+        losses.dice_ce(np.full((1, 4, 4, 1), 3, np.uint8), probabilities)

@@ -176,11 +176,13 @@ def finetuned(cases, tiny_model_file, tmp_path_factory) -> Path:
     return place
 
 
+@pytest.mark.slow
 def test_a_run_directory_tells_nothing(finetuned):
     assert assert_clean(finetuned) > 10
     assert '"data": "set"' in (finetuned / "config.json").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_by_the_same_command_all_the_same(finetuned, cases, tiny_model_file, capsys):
     """Places are not written down, so they are not what a resumed run is compared by."""
     before = (finetuned / "summary.json").read_bytes()
@@ -192,6 +194,7 @@ def test_a_run_goes_on_by_the_same_command_all_the_same(finetuned, cases, tiny_m
     assert (finetuned / "summary.json").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_predictions_tell_nothing(finetuned, cases, tmp_path, capsys):
     said = run(
         capsys, "predict", finetuned / "model.keras", cases / "images",
@@ -202,6 +205,7 @@ def test_predictions_tell_nothing(finetuned, cases, tmp_path, capsys):
     assert "case0.dcm" in table
 
 
+@pytest.mark.slow
 def test_evaluations_tell_nothing(finetuned, cases, tmp_path, capsys):
     said = run(
         capsys, "evaluate", finetuned / "model.keras", "--data", cases, "--csv", tmp_path / "c.csv",
@@ -210,11 +214,13 @@ def test_evaluations_tell_nothing(finetuned, cases, tmp_path, capsys):
     assert_clean(tmp_path, finetuned, said=said)
 
 
+@pytest.mark.slow
 def test_comparing_runs_tells_nothing(finetuned, capsys):
     said = run(capsys, "compare", finetuned)
     assert PLACE not in said and NAME[:10] not in said
 
 
+@pytest.mark.slow
 def test_exports_tell_nothing(finetuned, cases, tmp_path, capsys):
     said = run(
         capsys, "export", finetuned / "model.keras", "--format", "onnx", "--output",
@@ -223,6 +229,7 @@ def test_exports_tell_nothing(finetuned, cases, tmp_path, capsys):
     assert assert_clean(tmp_path, said=said) == 2
 
 
+@pytest.mark.slow
 def test_registered_models_tell_nothing(finetuned, tmp_path, monkeypatch, capsys):
     from kerasunet import models
 
@@ -237,6 +244,7 @@ def test_contact_sheets_tell_nothing(cases, tmp_path, capsys):
     assert assert_clean(tmp_path, said=said) == 1
 
 
+@pytest.mark.slow
 def test_a_comparison_tells_nothing(finetuned, cases, tmp_path):
     from kerasunet import Segmenter
     from kerasunet.comparison import Candidate, as_zip, compare, judge
@@ -310,6 +318,7 @@ def test_errors_of_damaged_files_quote_nothing(cases, tmp_path, capsys):
     assert NAME[:10] not in said
 
 
+@pytest.mark.slow
 def test_decoded_images_in_the_cache_tell_nothing(finetuned):
     import os
 

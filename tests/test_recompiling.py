@@ -153,6 +153,19 @@ def test_auto_scale_loss_stays_off():
     assert type(model.optimizer) is keras.optimizers.SGD
 
 
+def test_a_scaled_loss_is_in_the_file(tmp_path):
+    """Keras adds it to an optimizer without writing it; a file opened later would lack it."""
+    with dtype_policy("mixed_float16"):
+        model = small()
+        set_trainable(model, "shallow:1")
+    model.save(tmp_path / "model.keras")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", "Skipping variable loading")
+        again = keras.models.load_model(tmp_path / "model.keras")
+    assert isinstance(again.optimizer, keras.optimizers.LossScaleOptimizer)
+    assert len(again.optimizer.variables) == len(model.optimizer.variables)
+
+
 # ---- layers on top, outer models
 
 
@@ -276,6 +289,7 @@ def compiled(loss) -> keras.Model:
     return model
 
 
+@pytest.mark.slow
 def test_weights_of_pixels_weigh_pixels():
     images, masks = disc_images(3, SIZE)
     images, masks = images[..., None], masks[..., None].astype("float32")

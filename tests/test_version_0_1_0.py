@@ -88,10 +88,10 @@ def metrics(directory: Path) -> dict:
 
 
 @pytest.mark.parametrize("name", RUNS)
-def test_an_interrupted_run_goes_on(name, place, run_cli):
+def test_an_interrupted_run_goes_on(name, place, call_cli):
     directory, finished = place / f"{name}-interrupted", MADE / f"{name}-finished"
     before = rows(directory / "history.csv")
-    ended = run_cli(*RUNS[name].split(), "--output", directory.name)
+    ended = call_cli(*RUNS[name].split(), "--output", directory.name)
     assert ended.returncode == 0, ended.stderr
     assert_history(directory, before, finished)
     assert_weights(keras.models.load_model(directory / "model.keras").get_weights(), name)
@@ -102,18 +102,18 @@ def test_an_interrupted_run_goes_on(name, place, run_cli):
 
 
 @pytest.mark.parametrize("name", RUNS)
-def test_a_finished_run_is_shown_and_left_as_it_is(name, place, run_cli):
+def test_a_finished_run_is_shown_and_left_as_it_is(name, place, call_cli):
     directory = place / f"{name}-finished"
-    ended = run_cli(*RUNS[name].split(), "--output", directory.name)
+    ended = call_cli(*RUNS[name].split(), "--output", directory.name)
     assert ended.returncode == 0, ended.stderr
     dice = metrics(directory)["dice"]
     assert f"{dice['mean']:.3f}  ({dice['low']:.3f} to {dice['high']:.3f})" in ended.stdout
     assert contents(directory) == contents(MADE / directory.name)
 
 
-def test_an_interrupted_run_refuses_other_settings(place, run_cli):
+def test_an_interrupted_run_refuses_other_settings(place, call_cli):
     words = RUNS["finetune"].replace("--steps 40", "--steps 48").split()
-    ended = run_cli(*words, "--output", "finetune-interrupted")
+    ended = call_cli(*words, "--output", "finetune-interrupted")
     assert ended.returncode == 2
     assert "optimization.steps was 40, now 48" in ended.stderr
     assert contents(place / "finetune-interrupted") == contents(MADE / "finetune-interrupted")
@@ -145,28 +145,28 @@ def test_python_opens_a_finished_run_and_goes_on_with_an_interrupted_one(place):
     assert_weights(resumed.load_model().get_weights(), "finetune")
 
 
-def test_finished_runs_are_compared(place, run_cli):
-    ended = run_cli("compare", "finetune-finished", "finetune-auto-finished")
+def test_finished_runs_are_compared(place, call_cli):
+    ended = call_cli("compare", "finetune-finished", "finetune-auto-finished")
     assert ended.returncode == 0, ended.stderr
     assert "| 964 | `finetune-finished` | 0.789 (0.772 to 0.805) |" in ended.stdout
     assert "| 454 | `finetune-auto-finished` | 0.730 (0.710 to 0.741) |" in ended.stdout
 
 
-def test_a_model_and_its_card_are_measured(place, run_cli):
+def test_a_model_and_its_card_are_measured(place, call_cli):
     model = "finetune-finished/model.keras"
-    ended = run_cli("evaluate", model, "--data", "data", "--csv", "measured.csv")
+    ended = call_cli("evaluate", model, "--data", "data", "--csv", "measured.csv")
     assert ended.returncode == 0, ended.stderr
     measured = {row["key"]: row for row in rows(place / "measured.csv")}
     stored = rows(MADE / "finetune-finished" / "cases.csv")
     assert_cases([measured[row["key"]] for row in stored], stored)
 
 
-def test_an_interrupted_study_goes_on(place, run_cli):
+def test_an_interrupted_study_goes_on(place, call_cli):
     directory, finished = place / "study-interrupted", MADE / "study-finished"
     runs, cases = rows(directory / "runs.csv"), rows(directory / "cases.csv")
     fourth = directory / "runs" / "fold0-train6-seed0-all"
     begun = rows(fourth / "history.csv")
-    ended = run_cli(*STUDY.split(), "--output", directory.name)
+    ended = call_cli(*STUDY.split(), "--output", directory.name)
     assert ended.returncode == 0, ended.stderr
     assert "runs        8, of which 5 remain" in ended.stdout
     older = {"precision": "float32", "device": "cpu"}  # What rows of 0.1.0 imply.
@@ -180,9 +180,9 @@ def test_an_interrupted_study_goes_on(place, run_cli):
     assert_cases(rows(directory / "cases.csv"), rows(finished / "cases.csv"))
 
 
-def test_a_finished_study_has_nothing_left_to_do(place, run_cli):
+def test_a_finished_study_has_nothing_left_to_do(place, call_cli):
     directory = place / "study-finished"
-    ended = run_cli(*STUDY.split(), "--output", directory.name)
+    ended = call_cli(*STUDY.split(), "--output", directory.name)
     assert ended.returncode == 0, ended.stderr
     assert "runs        8, of which 0 remain" in ended.stdout
     for table in ("runs.csv", "cases.csv"):
@@ -192,11 +192,11 @@ def test_a_finished_study_has_nothing_left_to_do(place, run_cli):
 @pytest.mark.parametrize(
     ("name", "cases", "dice"), [("finished", 16, "0.8181"), ("interrupted", 8, "0.8175")]
 )
-def test_claims_and_report_read_a_study(name, cases, dice, place, run_cli):
-    told = run_cli("claims", f"study-{name}")
+def test_claims_and_report_read_a_study(name, cases, dice, place, call_cli):
+    told = call_cli("claims", f"study-{name}")
     assert told.returncode == 0, told.stderr
     row = next(line.split() for line in told.stdout.splitlines() if "shallow:1" in line.split())
     assert row[4] == str(cases) and row[5] == dice
-    reported = run_cli("report", f"study-{name}")
+    reported = call_cli("report", f"study-{name}")
     assert reported.returncode == 0, reported.stderr
     assert (place / f"study-{name}" / "report.html").is_file()

@@ -40,7 +40,7 @@ from kerasunet.layer_selection.evidence import Evidence
 from kerasunet.models import ModelCard
 from kerasunet.runs.directory import exclusive
 from kerasunet.runs.preparation import load_data
-from kerasunet.training.loop import predict
+from kerasunet.training.prediction import predict
 
 RECORD, ANSWER, WORK = "adapt.json", "answer.json", "work"
 _TRAINING_COST = 4.0
@@ -174,12 +174,11 @@ class _Adaptation:
         self.listener.phase("making the final model")
         save_final_model(
             model,
-            self.settings,
             found.data,
             chosen,
-            worth,
-            validation,
-            cards[chosen.candidate.start],
+            settings=self.settings,
+            worth=worth,
+            validation=validation,
         )
         return replace(
             answer,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import keras
@@ -15,49 +16,53 @@ from kerasunet.adapt.starts import load_start, short_name
 from kerasunet.architecture import plain_copy
 from kerasunet.data.cases import DataSet
 from kerasunet.models import DataNote, ModelCard
+from kerasunet.network import averaged
 from kerasunet.runs.preparation import with_seen
 from kerasunet.training.settings import without_paths
 
 
 def save_final_model(
     path: Path,
-    settings: AdaptSettings,
     data: DataSet,
     chosen: Chosen,
+    *,
+    settings: AdaptSettings,
     worth: Estimate,
     validation: CrossValidation,
-    start: ModelCard,
 ) -> None:
     """Write the final model and its card, which counts every annotated image as seen.
 
     Args:
         path: The `.keras` file.
-        settings: Of the adaptation.
         data: The annotated cases.
         chosen: What to train.
+        settings: Of the adaptation.
         worth: What it is worth; its metrics go on the card.
         validation: The folds, and what was trained.
-        start: Card of the start.
     """
     candidate = chosen.candidate
-    keys = sorted(case.key for case in data.cases)
-    models.save(
-        _trained(candidate, validation, keys),
-        path,
-        _card(settings, data, chosen, worth, validation),
-    )
-
-
-def _trained(candidate: Candidate, validation: CrossValidation, keys: list[str]) -> keras.Model:
     if candidate.is_untouched:
-        return load_start(candidate.start)
-    return plain_copy(validation.fits.model(candidate, keys))
+        model = load_start(candidate.start)
+    elif settings.ensemble:
+        model = averaged([*_of_folds(candidate, validation)])
+    else:
+        keys = sorted(case.key for case in data.cases)
+        model = plain_copy(validation.fits.model(candidate, keys))
+    models.save(model, path, _card(settings, data, chosen, worth=worth, validation=validation))
+
+
+def _of_folds(candidate: Candidate, validation: CrossValidation) -> Iterator[keras.Model]:
+    """Yield the model of each fold, which was trained on all others."""
+    for fold in range(len(validation.folds)):
+        training = validation.keys(validation.outside(fold))
+        yield plain_copy(validation.fits.model(candidate, training))
 
 
 def _card(
     settings: AdaptSettings,
     data: DataSet,
     chosen: Chosen,
+    *,
     worth: Estimate,
     validation: CrossValidation,
 ) -> ModelCard:
@@ -66,8 +71,9 @@ def _card(
         candidate.strategy, candidate.start, candidate.image_size, steps=validation.fits.steps
     )
     folds = len(validation.folds)
+    what = f"average of {folds} U-Nets" if settings.ensemble else "U-Net"
     card = ModelCard(
-        title=f"U-Net adapted to {data.name}, {candidate.strategy}",
+        title=f"{what} adapted to {data.name}, {candidate.strategy}",
         strategy=candidate.strategy,
         init=short_name(candidate.start),
         data=note,

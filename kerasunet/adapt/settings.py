@@ -77,7 +77,12 @@ class AdaptSettings:
 
     def __post_init__(self):
         check(self)
-        ObjectChoice.parse(self.objects)
+        if len(ObjectChoice.parse_all(self.objects)) > 1:
+            raise ValueError(
+                f"--objects {' '.join(self.objects)}: adapt works on one object at a time; unite "
+                f"them by commas ({','.join(self.objects)}), give one, or train several with "
+                "kerasunet finetune"
+            )
 
     @property
     def limits(self) -> Budget:

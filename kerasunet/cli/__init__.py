@@ -6,10 +6,14 @@ import argparse
 import errno
 import importlib
 import io
+import itertools
 import os
+import signal
 import sys
+import threading
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from types import ModuleType
 from typing import Any
@@ -28,6 +32,8 @@ VERBS = {
     "evaluate": "measure a saved model on image/mask pairs",
     "predict": "segment images: masks, overlays and a table of areas",
     "export": "export a saved model for ONNX Runtime, OpenVINO, LiteRT and others",
+    "next": "rank images without a mask by what annotating them would teach",
+    "push": "write a model as a repository of the Hugging Face Hub, or to it",
     "compare": "print a table of finished fine-tuning runs",
     "check": "find every mistake in a data set before training",
     "show": "show pairs on a contact sheet or layers in a table, or overfit one batch",
@@ -52,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Returns:
         Exit status: 0 done, 1 faults found (`check`), 2 wrong arguments or input, 3 a fault of this
-        program, 130 interrupted, 141 the reader of the output has gone.
+        program, 130 interrupted, 141 the reader of the output has gone, 143 terminated.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # File names need not be text.
@@ -61,15 +67,41 @@ def main(arguments: Sequence[str] | None = None) -> int:
     verb = arguments[0] if arguments else ""
     if verb not in VERBS:
         return _overview(arguments)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _ended_in_order() as asked:
         warnings.showwarning = partial(_warn, warnings.showwarning)
-        return _run(verb, arguments[1:])
+        status = _run(verb, arguments[1:])
+    return 143 if asked and status == 130 else status
+
+
+@contextmanager
+def _ended_in_order() -> Iterator[list[int]]:
+    """Let SIGTERM end a verb like Ctrl-C does: the cursor is given back, and what is kept is said.
+
+    Yields:
+        The signals that have come.
+    """
+    came: list[int] = []
+
+    def stop(number: int, _: Any) -> None:
+        came.append(number)
+        raise KeyboardInterrupt
+
+    is_main = threading.current_thread() is threading.main_thread()
+    if not is_main or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
+        yield came
+        return
+    signal.signal(signal.SIGTERM, stop)
+    try:
+        yield came
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _run(verb: str, words: Sequence[str]) -> int:
     module = importlib.import_module(f"kerasunet.cli.{verb}")
     debug = "--debug" in words
     try:
+        _require_values(words)
         options = _parser(verb, module).parse_args(words)
         check_outputs(verb, options, getattr(module, "marks", dict))
         return module.run(options) or 0
@@ -81,10 +113,24 @@ def _run(verb: str, words: Sequence[str]) -> int:
         return 141
     except _USER_ERRORS as error:
         return _refuse(error, _message(error), 2, debug=debug)
+    except UserWarning as warning:  # `python -W error` makes them errors.
+        return _refuse(
+            warning, f"{warning} (a warning, which -W error makes an error)", 2, debug=debug
+        )
     except MemoryError as error:
         return _refuse(error, "out of memory; use smaller or fewer images", 2, debug=debug)
     except Exception as error:
         return _refuse(error, f"{type(error).__name__}: {error}; {_FAULT}", 3, debug=debug)
+
+
+def _require_values(words: Sequence[str]) -> None:
+    """Refuse empty values, such as those of unset variables: as a path, they mean this folder."""
+    for option, value in itertools.pairwise(["", *words]):
+        if not value.strip() or (value.startswith("--") and value.endswith("=")):
+            name = option if option.startswith("--") else value.strip().rstrip("=")
+            raise ValueError(
+                f"{name or 'an argument'}: the value is empty; give one, or leave out the option"
+            )
 
 
 def _parser(verb: str, module: ModuleType) -> argparse.ArgumentParser:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from kerasunet.study.stats import StudyStatistics
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("studies", nargs="+", type=Path, metavar="STUDY", help="study directories")
+    add("--object", metavar="NAME", help="of several objects only this one (each, and the mean)")
     add("--markdown", action="store_true", help="print the tables in Markdown, for a document")
     add("--json", type=Path, metavar="FILE", help="also write everything as JSON")
 
@@ -32,19 +33,37 @@ def run(options: argparse.Namespace) -> int:
     from kerasunet.study.stats import StudyStatistics
 
     results = read_results(options.studies, results_required=options.markdown)
+    if options.object is not None:
+        results = results.of(options.object)
     statistics = StudyStatistics(results)
     if options.markdown:
         from kerasunet.study.report_tables import markdown_document
 
         print(markdown_document(statistics))
     else:
-        print("\n\n".join(_sections(statistics)))
+        print("\n\n".join(_all_sections(statistics)))
     if options.json:
         write_json(options.json, _content(statistics))
     return 0
 
 
-def _content(statistics: StudyStatistics) -> dict[str, list]:
+def _all_sections(statistics: StudyStatistics) -> list[str]:
+    """Return the sections of the mean over objects, and those of each of several objects."""
+    if not statistics.of_objects:
+        return _sections(statistics)
+    sections = [f"Mean of {', '.join(statistics.of_objects)}", *_sections(statistics)]
+    for name, one in statistics.of_objects.items():
+        sections += [f"Object: {name}", *_sections(one)]
+    return sections
+
+
+def _content(statistics: StudyStatistics) -> dict[str, Any]:
+    """Return everything for JSON; where there are several objects, that of each by its name."""
+    each = {name: _content(one) for name, one in statistics.of_objects.items()}
+    return {**_tables(statistics), **({"objects": each} if each else {})}
+
+
+def _tables(statistics: StudyStatistics) -> dict[str, list]:
     return {
         "summary": statistics.summary.to_dict("records"),
         "comparisons": [asdict(comparison) for comparison in statistics.comparisons],

@@ -34,8 +34,12 @@ def run(options: argparse.Namespace) -> int:
         read_record(files.summary, _NEEDED, "the summary of a fine-tuning", remedy="leave it out")
         summaries.append(files.read_summary())
     _require_same_test(options.runs, summaries)
-    runs = [_Row.of(*one) for one in zip(options.runs, summaries, strict=True)]
-    print(_table(sorted(runs, key=lambda row: -row.dice["mean"]), summaries))
+    runs = [
+        _Row.of(directory, summary, name)
+        for directory, summary in zip(options.runs, summaries, strict=True)
+        for name in ["", *(summary["after"].get("objects") or {})]
+    ]
+    print(_table(sorted(runs, key=lambda row: (row.name, -row.dice["mean"])), summaries))
     return 0
 
 
@@ -51,8 +55,13 @@ def _require_same_test(directories: list[Path], summaries: list[dict]) -> None:
 
 @dataclass(frozen=True)
 class _Row:
-    """What one run is, and how good it is."""
+    """What one run is, and how good it is: at one of several objects, or at all.
 
+    Attributes:
+        name: Of the object; empty for the mean of all.
+    """
+
+    name: str
     what: tuple[str, ...]
     dice: dict[str, float]
     hd95: float
@@ -60,16 +69,20 @@ class _Row:
     side: int
 
     @classmethod
-    def of(cls, directory: Path, summary: dict) -> _Row:
+    def of(cls, directory: Path, summary: dict, name: str) -> _Row:
         settings, after = summary["settings"], summary["after"]
+        after = after["objects"][name] if name else after
         asked, chosen = asked_layers(settings), summary["chosen"]
         side, untouched = settings["image_size"], not summary["trained"]
         steps = "none" if untouched else f"{settings['optimization']['steps']:,}"
         layers = f"{asked}: {chosen}" if asked.startswith("auto") else asked
         what = (f"`{layers}`", f"`{settings['init']}`", steps, f"{side}×{side}")
         trained = f"{summary['trained']:,}"
-        missed = _missed(RunDirectory(directory).cases, after["missed"])
+        missed = after["missed"]
+        if "objects" not in summary["after"]:
+            missed = _missed(RunDirectory(directory).cases, missed)
         return cls(
+            name,
             (*what, trained, f"`{directory.name}`"),
             after["dice"],
             after["hd95"]["mean"],
@@ -89,16 +102,18 @@ def _missed(cases: Path, recorded: int) -> int:
 
 def _table(rows: list[_Row], summaries: list[dict]) -> str:
     first = summaries[0]
-    unit = first["after"]["unit"]
+    unit, several = first["after"]["unit"], "objects" in first["after"]
     lines = [
-        "| layers | start | steps | image size | weights trained | run | Dice (95 % interval) "
+        "| object "
+        * several
+        + "| layers | start | steps | image size | weights trained | run | Dice (95 % interval) "
         f"| HD95 ({unit}) | missed (IoU below {DETECTION_IOU}) |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "|---" * several + "|---|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
         dice = row.dice
         lines.append(
-            f"| {' | '.join(row.what)} "
+            f"| {row.name or 'mean of all'} " * several + f"| {' | '.join(row.what)} "
             f"| {dice['mean']:.3f} ({dice['low']:.3f} to {dice['high']:.3f}) "
             f"| {row.hd95:.1f} | {row.missed} |"
         )

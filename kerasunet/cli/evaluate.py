@@ -49,16 +49,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def marks() -> dict[str, bytes]:
     from kerasunet.metrics import case_metrics
 
-    return {"csv": ",".join(["key", "group", *case_metrics([[0]], [[0.0]])]).encode() + b"\n"}
+    return {"csv": ",".join(case_metrics([[0]], [[0.0]])).encode() + b"\n"}
 
 
 def run(options: argparse.Namespace) -> int:
-    from kerasunet.data.decoding import decode, require_objects
+    from kerasunet.data.decoding import decode
+    from kerasunet.data.mask_checks import require_objects
 
     models.check(options.model)
     card = models.card(options.model)
     side = options.image_size or card.image_size
-    data = _data(options, side)
+    data = _data(options, card, side)
     print(shared.describe_data(data), flush=True)
     counted, seen = _counted(options, card, data)
 
@@ -117,13 +118,16 @@ def _counted(
     return replace(data, cases=cases), 0
 
 
-def _data(options: argparse.Namespace, side: int) -> DataSet:
+def _data(options: argparse.Namespace, card: models.ModelCard, side: int) -> DataSet:
     from kerasunet.data import load
     from kerasunet.data.groups import with_group_pattern
+    from kerasunet.data.mask_checks import require_one_code
 
-    data = load(options.data, options.manual_dir, side, **shared.object_choice(options))
+    data = load(options.data, options.manual_dir, side, **shared.object_choice(options, card))
+    shared.require_same_objects(card, data)
     if options.labels:
         data = data.with_labels(options.labels)
+    require_one_code(data.cases)
     pattern = options.group_pattern
     return data if pattern is None else with_group_pattern(data, pattern)
 
@@ -135,15 +139,18 @@ def _table(options: argparse.Namespace, data: DataSet, summary: dict) -> str:
     name, groups = data.name + ", mirrored" * options.mirror, groups_in_words(data.cases)
     what = f"{options.model} on {name}, {summary['n']} cases"
     lines = [f"{what} (mean, 95 % interval over {groups})"]
-    for name, metric in METRICS.items():
-        interval = summary[name]
-        unit = f" {summary['unit']}" if metric.is_distance else ""
+    parts = summary.get("objects") or {}
+    for title, part in [*parts.items(), ("mean of all" if parts else "", summary)]:
+        lines += [title] if title else []
+        for metric_name, metric in METRICS.items():
+            interval = part[metric_name]
+            unit = f" {part['unit']}" if metric.is_distance else ""
+            lines.append(
+                f"  {metric.label + unit:<12} {interval['mean']:8.3f}  "
+                f"({interval['low']:.3f} to {interval['high']:.3f})"
+            )
         lines.append(
-            f"  {metric.label + unit:<12} {interval['mean']:8.3f}  "
-            f"({interval['low']:.3f} to {interval['high']:.3f})"
+            f"  missed {part['missed']} (IoU below {DETECTION_IOU}), false alarms "
+            f"{part['false_alarm']}, without an object {part['empty_truth']}"
         )
-    lines.append(
-        f"  missed {summary['missed']} (IoU below {DETECTION_IOU}), false alarms "
-        f"{summary['false_alarm']}, without an object {summary['empty_truth']}"
-    )
     return "\n".join(lines)

@@ -38,7 +38,8 @@ def run(options: argparse.Namespace) -> int:
     path = options.output or _default_path(card.name, options.format)
     check_request(options.format, path, options.int8)
     sidecar_of(path, options.format, options.int8, source=models.digest(options.model))
-    data = load(options.data, options.manual_dir, **shared.object_choice(options))
+    data = load(options.data, options.manual_dir, **shared.object_choice(options, card))
+    print(shared.describe_data(data), flush=True)
 
     start_backend()
     images = Images.of(

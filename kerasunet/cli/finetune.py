@@ -51,6 +51,8 @@ def run(options: argparse.Namespace) -> int:
     files = runs.RunDirectory(directory)
     if options.save_as is not None:
         models.check_name(options.save_as, None if options.restart else files.model)
+    from kerasunet.runs.preparation import require_trained_head
+
     if options.init or models.is_registered(settings.init):
         _check_layers(settings)
     prepared = runs.prepare(settings)
@@ -60,6 +62,7 @@ def run(options: argparse.Namespace) -> int:
         settings = replace(settings, init=recorded or runs.fitting_start(prepared.data))
         _check_layers(settings)
         print(f"start       {settings.init}; --init takes another", flush=True)
+    require_trained_head(settings, prepared.data.objects)
     if options.restart:
         files.require_removable(settings)
 
@@ -116,7 +119,9 @@ def _report(finished: runs.Run, prepared: runs.PreparedData) -> str:
         f"Dice on {test} held-out cases (mean, 95 % interval over {groups})",
         f"  before  {_interval(before)}",
         f"  after   {_interval(after)}",
-        f"  missed  {summary['after']['missed']} of {test}{_how_missed(summary['after'])}",
+        *_of_each_object(summary),
+        f"  missed  {summary['after']['missed']} of {_objects(summary, test)}"
+        f"{_how_missed(summary['after'])}",
     ]
     if summary["constant_prediction"]:
         lines.append(f"  {CONSTANT}")
@@ -129,6 +134,22 @@ def _report(finished: runs.Run, prepared: runs.PreparedData) -> str:
         f'load        keras.models.load_model("{files.model.as_posix()}")',
     ]
     return "\n".join(lines)
+
+
+def _objects(summary: dict, cases: int) -> str:
+    """Return how many objects could be missed, in words."""
+    several = len(summary["after"].get("objects") or ())
+    return f"{cases * several} ({several} objects in each case)" if several else str(cases)
+
+
+def _of_each_object(summary: dict) -> list[str]:
+    """Return a line for each of several objects."""
+    found = summary["after"].get("objects") or {}
+    before = summary["before"].get("objects") or {}
+    return [
+        f"  {name}  {before[name]['dice']['mean']:.3f} before, {_interval(one['dice'])} after"
+        for name, one in found.items()
+    ]
 
 
 def _how_missed(metrics: dict) -> str:

@@ -47,7 +47,9 @@ def _dice(evaluation: models.RecordedEvaluation) -> str:
     name = f"{evaluation.data.name}, mirrored" if evaluation.mirrored else evaluation.data.name
     if evaluation.seen:
         name += f", {evaluation.seen} of {evaluation.metrics['n']} cases seen"
-    return f"{name} {dice.mean:.3f} ({dice.low:.3f} to {dice.high:.3f})"
+    each = evaluation.metrics.get("objects") or {}
+    parts = "".join(f", {part} {one['dice']['mean']:.3f}" for part, one in each.items())
+    return f"{name} {dice.mean:.3f} ({dice.low:.3f} to {dice.high:.3f}){parts}"
 
 
 def _columns(rows: list[tuple[str, ...]]) -> list[str]:

@@ -26,7 +26,7 @@ _NAMED = 5
 _FILES = ("csv", "groups", "html", "json", "sheet")
 _OUTPUTS = ("output", *_FILES)
 _INPUTS = ("data", "validation_data", "manual_dir")
-_OBJECT_CHOICE = ("objects", "mask_threshold")
+_OBJECT_CHOICE = ("objects", "overlapping", "mask_threshold")
 
 
 def add_settings(
@@ -65,13 +65,51 @@ def add_shared(
 
 
 def add_object_choice(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say what counts as the object."""
+    """Add the options that say what counts as an object."""
     add_shared(parser, *_OBJECT_CHOICE, objects=())
 
 
-def object_choice(options: argparse.Namespace) -> dict[str, Any]:
-    """Return what was given of the object, as arguments of `kerasunet.data.load`."""
-    return {name: getattr(options, name) for name in _OBJECT_CHOICE}
+def object_choice(
+    options: argparse.Namespace, card: models.ModelCard | None = None
+) -> dict[str, Any]:
+    """Return what was given of the objects, as arguments of `kerasunet.data.load`.
+
+    Args:
+        options: The options.
+        card: Of a model; where it finds several objects and none is given, they are those that it
+            was trained on.
+    """
+    given = {name: getattr(options, name) for name in _OBJECT_CHOICE}
+    if card is not None and card.marked.several and not options.objects:
+        trained = tuple(card.settings.get("objects") or ()) or card.marked.names
+        if _may_have(options.data, trained):
+            given |= {"objects": trained, "overlapping": card.marked.overlapping}
+    return given
+
+
+def _may_have(data: str, objects: Sequence[str]) -> bool:
+    """Return whether these objects may be chosen in a data set; false where it is known not to."""
+    from kerasunet.data.loading import SIMULATED
+    from kerasunet.data.simulation import PARTS
+
+    simulator = SIMULATED.get(data.partition(":")[0])
+    return simulator is None or {*objects} <= {*PARTS.get(simulator, ())}
+
+
+def require_same_objects(card: models.ModelCard, data: DataSet) -> None:
+    """Refuse data whose several objects are not those of a model.
+
+    Raises:
+        ValueError: They are not; the message names both.
+    """
+    if data.objects == card.marked or not (data.objects.several or card.marked.several):
+        return
+    raise ValueError(
+        f"{card.name} finds {card.marked}, but {data.name} marks {data.objects}: name the same "
+        f"objects in the same order, --objects {' '.join(card.marked.names)}"
+        + " --overlapping"
+        * card.marked.overlapping
+    )
 
 
 def add_option(container: Any, name: str, option: Option, default: Any = None, **more: Any) -> None:
@@ -218,6 +256,8 @@ def describe_data(data: DataSet) -> str:
     groups = len({case.group for case in data.cases})
     kept = f" in {groups:,} groups" if groups < len(data) else ""
     lines = [f"data        {data.name} ({data.layout}): {len(data):,} cases{kept}"]
+    if data.objects.several:
+        lines.append(f"objects     {data.objects}")
     if data.unannotated:
         names = _first_names([case.key for case in data.unannotated])
         lines.append(f"no mask     {len(data.unannotated):,} images, left out: {names}")

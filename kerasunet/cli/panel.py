@@ -45,6 +45,7 @@ def marks() -> dict[str, bytes]:
 
 def run(options: argparse.Namespace) -> int:
     from kerasunet.data import load
+    from kerasunet.data.mask_checks import require_one_code
 
     models = _headed(options.models)
     if options.output.suffix.lower() != ".png":
@@ -55,7 +56,9 @@ def run(options: argparse.Namespace) -> int:
             f"{drawn}: would be replaced, too, but is no such drawing; give another --output"
         )
     chosen = shared.object_choice(options)
-    load(options.data, options.manual_dir, **chosen)  # Wrong names are told before TensorFlow.
+    data = load(options.data, options.manual_dir, **chosen)
+    print(shared.describe_data(data), flush=True)
+    require_one_code(data.cases)
     start_backend()
     from kerasunet.study.figures.mask_panel import draw_models
 

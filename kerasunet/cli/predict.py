@@ -1,29 +1,37 @@
-"""Segment images, every frame: lossless PNG masks at their size, overlays, and a CSV of areas."""
+"""Segment images, every frame: masks at their size, overlays, and a CSV of areas.
+
+Masks are lossless PNG files, or in formats of other programs: NIfTI, DICOM segmentations,
+labelme, COCO.
+"""
 
 from __future__ import annotations
 
 import argparse
 import csv
 import io
-import os
 import time
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cache
+from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from kerasunet import models
 from kerasunet.backend import quiet_start
 from kerasunet.cli import options as shared
+from kerasunet.cli.image_files import frames_of, image_files, paths_of, require_apart
+from kerasunet.files import write_text
 from kerasunet.options import Option
 from kerasunet.runs.directory import exclusive
-from kerasunet.runs.predictions import PredictionDirectory, mask_file
+from kerasunet.runs.predictions import FORMATS, PredictionDirectory
 from kerasunet.training.settings import LARGEST_SIDE
 
 if TYPE_CHECKING:
-    from kerasunet.inference.segmenter import Segmentation, Segmenter
+    import numpy as np
+
+    from kerasunet.inference.segmenter import Segmentation
+    from kerasunet.runs.prediction_files import Found, Frame, PredictionFiles
 
 
 _THRESHOLD = Option(
@@ -72,95 +80,187 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     shared.add_option(parser, "overlap", _OVERLAP)
     add("--mirror", action="store_true", help="average with the prediction for the mirror image")
     add("--no-overlays", action="store_true", help="write masks and table only")
+    add(
+        "--format",
+        nargs="+",
+        default=["png"],
+        metavar="FORMAT",
+        help=f"of the masks, one or several: {', '.join(FORMATS)} (png)",
+    )
+    add(
+        "--also",
+        nargs="+",
+        default=[],
+        metavar="MODEL",
+        help="further models, whose probabilities are averaged with the first one's",
+    )
+    add(
+        "--uncertainty",
+        action="store_true",
+        help="write maps: entropy of one model, or the disagreement of several, 0 to 1",
+    )
 
 
 def run(options: argparse.Namespace) -> int:
     from kerasunet.inference.segmenter import check_request
+    from kerasunet.runs.prediction_files import check_formats
 
-    models.check(options.model)
-    check_request(
-        models.card(options.model), options.engine, tile=options.tile, overlap=options.overlap
-    )
-    paths = _image_files(options.images, options.unannotated)
-    _require_apart(options.output, paths)
-    images = _images(paths, options.frame)
+    for model in _models(options):
+        models.check(model)
+        check_request(
+            models.card(model),
+            options.engine,
+            tile=options.tile,
+            overlap=options.overlap,
+            threshold=options.threshold,
+        )
+    _require_same_objects(options)
+    paths = image_files(options.images, options.unannotated)
+    require_apart(options.output, paths)
+    check_formats(options.format, paths)
+    frames = frames_of(paths, options.frame)
+    files = _files(options)
     with exclusive(options.output):
         directory = PredictionDirectory.open(options.output, _facts(options))
-        directory.require_free(_paths(images), _files(images, options))
-        return _predict(options, images, directory)
+        directory.require_free(paths_of(frames), [_TABLE, *files.all_of(frames.values())])
+        return _predict(options, frames, _Output(directory, files))
 
 
-class _Image(NamedTuple):
-    """A frame to segment; `frame` is only told where there may be several."""
-
-    path: Path
-    label: str
-    number: int
-    frame: int | str
-
-
-def _images(paths: Sequence[Path], chosen: int | None) -> dict[str, _Image]:
-    """Return every frame to segment by the name of its mask, without suffix."""
-    images: dict[str, _Image] = {}
-    for path, name, label in zip(paths, _output_names(paths), _labels(paths), strict=True):
-        frames = _frames(path, chosen)
-        several = len(frames) > 1 or chosen is not None
-        for frame in frames:
-            of_frame = f"{name}-frame{frame:04d}" if several else name
-            if of_frame in images:
-                raise ValueError(f"{path}: {of_frame} would name two masks; rename the file")
-            images[of_frame] = _Image(path, label, frame, frame if several else "")
-    return images
+def _require_same_objects(options: argparse.Namespace) -> None:
+    """Refuse models of different objects, and formats that cannot hold objects that overlap."""
+    objects = models.card(options.model).marked
+    for model in options.also:
+        found = models.card(model).marked
+        if found != objects and (found.several or objects.several):
+            raise ValueError(f"{model}: finds {found}, but {options.model} {objects}")
+    if objects.overlapping and (others := [form for form in options.format if form != "png"]):
+        raise ValueError(
+            f"--format {others[0]}: holds one object a pixel, but {objects}; use png, whose grey "
+            "levels have a bit for each"
+        )
 
 
-def _paths(images: Mapping[str, _Image]) -> dict[str, Path]:
-    return {name: image.path for name, image in images.items()}
+def _models(options: argparse.Namespace) -> list[str]:
+    return list(dict.fromkeys([options.model, *options.also]))
 
 
-def _predict(
-    options: argparse.Namespace, images: dict[str, _Image], directory: PredictionDirectory
-) -> int:
-    """Segment image by image; whatever ends this, the table then has what was segmented."""
-    from kerasunet.data.readers import read_image
+def _files(options: argparse.Namespace) -> PredictionFiles:
+    from kerasunet import __version__
+    from kerasunet.data.writers import Algorithm
+    from kerasunet.runs.prediction_files import PredictionFiles
 
-    segmenter = cache(lambda: _segmenter(options))  # Opening takes seconds: not for bad images.
-    done, failures, written = 0, [], time.monotonic()
+    facts = {name: str(value) for name, value in _facts(options).items() if value is not None}
+    model, digest = facts.pop("model"), facts.pop("sha256")
+    return PredictionFiles(
+        options.output,
+        tuple(dict.fromkeys(options.format)),
+        models.card(options.model).marked,
+        Algorithm(model, digest, __version__, facts),
+        overlays=not options.no_overlays,
+        uncertainty=options.uncertainty,
+    )
+
+
+@dataclass
+class _Output:
+    """The directory of predictions and the files in it, as they are written."""
+
+    directory: PredictionDirectory
+    files: PredictionFiles
+    done: int = 0
+    written: float = field(default_factory=time.monotonic)
+
+    def begin(self, frames: Mapping[str, Frame]) -> None:
+        """Take up what is there; say what is about to be written."""
+        self.files.recall()
+        names = [_TABLE, *self.files.all_of(frames.values())]
+        self.directory.begin(paths_of(frames), names)
+
+    def add(self, found: Found, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Write what was found in a frame, a row for each object."""
+        frame = found.frame
+        entry: dict[str, Any] = {
+            "mask": self.files.mask_of(frame),
+            "pair": self.files.pair(frame),
+        }
+        if len(rows) > 1:
+            entry |= {"rows": [dict(row) for row in rows]}
+        self.directory.keep(frame.name, rows[0], self.files.write_frame(found), **entry)
+        self.done += 1
+        if time.monotonic() - self.written > _SECONDS_BETWEEN_TABLES:
+            _write_table(self)
+
+
+def _write_table(output: _Output) -> None:
+    """Write what is about all images, and the record."""
+    directory = output.directory
+    write_text(directory.path / _TABLE, _csv(directory.rows))
+    directory.note([_TABLE, *output.files.write_all(directory.images.values())])
+    directory.save()
+    output.written = time.monotonic()
+
+
+def _predict(options: argparse.Namespace, frames: Mapping[str, Frame], output: _Output) -> int:
+    """Segment file by file; whatever ends this, the tables then have what was segmented."""
+    segment = cache(lambda: _Segmenters(options))  # Opening takes seconds: not for bad images.
+    failures: list[str] = []
     try:
-        for name, given in images.items():
-            try:
-                image, spacing = read_image(given.path, frame=given.number)
-            except (OSError, ValueError) as error:
-                failures.append(str(error))
-                continue
-            found = replace(segmenter()(image), spacing=spacing)
-            if not done:
-                directory.begin(_paths(images), _files(images, options))
-            pictures = _write_pictures(options, name, found)
-            directory.keep(name, _row(given, name, found), pictures)
-            done += 1
-            if time.monotonic() - written > _SECONDS_BETWEEN_TABLES:
-                _write_table(directory)
-                written = time.monotonic()
+        for _, group in groupby(frames.values(), key=lambda frame: frame.path):
+            failures += _predict_file(list(group), segment, output, frames=frames)
     except KeyboardInterrupt:
-        if not done:
+        if not output.done:
             raise
-        kept = f"{done} of {len(images)} images are segmented, see {options.output}/"
+        kept = f"{output.done} of {len(frames)} images are segmented, see {options.output}/"
         raise KeyboardInterrupt(kept) from None
     finally:
-        if done:
-            _write_table(directory)
-            directory.end()
-    if done:
-        print(f"{done} of {len(images)} images segmented, see {options.output}/")
+        if output.done:
+            _write_table(output)
+            output.directory.end()
+    if output.done:
+        print(f"{output.done} of {len(frames)} images segmented, see {options.output}/")
     if failures:
         raise ValueError("not segmented:\n  " + "\n  ".join(failures))
     return 0
 
 
+def _predict_file(
+    group: Sequence[Frame],
+    segment: Callable[[], _Segmenters],
+    output: _Output,
+    *,
+    frames: Mapping[str, Frame],
+) -> list[str]:
+    """Segment the frames of a file; return what went wrong."""
+    from kerasunet.data.readers import read_image
+    from kerasunet.runs.prediction_files import Found
+
+    kept, failures = [], []
+    for frame in group:
+        try:
+            image, spacing = read_image(frame.path, frame=frame.number or 0)
+        except (OSError, ValueError) as error:
+            failures.append(str(error))
+            continue
+        segmentation, doubts = segment()(image)
+        segmentation = replace(segmentation, spacing=spacing)
+        if not output.done:
+            output.begin(frames)
+        labels = segmentation.mask.astype("uint8")
+        found = Found(frame, labels, image, spacing, doubts if output.files.uncertainty else None)
+        output.add(found, _rows(frame, segmentation, Path(output.files.mask_of(frame)).name))
+        kept += [found] if output.files.keeps_frames else []
+    if kept and not failures:
+        try:
+            output.directory.note(output.files.write_file(kept))
+        except ValueError as error:
+            failures.append(str(error))
+    return failures
+
+
 def _facts(options: argparse.Namespace) -> dict[str, Any]:
     """Return what the masks depend on beside the images; engines agree."""
     card = models.card(options.model)
-    return {
+    facts = {
         "model": card.name,
         "sha256": models.digest(options.model),
         "threshold": card.threshold if options.threshold is None else options.threshold,
@@ -168,175 +268,66 @@ def _facts(options: argparse.Namespace) -> dict[str, Any]:
         "overlap": options.overlap,
         "mirror": options.mirror,
     }
+    if options.also:
+        facts["also"] = [models.digest(model) for model in _models(options)[1:]]
+    return facts
 
 
-def _files(images: Iterable[str], options: argparse.Namespace) -> list[str]:
-    """Return the paths of all files but the record within the output folder."""
-    return [_TABLE, *(file for name in images for file in _pictures(name, options))]
+class _Segmenters:
+    """One model, or several whose probabilities are averaged."""
+
+    def __init__(self, options: argparse.Namespace):
+        from kerasunet.inference.segmenter import Segmenter
+
+        with quiet_start():
+            self._each = [
+                Segmenter(
+                    model,
+                    options.threshold,
+                    engine=options.engine,
+                    tile=options.tile,
+                    overlap=options.overlap,
+                    flip=options.mirror,
+                )
+                for model in _models(options)
+            ]
+
+    def __call__(self, image: np.ndarray) -> tuple[Segmentation, np.ndarray]:
+        """Return the segmentation and the map of uncertainty."""
+        from kerasunet.inference.segmentation import averaged
+        from kerasunet.inference.uncertainty import uncertainty
+
+        found = [segment(image) for segment in self._each]
+        probabilities = [one.probability for one in found]
+        doubts = uncertainty(probabilities)
+        if found[0].objects.several:
+            doubts = doubts.max(axis=0)
+        if len(found) == 1:
+            return found[0], doubts
+        return averaged(found, self._each[0].threshold), doubts
 
 
-def _pictures(name: str, options: argparse.Namespace) -> list[str]:
-    return [mask_file(name), *([] if options.no_overlays else [f"overlays/{name}.png"])]
+def _rows(frame: Frame, found: Segmentation, mask: str) -> list[dict[str, Any]]:
+    """Return the row of a frame; of several objects, one for each."""
+    if not found.objects.several:
+        return [_row(frame, found, mask)]
+    names = found.objects.names
+    return [{**_row(frame, found.of(name), mask), "object": name} for name in names]
 
 
-def _write_table(directory: PredictionDirectory) -> None:
-    from kerasunet.files import sha256, write_text
-
-    path = directory.path / _TABLE
-    write_text(path, _csv(directory.rows))
-    directory.files[_TABLE] = sha256(path)
-    directory.save()
-
-
-def _require_apart(output: Path, paths: list[Path]) -> None:
-    """Refuse to write masks where a reader of data would take them for annotations."""
-    for path in paths:
-        if output.resolve() in list(path.resolve().parents)[:2]:
-            raise ValueError(
-                f"{output}: {path} is in it, and masks written beside images would be taken for "
-                "their annotations; give another folder with --output"
-            )
-
-
-def _frames(path: Path, chosen: int | None) -> Sequence[int]:
-    """Return the frames to segment; the first if they cannot be counted, which reading reports."""
-    from kerasunet.data.readers import count_frames
-
-    if chosen is not None:
-        return [chosen]
-    try:
-        return range(count_frames(path) or 1)
-    except (OSError, ValueError):
-        return [0]
-
-
-def _segmenter(options: argparse.Namespace) -> Segmenter:
-    from kerasunet.inference.segmenter import Segmenter
-
-    with quiet_start():
-        return Segmenter(
-            options.model,
-            options.threshold,
-            engine=options.engine,
-            tile=options.tile,
-            overlap=options.overlap,
-            flip=options.mirror,
-        )
-
-
-def _write_pictures(options: argparse.Namespace, name: str, found: Segmentation) -> list[str]:
-    """Write mask and overlay; return their paths within the output folder."""
-    from kerasunet.drawing import overlay, write_png
-
-    names = _pictures(name, options)
-    write_png(options.output / names[0], found.mask)
-    for picture in names[1:]:
-        write_png(options.output / picture, overlay(found.image, found.mask, thickness=2))
-    return names
-
-
-def _image_files(given: list[Path], unannotated: bool) -> list[Path]:
-    from kerasunet.files import is_plain
-
-    files: list[Path] = []
-    for path in given:
-        if path.is_dir():
-            files += _without_mask(path) if unannotated else _images_in(path)
-        elif path.is_file():
-            files.append(path)
-        else:
-            raise FileNotFoundError(f"{path}: no such file or folder, or not a regular file")
-    files = _each_once(files)
-    for file, label in zip(files, _labels(files), strict=True):
-        if not is_plain(label):
-            raise ValueError(f"{file}: its name cannot be written into a table; rename it")
-    return files
-
-
-def _without_mask(folder: Path) -> list[Path]:
-    """Return the images of a data set that have no mask."""
-    from kerasunet.data import layouts
-
-    data = layouts.read_folder(folder)
-    if not data.unannotated:
-        raise FileNotFoundError(f"{folder}: every image has a mask; leave out --unannotated")
-    return [case.image for case in data.unannotated]
-
-
-def _images_in(folder: Path) -> list[Path]:
-    """Return the images of a folder, and say what else is in it: masks, and files of no image."""
-    from kerasunet.data.layouts.pairing import (
-        image_files,
-        masks_by_name,
-        own_files,
-    )
-    from kerasunet.data.readers import IMAGE_SUFFIXES
-    from kerasunet.files import kinds_in_words
-
-    files = image_files(folder)
-    masks = masks_by_name(files)
-    found = [path for stem, paths in files.items() if stem not in masks for path in paths]
-    if not found:
-        raise FileNotFoundError(
-            f"{folder}: holds no image; expected {', '.join(IMAGE_SUFFIXES)}; --unannotated finds "
-            "the images without a mask in the folders of a data set"
-        )
-    if masks:
-        print(f"{folder}: left out {len(masks)} masks beside their images")
-    known = {path for paths in files.values() for path in paths}
-    other = [path for path in own_files(folder) if path not in known]
-    if other:
-        print(shared.printable(f"{folder}: not read: {kinds_in_words(other)}"))
-    return sorted(found)
-
-
-def _each_once(files: Iterable[Path]) -> list[Path]:
-    unique: dict[str, Path] = {}
-    for file in files:
-        unique.setdefault(os.path.abspath(file), file)
-    return list(unique.values())
-
-
-def _labels(paths: Sequence[Path]) -> list[str]:
-    """File names, with as many of their folders as it takes to tell equal names apart."""
-    parts = [Path(os.path.abspath(path)).parts for path in paths]
-    depths = [1] * len(paths)
-    while True:
-        labels = ["/".join(one[-depth:]) for one, depth in zip(parts, depths, strict=True)]
-        repeated = {label for label, count in Counter(labels).items() if count > 1}
-        if not repeated:
-            return labels
-        depths = [depth + (label in repeated) for depth, label in zip(depths, labels, strict=True)]
-
-
-def _output_names(paths: Sequence[Path]) -> list[str]:
-    """File stems, with the suffix or a number added where stems repeat, in whatever case."""
-    names: dict[str, str] = {}
-    for path in paths:
-        name = path.stem
-        if name.casefold() in names:
-            name = path.name.replace(".", "_")
-        number = 2
-        while name.casefold() in names:
-            name = f"{path.stem}_{number}"
-            number += 1
-        names[name.casefold()] = name
-    return list(names.values())
-
-
-def _row(given: _Image, name: str, found: Segmentation) -> dict[str, Any]:
+def _row(frame: Frame, found: Segmentation, mask: str) -> dict[str, Any]:
     height, width = found.mask.shape
     area_mm2 = found.area_mm2
     return {
-        "image": given.label,
-        "frame": given.frame,
+        "image": frame.label,
+        "frame": "" if frame.number is None else frame.number,
         "height": height,
         "width": width,
         "area_pixels": found.area_pixels,
         "area_share": f"{found.area_pixels / (height * width):.4f}",
         "area_mm2": "" if area_mm2 is None else f"{area_mm2:.1f}",
         "largest_probability": f"{found.probability.max():.4f}",
-        "mask": f"{name}.png",
+        "mask": mask,
     }
 
 
@@ -345,7 +336,10 @@ def _csv(rows: list[dict]) -> str:
     from kerasunet.comparison.report import without_formulas
 
     text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, _COLUMNS, lineterminator="\n")
+    columns = [*_COLUMNS]
+    if any("object" in row for row in rows):
+        columns.insert(columns.index("height"), "object")
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     return without_formulas(text.getvalue())

@@ -59,8 +59,11 @@ def _write_sheet(options: argparse.Namespace) -> None:
     cases = data.cases[:: max(len(data) // options.count, 1)][: options.count]
     samples = [case.load() for case in cases]
     captions = [f"{case.key} {case.label}".strip() for case in cases]
-    sheet = contact_sheet([s.image for s in samples], [s.mask for s in samples], captions)
+    sheet = contact_sheet(
+        [s.image for s in samples], [s.mask for s in samples], captions, objects=data.objects
+    )
     write_png(options.sheet, sheet, mark=_MARK)
+    print(shared.describe_data(data))
     print(f"{len(cases)} of {len(data)} pairs of {data.name} ({data.layout}): {options.sheet}")
 
 
@@ -84,11 +87,16 @@ def _print_layers(options: argparse.Namespace) -> None:
 
 def _overfit(options: argparse.Namespace) -> int:
     from kerasunet.data import decode, load
+    from kerasunet.data.mask_checks import require_objects, require_one_code
 
     shape = shared.architecture(options)
-    cases = load(options.data, options.manual_dir, **shared.object_choice(options)).cases[:8]
-    size = (options.image_size, options.image_size)
-    batch = decode(cases, size, shape.channels)
+    data = load(options.data, options.manual_dir, **shared.object_choice(options))
+    if not options.sheet:
+        print(shared.describe_data(data))
+    cases = data.cases[:8]
+    require_one_code(cases)
+    batch = decode(cases, (options.image_size, options.image_size), shape.channels)
+    require_objects(cases, batch)
 
     start_backend()
     from kerasunet.training.evaluation import overfit_one_batch

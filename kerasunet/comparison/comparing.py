@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -19,7 +19,8 @@ import numpy as np
 from kerasunet.cost import Network
 from kerasunet.metrics import area_mm2, dice, hd95, iou
 from kerasunet.models import ModelCard
-from kerasunet.strategies import parse
+from kerasunet.objects import ONE_OBJECT, Objects
+from kerasunet.strategies import parse, parse_stages
 
 if TYPE_CHECKING:
     from kerasunet.inference.segmenter import Segmentation
@@ -34,6 +35,7 @@ class Candidate:
         strategy: Which weights were trained, as text to show.
         trained: How many, `None` where unknown.
         origin: Start, steps and image size, as text to show; empty where unknown.
+        objects: Names of what it finds; empty where that has no name, so that it may be anything.
         votes: Whether it counts in the agreement map and the consensus; a model that never saw
             such images should not.
         segment: A `kerasunet.Segmenter`, or anything that is called like one.
@@ -45,6 +47,7 @@ class Candidate:
     votes: bool
     segment: Callable[[np.ndarray], Segmentation]
     origin: str = ""
+    objects: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,13 +56,35 @@ class Answer:
 
     Attributes:
         candidate: The model that answers.
-        probability: Foreground probability, float32, `(height, width)`, 0 to 1.
+        probability: Foreground probability, float32, `(height, width)`, 0 to 1; of several objects
+            that of each, `(objects, height, width)`.
         seconds: How long the model took, reading the file not counted.
+        mask: The mask where no threshold decides it, because the most probable of several objects
+            does: of all as `Objects.encode` gives it, of one bool, `(height, width)`.
+        found: What the model finds.
     """
 
     candidate: Candidate
     probability: np.ndarray
     seconds: float
+    mask: np.ndarray | None = None
+    found: Objects = ONE_OBJECT
+
+    def of(self, name: str) -> Answer | None:
+        """Return what is said about one object; `None` if the model finds others only."""
+        if not self.found.several:
+            return self if name in self.candidate.objects or not self.candidate.objects else None
+        if name not in self.found.names:
+            return None
+        number = self.found.names.index(name)
+        mask = None if self.mask is None else self.found.planes(self.mask)[number]
+        return replace(
+            self, probability=self.probability[number], mask=mask, found=Objects((name,))
+        )
+
+    def masked(self, threshold: float) -> np.ndarray:
+        """Return the mask of one object, bool, `(height, width)`."""
+        return self.probability >= float(threshold) if self.mask is None else self.mask
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,6 +100,26 @@ class Comparison:
     image: np.ndarray
     spacing: tuple[float, float] | None
     answers: tuple[Answer, ...]
+
+    @property
+    def objects(self) -> tuple[str, ...]:
+        """Names of the objects to choose among; none unless a model finds several."""
+        several = [answer.found.names for answer in self.answers if answer.found.several]
+        if not several:
+            return ()
+        single = [a.candidate.objects for a in self.answers if not a.found.several]
+        return tuple(dict.fromkeys(name for names in (*several, *single) for name in names))
+
+    def of(self, name: str) -> Comparison:
+        """Return the comparison of one object, by the models that find it.
+
+        Args:
+            name: One of `objects`; empty for the first of them.
+        """
+        if not self.objects:
+            return self
+        told = (answer.of(name or self.objects[0]) for answer in self.answers)
+        return replace(self, answers=tuple(answer for answer in told if answer is not None))
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -164,17 +209,17 @@ class Verdict:
 def judge(comparison: Comparison, choice: Choice = Choice()) -> Verdict:
     """Threshold and filter the chosen answers and count their votes.
 
-    If no chosen candidate has a vote, all of them do.
+    If no chosen candidate has a vote, all of them do. Where models find several objects, only one
+    at a time can be judged: that of `Comparison.of`, or the first.
 
     Raises:
         ValueError: A name is not that of a candidate.
     """
+    comparison = comparison.of("")
     answers = _chosen(comparison, choice)
     smallest = smallest_area(comparison.shape, choice.smallest)
     masks = {
-        answer.candidate.name: without_small_regions(
-            answer.probability >= float(choice.threshold), smallest
-        )
+        answer.candidate.name: without_small_regions(answer.masked(choice.threshold), smallest)
         for answer in answers
     }
     voting = [a.candidate.name for a in answers if a.candidate.votes] or list(masks)
@@ -275,7 +320,7 @@ def score(
 
 
 def trained_parameters(card: ModelCard) -> int:
-    """Count the weights that a model's strategy trained, from its card.
+    """Count the weights that a model's strategy trained, or any of its stages, from its card.
 
     Returns:
         Number of weights; 0 for `none`.
@@ -291,13 +336,26 @@ def trained_parameters(card: ModelCard) -> int:
         channels=card.architecture.channels,
         classes=card.classes,
     )
-    return network.parameters(parse(card.strategy).select(layout))
+    stages = parse_stages(card.settings["unfreeze"]) if card.settings.get("unfreeze") else ()
+    texts = [str(stage.strategy) for stage in stages] or [card.strategy]
+    return max(network.parameters(parse(text).select(layout)) for text in _united(texts))
+
+
+def _united(strategies: Sequence[str]) -> list[str]:
+    """Return the union of strategies, or where they have several rates, each of them."""
+    try:
+        return [str(parse("+".join(strategies)))]
+    except ValueError:
+        return list(strategies)
 
 
 def _answer(candidate: Candidate, image: np.ndarray) -> Answer:
     start = time.perf_counter()
-    probability = candidate.segment(image).probability
-    return Answer(candidate, probability, time.perf_counter() - start)
+    found = candidate.segment(image)
+    seconds = time.perf_counter() - start
+    objects = getattr(found, "objects", ONE_OBJECT)
+    mask = found.mask if objects.exclusive else None
+    return Answer(candidate, found.probability, seconds, mask=mask, found=objects)
 
 
 def _chosen(comparison: Comparison, choice: Choice) -> tuple[Answer, ...]:

@@ -48,9 +48,17 @@ _OTHER_PICTURES = ("consensus", "agreement", "truth")
 _EARLIEST = (1980, 1, 1, 0, 0, 0)
 
 
-def rows(image: str, scores: Sequence[Score], choice: Choice) -> list[dict]:
-    """Return one dictionary per score, with the keys of `COLUMNS`."""
-    return [_table_row(image, line, choice) for line in scores]
+def rows(image: str, scores: Sequence[Score], choice: Choice, object_: str = "") -> list[dict]:
+    """Return one dictionary per score, with the keys of `COLUMNS`.
+
+    Args:
+        image: Its name.
+        scores: The scores.
+        choice: What they rest on.
+        object_: The object that was compared, where there are several; adds the key `object`.
+    """
+    told = {"object": object_} if object_ else {}
+    return [{**_table_row(image, line, choice), **told} for line in scores]
 
 
 def as_csv(lines: Sequence[dict]) -> str:
@@ -60,7 +68,10 @@ def as_csv(lines: Sequence[dict]) -> str:
         lines: Rows as `rows` makes them; what is missing stays empty.
     """
     text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, COLUMNS, restval="", lineterminator="\n")
+    columns = [*COLUMNS]
+    if any("object" in line for line in lines):
+        columns.insert(1, "object")
+    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
     writer.writeheader()
     writer.writerows({key: _defused(value) for key, value in line.items()} for line in lines)
     return text.getvalue()

@@ -21,12 +21,13 @@ def augment(
 
     Args:
         image: Uint8, `(height, width, channels)`, 0 to 255.
-        mask: Bool, `(height, width)`.
+        mask: Bool or uint8 of labels or bits, `(height, width)`.
         settings: How far the view may differ.
         rng: Source of all randomness; the same state gives the same view.
 
     Returns:
-        The view, float32 `(height, width, channels)`, 0 to 255; and its mask, bool.
+        The view, float32 `(height, width, channels)`, 0 to 255; and its mask, of the dtype of
+        the mask and with no value that it does not have.
     """
     if settings == NO_AUGMENTATION:
         return image.astype(np.float32), mask
@@ -37,7 +38,10 @@ def augment(
         mask.view(np.uint8), columns, rows, cv2.INTER_NEAREST, borderMode=border
     )
     changed = _change_grey_levels(warped.reshape(image.shape), settings, rng)
-    return change_appearance(changed, warped_mask.astype(bool), settings, rng)
+    image, shown = change_appearance(changed, warped_mask > 0, settings, rng)
+    if mask.dtype == bool:
+        return image, shown
+    return image, np.where(shown, warped_mask, np.uint8(0))
 
 
 def with_flip(network: Network) -> Network:

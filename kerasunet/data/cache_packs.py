@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from kerasunet.data.cases import AnnotatedCase, Case, FileCase, SimulatedCase
+from kerasunet.data.object_cases import CaseOfObjects, SimulatedCaseOfObjects
 
 Spacing = tuple[float, float] | None
 PutRow = Callable[[int, np.ndarray, np.ndarray, Spacing], None]
@@ -46,7 +47,7 @@ class Rows(NamedTuple):
 
     Attributes:
         images: Uint8, `(cases, height, width, channels)`, 0 to 255.
-        masks: Bool, `(cases, height, width)`.
+        masks: Uint8, `(cases, height, width)`: labels or bits of several objects, else 0 and 1.
         spacings: Millimeters per pixel, (row, column), `None` where unknown.
     """
 
@@ -67,7 +68,7 @@ def rows_in_memory(count: int, shape: tuple[int, int, int], decode_rows: DecodeR
         The rows.
     """
     images = np.empty((count, *shape), np.uint8)
-    masks = np.empty((count, *shape[:2]), bool)
+    masks = np.empty((count, *shape[:2]), np.uint8)
     spacings: list[Spacing] = [None] * count
 
     def put(index: int, image: np.ndarray, mask: np.ndarray, spacing: Spacing) -> None:
@@ -121,7 +122,12 @@ def _facts(case: Case) -> Iterator[Any]:
     """Yield the parts of a case, files with size and times; nothing if its kind is unknown."""
     if hasattr(case, "origin"):
         yield from map(_fact, case.origin())
-    elif type(case) in (FileCase, SimulatedCase) or (
+    elif type(case) is CaseOfObjects:
+        yield case.objects
+        for part in case.parts:
+            yield type(part).__qualname__
+            yield from _facts(part)
+    elif type(case) in (FileCase, SimulatedCase, SimulatedCaseOfObjects) or (
         type(case) is AnnotatedCase and _is_ours(case.annotation)
     ):
         yield from _fields(case)
@@ -169,7 +175,7 @@ class Pack:
     Attributes:
         path: The file.
         images: Uint8, `(rows, height, width, channels)`, read-only.
-        masks: Bool, `(rows, height, width)`, read-only.
+        masks: Uint8, `(rows, height, width)`, read-only.
 
     Raises:
         Damaged: Header, table or length do not agree.
@@ -193,7 +199,7 @@ class Pack:
         pixels = content[table_end:]
         masks_start = count * shape[0] * shape[1] * shape[2]
         self.images = pixels[:masks_start].reshape(count, *shape)
-        self.masks = pixels[masks_start:].view(bool).reshape(count, *shape[:2])
+        self.masks = pixels[masks_start:].reshape(count, *shape[:2])
 
     def origins(self) -> list[bytes]:
         """Return the digests of the origins, row by row."""

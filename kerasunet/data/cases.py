@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -19,6 +19,7 @@ import numpy as np
 
 from kerasunet.data import readers, simulation
 from kerasunet.files import call_all, is_plain, raise_all, wrong_size
+from kerasunet.objects import Objects, objects_of
 
 _MOST_NAMED = 10
 NEAR_DUPLICATES = "near-duplicates"
@@ -30,7 +31,7 @@ class Sample(NamedTuple):
 
     Attributes:
         image: Float32, `(height, width)` or `(height, width, 3)`, grey levels 0 to 255.
-        mask: Bool, `(height, width)`.
+        mask: Bool, `(height, width)`; of several objects uint8, as `Objects.encode` gives it.
         spacing: Millimeters per pixel, (row, column), or `None` where unknown.
     """
 
@@ -88,6 +89,11 @@ class MaskCoding:
     segments: tuple[str, ...] = ()
     any_color: bool = False
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether nobody has said which value or color is the object."""
+        return self == MaskCoding(void=self.void)
+
     def decode(self, values: readers.MaskValues | np.ndarray, name: str) -> np.ndarray:
         """Turn the values of a mask file into a bool mask of the same shape, (height, width).
 
@@ -132,7 +138,13 @@ class FileCase:
             *(partial(self._read_mask, path) for path in self.masks),
         ]
         (image, spacing), *masks = call_all(readings)
-        shape = image.shape[:2]
+        return Sample(image, self._united(masks, image.shape[:2]), spacing)
+
+    def read_mask(self, shape: tuple[int, int]) -> np.ndarray:
+        """Read the masks, bool, of an image of this height and width."""
+        return self._united(call_all(partial(self._read_mask, path) for path in self.masks), shape)
+
+    def _united(self, masks: Sequence[np.ndarray], shape: tuple[int, int]) -> np.ndarray:
         raise_all(
             [
                 wrong_size(path, mask.shape, shape, image=f"its image {self.image.name}")
@@ -140,8 +152,7 @@ class FileCase:
                 if mask.shape != shape
             ]
         )
-        united = np.logical_or.reduce([np.zeros(shape, bool), *masks])
-        return Sample(image, united, spacing)
+        return np.logical_or.reduce([np.zeros(shape, bool), *masks])
 
     def read_image(self) -> tuple[np.ndarray, tuple[float, float] | None]:
         """Read the image and its spacing, as `kerasunet.data.read_image` does."""
@@ -152,6 +163,15 @@ class FileCase:
         return readers.read_mask(
             path, frame=self.frame, image=self.image, segments=self.coding.segments
         )
+
+    def codes(self) -> tuple[str, ...]:
+        """Return the values and colors that are the object in the mask files, each once."""
+        found: dict[str, None] = {}
+        for path in self.masks:
+            values = self.read_mask_values(path)
+            mask = self.coding.decode(values, str(path))
+            found |= dict.fromkeys([values.name_of(mask)] if mask.any() else ())
+        return tuple(found)
 
     def _read_mask(self, path: Path) -> np.ndarray:
         return self.coding.decode(self.read_mask_values(path), str(path))
@@ -190,11 +210,16 @@ class AnnotatedCase:
     def load(self) -> Sample:
         """Read the image and draw the mask."""
         image, spacing = self.read_image()
-        return Sample(image, self.annotation.mask(image.shape[:2]), spacing)
+        return Sample(image, self.read_mask(image.shape[:2]), spacing)
+
+    def read_mask(self, shape: tuple[int, int]) -> np.ndarray:
+        """Draw the mask, bool, for an image of this height and width."""
+        return self.annotation.mask(shape)
 
     def read_image(self) -> tuple[np.ndarray, tuple[float, float] | None]:
         """Read the image and its spacing, as `kerasunet.data.read_image` does."""
-        return readers.read_image(self.image, outlined=True)
+        sized = getattr(self.annotation, "size", ()) is not None
+        return readers.read_image(self.image, outlined=True, sized=sized)
 
 
 @dataclass(frozen=True)
@@ -315,9 +340,16 @@ class DataSet:
         )
 
     @property
+    def objects(self) -> Objects:
+        """What the masks mark."""
+        return objects_of(self.cases)
+
+    @property
     def digest(self) -> str:
-        """SHA-256 over keys, groups and labels: the same on every machine."""
+        """SHA-256 over keys, groups, labels and several objects: the same on every machine."""
         lines = [f"{case.key}\t{case.group}\t{case.label}" for case in self.cases]
+        if self.objects.several:
+            lines.append(f"objects: {self.objects}")
         return hashlib.sha256("\n".join([self.name, *lines]).encode()).hexdigest()
 
 

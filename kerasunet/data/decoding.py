@@ -5,20 +5,25 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import cv2
 import numpy as np
 
 from kerasunet.data import readers
 from kerasunet.data.cache import PutRow, cached_rows
-from kerasunet.data.cases import Case, FileCase, Sample
+from kerasunet.data.cases import Case, Sample
 from kerasunet.files import raise_all
+from kerasunet.objects import ONE_OBJECT, Objects, objects_of
 
 _THREADS = 4
 _MOST_VALUES = 8  # That a message lists.
 _SHARE = (1, 1, np.dtype(np.float64).itemsize)  # The bytes of one number, kept like an image.
+_ROWS = ("keys", "groups", "images", "masks", "spacings")  # Of decoded cases, by case.
 _SUBMITTED = 4096  # Cases that wait for a thread at a time.
+C = TypeVar("C", bound=Case)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -33,8 +38,10 @@ class DecodedCases:
         keys: The keys, in order.
         groups: The groups, in order.
         images: Uint8, `(cases, height, width, channels)`, grey levels 0 to 255.
-        masks: Bool, `(cases, height, width)`.
+        masks: Bool, `(cases, height, width)`; of several objects uint8, as `Objects.encode` gives
+            them.
         spacings: Millimeters per pixel after resizing, (row, column), `None` where unknown.
+        objects: What the masks mark.
 
     Raises:
         ValueError: The arrays have other shapes, or values that are no grey levels or no masks.
@@ -45,6 +52,7 @@ class DecodedCases:
     images: np.ndarray
     masks: np.ndarray
     spacings: tuple[tuple[float, float] | None, ...]
+    objects: Objects = ONE_OBJECT
 
     def __post_init__(self):
         if self.images.ndim != 4 or self.images.shape[:3] != self.masks.shape:
@@ -55,7 +63,9 @@ class DecodedCases:
         if self.images.dtype != np.uint8:
             levels = [np.rint(grey_levels(image)).astype(np.uint8) for image in self.images]
             object.__setattr__(self, "images", np.reshape(levels, self.images.shape))
-        if self.masks.dtype != bool:
+        if self.objects.several:
+            self.objects.check(self.masks)
+        elif self.masks.dtype != bool:
             object.__setattr__(self, "masks", _as_masks(self.masks))
 
     def __len__(self) -> int:
@@ -63,7 +73,8 @@ class DecodedCases:
 
     def between(self, start: int, stop: int) -> DecodedCases:
         """Return the cases `start` to `stop - 1`; arrays are views, nothing is copied."""
-        return DecodedCases(*(values[start:stop] for values in vars(self).values()))
+        columns = {name: values[start:stop] for name, values in vars(self).items() if name in _ROWS}
+        return replace(self, **columns)
 
     def select(self, keys: Sequence[str]) -> DecodedCases:
         """Return the cases of these keys, in this order; arrays are copies.
@@ -79,6 +90,7 @@ class DecodedCases:
             np.ascontiguousarray(self.images[rows]),
             masks=np.ascontiguousarray(self.masks[rows]),
             spacings=tuple(self.spacings[row] for row in rows),
+            objects=self.objects,
         )
 
 
@@ -102,65 +114,22 @@ def decode(cases: Sequence[Case], size: tuple[int, int], channels: int = 1) -> D
             put(
                 index,
                 resize_image(sample.image, size, channels),
-                resize_mask(sample.mask, size),
+                resize_objects(sample.mask, size, objects),
                 resized_spacing(sample.spacing, sample.mask.shape, size),
             )
 
         load_each(cases, indices, keep)
 
+    objects = objects_of(cases)
+    rows = cached_rows(cases, (*size, channels), decode_rows)
     return DecodedCases(
         tuple(case.key for case in cases),
         tuple(case.group for case in cases),
-        *cached_rows(cases, (*size, channels), decode_rows),
+        rows.images,
+        masks=rows.masks if objects.several else rows.masks.view(bool),
+        spacings=rows.spacings,
+        objects=objects,
     )
-
-
-def require_objects(
-    cases: Sequence[Case], decoded: DecodedCases, *, none_allowed: bool = False
-) -> None:
-    """Refuse cases of which not one mask has an object at the size that they were decoded to.
-
-    Args:
-        cases: The cases.
-        decoded: What `decode` made of them.
-        none_allowed: Accept them if their mask files are empty, too.
-
-    Raises:
-        ValueError: No mask has an object. If the files have other values than 0, the message names
-            them: they mean an object under another coding.
-    """
-    if not len(decoded) or decoded.masks.any():
-        return
-    if misread := misread_masks(cases):
-        raise ValueError(misread)
-    if not none_allowed:
-        raise ValueError(
-            f"none of {len(cases):,} masks has an object, so there is nothing to learn; draw masks"
-        )
-
-
-def misread_masks(cases: Sequence[Case]) -> str:
-    """Explain why no mask has an object: the message names values of a mask that is not black.
-
-    Args:
-        cases: Cases of which no mask has an object as it is read.
-
-    Returns:
-        One line; empty if every mask file is black.
-    """
-    files = (
-        (path, case.frame) for case in cases if isinstance(case, FileCase) for path in case.masks
-    )
-    for path, frame in files:
-        values = np.unique(readers.read_mask_values(path, frame=frame))
-        if values.any():
-            listed = ", ".join(map(str, values[:_MOST_VALUES]))
-            return (
-                f"none of {len(cases):,} masks has an object as they are read here, though {path} "
-                f"has the values {listed}: these masks are coded in another way, or their objects "
-                "are smaller than a pixel at this image size"
-            )
-    return ""
 
 
 def foreground_shares(cases: Sequence[Case]) -> dict[str, float]:
@@ -178,7 +147,7 @@ def foreground_shares(cases: Sequence[Case]) -> dict[str, float]:
 
     def measure(indices: Sequence[int], put: PutRow) -> None:
         def keep(index: int, sample: Sample) -> None:
-            share = np.array([sample.mask.mean()])
+            share = np.array([(sample.mask > 0).mean()])
             put(index, share.view(np.uint8).reshape(_SHARE), np.zeros(_SHARE[:2], bool), None)
 
         load_each(cases, indices, keep)
@@ -251,6 +220,22 @@ def resize_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return _stretch(mask.astype(np.float32), size, cv2.INTER_AREA) >= 0.5
 
 
+def resize_objects(mask: np.ndarray, size: tuple[int, int], objects: Objects) -> np.ndarray:
+    """Stretch the mask of a data set's objects to a size, `(height, width)`.
+
+    A pixel is set if half of it was. Of several objects that exclude each other, all together have
+    to cover that half; the pixel is of the one that covers most of it.
+    """
+    if not objects.several:
+        return resize_mask(mask, size)
+    planes = objects.planes(mask)
+    if objects.overlapping:
+        return objects.encode([resize_mask(plane, size) for plane in planes])
+    shares = [_stretch(plane.astype(np.float32), size, cv2.INTER_AREA) for plane in planes]
+    largest = np.argmax(shares, axis=0).astype(np.uint8) + np.uint8(1)
+    return np.where(resize_mask(mask > 0, size), largest, np.uint8(0))
+
+
 def resized_spacing(
     spacing: tuple[float, float] | None, old: tuple[int, int], new: tuple[int, int]
 ) -> tuple[float, float] | None:
@@ -279,15 +264,25 @@ def load_each(
     cases: Sequence[Case], indices: Sequence[int], use: Callable[[int, Sample], None]
 ) -> None:
     """Load cases in threads and hand them on; raise what cannot be loaded at the end."""
+    use_each(cases, indices, lambda case: case.load(), use)
+
+
+def use_each(
+    cases: Sequence[C],
+    indices: Sequence[int],
+    read: Callable[[C], T],
+    use: Callable[[int, T], None],
+) -> None:
+    """Read something of cases in threads and hand it on; raise what cannot be read at the end."""
     problems: dict[int, str] = {}
 
     def load_one(index: int) -> None:
         try:
-            sample = cases[index].load()
+            found = read(cases[index])
         except (OSError, ValueError) as error:
             problems[index] = str(error)
         else:
-            use(index, sample)
+            use(index, found)
 
     with ThreadPoolExecutor(_THREADS) as pool:
         for start in range(0, len(indices), _SUBMITTED):
@@ -306,4 +301,6 @@ def content_digest(parts: Iterable[DecodedCases]) -> str:
         for array in (part.images, part.masks):
             digest.update(np.ascontiguousarray(array).view(np.uint8).data)
         digest.update(repr(part.spacings).encode())
+        if part.objects.several:
+            digest.update(str(part.objects).encode())
     return digest.hexdigest()

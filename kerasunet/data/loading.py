@@ -27,6 +27,7 @@ def load(
     groups: str | os.PathLike = GIVEN,
     objects: Sequence[str] = (),
     mask_threshold: int | None = None,
+    overlapping: bool = False,
 ) -> DataSet:
     """List the cases of a data set; images are read, or simulated, when a case is loaded.
 
@@ -41,11 +42,12 @@ def load(
         size: Height and width of simulated images in pixels.
         groups: `"given"` for the groups of the data, such as patients; `"near-duplicates"` to read
             every image and join the groups that share one; or a CSV file of key and group.
-        objects: What counts as the object, one text: labels, categories or classes (`"cyst,mass"`),
-            or a name with values or colors (`"lungs=150,200"`, `"tumor=#ff0000"`); empty where
-            the data mark one object.
+        objects: What counts as an object, a text for each: labels, categories or classes
+            (`"cyst,mass"`), or a name with values or colors (`"lungs=150,200"`,
+            `"tumor=#ff0000"`); empty where the data mark one object.
         mask_threshold: Grey level above which a pixel of a mask file is object, of masks that were
             smoothed or saved as JPEG; `None`: masks are binary.
+        overlapping: Whether a pixel may be of several objects.
 
     Returns:
         The data set.
@@ -55,10 +57,10 @@ def load(
         ValueError: The name is unknown, the layout is not recognized, files have no partner, or
             the data mark several objects and `objects` does not say which is meant.
     """
-    data = _listed(os.fspath(name_or_path), manual_dir, size)
+    data = _listed(os.fsdecode(name_or_path), manual_dir, size)
     in_files = any(isinstance(case, FileCase | AnnotatedCase) for case in data.cases)
-    if in_files or objects or mask_threshold is not None:
-        data = layouts.with_objects(data, objects, mask_threshold)
+    if in_files or objects or mask_threshold is not None or overlapping:
+        data = layouts.with_objects(data, objects, mask_threshold, overlapping=overlapping)
     return regroup(data, groups)
 
 
@@ -67,6 +69,8 @@ def _listed(name: str, manual_dir: str | os.PathLike | None, size: int) -> DataS
         return _simulated(name, size)
     if manual_dir is not None:
         return _published(name, Path(manual_dir))
+    if not name.strip():
+        raise ValueError("the name of the data is empty; give a folder, a file or a data set")
     path = Path(name).expanduser()
     if path.exists():
         return layouts.read_folder(path) if path.is_dir() else layouts.read_file(path)

@@ -5,21 +5,24 @@ from __future__ import annotations
 from typing import Any
 
 import gradio as gr
+import numpy as np
 
-from kerasunet.comparison import Choice, as_zip, compare, judge, score, without_small_regions
+from kerasunet.comparison import Choice, as_zip, compare, without_small_regions
 from kerasunet.comparison.comparing import smallest_area
 from kerasunet.comparison.report import rows, safe_name
 from kerasunet.demo.compare import batch
-from kerasunet.demo.context import MODEL_QUEUE, Context
+from kerasunet.demo.context import MODEL_QUEUE, Context, Result
 from kerasunet.demo.images import (
     MODALITIES,
     InputImage,
     open_image,
-    open_mask,
     simulate_example,
+    with_truth,
 )
+from kerasunet.demo.model_store import SavedModel
 from kerasunet.demo.visitors import new_file
 from kerasunet.drawing import png
+from kerasunet.inference.segmenter import Segmentation
 from kerasunet.metrics import area_mm2
 
 
@@ -32,12 +35,14 @@ def build(context: Context) -> None:
         text, model = gr.Textbox("", label="modality"), gr.Textbox(label="model")
         threshold, smallest = gr.Number(0.5, label="threshold"), gr.Number(0, label="smallest")
         whole = gr.Number(0, label="frame", precision=0)
+        chosen = gr.Textbox("", label="object")
         table, facts = gr.JSON(label="table"), gr.JSON(label="facts")
         file, second = gr.File(label="file"), gr.File(label="second file")
         filters = [threshold, smallest]
         _publish(calls.models, [], facts)
         _publish(calls.segment, [image, model, *filters, whole], [facts, file], **MODEL_QUEUE)
-        _publish(calls.compare, [image, truth, text, *filters, whole], [table, file], **MODEL_QUEUE)
+        given = [image, truth, text, *filters, whole, chosen]
+        _publish(calls.compare, given, [table, file], **MODEL_QUEUE)
         _publish(calls.batch, [images, text, *filters], [table, file], **MODEL_QUEUE)
         _publish(calls.example, [text, whole], [file, second])
         _publish(calls.guess_modality, [image], facts)
@@ -55,9 +60,12 @@ class _Endpoints:
         self._candidates_of = batch.candidates_of(context)
 
     def models(self) -> list[dict[str, Any]]:
-        """List the saved models: name, modality, trained layers, start, steps and image size."""
+        """List the saved models: name, modality, trained layers, start, steps and image size.
+
+        Those that find several objects name them.
+        """
         return [
-            {"name": m.name, "modality": m.modality, "strategy": m.label, **m.card.origin}
+            {"name": m.name, "modality": m.modality, "strategy": m.label, **_described(m)}
             for m in self._context.models.registered
         ]
 
@@ -81,7 +89,9 @@ class _Endpoints:
 
         Returns:
             Area in pixels and, if the pixel size is known, in square millimeters; and the mask as a
-            PNG file of 0 and 255, of the size of the image.
+            PNG file of 0 and 255, of the size of the image. Of a model of several objects, these
+            numbers for each, and the mask as numbers of the objects from 1 (of overlapping ones, a
+            bit each).
         """
         self._context.files.keep(request, image)
         given, choice = _read(image, frame), _choice(threshold, smallest)
@@ -90,13 +100,16 @@ class _Endpoints:
             raise _error(f"{model}: no such model; choose from {', '.join(known)}")
         found = _guarded(self._context.models.candidate, known[model]).segment(given.pixels)
         least = smallest_area(given.pixels.shape[:2], choice.smallest)
-        mask = without_small_regions(found.probability >= choice.threshold, least)
-        facts = {
-            "image": given.name,
-            "model": model,
-            "area_pixels": int(mask.sum()),
-            "area_mm2": area_mm2(mask, given.spacing),
-        }
+        planes = [
+            without_small_regions(plane, least)
+            for plane in _decided(found, choice.threshold).values()
+        ]
+        mask = found.objects.encode(planes)
+        facts: dict[str, Any] = {"image": given.name, "model": model}
+        if found.objects.several:
+            named = zip(found.objects.names, planes, strict=True)
+            facts["objects"] = {name: _areas(plane, given) for name, plane in named}
+        facts |= _areas(mask > 0, given)
         name = f"{safe_name(given.name)}-{safe_name(model)}.png"
         return facts, self._file(request, name, png(mask))
 
@@ -109,6 +122,7 @@ class _Endpoints:
         threshold: float = 0.5,
         smallest: float = 0.0,
         frame: int = 0,
+        object: str = "",
     ) -> tuple[list[dict[str, Any]], str]:
         """Segment one image with every model of its modality and compare them.
 
@@ -119,6 +133,8 @@ class _Endpoints:
             threshold: Probability from which a pixel counts as foreground, 0 to 1.
             smallest: Percentage of the image below which a region is dropped.
             frame: Frame or slice of the file, from 0.
+            object: Which object to compare where models find several, such as `heart`; empty for
+                the first.
 
         Returns:
             A row per model, sorted by Dice with the true mask, or without one by Dice with the
@@ -127,15 +143,18 @@ class _Endpoints:
         """
         self._context.files.keep(request, image, truth)
         given = _read(image, frame).with_modality(_modality(modality))
-        mask = _guarded(open_mask, truth, given) if truth else None
         candidates = _guarded(self._candidates_of, given.modality)
+        if truth:
+            given = _guarded(with_truth, given, truth, batch.objects_of(candidates))
         comparison = _guarded(compare, given.pixels, candidates, given.spacing)
-        choice = _choice(threshold, smallest)
-        verdict = judge(comparison, choice)
-        scores = score(comparison, verdict, mask)
-        packed = as_zip(given.name, comparison, verdict, scores=scores, truth=mask)
+        if object and object not in comparison.objects:
+            known = ", ".join(comparison.objects) or "these models find one only"
+            raise _error(f"{object}: there is no such object to choose; {known}")
+        result, choice = Result(given, comparison, object), _choice(threshold, smallest)
+        verdict, scores = result.evaluate(choice)
+        packed = as_zip(given.name, result.comparison, verdict, scores=scores, truth=result.truth)
         path = self._file(request, f"kerasunet-{safe_name(given.name)}.zip", packed)
-        return rows(given.name, scores, choice), path
+        return rows(given.name, scores, choice, result.shown), path
 
     def batch(
         self,
@@ -198,6 +217,23 @@ class _Endpoints:
         path = new_file(name, data)
         self._context.files.keep(request, path)
         return str(path)
+
+
+def _described(model: SavedModel) -> dict[str, Any]:
+    several = model.card.marked.several
+    return {**model.card.origin, **({"objects": [*model.objects]} if several else {})}
+
+
+def _decided(found: Segmentation, threshold: float) -> dict[str, np.ndarray]:
+    """Return the mask of each object at a threshold, where there is one to set."""
+    if found.objects.exclusive:
+        return found.masks
+    probabilities = found.probability if found.objects.several else found.probability[None]
+    return dict(zip(found.objects.names, probabilities >= threshold, strict=True))
+
+
+def _areas(mask: np.ndarray, image: InputImage) -> dict[str, Any]:
+    return {"area_pixels": int(mask.sum()), "area_mm2": area_mm2(mask, image.spacing)}
 
 
 def _read(image: str | None, frame: int | None) -> InputImage:

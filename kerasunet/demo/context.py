@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import threading
 from dataclasses import dataclass, field
+from functools import cached_property
 from html import escape
 from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
 import gradio as gr
+import numpy as np
 
 from kerasunet.comparison import Choice, Comparison, Score, Verdict, judge, score
 from kerasunet.demo.images import InputImage
@@ -21,10 +23,32 @@ _MOST_BYTES = 2 << 30
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """An image with the answers of all models."""
+    """An image with the answers of all models, and which of several objects is looked at.
+
+    Attributes:
+        image: The image.
+        whole: The answers about all objects.
+        object: Which object is compared, where there are several; empty for the first.
+    """
 
     image: InputImage
-    comparison: Comparison
+    whole: Comparison
+    object: str = ""
+
+    @cached_property
+    def comparison(self) -> Comparison:
+        """The answers about the object that is looked at."""
+        return self.whole.of(self.object)
+
+    @property
+    def shown(self) -> str:
+        """The object that is looked at; empty where there are not several."""
+        return self.object or next(iter(self.whole.objects), "")
+
+    @property
+    def truth(self) -> np.ndarray | None:
+        """The true mask of that object, bool, or `None`."""
+        return self.image.parts.get(self.shown, self.image.truth)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -38,14 +62,16 @@ class Result:
     @property
     def nbytes(self) -> int:
         """Memory that it takes, in bytes."""
-        arrays = [self.comparison.image, *(a.probability for a in self.comparison.answers)]
+        arrays = [self.whole.image, *(answer.probability for answer in self.whole.answers)]
+        arrays += [answer.mask for answer in self.whole.answers if answer.mask is not None]
+        arrays += [*self.image.parts.values()]
         truth = self.image.truth
         return sum(array.nbytes for array in arrays) + (0 if truth is None else truth.nbytes)
 
     def evaluate(self, choice: Choice) -> tuple[Verdict, tuple[Score, ...]]:
         """Return the masks of a choice and how good they are; no model runs."""
         verdict = judge(self.comparison, choice)
-        return verdict, score(self.comparison, verdict, self.image.truth)
+        return verdict, score(self.comparison, verdict, self.truth)
 
 
 class ResultKey:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +40,7 @@ class InputImage:
         path: The file; empty if it was simulated.
         frame: Which frame of the file, from 0.
         frames: How many it has.
+        parts: True masks of several objects by name, where they are known apart.
     """
 
     name: str
@@ -51,6 +53,7 @@ class InputImage:
     path: str = ""
     frame: int = 0
     frames: int = 1
+    parts: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def with_modality(self, modality: str) -> InputImage:
         """Return the image taken for a modality; empty stands for the known or guessed one."""
@@ -73,6 +76,26 @@ def open_image(path: str, frame: int | None = None) -> InputImage:
     return replace(opened, frames=frames).with_modality("")
 
 
+def with_truth(image: InputImage, path: str, objects: Sequence[str]) -> InputImage:
+    """Return the image with an uploaded true mask.
+
+    Args:
+        image: The image.
+        path: The file, as in `open_mask`; or a label image of several objects.
+        objects: What the models find, where one finds several. A label image with as many values is
+            of these, in the order of its values.
+
+    Raises:
+        ValueError: As `open_mask`.
+    """
+    values = _checked_values(path, image)
+    labels = [value for value in np.unique(values.values).tolist() if value]
+    if values.palette is not None or not 1 < len(labels) == len(objects):
+        return replace(image, truth=open_mask(path, image), parts={})
+    parts = {n: values.values == value for n, value in zip(objects, labels, strict=True)}
+    return replace(image, truth=values.values > 0, parts=parts)
+
+
 def open_mask(path: str, image: InputImage) -> np.ndarray:
     """Read an uploaded true mask.
 
@@ -86,6 +109,14 @@ def open_mask(path: str, image: InputImage) -> np.ndarray:
     Raises:
         ValueError: The file is not a mask, or not of the size of the image.
     """
+    values, name = _checked_values(path, image), Path(path).name
+    try:
+        return MaskCoding().decode(values, name)
+    except ValueError as error:  # The options that it names are those of the command line.
+        raise ValueError(f"{str(error).partition('; ')[0]}; give a mask of one object") from None
+
+
+def _checked_values(path: str, image: InputImage) -> MaskValues:
     name, shape = Path(path).name, image.pixels.shape[:2]
     try:
         values = _mask_values(path, image)
@@ -96,7 +127,7 @@ def open_mask(path: str, image: InputImage) -> np.ndarray:
             f"{name}: has {values.shape[1]} × {values.shape[0]} pixels, the image "
             f"{shape[1]} × {shape[0]}; a mask has the size of its image"
         )
-    return MaskCoding().decode(values, name)
+    return values
 
 
 def _mask_values(path: str, image: InputImage) -> MaskValues:
@@ -123,6 +154,7 @@ def simulate_example(modality: str, index: int, size: int = _EXAMPLE_SIZE) -> In
         modality=modality,
         truth=sample.mask,
         known_modality=modality,
+        parts=sample.parts,
     )
 
 

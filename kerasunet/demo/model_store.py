@@ -10,8 +10,11 @@ from pathlib import Path
 
 from kerasunet import models
 from kerasunet.comparison import Candidate, trained_parameters
+from kerasunet.data.modality import modality_of
 from kerasunet.demo.images import MODALITIES
+from kerasunet.objects import ONE_OBJECT
 
+_USUAL_OBJECTS = {"xray": ("lungs",)}
 PRETRAINED = models.NATURAL
 """Registered name of the pre-trained network that all others start from."""
 
@@ -33,6 +36,14 @@ class SavedModel:
     @cached_property
     def card(self) -> models.ModelCard:
         return models.card(self.file)
+
+    @property
+    def objects(self) -> tuple[str, ...]:
+        """Names of what it finds; none where neither its card nor its modality tells."""
+        if self.is_pretrained:
+            return ()
+        names = self.card.marked.names
+        return _USUAL_OBJECTS.get(self.modality, ()) if names == ONE_OBJECT.names else names
 
     @property
     def is_pretrained(self) -> bool:
@@ -119,8 +130,15 @@ class ModelStore:
 
 
 def _modality(name: str) -> str:
+    """Return what a registered model is for: by its name, or if it finds several, by its data."""
     first = name.partition("-")[0]
-    return first if first in MODALITIES else ""
+    if first in MODALITIES:
+        return first
+    with suppress(FileNotFoundError, ValueError):  # The page says so where the model is used.
+        known = models.card(name)
+        of_data = modality_of(known.data.name) if known.marked.several else None
+        return of_data if of_data in MODALITIES else ""
+    return ""
 
 
 def _load(model: SavedModel) -> Candidate:
@@ -145,4 +163,5 @@ def _load(model: SavedModel) -> Candidate:
         votes=not model.is_pretrained,
         segment=segment,
         origin=", ".join(model.card.origin.values()),
+        objects=model.objects,
     )

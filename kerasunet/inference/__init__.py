@@ -6,6 +6,7 @@ from kerasunet.lazy import lazy_members
 
 if TYPE_CHECKING:
     from kerasunet.inference import engines as engines, export as export
+    from kerasunet.inference.annotation_choice import next_images as next_images, pool_of as pool_of
     from kerasunet.inference.segmenter import (
         Segmentation as Segmentation,
         Segmenter as Segmenter,

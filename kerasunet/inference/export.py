@@ -17,6 +17,7 @@ import numpy as np
 from kerasunet import models
 from kerasunet.data.cases import DataSet
 from kerasunet.data.decoding import DecodedCases, decode
+from kerasunet.data.mask_checks import require_one_code
 from kerasunet.files import sha256, write_json
 from kerasunet.inference.export_requests import FORMATS, check_request, sidecar_of
 
@@ -61,6 +62,7 @@ class Images:
         # Those for calibration are spread evenly as well, and so are the rest.
         chosen = set(np.linspace(0, len(cases) - 1, share).round().astype(int).tolist())
         rest = [case for index, case in enumerate(cases) if index not in chosen]
+        require_one_code(cases)
         calibration = decode([cases[index] for index in sorted(chosen)], (size, size), channels)
         return cls(data.name, decode(rest[:count], (size, size), channels), calibration.images)
 
@@ -152,7 +154,9 @@ def _write_and_compare(
     else:
         formats.write(loaded, format, path, size=card.image_size)
     exported = formats.open_exported(format, path)
-    comparison = formats.compare(loaded, exported, images.checking, threshold=card.threshold)
+    comparison = formats.compare(
+        loaded, exported, images.checking, threshold=card.threshold, objects=card.marked
+    )
     if not int8 and not comparison["max_abs_delta"] <= _LARGEST_DELTA:
         raise ValueError(
             f"{path.name}: a probability differs from Keras by {comparison['max_abs_delta']:.2g}, "

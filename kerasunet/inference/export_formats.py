@@ -22,6 +22,7 @@ from kerasunet.data.decoding import DecodedCases
 from kerasunet.inference.engines.graph import folded
 from kerasunet.inference.engines.runtimes import LiteRT, ONNXRuntime, OpenVINO, Run
 from kerasunet.metrics import bootstrap_interval, dice
+from kerasunet.objects import ONE_OBJECT, Objects
 
 
 def write(model: keras.Model, format: str, path: Path, *, size: int) -> None:
@@ -63,7 +64,12 @@ def open_exported(format: str, path: Path) -> Run:
 
 
 def compare(
-    model: keras.Model, run: Run, cases: DecodedCases, *, threshold: float
+    model: keras.Model,
+    run: Run,
+    cases: DecodedCases,
+    *,
+    threshold: float,
+    objects: Objects = ONE_OBJECT,
 ) -> dict[str, Any]:
     """Measure how far an exported network is from the original.
 
@@ -72,11 +78,14 @@ def compare(
         run: The exported network.
         cases: At least one case.
         threshold: Probability from which a pixel counts as foreground.
+        objects: What the model finds. Where the cases mark something else, the masks that Keras
+            finds are taken for the true ones.
 
     Returns:
-        `images`; `max_abs_delta` and `mean_abs_delta` of the probabilities; `changed_pixels`, the
-        share of pixels on the other side of the threshold; `dice_keras`, `dice_exported` and
-        `dice_loss`, the mean of their difference, with its 95 % bootstrap interval.
+        `images`; `max_abs_delta` and `mean_abs_delta` of the probabilities, over all channels;
+        `changed_pixels`, the share of pixels whose mask changes; `dice_keras`, `dice_exported` and
+        `dice_loss`, the mean of their difference, with its 95 % bootstrap interval, averaged over
+        objects.
     """
     images = cases.images.astype(np.float32)
     wanted, found = (
@@ -84,11 +93,10 @@ def compare(
         for one in (lambda image: keras.ops.convert_to_numpy(model.predict_on_batch(image)), run)
     )
     delta = np.abs(wanted - found)
-    masks = [output[..., 0] >= threshold for output in (wanted, found)]
-    before, after = (
-        np.array([dice(*pair) for pair in zip(cases.masks, predicted, strict=True)])
-        for predicted in masks
-    )
+    masks = [objects.decide(objects.squeezed(one), threshold) for one in (wanted, found)]
+    is_truth = cases.objects == objects or not (cases.objects.several or objects.several)
+    truth = cases.masks if is_truth else masks[0]
+    before, after = (_dice_of_cases(truth, predicted, objects) for predicted in masks)
     loss = bootstrap_interval(before - after, groups=cases.groups)
     return {
         "images": len(cases),
@@ -99,6 +107,16 @@ def compare(
         "dice_exported": float(after.mean()),
         "dice_loss": {"mean": loss.mean, "low": loss.low, "high": loss.high},
     }
+
+
+def _dice_of_cases(truth: np.ndarray, predicted: np.ndarray, objects: Objects) -> np.ndarray:
+    """Return the Dice of each case, averaged over objects."""
+    planes = (objects.planes(masks) for masks in (truth, predicted))
+    values = [
+        [dice(*pair) for pair in zip(true, found, strict=True)]
+        for true, found in zip(*planes, strict=True)
+    ]
+    return np.mean(values, axis=0)
 
 
 def _write_savedmodel(model: keras.Model, path: Path, size: int) -> None:

@@ -19,34 +19,8 @@ from kerasunet.data.augmentation import with_flip
 from kerasunet.data.decoding import grey_levels, resize_image
 from kerasunet.data.readers import read_image
 from kerasunet.inference.engines import NetworkSource, chosen_engine, open_engine
-from kerasunet.metrics import area_mm2
-
-
-@dataclass(frozen=True)
-class Segmentation:
-    """The result of a model on one image.
-
-    Attributes:
-        image: The image, float32, `(height, width)` or `(height, width, 3)`, 0 to 255.
-        probability: Foreground probability, float32, `(height, width)`, 0 to 1.
-        mask: True where the probability reaches the threshold, bool, `(height, width)`.
-        spacing: Millimeters per pixel, (row, column), or `None` where unknown.
-    """
-
-    image: np.ndarray
-    probability: np.ndarray
-    mask: np.ndarray
-    spacing: tuple[float, float] | None
-
-    @property
-    def area_pixels(self) -> int:
-        """Number of foreground pixels."""
-        return int(np.count_nonzero(self.mask))
-
-    @property
-    def area_mm2(self) -> float | None:
-        """Foreground area in square millimeters, `None` where the spacing is unknown."""
-        return area_mm2(self.mask, self.spacing)
+from kerasunet.inference.segmentation import Segmentation, segmentation
+from kerasunet.objects import Objects
 
 
 class Segmenter:
@@ -59,6 +33,7 @@ class Segmenter:
     Args:
         model: Name of a registered model or path of a `.keras` file.
         threshold: Probability from which a pixel counts as foreground; `None` takes the card's.
+            There is none for several objects that exclude each other.
         engine: `"auto"` for the fastest engine that is installed, or one of
             `kerasunet.inference.engines.ENGINES`.
         tile: Height and width of tiles in pixels, a multiple of `2**depth`; `None` for the whole
@@ -70,7 +45,7 @@ class Segmenter:
     Raises:
         FileNotFoundError: There is no such model, or it has no card.
         ValueError: The model file cannot be trusted or loaded, there is no such engine or it is not
-            installed, or the tiles do not fit the model.
+            installed, the tiles do not fit the model, or a threshold is given where there is none.
     """
 
     def __init__(
@@ -84,7 +59,9 @@ class Segmenter:
         flip: bool = False,
     ):
         card = saved_models.card(model)
-        self.threshold = _threshold(card.threshold if threshold is None else threshold)
+        self.objects = card.marked
+        _check_threshold(threshold, self.objects)
+        self.threshold = card.threshold if threshold is None else threshold
         self._tiling = _tiling(tile, overlap, card.architecture.size_multiple)
         side = tile or card.image_size
         self._engine = open_engine(model, (side, side), engine)
@@ -117,15 +94,15 @@ class Segmenter:
         """
         pixels, spacing = pixels_of(image, frame)
         if self._tiling:
-            probability = predict_tiles(pixels, self._tiling, self._predict)
+            outputs = predict_tiles(pixels, self._tiling, self._predict)
         else:
-            probability = _resized(self._predict(pixels), pixels.shape[:2])
-        return Segmentation(pixels, probability, probability >= self.threshold, spacing=spacing)
+            outputs = _resized(self._predict(pixels), pixels.shape[:2])
+        return segmentation(pixels, outputs, self.threshold, spacing=spacing, objects=self.objects)
 
     def _predict(self, pixels: np.ndarray) -> np.ndarray:
         """Return the probabilities of an image that is stretched to the engine's size."""
         height, width, channels = self._engine.shape
-        return self._network(resize_image(pixels, (height, width), channels)[None])[0, ..., 0]
+        return self._network(resize_image(pixels, (height, width), channels)[None])[0]
 
 
 class SideBySide:
@@ -150,6 +127,7 @@ class SideBySide:
             raise ValueError("give at least one model to compare")
         cards = {model: saved_models.card(model) for model in self._models}
         self.thresholds = {model: card.threshold for model, card in cards.items()}
+        self.objects = {model: card.marked for model, card in cards.items()}
         self._groups = [
             (
                 group,
@@ -183,11 +161,14 @@ class SideBySide:
             output = engine(resize_image(pixels, (height, width), channels)[None])[0]
             classes = output.shape[-1] // len(group)
             for index, model in enumerate(group):
-                probability = _resized(
-                    np.ascontiguousarray(output[..., index * classes]), pixels.shape[:2]
+                own = np.ascontiguousarray(output[..., index * classes : (index + 1) * classes])
+                found[model] = segmentation(
+                    pixels,
+                    _resized(own, pixels.shape[:2]),
+                    self.thresholds[model],
+                    spacing=spacing,
+                    objects=self.objects[model],
                 )
-                mask = probability >= self.thresholds[model]
-                found[model] = Segmentation(pixels, probability, mask, spacing=spacing)
         return {model: found[model] for model in self._models}
 
 
@@ -216,26 +197,43 @@ def pixels_of(
 
 
 def check_request(
-    card: saved_models.ModelCard, engine: str, *, tile: int | None, overlap: int | None
+    card: saved_models.ModelCard,
+    engine: str,
+    *,
+    tile: int | None,
+    overlap: int | None,
+    threshold: float | None = None,
 ) -> None:
     """Check a `Segmenter`'s arguments as far as possible before anything heavy is imported.
 
     Raises:
-        ValueError: There is no such engine, it is not installed, or the tiles do not fit the model.
+        ValueError: There is no such engine, it is not installed, the tiles do not fit the model, or
+            it has no threshold.
     """
     chosen_engine(engine)
+    _check_threshold(threshold, card.marked)
     _tiling(tile, overlap, card.architecture.size_multiple)
 
 
 def _resized(probability: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Resize probabilities, `(height, width)`, to another height and width."""
-    return cv2.resize(probability, size[::-1], interpolation=cv2.INTER_LINEAR)
+    """Resize probabilities, `(height, width, channels)`, to another height and width."""
+    channels = [
+        cv2.resize(np.ascontiguousarray(channel), size[::-1], interpolation=cv2.INTER_LINEAR)
+        for channel in np.moveaxis(probability, -1, 0)
+    ]
+    return np.stack(channels, axis=-1)
 
 
-def _threshold(value: float) -> float:
+def _check_threshold(value: float | None, objects: Objects) -> None:
+    if value is None:
+        return
+    if objects.exclusive:
+        raise ValueError(
+            f"threshold {value:g}: a pixel is of the most probable of {objects}, so there is none; "
+            "leave it out"
+        )
     if not 0 <= value <= 1:
         raise ValueError(f"threshold must be between 0 and 1, not {value}")
-    return value
 
 
 def _tiling(tile: int | None, overlap: int | None, multiple: int) -> Tiling | None:
@@ -294,20 +292,23 @@ def predict_tiles(
             is extended by reflection at its lower and right border.
         tiling: Tiles and their overlap.
         predict: Maps one tile, `(side, side)` or `(side, side, 3)`, to probabilities,
-            `(side, side)`.
+            `(side, side)` or `(side, side, channels)`.
 
     Returns:
-        Float32, `(height, width)`, 0 to 1.
+        Float32, `(height, width)` or `(height, width, channels)`, 0 to 1.
     """
     height, width = image.shape[:2]
     image = _padded(image, tiling.side)
     rows, columns = (_ramps(length, tiling) for length in image.shape[:2])
-    probability = np.zeros(image.shape[:2], np.float32)
+    probability = np.zeros(0, np.float32)
     for top, row_weights in rows.items():
         for left, column_weights in columns.items():
             area = np.s_[top : top + tiling.side, left : left + tiling.side]
+            found = predict(image[area])
+            if not probability.size:
+                probability = np.zeros((*image.shape[:2], *found.shape[2:]), np.float32)
             weights = row_weights[:, None] * column_weights
-            probability[area] += weights * predict(image[area])
+            probability[area] += weights.reshape(weights.shape + (1,) * (found.ndim - 2)) * found
     return np.clip(probability, 0, 1, out=probability)[:height, :width]
 
 

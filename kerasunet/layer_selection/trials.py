@@ -14,10 +14,9 @@ from kerasunet.data.augmentation_settings import Augmentation
 from kerasunet.data.decoding import DecodedCases
 from kerasunet.data.splits import split_cases
 from kerasunet.layer_selection.evidence import Belief, Weighed, weigh
-from kerasunet.metrics.measures import dice_of_each
 from kerasunet.strategies import parse
-from kerasunet.training.loop import predict
 from kerasunet.training.networks import Network
+from kerasunet.training.prediction import dice_of_cases
 from kerasunet.training.settings import Optimization
 
 RUNS = 3
@@ -114,4 +113,4 @@ def _score(
     tested = cases.select(held_out)
     kept = cases.select([key for key in cases.keys if key not in set(held_out)])
     network.fit(kept, optimization=optimization, augmentation=augmentation)
-    return dice_of_each(tested.masks, predict(network.model, tested.images) >= THRESHOLD)
+    return dice_of_cases(network.model, tested, THRESHOLD)

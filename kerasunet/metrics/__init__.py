@@ -33,7 +33,9 @@ if TYPE_CHECKING:
     from kerasunet.metrics.summary import (
         bootstrap_interval as bootstrap_interval,
         case_metrics as case_metrics,
+        mean_over_objects as mean_over_objects,
         summarize as summarize,
+        summarize_objects as summarize_objects,
     )
 else:
     __getattr__, __dir__, __all__ = lazy_members(__name__)

@@ -123,11 +123,17 @@ POLICY: str = f"{_EMPTY_MASKS}\n{_definitions()}\n"
 def with_unknown_bounds(summary: Mapping[str, Any]) -> dict[str, Any]:
     """Return a summary as JSON has it, with NaN for bounds and means that JSON calls null."""
     return {
-        name: {n: math.nan if v is None else v for n, v in value.items()}
+        name: {n: _with_unknown(v) for n, v in value.items()}
         if isinstance(value, Mapping)
         else value
         for name, value in summary.items()
     }
+
+
+def _with_unknown(value: Any) -> Any:
+    if isinstance(value, Mapping):  # The summary of one of several objects.
+        return with_unknown_bounds(value)
+    return math.nan if value is None else value
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -31,6 +32,7 @@ def case_metrics(
     *,
     threshold: float = 0.5,
     spacing: tuple[float, float] | None = None,
+    prediction: ArrayLike | None = None,
 ) -> dict[str, float | int | str]:
     """Compare one predicted probability map with the true mask.
 
@@ -39,6 +41,8 @@ def case_metrics(
         probability: probability of lesion, in [0, 1], (H, W).
         threshold: a pixel is predicted where its probability is at or above this; between 0 and 1.
         spacing: pixel size (row, column) in mm; None measures distances in pixels.
+        prediction: predicted mask, bool or {0, 1}, (H, W), where it does not follow from the
+            threshold, as of an object that is the most probable one of several.
 
     Returns:
         A flat row of plain Python numbers and strings: `dice`, `iou`, `sensitivity`, `precision`,
@@ -54,7 +58,9 @@ def case_metrics(
     require_same_shape(mask, chance, "probability")
     require_fraction(threshold, "threshold")
     # A plain float takes the image's precision: float32 0.7 is at the threshold 0.7.
-    prediction = chance >= float(threshold)
+    if prediction is None:
+        prediction = chance >= float(threshold)
+    prediction = as_mask(prediction, "prediction")
     distances = surface_distances(mask, prediction, spacing)
     return {
         "dice": dice(mask, prediction),
@@ -117,6 +123,58 @@ def summarize(
         "detection_iou": DETECTION_IOU,
         "unit": _only_unit(rows),
     }
+
+
+def summarize_objects(
+    rows: Sequence[Mapping[str, float | int | str]],
+    groups: Sequence[Hashable] | None = None,
+    **options: Any,
+) -> dict[str, Any]:
+    """Average the rows of several objects: in the mean over objects, and object by object.
+
+    Args:
+        rows: one row a case and object, as `case_metrics` returns it, with the columns `key` and
+            `object`; every case has the same objects.
+        groups: group (patient) of each row, as in `summarize`.
+        options: `confidence`, `resamples` and `seed`, as in `summarize`.
+
+    Returns:
+        What `summarize` returns of the mean over the objects of each case, `missed`,
+        `false_alarm` and `empty_truth` counting objects; and `objects`, the summary of each by
+        name.
+
+    Raises:
+        ValueError: as `summarize`.
+    """
+    _require_columns(rows)
+    groups = [row["key"] for row in rows] if groups is None else groups
+    names = list(dict.fromkeys(str(row["object"]) for row in rows))
+    parts = {
+        name: [
+            (row, group) for row, group in zip(rows, groups, strict=True) if row["object"] == name
+        ]
+        for name in names
+    }
+    each: dict[str, dict[str, Any]] = {
+        name: summarize([row for row, _ in part], [group for _, group in part], **options)
+        for name, part in parts.items()
+    }
+    of_case = zip(*([row for row, _ in part] for part in parts.values()), strict=True)
+    means = [{**first[0], **mean_over_objects(first)} for first in of_case]
+    first = next(iter(parts.values()))
+    whole = summarize(means, [group for _, group in first], **options)
+    counts = {
+        name: sum(summary[name] for summary in each.values())
+        for name in ("missed", "false_alarm", "empty_truth")
+    }
+    return {**whole, **counts, "objects": each}
+
+
+def mean_over_objects(
+    rows: Sequence[Mapping[str, float | int | str]],
+) -> dict[str, float]:
+    """Average the metrics of one case over its objects."""
+    return {name: float(np.mean([row[name] for row in rows])) for name in METRICS}
 
 
 def bootstrap_interval(

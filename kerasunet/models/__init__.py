@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         RecordedEvaluation as RecordedEvaluation,
     )
     from kerasunet.models.model_card import ModelCard as ModelCard, versions as versions
+    from kerasunet.models.pushing import push as push
     from kerasunet.models.registry import (
         card as card,
         check as check,

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from kerasunet.metrics import METRICS, POLICY, with_unknown_bounds
+from kerasunet.metrics import POLICY
+from kerasunet.models.card_metrics import metrics_table, output_in_words
 
 if TYPE_CHECKING:
     from kerasunet.models.json_fields import LeftOut, RecordedEvaluation
@@ -28,13 +28,13 @@ def lines_of(card: ModelCard) -> list[str]:
         "",
         f"Input: grey levels 0 to 255, `(batch, height, width, {channels})`, any float or "
         f"uint8, height and width multiples of {multiple}. Standardization is inside. "
-        "Output: foreground probability of the same height and width.",
+        f"Output: {output_in_words(card.marked)} of the same height and width.",
         "",
         *_overview(card),
         "",
         f"## {_judges(card)}",
         "",
-        *_metrics_table(card.metrics),
+        *metrics_table(card.metrics),
         "",
         *_other_evaluations(card),
         *_left_out(card),
@@ -98,25 +98,6 @@ def _left_out_row(one: LeftOut) -> str:
     )
 
 
-def _metrics_table(summary: Mapping[str, Any]) -> list[str]:
-    summary = with_unknown_bounds(summary)
-    lines = ["| metric | mean | 95 % interval |", "|---|---|---|"]
-    for name, metric in METRICS.items():
-        interval = summary[name]
-        unit = f" ({summary['unit']})" if metric.is_distance else ""
-        lines.append(
-            f"| {metric.label}{unit} | {interval['mean']:.3f} | "
-            f"{interval['low']:.3f} to {interval['high']:.3f} |"
-        )
-    lowest = summary.get("detection_iou")
-    how = "not a pixel of them found" if lowest is None else f"IoU below {lowest:g}"
-    counts = (
-        f"{summary['n']} cases; {summary['missed']} objects missed ({how}), "
-        f"{summary['false_alarm']} false alarms, {summary['empty_truth']} cases without an object."
-    )
-    return [*lines, "", counts]
-
-
 def _judges(card: ModelCard) -> str:
     """Return what the cases are that the metrics were measured on."""
     how = card.settings.get("optimization", {})
@@ -130,7 +111,7 @@ def _other_evaluations(card: ModelCard) -> list[str]:
     for one in card.evaluations:
         views = ", with mirror images" if one.mirrored else ""
         lines += [f"## On `{one.data.name}`, {_seen_of(one, card)}{views}", ""]
-        lines += [*_metrics_table(one.metrics), ""]
+        lines += [*metrics_table(one.metrics), ""]
         lines += [f"At {one.image_size}×{one.image_size} pixels, threshold {one.threshold}.", ""]
     return lines
 

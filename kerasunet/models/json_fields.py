@@ -160,11 +160,25 @@ SIDE = whole(1, 2048)
 SHARE = Kind("a number of 0 to 1", lambda value: is_number(value) and 0 <= value <= 1)
 _BOUND = Kind("a number or null", lambda value: value is None or is_number(value))
 _INTERVAL = {"mean": NUMBER, "low": _BOUND, "high": _BOUND}
-SUMMARY = {
+_ONE_SUMMARY = {
     **dict.fromkeys(METRICS, _INTERVAL),
     **dict.fromkeys(("n", "missed", "false_alarm", "empty_truth"), COUNT),
     "unit": TEXT,
 }
+
+
+def _are_summaries(value: Any) -> bool:
+    """Return whether a value is missing, or has a summary for each object by its name."""
+    if value is None:
+        return True
+    if not isinstance(value, dict):
+        return False
+    return all(
+        is_text(name) and not [*faults(one, _ONE_SUMMARY, "")] for name, one in value.items()
+    )
+
+
+SUMMARY = {**_ONE_SUMMARY, "objects": Kind("a summary for each object", _are_summaries)}
 
 
 @dataclass(frozen=True, kw_only=True)

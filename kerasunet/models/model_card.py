@@ -16,6 +16,7 @@ from kerasunet.files import sha256, write_json, write_text
 from kerasunet.models.card_text import lines_of
 from kerasunet.models.json_fields import (
     COUNT,
+    FLAG,
     OBJECT,
     SHARE,
     SIDE,
@@ -34,6 +35,7 @@ from kerasunet.models.json_fields import (
     optional_json_field,
     whole,
 )
+from kerasunet.objects import ONE_OBJECT, Objects
 
 MOST_BYTES = 4 << 20
 _REMEDY, _FAULTS_SHOWN = "restore it from its source", 5
@@ -108,6 +110,8 @@ class ModelCard:
         use: What it is meant for, in a sentence or two.
         weights_of: Name of the registered model whose file this name stands for; empty for a model
             with a file of its own.
+        objects: Names of the objects, where there are several, in the order of the channels.
+        overlapping: Whether a pixel may be of several of them.
         unknown: Values of the JSON that this version does not know; they are kept.
     """
 
@@ -142,7 +146,23 @@ class ModelCard:
     left_out: tuple[LeftOut, ...] = optional_json_field([LeftOut], ())
     use: str = optional_json_field(TEXT, "")
     weights_of: str = optional_json_field(TEXT, "")
+    objects: tuple[str, ...] = optional_json_field([TEXT], ())
+    overlapping: bool = optional_json_field(FLAG, False)
     unknown: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def marked(self) -> Objects:
+        """The objects that the model finds; a single one has the name that its run gave it.
+
+        A card of several channels that names no objects numbers them.
+        """
+        if self.objects:
+            return Objects(self.objects, self.overlapping)
+        if self.classes > 1:
+            return Objects(tuple(f"class {number}" for number in range(1, self.classes)))
+        given = [*(self.settings.get("objects") or ())]
+        name = str(given[0]).partition("=")[0].strip() if len(given) == 1 else ""
+        return Objects((name,)) if name else ONE_OBJECT
 
     @property
     def is_start(self) -> bool:
@@ -207,12 +227,15 @@ class ModelCard:
             raise ValueError(f"not a model card: {'; '.join(wrong[:_FAULTS_SHOWN])}{more}")
         found = decoded(values, cls)
         shape = found.pop("architecture")
-        return cls(
+        card = cls(
             **found,
             architecture=Architecture(**{name: shape[name] for name in vars(Architecture())}),
             classes=shape["classes"],
             unknown={name: values[name] for name in values if name not in (*found, "architecture")},
         )
+        if card.marked.channels != card.classes:
+            raise ValueError(f"not a model card: {card.marked} do not take {card.classes} channels")
+        return card
 
     def to_json(self) -> dict[str, Any]:
         """Return the values of `NAME.json`."""

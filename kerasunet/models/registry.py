@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kerasunet.architecture import Architecture, plain_copy
+from kerasunet.architecture import Architecture, is_overlapping, plain_copy
 from kerasunet.files import sha256, write_atomically
 from kerasunet.models.half_precision import write_half_precision
 from kerasunet.models.model_card import (
@@ -70,6 +70,8 @@ def card(name_or_path: str | os.PathLike) -> ModelCard:
 
 def is_registered(name_or_path: str | os.PathLike) -> bool:
     """Tell whether it is a registered model, by its name or by the path of its file."""
+    if _is_address(name_or_path):  # A card that was fetched may name anything.
+        return False
     try:
         return _is_registered(_resolve(name_or_path))
     except FileNotFoundError:
@@ -86,7 +88,7 @@ def digest(name_or_path: str | os.PathLike) -> str:
     if name_or_path == "scratch":
         return ""
     path = _resolve(name_or_path)
-    return _verified(path, required=_is_registered(path))
+    return _verified(path, required=_needs_card(name_or_path, path))
 
 
 def check(name_or_path: str | os.PathLike) -> None:
@@ -109,7 +111,8 @@ def checked_copy(name_or_path: str | os.PathLike) -> Iterator[tuple[Path, Path]]
         ValueError: The file is not the one that its card describes, or not a U-Net.
     """
     path = _resolve(name_or_path)
-    with checked_model(path, _stated_digest(path, required=_is_registered(path))) as copy:
+    required = _needs_card(name_or_path, path)
+    with checked_model(path, _stated_digest(path, required=required)) as copy:
         yield path, copy
 
 
@@ -169,6 +172,8 @@ def record(name_or_path: str | os.PathLike, evaluation: RecordedEvaluation) -> P
         FileNotFoundError: There is no such model, or it has no card.
         ValueError: The file is not the one that its card describes.
     """
+    if _is_address(name_or_path):
+        raise ValueError(f"{name_or_path}: its card is kept by the Hub; save the model as a file")
     _verified(_resolve(name_or_path), required=True)
     path, known = _card_file(name_or_path), card(name_or_path)
     kept = (old for old in known.evaluations if old.kind != evaluation.kind)
@@ -178,15 +183,33 @@ def record(name_or_path: str | os.PathLike, evaluation: RecordedEvaluation) -> P
 
 def _resolve(name_or_path: str | os.PathLike) -> Path:
     text = os.fspath(name_or_path)
+    if _is_address(text):
+        from kerasunet.models import hub
+
+        return hub.fetched(text)
     if os.sep not in text and (registered := _file_of(text)).is_file():
         return registered
     path = Path(text)
     if path.suffix == ".keras" and path.is_file():
         return path
     raise FileNotFoundError(
-        f"{text}: neither a registered model nor a .keras file; registered are: "
-        + (", ".join(list()) or "none")
+        f"{text}: neither a registered model nor a .keras file nor hf://owner/name; registered "
+        "are: " + (", ".join(list()) or "none")
     )
+
+
+def _is_address(name_or_path: str | os.PathLike) -> bool:
+    """Return whether it names a repository of the Hub, rightly or wrongly spelled."""
+    return os.fspath(name_or_path).startswith("hf://")
+
+
+def _needs_card(name_or_path: str | os.PathLike, path: Path) -> bool:
+    """Whether a model must have a card to be verified by: one that is registered, or fetched."""
+    return _is_address(name_or_path) or _is_registered(path)
+
+
+def _is_registered(path: Path) -> bool:
+    return path.resolve().parent == folder().resolve()
 
 
 def _card_file(name_or_path: str | os.PathLike) -> Path:
@@ -194,10 +217,6 @@ def _card_file(name_or_path: str | os.PathLike) -> Path:
     path, text = _resolve(name_or_path), os.fspath(name_or_path)
     own = folder() / f"{text}.json"
     return own if os.sep not in text and own.is_file() else path.with_suffix(".json")
-
-
-def _is_registered(path: Path) -> bool:
-    return path.resolve().parent == folder().resolve()
 
 
 def _stated_digest(path: Path, required: bool) -> str | None:
@@ -226,7 +245,7 @@ def load(name_or_path: str | os.PathLike) -> keras.Model:
     and Keras' safe mode is always on: a file cannot bring code.
 
     Args:
-        name_or_path: A name that `list()` gives, or the path of a `.keras` file.
+        name_or_path: A name that `list()` gives, the path of a `.keras` file, or `hf://owner/name`.
 
     Returns:
         The model, uncompiled, all weights set to train.
@@ -327,6 +346,7 @@ def save(model: keras.Model, path: str | os.PathLike, card: ModelCard) -> None:
         name=path.stem,
         architecture=Architecture.of(model),
         classes=model.output_shape[-1],
+        overlapping=is_overlapping(model),
         parameters=model.count_params(),
         versions=versions(),
         saved=datetime.now(UTC).isoformat(timespec="seconds"),

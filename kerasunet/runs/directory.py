@@ -249,7 +249,8 @@ class RunDirectory:
         """
         if not self.path.is_dir() or not any(self.path.iterdir()):
             return
-        self._record()
+        if ("layers" in self._record()["settings"]) != hasattr(settings, "layers"):
+            raise ValueError(f"{self.path}: is a run of another verb; use another output folder")
         for name in _PATHS:
             given = getattr(settings, name, None)
             if given and self._removes(Path(given)):
@@ -393,8 +394,6 @@ def _readable(name: str, value: Any) -> str:
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for name, value in values.items():
-        if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{name}.")
-        else:
-            flat[prefix + name] = value
+        inner = isinstance(value, dict)
+        flat |= _flat(value, f"{prefix}{name}.") if inner else {prefix + name: value}
     return flat

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,7 +15,7 @@ import keras
 import numpy as np
 
 from kerasunet import layer_selection, models
-from kerasunet.architecture import Architecture, rebuilt
+from kerasunet.architecture import Architecture
 from kerasunet.backend import prepared_backend
 from kerasunet.data.decoding import DecodedCases, content_digest
 from kerasunet.drawing import write_overlays
@@ -28,16 +27,17 @@ from kerasunet.runs.preparation import (
     PreparedData,
     modality_of_start,
     prepare,
+    require_trained_head,
     size_warning,
     with_seen,
 )
+from kerasunet.runs.starting import KeptNetworks, initial_model, with_trained_head
 from kerasunet.strategies import Strategy, parse
 from kerasunet.training.evaluation import Evaluation, evaluate_probabilities
-from kerasunet.training.loop import TrainingState, compile_for_training, predict, train
+from kerasunet.training.loop import TrainingState, compile_for_training, train
 from kerasunet.training.networks import Network
+from kerasunet.training.prediction import predict
 from kerasunet.training.settings import FinetuneSettings, without_paths
-
-_MOST_KEPT = 8
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,8 @@ class _Finetuning:
     restart: bool
 
     def run(self, callbacks: Sequence[keras.callbacks.Callback], compact: bool) -> Run:
-        network = self.kept.get(self.settings, lambda: initial_model(self.settings))
+        require_trained_head(self.settings, self.prepared.data.objects)
+        network = self.kept.get(self.settings, self._start, self.prepared.data.objects)
         parts = self._decode(network.model)
         self.settings.optimization.require_validation(len(parts["validation"]))
         # What may still refuse the run comes before the directory is claimed.
@@ -165,6 +166,9 @@ class _Finetuning:
             "constant_prediction": after.evaluation.constant,
         }
 
+    def _start(self) -> keras.Model:
+        return initial_model(self.settings, self.prepared.data.objects)
+
     def _decode(self, model: keras.Model) -> dict[str, DecodedCases]:
         size, multiple = self.settings.image_size, Architecture.of(model).size_multiple
         if size % multiple:
@@ -191,7 +195,8 @@ class _Finetuning:
             return self.settings.strategy
         if not path.is_file():
             write_json(path, (choice or self._choose(training, callbacks)).as_dict())
-        return parse(read_json(path)["strategy"])
+        chosen = parse(read_json(path)["strategy"])
+        return with_trained_head(chosen, self.settings, self.prepared.data.objects)
 
     def _choose(
         self, training: DecodedCases, callbacks: Sequence[keras.callbacks.Callback]
@@ -199,7 +204,7 @@ class _Finetuning:
         settings = self.settings
         return layer_selection.choose(
             settings.strategy,
-            lambda: initial_model(settings),
+            self._start,
             training,
             optimization=settings.optimization,
             augmentation=settings.augmentation,
@@ -288,14 +293,18 @@ class _Finetuning:
         }
 
     def _write_overlays(self, cases: DecodedCases, measured: dict[str, _Measured]) -> None:
-        rows, threshold = measured["after"].evaluation.rows, self.settings.threshold
+        threshold = self.settings.threshold
         write_overlays(
             self.files.overlays,
             cases.images,
             cases.masks,
-            {name: one.probabilities >= threshold for name, one in measured.items()},
+            {
+                name: cases.objects.decide(one.probabilities, threshold)
+                for name, one in measured.items()
+            },
             names=cases.keys,
-            scores=[row["dice"] for row in rows],
+            scores=measured["after"].evaluation.case_dice,
+            objects=cases.objects,
         )
 
     def _card(self, strategy: Strategy, evaluation: Evaluation) -> models.ModelCard:
@@ -313,6 +322,7 @@ class _Finetuning:
             training_cases=len(split.train),
             metrics=evaluation.summary,
             settings=known,
+            objects=data.objects.names if data.objects.several else (),
         )
         return with_seen(card, settings, data.select(split.train), data.select(split.validation))
 
@@ -321,45 +331,3 @@ class _Finetuning:
 class _Measured:
     probabilities: np.ndarray
     evaluation: Evaluation
-
-
-def initial_model(settings: FinetuneSettings) -> keras.Model:
-    """Build the network that fine-tuning starts from."""
-    if settings.init == "scratch":
-        return settings.architecture.build()
-    return rebuilt(models.load(settings.init))
-
-
-class KeptNetworks:
-    """The networks that a process keeps: those that its last few strategies used."""
-
-    def __init__(self):
-        self._networks: OrderedDict[object | None, Network] = OrderedDict()
-
-    def get(self, settings: FinetuneSettings, build: Callable[[], keras.Model]) -> Network:
-        """Return a network as if newly made for the settings.
-
-        Args:
-            settings: Settings of a run.
-            build: Builds the network that fine-tuning starts from.
-        """
-        shared = _shared(settings)
-        network = self._networks.pop(shared, None)
-        if network is None:
-            network = Network(build())
-        else:
-            network.reset()
-        if shared is not None:
-            self._networks[shared] = network
-        if len(self._networks) > _MOST_KEPT:
-            self._networks.popitem(last=False)
-        return network
-
-
-def _shared(settings: FinetuneSettings) -> object | None:
-    """Return what building and compiling depend on; `None` where on images or seed as well."""
-    measured = settings.stages or settings.strategy.is_measured
-    if measured or settings.init == "scratch" or settings.views is not None:
-        return None
-    optimization = replace(settings.optimization, seed=0)
-    return settings.init, settings.architecture, settings.strategy, optimization

@@ -11,8 +11,12 @@ from typing import Any
 from kerasunet.files import read_record, sha256, write_json
 from kerasunet.runs.directory import refuse_differences
 
+FORMATS = ("png", "nifti", "dicom-seg", "labelme", "coco")
+"""Formats of masks."""
 _PARTS = ("settings", "images", "files")
-_OUTPUTS = ("masks", "overlays", "areas.csv")
+_OUTPUTS = (
+    "masks", "overlays", "uncertainty", "nifti", "dicom-seg", "labelme", "coco", "areas.csv",
+)  # fmt: skip
 _SHOWN = 5
 
 
@@ -28,7 +32,8 @@ class PredictionDirectory:
         settings: What masks depend on beside the image, such as model and threshold, as plain
             values.
         images: By name of a mask, without suffix, the `sha256` of the image file and, once it is
-            segmented, its `row` of the table.
+            segmented, its `row` of the table (of several objects, `rows`), the path of its `mask`
+            and its `pair` of a manifest.
         files: By path within the directory, the SHA-256 of what was written; `None` where that is
             unfinished.
     """
@@ -69,9 +74,10 @@ class PredictionDirectory:
     def rows(self) -> list[dict[str, Any]]:
         """The rows of the table: of every image whose mask is there."""
         return [
-            image["row"]
+            row
             for name, image in self.images.items()
-            if "row" in image and (self.path / mask_file(name)).is_file()
+            if "row" in image and (self.path / _mask_of(name, image)).is_file()
+            for row in image.get("rows", [image["row"]])
         ]
 
     def require_free(self, images: Mapping[str, Path], names: Sequence[str]) -> None:
@@ -86,7 +92,8 @@ class PredictionDirectory:
         """
         digest = cache(sha256)  # A file may have many frames.
         problems = [
-            f"{self.path / mask_file(name)}: is the mask of another image of this name"
+            f"{self.path / _mask_of(name, self.images[name])}: is the mask of another image of "
+            "this name"
             for name, image in images.items()
             if name in self.images and self.images[name]["sha256"] != digest(image)
         ]
@@ -124,9 +131,13 @@ class PredictionDirectory:
         self.files |= dict.fromkeys(names)
         self.save()
 
-    def keep(self, name: str, row: Mapping[str, Any], written: Sequence[str]) -> None:
-        """Note the row of an image, and the digests of its files."""
-        self.images[name]["row"] = dict(row)
+    def keep(self, name: str, row: Mapping[str, Any], written: Sequence[str], **more: Any) -> None:
+        """Note the row of an image, the digests of its files, and what else is known of it."""
+        self.images[name] |= {"row": dict(row), **more}
+        self.note(written)
+
+    def note(self, written: Sequence[str]) -> None:
+        """Note the digests of files."""
         self.files |= {one: sha256(self.path / one) for one in written}
 
     def save(self) -> None:
@@ -141,6 +152,6 @@ class PredictionDirectory:
         return self.files[name] in (None, sha256(path))
 
 
-def mask_file(name: str) -> str:
-    """Return the path of a mask within its directory."""
-    return f"masks/{name}.png"
+def _mask_of(name: str, image: Mapping[str, Any]) -> str:
+    """Return the path of an image's mask within the directory; older records do not say it."""
+    return image.get("mask", f"masks/{name}.png")

@@ -12,18 +12,16 @@ import numpy as np
 
 from kerasunet import models
 from kerasunet.data.cases import NEAR_DUPLICATES, Case, DataSet
-from kerasunet.data.decoding import (
-    DecodedCases,
-    decode,
-    foreground_shares,
-    require_objects,
-)
+from kerasunet.data.decoding import DecodedCases, decode, foreground_shares
 from kerasunet.data.fingerprints import image_identities, known_images, united
 from kerasunet.data.groups import GIVEN, regroup, with_group_pattern
 from kerasunet.data.loading import SIMULATED, load
+from kerasunet.data.mask_checks import require_objects, require_one_code
 from kerasunet.data.modality import Modality, guess_of_all, modality_of
 from kerasunet.data.splits import Split, development_keys, split_cases
 from kerasunet.models import ModelCard
+from kerasunet.objects import Objects
+from kerasunet.strategies import Strategy
 from kerasunet.training.settings import (
     FinetuneSettings,
     PretrainSettings,
@@ -31,6 +29,8 @@ from kerasunet.training.settings import (
     to_json,
 )
 
+HEAD = "head"
+"""Name of a network's last layer."""
 _LOOKED_AT = 9
 MOST_VALIDATION, VALIDATION_SHARE = 20, 0.2
 """How many images validate unless their number is given: a share, but no more than the first."""
@@ -94,7 +94,8 @@ def load_data(settings: FinetuneSettings) -> DataSet:
 
     Raises:
         FileNotFoundError: The data or the file of groups does not exist.
-        ValueError: They cannot be used, or groups are given as a file and as a pattern.
+        ValueError: They cannot be used, the object has another value or color in some mask files
+            than in others, or groups are given as a file and as a pattern.
     """
     data = load(
         settings.data,
@@ -102,9 +103,11 @@ def load_data(settings: FinetuneSettings) -> DataSet:
         settings.image_size,
         objects=settings.objects,
         mask_threshold=settings.mask_threshold,
+        overlapping=settings.overlapping,
     )
     if settings.labels:
         data = data.with_labels(settings.labels)
+    require_one_code(data.cases)
     groups = settings.groups or (GIVEN if settings.division else NEAR_DUPLICATES)
     if settings.group_pattern is not None:
         if groups not in (GIVEN, NEAR_DUPLICATES):
@@ -275,6 +278,49 @@ def size_warning(settings: FinetuneSettings | PretrainSettings) -> str:
     )
 
 
+def has_new_head(init: str, objects: Objects) -> bool:
+    """Tell whether a network's head has to start anew: the start marks other objects, or others.
+
+    Args:
+        init: The start, as the settings have it.
+        objects: What the data mark.
+    """
+    start = _card_of_start(init)
+    if init == "scratch" or (start is None and not objects.several):
+        return False
+    known = Objects() if start is None else start.marked
+    return known != objects if objects.several else known.several
+
+
+def require_trained_head(settings: FinetuneSettings, objects: Objects) -> None:
+    """Refuse strategies that would leave a head as random as it starts.
+
+    Args:
+        settings: Of a run.
+        objects: What its data mark.
+
+    Raises:
+        ValueError: The head starts anew and is never trained; the message has the remedy.
+    """
+    if not has_new_head(settings.init, objects):
+        return
+    strategies = [one for one in settings.strategies if not one.is_auto]
+    if strategies and not any(trains_head(one, settings) for one in strategies):
+        text = str(settings.strategy)
+        raise ValueError(
+            f"layers {text}: {settings.init} was not trained on {objects}, so the head, its last "
+            f"layer, starts anew with random weights, and {text} would not train it; give "
+            + ("head" if text == "none" else f"{text}+head")
+        )
+
+
+def trains_head(strategy: Strategy, settings: FinetuneSettings) -> bool:
+    """Tell whether a strategy trains the head of the network that a run starts from."""
+    start = _card_of_start(settings.init)
+    layout = (settings.architecture if start is None else start.architecture).layout()
+    return any(weight.layer == HEAD for weight in strategy.select(layout))
+
+
 def modality_of_start(init: str) -> str:
     """Return the kind of image that a start is for; empty if nobody knows."""
     card = _card_of_start(init)
@@ -309,10 +355,19 @@ def load_pretraining_data(settings: PretrainSettings) -> tuple[DataSet, DataSet]
     chosen: dict[str, Any] = {
         "objects": settings.objects,
         "mask_threshold": settings.mask_threshold,
+        "overlapping": settings.overlapping,
     }
     training = load(settings.data, settings.manual_dir, **chosen)
+    require_one_code(training.cases)
     is_simulated = settings.validation_data.split(":")[0] in SIMULATED
-    return training, load(settings.validation_data, **({} if is_simulated else chosen))
+    has_one = not training.objects.several
+    validation = load(settings.validation_data, **({} if is_simulated and has_one else chosen))
+    if validation.objects != training.objects:
+        raise ValueError(
+            f"{settings.validation_data}: marks {validation.objects}, the training data "
+            f"{training.objects}; validate on the same objects"
+        )
+    return training, validation
 
 
 def _division(settings: FinetuneSettings, data: DataSet):

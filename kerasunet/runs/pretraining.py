@@ -15,15 +15,19 @@ from kerasunet import models
 from kerasunet.architecture import plain_copy
 from kerasunet.backend import prepared_backend
 from kerasunet.data.cases import DataSet
-from kerasunet.data.decoding import DecodedCases, content_digest, decode, require_objects
+from kerasunet.data.decoding import DecodedCases, content_digest, decode
+from kerasunet.data.mask_checks import require_objects
 from kerasunet.metrics import Interval
+from kerasunet.objects import Objects
 from kerasunet.runs.directory import RunDirectory, exclusive
 from kerasunet.runs.preparation import (
+    has_new_head,
     load_pretraining_data,
     modality_of_data,
     size_warning,
     with_seen,
 )
+from kerasunet.runs.starting import with_new_head
 from kerasunet.training.evaluation import Evaluation, evaluate
 from kerasunet.training.loop import compile_for_training, train
 from kerasunet.training.settings import PretrainSettings, without_paths
@@ -102,7 +106,7 @@ def _pretrain(
     callbacks: Sequence[keras.callbacks.Callback],
     restart: bool,
 ) -> Pretrained:
-    model, side = _build(settings), settings.image_size
+    model, side = _build(settings, data[0].objects), settings.image_size
     training = _decode(data[0], settings.architecture.channels, max(settings.sides, default=side))
     validation = _decode(data[1], settings.architecture.channels, side)
     digests = {
@@ -174,12 +178,16 @@ def _card(
         training_cases=len(data),
         metrics=evaluation.summary,
         settings=without_paths(settings, data=data.name, validation_data=validation.name),
+        objects=data.objects.names if data.objects.several else (),
     )
     return with_seen(card, settings, data.cases, validation.cases)
 
 
-def _build(settings: PretrainSettings) -> keras.Model:
-    model = settings.architecture.build()
-    if settings.init != "scratch":
-        models.load_weights_into(model, settings.init)
+def _build(settings: PretrainSettings, objects: Objects) -> keras.Model:
+    model = settings.architecture.build(objects.channels, overlapping=objects.overlapping)
+    if settings.init == "scratch":
+        return model
+    if has_new_head(settings.init, objects):
+        return with_new_head(models.load(settings.init), objects)
+    models.load_weights_into(model, settings.init)
     return model

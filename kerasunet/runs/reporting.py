@@ -13,7 +13,7 @@ from kerasunet.drawing import draw_comparison, write_png
 from kerasunet.files import write_json
 from kerasunet.runs.directory import RunDirectory
 from kerasunet.runs.preparation import PreparedData
-from kerasunet.training.loop import predict
+from kerasunet.training.prediction import predict
 from kerasunet.training.settings import FinetuneSettings
 
 _SECONDS_BETWEEN = 0.5
@@ -69,10 +69,13 @@ class Reporter(keras.callbacks.Callback):
 
     def _draw(self) -> None:
         cases = self._cases
-        masks = predict(self.model, cases.images) >= self._settings.threshold
+        probabilities = predict(self.model, cases.images)
+        masks = cases.objects.decide(probabilities, self._settings.threshold)
         for index, found in enumerate(masks):
             shown = {f"step {self._step}": found}
-            picture = draw_comparison(cases.images[index], cases.masks[index], shown)
+            picture = draw_comparison(
+                cases.images[index], cases.masks[index], shown, objects=cases.objects
+            )
             write_png(self._files.pictures / f"{index}.png", picture)
 
     @cached_property

@@ -17,11 +17,12 @@ from typing import Any
 
 from kerasunet import __version__, models
 from kerasunet.data.cases import DataSet
-from kerasunet.data.decoding import content_digest, decode, require_objects
+from kerasunet.data.decoding import content_digest, decode
+from kerasunet.data.mask_checks import require_objects
 from kerasunet.data.splits import groups_in_words
 from kerasunet.files import NotWritten, kinds_in_words, read_record, write_json
 from kerasunet.runs.directory import RunDirectory, refuse_differences
-from kerasunet.runs.preparation import load_data, split_data
+from kerasunet.runs.preparation import load_data, require_trained_head, split_data
 from kerasunet.strategies import NetworkLayout
 from kerasunet.study.plan import (
     LEAST_SEARCH_VALIDATION,
@@ -55,6 +56,8 @@ def record_of(
             cannot be decoded, or not be split as asked.
     """
     data = load_data(settings.run)
+    for run in planned:
+        require_trained_head(run.settings, data.objects)
     splits = {(run.fold, run.train_size): split_data(run.settings, data) for run in planned}
     validating = min(len(split.validation) for split in splits.values())
     if settings.learning_rates and validating < LEAST_SEARCH_VALIDATION:
@@ -78,6 +81,7 @@ def record_of(
             "terms": data.terms,
             "citation": data.citation,
             "groups": groups_in_words(data.cases),
+            **({"objects": [*data.objects.names]} if data.objects.several else {}),
             **_left_out(data),
         },
     }

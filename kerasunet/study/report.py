@@ -151,6 +151,7 @@ def _context(statistics: StudyStatistics) -> dict[str, Any]:
         "reservations": reservations(results),
         "claims": statistics.claims,
         "strategies": [tables.strategy_table(statistics, data) for data in results.data_sets],
+        "objects": tables.object_tables(statistics),
         "comparisons": [
             tables.comparison_table(found, groups[scenario.data])
             for scenario, found in comparisons.items()
@@ -237,7 +238,11 @@ def _is_own(path: Path, title: str) -> bool:
 
 def _frames(statistics: StudyStatistics) -> dict[str, pd.DataFrame]:
     """Return the tables of a report by name."""
-    return {
+    each = {name: one.summary for name, one in statistics.of_objects.items()}
+    of_objects = (
+        {"objects": pd.concat(each, names=["object"]).reset_index("object")} if each else {}
+    )
+    return of_objects | {
         "strategies": statistics.summary,
         "curves": statistics.curves,
         "comparisons": tables.comparison_frame(statistics.comparisons),

@@ -329,10 +329,53 @@ def _listing(values) -> str:
     return ", ".join(str(value) for value in sorted(values))
 
 
+def object_tables(statistics: StudyStatistics) -> list[Table]:
+    """Return what was found of each of several objects; nothing where there is only one."""
+    each = statistics.of_objects
+    found = [
+        _object_table(each, scenario)
+        for scenario in statistics.results.largest_scenarios
+        if any(scenario.data in one.results.data_sets for one in each.values())
+    ]
+    claims = [(name, claim) for name, one in each.items() for claim in one.claims]
+    if claims:
+        rows = [(name, c.name, _where(c), c.verdict, *_effect(c)) for name, c in claims]
+        columns = ("object", "claim", "data", "verdict", "difference", "95 % interval")
+        caption = "The claims of the paper, object by object: difference in Dice."
+        found.append(Table(caption, columns, tuple(rows), texts=(0, 1, 2, 3)))
+    return found
+
+
+def _object_table(each: Mapping[str, StudyStatistics], scenario: Scenario) -> Table:
+    """Return the Dice of every strategy, a column for each object; the best of each is notable."""
+    here = {name: one.summary_of(scenario) for name, one in each.items()}
+    here = {name: found for name, found in here.items() if len(found)}
+    strategies = ordered(found for table in here.values() for found in table.index)
+    rows = tuple(
+        (strategy, *(_mean_of(table, strategy) for table in here.values()))
+        for strategy in strategies
+    )
+    best = ", ".join(f"{name} {table['mean'].idxmax()}" for name, table in here.items())
+    return Table(
+        f"{title_of(scenario.data, scenario.train_size)}: mean Dice of each object with 95 % "
+        f"bootstrap interval. Best strategy: {best}.",
+        ("strategy", *here),
+        rows,
+    )
+
+
+def _mean_of(table: pd.DataFrame, strategy: str) -> str:
+    if strategy not in table.index:
+        return ""
+    row = table.loc[strategy]
+    return f"{row['mean']:.3f} ({interval(row['low'], row['high'])})"
+
+
 def markdown_document(statistics: StudyStatistics) -> str:
     """Write strategies, claims and automatic choice as Markdown tables under their captions."""
     data_sets = statistics.results.data_sets
     found = [strategy_table(statistics, data) for data in data_sets]
+    found += object_tables(statistics)
     found.append(claim_table(statistics.claims))
     found += [auto_table(statistics.auto)] if len(statistics.auto) else []
     return "\n\n".join(map(markdown, found))

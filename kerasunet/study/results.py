@@ -16,7 +16,11 @@ import pandas as pd
 
 from kerasunet.data.splits import GroupedKey, groups_in_words
 from kerasunet.files import read_json
-from kerasunet.study.tables import RECORD, read_tables
+from kerasunet.metrics import METRICS
+from kerasunet.study.tables import IDENTITY, OBJECT, RECORD, read_tables
+
+_AREAS = ("truth_area", "predicted_area")
+_WORST_FIRST = ("missed", "false_alarm", "detected", "true_negative")
 
 USUAL_DEPTH = 4
 """Depth of the U-Net where no record tells it."""
@@ -104,16 +108,38 @@ class StudyResults:
     """The results of one study, or of several of different data sets.
 
     Attributes:
-        cases: A row per case of every finished run; columns are `CASE_COLUMNS`.
+        cases: A row per case of every finished run; columns are `CASE_COLUMNS`. Where there are
+            several objects, metrics are their mean, and a case in which any was missed is missed.
         runs: A row per run; columns are `RUN_COLUMNS`.
         depth: Depth of the U-Net, which all studies share.
         studies: The records of the studies, in the order given.
+        of_objects: A row per case and object, with the column `OBJECT`, where there are several.
     """
 
     cases: pd.DataFrame
     runs: pd.DataFrame
     depth: int = USUAL_DEPTH
     studies: tuple[StudyRecord, ...] = ()
+    of_objects: pd.DataFrame | None = None
+
+    @property
+    def objects(self) -> tuple[str, ...]:
+        """Names of the objects where there are several; otherwise there are none to choose from."""
+        if self.of_objects is None:
+            return ()
+        return tuple(self.of_objects[OBJECT].dropna().unique())
+
+    def of(self, name: str) -> StudyResults:
+        """Return the results of one of several objects, as if it was the only one.
+
+        Raises:
+            ValueError: There is no such object; the message names those that there are.
+        """
+        if self.of_objects is None or name not in self.objects:
+            known = ", ".join(self.objects) or "these studies have one object only"
+            raise ValueError(f"object {name}: there is no such object; choose from {known}")
+        rows = self.of_objects[self.of_objects[OBJECT] == name]
+        return replace(self, cases=rows.drop(columns=OBJECT), of_objects=None)
 
     @cached_property
     def scenarios(self) -> tuple[Scenario, ...]:
@@ -164,7 +190,11 @@ class StudyResults:
             table[(table["data"] == scenario.data) & (table["train_size"] == scenario.train_size)]
             for table in (self.cases, self.runs)
         )
-        return replace(self, **dict(zip(("cases", "runs"), parts, strict=True)))
+        found = replace(self, **dict(zip(("cases", "runs"), parts, strict=True)))
+        if (each := self.of_objects) is None:
+            return found
+        here = (each["data"] == scenario.data) & (each["train_size"] == scenario.train_size)
+        return replace(found, of_objects=each[here])
 
     def completeness(self, study: StudyRecord) -> Completeness:
         """Return how complete one of the studies is."""
@@ -207,7 +237,29 @@ def read_results(
     cases = _together([cases for _, cases, _ in found])
     if results_required and cases.empty:
         raise ValueError(f"{directories[0]}: no run has finished yet, so there is nothing to show")
-    return StudyResults(cases, _together([runs for _, _, runs in found]), depth, studies=studies)
+    runs = _together([runs for _, _, runs in found])
+    if OBJECT not in cases:
+        return StudyResults(cases, runs, depth, studies=studies)
+    return StudyResults(mean_of_objects(cases), runs, depth, studies=studies, of_objects=cases)
+
+
+def mean_of_objects(cases: pd.DataFrame) -> pd.DataFrame:
+    """Average the metrics of each case over its objects; areas add up, the worst outcome counts.
+
+    Args:
+        cases: A row per case and object; rows of data with one object name none.
+    """
+    case = ["data", *IDENTITY, "key"]
+    known = {outcome: rank for rank, outcome in enumerate(_WORST_FIRST)}
+    ranks = cases["outcome"].map(known).fillna(known["detected"])
+    how = {
+        name: "sum" if name in _AREAS else "mean" if name in METRICS else "first"
+        for name in cases.columns.drop([*case, OBJECT])
+    }
+    merged = cases.assign(outcome=ranks).groupby(case, sort=False, dropna=False)
+    mean = merged.agg({**how, "outcome": "min"}).reset_index()
+    mean["outcome"] = mean["outcome"].map(dict(enumerate(_WORST_FIRST)))
+    return mean[list(cases.columns.drop(OBJECT))]
 
 
 def _read_study(

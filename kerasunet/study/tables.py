@@ -40,6 +40,8 @@ CASE_COLUMNS = (
     "outcome",
     "unit",
 )
+OBJECT = "object"
+"""The column of cases that tells several objects apart; a case then has a row for each."""
 RUN_COLUMNS = (
     "data",
     *IDENTITY,
@@ -58,7 +60,7 @@ RUN_COLUMNS = (
 )
 _IMPLIED = {"precision": "float32", "device": "cpu"}
 """What rows imply that are older than these columns."""
-_TEXTS = ("key", "group", "versions", "note")
+_TEXTS = ("key", "group", OBJECT, "versions", "note")
 _DIGITS = 5
 Row = dict[str, str]
 
@@ -89,15 +91,23 @@ class Tables:
         identity = _identity(row)
         self.runs = [old for old in self.runs if _identity(old) != identity]
         self.cases = [old for old in self.cases if _identity(old) != identity]
-        self.cases += [_as_text(case, CASE_COLUMNS) for case in cases]
+        self.cases += [_as_text(case, columns_of([case])) for case in cases]
         self.runs.append(row)
-        _write(self._cases, CASE_COLUMNS, self.cases)
+        _write(self._cases, columns_of(self.cases), self.cases)
         _write(self._runs, RUN_COLUMNS, self.runs)
 
     def _drop_unrecorded(self) -> None:
         """Forget the cases of a run whose own row was not written before a kill."""
         finished = self.finished()
         self.cases = [row for row in self.cases if _identity(row) in finished]
+
+
+def columns_of(cases: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
+    """Return the columns of a table of cases: with one for the object where there are several."""
+    if not any(OBJECT in case for case in cases):
+        return CASE_COLUMNS
+    place = CASE_COLUMNS.index("key")
+    return (*CASE_COLUMNS[:place], OBJECT, *CASE_COLUMNS[place:])
 
 
 def table_path(directory: Path, name: str) -> Path:
@@ -129,7 +139,8 @@ def read_tables(directory: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
         directory: A study directory.
 
     Returns:
-        The cases and the runs, one row each; columns are `CASE_COLUMNS` and `RUN_COLUMNS`.
+        The cases and the runs, one row each; columns are `CASE_COLUMNS` and `RUN_COLUMNS`. Where
+        there are several objects, the cases have the column `OBJECT`, too, and a row for each.
 
     Raises:
         FileNotFoundError: The directory holds no study.

@@ -20,7 +20,7 @@ import numpy as np
 
 from kerasunet.data.augmentation import augment
 from kerasunet.data.augmentation_settings import Augmentation
-from kerasunet.data.decoding import DecodedCases, resize_image, resize_mask
+from kerasunet.data.decoding import DecodedCases, resize_image, resize_objects
 from kerasunet.files import writing
 from kerasunet.freezing import moves_statistics
 
@@ -83,7 +83,8 @@ class Batches:
 
         Returns:
             Images, float32 `(batch, height, width, channels)`, 0 to 255, and masks, float32
-            `(batch, height, width, 1)`, 0 or 1.
+            `(batch, height, width, 1)`, 0 or 1; of several objects uint8 of that shape, labels or
+            bits as in `DecodedCases`.
         """
         return self.draw(self.views_of(step), self._side_of(step))
 
@@ -95,7 +96,8 @@ class Batches:
     def draw(self, views: Sequence[View], side: int | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Make views, as a batch like that of `batch`, of the cases' size or of another side."""
         images, masks = zip(*(self._draw(view, side) for view in views), strict=True)
-        return np.stack(images), np.stack(masks)[..., None].astype(np.float32)
+        kind = np.uint8 if self._cases.objects.several else np.float32
+        return np.stack(images), np.stack(masks)[..., None].astype(kind)
 
     def steps(self, first: int, last: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Make the batches of steps `first` to `last - 1`, a few ahead, in threads."""
@@ -127,7 +129,7 @@ class Batches:
         if side is not None and mask.shape != (side, side):
             channels = image.shape[2]
             image = resize_image(image.squeeze(), (side, side), channels)
-            mask = resize_mask(mask, (side, side))
+            mask = resize_objects(mask, (side, side), self._cases.objects)
         return augment(image, mask, self._augmentation, rng=rng)
 
 

@@ -19,9 +19,10 @@ from kerasunet.data.augmentation import with_flip
 from kerasunet.data.augmentation_settings import NO_AUGMENTATION
 from kerasunet.data.decoding import DecodedCases
 from kerasunet.files import write_text
-from kerasunet.metrics import Interval, case_metrics, summarize
+from kerasunet.metrics import Interval, case_metrics, summarize, summarize_objects
 from kerasunet.training.batches import Batches
-from kerasunet.training.loop import compile_for_training, mean_dice, predict
+from kerasunet.training.loop import compile_for_training
+from kerasunet.training.prediction import mean_dice, predict
 from kerasunet.training.settings import Optimization
 
 CONSTANT = "WARNING: the model predicts the same for every pixel of every case"
@@ -33,8 +34,10 @@ class Evaluation:
     """Metrics of one model on some cases.
 
     Attributes:
-        rows: One row a case: key, group and what `kerasunet.metrics.case_metrics` returns.
-        summary: What `kerasunet.metrics.summarize` returns, as plain values for JSON.
+        rows: One row a case, of several objects one a case and object: key, group, then `object`,
+            and what `kerasunet.metrics.case_metrics` returns.
+        summary: What `kerasunet.metrics.summarize` returns, as plain values for JSON; of several
+            objects, what `kerasunet.metrics.summarize_objects` does.
         constant: Whether the model takes all pixels of all cases for foreground, or all for
             background, where that is not the truth.
     """
@@ -47,6 +50,14 @@ class Evaluation:
     def dice(self) -> Interval:
         """Mean per-case Dice with its 95 % interval."""
         return Interval(**self.summary["dice"])
+
+    @property
+    def case_dice(self) -> list[float]:
+        """The Dice of each case, averaged over its objects."""
+        found: dict[str, list[float]] = {}
+        for row in self.rows:
+            found.setdefault(row["key"], []).append(row["dice"])
+        return [sum(values) / len(values) for values in found.values()]
 
     def write_csv(self, path: Path) -> None:
         """Write the rows, atomically."""
@@ -65,14 +76,22 @@ def evaluate(
     Distances are in millimeters where every case tells its pixel spacing, else in pixels.
 
     Args:
-        model: A model of this package.
+        model: A model of this package, of the objects of the cases.
         cases: At least one decoded case.
         threshold: Probability from which a pixel counts as foreground.
         flip: Average with the prediction of the left-right flip.
 
     Returns:
         The evaluation. Intervals resample groups (patients), not cases.
+
+    Raises:
+        ValueError: The model has more or fewer channels than these objects take.
     """
+    if model.output_shape[-1] != cases.objects.channels:
+        raise ValueError(
+            f"the model has {model.output_shape[-1]} channels, but the cases mark "
+            f"{cases.objects}, which takes {cases.objects.channels}"
+        )
     network = partial(predict, model)
     probabilities = (with_flip(network) if flip else network)(cases.images)
     return evaluate_probabilities(probabilities, cases, threshold)
@@ -81,35 +100,56 @@ def evaluate(
 def evaluate_probabilities(
     probabilities: np.ndarray, cases: DecodedCases, threshold: float
 ) -> Evaluation:
-    """Measure probabilities, `(cases, height, width)`, 0 to 1, against the cases' masks."""
+    """Measure probabilities, 0 to 1, against the cases' masks.
+
+    Args:
+        probabilities: As `kerasunet.training.prediction.predict` returns them.
+        cases: The cases.
+        threshold: Probability from which a pixel counts as foreground; of several objects that
+            exclude each other a pixel is of the most probable one instead.
+    """
+    found = cases.objects.decide(probabilities, threshold)
+    rows = tuple(_rows(probabilities, found, cases))
+    return evaluation_of(rows, _is_constant(found, cases.masks))
+
+
+def _rows(
+    probabilities: np.ndarray, found: np.ndarray, cases: DecodedCases
+) -> Iterator[dict[str, Any]]:
+    """Yield the metrics of each case and object, in millimeters if every case tells its spacing."""
+    objects = cases.objects
     known = all(spacing is not None for spacing in cases.spacings)
-    rows = tuple(
-        {
-            "key": key,
-            "group": group,
-            **case_metrics(mask, probability, threshold=threshold, spacing=spacing),
-        }
-        for key, group, mask, probability, spacing in zip(
-            cases.keys,
-            cases.groups,
-            cases.masks,
-            probabilities,
-            cases.spacings if known else [None] * len(cases),
+    for index, (key, group) in enumerate(zip(cases.keys, cases.groups, strict=True)):
+        parts = zip(
+            objects.names,
+            objects.planes(cases.masks[index]),
+            objects.probabilities(probabilities[index]),
+            objects.planes(found[index]),
             strict=True,
         )
-    )
-    constant = _is_constant(probabilities >= threshold, cases.masks)
-    return evaluation_of(rows, constant)
+        for name, truth, probability, prediction in parts:
+            yield {
+                "key": key,
+                "group": group,
+                **({"object": name} if objects.several else {}),
+                **case_metrics(
+                    truth,
+                    probability,
+                    spacing=cases.spacings[index] if known else None,
+                    prediction=prediction,
+                ),
+            }
 
 
 def evaluation_of(rows: Sequence[dict[str, Any]], constant: bool = False) -> Evaluation:
     """Summarize rows that several models may have made, at least one.
 
     Args:
-        rows: Key, group and metrics of each case.
+        rows: Key, group, of several objects `object`, and metrics of each case.
         constant: Whether the models predict the same for every pixel.
     """
-    summary = _plain(summarize(rows, [row["group"] for row in rows]))
+    summarized = summarize_objects if "object" in rows[0] else summarize
+    summary = _plain(summarized(rows, [row["group"] for row in rows]))
     return Evaluation(tuple(rows), summary, constant)
 
 
@@ -118,10 +158,13 @@ def _is_constant(found: np.ndarray, truth: np.ndarray) -> bool:
 
 
 def _plain(summary: dict[str, Any]) -> dict[str, Any]:
-    return {
+    plain = {
         name: asdict(value) if isinstance(value, Interval) else value
         for name, value in summary.items()
     }
+    if "objects" in plain:
+        plain["objects"] = {name: _plain(one) for name, one in plain["objects"].items()}
+    return plain
 
 
 def overfit_one_batch(
@@ -145,7 +188,9 @@ def overfit_one_batch(
         steps=steps, batch_size=len(cases), learning_rate=3e-3, schedule="constant"
     )
     with prepared_backend(**settings.computation):
-        model = replace(architecture, channels=cases.images.shape[-1]).build()
+        model = replace(architecture, channels=cases.images.shape[-1]).build(
+            cases.objects.channels, overlapping=cases.objects.overlapping
+        )
     compile_for_training(model, settings)
     images, masks = Batches(cases, len(cases), NO_AUGMENTATION, seed=0).batch(0)
     for step in range(1, steps + 1):

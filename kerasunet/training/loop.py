@@ -24,9 +24,9 @@ from kerasunet.data.augmentation_settings import Augmentation
 from kerasunet.data.decoding import DecodedCases
 from kerasunet.files import write_atomically, write_text
 from kerasunet.freezing import scale_updates
-from kerasunet.losses import dice, dice_bce
-from kerasunet.metrics.measures import dice_of_each
+from kerasunet.losses import loss_and_metric
 from kerasunet.training.batches import ActivationCache, Batches, cut_before_training
+from kerasunet.training.prediction import mean_dice
 from kerasunet.training.rates import (
     RelativeRates,
     make_optimizer,
@@ -149,9 +149,10 @@ def compile_with(model: keras.Model, optimizer: keras.optimizers.Optimizer) -> N
     """Compile for the package's loss and metric with an optimizer that may be in use already."""
     # XLA loses against oneDNN on processors: 40 against 32 ms an image for the default U-Net.
     # Given as a function, it makes its variables in the first step, which is then traced twice.
+    loss, dice = loss_and_metric(model)
     metrics = [keras.metrics.MeanMetricWrapper(dice, name="dice")]
     jit = False if on_plain_tensorflow() else "auto"
-    model.compile(optimizer, loss=dice_bce, metrics=metrics, jit_compile=jit)
+    model.compile(optimizer, loss=loss, metrics=metrics, jit_compile=jit)
 
 
 def train(
@@ -362,34 +363,6 @@ def _record(
     if row["val_dice"] > state.best_dice:
         state.best_dice, state.best_epoch = row["val_dice"], state.epoch
         state.best = model.get_weights() if settings.keep == "best" else []
-
-
-def predict(model: keras.Model, images: np.ndarray, batch_size: int = 16) -> np.ndarray:
-    """Predict probabilities batch by batch.
-
-    Args:
-        model: Any model of the package.
-        images: `(cases, height, width, channels)`, 0 to 255.
-        batch_size: Images per call.
-
-    Returns:
-        Float32, `(cases, height, width)`, 0 to 1.
-    """
-    count = len(images)
-    if keras.backend.backend() == "jax":  # It compiles anew for every number of images.
-        images = np.concatenate([images, images[:1].repeat(-count % batch_size, axis=0)])
-    parts = [
-        keras.ops.convert_to_numpy(model.predict_on_batch(images[start : start + batch_size]))
-        for start in range(0, len(images), batch_size)
-    ]
-    empty = np.zeros(images.shape[:3], np.float32)
-    return np.concatenate(parts)[:count, ..., 0] if parts else empty
-
-
-def mean_dice(model: keras.Model, cases: DecodedCases, threshold: float = 0.5) -> float:
-    """Return the mean per-case Dice, 0 to 1; both empty counts as 1."""
-    predicted = predict(model, cases.images) >= threshold
-    return float(dice_of_each(cases.masks, predicted).mean())
 
 
 def write_history(path: Path, history: Sequence[dict[str, float]]) -> None:

@@ -20,7 +20,7 @@ import numpy as np
 from kerasunet.architecture import plain_copy
 from kerasunet.files import write_text
 from kerasunet.freezing import apply_strategy, set_rate_factors
-from kerasunet.losses import dice_bce
+from kerasunet.losses import loss_and_metric
 from kerasunet.training.batches import Batches
 from kerasunet.training.settings import Optimization
 
@@ -215,7 +215,8 @@ def record_gradients(model: keras.Model) -> GradientRecorder:
     """Compile a model, with the weights set to train whose gradients are wanted, for recording."""
     recorder = GradientRecorder(learning_rate=1.0, name="gradient_recorder")
     # XLA takes longer to compile than a handful of batches takes; JAX cannot do without.
-    model.compile(recorder, loss=dice_bce, jit_compile=keras.backend.backend() == "jax")
+    loss, _ = loss_and_metric(model)
+    model.compile(recorder, loss=loss, jit_compile=keras.backend.backend() == "jax")
     return recorder
 
 

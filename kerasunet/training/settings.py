@@ -13,7 +13,7 @@ from typing import Any, cast
 
 from kerasunet.architecture import Architecture
 from kerasunet.data.augmentation_settings import Augmentation
-from kerasunet.options import ObjectChoice, check, option
+from kerasunet.options import ObjectChoice, check, declared, option
 from kerasunet.strategies import Stage, Strategy, parse, parse_stages
 
 LARGEST_SEED = 2**31 - 1
@@ -28,9 +28,13 @@ _MANUAL_DIR_HELP = (
     "with --data NAME of a public set: the folder that holds its archives, or their contents"
 )
 _OBJECTS_HELP = (
-    "what counts as the object: labels or classes, united by commas (cyst,mass), or a name with "
-    "values or colors of the masks (lungs=150,200, tumor=#ff0000); not needed where the data mark "
-    "one object"
+    "what counts as an object, a text for each: labels or classes, united by commas (cyst,mass), "
+    "or a name with values or colors of the masks (lungs=150,200 heart=250, tumor=#ff0000); not "
+    "needed where the data mark one object"
+)
+_OVERLAPPING_HELP = (
+    "a pixel may be of several objects; otherwise it is of one at most, and where drawings overlap "
+    "the object that is named last lies on top"
 )
 _MASK_THRESHOLD_HELP = (
     "grey level above which a pixel of a mask is object, for masks that were smoothed or saved as "
@@ -122,6 +126,7 @@ class PretrainSettings:
     data: str = option("simulated-natural", _DATA_HELP, metavar="NAME|FOLDER")
     manual_dir: str | None = option(None, _MANUAL_DIR_HELP, metavar="FOLDER")
     objects: tuple[str, ...] = option((), _OBJECTS_HELP, metavar="NAME[=V,V]", implied=[])
+    overlapping: bool = option(False, _OVERLAPPING_HELP, implied=False, unwritten=True)
     mask_threshold: int | None = option(
         None, _MASK_THRESHOLD_HELP, minimum=0, maximum=65534, metavar="LEVEL"
     )
@@ -154,7 +159,7 @@ class PretrainSettings:
 
     def __post_init__(self):
         check(self)
-        ObjectChoice.parse(self.objects)
+        ObjectChoice.parse_all(self.objects)
         if (self.smallest_size is None) is not (self.largest_size is None):
             raise ValueError("smallest_size and largest_size belong together; give both")
         if self.smallest_size is not None and not self.sides:
@@ -192,6 +197,7 @@ class FinetuneSettings:
     data: str = option("simulated-ultrasound", _DATA_HELP, metavar="NAME|FOLDER")
     manual_dir: str | None = option(None, _MANUAL_DIR_HELP, metavar="FOLDER")
     objects: tuple[str, ...] = option((), _OBJECTS_HELP, metavar="NAME[=V,V]", implied=[])
+    overlapping: bool = option(False, _OVERLAPPING_HELP, implied=False, unwritten=True)
     mask_threshold: int | None = option(
         None, _MASK_THRESHOLD_HELP, minimum=0, maximum=65534, metavar="LEVEL"
     )
@@ -289,7 +295,12 @@ class FinetuneSettings:
             object.__setattr__(self, "layers", parse(self.layers))
         check(self)
         self._check_stages()
-        ObjectChoice.parse(self.objects)
+        ObjectChoice.parse_all(self.objects)
+        if len(self.objects) > 1 and not self.overlapping and self.threshold != 0.5:
+            raise ValueError(
+                f"threshold {self.threshold:g}: of several objects a pixel is of the most probable "
+                "one, so there is no threshold to set; leave it out, or give overlapping"
+            )
         if self.development and not self.development_size:
             raise ValueError("development needs development images; set development_size, too")
         if self.disjoint and self.division:
@@ -336,7 +347,13 @@ class FinetuneSettings:
 
 def to_json(settings: Any) -> dict[str, Any]:
     """Return settings as the values of JSON: a tuple becomes a list, a strategy its text."""
-    return {item.name: _plain(getattr(settings, item.name)) for item in fields(settings)}
+    omitted = {
+        name
+        for name, known in declared(settings).items()
+        if known.unwritten and getattr(settings, name) == known.implied
+    }
+    names = (item.name for item in fields(settings) if item.name not in omitted)
+    return {name: _plain(getattr(settings, name)) for name in names}
 
 
 def _plain(value: Any) -> Any:

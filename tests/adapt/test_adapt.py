@@ -21,10 +21,18 @@ from kerasunet.adapt.cross_validation import CrossValidation, deal
 from kerasunet.adapt.estimate import studentized_interval
 from kerasunet.adapt.fits import Candidate, Fits
 from kerasunet.adapt.settings import BUDGETS, Silent
-from kerasunet.adapt.starts import Pictures, Untouched, evaluate_untouched, sizes_of, usable_starts
+from kerasunet.adapt.starts import (
+    Pictures,
+    Untouched,
+    evaluate_untouched,
+    load_start,
+    sizes_of,
+    usable_starts,
+)
 from kerasunet.data import load
 from kerasunet.data.decoding import decode
 from kerasunet.data.fingerprints import image_identities
+from kerasunet.inference import Segmenter
 from kerasunet.layer_selection import Belief, Evidence, Finding, GroupedMean
 from kerasunet.training import Optimization
 
@@ -127,6 +135,24 @@ def test_more_annotations_keep_what_they_do_not_change(
     assert len(after) - len(before) < len(before), "not everything was trained anew"
     assert kept == set(before) and "+1 annotated images" in second.changes
     assert "Since the last answer: +1 annotated images." in second.sentences()
+
+
+def test_an_ensemble_is_the_mean_of_the_models_of_the_folds(
+    short, adapted, pairs, tiny_model_file, tmp_path
+):
+    shutil.copytree(adapted.directory, tmp_path / "out")
+    settings = settings_for(pairs, tiny_model_file, ensemble=True)
+    answer = adapt(settings, tmp_path / "out")
+    assert kept_fits(tmp_path / "out").keys() == kept_fits(adapted.directory).keys()
+    assert "the average of 4 models" in " ".join(answer.sentences())
+    model, image = keras.models.load_model(answer.model), disc_images(1)[0][0]
+    assert model.count_params() > 4 * keras.models.load_model(adapted.model).count_params()
+    found = model.predict(image[None, ..., None].astype(np.float32), verbose=0)[0, ..., 0]
+    for engine in ("keras", "onnx"):
+        segmentation = Segmenter(answer.model, engine=engine)(image)
+        np.testing.assert_allclose(segmentation.probability, found, atol=1e-4)
+    with pytest.raises(ValueError, match="is the average of several networks"):
+        load_start(str(answer.model))
 
 
 def test_few_images_are_told_what_can_be_said(tiny_model_file, tmp_path):

@@ -63,6 +63,7 @@ def test_the_card_knows_what_the_model_and_its_start_have_seen(tuned, tiny_model
     assert all(key not in tuned.with_suffix(".json").read_text() for key in ("case0", "case9"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("which", ["folder", "copy"])
 def test_only_held_out_cases_count_unless_asked(tuned, capsys, which, request):
     data = request.getfixturevalue(which)
@@ -90,6 +91,7 @@ def test_a_model_of_which_nothing_was_held_out_is_refused(tiny_model_file, capsy
     assert "was trained on or chosen by all 16 cases" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_an_older_card_tells_it_by_its_settings_or_that_it_cannot(tuned, folder, copy, capsys):
     card = models.card(tuned)
     write_card(tuned, replace(card, seen=(), start_data=(), evaluations=()))

@@ -5,11 +5,15 @@ from __future__ import annotations
 import argparse
 import csv
 import hashlib
+import json
 import os
 import pty
 import shutil
+import signal
 import stat
 import sys
+import time
+import warnings
 from contextlib import suppress
 from pathlib import Path
 
@@ -23,8 +27,10 @@ from helpers.study_tables import write_study
 from kerasunet import models
 from kerasunet.cli import main, predict as verb
 from kerasunet.cli.options import check_outputs
-from kerasunet.files import NotWritten, write_json
+from kerasunet.data import load
+from kerasunet.files import FileWarning, NotWritten, write_json
 from kerasunet.runs.directory import RunDirectory, exclusive
+from kerasunet.training.settings import FinetuneSettings, PretrainSettings
 
 SLOW = pytest.mark.slow
 THESIS = "years of work"
@@ -140,6 +146,28 @@ def test_a_restart_never_removes_the_start_it_was_given(call, earlier, verb):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("verb", ["finetune", "pretrain"])
+def test_a_restart_does_not_remove_a_run_of_another_verb(call, earlier, verb):
+    with open(earlier / "config.json") as file:
+        record = json.load(file)
+    settings = record["settings"]
+    if verb == "finetune":
+        del settings["layers"]
+    (earlier / "config.json").write_text(json.dumps(record))
+    before = contents(earlier)
+    asked = FinetuneSettings() if verb == "finetune" else PretrainSettings()
+    with pytest.raises(ValueError, match="is a run of another verb; use another output folder"):
+        RunDirectory(earlier).claim(asked, {}, restart=True)
+    assert contents(earlier) == before
+
+
+def test_a_link_stays_and_what_it_leads_to_is_written(place):
+    (place / "link.json").symlink_to("there/real.json")
+    write_json(place / "link.json", {"a": 1})
+    assert os.readlink(place / "link.json") == "there/real.json"
+    assert json.loads((place / "there" / "real.json").read_text()) == {"a": 1}
+
+
 def test_a_restart_removes_the_run_and_nothing_else(call, earlier, tiny_model_file):
     (earlier / "overlays" / "mine.png").write_bytes(b"mine")
     words = ["finetune", "--init", tiny_model_file, *XRAYS, "--layers", "head", "--output", "run"]
@@ -600,3 +628,39 @@ def test_ctrl_c_promises_nothing_where_nothing_is_kept(call, monkeypatch):
 
     monkeypatch.setattr("kerasunet.data.checking.check", stop)
     assert call("check", "simulated-xray:3") == (130, "stopped\n")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("check", ""),
+        ("finetune", "--data", "", "--layers", "all"),
+        ("finetune", "--data", "simulated-xray:12", "--output", " ", "--layers", "all"),
+        ("check", "simulated-xray:3", "--html="),
+    ],
+)
+def test_an_empty_value_does_not_mean_this_folder(call, words):
+    """As of a variable that is not set."""
+    refused(call, *words, saying="the value is empty")
+    with pytest.raises(ValueError, match="the name of the data is empty"):
+        load("")
+
+
+def test_sigterm_ends_a_verb_like_ctrl_c(call, monkeypatch):
+    def stop(*_, **__):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(5)
+
+    monkeypatch.setattr("kerasunet.data.checking.check", stop)
+    assert call("check", "simulated-xray:3") == (143, "stopped\n")
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+def test_a_warning_made_an_error_is_no_fault(call, monkeypatch):
+    def warn(*_, **__):
+        warnings.simplefilter("error")
+        warnings.warn("a.dcm: its RescaleSlope is 0 and was ignored", FileWarning, stacklevel=1)
+
+    monkeypatch.setattr("kerasunet.data.checking.check", warn)
+    status, said = call("check", "simulated-xray:3")
+    assert status == 2 and said.startswith("error: a.dcm: its RescaleSlope is 0 and was ignored (a")

@@ -29,7 +29,9 @@ from kerasunet.comparison import (
 )
 from kerasunet.comparison.report import mask_files, rows
 from kerasunet.data.simulation import simulate
+from kerasunet.inference.segmentation import segmentation
 from kerasunet.metrics import dice, hd95, iou
+from kerasunet.objects import Objects
 
 SHAPE = (40, 60)
 
@@ -251,3 +253,44 @@ def test_trained_parameters_are_those_that_train(strategy, tiny_model_file):
     set_trainable(model, strategy)
     card = replace(models.card(tiny_model_file), strategy=strategy)
     assert trained_parameters(card) == describe(model).trained
+    if strategy == "all":
+        stages = {**card.settings, "unfreeze": ("deep:1@0", "shallow:1@9")}
+        both = trained_parameters(replace(card, strategy="deep:1+shallow:1"))
+        last = replace(card, strategy="shallow:1", settings=stages)
+        assert trained_parameters(last) == both > trained_parameters(replace(last, settings={}))
+
+
+def organs(labels: np.ndarray, name: str = "organs", **more) -> Candidate:
+    """A candidate that finds two objects as the labels say."""
+    objects = Objects(("lungs", "heart"))
+    outputs = np.eye(3, dtype=np.float32)[labels] * 0.4 + 0.2
+    found = segmentation(np.zeros(SHAPE), outputs, 0.5, spacing=None, objects=objects)
+    return Candidate(name, name, 7, votes=True, segment=lambda image: found,
+                     objects=objects.names, **more)  # fmt: skip
+
+
+def test_one_of_several_objects_is_compared():
+    labels = np.zeros(SHAPE, int)
+    labels[5:20, 5:25], labels[10:30, 30:50] = 1, 2
+    lungs, anything = candidate("lungs", labels == 1), candidate("any", labels == 2)
+    lungs = replace(lungs, objects=("lungs",))
+    whole = compare(np.zeros(SHAPE), [organs(labels), lungs, anything])
+    assert whole.objects == ("lungs", "heart")
+    for name, value in (("lungs", 1), ("heart", 2)):
+        about = whole.of(name)
+        verdict = judge(about, Choice(threshold=0.9))  # The most probable object needs none.
+        np.testing.assert_array_equal(verdict.masks["organs"], labels == value)
+        assert ("lungs" in verdict.masks) == (name == "lungs")
+        assert "any" in verdict.masks
+        best = score(about, verdict, labels == value)[0]
+        assert (best.name, best.dice) in {("organs", 1.0), ("lungs", 1.0), ("any", 1.0)}
+    np.testing.assert_array_equal(judge(whole).masks["organs"], labels == 1)
+    lines = as_csv(rows("scan.png", score(about, verdict), Choice(), "heart"))
+    assert lines.splitlines()[0].startswith("image,object,strategy")
+    assert "object" not in as_csv(rows("scan.png", score(about, verdict), Choice())).split(",")
+
+
+def test_models_of_one_object_leave_nothing_to_choose():
+    comparison = compare(np.zeros(SHAPE), [candidate("a", np.ones(SHAPE))])
+    assert comparison.objects == ()
+    assert comparison.of("") is comparison

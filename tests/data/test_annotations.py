@@ -537,3 +537,26 @@ def test_annotations_beside_masks_are_named_because_they_are_not_read(tmp_path):
     data = load(tmp_path)
     assert data.layout == "images/ and masks/"
     assert data.unread == (second, first)
+
+
+def test_an_entry_that_occurs_twice_is_refused(tmp_path):
+    scan(tmp_path / "a.png")
+    text = json.dumps(labelme(outline([[2, 2], [20, 2], [20, 20]])))
+    for broken in (text[:-1] + ', "shapes": []}', '{"shapes": [], ' + text[1:]):
+        (tmp_path / "a.json").write_text(broken)
+        assert "not a readable JSON file (it has the entry shapes twice" in refusal(tmp_path)
+
+
+def test_a_category_of_two_names_is_refused(tmp_path):
+    scan(tmp_path / "images" / "a.png")
+    content = coco([picture(1, "a.png")], [drawn(1, [[2, 2, 20, 2, 20, 20]], image=1)], "x", "y")
+    content["categories"][1]["id"] = 1
+    save(tmp_path / "annotations" / "a.json", content)
+    assert "a.json: category 1 has several names, x and y" in refusal(tmp_path)
+
+
+def test_half_a_point_is_named(tmp_path):
+    scan(tmp_path / "images" / "a.png")
+    content = coco([picture(1, "a.png")], [drawn(1, [[2, 2, 20, 2, 20, 20, 3]], image=1)])
+    save(tmp_path / "annotations" / "a.json", content)
+    assert "has an odd number of coordinates" in refusal(tmp_path)

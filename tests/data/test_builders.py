@@ -409,7 +409,7 @@ def test_load_prepares_what_no_folder_layout_knows(tmp_path):
         cwd=Path(__file__).parents[2],
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=300,
         check=False,
     )
     assert finished.returncode == 0, finished.stderr

@@ -102,7 +102,7 @@ def start_probe(cache: Path, *words: object) -> subprocess.Popen:
 
 def finish(process: subprocess.Popen) -> tuple[str, str]:
     """The digest that a probe printed, and its standard error."""
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=300)
     assert process.returncode == 0, err
     return out.split()[-1], err
 
@@ -360,7 +360,7 @@ def test_a_damaged_pack_is_made_again(cache, tmp_path, damage):
 @pytest.mark.slow
 def test_killed_while_writing(cache, tmp_path):
     process = start_probe(cache, 200, 16, tmp_path / "log", 0.05)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while len(decoded_seeds(tmp_path / "log")) < 20 and time.monotonic() < deadline:
         time.sleep(0.02)
     os.kill(process.pid, signal.SIGKILL)

@@ -290,9 +290,9 @@ def test_near_duplicates_with_contradicting_masks_are_a_conflict(scans):
     assert (problem.kind, problem.keys) == ("mask-conflict", ("scan04", "scan09"))
 
 
-def test_written_groups_keep_near_duplicates_in_one_part(run_cli, scans, tmp_path):
+def test_written_groups_keep_near_duplicates_in_one_part(call_cli, scans, tmp_path):
     duplicate(scans)
-    finished = run_cli("check", scans, "--groups", "groups.csv")
+    finished = call_cli("check", scans, "--groups", "groups.csv")
     assert finished.returncode == 0, finished.stderr
     groups = read_groups(tmp_path / "groups.csv")
     assert groups == check(scans).groups
@@ -327,49 +327,49 @@ def test_a_public_set_is_checked_where_its_files_are(tmp_path):
     assert len(report.data) == 8
 
 
-def test_the_command_says_that_a_clean_set_has_no_problems(run_cli, clean_folder):
-    finished = run_cli("check", clean_folder)
+def test_the_command_says_that_a_clean_set_has_no_problems(call_cli, clean_folder):
+    finished = call_cli("check", clean_folder)
     assert finished.returncode == 0, finished.stderr
     assert finished.stdout.endswith("24 cases: no problems\n")
     assert finished.stderr == ""
 
 
-def test_warnings_leave_the_exit_status_at_0_and_errors_make_it_1(run_cli, scans):
+def test_warnings_leave_the_exit_status_at_0_and_errors_make_it_1(call_cli, scans):
     empty_mask(scans)
-    warned = run_cli("check", scans)
+    warned = call_cli("check", scans)
     assert warned.returncode == 0
     assert "1 warning\n\nwarning: empty masks (1)" in warned.stdout
     spoil_image(scans)
-    failed = run_cli("check", scans)
+    failed = call_cli("check", scans)
     assert failed.returncode == 1
     assert "error: files that cannot be read (1)\n  copy or export" in failed.stdout
 
 
-def test_wrong_arguments_are_told_from_problems(run_cli, scans):
-    assert run_cli("check").returncode == 2
-    missing = run_cli("check", "nowhere")
+def test_wrong_arguments_are_told_from_problems(call_cli, scans):
+    assert call_cli("check").returncode == 2
+    missing = call_cli("check", "nowhere")
     assert missing.returncode == 2
     assert missing.stderr.startswith("error: nowhere: not a folder")
     shutil.rmtree(scans / "masks")
     (scans / "masks").mkdir()
     write(scans / "masks" / "odd.png", np.zeros((96, 96), bool))
-    unpaired = run_cli("check", scans, "--groups", "groups.csv")
+    unpaired = call_cli("check", scans, "--groups", "groups.csv")
     assert unpaired.returncode == 2
     assert "odd.png: has no image" in unpaired.stdout
     assert "groups.csv: not written" in unpaired.stderr
 
 
-def test_a_long_list_of_warnings_is_cut_and_says_so(run_cli, scans):
+def test_a_long_list_of_warnings_is_cut_and_says_so(call_cli, scans):
     for number in range(13):
         write(scans / "masks" / f"scan{number:02d}.png", np.zeros((96, 96), bool))
-    shown = run_cli("check", scans).stdout
+    shown = call_cli("check", scans).stdout
     assert shown.count("the mask has no object") == 10
     assert "… and 3 more" in shown
 
 
-def test_json_holds_every_problem(run_cli, scans):
+def test_json_holds_every_problem(call_cli, scans):
     smooth_mask(scans)
-    finished = run_cli("check", scans, "--json")
+    finished = call_cli("check", scans, "--json")
     assert finished.returncode == 1
     content = json.loads(finished.stdout)
     assert content["counts"] == {"error": 1, "warning": 0, "note": 0}
@@ -380,13 +380,13 @@ def test_json_holds_every_problem(run_cli, scans):
     assert "never as JPEG" in problem["remedy"]
 
 
-def test_the_page_holds_pictures_and_escapes_names(run_cli, scans, tmp_path):
+def test_the_page_holds_pictures_and_escapes_names(call_cli, scans, tmp_path):
     evil = "<script>alert(1)<!--"
     for name in ("images", "masks"):
         (scans / name / "scan05.png").rename(scans / name / f'{evil}".png')
     write(scans / "masks" / f'{evil}".png', np.zeros((96, 96), bool))
     write(scans / "masks" / "scan06.png", np.ones((50, 96), bool))
-    assert run_cli("check", scans, "--html", "report.html").returncode == 1
+    assert call_cli("check", scans, "--html", "report.html").returncode == 1
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "<script" not in page
     assert page.count("&lt;script&gt;alert(1)&lt;!--") == 3
@@ -399,8 +399,8 @@ def test_the_page_holds_pictures_and_escapes_names(run_cli, scans, tmp_path):
     assert "http" not in page
 
 
-def test_groups_are_a_plain_table(run_cli, clean_folder, tmp_path):
-    assert run_cli("check", clean_folder, "--groups", "out/groups.csv").returncode == 0
+def test_groups_are_a_plain_table(call_cli, clean_folder, tmp_path):
+    assert call_cli("check", clean_folder, "--groups", "out/groups.csv").returncode == 0
     with open(tmp_path / "out" / "groups.csv", newline="") as file:
         rows = list(csv.reader(file))
     assert rows[:2] == [["key", "group"], ["scan00", "scan00"]]

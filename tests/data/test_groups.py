@@ -201,8 +201,8 @@ def test_an_image_that_cannot_be_compared_is_named(scans, tmp_path):
 
 
 @pytest.mark.slow
-def test_finetune_tells_layout_and_groups_and_takes_a_fixed_size(run_cli, scans, own_cache):
-    done = run_cli(
+def test_finetune_tells_layout_and_groups_and_takes_a_fixed_size(call_cli, scans, own_cache):
+    done = call_cli(
         *("finetune", "--data", scans, "--layers", "none", "--init", "scratch", "--depth", 2),
         *("--base-filters", 2, "--image-size", 32, "--train-size", 10, "--validation-size", 2),
         *("--stratify-sizes", "--output", "run"),

@@ -11,6 +11,8 @@ from PIL import Image
 
 from kerasunet.data import load
 from kerasunet.data.checking import check
+from kerasunet.data.mask_checks import require_one_code
+from kerasunet.runs.preparation import prepare
 from kerasunet.training.settings import FinetuneSettings
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -336,19 +338,20 @@ def test_choice_that_cannot_be_followed_is_refused(folder, make, suffix, choice,
     assert fault in refusal(folder(make(), suffix), objects=[choice])
 
 
-def test_several_objects_are_refused_until_they_are_supported(folder):
-    message = refusal(folder(values(150, 200)), objects=["left", "right"])
-    assert "several objects at a time are not supported" in message and "left,right" in message
-    with pytest.raises(ValueError, match="not supported"):
-        FinetuneSettings(objects=("left", "right"))
-    with pytest.raises(ValueError, match="not supported"):
-        check(folder(values(150, 200)), objects=["left", "right"])
+def test_several_objects_need_values_where_no_table_names_them(folder):
+    data = folder(values(150, 200))
+    assert "come without a table of names" in refusal(data, objects=["left", "right"])
+    assert "150 is named twice" in refusal(data, objects=["left=150", "right=150"])
+    with pytest.raises(ValueError, match="left is named twice"):
+        FinetuneSettings(objects=("left=150", "left=200"))
+    with pytest.raises(ValueError, match="left is named twice"):
+        check(data, objects=["left=150", "left=200"])
 
 
 def test_choice_on_simulated_data_is_refused():
     for choice in ({"objects": ["x=1"]}, {"mask_threshold": 127}):
         with pytest.raises(ValueError, match="nothing to choose"):
-            load("simulated-xray:2", **choice)
+            load("simulated-ultrasound:2", **choice)
 
 
 def test_choice_replaces_the_mask_values_of_a_published_set(tmp_path):
@@ -499,31 +502,42 @@ def test_voc_of_older_labelme_has_its_images_beside_arrays(tmp_path):
 # --- everywhere ---------------------------------------------------------------------------------
 
 
-def test_check_and_show_take_the_choice(folder, run_cli, tmp_path):
+def test_check_and_show_take_the_choice(folder, call_cli, tmp_path):
     made = folder(values(150, 200))
     assert check(made).counts()["error"] == 1
     assert check(made, objects=["lungs=150,200"]).counts()["error"] == 0
     sheet = tmp_path / "sheet.png"
-    done = run_cli("show", "--data", made, "--objects", "lungs=150,200", "--sheet", sheet)
+    done = call_cli("show", "--data", made, "--objects", "lungs=150,200", "--sheet", sheet)
     assert done.returncode == 0 and sheet.is_file()
 
 
-def test_check_tells_that_the_object_has_several_codes(tmp_path):
+def test_an_object_of_several_codes_is_refused(tmp_path):
     for name, made in (("a", values(1)), ("b", values(2)), ("c", values(2)), ("d", values(0))):
         write(tmp_path / "images" / f"{name}.png", image_of(OBJECT))
         (tmp_path / "masks").mkdir(exist_ok=True)
         made.save(tmp_path / "masks" / f"{name}.png")
 
     def told(**choice):
-        found = check(tmp_path, **choice).by_kind().get("mixed-codes", [])
-        return [problem.message for problem in found]
+        report = check(tmp_path, **choice)
+        try:
+            require_one_code(load(tmp_path, **choice).cases)
+        except ValueError as error:
+            return [str(error)], [problem.message for problem in report.by_kind()["mixed-codes"]]
+        return [], [problem.message for problem in report.by_kind().get("mixed-codes", [])]
 
-    (message,) = told()
+    (message,), in_check = told()
+    assert [message] == in_check
     assert "the object is 1 in 1 (such as" in message and "2 in 2 (such as" in message
-    assert not told(objects=["x=2"]) and not told(objects=["x=1,2"])
+    assert "--objects NAME=1 takes one; --objects NAME=1,2 unites them" in message
+    for choice in ({"objects": ["x=2"]}, {"objects": ["x=1,2"]}, {"mask_threshold": 0}):
+        assert told(**choice) == ([], [])
+    with pytest.raises(ValueError, match="the object is 1 in 1"):
+        prepare(FinetuneSettings(data=str(tmp_path)))
     for name in "bc":
         values(255).save(tmp_path / "masks" / f"{name}.png")
-    assert not told()
+    assert told() == ([], [])
+    drawn(RED, BLACK).save(tmp_path / "masks" / "b.png")
+    assert "#ff0000 in 1" in told()[0][0]
 
 
 def test_digest_of_the_cases_does_not_depend_on_the_choice(folder):
@@ -542,3 +556,73 @@ def test_cache_tells_choices_apart(folder, tmp_path, monkeypatch):
         for text in ("a=150", "a=200")
     ]
     assert parts == [OBJECT.sum(), OTHER.sum()] and len(set(itertools.chain(parts))) == 2
+
+
+# --- turned by EXIF -----------------------------------------------------------------------------
+
+
+def save_turned(path, picture, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path.parent.mkdir(exist_ok=True)
+    picture.save(path, exif=exif)
+
+
+@pytest.mark.parametrize("orientation", [2, 3, 4])
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif"])
+def test_a_mask_that_may_be_drawn_on_either_view_is_refused(tmp_path, suffix, orientation):
+    picture = Image.fromarray(image_of(OBJECT))
+    save_turned(tmp_path / "images" / f"a{suffix}", picture, orientation)
+    (tmp_path / "masks").mkdir()
+    values(255).save(tmp_path / "masks" / "a.png")
+    assert f"a{suffix} is turned by its EXIF orientation and the mask is not" in refusal(tmp_path)
+    save_turned(tmp_path / "masks" / "a.png", values(255), orientation)  # Turned alike.
+    upright = {2: OBJECT[:, ::-1], 3: OBJECT[::-1, ::-1], 4: OBJECT[::-1]}[orientation]
+    np.testing.assert_array_equal(mask_in(tmp_path), upright)
+    picture.save(tmp_path / "images" / f"a{suffix}")
+    assert "the mask is turned by its EXIF orientation and a" in refusal(tmp_path)
+
+
+def test_outlines_on_a_picture_that_is_turned_need_a_size(tmp_path):
+    """COCO has coordinates of either view; labelme shows pictures as they are turned."""
+    upright = np.rot90(image_of(OBJECT), -1)
+    image = {"id": 1, "file_name": "a.jpg", "height": SHAPE[1], "width": SHAPE[0]}
+    drawn = {"id": 1, "image_id": 1, "category_id": 1, "segmentation": [[2, 3, 20, 3, 20, 30]]}
+    save_turned(tmp_path / "a.jpg", Image.fromarray(image_of(OBJECT)), 6)
+    for size, square in ((True, False), (False, False), (True, True)):
+        if square:
+            save_turned(tmp_path / "a.jpg", Image.fromarray(upright).resize((40, 40)), 3)
+        known = image | ({"height": 40, "width": 40} if square else {})
+        known = known if size else {"id": 1, "file_name": "a.jpg"}
+        content = {"images": [known], "annotations": [drawn], "categories": []}
+        (tmp_path / "coco.json").write_text(json.dumps(content))
+        if size and not square:
+            assert mask_in(tmp_path).shape == upright.shape
+        else:
+            assert "a.jpg: it is turned by its EXIF orientation, so outlines" in refusal(tmp_path)
+
+
+def test_exif_after_the_pixels_of_a_png_counts(tmp_path):
+    save_turned(tmp_path / "images" / "a.png", Image.fromarray(image_of(OBJECT)), 3)
+    content = (tmp_path / "images" / "a.png").read_bytes()
+    start = content.index(b"eXIf") - 4
+    stop = start + 12 + int.from_bytes(content[start : start + 4], "big")
+    moved = content[:start] + content[stop:-12] + content[start:stop] + content[-12:]
+    (tmp_path / "images" / "a.png").write_bytes(moved)
+    (tmp_path / "masks").mkdir()
+    values(255).save(tmp_path / "masks" / "a.png")
+    assert "a.png is turned by its EXIF orientation" in refusal(tmp_path)
+
+
+def test_the_shape_tells_of_a_picture_on_its_side_on_which_view_its_mask_was_drawn(tmp_path):
+    save_turned(tmp_path / "images" / "a.jpg", Image.fromarray(image_of(OBJECT)), 6)
+    (tmp_path / "masks").mkdir()
+    upright = np.rot90(OBJECT, -1)
+    Image.fromarray(upright.astype(np.uint8)).save(tmp_path / "masks" / "a.png")
+    np.testing.assert_array_equal(mask_in(tmp_path), upright)
+    values(255).save(tmp_path / "masks" / "a.png")
+    assert f"{SHAPE[1]}×{SHAPE[0]}" in refusal(tmp_path)
+    square = Image.fromarray(image_of(OBJECT)).resize((40, 40))
+    save_turned(tmp_path / "images" / "a.jpg", square, 6)
+    values(255).resize((40, 40)).save(tmp_path / "masks" / "a.png")
+    assert "a.jpg is turned by its EXIF orientation" in refusal(tmp_path)

@@ -17,6 +17,9 @@ pydicom = pytest.importorskip("pydicom")
 
 from helpers.dicom_files import dicom, item, save  # noqa: E402
 from helpers.placed_files import (  # noqa: E402
+    COLUMN,
+    ROW,
+    STEP,
     affine,
     at,
     enhanced,
@@ -584,7 +587,7 @@ def test_volumes_of_both_libraries_are_read_in_threads(tmp_path):
     image = nifti(tmp_path / "v.nii.gz", PIXELS)
     wanted = [(masks[n % 2], n % 3) for n in range(60)]
     with ThreadPoolExecutor(4) as pool:
-        found = list(pool.map(lambda one: read(one[0], image, one[1]), wanted, timeout=60))
+        found = list(pool.map(lambda one: read(one[0], image, one[1]), wanted, timeout=300))
     for (_, frame), mask in zip(wanted, found, strict=True):
         np.testing.assert_array_equal(mask, MASKS[frame])
 
@@ -615,3 +618,109 @@ def test_segments_are_chosen_by_label_or_refused(tmp_path, kind):
         load(tmp_path)
     with pytest.raises(ValueError, match="it has s0, s1"):
         load(tmp_path, objects=["liver"])
+
+
+def slicer(path, layers, segments, *, start=(0, 0, 0)):
+    """Write a segmentation as 3D Slicer does; layers are `(slices, height, width)` each."""
+    stacked = np.stack(layers).astype(np.uint8)
+    depth, height, width = stacked.shape[1:]
+    corner = (affine() @ [*start, 1])[:3] * (-1, -1, 1)
+    several = len(layers) > 1
+    directions = [f"({COLUMN},0,0)", f"(0,{ROW},0)", f"(0,0,{STEP})"]
+    named = [
+        f"Segment{n}_{field}:={value}"
+        for n, (name, value, layer) in enumerate(segments)
+        for field, value in (
+            ("ID", f"S{n}"),
+            ("Name", name),
+            ("LabelValue", value),
+            ("Layer", layer),
+        )
+    ]
+    lines = [
+        "NRRD0004", "type: unsigned char", f"dimension: {3 + several}",
+        "space: left-posterior-superior",
+        f"sizes: {f'{len(layers)} ' * several}{width} {height} {depth}",
+        f"space directions: {'none ' * several}{' '.join(directions)}",
+        f"kinds: {'list ' * several}domain domain domain", "encoding: raw",
+        f"space origin: ({','.join(map(str, corner))})", *named, "\n",
+    ]  # fmt: skip
+    voxels = stacked.transpose(0, 3, 2, 1) if several else stacked[0].transpose(2, 1, 0)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes("\n".join(lines).encode() + voxels.tobytes(order="F"))
+    return path
+
+
+SEGMENTS = (("lung", 1, 0), ("heart", 2, 0))
+
+
+def test_segmentations_of_slicer_are_read_by_name(tmp_path):
+    pytest.importorskip("SimpleITK")
+    (tmp_path / "images").mkdir()
+    itk_volume(tmp_path / "images" / "v.nrrd", PIXELS)
+    other = MASKS[:, ::-1] & ~MASKS
+    slicer(tmp_path / "masks" / "v.seg.nrrd", [MASKS + 2 * other], SEGMENTS)
+    with pytest.raises(ValueError, match=r"has several objects, lung \(1\), heart \(1\)"):
+        load(tmp_path)
+    for choice, expected in (("lung", MASKS), ("heart", other), ("lung,heart", MASKS | other)):
+        for case, mask in zip(load(tmp_path, objects=[choice]).cases, expected, strict=True):
+            np.testing.assert_array_equal(case.load().mask, mask)
+    with pytest.raises(ValueError, match="a segmentation of 3D Slicer, so a mask"):
+        read_image(tmp_path / "masks" / "v.seg.nrrd", frame=0)
+
+
+def test_layers_of_slicer_may_overlap(tmp_path):
+    pytest.importorskip("SimpleITK")
+    image = nifti(tmp_path / "images" / "v.nii.gz", PIXELS)
+    other = np.roll(MASKS, 3, axis=1)
+    path = slicer(
+        tmp_path / "masks" / "v.seg.nrrd", [MASKS, other], (("lung", 1, 0), ("heart", 1, 1))
+    )
+    assert (MASKS & other).any()
+    for choice, expected in (("lung", MASKS), ("heart", other)):
+        for case, mask in zip(load(tmp_path, objects=[choice]).cases, expected, strict=True):
+            np.testing.assert_array_equal(case.load().mask, mask)
+    np.testing.assert_array_equal(read(path, image, 1), (MASKS | other)[1])
+
+
+def test_a_segmentation_of_slicer_that_is_cut_is_padded(tmp_path):
+    pytest.importorskip("SimpleITK")
+    image = nifti(tmp_path / "v.nii.gz", PIXELS)
+    cut = MASKS[1:2, 3:41, 4:40]
+    path = slicer(tmp_path / "v.seg.nrrd", [cut], SEGMENTS[:1], start=(4, 3, 1))
+    expected = np.zeros_like(MASKS)
+    expected[1:2, 3:41, 4:40] = cut
+    for frame in range(3):
+        np.testing.assert_array_equal(read(path, image, frame), expected[frame])
+    wrong = slicer(tmp_path / "x.seg.nrrd", [MASKS], (("lung", 1, 4),))
+    with pytest.raises(ValueError, match=r"its segment lung is in layer 4, and it has 1 from 0"):
+        read(wrong, image, 1)
+    elsewhere = slicer(tmp_path / "w.seg.nrrd", [cut], SEGMENTS[:1], start=(400, 3, 1))
+    with pytest.raises(ValueError, match="its pixels lie elsewhere in the patient"):
+        read(elsewhere, image, 1)
+
+
+def test_another_mask_that_is_cut_says_so(tmp_path):
+    image = nifti(tmp_path / "v.nii.gz", PIXELS)
+    place = affine()
+    place[:3, 3] = (place @ [4, 3, 0, 1])[:3]
+    path = nifti(tmp_path / "m.nii.gz", MASKS[:, 3:41, 4:40], place)
+    with pytest.raises(ValueError, match=r"m\.nii\.gz: it covers only a part of v\.nii\.gz; pad"):
+        read(path, image, 1)
+
+
+def test_two_orientations_that_contradict_each_other_are_refused(tmp_path):
+    """nibabel goes by the one, ITK by the other, so that a mask of one may lie flipped."""
+    flipped = affine() @ np.diag([-1.0, 1, 1, 1])
+    volume = nibabel.Nifti1Image(PIXELS.transpose(2, 1, 0), affine())
+    volume.set_sform(affine(), 1)
+    volume.set_qform(flipped, 1)
+    nibabel.save(volume, tmp_path / "v.nii")
+    with pytest.raises(ValueError, match=r"v\.nii: its two orientations, sform and qform, contra"):
+        read_image(tmp_path / "v.nii", frame=0)
+    (tmp_path / "images").mkdir()
+    (tmp_path / "v.nii").rename(tmp_path / "images" / "v.nii")
+    nifti(tmp_path / "masks" / "v.nii", MASKS, flipped)
+    (case,) = load(tmp_path).cases
+    with pytest.raises(ValueError, match="contradict each other"):
+        case.load()

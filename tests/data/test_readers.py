@@ -720,3 +720,43 @@ def test_luminance():
 def test_public_names():
     assert set(readers.__all__) >= {"IMAGE_SUFFIXES", "read_image", "read_mask_values"}
     assert "X.NII.GZ".lower().endswith(IMAGE_SUFFIXES)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "words"),
+    [
+        (np.float16, "1 channel of 16-bit floats"),
+        (np.int64, "1 channel of 64-bit signed integers"),
+        (np.uint64, "1 channel of 64-bit integers"),
+        (np.complex64, "1 channel of 64-bit numbers of a rare kind"),
+    ],
+)
+def test_numbers_that_no_tiff_reader_here_knows_are_named(tmp_path, dtype, words):
+    """As tifffile writes arrays of these types, but uncompressed and in one strip."""
+    values = GREY.astype(dtype)
+    kind = {"f": 3, "i": 2, "u": 1, "c": 6}[values.dtype.kind]
+    entries = {
+        256: WIDTH, 257: HEIGHT, 258: 8 * values.itemsize, 259: 1, 262: 1, 273: 200, 277: 1,
+        278: HEIGHT, 279: values.nbytes, 339: kind,
+    }  # fmt: skip
+    table = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in entries.items())
+    head = struct.pack("<2sHIH", b"II", 42, 8, len(entries)) + table + bytes(4)
+    path = tmp_path / "x.tif"
+    path.write_bytes(head.ljust(200, b"\0") + values.tobytes())
+    with pytest.raises(ValueError, match=rf"x\.tif: a TIFF file of {words}, .* save grey levels"):
+        read_image(path)
+
+
+def test_a_palette_of_sixteen_bits_that_fills_eight(tmp_path):
+    """Some writers copy 8-bit colors into TIFF's 16-bit palette; Pillow alone shows them black."""
+    path = tmp_path / "x.tif"
+    picture = Image.fromarray(GREY, "P")
+    picture.putpalette([level for n in range(256) for level in (n, 255 - n, 7)])
+    picture.save(path)
+    with Image.open(path) as known:
+        levels = np.array(known.tag_v2[TiffImagePlugin.COLORMAP], np.uint16)
+    content = path.read_bytes()
+    assert levels.tobytes() in content
+    path.write_bytes(content.replace(levels.tobytes(), (levels >> 8).tobytes()))
+    expected = np.stack([GREY, 255 - GREY, np.full_like(GREY, 7)], axis=2)
+    np.testing.assert_array_equal(read(path), expected)

@@ -437,7 +437,7 @@ def test_spacing(save, elements, expected):
 
 
 def test_mask_values_stay_as_they_are(save):
-    ds = dataset(DEEP, "MONOCHROME1", bits=12, WindowCenter=100, WindowWidth=50, RescaleSlope=3)
+    ds = dataset(DEEP, bits=12, WindowCenter=100, WindowWidth=50, RescaleSlope=3)
     mask = read_mask_values(save(ds))
     assert mask.dtype == np.uint16
     np.testing.assert_array_equal(mask, DEEP)
@@ -571,3 +571,11 @@ def test_no_word_of_the_file_gets_out(save, name, cut, caplog, capfd):
     said += caplog.text + "".join(capfd.readouterr())
     assert SECRET.lower() not in said.lower()
     assert {warning.category for warning in caught} <= {FileWarning}
+
+
+def test_a_mask_that_shows_0_as_white_is_refused(save):
+    mask = np.zeros((6, 7), np.uint8)
+    mask[2:4, 1:5] = 255
+    np.testing.assert_array_equal(read_mask_values(save(dataset(mask))), mask)
+    with pytest.raises(ValueError, match=r"x\.dcm: a mask in MONOCHROME1, .* save it"):
+        read_mask_values(save(dataset(mask, "MONOCHROME1")))

@@ -362,10 +362,9 @@ def test_at_least_fifty_images_a_second_on_one_core(name):
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:
-        best = min(_seconds(name) for _ in range(8))
+        assert any(_seconds(name) < 1 / 50 for _ in range(8))  # The machine may be busy.
     finally:
         cv2.setNumThreads(threads)
-    assert best < 1 / 50
 
 
 def _seconds(name, count=10):

@@ -17,7 +17,7 @@ from kerasunet.data.simulation import simulate
 from kerasunet.files import sha256
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def models(tiny_model_file, tmp_path_factory) -> Path:
     """A registry of three tiny networks that answer differently."""
     folder = tmp_path_factory.mktemp("models")
@@ -35,18 +35,18 @@ def models(tiny_model_file, tmp_path_factory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def cache(tmp_path_factory) -> Path:
     return tmp_path_factory.mktemp("cache")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def url(models, cache):
     with running_demo(models, cache) as address:
         yield address
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def segmenters(models, cache):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("KERASUNET_MODELS", str(models))
@@ -54,7 +54,7 @@ def segmenters(models, cache):
         return {name: Segmenter(name) for name in MODELS}
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def files(tmp_path_factory) -> Path:
     """A 16-bit PNG with its mask, a DICOM file, a broken file and a mask of another size."""
     folder = tmp_path_factory.mktemp("files")
@@ -87,7 +87,7 @@ def _write_dicom(path: Path, image: np.ndarray) -> None:
     data.save_as(path, enforce_file_format=True)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def middle(segmenters, files) -> float:
     """A threshold at which the tiny networks mark a part of the scan."""
     probability = np.stack(

@@ -41,7 +41,6 @@ def page(demo_url, browser):
 
 def _open(browser, url):
     page = watched_page(browser, viewport={"width": 1280, "height": 1000}, accept_downloads=True)
-    page.set_default_timeout(90_000)
     page.goto(url)
     page.wait_for_selector("#compare-loading p", state="detached")
     page.get_by_role("tab", name="Fine-tune").click()
@@ -109,7 +108,7 @@ def test_the_check_comes_first_and_shows_the_problems(page, tmp_path):
     assert "16 cases: 1 error" in text
     assert "masks/03.png: not a binary mask" in text
     assert "/tmp" not in text
-    assert page.locator("#finetune-check .problems img").count() == 1
+    eventually(page, page.locator("#finetune-check .problems img").count, 1)
     eventually(page, _train_button(page).is_disabled, True)
 
 
@@ -148,7 +147,7 @@ def test_a_run_goes_to_its_end_and_its_model_is_kept_and_compared(page, demo_pla
     _upload_discs(page, tmp_path)
     _train(page, "contracting", 20)
     page.locator("#finetune-result").get_by_text("Trained contracting").wait_for(timeout=_LONG)
-    assert page.locator("#finetune-result tbody tr").count() == 2
+    eventually(page, page.locator("#finetune-result tbody tr").count, 2)
     eventually(page, page.locator("#finetune-pictures img").count, 2)
     page.wait_for_selector("#tab-finetune .js-plotly-plot .points path")
     folder = _download(page, tmp_path, "model.keras", "model.json", "model.md", "history.csv")
@@ -212,10 +211,9 @@ def test_everything_goes_with_the_session(demo_url, demo_place, browser, tmp_pat
     page.locator("#finetune-status").get_by_text("Training").wait_for()
     (data,) = set(demo_place.glob("temporary/*/*/data")) - before
     page.close()
-    end = 60
-    while (data.exists() or _running(demo_place)) and end > 0:
-        time.sleep(0.5)
-        end -= 1
+    end = time.monotonic() + _LONG / 1000
+    while (data.parent.exists() or _running(demo_place)) and time.monotonic() < end:
+        time.sleep(0.2)
     assert not data.parent.exists()
     assert _running(demo_place) == []
 

@@ -21,6 +21,7 @@ from urllib.parse import urlparse
 
 import cv2
 import httpx
+import numpy as np
 import psutil
 import pytest
 from helpers.browser import ROOT
@@ -30,8 +31,11 @@ from helpers.images import disc_images
 from kerasunet.comparison import Candidate, Choice
 from kerasunet.comparison.report import without_formulas
 from kerasunet.demo.compare import batch
-from kerasunet.demo.finetune.jobs import Workspace
+from kerasunet.demo.finetune.jobs import MaskChoice, Workspace, settings
+from kerasunet.demo.images import open_image, open_mask
+from kerasunet.demo.model_store import PRETRAINED
 
+pytestmark = pytest.mark.slow
 API = "/gradio_api"
 PATHS = (
     "/etc/passwd",
@@ -51,7 +55,7 @@ ADDRESSES = (
 
 @pytest.fixture(scope="module")
 def site(demo_url):
-    with httpx.Client(base_url=demo_url, timeout=90, trust_env=False) as client:
+    with httpx.Client(base_url=demo_url, timeout=300, trust_env=False) as client:
         yield client
 
 
@@ -158,7 +162,6 @@ def test_no_address_is_fetched(site, events, canary, address):
     assert came == []
 
 
-@pytest.mark.slow
 def test_no_event_takes_files_of_this_machine_or_addresses(site, events, canary):
     port, came = canary
     for event in filter(lambda event: event["backend_fn"], events):
@@ -201,7 +204,7 @@ def test_uploads_and_bodies_have_limits(demo_url, site):
 def _announce(url: str, path: str, size: int) -> int:
     """The status that comes before any of the body is sent."""
     place = urlparse(url)
-    connection = http.client.HTTPConnection(place.hostname, place.port, timeout=60)
+    connection = http.client.HTTPConnection(place.hostname, place.port, timeout=300)
     connection.putrequest("POST", path)
     connection.putheader("Content-Type", "multipart/form-data; boundary=x")
     connection.putheader("Content-Length", str(size))
@@ -321,7 +324,6 @@ def test_only_this_machine_is_listened_to(demo_url):
     assert mine == ["127.0.0.1"]
 
 
-@pytest.mark.slow
 def test_training_and_folders_are_not_there_for_strangers():
     code = (
         "from kerasunet.demo import server as app;"
@@ -339,7 +341,7 @@ def test_training_and_folders_are_not_there_for_strangers():
         "allowed = names(app.build(ModelStore(), allow_training=True, local=False));"
         "assert '_start' in allowed and '_open_folder' not in allowed, allowed"
     )
-    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=120)
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=300)
 
 
 THROUGH = [{"Host": "abc.gradio.live"}, {"X-Forwarded-For": "203.0.113.7"}, {"Via": "1.1 proxy"}]
@@ -363,7 +365,6 @@ def test_who_comes_through_a_tunnel_or_a_proxy_is_a_stranger(site, config, heade
     assert "nowhere: not a folder" in told
 
 
-@pytest.mark.slow
 def test_the_page_is_never_shared_through_a_tunnel(tmp_path):
     code = (
         "import gradio, gradio.blocks as blocks;"
@@ -379,7 +380,7 @@ def test_the_page_is_never_shared_through_a_tunnel(tmp_path):
         capture_output=True,
         text=True,
         check=True,
-        timeout=120,
+        timeout=300,
     )
     assert "open False" in done.stdout and "SHARED" not in done.stdout
 
@@ -428,6 +429,70 @@ def test_data_that_were_checked_stay_if_the_next_cannot_be_unpacked(tmp_path, sc
     assert workspace.report is report
     assert report.data.cases[0].load().image.shape == (64, 64)
     assert len(workspace.open_archive(good).data) == 1
+
+
+def label_zip(path, scan):
+    """A zip of an image with the values 1 and 2 in its mask."""
+    labels = np.zeros((64, 64), np.uint8)
+    labels[5:20, 9:30], labels[30:50, 9:30] = 1, 2
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("images/scan.png", scan)
+        archive.writestr("masks/scan.png", cv2.imencode(".png", labels)[1].tobytes())
+    return path
+
+
+def test_the_object_is_chosen_on_the_page(tmp_path, scan):
+    workspace = Workspace(tmp_path / "own")
+    with pytest.raises(ValueError, match="there are no images yet"):
+        workspace.choose(MaskChoice())
+    report = workspace.open_archive(label_zip(tmp_path / "a.zip", scan))
+    assert report.counts()["error"] == 1
+    report = workspace.choose(MaskChoice.of("cyst=2", None))
+    assert report.counts()["error"] == 0
+    (case,) = report.data.cases
+    assert case.load().mask.sum() == 20 * 21
+    wanted = settings(report, "all", 2, PRETRAINED, 32, 1e-3, choice=workspace.choice)
+    assert (wanted.objects, wanted.mask_threshold) == (("cyst=2",), None)
+    (problem,) = workspace.choose(MaskChoice.of("cyst=2", 127)).problems
+    assert "cannot be combined with --objects" in problem.message
+    for texts in (("a'b", None), ("", 300), ("", 0.5)):
+        with pytest.raises(ValueError, match="quote is not closed|a whole grey level"):
+            MaskChoice.of(*texts)
+
+
+def test_a_choice_opens_no_way_out_of_the_archive(tmp_path, scan):
+    (tmp_path / "secret.png").write_bytes(scan)
+    (tmp_path / "own").mkdir()
+    content = {
+        "images": [{"id": 1, "file_name": "x.png", "width": 64, "height": 64}],
+        "categories": [{"id": 1, "name": "a"}, {"id": 2, "name": "b"}],
+        "annotations": [
+            {"id": n, "image_id": 1, "category_id": n, "segmentation": [[5, 5, 30, 5, 30, 30]]}
+            for n in (1, 2)
+        ],
+    }
+    archive = tmp_path / "a.zip"
+    with zipfile.ZipFile(archive, "w") as made:
+        made.writestr("x.png", scan)
+        made.writestr("coco.json", json.dumps(content))
+    workspace = Workspace(tmp_path / "own")
+    report = workspace.open_archive(archive)
+    assert any("has several objects, a (1), b (1)" in p.message for p in report.problems)
+    folder = workspace.unpacked
+    (folder / "x.png").unlink()
+    (folder / "x.png").symlink_to(tmp_path / "secret.png")
+    with pytest.raises(ValueError, match="lies outside the archive"):
+        workspace.choose(MaskChoice.of("a", None))
+    assert workspace.report is None
+
+
+def test_a_mask_of_several_values_names_no_option_of_the_command_line(tmp_path, scan):
+    (tmp_path / "scan.png").write_bytes(scan)
+    labels = np.zeros((64, 64), np.uint8)
+    labels[5:20, 9:30], labels[30:50, 9:30] = 1, 2
+    cv2.imwrite(str(tmp_path / "mask.png"), labels)
+    with pytest.raises(ValueError, match=r"^mask\.png: not a binary.*give a mask of one object$"):
+        open_mask(str(tmp_path / "mask.png"), open_image(str(tmp_path / "scan.png")))
 
 
 def test_tables_of_a_run_lose_their_formulas_and_keep_their_numbers():

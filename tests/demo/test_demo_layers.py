@@ -7,7 +7,7 @@ import re
 import shlex
 
 import pytest
-from helpers.browser import chromium, eventually, low_contrast, watched_page
+from helpers.browser import chromium, eventually, is_wider_than, low_contrast, watched_page
 
 from kerasunet.cli import finetune
 from kerasunet.cost import Network
@@ -80,8 +80,8 @@ def test_blocks_are_switches_and_the_command_follows(page):
     _wait_for_strategy(page, "blocks:2-4")
     _wait_for_pressed(page, "enc2", "enc3", "enc4")
     assert _command(page) == "python scripts/finetune.py --layers blocks:2-4"
-    assert "frozen" in _block(page, "enc1").inner_text()
-    assert "trains" in _block(page, "enc2").get_attribute("aria-label")
+    eventually(page, lambda: "frozen" in _block(page, "enc1").inner_text(), True)
+    assert "trains" in _label(page, "enc2")
 
 
 def test_no_click_is_lost_however_fast(page):
@@ -125,7 +125,7 @@ def test_presets_give_their_strategy_with_its_numbers(page, preset, name):
     trained = f"{NETWORK.parameters(selected):,} of {NETWORK.parameters():,}"
     eventually(page, lambda: trained in _one_line(facts.inner_text()), True)
     cost = f"{NETWORK.step_cost(selected).total / 1e9:.2f} billion"
-    assert cost in _one_line(facts.inner_text())
+    eventually(page, lambda: cost in _one_line(facts.inner_text()), True)
     page.locator(f"#layers-presets button[data-strategy='{preset}'][aria-pressed=true]").wait_for()
 
 
@@ -201,10 +201,14 @@ def test_a_rate_is_a_shade(page, demo_url, scheme):
     _set(other, "enc1+0.5*enc2+0.1*enc3+0.01*enc4+0.001*bottleneck")
     _wait_for_pressed(other, "enc1", "enc2", "enc3", "enc4", "bottleneck")
     blocks = ["enc1", "enc2", "enc3", "enc4", "bottleneck", "dec4"]
-    shades = [other.evaluate(_LIGHTNESS, name) for name in blocks]
-    ordered = sorted(shades, reverse=scheme == "dark")
-    assert shades == ordered and len(set(shades)) == len(shades)
-    assert low_contrast(other) == []
+
+    def is_graded() -> bool:
+        shades = [other.evaluate(_LIGHTNESS, name) for name in blocks]
+        ordered = sorted(shades, reverse=scheme == "dark")
+        return shades == ordered and len(set(shades)) == len(shades)
+
+    eventually(other, is_graded, True)
+    eventually(other, lambda: low_contrast(other), [])
     clipped = """() => [...document.querySelectorAll("#layers-unet button")]
         .filter((button) => button.scrollWidth > button.clientWidth).map((b) => b.innerText)"""
     assert other.evaluate(clipped) == []
@@ -352,15 +356,17 @@ _SHOWN = {
 }
 
 
-@pytest.mark.parametrize("width", [390, 1920])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_words_can_be_read_on_every_other_tab(page, demo_url, width, scheme):
-    other = watched_page(page.context.browser, viewport={"width": width, "height": 800})
+def test_words_can_be_read_on_every_other_tab(page, demo_url, scheme):
+    other = watched_page(page.context.browser, viewport={"width": 390, "height": 800})
     other.goto(f"{demo_url}/?__theme={scheme}")
     for name, shown in _SHOWN.items():
+        other.set_viewport_size({"width": 390, "height": 800})
         other.get_by_role("tab", name=name, exact=True).first.click()
         other.locator(shown).first.wait_for()
-        assert other.evaluate("document.documentElement.scrollWidth") <= width
-        assert low_contrast(other) == []
+        for width in (390, 1920):
+            other.set_viewport_size({"width": width, "height": 800})
+            eventually(other, lambda width=width: is_wider_than(other, width), False)
+            eventually(other, lambda: low_contrast(other), [])
     assert other.faults == []
     other.close()

@@ -18,11 +18,11 @@ from helpers.browser import ROOT
 from helpers.images import disc_images
 
 
-@pytest.mark.slow
+@pytest.mark.slow(6)
 def test_ten_visitors_at_once_are_served_and_leave_nothing(demo_place, tmp_path):
     pytest.importorskip("psutil")
     report = tmp_path / "report.json"
-    harness = ["benchmarks/reliability/load.py", "--clients", "10", "--minutes", "0.17"]
+    harness = ["benchmarks/reliability/load.py", "--clients", "10", "--minutes", "0.08"]
     done = subprocess.run(
         [sys.executable, *harness, "--json", str(report)],
         cwd=ROOT,
@@ -35,7 +35,7 @@ def test_ten_visitors_at_once_are_served_and_leave_nothing(demo_place, tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     seen = json.loads(report.read_text())
     assert seen["failures"] == seen["left_by_visitors"] == seen["left_at_the_end"] == []
-    assert seen["requests"] > 20
+    assert seen["requests"] >= 10  # At least one of each visitor, however slow the machine.
     kinds = {"compare an example", "compare an upload", "segment a DICOM file", "move a slider"}
     assert kinds & seen["times"].keys()
     assert "10 visitors at once" in done.stdout

@@ -60,7 +60,7 @@ def _outputs(answer) -> list[dict]:
 
 def _picture(file: dict) -> np.ndarray:
     """What lies at the address in an answer."""
-    with urllib.request.urlopen(file["url"], timeout=60) as opened:
+    with urllib.request.urlopen(file["url"], timeout=300) as opened:
         return cv2.imdecode(np.frombuffer(opened.read(), np.uint8), cv2.IMREAD_UNCHANGED)
 
 

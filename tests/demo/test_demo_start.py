@@ -24,7 +24,7 @@ def test_space_installs_what_the_package_needs():
 
 
 def test_verb_tells_its_options_without_starting(run_cli):
-    done = run_cli("demo", "--help", timeout=60)
+    done = run_cli("demo", "--help")
     assert done.returncode == 0
     assert "--allow-training" in done.stdout
     assert "(default: this machine only)" in " ".join(done.stdout.split())

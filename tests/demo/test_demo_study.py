@@ -58,9 +58,9 @@ def test_both_modalities_are_drawn_side_by_side(page):
     _wait_for_points(page, "study-x-ray-strategies", len(STRATEGIES))
     # from either end: nothing, two counts of its own and one path, everything
     _wait_for_points(page, "study-ultrasound-curves", 2 * 5)
-    text = page.locator("#study-note").inner_text()
-    assert "47 finished runs" in text
-    assert "bus_bra, jsrt" in text
+    note = page.locator("#study-note")
+    note.get_by_text("47 finished runs").wait_for()
+    assert "bus_bra, jsrt" in note.inner_text()
 
 
 @pytest.mark.browser
@@ -183,7 +183,7 @@ def test_statistics_wait_for_what_another_thread_imports(tmp_path):
         },
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         check=False,
     )
     if "imports no JAX" in done.stderr:

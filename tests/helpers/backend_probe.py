@@ -65,6 +65,19 @@ def check_rate_factors() -> None:
             np.testing.assert_allclose(soft[path], factor * whole[path], rtol=1e-2, atol=1e-5)
 
 
+def check_masks() -> None:
+    """Masks of 0 and 255 stop a fit of the caller's, whatever has compiled it."""
+    model = UNet(base_filters=4, depth=1)
+    set_trainable(model, "all")
+    images, masks = disc_images(4)
+    try:
+        model.fit(images[..., None], masks[..., None] * np.float32(255), verbose=0)
+    except Exception as error:  # Each backend has an error of its own.
+        assert "divide masks of 0 and 255 by 255" in str(error), error
+    else:
+        raise AssertionError("the fit went on")
+
+
 def check_run() -> None:
     settings = FinetuneSettings(
         layers="contracting",
@@ -88,5 +101,6 @@ if __name__ == "__main__":
     check_strategies()
     check_statistics()
     check_rate_factors()
+    check_masks()
     check_run()
     print(keras.backend.backend(), "ok")

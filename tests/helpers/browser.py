@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
@@ -64,30 +64,42 @@ def running_demo(models: Path, cache: Path, *options: str) -> Iterator[str]:
         cache: Folder for the cache and for temporary files.
         options: Further options of the command line.
     """
-    port = _free_port()
-    words = [sys.executable, "demo/app.py", "--port", str(port), *options]
     places = {"KERASUNET_MODELS": models, "KERASUNET_CACHE": cache, "TMPDIR": cache}
+    environment = {**os.environ, **{name: str(place) for name, place in places.items()}}
     # Nobody would read a pipe; once full, it would block the demo.
     with tempfile.TemporaryFile("w+") as log:
-        process = subprocess.Popen(
-            words,
-            cwd=ROOT,
-            env={**os.environ, **{name: str(place) for name, place in places.items()}},
-            stdout=log,
-            stderr=subprocess.STDOUT,
-        )
+        process, url = _started(options, environment, log)
         try:
-            url = f"http://127.0.0.1:{port}"
-            _wait_for(url, process, log)
             yield url
         finally:
             _stop(process)
 
 
+def _started(
+    options: Sequence[str], environment: dict[str, str], log: TextIO
+) -> tuple[subprocess.Popen, str]:
+    """Start a demo; on another port, where someone else has taken the free one in between."""
+    for left in (2, 1, 0):
+        port = _free_port()
+        words = [sys.executable, "demo/app.py", "--port", str(port), *options]
+        process = subprocess.Popen(
+            words, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT
+        )
+        url = f"http://127.0.0.1:{port}"
+        try:
+            _wait_for(url, process, log)
+            return process, url
+        except BaseException as error:
+            _stop(process)
+            if not left or f"{port}" not in str(error):
+                raise
+    raise AssertionError("unreachable")
+
+
 def _stop(process: subprocess.Popen) -> None:
     process.terminate()
     try:
-        process.wait(20)
+        process.wait(_PATIENCE / 3)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
@@ -111,7 +123,7 @@ def chromium() -> Iterator:
 def watched_page(browser, **settings):
     """Open a page that records in `page.faults` every error and every request to elsewhere."""
     page = browser.new_page(**settings)
-    page.set_default_timeout(60_000)
+    page.set_default_timeout(_PATIENCE * 1000)
     page.faults = []
     page.on("console", lambda m: m.type == "error" and page.faults.append(f"console: {m.text}"))
     page.on("pageerror", lambda error: page.faults.append(f"error: {error}"))
@@ -120,11 +132,16 @@ def watched_page(browser, **settings):
 
 
 def eventually(page, look: Callable[[], object], wanted: object) -> None:
-    """Look again and again until the value is the wanted one; fail after a minute."""
-    end = time.monotonic() + _PATIENCE / 3
+    """Look again and again until the value is the wanted one; fail after some minutes."""
+    end = time.monotonic() + _PATIENCE
     while (seen := look()) != wanted and time.monotonic() < end:
         page.wait_for_timeout(50)
     assert seen == wanted
+
+
+def is_wider_than(page, width: int) -> bool:
+    """Tell whether the page has to be scrolled sideways in a window so wide, in pixels."""
+    return page.evaluate("document.documentElement.scrollWidth") > width
 
 
 def low_contrast(page, least: float = 4.5) -> list[str]:

@@ -45,6 +45,7 @@ def upload(page, which: str, *paths: Path) -> None:
     """Give files to an uploader, after removing a file that it holds."""
     if (clear := page.locator(f"#{which} button[aria-label*=lear]")).count():
         clear.first.click()
+        eventually(page, clear.count, 0)
     page.locator(f"#{which} input[type=file]").set_input_files([str(path) for path in paths])
 
 
@@ -110,6 +111,11 @@ def wait_for_masks(page, expected: dict[str, int]) -> None:
     eventually(
         page, lambda: {name: page.evaluate(_FILLED, [name, *look]) for name in expected}, expected
     )
+
+
+def number(text: str | None) -> float:
+    """Return the number that a cell begins with; not a number where there is none."""
+    return float((text or "nan").split()[0])
 
 
 def slide(page, label: str, value: float) -> None:

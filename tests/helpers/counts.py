@@ -25,13 +25,16 @@ from types import ModuleType
 
 ROOT = Path(__file__).parents[2]
 BARS = {
-    "Python files": 201,
+    "Python files": 232,
     "lines of the longest file": 400,
     "lines of the longest function body": 40,
     "lines of the median function body": 6,
-    "own modules in one fine-tuning": 52,
+    "own modules in one fine-tuning": 63,
 }
-RUN = ("--layers", "shallow:3", "--steps", "2", "--validate-every", "2")
+RUN = (
+    *("--layers", "shallow:3", "--steps", "2", "--validate-every", "2", "--image-size", "32"),
+    *("--data", "simulated-ultrasound:12", "--train-size", "4", "--validation-size", "2"),
+)  # A small one: how large it is changes nothing in what is imported.
 _MARK = "own modules: "
 
 

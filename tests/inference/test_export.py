@@ -235,16 +235,16 @@ def test_an_export_never_replaces_a_file_of_yours(tiny_model_file, images, tmp_p
         (["--format", "onnx", "--data", "nowhere"], "nowhere: not a folder"),
     ],
 )
-def test_command_line_names_what_is_wrong(words, message, tiny_model_file, run_cli):
-    done = run_cli("export", tiny_model_file, *words)
+def test_command_line_names_what_is_wrong(words, message, tiny_model_file, call_cli):
+    done = call_cli("export", tiny_model_file, *words)
     assert done.returncode == 2
     assert message in done.stderr
     assert done.stderr.count("\n") == 1
 
 
 @pytest.mark.slow
-def test_command_line_writes_file_and_sidecar(tiny_model_file, run_cli, tmp_path):
-    done = run_cli("export", tiny_model_file, "--format", "onnx", "--data", "simulated-natural:3")
+def test_command_line_writes_file_and_sidecar(tiny_model_file, call_cli, tmp_path):
+    done = call_cli("export", tiny_model_file, "--format", "onnx", "--data", "simulated-natural:3")
     assert done.returncode == 0, done.stderr
     assert "against Keras on 3 images of simulated-natural" in done.stdout
     assert "written: model.onnx, model.json" in done.stdout

@@ -24,7 +24,7 @@ def values() -> dict:
 
 
 def test_there_is_a_card_for_every_shipped_model():
-    assert {path.stem for path in CARDS} == {*models.list()} and len(CARDS) == 17
+    assert {path.stem for path in CARDS} == {*models.list()} and len(CARDS) == 18
 
 
 @pytest.mark.parametrize("path", CARDS, ids=lambda path: path.stem)
@@ -59,7 +59,7 @@ def test_what_an_older_card_lacks_is_what_it_was_then(values):
 
 
 def test_values_of_a_newer_card_are_kept(values):
-    newer = {**values, "objects": ["lung", "heart"]}
+    newer = {**values, "sites": ["left", "right"]}
     card = replace(ModelCard.from_json(newer), name="mine")
     assert card.to_json() == {**newer, "name": "mine"}
 

@@ -94,7 +94,7 @@ def test_saved_file_opens_where_kerasunet_cannot_be_imported(copy, tmp_path):
         "np.save('output.npy', model.predict_on_batch(np.load('images.npy')))\n"
     )
     python = clean_environment(tmp_path / "venv")
-    subprocess.run([python, "-I", "-c", code], cwd=elsewhere, check=True, timeout=200)
+    subprocess.run([python, "-I", "-c", code], cwd=elsewhere, check=True, timeout=300)
     np.testing.assert_allclose(np.load(elsewhere / "output.npy"), expected, atol=1e-6)
 
 

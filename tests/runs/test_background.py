@@ -13,7 +13,7 @@ from helpers.images import disc_images
 from kerasunet.runs.background import BackgroundRun
 from kerasunet.training import FinetuneSettings, Optimization
 
-_PATIENCE = 240
+_PATIENCE = 600
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from helpers import ROOT
+from helpers import AS_INSTALLED, ROOT
 
 from kerasunet import models
 from kerasunet.files import NotWritten, write_json
@@ -25,10 +25,11 @@ from kerasunet.study.tables import CASES, RUNS, Tables, read_tables
 from kerasunet.training import Architecture, FinetuneSettings, Optimization, finetune
 
 HARNESS = ROOT / "benchmarks" / "reliability"
+HOOKED = os.pathsep.join([str(HARNESS / "killing" / "hook"), AS_INSTALLED])
 MOMENTS = ("before", "half", "after")
 
 
-@pytest.mark.slow
+@pytest.mark.slow(6)
 @pytest.mark.parametrize(("verb", "kills"), [("finetune", 2), ("pretrain", 1), ("study", 1)])
 def test_killed_commands_end_in_the_same_results(verb, kills, tmp_path):
     """A short form of what docs/notes/reliability.md describes."""
@@ -49,7 +50,7 @@ def run_killed(script: str, folder: Path, moment: str, number: int) -> int:
     """Run a script that dies at its write of that number; 0 counts none."""
     environment = {
         **os.environ,
-        "PYTHONPATH": os.pathsep.join([str(HARNESS / "killing" / "hook"), str(ROOT)]),
+        "PYTHONPATH": HOOKED,
         "KILL_AT": f"{moment}:{number}",
         "KILL_WHO": "parent",
         "KILL_MARK": str(folder / "mark"),
@@ -58,23 +59,87 @@ def run_killed(script: str, folder: Path, moment: str, number: int) -> int:
     return subprocess.run(command, cwd=folder, env=environment, check=False).returncode
 
 
-@pytest.mark.parametrize("moment", MOMENTS)
-@pytest.mark.parametrize("number", [1, 2])
-def test_a_file_is_the_old_one_or_the_whole_new_one(tmp_path, moment, number):
-    script = """
+# What is killed starts as a fork of one process, which has imported what all of them need.
+IN_TURN = """
+import importlib, json, os, shutil, sys, traceback
+import sitecustomize
+from kerasunet.study import tables
+
+def status_of(script, folder, moment, number):
+    if child := os.fork():
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    os.environ.update(KILL_AT=f"{moment}:{number}", KILL_WHO="parent", KILL_MARK=f"{folder}/mark")
+    importlib.reload(sitecustomize)
+    os.chdir(folder)
+    try:
+        exec(script, {})
+    except BaseException:
+        traceback.print_exc()
+        os._exit(1)
+    os._exit(0)
+
+statuses = []
+for script, folder, moment, number in json.load(sys.stdin):
+    os.makedirs(folder)
+    statuses.append([status_of(script, folder, moment, number)])
+    shutil.copytree(f"{folder}/out", f"{folder}/left/out")
+    statuses[-1].append(status_of(script, folder, moment, number))
+print(json.dumps(statuses))
+"""
+
+
+def killed_and_started_again(
+    script: str, folder: Path, numbers: range
+) -> dict[tuple[str, int], tuple[Path, list[int]]]:
+    """Run a script that dies at each moment of each of its writes, and then once more.
+
+    Returns:
+        By moment and number of the write, the folder of it, in which `left` is what the first
+        process left behind, and the exit statuses of both.
+    """
+    cases = [(moment, number) for moment in MOMENTS for number in numbers]
+    folders = [folder / f"{moment}-{number}" for moment, number in cases]
+    asked = [[script, str(own), *case] for own, case in zip(folders, cases, strict=True)]
+    done = subprocess.run(
+        [sys.executable, "-c", IN_TURN],
+        input=json.dumps(asked),
+        env={**os.environ, "PYTHONPATH": HOOKED},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    ended = zip(folders, json.loads(done.stdout), strict=True)
+    return dict(zip(cases, ended, strict=True))
+
+
+WRITE_TWICE = """
 from pathlib import Path
 from kerasunet.files import write_json
 for content in ("old", "new"):
     write_json(Path("out/file.json"), [content] * 10_000)
 """
-    assert run_killed(script, tmp_path, moment, number) == -9
-    path = tmp_path / "out" / "file.json"
+
+
+@pytest.fixture(scope="module")
+def killed_writers(tmp_path_factory) -> dict:
+    return killed_and_started_again(
+        WRITE_TWICE, tmp_path_factory.mktemp("writers"), numbers=range(1, 3)
+    )
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_file_is_the_old_one_or_the_whole_new_one(killed_writers, moment, number):
+    folder, statuses = killed_writers[moment, number]
+    assert statuses[0] == -9
+    left = folder / "left"
+    path = left / "out" / "file.json"
     written = number if moment == "after" else number - 1
     if written:
         assert json.loads(path.read_text()) == [("old", "new")[written - 1]] * 10_000
     else:
         assert not path.exists()
-    with exclusive(tmp_path / "out"):
+    with exclusive(left / "out"):
         assert [p for p in path.parent.rglob("*") if p != path] == []
 
 
@@ -99,16 +164,23 @@ def whole_tables(tmp_path_factory) -> Path:
     return folder / "out"
 
 
+@pytest.fixture(scope="module")
+def killed_tables(tmp_path_factory) -> dict:
+    return killed_and_started_again(RECORD, tmp_path_factory.mktemp("tables"), numbers=range(1, 7))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("moment", MOMENTS)
 @pytest.mark.parametrize("number", range(1, 7))
-def test_tables_that_were_killed_at_any_write_end_the_same(tmp_path, whole_tables, moment, number):
-    assert run_killed(RECORD, tmp_path, moment, number) == -9
-    tables = Tables(tmp_path / "out")
+def test_tables_that_were_killed_at_any_write_end_the_same(
+    killed_tables, whole_tables, moment, number
+):
+    folder, statuses = killed_tables[moment, number]
+    assert statuses == [-9, 0]
+    tables = Tables(folder / "left" / "out")
     assert len(tables.cases) == 3 * len(tables.runs)
-    assert run_killed(RECORD, tmp_path, moment, number) == 0
     for name in (CASES, RUNS):
-        assert (tmp_path / "out" / name).read_bytes() == (whole_tables / name).read_bytes()
+        assert (folder / "out" / name).read_bytes() == (whole_tables / name).read_bytes()
 
 
 @pytest.fixture

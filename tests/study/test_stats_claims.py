@@ -133,11 +133,11 @@ def test_interaction_waits_for_both_sides():
     assert {claim.explanation for claim in between} == {"runs are missing in jsrt"}
 
 
-def test_command_line_prints_tables_and_verdicts(run_cli, tmp_path):
+def test_command_line_prints_tables_and_verdicts(call_cli, tmp_path):
     cases = both_modalities({**AHEAD, "auto": 0.79}, level())
     for data in ("bus_bra", "jsrt"):
         write_study(tmp_path / data, cases[cases["data"] == data])
-    done = run_cli("claims", "bus_bra", "jsrt", "--json", "out/claims.json")
+    done = call_cli("claims", "bus_bra", "jsrt", "--json", "out/claims.json")
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     titles = ("Dice, mean", "Paired comparisons", "Automatic choice", "Claims")
@@ -153,6 +153,6 @@ def test_command_line_prints_tables_and_verdicts(run_cli, tmp_path):
     assert area["p_value"] is None
 
 
-def test_command_line_needs_a_study(run_cli, tmp_path):
-    done = run_cli("claims", "nothing")
+def test_command_line_needs_a_study(call_cli, tmp_path):
+    done = call_cli("claims", "nothing")
     assert done.returncode == 2 and "nothing is not a study with results" in done.stderr

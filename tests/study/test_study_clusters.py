@@ -7,8 +7,10 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import psutil
@@ -19,7 +21,7 @@ from kerasunet.study.plan import StudySettings
 from kerasunet.study.tables import read_tables
 from kerasunet.training import FinetuneSettings, Optimization
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.slow(6)
 
 TIMINGS = ["seconds", "wall_seconds"]
 
@@ -91,15 +93,20 @@ def run_and_kill(study: Study, executor: Executor, workers: Callable[[], list[in
     """Execute a study, and kill one of the workers as soon as a run has begun to train."""
     thread = threading.Thread(target=run_study, args=(study, executor))
     thread.start()
-    wait_until(lambda: any(study.directory.rglob("config.json")) and busy(workers()))
-    os.kill(busy(workers())[0], signal.SIGKILL)
+    victims = wait_until(lambda: any(study.directory.rglob("config.json")) and busy(workers()))
+    os.kill(victims[0], signal.SIGKILL)
     thread.join(timeout=600)
     assert not thread.is_alive()
 
 
 def busy(workers: list[int]) -> list[int]:
     """Return the workers that have the process of a run below them."""
-    return [pid for pid in workers if psutil.pid_exists(pid) and psutil.Process(pid).children()]
+    found = []
+    for pid in workers:
+        with suppress(psutil.NoSuchProcess):  # It may have ended meanwhile.
+            if psutil.Process(pid).children():
+                found.append(pid)
+    return found
 
 
 def assert_equal_tables(directory: Path, other: Path) -> None:
@@ -116,8 +123,10 @@ def assert_equal_tables(directory: Path, other: Path) -> None:
     )
 
 
-def wait_until(holds: Callable[[], object], seconds: float = 300) -> None:
+def wait_until(look: Callable[[], Any], seconds: float = 600) -> Any:
+    """Look again and again until there is something to see; return that."""
     end = time.monotonic() + seconds
-    while not holds():
+    while not (seen := look()):
         assert time.monotonic() < end, "waited too long"
-        time.sleep(0.1)
+        time.sleep(0.05)
+    return seen

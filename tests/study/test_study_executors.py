@@ -43,8 +43,13 @@ def die_always(item, environment):
     return item
 
 
-def nap(item, environment):
-    time.sleep(item)
+def wait_for_others(item, environment, folder):
+    """Returns the item `last` only once somebody has noted down the results of the others."""
+    end = time.monotonic() + 120
+    while item == "last" and len(list(Path(folder).iterdir())) < 2:
+        if time.monotonic() > end:
+            raise TimeoutError("nobody has told the other results")
+        time.sleep(0.02)
     return item
 
 
@@ -78,11 +83,18 @@ def test_every_item_has_its_outcome_and_a_failure_stops_nothing(executor):
 
 
 @pytest.mark.slow
-def test_results_arrive_as_they_are_ready(executor):
-    order = []
-    run_all(nap, [3.0, 0.1, 0.2], executor, workers=2, on_result=lambda i, _: order.append(i))
-    assert sorted(order) == [0.1, 0.2, 3.0]
-    assert order[-1] == 3.0
+def test_results_arrive_as_they_are_ready(executor, tmp_path):
+    """The first item ends only if the results of the others arrive while it runs."""
+    outcomes = {}
+
+    def note(item, outcome):
+        outcomes[item] = outcome
+        (tmp_path / item).touch()
+
+    function = partial(wait_for_others, folder=str(tmp_path))
+    run_all(function, ["last", "a", "b"], executor, workers=2, on_result=note)
+    assert outcomes == {item: Done(item) for item in ("a", "b", "last")}
+    assert list(outcomes)[-1] == "last"
 
 
 @pytest.mark.slow

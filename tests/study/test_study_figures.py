@@ -65,11 +65,13 @@ def texts_of(figure):
     return [(text, Text.get_window_extent(text)) for text in drawn]
 
 
+@pytest.mark.slow
 def test_every_figure_is_drawn(drawings):
     assert list(drawings) == NAMES
     assert all(drawing.caption and drawing.title for drawing in drawings.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_nothing_is_cut_off(drawings, name):
     figure = drawings[name].figure
@@ -79,6 +81,7 @@ def test_nothing_is_cut_off(drawings, name):
     assert drawn.x1 < width + 0.02 and drawn.y1 < height + 0.02
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["cost", "training-images", "contracting-expanding"])
 def test_names_cover_no_other_name(drawings, name):
     found = [(t, box) for t, box in texts_of(drawings[name].figure) if isinstance(t, Annotation)]
@@ -89,6 +92,7 @@ def test_names_cover_no_other_name(drawings, name):
         assert apart, (first.get_text(), second.get_text())
 
 
+@pytest.mark.slow
 def test_every_strategy_is_named_or_numbered_in_the_cost_figure(drawings):
     axes = drawings["cost"].figure.axes[0]
     texts = [text.get_text() for text in axes.texts]
@@ -119,6 +123,7 @@ def test_no_tick_is_labelled_in_markup(tmp_path):
         ]
 
 
+@pytest.mark.slow
 def test_curves_go_through_the_paths_and_meet_in_none_and_all(results, drawings):
     axes = drawings["blocks"].figure.axes[0]
     assert axes.get_title(loc="left") == "Ultrasound: bus_bra, 20 images"
@@ -136,6 +141,7 @@ def test_curves_go_through_the_paths_and_meet_in_none_and_all(results, drawings)
         assert (y[0], y[-1]) == (means["none"], means["all"])
 
 
+@pytest.mark.slow
 def test_alternative_texts_tell_the_numbers(results, drawings):
     value = mean_dice(results, "jsrt", 80, "expanding")
     for name in ("blocks", "training-images", "cost"):
@@ -171,6 +177,7 @@ def test_gains_of_blocks_alone_are_told_where_they_were_run(tmp_path):
     assert gains["alone"]["dec2"].difference == pytest.approx(expected, abs=1e-9)
 
 
+@pytest.mark.slow
 def test_files_are_the_same_bytes_each_time_and_tell_what_they_show(drawings, tmp_path):
     drawing = drawings["forest"]
     first, second = drawing.write(tmp_path / "a"), drawing.write(tmp_path / "b")

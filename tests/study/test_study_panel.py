@@ -62,6 +62,7 @@ def test_picks_typical_best_and_worst_of_the_held_out_cases(tuned, tiny_model_fi
     assert "“before”" in picked_by_before
 
 
+@pytest.mark.slow
 def test_cases_that_cannot_be_told_from_training_cases_are_refused(tuned):
     from kerasunet.study.figures.mask_panel import draw_models
 
@@ -104,7 +105,7 @@ def test_command_line_draws_a_panel(tuned, tiny_model_file, tmp_path, monkeypatc
         (["--models", "natural", "--output", "panel.jpg"], "panel.jpg: give the name of a PNG"),
     ],
 )
-def test_command_line_refuses_in_one_line(run_cli, words, message):
-    done = run_cli("panel", "--data", "simulated-xray:3", *words)
+def test_command_line_refuses_in_one_line(call_cli, words, message):
+    done = call_cli("panel", "--data", "simulated-xray:3", *words)
     assert done.returncode == 2
     assert message in done.stderr and "Traceback" not in done.stderr

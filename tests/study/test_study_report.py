@@ -229,8 +229,10 @@ def test_refusals_name_what_is_wrong(tmp_path, studies):
         write_report(first, tmp_path, pictures=[first / "runs.csv"])
 
 
-def test_command_line_writes_the_same_report_of_several_studies(run_cli, studies, report, tmp_path):
-    done = run_cli("report", *studies, "--output", tmp_path / "out")
+def test_command_line_writes_the_same_report_of_several_studies(
+    call_cli, studies, report, tmp_path
+):
+    done = call_cli("report", *studies, "--output", tmp_path / "out")
     assert done.returncode == 0, done.stderr
     assert f"report      {tmp_path / 'out' / 'report.html'}" in done.stdout
     assert "Which layers to fine-tune: bus_bra, jsrt" in read(tmp_path / "out/report.html").text
@@ -240,14 +242,14 @@ def test_command_line_writes_the_same_report_of_several_studies(run_cli, studies
         assert (tmp_path / "out/figures" / figure.name).read_bytes() == figure.read_bytes()
 
 
-def test_command_line_asks_where_a_report_of_several_studies_shall_go(run_cli, studies):
-    refused = run_cli("report", *studies)
+def test_command_line_asks_where_a_report_of_several_studies_shall_go(call_cli, studies):
+    refused = call_cli("report", *studies)
     assert refused.returncode == 2 and "needs an output folder" in refused.stderr
     assert "Traceback" not in refused.stderr
 
 
-def test_command_line_prints_the_tables_in_markdown(run_cli, studies):
-    done = run_cli("claims", *studies, "--markdown")
+def test_command_line_prints_the_tables_in_markdown(call_cli, studies):
+    done = call_cli("claims", *studies, "--markdown")
     assert done.returncode == 0, done.stderr
     parts = done.stdout.strip().split("\n\n")
     tables = [part.splitlines() for part in parts if part.startswith("|")]

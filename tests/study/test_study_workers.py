@@ -56,7 +56,7 @@ def _is_worker(process: psutil.Process) -> bool:
         return False
 
 
-@pytest.mark.slow
+@pytest.mark.slow(6)
 def test_a_process_that_has_had_other_runs_finds_the_very_same(settings, tmp_path):
     planned = {run.strategy: run for run in open_study(settings, tmp_path / "study").planned}
     processes = set()
@@ -73,7 +73,7 @@ def test_a_process_that_has_had_other_runs_finds_the_very_same(settings, tmp_pat
         assert cold.run["chosen"] == warm[strategy].run["chosen"]
 
 
-@pytest.mark.slow
+@pytest.mark.slow(6)
 def test_a_process_that_is_killed_again_and_again_is_blamed_on_its_run_and_another_goes_on(
     settings, tmp_path
 ):

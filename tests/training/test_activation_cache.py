@@ -77,6 +77,7 @@ def test_losses_and_weights_are_those_without_the_cut(strategy, normalization, c
         np.testing.assert_allclose(one, other, rtol=1e-2, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_frozen_part_keeps_every_bit_and_the_rest_learns(cases, tmp_path):
     model = network("deep:2")
     before = {weight.path: keras.ops.convert_to_numpy(weight) for weight in model.weights}

@@ -52,6 +52,7 @@ def norms_by_tensorflow(model: keras.Model, batches: list) -> dict[str, float]:
     return dict(zip((v.path for v in kernels), means / means.max(), strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("power", [1.0, 0.5])
 def test_rates_are_relative_gradient_norms_over_the_largest(power):
     keras.utils.set_random_seed(3)
@@ -78,6 +79,7 @@ def test_without_any_gradient_nothing_moves_and_nothing_fails():
     assert "head/kernel" not in factors  # All its weights are 0, so nothing is relative to them.
 
 
+@pytest.mark.slow
 def test_each_kernel_moves_by_its_share():
     """One step of Adam moves every weight by about the rate, so moves tell the factors."""
     model = UNet(base_filters=4, depth=2)

@@ -230,6 +230,7 @@ def test_callbacks_may_lower_a_constant_rate_after_the_warmup(settings, tmp_path
     assert rates[1:3] == pytest.approx([0.01, 0.005])
 
 
+@pytest.mark.slow
 def test_a_summary_is_strict_json_and_reads_as_it_was(settings, tmp_path):
     """With a single held-out case, the bounds of intervals are unknown."""
     one = replace(settings, data="simulated-xray:3", train_size=1, validation_size=0, layers="none")
@@ -265,6 +266,7 @@ def test_the_global_policy_is_restored(settings, tmp_path, fails):
     assert keras.config.dtype_policy() is before
 
 
+@pytest.mark.slow
 def test_a_start_of_another_image_size_is_warned_of_before_training(settings, tmp_path):
     small = replace(settings, image_size=40, layers="none")
     with pytest.warns(UserWarning, match="model was trained on images of 32×32 pixels, this run"):
@@ -286,6 +288,20 @@ class Stop(keras.callbacks.Callback):
 def interrupt(settings: FinetuneSettings, directory: Path, epochs: int = 1) -> None:
     with pytest.raises(KeyboardInterrupt):
         finetune(settings, directory, [Stop(epochs)])
+
+
+@pytest.fixture(scope="module")
+def stopped(settings, tmp_path_factory) -> Path:
+    """The directory of a run that was interrupted after its first epoch."""
+    directory = tmp_path_factory.mktemp("stopped") / "run"
+    interrupt(settings, directory)
+    return directory
+
+
+@pytest.fixture
+def interrupted(stopped, tmp_path) -> Path:
+    """A copy of that directory."""
+    return Path(shutil.copytree(stopped, tmp_path / "run"))
 
 
 def with_rate(settings: FinetuneSettings, rate: float, **more) -> FinetuneSettings:
@@ -343,11 +359,10 @@ def tiny_pretraining() -> PretrainSettings:
 
 
 @pytest.mark.slow
-def test_damaged_checkpoint_is_named(settings, tmp_path):
-    interrupt(settings, tmp_path / "run")
-    (tmp_path / "run" / "checkpoint.npz").write_bytes(b"not a zip file")
+def test_damaged_checkpoint_is_named(settings, interrupted):
+    (interrupted / "checkpoint.npz").write_bytes(b"not a zip file")
     with pytest.raises(ValueError, match=r"checkpoint\.npz: cannot resume from this checkpoint"):
-        finetune(settings, tmp_path / "run")
+        finetune(settings, interrupted)
 
 
 @pytest.mark.parametrize("name", ["checkpoint.npz", "summary.json"])
@@ -396,12 +411,11 @@ def test_another_major_version_is_refused_naming_both_sides(
         ({"split_seed": 1}, "split_seed was 0, now 1"),
     ],
 )
-def test_an_interrupted_run_is_not_gone_on_with_as_another(settings, tmp_path, change, message):
-    interrupt(settings, tmp_path / "run")
-    before = contents(tmp_path / "run")
+def test_an_interrupted_run_is_not_gone_on_with_as_another(settings, interrupted, change, message):
+    before = contents(interrupted)
     with pytest.raises(ValueError, match=message):
-        finetune(replace(settings, **change), tmp_path / "run")
-    assert contents(tmp_path / "run") == before
+        finetune(replace(settings, **change), interrupted)
+    assert contents(interrupted) == before
 
 
 def contents(directory: Path) -> dict[Path, bytes]:
@@ -467,6 +481,7 @@ def test_a_directory_that_is_in_use_is_refused(settings, tmp_path, monkeypatch):
         finetune(settings, tmp_path)
 
 
+@pytest.mark.slow
 def test_a_model_that_finds_the_same_everywhere_is_told(settings, tmp_path):
     """With a threshold that no probability reaches, all is background."""
     run = finetune(replace(settings, layers="none", threshold=1 - 1e-9), tmp_path / "run")
@@ -499,7 +514,7 @@ def test_config_tells_all_settings(finished):
     assert set(config["digests"]) == {"data", "images and masks", "split", "init"}
 
 
-@pytest.mark.slow
+@pytest.mark.slow(5)
 @pytest.mark.parametrize("backend", ["jax", "torch"])
 def test_other_backends_freeze_and_train_alike(backend):
     """Runs on the named Keras backend in a process of its own."""
@@ -508,7 +523,7 @@ def test_other_backends_freeze_and_train_alike(backend):
         env={**os.environ, "KERAS_BACKEND": backend, "PYTHONPATH": IMPORTS},
         capture_output=True,
         text=True,
-        timeout=400,
+        timeout=600,
         check=False,
     )
     assert finished.returncode == 0, finished.stderr[-3000:]
@@ -516,16 +531,15 @@ def test_other_backends_freeze_and_train_alike(backend):
 
 
 @pytest.mark.slow
-def test_a_run_whose_record_spells_the_strategy_another_way_goes_on(settings, tmp_path):
+def test_a_run_whose_record_spells_the_strategy_another_way_goes_on(settings, interrupted):
     """As version 0.1.0 wrote it: just as it was given."""
-    interrupt(settings, tmp_path / "run")
-    path = tmp_path / "run" / "config.json"
+    path = interrupted / "config.json"
     config = json.loads(path.read_text())
     config["settings"]["layers"] = " Shallow:2"
     path.write_text(json.dumps(config))
     with pytest.raises(ValueError, match="layers was ' Shallow:2', now 'deep:1'"):
-        finetune(replace(settings, layers="deep:1"), tmp_path / "run")
-    assert finetune(settings, tmp_path / "run").summary["chosen"] == "shallow:2"
+        finetune(replace(settings, layers="deep:1"), interrupted)
+    assert finetune(settings, interrupted).summary["chosen"] == "shallow:2"
 
 
 def test_prepared_data_are_not_listed_again(settings, finished, monkeypatch):

@@ -48,7 +48,7 @@ class Command:
             "KERASUNET_CACHE": str(folder / "cache"),
             "CUDA_VISIBLE_DEVICES": "",
             "TF_CPP_MIN_LOG_LEVEL": "3",
-            "PYTHONPATH": os.pathsep.join([str(_HOOK), str(ROOT)]),
+            "PYTHONPATH": os.pathsep.join([str(_HOOK), str(ROOT), *_inherited()]),
         }
         with open(folder / "said.txt", "a", encoding="utf-8") as said:
             return subprocess.Popen(
@@ -60,6 +60,10 @@ class Command:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
+
+
+def _inherited() -> list[str]:
+    return [path for path in (os.environ.get("PYTHONPATH"),) if path]
 
 
 def make_command(verb: str, place: Path) -> Command:

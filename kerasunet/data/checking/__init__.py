@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from kerasunet.lazy import lazy_members
 
 if TYPE_CHECKING:
-    from kerasunet.data.checking.inspection import KINDS as KINDS, Problem as Problem
+    from kerasunet.data.checking.inspection import Problem as Problem
+    from kerasunet.data.checking.kinds import KINDS as KINDS
     from kerasunet.data.checking.report import Report as Report, check as check
     from kerasunet.data.groups import (
         read_groups as read_groups,

@@ -8,14 +8,14 @@ import numpy as np
 
 from kerasunet.data.cases import Case
 from kerasunet.data.checking.inspection import Inspection, Problem
-from kerasunet.data.decoding import misread_masks
 from kerasunet.data.groups import NearDuplicates, find_near_duplicates
+from kerasunet.data.mask_checks import misread_masks, mixed_codes
+from kerasunet.objects import objects_of
 
 _FEW_OBJECTS = 20
 _DEVIATIONS, _LEAST_DEVIATION = 5.0, 0.2
 _CONTRADICTION = 0.5
 _SAME = 0.7
-_USUAL_CODES = {"1", "255"}
 
 
 def without_objects(inspections: Sequence[Inspection]) -> Iterator[Problem]:
@@ -27,18 +27,30 @@ def without_objects(inspections: Sequence[Inspection]) -> Iterator[Problem]:
             yield Problem("coding", misread)
 
 
-def mixed_codes(inspections: Sequence[Inspection]) -> Iterator[Problem]:
-    """Yield that different values or colors are the object; 1 and 255 are taken for the same."""
-    found: dict[str, list[Inspection]] = {}
+def absent_objects(inspections: Sequence[Inspection]) -> Iterator[Problem]:
+    """Yield which of several objects are in no image, or only in images of some groups."""
+    seen = [inspection for inspection in inspections if inspection.present]
+    if not seen:
+        return
+    groups = {inspection.case.group for inspection in seen}
+    for number, name in enumerate(objects_of(i.case for i in seen).names):
+        having = {i.case.group for i in seen if i.present[number]}
+        count = sum(i.present[number] for i in seen)
+        if not having:
+            yield Problem("absent-object", f"{name}: in none of {len(seen):,} images")
+        elif having != groups:
+            text = f"{name}: in {count:,} of {len(seen):,} images, {len(having):,} of "
+            yield Problem("rare-object", f"{text}{len(groups):,} groups")
+
+
+def different_codes(inspections: Sequence[Inspection]) -> Iterator[Problem]:
+    """Yield that different values or colors are the object."""
+    found: dict[str, list[str]] = {}
     for inspection in inspections:
         for code in inspection.codes:
-            found.setdefault(code, []).append(inspection)
-    if len(found) > 1 and found.keys() != _USUAL_CODES:
-        parts = [
-            f"{code} in {len(cases):,} (such as {cases[0].location})"
-            for code, cases in found.items()
-        ]
-        yield Problem("mixed-codes", f"the object is {', '.join(parts)}")
+            found.setdefault(code, []).append(inspection.location)
+    if mixed := mixed_codes(found):
+        yield Problem("mixed-codes", mixed)
 
 
 def unusual_shares(inspections: Sequence[Inspection]) -> Iterator[Problem]:

@@ -1,22 +1,24 @@
-"""One case checked by itself: the kinds of problems, their remedies, and how they are found."""
+"""One case checked by itself: how problems are found in it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 import cv2
 import numpy as np
 
-from kerasunet.data.cases import AnnotatedCase, Case, FileCase, MaskCoding
+from kerasunet.data.cases import AnnotatedCase, Case, FileCase
+from kerasunet.data.checking.kinds import KINDS
 from kerasunet.data.decoding import resize_mask, to_grey
 from kerasunet.data.groups import thumbnail
+from kerasunet.data.object_cases import CaseOfObjects
 from kerasunet.files import wrong_size
+from kerasunet.objects import objects_of
 
-SEVERITIES = ("error", "warning", "note")
 _COLOURED, _GREY = 64, 12
 _MOST_COLOUR, _MOST_TINGED = 0.05, 0.1
 _WHITE, _ABOVE_SURROUNDINGS = 250, 150
@@ -26,118 +28,6 @@ T = TypeVar("T")
 _MASK_SIDE = 64
 _INVERTED = 0.75
 _THIN_LINE = 0.012  # Of the longer side.
-
-
-class Kind(NamedTuple):
-    """A kind of problem: how bad it is, what it is, and the remedy."""
-
-    severity: str
-    title: str
-    remedy: str
-
-
-KINDS: Mapping[str, Kind] = {
-    "pairing": Kind(
-        "error",
-        "files that do not pair up or do not fit the layout",
-        "add the partner, correct the name or take the file away",
-    ),
-    "unreadable": Kind(
-        "error", "files that cannot be read", "copy or export the file again, or leave the case out"
-    ),
-    "annotation": Kind(
-        "error", "annotations that cannot be drawn", "correct the annotation in its program"
-    ),
-    "wrong-size": Kind(
-        "error", "masks that differ from their image in size", "export the mask at the image's size"
-    ),
-    "not-binary": Kind(
-        "error",
-        "masks with more than two values",
-        "choose the object among labels with --objects; else save masks as PNG, never as JPEG, "
-        "without smoothing: 0 and one other value",
-    ),
-    "mixed-codes": Kind(
-        "warning",
-        "masks in which different values or colors are the object",
-        "if they stand for different objects, say which is meant with --objects",
-    ),
-    "left-out": Kind(
-        "warning",
-        "shapes that have no area or cannot be drawn, and are left out",
-        "correct the shape in its program, or delete it there",
-    ),
-    "coding": Kind(
-        "error",
-        "masks in which nothing is the object",
-        "save masks as 0 and one other value, or leave out the files that make this look like a "
-        "published set",
-    ),
-    "constant-image": Kind(
-        "warning", "images that show nothing", "export the image again, or leave the case out"
-    ),
-    "empty-mask": Kind(
-        "warning",
-        "empty masks",
-        "draw the object; if there is none, label the case normal to silence this",
-    ),
-    "full-mask": Kind(
-        "warning",
-        "masks that cover the whole image",
-        "check whether the background was saved as the object",
-    ),
-    "inverted-mask": Kind(
-        "warning",
-        "masks that are object along nearly the whole edge",
-        "check whether object and background are swapped",
-    ),
-    "unusual-share": Kind(
-        "warning",
-        "objects of an unusual size",
-        "check whether the mask belongs to another image, or was drawn by mistake",
-    ),
-    "near-duplicates": Kind(
-        "warning",
-        "nearly the same image in several groups",
-        "train and test would share it: join the groups (--groups writes them) or keep one image",
-    ),
-    "label-conflict": Kind(
-        "warning",
-        "nearly the same image with different labels",
-        "find out which label is right, or leave both out",
-    ),
-    "mask-conflict": Kind(
-        "warning",
-        "nearly the same image with contradicting masks",
-        "draw one of the masks again, or leave both out",
-    ),
-    "unread": Kind(
-        "warning",
-        "files that belong to no case",
-        "convert images to PNG, give masks the names of their images, or move the files elsewhere",
-    ),
-    "outline": Kind(
-        "warning",
-        "masks that are a thin closed line",
-        "fill the outline in the program that drew it: only the line counts as the object",
-    ),
-    "unannotated": Kind(
-        "note",
-        "images without a mask",
-        "they are left out of training and evaluation; draw masks, or let predict segment them",
-    ),
-    "patient-names": Kind(
-        "note",
-        "file names that look like patients",
-        "give the pattern to check, finetune, study and evaluate, so that no patient is in two "
-        "parts of a split",
-    ),
-    "burnt-in-marks": Kind(
-        "note",
-        "images that may have burned-in annotations",
-        "a network may learn these instead of the object; prefer images without them",
-    ),
-}
 
 
 @dataclass(frozen=True)
@@ -179,6 +69,7 @@ class Inspection:
         share: The share of the image that the mask covers, 0 to 1; `None` if it cannot be read.
         codes: The values or colors that stand for the object in its mask files, where the files
             themselves tell.
+        present: Which of several objects the mask has.
     """
 
     case: Case
@@ -187,6 +78,7 @@ class Inspection:
     mask: np.ndarray | None = None
     share: float | None = None
     codes: tuple[str, ...] = ()
+    present: tuple[bool, ...] = ()
 
     @property
     def location(self) -> str:
@@ -202,6 +94,9 @@ def inspect(case: Case) -> Inspection:
         problems += _image_problems(case, image)
     if image is None or mask is None:
         return Inspection(case, tuple(problems), None if image is None else thumbnail(image))
+    objects = objects_of([case])
+    present = [bool(plane.any()) for plane in objects.planes(mask)] if objects.several else []
+    mask = mask > 0
     problems += _mask_problems(case, mask)
     packed = np.packbits(resize_mask(mask, (_MASK_SIDE, _MASK_SIDE)))
     return Inspection(
@@ -211,6 +106,7 @@ def inspect(case: Case) -> Inspection:
         mask=packed,
         share=float(mask.mean()),
         codes=codes,
+        present=tuple(present),
     )
 
 
@@ -224,12 +120,26 @@ def _read(
     case: Case, problems: list[Problem]
 ) -> tuple[np.ndarray | None, np.ndarray | None, tuple[str, ...]]:
     """Return image and mask, each `None` if there is no usable one, and what codes the object."""
+    if isinstance(case, CaseOfObjects):
+        return *_read_parts(case, problems), ()
     if isinstance(case, FileCase):
         return _read_files(case, problems)
     if isinstance(case, AnnotatedCase):
         return *_read_annotated(case, problems), ()
     image, mask, _ = case.load()
     return image, mask, ()
+
+
+def _read_parts(case: CaseOfObjects, problems: list[Problem]):
+    """Read the masks of all objects; a fault of the image is told once."""
+    found: list[Problem] = []
+    read = [_read(part, found) for part in case.parts]
+    problems += dict.fromkeys(found)
+    image, masks = read[0][0], [mask for _, mask, _ in read if mask is not None]
+    if image is None or len(masks) < len(read):
+        return image, None
+    join = partial(case.joined, masks)
+    return image, _attempt(case, case.image, kind="overlap", problems=problems, call=join)
 
 
 def _read_files(case: FileCase, problems: list[Problem]):
@@ -263,7 +173,7 @@ def _read_mask(
         return None, ""
     decode = partial(case.coding.decode, values, str(path))
     mask = _attempt(case, path, kind="not-binary", problems=problems, call=decode)
-    if mask is None or not mask.any() or case.coding != MaskCoding(void=case.coding.void):
+    if mask is None or not mask.any() or not case.coding.is_plain:
         return mask, ""
     return mask, values.name_of(mask)
 

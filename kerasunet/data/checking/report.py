@@ -20,23 +20,27 @@ import numpy as np
 
 from kerasunet.data.cases import AnnotatedCase, Case, DataSet, FileCase
 from kerasunet.data.checking.comparison import (
+    absent_objects,
     contradictions,
+    different_codes,
     divided_duplicates,
-    mixed_codes,
     near_duplicates,
     unusual_shares,
     without_objects,
 )
-from kerasunet.data.checking.inspection import KINDS, SEVERITIES, Problem, inspect
+from kerasunet.data.checking.inspection import Problem, inspect
+from kerasunet.data.checking.kinds import KINDS, SEVERITIES
 from kerasunet.data.checking.names import unannotated, unnamed_patients, unread_files
-from kerasunet.data.decoding import resize_image, resize_mask
+from kerasunet.data.decoding import resize_image, resize_mask, resize_objects
 from kerasunet.data.groups import group, with_group_pattern
 from kerasunet.data.layouts.pairing import files_below, image_stem
 from kerasunet.data.loading import load
+from kerasunet.data.object_cases import CaseOfObjects
 from kerasunet.data.readers import count_frames, read_image
 from kerasunet.data.splits import groups_in_words
-from kerasunet.drawing import TRUTH, overlay
+from kerasunet.drawing import TRUTH, overlay, overlay_objects
 from kerasunet.files import collect_problems
+from kerasunet.objects import objects_of
 from kerasunet.options import ObjectChoice
 
 _THREADS = 4
@@ -96,6 +100,7 @@ def check(
     objects: Sequence[str] = (),
     mask_threshold: int | None = None,
     *,
+    overlapping: bool = False,
     group_pattern: str | None = None,
 ) -> Report:
     """Look at every case of a data set and compare the cases with each other.
@@ -109,6 +114,7 @@ def check(
             contents.
         objects: What counts as the object, as `kerasunet.data.load` takes it.
         mask_threshold: Grey level above which a pixel of a mask file is object.
+        overlapping: Whether a pixel may be of several objects.
         group_pattern: A regular expression that tells patients apart by file name.
 
     Returns:
@@ -117,13 +123,19 @@ def check(
     Raises:
         FileNotFoundError: There is no such folder, file or data set.
         ValueError: The name of a simulated set is wrong, the pattern does not fit the names, or
-            several objects are chosen.
+            an object is chosen twice.
     """
     source = os.fspath(name_or_path)
-    ObjectChoice.parse(objects)
+    ObjectChoice.parse_all(objects)
     with collect_problems() as found:
         try:
-            data = load(source, manual_dir, objects=objects, mask_threshold=mask_threshold)
+            data = load(
+                source,
+                manual_dir,
+                objects=objects,
+                mask_threshold=mask_threshold,
+                overlapping=overlapping,
+            )
         except ValueError as error:
             path = Path(source if manual_dir is None else manual_dir).expanduser()
             if not path.exists():
@@ -207,7 +219,8 @@ def _check_cases(source: str, data: DataSet, known: list[Problem]) -> Report:
     problems = known + [problem for found in inspections for problem in found.problems]
     problems += [Problem("left-out", remark) for remark in data.remarks]
     problems += without_objects(inspections)
-    problems += mixed_codes(inspections)
+    problems += absent_objects(inspections)
+    problems += different_codes(inspections)
     problems += unusual_shares(inspections)
     problems += divided_duplicates(inspections, pairs, groups)
     problems += contradictions(inspections, pairs)
@@ -282,12 +295,14 @@ def _picture(case: Case) -> np.ndarray | None:
         except (OSError, ValueError):
             return None
         return None if alone is None else _fitted(alone)
-    small = _fitted(image)
+    small, objects = _fitted(image), objects_of([case])
+    if objects.several:
+        return overlay_objects(small, resize_objects(mask, small.shape[:2], objects), objects)
     return overlay(small, resize_mask(mask, small.shape[:2]), TRUTH)
 
 
 def _image_alone(case: Case) -> np.ndarray | None:
-    if not isinstance(case, FileCase | AnnotatedCase):
+    if not isinstance(case, FileCase | AnnotatedCase | CaseOfObjects):
         return None
     return case.read_image()[0]
 

@@ -27,7 +27,7 @@ Points = Sequence[Sequence[float]] | np.ndarray
 _FARTHEST = 10_000_000
 
 
-def polygon_mask(points: Sequence[Sequence[float]], shape: tuple[int, int]) -> np.ndarray:
+def polygon_mask(points: Points, shape: tuple[int, int]) -> np.ndarray:
     """Fill a polygon by the even-odd rule.
 
     Args:

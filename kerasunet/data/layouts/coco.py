@@ -100,7 +100,8 @@ def _cases(path: Path, content: Mapping[str, Any]) -> list[AnnotatedCase]:
     files = {number: places[0] for number, places in found.items() if len(places) == 1}
     drawn: dict[str, list[Mapping]] = {image: [] for image in found}
     problems = [f"{path}: {problem}" for problem in _missing(images, found)]
-    names = {str(one["id"]): str(one["name"]) for one in content.get("categories") or ()}
+    names, repeated = _names(content.get("categories") or ())
+    problems += [f"{path}: {fault}" for fault in repeated]
     for annotation in content["annotations"]:
         if (image := str(annotation["image_id"])) in drawn:
             drawn[image].append({**annotation, "label": _label(annotation, names)})
@@ -112,6 +113,17 @@ def _cases(path: Path, content: Mapping[str, Any]) -> list[AnnotatedCase]:
         _case(path, image, files[str(image["id"])], keys=keys, annotations=drawn[str(image["id"])])
         for image in images
     ]
+
+
+def _names(categories: Sequence[Mapping]) -> tuple[dict[str, str], list[str]]:
+    """Return the names of categories by number, and what is wrong with them."""
+    names: dict[str, str] = {}
+    faults = []
+    for one in categories:
+        number, name = str(one["id"]), str(one["name"])
+        if names.setdefault(number, name) != name:
+            faults.append(f"category {number} has several names, {names[number]} and {name}")
+    return names, faults
 
 
 def _label(annotation: Mapping, names: Mapping[str, str]) -> str:
@@ -336,6 +348,8 @@ def _draw_piece(piece: Any, shape: tuple[int, int]) -> np.ndarray:
 
 
 def _points(piece: Sequence[float]) -> list[tuple[float, float]]:
+    if len(piece) % 2:
+        raise ValueError("has an odd number of coordinates; a point has two, x and y")
     return list(zip(piece[::2], piece[1::2], strict=True))
 
 

@@ -9,6 +9,9 @@ from pathlib import Path
 
 from kerasunet.data.cases import Case, DataSet, FileCase, MaskCoding, by_annotation
 from kerasunet.data.layouts.pairing import (
+    IMAGE_FOLDERS,
+    MASK_FOLDERS,
+    OTHER_MASK_FOLDERS,
     Files,
     by_image,
     image_files,
@@ -22,11 +25,6 @@ from kerasunet.data.layouts.pairing import (
 from kerasunet.data.readers import count_frames, has_place
 from kerasunet.files import raise_all, report_all
 
-IMAGE_FOLDERS = ("images", "imgs", "image")
-MASK_FOLDERS = ("masks", "labels", "mask", "label")
-_OTHER_MASK_FOLDERS = (
-    "ground_truth", "groundtruth", "ground_truth_mask", "ground_truth_masks", "gt", "segmentations",
-)  # fmt: skip
 PARTS = {
     "train": "train",
     "training": "train",
@@ -48,22 +46,34 @@ _MAY_HOLD_MANY = (".dcm", ".dicom", ".nii", ".nii.gz", ".tif", ".tiff", ".nrrd",
 def images_and_masks(folder: Path) -> Sequence[Case] | None:
     """Read `images/x.jpg` with `masks/x.png`, or with `masks/x_mask.png`, `masks/x_seg_1.png` …
 
-    Both folders may have subfolders of equal names. Images without a mask are unannotated.
+    Both folders may have subfolders of equal names. Or the folder of masks alone has some, one for
+    each class. Images without a mask are unannotated.
     """
     found = _image_and_mask_files(folder)
     if found is None:
         return None
     images, masks = found
+    if masks and not any("/" in key for key in images) and all("/" in key for key in masks):
+        masks = _of_all_classes(masks, images)
     return pair_annotated(images, by_image(masks, images))
 
 
 def _image_and_mask_files(folder: Path) -> tuple[Files, Files] | None:
     image_folder = subfolder(folder, *IMAGE_FOLDERS)
-    mask_folder = subfolder(folder, *MASK_FOLDERS) or subfolder(folder, *_OTHER_MASK_FOLDERS)
+    mask_folder = subfolder(folder, *MASK_FOLDERS) or subfolder(folder, *OTHER_MASK_FOLDERS)
     if image_folder is None or mask_folder is None:
         return None
     masks = nested_image_files(mask_folder)
     return (nested_image_files(image_folder), masks) if masks else None
+
+
+def _of_all_classes(masks: Files, images: Files) -> Files:
+    """Put the files of all classes together, `lungs/x` and `heart/x` to `x`."""
+    united: Files = {}
+    for key, paths in masks.items():
+        name = key.partition("/")[2]
+        united.setdefault(name if name in by_image({name: []}, images) else key, []).extend(paths)
+    return united
 
 
 def images_alone(folder: Path) -> Sequence[Case]:
@@ -224,7 +234,8 @@ def frames_apart(data: DataSet) -> DataSet:
         ValueError: Masks do not have as many frames as their image; the message lists every one.
     """
     files = [case for case in data.cases if isinstance(case, FileCase)]
-    counts = {case.key: _count(case.image) or 1 for case in files}
+    known = {case.key: _count(case.image) for case in files}
+    counts = {key: count or 1 for key, count in known.items()}
     raise_all(
         [
             f"{case.image}: states that it has {counts[case.key]:,} frames, more than the limit "
@@ -233,7 +244,7 @@ def frames_apart(data: DataSet) -> DataSet:
             if counts[case.key] > _MOST_FRAMES
         ]
     )
-    faults = {case.key: list(_unequal(case, counts[case.key])) for case in files}
+    faults = {case.key: list(_unequal(case, counts[case.key])) for case in files if known[case.key]}
     problems = [problem for found in faults.values() for problem in found]
     report_all(problems, f"{len(problems)} masks do not have the frames of their image:")
     if not problems and all(count == 1 for count in counts.values()):
@@ -250,13 +261,13 @@ def frames_apart(data: DataSet) -> DataSet:
 
 
 def _count(path: Path) -> int | None:
-    """Count the frames of a file; 1 if it is unreadable, which is reported when it is read."""
+    """Count the frames of a file; `None` if it is unreadable, which is said when it is read."""
     if image_stem(path.name) and not path.name.lower().endswith(_MAY_HOLD_MANY):
         return 1
     try:
         return count_frames(path)
     except (OSError, ValueError):
-        return 1
+        return None
 
 
 def _unequal(case: FileCase, wanted: int) -> Iterator[str]:

@@ -1,36 +1,58 @@
-"""Which labels, values or colors are the object: tables of classes, and what the user chose."""
+"""Which labels, values, colors, files or simulated parts are an object, as the user chose."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePosixPath
 
-from kerasunet.data.cases import AnnotatedCase, Case, DataSet, FileCase, MaskCoding
-from kerasunet.data.layouts.annotations import ENCODINGS, NO_OBJECT
+from kerasunet.data.cases import (
+    AnnotatedCase,
+    Case,
+    DataSet,
+    FileCase,
+    MaskCoding,
+    SimulatedCase,
+)
+from kerasunet.data.layouts.annotations import NO_OBJECT
+from kerasunet.data.layouts.class_tables import Classes, with_ground
 from kerasunet.data.layouts.coco import CocoOutlines
-from kerasunet.data.layouts.pairing import image_stem, read_rows
+from kerasunet.data.layouts.pairing import EVERY_MASK_FOLDER, image_stem
+from kerasunet.data.object_cases import CaseOfObjects, SimulatedCaseOfObjects
 from kerasunet.data.readers import segment_labels
-from kerasunet.files import read_json, report_all
+from kerasunet.data.simulation import PARTS
+from kerasunet.files import report_all
+from kerasunet.objects import Objects
 from kerasunet.options import ObjectChoice
 
-_DICOM_SUFFIXES = (".dcm", ".dicom")
+_SEGMENTED = (".dcm", ".dicom", ".nrrd")
 _COLOR = re.compile(r"#[0-9a-f]{6}", re.IGNORECASE)
 _GROUND = (*NO_OBJECT, "bg", "void", "ignore", "ignored", "unlabeled", "unlabelled")
-Classes = tuple[tuple[str, int | str], ...]
+_CLASS_AT_END = re.compile(r"_mask[_ -]([^\W\d_][^\W_]*(?:[_ -][^\W\d_]+)*)$", re.IGNORECASE)
+KNOWN_CLASSES: dict[str, Classes] = {
+    "jsrt": (("right_lung", 150), ("left_lung", 200), ("heart", 250)),
+}
+"""What the values of a published set's masks stand for, where they mark several objects."""
 
 
-def with_objects(data: DataSet, objects: Sequence[str], mask_threshold: int | None) -> DataSet:
+def with_objects(
+    data: DataSet,
+    objects: Sequence[str],
+    mask_threshold: int | None,
+    *,
+    overlapping: bool = False,
+) -> DataSet:
     """Apply the choice of objects to every case.
 
     Args:
         data: A data set as it was listed.
-        objects: The choice, as `ObjectChoice.parse` reads it; empty for what the data say.
+        objects: The choice, a text for each object, as `ObjectChoice.parse` reads it; empty for
+            what the data say.
         mask_threshold: Grey level of mask files above which a pixel is object; `None`: masks are
             binary.
+        overlapping: Whether a pixel may be of several objects.
 
     Returns:
         The data set; what annotations have left out is in its `remarks`.
@@ -39,30 +61,73 @@ def with_objects(data: DataSet, objects: Sequence[str], mask_threshold: int | No
         ValueError: Nothing was chosen and the data have several labels or classes, or what was
             chosen is not among them.
     """
-    choice = ObjectChoice.parse(objects)
+    choices = ObjectChoice.parse_all(objects)
+    if overlapping and len(choices) < 2:
+        raise ValueError(
+            "--overlapping: only several objects can overlap; name each, such as --objects lesion "
+            "caliper"
+        )
+    if choices and mask_threshold is None and (parts := simulated_parts(data)):
+        return _simulated(data, choices, parts, overlapping=overlapping)
+    if len(choices) < 2:
+        return _with_object(data, objects, mask_threshold)
+    alone = [_with_object(data, [text], mask_threshold) for text in objects]
+    named = Objects(tuple(choice.name for choice in choices), overlapping)
+    cases = tuple(
+        CaseOfObjects(case.key, case.group, case.label, parts=tuple(parts), objects=named)
+        for case, *parts in zip(data.cases, *(one.cases for one in alone), strict=True)
+    )
+    return replace(data, cases=cases, remarks=alone[0].remarks)
+
+
+def simulated_parts(data: DataSet) -> tuple[str, ...]:
+    """Return the objects among which a simulated data set leaves the choice; none for others."""
+    kinds = {getattr(case, "simulator", "") for case in data.cases}
+    return PARTS.get(kinds.pop(), ()) if len(kinds) == 1 else ()
+
+
+def _simulated(
+    data: DataSet, choices: Sequence[ObjectChoice], parts: Sequence[str], *, overlapping: bool
+) -> DataSet:
+    unknown = [s for choice in choices for s in choice.sources if s not in parts]
+    if unknown:
+        raise ValueError(
+            f"--objects {', '.join(unknown)}: {data.name} has no such object; it has "
+            f"{', '.join(parts)}"
+        )
+    objects = Objects(tuple(choice.name for choice in choices), overlapping)
+    sources = tuple(choice.sources for choice in choices)
+    cases = (case for case in data.cases if isinstance(case, SimulatedCase))
+    made = tuple(
+        SimulatedCaseOfObjects(**vars(case), sources=sources, objects=objects) for case in cases
+    )
+    return replace(data, cases=made)
+
+
+def _with_object(data: DataSet, objects: Sequence[str], mask_threshold: int | None) -> DataSet:
+    """Apply the choice of one object, or none, to every case."""
+    choice = ObjectChoice.parse(objects[0]) if objects else None
+    data = _with_known_classes(data, choice)
     annotated = [case for case in data.cases if isinstance(case, AnnotatedCase)]
     files = [case for case in data.cases if isinstance(case, FileCase)]
-    if (choice or mask_threshold is not None) and not (annotated or files):
-        raise ValueError(
-            f"{data.name}: its masks are made for one object, there is nothing to choose; leave "
-            "out --objects and --mask-threshold"
-        )
-    if mask_threshold is not None and (choice or not files):
-        raise ValueError(
-            f"--mask-threshold {mask_threshold}: cuts mask files at a grey level, "
-            + ("so it cannot be combined with --objects" if files else f"{data.name} has none")
-        )
+    _check_request(data, choice, mask_threshold, annotated=annotated, files=files)
     paths = dict.fromkeys(path for case in files for path in case.masks)
     segmented = {path: labels for path in paths if (labels := _segment_labels(path))}
     drawn = [*(case.annotation.labels for case in annotated), *segmented.values()]
     counts = Counter(label for labels in drawn for label in labels)
-    classes = _named(files)
+    classes, by_file = _named(files), classes_of_files(files)
     if choice and objects[0] in {*counts, *classes}:
         choice = ObjectChoice((objects[0],), objects[0])  # A label that has a comma, or `=`.
+    if choice and {*choice.sources} <= {*by_file.values()}:
+        cases = tuple(_of_files(case, choice, by_file, mask_threshold) for case in data.cases)
+        return replace(data, cases=cases)
     if choice:
-        _check(choice, data.name, counts, classes, by_value=len(paths) > len(segmented))
+        named = (*classes, *dict.fromkeys(by_file.values()))
+        _check(choice, data.name, counts, named, by_value=len(paths) > len(segmented))
     elif len(counts) > 1 or len(classes) > 1:
         report_all([_several(data.name, counts, classes)], "")
+    elif len(folders := dict.fromkeys(_classes_of_folders(files).values())) > 1:
+        report_all([_several(data.name, Counter(), folders)], "")
     elif not counts and all(_is_coco(case) for case in data.cases):
         report_all([_nothing_drawn(data)], "")
     cases = tuple(
@@ -75,9 +140,84 @@ def with_objects(data: DataSet, objects: Sequence[str], mask_threshold: int | No
     return replace(data, cases=cases, remarks=remarks)
 
 
+def _check_request(
+    data: DataSet,
+    choice: ObjectChoice | None,
+    mask_threshold: int | None,
+    *,
+    annotated: Sequence[AnnotatedCase],
+    files: Sequence[FileCase],
+) -> None:
+    """Refuse a choice where there is none, and a threshold beside a choice of values."""
+    if (choice or mask_threshold is not None) and not (annotated or files):
+        raise ValueError(
+            f"{data.name}: its masks are made for one object, there is nothing to choose; leave "
+            "out --objects and --mask-threshold"
+        )
+    by_file = {*classes_of_files(files).values()}
+    by_value = choice is not None and not {*choice.sources} <= by_file
+    if mask_threshold is not None and (by_value or not files):
+        raise ValueError(
+            f"--mask-threshold {mask_threshold}: cuts mask files at a grey level, "
+            + ("so it cannot be combined with --objects" if files else f"{data.name} has none")
+        )
+
+
+def _with_known_classes(data: DataSet, choice: ObjectChoice | None) -> DataSet:
+    """Let the classes of a published set be chosen by name."""
+    table = KNOWN_CLASSES.get(data.name, ())
+    if choice is None or not data.citation or not {*choice.sources} & {name for name, _ in table}:
+        return data
+    known = with_ground(table)
+    cases = (
+        replace(case, coding=replace(case.coding, classes=known))
+        if isinstance(case, FileCase)
+        else case
+        for case in data.cases
+    )
+    return replace(data, cases=tuple(cases))
+
+
+def classes_of_files(files: Iterable[FileCase]) -> dict[Path, str]:
+    """Return the class of each mask file whose folder or name tells it.
+
+    Those are `masks/heart/x.png`, a folder a class, and `x_mask_heart.png`.
+    """
+    files = tuple(files)
+    found = _classes_of_folders(files)
+    for case in files:
+        for path in case.masks:
+            stem = image_stem(path.name) or path.name
+            if path not in found and (match := _CLASS_AT_END.search(stem)):
+                found[path] = match[1]
+    return found
+
+
+def _classes_of_folders(files: Iterable[FileCase]) -> dict[Path, str]:
+    """Return the class of each mask file that lies in a folder of its class."""
+    return {
+        path: path.parent.name
+        for case in files
+        for path in case.masks
+        if path.parent.parent.name.lower() in EVERY_MASK_FOLDER
+        and path.parent.name != PurePosixPath(case.key).parent.name
+        and case.image.parent.name != path.parent.name
+    }
+
+
+def _of_files(
+    case: Case, choice: ObjectChoice, by_file: Mapping[Path, str], threshold: int | None
+) -> Case:
+    if not isinstance(case, FileCase):
+        return case
+    masks = tuple(path for path in case.masks if by_file.get(path) in choice.sources)
+    coding = case.coding if threshold is None else MaskCoding(above=threshold)
+    return replace(case, masks=masks, coding=coding)
+
+
 def _segment_labels(path: Path) -> tuple[str, ...]:
-    """Return the labels of the segments of a mask, if it is a DICOM segmentation."""
-    if path.suffix.lower() not in _DICOM_SUFFIXES and image_stem(path.name) is not None:
+    """Return the labels of the segments of a mask, if it is a segmentation that names them."""
+    if path.suffix.lower() not in _SEGMENTED and image_stem(path.name) is not None:
         return ()
     try:
         return tuple(label for label in segment_labels(path) if label)
@@ -152,9 +292,10 @@ def _several(name: str, counts: Counter[str], classes: Iterable[str]) -> str:
     names = list(dict.fromkeys([*counts, *classes]))
     listing = ", ".join([*drawn, *(name for name in classes if name not in counts)])
     one, all_ = _quoted(names[0]), _quoted(",".join(names))
+    each = " ".join(map(_quoted, names))
     return (
         f"{name}: has several objects, {listing}; say which is meant: --objects {one} takes one, "
-        f"--objects {all_} unites them"
+        f"--objects {all_} unites them, --objects {each} keeps them apart"
     )
 
 
@@ -185,117 +326,3 @@ def _check(
             f"give values or colors, such as --objects {choice.name}=1 or {choice.name}=#ff0000"
         )
     raise ValueError(f"--objects {', '.join(unknown)}: {name} has no shape with a label")
-
-
-def with_classes(folder: Path, cases: Sequence[Case]) -> list[Case]:
-    """Let mask files be read by the table of classes in a folder, if there is one."""
-    classes = classes_in(folder)
-    if not classes:
-        return list(cases)
-    return [
-        replace(case, coding=replace(case.coding, classes=classes))
-        if isinstance(case, FileCase) and not case.coding.classes
-        else case
-        for case in cases
-    ]
-
-
-def classes_in(folder: Path) -> Classes:
-    """Read the table of classes that comes with masks.
-
-    That is `labelmap.txt` (CVAT), `label_colors.txt` (CamVid), `class_names.txt` (labelme),
-    `_classes.csv` (Roboflow), `dataset.json` (nnU-Net) or `obj_class_to_machine_color.json`
-    (Supervisely).
-
-    Returns:
-        The name and the value or color of each class, of the ground as well; empty if there is no
-        table.
-
-    Raises:
-        ValueError: The table cannot be read.
-    """
-    for name, read in _TABLES.items():
-        path = folder / name
-        if path.is_file():
-            try:
-                return _with_ground(tuple(read(path)))
-            except (LookupError, TypeError, AttributeError, ValueError) as error:
-                raise ValueError(f"{path}: not a readable table of classes ({error})") from error
-    return ()
-
-
-def _with_ground(classes: Classes) -> Classes:
-    """Add the ground, which some tables take for granted."""
-    if not classes or any(name.lower() in NO_OBJECT for name, _ in classes):
-        return classes
-    return (("background", 0), ("background", "#000000"), *classes)
-
-
-def _cvat(path: Path) -> Iterator[tuple[str, int | str]]:
-    """Read lines such as `lung:128,0,0::`; a mere list of names is another kind of file."""
-    lines = _lines(path)
-    for line in lines if any(":" in line for line in lines) else ():
-        name, color, *_ = line.split(":")
-        yield name, _hex([int(part) for part in color.split(",")])
-
-
-def _camvid(path: Path) -> Iterator[tuple[str, int | str]]:
-    """Read lines such as `128 0 0 lung`."""
-    for line in _lines(path):
-        *color, name = line.split(maxsplit=3)
-        yield name, _hex([int(part) for part in color])
-
-
-def _labelme(path: Path) -> Iterator[tuple[str, int | str]]:
-    """Read names whose line is their value, from `_background_` on."""
-    lines = [line for line in _lines(path) if line != "__ignore__"]
-    if lines and lines[0].lower() in NO_OBJECT:
-        yield from ((name, number) for number, name in enumerate(lines))
-
-
-def _roboflow(path: Path) -> Iterator[tuple[str, int | str]]:
-    for _, row in read_rows(path):
-        cells = {column.strip(): cell.strip() for column, cell in row.items()}
-        yield cells["class"], int(cells["pixel value"])
-
-
-def _nnunet(path: Path) -> Iterator[tuple[str, int | str]]:
-    """Read `{"lung": 1}`, or `{"1": "lung"}` of the first version; a region has several values."""
-    labels = _dictionary(path, "labels")
-    if any(name.lower() == "background" and value == 0 for name, value in labels.items()):
-        for name, value in labels.items():
-            yield from ((name, int(one)) for one in (value if isinstance(value, list) else [value]))
-    elif str(labels.get("0")).lower() == "background":
-        yield from ((str(name), int(value)) for value, name in labels.items())
-
-
-def _supervisely(path: Path) -> Iterator[tuple[str, int | str]]:
-    for name, color in _dictionary(path).items():
-        yield name, _hex(color)
-
-
-def _dictionary(path: Path, part: str = "") -> dict[str, Any]:
-    content = read_json(path, ENCODINGS)
-    found = content.get(part, {}) if part and isinstance(content, dict) else content
-    return found if isinstance(found, dict) else {}
-
-
-def _lines(path: Path) -> list[str]:
-    lines = (line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines())
-    return [line for line in lines if line and not line.startswith("#")]
-
-
-def _hex(color: Sequence[int]) -> str:
-    if len(color) != 3:
-        raise ValueError("a color has three numbers")
-    return f"#{bytes(color).hex()}"
-
-
-_TABLES: dict[str, Callable[[Path], Iterator[tuple[str, int | str]]]] = {
-    "labelmap.txt": _cvat,
-    "label_colors.txt": _camvid,
-    "class_names.txt": _labelme,
-    "_classes.csv": _roboflow,
-    "dataset.json": _nnunet,
-    "obj_class_to_machine_color.json": _supervisely,
-}

@@ -15,9 +15,16 @@ from kerasunet.data.readers import IMAGE_SUFFIXES, is_dicom
 from kerasunet.files import raise_all, report_all
 
 Files = dict[str, list[Path]]
+IMAGE_FOLDERS = ("images", "imgs", "image")
+MASK_FOLDERS = ("masks", "labels", "mask", "label")
+OTHER_MASK_FOLDERS = (
+    "ground_truth", "groundtruth", "ground_truth_mask", "ground_truth_masks", "gt", "segmentations",
+)  # fmt: skip
+EVERY_MASK_FOLDER = (*MASK_FOLDERS, *OTHER_MASK_FOLDERS)
 _MOST_BYTES = 64 << 20  # Of a table; one row per image takes a hundred.
 _MOST_COLUMNS = 1000
 _HEAD_BYTES = 352
+_OF_SLICER = ".seg.nrrd"
 _END_BYTES = 4096
 _OUTLINE_WORDS = (b'"shapes"', b'"annotations"', b'"segmentation"')
 _NO_IMAGES = ("DICOMDIR",)
@@ -44,9 +51,12 @@ _IN_MASK_FOLDER = re.compile(
 def image_stem(name: str) -> str | None:
     """Return an image file's name without suffix, in Unicode form NFC; `None` for other files.
 
-    File systems spell accents differently; one form gives the same keys on all of them.
+    File systems spell accents differently; one form gives the same keys on all of them. Slicer's
+    `x.seg.nrrd` counts as `x_seg`.
     """
     lowered = name.lower()
+    if lowered.endswith(_OF_SLICER):
+        name = f"{name[: -len(_OF_SLICER)]}_seg{name[-5:]}"
     suffix = next((suffix for suffix in _LONGEST_FIRST if lowered.endswith(suffix)), None)
     return None if suffix is None else unicodedata.normalize("NFC", name[: -len(suffix)])
 
@@ -104,7 +114,8 @@ def unread_files(folder: Path, data: DataSet) -> tuple[Path, ...]:
 
 
 def _files_of(case: Case) -> Iterator[Path]:
-    yield from filter(None, [getattr(case, "image", None), *getattr(case, "masks", ())])
+    drawn = getattr(case, "annotation_file", None)
+    yield from filter(None, [getattr(case, "image", None), *getattr(case, "masks", ()), drawn])
     described = getattr(getattr(case, "annotation", None), "path", None)
     if described is not None:
         yield described

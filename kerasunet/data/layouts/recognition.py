@@ -9,6 +9,7 @@ from pathlib import Path
 
 from kerasunet.data.cases import Case, DataSet, by_annotation
 from kerasunet.data.layouts.annotations import foreign_in
+from kerasunet.data.layouts.class_tables import with_classes
 from kerasunet.data.layouts.coco import coco, image_root, read_coco
 from kerasunet.data.layouts.folders import (
     frames_apart,
@@ -22,7 +23,6 @@ from kerasunet.data.layouts.folders import (
 )
 from kerasunet.data.layouts.labelme import labelme
 from kerasunet.data.layouts.manifest import manifest_in, read_manifest
-from kerasunet.data.layouts.objects import with_classes
 from kerasunet.data.layouts.pairing import (
     files_below,
     image_files,

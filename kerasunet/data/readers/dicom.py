@@ -80,6 +80,11 @@ def read_mask(source: Source) -> MaskValues:
             return MaskValues(_segmented(source))
         frame = _frame_at(source)
         header = _header(frame)
+        if header.PhotometricInterpretation == "MONOCHROME1":
+            raise Unusable(
+                "a mask in MONOCHROME1, which shows 0 as white, so that object and ground may be "
+                "swapped; save it as MONOCHROME2 or PNG, the object brighter than the ground"
+            )
         values = dicom_pixels.decoded(frame, header).stored
         if header.PhotometricInterpretation == "PALETTE COLOR":
             numbers = to_mask_values(values)

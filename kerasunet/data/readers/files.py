@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from io import BufferedReader
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 
@@ -25,7 +26,6 @@ _OUTER_PERCENTILES = (0.1, 99.9)
 _READERS = {"DICOM": "dicom", "NIfTI": "nifti", "NRRD": "itk", "MetaImage": "itk"}
 _EXTRAS = {"NRRD": "itk", "MetaImage": "itk"}
 _ONE_FRAME = ("PNG", "JPEG", "BMP", "GIF", "WebP")
-_TURNED = ("NIfTI", "NRRD", "MetaImage")
 _WITHOUT_PLACE = (*_ONE_FRAME, "TIFF")
 _PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp")
 IMAGE_SUFFIXES = (
@@ -40,6 +40,7 @@ def read_image(
     frame: int | None = None,
     size_limit: int = SIZE_LIMIT,
     outlined: bool = False,
+    sized: bool = True,
 ) -> tuple[np.ndarray, tuple[float, float] | None]:
     """Read an image file of a kind that is known by its contents, whatever its suffix says.
 
@@ -61,7 +62,9 @@ def read_image(
         path: The image file.
         frame: Page of a TIFF, frame of a DICOM, slice of a volume, from 0; `None` for the only one.
         size_limit: Largest height times width; checked in the header, before pixels are decoded.
-        outlined: Whether outlines in pixels belong to it, so that a turned volume is refused.
+        outlined: Whether outlines in pixels belong to it, so that a turned volume is refused, and a
+            picture turned by EXIF unless its shape tells which view was outlined.
+        sized: Whether the outlines come with the size of the view that they were drawn on.
 
     Returns:
         The image, float32, `(height, width)` when all channels agree, else
@@ -84,8 +87,8 @@ def read_image(
         if frame is None and kind not in _ONE_FRAME:
             _check_only_frame(reader.count_frames(source))
         _check_suffix(source, reader)
-        if outlined and kind in _TURNED:
-            check_outlined(reader.locate(source))
+        if outlined and kind != "DICOM":
+            check_outlined(reader.locate(source), sized=sized)
         image = reader.read_image(source)
     _say(path, source.remarks)
     return image
@@ -180,25 +183,24 @@ def read_mask_values(
 
 
 def _located(mask: Path, image: Path, frame: int) -> Partner | None:
-    """Return the image's frame; `None` where no place matters, or if the image is unreadable."""
+    """Return the image's frame; `None` if either file is unreadable."""
     try:
         with _opened(image) as file, _opened(mask) as other:
             kind = kind_of(file)
-            if kind in _WITHOUT_PLACE and kind_of(other) in _WITHOUT_PLACE:
-                return None
+            kind_of(other)
             return _reader(kind).locate(Source(file, kind, frame, size_limit=SIZE_LIMIT))
     except (OSError, ValueError):  # Said when the image, or the mask, is read itself.
         return None
 
 
 def segment_labels(path: str | os.PathLike) -> tuple[str, ...]:
-    """Return the labels of the segments of a DICOM segmentation; none of other files.
+    """Return the labels of the segments of a segmentation (DICOM, .seg.nrrd); none of other files.
 
     Raises:
         ValueError: The file is not readable, or DICOM needs an extra that is not installed.
     """
     with _opened(Path(path)) as file:
-        if (kind := kind_of(file)) != "DICOM":
+        if (kind := kind_of(file)) not in ("DICOM", "NRRD"):
             return ()
         return _reader(kind).segment_labels(Source(file, kind, 0, size_limit=SIZE_LIMIT))
 
@@ -237,6 +239,44 @@ def has_place(path: str | os.PathLike) -> bool:
             return False
         source = Source(file, kind, 0, size_limit=SIZE_LIMIT)
         return _reader(kind).locate(source).plane is not None
+
+
+def kind(path: str | os.PathLike) -> str:
+    """Return what a file is by its first bytes, such as `"PNG"`, `"DICOM"` or `"NIfTI"`.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        PermissionError: There is no permission to read the file.
+        ValueError: The file is not a readable image.
+    """
+    with _opened(Path(path)) as file:
+        return kind_of(file)
+
+
+def locate(path: str | os.PathLike, frame: int = 0) -> Partner:
+    """Return a frame of an image file, from 0, as the partner of a mask: its size and its place.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        PermissionError: There is no permission to read the file.
+        ValueError: The file is not a readable image, or its kind needs an extra.
+    """
+    with _opened(Path(path)) as file:
+        found = kind_of(file)
+        return _reader(found).locate(Source(file, found, frame, size_limit=SIZE_LIMIT))
+
+
+def grid(path: str | os.PathLike) -> tuple[Any, Any]:
+    """Return header and grid of a NIfTI file: nibabel's header, and a `volumes.Volume`.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        PermissionError: There is no permission to read the file.
+        ValueError: The file is not a readable NIfTI file, or its kind needs an extra.
+    """
+    with _opened(Path(path)) as file:
+        found = kind_of(file)
+        return _reader(found).grid(Source(file, found, 0, size_limit=SIZE_LIMIT))
 
 
 @contextmanager

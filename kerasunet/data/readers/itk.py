@@ -1,8 +1,15 @@
-"""NRRD (.nrrd) and MetaImage (.mha), by SimpleITK, which the extra `kerasunet[itk]` installs."""
+"""NRRD (.nrrd) and MetaImage (.mha), by SimpleITK, which the extra `kerasunet[itk]` installs.
+
+Segmentations of 3D Slicer (.seg.nrrd) are NRRD files whose header names segments: each is a value
+of a layer, and layers, of which each voxel has one number, may overlap. They are cut to the part of
+the image that has segments.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import SimpleITK as sitk
@@ -14,12 +21,13 @@ from kerasunet.data.readers.source import TURN, Partner, Source, Unusable, quiet
 from kerasunet.data.readers.volumes import Volume
 
 _READERS = {"NRRD": "NrrdImageIO", "MetaImage": "MetaImageIO"}
-_HEADER_BYTES = 1 << 16
+_HEADER_BYTES = 1 << 18  # A segmentation has some 500 for each of its segments.
 _DETACHED = {
     "NRRD": re.compile(rb"^data ?file\s*:", re.IGNORECASE | re.MULTILINE),
     "MetaImage": re.compile(rb"^\s*ElementDataFile\s*=(?!\s*LOCAL\s)", re.MULTILINE),
 }
 _SEQUENCE = re.compile(rb"^kinds:.*\blist\b", re.MULTILINE)
+_SEGMENT = re.compile(rb"^Segment(\d+)_(Name|LabelValue|Layer):=(.*)$", re.MULTILINE)
 _SIZES = (b"space directions:", b"spacings:", b"ElementSpacing", b"ElementSize")
 _PLACES = (b"space directions:", b"TransformMatrix", b"Orientation", b"Rotation")
 _FROM_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -28,6 +36,8 @@ _MOST_VOXELS = 1 << 29
 
 def read_image(source: Source) -> tuple[np.ndarray, tuple[float, float] | None]:
     """Read float32 levels, `(height, width)` or `(height, width, 3)`, and the spacing."""
+    if _segments(source):
+        raise Unusable("a segmentation of 3D Slicer, so a mask; give the image it was drawn on")
     with TURN:
         volume = _open(source)
         pixels = without_equal_channels(volumes.displayed(volume, source))
@@ -35,15 +45,61 @@ def read_image(source: Source) -> tuple[np.ndarray, tuple[float, float] | None]:
 
 
 def read_mask(source: Source) -> MaskValues:
-    """Read values, `(height, width)`, and their colors if there are any."""
+    """Read values, `(height, width)`, and their colors if any; unite the segments that count."""
+    segments = _segments(source)
     with TURN:
-        return stored(volumes.laid_on(_open(source), source))
+        pixels = volumes.laid_on(_open(source), source, padded=bool(segments))
+    return MaskValues(_united(pixels, segments, source.segments)) if segments else stored(pixels)
 
 
-def count_frames(source: Source) -> int:
-    """Return the number of slices, through all points in time."""
+def count_frames(source: Source) -> int | None:
+    """Return the number of slices, through all points in time; `None` for a segmentation."""
     with TURN:
-        return _open(source).count
+        volume = _open(source)
+        return None if _segments(source) else volume.count
+
+
+def segment_labels(source: Source) -> tuple[str, ...]:
+    """Return the names of a segmentation's segments; none of other files."""
+    return tuple(segment.name for segment in _segments(source))
+
+
+class _Segment(NamedTuple):
+    """A segment of a segmentation: its name, and its value in a layer, from 0."""
+
+    name: str
+    value: int
+    layer: int
+
+
+def _segments(source: Source) -> list[_Segment]:
+    """Return the segments that the header names; none if it is no segmentation."""
+    found: dict[int, dict[str, str]] = {}
+    for number, field, text in _SEGMENT.findall(_header(source)) if source.kind == "NRRD" else ():
+        fields = found.setdefault(int(number), {})
+        fields[field.decode()] = text.decode(errors="replace").strip()
+    return [
+        _Segment(
+            known.get("Name", f"Segment_{number + 1}"),
+            int(known.get("LabelValue", 1)),
+            layer=int(known.get("Layer", 0)),
+        )
+        for number, known in sorted(found.items())
+    ]
+
+
+def _united(pixels: np.ndarray, segments: Sequence[_Segment], wanted: Sequence[str]) -> np.ndarray:
+    """Unite segments to uint8 of 0 and 1: those of these names or values, or all."""
+    layers = pixels if pixels.ndim == 3 else pixels[..., None]
+    counted = [one for one in segments if not wanted or {one.name, str(one.value)} & {*wanted}]
+    for one in counted:
+        if one.layer >= layers.shape[2]:
+            raise Unusable(
+                f"its segment {one.name} is in layer {one.layer}, and it has {layers.shape[2]} "
+                "from 0 on; save it again"
+            )
+    inside = [layers[..., one.layer] == one.value for one in counted]
+    return np.logical_or.reduce([np.zeros(layers.shape[:2], bool), *inside]).astype(np.uint8)
 
 
 def locate(source: Source) -> Partner:
@@ -61,7 +117,7 @@ def _open(source: Source) -> Volume:
     with quiet_native_code():
         reader.ReadImageInformation()
     size, channels = reader.GetSize(), reader.GetNumberOfComponents()
-    if channels not in (1, 3):
+    if channels not in (1, 3) and not _segments(source):
         raise Unusable(f"voxels of {channels} numbers; save one of them, or color")
     count = int(np.prod(size, dtype=object)) * channels
     if count > _MOST_VOXELS:
@@ -88,7 +144,7 @@ def _check_header(source: Source) -> None:
     header = _header(source)
     if _DETACHED[source.kind].search(header):
         raise Unusable("a header whose pixels are in another file; save both as .nrrd or .mha")
-    if source.kind == "NRRD" and _SEQUENCE.search(header):
+    if source.kind == "NRRD" and _SEQUENCE.search(header) and not _segments(source):
         raise Unusable("a sequence or several layers, not one volume; save each as a file")
 
 

@@ -224,7 +224,7 @@ def _ambiguity(mask: MaskValues, others: list[int], count: int) -> str:
             f"{found}, as after smoothing or JPEG compression; export it without (0 and one other "
             f"value), or {cut}"
         )
-    example = _name(mask, _likeliest(mask, others, count), mask.colors())
+    example = _name(mask, _likeliest(mask, others, count), mask.colors()).split()[0]
     smoothed = f", or if it was smoothed, {cut}" if count > _FEW else ""
     return (
         f"{found} ({_listing(mask)}); say which are the object: --objects NAME={example}{smoothed}"
@@ -358,9 +358,11 @@ def to_mask_values(pixels: np.ndarray) -> np.ndarray:
     if pixels.dtype.kind == "u":
         return pixels.astype(pixels.dtype.newbyteorder("="))
     check_finite(pixels)
-    if pixels.min() < 0 or (pixels.dtype.kind == "f" and np.any(pixels % 1)):
+    wrong = pixels < 0 if pixels.dtype.kind == "i" else (pixels < 0) | (pixels % 1 != 0)
+    if wrong.any():
         raise Unusable(
-            "a mask holds whole numbers from 0 up, and this one holds others; export it again"
+            f"a mask holds whole numbers from 0 up, and this one {pixels[wrong][0]:.9g} and the "
+            "like; export it again"
         )
     return pixels.astype(np.min_scalar_type(int(pixels.max())))
 

@@ -13,6 +13,8 @@ import numpy as np
 from nibabel import Nifti1Header, Nifti2Header
 from nibabel.affines import voxel_sizes
 from nibabel.arrayproxy import ArrayProxy
+from nibabel.orientations import io_orientation
+from nibabel.spatialimages import HeaderDataError
 
 from kerasunet.data.readers import volumes
 from kerasunet.data.readers.files import to_levels
@@ -55,7 +57,17 @@ def locate(source: Source) -> Partner:
         return volumes.partner_of(_open(source), source)
 
 
+def grid(source: Source) -> tuple[Nifti1Header, Volume]:
+    """Return the header and the grid, whose voxels can be read while the file is open."""
+    with quiet("nibabel"):
+        return _opened(source)
+
+
 def _open(source: Source) -> Volume:
+    return _opened(source)[1]
+
+
+def _opened(source: Source) -> tuple[Nifti1Header, Volume]:
     source.file.seek(0)
     is_packed = source.file.peek(2)[:2] == _GZIP
     file: File = gzip.GzipFile(fileobj=source.file) if is_packed else source.file
@@ -74,7 +86,7 @@ def _open(source: Source) -> Volume:
 
     padded = (*shape, 1)[: max(3, len(shape))]
     affine = _affine(header)
-    return Volume(padded, affine, _sizes(header, affine), read)
+    return header, Volume(padded, affine, _sizes(header, affine), read)
 
 
 def _unpacked(source: Source, file: File, header: Nifti1Header) -> File:
@@ -107,8 +119,23 @@ def _affine(header: Nifti1Header) -> np.ndarray | None:
     """Return the orientation matrix in millimeters; `None` if the header knows none."""
     if header["sform_code"] <= 0 and header["qform_code"] <= 0:
         return None
+    if header["sform_code"] > 0 and header["qform_code"] > 0:
+        _check_agreement(header)
     scale = _UNIT_MM[header.get_xyzt_units()[0]]
     return np.diag([scale, scale, scale, 1]) @ header.get_best_affine()
+
+
+def _check_agreement(header: Nifti1Header) -> None:
+    """Refuse a file whose two matrices turn it differently; programs follow one or the other."""
+    try:
+        by_quaternion = io_orientation(header.get_qform())
+    except (ValueError, HeaderDataError):  # A broken quaternion says nothing.
+        return
+    if not np.array_equal(by_quaternion, io_orientation(header.get_sform())):
+        raise Unusable(
+            "its two orientations, sform and qform, contradict each other; delete the wrong one, "
+            "or copy the right one over it"
+        )
 
 
 def _sizes(header: Nifti1Header, affine: np.ndarray | None) -> tuple[float, ...] | None:

@@ -8,8 +8,8 @@ yields the lower byte.
 from __future__ import annotations
 
 import io
-import os
 import re
+import struct
 import sys
 from contextlib import AbstractContextManager, nullcontext, suppress
 
@@ -37,17 +37,23 @@ from kerasunet.data.readers.source import (
     Partner,
     Source,
     Unusable,
-    millimetres,
     quiet,
     quiet_native_code,
 )
 from kerasunet.data.readers.space import check_order
+from kerasunet.data.readers.tiff import (
+    check_planes,
+    check_stack,
+    counts_from_white,
+    mend_palette,
+    rare_numbers,
+    shows_zero_as_white,
+    spacing_of,
+    typed,
+)
 
 _DEEP = re.compile("(RGB|RGBA|RGBX);16[BLN]")
 _OPPOSITE = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
-_IMAGEJ_UNIT = re.compile(r"\AImageJ=.*?^unit=(mm|cm|micron)$", re.MULTILINE | re.DOTALL)
-_IMAGEJ_STACK = re.compile(r"\AImageJ=.*?^images=(\d+)$", re.MULTILINE | re.DOTALL)
-_UNIT_MM = {"mm": 1.0, "cm": 10.0, "micron": 0.001}
 _FORMATS = {
     "PNG": PngImagePlugin.PngImageFile,
     "JPEG": JpegImagePlugin.JpegImageFile,
@@ -61,9 +67,9 @@ _ARRAY_MODES = ("1", "L", "LA", "RGB", "RGBA", "I", "F", "I;16", "I;16L", "I;16B
 _PALETTE = 256
 _LOSSY = ("jpeg", "tiff_jpeg", "webp")  # Compressions inside TIFF.
 _ANIMATED = ("GIF", "WebP", "PNG")
-_FAX = ("tiff_ccitt", "group3", "group4")
 _WEBP_HEADER = 4096
 _ORIENTATION, _ON_THEIR_SIDE = 0x0112, (5, 6, 7, 8)  # Of EXIF.
+_PNG_MARK, _CHUNK_HEAD = b"\x89PNG\r\n\x1a\n", 8
 _NOISY_METADATA = (b"Exif", b"eXIf", b"acTL")
 
 
@@ -75,16 +81,16 @@ def read_image(source: Source) -> tuple[np.ndarray, tuple[float, float] | None]:
         if not isinstance(picture, TiffImageFile):
             return to_levels(pixels), None
         levels = to_levels(pixels)
-        return 255 - levels if _shows_zero_as_white(picture) else levels, _spacing(picture)
+        return 255 - levels if shows_zero_as_white(picture) else levels, spacing_of(picture)
 
 
 def read_mask(source: Source) -> MaskValues:
     """Read values, `(height, width)`, and their colors if there are any."""
-    if source.partner is not None:
-        check_order(source.partner)
     with _silence(source):
         picture = _open(source)
-        if isinstance(picture, TiffImageFile) and _counts_from_white(picture):
+        if source.partner is not None:
+            _check_turn(picture, source, source.partner)
+        if isinstance(picture, TiffImageFile) and counts_from_white(picture):
             raise Unusable("its values count from white down; save it with 0 as black")
         if picture.mode == "P":
             return _indexed(picture)
@@ -154,9 +160,68 @@ def locate(source: Source) -> Partner:
         width, height = picture.size
         if isinstance(picture, TiffImageFile):  # Pillow may have exchanged them already.
             width, height = (picture.tag_v2[tag] for tag in (tags.IMAGEWIDTH, tags.IMAGELENGTH))
-        if picture.getexif().get(_ORIENTATION, 1) in _ON_THEIR_SIDE:
+        exif = _exif_orientation(picture, source)
+        if exif in _ON_THEIR_SIDE:
             width, height = height, width
-        return Partner(source.name, source.frame, _page_count(picture), (height, width))
+        order = "turned" if exif != 1 else "stored"
+        return Partner(
+            source.name,
+            source.frame,
+            _page_count(picture),
+            (height, width),
+            order="unknown" if exif in _ON_THEIR_SIDE else order,
+            exif=exif,
+        )
+
+
+def _exif_orientation(picture: ImageFile, source: Source) -> int:
+    """Return how a picture, not yet decoded, is to be turned: 1 for not at all, to 8."""
+    if source.kind == "PNG" and _has_late_exif(source):
+        picture.load()
+    with suppress(Exception):  # Broken metadata turn nothing.
+        # PNG's own method would decode the whole picture first.
+        found = Image.getexif(picture).get(_ORIENTATION, 1)
+        return found if found in range(1, 9) else 1
+    return 1
+
+
+def _has_late_exif(source: Source) -> bool:
+    """Return whether a PNG file has EXIF after its pixels."""
+    start, at = source.file.tell(), len(_PNG_MARK)
+    after = False
+    try:
+        while len(head := _bytes_at(source, at)) == _CHUNK_HEAD:
+            length, kind = struct.unpack(">I4s", head)
+            if after and kind == b"eXIf":
+                return True
+            after, at = after or kind == b"IDAT", at + length + _CHUNK_HEAD + 4
+        return False
+    finally:
+        source.file.seek(start)
+
+
+def _bytes_at(source: Source, at: int) -> bytes:
+    source.file.seek(at)
+    return source.file.read(_CHUNK_HEAD)
+
+
+def _check_turn(picture: ImageFile, source: Source, image: Partner) -> None:
+    """Refuse a mask if only one of it and its image is turned by EXIF, unless their shape tells.
+
+    It may have been drawn on the picture as it is shown, or as it is stored.
+    """
+    if image.exif == 1 and image.order != "stored":
+        check_order(image)
+    own = _exif_orientation(picture, source)
+    on_side = [turn in _ON_THEIR_SIDE for turn in (own, image.exif)]
+    height, width = image.shape
+    if own != image.exif and (on_side[0] == on_side[1] or height == width):
+        turned, other = ("the mask", image.name) if image.exif == 1 else (image.name, "the mask")
+        raise Unusable(
+            f"{turned} is turned by its EXIF orientation and {other} is not, or in another way, so "
+            "it does not tell on which view it was drawn; save both without that orientation, as "
+            "they belong together"
+        )
 
 
 def read_png(content: bytes, size_limit: int) -> np.ndarray:
@@ -189,14 +254,20 @@ def _silence(source: Source) -> AbstractContextManager[None]:
 def _open(source: Source) -> ImageFile:
     """Open the wanted page; only its header is read."""
     source.file.seek(0)
-    picture = _FORMATS[source.kind](source.file)
+    try:
+        picture = _FORMATS[source.kind](source.file)
+    except SyntaxError:
+        if source.kind == "TIFF" and (numbers := rare_numbers(source)):
+            raise Unusable(numbers) from None
+        raise
     if source.frame:
         source.check_frame(_page_count(picture))
         picture.seek(source.frame)
     source.check_size(*picture.size)
     if isinstance(picture, TiffImageFile):
-        _check_planes(picture)
-        _check_stack(picture, source)
+        mend_palette(picture)
+        check_planes(picture)
+        check_stack(picture, source)
     if source.kind in _ANIMATED and (count := getattr(picture, "n_frames", 1)) > 1:
         raise Unusable(f"an animation of {count:,} pictures; export what was outlined as PNG")
     return picture
@@ -217,7 +288,7 @@ def _channels(picture: ImageFile, source: Source) -> np.ndarray:
     deep = _is_deep_colour(picture)
     pixels = _array(_upright(picture))
     if isinstance(picture, TiffImageFile):
-        pixels = _typed(pixels, picture)
+        pixels = typed(pixels, picture)
     if deep:
         lower = _open(source)
         _take_lower_bytes(lower)
@@ -276,67 +347,3 @@ def _opposite(arguments: str | tuple | None) -> str | tuple:
 
 def _raw_mode(arguments: str | tuple | None) -> str:
     return str(arguments[0]) if isinstance(arguments, tuple) else arguments or ""
-
-
-def _shows_zero_as_white(picture: TiffImageFile) -> bool:
-    """Return whether values are still to be inverted, which Pillow does only up to 8 bits."""
-    return picture.mode[0] in "IF" and picture.tag_v2.get(tags.PHOTOMETRIC_INTERPRETATION) == 0
-
-
-def _counts_from_white(picture: TiffImageFile) -> bool:
-    """Return whether a mask may be inverted by what is seen, for 0 is shown white.
-
-    ImageJ and tifffile mean the object by what they show black then; fax programs do not.
-    """
-    is_fax = picture.info.get("compression") in _FAX
-    return not is_fax and picture.tag_v2.get(tags.PHOTOMETRIC_INTERPRETATION) == 0
-
-
-def _typed(pixels: np.ndarray, picture: TiffImageFile) -> np.ndarray:
-    """Return values of the type that the file states.
-
-    Pillow takes signed bytes for unsigned ones, and unsigned values of 32 bits for signed ones.
-    """
-    signed = picture.tag_v2.get(tags.SAMPLEFORMAT, (1,))[0] == 2
-    bits = picture.tag_v2.get(tags.BITSPERSAMPLE, (1,))[0]
-    if picture.mode == "L" and signed and bits == 8:
-        return pixels.view(np.int8)
-    return pixels.view(np.uint32) if picture.mode == "I" and not signed and bits == 32 else pixels
-
-
-def _check_stack(picture: TiffImageFile, source: Source) -> None:
-    """Refuse a stack of which only the first picture is listed.
-
-    ImageJ writes stacks of 4 GB and more so: the others follow the first without a directory.
-    """
-    stated = _IMAGEJ_STACK.match(str(picture.tag_v2.get(tags.IMAGEDESCRIPTION, "")))
-    if stated is None or int(stated[1]) <= picture.n_frames:
-        return
-    width, height = picture.size
-    bits = width * height * sum(picture.tag_v2.get(tags.BITSPERSAMPLE, (1,)))
-    if source.file.seek(0, os.SEEK_END) >= int(stated[1]) * bits / 8:
-        raise Unusable(
-            f"a stack of {int(stated[1]):,} pictures that lists {picture.n_frames:,} of them, as "
-            "ImageJ writes large ones; save it in parts, or as an image sequence"
-        )
-
-
-def _check_planes(picture: TiffImageFile) -> None:
-    """Refuse 16-bit color that is stored plane by plane, which Pillow decodes wrongly."""
-    planar = picture.tag_v2.get(tags.PLANAR_CONFIGURATION, 1) == 2
-    if planar and max(picture.tag_v2.get(tags.BITSPERSAMPLE, (1,))) > 8:
-        raise Unusable("16-bit colors stored plane by plane; save them interleaved, or as PNG")
-
-
-def _spacing(picture: TiffImageFile) -> tuple[float, float] | None:
-    """Return the spacing in millimeters, (row, column), of a file that ImageJ calibrated.
-
-    ImageJ writes its unit of length into the description and pixels per unit into the resolution.
-    Elsewhere the resolution is that of a print, which says nothing about the patient.
-    """
-    unit = _IMAGEJ_UNIT.match(str(picture.tag_v2.get(tags.IMAGEDESCRIPTION, "")))
-    per_unit = [picture.tag_v2.get(tag) for tag in (tags.Y_RESOLUTION, tags.X_RESOLUTION)]
-    if not unit:
-        return None
-    known = [float(resolution) for resolution in per_unit if resolution]
-    return millimetres(*(_UNIT_MM[unit[1]] / each for each in known)) if len(known) == 2 else None

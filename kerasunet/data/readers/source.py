@@ -47,6 +47,7 @@ class Partner:
         order: How the pixels are displayed: `"stored"`, the first axis along a row; `"turned"`, as
             the orientation in the file asks; `"unknown"`, as stored, although the file does not say
             which axis is which.
+        exif: The EXIF orientation that it was turned by, 1 for none.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Partner:
     uid: str = ""
     space: str = ""
     order: str = "stored"
+    exif: int = 1
 
 
 @dataclass(frozen=True)

@@ -83,8 +83,18 @@ def check_order(partner: Partner) -> None:
         )
 
 
-def check_outlined(image: Partner) -> None:
-    """Refuse an image whose outlines, in pixels, may be those of another view of it."""
+def check_outlined(image: Partner, *, sized: bool) -> None:
+    """Refuse an image whose outlines, in pixels, may be those of another view of it.
+
+    Args:
+        image: The image.
+        sized: Whether the outlines come with the size of the view that they were drawn on.
+    """
+    if image.exif != 1 and (_may_be_turned(image) or not sized):
+        raise Unusable(
+            "it is turned by its EXIF orientation, so outlines in pixels do not tell on which view "
+            "they were drawn; save it as it was outlined, without that orientation"
+        )
     if _may_be_turned(image):
         raise Unusable(
             "it is turned by its orientation, or may have to be, so outlines in pixels do not tell "

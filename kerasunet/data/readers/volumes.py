@@ -200,8 +200,13 @@ def partner_of(volume: Volume, source: Source) -> Partner:
     )
 
 
-def laid_on(volume: Volume, source: Source) -> np.ndarray:
+def laid_on(volume: Volume, source: Source, *, padded: bool = False) -> np.ndarray:
     """Return the slice of a mask that belongs to the partner of the source, as displayed.
+
+    Args:
+        volume: The mask.
+        source: Its file, the wanted frame, and the image that it belongs to.
+        padded: Whether it may be cut to a part of its image, around which there is 0.
 
     Raises:
         Unusable: It does not lie on its image, or does not tell whether it does.
@@ -210,7 +215,7 @@ def laid_on(volume: Volume, source: Source) -> np.ndarray:
     if partner is None:
         return displayed(volume, source)
     if partner.plane is not None and volume.affine is not None:
-        return _at_position(volume, partner)
+        return _at_position(volume, partner, padded)
     _check(volume, source)
     if volume.is_bare:
         return _of_unknown_order(volume, partner, source.frame)
@@ -242,7 +247,7 @@ def _of_unknown_order(volume: Volume, partner: Partner, frame: int) -> np.ndarra
     return stored if stored.shape[:2] == partner.shape else stored.swapaxes(0, 1)
 
 
-def _at_position(volume: Volume, partner: Partner) -> np.ndarray:
+def _at_position(volume: Volume, partner: Partner, padded: bool) -> np.ndarray:
     """Return the slice that lies where the partner does, in its order of pixels."""
     assert partner.plane is not None and volume.affine is not None
     voxels = np.linalg.inv(_TO_LPS @ volume.affine)
@@ -251,10 +256,42 @@ def _at_position(volume: Volume, partner: Partner) -> np.ndarray:
     whole = np.rint(np.column_stack([steps, start]))
     at_corners = np.column_stack([steps, start]) @ corners(partner.shape)
     rounded = whole @ corners(partner.shape)
-    inside = (rounded >= 0).all() and (rounded.max(axis=1) < volume.shape[:3]).all()
-    if not inside or np.abs(at_corners - rounded).max() > TOLERANCE:
+    if np.abs(at_corners - rounded).max() > TOLERANCE:
         raise Unusable(elsewhere(partner))
-    return _cut(volume, whole.astype(int), partner)
+    low, high = rounded.min(axis=1), rounded.max(axis=1)
+    shape = volume.shape[:3]
+    if (low >= 0).all() and (high < shape).all():
+        return _cut(volume, whole.astype(int), partner)
+    if padded and ((high >= 0) & (low < shape) | (low == high)).all():
+        return _padded(volume, whole.astype(int), partner.shape)
+    if ((high >= 0) & (low < shape)).all():
+        raise Unusable(
+            f"it covers only a part of {partner.name}; pad it with 0 to the size of its image"
+        )
+    raise Unusable(elsewhere(partner))
+
+
+def _padded(volume: Volume, whole: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Return what a mask that is cut to a part of its image has there, and 0 around it.
+
+    Args:
+        volume: The mask.
+        whole: Whole steps to the next column and row from a first voxel, `(3, 3)`.
+        shape: Height and width of the image.
+    """
+    column, row = (int(np.flatnonzero(whole[:, step])[0]) for step in (0, 1))
+    across = 3 - column - row
+    columns = whole[column, 0] * np.arange(shape[1]) + whole[column, 2]
+    rows = whole[row, 1] * np.arange(shape[0]) + whole[row, 2]
+    is_column = (columns >= 0) & (columns < volume.shape[column])
+    is_row = (rows >= 0) & (rows < volume.shape[row])
+    depth = int(whole[across, 2])
+    stored = volume.slice(min(max(depth, 0), volume.shape[across] - 1), across)
+    picture = stored.swapaxes(0, 1) if column < row else stored
+    found = np.zeros((*shape, *picture.shape[2:]), picture.dtype)
+    if 0 <= depth < volume.shape[across]:
+        found[np.ix_(is_row, is_column)] = picture[np.ix_(rows[is_row], columns[is_column])]
+    return found
 
 
 def _cut(volume: Volume, whole: np.ndarray, partner: Partner) -> np.ndarray:

@@ -21,6 +21,9 @@ SIMULATORS = {
 }
 """The function that draws for each name; only the module of the one in use is imported."""
 
+PARTS = {"chest-xray": ("lungs", "heart", "right_lung", "left_lung")}
+"""What can be chosen as an object among what a simulator draws, where there is a choice."""
+
 if TYPE_CHECKING:
     from kerasunet.data.simulation.natural import simulate_natural as simulate_natural
     from kerasunet.data.simulation.shapes import SimulatedSample as SimulatedSample
@@ -30,7 +33,7 @@ if TYPE_CHECKING:
     from kerasunet.data.simulation.xray import simulate_chest_xray as simulate_chest_xray
 else:
     __getattr__, __dir__, __all__ = lazy_members(__name__)
-    __all__ += ["SIMULATORS", "simulate"]
+    __all__ += ["PARTS", "SIMULATORS", "simulate"]
 
 
 def simulate(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import accumulate
 
@@ -27,12 +27,15 @@ class SimulatedSample:
         mask: Bool, `(height, width)`.
         label: Class of the image, such as `"benign"`; empty where there are no classes.
         spacing: Millimeters per pixel, `(row, column)`, or None where they have no meaning.
+        parts: Masks of what can be chosen as an object, by the names in
+            `kerasunet.data.simulation.PARTS`; none where there is one object only.
     """
 
     image: np.ndarray
     mask: np.ndarray
     label: str
     spacing: tuple[float, float] | None
+    parts: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
 def as_shape(size: int | tuple[int, int]) -> tuple[int, int]:

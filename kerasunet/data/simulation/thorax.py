@@ -40,6 +40,14 @@ LEFT_MEDIAL = spline([
 RIGHT_SIDE, LEFT_SIDE = (wall[wall[:, 1].argmin() :] for wall in (RIGHT_WALL, LEFT_WALL))
 RIGHT_LUNG = np.concatenate([RIGHT_WALL, RIGHT_DOME, RIGHT_MEDIAL])
 LEFT_LUNG = np.concatenate([LEFT_WALL, LEFT_DOME, LEFT_MEDIAL])
+# The heart lies between the lungs: their medial borders are its sides. Its base crosses the
+# mediastinum below the carina, and it rests on the diaphragm.
+HEART = np.concatenate([
+    spline([(-0.078, 0.01), (-0.045, -0.045), (0.03, -0.09), (0.112, -0.06)]),
+    spline([(0.112, -0.06), (0.165, 0.02), (0.215, 0.1), (0.243, 0.17), (0.235, 0.22)]),
+    spline([(0.235, 0.22), (0.12, 0.255), (0.0, 0.255), (-0.085, 0.235)]),
+    spline([(-0.085, 0.235), (-0.103, 0.17), (-0.1, 0.09), (-0.078, 0.01)]),
+])  # fmt: skip
 LEFT_TRUNK = spline([
     (0.08, -0.75), (0.085, -0.5), (0.13, -0.455), (0.3, -0.41), (0.46, -0.36), (0.6, -0.26),
     (0.9, -0.1), (0.9, 0.03), (0.56, -0.02), (0.475, 0.06), (0.455, 0.2), (0.45, 0.4),

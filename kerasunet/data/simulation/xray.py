@@ -57,7 +57,8 @@ def simulate_chest_xray(
     Returns:
         The image, dense parts white; the mask is both lung fields without heart and mediastinum
         (as in the SCR annotations: van Ginneken et al., Medical Image Analysis 10, 2006), the
-        label `"normal"` or `"nodule"`.
+        label `"normal"` or `"nodule"`. The parts are both lungs and each of them, and the heart
+        as these annotations outline it.
     """
     shape = as_shape(size)
     body, tissue, photons = generators(seed, index, SIMULATOR, count=3)
@@ -70,9 +71,21 @@ def simulate_chest_xray(
     spacing = FILM_SIDE / min(shape)
     dose = DOSE * np.exp(body.uniform(-1, 1)) * spacing**2
     image = to_uint8(_film(count_photons(path, dose, photons), body))
-    mask = ChestGrid(shape, build).mask([thorax.RIGHT_LUNG, thorax.LEFT_LUNG])
+    parts = _parts(ChestGrid(shape, build))
     label = "nodule" if has_nodule else "normal"
-    return SimulatedSample(image, mask, label, spacing=(spacing, spacing))
+    return SimulatedSample(image, parts["lungs"], label, spacing=(spacing, spacing), parts=parts)
+
+
+def _parts(grid: ChestGrid) -> dict[str, np.ndarray]:
+    """Return the masks of lungs and heart; the lungs lie before it where both reach a pixel."""
+    lungs = grid.mask([thorax.RIGHT_LUNG, thorax.LEFT_LUNG])
+    right = grid.mask([thorax.RIGHT_LUNG]) & lungs
+    return {
+        "lungs": lungs,
+        "heart": grid.mask([thorax.HEART]) & ~lungs,
+        "right_lung": right,
+        "left_lung": lungs & ~right,
+    }
 
 
 def _soft_tissue(grid: ChestGrid, rng: np.random.Generator, has_nodule: bool) -> np.ndarray:

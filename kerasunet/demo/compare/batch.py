@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from html import escape
 from pathlib import Path
@@ -11,10 +11,10 @@ from statistics import mean
 
 import gradio as gr
 
-from kerasunet.comparison import Candidate, Choice, as_csv, compare, judge, score
+from kerasunet.comparison import Candidate, Choice, as_csv, compare
 from kerasunet.comparison.report import mask_files, pack, rows, safe_name
-from kerasunet.demo.context import MODEL_QUEUE, Context, note_html, problem_html
-from kerasunet.demo.images import MODALITIES, InputImage, open_image, open_mask
+from kerasunet.demo.context import MODEL_QUEUE, Context, Result, note_html, problem_html
+from kerasunet.demo.images import MODALITIES, InputImage, open_image, with_truth
 from kerasunet.demo.model_store import SavedModel
 from kerasunet.demo.visitors import new_file
 from kerasunet.drawing import png
@@ -88,10 +88,12 @@ def run(
     for number, ((image, mask), name) in enumerate(zip(given, _names(given), strict=True), 1):
         try:
             opened = open_image(image).with_modality(modality)
-            truth = open_mask(mask, opened) if mask else None
-            opened = replace(opened, name=name, truth=truth)
+            candidates = candidates_of(opened.modality)
+            if mask:
+                opened = with_truth(opened, mask, objects_of(candidates))
+            opened = replace(opened, name=name)
             folder = f"{number:03d}_{safe_name(name)}"
-            _add(results, folder, opened, candidates_of(opened.modality), choice)
+            _add(results, folder, opened, candidates, choice)
         except ValueError as error:
             results.lines.append({"image": name, "error": str(error)})
         yield name
@@ -107,11 +109,18 @@ def _names(given: list[tuple[str, str | None]]) -> list[str]:
 def _add(
     results: BatchResults, folder: str, image: InputImage, candidates: list[Candidate], choice
 ) -> None:
-    comparison = compare(image.pixels, candidates, image.spacing)
-    verdict = judge(comparison, choice)
-    results.lines.extend(rows(image.name, score(comparison, verdict, image.truth), choice))
-    masks = {**mask_files(verdict), "consensus": verdict.consensus}
-    results.files.update({f"{folder}/{name}.png": png(mask) for name, mask in masks.items()})
+    whole = Result(image, compare(image.pixels, candidates, image.spacing))
+    for name in whole.whole.objects or [""]:
+        verdict, scores = replace(whole, object=name).evaluate(choice)
+        results.lines.extend(rows(image.name, scores, choice, name))
+        masks = {**mask_files(verdict), "consensus": verdict.consensus}
+        place = f"{folder}/{safe_name(name)}" if name else folder
+        results.files.update({f"{place}/{one}.png": png(mask) for one, mask in masks.items()})
+
+
+def objects_of(candidates: Sequence[Candidate]) -> tuple[str, ...]:
+    """Return the objects of the first model that finds several; none if there is no such model."""
+    return next((one.objects for one in candidates if len(one.objects) > 1), ())
 
 
 def build(context: Context, threshold: gr.Slider, smallest: gr.Slider) -> None:
@@ -174,7 +183,8 @@ def table_html(lines: list[dict]) -> str:
     by_strategy: dict[str, list[dict]] = {}
     for line in lines:
         if "strategy" in line:
-            by_strategy.setdefault(line["strategy"], []).append(line)
+            told = [line["strategy"], *([line["object"]] if "object" in line else [])]
+            by_strategy.setdefault(", ".join(told), []).append(line)
     body = "".join(_strategy_row(strategy, found) for strategy, found in by_strategy.items())
     heads = ("Layers trained", "Images", "Mean Dice", "Mean Dice with consensus", "Mean area (px)")
     cells = "".join(f'<th scope="col">{head}</th>' for head in heads)

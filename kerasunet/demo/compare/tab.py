@@ -14,6 +14,7 @@ from kerasunet.demo.compare.viewer import (
     DifferenceSlider,
     captions,
     example_gallery,
+    objects_html,
     scene,
     viewer,
 )
@@ -30,8 +31,8 @@ from kerasunet.demo.images import (
     MODALITIES,
     InputImage,
     open_image,
-    open_mask,
     simulate_example,
+    with_truth,
 )
 from kerasunet.demo.model_store import SavedModel
 from kerasunet.demo.visitors import new_file
@@ -89,22 +90,24 @@ class Downloads:
 
 
 def _zip(result: Result, choice: Choice) -> tuple[str, bytes]:
-    image = result.image
     verdict, scores = result.evaluate(choice)
-    packed = as_zip(image.name, result.comparison, verdict, scores=scores, truth=image.truth)
+    packed = as_zip(_title(result), result.comparison, verdict, scores=scores, truth=result.truth)
     return ".zip", packed
 
 
 def _html(result: Result, choice: Choice) -> tuple[str, bytes]:
-    image = result.image
     verdict, scores = result.evaluate(choice)
-    page = as_html(image.name, result.comparison, verdict, scores=scores, truth=image.truth)
+    page = as_html(_title(result), result.comparison, verdict, scores=scores, truth=result.truth)
     return ".html", page.encode()
 
 
 def _csv(result: Result, choice: Choice) -> tuple[str, bytes]:
     _, scores = result.evaluate(choice)
-    return ".csv", as_csv(rows(result.image.name, scores, choice)).encode()
+    return ".csv", as_csv(rows(result.image.name, scores, choice, result.shown)).encode()
+
+
+def _title(result: Result) -> str:
+    return ", ".join(filter(None, (result.image.name, result.shown)))
 
 
 _VIEWS = ("Overlay", "Outline", "Probability")
@@ -163,8 +166,12 @@ class _Tab:
         with gr.Row():
             self.view = gr.Radio(_VIEWS, value=_VIEWS[0], label="View", min_width=260)
             self.chosen = gr.CheckboxGroup([], label="Strategies shown", scale=3, visible=False)
+        self.object = gr.Radio(
+            [], label="Object that is compared", visible=False, elem_id="compare-object"
+        )
         self.viewer = viewer()
         self.table = gr.HTML(elem_id="compare-table", elem_classes="table")
+        self.objects = gr.HTML(elem_id="compare-objects", elem_classes="table")
         self.captions = gr.JSON(visible=False)
         self.downloads = Downloads(self.context)
         self.difference = DifferenceSlider(self.context)
@@ -201,7 +208,7 @@ class _Tab:
         results = [
             self.key, self.note, self.truth_note, self.image, self.truth, self.viewer,
             self.table, self.captions, self.chosen, *self.difference.outputs, self.downloads.row,
-            self.frame, self.modality,
+            self.frame, self.modality, self.object, self.objects,
         ]  # fmt: skip
         running = {
             "api_visibility": "private",
@@ -210,12 +217,14 @@ class _Tab:
             **MODEL_QUEUE,
         }
         files = [self.image, self.frame, self.truth]
+        chosen = [self.object, self.key, self.threshold, self.smallest]
         opened = [
             self.image.upload(self._open_new, [*files, *given], results, **running),
             self.frame.input(self._open_file, [*files, *given], results, **running),
             self.examples.pick(self._open_example, given, results, **running),
             self.modality.input(self._open_again, given, results, **running),
             self.context.added.change(self._open_again, given, results, **running),
+            self.object.input(self._choose_object, chosen, results, **running),
         ]
         for event in opened:
             self.difference.follow(event)
@@ -263,18 +272,35 @@ class _Tab:
         if before is None:
             return {self.truth_note: note_html("It will be used as soon as there is an image.")}
         image, note = self._with_truth(before.image, path)
-        return self._show(Result(image, before.comparison), *given[2:]) | note
+        return self._show(replace(before, image=image), *given[2:]) | note
+
+    def _choose_object(self, name, key, threshold, smallest):
+        """Compare another object: other models may take part, so all that find it are shown."""
+        before = self.context.results.get(key)
+        if before is None:
+            return {self.note: note_html(_GIVE_AGAIN) if key else gr.skip()}
+        result = replace(before, object=name)
+        shown = self._show(result, threshold, smallest, result.names)
+        return shown | self._choose_all(result) | self.difference.choices(result)
 
     def _with_truth(self, image: InputImage, path: str | None) -> tuple[InputImage, dict]:
         """Return the image with the mask of a file, and the note on that mask."""
+        bare = replace(image, truth=None, parts={})
         if path is None:
-            return replace(image, truth=None), {self.truth_note: ""}
+            return bare, {self.truth_note: ""}
         try:
-            truth = open_mask(path, image)
+            given = with_truth(image, path, self._objects_for(image))
         except ValueError as error:
-            return replace(image, truth=None), {self.truth_note: problem_html(error)}
-        note = note_html(f"The mask covers {100 * truth.mean():.1f} % of the image.")
-        return replace(image, truth=truth), {self.truth_note: note}
+            return bare, {self.truth_note: problem_html(error)}
+        assert given.truth is not None, "it has just been read"
+        parts = f" as {', '.join(given.parts)}" if given.parts else ""
+        note = note_html(f"The mask covers {100 * given.truth.mean():.1f} % of the image{parts}.")
+        return given, {self.truth_note: note}
+
+    def _objects_for(self, image: InputImage) -> tuple[str, ...]:
+        """Return the objects of the first model for an image that finds several, if any."""
+        fitting = self.context.models.for_modality(image.modality)
+        return next((model.objects for model in fitting if len(model.objects) > 1), ())
 
     def _compare(
         self, image: InputImage, before: Result | None, modality, added, threshold, smallest, chosen
@@ -293,6 +319,10 @@ class _Tab:
             self.note: _description(image, models),
             self.downloads.row: gr.Row(visible=True),
         }
+        if result.whole.objects:
+            kept = before.object if before and before.object in result.whole.objects else ""
+            result = replace(result, object=kept or result.whole.objects[0])
+        updates |= {self.object: _object_choices(result)}
         if before is None or before.choices != result.choices:
             updates |= self._choose_all(result) | self.difference.choices(result)
             chosen = result.names
@@ -306,7 +336,8 @@ class _Tab:
         _, scores = result.evaluate(Choice(threshold, smallest, tuple(chosen)))
         return {
             self.key: self.context.results.keep(result),
-            self.viewer: scene(result.comparison, scores, result.image.truth),
+            self.viewer: scene(result.comparison, scores, result.truth),
+            self.objects: objects_html(result),
             self.table: score_table(scores),
             self.captions: captions(scores),
         }
@@ -331,6 +362,11 @@ class _Tab:
         if loaded < count:
             return problem_html(f"Models that cannot be loaded: {count - loaded}.")
         return ""
+
+
+def _object_choices(result: Result) -> gr.Radio:
+    names = [*result.whole.objects]
+    return gr.Radio(names, value=result.object or None, visible=bool(names))
 
 
 def _description(image: InputImage, models: tuple[SavedModel, ...]) -> str:

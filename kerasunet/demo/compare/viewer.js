@@ -33,7 +33,10 @@ async function load() {
   const image = await pixels(wanted.image);
   const truth = wanted.truth ? everyFourth(await pixels(wanted.truth)) : null;
   const maps = [];
-  for (const panel of wanted.panels) maps.push(everyFourth(await pixels(panel.levels)));
+  for (const panel of wanted.panels) {
+    const mask = panel.mask ? everyFourth(await pixels(panel.mask)) : null;
+    maps.push({ levels: everyFourth(await pixels(panel.levels)), mask });
+  }
   if (JSON.parse(props.value).key !== wanted.key) return;
   const another = scene?.source !== wanted.image;
   scene = { ...wanted, source: wanted.image, image, truth };
@@ -56,7 +59,7 @@ function build(maps) {
   panels = [add("image", "Image", "")];
   if (scene.truth) panels.push(add("truth", "True mask", ""));
   scene.panels.forEach((panel, i) =>
-    panels.push({ ...add(panel.name, panel.label, panel.detail), levels: maps[i], votes: panel.votes }));
+    panels.push({ ...add(panel.name, panel.label, panel.detail), ...maps[i], votes: panel.votes }));
   panels.push(add("votes", "Agreement", "strategies that mark a pixel"));
   panels.push(add("consensus", "Consensus", "marked by more than half"));
 }
@@ -89,8 +92,8 @@ function add(name, label, detail) {
 // ---- from probabilities to masks
 function maskOf(panel) {
   const level = Math.round(settings.threshold * 100);
-  const mask = new Uint8Array(panel.levels.length);
-  for (let i = 0; i < mask.length; i++) mask[i] = panel.levels[i] >= level ? 1 : 0;
+  const mask = new Uint8Array(panel.levels.length), decided = panel.mask;  // The most probable of several.
+  for (let i = 0; i < mask.length; i++) mask[i] = (decided ? decided[i] : panel.levels[i] >= level) ? 1 : 0;
   const smallest = Math.ceil(settings.smallest / 100 * scene.full - 1e-9) * scene.scale;
   return smallest > 1 ? withoutSmall(mask, smallest) : mask;
 }

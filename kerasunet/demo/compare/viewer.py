@@ -10,13 +10,15 @@ from __future__ import annotations
 import base64
 import json
 import secrets
+from html import escape
 from pathlib import Path
 
 import cv2
 import gradio as gr
 import numpy as np
 
-from kerasunet.comparison import Choice, Comparison, Score, judge
+from kerasunet.comparison import Answer, Choice, Comparison, Score, judge
+from kerasunet.data.decoding import resize_mask
 from kerasunet.demo.context import QUIET, Context, Result
 from kerasunet.demo.images import EXAMPLES, MODALITIES, simulate_example
 from kerasunet.demo.visitors import new_file
@@ -26,13 +28,16 @@ from kerasunet.drawing import (
     SECOND_ONLY,
     colour_scale,
     draw_difference,
+    object_colour,
+    overlay,
     png,
     shrunk,
     to_rgb,
 )
+from kerasunet.metrics import area_mm2, dice
 
 _THRESHOLDS = np.array([-np.inf, *(np.arange(1, 100) / 100), np.inf], np.float32)
-_LONGEST = 768
+_LONGEST, _SHORTER = 768, 384
 _CODE = Path(__file__).with_name("viewer.js")
 _TEMPLATE = """
 <div class="viewer">
@@ -131,6 +136,7 @@ def _panel(answer) -> dict:
         "detail": detail,
         "votes": candidate.votes,
         "levels": data_url(levels(shrunk(answer.probability, _LONGEST))),
+        "mask": None if answer.mask is None else data_url(_shrunk_to(answer.mask, _LONGEST)),
     }
 
 
@@ -156,6 +162,52 @@ def _colours(voters: int) -> dict:
 def _shrunk_mask(mask: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     size = (shape[1], shape[0])
     return cv2.resize(mask.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST)
+
+
+def _shrunk_to(mask: np.ndarray, longest: int) -> np.ndarray:
+    height, width = shrunk(mask.astype(np.float32), longest).shape
+    return _shrunk_mask(mask, (height, width))
+
+
+def objects_html(result: Result) -> str:
+    """Draw what models of several objects find: all objects in a picture, a table, the legend.
+
+    Args:
+        result: The image with the answers; true masks of the objects add their Dice.
+
+    Returns:
+        HTML; empty where no model finds several.
+    """
+    several = [answer for answer in result.whole.answers if answer.found.several]
+    return "".join(_objects_of(answer, result) for answer in several)
+
+
+def _objects_of(answer: Answer, result: Result) -> str:
+    spacing, image = result.whole.spacing, shrunk(to_rgb(result.whole.image), _SHORTER)
+    heads = ["Object", "Area (px)", *(["Area (mm²)"] if spacing else []), "Dice"]
+    rows, drawn = [], image
+    for number, name in enumerate(answer.found.names):
+        about = answer.of(name)
+        assert about is not None, "it finds this object"
+        mask, colour = about.masked(0.5), object_colour(number)
+        drawn = overlay(drawn, resize_mask(mask, image.shape[:2]), colour)
+        truth = result.image.parts.get(name)
+        area = area_mm2(mask, spacing)
+        cells = [
+            f"{np.count_nonzero(mask):,}",
+            *([] if area is None else [f"{area:,.1f}"]),
+            "" if truth is None else f"{dice(truth, mask):.3f}",
+        ]
+        swatch = f'<i class="swatch" style="background:rgb{colour}"></i>'
+        listed = "".join(f"<td>{cell}</td>" for cell in cells)
+        rows.append(f'<tr><th scope="row">{swatch} {escape(name)}</th>{listed}</tr>')
+    head = "".join(f'<th scope="col">{one}</th>' for one in heads)
+    label = escape(f"{answer.candidate.strategy}: {answer.found}")
+    return (
+        f'<figure class="objects"><img alt="{label}" src="{data_url(drawn)}">'
+        f"<figcaption>{label}</figcaption></figure>"
+        f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+    )
 
 
 def data_url(picture: np.ndarray) -> str:

@@ -12,7 +12,7 @@ from kerasunet.adapt.background import RESULT, AdaptProgress, BackgroundAdaptati
 from kerasunet.adapt.settings import BUDGETS, AdaptSettings
 from kerasunet.data.checking import Report
 from kerasunet.demo.context import QUIET, Context, problem_html
-from kerasunet.demo.finetune.jobs import TrainingJobs
+from kerasunet.demo.finetune.jobs import MaskChoice, TrainingJobs
 from kerasunet.demo.model_store import SavedModel
 from kerasunet.files import read_json
 
@@ -72,8 +72,9 @@ class AdaptationForm:
     def _start(self, budget: str, request: gr.Request) -> dict[gr.Component, Any]:
         try:
             self.context.require_training(request)
-            report = self.jobs.workspace(request.session_hash).report
-            self.jobs.start_adaptation(request.session_hash, _settings(report, budget))
+            known = self.jobs.workspace(request.session_hash)
+            asked = _settings(known.report, budget, known.choice)
+            self.jobs.start_adaptation(request.session_hash, asked)
         except (ValueError, OSError) as error:
             return {self.status: problem_html(error)}
         return {
@@ -122,12 +123,12 @@ class AdaptationForm:
             running.cancel()
 
 
-def _settings(report: Report | None, budget: str) -> AdaptSettings:
+def _settings(report: Report | None, budget: str, choice: MaskChoice) -> AdaptSettings:
     if report is None:
         raise ValueError("there are no images yet: give a zip file and wait for the check")
     if report.data is None or report.counts()["error"]:
         raise ValueError("the data has errors: correct them and check again")
-    return AdaptSettings(data=report.source, budget=budget)
+    return AdaptSettings(data=report.source, budget=budget, **choice._asdict())
 
 
 def _status(progress: AdaptProgress) -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import threading
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from kerasunet import models
 from kerasunet.adapt.background import BackgroundAdaptation
@@ -37,6 +39,28 @@ OPTIMIZATION = declared(Optimization)
 _VALIDATIONS = 20
 
 
+class MaskChoice(NamedTuple):
+    """What counts as the object, as `kerasunet.data.load` takes it."""
+
+    objects: tuple[str, ...] = ()
+    mask_threshold: int | None = None
+
+    @classmethod
+    def of(cls, objects: str | None, threshold: float | None) -> MaskChoice:
+        """Read the fields of the form.
+
+        Raises:
+            ValueError: A quote is not closed, or the threshold is no grey level.
+        """
+        try:
+            texts = tuple(shlex.split(objects or ""))
+        except ValueError:
+            raise ValueError(f"{objects}: a quote is not closed") from None
+        if threshold is not None and not (0 <= threshold < 255 and threshold == int(threshold)):
+            raise ValueError(f"{threshold:g}: the threshold is a whole grey level from 0 to 254")
+        return cls(texts, None if threshold is None else int(threshold))
+
+
 def settings(
     report: Report | None,
     strategy: str,
@@ -44,6 +68,8 @@ def settings(
     init: str,
     image_size: int,
     learning_rate: float,
+    *,
+    choice: MaskChoice = MaskChoice(),
 ) -> FinetuneSettings:
     """Return the settings of a run: a fifth of the cases are held out, the others train.
 
@@ -54,6 +80,7 @@ def settings(
         init: Model to start from.
         image_size: Height and width in pixels.
         learning_rate: Peak learning rate.
+        choice: What counts as the object.
 
     Raises:
         ValueError: Data, strategy or numbers cannot be used.
@@ -79,6 +106,7 @@ def settings(
         layers=parsed,
         init=init,
         data=report.source,
+        **choice._asdict(),
         image_size=image_size,
         optimization=optimization,
     )
@@ -91,6 +119,9 @@ class Workspace:
     Attributes:
         folder: Holds all files of the session.
         report: What the check found; `None` before there are data.
+        source: What was checked; empty before there are data.
+        unpacked: The unpacked archive, whose files may name none outside of it.
+        choice: What counts as the object.
         run: The latest run.
         adaptation: The latest adaptation.
         runs: How many runs were started.
@@ -100,13 +131,16 @@ class Workspace:
 
     folder: Path
     report: Report | None = None
+    source: str = ""
+    unpacked: Path | None = None
+    choice: MaskChoice = MaskChoice()
     run: BackgroundRun | None = None
     adaptation: BackgroundAdaptation | None = None
     runs: int = 0
     validations_shown: int = -1
     end_shown: bool = False
 
-    def open_archive(self, archive: Path) -> Report:
+    def open_archive(self, archive: Path, choice: MaskChoice = MaskChoice()) -> Report:
         """Unpack a zip file in place of earlier data, and check the data in it.
 
         Raises:
@@ -119,22 +153,39 @@ class Workspace:
         shutil.rmtree(new, ignore_errors=True)
         try:
             folder = unpack(archive, new / archive.stem)
-            _require_inside(folder)
+            _require_inside(folder, choice)
             shutil.rmtree(data, ignore_errors=True)
             new.rename(data)
         finally:
             shutil.rmtree(new, ignore_errors=True)
-        return self.open_data(str(data / folder.relative_to(new)))
+        inside = data / folder.relative_to(new)
+        return self._open(str(inside), choice, unpacked=inside)
 
-    def open_data(self, name_or_path: str) -> Report:
+    def open_data(self, name_or_path: str, choice: MaskChoice = MaskChoice()) -> Report:
         """Check a folder, or a simulated data set.
 
         Raises:
             FileNotFoundError: There is no such data.
-            ValueError: The name is wrong.
+            ValueError: The name is wrong, or the choice.
         """
+        return self._open(name_or_path, choice, unpacked=None)
+
+    def choose(self, choice: MaskChoice) -> Report:
+        """Check the data again, with another object.
+
+        Raises:
+            ValueError: There are no data, or they do not have what is chosen.
+        """
+        if not self.source:
+            raise ValueError("there are no images yet: give a zip file first")
+        return self._open(self.source, choice, unpacked=self.unpacked)
+
+    def _open(self, source: str, choice: MaskChoice, unpacked: Path | None) -> Report:
         self.report = None
-        self.report = check(name_or_path)
+        self.source, self.choice, self.unpacked = source, choice, unpacked
+        if unpacked is not None:
+            _require_inside(unpacked, choice)
+        self.report = check(source, **choice._asdict())
         return self.report
 
     def start(self, settings: FinetuneSettings) -> BackgroundRun:
@@ -218,11 +269,11 @@ class TrainingJobs:
         return workspace
 
 
-def _require_inside(folder: Path) -> None:
+def _require_inside(folder: Path, choice: MaskChoice) -> None:
     """Refuse data whose manifest or annotations name files outside of their folder."""
     try:
         with collect_problems():  # as the check does, which goes on with what has no fault
-            data = load(folder)
+            data = load(folder, **choice._asdict())
     except ValueError:  # the check says what is wrong
         return
     for case in data.cases:

@@ -12,6 +12,7 @@ import plotly.graph_objects as go
 from kerasunet.data.checking import Report
 from kerasunet.data.checking.report import sections, summary, thumbnails
 from kerasunet.demo.context import problem_html
+from kerasunet.models.model_card import asked_layers
 from kerasunet.runs.background import Progress
 
 _SHOWN_CASES = 6
@@ -126,9 +127,10 @@ def result_html(summary_: dict[str, Any]) -> str:
 
 def _trained(summary_: dict[str, Any]) -> str:
     """Say what trained, and whether the images chose it."""
-    asked, chosen = summary_["settings"]["layers"], summary_["chosen"]
-    words = f"<code>{escape(chosen)}</code>"
-    return words if asked == chosen else f"{words}, which <code>{escape(asked)}</code> chose"
+    asked, chosen = asked_layers(summary_["settings"]), summary_["chosen"]
+    if not asked.startswith("auto"):
+        return f"<code>{escape(asked)}</code>"
+    return f"<code>{escape(chosen)}</code>, which <code>{escape(asked)}</code> chose"
 
 
 def _interval(found: dict[str, float | None]) -> str:

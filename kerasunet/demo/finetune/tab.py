@@ -16,6 +16,7 @@ from kerasunet.demo.finetune.jobs import (
     IMAGE_SIZES,
     OPTIMIZATION,
     STRATEGIES,
+    MaskChoice,
     TrainingJobs,
     Workspace,
     settings,
@@ -86,6 +87,20 @@ class _Tab:
                     )
                     self.check = gr.Button("Check the folder")
                 self.example = gr.Button("Try it with simulated ultrasound")
+        with gr.Accordion("Which is the object?", open=False), gr.Row():
+            self.objects = gr.Textbox(
+                label="Object",
+                placeholder="nodule, or lungs=150,200, or tumor=#ff0000",
+                info="Labels, values or colors that are the object, if there are several",
+                elem_id="finetune-objects",
+            )
+            self.threshold = gr.Number(
+                None,
+                label="Mask threshold",
+                info="Grey level above which a pixel is object, for smoothed masks",
+                elem_id="finetune-threshold",
+            )
+            self.choose = gr.Button("Check again")
         self.found = gr.HTML(elem_id="finetune-check", elem_classes="check")
 
     def draw_settings(self) -> None:
@@ -154,11 +169,14 @@ class _Tab:
 
     def connect(self) -> None:
         checked = [self.found, self.start, self.adaptation.start, self.init]
+        chosen = [self.objects, self.threshold]
         self.adaptation.connect()
-        self.archive.upload(self._open_archive, self.archive, checked, **_BUSY)
+        self.archive.upload(self._open_archive, [self.archive, *chosen], checked, **_BUSY)
+        again = [self.choose.click, self.objects.submit, self.threshold.submit]
+        gr.on(again, self._choose, chosen, checked, **_BUSY)
         if self.context.local:  # Else strangers could look into folders of this machine.
             opened = [self.check.click, self.folder.submit]
-            gr.on(opened, self._open_folder, self.folder, checked, **_BUSY)
+            gr.on(opened, self._open_folder, [self.folder, *chosen], checked, **_BUSY)
         self.example.click(self._open_example, None, checked, **_BUSY)
         asked = [self.strategy, self.steps, self.init, self.image_size, self.rate]
         shown = [self.start, self.cancel, self.status, self.live, self.curves, self.pictures]
@@ -168,19 +186,32 @@ class _Tab:
         self.cancel.click(self._cancel, None, None, **QUIET)
         gr.context.Context.root_block.unload(self._leave)
 
-    def _open_archive(self, path: str | None, request: gr.Request) -> list[Any]:
+    def _open_archive(
+        self, path: str | None, objects: str, threshold: float | None, request: gr.Request
+    ) -> list[Any]:
         self.context.files.keep(request, path)
 
         def check() -> Report:
             self.context.require_training(request)
-            return self._workspace(request).open_archive(Path(path or ""))
+            chosen = MaskChoice.of(objects, threshold)
+            return self._workspace(request).open_archive(Path(path or ""), chosen)
 
         return _checked(check)
 
-    def _open_folder(self, text: str, request: gr.Request) -> list[Any]:
+    def _open_folder(
+        self, text: str, objects: str, threshold: float | None, request: gr.Request
+    ) -> list[Any]:
         def check() -> Report:
             self.context.require_folders(request)
-            return self._workspace(request).open_data(text.strip())
+            chosen = MaskChoice.of(objects, threshold)
+            return self._workspace(request).open_data(text.strip(), chosen)
+
+        return _checked(check)
+
+    def _choose(self, objects: str, threshold: float | None, request: gr.Request) -> list[Any]:
+        def check() -> Report:
+            self.context.require_training(request)
+            return self._workspace(request).choose(MaskChoice.of(objects, threshold))
 
         return _checked(check)
 
@@ -197,8 +228,9 @@ class _Tab:
     def _start(self, request: gr.Request, *asked: Any) -> dict[gr.Component, Any]:
         try:
             self.context.require_training(request)
-            report = self._workspace(request).report
-            run = self.jobs.start(request.session_hash, settings(report, *asked))
+            known = self._workspace(request)
+            wanted = settings(known.report, *asked, choice=known.choice)
+            run = self.jobs.start(request.session_hash, wanted)
         except (ValueError, OSError) as error:
             return {self.status: problem_html(error)}
         return {

@@ -9,7 +9,14 @@ from collections.abc import Sequence
 import keras
 import numpy as np
 
-from kerasunet.architecture import Architecture, plain_copy, without_normalization
+from kerasunet.architecture import (
+    Architecture,
+    is_ensemble,
+    members_of,
+    plain_copy,
+    without_normalization,
+)
+from kerasunet.network import averaged
 
 
 def folded(model: keras.Model) -> keras.Model:
@@ -25,6 +32,8 @@ def folded(model: keras.Model) -> keras.Model:
     Returns:
         A float32 U-Net of the same input and output.
     """
+    if is_ensemble(model):
+        return averaged([folded(member) for member in members_of(model)])
     if Architecture.of(model).normalization != "batch":
         return plain_copy(model)
     plain = without_normalization(model)

@@ -10,14 +10,16 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.patches import Patch
 
 from kerasunet.data.cases import Case, DataSet
-from kerasunet.data.decoding import resize_image, resize_mask
+from kerasunet.data.decoding import resize_image, resize_mask, resize_objects
 from kerasunet.data.loading import load
-from kerasunet.drawing import PREDICTION, TRUTH, overlay
+from kerasunet.drawing import PREDICTION, TRUTH, object_colour, overlay, overlay_objects
 from kerasunet.inference.segmenter import Segmenter
 from kerasunet.metrics import dice
 from kerasunet.models import ModelCard, card
+from kerasunet.objects import ONE_OBJECT, Objects, objects_of
 from kerasunet.runs.preparation import seen_cases, split_of
 from kerasunet.study.figures.style import INK, RC, WIDTH, Drawing, title_of
 
@@ -35,9 +37,10 @@ class PanelRow:
         kind: Why it was picked: `"typical"`, `"best"` or `"worst"`.
         key: Key of the case.
         image: Grey levels 0 to 255, `(height, width[, 3])`.
-        truth: Bool, `(height, width)`.
-        found: By model, the predicted mask, bool, `(height, width)`.
-        dice: By model, the Dice of that mask.
+        truth: Bool, `(height, width)`; of several objects as `Objects.encode` gives it.
+        found: By model, the predicted mask, likewise.
+        dice: By model, the Dice of that mask, averaged over objects.
+        objects: What the masks mark.
     """
 
     kind: str
@@ -46,6 +49,7 @@ class PanelRow:
     truth: np.ndarray
     found: Mapping[str, np.ndarray]
     dice: Mapping[str, float]
+    objects: Objects = ONE_OBJECT
 
 
 def draw_mask_panel(name: str, rows: Sequence[PanelRow], caption: str) -> Drawing:
@@ -67,7 +71,19 @@ def draw_mask_panel(name: str, rows: Sequence[PanelRow], caption: str) -> Drawin
             axes.set_title(heading.replace(", ", ",\n"), fontsize=7, loc="center")
         for axes, row in zip(grid, rows, strict=True):
             _draw_row(axes, row)
-    return Drawing(name, TITLE, f"{caption} {_LEGEND}", alt=_alt(rows), figure=figure)
+        legend = _legend(figure, rows[0].objects)
+    return Drawing(name, TITLE, f"{caption} {legend}", alt=_alt(rows), figure=figure)
+
+
+def _legend(figure: Figure, objects: Objects) -> str:
+    """Return what the colors mean; draw it, too, where there are several objects."""
+    if not objects.several:
+        return _LEGEND
+    colours = [f"#{bytes(object_colour(number)).hex()}" for number in range(len(objects))]
+    named = zip(colours, objects.names, strict=True)
+    patches = [Patch(color=colour, label=name) for colour, name in named]
+    figure.legend(handles=patches, loc="outside lower center", ncols=4, fontsize=7, frameon=False)
+    return f"A color for each of {objects}; below, the mean Dice of this case over them."
 
 
 def _draw_row(cells: np.ndarray, row: PanelRow) -> None:
@@ -84,7 +100,11 @@ def _pictures(row: PanelRow) -> list[np.ndarray]:
     height, width = row.truth.shape
     scale = _LONGER_SIDE / max(height, width)
     size = max(round(height * scale), 1), max(round(width * scale), 1)
-    image, truth = resize_image(row.image, size, channels=3), resize_mask(row.truth, size)
+    image = resize_image(row.image, size, channels=3)
+    if row.objects.several:
+        masks = [resize_objects(m, size, row.objects) for m in (row.truth, *row.found.values())]
+        return [image, *(overlay_objects(image, m, row.objects, thickness=2) for m in masks)]
+    truth = resize_mask(row.truth, size)
     outlined = overlay(image, truth, TRUTH, opacity=0, thickness=2)
     found = [
         overlay(outlined, resize_mask(mask, size), PREDICTION, opacity=0.15, thickness=2)
@@ -112,6 +132,7 @@ def draw_models(
     groups: str | None = None,
     objects: Sequence[str] = (),
     mask_threshold: int | None = None,
+    overlapping: bool = False,
 ) -> Drawing:
     """Draw saved models side by side on a typical, the best and the worst case.
 
@@ -126,6 +147,7 @@ def draw_models(
         groups: CSV of groups that the models were fine-tuned with.
         objects: What counts as the object, as `kerasunet.data.load` takes it.
         mask_threshold: Grey level above which a pixel of a mask file is object.
+        overlapping: Whether a pixel may be of several objects.
 
     Returns:
         The drawing. Masks and Dice are those at the size of the image.
@@ -139,9 +161,14 @@ def draw_models(
     if by not in models:
         raise ValueError(f"{by}: no such model; choose from {', '.join(models)}")
     cards = {heading: card(model) for heading, model in models.items()}
-    chosen = {"objects": tuple(objects), "mask_threshold": mask_threshold}
+    chosen = {
+        "objects": tuple(objects),
+        "mask_threshold": mask_threshold,
+        "overlapping": overlapping,
+    }
     sources = {"data": data, "manual_dir": manual_dir, "groups": groups, **chosen}
     found, cases = _held_out(cards, sources, cards[by].image_size)
+    _require_objects(cards, found)
     segmenters = {heading: Segmenter(model, engine="keras") for heading, model in models.items()}
     picked, count = _pick(segmenters[by], cases)
     rows = _rows(picked, segmenters)
@@ -150,6 +177,23 @@ def draw_models(
         f"worst of the {count} held-out cases that show an object. {_models(cards)}"
     )
     return draw_mask_panel(name, rows, caption)
+
+
+def _require_objects(cards: Mapping[str, ModelCard], found: DataSet) -> None:
+    """Refuse models that find other objects than the data mark, where there are several."""
+    for heading, known in cards.items():
+        either = known.marked.several or found.objects.several
+        if either and known.marked != found.objects:
+            raise ValueError(
+                f"{heading}: finds {known.marked}, but {found.name} marks {found.objects}; choose "
+                f"the same objects with --objects {' '.join(known.marked.names)}"
+            )
+
+
+def mean_dice(truth: np.ndarray, found: np.ndarray, objects: Objects) -> float:
+    """Return the Dice of a mask, averaged over objects."""
+    pairs = zip(objects.planes(truth), objects.planes(found), strict=True)
+    return float(np.mean([dice(*pair) for pair in pairs]))
 
 
 def _models(cards: Mapping[str, ModelCard]) -> str:
@@ -165,7 +209,7 @@ def _held_out(
     cards: Mapping[str, ModelCard], sources: Mapping[str, Any], size: int
 ) -> tuple[DataSet, tuple[Case, ...]]:
     """Return the data set, and its cases that no model was fine-tuned on."""
-    chosen = {name: sources[name] for name in ("objects", "mask_threshold")}
+    chosen = {name: sources[name] for name in ("objects", "mask_threshold", "overlapping")}
     found = load(sources["data"], sources["manual_dir"], size, **chosen)
     keys = {case.key for case in found.cases}
     for heading, known in cards.items():
@@ -192,7 +236,8 @@ def _pick(segment: Segmenter, cases: Sequence[Case]) -> tuple[dict[str, Case], i
     for case in cases:
         sample = case.load()
         if sample.mask.any():
-            scores[case.key] = dice(sample.mask, segment(sample.image).mask)
+            found = segment(sample.image).mask
+            scores[case.key] = mean_dice(sample.mask, found, objects_of([case]))
     if not scores:
         raise ValueError(f"none of the {len(cases)} held-out cases shows an object")
     order = [list(scores)[index] for index in np.argsort(list(scores.values()), kind="stable")]
@@ -206,6 +251,9 @@ def _rows(picked: Mapping[str, Case], segmenters: Mapping[str, Segmenter]) -> li
     for kind, case in picked.items():
         image, truth, _ = case.load()
         found = {heading: segment(image).mask for heading, segment in segmenters.items()}
-        scores = {heading: dice(truth, mask) for heading, mask in found.items()}
-        rows.append(PanelRow(kind, case.key, image, truth=truth, found=found, dice=scores))
+        objects = objects_of([case])
+        scores = {heading: mean_dice(truth, mask, objects) for heading, mask in found.items()}
+        rows.append(
+            PanelRow(kind, case.key, image, truth=truth, found=found, dice=scores, objects=objects)
+        )
     return rows

@@ -88,6 +88,11 @@ class StudyStatistics:
         self.results = results
 
     @cached_property
+    def of_objects(self) -> dict[str, StudyStatistics]:
+        """The statistics of each object by its name, where there are several."""
+        return {name: StudyStatistics(self.results.of(name)) for name in self.results.objects}
+
+    @cached_property
     def summary(self) -> pd.DataFrame:
         """Mean Dice with its interval, by data set, training size and strategy."""
         return summarize(self.results)

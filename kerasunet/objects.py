@@ -1,0 +1,148 @@
+"""The objects of a data set: their names, and how the masks of several share one array.
+
+One object has a bool mask. Several that exclude each other have labels: 0 is background, n the
+n-th object. Several that overlap have a bit each, the lowest for the first. Labels and bits are
+uint8, so that a mask takes one byte a pixel whatever it marks, in files, cache and batches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+MOST_EXCLUSIVE, MOST_OVERLAPPING = 254, 8
+"""How many objects one byte a pixel can tell apart; 255 often means "unknown" in files."""
+
+
+@dataclass(frozen=True)
+class Objects:
+    """What the masks of a data set mark.
+
+    Attributes:
+        names: The name of each object, in the order of labels and outputs.
+        overlapping: Whether a pixel may be of several objects; of one object this means nothing.
+
+    Raises:
+        ValueError: There is no object, a name repeats or is empty, or there are too many.
+    """
+
+    names: tuple[str, ...] = ("object",)
+    overlapping: bool = False
+
+    def __post_init__(self):
+        if not self.names or not all(self.names) or len(set(self.names)) < len(self.names):
+            raise ValueError(
+                f"objects {', '.join(self.names) or 'none'}: give each a name of its own"
+            )
+        most = MOST_OVERLAPPING if self.overlapping else MOST_EXCLUSIVE
+        if len(self.names) > most:
+            kind = "overlapping objects" if self.overlapping else "objects"
+            raise ValueError(f"{len(self.names)} {kind}: there can be at most {most}")
+        object.__setattr__(self, "overlapping", self.overlapping and self.several)
+
+    def __len__(self) -> int:
+        """Return the number of objects."""
+        return len(self.names)
+
+    def __str__(self) -> str:
+        """Return the names, and whether they overlap."""
+        return ", ".join(self.names) + " (overlapping)" * self.overlapping
+
+    @property
+    def several(self) -> bool:
+        """Whether there is more than one object."""
+        return len(self.names) > 1
+
+    @property
+    def exclusive(self) -> bool:
+        """Whether there are several, and a pixel is of one of them at most."""
+        return self.several and not self.overlapping
+
+    @property
+    def channels(self) -> int:
+        """Channels of a network's output: one an object, after the background if exclusive."""
+        return len(self.names) + self.exclusive
+
+    def encode(self, planes: Sequence[np.ndarray]) -> np.ndarray:
+        """Join the masks of all objects, bool and of one shape, into one array of that shape.
+
+        Where exclusive objects overlap, the one that is named last lies on top.
+        """
+        if not self.several:
+            return np.asarray(planes[0], bool)
+        joined = np.zeros(planes[0].shape, np.uint8)
+        for number, plane in enumerate(planes):
+            if self.overlapping:
+                joined |= np.asarray(plane, bool).astype(np.uint8) << np.uint8(number)
+            else:
+                joined[plane] = number + 1
+        return joined
+
+    def planes(self, masks: np.ndarray) -> np.ndarray:
+        """Return the mask of each object, bool, `(objects, …)`, of masks of any shape."""
+        if not self.several:
+            return masks[None].astype(bool, copy=False)
+        if self.overlapping:
+            bits = np.arange(len(self), dtype=np.uint8)
+            return (masks[None] >> bits.reshape(-1, *[1] * masks.ndim)) & 1 > 0
+        labels = np.arange(1, len(self) + 1, dtype=np.uint8)
+        return masks[None] == labels.reshape(-1, *[1] * masks.ndim)
+
+    def squeezed(self, outputs: np.ndarray) -> np.ndarray:
+        """Return outputs, `(…, channels)`; of one object `(…)`, for it has one channel."""
+        return outputs if self.several else outputs[..., 0]
+
+    def probabilities(self, outputs: np.ndarray) -> np.ndarray:
+        """Return the probability of each object, `(objects, …)`, of squeezed outputs."""
+        if not self.several:
+            return outputs[None]
+        return np.moveaxis(outputs[..., int(self.exclusive) :], -1, 0)
+
+    def decide(self, outputs: np.ndarray, threshold: float = 0.5) -> np.ndarray:
+        """Turn a network's squeezed outputs into masks.
+
+        Args:
+            outputs: Probabilities, float, `(…, channels)`, of one object `(…)`.
+            threshold: From which a pixel is of an object. Of several that exclude each other a
+                pixel is of the most probable one, or background, whatever the threshold.
+
+        Returns:
+            Masks as `encode` gives them, `(…)`.
+        """
+        if self.exclusive:
+            return outputs.argmax(axis=-1).astype(np.uint8)
+        return self.encode(list(self.probabilities(outputs) >= threshold))
+
+    def check(self, masks: np.ndarray) -> None:
+        """Refuse masks that are not those of these objects.
+
+        Raises:
+            ValueError: They are not uint8, or have labels or bits of no object; the message
+                names them.
+        """
+        most = 2 ** len(self) - 1 if self.overlapping else len(self)
+        if masks.dtype != np.uint8 or (masks.size and int(masks.max()) > most):
+            found = masks.dtype if masks.dtype != np.uint8 else f"values up to {masks.max()}"
+            raise ValueError(
+                f"masks of {len(self)} objects ({self}) must be uint8 of 0 to {most}, not {found}"
+            )
+
+
+ONE_OBJECT = Objects()
+"""What the masks of a data set mark that says nothing of objects."""
+
+
+def objects_of(cases: Iterable[Any]) -> Objects:
+    """Return what the masks of cases mark; all cases of a data set agree.
+
+    Raises:
+        ValueError: They do not.
+    """
+    found = dict.fromkeys(getattr(case, "objects", ONE_OBJECT) for case in cases)
+    if len(found) > 1:
+        listing = "; ".join(map(str, found))
+        raise ValueError(f"cases of different objects cannot be used together: {listing}")
+    return next(iter(found), ONE_OBJECT)

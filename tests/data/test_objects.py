@@ -1,0 +1,266 @@
+"""Several objects from files to arrays: how they are named, kept apart, drawn and checked."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from kerasunet.data import load
+from kerasunet.data.augmentation import augment
+from kerasunet.data.augmentation_settings import Augmentation
+from kerasunet.data.cache_packs import origin_of
+from kerasunet.data.checking import check
+from kerasunet.data.decoding import (
+    DecodedCases,
+    content_digest,
+    decode,
+    resize_mask,
+    resize_objects,
+)
+from kerasunet.data.mask_checks import require_objects
+from kerasunet.objects import Objects
+
+SIDE = 40
+BOTH = Objects(("lung", "heart"))
+OVERLAPPING = Objects(("lesion", "caliper"), overlapping=True)
+
+
+def square(top: int, left: int, side: int) -> np.ndarray:
+    mask = np.zeros((SIDE, SIDE), bool)
+    mask[top : top + side, left : left + side] = True
+    return mask
+
+
+LUNG, HEART = square(4, 4, 12), square(20, 18, 10)
+
+
+def write(path: Path, pixels: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    assert cv2.imwrite(str(path), pixels)
+
+
+def images(folder: Path, count: int = 3) -> list[str]:
+    names = [f"case{number}" for number in range(count)]
+    for number, name in enumerate(names):
+        noise = np.random.default_rng(number).integers(0, 255, (SIDE, SIDE), np.uint8)
+        write(folder / "images" / f"{name}.png", noise)
+    return names
+
+
+@pytest.fixture
+def labeled(tmp_path) -> Path:
+    """Label images in which 150 is the lung and 250 the heart."""
+    for name in images(tmp_path):
+        write(tmp_path / "masks" / f"{name}.png", (150 * LUNG + 250 * HEART).astype(np.uint8))
+    return tmp_path
+
+
+def labels_in(folder: Path, *objects: str, **options) -> np.ndarray:
+    return load(folder, objects=objects, **options).cases[0].load().mask
+
+
+def refusal(folder: Path, *objects: str, **options) -> str:
+    with pytest.raises(ValueError) as refused:
+        for case in load(folder, objects=objects, **options).cases:
+            case.load()
+    return str(refused.value)
+
+
+def test_values_of_label_images_become_labels(labeled):
+    data = load(labeled, objects=["lung=150", "heart=250"])
+    assert data.objects == BOTH
+    mask = data.cases[0].load().mask
+    assert mask.dtype == np.uint8
+    np.testing.assert_array_equal(mask, LUNG + 2 * HEART)
+    np.testing.assert_array_equal(labels_in(labeled, "heart=250", "lung=150"), HEART + 2 * LUNG)
+    united = labels_in(labeled, "chest=150,250")
+    assert united.dtype == bool
+    np.testing.assert_array_equal(united, LUNG | HEART)
+
+
+def test_a_table_of_names_gives_the_values(labeled):
+    table = {"labels": {"background": 0, "lung": 150, "heart": 250}}
+    (labeled / "dataset.json").write_text(json.dumps(table))
+    np.testing.assert_array_equal(labels_in(labeled, "heart", "lung"), HEART + 2 * LUNG)
+    told = refusal(labeled)
+    assert "has several objects, lung, heart" in told
+    assert "--objects lung heart keeps them apart" in told
+
+
+def test_labels_of_outlines_become_objects(tmp_path):
+    corners = {
+        "lung": [[4, 4], [16, 4], [16, 16], [4, 16]],
+        "heart": [[18, 20], [28, 20], [28, 30]],
+    }
+    for name in images(tmp_path):
+        shapes = [
+            {"label": label, "points": points, "shape_type": "polygon"}
+            for label, points in corners.items()
+        ]
+        content = {
+            "shapes": shapes,
+            "imagePath": f"{name}.png",
+            "imageHeight": SIDE,
+            "imageWidth": SIDE,
+        }
+        picture = tmp_path / "images" / f"{name}.png"
+        (tmp_path / f"{name}.json").write_text(json.dumps(content))
+        picture.rename(tmp_path / picture.name)
+    (tmp_path / "images").rmdir()
+    mask = labels_in(tmp_path, "lung", "heart")
+    np.testing.assert_array_equal(mask == 1, LUNG)
+    assert (mask == 2).sum() > 40
+
+
+@pytest.mark.parametrize("name", ["masks/{object}/{case}.png", "masks/{case}_mask_{object}.png"])
+def test_a_folder_or_a_suffix_tells_the_object(tmp_path, name):
+    for case in images(tmp_path):
+        for label, mask in (("lung", LUNG), ("heart", HEART)):
+            path = tmp_path / name.format(case=case, object=label)
+            write(path, 255 * mask.astype(np.uint8))
+    np.testing.assert_array_equal(labels_in(tmp_path, "lung", "heart"), LUNG + 2 * HEART)
+    np.testing.assert_array_equal(labels_in(tmp_path, "heart"), HEART)
+    if "_mask_" in name:  # As ever: several files of one image are one object.
+        np.testing.assert_array_equal(labels_in(tmp_path), LUNG | HEART)
+    else:
+        assert "has several objects" in refusal(tmp_path)
+
+
+def test_drawings_that_overlap_are_put_on_top_of_each_other_or_refused(tmp_path):
+    inner, seam = square(8, 8, 4), square(16, 4, 12)
+    for case in images(tmp_path):
+        for label, mask in (("lesion", LUNG), ("caliper", inner), ("seam", seam)):
+            write(tmp_path / "masks" / label / f"{case}.png", 255 * mask.astype(np.uint8))
+    told = refusal(tmp_path, "caliper", "lesion")
+    assert "100% of caliper is also lesion; give --overlapping" in told
+    mask = labels_in(tmp_path, "lesion", "seam")
+    np.testing.assert_array_equal(mask, np.where(seam, 2, LUNG))
+    mask = labels_in(tmp_path, "lesion", "caliper", overlapping=True)
+    np.testing.assert_array_equal(mask, LUNG + 2 * inner)
+    assert "only several objects can overlap" in refusal(tmp_path, "lesion", overlapping=True)
+
+
+@pytest.mark.parametrize("objects", [BOTH, OVERLAPPING, Objects(("one",))], ids=str)
+def test_masks_of_all_objects_share_an_array(objects):
+    planes = [LUNG, HEART][: len(objects)]
+    kept = objects.encode(planes)
+    assert kept.dtype == (np.uint8 if objects.several else bool)
+    np.testing.assert_array_equal(objects.planes(kept), planes)
+    assert objects.channels == {"lung": 3, "lesion": 2, "one": 1}[objects.names[0]]
+
+
+def test_the_most_probable_object_counts_and_overlapping_ones_by_the_threshold():
+    exclusive = np.array([[0.4, 0.35, 0.25], [0.2, 0.3, 0.5]], np.float32)
+    np.testing.assert_array_equal(BOTH.decide(exclusive), [0, 2])
+    np.testing.assert_array_equal(BOTH.decide(exclusive, 0.9), [0, 2])
+    apart = np.array([[0.6, 0.7], [0.4, 0.6]], np.float32)
+    np.testing.assert_array_equal(OVERLAPPING.decide(apart), [3, 2])
+    np.testing.assert_array_equal(OVERLAPPING.decide(apart, 0.65), [2, 0])
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [((), "none"), (("a", "a"), "name of its own"), (tuple("abcdefghi"), "at most 8")],
+)
+def test_objects_that_cannot_be_told_apart_are_refused(names, message):
+    with pytest.raises(ValueError, match=message):
+        Objects(names, overlapping=True)
+
+
+def test_resizing_keeps_the_union_and_invents_no_label():
+    mask = BOTH.encode([square(3, 3, 15), square(3, 18, 9)])
+    for size in ((17, 23), (SIDE, SIDE), (80, 61)):
+        small = resize_objects(mask, size, BOTH)
+        assert set(np.unique(small)) == {0, 1, 2}
+        np.testing.assert_array_equal(small > 0, resize_mask(mask > 0, size))
+    bits = OVERLAPPING.encode([LUNG, square(8, 8, 20)])
+    for plane, small in zip(
+        OVERLAPPING.planes(bits), OVERLAPPING.planes(resize_objects(bits, (16, 16), OVERLAPPING)),
+        strict=True,
+    ):  # fmt: skip
+        np.testing.assert_array_equal(small, resize_mask(plane, (16, 16)))
+
+
+def test_augmentation_makes_no_labels_up():
+    mask = (np.uint8(1) * LUNG + np.uint8(7) * HEART).astype(np.uint8)
+    image = (mask * 20)[..., None]
+    for seed in range(20):
+        view, warped = augment(image, mask, Augmentation(), rng=np.random.default_rng(seed))
+        assert warped.dtype == np.uint8
+        assert set(np.unique(warped)) <= {0, 1, 7}
+
+
+def test_decoded_labels_come_from_the_cache_and_have_digests_of_their_own(labeled):
+    two = load(labeled, objects=["lung=150", "heart=250"])
+    swapped = load(labeled, objects=["heart=250", "lung=150"])
+    one = load(labeled, objects=["chest=150,250"])
+    first, again = (decode(two.cases, (20, 20)) for _ in range(2))
+    np.testing.assert_array_equal(first.masks, again.masks)
+    assert first.objects == BOTH
+    assert set(np.unique(first.masks)) == {0, 1, 2}
+    decoded = [first, decode(swapped.cases, (20, 20)), decode(one.cases, (20, 20))]
+    assert len({content_digest([part]) for part in decoded}) == 3
+    assert len({data.digest for data in (two, swapped, one)}) == 3
+    assert len({origin_of(data.cases[0]).digest for data in (two, swapped, one)}) == 3
+    part = first.select([first.keys[1]]).between(0, 1)
+    assert (part.objects, len(part)) == (BOTH, 1)
+
+
+def test_masks_of_other_objects_are_refused(labeled):
+    cases = decode(load(labeled, objects=["lung=150", "heart=250"]).cases, (20, 20))
+    with pytest.raises(ValueError, match="must be uint8 of 0 to 3, not values up to 4"):
+        replace(cases, objects=OVERLAPPING, masks=cases.masks * np.uint8(2))
+    with pytest.raises(ValueError, match="masks of 2 objects"):
+        DecodedCases(cases.keys, cases.groups, cases.images, masks=cases.masks > 0,
+                     spacings=cases.spacings, objects=BOTH)  # fmt: skip
+
+
+def test_an_object_that_never_occurs_is_told(labeled):
+    write(labeled / "masks" / "case0.png", (150 * LUNG).astype(np.uint8))
+    report = check(labeled, objects=["lung=150", "heart=250", "spleen=77"])
+    kinds = report.by_kind()
+    assert [p.message for p in kinds["absent-object"]] == ["spleen: in none of 3 images"]
+    assert [p.message for p in kinds["rare-object"]] == ["heart: in 2 of 3 images, 2 of 3 groups"]
+    assert report.counts()["error"] == 1
+    data = load(labeled, objects=["lung=150", "heart=250", "spleen=77"])
+    with pytest.raises(ValueError, match="none of 3 masks has spleen"):
+        require_objects(data.cases, decode(data.cases, (20, 20)))
+
+
+def test_check_finds_objects_that_hide_each_other(tmp_path):
+    for case in images(tmp_path):
+        for label in ("lesion", "caliper"):
+            write(tmp_path / "masks" / label / f"{case}.png", 255 * LUNG.astype(np.uint8))
+    assert len(check(tmp_path, objects=["lesion", "caliper"]).by_kind()["overlap"]) == 3
+    fine = check(tmp_path, objects=["lesion", "caliper"], overlapping=True)
+    assert "overlap" not in fine.by_kind()
+
+
+def test_simulated_chests_have_lungs_and_heart():
+    data = load("simulated-xray:4", objects=["lungs", "heart"], size=64)
+    masks = decode(data.cases, (64, 64)).masks
+    shares = [(masks == number).mean() for number in (1, 2)]
+    assert 0.2 < shares[0] < 0.4
+    assert 0.05 < shares[1] < 0.15
+    usual = decode(load("simulated-xray:4", size=64).cases, (64, 64)).masks
+    np.testing.assert_array_equal(masks == 1, usual)
+    sides = labels_in_simulated("right_lung", "left_lung")
+    np.testing.assert_array_equal(sides > 0, usual[0])
+    with pytest.raises(ValueError, match="no such object; it has lungs, heart, right_lung"):
+        load("simulated-xray:4", objects=["lungs", "liver"])
+    with pytest.raises(ValueError, match="nothing to choose"):
+        load("simulated-ultrasound:4", objects=["lesion", "caliper"])
+
+
+def labels_in_simulated(*objects: str) -> np.ndarray:
+    return load("simulated-xray:4", objects=objects, size=64).cases[0].load().mask
+
+
+def test_an_object_is_named_once(labeled):
+    assert "150 is named twice" in refusal(labeled, "lung=150", "heart=150,250")
+    assert "lung is named twice" in refusal(labeled, "lung=150", "lung=250")

@@ -1,0 +1,200 @@
+"""Models as repositories of the Hugging Face Hub: a folder, or a stand-in server here."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import huggingface_hub
+import huggingface_hub.constants
+import numpy as np
+import pytest
+from helpers.hub_server import running_hub
+
+from kerasunet import models
+from kerasunet.cli import main
+from kerasunet.models import hub
+from kerasunet.models.model_card import write_card
+
+NAMES = ["README.md", "config.json", "metadata.json", "model.json", "model.keras"]
+
+
+@pytest.fixture
+def server(tmp_path, monkeypatch):
+    """Yield a server that this process takes for the Hub, with an empty cache of its own."""
+    with running_hub() as running:
+        for name, value in {
+            "ENDPOINT": running.address,
+            "HUGGINGFACE_CO_URL_TEMPLATE": running.address
+            + "/{repo_id}/resolve/{revision}/{filename}",
+            "HF_HUB_CACHE": str(tmp_path / "hub"),
+            "HF_TOKEN_PATH": str(tmp_path / "token"),
+        }.items():
+            monkeypatch.setattr(huggingface_hub.constants, name, value)
+        monkeypatch.setenv("HF_TOKEN", "hf_of_a_test")
+        hub.fetched.cache_clear()
+        yield running
+        hub.fetched.cache_clear()
+
+
+@pytest.fixture
+def model(tmp_path, tiny_model_file) -> Path:
+    """A copy of a model whose start, by its card, was trained on photographs."""
+    for suffix in (".keras", ".json"):
+        shutil.copyfile(tiny_model_file.with_suffix(suffix), tmp_path / f"mine{suffix}")
+    return tmp_path / "mine.keras"
+
+
+def trained_on(model: Path, name: str, terms: str, start: tuple[str, ...] = ()) -> None:
+    """Change what a card says of the training data."""
+    card = models.card(model)
+    data = replace(card.data, name=name, terms=terms)
+    write_card(model, replace(card, data=data, start_data=start))
+
+
+def weights(model) -> list[np.ndarray]:
+    return model.get_weights()
+
+
+def same(one, other) -> bool:
+    return all(map(np.array_equal, weights(one), weights(other)))
+
+
+def test_a_folder_is_a_repository(model, tmp_path, capsys):
+    import keras
+
+    trained_on(model, "bus_bra", "free use and redistribution with notice", ("duts",))
+    place = tmp_path / "repository"
+    assert main(["push", str(model), "--to", str(place)]) == 0
+    assert capsys.readouterr().out == f"written: {place}\n"
+    assert sorted(path.name for path in place.iterdir()) == sorted([*NAMES, "model.weights.h5"])
+    facts = huggingface_hub.ModelCard.load(place / "README.md").data
+    assert (facts.library_name, facts.pipeline_tag) == ("keras", "image-segmentation")
+    assert (facts.license, facts.license_name) == ("other", "terms-of-the-training-data")
+    assert "ultrasound" in facts.tags
+    dice = next(one for one in facts.eval_results if one.metric_type == "dice")
+    known = models.card(model).metrics["dice"]["mean"]
+    assert dice.metric_value == pytest.approx(known, abs=1e-4)
+    text = (place / "README.md").read_text()
+    assert "`bus_bra`: free use and redistribution with notice." in text
+    assert "`duts`: none stated; ImageNet photographs, research use. **Nobody has said" in text
+    assert "Apache" not in text.partition("## Terms")[2].partition("```")[0]
+    # Both ways to open it: this package verifies the file, Keras takes the unpacked parts.
+    assert same(models.load(place / "model.keras"), models.load(model))
+    assert same(keras.saving.load_model(place, compile=False), models.load(model))
+    assert main(["push", str(model), "--to", str(place)]) == 0  # The same again.
+    (place / "mine.txt").write_text("years of work")
+    assert main(["push", str(model), "--to", str(place)]) == 2
+    assert (
+        "holds something else than this model; give a new or empty folder"
+        in capsys.readouterr().err
+    )
+
+
+def test_what_was_pushed_is_opened_by_keras_and_by_this_package(server, model):
+    import keras
+
+    assert models.push(model, "hf://lab/breast") == f"{server.address}/lab/breast"
+    assert sorted(server.repositories["lab/breast"]) == sorted([*NAMES, "model.weights.h5"])
+    expected = models.load(model)
+    assert same(keras.saving.load_model("hf://lab/breast", compile=False), expected)
+    assert same(models.load("hf://lab/breast"), expected)
+    assert models.digest("hf://lab/breast") == models.digest(model)
+    assert models.card("hf://lab/breast").name == models.card(model).name
+    commit = huggingface_hub.HfApi(endpoint=server.address).model_info("lab/breast").sha
+    assert same(models.load(f"hf://lab/breast@{commit}"), expected)
+    with pytest.raises(ValueError, match="its card is kept by the Hub"):
+        models.record("hf://lab/breast", models.card(model).held_out)
+
+
+def test_a_run_may_start_from_the_hub(server, model, tmp_path):
+    models.push(model, "hf://lab/start")
+    sizes = ["--train-size", 4, "--validation-size", 2, "--image-size", 32, "--steps", 2]
+    words = ["finetune", "--init", "hf://lab/start", "--data", "simulated-xray:12", *sizes]
+    words += ["--batch-size", 2, "--validate-every", 1, "--output", tmp_path / "run"]
+    assert main([*map(str, words)]) == 0
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert models.digest(model) in json.dumps(config)
+
+
+def test_what_was_fetched_before_is_there_without_a_network(server, model, monkeypatch):
+    models.push(model, "hf://lab/breast")
+    models.digest("hf://lab/breast")
+    hub.fetched.cache_clear()
+    monkeypatch.setattr(
+        huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9"
+    )  # Nobody there.
+    assert same(models.load("hf://lab/breast"), models.load(model))
+    with pytest.raises(
+        OSError, match=r"^hf://lab/other: could not be fetched, for .* is not reached"
+    ):
+        models.load("hf://lab/other")
+    with pytest.raises(OSError, match="could not be pushed"):
+        models.push(model, "hf://lab/other")
+
+
+@pytest.mark.parametrize("fault", ["changed", "code", "no card", "huge"])
+def test_what_is_fetched_is_verified_as_any_file(server, model, fault, monkeypatch):
+    models.push(model, "hf://lab/breast")
+    files = server.repositories["lab/breast"]
+    saying = "is not the file that model.json describes"
+    if fault == "changed":
+        files["model.keras"] += b"\0"
+    elif fault == "code":
+        files["model.keras"] = b"cos\nsystem\n"
+    elif fault == "no card":
+        del files["model.json"]
+        saying = "hf://lab/breast: holds no model.json; `kerasunet push` writes both"
+    else:
+        monkeypatch.setattr(hub, "MOST_BYTES", 1000)
+        saying = "hf://lab/breast: its model.keras has more than 0 MB; not fetched"
+    with pytest.raises(ValueError, match=saying):
+        models.load("hf://lab/breast")
+
+
+def test_terms_that_forbid_redistribution_are_obeyed(server, model, tmp_path, capsys):
+    trained_on(model, "own", "own patients", ("jsrt",))
+    assert main(["push", str(model), "--to", "hf://lab/chest"]) == 2
+    said = capsys.readouterr().err
+    assert "hf://lab/chest: the terms of jsrt forbid redistribution" in said
+    assert server.asked == []
+    assert main(["push", str(model), "--to", str(tmp_path / "here")]) == 0
+    assert "> **The terms of jsrt, which these" in (tmp_path / "here" / "README.md").read_text()
+    assert main(["push", str(model), "--to", "hf://lab/chest", "--despite-terms"]) == 0
+    assert b"> **The terms of jsrt" in server.repositories["lab/chest"]["README.md"]
+
+
+@pytest.mark.parametrize(
+    ("text", "saying"),
+    [
+        ("hf://lab", "hf://lab: not an address of a model; it looks like hf://owner/name"),
+        ("hf://lab/../x", "not an address of a model"),
+        ("hf://lab/none", "hf://lab/none: no such model, or a private one: check the spelling"),
+        ("hf://lab/breast@none", "hf://lab/breast@none: has no such revision"),
+    ],
+)
+def test_wrong_addresses_are_told_in_a_line(server, model, text, saying, capsys):
+    models.push(model, "hf://lab/breast")
+    assert main(["predict", text, "x.png"]) == 2
+    said = capsys.readouterr().err
+    assert saying in said and said.count("\n") == 1
+
+
+def test_a_changed_model_is_not_pushed(model, tmp_path):
+    model.write_bytes(model.read_bytes() + b"\0")
+    with pytest.raises(ValueError, match="is not the file that mine.json describes"):
+        models.push(model, tmp_path / "place")
+    assert not (tmp_path / "place").exists()
+
+
+def test_another_server_is_named_by_the_environment(server, model, run_cli, tmp_path):
+    environment = {
+        "HF_ENDPOINT": server.address,
+        "HF_HOME": str(tmp_path / "home"),
+        "HF_TOKEN": "x",
+    }
+    done = run_cli("push", model, "--to", "hf://lab/far", environment=environment)
+    assert (done.returncode, done.stdout) == (0, f"written: {server.address}/lab/far\n"), (
+        done.stderr
+    )
+    assert "lab/far" in server.repositories
