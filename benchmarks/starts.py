@@ -121,6 +121,9 @@ TRIALS = {
     "bus_bra-full": replace(_OF_BUS_BRA, augmentation=PRESETS["full"], sides=()),
     "bus_bra-wide": _OF_BUS_BRA,
     "busi-mild": Trial(("busi",), "bus_bra/choose", _MILD, steps=1000),
+    "busi-mild-further": Trial(
+        ("busi",), "bus_bra/choose", _MILD, steps=1500, init="busi-mild", repeated=4
+    ),
     "shenzhen-wide": _OF_SHENZHEN,
     "xray": replace(_OF_SHENZHEN, init="shenzhen-wide", steps=1000),
     "joint-choose": replace(_JOINT, train=("bus_bra", "busi/choose"), target="busi/read"),
@@ -167,6 +170,7 @@ PRODUCTS = {
         _USE.format(what="breast ultrasound images"),
         (
             "bus_bra-mild-further-busi-read",
+            "busi-mild-further-bus_bra-read",
             "busi-mild-bus_bra-read",
             "joint-choose-8-busi-read",
             "joint-choose-busi-read",
