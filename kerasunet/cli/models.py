@@ -27,7 +27,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _row(card: models.ModelCard) -> tuple[str, ...]:
-    elsewhere = "; ".join([*map(_dice, card.evaluations), *map(_left_out, card.left_out)])
+    elsewhere = "; ".join([*map(_dice, card.evaluations), *map(_left_out, _unknown(card))])
     return card.name, _trained(card), _dice(card.held_out), elsewhere or "–"
 
 
@@ -35,6 +35,11 @@ def _trained(card: models.ModelCard) -> str:
     if card.name == models.NATURAL:
         return "start: any"
     return f"start: {card.kind_of_image}" if card.is_start else card.trained_layers
+
+
+def _unknown(card: models.ModelCard) -> list[models.LeftOut]:
+    """Return what was measured on hospitals of which no image at all was trained on."""
+    return [one for one in card.left_out if one.data not in one.trained_on]
 
 
 def _left_out(one: models.LeftOut) -> str:

@@ -80,7 +80,8 @@ def _left_out(card: ModelCard) -> list[str]:
     lines = [
         "## On a hospital that was left out",
         "",
-        "In one look, of networks made in the same way from the other data.",
+        "In one look, of networks made in the same way from the other data; `NAME/choose` and "
+        "`NAME/read` are halves of a data set, by patients or groups of near-duplicates.",
         "",
         "| trained on | measured on | size | Dice | 95 % interval | by part | empty ones marked |",
         "|---|---|---|---|---|---|---|",
