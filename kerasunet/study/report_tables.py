@@ -43,6 +43,38 @@ def advice(statistics: StudyStatistics) -> tuple[str, ...]:
     return tuple(text for text in found if text)
 
 
+def closing(statistics: StudyStatistics) -> tuple[str, ...]:
+    """Say, for each data set, what to tune, what to expect, and whether the lead is decided."""
+    return tuple(
+        sentence
+        for scenario in statistics.results.largest_scenarios
+        for sentence in _closing(statistics, scenario)
+    )
+
+
+def _closing(statistics: StudyStatistics, scenario: Scenario) -> Iterator[str]:
+    summary = statistics.summary_of(scenario).sort_values("mean", ascending=False)
+    best = summary.iloc[0]
+    yield (
+        f"On {_in_words(scenario)}, tune {best.name}: Dice {best['mean']:.3f} on images left out "
+        f"({interval(best['low'], best['high'])})."
+    )
+    if len(summary) < 2:
+        return
+    here = statistics.results.at(scenario)
+    second = str(summary.index[1])
+    found = compare_all(here, [(str(best.name), second)])
+    if not found:
+        return
+    lead = found[0]
+    decided = "decided over these patients" if lead.low > 0 else "undecided: either may be better"
+    yield (
+        f"The next best, {second}, is {lead.difference:.3f} behind "
+        f"({interval(lead.low, lead.high, signed)}); that is {decided}. Other training sets may "
+        "order them otherwise."
+    )
+
+
 def reservations(results: StudyResults) -> tuple[str, ...]:
     """Return what keeps a study from being final, in sentences; empty for a finished study."""
     return tuple(text for study in results.studies for text in _reservations(results, study))
