@@ -22,5 +22,6 @@ def test_a_study_ends_in_words_and_with_a_model(call_cli, tiny_model_file):
     assert "runs        4, of which 0 remain" in done.stdout
     card = models.card("study/model.keras")
     assert f"tune {card.strategy}:" in done.stdout
-    assert len(card.seen) == 12 and card.metrics["n"] == 12
+    assert len(card.seen) == 16 + 12, "those that its start has seen, and all of these"
+    assert card.metrics["n"] == 12
     assert keras.models.load_model("study/model.keras").count_params() == card.parameters
