@@ -2,11 +2,13 @@
 
     python benchmarks/starts.py train NAME --data SETS --output RUNS
     python benchmarks/starts.py evaluate NAME --data SETS --output RUNS
+    python benchmarks/starts.py ship NAME --data SETS --output RUNS
     python benchmarks/starts.py table
 
 SETS holds the folders bus_bra, busi, jsrt and shenzhen. A training that was stopped goes on where
 it was. The groups of a hospital that is left out are halved: trials are compared on one half, the
-other (`evaluate --half read`) is for the networks that were chosen. Rows go to docs/starts/.
+other (`evaluate --half read`) is for the networks that were chosen. Rows go to docs/starts/;
+`ship` registers a network in half precision, with these rows in its card.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ from kerasunet.data.augmentation_settings import (
 )
 from kerasunet.data.cases import DataSet
 from kerasunet.data.decoding import DecodedCases, decode
+from kerasunet.data.fingerprints import united
 from kerasunet.data.groups import regroup
 from kerasunet.data.loading import load
 from kerasunet.data.splits import split_cases
@@ -53,8 +56,11 @@ class Trial:
         steps: Optimizer steps.
         sides: The smallest and largest size to train at; empty for 128 pixels alone.
         simulated: Simulated cases to mix in.
-        init: Initial weights.
+        repeated: How often an image without a lesion counts; there are few of them.
+        init: Initial weights: a saved model's name, or another trial.
         batch: Images a step.
+        average: Names of trials or saved models whose weights are averaged, in place of a training
+            (Wortsman et al., Model soups, ICML 2022); they have an ancestor in common.
     """
 
     train: tuple[str, ...]
@@ -63,19 +69,21 @@ class Trial:
     steps: int = 1500
     sides: tuple[int, ...] = (96, 192)
     simulated: int = 0
+    repeated: int = 1
     init: str = "natural"
     batch: int = 8
+    average: tuple[str, ...] = ()
     more: dict[str, Any] = field(default_factory=dict)
 
-    def settings(self) -> PretrainSettings:
-        """Return the settings of the training."""
+    def settings(self, runs: Path) -> PretrainSettings:
+        """Return the settings of the training; `runs` holds the other trials."""
         smallest, largest = self.sides or (None, None)
         return PretrainSettings(
             data="+".join(self.train),
             validation_data=self.target or "simulated",
             smallest_size=smallest,
             largest_size=largest,
-            init=self.init,
+            init=file_of(self.init, runs),
             optimization=Optimization(
                 steps=self.steps,
                 batch_size=self.batch,
@@ -103,12 +111,82 @@ _MILD = Augmentation(
     frame=0.2,
     marks=0.25,
 )
+_JOINT = Trial(("bus_bra", "busi"), "", _MILD, steps=750, init="bus_bra-mild-further")
+_SOUP = ("ultrasound-contracting", "ultrasound-all", "bus_bra-wide", "bus_bra-mild-further")
 TRIALS = {
+    "bus_bra-average": replace(_OF_BUS_BRA, average=_SOUP),
+    "bus_bra-average-3": replace(_OF_BUS_BRA, average=_SOUP[1:]),
+    "bus_bra-average-2": replace(_OF_BUS_BRA, average=_SOUP[2:]),
     "bus_bra-mild-further": replace(_OF_BUS_BRA, augmentation=_MILD, init="ultrasound-all"),
     "bus_bra-full": replace(_OF_BUS_BRA, augmentation=PRESETS["full"], sides=()),
     "bus_bra-wide": _OF_BUS_BRA,
+    "busi-mild": Trial(("busi",), "bus_bra/choose", _MILD, steps=1000),
     "shenzhen-wide": _OF_SHENZHEN,
+    "xray": replace(_OF_SHENZHEN, init="shenzhen-wide", steps=1000),
+    "joint-choose": replace(_JOINT, train=("bus_bra", "busi/choose"), target="busi/read"),
+    "joint-read": replace(_JOINT, train=("bus_bra", "busi/read"), target="busi/choose"),
+    "joint": replace(_JOINT, steps=1500),
+    "joint-choose-8": replace(
+        _JOINT,
+        train=("bus_bra", "busi/choose"),
+        target="busi/read",
+        init="joint-choose",
+        repeated=8,
+    ),
+    "ultrasound": replace(_JOINT, init="joint", repeated=8),
 }
+
+
+@dataclass(frozen=True)
+class Product:
+    """What the card of a shipped network says beside what its training knows.
+
+    Attributes:
+        title: One line.
+        modality: What images it is for.
+        use: What it is meant for.
+        rows: Files of rows, without their suffix, of hospitals that were left out.
+        side: The size that it is best used at, in pixels.
+    """
+
+    title: str
+    modality: str
+    use: str
+    rows: tuple[str, ...]
+    side: int = 128
+
+
+_USE = (
+    "A start for fine-tuning on {what} of your own hospital, and a first look at them without any; "
+    "other organs and other objects need a fine-tuning. Images are stretched to squares."
+)
+PRODUCTS = {
+    "ultrasound": Product(
+        "start for breast ultrasound, lesions",
+        "ultrasound",
+        _USE.format(what="breast ultrasound images"),
+        (
+            "bus_bra-mild-further-busi-read",
+            "busi-mild-bus_bra-read",
+            "joint-choose-8-busi-read",
+            "joint-choose-busi-read",
+            "joint-read-busi-choose",
+        ),
+    ),
+    "xray": Product(
+        "start for chest X-rays, both lungs",
+        "xray",
+        _USE.format(what="chest X-rays")
+        + " Trained on Shenzhen alone; the masks' terms, CC BY-NC-SA, forbid commercial use.",
+        ("xray-jsrt-read",),
+        side=160,
+    ),
+}
+
+
+def file_of(name: str, runs: Path) -> str:
+    """Return the file of a trial, or the name of a saved model."""
+    return str(runs / name / "model.keras") if name in TRIALS else name
 
 
 def part(data: Path, name: str) -> DataSet:
@@ -126,7 +204,14 @@ def training_set(trial: Trial, data: Path) -> DataSet:
     sets = [part(data, name) for name in trial.train]
     if trial.simulated:
         sets.append(load(f"simulated-ultrasound:{trial.simulated}"))
-    cases = sorted((case for one in sets for case in one.cases), key=lambda case: case.key)
+    cases = [case for one in sets for case in one.cases]
+    cases += [
+        replace(case, key=f"{case.key} again {number}")
+        for number in range(1, trial.repeated)
+        for case in cases
+        if case.label == "normal" and "shenzhen" not in trial.train
+    ]
+    cases.sort(key=lambda case: case.key)
     return replace(
         sets[0],
         name="+".join(one.name for one in sets),
@@ -160,9 +245,33 @@ def train(options: argparse.Namespace) -> int:
             print(options.name, epoch, {k: round(v, 4) for k, v in logs.items()}, flush=True)
 
     trial = TRIALS[options.name]
+    if trial.average:
+        return average(trial, options)
     data = training_set(trial, options.data), validation_set(trial, options.data)
-    made = runs.pretrain(trial.settings(), options.output / options.name, [Told()], data=data)
+    made = runs.pretrain(
+        trial.settings(options.output), options.output / options.name, [Told()], data=data
+    )
     print(options.name, made.dice)
+    return 0
+
+
+def average(trial: Trial, options: argparse.Namespace) -> int:
+    """Save the network whose weights are the means of several networks'."""
+    from kerasunet import models
+
+    names = [file_of(name, options.output) for name in trial.average]
+    networks = [models.load(name) for name in names]
+    weights = zip(*(network.get_weights() for network in networks), strict=True)
+    networks[0].set_weights([np.mean(arrays, axis=0) for arrays in weights])
+    cards = [models.card(name) for name in names]
+    card = replace(
+        cards[-1],
+        seen=united(text for one in cards for text in one.seen),
+        settings={**cards[-1].settings, "average": [*trial.average]},
+    )
+    path = options.output / options.name / "model.keras"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    models.save(networks[0], path, card)
     return 0
 
 
@@ -175,8 +284,7 @@ def evaluate(options: argparse.Namespace) -> int:
     trial = TRIALS.get(options.name)
     target = options.target or trial.target.partition("/")[0]
     cases = part(options.data, f"{target}/{options.half}" if options.half else target).cases
-    file = options.output / options.name / "model.keras"
-    model = models.load(file if file.is_file() else options.name)
+    model = models.load(file_of(options.name, options.output))
     rows = []
     for side in SIDES:
         with_object = [case for case in cases if target != "busi" or case.label != "normal"]
@@ -220,6 +328,56 @@ def _by_size(decoded: DecodedCases, rows: Sequence[dict]) -> dict[str, float]:
     return {name: float(dice[which == number].mean()) for number, name in enumerate(names)}
 
 
+def ship(options: argparse.Namespace) -> int:
+    """Register a network, and say in its card how its recipe did on hospitals left out."""
+    from kerasunet import models
+    from kerasunet.models.model_card import write_card
+    from kerasunet.training.evaluation import evaluate as measure
+
+    product, trial = PRODUCTS[options.name], TRIALS[options.name]
+    made = file_of(options.trial or options.name, options.output)
+    judged = decode(validation_set(trial, options.data).cases, (product.side, product.side))
+    measured = measure(models.load(made), judged)
+    file = models.register(made, options.name, True)
+    left_out = [one for rows in product.rows if (one := _left_out(rows, product.side)) is not None]
+    card = models.card(options.name)
+    card = replace(
+        card,
+        title=product.title,
+        use=product.use,
+        modality=product.modality,
+        init=models.NATURAL,
+        seen=united(card.seen),
+        image_size=product.side,
+        metrics=measured.summary,
+        left_out=tuple(left_out),
+    )
+    write_card(file, card)
+    print(f"{file}: {len(card.seen):,} images, {len(left_out)} hospitals left out")
+    return 0
+
+
+def _left_out(name: str, side: int) -> Any:
+    """Return what a card says of a file of rows, at one size; nothing if it is not there."""
+    from kerasunet.models import LeftOut
+
+    file = HOME / f"{name}.json"
+    if not file.is_file():
+        return None
+    found = read_json(file)
+    (row,) = (row for row in found["rows"] if row["side"] == side)
+    return LeftOut(
+        trained_on=" + ".join(found["trial"]["train"]),
+        data=found["trial"]["target"].partition("/")[0],
+        cases=row["dice"]["n"],
+        image_size=row["side"],
+        dice={bound: row["dice"][bound] for bound in ("mean", "low", "high")},
+        parts={**row["by_label"], **row["by_size"]},
+        empty=row.get("normals", 0),
+        marked=row.get("falsely_marked"),
+    )
+
+
 def table(_: argparse.Namespace) -> int:
     """Print the trials as Markdown."""
     print("| network | measured on | size | Dice | 95 % interval | normals marked |")
@@ -238,7 +396,7 @@ def table(_: argparse.Namespace) -> int:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     verbs = parser.add_subparsers(required=True)
-    for function in (train, evaluate, table):
+    for function in (train, evaluate, ship, table):
         verb = verbs.add_parser(function.__name__)
         verb.set_defaults(run=function)
         if function is not table:
@@ -248,6 +406,8 @@ def main() -> int:
     verb = verbs.choices["evaluate"]
     verb.add_argument("--target", default="", help="another data set than the trial's")
     verb.add_argument("--half", choices=("", *HALVES), default="choose")
+    verb = verbs.choices["ship"]
+    verb.add_argument("--trial", default="", help="the network, if not that of this name")
     options = parser.parse_args()
     return options.run(options)
 

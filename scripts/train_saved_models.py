@@ -1,6 +1,7 @@
 """Train, evaluate and register the models that ship: every strategy, ultrasound and X-ray.
 
 Run it again to go on after an interruption. Each step is a `kerasunet` command, printed first.
+`benchmarks/seen_images.py` then makes of the models with nothing trained names for their start.
 """
 
 from __future__ import annotations
@@ -54,7 +55,8 @@ def _make(modality: str, strategy: str, runs: Path, data: str, more: Sequence[st
     steps += ("--precision", "mixed_bfloat16")
     sizes = ("--train-size", "all", "--validation-size", "0")
     saved = ("--output", str(runs / name), "--save-as", name, "--half-precision")
-    _kerasunet("finetune", "--layers", strategy, "--data", data, *sizes, *steps, *more, *saved)
+    start = ("--init", "natural", "--layers", strategy)
+    _kerasunet("finetune", *start, "--data", data, *sizes, *steps, *more, *saved)
 
 
 def _make_organs(runs: Path) -> None:

@@ -12,7 +12,7 @@ study() { # NAME FOLDER FOLD SIZE [options]
     local name=$1 folder=$2 fold=$3 size=$4
     shift 4
     [ -n "$folder" ] || return 0
-    ${PYTHON:-python} -m kerasunet study --data "$folder" --output "docs/study/$name" \
+    ${PYTHON:-python} -m kerasunet study --init natural --data "$folder" --output "docs/study/$name" \
         --only-folds "$fold" --train-sizes "$size" --workers "${WORKERS:-2}" --no-estimate --no-report \
         --strategies none scratch contracting expanding all 'shallow:*' 'deep:*' auto 'outer:*' 'inner:*' "$@"
 }

@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import argparse
 import re
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from kerasunet import models, runs
 from kerasunet.backend import start_backend
 from kerasunet.cli import options as shared
 from kerasunet.data.augmentation_settings import PRESETS
+from kerasunet.files import read_json
 from kerasunet.models.model_card import asked_layers
+from kerasunet.options import declared
 from kerasunet.strategies import describe_grammar
 from kerasunet.training.settings import FinetuneSettings, to_json
 
@@ -23,7 +27,10 @@ EPILOG = f"strategies for --layers:\n{describe_grammar()}"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    shared.add_settings(parser, FinetuneSettings)
+    shared.add_settings(parser, FinetuneSettings, without=("init",))
+    init = declared(FinetuneSettings)["init"]
+    fitting = f"{init.help} (the start that fits the images: ultrasound, xray, or natural)"
+    shared.add_option(parser, "init", replace(init, help=fitting))
     add("--output", type=Path, help="run directory (default: runs/DATA_LAYERS)")
     add("--save-as", metavar="NAME", help="also register the model as saved_models/NAME.keras")
     add("--half-precision", action="store_true", help="with --save-as: a file of half the size")
@@ -33,8 +40,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    given = shared.values_of(options, FinetuneSettings)
     settings = FinetuneSettings(
-        **shared.values_of(options, FinetuneSettings),
+        **{**given, "init": options.init or FinetuneSettings.init},
         architecture=shared.architecture(options),
         optimization=shared.optimization(options),
         augmentation=PRESETS[options.augmentation],
@@ -43,11 +51,17 @@ def run(options: argparse.Namespace) -> int:
     files = runs.RunDirectory(directory)
     if options.save_as is not None:
         models.check_name(options.save_as, None if options.restart else files.model)
-    _check_layers(settings)
     from kerasunet.runs.preparation import require_trained_head
 
+    if options.init or models.is_registered(settings.init):
+        _check_layers(settings)
     prepared = runs.prepare(settings)
     print(shared.describe_data(prepared.data), flush=True)
+    if options.init is None:
+        recorded = None if options.restart else _recorded_init(files)
+        settings = replace(settings, init=recorded or runs.fitting_start(prepared.data))
+        _check_layers(settings)
+        print(f"start       {settings.init}; --init takes another", flush=True)
     require_trained_head(settings, prepared.data.objects)
     if options.restart:
         files.require_removable(settings)
@@ -64,6 +78,14 @@ def run(options: argparse.Namespace) -> int:
         saved = models.register(files.model, options.save_as, options.half_precision)
         print(f"registered  {saved}")
     return 0
+
+
+def _recorded_init(files: runs.RunDirectory) -> str | None:
+    """Return the registered start of a run that may go on: a new version may prefer another."""
+    with suppress(OSError, ValueError, LookupError, TypeError):
+        init = str(read_json(files.config)["settings"]["init"])
+        return init if models.is_registered(init) else None
+    return None
 
 
 def _check_layers(settings: FinetuneSettings) -> None:

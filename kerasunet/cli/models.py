@@ -1,4 +1,7 @@
-"""List the saved models: what trained, on what, and the Dice on held-out cases and elsewhere."""
+"""List the saved models: what trained, on what, and the Dice on held-out cases and elsewhere.
+
+A start is a model to begin a fine-tuning with; the list says for which images it is meant.
+"""
 
 from __future__ import annotations
 
@@ -24,8 +27,19 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _row(card: models.ModelCard) -> tuple[str, ...]:
-    elsewhere = "; ".join(map(_dice, card.evaluations))
-    return card.name, card.trained_layers, _dice(card.held_out), elsewhere or "–"
+    elsewhere = "; ".join([*map(_dice, card.evaluations), *map(_left_out, card.left_out)])
+    return card.name, _trained(card), _dice(card.held_out), elsewhere or "–"
+
+
+def _trained(card: models.ModelCard) -> str:
+    if card.name == models.NATURAL:
+        return "start: any"
+    return f"start: {card.kind_of_image}" if card.is_start else card.trained_layers
+
+
+def _left_out(one: models.LeftOut) -> str:
+    dice = one.dice
+    return f"{one.data} left out {dice['mean']:.3f} ({dice['low']:.3f} to {dice['high']:.3f})"
 
 
 def _dice(evaluation: models.RecordedEvaluation) -> str:

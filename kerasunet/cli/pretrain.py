@@ -1,7 +1,7 @@
-"""Pre-train a U-Net on natural images with salient-object masks, in grey.
+"""Pre-train a U-Net on natural images with salient-object masks, in grey, or on images of a lab.
 
-With --data oxford_iiit_pet it downloads photographs that need no registration. If it is stopped or
-killed, the same command resumes it.
+With --data oxford_iiit_pet it downloads photographs that need no registration. What comes out is
+a start, which finetune --init takes. If it is stopped or killed, the same command resumes it.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     shared.add_settings(parser, PretrainSettings)
     add("--output", type=Path, default=Path("runs/natural"), help="(runs/natural)")
     add("--save-as", metavar="NAME", help="also register the model as saved_models/NAME.keras")
+    add("--half-precision", action="store_true", help="with --save-as: a file of half the size")
     add("--restart", action="store_true", help="remove an earlier run in the output folder first")
     shared.add_optimization(parser, PretrainSettings.optimization)
     shared.add_architecture(parser, "with --init scratch")
@@ -51,7 +52,8 @@ def run(options: argparse.Namespace) -> int:
         trained = runs.pretrain(settings, options.output, [bar], data=data, restart=options.restart)
     print(_report(trained))
     if options.save_as:
-        print(f"registered  {models.register(trained.files.model, options.save_as)}")
+        saved = models.register(trained.files.model, options.save_as, options.half_precision)
+        print(f"registered  {saved}")
     return 0
 
 

@@ -107,6 +107,12 @@ def image_identities(cases: Sequence[Case]) -> dict[str, str]:
     return found
 
 
+def united(identities: Iterable[str]) -> tuple[str, ...]:
+    """Return identities sorted, each image once: with its fingerprint, if any has it."""
+    by_digest = {text[:DIGEST_DIGITS]: text for text in sorted(identities, key=len)}
+    return tuple(sorted(by_digest.values()))
+
+
 def known_images(identities: Sequence[str], known: Iterable[str]) -> np.ndarray:
     """Tell which images are known: the same pixels, or the look of a copy.
 

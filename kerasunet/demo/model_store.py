@@ -15,7 +15,7 @@ from kerasunet.demo.images import MODALITIES
 from kerasunet.objects import ONE_OBJECT
 
 _USUAL_OBJECTS = {"xray": ("lungs",)}
-PRETRAINED = "natural"
+PRETRAINED = models.NATURAL
 """Registered name of the pre-trained network that all others start from."""
 
 
@@ -48,7 +48,9 @@ class SavedModel:
     @property
     def is_pretrained(self) -> bool:
         """Whether it is the pre-trained network itself, or a copy with nothing trained."""
-        return self.name == PRETRAINED or not self.card.is_fine_tuned
+        if self.name == PRETRAINED:
+            return True
+        return not (self.card.is_fine_tuned or self.card.is_start)
 
     @property
     def is_visitors(self) -> bool:
@@ -62,7 +64,9 @@ class SavedModel:
 
     @property
     def _trained(self) -> str:
-        return "none (pre-trained)" if self.is_pretrained else self.card.trained_layers
+        if self.is_pretrained:
+            return "none (pre-trained)"
+        return f"start: {self.name}" if self.card.is_start else self.card.trained_layers
 
 
 @dataclass

@@ -80,7 +80,7 @@ def _left_out(card: ModelCard) -> list[str]:
     lines = [
         "## On a hospital that was left out",
         "",
-        "Of networks made in the same way from the other data, in one look; they are not shipped.",
+        "In one look, of networks made in the same way from the other data.",
         "",
         "| trained on | measured on | size | Dice | 95 % interval | by part | empty ones marked |",
         "|---|---|---|---|---|---|---|",

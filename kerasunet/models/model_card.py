@@ -167,7 +167,7 @@ class ModelCard:
     @property
     def is_start(self) -> bool:
         """Whether a fine-tuning is meant to begin with it."""
-        return self.role == "start"
+        return self.role == "start" and "layers" not in self.settings
 
     @property
     def kind_of_image(self) -> str:

@@ -21,8 +21,9 @@ def starts_for(modality: str = "") -> tuple[str, ...]:
 
 
 def start_for(modality: str | None) -> str:
-    """Return the start that fits a modality, or `natural` where there is none."""
-    return starts_for(modality)[0] if modality else NATURAL
+    """Return the start that fits a modality: that of its name, else the first, else `natural`."""
+    found = starts_for(modality) if modality else ()
+    return modality if modality in found else (*found, NATURAL)[0]
 
 
 def seen_images(known: ModelCard) -> tuple[frozenset[str], bool]:

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from kerasunet.runs.finetuning import Run as Run, finetune as finetune
     from kerasunet.runs.preparation import (
         PreparedData as PreparedData,
+        fitting_start as fitting_start,
         load_pretraining_data as load_pretraining_data,
         prepare as prepare,
     )

@@ -12,12 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from kerasunet import models
-from kerasunet.data.augmentation_settings import Augmentation
 from kerasunet.files import read_json, read_record, remove_unfinished, write_json, writing
 from kerasunet.metrics import with_unknown_bounds
 from kerasunet.options import declared
 from kerasunet.strategies import parse
-from kerasunet.training.settings import FinetuneSettings, Optimization, PretrainSettings, to_json
+from kerasunet.training.settings import FinetuneSettings, Optimization, to_json
 
 if sys.platform == "win32":  # That a directory is used twice at once is not noticed there.
     fcntl = None
@@ -315,7 +314,7 @@ def versions() -> dict[str, str]:
 
 _IMPLIED = {
     name: option.implied
-    for settings in (Augmentation, Optimization, FinetuneSettings, PretrainSettings)
+    for settings in (Optimization, FinetuneSettings, FinetuneSettings.augmentation)
     for name, option in declared(settings).items()
     if option.implied is not None
 }

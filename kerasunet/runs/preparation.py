@@ -13,10 +13,11 @@ import numpy as np
 from kerasunet import models
 from kerasunet.data.cases import NEAR_DUPLICATES, Case, DataSet
 from kerasunet.data.decoding import DecodedCases, decode, foreground_shares
-from kerasunet.data.fingerprints import image_identities, known_images
+from kerasunet.data.fingerprints import image_identities, known_images, united
 from kerasunet.data.groups import GIVEN, regroup, with_group_pattern
 from kerasunet.data.loading import SIMULATED, load
 from kerasunet.data.mask_checks import require_objects, require_one_code
+from kerasunet.data.modality import Modality, guess_of_all, modality_of
 from kerasunet.data.splits import Split, development_keys, split_cases
 from kerasunet.models import ModelCard
 from kerasunet.objects import Objects
@@ -30,6 +31,7 @@ from kerasunet.training.settings import (
 
 HEAD = "head"
 """Name of a network's last layer."""
+_LOOKED_AT = 9
 MOST_VALIDATION, VALIDATION_SHARE = 20, 0.2
 """How many images validate unless their number is given: a share, but no more than the first."""
 
@@ -261,13 +263,13 @@ def with_seen(
         else:
             seen |= {*start.seen}
             by_name = start.seen_by
-    return replace(card, seen=tuple(sorted(seen)), seen_by=by_name, start_data=tuple(sorted(names)))
+    return replace(card, seen=united(seen), seen_by=by_name, start_data=tuple(sorted(names)))
 
 
 def size_warning(settings: FinetuneSettings | PretrainSettings) -> str:
     """Return a warning if a run's start was trained at another image size, otherwise nothing."""
     start, size = _card_of_start(settings.init), settings.image_size
-    if start is None or start.image_size == size:
+    if start is None or start.trained_sizes[0] <= size <= start.trained_sizes[1]:
         return ""
     return (
         f"{start.name} was trained on images of {start.image_size}×{start.image_size} pixels, this "
@@ -323,6 +325,17 @@ def modality_of_start(init: str) -> str:
     """Return the kind of image that a start is for; empty if nobody knows."""
     card = _card_of_start(init)
     return "" if card is None else card.kind_of_image
+
+
+def modality_of_data(data: DataSet) -> Modality | None:
+    """Return what kind of image a data set holds: by its name, else as some images look."""
+    some = data.cases[:: max(1, len(data) // _LOOKED_AT)][:_LOOKED_AT]
+    return modality_of(data.name) or guess_of_all(case.load().image for case in some)
+
+
+def fitting_start(data: DataSet) -> str:
+    """Return the registered start that fits the images of a data set, `natural` if none does."""
+    return models.start_for(modality_of_data(data))
 
 
 def _card_of_start(init: str) -> ModelCard | None:

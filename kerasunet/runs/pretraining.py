@@ -23,6 +23,7 @@ from kerasunet.runs.directory import RunDirectory, exclusive
 from kerasunet.runs.preparation import (
     has_new_head,
     load_pretraining_data,
+    modality_of_data,
     size_warning,
     with_seen,
 )
@@ -160,8 +161,13 @@ def _decode(data: DataSet, channels: int, side: int) -> DecodedCases:
 def _card(
     settings: PretrainSettings, data: DataSet, validation: DataSet, evaluation: Evaluation
 ) -> models.ModelCard:
+    modality, sides = modality_of_data(data), settings.sides
+    what = "natural images" if modality == "photograph" else data.name
     card = models.ModelCard(
-        title="U-Net pre-trained on natural images",
+        title=f"U-Net pre-trained on {what}",
+        role="start",
+        modality=modality or "",
+        sizes=(sides[0], sides[-1]) if sides else (),
         strategy="all",
         init=Path(settings.init).name,
         data=models.DataNote.of(data),

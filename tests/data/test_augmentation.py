@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from kerasunet.data import NO_AUGMENTATION, Augmentation, DecodedCases, augment
+from kerasunet.data.appearance import change_appearance
 from kerasunet.training.batches import Batches
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -159,6 +160,80 @@ def test_settings_out_of_range_are_named(name, value):
         only(**{name: value})
 
 
+# --- how it might look elsewhere ------------------------------------------------------------------
+
+APPEARANCE = {
+    "gain": 0.5,
+    "blur": 0.03,
+    "shadow": 1.0,
+    "opacity": 1.0,
+    "marks": 1.0,
+    "inversion": 1.0,
+}
+
+
+@pytest.mark.parametrize(("name", "value"), APPEARANCE.items())
+def test_each_change_of_appearance_leaves_the_mask_alone(name, value):
+    image, mask = disc()
+    changes = []
+    for seed in range(8):
+        new_image, new_mask = view(only(**{name: value}), seed, (image, mask))
+        assert np.array_equal(new_mask, mask) and new_image.dtype == np.float32
+        assert new_image.min() >= 0 and new_image.max() <= 255
+        changes.append(np.abs(new_image - image).mean())
+    assert np.mean(changes) > 0.4 and np.ptp(changes) > 0 or name == "inversion"
+
+
+def test_effects_that_are_off_draw_nothing():
+    image, mask = disc()
+    rng, untouched = np.random.default_rng(3), np.random.default_rng(3)
+    same, same_mask = change_appearance(image.astype(np.float32), mask, Augmentation(), rng)
+    assert np.array_equal(same, image) and np.array_equal(same_mask, mask)
+    assert rng.bit_generator.state == untouched.bit_generator.state
+
+
+def test_a_frame_hides_image_and_mask():
+    image, mask = np.full((80, 100, 1), 200, np.uint8), np.ones((80, 100), bool)
+    views = [view(only(frame=1.0), seed, (image, mask)) for seed in range(12)]
+    assert all(np.array_equal(new_image[..., 0] == 200, new_mask) for new_image, new_mask in views)
+    shares = [new_mask.mean() for _, new_mask in views]
+    assert min(shares) > 0.4 and min(shares) < 0.9
+
+
+def test_an_opaque_half_is_white_and_still_object():
+    image, mask = disc()
+    dark = np.where(mask, 20, 90).astype(np.uint8)[..., None]
+    for seed in range(6):
+        new_image, new_mask = view(only(opacity=1.0), seed, (dark, mask))
+        assert np.array_equal(new_mask, mask)
+        columns = np.arange(96)[None, :] * np.ones((96, 1))
+        left, right = (
+            new_image[..., 0][mask & half].mean() for half in (columns < 40, columns > 40)
+        )
+        assert abs(left - right) > 10
+        assert np.array_equal(new_image[:, :8], dark[:, :8])
+
+
+def test_inversion_and_aspect():
+    image, mask = disc()
+    assert np.array_equal(view(only(inversion=1.0), 0, (image, mask))[0], 255.0 - image)
+    ratios = []
+    for seed in range(40):
+        height, width = np.ptp(np.argwhere(view(only(aspect=0.5), seed, disc())[1]), axis=0)
+        ratios.append(width / height)
+    assert 0.6 < min(ratios) < 0.85 and 1.2 < max(ratios) < 1.6
+
+
+def test_grain_makes_noise_coarser():
+    flat = np.full((96, 96, 1), 120, np.uint8), np.zeros((96, 96), bool)
+
+    def roughness(grain):
+        images = [view(only(speckle=0.5, grain=grain), seed, flat)[0][..., 0] for seed in range(12)]
+        return np.mean([np.abs(np.diff(one)).mean() / one.std() for one in images])
+
+    assert roughness(0.1) < 0.7 * roughness(0.0)
+
+
 # --- batches --------------------------------------------------------------------------------------
 
 COUNT = 10
@@ -246,3 +321,25 @@ def test_order_does_not_depend_on_the_augmentation(cases):
     assert [indices(plain.batch(s)) for s in range(4)] == [
         indices(flipped.batch(s)) for s in range(4)
     ]
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_steps_of_several_sizes_are_a_pure_function_of_seed_and_step(channels):
+    cases = DecodedCases(
+        ("a",), ("a",), noise(64, 64, channels)[0][None], np.ones((1, 64, 64), bool), (None,)
+    )
+    sides = (32, 64, 96)
+
+    def batches(seed):
+        return Batches(cases, 2, Augmentation(), seed=seed, sides=sides)
+
+    made = [batches(0).batch(step) for step in range(40)]
+    found = [images.shape[1] for images, _ in made]
+    assert set(found) == set(sides) and found.count(32) > found.count(96)
+    assert all(
+        i.shape == (2, s, s, channels) and m.shape == (2, s, s, 1)
+        for (i, m), s in zip(made, found, strict=True)
+    )
+    again = batches(0).batch(7)
+    assert np.array_equal(again[0], made[7][0]) and np.array_equal(again[1], made[7][1])
+    assert found != [batches(1).batch(step)[0].shape[1] for step in range(40)]

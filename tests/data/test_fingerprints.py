@@ -13,6 +13,7 @@ from kerasunet.data.fingerprints import (
     image_identities,
     known_images,
     recognized,
+    united,
 )
 
 COUNT = 24
@@ -72,5 +73,6 @@ def test_identities_tell_the_same_pixels_and_older_ones_have_no_fingerprint(tmp_
     assert len({*identities}) == 3 and {len(text) for text in identities} == {80}
     assert known_images(identities, [identities[1]]).tolist() == [False, True, False]
     assert known_images(identities, [identities[2][:16]]).tolist() == [False, False, True]
+    assert united([identities[0], identities[0][:16]]) == (identities[0],)
     simulated = [*image_identities(load("simulated-xray:2").cases).values()]
     assert known_images(simulated, simulated[:1]).tolist() == [True, False]

@@ -30,6 +30,7 @@ from kerasunet.demo.finetune.rendering import (
 )
 from kerasunet.demo.model_store import PRETRAINED, SavedModel
 from kerasunet.runs.directory import RunDirectory
+from kerasunet.runs.preparation import fitting_start
 from kerasunet.training.settings import FinetuneSettings, Optimization
 
 _BUSY = {"api_visibility": "private", "show_progress": "minimal"}
@@ -131,6 +132,7 @@ class _Tab:
                 names,
                 value=PRETRAINED if PRETRAINED in names else None,
                 label="Start from",
+                info="Set to what fits your images; natural serves any",
                 elem_id="finetune-init",
             )
             self.image_size = gr.Dropdown(
@@ -166,7 +168,7 @@ class _Tab:
     # What happens
 
     def connect(self) -> None:
-        checked = [self.found, self.start, self.adaptation.start]
+        checked = [self.found, self.start, self.adaptation.start, self.init]
         chosen = [self.objects, self.threshold]
         self.adaptation.connect()
         self.archive.upload(self._open_archive, [self.archive, *chosen], checked, **_BUSY)
@@ -287,13 +289,15 @@ class _Tab:
 
 
 def _checked(check: Callable[[], Report]) -> list[Any]:
-    """Return what the check found, and whether training may start."""
+    """Return what the check found, whether training may begin, and the start that fits."""
     try:
         report = check()
     except (ValueError, OSError) as error:
-        return [problem_html(error), *[gr.update(interactive=False)] * 2]
-    usable = report.data is not None and not report.counts()["error"]
-    return [check_html(report), *[gr.update(interactive=usable)] * 2]
+        return [problem_html(error), *[gr.update(interactive=False)] * 2, gr.update()]
+    if report.data is None or report.counts()["error"]:
+        return [check_html(report), *[gr.update(interactive=False)] * 2, gr.update()]
+    fitting = fitting_start(report.data)
+    return [check_html(report), *[gr.update(interactive=True)] * 2, gr.update(value=fitting)]
 
 
 def _downloads(directory: Path) -> list[str]:
