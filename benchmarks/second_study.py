@@ -43,7 +43,9 @@ from scipy import optimize, stats
 
 from kerasunet.data.cases import Case
 from kerasunet.data.decoding import decode
+from kerasunet.data.modality import Modality, modality_of
 from kerasunet.files import read_json, write_json
+from kerasunet.layer_selection.evidence import Evidence, Nearness
 from kerasunet.runs.preparation import load_data
 from kerasunet.strategies import parse
 from kerasunet.study.plan import StudySettings
@@ -57,6 +59,7 @@ EVIDENCE = HOME.parent.parent / "kerasunet" / "layer_selection" / "evidence.csv"
 RATES_FILE = "rates.json"
 DEVELOPMENT = {"bus_bra": 300, "busi": 120, "jsrt": 100, "shenzhen": 120}
 LABELS = {"busi": ("benign", "malignant")}
+START_WORDS = {"far": "photographs", "close": "another hospital's images of this kind"}
 SIDES = {128: ("bus_bra", "busi", "jsrt", "shenzhen"), 256: ("bus_bra",)}
 TUNED_ON = {"bus_bra": "bus_bra", "busi": "bus_bra", "jsrt": "jsrt", "shenzhen": "jsrt"}
 CLOSE = {"busi": "ultrasound-all", "shenzhen": "jsrt-all"}
@@ -494,8 +497,50 @@ def evidence(options: argparse.Namespace) -> int:
         if (folder / RUNS).is_file():
             rows += _evidence_of(cell, stage, read_tables(folder)[0])
     pd.DataFrame(rows).to_csv(EVIDENCE, index=False, float_format="%.4f")
-    print(f"{EVIDENCE}: {len(rows)} rows")
+    print(f"{len(rows)} findings are in kerasunet/layer_selection/{EVIDENCE.name}\n")
+    print("| kind | images | start | tune | behind the best, expected | Dice in the studies |")
+    print("|---|---|---|---|---|---|")
+    for modality in ("ultrasound", "xray"):
+        for size, start in ((20, "far"), (80, "far"), (20, "close")):
+            print(
+                f"| {modality} | {size} | {START_WORDS[start]} | {_advice(modality, size, start)} |"
+            )
+    _print_left_out(Evidence.published())
     return 0
+
+
+def _print_left_out(known: Evidence) -> None:
+    """Print what is lost where the evidence of a data set is left out, and it is chosen for."""
+    print(
+        "\n| set | images | start | chosen without it | behind the best of the cell, in hindsight |"
+    )
+    print("|---|---|---|---|---|")
+    cells = {(one.data, one.images, one.start) for one in known.findings}
+    for data, size, start in sorted(cells):
+        beliefs = known.without([data]).strategies(start, modality_of(data), size)
+        here = {
+            one.strategy: one
+            for one in known.findings
+            if (one.data, one.images, one.start) == (data, size, start)
+        }
+        text = next((text for text in beliefs if text in here), None)
+        if text is not None:
+            one = here[text]
+            lost = f"{one.behind:.4f} ± {one.error:.4f}, {one.sets} sets"
+            print(f"| {data} | {size} | {START_WORDS[start]} | `{text}` | {lost} |")
+
+
+def _advice(modality: Modality, size: int, start: Nearness) -> str:
+    """Return what the evidence says to tune, how sure it is, and what that reached."""
+    known = Evidence.published()
+    text, belief = next(iter(known.strategies(start, modality, size).items()))
+    found = [
+        f"{one.data}, {one.images} images, {one.sets} sets: {one.dice:.3f}"
+        for one in known.findings
+        if (one.start, one.strategy) == (start, text) and modality_of(one.data) == modality
+    ]
+    listed = "; ".join(dict.fromkeys(found)) or "none of this kind"
+    return f"`{text}` | {belief.behind:.3f} ± {belief.error:.3f} | {listed}"
 
 
 def _evidence_of(cell: Cell, stage: str, cases: pd.DataFrame) -> Iterator[dict]:

@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from kerasunet import models
+from kerasunet.backend import start_backend
 from kerasunet.cli import options as shared
 from kerasunet.data.augmentation_settings import PRESETS
 from kerasunet.options import Option, declared
@@ -59,6 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--plan", action="store_true", help="print the plan and the estimate, and run nothing")
     add("--no-estimate", action="store_true", help="start without timing a trial")
     add("--retry-failed", action="store_true", help="run failed runs again")
+    add("--final", action="store_true", help="at the end, train the best strategy on all images")
     add("--no-report", action="store_true", help="write no figures and no report at the end")
     _add_executor(parser)
     shared.add_optimization(parser, default.run.optimization)
@@ -99,7 +101,28 @@ def _run(options: argparse.Namespace, settings: StudySettings, directory: Path) 
 
         print(f"report      {write_report(directory)}")
     print(f"tables      {directory / 'cases.csv'}, {directory / 'runs.csv'}")
+    if study.tables.finished():
+        _print_answer(study, options.final)
     return 1 if failures else 0
+
+
+def _print_answer(study, final: bool) -> None:
+    """Print the answer in words, and make the final model if it is wanted."""
+    from kerasunet.study.report_words import closing
+    from kerasunet.study.results import read_results
+    from kerasunet.study.stats import StudyStatistics
+
+    sentences = closing(StudyStatistics(read_results([study.directory])))
+    print(shared.printable("\n".join(["", *sentences])), flush=True)
+    if not final:
+        print(f"--final trains it on all images and saves {study.directory / 'model.keras'}")
+        return
+    start_backend()
+    from kerasunet.study.final_model import train_final_model
+
+    path = train_final_model(study)
+    print(f"model       {path}, trained on all images")
+    print(f"use it      kerasunet predict {path} YOUR_IMAGES --output masks")
 
 
 def _settings(options: argparse.Namespace) -> StudySettings:

@@ -22,7 +22,7 @@ Nearness = Literal["close", "far"]
 """A start is close if it was trained on images of the same kind, and finds their objects."""
 
 _FILE = Path(__file__).with_name("evidence.csv")
-_OTHER_MODALITY = 0.2
+_OTHER_MODALITY = 0.1
 """What a study of another kind of image counts, against 1."""
 _ONE_STUDY = 0.01
 """Standard deviation, in Dice, of what one study says about another data set, at least."""
@@ -61,11 +61,11 @@ class Finding:
     error: float
     sets: int
 
-    def weight(self, modality: Modality | None, images: int) -> float:
-        """Return how much this says about a kind of image and a number of images, above 0."""
+    def likeness(self, modality: Modality | None, images: int) -> float:
+        """Return how near this is to a kind of image and a number of images, above 0 to 1."""
         same = modality is None or modality_of(self.data) == modality
         distance = abs(math.log2(max(images, 1) / self.images))
-        return self.sets * 2.0**-distance * (1.0 if same else _OTHER_MODALITY)
+        return 2.0 ** (-distance / 2) * (1.0 if same else _OTHER_MODALITY)
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ class Evidence:
         for (data, size, start), some in cells.items():
             if start == "close" and (others := cells.get((data, size, "far"))):
                 gaps.append(max(o.dice for o in some) - max(o.dice for o in others))
-                weights.append(some[0].weight(modality, images))
+                weights.append(some[0].likeness(modality, images))
         mean, spread = _mean_and_spread(gaps, weights) if gaps else (0.0, 0.0)
         return Belief(mean, math.hypot(spread, _STARTS))
 
@@ -131,10 +131,11 @@ def _pooled(findings: Iterable[Finding], modality: Modality | None, images: int)
         by_data[one.data].append(one)
     means, errors, weights = [], [], []
     for some in by_data.values():
-        own = [one.weight(modality, images) for one in some]
+        likeness = [one.likeness(modality, images) for one in some]
+        own = [one.sets * like for one, like in zip(some, likeness, strict=True)]
         means.append(_mean([one.behind for one in some], own))
         errors.append(_mean([one.error**2 for one in some], own))
-        weights.append(max(own))
+        weights.append(max(likeness))
     mean, spread = _mean_and_spread(means, weights)
     least = _ONE_STUDY / len(by_data) ** 0.5
     return Belief(mean, math.sqrt(_mean(errors, weights) + spread**2 + least**2))

@@ -35,7 +35,7 @@ from kerasunet.study.figures.style import (
     VERMILLION,
     Drawing,
 )
-from kerasunet.study.report_tables import advice, answer, reservations
+from kerasunet.study.report_words import advice, answer, reservations
 from kerasunet.study.results import read_results
 from kerasunet.study.stats import StudyStatistics
 from kerasunet.study.tables import RECORD
