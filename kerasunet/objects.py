@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
+if TYPE_CHECKING:
+    import numpy as np
 
 MOST_EXCLUSIVE, MOST_OVERLAPPING = 254, 8
 """How many objects one byte a pixel can tell apart; 255 often means "unknown" in files."""
@@ -72,17 +73,19 @@ class Objects:
         Where exclusive objects overlap, the one that is named last lies on top.
         """
         if not self.several:
-            return np.asarray(planes[0], bool)
-        joined = np.zeros(planes[0].shape, np.uint8)
+            return planes[0].astype(bool, copy=False)
+        joined = (planes[0] & False).astype("uint8")
         for number, plane in enumerate(planes):
             if self.overlapping:
-                joined |= np.asarray(plane, bool).astype(np.uint8) << np.uint8(number)
+                joined |= plane.astype("uint8") << number
             else:
                 joined[plane] = number + 1
         return joined
 
     def planes(self, masks: np.ndarray) -> np.ndarray:
         """Return the mask of each object, bool, `(objects, …)`, of masks of any shape."""
+        import numpy as np  # Cards and options need these names, and no arrays.
+
         if not self.several:
             return masks[None].astype(bool, copy=False)
         if self.overlapping:
@@ -99,7 +102,8 @@ class Objects:
         """Return the probability of each object, `(objects, …)`, of squeezed outputs."""
         if not self.several:
             return outputs[None]
-        return np.moveaxis(outputs[..., int(self.exclusive) :], -1, 0)
+        found = outputs[..., int(self.exclusive) :]
+        return found.transpose(found.ndim - 1, *range(found.ndim - 1))
 
     def decide(self, outputs: np.ndarray, threshold: float = 0.5) -> np.ndarray:
         """Turn a network's squeezed outputs into masks.
@@ -113,7 +117,7 @@ class Objects:
             Masks as `encode` gives them, `(…)`.
         """
         if self.exclusive:
-            return outputs.argmax(axis=-1).astype(np.uint8)
+            return outputs.argmax(axis=-1).astype("uint8")
         return self.encode(list(self.probabilities(outputs) >= threshold))
 
     def check(self, masks: np.ndarray) -> None:
@@ -124,8 +128,8 @@ class Objects:
                 names them.
         """
         most = 2 ** len(self) - 1 if self.overlapping else len(self)
-        if masks.dtype != np.uint8 or (masks.size and int(masks.max()) > most):
-            found = masks.dtype if masks.dtype != np.uint8 else f"values up to {masks.max()}"
+        if masks.dtype != "uint8" or (masks.size and int(masks.max()) > most):
+            found = masks.dtype if masks.dtype != "uint8" else f"values up to {masks.max()}"
             raise ValueError(
                 f"masks of {len(self)} objects ({self}) must be uint8 of 0 to {most}, not {found}"
             )

@@ -1,54 +1,24 @@
-"""Modality: what kind of image a data set holds, by its name, and a guess from one image."""
+"""Modality: what kind of image a data set holds, by its name or guessed from its images."""
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable
-from typing import Literal
 
 import cv2
 import numpy as np
 
 from kerasunet.data.decoding import to_grey
+from kerasunet.data.modality_names import (
+    MODALITY_LABELS as MODALITY_LABELS,
+    Modality as Modality,
+    modality_of as modality_of,
+)
 
-Modality = Literal["ultrasound", "xray", "photograph"]
-MODALITY_LABELS: dict[Modality, str] = {
-    "ultrasound": "Ultrasound",
-    "xray": "X-ray",
-    "photograph": "Photograph",
-}
-_NAMES: dict[Modality, tuple[str, ...]] = {
-    "ultrasound": ("bus_bra", "bus_uclm", "busi", "oasbud", "udiat", "simulated-ultrasound"),
-    "xray": ("jsrt", "montgomery", "shenzhen", "simulated-xray"),
-    "photograph": (
-        *("duts", "ecssd", "msra10k", "oxford_iiit_pet", "xpie"),
-        "simulated-natural",
-    ),
-}
-_ARCHIVES: dict[Modality, tuple[str, ...]] = {
-    "ultrasound": ("Dataset_BUSI_with_GT", "BUS-UCLM", "DatasetB"),
-    "xray": ("ChinaSet_AllFiles", "MontgomerySet", "JSRT_SCR"),
-    "photograph": ("DUTS-TR", "DUTS-TE"),
-}
 _SIDE = 256
 _GRAIN, _GRAIN_OF_SYMMETRIC = 0.02, 0.03
 _COLOR, _COLORED = 16, 0.2
 """Grey levels between channels that make a color, and the share of an image that has one."""
-
-
-def modality_of(data_name: str) -> Modality | None:
-    """Return what kind of image a data set holds.
-
-    Args:
-        data_name: Name of a data set, as `DataSet.name` gives it or as its archive spells it
-            (`bus_bra`, `BUSBRA`, `Dataset_BUSI_with_GT`, `simulated-xray:60`). Case, `-`, `_`
-            and spaces do not matter.
-
-    Returns:
-        `"ultrasound"`, `"xray"`, `"photograph"`, or `None` where the name does not say.
-    """
-    return _BY_SPELLING.get(_plain(data_name.partition(":")[0]))
 
 
 def guess_modality(image: np.ndarray) -> Modality:
@@ -93,15 +63,3 @@ def _has_colors(image: np.ndarray) -> bool:
         return False
     levels = image.astype(np.float32, copy=False)
     return bool((np.ptp(levels, axis=2) > _COLOR).mean() > _COLORED)
-
-
-def _plain(name: str) -> str:
-    return re.sub(r"[-_\s]", "", name).casefold()
-
-
-_BY_SPELLING: dict[str, Modality] = {
-    _plain(name): modality
-    for table in (_NAMES, _ARCHIVES)
-    for modality, names in table.items()
-    for name in names
-}

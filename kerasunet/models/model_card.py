@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from kerasunet.architecture import Architecture
-from kerasunet.data.modality import modality_of
+from kerasunet.data.modality_names import modality_of
 from kerasunet.files import sha256, write_json, write_text
 from kerasunet.models.card_text import lines_of
 from kerasunet.models.json_fields import (

@@ -353,15 +353,19 @@ def test_who_comes_through_a_tunnel_or_a_proxy_is_a_stranger(site, config, heade
     started = [
         event for event in config["dependencies"] if named["finetune-steps"] in event["inputs"]
     ]
-    (folder,) = (e for e in config["dependencies"] if e["inputs"] == [named["finetune-folder"]])
-    (zipped,) = (e for e in config["dependencies"] if e["inputs"] == [named["finetune-zip"]])
-    told = happen(site, folder["id"], [str(ROOT)], headers)["data"][0]
+    opened = {event["inputs"][0]: event for event in config["dependencies"] if event["inputs"]}
+    folder, zipped = opened[named["finetune-folder"]], opened[named["finetune-zip"]]
+    no_choice = ["", None]  # Of an object and of a threshold.
+    told = happen(site, folder["id"], [str(ROOT), *no_choice], headers)["data"][0]
     assert "folders can be named only on this machine" in told
-    told = happen(site, zipped["id"], [None], headers)["data"][0]
+    told = happen(site, zipped["id"], [None, *no_choice], headers)["data"][0]
     assert "training is off for visitors from other machines" in told
     answer = happen(site, started[0]["id"], ["all", 10, "tiny", 32, 1e-3], headers)
     assert "training is off for visitors from other machines" in json.dumps(answer)
-    told = happen(site, folder["id"], [str(ROOT / "nowhere")])["data"][0]
+    (adapting,) = (e for e in config["dependencies"] if e["inputs"] == [named["adapt-budget"]])
+    answer = happen(site, adapting["id"], ["quick"], headers)
+    assert "training is off for visitors from other machines" in json.dumps(answer)
+    told = happen(site, folder["id"], [str(ROOT / "nowhere"), *no_choice])["data"][0]
     assert "nowhere: not a folder" in told
 
 

@@ -838,7 +838,7 @@ for _words, _message in (
     ("finetune --save-as ../evil", r"'\.\./evil' is not a valid model name"),
     ("finetune --save-as ''", "the value is empty"),
     ("finetune --init nowhere.keras", r"nowhere\.keras: neither a registered model"),
-    ("finetune --init hf://evil/model", r"hf://evil/model: neither a registered model"),
+    ("finetune --init hf://evil", r"hf://evil: not an address of a model"),
     ("finetune --init https://example.org/m.keras", r"https://.*: neither a registered model"),
     ("finetune --data ''", "the value is empty"),
     ("finetune --data simulated-xray:-3", r"simulated-xray:-3: the number of cases must be"),
