@@ -139,7 +139,7 @@ def _adapted(lab: Lab, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _dice(model, whole: DataSet, keys: Sequence[str], threshold: float) -> np.ndarray:
-    from kerasunet.training.loop import predict
+    from kerasunet.training.prediction import predict
 
     cases = decode(whole.select(keys), (SIDE, SIDE))
     return dice_of_each(cases.masks, predict(model, cases.images) >= threshold)

@@ -141,7 +141,7 @@ class _Repetition:
 
     def _trained(self, choice: str, keys: Sequence[str]) -> dict[str, Any]:
         from kerasunet.metrics.measures import dice_of_each
-        from kerasunet.training.loop import predict
+        from kerasunet.training.prediction import predict
 
         annotated = self.pool.select(keys)
         rest = self.pool.select([key for key in self.pool.keys if key not in set(keys)])

@@ -283,7 +283,7 @@ def evaluate(options: argparse.Namespace) -> int:
     """Measure a network on a hospital, at several sizes."""
     from kerasunet import models
     from kerasunet.training.evaluation import evaluate as measure
-    from kerasunet.training.loop import predict
+    from kerasunet.training.prediction import predict
 
     trial = TRIALS.get(options.name)
     target = options.target or trial.target.partition("/")[0]

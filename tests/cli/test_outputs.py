@@ -139,10 +139,13 @@ def own_images(tmp_path_factory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("verb", ["finetune", "pretrain"])
-def test_a_restart_never_removes_the_start_it_was_given(call, earlier, verb):
+@pytest.mark.parametrize(
+    ("verb", "saying"),
+    [("finetune", "--init needs it; use another"), ("pretrain", "run: is a run of another verb")],
+)
+def test_a_restart_never_removes_the_start_it_was_given(call, earlier, verb, saying):
     words = [verb, "--init", "run/model.keras", "--image-size", 32]
-    refused(call, *words, "--output", "run", "--restart", saying="--init needs it; use another")
+    refused(call, *words, "--output", "run", "--restart", saying=saying)
 
 
 @pytest.mark.slow
