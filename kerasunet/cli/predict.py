@@ -83,9 +83,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--format",
         nargs="+",
-        default=["png"],
+        default=[],
         metavar="FORMAT",
-        help=f"of the masks, one or several: {', '.join(FORMATS)} (png)",
+        help=f"of the masks, one or several: {', '.join(FORMATS)} (png); with manifests, which "
+        "name the images by their paths, so that the masks can be corrected and read back",
     )
     add(
         "--also",
@@ -153,11 +154,12 @@ def _files(options: argparse.Namespace) -> PredictionFiles:
     model, digest = facts.pop("model"), facts.pop("sha256")
     return PredictionFiles(
         options.output,
-        tuple(dict.fromkeys(options.format)),
+        tuple(dict.fromkeys(options.format)) or ("png",),
         models.card(options.model).marked,
         Algorithm(model, digest, __version__, facts),
         overlays=not options.no_overlays,
         uncertainty=options.uncertainty,
+        manifests=bool(options.format),
     )
 
 

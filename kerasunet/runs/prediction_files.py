@@ -104,6 +104,7 @@ class PredictionFiles:
         algorithm: Who made the masks.
         overlays: Whether masks are drawn on images, too.
         uncertainty: Whether maps of uncertainty are written.
+        manifests: Whether tables that name the images by their paths are written, too.
     """
 
     folder: Path
@@ -112,6 +113,7 @@ class PredictionFiles:
     algorithm: writers.Algorithm
     overlays: bool = True
     uncertainty: bool = False
+    manifests: bool = True
     _coco: dict[str, writers.CocoImage] = field(init=False, default_factory=dict)
 
     def mask_of(self, frame: Frame) -> str:
@@ -207,7 +209,7 @@ class PredictionFiles:
                 self.folder / _COCO, writers.coco_content(self._coco.values(), self.objects.names)
             )
             written.append(_COCO)
-        pairs = [image["pair"] for image in images if "pair" in image and "row" in image]
+        pairs = [image["pair"] for image in images if image.get("pair") and "row" in image]
         for form in self.formats:
             if form in _MANIFESTS and (rows := self._manifest_rows(form, pairs)):
                 write_text(self.folder / _manifest(form), _table(rows))
@@ -223,9 +225,12 @@ class PredictionFiles:
         """Return what manifests are to say of a frame.
 
         Returns:
-            The image and, by format, its mask; none where a manifest cannot say which frame it is
-            about, or where frames that were not segmented would count as empty.
+            The image and, by format, its mask, none where a manifest cannot say which frame it is
+            about, or where frames that were not segmented would count as empty. Nothing without
+            manifests.
         """
+        if not self.manifests:
+            return {}
         masks = {}
         if frame.wanted == frame.total:
             masks = {form: _OF_FILES[form].format(frame.file) for form in _OF_FILES}

@@ -9,10 +9,9 @@ import json
 import os
 import pty
 import shutil
-import signal
 import stat
+import subprocess
 import sys
-import time
 import warnings
 from contextlib import suppress
 from pathlib import Path
@@ -29,6 +28,7 @@ from kerasunet.cli import main, predict as verb
 from kerasunet.cli.options import check_outputs
 from kerasunet.data import load
 from kerasunet.files import FileWarning, NotWritten, write_json
+from kerasunet.processes import environment
 from kerasunet.runs.directory import RunDirectory, exclusive
 from kerasunet.training.settings import FinetuneSettings, PretrainSettings
 
@@ -649,14 +649,23 @@ def test_an_empty_value_does_not_mean_this_folder(call, words):
         load("")
 
 
-def test_sigterm_ends_a_verb_like_ctrl_c(call, monkeypatch):
-    def stop(*_, **__):
-        os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(5)
-
-    monkeypatch.setattr("kerasunet.data.checking.check", stop)
-    assert call("check", "simulated-xray:3") == (143, "stopped\n")
-    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+def test_sigterm_ends_a_verb_like_ctrl_c(tmp_path):
+    """In a process of its own: what starts tests need not do so in its main thread."""
+    code = (
+        "import os, signal, sys, time\n"
+        "import kerasunet.data.checking.report as report\n"
+        "from kerasunet import cli\n"
+        "def stop(*_, **__):\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    time.sleep(5)\n"
+        "report.check = stop\n"
+        "status = cli.main(['check', 'simulated-xray:3'])\n"
+        "assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL\n"
+        "sys.exit(status)\n"
+    )
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=tmp_path, env=environment(), capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (143, "stopped\n")
 
 
 def test_a_warning_made_an_error_is_no_fault(call, monkeypatch):

@@ -49,7 +49,7 @@ def trained_on(model: Path, name: str, terms: str, start: tuple[str, ...] = ()) 
     """Change what a card says of the training data."""
     card = models.card(model)
     data = replace(card.data, name=name, terms=terms)
-    write_card(model, replace(card, data=data, start_data=start))
+    write_card(model, replace(card, data=data, start_data=start, modality=""))
 
 
 def weights(model) -> list[np.ndarray]:

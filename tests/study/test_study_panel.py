@@ -86,7 +86,7 @@ def test_command_line_draws_a_panel(tuned, tiny_model_file, tmp_path, monkeypatc
     words = ["panel", "--data", "simulated-ultrasound:3", "--output", "out/panel.png"]
     models = [f"pre-trained={tiny_model_file}", str(tuned.directory / "model.keras")]
     assert main([*words, "--models", *models]) == 0
-    assert capsys.readouterr().out.splitlines()[:2] == ["out/panel.png", "out/panel.svg"]
+    assert capsys.readouterr().out.splitlines()[1:3] == ["out/panel.png", "out/panel.svg"]
     with Image.open(tmp_path / "out" / "panel.png") as image:
         assert "pre-trained Dice" in image.info["Description"]
         assert "the best and the worst of the 3 held-out cases" in image.info["Comment"]
