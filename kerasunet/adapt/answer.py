@@ -68,7 +68,10 @@ class Answer:
         candidate = self.chosen.candidate
         start = short_name(candidate.start)
         if candidate.is_untouched:
-            return f"Use {start} as it is; tuning it brought nothing on these images."
+            tried = [one.candidate for one in self.chosen.weighed if not one.candidate.is_untouched]
+            if any(one.start == candidate.start for one in tried):
+                return f"Use {start} as it is; tuning it brought nothing on these images."
+            return f"Use {start} as it is."
         return f"Start from {start} and tune {candidate.strategy}."
 
     def sentences(self) -> list[str]:

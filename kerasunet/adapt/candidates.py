@@ -88,13 +88,14 @@ class Contenders:
 
         Args:
             keys: The cases to judge by.
-            trained: How many of those that are trained to take, at least 1. What nobody has tried
-                often may be better than it looks, so they are ordered by what they are behind less
-                one standard deviation.
+            trained: How many of those that are trained to take, at least 1: the favorite, and then
+                by what they are behind less one standard deviation, for what nobody has tried
+                often may be better than it looks.
         """
         beliefs = self.beliefs(keys)
-        promising = sorted(beliefs, key=lambda one: beliefs[one].behind - beliefs[one].error)
-        costly = [one for one in promising if not one.is_untouched][:trained]
+        favorite, *others = [one for one in beliefs if not one.is_untouched]
+        others.sort(key=lambda one: beliefs[one].behind - beliefs[one].error)
+        costly = [favorite, *others][:trained]
         return {c: b for c, b in beliefs.items() if c.is_untouched or c in costly}
 
 

@@ -291,6 +291,8 @@ def test_a_start_that_knows_the_images_leads_and_may_stay_untouched():
         Candidate("clinic", 128, "none"),
     ]
     assert beliefs[Candidate("natural", 128, "3*shallow:4")].behind == pytest.approx(0.06)
+    assert [*field.shortlist(["a", "b"], 1)] == [*beliefs][:2], "the favorite, and untouched"
+    assert {one.start for one in field.shortlist(["a", "b"], 2)} == {"natural", "clinic"}
 
 
 def test_a_start_that_does_not_find_the_objects_is_as_far_as_photographs():
