@@ -9,11 +9,7 @@ import cv2
 import numpy as np
 
 from kerasunet.data.decoding import to_grey
-from kerasunet.data.modality_names import (
-    MODALITY_LABELS as MODALITY_LABELS,
-    Modality as Modality,
-    modality_of as modality_of,
-)
+from kerasunet.data.modality_names import Modality
 
 _SIDE = 256
 _GRAIN, _GRAIN_OF_SYMMETRIC = 0.02, 0.03

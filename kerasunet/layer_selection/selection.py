@@ -14,7 +14,8 @@ import numpy as np
 
 from kerasunet.data.augmentation_settings import Augmentation
 from kerasunet.data.decoding import DecodedCases
-from kerasunet.data.modality import Modality, guess_modality, modality_of
+from kerasunet.data.modality import guess_modality
+from kerasunet.data.modality_names import Modality, modality_of
 from kerasunet.freezing import layout_of
 from kerasunet.layer_selection.evidence import Belief, Evidence, Nearness, Weighed, weigh
 from kerasunet.layer_selection.trials import TrialListener, search

@@ -17,7 +17,8 @@ from kerasunet.data.fingerprints import image_identities, known_images, united
 from kerasunet.data.groups import GIVEN, regroup, with_group_pattern
 from kerasunet.data.loading import SIMULATED, load
 from kerasunet.data.mask_checks import require_objects, require_one_code
-from kerasunet.data.modality import Modality, guess_of_all, modality_of
+from kerasunet.data.modality import guess_of_all
+from kerasunet.data.modality_names import Modality, modality_of
 from kerasunet.data.splits import Split, development_keys, split_cases
 from kerasunet.models import ModelCard
 from kerasunet.objects import Objects
