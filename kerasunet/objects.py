@@ -102,8 +102,9 @@ class Objects:
         """Return the probability of each object, `(objects, …)`, of squeezed outputs."""
         if not self.several:
             return outputs[None]
-        found = outputs[..., int(self.exclusive) :]
-        return found.transpose(found.ndim - 1, *range(found.ndim - 1))
+        import numpy as np
+
+        return np.moveaxis(outputs[..., int(self.exclusive) :], -1, 0)
 
     def decide(self, outputs: np.ndarray, threshold: float = 0.5) -> np.ndarray:
         """Turn a network's squeezed outputs into masks.
