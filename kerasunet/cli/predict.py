@@ -302,8 +302,6 @@ class _Segmenters:
         found = [segment(image) for segment in self._each]
         probabilities = [one.probability for one in found]
         doubts = uncertainty(probabilities)
-        if found[0].objects.several:
-            doubts = doubts.max(axis=0)
         if len(found) == 1:
             return found[0], doubts
         return averaged(found, self._each[0].threshold), doubts

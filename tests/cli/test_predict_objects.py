@@ -44,7 +44,6 @@ def scan(tmp_path):
     return tmp_path / "scans" / "scan.png"
 
 
-@pytest.mark.xfail(reason="predict of several objects fails: axes do not match", strict=False)
 def test_labels_are_written_with_a_row_for_each_object(models, scan, call_cli, tmp_path):
     words = ("predict", models[False], scan, "--engine", "keras", "--output", "out")
     words += ("--format", "png", "nifti", "labelme", "coco", "--uncertainty")
@@ -56,6 +55,8 @@ def test_labels_are_written_with_a_row_for_each_object(models, scan, call_cli, t
     assert [row["object"] for row in rows] == [*OBJECTS]
     assert [int(row["area_pixels"]) for row in rows] == [(labels == n).sum() for n in (1, 2)]
     assert (tmp_path / "out" / "overlays" / "scan.png").is_file()
+    (found,) = (tmp_path / "out" / "uncertainty").glob("scan*.png")
+    assert cv2.imread(str(found), cv2.IMREAD_UNCHANGED).shape == (48, 48)
     read = load(tmp_path / "out" / "coco", objects=[o for n, o in enumerate(OBJECTS, 1)
                                                     if (labels == n).any()])  # fmt: skip
     mask = read.cases[0].load().mask
