@@ -31,7 +31,7 @@ from kerasunet.adapt.starts import (
     sizes_of,
     usable_starts,
 )
-from kerasunet.adapt.survey import MARK, OBJECT_SIDE_OF, Survey, survey
+from kerasunet.adapt.survey import MARK, OBJECT_SIDE_OF, Survey, load_cases, survey
 from kerasunet.backend import prepared_backend
 from kerasunet.data.cases import DataSet
 from kerasunet.drawing import write_png
@@ -39,7 +39,6 @@ from kerasunet.files import read_json, write_json, write_text
 from kerasunet.layer_selection.evidence import Evidence
 from kerasunet.models import ModelCard
 from kerasunet.runs.directory import exclusive
-from kerasunet.runs.preparation import load_data
 from kerasunet.training.prediction import predict
 
 RECORD, ANSWER, WORK = "adapt.json", "answer.json", "work"
@@ -52,7 +51,11 @@ _USED = 0.8
 
 
 def adapt(
-    settings: AdaptSettings, directory: str | os.PathLike, listener: Listener | None = None
+    settings: AdaptSettings,
+    directory: str | os.PathLike,
+    listener: Listener | None = None,
+    *,
+    data: DataSet | None = None,
 ) -> Answer:
     """Find out which layers to tune from which start on a lab's images, and make the model.
 
@@ -68,6 +71,7 @@ def adapt(
             `cases.csv`, `check.html`, `pairs.png`, `failures.png`, and `work/`, which may be
             removed.
         listener: Is told how it is going.
+        data: What `load_cases` returned for these settings; loaded here unless given.
 
     Returns:
         The answer.
@@ -78,9 +82,11 @@ def adapt(
         ValueError: The data cannot be used, the directory belongs to other data, or no start is
             left.
     """
+    started = time.perf_counter()
+    data = load_cases(settings) if data is None else data
     folder, listener = Path(directory), listener or Silent()
     with exclusive(folder), prepared_backend(**settings.optimization.computation):
-        return _Adaptation(settings, folder, listener, time.perf_counter()).run()
+        return _Adaptation(settings, folder, listener, started).run(data)
 
 
 @dataclass(frozen=True)
@@ -92,10 +98,9 @@ class _Adaptation:
     listener: Listener
     started: float
 
-    def run(self) -> Answer:
-        before = self._claim()
+    def run(self, data: DataSet) -> Answer:
+        before = self._claim(data.name)
         self.listener.phase("looking at the images")
-        data = load_data(self.settings.of_run("all", "natural", OBJECT_SIDE_OF))
         pictures = Pictures(data)
         found = survey(self.settings, data, pictures.at(OBJECT_SIDE_OF))
         found.write(self.folder)
@@ -109,9 +114,9 @@ class _Adaptation:
         self._write(answer)
         return answer
 
-    def _claim(self) -> dict[str, Any]:
+    def _claim(self, name: str) -> dict[str, Any]:
         """Return the earlier answer in the directory, and refuse a directory of something else."""
-        record, asked = self.folder / RECORD, {"data": str(self.settings.data)}
+        record, asked = self.folder / RECORD, {"data": name}
         if not record.is_file():
             others = sorted(path.name for path in self.folder.iterdir())
             if others:
@@ -202,23 +207,24 @@ class _Adaptation:
         cases = pictures.at(contenders.untouched[0].image_size)
         folds = deal(cases, plan.get("folds", {}), self.settings.optimization.seed)
         asked = {"budget": self.settings.budget, "minutes": self.settings.minutes}
+        costs = self._costs(pictures, contenders)
         if plan.get("asked") == asked:
             steps, trained = plan["steps"], plan["trained"]
         else:
-            steps, trained = self._plan(pictures, contenders, len(folds))
+            steps, trained = self._plan(costs, len(folds))
         group_of = dict(zip(cases.keys, cases.groups, strict=True))
         fold_of = {group_of[key]: n for n, keys in enumerate(folds) for key in keys}
         record.parent.mkdir(exist_ok=True)
         write_json(record, {"asked": asked, "steps": steps, "trained": trained, "folds": fold_of})
-        self._tell_plan(pictures, contenders, trained, steps=steps, folds=len(folds))
+        self._tell_plan(costs, trained, steps=steps, folds=len(folds))
         fits = Fits(self.folder / WORK / "fits", pictures, self.settings, steps, self.listener)
         return CrossValidation(folds, contenders, fits, trained)
 
-    def _plan(self, pictures: Pictures, contenders: Contenders, folds: int) -> tuple[int, int]:
+    def _plan(self, costs: tuple[float, float], folds: int) -> tuple[int, int]:
         """Return how many steps to train, and how many candidates, within the budget."""
         limits = self.settings.limits
         seconds = limits.minutes * 60 * _USED - _STARTING - (time.perf_counter() - self.started)
-        step, images = self._costs(pictures, contenders)
+        step, images = costs
         for trained in range(limits.candidates, 0, -1):
             trainings = _trainings(trained, folds)
             left = seconds - trained * _COMPILING - trained * folds * images
@@ -228,16 +234,10 @@ class _Adaptation:
         return int(np.clip(steps, limits.fewest_steps, limits.steps)), trained
 
     def _tell_plan(
-        self,
-        pictures: Pictures,
-        contenders: Contenders,
-        trained: int,
-        *,
-        steps: int,
-        folds: int,
+        self, costs: tuple[float, float], trained: int, *, steps: int, folds: int
     ) -> None:
         trainings = _trainings(trained, folds)
-        step, images = self._costs(pictures, contenders)
+        step, images = costs
         seconds = trainings * steps * step + trained * (_COMPILING + folds * images)
         self.listener.planned(trainings * steps, seconds)
 

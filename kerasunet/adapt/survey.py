@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,16 +13,15 @@ from kerasunet.data.checking import Report, check
 from kerasunet.data.checking.names import proposal_for
 from kerasunet.data.checking.report import as_html
 from kerasunet.data.decoding import DecodedCases
-from kerasunet.data.modality import guess_modality
 from kerasunet.data.modality_names import MODALITY_LABELS, Modality, modality_of
 from kerasunet.data.splits import groups_in_words
 from kerasunet.drawing import contact_sheet, write_png
 from kerasunet.files import write_text
+from kerasunet.runs.preparation import load_data, modality_of_data
 
 OBJECT_SIDE_OF = 128
 """Object sizes are told in pixels of an image of so many pixels a side."""
 _SHEET = 48
-_GUESSED_FROM = 40
 MARK = b"kerasunet adapt"
 
 
@@ -35,7 +32,7 @@ class Survey:
     Attributes:
         data: The annotated cases, near-duplicates joined to groups.
         report: What the check found.
-        modality: The kind of image.
+        modality: The kind of image; `None` where nothing tells.
         is_guessed: Whether that is a guess from the images.
         object_side: Median side of an object, the square root of its area, in pixels of 128.
         empty: Number of masks without an object.
@@ -43,7 +40,7 @@ class Survey:
 
     data: DataSet
     report: Report
-    modality: Modality
+    modality: Modality | None
     is_guessed: bool
     object_side: float
     empty: int
@@ -53,13 +50,18 @@ class Survey:
         """What the groups are, in words: patients that somebody named, or images."""
         return groups_in_words(self.data.cases)
 
+    @property
+    def kind(self) -> str:
+        """The kind of image, in a word."""
+        return "unknown kind" if self.modality is None else MODALITY_LABELS[self.modality]
+
     def lines(self) -> list[str]:
         """Return what is worth knowing, a line each."""
         data, counts = self.data, self.report.counts()
         guess = ", by the look of them" if self.is_guessed else ""
         lines = [
             f"{len(data):,} annotated images ({self.groups}), "
-            f"{MODALITY_LABELS[self.modality]}{guess}; read as {data.layout}",
+            f"{self.kind}{guess}; read as {data.layout}",
         ]
         if data.unannotated:
             lines.append(f"{len(data.unannotated):,} images without a mask, left out of training")
@@ -87,6 +89,23 @@ class Survey:
         write_png(folder / "pairs.png", sheet, mark=MARK)
 
 
+def load_cases(settings: AdaptSettings) -> DataSet:
+    """List the annotated cases in the requested groups; nothing heavy is imported for that.
+
+    Raises:
+        FileNotFoundError: The data do not exist.
+        ValueError: The data cannot be used, or mark several objects.
+    """
+    data = load_data(settings.of_run("all", "natural", OBJECT_SIDE_OF))
+    if data.objects.several:
+        names = data.objects.names
+        raise ValueError(
+            f"{data.name}: marks {data.objects}; adapt works on one object at a time: choose "
+            f"--objects {names[0]}, or unite them, --objects {','.join(names)}"
+        )
+    return data
+
+
 def survey(settings: AdaptSettings, data: DataSet, cases: DecodedCases) -> Survey:
     """Look at a data set.
 
@@ -98,7 +117,6 @@ def survey(settings: AdaptSettings, data: DataSet, cases: DecodedCases) -> Surve
     Raises:
         ValueError: The data cannot be used.
     """
-    known = modality_of(data.name)
     shares = cases.masks.mean((1, 2))
     return Survey(
         data=data,
@@ -109,13 +127,8 @@ def survey(settings: AdaptSettings, data: DataSet, cases: DecodedCases) -> Surve
             settings.mask_threshold,
             group_pattern=settings.group_pattern,
         ),
-        modality=known or _guessed(cases.images),
-        is_guessed=known is None,
+        modality=modality_of_data(data),
+        is_guessed=modality_of(data.name) is None,
         object_side=float(np.sqrt(np.median(shares[shares > 0])) * OBJECT_SIDE_OF),
         empty=int((shares == 0).sum()),
     )
-
-
-def _guessed(images: Sequence[np.ndarray] | np.ndarray) -> Modality:
-    some = images[:: max(1, len(images) // _GUESSED_FROM)]
-    return Counter(guess_modality(np.squeeze(image)) for image in some).most_common(1)[0][0]

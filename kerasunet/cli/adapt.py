@@ -44,14 +44,16 @@ def run(options: argparse.Namespace) -> int:
     directory = options.output or Path("runs") / f"adapt_{name}"
     if options.save_as is not None:
         models.check_name(options.save_as, directory / "model.keras")
+    from kerasunet.adapt.survey import load_cases
 
+    data = load_cases(settings)  # What is wrong with it is said before TensorFlow starts.
     start_backend()
     from kerasunet.adapt import adapt
     from kerasunet.adapt.adapting import registered
     from kerasunet.cli.progress import AdaptProgress
 
     with AdaptProgress() as progress:
-        answer = adapt(settings, directory, progress)
+        answer = adapt(settings, directory, progress, data=data)
     print(shared.printable("\n\n".join(answer.sentences())))
     print(f"\neverything  {directory}/report.html, answer.md, cases.csv, pairs.png")
     if options.save_as:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -14,7 +13,7 @@ import numpy as np
 
 from kerasunet.data.augmentation_settings import Augmentation
 from kerasunet.data.decoding import DecodedCases
-from kerasunet.data.modality import guess_modality
+from kerasunet.data.modality import guess_of_all
 from kerasunet.data.modality_names import Modality, modality_of
 from kerasunet.freezing import layout_of
 from kerasunet.layer_selection.evidence import Belief, Evidence, Nearness, Weighed, weigh
@@ -146,7 +145,7 @@ def choose(
     if not strategy.is_auto:
         raise ValueError(f"{strategy}: nothing to choose; write auto or auto:search")
     started = time.perf_counter()
-    model, modality = model_factory(), modality_of(data) or guessed(training)
+    model, modality = model_factory(), modality_of(data) or _guessed(training)
     untouched = _untouched(model, training)
     nearness = nearness_of(untouched, start_modality, modality)
     priors = candidates(
@@ -169,7 +168,7 @@ def choose(
         asked=str(strategy),
         strategy=weighed[0].candidate,
         nearness=nearness,
-        modality=modality,
+        modality=modality or "",
         images=len(training),
         untouched=untouched,
         candidates=weighed,
@@ -221,10 +220,9 @@ def _shares(strategy: Strategy, layout: NetworkLayout) -> object:
     return shares, strategy.statistics(layout)
 
 
-def guessed(training: DecodedCases) -> Modality:
-    """Return the kind of image that most of some cases look like."""
+def _guessed(training: DecodedCases) -> Modality | None:
     some = training.images[:: max(1, len(training) // _LOOKED_AT)]
-    return Counter(guess_modality(np.squeeze(image)) for image in some).most_common(1)[0][0]
+    return guess_of_all(np.squeeze(image) for image in some)
 
 
 def _untouched(model: keras.Model, training: DecodedCases) -> float:

@@ -324,6 +324,23 @@ def test_the_command_answers_in_words(short, pairs, tiny_model_file, call_cli):
     assert "training steps to come" in done.stderr
 
 
+def test_data_that_cannot_be_used_leave_nothing_and_cost_no_start_of_tensorflow(run_cli, tmp_path):
+    done = run_cli("adapt", "nowhere", "--output", "out", environment={"PYTHONVERBOSE": "1"})
+    assert done.returncode == 2 and "nowhere: " in done.stderr
+    assert "import 'tensorflow'" not in done.stderr and not (tmp_path / "out").exists()
+
+
+def test_several_objects_are_refused_with_the_remedy(tiny_model_file, tmp_path):
+    folder = write_pairs(tmp_path / "two", 8)
+    for path in (folder / "masks").iterdir():
+        mask = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) // 255
+        mask[:, 16:] *= 2
+        cv2.imwrite(str(path), mask)
+    with pytest.raises(ValueError, match="adapt works on one object"):
+        adapt(settings_for(folder, tiny_model_file, objects=("a=1", "b=2")), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_wrong_budgets_are_refused(call_cli):
     done = call_cli("adapt", "x", "--budget", "lavish")
     assert done.returncode == 2 and "quick, normal, thorough" in done.stderr
