@@ -149,7 +149,7 @@ def test_chosen_strategies_are_shown_and_vote(scan):
 
 def test_what_is_set_while_the_models_run_holds(scan, segmenters, files, middle):
     slide(scan, "Opacity", 1)
-    with held_back(scan) as first:
+    with held_back(scan, "scan.png") as first:
         upload(scan, "compare-image", files / "scan.png")
         eventually(scan, lambda: len(first), 1)
         scan.get_by_role("checkbox", name="all", exact=True).uncheck()

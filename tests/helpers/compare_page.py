@@ -60,24 +60,36 @@ def new_scene(page):
 
 
 @contextmanager
-def held_back(page):
-    """Hold back the first event after an upload until the end, then wait for its new panels.
+def held_back(page, name: str):
+    """Hold back the event that an upload of a file leads to, then wait for its new panels.
 
-    Yields the list of held events.
+    Scores of sliders moved before may still be asked for; what is held is told from them by the
+    name of its file.
+
+    Args:
+        page: The page.
+        name: Name of the file that will be given inside.
+
+    Yields:
+        The list of held events.
     """
     held = []
 
     def hold(route):
-        if held:
+        if held or name not in (route.request.post_data or ""):
             route.continue_()
         else:
             held.append(route)
 
     with new_scene(page):
         page.route("**/queue/join*", hold)
-        yield held
-        held[0].continue_()
-    page.unroute("**/queue/join*", hold)
+        try:
+            yield held
+        finally:
+            # Where a test fails meanwhile, those after it must not wait for its event.
+            for route in held:
+                route.continue_()
+            page.unroute("**/queue/join*", hold)
 
 
 def wait_for_note(page, words: str, which: str = "compare-note") -> str:
