@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from kerasunet.adapt.fits import UNTOUCHED, Candidate
 from kerasunet.adapt.starts import Untouched
-from kerasunet.data.modality_names import Modality
+from kerasunet.data.modality import Modality
 from kerasunet.layer_selection.evidence import Belief, Evidence
 from kerasunet.layer_selection.selection import candidates as fitting_strategies
 from kerasunet.models import ModelCard

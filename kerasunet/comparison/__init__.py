@@ -23,6 +23,6 @@ if TYPE_CHECKING:
         without_small_regions as without_small_regions,
     )
     from kerasunet.comparison.report import as_csv as as_csv, as_html as as_html, as_zip as as_zip
-    from kerasunet.data.modality import guess_modality as guess_modality
+    from kerasunet.data.identification import guess_modality as guess_modality
 else:
     __getattr__, __dir__, __all__ = lazy_members(__name__)

@@ -19,7 +19,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from kerasunet.data.modality_names import MODALITY_LABELS, modality_of
+from kerasunet.data.modality import MODALITY_LABELS, modality_of
 from kerasunet.files import write_atomically
 
 if TYPE_CHECKING:
