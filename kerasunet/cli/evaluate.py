@@ -54,7 +54,7 @@ def marks() -> dict[str, bytes]:
 
 def run(options: argparse.Namespace) -> int:
     from kerasunet.data.decoding import decode
-    from kerasunet.data.mask_checks import require_objects
+    from kerasunet.data.loading import require_objects
 
     models.check(options.model)
     card = models.card(options.model)
@@ -121,7 +121,7 @@ def _counted(
 def _data(options: argparse.Namespace, card: models.ModelCard, side: int) -> DataSet:
     from kerasunet.data import load
     from kerasunet.data.groups import with_group_pattern
-    from kerasunet.data.mask_checks import require_one_code
+    from kerasunet.data.loading import require_one_code
 
     data = load(options.data, options.manual_dir, side, **shared.object_choice(options, card))
     shared.require_same_objects(card, data)

@@ -45,7 +45,7 @@ def marks() -> dict[str, bytes]:
 
 def run(options: argparse.Namespace) -> int:
     from kerasunet.data import load
-    from kerasunet.data.mask_checks import require_one_code
+    from kerasunet.data.loading import require_one_code
 
     models = _headed(options.models)
     if options.output.suffix.lower() != ".png":

@@ -15,8 +15,7 @@ from kerasunet.data.cases import NEAR_DUPLICATES, Case, DataSet
 from kerasunet.data.decoding import DecodedCases, decode, foreground_shares
 from kerasunet.data.groups import GIVEN, regroup, with_group_pattern
 from kerasunet.data.identification import guess_of_all, image_identities, known_images, united
-from kerasunet.data.loading import SIMULATED, load
-from kerasunet.data.mask_checks import require_objects, require_one_code
+from kerasunet.data.loading import SIMULATED, load, require_objects, require_one_code
 from kerasunet.data.modality import Modality, modality_of
 from kerasunet.data.splits import Split, development_keys, split_cases
 from kerasunet.models import ModelCard

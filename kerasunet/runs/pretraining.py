@@ -16,7 +16,7 @@ from kerasunet.architecture import plain_copy
 from kerasunet.backend import prepared_backend
 from kerasunet.data.cases import DataSet
 from kerasunet.data.decoding import DecodedCases, content_digest, decode
-from kerasunet.data.mask_checks import require_objects
+from kerasunet.data.loading import require_objects
 from kerasunet.metrics import Interval
 from kerasunet.objects import Objects
 from kerasunet.runs.directory import RunDirectory, exclusive

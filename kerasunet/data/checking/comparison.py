@@ -9,7 +9,7 @@ import numpy as np
 from kerasunet.data.cases import Case
 from kerasunet.data.checking.inspection import Inspection, Problem
 from kerasunet.data.groups import NearDuplicates, find_near_duplicates
-from kerasunet.data.mask_checks import misread_masks, mixed_codes
+from kerasunet.data.loading import misread_masks, mixed_codes
 from kerasunet.objects import objects_of
 
 _FEW_OBJECTS = 20
