@@ -15,13 +15,14 @@ if TYPE_CHECKING:
         write_dicom_seg as write_dicom_seg,
     )
     from kerasunet.data.writers.nifti import write_nifti as write_nifti
-    from kerasunet.data.writers.outlines import Region as Region, regions as regions
-    from kerasunet.data.writers.polygon_files import (
+    from kerasunet.data.writers.polygons import (
         CocoImage as CocoImage,
+        Region as Region,
         coco_content as coco_content,
         coco_image as coco_image,
         labelme_content as labelme_content,
         read_coco_images as read_coco_images,
+        regions as regions,
     )
 else:
     __getattr__, __dir__, __all__ = lazy_members(__name__)
