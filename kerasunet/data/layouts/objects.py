@@ -17,9 +17,9 @@ from kerasunet.data.cases import (
     SimulatedCase,
 )
 from kerasunet.data.layouts.annotations import NO_OBJECT
-from kerasunet.data.layouts.class_tables import Classes, with_ground
 from kerasunet.data.layouts.coco import CocoOutlines
 from kerasunet.data.layouts.pairing import EVERY_MASK_FOLDER, image_stem
+from kerasunet.data.layouts.tables import Classes, with_ground
 from kerasunet.data.object_cases import CaseOfObjects, SimulatedCaseOfObjects
 from kerasunet.data.readers import segment_labels
 from kerasunet.data.simulation import PARTS

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from kerasunet.data.cases import Case, DataSet, by_annotation
 from kerasunet.data.layouts.annotations import foreign_in
-from kerasunet.data.layouts.class_tables import with_classes
 from kerasunet.data.layouts.coco import coco, image_root, read_coco
 from kerasunet.data.layouts.folders import (
     frames_apart,
@@ -22,7 +21,6 @@ from kerasunet.data.layouts.folders import (
     under,
 )
 from kerasunet.data.layouts.labelme import labelme
-from kerasunet.data.layouts.manifest import manifest_in, read_manifest
 from kerasunet.data.layouts.pairing import (
     files_below,
     image_files,
@@ -30,6 +28,7 @@ from kerasunet.data.layouts.pairing import (
     unread_files,
 )
 from kerasunet.data.layouts.published import PUBLISHED, read_published
+from kerasunet.data.layouts.tables import manifest_in, read_manifest, with_classes
 from kerasunet.files import call_all, kinds_in_words, raise_all
 
 _DEPTH = 2
