@@ -21,7 +21,7 @@ from kerasunet.data.archives import check_archive
 from kerasunet.data.cases import Case, DataSet, FileCase, MaskCoding, Sample
 from kerasunet.data.decoding import resize_image
 from kerasunet.data.layouts.pairing import Files, image_files, pair, subfolders
-from kerasunet.data.layouts.published import read_published
+from kerasunet.data.layouts.recognition import read_published
 
 _DEPTH = 7
 _JPEG = (".jpg", ".jpeg")
