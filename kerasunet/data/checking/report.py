@@ -19,18 +19,20 @@ import cv2
 import numpy as np
 
 from kerasunet.data.cases import AnnotatedCase, Case, DataSet, FileCase
-from kerasunet.data.checking.comparison import (
+from kerasunet.data.checking.data_set import (
     absent_objects,
     contradictions,
     different_codes,
     divided_duplicates,
     near_duplicates,
+    unannotated,
+    unnamed_patients,
+    unread_files,
     unusual_shares,
     without_objects,
 )
 from kerasunet.data.checking.inspection import Problem, inspect
 from kerasunet.data.checking.kinds import KINDS, SEVERITIES
-from kerasunet.data.checking.names import unannotated, unnamed_patients, unread_files
 from kerasunet.data.decoding import resize_image, resize_mask, resize_objects
 from kerasunet.data.groups import group, with_group_pattern
 from kerasunet.data.layouts.pairing import files_below, image_stem
