@@ -16,7 +16,6 @@ from kerasunet.data.cache import PutRow, cached_rows
 from kerasunet.data.cases import AnnotatedCase, Case, DataSet, FileCase, SimulatedCase
 from kerasunet.data.decoding import DecodedCases, use_each
 from kerasunet.data.groups import GIVEN, regroup
-from kerasunet.data.object_cases import CaseOfObjects
 
 SIMULATED = {
     "simulated-ultrasound": "breast-ultrasound",
@@ -217,10 +216,7 @@ def misread_masks(cases: Sequence[Case]) -> str:
         One line; empty if every mask file is black.
     """
     files = (
-        (path, case.frame)
-        for case in cases
-        if isinstance(case, FileCase | CaseOfObjects)
-        for path in case.masks
+        (path, getattr(case, "frame", 0)) for case in cases for path in getattr(case, "masks", ())
     )
     for path, frame in files:
         values = np.unique(readers.read_mask_values(path, frame=frame))

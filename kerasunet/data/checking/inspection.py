@@ -15,7 +15,7 @@ from kerasunet.data.cases import AnnotatedCase, Case, FileCase
 from kerasunet.data.checking.kinds import KINDS
 from kerasunet.data.decoding import resize_mask, to_grey
 from kerasunet.data.groups import thumbnail
-from kerasunet.data.object_cases import CaseOfObjects
+from kerasunet.data.layouts.objects import CaseOfObjects
 from kerasunet.files import wrong_size
 from kerasunet.objects import objects_of
 

@@ -35,9 +35,9 @@ from kerasunet.data.checking.inspection import Problem, inspect
 from kerasunet.data.checking.kinds import KINDS, SEVERITIES
 from kerasunet.data.decoding import resize_image, resize_mask, resize_objects
 from kerasunet.data.groups import group, with_group_pattern
+from kerasunet.data.layouts.objects import CaseOfObjects
 from kerasunet.data.layouts.pairing import files_below, image_stem
 from kerasunet.data.loading import load
-from kerasunet.data.object_cases import CaseOfObjects
 from kerasunet.data.readers import count_frames, read_image
 from kerasunet.data.splits import groups_in_words
 from kerasunet.drawing import TRUTH, overlay, overlay_objects

@@ -9,21 +9,27 @@ nobody gives by mistake.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 from kerasunet.data.cases import Case, DataSet, FileCase
 from kerasunet.data.layouts.annotations import ENCODINGS, NO_OBJECT
 from kerasunet.data.layouts.folders import PARTS
-from kerasunet.data.layouts.pairing import keys_of, read_rows
+from kerasunet.data.layouts.pairing import EVERY_MASK_FOLDER, image_stem, keys_of, read_rows
 from kerasunet.files import is_plain, read_json, report_all
 
 MANIFESTS = ("manifest.csv", "manifest.tsv")
 _LONGEST_HEADER = 1 << 16
+_CLASS_AT_END = re.compile(r"_mask[_ -]([^\W\d_][^\W_]*(?:[_ -][^\W\d_]+)*)$", re.IGNORECASE)
 _REQUIRED, _OPTIONAL = ("image", "mask"), ("group", "label", "split")
 Classes = tuple[tuple[str, int | str], ...]
+KNOWN_CLASSES: dict[str, Classes] = {
+    "jsrt": (("right_lung", 150), ("left_lung", 200), ("heart", 250)),
+}
+"""What the values of a published set's masks stand for, where they mark several objects."""
 
 
 class _Row(NamedTuple):
@@ -150,7 +156,11 @@ def _case(key: str, rows: list[_Row]) -> FileCase:
 
 def with_classes(folder: Path, cases: Sequence[Case]) -> list[Case]:
     """Let mask files be read by the table of classes in a folder, if there is one."""
-    classes = classes_in(folder)
+    return coded(cases, classes_in(folder))
+
+
+def coded(cases: Sequence[Case], classes: Classes) -> list[Case]:
+    """Let mask files without a table of classes be read by this one; an empty one says nothing."""
     if not classes:
         return list(cases)
     return [
@@ -190,6 +200,33 @@ def with_ground(classes: Classes) -> Classes:
     if not classes or any(name.lower() in NO_OBJECT for name, _ in classes):
         return classes
     return (("background", 0), ("background", "#000000"), *classes)
+
+
+def classes_of_files(files: Iterable[FileCase]) -> dict[Path, str]:
+    """Return the class of each mask file whose folder or name tells it.
+
+    Those are `masks/heart/x.png`, a folder a class, and `x_mask_heart.png`.
+    """
+    files = tuple(files)
+    found = classes_of_folders(files)
+    for case in files:
+        for path in case.masks:
+            stem = image_stem(path.name) or path.name
+            if path not in found and (match := _CLASS_AT_END.search(stem)):
+                found[path] = match[1]
+    return found
+
+
+def classes_of_folders(files: Iterable[FileCase]) -> dict[Path, str]:
+    """Return the class of each mask file that lies in a folder of its class."""
+    return {
+        path: path.parent.name
+        for case in files
+        for path in case.masks
+        if path.parent.parent.name.lower() in EVERY_MASK_FOLDER
+        and path.parent.name != PurePosixPath(case.key).parent.name
+        and case.image.parent.name != path.parent.name
+    }
 
 
 def _cvat(path: Path) -> Iterator[tuple[str, int | str]]:
