@@ -1,13 +1,14 @@
-"""What only the data set as a whole tells: names of files, and cases compared with each other.
+"""A data set checked: every case by itself, then what only the data set as a whole tells.
 
-Names tell files of no case, images without a mask, and perhaps patients. Whether they are patients
-is for people to say. So a pattern is proposed where names look like patient and number, and
-`--group-pattern` applies it. Comparison finds unusual objects, mixed codes, and near-duplicates
-that contradict each other.
+Names of files tell which images lack a mask, and perhaps patients. Whether they are patients is for
+people to say. So a pattern is proposed where names look like patient and number, and
+`--group-pattern` applies it. Cases compared with each other tell unusual objects, mixed codes, and
+near-duplicates that contradict each other.
 """
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -17,12 +18,26 @@ from typing import NamedTuple
 import numpy as np
 
 from kerasunet.data.cases import Case, DataSet, UnannotatedCase, file_stem
-from kerasunet.data.checking.inspection import Inspection, Problem
-from kerasunet.data.groups import NearDuplicates, find_near_duplicates, match_groups
-from kerasunet.data.loading import misread_masks, mixed_codes
+from kerasunet.data.checking.inspection import (
+    Inspection,
+    inspect_all,
+    unread_files,
+    unreadable_files,
+)
+from kerasunet.data.checking.report import KINDS, Problem, Report
+from kerasunet.data.groups import (
+    NearDuplicates,
+    find_near_duplicates,
+    group,
+    match_groups,
+    with_group_pattern,
+)
+from kerasunet.data.layouts.pairing import files_below, image_stem
+from kerasunet.data.loading import load, misread_masks, mixed_codes
 from kerasunet.data.splits import groups_in_words
-from kerasunet.files import suffix_of
+from kerasunet.files import collect_problems
 from kerasunet.objects import objects_of
+from kerasunet.options import ObjectChoice
 
 _SEPARATOR = r"[ _.\-]"
 _MOST_PARTS = 4
@@ -40,6 +55,102 @@ _FEW_OBJECTS = 20
 _DEVIATIONS, _LEAST_DEVIATION = 5.0, 0.2
 _CONTRADICTION = 0.5
 _SAME = 0.7
+
+
+def check(
+    name_or_path: str | os.PathLike,
+    manual_dir: str | os.PathLike | None = None,
+    objects: Sequence[str] = (),
+    mask_threshold: int | None = None,
+    *,
+    overlapping: bool = False,
+    group_pattern: str | None = None,
+) -> Report:
+    """Look at every case of a data set and compare the cases with each other.
+
+    Files that do not pair up are reported, and the others are still checked. If no case is left, or
+    the layout is unknown, every image file is at least opened.
+
+    Args:
+        name_or_path: As `kerasunet.data.load` takes it.
+        manual_dir: For the name of a public set: a folder with its archives, or with their unpacked
+            contents.
+        objects: What counts as the object, as `kerasunet.data.load` takes it.
+        mask_threshold: Grey level above which a pixel of a mask file is object.
+        overlapping: Whether a pixel may be of several objects.
+        group_pattern: A regular expression that tells patients apart by file name.
+
+    Returns:
+        The report.
+
+    Raises:
+        FileNotFoundError: There is no such folder, file or data set.
+        ValueError: The name of a simulated set is wrong, the pattern does not fit the names, or
+            an object is chosen twice.
+    """
+    source = os.fspath(name_or_path)
+    ObjectChoice.parse_all(objects)
+    with collect_problems() as found:
+        try:
+            data = load(
+                source,
+                manual_dir,
+                objects=objects,
+                mask_threshold=mask_threshold,
+                overlapping=overlapping,
+            )
+        except ValueError as error:
+            path = Path(source if manual_dir is None else manual_dir).expanduser()
+            if not path.exists():
+                raise
+            # If the problems left no case, that there is none adds nothing.
+            message = "\n".join(found) if found else str(error)
+            unread = [file for file in files_below(path) if not image_stem(file.name)]
+            problems = [
+                *_pairing_problems(message),
+                *unreadable_files(path),
+                *unread_files(unread),
+            ]
+            return Report(source, None, tuple(problems))
+    known = [*_pairing_problems("\n".join(found))]
+    reported = {file for problem in known for file in problem.files}
+    known += unread_files([path for path in data.unread if str(path) not in reported])
+    if group_pattern is not None:
+        data = with_group_pattern(data, group_pattern)
+    return _check_cases(source, data, [*known, *unannotated(data), *unnamed_patients(data)])
+
+
+def _check_cases(source: str, data: DataSet, known: list[Problem]) -> Report:
+    inspections = inspect_all(data.cases)
+    pairs = near_duplicates(inspections)
+    joined = group([case.group for case in data.cases], pairs)
+    groups = {case.key: name for case, name in zip(data.cases, joined, strict=True)}
+    problems = known + [problem for found in inspections for problem in found.problems]
+    problems += [Problem("left-out", remark) for remark in data.remarks]
+    problems += without_objects(inspections)
+    problems += absent_objects(inspections)
+    problems += different_codes(inspections)
+    problems += unusual_shares(inspections)
+    problems += divided_duplicates(inspections, pairs, groups)
+    problems += contradictions(inspections, pairs)
+    order = list(KINDS)
+    problems.sort(key=lambda problem: order.index(problem.kind))
+    return Report(source, data, tuple(problems), groups=groups)
+
+
+def _pairing_problems(message: str) -> Iterator[Problem]:
+    """Yield one problem per line of a reader's message.
+
+    A heading, which ends in a colon, is left out, but put before lines that are only a name.
+    """
+    heading = ""
+    for line in map(str.strip, message.splitlines()):
+        if line.endswith(":"):
+            heading = line
+            continue
+        file, colon, _ = line.partition(": ")
+        text = line if colon else f"{heading} {line}".strip()
+        yield Problem("pairing", text, (file,) if os.path.exists(file) else ())
 
 
 class Proposal(NamedTuple):
@@ -63,18 +174,6 @@ class Proposal(NamedTuple):
             f"{count:,} images look like {len(self.groups):,} patients, such as "
             f"{', '.join(examples)}; if they are, give --group-pattern '{self.pattern}'"
         )
-
-
-def unread_files(files: Sequence[Path]) -> Iterator[Problem]:
-    """Yield files that belong to no case, by folder and suffix."""
-    kinds: dict[tuple[Path, str], list[Path]] = {}
-    for path in files:
-        kinds.setdefault((path.parent, suffix_of(path)), []).append(path)
-    for (folder, suffix), paths in kinds.items():
-        names = [path.name for path in paths]
-        more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
-        text = f"{folder}/: {len(paths):,} {suffix}, {', '.join(names[:_NAMED])}{more}"
-        yield Problem("unread", text, tuple(map(str, paths)))
 
 
 def unannotated(data: DataSet) -> Iterator[Problem]:
