@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from kerasunet.data import simulation
+from kerasunet.data.annotations import NO_OBJECT
 from kerasunet.data.cases import (
     AnnotatedCase,
     Case,
@@ -24,7 +25,6 @@ from kerasunet.data.cases import (
     Sample,
     SimulatedCase,
 )
-from kerasunet.data.layouts.annotations import NO_OBJECT
 from kerasunet.data.layouts.coco import CocoOutlines
 from kerasunet.data.layouts.pairing import image_stem
 from kerasunet.data.layouts.tables import (

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from kerasunet.data.cases import Case, DataSet, MaskCoding, UnannotatedCase, by_annotation
-from kerasunet.data.layouts.annotations import foreign_in
 from kerasunet.data.layouts.coco import coco, image_root, read_coco
 from kerasunet.data.layouts.folders import (
+    foreign_in,
     frames_apart,
     images_alone,
     images_and_masks,

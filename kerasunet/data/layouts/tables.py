@@ -15,8 +15,8 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
+from kerasunet.data.annotations import ENCODINGS, NO_OBJECT
 from kerasunet.data.cases import Case, DataSet, FileCase
-from kerasunet.data.layouts.annotations import ENCODINGS, NO_OBJECT
 from kerasunet.data.layouts.folders import PARTS
 from kerasunet.data.layouts.pairing import EVERY_MASK_FOLDER, image_stem, keys_of, read_rows
 from kerasunet.files import is_plain, read_json, report_all

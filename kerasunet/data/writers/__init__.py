@@ -9,13 +9,7 @@ from typing import TYPE_CHECKING
 from kerasunet.lazy import lazy_members
 
 if TYPE_CHECKING:
-    from kerasunet.data.writers.dicom_seg import (
-        Algorithm as Algorithm,
-        check_source as check_source,
-        write_dicom_seg as write_dicom_seg,
-    )
-    from kerasunet.data.writers.nifti import write_nifti as write_nifti
-    from kerasunet.data.writers.polygons import (
+    from kerasunet.data.annotations import (
         CocoImage as CocoImage,
         Region as Region,
         coco_content as coco_content,
@@ -24,5 +18,11 @@ if TYPE_CHECKING:
         read_coco_images as read_coco_images,
         regions as regions,
     )
+    from kerasunet.data.writers.dicom_seg import (
+        Algorithm as Algorithm,
+        check_source as check_source,
+        write_dicom_seg as write_dicom_seg,
+    )
+    from kerasunet.data.writers.nifti import write_nifti as write_nifti
 else:
     __getattr__, __dir__, __all__ = lazy_members(__name__)

@@ -1,16 +1,18 @@
-"""Polygons for programs in which people drag their corners: outlines of masks; labelme and COCO.
+"""Annotations to masks, and back: polygons, circles, run lengths; files for labelme and COCO.
 
-Corners are pixels from the top left corner of the image, (x, y), as in `data.layouts.annotations`:
-the first pixel reaches from 0 to 1. Before they are simplified, outlines run along the edges of
-pixels and are exact.
+A pixel is set if its center lies inside a shape. Coordinates are pixels from the top left corner of
+the image, (x, y), so that the first pixel reaches from 0 to 1 and its center is at 0.5.
 
-Neither format has polygons with holes. In labelme, a hole is a shape labeled `_background_`, which
-cuts what stands before it in the file, in labelme's own export as in `data.layouts.labelme`. In
-COCO, a seam joins a hole to its outline, so that one polygon says both.
+Outlines of masks have few corners, so that people can drag them; before they are simplified, they
+run along the edges of pixels and are exact. Neither format has polygons with holes. In labelme, a
+hole is a shape labeled `_background_`, which cuts what stands before it in the file, in labelme's
+own export as in `data.layouts.labelme`. In COCO, a seam joins a hole to its outline, so that one
+polygon says both.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,15 +21,125 @@ from typing import Any
 import cv2
 import numpy as np
 
-from kerasunet.data.layouts.annotations import NO_OBJECT, polygon_mask
 from kerasunet.files import read_record
 
+ENCODINGS = ("utf-8-sig", "gb18030")
+"""Encodings of annotation files; some programs write the one of their Windows."""
+MALFORMED = (ValueError, TypeError, LookupError, AttributeError, OverflowError)
+"""What drawing raises if the JSON has a wrong structure."""
+NO_OBJECT = ("_background_", "__background__", "background", "__ignore__", "_ignore_")
+"""Labels of shapes that are no object, but cut holes into those below."""
+Points = Sequence[Sequence[float]] | np.ndarray
+_FARTHEST = 10_000_000
 _TOLERANCES = (1.0, 0.5)  # Pixels; half of one turns stairs into a straight line.
 _MOST_CHANGED = 0.01
 _FINER = 3
 _HOLE = NO_OBJECT[0]
 _VERSION = "5.5.0"  # Of the format; labelme warns of another first number.
 _PARTS = ("images", "annotations", "categories")
+
+
+def polygon_mask(points: Points, shape: tuple[int, int]) -> np.ndarray:
+    """Fill a polygon by the even-odd rule.
+
+    Args:
+        points: Corners, (corners, 2), at least three, in order; the last is joined to the first.
+        shape: Height and width in pixels.
+
+    Returns:
+        Bool, `(height, width)`. Polygons with a common edge neither overlap nor leave a gap.
+
+    Raises:
+        ValueError: These are not three or more points, or not finite.
+    """
+    corners = check_polygon(points)
+    crossings = np.zeros((shape[0], shape[1] + 1), np.int64)
+    for ends in zip(corners, np.roll(corners, -1, axis=0), strict=True):
+        # Always from the top, so that both polygons at an edge round its crossings alike.
+        (x0, y0), (x1, y1) = sorted(ends, key=lambda end: end[1])
+        rows = np.arange(_first_centre(y0, shape[0]), _first_centre(y1, shape[0]))
+        if len(rows):
+            columns = x0 + (rows + 0.5 - y0) * ((x1 - x0) / (y1 - y0))
+            crossings[rows, np.clip(np.ceil(columns - 0.5), 0, shape[1]).astype(int)] += 1
+    return np.cumsum(crossings[:, :-1], axis=1) % 2 == 1
+
+
+def check_polygon(points: Points) -> np.ndarray:
+    """Return the corners of a polygon as float64, (corners, 2).
+
+    Raises:
+        ValueError: These are not three or more points, or not finite.
+    """
+    if len(points) < 3:
+        raise ValueError(f"a polygon has at least three points (x, y), not {len(points)}")
+    return check_points(points)
+
+
+def check_area(points: Points, size: tuple[int, int] | None) -> None:
+    """Refuse a polygon that covers nothing.
+
+    Args:
+        points: Corners, (corners, 2).
+        size: Height and width of the image in pixels; `None` if they are not known.
+
+    Raises:
+        ValueError: It has no area, is smaller than a pixel, or lies outside the image.
+    """
+    corners = check_points(points)
+    low, high = corners.min(axis=0), corners.max(axis=0)
+    if (high - low < 1).all() or (high == low).any():
+        raise ValueError("covers no pixel; coordinates count pixels, not shares of the image")
+    if size and ((high <= 0).any() or (low >= size[::-1]).any()):
+        raise ValueError(f"lies outside the image of {size[1]}×{size[0]} pixels")
+
+
+def check_points(points: Points) -> np.ndarray:
+    """Return points as float64, (points, 2).
+
+    Raises:
+        ValueError: They are no points of two finite numbers each.
+    """
+    found = np.asarray(points, dtype=np.float64)
+    if found.ndim != 2 or found.shape[1] != 2:
+        raise ValueError("a point has two coordinates, (x, y)")
+    if not (np.abs(found) <= _FARTHEST).all():
+        raise ValueError(
+            f"the points of a polygon or circle are finite numbers, at most {_FARTHEST:,}"
+        )
+    return found
+
+
+def _first_centre(y: float, height: int) -> int:
+    """Return the first row whose center is at `y` or below."""
+    return min(max(math.ceil(y - 0.5), 0), height)
+
+
+def circle_mask(centre: Sequence[float], radius: float, shape: tuple[int, int]) -> np.ndarray:
+    """Fill a circle; bool, `(height, width)`."""
+    x = np.arange(shape[1]) + 0.5 - centre[0]
+    y = np.arange(shape[0]) + 0.5 - centre[1]
+    return x[None, :] ** 2 + y[:, None] ** 2 <= radius**2
+
+
+def run_length_mask(counts: Sequence[int], shape: tuple[int, int]) -> np.ndarray:
+    """Expand COCO run lengths: column by column, background first.
+
+    Args:
+        counts: Lengths of the runs, in pixels.
+        shape: Height and width in pixels.
+
+    Returns:
+        Bool, `(height, width)`.
+
+    Raises:
+        ValueError: The runs do not fill the image exactly.
+    """
+    if any(count < 0 for count in counts) or sum(counts) != shape[0] * shape[1]:
+        raise ValueError(
+            f"the run lengths cover {sum(counts)} pixels, the image has {shape[0] * shape[1]}"
+        )
+    values = np.arange(len(counts)) % 2 == 1
+    return np.repeat(values, counts).reshape(shape[::-1]).T
 
 
 @dataclass(frozen=True, eq=False)
