@@ -185,7 +185,7 @@ def _members(annotated: DecodedCases, options: argparse.Namespace, *, seed: int)
 def _network(init: str, layers: str, steps: int) -> tuple[Any, Any]:
     """Return the network, compiled once, and the settings of its training."""
     from kerasunet import models
-    from kerasunet.architecture import rebuilt
+    from kerasunet.network import rebuilt
     from kerasunet.strategies import parse
     from kerasunet.training import Optimization
     from kerasunet.training.networks import Network

@@ -29,7 +29,7 @@ sys.path.insert(0, str(ROOT))
 import numpy as np  # noqa: E402
 from alternating import Timings, alternate  # noqa: E402
 
-from kerasunet.cost import Network  # noqa: E402
+from kerasunet.architecture import NetworkCosts  # noqa: E402
 from kerasunet.files import write_json  # noqa: E402
 from kerasunet.processes import processors  # noqa: E402
 from kerasunet.strategies import NetworkLayout, parse  # noqa: E402
@@ -77,8 +77,8 @@ def main() -> None:
     write_json(options.json, figures)
 
 
-def _network(size: int) -> Network:
-    return Network(NetworkLayout.unet(4, "batch"), _WIDTH, size)
+def _network(size: int) -> NetworkCosts:
+    return NetworkCosts(NetworkLayout.unet(4, "batch"), _WIDTH, size)
 
 
 def _operations_an_image(size: int) -> int:

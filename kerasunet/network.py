@@ -1,4 +1,4 @@
-"""The layers of the U-Net: a functional Keras model of built-in layers only.
+"""The layers of the U-Net, a functional Keras model of built-in layers only, and copies of it.
 
 Every layer is named after its block (`enc1_conv1`, `dec2_up`, `bottleneck_norm2`), because the
 names are what fine-tuning strategies select by. A saved file needs nothing of this package.
@@ -6,9 +6,11 @@ names are what fine-tuning strategies select by. A saved file needs nothing of t
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from numbers import Integral
+from typing import Any
 
 import keras
 import numpy as np
@@ -16,7 +18,12 @@ from keras import layers
 
 from kerasunet.strategies.terms import NORMALIZATIONS
 
+HEAD = "head"
+"""Name of the last convolution."""
+MEAN_HEAD = "mean_head"
+"""Name of the layer that averages the networks of an ensemble."""
 _CHANNELS_LAST = "channels_last"  # Whatever the user's `keras.json` says.
+_POOL = re.compile(r"enc\d+_pool")
 
 
 def build_network(
@@ -51,7 +58,7 @@ def build_network(
         filters = base_filters * 2 ** (level - 1)
         x = _upsampled(x, skips[level - 1], filters, block=f"dec{level}")
         x = _two_convolutions(x, filters, normalization, block=f"dec{level}")
-    x = layers.Conv2D(classes, 1, data_format=_CHANNELS_LAST, name="head")(x)
+    x = layers.Conv2D(classes, 1, data_format=_CHANNELS_LAST, name=HEAD)(x)
     activation = "sigmoid" if classes == 1 or overlapping else "softmax"
     x = layers.Activation(activation, name="probability", dtype="float32")(x)
     return keras.Model(image, x, name=name)
@@ -145,8 +152,101 @@ def _check_shape(input_shape: tuple, multiple: int) -> None:
         )
 
 
-MEAN_HEAD = "mean_head"
-"""Name of the layer that averages the networks of an ensemble."""
+def numbers_of(model: keras.Model) -> dict[str, Any]:
+    """Read the numbers off a network's layers that `kerasunet.architecture.Architecture` holds."""
+    norm = next((layer for layer in model.layers if layer.name == "enc1_norm1"), None)
+    batch = isinstance(norm, layers.BatchNormalization)
+    return {
+        "base_filters": model.get_layer("enc1_conv1").filters,
+        "depth": sum(bool(_POOL.fullmatch(layer.name)) for layer in model.layers),
+        "normalization": None if norm is None else "batch" if batch else "group",
+        "channels": model.input_shape[-1],
+    }
+
+
+def is_overlapping(model: keras.Model) -> bool:
+    """Tell whether each of several channels of the output is an object, and a pixel may be of many.
+
+    Otherwise channels exclude each other, the first being the background; or there is only one.
+    """
+    activation = getattr(model.outputs[0]._keras_history.operation, "activation", None)
+    return model.output_shape[-1] > 1 and activation is keras.activations.sigmoid
+
+
+def rebuilt(model: keras.Model) -> keras.Model:
+    """Build the same network anew, with the same weights, in the current dtype policy.
+
+    The copy is uncompiled and all of it is set to train.
+    """
+    if is_ensemble(model):
+        raise ValueError(
+            "this model is the average of several networks, so its layers cannot be tuned; start "
+            "from a model that was trained on all images"
+        )
+    copy = _same_shape(model)
+    copy.set_weights(model.get_weights())
+    return copy
+
+
+def is_ensemble(model: keras.Model) -> bool:
+    """Whether a model is the average of several networks, as `averaged` makes them."""
+    return any(layer.name == MEAN_HEAD for layer in model.layers)
+
+
+def members_of(model: keras.Model) -> list[keras.Model]:
+    """Return the networks that an ensemble averages, in float32."""
+    found: list[keras.Model] = []
+    known = {layer.name: layer for layer in model.layers}
+    with dtype_policy("float32"):
+        while (prefix := f"fold{len(found) + 1}_" if found else "") + HEAD in known:
+            member = _same_shape(model, name="unet")
+            for layer in member.layers:
+                if layer.weights:
+                    layer.set_weights(known[prefix + layer.name].get_weights())
+            found.append(member)
+    return found
+
+
+def plain_copy(model: keras.Model) -> keras.Model:
+    """Return the same network and weights in float32, uncompiled, all of it set to train."""
+    if is_ensemble(model):
+        return model  # Made in float32, never compiled.
+    with dtype_policy("float32"):
+        return rebuilt(model)
+
+
+def without_normalization(model: keras.Model) -> keras.Model:
+    """Return a float32 network of the same shape, but no normalization and random weights."""
+    with dtype_policy("float32"):
+        return _same_shape(model, normalization=None)
+
+
+def with_new_head(model: keras.Model, classes: int, *, overlapping: bool) -> keras.Model:
+    """Return a network of the same shape and weights, but with a random head for other classes.
+
+    Args:
+        model: The network.
+        classes: Channels of the new head.
+        overlapping: Whether each channel is an object, and a pixel may be of several.
+    """
+    copy = _same_shape(model, classes=classes, overlapping=overlapping)
+    for layer in copy.layers:
+        if layer.weights and layer.name != HEAD:
+            layer.set_weights(model.get_layer(layer.name).get_weights())
+    return copy
+
+
+def _same_shape(model: keras.Model, **changes: Any) -> keras.Model:
+    """Return a new network with the shape, image size, classes and name of an existing one.
+
+    Args:
+        model: The network.
+        changes: Arguments of `build_network` that are to be others.
+    """
+    numbers = numbers_of(model)
+    shape = (*model.input_shape[1:3], numbers.pop("channels"))
+    kept = {"classes": model.output_shape[-1], "overlapping": is_overlapping(model)}
+    return build_network(shape, **{"name": model.name, **numbers, **kept, **changes})
 
 
 def averaged(members: Sequence[keras.Model]) -> keras.Model:

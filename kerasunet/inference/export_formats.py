@@ -17,11 +17,11 @@ from typing import Any
 import keras
 import numpy as np
 
-from kerasunet.architecture import plain_copy
 from kerasunet.data.decoding import DecodedCases
 from kerasunet.inference.engines.graph import folded
 from kerasunet.inference.engines.runtimes import LiteRT, ONNXRuntime, OpenVINO, Run
 from kerasunet.metrics import bootstrap_interval, dice
+from kerasunet.network import plain_copy
 from kerasunet.objects import ONE_OBJECT, Objects
 
 

@@ -14,10 +14,10 @@ from itertools import groupby
 import keras
 import numpy as np
 
-from kerasunet.architecture import plain_copy
 from kerasunet.data.augmentation_settings import Augmentation
 from kerasunet.data.decoding import DecodedCases
 from kerasunet.freezing import layout_of
+from kerasunet.network import plain_copy
 from kerasunet.training.batches import Batches
 from kerasunet.training.rates import record_gradients, squared_norm, squared_norms
 

@@ -9,11 +9,11 @@ from typing import NamedTuple, Protocol, runtime_checkable
 import keras
 import numpy as np
 
-from kerasunet.architecture import rebuilt
 from kerasunet.data.augmentation_settings import Augmentation
 from kerasunet.data.decoding import DecodedCases
 from kerasunet.data.splits import split_cases
 from kerasunet.layer_selection.evidence import Belief, Weighed, weigh
+from kerasunet.network import rebuilt
 from kerasunet.strategies import parse
 from kerasunet.training.networks import Network
 from kerasunet.training.prediction import dice_of_cases

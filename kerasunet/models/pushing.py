@@ -23,7 +23,6 @@ from kerasunet.metrics import METRICS
 from kerasunet.models import registry
 from kerasunet.models.hub import CARD, FILE, Address, is_address, library, told
 from kerasunet.models.model_card import ModelCard, read_card
-from kerasunet.models.starts import seen_images
 from kerasunet.models.verification import CONFIG, METADATA, WEIGHTS
 
 _README = "README.md"
@@ -115,7 +114,7 @@ def _on_its_own(card: ModelCard) -> ModelCard:
 
     If the cards of its starts do not list every image, those that they do list are kept by name.
     """
-    seen, complete = seen_images(card)
+    seen, complete = registry.seen_images(card)
     if complete:
         card = replace(card, seen=tuple(sorted(seen)), seen_by=())
     return replace(card, weights_of="")

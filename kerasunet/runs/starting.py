@@ -9,7 +9,7 @@ from dataclasses import replace
 import keras
 
 from kerasunet import models
-from kerasunet.architecture import Architecture, rebuilt
+from kerasunet.network import rebuilt, with_new_head
 from kerasunet.objects import ONE_OBJECT, Objects
 from kerasunet.runs.preparation import HEAD, has_new_head, trains_head
 from kerasunet.strategies import Strategy, parse
@@ -32,21 +32,7 @@ def initial_model(settings: FinetuneSettings, objects: Objects = ONE_OBJECT) -> 
     start = models.load(settings.init)
     if not has_new_head(settings.init, objects):
         return rebuilt(start)
-    return with_new_head(start, objects)
-
-
-def with_new_head(start: keras.Model, objects: Objects) -> keras.Model:
-    """Return a network with the weights of a start, but a random head for some objects."""
-    model = Architecture.of(start).build(
-        objects.channels,
-        size=start.input_shape[1:3],
-        name=start.name,
-        overlapping=objects.overlapping,
-    )
-    for layer in model.layers:
-        if layer.weights and layer.name != HEAD:
-            layer.set_weights(start.get_layer(layer.name).get_weights())
-    return model
+    return with_new_head(start, objects.channels, overlapping=objects.overlapping)
 
 
 def with_trained_head(strategy: Strategy, settings: FinetuneSettings, objects: Objects) -> Strategy:

@@ -7,10 +7,10 @@ from collections.abc import Callable
 import keras
 import numpy as np
 
-from kerasunet.architecture import plain_copy
 from kerasunet.data.augmentation_settings import Augmentation
 from kerasunet.data.decoding import DecodedCases
 from kerasunet.freezing import Description, apply_strategy, describe
+from kerasunet.network import plain_copy
 from kerasunet.strategies import Strategy
 from kerasunet.training.batches import Batches
 from kerasunet.training.loop import compile_for_training, learner_of

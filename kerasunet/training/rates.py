@@ -17,10 +17,10 @@ from weakref import WeakKeyDictionary
 import keras
 import numpy as np
 
-from kerasunet.architecture import plain_copy
 from kerasunet.files import write_text
 from kerasunet.freezing import apply_strategy, set_rate_factors
 from kerasunet.losses import loss_and_metric
+from kerasunet.network import plain_copy
 from kerasunet.training.batches import Batches
 from kerasunet.training.settings import Optimization
 

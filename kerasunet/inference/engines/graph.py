@@ -9,14 +9,8 @@ from collections.abc import Sequence
 import keras
 import numpy as np
 
-from kerasunet.architecture import (
-    Architecture,
-    is_ensemble,
-    members_of,
-    plain_copy,
-    without_normalization,
-)
-from kerasunet.network import averaged
+from kerasunet.architecture import Architecture
+from kerasunet.network import averaged, is_ensemble, members_of, plain_copy, without_normalization
 
 
 def folded(model: keras.Model) -> keras.Model:
