@@ -11,8 +11,8 @@ from kerasunet.backend import prepared_backend
 from kerasunet.data.cases import DataSet
 from kerasunet.data.decoding import decode
 from kerasunet.models import DataNote, ModelCard
+from kerasunet.runs.finetuning import initial_model
 from kerasunet.runs.preparation import load_data, with_seen
-from kerasunet.runs.starting import initial_model
 from kerasunet.strategies import parse
 from kerasunet.study.execution import Study
 from kerasunet.study.results import Scenario, StudyResults, read_results
