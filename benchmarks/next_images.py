@@ -141,7 +141,7 @@ class _Repetition:
 
     def _trained(self, choice: str, keys: Sequence[str]) -> dict[str, Any]:
         from kerasunet.metrics.measures import dice_of_each
-        from kerasunet.training.prediction import predict
+        from kerasunet.training.evaluation import predict
 
         annotated = self.pool.select(keys)
         rest = self.pool.select([key for key in self.pool.keys if key not in set(keys)])
@@ -188,7 +188,7 @@ def _network(init: str, layers: str, steps: int) -> tuple[Any, Any]:
     from kerasunet.network import rebuilt
     from kerasunet.strategies import parse
     from kerasunet.training import Optimization
-    from kerasunet.training.networks import Network
+    from kerasunet.training.loop import Network
 
     settings = Optimization(steps=steps, validate_every=steps)
     network = Network(rebuilt(models.load(init)))

@@ -163,7 +163,7 @@ def _sides(batch_size: int, size: int, folder: Path) -> dict[str, Side]:
 
 def _model(strategy: str):
     from kerasunet import UNet
-    from kerasunet.training.loop import compile_for_training
+    from kerasunet.training.optimizer import compile_for_training
     from kerasunet.training.settings import Optimization
 
     model = UNet(weights="natural", trainable=strategy)
@@ -172,7 +172,7 @@ def _model(strategy: str):
 
 
 def _learner(strategy: str):
-    from kerasunet.training.loop import learner_of
+    from kerasunet.training.optimizer import learner_of
 
     return learner_of(_model(strategy))
 
@@ -180,7 +180,7 @@ def _learner(strategy: str):
 def _kept(strategy: str, batches, batch, folder: Path) -> Side:
     """Return a step of the trained part, on activations that are all there already."""
     from kerasunet.training.batches import ActivationCache, cut_before_training
-    from kerasunet.training.loop import learner_of
+    from kerasunet.training.optimizer import learner_of
 
     model = _model(strategy)
     cut = cut_before_training(model)

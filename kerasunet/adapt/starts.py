@@ -18,7 +18,7 @@ from kerasunet.layer_selection.selection import nearness_of
 from kerasunet.metrics.measures import dice_of_each
 from kerasunet.models import ModelCard
 from kerasunet.network import rebuilt
-from kerasunet.training.prediction import predict
+from kerasunet.training.evaluation import predict
 
 SIZES = (192, 256)
 """Further image sizes, where objects are small."""

@@ -19,7 +19,7 @@ from kerasunet.freezing import layout_of
 from kerasunet.layer_selection.evidence import Belief, Evidence, Nearness, Weighed, weigh
 from kerasunet.layer_selection.trials import TrialListener, search
 from kerasunet.strategies import NetworkLayout, Strategy, StrategyError, parse
-from kerasunet.training.prediction import mean_dice
+from kerasunet.training.evaluation import mean_dice
 from kerasunet.training.settings import Optimization
 
 AUTO, SEARCH = "auto", "auto:search"

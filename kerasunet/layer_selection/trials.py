@@ -15,8 +15,8 @@ from kerasunet.data.splits import split_cases
 from kerasunet.layer_selection.evidence import Belief, Weighed, weigh
 from kerasunet.network import rebuilt
 from kerasunet.strategies import parse
-from kerasunet.training.networks import Network
-from kerasunet.training.prediction import dice_of_cases
+from kerasunet.training.evaluation import dice_of_cases
+from kerasunet.training.loop import Network
 from kerasunet.training.settings import Optimization
 
 RUNS = 3

@@ -37,10 +37,9 @@ from kerasunet.runs.preparation import (
     with_trained_head,
 )
 from kerasunet.strategies import Strategy, parse
-from kerasunet.training.evaluation import Evaluation, evaluate_probabilities
-from kerasunet.training.loop import TrainingState, compile_for_training, train
-from kerasunet.training.networks import Network
-from kerasunet.training.prediction import predict
+from kerasunet.training.evaluation import Evaluation, evaluate_probabilities, predict
+from kerasunet.training.loop import Network, TrainingState, train
+from kerasunet.training.optimizer import compile_for_training
 from kerasunet.training.settings import FinetuneSettings, without_paths
 
 _MOST_KEPT = 8

@@ -28,7 +28,8 @@ from kerasunet.runs.preparation import (
     with_seen,
 )
 from kerasunet.training.evaluation import Evaluation, evaluate
-from kerasunet.training.loop import compile_for_training, train
+from kerasunet.training.loop import train
+from kerasunet.training.optimizer import compile_for_training
 from kerasunet.training.settings import PretrainSettings, without_paths
 
 
