@@ -18,10 +18,9 @@ import keras
 import numpy as np
 
 from kerasunet.data.decoding import DecodedCases
-from kerasunet.inference.engines.graph import folded
-from kerasunet.inference.engines.runtimes import LiteRT, ONNXRuntime, OpenVINO, Run
+from kerasunet.inference.runtimes import LiteRT, ONNXRuntime, OpenVINO, Run
 from kerasunet.metrics import bootstrap_interval, dice
-from kerasunet.network import plain_copy
+from kerasunet.network import folded, plain_copy
 from kerasunet.objects import ONE_OBJECT, Objects
 
 
@@ -124,7 +123,7 @@ def _write_savedmodel(model: keras.Model, path: Path, size: int) -> None:
 
 
 def _write_onnx(model: keras.Model, path: Path, size: int) -> None:
-    from kerasunet.inference.engines.onnx_graph import to_onnx
+    from kerasunet.inference.onnx_graph import to_onnx
 
     path.write_bytes(to_onnx(folded(model)).SerializeToString())
 
