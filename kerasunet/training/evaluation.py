@@ -21,6 +21,7 @@ from kerasunet.data.decoding import DecodedCases
 from kerasunet.files import write_text
 from kerasunet.metrics import Interval, case_metrics, summarize, summarize_objects
 from kerasunet.metrics.measures import dice_of_each
+from kerasunet.objects import Objects
 from kerasunet.training.batches import Batches
 from kerasunet.training.optimizer import compile_for_training
 from kerasunet.training.settings import Optimization
@@ -59,8 +60,19 @@ def mean_dice(model: keras.Model, cases: DecodedCases, threshold: float = 0.5) -
 
 def dice_of_cases(model: keras.Model, cases: DecodedCases, threshold: float = 0.5) -> np.ndarray:
     """Return the Dice of each case, `(cases,)`, averaged over objects; both empty counts as 1."""
-    decided = cases.objects.decide(predict(model, cases.images), threshold)
-    pairs = zip(cases.objects.planes(cases.masks), cases.objects.planes(decided), strict=True)
+    found = cases.objects.decide(predict(model, cases.images), threshold)
+    return dice_of_masks(cases.masks, found, cases.objects)
+
+
+def dice_of_masks(truth: np.ndarray, found: np.ndarray, objects: Objects) -> np.ndarray:
+    """Return the Dice of masks, `(cases,)`, as `dice_of_cases` does.
+
+    Args:
+        truth: The true masks, `(cases, height, width)`, as `Objects.encode` gives them.
+        found: Those found, likewise.
+        objects: What they mark.
+    """
+    pairs = zip(objects.planes(truth), objects.planes(found), strict=True)
     return np.mean([dice_of_each(*pair) for pair in pairs], axis=0)
 
 
