@@ -6,10 +6,10 @@
 
 Rounds of annotation are simulated. A fifth of the groups is the test part, another one in each
 repetition; of the rest, the first images are drawn by chance, the same for both ways to go on: the
-images that `kerasunet.inference.ranking` chooses, or others drawn by chance. Each round trains
-three models from the same start, each without a third of the annotated images. Their disagreement
-chooses the next images, and the Dice of their average on the test part is what counts. Without a
-network, sets lie in `--manual-dir`, as `finetune --manual-dir` takes them.
+images that `rank` in `kerasunet.inference.annotation_choice` chooses, or others drawn by chance.
+Each round trains three models from the same start, each without a third of the annotated images.
+Their disagreement chooses the next images, and the Dice of their average on the test part is what
+counts. Without a network, sets lie in `--manual-dir`, as `finetune --manual-dir` takes them.
 
 Every cell is kept in `--work`, so the same command goes on after a kill. `--table` and `--curve`
 are written from all cells there.
@@ -212,7 +212,7 @@ def _next(
     number: int,
 ) -> list[str]:
     """Return the keys of the images to annotate next, the most useful first."""
-    from kerasunet.inference.ranking import Look, PoolImage, rank
+    from kerasunet.inference.annotation_choice import Look, PoolImage, rank
 
     known = [
         Look.of([np.zeros(image.shape[:2], np.float32)], own, image[..., 0])
