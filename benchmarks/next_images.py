@@ -104,7 +104,7 @@ class _Repetition:
     def prepare(
         cls, name: str, data: DecodedCases, number: int, options: argparse.Namespace
     ) -> _Repetition:
-        from kerasunet.layer_selection.trials import Member
+        from kerasunet.layer_selection.selection import Member
 
         members = [Member(*pair) for pair in zip(data.keys, data.groups, strict=True)]
         parts = split_cases(members, fold=number % _FOLDS, folds=_FOLDS, seed=number)
@@ -171,7 +171,7 @@ class _Repetition:
 def _members(annotated: DecodedCases, options: argparse.Namespace, *, seed: int) -> Iterator[Any]:
     """Yield models in turn, each trained without a part of the annotated images; use it at once."""
     from kerasunet.data import Augmentation
-    from kerasunet.layer_selection.trials import folds_of
+    from kerasunet.layer_selection.selection import folds_of
 
     network, steps = _network(options.init, options.layers, options.steps)
     for number, left_out in enumerate(folds_of(annotated, _MODELS, seed)):
