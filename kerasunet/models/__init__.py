@@ -16,7 +16,6 @@ if TYPE_CHECKING:
         RecordedEvaluation as RecordedEvaluation,
     )
     from kerasunet.models.model_card import ModelCard as ModelCard, versions as versions
-    from kerasunet.models.pushing import push as push
     from kerasunet.models.registry import (
         NATURAL as NATURAL,
         card as card,
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
         folder as folder,
         is_registered as is_registered,
         list as list,
+        push as push,
         record as record,
         register as register,
         seen_images as seen_images,

@@ -148,6 +148,43 @@ def register(path: str | os.PathLike, name: str, half_precision: bool = False) -
     return target
 
 
+def push(
+    name_or_path: str | os.PathLike,
+    to: str | os.PathLike,
+    *,
+    private: bool = False,
+    despite_terms: bool = False,
+) -> str:
+    """Write a model as a repository of the Hugging Face Hub: into a folder, or there.
+
+    Args:
+        name_or_path: A registered model or a `.keras` file with its card.
+        to: A folder, or `hf://owner/name`.
+        private: Whether a new repository is to be seen by its owner alone.
+        despite_terms: Push although terms of the training data forbid redistribution; the README
+            says so.
+
+    Returns:
+        The folder or the web address.
+
+    Raises:
+        FileExistsError: The folder holds something else.
+        FileNotFoundError: There is no such model, or it has no card.
+        ValueError: The file is not the one that its card describes, or the terms of the training
+            data forbid redistribution, or the address is none, or the extra `hub` is not installed.
+        OSError: The Hub cannot be reached, or refuses.
+    """
+    from kerasunet.models import hub
+
+    known = card(name_or_path)
+    hub.check_place(to, known, despite_terms=despite_terms)
+    seen, complete = seen_images(known)
+    if complete:  # Else those that the cards of its starts do list are kept by name.
+        known = replace(known, seen=tuple(sorted(seen)), seen_by=())
+    with checked_copy(name_or_path) as (_, copy):
+        return hub.write_repository(to, copy, replace(known, weights_of=""), private=private)
+
+
 def check_name(name: str, path: Path | None = None) -> None:
     """Refuse a name that a model cannot be given.
 
