@@ -39,7 +39,7 @@ from kerasunet.files import read_json, write_json, write_text
 from kerasunet.layer_selection.evidence import Evidence
 from kerasunet.models import ModelCard
 from kerasunet.runs.directory import exclusive
-from kerasunet.training.prediction import predict
+from kerasunet.training.evaluation import predict
 
 RECORD, ANSWER, WORK = "adapt.json", "answer.json", "work"
 _TRAINING_COST = 4.0

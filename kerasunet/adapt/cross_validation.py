@@ -19,7 +19,7 @@ from kerasunet.adapt.settings import FOLDS
 from kerasunet.data.decoding import DecodedCases
 from kerasunet.data.splits import split_cases
 from kerasunet.layer_selection.evidence import GroupedMean, Weighed, weigh
-from kerasunet.layer_selection.trials import Member
+from kerasunet.layer_selection.selection import Member
 from kerasunet.metrics.measures import dice_of_each
 
 THRESHOLDS = (0.3, 0.4, 0.5, 0.6, 0.7)

@@ -13,10 +13,9 @@ from kerasunet.adapt.estimate import Estimate
 from kerasunet.adapt.fits import Candidate
 from kerasunet.adapt.settings import AdaptSettings
 from kerasunet.adapt.starts import load_start, short_name
-from kerasunet.architecture import plain_copy
 from kerasunet.data.cases import DataSet
 from kerasunet.models import DataNote, ModelCard
-from kerasunet.network import averaged
+from kerasunet.network import averaged, plain_copy
 from kerasunet.runs.preparation import with_seen
 from kerasunet.training.settings import without_paths
 

@@ -10,7 +10,6 @@ import keras
 import numpy as np
 
 from kerasunet import models
-from kerasunet.architecture import rebuilt
 from kerasunet.data.cases import DataSet
 from kerasunet.data.decoding import DecodedCases, decode
 from kerasunet.data.fingerprints import image_identities, known_images
@@ -18,7 +17,8 @@ from kerasunet.layer_selection.evidence import Nearness
 from kerasunet.layer_selection.selection import nearness_of
 from kerasunet.metrics.measures import dice_of_each
 from kerasunet.models import ModelCard
-from kerasunet.training.prediction import predict
+from kerasunet.network import rebuilt
+from kerasunet.training.evaluation import predict
 
 SIZES = (192, 256)
 """Further image sizes, where objects are small."""

@@ -31,7 +31,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     from kerasunet.data import load
-    from kerasunet.inference.export import Images, export
 
     models.check(options.model)
     card = models.card(options.model)
@@ -42,6 +41,8 @@ def run(options: argparse.Namespace) -> int:
     print(shared.describe_data(data), flush=True)
 
     start_backend()
+    from kerasunet.inference.export import Images, export
+
     images = Images.of(
         data,
         size=card.image_size,
