@@ -30,8 +30,8 @@ from helpers.images import disc_images
 
 from kerasunet.comparison import Candidate, Choice
 from kerasunet.comparison.report import without_formulas
-from kerasunet.demo.compare import batch
-from kerasunet.demo.finetune.jobs import MaskChoice, Workspace, settings
+from kerasunet.demo import compare_batch as batch
+from kerasunet.demo.finetune_jobs import MaskChoice, Workspace, settings
 from kerasunet.demo.images import open_image, open_mask
 from kerasunet.demo.model_store import PRETRAINED
 

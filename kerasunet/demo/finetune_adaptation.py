@@ -12,7 +12,7 @@ from kerasunet.adapt.background import RESULT, AdaptProgress, BackgroundAdaptati
 from kerasunet.adapt.settings import BUDGETS, AdaptSettings
 from kerasunet.data.checking import Report
 from kerasunet.demo.context import QUIET, Context, problem_html
-from kerasunet.demo.finetune.jobs import MaskChoice, TrainingJobs
+from kerasunet.demo.finetune_jobs import MaskChoice, TrainingJobs
 from kerasunet.demo.model_store import SavedModel
 from kerasunet.files import read_json
 

@@ -11,8 +11,8 @@ import gradio as gr
 from kerasunet.comparison.report import without_formulas
 from kerasunet.data.checking import Report
 from kerasunet.demo.context import QUIET, Context, problem_html
-from kerasunet.demo.finetune.adaptation import AdaptationForm
-from kerasunet.demo.finetune.jobs import (
+from kerasunet.demo.finetune_adaptation import AdaptationForm
+from kerasunet.demo.finetune_jobs import (
     IMAGE_SIZES,
     OPTIMIZATION,
     STRATEGIES,
@@ -21,7 +21,7 @@ from kerasunet.demo.finetune.jobs import (
     Workspace,
     settings,
 )
-from kerasunet.demo.finetune.rendering import (
+from kerasunet.demo.finetune_rendering import (
     check_html,
     curves_figure,
     pictures_html,
