@@ -107,7 +107,7 @@ def _tell(options: argparse.Namespace, found: NextImages, images: int, annotated
 
 def _table(found: NextImages, folder: Path) -> str:
     """Return the table; names that a spreadsheet would take for formulas get an apostrophe."""
-    from kerasunet.comparison.report import without_formulas
+    from kerasunet.comparison_report import without_formulas
 
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")

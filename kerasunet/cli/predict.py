@@ -334,7 +334,7 @@ def _row(frame: Frame, found: Segmentation, mask: str) -> dict[str, Any]:
 
 def _csv(rows: list[dict]) -> str:
     """Return the table; names that a spreadsheet would take for formulas get an apostrophe."""
-    from kerasunet.comparison.report import without_formulas
+    from kerasunet.comparison_report import without_formulas
 
     text = io.StringIO(newline="")
     columns = [*_COLUMNS]

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from kerasunet import models
 from kerasunet.adapt.background import BackgroundAdaptation
 from kerasunet.adapt.settings import AdaptSettings
-from kerasunet.comparison.report import without_formulas
+from kerasunet.comparison_report import without_formulas
 from kerasunet.data.archives import unpack
 from kerasunet.data.cases import AnnotatedCase, Case, FileCase
 from kerasunet.data.checking import Report, check

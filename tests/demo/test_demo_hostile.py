@@ -29,7 +29,7 @@ from helpers.hostile_names import FORMULAS, MARKUP, TEMPTING
 from helpers.images import disc_images
 
 from kerasunet.comparison import Candidate, Choice
-from kerasunet.comparison.report import without_formulas
+from kerasunet.comparison_report import without_formulas
 from kerasunet.demo import compare_batch as batch
 from kerasunet.demo.finetune_jobs import MaskChoice, Workspace, settings
 from kerasunet.demo.images import open_image, open_mask
