@@ -11,7 +11,6 @@ import keras
 import numpy as np
 
 from kerasunet import models
-from kerasunet.architecture import rebuilt
 from kerasunet.data.cases import DataSet
 from kerasunet.data.decoding import DecodedCases, decode
 from kerasunet.data.fingerprints import image_identities, known_images
@@ -20,7 +19,8 @@ from kerasunet.layer_selection.evidence import Belief, Evidence, Nearness
 from kerasunet.layer_selection.selection import candidates as fitting_strategies, nearness_of
 from kerasunet.metrics.measures import dice_of_each
 from kerasunet.models import ModelCard
-from kerasunet.training.prediction import predict
+from kerasunet.network import rebuilt
+from kerasunet.training.evaluation import predict
 
 UNTOUCHED = "none"
 """The strategy that trains nothing."""

@@ -21,7 +21,7 @@ from kerasunet.adapt.settings import FOLDS
 from kerasunet.data.decoding import DecodedCases
 from kerasunet.data.splits import split_cases
 from kerasunet.layer_selection.evidence import GroupedMean, Weighed, weigh
-from kerasunet.layer_selection.trials import Member
+from kerasunet.layer_selection.selection import Member
 from kerasunet.metrics.measures import dice_of_each
 from kerasunet.training.evaluation import Evaluation, evaluate_probabilities, evaluation_of
 

@@ -114,7 +114,7 @@ def _run(options: argparse.Namespace, settings: StudySettings, directory: Path) 
 
 def _print_answer(study, final: bool) -> None:
     """Print the answer in words, and make the final model if it is wanted."""
-    from kerasunet.study.report_words import closing
+    from kerasunet.study.report import closing
     from kerasunet.study.results import read_results
     from kerasunet.study.stats import StudyStatistics
 
