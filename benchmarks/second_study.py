@@ -427,8 +427,7 @@ def work_group(options: argparse.Namespace) -> int:
 def execute_study(settings: StudySettings, folder: Path, name: str) -> None:
     """Execute the open runs of a study in this process, and print a line a run."""
     from kerasunet.study.execution import open_study
-    from kerasunet.study.worker import execute
-    from kerasunet.study.worker_pool import read_result, specify
+    from kerasunet.study.workers import execute, read_result, specify
 
     study = open_study(settings, folder)
     for planned in study.open_runs():
