@@ -520,7 +520,7 @@ READ = {
         PLACES,
         "test_headers_that_name_another_file_are_refused",
     ),
-    "ImageJ's stack of 4 GB and more, of which the file lists one picture": (
+    "ImageJ stack of 4 GB or more that lists only its first picture": (
         "data/test_readers.py",
         "test_a_stack_of_imagej_that_lists_its_first_picture_alone_is_refused",
     ),
@@ -548,7 +548,7 @@ READ = {
         "data/test_readers.py",
         "test_numbers_that_no_tiff_reader_here_knows_are_named",
     ),
-    "JSON in which an entry occurs twice, COCO category of two names": (
+    "JSON with an entry twice, COCO category with two names": (
         DRAWN,
         "test_an_entry_that_occurs_twice_is_refused",
     ),
