@@ -29,7 +29,7 @@ sys.path.insert(0, str(ROOT))
 import numpy as np  # noqa: E402
 from alternating import Timings, alternate  # noqa: E402
 
-from kerasunet.cost import Network  # noqa: E402
+from kerasunet.architecture import NetworkCosts  # noqa: E402
 from kerasunet.files import write_json  # noqa: E402
 from kerasunet.processes import processors  # noqa: E402
 from kerasunet.strategies import NetworkLayout, parse  # noqa: E402
@@ -63,7 +63,7 @@ def main() -> None:
     operations = _operations_an_image(options.image_size)
     figures = {
         "processors": processors(),
-        "clock": "processor time" if options.one_core else "wall time",
+        "clock": "CPU time" if options.one_core else "wall time",
         "pixels": options.image_size,
         "batch": options.batch_size,
         "gflop_an_image": operations / 1e9,
@@ -77,8 +77,8 @@ def main() -> None:
     write_json(options.json, figures)
 
 
-def _network(size: int) -> Network:
-    return Network(NetworkLayout.unet(4, "batch"), _WIDTH, size)
+def _network(size: int) -> NetworkCosts:
+    return NetworkCosts(NetworkLayout.unet(4, "batch"), _WIDTH, size)
 
 
 def _operations_an_image(size: int) -> int:
@@ -117,9 +117,9 @@ def _row(timings: Timings, side: str, batch_size: int) -> dict[str, Any]:
 def as_markdown(figures: dict[str, Any]) -> str:
     lines = [
         f"A step of {figures['batch']} images, {figures['pixels']}×{figures['pixels']} pixels, "
-        f"{figures['clock']}, {figures['processors']} processors",
+        f"{figures['clock']}, {figures['processors']} CPU cores",
         "",
-        "| side | ms an image | over `all` (low to high) |",
+        "| network and strategy | ms per image | relative to `all` (low to high) |",
         "|---|---|---|",
     ]
     for side, row in figures["sides"].items():
@@ -132,9 +132,9 @@ def as_markdown(figures: dict[str, Any]) -> str:
     reached = limit / figures["sides"][BASE]["best_ms_an_image"]
     lines += [
         "",
-        f"`{BASE}`: {figures['gflop_an_image']:.2f} GFLOP an image; at the peak of a matrix "
-        f"product {limit:.1f} ms, {reached:.0%} of which is reached. With activations kept, "
-        "there are left of these operations: "
+        f"`{BASE}` takes {figures['gflop_an_image']:.2f} GFLOP per image; at the peak of a matrix "
+        f"product that is {limit:.1f} ms, of which {reached:.0%} is reached. With kept "
+        "activations, this share of these operations remains: "
         + ", ".join(
             f"{strategy} {kept / figures['gflop_an_image']:.2f}"
             for strategy, kept in figures["gflop_an_image_kept"].items()
@@ -163,7 +163,7 @@ def _sides(batch_size: int, size: int, folder: Path) -> dict[str, Side]:
 
 def _model(strategy: str):
     from kerasunet import UNet
-    from kerasunet.training.loop import compile_for_training
+    from kerasunet.training.optimizer import compile_for_training
     from kerasunet.training.settings import Optimization
 
     model = UNet(weights="natural", trainable=strategy)
@@ -172,7 +172,7 @@ def _model(strategy: str):
 
 
 def _learner(strategy: str):
-    from kerasunet.training.loop import learner_of
+    from kerasunet.training.optimizer import learner_of
 
     return learner_of(_model(strategy))
 
@@ -180,7 +180,7 @@ def _learner(strategy: str):
 def _kept(strategy: str, batches, batch, folder: Path) -> Side:
     """Return a step of the trained part, on activations that are all there already."""
     from kerasunet.training.batches import ActivationCache, cut_before_training
-    from kerasunet.training.loop import learner_of
+    from kerasunet.training.optimizer import learner_of
 
     model = _model(strategy)
     cut = cut_before_training(model)
