@@ -1,4 +1,7 @@
-"""Layouts of image and mask files: two folders, nnU-Net, side by side, Pascal VOC; subfolders."""
+"""Layouts of image and mask files: two folders, nnU-Net, side by side, Pascal VOC; subfolders.
+
+And which files of annotation programs a folder holds that are not read.
+"""
 
 from __future__ import annotations
 
