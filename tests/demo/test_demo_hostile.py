@@ -29,9 +29,9 @@ from helpers.hostile_names import FORMULAS, MARKUP, TEMPTING
 from helpers.images import disc_images
 
 from kerasunet.comparison import Candidate, Choice
-from kerasunet.comparison.report import without_formulas
-from kerasunet.demo.compare import batch
-from kerasunet.demo.finetune.jobs import MaskChoice, Workspace, settings
+from kerasunet.comparison_report import without_formulas
+from kerasunet.demo import compare_batch as batch
+from kerasunet.demo.finetune_jobs import MaskChoice, Workspace, settings
 from kerasunet.demo.images import open_image, open_mask
 from kerasunet.demo.model_store import PRETRAINED
 

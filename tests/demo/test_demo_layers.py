@@ -10,7 +10,7 @@ import pytest
 from helpers.browser import chromium, eventually, is_wider_than, low_contrast, watched_page
 
 from kerasunet.architecture import NetworkCosts
-from kerasunet.cli import finetune
+from kerasunet.cli import training
 from kerasunet.strategies import NetworkLayout, parse
 
 pytestmark = pytest.mark.browser
@@ -302,7 +302,7 @@ def test_command_and_python_can_be_run_as_they_stand(page):
     _set(page, "shallow:3&norm")
     words = shlex.split(_command(page))
     parser = argparse.ArgumentParser()
-    finetune.add_arguments(parser)
+    training.add_finetune_arguments(parser)
     assert words[:2] == ["python", "scripts/finetune.py"]
     assert parser.parse_args(words[2:]).layers == "shallow:3&norm"
     shown = page.locator("#layers-python .cm-content")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from html import escape
 from math import log10
 
-from kerasunet.demo.layers.network import PATHS, Selection, Start, with_other_path
+from kerasunet.demo.layers_network import PATHS, Selection, Start, with_other_path
 from kerasunet.strategies import StrategyError, expand, parse
 
 PICK_PRESET = """

@@ -1,4 +1,4 @@
-"""What the tab shows of a check and of a run: HTML and figures."""
+"""What the tab Fine-tune shows of a check, a run and an adaptation: HTML and figures."""
 
 from __future__ import annotations
 
@@ -9,13 +9,28 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from kerasunet.adapt.background import AdaptProgress
 from kerasunet.data.checking import Report
 from kerasunet.data.checking.report import sections, summary, thumbnails
 from kerasunet.demo.context import problem_html
+from kerasunet.files import read_json
 from kerasunet.models.model_card import asked_layers
 from kerasunet.runs.background import Progress
 
+OFF_HTML = (
+    "<p>Training is off, because others share this machine. Run <code>kerasunet demo</code> on "
+    "your own machine, or turn training on with <code>--allow-training</code>.</p>"
+)
+FORMATS_HTML = (
+    "<p>A zip of <code>images/</code> and <code>masks/</code> with the same file names, or of "
+    "<code>scan.png</code> beside <code>scan_mask.png</code>.</p>"
+)
+ADAPTATION_HTML = (
+    "<p>Every start is tried untouched, a few strategies are trained in cross-validation, and the "
+    "model is made from all images. You get the answer in words.</p>"
+)
 _SHOWN_CASES = 6
+_LAST_NOTES = 6
 _PHASES = {
     "starting": "Starting: loading the network and your images …",
     "training": "Training",
@@ -137,3 +152,30 @@ def _interval(found: dict[str, float | None]) -> str:
     if found["low"] is None or found["low"] != found["low"]:
         return "unknown"
     return f"{found['low']:.3f} to {found['high']:.3f}"
+
+
+def adaptation_html(progress: AdaptProgress) -> str:
+    """Return HTML: what an adaptation is doing, with a bar while it trains, and its findings."""
+    if progress.state == "failed":
+        return problem_html(f"Failed: {progress.message}")
+    if progress.state == "cancelled":
+        return "<p role=status>Cancelled.</p>"
+    notes = "".join(f"<li>{escape(note)}</li>" for note in progress.notes[-_LAST_NOTES:])
+    bar = ""
+    if progress.steps and progress.state == "running":
+        steps = f"step {progress.step} of {progress.steps}"
+        bar = (
+            f'<progress max={progress.steps} value={progress.step} aria-label="Training steps">'
+            f"{steps}</progress> {steps}, about {progress.seconds / 60:.1f} minutes in all"
+        )
+    phase = "Finished" if progress.state == "finished" else f"{progress.phase.capitalize()} …"
+    return f"<p role=status>{escape(phase)}</p>{bar}<ul>{notes}</ul>"
+
+
+def answer_html(folder: Path) -> str:
+    """Return the answer as HTML: its sentences without the paths of this machine."""
+    values = read_json(folder / "answer.json")
+    sentences = [text for text in values["sentences"] if str(folder) not in text]
+    first, *others = sentences
+    paragraphs = "".join(f"<p>{escape(text)}</p>" for text in others)
+    return f"<h4>{escape(first)}</h4>{paragraphs}<p>The model is now in Compare.</p>"

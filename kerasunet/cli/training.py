@@ -1,8 +1,4 @@
-"""Fine-tune chosen layers of a pre-trained U-Net, and measure the gain on held-out cases.
-
-With --layers alone it works offline, on shipped weights and simulated breast ultrasound. If it is
-stopped or killed, the same command resumes it.
-"""
+"""The verbs that train one network: `finetune` and `pretrain`."""
 
 from __future__ import annotations
 
@@ -20,26 +16,29 @@ from kerasunet.files import read_json
 from kerasunet.models.model_card import asked_layers
 from kerasunet.options import declared
 from kerasunet.strategies import describe_grammar
-from kerasunet.training.settings import FinetuneSettings, to_json
+from kerasunet.training.settings import FinetuneSettings, PretrainSettings, to_json
 
-EPILOG = f"strategies for --layers:\n{describe_grammar()}"
+FINETUNE_EPILOG = f"strategies for --layers:\n{describe_grammar()}"
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_finetune_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     shared.add_settings(parser, FinetuneSettings, without=("init",))
     init = declared(FinetuneSettings)["init"]
     fitting = f"{init.help} (the start that fits the images: ultrasound, xray, or natural)"
     shared.add_option(parser, "init", replace(init, help=fitting))
     add("--output", type=Path, help="run directory (default: runs/DATA_LAYERS)")
-    add("--save-as", metavar="NAME", help="also register the model as saved_models/NAME.keras")
-    add("--half-precision", action="store_true", help="with --save-as: a file of half the size")
-    add("--restart", action="store_true", help="remove an earlier run in the output folder first")
+    _add_run_arguments(parser)
     shared.add_optimization(parser, FinetuneSettings.optimization)
     shared.add_architecture(parser, "with --init scratch")
 
 
-def run(options: argparse.Namespace) -> int:
+def run_finetune(options: argparse.Namespace) -> int:
+    """Fine-tune chosen layers of a pre-trained U-Net, and measure the gain on held-out cases.
+
+    With --layers alone it works offline, on shipped weights and simulated breast ultrasound. If it
+    is stopped or killed, the same command resumes it.
+    """
     given = shared.values_of(options, FinetuneSettings)
     settings = FinetuneSettings(
         **{**given, "init": options.init or FinetuneSettings.init},
@@ -170,3 +169,65 @@ def _trained(summary: dict) -> str:
 
 def _interval(interval: dict) -> str:
     return f"{interval['mean']:.3f}  ({interval['low']:.3f} to {interval['high']:.3f})"
+
+
+def _add_run_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--save-as", metavar="NAME", help="also register the model as saved_models/NAME.keras")
+    add("--half-precision", action="store_true", help="with --save-as: a file of half the size")
+    add("--restart", action="store_true", help="remove an earlier run in the output folder first")
+
+
+def add_pretrain_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    shared.add_settings(parser, PretrainSettings)
+    add("--output", type=Path, default=Path("runs/natural"), help="(runs/natural)")
+    _add_run_arguments(parser)
+    shared.add_optimization(parser, PretrainSettings.optimization)
+    shared.add_architecture(parser, "with --init scratch")
+
+
+def run_pretrain(options: argparse.Namespace) -> int:
+    """Pre-train a U-Net on natural images with salient-object masks, in grey, or on a lab's images.
+
+    With --data oxford_iiit_pet it downloads photographs that need no registration. What comes out
+    is a start, which finetune --init takes. If stopped or killed, the same command resumes it.
+    """
+    settings = PretrainSettings(
+        **shared.values_of(options, PretrainSettings),
+        architecture=shared.architecture(options),
+        optimization=shared.optimization(options),
+        augmentation=PRESETS[options.augmentation],
+    )
+    files = runs.RunDirectory(options.output)
+    if options.save_as is not None:
+        models.check_name(options.save_as, None if options.restart else files.model)
+    if settings.init != "scratch":
+        models.check(settings.init)
+    data = runs.load_pretraining_data(settings)
+    for part in data:
+        print(shared.describe_data(part), flush=True)
+    if options.restart:
+        files.require_removable(settings)
+
+    start_backend()
+    from kerasunet.cli.progress import ProgressBar
+
+    with ProgressBar(settings.optimization) as bar:
+        trained = runs.pretrain(settings, options.output, [bar], data=data, restart=options.restart)
+    print(_pretraining_report(trained))
+    if options.save_as:
+        saved = models.register(trained.files.model, options.save_as, options.half_precision)
+        print(f"registered  {saved}")
+    return 0
+
+
+def _pretraining_report(trained: runs.Pretrained) -> str:
+    from kerasunet.training.evaluation import CONSTANT
+
+    dice = trained.dice
+    lines = [
+        f"Dice on {dice.n} validation cases  {dice.mean:.3f}  ({dice.low:.3f} to {dice.high:.3f})",
+        f"model  {trained.files.model}",
+    ]
+    return "\n".join([*lines, CONSTANT] if trained.summary["constant_prediction"] else lines)

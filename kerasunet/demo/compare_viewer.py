@@ -38,7 +38,7 @@ from kerasunet.metrics import area_mm2, dice
 
 _THRESHOLDS = np.array([-np.inf, *(np.arange(1, 100) / 100), np.inf], np.float32)
 _LONGEST, _SHORTER = 768, 384
-_CODE = Path(__file__).with_name("viewer.js")
+_CODE = Path(__file__).with_suffix(".js")
 _TEMPLATE = """
 <div class="viewer">
   <div class="tools" role="toolbar" aria-label="Zoom of all panels">

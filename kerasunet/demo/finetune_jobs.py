@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import shutil
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -12,6 +13,7 @@ from typing import NamedTuple
 from kerasunet import models
 from kerasunet.adapt.background import BackgroundAdaptation
 from kerasunet.adapt.settings import AdaptSettings
+from kerasunet.comparison_report import without_formulas
 from kerasunet.data.archives import unpack
 from kerasunet.data.cases import AnnotatedCase, Case, FileCase
 from kerasunet.data.checking import Report, check
@@ -86,10 +88,7 @@ def settings(
         ValueError: Data, strategy or numbers cannot be used.
         FileNotFoundError: There is no such model.
     """
-    if report is None:
-        raise ValueError("there are no images yet: give a zip file and wait for the check")
-    if report.data is None or report.counts()["error"]:
-        raise ValueError("the data has errors: correct them and check again")
+    source = _checked_source(report)
     architecture = models.card(init).architecture
     parsed = parse(strategy)
     if not parsed.is_auto:
@@ -105,11 +104,29 @@ def settings(
         usual,
         layers=parsed,
         init=init,
-        data=report.source,
+        data=source,
         **choice._asdict(),
         image_size=image_size,
         optimization=optimization,
     )
+
+
+def adapt_settings(report: Report | None, budget: str, *, choice: MaskChoice) -> AdaptSettings:
+    """Return the settings of an adaptation to all cases.
+
+    Raises:
+        ValueError: The data cannot be used.
+    """
+    return AdaptSettings(data=_checked_source(report), budget=budget, **choice._asdict())
+
+
+def _checked_source(report: Report | None) -> str:
+    """Return where checked data are; refuse those in which the check found errors."""
+    if report is None:
+        raise ValueError("there are no images yet: give a zip file and wait for the check")
+    if report.data is None or report.counts()["error"]:
+        raise ValueError("the data has errors: correct them and check again")
+    return report.source
 
 
 @dataclass(eq=False)
@@ -124,9 +141,8 @@ class Workspace:
         choice: What counts as the object.
         run: The latest run.
         adaptation: The latest adaptation.
-        runs: How many runs were started.
+        runs: How many runs and adaptations were started.
         validations_shown: How many validations of the run the page shows.
-        end_shown: Whether the page shows the end of the run.
     """
 
     folder: Path
@@ -138,7 +154,6 @@ class Workspace:
     adaptation: BackgroundAdaptation | None = None
     runs: int = 0
     validations_shown: int = -1
-    end_shown: bool = False
 
     def open_archive(self, archive: Path, choice: MaskChoice = MaskChoice()) -> Report:
         """Unpack a zip file in place of earlier data, and check the data in it.
@@ -188,21 +203,17 @@ class Workspace:
         self.report = check(source, **choice._asdict())
         return self.report
 
-    def start(self, settings: FinetuneSettings) -> BackgroundRun:
-        """Start a run in a folder of its own."""
+    def start(self, settings: FinetuneSettings | AdaptSettings) -> None:
+        """Start a run or an adaptation in a folder of its own."""
         self.runs += 1
-        self.validations_shown, self.end_shown = -1, False
         # A visitor's images must not stay in the cache of this machine.
-        directory = self.folder / f"run-{self.runs}"
-        self.run = BackgroundRun(settings, directory, {"KERASUNET_CACHE": "off"})
-        return self.run
-
-    def start_adaptation(self, settings: AdaptSettings) -> BackgroundAdaptation:
-        """Start an adaptation in a folder of its own."""
-        self.runs += 1
-        directory = self.folder / f"adaptation-{self.runs}"
-        self.adaptation = BackgroundAdaptation(settings, directory, {"KERASUNET_CACHE": "off"})
-        return self.adaptation
+        additions = {"KERASUNET_CACHE": "off"}
+        if isinstance(settings, AdaptSettings):
+            directory = self.folder / f"adaptation-{self.runs}"
+            self.adaptation = BackgroundAdaptation(settings, directory, additions)
+        else:
+            self.validations_shown = -1
+            self.run = BackgroundRun(settings, self.folder / f"run-{self.runs}", additions)
 
     @property
     def is_training(self) -> bool:
@@ -232,27 +243,17 @@ class TrainingJobs:
                 self._workspaces[session] = Workspace(new_folder())
             return self._workspaces[session]
 
-    def start(self, session: str, settings: FinetuneSettings) -> BackgroundRun:
-        """Start a run in the workspace of a session.
+    def start(self, session: str, settings: FinetuneSettings | AdaptSettings) -> Workspace:
+        """Start a run or an adaptation in the workspace of a session, and return that.
 
         Raises:
-            ValueError: Another run is not over.
+            ValueError: Another one is not over.
         """
         workspace = self.workspace(session)
         with self._lock:
             self._require_idle(workspace)
-            return workspace.start(settings)
-
-    def start_adaptation(self, session: str, settings: AdaptSettings) -> BackgroundAdaptation:
-        """Start an adaptation in the workspace of a session.
-
-        Raises:
-            ValueError: Another run is not over.
-        """
-        workspace = self.workspace(session)
-        with self._lock:
-            self._require_idle(workspace)
-            return workspace.start_adaptation(settings)
+            workspace.start(settings)
+        return workspace
 
     def _require_idle(self, workspace: Workspace) -> None:
         busy = next((other for other in self._workspaces.values() if other.is_training), None)
@@ -289,3 +290,20 @@ def _files_of(case: Case) -> tuple[Path, ...]:
     if isinstance(case, AnnotatedCase):
         return (case.image,)
     raise ValueError(f"{case.key}: not a case in files")
+
+
+def present(folder: Path, names: Sequence[str]) -> list[str]:
+    """Return the paths of those files that a folder holds."""
+    return [str(path) for name in names if (path := folder / name).is_file()]
+
+
+def harmless_table(directory: Path) -> str:
+    """Copy the table of cases; image names in it are made harmless for spreadsheets.
+
+    Returns:
+        The path of the copy.
+    """
+    table = directory / "download" / "cases.csv"
+    table.parent.mkdir(exist_ok=True)
+    table.write_text(without_formulas((directory / table.name).read_text()))
+    return str(table)

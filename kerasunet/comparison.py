@@ -1,7 +1,7 @@
-"""A comparison: the probabilities of several models on one image, their masks, votes and scores.
+"""Several models on one image: probabilities, masks, where they agree, how good each is.
 
-Models run once, in `compare`. `judge` turns probabilities into masks (threshold, region filter,
-votes) and `score` measures them; neither runs a model.
+NumPy in, NumPy out. Models run once, in `compare`. `judge` turns probabilities into masks
+(threshold, region filter, votes) and `score` measures them; neither runs a model.
 """
 
 from __future__ import annotations

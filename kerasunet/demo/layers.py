@@ -14,7 +14,7 @@ from kerasunet import models
 from kerasunet.architecture import Architecture
 from kerasunet.data.modality_names import modality_of
 from kerasunet.demo.context import Context, problem_html
-from kerasunet.demo.layers.diagram import (
+from kerasunet.demo.layers_diagram import (
     COST_STYLE,
     DIAGRAM_STYLE,
     PICK_PRESET,
@@ -26,7 +26,7 @@ from kerasunet.demo.layers.diagram import (
     presets_html,
     single_layers_html,
 )
-from kerasunet.demo.layers.network import (
+from kerasunet.demo.layers_network import (
     SCRATCH,
     Selection,
     Start,

@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import gradio as gr
 
-from kerasunet.comparison import Choice, as_csv, as_html, as_zip, compare
-from kerasunet.comparison.report import rows, safe_name, score_table
-from kerasunet.demo.compare import batch
-from kerasunet.demo.compare.viewer import (
+from kerasunet.comparison import Choice, compare
+from kerasunet.comparison_report import as_csv, as_html, as_zip, rows, safe_name, score_table
+from kerasunet.demo import compare_batch as batch
+from kerasunet.demo.compare_viewer import (
     DifferenceSlider,
     captions,
     example_gallery,

@@ -12,7 +12,7 @@ from html import escape
 
 import numpy as np
 
-from kerasunet.comparison.comparing import Choice, Comparison, Score, Verdict
+from kerasunet.comparison import Choice, Comparison, Score, Verdict
 from kerasunet.data.decoding import resize_mask
 from kerasunet.drawing import PREDICTION, TRUTH, draw_votes, overlay, png, shrunk, to_rgb
 
