@@ -10,7 +10,7 @@ import numpy as np
 
 from kerasunet.adapt.answer import Answer, candidate_lines, start_table
 from kerasunet.drawing import draw_comparison, png
-from kerasunet.metrics import METRICS
+from kerasunet.metrics.policy import METRICS
 
 _STYLE = """
 :root { color-scheme: light dark }
