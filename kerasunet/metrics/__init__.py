@@ -11,11 +11,9 @@ from kerasunet.lazy import lazy_members
 
 if TYPE_CHECKING:
     from kerasunet.metrics.measures import (
-        DETECTION_IOU as DETECTION_IOU,
         SurfaceDistances as SurfaceDistances,
         area_mm2 as area_mm2,
         assd as assd,
-        case_metrics as case_metrics,
         dice as dice,
         expected_calibration_error as expected_calibration_error,
         hd95 as hd95,
@@ -24,16 +22,20 @@ if TYPE_CHECKING:
         sensitivity as sensitivity,
         surface_distances as surface_distances,
     )
-    from kerasunet.metrics.summary import (
+    from kerasunet.metrics.policy import (
+        DETECTION_IOU as DETECTION_IOU,
         METRICS as METRICS,
         POLICY as POLICY,
         Interval as Interval,
         Metric as Metric,
+        with_unknown_bounds as with_unknown_bounds,
+    )
+    from kerasunet.metrics.summary import (
         bootstrap_interval as bootstrap_interval,
+        case_metrics as case_metrics,
         mean_over_objects as mean_over_objects,
         summarize as summarize,
         summarize_objects as summarize_objects,
-        with_unknown_bounds as with_unknown_bounds,
     )
 else:
     __getattr__, __dir__, __all__ = lazy_members(__name__)

@@ -1,4 +1,4 @@
-"""The metrics of one case: overlap, surface distance and calibration, and their input checks."""
+"""The metrics of one case, overlap, surface distance and calibration, and their input checks."""
 
 import math
 from dataclasses import dataclass
@@ -6,60 +6,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-
-DETECTION_IOU = 0.1
-"""IoU from which a lesion counts as detected."""
-
-
-def case_metrics(
-    truth: ArrayLike,
-    probability: ArrayLike,
-    *,
-    threshold: float = 0.5,
-    spacing: tuple[float, float] | None = None,
-    prediction: ArrayLike | None = None,
-) -> dict[str, float | int | str]:
-    """Compare one predicted probability map with the true mask.
-
-    Args:
-        truth: true mask, bool or {0, 1}, (H, W); may be empty (no lesion).
-        probability: probability of lesion, in [0, 1], (H, W).
-        threshold: a pixel is predicted where its probability is at or above this; between 0 and 1.
-        spacing: pixel size (row, column) in mm; None measures distances in pixels.
-        prediction: predicted mask, bool or {0, 1}, (H, W), where it does not follow from the
-            threshold, as of an object that is the most probable one of several.
-
-    Returns:
-        A flat row of plain Python numbers and strings: `dice`, `iou`, `sensitivity`, `precision`,
-        `hd95`, `assd` and `ece` (all finite, see `kerasunet.metrics.POLICY`); `truth_area` and
-        `predicted_area` in pixels; `outcome`, one of "detected", "missed", "false_alarm" and
-        "true_negative"; `unit` of `hd95` and `assd`, "px" or "mm".
-
-    Raises:
-        ValueError: an image is not 2-D, the shapes differ, `truth` is not binary, `probability` is
-            NaN or out of [0, 1], or `threshold` or `spacing` is out of range.
-    """
-    mask, chance = as_mask(truth, "truth"), as_probability(probability, "probability")
-    require_same_shape(mask, chance, "probability")
-    require_fraction(threshold, "threshold")
-    # A plain float takes the image's precision: float32 0.7 is at the threshold 0.7.
-    if prediction is None:
-        prediction = chance >= float(threshold)
-    prediction = as_mask(prediction, "prediction")
-    distances = surface_distances(mask, prediction, spacing)
-    return {
-        "dice": dice(mask, prediction),
-        "iou": iou(mask, prediction),
-        "sensitivity": sensitivity(mask, prediction),
-        "precision": precision(mask, prediction),
-        "hd95": distances.hd95,
-        "assd": distances.assd,
-        "ece": expected_calibration_error(mask, chance),
-        "truth_area": int(np.count_nonzero(mask)),
-        "predicted_area": int(np.count_nonzero(prediction)),
-        "outcome": _outcome(mask, prediction),
-        "unit": "px" if spacing is None else "mm",
-    }
 
 
 def area_mm2(mask: NDArray[np.bool_], spacing: tuple[float, float] | None) -> float | None:
@@ -203,8 +149,7 @@ def surface_distances(
     true_mask, predicted_mask = as_mask_pair(truth, prediction)
     steps = as_spacing(spacing)
     if true_mask.any() and predicted_mask.any():
-        true, predicted = (_border_points(mask, steps) for mask in (true_mask, predicted_mask))
-        return SurfaceDistances(_nearest(true, predicted), _nearest(predicted, true))
+        return _between(_border_points(true_mask, steps), _border_points(predicted_mask, steps))
     both_empty = not (true_mask.any() or predicted_mask.any())
     penalty = np.array([0.0 if both_empty else np.hypot(*(true_mask.shape * steps))])
     return SurfaceDistances(penalty, penalty)
@@ -273,12 +218,6 @@ def expected_calibration_error(truth: ArrayLike, probability: ArrayLike, bins: i
     return float(np.abs(gaps).sum() / chance.size)
 
 
-def _outcome(truth: NDArray[np.bool_], prediction: NDArray[np.bool_]) -> str:
-    if truth.any():
-        return "detected" if iou(truth, prediction) >= DETECTION_IOU else "missed"
-    return "false_alarm" if prediction.any() else "true_negative"
-
-
 def _areas(truth: ArrayLike, prediction: ArrayLike) -> tuple[int, int, int]:
     true_mask, predicted_mask = as_mask_pair(truth, prediction)
     counts = map(np.count_nonzero, (true_mask & predicted_mask, true_mask, predicted_mask))
@@ -295,6 +234,15 @@ def _border_points(mask: NDArray[np.bool_], steps: NDArray[np.float64]) -> NDArr
     rows = padded[:-2, 1:-1] & padded[2:, 1:-1]
     columns = padded[1:-1, :-2] & padded[1:-1, 2:]
     return np.argwhere(mask & ~(rows & columns)) * steps
+
+
+def _between(
+    true_points: NDArray[np.float64], predicted_points: NDArray[np.float64]
+) -> SurfaceDistances:
+    return SurfaceDistances(
+        from_truth=_nearest(true_points, predicted_points),
+        from_prediction=_nearest(predicted_points, true_points),
+    )
 
 
 def _nearest(points: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[np.float64]:

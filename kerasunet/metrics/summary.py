@@ -1,163 +1,80 @@
-"""What each metric means, the policy for empty masks, and averages over cases with intervals."""
+"""All metrics of one case in a row, and their averages over cases with bootstrap intervals."""
 
 import math
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from kerasunet.metrics.measures import DETECTION_IOU, require_fraction
+from kerasunet.metrics.measures import (
+    as_mask,
+    as_probability,
+    dice,
+    expected_calibration_error,
+    iou,
+    precision,
+    require_fraction,
+    require_same_shape,
+    sensitivity,
+    surface_distances,
+)
+from kerasunet.metrics.policy import DETECTION_IOU, METRICS, Interval
 
 _FEWEST_RESAMPLES = 100
 _RESAMPLES_AT_ONCE = 250
-
-
-@dataclass(frozen=True)
-class Metric:
-    """How one metric is named, read and defined.
-
-    Attributes:
-        label: the name for tables and axes.
-        higher_is_better: the direction of improvement.
-        is_distance: whether the value has a unit (px, or mm where the spacing is known).
-        definition: the definition in one Markdown sentence.
-    """
-
-    label: str
-    higher_is_better: bool
-    is_distance: bool
-    definition: str
-
-
-METRICS: dict[str, Metric] = {
-    "dice": Metric(
-        "Dice",
-        higher_is_better=True,
-        is_distance=False,
-        definition="2·|T∩P| / (|T| + |P|) over the pixels of the true mask T and of the "
-        "predicted mask P (Dice, Ecology 1945).",
-    ),
-    "iou": Metric(
-        "IoU",
-        higher_is_better=True,
-        is_distance=False,
-        definition="|T∩P| / |T∪P|, the Jaccard index; equal to dice / (2 − dice).",
-    ),
-    "sensitivity": Metric(
-        "Sensitivity",
-        higher_is_better=True,
-        is_distance=False,
-        definition="|T∩P| / |T|, the share of lesion pixels that were found.",
-    ),
-    "precision": Metric(
-        "Precision",
-        higher_is_better=True,
-        is_distance=False,
-        definition="|T∩P| / |P|, the share of predicted pixels that are lesion.",
-    ),
-    "hd95": Metric(
-        "HD95",
-        higher_is_better=False,
-        is_distance=True,
-        definition="the larger of the two directed 95th percentiles of the surface distances (as "
-        "in Metrics Reloaded and MONAI; MedPy takes one percentile of both directions pooled), "
-        "linearly interpolated.",
-    ),
-    "assd": Metric(
-        "ASSD",
-        higher_is_better=False,
-        is_distance=True,
-        definition="the mean of the surface distances of both directions, pooled.",
-    ),
-    "ece": Metric(
-        "ECE",
-        higher_is_better=False,
-        is_distance=False,
-        definition="the expected calibration error of the foreground probability over all pixels "
-        "of the image, in 15 bins of equal width (Naeini et al., AAAI 2015): the mean over pixels "
-        "of |mean probability − share of lesion| of the pixel's bin. Most pixels of a medical "
-        "image are sure background, so values are small and compare only between models on the "
-        "same images.",
-    ),
-}
 _COLUMNS = (*METRICS, "truth_area", "outcome", "unit")
-_EMPTY_MASKS = """\
-Metrics are computed per case and then averaged over all cases. No case is dropped: every metric is
-finite for every case, and which cases are averaged never depends on the prediction.
-
-| true mask | predicted mask | outcome | dice, iou | sensitivity | precision | hd95, assd |
-|---|---|---|---|---|---|---|
-| empty | empty | true_negative | 1 | 1 | 1 | 0 |
-| empty | not empty | false_alarm | 0 | 1 | 0 | image diagonal |
-| lesion | empty | missed | 0 | 0 | 0 | image diagonal |
-| lesion | elsewhere, no overlap | missed | 0 | 0 | 0 | measured |
-| lesion | overlaps, IoU below 0.1 | missed | measured | measured | measured | measured |
-| lesion | overlaps, IoU 0.1 or more | detected | measured | measured | measured | measured |
-
-- A pixel is predicted where its probability is at or above the threshold.
-- **Missed** means that the IoU of prediction and lesion is below 0.1, the overlap from
-  which nnDetection (Baumgartner et al., MICCAI 2021) counts an object in a medical image as found:
-  one touching pixel finds nothing. Measurements by version 0.1.0 counted it as found. With nothing
-  predicted, HD95 and ASSD are the image diagonal √((height·row spacing)² + (width·column
-  spacing)²), which is longer than any distance inside the image: on an image with a lesion,
-  removing the prediction never improves them. A prediction that lies elsewhere has a distance,
-  which is reported as measured; the lesion still counts as missed.
-- **Sensitivity without a lesion** is 0/0. It is set to 1, whatever was predicted: no lesion pixel
-  was missed. Left undefined, as in the Metrics Reloaded code, it would drop every case without a
-  lesion from the average. A false alarm is charged in all other overlap and distance metrics.
-- **Precision without a prediction** is 0/0 too. It is 0 where a lesion was there to find, for 1
-  would reward predicting nothing, and 1 where there was none.
-- **Surface distances** run from the center of each border pixel of one mask to the nearest border
-  pixel center of the other. Border pixels are those removed by an erosion with the 4-neighbor
-  cross; outside the image counts as background, so a lesion cut by the image edge has a border
-  there. Spacing may differ between rows and columns.
-
-Sources: Maier-Hein, Reinke et al., "Metrics reloaded", Nature Methods 2024; Reinke et al.,
-"Understanding metric-related pitfalls in image analysis validation", Nature Methods 2024 (empty
-masks: Extended Data Fig. 2b).
-"""
 
 
-def _definitions() -> str:
-    return "\n".join(f"- **{metric.label}**: {metric.definition}" for metric in METRICS.values())
+def case_metrics(
+    truth: ArrayLike,
+    probability: ArrayLike,
+    *,
+    threshold: float = 0.5,
+    spacing: tuple[float, float] | None = None,
+    prediction: ArrayLike | None = None,
+) -> dict[str, float | int | str]:
+    """Compare one predicted probability map with the true mask.
 
+    Args:
+        truth: true mask, bool or {0, 1}, (H, W); may be empty (no lesion).
+        probability: probability of lesion, in [0, 1], (H, W).
+        threshold: a pixel is predicted where its probability is at or above this; between 0 and 1.
+        spacing: pixel size (row, column) in mm; None measures distances in pixels.
+        prediction: predicted mask, bool or {0, 1}, (H, W), where it does not follow from the
+            threshold, as of an object that is the most probable one of several.
 
-POLICY: str = f"{_EMPTY_MASKS}\n{_definitions()}\n"
+    Returns:
+        A flat row of plain Python numbers and strings: `dice`, `iou`, `sensitivity`, `precision`,
+        `hd95`, `assd` and `ece` (all finite, see `kerasunet.metrics.POLICY`); `truth_area` and
+        `predicted_area` in pixels; `outcome`, one of "detected", "missed", "false_alarm" and
+        "true_negative"; `unit` of `hd95` and `assd`, "px" or "mm".
 
-
-def with_unknown_bounds(summary: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a summary as JSON has it, with NaN for bounds and means that JSON calls null."""
-    return {
-        name: {n: _with_unknown(v) for n, v in value.items()}
-        if isinstance(value, Mapping)
-        else value
-        for name, value in summary.items()
-    }
-
-
-def _with_unknown(value: Any) -> Any:
-    if isinstance(value, Mapping):  # The summary of one of several objects.
-        return with_unknown_bounds(value)
-    return math.nan if value is None else value
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A mean over cases with its confidence interval.
-
-    Attributes:
-        mean: mean over all cases.
-        low: lower bound; NaN where a single case (or group) leaves it unknown.
-        high: upper bound; NaN likewise.
-        n: number of cases.
+    Raises:
+        ValueError: an image is not 2-D, the shapes differ, `truth` is not binary, `probability` is
+            NaN or out of [0, 1], or `threshold` or `spacing` is out of range.
     """
-
-    mean: float
-    low: float
-    high: float
-    n: int
+    mask, chance = as_mask(truth, "truth"), as_probability(probability, "probability")
+    require_same_shape(mask, chance, "probability")
+    require_fraction(threshold, "threshold")
+    # A plain float takes the image's precision: float32 0.7 is at the threshold 0.7.
+    if prediction is None:
+        prediction = chance >= float(threshold)
+    prediction = as_mask(prediction, "prediction")
+    distances = surface_distances(mask, prediction, spacing)
+    return {
+        "dice": dice(mask, prediction),
+        "iou": iou(mask, prediction),
+        "sensitivity": sensitivity(mask, prediction),
+        "precision": precision(mask, prediction),
+        "hd95": distances.hd95,
+        "assd": distances.assd,
+        "ece": expected_calibration_error(mask, chance),
+        "truth_area": int(np.count_nonzero(mask)),
+        "predicted_area": int(np.count_nonzero(prediction)),
+        "outcome": _outcome(mask, prediction),
+        "unit": "px" if spacing is None else "mm",
+    }
 
 
 def summarize(
@@ -302,6 +219,12 @@ def bootstrap_interval(
         return Interval(mean, mean, mean, n=cases.size)
     low, high = _bca(sums, counts, confidence=confidence, resamples=resamples, seed=seed)
     return Interval(mean, low, high, n=cases.size)
+
+
+def _outcome(truth: NDArray[np.bool_], prediction: NDArray[np.bool_]) -> str:
+    if truth.any():
+        return "detected" if iou(truth, prediction) >= DETECTION_IOU else "missed"
+    return "false_alarm" if prediction.any() else "true_negative"
 
 
 def _require_columns(rows: Sequence[Mapping[str, float | int | str]]) -> None:

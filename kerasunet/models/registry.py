@@ -16,8 +16,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from kerasunet.files import sha256, write_atomically
 from kerasunet.models.model_card import ModelCard, RecordedEvaluation, read_card, write_card
 from kerasunet.models.verification import WEIGHTS, checked_model, other_digest
@@ -28,7 +26,7 @@ if TYPE_CHECKING:
 NATURAL = "natural"
 """The start that serves any kind of image."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
-_LARGEST_HALF = float(np.finfo(np.float16).max)
+_LARGEST_HALF = 65504.0
 
 
 def folder() -> Path:
@@ -386,12 +384,12 @@ def _copy(name: str, item: h5py.Group | h5py.Dataset, new: h5py.File, *, source:
 
 def _copy_dataset(name: str, item: h5py.Dataset, new: h5py.File, *, source: Path) -> h5py.Dataset:
     values = item[()]
-    if values.dtype != np.float32:
+    if values.dtype != "float32":
         return new.create_dataset(name, data=values)
-    if not (np.abs(values) <= _LARGEST_HALF).all():
+    if not (abs(values) <= _LARGEST_HALF).all():
         raise ValueError(f"{source.name}: {name} holds values beyond half precision; keep float32")
     packed = {"compression": "gzip", "shuffle": True} if values.ndim else {}
-    return new.create_dataset(name, data=values.astype(np.float16), **packed)
+    return new.create_dataset(name, data=values.astype("float16"), **packed)
 
 
 def _copy_attributes(old, new) -> None:

@@ -27,7 +27,7 @@ from kerasunet.cli.options import describe_data
 from kerasunet.data import DataSet, DecodedCases, decode, grey_levels, load, split_cases
 from kerasunet.data.checking import check
 from kerasunet.data.groups import with_group_pattern
-from kerasunet.data.mask_checks import require_objects
+from kerasunet.data.loading import require_objects
 from kerasunet.runs.preparation import prepare
 from kerasunet.training.settings import FinetuneSettings
 
