@@ -79,7 +79,7 @@ class Architecture:
             classes: Channels of the output.
             size: Height and width of the images in pixels; `None` for any multiple of `2**depth`.
             name: Name of the model.
-            overlapping: Whether each channel is an object, and a pixel may be of several.
+            overlapping: Whether each channel is an object, and a pixel may belong to several.
 
         Returns:
             The uncompiled model, as `kerasunet.UNet` describes it.

@@ -23,7 +23,7 @@ def start_backend() -> None:
 
 @contextlib.contextmanager
 def without_retracing_notes() -> Iterator[None]:
-    """Drop the advice on retracing: TensorFlow takes several models for one that is traced anew."""
+    """Drop the advice on retracing: TensorFlow mistakes several models for one traced again."""
     logger = logging.getLogger("tensorflow")
     logger.addFilter(_is_no_retracing)
     try:
@@ -78,7 +78,7 @@ def prepared_backend(*, precision: str, seed: int, deterministic: bool) -> Itera
 
 
 def on_plain_tensorflow() -> bool:
-    """Whether TensorFlow computes, and on processors."""
+    """Whether TensorFlow computes, and on CPUs."""
     import keras
 
     if keras.backend.backend() != "tensorflow":

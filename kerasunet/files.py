@@ -297,7 +297,7 @@ def raise_all(problems: Sequence[str], heading: str = "") -> None:
 
 
 def report_all(problems: Sequence[str], heading: str) -> None:
-    """Raise as `raise_all` does, unless `collect_problems` lets the reader go on with the rest."""
+    """Raise as `raise_all` does, unless `collect_problems` lets the reader read the rest."""
     kept = _collected.get()
     if kept is None:
         raise_all(problems, heading)

@@ -336,7 +336,7 @@ def _moving_statistics(layer) -> list:
 
 
 def moves_statistics(layer: keras.Layer) -> bool:
-    """Tell whether a layer changes its moving statistics in training."""
+    """Return whether a layer changes its moving statistics in training."""
     return bool(_moving_statistics(layer)) and layer.trainable
 
 

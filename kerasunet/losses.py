@@ -159,7 +159,7 @@ _OF_ONE, _OF_LABELS, _OF_BITS = (
 
 
 def has_several_channels(model: keras.Model) -> bool:
-    """Tell whether the output of a model has several channels; one of the caller's may not say."""
+    """Return whether a model's output has several channels; one of the caller's may not say."""
     shape = getattr(model, "output_shape", None)
     return isinstance(shape, tuple) and isinstance(shape[-1], int) and shape[-1] > 1
 
@@ -172,7 +172,7 @@ def loss_and_metric(model: keras.Model):
 
 
 def is_own(value) -> bool:
-    """Tell whether a loss or metric is one of this module."""
+    """Return whether a loss or metric is one of this module."""
     function = getattr(value, "_fn", value)
     known = (*_OF_ONE, *_OF_LABELS, *_OF_BITS)
     return isinstance(function, DiceCrossEntropy) or function in known

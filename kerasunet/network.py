@@ -167,7 +167,7 @@ def numbers_of(model: keras.Model) -> dict[str, Any]:
 
 
 def is_overlapping(model: keras.Model) -> bool:
-    """Tell whether each of several channels of the output is an object, and a pixel may be of many.
+    """Return whether each of several output channels is an object, and a pixel may belong to many.
 
     Otherwise channels exclude each other, the first being the background; or there is only one.
     """
@@ -176,7 +176,7 @@ def is_overlapping(model: keras.Model) -> bool:
 
 
 def rebuilt(model: keras.Model) -> keras.Model:
-    """Build the same network anew, with the same weights, in the current dtype policy.
+    """Build the same network again, with the same weights, in the current dtype policy.
 
     The copy is uncompiled and all of it is set to train.
     """
@@ -229,7 +229,7 @@ def with_new_head(model: keras.Model, classes: int, *, overlapping: bool) -> ker
     Args:
         model: The network.
         classes: Channels of the new head.
-        overlapping: Whether each channel is an object, and a pixel may be of several.
+        overlapping: Whether each channel is an object, and a pixel may belong to several.
     """
     copy = _same_shape(model, classes=classes, overlapping=overlapping)
     for layer in copy.layers:

@@ -2,7 +2,7 @@
 
 One object has a bool mask. Several that exclude each other have labels: 0 is background, n the
 n-th object. Several that overlap have a bit each, the lowest for the first. Labels and bits are
-uint8, so that a mask takes one byte a pixel whatever it marks, in files, cache and batches.
+uint8, so that a mask takes one byte per pixel whatever it marks, in files, cache and batches.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 MOST_EXCLUSIVE, MOST_OVERLAPPING = 254, 8
-"""How many objects one byte a pixel can tell apart; 255 often means "unknown" in files."""
+"""How many objects one byte per pixel can distinguish; 255 often means "unknown" in files."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Objects:
 
     Attributes:
         names: The name of each object, in the order of labels and outputs.
-        overlapping: Whether a pixel may be of several objects; of one object this means nothing.
+        overlapping: Whether a pixel may belong to several objects; meaningless for one object.
 
     Raises:
         ValueError: There is no object, a name repeats or is empty, or there are too many.
@@ -35,9 +35,7 @@ class Objects:
 
     def __post_init__(self):
         if not self.names or not all(self.names) or len(set(self.names)) < len(self.names):
-            raise ValueError(
-                f"objects {', '.join(self.names) or 'none'}: give each a name of its own"
-            )
+            raise ValueError(f"objects {', '.join(self.names) or 'none'}: give each its own name")
         most = MOST_OVERLAPPING if self.overlapping else MOST_EXCLUSIVE
         if len(self.names) > most:
             kind = "overlapping objects" if self.overlapping else "objects"
@@ -59,7 +57,7 @@ class Objects:
 
     @property
     def exclusive(self) -> bool:
-        """Whether there are several, and a pixel is of one of them at most."""
+        """Whether there are several, and a pixel belongs to at most one."""
         return self.several and not self.overlapping
 
     @property
@@ -95,7 +93,7 @@ class Objects:
         return masks[None] == labels.reshape(-1, *[1] * masks.ndim)
 
     def squeezed(self, outputs: np.ndarray) -> np.ndarray:
-        """Return outputs, `(…, channels)`; of one object `(…)`, for it has one channel."""
+        """Return outputs, `(…, channels)`; for one object `(…)`, because it has one channel."""
         return outputs if self.several else outputs[..., 0]
 
     def probabilities(self, outputs: np.ndarray) -> np.ndarray:

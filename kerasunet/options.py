@@ -149,7 +149,7 @@ class ObjectChoice:
 
     @classmethod
     def parse_all(cls, texts: Sequence[str]) -> tuple[ObjectChoice, ...]:
-        """Read a text for each object; there are none for what the data say by themselves.
+        """Read the text of each object; there are none for what the data say by themselves.
 
         Raises:
             ValueError: A text lacks a name or a value, or a name or value is there twice.
@@ -159,7 +159,7 @@ class ObjectChoice:
             if twice := sorted({word for word in words if words.count(word) > 1}):
                 raise ValueError(
                     f"--objects {' '.join(texts)}: {', '.join(twice)} is named twice; each object "
-                    "has a name and values of its own, and quotes keep a name with spaces together"
+                    "has its own name and values, and quotes keep a name with spaces together"
                 )
         return choices
 

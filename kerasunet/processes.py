@@ -1,4 +1,4 @@
-"""Processes: how one that does a piece of work starts and ends, its processors and heaps."""
+"""Processes: how one that does a piece of work starts and ends, its CPU cores and heaps."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class BackgroundProcess:
 
 
 def end_with_parent() -> None:
-    """End this process when the one that started it ends, rather than go on unseen."""
+    """End this process when the one that started it ends, rather than continue unseen."""
     parent = os.getppid()
     if os.name == "posix" and os.environ.get(_PARENT, str(parent)) != str(parent):
         os._exit(1)  # It has ended before this process came so far.
@@ -96,7 +96,7 @@ def last_line(log: Path) -> str:
 
 
 def processors() -> int:
-    """Return the number of processors that this process may use, possibly not all."""
+    """Return the number of CPU cores that this process may use, possibly not all."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

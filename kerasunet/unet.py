@@ -1,8 +1,8 @@
 """The U-Net as users build it and choose what trains: `UNet` and `set_trainable`.
 
 Keras ignores a change of `trainable` until `compile`, and an optimizer keeps the moments of weights
-that no longer train. Compiling anew must not exchange anything that the caller chose, so objects
-are handed on as they are, and only the optimizer is made anew, from its class and settings.
+that no longer train. Compiling again must not exchange anything that the caller chose, so objects
+are handed on unchanged, and only the optimizer is made again, from its class and settings.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def UNet(
         normalization: `"batch"`, `"group"` or `None`.
         weights: `"natural"` for the shipped weights (pre-trained on natural images), any other
             name that `kerasunet.models.list()` gives, the path of a `.keras` or `.weights.h5` file,
-            or `None` for random initialization. The `head` starts anew where the number of
+            or `None` for random initialization. The `head` is new where the number of
             classes differs from the file's.
         trainable: Strategy text: which weights train, such as `"shallow:3"` (see
             `kerasunet.strategies`).
@@ -106,7 +106,7 @@ def UNet(
 
 
 def set_trainable(model: keras.Model, strategy: str | Strategy | Mapping[str, bool]) -> Description:
-    """Choose the weights that train, and compile the model anew with a fresh optimizer.
+    """Choose the weights that train, and compile the model again with a fresh optimizer.
 
     Loss, metrics and the settings of the optimizer stay the caller's, object by object; if
     anything fails, the model stays as it was. A model that was never compiled gets Adam (learning
@@ -131,7 +131,7 @@ def set_trainable(model: keras.Model, strategy: str | Strategy | Mapping[str, bo
 
     Raises:
         ValueError: The strategy or a layer name does not fit the model, holds no U-Net or several,
-            has a `compile` of its own, or an optimizer that cannot be made anew from its settings.
+            has its own `compile`, or an optimizer that cannot be made again from its settings.
     """
     arguments = _compile_arguments(model)
     with kept_flags(model), _kept_state(model):
@@ -204,7 +204,7 @@ def _compile_arguments(model: keras.Model) -> dict[str, Any]:
     """Return the arguments of the model's last `compile`, with a fresh optimizer."""
     if type(model).compile is not keras.Model.compile:
         raise ValueError(
-            f"{model.name}: {type(model).__name__} has a `compile` of its own, whose arguments are "
+            f"{model.name}: {type(model).__name__} has its own `compile`, whose arguments are "
             "not known; set the flags with kerasunet.freezing.apply_strategy, then compile it"
         )
     loss, metric = loss_and_metric(model)
@@ -228,7 +228,7 @@ def _usual_optimizer(model: keras.Model) -> keras.optimizers.Optimizer:
 
 
 def _cannot_train(model: keras.Model) -> bool:
-    """Tell whether a model without a loss has no other way to get one."""
+    """Return whether a model without a loss has no other way to get one."""
     kind = type(model)
     own_step = kind.train_step is not keras.Model.train_step
     return not (own_step or kind.compute_loss is not keras.Model.compute_loss or model.losses)
@@ -252,7 +252,7 @@ def _renewed(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimize
     """Return an optimizer of the same class and settings that has seen no step.
 
     Raises:
-        ValueError: Its class cannot be made anew from `get_config`.
+        ValueError: Its class cannot be made again from `get_config`.
     """
     config = _config_of(optimizer)
     if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
@@ -263,7 +263,7 @@ def _renewed(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimize
     except (TypeError, ValueError) as error:
         kind = type(optimizer).__name__
         raise ValueError(
-            f"{kind}: cannot be made anew from its get_config ({error}); let get_config return "
+            f"{kind}: cannot be made again from its get_config ({error}); let get_config return "
             "every argument of __init__"
         ) from error
     _hand_on_settings(optimizer, fresh)

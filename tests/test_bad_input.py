@@ -56,7 +56,7 @@ def test_bad_input_is_told_and_leaves_nothing(outcomes, number):
     found = outcomes["cases"][number]
     assert found["status"] == case.status, found["said"]
     assert re.search(case.message, found["said"]), found["said"]
-    assert "Traceback" not in found["said"] and "fault of kerasunet" not in found["said"]
+    assert "Traceback" not in found["said"] and "bug in kerasunet" not in found["said"]
     assert found["left"] == []
     assert found["seconds"] < _SECONDS
     if found["by_words"]:

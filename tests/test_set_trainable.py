@@ -113,7 +113,11 @@ def test_a_function_as_learning_rate_and_settings_beside_get_config_stay():
 @pytest.mark.parametrize(
     ("optimizer", "strategy", "error"),
     [
-        (Demanding(3, learning_rate=0.1), "all", "Demanding: cannot be made anew from its get_con"),
+        (
+            Demanding(3, learning_rate=0.1),
+            "all",
+            "Demanding: cannot be made again from its get_con",
+        ),
         (FailsWithFewWeights(0.1), "bias", "too few weights"),
         (keras.optimizers.SGD(0.1), "shallow:9", "shallow:9"),
         (keras.optimizers.SGD(0.1), {"enc9_conv1": True}, "enc9_conv1: no layer of this name"),

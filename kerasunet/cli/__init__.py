@@ -27,14 +27,14 @@ VERBS = {
     "pretrain": "train a U-Net on natural images",
     "finetune": "fine-tune chosen layers on your images",
     "study": "compare every strategy on your images, with statistics",
-    "claims": "check the paper's claims on studies: means, comparisons, verdicts",
-    "report": "write figures and an HTML page on one or more studies",
-    "panel": "draw what saved models find, on typical, best and worst cases",
+    "claims": "check the paper's claims against studies: means, comparisons, verdicts",
+    "report": "write figures and an HTML page about one or more studies",
+    "panel": "draw predictions of saved models on typical, best and worst cases",
     "evaluate": "measure a saved model on image/mask pairs",
     "predict": "segment images: masks, overlays and a table of areas",
     "export": "export a saved model for ONNX Runtime, OpenVINO, LiteRT and others",
     "next": "rank images without a mask by what annotating them would teach",
-    "push": "write a model as a repository of the Hugging Face Hub, or to it",
+    "push": "write a model as a Hugging Face Hub repository, to a folder or to the Hub",
     "compare": "print a table of finished fine-tuning runs",
     "check": "find every mistake in a data set before training",
     "show": "show pairs on a contact sheet or layers in a table, or overfit one batch",
@@ -63,7 +63,7 @@ _REMEDIES = {
     errno.ENOENT: "; check the spelling, or create it first",
     errno.EACCES: "; change its permissions, or choose another place",
 }
-_FAULT = "this is a fault of kerasunet; run it again with --debug and report the output"
+_FAULT = "this is a bug in kerasunet; run the command again with --debug and report the output"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -73,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: Arguments after the program's name; `None` takes them from the process.
 
     Returns:
-        Exit status: 0 done, 1 faults found (`check`), 2 wrong arguments or input, 3 a fault of this
+        Exit status: 0 done, 1 faults found (`check`), 2 wrong arguments or input, 3 a bug of this
         program, 130 interrupted, 141 the reader of the output has gone, 143 terminated.
     """
     for stream in (sys.stdout, sys.stderr):
@@ -91,10 +91,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 @contextmanager
 def _ended_in_order() -> Iterator[list[int]]:
-    """Let SIGTERM end a verb like Ctrl-C does: the cursor is given back, and what is kept is said.
+    """Make SIGTERM end a verb as Ctrl-C does: restore the cursor and say what is kept.
 
     Yields:
-        The signals that have come.
+        The signals received so far.
     """
     came: list[int] = []
 

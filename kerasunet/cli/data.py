@@ -1,4 +1,4 @@
-"""The verbs about data: `check` finds mistakes, `show` draws pairs, `cache` tells what is kept."""
+"""The verbs about data: `check` finds mistakes, `show` draws pairs, `cache` says what is kept."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def _listing(report: Report) -> str:
 
 
 def _section(kind: str, problems: list[Problem]) -> str:
-    """Every error; of warnings and notes the first few, for they can be very many."""
+    """Every error; of warnings and notes the first few, because there can be very many."""
     from kerasunet.data.checking import KINDS
 
     severity, title, remedy = KINDS[kind]

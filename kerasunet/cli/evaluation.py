@@ -1,4 +1,4 @@
-"""The verbs that tell how good models are: `evaluate`, `panel` and `compare`."""
+"""The verbs that measure and compare models: `evaluate`, `panel` and `compare`."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def evaluate_marks() -> dict[str, bytes]:
 def run_evaluate(options: argparse.Namespace) -> int:
     """Measure a saved model on image/mask pairs: overlap, distances and calibration, case by case.
 
-    Cases that the model was trained on or chosen by, and others of the same patients, do not count.
+    Cases that the model was trained on or chosen by, and others of the same patients, are left out.
     """
     from kerasunet.data.decoding import decode
     from kerasunet.data.loading import require_objects
@@ -107,11 +107,15 @@ def _counted(
     sources = {"data": options.data, "manual_dir": options.manual_dir, "groups": options.groups}
     seen = seen_cases(card, data, **sources)
     if not seen.is_known:
-        print(f"WARNING: {card.name}'s card does not tell which of these cases it was trained on")
+        print(
+            f"WARNING: the card of {card.name} does not say which of these cases it was trained on"
+        )
         return data, None
     count = len(seen.keys)
     if count and options.include_seen:
-        print(f"seen        {count} cases that the model was trained on or chosen by also count")
+        print(
+            f"seen        {count} cases count although the model was trained on or chosen by them"
+        )
         return data, count
     cases = tuple(case for case in data.cases if case.key not in seen.keys)
     if not cases:
@@ -121,8 +125,9 @@ def _counted(
         )
     if count:
         print(
-            f"seen        {count} cases that the model was trained on or chosen by, or of the same "
-            f"patients, do not count (--include-seen counts them); {len(cases)} are held out"
+            f"seen        {count} cases are left out: the model was trained on or chosen by them, "
+            f"or others of the same patients (--include-seen counts them); {len(cases)} are held "
+            "out"
         )
     return replace(data, cases=cases), 0
 
@@ -175,8 +180,8 @@ def add_panel_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         required=True,
         metavar="[HEADING=]MODEL",
-        help="saved models, by name or .keras file; headings say what trained, and what tells "
-        "them apart, unless given",
+        help="saved models, by name or .keras file; the default headings say what was trained and "
+        "how the models differ",
     )
     add("--by", metavar="HEADING", help="model whose Dice picks the cases (default: the last one)")
     add("--groups", metavar="CSV", help="table of the groups that the models were fine-tuned with")
@@ -193,7 +198,7 @@ def panel_marks() -> dict[str, bytes]:
 
 
 def run_panel(options: argparse.Namespace) -> int:
-    """Draw what saved models find: image, truth, each model, on typical, best and worst cases.
+    """Draw predictions of saved models on typical, best and worst cases, beside image and truth.
 
     If a model was fine-tuned on the same data, only cases of its test fold are used.
     """
@@ -333,7 +338,7 @@ class _RunRow:
 
 
 def _missed(cases: Path, recorded: int) -> int:
-    """Count the missed objects anew: version 0.1.0 called any touching pixel a detection."""
+    """Count the missed objects again: version 0.1.0 called any touching pixel a detection."""
     if not cases.is_file():
         return recorded
     with open(cases, encoding="utf-8", newline="") as file:

@@ -78,11 +78,12 @@ def add_push_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("model", help="a saved model's name or .keras file, with its card")
     add("--to", required=True, metavar="PLACE", help="a folder, or hf://owner/name")
-    add("--private", action="store_true", help="a new repository is seen by its owner alone")
+    add("--private", action="store_true", help="make a new repository private")
     add(
         "--despite-terms",
         action="store_true",
-        help="push although terms of the training data forbid redistribution; the README says so",
+        help="push even if the terms of the training data forbid redistribution; the README then "
+        "warns",
     )
 
 
@@ -110,7 +111,11 @@ def add_export_arguments(parser: argparse.ArgumentParser) -> None:
     add("model", help="a saved model's name or .keras file")
     add("--format", required=True, metavar="FORMAT", help=f"one of {', '.join(FORMATS)}")
     add("--output", type=Path, metavar="PATH", help="file or folder (default: NAME.SUFFIX here)")
-    add("--int8", action="store_true", help="eight-bit weights and activations; also needs --data")
+    add(
+        "--int8",
+        action="store_true",
+        help="8-bit weights and activations; uses the images of --data",
+    )
     shared.add_shared(parser, "data", "manual_dir", data="simulated-ultrasound:64")
     shared.add_object_choice(parser)
     images = Option("largest number of images to check on", int, 1, maximum=1_000_000)
@@ -152,9 +157,9 @@ def _default_path(name: str, format: str) -> Path:
 def _summary(comparison: dict, data: str) -> str:
     loss = comparison["dice_loss"]
     return (
-        f"against Keras on {comparison['images']} images of {data}: probabilities differ by at "
-        f"most {comparison['max_abs_delta']:.2g}, {comparison['changed_pixels']:.3%} of the "
-        f"pixels change sides\nDice {comparison['dice_keras']:.4f} before, "
+        f"compared with Keras on {comparison['images']} images of {data}: probabilities differ by "
+        f"at most {comparison['max_abs_delta']:.2g}; {comparison['changed_pixels']:.3%} of the "
+        f"pixels cross the threshold\nDice {comparison['dice_keras']:.4f} before, "
         f"{comparison['dice_exported']:.4f} after; loss {loss['mean']:.4f} "
         f"({loss['low']:.4f} to {loss['high']:.4f})"
     )

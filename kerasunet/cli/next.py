@@ -40,14 +40,14 @@ def add_next_arguments(parser: argparse.ArgumentParser) -> None:
         "data",
         type=Path,
         metavar="FOLDER",
-        help="images, or a data set of which some images have no mask",
+        help="folder of images, or a data set in which some images have no mask",
     )
     shared.add_option(parser, "number", _NUMBER, default=20)
     add("--one-per-group", action="store_true", help="no more than one image of a patient")
     add(
         "--group-pattern",
         metavar="REGEX",
-        help="what tells patients apart in file names, such as '^([0-9]+)_'",
+        help="regular expression that finds the patient in a file name, such as '^([0-9]+)_'",
     )
     add("--csv", type=Path, default=Path("next.csv"), metavar="FILE", help="table (next.csv)")
     add("--sheet", type=Path, metavar="PNG", help="write a contact sheet of the images, in order")
@@ -89,7 +89,7 @@ def run_next(options: argparse.Namespace) -> int:
         _write_sheet(options, found.ranked, asked[0])
     _tell(options, found, len(pool.images), len(pool.annotated))
     if found.failures:
-        raise ValueError("not looked at:\n  " + "\n  ".join(found.failures))
+        raise ValueError("skipped:\n  " + "\n  ".join(found.failures))
     return 0
 
 
@@ -98,8 +98,8 @@ def _tell(options: argparse.Namespace, found: NextImages, images: int, annotated
     known = f", beside {annotated:,} annotated ones" if annotated else ""
     print(f"{len(found.ranked):,} of {images:,} images chosen by {by}{known}: {options.csv}")
     if len(found.ranked) < min(options.number, images):
-        others = " or is of a patient chosen before" if options.one_per_group else ""
-        print(f"every other image shows the same as one of them or an annotated one{others}")
+        others = ", or of a patient already chosen" if options.one_per_group else ""
+        print(f"every other image is a near-duplicate of a chosen or an annotated one{others}")
     for place, one in enumerate(found.ranked[:5], 1):
         print(shared.printable(f"{place:>5}  {one.image.key}  {by} {one.gain:.3f}"))
 
@@ -136,4 +136,4 @@ def _write_sheet(options: argparse.Namespace, ranked: list[Ranked], model: str) 
     captions = [f"{place} {one.image.key}" for place, one in enumerate(ranked, 1)]
     sheet = contact_sheet(images, masks, captions, objects=segment.objects)
     write_png(options.sheet, sheet, mark=_MARK)
-    print(f"what {model} finds in them: {options.sheet}")
+    print(f"predictions of {model}: {options.sheet}")

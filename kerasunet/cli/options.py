@@ -278,8 +278,8 @@ def _patients_in_names(data: DataSet) -> list[str]:
     if proposal is None:
         return []
     return [
-        f"patients    not named, but file names look like {len(proposal.groups):,}: "
-        f"--group-pattern '{proposal.pattern}' keeps each in one part of a split"
+        f"patients    not named, but file names suggest {len(proposal.groups):,}; "
+        f"--group-pattern '{proposal.pattern}' keeps each in one part of the split"
     ]
 
 
@@ -315,7 +315,7 @@ def check_outputs(
     if getattr(options, "save_as", None) is not None:
         _check_output(models.folder(), is_file=False)
     if len({path.resolve() for path in paths.values()}) < len(paths):
-        raise ValueError(f"{path}: named for two outputs; give each a name of its own")
+        raise ValueError(f"{path}: named for two outputs; give each its own name")
 
 
 def _exports_a_file(verb: str, options: argparse.Namespace) -> bool:

@@ -43,7 +43,9 @@ _OVERLAP = Option(
     maximum=LARGEST_SIDE,
     metavar="PIXELS",
 )
-_FRAME = Option("of files with several: which frame, from 0 (all)", int, 0, metavar="NUMBER")
+_FRAME = Option(
+    "frame to segment in files that have several, counted from 0 (all)", int, 0, metavar="NUMBER"
+)
 _COLUMNS = (
     "image",
     "frame",
@@ -66,7 +68,7 @@ def add_predict_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--unannotated",
         action="store_true",
-        help="of folders that are data sets, segment the images that have no mask yet",
+        help="in folders that are data sets, segment only the images without a mask",
     )
     add("--output", type=Path, default=Path("predictions"), help="folder (predictions)")
     shared.add_option(parser, "frame", _FRAME)
@@ -81,20 +83,20 @@ def add_predict_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=[],
         metavar="FORMAT",
-        help=f"of the masks, one or several: {', '.join(FORMATS)} (png); with manifests, which "
-        "name the images by their paths, so that the masks can be corrected and read back",
+        help=f"formats of the masks: one or several of {', '.join(FORMATS)} (png); also writes "
+        "what is needed to read corrected masks back as annotations",
     )
     add(
         "--also",
         nargs="+",
         default=[],
         metavar="MODEL",
-        help="further models, whose probabilities are averaged with the first one's",
+        help="more models; the probabilities of all are averaged",
     )
     add(
         "--uncertainty",
         action="store_true",
-        help="write maps: entropy of one model, or the disagreement of several, 0 to 1",
+        help="write maps of uncertainty, 0 to 1: entropy of one model, disagreement of several",
     )
 
 
@@ -137,8 +139,8 @@ def _require_same_objects(options: argparse.Namespace) -> None:
             raise ValueError(f"{model}: finds {found}, but {options.model} {objects}")
     if objects.overlapping and (others := [form for form in options.format if form != "png"]):
         raise ValueError(
-            f"--format {others[0]}: holds one object a pixel, but {objects}; use png, whose grey "
-            "levels have a bit for each"
+            f"--format {others[0]}: holds one object per pixel, but {objects}; use png, which has "
+            "one bit per object"
         )
 
 
@@ -174,7 +176,7 @@ class _Output:
     written: float = field(default_factory=time.monotonic)
 
     def begin(self, frames: Mapping[str, Frame]) -> None:
-        """Take up what is there; say what is about to be written."""
+        """Read what is there; record what is about to be written."""
         self.files.recall()
         names = [_TABLE, *self.files.all_of(frames.values())]
         self.directory.begin(paths_of(frames), names)
@@ -195,7 +197,7 @@ class _Output:
 
 
 def _write_table(output: _Output) -> None:
-    """Write what is about all images, and the record."""
+    """Write the files that cover all images, and the record."""
     directory = output.directory
     write_text(directory.path / _TABLE, _csv(directory.rows))
     directory.note([_TABLE, *output.files.write_all(directory.images.values())])
@@ -261,7 +263,7 @@ def _predict_file(
 
 
 def _facts(options: argparse.Namespace) -> dict[str, Any]:
-    """Return what the masks depend on beside the images; engines agree."""
+    """Return what the masks depend on apart from the images; all engines give the same masks."""
     card = models.card(options.model)
     facts = {
         "model": card.name,

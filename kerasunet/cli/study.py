@@ -1,4 +1,4 @@
-"""The verbs about studies: `study` runs one, `claims` and `report` tell what it found."""
+"""The verbs about studies: `study` runs one, `claims` and `report` present its results."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def run_study(options: argparse.Namespace) -> int:
     """
     directory = options.output or Path("runs") / f"study-{Path(options.data).name}"
     settings = _settings(options)
-    if models.is_registered(settings.run.init):  # Of these, the card alone tells what is wrong.
+    if models.is_registered(settings.run.init):  # Their card alone says what is wrong.
         layout = models.card(settings.run.init).architecture.layout()
         distinct_strategies(settings.strategies, layout)
     if settings.run.init != "scratch":
@@ -189,7 +189,7 @@ def _time_left(study, options: argparse.Namespace) -> str:
 
 
 def _execute(study, executor, retry_failed: bool) -> int:
-    """Run what is open, with a line a run, and return the number of failures."""
+    """Run what is open, with a line per run, and return the number of failures."""
     from kerasunet.study.execution import run_study
 
     total = len(study.open_runs(retry_failed))
@@ -207,7 +207,9 @@ def _execute(study, executor, retry_failed: bool) -> int:
     try:
         run_study(study, executor, retry_failed, on_result=tell)
     except KeyboardInterrupt:
-        kept = f"{done} of these runs are kept in {study.directory}, where the same command goes on"
+        kept = (
+            f"{done} of these runs are kept in {study.directory}; the same command continues there"
+        )
         raise KeyboardInterrupt(kept) from None
     return failures
 
@@ -230,7 +232,11 @@ def _duration(seconds: float) -> str:
 def add_claims_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("studies", nargs="+", type=Path, metavar="STUDY", help="study directories")
-    add("--object", metavar="NAME", help="of several objects only this one (each, and the mean)")
+    add(
+        "--object",
+        metavar="NAME",
+        help="with several objects, report only this one (each, and the mean)",
+    )
     add("--markdown", action="store_true", help="print the tables in Markdown, for a document")
     add("--json", type=Path, metavar="FILE", help="also write everything as JSON")
 

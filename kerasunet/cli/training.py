@@ -80,7 +80,7 @@ def run_finetune(options: argparse.Namespace) -> int:
 
 
 def _recorded_init(files: runs.RunDirectory) -> str | None:
-    """Return the registered start of a run that may go on: a new version may prefer another."""
+    """Return the registered start of a run to be resumed: a new version may prefer another."""
     with suppress(OSError, ValueError, LookupError, TypeError):
         init = str(read_json(files.config)["settings"]["init"])
         return init if models.is_registered(init) else None
@@ -91,7 +91,7 @@ def _check_layers(settings: FinetuneSettings) -> None:
     """Find wrong weights and strategies before TensorFlow is imported."""
     architecture = settings.architecture
     if settings.init != "scratch":
-        if not models.is_registered(settings.init):  # Its card may be missing, for it is damaged.
+        if not models.is_registered(settings.init):  # Its card may be missing.
             models.check(settings.init)
         architecture = models.card(settings.init).architecture
     if not settings.strategy.is_auto:

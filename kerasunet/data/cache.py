@@ -324,7 +324,7 @@ def _last_change(folder: Path, pattern: str) -> float:
 
 @functools.cache
 def decoder_version() -> str:
-    """Return a digest of the code that makes pixels, its libraries and the kind of processor.
+    """Return a digest of the code that makes pixels, its libraries and the kind of CPU.
 
     The code itself counts, rather than a number that someone has to remember to raise.
     """

@@ -235,7 +235,7 @@ class UnannotatedCase:
     label: str = ""
 
     def load(self) -> Sample:
-        """Raise a `ValueError`, for there is no mask."""
+        """Raise a `ValueError`, because there is no mask."""
         raise ValueError(f"{self.image}: has no mask")
 
 

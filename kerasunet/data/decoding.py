@@ -294,7 +294,7 @@ def use_each(
 def content_digest(parts: Iterable[DecodedCases]) -> str:
     """Return the SHA-256 of the pixels of images and masks, and of their spacing.
 
-    Lists of cases tell names alone; this tells that somebody drew a mask anew.
+    A list of cases holds only names; this digest also changes when a mask is redrawn.
     """
     digest = hashlib.sha256()
     for part in parts:

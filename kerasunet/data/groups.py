@@ -134,7 +134,7 @@ def with_group_pattern(data: DataSet, pattern: str) -> DataSet:
     Args:
         data: A data set of files.
         pattern: A regular expression that is searched for in the last part of each key. What its
-            groups match, or else the whole of it, tells patients apart.
+            groups match, or else the whole of it, is the patient.
 
     Raises:
         ValueError: It is no regular expression, or names lack it; the message lists every one.

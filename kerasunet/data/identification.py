@@ -1,8 +1,8 @@
-"""What is it an image of? Which one, by its pixels or its look; and of which modality, by its look.
+"""Identify images: which one, by pixels or by appearance, and of which modality, by appearance.
 
 A model card lists the images that its model was trained on, and no image can be drawn again from
 what is listed. Scaled, recompressed, brighter or darker copies have other pixels, but nearly the
-same fingerprint. Which modality a data set has by its name stands in `kerasunet.data.modality`.
+same fingerprint. The modality of a data set by its name is in `kerasunet.data.modality`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _COLOR, _COLORED = 16, 0.2
 
 
 def fingerprint(image: np.ndarray) -> str:
-    """Return 64 hexadecimal digits that tell an image by its look.
+    """Return 64 hexadecimal digits that identify an image by its appearance.
 
     The image is shrunk to 16×16 pixels by area, and freed of what is smooth; of each pixel one bit
     is kept: whether it is brighter than the median (after the median hash of Yang et al., Block
@@ -55,7 +55,7 @@ def distances(some: Sequence[str], others: Sequence[str]) -> np.ndarray:
 
 
 def recognized(some: Sequence[str], known: Sequence[str]) -> np.ndarray:
-    """Tell which fingerprints are those of a copy of a known image.
+    """Return which fingerprints are those of a copy of a known image.
 
     A copy differs by at most 56 of 256 bits. Where images look alike, as chests do, fewer are
     allowed: in proportion to the square of the median distance, which is 120 for breasts and 76
@@ -120,10 +120,10 @@ def united(identities: Iterable[str]) -> tuple[str, ...]:
 
 
 def known_images(identities: Sequence[str], known: Iterable[str]) -> np.ndarray:
-    """Tell which images are known: the same pixels, or the look of a copy.
+    """Return which images are known: the same pixels, or the appearance of a copy.
 
     Args:
-        identities: Of the images, as `image_identities` tells them.
+        identities: Of the images, as `image_identities` returns them.
         known: Of the known ones; older ones have no fingerprint.
 
     Returns:

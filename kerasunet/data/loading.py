@@ -53,12 +53,12 @@ def load(
         size: Height and width of simulated images in pixels.
         groups: `"given"` for the groups of the data, such as patients; `"near-duplicates"` to read
             every image and join the groups that share one; or a CSV file of key and group.
-        objects: What counts as an object, a text for each: labels, categories or classes
+        objects: What counts as an object, text for each: labels, categories or classes
             (`"cyst,mass"`), or a name with values or colors (`"lungs=150,200"`,
             `"tumor=#ff0000"`); empty where the data mark one object.
         mask_threshold: Grey level above which a pixel of a mask file is object, of masks that were
             smoothed or saved as JPEG; `None`: masks are binary.
-        overlapping: Whether a pixel may be of several objects.
+        overlapping: Whether a pixel may belong to several objects.
 
     Returns:
         The data set.
@@ -189,7 +189,8 @@ def mixed_codes(found: Mapping[str, Sequence[str]]) -> str:
     """Say that the object has several values or colors; empty if it has one.
 
     Args:
-        found: The images by the value or color that their mask files have beside the ground.
+        found: The images by the value or color that their mask files have beside the
+            background.
     """
     if len(found) < 2 or found.keys() <= _ONE_CODE:
         return ""

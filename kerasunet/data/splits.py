@@ -87,7 +87,7 @@ def split_cases(
 
     With `disjoint`, folds change their part: training and validation take images of the one fold,
     and all other groups are the test part. So no two folds train on the same group, and a study
-    over them tells how much a result depends on which images happened to be annotated.
+    over them says how much a result depends on which images happened to be annotated.
 
     Args:
         cases: All cases.
@@ -299,7 +299,7 @@ def _refuse_leaks(split: Split, cases: Iterable[Grouped]) -> None:
 
 
 class GroupedKey(NamedTuple):
-    """What tells groups apart: the key of a case and its group."""
+    """What distinguishes groups: the key of a case and its group."""
 
     key: str
     group: str
@@ -308,7 +308,7 @@ class GroupedKey(NamedTuple):
 def groups_in_words(cases: Iterable[Grouped | GroupedKey]) -> str:
     """Return what the groups of cases are, as far as anybody has said: "9 patients", "27 images".
 
-    A group is a patient if it has a name of its own. It is none if it is named after an image in
+    A group is a patient if it has its own name. It is not if it is named after an image in
     it, as single images and near-duplicates are, or after the file of its frames.
     """
     members: dict[str, set[str]] = {}

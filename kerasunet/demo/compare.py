@@ -38,8 +38,7 @@ from kerasunet.demo.model_store import SavedModel
 from kerasunet.demo.visitors import new_file
 
 _GIVE_AGAIN = (
-    "Give an image first; an earlier one may have been removed to make room for those of other "
-    "visitors."
+    "Add an image first. An earlier one may have been removed to make room for other visitors'."
 )
 _SAVE = """(file) => { if (!file) return;
   const link = document.createElement("a");
@@ -144,7 +143,7 @@ class _Tab:
         self.modality = gr.Radio(
             [("Guess", ""), *((label, key) for key, label in MODALITIES.items())],
             value="",
-            label="What the image shows",
+            label="Kind of image",
             elem_id="compare-modality",
         )
         self.truth = gr.File(label="True mask (optional)", height=116, elem_id="compare-truth")
@@ -167,7 +166,7 @@ class _Tab:
             self.view = gr.Radio(_VIEWS, value=_VIEWS[0], label="View", min_width=260)
             self.chosen = gr.CheckboxGroup([], label="Strategies shown", scale=3, visible=False)
         self.object = gr.Radio(
-            [], label="Object that is compared", visible=False, elem_id="compare-object"
+            [], label="Object to compare", visible=False, elem_id="compare-object"
         )
         self.viewer = viewer()
         self.table = gr.HTML(elem_id="compare-table", elem_classes="table")
@@ -245,7 +244,7 @@ class _Tab:
         self.context.files.keep(request, path, truth)
         before = self.context.results.get(key)
         if path is None:
-            return {self.note: note_html("Give an image first.")}
+            return {self.note: note_html("Add an image first.")}
         try:
             image = open_image(path, int(frame or 0))
         except ValueError as error:
@@ -374,9 +373,12 @@ def _description(image: InputImage, models: tuple[SavedModel, ...]) -> str:
     spacing = image.spacing
     scale = f"{spacing[0]:.3g} × {spacing[1]:.3g} mm per pixel" if spacing else "unknown pixel size"
     label = MODALITIES[image.modality]
-    how = "a guess from its grain and symmetry; correct it below" if image.is_guess else "as told"
+    guessed = "guessed from grain and symmetry; you can correct it below"
+    how = guessed if image.is_guess else "as you said"
     which = f", frame {image.frame} of 0 to {image.frames - 1}" if image.frames > 1 else ""
-    words = f"{image.name}{which}: {width} × {height} pixels, {scale}. Taken as {label} ({how})."
+    words = f"{image.name}{which}: {width} × {height} pixels, {scale}. Treated as {label} ({how})."
     if not any(model.modality for model in models):
-        words += " No model here was fine-tuned for that; the pre-trained one is shown."
+        words += (
+            " No model here was fine-tuned for this kind of image; the pre-trained one is shown."
+        )
     return note_html(words)

@@ -55,14 +55,14 @@ def pair_masks(paths: list[str]) -> list[tuple[str, str | None]]:
     for stem in counts:
         if counts[f"{stem}{_MASK_ENDING}"] * counts[stem] > 1:
             raise ValueError(
-                f"{stem}: several images or masks of this name, so which belong together is "
-                "unknown; give files different names"
+                f"{stem}: several images or masks have this name, so they cannot be paired; rename "
+                "the files"
             )
     masks = {stem: path for path, stem in stems.items() if stem.endswith(_MASK_ENDING)}
     images = [path for path in paths if path not in masks.values()]
     known = {f"{stems[path]}{_MASK_ENDING}" for path in images}
     if lost := sorted(masks.keys() - known):
-        raise ValueError(f"{', '.join(lost)}: a mask whose image is not among the files")
+        raise ValueError(f"{', '.join(lost)}: no image for this mask among the files")
     return [(path, masks.get(f"{stems[path]}{_MASK_ENDING}")) for path in images]
 
 
@@ -133,7 +133,7 @@ def build(context: Context, threshold: gr.Slider, smallest: gr.Slider) -> None:
             elem_id="batch-files",
         )
         with gr.Row():
-            modality = gr.Radio(_modalities(), value="", label="What they show", scale=3)
+            modality = gr.Radio(_modalities(), value="", label="Kind of image", scale=3)
             start = gr.Button("Compare all", variant="primary", elem_id="batch-start")
         note = gr.HTML(_HINT, elem_classes="note", elem_id="batch-note")
         table = gr.HTML(elem_classes="table", elem_id="batch-table")

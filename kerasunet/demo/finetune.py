@@ -58,7 +58,7 @@ def build(context: Context) -> None:
     data, adaptation, run = _Data(context, jobs), _Adaptation(context, jobs), _Run(context, jobs)
     gr.Markdown("### 1. Images and masks")
     data.draw()
-    gr.Markdown("### 2. Let the images choose")
+    gr.Markdown("### 2. Find the best start and layers")
     adaptation.draw()
     gr.Markdown("### Or choose yourself what to train")
     run.draw()
@@ -329,7 +329,7 @@ class _Run(_Job):
                 value=STRATEGIES[0],
                 allow_custom_value=True,
                 label="Strategy",
-                info="Any text of the Layers tab; with auto, your images choose",
+                info="Any strategy from the Layers tab; auto chooses from your images",
                 elem_id="finetune-strategy",
             )
             steps = OPTIMIZATION["steps"]
@@ -351,7 +351,7 @@ class _Run(_Job):
                 names,
                 value=PRETRAINED if PRETRAINED in names else None,
                 label="Start from",
-                info="Set to what fits your images; natural serves any",
+                info="Set to the start that fits your images; natural fits any",
                 elem_id="finetune-init",
             )
             self.image_size = gr.Dropdown(

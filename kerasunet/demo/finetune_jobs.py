@@ -216,7 +216,7 @@ class Workspace:
         return self.report
 
     def start(self, settings: FinetuneSettings | AdaptSettings) -> None:
-        """Start a run or an adaptation in a folder of its own."""
+        """Start a run or an adaptation in its own folder."""
         self.runs += 1
         # A visitor's images must not stay in the cache of this machine.
         additions = {"KERASUNET_CACHE": "off"}
@@ -285,7 +285,7 @@ class TrainingJobs:
 def _require_inside(folder: Path, choice: MaskChoice) -> None:
     """Refuse data whose manifest or annotations name files outside of their folder."""
     try:
-        with collect_problems():  # as the check does, which goes on with what has no fault
+        with collect_problems():  # as the check does, which continues with what has no fault
             data = load(folder, **choice._asdict())
     except ValueError:  # the check says what is wrong
         return

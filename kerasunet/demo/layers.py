@@ -200,7 +200,7 @@ def _draw_strategy(
     fields["strategy"] = gr.Textbox(
         _FIRST["strategy"],
         label="Strategy",
-        info="Follows the blocks, and the blocks follow it",
+        info="Changes with the blocks above, and changes them",
         elem_id="strategy",
     )
     shown["problem"] = gr.HTML(elem_id="strategy-problem", elem_classes="note")

@@ -19,7 +19,7 @@ element.addEventListener("click", (event) => {
   if (button) trigger("pick", {...button.dataset});
 });
 """
-"""Script that tells Python which preset was clicked."""
+"""Script that reports the clicked preset to Python."""
 QUEUE_CLICKS = """
 const clicks = (window.kerasunetClicks ??= { names: [], until: 0, send() {} });
 element.addEventListener("click", (event) => {
@@ -136,7 +136,7 @@ def _rows(start: Start, other_rate: float) -> Iterator[tuple[str, dict[str, str]
         texts = expand(f"{rule}:*", start.layout)
         yield title, {text.partition(":")[2]: text for text in texts}
     yield "Kinds of weight", {text: text for text in _KINDS if _exists(text, start)}
-    yield "Your images choose", {"auto": "auto", "search": "auto:search"}
+    yield "Chosen from your images", {"auto": "auto", "search": "auto:search"}
 
 
 def _row(title: str, buttons: dict[str, str], pressed: object, start: Start) -> str:
@@ -302,7 +302,7 @@ def _shade(rate: float) -> float:
 
 def _state(selected: Selection | None, layers: tuple[str, ...], start: Start) -> _State:
     if selected is None:
-        return _State("false", "your images decide", "your images decide")
+        return _State("false", "chosen from your images", "chosen from your images")
     own = [w for w in start.layout.weights if w.layer in layers]
     trained = [w for w in own if w in selected.weights]
     if not trained:

@@ -128,7 +128,7 @@ class Start:
         """Return the strategy after a click on a block or layer.
 
         Where every weight trained, all are frozen; otherwise all then train at the full rate.
-        The rest keeps its rates, and statistics that follow the data go on doing so.
+        The rest keeps its rates, and statistics that follow the data continue to do so.
 
         Raises:
             ValueError: The language has no text for the result.
@@ -306,7 +306,7 @@ def _bar(share: float) -> str:
 
 def _how(selected: Selection, batch_size: int, start: Start) -> str:
     if not selected.changes:
-        return "Nothing trains: the network is used as it is."
+        return "Nothing trains: the network is used untouched."
     images = f"{batch_size} images of {start.image_size} × {start.image_size}"
     if not selected.rates:
         return (
@@ -317,5 +317,5 @@ def _how(selected: Selection, batch_size: int, start: Start) -> str:
     first = next(layer for layer in start.layout.layers if layer in trained)
     return (
         f"An estimate for {images}: forward pass, gradients back to {first}, and gradients of the "
-        "kernels that train, at whatever rate. The time in seconds follows it only roughly."
+        "kernels that train, at whatever rate. Seconds are only roughly proportional."
     )

@@ -39,7 +39,7 @@ class SavedModel:
 
     @property
     def objects(self) -> tuple[str, ...]:
-        """Names of what it finds; none where neither its card nor its modality tells."""
+        """Names of what it finds; none where neither its card nor its modality says."""
         if self.is_pretrained:
             return ()
         names = self.card.marked.names
@@ -153,7 +153,7 @@ def _load(model: SavedModel) -> Candidate:
         segment = Segmenter(model.file, engine=engine)
         segment(np.zeros((32, 32), np.uint8))
         trained = 0 if model.is_pretrained else trained_parameters(model.card)
-    except Exception as error:  # Each engine has its own errors; the page must go on.
+    except Exception as error:  # Each engine has its own errors; the page must stay usable.
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise ValueError(f"model {model.name} cannot be loaded: {reason}") from error
     return Candidate(

@@ -121,7 +121,7 @@ _SIGNS = {"supported": "✓", "contradicted": "✗", "undecided": "?"}
 def claims_table(claims: Iterable[Claim]) -> str:
     """Return HTML: a table per claim, with a row per data set and number of training images."""
     tables = [_table(list(found)) for _, found in groupby(claims, key=lambda c: (c.name, c.effect))]
-    return "".join(tables) or "<p>There is nothing to judge yet.</p>"
+    return "".join(tables) or "<p>There are no claims to check yet.</p>"
 
 
 def _table(found: list[Claim]) -> str:
@@ -129,7 +129,7 @@ def _table(found: list[Claim]) -> str:
     title = _STATEMENTS.get((first.name, first.effect), first.statement)
     headings = ("Data", "Images", "Verdict", "Effect in Dice", "95 % interval")
     head = "".join(f"<th scope=col>{heading}</th>" for heading in headings)
-    head += "<th scope=col class=words>Rests on</th>"
+    head += "<th scope=col class=words>Based on</th>"
     return (
         f"<h4>{escape(title)}</h4><div class=table><table><thead><tr>{head}</tr></thead>"
         f"<tbody>{''.join(map(_row, found))}</tbody></table></div>"

@@ -18,7 +18,7 @@ GREY = "#7c8089"
 
 @dataclass(frozen=True)
 class LineStyle:
-    """Color, marker and line of Plotly; each alone tells the lines apart."""
+    """Color, marker and line of Plotly; each alone distinguishes the lines."""
 
     colour: str
     marker: str

@@ -175,7 +175,7 @@ def new_folder() -> Path:
 
 
 def new_file(name: str, data: bytes) -> Path:
-    """Write a file for a visitor to download, in a folder of its own."""
+    """Write a file for a visitor to download, in its own folder."""
     path = new_folder() / name
     path.write_bytes(data)
     return path

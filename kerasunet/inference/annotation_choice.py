@@ -151,7 +151,7 @@ def innermost(model: keras.Model) -> keras.Model:
 
 
 def features(network: keras.Model, images: np.ndarray) -> np.ndarray:
-    """Return what tells images apart: activations, averaged over the four quarters of each image.
+    """Return what distinguishes images: activations, averaged over the four quarters of each image.
 
     Args:
         network: As `innermost` returns it.
@@ -175,7 +175,7 @@ def pool_of(folder: Path, group_pattern: str | None = None) -> Pool:
     Args:
         folder: Images without masks, alone or in `images/`; or a data set, of which the images
             without a mask may be annotated.
-        group_pattern: What tells patients apart in file names, as in `--group-pattern`.
+        group_pattern: Finds the patient in a file name, as in `--group-pattern`.
 
     Raises:
         FileNotFoundError: There is no such folder, or no image without a mask in it.
@@ -264,7 +264,7 @@ class Look:
         disagreement: Of several models, in bits, the mean over the pixels that any of them may
             mean; 0 of a single model.
         entropy: Of the models' mean, likewise.
-        features: What tells images apart, float32, `(features,)`.
+        features: What distinguishes images, float32, `(features,)`.
         thumbnail: What near-duplicates are found by, uint8, `(64, 64)`.
     """
 
@@ -280,7 +280,7 @@ class Look:
         Args:
             probabilities: Of the foreground, of each model, `(height, width)`, or of several
                 objects `(objects, height, width)`.
-            features: What tells images apart, of any length.
+            features: What distinguishes images, of any length.
             image: The image, `(height, width[, 3])`, 0 to 255.
         """
         likeliest = over_objects(np.max(probabilities, axis=0))

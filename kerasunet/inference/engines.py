@@ -92,7 +92,7 @@ class _CompiledFile:
         self._path = folder and folder / "engines" / f"{engine}-{key[:32]}.bin"
 
     def get(self, make: Callable[[], bytes]) -> bytes:
-        """Return what is kept; or make it and keep it, with the 63 others used last."""
+        """Return the kept contents, or make and keep them; the 64 files used last are kept."""
         with suppress(OSError):
             if self._path:
                 kept = self._path.read_bytes()
@@ -267,7 +267,7 @@ def _compiled(name: str, request: _Request) -> Run:
     try:
         return runtime.load(file.get(make))
     except RuntimeError:
-        # The file was damaged on disk, or made for another processor: make it anew.
+        # The file was damaged on disk, or made for another CPU: make it again.
         file.clear()
         return runtime.load(file.get(make))
 
@@ -280,7 +280,7 @@ def _run_by_keras(model: keras.Model, shape: tuple[int, int, int]) -> Run:
     """Run a folded network by Keras itself, on any backend; nothing is kept on disk."""
     import keras
 
-    # On processors, TensorFlow's own convolutions (oneDNN) are faster than those of XLA.
+    # On CPUs, TensorFlow's own convolutions (oneDNN) are faster than those of XLA.
     jit = "auto" if keras.backend.backend() != "tensorflow" else False
     model.compile(jit_compile=jit)
 

@@ -1,7 +1,7 @@
 """Saved models for other runtimes, each checked against Keras before it gets its name.
 
 Eight-bit weights and activations take their ranges from calibration images. Standardization stays
-in float: its sums over all pixels do not fit into eight bits.
+in float: its sums over all pixels do not fit into 8 bits.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Images:
     Attributes:
         data: Name of the data set.
         checking: Cases to compare Keras and the exported network on.
-        calibration: Uint8, `(count, height, width, channels)`; empty unless eight bits need them.
+        calibration: Uint8, `(count, height, width, channels)`; empty unless 8 bits need them.
     """
 
     data: str
@@ -109,7 +109,7 @@ def export(
         path: The file to write, or the folder of a SavedModel; an earlier export of the same model
             is replaced.
         images: The images to check with and, for `int8`, to calibrate with.
-        int8: Weights and activations in eight bits, for `"openvino"` and `"litert"`.
+        int8: Weights and activations in 8 bits, for `"openvino"` and `"litert"`.
 
     Returns:
         The export.
@@ -211,7 +211,7 @@ def write(model: keras.Model, format: str, path: Path, *, size: int) -> None:
 
 
 def write_int8(model: keras.Model, format: str, path: Path, *, images: np.ndarray) -> None:
-    """Write a network in eight bits; input and output stay float32.
+    """Write a network in 8 bits; input and output stay float32.
 
     Args:
         model: A model of this package.

@@ -26,7 +26,7 @@ class Format:
         any_size: Whether the exported network takes images of any size, and any number of them.
         purpose: What it is for.
         packages: Modules that writing and checking need, beside TensorFlow.
-        int8_packages: Modules that eight-bit weights need; `None` where there are none.
+        int8_packages: Modules that 8-bit weights need; `None` where there are none.
         companion: Suffix of a second file of the same name; empty for none.
     """
 
@@ -65,7 +65,7 @@ def check_request(format: str, path: Path, int8: bool) -> None:
 
     Raises:
         FileExistsError: The path of a file is a folder.
-        ValueError: There is no such format, it has no eight-bit variant, a package that it needs is
+        ValueError: There is no such format, it has no 8-bit variant, a package that it needs is
             not installed, or the path has a different suffix.
     """
     if format not in FORMATS:
@@ -73,7 +73,7 @@ def check_request(format: str, path: Path, int8: bool) -> None:
     facts = FORMATS[format]
     if int8 and facts.int8_packages is None:
         able = [name for name, one in FORMATS.items() if one.int8_packages is not None]
-        raise ValueError(f"eight bits are for {' and '.join(able)}, not for {format}")
+        raise ValueError(f"8 bits are for {' and '.join(able)}, not for {format}")
     if facts.suffix and path.suffix != facts.suffix:
         raise ValueError(f"{path}: the name of this format's file ends in {facts.suffix}")
     if facts.suffix and path.is_dir():
@@ -90,7 +90,7 @@ def sidecar_of(path: Path, format: str, int8: bool, *, source: str) -> Path:
     Args:
         path: The file or folder of the export.
         format: One of `FORMATS`.
-        int8: Whether weights have eight bits.
+        int8: Whether weights have 8 bits.
         source: SHA-256 of the model.
 
     Raises:

@@ -29,7 +29,7 @@ class Runtime(Protocol):
     """What runs a network in place of Keras."""
 
     def version(self) -> str:
-        """Return the version of the library; what another version converted is converted anew."""
+        """Return the version of the library; what another version converted is converted again."""
         ...
 
     def convert(self, model: keras.Model, shape: tuple[int, int, int]) -> bytes:
@@ -42,14 +42,14 @@ class Runtime(Protocol):
 
 
 class OpenVINO:
-    """OpenVINO: what is kept is the network as compiled for this processor."""
+    """OpenVINO: what is kept is the network as compiled for this CPU."""
 
     DEVICE = "CPU"
-    # On processors that have bfloat16 OpenVINO would compute in it, and differ by some percent.
+    # On CPUs with bfloat16, OpenVINO would compute in it, and differ by some percent.
     SETTINGS = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
 
     def version(self) -> str:
-        """Return the version of OpenVINO and the processor."""
+        """Return the version of OpenVINO and the CPU."""
         import openvino
 
         return f"{openvino.__version__} {self.core().get_property(self.DEVICE, 'FULL_DEVICE_NAME')}"

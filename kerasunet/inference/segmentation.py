@@ -42,10 +42,10 @@ class Segmentation:
         """Number of the object of each pixel, from 1, 0 for background, uint8, `(height, width)`.
 
         Raises:
-            ValueError: The objects overlap, so a pixel may be of several.
+            ValueError: The objects overlap, so a pixel may belong to several.
         """
         if self.objects.overlapping:
-            raise ValueError(f"{self.objects}: a pixel may be of several; take each from `of`")
+            raise ValueError(f"{self.objects}: a pixel may belong to several; take each from `of`")
         return self.mask.astype(np.uint8)
 
     @property

@@ -229,8 +229,8 @@ def _check_threshold(value: float | None, objects: Objects) -> None:
         return
     if objects.exclusive:
         raise ValueError(
-            f"threshold {value:g}: a pixel is of the most probable of {objects}, so there is none; "
-            "leave it out"
+            f"threshold {value:g}: {objects} exclude each other and have no threshold, because a "
+            "pixel belongs to the most probable one; leave it out"
         )
     if not 0 <= value <= 1:
         raise ValueError(f"threshold must be between 0 and 1, not {value}")

@@ -195,7 +195,7 @@ class GroupedMean:
         """Measure a mean and its error.
 
         Args:
-            values: One a case.
+            values: One per case.
             groups: The group of each case.
             folds: Number of folds if each value comes from a model that was trained on the other
                 folds. Such models share images, so their scores vary together; the variance is

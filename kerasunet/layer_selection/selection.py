@@ -29,7 +29,7 @@ from kerasunet.training.settings import Optimization
 
 AUTO, SEARCH = "auto", "auto:search"
 LEAST_OF_CLOSE = 0.5
-"""Mean Dice on the training images below which a start does not know them, whatever it saw."""
+"""Mean Dice on the training images below which a start is not close to them, whatever it saw."""
 UNTOUCHED = "none"
 _LOOKED_AT = 40
 _TRIED = 4
@@ -91,7 +91,7 @@ class Choice:
         known = (
             f"the start, untouched, has Dice {self.untouched:.3f} on them"
             if self.nearness == "close"
-            else "the start does not know them"
+            else "the start is not close to them"
         )
         return f"{self.images} {kind}images, and {known}"
 
@@ -140,7 +140,7 @@ def choose(
             mean those of the studies at 1e-3.
         augmentation: Augmentation of the run.
         start_modality: The kind of image that the start is for; empty where nobody knows.
-        data: Name of the data set; where it does not tell the kind of image, that is guessed.
+        data: Name of the data set; where it does not say the kind of image, that is guessed.
         evidence: Findings to rely on; those that are published unless given.
         listeners: Are told of every trial.
 
@@ -189,7 +189,7 @@ def choose(
 
 
 def nearness_of(untouched: float, start_modality: str | None, modality: str | None) -> Nearness:
-    """Tell whether a start knows images: by the kind it was trained on, and by its Dice on them."""
+    """Return whether a start is close to images, by the kind it was trained on and by its Dice."""
     known = bool(start_modality) and start_modality == modality
     return "close" if known and untouched >= LEAST_OF_CLOSE else "far"
 

@@ -88,7 +88,7 @@ def summarize(
     """Average the rows of `case_metrics`, with bootstrap intervals, and count the failures.
 
     Args:
-        rows: one row a case, as `case_metrics` returns it; further columns are ignored.
+        rows: one row per case, as `case_metrics` returns it; further columns are ignored.
         groups: group (patient) of each row; None takes each case as its own group.
         confidence: coverage aimed at, between 0 and 1.
         resamples: number of bootstrap samples, at least 100.
@@ -133,7 +133,7 @@ def summarize_objects(
     """Average the rows of several objects: in the mean over objects, and object by object.
 
     Args:
-        rows: one row a case and object, as `case_metrics` returns it, with the columns `key` and
+        rows: one row per case and object, as `case_metrics` returns it, with the columns `key` and
             `object`; every case has the same objects.
         groups: group (patient) of each row, as in `summarize`.
         options: `confidence`, `resamples` and `seed`, as in `summarize`.
@@ -194,7 +194,7 @@ def bootstrap_interval(
     know of a failure so rare that no case shows it.
 
     Args:
-        values: one finite number a case, (n,), n ≥ 1.
+        values: one finite number per case, (n,), n ≥ 1.
         confidence: coverage aimed at, between 0 and 1.
         resamples: number of bootstrap samples, at least 100.
         seed: the same seed gives the same interval.
@@ -249,7 +249,7 @@ def _only_unit(rows: Sequence[Mapping[str, float | int | str]]) -> str:
 def _as_values(values: ArrayLike) -> NDArray[np.float64]:
     cases = np.asarray(values, dtype=np.float64)
     if cases.ndim != 1 or cases.size == 0:
-        raise ValueError(f"values must be one number a case, (n,) with n ≥ 1, got {cases.shape}")
+        raise ValueError(f"values must be one number per case, (n,) with n ≥ 1, got {cases.shape}")
     if not np.isfinite(cases).all():
         first = int(np.argmin(np.isfinite(cases)))
         raise ValueError(f"values must be finite, values[{first}] is {cases[first]}")
@@ -262,7 +262,9 @@ def _by_group(
     if groups is None:
         return cases, np.ones_like(cases)
     if len(groups) != cases.size:
-        raise ValueError(f"groups must name one group a case: {len(groups)} for {cases.size} cases")
+        raise ValueError(
+            f"groups must name one group per case: {len(groups)} for {cases.size} cases"
+        )
     index = _group_index(groups)
     sums: NDArray[np.float64] = np.bincount(index, weights=cases).astype(np.float64)
     return sums, np.bincount(index).astype(np.float64)
@@ -273,7 +275,7 @@ def _group_index(groups: Sequence[Hashable]) -> list[int]:
     for position, group in enumerate(groups):
         if group is None or group != group:
             raise ValueError(
-                f"groups[{position}] is {group}: a case on its own needs a group of its own"
+                f"groups[{position}] is {group}: a case on its own needs its own group"
             )
         numbers.setdefault(group, len(numbers))
     return [numbers[group] for group in groups]

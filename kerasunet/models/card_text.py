@@ -81,8 +81,8 @@ def _left_out(card: ModelCard) -> list[str]:
     lines = [
         "## On a hospital that was left out",
         "",
-        "In one look, of networks made in the same way from the other data; `NAME/choose` and "
-        "`NAME/read` are halves of a data set, by patients or groups of near-duplicates.",
+        "Measured once, with networks made in the same way from the other data. `NAME/choose` and "
+        "`NAME/read` are halves of a data set, split by patients or groups of near-duplicates.",
         "",
         "| trained on | measured on | size | Dice | 95 % interval | by part | empty ones marked |",
         "|---|---|---|---|---|---|---|",
@@ -148,7 +148,7 @@ def metrics_table(summary: Mapping[str, Any]) -> list[str]:
     for start, part in [*parts, ("| mean of all " if each else "", summary)]:
         lines += [f"{start}{line}" for line in _metric_rows(part)]
     lowest = summary.get("detection_iou")
-    how = "not a pixel of them found" if lowest is None else f"IoU below {lowest:g}"
+    how = "no pixel found" if lowest is None else f"IoU below {lowest:g}"
     counts = (
         f"{summary['n']} cases; {summary['missed']} objects missed ({how}), "
         f"{summary['false_alarm']} false alarms, {summary['empty_truth']} cases without an object."

@@ -64,7 +64,7 @@ class Address(NamedTuple):
 
 
 def is_address(text: str | os.PathLike) -> bool:
-    """Return whether a text names a repository, rightly or wrongly spelled, and no file."""
+    """Return whether text names a repository, rightly or wrongly spelled, and no file."""
     return os.fspath(text).startswith(SCHEME)
 
 
@@ -154,7 +154,9 @@ def told(text: str, done: str) -> Iterator[None]:
     except (FileExistsError, ValueError):
         raise
     except errors.GatedRepoError:
-        raise PermissionError(f"{text}: asks for consent first; give it on its web page") from None
+        raise PermissionError(
+            f"{text}: requires consent; give it on the model's web page"
+        ) from None
     except errors.RepositoryNotFoundError:
         raise FileNotFoundError(
             f"{text}: no such model, or a private one: check the spelling, or log in "
@@ -166,7 +168,7 @@ def told(text: str, done: str) -> Iterator[None]:
         raise OSError(f"{text}: could not be {done}: {_reason(error)}") from None
     except Exception as error:  # Of the network; the library has several for it.
         raise OSError(
-            f"{text}: could not be {done}, for {hub.constants.ENDPOINT} is not reached "
+            f"{text}: could not be {done}: {hub.constants.ENDPOINT} cannot be reached "
             f"({type(error).__name__}); check the network, or give a file"
         ) from None
     finally:
@@ -198,7 +200,7 @@ def write_repository(
         to: The folder or address, as `check_place` let it pass.
         file: The model file.
         card: Its card, which names no other registered model: nobody else may have that.
-        private: Whether a new repository is to be seen by its owner alone.
+        private: Whether a new repository is private.
 
     Returns:
         The folder or the web address.
@@ -330,7 +332,7 @@ def _results(card: ModelCard, library: Any) -> list[Any]:
             metric_value=round(float(evaluation.metrics[name]["mean"]), 4),
         )
         for evaluation in (card.held_out, *card.evaluations)
-        if not evaluation.mirrored  # The header tells one result for a data set.
+        if not evaluation.mirrored  # The header has one result per data set.
         for name, metric in METRICS.items()
     ]
 

@@ -108,9 +108,9 @@ class ModelCard:
         left_out: How its recipe did on hospitals that it was not shown.
         use: What it is meant for, in a sentence or two.
         weights_of: Name of the registered model whose file this name stands for; empty for a model
-            with a file of its own.
+            with its own file.
         objects: Names of the objects, where there are several, in the order of the channels.
-        overlapping: Whether a pixel may be of several of them.
+        overlapping: Whether a pixel may belong to several of them.
         unknown: Values of the JSON that this version does not know; they are kept.
     """
 
@@ -194,7 +194,7 @@ class ModelCard:
 
     @property
     def origin(self) -> dict[str, str]:
-        """What tells runs of one strategy apart: start, steps, image size, as words by name."""
+        """What distinguishes runs of one strategy: start, steps, image size, as words by name."""
         steps = self.settings.get("optimization", {}).get("steps")
         start = f"from {self.init}" if "layers" in self.settings else f"{self.name}, pre-trained"
         return {

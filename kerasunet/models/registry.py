@@ -67,7 +67,7 @@ def card(name_or_path: str | os.PathLike) -> ModelCard:
 
 
 def is_registered(name_or_path: str | os.PathLike) -> bool:
-    """Tell whether it is a registered model, by its name or by the path of its file."""
+    """Return whether it is a registered model, by its name or by the path of its file."""
     if _is_address(name_or_path):  # A card that was fetched may name anything.
         return False
     try:
@@ -158,7 +158,7 @@ def push(
     Args:
         name_or_path: A registered model or a `.keras` file with its card.
         to: A folder, or `hf://owner/name`.
-        private: Whether a new repository is to be seen by its owner alone.
+        private: Whether a new repository is private.
         despite_terms: Push although terms of the training data forbid redistribution; the README
             says so.
 

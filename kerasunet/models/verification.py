@@ -175,7 +175,7 @@ def _entering(layer: Mapping, channels: Mapping[str, int]) -> list[int]:
     nodes: Any = layer.get("inbound_nodes")
     if layer["class_name"] == "InputLayer":
         if nodes:
-            raise Refused("its input layer has an input of its own")
+            raise Refused("its input layer has its own input")
         return []
     try:
         (node,) = nodes

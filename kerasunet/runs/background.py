@@ -1,4 +1,4 @@
-"""A fine-tuning in a process of its own: start it, follow it, cancel it.
+"""A fine-tuning in its own process: start it, follow it, cancel it.
 
 `python -m kerasunet.runs.background RUN_DIRECTORY` is that process.
 """

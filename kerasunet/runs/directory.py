@@ -32,7 +32,7 @@ _RESULTS = (  # Patterns of what a run writes after it has claimed its directory
 _PROGRESS = ("asked.json", "status.json", "log.txt", "run.json", "result.json", "pictures/*.png")
 _PATIENCE = 20.0  # Seconds. A process whose parent was killed ends within a few.
 _SECONDS_BETWEEN_LOOKS = 0.1
-_DIGEST_LENGTH = 12  # Characters that messages tell of a digest.
+_DIGEST_LENGTH = 12  # Characters of a digest in messages.
 
 
 @contextlib.contextmanager
@@ -267,7 +267,7 @@ class RunDirectory:
         )
 
     def _files(self) -> list[Path]:
-        """Return what a run wrote, the record that it is finished first, but for `config.json`."""
+        """Return what a run wrote, the record that it is finished first, except `config.json`."""
         found = [path for name in (*_RESULTS, *_PROGRESS) for path in self.path.glob(name)]
         return [path for path in found if path.is_symlink() or not path.is_dir()]
 

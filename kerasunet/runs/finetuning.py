@@ -82,7 +82,7 @@ def finetune(
 ) -> Run:
     """Fine-tune the weights that the strategy names, and measure before and after.
 
-    A finished run is returned as it is. An interrupted one resumes from its last checkpoint and
+    A finished run is returned unchanged. An interrupted one resumes from its last checkpoint and
     ends with the same weights as one that was never interrupted (same machine, same backend,
     deterministic mode).
 
@@ -343,7 +343,7 @@ def initial_model(settings: FinetuneSettings, objects: Objects = ONE_OBJECT) -> 
 
     Args:
         settings: Of the run.
-        objects: What its data mark; where the start marks others, the head starts anew, and all
+        objects: What its data mark; where the start marks others, the head is new, and all
             other weights are kept.
     """
     if settings.init == "scratch":

@@ -290,7 +290,7 @@ class PredictionFiles:
 
 
 def _among_others(only: np.ndarray, frame: Frame) -> np.ndarray:
-    """Return all frames of a file, empty but for one."""
+    """Return all frames of a file, empty except for one."""
     frames = np.zeros((frame.total, *only.shape), only.dtype)
     frames[frame.number or 0] = only
     return frames

@@ -190,9 +190,9 @@ class Seen:
 
 
 def seen_cases(card: ModelCard, cases: DataSet, **sources: str | None) -> Seen:
-    """Tell which cases of a data set a model has seen: by pixels or look, not by name.
+    """Return which cases of a data set a model has seen: by pixels or appearance, not by name.
 
-    A card that lists no images, as those of version 0.1.0, tells it by its settings, for the data
+    A card that lists no images, as those of version 0.1.0, says it by its settings, for the data
     set that the model was fine-tuned on.
 
     Args:
@@ -278,7 +278,7 @@ def size_warning(settings: FinetuneSettings | PretrainSettings) -> str:
 
 
 def has_new_head(init: str, objects: Objects) -> bool:
-    """Tell whether a network's head has to start anew: the start marks other objects, or others.
+    """Return whether a network needs a new head: the start marks other objects, or others.
 
     Args:
         init: The start, as the settings have it.
@@ -299,7 +299,7 @@ def require_trained_head(settings: FinetuneSettings, objects: Objects) -> None:
         objects: What its data mark.
 
     Raises:
-        ValueError: The head starts anew and is never trained; the message has the remedy.
+        ValueError: The head is new and is never trained; the message has the remedy.
     """
     if not has_new_head(settings.init, objects):
         return
@@ -308,20 +308,20 @@ def require_trained_head(settings: FinetuneSettings, objects: Objects) -> None:
         text = str(settings.strategy)
         raise ValueError(
             f"layers {text}: {settings.init} was not trained on {objects}, so the head, its last "
-            f"layer, starts anew with random weights, and {text} would not train it; give "
+            f"layer, starts with new random weights, and {text} would not train it; give "
             + ("head" if text == "none" else f"{text}+head")
         )
 
 
 def trains_head(strategy: Strategy, settings: FinetuneSettings) -> bool:
-    """Tell whether a strategy trains the head of the network that a run starts from."""
+    """Return whether a strategy trains the head of the network that a run starts from."""
     start = _card_of_start(settings.init)
     layout = (settings.architecture if start is None else start.architecture).layout()
     return any(weight.layer == HEAD for weight in strategy.select(layout))
 
 
 def with_trained_head(strategy: Strategy, settings: FinetuneSettings, objects: Objects) -> Strategy:
-    """Return the strategy that `auto` chose, with the head where that starts anew."""
+    """Return the strategy that `auto` chose, with the head where that is new."""
     if not has_new_head(settings.init, objects) or trains_head(strategy, settings):
         return strategy
     return parse(f"{strategy}+{HEAD}")

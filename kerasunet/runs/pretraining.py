@@ -72,7 +72,7 @@ def pretrain(
 ) -> Pretrained:
     """Train every weight of a U-Net; started again with the same settings, resume.
 
-    A finished pre-training is returned as it is.
+    A finished pre-training is returned unchanged.
 
     Args:
         settings: What to train on, and how.

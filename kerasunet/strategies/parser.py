@@ -71,7 +71,7 @@ def parse(text: str) -> Strategy:
     """
     if not isinstance(text, str):
         raise StrategyError(
-            f"{quote(repr(text))}: a strategy is a text, such as 'shallow:3', 'all' or 'none'"
+            f"{quote(repr(text))}: a strategy is text, such as 'shallow:3', 'all' or 'none'"
         )
     if len(text) > LONGEST_TEXT:
         raise StrategyError(

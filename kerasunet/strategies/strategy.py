@@ -117,7 +117,7 @@ class Strategy:
 
     @property
     def is_measured(self) -> bool:
-        """Whether the training images tell what trains, or at which rate: `auto` and `rgn`."""
+        """Whether the training images decide what trains, or at which rate: `auto` and `rgn`."""
         return self.is_auto or self.relative_power is not None
 
     @property

@@ -337,7 +337,7 @@ class Auto:
 
     def weights(self, layout: NetworkLayout) -> frozenset[WeightRef]:
         raise StrategyError(
-            f"{self}: auto is resolved from training images; it has no weights of its own"
+            f"{self}: auto is resolved from training images; it has no weights itself"
         )
 
 

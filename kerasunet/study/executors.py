@@ -54,7 +54,7 @@ def slot_environments(workers: int, gpus: int) -> list[dict[str, str]]:
 def share_of_worker() -> dict[str, str]:
     """Return the threads that Dask or Ray grants a worker, as variables that TensorFlow reads.
 
-    Both set `OMP_NUM_THREADS`; TensorFlow's own pools would still take every processor.
+    Both set `OMP_NUM_THREADS`; TensorFlow's own pools would still take every CPU core.
     """
     granted = os.environ.get("OMP_NUM_THREADS", "")
     if not granted.isdecimal():
@@ -232,7 +232,7 @@ def _dask_outcome(future: Future) -> Done | Failed:
 def _run_on_ray(
     function: Function, items: Sequence[Any], *, workers: int, address: str | None, gpus: int
 ) -> Outcomes:
-    """Yield items and outcomes; with `gpus`, each item gets a GPU of its own, chosen by Ray.
+    """Yield items and outcomes; with `gpus`, each item gets its own GPU, chosen by Ray.
 
     Native tasks, not Ray's joblib backend: its pool does not give a lost item to another worker.
     """

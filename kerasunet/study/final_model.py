@@ -27,7 +27,7 @@ MODEL = "model.keras"
 def best_strategy(statistics: StudyStatistics, scenario: Scenario) -> str:
     """Return the fixed strategy with the best mean Dice.
 
-    Those that choose anew in every run, `auto` and `rgn`, are no candidates.
+    Those that choose again in every run, `auto` and `rgn`, are not candidates.
 
     Raises:
         ValueError: There is no fixed strategy.

@@ -30,7 +30,7 @@ class StudySettings:
         train_sizes: Numbers of training images; the smaller sets are parts of the larger ones.
             Empty stands for 20, or for all that are left where those are fewer.
         seeds: Seeds of order, augmentation and, for `scratch`, initial weights. With disjoint
-            training sets, each set has seeds of its own.
+            training sets, each set has its own seeds.
         only_folds: The folds to run now, of those that `run.folds` counts; `None` for all.
         learning_rates: Empty: every run uses the template's learning rate. Else each run trains
             once with each of these, and the one with the best mean Dice on the validation cases
@@ -150,7 +150,7 @@ def plan(settings: StudySettings, layout: NetworkLayout) -> tuple[PlannedRun, ..
 
 
 def _seed(settings: StudySettings, seed: int, fold: int) -> int:
-    """Return a seed of its own for each of the disjoint training sets; all strategies share it."""
+    """Return a separate seed for each of the disjoint training sets; all strategies share it."""
     return seed * settings.run.folds + fold if settings.run.disjoint else seed
 
 

@@ -23,7 +23,7 @@ _AREAS = ("truth_area", "predicted_area")
 _WORST_FIRST = ("missed", "false_alarm", "detected", "true_negative")
 
 USUAL_DEPTH = 4
-"""Depth of the U-Net where no record tells it."""
+"""Depth of the U-Net where no record says it."""
 
 
 class Scenario(NamedTuple):

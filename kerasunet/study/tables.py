@@ -41,7 +41,7 @@ CASE_COLUMNS = (
     "unit",
 )
 OBJECT = "object"
-"""The column of cases that tells several objects apart; a case then has a row for each."""
+"""The column of cases that distinguishes several objects; a case then has a row for each."""
 RUN_COLUMNS = (
     "data",
     *IDENTITY,

@@ -94,7 +94,7 @@ def _attempt(directory: Path, started: float) -> str | None:
             execute(directory, started)
         except _USER_ERRORS as error:
             line = f"{type(error).__name__}: {error}".replace("\n", " ")
-            with suppress(OSError):  # The disk may be full, which is what the line tells.
+            with suppress(OSError):  # The disk may be full, which is what the line says.
                 print(line, file=sys.stderr)
             return line
         finally:
@@ -131,7 +131,7 @@ def _kept_networks() -> Any:
 
 
 def _resident_bytes() -> int:
-    """Memory of this process; 0 where the system does not tell."""
+    """Memory of this process; 0 where the system does not say."""
     try:
         pages = Path("/proc/self/statm").read_text(encoding="ascii").split()[1]
     except OSError:

@@ -39,7 +39,7 @@ class View(NamedTuple):
 class Batches:
     """Augmented batches of an endless stream of passes over the cases.
 
-    Each pass has an order of its own. Step s takes positions s·batch to (s+1)·batch of the
+    Each pass has its own order. Step s takes positions s·batch to (s+1)·batch of the
     stream, so that small data sets need no padding and every strategy sees the same images in
     the same order. Indices are shuffled, images stay where they are.
 
@@ -223,7 +223,7 @@ class ActivationCache:
     def _room(self, shape: tuple[int, ...]) -> np.ndarray:
         whole = (len(self._known), *shape)
         with writing(self._folder), tempfile.TemporaryFile(dir=self._folder) as file:
-            # A full disk has to tell now: later, the system would end the process without a word.
+            # A full disk has to show now: later, the system would end the process without a word.
             if hasattr(os, "posix_fallocate"):
                 os.posix_fallocate(file.fileno(), 0, math.prod(whole) * _BYTES)
             return np.memmap(file, np.float32, "w+", shape=whole)

@@ -27,7 +27,7 @@ from kerasunet.training.optimizer import compile_for_training
 from kerasunet.training.settings import Optimization
 
 CONSTANT = "WARNING: the model predicts the same for every pixel of every case"
-"""What to tell people of an evaluation that is constant."""
+"""What to tell users about a constant prediction."""
 
 
 def predict(model: keras.Model, images: np.ndarray, batch_size: int = 16) -> np.ndarray:
@@ -42,7 +42,7 @@ def predict(model: keras.Model, images: np.ndarray, batch_size: int = 16) -> np.
         Float32, `(cases, height, width)`, 0 to 1; of several channels, with these as last axis.
     """
     count, channels = len(images), model.output_shape[-1]
-    if keras.backend.backend() == "jax":  # It compiles anew for every number of images.
+    if keras.backend.backend() == "jax":  # It compiles again for every number of images.
         images = np.concatenate([images, images[:1].repeat(-count % batch_size, axis=0)])
     parts = [
         keras.ops.convert_to_numpy(model.predict_on_batch(images[start : start + batch_size]))
@@ -81,8 +81,8 @@ class Evaluation:
     """Metrics of one model on some cases.
 
     Attributes:
-        rows: One row a case, of several objects one a case and object: key, group, then `object`,
-            and what `kerasunet.metrics.case_metrics` returns.
+        rows: One row per case; with several objects, one per case and object: key, group, then
+            `object`, and what `kerasunet.metrics.case_metrics` returns.
         summary: What `kerasunet.metrics.summarize` returns, as plain values for JSON; of several
             objects, what `kerasunet.metrics.summarize_objects` does.
         constant: Whether the model takes all pixels of all cases for foreground, or all for
@@ -120,7 +120,7 @@ def evaluate(
 ) -> Evaluation:
     """Predict and measure every case at the size it was decoded to.
 
-    Distances are in millimeters where every case tells its pixel spacing, else in pixels.
+    Distances are in millimeters where every case has its pixel spacing, else in pixels.
 
     Args:
         model: A model of this package, of the objects of the cases.
@@ -163,7 +163,7 @@ def evaluate_probabilities(
 def _rows(
     probabilities: np.ndarray, found: np.ndarray, cases: DecodedCases
 ) -> Iterator[dict[str, Any]]:
-    """Yield the metrics of each case and object, in millimeters if every case tells its spacing."""
+    """Yield the metrics of each case and object, in millimeters if every case has its spacing."""
     objects = cases.objects
     known = all(spacing is not None for spacing in cases.spacings)
     for index, (key, group) in enumerate(zip(cases.keys, cases.groups, strict=True)):

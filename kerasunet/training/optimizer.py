@@ -58,7 +58,7 @@ def compile_for_training(model: keras.Model, settings: Optimization, first_step:
 
 def compile_with(model: keras.Model, optimizer: keras.optimizers.Optimizer) -> None:
     """Compile for the package's loss and metric with an optimizer that may be in use already."""
-    # XLA loses against oneDNN on processors: 40 against 32 ms an image for the default U-Net.
+    # XLA loses to oneDNN on CPUs: 40 against 32 ms per image for the default U-Net.
     # Given as a function, it makes its variables in the first step, which is then traced twice.
     loss, dice = loss_and_metric(model)
     metrics = [keras.metrics.MeanMetricWrapper(dice, name="dice")]

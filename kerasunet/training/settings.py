@@ -28,13 +28,13 @@ _MANUAL_DIR_HELP = (
     "with --data NAME of a public set: the folder that holds its archives, or their contents"
 )
 _OBJECTS_HELP = (
-    "what counts as an object, a text for each: labels or classes, united by commas (cyst,mass), "
+    "what counts as an object, text for each: labels or classes, united by commas (cyst,mass), "
     "or a name with values or colors of the masks (lungs=150,200 heart=250, tumor=#ff0000); not "
     "needed where the data mark one object"
 )
 _OVERLAPPING_HELP = (
-    "a pixel may be of several objects; otherwise it is of one at most, and where drawings overlap "
-    "the object that is named last lies on top"
+    "let a pixel belong to several objects; otherwise it belongs to at most one, and where "
+    "drawings overlap, the object named last is on top"
 )
 _MASK_THRESHOLD_HELP = (
     "grey level above which a pixel of a mask is object, for masks that were smoothed or saved as "
@@ -74,7 +74,7 @@ class Optimization:
     )
     validate_every: int = option(
         50,
-        "validate and write a checkpoint each time this many steps are done",
+        "steps between validations; each also writes a checkpoint",
         minimum=1,
         maximum=100_000_000,
         metavar="STEPS",
@@ -139,14 +139,14 @@ class PretrainSettings:
     )
     smallest_size: int | None = option(
         None,
-        "train at several sizes, multiples of 32 pixels from this one on; the start of a "
-        "modality is trained from 96 to 192",
+        "smallest of several training sizes, in multiples of 32 pixels; the shipped starts for a "
+        "modality were trained at 96 to 192",
         minimum=32,
         maximum=LARGEST_SIDE,
     )
     largest_size: int | None = option(
         None,
-        "the largest of several sizes to train at; images are read at this one",
+        "largest of several training sizes; images are read at this one",
         minimum=32,
         maximum=LARGEST_SIDE,
     )
@@ -251,16 +251,16 @@ class FinetuneSettings:
     )
     groups: str | None = option(
         None,
-        "what is kept in one part: near-duplicates (default: patients or images, joined where "
-        "images are nearly the same), given (the groups of the data; default with --division), "
-        "or a CSV file of key and group, as written by check --groups",
+        "groups that the split keeps together: near-duplicates (default: patients or images, "
+        "joined if nearly the same), given (those of the data; default with --division), or a CSV "
+        "file of key and group, as check --groups writes",
         metavar="WHICH",
         group=_DIVISION,
     )
     group_pattern: str | None = option(
         None,
-        "regular expression that tells patients apart by file name, as check proposes it: of "
-        "ABCD_001.png, ([A-Z]+)_ takes ABCD",
+        "regular expression that finds the patient in a file name, as check proposes it: in "
+        "ABCD_001.png, ([A-Z]+)_ finds ABCD",
         metavar="REGEX",
         group=_DIVISION,
     )
@@ -298,8 +298,9 @@ class FinetuneSettings:
         ObjectChoice.parse_all(self.objects)
         if len(self.objects) > 1 and not self.overlapping and self.threshold != 0.5:
             raise ValueError(
-                f"threshold {self.threshold:g}: of several objects a pixel is of the most probable "
-                "one, so there is no threshold to set; leave it out, or give overlapping"
+                f"threshold {self.threshold:g}: objects that exclude each other have no "
+                "threshold, because a pixel belongs to the most probable one; leave it out, or "
+                "give overlapping"
             )
         if self.development and not self.development_size:
             raise ValueError("development needs development images; set development_size, too")

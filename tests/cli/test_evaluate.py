@@ -71,7 +71,7 @@ def test_only_held_out_cases_count_unless_asked(tuned, capsys, which, request):
     assert "6 cases that the model was trained on or chosen by" in table
     assert "4 are held out" in table and ", 4 cases (mean" in table
     everything = evaluate(capsys, tuned, "--data", data, "--include-seen")
-    assert "6 cases that the model was trained on or chosen by also count" in everything
+    assert "6 cases count although the model was trained on or chosen by them" in everything
     assert ", 10 cases (mean" in everything
 
 
@@ -101,7 +101,7 @@ def test_an_older_card_tells_it_by_its_settings_or_that_it_cannot(tuned, folder,
             (copy / name / "scan-9.bmp").unlink()
         renamed = copy.rename(copy.parent / folder.name)
         told = evaluate(capsys, tuned, "--data", renamed, "--record")
-        assert "WARNING: model's card does not tell which of these cases" in told
+        assert "WARNING: the card of model does not say which of these cases" in told
         (found,) = models.card(tuned).evaluations
         assert found.seen is None and found.metrics["n"] == 9
         text = tuned.with_suffix(".md").read_text(encoding="utf-8")

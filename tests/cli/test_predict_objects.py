@@ -71,7 +71,7 @@ def test_models_of_the_same_objects_are_averaged_and_others_refused(models, scan
     refused = call_cli(*words, "--also", models[True], "--output", "mixed")
     assert refused.returncode == 2 and "finds lungs, heart (overlapping)" in refused.stderr
     refused = call_cli(*words, "--threshold", 0.4, "--output", "cut")
-    assert "a pixel is of the most probable of lungs, heart" in refused.stderr
+    assert "lungs, heart exclude each other and have no threshold" in refused.stderr
 
 
 def test_overlapping_objects_are_bits_of_a_picture(models, scan, call_cli, tmp_path):
@@ -82,7 +82,7 @@ def test_overlapping_objects_are_bits_of_a_picture(models, scan, call_cli, tmp_p
         areas = [int(row["area_pixels"]) for row in csv.DictReader(file)]
     assert areas == [(bits >> bit & 1).sum() for bit in (0, 1)]
     refused = call_cli(*words, "--format", "nifti", "--output", "other")
-    assert "holds one object a pixel" in refused.stderr
+    assert "holds one object per pixel" in refused.stderr
 
 
 def test_a_dicom_segmentation_has_a_segment_for_each_object(models, tmp_path, call_cli):

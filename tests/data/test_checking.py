@@ -201,8 +201,8 @@ def test_every_line_of_a_reader_s_message_is_a_problem_that_says_what_is_wrong(t
         write(tmp_path / name / "odd.png", np.zeros((9, 9), np.uint8))
     messages = [problem.message for problem in check(tmp_path).problems]
     assert messages == [
-        "images in these folders are in no known layout (without masks, they belong into a folder "
-        f"images/): {tmp_path / name}/"
+        "images in these folders are in no known layout (images without masks belong in a folder "
+        f"named images/): {tmp_path / name}/"
         for name in "cd"
     ]
 

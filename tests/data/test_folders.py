@@ -160,7 +160,7 @@ def test_a_command_says_that_names_look_like_patients_unless_these_are_named(tmp
     names = [f"{patient}_{number}" for patient in ("AB", "CD", "EFG") for number in (1, 2, 3)]
     data = load(make_folder_pairs(tmp_path, *names))
     (line,) = describe_data(data).splitlines()[1:]
-    assert "file names look like 3: --group-pattern '^([A-Z]+)_' keeps each" in line
+    assert "file names suggest 3; --group-pattern '^([A-Z]+)_' keeps each" in line
     assert len(describe_data(with_group_pattern(data, "^([A-Z]+)_")).splitlines()) == 1
 
 

@@ -165,7 +165,7 @@ def test_the_most_probable_object_counts_and_overlapping_ones_by_the_threshold()
 
 @pytest.mark.parametrize(
     ("names", "message"),
-    [((), "none"), (("a", "a"), "name of its own"), (tuple("abcdefghi"), "at most 8")],
+    [((), "none"), (("a", "a"), "its own name"), (tuple("abcdefghi"), "at most 8")],
 )
 def test_objects_that_cannot_be_told_apart_are_refused(names, message):
     with pytest.raises(ValueError, match=message):

@@ -67,7 +67,7 @@ def test_page_says_what_it_is_not_for(page):
 
 
 def test_sixteen_bit_png_is_compared_and_its_modality_is_a_guess(scan, segmenters, files, middle):
-    note = wait_for_note(scan, "Breast ultrasound (a guess")
+    note = wait_for_note(scan, "Breast ultrasound (guessed")
     assert "unknown pixel size" in note
     expected = masks(segmenters, files / "scan.png", middle)
     assert len(set(sizes(expected).values())) > 1
@@ -214,7 +214,8 @@ def test_two_strategies_lie_over_each_other(scan):
 def test_dicom_shows_square_millimetres_and_the_pretrained_model(page, files):
     upload(page, "compare-image", files / "chest.dcm")
     note = wait_for_note(page, "chest.dcm: 128 × 128 pixels, 0.5 × 0.25 mm")
-    assert "Chest X-ray (a guess" in note and "No model here was fine-tuned for that" in note
+    assert "Chest X-ray (guessed" in note
+    assert "No model here was fine-tuned for this kind of image" in note
     wait_for_rows(page, 1)
     eventually(page, lambda: any("Area (mm²)" in row for row in table(page)), True)
     (row,) = table(page)
@@ -222,11 +223,11 @@ def test_dicom_shows_square_millimetres_and_the_pretrained_model(page, files):
     assert float(row["Area (mm²)"].replace(",", "")) == pytest.approx(area * 0.125, abs=0.06)
     modality = page.locator("#compare-modality")
     modality.get_by_label("Breast ultrasound", exact=True).check()
-    assert "as told" in wait_for_note(page, "Taken as Breast ultrasound")
+    assert "as you said" in wait_for_note(page, "Treated as Breast ultrasound")
     wait_for_rows(page, 3)
     assert "Secret" not in page.content()
     modality.get_by_label("Guess", exact=True).check()
-    wait_for_note(page, "Taken as Chest X-ray (a guess")
+    wait_for_note(page, "Treated as Chest X-ray (guessed")
 
 
 def test_frames_are_chosen_and_start_anew_with_each_file(page, files, segmenters):

@@ -408,7 +408,7 @@ def test_files_of_one_name_are_told_apart_or_refused(tmp_path, scan):
     assert len(results.files) == 4 and "error" in results.lines[2]
     for names in (["a/scan.png", "b/scan.png", "scan_mask.png"], ["scan.png", *2 * ["x_mask.png"]]):
         paths = [f"{number}/{name}" for number, name in enumerate([*names, "x.png"])]
-        with pytest.raises(ValueError, match="several images or masks of this name"):
+        with pytest.raises(ValueError, match="several images or masks have this name"):
             batch.pair_masks(paths)
 
 

@@ -53,7 +53,7 @@ def test_markup_in_a_files_name_is_text(page, scan):
     _open_tab(page, "Compare")
     _give(page, "compare-image", {f"{MARKUP} {TEMPTING}.png": scan})
     note = page.locator("#compare-note [role=status]")
-    note.get_by_text("Taken as").wait_for()
+    note.get_by_text("Treated as").wait_for()
     assert TEMPTING in note.inner_text()
     page.locator("#viewer figure[data-panel=consensus]").wait_for()
     assert page.locator("img[src=x]").count() == 0

@@ -226,7 +226,7 @@ def test_an_export_never_replaces_a_file_of_yours(tiny_model_file, images, tmp_p
     ("words", "message"),
     [
         (["--format", "torchscript"], "format must be one of savedmodel, onnx,"),
-        (["--format", "onnx", "--int8"], "eight bits are for openvino and litert, not for onnx"),
+        (["--format", "onnx", "--int8"], "8 bits are for openvino and litert, not for onnx"),
         (["--format", "onnx", "--output", "net.xml"], "net.xml: the name of this format's file"),
         (
             ["--format", "onnx", "--images", "0"],
@@ -246,7 +246,7 @@ def test_command_line_names_what_is_wrong(words, message, tiny_model_file, call_
 def test_command_line_writes_file_and_sidecar(tiny_model_file, call_cli, tmp_path):
     done = call_cli("export", tiny_model_file, "--format", "onnx", "--data", "simulated-natural:3")
     assert done.returncode == 0, done.stderr
-    assert "against Keras on 3 images of simulated-natural" in done.stdout
+    assert "compared with Keras on 3 images of simulated-natural" in done.stdout
     assert "written: model.onnx, model.json" in done.stdout
     assert read_json(tmp_path / "model.json")["export"]["format"] == "onnx"
     assert by_onnx_runtime(tmp_path / "model.onnx", IMAGES).shape == (3, 32, 32, 1)

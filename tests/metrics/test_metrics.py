@@ -547,8 +547,8 @@ def test_impossible_bins():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"values": []}, "values must be one number a case"),
-        ({"values": [[0.1, 0.2]]}, r"values must be one number a case.*\(1, 2\)"),
+        ({"values": []}, "values must be one number per case"),
+        ({"values": [[0.1, 0.2]]}, r"values must be one number per case.*\(1, 2\)"),
         ({"values": [0.1, np.nan]}, r"values\[1\] is nan"),
         ({"values": [np.inf, 0.1]}, r"values\[0\] is inf"),
         ({"values": [0.1, 0.2], "confidence": 95}, "confidence must lie between 0 and 1"),

@@ -126,7 +126,7 @@ def test_what_was_fetched_before_is_there_without_a_network(server, model, monke
     )  # Nobody there.
     assert same(models.load("hf://lab/breast"), models.load(model))
     with pytest.raises(
-        OSError, match=r"^hf://lab/other: could not be fetched, for .* is not reached"
+        OSError, match=r"^hf://lab/other: could not be fetched: .* cannot be reached"
     ):
         models.load("hf://lab/other")
     with pytest.raises(OSError, match="could not be pushed"):

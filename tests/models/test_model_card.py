@@ -128,7 +128,7 @@ def test_a_model_of_gradual_unfreezing_is_named_by_its_stages():
 
 def test_counts_of_missed_objects_say_by_which_rule(values):
     card = ModelCard.from_json(values)
-    assert "objects missed (not a pixel of them found)" in card.to_markdown()
+    assert "objects missed (no pixel found)" in card.to_markdown()
     newer = replace(card, metrics={**card.metrics, "detection_iou": 0.1})
     assert "objects missed (IoU below 0.1)" in newer.to_markdown()
 

@@ -400,8 +400,8 @@ UNKNOWN_TO_THE_NETWORK = {
     "contracting&expanding": "selects no weight; write none to train nothing",
     "none+none": "selects no weight; write none to train nothing",
     "enc1-contracting": "selects no weight; write none to train nothing",
-    "auto": "auto is resolved from training images; it has no weights of its own",
-    "auto:search": "auto is resolved from training images; it has no weights of its own",
+    "auto": "auto is resolved from training images; it has no weights itself",
+    "auto:search": "auto is resolved from training images; it has no weights itself",
 }
 
 
@@ -485,7 +485,7 @@ def test_error_of_malformed_text(text, problem):
 
 @pytest.mark.parametrize("value", [None, True, ["enc1", "enc2"], 3])
 def test_error_of_what_is_no_text(value):
-    with pytest.raises(StrategyError, match="a strategy is a text, such as 'shallow:3'"):
+    with pytest.raises(StrategyError, match="a strategy is text, such as 'shallow:3'"):
         parse(value)
 
 

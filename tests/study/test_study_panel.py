@@ -71,7 +71,7 @@ def test_cases_that_cannot_be_told_from_training_cases_are_refused(tuned):
     told = draw_models(models, "simulated-xray:30")
     assert "of the 22 held-out cases" in told.caption
     write_card(file, replace(card, seen=()))  # As an older version did.
-    with pytest.raises(ValueError, match="after: cannot tell which cases of simulated-xray:30"):
+    with pytest.raises(ValueError, match="after: it is unknown which cases of simulated-xray:30"):
         draw_models(models, "simulated-xray:30")
     with pytest.raises(ValueError, match="before: no such model; choose from after"):
         draw_models(models, DATA, by="before")

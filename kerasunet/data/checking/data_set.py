@@ -1,8 +1,8 @@
-"""A data set checked: every case by itself, then what only the data set as a whole tells.
+"""A data set checked: every case by itself, then what only the data set as a whole shows.
 
-Names of files tell which images lack a mask, and perhaps patients. Whether they are patients is for
+Names of files say which images lack a mask, and perhaps patients. Whether they are patients is for
 people to say. So a pattern is proposed where names look like patient and number, and
-`--group-pattern` applies it. Cases compared with each other tell unusual objects, mixed codes, and
+`--group-pattern` applies it. Cases compared with each other show unusual objects, mixed codes, and
 near-duplicates that contradict each other.
 """
 
@@ -77,8 +77,8 @@ def check(
             contents.
         objects: What counts as the object, as `kerasunet.data.load` takes it.
         mask_threshold: Grey level above which a pixel of a mask file is object.
-        overlapping: Whether a pixel may be of several objects.
-        group_pattern: A regular expression that tells patients apart by file name.
+        overlapping: Whether a pixel may belong to several objects.
+        group_pattern: A regular expression that finds the patient in a file name.
 
     Returns:
         The report.
@@ -154,7 +154,7 @@ def _pairing_problems(message: str) -> Iterator[Problem]:
 
 
 class Proposal(NamedTuple):
-    """A pattern that would tell patients apart by their file names.
+    """A pattern that would find patients in file names.
 
     Attributes:
         pattern: As `--group-pattern` takes it.
@@ -177,7 +177,7 @@ class Proposal(NamedTuple):
 
 
 def unannotated(data: DataSet) -> Iterator[Problem]:
-    """Yield the images without a mask; of some, the name tells that they may be a mask."""
+    """Yield the images without a mask; some may be a mask, by their names."""
     named = {case.key for case in (*data.cases, *data.unannotated)}
     for case in data.unannotated:
         hint = _annotation_beside(case) or _image_of(case, named)
@@ -200,7 +200,7 @@ def _image_of(case: UnannotatedCase, keys: Collection[str]) -> str:
 
 
 def unnamed_patients(data: DataSet) -> Iterator[Problem]:
-    """Yield that the file names look like patients, with the pattern that tells them apart."""
+    """Yield that file names suggest patients, with the pattern that finds them."""
     proposal = proposal_for(data)
     if proposal is not None:
         yield Problem("patient-names", str(proposal))

@@ -46,7 +46,7 @@ class Inspection:
         mask: 64×64 pixels, packed into bits; `None` if it cannot be read.
         share: The share of the image that the mask covers, 0 to 1; `None` if it cannot be read.
         codes: The values or colors that stand for the object in its mask files, where the files
-            themselves tell.
+            themselves say.
         present: Which of several objects the mask has.
     """
 
@@ -145,7 +145,7 @@ def _read(
 
 
 def _read_parts(case: CaseOfObjects, problems: list[Problem]):
-    """Read the masks of all objects; a fault of the image is told once."""
+    """Read the masks of all objects; a fault of the image is reported once."""
     found: list[Problem] = []
     read = [_read(part, found) for part in case.parts]
     problems += dict.fromkeys(found)

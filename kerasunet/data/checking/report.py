@@ -122,12 +122,12 @@ KINDS: Mapping[str, Kind] = {
     "overlap": Kind(
         "error",
         "objects that exclude each other, and overlap",
-        "say --overlapping if a pixel may be of both, or name the upper one last",
+        "use --overlapping if a pixel may belong to both; otherwise name the object on top last",
     ),
     "absent-object": Kind(
         "error",
         "objects that are in no image",
-        "correct --objects, or leave the object out: nothing can be learned of it",
+        "correct --objects, or leave the object out: nothing can be learned about it",
     ),
     "rare-object": Kind(
         "note",

@@ -33,7 +33,7 @@ from kerasunet.data.layouts.tables import (
     classes_of_files,
     classes_of_folders,
     coded,
-    with_ground,
+    with_background,
 )
 from kerasunet.data.readers import segment_labels
 from kerasunet.files import call_all, report_all
@@ -57,11 +57,11 @@ def with_objects(
 
     Args:
         data: A data set as it was listed.
-        objects: The choice, a text for each object, as `ObjectChoice.parse` reads it; empty for
+        objects: The choice, text for each object, as `ObjectChoice.parse` reads it; empty for
             what the data say.
         mask_threshold: Grey level of mask files above which a pixel is object; `None`: masks are
             binary.
-        overlapping: Whether a pixel may be of several objects.
+        overlapping: Whether a pixel may belong to several objects.
 
     Returns:
         The data set; what annotations have left out is in its `remarks`.
@@ -177,7 +177,7 @@ def _with_known_classes(data: DataSet, choice: ObjectChoice | None) -> DataSet:
     table = KNOWN_CLASSES.get(data.name, ())
     if choice is None or not data.citation or not {*choice.sources} & {name for name, _ in table}:
         return data
-    return replace(data, cases=tuple(coded(data.cases, with_ground(table))))
+    return replace(data, cases=tuple(coded(data.cases, with_background(table))))
 
 
 def _of_files(

@@ -122,13 +122,13 @@ def _files_of(case: Case) -> Iterator[Path]:
 
 
 def own_files(folder: Path) -> list[Path]:
-    """Return the files of a folder itself, but for documents and what is hidden."""
+    """Return the files of a folder itself, except documents and what is hidden."""
     files = (Path(entry.path) for entry in _visible(folder) if not _is_folder(entry))
     return list(filter(_is_no_document, files))
 
 
 def files_below(folder: Path) -> Iterator[Path]:
-    """Yield the files of a folder and all its subfolders, but for documents and what is hidden."""
+    """Yield the files of a folder and all its subfolders, except documents and what is hidden."""
     return _files_below(folder, _is_no_document)
 
 

@@ -171,8 +171,8 @@ def _read_subfolders(folder: Path, depth: int, name: str | None) -> DataSet | No
     if found:
         raise_all(
             [f"{path}/" for path in others if not bare[path.name]],
-            "images in these folders are in no known layout (without masks, they belong into a "
-            "folder images/):",
+            "images in these folders are in no known layout (images without masks belong in a "
+            "folder named images/):",
         )
     return _united(folder, found, bare) if found else None
 

@@ -179,7 +179,7 @@ def classes_in(folder: Path) -> Classes:
     (Supervisely).
 
     Returns:
-        The name and the value or color of each class, of the ground as well; empty if there is no
+        The name and the value or color of each class, also of the background; empty if there is no
         table.
 
     Raises:
@@ -189,21 +189,21 @@ def classes_in(folder: Path) -> Classes:
         path = folder / name
         if path.is_file():
             try:
-                return with_ground(tuple(read(path)))
+                return with_background(tuple(read(path)))
             except (LookupError, TypeError, AttributeError, ValueError) as error:
                 raise ValueError(f"{path}: not a readable table of classes ({error})") from error
     return ()
 
 
-def with_ground(classes: Classes) -> Classes:
-    """Add the ground, which some tables take for granted."""
+def with_background(classes: Classes) -> Classes:
+    """Add the background, which some tables take for granted."""
     if not classes or any(name.lower() in NO_OBJECT for name, _ in classes):
         return classes
     return (("background", 0), ("background", "#000000"), *classes)
 
 
 def classes_of_files(files: Iterable[FileCase]) -> dict[Path, str]:
-    """Return the class of each mask file whose folder or name tells it.
+    """Return the class of each mask file whose folder or name says it.
 
     Those are `masks/heart/x.png`, a folder a class, and `x_mask_heart.png`.
     """

@@ -88,8 +88,8 @@ def read_mask(source: Source) -> MaskValues:
         header = _header(frame)
         if header.PhotometricInterpretation == "MONOCHROME1":
             raise Unusable(
-                "a mask in MONOCHROME1, which shows 0 as white, so that object and ground may be "
-                "swapped; save it as MONOCHROME2 or PNG, the object brighter than the ground"
+                "a mask in MONOCHROME1, which shows 0 as white, so object and background may be "
+                "swapped; save it as MONOCHROME2 or PNG, the object brighter than the background"
             )
         values = dicom_pixels.decoded(frame, header).stored
         if header.PhotometricInterpretation == "PALETTE COLOR":

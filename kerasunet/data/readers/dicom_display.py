@@ -84,7 +84,7 @@ def _check_shape(interpretation: str, header: Dataset) -> None:
 def _monochrome(
     pixels: Pixels, header: Dataset, remarks: list[str], *, inverted: bool
 ) -> np.ndarray:
-    """Show grey values, and padding as the ground: black."""
+    """Show grey values, and padding as background: black."""
     padded = _padded(pixels, header)
     if not padded.any():
         levels = _grey(pixels.stored, header, remarks)

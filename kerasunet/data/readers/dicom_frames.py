@@ -88,7 +88,7 @@ class _Reference:
 def frames_about(header: Dataset, count: int, source: Source) -> list[int]:
     """Return the stored frames, from 0, that segment the wanted frame of the image, if any.
 
-    They are found by what they refer to or, where that does not tell, by where they lie.
+    They are found by what they refer to or, where that does not say, by where they lie.
 
     Args:
         header: The segmentation's elements, its functional groups among them.
@@ -96,7 +96,7 @@ def frames_about(header: Dataset, count: int, source: Source) -> list[int]:
         source: The file, with the frame of the image that is wanted, from 0, and its partner.
 
     Raises:
-        Unusable: It is about another image or several, or does not tell which of several frames.
+        Unusable: It is about another image or several, or does not say which of several frames.
     """
     about = _references(header, count)
     partner = source.partner
@@ -147,7 +147,7 @@ def _by_image(about: list[list[_Reference]], partner: Partner, header: Dataset) 
     if partner.count > 1 and not all(ref.frames for references in own for ref in references):
         return None
     if any(refs and len(_images([every])) > 1 for refs, every in zip(own, about, strict=True)):
-        return None  # Drawn from several images, so it is the place that tells.
+        return None  # Drawn from several images, so the place decides.
     wanted = partner.frame + 1
     return [
         index

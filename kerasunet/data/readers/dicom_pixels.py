@@ -34,7 +34,7 @@ from pydicom.uid import (
 from kerasunet.data.readers.dicom_frames import frame_count
 from kerasunet.data.readers.source import Source, Unusable
 
-# Start-of-frame markers: C0 to CF but for the tables C4, C8 and CC; F7 in JPEG-LS.
+# Start-of-frame markers: C0 to CF except the tables C4, C8 and CC; F7 in JPEG-LS.
 _START_OF_FRAME = {*range(0xFFC0, 0xFFD0), 0xFFF7} - {0xFFC4, 0xFFC8, 0xFFCC}
 _FILL = 0xFFFF
 _COLOR_MARKS = (b"JFIF\0", b"Adobe")
@@ -232,7 +232,7 @@ def coded_size(frame: bytes) -> tuple[int, int]:
         frame: A JPEG or JPEG-LS interchange stream.
 
     Raises:
-        struct.error: The stream ends before it tells.
+        struct.error: The stream ends before it says.
     """
     return struct.unpack_from(">HH", frame, _start_of_frame(frame) + 5)
 

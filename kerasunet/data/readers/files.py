@@ -62,7 +62,7 @@ def read_image(
         frame: Page of a TIFF, frame of a DICOM, slice of a volume, from 0; `None` for the only one.
         size_limit: Largest height times width; checked in the header, before pixels are decoded.
         outlined: Whether outlines in pixels belong to it, so that a turned volume is refused, and a
-            picture turned by EXIF unless its shape tells which view was outlined.
+            picture turned by EXIF unless its shape says which view was outlined.
         sized: Whether the outlines come with the size of the view that they were drawn on.
 
     Returns:
@@ -175,7 +175,7 @@ def read_mask_values(
         FileNotFoundError: There is no such file.
         PermissionError: There is no permission to read the file.
         ValueError: The file is not a readable image, has no such frame or is too large, holds
-            negative or fractional values, does not lie where the image does or does not tell
+            negative or fractional values, does not lie where the image does or does not say
             whether it does, or its kind needs an extra that is not installed.
     """
     return read_mask(path, frame=frame, size_limit=size_limit, image=image).numbers()

@@ -1,7 +1,7 @@
 """What a mask file stores, values or colors, and which of them are the object.
 
-Colors are judged by what is seen: black and what is transparent is ground, the one other color is
-the object. A mask that does not say by itself which color or value is the object is refused.
+Colors are judged by what is seen: black and what is transparent is background, the one other color
+is the object. A mask that does not say by itself which color or value is the object is refused.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def object_pixels(
         Bool, `(height, width)`.
 
     Raises:
-        ValueError: The mask does not tell, or has what the table does not list.
+        ValueError: The mask does not say, or has what the table does not list.
     """
     if listed:
         _require_listed(mask, listed, void)
@@ -162,7 +162,7 @@ def _bright(mask: MaskValues, above: int, any_color: bool) -> np.ndarray:
 
 
 def _require_one_hue(mask: MaskValues, bright: np.ndarray) -> None:
-    """Refuse bright pixels of several hues: one is another object, or a colored ground."""
+    """Refuse bright pixels of several hues: one is another object, or a colored background."""
     assert mask.palette is not None
     colors = mask.palette[mask.values[bright]].astype(np.float32)[:, :3]
     hues = colors / np.maximum(colors.max(axis=1, keepdims=True), 1)
@@ -170,7 +170,7 @@ def _require_one_hue(mask: MaskValues, bright: np.ndarray) -> None:
     if other.mean() > _SHARE_OF_HUES or (bright.all() and _is_chromatic(mask)):
         raise ValueError(
             f"above the threshold, {_listing(mask)}: colors of more than one object, or a colored "
-            "ground; export it without smoothing, then choose a color"
+            "background; export it without smoothing, then choose a color"
         )
 
 
@@ -180,20 +180,20 @@ def _is_chromatic(mask: MaskValues) -> bool:
 
 
 def _only_object(mask: MaskValues, void: bool) -> np.ndarray:
-    """Return the pixels of the one value or color that is not ground."""
+    """Return the pixels of the one value or color that is not background."""
     if mask.palette is None and _is_binary(mask.values):
         return mask.values > 0
     present = np.unique(mask.values).tolist()
-    ground = _ground(mask, present)
-    others = [value for value in present if value not in ground]
+    background = _background(mask, present)
+    others = [value for value in present if value not in background]
     if void:
         others = [value for value in others if not _is_void(mask, value, others)]
     if len({_entry(mask, value) for value in others}) > 1:
         raise ValueError(_ambiguity(mask, others, len(present)))
-    if others and not ground and not void and mask.palette is not None and _is_chromatic(mask):
+    if others and not background and not void and mask.palette is not None and _is_chromatic(mask):
         raise ValueError(
-            f"{_listing(mask)}: one color everywhere, which may be object or ground; choose with "
-            "--objects NAME=COLOR, the color of the object"
+            f"{_listing(mask)}: one color everywhere, which may be object or background; choose "
+            "with --objects NAME=COLOR, the color of the object"
         )
     return np.isin(mask.values, others)
 
@@ -203,8 +203,8 @@ def _is_binary(values: np.ndarray) -> bool:
     return not above.size or bool(above.min() == above.max())
 
 
-def _ground(mask: MaskValues, present: list[int]) -> set[int]:
-    """Return the values that are ground: what is transparent, or if nothing is, black."""
+def _background(mask: MaskValues, present: list[int]) -> set[int]:
+    """Return the values that are background: what is transparent, or if nothing is, black."""
     if mask.palette is None:
         return {0} & set(present)
     transparent = {value for value in present if not mask.palette[value, 3]}
@@ -236,7 +236,7 @@ def _what(mask: MaskValues) -> str:
 
 
 def _likeliest(mask: MaskValues, others: list[int], count: int) -> int:
-    """Return the value that is most likely an object: a frequent one, but not a colored ground."""
+    """Return the likeliest value of an object: a frequent one, but not a colored background."""
     amounts = {value: int(np.count_nonzero(mask.values == value)) for value in others}
     pick = min if len(others) == count else max
     return pick(others, key=amounts.__getitem__)

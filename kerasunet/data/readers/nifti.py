@@ -141,7 +141,7 @@ def _check_agreement(header: Nifti1Header) -> None:
 def _sizes(header: Nifti1Header, affine: np.ndarray | None) -> tuple[float, ...] | None:
     """Return the size of a voxel in millimeters; `None` if it has no unit and was left at 1.
 
-    Where a size is 0, the orientation matrix tells it. Where both differ, it is NaN, unless the
+    Where a size is 0, the orientation matrix says it. Where both differ, it is NaN, unless the
     matrix leads to a standard brain, which the patient was stretched to.
     """
     unit = header.get_xyzt_units()[0]

@@ -206,7 +206,7 @@ def _bytes_at(source: Source, at: int) -> bytes:
 
 
 def _check_turn(picture: ImageFile, source: Source, image: Partner) -> None:
-    """Refuse a mask if only one of it and its image is turned by EXIF, unless their shape tells.
+    """Refuse a mask if only one of it and its image is turned by EXIF, unless the shape decides.
 
     It may have been drawn on the picture as it is shown, or as it is stored.
     """
@@ -216,11 +216,9 @@ def _check_turn(picture: ImageFile, source: Source, image: Partner) -> None:
     on_side = [turn in _ON_THEIR_SIDE for turn in (own, image.exif)]
     height, width = image.shape
     if own != image.exif and (on_side[0] == on_side[1] or height == width):
-        turned, other = ("the mask", image.name) if image.exif == 1 else (image.name, "the mask")
         raise Unusable(
-            f"{turned} is turned by its EXIF orientation and {other} is not, or in another way, so "
-            "it does not tell on which view it was drawn; save both without that orientation, as "
-            "they belong together"
+            f"the mask and {image.name} have different EXIF orientations, so it is unknown which "
+            "view the mask was drawn on; save both without an EXIF orientation, so that they match"
         )
 
 

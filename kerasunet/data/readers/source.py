@@ -299,13 +299,13 @@ def check_outlined(image: Partner, *, sized: bool) -> None:
     """
     if image.exif != 1 and (_may_be_turned(image) or not sized):
         raise Unusable(
-            "it is turned by its EXIF orientation, so outlines in pixels do not tell on which view "
-            "they were drawn; save it as it was outlined, without that orientation"
+            "it is turned by its EXIF orientation, so it is unknown which view its outlines were "
+            "drawn on; save it as it was outlined, without that orientation"
         )
     if _may_be_turned(image):
         raise Unusable(
-            "it is turned by its orientation, or may have to be, so outlines in pixels do not tell "
-            "where they lie; export them as masks in the format of this image"
+            "it is turned by its orientation, or may have to be, so it is unknown where outlines "
+            "in pixels lie; export them as masks in the format of this image"
         )
 
 

@@ -217,7 +217,7 @@ def laid_on(volume: Volume, source: Source, *, padded: bool = False) -> np.ndarr
         padded: Whether it may be cut to a part of its image, around which there is 0.
 
     Raises:
-        Unusable: It does not lie on its image, or does not tell whether it does.
+        Unusable: It does not lie on its image, or does not say whether it does.
     """
     partner = source.partner
     if partner is None:
@@ -243,13 +243,13 @@ def _check(volume: Volume, source: Source) -> None:
 
 
 def _of_unknown_order(volume: Volume, partner: Partner, frame: int) -> np.ndarray:
-    """Return a slice as stored; which axis runs along a row is told by the shape of the image."""
+    """Return a slice as stored; the shape of the image says which axis runs along a row."""
     stored = volume.slice(frame)
     check_order(partner)
     height, width = partner.shape
     if height == width and partner.order != "unknown":
         raise Unusable(
-            f"it has no orientation, so it does not tell which of its axes runs along a row of "
+            f"it has no orientation, so it is unknown which of its axes runs along a row of "
             f"{partner.name}; save the mask as PNG, or with SimpleITK"
         )
     return stored if stored.shape[:2] == partner.shape else stored.swapaxes(0, 1)
@@ -309,8 +309,8 @@ def _cut(volume: Volume, whole: np.ndarray, partner: Partner) -> np.ndarray:
     times = int(np.prod(volume.shape[3:], dtype=int))
     if times > 1 and partner.count != volume.shape[across] * times:
         raise Unusable(
-            f"it has {times} volumes, such as points in time or one for each label, which "
-            f"{partner.name} has not; save the one that belongs to it"
+            f"it has {times} volumes, such as time points or one per label, unlike {partner.name}; "
+            "save only the volume that belongs to the image"
         )
     time = partner.frame // max(partner.count // times, 1)
     stored = volume.slice(int(whole[across, 2]) + time * volume.shape[across], across)

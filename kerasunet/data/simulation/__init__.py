@@ -50,7 +50,7 @@ def simulate(
 
     Returns:
         Image, mask, label and pixel spacing. Equal arguments give equal bytes wherever the same
-        versions of NumPy, SciPy and OpenCV run on the same kind of processor; elsewhere rounding
+        versions of NumPy, SciPy and OpenCV run on the same kind of CPU; elsewhere rounding
         may change a grey level by one.
 
     Raises:

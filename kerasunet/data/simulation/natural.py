@@ -1,7 +1,7 @@
 """Photograph-like scenes: a made-up object, such as a vase, in front of a background.
 
 Objects are unions of smooth parts. Backgrounds follow the dead-leaves model: shapes of a power law
-of sizes that hide each other, each with a surface of its own.
+of sizes that hide each other, each with its own surface.
 """
 
 from __future__ import annotations

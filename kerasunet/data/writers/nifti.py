@@ -71,7 +71,7 @@ def _in_grid(frames: np.ndarray, source: Path) -> Nifti1Image:
 
 
 def _without_values(header: Nifti1Header) -> Nifti1Header:
-    """Return a header that says of the grid what it did, and nothing of values or people."""
+    """Return the header with its grid, but without anything about values or people."""
     own = header.copy()
     for name in _TEXTS:
         if name in own:

@@ -147,7 +147,7 @@ def draw_models(
         groups: CSV of groups that the models were fine-tuned with.
         objects: What counts as the object, as `kerasunet.data.load` takes it.
         mask_threshold: Grey level above which a pixel of a mask file is object.
-        overlapping: Whether a pixel may be of several objects.
+        overlapping: Whether a pixel may belong to several objects.
 
     Returns:
         The drawing. Masks and Dice are those at the size of the image.
@@ -220,8 +220,9 @@ def _held_out(
         seen = seen_cases(known, found, **sources)
         if not seen.is_known and known.split:
             raise ValueError(
-                f"{heading}: cannot tell which cases of {sources['data']} it was trained on; give "
-                "the data, and the groups if there were any, as they were when it was fine-tuned"
+                f"{heading}: it is unknown which cases of {sources['data']} it was trained on; "
+                "give the data, and the groups if there were any, as they were when it was "
+                "fine-tuned"
             )
         keys -= seen.keys
     cases = tuple(case for case in found.cases if case.key in keys)

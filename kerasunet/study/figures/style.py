@@ -162,7 +162,7 @@ class Drawing:
     figure: Figure
 
     def __post_init__(self):
-        # Laid out anew each time it is written, a figure would not give the same bytes.
+        # Laid out again each time it is written, a figure would not give the same bytes.
         self.figure.draw_without_rendering()
         self.figure.set_layout_engine("none")
 

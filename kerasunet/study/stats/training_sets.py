@@ -156,7 +156,7 @@ class SetDifference:
         return self.sums.sum(1) / self.counts.sum(1)
 
     def standard_error(self, resamples: int, seed: int) -> float:
-        """Return the spread of the mean over sets when sets and patients are drawn anew."""
+        """Return the spread of the mean over sets when sets and patients are resampled."""
         drawn, patients = _weights(*self.sums.shape, resamples, seed)
         means = (patients @ self.sums.T) / np.maximum(patients @ self.counts.T, 1)
         return float(((drawn * means).sum(1) / len(self.sums)).std(ddof=1))
