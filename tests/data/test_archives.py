@@ -103,8 +103,8 @@ def test_a_cut_off_archive_is_refused(tmp_path, kept):
 
 
 def test_a_damaged_file_is_refused(tmp_path):
-    archive = _zip(tmp_path / "a.zip", {"a.png": b"grey levels"}, zipfile.ZIP_STORED)
-    archive.write_bytes(archive.read_bytes().replace(b"grey levels", b"gray levels"))
+    archive = _zip(tmp_path / "a.zip", {"a.png": b"some pixels"}, zipfile.ZIP_STORED)
+    archive.write_bytes(archive.read_bytes().replace(b"some pixels", b"more pixels"))
     _refused(archive, tmp_path, "not a complete zip file")
 
 

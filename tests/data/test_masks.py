@@ -613,7 +613,7 @@ def test_exif_after_the_pixels_of_a_png_counts(tmp_path):
     (tmp_path / "images" / "a.png").write_bytes(moved)
     (tmp_path / "masks").mkdir()
     values(255).save(tmp_path / "masks" / "a.png")
-    assert "a.png is turned by its EXIF orientation" in refusal(tmp_path)
+    assert "the mask and a.png have different EXIF orientations" in refusal(tmp_path)
 
 
 def test_the_shape_tells_of_a_picture_on_its_side_on_which_view_its_mask_was_drawn(tmp_path):
@@ -627,4 +627,4 @@ def test_the_shape_tells_of_a_picture_on_its_side_on_which_view_its_mask_was_dra
     square = Image.fromarray(image_of(OBJECT)).resize((40, 40))
     save_turned(tmp_path / "images" / "a.jpg", square, 6)
     values(255).resize((40, 40)).save(tmp_path / "masks" / "a.png")
-    assert "a.jpg is turned by its EXIF orientation" in refusal(tmp_path)
+    assert "the mask and a.jpg have different EXIF orientations" in refusal(tmp_path)
