@@ -132,6 +132,27 @@ def demo_url(demo_place):
             yield address
 
 
+@pytest.fixture(scope="module")
+def one_worker():
+    """Let one process execute the runs of all studies of a file, as it does those of one study.
+
+    Starting a process takes seconds.
+    """
+    from kerasunet.processes import environment
+    from kerasunet.study import worker_pool
+
+    def of_any_test(additions=None) -> dict[str, str]:
+        own = environment(additions)
+        own.pop("PYTEST_CURRENT_TEST", None)
+        return own
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(worker_pool, "environment", of_any_test)
+        patch.setattr(worker_pool.workers, "end", lambda: None)
+        yield
+    worker_pool.workers.end()
+
+
 @pytest.fixture
 def call_cli(tmp_path, monkeypatch, capsys):
     """Return a function that runs the command line in this process, in an empty folder.
