@@ -42,9 +42,10 @@ HELPS = """
 import io, json, runpy, sys
 from contextlib import redirect_stdout
 
-sys.path.insert(0, sys.argv[1])
-for script in sys.argv[2:]:
-    sys.argv = [f"{sys.path[0]}/{script}.py", "--help"]
+folder, *scripts = sys.argv[1:]
+sys.path.insert(0, folder)
+for script in scripts:
+    sys.argv = [f"{folder}/{script}.py", "--help"]
     with redirect_stdout(io.StringIO()) as out:
         try:
             runpy.run_path(sys.argv[0], run_name="__main__")
