@@ -247,7 +247,8 @@ def test_contact_sheets_tell_nothing(cases, tmp_path, capsys):
 @pytest.mark.slow
 def test_a_comparison_tells_nothing(finetuned, cases, tmp_path):
     from kerasunet import Segmenter
-    from kerasunet.comparison import Candidate, as_zip, compare, judge
+    from kerasunet.comparison import Candidate, compare, judge
+    from kerasunet.comparison_report import as_zip
     from kerasunet.data import read_image
 
     segmenter = Segmenter(finetuned / "model.keras", engine="keras")

@@ -6,40 +6,52 @@ import csv
 import io
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 
 from kerasunet import models
 from kerasunet.adapt.answer import Answer, changes
-from kerasunet.adapt.candidates import Contenders
-from kerasunet.adapt.cross_validation import Chosen, CrossValidation, deal
-from kerasunet.adapt.estimate import Estimate, LearningCurve, estimate, learning_curve
-from kerasunet.adapt.final_model import save_final_model
-from kerasunet.adapt.fits import Fits
-from kerasunet.adapt.report import as_html, as_markdown, worst_pictures
-from kerasunet.adapt.settings import SMALLEST, AdaptSettings, Listener, Silent
-from kerasunet.adapt.starts import (
+from kerasunet.adapt.candidates import (
+    Candidate,
+    Contenders,
     LeftOut,
     Pictures,
     Untouched,
     evaluate_untouched,
     load_start,
+    short_name,
     sizes_of,
     usable_starts,
 )
+from kerasunet.adapt.cross_validation import (
+    Chosen,
+    CrossValidation,
+    Estimate,
+    LearningCurve,
+    deal,
+    estimate,
+    learning_curve,
+)
+from kerasunet.adapt.fits import Fits
+from kerasunet.adapt.report import as_html, as_markdown, worst_pictures
+from kerasunet.adapt.settings import SMALLEST, AdaptSettings, Listener, Silent
 from kerasunet.adapt.survey import MARK, OBJECT_SIDE_OF, Survey, load_cases, survey
 from kerasunet.backend import prepared_backend
 from kerasunet.data.cases import DataSet
 from kerasunet.drawing import write_png
 from kerasunet.files import read_json, write_json, write_text
 from kerasunet.layer_selection.evidence import Evidence
-from kerasunet.models import ModelCard
+from kerasunet.models import DataNote, ModelCard
+from kerasunet.network import averaged, plain_copy
 from kerasunet.runs.directory import exclusive
-from kerasunet.training.prediction import predict
+from kerasunet.runs.preparation import with_seen
+from kerasunet.training.evaluation import predict
+from kerasunet.training.settings import without_paths
 
 RECORD, ANSWER, WORK = "adapt.json", "answer.json", "work"
 _TRAINING_COST = 4.0
@@ -177,7 +189,7 @@ class _Adaptation:
         chosen, worth, curve = self._choose(validation)
         model = self.folder / "model.keras"
         self.listener.phase("making the final model")
-        save_final_model(
+        _save_final_model(
             model,
             found.data,
             chosen,
@@ -298,3 +310,70 @@ def registered(name: str, half_precision: bool, answer: Answer) -> Path:
     if answer.model is None:
         raise ValueError(f"{answer.directory}: no model was made, so none can be registered")
     return models.register(answer.model, name, half_precision)
+
+
+def _save_final_model(
+    path: Path,
+    data: DataSet,
+    chosen: Chosen,
+    *,
+    settings: AdaptSettings,
+    worth: Estimate,
+    validation: CrossValidation,
+) -> None:
+    """Write the final model and its card, which counts every annotated image as seen.
+
+    Args:
+        path: The `.keras` file.
+        data: The annotated cases.
+        chosen: What to train.
+        settings: Of the adaptation.
+        worth: What it is worth; its metrics go on the card.
+        validation: The folds, and what was trained.
+    """
+    candidate = chosen.candidate
+    if candidate.is_untouched:
+        model = load_start(candidate.start)
+    elif settings.ensemble:
+        model = averaged([*_of_folds(candidate, validation)])
+    else:
+        keys = sorted(case.key for case in data.cases)
+        model = plain_copy(validation.fits.model(candidate, keys))
+    models.save(model, path, _card(settings, data, chosen, worth=worth, validation=validation))
+
+
+def _of_folds(candidate: Candidate, validation: CrossValidation) -> Iterator[keras.Model]:
+    """Yield the model of each fold, which was trained on all others."""
+    for fold in range(len(validation.folds)):
+        training = validation.keys(validation.outside(fold))
+        yield plain_copy(validation.fits.model(candidate, training))
+
+
+def _card(
+    settings: AdaptSettings,
+    data: DataSet,
+    chosen: Chosen,
+    *,
+    worth: Estimate,
+    validation: CrossValidation,
+) -> ModelCard:
+    candidate, note = chosen.candidate, DataNote.of(data)
+    run = settings.of_run(
+        candidate.strategy, candidate.start, candidate.image_size, steps=validation.fits.steps
+    )
+    folds = len(validation.folds)
+    what = f"average of {folds} U-Nets" if settings.ensemble else "U-Net"
+    card = ModelCard(
+        title=f"{what} adapted to {data.name}, {candidate.strategy}",
+        strategy=candidate.strategy,
+        init=short_name(candidate.start),
+        data=note,
+        evaluation_data=note,
+        split="",
+        image_size=candidate.image_size,
+        threshold=chosen.threshold,
+        training_cases=0 if candidate.is_untouched else len(data),
+        metrics=worth.evaluation.summary,
+        settings={**without_paths(run, data=data.name), "cross_validation": folds},
+    )
+    return with_seen(card, run, data.cases, ())

@@ -7,11 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from kerasunet.adapt.cross_validation import USUAL_THRESHOLD, Chosen
-from kerasunet.adapt.estimate import Estimate, LearningCurve
-from kerasunet.adapt.fits import Candidate
+from kerasunet.adapt.candidates import Candidate, LeftOut, Untouched, short_name
+from kerasunet.adapt.cross_validation import USUAL_THRESHOLD, Chosen, Estimate, LearningCurve
 from kerasunet.adapt.settings import SMALLEST
-from kerasunet.adapt.starts import LeftOut, Untouched, short_name
 from kerasunet.adapt.survey import Survey
 
 _WORST = 5

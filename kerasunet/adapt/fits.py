@@ -12,48 +12,22 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
 
 import keras
 import numpy as np
 
 from kerasunet import models
+from kerasunet.adapt.candidates import Candidate, Pictures, load_start
 from kerasunet.adapt.settings import AdaptSettings, Listener
-from kerasunet.adapt.starts import Pictures, load_start, short_name
 from kerasunet.data.decoding import content_digest
 from kerasunet.files import write_atomically
 from kerasunet.strategies import parse
-from kerasunet.training.networks import Network
-from kerasunet.training.prediction import predict
+from kerasunet.training.evaluation import predict
+from kerasunet.training.loop import Network
 from kerasunet.training.settings import to_json
 
-UNTOUCHED = "none"
 _MOST_NETWORKS = 6
 _HALF = np.finfo(np.float16)
-
-
-class Candidate(NamedTuple):
-    """What may be trained.
-
-    Attributes:
-        start: Name or file of the start.
-        image_size: Height and width in pixels.
-        strategy: Text of the strategy, with its rates.
-    """
-
-    start: str
-    image_size: int
-    strategy: str
-
-    @property
-    def is_untouched(self) -> bool:
-        """Whether nothing is trained."""
-        return self.strategy == UNTOUCHED
-
-    def __str__(self) -> str:
-        size = "" if self.image_size == 128 else f" at {self.image_size} pixels"
-        what = "untouched" if self.is_untouched else self.strategy
-        return f"{short_name(self.start)}, {what}{size}"
 
 
 @dataclass(eq=False)

@@ -1,10 +1,11 @@
-"""The command line: `kerasunet VERB …`, one module per verb."""
+"""The command line: `kerasunet VERB …`; verbs that are one topic share a module."""
 
 from __future__ import annotations
 
 import argparse
 import errno
 import importlib
+import inspect
 import io
 import itertools
 import os
@@ -41,6 +42,21 @@ VERBS = {
     "cache": "show or remove the decoded images kept on disk",
     "demo": "compare all strategies on your own image, in the browser",
 }
+_MODULES = {
+    "finetune": "training",
+    "pretrain": "training",
+    "claims": "study",
+    "report": "study",
+    "panel": "evaluation",
+    "evaluate": "evaluation",
+    "compare": "evaluation",
+    "push": "models",
+    "export": "models",
+    "check": "data",
+    "show": "data",
+    "cache": "data",
+}
+"""Modules of verbs that share one; others have one of their name."""
 _USER_ERRORS = (ValueError, OSError, FloatingPointError)
 _REMEDIES = {
     errno.ENAMETOOLONG: "; give a shorter name",
@@ -98,13 +114,13 @@ def _ended_in_order() -> Iterator[list[int]]:
 
 
 def _run(verb: str, words: Sequence[str]) -> int:
-    module = importlib.import_module(f"kerasunet.cli.{verb}")
+    module = importlib.import_module(f"kerasunet.cli.{_MODULES.get(verb, verb)}")
     debug = "--debug" in words
     try:
         _require_values(words)
         options = _parser(verb, module).parse_args(words)
-        check_outputs(verb, options, getattr(module, "marks", dict))
-        return module.run(options) or 0
+        check_outputs(verb, options, getattr(module, f"{verb}_marks", dict))
+        return getattr(module, f"run_{verb}")(options) or 0
     except KeyboardInterrupt as stop:  # Who has kept something says so.
         print("; ".join(["stopped", *map(printable, map(str, stop.args))]), file=sys.stderr)
         return 130
@@ -136,11 +152,11 @@ def _require_values(words: Sequence[str]) -> None:
 def _parser(verb: str, module: ModuleType) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=f"kerasunet {verb}",
-        description=module.__doc__,
+        description=inspect.getdoc(getattr(module, f"run_{verb}")),
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog=getattr(module, "EPILOG", None),
+        epilog=getattr(module, f"{verb.upper()}_EPILOG", None),
     )
-    module.add_arguments(parser)
+    getattr(module, f"add_{verb}_arguments")(parser)
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser
 

@@ -1,9 +1,4 @@
-"""From a folder of images and masks to the best model for it: an answer in plain words.
-
-Every start is tried untouched, a few strategies are trained, the choice is tested in
-cross-validation, and the final model is trained on all annotated images. If it is stopped or
-killed, the same command goes on; with new annotations it trains only what these change.
-"""
+"""The verb `adapt`."""
 
 from __future__ import annotations
 
@@ -20,7 +15,7 @@ from kerasunet.options import declared
 from kerasunet.training.settings import Optimization
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_adapt_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "data", metavar="FOLDER", help="images and masks, in any layout that kerasunet check reads"
     )
@@ -33,7 +28,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run(options: argparse.Namespace) -> int:
+def run_adapt(options: argparse.Namespace) -> int:
+    """From a folder of images and masks to the best model for it: an answer in plain words.
+
+    Every start is tried untouched, a few strategies are trained, the choice is tested in
+    cross-validation, and the final model is trained on all annotated images. If it is stopped or
+    killed, the same command goes on; with new annotations it trains only what these change.
+    """
     settings = AdaptSettings(
         **shared.values_of(options, AdaptSettings),
         optimization=replace(

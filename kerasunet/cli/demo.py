@@ -1,4 +1,4 @@
-"""Open the demo in the browser: compare every strategy on your own image, offline."""
+"""The verb `demo`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _EXTRA = ("gradio", "plotly")
 """What the extra `demo` installs."""
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_demo_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--host", help="address to listen on, 0.0.0.0 for all (default: this machine only)")
     port = Option("port (default: the first free one from 7860)", int, 1, maximum=65535)
@@ -24,7 +24,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run(options: argparse.Namespace) -> int:
+def run_demo(options: argparse.Namespace) -> int:
+    """Open the demo in the browser: compare every strategy on your own image, offline."""
     try:
         from kerasunet.demo.server import launch
     except ModuleNotFoundError as error:

@@ -1,8 +1,4 @@
-"""Rank images without a mask by what a model would learn from annotating them.
-
-The gain of an image is the disagreement of several models, such as those of the folds or strategies
-of a study, or the entropy of a single one. Of images that look alike, one is chosen.
-"""
+"""The verb `next`."""
 
 from __future__ import annotations
 
@@ -20,8 +16,7 @@ from kerasunet.options import Option
 if TYPE_CHECKING:
     import numpy as np
 
-    from kerasunet.inference.annotation_choice import NextImages
-    from kerasunet.inference.ranking import Ranked
+    from kerasunet.inference.annotation_choice import NextImages, Ranked
 
 _COLUMNS = (
     "rank",
@@ -38,7 +33,7 @@ _MARK = b"kerasunet next"
 _NUMBER = Option("how many images to choose", int, 1, maximum=10_000)
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_next_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("models", nargs="+", metavar="MODEL", help="saved models' names or .keras files")
     add(
@@ -59,11 +54,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--engine", default="auto", help="auto, openvino, onnx, litert or keras (auto)")
 
 
-def marks() -> dict[str, bytes]:
+def next_marks() -> dict[str, bytes]:
     return {"csv": ",".join(_COLUMNS).encode(), "sheet": _MARK}
 
 
-def run(options: argparse.Namespace) -> int:
+def run_next(options: argparse.Namespace) -> int:
+    """Rank images without a mask by what a model would learn from annotating them.
+
+    The gain of an image is the disagreement of several models, such as those of the folds or
+    strategies of a study, or the entropy of a single one. Of images that look alike, one is chosen.
+    """
     from kerasunet.files import write_text
     from kerasunet.inference.engines import chosen_engine
 
@@ -106,7 +106,7 @@ def _tell(options: argparse.Namespace, found: NextImages, images: int, annotated
 
 def _table(found: NextImages, folder: Path) -> str:
     """Return the table; names that a spreadsheet would take for formulas get an apostrophe."""
-    from kerasunet.comparison.report import without_formulas
+    from kerasunet.comparison_report import without_formulas
 
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")

@@ -1,8 +1,4 @@
-"""Segment images, every frame: masks at their size, overlays, and a CSV of areas.
-
-Masks are lossless PNG files, or in formats of other programs: NIfTI, DICOM segmentations,
-labelme, COCO.
-"""
+"""The verb `predict`."""
 
 from __future__ import annotations
 
@@ -63,7 +59,7 @@ _TABLE = "areas.csv"
 _SECONDS_BETWEEN_TABLES = 20.0  # What a kill may cost.
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_predict_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("model", help="a saved model's name or .keras file")
     add("images", nargs="+", type=Path, help="image files, or folders of them")
@@ -102,7 +98,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run(options: argparse.Namespace) -> int:
+def run_predict(options: argparse.Namespace) -> int:
+    """Segment images, every frame: masks at their size, overlays, and a CSV of areas.
+
+    Masks are lossless PNG files, or in formats of other programs: NIfTI, DICOM segmentations,
+    labelme, COCO.
+    """
     from kerasunet.inference.segmenter import check_request
     from kerasunet.runs.prediction_files import check_formats
 
@@ -296,8 +297,7 @@ class _Segmenters:
 
     def __call__(self, image: np.ndarray) -> tuple[Segmentation, np.ndarray]:
         """Return the segmentation and the map of uncertainty."""
-        from kerasunet.inference.segmentation import averaged
-        from kerasunet.inference.uncertainty import uncertainty
+        from kerasunet.inference.segmentation import averaged, uncertainty
 
         found = [segment(image) for segment in self._each]
         probabilities = [one.probability for one in found]
@@ -333,7 +333,7 @@ def _row(frame: Frame, found: Segmentation, mask: str) -> dict[str, Any]:
 
 def _csv(rows: list[dict]) -> str:
     """Return the table; names that a spreadsheet would take for formulas get an apostrophe."""
-    from kerasunet.comparison.report import without_formulas
+    from kerasunet.comparison_report import without_formulas
 
     text = io.StringIO(newline="")
     columns = [*_COLUMNS]

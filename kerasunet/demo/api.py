@@ -7,10 +7,9 @@ from typing import Any
 import gradio as gr
 import numpy as np
 
-from kerasunet.comparison import Choice, as_zip, compare, without_small_regions
-from kerasunet.comparison.comparing import smallest_area
-from kerasunet.comparison.report import rows, safe_name
-from kerasunet.demo.compare import batch
+from kerasunet.comparison import Choice, compare, smallest_area, without_small_regions
+from kerasunet.comparison_report import as_zip, rows, safe_name
+from kerasunet.demo import compare_batch as batch
 from kerasunet.demo.context import MODEL_QUEUE, Context, Result
 from kerasunet.demo.images import (
     MODALITIES,

@@ -12,11 +12,8 @@ from pathlib import Path
 
 import gradio as gr
 
-from kerasunet.demo import api, study
-from kerasunet.demo.compare import tab as compare
+from kerasunet.demo import api, compare, finetune, layers, study
 from kerasunet.demo.context import Context, is_local
-from kerasunet.demo.finetune import tab as finetune
-from kerasunet.demo.layers import tab as layers
 from kerasunet.demo.model_store import ModelStore
 from kerasunet.demo.visitors import REQUEST_LIMITS, refuse_remote_files, temporary_folder
 

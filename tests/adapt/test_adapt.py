@@ -16,12 +16,9 @@ from helpers.images import disc_images
 from kerasunet import models
 from kerasunet.adapt import AdaptSettings, Answer, adapt
 from kerasunet.adapt.background import RESULT, AdaptProgress, BackgroundAdaptation
-from kerasunet.adapt.candidates import Contenders
-from kerasunet.adapt.cross_validation import CrossValidation, deal
-from kerasunet.adapt.estimate import studentized_interval
-from kerasunet.adapt.fits import Candidate, Fits
-from kerasunet.adapt.settings import BUDGETS, Silent
-from kerasunet.adapt.starts import (
+from kerasunet.adapt.candidates import (
+    Candidate,
+    Contenders,
     Pictures,
     Untouched,
     evaluate_untouched,
@@ -29,6 +26,9 @@ from kerasunet.adapt.starts import (
     sizes_of,
     usable_starts,
 )
+from kerasunet.adapt.cross_validation import CrossValidation, deal, studentized_interval
+from kerasunet.adapt.fits import Fits
+from kerasunet.adapt.settings import BUDGETS, Silent
 from kerasunet.data import load
 from kerasunet.data.decoding import decode
 from kerasunet.data.fingerprints import image_identities

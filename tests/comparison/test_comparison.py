@@ -17,17 +17,14 @@ from kerasunet.comparison import (
     Candidate,
     Choice,
     Comparison,
-    as_csv,
-    as_html,
-    as_zip,
     compare,
-    guess_modality,
     judge,
     score,
     trained_parameters,
     without_small_regions,
 )
-from kerasunet.comparison.report import mask_files, rows
+from kerasunet.comparison_report import as_csv, as_html, as_zip, mask_files, rows
+from kerasunet.data.modality import guess_modality
 from kerasunet.data.simulation import simulate
 from kerasunet.inference.segmentation import segmentation
 from kerasunet.metrics import dice, hd95, iou

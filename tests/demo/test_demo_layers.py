@@ -16,13 +16,13 @@ from helpers.browser import (
     watched_page,
 )
 
-from kerasunet.cli import finetune
-from kerasunet.cost import Network
+from kerasunet.architecture import NetworkCosts
+from kerasunet.cli import training
 from kerasunet.strategies import NetworkLayout, parse
 
 pytestmark = pytest.mark.browser
 LAYOUT = NetworkLayout.unet()
-NETWORK = Network(LAYOUT)
+NETWORK = NetworkCosts(LAYOUT)
 
 
 @pytest.fixture(scope="module")
@@ -307,7 +307,7 @@ def test_command_and_python_can_be_run_as_they_stand(page):
     _set(page, "shallow:3&norm")
     words = shlex.split(_command(page))
     parser = argparse.ArgumentParser()
-    finetune.add_arguments(parser)
+    training.add_finetune_arguments(parser)
     assert words[:2] == ["python", "scripts/finetune.py"]
     assert parser.parse_args(words[2:]).layers == "shallow:3&norm"
     shown = page.locator("#layers-python .cm-content")

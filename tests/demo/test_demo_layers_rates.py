@@ -7,8 +7,8 @@ import random
 import pytest
 
 from kerasunet.architecture import Architecture
-from kerasunet.demo.layers.network import led_by, selection, start_from, step_cost, with_other_path
-from kerasunet.demo.layers.tab import describe_strategy, nearest
+from kerasunet.demo.layers import describe_strategy, nearest
+from kerasunet.demo.layers_network import led_by, selection, start_from, step_cost, with_other_path
 from kerasunet.strategies import parse
 
 SOFT = "contracting+0.1*expanding"

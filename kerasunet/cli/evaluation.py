@@ -1,0 +1,368 @@
+"""The verbs that tell how good models are: `evaluate`, `panel` and `compare`."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kerasunet import models
+from kerasunet.backend import start_backend
+from kerasunet.cli import options as shared
+from kerasunet.files import is_marked, read_record
+from kerasunet.metrics import DETECTION_IOU
+from kerasunet.models.model_card import asked_layers
+from kerasunet.options import Option
+from kerasunet.runs.directory import RunDirectory
+from kerasunet.training.settings import LARGEST_SIDE
+
+if TYPE_CHECKING:
+    from kerasunet.data.cases import DataSet
+
+
+_PANEL_TITLE = b"What the models find"
+_SUMMARY_FIELDS = ("settings", "data", "split", "trained", "after")
+_THRESHOLD = Option(
+    "probability of foreground (default: the model card's)", float, minimum=0, maximum=1
+)
+_IMAGE_SIZE = Option("height and width (default: the model card's)", int, 1, maximum=LARGEST_SIDE)
+
+
+def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("model", help="a saved model's name or .keras file")
+    shared.add_shared(parser, "data", required=True)
+    shared.add_shared(parser, "manual_dir")
+    shared.add_object_choice(parser)
+    shared.add_option(parser, "threshold", _THRESHOLD)
+    shared.add_option(parser, "image_size", _IMAGE_SIZE)
+    shared.add_shared(parser, "labels", labels=())
+    shared.add_shared(parser, "group_pattern")
+    add("--groups", metavar="CSV", help="table of the groups that the model was fine-tuned with")
+    add(
+        "--include-seen",
+        action="store_true",
+        help="also count cases that the model was trained on or chosen by",
+    )
+    add("--mirror", action="store_true", help="average with the prediction for the mirror image")
+    add("--csv", type=Path, metavar="FILE", help="write one row per case")
+    add("--record", action="store_true", help="add the result to the model's card")
+
+
+def evaluate_marks() -> dict[str, bytes]:
+    from kerasunet.metrics import case_metrics
+
+    return {"csv": ",".join(case_metrics([[0]], [[0.0]])).encode() + b"\n"}
+
+
+def run_evaluate(options: argparse.Namespace) -> int:
+    """Measure a saved model on image/mask pairs: overlap, distances and calibration, case by case.
+
+    Cases that the model was trained on or chosen by, and others of the same patients, do not count.
+    """
+    from kerasunet.data.decoding import decode
+    from kerasunet.data.mask_checks import require_objects
+
+    models.check(options.model)
+    card = models.card(options.model)
+    side = options.image_size or card.image_size
+    data = _data(options, card, side)
+    print(shared.describe_data(data), flush=True)
+    counted, seen = _counted(options, card, data)
+
+    start_backend()
+    from kerasunet.training.evaluation import CONSTANT, evaluate
+
+    threshold = card.threshold if options.threshold is None else options.threshold
+    model = models.load(options.model)
+    cases = decode(counted.cases, (side, side), model.input_shape[-1])
+    require_objects(counted.cases, cases, none_allowed=True)
+    evaluation = evaluate(model, cases, threshold, flip=options.mirror)
+    if options.csv:
+        evaluation.write_csv(options.csv)
+    print(_metrics_table(options, counted, evaluation.summary))
+    if evaluation.constant:
+        print(CONSTANT)
+    if options.record:
+        recorded = models.RecordedEvaluation(
+            data=models.DataNote.of(counted),
+            image_size=side,
+            threshold=threshold,
+            mirrored=options.mirror,
+            seen=seen,
+            metrics=evaluation.summary,
+        )
+        print(f"recorded in {models.record(options.model, recorded)}")
+    return 0
+
+
+def _counted(
+    options: argparse.Namespace, card: models.ModelCard, data: DataSet
+) -> tuple[DataSet, int | None]:
+    """Return the cases that count, and how many of them the model has seen, `None` if unknown."""
+    from kerasunet.runs.preparation import seen_cases
+
+    sources = {"data": options.data, "manual_dir": options.manual_dir, "groups": options.groups}
+    seen = seen_cases(card, data, **sources)
+    if not seen.is_known:
+        print(f"WARNING: {card.name}'s card does not tell which of these cases it was trained on")
+        return data, None
+    count = len(seen.keys)
+    if count and options.include_seen:
+        print(f"seen        {count} cases that the model was trained on or chosen by also count")
+        return data, count
+    cases = tuple(case for case in data.cases if case.key not in seen.keys)
+    if not cases:
+        raise ValueError(
+            f"{options.data}: {options.model} was trained on or chosen by all {count} cases, or "
+            "others of their patients; give other data, or --include-seen to count them anyway"
+        )
+    if count:
+        print(
+            f"seen        {count} cases that the model was trained on or chosen by, or of the same "
+            f"patients, do not count (--include-seen counts them); {len(cases)} are held out"
+        )
+    return replace(data, cases=cases), 0
+
+
+def _data(options: argparse.Namespace, card: models.ModelCard, side: int) -> DataSet:
+    from kerasunet.data import load
+    from kerasunet.data.groups import with_group_pattern
+    from kerasunet.data.mask_checks import require_one_code
+
+    data = load(options.data, options.manual_dir, side, **shared.object_choice(options, card))
+    shared.require_same_objects(card, data)
+    if options.labels:
+        data = data.with_labels(options.labels)
+    require_one_code(data.cases)
+    pattern = options.group_pattern
+    return data if pattern is None else with_group_pattern(data, pattern)
+
+
+def _metrics_table(options: argparse.Namespace, data: DataSet, summary: dict) -> str:
+    from kerasunet.data.splits import groups_in_words
+    from kerasunet.metrics import DETECTION_IOU, METRICS
+
+    name, groups = data.name + ", mirrored" * options.mirror, groups_in_words(data.cases)
+    what = f"{options.model} on {name}, {summary['n']} cases"
+    lines = [f"{what} (mean, 95 % interval over {groups})"]
+    parts = summary.get("objects") or {}
+    for title, part in [*parts.items(), ("mean of all" if parts else "", summary)]:
+        lines += [title] if title else []
+        for metric_name, metric in METRICS.items():
+            interval = part[metric_name]
+            unit = f" {part['unit']}" if metric.is_distance else ""
+            lines.append(
+                f"  {metric.label + unit:<12} {interval['mean']:8.3f}  "
+                f"({interval['low']:.3f} to {interval['high']:.3f})"
+            )
+        lines.append(
+            f"  missed {part['missed']} (IoU below {DETECTION_IOU}), false alarms "
+            f"{part['false_alarm']}, without an object {part['empty_truth']}"
+        )
+    return "\n".join(lines)
+
+
+def add_panel_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    shared.add_shared(parser, "data", required=True)
+    shared.add_shared(parser, "manual_dir")
+    shared.add_object_choice(parser)
+    add(
+        "--models",
+        nargs="+",
+        required=True,
+        metavar="[HEADING=]MODEL",
+        help="saved models, by name or .keras file; headings say what trained, and what tells "
+        "them apart, unless given",
+    )
+    add("--by", metavar="HEADING", help="model whose Dice picks the cases (default: the last one)")
+    add("--groups", metavar="CSV", help="table of the groups that the models were fine-tuned with")
+    add(
+        "--output",
+        type=Path,
+        default=Path("panel.png"),
+        help="PNG file; an SVG file is written beside it (panel.png)",
+    )
+
+
+def panel_marks() -> dict[str, bytes]:
+    return {"output": _PANEL_TITLE}
+
+
+def run_panel(options: argparse.Namespace) -> int:
+    """Draw what saved models find: image, truth, each model, on typical, best and worst cases.
+
+    If a model was fine-tuned on the same data, only cases of its test fold are used.
+    """
+    from kerasunet.data import load
+    from kerasunet.data.mask_checks import require_one_code
+
+    models = _headed(options.models)
+    if options.output.suffix.lower() != ".png":
+        raise ValueError(f"{options.output}: give the name of a PNG file")
+    drawn = options.output.with_suffix(".svg")
+    if drawn.exists() and not is_marked(drawn, _PANEL_TITLE):
+        raise FileExistsError(
+            f"{drawn}: would be replaced, too, but is no such drawing; give another --output"
+        )
+    chosen = shared.object_choice(options)
+    data = load(options.data, options.manual_dir, **chosen)
+    print(shared.describe_data(data), flush=True)
+    require_one_code(data.cases)
+    start_backend()
+    from kerasunet.study.figures.mask_panel import draw_models
+
+    drawing = draw_models(
+        models,
+        options.data,
+        name=options.output.stem,
+        by=options.by,
+        manual_dir=options.manual_dir,
+        groups=options.groups,
+        **chosen,
+    )
+    for path in drawing.write(options.output.parent):
+        print(path)
+    print(drawing.caption)
+    return 0
+
+
+def _headed(texts: list[str]) -> dict[str, str]:
+    """Heading to model, in order; a heading that is not given says what the model is."""
+    given = [text.rpartition("=") for text in texts]
+    for _, _, model in given:
+        models.check(model)
+    cards = [models.card(model) for _, _, model in given]
+    tuned = [known.origin for known in cards if known.is_fine_tuned]
+    differing = [part for part in cards[0].origin if len({origin[part] for origin in tuned}) > 1]
+    named: dict[str, str] = {}
+    for (heading, sign, model), known in zip(given, cards, strict=True):
+        heading = heading if sign else _heading(known, differing)
+        if heading in named:
+            raise ValueError(f"{model}: there is already a column {heading}; write HEADING={model}")
+        named[heading] = model
+    return named
+
+
+def _heading(card: models.ModelCard, differing: list[str]) -> str:
+    if not card.is_fine_tuned:
+        return f"{card.init if 'layers' in card.settings else card.name}, not fine-tuned"
+    return ", ".join([card.trained_layers, *(card.origin[part] for part in differing)])
+
+
+def add_compare_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("runs", nargs="+", type=Path, help="run directories")
+
+
+def run_compare(options: argparse.Namespace) -> int:
+    """Compare finished fine-tuning runs: one Markdown table, best Dice first, each by what it is.
+
+    Runs are comparable only on the same held-out cases, so they must share data and test fold.
+    """
+    summaries = []
+    for directory in options.runs:
+        files = RunDirectory(directory)
+        if not files.summary.is_file():
+            raise FileNotFoundError(
+                f"{directory}: has no summary.json, so it is not a finished run; finish it "
+                "first, or leave it out"
+            )
+        read_record(
+            files.summary, _SUMMARY_FIELDS, "the summary of a fine-tuning", remedy="leave it out"
+        )
+        summaries.append(files.read_summary())
+    _require_same_test(options.runs, summaries)
+    runs = [
+        _RunRow.of(directory, summary, name)
+        for directory, summary in zip(options.runs, summaries, strict=True)
+        for name in ["", *(summary["after"].get("objects") or {})]
+    ]
+    print(_runs_table(sorted(runs, key=lambda row: (row.name, -row.dice["mean"])), summaries))
+    return 0
+
+
+def _require_same_test(directories: list[Path], summaries: list[dict]) -> None:
+    for directory, summary in zip(directories, summaries, strict=True):
+        for what in ("data", "split"):
+            if summary[what]["digest"] != summaries[0][what]["digest"]:
+                raise ValueError(
+                    f"{directory}: has a different {what} from {directories[0]}, so their "
+                    "numbers cannot be compared"
+                )
+
+
+@dataclass(frozen=True)
+class _RunRow:
+    """What one run is, and how good it is: at one of several objects, or at all.
+
+    Attributes:
+        name: Of the object; empty for the mean of all.
+    """
+
+    name: str
+    what: tuple[str, ...]
+    dice: dict[str, float]
+    hd95: float
+    missed: int
+    side: int
+
+    @classmethod
+    def of(cls, directory: Path, summary: dict, name: str) -> _RunRow:
+        settings, after = summary["settings"], summary["after"]
+        after = after["objects"][name] if name else after
+        asked, chosen = asked_layers(settings), summary["chosen"]
+        side, untouched = settings["image_size"], not summary["trained"]
+        steps = "none" if untouched else f"{settings['optimization']['steps']:,}"
+        layers = f"{asked}: {chosen}" if asked.startswith("auto") else asked
+        what = (f"`{layers}`", f"`{settings['init']}`", steps, f"{side}×{side}")
+        trained = f"{summary['trained']:,}"
+        missed = after["missed"]
+        if "objects" not in summary["after"]:
+            missed = _missed(RunDirectory(directory).cases, missed)
+        return cls(
+            name,
+            (*what, trained, f"`{directory.name}`"),
+            after["dice"],
+            after["hd95"]["mean"],
+            missed=missed,
+            side=side,
+        )
+
+
+def _missed(cases: Path, recorded: int) -> int:
+    """Count the missed objects anew: version 0.1.0 called any touching pixel a detection."""
+    if not cases.is_file():
+        return recorded
+    with open(cases, encoding="utf-8", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if float(row["truth_area"])]
+    return sum(float(row["iou"]) < DETECTION_IOU for row in rows)
+
+
+def _runs_table(rows: list[_RunRow], summaries: list[dict]) -> str:
+    first = summaries[0]
+    unit, several = first["after"]["unit"], "objects" in first["after"]
+    lines = [
+        "| object "
+        * several
+        + "| layers | start | steps | image size | weights trained | run | Dice (95 % interval) "
+        f"| HD95 ({unit}) | missed (IoU below {DETECTION_IOU}) |",
+        "|---" * several + "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        dice = row.dice
+        lines.append(
+            f"| {row.name or 'mean of all'} " * several + f"| {' | '.join(row.what)} "
+            f"| {dice['mean']:.3f} ({dice['low']:.3f} to {dice['high']:.3f}) "
+            f"| {row.hd95:.1f} | {row.missed} |"
+        )
+    split = first["split"]
+    lines.append(
+        f"\n{first['data']['name']}: {split['train']} training images, {split['test']} held-out "
+        "images."
+    )
+    if unit == "px" and len({row.side for row in rows}) > 1:
+        lines.append("Pixels of different image sizes are not the same: do not compare HD95.")
+    return "\n".join(lines)

@@ -1,0 +1,236 @@
+"""The verbs that train one network: `finetune` and `pretrain`."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+from kerasunet import models, runs
+from kerasunet.backend import start_backend
+from kerasunet.cli import options as shared
+from kerasunet.data.augmentation_settings import PRESETS
+from kerasunet.files import read_json
+from kerasunet.models.model_card import asked_layers
+from kerasunet.options import declared
+from kerasunet.strategies import describe_grammar
+from kerasunet.training.settings import FinetuneSettings, PretrainSettings, to_json
+
+FINETUNE_EPILOG = f"strategies for --layers:\n{describe_grammar()}"
+
+
+def add_finetune_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    shared.add_settings(parser, FinetuneSettings, without=("init",))
+    init = declared(FinetuneSettings)["init"]
+    fitting = f"{init.help} (the start that fits the images: ultrasound, xray, or natural)"
+    shared.add_option(parser, "init", replace(init, help=fitting))
+    add("--output", type=Path, help="run directory (default: runs/DATA_LAYERS)")
+    _add_run_arguments(parser)
+    shared.add_optimization(parser, FinetuneSettings.optimization)
+    shared.add_architecture(parser, "with --init scratch")
+
+
+def run_finetune(options: argparse.Namespace) -> int:
+    """Fine-tune chosen layers of a pre-trained U-Net, and measure the gain on held-out cases.
+
+    With --layers alone it works offline, on shipped weights and simulated breast ultrasound. If it
+    is stopped or killed, the same command resumes it.
+    """
+    given = shared.values_of(options, FinetuneSettings)
+    settings = FinetuneSettings(
+        **{**given, "init": options.init or FinetuneSettings.init},
+        architecture=shared.architecture(options),
+        optimization=shared.optimization(options),
+        augmentation=PRESETS[options.augmentation],
+    )
+    directory = options.output or _default_directory(settings)
+    files = runs.RunDirectory(directory)
+    if options.save_as is not None:
+        models.check_name(options.save_as, None if options.restart else files.model)
+    if options.init or models.is_registered(settings.init):
+        _check_layers(settings)
+    from kerasunet.runs.preparation import require_trained_head
+
+    prepared = runs.prepare(settings)
+    print(shared.describe_data(prepared.data), flush=True)
+    if options.init is None:
+        recorded = None if options.restart else _recorded_init(files)
+        settings = replace(settings, init=recorded or runs.fitting_start(prepared.data))
+        _check_layers(settings)
+        print(f"start       {settings.init}; --init takes another", flush=True)
+    require_trained_head(settings, prepared.data.objects)
+    if options.restart:
+        files.require_removable(settings)
+
+    start_backend()
+    from kerasunet.cli.progress import ProgressBar
+
+    with ProgressBar(settings.optimization) as bar:
+        finished = runs.finetune(
+            settings, directory, [bar], prepared=prepared, restart=options.restart
+        )
+    print(_report(finished, prepared))
+    if options.save_as:
+        saved = models.register(files.model, options.save_as, options.half_precision)
+        print(f"registered  {saved}")
+    return 0
+
+
+def _recorded_init(files: runs.RunDirectory) -> str | None:
+    """Return the registered start of a run that may go on: a new version may prefer another."""
+    with suppress(OSError, ValueError, LookupError, TypeError):
+        init = str(read_json(files.config)["settings"]["init"])
+        return init if models.is_registered(init) else None
+    return None
+
+
+def _check_layers(settings: FinetuneSettings) -> None:
+    """Find wrong weights and strategies before TensorFlow is imported."""
+    architecture = settings.architecture
+    if settings.init != "scratch":
+        if not models.is_registered(settings.init):  # Its card may be missing, for it is damaged.
+            models.check(settings.init)
+        architecture = models.card(settings.init).architecture
+    if not settings.strategy.is_auto:
+        for strategy in settings.strategies:
+            strategy.select(architecture.layout())
+    if models.is_registered(settings.init):  # Takes longer than all of the above.
+        models.check(settings.init)
+
+
+def _default_directory(settings: FinetuneSettings) -> Path:
+    name = f"{Path(settings.data).name}_{asked_layers(to_json(settings))}"
+    return Path("runs") / re.sub(r"[^A-Za-z0-9._&+-]+", "-", name)
+
+
+def _report(finished: runs.Run, prepared: runs.PreparedData) -> str:
+    from kerasunet.data.splits import groups_in_words
+    from kerasunet.training.evaluation import CONSTANT
+
+    summary, files = finished.summary, finished.files
+    before, after = summary["before"]["dice"], summary["after"]["dice"]
+    test = summary["split"]["test"]
+    groups = groups_in_words(prepared.data.select(prepared.split.test))
+    lines = [
+        "",
+        _layers(files.layers_table),
+        "",
+        f"Dice on {test} held-out cases (mean, 95 % interval over {groups})",
+        f"  before  {_interval(before)}",
+        f"  after   {_interval(after)}",
+        *_of_each_object(summary),
+        f"  missed  {summary['after']['missed']} of {_objects(summary, test)}"
+        f"{_how_missed(summary['after'])}",
+    ]
+    if summary["constant_prediction"]:
+        lines.append(f"  {CONSTANT}")
+    lines += [
+        "",
+        f"trained     {_trained(summary)}: "
+        f"{summary['trained']:,} of {summary['parameters']:,} weights",
+        f"everything  {files.path}/",
+        f"overlays    {files.overlays}/",
+        f'load        keras.models.load_model("{files.model.as_posix()}")',
+    ]
+    return "\n".join(lines)
+
+
+def _objects(summary: dict, cases: int) -> str:
+    """Return how many objects could be missed, in words."""
+    several = len(summary["after"].get("objects") or ())
+    return f"{cases * several} ({several} objects in each case)" if several else str(cases)
+
+
+def _of_each_object(summary: dict) -> list[str]:
+    """Return a line for each of several objects."""
+    found = summary["after"].get("objects") or {}
+    before = summary["before"].get("objects") or {}
+    return [
+        f"  {name}  {before[name]['dice']['mean']:.3f} before, {_interval(one['dice'])} after"
+        for name, one in found.items()
+    ]
+
+
+def _how_missed(metrics: dict) -> str:
+    """Return the overlap below which an object is missed; version 0.1.0 did not record any."""
+    lowest = metrics.get("detection_iou")
+    return "" if lowest is None else f" (IoU below {lowest:g})"
+
+
+def _layers(path: Path) -> str:
+    """Return the table of layers; a finished run may have lost it."""
+    return path.read_text(encoding="utf-8").rstrip() if path.is_file() else f"{path}: is gone"
+
+
+def _trained(summary: dict) -> str:
+    asked, chosen = asked_layers(summary["settings"]), summary["chosen"]
+    return f"{asked}, which chose {chosen}" if asked.startswith("auto") else asked
+
+
+def _interval(interval: dict) -> str:
+    return f"{interval['mean']:.3f}  ({interval['low']:.3f} to {interval['high']:.3f})"
+
+
+def _add_run_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--save-as", metavar="NAME", help="also register the model as saved_models/NAME.keras")
+    add("--half-precision", action="store_true", help="with --save-as: a file of half the size")
+    add("--restart", action="store_true", help="remove an earlier run in the output folder first")
+
+
+def add_pretrain_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    shared.add_settings(parser, PretrainSettings)
+    add("--output", type=Path, default=Path("runs/natural"), help="(runs/natural)")
+    _add_run_arguments(parser)
+    shared.add_optimization(parser, PretrainSettings.optimization)
+    shared.add_architecture(parser, "with --init scratch")
+
+
+def run_pretrain(options: argparse.Namespace) -> int:
+    """Pre-train a U-Net on natural images with salient-object masks, in grey, or on a lab's images.
+
+    With --data oxford_iiit_pet it downloads photographs that need no registration. What comes out
+    is a start, which finetune --init takes. If stopped or killed, the same command resumes it.
+    """
+    settings = PretrainSettings(
+        **shared.values_of(options, PretrainSettings),
+        architecture=shared.architecture(options),
+        optimization=shared.optimization(options),
+        augmentation=PRESETS[options.augmentation],
+    )
+    files = runs.RunDirectory(options.output)
+    if options.save_as is not None:
+        models.check_name(options.save_as, None if options.restart else files.model)
+    if settings.init != "scratch":
+        models.check(settings.init)
+    data = runs.load_pretraining_data(settings)
+    for part in data:
+        print(shared.describe_data(part), flush=True)
+    if options.restart:
+        files.require_removable(settings)
+
+    start_backend()
+    from kerasunet.cli.progress import ProgressBar
+
+    with ProgressBar(settings.optimization) as bar:
+        trained = runs.pretrain(settings, options.output, [bar], data=data, restart=options.restart)
+    print(_pretraining_report(trained))
+    if options.save_as:
+        saved = models.register(trained.files.model, options.save_as, options.half_precision)
+        print(f"registered  {saved}")
+    return 0
+
+
+def _pretraining_report(trained: runs.Pretrained) -> str:
+    from kerasunet.training.evaluation import CONSTANT
+
+    dice = trained.dice
+    lines = [
+        f"Dice on {dice.n} validation cases  {dice.mean:.3f}  ({dice.low:.3f} to {dice.high:.3f})",
+        f"model  {trained.files.model}",
+    ]
+    return "\n".join([*lines, CONSTANT] if trained.summary["constant_prediction"] else lines)

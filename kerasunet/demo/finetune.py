@@ -1,0 +1,397 @@
+"""The tab Fine-tune: check images and masks, train chosen layers, watch, keep the model."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from kerasunet.adapt.background import RESULT, AdaptProgress, BackgroundAdaptation
+from kerasunet.adapt.settings import BUDGETS, AdaptSettings
+from kerasunet.data.checking import Report
+from kerasunet.demo.context import QUIET, Context, problem_html
+from kerasunet.demo.finetune_jobs import (
+    IMAGE_SIZES,
+    OPTIMIZATION,
+    STRATEGIES,
+    MaskChoice,
+    TrainingJobs,
+    Workspace,
+    adapt_settings,
+    harmless_table,
+    present,
+    settings,
+)
+from kerasunet.demo.finetune_rendering import (
+    ADAPTATION_HTML,
+    FORMATS_HTML,
+    OFF_HTML,
+    adaptation_html,
+    answer_html,
+    check_html,
+    curves_figure,
+    pictures_html,
+    result_html,
+    status_html,
+)
+from kerasunet.demo.model_store import PRETRAINED, SavedModel
+from kerasunet.runs.background import BackgroundRun, Progress
+from kerasunet.runs.directory import RunDirectory
+from kerasunet.runs.preparation import fitting_start
+from kerasunet.training.settings import FinetuneSettings, Optimization
+
+_BUSY = {"api_visibility": "private", "show_progress": "minimal"}
+_SECONDS_BETWEEN_POLLS = 1.0
+_EXAMPLE = "simulated-ultrasound:40"
+_MODEL = ("model.keras", "model.md", "model.json")
+
+
+def build(context: Context) -> None:
+    """Add the tab to the page that is being built."""
+    if not (context.allow_training or context.local):
+        gr.HTML(OFF_HTML, elem_id="training-off")
+        return
+    jobs = TrainingJobs()
+    data, adaptation, run = _Data(context, jobs), _Adaptation(context, jobs), _Run(context, jobs)
+    gr.Markdown("### 1. Images and masks")
+    data.draw()
+    gr.Markdown("### 2. Let the images choose")
+    adaptation.draw()
+    gr.Markdown("### Or choose yourself what to train")
+    run.draw()
+    data.connect([run.start, adaptation.start, run.init])
+    adaptation.connect()
+    run.connect()
+    gr.context.Context.root_block.unload(data.leave)
+
+
+class _Part:
+    """A part of the tab, which knows the page and the jobs of all sessions."""
+
+    def __init__(self, context: Context, jobs: TrainingJobs) -> None:
+        self.context = context
+        self.jobs = jobs
+
+
+class _Data(_Part):
+    """The images and masks of a visitor, checked as soon as they are given."""
+
+    def draw(self) -> None:
+        with gr.Row():
+            with gr.Column(scale=2, min_width=300):
+                self.archive = gr.File(
+                    label="Zip file", file_types=[".zip"], height=130, elem_id="finetune-zip"
+                )
+                gr.HTML(FORMATS_HTML, elem_classes="note")
+            with gr.Column(scale=2, min_width=300):
+                with gr.Group(visible=self.context.local):
+                    self.folder = gr.Textbox(
+                        label="or a folder on this machine", elem_id="finetune-folder"
+                    )
+                    self.check = gr.Button("Check the folder")
+                self.example = gr.Button("Try it with simulated ultrasound")
+        with gr.Accordion("Which are the objects?", open=False), gr.Row():
+            self.objects = gr.Textbox(
+                label="Objects",
+                placeholder="nodule, or lungs=150,200 heart=250, or tumor=#ff0000",
+                info="Labels, values or colors that are an object; a space begins another object",
+                elem_id="finetune-objects",
+            )
+            # A text, since an empty number field is sent as 0 once it has been shown.
+            self.threshold = gr.Textbox(
+                label="Mask threshold",
+                info="Grey level above which a pixel is object, for smoothed masks",
+                elem_id="finetune-threshold",
+            )
+            self.choose = gr.Button("Check again")
+        self.found = gr.HTML(elem_id="finetune-check", elem_classes="check")
+
+    def connect(self, ready: Sequence[gr.Component]) -> None:
+        """Say what happens; `ready` are the buttons that then may be pressed, and the start."""
+        checked = [self.found, *ready]
+        chosen = [self.objects, self.threshold]
+        self.archive.upload(self._open_archive, [self.archive, *chosen], checked, **_BUSY)
+        again = [self.choose.click, self.objects.submit, self.threshold.submit]
+        gr.on(again, self._choose, chosen, checked, **_BUSY)
+        if self.context.local:  # Else strangers could look into folders of this machine.
+            opened = [self.check.click, self.folder.submit]
+            gr.on(opened, self._open_folder, [self.folder, *chosen], checked, **_BUSY)
+        self.example.click(self._open_example, None, checked, **_BUSY)
+
+    def leave(self, request: gr.Request) -> None:
+        """Clear up after a session."""
+        workspace = self.jobs.clear(request.session_hash)
+        if workspace is not None:
+            self.context.models.forget(workspace.folder)
+
+    def _open_archive(
+        self, path: str | None, objects: str, threshold: str | None, request: gr.Request
+    ) -> list[Any]:
+        self.context.files.keep(request, path)
+        archive = Path(path or "")
+        return self._checked(
+            request, lambda own: own.open_archive(archive, MaskChoice.of(objects, threshold))
+        )
+
+    def _open_folder(
+        self, text: str, objects: str, threshold: str | None, request: gr.Request
+    ) -> list[Any]:
+        def check(own: Workspace) -> Report:
+            return own.open_data(text.strip(), MaskChoice.of(objects, threshold))
+
+        return self._checked(request, check, self.context.require_folders)
+
+    def _choose(self, objects: str, threshold: str | None, request: gr.Request) -> list[Any]:
+        return self._checked(request, lambda own: own.choose(MaskChoice.of(objects, threshold)))
+
+    def _open_example(self, request: gr.Request) -> list[Any]:
+        return self._checked(request, lambda own: own.open_data(_EXAMPLE))
+
+    def _checked(
+        self,
+        request: gr.Request,
+        check: Callable[[Workspace], Report],
+        require: Callable[[gr.Request], None] | None = None,
+    ) -> list[Any]:
+        """Return what the check found, whether training may begin, and the start that fits."""
+        blocked = [*[gr.update(interactive=False)] * 2, gr.update()]
+        try:
+            (require or self.context.require_training)(request)
+            report = check(self.jobs.workspace(request.session_hash))
+        except (ValueError, OSError) as error:
+            return [problem_html(error), *blocked]
+        if report.data is None or report.counts()["error"]:
+            return [check_html(report), *blocked]
+        fitting = gr.update(value=fitting_start(report.data))
+        return [check_html(report), *[gr.update(interactive=True)] * 2, fitting]
+
+
+class _Job(_Part, ABC):
+    """What runs and adaptations have in common: start, follow, stop, show what comes out."""
+
+    name: str
+    """The model joins Compare by this name and a number."""
+    start: gr.Button
+    cancel: gr.Button
+    status: gr.HTML
+    result: gr.HTML
+    asked: list[gr.Component]
+    """Fields that are sent with the start."""
+    more: list[gr.Component]
+    """Further components that are shown."""
+
+    @abstractmethod
+    def settings(self, workspace: Workspace, *asked: Any) -> FinetuneSettings | AdaptSettings:
+        """Return the settings that a visitor asks for."""
+
+    @abstractmethod
+    def latest(self, workspace: Workspace) -> BackgroundRun | BackgroundAdaptation | None:
+        """Return the latest job of a visitor."""
+
+    @abstractmethod
+    def shown(self, progress: Any, workspace: Workspace) -> dict[gr.Component, Any]:
+        """Return updates that show how far the job has come."""
+
+    @abstractmethod
+    def outcome(self, progress: Any, directory: Path) -> tuple[str, list[str], Path] | None:
+        """Return the result as HTML, files to download, and the model; `None` unless finished."""
+
+    def draw_files(self, label: str, elem_id: str) -> None:
+        """Add what holds the files, and the clock, to the page."""
+        self.files = gr.File(label=label, visible=False, interactive=False, elem_id=elem_id)
+        self.timer = gr.Timer(_SECONDS_BETWEEN_POLLS, active=False)
+
+    def connect(self) -> None:
+        """Say what happens."""
+        shown = [self.start, self.cancel, self.status, self.result, self.files, self.timer]
+        shown += [*self.more, self.context.added]
+        self.start.click(self._start, self.asked, shown, **_BUSY)
+        self.timer.tick(self._poll, self.context.added, shown, **QUIET)
+        self.cancel.click(self._cancel, None, None, **QUIET)
+
+    def _start(self, request: gr.Request, *asked: Any) -> dict[gr.Component, Any]:
+        try:
+            self.context.require_training(request)
+            wanted = self.settings(self.jobs.workspace(request.session_hash), *asked)
+            workspace = self.jobs.start(request.session_hash, wanted)
+        except (ValueError, OSError) as error:
+            return {self.status: problem_html(error)}
+        job = self.latest(workspace)
+        return {
+            **(self.shown(job.progress(), workspace) if job else {}),
+            self.start: gr.update(interactive=False),
+            self.cancel: gr.update(visible=True),
+            self.result: "",
+            self.files: gr.update(value=None, visible=False),
+            self.timer: gr.update(active=True),
+        }
+
+    def _poll(self, added: tuple[SavedModel, ...], request: gr.Request) -> dict[gr.Component, Any]:
+        """Show what is new about the job, and in the end what came out of it."""
+        workspace = self.jobs.workspace(request.session_hash)
+        job = self.latest(workspace)
+        if job is None:
+            return {self.timer: gr.update(active=False)}
+        progress = job.progress()
+        shown = self.shown(progress, workspace)
+        if not progress.is_over:
+            return shown
+        shown |= {
+            self.start: gr.update(interactive=True),
+            self.cancel: gr.update(visible=False),
+            self.timer: gr.update(active=False),
+        }
+        outcome = self.outcome(progress, job.directory)
+        if outcome is not None:
+            html, files, model = outcome
+            shown |= {self.result: html, self.files: gr.update(value=files, visible=True)}
+            name = f"{self.name}-{workspace.runs}"
+            if model.is_file() and all(one.name != name for one in added):
+                shown[self.context.added] = (*added, SavedModel(name, str(model), ""))
+        return shown
+
+    def _cancel(self, request: gr.Request) -> None:
+        job = self.latest(self.jobs.workspace(request.session_hash))
+        if job is not None:
+            job.cancel()
+
+
+class _Adaptation(_Job):
+    """Start and layers chosen by the images."""
+
+    name = "adapted"
+
+    def draw(self) -> None:
+        """Add the components to the page that is being built."""
+        gr.HTML(ADAPTATION_HTML, elem_classes="note")
+        with gr.Row():
+            choices = [(f"{n}: about {one.minutes:g} minutes", n) for n, one in BUDGETS.items()]
+            self.budget = gr.Dropdown(
+                choices, value="quick", label="Budget", elem_id="adapt-budget",
+                info="on two cores, with images of 128 pixels",
+            )  # fmt: skip
+            self.start = gr.Button(
+                "Find the best start and layers", variant="primary", interactive=False,
+                elem_id="adapt-start",
+            )  # fmt: skip
+            self.cancel = gr.Button("Stop", variant="stop", visible=False, elem_id="adapt-cancel")
+        self.status = gr.HTML(elem_id="adapt-status", elem_classes="note progress")
+        self.result = gr.HTML(elem_id="adapt-answer", apply_default_css=False)
+        self.draw_files("Model, card and report", "adapt-files")
+        self.asked, self.more = [self.budget], []
+
+    def settings(self, workspace: Workspace, *asked: Any) -> AdaptSettings:
+        return adapt_settings(workspace.report, *asked, choice=workspace.choice)
+
+    def latest(self, workspace: Workspace) -> BackgroundAdaptation | None:
+        return workspace.adaptation
+
+    def shown(self, progress: AdaptProgress, workspace: Workspace) -> dict[gr.Component, Any]:
+        return {self.status: adaptation_html(progress)}
+
+    def outcome(
+        self, progress: AdaptProgress, directory: Path
+    ) -> tuple[str, list[str], Path] | None:
+        if progress.state != "finished":
+            return None
+        folder = directory / RESULT
+        names = (*_MODEL, "answer.md", "report.html", "cases.csv")
+        return answer_html(folder), present(folder, names), folder / "model.keras"
+
+
+class _Run(_Job):
+    """A fine-tuning of which the visitor chooses start and layers."""
+
+    name = "yours"
+
+    def draw(self) -> None:
+        """Add the components to the page that is being built."""
+        self._draw_settings()
+        with gr.Row():
+            self.start = gr.Button("Train", variant="primary", interactive=False)
+            self.cancel = gr.Button("Cancel", variant="stop", visible=False)
+        self.status = gr.HTML(elem_id="finetune-status", elem_classes="note progress")
+        with gr.Column(visible=False) as self.live:
+            self.curves = gr.Plot(label="Loss and Dice by step", show_label=False)
+            self.pictures = gr.HTML(elem_id="finetune-pictures", apply_default_css=False)
+        self.result = gr.HTML(elem_id="finetune-result", apply_default_css=False)
+        self.draw_files("Model, card and numbers", "finetune-files")
+        self.asked = [self.strategy, self.steps, self.init, self.image_size, self.rate]
+        self.more = [self.live, self.curves, self.pictures]
+
+    def _draw_settings(self) -> None:
+        with gr.Row():
+            self.strategy = gr.Dropdown(
+                list(STRATEGIES),
+                value=STRATEGIES[0],
+                allow_custom_value=True,
+                label="Strategy",
+                info="Any text of the Layers tab; with auto, your images choose",
+                elem_id="finetune-strategy",
+            )
+            steps = OPTIMIZATION["steps"]
+            self.steps = gr.Number(
+                Optimization.steps,
+                minimum=steps.minimum,
+                maximum=steps.maximum,
+                precision=0,
+                label="Steps",
+                info=f"{steps.help}, {Optimization.batch_size} images each",
+                elem_id="finetune-steps",
+            )
+        self._draw_more()
+
+    def _draw_more(self) -> None:
+        names = [model.name for model in self.context.models.registered]
+        with gr.Accordion("More", open=False), gr.Row():
+            self.init = gr.Dropdown(
+                names,
+                value=PRETRAINED if PRETRAINED in names else None,
+                label="Start from",
+                info="Set to what fits your images; natural serves any",
+                elem_id="finetune-init",
+            )
+            self.image_size = gr.Dropdown(
+                list(IMAGE_SIZES),
+                value=FinetuneSettings.image_size,
+                label="Image size in pixels",
+                elem_id="finetune-size",
+            )
+            rate = OPTIMIZATION["learning_rate"]
+            self.rate = gr.Number(
+                Optimization.learning_rate,
+                label="Learning rate",
+                info=rate.help,
+                minimum=rate.above,
+                step=1e-4,
+            )
+
+    def settings(self, workspace: Workspace, *asked: Any) -> FinetuneSettings:
+        return settings(workspace.report, *asked, choice=workspace.choice)
+
+    def latest(self, workspace: Workspace) -> BackgroundRun | None:
+        return workspace.run
+
+    def shown(self, progress: Progress, workspace: Workspace) -> dict[gr.Component, Any]:
+        """Return updates; curves and pictures only after a validation."""
+        shown: dict[gr.Component, Any] = {self.status: status_html(progress)}
+        if workspace.validations_shown < 0:
+            workspace.validations_shown = 0
+            shown[self.live] = gr.update(visible=False)
+        if len(progress.history) > workspace.validations_shown:
+            workspace.validations_shown = len(progress.history)
+            shown[self.live] = gr.update(visible=True)
+            shown[self.curves] = curves_figure(progress)
+            shown[self.pictures] = pictures_html(progress)
+        return shown
+
+    def outcome(self, progress: Progress, directory: Path) -> tuple[str, list[str], Path] | None:
+        if progress.phase != "finished":
+            return None
+        files = present(directory, (*_MODEL, "history.csv", "layers.txt"))
+        files.append(harmless_table(directory))
+        html = result_html(RunDirectory(directory).read_summary())
+        return html, files, directory / "model.keras"
