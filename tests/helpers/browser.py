@@ -56,13 +56,16 @@ _OWN = ("127.0.0.1", "localhost")
 
 
 @contextmanager
-def running_demo(models: Path, cache: Path, *options: str) -> Iterator[str]:
+def running_demo(
+    models: Path, cache: Path, *options: str, gently: bool = False
+) -> Iterator[str]:
     """Start the demo on a free port, yield its address, and stop it at the end.
 
     Args:
         models: Folder of the registered models.
         cache: Folder for the cache and for temporary files.
         options: Further options of the command line.
+        gently: Whether it may tidy up in the end, which takes seconds.
     """
     places = {"KERASUNET_MODELS": models, "KERASUNET_CACHE": cache, "TMPDIR": cache}
     environment = {**os.environ, **{name: str(place) for name, place in places.items()}}
@@ -72,6 +75,8 @@ def running_demo(models: Path, cache: Path, *options: str) -> Iterator[str]:
         try:
             yield url
         finally:
+            if not gently:
+                process.kill()
             _stop(process)
 
 
