@@ -190,7 +190,7 @@ def settings() -> FinetuneSettings:
     return FinetuneSettings(
         layers="all",
         init="scratch",
-        architecture=Architecture(base_filters=4, depth=2),
+        architecture=Architecture(base_filters=4, depth=1),
         data="simulated-xray:24",
         train_size=8,
         validation_size=4,
