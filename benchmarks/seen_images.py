@@ -17,7 +17,7 @@ from pathlib import Path
 
 from kerasunet import models
 from kerasunet.data.cases import Case, DataSet
-from kerasunet.data.fingerprints import image_identities
+from kerasunet.data.identification import image_identities
 from kerasunet.data.loading import load
 from kerasunet.models.model_card import ModelCard, write_card
 from kerasunet.runs.preparation import split_of

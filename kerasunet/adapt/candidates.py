@@ -13,8 +13,8 @@ import numpy as np
 from kerasunet import models
 from kerasunet.data.cases import DataSet
 from kerasunet.data.decoding import DecodedCases, decode
-from kerasunet.data.fingerprints import image_identities, known_images
-from kerasunet.data.modality_names import Modality
+from kerasunet.data.identification import image_identities, known_images
+from kerasunet.data.modality import Modality
 from kerasunet.layer_selection.evidence import Belief, Evidence, Nearness
 from kerasunet.layer_selection.selection import candidates as fitting_strategies, nearness_of
 from kerasunet.metrics.measures import dice_of_each

@@ -10,10 +10,10 @@ import numpy as np
 from kerasunet.adapt.settings import AdaptSettings
 from kerasunet.data.cases import DataSet
 from kerasunet.data.checking import Report, check
-from kerasunet.data.checking.names import proposal_for
+from kerasunet.data.checking.data_set import proposal_for
 from kerasunet.data.checking.report import as_html
 from kerasunet.data.decoding import DecodedCases
-from kerasunet.data.modality_names import MODALITY_LABELS, Modality, modality_of
+from kerasunet.data.modality import MODALITY_LABELS, Modality, modality_of
 from kerasunet.data.splits import groups_in_words
 from kerasunet.drawing import contact_sheet, write_png
 from kerasunet.files import write_text

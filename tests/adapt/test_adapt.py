@@ -31,7 +31,7 @@ from kerasunet.adapt.fits import Fits
 from kerasunet.adapt.settings import BUDGETS, Silent
 from kerasunet.data import load
 from kerasunet.data.decoding import decode
-from kerasunet.data.fingerprints import image_identities
+from kerasunet.data.identification import image_identities
 from kerasunet.inference import Segmenter
 from kerasunet.layer_selection import Belief, Evidence, Finding, GroupedMean
 from kerasunet.training import Optimization
