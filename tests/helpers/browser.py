@@ -56,9 +56,7 @@ _OWN = ("127.0.0.1", "localhost")
 
 
 @contextmanager
-def running_demo(
-    models: Path, cache: Path, *options: str, gently: bool = False
-) -> Iterator[str]:
+def running_demo(models: Path, cache: Path, *options: str, gently: bool = False) -> Iterator[str]:
     """Start the demo on a free port, yield its address, and stop it at the end.
 
     Args:

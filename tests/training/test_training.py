@@ -524,7 +524,7 @@ def test_other_backends_freeze_and_train_alike(backend):
             **os.environ,
             "KERAS_BACKEND": backend,
             "PYTHONPATH": IMPORTS,
-            "XLA_FLAGS": "--xla_backend_optimization_level=0",  # It compiles for longer than it runs.
+            "XLA_FLAGS": "--xla_backend_optimization_level=0",  # Compiling takes most of the time.
         },
         capture_output=True,
         text=True,
