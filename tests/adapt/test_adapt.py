@@ -76,6 +76,7 @@ def kept_fits(directory: Path) -> dict[str, float]:
     return {path.name: path.stat().st_mtime_ns for path in (directory / "work/fits").iterdir()}
 
 
+@pytest.mark.slow
 def test_an_answer_comes_in_words_values_and_files(adapted):
     answer = json.loads((adapted.directory / "answer.json").read_text(encoding="utf-8"))
     assert answer["images"] == 12 and len(answer["estimate"]["by_fold"]) == 4
@@ -91,6 +92,7 @@ def test_an_answer_comes_in_words_values_and_files(adapted):
     assert len(table) == 13 and table[0].startswith("key,group,dice")
 
 
+@pytest.mark.slow
 def test_the_model_opens_in_plain_keras_and_says_what_it_has_seen(adapted, pairs):
     model = keras.models.load_model(adapted.model)
     found = model.predict(np.zeros((1, 32, 32, 1), np.float32), verbose=0)
@@ -101,6 +103,7 @@ def test_the_model_opens_in_plain_keras_and_says_what_it_has_seen(adapted, pairs
     assert card.metrics["n"] == 12 and card.strategy == adapted.chosen.candidate.strategy
 
 
+@pytest.mark.slow
 def test_the_same_again_trains_nothing(adapted, pairs, tiny_model_file):
     before = kept_fits(adapted.directory)
     again = adapt(settings_for(pairs, tiny_model_file), adapted.directory)
@@ -108,6 +111,7 @@ def test_the_same_again_trains_nothing(adapted, pairs, tiny_model_file):
     assert again.as_dict()["estimate"] == adapted.as_dict()["estimate"]
 
 
+@pytest.mark.slow
 def test_an_interrupted_adaptation_goes_on_to_the_same_answer(
     short, adapted, pairs, tiny_model_file, tmp_path
 ):
@@ -122,6 +126,7 @@ def test_an_interrupted_adaptation_goes_on_to_the_same_answer(
     assert found == pytest.approx(expected, abs=2e-3)
 
 
+@pytest.mark.slow
 def test_more_annotations_keep_what_they_do_not_change(
     short, adapted, pairs, tiny_model_file, tmp_path
 ):
@@ -137,6 +142,7 @@ def test_more_annotations_keep_what_they_do_not_change(
     assert "Since the last answer: +1 annotated images." in second.sentences()
 
 
+@pytest.mark.slow
 def test_an_ensemble_is_the_mean_of_the_models_of_the_folds(
     short, adapted, pairs, tiny_model_file, tmp_path
 ):
@@ -164,6 +170,7 @@ def test_few_images_are_told_what_can_be_said(tiny_model_file, tmp_path):
     assert (tmp_path / "out/report.html").is_file()
 
 
+@pytest.mark.slow
 def test_a_start_that_has_seen_the_images_is_left_out_by_name(adapted, pairs, tiny_model_file):
     names = (str(adapted.model), str(tiny_model_file))
     cards, left_out = usable_starts(names, load(pairs))
@@ -177,6 +184,7 @@ def test_a_start_that_has_seen_the_images_is_left_out_by_name(adapted, pairs, ti
         usable_starts(names[:1], load(pairs))
 
 
+@pytest.mark.slow
 def test_other_data_and_foreign_folders_are_refused(adapted, tiny_model_file, tmp_path):
     other = write_pairs(tmp_path / "other", 8)
     with pytest.raises(ValueError, match="is an adaptation to .*pairs, not to .*other"):
@@ -188,6 +196,7 @@ def test_other_data_and_foreign_folders_are_refused(adapted, tiny_model_file, tm
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.txt"]
 
 
+@pytest.mark.slow
 def test_the_choice_for_a_fold_knows_nothing_of_it(short, pairs, tiny_model_file, tmp_path):
     """Masks of a fold are turned inside out: what is chosen for it, and why, stays the same."""
     data = load(pairs)
@@ -254,6 +263,7 @@ def test_a_process_of_its_own_tells_how_it_goes_and_ends_with_an_answer(
     assert (tmp_path / "job" / RESULT / "model.keras").is_file()
 
 
+@pytest.mark.slow
 def test_a_process_that_fails_says_why_and_one_that_is_cancelled_ends(tiny_model_file, tmp_path):
     (tmp_path / "empty").mkdir()
     settings = settings_for(tmp_path / "empty", tiny_model_file)
@@ -314,6 +324,7 @@ def test_small_objects_are_also_tried_in_larger_images():
 # The command line
 
 
+@pytest.mark.slow
 def test_the_command_answers_in_words(short, pairs, tiny_model_file, call_cli):
     words = ["adapt", str(pairs), "--budget", "quick", "--minutes", "0.01", "--output", "out"]
     done = call_cli(*words, "--starts", str(tiny_model_file))
