@@ -17,8 +17,9 @@ import keras
 import numpy as np
 
 from kerasunet import models
-from kerasunet.adapt.candidates import Candidate, Pictures, load_start
+from kerasunet.adapt.candidates import Candidate
 from kerasunet.adapt.settings import AdaptSettings, Listener
+from kerasunet.adapt.starts import Pictures, load_start
 from kerasunet.data.decoding import content_digest
 from kerasunet.files import write_atomically
 from kerasunet.strategies import parse
@@ -64,7 +65,7 @@ class Fits:
             wanted: Keys to predict.
 
         Returns:
-            Float32, `(cases, height, width)`, 0 to 1; all 0 if its weights became NaN or infinite.
+            Float32, 0 to 1, as `predict` gives them; all 0 if its weights became NaN or infinite.
         """
         model = self.model(candidate, training)
         images = self.pictures.at(candidate.image_size).select(wanted).images
@@ -99,7 +100,8 @@ class Fits:
     def _network(self, candidate: Candidate) -> Network:
         network = self._networks.pop(candidate, None)
         if network is None:
-            network = Network(load_start(candidate.start))
+            seed = self.settings.optimization.seed
+            network = Network(load_start(candidate.start, self.pictures.objects, seed))
             network.set_up(parse(candidate.strategy), self._optimization)
         self._networks[candidate] = network
         if len(self._networks) > _MOST_NETWORKS:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from kerasunet.data.checking import Report, check
 from kerasunet.data.checking.names import proposal_for
 from kerasunet.data.checking.report import as_html
 from kerasunet.data.decoding import DecodedCases
+from kerasunet.data.mask_checks import require_objects
 from kerasunet.data.modality_names import MODALITY_LABELS, Modality, modality_of
 from kerasunet.data.splits import groups_in_words
 from kerasunet.drawing import contact_sheet, write_png
@@ -34,8 +36,10 @@ class Survey:
         report: What the check found.
         modality: The kind of image; `None` where nothing tells.
         is_guessed: Whether that is a guess from the images.
-        object_side: Median side of an object, the square root of its area, in pixels of 128.
+        object_side: Median side of an object, the square root of its area, in pixels of 128; of
+            several objects, that of the smallest.
         empty: Number of masks without an object.
+        absent: Of several objects, the number of masks that lack each, by name.
     """
 
     data: DataSet
@@ -44,6 +48,7 @@ class Survey:
     is_guessed: bool
     object_side: float
     empty: int
+    absent: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def groups(self) -> str:
@@ -67,6 +72,9 @@ class Survey:
             lines.append(f"{len(data.unannotated):,} images without a mask, left out of training")
         if self.empty:
             lines.append(f"{self.empty:,} masks are empty")
+        if data.objects.several:
+            lacking = [f"{name} is absent from {n:,} masks" for name, n in self.absent.items() if n]
+            lines.append("; ".join([f"objects: {data.objects}", *lacking]))
         if problems := ", ".join(f"{n} {kind}s" for kind, n in counts.items() if n):
             lines.append(f"the check found {problems}: see check.html")
         proposal = proposal_for(data) if hasattr(data.cases[0], "image") else None
@@ -85,7 +93,8 @@ class Survey:
         cases = self.data.cases[::step][:_SHEET]
         samples = [case.load() for case in cases]
         captions = [f"{case.key} {case.label}".strip() for case in cases]
-        sheet = contact_sheet([s.image for s in samples], [s.mask for s in samples], captions)
+        images, masks = [s.image for s in samples], [s.mask for s in samples]
+        sheet = contact_sheet(images, masks, captions, objects=self.data.objects)
         write_png(folder / "pairs.png", sheet, mark=MARK)
 
 
@@ -94,16 +103,9 @@ def load_cases(settings: AdaptSettings) -> DataSet:
 
     Raises:
         FileNotFoundError: The data do not exist.
-        ValueError: The data cannot be used, or mark several objects.
+        ValueError: The data cannot be used.
     """
-    data = load_data(settings.of_run("all", "natural", OBJECT_SIDE_OF))
-    if data.objects.several:
-        names = data.objects.names
-        raise ValueError(
-            f"{data.name}: marks {data.objects}; adapt works on one object at a time: choose "
-            f"--objects {names[0]}, or unite them, --objects {','.join(names)}"
-        )
-    return data
+    return load_data(settings.of_run("all", "natural", OBJECT_SIDE_OF))
 
 
 def survey(settings: AdaptSettings, data: DataSet, cases: DecodedCases) -> Survey:
@@ -115,9 +117,12 @@ def survey(settings: AdaptSettings, data: DataSet, cases: DecodedCases) -> Surve
         cases: The same, decoded to 128 pixels.
 
     Raises:
-        ValueError: The data cannot be used.
+        ValueError: The data cannot be used, or no mask has one of several objects.
     """
-    shares = cases.masks.mean((1, 2))
+    if cases.objects.several:
+        require_objects(data.cases, cases)
+    shares = cases.objects.planes(cases.masks).mean((2, 3))
+    sides = [np.sqrt(np.median(one[one > 0])) * OBJECT_SIDE_OF for one in shares]
     return Survey(
         data=data,
         report=check(
@@ -125,10 +130,12 @@ def survey(settings: AdaptSettings, data: DataSet, cases: DecodedCases) -> Surve
             settings.manual_dir,
             settings.objects,
             settings.mask_threshold,
+            overlapping=settings.overlapping,
             group_pattern=settings.group_pattern,
         ),
         modality=modality_of_data(data),
         is_guessed=modality_of(data.name) is None,
-        object_side=float(np.sqrt(np.median(shares[shares > 0])) * OBJECT_SIDE_OF),
-        empty=int((shares == 0).sum()),
+        object_side=float(min(sides)),
+        empty=int((shares == 0).all(axis=0).sum()),
+        absent=dict(zip(cases.objects.names, (shares == 0).sum(axis=1).tolist(), strict=True)),
     )

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     )
     from kerasunet.models.starts import (
         NATURAL as NATURAL,
+        fine_tuned_for as fine_tuned_for,
+        marking as marking,
         seen_images as seen_images,
         start_for as start_for,
         starts_for as starts_for,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from kerasunet import cost
 from kerasunet.models import registry
 from kerasunet.models.model_card import ModelCard
+from kerasunet.objects import Objects
 
 NATURAL = "natural"
 """The start that serves any kind of image."""
@@ -24,6 +26,35 @@ def start_for(modality: str | None) -> str:
     """Return the start that fits a modality: that of its name, else the first, else `natural`."""
     found = starts_for(modality) if modality else ()
     return modality if modality in found else (*found, NATURAL)[0]
+
+
+def marking(objects: Objects) -> tuple[str, ...]:
+    """Return the registered models that mark these several objects, though not made as starts."""
+    if not objects.several:
+        return ()
+    known = _tunable().items()
+    return tuple(name for name, one in known if one.marked == objects and not one.is_start)
+
+
+def fine_tuned_for(modality: str) -> tuple[str, ...]:
+    """Return the registered models that were fine-tuned on a modality: starts if need be."""
+    known = _tunable().items()
+    return tuple(n for n, one in known if one.kind_of_image == modality and one.is_fine_tuned)
+
+
+def _tunable() -> dict[str, ModelCard]:
+    """Return the cards of registered networks of grey images; averages of several are none."""
+    cards = {name: registry.card(name) for name in registry.list()}
+    grey = {name: one for name, one in cards.items() if one.architecture.channels == 1}
+    return {name: one for name, one in grey.items() if one.parameters < 2 * _of_one_network(one)}
+
+
+def _of_one_network(known: ModelCard) -> int:
+    """Return how many parameters a single network of the shape on a card has."""
+    shape = known.architecture
+    return cost.Network(
+        shape.layout(), shape.base_filters, shape.size_multiple, classes=known.classes
+    ).parameters()
 
 
 def seen_images(known: ModelCard) -> tuple[frozenset[str], bool]:

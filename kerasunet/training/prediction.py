@@ -7,6 +7,7 @@ import numpy as np
 
 from kerasunet.data.decoding import DecodedCases
 from kerasunet.metrics.measures import dice_of_each
+from kerasunet.objects import Objects
 
 
 def predict(model: keras.Model, images: np.ndarray, batch_size: int = 16) -> np.ndarray:
@@ -39,6 +40,20 @@ def mean_dice(model: keras.Model, cases: DecodedCases, threshold: float = 0.5) -
 
 def dice_of_cases(model: keras.Model, cases: DecodedCases, threshold: float = 0.5) -> np.ndarray:
     """Return the Dice of each case, `(cases,)`, averaged over objects; both empty counts as 1."""
-    decided = cases.objects.decide(predict(model, cases.images), threshold)
-    pairs = zip(cases.objects.planes(cases.masks), cases.objects.planes(decided), strict=True)
+    return dice_of_outputs(predict(model, cases.images), cases.masks, cases.objects, threshold)
+
+
+def dice_of_outputs(
+    outputs: np.ndarray, masks: np.ndarray, objects: Objects, threshold: float = 0.5
+) -> np.ndarray:
+    """Return the Dice of each case, `(cases,)`, averaged over objects; both empty counts as 1.
+
+    Args:
+        outputs: As `predict` returns them.
+        masks: As `Objects.encode` gives them, `(cases, height, width)`.
+        objects: What the masks mark.
+        threshold: As `Objects.decide` takes it.
+    """
+    decided = objects.decide(outputs, threshold)
+    pairs = zip(objects.planes(masks), objects.planes(decided), strict=True)
     return np.mean([dice_of_each(*pair) for pair in pairs], axis=0)
