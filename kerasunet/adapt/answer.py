@@ -312,7 +312,7 @@ def changes(before: dict[str, Any], after: dict[str, Any]) -> tuple[str, ...]:
     if before["images"] != after["images"]:
         told.append(f"{after['images'] - before['images']:+d} annotated images")
     if before.get("objects") != after.get("objects"):
-        told.append(f"the objects were {before.get('objects', 'one')}")
+        told.append(f"the objects were {before.get('objects', 'a single one')}")
     old, new = (_named(values["chosen"]) for values in (before, after))
     if old != new:
         told.append(f"the choice was {old}")
