@@ -139,7 +139,7 @@ def _adapted(lab: Lab, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _dice(model, whole: DataSet, keys: Sequence[str], threshold: float) -> np.ndarray:
-    from kerasunet.training.prediction import predict
+    from kerasunet.training.evaluation import predict
 
     cases = decode(whole.select(keys), (SIDE, SIDE))
     return dice_of_each(cases.masks, predict(model, cases.images) >= threshold)
@@ -157,7 +157,7 @@ def grid(options: argparse.Namespace) -> int:
 def _grid_rows(lab: Lab, options: argparse.Namespace) -> list[dict[str, Any]]:
     from kerasunet.adapt.starts import load_start
     from kerasunet.strategies import parse
-    from kerasunet.training.networks import Network
+    from kerasunet.training.loop import Network
     from kerasunet.training.settings import FinetuneSettings, Optimization
 
     whole = load(options.data / str(SIDE) / lab.data / "manifest.csv")

@@ -133,7 +133,7 @@ def _default_training() -> Callable[[tuple], Any]:
 
     start_backend()
     from kerasunet import UNet
-    from kerasunet.training.loop import compile_for_training
+    from kerasunet.training.optimizer import compile_for_training
     from kerasunet.training.settings import Optimization
 
     model = UNet(weights=None)

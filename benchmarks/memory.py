@@ -102,7 +102,7 @@ def _peak(code: str, *words: object) -> float:
 def _worker(folder: Path, runs: int) -> list[float]:
     """Memory of the process of a study after each of its runs, in megabytes."""
     from kerasunet.study.plan import PlannedRun
-    from kerasunet.study.worker_pool import run_in_process, workers
+    from kerasunet.study.workers import run_in_process, workers
     from kerasunet.training.settings import FinetuneSettings, Optimization
 
     optimization = Optimization(steps=2, validate_every=2)

@@ -6,10 +6,10 @@
 
 Rounds of annotation are simulated. A fifth of the groups is the test part, another one in each
 repetition; of the rest, the first images are drawn by chance, the same for both ways to go on: the
-images that `kerasunet.inference.ranking` chooses, or others drawn by chance. Each round trains
-three models from the same start, each without a third of the annotated images. Their disagreement
-chooses the next images, and the Dice of their average on the test part is what counts. Without a
-network, sets lie in `--manual-dir`, as `finetune --manual-dir` takes them.
+images that `rank` in `kerasunet.inference.annotation_choice` chooses, or others drawn by chance.
+Each round trains three models from the same start, each without a third of the annotated images.
+Their disagreement chooses the next images, and the Dice of their average on the test part is what
+counts. Without a network, sets lie in `--manual-dir`, as `finetune --manual-dir` takes them.
 
 Every cell is kept in `--work`, so the same command goes on after a kill. `--table` and `--curve`
 are written from all cells there.
@@ -104,7 +104,7 @@ class _Repetition:
     def prepare(
         cls, name: str, data: DecodedCases, number: int, options: argparse.Namespace
     ) -> _Repetition:
-        from kerasunet.layer_selection.trials import Member
+        from kerasunet.layer_selection.selection import Member
 
         members = [Member(*pair) for pair in zip(data.keys, data.groups, strict=True)]
         parts = split_cases(members, fold=number % _FOLDS, folds=_FOLDS, seed=number)
@@ -141,7 +141,7 @@ class _Repetition:
 
     def _trained(self, choice: str, keys: Sequence[str]) -> dict[str, Any]:
         from kerasunet.metrics.measures import dice_of_each
-        from kerasunet.training.prediction import predict
+        from kerasunet.training.evaluation import predict
 
         annotated = self.pool.select(keys)
         rest = self.pool.select([key for key in self.pool.keys if key not in set(keys)])
@@ -171,7 +171,7 @@ class _Repetition:
 def _members(annotated: DecodedCases, options: argparse.Namespace, *, seed: int) -> Iterator[Any]:
     """Yield models in turn, each trained without a part of the annotated images; use it at once."""
     from kerasunet.data import Augmentation
-    from kerasunet.layer_selection.trials import folds_of
+    from kerasunet.layer_selection.selection import folds_of
 
     network, steps = _network(options.init, options.layers, options.steps)
     for number, left_out in enumerate(folds_of(annotated, _MODELS, seed)):
@@ -185,10 +185,10 @@ def _members(annotated: DecodedCases, options: argparse.Namespace, *, seed: int)
 def _network(init: str, layers: str, steps: int) -> tuple[Any, Any]:
     """Return the network, compiled once, and the settings of its training."""
     from kerasunet import models
-    from kerasunet.architecture import rebuilt
+    from kerasunet.network import rebuilt
     from kerasunet.strategies import parse
     from kerasunet.training import Optimization
-    from kerasunet.training.networks import Network
+    from kerasunet.training.loop import Network
 
     settings = Optimization(steps=steps, validate_every=steps)
     network = Network(rebuilt(models.load(init)))
@@ -212,7 +212,7 @@ def _next(
     number: int,
 ) -> list[str]:
     """Return the keys of the images to annotate next, the most useful first."""
-    from kerasunet.inference.ranking import Look, PoolImage, rank
+    from kerasunet.inference.annotation_choice import Look, PoolImage, rank
 
     known = [
         Look.of([np.zeros(image.shape[:2], np.float32)], own, image[..., 0])

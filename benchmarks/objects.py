@@ -24,7 +24,7 @@ from kerasunet.study.plan import PlannedRun, StudySettings
 from kerasunet.study.results import read_results
 from kerasunet.study.stats.training_sets import compare_over_sets
 from kerasunet.study.tables import OBJECT
-from kerasunet.study.worker_pool import RunResult
+from kerasunet.study.workers import RunResult
 from kerasunet.training.settings import FinetuneSettings, Optimization
 
 OBJECTS = ("lungs=150,200", "heart=250")

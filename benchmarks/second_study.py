@@ -13,6 +13,7 @@ one data set after the other, so that its steps are compiled once.
     python benchmarks/second_study.py run strategies --data DATA
     python benchmarks/second_study.py run starts --data DATA
     python benchmarks/second_study.py run robustness --data DATA
+    python benchmarks/second_study.py run precision --data DATA
     python benchmarks/second_study.py join
     python benchmarks/second_study.py evidence
     python benchmarks/second_study.py tables
@@ -92,6 +93,8 @@ PAIRS = (
 )
 _MOST_SETS = 10
 """Training sets that one process works off."""
+EQUIVALENT = 0.003
+"""Within this Dice, training in bfloat16 counts as equal to training in float32."""
 RGN_RATES = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
 
 
@@ -111,6 +114,7 @@ class Cell:
         steps: Optimizer steps.
         side: Height and width in pixels.
         rate: Learning rate that factor 1 stands for.
+        precision: Keras dtype policy.
     """
 
     name: str
@@ -124,6 +128,7 @@ class Cell:
     side: int = 128
     rate: float = 1e-3
     first: int = 0
+    precision: str = "float32"
 
     def settings(self, data: Path, starts: Path, strategies: Iterable[str]) -> StudySettings:
         """Return the study of this cell with some strategies."""
@@ -141,7 +146,10 @@ class Cell:
                 development=self.development,
                 image_size=self.side,
                 optimization=Optimization(
-                    steps=self.steps, learning_rate=self.rate, validate_every=100
+                    steps=self.steps,
+                    learning_rate=self.rate,
+                    validate_every=100,
+                    precision=self.precision,
                 ),
             ),
             strategies=tuple(strategies),
@@ -289,12 +297,23 @@ def robustness_stage(rates: dict) -> Iterator[Group]:
             yield from _groups(family, cell, known)
 
 
+def precision_stage(rates: dict) -> Iterator[Group]:
+    """`all` again in bfloat16, on training sets of the comparison of strategies."""
+    for cell in strategies_cells():
+        if cell.name in ("bus_bra-20", "jsrt-20"):
+            again = replace(cell, precision="mixed_bfloat16")
+            known = rates[f"{cell.data}-20-natural"]
+            for part in _halves(again):
+                yield from _groups("all", part, known)
+
+
 STAGES = {
     "rates": rates_stage,
     "rgn-rates": rgn_rates_stage,
     "strategies": strategies_stage,
     "starts": starts_stage,
     "robustness": robustness_stage,
+    "precision": precision_stage,
 }
 
 
@@ -408,8 +427,7 @@ def work_group(options: argparse.Namespace) -> int:
 def execute_study(settings: StudySettings, folder: Path, name: str) -> None:
     """Execute the open runs of a study in this process, and print a line a run."""
     from kerasunet.study.execution import open_study
-    from kerasunet.study.worker import execute
-    from kerasunet.study.worker_pool import read_result, specify
+    from kerasunet.study.workers import execute, read_result, specify
 
     study = open_study(settings, folder)
     for planned in study.open_runs():
@@ -579,7 +597,23 @@ def tables(options: argparse.Namespace) -> int:
         print(f"\n### {folder.name}\n")
         _print_means(cases, runs)
         _print_comparisons(cases)
+    print("\n### Precision\n\n| cell | float32 | bfloat16 | difference | 90 % interval | verdict |")
+    print("|---|---|---|---|---|---|")
+    for folder in sorted(path.parent for path in options.output.glob("precision/*/runs.csv")):
+        _print_equivalence(folder, options.output / "strategies" / folder.name)
     return 0
+
+
+def _print_equivalence(folder: Path, usual: Path) -> None:
+    """Print whether a strategy in bfloat16 is as good as the same runs in float32."""
+    again, float32 = read_tables(folder)[0], read_tables(usual)[0]
+    pairs = again.merge(float32, on=["strategy", "fold", "key"], suffixes=("_again", ""))
+    gaps = (pairs["dice_again"] - pairs["dice"]).groupby(pairs["fold"]).mean()
+    low, high = stats.ttest_1samp(gaps, 0).confidence_interval(0.9)
+    verdict = "equal" if max(-low, high) < EQUIVALENT else "undecided"
+    means = f"{pairs['dice'].mean():.4f} | {pairs['dice_again'].mean():.4f}"
+    numbers = f"{gaps.mean():+.4f} | {low:+.4f} to {high:+.4f}"
+    print(f"| {folder.name}, {len(gaps)} sets | {means} | {numbers} | {verdict} |")
 
 
 def _print_means(cases: pd.DataFrame, runs: pd.DataFrame) -> None:

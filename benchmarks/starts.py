@@ -282,8 +282,7 @@ def average(trial: Trial, options: argparse.Namespace) -> int:
 def evaluate(options: argparse.Namespace) -> int:
     """Measure a network on a hospital, at several sizes."""
     from kerasunet import models
-    from kerasunet.training.evaluation import evaluate as measure
-    from kerasunet.training.prediction import predict
+    from kerasunet.training.evaluation import evaluate as measure, predict
 
     trial = TRIALS.get(options.name)
     target = options.target or trial.target.partition("/")[0]

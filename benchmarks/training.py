@@ -29,7 +29,7 @@ sys.path.insert(0, str(ROOT))
 import numpy as np  # noqa: E402
 from alternating import Timings, alternate  # noqa: E402
 
-from kerasunet.cost import Network  # noqa: E402
+from kerasunet.architecture import NetworkCosts  # noqa: E402
 from kerasunet.files import write_json  # noqa: E402
 from kerasunet.processes import processors  # noqa: E402
 from kerasunet.strategies import NetworkLayout, parse  # noqa: E402
@@ -77,8 +77,8 @@ def main() -> None:
     write_json(options.json, figures)
 
 
-def _network(size: int) -> Network:
-    return Network(NetworkLayout.unet(4, "batch"), _WIDTH, size)
+def _network(size: int) -> NetworkCosts:
+    return NetworkCosts(NetworkLayout.unet(4, "batch"), _WIDTH, size)
 
 
 def _operations_an_image(size: int) -> int:
@@ -163,7 +163,7 @@ def _sides(batch_size: int, size: int, folder: Path) -> dict[str, Side]:
 
 def _model(strategy: str):
     from kerasunet import UNet
-    from kerasunet.training.loop import compile_for_training
+    from kerasunet.training.optimizer import compile_for_training
     from kerasunet.training.settings import Optimization
 
     model = UNet(weights="natural", trainable=strategy)
@@ -172,7 +172,7 @@ def _model(strategy: str):
 
 
 def _learner(strategy: str):
-    from kerasunet.training.loop import learner_of
+    from kerasunet.training.optimizer import learner_of
 
     return learner_of(_model(strategy))
 
@@ -180,7 +180,7 @@ def _learner(strategy: str):
 def _kept(strategy: str, batches, batch, folder: Path) -> Side:
     """Return a step of the trained part, on activations that are all there already."""
     from kerasunet.training.batches import ActivationCache, cut_before_training
-    from kerasunet.training.loop import learner_of
+    from kerasunet.training.optimizer import learner_of
 
     model = _model(strategy)
     cut = cut_before_training(model)

@@ -19,8 +19,7 @@ if TYPE_CHECKING:
     from kerasunet.freezing import describe as describe
     from kerasunet.inference import engines as engines
     from kerasunet.inference.segmenter import Segmenter as Segmenter, SideBySide as SideBySide
-    from kerasunet.recompiling import set_trainable as set_trainable
-    from kerasunet.unet import UNet as UNet
+    from kerasunet.unet import UNet as UNet, set_trainable as set_trainable
 else:
     __getattr__, __dir__, __all__ = lazy_members(__name__)
 

@@ -1,21 +1,27 @@
-"""The shape of a U-Net: from its numbers to its layout and its network, and back from a network.
+"""The shape of a U-Net: its numbers, the network and layout they make, and what a step costs.
+
+Costs are multiply-adds, counted from the shape alone. A step has three parts: the forward pass; the
+gradients of the activations, which flow back from the output to the first layer that trains and no
+further; and the gradients of the kernels that train. Each part costs a convolution as many
+multiply-adds as its forward pass does. Normalization, activations, pooling, augmentation and the
+optimizer are left out: they cost memory traffic, hardly arithmetic. A step's seconds therefore
+follow this count only roughly.
 
 Importing this needs no Keras, so that settings, cards and strategies can use it in milliseconds.
 """
 
 from __future__ import annotations
 
-import re
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Collection
+from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from kerasunet.options import check, option
-from kerasunet.strategies import NetworkLayout
+from kerasunet.strategies import NetworkLayout, WeightRef
 
 if TYPE_CHECKING:
     import keras
-
-_POOL = re.compile(r"enc\d+_pool")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,16 +48,9 @@ class Architecture:
     @classmethod
     def of(cls, model: keras.Model) -> Architecture:
         """Read the numbers off a network's layers."""
-        import keras
+        from kerasunet.network import numbers_of
 
-        norm = next((layer for layer in model.layers if layer.name == "enc1_norm1"), None)
-        batch = isinstance(norm, keras.layers.BatchNormalization)
-        return cls(
-            base_filters=model.get_layer("enc1_conv1").filters,
-            depth=sum(bool(_POOL.fullmatch(layer.name)) for layer in model.layers),
-            normalization=None if norm is None else "batch" if batch else "group",
-            channels=model.input_shape[-1],
-        )
+        return cls(**numbers_of(model))
 
     @property
     def size_multiple(self) -> int:
@@ -95,79 +94,145 @@ class Architecture:
         return build_network(shape, classes=classes, name=name, overlapping=overlapping, **numbers)
 
 
-def is_overlapping(model: keras.Model) -> bool:
-    """Tell whether each of several channels of the output is an object, and a pixel may be of many.
+@dataclass(frozen=True)
+class LayerCost:
+    """A layer that has weights, and what it costs.
 
-    Otherwise channels exclude each other, the first being the background; or there is only one.
+    Attributes:
+        block: Block that claims the layer.
+        layer: Layer name.
+        inputs: Channels in.
+        filters: Channels out.
+        side: Height and width of its output in pixels.
+        taps: Kernel elements for each pair of input and output channel; 0 without a kernel.
+        multiply_adds: Of its forward pass, for one image.
     """
-    import keras
 
-    activation = getattr(model.outputs[0]._keras_history.operation, "activation", None)
-    return model.output_shape[-1] > 1 and activation is keras.activations.sigmoid
+    block: str
+    layer: str
+    inputs: int
+    filters: int
+    side: int
+    taps: int
+    multiply_adds: int
+
+    def parameters(self, weight: str) -> int:
+        """Return the number of elements of one of its weights, such as `"kernel"` or `"bias"`."""
+        return self.taps * self.inputs * self.filters if weight == "kernel" else self.filters
 
 
-def rebuilt(model: keras.Model) -> keras.Model:
-    """Build the same network anew, with the same weights, in the current dtype policy.
+@dataclass(frozen=True)
+class StepCost:
+    """Multiply-adds of one training step.
 
-    The copy is uncompiled and all of it is set to train.
+    Attributes:
+        forward: Of the forward pass.
+        activations: Of the gradients that flow back from the output to the first trained layer.
+        kernels: Of the gradients of the kernels that train.
     """
-    if is_ensemble(model):
-        raise ValueError(
-            "this model is the average of several networks, so its layers cannot be tuned; start "
-            "from a model that was trained on all images"
+
+    forward: int
+    activations: int
+    kernels: int
+
+    @property
+    def total(self) -> int:
+        """Of the whole step."""
+        return self.forward + self.activations + self.kernels
+
+
+@dataclass(frozen=True)
+class NetworkCosts:
+    """A U-Net as `kerasunet.UNet` builds it, as far as costs go.
+
+    Attributes:
+        layout: Its weights, from `NetworkLayout.unet`.
+        base_filters: Filters of the first level; each deeper level has twice as many.
+        image_size: Height and width of the images in pixels, a multiple of 2**depth.
+        channels: 1 for grey images, 3 for color.
+        classes: Channels of the output.
+
+    Raises:
+        ValueError: A number is out of range.
+    """
+
+    layout: NetworkLayout
+    base_filters: int = 16
+    image_size: int = 128
+    channels: int = 1
+    classes: int = 1
+
+    def __post_init__(self):
+        for name in ("base_filters", "image_size", "channels", "classes"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+        multiple = 2**self.layout.depth
+        if self.image_size % multiple:
+            raise ValueError(
+                f"image size {self.image_size}: this U-Net needs a multiple of {multiple}"
+            )
+
+    @cached_property
+    def layers(self) -> dict[str, LayerCost]:
+        """Every layer that has weights, by name, in data-flow order."""
+        return {weight.layer: self._layer(weight) for weight in self.layout.weights}
+
+    def parameters(self, weights: Collection[WeightRef] | None = None) -> int:
+        """Return the number of learnable parameters in the given weights, by default in all."""
+        chosen = self.layout.weights if weights is None else weights
+        return sum(self.layers[weight.layer].parameters(weight.name) for weight in chosen)
+
+    def step_cost(self, trained: Collection[WeightRef], batch_size: int = 8) -> StepCost:
+        """Estimate the cost of a training step.
+
+        Args:
+            trained: The weights that train, from `Strategy.select`. Without any, nothing is
+                trained and a step costs nothing.
+            batch_size: Images per step.
+
+        Returns:
+            The cost.
+        """
+        if not trained:
+            return StepCost(0, 0, 0)
+        names = list(self.layers)
+        first = min(names.index(weight.layer) for weight in trained)
+        kernels = {weight.layer for weight in trained if weight.kind == "kernel"}
+        return StepCost(
+            batch_size * self._multiply_adds(names),
+            batch_size * self._multiply_adds(names[first + 1 :]),
+            batch_size * self._multiply_adds(kernels),
         )
-    copy = _same_shape(model, Architecture.of(model))
-    copy.set_weights(model.get_weights())
-    return copy
 
+    def _multiply_adds(self, names: Collection[str]) -> int:
+        return sum(self.layers[name].multiply_adds for name in names)
 
-def is_ensemble(model: keras.Model) -> bool:
-    """Whether a model is the average of several networks, as `kerasunet.network.averaged` is."""
-    from kerasunet.network import MEAN_HEAD
+    def _layer(self, weight: WeightRef) -> LayerCost:
+        level = self.layout.level_of(weight.block)
+        filters = self.base_filters * 2 ** (level - 1)
+        side = self.image_size // 2 ** (level - 1)
+        role = weight.layer.removeprefix(f"{weight.block}_")
+        # An upsampling convolution has 2×2 taps, one of which each output pixel sees.
+        taps, seen = {"up": (4, 1), "head": (1, 1)}.get(role, (9, 9))
+        if role.startswith("norm"):
+            taps = seen = 0
+        inputs = self._inputs(weight.block, role, filters)
+        filters = self.classes if role == "head" else filters
+        count = seen * inputs * filters * side**2
+        return LayerCost(
+            weight.block,
+            weight.layer,
+            inputs,
+            filters=filters,
+            side=side,
+            taps=taps,
+            multiply_adds=count,
+        )
 
-    return any(layer.name == MEAN_HEAD for layer in model.layers)
-
-
-def members_of(model: keras.Model) -> list[keras.Model]:
-    """Return the networks that an ensemble averages, in float32."""
-    from kerasunet.network import dtype_policy
-
-    shape = Architecture.of(model)
-    found: list[keras.Model] = []
-    known = {layer.name: layer for layer in model.layers}
-    with dtype_policy("float32"):
-        while (prefix := f"fold{len(found) + 1}_" if found else "") + "head" in known:
-            member = shape.build(model.output_shape[-1], size=model.input_shape[1:3])
-            for layer in member.layers:
-                if layer.weights:
-                    layer.set_weights(known[prefix + layer.name].get_weights())
-            found.append(member)
-    return found
-
-
-def plain_copy(model: keras.Model) -> keras.Model:
-    """Return the same network and weights in float32, uncompiled, all of it set to train."""
-    from kerasunet.network import dtype_policy
-
-    if is_ensemble(model):
-        return model  # Made in float32, never compiled.
-    with dtype_policy("float32"):
-        return rebuilt(model)
-
-
-def without_normalization(model: keras.Model) -> keras.Model:
-    """Return a float32 network of the same shape, but no normalization and random weights."""
-    from kerasunet.network import dtype_policy
-
-    with dtype_policy("float32"):
-        return _same_shape(model, replace(Architecture.of(model), normalization=None))
-
-
-def _same_shape(model: keras.Model, architecture: Architecture) -> keras.Model:
-    """Return a new network with the image size, classes and name of an existing one."""
-    return architecture.build(
-        model.output_shape[-1],
-        size=model.input_shape[1:3],
-        name=model.name,
-        overlapping=is_overlapping(model),
-    )
+    def _inputs(self, block: str, role: str, filters: int) -> int:
+        """Return the channels that reach a layer, from its own level or its neighbors."""
+        if block.startswith("dec"):
+            return 2 * filters if role in ("up", "conv1") else filters
+        if role != "conv1":
+            return filters
+        return self.channels if self.layout.level_of(block) == 1 else filters // 2

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from kerasunet.cost import Network
+from kerasunet.architecture import NetworkCosts
 from kerasunet.metrics import area_mm2, dice, hd95, iou
 from kerasunet.models import ModelCard
 from kerasunet.objects import ONE_OBJECT, Objects
@@ -329,7 +329,7 @@ def trained_parameters(card: ModelCard) -> int:
         ValueError: The strategy does not fit the architecture.
     """
     layout = card.architecture.layout()
-    network = Network(
+    network = NetworkCosts(
         layout,
         base_filters=card.architecture.base_filters,
         image_size=card.image_size,

@@ -16,7 +16,7 @@ import math
 import keras
 from keras import ops
 
-from kerasunet.architecture import is_overlapping
+from kerasunet.network import is_overlapping
 
 _PIXELS = (1, 2)
 _WRONG_MASKS = (

@@ -1,4 +1,4 @@
-"""The layers of the U-Net: a functional Keras model of built-in layers only.
+"""The layers of the U-Net, a functional Keras model of built-in layers only, and copies of it.
 
 Every layer is named after its block (`enc1_conv1`, `dec2_up`, `bottleneck_norm2`), because the
 names are what fine-tuning strategies select by. A saved file needs nothing of this package.
@@ -6,9 +6,13 @@ names are what fine-tuning strategies select by. A saved file needs nothing of t
 
 from __future__ import annotations
 
+import hashlib
+import json
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from numbers import Integral
+from typing import Any
 
 import keras
 import numpy as np
@@ -16,7 +20,12 @@ from keras import layers
 
 from kerasunet.strategies.terms import NORMALIZATIONS
 
+HEAD = "head"
+"""Name of the last convolution."""
+MEAN_HEAD = "mean_head"
+"""Name of the layer that averages the networks of an ensemble."""
 _CHANNELS_LAST = "channels_last"  # Whatever the user's `keras.json` says.
+_POOL = re.compile(r"enc\d+_pool")
 
 
 def build_network(
@@ -51,7 +60,7 @@ def build_network(
         filters = base_filters * 2 ** (level - 1)
         x = _upsampled(x, skips[level - 1], filters, block=f"dec{level}")
         x = _two_convolutions(x, filters, normalization, block=f"dec{level}")
-    x = layers.Conv2D(classes, 1, data_format=_CHANNELS_LAST, name="head")(x)
+    x = layers.Conv2D(classes, 1, data_format=_CHANNELS_LAST, name=HEAD)(x)
     activation = "sigmoid" if classes == 1 or overlapping else "softmax"
     x = layers.Activation(activation, name="probability", dtype="float32")(x)
     return keras.Model(image, x, name=name)
@@ -145,8 +154,104 @@ def _check_shape(input_shape: tuple, multiple: int) -> None:
         )
 
 
-MEAN_HEAD = "mean_head"
-"""Name of the layer that averages the networks of an ensemble."""
+def numbers_of(model: keras.Model) -> dict[str, Any]:
+    """Read the numbers off a network's layers that `kerasunet.architecture.Architecture` holds."""
+    norm = next((layer for layer in model.layers if layer.name == "enc1_norm1"), None)
+    batch = isinstance(norm, layers.BatchNormalization)
+    return {
+        "base_filters": model.get_layer("enc1_conv1").filters,
+        "depth": sum(bool(_POOL.fullmatch(layer.name)) for layer in model.layers),
+        "normalization": None if norm is None else "batch" if batch else "group",
+        "channels": model.input_shape[-1],
+    }
+
+
+def is_overlapping(model: keras.Model) -> bool:
+    """Tell whether each of several channels of the output is an object, and a pixel may be of many.
+
+    Otherwise channels exclude each other, the first being the background; or there is only one.
+    """
+    last = model.outputs[0]._keras_history.operation
+    if is_ensemble(model):  # Its own last layer averages what is probabilities already.
+        last = model.get_layer("probability")
+    activation = getattr(last, "activation", None)
+    return model.output_shape[-1] > 1 and activation is keras.activations.sigmoid
+
+
+def rebuilt(model: keras.Model) -> keras.Model:
+    """Build the same network anew, with the same weights, in the current dtype policy.
+
+    The copy is uncompiled and all of it is set to train.
+    """
+    if is_ensemble(model):
+        raise ValueError(
+            "this model is the average of several networks, so its layers cannot be tuned; start "
+            "from a model that was trained on all images"
+        )
+    copy = _same_shape(model)
+    copy.set_weights(model.get_weights())
+    return copy
+
+
+def is_ensemble(model: keras.Model) -> bool:
+    """Whether a model is the average of several networks, as `averaged` makes them."""
+    return any(layer.name == MEAN_HEAD for layer in model.layers)
+
+
+def members_of(model: keras.Model) -> list[keras.Model]:
+    """Return the networks that an ensemble averages, in float32."""
+    found: list[keras.Model] = []
+    known = {layer.name: layer for layer in model.layers}
+    with dtype_policy("float32"):
+        while (prefix := f"fold{len(found) + 1}_" if found else "") + HEAD in known:
+            member = _same_shape(model, name="unet")
+            for layer in member.layers:
+                if layer.weights:
+                    layer.set_weights(known[prefix + layer.name].get_weights())
+            found.append(member)
+    return found
+
+
+def plain_copy(model: keras.Model) -> keras.Model:
+    """Return the same network and weights in float32, uncompiled, all of it set to train."""
+    if is_ensemble(model):
+        return model  # Made in float32, never compiled.
+    with dtype_policy("float32"):
+        return rebuilt(model)
+
+
+def without_normalization(model: keras.Model) -> keras.Model:
+    """Return a float32 network of the same shape, but no normalization and random weights."""
+    with dtype_policy("float32"):
+        return _same_shape(model, normalization=None)
+
+
+def with_new_head(model: keras.Model, classes: int, *, overlapping: bool) -> keras.Model:
+    """Return a network of the same shape and weights, but with a random head for other classes.
+
+    Args:
+        model: The network.
+        classes: Channels of the new head.
+        overlapping: Whether each channel is an object, and a pixel may be of several.
+    """
+    copy = _same_shape(model, classes=classes, overlapping=overlapping)
+    for layer in copy.layers:
+        if layer.weights and layer.name != HEAD:
+            layer.set_weights(model.get_layer(layer.name).get_weights())
+    return copy
+
+
+def _same_shape(model: keras.Model, **changes: Any) -> keras.Model:
+    """Return a new network with the shape, image size, classes and name of an existing one.
+
+    Args:
+        model: The network.
+        changes: Arguments of `build_network` that are to be others.
+    """
+    numbers = numbers_of(model)
+    shape = (*model.input_shape[1:3], numbers.pop("channels"))
+    kept = {"classes": model.output_shape[-1], "overlapping": is_overlapping(model)}
+    return build_network(shape, **{"name": model.name, **numbers, **kept, **changes})
 
 
 def averaged(members: Sequence[keras.Model]) -> keras.Model:
@@ -183,3 +288,90 @@ def _renamed(member: keras.Model, number: int, inputs: keras.KerasTensor) -> ker
     return keras.models.clone_model(
         copied, input_tensors=inputs, clone_function=lambda layer: layer
     )
+
+
+def folded(model: keras.Model) -> keras.Model:
+    """Return a network that computes the same as `model` in inference, without batch norm.
+
+    A batch normalization in inference mode is one multiplication and one addition per channel, and
+    the convolution before it takes over both. The sums are taken in float64, so that the outputs
+    differ by the rounding of float32 alone. Group normalization depends on the image and stays.
+
+    Args:
+        model: A model of this package, in any dtype policy.
+
+    Returns:
+        A float32 U-Net of the same input and output.
+    """
+    if is_ensemble(model):
+        return averaged([folded(member) for member in members_of(model)])
+    if numbers_of(model)["normalization"] != "batch":
+        return plain_copy(model)
+    plain = without_normalization(model)
+    for layer in plain.layers:
+        if layer.weights:
+            layer.set_weights(_folded_weights(model, layer.name))
+    return plain
+
+
+def _folded_weights(model: keras.Model, convolution: str) -> list[np.ndarray]:
+    """Return kernel and bias of a convolution that also does the work of its normalization."""
+    weights = model.get_layer(convolution).get_weights()
+    if "_conv" not in convolution:
+        return weights
+    norm = model.get_layer(convolution.replace("_conv", "_norm"))
+    gamma, beta, mean, variance = (value.astype(np.float64) for value in norm.get_weights())
+    scale = gamma / np.sqrt(variance + norm.epsilon)
+    return [weights[0] * scale, beta - mean * scale]
+
+
+def merged(models: Sequence[keras.Model]) -> keras.Model:
+    """Join networks into one that shares what they have in common.
+
+    Two layers become one if kind, settings, weights (bit for bit) and inputs agree: common
+    subgraphs are found from the image on, wherever they branch off.
+
+    Args:
+        models: Functional models without batch normalization (see `folded`), whose
+            images have the same number of channels.
+
+    Returns:
+        A model whose output, `(batch, height, width, outputs)`, holds the outputs of the given
+        models in order.
+    """
+    image = keras.Input((None, None, models[0].input_shape[-1]), name="image", dtype="float32")
+    known: dict[tuple, keras.KerasTensor] = {}
+    outputs = [_add(model, image, known) for model in models]
+    if len(outputs) == 1:
+        return keras.Model(image, outputs[0], name="merged")
+    together = keras.layers.Concatenate(name="probabilities", dtype="float32")(outputs)
+    return keras.Model(image, together, name="merged")
+
+
+def _add(model: keras.Model, image: keras.KerasTensor, known: dict) -> keras.KerasTensor:
+    tensors = {id(model.inputs[0]): image}
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.InputLayer):
+            continue
+        given = layer.input if isinstance(layer.input, list) else [layer.input]
+        inputs = [tensors[id(tensor)] for tensor in given]
+        key = (_fingerprint(layer), *map(id, inputs))
+        if key not in known:
+            known[key] = _copied_layer(layer, f"{layer.name}_{len(known)}", inputs)
+        tensors[id(layer.output)] = known[key]
+    return tensors[id(model.outputs[0])]
+
+
+def _fingerprint(layer: keras.Layer) -> str:
+    settings = {**layer.get_config(), "name": "", "trainable": True}
+    known = hashlib.sha256(f"{type(layer).__name__} {json.dumps(settings)}".encode())
+    for weight in layer.get_weights():
+        known.update(weight.tobytes())
+    return known.hexdigest()
+
+
+def _copied_layer(layer: keras.Layer, name: str, inputs: list) -> keras.KerasTensor:
+    copy = type(layer).from_config({**layer.get_config(), "name": name})
+    output = copy(inputs if len(inputs) > 1 else inputs[0])
+    copy.set_weights(layer.get_weights())
+    return output

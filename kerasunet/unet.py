@@ -1,15 +1,45 @@
-"""The U-Net as users build it: an architecture, weights to start from, and what of it trains."""
+"""The U-Net as users build it and choose what trains: `UNet` and `set_trainable`.
+
+Keras ignores a change of `trainable` until `compile`, and an optimizer keeps the moments of weights
+that no longer train. Compiling anew must not exchange anything that the caller chose, so objects
+are handed on as they are, and only the optimizer is made anew, from its class and settings.
+"""
 
 from __future__ import annotations
 
 import os
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from typing import Any
 
 import keras
 
 from kerasunet import models
-from kerasunet.freezing import apply_strategy, with_fixed_rates
+from kerasunet.freezing import (
+    Description,
+    LayerRow,
+    apply_flags,
+    apply_strategy,
+    describe,
+    flags_of,
+    kept_flags,
+    scale_updates,
+    set_flags,
+    with_fixed_rates,
+)
+from kerasunet.losses import DiceCrossEntropy, has_several_channels, is_own, loss_and_metric
 from kerasunet.network import build_network
-from kerasunet.recompiling import warn_when_saved
+from kerasunet.strategies import Strategy
+
+_OWN_APPLY = "apply"  # Of `scale_updates`; it belongs to the optimizer that it was made for.
+_RATE, _LEFT_OUT = "_learning_rate", "left_out"
+_HDF5 = (".h5", ".hdf5")
+_LOST = (
+    "{}: a file keeps which layers train, not which single weights, nor at which share of the "
+    "learning rate; call set_trainable again after loading it"
+)
+_COMPILED = ("loss", "metrics", "weighted_metrics")
 
 
 def UNet(
@@ -73,3 +103,192 @@ def UNet(
         apply_strategy(model, with_fixed_rates(trainable))
         warn_when_saved(model)
     return model
+
+
+def set_trainable(model: keras.Model, strategy: str | Strategy | Mapping[str, bool]) -> Description:
+    """Choose the weights that train, and compile the model anew with a fresh optimizer.
+
+    Loss, metrics and the settings of the optimizer stay the caller's, object by object; if
+    anything fails, the model stays as it was. A model that was never compiled gets Adam (learning
+    rate 1e-3), Dice plus cross-entropy and the Dice metric. These two are left out of a saved
+    file, which would otherwise open only where this package is imported; the optimizer is in it.
+
+    A model may hold the U-Net among layers of the caller's: on top of it, around it, or in a model
+    that calls it. Those keep their own flags, and are `other` in the table. Call this for the
+    model that is fitted, because only that one is compiled.
+
+    Rate factors belong to this optimizer, and a saved file keeps `trainable` for layers, not for
+    single weights: after another `compile`, or in a model loaded to be trained on, call this again.
+
+    Args:
+        model: A model that `kerasunet.UNet` built, or that was loaded from its saved file, or that
+            holds one such model.
+        strategy: Strategy text such as `"shallow:3"`, a parsed strategy, or a mapping from layer
+            names to whether they train, which leaves the other layers as they are.
+
+    Returns:
+        The table block / layer / parameters / trained.
+
+    Raises:
+        ValueError: The strategy or a layer name does not fit the model, holds no U-Net or several,
+            has a `compile` of its own, or an optimizer that cannot be made anew from its settings.
+    """
+    arguments = _compile_arguments(model)
+    with kept_flags(model), _kept_state(model):
+        if isinstance(strategy, Mapping):
+            apply_flags(model, strategy)
+        else:
+            apply_strategy(model, with_fixed_rates(strategy))
+        model.compile(**arguments)
+        model.optimizer.build(model.trainable_variables)
+        scale_updates(model.optimizer, model)
+        _leave_out_own(model)
+    warn_when_saved(model)
+    return describe(model)
+
+
+def warn_when_saved(model: keras.Model) -> None:
+    """Have a model warn when it is saved, if a file cannot hold what of it trains.
+
+    Args:
+        model: A model that a strategy was applied to.
+    """
+    for name in ("get_config", "save"):
+        vars(model).pop(name, None)
+    if not any(map(_is_lost_in_a_file, describe(model).rows)):
+        return
+
+    def get_config():
+        warnings.warn(_LOST.format(model.name), stacklevel=2)
+        return type(model).get_config(model)
+
+    def save(filepath, *arguments, **settings):
+        with _whole_layers(model) if str(filepath).endswith(_HDF5) else nullcontext():
+            return type(model).save(model, filepath, *arguments, **settings)
+
+    vars(model).update(get_config=get_config, save=save)
+
+
+def _is_lost_in_a_file(row: LayerRow) -> bool:
+    partly = row.trained not in (0, row.parameters) or (row.statistics and not row.trained)
+    return partly or row.rates not in ((), (1.0,))
+
+
+@contextmanager
+def _whole_layers(model: keras.Model) -> Iterator[None]:
+    """Let layers that train in part train whole: HDF5 stores weights that train before the rest."""
+    flags = flags_of(model)
+    for layer, trains in flags:
+        if isinstance(layer, keras.Layer) and trains:
+            for variable in layer._trainable_variables:
+                variable.trainable = True
+    try:
+        yield
+    finally:
+        set_flags(flags)
+
+
+@contextmanager
+def _kept_state(model: keras.Model) -> Iterator[None]:
+    """Undo what `compile` has done to a model if anything fails."""
+    before = dict(vars(model))
+    try:
+        yield
+    except BaseException:
+        vars(model).clear()
+        vars(model).update(before)
+        raise
+
+
+def _compile_arguments(model: keras.Model) -> dict[str, Any]:
+    """Return the arguments of the model's last `compile`, with a fresh optimizer."""
+    if type(model).compile is not keras.Model.compile:
+        raise ValueError(
+            f"{model.name}: {type(model).__name__} has a `compile` of its own, whose arguments are "
+            "not known; set the flags with kerasunet.freezing.apply_strategy, then compile it"
+        )
+    loss, metric = loss_and_metric(model)
+    several = has_several_channels(model)
+    defaults = {"loss": loss if several else DiceCrossEntropy(), "metrics": [metric]}
+    if not model.compiled:
+        return {"optimizer": _usual_optimizer(model), **defaults}
+    # `get_compile_config` gives them as text, which Keras reads back for registered classes only.
+    arguments = {**model._compile_config.config, **getattr(model._compile_config, _LEFT_OUT, {})}
+    if arguments["loss"] is None and _cannot_train(model):
+        arguments |= defaults  # A saved file does not hold them.
+    scaled = isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
+    return arguments | {"optimizer": _renewed(model.optimizer), "auto_scale_loss": scaled}
+
+
+def _usual_optimizer(model: keras.Model) -> keras.optimizers.Optimizer:
+    """Return Adam, with a scaled loss where Keras would add that without writing it to a file."""
+    adam = keras.optimizers.Adam(1e-3)
+    scaled = model.dtype_policy.name == "mixed_float16"
+    return keras.optimizers.LossScaleOptimizer(adam) if scaled else adam
+
+
+def _cannot_train(model: keras.Model) -> bool:
+    """Tell whether a model without a loss has no other way to get one."""
+    kind = type(model)
+    own_step = kind.train_step is not keras.Model.train_step
+    return not (own_step or kind.compute_loss is not keras.Model.compute_loss or model.losses)
+
+
+def _leave_out_own(model: keras.Model) -> None:
+    """Keep the package's loss and metrics out of a saved file, but not out of this model."""
+    config = model._compile_config.config
+    given = {name: config[name] for name in _COMPILED}
+    config |= {name: _without_own(value) for name, value in given.items()}
+    setattr(model._compile_config, _LEFT_OUT, given)
+
+
+def _without_own(value: Any) -> Any:
+    if isinstance(value, list):
+        return [one for one in value if not is_own(one)] or None
+    return None if is_own(value) else value
+
+
+def _renewed(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
+    """Return an optimizer of the same class and settings that has seen no step.
+
+    Raises:
+        ValueError: Its class cannot be made anew from `get_config`.
+    """
+    config = _config_of(optimizer)
+    if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+        config["inner_optimizer"] = _renewed(optimizer.inner_optimizer)
+        return type(optimizer)(**config)
+    try:
+        fresh = type(optimizer).from_config(config)
+    except (TypeError, ValueError) as error:
+        kind = type(optimizer).__name__
+        raise ValueError(
+            f"{kind}: cannot be made anew from its get_config ({error}); let get_config return "
+            "every argument of __init__"
+        ) from error
+    _hand_on_settings(optimizer, fresh)
+    return fresh
+
+
+def _config_of(optimizer: keras.optimizers.Optimizer) -> dict[str, Any]:
+    """Return the settings, with a schedule or function of the learning rate as the object it is."""
+    rate = getattr(optimizer, _RATE, None)
+    if isinstance(rate, keras.Variable) or not callable(rate):
+        return optimizer.get_config()
+    setattr(optimizer, _RATE, 0.0)  # Not every schedule can be written as text.
+    try:
+        return optimizer.get_config() | {"learning_rate": rate}
+    finally:
+        setattr(optimizer, _RATE, rate)
+
+
+def _hand_on_settings(old: keras.optimizers.Optimizer, fresh: keras.optimizers.Optimizer) -> None:
+    """Set what a caller's class or call has set beside `get_config`, such as exclusions of decay.
+
+    Variables and what Keras itself keeps in every optimizer belong to the steps of the old one.
+    """
+    bookkeeping = {*vars(keras.optimizers.Optimizer(0.0)), _OWN_APPLY}
+    for name, value in vars(old).items():
+        parts = keras.tree.flatten(value)
+        if name not in bookkeeping and not any(isinstance(p, keras.Variable) for p in parts):
+            setattr(fresh, name, value)

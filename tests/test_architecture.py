@@ -105,6 +105,22 @@ def test_what_needs_no_keras_loads_none():
     assert json.loads(done.stdout) == []
 
 
+@pytest.mark.parametrize("verb", ["finetune", "study"])
+def test_layers_that_no_start_has_are_refused_before_numpy_is_imported(verb):
+    """The answer to a wrong word comes in less than a third of a second."""
+    words = {"finetune": ["--layers"], "study": ["--strategies"]}[verb]
+    script = (
+        "import sys; from kerasunet.cli import main\n"
+        f"status = main([{verb!r}, *{words!r}, 'shallow:12'])\n"
+        "print(status, sorted({'numpy', 'cv2', 'h5py', 'keras'} & set(sys.modules)))"
+    )
+    command = [sys.executable, "-c", script]
+    env = counts.environment()
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=True)
+    assert "has 9 blocks, so K must be 1 to 9" in done.stderr
+    assert done.stdout == "2 []\n"
+
+
 @pytest.mark.parametrize("package", DOORS)
 def test_every_public_name_is_there(package):
     door = importlib.import_module(package)

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from kerasunet.cost import Network
+from kerasunet.architecture import NetworkCosts
 from kerasunet.strategies import NetworkLayout, parse
 
 SIZE, BATCH = 16, 2
@@ -18,10 +18,10 @@ GREY_STRATEGIES = ("all", "contracting", "expanding", "shallow:1", "deep:1", "de
 COLOUR_STRATEGIES = ("all", "expanding", "bias", "all-enc1")
 
 
-def _network(shape, image_size=SIZE) -> Network:
+def _network(shape, image_size=SIZE) -> NetworkCosts:
     layout = NetworkLayout.unet(shape["depth"], shape["normalization"])
     numbers = {name: shape[name] for name in ("base_filters", "channels", "classes")}
-    return Network(layout, image_size=image_size, **numbers)
+    return NetworkCosts(layout, image_size=image_size, **numbers)
 
 
 def _model(shape):
@@ -122,12 +122,12 @@ def _multiply_adds(outputs, kernel) -> int:
 
 
 def test_nothing_trained_costs_nothing():
-    network = Network(NetworkLayout.unet())
+    network = NetworkCosts(NetworkLayout.unet())
     assert network.step_cost(frozenset()).total == 0
 
 
 def test_deep_blocks_cost_less_than_shallow_ones_and_all_costs_most():
-    network = Network(NetworkLayout.unet())
+    network = NetworkCosts(NetworkLayout.unet())
     costs = [
         network.step_cost(parse(text).select(network.layout)).total
         for text in ("deep:1", "deep:3", "shallow:3", "contracting", "all")
@@ -144,14 +144,14 @@ def test_deep_blocks_cost_less_than_shallow_ones_and_all_costs_most():
 )
 def test_numbers_out_of_range_are_refused(numbers, message):
     with pytest.raises(ValueError, match=message):
-        Network(NetworkLayout.unet(), **numbers)
+        NetworkCosts(NetworkLayout.unet(), **numbers)
 
 
 def test_the_count_needs_no_tensorflow():
     code = (
-        "import sys; from kerasunet.cost import Network;"
+        "import sys; from kerasunet.architecture import NetworkCosts;"
         "from kerasunet.strategies import NetworkLayout;"
-        "Network(NetworkLayout.unet()).parameters();"
+        "NetworkCosts(NetworkLayout.unet()).parameters();"
         "assert not {'keras', 'numpy'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=300)

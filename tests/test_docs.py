@@ -392,7 +392,7 @@ def test_example_of_a_layout(tmp_path):
 
 
 def test_example_of_an_engine_has_what_engines_have():
-    from kerasunet.inference.engines.runtimes import ONNXRuntime
+    from kerasunet.inference.runtimes import ONNXRuntime
 
     engine = blocks_of(ROOT / "CONTRIBUTING.md", "python")[3]
     signatures = {

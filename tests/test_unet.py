@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from kerasunet import UNet, models
-from kerasunet.architecture import Architecture, plain_copy, rebuilt
+from kerasunet.architecture import Architecture
 from kerasunet.freezing import layout_of
-from kerasunet.network import dtype_policy
+from kerasunet.network import dtype_policy, plain_copy, rebuilt
 
 
 def test_paper_size_network_has_31_million_parameters():

@@ -33,17 +33,16 @@ from kerasunet.adapt.starts import (
     with_new_heads,
 )
 from kerasunet.adapt.survey import MARK, OBJECT_SIDE_OF, Survey, load_cases, survey
-from kerasunet.architecture import plain_copy
 from kerasunet.backend import prepared_backend
 from kerasunet.data.cases import DataSet
 from kerasunet.drawing import write_png
 from kerasunet.files import read_json, write_json, write_text
 from kerasunet.layer_selection.evidence import Evidence
 from kerasunet.models import DataNote, ModelCard
-from kerasunet.network import averaged
+from kerasunet.network import averaged, plain_copy
 from kerasunet.runs.directory import exclusive
 from kerasunet.runs.preparation import with_seen
-from kerasunet.training.prediction import predict
+from kerasunet.training.evaluation import predict
 from kerasunet.training.settings import without_paths
 
 RECORD, ANSWER, WORK = "adapt.json", "answer.json", "work"

@@ -19,8 +19,8 @@ from kerasunet.adapt.settings import FOLDS
 from kerasunet.data.decoding import DecodedCases
 from kerasunet.data.splits import split_cases
 from kerasunet.layer_selection.evidence import GroupedMean, Weighed, weigh
-from kerasunet.layer_selection.trials import Member
-from kerasunet.training.prediction import dice_of_outputs
+from kerasunet.layer_selection.selection import Member
+from kerasunet.training.evaluation import dice_of_masks
 
 THRESHOLDS = (0.3, 0.4, 0.5, 0.6, 0.7)
 USUAL_THRESHOLD = 0.5
@@ -152,7 +152,8 @@ class CrossValidation:
         masks, objects = self.masks(one, fold), self.fits.pictures.objects
         unseen = [n for n in range(len(self.folds)) if n not in folds] or self.outside(fold)
         found = [self._pair(one, fold, other) for other in unseen]
-        return np.mean([dice_of_outputs(p, masks, objects, threshold) for p in found], axis=0)
+        masks_found = [objects.decide(one, threshold) for one in found]
+        return np.mean([dice_of_masks(masks, one, objects) for one in masks_found], axis=0)
 
     def _pair(self, one: Candidate, fold: int, other: int) -> np.ndarray:
         """Predict the cases of a fold by a model that saw neither it nor another one."""

@@ -11,8 +11,12 @@ import numpy as np
 
 from kerasunet.adapt.cross_validation import Chosen, CrossValidation
 from kerasunet.layer_selection.evidence import GroupedMean
-from kerasunet.training.evaluation import Evaluation, evaluate_probabilities, evaluation_of
-from kerasunet.training.prediction import dice_of_outputs
+from kerasunet.training.evaluation import (
+    Evaluation,
+    dice_of_masks,
+    evaluate_probabilities,
+    evaluation_of,
+)
 
 _RESAMPLES = 4000
 _LEAST_ERROR = 0.05
@@ -207,9 +211,10 @@ def learning_curve(validation: CrossValidation, chosen: Chosen) -> LearningCurve
     few, many, groups = [], [], []
     objects = validation.fits.pictures.objects
     for fold, dice in validation.pair_dice(chosen.candidate, chosen.threshold):
-        found = validation.predictions(chosen.candidate, fold)
+        outputs = validation.predictions(chosen.candidate, fold)
+        found = objects.decide(outputs, chosen.threshold)
         masks = validation.masks(chosen.candidate, fold)
-        many += dice_of_outputs(found, masks, objects, chosen.threshold).tolist()
+        many += dice_of_masks(masks, found, objects).tolist()
         few += dice.tolist()
         groups += [validation.groups[key] for key in validation.folds[fold]]
     doublings = math.log2((folds - 1) / (folds - 2))

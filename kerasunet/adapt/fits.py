@@ -23,8 +23,8 @@ from kerasunet.adapt.starts import Pictures, load_start
 from kerasunet.data.decoding import content_digest
 from kerasunet.files import write_atomically
 from kerasunet.strategies import parse
-from kerasunet.training.networks import Network
-from kerasunet.training.prediction import predict
+from kerasunet.training.evaluation import predict
+from kerasunet.training.loop import Network
 from kerasunet.training.settings import to_json
 
 _MOST_NETWORKS = 6

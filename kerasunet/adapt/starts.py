@@ -11,17 +11,17 @@ import keras
 import numpy as np
 
 from kerasunet import models
-from kerasunet.architecture import rebuilt
+from kerasunet.architecture import NetworkCosts
 from kerasunet.data.cases import DataSet
 from kerasunet.data.decoding import DecodedCases, decode
 from kerasunet.data.fingerprints import image_identities, known_images
 from kerasunet.layer_selection.evidence import Nearness
 from kerasunet.layer_selection.selection import nearness_of
 from kerasunet.models import ModelCard
+from kerasunet.network import rebuilt, with_new_head
 from kerasunet.objects import ONE_OBJECT, Objects
 from kerasunet.runs.preparation import has_new_head
-from kerasunet.runs.starting import with_new_head
-from kerasunet.training.prediction import dice_of_outputs, predict
+from kerasunet.training.evaluation import dice_of_masks, predict
 
 SIZES = (192, 256)
 """Further image sizes, where objects are small."""
@@ -148,7 +148,7 @@ def usable_starts(
         ValueError: A file is not the one that its card describes, or all starts are left out.
     """
     sorting = _Sorting(data, image_identities(data.cases), {}, [])
-    for name in names or (*models.starts_for(), *models.marking(data.objects)):
+    for name in names or (*models.starts_for(), *_marking(data.objects)):
         sorting.add(name, models.card(name))
     if not names:
         sorting.replace_seen()
@@ -184,7 +184,7 @@ class _Sorting:
             kind = models.card(one.name).kind_of_image
             if not kind or any(card.kind_of_image == kind for card in self.cards.values()):
                 continue
-            found = [n for n in models.fine_tuned_for(kind) if not self._why_seen(models.card(n))]
+            found = [n for n in _fine_tuned_for(kind) if not self._why_seen(models.card(n))]
             self.cards.update({name: models.card(name) for name in found})
             self.left_out[number] = replace(one, instead=tuple(found))
 
@@ -195,6 +195,36 @@ class _Sorting:
         if not seen and (complete or self.data.name not in (card.data.name, *card.start_data)):
             return ""
         return _why_seen(seen, len(self.data))
+
+
+def _marking(objects: Objects) -> tuple[str, ...]:
+    """Return the registered models that mark these several objects, though not made as starts."""
+    if not objects.several:
+        return ()
+    known = _tunable().items()
+    return tuple(name for name, one in known if one.marked == objects and not one.is_start)
+
+
+def _fine_tuned_for(modality: str) -> tuple[str, ...]:
+    """Return the registered models that were fine-tuned on a kind of image."""
+    known = _tunable().items()
+    return tuple(n for n, one in known if one.kind_of_image == modality and one.is_fine_tuned)
+
+
+def _tunable() -> dict[str, ModelCard]:
+    """Return the cards of registered networks of grey images; averages of several are none."""
+    cards = {name: models.card(name) for name in models.list()}
+    grey = {name: one for name, one in cards.items() if one.architecture.channels == 1}
+    return {name: one for name, one in grey.items() if one.parameters < 2 * _of_one_network(one)}
+
+
+def _of_one_network(card: ModelCard) -> int:
+    """Return how many parameters a single network of the shape on a card has."""
+    shape = card.architecture
+    costs = NetworkCosts(
+        shape.layout(), shape.base_filters, shape.size_multiple, classes=card.classes
+    )
+    return costs.parameters()
 
 
 def _why_seen(seen: Sequence[str], count: int) -> str:
@@ -234,7 +264,8 @@ def evaluate_untouched(name: str, card: ModelCard, pictures: Pictures, size: int
     """Measure what a start that marks the same objects finds in all cases, at one image size."""
     cases = pictures.at(size)
     probabilities = predict(load_start(name, cases.objects), cases.images)
-    dice = dice_of_outputs(probabilities, cases.masks, cases.objects, card.threshold)
+    found = cases.objects.decide(probabilities, card.threshold)
+    dice = dice_of_masks(cases.masks, found, cases.objects)
     return Untouched(
         start=name,
         image_size=size,
@@ -254,7 +285,7 @@ def load_start(name: str, objects: Objects = ONE_OBJECT, seed: int = 0) -> keras
     if not has_new_head(name, objects):
         return start
     keras.utils.set_random_seed(seed)  # Made again, as after an interruption, it is the same head.
-    return with_new_head(start, objects)
+    return with_new_head(start, objects.channels, overlapping=objects.overlapping)
 
 
 def short_name(name: str) -> str:

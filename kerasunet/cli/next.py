@@ -16,8 +16,7 @@ from kerasunet.options import Option
 if TYPE_CHECKING:
     import numpy as np
 
-    from kerasunet.inference.annotation_choice import NextImages
-    from kerasunet.inference.ranking import Ranked
+    from kerasunet.inference.annotation_choice import NextImages, Ranked
 
 _COLUMNS = (
     "rank",

@@ -297,8 +297,7 @@ class _Segmenters:
 
     def __call__(self, image: np.ndarray) -> tuple[Segmentation, np.ndarray]:
         """Return the segmentation and the map of uncertainty."""
-        from kerasunet.inference.segmentation import averaged
-        from kerasunet.inference.uncertainty import uncertainty
+        from kerasunet.inference.segmentation import averaged, uncertainty
 
         found = [segment(image) for segment in self._each]
         probabilities = [one.probability for one in found]

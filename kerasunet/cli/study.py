@@ -16,7 +16,7 @@ from kerasunet.data.augmentation_settings import PRESETS
 from kerasunet.options import Option, declared
 from kerasunet.runs.directory import exclusive
 from kerasunet.strategies import describe_grammar
-from kerasunet.study.plan import STRATEGIES, StudySettings
+from kerasunet.study.plan import STRATEGIES, StudySettings, distinct_strategies
 from kerasunet.training.settings import FinetuneSettings
 
 if TYPE_CHECKING:
@@ -87,6 +87,9 @@ def run_study(options: argparse.Namespace) -> int:
     """
     directory = options.output or Path("runs") / f"study-{Path(options.data).name}"
     settings = _settings(options)
+    if models.is_registered(settings.run.init):  # Of these, the card alone tells what is wrong.
+        layout = models.card(settings.run.init).architecture.layout()
+        distinct_strategies(settings.strategies, layout)
     if settings.run.init != "scratch":
         models.check(settings.run.init)
     with contextlib.nullcontext() if options.plan else exclusive(directory):
@@ -114,7 +117,7 @@ def _run(options: argparse.Namespace, settings: StudySettings, directory: Path) 
 
 def _print_answer(study, final: bool) -> None:
     """Print the answer in words, and make the final model if it is wanted."""
-    from kerasunet.study.report_words import closing
+    from kerasunet.study.report import closing
     from kerasunet.study.results import read_results
     from kerasunet.study.stats import StudyStatistics
 

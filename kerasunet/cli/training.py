@@ -50,10 +50,10 @@ def run_finetune(options: argparse.Namespace) -> int:
     files = runs.RunDirectory(directory)
     if options.save_as is not None:
         models.check_name(options.save_as, None if options.restart else files.model)
-    from kerasunet.runs.preparation import require_trained_head
-
     if options.init or models.is_registered(settings.init):
         _check_layers(settings)
+    from kerasunet.runs.preparation import require_trained_head
+
     prepared = runs.prepare(settings)
     print(shared.describe_data(prepared.data), flush=True)
     if options.init is None:
@@ -91,11 +91,14 @@ def _check_layers(settings: FinetuneSettings) -> None:
     """Find wrong weights and strategies before TensorFlow is imported."""
     architecture = settings.architecture
     if settings.init != "scratch":
-        models.check(settings.init)
+        if not models.is_registered(settings.init):  # Its card may be missing, for it is damaged.
+            models.check(settings.init)
         architecture = models.card(settings.init).architecture
     if not settings.strategy.is_auto:
         for strategy in settings.strategies:
             strategy.select(architecture.layout())
+    if models.is_registered(settings.init):  # Takes longer than all of the above.
+        models.check(settings.init)
 
 
 def _default_directory(settings: FinetuneSettings) -> Path:

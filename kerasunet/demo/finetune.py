@@ -93,15 +93,15 @@ class _Data(_Part):
                     )
                     self.check = gr.Button("Check the folder")
                 self.example = gr.Button("Try it with simulated ultrasound")
-        with gr.Accordion("Which is the object?", open=False), gr.Row():
+        with gr.Accordion("Which are the objects?", open=False), gr.Row():
             self.objects = gr.Textbox(
-                label="Object",
-                placeholder="nodule, or lungs=150,200, or tumor=#ff0000",
-                info="Labels, values or colors that are the object, if there are several",
+                label="Objects",
+                placeholder="nodule, or lungs=150,200 heart=250, or tumor=#ff0000",
+                info="Labels, values or colors that are an object; a space begins another object",
                 elem_id="finetune-objects",
             )
-            self.threshold = gr.Number(
-                None,
+            # A text, since an empty number field is sent as 0 once it has been shown.
+            self.threshold = gr.Textbox(
                 label="Mask threshold",
                 info="Grey level above which a pixel is object, for smoothed masks",
                 elem_id="finetune-threshold",
@@ -128,7 +128,7 @@ class _Data(_Part):
             self.context.models.forget(workspace.folder)
 
     def _open_archive(
-        self, path: str | None, objects: str, threshold: float | None, request: gr.Request
+        self, path: str | None, objects: str, threshold: str | None, request: gr.Request
     ) -> list[Any]:
         self.context.files.keep(request, path)
         archive = Path(path or "")
@@ -137,14 +137,14 @@ class _Data(_Part):
         )
 
     def _open_folder(
-        self, text: str, objects: str, threshold: float | None, request: gr.Request
+        self, text: str, objects: str, threshold: str | None, request: gr.Request
     ) -> list[Any]:
         def check(own: Workspace) -> Report:
             return own.open_data(text.strip(), MaskChoice.of(objects, threshold))
 
         return self._checked(request, check, self.context.require_folders)
 
-    def _choose(self, objects: str, threshold: float | None, request: gr.Request) -> list[Any]:
+    def _choose(self, objects: str, threshold: str | None, request: gr.Request) -> list[Any]:
         return self._checked(request, lambda own: own.choose(MaskChoice.of(objects, threshold)))
 
     def _open_example(self, request: gr.Request) -> list[Any]:

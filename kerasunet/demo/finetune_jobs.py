@@ -18,10 +18,13 @@ from kerasunet.data.archives import unpack
 from kerasunet.data.cases import AnnotatedCase, Case, FileCase
 from kerasunet.data.checking import Report, check
 from kerasunet.data.loading import load
+from kerasunet.data.object_cases import CaseOfObjects
 from kerasunet.demo.visitors import new_folder
 from kerasunet.files import collect_problems
+from kerasunet.objects import Objects
 from kerasunet.options import declared
 from kerasunet.runs.background import BackgroundRun
+from kerasunet.runs.preparation import require_trained_head
 from kerasunet.strategies import parse
 from kerasunet.training.settings import FinetuneSettings, Optimization
 
@@ -42,14 +45,14 @@ _VALIDATIONS = 20
 
 
 class MaskChoice(NamedTuple):
-    """What counts as the object, as `kerasunet.data.load` takes it."""
+    """What counts as the object or the objects, as `kerasunet.data.load` takes it."""
 
     objects: tuple[str, ...] = ()
     mask_threshold: int | None = None
 
     @classmethod
-    def of(cls, objects: str | None, threshold: float | None) -> MaskChoice:
-        """Read the fields of the form.
+    def of(cls, objects: str | None, threshold: str | float | None) -> MaskChoice:
+        """Read the fields of the form; empty ones choose nothing.
 
         Raises:
             ValueError: A quote is not closed, or the threshold is no grey level.
@@ -58,9 +61,10 @@ class MaskChoice(NamedTuple):
             texts = tuple(shlex.split(objects or ""))
         except ValueError:
             raise ValueError(f"{objects}: a quote is not closed") from None
-        if threshold is not None and not (0 <= threshold < 255 and threshold == int(threshold)):
-            raise ValueError(f"{threshold:g}: the threshold is a whole grey level from 0 to 254")
-        return cls(texts, None if threshold is None else int(threshold))
+        level = "" if threshold is None else str(threshold).strip()
+        if level and not (level.isdecimal() and int(level) < 255):
+            raise ValueError(f"{level}: the threshold is a whole grey level from 0 to 254")
+        return cls(texts, int(level) if level else None)
 
 
 def settings(
@@ -85,10 +89,10 @@ def settings(
         choice: What counts as the object.
 
     Raises:
-        ValueError: Data, strategy or numbers cannot be used.
+        ValueError: Data, strategy or numbers cannot be used, or a new head would never be trained.
         FileNotFoundError: There is no such model.
     """
-    source = _checked_source(report)
+    source, objects = _checked(report)
     architecture = models.card(init).architecture
     parsed = parse(strategy)
     if not parsed.is_auto:
@@ -100,7 +104,7 @@ def settings(
         validate_every=max(1, steps // _VALIDATIONS),
         learning_rate=learning_rate,
     )
-    return replace(
+    wanted = replace(
         usual,
         layers=parsed,
         init=init,
@@ -109,6 +113,8 @@ def settings(
         image_size=image_size,
         optimization=optimization,
     )
+    require_trained_head(wanted, objects)
+    return wanted
 
 
 def adapt_settings(report: Report | None, budget: str, *, choice: MaskChoice) -> AdaptSettings:
@@ -117,16 +123,17 @@ def adapt_settings(report: Report | None, budget: str, *, choice: MaskChoice) ->
     Raises:
         ValueError: The data cannot be used.
     """
-    return AdaptSettings(data=_checked_source(report), budget=budget, **choice._asdict())
+    source, _ = _checked(report)
+    return AdaptSettings(data=source, budget=budget, **choice._asdict())
 
 
-def _checked_source(report: Report | None) -> str:
-    """Return where checked data are; refuse those in which the check found errors."""
+def _checked(report: Report | None) -> tuple[str, Objects]:
+    """Return where checked data are, and their objects; refuse data with errors."""
     if report is None:
         raise ValueError("there are no images yet: give a zip file and wait for the check")
     if report.data is None or report.counts()["error"]:
         raise ValueError("the data has errors: correct them and check again")
-    return report.source
+    return report.source, report.data.objects
 
 
 @dataclass(eq=False)
@@ -289,6 +296,8 @@ def _files_of(case: Case) -> tuple[Path, ...]:
         return case.image, *case.masks
     if isinstance(case, AnnotatedCase):
         return (case.image,)
+    if isinstance(case, CaseOfObjects):
+        return tuple(path for part in case.parts for path in _files_of(part))
     raise ValueError(f"{case.key}: not a case in files")
 
 

@@ -118,14 +118,14 @@ def pictures_html(progress: Progress) -> str:
 
 
 def result_html(summary_: dict[str, Any]) -> str:
-    """Return HTML: Dice on the held-out images before and after, and what trained."""
-    before, after = summary_["before"], summary_["after"]
-    test = summary_["split"]["test"]
-    rows = [("before", before), ("after", after)]
+    """Return HTML: Dice on the held-out images before and after, and what trained.
+
+    Where there are several objects, each has its lines, above those of their mean.
+    """
     cells = "".join(
-        f"<tr><th scope=row>{name}</th><td>{found['dice']['mean']:.3f}</td>"
-        f"<td>{_interval(found['dice'])}</td><td>{found['missed']} of {test}</td></tr>"
-        for name, found in rows
+        f"<tr><th scope=row>{escape(name)}</th><td>{found['dice']['mean']:.3f}</td>"
+        f"<td>{_interval(found['dice'])}</td><td>{found['missed']} of {count}</td></tr>"
+        for name, found, count in _lines(summary_)
     )
     warning = ""
     if summary_["constant_prediction"]:
@@ -138,6 +138,15 @@ def result_html(summary_: dict[str, Any]) -> str:
         "<th scope=col>Dice</th><th scope=col>95 % interval</th><th scope=col>Missed</th></tr>"
         f"</thead><tbody>{cells}</tbody></table></div>"
     )
+
+
+def _lines(summary_: dict[str, Any]) -> list[tuple[str, dict[str, Any], int]]:
+    """Return name, metrics, and how many objects could be missed, for each line of the result."""
+    times, test = ("before", "after"), summary_["split"]["test"]
+    names = [*(summary_["after"].get("objects") or ())]
+    each = [(f"{n}, {t}", summary_[t]["objects"][n], test) for n in names for t in times]
+    mean = "mean, " if names else ""
+    return [*each, *((mean + t, summary_[t], test * max(len(names), 1)) for t in times)]
 
 
 def _trained(summary_: dict[str, Any]) -> str:

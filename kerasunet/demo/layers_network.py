@@ -9,8 +9,7 @@ from functools import cached_property
 from typing import Any
 
 from kerasunet import models
-from kerasunet.architecture import Architecture
-from kerasunet.cost import Network
+from kerasunet.architecture import Architecture, NetworkCosts
 from kerasunet.strategies import NetworkLayout, StrategyError, WeightRef, name_of, parse
 from kerasunet.training.settings import FinetuneSettings
 
@@ -105,7 +104,7 @@ class Start:
 
     init: str
     architecture: Architecture
-    network: Network
+    network: NetworkCosts
 
     @property
     def layout(self) -> NetworkLayout:
@@ -179,7 +178,7 @@ def start_from(init: str, image_size: int, scratch: Architecture) -> Start:
         ValueError: A number is out of range, or the network cannot take images of this size.
     """
     shape = scratch if init == SCRATCH else models.card(init).architecture
-    network = Network(
+    network = NetworkCosts(
         shape.layout(),
         base_filters=shape.base_filters,
         image_size=image_size,

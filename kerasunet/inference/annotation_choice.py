@@ -1,10 +1,16 @@
-"""Which images of a folder to annotate next: what models see in each, and the order then."""
+"""Which images of a folder to annotate next: undecided ones first, no two of them alike.
+
+The next image is the one whose gain, times its distance from the nearest one chosen before, is
+largest (k-center, as in Sener and Savarese, Active Learning for Convolutional Neural Networks: A
+Core-Set Approach, ICLR 2018, here weighted by uncertainty).
+"""
 
 from __future__ import annotations
 
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -14,12 +20,12 @@ from kerasunet import models as saved_models
 from kerasunet.data import layouts
 from kerasunet.data.cases import AnnotatedCase, Case, FileCase, UnannotatedCase, file_stem
 from kerasunet.data.decoding import resize_image
-from kerasunet.data.groups import match_groups
+from kerasunet.data.groups import find_near_duplicates, group, match_groups, thumbnail
 from kerasunet.data.layouts.folders import images_alone
 from kerasunet.data.layouts.manifest import MANIFESTS
 from kerasunet.data.layouts.pairing import image_files, json_files, masks_by_name, pair_annotated
 from kerasunet.data.readers import count_frames, read_image
-from kerasunet.inference.ranking import Look, PoolImage, Ranked, rank
+from kerasunet.inference.segmentation import disagreement, entropy, over_objects
 from kerasunet.inference.segmenter import SideBySide
 
 if TYPE_CHECKING:
@@ -27,6 +33,8 @@ if TYPE_CHECKING:
 
 _INNERMOST = "bottleneck_"
 _POOLED = 2  # Rows and columns of the grid over which features are averaged.
+_MEANT = 0.05  # Below this probability, to every model, a pixel is surely background.
+_FEWEST = 0.01  # Share of the pixels that counts in any case, the likeliest ones.
 
 
 class Pool(NamedTuple):
@@ -66,7 +74,7 @@ def next_images(
     """Rank the images of a pool by what a model would learn from their annotation.
 
     The gain of an image is the disagreement of the models, such as those of several folds or
-    strategies, or the entropy of a single one; see `kerasunet.inference.ranking`.
+    strategies, or the entropy of a single one; see `rank`.
 
     Args:
         models: Names of registered models or paths of `.keras` files, each once.
@@ -108,16 +116,7 @@ def _looks(
 
 
 class Looker:
-    """Looks at images with one model or several.
-
-    Args:
-        models: Names of registered models or paths of `.keras` files, each once.
-        engine: As in `kerasunet.Segmenter`.
-
-    Raises:
-        FileNotFoundError: There is no such model, or it has no card.
-        ValueError: A model file cannot be trusted or loaded, or the engine is not installed.
-    """
+    """Looks at images with one model or several; arguments and errors are as in `next_images`."""
 
     def __init__(self, models: Sequence[str | os.PathLike], engine: str = "auto"):
         self._segment = SideBySide(models, engine)
@@ -193,8 +192,7 @@ def pool_of(folder: Path, group_pattern: str | None = None) -> Pool:
     if not unannotated:
         raise FileNotFoundError(f"{folder}: every image has a mask; nothing is left to annotate")
     images = [frame for case in unannotated for frame in _frames(case)]
-    known = [_annotated(case) for case in annotated]
-    return Pool(_grouped(images, group_pattern), known)
+    return Pool(_grouped(images, group_pattern), [_annotated(case) for case in annotated])
 
 
 def _alone(folder: Path) -> list[UnannotatedCase]:
@@ -240,3 +238,160 @@ def _grouped(images: list[PoolImage], pattern: str | None) -> list[PoolImage]:
     return [
         image._replace(group=f"patient-{name}") for image, name in zip(images, names, strict=True)
     ]
+
+
+class PoolImage(NamedTuple):
+    """An image that may be annotated.
+
+    Attributes:
+        key: Its unique name, for tables.
+        group: Its patient, or the key where it has no other.
+        path: Its file.
+        frame: Which frame of it, from 0; `None` where it has no other.
+    """
+
+    key: str
+    group: str
+    path: Path
+    frame: int | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Look:
+    """What models see in an image.
+
+    Attributes:
+        disagreement: Of several models, in bits, the mean over the pixels that any of them may
+            mean; 0 of a single model.
+        entropy: Of the models' mean, likewise.
+        features: What tells images apart, float32, `(features,)`.
+        thumbnail: What near-duplicates are found by, uint8, `(64, 64)`.
+    """
+
+    disagreement: float
+    entropy: float
+    features: np.ndarray
+    thumbnail: np.ndarray
+
+    @classmethod
+    def of(cls, probabilities: Sequence[np.ndarray], features: np.ndarray, image: np.ndarray):
+        """Sum up what models say of an image.
+
+        Args:
+            probabilities: Of the foreground, of each model, `(height, width)`, or of several
+                objects `(objects, height, width)`.
+            features: What tells images apart, of any length.
+            image: The image, `(height, width[, 3])`, 0 to 255.
+        """
+        likeliest = over_objects(np.max(probabilities, axis=0))
+        least = min(_MEANT, float(np.quantile(likeliest, 1 - _FEWEST)))
+        meant = likeliest >= least
+        return cls(
+            float(over_objects(disagreement(probabilities))[meant].mean()),
+            float(over_objects(entropy(np.mean(probabilities, axis=0)))[meant].mean()),
+            np.asarray(features, np.float32).ravel(),
+            thumbnail(image),
+        )
+
+
+class Ranked(NamedTuple):
+    """An image in its place.
+
+    Attributes:
+        image: The image.
+        score: Gain times distance, by which it was chosen.
+        gain: Disagreement of several models, or entropy of one, in bits.
+        disagreement: As in `Look`.
+        entropy: As in `Look`.
+        distance: From the nearest image that was chosen before or is annotated, 0 to 1; 1 where
+            there is none.
+    """
+
+    image: PoolImage
+    score: float
+    gain: float
+    disagreement: float
+    entropy: float
+    distance: float
+
+
+def rank(
+    images: Sequence[PoolImage],
+    looks: Sequence[Look],
+    number: int,
+    *,
+    annotated: Sequence[Look] = (),
+    one_per_group: bool = False,
+    by_disagreement: bool = True,
+) -> list[Ranked]:
+    """Choose images to annotate next, the most useful first.
+
+    An image that shows the same as an annotated one, or as one chosen before, is not chosen.
+
+    Args:
+        images: The images that may be annotated.
+        looks: What models see in each.
+        number: How many are wanted.
+        annotated: What models see in images that are annotated.
+        one_per_group: Choose no more than one of a group.
+        by_disagreement: Whether the gain is the disagreement, or the entropy.
+
+    Returns:
+        As many as are wanted, or fewer where all others show the same.
+    """
+    if not images:
+        return []
+    gains = np.array([one.disagreement if by_disagreement else one.entropy for one in looks])
+    distances = _Distances([*looks, *annotated])
+    shown = _shown(looks, annotated)
+    taken = {shown[len(images) + index] for index in range(len(annotated))}
+    distances.add(*range(len(images), len(shown)))
+    chosen: list[Ranked] = []
+    groups: set[str] = set()
+    while len(chosen) < number:
+        free = [
+            index
+            for index, image in enumerate(images)
+            if shown[index] not in taken and not (one_per_group and image.group in groups)
+        ]
+        if not free:
+            break
+        scores = gains * distances.nearest[: len(images)]
+        best = max(free, key=scores.__getitem__)  # The first of equals.
+        chosen.append(_ranked(images[best], looks[best], gains[best], distances.nearest[best]))
+        taken.add(shown[best])
+        groups.add(images[best].group)
+        distances.add(best)
+    return chosen
+
+
+def _ranked(image: PoolImage, look: Look, gain: float, distance: float) -> Ranked:
+    values = (gain * distance, gain, look.disagreement, look.entropy, distance)
+    return Ranked(image, *map(float, values))
+
+
+def _shown(looks: Sequence[Look], annotated: Sequence[Look]) -> list[str]:
+    """Return a name of what each image shows: near-duplicates have the same."""
+    thumbnails = [one.thumbnail for one in (*looks, *annotated)]
+    return group([str(index) for index in range(len(thumbnails))], find_near_duplicates(thumbnails))
+
+
+class _Distances:
+    """How far each image is from the nearest of those that were added.
+
+    Features are compared by the angle between their differences from the mean: 0 for the same
+    direction, 1 for opposite ones.
+    """
+
+    def __init__(self, looks: Sequence[Look]):
+        features = np.stack([one.features for one in looks]).astype(np.float64)
+        features -= features.mean(axis=0)
+        norms = np.linalg.norm(features, axis=1, keepdims=True)
+        self._features = features / np.where(norms > 0, norms, 1)
+        self.nearest = np.ones(len(looks))
+
+    def add(self, *indices: int) -> None:
+        """Take images as chosen."""
+        for index in indices:
+            angles = (1 - self._features @ self._features[index]) / 2
+            self.nearest = np.minimum(self.nearest, np.clip(angles, 0, 1))

@@ -20,7 +20,10 @@ if TYPE_CHECKING:
         relative_gradient_norms as relative_gradient_norms,
         scores as scores,
     )
-    from kerasunet.layer_selection.selection import Choice as Choice, choose as choose
-    from kerasunet.layer_selection.trials import TrialListener as TrialListener
+    from kerasunet.layer_selection.selection import (
+        Choice as Choice,
+        TrialListener as TrialListener,
+        choose as choose,
+    )
 else:
     __getattr__, __dir__, __all__ = lazy_members(__name__)

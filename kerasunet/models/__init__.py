@@ -16,8 +16,8 @@ if TYPE_CHECKING:
         RecordedEvaluation as RecordedEvaluation,
     )
     from kerasunet.models.model_card import ModelCard as ModelCard, versions as versions
-    from kerasunet.models.pushing import push as push
     from kerasunet.models.registry import (
+        NATURAL as NATURAL,
         card as card,
         check as check,
         check_name as check_name,
@@ -25,20 +25,18 @@ if TYPE_CHECKING:
         folder as folder,
         is_registered as is_registered,
         list as list,
-        load as load,
-        load_weights_into as load_weights_into,
+        push as push,
         record as record,
         register as register,
-        save as save,
-        save_weights as save_weights,
-    )
-    from kerasunet.models.starts import (
-        NATURAL as NATURAL,
-        fine_tuned_for as fine_tuned_for,
-        marking as marking,
         seen_images as seen_images,
         start_for as start_for,
         starts_for as starts_for,
+    )
+    from kerasunet.models.saving import (
+        load as load,
+        load_weights_into as load_weights_into,
+        save as save,
+        save_weights as save_weights,
     )
     from kerasunet.models.verification import (
         checked_model as checked_model,

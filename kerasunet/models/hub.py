@@ -1,27 +1,44 @@
-"""Models of others: repositories of the Hugging Face Hub, such as `hf://owner/name`.
+"""Models of others and for others: repositories of the Hugging Face Hub, `hf://owner/name`.
 
-A repository holds `model.keras` and its card `model.json`, which are verified as any file is. The
-environment variable `HF_ENDPOINT` names another server than huggingface.co.
+A repository holds `model.keras` and its card `model.json`, from which this package loads it,
+verified as any file is; the same model unpacked, which `keras.saving.load_model("hf://owner/name")`
+opens; and a README with the terms of the training data. The environment variable `HF_ENDPOINT`
+names another server than huggingface.co.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import tempfile
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from kerasunet.models.model_card import MOST_BYTES as MOST_BYTES_OF_CARD
-from kerasunet.models.verification import MOST_BYTES, first_line
+from kerasunet.data.layouts import PUBLISHED
+from kerasunet.files import write_atomically
+from kerasunet.metrics import METRICS
+from kerasunet.models.model_card import MOST_BYTES as MOST_BYTES_OF_CARD, ModelCard, read_card
+from kerasunet.models.verification import CONFIG, METADATA, MOST_BYTES, WEIGHTS, first_line
 
 SCHEME = "hf://"
 FILE, CARD = "model.keras", "model.json"
 _PART = r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}"
 _ADDRESS = re.compile(rf"hf://({_PART}/{_PART})(?:@([A-Za-z0-9][A-Za-z0-9._/-]{{0,99}}))?")
 _KEPT = 16
+_README = "README.md"
+_FORBIDDEN = re.compile(
+    r"redistribution[^;.]*\b(prohibited|forbidden|not (permitted|allowed))|\bno redistribution|"
+    r"\b(may|must) not be (re)?distributed|not for (re)?distribution",
+    re.IGNORECASE,
+)
+_UNSTATED = re.compile(r"\s*|.*\b(not|none) stated\b.*", re.IGNORECASE | re.DOTALL)
+_LICENSE = "terms-of-the-training-data"
+_OWN = {FILE, CARD, _README, CONFIG, METADATA, WEIGHTS}
 
 
 class Address(NamedTuple):
@@ -162,3 +179,179 @@ def _reason(error: Exception) -> str:
     if status in (401, 403):
         return "not allowed; log in (hf auth login) with the right to write there"
     return first_line(error)
+
+
+def check_place(to: str | os.PathLike, card: ModelCard, *, despite_terms: bool) -> None:
+    """Refuse a place that a model cannot be pushed to; errors are those of `models.push`."""
+    if is_address(to):
+        _require_permitted(os.fspath(to), card, despite_terms)
+    else:
+        _require_own(Path(to).expanduser(), card)
+
+
+def write_repository(
+    to: str | os.PathLike, file: Path, card: ModelCard, *, private: bool = False
+) -> str:
+    """Write a model as a repository: into a folder, or at an address.
+
+    Args:
+        to: The folder or address, as `check_place` let it pass.
+        file: The model file.
+        card: Its card, which names no other registered model: nobody else may have that.
+        private: Whether a new repository is to be seen by its owner alone.
+
+    Returns:
+        The folder or the web address.
+    """
+    contents = _contents(file, card, address=os.fspath(to) if is_address(to) else "")
+    if is_address(to):
+        return _upload(os.fspath(to), contents, private=private)
+    folder = Path(to).expanduser()
+    for name, content in contents.items():
+        write_atomically(folder / name, partial(_write, content=content))
+    return str(folder)
+
+
+def _write(path: Path, *, content: bytes) -> None:
+    path.write_bytes(content)
+
+
+def _require_permitted(text: str, card: ModelCard, despite_terms: bool) -> None:
+    address = Address.parse(text)
+    if address.revision:
+        raise ValueError(f"{text}: a push makes a new revision; leave out @{address.revision}")
+    if (names := forbidding(card)) and not despite_terms:
+        raise ValueError(
+            f"{text}: the terms of {', '.join(names)} forbid redistribution, and {card.name} was "
+            "trained on it; push to a folder, or, with the permission of those who own the data, "
+            "give --despite-terms"
+        )
+
+
+def _contents(copy: Path, card: ModelCard, *, address: str) -> dict[str, bytes]:
+    """Return what a repository holds, by name; the model file last."""
+    with zipfile.ZipFile(copy) as archive:
+        unpacked = {name: archive.read(name) for name in (CONFIG, METADATA, WEIGHTS)}
+    with told(address or card.name, "described"):
+        readme = readme_of(card, library(), address)
+    return {
+        _README: readme.encode(),
+        CARD: json.dumps(card.to_json(), indent=2, ensure_ascii=False).encode(),
+        **unpacked,
+        FILE: copy.read_bytes(),
+    }
+
+
+def _require_own(folder: Path, card: ModelCard) -> None:
+    """Refuse a folder that holds anything but an earlier push of the same model."""
+    if folder.exists() and not folder.is_dir():
+        raise FileExistsError(f"{folder}: is a file; give a folder")
+    found = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    if not found:
+        return
+    if not found <= _OWN or CARD not in found or read_card(folder / CARD).sha256 != card.sha256:
+        raise FileExistsError(
+            f"{folder}: holds something else than this model; give a new or empty folder"
+        )
+
+
+def _upload(text: str, contents: dict[str, bytes], *, private: bool) -> str:
+    hub, address = library(), Address.parse(text)
+    with tempfile.TemporaryDirectory() as folder, told(text, "pushed"):
+        for name, content in contents.items():
+            (Path(folder) / name).write_bytes(content)
+        api = hub.HfApi(library_name="kerasunet")
+        place = api.create_repo(address.repository, private=private or None, exist_ok=True)
+        api.upload_folder(
+            repo_id=address.repository,
+            folder_path=folder,
+            commit_message="Model of kerasunet",
+        )
+    return str(place)
+
+
+def terms_of(card: ModelCard) -> dict[str, str]:
+    """Return the terms of each data set that a model or its start was trained on, by name.
+
+    They are empty where nothing is known of them.
+    """
+    known = {name: terms for name, (terms, _) in PUBLISHED.items()}
+    others = {name: known.get(name, "") for name in card.start_data}
+    return {**others, card.data.name: card.data.terms}
+
+
+def forbidding(card: ModelCard) -> list[str]:
+    """Return the data sets whose terms forbid redistribution."""
+    return [name for name, terms in terms_of(card).items() if _FORBIDDEN.search(terms)]
+
+
+def readme_of(card: ModelCard, library: Any, address: str = "") -> str:
+    """Return the README.
+
+    Args:
+        card: The model's card.
+        library: The module `huggingface_hub`, which writes the header.
+        address: Of the repository; empty for a folder.
+    """
+    header = library.ModelCardData(
+        library_name="keras",
+        pipeline_tag="image-segmentation",
+        license="other",
+        license_name=_LICENSE,
+        license_link="README.md",
+        tags=_tags(card),
+        model_name=card.name,
+        eval_results=_results(card, library),
+    )
+    text = card.to_markdown().replace(
+        f'keras.models.load_model("saved_models/{card.weights_of or card.name}.keras")',
+        f'keras.saving.load_model("{address or "model.keras"}")',
+    )
+    heading, _, rest = text.partition("\n")
+    yaml = header.to_yaml().strip()
+    return "\n".join(["---", yaml, "---", "", heading, "", *_terms(card), rest.lstrip("\n")])
+
+
+def _tags(card: ModelCard) -> list[str]:
+    return [
+        *("kerasunet", "u-net", "segmentation", "medical-imaging"),
+        *([card.kind_of_image] if card.kind_of_image else []),
+    ]
+
+
+def _results(card: ModelCard, library: Any) -> list[Any]:
+    return [
+        library.EvalResult(
+            task_type="image-segmentation",
+            dataset_type=evaluation.data.name,
+            dataset_name=evaluation.data.name,
+            metric_type=name,
+            metric_name=metric.label,
+            metric_value=round(float(evaluation.metrics[name]["mean"]), 4),
+        )
+        for evaluation in (card.held_out, *card.evaluations)
+        if not evaluation.mirrored  # The header tells one result for a data set.
+        for name, metric in METRICS.items()
+    ]
+
+
+def _terms(card: ModelCard) -> list[str]:
+    lines = ["## Terms", ""]
+    if names := forbidding(card):
+        lines += [
+            f"> **The terms of {', '.join(names)}, which these weights were learned from, forbid "
+            "redistribution. Do not pass them on without the permission of the owners.**",
+            "",
+        ]
+    lines += [
+        "The weights were learned from the data below and are under the terms of these data, not "
+        "under the license of the code that trained them.",
+        "",
+    ]
+    for name, terms in terms_of(card).items():
+        unstated = _UNSTATED.fullmatch(terms)
+        note = " **Nobody has said whether models trained on it may be passed on.**" * bool(
+            unstated
+        )
+        lines.append(f"- `{name}`: {terms or 'not known'}.{note}")
+    return [*lines, ""]

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from kerasunet.architecture import Architecture
 from kerasunet.data.modality_names import modality_of
-from kerasunet.files import sha256, write_json, write_text
+from kerasunet.files import write_json, write_text
 from kerasunet.models.card_text import lines_of
 from kerasunet.models.json_fields import (
     COUNT,
@@ -39,7 +39,6 @@ from kerasunet.objects import ONE_OBJECT, Objects
 
 MOST_BYTES = 4 << 20
 _REMEDY, _FAULTS_SHOWN = "restore it from its source", 5
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
 _MOST_FILTERS, _DEEPEST = 2048, 8
 
 
@@ -298,50 +297,6 @@ def asked_layers(settings: Mapping[str, Any]) -> str:
         settings: Its settings, as in a card or a `summary.json`.
     """
     return " ".join(settings.get("unfreeze") or [str(settings["layers"])])
-
-
-def require_free_name(folder: Path, name: str, path: Path | None) -> None:
-    """Refuse a name that cannot be given to a model in a folder of models.
-
-    Args:
-        folder: The folder.
-        name: The name.
-        path: Where that model is; one that is there may have been given the name before.
-
-    Raises:
-        FileExistsError: Another model has this name.
-        ValueError: It is empty, too long, a path, or has characters that file systems differ on.
-    """
-    if not _NAME.fullmatch(name):
-        raise ValueError(
-            f"{name!r} is not a valid model name; a name has up to 100 letters, digits and ._+- "
-            "and starts with a letter or digit"
-        )
-    taken = folder / f"{name}.keras"
-    if not taken.exists() and not taken.with_suffix(".json").exists():
-        return
-    if path is None or not _is_the_same(path, taken):
-        raise FileExistsError(
-            f"{taken}: is registered already, and is another model; choose another name, or "
-            "remove that model first"
-        )
-
-
-def _is_the_same(path: Path, taken: Path) -> bool:
-    """Whether a model has been registered before, wholly or, by a command that was killed, not."""
-    if path.is_file() and taken.is_file() and not taken.with_suffix(".json").exists():
-        return sha256(path) == sha256(taken)
-    facts = _facts(path)
-    return facts is not None and facts == _facts(taken)
-
-
-def _facts(path: Path) -> ModelCard | None:
-    """Return what a card says of a model however and wherever it is stored; `None` without one."""
-    path = path.with_suffix(".json")
-    if not path.is_file():
-        return None
-    card = read_card(path)
-    return replace(card, name="", storage="", sha256="", evaluations=(), unknown={})
 
 
 def versions() -> dict[str, str]:

@@ -1,34 +1,32 @@
-"""The registry: models by name or path, their cards and digests, and what may be registered.
+"""The registry: models by name or path, their cards and digests, and which of them are starts.
 
-Only files with the digest on their card are used by name, other files by an explicit path.
+Only files with the digest on their card are used by name, other files by an explicit path. Nothing
+here needs Keras.
 """
 
 from __future__ import annotations
 
+import io
 import os
-import warnings
+import re
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kerasunet.architecture import Architecture, is_overlapping, plain_copy
 from kerasunet.files import sha256, write_atomically
-from kerasunet.models.half_precision import write_half_precision
-from kerasunet.models.model_card import (
-    ModelCard,
-    RecordedEvaluation,
-    read_card,
-    require_free_name,
-    versions,
-    write_card,
-)
-from kerasunet.models.verification import checked_model, checked_weights, first_line, other_digest
+from kerasunet.models.model_card import ModelCard, RecordedEvaluation, read_card, write_card
+from kerasunet.models.verification import WEIGHTS, checked_model, other_digest
 
 if TYPE_CHECKING:
-    import keras
+    import h5py
+
+NATURAL = "natural"
+"""The start that serves any kind of image."""
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
+_LARGEST_HALF = 65504.0
 
 
 def folder() -> Path:
@@ -148,14 +146,84 @@ def register(path: str | os.PathLike, name: str, half_precision: bool = False) -
     return target
 
 
+def push(
+    name_or_path: str | os.PathLike,
+    to: str | os.PathLike,
+    *,
+    private: bool = False,
+    despite_terms: bool = False,
+) -> str:
+    """Write a model as a repository of the Hugging Face Hub: into a folder, or there.
+
+    Args:
+        name_or_path: A registered model or a `.keras` file with its card.
+        to: A folder, or `hf://owner/name`.
+        private: Whether a new repository is to be seen by its owner alone.
+        despite_terms: Push although terms of the training data forbid redistribution; the README
+            says so.
+
+    Returns:
+        The folder or the web address.
+
+    Raises:
+        FileExistsError: The folder holds something else.
+        FileNotFoundError: There is no such model, or it has no card.
+        ValueError: The file is not the one that its card describes, or the terms of the training
+            data forbid redistribution, or the address is none, or the extra `hub` is not installed.
+        OSError: The Hub cannot be reached, or refuses.
+    """
+    from kerasunet.models import hub
+
+    known = card(name_or_path)
+    hub.check_place(to, known, despite_terms=despite_terms)
+    seen, complete = seen_images(known)
+    if complete:  # Else those that the cards of its starts do list are kept by name.
+        known = replace(known, seen=tuple(sorted(seen)), seen_by=())
+    with checked_copy(name_or_path) as (_, copy):
+        return hub.write_repository(to, copy, replace(known, weights_of=""), private=private)
+
+
 def check_name(name: str, path: Path | None = None) -> None:
-    """Refuse a name that the model in `path`, which need not be there yet, cannot be given.
+    """Refuse a name that a model cannot be given.
+
+    Args:
+        name: The name.
+        path: Where the model is, or will be; one that is there may have been given the name before.
 
     Raises:
         FileExistsError: Another model is registered under it.
         ValueError: It is empty, too long, a path, or has characters that file systems differ on.
     """
-    require_free_name(folder(), name, path)
+    if not _NAME.fullmatch(name):
+        raise ValueError(
+            f"{name!r} is not a valid model name; a name has up to 100 letters, digits and ._+- "
+            "and starts with a letter or digit"
+        )
+    taken = folder() / f"{name}.keras"
+    if not taken.exists() and not taken.with_suffix(".json").exists():
+        return
+    if path is None or not _is_the_same(path, taken):
+        raise FileExistsError(
+            f"{taken}: is registered already, and is another model; choose another name, or "
+            "remove that model first"
+        )
+
+
+def _is_the_same(path: Path, taken: Path) -> bool:
+    """Whether a model has been registered before, wholly or, by a command that was killed, not."""
+    if path.is_file() and taken.is_file() and not taken.with_suffix(".json").exists():
+        return sha256(path) == sha256(taken)
+    facts = _facts(path)
+    return facts is not None and facts == _facts(taken)
+
+
+def _facts(path: Path) -> ModelCard | None:
+    """Return what a card says of a model however and wherever it is stored; `None` without one."""
+    path = path.with_suffix(".json")
+    if not path.is_file():
+        return None
+    card = read_card(path)
+    return replace(card, name="", storage="", sha256="", evaluations=(), unknown={})
 
 
 def record(name_or_path: str | os.PathLike, evaluation: RecordedEvaluation) -> Path:
@@ -237,134 +305,93 @@ def _verified(path: Path, required: bool) -> str:
     return found
 
 
-def load(name_or_path: str | os.PathLike) -> keras.Model:
-    """Load a registered model by name, or another `.keras` file by its path.
-
-    The digest in the card is verified before anything is loaded; a registered model needs a card.
-    A file with anything but a U-Net of Keras' own layers in it is refused before Keras sees it,
-    and Keras' safe mode is always on: a file cannot bring code.
+def starts_for(modality: str = "") -> tuple[str, ...]:
+    """Return the names of the registered starts: those for a modality first, `natural` last.
 
     Args:
-        name_or_path: A name that `list()` gives, the path of a `.keras` file, or `hf://owner/name`.
+        modality: `"ultrasound"`, `"xray"`, `"photograph"`, or empty for all.
+    """
+    found = {name: one for name in list() if (one := card(name)).is_start}
+    fitting = [n for n, one in found.items() if modality in ("", one.kind_of_image)]
+    return (*(n for n in fitting if n != NATURAL), *(n for n in list() if n == NATURAL))
+
+
+def start_for(modality: str | None) -> str:
+    """Return the start that fits a modality: that of its name, else the first, else `natural`."""
+    found = starts_for(modality) if modality else ()
+    return modality if modality in found else (*found, NATURAL)[0]
+
+
+def seen_images(known: ModelCard) -> tuple[frozenset[str], bool]:
+    """Return which images a model and its starts have seen, and whether these are all.
+
+    Args:
+        known: The card of the model.
 
     Returns:
-        The model, uncompiled, all weights set to train.
-
-    Raises:
-        FileNotFoundError: There is no such model.
-        ValueError: The file is not the one that its card describes, or not a U-Net that Keras
-            can load.
+        As `ModelCard.seen` has them, those of the registered models in `ModelCard.seen_by`
+        included; and whether each of those has a card that lists images.
     """
-    with checked_copy(name_or_path) as (path, copy):
-        import keras
-
-        try:
-            model = keras.models.load_model(copy, compile=False, safe_mode=True)
-        except Exception as error:
-            reason = first_line(error).replace(str(copy), path.name)
-            raise ValueError(f"{path}: not a loadable Keras model ({reason})") from error
-    if any(isinstance(layer, keras.layers.LayerNormalization) for layer in model.layers):
-        return plain_copy(model)  # As version 0.1.0 saved it; it would not survive HDF5.
-    model.trainable = True
-    return model
+    seen, complete = frozenset(known.seen), True
+    for name in known.seen_by:
+        found: frozenset[str] = frozenset()
+        if is_registered(name):
+            found, complete_start = seen_images(card(name))
+            complete = complete and complete_start
+        seen, complete = seen | found, complete and bool(found)
+    return seen, complete
 
 
-def load_weights_into(model: keras.Model, weights: str | os.PathLike) -> None:
-    """Set a model's weights from a registered model, a `.keras` file or a `.weights.h5` file.
+def write_half_precision(source: Path, target: Path) -> None:
+    """Copy a `.keras` file with its float32 weights stored as compressed float16.
 
     Args:
-        model: A U-Net of the same architecture. Where only the number of classes differs, the
-            `head` of a `.keras` file is left out.
-        weights: Name or path.
+        source: A `.keras` file, as `model.save` writes it.
+        target: The file to write, atomically.
 
     Raises:
-        FileNotFoundError: There is no such model.
-        ValueError: The architecture differs; the message names the first layer that does.
+        ValueError: A weight is too large for half precision (above 65504) or not finite.
     """
-    if os.fspath(weights).endswith(WEIGHT_SUFFIX):
-        _load_h5(model, Path(weights))
-        return
-    source = load(weights)
-    given = {layer.name: layer for layer in source.layers if layer.weights}
-    wanted = {layer.name: layer for layer in model.layers if layer.weights}
-    _require_same_layers(weights, given, wanted)
-    for name, layer in wanted.items():
-        shapes = [tuple(array.shape) for array in layer.weights]
-        found = [tuple(array.shape) for array in given[name].weights]
-        if shapes == found:
-            layer.set_weights(given[name].get_weights())
-        elif name != "head":
-            raise ValueError(
-                f"{os.fspath(weights)}: layer {name} has weights of shape {found}, but this "
-                f"U-Net needs {shapes}; build it with the file's base_filters and channels"
-            )
+    with zipfile.ZipFile(source) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    members[WEIGHTS] = _halved(members[WEIGHTS], source)
+
+    def write(temporary: Path) -> None:
+        with zipfile.ZipFile(temporary, "w") as archive:
+            for name, content in members.items():
+                archive.writestr(name, content)
+
+    write_atomically(target, write)
 
 
-def _load_h5(model: keras.Model, path: Path) -> None:
-    with checked_weights(path) as copy, warnings.catch_warnings():
-        # Keras 3.15 warns of containers that no plain HDF5 file has; all weights are loaded.
-        warnings.filterwarnings("ignore", message="Skipping nested container")
-        try:
-            model.load_weights(copy)
-        except (OSError, ValueError, KeyError) as error:
-            reason = first_line(error).replace(str(copy), path.name)
-            raise ValueError(f"{path}: these weights do not fit this U-Net ({reason})") from error
+def _halved(content: bytes, source: Path) -> bytes:
+    import h5py
+
+    buffer = io.BytesIO()
+    with h5py.File(io.BytesIO(content)) as old, h5py.File(buffer, "w") as new:
+        old.visititems(lambda name, item: _copy(name, item, new, source=source))
+        _copy_attributes(old, new)
+    return buffer.getvalue()
 
 
-def _require_same_layers(weights: str | os.PathLike, given: dict, wanted: dict) -> None:
-    different = sorted(given.keys() ^ wanted.keys())
-    if different:
-        raise ValueError(
-            f"{os.fspath(weights)}: has a different architecture from this U-Net, in "
-            f"{different[0]}; build it with the file's depth and normalization"
-        )
+def _copy(name: str, item: h5py.Group | h5py.Dataset, new: h5py.File, *, source: Path) -> None:
+    if hasattr(item, "dtype"):
+        copied = _copy_dataset(name, item, new, source=source)
+    else:
+        copied = new.require_group(name)
+    _copy_attributes(item, copied)
 
 
-WEIGHT_SUFFIX = ".weights.h5"
+def _copy_dataset(name: str, item: h5py.Dataset, new: h5py.File, *, source: Path) -> h5py.Dataset:
+    values = item[()]
+    if values.dtype != "float32":
+        return new.create_dataset(name, data=values)
+    if not (abs(values) <= _LARGEST_HALF).all():
+        raise ValueError(f"{source.name}: {name} holds values beyond half precision; keep float32")
+    packed = {"compression": "gzip", "shuffle": True} if values.ndim else {}
+    return new.create_dataset(name, data=values.astype("float16"), **packed)
 
 
-def save(model: keras.Model, path: str | os.PathLike, card: ModelCard) -> None:
-    """Write `NAME.keras`, `NAME.json` and `NAME.md`, the model file first.
-
-    The file is in float32 and holds no optimizer, compile settings or frozen flags, so plain Keras
-    opens it with all weights trainable.
-
-    Args:
-        model: The model.
-        path: The `.keras` file to write.
-        card: What to say about it. Name, architecture, versions, date and digest are filled in.
-
-    Raises:
-        ValueError: The path does not end in `.keras`.
-    """
-    path = Path(path)
-    if path.suffix != ".keras":
-        raise ValueError(f"{path}: a model file ends in .keras")
-    write_atomically(path, plain_copy(model).save)
-    saved = replace(
-        card,
-        name=path.stem,
-        architecture=Architecture.of(model),
-        classes=model.output_shape[-1],
-        overlapping=is_overlapping(model),
-        parameters=model.count_params(),
-        versions=versions(),
-        saved=datetime.now(UTC).isoformat(timespec="seconds"),
-        sha256=sha256(path),
-        storage="float32",
-        evaluations=(),
-        unknown={},
-    )
-    write_card(path, saved)
-
-
-def save_weights(model: keras.Model, path: str | os.PathLike) -> None:
-    """Write the weights alone, as HDF5, for `UNet(weights=path)` and `model.load_weights`.
-
-    Raises:
-        ValueError: The name of the file to write does not end in `.weights.h5`.
-    """
-    path = Path(path)
-    if not path.name.endswith(WEIGHT_SUFFIX):
-        raise ValueError(f"{path}: a file of weights ends in {WEIGHT_SUFFIX}")
-    write_atomically(path, plain_copy(model).save_weights)
+def _copy_attributes(old, new) -> None:
+    for key, value in old.attrs.items():
+        new.attrs[key] = value

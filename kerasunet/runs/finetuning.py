@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,22 +23,26 @@ from kerasunet.drawing import write_overlays
 from kerasunet.files import read_json, write_json, write_text
 from kerasunet.freezing import Description, apply_strategy, layout_of
 from kerasunet.models.model_card import asked_layers
+from kerasunet.network import rebuilt, with_new_head
+from kerasunet.objects import ONE_OBJECT, Objects
 from kerasunet.runs.directory import RunDirectory, exclusive
 from kerasunet.runs.preparation import (
     PreparedData,
+    has_new_head,
     modality_of_start,
     prepare,
     require_trained_head,
     size_warning,
     with_seen,
+    with_trained_head,
 )
-from kerasunet.runs.starting import KeptNetworks, initial_model, with_trained_head
 from kerasunet.strategies import Strategy, parse
-from kerasunet.training.evaluation import Evaluation, evaluate_probabilities
-from kerasunet.training.loop import TrainingState, compile_for_training, train
-from kerasunet.training.networks import Network
-from kerasunet.training.prediction import predict
+from kerasunet.training.evaluation import Evaluation, evaluate_probabilities, predict
+from kerasunet.training.loop import Network, TrainingState, train
+from kerasunet.training.optimizer import compile_for_training
 from kerasunet.training.settings import FinetuneSettings, without_paths
+
+_MOST_KEPT = 8
 
 
 @dataclass(frozen=True)
@@ -331,3 +336,61 @@ class _Finetuning:
 class _Measured:
     probabilities: np.ndarray
     evaluation: Evaluation
+
+
+def initial_model(settings: FinetuneSettings, objects: Objects = ONE_OBJECT) -> keras.Model:
+    """Build the network that fine-tuning starts from.
+
+    Args:
+        settings: Of the run.
+        objects: What its data mark; where the start marks others, the head starts anew, and all
+            other weights are kept.
+    """
+    if settings.init == "scratch":
+        return settings.architecture.build(objects.channels, overlapping=objects.overlapping)
+    start = models.load(settings.init)
+    if not has_new_head(settings.init, objects):
+        return rebuilt(start)
+    return with_new_head(start, objects.channels, overlapping=objects.overlapping)
+
+
+class KeptNetworks:
+    """The networks that a process keeps: those that its last few strategies used."""
+
+    def __init__(self):
+        self._networks: OrderedDict[object | None, Network] = OrderedDict()
+
+    def get(
+        self,
+        settings: FinetuneSettings,
+        build: Callable[[], keras.Model],
+        objects: Objects = ONE_OBJECT,
+    ) -> Network:
+        """Return a network as if newly made for the settings.
+
+        Args:
+            settings: Settings of a run.
+            build: Builds the network that fine-tuning starts from.
+            objects: What the data mark.
+        """
+        shared = _shared(settings, objects)
+        network = self._networks.pop(shared, None)
+        if network is None:
+            network = Network(build())
+        else:
+            network.reset()
+        if shared is not None:
+            self._networks[shared] = network
+        if len(self._networks) > _MOST_KEPT:
+            self._networks.popitem(last=False)
+        return network
+
+
+def _shared(settings: FinetuneSettings, objects: Objects) -> object | None:
+    """Return what building and compiling depend on; `None` where on images or seed as well."""
+    measured = settings.stages or settings.strategy.is_measured
+    random = settings.init == "scratch" or has_new_head(settings.init, objects)
+    if measured or random or settings.views is not None:
+        return None
+    optimization = replace(settings.optimization, seed=0)
+    return settings.init, settings.architecture, settings.strategy, optimization, objects

@@ -22,7 +22,7 @@ from kerasunet.data.modality_names import Modality, modality_of
 from kerasunet.data.splits import Split, development_keys, split_cases
 from kerasunet.models import ModelCard
 from kerasunet.objects import Objects
-from kerasunet.strategies import Strategy
+from kerasunet.strategies import Strategy, parse
 from kerasunet.training.settings import (
     FinetuneSettings,
     PretrainSettings,
@@ -320,6 +320,13 @@ def trains_head(strategy: Strategy, settings: FinetuneSettings) -> bool:
     start = _card_of_start(settings.init)
     layout = (settings.architecture if start is None else start.architecture).layout()
     return any(weight.layer == HEAD for weight in strategy.select(layout))
+
+
+def with_trained_head(strategy: Strategy, settings: FinetuneSettings, objects: Objects) -> Strategy:
+    """Return the strategy that `auto` chose, with the head where that starts anew."""
+    if not has_new_head(settings.init, objects) or trains_head(strategy, settings):
+        return strategy
+    return parse(f"{strategy}+{HEAD}")
 
 
 def modality_of_start(init: str) -> str:

@@ -12,12 +12,12 @@ from typing import Any
 import keras
 
 from kerasunet import models
-from kerasunet.architecture import plain_copy
 from kerasunet.backend import prepared_backend
 from kerasunet.data.cases import DataSet
 from kerasunet.data.decoding import DecodedCases, content_digest, decode
 from kerasunet.data.mask_checks import require_objects
 from kerasunet.metrics import Interval
+from kerasunet.network import plain_copy, with_new_head
 from kerasunet.objects import Objects
 from kerasunet.runs.directory import RunDirectory, exclusive
 from kerasunet.runs.preparation import (
@@ -27,9 +27,9 @@ from kerasunet.runs.preparation import (
     size_warning,
     with_seen,
 )
-from kerasunet.runs.starting import with_new_head
 from kerasunet.training.evaluation import Evaluation, evaluate
-from kerasunet.training.loop import compile_for_training, train
+from kerasunet.training.loop import train
+from kerasunet.training.optimizer import compile_for_training
 from kerasunet.training.settings import PretrainSettings, without_paths
 
 
@@ -188,6 +188,7 @@ def _build(settings: PretrainSettings, objects: Objects) -> keras.Model:
     if settings.init == "scratch":
         return model
     if has_new_head(settings.init, objects):
-        return with_new_head(models.load(settings.init), objects)
+        start = models.load(settings.init)
+        return with_new_head(start, objects.channels, overlapping=objects.overlapping)
     models.load_weights_into(model, settings.init)
     return model

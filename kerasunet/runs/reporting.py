@@ -13,7 +13,7 @@ from kerasunet.drawing import draw_comparison, write_png
 from kerasunet.files import write_json
 from kerasunet.runs.directory import RunDirectory
 from kerasunet.runs.preparation import PreparedData
-from kerasunet.training.prediction import predict
+from kerasunet.training.evaluation import predict
 from kerasunet.training.settings import FinetuneSettings
 
 _SECONDS_BETWEEN = 0.5

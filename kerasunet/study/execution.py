@@ -33,7 +33,7 @@ from kerasunet.study.plan import (
     protocol,
 )
 from kerasunet.study.tables import CASES, RECORD, RUNS, Tables, table_path
-from kerasunet.study.worker_pool import RunResult, run_in_process, workers
+from kerasunet.study.workers import RunResult, run_in_process, workers
 
 RUN_FOLDER = "runs"
 

@@ -11,14 +11,14 @@ from kerasunet.backend import prepared_backend
 from kerasunet.data.cases import DataSet
 from kerasunet.data.decoding import decode
 from kerasunet.models import DataNote, ModelCard
+from kerasunet.runs.finetuning import initial_model
 from kerasunet.runs.preparation import load_data, with_seen
-from kerasunet.runs.starting import initial_model
 from kerasunet.strategies import parse
 from kerasunet.study.execution import Study
 from kerasunet.study.results import Scenario, StudyResults, read_results
 from kerasunet.study.stats import StudyStatistics
 from kerasunet.training.evaluation import evaluation_of
-from kerasunet.training.networks import Network
+from kerasunet.training.loop import Network
 from kerasunet.training.settings import FinetuneSettings, without_paths
 
 MODEL = "model.keras"

@@ -1,4 +1,4 @@
-"""Metrics of a model on cases, and a check that a network can learn the masks at all."""
+"""What a model predicts for cases, its metrics, and a check that a network can learn masks."""
 
 from __future__ import annotations
 
@@ -20,13 +20,60 @@ from kerasunet.data.augmentation_settings import NO_AUGMENTATION
 from kerasunet.data.decoding import DecodedCases
 from kerasunet.files import write_text
 from kerasunet.metrics import Interval, case_metrics, summarize, summarize_objects
+from kerasunet.metrics.measures import dice_of_each
+from kerasunet.objects import Objects
 from kerasunet.training.batches import Batches
-from kerasunet.training.loop import compile_for_training
-from kerasunet.training.prediction import mean_dice, predict
+from kerasunet.training.optimizer import compile_for_training
 from kerasunet.training.settings import Optimization
 
 CONSTANT = "WARNING: the model predicts the same for every pixel of every case"
 """What to tell people of an evaluation that is constant."""
+
+
+def predict(model: keras.Model, images: np.ndarray, batch_size: int = 16) -> np.ndarray:
+    """Predict probabilities batch by batch.
+
+    Args:
+        model: Any model of the package.
+        images: `(cases, height, width, channels)`, 0 to 255.
+        batch_size: Images per call.
+
+    Returns:
+        Float32, `(cases, height, width)`, 0 to 1; of several channels, with these as last axis.
+    """
+    count, channels = len(images), model.output_shape[-1]
+    if keras.backend.backend() == "jax":  # It compiles anew for every number of images.
+        images = np.concatenate([images, images[:1].repeat(-count % batch_size, axis=0)])
+    parts = [
+        keras.ops.convert_to_numpy(model.predict_on_batch(images[start : start + batch_size]))
+        for start in range(0, len(images), batch_size)
+    ]
+    empty = np.zeros((*images.shape[:3], channels), np.float32)
+    found = np.concatenate(parts)[:count] if parts else empty
+    return found if channels > 1 else found[..., 0]
+
+
+def mean_dice(model: keras.Model, cases: DecodedCases, threshold: float = 0.5) -> float:
+    """Return the mean Dice per case and object, 0 to 1; both empty counts as 1."""
+    return float(dice_of_cases(model, cases, threshold).mean())
+
+
+def dice_of_cases(model: keras.Model, cases: DecodedCases, threshold: float = 0.5) -> np.ndarray:
+    """Return the Dice of each case, `(cases,)`, averaged over objects; both empty counts as 1."""
+    found = cases.objects.decide(predict(model, cases.images), threshold)
+    return dice_of_masks(cases.masks, found, cases.objects)
+
+
+def dice_of_masks(truth: np.ndarray, found: np.ndarray, objects: Objects) -> np.ndarray:
+    """Return the Dice of masks, `(cases,)`, as `dice_of_cases` does.
+
+    Args:
+        truth: The true masks, `(cases, height, width)`, as `Objects.encode` gives them.
+        found: Those found, likewise.
+        objects: What they mark.
+    """
+    pairs = zip(objects.planes(truth), objects.planes(found), strict=True)
+    return np.mean([dice_of_each(*pair) for pair in pairs], axis=0)
 
 
 @dataclass(frozen=True)
@@ -103,7 +150,7 @@ def evaluate_probabilities(
     """Measure probabilities, 0 to 1, against the cases' masks.
 
     Args:
-        probabilities: As `kerasunet.training.prediction.predict` returns them.
+        probabilities: As `kerasunet.training.evaluation.predict` returns them.
         cases: The cases.
         threshold: Probability from which a pixel counts as foreground; of several objects that
             exclude each other a pixel is of the most probable one instead.

@@ -1,4 +1,4 @@
-"""Training step by step, validation by validation, with a checkpoint after each of them.
+"""Training step by step, validation by validation, with a checkpoint after each; or many times.
 
 An epoch here is the `validate_every` steps up to the next validation, whatever the number of
 images. The checkpoint holds weights, optimizer, best weights and history in one file that is put in
@@ -11,7 +11,7 @@ import json
 import math
 import time
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -19,18 +19,18 @@ from typing import Any
 import keras
 import numpy as np
 
-from kerasunet.backend import on_plain_tensorflow
 from kerasunet.data.augmentation_settings import Augmentation
 from kerasunet.data.decoding import DecodedCases
 from kerasunet.files import write_atomically, write_text
-from kerasunet.freezing import scale_updates
-from kerasunet.losses import loss_and_metric
+from kerasunet.freezing import Description, apply_strategy, describe
+from kerasunet.network import plain_copy
+from kerasunet.strategies import Strategy
 from kerasunet.training.batches import ActivationCache, Batches, cut_before_training
-from kerasunet.training.prediction import mean_dice
-from kerasunet.training.rates import (
+from kerasunet.training.evaluation import mean_dice
+from kerasunet.training.optimizer import (
     RelativeRates,
-    make_optimizer,
-    pull_to_start,
+    compile_for_training,
+    learner_of,
     rate_variable,
     with_rate,
     write_rates,
@@ -69,13 +69,7 @@ def save_checkpoint(path: Path, model: keras.Model, state: TrainingState) -> Non
         model: Compiled model; its weights and its optimizer's variables are stored.
         state: What the training has reached.
     """
-    meta = {
-        "epoch": state.epoch,
-        "history": state.history,
-        "best_dice": state.best_dice,
-        "best_epoch": state.best_epoch,
-        "stopped": state.stopped,
-    }
+    meta = {name: value for name, value in vars(state).items() if name != "best"}
     arrays: dict[str, Any] = {"meta": np.frombuffer(json.dumps(meta).encode(), np.uint8)}
     arrays |= _numbered("weight", _arrays(model.weights))
     arrays |= _numbered("optimizer", _arrays(model.optimizer.variables))
@@ -132,27 +126,6 @@ def _numbered(name: str, arrays) -> dict[str, np.ndarray]:
 
 def _sequence(file, name: str) -> list[np.ndarray]:
     return [file[key] for key in sorted(file.files) if key.startswith(f"{name}_")]
-
-
-def compile_for_training(model: keras.Model, settings: Optimization, first_step: int = 0) -> None:
-    """Compile with a fresh optimizer, Dice plus cross-entropy, and Dice as metric."""
-    optimizer = make_optimizer(settings, first_step)
-    if settings.pull:
-        pull_to_start(optimizer, model, settings.pull)
-    scale_updates(optimizer, model)
-    compile_with(model, optimizer)
-    # Variables that the first step creates would make TensorFlow trace it twice.
-    model.optimizer.build(model.trainable_variables)
-
-
-def compile_with(model: keras.Model, optimizer: keras.optimizers.Optimizer) -> None:
-    """Compile for the package's loss and metric with an optimizer that may be in use already."""
-    # XLA loses against oneDNN on processors: 40 against 32 ms an image for the default U-Net.
-    # Given as a function, it makes its variables in the first step, which is then traced twice.
-    loss, dice = loss_and_metric(model)
-    metrics = [keras.metrics.MeanMetricWrapper(dice, name="dice")]
-    jit = False if on_plain_tensorflow() else "auto"
-    model.compile(optimizer, loss=loss, metrics=metrics, jit_compile=jit)
 
 
 def train(
@@ -260,27 +233,6 @@ def _with_activation_cache(
     return learner_of(model, cut.trained), ActivationCache(batches, cut.frozen, folder)
 
 
-def learner_of(model: keras.Model, part: keras.Model | None = None) -> keras.Model:
-    """Return the network whose steps train a model.
-
-    Args:
-        model: Compiled by `compile_for_training`.
-        part: What is left of it after a cut; all of it unless given.
-
-    Returns:
-        The model itself, or one that shares its variables and optimizer and costs less. Frozen
-        weights of the model must not be set to others while it is in use.
-    """
-    part = model if part is None else part
-    if on_plain_tensorflow():
-        from kerasunet.training.cpu_graph import cpu_graph
-
-        part = cpu_graph(part)
-    if part is not model:
-        compile_with(part, model.optimizer)
-    return part
-
-
 def _is_finished(state: TrainingState, settings: Optimization) -> bool:
     waited = state.epoch - state.best_epoch
     gave_up = settings.patience is not None and waited >= settings.patience
@@ -370,3 +322,77 @@ def write_history(path: Path, history: Sequence[dict[str, float]]) -> None:
     lines = [",".join(HISTORY_COLUMNS)]
     lines += [",".join(f"{row[name]:.6g}" for name in HISTORY_COLUMNS) for row in history]
     write_text(path, "\n".join(lines) + "\n")
+
+
+class Network:
+    """A network with its initial weights, and what was compiled for its training.
+
+    Building and compiling take seconds, and depend neither on the images nor on their order.
+
+    Args:
+        model: The network that fine-tuning starts from.
+    """
+
+    def __init__(self, model: keras.Model):
+        self.model = model
+        self.layers: Description | None = None
+        self._learner: keras.Model | None = None
+        self._plain: keras.Model | None = None
+        self._initial: list[tuple[keras.Variable, np.ndarray]] = []
+
+    def set_up(self, strategy: Strategy, optimization: Optimization) -> Description:
+        """Freeze by a strategy and compile, unless that is done; return what trains."""
+        if self.layers is None:
+            apply_strategy(self.model, strategy)
+            self.layers = describe(self.model)
+            variables = list(self.model.weights)
+            if self.layers.changes:
+                compile_for_training(self.model, optimization)
+                variables += self.model.optimizer.variables
+            self._initial = [(v, keras.ops.convert_to_numpy(v.value)) for v in variables]
+        return self.layers
+
+    def learner(self) -> keras.Model:
+        """Return the network whose steps train the model: compiled once, good for many runs."""
+        self._learner = self._learner or learner_of(self.model)
+        return self._learner
+
+    def fit(
+        self,
+        training: DecodedCases,
+        *,
+        optimization: Optimization,
+        augmentation: Augmentation,
+        on_step: Callable[[], None] | None = None,
+    ) -> None:
+        """Train from the initial weights, all steps in one go; weights may become NaN or infinite.
+
+        Args:
+            training: Training cases; none are needed where nothing trains.
+            optimization: As given to `set_up`, which comes first; only the seed may differ.
+            augmentation: How far the views differ from the images.
+            on_step: Called after every step.
+        """
+        self.reset()
+        if self.layers is None or not self.layers.changes:
+            return
+        batches = Batches(training, optimization.batch_size, augmentation, seed=optimization.seed)
+        for images, masks in batches.steps(0, optimization.steps):
+            self.learner().train_on_batch(images, masks)
+            if on_step is not None:
+                on_step()
+
+    def plain(self) -> keras.Model:
+        """Return a network with the present weights, in float32 and all set to train."""
+        if self._plain is None:
+            self._plain = plain_copy(self.model)
+        else:
+            self._plain.set_weights(self.model.get_weights())
+        return self._plain
+
+    def reset(self) -> None:
+        """Return to the initial weights and a fresh optimizer."""
+        for variable, value in self._initial:
+            variable.assign(value)
+        if self._learner is not None:
+            self._learner.reset_metrics()

@@ -17,7 +17,7 @@ from PIL import Image
 from kerasunet import Segmenter
 from kerasunet.cli import main
 from kerasunet.data import load
-from kerasunet.inference.uncertainty import disagreement, entropy
+from kerasunet.inference.segmentation import disagreement, entropy
 
 FRAMES = disc_images(3, size=40)[0]
 

@@ -162,6 +162,31 @@ def test_a_run_goes_to_its_end_and_its_model_is_kept_and_compared(page, demo_pla
     assert set((demo_place / "temporary" / "engines").glob("*")) == engines
 
 
+def test_several_objects_are_trained_and_each_is_told(page, tmp_path):
+    path = tmp_path / "two.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for index, (image, mask) in enumerate(zip(*disc_images(10), strict=True)):
+            labels = mask.astype(np.uint8)
+            labels[:6, :6] = 2
+            for kind, array in (("images", image), ("masks", labels)):
+                data = cv2.imencode(".png", array)[1].tobytes()
+                archive.writestr(f"{kind}/{index:02d}.png", data)
+    _upload(page, path, "Correct the errors")
+    page.get_by_role("button", name="Which are the objects?").click()
+    field = page.locator("#finetune-objects input, #finetune-objects textarea")
+    field.fill("disc=1 corner=2")
+    field.press("Enter")
+    page.locator("#finetune-check").get_by_text("10 cases: no problems").first.wait_for()
+    _train(page, "all", 4)
+    page.locator("#finetune-result").get_by_text("Trained all").wait_for(timeout=_LONG)
+    lines = page.locator("#finetune-result tbody th").all_inner_texts()
+    names = ("disc", "corner", "mean")
+    assert lines == [f"{name}, {when}" for name in names for when in ("before", "after")]
+    model = models.load(_download(page, tmp_path, "model.keras", "model.json") / "model.keras")
+    assert model.output_shape[-1] == 3
+    _wait_for_compared(page, "all (yours-1)")
+
+
 @pytest.mark.parametrize(("strategy", "count"), [("auto", 12), ("auto:search", 13)])
 def test_the_images_choose_what_trains(page, tmp_path, strategy, count):
     _upload(page, _zip(tmp_path / "own.zip", count=count, name="=1+1"), f"{count} cases: no prob")

@@ -31,7 +31,7 @@ from helpers.images import disc_images
 from kerasunet.comparison import Candidate, Choice
 from kerasunet.comparison_report import without_formulas
 from kerasunet.demo import compare_batch as batch
-from kerasunet.demo.finetune_jobs import MaskChoice, Workspace, settings
+from kerasunet.demo.finetune_jobs import MaskChoice, Workspace, adapt_settings, settings
 from kerasunet.demo.images import open_image, open_mask
 from kerasunet.demo.model_store import PRETRAINED
 
@@ -462,6 +462,23 @@ def test_the_object_is_chosen_on_the_page(tmp_path, scan):
     for texts in (("a'b", None), ("", 300), ("", 0.5)):
         with pytest.raises(ValueError, match="quote is not closed|a whole grey level"):
             MaskChoice.of(*texts)
+
+
+def test_several_objects_are_trained_but_not_with_a_frozen_new_head(tmp_path, scan):
+    workspace = Workspace(tmp_path / "own")
+    choice = MaskChoice.of("node=1 cyst=2", None)
+    report = workspace.open_archive(label_zip(tmp_path / "a.zip", scan), choice)
+    assert report.counts()["error"] == 0 and report.data.objects.names == ("node", "cyst")
+    asked = (2, PRETRAINED, 32, 1e-3)
+    with pytest.raises(ValueError, match=r"node, cyst.*give contracting\+head"):
+        settings(report, "contracting", *asked, choice=choice)
+    assert settings(report, "contracting+head", *asked, choice=choice).objects == choice.objects
+    assert adapt_settings(report, "quick", choice=choice).objects == choice.objects
+    (mask,) = (workspace.unpacked / "masks").iterdir()
+    secret = mask.rename(tmp_path / "secret.png")
+    mask.symlink_to(secret)
+    with pytest.raises(ValueError, match="lies outside the archive"):
+        workspace.choose(choice)
 
 
 def test_a_choice_opens_no_way_out_of_the_archive(tmp_path, scan):

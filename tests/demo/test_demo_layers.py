@@ -9,13 +9,13 @@ import shlex
 import pytest
 from helpers.browser import chromium, eventually, is_wider_than, low_contrast, watched_page
 
+from kerasunet.architecture import NetworkCosts
 from kerasunet.cli import training
-from kerasunet.cost import Network
 from kerasunet.strategies import NetworkLayout, parse
 
 pytestmark = pytest.mark.browser
 LAYOUT = NetworkLayout.unet()
-NETWORK = Network(LAYOUT)
+NETWORK = NetworkCosts(LAYOUT)
 
 
 @pytest.fixture(scope="module")

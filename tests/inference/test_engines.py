@@ -16,8 +16,10 @@ from helpers.images import disc_images
 
 from kerasunet import Segmenter, SideBySide, UNet, models
 from kerasunet.files import read_json, sha256, write_json
-from kerasunet.inference.engines import ENGINES, NetworkSource, folded, merged, open_engine, to_onnx
+from kerasunet.inference.engines import ENGINES, NetworkSource, open_engine
+from kerasunet.inference.onnx_graph import to_onnx
 from kerasunet.inference.segmenter import Tiling, predict_tiles
+from kerasunet.network import folded, merged
 
 NAMES = [name for name in ENGINES if name != "auto"]
 IMAGES = disc_images(2, seed=5)[0][..., None]

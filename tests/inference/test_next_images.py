@@ -12,8 +12,8 @@ from PIL import Image
 
 from kerasunet.cli import main
 from kerasunet.inference import next_images, pool_of
-from kerasunet.inference.ranking import Look, PoolImage, rank
-from kerasunet.inference.uncertainty import uncertainty
+from kerasunet.inference.annotation_choice import Look, PoolImage, rank
+from kerasunet.inference.segmentation import uncertainty
 
 
 def scene(number: int) -> np.ndarray:

@@ -25,8 +25,7 @@ from kerasunet.layer_selection import (
     weigh,
 )
 from kerasunet.layer_selection.evidence import GroupedMean
-from kerasunet.layer_selection.selection import candidates, nearness_of
-from kerasunet.layer_selection.trials import folds_of, search
+from kerasunet.layer_selection.selection import candidates, folds_of, nearness_of, search
 from kerasunet.losses import dice_bce
 from kerasunet.strategies import NetworkLayout
 from kerasunet.training import FinetuneSettings, Optimization, finetune

@@ -448,8 +448,8 @@ def test_one_loader_opens_all_model_files():
         and 'keras.models.load_model("' not in line
         and 'keras.saving.load_model("' not in line
     }
-    assert found == {"kerasunet/models/registry.py", "kerasunet/inference/export_formats.py"}
-    opened = ROOT / "kerasunet/inference/export_formats.py"
+    assert found == {"kerasunet/models/saving.py", "kerasunet/inference/export.py"}
+    opened = ROOT / "kerasunet/inference/export.py"
     assert "safe_mode=True" in opened.read_text(encoding="utf-8")
 
 

@@ -17,7 +17,7 @@ from kerasunet.data.decoding import decode
 from kerasunet.drawing import object_colour, overlay_objects
 from kerasunet.inference.engines import installed_engines, open_engine
 from kerasunet.inference.export import Images, export
-from kerasunet.runs.starting import initial_model
+from kerasunet.runs.finetuning import initial_model
 from kerasunet.training import Architecture, FinetuneSettings, Optimization, evaluate, finetune
 
 OBJECTS = ("lungs", "heart")

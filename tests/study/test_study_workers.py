@@ -14,8 +14,7 @@ import pytest
 from kerasunet.study.execution import Executor, open_study, run_study
 from kerasunet.study.executors import RETRIES
 from kerasunet.study.plan import StudySettings
-from kerasunet.study.worker import MOST_GROWTH, MOST_RUNS, is_worn
-from kerasunet.study.worker_pool import Worker, run_in_process, workers
+from kerasunet.study.workers import MOST_GROWTH, MOST_RUNS, Worker, is_worn, run_in_process, workers
 from kerasunet.training import FinetuneSettings, Optimization
 
 ONE_THREAD = {"TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1"}
@@ -51,7 +50,7 @@ def own_workers() -> list[int]:
 
 def _is_worker(process: psutil.Process) -> bool:
     try:
-        return "kerasunet.study.worker" in process.cmdline()
+        return "kerasunet.study.workers" in process.cmdline()
     except psutil.Error:  # It has just ended, or nobody has asked yet how it ended.
         return False
 

@@ -12,7 +12,8 @@ from kerasunet.data.decoding import DecodedCases
 from kerasunet.freezing import apply_strategy
 from kerasunet.training import FinetuneSettings, Optimization, finetune
 from kerasunet.training.batches import ActivationCache, Batches, cut_before_training
-from kerasunet.training.loop import compile_for_training, train
+from kerasunet.training.loop import train
+from kerasunet.training.optimizer import compile_for_training
 from kerasunet.unet import UNet
 
 VIEWS, STEPS = 2, 12

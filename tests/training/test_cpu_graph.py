@@ -12,7 +12,7 @@ from kerasunet.losses import dice_bce
 from kerasunet.training import Optimization
 from kerasunet.training.batches import cut_before_training
 from kerasunet.training.cpu_graph import cpu_graph
-from kerasunet.training.loop import compile_for_training
+from kerasunet.training.optimizer import compile_for_training
 from kerasunet.unet import UNet
 
 STEPS = 4

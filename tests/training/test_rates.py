@@ -18,13 +18,13 @@ from kerasunet.losses import dice_bce
 from kerasunet.strategies import NetworkLayout, StrategyError, parse
 from kerasunet.training import Architecture, FinetuneSettings, Optimization, finetune
 from kerasunet.training.batches import Batches
-from kerasunet.training.loop import (
-    TrainingState,
+from kerasunet.training.loop import TrainingState, load_checkpoint, save_checkpoint
+from kerasunet.training.optimizer import (
+    RelativeRates,
     compile_for_training,
-    load_checkpoint,
-    save_checkpoint,
+    pull_to_start,
+    rate_variable,
 )
-from kerasunet.training.rates import RelativeRates, pull_to_start, rate_variable
 
 LAYOUT = NetworkLayout.unet(2)
 KERNELS = {f"{ref.layer}/kernel" for ref in LAYOUT.weights if ref.kind == "kernel"}

@@ -120,7 +120,7 @@ def _strike(process: subprocess.Popen, directory: Path, moment: Moment) -> bool:
 def _kill_worker(parent: int) -> bool:
     with contextlib.suppress(psutil.NoSuchProcess):
         for child in psutil.Process(parent).children():
-            if "kerasunet.study.worker" in child.cmdline():
+            if "kerasunet.study.workers" in child.cmdline():
                 child.kill()
                 return True
     return False

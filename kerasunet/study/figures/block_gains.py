@@ -77,7 +77,7 @@ def _pairs(blocks: tuple[str, ...]) -> dict[str, dict[str, tuple[str, str]]]:
     }
 
 
-NAME, TITLE = "network", "Gain from tuning each block"
+BLOCK_GAINS = ("network", "Gain from tuning each block")
 _COLOURS, _STEPS = "BrBG", 5
 _WIDTH, _HEIGHT, _SHIFT = 1.15, 0.66, 0.3
 _ON_LIGHT, _ON_DARK = "#000001", "#fefefe"
@@ -92,7 +92,7 @@ _CAPTION = (
 )
 
 
-def draw(statistics: StudyStatistics) -> Drawing:
+def draw_block_gains(statistics: StudyStatistics) -> Drawing:
     """Draw a row for each data set, a U for each way of adding blocks.
 
     Raises:
@@ -114,7 +114,7 @@ def draw(statistics: StudyStatistics) -> Drawing:
     bar.set_ticks(edges[1::2].tolist())
     bar.set_label("gain in Dice")
     bar.outline.set_linewidth(0.5)
-    return Drawing(NAME, TITLE, _CAPTION, alt=_alt(gains), figure=figure)
+    return Drawing(*BLOCK_GAINS, _CAPTION, alt=_alt(gains), figure=figure)
 
 
 def _edges(gains: dict[Scenario, Gains]) -> np.ndarray:

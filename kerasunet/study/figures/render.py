@@ -6,19 +6,28 @@ from dataclasses import dataclass
 
 import matplotlib
 
-from kerasunet.study.figures import (
-    block_gains,
-    contracting_expanding,
-    cost,
-    forest,
-    training_images,
-    tuned_blocks,
+from kerasunet.study.figures.block_gains import BLOCK_GAINS, draw_block_gains
+from kerasunet.study.figures.comparisons import FOREST, PATHS, draw_forest, draw_paths
+from kerasunet.study.figures.dice_against import (
+    COST,
+    TRAINING_IMAGES,
+    TUNED_BLOCKS,
+    draw_cost,
+    draw_training_images,
+    draw_tuned_blocks,
 )
 from kerasunet.study.figures.style import RC, Drawing, NotDrawnError
 from kerasunet.study.stats import StudyStatistics
 
-_FIGURES = (tuned_blocks, contracting_expanding, training_images, block_gains, cost, forest)
-TITLES = {module.NAME: module.TITLE for module in _FIGURES}
+_FIGURES = {
+    TUNED_BLOCKS: draw_tuned_blocks,
+    PATHS: draw_paths,
+    TRAINING_IMAGES: draw_training_images,
+    BLOCK_GAINS: draw_block_gains,
+    COST: draw_cost,
+    FOREST: draw_forest,
+}
+TITLES = dict(_FIGURES.keys())
 """By name of the file, without suffix, the title of each figure."""
 
 
@@ -38,9 +47,9 @@ def draw_all(statistics: StudyStatistics) -> tuple[tuple[Drawing, ...], tuple[Om
     """
     drawings, omissions = [], []
     with matplotlib.rc_context(RC):
-        for module in _FIGURES:
+        for (_, title), draw in _FIGURES.items():
             try:
-                drawings.append(module.draw(statistics))
+                drawings.append(draw(statistics))
             except NotDrawnError as error:
-                omissions.append(Omission(module.TITLE, str(error)))
+                omissions.append(Omission(title, str(error)))
     return tuple(drawings), tuple(omissions)

@@ -18,6 +18,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from scipy.optimize import isotonic_regression
 
 from kerasunet.data.modality_names import MODALITY_LABELS, modality_of
 from kerasunet.files import write_atomically
@@ -239,21 +240,8 @@ def spread(wanted: Sequence[float], gap: float) -> np.ndarray:
     order = np.argsort(best, kind="stable")
     steps = gap * np.arange(len(best))
     found = np.empty_like(best)
-    found[order] = _rising(best[order] - steps) + steps
+    found[order] = isotonic_regression(best[order] - steps).x + steps
     return found
-
-
-def _rising(values: np.ndarray) -> np.ndarray:
-    """Return the isotonic regression: neighbors that violate the order are pooled."""
-    pools: list[tuple[float, int]] = []
-    for value in values:
-        pools.append((value, 1))
-        while len(pools) > 1 and pools[-2][0] >= pools[-1][0]:
-            mean, count = pools.pop()
-            before, counted = pools.pop()
-            total = counted + count
-            pools.append(((before * counted + mean * count) / total, total))
-    return np.repeat([mean for mean, _ in pools], [count for _, count in pools])
 
 
 def label_ends(axes: Axes, ends: Mapping[str, tuple[float, float, str]]) -> None:

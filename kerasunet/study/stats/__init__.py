@@ -1,7 +1,7 @@
 """Statistics of studies, from their results alone: no Keras, no TensorFlow.
 
 Every estimate is a mean over test cases of one number per case (a Dice, a difference of two, a
-weighted sum of several); `kerasunet.study.stats.bootstrap` explains how its interval is computed,
+weighted sum of several); `kerasunet.study.stats.scores` explains how its interval is computed,
 and what it does not cover.
 """
 

@@ -14,10 +14,15 @@ import pandas as pd
 
 from kerasunet.data.modality_names import Modality, modality_of
 from kerasunet.study.results import Scenario, StudyResults
-from kerasunet.study.stats.bootstrap import BootstrapMeans
 from kerasunet.study.stats.comparison import holm, signed_rank
 from kerasunet.study.stats.curves import curve_contrast
-from kerasunet.study.stats.scores import Contrast, ContrastEstimate, Scores, scores_of
+from kerasunet.study.stats.scores import (
+    BootstrapMeans,
+    Contrast,
+    ContrastEstimate,
+    Scores,
+    scores_of,
+)
 
 Verdict = Literal["supported", "contradicted", "undecided"]
 LEVEL = 0.05

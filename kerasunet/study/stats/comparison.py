@@ -16,8 +16,15 @@ from scipy.stats import rankdata, wilcoxon
 from kerasunet.metrics import METRICS
 from kerasunet.strategies import NetworkLayout, StrategyError, parse
 from kerasunet.study.results import USUAL_DEPTH, Scenario, StudyResults
-from kerasunet.study.stats.bootstrap import bootstrap_means
-from kerasunet.study.stats.scores import CASE, Contrast, Scores, find, scores_at, scores_of
+from kerasunet.study.stats.scores import (
+    CASE,
+    Contrast,
+    Scores,
+    bootstrap_means,
+    find,
+    scores_at,
+    scores_of,
+)
 
 _NOT_FIXED = ("none", "scratch")
 _COLUMNS = (

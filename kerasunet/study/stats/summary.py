@@ -8,11 +8,10 @@ import pandas as pd
 
 from kerasunet.metrics import DETECTION_IOU
 from kerasunet.study.results import Scenario, StudyResults
-from kerasunet.study.stats.bootstrap import bootstrap_means
 from kerasunet.study.stats.claims import Claim, check_claims
 from kerasunet.study.stats.comparison import Comparison, compare_all, summarize_auto
 from kerasunet.study.stats.curves import summarize_curves
-from kerasunet.study.stats.scores import Scores, scores_of
+from kerasunet.study.stats.scores import Scores, bootstrap_means, scores_of
 
 _BY = ["data", "train_size", "strategy"]
 
@@ -21,7 +20,7 @@ def summarize(results: StudyResults, metric: str = "dice") -> pd.DataFrame:
     """Average a metric for every data set, training size and strategy.
 
     Seeds are averaged per case first; then come the mean over cases and its 95 % interval by
-    bootstrap over patients within folds (`kerasunet.study.stats.bootstrap`). In an unfinished
+    bootstrap over patients within folds (`kerasunet.study.stats.scores`). In an unfinished
     study, strategies may rest on different folds: compare them with `compare`, which pairs cases.
 
     Args:

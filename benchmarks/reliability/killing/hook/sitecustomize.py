@@ -13,7 +13,7 @@ from itertools import count
 
 
 def _is_meant() -> bool:
-    is_worker = "kerasunet.study.worker" in sys.orig_argv
+    is_worker = "kerasunet.study.workers" in sys.orig_argv
     return os.environ["KILL_WHO"] == ("worker" if is_worker else "parent")
 
 

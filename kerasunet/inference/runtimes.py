@@ -68,7 +68,7 @@ class OpenVINO:
 
     def graph_of(self, model: keras.Model, size: tuple[int, int] | None = None) -> openvino.Model:
         """Return a folded network as OpenVINO's graph, for images of one size or of any."""
-        from kerasunet.inference.engines.onnx_graph import to_onnx
+        from kerasunet.inference.onnx_graph import to_onnx
 
         return self.core().read_model(to_onnx(model, size).SerializeToString())
 
@@ -105,7 +105,7 @@ class ONNXRuntime:
 
     def convert(self, model: keras.Model, shape: tuple[int, int, int]) -> bytes:
         """Write a folded network for one image of this shape."""
-        from kerasunet.inference.engines.onnx_graph import to_onnx
+        from kerasunet.inference.onnx_graph import to_onnx
 
         return to_onnx(model, shape[:2]).SerializeToString()
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from kerasunet import __version__, models
 from kerasunet.files import cache_folder, write_atomically
-from kerasunet.inference.engines.runtimes import RUNTIMES, Run, Runtime
+from kerasunet.inference.runtimes import RUNTIMES, Run, Runtime
 
 if TYPE_CHECKING:
     import keras
@@ -141,7 +141,7 @@ class NetworkSource:
         """
 
         def load() -> keras.Model:
-            from kerasunet.inference.engines.graph import folded
+            from kerasunet.network import folded
 
             return folded(models.load(name_or_path))
 
@@ -151,7 +151,7 @@ class NetworkSource:
     @classmethod
     def of(cls, model: keras.Model) -> NetworkSource:
         """Take a network in memory, in its present state."""
-        from kerasunet.inference.engines.graph import folded
+        from kerasunet.network import folded
 
         known = hashlib.sha256(json.dumps(model.get_config(), sort_keys=True).encode())
         for weight in model.get_weights():
@@ -169,7 +169,7 @@ class NetworkSource:
         sources = list(sources)
 
         def load() -> keras.Model:
-            from kerasunet.inference.engines.graph import merged
+            from kerasunet.network import merged
 
             return merged([source.load() for source in sources])
 

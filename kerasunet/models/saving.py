@@ -1,0 +1,151 @@
+"""Models loaded from files, and saved to them.
+
+A file is a plain Keras file; what makes it trustworthy is checked before Keras sees it.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import keras
+
+from kerasunet.architecture import Architecture
+from kerasunet.files import sha256, write_atomically
+from kerasunet.models.model_card import ModelCard, versions, write_card
+from kerasunet.models.registry import checked_copy
+from kerasunet.models.verification import checked_weights, first_line
+from kerasunet.network import HEAD, is_overlapping, plain_copy
+
+WEIGHT_SUFFIX = ".weights.h5"
+
+
+def load(name_or_path: str | os.PathLike) -> keras.Model:
+    """Load a registered model by name, or another `.keras` file by its path.
+
+    The digest in the card is verified before anything is loaded; a registered model needs a card.
+    A file with anything but a U-Net of Keras' own layers in it is refused before Keras sees it,
+    and Keras' safe mode is always on: a file cannot bring code.
+
+    Args:
+        name_or_path: A name that `list()` gives, the path of a `.keras` file, or `hf://owner/name`.
+
+    Returns:
+        The model, uncompiled, all weights set to train.
+
+    Raises:
+        FileNotFoundError: There is no such model.
+        ValueError: The file is not the one that its card describes, or not a U-Net that Keras
+            can load.
+    """
+    with checked_copy(name_or_path) as (path, copy):
+        try:
+            model = keras.models.load_model(copy, compile=False, safe_mode=True)
+        except Exception as error:
+            reason = first_line(error).replace(str(copy), path.name)
+            raise ValueError(f"{path}: not a loadable Keras model ({reason})") from error
+    if any(isinstance(layer, keras.layers.LayerNormalization) for layer in model.layers):
+        return plain_copy(model)  # As version 0.1.0 saved it; it would not survive HDF5.
+    model.trainable = True
+    return model
+
+
+def load_weights_into(model: keras.Model, weights: str | os.PathLike) -> None:
+    """Set a model's weights from a registered model, a `.keras` file or a `.weights.h5` file.
+
+    Args:
+        model: A U-Net of the same architecture. Where only the number of classes differs, the
+            `head` of a `.keras` file is left out.
+        weights: Name or path.
+
+    Raises:
+        FileNotFoundError: There is no such model.
+        ValueError: The architecture differs; the message names the first layer that does.
+    """
+    if os.fspath(weights).endswith(WEIGHT_SUFFIX):
+        _load_h5(model, Path(weights))
+        return
+    source = load(weights)
+    given = {layer.name: layer for layer in source.layers if layer.weights}
+    wanted = {layer.name: layer for layer in model.layers if layer.weights}
+    _require_same_layers(weights, given, wanted)
+    for name, layer in wanted.items():
+        shapes = [tuple(array.shape) for array in layer.weights]
+        found = [tuple(array.shape) for array in given[name].weights]
+        if shapes == found:
+            layer.set_weights(given[name].get_weights())
+        elif name != HEAD:
+            raise ValueError(
+                f"{os.fspath(weights)}: layer {name} has weights of shape {found}, but this "
+                f"U-Net needs {shapes}; build it with the file's base_filters and channels"
+            )
+
+
+def _load_h5(model: keras.Model, path: Path) -> None:
+    with checked_weights(path) as copy, warnings.catch_warnings():
+        # Keras 3.15 warns of containers that no plain HDF5 file has; all weights are loaded.
+        warnings.filterwarnings("ignore", message="Skipping nested container")
+        try:
+            model.load_weights(copy)
+        except (OSError, ValueError, KeyError) as error:
+            reason = first_line(error).replace(str(copy), path.name)
+            raise ValueError(f"{path}: these weights do not fit this U-Net ({reason})") from error
+
+
+def _require_same_layers(weights: str | os.PathLike, given: dict, wanted: dict) -> None:
+    different = sorted(given.keys() ^ wanted.keys())
+    if different:
+        raise ValueError(
+            f"{os.fspath(weights)}: has a different architecture from this U-Net, in "
+            f"{different[0]}; build it with the file's depth and normalization"
+        )
+
+
+def save(model: keras.Model, path: str | os.PathLike, card: ModelCard) -> None:
+    """Write `NAME.keras`, `NAME.json` and `NAME.md`, the model file first.
+
+    The file is in float32 and holds no optimizer, compile settings or frozen flags, so plain Keras
+    opens it with all weights trainable.
+
+    Args:
+        model: The model.
+        path: The `.keras` file to write.
+        card: What to say about it. Name, architecture, versions, date and digest are filled in.
+
+    Raises:
+        ValueError: The path does not end in `.keras`.
+    """
+    path = Path(path)
+    if path.suffix != ".keras":
+        raise ValueError(f"{path}: a model file ends in .keras")
+    write_atomically(path, plain_copy(model).save)
+    saved = replace(
+        card,
+        name=path.stem,
+        architecture=Architecture.of(model),
+        classes=model.output_shape[-1],
+        overlapping=is_overlapping(model),
+        parameters=model.count_params(),
+        versions=versions(),
+        saved=datetime.now(UTC).isoformat(timespec="seconds"),
+        sha256=sha256(path),
+        storage="float32",
+        evaluations=(),
+        unknown={},
+    )
+    write_card(path, saved)
+
+
+def save_weights(model: keras.Model, path: str | os.PathLike) -> None:
+    """Write the weights alone, as HDF5, for `UNet(weights=path)` and `model.load_weights`.
+
+    Raises:
+        ValueError: The name of the file to write does not end in `.weights.h5`.
+    """
+    path = Path(path)
+    if not path.name.endswith(WEIGHT_SUFFIX):
+        raise ValueError(f"{path}: a file of weights ends in {WEIGHT_SUFFIX}")
+    write_atomically(path, plain_copy(model).save_weights)
