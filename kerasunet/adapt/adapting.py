@@ -113,10 +113,15 @@ class _Adaptation:
         cards, left_out = usable_starts(self.settings.starts, data)
         for one in left_out:
             self.listener.note(one.told())
+        unlike = {name: found.unlike(short_name(name), card) for name, card in cards.items()}
+        for name, lines in unlike.items():
+            for line in lines if cards[name].kind_of_image == found.modality else ():
+                self.listener.note(line)
         new_heads = with_new_heads(cards, data.objects, found.object_side)
         untouched = self._try_untouched(cards, pictures, found, new_heads)
         contenders = Contenders(untouched, cards, self._evidence(), found.modality, new_heads)
         answer = self._answer(found, pictures, contenders, left_out)
+        answer = replace(answer, unlike=unlike)
         answer = replace(answer, minutes=(time.perf_counter() - self.started) / 60)
         answer = replace(answer, changes=changes(before, answer.as_dict()))
         self._write(answer)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,7 @@ class Answer:
         changes: What is different from the last answer in this directory.
         minutes: Time that this took.
         new_heads: The starts that mark other objects.
+        unlike: By start, in what the images differ from those that it was trained on.
     """
 
     directory: Path
@@ -53,6 +54,7 @@ class Answer:
     changes: tuple[str, ...] = field(default=())
     minutes: float = 0.0
     new_heads: tuple[NewHead, ...] = ()
+    unlike: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @property
     def keys(self) -> list[str]:
@@ -87,7 +89,7 @@ class Answer:
     def sentences(self) -> list[str]:
         """Return the answer in words, a paragraph each."""
         parts = [self.headline(), *self._head(), *self._expected(), *self._lead()]
-        parts += [*self._more_images(), *self._threshold(), *self._left_out()]
+        parts += [*self._more_images(), *self._threshold(), *self._left_out(), *self._mind()]
         parts += [f"Since the last answer: {change}." for change in self.changes]
         return [*parts, *self._where()]
 
@@ -144,6 +146,16 @@ class Answer:
             for one in self.left_out
             if one.instead
         ]
+
+    def _mind(self) -> list[str]:
+        """Tell in what the images differ from those of a start of their own kind."""
+        if self.chosen is None:
+            return []
+        kinds = {one.start: one.modality for one in self.untouched}
+        kinds |= {one.start: one.modality for one in self.new_heads}
+        start = self.chosen.candidate.start
+        lines = self.unlike.get(start, ()) if kinds[start] == self.survey.modality else ()
+        return [f"Mind that {'; '.join(lines)}."] if lines else []
 
     def _lead(self) -> list[str]:
         if self.chosen is None or len(self.chosen.weighed) < 2:

@@ -14,16 +14,23 @@ from kerasunet.data.checking import Report, check
 from kerasunet.data.checking.names import proposal_for
 from kerasunet.data.checking.report import as_html
 from kerasunet.data.decoding import DecodedCases
+from kerasunet.data.image_ranges import image_statistics
 from kerasunet.data.mask_checks import require_objects
 from kerasunet.data.modality_names import MODALITY_LABELS, Modality, modality_of
 from kerasunet.data.splits import groups_in_words
 from kerasunet.drawing import contact_sheet, write_png
 from kerasunet.files import write_text
+from kerasunet.models import ModelCard, Span
 from kerasunet.runs.preparation import load_data, modality_of_data
 
 OBJECT_SIDE_OF = 128
 """Object sizes are told in pixels of an image of so many pixels a side."""
 _SHEET = 48
+_LOOKS = {
+    "brightness": "the mean grey level (0 to 255)",
+    "contrast": "the spread of grey levels",
+    "aspect": "width divided by height",
+}
 MARK = b"kerasunet adapt"
 
 
@@ -40,6 +47,7 @@ class Survey:
             several objects, that of the smallest.
         empty: Number of masks without an object.
         absent: Of several objects, the number of masks that lack each, by name.
+        images: What the images are like: the medians.
     """
 
     data: DataSet
@@ -49,6 +57,7 @@ class Survey:
     object_side: float
     empty: int
     absent: Mapping[str, int] = field(default_factory=dict)
+    images: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def groups(self) -> str:
@@ -84,6 +93,24 @@ class Survey:
                 f"of them: if so, add --group-pattern '{proposal.pattern}', or the estimate is "
                 "too good"
             )
+        return lines
+
+    def unlike(self, name: str, card: ModelCard) -> list[str]:
+        """Return in what the images differ from those that a start was trained on, a line each.
+
+        Args:
+            name: What to call the start.
+            card: Its card, which may not know what these were like.
+        """
+        lines = []
+        for kind, words in _LOOKS.items():
+            known: Span | None = getattr(card.images, kind, None)
+            found = self.images.get(kind)
+            if known is not None and found is not None and not known.low <= found <= known.high:
+                lines.append(
+                    f"{words} is {found:.3g} in the median of these images; {name} was trained on "
+                    f"{known.low:.3g} to {known.high:.3g}"
+                )
         return lines
 
     def write(self, folder: Path) -> None:
@@ -122,6 +149,7 @@ def survey(settings: AdaptSettings, data: DataSet, cases: DecodedCases) -> Surve
     if cases.objects.several:
         require_objects(data.cases, cases)
     shares = cases.objects.planes(cases.masks).mean((2, 3))
+    looks = image_statistics(data.cases)._asdict()
     sides = [np.sqrt(np.median(one[one > 0])) * OBJECT_SIDE_OF for one in shares]
     return Survey(
         data=data,
@@ -138,4 +166,5 @@ def survey(settings: AdaptSettings, data: DataSet, cases: DecodedCases) -> Surve
         object_side=float(min(sides)),
         empty=int((shares == 0).all(axis=0).sum()),
         absent=dict(zip(cases.objects.names, (shares == 0).sum(axis=1).tolist(), strict=True)),
+        images={kind: float(np.median(values)) for kind, values in looks.items()},
     )

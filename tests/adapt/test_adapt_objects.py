@@ -19,9 +19,11 @@ from kerasunet.adapt import AdaptSettings, Answer, adapt
 from kerasunet.adapt.background import adapt_settings
 from kerasunet.adapt.candidates import Candidate, Contenders, training_head
 from kerasunet.adapt.starts import LeftOut, NewHead, Untouched, usable_starts, with_new_heads
+from kerasunet.adapt.survey import Survey
 from kerasunet.architecture import Architecture
 from kerasunet.data import load
 from kerasunet.data.fingerprints import image_identities
+from kerasunet.data.image_ranges import image_statistics
 from kerasunet.inference import Segmenter
 from kerasunet.layer_selection import Evidence, Finding
 from kerasunet.objects import Objects
@@ -76,7 +78,10 @@ def card(tiny_model_file) -> models.ModelCard:
 def of_sides(card, tmp_path_factory) -> Path:
     """Return the file of a start that marks the same objects, for the same kind of image."""
     path = tmp_path_factory.mktemp("starts") / "sides.keras"
-    return saved(path, card, objects=SIDES, modality="ultrasound")
+    images = models.ImageRanges(
+        brightness=models.Span(low=150, high=200), contrast=models.Span(low=1, high=100)
+    )
+    return saved(path, card, objects=SIDES, modality="ultrasound", images=images)
 
 
 @pytest.fixture(scope="module")
@@ -138,6 +143,39 @@ def test_only_starts_of_the_same_objects_are_tried_untouched(adapted, of_sides, 
     assert "-: was trained on other objects; its head starts anew" in table
 
 
+def test_images_unlike_those_of_a_start_are_told(adapted, of_sides, tiny_model_file):
+    (line,) = adapted.unlike[str(of_sides)]
+    assert line.startswith("the mean grey level (0 to 255) is 9")
+    assert line.endswith("in the median of these images; sides was trained on 150 to 200")
+    assert adapted.unlike[str(tiny_model_file)] == [], "its card does not know"
+    assert "Mind that" not in " ".join(adapted.sentences())
+    candidate = adapted.chosen.candidate._replace(start=str(of_sides))
+    other = replace(adapted, chosen=replace(adapted.chosen, candidate=candidate))
+    assert f"Mind that {line}." in other.sentences()
+
+
+def test_the_aspect_is_told_where_images_are_no_squares():
+    aspects = {"aspect": 2.5, "brightness": 60.0, "contrast": 30.0}
+    survey = Survey(None, None, "ultrasound", False, 40.0, 0, images=aspects)
+    (line,) = survey.unlike("ultrasound", models.card("ultrasound"))
+    assert line.startswith("width divided by height is 2.5 in the median") and "1.58" in line
+    assert survey.unlike("xray", models.card("xray"))[0].startswith("the mean grey level")
+    assert not any("width" in one for one in survey.unlike("xray", models.card("xray")))
+
+
+def test_statistics_of_images_come_from_files_and_do_not_depend_on_their_size(tmp_path):
+    for kind in ("images", "masks"):
+        (tmp_path / kind).mkdir()
+    picture = np.tile(np.arange(300) % 256, (100, 1)).astype(np.uint8)
+    for name, shown in (("a", picture), ("b", picture.repeat(2, 0).repeat(2, 1))):
+        cv2.imwrite(str(tmp_path / f"images/{name}.png"), shown)
+        cv2.imwrite(str(tmp_path / f"masks/{name}.png"), (shown > 200).astype(np.uint8))
+    found = image_statistics(load(tmp_path).cases)
+    assert found.aspect.tolist() == [3, 3] and not found.all_square
+    np.testing.assert_allclose(found.brightness, picture.mean(), atol=1)
+    np.testing.assert_allclose(found.contrast, picture.std(), atol=3)
+
+
 def test_the_same_again_trains_nothing_and_an_interrupted_one_ends_the_same(
     short, adapted, sides, of_sides, tiny_model_file, tmp_path
 ):
@@ -155,6 +193,7 @@ def test_the_same_again_trains_nothing_and_an_interrupted_one_ends_the_same(
     assert found == pytest.approx(expected, abs=2e-3)
 
 
+@pytest.mark.slow
 def test_overlapping_objects_of_an_ensemble_with_annotations_that_came_later(
     short, sides, tiny_model_file, tmp_path, call_cli
 ):
