@@ -71,12 +71,12 @@ def curves(axis: str, largest: int, measure: Measure) -> list[dict[str, Any]]:
         The curves: what was worked on, what the milliseconds are of, and a row a value.
     """
     values = [value for value in AXES[axis] if axis != "size" or value <= largest]
-    image = ("inference", "an image", partial(_image, axis))
-    step = ("training step", "an image", partial(_step, axis))
+    image = ("inference", "per image", partial(_image, axis))
+    step = ("training step", "per image", partial(_step, axis))
     kinds = {
         "batch": [step],
-        "training images": [("decoding with the cache full", "an image", _decoding)],
-        "strategies": [("strategies compared on an image", "a strategy", _comparing)],
+        "training images": [("decoding with the cache full", "per image", _decoding)],
+        "strategies": [("strategies compared on one image", "per strategy", _comparing)],
     }.get(axis, [image, step])
     return [
         {

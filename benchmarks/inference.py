@@ -64,7 +64,7 @@ def main() -> None:
             "model": options.model,
             "machine": platform.machine(),
             "processors": processors(),
-            "clock": "processor time" if options.one_core else "wall time",
+            "clock": "CPU time" if options.one_core else "wall time",
             "starts": measure_starts(options.model),
             "around": measure_around(options.model, measure),
             "radiograph": measure_memory(options.model),
@@ -434,7 +434,7 @@ def _options() -> argparse.Namespace:
     add("--sizes", type=int, nargs="+", default=[128, 256], help="height and width (128 256)")
     add("--rounds", type=int, default=9, help="rounds (9)")
     add("--calls", type=int, default=5, help="timed calls of a side in a round (5)")
-    add("--one-core", action="store_true", help="one core, processor time")
+    add("--one-core", action="store_true", help="one core, CPU time")
     add("--json", type=Path, default=Path("runs/benchmark-inference.json"), help="where JSON goes")
     return parser.parse_args()
 

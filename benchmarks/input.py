@@ -97,18 +97,16 @@ def as_markdown(figures: dict[str, Any]) -> str:
     """Draws the table."""
     rows = {
         "decoding, cache empty": "{cold_seconds:.1f} s, {cold_images_per_second:,.0f} images/s",
-        "processor time of that": "{cold_processor_seconds:.1f} s",
+        "CPU time for that": "{cold_processor_seconds:.1f} s",
         "decoding, cache full": "{warm_seconds:.2f} s, {warm_images_per_second:,.0f} images/s",
         "size of the cache": "{cache_mb:,.0f} MB",
-        "largest memory of decoding, mapped files aside": "{memory_mb:,.0f} MB",
+        "peak memory while decoding, without mapped files": "{memory_mb:,.0f} MB",
         "augmented batches": "{batches_images_per_second:,.0f} images/s",
         "training of the default U-Net": "{training_images_per_second:,.1f} images/s",
         "batches / training": "{ratio:.0f} × (lowest of the rounds {lowest_ratio:.0f} ×)",
         "share of training spent waiting for a batch": "{share_of_waiting:.2%}",
     }
-    title = (
-        "{data}, {cases:,} cases, {pixels}×{pixels}, batches of {batch}, {processors} processors"
-    )
+    title = "{data}, {cases:,} cases, {pixels}×{pixels}, batches of {batch}, {processors} CPU cores"
     lines = [f"| {title} | |", "|---|---|", *(f"| {name} | {row} |" for name, row in rows.items())]
     return "\n".join(lines).format(**figures)
 

@@ -23,13 +23,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from kerasunet.data import DataSet, load  # noqa: E402
 from kerasunet.data.checking import check  # noqa: E402
-from kerasunet.data.fingerprints import (  # noqa: E402
+from kerasunet.data.groups import find_near_duplicates, thumbnail  # noqa: E402
+from kerasunet.data.identification import (  # noqa: E402
     distances,
     fingerprint,
     most_bits,
     recognized,
 )
-from kerasunet.data.groups import find_near_duplicates, thumbnail  # noqa: E402
 from kerasunet.data.layouts.pairing import read_rows  # noqa: E402
 
 Pairs = set[frozenset[str]]

@@ -43,7 +43,7 @@ def main() -> None:
         drawn = [curve for axis in options.axes for curve in curves(axis, options.largest, measure)]
     figures = {
         "processors": processors(),
-        "clock": "processor time" if options.one_core else "wall time",
+        "clock": "CPU time" if options.one_core else "wall time",
         "curves": drawn,
     }
     print(as_markdown(figures))
@@ -93,7 +93,7 @@ def _options() -> argparse.Namespace:
     add("--largest", type=int, default=1024, help="largest image size (1024)")
     add("--rounds", type=int, default=3, help="rounds (3)")
     add("--calls", type=int, default=2, help="timed calls of a side in a round (2)")
-    add("--one-core", action="store_true", help="one core, processor time")
+    add("--one-core", action="store_true", help="one core, CPU time")
     add("--json", type=Path, default=Path("runs/benchmark-scaling.json"), help="where JSON goes")
     return parser.parse_args()
 

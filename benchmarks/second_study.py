@@ -44,7 +44,7 @@ from scipy import optimize, stats
 
 from kerasunet.data.cases import Case
 from kerasunet.data.decoding import decode
-from kerasunet.data.modality_names import Modality, modality_of
+from kerasunet.data.modality import Modality, modality_of
 from kerasunet.files import read_json, write_json
 from kerasunet.layer_selection.evidence import Evidence, Nearness
 from kerasunet.runs.preparation import load_data

@@ -21,8 +21,7 @@ import numpy as np
 
 from kerasunet import models
 from kerasunet.data.cases import Case, DataSet
-from kerasunet.data.fingerprints import image_identities
-from kerasunet.data.image_ranges import image_statistics
+from kerasunet.data.identification import image_identities, image_statistics
 from kerasunet.data.loading import SIMULATED, load
 from kerasunet.models import ImageRanges, Span
 from kerasunet.models.model_card import ModelCard, write_card

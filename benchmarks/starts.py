@@ -30,8 +30,8 @@ from kerasunet.data.augmentation_settings import (
 )
 from kerasunet.data.cases import DataSet
 from kerasunet.data.decoding import DecodedCases, decode
-from kerasunet.data.fingerprints import united
 from kerasunet.data.groups import regroup
+from kerasunet.data.identification import united
 from kerasunet.data.loading import load
 from kerasunet.data.splits import split_cases
 from kerasunet.files import read_json, write_json

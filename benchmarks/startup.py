@@ -132,7 +132,7 @@ def _found(environment: dict[str, str]) -> dict[str, str]:
 
 def as_markdown(figures: dict[str, Any]) -> str:
     """Draws the table."""
-    lines = ["| start | wall time | processor time |", "|---|---|---|"]
+    lines = ["| start | wall time | CPU time |", "|---|---|---|"]
     lines += [
         f"| {name} | {row['wall_s']:.2f} s | {row['processor_s']:.2f} s |"
         for name, row in figures.items()

@@ -63,7 +63,7 @@ def main() -> None:
     operations = _operations_an_image(options.image_size)
     figures = {
         "processors": processors(),
-        "clock": "processor time" if options.one_core else "wall time",
+        "clock": "CPU time" if options.one_core else "wall time",
         "pixels": options.image_size,
         "batch": options.batch_size,
         "gflop_an_image": operations / 1e9,
@@ -117,9 +117,9 @@ def _row(timings: Timings, side: str, batch_size: int) -> dict[str, Any]:
 def as_markdown(figures: dict[str, Any]) -> str:
     lines = [
         f"A step of {figures['batch']} images, {figures['pixels']}×{figures['pixels']} pixels, "
-        f"{figures['clock']}, {figures['processors']} processors",
+        f"{figures['clock']}, {figures['processors']} CPU cores",
         "",
-        "| side | ms an image | over `all` (low to high) |",
+        "| network and strategy | ms per image | relative to `all` (low to high) |",
         "|---|---|---|",
     ]
     for side, row in figures["sides"].items():
@@ -132,9 +132,9 @@ def as_markdown(figures: dict[str, Any]) -> str:
     reached = limit / figures["sides"][BASE]["best_ms_an_image"]
     lines += [
         "",
-        f"`{BASE}`: {figures['gflop_an_image']:.2f} GFLOP an image; at the peak of a matrix "
-        f"product {limit:.1f} ms, {reached:.0%} of which is reached. With activations kept, "
-        "there are left of these operations: "
+        f"`{BASE}` takes {figures['gflop_an_image']:.2f} GFLOP per image; at the peak of a matrix "
+        f"product that is {limit:.1f} ms, of which {reached:.0%} is reached. With kept "
+        "activations, this share of these operations remains: "
         + ", ".join(
             f"{strategy} {kept / figures['gflop_an_image']:.2f}"
             for strategy, kept in figures["gflop_an_image_kept"].items()

@@ -44,7 +44,8 @@ from kerasunet.study.plan import (  # noqa: E402
 )
 
 OURS = "kerasunet study"
-LOOP, TOGETHER = "plain Keras scripts, one by one", "plain Keras scripts, as many at a time as ours"
+LOOP = "plain Keras scripts, one at a time"
+TOGETHER = "plain Keras scripts, as many at a time as ours"
 OTHERS = (LOOP, TOGETHER)
 _IMAGES, _TRAINING, _FOLDS, _SIZE = 60, 40, 3, 128
 _STUDY_STEPS = 200
@@ -201,7 +202,7 @@ def as_markdown(figures: dict[str, Any]) -> str:
         f"{figures['pixels']}×{figures['pixels']} pixels, {figures['processes']} processes at a "
         f"time, rounds: {figures['rounds']}",
         "",
-        "| steps a run | side | wall time | processor time | ours over it, wall | processor |",
+        "| steps per run | contender | wall time | CPU time | ours ÷ it, wall | CPU |",
         "|---|---|---|---|---|---|",
     ]
     steps = sorted({row["steps"] for row in figures["rows"]})
@@ -246,7 +247,7 @@ def _split_up(rows: list[dict[str, Any]], steps: list[int]) -> list[str]:
     }
     lines = [
         "",
-        "| processor time | all that is no step | a step of all strategies |",
+        "| CPU time | everything but steps | one step of all strategies |",
         "|---|---|---|",
     ]
     lines += [f"| {side} | {fit[1]:.0f} s | {fit[0]:.2f} s |" for side, fit in fits.items()]
@@ -261,7 +262,7 @@ def _options() -> argparse.Namespace:
     add(
         "--strategies", nargs="+", default=list(STRATEGIES), metavar="S", help="(the 19 of a study)"
     )
-    add("--steps", type=int, nargs="+", default=[_STUDY_STEPS], help="steps a run (200)")
+    add("--steps", type=int, nargs="+", default=[_STUDY_STEPS], help="steps per run (200)")
     add("--batch-size", type=int, default=8, help="(8)")
     add("--workers", type=int, default=2, help="processes at a time (2)")
     add("--rounds", type=int, default=1, help="(1)")

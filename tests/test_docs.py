@@ -432,7 +432,7 @@ DISPLAY, PLACES = "data/test_readers_dicom_display.py", "data/test_places.py"
 DICOM, NIFTI = "data/test_readers_dicom.py", "data/test_readers_nifti.py"
 MASKS, DRAWN = "data/test_masks.py", "data/test_annotations.py"
 READ = {
-    "mask in grey levels": (MASKS, "test_values_and_colors_that_are_chosen"),
+    "mask in gray levels": (MASKS, "test_values_and_colors_that_are_chosen"),
     "mask in color, with a palette or without": (
         MASKS,
         "test_object_is_what_is_seen_on_black_or_on_nothing",
@@ -458,7 +458,7 @@ READ = {
         DRAWN,
         "test_unusable_shape_costs_that_shape_and_is_named",
     ),
-    "masks of one value or color each, but not the same in all": (
+    "masks with one value or color each, but not the same in all": (
         MASKS,
         "test_an_object_of_several_codes_is_refused",
     ),
@@ -512,7 +512,7 @@ READ = {
         PLACES,
         "test_a_picture_and_a_volume_that_is_turned_are_refused_together",
     ),
-    "image of one volume, mask of several, such as one for each label": (
+    "image of one volume, mask of several, such as one per label": (
         PLACES,
         "test_a_mask_of_one_volume_for_each_label_is_refused",
     ),
@@ -520,7 +520,7 @@ READ = {
         PLACES,
         "test_headers_that_name_another_file_are_refused",
     ),
-    "ImageJ's stack of 4 GB and more, of which the file lists one picture": (
+    "ImageJ stack of 4 GB or more that lists only its first picture": (
         "data/test_readers.py",
         "test_a_stack_of_imagej_that_lists_its_first_picture_alone_is_refused",
     ),
@@ -532,7 +532,7 @@ READ = {
         PLACES,
         "test_another_mask_that_is_cut_says_so",
     ),
-    "picture turned by EXIF, or a mask": (
+    "picture or mask turned by EXIF": (
         MASKS,
         "test_a_mask_that_may_be_drawn_on_either_view_is_refused",
     ),
@@ -540,7 +540,7 @@ READ = {
         PLACES,
         "test_two_orientations_that_contradict_each_other_are_refused",
     ),
-    "TIFF palette of 16 bits that fills 8": (
+    "16-bit TIFF palette that uses only 8 bits": (
         "data/test_readers.py",
         "test_a_palette_of_sixteen_bits_that_fills_eight",
     ),
@@ -548,7 +548,7 @@ READ = {
         "data/test_readers.py",
         "test_numbers_that_no_tiff_reader_here_knows_are_named",
     ),
-    "JSON in which an entry occurs twice, COCO category of two names": (
+    "JSON with an entry twice, COCO category with two names": (
         DRAWN,
         "test_an_entry_that_occurs_twice_is_refused",
     ),

@@ -14,10 +14,16 @@ import numpy as np
 
 from kerasunet import models
 from kerasunet.adapt.answer import Answer, changes
-from kerasunet.adapt.candidates import Candidate, Contenders
-from kerasunet.adapt.cross_validation import Chosen, CrossValidation, deal
-from kerasunet.adapt.estimate import Estimate, LearningCurve, estimate, learning_curve
-from kerasunet.adapt.fits import Fits
+from kerasunet.adapt.candidates import Candidate, Contenders, Fits
+from kerasunet.adapt.cross_validation import (
+    Chosen,
+    CrossValidation,
+    Estimate,
+    LearningCurve,
+    deal,
+    estimate,
+    learning_curve,
+)
 from kerasunet.adapt.report import as_csv, as_html, as_markdown, worst_pictures
 from kerasunet.adapt.settings import SMALLEST, AdaptSettings, Listener, Silent
 from kerasunet.adapt.starts import (

@@ -8,8 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from kerasunet.adapt.candidates import Candidate
-from kerasunet.adapt.cross_validation import USUAL_THRESHOLD, Chosen
-from kerasunet.adapt.estimate import Case, Estimate, Expected, LearningCurve
+from kerasunet.adapt.cross_validation import (
+    USUAL_THRESHOLD,
+    Case,
+    Chosen,
+    Estimate,
+    Expected,
+    LearningCurve,
+)
 from kerasunet.adapt.settings import SMALLEST
 from kerasunet.adapt.starts import LeftOut, NewHead, Untouched, short_name
 from kerasunet.adapt.survey import Survey

@@ -1,21 +1,42 @@
-"""Candidates: the few strategies to try from each start, and how good studies expect them to be."""
+"""Candidates: the few strategies to try from each start, and their trainings.
+
+Each training is kept under a digest of all that it depends on. So whatever is asked for twice is
+trained once: by two folds of one adaptation, after an interruption, or when annotations were added
+to other folds.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import json
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import NamedTuple
 
-from kerasunet.adapt.starts import NewHead, Untouched, short_name
-from kerasunet.data.modality_names import Modality
+import keras
+import numpy as np
+
+from kerasunet import models
+from kerasunet.adapt.settings import AdaptSettings, Listener
+from kerasunet.adapt.starts import NewHead, Pictures, Untouched, load_start, short_name
+from kerasunet.data.decoding import content_digest
+from kerasunet.data.modality import Modality
+from kerasunet.files import write_atomically
 from kerasunet.layer_selection.evidence import Belief, Evidence, Nearness
 from kerasunet.layer_selection.selection import candidates as fitting_strategies
 from kerasunet.models import ModelCard
 from kerasunet.runs.preparation import HEAD
 from kerasunet.strategies import NetworkLayout, parse
+from kerasunet.training.evaluation import predict
+from kerasunet.training.loop import Network
+from kerasunet.training.settings import to_json
 
 UNTOUCHED = "none"
 """The strategy that trains nothing."""
+_MOST_NETWORKS = 6
+_HALF = np.finfo(np.float16)
 _CLOSE_STARTS = 0.02
 """Standard deviation, in Dice, of the order that untouched Dice gives close starts."""
 _PER_START = 4
@@ -156,3 +177,111 @@ def training_head(text: str, layout: NetworkLayout) -> str:
     if min(of_head, default=0.0) >= 1:
         return text
     return str(parse(f"{text}-{HEAD}+{HEAD}" if of_head else f"{text}+{HEAD}"))
+
+
+@dataclass(eq=False)
+class Fits:
+    """Trains candidates, or takes them from the folder where they are kept.
+
+    Attributes:
+        folder: Receives a file of weights, in half precision, for each training.
+        pictures: The cases.
+        settings: Of the adaptation.
+        steps: Optimizer steps of each training.
+        listener: Is told of every step.
+    """
+
+    folder: Path
+    pictures: Pictures
+    settings: AdaptSettings
+    steps: int
+    listener: Listener
+
+    def __post_init__(self):
+        self._networks: OrderedDict[Candidate, Network] = OrderedDict()
+        self._digests: dict[str, str] = {}
+        self.trained = 0
+
+    def probabilities(
+        self, candidate: Candidate, training: Sequence[str], wanted: Sequence[str]
+    ) -> np.ndarray:
+        """Train a candidate on some cases, and predict others.
+
+        Args:
+            candidate: The candidate, whose strategy trains something.
+            training: Keys to train on.
+            wanted: Keys to predict.
+
+        Returns:
+            Float32, 0 to 1, as `predict` gives them; all 0 if its weights became NaN or infinite.
+        """
+        model = self.model(candidate, training)
+        images = self.pictures.at(candidate.image_size).select(wanted).images
+        return np.nan_to_num(predict(model, images), nan=0.0, posinf=0.0)
+
+    def model(self, candidate: Candidate, training: Sequence[str]) -> keras.Model:
+        """Return a candidate trained on some cases; the next call changes its weights."""
+        path = self.folder / f"{self._digest(candidate, sorted(training))}.npz"
+        network = self._network(candidate)
+        if path.is_file():
+            weights = _read(path)
+            self.listener.step(self.steps)
+        else:
+            weights = self._train(candidate, network, sorted(training))
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(path, lambda temporary: np.savez(temporary, *weights))
+        network.model.set_weights([array.astype(np.float32) for array in weights])
+        return network.model
+
+    def _train(
+        self, candidate: Candidate, network: Network, training: Sequence[str]
+    ) -> list[np.ndarray]:
+        self.trained += 1
+        network.fit(
+            self.pictures.at(candidate.image_size).select(training),
+            optimization=self._optimization,
+            augmentation=self.settings.augmentation,
+            on_step=self.listener.step,
+        )
+        return [_halved(array) for array in network.model.get_weights()]
+
+    def _network(self, candidate: Candidate) -> Network:
+        network = self._networks.pop(candidate, None)
+        if network is None:
+            seed = self.settings.optimization.seed
+            network = Network(load_start(candidate.start, self.pictures.objects, seed))
+            network.set_up(parse(candidate.strategy), self._optimization)
+        self._networks[candidate] = network
+        if len(self._networks) > _MOST_NETWORKS:
+            self._networks.popitem(last=False)
+        return network
+
+    @property
+    def _optimization(self):
+        return replace(self.settings.optimization, steps=self.steps, validate_every=self.steps)
+
+    def _digest(self, candidate: Candidate, training: Sequence[str]) -> str:
+        if candidate.start not in self._digests:
+            self._digests[candidate.start] = models.digest(candidate.start)
+        cases = self.pictures.at(candidate.image_size).select(training)
+        facts = {
+            "start": self._digests[candidate.start],
+            "strategy": candidate.strategy,
+            "image size": candidate.image_size,
+            "optimization": to_json(self._optimization),
+            "augmentation": to_json(self.settings.augmentation),
+            "cases": content_digest([cases]),
+        }
+        text = json.dumps(facts, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def _halved(array: np.ndarray) -> np.ndarray:
+    """Round weights to half precision where that can hold them."""
+    finite = np.isfinite(array).all()
+    return array.astype(np.float16) if finite and np.abs(array).max() < _HALF.max else array
+
+
+def _read(path: Path) -> list[np.ndarray]:
+    with np.load(path, allow_pickle=False) as file:
+        return [file[f"arr_{number}"] for number in range(len(file.files))]

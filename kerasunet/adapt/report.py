@@ -11,7 +11,7 @@ from html import escape
 import numpy as np
 
 from kerasunet.adapt.answer import Answer, candidate_lines, dice_of_objects, start_table
-from kerasunet.adapt.estimate import Estimate
+from kerasunet.adapt.cross_validation import Estimate
 from kerasunet.drawing import draw_comparison, png
 from kerasunet.metrics.policy import METRICS
 

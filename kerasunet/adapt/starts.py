@@ -14,7 +14,7 @@ from kerasunet import models
 from kerasunet.architecture import NetworkCosts
 from kerasunet.data.cases import DataSet
 from kerasunet.data.decoding import DecodedCases, decode
-from kerasunet.data.fingerprints import image_identities, known_images
+from kerasunet.data.identification import image_identities, known_images
 from kerasunet.layer_selection.evidence import Nearness
 from kerasunet.layer_selection.selection import nearness_of
 from kerasunet.models import ModelCard

@@ -11,12 +11,12 @@ import numpy as np
 from kerasunet.adapt.settings import AdaptSettings
 from kerasunet.data.cases import DataSet
 from kerasunet.data.checking import Report, check
-from kerasunet.data.checking.names import proposal_for
+from kerasunet.data.checking.data_set import proposal_for
 from kerasunet.data.checking.report import as_html
 from kerasunet.data.decoding import DecodedCases
-from kerasunet.data.image_ranges import image_statistics
-from kerasunet.data.mask_checks import require_objects
-from kerasunet.data.modality_names import MODALITY_LABELS, Modality, modality_of
+from kerasunet.data.identification import image_statistics
+from kerasunet.data.loading import require_objects
+from kerasunet.data.modality import MODALITY_LABELS, Modality, modality_of
 from kerasunet.data.splits import groups_in_words
 from kerasunet.drawing import contact_sheet, write_png
 from kerasunet.files import write_text
@@ -27,8 +27,8 @@ OBJECT_SIDE_OF = 128
 """Object sizes are told in pixels of an image of so many pixels a side."""
 _SHEET = 48
 _LOOKS = {
-    "brightness": "the mean grey level (0 to 255)",
-    "contrast": "the spread of grey levels",
+    "brightness": "the mean gray level (0 to 255)",
+    "contrast": "the spread of gray levels",
     "aspect": "width divided by height",
 }
 MARK = b"kerasunet adapt"

@@ -199,7 +199,7 @@ def _print_layers(options: argparse.Namespace) -> None:
 
 def _overfit(options: argparse.Namespace) -> int:
     from kerasunet.data import decode, load
-    from kerasunet.data.mask_checks import require_objects, require_one_code
+    from kerasunet.data.loading import require_objects, require_one_code
 
     shape = shared.architecture(options)
     data = load(options.data, options.manual_dir, **shared.object_choice(options))

@@ -63,7 +63,7 @@ def run_evaluate(options: argparse.Namespace) -> int:
     Cases that the model was trained on or chosen by, and others of the same patients, do not count.
     """
     from kerasunet.data.decoding import decode
-    from kerasunet.data.mask_checks import require_objects
+    from kerasunet.data.loading import require_objects
 
     models.check(options.model)
     card = models.card(options.model)
@@ -130,7 +130,7 @@ def _counted(
 def _data(options: argparse.Namespace, card: models.ModelCard, side: int) -> DataSet:
     from kerasunet.data import load
     from kerasunet.data.groups import with_group_pattern
-    from kerasunet.data.mask_checks import require_one_code
+    from kerasunet.data.loading import require_one_code
 
     data = load(options.data, options.manual_dir, side, **shared.object_choice(options, card))
     shared.require_same_objects(card, data)
@@ -198,7 +198,7 @@ def run_panel(options: argparse.Namespace) -> int:
     If a model was fine-tuned on the same data, only cases of its test fold are used.
     """
     from kerasunet.data import load
-    from kerasunet.data.mask_checks import require_one_code
+    from kerasunet.data.loading import require_one_code
 
     models = _headed(options.models)
     if options.output.suffix.lower() != ".png":

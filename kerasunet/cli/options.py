@@ -272,7 +272,7 @@ def describe_data(data: DataSet) -> str:
 
 
 def _patients_in_names(data: DataSet) -> list[str]:
-    from kerasunet.data.checking.names import proposal_for
+    from kerasunet.data.checking.data_set import proposal_for
 
     proposal = proposal_for(data)
     if proposal is None:

@@ -1,4 +1,8 @@
-"""Random views of an image and its mask to train on, and test-time augmentation by a flip."""
+"""Random views of an image and its mask to train on, and test-time augmentation by a flip.
+
+A view is the same anatomy from elsewhere. Effects come in the order in which they arise: in the
+body (opacity), in the scanner (gain, blur, shadow), on the screen (frame, marks, inversion).
+"""
 
 from __future__ import annotations
 
@@ -8,10 +12,12 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from kerasunet.data.appearance import change_appearance, grainy_noise, smooth_noise
 from kerasunet.data.augmentation_settings import NO_AUGMENTATION, Augmentation
 
 Network = Callable[[np.ndarray], np.ndarray]
+_LETTERS = "ABCDEFGHKLMNPRSTVX0123456789.:- "
+_LARGEST_MARGIN = 0.18
+_MOST_MARKS = 3
 
 
 def augment(
@@ -123,3 +129,156 @@ def _change_gamma_and_contrast(image: np.ndarray, settings: Augmentation, rng) -
     levels = (np.arange(256, dtype=np.float32) / 255) ** gamma
     levels = (levels - 0.5) * factor + 0.5 + offset
     return cv2.LUT(image, (levels * 255).astype(np.float32)).reshape(image.shape)
+
+
+def change_appearance(
+    image: np.ndarray, mask: np.ndarray, settings: Augmentation, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Draw how the same anatomy might look elsewhere. An effect that is off draws nothing.
+
+    Args:
+        image: Float32, `(height, width, channels)`, 0 to 255; it may be overwritten.
+        mask: Bool, `(height, width)`.
+        settings: How far the image may change.
+        rng: Source of all randomness.
+
+    Returns:
+        The image, float32, 0 to 255; and the mask, without what a frame hides.
+    """
+    if _happens(settings.opacity, rng):
+        image = _with_opacity(image, mask, rng)
+    if settings.gain:
+        image = image * np.exp(smooth_noise(mask.shape, settings.gain, rng))[..., None]
+    if settings.blur:
+        image = _blurred(image, rng.uniform(0, settings.blur) * len(image))
+    if _happens(settings.shadow, rng):
+        image = image * (1 - _shadow(mask.shape, rng))[..., None]
+    if _happens(settings.frame, rng):
+        visible = _visible(mask.shape, rng)
+        level = np.float32(rng.choice([0, rng.uniform(0, 60)]))
+        image, mask = np.where(visible[..., None], image, level), mask & visible
+    image = np.ascontiguousarray(np.clip(image, 0, 255), np.float32)
+    if _happens(settings.marks, rng):
+        _draw_marks(image, mask, rng)
+    if _happens(settings.inversion, rng):
+        image = np.float32(255) - image
+    return image, mask
+
+
+def grainy_noise(shape: tuple[int, int], grain: float, rng: np.random.Generator) -> np.ndarray:
+    """Return noise of variance 1, float32 `(height, width)`.
+
+    Args:
+        shape: Height and width.
+        grain: Largest size of a grain, as a share of the height; it is drawn from one pixel on.
+        rng: Source of all randomness.
+    """
+    size = max(1.0, grain * shape[0]) ** rng.random()
+    coarse = [max(2, round(side / size)) for side in shape]
+    drawn = rng.standard_normal(coarse, dtype=np.float32)
+    noise = np.asarray(cv2.resize(drawn, shape[::-1], interpolation=cv2.INTER_CUBIC), np.float32)
+    return noise / np.float32(max(float(noise.std()), 1e-3))
+
+
+def smooth_noise(shape: tuple[int, int], deviation: float, rng: np.random.Generator) -> np.ndarray:
+    """Return smooth noise, float32 `(height, width)`: coarse and normal, cubically interpolated."""
+    coarse = rng.normal(0, deviation, (6, 6)).astype(np.float32)
+    return cv2.resize(coarse, shape[::-1], interpolation=cv2.INTER_CUBIC)
+
+
+def _happens(probability: float, rng) -> bool:
+    return bool(probability) and rng.random() < probability
+
+
+def _with_opacity(image: np.ndarray, mask: np.ndarray, rng) -> np.ndarray:
+    """Whiten one half of the object, left or right of its middle, from some height down."""
+    rows, columns = np.nonzero(mask)
+    if not len(rows):
+        return image
+    half = mask.copy()
+    middle = round(columns.mean())
+    if rng.random() < 0.5:
+        half[:, :middle] = False
+    else:
+        half[:, middle:] = False
+    half[: round(rng.uniform(-0.5, 0.7) * np.ptp(rows) + rows.min())] = False
+    weight = _blurred(half.astype(np.float32)[..., None], rng.uniform(0.01, 0.06) * len(mask))
+    weight *= np.float32(rng.uniform(0.5, 1))
+    return image * (1 - weight) + np.float32(rng.uniform(150, 250)) * weight
+
+
+def _blurred(image: np.ndarray, deviation: float) -> np.ndarray:
+    if deviation < 0.3:  # Of a pixel: no more than rounding.
+        return image
+    blurred = cv2.GaussianBlur(image, (0, 0), deviation, borderType=cv2.BORDER_REFLECT_101)
+    return blurred.reshape(image.shape)
+
+
+def _shadow(shape: tuple[int, int], rng) -> np.ndarray:
+    """Return which share of the light a shadow takes: a soft stripe that widens downward."""
+    y, x = _unit_coordinates(*shape)
+    top, middle, slope = rng.uniform(-0.3, 0.7), rng.uniform(0, 1), rng.uniform(-0.3, 0.3)
+    width = rng.uniform(0.03, 0.15) * (1 + 0.7 * np.maximum(y - top, 0))
+    across = np.exp(-(((x - middle - slope * (y - top)) / width) ** 4))
+    along = np.clip((y - top) / 0.1, 0, 1)
+    return (np.float32(rng.uniform(0.3, 0.95)) * across * along).astype(np.float32)
+
+
+@lru_cache(maxsize=16)
+def _unit_coordinates(height: int, width: int):
+    rows = (np.arange(height, dtype=np.float32) + np.float32(0.5)) / height
+    columns = (np.arange(width, dtype=np.float32) + np.float32(0.5)) / width
+    return rows[:, None], columns[None, :]
+
+
+def _visible(shape: tuple[int, int], rng) -> np.ndarray:
+    """Return what a frame leaves: a quadrilateral; each of its sides may be that of the image."""
+    height, width = shape
+    margins = rng.uniform(0, _LARGEST_MARGIN, (4, 2)) * (rng.random((4, 1)) < 0.5)
+    if rng.random() < 0.7:  # A rectangle.
+        margins[:, 1] = margins[:, 0]
+    (left, left2), (right, right2), (top, top2), (bottom, bottom2) = margins
+    corners = [(left, top), (1 - right, top2), (1 - right2, 1 - bottom), (left2, 1 - bottom2)]
+    polygon = np.rint(np.array(corners) * (width - 1, height - 1)).astype(np.int32)
+    visible: np.ndarray = np.zeros(shape, np.uint8)
+    cv2.fillConvexPoly(visible, polygon, 1)
+    return visible.astype(bool)
+
+
+def _draw_marks(image: np.ndarray, mask: np.ndarray, rng) -> None:
+    """Draw a measured distance across the object, or text anywhere; up to three of them."""
+    for _ in range(rng.integers(1, _MOST_MARKS + 1)):
+        drawn: np.ndarray = np.zeros(mask.shape, np.uint8)
+        if rng.random() < 0.5:
+            _draw_distance(drawn, mask, rng)
+        else:
+            _draw_text(drawn, rng)
+        image[drawn > 0] = rng.uniform(150, 255)
+
+
+def _draw_distance(drawn: np.ndarray, mask: np.ndarray, rng) -> None:
+    """Draw a cross at either end of a distance, dotted or not: mostly that of the object."""
+    height, width = mask.shape
+    points = np.argwhere(mask)
+    if len(points) and rng.random() < 0.7:
+        angle = rng.uniform(0, np.pi)
+        along = points @ np.array([np.sin(angle), np.cos(angle)])
+        ends = points[[along.argmin(), along.argmax()]]
+    else:
+        ends = rng.integers(0, (height, width), (2, 2))
+    arm = max(1, round(rng.uniform(0.01, 0.03) * height))
+    for row, column in ends.tolist():
+        cv2.line(drawn, (column - arm, row), (column + arm, row), 1)
+        cv2.line(drawn, (column, row - arm), (column, row + arm), 1)
+    if rng.random() < 0.5:
+        count = max(2, int(np.hypot(*(ends[1] - ends[0])) // 4))
+        dots = np.linspace(ends[0], ends[1], count)
+        drawn[tuple(np.rint(dots).astype(int).T)] = 1
+
+
+def _draw_text(drawn: np.ndarray, rng) -> None:
+    height, width = drawn.shape
+    text = "".join(rng.choice(list(_LETTERS), rng.integers(1, 12)))
+    place = int(rng.integers(0, width)), int(rng.integers(0, height))
+    size = float(rng.uniform(0.0015, 0.005) * height)
+    cv2.putText(drawn, text, place, cv2.FONT_HERSHEY_SIMPLEX, size, 1)

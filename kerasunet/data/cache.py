@@ -61,7 +61,7 @@ _SECONDS_BETWEEN_TRIES = 0.05
 _PATIENCE = 60.0
 _DATA = Path(__file__).parent
 _DECODER_PARTS = (
-    "../objects.py", "cases.py", "object_cases.py", "decoding.py", "readers", "layouts",
+    "../objects.py", "annotations.py", "cases.py", "decoding.py", "readers", "layouts",
     "simulation", "builders",
 )  # fmt: skip
 _DECODER_LIBRARIES = (

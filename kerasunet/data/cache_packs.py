@@ -22,8 +22,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from kerasunet.data.cases import AnnotatedCase, Case, FileCase, SimulatedCase
-from kerasunet.data.object_cases import CaseOfObjects, SimulatedCaseOfObjects
+from kerasunet.data.cases import Case
 
 Spacing = tuple[float, float] | None
 PutRow = Callable[[int, np.ndarray, np.ndarray, Spacing], None]
@@ -34,7 +33,7 @@ DecodeRows = Callable[[Sequence[int], PutRow], None]
 DIGEST_BYTES = 16
 NOT_KEPT = bytes(DIGEST_BYTES)
 SUFFIX, UNFINISHED = ".pack", ".writing-"
-_IRRELEVANT = ("key", "group", "label")
+_IRRELEVANT, _NESTED = ("key", "group", "label"), ("annotation", "parts")
 _CLOCK_TICK = 2.0  # Seconds: the coarsest time stamps, those of FAT.
 _HEADER = struct.Struct("<16sIQIII24x")
 _MAGIC = b"kerasunet pack 1"
@@ -122,15 +121,15 @@ def _facts(case: Case) -> Iterator[Any]:
     """Yield the parts of a case, files with size and times; nothing if its kind is unknown."""
     if hasattr(case, "origin"):
         yield from map(_fact, case.origin())
-    elif type(case) is CaseOfObjects:
-        yield case.objects
-        for part in case.parts:
-            yield type(part).__qualname__
-            yield from _facts(part)
-    elif type(case) in (FileCase, SimulatedCase, SimulatedCaseOfObjects) or (
-        type(case) is AnnotatedCase and _is_ours(case.annotation)
-    ):
+    elif _is_ours(case):
         yield from _fields(case)
+
+
+def _is_ours(case: Case) -> bool:
+    """Return whether a case, its annotation and its parts are of this package's own kinds."""
+    kinds = (type(case), type(getattr(case, "annotation", case)))
+    own = all(kind.__module__.startswith("kerasunet.") for kind in kinds)
+    return own and all(map(_is_ours, getattr(case, "parts", ())))
 
 
 def _fields(values: Any) -> Iterator[Any]:
@@ -138,14 +137,14 @@ def _fields(values: Any) -> Iterator[Any]:
         value = getattr(values, field.name)
         if field.name in _IRRELEVANT:
             continue
-        if field.name == "annotation":
-            yield type(value).__qualname__
-            yield from _fields(value)
-        elif isinstance(value, tuple):
+        if isinstance(value, tuple):
             yield len(value)
-            yield from map(_fact, value)
-        else:
-            yield _fact(value)
+        for one in value if isinstance(value, tuple) else (value,):
+            if field.name in _NESTED:
+                yield type(one).__qualname__
+                yield from _fields(one)
+            else:
+                yield _fact(one)
 
 
 def _fact(value: Any) -> Any:
@@ -153,10 +152,6 @@ def _fact(value: Any) -> Any:
         return value
     status = os.stat(value)
     return _File(os.path.abspath(value), status.st_size, (status.st_mtime_ns, status.st_ctime_ns))
-
-
-def _is_ours(annotation: Any) -> bool:
-    return type(annotation).__module__.startswith("kerasunet.")
 
 
 class Damaged(ValueError):

@@ -1,61 +1,52 @@
-"""Modality: what kind of image a data set holds, by its name or guessed from its images."""
+"""What kind of image a data set holds, by its name: no more than a table, quick to import."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable
+import re
+from typing import Literal
 
-import cv2
-import numpy as np
-
-from kerasunet.data.decoding import to_grey
-from kerasunet.data.modality_names import Modality
-
-_SIDE = 256
-_GRAIN, _GRAIN_OF_SYMMETRIC = 0.02, 0.03
-_COLOR, _COLORED = 16, 0.2
-"""Grey levels between channels that make a color, and the share of an image that has one."""
-
-
-def guess_modality(image: np.ndarray) -> Modality:
-    """Guess whether an image is an ultrasound image or a chest X-ray.
-
-    Speckle is grainy; a radiograph is smooth, and a chest is nearly symmetric. There is no third
-    answer, so let the person who gives the image confirm it.
-
-    Args:
-        image: Grey levels 0 to 255, `(height, width)` or RGB `(height, width, 3)`.
-
-    Returns:
-        `"ultrasound"` or `"xray"`.
-    """
-    grey = to_grey(image.astype(np.float32, copy=False))
-    small = cv2.resize(grey, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
-    contrast = float(small.std())
-    if contrast == 0:
-        return "ultrasound"
-    grain = float(np.median(np.abs(small - cv2.GaussianBlur(small, (0, 0), 1.5)))) / contrast
-    symmetry = float(np.corrcoef(small.ravel(), small[:, ::-1].ravel())[0, 1])
-    return "ultrasound" if grain > _GRAIN + _GRAIN_OF_SYMMETRIC * symmetry else "xray"
+Modality = Literal["ultrasound", "xray", "photograph"]
+MODALITY_LABELS: dict[Modality, str] = {
+    "ultrasound": "Ultrasound",
+    "xray": "X-ray",
+    "photograph": "Photograph",
+}
+_NAMES: dict[Modality, tuple[str, ...]] = {
+    "ultrasound": ("bus_bra", "bus_uclm", "busi", "oasbud", "udiat", "simulated-ultrasound"),
+    "xray": ("jsrt", "montgomery", "shenzhen", "simulated-xray"),
+    "photograph": (
+        *("duts", "ecssd", "msra10k", "oxford_iiit_pet", "xpie"),
+        "simulated-natural",
+    ),
+}
+_ARCHIVES: dict[Modality, tuple[str, ...]] = {
+    "ultrasound": ("Dataset_BUSI_with_GT", "BUS-UCLM", "DatasetB"),
+    "xray": ("ChinaSet_AllFiles", "MontgomerySet", "JSRT_SCR"),
+    "photograph": ("DUTS-TR", "DUTS-TE"),
+}
 
 
-def guess_of_all(images: Iterable[np.ndarray]) -> Modality | None:
-    """Guess what kind of images a data set holds from some of them.
+def modality_of(data_name: str) -> Modality | None:
+    """Return what kind of image a data set holds.
 
     Args:
-        images: Grey levels 0 to 255, `(height, width)` or RGB `(height, width, 3)`.
+        data_name: Name of a data set, as `DataSet.name` gives it or as its archive spells it
+            (`bus_bra`, `BUSBRA`, `Dataset_BUSI_with_GT`, `simulated-xray:60`). Case, `-`, `_`
+            and spaces do not matter.
 
     Returns:
-        What most of them look like: `"photograph"` if they have colors, otherwise as
-        `guess_modality`; `None` without any image.
+        `"ultrasound"`, `"xray"`, `"photograph"`, or `None` where the name does not say.
     """
-    guesses = Counter("photograph" if _has_colors(i) else guess_modality(i) for i in images)
-    return guesses.most_common(1)[0][0] if guesses else None
+    return _BY_SPELLING.get(_plain(data_name.partition(":")[0]))
 
 
-def _has_colors(image: np.ndarray) -> bool:
-    """Whether more than a mark or a color bar has a color."""
-    if image.ndim == 2:
-        return False
-    levels = image.astype(np.float32, copy=False)
-    return bool((np.ptp(levels, axis=2) > _COLOR).mean() > _COLORED)
+def _plain(name: str) -> str:
+    return re.sub(r"[-_\s]", "", name).casefold()
+
+
+_BY_SPELLING: dict[str, Modality] = {
+    _plain(name): modality
+    for table in (_NAMES, _ARCHIVES)
+    for modality, names in table.items()
+    for name in names
+}

@@ -17,8 +17,8 @@ from kerasunet.comparison_report import without_formulas
 from kerasunet.data.archives import unpack
 from kerasunet.data.cases import AnnotatedCase, Case, FileCase
 from kerasunet.data.checking import Report, check
+from kerasunet.data.layouts.objects import CaseOfObjects
 from kerasunet.data.loading import load
-from kerasunet.data.object_cases import CaseOfObjects
 from kerasunet.demo.visitors import new_folder
 from kerasunet.files import collect_problems
 from kerasunet.objects import Objects

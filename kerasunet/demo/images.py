@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from kerasunet.data.cases import MaskCoding
-from kerasunet.data.modality import guess_modality
+from kerasunet.data.identification import guess_modality
 from kerasunet.data.readers import MaskValues, count_frames, has_place, read_image, read_mask
 from kerasunet.data.simulation import simulate
 

@@ -12,7 +12,7 @@ import pandas as pd
 
 from kerasunet import models
 from kerasunet.architecture import Architecture
-from kerasunet.data.modality_names import modality_of
+from kerasunet.data.modality import modality_of
 from kerasunet.demo.context import Context, problem_html
 from kerasunet.demo.layers_diagram import (
     COST_STYLE,

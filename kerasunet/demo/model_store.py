@@ -10,7 +10,7 @@ from pathlib import Path
 
 from kerasunet import models
 from kerasunet.comparison import Candidate, trained_parameters
-from kerasunet.data.modality_names import modality_of
+from kerasunet.data.modality import modality_of
 from kerasunet.demo.images import MODALITIES
 from kerasunet.objects import ONE_OBJECT
 

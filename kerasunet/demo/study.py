@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import gradio as gr
 
-from kerasunet.data.modality_names import modality_of
+from kerasunet.data.modality import modality_of
 from kerasunet.demo.context import Context, problem_html
 from kerasunet.demo.study_figures import draw_curves, draw_strategies
 from kerasunet.study.results import Scenario, StudyResults, ordered, read_results

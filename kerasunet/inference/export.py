@@ -23,7 +23,7 @@ import numpy as np
 from kerasunet import models
 from kerasunet.data.cases import DataSet
 from kerasunet.data.decoding import DecodedCases, decode
-from kerasunet.data.mask_checks import require_one_code
+from kerasunet.data.loading import require_one_code
 from kerasunet.files import sha256, write_json
 from kerasunet.inference.export_requests import FORMATS, check_request, sidecar_of
 from kerasunet.inference.runtimes import LiteRT, ONNXRuntime, OpenVINO, Run

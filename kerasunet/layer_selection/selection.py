@@ -16,8 +16,8 @@ import numpy as np
 
 from kerasunet.data.augmentation_settings import Augmentation
 from kerasunet.data.decoding import DecodedCases
-from kerasunet.data.modality import guess_of_all
-from kerasunet.data.modality_names import Modality, modality_of
+from kerasunet.data.identification import guess_of_all
+from kerasunet.data.modality import Modality, modality_of
 from kerasunet.data.splits import split_cases
 from kerasunet.freezing import layout_of
 from kerasunet.layer_selection.evidence import Belief, Evidence, Nearness, Weighed, weigh

@@ -1,4 +1,7 @@
-"""What each metric and its interval mean, and the one policy for empty masks."""
+"""What each metric and its interval mean, and the one policy for empty masks.
+
+Nothing here needs NumPy, so that the command line can name metrics without importing it.
+"""
 
 import math
 from collections.abc import Mapping

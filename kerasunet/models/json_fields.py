@@ -221,7 +221,7 @@ class Span:
 
 @dataclass(frozen=True, kw_only=True)
 class ImageRanges:
-    """What training images were like, as `kerasunet.data.image_ranges` measures them.
+    """What training images were like, as `kerasunet.data.identification` measures them.
 
     Attributes:
         brightness: Mean grey level, 0 to 255.

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from kerasunet.architecture import Architecture
-from kerasunet.data.modality_names import modality_of
+from kerasunet.data.modality import modality_of
 from kerasunet.files import write_json, write_text
 from kerasunet.models.card_text import lines_of
 from kerasunet.models.json_fields import (
@@ -96,8 +96,8 @@ class ModelCard:
         sha256: Digest of the model file.
         storage: Type of the stored weights: `"float32"` or `"float16"`.
         seen: Of each image that it was trained on or chosen by, and its start, too, unless that
-            is among `seen_by`: what `kerasunet.data.fingerprints.image_identities` gives; in older
-            cards only the digest, or nothing.
+            is among `seen_by`: what `kerasunet.data.identification.image_identities` gives; in
+            older cards only the digest, or nothing.
         seen_by: Names of registered models whose cards list the other images: those of its start.
         start_data: Names of the data sets that its start was trained on.
         evaluations: Evaluations on other data sets.

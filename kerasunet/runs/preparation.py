@@ -13,12 +13,10 @@ import numpy as np
 from kerasunet import models
 from kerasunet.data.cases import NEAR_DUPLICATES, Case, DataSet
 from kerasunet.data.decoding import DecodedCases, decode, foreground_shares
-from kerasunet.data.fingerprints import image_identities, known_images, united
 from kerasunet.data.groups import GIVEN, regroup, with_group_pattern
-from kerasunet.data.loading import SIMULATED, load
-from kerasunet.data.mask_checks import require_objects, require_one_code
-from kerasunet.data.modality import guess_of_all
-from kerasunet.data.modality_names import Modality, modality_of
+from kerasunet.data.identification import guess_of_all, image_identities, known_images, united
+from kerasunet.data.loading import SIMULATED, load, require_objects, require_one_code
+from kerasunet.data.modality import Modality, modality_of
 from kerasunet.data.splits import Split, development_keys, split_cases
 from kerasunet.models import ModelCard
 from kerasunet.objects import Objects

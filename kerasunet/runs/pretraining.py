@@ -15,7 +15,7 @@ from kerasunet import models
 from kerasunet.backend import prepared_backend
 from kerasunet.data.cases import DataSet
 from kerasunet.data.decoding import DecodedCases, content_digest, decode
-from kerasunet.data.mask_checks import require_objects
+from kerasunet.data.loading import require_objects
 from kerasunet.metrics import Interval
 from kerasunet.network import plain_copy, with_new_head
 from kerasunet.objects import Objects

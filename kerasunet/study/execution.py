@@ -18,7 +18,7 @@ from typing import Any
 from kerasunet import __version__, models
 from kerasunet.data.cases import DataSet
 from kerasunet.data.decoding import content_digest, decode
-from kerasunet.data.mask_checks import require_objects
+from kerasunet.data.loading import require_objects
 from kerasunet.data.splits import groups_in_words
 from kerasunet.files import NotWritten, kinds_in_words, read_record, write_json
 from kerasunet.runs.directory import RunDirectory, refuse_differences

@@ -18,10 +18,8 @@ from helpers.images import disc_images
 from kerasunet import models
 from kerasunet.adapt import AdaptSettings, Answer, adapt
 from kerasunet.adapt.background import RESULT, AdaptProgress, BackgroundAdaptation
-from kerasunet.adapt.candidates import Candidate, Contenders
+from kerasunet.adapt.candidates import Candidate, Contenders, Fits
 from kerasunet.adapt.cross_validation import CrossValidation, deal
-from kerasunet.adapt.estimate import studentized_interval
-from kerasunet.adapt.fits import Fits
 from kerasunet.adapt.settings import Silent
 from kerasunet.adapt.starts import (
     Pictures,
@@ -33,9 +31,10 @@ from kerasunet.adapt.starts import (
 )
 from kerasunet.data import load
 from kerasunet.data.decoding import content_digest, decode
-from kerasunet.data.fingerprints import image_identities
+from kerasunet.data.identification import image_identities
 from kerasunet.inference import Segmenter
 from kerasunet.layer_selection import Belief, Evidence, Finding, GroupedMean
+from kerasunet.layer_selection.evidence import studentized_interval
 from kerasunet.training import Optimization
 
 FEW_STEPS = Optimization(batch_size=4, learning_rate=3e-3)

@@ -22,8 +22,7 @@ from kerasunet.adapt.starts import LeftOut, NewHead, Untouched, usable_starts, w
 from kerasunet.adapt.survey import Survey
 from kerasunet.architecture import Architecture
 from kerasunet.data import load
-from kerasunet.data.fingerprints import image_identities
-from kerasunet.data.image_ranges import image_statistics
+from kerasunet.data.identification import image_identities, image_statistics
 from kerasunet.inference import Segmenter
 from kerasunet.layer_selection import Evidence, Finding
 from kerasunet.objects import Objects
@@ -145,7 +144,7 @@ def test_only_starts_of_the_same_objects_are_tried_untouched(adapted, of_sides, 
 
 def test_images_unlike_those_of_a_start_are_told(adapted, of_sides, tiny_model_file):
     (line,) = adapted.unlike[str(of_sides)]
-    assert line.startswith("the mean grey level (0 to 255) is 9")
+    assert line.startswith("the mean gray level (0 to 255) is 9")
     assert line.endswith("in the median of these images; sides was trained on 150 to 200")
     assert adapted.unlike[str(tiny_model_file)] == [], "its card does not know"
     assert "Mind that" not in " ".join(adapted.sentences())
@@ -159,7 +158,7 @@ def test_the_aspect_is_told_where_images_are_no_squares():
     survey = Survey(None, None, "ultrasound", False, 40.0, 0, images=aspects)
     (line,) = survey.unlike("ultrasound", models.card("ultrasound"))
     assert line.startswith("width divided by height is 2.5 in the median") and "1.58" in line
-    assert survey.unlike("xray", models.card("xray"))[0].startswith("the mean grey level")
+    assert survey.unlike("xray", models.card("xray"))[0].startswith("the mean gray level")
     assert not any("width" in one for one in survey.unlike("xray", models.card("xray")))
 
 

@@ -7,8 +7,8 @@ import pytest
 
 from kerasunet import models
 from kerasunet.cli import main
+from kerasunet.data.identification import guess_of_all
 from kerasunet.data.loading import load
-from kerasunet.data.modality import guess_of_all
 from kerasunet.files import read_json
 
 SHORT = ["--steps", "2", "--batch-size", "2", "--validate-every", "2"]

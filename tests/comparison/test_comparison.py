@@ -24,7 +24,7 @@ from kerasunet.comparison import (
     without_small_regions,
 )
 from kerasunet.comparison_report import as_csv, as_html, as_zip, mask_files, rows
-from kerasunet.data.modality import guess_modality
+from kerasunet.data.identification import guess_modality
 from kerasunet.data.simulation import simulate
 from kerasunet.inference.segmentation import segmentation
 from kerasunet.metrics import dice, hd95, iou

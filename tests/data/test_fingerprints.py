@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from kerasunet.data import load
-from kerasunet.data.fingerprints import (
+from kerasunet.data.identification import (
     distances,
     fingerprint,
     image_identities,

@@ -27,7 +27,7 @@ from kerasunet.cli.options import describe_data
 from kerasunet.data import DataSet, DecodedCases, decode, grey_levels, load, split_cases
 from kerasunet.data.checking import check
 from kerasunet.data.groups import with_group_pattern
-from kerasunet.data.mask_checks import require_objects
+from kerasunet.data.loading import require_objects
 from kerasunet.runs.preparation import prepare
 from kerasunet.training.settings import FinetuneSettings
 
@@ -490,12 +490,12 @@ ROWS = {
         test_a_folder_of_images_alone_is_unannotated_beside_others_with_masks
     ),
     "a mask without an image": test_a_mask_of_such_a_word_without_its_image_is_an_error,
-    "a file of no case": test_a_file_of_no_case_is_named,
-    "other words than `mask`": test_other_words_than_mask_beside_images,
+    "a file that belongs to no case": test_a_file_of_no_case_is_named,
+    "words other than `mask`": test_other_words_than_mask_beside_images,
     "other mask folders": test_other_names_of_the_mask_folder,
     "nnU-Net": test_nnunet,
     "nnU-Net's test images": test_nnunet_test_images_are_unannotated_or_the_test_part,
-    "nnU-Net's further channels": test_nnunet_with_a_second_channel_is_refused,
+    "nnU-Net's other channels": test_nnunet_with_a_second_channel_is_refused,
     "what looks like a public set": test_a_folder_that_looks_like_a_public_set_is_read_as_ones_own,
     "masks that are all empty": test_a_coding_under_which_every_mask_is_empty_is_an_error,
     "arrays of 0 to 255": test_numbers_within_their_range_are_grey_levels,

@@ -32,12 +32,12 @@ from PIL import Image
 from skimage.draw import polygon2mask
 
 from kerasunet.data import DataSet, decode, load, split_cases
-from kerasunet.data.layouts.annotations import (
+from kerasunet.data.annotations import (
     circle_mask,
-    decode_run_lengths,
     polygon_mask,
     run_length_mask,
 )
+from kerasunet.data.layouts.coco import decode_run_lengths
 
 pytestmark = pytest.mark.filterwarnings("error")
 

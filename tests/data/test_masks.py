@@ -11,7 +11,7 @@ from PIL import Image
 
 from kerasunet.data import load
 from kerasunet.data.checking import check
-from kerasunet.data.mask_checks import require_one_code
+from kerasunet.data.loading import require_one_code
 from kerasunet.runs.preparation import prepare
 from kerasunet.training.settings import FinetuneSettings
 

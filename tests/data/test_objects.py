@@ -22,7 +22,7 @@ from kerasunet.data.decoding import (
     resize_mask,
     resize_objects,
 )
-from kerasunet.data.mask_checks import require_objects
+from kerasunet.data.loading import require_objects
 from kerasunet.objects import Objects
 
 SIDE = 40

@@ -28,7 +28,7 @@ NAMES = (
 
 
 if TYPE_CHECKING:
-    from kerasunet.data.builders.loading import TfdsCase as TfdsCase, load_cases as load_cases
+    from kerasunet.data.builders.base import TfdsCase as TfdsCase, load_cases as load_cases
 else:
     __getattr__, __dir__, __all__ = lazy_members(__name__)
     __all__ += ["NAMES"]

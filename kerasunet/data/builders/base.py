@@ -1,11 +1,16 @@
-"""What builders share: the TFDS builder of cases, and finding data sets in unpacked archives."""
+"""What builders share: the TFDS builder of cases, data sets in unpacked archives, `load_cases`.
+
+What TFDS has prepared is read as NumPy-backed cases.
+"""
 
 from __future__ import annotations
 
 import abc
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import importlib
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -18,13 +23,17 @@ from tensorflow_datasets.core.download.extractor import ExtractError
 from tensorflow_datasets.core.download.util import DownloadError
 
 from kerasunet.data.archives import check_archive
+from kerasunet.data.builders import NAMES, PETS
 from kerasunet.data.cases import Case, DataSet, FileCase, MaskCoding, Sample
 from kerasunet.data.decoding import resize_image
 from kerasunet.data.layouts.pairing import Files, image_files, pair, subfolders
-from kerasunet.data.layouts.published import read_published
+from kerasunet.data.layouts.recognition import read_published
 
 _DEPTH = 7
 _JPEG = (".jpg", ".jpeg")
+_FORMAT = "array_record"
+_PET_BORDER, _PET = 3, 1
+_SPECIES = ("cat", "dog")
 
 
 class CasesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
@@ -68,7 +77,8 @@ class CasesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # 
         )
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager):
-        splits = self._find(dl_manager)
+        with _clear_failures(self.MANUAL_DOWNLOAD_INSTRUCTIONS):
+            splits = self._find(dl_manager)
         self.info.metadata["official"] = {
             name: dict(division)
             for data in splits.values()
@@ -81,10 +91,6 @@ class CasesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # 
             yield case.key, _example(case, case.load(), self.CHANNELS)
 
     def _find(self, dl_manager: tfds.download.DownloadManager) -> Mapping[str, DataSet]:
-        with _clear_failures(self.MANUAL_DOWNLOAD_INSTRUCTIONS):
-            return self._find_or_download(dl_manager)
-
-    def _find_or_download(self, dl_manager: tfds.download.DownloadManager) -> Mapping[str, DataSet]:
         by_hand = _put_by_hand(dl_manager, self.ARCHIVES)
         splits = self.find_cases(list(by_hand.values()))
         missing = {n: url for n, url in self.ARCHIVES.items() if url and n not in by_hand}
@@ -169,14 +175,8 @@ def folders_in(roots: Iterable[Path]) -> Iterator[Path]:
 
 def folder_with(roots: Iterable[Path], *entries: str) -> Path | None:
     """Return the first folder that has all these entries."""
-    return next(
-        (
-            folder
-            for folder in folders_in(roots)
-            if all((folder / entry).exists() for entry in entries)
-        ),
-        None,
-    )
+    found = (f for f in folders_in(roots) if all((f / entry).exists() for entry in entries))
+    return next(found, None)
 
 
 def published(name: str, roots: Iterable[Path]) -> DataSet | None:
@@ -237,3 +237,160 @@ def images_with_masks(folders: Iterable[Path]) -> list[FileCase]:
                 kind.setdefault(stem, []).append(path)
     masked = {stem: paths for stem, paths in images.items() if stem in masks}
     return pair(masked, masks, MaskCoding(above=127)) if masked else []
+
+
+@dataclass(frozen=True, eq=False)
+class TfdsCase:
+    """A case of a prepared data set; `load` reads and decodes its one record.
+
+    Attributes:
+        key: Unique name.
+        group: What splits keep together.
+        label: Finding of the whole image, or what it shows.
+        source: The split with random access, as `as_data_source` gives it.
+        index: Position in the split.
+        to_sample: Turns a decoded example into image, mask and spacing.
+    """
+
+    key: str
+    group: str
+    label: str
+    source: Any = field(repr=False)
+    index: int
+    to_sample: Callable[[Mapping[str, Any]], Sample] = field(repr=False)
+
+    def load(self) -> Sample:
+        """Read image, mask and spacing."""
+        return self.to_sample(self.source[self.index])
+
+    def origin(self) -> tuple[Path, str, int, str]:
+        """Return all that the pixels depend on, for the cache of decoded cases."""
+        prepared = Path(self.source.dataset_info.data_dir) / "dataset_info.json"
+        return prepared, str(self.source.split), self.index, self.to_sample.__qualname__
+
+
+def load_cases(
+    name: str,
+    manual_dir: str | os.PathLike | None = None,
+    data_dir: str | os.PathLike | None = None,
+) -> DataSet:
+    """Prepare a public data set with TFDS, unless that is done already, and list its cases.
+
+    Args:
+        name: One of `NAMES`.
+        manual_dir: Folder with the owners' archives, or with their unpacked contents. Missing files
+            are downloaded where the owners allow it. A set that is already prepared in `data_dir`
+            is not prepared again, whatever this folder holds.
+        data_dir: Where TFDS keeps prepared sets; by default `~/tensorflow_datasets`.
+
+    Returns:
+        The data set. `official` has the owners' folds, and `"splits"` if there are several splits.
+
+    Raises:
+        FileNotFoundError: There is no such `manual_dir`.
+        ValueError: The name is unknown, files are missing or do not pair up, or the set is there
+            in files without random access.
+    """
+    if name not in NAMES:
+        raise ValueError(f"{name}: not a data set with a builder; choose from {', '.join(NAMES)}")
+    if manual_dir is not None and not Path(manual_dir).is_dir():
+        raise FileNotFoundError(f"{manual_dir}: no such folder")
+    builder = _builder(name, data_dir)
+    _prepare(builder, manual_dir)
+    list_cases = _pets if name == PETS else _cases
+    splits = {split: list_cases(builder, split) for split in builder.info.splits}
+    return DataSet(
+        name,
+        tuple(sorted((c for cases in splits.values() for c in cases), key=lambda c: c.key)),
+        f"TensorFlow Datasets {builder.info.full_name}",
+        terms=builder.info.redistribution_info.license or "not stated",
+        citation=builder.info.citation,
+        official=_official(builder, splits),
+    )
+
+
+def _builder(name: str, data_dir: str | os.PathLike | None) -> tfds.core.DatasetBuilder:
+    """Return the builder; cases need random access, which TFDS has in one file format only."""
+    if name == PETS:
+        builder = tfds.builder(name, data_dir=data_dir)
+    else:
+        module = importlib.import_module(f"kerasunet.data.builders.{name}.{name}_dataset_builder")
+        builder = module.Builder(data_dir=data_dir)
+    if not builder.is_prepared():
+        builder.info.set_file_format(_FORMAT, override=True)
+    elif builder.info.file_format != tfds.core.FileFormat(_FORMAT):
+        raise ValueError(
+            f"{builder.data_dir}: prepared in the format {builder.info.file_format.value}, cases "
+            f"need {_FORMAT}; give another data_dir, or remove this folder"
+        )
+    return builder
+
+
+def _prepare(builder: tfds.core.DatasetBuilder, manual_dir: str | os.PathLike | None) -> None:
+    """Unpack archives afresh: TFDS would take what another one of that name once held."""
+    if builder.is_prepared():
+        return
+    beside = Path(builder.data_dir).parent
+    beside.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix="unpacked-", dir=beside) as folder:
+        builder.download_and_prepare(
+            download_config=tfds.download.DownloadConfig(manual_dir=manual_dir, extract_dir=folder)
+        )
+
+
+def _official(
+    builder: tfds.core.DatasetBuilder, splits: Mapping[str, Sequence[TfdsCase]]
+) -> dict[str, Mapping[str, int | str]]:
+    official = dict((builder.info.metadata or {}).get("official", {}))
+    if len(splits) > 1:
+        official["splits"] = {case.key: split for split, cases in splits.items() for case in cases}
+    return official
+
+
+def _cases(builder: tfds.core.DatasetBuilder, split: str) -> list[TfdsCase]:
+    source = builder.as_data_source(split)
+    rows = [
+        (row["key"].decode(), row["group"].decode(), row["label"].decode())
+        for row in _undecoded(builder, split, "image", "mask")
+    ]
+    return [
+        TfdsCase(key, group, label, source=source, index=i, to_sample=_sample)
+        for i, (key, group, label) in enumerate(rows)
+    ]
+
+
+def _sample(example: Mapping[str, Any]) -> Sample:
+    spacing = tuple(example["spacing"].tolist())
+    return Sample(
+        _levels(example["image"]),
+        example["mask"][..., 0] > 0,
+        None if np.isnan(spacing).any() else spacing,
+    )
+
+
+def _pets(builder: tfds.core.DatasetBuilder, split: str) -> list[TfdsCase]:
+    source = builder.as_data_source(split)
+    rows = [
+        (row["file_name"].decode().removesuffix(".jpg"), _SPECIES[int(row["species"])])
+        for row in _undecoded(builder, split, "image", "segmentation_mask")
+    ]
+    return [
+        TfdsCase(key, key, label, source=source, index=i, to_sample=_pet)
+        for i, (key, label) in enumerate(rows)
+    ]
+
+
+def _pet(example: Mapping[str, Any]) -> Sample:
+    """Count the border as pet: it is mostly fur, and without it thin legs and tails vanish."""
+    trimap = example["segmentation_mask"][..., 0]
+    return Sample(_levels(example["image"]), np.isin(trimap, (_PET, _PET_BORDER)), None)
+
+
+def _levels(image: np.ndarray) -> np.ndarray:
+    return (image[..., 0] if image.shape[2] == 1 else image).astype(np.float32)
+
+
+def _undecoded(builder: tfds.core.DatasetBuilder, split: str, *names: str):
+    """Return the examples of a split, with these features left as their stored bytes."""
+    decoders = {name: tfds.decode.SkipDecoding() for name in names}
+    return builder.as_data_source(split, decoders=decoders)

@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING
 from kerasunet.lazy import lazy_members
 
 if TYPE_CHECKING:
-    from kerasunet.data.checking.inspection import Problem as Problem
-    from kerasunet.data.checking.kinds import KINDS as KINDS
-    from kerasunet.data.checking.report import Report as Report, check as check
+    from kerasunet.data.checking.data_set import check as check
+    from kerasunet.data.checking.report import (
+        KINDS as KINDS,
+        Problem as Problem,
+        Report as Report,
+    )
     from kerasunet.data.groups import (
         read_groups as read_groups,
         with_groups as with_groups,

@@ -1,8 +1,9 @@
-"""One case checked by itself: how problems are found in it."""
+"""One case, or a file of no case, checked by itself: how problems are found in it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,13 +13,16 @@ import cv2
 import numpy as np
 
 from kerasunet.data.cases import AnnotatedCase, Case, FileCase
-from kerasunet.data.checking.kinds import KINDS
+from kerasunet.data.checking.report import Problem
 from kerasunet.data.decoding import resize_mask, to_grey
 from kerasunet.data.groups import thumbnail
-from kerasunet.data.object_cases import CaseOfObjects
-from kerasunet.files import wrong_size
+from kerasunet.data.layouts.objects import CaseOfObjects
+from kerasunet.data.layouts.pairing import files_below, image_stem
+from kerasunet.data.readers import count_frames, read_image
+from kerasunet.files import suffix_of, wrong_size
 from kerasunet.objects import objects_of
 
+_THREADS = 4
 _COLOURED, _GREY = 64, 12
 _MOST_COLOUR, _MOST_TINGED = 0.05, 0.1
 _WHITE, _ABOVE_SURROUNDINGS = 250, 150
@@ -28,33 +32,7 @@ T = TypeVar("T")
 _MASK_SIDE = 64
 _INVERTED = 0.75
 _THIN_LINE = 0.012  # Of the longer side.
-
-
-@dataclass(frozen=True)
-class Problem:
-    """One thing that is wrong.
-
-    Attributes:
-        kind: One of `KINDS`.
-        message: What was found and where; the remedy is that of the kind.
-        files: The files concerned.
-        keys: The cases concerned; none where the files did not become a case.
-    """
-
-    kind: str
-    message: str
-    files: tuple[str, ...] = ()
-    keys: tuple[str, ...] = ()
-
-    @property
-    def severity(self) -> str:
-        """`"error"`, `"warning"` or `"note"`."""
-        return KINDS[self.kind].severity
-
-    @property
-    def remedy(self) -> str:
-        """What to do about it."""
-        return KINDS[self.kind].remedy
+_NAMED = 5
 
 
 @dataclass(frozen=True)
@@ -108,6 +86,42 @@ def inspect(case: Case) -> Inspection:
         codes=codes,
         present=tuple(present),
     )
+
+
+def inspect_all(cases: Sequence[Case]) -> list[Inspection]:
+    """Inspect cases in threads; return what was found, in their order."""
+    with ThreadPoolExecutor(_THREADS) as pool:
+        return list(pool.map(inspect, cases))
+
+
+def unreadable_files(folder: Path) -> Iterator[Problem]:
+    """Yield the image files of a folder that cannot be read, whatever their layout."""
+    with ThreadPoolExecutor(_THREADS) as pool:
+        images = filter(lambda path: image_stem(path.name), files_below(folder))
+        for path, fault in pool.map(_fault, images):
+            if fault:
+                yield Problem("unreadable", fault, (str(path),))
+
+
+def _fault(path: Path) -> tuple[Path, str]:
+    try:
+        if count_frames(path) is not None:  # Not a segmentation, which is read with its image.
+            read_image(path, frame=0)
+    except (OSError, ValueError) as error:
+        return path, str(error)
+    return path, ""
+
+
+def unread_files(files: Sequence[Path]) -> Iterator[Problem]:
+    """Yield files that belong to no case, by folder and suffix."""
+    kinds: dict[tuple[Path, str], list[Path]] = {}
+    for path in files:
+        kinds.setdefault((path.parent, suffix_of(path)), []).append(path)
+    for (folder, suffix), paths in kinds.items():
+        names = [path.name for path in paths]
+        more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
+        text = f"{folder}/: {len(paths):,} {suffix}, {', '.join(names[:_NAMED])}{more}"
+        yield Problem("unread", text, tuple(map(str, paths)))
 
 
 def location_of(case: Case) -> str:

@@ -1,4 +1,4 @@
-"""A data set checked: every case by itself, then compared with the others; report and HTML page.
+"""The report of a check: kinds of problems, how bad each is, its remedy; summary and HTML page.
 
 The HTML page needs no other file: its pictures are PNG in base64.
 """
@@ -8,42 +8,22 @@ from __future__ import annotations
 import base64
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 
 from kerasunet.data.cases import AnnotatedCase, Case, DataSet, FileCase
-from kerasunet.data.checking.comparison import (
-    absent_objects,
-    contradictions,
-    different_codes,
-    divided_duplicates,
-    near_duplicates,
-    unusual_shares,
-    without_objects,
-)
-from kerasunet.data.checking.inspection import Problem, inspect
-from kerasunet.data.checking.kinds import KINDS, SEVERITIES
-from kerasunet.data.checking.names import unannotated, unnamed_patients, unread_files
 from kerasunet.data.decoding import resize_image, resize_mask, resize_objects
-from kerasunet.data.groups import group, with_group_pattern
-from kerasunet.data.layouts.pairing import files_below, image_stem
-from kerasunet.data.loading import load
-from kerasunet.data.object_cases import CaseOfObjects
-from kerasunet.data.readers import count_frames, read_image
+from kerasunet.data.layouts.objects import CaseOfObjects
 from kerasunet.data.splits import groups_in_words
 from kerasunet.drawing import TRUTH, overlay, overlay_objects
-from kerasunet.files import collect_problems
 from kerasunet.objects import objects_of
-from kerasunet.options import ObjectChoice
 
-_THREADS = 4
 _SIDE = 160
 _MOST_PICTURES = 50
 _FOLDERS = re.compile(r"(?<![\w.~-])(?:[A-Za-z]:)?/(?:[^/\n:,;]+/)+")
@@ -53,6 +33,162 @@ li { margin: .6rem 0; overflow-wrap: anywhere }
 img { margin: .3rem .4rem 0 0; vertical-align: top }
 .error { color: #a2261b } .warning { color: #8a5a00 } .note { color: #33558b }
 """
+SEVERITIES = ("error", "warning", "note")
+
+
+class Kind(NamedTuple):
+    """A kind of problem: how bad it is, what it is, and the remedy."""
+
+    severity: str
+    title: str
+    remedy: str
+
+
+KINDS: Mapping[str, Kind] = {
+    "pairing": Kind(
+        "error",
+        "files that do not pair up or do not fit the layout",
+        "add the partner, correct the name or take the file away",
+    ),
+    "unreadable": Kind(
+        "error", "files that cannot be read", "copy or export the file again, or leave the case out"
+    ),
+    "annotation": Kind(
+        "error", "annotations that cannot be drawn", "correct the annotation in its program"
+    ),
+    "wrong-size": Kind(
+        "error", "masks that differ from their image in size", "export the mask at the image's size"
+    ),
+    "not-binary": Kind(
+        "error",
+        "masks with more than two values",
+        "choose the object among labels with --objects; else save masks as PNG, never as JPEG, "
+        "without smoothing: 0 and one other value",
+    ),
+    "mixed-codes": Kind(
+        "error",
+        "masks in which different values or colors are the object",
+        "say with --objects whether one of them is meant, or all",
+    ),
+    "left-out": Kind(
+        "warning",
+        "shapes that have no area or cannot be drawn, and are left out",
+        "correct the shape in its program, or delete it there",
+    ),
+    "coding": Kind(
+        "error",
+        "masks in which nothing is the object",
+        "save masks as 0 and one other value, or leave out the files that make this look like a "
+        "published set",
+    ),
+    "constant-image": Kind(
+        "warning", "images that show nothing", "export the image again, or leave the case out"
+    ),
+    "empty-mask": Kind(
+        "warning",
+        "empty masks",
+        "draw the object; if there is none, label the case normal to silence this",
+    ),
+    "full-mask": Kind(
+        "warning",
+        "masks that cover the whole image",
+        "check whether the background was saved as the object",
+    ),
+    "inverted-mask": Kind(
+        "warning",
+        "masks that are object along nearly the whole edge",
+        "check whether object and background are swapped",
+    ),
+    "unusual-share": Kind(
+        "warning",
+        "objects of an unusual size",
+        "check whether the mask belongs to another image, or was drawn by mistake",
+    ),
+    "near-duplicates": Kind(
+        "warning",
+        "nearly the same image in several groups",
+        "train and test would share it: join the groups (--groups writes them) or keep one image",
+    ),
+    "label-conflict": Kind(
+        "warning",
+        "nearly the same image with different labels",
+        "find out which label is right, or leave both out",
+    ),
+    "mask-conflict": Kind(
+        "warning",
+        "nearly the same image with contradicting masks",
+        "draw one of the masks again, or leave both out",
+    ),
+    "overlap": Kind(
+        "error",
+        "objects that exclude each other, and overlap",
+        "say --overlapping if a pixel may be of both, or name the upper one last",
+    ),
+    "absent-object": Kind(
+        "error",
+        "objects that are in no image",
+        "correct --objects, or leave the object out: nothing can be learned of it",
+    ),
+    "rare-object": Kind(
+        "note",
+        "objects that only some groups have",
+        "a split may leave few of them for training or for the test; give more images of them, or "
+        "more folds",
+    ),
+    "unread": Kind(
+        "warning",
+        "files that belong to no case",
+        "convert images to PNG, give masks the names of their images, or move the files elsewhere",
+    ),
+    "outline": Kind(
+        "warning",
+        "masks that are a thin closed line",
+        "fill the outline in the program that drew it: only the line counts as the object",
+    ),
+    "unannotated": Kind(
+        "note",
+        "images without a mask",
+        "they are left out of training and evaluation; draw masks, or let predict segment them",
+    ),
+    "patient-names": Kind(
+        "note",
+        "file names that look like patients",
+        "give the pattern to check, finetune, study and evaluate, so that no patient is in two "
+        "parts of a split",
+    ),
+    "burnt-in-marks": Kind(
+        "note",
+        "images that may have burned-in annotations",
+        "a network may learn these instead of the object; prefer images without them",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong.
+
+    Attributes:
+        kind: One of `KINDS`.
+        message: What was found and where; the remedy is that of the kind.
+        files: The files concerned.
+        keys: The cases concerned; none where the files did not become a case.
+    """
+
+    kind: str
+    message: str
+    files: tuple[str, ...] = ()
+    keys: tuple[str, ...] = ()
+
+    @property
+    def severity(self) -> str:
+        """`"error"`, `"warning"` or `"note"`."""
+        return KINDS[self.kind].severity
+
+    @property
+    def remedy(self) -> str:
+        """What to do about it."""
+        return KINDS[self.kind].remedy
 
 
 @dataclass(frozen=True)
@@ -92,69 +228,6 @@ class Report:
                 {"severity": p.severity, **vars(p), "remedy": p.remedy} for p in self.problems
             ],
         }
-
-
-def check(
-    name_or_path: str | os.PathLike,
-    manual_dir: str | os.PathLike | None = None,
-    objects: Sequence[str] = (),
-    mask_threshold: int | None = None,
-    *,
-    overlapping: bool = False,
-    group_pattern: str | None = None,
-) -> Report:
-    """Look at every case of a data set and compare the cases with each other.
-
-    Files that do not pair up are reported, and the others are still checked. If no case is left, or
-    the layout is unknown, every image file is at least opened.
-
-    Args:
-        name_or_path: As `kerasunet.data.load` takes it.
-        manual_dir: For the name of a public set: a folder with its archives, or with their unpacked
-            contents.
-        objects: What counts as the object, as `kerasunet.data.load` takes it.
-        mask_threshold: Grey level above which a pixel of a mask file is object.
-        overlapping: Whether a pixel may be of several objects.
-        group_pattern: A regular expression that tells patients apart by file name.
-
-    Returns:
-        The report.
-
-    Raises:
-        FileNotFoundError: There is no such folder, file or data set.
-        ValueError: The name of a simulated set is wrong, the pattern does not fit the names, or
-            an object is chosen twice.
-    """
-    source = os.fspath(name_or_path)
-    ObjectChoice.parse_all(objects)
-    with collect_problems() as found:
-        try:
-            data = load(
-                source,
-                manual_dir,
-                objects=objects,
-                mask_threshold=mask_threshold,
-                overlapping=overlapping,
-            )
-        except ValueError as error:
-            path = Path(source if manual_dir is None else manual_dir).expanduser()
-            if not path.exists():
-                raise
-            # If the problems left no case, that there is none adds nothing.
-            message = "\n".join(found) if found else str(error)
-            unread = [file for file in files_below(path) if not image_stem(file.name)]
-            problems = [
-                *_pairing_problems(message),
-                *_unreadable_files(path),
-                *unread_files(unread),
-            ]
-            return Report(source, None, tuple(problems))
-    known = [*_pairing_problems("\n".join(found))]
-    reported = {file for problem in known for file in problem.files}
-    known += unread_files([path for path in data.unread if str(path) not in reported])
-    if group_pattern is not None:
-        data = with_group_pattern(data, group_pattern)
-    return _check_cases(source, data, [*known, *unannotated(data), *unnamed_patients(data)])
 
 
 def as_html(report: Report) -> str:
@@ -208,57 +281,6 @@ def _what(data: DataSet) -> str:
     groups = groups_in_words(data.cases)
     named = f" of {groups}" if "patient" in groups else ""
     return f"{data.name} ({data.layout}), {len(data)} cases{named}"
-
-
-def _check_cases(source: str, data: DataSet, known: list[Problem]) -> Report:
-    with ThreadPoolExecutor(_THREADS) as pool:
-        inspections = list(pool.map(inspect, data.cases))
-    pairs = near_duplicates(inspections)
-    joined = group([case.group for case in data.cases], pairs)
-    groups = {case.key: name for case, name in zip(data.cases, joined, strict=True)}
-    problems = known + [problem for found in inspections for problem in found.problems]
-    problems += [Problem("left-out", remark) for remark in data.remarks]
-    problems += without_objects(inspections)
-    problems += absent_objects(inspections)
-    problems += different_codes(inspections)
-    problems += unusual_shares(inspections)
-    problems += divided_duplicates(inspections, pairs, groups)
-    problems += contradictions(inspections, pairs)
-    order = list(KINDS)
-    problems.sort(key=lambda problem: order.index(problem.kind))
-    return Report(source, data, tuple(problems), groups=groups)
-
-
-def _pairing_problems(message: str) -> Iterator[Problem]:
-    """Yield one problem per line of a reader's message.
-
-    A heading, which ends in a colon, is left out, but put before lines that are only a name.
-    """
-    heading = ""
-    for line in map(str.strip, message.splitlines()):
-        if line.endswith(":"):
-            heading = line
-            continue
-        file, colon, _ = line.partition(": ")
-        text = line if colon else f"{heading} {line}".strip()
-        yield Problem("pairing", text, (file,) if os.path.exists(file) else ())
-
-
-def _unreadable_files(folder: Path) -> Iterator[Problem]:
-    with ThreadPoolExecutor(_THREADS) as pool:
-        images = filter(lambda path: image_stem(path.name), files_below(folder))
-        for path, fault in pool.map(_fault, images):
-            if fault:
-                yield Problem("unreadable", fault, (str(path),))
-
-
-def _fault(path: Path) -> tuple[Path, str]:
-    try:
-        if count_frames(path) is not None:  # Not a segmentation, which is read with its image.
-            read_image(path, frame=0)
-    except (OSError, ValueError) as error:
-        return path, str(error)
-    return path, ""
 
 
 def _section(

@@ -13,19 +13,17 @@ from urllib.parse import unquote
 
 import numpy as np
 
-from kerasunet.data.cases import AnnotatedCase, Case
-from kerasunet.data.layouts.annotations import (
+from kerasunet.data.annotations import (
     ENCODINGS,
     MALFORMED,
     NO_OBJECT,
     check_area,
     check_polygon,
-    decode_run_lengths,
-    foreign,
     polygon_mask,
     run_length_mask,
 )
-from kerasunet.data.layouts.folders import PARTS
+from kerasunet.data.cases import AnnotatedCase, Case
+from kerasunet.data.layouts.folders import PARTS, foreign
 from kerasunet.data.layouts.pairing import image_files, json_files, keys_of, subfolders
 from kerasunet.files import raise_all, read_json, wrong_size
 
@@ -356,3 +354,30 @@ def _points(piece: Sequence[float]) -> list[tuple[float, float]]:
 def _counts(piece: Mapping[str, Any]) -> Sequence[int]:
     counts = piece["counts"]
     return decode_run_lengths(counts) if isinstance(counts, str) else counts
+
+
+def decode_run_lengths(text: str) -> list[int]:
+    """Decode COCO's compressed run lengths.
+
+    Each number is a signed chain of 5-bit digits, lowest first, in characters from `0` on; from
+    the third run on, it is the difference to the run before the last.
+
+    Args:
+        text: The compressed `counts`.
+
+    Returns:
+        Lengths of the runs, in pixels.
+    """
+    counts: list[int] = []
+    value = shift = 0
+    for character in text:
+        digit = ord(character) - 48
+        value |= (digit & 31) << shift
+        shift += 5
+        if digit & 32:
+            continue
+        if digit & 16:
+            value -= 1 << shift
+        counts.append(value + (counts[-2] if len(counts) > 2 else 0))
+        value = shift = 0
+    return counts

@@ -1,12 +1,17 @@
-"""Layouts of image and mask files: two folders, nnU-Net, side by side, Pascal VOC; subfolders."""
+"""Layouts of image and mask files: two folders, nnU-Net, side by side, Pascal VOC; subfolders.
+
+And which files of annotation programs a folder holds that are not read.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+from kerasunet.data.annotations import ENCODINGS
 from kerasunet.data.cases import Case, DataSet, FileCase, MaskCoding, by_annotation
 from kerasunet.data.layouts.pairing import (
     IMAGE_FOLDERS,
@@ -23,7 +28,7 @@ from kerasunet.data.layouts.pairing import (
     subfolders,
 )
 from kerasunet.data.readers import count_frames, has_place
-from kerasunet.files import raise_all, report_all
+from kerasunet.files import raise_all, read_json, report_all
 
 PARTS = {
     "train": "train",
@@ -296,3 +301,84 @@ def _frames(case: Case, count: int) -> list[Case]:
 
 def _each(division: Mapping[str, int | str], frames: Mapping[str, Sequence[Case]]):
     return {frame.key: part for key, part in division.items() for frame in frames[key]}
+
+
+def foreign_in(folder: Path, depth: int = 2) -> str:
+    """Say which annotations a folder or one below it holds that are not read; empty for none."""
+    for path in sorted(folder.glob("*")):
+        if path.is_file() and (found := _foreign_file(path)):
+            return f"{path}: {found}"
+    inner = (foreign_in(path, depth - 1) for path in subfolders(folder) if depth)
+    return next(filter(None, inner), "")
+
+
+def _foreign_file(path: Path) -> str:
+    suffix = path.suffix.lower()
+    if suffix in (".json", ".geojson"):
+        content = read_json(path, ENCODINGS)
+        return next((words for is_it, words in _FOREIGN if is_it(content)), "")
+    head = _head(path)
+    if suffix == ".xml" and b"<annotation" in head:
+        return "annotations in XML, which are not read; export as COCO or as masks"
+    if (suffix == ".txt" and _YOLO.match(head)) or path.name.lower() == "data.yaml":
+        return "outlines or boxes of YOLO, which are not read; export as COCO or as masks"
+    if suffix == ".roi" or path.name == "RoiSet.zip":
+        return (
+            "regions of ImageJ, which are not read; export masks (Edit > Selection > Create Mask)"
+        )
+    return ""
+
+
+def _head(path: Path) -> bytes:
+    with open(path, "rb") as file:
+        return file.read(_HEAD_BYTES)
+
+
+def foreign(content: Any) -> str:
+    """Say what JSON is that is not what was expected, and how it becomes something that is read."""
+    known = (words for is_it, words in _FOREIGN if is_it(content))
+    return next(known, "it has neither images and annotations nor shapes; export COCO or labelme")
+
+
+def _has(content: Any, *names: str) -> bool:
+    return isinstance(content, dict) and all(name in content for name in names)
+
+
+def _is_via(content: Any) -> bool:
+    images = content.get("_via_img_metadata", content) if isinstance(content, dict) else {}
+    entries = list(images.values()) if isinstance(images, dict) else []
+    return bool(entries) and all(_has(one, "filename", "regions") for one in entries)
+
+
+def _is_tasks(content: Any) -> bool:
+    tasks = content if isinstance(content, list) else []
+    return any(_has(one, name) for one in tasks for name in ("annotations", "data", "image"))
+
+
+def _is_geojson(content: Any) -> bool:
+    features = content if isinstance(content, list) else [content]
+    kinds = {one["type"] for one in features if _has(one, "type") and isinstance(one["type"], str)}
+    return bool(kinds) and kinds <= {"FeatureCollection", "Feature"}
+
+
+_YOLO = re.compile(rb"\d+( \d*\.\d+){4,}\s")
+_HEAD_BYTES = 4096
+_FOREIGN: tuple[tuple[Callable[[Any], bool], str], ...] = (
+    (_is_via, "a project of the VGG Image Annotator, which is not read; export it as COCO"),
+    (
+        _is_geojson,
+        "GeoJSON, as QuPath writes it, which is not read; export labeled images from QuPath",
+    ),
+    (
+        _is_tasks,
+        "tasks of Label Studio, which are not read; export as COCO, or brushes as PNG masks",
+    ),
+    (
+        lambda content: _has(content, "objects", "size"),
+        "an annotation of Supervisely, which is not read; export as COCO or as machine masks",
+    ),
+    (
+        lambda content: _has(content, "items", "categories"),
+        "a data set of Datumaro, which is not read; export as COCO or as segmentation masks",
+    ),
+)

@@ -16,8 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from kerasunet.data import readers
-from kerasunet.data.cases import AnnotatedCase, Case, UnannotatedCase
-from kerasunet.data.layouts.annotations import (
+from kerasunet.data.annotations import (
     ENCODINGS,
     MALFORMED,
     NO_OBJECT,
@@ -25,10 +24,10 @@ from kerasunet.data.layouts.annotations import (
     check_points,
     check_polygon,
     circle_mask,
-    foreign,
     polygon_mask,
 )
-from kerasunet.data.layouts.folders import IMAGE_FOLDERS, MASK_FOLDERS
+from kerasunet.data.cases import AnnotatedCase, Case, UnannotatedCase
+from kerasunet.data.layouts.folders import IMAGE_FOLDERS, MASK_FOLDERS, foreign
 from kerasunet.data.layouts.pairing import (
     Files,
     doubled,

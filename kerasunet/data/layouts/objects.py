@@ -1,40 +1,49 @@
-"""Which labels, values, colors, files or simulated parts are an object, as the user chose."""
+"""Which labels, values, colors, files or simulated parts are an object, as the user chose.
+
+Where there are several, a case has a part for each, which marks it alone.
+"""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
-from pathlib import Path, PurePosixPath
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
 
+import numpy as np
+
+from kerasunet.data import simulation
+from kerasunet.data.annotations import NO_OBJECT
 from kerasunet.data.cases import (
     AnnotatedCase,
     Case,
     DataSet,
     FileCase,
     MaskCoding,
+    Sample,
     SimulatedCase,
 )
-from kerasunet.data.layouts.annotations import NO_OBJECT
-from kerasunet.data.layouts.class_tables import Classes, with_ground
 from kerasunet.data.layouts.coco import CocoOutlines
-from kerasunet.data.layouts.pairing import EVERY_MASK_FOLDER, image_stem
-from kerasunet.data.object_cases import CaseOfObjects, SimulatedCaseOfObjects
+from kerasunet.data.layouts.pairing import image_stem
+from kerasunet.data.layouts.tables import (
+    KNOWN_CLASSES,
+    Classes,
+    classes_of_files,
+    classes_of_folders,
+    coded,
+    with_ground,
+)
 from kerasunet.data.readers import segment_labels
-from kerasunet.data.simulation import PARTS
-from kerasunet.files import report_all
+from kerasunet.files import call_all, report_all
 from kerasunet.objects import Objects
 from kerasunet.options import ObjectChoice
 
 _SEGMENTED = (".dcm", ".dicom", ".nrrd")
 _COLOR = re.compile(r"#[0-9a-f]{6}", re.IGNORECASE)
 _GROUND = (*NO_OBJECT, "bg", "void", "ignore", "ignored", "unlabeled", "unlabelled")
-_CLASS_AT_END = re.compile(r"_mask[_ -]([^\W\d_][^\W_]*(?:[_ -][^\W\d_]+)*)$", re.IGNORECASE)
-KNOWN_CLASSES: dict[str, Classes] = {
-    "jsrt": (("right_lung", 150), ("left_lung", 200), ("heart", 250)),
-}
-"""What the values of a published set's masks stand for, where they mark several objects."""
+_MOST_HIDDEN = 0.1
 
 
 def with_objects(
@@ -83,7 +92,7 @@ def with_objects(
 def simulated_parts(data: DataSet) -> tuple[str, ...]:
     """Return the objects among which a simulated data set leaves the choice; none for others."""
     kinds = {getattr(case, "simulator", "") for case in data.cases}
-    return PARTS.get(kinds.pop(), ()) if len(kinds) == 1 else ()
+    return simulation.PARTS.get(kinds.pop(), ()) if len(kinds) == 1 else ()
 
 
 def _simulated(
@@ -126,9 +135,9 @@ def _with_object(data: DataSet, objects: Sequence[str], mask_threshold: int | No
         _check(choice, data.name, counts, named, by_value=len(paths) > len(segmented))
     elif len(counts) > 1 or len(classes) > 1:
         report_all([_several(data.name, counts, classes)], "")
-    elif len(folders := dict.fromkeys(_classes_of_folders(files).values())) > 1:
+    elif len(folders := dict.fromkeys(classes_of_folders(files).values())) > 1:
         report_all([_several(data.name, Counter(), folders)], "")
-    elif not counts and all(_is_coco(case) for case in data.cases):
+    elif not counts and _are_coco(data.cases):
         report_all([_nothing_drawn(data)], "")
     cases = tuple(
         _with_segments(case, choice)
@@ -168,41 +177,7 @@ def _with_known_classes(data: DataSet, choice: ObjectChoice | None) -> DataSet:
     table = KNOWN_CLASSES.get(data.name, ())
     if choice is None or not data.citation or not {*choice.sources} & {name for name, _ in table}:
         return data
-    known = with_ground(table)
-    cases = (
-        replace(case, coding=replace(case.coding, classes=known))
-        if isinstance(case, FileCase)
-        else case
-        for case in data.cases
-    )
-    return replace(data, cases=tuple(cases))
-
-
-def classes_of_files(files: Iterable[FileCase]) -> dict[Path, str]:
-    """Return the class of each mask file whose folder or name tells it.
-
-    Those are `masks/heart/x.png`, a folder a class, and `x_mask_heart.png`.
-    """
-    files = tuple(files)
-    found = _classes_of_folders(files)
-    for case in files:
-        for path in case.masks:
-            stem = image_stem(path.name) or path.name
-            if path not in found and (match := _CLASS_AT_END.search(stem)):
-                found[path] = match[1]
-    return found
-
-
-def _classes_of_folders(files: Iterable[FileCase]) -> dict[Path, str]:
-    """Return the class of each mask file that lies in a folder of its class."""
-    return {
-        path: path.parent.name
-        for case in files
-        for path in case.masks
-        if path.parent.parent.name.lower() in EVERY_MASK_FOLDER
-        and path.parent.name != PurePosixPath(case.key).parent.name
-        and case.image.parent.name != path.parent.name
-    }
+    return replace(data, cases=tuple(coded(data.cases, with_ground(table))))
 
 
 def _of_files(
@@ -246,7 +221,7 @@ def _coding(coding: MaskCoding, choice: ObjectChoice | None, threshold: int | No
     table = list(_objects_of(coding.classes))
     sources = choice.sources if choice else tuple(name for name, _ in table)
     codes = [code for name, code in table if name in sources]
-    codes += [_code(source) for source in sources if source not in dict(table)]
+    codes += [int(s) if s.isdecimal() else s.lower() for s in sources if s not in dict(table)]
     if not codes:
         return coding
     return replace(
@@ -257,10 +232,6 @@ def _coding(coding: MaskCoding, choice: ObjectChoice | None, threshold: int | No
     )
 
 
-def _code(source: str) -> int | str:
-    return int(source) if source.isdecimal() else source.lower()
-
-
 def _is_code(source: str) -> bool:
     return source.isdecimal() or _COLOR.fullmatch(source) is not None
 
@@ -269,8 +240,8 @@ def _objects_of(classes: Classes) -> Iterator[tuple[str, int | str]]:
     return ((name, code) for name, code in classes if name.lower() not in _GROUND)
 
 
-def _is_coco(case: Case) -> bool:
-    return isinstance(case, AnnotatedCase) and isinstance(case.annotation, CocoOutlines)
+def _are_coco(cases: Iterable[Case]) -> bool:
+    return all(isinstance(getattr(case, "annotation", None), CocoOutlines) for case in cases)
 
 
 def _nothing_drawn(data: DataSet) -> str:
@@ -326,3 +297,101 @@ def _check(
             f"give values or colors, such as --objects {choice.name}=1 or {choice.name}=#ff0000"
         )
     raise ValueError(f"--objects {', '.join(unknown)}: {name} has no shape with a label")
+
+
+@dataclass(frozen=True)
+class CaseOfObjects:
+    """A case in files with several objects.
+
+    Attributes:
+        key, group, label: As of every case.
+        parts: For each object, the case that marks it alone, all of one image.
+        objects: The objects.
+    """
+
+    key: str
+    group: str
+    label: str
+    parts: tuple[FileCase | AnnotatedCase, ...]
+    objects: Objects
+
+    @property
+    def image(self) -> Path:
+        """The image file."""
+        return self.parts[0].image
+
+    @property
+    def frame(self) -> int:
+        """The frame to read from image and masks, from 0."""
+        return getattr(self.parts[0], "frame", 0)
+
+    @property
+    def masks(self) -> tuple[Path, ...]:
+        """The mask files of all objects."""
+        found = (path for part in self.parts for path in getattr(part, "masks", ()))
+        return tuple(dict.fromkeys(found))
+
+    @property
+    def annotation_file(self) -> Path | None:
+        """The file in which the objects are drawn, if one is."""
+        return getattr(getattr(self.parts[0], "annotation", None), "path", None)
+
+    def load(self) -> Sample:
+        """Read the image and the masks of all objects.
+
+        Raises:
+            ValueError: Files cannot be used; or objects that exclude each other overlap by more
+                than a narrow seam.
+        """
+        image, spacing = self.read_image()
+        planes = call_all([partial(part.read_mask, image.shape[:2]) for part in self.parts])
+        return Sample(image, self.joined(planes), spacing)
+
+    def joined(self, planes: list[np.ndarray]) -> np.ndarray:
+        """Join the masks of all objects, bool, `(height, width)`, as `Objects.encode` does.
+
+        Raises:
+            ValueError: Objects that exclude each other overlap by more than a narrow seam.
+        """
+        if self.objects.exclusive:
+            self._require_apart(planes)
+        return self.objects.encode(planes)
+
+    def read_image(self) -> tuple[np.ndarray, tuple[float, float] | None]:
+        """Read the image and its spacing, as `kerasunet.data.read_image` does."""
+        return self.parts[0].read_image()
+
+    def _require_apart(self, planes: list[np.ndarray]) -> None:
+        """Refuse to hide much of an object below those that are named after it."""
+        names = self.objects.names
+        for number, plane in enumerate(planes):
+            above = np.logical_or.reduce([np.zeros_like(plane), *planes[number + 1 :]])
+            hidden, area = np.count_nonzero(plane & above), np.count_nonzero(plane)
+            if hidden > _MOST_HIDDEN * area:
+                later = ", ".join(names[number + 1 :])
+                raise ValueError(
+                    f"{self.image}: {hidden / area:.0%} of {names[number]} is also {later}; give "
+                    f"--overlapping if a pixel may be both, or name {names[number]} last to put "
+                    "it on top"
+                )
+
+
+@dataclass(frozen=True)
+class SimulatedCaseOfObjects(SimulatedCase):
+    """A case that is drawn when asked for, with objects other than the simulator's usual one.
+
+    Attributes:
+        sources: For each object, which of the simulator's parts are united to it.
+        objects: The objects.
+    """
+
+    sources: tuple[tuple[str, ...], ...] = ()
+    objects: Objects = Objects()
+
+    def load(self) -> Sample:
+        """Simulate image and masks."""
+        made = simulation.simulate(self.simulator, self.seed, self.index, size=self.size)
+        planes = [
+            np.logical_or.reduce([made.parts[name] for name in sources]) for sources in self.sources
+        ]
+        return Sample(made.image.astype(np.float32), self.objects.encode(planes), made.spacing)

@@ -32,8 +32,14 @@ from kerasunet.data.readers.masks import (
     to_mask_values,
     without_equal_channels,
 )
-from kerasunet.data.readers.source import Partner, Source, Unusable, millimetres, quiet
-from kerasunet.data.readers.space import matching_frame
+from kerasunet.data.readers.source import (
+    Partner,
+    Source,
+    Unusable,
+    matching_frame,
+    millimetres,
+    quiet,
+)
 
 _PREAMBLE_BYTES = 132
 _FILE_META = 0x0002

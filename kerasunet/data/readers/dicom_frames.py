@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from pydicom import Dataset
 
-from kerasunet.data.readers.source import Partner, Source, Unusable
-from kerasunet.data.readers.space import elsewhere, frames_at
+from kerasunet.data.readers.source import Partner, Source, Unusable, elsewhere, frames_at
 
 ELEMENTS = (
     "SegmentationType",

@@ -37,10 +37,10 @@ from kerasunet.data.readers.source import (
     Partner,
     Source,
     Unusable,
+    check_order,
     quiet,
     quiet_native_code,
 )
-from kerasunet.data.readers.space import check_order
 from kerasunet.data.readers.tiff import (
     check_planes,
     check_stack,

@@ -17,8 +17,16 @@ from typing import TypeVar
 import numpy as np
 from nibabel.orientations import io_orientation
 
-from kerasunet.data.readers.source import Partner, Source, Unusable, millimetres
-from kerasunet.data.readers.space import TOLERANCE, check_order, corners, elsewhere
+from kerasunet.data.readers.source import (
+    TOLERANCE,
+    Partner,
+    Source,
+    Unusable,
+    check_order,
+    corners,
+    elsewhere,
+    millimetres,
+)
 
 _TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _MOST_KEPT, _MOST_BYTES = 4, 512 << 20

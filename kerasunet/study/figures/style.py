@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from scipy.optimize import isotonic_regression
 
-from kerasunet.data.modality_names import MODALITY_LABELS, modality_of
+from kerasunet.data.modality import MODALITY_LABELS, modality_of
 from kerasunet.files import write_atomically
 
 if TYPE_CHECKING:

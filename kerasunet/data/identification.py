@@ -1,14 +1,16 @@
-"""Which image is it? Exactly, by its pixels; or by its look, when only a number is kept of it.
+"""What is it an image of? Which one, by its pixels or its look; and of which modality, by its look.
 
 A model card lists the images that its model was trained on, and no image can be drawn again from
 what is listed. Scaled, recompressed, brighter or darker copies have other pixels, but nearly the
-same fingerprint.
+same fingerprint. Which modality a data set has by its name stands in `kerasunet.data.modality`.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -16,6 +18,7 @@ import numpy as np
 from kerasunet.data.cache import PutRow, cached_rows
 from kerasunet.data.cases import Case, Sample, SimulatedCase
 from kerasunet.data.decoding import load_each, resize_image, to_grey
+from kerasunet.data.modality import Modality
 
 _SIDE, _SMOOTH = 16, 1.5
 BITS = _SIDE**2
@@ -24,6 +27,12 @@ NEAR, _UNLIKE = 56, 124
 _DIGEST_BYTES, _PRINT_BYTES = 8, BITS // 8
 _ROW = (1, 1, _DIGEST_BYTES + _PRINT_BYTES)  # Kept like an image.
 DIGEST_DIGITS, PRINT_DIGITS = 2 * _DIGEST_BYTES, 2 * _PRINT_BYTES
+_MEASURED_SIDE, _NUMBERS = 64, 3
+_NUMBERS_ROW = (1, 1, _NUMBERS * np.dtype(np.float64).itemsize)
+_GUESSED_SIDE = 256
+_GRAIN, _GRAIN_OF_SYMMETRIC = 0.02, 0.03
+_COLOR, _COLORED = 16, 0.2
+"""Grey levels between channels that make a color, and the share of an image that has one."""
 
 
 def fingerprint(image: np.ndarray) -> str:
@@ -148,3 +157,94 @@ def _unpacked(texts: Sequence[str]) -> np.ndarray:
     """Return bits as float32 of -1 and 1, `(texts, 256)`."""
     packed = np.frombuffer(bytes.fromhex("".join(texts)), np.uint8).reshape(-1, _PRINT_BYTES)
     return np.unpackbits(packed, axis=1).astype(np.float32) * 2 - 1
+
+
+def guess_modality(image: np.ndarray) -> Modality:
+    """Guess whether an image is an ultrasound image or a chest X-ray.
+
+    Speckle is grainy; a radiograph is smooth, and a chest is nearly symmetric. There is no third
+    answer, so let the person who gives the image confirm it.
+
+    Args:
+        image: Grey levels 0 to 255, `(height, width)` or RGB `(height, width, 3)`.
+
+    Returns:
+        `"ultrasound"` or `"xray"`.
+    """
+    grey = to_grey(image.astype(np.float32, copy=False))
+    small = cv2.resize(grey, (_GUESSED_SIDE, _GUESSED_SIDE), interpolation=cv2.INTER_AREA)
+    contrast = float(small.std())
+    if contrast == 0:
+        return "ultrasound"
+    grain = float(np.median(np.abs(small - cv2.GaussianBlur(small, (0, 0), 1.5)))) / contrast
+    symmetry = float(np.corrcoef(small.ravel(), small[:, ::-1].ravel())[0, 1])
+    return "ultrasound" if grain > _GRAIN + _GRAIN_OF_SYMMETRIC * symmetry else "xray"
+
+
+def guess_of_all(images: Iterable[np.ndarray]) -> Modality | None:
+    """Guess what kind of images a data set holds from some of them.
+
+    Args:
+        images: Grey levels 0 to 255, `(height, width)` or RGB `(height, width, 3)`.
+
+    Returns:
+        What most of them look like: `"photograph"` if they have colors, otherwise as
+        `guess_modality`; `None` without any image.
+    """
+    guesses = Counter("photograph" if _has_colors(i) else guess_modality(i) for i in images)
+    return guesses.most_common(1)[0][0] if guesses else None
+
+
+def _has_colors(image: np.ndarray) -> bool:
+    """Whether more than a mark or a color bar has a color."""
+    if image.ndim == 2:
+        return False
+    levels = image.astype(np.float32, copy=False)
+    return bool((np.ptp(levels, axis=2) > _COLOR).mean() > _COLORED)
+
+
+class ImageStatistics(NamedTuple):
+    """What each image is like, float64, `(cases,)`.
+
+    Attributes:
+        brightness: Mean gray level, 0 to 255.
+        contrast: Standard deviation of the gray levels of the image at 64×64 pixels.
+        aspect: Width divided by height.
+    """
+
+    brightness: np.ndarray
+    contrast: np.ndarray
+    aspect: np.ndarray
+
+    @property
+    def all_square(self) -> bool:
+        """Whether somebody cut or stretched all images: nobody knows what they were before."""
+        return bool((self.aspect == 1).all())
+
+
+def image_statistics(cases: Sequence[Case]) -> ImageStatistics:
+    """Measure images, or take it from the cache.
+
+    Args:
+        cases: What to read, at least one.
+
+    Raises:
+        ValueError: Files could not be used; the message lists every one of them.
+    """
+
+    def measure(indices: Sequence[int], put: PutRow) -> None:
+        def keep(index: int, sample: Sample) -> None:
+            height, width = sample.image.shape[:2]
+            grey = resize_image(sample.image, (_MEASURED_SIDE, _MEASURED_SIDE))
+            row = np.array([grey.mean(), grey.std(), width / height])
+            put(
+                index,
+                row.view(np.uint8).reshape(_NUMBERS_ROW),
+                np.zeros(_NUMBERS_ROW[:2], bool),
+                None,
+            )
+
+        load_each(cases, indices, keep)
+
+    rows = cached_rows(cases, _NUMBERS_ROW, measure).images
+    return ImageStatistics(*np.frombuffer(rows.tobytes()).reshape(-1, _NUMBERS).T)

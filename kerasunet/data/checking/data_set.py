@@ -1,0 +1,397 @@
+"""A data set checked: every case by itself, then what only the data set as a whole tells.
+
+Names of files tell which images lack a mask, and perhaps patients. Whether they are patients is for
+people to say. So a pattern is proposed where names look like patient and number, and
+`--group-pattern` applies it. Cases compared with each other tell unusual objects, mixed codes, and
+near-duplicates that contradict each other.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from kerasunet.data.cases import Case, DataSet, UnannotatedCase, file_stem
+from kerasunet.data.checking.inspection import (
+    Inspection,
+    inspect_all,
+    unread_files,
+    unreadable_files,
+)
+from kerasunet.data.checking.report import KINDS, Problem, Report
+from kerasunet.data.groups import (
+    NearDuplicates,
+    find_near_duplicates,
+    group,
+    match_groups,
+    with_group_pattern,
+)
+from kerasunet.data.layouts.pairing import files_below, image_stem
+from kerasunet.data.loading import load, misread_masks, mixed_codes
+from kerasunet.data.splits import groups_in_words
+from kerasunet.files import collect_problems
+from kerasunet.objects import objects_of
+from kerasunet.options import ObjectChoice
+
+_SEPARATOR = r"[ _.\-]"
+_MOST_PARTS = 4
+_FEWEST, _MOST_IMAGES, _LARGEST_SHARE = 3, 20, 1 / 3
+_EXAMPLES, _NAMES = 3, 2
+_NAMED = 5
+_PLAIN = (r"\d+", "[A-Z]+", "[a-z]+", r"[A-Z]+\d+", r"[a-z]+\d+", "[A-Za-z]+", r"[A-Za-z]+\d+")
+_ANYTHING = r"[^ _.\-]+"
+_SIDE = r"^(.*\d)[A-Za-z]$"
+_NO_PATIENTS = {
+    *("benign", "malignant", "normal", "abnormal", "healthy", "tumor", "tumour", "lesion", "cyst"),
+    *("left", "right", "train", "val", "test", "positive", "negative", "male", "female"),
+}
+_FEW_OBJECTS = 20
+_DEVIATIONS, _LEAST_DEVIATION = 5.0, 0.2
+_CONTRADICTION = 0.5
+_SAME = 0.7
+
+
+def check(
+    name_or_path: str | os.PathLike,
+    manual_dir: str | os.PathLike | None = None,
+    objects: Sequence[str] = (),
+    mask_threshold: int | None = None,
+    *,
+    overlapping: bool = False,
+    group_pattern: str | None = None,
+) -> Report:
+    """Look at every case of a data set and compare the cases with each other.
+
+    Files that do not pair up are reported, and the others are still checked. If no case is left, or
+    the layout is unknown, every image file is at least opened.
+
+    Args:
+        name_or_path: As `kerasunet.data.load` takes it.
+        manual_dir: For the name of a public set: a folder with its archives, or with their unpacked
+            contents.
+        objects: What counts as the object, as `kerasunet.data.load` takes it.
+        mask_threshold: Grey level above which a pixel of a mask file is object.
+        overlapping: Whether a pixel may be of several objects.
+        group_pattern: A regular expression that tells patients apart by file name.
+
+    Returns:
+        The report.
+
+    Raises:
+        FileNotFoundError: There is no such folder, file or data set.
+        ValueError: The name of a simulated set is wrong, the pattern does not fit the names, or
+            an object is chosen twice.
+    """
+    source = os.fspath(name_or_path)
+    ObjectChoice.parse_all(objects)
+    with collect_problems() as found:
+        try:
+            data = load(
+                source,
+                manual_dir,
+                objects=objects,
+                mask_threshold=mask_threshold,
+                overlapping=overlapping,
+            )
+        except ValueError as error:
+            path = Path(source if manual_dir is None else manual_dir).expanduser()
+            if not path.exists():
+                raise
+            # If the problems left no case, that there is none adds nothing.
+            message = "\n".join(found) if found else str(error)
+            unread = [file for file in files_below(path) if not image_stem(file.name)]
+            problems = [
+                *_pairing_problems(message),
+                *unreadable_files(path),
+                *unread_files(unread),
+            ]
+            return Report(source, None, tuple(problems))
+    known = [*_pairing_problems("\n".join(found))]
+    reported = {file for problem in known for file in problem.files}
+    known += unread_files([path for path in data.unread if str(path) not in reported])
+    if group_pattern is not None:
+        data = with_group_pattern(data, group_pattern)
+    return _check_cases(source, data, [*known, *unannotated(data), *unnamed_patients(data)])
+
+
+def _check_cases(source: str, data: DataSet, known: list[Problem]) -> Report:
+    inspections = inspect_all(data.cases)
+    pairs = near_duplicates(inspections)
+    joined = group([case.group for case in data.cases], pairs)
+    groups = {case.key: name for case, name in zip(data.cases, joined, strict=True)}
+    problems = known + [problem for found in inspections for problem in found.problems]
+    problems += [Problem("left-out", remark) for remark in data.remarks]
+    problems += without_objects(inspections)
+    problems += absent_objects(inspections)
+    problems += different_codes(inspections)
+    problems += unusual_shares(inspections)
+    problems += divided_duplicates(inspections, pairs, groups)
+    problems += contradictions(inspections, pairs)
+    order = list(KINDS)
+    problems.sort(key=lambda problem: order.index(problem.kind))
+    return Report(source, data, tuple(problems), groups=groups)
+
+
+def _pairing_problems(message: str) -> Iterator[Problem]:
+    """Yield one problem per line of a reader's message.
+
+    A heading, which ends in a colon, is left out, but put before lines that are only a name.
+    """
+    heading = ""
+    for line in map(str.strip, message.splitlines()):
+        if line.endswith(":"):
+            heading = line
+            continue
+        file, colon, _ = line.partition(": ")
+        text = line if colon else f"{heading} {line}".strip()
+        yield Problem("pairing", text, (file,) if os.path.exists(file) else ())
+
+
+class Proposal(NamedTuple):
+    """A pattern that would tell patients apart by their file names.
+
+    Attributes:
+        pattern: As `--group-pattern` takes it.
+        groups: The names by what the pattern finds in them, the largest group first.
+    """
+
+    pattern: str
+    groups: dict[str, list[str]]
+
+    def __str__(self) -> str:
+        count = sum(map(len, self.groups.values()))
+        examples = [
+            f"{group} ({', '.join(names[:_NAMES])}{', …' if len(names) > _NAMES else ''})"
+            for group, names in list(self.groups.items())[:_EXAMPLES]
+        ]
+        return (
+            f"{count:,} images look like {len(self.groups):,} patients, such as "
+            f"{', '.join(examples)}; if they are, give --group-pattern '{self.pattern}'"
+        )
+
+
+def unannotated(data: DataSet) -> Iterator[Problem]:
+    """Yield the images without a mask; of some, the name tells that they may be a mask."""
+    named = {case.key for case in (*data.cases, *data.unannotated)}
+    for case in data.unannotated:
+        hint = _annotation_beside(case) or _image_of(case, named)
+        yield Problem("unannotated", f"{case.image}: has no mask{hint}", (str(case.image),))
+
+
+def _annotation_beside(case: UnannotatedCase) -> str:
+    path = case.image.with_suffix(".json")
+    if not path.is_file():
+        return ""
+    return f"; {path.name} beside it is not read, because other images have mask files"
+
+
+def _image_of(case: UnannotatedCase, keys: Collection[str]) -> str:
+    """Name the image of which this may be a mask, going by its name."""
+    match = re.match(r"(.+?)[ _-]+[A-Za-z]+\d*$", case.key)
+    if not match or match[1] not in keys:
+        return ""
+    return f"; if it is the mask of {match[1]}, give it a name like the others"
+
+
+def unnamed_patients(data: DataSet) -> Iterator[Problem]:
+    """Yield that the file names look like patients, with the pattern that tells them apart."""
+    proposal = proposal_for(data)
+    if proposal is not None:
+        yield Problem("patient-names", str(proposal))
+
+
+def proposal_for(data: DataSet) -> Proposal | None:
+    """Propose a pattern for the names of a data set.
+
+    Args:
+        data: A data set.
+
+    Returns:
+        The proposal; `None` if names do not look like patients, somebody has named patients
+        already, or the owners of a published set should know theirs.
+    """
+    if data.citation or "patient" in groups_in_words(data.cases):
+        return None
+    return propose_pattern([*dict.fromkeys(file_stem(case.key) for case in data.cases)])
+
+
+def propose_pattern(names: Sequence[str]) -> Proposal | None:
+    """Propose a pattern if all names look like a patient and a number, side or view.
+
+    Names begin with the patient, and a separator or, after digits, a single letter follows:
+    `ABCD_001`, `case12_left`, `007R`. There are at least three patients, one of them with several
+    images; none has more than a third of the images, and on average they have at most twenty.
+
+    Args:
+        names: File names without suffix.
+
+    Returns:
+        The proposal with the fewest patients; `None` if there is none.
+    """
+    for pattern in _patterns(names):
+        found = match_groups(names, pattern)
+        if found and all(found) and _are_patients(found):
+            groups: dict[str, list[str]] = {}
+            for name, group in zip(names, found, strict=True):
+                groups.setdefault(group, []).append(name)
+            largest_first = sorted(groups.items(), key=lambda item: -len(item[1]))
+            return Proposal(pattern, dict(largest_first))
+    return None
+
+
+def _are_patients(groups: Sequence[str]) -> bool:
+    sizes = Counter(groups)
+    few_each = len(groups) <= _MOST_IMAGES * len(sizes)
+    even = max(sizes.values()) <= max(2, _LARGEST_SHARE * len(groups))
+    words = {re.sub("[^a-z]+", "", group.lower()) for group in sizes}
+    return _FEWEST <= len(sizes) < len(groups) and few_each and even and not words <= _NO_PATIENTS
+
+
+def _patterns(names: Sequence[str]) -> Iterator[str]:
+    """Yield a pattern for the first part of all names, then for the first two …; one for a side."""
+    parts = [re.split(_SEPARATOR, name) for name in names]
+    separators = [re.findall(_SEPARATOR, name) for name in names]
+    text = ""
+    for index in range(min(min(map(len, separators), default=0), _MOST_PARTS)):
+        text += _described({words[index] for words in parts}, _ANYTHING)
+        after = _described({found[index] for found in separators}, _SEPARATOR)
+        yield f"^({text}){after}"
+        text += after
+    yield _SIDE
+
+
+def _described(words: set[str], otherwise: str) -> str:
+    """Return the one word there is, or the plainest pattern for all."""
+    if len(words) == 1:
+        (word,) = words
+        return word if word in "_- " else re.escape(word)
+    plain = (p for p in _PLAIN if all(re.fullmatch(p, word) for word in words))
+    return next(plain, otherwise)
+
+
+def without_objects(inspections: Sequence[Inspection]) -> Iterator[Problem]:
+    """Yield that no mask at all has an object, though the files are not black."""
+    shares = [inspection.share for inspection in inspections if inspection.share is not None]
+    if shares and not any(shares):
+        misread = misread_masks([i.case for i in inspections if i.share is not None])
+        if misread:
+            yield Problem("coding", misread)
+
+
+def absent_objects(inspections: Sequence[Inspection]) -> Iterator[Problem]:
+    """Yield which of several objects are in no image, or only in images of some groups."""
+    seen = [inspection for inspection in inspections if inspection.present]
+    if not seen:
+        return
+    groups = {inspection.case.group for inspection in seen}
+    for number, name in enumerate(objects_of(i.case for i in seen).names):
+        having = {i.case.group for i in seen if i.present[number]}
+        count = sum(i.present[number] for i in seen)
+        if not having:
+            yield Problem("absent-object", f"{name}: in none of {len(seen):,} images")
+        elif having != groups:
+            text = f"{name}: in {count:,} of {len(seen):,} images, {len(having):,} of "
+            yield Problem("rare-object", f"{text}{len(groups):,} groups")
+
+
+def different_codes(inspections: Sequence[Inspection]) -> Iterator[Problem]:
+    """Yield that different values or colors are the object."""
+    found: dict[str, list[str]] = {}
+    for inspection in inspections:
+        for code in inspection.codes:
+            found.setdefault(code, []).append(inspection.location)
+    if mixed := mixed_codes(found):
+        yield Problem("mixed-codes", mixed)
+
+
+def unusual_shares(inspections: Sequence[Inspection]) -> Iterator[Problem]:
+    """Yield objects whose share of the image is far from the others'.
+
+    An object is unusual if the log odds of its share, which put 1 % and 99 % equally far from the
+    middle, lie more than five robust standard deviations from the median. With fewer than 20
+    objects, none is unusual, and masks that seem inverted are not compared.
+    """
+    seen = [i for i in inspections if i.share is not None and 0 < i.share < 1]
+    seen = [i for i in seen if all(problem.kind != "inverted-mask" for problem in i.problems)]
+    if len(seen) < _FEW_OBJECTS:
+        return
+    shares = np.array([inspection.share for inspection in seen])
+    odds = np.log(shares / (1 - shares))
+    distance = np.abs(odds - np.median(odds))
+    limit = _DEVIATIONS * max(1.4826 * float(np.median(distance)), _LEAST_DEVIATION)
+    low, high = np.percentile(shares, [25, 75])
+    for index in np.flatnonzero(distance > limit):
+        location = seen[index].location
+        text = (
+            f"{location}: the object covers {shares[index]:.2%} of the image; in half of the "
+            f"images it covers {low:.2%} to {high:.2%}"
+        )
+        yield Problem("unusual-share", text, (location,), keys=(seen[index].case.key,))
+
+
+def near_duplicates(inspections: Sequence[Inspection]) -> list[NearDuplicates]:
+    """Find near-duplicates among all cases with a readable image, by index of the inspections."""
+    pictures = {i: one.thumbnail for i, one in enumerate(inspections) if one.thumbnail is not None}
+    seen = list(pictures)
+    pairs = find_near_duplicates(pictures.values())
+    return [NearDuplicates(seen[a], seen[b], agreement) for a, b, agreement in pairs]
+
+
+def divided_duplicates(
+    inspections: Sequence[Inspection],
+    pairs: Sequence[NearDuplicates],
+    groups: Mapping[str, str],
+) -> Iterator[Problem]:
+    """Yield near-duplicates that are in several groups; `groups` is the remedy, by key."""
+    members: dict[str, set[int]] = {}
+    for pair in pairs:
+        if inspections[pair.first].case.group != inspections[pair.second].case.group:
+            joined = groups[inspections[pair.first].case.key]
+            members.setdefault(joined, set()).update((pair.first, pair.second))
+    for indices in members.values():
+        alike = [inspections[index] for index in sorted(indices)]
+        locations = tuple(inspection.location for inspection in alike)
+        text = f"{', '.join(locations)}: show nearly the same, but are in different groups"
+        yield Problem("near-duplicates", text, locations, keys=tuple(i.case.key for i in alike))
+
+
+def contradictions(
+    inspections: Sequence[Inspection], pairs: Sequence[NearDuplicates]
+) -> Iterator[Problem]:
+    """Yield near-duplicates that differ in label, or whose masks have an IoU below 0.5.
+
+    Only from a correlation of 0.7 on, and not within a file: they might be neighboring frames of
+    one scan.
+    """
+    for pair in [pair for pair in pairs if pair.correlation >= _SAME]:
+        one, other = inspections[pair.first], inspections[pair.second]
+        if _in_one_file(one.case, other.case):
+            continue
+        locations, keys = (one.location, other.location), (one.case.key, other.case.key)
+        names = f"{one.location} and {other.location} (correlation {pair.correlation:.2f})"
+        if one.case.label != other.case.label:
+            text = f"{names}: one is {one.case.label!r}, the other {other.case.label!r}"
+            yield Problem("label-conflict", text, locations, keys=keys)
+        overlap = _iou(one.mask, other.mask)
+        if overlap < _CONTRADICTION:
+            text = f"{names}: their masks overlap with an IoU of only {overlap:.2f}"
+            yield Problem("mask-conflict", text, locations, keys=keys)
+
+
+def _in_one_file(one: Case, other: Case) -> bool:
+    image = getattr(one, "image", None)
+    return image is not None and image == getattr(other, "image", None)
+
+
+def _iou(one: np.ndarray | None, other: np.ndarray | None) -> float:
+    """Return the IoU of packed masks; 1 where one is unknown or both are empty."""
+    if one is None or other is None:
+        return 1.0
+    union = int(np.bitwise_count(one | other).sum())
+    return int(np.bitwise_count(one & other).sum()) / union if union else 1.0
