@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -16,9 +18,10 @@ from helpers.images import disc_images
 from kerasunet import models
 from kerasunet.adapt import AdaptSettings, Answer, adapt
 from kerasunet.adapt.background import RESULT, AdaptProgress, BackgroundAdaptation
-from kerasunet.adapt.candidates import (
-    Candidate,
-    Contenders,
+from kerasunet.adapt.candidates import Candidate, Contenders, Fits
+from kerasunet.adapt.cross_validation import CrossValidation, deal
+from kerasunet.adapt.settings import Silent
+from kerasunet.adapt.starts import (
     Pictures,
     Untouched,
     evaluate_untouched,
@@ -26,14 +29,12 @@ from kerasunet.adapt.candidates import (
     sizes_of,
     usable_starts,
 )
-from kerasunet.adapt.cross_validation import CrossValidation, deal, studentized_interval
-from kerasunet.adapt.fits import Fits
-from kerasunet.adapt.settings import BUDGETS, Silent
 from kerasunet.data import load
-from kerasunet.data.decoding import decode
+from kerasunet.data.decoding import content_digest, decode
 from kerasunet.data.identification import image_identities
 from kerasunet.inference import Segmenter
 from kerasunet.layer_selection import Belief, Evidence, Finding, GroupedMean
+from kerasunet.layer_selection.evidence import studentized_interval
 from kerasunet.training import Optimization
 
 FEW_STEPS = Optimization(batch_size=4, learning_rate=3e-3)
@@ -51,15 +52,6 @@ def write_pairs(folder: Path, count: int, first: int = 0) -> Path:
 def settings_for(folder: Path, start: Path, **more) -> AdaptSettings:
     chosen = {"budget": "quick", "minutes": 0.01, "optimization": FEW_STEPS, **more}
     return AdaptSettings(data=str(folder), starts=(str(start),), **chosen)
-
-
-@pytest.fixture(scope="module")
-def short() -> pytest.MonkeyPatch:
-    """Make the quick budget train a few steps only."""
-    with pytest.MonkeyPatch.context() as patch:
-        few = BUDGETS["quick"]._replace(steps=6, fewest_steps=6, candidates=1)
-        patch.setitem(BUDGETS, "quick", few)
-        yield patch
 
 
 @pytest.fixture(scope="module")
@@ -101,6 +93,33 @@ def test_the_model_opens_in_plain_keras_and_says_what_it_has_seen(adapted, pairs
     assert {*image_identities(load(pairs).cases).values()} <= {*card.seen}
     assert card.training_cases == 12
     assert card.metrics["n"] == 12 and card.strategy == adapted.chosen.candidate.strategy
+
+
+def test_kept_trainings_of_one_object_have_the_digests_that_they_always_had(
+    adapted, pairs, tiny_model_file
+):
+    size, settings = adapted.chosen.candidate.image_size, settings_for(pairs, tiny_model_file)
+    optimization = replace(settings.optimization, steps=adapted.steps, validate_every=adapted.steps)
+    facts = {
+        "start": models.digest(tiny_model_file),
+        "strategy": adapted.chosen.candidate.strategy,
+        "image size": size,
+        "optimization": vars(optimization),
+        "augmentation": vars(settings.augmentation),
+        "cases": content_digest([decode(load(pairs).cases, (size, size))]),
+    }
+    text = json.dumps(facts, sort_keys=True)
+    name = hashlib.sha256(text.encode()).hexdigest()[:32]
+    assert f"{name}.npz" in kept_fits(adapted.directory)
+
+
+def test_an_answer_about_one_object_names_no_objects(adapted):
+    answer = json.loads((adapted.directory / "answer.json").read_text(encoding="utf-8"))
+    assert "objects" not in answer and "objects" not in answer["estimate"]
+    assert not any("instead" in one for one in answer["left_out"])
+    table = (adapted.directory / "answer.md").read_text(encoding="utf-8")
+    assert "| metric | mean |\n|---|---|\n| Dice | " in table
+    assert models.card(adapted.model).objects == ()
 
 
 @pytest.mark.slow
@@ -339,17 +358,6 @@ def test_data_that_cannot_be_used_leave_nothing_and_cost_no_start_of_tensorflow(
     done = run_cli("adapt", "nowhere", "--output", "out", environment={"PYTHONVERBOSE": "1"})
     assert done.returncode == 2 and "nowhere: " in done.stderr
     assert "import 'tensorflow'" not in done.stderr and not (tmp_path / "out").exists()
-
-
-def test_several_objects_are_refused_with_the_remedy(tiny_model_file, tmp_path):
-    folder = write_pairs(tmp_path / "two", 8)
-    for path in (folder / "masks").iterdir():
-        mask = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) // 255
-        mask[:, 16:] *= 2
-        cv2.imwrite(str(path), mask)
-    with pytest.raises(ValueError, match="adapt works on one object"):
-        adapt(settings_for(folder, tiny_model_file, objects=("a=1", "b=2")), tmp_path / "out")
-    assert not (tmp_path / "out").exists()
 
 
 def test_wrong_budgets_are_refused(call_cli):

@@ -177,8 +177,6 @@ def test_several_objects_are_trained_and_each_is_told(page, tmp_path):
     field.fill("disc=1 corner=2")
     field.press("Enter")
     page.locator("#finetune-check").get_by_text("10 cases: no problems").first.wait_for()
-    page.locator("#adapt-start").click()
-    page.locator("#adapt-status").get_by_text("one object at a time").wait_for()
     _train(page, "all", 4)
     page.locator("#finetune-result").get_by_text("Trained all").wait_for(timeout=_LONG)
     lines = page.locator("#finetune-result tbody th").all_inner_texts()
