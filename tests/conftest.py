@@ -140,7 +140,7 @@ def one_worker():
     Starting a process takes seconds.
     """
     from kerasunet.processes import environment
-    from kerasunet.study import worker_pool
+    from kerasunet.study import workers as pool
 
     def of_any_test(additions=None) -> dict[str, str]:
         own = environment(additions)
@@ -148,10 +148,10 @@ def one_worker():
         return own
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(worker_pool, "environment", of_any_test)
-        patch.setattr(worker_pool.workers, "end", lambda: None)
+        patch.setattr(pool, "environment", of_any_test)
+        patch.setattr(pool.workers, "end", lambda: None)
         yield
-    worker_pool.workers.end()
+    pool.workers.end()
 
 
 @pytest.fixture
