@@ -144,7 +144,7 @@ def test_a_compile_of_the_callers_own_is_refused_with_a_remedy():
     model = Own(inner.input, inner.output)
     model.compile("sgd", loss="mse")
     before = state(model)
-    with pytest.raises(ValueError, match="Own has a `compile` of its own.*apply_strategy"):
+    with pytest.raises(ValueError, match="Own has its own `compile`.*apply_strategy"):
         set_trainable(model, "shallow:1")
     assert state(model) == before
 

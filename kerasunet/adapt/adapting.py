@@ -72,7 +72,7 @@ def adapt(
     The folder is checked; every start is tried untouched; few strategies are trained, those that
     published studies and the start favor; the choice is made again in every fold of a
     cross-validation, which tells what to expect on new patients; the final model is trained on all
-    annotated images. A run that was interrupted goes on, and one with more annotations trains only
+    annotated images. An interrupted run resumes, and one with more annotations trains only
     what these change.
 
     Args:
@@ -140,7 +140,7 @@ class _Adaptation:
             others = sorted(path.name for path in self.folder.iterdir())
             if others:
                 raise FileExistsError(
-                    f"{self.folder}: holds {others[0]} and is not an adaptation; give a new folder"
+                    f"{self.folder}: holds {others[0]} but no run of adapt; give a new folder"
                 )
             write_json(record, asked)
         elif (known := read_json(record)) != asked:
@@ -158,7 +158,7 @@ class _Adaptation:
         found: Survey,
         new_heads: Sequence[NewHead],
     ) -> tuple[Untouched, ...]:
-        self.listener.phase("trying the starts untouched")
+        self.listener.phase("evaluating the untouched starts")
         others = {one.start for one in new_heads}
         return tuple(
             evaluate_untouched(name, card, pictures, size)

@@ -23,7 +23,7 @@ from kerasunet.adapt.survey import Survey
 _WORST = 5
 _SMALL_GAIN = 0.005
 _HARD = 0.5
-"""Dice below which a case is told to have failed."""
+"""Dice below which a case counts as failed."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,23 +77,23 @@ class Answer:
                     f"marks {self.survey.data.objects}."
                 )
             return (
-                f"With {len(self.keys)} annotated images, use {short_name(best.start)} as it is: "
-                f"it finds their objects with a Dice of {best.mean(self.keys):.2f}."
+                f"With {len(self.keys)} annotated images, use {short_name(best.start)} untouched; "
+                f"on them it reaches a Dice of {best.mean(self.keys):.2f}."
             )
         candidate = self.chosen.candidate
         start = short_name(candidate.start)
         if candidate.is_untouched:
             tried = [one.candidate for one in self.chosen.weighed if not one.candidate.is_untouched]
             if any(one.start == candidate.start for one in tried):
-                return f"Use {start} as it is; tuning it brought nothing on these images."
-            return f"Use {start} as it is."
+                return f"Use {start} untouched; tuning it did not help on these images."
+            return f"Use {start} untouched."
         return f"Start from {start} and tune {candidate.strategy}."
 
     def _best_untouched(self) -> Untouched | None:
         return max(self.untouched, key=lambda one: one.mean(self.keys), default=None)
 
     def sentences(self) -> list[str]:
-        """Return the answer in words, a paragraph each."""
+        """Return the answer in words, one paragraph per item."""
         parts = [self.headline(), *self._head(), *self._expected(), *self._lead()]
         parts += [*self._more_images(), *self._threshold(), *self._left_out(), *self._mind()]
         parts += [f"Since the last answer: {change}." for change in self.changes]
@@ -102,8 +102,8 @@ class Answer:
     def _expected(self) -> list[str]:
         if self.estimate is None:
             return [
-                f"That is all {len(self.keys)} images can tell: from {SMALLEST} on, in at least 2 "
-                "groups, layers are tuned and the result is tested on images left out."
+                f"{len(self.keys)} images allow no more than that. With at least {SMALLEST}, in at "
+                "least 2 groups, layers are tuned and the result is tested on held-out images."
             ]
         low, high = self.estimate.interval
         what = "patients" if "patient" in self.survey.groups else "images"
@@ -117,12 +117,13 @@ class Answer:
         sentence += self._failed(self.estimate)
         if not self.estimate.is_nested:
             sentence += (
-                " The choice itself saw all images, since there are only two groups; so the "
-                "interval is too narrow."
+                " With only two groups, the choice itself was made on all images, so the interval "
+                "is too narrow."
             )
         if what == "images":
             sentence += (
-                " Nobody named patients: if one has several images, the estimate is too good."
+                " No patients are named. If any patient has several images, the estimate is too "
+                "optimistic."
             )
         return [sentence]
 
@@ -136,32 +137,32 @@ class Answer:
         )
 
     def _head(self) -> list[str]:
-        """Tell of a head that started anew."""
+        """Say that the head is new, where it is."""
         starts = {one.start for one in self.new_heads}
         if self.chosen is None or self.chosen.candidate.start not in starts:
             return []
         return [
             f"{short_name(self.chosen.candidate.start)} was trained on other objects, so its head, "
-            f"the last layer, started anew for {self.survey.data.objects}."
+            f"the last layer, was trained from scratch for {self.survey.data.objects}."
         ]
 
     def _left_out(self) -> list[str]:
         return [
-            f"{short_name(one.name)} was left out, since {one.reason}; in its place "
+            f"{short_name(one.name)} was left out because {one.reason}; in its place "
             f"{', '.join(one.instead)} were tried, which have not seen them."
             for one in self.left_out
             if one.instead
         ]
 
     def _mind(self) -> list[str]:
-        """Tell in what the images differ from those of a start of their own kind."""
+        """Say how the images differ from those of a start of their own kind."""
         if self.chosen is None:
             return []
         kinds = {one.start: one.modality for one in self.untouched}
         kinds |= {one.start: one.modality for one in self.new_heads}
         start = self.chosen.candidate.start
         lines = self.unlike.get(start, ()) if kinds[start] == self.survey.modality else ()
-        return [f"Mind that {'; '.join(lines)}."] if lines else []
+        return [f"Note that {'; '.join(lines)}."] if lines else []
 
     def _lead(self) -> list[str]:
         if self.chosen is None or len(self.chosen.weighed) < 2:
@@ -169,8 +170,8 @@ class Answer:
         rival = self.chosen.weighed[1]
         how = "decided" if self.chosen.is_decided else "undecided: either may be better"
         return [
-            f"The next best, {rival.candidate}, is {rival.behind:.3f} behind, by these images and "
-            f"by published studies together; that is {how}."
+            f"According to these images and published studies together, the next best, "
+            f"{rival.candidate}, is {rival.behind:.3f} Dice behind. That is {how}."
         ]
 
     def _more_images(self) -> list[str]:
@@ -208,7 +209,7 @@ class Answer:
         if self.is_ensemble:
             made = f"the average of {folds} models, each trained without a {folds}th of the images"
         elif self.chosen.candidate.is_untouched:
-            made = "the start itself, with a card of its own"
+            made = "the start itself, with its own card"
         return [
             f"The model is {self.model}, {made}.",
             f"Use it: kerasunet predict {self.model} YOUR_IMAGES --output masks",
@@ -318,7 +319,7 @@ def _curve(curve: LearningCurve) -> dict[str, Any]:
 
 
 def changes(before: dict[str, Any], after: dict[str, Any]) -> tuple[str, ...]:
-    """Tell in words how an answer differs from the one before it.
+    """Say in words how an answer differs from the one before it.
 
     Args:
         before: What `Answer.as_dict` returned then; empty if there was none.
@@ -356,7 +357,9 @@ def start_table(
         lines.append(f"{short_name(one.start):<24} {one.image_size:>10} {one.mean(keys):>6.3f}")
     for other in new_heads:
         lines.append(f"{short_name(other.start):<24} {other.image_size:>10} {'-':>6}")
-    return lines + ["-: was trained on other objects; its head starts anew"] * bool(new_heads)
+    return lines + ["-: was trained on other objects; its head is trained from scratch"] * bool(
+        new_heads
+    )
 
 
 def candidate_lines(chosen: Chosen) -> list[str]:

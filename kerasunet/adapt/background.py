@@ -1,4 +1,4 @@
-"""An adaptation in a process of its own: start it, follow it, cancel it.
+"""An adaptation in its own process: start it, follow it, cancel it.
 
 `python -m kerasunet.adapt.background DIRECTORY` is that process.
 """

@@ -1,9 +1,8 @@
-"""The choice, and an estimate of what it is worth: both by cross-validation, one in the other.
+"""Choose a candidate and estimate how well the choice does, by nested cross-validation.
 
-With K folds, every pair of them is left out once, and a candidate trained on the others. What it
-finds in the one helps to choose for models that never see the other, and the other way round. So
-the choice for a fold has seen nothing of it, and a candidate takes K(K - 1)/2 trainings instead of
-K(K - 1).
+With K folds, each candidate is trained once for every pair of folds, on all other folds. Its result
+on one fold of the pair is used to choose for the other, and vice versa. So the choice for a fold
+has seen nothing of it, and a candidate takes K(K - 1)/2 trainings instead of K(K - 1).
 """
 
 from __future__ import annotations
@@ -47,7 +46,7 @@ def deal(cases: DecodedCases, earlier: Mapping[str, int], seed: int) -> Folds:
     Args:
         cases: The annotated cases.
         earlier: Fold of each group in an earlier adaptation of the same data; they stay there, and
-            new groups go where there are fewest cases, so that little has to be trained anew.
+            new groups go where there are fewest cases, so that little has to be trained again.
         seed: Of the order.
 
     Returns:
@@ -275,7 +274,7 @@ class Estimate:
         cases: Every annotated case.
         by_fold: What was chosen for each fold, from all others.
         expected: Of a case, the mean over its objects.
-        is_nested: Whether everything was chosen anew for each fold.
+        is_nested: Whether everything was chosen again for each fold.
         objects: The same of each of several objects, by name.
     """
 

@@ -48,8 +48,8 @@ def as_markdown(answer: Answer) -> str:
 
 
 _WEIGHED = (
-    "Dice against the best, with standard errors: what published studies say, what trials on these "
-    "images say, and both together, each by the inverse of its variance."
+    "Difference in Dice from the best, with standard errors: in published studies, in trials on "
+    "these images, and in both combined, weighted by inverse variance."
 )
 
 
@@ -68,7 +68,7 @@ def _how(answer: Answer) -> str:
         nested = nested.replace(", rate and threshold", " and rate")
     return (
         f"Cross-validation in {folds} folds of whole groups. For each fold, {nested} "
-        f"{'were' if folds > 2 else 'was'} chosen anew from the other folds alone: {told}. The "
+        f"{'were' if folds > 2 else 'was'} chosen again from the other folds alone: {told}. The "
         f"number of optimizer steps, {answer.steps}, follows from the budget, and was not chosen."
     )
 
@@ -96,7 +96,7 @@ def _span(interval: tuple[float, float]) -> str:
 
 
 def as_csv(estimate: Estimate) -> str:
-    """Return the table of cases: a row each, of several objects one an object."""
+    """Return the table of cases: one row per case, or per case and object if there are several."""
     text = io.StringIO(newline="")
     cases = sorted(estimate.cases, key=lambda case: case.key)
     table = csv.DictWriter(text, list(cases[0].rows[0]), lineterminator="\n")

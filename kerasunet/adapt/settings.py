@@ -65,13 +65,13 @@ class AdaptSettings:
         choices=tuple(BUDGETS),
     )
     minutes: float | None = option(
-        None, "spend about so many minutes instead", above=0, metavar="MINUTES"
+        None, "plan for about this many minutes instead", above=0, metavar="MINUTES"
     )
     ensemble: bool = option(
-        False, "make the final model the average of the models of the folds, in one file"
+        False, "save the average of the folds' models, in one file, as the final model"
     )
     without_evidence: tuple[str, ...] = option(
-        (), "data sets whose published findings are not to be used", metavar="NAME"
+        (), "data sets whose published results are not used as evidence", metavar="NAME"
     )
     optimization: Optimization = Optimization()
     augmentation: Augmentation = Augmentation()
@@ -111,7 +111,7 @@ class AdaptSettings:
 
 
 class Listener(Protocol):
-    """Is told how an adaptation is going."""
+    """Receives the progress of an adaptation."""
 
     def phase(self, text: str) -> None:
         """Take note of what begins now, in a few words."""

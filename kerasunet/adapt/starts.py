@@ -47,7 +47,7 @@ class LeftOut:
     def told(self) -> str:
         """Return why it is left out, and what is tried instead, as a line."""
         instead = f"; tried in its place: {', '.join(self.instead)}" if self.instead else ""
-        return f"left out: {self.name}, since {self.reason}{instead}"
+        return f"left out: {self.name}: {self.reason}{instead}"
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values, for JSON."""
@@ -84,7 +84,7 @@ class Untouched:
 
 @dataclass(frozen=True)
 class NewHead:
-    """A start that was trained on other objects, so that its head has to start anew.
+    """A start that was trained on other objects, so that its head has to be trained from scratch.
 
     Attributes:
         start: Name or file of the start.

@@ -24,7 +24,7 @@ from kerasunet.models import ModelCard, Span
 from kerasunet.runs.preparation import load_data, modality_of_data
 
 OBJECT_SIDE_OF = 128
-"""Object sizes are told in pixels of an image of so many pixels a side."""
+"""Object sizes are in pixels of an image whose sides have this many pixels."""
 _SHEET = 48
 _LOOKS = {
     "brightness": "the mean gray level (0 to 255)",
@@ -41,7 +41,7 @@ class Survey:
     Attributes:
         data: The annotated cases, near-duplicates joined to groups.
         report: What the check found.
-        modality: The kind of image; `None` where nothing tells.
+        modality: The kind of image; `None` if unknown.
         is_guessed: Whether that is a guess from the images.
         object_side: Median side of an object, the square root of its area, in pixels of 128; of
             several objects, that of the smallest.
@@ -70,9 +70,9 @@ class Survey:
         return "unknown kind" if self.modality is None else MODALITY_LABELS[self.modality]
 
     def lines(self) -> list[str]:
-        """Return what is worth knowing, a line each."""
+        """Return what is worth knowing, one line per item."""
         data, counts = self.data, self.report.counts()
-        guess = ", by the look of them" if self.is_guessed else ""
+        guess = " (guessed from the images)" if self.is_guessed else ""
         lines = [
             f"{len(data):,} annotated images ({self.groups}), "
             f"{self.kind}{guess}; read as {data.layout}",
@@ -89,14 +89,14 @@ class Survey:
         proposal = proposal_for(data) if hasattr(data.cases[0], "image") else None
         if proposal is not None:
             lines.append(
-                f"nobody named patients, but file names look like {len(proposal.groups):,} "
-                f"of them: if so, add --group-pattern '{proposal.pattern}', or the estimate is "
-                "too good"
+                f"no patients are named, but the file names suggest {len(proposal.groups):,}; if "
+                f"that is right, add --group-pattern '{proposal.pattern}', or the estimate will be "
+                "too optimistic"
             )
         return lines
 
     def unlike(self, name: str, card: ModelCard) -> list[str]:
-        """Return in what the images differ from those that a start was trained on, a line each.
+        """Return how the images differ from those that a start was trained on, one line per item.
 
         Args:
             name: What to call the start.

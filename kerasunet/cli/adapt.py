@@ -33,7 +33,7 @@ def run_adapt(options: argparse.Namespace) -> int:
 
     Every start is tried untouched, a few strategies are trained, the choice is tested in
     cross-validation, and the final model is trained on all annotated images. If it is stopped or
-    killed, the same command goes on; with new annotations it trains only what these change.
+    killed, the same command resumes it; with new annotations it trains only what these change.
     """
     settings = AdaptSettings(
         **shared.values_of(options, AdaptSettings),

@@ -185,7 +185,7 @@ def test_few_images_are_told_what_can_be_said(tiny_model_file, tmp_path):
     answer = adapt(settings_for(folder, tiny_model_file), tmp_path / "out")
     assert answer.model is None and answer.chosen is None
     told = " ".join(answer.sentences())
-    assert "With 5 annotated images, use model as it is" in told and "from 8 on" in told
+    assert "With 5 annotated images, use model untouched" in told and "With at least 8" in told
     assert (tmp_path / "out/report.html").is_file()
 
 

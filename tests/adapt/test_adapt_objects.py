@@ -139,7 +139,7 @@ def test_only_starts_of_the_same_objects_are_tried_untouched(adapted, of_sides, 
     assert [one.start for one in adapted.new_heads] == [str(tiny_model_file)]
     assert all(not one.candidate.is_untouched for one in adapted.chosen.weighed)
     table = (adapted.directory / "answer.md").read_text(encoding="utf-8")
-    assert "-: was trained on other objects; its head starts anew" in table
+    assert "-: was trained on other objects; its head is trained from scratch" in table
 
 
 def test_images_unlike_those_of_a_start_are_told(adapted, of_sides, tiny_model_file):
@@ -147,10 +147,10 @@ def test_images_unlike_those_of_a_start_are_told(adapted, of_sides, tiny_model_f
     assert line.startswith("the mean gray level (0 to 255) is 9")
     assert line.endswith("in the median of these images; sides was trained on 150 to 200")
     assert adapted.unlike[str(tiny_model_file)] == [], "its card does not know"
-    assert "Mind that" not in " ".join(adapted.sentences())
+    assert "Note that" not in " ".join(adapted.sentences())
     candidate = adapted.chosen.candidate._replace(start=str(of_sides))
     other = replace(adapted, chosen=replace(adapted.chosen, candidate=candidate))
-    assert f"Mind that {line}." in other.sentences()
+    assert f"Note that {line}." in other.sentences()
 
 
 def test_the_aspect_is_told_where_images_are_no_squares():
@@ -203,7 +203,7 @@ def test_overlapping_objects_of_an_ensemble_with_annotations_that_came_later(
     done = call_cli(*words)
     assert done.returncode == 0, done.stderr
     assert "objects: left, right (overlapping)" in done.stderr
-    assert "its head, the last layer, started anew" in done.stdout
+    assert "its head, the last layer, was trained from scratch" in done.stdout
     before = kept_fits(tmp_path / "out")
     write_sides(tmp_path / "lab", 1, first=12)
     done = call_cli(*words)

@@ -68,7 +68,7 @@ def test_the_card_knows_what_the_model_and_its_start_have_seen(tuned, tiny_model
 def test_only_held_out_cases_count_unless_asked(tuned, capsys, which, request):
     data = request.getfixturevalue(which)
     table = evaluate(capsys, tuned, "--data", data)
-    assert "6 cases that the model was trained on or chosen by" in table
+    assert "6 cases are left out: the model was trained on or chosen by them" in table
     assert "4 are held out" in table and ", 4 cases (mean" in table
     everything = evaluate(capsys, tuned, "--data", data, "--include-seen")
     assert "6 cases count although the model was trained on or chosen by them" in everything
