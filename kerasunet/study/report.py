@@ -311,8 +311,8 @@ def _closing(statistics: StudyStatistics, scenario: Scenario) -> Iterator[str]:
     decided = "decided over these patients" if lead.low > 0 else "undecided: either may be better"
     yield (
         f"The next best, {second}, is {lead.difference:.3f} behind "
-        f"({interval(lead.low, lead.high, signed)}); that is {decided}. Other training sets may "
-        "order them otherwise."
+        f"({interval(lead.low, lead.high, signed)}). That is {decided}. Other training sets may "
+        "rank them differently."
     )
 
 
