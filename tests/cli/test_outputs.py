@@ -25,7 +25,7 @@ from helpers.study_tables import write_study
 
 from kerasunet import models
 from kerasunet.cli import main, predict as verb
-from kerasunet.cli.options import check_outputs
+from kerasunet.cli.outputs import check_outputs
 from kerasunet.data import load
 from kerasunet.files import FileWarning, NotWritten, write_json
 from kerasunet.processes import environment
@@ -516,7 +516,7 @@ def test_a_protected_file_is_not_replaced(call, place, writers):
 
 def test_one_file_is_not_written_twice_by_one_command(call, place, own_images):
     words = ["check", own_images, "--html", "out", "--groups", "../" + place.name + "/out"]
-    refused(call, *words, saying="out: named for two outputs; give each a name of its own")
+    refused(call, *words, saying="out: named for two outputs; give each its own name")
 
 
 @pytest.mark.parametrize("output", ["data/images", "data/images/run"])
