@@ -1,4 +1,4 @@
-"""The directory of an adaptation: which images and objects it is about; none is mixed with another."""
+"""The directory of an adaptation: which images and objects it is about; none are ever mixed."""
 
 from __future__ import annotations
 

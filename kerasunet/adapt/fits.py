@@ -12,7 +12,6 @@ import zipfile
 import zlib
 from collections import OrderedDict
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -137,7 +136,8 @@ def _halved(array: np.ndarray) -> np.ndarray:
 
 def _read(path: Path) -> list[np.ndarray] | None:
     """Return the weights in a file; `None` if it is damaged, so that they are trained again."""
-    with suppress(OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
+    try:
         with np.load(path, allow_pickle=False) as file:
             return [file[f"arr_{number}"] for number in range(len(file.files))]
-    return None
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
+        return None

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import argparse
 import math
-import os
-from collections.abc import Callable, Collection, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 from kerasunet import models
 from kerasunet.data.augmentation_settings import PRESETS
-from kerasunet.files import is_marked, is_plain, kinds_in_words
+from kerasunet.files import is_plain, kinds_in_words
 from kerasunet.options import Option, declared
-from kerasunet.runs.directory import RunDirectory
 from kerasunet.training.settings import Architecture, FinetuneSettings, Optimization
 
 if TYPE_CHECKING:
