@@ -27,7 +27,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from kerasunet.data import DataSet, DecodedCases, decode, load  # noqa: E402
 from kerasunet.data.augmentation_settings import Augmentation  # noqa: E402
 from kerasunet.files import write_json  # noqa: E402
-from kerasunet.training.batches import Batches  # noqa: E402
 
 _WARM_UP_STEPS = 3
 _BATCHES_PER_STEP = 10  # So that both sides of a round take long enough to be timed.
@@ -70,6 +69,8 @@ def measure_training(
     decoded: DecodedCases, batch_size: int, steps: int, rounds: int
 ) -> dict[str, float]:
     """Make batches, train on batches made before, and train on batches as they arrive."""
+    from kerasunet.training.batches import Batches
+
     batches = Batches(decoded, batch_size, Augmentation(), seed=0)
     train = _default_training()
     made = [batches.batch(step) for step in range(steps)]

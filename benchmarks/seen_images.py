@@ -1,24 +1,29 @@
-"""Notes in the cards of shipped models which images they were trained on or chosen by.
+"""Notes in the cards of shipped models which images they were trained on, and what these are like.
 
     python benchmarks/seen_images.py --data SETS
 
 SETS holds the folders bus_bra, busi, jsrt, shenzhen and duts. Of each image the card gets a digest
-of its pixels and a fingerprint of its look; model files stay as they are. Models that are another
-one untouched become names for its file.
+of its pixels and a fingerprint of its look, and of all together the range of grey levels and
+aspect; model files stay as they are. Models that are another one untouched become names for its
+file.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
+import numpy as np
+
 from kerasunet import models
 from kerasunet.data.cases import Case, DataSet
-from kerasunet.data.identification import image_identities
-from kerasunet.data.loading import load
+from kerasunet.data.identification import image_identities, image_statistics
+from kerasunet.data.loading import SIMULATED, load
+from kerasunet.models import ImageRanges, Span
 from kerasunet.models.model_card import ModelCard, write_card
 from kerasunet.runs.preparation import split_of
 
@@ -47,9 +52,24 @@ def trained_on(card: ModelCard, folder: Path) -> tuple[Case, ...]:
     return data.select([*split.train, *split.validation])
 
 
+def ranges_of(cases: Sequence[Case]) -> ImageRanges:
+    """Return what images are like, but for the hundredth of them at either end."""
+    measured = image_statistics(cases)
+    spans = [
+        Span(low=round(float(low), 2), high=round(float(high), 2))
+        for low, high in (np.percentile(values, [1, 99]) for values in measured)
+    ]
+    brightness, contrast, aspect = spans
+    known = None if measured.all_square else aspect
+    return ImageRanges(brightness=brightness, contrast=contrast, aspect=known)
+
+
 def noted(card: ModelCard, folder: Path) -> ModelCard:
     """Return the card with the images that its model has seen."""
-    seen = tuple(sorted({*image_identities(trained_on(card, folder)).values()}))
+    cases = trained_on(card, folder)
+    seen = tuple(sorted({*image_identities(cases).values()}))
+    if cases:
+        card = replace(card, images=ranges_of(cases))
     if card.name == models.NATURAL:
         return replace(card, seen=seen, role="start", modality="photograph")
     card = replace(card, seen=seen, seen_by=(card.init,), start_data=("duts",))
@@ -65,10 +85,14 @@ def main() -> int:
     options = parser.parse_args()
     for name in models.list():
         card = models.card(name)
-        if card.is_start and name != models.NATURAL:
-            continue  # It was saved with what it has seen.
-        folder = options.data / FOLDERS.get(card.data.name, card.data.name)
-        made = noted(card, folder)
+        folders = [options.data / FOLDERS.get(part, part) for part in card.data.name.split("+")]
+        if card.data.name in SIMULATED:
+            continue
+        if card.is_start and name != models.NATURAL:  # It was saved with what it has seen.
+            cases = [case for folder in folders for case in data_set(folder).cases]
+            made = replace(card, images=ranges_of(cases))
+        else:
+            made = noted(card, folders[0])
         write_card(models.folder() / f"{name}.keras", made)
         if made.weights_of:
             (models.folder() / f"{name}.keras").unlink(missing_ok=True)

@@ -171,7 +171,10 @@ def is_overlapping(model: keras.Model) -> bool:
 
     Otherwise channels exclude each other, the first being the background; or there is only one.
     """
-    activation = getattr(model.outputs[0]._keras_history.operation, "activation", None)
+    last = model.outputs[0]._keras_history.operation
+    if is_ensemble(model):  # Its own last layer averages what is probabilities already.
+        last = model.get_layer("probability")
+    activation = getattr(last, "activation", None)
     return model.output_shape[-1] > 1 and activation is keras.activations.sigmoid
 
 

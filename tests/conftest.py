@@ -15,6 +15,7 @@ from helpers import AS_INSTALLED
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 os.environ["CUDA_VISIBLE_DEVICES"] = ""
 os.environ["PYTHONPATH"] = AS_INSTALLED  # Of what the tests start, not of themselves.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # Each process would compile the package anew.
 ROOT = Path(__file__).parents[1]
 _LONG = 60
 """How many quick tests take as long as one that is marked as slow or needs a browser."""
@@ -130,6 +131,27 @@ def demo_url(demo_place):
         patch.setenv("KERASUNET_STUDIES", str(demo_place / "studies"))
         with running_demo(demo_place / "models", demo_place / "temporary") as address:
             yield address
+
+
+@pytest.fixture(scope="module")
+def one_worker():
+    """Let one process execute the runs of all studies of a file, as it does those of one study.
+
+    Starting a process takes seconds.
+    """
+    from kerasunet.processes import environment
+    from kerasunet.study import workers as pool
+
+    def of_any_test(additions=None) -> dict[str, str]:
+        own = environment(additions)
+        own.pop("PYTEST_CURRENT_TEST", None)
+        return own
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pool, "environment", of_any_test)
+        patch.setattr(pool.workers, "end", lambda: None)
+        yield
+    pool.workers.end()
 
 
 @pytest.fixture

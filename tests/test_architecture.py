@@ -87,6 +87,7 @@ def test_what_only_type_checkers_import_is_no_import():
     assert not list(seen_through(ast.parse(text), {"a": {"one": "a.first"}}))
 
 
+@pytest.mark.slow
 def test_what_needs_no_keras_loads_none():
     rooms = next(one["source_modules"] for one in CONTRACTS if one["type"] == "forbidden")
     modules = [

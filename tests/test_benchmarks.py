@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-import os
+import runpy
 import subprocess
 import sys
 import zipfile
@@ -26,27 +26,51 @@ from whole_study import LOOP, OURS, TOGETHER, as_markdown  # noqa: E402
 
 COMMANDS = (
     "inference", "input", "memory", "near_duplicates", "next_images", "objects", "paper_size",
-    "scaling", "second_study", "startup", "training",
+    "scaling", "second_study", "startup", "training", "whole_study",
 )  # fmt: skip
 
 
-def run(script: str, *words: object) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, str(FOLDER / f"{script}.py"), *map(str, words)],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+def run(script: str, *words: object) -> None:
+    """Run a script here, in a namespace of its own, as `python benchmarks/SCRIPT.py` would."""
+    path = str(FOLDER / f"{script}.py")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", [path, *map(str, words)])
+        runpy.run_path(path, run_name="__main__")
+
+
+HELPS = """
+import io, json, runpy, sys
+from contextlib import redirect_stdout
+
+folder, *scripts = sys.argv[1:]
+sys.path.insert(0, folder)
+for script in scripts:
+    sys.argv = [f"{folder}/{script}.py", "--help"]
+    with redirect_stdout(io.StringIO()) as out:
+        try:
+            runpy.run_path(sys.argv[0], run_name="__main__")
+        except SystemExit as stop:
+            status = stop.code
+    heavy = sorted({"keras", "tensorflow"} & sys.modules.keys())
+    print(json.dumps([script, status, out.getvalue(), heavy]))
+"""
+
+
+@pytest.fixture(scope="module")
+def helps() -> dict[str, list]:
+    """What each script answers to `--help`, all in one process: status, output, heavy imports."""
+    pytest.importorskip("psutil")
+    command = [sys.executable, "-c", HELPS, str(FOLDER), *COMMANDS]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return {script: told for script, *told in map(json.loads, done.stdout.splitlines())}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("script", [*COMMANDS, "whole_study"])
-def test_help_tells_what_is_measured_and_loads_nothing_heavy(script):
-    pytest.importorskip("psutil")
-    done = run(script, "--help")
-    assert done.returncode == 0, done.stderr
-    assert f"python benchmarks/{script}.py" in done.stdout
+@pytest.mark.parametrize("script", COMMANDS)
+def test_help_tells_what_is_measured_and_loads_nothing_heavy(helps, script):
+    status, said, heavy = helps[script]
+    assert (status, heavy) == (0, [])
+    assert f"python benchmarks/{script}.py" in said
 
 
 def test_sides_take_turns_and_ratios_are_taken_within_a_round():
@@ -111,8 +135,7 @@ def test_script_in_plain_keras_trains_what_it_is_told_and_nothing_else(tiny_mode
     split.write_text(json.dumps({"train": ["0", "1"], "test": ["2", "3"]}))
     output = tmp_path / "output"
     words = [tiny_model_file, tmp_path, split, output, "--trains", "dec1_", "head"]
-    done = run("plain_keras_script", *words, "--steps", 2, "--batch-size", 2)
-    assert done.returncode == 0, done.stderr
+    run("plain_keras_script", *words, "--steps", 2, "--batch-size", 2)
     assert changed_blocks(tiny_model_file, output / "model.keras") == {"dec1", "head"}
     with open(output / "cases.csv", newline="") as file:
         assert [row["key"] for row in csv.DictReader(file)] == ["2", "3"]
@@ -148,6 +171,7 @@ def write_set(path: Path, images: int, side: int = 32) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("one_worker")
 def test_the_size_of_the_paper_runs_at_the_size_of_a_toy(tmp_path, monkeypatch, capsys):
     import paper_size
 
@@ -191,20 +215,20 @@ def test_ranked_images_are_compared_with_chance_within_repetitions():
 
 
 @pytest.mark.slow
-def test_rounds_of_annotation_go_on_where_they_stopped(tmp_path, tiny_model_file):
+def test_rounds_of_annotation_go_on_where_they_stopped(tmp_path, tiny_model_file, capsys):
     words = ["--sets", "simulated-ultrasound:20", "--sizes", 4, 6, "--repetitions", 1]
     words += ["--steps", 1, "--image-size", 32, "--init", tiny_model_file]
     words += ["--work", tmp_path / "work", "--table", tmp_path / "cells.csv"]
     words += ["--curve", tmp_path / "curve.png"]
-    done = run("next_images", *words)
-    assert done.returncode == 0, done.stderr
+    run("next_images", *words)
+    done = capsys.readouterr().out
     cells = {path.name: path.read_text() for path in (tmp_path / "work").iterdir()}
-    assert len(cells) == 3 and "| 6 |" in done.stdout
+    assert len(cells) == 3 and "| 6 |" in done
     with open(tmp_path / "cells.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [(row["choice"], row["annotated"]) for row in rows] == [
         ("chance", "6"), ("ranked", "6"), ("ranked", "4"), ("chance", "4"),
     ]  # fmt: skip
-    again = run("next_images", *words, "--report")
-    assert again.stdout.splitlines()[-2:] == done.stdout.splitlines()[-2:]
+    run("next_images", *words, "--report")
+    assert capsys.readouterr().out.splitlines()[-2:] == done.splitlines()[-2:]
     assert cv2.imread(str(tmp_path / "curve.png")) is not None

@@ -32,10 +32,12 @@ def test_notebook_is_committed_without_outputs(notebook):
 @pytest.mark.slow(5)
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
 def test_notebook_runs(notebook, tmp_path):
-    """Its code cells in their order, in one fresh process that draws no window."""
+    """Its code cells in their order, with fewer steps, in one process that draws no window."""
     script = tmp_path / f"{notebook.stem}.py"
-    code = ["".join(cell["source"]) for cell in code_cells(notebook)]
-    script.write_text("\n\n".join(["import matplotlib\nmatplotlib.use('Agg')", *code, CHECK]))
+    cells = ["".join(cell["source"]) for cell in code_cells(notebook)]
+    code = "\n\n".join(["import matplotlib\nmatplotlib.use('Agg')", *cells, CHECK])
+    assert MANY in code
+    script.write_text(code.replace(MANY, "steps=4, validate_every=2"))
     result = subprocess.run(
         [sys.executable, script], cwd=tmp_path, capture_output=True, text=True, timeout=_SECONDS
     )
@@ -43,6 +45,7 @@ def test_notebook_runs(notebook, tmp_path):
     assert "every figure shows something" in result.stdout
 
 
+MANY = "steps=30, validate_every=10"
 CHECK = """
 assert plt.get_fignums() and all(plt.figure(n).axes[0].has_data() for n in plt.get_fignums())
 print("every figure shows something")

@@ -282,10 +282,10 @@ def test_what_set_trainable_compiled_opens_where_kerasunet_cannot_be_imported(tm
 # ---- the loss in a fit of the caller's
 
 
-def compiled(loss) -> keras.Model:
+def compiled(loss, eagerly: bool = False) -> keras.Model:
     keras.utils.set_random_seed(0)
     model = small()
-    model.compile(keras.optimizers.SGD(0.0), loss=loss)
+    model.compile(keras.optimizers.SGD(0.0), loss=loss, run_eagerly=eagerly)
     return model
 
 
@@ -293,9 +293,9 @@ def compiled(loss) -> keras.Model:
 def test_weights_of_pixels_weigh_pixels():
     images, masks = disc_images(3, SIZE)
     images, masks = images[..., None], masks[..., None].astype("float32")
-    plain = compiled(dice_bce).train_on_batch(images, masks)
+    plain = compiled(dice_bce, eagerly=True).train_on_batch(images, masks)
     for shape in ((3,), (3, SIZE, SIZE), (3, SIZE, SIZE, 1)):
-        model = compiled(DiceCrossEntropy())
+        model = compiled(DiceCrossEntropy(), eagerly=True)
         found = model.train_on_batch(images, masks, sample_weight=np.ones(shape, "float32"))
         assert found == pytest.approx(plain)
     weights = np.zeros((3, SIZE, SIZE, 1), "float32")

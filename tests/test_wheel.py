@@ -15,7 +15,9 @@ import urllib.request
 import zipfile
 from pathlib import Path
 
+import cv2
 import pytest
+from helpers.images import disc_images
 
 pytestmark = pytest.mark.slow(3)
 
@@ -105,8 +107,8 @@ def test_the_wheel_holds_the_package_the_demo_and_the_models_and_no_more(wheel):
 
 def test_the_command_line_works_outside_the_sources(installed, tmp_path):
     assert "natural" in run(installed, tmp_path, "models")
-    run(installed, tmp_path, "show", "--data", "simulated-ultrasound:2", "--sheet", "pairs.png")
-    found = run(installed, tmp_path, "predict", "natural", "pairs.png", "--output", "found")
+    cv2.imwrite(str(tmp_path / "scan.png"), disc_images(1, 64)[0][0])
+    found = run(installed, tmp_path, "predict", "natural", "scan.png", "--output", "found")
     assert "found" in found and list((tmp_path / "found").rglob("*.png"))
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 import time
 from collections.abc import Iterator, Sequence
@@ -15,18 +13,7 @@ import numpy as np
 
 from kerasunet import models
 from kerasunet.adapt.answer import Answer, changes
-from kerasunet.adapt.candidates import (
-    Candidate,
-    Contenders,
-    LeftOut,
-    Pictures,
-    Untouched,
-    evaluate_untouched,
-    load_start,
-    short_name,
-    sizes_of,
-    usable_starts,
-)
+from kerasunet.adapt.candidates import Candidate, Contenders, Fits
 from kerasunet.adapt.cross_validation import (
     Chosen,
     CrossValidation,
@@ -37,9 +24,20 @@ from kerasunet.adapt.cross_validation import (
     learning_curve,
 )
 from kerasunet.adapt.directory import ANSWER, MODEL, AdaptDirectory
-from kerasunet.adapt.fits import Fits
-from kerasunet.adapt.report import as_html, as_markdown, worst_pictures
+from kerasunet.adapt.report import as_csv, as_html, as_markdown, worst_pictures
 from kerasunet.adapt.settings import SMALLEST, AdaptSettings, Listener, Silent
+from kerasunet.adapt.starts import (
+    LeftOut,
+    NewHead,
+    Pictures,
+    Untouched,
+    evaluate_untouched,
+    load_start,
+    short_name,
+    sizes_of,
+    usable_starts,
+    with_new_heads,
+)
 from kerasunet.adapt.survey import MARK, OBJECT_SIDE_OF, Survey, load_cases, survey
 from kerasunet.backend import prepared_backend
 from kerasunet.data.cases import DataSet
@@ -121,8 +119,17 @@ class _Adaptation:
         for line in found.lines():
             self.listener.note(line)
         cards, left_out = usable_starts(self.settings.starts, data)
-        untouched = self._try_untouched(cards, pictures, found, left_out)
-        answer = self._answer(found, pictures, cards, untouched, left_out=left_out)
+        for one in left_out:
+            self.listener.note(one.told())
+        unlike = {name: found.unlike(short_name(name), card) for name, card in cards.items()}
+        for name, lines in unlike.items():
+            for line in lines if cards[name].kind_of_image == found.modality else ():
+                self.listener.note(line)
+        new_heads = with_new_heads(cards, data.objects, found.object_side)
+        untouched = self._try_untouched(cards, pictures, found, new_heads)
+        contenders = Contenders(untouched, cards, self._evidence(), found.modality, new_heads)
+        answer = self._answer(found, pictures, contenders, left_out)
+        answer = replace(answer, unlike=unlike)
         answer = replace(answer, minutes=(time.perf_counter() - self.started) / 60)
         answer = replace(answer, changes=changes(before, answer.as_dict()))
         self._write(answer)
@@ -133,14 +140,14 @@ class _Adaptation:
         cards: dict[str, ModelCard],
         pictures: Pictures,
         found: Survey,
-        left_out: Sequence[LeftOut],
+        new_heads: Sequence[NewHead],
     ) -> tuple[Untouched, ...]:
         self.listener.phase("trying the starts untouched")
-        for one in left_out:
-            self.listener.note(f"left out: {one.name}, since {one.reason}")
+        others = {one.start for one in new_heads}
         return tuple(
             evaluate_untouched(name, card, pictures, size)
             for name, card in cards.items()
+            if name not in others
             for size in sizes_of(card, found.object_side)
         )
 
@@ -148,15 +155,14 @@ class _Adaptation:
         self,
         found: Survey,
         pictures: Pictures,
-        cards: dict[str, ModelCard],
-        untouched: tuple[Untouched, ...],
-        *,
+        contenders: Contenders,
         left_out: tuple[LeftOut, ...],
     ) -> Answer:
         answer = Answer(
             directory=self.folder,
             survey=found,
-            untouched=untouched,
+            untouched=contenders.untouched,
+            new_heads=contenders.new_heads,
             left_out=left_out,
             chosen=None,
             estimate=None,
@@ -168,7 +174,6 @@ class _Adaptation:
         groups = {case.group for case in found.data.cases}
         if len(found.data) < SMALLEST or len(groups) < 2:
             return answer
-        contenders = Contenders(untouched, cards, self._evidence(), found.modality)
         validation = self._validation(pictures, contenders, found.data)
         chosen, worth, curve = self._choose(validation)
         model = self.folder / MODEL
@@ -200,7 +205,7 @@ class _Adaptation:
         """Return the cross-validation that the budget allows; as before, if there was one."""
         record = self.folder / WORK / "plan.json"
         plan = read_json(record) if record.is_file() else {}
-        cases = pictures.at(contenders.untouched[0].image_size)
+        cases = pictures.at(OBJECT_SIDE_OF)
         folds = deal(cases, plan.get("folds", {}), self.settings.optimization.seed)
         asked = {"budget": self.settings.budget, "minutes": self.settings.minutes}
         costs = self._costs(pictures, contenders)
@@ -208,8 +213,7 @@ class _Adaptation:
             steps, trained = plan["steps"], plan["trained"]
         else:
             steps, trained = self._plan(costs, len(folds))
-        group_of = dict(zip(cases.keys, cases.groups, strict=True))
-        fold_of = {group_of[key]: n for n, keys in enumerate(folds) for key in keys}
+        fold_of = {pictures.groups[key]: n for n, keys in enumerate(folds) for key in keys}
         record.parent.mkdir(exist_ok=True)
         write_json(record, {"asked": asked, "steps": steps, "trained": trained, "folds": fold_of})
         self._tell_plan(costs, trained, steps=steps, folds=len(folds))
@@ -239,10 +243,10 @@ class _Adaptation:
 
     def _costs(self, pictures: Pictures, contenders: Contenders) -> tuple[float, float]:
         """Return the seconds that a step and predicting all images take, about."""
-        size = max(
-            one.image_size for one in contenders.best_sizes(list(contenders.untouched[0].dice))
-        )
-        images, model = pictures.at(size).images[:16], load_start(contenders.untouched[0].start)
+        sizes = [one.image_size for one in contenders.best_sizes(list(pictures.groups))]
+        size = max(sizes + [one.image_size for one in contenders.new_heads])
+        model = load_start(next(iter(contenders.cards)), pictures.objects)
+        images = pictures.at(size).images[:16]
         predict(model, images)
         started = time.perf_counter()
         predict(model, images)
@@ -263,12 +267,7 @@ class _Adaptation:
         write_text(self.folder / "answer.md", as_markdown(answer))
         write_text(self.folder / "report.html", as_html(answer))
         if answer.estimate is not None:
-            rows = [case.row for case in answer.estimate.cases]
-            text = io.StringIO(newline="")
-            table = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-            table.writeheader()
-            table.writerows(sorted(rows, key=lambda row: row["key"]))
-            write_text(self.folder / "cases.csv", text.getvalue())
+            write_text(self.folder / "cases.csv", as_csv(answer.estimate))
             pictures = [picture for _, picture in worst_pictures(answer)]
             write_png(self.folder / "failures.png", np.vstack(_same_width(pictures)), mark=MARK)
         write_json(self.folder / ANSWER, answer.as_dict())
@@ -317,7 +316,7 @@ def _save_final_model(
     """
     candidate = chosen.candidate
     if candidate.is_untouched:
-        model = load_start(candidate.start)
+        model = load_start(candidate.start, data.objects)
     elif settings.ensemble:
         model = averaged([*_of_folds(candidate, validation)])
     else:
@@ -359,5 +358,6 @@ def _card(
         training_cases=0 if candidate.is_untouched else len(data),
         metrics=worth.evaluation.summary,
         settings={**without_paths(run, data=data.name), "cross_validation": folds},
+        objects=data.objects.names if data.objects.several else (),
     )
     return with_seen(card, run, data.cases, ())

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from kerasunet.adapt.candidates import Candidate, LeftOut, Untouched, short_name
-from kerasunet.adapt.cross_validation import USUAL_THRESHOLD, Chosen, Estimate, LearningCurve
+from kerasunet.adapt.candidates import Candidate
+from kerasunet.adapt.cross_validation import (
+    USUAL_THRESHOLD,
+    Case,
+    Chosen,
+    Estimate,
+    Expected,
+    LearningCurve,
+)
 from kerasunet.adapt.settings import SMALLEST
+from kerasunet.adapt.starts import LeftOut, NewHead, Untouched, short_name
 from kerasunet.adapt.survey import Survey
 
 _WORST = 5
@@ -35,6 +43,8 @@ class Answer:
         is_ensemble: Whether the model averages those of the folds.
         changes: What is different from the last answer in this directory.
         minutes: Time that this took.
+        new_heads: The starts that mark other objects.
+        unlike: By start, in what the images differ from those that it was trained on.
     """
 
     directory: Path
@@ -49,6 +59,8 @@ class Answer:
     is_ensemble: bool
     changes: tuple[str, ...] = field(default=())
     minutes: float = 0.0
+    new_heads: tuple[NewHead, ...] = ()
+    unlike: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @property
     def keys(self) -> list[str]:
@@ -58,7 +70,12 @@ class Answer:
     def headline(self) -> str:
         """Return the answer in a sentence."""
         if self.chosen is None:
-            best = max(self.untouched, key=lambda one: one.mean(self.keys))
+            best = self._best_untouched()
+            if best is None:
+                return (
+                    f"With {len(self.keys)} annotated images, nothing can be said yet: no start "
+                    f"marks {self.survey.data.objects}."
+                )
             return (
                 f"With {len(self.keys)} annotated images, use {short_name(best.start)} as it is: "
                 f"it finds their objects with a Dice of {best.mean(self.keys):.2f}."
@@ -72,10 +89,13 @@ class Answer:
             return f"Use {start} as it is."
         return f"Start from {start} and tune {candidate.strategy}."
 
+    def _best_untouched(self) -> Untouched | None:
+        return max(self.untouched, key=lambda one: one.mean(self.keys), default=None)
+
     def sentences(self) -> list[str]:
         """Return the answer in words, a paragraph each."""
-        parts = [self.headline(), *self._expected(), *self._lead(), *self._more_images()]
-        parts += self._threshold()
+        parts = [self.headline(), *self._head(), *self._expected(), *self._lead()]
+        parts += [*self._more_images(), *self._threshold(), *self._left_out(), *self._mind()]
         parts += [f"Since the last answer: {change}." for change in self.changes]
         return [*parts, *self._where()]
 
@@ -87,13 +107,14 @@ class Answer:
             ]
         low, high = self.estimate.interval
         what = "patients" if "patient" in self.survey.groups else "images"
+        mean = "mean " if self.estimate.objects else ""
         sentence = (
-            f"On new {what} of this kind, expect a Dice of {self.estimate.dice.mean:.2f} "
-            f"(95 % interval {low:.2f} to {high:.2f}, over {self.survey.groups})."
+            f"On new {what} of this kind, expect a {mean}Dice of {self.estimate.dice.mean:.2f} "
+            f"(95 % interval {low:.2f} to {high:.2f}, over {self.survey.groups})"
         )
-        rows = [case.row for case in self.estimate.cases]
-        if failed := sum(row["dice"] < _HARD for row in rows):
-            sentence += f" {failed} of {len(rows)} fell below {_HARD}; failures.png shows them."
+        each = [f"{name} {_told(one)}" for name, one in self.estimate.objects.items()]
+        sentence += f": {', '.join(each)}." if each else "."
+        sentence += self._failed(self.estimate)
         if not self.estimate.is_nested:
             sentence += (
                 " The choice itself saw all images, since there are only two groups; so the "
@@ -104,6 +125,43 @@ class Answer:
                 " Nobody named patients: if one has several images, the estimate is too good."
             )
         return [sentence]
+
+    def _failed(self, estimate: Estimate) -> str:
+        if not (failed := [case for case in estimate.cases if case.worst < _HARD]):
+            return ""
+        which = " with an object that" if estimate.objects else ""
+        return (
+            f" {len(failed)} of {len(estimate.cases)}{which} fell below {_HARD}; failures.png "
+            "shows them."
+        )
+
+    def _head(self) -> list[str]:
+        """Tell of a head that started anew."""
+        starts = {one.start for one in self.new_heads}
+        if self.chosen is None or self.chosen.candidate.start not in starts:
+            return []
+        return [
+            f"{short_name(self.chosen.candidate.start)} was trained on other objects, so its head, "
+            f"the last layer, started anew for {self.survey.data.objects}."
+        ]
+
+    def _left_out(self) -> list[str]:
+        return [
+            f"{short_name(one.name)} was left out, since {one.reason}; in its place "
+            f"{', '.join(one.instead)} were tried, which have not seen them."
+            for one in self.left_out
+            if one.instead
+        ]
+
+    def _mind(self) -> list[str]:
+        """Tell in what the images differ from those of a start of their own kind."""
+        if self.chosen is None:
+            return []
+        kinds = {one.start: one.modality for one in self.untouched}
+        kinds |= {one.start: one.modality for one in self.new_heads}
+        start = self.chosen.candidate.start
+        lines = self.unlike.get(start, ()) if kinds[start] == self.survey.modality else ()
+        return [f"Mind that {'; '.join(lines)}."] if lines else []
 
     def _lead(self) -> list[str]:
         if self.chosen is None or len(self.chosen.weighed) < 2:
@@ -141,9 +199,11 @@ class Answer:
 
     def _where(self) -> list[str]:
         if self.model is None or self.chosen is None:
-            best = max(self.untouched, key=lambda one: one.mean(self.keys))
+            best = self._best_untouched()
+            if best is None:
+                return []
             return [f"Use it: kerasunet predict {best.start} YOUR_IMAGES --output masks"]
-        folds = len({case.row["fold"] for case in self.estimate.cases}) if self.estimate else 0
+        folds = len(self.estimate.by_fold) if self.estimate else 0
         made = "trained on all of them"
         if self.is_ensemble:
             made = f"the average of {folds} models, each trained without a {folds}th of the images"
@@ -156,11 +216,13 @@ class Answer:
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values, for `answer.json`."""
+        objects = self.survey.data.objects
         return {
             "answer": self.headline(),
             "sentences": self.sentences(),
             "images": len(self.keys),
             "groups": self.survey.groups,
+            **({"objects": str(objects)} if objects.several else {}),
             "unannotated": len(self.survey.data.unannotated),
             "modality": self.survey.modality,
             "starts": [
@@ -170,8 +232,9 @@ class Answer:
                     "untouched_dice": round(one.mean(self.keys), 4),
                 }
                 for one in self.untouched
-            ],
-            "left_out": [vars(one) for one in self.left_out],
+            ]
+            + [{**vars(one), "start": short_name(one.start)} for one in self.new_heads],
+            "left_out": [one.as_dict() for one in self.left_out],
             "chosen": None if self.chosen is None else chosen_as_dict(self.chosen),
             "estimate": None if self.estimate is None else _estimate(self.estimate),
             "learning_curve": None if self.curve is None else _curve(self.curve),
@@ -181,12 +244,14 @@ class Answer:
             "minutes": round(self.minutes, 2),
         }
 
+    def worst_cases(self) -> list[Case]:
+        """Return the cases, worst first: by the object that was found worst."""
+        cases = () if self.estimate is None else self.estimate.cases
+        return sorted(cases, key=lambda case: case.worst)
+
     def worst_keys(self) -> list[str]:
         """Return the keys of the cases that were found worst, worst first."""
-        if self.estimate is None:
-            return []
-        rows = sorted((case.row for case in self.estimate.cases), key=lambda row: row["dice"])
-        return [row["key"] for row in rows[:_WORST]]
+        return [case.key for case in self.worst_cases()[:_WORST]]
 
 
 def chosen_as_dict(chosen: Chosen) -> dict[str, Any]:
@@ -214,17 +279,33 @@ def _candidate(candidate: Candidate) -> dict[str, Any]:
 
 
 def _estimate(estimate: Estimate) -> dict[str, Any]:
-    low, high = estimate.interval
+    objects = {name: _expected(one) for name, one in estimate.objects.items()}
     return {
-        "dice": round(estimate.dice.mean, 4),
-        "low": round(low, 4),
-        "high": round(high, 4),
+        **_expected(estimate.expected),
+        **({"objects": objects} if objects else {}),
         "nested": estimate.is_nested,
         "by_fold": [
             {**_candidate(one.candidate), "threshold": one.threshold} for one in estimate.by_fold
         ],
         "metrics": estimate.evaluation.summary,
     }
+
+
+def _expected(expected: Expected) -> dict[str, float]:
+    values = (expected.dice.mean, *expected.interval)
+    return dict(zip(("dice", "low", "high"), (round(value, 4) for value in values), strict=True))
+
+
+def _told(expected: Expected) -> str:
+    low, high = expected.interval
+    return f"{expected.dice.mean:.2f} ({low:.2f} to {high:.2f})"
+
+
+def dice_of_objects(case: Case) -> str:
+    """Return the Dice of each of several objects of a case, in brackets; empty for a single one."""
+    if len(case.rows) < 2:
+        return ""
+    return f" ({', '.join('{object} {dice:.2f}'.format(**row) for row in case.rows)})"
 
 
 def _curve(curve: LearningCurve) -> dict[str, Any]:
@@ -248,6 +329,8 @@ def changes(before: dict[str, Any], after: dict[str, Any]) -> tuple[str, ...]:
     told: list[str] = []
     if before["images"] != after["images"]:
         told.append(f"{after['images'] - before['images']:+d} annotated images")
+    if before.get("objects") != after.get("objects"):
+        told.append(f"the objects were {before.get('objects', 'a single one')}")
     old, new = (_named(values["chosen"]) for values in (before, after))
     if old != new:
         told.append(f"the choice was {old}")
@@ -264,12 +347,16 @@ def _named(chosen: dict[str, Any] | None) -> str:
     return str(Candidate(chosen["start"], chosen["image_size"], chosen["strategy"]))
 
 
-def start_table(untouched: Sequence[Untouched], keys: Sequence[str]) -> list[str]:
-    """Return the lines of a table of what starts find untouched."""
+def start_table(
+    untouched: Sequence[Untouched], keys: Sequence[str], new_heads: Sequence[NewHead] = ()
+) -> list[str]:
+    """Return the lines of a table of what starts find untouched; those of other objects nothing."""
     lines = [f"{'start, untouched':<24} {'image size':>10} {'Dice':>6}"]
     for one in sorted(untouched, key=lambda one: -one.mean(keys)):
         lines.append(f"{short_name(one.start):<24} {one.image_size:>10} {one.mean(keys):>6.3f}")
-    return lines
+    for other in new_heads:
+        lines.append(f"{short_name(other.start):<24} {other.image_size:>10} {'-':>6}")
+    return lines + ["-: was trained on other objects; its head starts anew"] * bool(new_heads)
 
 
 def candidate_lines(chosen: Chosen) -> list[str]:

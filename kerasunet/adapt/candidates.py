@@ -1,9 +1,19 @@
-"""Candidates: the starts, what each finds untouched, and the few strategies to try from them."""
+"""Candidates: the few strategies to try from each start, and their trainings.
+
+Each training is kept under a digest of all that it depends on. So whatever is asked for twice is
+trained once: by two folds of one adaptation, after an interruption, or when annotations were added
+to other folds.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+import hashlib
+import json
+import zipfile
+import zlib
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,161 +21,24 @@ import keras
 import numpy as np
 
 from kerasunet import models
-from kerasunet.data.cases import DataSet
-from kerasunet.data.decoding import DecodedCases, decode
-from kerasunet.data.identification import image_identities, known_images
+from kerasunet.adapt.settings import AdaptSettings, Listener
+from kerasunet.adapt.starts import NewHead, Pictures, Untouched, load_start, short_name
+from kerasunet.data.decoding import content_digest
 from kerasunet.data.modality import Modality
+from kerasunet.files import write_atomically
 from kerasunet.layer_selection.evidence import Belief, Evidence, Nearness
-from kerasunet.layer_selection.selection import candidates as fitting_strategies, nearness_of
-from kerasunet.metrics.measures import dice_of_each
+from kerasunet.layer_selection.selection import candidates as fitting_strategies
 from kerasunet.models import ModelCard
-from kerasunet.network import rebuilt
+from kerasunet.runs.preparation import HEAD
+from kerasunet.strategies import NetworkLayout, parse
 from kerasunet.training.evaluation import predict
+from kerasunet.training.loop import Network
+from kerasunet.training.settings import to_json
 
 UNTOUCHED = "none"
 """The strategy that trains nothing."""
-SIZES = (192, 256)
-"""Further image sizes, where objects are small."""
-SMALL_OBJECT = 16.0
-"""Side of an object, in pixels of 128, below which larger images are tried as well."""
-_SHOWN_SEEN = 3
-
-
-@dataclass(frozen=True)
-class LeftOut:
-    """A start that is not used.
-
-    Attributes:
-        name: Name or file.
-        reason: Why, in a few words.
-    """
-
-    name: str
-    reason: str
-
-
-@dataclass(frozen=True, eq=False)
-class Untouched:
-    """What a start finds at one image size, without any training.
-
-    Attributes:
-        start: Name or file of the start.
-        image_size: Height and width in pixels.
-        modality: The kind of image that it is for; empty where that is not known.
-        dice: By key of a case, 0 to 1.
-        probabilities: `(cases, height, width)`, in the order of the decoded cases.
-    """
-
-    start: str
-    image_size: int
-    modality: str
-    dice: Mapping[str, float]
-    probabilities: np.ndarray
-
-    def mean(self, keys: Iterable[str]) -> float:
-        """Return the mean Dice of some cases, at least one."""
-        return float(np.mean([self.dice[key] for key in keys]))
-
-    def nearness(self, keys: Iterable[str], modality: str | None) -> Nearness:
-        """Tell whether the start knows such images, judged by some of them."""
-        return nearness_of(self.mean(keys), self.modality, modality)
-
-
-class Pictures:
-    """The cases decoded to every size that is asked for, once each."""
-
-    def __init__(self, data: DataSet):
-        self._data = data
-        self._decoded: dict[int, DecodedCases] = {}
-
-    def at(self, size: int) -> DecodedCases:
-        """Return the cases at a size.
-
-        Raises:
-            ValueError: Files could not be used; the message lists every one of them.
-        """
-        if size not in self._decoded:
-            self._decoded[size] = decode(self._data.cases, (size, size))
-        return self._decoded[size]
-
-
-def usable_starts(
-    names: Sequence[str], data: DataSet
-) -> tuple[dict[str, ModelCard], tuple[LeftOut, ...]]:
-    """Tell which starts may be used.
-
-    A start that saw one of the images is left out: whatever it finds in them says nothing about
-    new patients.
-
-    Args:
-        names: Names or files; none for all registered models that are meant as starts.
-        data: The annotated images.
-
-    Returns:
-        The cards of those that may be used, by name, and those that are left out.
-
-    Raises:
-        FileNotFoundError: There is no such model, or it has no card.
-        ValueError: A file is not the one that its card describes, or all starts are left out.
-    """
-    identities = image_identities(data.cases)
-    cards, left_out = {}, []
-    for name in names or models.starts_for():
-        card = models.card(name)
-        known, complete = models.seen_images(card)
-        is_seen = known_images([*identities.values()], known)
-        seen = sorted(key for key, one in zip(identities, is_seen, strict=True) if one)
-        if card.architecture.channels != 1:
-            left_out.append(LeftOut(name, "it takes color images"))
-        elif seen or (not complete and data.name in (card.data.name, *card.start_data)):
-            left_out.append(LeftOut(name, _why_seen(seen, len(data))))
-        else:
-            models.check(name)
-            cards[name] = card
-    if not cards:
-        told = "; ".join(f"{one.name}: {one.reason}" for one in left_out)
-        raise ValueError(f"no start is left to begin with ({told}); name others with --starts")
-    return cards, tuple(left_out)
-
-
-def _why_seen(seen: Sequence[str], count: int) -> str:
-    if not seen:
-        return "it was trained on this data set"
-    names = ", ".join(seen[:_SHOWN_SEEN]) + (", …" if len(seen) > _SHOWN_SEEN else "")
-    return f"it has seen {len(seen)} of the {count} images, or copies of them ({names})"
-
-
-def sizes_of(card: ModelCard, object_side: float) -> tuple[int, ...]:
-    """Return the image sizes to try with a start: its own, and larger ones for small objects."""
-    larger = [size for size in SIZES if size > card.image_size and object_side < SMALL_OBJECT]
-    multiple = card.architecture.size_multiple
-    return tuple(size for size in (card.image_size, *larger) if size % multiple == 0)
-
-
-def evaluate_untouched(name: str, card: ModelCard, pictures: Pictures, size: int) -> Untouched:
-    """Measure what a start finds in all cases, at one image size."""
-    cases = pictures.at(size)
-    probabilities = predict(load_start(name), cases.images)
-    dice = dice_of_each(cases.masks, probabilities >= card.threshold)
-    return Untouched(
-        start=name,
-        image_size=size,
-        modality=card.kind_of_image,
-        dice=dict(zip(cases.keys, dice.tolist(), strict=True)),
-        probabilities=probabilities.astype(np.float16),
-    )
-
-
-def load_start(name: str) -> keras.Model:
-    """Return the network of a start."""
-    return rebuilt(models.load(name))
-
-
-def short_name(name: str) -> str:
-    """Return a start's name without its folder."""
-    return Path(name).stem if name.endswith(".keras") else name
-
-
+_MOST_NETWORKS = 6
+_HALF = np.finfo(np.float16)
 _CLOSE_STARTS = 0.02
 """Standard deviation, in Dice, of the order that untouched Dice gives close starts."""
 _PER_START = 4
@@ -200,16 +73,18 @@ class Contenders:
     """Who may be tried: all starts at all sizes, and what studies say about strategies.
 
     Attributes:
-        untouched: Each start at each of its sizes.
+        untouched: Each start that marks the same objects, at each of its sizes.
         cards: The card of each start.
         evidence: Findings of studies.
         modality: The kind of image; `None` where it is not known.
+        new_heads: The starts that mark other objects.
     """
 
     untouched: tuple[Untouched, ...]
     cards: Mapping[str, ModelCard]
     evidence: Evidence
     modality: Modality | None
+    new_heads: tuple[NewHead, ...] = ()
 
     def best_sizes(self, keys: Sequence[str]) -> tuple[Untouched, ...]:
         """Return each start at the size at which it finds most in some cases, best start first."""
@@ -221,9 +96,11 @@ class Contenders:
     def beliefs(self, keys: Sequence[str]) -> dict[Candidate, Belief]:
         """Tell how far each candidate is expected to be behind the best.
 
-        Close starts are ordered by what they find untouched. Far ones are taken to be behind them
-        as they were in studies. Of far starts the most general one is taken, which was trained on
-        photographs; what another organ's network finds by chance says little.
+        Close starts are ordered by what they find untouched. Starts of other objects, but of the
+        same kind of image, come after these: somewhere between them and the far ones. Far ones are
+        taken to be behind close ones as they were in studies. Of far starts the most general one
+        is taken, which was trained on photographs; what another organ's network finds by chance
+        says little.
 
         Args:
             keys: The cases to judge by, those to train on.
@@ -231,28 +108,36 @@ class Contenders:
         Returns:
             By candidate; that of least behind first.
         """
-        starts = self.best_sizes(keys)
+        starts, images = self.best_sizes(keys), len(keys)
         close = [one for one in starts if one.nearness(keys, self.modality) == "close"]
+        akin = [one for one in self.new_heads if one.nearness(self.modality) == "close"]
+        far: list[Untouched | NewHead] = [one for one in starts if one not in close]
+        far += [one for one in self.new_heads if one not in akin]
+        to_far = self.evidence.far_starts(self.modality, images)
         found: dict[Candidate, Belief] = {}
         for one in close:
             gap = Belief(
                 close[0].mean(keys) - one.mean(keys), 0.0 if one is close[0] else _CLOSE_STARTS
             )
-            found |= self._of_start(one, "close", len(keys), gap)
-        far = [one for one in starts if one not in close]
+            found |= self._of_start(one, "close", images, gap)
+        for other in akin:
+            gap = Belief(0.0, 0.0 if other is akin[0] else _CLOSE_STARTS)
+            found |= self._of_start(other, "close", images, _halfway(to_far) if close else gap)
         if far:
-            gap = self.evidence.far_starts(self.modality, len(keys)) if close else Belief(0.0, 0.0)
-            found |= self._of_start(_most_general(far), "far", len(keys), gap)
+            gap = to_far if close or akin else Belief(0.0, 0.0)
+            found |= self._of_start(_most_general(far), "far", images, gap)
         return dict(sorted(found.items(), key=lambda item: item[1].behind))
 
     def _of_start(
-        self, one: Untouched, nearness, images: int, gap: Belief
+        self, one: Untouched | NewHead, nearness: Nearness, images: int, gap: Belief
     ) -> dict[Candidate, Belief]:
         known = self.evidence.strategies(nearness, self.modality, images)
         layout = self.cards[one.start].architecture.layout()
         trained = {text: belief for text, belief in known.items() if text != UNTOUCHED}
         chosen = fitting_strategies(trained, layout, _PER_START)
-        if nearness == "close":
+        if isinstance(one, NewHead):
+            chosen = {training_head(text, layout): belief for text, belief in chosen.items()}
+        elif nearness == "close":
             chosen[UNTOUCHED] = known.get(UNTOUCHED, Belief(0.0, 0.02))
         return {
             Candidate(one.start, one.image_size, text): Belief(
@@ -277,6 +162,132 @@ class Contenders:
         return {c: b for c, b in beliefs.items() if c.is_untouched or c in costly}
 
 
-def _most_general(far: Sequence[Untouched]) -> Untouched:
+def _most_general(far: Sequence[Untouched | NewHead]) -> Untouched | NewHead:
     general = [one for one in far if one.modality == "photograph"]
     return (general or list(far))[0]
+
+
+def _halfway(gap: Belief) -> Belief:
+    """Return what is expected of something that lies between the best and what is behind."""
+    return Belief(gap.behind / 2, (gap.error**2 + (gap.behind / 2) ** 2) ** 0.5)
+
+
+def training_head(text: str, layout: NetworkLayout) -> str:
+    """Return a strategy that trains the head at the full rate at least, else the same weights."""
+    rates = parse(text).rates(layout)
+    of_head = [rate for weight, rate in rates.items() if weight.layer == HEAD]
+    if min(of_head, default=0.0) >= 1:
+        return text
+    return str(parse(f"{text}-{HEAD}+{HEAD}" if of_head else f"{text}+{HEAD}"))
+
+
+@dataclass(eq=False)
+class Fits:
+    """Trains candidates, or takes them from the folder where they are kept.
+
+    Attributes:
+        folder: Receives a file of weights, in half precision, for each training.
+        pictures: The cases.
+        settings: Of the adaptation.
+        steps: Optimizer steps of each training.
+        listener: Is told of every step.
+    """
+
+    folder: Path
+    pictures: Pictures
+    settings: AdaptSettings
+    steps: int
+    listener: Listener
+
+    def __post_init__(self):
+        self._networks: OrderedDict[Candidate, Network] = OrderedDict()
+        self._digests: dict[str, str] = {}
+        self.trained = 0
+
+    def probabilities(
+        self, candidate: Candidate, training: Sequence[str], wanted: Sequence[str]
+    ) -> np.ndarray:
+        """Train a candidate on some cases, and predict others.
+
+        Args:
+            candidate: The candidate, whose strategy trains something.
+            training: Keys to train on.
+            wanted: Keys to predict.
+
+        Returns:
+            Float32, 0 to 1, as `predict` gives them; all 0 if its weights became NaN or infinite.
+        """
+        model = self.model(candidate, training)
+        images = self.pictures.at(candidate.image_size).select(wanted).images
+        return np.nan_to_num(predict(model, images), nan=0.0, posinf=0.0)
+
+    def model(self, candidate: Candidate, training: Sequence[str]) -> keras.Model:
+        """Return a candidate trained on some cases; the next call changes its weights."""
+        path = self.folder / f"{self._digest(candidate, sorted(training))}.npz"
+        network = self._network(candidate)
+        weights = _read(path) if path.is_file() else None
+        if weights is not None:
+            self.listener.step(self.steps)
+        else:
+            weights = self._train(candidate, network, sorted(training))
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(path, lambda temporary: np.savez(temporary, *weights))
+        network.model.set_weights([array.astype(np.float32) for array in weights])
+        return network.model
+
+    def _train(
+        self, candidate: Candidate, network: Network, training: Sequence[str]
+    ) -> list[np.ndarray]:
+        self.trained += 1
+        network.fit(
+            self.pictures.at(candidate.image_size).select(training),
+            optimization=self._optimization,
+            augmentation=self.settings.augmentation,
+            on_step=self.listener.step,
+        )
+        return [_halved(array) for array in network.model.get_weights()]
+
+    def _network(self, candidate: Candidate) -> Network:
+        network = self._networks.pop(candidate, None)
+        if network is None:
+            seed = self.settings.optimization.seed
+            network = Network(load_start(candidate.start, self.pictures.objects, seed))
+            network.set_up(parse(candidate.strategy), self._optimization)
+        self._networks[candidate] = network
+        if len(self._networks) > _MOST_NETWORKS:
+            self._networks.popitem(last=False)
+        return network
+
+    @property
+    def _optimization(self):
+        return replace(self.settings.optimization, steps=self.steps, validate_every=self.steps)
+
+    def _digest(self, candidate: Candidate, training: Sequence[str]) -> str:
+        if candidate.start not in self._digests:
+            self._digests[candidate.start] = models.digest(candidate.start)
+        cases = self.pictures.at(candidate.image_size).select(training)
+        facts = {
+            "start": self._digests[candidate.start],
+            "strategy": candidate.strategy,
+            "image size": candidate.image_size,
+            "optimization": to_json(self._optimization),
+            "augmentation": to_json(self.settings.augmentation),
+            "cases": content_digest([cases]),
+        }
+        text = json.dumps(facts, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def _halved(array: np.ndarray) -> np.ndarray:
+    """Round weights to half precision where that can hold them."""
+    finite = np.isfinite(array).all()
+    return array.astype(np.float16) if finite and np.abs(array).max() < _HALF.max else array
+
+
+def _read(path: Path) -> list[np.ndarray] | None:
+    """Return the weights in a file; `None` if it is damaged, so that they are trained again."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return [file[f"arr_{number}"] for number in range(len(file.files))]
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
+        return None

@@ -15,23 +15,28 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from kerasunet.adapt.candidates import Candidate, Contenders
-from kerasunet.adapt.fits import Fits
+from kerasunet.adapt.candidates import Candidate, Contenders, Fits
 from kerasunet.adapt.settings import FOLDS
 from kerasunet.data.decoding import DecodedCases
 from kerasunet.data.splits import split_cases
-from kerasunet.layer_selection.evidence import GroupedMean, Weighed, weigh
+from kerasunet.layer_selection.evidence import (
+    GroupedMean,
+    Weighed,
+    studentized_interval,
+    weigh,
+)
 from kerasunet.layer_selection.selection import Member
-from kerasunet.metrics.measures import dice_of_each
-from kerasunet.training.evaluation import Evaluation, evaluate_probabilities, evaluation_of
+from kerasunet.training.evaluation import (
+    Evaluation,
+    dice_of_masks,
+    evaluate_probabilities,
+    evaluation_of,
+)
 
 THRESHOLDS = (0.3, 0.4, 0.5, 0.6, 0.7)
 USUAL_THRESHOLD = 0.5
 _CLEARLY = 2.0
 """Standard errors by which another threshold must be better than the usual one."""
-_RESAMPLES = 4000
-_LEAST_ERROR = 0.05
-"""Of the error, as a share: resamples of nearly equal groups have none."""
 
 Folds = tuple[tuple[str, ...], ...]
 
@@ -121,7 +126,7 @@ class CrossValidation:
             weighed = weigh(priors)
             return Chosen(weighed[0].candidate, USUAL_THRESHOLD, weighed)
         scores = {one: self._scores(one, folds) for one in priors}
-        groups = [self._group_of(key) for key in keys]
+        groups = [self.groups[key] for key in keys]
         weighed = weigh(priors, scores, groups, folds=len(folds))
         best = weighed[0].candidate
         return Chosen(best, self._threshold(best, folds, groups), weighed)
@@ -150,15 +155,16 @@ class CrossValidation:
     def _dice(
         self, one: Candidate, fold: int, folds: Sequence[int], threshold: float
     ) -> np.ndarray:
-        """Return the Dice of the cases of a fold, by the models that may judge it.
+        """Return the Dice of the cases of a fold, the mean over objects, by those who may judge it.
 
         These saw neither the fold nor any fold that is not given; if all are given, each is left
         out in turn.
         """
-        masks = self.masks(one, fold)
+        masks, objects = self.masks(one, fold), self.fits.pictures.objects
         unseen = [n for n in range(len(self.folds)) if n not in folds] or self.outside(fold)
         found = [self._pair(one, fold, other) for other in unseen]
-        return np.mean([dice_of_each(masks, p >= threshold) for p in found], axis=0)
+        masks_found = [objects.decide(one, threshold) for one in found]
+        return np.mean([dice_of_masks(masks, one, objects) for one in masks_found], axis=0)
 
     def _pair(self, one: Candidate, fold: int, other: int) -> np.ndarray:
         """Predict the cases of a fold by a model that saw neither it nor another one."""
@@ -185,7 +191,12 @@ class CrossValidation:
         raise KeyError(one)
 
     def _threshold(self, one: Candidate, folds: Sequence[int], groups: Sequence[str]) -> float:
-        """Return the threshold with the best Dice, if it is better than 0.5 beyond noise."""
+        """Return the threshold with the best Dice, if it is better than 0.5 beyond noise.
+
+        Where objects exclude each other the most probable one counts, and there is no threshold.
+        """
+        if self.fits.pictures.objects.exclusive:
+            return USUAL_THRESHOLD
         means = {
             threshold: np.concatenate([self._dice(one, n, folds, threshold) for n in folds])
             for threshold in THRESHOLDS
@@ -194,14 +205,10 @@ class CrossValidation:
         gain = GroupedMean.of(means[best] - means[USUAL_THRESHOLD], groups, len(folds))
         return best if gain.mean > _CLEARLY * gain.error else USUAL_THRESHOLD
 
-    def _group_of(self, key: str) -> str:
-        return self.groups[key]
-
     @property
     def groups(self) -> dict[str, str]:
         """The group of each case."""
-        cases = self.fits.pictures.at(self.contenders.untouched[0].image_size)
-        return dict(zip(cases.keys, cases.groups, strict=True))
+        return self.fits.pictures.groups
 
     def pair_dice(self, one: Candidate, threshold: float) -> Iterator[tuple[int, np.ndarray]]:
         """Yield each fold with the Dice of its cases by models trained on two folds less."""
@@ -214,16 +221,50 @@ class Case(NamedTuple):
     """One case as a model saw it that was neither trained on it nor chosen by it.
 
     Attributes:
-        row: Key, group, fold, what was chosen for the fold, and the metrics.
+        rows: One an object: key, group, of several objects `object`, the metrics, fold, and what
+            was chosen for the fold.
         image: Uint8, `(height, width)`.
-        truth: Bool, `(height, width)`.
-        found: Bool, `(height, width)`.
+        truth: The true mask, as `Objects.encode` gives it.
+        found: What was found, likewise.
     """
 
-    row: dict[str, Any]
+    rows: tuple[dict[str, Any], ...]
     image: np.ndarray
     truth: np.ndarray
     found: np.ndarray
+
+    @property
+    def key(self) -> str:
+        """The key of the case."""
+        return self.rows[0]["key"]
+
+    @property
+    def dice(self) -> float:
+        """The Dice, 0 to 1, the mean over objects."""
+        return float(np.mean([row["dice"] for row in self.rows]))
+
+    @property
+    def worst(self) -> float:
+        """The Dice of the object that was found worst, 0 to 1."""
+        return min(row["dice"] for row in self.rows)
+
+
+class Expected(NamedTuple):
+    """What to expect on new patients.
+
+    Attributes:
+        dice: Mean Dice, with its error over groups.
+        interval: 95 % interval of the mean Dice on new groups of this kind, 0 to 1.
+    """
+
+    dice: GroupedMean
+    interval: tuple[float, float]
+
+    @staticmethod
+    def of(scores: Sequence[float], groups: Sequence[str], folds: int) -> Expected:
+        """Measure what to expect, from the Dice and the group of each case."""
+        mean = GroupedMean.of(scores, groups, folds)
+        return Expected(mean, studentized_interval(mean, scores, groups))
 
 
 @dataclass(frozen=True, eq=False)
@@ -233,21 +274,31 @@ class Estimate:
     Attributes:
         cases: Every annotated case.
         by_fold: What was chosen for each fold, from all others.
-        dice: Mean Dice, with its error over groups.
-        interval: 95 % interval of the mean Dice on new groups of this kind, 0 to 1.
+        expected: Of a case, the mean over its objects.
         is_nested: Whether everything was chosen anew for each fold.
+        objects: The same of each of several objects, by name.
     """
 
     cases: tuple[Case, ...]
     by_fold: tuple[Chosen, ...]
-    dice: GroupedMean
-    interval: tuple[float, float]
+    expected: Expected
     is_nested: bool
+    objects: Mapping[str, Expected] = field(default_factory=dict)
+
+    @property
+    def dice(self) -> GroupedMean:
+        """Mean Dice, with its error over groups."""
+        return self.expected.dice
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95 % interval of the mean Dice on new groups of this kind, 0 to 1."""
+        return self.expected.interval
 
     @property
     def evaluation(self) -> Evaluation:
         """All cases together, as evaluations of a single model are told."""
-        return evaluation_of([case.row for case in self.cases])
+        return evaluation_of([row for case in self.cases for row in case.rows])
 
 
 def estimate(validation: CrossValidation, progress: Callable[[int], None]) -> Estimate:
@@ -264,46 +315,18 @@ def estimate(validation: CrossValidation, progress: Callable[[int], None]) -> Es
         chosen_by_fold.append(chosen)
         cases += _tested(validation, chosen, fold)
         progress(fold + 1)
-    scores = [case.row["dice"] for case in cases]
-    groups = [case.row["group"] for case in cases]
-    mean = GroupedMean.of(scores, groups, len(validation.folds))
+    groups = [case.rows[0]["group"] for case in cases]
+    objects, folds = validation.fits.pictures.objects, len(validation.folds)
     return Estimate(
         cases=tuple(cases),
         by_fold=tuple(chosen_by_fold),
-        dice=mean,
-        interval=studentized_interval(mean, scores, groups),
-        is_nested=len(validation.folds) > 2,
+        expected=Expected.of([case.dice for case in cases], groups, folds),
+        is_nested=folds > 2,
+        objects={
+            name: Expected.of([case.rows[number]["dice"] for case in cases], groups, folds)
+            for number, name in enumerate(objects.names if objects.several else ())
+        },
     )
-
-
-def studentized_interval(
-    mean: GroupedMean, scores: Sequence[float], groups: Sequence[str]
-) -> tuple[float, float]:
-    """Return a 95 % interval of a mean Dice by the bootstrap-t, within 0 to 1.
-
-    Few cases that fail make Dice skew, and an interval by Student's t then misses low means too
-    often. The bootstrap-t (Efron and Tibshirani, An Introduction to the Bootstrap, 1993, section
-    12.5) resamples groups and takes the quantiles of the studentized mean instead.
-
-    Args:
-        mean: The mean and its error.
-        scores: Dice of each case.
-        groups: The group of each case.
-    """
-    if mean.freedom < 1 or mean.error == 0:
-        return mean.interval()
-    names, index = np.unique(np.asarray(groups, str), return_inverse=True)
-    sizes, sums = np.bincount(index).astype(float), np.bincount(index, scores)
-    drawn = np.random.default_rng(0).integers(0, len(names), (_RESAMPLES, len(names)))
-    cases, totals = sizes[drawn].sum(1), sums[drawn].sum(1)
-    means = totals / cases
-    squares = ((sums[drawn] - means[:, None] * sizes[drawn]) ** 2).sum(1)
-    errors = np.sqrt(squares / cases**2 * len(names) / (len(names) - 1))
-    naive = float(np.sqrt(((sums - mean.mean * sizes) ** 2).sum() / sizes.sum() ** 2))
-    naive *= (len(names) / (len(names) - 1)) ** 0.5
-    spread = (means - mean.mean) / np.maximum(errors, _LEAST_ERROR * naive)
-    low, high = np.quantile(spread, [0.025, 0.975]) * mean.error
-    return max(0.0, float(mean.mean - high)), min(1.0, float(mean.mean - low))
 
 
 def _tested(validation: CrossValidation, chosen: Chosen, fold: int) -> list[Case]:
@@ -314,12 +337,14 @@ def _tested(validation: CrossValidation, chosen: Chosen, fold: int) -> list[Case
         tested = replace(tested, spacings=(None,) * len(tested))
     probabilities = validation.predictions(chosen.candidate, fold)
     measured = evaluate_probabilities(probabilities, tested, chosen.threshold)
-    found = probabilities >= chosen.threshold
+    found = tested.objects.decide(probabilities, chosen.threshold)
     facts = {"fold": fold + 1, "chosen": str(chosen.candidate)}
+    rows = [{**row, **facts} for row in measured.rows]
+    by_case = zip(*[iter(rows)] * len(tested.objects), strict=True)
     return [
-        Case({**row, **facts}, image[..., 0], truth, mask)
-        for row, image, truth, mask in zip(
-            measured.rows, tested.images, tested.masks, found, strict=True
+        Case(some, image[..., 0], truth, mask)
+        for some, image, truth, mask in zip(
+            by_case, tested.images, tested.masks, found, strict=True
         )
     ]
 
@@ -348,9 +373,12 @@ def learning_curve(validation: CrossValidation, chosen: Chosen) -> LearningCurve
     if folds < 3 or chosen.candidate.is_untouched:
         return None
     few, many, groups = [], [], []
+    objects = validation.fits.pictures.objects
     for fold, dice in validation.pair_dice(chosen.candidate, chosen.threshold):
-        found = validation.predictions(chosen.candidate, fold) >= chosen.threshold
-        many += dice_of_each(validation.masks(chosen.candidate, fold), found).tolist()
+        outputs = validation.predictions(chosen.candidate, fold)
+        found = objects.decide(outputs, chosen.threshold)
+        masks = validation.masks(chosen.candidate, fold)
+        many += dice_of_masks(masks, found, objects).tolist()
         few += dice.tolist()
         groups += [validation.groups[key] for key in validation.folds[fold]]
     doublings = math.log2((folds - 1) / (folds - 2))

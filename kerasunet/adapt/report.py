@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import base64
+import csv
+import io
 from collections.abc import Sequence
 from html import escape
 
 import numpy as np
 
-from kerasunet.adapt.answer import Answer, candidate_lines, start_table
+from kerasunet.adapt.answer import Answer, candidate_lines, dice_of_objects, start_table
+from kerasunet.adapt.cross_validation import Estimate
 from kerasunet.drawing import draw_comparison, png
 from kerasunet.metrics.policy import METRICS
 
@@ -37,8 +40,9 @@ def as_markdown(answer: Answer) -> str:
         lines += ["```", *candidate_lines(answer.chosen), "```", ""]
     if answer.estimate is not None:
         lines += ["## The estimate", "", _how(answer), ""]
-        lines += ["| metric | mean |", "|---|---|"]
-        lines += [f"| {name} | {value} |" for name, value in _metrics(answer)]
+        rows = [("metric", "mean", *answer.estimate.objects), *_metrics(answer)]
+        lines += [f"| {' | '.join(row)} |" for row in rows]
+        lines.insert(1 - len(rows), "|---" * len(rows[0]) + "|")
         lines += ["", f"Worst cases: {', '.join(answer.worst_keys())}. All are in cases.csv."]
     return "\n".join([*lines, ""])
 
@@ -50,8 +54,8 @@ _WEIGHED = (
 
 
 def _starts(answer: Answer) -> list[str]:
-    lines = start_table(answer.untouched, answer.keys)
-    return [*lines, *(f"left out: {one.name}, since {one.reason}" for one in answer.left_out)]
+    lines = start_table(answer.untouched, answer.keys, answer.new_heads)
+    return [*lines, *(one.told() for one in answer.left_out)]
 
 
 def _how(answer: Answer) -> str:
@@ -60,6 +64,8 @@ def _how(answer: Answer) -> str:
     names = [str(one.candidate) for one in answer.estimate.by_fold]
     told = "; ".join(f"{names.count(name)} times {name}" for name in dict.fromkeys(names))
     nested = "start, image size, strategy, rate and threshold" if folds > 2 else "nothing"
+    if answer.survey.data.objects.exclusive:
+        nested = nested.replace(", rate and threshold", " and rate")
     return (
         f"Cross-validation in {folds} folds of whole groups. For each fold, {nested} "
         f"{'were' if folds > 2 else 'was'} chosen anew from the other folds alone: {told}. The "
@@ -67,16 +73,36 @@ def _how(answer: Answer) -> str:
     )
 
 
-def _metrics(answer: Answer) -> list[tuple[str, str]]:
+def _metrics(answer: Answer) -> list[tuple[str, ...]]:
+    """Return name and mean of each metric; of several objects also the mean of each."""
     assert answer.estimate is not None
     summary = answer.estimate.evaluation.summary
-    low, high = answer.estimate.interval
-    rows = [("Dice", f"{answer.estimate.dice.mean:.3f} ({low:.3f} to {high:.3f})")]
+    expected = [answer.estimate.expected, *answer.estimate.objects.values()]
+    every = [summary, *(summary["objects"][name] for name in answer.estimate.objects)]
+    rows = [("Dice", *(f"{e.dice.mean:.3f} ({_span(e.interval)})" for e in expected))]
     for name, metric in METRICS.items():
         if name != "dice":
             unit = f" ({summary['unit']})" if metric.is_distance else ""
-            rows.append((f"{metric.label}{unit}", f"{summary[name]['mean']:.3f}"))
-    return [*rows, ("objects missed", f"{summary['missed']} of {summary['n']}")]
+            rows.append((f"{metric.label}{unit}", *(f"{s[name]['mean']:.3f}" for s in every)))
+    objects = max(1, len(answer.estimate.objects))
+    counts = [f"{summary['missed']} of {summary['n'] * objects}"]
+    counts += [f"{one['missed']} of {one['n']}" for one in every[1:]]
+    return [*rows, ("objects missed", *counts)]
+
+
+def _span(interval: tuple[float, float]) -> str:
+    low, high = interval
+    return f"{low:.3f} to {high:.3f}"
+
+
+def as_csv(estimate: Estimate) -> str:
+    """Return the table of cases: a row each, of several objects one an object."""
+    text = io.StringIO(newline="")
+    cases = sorted(estimate.cases, key=lambda case: case.key)
+    table = csv.DictWriter(text, list(cases[0].rows[0]), lineterminator="\n")
+    table.writeheader()
+    table.writerows(row for case in cases for row in case.rows)
+    return text.getvalue()
 
 
 def as_html(answer: Answer) -> str:
@@ -89,7 +115,9 @@ def as_html(answer: Answer) -> str:
         parts += [f"<h2>The candidates</h2><p>{escape(_WEIGHED)}</p>"]
         parts += [_preformatted(candidate_lines(answer.chosen))]
     if answer.estimate is not None:
-        parts += [f"<h2>The estimate</h2><p>{escape(_how(answer))}</p>", _table(_metrics(answer))]
+        header = ("metric", "mean (95 % interval)", *answer.estimate.objects)
+        parts += [f"<h2>The estimate</h2><p>{escape(_how(answer))}</p>"]
+        parts += [_table(header, _metrics(answer))]
         parts += ["<h2>Worst cases first</h2>", *_pictures(answer)]
     body = "\n".join(parts)
     return (
@@ -108,23 +136,27 @@ def _preformatted(lines: Sequence[str]) -> str:
     return f'<pre tabindex="0">{text}</pre>'
 
 
-def _table(rows: Sequence[tuple[str, str]]) -> str:
-    cells = "".join(f"<tr><td>{escape(a)}</td><td>{escape(b)}</td></tr>" for a, b in rows)
-    return f"<table><tr><th>metric</th><th>mean (95 % interval)</th></tr>{cells}</table>"
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    cells = "".join(_row(row, "td") for row in rows)
+    return f"<table>{_row(header, 'th')}{cells}</table>"
+
+
+def _row(values: Sequence[str], tag: str) -> str:
+    return f"<tr>{''.join(f'<{tag}>{escape(one)}</{tag}>' for one in values)}</tr>"
 
 
 def worst_pictures(answer: Answer) -> list[tuple[str, np.ndarray]]:
     """Return captions and pictures, uint8 RGB, of the cases that were found worst, worst first."""
     if answer.estimate is None:
         return []
-    cases = sorted(answer.estimate.cases, key=lambda case: case.row["dice"])[:_WORST]
-    return [
-        (
-            f"{case.row['key']}: Dice {case.row['dice']:.2f}",
-            draw_comparison(case.image, case.truth, {f"Dice {case.row['dice']:.2f}": case.found}),
-        )
-        for case in cases
-    ]
+    objects = answer.survey.data.objects
+    pictures = []
+    for case in answer.worst_cases()[:_WORST]:
+        found = {f"Dice {case.dice:.2f}": case.found}
+        caption = f"{case.key}: Dice {case.dice:.2f}{dice_of_objects(case)}"
+        drawn = draw_comparison(case.image, case.truth, found, objects=objects)
+        pictures.append((caption, drawn))
+    return pictures
 
 
 def _pictures(answer: Answer) -> list[str]:

@@ -51,6 +51,7 @@ class AdaptSettings:
     data: str = _as_in_finetune("data")
     manual_dir: str | None = _as_in_finetune("manual_dir")
     objects: tuple[str, ...] = _as_in_finetune("objects")
+    overlapping: bool = _as_in_finetune("overlapping")
     mask_threshold: int | None = _as_in_finetune("mask_threshold")
     labels: tuple[str, ...] = _as_in_finetune("labels")
     groups: str | None = _as_in_finetune("groups")
@@ -77,12 +78,7 @@ class AdaptSettings:
 
     def __post_init__(self):
         check(self)
-        if len(ObjectChoice.parse_all(self.objects)) > 1:
-            raise ValueError(
-                f"--objects {' '.join(self.objects)}: adapt works on one object at a time; unite "
-                f"them by commas ({','.join(self.objects)}), give one, or train several with "
-                "kerasunet finetune"
-            )
+        ObjectChoice.parse_all(self.objects)
 
     @property
     def limits(self) -> Budget:
@@ -103,6 +99,7 @@ class AdaptSettings:
             data=self.data,
             manual_dir=self.manual_dir,
             objects=self.objects,
+            overlapping=self.overlapping,
             mask_threshold=self.mask_threshold,
             labels=self.labels,
             groups=self.groups,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -13,15 +14,23 @@ from kerasunet.data.checking import Report, check
 from kerasunet.data.checking.data_set import proposal_for
 from kerasunet.data.checking.report import as_html
 from kerasunet.data.decoding import DecodedCases
+from kerasunet.data.identification import image_statistics
+from kerasunet.data.loading import require_objects
 from kerasunet.data.modality import MODALITY_LABELS, Modality, modality_of
 from kerasunet.data.splits import groups_in_words
 from kerasunet.drawing import contact_sheet, write_png
 from kerasunet.files import write_text
+from kerasunet.models import ModelCard, Span
 from kerasunet.runs.preparation import load_data, modality_of_data
 
 OBJECT_SIDE_OF = 128
 """Object sizes are told in pixels of an image of so many pixels a side."""
 _SHEET = 48
+_LOOKS = {
+    "brightness": "the mean gray level (0 to 255)",
+    "contrast": "the spread of gray levels",
+    "aspect": "width divided by height",
+}
 MARK = b"kerasunet adapt"
 
 
@@ -34,8 +43,11 @@ class Survey:
         report: What the check found.
         modality: The kind of image; `None` where nothing tells.
         is_guessed: Whether that is a guess from the images.
-        object_side: Median side of an object, the square root of its area, in pixels of 128.
+        object_side: Median side of an object, the square root of its area, in pixels of 128; of
+            several objects, that of the smallest.
         empty: Number of masks without an object.
+        absent: Of several objects, the number of masks that lack each, by name.
+        images: What the images are like: the medians.
     """
 
     data: DataSet
@@ -44,6 +56,8 @@ class Survey:
     is_guessed: bool
     object_side: float
     empty: int
+    absent: Mapping[str, int] = field(default_factory=dict)
+    images: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def groups(self) -> str:
@@ -67,6 +81,9 @@ class Survey:
             lines.append(f"{len(data.unannotated):,} images without a mask, left out of training")
         if self.empty:
             lines.append(f"{self.empty:,} masks are empty")
+        if data.objects.several:
+            lacking = [f"{name} is absent from {n:,} masks" for name, n in self.absent.items() if n]
+            lines.append("; ".join([f"objects: {data.objects}", *lacking]))
         if problems := ", ".join(f"{n} {kind}s" for kind, n in counts.items() if n):
             lines.append(f"the check found {problems}: see check.html")
         proposal = proposal_for(data) if hasattr(data.cases[0], "image") else None
@@ -78,6 +95,24 @@ class Survey:
             )
         return lines
 
+    def unlike(self, name: str, card: ModelCard) -> list[str]:
+        """Return in what the images differ from those that a start was trained on, a line each.
+
+        Args:
+            name: What to call the start.
+            card: Its card, which may not know what these were like.
+        """
+        lines = []
+        for kind, words in _LOOKS.items():
+            known: Span | None = getattr(card.images, kind, None)
+            found = self.images.get(kind)
+            if known is not None and found is not None and not known.low <= found <= known.high:
+                lines.append(
+                    f"{words} is {found:.3g} in the median of these images; {name} was trained on "
+                    f"{known.low:.3g} to {known.high:.3g}"
+                )
+        return lines
+
     def write(self, folder: Path) -> None:
         """Write `check.html` and `pairs.png`, some pairs to look at."""
         write_text(folder / "check.html", as_html(self.report))
@@ -85,7 +120,8 @@ class Survey:
         cases = self.data.cases[::step][:_SHEET]
         samples = [case.load() for case in cases]
         captions = [f"{case.key} {case.label}".strip() for case in cases]
-        sheet = contact_sheet([s.image for s in samples], [s.mask for s in samples], captions)
+        images, masks = [s.image for s in samples], [s.mask for s in samples]
+        sheet = contact_sheet(images, masks, captions, objects=self.data.objects)
         write_png(folder / "pairs.png", sheet, mark=MARK)
 
 
@@ -94,16 +130,9 @@ def load_cases(settings: AdaptSettings) -> DataSet:
 
     Raises:
         FileNotFoundError: The data do not exist.
-        ValueError: The data cannot be used, or mark several objects.
+        ValueError: The data cannot be used.
     """
-    data = load_data(settings.of_run("all", "natural", OBJECT_SIDE_OF))
-    if data.objects.several:
-        names = data.objects.names
-        raise ValueError(
-            f"{data.name}: marks {data.objects}; adapt works on one object at a time: choose "
-            f"--objects {names[0]}, or unite them, --objects {','.join(names)}"
-        )
-    return data
+    return load_data(settings.of_run("all", "natural", OBJECT_SIDE_OF))
 
 
 def survey(settings: AdaptSettings, data: DataSet, cases: DecodedCases) -> Survey:
@@ -115,9 +144,13 @@ def survey(settings: AdaptSettings, data: DataSet, cases: DecodedCases) -> Surve
         cases: The same, decoded to 128 pixels.
 
     Raises:
-        ValueError: The data cannot be used.
+        ValueError: The data cannot be used, or no mask has one of several objects.
     """
-    shares = cases.masks.mean((1, 2))
+    if cases.objects.several:
+        require_objects(data.cases, cases)
+    shares = cases.objects.planes(cases.masks).mean((2, 3))
+    looks = image_statistics(data.cases)._asdict()
+    sides = [np.sqrt(np.median(one[one > 0])) * OBJECT_SIDE_OF for one in shares]
     return Survey(
         data=data,
         report=check(
@@ -125,10 +158,13 @@ def survey(settings: AdaptSettings, data: DataSet, cases: DecodedCases) -> Surve
             settings.manual_dir,
             settings.objects,
             settings.mask_threshold,
+            overlapping=settings.overlapping,
             group_pattern=settings.group_pattern,
         ),
         modality=modality_of_data(data),
         is_guessed=modality_of(data.name) is None,
-        object_side=float(np.sqrt(np.median(shares[shares > 0])) * OBJECT_SIDE_OF),
-        empty=int((shares == 0).sum()),
+        object_side=float(min(sides)),
+        empty=int((shares == 0).all(axis=0).sum()),
+        absent=dict(zip(cases.objects.names, (shares == 0).sum(axis=1).tolist(), strict=True)),
+        images={kind: float(np.median(values)) for kind, values in looks.items()},
     )

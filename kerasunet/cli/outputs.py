@@ -81,7 +81,8 @@ def _folders_given(options: argparse.Namespace) -> list[tuple[Path, Path]]:
 
     names = [getattr(options, name, None) for name in _INPUTS]
     found = [(path, path) for path in (Path(name or os.devnull).resolve() for name in names)]
-    for given in getattr(options, "images", None) or []:
+    images = getattr(options, "images", None)  # Of other verbs, a number.
+    for given in images if isinstance(images, list) else []:
         folder = (given if given.is_dir() else given.parent).resolve()
         parts = [one for one in (folder, folder.parent) if one.name.lower() in IMAGE_FOLDERS]
         found.append((folder, parts[0].parent if parts else folder))

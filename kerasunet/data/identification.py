@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -26,6 +27,8 @@ NEAR, _UNLIKE = 56, 124
 _DIGEST_BYTES, _PRINT_BYTES = 8, BITS // 8
 _ROW = (1, 1, _DIGEST_BYTES + _PRINT_BYTES)  # Kept like an image.
 DIGEST_DIGITS, PRINT_DIGITS = 2 * _DIGEST_BYTES, 2 * _PRINT_BYTES
+_MEASURED_SIDE, _NUMBERS = 64, 3
+_NUMBERS_ROW = (1, 1, _NUMBERS * np.dtype(np.float64).itemsize)
 _GUESSED_SIDE = 256
 _GRAIN, _GRAIN_OF_SYMMETRIC = 0.02, 0.03
 _COLOR, _COLORED = 16, 0.2
@@ -198,3 +201,50 @@ def _has_colors(image: np.ndarray) -> bool:
         return False
     levels = image.astype(np.float32, copy=False)
     return bool((np.ptp(levels, axis=2) > _COLOR).mean() > _COLORED)
+
+
+class ImageStatistics(NamedTuple):
+    """What each image is like, float64, `(cases,)`.
+
+    Attributes:
+        brightness: Mean gray level, 0 to 255.
+        contrast: Standard deviation of the gray levels of the image at 64×64 pixels.
+        aspect: Width divided by height.
+    """
+
+    brightness: np.ndarray
+    contrast: np.ndarray
+    aspect: np.ndarray
+
+    @property
+    def all_square(self) -> bool:
+        """Whether somebody cut or stretched all images: nobody knows what they were before."""
+        return bool((self.aspect == 1).all())
+
+
+def image_statistics(cases: Sequence[Case]) -> ImageStatistics:
+    """Measure images, or take it from the cache.
+
+    Args:
+        cases: What to read, at least one.
+
+    Raises:
+        ValueError: Files could not be used; the message lists every one of them.
+    """
+
+    def measure(indices: Sequence[int], put: PutRow) -> None:
+        def keep(index: int, sample: Sample) -> None:
+            height, width = sample.image.shape[:2]
+            grey = resize_image(sample.image, (_MEASURED_SIDE, _MEASURED_SIDE))
+            row = np.array([grey.mean(), grey.std(), width / height])
+            put(
+                index,
+                row.view(np.uint8).reshape(_NUMBERS_ROW),
+                np.zeros(_NUMBERS_ROW[:2], bool),
+                None,
+            )
+
+        load_each(cases, indices, keep)
+
+    rows = cached_rows(cases, _NUMBERS_ROW, measure).images
+    return ImageStatistics(*np.frombuffer(rows.tobytes()).reshape(-1, _NUMBERS).T)

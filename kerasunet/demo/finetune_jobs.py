@@ -121,14 +121,9 @@ def adapt_settings(report: Report | None, budget: str, *, choice: MaskChoice) ->
     """Return the settings of an adaptation to all cases.
 
     Raises:
-        ValueError: The data cannot be used, or mark several objects.
+        ValueError: The data cannot be used.
     """
-    source, objects = _checked(report)
-    if objects.several:
-        raise ValueError(
-            f"start and layers are found for one object at a time, but the masks have {objects}: "
-            "name one above and check again, or choose yourself what to train below"
-        )
+    source, _ = _checked(report)
     return AdaptSettings(data=source, budget=budget, **choice._asdict())
 
 

@@ -12,8 +12,10 @@ from kerasunet.lazy import lazy_members
 if TYPE_CHECKING:
     from kerasunet.models.json_fields import (
         DataNote as DataNote,
+        ImageRanges as ImageRanges,
         LeftOut as LeftOut,
         RecordedEvaluation as RecordedEvaluation,
+        Span as Span,
     )
     from kerasunet.models.model_card import ModelCard as ModelCard, versions as versions
     from kerasunet.models.registry import (

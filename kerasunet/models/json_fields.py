@@ -212,6 +212,29 @@ class DataNote:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Span:
+    """From where to where something was, but for a hundredth at either end."""
+
+    low: float = json_field(NUMBER)
+    high: float = json_field(NUMBER)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageRanges:
+    """What training images were like, as `kerasunet.data.identification` measures them.
+
+    Attributes:
+        brightness: Mean grey level, 0 to 255.
+        contrast: Standard deviation of the grey levels.
+        aspect: Width divided by height; `None` where all were squares, which somebody made.
+    """
+
+    brightness: Span = json_field(Span)
+    contrast: Span = json_field(Span)
+    aspect: Span | None = optional_json_field(Span, None)
+
+
+@dataclass(frozen=True, kw_only=True)
 class RecordedEvaluation:
     """What a card says about an evaluation.
 

@@ -24,6 +24,7 @@ from kerasunet.models.json_fields import (
     TEXT,
     TEXTS,
     DataNote,
+    ImageRanges,
     Kind,
     LeftOut,
     RecordedEvaluation,
@@ -111,6 +112,7 @@ class ModelCard:
             with a file of its own.
         objects: Names of the objects, where there are several, in the order of the channels.
         overlapping: Whether a pixel may be of several of them.
+        images: What its training images were like; `None` where nobody measured that.
         unknown: Values of the JSON that this version does not know; they are kept.
     """
 
@@ -147,6 +149,7 @@ class ModelCard:
     weights_of: str = optional_json_field(TEXT, "")
     objects: tuple[str, ...] = optional_json_field([TEXT], ())
     overlapping: bool = optional_json_field(FLAG, False)
+    images: ImageRanges | None = optional_json_field(ImageRanges, None)
     unknown: Mapping[str, Any] = field(default_factory=dict)
 
     @property

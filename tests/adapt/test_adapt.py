@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -16,9 +18,10 @@ from helpers.images import disc_images
 from kerasunet import models
 from kerasunet.adapt import AdaptSettings, Answer, adapt
 from kerasunet.adapt.background import RESULT, AdaptProgress, BackgroundAdaptation
-from kerasunet.adapt.candidates import (
-    Candidate,
-    Contenders,
+from kerasunet.adapt.candidates import Candidate, Contenders, Fits
+from kerasunet.adapt.cross_validation import CrossValidation, deal
+from kerasunet.adapt.settings import Silent
+from kerasunet.adapt.starts import (
     Pictures,
     Untouched,
     evaluate_untouched,
@@ -26,14 +29,12 @@ from kerasunet.adapt.candidates import (
     sizes_of,
     usable_starts,
 )
-from kerasunet.adapt.cross_validation import CrossValidation, deal, studentized_interval
-from kerasunet.adapt.fits import Fits
-from kerasunet.adapt.settings import BUDGETS, Silent
 from kerasunet.data import load
-from kerasunet.data.decoding import decode
+from kerasunet.data.decoding import content_digest, decode
 from kerasunet.data.identification import image_identities
 from kerasunet.inference import Segmenter
 from kerasunet.layer_selection import Belief, Evidence, Finding, GroupedMean
+from kerasunet.layer_selection.evidence import studentized_interval
 from kerasunet.training import Optimization
 
 FEW_STEPS = Optimization(batch_size=4, learning_rate=3e-3)
@@ -54,15 +55,6 @@ def settings_for(folder: Path, start: Path, **more) -> AdaptSettings:
 
 
 @pytest.fixture(scope="module")
-def short() -> pytest.MonkeyPatch:
-    """Make the quick budget train a few steps only."""
-    with pytest.MonkeyPatch.context() as patch:
-        few = BUDGETS["quick"]._replace(steps=6, fewest_steps=6, candidates=1)
-        patch.setitem(BUDGETS, "quick", few)
-        yield patch
-
-
-@pytest.fixture(scope="module")
 def pairs(tmp_path_factory) -> Path:
     return write_pairs(tmp_path_factory.mktemp("lab") / "pairs", 12)
 
@@ -76,6 +68,7 @@ def kept_fits(directory: Path) -> dict[str, float]:
     return {path.name: path.stat().st_mtime_ns for path in (directory / "work/fits").iterdir()}
 
 
+@pytest.mark.slow
 def test_an_answer_comes_in_words_values_and_files(adapted):
     answer = json.loads((adapted.directory / "answer.json").read_text(encoding="utf-8"))
     assert answer["images"] == 12 and len(answer["estimate"]["by_fold"]) == 4
@@ -91,6 +84,7 @@ def test_an_answer_comes_in_words_values_and_files(adapted):
     assert len(table) == 13 and table[0].startswith("key,group,dice")
 
 
+@pytest.mark.slow
 def test_the_model_opens_in_plain_keras_and_says_what_it_has_seen(adapted, pairs):
     model = keras.models.load_model(adapted.model)
     found = model.predict(np.zeros((1, 32, 32, 1), np.float32), verbose=0)
@@ -101,6 +95,34 @@ def test_the_model_opens_in_plain_keras_and_says_what_it_has_seen(adapted, pairs
     assert card.metrics["n"] == 12 and card.strategy == adapted.chosen.candidate.strategy
 
 
+def test_kept_trainings_of_one_object_have_the_digests_that_they_always_had(
+    adapted, pairs, tiny_model_file
+):
+    size, settings = adapted.chosen.candidate.image_size, settings_for(pairs, tiny_model_file)
+    optimization = replace(settings.optimization, steps=adapted.steps, validate_every=adapted.steps)
+    facts = {
+        "start": models.digest(tiny_model_file),
+        "strategy": adapted.chosen.candidate.strategy,
+        "image size": size,
+        "optimization": vars(optimization),
+        "augmentation": vars(settings.augmentation),
+        "cases": content_digest([decode(load(pairs).cases, (size, size))]),
+    }
+    text = json.dumps(facts, sort_keys=True)
+    name = hashlib.sha256(text.encode()).hexdigest()[:32]
+    assert f"{name}.npz" in kept_fits(adapted.directory)
+
+
+def test_an_answer_about_one_object_names_no_objects(adapted):
+    answer = json.loads((adapted.directory / "answer.json").read_text(encoding="utf-8"))
+    assert "objects" not in answer and "objects" not in answer["estimate"]
+    assert not any("instead" in one for one in answer["left_out"])
+    table = (adapted.directory / "answer.md").read_text(encoding="utf-8")
+    assert "| metric | mean |\n|---|---|\n| Dice | " in table
+    assert models.card(adapted.model).objects == ()
+
+
+@pytest.mark.slow
 def test_the_same_again_trains_nothing(adapted, pairs, tiny_model_file):
     before = kept_fits(adapted.directory)
     again = adapt(settings_for(pairs, tiny_model_file), adapted.directory)
@@ -108,6 +130,7 @@ def test_the_same_again_trains_nothing(adapted, pairs, tiny_model_file):
     assert again.as_dict()["estimate"] == adapted.as_dict()["estimate"]
 
 
+@pytest.mark.slow
 def test_an_interrupted_adaptation_goes_on_to_the_same_answer(
     short, adapted, pairs, tiny_model_file, tmp_path
 ):
@@ -122,6 +145,7 @@ def test_an_interrupted_adaptation_goes_on_to_the_same_answer(
     assert found == pytest.approx(expected, abs=2e-3)
 
 
+@pytest.mark.slow
 def test_more_annotations_keep_what_they_do_not_change(
     short, adapted, pairs, tiny_model_file, tmp_path
 ):
@@ -137,6 +161,7 @@ def test_more_annotations_keep_what_they_do_not_change(
     assert "Since the last answer: +1 annotated images." in second.sentences()
 
 
+@pytest.mark.slow
 def test_an_ensemble_is_the_mean_of_the_models_of_the_folds(
     short, adapted, pairs, tiny_model_file, tmp_path
 ):
@@ -164,6 +189,7 @@ def test_few_images_are_told_what_can_be_said(tiny_model_file, tmp_path):
     assert (tmp_path / "out/report.html").is_file()
 
 
+@pytest.mark.slow
 def test_a_start_that_has_seen_the_images_is_left_out_by_name(adapted, pairs, tiny_model_file):
     names = (str(adapted.model), str(tiny_model_file))
     cards, left_out = usable_starts(names, load(pairs))
@@ -177,6 +203,7 @@ def test_a_start_that_has_seen_the_images_is_left_out_by_name(adapted, pairs, ti
         usable_starts(names[:1], load(pairs))
 
 
+@pytest.mark.slow
 def test_other_data_and_foreign_folders_are_refused(adapted, tiny_model_file, tmp_path):
     other = write_pairs(tmp_path / "other", 8)
     with pytest.raises(ValueError, match="is an adaptation to .*pairs, not to .*other"):
@@ -188,6 +215,7 @@ def test_other_data_and_foreign_folders_are_refused(adapted, tiny_model_file, tm
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.txt"]
 
 
+@pytest.mark.slow
 def test_the_choice_for_a_fold_knows_nothing_of_it(short, pairs, tiny_model_file, tmp_path):
     """Masks of a fold are turned inside out: what is chosen for it, and why, stays the same."""
     data = load(pairs)
@@ -254,6 +282,7 @@ def test_a_process_of_its_own_tells_how_it_goes_and_ends_with_an_answer(
     assert (tmp_path / "job" / RESULT / "model.keras").is_file()
 
 
+@pytest.mark.slow
 def test_a_process_that_fails_says_why_and_one_that_is_cancelled_ends(tiny_model_file, tmp_path):
     (tmp_path / "empty").mkdir()
     settings = settings_for(tmp_path / "empty", tiny_model_file)
@@ -314,6 +343,7 @@ def test_small_objects_are_also_tried_in_larger_images():
 # The command line
 
 
+@pytest.mark.slow
 def test_the_command_answers_in_words(short, pairs, tiny_model_file, call_cli):
     words = ["adapt", str(pairs), "--budget", "quick", "--minutes", "0.01", "--output", "out"]
     done = call_cli(*words, "--starts", str(tiny_model_file))
@@ -328,17 +358,6 @@ def test_data_that_cannot_be_used_leave_nothing_and_cost_no_start_of_tensorflow(
     done = run_cli("adapt", "nowhere", "--output", "out", environment={"PYTHONVERBOSE": "1"})
     assert done.returncode == 2 and "nowhere: " in done.stderr
     assert "import 'tensorflow'" not in done.stderr and not (tmp_path / "out").exists()
-
-
-def test_several_objects_are_refused_with_the_remedy(tiny_model_file, tmp_path):
-    folder = write_pairs(tmp_path / "two", 8)
-    for path in (folder / "masks").iterdir():
-        mask = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) // 255
-        mask[:, 16:] *= 2
-        cv2.imwrite(str(path), mask)
-    with pytest.raises(ValueError, match="adapt works on one object"):
-        adapt(settings_for(folder, tiny_model_file, objects=("a=1", "b=2")), tmp_path / "out")
-    assert not (tmp_path / "out").exists()
 
 
 def test_wrong_budgets_are_refused(call_cli):

@@ -171,6 +171,7 @@ def test_a_link_stays_and_what_it_leads_to_is_written(place):
     assert json.loads((place / "there" / "real.json").read_text()) == {"a": 1}
 
 
+@SLOW
 def test_a_restart_removes_the_run_and_nothing_else(call, earlier, tiny_model_file):
     (earlier / "overlays" / "mine.png").write_bytes(b"mine")
     words = ["finetune", "--init", tiny_model_file, *XRAYS, "--layers", "head", "--output", "run"]
@@ -206,6 +207,7 @@ def test_a_configuration_of_something_else_is_not_a_run(call, place, tiny_model_
     refused(call, *words, "--restart", saying="mine/config.json: ")
 
 
+@SLOW
 def test_a_registered_model_is_not_replaced_by_another(call, place, earlier, tiny_model_file):
     registered = models.register(earlier / "model.keras", "mine")
     words = ["finetune", "--init", tiny_model_file, *XRAYS, "--save-as", "mine", "--output"]
@@ -283,6 +285,7 @@ def test_images_of_one_name_have_rows_and_masks_that_can_be_told_apart(
     refused(call, *words, saying="scan.png: is the mask of another image of this name")
 
 
+@SLOW
 @pytest.mark.parametrize("changed", ["masks/case0.png", "areas.csv"])
 def test_predictions_that_were_changed_are_not_replaced(
     call, place, tiny_model_file, own_images, changed
@@ -327,6 +330,7 @@ def test_predictions_are_not_written_into_the_data(call, place, tiny_model_file,
         refused(call, *words, saying="would be taken for their annotations; give another folder")
 
 
+@SLOW
 def test_predictions_that_were_killed_keep_the_rows_that_were_written(
     call, place, tiny_model_file, own_images, monkeypatch
 ):
@@ -354,6 +358,7 @@ def test_predictions_that_were_killed_keep_the_rows_that_were_written(
     assert len(masks) == 4
 
 
+@SLOW
 def test_predictions_that_were_interrupted_are_told_and_continued(
     call, place, tiny_model_file, own_images, monkeypatch
 ):
@@ -605,6 +610,7 @@ def test_the_cursor_comes_back_however_training_ends(monkeypatch):
     assert 0 <= said.find("\x1b[?25l") < said.rfind("\x1b[?25h")
 
 
+@SLOW
 @pytest.mark.parametrize(
     ("step", "kept"),
     [

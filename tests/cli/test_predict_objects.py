@@ -11,6 +11,7 @@ import pytest
 from kerasunet.data import load
 from kerasunet.training import Architecture, FinetuneSettings, Optimization, finetune
 
+pytestmark = pytest.mark.slow
 OBJECTS = ("lungs", "heart")
 
 

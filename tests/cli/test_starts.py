@@ -11,6 +11,7 @@ from kerasunet.data.identification import guess_of_all
 from kerasunet.data.loading import load
 from kerasunet.files import read_json
 
+pytestmark = pytest.mark.slow
 SHORT = ["--steps", "2", "--batch-size", "2", "--validate-every", "2"]
 
 

@@ -46,6 +46,12 @@ def url(models, cache):
         yield address
 
 
+@pytest.fixture
+def page(shared_page, request):
+    """The page that the tests of a file share: its own `shared_page`."""
+    return shared_page.after(request.session.testsfailed)
+
+
 @pytest.fixture(scope="session")
 def segmenters(models, cache):
     with pytest.MonkeyPatch.context() as patch:

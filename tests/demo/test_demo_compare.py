@@ -12,7 +12,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from helpers.browser import chromium, eventually, is_wider_than, low_contrast, watched_page
+from helpers.browser import (
+    SharedPage,
+    chromium,
+    eventually,
+    is_wider_than,
+    low_contrast,
+    watched_page,
+)
 from helpers.compare_page import (
     MODELS,
     download_from,
@@ -38,16 +45,17 @@ LAST_DIGIT = 6e-4
 
 
 @pytest.fixture(scope="module")
-def page(url):
-    with chromium() as browser:
-        page = watched_page(browser, viewport={"width": 1360, "height": 1000})
-        page.goto(url)
-        page.wait_for_selector("#compare-examples button")
-        page.wait_for_function(
-            "() => !document.querySelector('#compare-loading')?.innerText.trim()"
-        )
-        yield page
-        assert page.faults == []
+def shared_page(url):
+    with chromium() as browser, SharedPage(lambda: _open(browser, url)) as shared:
+        yield shared
+
+
+def _open(browser, url):
+    page = watched_page(browser, viewport={"width": 1360, "height": 1000})
+    page.goto(url)
+    page.wait_for_selector("#compare-examples button")
+    page.wait_for_function("() => !document.querySelector('#compare-loading')?.innerText.trim()")
+    return page
 
 
 @pytest.fixture

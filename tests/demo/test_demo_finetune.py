@@ -177,8 +177,6 @@ def test_several_objects_are_trained_and_each_is_told(page, tmp_path):
     field.fill("disc=1 corner=2")
     field.press("Enter")
     page.locator("#finetune-check").get_by_text("10 cases: no problems").first.wait_for()
-    page.locator("#adapt-start").click()
-    page.locator("#adapt-status").get_by_text("one object at a time").wait_for()
     _train(page, "all", 4)
     page.locator("#finetune-result").get_by_text("Trained all").wait_for(timeout=_LONG)
     lines = page.locator("#finetune-result tbody th").all_inner_texts()
@@ -189,21 +187,20 @@ def test_several_objects_are_trained_and_each_is_told(page, tmp_path):
     _wait_for_compared(page, "all (yours-1)")
 
 
-@pytest.mark.parametrize(("strategy", "count"), [("auto", 12), ("auto:search", 13)])
-def test_the_images_choose_what_trains(page, tmp_path, strategy, count):
-    _upload(page, _zip(tmp_path / "own.zip", count=count, name="=1+1"), f"{count} cases: no prob")
-    _train(page, strategy, 20)
-    told = page.locator("#finetune-result p").filter(has_text=f", which {strategy} chose:")
+def test_the_images_choose_what_trains(page, tmp_path):
+    _upload(page, _zip(tmp_path / "own.zip", count=12, name="=1+1"), "12 cases: no problems")
+    _train(page, "auto", 20)
+    told = page.locator("#finetune-result p").filter(has_text=", which auto chose:")
     told.wait_for(timeout=_LONG)
     chosen = told.locator("code").first.inner_text()
     folder = _download(page, tmp_path, "model.keras", "model.json", "model.md", "cases.csv")
     models.load(folder / "model.keras")
     card = models.card(folder / "model.keras")
-    assert card.strategy == chosen != card.settings["layers"] == strategy
+    assert card.strategy == chosen != card.settings["layers"] == "auto"
     assert chosen in (folder / "model.md").read_text()
     lines = (folder / "cases.csv").read_text().splitlines()[1:]
     assert lines and all(line.startswith("'=1+1") for line in lines)
-    _wait_for_compared(page, f"{strategy}: {chosen} (yours-1)")
+    _wait_for_compared(page, f"auto: {chosen} (yours-1)")
 
 
 def _download(page, place: Path, *names: str) -> Path:

@@ -7,7 +7,14 @@ import re
 import shlex
 
 import pytest
-from helpers.browser import chromium, eventually, is_wider_than, low_contrast, watched_page
+from helpers.browser import (
+    SharedPage,
+    chromium,
+    eventually,
+    is_wider_than,
+    low_contrast,
+    watched_page,
+)
 
 from kerasunet.architecture import NetworkCosts
 from kerasunet.cli import training
@@ -19,11 +26,9 @@ NETWORK = NetworkCosts(LAYOUT)
 
 
 @pytest.fixture(scope="module")
-def page(demo_url):
-    with chromium() as browser:
-        page = _open(browser, demo_url)
-        yield page
-        assert page.faults == []
+def shared_page(demo_url):
+    with chromium() as browser, SharedPage(lambda: _open(browser, demo_url)) as shared:
+        yield shared
 
 
 def _open(browser, url):

@@ -19,14 +19,14 @@ from helpers.images import disc_images
 
 
 @pytest.mark.slow(6)
-def test_ten_visitors_at_once_are_served_and_leave_nothing(demo_place, tmp_path):
+def test_ten_visitors_at_once_are_served_and_leave_nothing(models, tmp_path):
     pytest.importorskip("psutil")
     report = tmp_path / "report.json"
     harness = ["benchmarks/reliability/load.py", "--clients", "10", "--minutes", "0.08"]
     done = subprocess.run(
         [sys.executable, *harness, "--json", str(report)],
         cwd=ROOT,
-        env={**os.environ, "KERASUNET_MODELS": str(demo_place / "models")},
+        env={**os.environ, "KERASUNET_MODELS": str(models)},
         capture_output=True,
         text=True,
         timeout=600,

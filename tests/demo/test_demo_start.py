@@ -10,7 +10,7 @@ from helpers.browser import ROOT, running_demo
 
 @pytest.mark.slow
 def test_nothing_is_left_when_the_demo_is_ended(models, tmp_path):
-    with running_demo(models, tmp_path):
+    with running_demo(models, tmp_path, gently=True):
         (folder,) = tmp_path.glob("kerasunet-demo-*")
     assert not folder.exists()
 

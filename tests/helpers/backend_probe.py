@@ -25,10 +25,7 @@ def moved_layers(strategy: str) -> set[str]:
 
 
 def check_strategies() -> None:
-    encoder = {"enc1_conv1", "enc1_norm1", "enc1_conv2", "enc1_norm2"}
-    assert moved_layers("shallow:1") == encoder
     assert moved_layers("shallow:1&norm") == {"enc1_norm1", "enc1_norm2"}
-    assert moved_layers("head") == {"head"}
     assert len(moved_layers("contracting")) == 8
 
 

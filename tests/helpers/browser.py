@@ -13,7 +13,7 @@ import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 from urllib.parse import urlparse
 
 import pytest
@@ -56,13 +56,14 @@ _OWN = ("127.0.0.1", "localhost")
 
 
 @contextmanager
-def running_demo(models: Path, cache: Path, *options: str) -> Iterator[str]:
+def running_demo(models: Path, cache: Path, *options: str, gently: bool = False) -> Iterator[str]:
     """Start the demo on a free port, yield its address, and stop it at the end.
 
     Args:
         models: Folder of the registered models.
         cache: Folder for the cache and for temporary files.
         options: Further options of the command line.
+        gently: Whether it may tidy up in the end, which takes seconds.
     """
     places = {"KERASUNET_MODELS": models, "KERASUNET_CACHE": cache, "TMPDIR": cache}
     environment = {**os.environ, **{name: str(place) for name, place in places.items()}}
@@ -72,6 +73,8 @@ def running_demo(models: Path, cache: Path, *options: str) -> Iterator[str]:
         try:
             yield url
         finally:
+            if not gently:
+                process.kill()
             _stop(process)
 
 
@@ -129,6 +132,38 @@ def watched_page(browser, **settings):
     page.on("pageerror", lambda error: page.faults.append(f"error: {error}"))
     page.on("request", lambda request: _record_foreign(page, request.url))
     return page
+
+
+class SharedPage:
+    """A page that tests use one after the other; it is opened anew after one of them has failed.
+
+    What a failed test leaves behind, such as a request on hold, would make each test after it wait
+    for minutes and fail.
+
+    Args:
+        open_page: Opens a page as `watched_page` does, and waits until it can be used.
+    """
+
+    def __init__(self, open_page: Callable[[], Any]) -> None:
+        self._open_page = open_page
+        self._page: Any = None
+        self._failures = 0
+
+    def __enter__(self) -> SharedPage:
+        return self
+
+    def __exit__(self, kind, *_) -> None:
+        if kind is None and self._page is not None:
+            assert self._page.faults == []
+
+    def after(self, failures: int):
+        """Return the page for a test before which so many have failed."""
+        if self._page is not None and failures != self._failures:
+            self._page.close()
+            self._page = None
+        if self._page is None:
+            self._page, self._failures = self._open_page(), failures
+        return self._page
 
 
 def eventually(page, look: Callable[[], object], wanted: object) -> None:

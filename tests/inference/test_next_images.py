@@ -113,6 +113,7 @@ def test_pools_are_the_images_without_a_mask(folder, tmp_path, layout):
         pool_of(tmp_path, "(")
 
 
+@pytest.mark.slow
 def test_the_command_writes_a_table_and_a_sheet(folder, tmp_path, tiny_model_file, capsys):
     table, sheet = tmp_path / "next.csv", tmp_path / "next.png"
     words = ["next", tiny_model_file, folder, "--number", 4, "--csv", table, "--sheet", sheet]

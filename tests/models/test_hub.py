@@ -107,6 +107,7 @@ def test_what_was_pushed_is_opened_by_keras_and_by_this_package(server, model):
         models.record("hf://lab/breast", models.card(model).held_out)
 
 
+@pytest.mark.slow
 def test_a_run_may_start_from_the_hub(server, model, tmp_path):
     models.push(model, "hf://lab/start")
     sizes = ["--train-size", 4, "--validation-size", 2, "--image-size", 32, "--steps", 2]

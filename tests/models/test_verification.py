@@ -309,8 +309,8 @@ FILES = {
         "is stored in an unsupported way",
     ),
     "a circle": (lambda: hdf5(circle), "appears twice"),
-    "30,000 groups": (
-        lambda: hdf5(lambda f: [f.create_group(str(n)) for n in range(30_000)]), "too many"
+    "20,001 groups": (
+        lambda: hdf5(lambda f: [f.create_group(str(n)) for n in range(20_001)]), "too many"
     ),
     "text": (lambda: b"no HDF5", "damaged HDF5"),
 }  # fmt: skip

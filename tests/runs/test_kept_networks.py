@@ -6,7 +6,7 @@ import pytest
 
 from kerasunet import runs
 from kerasunet.runs.finetuning import KeptNetworks
-from kerasunet.training.settings import FinetuneSettings, Optimization
+from kerasunet.training.settings import Architecture, FinetuneSettings, Optimization
 
 SETTINGS = FinetuneSettings(
     layers="contracting+0.1*expanding",
@@ -14,23 +14,24 @@ SETTINGS = FinetuneSettings(
     train_size=8,
     validation_size=0,
     image_size=32,
+    architecture=Architecture(base_filters=4, depth=2),
     optimization=Optimization(steps=6, batch_size=4, validate_every=3, deterministic=True),
 )
-CHANGES = [
-    {"fold": 1},
-    {"fold": 1, "optimization": replace(SETTINGS.optimization, seed=5)},
+SHARE = [{"fold": 1, "optimization": replace(SETTINGS.optimization, seed=5)}]
+OTHER = [
     {"layers": "none"},
     {"layers": "rgn"},
     {"init": "scratch"},
     {"optimization": replace(SETTINGS.optimization, learning_rate=1e-2)},
     {"optimization": replace(SETTINGS.optimization, pull=0.1)},
 ]
+TRAINED = [{}, *SHARE, *OTHER[:2], {**OTHER[2], **OTHER[3]}, OTHER[4], {}]
 
 
 @pytest.mark.slow(10)
 def test_a_kept_network_trains_as_a_new_one(tmp_path, tiny_model_file):
     kept = KeptNetworks()
-    for number, change in enumerate([{}, *CHANGES, {}]):
+    for number, change in enumerate(TRAINED):
         settings = replace(SETTINGS, **{"init": str(tiny_model_file), **change})
         again = tmp_path / f"{number}-kept"
         runs.finetune(settings, again, compact=True, kept=kept)
@@ -51,9 +52,9 @@ def test_only_runs_that_differ_in_data_or_seed_share_a_network():
 
     kept = KeptNetworks()
     first = kept.get(SETTINGS, build)
-    for change in CHANGES[:2]:
+    for change in SHARE:
         assert kept.get(replace(SETTINGS, **change), build) is first
-    for change in CHANGES[2:]:
+    for change in OTHER:
         assert kept.get(replace(SETTINGS, **change), build) is not first
     assert kept.get(SETTINGS, build) is first
-    assert len(built) == 1 + len(CHANGES[2:])
+    assert len(built) == 1 + len(OTHER)

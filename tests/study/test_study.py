@@ -21,6 +21,7 @@ from kerasunet.study.stats.scores import find
 from kerasunet.study.tables import CASE_COLUMNS, RUN_COLUMNS, Tables, read_tables
 from kerasunet.training import FinetuneSettings, Optimization
 
+pytestmark = pytest.mark.usefixtures("one_worker")
 LAYOUT = NetworkLayout.unet(depth=4, normalization="batch")
 SMALL = NetworkLayout.unet(depth=2, normalization="batch")
 

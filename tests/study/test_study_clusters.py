@@ -46,8 +46,12 @@ def settings(tiny_model_file) -> StudySettings:
 
 @pytest.fixture(scope="module")
 def local(settings, tmp_path_factory) -> Path:
+    """The study on this machine, with one thread, as the workers of the clusters have."""
     directory = tmp_path_factory.mktemp("local")
-    run_study(open_study(settings, directory), Executor(workers=2))
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS"):
+            patch.setenv(name, "1")
+        run_study(open_study(settings, directory), Executor())
     return directory
 
 

@@ -68,6 +68,7 @@ def test_claims_name_the_object(study, capsys):
     assert "Object" not in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_the_report_has_a_table_of_objects(study):
     page = write_report(study).read_text()
     assert "mean Dice of each object" in page

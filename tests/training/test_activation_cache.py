@@ -58,7 +58,6 @@ def train_with_cache(model: keras.Model, cases: DecodedCases, folder, callbacks=
 @pytest.mark.parametrize(
     ("strategy", "normalization"),
     [
-        ("deep:1", "batch"),
         ("expanding", "batch"),
         ("head", None),
         ("bottleneck", "group"),

@@ -77,10 +77,10 @@ def layer_types(model: keras.Model) -> set[str]:
 EAGER = [(strategy, "batch") for strategy in STRATEGIES] + [
     (strategy, normalization)
     for normalization in ("group", None)
-    for strategy in ("all", "contracting", "expanding", "inner:1", "enc1_conv1")
+    for strategy in ("all", "contracting", "inner:1")
 ]
 QUICK = [("all", "batch"), ("expanding", "batch"), ("contracting", "group"), ("inner:1", None)]
-COMPILED = [("all", "batch"), ("expanding", "batch"), ("contracting", "group"), ("deep:2", None)]
+COMPILED = [("expanding", "batch"), ("contracting", "group")]
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ def test_the_part_after_a_cut_trains_as_the_model_does(strategy, batch):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("precision", ["mixed_bfloat16"], indirect=True)
-@pytest.mark.parametrize("strategy", ["all", "expanding", "contracting"])
+@pytest.mark.parametrize("strategy", ["all", "contracting"])
 def test_half_precision_trains_as_the_model_does(strategy, precision, batch):
     plain, model = network(strategy), network(strategy)
     expected, found = losses(plain, *batch), losses(cpu_graph(model), *batch)

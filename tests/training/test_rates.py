@@ -147,7 +147,7 @@ def settings() -> FinetuneSettings:
         train_size=8,
         validation_size=4,
         image_size=32,
-        architecture=Architecture(base_filters=2, depth=2),
+        architecture=Architecture(base_filters=2, depth=1),
         optimization=Optimization(steps=6, batch_size=4, validate_every=2, deterministic=True),
     )
 

@@ -520,7 +520,12 @@ def test_other_backends_freeze_and_train_alike(backend):
     """Runs on the named Keras backend in a process of its own."""
     finished = subprocess.run(
         [sys.executable, Path(__file__).parents[1] / "helpers" / "backend_probe.py"],
-        env={**os.environ, "KERAS_BACKEND": backend, "PYTHONPATH": IMPORTS},
+        env={
+            **os.environ,
+            "KERAS_BACKEND": backend,
+            "PYTHONPATH": IMPORTS,
+            "XLA_FLAGS": "--xla_backend_optimization_level=0",  # Compiling takes most of the time.
+        },
         capture_output=True,
         text=True,
         timeout=600,

@@ -1,4 +1,4 @@
-"""Reading image files of any kind: by their first bytes, checked before any pixel is decoded."""
+"""Read image files of any kind; their size is checked before any pixel is decoded."""
 
 from __future__ import annotations
 

@@ -1,0 +1,293 @@
+"""Starts: which may be used, and what each finds untouched; those of other objects."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from kerasunet import models
+from kerasunet.architecture import NetworkCosts
+from kerasunet.data.cases import DataSet
+from kerasunet.data.decoding import DecodedCases, decode
+from kerasunet.data.identification import image_identities, known_images
+from kerasunet.layer_selection.evidence import Nearness
+from kerasunet.layer_selection.selection import nearness_of
+from kerasunet.models import ModelCard
+from kerasunet.network import rebuilt, with_new_head
+from kerasunet.objects import ONE_OBJECT, Objects
+from kerasunet.runs.preparation import has_new_head
+from kerasunet.training.evaluation import dice_of_masks, predict
+
+SIZES = (192, 256)
+"""Further image sizes, where objects are small."""
+SMALL_OBJECT = 16.0
+"""Side of an object, in pixels of 128, below which larger images are tried as well."""
+_SHOWN_SEEN = 3
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A start that is not used.
+
+    Attributes:
+        name: Name or file.
+        reason: Why, in a few words.
+        instead: Names of the models of the same kind of image that are tried in its place.
+    """
+
+    name: str
+    reason: str
+    instead: tuple[str, ...] = ()
+
+    def told(self) -> str:
+        """Return why it is left out, and what is tried instead, as a line."""
+        instead = f"; tried in its place: {', '.join(self.instead)}" if self.instead else ""
+        return f"left out: {self.name}, since {self.reason}{instead}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values, for JSON."""
+        known = {"name": self.name, "reason": self.reason}
+        return known | ({"instead": [*self.instead]} if self.instead else {})
+
+
+@dataclass(frozen=True, eq=False)
+class Untouched:
+    """What a start finds at one image size, without any training.
+
+    Attributes:
+        start: Name or file of the start.
+        image_size: Height and width in pixels.
+        modality: The kind of image that it is for; empty where that is not known.
+        dice: By key of a case, 0 to 1, the mean over objects.
+        probabilities: As `predict` gives them, in the order of the decoded cases.
+    """
+
+    start: str
+    image_size: int
+    modality: str
+    dice: Mapping[str, float]
+    probabilities: np.ndarray
+
+    def mean(self, keys: Iterable[str]) -> float:
+        """Return the mean Dice of some cases, at least one."""
+        return float(np.mean([self.dice[key] for key in keys]))
+
+    def nearness(self, keys: Iterable[str], modality: str | None) -> Nearness:
+        """Tell whether the start knows such images, judged by some of them."""
+        return nearness_of(self.mean(keys), self.modality, modality)
+
+
+@dataclass(frozen=True)
+class NewHead:
+    """A start that was trained on other objects, so that its head has to start anew.
+
+    Attributes:
+        start: Name or file of the start.
+        image_size: Height and width in pixels.
+        modality: The kind of image that it is for; empty where that is not known.
+    """
+
+    start: str
+    image_size: int
+    modality: str
+
+    def nearness(self, modality: str | None) -> Nearness:
+        """Tell whether the start knows such images; untouched it finds nothing to judge by."""
+        return nearness_of(1.0, self.modality, modality)
+
+
+class Pictures:
+    """The cases decoded to every size that is asked for, once each.
+
+    Attributes:
+        objects: What the masks mark.
+        groups: The group of each case, by key.
+    """
+
+    def __init__(self, data: DataSet):
+        self._data = data
+        self._decoded: dict[int, DecodedCases] = {}
+        self.objects = data.objects
+        self.groups = {case.key: case.group for case in data.cases}
+
+    def at(self, size: int) -> DecodedCases:
+        """Return the cases at a size.
+
+        Raises:
+            ValueError: Files could not be used; the message lists every one of them.
+        """
+        if size not in self._decoded:
+            self._decoded[size] = decode(self._data.cases, (size, size))
+        return self._decoded[size]
+
+
+def usable_starts(
+    names: Sequence[str], data: DataSet
+) -> tuple[dict[str, ModelCard], tuple[LeftOut, ...]]:
+    """Tell which starts may be used.
+
+    A start that saw one of the images is left out: whatever it finds in them says nothing about
+    new patients. If that leaves none for its kind of image, registered models of that kind that
+    have not seen them are taken instead, unless starts are named.
+
+    Args:
+        names: Names or files; none for all registered models that are meant as starts, and of
+            several objects those that mark just these.
+        data: The annotated images.
+
+    Returns:
+        The cards of those that may be used, by name, and those that are left out.
+
+    Raises:
+        FileNotFoundError: There is no such model, or it has no card.
+        ValueError: A file is not the one that its card describes, or all starts are left out.
+    """
+    sorting = _Sorting(data, image_identities(data.cases), {}, [])
+    for name in names or (*models.starts_for(), *_marking(data.objects)):
+        sorting.add(name, models.card(name))
+    if not names:
+        sorting.replace_seen()
+    cards, left_out = sorting.cards, tuple(sorting.left_out)
+    if not cards:
+        told = "; ".join(f"{one.name}: {one.reason}" for one in left_out)
+        raise ValueError(f"no start is left to begin with ({told}); name others with --starts")
+    for name in cards:
+        models.check(name)
+    return cards, left_out
+
+
+@dataclass(frozen=True)
+class _Sorting:
+    """Starts sorted into those that may be used, and those that may not."""
+
+    data: DataSet
+    identities: Mapping[str, str]
+    cards: dict[str, ModelCard]
+    left_out: list[LeftOut]
+
+    def add(self, name: str, card: ModelCard) -> None:
+        if card.architecture.channels != 1:
+            self.left_out.append(LeftOut(name, "it takes color images"))
+        elif why := self._why_seen(card):
+            self.left_out.append(LeftOut(name, why))
+        else:
+            self.cards[name] = card
+
+    def replace_seen(self) -> None:
+        """Take other models of a kind of image of which all starts have seen these images."""
+        for number, one in enumerate(self.left_out):
+            kind = models.card(one.name).kind_of_image
+            if not kind or any(card.kind_of_image == kind for card in self.cards.values()):
+                continue
+            found = [n for n in _fine_tuned_for(kind) if not self._why_seen(models.card(n))]
+            self.cards.update({name: models.card(name) for name in found})
+            self.left_out[number] = replace(one, instead=tuple(found))
+
+    def _why_seen(self, card: ModelCard) -> str:
+        known, complete = models.seen_images(card)
+        is_seen = known_images([*self.identities.values()], known)
+        seen = sorted(key for key, one in zip(self.identities, is_seen, strict=True) if one)
+        if not seen and (complete or self.data.name not in (card.data.name, *card.start_data)):
+            return ""
+        return _why_seen(seen, len(self.data))
+
+
+def _marking(objects: Objects) -> tuple[str, ...]:
+    """Return the registered models that mark these several objects, though not made as starts."""
+    if not objects.several:
+        return ()
+    known = _tunable().items()
+    return tuple(name for name, one in known if one.marked == objects and not one.is_start)
+
+
+def _fine_tuned_for(modality: str) -> tuple[str, ...]:
+    """Return the registered models that were fine-tuned on a kind of image."""
+    known = _tunable().items()
+    return tuple(n for n, one in known if one.kind_of_image == modality and one.is_fine_tuned)
+
+
+def _tunable() -> dict[str, ModelCard]:
+    """Return the cards of registered networks of grey images; averages of several are none."""
+    cards = {name: models.card(name) for name in models.list()}
+    grey = {name: one for name, one in cards.items() if one.architecture.channels == 1}
+    return {name: one for name, one in grey.items() if one.parameters < 2 * _of_one_network(one)}
+
+
+def _of_one_network(card: ModelCard) -> int:
+    """Return how many parameters a single network of the shape on a card has."""
+    shape = card.architecture
+    costs = NetworkCosts(
+        shape.layout(), shape.base_filters, shape.size_multiple, classes=card.classes
+    )
+    return costs.parameters()
+
+
+def _why_seen(seen: Sequence[str], count: int) -> str:
+    if not seen:
+        return "it was trained on this data set"
+    names = ", ".join(seen[:_SHOWN_SEEN]) + (", …" if len(seen) > _SHOWN_SEEN else "")
+    return f"it has seen {len(seen)} of the {count} images, or copies of them ({names})"
+
+
+def sizes_of(card: ModelCard, object_side: float) -> tuple[int, ...]:
+    """Return the image sizes to try with a start: its own, and larger ones for small objects."""
+    larger = [size for size in SIZES if size > card.image_size and object_side < SMALL_OBJECT]
+    multiple = card.architecture.size_multiple
+    return tuple(size for size in (card.image_size, *larger) if size % multiple == 0)
+
+
+def with_new_heads(
+    cards: Mapping[str, ModelCard], objects: Objects, object_side: float
+) -> tuple[NewHead, ...]:
+    """Return the starts that mark other objects, each at the first size that shows objects well.
+
+    Args:
+        cards: The cards of the starts, by name.
+        objects: What the data mark.
+        object_side: Side of an object, in pixels of 128.
+    """
+    found = []
+    for name, card in cards.items():
+        if has_new_head(name, objects):
+            *sizes, largest = sizes_of(card, object_side)
+            wide = [one for one in sizes if object_side * one >= SMALL_OBJECT * 128]
+            found.append(NewHead(name, (*wide, largest)[0], card.kind_of_image))
+    return tuple(found)
+
+
+def evaluate_untouched(name: str, card: ModelCard, pictures: Pictures, size: int) -> Untouched:
+    """Measure what a start that marks the same objects finds in all cases, at one image size."""
+    cases = pictures.at(size)
+    probabilities = predict(load_start(name, cases.objects), cases.images)
+    found = cases.objects.decide(probabilities, card.threshold)
+    dice = dice_of_masks(cases.masks, found, cases.objects)
+    return Untouched(
+        start=name,
+        image_size=size,
+        modality=card.kind_of_image,
+        dice=dict(zip(cases.keys, dice.tolist(), strict=True)),
+        probabilities=probabilities.astype(np.float16),
+    )
+
+
+def load_start(name: str, objects: Objects = ONE_OBJECT, seed: int = 0) -> keras.Model:
+    """Return the network of a start; of other objects with a new head, random by the seed.
+
+    Raises:
+        ValueError: It is the average of several networks, or a file that cannot be used.
+    """
+    start = rebuilt(models.load(name))
+    if not has_new_head(name, objects):
+        return start
+    keras.utils.set_random_seed(seed)  # Made again, as after an interruption, it is the same head.
+    return with_new_head(start, objects.channels, overlapping=objects.overlapping)
+
+
+def short_name(name: str) -> str:
+    """Return a start's name without its folder."""
+    return Path(name).stem if name.endswith(".keras") else name
