@@ -50,7 +50,6 @@ _MODULES = {
     "report": "study",
     "panel": "evaluation",
     "evaluate": "evaluation",
-    "compare": "evaluation",
     "push": "models",
     "export": "models",
     "check": "data",
