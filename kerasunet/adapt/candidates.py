@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import zipfile
+import zlib
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -224,8 +226,8 @@ class Fits:
         """Return a candidate trained on some cases; the next call changes its weights."""
         path = self.folder / f"{self._digest(candidate, sorted(training))}.npz"
         network = self._network(candidate)
-        if path.is_file():
-            weights = _read(path)
+        weights = _read(path) if path.is_file() else None
+        if weights is not None:
             self.listener.step(self.steps)
         else:
             weights = self._train(candidate, network, sorted(training))
@@ -283,6 +285,10 @@ def _halved(array: np.ndarray) -> np.ndarray:
     return array.astype(np.float16) if finite and np.abs(array).max() < _HALF.max else array
 
 
-def _read(path: Path) -> list[np.ndarray]:
-    with np.load(path, allow_pickle=False) as file:
-        return [file[f"arr_{number}"] for number in range(len(file.files))]
+def _read(path: Path) -> list[np.ndarray] | None:
+    """Return the weights in a file; `None` if it is damaged, so that they are trained again."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return [file[f"arr_{number}"] for number in range(len(file.files))]
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
+        return None
