@@ -116,6 +116,11 @@ def is_marked(path: Path, mark: bytes) -> bool:
     return not head or mark in head
 
 
+def is_unfinished(name: str) -> bool:
+    """Return whether a name is that of what `write_atomically` leaves if it is killed."""
+    return bool(_TEMPORARY.fullmatch(name))
+
+
 def remove_unfinished(directory: Path) -> None:
     """Remove what processes left that were killed in the middle of a write, each a single file.
 
@@ -123,7 +128,7 @@ def remove_unfinished(directory: Path) -> None:
         directory: No other process may be writing in it or in folders below it.
     """
     for folder in list(directory.rglob(f"{_UNFINISHED}*")):
-        if _TEMPORARY.fullmatch(folder.name) and len(_files_in(folder)) < 2:
+        if is_unfinished(folder.name) and len(_files_in(folder)) < 2:
             shutil.rmtree(folder, ignore_errors=True)
 
 

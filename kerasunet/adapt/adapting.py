@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
@@ -24,6 +23,7 @@ from kerasunet.adapt.cross_validation import (
     estimate,
     learning_curve,
 )
+from kerasunet.adapt.directory import ANSWER, MODEL, AdaptDirectory
 from kerasunet.adapt.report import as_csv, as_html, as_markdown, worst_pictures
 from kerasunet.adapt.settings import SMALLEST, AdaptSettings, Listener, Silent
 from kerasunet.adapt.starts import (
@@ -39,7 +39,7 @@ from kerasunet.adapt.starts import (
     with_new_heads,
 )
 from kerasunet.adapt.survey import MARK, OBJECT_SIDE_OF, Survey, load_cases, survey
-from kerasunet.backend import prepared_backend
+from kerasunet.backend import prepared_backend, with_precision
 from kerasunet.data.cases import DataSet
 from kerasunet.drawing import write_png
 from kerasunet.files import read_json, write_json, write_text
@@ -51,7 +51,7 @@ from kerasunet.runs.preparation import with_seen
 from kerasunet.training.evaluation import predict
 from kerasunet.training.settings import without_paths
 
-RECORD, ANSWER, WORK = "adapt.json", "answer.json", "work"
+WORK = "work"
 _TRAINING_COST = 4.0
 """What an image costs in training, against predicting it."""
 _COMPILING = 10.0
@@ -94,7 +94,10 @@ def adapt(
     """
     started = time.perf_counter()
     data = load_cases(settings) if data is None else data
+    settings = with_precision(settings)
     folder, listener = Path(directory), listener or Silent()
+    for start in settings.starts:
+        models.check(start)
     with exclusive(folder), prepared_backend(**settings.optimization.computation):
         return _Adaptation(settings, folder, listener, started).run(data)
 
@@ -109,7 +112,7 @@ class _Adaptation:
     started: float
 
     def run(self, data: DataSet) -> Answer:
-        before = self._claim(data.name)
+        before = AdaptDirectory(self.folder).claim(data)
         self.listener.phase("looking at the images")
         pictures = Pictures(data)
         found = survey(self.settings, data, pictures.at(OBJECT_SIDE_OF))
@@ -132,24 +135,6 @@ class _Adaptation:
         answer = replace(answer, changes=changes(before, answer.as_dict()))
         self._write(answer)
         return answer
-
-    def _claim(self, name: str) -> dict[str, Any]:
-        """Return the earlier answer in the directory, and refuse a directory of something else."""
-        record, asked = self.folder / RECORD, {"data": name}
-        if not record.is_file():
-            others = sorted(path.name for path in self.folder.iterdir())
-            if others:
-                raise FileExistsError(
-                    f"{self.folder}: holds {others[0]} but no run of adapt; give a new folder"
-                )
-            write_json(record, asked)
-        elif (known := read_json(record)) != asked:
-            raise ValueError(
-                f"{self.folder}: is an adaptation to {known.get('data')}, not to "
-                f"{asked['data']}; give another folder"
-            )
-        earlier = self.folder / ANSWER
-        return read_json(earlier) if earlier.is_file() else {}
 
     def _try_untouched(
         self,
@@ -192,7 +177,7 @@ class _Adaptation:
             return answer
         validation = self._validation(pictures, contenders, found.data)
         chosen, worth, curve = self._choose(validation)
-        model = self.folder / "model.keras"
+        model = self.folder / MODEL
         self.listener.phase("making the final model")
         _save_final_model(
             model,

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import zipfile
+import zlib
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -95,7 +97,8 @@ class Contenders:
         """Tell how far each candidate is expected to be behind the best.
 
         Close starts are ordered by what they find untouched. Starts of other objects, but of the
-        same kind of image, come after these: somewhere between them and the far ones. Far ones are
+        same kind of image, come after these: somewhere between them and the far ones; but they are
+        tuned as far ones, for a head that starts anew needs the rates of these. Far ones are
         taken to be behind close ones as they were in studies. Of far starts the most general one
         is taken, which was trained on photographs; what another organ's network finds by chance
         says little.
@@ -120,7 +123,7 @@ class Contenders:
             found |= self._of_start(one, "close", images, gap)
         for other in akin:
             gap = Belief(0.0, 0.0 if other is akin[0] else _CLOSE_STARTS)
-            found |= self._of_start(other, "close", images, _halfway(to_far) if close else gap)
+            found |= self._of_start(other, "far", images, _halfway(to_far) if close else gap)
         if far:
             gap = to_far if close or akin else Belief(0.0, 0.0)
             found |= self._of_start(_most_general(far), "far", images, gap)
@@ -223,8 +226,8 @@ class Fits:
         """Return a candidate trained on some cases; the next call changes its weights."""
         path = self.folder / f"{self._digest(candidate, sorted(training))}.npz"
         network = self._network(candidate)
-        if path.is_file():
-            weights = _read(path)
+        weights = _read(path) if path.is_file() else None
+        if weights is not None:
             self.listener.step(self.steps)
         else:
             weights = self._train(candidate, network, sorted(training))
@@ -282,6 +285,10 @@ def _halved(array: np.ndarray) -> np.ndarray:
     return array.astype(np.float16) if finite and np.abs(array).max() < _HALF.max else array
 
 
-def _read(path: Path) -> list[np.ndarray]:
-    with np.load(path, allow_pickle=False) as file:
-        return [file[f"arr_{number}"] for number in range(len(file.files))]
+def _read(path: Path) -> list[np.ndarray] | None:
+    """Return the weights in a file; `None` if it is damaged, so that they are trained again."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return [file[f"arr_{number}"] for number in range(len(file.files))]
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
+        return None

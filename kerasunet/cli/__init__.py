@@ -19,7 +19,8 @@ from functools import partial
 from types import ModuleType
 from typing import Any
 
-from kerasunet.cli.options import check_outputs, printable
+from kerasunet.cli.options import printable
+from kerasunet.cli.outputs import check_outputs
 
 __all__ = ["main"]
 VERBS = {
@@ -49,7 +50,6 @@ _MODULES = {
     "report": "study",
     "panel": "evaluation",
     "evaluate": "evaluation",
-    "compare": "evaluation",
     "push": "models",
     "export": "models",
     "check": "data",

@@ -86,7 +86,7 @@ def image_files(given: Iterable[Path], unannotated: bool) -> list[Path]:
             files.append(path)
         else:
             raise FileNotFoundError(f"{path}: no such file or folder, or not a regular file")
-    files = _each_once(files)
+    files = each_once(files)
     for file, label in zip(files, labels_of(files), strict=True):
         if not is_plain(label):
             raise ValueError(f"{file}: its name cannot be written into a table; rename it")
@@ -126,7 +126,8 @@ def _images_in(folder: Path) -> list[Path]:
     return sorted(found)
 
 
-def _each_once(files: Iterable[Path]) -> list[Path]:
+def each_once(files: Iterable[Path]) -> list[Path]:
+    """Return paths in order, without those that were given before, perhaps in other words."""
     unique: dict[str, Path] = {}
     for file in files:
         unique.setdefault(os.path.abspath(file), file)
@@ -134,7 +135,7 @@ def _each_once(files: Iterable[Path]) -> list[Path]:
 
 
 def labels_of(paths: Sequence[Path]) -> list[str]:
-    """File names, with as many of their folders as it takes to tell equal names apart."""
+    """Names of files or folders, with as many folders above as tell equal names apart."""
     parts = [Path(os.path.abspath(path)).parts for path in paths]
     depths = [1] * len(paths)
     while True:

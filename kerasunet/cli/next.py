@@ -55,7 +55,7 @@ def add_next_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def next_marks() -> dict[str, bytes]:
-    return {"csv": ",".join(_COLUMNS).encode(), "sheet": _MARK}
+    return {"csv": ",".join(_COLUMNS).encode() + b"\n", "sheet": _MARK}
 
 
 def run_next(options: argparse.Namespace) -> int:

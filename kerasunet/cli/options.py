@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import argparse
 import math
-import os
-from collections.abc import Callable, Collection, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 from kerasunet import models
 from kerasunet.data.augmentation_settings import PRESETS
-from kerasunet.files import is_marked, is_plain, kinds_in_words
+from kerasunet.files import is_plain, kinds_in_words
 from kerasunet.options import Option, declared
-from kerasunet.runs.directory import RunDirectory
 from kerasunet.training.settings import Architecture, FinetuneSettings, Optimization
 
 if TYPE_CHECKING:
@@ -23,9 +20,6 @@ if TYPE_CHECKING:
 _MOST_BOTTLENECK_FILTERS = 2048
 _MOST_REMARKS = 10
 _NAMED = 5
-_FILES = ("csv", "groups", "html", "json", "sheet")
-_OUTPUTS = ("output", *_FILES)
-_INPUTS = ("data", "validation_data", "manual_dir")
 _OBJECT_CHOICE = ("objects", "overlapping", "mask_threshold")
 
 
@@ -286,89 +280,3 @@ def _patients_in_names(data: DataSet) -> list[str]:
 def _first_names(names: Sequence[str]) -> str:
     more = len(names) - _NAMED
     return ", ".join(names[:_NAMED]) + (f" and {more:,} more" if more > 0 else "")
-
-
-def check_outputs(
-    verb: str, options: argparse.Namespace, marks: Callable[[], Mapping[str, bytes]] = dict
-) -> None:
-    """Refuse paths where nothing could be written, or where something else would be replaced.
-
-    Args:
-        verb: The verb.
-        options: What was given.
-        marks: Returns, by name of an option, bytes that begin every file that the verb writes
-            there, or stand near its beginning.
-
-    Raises:
-        FileExistsError: A file is in the way of a folder, or a folder of a file; or a file holds
-            something that this verb did not write.
-    """
-    given = {name: getattr(options, name, None) for name in _OUTPUTS}
-    paths = {name: path.expanduser() for name, path in given.items() if isinstance(path, Path)}
-    for name, path in paths.items():
-        setattr(options, name, path)  # A folder that is called ~ would be a trap.
-        is_file = name in _FILES or verb == "panel" or _exports_a_file(verb, options)
-        _check_output(path, is_file)
-        if is_file and path.exists():
-            _check_replaced(path, marks().get(name))
-        _check_apart(path, is_file, options)
-    if getattr(options, "save_as", None) is not None:
-        _check_output(models.folder(), is_file=False)
-    if len({path.resolve() for path in paths.values()}) < len(paths):
-        raise ValueError(f"{path}: named for two outputs; give each its own name")
-
-
-def _exports_a_file(verb: str, options: argparse.Namespace) -> bool:
-    return verb == "export" and options.format != "savedmodel"
-
-
-def _check_apart(path: Path, is_file: bool, options: argparse.Namespace) -> None:
-    """Refuse what would be taken for part of the data: pictures and folders among its images.
-
-    Below a folder that holds images itself, other folders are not read.
-    """
-    if is_file and path.suffix.lower() != ".png":
-        return
-    here = path.resolve().parent if is_file else path.resolve()
-    for name in _INPUTS:
-        data = Path(getattr(options, name, None) or os.devnull).resolve()
-        for place in (here, *here.parents):
-            within = data in place.parents or data == place == here
-            if within and _holds_images(place, path):
-                raise ValueError(
-                    f"{path}: lies among the images in {place}, so what is written there would "
-                    "be taken for data; choose another place"
-                )
-
-
-def _holds_images(folder: Path, path: Path) -> bool:
-    """Whether there are images in a folder, beside one that is to be replaced."""
-    from kerasunet.data.readers import IMAGE_SUFFIXES
-
-    names = {name.lower() for name in os.listdir(folder)} if folder.is_dir() else set()
-    return any(name.endswith(IMAGE_SUFFIXES) for name in names - {path.name.lower()})
-
-
-def _check_output(path: Path, is_file: bool) -> None:
-    if is_file and path.is_dir():
-        raise FileExistsError(f"{path}: is a folder; give the name of a file")
-    if not is_file and path.exists() and not path.is_dir():
-        raise FileExistsError(f"{path}: is a file; give a folder, or the name of a new one")
-    above = next(parent for parent in path.absolute().parents if parent.exists())
-    if not above.is_dir():
-        raise FileExistsError(
-            f"{above}: is a file, so nothing can be written below it; choose another place"
-        )
-
-
-def _check_replaced(path: Path, mark: bytes | None) -> None:
-    if not path.is_file():
-        raise FileExistsError(f"{path}: is a device or the like; give the name of a file")
-    run = RunDirectory(path.parent)
-    if path.name == run.cases.name and run.summary.is_file():
-        raise FileExistsError(f"{path}: is the table of a run; give another file")
-    if mark is not None and not is_marked(path, mark):
-        raise FileExistsError(
-            f"{path}: holds something that this command did not write; give another file, or move "
-            "it away"
-        )

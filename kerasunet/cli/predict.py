@@ -184,10 +184,9 @@ class _Output:
     def add(self, found: Found, rows: Sequence[Mapping[str, Any]]) -> None:
         """Write what was found in a frame, a row for each object."""
         frame = found.frame
-        entry: dict[str, Any] = {
-            "mask": self.files.mask_of(frame),
-            "pair": self.files.pair(frame),
-        }
+        entry: dict[str, Any] = {"mask": self.files.mask_of(frame)}
+        if pair := self.files.pair(frame):  # Without manifests, rows of earlier ones stay.
+            entry["pair"] = pair
         if len(rows) > 1:
             entry |= {"rows": [dict(row) for row in rows]}
         self.directory.keep(frame.name, rows[0], self.files.write_frame(found), **entry)

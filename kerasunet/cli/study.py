@@ -99,6 +99,11 @@ def run_study(options: argparse.Namespace) -> int:
 def _run(options: argparse.Namespace, settings: StudySettings, directory: Path) -> int:
     from kerasunet.study.execution import Executor, open_study, plan_study
 
+    if options.final and not options.plan:
+        start_backend()
+        from kerasunet.study.final_model import require_free
+
+        require_free(directory)
     study = (plan_study if options.plan else open_study)(settings, directory)
     _print_plan(study, options)
     if options.plan:
@@ -121,16 +126,20 @@ def _print_answer(study, final: bool) -> None:
     from kerasunet.study.results import read_results
     from kerasunet.study.stats import StudyStatistics
 
-    sentences = closing(StudyStatistics(read_results([study.directory])))
-    print(shared.printable("\n".join(["", *sentences])), flush=True)
+    statistics = StudyStatistics(read_results([study.directory]))
+    print(shared.printable("\n".join(["", *closing(statistics)])), flush=True)
     if not final:
-        print(f"--final trains it on all images and saves {study.directory / 'model.keras'}")
+        with contextlib.suppress(ValueError):  # None is fixed.
+            text = statistics.best_fixed(statistics.results.largest_scenarios[0])
+            print(
+                f"--final trains {text} on all images and saves {study.directory / 'model.keras'}"
+            )
         return
     start_backend()
     from kerasunet.study.final_model import train_final_model
 
     path = train_final_model(study)
-    print(f"model       {path}, trained on all images")
+    print(f"model       {path}, {models.card(path).strategy}, trained on all images")
     print(f"use it      kerasunet predict {path} YOUR_IMAGES --output masks")
 
 
@@ -300,7 +309,7 @@ def _sections(statistics: StudyStatistics) -> list[str]:
     means = map(_summary_row, _rows(statistics.summary))
     auto = map(_auto_row, _rows(statistics.auto))
     sections = [
-        _table("Dice, mean over cases (95 % interval)", means),
+        _table("Dice, mean over cases (95 % interval over groups of cases)", means),
         _table("Paired comparisons", map(_comparison_row, statistics.comparisons)),
         _table("Automatic choice against fixed strategies", auto),
         "\n".join(["Claims", *map(_claim_text, statistics.claims)]),

@@ -8,6 +8,7 @@ names another server than huggingface.co.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from kerasunet.data.layouts import PUBLISHED
-from kerasunet.files import write_atomically
+from kerasunet.files import is_unfinished, remove_unfinished, write_atomically
 from kerasunet.metrics import METRICS
 from kerasunet.models.model_card import MOST_BYTES as MOST_BYTES_OF_CARD, ModelCard, read_card
 from kerasunet.models.verification import CONFIG, METADATA, MOST_BYTES, WEIGHTS, first_line
@@ -31,6 +32,7 @@ _PART = r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}"
 _ADDRESS = re.compile(rf"hf://({_PART}/{_PART})(?:@([A-Za-z0-9][A-Za-z0-9._/-]{{0,99}}))?")
 _KEPT = 16
 _README = "README.md"
+_SEAL = b"\n<!-- Written by kerasunet push; SHA-256 of the lines above: %s -->\n"
 _FORBIDDEN = re.compile(
     r"redistribution[^;.]*\b(prohibited|forbidden|not (permitted|allowed))|\bno redistribution|"
     r"\b(may|must) not be (re)?distributed|not for (re)?distribution",
@@ -209,6 +211,7 @@ def write_repository(
     if is_address(to):
         return _upload(os.fspath(to), contents, private=private)
     folder = Path(to).expanduser()
+    remove_unfinished(folder)
     for name, content in contents.items():
         write_atomically(folder / name, partial(_write, content=content))
     return str(folder)
@@ -231,14 +234,14 @@ def _require_permitted(text: str, card: ModelCard, despite_terms: bool) -> None:
 
 
 def _contents(copy: Path, card: ModelCard, *, address: str) -> dict[str, bytes]:
-    """Return what a repository holds, by name; the model file last."""
+    """Return what a repository holds, by name: the card, which tells whose it is, comes first."""
     with zipfile.ZipFile(copy) as archive:
         unpacked = {name: archive.read(name) for name in (CONFIG, METADATA, WEIGHTS)}
     with told(address or card.name, "described"):
         readme = readme_of(card, library(), address)
     return {
-        _README: readme.encode(),
         CARD: json.dumps(card.to_json(), indent=2, ensure_ascii=False).encode(),
+        _README: _sealed(readme),
         **unpacked,
         FILE: copy.read_bytes(),
     }
@@ -249,12 +252,29 @@ def _require_own(folder: Path, card: ModelCard) -> None:
     if folder.exists() and not folder.is_dir():
         raise FileExistsError(f"{folder}: is a file; give a folder")
     found = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    found = {name for name in found if not is_unfinished(name)}
     if not found:
         return
     if not found <= _OWN or CARD not in found or read_card(folder / CARD).sha256 != card.sha256:
         raise FileExistsError(
             f"{folder}: holds something else than this model; give a new or empty folder"
         )
+    readme = folder / _README
+    if readme.is_file() and not _is_sealed(readme.read_bytes()):
+        raise FileExistsError(
+            f"{readme}: was changed since it was written; move it away, or give another folder"
+        )
+
+
+def _sealed(text: str) -> bytes:
+    """Return a text and, in a comment below it, its digest: who edits it need not fear for it."""
+    content = text.encode()
+    return content + _SEAL % hashlib.sha256(content).hexdigest().encode()
+
+
+def _is_sealed(content: bytes) -> bool:
+    text = content[: -len(_SEAL % (b"0" * 64))]
+    return content == _sealed(text.decode(errors="replace"))
 
 
 def _upload(text: str, contents: dict[str, bytes], *, private: bool) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,11 @@ from kerasunet import models
 from kerasunet.backend import prepared_backend
 from kerasunet.data.cases import DataSet
 from kerasunet.data.decoding import decode
+from kerasunet.files import sha256
 from kerasunet.models import DataNote, ModelCard
+from kerasunet.models.model_card import read_card
 from kerasunet.runs.finetuning import initial_model
 from kerasunet.runs.preparation import load_data, with_seen
-from kerasunet.strategies import parse
 from kerasunet.study.execution import Study
 from kerasunet.study.results import Scenario, StudyResults, read_results
 from kerasunet.study.stats import StudyStatistics
@@ -22,21 +24,29 @@ from kerasunet.training.loop import Network
 from kerasunet.training.settings import FinetuneSettings, without_paths
 
 MODEL = "model.keras"
+_TITLE = "U-Net fine-tuned on all of "
+_SAME = ("strategy", "init", "data", "threshold", "metrics", "settings", "seen", "objects")
+"""What cards of one and the same final model agree in."""
 
 
-def best_strategy(statistics: StudyStatistics, scenario: Scenario) -> str:
-    """Return the fixed strategy with the best mean Dice.
-
-    Those that choose again in every run, `auto` and `rgn`, are not candidates.
+def require_free(directory: Path) -> None:
+    """Refuse a study's directory whose `model.keras` is not the final model of a study.
 
     Raises:
-        ValueError: There is no fixed strategy.
+        FileExistsError: It, or its card, is something else.
     """
-    means = statistics.summary_of(scenario)["mean"]
-    fixed = [text for text in means.index if text == "scratch" or not parse(text).is_measured]
-    if not fixed:
-        raise ValueError(f"{scenario.data}: the study has no fixed strategy to train a model with")
-    return str(means[fixed].idxmax())
+    path = directory / MODEL
+    if not any(path.with_suffix(suffix).exists() for suffix in (".keras", ".json", ".md")):
+        return
+    try:
+        is_own = read_card(path.with_suffix(".json")).title.startswith(_TITLE)
+    except (OSError, ValueError):
+        is_own = False
+    if not is_own:
+        raise FileExistsError(
+            f"{path}: this file or its card is not the final model of a study; move both away, or "
+            "leave out --final"
+        )
 
 
 def train_final_model(study: Study) -> Path:
@@ -50,26 +60,40 @@ def train_final_model(study: Study) -> Path:
 
     Returns:
         `model.keras` in the study's directory, beside its card. Metrics on the card are those of
-        the study's runs on images left out, which had fewer training images.
+        the study's runs on images left out, which had fewer training images. If an earlier call
+        made it from the same results, it stays as it is.
 
     Raises:
+        FileExistsError: There is a `model.keras` that is something else.
         ValueError: Nothing has finished, no strategy is fixed, or the data cannot be used.
     """
+    require_free(study.directory)
     statistics = StudyStatistics(read_results([study.directory]))
     scenario = statistics.results.largest_scenarios[0]
-    text = best_strategy(statistics, scenario)
+    text = statistics.best_fixed(scenario)
     settings = _settings(study, statistics.results, scenario, text)
-    data = load_data(settings)
+    data, path = load_data(settings), study.directory / MODEL
+    card = _card(settings, data, _rows(statistics.results, scenario, text))
+    if _is_made(path, card):
+        return path
     with prepared_backend(**settings.optimization.computation):
         network = Network(initial_model(settings, data.objects))
         network.set_up(settings.strategy, settings.optimization)
         size = (settings.image_size, settings.image_size)
         cases = decode(data.cases, size, network.model.input_shape[-1])
         network.fit(cases, optimization=settings.optimization, augmentation=settings.augmentation)
-        rows = _rows(statistics.results, scenario, text)
-        path = study.directory / MODEL
-        models.save(network.plain(), path, _card(settings, data, rows))
+        models.save(network.plain(), path, card)
     return path
+
+
+def _is_made(path: Path, card: ModelCard) -> bool:
+    """Whether a model file is there with a card that says of it what this one says."""
+    if not path.is_file() or not path.with_suffix(".json").is_file():
+        return False
+    known = read_card(path.with_suffix(".json"))
+    asked, found = (json.loads(json.dumps(one.to_json())) for one in (card, known))
+    same = all(asked.get(name) == found.get(name) for name in _SAME)
+    return same and sha256(path) == known.sha256
 
 
 def _settings(
@@ -95,7 +119,7 @@ def _rows(results: StudyResults, scenario: Scenario, text: str) -> list[dict[str
 def _card(settings: FinetuneSettings, data: DataSet, rows: list[dict[str, Any]]) -> ModelCard:
     note = DataNote.of(data)
     card = ModelCard(
-        title=f"U-Net fine-tuned on all of {data.name}, {settings.strategy}",
+        title=f"{_TITLE}{data.name}, {settings.strategy}",
         strategy=str(settings.strategy),
         init=Path(settings.init).name,
         data=note,

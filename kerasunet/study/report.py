@@ -295,10 +295,10 @@ def closing(statistics: StudyStatistics) -> tuple[str, ...]:
 
 def _closing(statistics: StudyStatistics, scenario: Scenario) -> Iterator[str]:
     summary = statistics.summary_of(scenario).sort_values("mean", ascending=False)
-    best = summary.iloc[0]
+    best, groups = summary.iloc[0], statistics.results.groups_in_words(scenario.data)
     yield (
         f"On {_in_words(scenario)}, tune {best.name}: Dice {best['mean']:.3f} on images left out "
-        f"({interval(best['low'], best['high'])})."
+        f"(95 % interval {interval(best['low'], best['high'])}, over {groups})."
     )
     if len(summary) < 2:
         return
@@ -308,7 +308,7 @@ def _closing(statistics: StudyStatistics, scenario: Scenario) -> Iterator[str]:
     if not found:
         return
     lead = found[0]
-    decided = "decided over these patients" if lead.low > 0 else "undecided: either may be better"
+    decided = f"decided over these {groups}" if lead.low > 0 else "undecided: either may be better"
     yield (
         f"The next best, {second}, is {lead.difference:.3f} behind "
         f"({interval(lead.low, lead.high, signed)}). That is {decided}. Other training sets may "

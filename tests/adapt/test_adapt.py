@@ -215,6 +215,32 @@ def test_other_data_and_foreign_folders_are_refused(adapted, tiny_model_file, tm
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.txt"]
 
 
+def test_what_is_there_of_other_images_or_more_of_them_stays(
+    adapted, pairs, tiny_model_file, tmp_path
+):
+    """A folder of the same name, images that have become few, and a start that does not exist."""
+    before = {path: path.read_bytes() for path in adapted.directory.rglob("*") if path.is_file()}
+    folder = tmp_path / pairs.name
+    for first, count, saying in ((50, 8, "to other images, of another"), (0, 5, "a model of more")):
+        shutil.rmtree(folder, ignore_errors=True)
+        write_pairs(folder, count, first)
+        with pytest.raises(ValueError, match=saying):
+            adapt(settings_for(folder, tiny_model_file), adapted.directory)
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        adapt(settings_for(pairs, Path("nowhere.keras")), adapted.directory)
+    after = {path: path.read_bytes() for path in adapted.directory.rglob("*") if path.is_file()}
+    assert after == before
+
+
+def test_a_damaged_training_is_done_again(short, adapted, pairs, tiny_model_file, tmp_path):
+    copy = shutil.copytree(adapted.directory, tmp_path / "copy")
+    damaged = next((copy / "work/fits").iterdir())
+    whole = damaged.stat().st_size
+    damaged.write_bytes(damaged.read_bytes()[:100])
+    adapt(settings_for(pairs, tiny_model_file), copy)
+    assert damaged.stat().st_size == whole
+
+
 @pytest.mark.slow
 def test_the_choice_for_a_fold_knows_nothing_of_it(short, pairs, tiny_model_file, tmp_path):
     """Masks of a fold are turned inside out: what is chosen for it, and why, stays the same."""

@@ -320,28 +320,6 @@ def test_another_run_in_the_same_folder_is_refused_unless_restarted(
     assert (tmp_path / "precious" / "thesis.txt").is_file()
 
 
-@pytest.mark.slow
-def test_compare_ranks_runs_and_refuses_other_data(call_cli, tiny_model_file):
-    words = ["finetune", "--init", tiny_model_file, "--train-size", 4, "--validation-size", 2]
-    for layers, data in (("none", "xray:12"), ("all", "xray:12"), ("head", "xray:15")):
-        done = call_cli(
-            *words, "--layers", layers, "--data", f"simulated-{data}", "--output", layers, *QUICK
-        )
-        assert done.returncode == 0, done.stderr
-    compared = call_cli("compare", "none", "all")
-    assert compared.returncode == 0, compared.stderr
-    rows = [line for line in compared.stdout.splitlines() if line.startswith("| `")]
-    scores = [float(row.split("|")[7].split()[0]) for row in rows]
-    assert all("| `model.keras` | " in row for row in rows)
-    assert {row.split("|")[3].strip() for row in rows} == {"none", "4"}
-    assert {row.split("`")[5] for row in rows} == {"none", "all"}  # The runs' folders.
-    assert {row.split("`")[1] for row in rows} == {"none", "all"}
-    assert scores == sorted(scores, reverse=True)
-    refused = call_cli("compare", "none", "head")
-    assert refused.returncode == 2
-    assert "cannot be compared" in refused.stderr
-
-
 COUNTED = """
 import sys
 from collections import Counter

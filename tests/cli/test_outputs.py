@@ -25,7 +25,8 @@ from helpers.study_tables import write_study
 
 from kerasunet import models
 from kerasunet.cli import main, predict as verb
-from kerasunet.cli.options import check_outputs
+from kerasunet.cli.next import next_marks
+from kerasunet.cli.outputs import check_outputs
 from kerasunet.data import load
 from kerasunet.files import FileWarning, NotWritten, write_json
 from kerasunet.processes import environment
@@ -268,7 +269,7 @@ def test_images_of_one_name_have_rows_and_masks_that_can_be_told_apart(
         shutil.copyfile(own_images / f"images/case{number}.png", place / folder / "scan.png")
     shutil.copyfile(own_images / "images" / "case2.png", place / "Scan.png")
     given = ["first", "second", "second/scan.png", "Scan.png"]  # One of them twice.
-    status, said = call(*predict(tiny_model_file, *given))
+    status, said = call(*predict(tiny_model_file, *given), "--format", "png")
     assert status == 0, said
     rows = table(place / "out")
     assert [row["image"] for row in rows] == ["first/scan.png", "second/scan.png", "Scan.png"]
@@ -281,6 +282,9 @@ def test_images_of_one_name_have_rows_and_masks_that_can_be_told_apart(
     assert [row["image"] for row in table(place / "out")][3:] == ["case5.png"]
     masks = sorted(path.name for path in (place / "out" / "masks").iterdir())
     assert masks == sorted(row["mask"] for row in table(place / "out"))
+    # Without --format, no rows of the manifest are written; those that are there stay.
+    assert call(*predict(tiny_model_file, "first"))[0] == 0
+    assert len((place / "out" / "manifest.csv").read_text().splitlines()) == 1 + 3
     words = predict(tiny_model_file, "second/scan.png")
     refused(call, *words, saying="scan.png: is the mask of another image of this name")
 
@@ -547,6 +551,51 @@ def test_folders_below_images_that_are_not_read_may_be_written_to(place, own_ima
     options.output = Path("flat")
     with pytest.raises(ValueError, match="flat: lies among the images in"):
         check_outputs("finetune", options)
+
+
+@pytest.mark.parametrize(
+    ("words", "output"),
+    [
+        (["finetune", "--data", "data"], "data"),
+        (["finetune", "--data", "classes"], "classes"),
+        (["study", "--data", "classes"], "classes/run"),
+        (["adapt", "classes"], "classes/runs/mine"),
+        (["predict", "MODEL", "data/images"], "data/masks"),
+        (["predict", "MODEL", "data/images/case0.png"], "data/masks/new"),
+        (["predict", "MODEL", "data/images"], "data/images/found"),
+        (["predict", "MODEL", "classes", "--unannotated"], "classes/found"),
+    ],
+)
+def test_nothing_is_written_where_the_data_would_be_read_with_it(
+    call, place, own_images, tiny_model_file, words, output
+):
+    for folder in ("data", "classes/benign", "classes/malignant"):
+        shutil.copytree(own_images, place / folder)
+    given = [tiny_model_file if word == "MODEL" else word for word in words]
+    refused(call, *given, "--output", output, saying=f"error: {output}: ")
+
+
+def test_results_beside_images_and_masks_leave_the_data_as_they_are(place, own_images):
+    for folder in ("data", "classes/benign"):
+        shutil.copytree(own_images, place / folder)
+    before = load("data").cases, load("classes").cases
+    for data, output in (("data", "data/run"), ("classes", "classes/runs/mine")):
+        check_outputs("finetune", argparse.Namespace(data=data, output=Path(output)))
+        shutil.copytree(own_images / "images", place / output / "overlays")
+    check_outputs(
+        "predict", argparse.Namespace(images=[Path("data/images")], output=Path("data/p"))
+    )
+    assert (load("data").cases, load("classes").cases) == before
+
+
+def test_a_ranking_with_a_column_of_yours_is_not_replaced(place):
+    options = argparse.Namespace(csv=place / "next.csv")
+    header = next_marks()["csv"].decode()
+    options.csv.write_text(header + "1,scan.png,,,0.9,0.9,0.0,0.9,1.0\n")
+    check_outputs("next", options, next_marks)
+    options.csv.write_text(header.replace("\n", ",done\n") + "1,scan.png,,,0.9,0.9,0,0.9,1,yes\n")
+    with pytest.raises(FileExistsError, match="did not write"):
+        check_outputs("next", options, next_marks)
 
 
 def test_outputs_in_the_home_folder_are_there(call, place, own_images, monkeypatch):

@@ -91,6 +91,36 @@ def test_a_folder_is_a_repository(model, tmp_path, capsys):
     )
 
 
+def test_a_readme_that_was_edited_is_not_replaced(model, tmp_path, capsys):
+    words = ["push", str(model), "--to", str(tmp_path / "repository")]
+    assert main(words) == 0
+    readme = tmp_path / "repository" / "README.md"
+    edited = readme.read_text() + "Written by hand.\n"
+    readme.write_text(edited)
+    assert main(words) == 2
+    assert "README.md: was changed since it was written; move it away" in capsys.readouterr().err
+    assert readme.read_text() == edited
+
+
+@pytest.mark.parametrize("written", range(3))
+def test_a_push_that_was_killed_goes_on(model, tmp_path, monkeypatch, written):
+    place, done = tmp_path / "repository", []
+
+    def write(path, *arguments):
+        if len(done) == written:
+            (path.parent / ".writing-a1b2c3d4").mkdir(parents=True)
+            (path.parent / ".writing-a1b2c3d4" / path.name).write_bytes(b"half of it")
+            raise KeyboardInterrupt
+        done.append(path)
+        write_atomically(path, *arguments)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(hub, "write_atomically", write)
+        models.push(model, place)
+    models.push(model, place)
+    assert sorted(path.name for path in place.iterdir()) == sorted([*NAMES, "model.weights.h5"])
+
+
 def test_what_was_pushed_is_opened_by_keras_and_by_this_package(server, model):
     import keras
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -130,6 +131,13 @@ def read_file(path: Path) -> DataSet:
     raise ValueError(
         f"{path}: a data set is a folder, a manifest (.csv, .tsv) or a COCO file (.json)"
     )
+
+
+def is_folder_of_folders(folder: Path) -> bool:
+    """Return whether a folder is in no layout itself, so that each folder in it would be read."""
+    with suppress(OSError, ValueError):
+        return _read(folder, 0, None) is None
+    return False
 
 
 def _contents(folder: Path) -> str:

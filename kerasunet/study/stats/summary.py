@@ -7,6 +7,7 @@ from functools import cached_property
 import pandas as pd
 
 from kerasunet.metrics import DETECTION_IOU
+from kerasunet.strategies import parse
 from kerasunet.study.results import Scenario, StudyResults
 from kerasunet.study.stats.claims import Claim, check_claims
 from kerasunet.study.stats.comparison import Comparison, compare_all, summarize_auto
@@ -119,6 +120,22 @@ class StudyStatistics:
     def summary_of(self, scenario: Scenario) -> pd.DataFrame:
         """Return the summary of one scenario, by strategy."""
         return _at(scenario, self.summary).set_index("strategy")
+
+    def best_fixed(self, scenario: Scenario) -> str:
+        """Return the fixed strategy with the best mean Dice, which a model can be trained with.
+
+        Those that choose anew in every run, `auto` and `rgn`, are no candidates.
+
+        Raises:
+            ValueError: There is no fixed strategy.
+        """
+        means = self.summary_of(scenario)["mean"]
+        fixed = [text for text in means.index if text == "scratch" or not parse(text).is_measured]
+        if not fixed:
+            raise ValueError(
+                f"{scenario.data}: the study has no fixed strategy to train a model with"
+            )
+        return str(means[fixed].idxmax())
 
     def curves_of(self, scenario: Scenario) -> pd.DataFrame:
         """Return the curves of one scenario."""

@@ -1,0 +1,43 @@
+"""`compare`: runs are ranked and told apart, and only those of the same images are compared."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+QUICK = ["--steps", 4, "--batch-size", 2, "--validate-every", 2, "--image-size", 32]
+
+
+@pytest.mark.slow
+def test_compare_ranks_runs_and_refuses_other_data(call_cli, tiny_model_file):
+    words = ["finetune", "--init", tiny_model_file, "--train-size", 4, "--validation-size", 2]
+    for layers, data in (("none", "xray:12"), ("all", "xray:12"), ("head", "xray:15")):
+        done = call_cli(
+            *words, "--layers", layers, "--data", f"simulated-{data}", "--output", layers, *QUICK
+        )
+        assert done.returncode == 0, done.stderr
+    compared = call_cli("compare", "none", "all")
+    assert compared.returncode == 0, compared.stderr
+    rows = [line for line in compared.stdout.splitlines() if line.startswith("| `")]
+    scores = [float(row.split("|")[7].split()[0]) for row in rows]
+    assert all("| `model.keras` | " in row for row in rows)
+    assert {row.split("|")[3].strip() for row in rows} == {"none", "4"}
+    assert {row.split("`")[5] for row in rows} == {"none", "all"}  # The runs' folders.
+    assert {row.split("`")[1] for row in rows} == {"none", "all"}
+    assert scores == sorted(scores, reverse=True)
+    assert compared.stdout.endswith("Intervals are over 2 images.\n")
+    Path("other").mkdir()
+    shutil.copytree("all", "other/none")
+    config = json.loads(Path("other/none/config.json").read_text(encoding="utf-8"))
+    config["digests"]["init"] = "0123456789abcdef"  # As of another file that is called the same.
+    Path("other/none/config.json").write_text(json.dumps(config), encoding="utf-8")
+    told = call_cli("compare", "none", "other/none", "./none").stdout
+    rows = [line for line in told.splitlines() if line.startswith("| `")]
+    assert sorted(row.split("`")[5].split("/")[-2] for row in rows) == [Path.cwd().name, "other"]
+    assert sum("| `model.keras 01234567` |" in row for row in rows) == 1
+    refused = call_cli("compare", "none", "head")
+    assert refused.returncode == 2
+    assert "cannot be compared" in refused.stderr
