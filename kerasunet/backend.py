@@ -140,7 +140,7 @@ def _recorded_precision(record: Path) -> str | None:
 
 
 def _multiplies_bfloat16(processors: Path) -> bool:
-    """Whether the first processor that Linux lists has instructions for products of bfloat16."""
+    """Whether the first CPU that Linux lists has instructions for products of bfloat16."""
     if not processors.is_file():
         return False
     listed = re.search(r"^(?:flags|Features)\s*:(.*)$", processors.read_text(), re.MULTILINE)

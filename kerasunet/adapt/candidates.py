@@ -98,7 +98,7 @@ class Contenders:
 
         Close starts are ordered by what they find untouched. Starts of other objects, but of the
         same kind of image, come after these: somewhere between them and the far ones; but they are
-        tuned as far ones, for a head that starts anew needs the rates of these. Far ones are
+        tuned as far ones, because a new head needs the rates of these. Far ones are
         taken to be behind close ones as they were in studies. Of far starts the most general one
         is taken, which was trained on photographs; what another organ's network finds by chance
         says little.

@@ -48,7 +48,7 @@ class AdaptDirectory:
             self._require_enough(data)
         elif others := sorted(path.name for path in self.path.iterdir()):
             raise FileExistsError(
-                f"{self.path}: holds {others[0]} and is not an adaptation; give a new folder"
+                f"{self.path}: holds {others[0]} but no run of adapt; give a new folder"
             )
         write_json(record, asked)
         earlier = self.path / ANSWER

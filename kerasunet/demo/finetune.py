@@ -323,8 +323,8 @@ class _Run(_Job):
             # letters, shallow:3.
             self.strategy = gr.Textbox(
                 STRATEGIES[0],
-                label="or any text of the Layers tab",
-                info="With auto, your images choose",
+                label="or any strategy from the Layers tab",
+                info="auto chooses from your images",
                 elem_id="finetune-strategy",
             )
             steps = OPTIMIZATION["steps"]

@@ -223,7 +223,9 @@ def test_few_images_without_a_start_of_their_objects_say_so(tiny_model_file, tmp
     answer = adapt(settings_for(folder, tiny_model_file), tmp_path / "out")
     assert answer.model is None
     told = " ".join(answer.sentences())
-    assert "nothing can be said yet: no start marks left, right" in told and "With at least 8" in told
+    assert (
+        "nothing can be said yet: no start marks left, right" in told and "With at least 8" in told
+    )
 
 
 def test_objects_that_no_mask_has_are_refused(tiny_model_file, tmp_path):

@@ -124,7 +124,7 @@ class StudyStatistics:
     def best_fixed(self, scenario: Scenario) -> str:
         """Return the fixed strategy with the best mean Dice, which a model can be trained with.
 
-        Those that choose anew in every run, `auto` and `rgn`, are no candidates.
+        Those that choose again in every run, `auto` and `rgn`, are not candidates.
 
         Raises:
             ValueError: There is no fixed strategy.
