@@ -216,9 +216,7 @@ def _execute(study, executor, retry_failed: bool) -> int:
     try:
         run_study(study, executor, retry_failed, on_result=tell)
     except KeyboardInterrupt:
-        kept = (
-            f"{done} of these runs are kept in {study.directory}; the same command continues there"
-        )
+        kept = f"{done} of these runs are kept in {study.directory}; the same command resumes there"
         raise KeyboardInterrupt(kept) from None
     return failures
 
@@ -241,11 +239,7 @@ def _duration(seconds: float) -> str:
 def add_claims_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("studies", nargs="+", type=Path, metavar="STUDY", help="study directories")
-    add(
-        "--object",
-        metavar="NAME",
-        help="with several objects, report only this one (each, and the mean)",
-    )
+    add("--object", metavar="NAME", help="report only this of several objects (each, and the mean)")
     add("--markdown", action="store_true", help="print the tables in Markdown, for a document")
     add("--json", type=Path, metavar="FILE", help="also write everything as JSON")
 
