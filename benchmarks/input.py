@@ -162,7 +162,7 @@ class MemoryWatch:
     """Looks twenty times a second how much memory of this process no file backs.
 
     Attributes:
-        grown: Afterwards, how far it rose above where it began, in MB; NaN where the system does
+        grown: Afterward, how far it rose above where it began, in MB; NaN where the system does
             not tell.
     """
 

@@ -3,7 +3,7 @@
     python benchmarks/paper_size.py pack SETS --data DATA
     python benchmarks/paper_size.py run --data DATA --output runs/paper-size --minutes 12
 
-SETS holds the folders duts, ecssd, bus_bra and jsrt; DATA receives their images, grey, at 128
+SETS holds the folders duts, ecssd, bus_bra and jsrt; DATA receives their images, gray, at 128
 pixels, in one file each, less than 60 MB together. `run` pre-trains on the photographs, then
 fine-tunes with eight strategies on three training sets of BUS-BRA and of JSRT, 20 images each, and
 prints the table. Started again, it goes on where it stopped. On one large GPU it takes 12 minutes
@@ -100,7 +100,7 @@ class Plan:
 
 
 def pack(options: argparse.Namespace) -> int:
-    """Write grey images and masks at 128 pixels, with a manifest, into a zip file a set."""
+    """Write gray images and masks at 128 pixels, with a manifest, into a zip file a set."""
     options.data.mkdir(parents=True, exist_ok=True)
     for name in (PHOTOGRAPHS, VALIDATION, *FOLDS):
         folder = options.sets / name

@@ -40,11 +40,11 @@ def main():
 
 
 def read(folder, keys):
-    def grey(part, key):
+    def gray(part, key):
         return cv2.imread(str(folder / part / f"{key}.png"), cv2.IMREAD_GRAYSCALE)
 
-    images = np.stack([grey("images", key) for key in keys])[..., None].astype("float32")
-    masks = np.stack([grey("masks", key) > 127 for key in keys])[..., None].astype("float32")
+    images = np.stack([gray("images", key) for key in keys])[..., None].astype("float32")
+    masks = np.stack([gray("masks", key) > 127 for key in keys])[..., None].astype("float32")
     return images, masks
 
 

@@ -349,19 +349,19 @@ def pack(options: argparse.Namespace) -> int:
 def packed(
     cases: Sequence[Case], side: int, *, jpeg_quality: int | None = None
 ) -> Iterator[tuple[str, bytes]]:
-    """Yield path and content of every file of a set: grey images, masks, and their manifest.
+    """Yield path and content of every file of a set: gray images, masks, and their manifest.
 
     Args:
         cases: The cases; their groups and labels go into the manifest.
         side: Height and width in pixels.
-        jpeg_quality: Of images, 1 to 95; `None` keeps every grey level, as PNG.
+        jpeg_quality: Of images, 1 to 95; `None` keeps every gray level, as PNG.
     """
     decoded = decode(cases, (side, side), 1)
     suffix, lines = "png" if jpeg_quality is None else "jpg", ["image,mask,group,label"]
     for case, image, mask in zip(cases, decoded.images, decoded.masks, strict=True):
-        grey = Image.fromarray(np.rint(image[..., 0]).astype(np.uint8))
+        gray = Image.fromarray(np.rint(image[..., 0]).astype(np.uint8))
         names = f"images/{case.key}.{suffix}", f"masks/{case.key}.png"
-        yield names[0], _encoded(grey, jpeg_quality)
+        yield names[0], _encoded(gray, jpeg_quality)
         yield names[1], _encoded(Image.fromarray(mask), None)
         lines.append(",".join([*names, case.group, case.label]))
     yield "manifest.csv", ("\n".join(lines) + "\n").encode()

@@ -3,7 +3,7 @@
     python benchmarks/seen_images.py --data SETS
 
 SETS holds the folders bus_bra, busi, jsrt, shenzhen and duts. Of each image the card gets a digest
-of its pixels and a fingerprint of its look, and of all together the range of grey levels and
+of its pixels and a fingerprint of its look, and of all together the range of gray levels and
 aspect; model files stay as they are. Models that are another one untouched become names for its
 file.
 """

@@ -81,7 +81,7 @@ def parameters(network: nn.Module) -> int:
 
 
 def _with_ends(network: nn.Module) -> nn.Module:
-    """With the sigmoid that these networks leave to the loss, and grey levels brought to 0 to 1."""
+    """With the sigmoid that these networks leave to the loss, and gray levels brought to 0 to 1."""
     return nn.Sequential(_Scaled(), network, nn.Sigmoid())
 
 

@@ -33,7 +33,7 @@ class TorchUNet(nn.Module):
             self.add_module(f"{name}_norm{index}", nn.BatchNorm2d(width, eps=1e-3))
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        """Map grey levels, `(batch, channels, height, width)`, to probabilities."""
+        """Map gray levels, `(batch, channels, height, width)`, to probabilities."""
         mean = image.mean((1, 2, 3), keepdim=True)
         variance = image.var((1, 2, 3), correction=0, keepdim=True)
         x = (image - mean) / torch.sqrt(variance + 1)

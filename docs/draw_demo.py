@@ -28,7 +28,7 @@ LOOKS = {  # name: width, largest height, color scheme
 _EXAMPLE = 2
 _OTHER_RATE = "0.1"
 _STEPS = 60
-_COLOURS = 255
+_COLORS = 255
 _SETTLING = 1500
 _PATIENCE = 600_000
 """Milliseconds to wait for models, statistics and training on a busy machine."""
@@ -106,7 +106,7 @@ def save(page: Page, path: Path, height: int) -> None:
     page.wait_for_timeout(_SETTLING)
     picture = Image.open(io.BytesIO(page.screenshot(full_page=True))).convert("RGB")
     picture = picture.crop((0, 0, picture.width, min(picture.height, height)))
-    few = picture.quantize(_COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    few = picture.quantize(_COLORS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
     few.save(path, optimize=True)
 
 

@@ -32,7 +32,7 @@ class Architecture:
         base_filters: Filters of the first level; each deeper level has twice as many.
         depth: Number of poolings. The network has `2 * depth + 1` blocks.
         normalization: `"batch"`, `"group"` or `None`.
-        channels: 1 for grey images, 3 for color.
+        channels: 1 for gray images, 3 for color.
     """
 
     base_filters: int = option(16, "filters of the first level", minimum=1, maximum=512)
@@ -40,7 +40,7 @@ class Architecture:
     normalization: str | None = option(
         "batch", "after each convolution", choices=("batch", "group"), none="none"
     )
-    channels: int = option(1, "1 grey, 3 color", choices=(1, 3))
+    channels: int = option(1, "1 gray, 3 color", choices=(1, 3))
 
     def __post_init__(self):
         check(self)
@@ -149,7 +149,7 @@ class NetworkCosts:
         layout: Its weights, from `NetworkLayout.unet`.
         base_filters: Filters of the first level; each deeper level has twice as many.
         image_size: Height and width of the images in pixels, a multiple of 2**depth.
-        channels: 1 for grey images, 3 for color.
+        channels: 1 for gray images, 3 for color.
         classes: Channels of the output.
 
     Raises:

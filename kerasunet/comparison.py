@@ -133,7 +133,7 @@ def compare(
     """Run every candidate on an image.
 
     Args:
-        image: Grey levels 0 to 255, `(height, width)` or RGB `(height, width, 3)`.
+        image: Gray levels 0 to 255, `(height, width)` or RGB `(height, width, 3)`.
         candidates: The models.
         spacing: Millimeters per pixel, (row, column), `None` where unknown.
 

@@ -258,7 +258,7 @@ def as_zip(
 
     Returns:
         The zip: `masks/NAME.png` (0 and 255), `consensus.png`, `votes.png` (how many masks mark
-        each pixel, as grey levels), `overlays/…`, `table.csv`, `report.html`.
+        each pixel, as gray levels), `overlays/…`, `table.csv`, `report.html`.
     """
     files = {f"masks/{name}.png": png(mask) for name, mask in mask_files(verdict).items()}
     files["consensus.png"] = png(verdict.consensus)
@@ -270,11 +270,11 @@ def as_zip(
 
 
 def draw_mask(
-    image: np.ndarray, mask: np.ndarray, colour: tuple[int, int, int], *, longest: int
+    image: np.ndarray, mask: np.ndarray, color: tuple[int, int, int], *, longest: int
 ) -> np.ndarray:
     """Draw a mask on an image that is first scaled down, so that the contour stays visible."""
     small = shrunk(to_rgb(image), longest)
-    return overlay(small, resize_mask(mask, small.shape[:2]), colour)
+    return overlay(small, resize_mask(mask, small.shape[:2]), color)
 
 
 def pack(files: dict[str, bytes]) -> bytes:

@@ -24,7 +24,7 @@ PREDICTION = (230, 159, 0)
 FIRST_ONLY = (230, 159, 0)
 SECOND_ONLY = (86, 180, 233)
 BOTH = (240, 240, 240)
-OBJECT_COLOURS = (
+OBJECT_COLORS = (
     PREDICTION,
     (86, 180, 233),
     TRUTH,
@@ -34,7 +34,7 @@ OBJECT_COLOURS = (
     (204, 121, 167),
 )
 """The color of each of several objects, in their order; they come round again."""
-_VOTE_COLOURS = cv2.COLORMAP_VIRIDIS
+_VOTE_COLORS = cv2.COLORMAP_VIRIDIS
 _PANEL = 256
 _CAPTION = 22
 _GAP = 4
@@ -54,7 +54,7 @@ def to_rgb(image: np.ndarray) -> np.ndarray:
 def overlay(
     image: np.ndarray,
     mask: np.ndarray,
-    colour: tuple[int, int, int] = PREDICTION,
+    color: tuple[int, int, int] = PREDICTION,
     *,
     opacity: float = 0.25,
     thickness: int = 1,
@@ -62,9 +62,9 @@ def overlay(
     """Draw a mask as a translucent fill with a contour.
 
     Args:
-        image: Grey or RGB, 0 to 255, `(height, width[, channels])`.
+        image: Gray or RGB, 0 to 255, `(height, width[, channels])`.
         mask: Bool, `(height, width)`.
-        colour: RGB, 0 to 255.
+        color: RGB, 0 to 255.
         opacity: Of the fill, 0 to 1.
         thickness: Of the contour, in pixels.
 
@@ -72,14 +72,14 @@ def overlay(
         Uint8 RGB, `(height, width, 3)`.
     """
     canvas = to_rgb(image)
-    canvas[mask] = (canvas[mask] * (1 - opacity) + np.array(colour) * opacity).astype(np.uint8)
+    canvas[mask] = (canvas[mask] * (1 - opacity) + np.array(color) * opacity).astype(np.uint8)
     outlines, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
-    return cv2.drawContours(canvas, outlines, -1, colour, thickness, cv2.LINE_AA)
+    return cv2.drawContours(canvas, outlines, -1, color, thickness, cv2.LINE_AA)
 
 
-def object_colour(number: int) -> tuple[int, int, int]:
+def object_color(number: int) -> tuple[int, int, int]:
     """Return the color of an object, by its number from 0."""
-    return OBJECT_COLOURS[number % len(OBJECT_COLOURS)]
+    return OBJECT_COLORS[number % len(OBJECT_COLORS)]
 
 
 def overlay_objects(
@@ -88,7 +88,7 @@ def overlay_objects(
     """Draw the masks of several objects, each in its color, as `overlay` draws one.
 
     Args:
-        image: Grey or RGB, 0 to 255, `(height, width[, channels])`.
+        image: Gray or RGB, 0 to 255, `(height, width[, channels])`.
         masks: As `Objects.encode` gives them, `(height, width)`.
         objects: The objects.
         thickness: Of the contours, in pixels.
@@ -98,7 +98,7 @@ def overlay_objects(
     """
     canvas = to_rgb(image)
     for number, plane in enumerate(objects.planes(masks)):
-        canvas = overlay(canvas, plane, object_colour(number), thickness=thickness)
+        canvas = overlay(canvas, plane, object_color(number), thickness=thickness)
     return canvas
 
 
@@ -107,7 +107,7 @@ def with_legend(picture: np.ndarray, objects: Objects) -> np.ndarray:
     rows = []
     for number, name in enumerate(objects.names):
         row = np.full((_CAPTION, picture.shape[1], 3), 255, np.uint8)
-        row[_GAP:-_GAP, _GAP : _GAP + _SWATCH] = object_colour(number)
+        row[_GAP:-_GAP, _GAP : _GAP + _SWATCH] = object_color(number)
         origin = (2 * _GAP + _SWATCH, _CAPTION - 6)
         text = _fitting(name, picture.shape[1] - origin[0])
         rows.append(cv2.putText(row, text, origin, *_FONT[:2], (40, 40, 40), _FONT[2], cv2.LINE_AA))
@@ -124,7 +124,7 @@ def draw_comparison(
     """Draw image, true mask and any number of predicted masks side by side, with captions.
 
     Args:
-        image: Grey or RGB, 0 to 255, `(height, width[, channels])`.
+        image: Gray or RGB, 0 to 255, `(height, width[, channels])`.
         truth: Bool, `(height, width)`; of several objects as `Objects.encode` gives it.
         predictions: Caption to mask, likewise.
         objects: What the masks mark; several have a color each, and a legend below.
@@ -159,7 +159,7 @@ def write_overlays(
 
     Args:
         folder: Receives a dozen PNG files at most, named by rank, Dice and case.
-        images: Grey or RGB, 0 to 255, `(cases, height, width, channels)`.
+        images: Gray or RGB, 0 to 255, `(cases, height, width, channels)`.
         truths: Bool, `(cases, height, width)`; of several objects as `Objects.encode` gives them.
         predictions: Caption to masks, likewise.
         names: Names of the cases.
@@ -189,7 +189,7 @@ def contact_sheet(
     """Draw many image/mask pairs on one sheet, to see at a glance whether they belong together.
 
     Args:
-        images: Grey or RGB, 0 to 255, any sizes.
+        images: Gray or RGB, 0 to 255, any sizes.
         masks: Bool, of the sizes of their images; of several objects as `Objects.encode` gives
             them.
         captions: One for each pair.
@@ -206,7 +206,7 @@ def contact_sheet(
         raise ValueError("a contact sheet needs at least one pair")
     draw = partial(_enlarged_objects, objects=objects)
     if not objects.several:
-        draw = partial(_enlarged_overlay, colour=TRUTH)
+        draw = partial(_enlarged_overlay, color=TRUTH)
     panels = [
         _captioned(draw(image, mask), caption)
         for image, mask, caption in zip(images, masks, captions, strict=True)
@@ -217,10 +217,10 @@ def contact_sheet(
     return with_legend(sheet, objects) if objects.several else sheet
 
 
-def colour_scale(steps: int) -> np.ndarray:
+def color_scale(steps: int) -> np.ndarray:
     """Return a color scale from few to many, uint8 RGB, `(steps, 3)`."""
     ramp = np.linspace(0, 255, steps).round().astype(np.uint8)
-    return cv2.applyColorMap(ramp[:, None], _VOTE_COLOURS)[:, 0, ::-1]
+    return cv2.applyColorMap(ramp[:, None], _VOTE_COLORS)[:, 0, ::-1]
 
 
 def draw_votes(
@@ -229,13 +229,13 @@ def draw_votes(
     """Draw how many masks mark each pixel: dark blue for one, yellow for all, else the image.
 
     Args:
-        image: Grey or RGB, 0 to 255, `(height, width[, channels])`.
+        image: Gray or RGB, 0 to 255, `(height, width[, channels])`.
         votes: Unsigned integers, `(height, width)`, 0 to `voters`.
         voters: How many masks there are.
         opacity: Of the colors, 0 to 1.
     """
-    colours = np.vstack([np.zeros((1, 3), np.uint8), colour_scale(max(voters, 1))])
-    return _blend(to_rgb(image), colours[votes], votes > 0, opacity=opacity)
+    colors = np.vstack([np.zeros((1, 3), np.uint8), color_scale(max(voters, 1))])
+    return _blend(to_rgb(image), colors[votes], votes > 0, opacity=opacity)
 
 
 def draw_difference(
@@ -244,7 +244,7 @@ def draw_difference(
     """Draw two masks so that their difference shows: white where they agree, else in color.
 
     Args:
-        image: Grey or RGB, 0 to 255, `(height, width[, channels])`.
+        image: Gray or RGB, 0 to 255, `(height, width[, channels])`.
         first, second: Bool, `(height, width)`.
         opacity: Of the fill, 0 to 1.
 
@@ -268,7 +268,7 @@ def shrunk(picture: np.ndarray, longest: int) -> np.ndarray:
 
 
 def png(picture: np.ndarray) -> bytes:
-    """Encode RGB, grey or bool pixels as PNG without any metadata; bool becomes 0 and 255."""
+    """Encode RGB, gray or bool pixels as PNG without any metadata; bool becomes 0 and 255."""
     if picture.dtype == bool:
         picture = picture.astype(np.uint8) * 255
     pixels = picture[..., ::-1] if picture.ndim == 3 else picture
@@ -277,7 +277,7 @@ def png(picture: np.ndarray) -> bytes:
 
 
 def write_png(path: Path, picture: np.ndarray, *, mark: bytes = b"") -> None:
-    """Write an RGB, grey or bool picture as PNG, atomically; bool becomes 0 and 255.
+    """Write an RGB, gray or bool picture as PNG, atomically; bool becomes 0 and 255.
 
     Args:
         path: The file.
@@ -296,9 +296,9 @@ def _chunk(content: bytes) -> bytes:
     return length + content + struct.pack(">I", zlib.crc32(content))
 
 
-def _enlarged_overlay(image: np.ndarray, mask: np.ndarray, colour) -> np.ndarray:
+def _enlarged_overlay(image: np.ndarray, mask: np.ndarray, color) -> np.ndarray:
     large_mask = _enlarge(mask.astype(np.uint8)) > 0
-    return overlay(_enlarge(to_rgb(image)), large_mask, colour, thickness=2)
+    return overlay(_enlarge(to_rgb(image)), large_mask, color, thickness=2)
 
 
 def _enlarged_objects(image: np.ndarray, masks: np.ndarray, *, objects: Objects) -> np.ndarray:
@@ -335,7 +335,7 @@ def _fitting(caption: str, width: int) -> str:
     return text
 
 
-def _blend(canvas: np.ndarray, colours: np.ndarray, where: np.ndarray, *, opacity: float):
-    blended, tint = canvas.copy(), np.broadcast_to(colours, canvas.shape)[where]
+def _blend(canvas: np.ndarray, colors: np.ndarray, where: np.ndarray, *, opacity: float):
+    blended, tint = canvas.copy(), np.broadcast_to(colors, canvas.shape)[where]
     blended[where] = (canvas[where] * (1 - opacity) + tint * opacity).astype(np.uint8)
     return blended

@@ -78,7 +78,7 @@ def dtype_policy(name: str) -> Iterator[None]:
 
 
 def _standardize(image):
-    """Scale each image to zero mean and unit variance; epsilon is in squared grey levels."""
+    """Scale each image to zero mean and unit variance; epsilon is in squared gray levels."""
     # Keras forgets the axes of a layer normalization when it loads HDF5; one group is the same.
     return layers.GroupNormalization(
         groups=1, center=False, scale=False, epsilon=1.0, name="standardize", dtype="float32"

@@ -41,13 +41,13 @@ class BackgroundProcess:
         additions: Environment variables to set, in addition to the present ones.
 
     Attributes:
-        cancelled: Whether `cancel` ended it.
+        canceled: Whether `cancel` ended it.
     """
 
     def __init__(
         self, command: Sequence[str], log: Path, additions: Mapping[str, str] | None = None
     ):
-        self.cancelled = False
+        self.canceled = False
         with open(log, "w", encoding="utf-8") as file:
             self._process = subprocess.Popen(
                 command,
@@ -66,7 +66,7 @@ class BackgroundProcess:
         """End the process, if it has not ended, and wait for that."""
         if self.has_ended:
             return
-        self.cancelled = True
+        self.canceled = True
         self._process.terminate()
         try:
             self._process.wait(_PATIENCE)

@@ -54,7 +54,7 @@ def UNet(
     trainable: str = "all",
     name: str = "unet",
 ) -> keras.Model:
-    """Build a U-Net that maps raw grey levels to probabilities.
+    """Build a U-Net that maps raw gray levels to probabilities.
 
     Reference: Ronneberger, Fischer, Brox, "U-Net: Convolutional Networks for Biomedical Image
     Segmentation", MICCAI 2015 (arXiv 1505.04597), with zero padding, so that the output has the
@@ -63,7 +63,7 @@ def UNet(
 
     Args:
         input_shape: Height, width and channels. Height and width are multiples of `2**depth`, or
-            `None` for any such size. 1 or 3 channels of raw grey levels, 0 to 255, any float
+            `None` for any such size. 1 or 3 channels of raw gray levels, 0 to 255, any float
             dtype or uint8; each image is standardized to zero mean and unit variance inside.
         base_filters: Filters of the first level; each deeper level has twice as many.
         depth: Number of poolings. The network has `2 * depth + 1` blocks.

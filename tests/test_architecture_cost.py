@@ -12,10 +12,10 @@ from kerasunet.architecture import NetworkCosts
 from kerasunet.strategies import NetworkLayout, parse
 
 SIZE, BATCH = 16, 2
-GREY = {"base_filters": 4, "depth": 2, "normalization": "batch", "channels": 1, "classes": 1}
-COLOUR = {"base_filters": 3, "depth": 1, "normalization": None, "channels": 3, "classes": 2}
-GREY_STRATEGIES = ("all", "contracting", "expanding", "shallow:1", "deep:1", "dec2_up", "norm")
-COLOUR_STRATEGIES = ("all", "expanding", "bias", "all-enc1")
+GRAY = {"base_filters": 4, "depth": 2, "normalization": "batch", "channels": 1, "classes": 1}
+COLOR = {"base_filters": 3, "depth": 1, "normalization": None, "channels": 3, "classes": 2}
+GRAY_STRATEGIES = ("all", "contracting", "expanding", "shallow:1", "deep:1", "dec2_up", "norm")
+COLOR_STRATEGIES = ("all", "expanding", "bias", "all-enc1")
 
 
 def _network(shape, image_size=SIZE) -> NetworkCosts:
@@ -36,7 +36,7 @@ def _model(shape):
     )
 
 
-@pytest.mark.parametrize("shape", [GREY, COLOUR])
+@pytest.mark.parametrize("shape", [GRAY, COLOR])
 def test_parameters_are_those_of_the_model(shape):
     from kerasunet import describe, set_trainable
 
@@ -50,7 +50,7 @@ def test_parameters_are_those_of_the_model(shape):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("shape", "text"),
-    [*((GREY, text) for text in GREY_STRATEGIES), *((COLOUR, t) for t in COLOUR_STRATEGIES)],
+    [*((GRAY, text) for text in GRAY_STRATEGIES), *((COLOR, t) for t in COLOR_STRATEGIES)],
 )
 def test_multiply_adds_are_those_of_the_training_graph(shape, text):
     """Counts the convolutions of the graph that TensorFlow's automatic differentiation makes."""
@@ -60,9 +60,9 @@ def test_multiply_adds_are_those_of_the_training_graph(shape, text):
 
 
 def test_the_forward_pass_is_that_of_a_graph_without_gradients():
-    network = _network(GREY)
+    network = _network(GRAY)
     cost = network.step_cost(network.layout.weights, BATCH)
-    assert cost.forward == _counted(_training_graph(GREY, "none"))
+    assert cost.forward == _counted(_training_graph(GRAY, "none"))
 
 
 def _training_graph(shape, text):

@@ -128,7 +128,7 @@ def segmenter(request, tiny_model_file):
         (np.full((32, 32), np.nan), "holds NaN or infinite values; replace them with numbers"),
         (np.zeros((32, 32, 4)), r"must have the shape \(height, width\) or .*, not \(32, 32, 4\)"),
         (np.zeros((0, 32)), r"not \(0, 32\)"),
-        (np.full((32, 32), "x"), "must hold numbers, grey levels 0 to 255, not <U1"),
+        (np.full((32, 32), "x"), "must hold numbers, gray levels 0 to 255, not <U1"),
     ],
 )
 def test_arrays_that_are_no_images_are_refused(segmenter, array, message):

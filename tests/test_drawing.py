@@ -23,8 +23,8 @@ def square(shape=(60, 80)):
     return mask
 
 
-def has_colour(picture, colour):
-    return (picture == colour).all(axis=-1)
+def has_color(picture, color):
+    return (picture == color).all(axis=-1)
 
 
 @pytest.mark.parametrize("shape", [(5, 7), (5, 7, 1), (5, 7, 3)])
@@ -36,7 +36,7 @@ def test_to_rgb_rounds_and_clips(shape):
 
 def test_overlay_tints_inside_outlines_the_edge_and_leaves_the_outside():
     image = np.full((60, 80), 100, np.uint8)
-    picture = overlay(image, square(), colour=(200, 0, 100), opacity=0.5)
+    picture = overlay(image, square(), color=(200, 0, 100), opacity=0.5)
     assert picture.shape == (60, 80, 3) and picture.dtype == np.uint8
     assert picture[30, 45].tolist() == [150, 50, 100]
     assert np.abs(picture[20, 45] - np.array([200, 0, 100])).max() < 20
@@ -52,7 +52,7 @@ def test_overlay_of_an_empty_mask_is_the_image():
 def test_overlay_outlines_holes():
     mask = square()
     mask[26:34, 40:50] = False
-    outline = overlay(np.zeros((60, 80)), mask, colour=TRUTH, opacity=0.0).any(axis=-1)
+    outline = overlay(np.zeros((60, 80)), mask, color=TRUTH, opacity=0.0).any(axis=-1)
     assert outline[25, 45] and outline[20, 45]
     assert not outline[30, 45] and not outline[22, 45]
 
@@ -65,9 +65,9 @@ def test_comparison_has_a_panel_for_image_truth_and_each_prediction():
         picture = draw_comparison(image, square(), predictions)
         sizes.append(picture.shape)
         panels = np.array_split(picture, count + 2, axis=1)
-        assert not has_colour(panels[0], TRUTH).any()
-        assert has_colour(panels[1], TRUTH).any()
-        assert all(has_colour(panel, PREDICTION).any() for panel in panels[2:])
+        assert not has_color(panels[0], TRUTH).any()
+        assert has_color(panels[1], TRUTH).any()
+        assert all(has_color(panel, PREDICTION).any() for panel in panels[2:])
     assert len({height for height, _, _ in sizes}) == 1
     assert sizes[2][1] - sizes[1][1] == sizes[1][1] - sizes[0][1] == sizes[0][1] // 2
 
@@ -75,7 +75,7 @@ def test_comparison_has_a_panel_for_image_truth_and_each_prediction():
 def test_panels_keep_proportions():
     image = np.full((100, 50), 200, np.uint8)
     panel = np.array_split(draw_comparison(image, np.zeros((100, 50), bool), {}), 2, axis=1)[0]
-    rows, columns = np.nonzero(has_colour(panel[22:], (200, 200, 200)))
+    rows, columns = np.nonzero(has_color(panel[22:], (200, 200, 200)))
     assert np.ptp(rows) + 1 == 256 and np.ptp(columns) + 1 == 128
 
 
@@ -89,7 +89,7 @@ def test_contact_sheet_is_a_grid(count, columns, grid):
     rows = np.array_split(sheet, grid[0], axis=0)
     cells = [cell for row in rows for cell in np.array_split(row, grid[1], axis=1)]
     assert len({cell.shape for cell in cells}) == 1
-    assert [has_colour(cell, TRUTH).any() for cell in cells] == [
+    assert [has_color(cell, TRUTH).any() for cell in cells] == [
         index < count for index in range(len(cells))
     ]
 
@@ -120,12 +120,12 @@ def test_end_of_a_long_caption_is_what_is_kept():
     assert not np.array_equal(drawn("b" * 90 + "_0017"), drawn("b" * 90 + "_0018"))
 
 
-@pytest.mark.parametrize("kind", ["rgb", "grey", "bool"])
+@pytest.mark.parametrize("kind", ["rgb", "gray", "bool"])
 def test_png_comes_back_as_written(tmp_path, kind):
     rng = np.random.default_rng(0)
     pictures = {
         "rgb": rng.integers(0, 256, (20, 30, 3)).astype(np.uint8),
-        "grey": rng.integers(0, 256, (20, 30)).astype(np.uint8),
+        "gray": rng.integers(0, 256, (20, 30)).astype(np.uint8),
         "bool": rng.random((20, 30)) < 0.5,
     }
     path = tmp_path / "new folder" / "x.png"

@@ -48,7 +48,7 @@ def test_dice_is_per_image_then_averaged_not_over_the_batch():
     np.testing.assert_allclose(dice(truth, chance), [1, 0])
 
 
-def test_gradient_points_towards_the_mask():
+def test_gradient_points_toward_the_mask():
     truth = np.zeros((1, 4, 4, 1), "float32")
     truth[0, 0, 0] = 1
     chance = np.full(truth.shape, 0.5, "float32")

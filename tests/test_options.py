@@ -120,12 +120,12 @@ def test_the_command_line_refuses_in_the_same_ranges(words, message):
 
 
 def test_settings_hold_a_parsed_strategy_and_write_its_text():
-    spelt = FinetuneSettings(layers=" Shallow:3 & NORM")
-    assert spelt == FinetuneSettings(layers=parse("shallow:3&norm"))
-    assert hash(spelt) == hash(FinetuneSettings(layers="shallow:3&norm"))
-    assert spelt.strategy == parse("shallow:3&norm")
-    assert to_json(spelt)["layers"] == "shallow:3&norm"
-    assert finetune_settings(to_json(spelt)) == spelt
+    spelled = FinetuneSettings(layers=" Shallow:3 & NORM")
+    assert spelled == FinetuneSettings(layers=parse("shallow:3&norm"))
+    assert hash(spelled) == hash(FinetuneSettings(layers="shallow:3&norm"))
+    assert spelled.strategy == parse("shallow:3&norm")
+    assert to_json(spelled)["layers"] == "shallow:3&norm"
+    assert finetune_settings(to_json(spelled)) == spelled
 
 
 def test_settings_refuse_what_is_no_strategy():

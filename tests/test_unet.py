@@ -65,7 +65,7 @@ def test_only_built_in_layers_named_after_their_block():
         assert layer.name.startswith(blocks) or layer.name in others
 
 
-def test_every_grey_level_format_gives_the_same_answer():
+def test_every_gray_level_format_gives_the_same_answer():
     model = UNet(depth=1, base_filters=4)
     levels = np.random.default_rng(1).integers(0, 256, (1, 16, 16, 1))
     expected = model.predict_on_batch(levels.astype(np.float32))

@@ -322,7 +322,7 @@ def _models(config: dict[str, Any]) -> list[str]:
 
 def _files(place: Path) -> list[str]:
     """Temporary files; what the cache of the engines holds is meant to stay."""
-    walked = os.walk(place / "temporary")  # It takes no offence at folders that vanish meanwhile.
+    walked = os.walk(place / "temporary")  # It takes no offense at folders that vanish meanwhile.
     return [
         os.path.relpath(os.path.join(at, name), place) for at, _, names in walked for name in names
     ]

@@ -31,7 +31,7 @@ class AdaptProgress:
     """How far an adaptation has come.
 
     Attributes:
-        state: `"running"`, `"finished"`, `"failed"` or `"cancelled"`.
+        state: `"running"`, `"finished"`, `"failed"` or `"canceled"`.
         phase: What it is doing, in a few words.
         notes: What it has found.
         step: Training steps done.
@@ -77,8 +77,8 @@ class BackgroundAdaptation:
         ended, status = self._process.has_ended, self.directory / _STATUS
         written = read_json(status) if status.is_file() else {}
         state, message = "running", ""
-        if self._process.cancelled:
-            state = "cancelled"
+        if self._process.canceled:
+            state = "canceled"
         elif ended:
             is_done = (self.directory / RESULT / "answer.json").is_file()
             state = "finished" if is_done else "failed"

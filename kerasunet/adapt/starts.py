@@ -212,10 +212,10 @@ def _fine_tuned_for(modality: str) -> tuple[str, ...]:
 
 
 def _tunable() -> dict[str, ModelCard]:
-    """Return the cards of registered networks of grey images; averages of several are none."""
+    """Return the cards of registered networks of gray images; averages of several are none."""
     cards = {name: models.card(name) for name in models.list()}
-    grey = {name: one for name, one in cards.items() if one.architecture.channels == 1}
-    return {name: one for name, one in grey.items() if one.parameters < 2 * _of_one_network(one)}
+    gray = {name: one for name, one in cards.items() if one.architecture.channels == 1}
+    return {name: one for name, one in gray.items() if one.parameters < 2 * _of_one_network(one)}
 
 
 def _of_one_network(card: ModelCard) -> int:

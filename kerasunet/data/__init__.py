@@ -23,7 +23,7 @@ if TYPE_CHECKING:
         DecodedCases as DecodedCases,
         decode as decode,
         foreground_shares as foreground_shares,
-        grey_levels as grey_levels,
+        gray_levels as gray_levels,
         resize_image as resize_image,
         resize_mask as resize_mask,
     )

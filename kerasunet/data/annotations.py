@@ -57,7 +57,7 @@ def polygon_mask(points: Points, shape: tuple[int, int]) -> np.ndarray:
     for ends in zip(corners, np.roll(corners, -1, axis=0), strict=True):
         # Always from the top, so that both polygons at an edge round its crossings alike.
         (x0, y0), (x1, y1) = sorted(ends, key=lambda end: end[1])
-        rows = np.arange(_first_centre(y0, shape[0]), _first_centre(y1, shape[0]))
+        rows = np.arange(_first_center(y0, shape[0]), _first_center(y1, shape[0]))
         if len(rows):
             columns = x0 + (rows + 0.5 - y0) * ((x1 - x0) / (y1 - y0))
             crossings[rows, np.clip(np.ceil(columns - 0.5), 0, shape[1]).astype(int)] += 1
@@ -109,15 +109,15 @@ def check_points(points: Points) -> np.ndarray:
     return found
 
 
-def _first_centre(y: float, height: int) -> int:
+def _first_center(y: float, height: int) -> int:
     """Return the first row whose center is at `y` or below."""
     return min(max(math.ceil(y - 0.5), 0), height)
 
 
-def circle_mask(centre: Sequence[float], radius: float, shape: tuple[int, int]) -> np.ndarray:
+def circle_mask(center: Sequence[float], radius: float, shape: tuple[int, int]) -> np.ndarray:
     """Fill a circle; bool, `(height, width)`."""
-    x = np.arange(shape[1]) + 0.5 - centre[0]
-    y = np.arange(shape[0]) + 0.5 - centre[1]
+    x = np.arange(shape[1]) + 0.5 - center[0]
+    y = np.arange(shape[0]) + 0.5 - center[1]
     return x[None, :] ** 2 + y[:, None] ** 2 <= radius**2
 
 

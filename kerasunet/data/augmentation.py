@@ -43,7 +43,7 @@ def augment(
     warped_mask = cv2.remap(
         mask.view(np.uint8), columns, rows, cv2.INTER_NEAREST, borderMode=border
     )
-    changed = _change_grey_levels(warped.reshape(image.shape), settings, rng)
+    changed = _change_gray_levels(warped.reshape(image.shape), settings, rng)
     image, shown = change_appearance(changed, warped_mask > 0, settings, rng)
     if mask.dtype == bool:
         return image, shown
@@ -75,7 +75,7 @@ def with_flip(network: Network) -> Network:
 def _sampling_grid(shape, settings: Augmentation, rng):
     """Return where each pixel comes from: float32 columns and rows, each (height, width)."""
     height, width = shape
-    x, y = _centred_coordinates(height, width)
+    x, y = _centered_coordinates(height, width)
     angle = np.deg2rad(rng.uniform(-settings.rotation, settings.rotation))
     zoom = _log_uniform(settings.scale, rng)
     flip = -1.0 if rng.random() < settings.flip else 1.0
@@ -93,7 +93,7 @@ def _sampling_grid(shape, settings: Augmentation, rng):
 
 
 @lru_cache(maxsize=8)
-def _centred_coordinates(height: int, width: int):
+def _centered_coordinates(height: int, width: int):
     x = np.arange(width, dtype=np.float32) - np.float32((width - 1) / 2)
     y = np.arange(height, dtype=np.float32) - np.float32((height - 1) / 2)
     return x[None, :], y[:, None]
@@ -104,7 +104,7 @@ def _log_uniform(largest: float, rng) -> float:
     return float(np.exp(rng.uniform(-1, 1) * np.log1p(largest)))
 
 
-def _change_grey_levels(image: np.ndarray, settings: Augmentation, rng) -> np.ndarray:
+def _change_gray_levels(image: np.ndarray, settings: Augmentation, rng) -> np.ndarray:
     """Change gamma and contrast and add noise, float32; the noise is the same in all channels."""
     image = _change_gamma_and_contrast(image, settings, rng)
     if settings.speckle:

@@ -32,7 +32,7 @@ class Augmentation:
     )
     contrast: float = option(
         0.2,
-        "largest relative change of contrast about mid-grey, and largest change of brightness, to "
+        "largest relative change of contrast about mid-gray, and largest change of brightness, to "
         "either side, as a share of 127.5",
         minimum=0,
         maximum=1,
@@ -93,7 +93,7 @@ class Augmentation:
         implied=0.0,
     )
     inversion: float = option(
-        0.0, "probability of inverted grey levels", minimum=0, maximum=1, implied=0.0
+        0.0, "probability of inverted gray levels", minimum=0, maximum=1, implied=0.0
     )
 
     def __post_init__(self):
@@ -134,7 +134,7 @@ XRAY_AUGMENTATION = Augmentation(
     marks=0.3,
     inversion=0.15,
 )
-"""Portable views, other exposures, inverted grey levels, an opaque lung."""
+"""Portable views, other exposures, inverted gray levels, an opaque lung."""
 PRESETS = {
     "full": Augmentation(),
     "light": LIGHT_AUGMENTATION,

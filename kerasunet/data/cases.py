@@ -30,7 +30,7 @@ class Sample(NamedTuple):
     """One decoded case.
 
     Attributes:
-        image: Float32, `(height, width)` or `(height, width, 3)`, grey levels 0 to 255.
+        image: Float32, `(height, width)` or `(height, width, 3)`, gray levels 0 to 255.
         mask: Bool, `(height, width)`; of several objects uint8, as `Objects.encode` gives it.
         spacing: Millimeters per pixel, (row, column), or `None` where unknown.
     """

@@ -31,20 +31,20 @@ class DecodedCases:
     """Cases at one size, row i of each array belonging to case i.
 
     Arrays that come from the cache are mapped from its files and are read-only. Images of another
-    dtype than uint8 are scaled one by one, as `grey_levels` does; of masks of another dtype than
+    dtype than uint8 are scaled one by one, as `gray_levels` does; of masks of another dtype than
     bool, the one value beside 0 is the object.
 
     Attributes:
         keys: The keys, in order.
         groups: The groups, in order.
-        images: Uint8, `(cases, height, width, channels)`, grey levels 0 to 255.
+        images: Uint8, `(cases, height, width, channels)`, gray levels 0 to 255.
         masks: Bool, `(cases, height, width)`; of several objects uint8, as `Objects.encode` gives
             them.
         spacings: Millimeters per pixel after resizing, (row, column), `None` where unknown.
         objects: What the masks mark.
 
     Raises:
-        ValueError: The arrays have other shapes, or values that are no grey levels or no masks.
+        ValueError: The arrays have other shapes, or values that are no gray levels or no masks.
     """
 
     keys: tuple[str, ...]
@@ -61,7 +61,7 @@ class DecodedCases:
                 f"height, width), not {self.images.shape} and {self.masks.shape}"
             )
         if self.images.dtype != np.uint8:
-            levels = [np.rint(grey_levels(image)).astype(np.uint8) for image in self.images]
+            levels = [np.rint(gray_levels(image)).astype(np.uint8) for image in self.images]
             object.__setattr__(self, "images", np.reshape(levels, self.images.shape))
         if self.objects.several:
             self.objects.check(self.masks)
@@ -100,7 +100,7 @@ def decode(cases: Sequence[Case], size: tuple[int, int], channels: int = 1) -> D
     Args:
         cases: What to read.
         size: Height and width in pixels.
-        channels: 1 turns color into luminance; 3 repeats grey.
+        channels: 1 turns color into luminance; 3 repeats gray.
 
     Returns:
         The decoded cases, in the given order.
@@ -156,10 +156,10 @@ def foreground_shares(cases: Sequence[Case]) -> dict[str, float]:
     return dict(zip((case.key for case in cases), shares.tolist(), strict=True))
 
 
-def grey_levels(pixels: np.ndarray) -> np.ndarray:
-    """Scale an image in memory to grey levels by its dtype and its range.
+def gray_levels(pixels: np.ndarray) -> np.ndarray:
+    """Scale an image in memory to gray levels by its dtype and its range.
 
-    Numbers within 0 to 255 are grey levels already. But floats of 0 to 1 are shares of white, as
+    Numbers within 0 to 255 are gray levels already. But floats of 0 to 1 are shares of white, as
     scikit-image and most networks have them. All others, such as 16 bits, Hounsfield units and
     standardized values, are stretched from their 0.1th to their 99.9th percentile, as in a file.
 
@@ -173,7 +173,7 @@ def grey_levels(pixels: np.ndarray) -> np.ndarray:
         ValueError: It holds other things than numbers, or NaN or infinite values.
     """
     if pixels.dtype.kind not in "buif":
-        raise ValueError(f"an image must hold numbers, grey levels 0 to 255, not {pixels.dtype}")
+        raise ValueError(f"an image must hold numbers, gray levels 0 to 255, not {pixels.dtype}")
     if pixels.dtype.kind == "f" and not np.isfinite(pixels.astype(np.float32)).all():
         raise ValueError("an image holds NaN or infinite values; replace them with numbers")
     if pixels.dtype in (np.uint8, bool) or not pixels.size:
@@ -184,7 +184,7 @@ def grey_levels(pixels: np.ndarray) -> np.ndarray:
     is_float = pixels.dtype.kind == "f"
     if is_float and high <= 1:
         return pixels.astype(np.float32) * np.float32(255)
-    # What barely exceeds 1 was interpolated; nobody has grey levels of 0 to 2.
+    # What barely exceeds 1 was interpolated; nobody has gray levels of 0 to 2.
     return readers.to_levels(pixels) if is_float and high <= 2 else pixels.astype(np.float32)
 
 
@@ -209,7 +209,7 @@ def resize_image(image: np.ndarray, size: tuple[int, int], channels: int = 1) ->
     """
     image = image.astype(np.float32, copy=False)
     if channels == 1:
-        image = to_grey(image)
+        image = to_gray(image)
     resized = np.clip(np.rint(_stretch(image, size, cv2.INTER_LINEAR)), 0, 255)
     resized = resized.astype(np.uint8).reshape(*size, -1)
     return np.repeat(resized, 3, axis=2) if resized.shape[2] < channels else resized
@@ -245,8 +245,8 @@ def resized_spacing(
     return spacing[0] * old[0] / new[0], spacing[1] * old[1] / new[1]
 
 
-def to_grey(image: np.ndarray) -> np.ndarray:
-    """Turn an RGB image, float32 `(height, width, 3)`, into luminance; grey passes through."""
+def to_gray(image: np.ndarray) -> np.ndarray:
+    """Turn an RGB image, float32 `(height, width, 3)`, into luminance; gray passes through."""
     return image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
 
 

@@ -303,7 +303,7 @@ def _coarse_details(small: np.ndarray) -> np.ndarray:
     details = _without_smooth(resize_image(small, (_COARSE, _COARSE))[..., 0], _COARSE_SMOOTH)
     details -= details.mean()
     norm = float(np.linalg.norm(details))
-    # A standard deviation below half a grey level is rounding, not a picture.
+    # A standard deviation below half a gray level is rounding, not a picture.
     return (details / norm if norm > 0.5 * _COARSE else np.zeros_like(details)).ravel()
 
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from kerasunet.data.cache import PutRow, cached_rows
 from kerasunet.data.cases import Case, Sample, SimulatedCase
-from kerasunet.data.decoding import load_each, resize_image, to_grey
+from kerasunet.data.decoding import load_each, resize_image, to_gray
 from kerasunet.data.modality import Modality
 
 _SIDE, _SMOOTH = 16, 1.5
@@ -32,7 +32,7 @@ _NUMBERS_ROW = (1, 1, _NUMBERS * np.dtype(np.float64).itemsize)
 _GUESSED_SIDE = 256
 _GRAIN, _GRAIN_OF_SYMMETRIC = 0.02, 0.03
 _COLOR, _COLORED = 16, 0.2
-"""Grey levels between channels that make a color, and the share of an image that has one."""
+"""Gray levels between channels that make a color, and the share of an image that has one."""
 
 
 def fingerprint(image: np.ndarray) -> str:
@@ -92,7 +92,7 @@ def image_identities(cases: Sequence[Case]) -> dict[str, str]:
         cases: What to read.
 
     Returns:
-        By key, 80 hexadecimal digits: 16 of a digest of the grey levels, rounded to whole ones, at
+        By key, 80 hexadecimal digits: 16 of a digest of the gray levels, rounded to whole ones, at
         the size of the file, and 64 of the fingerprint. Of a simulated case, which may have any
         size, only 16 digits, of its key.
 
@@ -140,8 +140,8 @@ def known_images(identities: Sequence[str], known: Iterable[str]) -> np.ndarray:
 
 
 def _digest(image: np.ndarray) -> np.ndarray:
-    grey = np.clip(np.rint(to_grey(image)), 0, 255).astype(np.uint8)
-    made = hashlib.sha256(repr(grey.shape).encode() + grey.tobytes()).digest()
+    gray = np.clip(np.rint(to_gray(image)), 0, 255).astype(np.uint8)
+    made = hashlib.sha256(repr(gray.shape).encode() + gray.tobytes()).digest()
     return np.frombuffer(made[:_DIGEST_BYTES], np.uint8)
 
 
@@ -166,13 +166,13 @@ def guess_modality(image: np.ndarray) -> Modality:
     answer, so let the person who gives the image confirm it.
 
     Args:
-        image: Grey levels 0 to 255, `(height, width)` or RGB `(height, width, 3)`.
+        image: Gray levels 0 to 255, `(height, width)` or RGB `(height, width, 3)`.
 
     Returns:
         `"ultrasound"` or `"xray"`.
     """
-    grey = to_grey(image.astype(np.float32, copy=False))
-    small = cv2.resize(grey, (_GUESSED_SIDE, _GUESSED_SIDE), interpolation=cv2.INTER_AREA)
+    gray = to_gray(image.astype(np.float32, copy=False))
+    small = cv2.resize(gray, (_GUESSED_SIDE, _GUESSED_SIDE), interpolation=cv2.INTER_AREA)
     contrast = float(small.std())
     if contrast == 0:
         return "ultrasound"
@@ -185,7 +185,7 @@ def guess_of_all(images: Iterable[np.ndarray]) -> Modality | None:
     """Guess what kind of images a data set holds from some of them.
 
     Args:
-        images: Grey levels 0 to 255, `(height, width)` or RGB `(height, width, 3)`.
+        images: Gray levels 0 to 255, `(height, width)` or RGB `(height, width, 3)`.
 
     Returns:
         What most of them look like: `"photograph"` if they have colors, otherwise as
@@ -235,8 +235,8 @@ def image_statistics(cases: Sequence[Case]) -> ImageStatistics:
     def measure(indices: Sequence[int], put: PutRow) -> None:
         def keep(index: int, sample: Sample) -> None:
             height, width = sample.image.shape[:2]
-            grey = resize_image(sample.image, (_MEASURED_SIDE, _MEASURED_SIDE))
-            row = np.array([grey.mean(), grey.std(), width / height])
+            gray = resize_image(sample.image, (_MEASURED_SIDE, _MEASURED_SIDE))
+            row = np.array([gray.mean(), gray.std(), width / height])
             put(
                 index,
                 row.view(np.uint8).reshape(_NUMBERS_ROW),

@@ -56,7 +56,7 @@ def load(
         objects: What counts as an object, text for each: labels, categories or classes
             (`"cyst,mass"`), or a name with values or colors (`"lungs=150,200"`,
             `"tumor=#ff0000"`); empty where the data mark one object.
-        mask_threshold: Grey level above which a pixel of a mask file is object, of masks that were
+        mask_threshold: Gray level above which a pixel of a mask file is object, of masks that were
             smoothed or saved as JPEG; `None`: masks are binary.
         overlapping: Whether a pixel may belong to several objects.
 

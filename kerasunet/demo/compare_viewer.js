@@ -172,12 +172,12 @@ function paint(panel, mask, votes, voters, rimOfTruth) {
   const data = panel.picture.data;
   data.set(scene.image);
   if (panel.name === "truth") fill(data, scene.truth, TRUTH, settings.opacity);
-  else if (panel.name === "votes") tint(data, votes, scene.colours.votes[voters], Math.max(settings.opacity, 0.5));
+  else if (panel.name === "votes") tint(data, votes, scene.colors.votes[voters], Math.max(settings.opacity, 0.5));
   else if (panel.name === "consensus") {
     const consensus = votes.map((count) => (count > Math.floor(voters / 2) ? 1 : 0));
     outline(data, consensus);
   } else if (settings.view === "Probability" && panel.levels) {
-    tint(data, panel.levels, scene.colours.levels, Math.max(settings.opacity, 0.5));
+    tint(data, panel.levels, scene.colors.levels, Math.max(settings.opacity, 0.5));
     over(data, rim(mask, thickness()), MASK);
   } else if (panel.levels) outline(data, mask);
   if (rimOfTruth && panel.name !== "image") over(data, rimOfTruth, TRUTH);
@@ -189,20 +189,20 @@ function outline(data, mask) {
   over(data, rim(mask, thickness()), MASK);
 }
 
-function fill(data, mask, colour, opacity) {
-  for (let i = 0; i < mask.length; i++) if (mask[i]) blend(data, 4 * i, colour, opacity);
+function fill(data, mask, color, opacity) {
+  for (let i = 0; i < mask.length; i++) if (mask[i]) blend(data, 4 * i, color, opacity);
 }
 
-function tint(data, values, colours, opacity) {
-  for (let i = 0; i < values.length; i++) if (values[i]) blend(data, 4 * i, colours[values[i]], opacity);
+function tint(data, values, colors, opacity) {
+  for (let i = 0; i < values.length; i++) if (values[i]) blend(data, 4 * i, colors[values[i]], opacity);
 }
 
-function over(data, indices, colour) {
-  for (const i of indices) blend(data, 4 * i, colour, 1);
+function over(data, indices, color) {
+  for (const i of indices) blend(data, 4 * i, color, 1);
 }
 
-function blend(data, at, colour, opacity) {
-  for (let c = 0; c < 3; c++) data[at + c] += (colour[c] - data[at + c]) * opacity;
+function blend(data, at, color, opacity) {
+  for (let c = 0; c < 3; c++) data[at + c] += (color[c] - data[at + c]) * opacity;
 }
 
 // ---- captions and legend
@@ -215,12 +215,12 @@ function showScores() {
 }
 
 function showLegend(voters) {
-  const bar = (colours) => `<i class="bar" style="background:linear-gradient(90deg,${colours.map((c) => `rgb(${c})`).join()})"></i>`;
-  const key = (colour, words) => `<span><i style="background:rgb(${colour})"></i>${words}</span>`;
+  const bar = (colors) => `<i class="bar" style="background:linear-gradient(90deg,${colors.map((c) => `rgb(${c})`).join()})"></i>`;
+  const key = (color, words) => `<span><i style="background:rgb(${color})"></i>${words}</span>`;
   const parts = [key(MASK, "model")];
   if (scene.truth) parts.push(key(TRUTH, "true mask"));
-  if (voters > 1) parts.push(`<span>1 ${bar(scene.colours.votes[voters].slice(1))} ${voters} strategies agree</span>`);
-  if (settings.view === "Probability") parts.push(`<span>0 ${bar(scene.colours.levels)} 1 probability</span>`);
+  if (voters > 1) parts.push(`<span>1 ${bar(scene.colors.votes[voters].slice(1))} ${voters} strategies agree</span>`);
+  if (settings.view === "Probability") parts.push(`<span>0 ${bar(scene.colors.levels)} 1 probability</span>`);
   legend.innerHTML = parts.join("");
 }
 

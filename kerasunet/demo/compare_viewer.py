@@ -26,9 +26,9 @@ from kerasunet.drawing import (
     BOTH,
     FIRST_ONLY,
     SECOND_ONLY,
-    colour_scale,
+    color_scale,
     draw_difference,
-    object_colour,
+    object_color,
     overlay,
     png,
     shrunk,
@@ -93,7 +93,7 @@ def scene(
             "image": data_url(image),
             "truth": None if truth is None else data_url(_shrunk_mask(truth, image.shape[:2])),
             "panels": [_panel(answer) for answer in answers],
-            "colours": _colours(sum(answer.candidate.votes for answer in answers) or len(answers)),
+            "colors": _colors(sum(answer.candidate.votes for answer in answers) or len(answers)),
         }
     )
 
@@ -153,10 +153,10 @@ def _short(count: int) -> str:
     return f"{count / 1000:.0f}k" if count >= 10_000 else f"{count:,}"
 
 
-def _colours(voters: int) -> dict:
+def _colors(voters: int) -> dict:
     """Return the color of each count of votes, by number of voters, and of each level."""
-    votes = [[[0, 0, 0], *colour_scale(max(count, 1)).tolist()] for count in range(voters + 1)]
-    return {"votes": votes, "levels": colour_scale(100).tolist()}
+    votes = [[[0, 0, 0], *color_scale(max(count, 1)).tolist()] for count in range(voters + 1)]
+    return {"votes": votes, "levels": color_scale(100).tolist()}
 
 
 def _shrunk_mask(mask: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
@@ -189,8 +189,8 @@ def _objects_of(answer: Answer, result: Result) -> str:
     for number, name in enumerate(answer.found.names):
         about = answer.of(name)
         assert about is not None, "it finds this object"
-        mask, colour = about.masked(0.5), object_colour(number)
-        drawn = overlay(drawn, resize_mask(mask, image.shape[:2]), colour)
+        mask, color = about.masked(0.5), object_color(number)
+        drawn = overlay(drawn, resize_mask(mask, image.shape[:2]), color)
         truth = result.image.parts.get(name)
         area = area_mm2(mask, spacing)
         cells = [
@@ -198,7 +198,7 @@ def _objects_of(answer: Answer, result: Result) -> str:
             *([] if area is None else [f"{area:,.1f}"]),
             "" if truth is None else f"{dice(truth, mask):.3f}",
         ]
-        swatch = f'<i class="swatch" style="background:rgb{colour}"></i>'
+        swatch = f'<i class="swatch" style="background:rgb{color}"></i>'
         listed = "".join(f"<td>{cell}</td>" for cell in cells)
         rows.append(f'<tr><th scope="row">{swatch} {escape(name)}</th>{listed}</tr>')
     head = "".join(f'<th scope="col">{one}</th>' for one in heads)
@@ -273,8 +273,8 @@ class DifferenceSlider:
 def _legend() -> str:
     meanings = {"only the left one": FIRST_ONLY, "only the right one": SECOND_ONLY, "both": BOTH}
     keys = (
-        f'<span><i style="background:rgb{colour}"></i>{words}</span>'
-        for words, colour in meanings.items()
+        f'<span><i style="background:rgb{color}"></i>{words}</span>'
+        for words, color in meanings.items()
     )
     return f'<p class="legend">{"".join(keys)}</p>'
 

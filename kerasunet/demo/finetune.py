@@ -95,7 +95,7 @@ class _Data(_Part):
             # A text, since an empty number field is sent as 0 once it has been shown.
             self.threshold = gr.Textbox(
                 label="Mask threshold",
-                info="Grey level above which a pixel is object, for smoothed masks",
+                info="Gray level above which a pixel is object, for smoothed masks",
                 elem_id="finetune-threshold",
             )
             self.choose = gr.Button("Check again")

@@ -55,7 +55,7 @@ class MaskChoice(NamedTuple):
         """Read the fields of the form; empty ones choose nothing.
 
         Raises:
-            ValueError: A quote is not closed, or the threshold is no grey level.
+            ValueError: A quote is not closed, or the threshold is no gray level.
         """
         try:
             texts = tuple(shlex.split(objects or ""))
@@ -63,7 +63,7 @@ class MaskChoice(NamedTuple):
             raise ValueError(f"{objects}: a quote is not closed") from None
         level = "" if threshold is None else str(threshold).strip()
         if level and not (level.isdecimal() and int(level) < 255):
-            raise ValueError(f"{level}: the threshold is a whole grey level from 0 to 254")
+            raise ValueError(f"{level}: the threshold is a whole gray level from 0 to 254")
         return cls(texts, int(level) if level else None)
 
 

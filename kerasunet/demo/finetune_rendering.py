@@ -37,7 +37,7 @@ _PHASES = {
     "measuring": "Measuring on the held-out images …",
     "finished": "Finished",
     "failed": "Failed",
-    "cancelled": "Cancelled",
+    "canceled": "Canceled",
 }
 _LOSS, _DICE, _VALIDATION = "#7c8089", "#0a84c1", "#d55e00"
 
@@ -74,7 +74,7 @@ def curves_figure(progress: Progress) -> go.Figure | None:
         return None
     steps = [row["step"] for row in progress.history]
     figure = go.Figure(layout=_layout(progress.steps))
-    for column, name, colour, dash, axis in (
+    for column, name, color, dash, axis in (
         ("dice", "Dice, training", _DICE, "dash", "y"),
         ("val_dice", "Dice, validation", _VALIDATION, "solid", "y"),
         ("loss", "loss", _LOSS, "dot", "y2"),
@@ -85,7 +85,7 @@ def curves_figure(progress: Progress) -> go.Figure | None:
             name=name,
             yaxis=axis,
             mode="lines+markers",
-            line={"color": colour, "dash": dash, "width": 2},
+            line={"color": color, "dash": dash, "width": 2},
         )
     return figure
 
@@ -167,8 +167,8 @@ def adaptation_html(progress: AdaptProgress) -> str:
     """Return HTML: what an adaptation is doing, with a bar while it trains, and its findings."""
     if progress.state == "failed":
         return problem_html(f"Failed: {progress.message}")
-    if progress.state == "cancelled":
-        return "<p role=status>Cancelled.</p>"
+    if progress.state == "canceled":
+        return "<p role=status>Canceled.</p>"
     notes = "".join(f"<li>{escape(note)}</li>" for note in progress.notes[-_LAST_NOTES:])
     bar = ""
     if progress.steps and progress.state == "running":

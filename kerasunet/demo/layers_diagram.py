@@ -170,7 +170,7 @@ _WIDTH = 370
 _BLOCK, _HEIGHT, _STRIDE, _MARGIN = 138, 54, 80, 4
 _BOTTLENECK = 174
 _SLANT = 4
-"""How far an arm of the U moves inwards from one level to the next."""
+"""How far an arm of the U moves inward from one level to the next."""
 
 
 @dataclass(frozen=True)

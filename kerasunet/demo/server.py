@@ -19,7 +19,7 @@ from kerasunet.demo.visitors import REQUEST_LIMITS, refuse_remote_files, tempora
 
 _SANS = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "Helvetica Neue", "sans-serif"]
 _MONO = ["ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "Liberation Mono", "monospace"]
-# Gradio's subdued greys, and white on its teal 500, lack the contrast of WCAG's level AA.
+# Gradio's subdued grays, and white on its teal 500, lack the contrast of WCAG's level AA.
 THEME = gr.themes.Base(
     primary_hue="teal",
     secondary_hue="teal",

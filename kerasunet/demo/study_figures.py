@@ -13,14 +13,14 @@ from kerasunet.study.results import Scenario, ordered
 if TYPE_CHECKING:
     from kerasunet.study.stats import StudyStatistics
 
-GREY = "#7c8089"
+GRAY = "#7c8089"
 
 
 @dataclass(frozen=True)
 class LineStyle:
     """Color, marker and line of Plotly; each alone distinguishes the lines."""
 
-    colour: str
+    color: str
     marker: str
     line: str = "solid"
 
@@ -42,16 +42,16 @@ _NAMED = {
     "expanding": DIRECTIONS["deep"],
     "bottleneck": DIRECTIONS["inner"],
     "auto": LineStyle("#009e73", "star"),
-    "none": LineStyle(GREY, "circle-open"),
-    "scratch": LineStyle(GREY, "x"),
-    "all": LineStyle(GREY, "diamond"),
+    "none": LineStyle(GRAY, "circle-open"),
+    "scratch": LineStyle(GRAY, "x"),
+    "all": LineStyle(GRAY, "diamond"),
 }
 
 
 def style_of(strategy: str) -> LineStyle:
     """Return the style of a strategy: its own, that of its direction, or that of all others."""
     direction = strategy.partition(":")[0]
-    return _NAMED.get(direction) or DIRECTIONS.get(direction) or LineStyle(GREY, "cross")
+    return _NAMED.get(direction) or DIRECTIONS.get(direction) or LineStyle(GRAY, "cross")
 
 
 _ROW, _FRAME = 24, 96
@@ -77,7 +77,7 @@ def draw_strategies(statistics: StudyStatistics, scenario: Scenario) -> go.Figur
     figure.update_yaxes(autorange="reversed", showgrid=False)
     if "none" in summary.index:
         none = summary.at["none", "mean"]
-        figure.add_vline(none, line={"color": GREY, "width": 1, "dash": "dot"})
+        figure.add_vline(none, line={"color": GRAY, "width": 1, "dash": "dot"})
     return figure
 
 
@@ -86,11 +86,11 @@ def _curve(direction: str, part: pd.DataFrame) -> go.Scatter:
     return go.Scatter(
         x=part["blocks"],
         y=part["mean"],
-        error_y=_bars(part, style.colour),
+        error_y=_bars(part, style.color),
         name=_LABELS[direction],
         mode="lines+markers",
-        line={"color": style.colour, "dash": style.line, "width": 2},
-        marker={"color": style.colour, "symbol": style.marker, "size": 8},
+        line={"color": style.color, "dash": style.line, "width": 2},
+        marker={"color": style.color, "symbol": style.marker, "size": 8},
         customdata=part[["strategy", "low", "high"]],
         hovertemplate=_HOVER.format(name="%{customdata[0]}", value="%{y:.3f}"),
     )
@@ -107,10 +107,10 @@ def _dots(summary: pd.DataFrame) -> go.Scatter:
     return go.Scatter(
         x=summary["mean"],
         y=summary.index,
-        error_x=_bars(summary, GREY),
+        error_x=_bars(summary, GRAY),
         mode="markers",
         marker={
-            "color": [style.colour for style in styles],
+            "color": [style.color for style in styles],
             "symbol": [style.marker for style in styles],
             "size": 9,
         },
@@ -120,11 +120,11 @@ def _dots(summary: pd.DataFrame) -> go.Scatter:
     )
 
 
-def _bars(rows: pd.DataFrame, colour: str) -> dict:
+def _bars(rows: pd.DataFrame, color: str) -> dict:
     return {
         "array": rows["high"] - rows["mean"],
         "arrayminus": rows["mean"] - rows["low"],
-        "color": colour,
+        "color": color,
         "thickness": 1.2,
         "width": 3,
     }
@@ -139,7 +139,7 @@ def _empty(title: str, height: int) -> go.Figure:
             "margin": {"l": 8, "r": 8, "t": 44, "b": 8},
             "paper_bgcolor": "rgba(0,0,0,0)",
             "plot_bgcolor": "rgba(0,0,0,0)",
-            "font": {"family": _FONT, "size": 14, "color": GREY},
+            "font": {"family": _FONT, "size": 14, "color": GRAY},
             "xaxis": axis,
             "yaxis": axis,
             "legend": {"orientation": "h", "y": -0.1, "yanchor": "top", "x": 0},

@@ -123,7 +123,7 @@ class Looker:
         self._features = _Features(models[0])
 
     def __call__(self, image: np.ndarray) -> Look:
-        """Look at an image, `(height, width[, 3])`, grey levels 0 to 255."""
+        """Look at an image, `(height, width[, 3])`, gray levels 0 to 255."""
         found = [one.foreground for one in self._segment(image).values()]
         return Look.of(found, self._features(image), image)
 

@@ -59,7 +59,7 @@ class Engine:
         """Compute probabilities, one image after the other.
 
         Args:
-            images: Grey levels 0 to 255, uint8 or any float, `(count, height, width, channels)`,
+            images: Gray levels 0 to 255, uint8 or any float, `(count, height, width, channels)`,
                 at least one.
 
         Returns:

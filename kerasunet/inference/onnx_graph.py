@@ -26,7 +26,7 @@ def to_onnx(model: keras.Model, size: tuple[int, int] | None = None) -> onnx.Mod
         size: Height and width to fix, together with a batch of one; `None` leaves all three open.
 
     Returns:
-        The model: input `image`, `(batch, height, width, channels)`, float32, grey levels 0 to
+        The model: input `image`, `(batch, height, width, channels)`, float32, gray levels 0 to
         255; output `channels_last`, `(batch, height, width, classes)`, float32.
 
     Raises:
@@ -133,12 +133,12 @@ def _standardization(graph: _Graph, layer, inputs: list[str]) -> str:
     axes = graph.constant(np.array([1, 2, 3]), f"{name}_axes")
     epsilon = graph.constant(np.array(layer.epsilon, np.float32), f"{name}_epsilon")
     mean = graph.add("ReduceMean", [*inputs, axes], f"{name}_mean")
-    centred = graph.add("Sub", [*inputs, mean], f"{name}_centred")
-    squares = graph.add("Mul", [centred, centred], f"{name}_squares")
+    centered = graph.add("Sub", [*inputs, mean], f"{name}_centered")
+    squares = graph.add("Mul", [centered, centered], f"{name}_squares")
     variance = graph.add("ReduceMean", [squares, axes], f"{name}_variance")
     shifted = graph.add("Add", [variance, epsilon], f"{name}_shifted")
     deviation = graph.add("Sqrt", [shifted], f"{name}_deviation")
-    return graph.add("Div", [centred, deviation], name)
+    return graph.add("Div", [centered, deviation], name)
 
 
 def _group_normalization(graph: _Graph, layer, inputs: list[str]) -> str:

@@ -16,7 +16,7 @@ import numpy as np
 
 from kerasunet import models as saved_models
 from kerasunet.data.augmentation import with_flip
-from kerasunet.data.decoding import grey_levels, resize_image
+from kerasunet.data.decoding import gray_levels, resize_image
 from kerasunet.data.readers import read_image
 from kerasunet.inference.engines import NetworkSource, chosen_engine, open_engine
 from kerasunet.inference.segmentation import Segmentation, segmentation
@@ -79,7 +79,7 @@ class Segmenter:
 
         Args:
             image: Path of an image file, or an array of numbers, `(height, width)` or RGB
-                `(height, width, 3)`, scaled as `kerasunet.data.grey_levels` does: 0 to 255 as it
+                `(height, width, 3)`, scaled as `kerasunet.data.gray_levels` does: 0 to 255 as it
                 is, floats of 0 to 1 and what exceeds 255 to 0 to 255.
             frame: Which frame of a file that has several, from 0
                 (`kerasunet.data.count_frames` counts them).
@@ -175,7 +175,7 @@ class SideBySide:
 def pixels_of(
     image: str | os.PathLike | np.ndarray, frame: int | None = None
 ) -> tuple[np.ndarray, tuple[float, float] | None]:
-    """Return the grey levels, float32 0 to 255, and the pixel spacing of an image.
+    """Return the gray levels, float32 0 to 255, and the pixel spacing of an image.
 
     It may be in a file or in memory.
 
@@ -193,7 +193,7 @@ def pixels_of(
         raise ValueError(
             f"an image must have the shape (height, width) or (height, width, 3), not {image.shape}"
         )
-    return grey_levels(image), None
+    return gray_levels(image), None
 
 
 def check_request(

@@ -128,7 +128,7 @@ def scores(norms: Mapping[str, float]) -> tuple[BlockScore, ...]:
 
     Auto-RGN of Lee et al. (ICLR 2023) trains each layer at the learning rate times its relative
     gradient norm over the largest one. A strategy knows only trained, 1, and frozen, 0, so this
-    factor is rounded to the nearer of the two, a half upwards. The half follows from rounding; it
+    factor is rounded to the nearer of the two, a half upward. The half follows from rounding; it
     was tuned on no data.
 
     Args:

@@ -9,11 +9,11 @@ from numpy.typing import ArrayLike, NDArray
 
 
 def area_mm2(mask: NDArray[np.bool_], spacing: tuple[float, float] | None) -> float | None:
-    """Return the area of a mask in square millimetres, `None` where the spacing is unknown.
+    """Return the area of a mask in square millimeters, `None` where the spacing is unknown.
 
     Args:
         mask: bool, (H, W).
-        spacing: millimetres per pixel, (row, column).
+        spacing: millimeters per pixel, (row, column).
     """
     return None if spacing is None else int(np.count_nonzero(mask)) * spacing[0] * spacing[1]
 

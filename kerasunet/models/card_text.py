@@ -27,7 +27,7 @@ def lines_of(card: ModelCard) -> list[str]:
         f'model = keras.models.load_model("saved_models/{card.weights_of or card.name}.keras")',
         "```",
         "",
-        f"Input: grey levels 0 to 255, `(batch, height, width, {channels})`, any float or "
+        f"Input: gray levels 0 to 255, `(batch, height, width, {channels})`, any float or "
         f"uint8, height and width multiples of {multiple}. Standardization is inside. "
         f"Output: {output_in_words(card.marked)} of the same height and width.",
         "",

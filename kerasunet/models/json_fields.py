@@ -224,8 +224,8 @@ class ImageRanges:
     """What training images were like, as `kerasunet.data.identification` measures them.
 
     Attributes:
-        brightness: Mean grey level, 0 to 255.
-        contrast: Standard deviation of the grey levels.
+        brightness: Mean gray level, 0 to 255.
+        contrast: Standard deviation of the gray levels.
         aspect: Width divided by height; `None` where all were squares, which somebody made.
     """
 

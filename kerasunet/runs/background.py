@@ -28,7 +28,7 @@ class Progress:
 
     Attributes:
         phase: `"starting"`, `"training"`, `"measuring"`, `"finished"`, `"failed"` or
-            `"cancelled"`.
+            `"canceled"`.
         step: Training steps done.
         steps: Training steps in all.
         history: A row for each validation: step, loss, dice, val_dice, learning_rate, seconds.
@@ -46,7 +46,7 @@ class Progress:
     @property
     def is_over(self) -> bool:
         """Whether the run has ended."""
-        return self.phase in ("finished", "failed", "cancelled")
+        return self.phase in ("finished", "failed", "canceled")
 
 
 class BackgroundRun:
@@ -76,8 +76,8 @@ class BackgroundRun:
         ended = self._process.has_ended
         phase, step = self._written()
         message = ""
-        if self._process.cancelled:
-            phase = "cancelled"
+        if self._process.canceled:
+            phase = "canceled"
         elif ended:
             phase = "finished" if self._files.summary.is_file() else "failed"
             message = "" if phase == "finished" else last_line(self._files.log)

@@ -370,7 +370,7 @@ def _is_path(name: str) -> bool:
 
 
 def _agree(name: str, old: Any, new: Any) -> bool:
-    """Whether a value is as it was; a strategy may be spelt another way, an option be younger."""
+    """Whether a value is as it was; a strategy may be spelled another way, an option be younger."""
     if old is None and name.rpartition(".")[2] in _IMPLIED:
         return new == _IMPLIED[name.rpartition(".")[2]]
     if name == "settings.layers" and old != new and isinstance(old, str):

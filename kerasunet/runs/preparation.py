@@ -52,7 +52,7 @@ class PreparedData:
 
         Args:
             image_size: Height and width in pixels.
-            channels: 1 for grey, 3 for color.
+            channels: 1 for gray, 3 for color.
 
         Returns:
             By part, `"train"`, `"validation"` and `"test"`, the decoded cases in the split's order.

@@ -1,4 +1,4 @@
-"""Pre-training: natural images with a salient-object mask, in grey."""
+"""Pre-training: natural images with a salient-object mask, in gray."""
 
 from __future__ import annotations
 

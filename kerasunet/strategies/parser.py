@@ -329,5 +329,5 @@ class _Parser:
 
     def _range(self, first: int, last: int) -> tuple[int, int]:
         if first > last:
-            self._fail(f"{first}-{last} runs backwards; write {last}-{first}")
+            self._fail(f"{first}-{last} runs backward; write {last}-{first}")
         return first, last

@@ -86,8 +86,8 @@ def as_markup(drawing: Drawing) -> Markup:
     text = _NOISE.sub("", _HEADER.sub("", _svg(drawing)))
     text = _NAMES.sub(rf"\g<1>{drawing.name}-", text)
     text = text.replace("xlink:href", "href")
-    for colour, name in THEME.items():
-        text = text.replace(colour, f"var(--{name})")
+    for color, name in THEME.items():
+        text = text.replace(color, f"var(--{name})")
     attributes = f'class="drawing" role="img" aria-label="{escape(drawing.alt)}"'
     width = drawing.figure.get_figwidth()
     limits = f"max-width: {_WIDEST * width:.1f}in; min-width: {_NARROWEST * width:.1f}in"

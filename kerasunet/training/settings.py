@@ -38,7 +38,7 @@ _OVERLAPPING_HELP = (
     "drawings overlap, the object named last is on top"
 )
 _MASK_THRESHOLD_HELP = (
-    "grey level above which a pixel of a mask is object, for masks that were smoothed or saved as "
+    "gray level above which a pixel of a mask is object, for masks that were smoothed or saved as "
     "JPEG, such as 127"
 )
 _DIVISION = "division into training, validation and test cases"

@@ -309,7 +309,7 @@ def test_a_process_of_its_own_tells_how_it_goes_and_ends_with_an_answer(
 
 
 @pytest.mark.slow
-def test_a_process_that_fails_says_why_and_one_that_is_cancelled_ends(tiny_model_file, tmp_path):
+def test_a_process_that_fails_says_why_and_one_that_is_canceled_ends(tiny_model_file, tmp_path):
     (tmp_path / "empty").mkdir()
     settings = settings_for(tmp_path / "empty", tiny_model_file)
     running = BackgroundAdaptation(settings, tmp_path / "job")
@@ -317,7 +317,7 @@ def test_a_process_that_fails_says_why_and_one_that_is_cancelled_ends(tiny_model
     assert done.state == "failed" and str(tmp_path / "empty") in done.message
     again = BackgroundAdaptation(settings, tmp_path / "other")
     again.cancel()
-    assert again.progress().state == "cancelled"
+    assert again.progress().state == "canceled"
 
 
 # Candidates

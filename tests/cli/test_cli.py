@@ -280,7 +280,7 @@ def test_show_draws_pairs_and_prints_layers(call_cli, tmp_path, own_folder):
 
 
 @pytest.mark.slow
-def test_show_checks_that_masks_can_be_learnt(call_cli, own_folder):
+def test_show_checks_that_masks_can_be_learned(call_cli, own_folder):
     options = ["--image-size", 32, "--depth", 2, "--base-filters", 8]
     words = ["show", "--data", own_folder, "--overfit-one-batch", *options]
     good = call_cli(*words, "--steps", 60)

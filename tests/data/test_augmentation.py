@@ -14,16 +14,16 @@ from kerasunet.training.batches import Batches
 pytestmark = pytest.mark.filterwarnings("error")
 
 GEOMETRY = {"flip": 1.0, "rotation": 30.0, "scale": 0.3, "shift": 0.1, "elastic": 0.02}
-GREY_LEVELS = {"gamma": 0.5, "contrast": 0.4, "speckle": 0.3}
+GRAY_LEVELS = {"gamma": 0.5, "contrast": 0.4, "speckle": 0.3}
 
 
 def only(**changes):
     return replace(NO_AUGMENTATION, **changes)
 
 
-def disc(shape=(96, 96), centre=(50, 40), radius=18):
+def disc(shape=(96, 96), center=(50, 40), radius=18):
     rows, columns = np.ogrid[: shape[0], : shape[1]]
-    mask = (rows - centre[0]) ** 2 + (columns - centre[1]) ** 2 < radius**2
+    mask = (rows - center[0]) ** 2 + (columns - center[1]) ** 2 < radius**2
     return np.where(mask, 200, 40).astype(np.uint8)[..., None], mask
 
 
@@ -107,8 +107,8 @@ def test_each_change_of_geometry_moves_image_and_mask(name, value):
     assert 0.3 < np.mean(overlap) < 0.97
 
 
-@pytest.mark.parametrize(("name", "value"), GREY_LEVELS.items())
-def test_each_change_of_grey_levels_leaves_the_mask_alone(name, value):
+@pytest.mark.parametrize(("name", "value"), GRAY_LEVELS.items())
+def test_each_change_of_gray_levels_leaves_the_mask_alone(name, value):
     image, mask = disc()
     for seed in range(5):
         new_image, new_mask = view(only(**{name: value}), seed, (image, mask))
@@ -145,10 +145,10 @@ def test_gamma_keeps_black_and_white_and_the_order():
 
 
 def test_noise_is_the_same_in_all_channels_and_grows_with_the_signal():
-    grey = np.repeat(np.array([0, 60, 120], np.uint8), 2000).reshape(60, 100, 1)
-    image = view(only(speckle=0.3), 3, (grey.repeat(3, axis=2), grey[..., 0] > 0))[0]
+    gray = np.repeat(np.array([0, 60, 120], np.uint8), 2000).reshape(60, 100, 1)
+    image = view(only(speckle=0.3), 3, (gray.repeat(3, axis=2), gray[..., 0] > 0))[0]
     assert np.array_equal(image[..., 0], image[..., 2])
-    deviations = [image[..., 0][grey[..., 0] == level].std() for level in (0, 60, 120)]
+    deviations = [image[..., 0][gray[..., 0] == level].std() for level in (0, 60, 120)]
     assert deviations[0] == 0
     assert deviations[2] / deviations[1] == pytest.approx(2, rel=0.1)
 
@@ -241,7 +241,7 @@ COUNT = 10
 
 @pytest.fixture(scope="module")
 def cases():
-    """Case i has the grey level 20·i everywhere, so that a batch tells whom it holds."""
+    """Case i has the gray level 20·i everywhere, so that a batch tells whom it holds."""
     levels = 20 * np.arange(COUNT, dtype=np.uint8)
     images = np.broadcast_to(levels[:, None, None, None], (COUNT, 16, 16, 1)).copy()
     masks = np.broadcast_to((levels > 90)[:, None, None], (COUNT, 16, 16)).copy()

@@ -20,7 +20,7 @@ import tensorflow_datasets as tfds
 from helpers import builder_archives
 from helpers.builder_archives import MAKERS, SIDE, SQUARE, film, scan_line_echoes
 from helpers.layout_makers import (
-    coloured,
+    colored,
     image_of,
     make_bus_bra,
     make_busi,
@@ -227,9 +227,9 @@ def test_unpacked_folders_count_as_archives(prepared, tmp_path, name):
 def test_xpie_may_lie_anywhere(tmp_path, inner):
     for number in range(2):
         folder = tmp_path / "manual" / inner
-        write(folder / "Set-P" / f"{number}.jpg", coloured(image_of(mask_of(number))))
+        write(folder / "Set-P" / f"{number}.jpg", colored(image_of(mask_of(number))))
         write(folder / "gt" / f"{number}.png", mask_of(number))
-        write(folder / "Set-E" / f"{number}-none.jpg", coloured(image_of(mask_of(number))))
+        write(folder / "Set-E" / f"{number}-none.jpg", colored(image_of(mask_of(number))))
     assert all(paired(case) for case in load_cases("xpie", tmp_path / "manual", tmp_path).cases)
 
 

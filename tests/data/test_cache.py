@@ -112,15 +112,15 @@ def finish(process: subprocess.Popen) -> tuple[str, str]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    """Six images of several sizes, grey and color, with masks, whose time stamps are settled."""
+    """Six images of several sizes, gray and color, with masks, whose time stamps are settled."""
     folder = tmp_path_factory.mktemp("data")
     rng = np.random.default_rng(0)
     for name in ("images", "masks"):
         (folder / name).mkdir()
     for index in range(6):
         shape = (30 + index, 50 - index)
-        colour = (3,) if index % 2 else ()
-        cv2.imwrite(str(folder / f"images/{index}.png"), rng.integers(0, 256, (*shape, *colour)))
+        color = (3,) if index % 2 else ()
+        cv2.imwrite(str(folder / f"images/{index}.png"), rng.integers(0, 256, (*shape, *color)))
         cv2.imwrite(str(folder / f"masks/{index}.png"), 255 * rng.integers(0, 2, shape))
     time.sleep(2.1)
     return folder

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from helpers.layout_makers import (
     SHAPE,
-    coloured,
+    colored,
     corners,
     make_busi,
     make_folder_pairs,
@@ -118,9 +118,9 @@ def draw_letters(folder: Path) -> None:
     write(path, cv2.putText(pixels(path) // 2, "LEFT 2", (2, 90), 0, 0.4, 255, 1))
 
 
-def draw_in_colour(folder: Path) -> None:
+def draw_in_color(folder: Path) -> None:
     path = folder / "images" / "scan05.png"
-    image = coloured(pixels(path))
+    image = colored(pixels(path))
     image[40, 20:60] = (255, 220, 0)
     write(path, image)
 
@@ -132,13 +132,13 @@ def draw_in_colour(folder: Path) -> None:
         (spoil_mask_file, "unreadable", "masks/scan05.png: the file is empty"),
         (shrink_mask, "wrong-size", "masks/scan05.png: the mask is 96×50 pixels"),
         (smooth_mask, "not-binary", "masks/scan05.png: not a binary mask"),
-        (flatten_image, "constant-image", "images/scan05.png: every pixel has the grey level 77"),
+        (flatten_image, "constant-image", "images/scan05.png: every pixel has the gray level 77"),
         (empty_mask, "empty-mask", "images/scan05.png: the mask has no object"),
         (fill_mask, "full-mask", "images/scan05.png: every pixel is object"),
         (invert_mask, "inverted-mask", "images/scan05.png: 100% of the pixels at the edge"),
         (dot_mask, "unusual-share", "images/scan05.png: the object covers 0.01%"),
         (draw_letters, "burnt-in-marks", "pixels of thin white lines"),
-        (draw_in_colour, "burnt-in-marks", "40 colored pixels in a grey image"),
+        (draw_in_color, "burnt-in-marks", "40 colored pixels in a gray image"),
     ],
 )
 def test_each_mistake_is_found_and_named(scans, spoil, kind, words):

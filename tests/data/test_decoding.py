@@ -66,11 +66,11 @@ def test_one_axis_shrinks_by_area_while_the_other_grows():
 def test_growing_is_bilinear():
     ramp = np.tile(np.linspace(0, 240, 5, dtype=np.float32), (4, 1))
     resized = resize_image(ramp, (8, 20))[..., 0].astype(float)
-    centres = np.clip((np.arange(20) + 0.5) / 4 - 0.5, 0, 4)
-    assert np.abs(resized - centres * 60).max() <= 1
+    centers = np.clip((np.arange(20) + 0.5) / 4 - 0.5, 0, 4)
+    assert np.abs(resized - centers * 60).max() <= 1
 
 
-def test_same_size_keeps_every_grey_level():
+def test_same_size_keeps_every_gray_level():
     image = noise(9, 13)
     assert np.array_equal(resize_image(image, (9, 13))[..., 0], image)
 
@@ -90,10 +90,10 @@ def test_channels(shape, channels, equal):
     assert np.array_equal(resized[..., 0], resized[..., -1]) == equal
 
 
-def test_colour_becomes_luminance():
-    colours = np.array([[[255, 0, 0], [0, 255, 0], [0, 0, 255], [255] * 3]], np.float32)
-    grey = resize_image(colours, (1, 4))[0, :, 0]
-    assert grey.tolist() == [76, 150, 29, 255]
+def test_color_becomes_luminance():
+    colors = np.array([[[255, 0, 0], [0, 255, 0], [0, 0, 255], [255] * 3]], np.float32)
+    gray = resize_image(colors, (1, 4))[0, :, 0]
+    assert gray.tolist() == [76, 150, 29, 255]
 
 
 # --- masks ----------------------------------------------------------------------------------------

@@ -45,7 +45,7 @@ COPIES = {
     "cut at the right": lambda image: image[:, :-4],
     "another size": lambda image: cv2.resize(image, (90, 70), interpolation=cv2.INTER_AREA),
     "recompressed": recompressed,
-    "in colour": lambda image: np.repeat(image[..., None], 3, axis=2),
+    "in color": lambda image: np.repeat(image[..., None], 3, axis=2),
     "with callipers": with_callipers,
 }
 

@@ -24,7 +24,7 @@ from helpers.layout_makers import (
 
 from kerasunet.cli import main
 from kerasunet.cli.options import describe_data
-from kerasunet.data import DataSet, DecodedCases, decode, grey_levels, load, split_cases
+from kerasunet.data import DataSet, DecodedCases, decode, gray_levels, load, split_cases
 from kerasunet.data.checking import check
 from kerasunet.data.groups import with_group_pattern
 from kerasunet.data.loading import require_objects
@@ -95,8 +95,8 @@ def test_unannotated_images_of_patients_parts_and_classes_are_counted_with_them(
     assert set(data.official["folders"].values()) == {"train", "test"}
     for name in ("benign", "malignant"):
         side_by_side(tmp_path / "classes" / name)
-    labelled = load(tmp_path / "classes").with_labels(["benign"])
-    assert (len(labelled), bare(labelled)) == (3, ["benign/b"])
+    labeled = load(tmp_path / "classes").with_labels(["benign"])
+    assert (len(labeled), bare(labeled)) == (3, ["benign/b"])
 
 
 @pytest.mark.parametrize("parts", [("train",), ("train", "val")])
@@ -414,9 +414,9 @@ LEVELS = np.random.default_rng(0).integers(3, 250, (40, 56)).astype(np.uint8)
     ],
     ids=lambda given: f"{given.dtype} up to {given.max():g}",
 )
-def test_numbers_within_their_range_are_grey_levels(given):
-    assert grey_levels(given).dtype == np.float32
-    np.testing.assert_allclose(grey_levels(given), LEVELS, atol=1e-3)
+def test_numbers_within_their_range_are_gray_levels(given):
+    assert gray_levels(given).dtype == np.float32
+    np.testing.assert_allclose(gray_levels(given), LEVELS, atol=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -431,7 +431,7 @@ def test_numbers_within_their_range_are_grey_levels(given):
     ids=["16 bits", "Hounsfield units", "standardized", "-1 to 1", "barely above 1"],
 )
 def test_all_other_numbers_are_stretched_as_in_a_file(given):
-    levels = grey_levels(given)
+    levels = gray_levels(given)
     assert (levels.min(), levels.max()) == (0, 255)
     assert np.corrcoef(levels.ravel(), LEVELS.ravel())[0, 1] > 0.999
 
@@ -441,7 +441,7 @@ def test_16_bits_in_memory_are_what_they_are_in_a_file(tmp_path):
     from kerasunet.data import read_image
 
     write(tmp_path / "x.png", deep)
-    np.testing.assert_array_equal(grey_levels(deep), read_image(tmp_path / "x.png")[0])
+    np.testing.assert_array_equal(gray_levels(deep), read_image(tmp_path / "x.png")[0])
 
 
 def decoded(images, masks) -> DecodedCases:
@@ -498,7 +498,7 @@ ROWS = {
     "nnU-Net's other channels": test_nnunet_with_a_second_channel_is_refused,
     "what looks like a public set": test_a_folder_that_looks_like_a_public_set_is_read_as_ones_own,
     "masks that are all empty": test_a_coding_under_which_every_mask_is_empty_is_an_error,
-    "arrays of 0 to 255": test_numbers_within_their_range_are_grey_levels,
+    "arrays of 0 to 255": test_numbers_within_their_range_are_gray_levels,
     "other arrays": test_all_other_numbers_are_stretched_as_in_a_file,
 }
 

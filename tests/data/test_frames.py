@@ -211,5 +211,5 @@ def test_check_names_the_frame(tmp_path):
     write_dicom(tmp_path / "images" / "loop.dcm", frames)
     write_dicom(tmp_path / "masks" / "loop.dcm", MASKS.astype(np.uint8))
     (problem,) = check(tmp_path).problems
-    assert problem.message.endswith("loop.dcm frame 2: every pixel has the grey level 7")
+    assert problem.message.endswith("loop.dcm frame 2: every pixel has the gray level 7")
     assert "PLANTED" not in str(check(tmp_path))

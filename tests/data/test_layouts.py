@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from helpers.layout_makers import (
     SHAPE,
-    coloured,
+    colored,
     corners,
     image_of,
     make_bus_bra,
@@ -83,7 +83,7 @@ def make_whole_ecssd(folder):
         (make_shenzhen, ".", "shenzhen", 3),
     ],
 )
-def test_published_set_is_recognised_paired_and_named(tmp_path, make, inner, name, count):
+def test_published_set_is_recognized_paired_and_named(tmp_path, make, inner, name, count):
     make(tmp_path)
     for folder in (tmp_path, tmp_path / inner):
         data = load(folder)
@@ -850,16 +850,16 @@ def test_pascal_voc_classes_void_and_images_without_mask(tmp_path):
         mask = mask_of(number)
         classes = np.where(mask, 1 + number % 2, 0)
         classes[:, -2:] = 255
-        write(tmp_path / "JPEGImages" / f"{number}.jpg", coloured(image_of(mask)))
+        write(tmp_path / "JPEGImages" / f"{number}.jpg", colored(image_of(mask)))
         write_palette(tmp_path / "SegmentationClass" / f"{number}.png", classes)
-    write(tmp_path / "JPEGImages" / "unlabelled.jpg", coloured(image_of(mask_of(9))))
+    write(tmp_path / "JPEGImages" / "unlabeled.jpg", colored(image_of(mask_of(9))))
     data = load(tmp_path)
     assert (data.layout, keys(data)) == ("Pascal VOC", ["0", "1", "2"])
-    assert [case.key for case in data.unannotated] == ["unlabelled"]
+    assert [case.key for case in data.unannotated] == ["unlabeled"]
     assert all_paired(data)
 
 
-def test_pascal_voc_masks_of_grey_class_numbers(tmp_path):
+def test_pascal_voc_masks_of_gray_class_numbers(tmp_path):
     numbers = np.where(mask_of(1), 3, 0).astype(np.uint8)
     numbers[:, -1] = 255
     for stem, values in (("classes", numbers), ("binary", mask_of(1) * np.uint8(255))):

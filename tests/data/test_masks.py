@@ -92,7 +92,7 @@ SEEN = {
     "white on transparent white": lambda: drawn((*WHITE, 255), (*WHITE, 0)),
     "half opaque red on transparent": lambda: drawn((*RED, 128), CLEAR),
     "black on transparent, indexed": lambda: clear_black().quantize(2),
-    "black on transparent, grey": lambda: clear_black().convert("LA"),
+    "black on transparent, gray": lambda: clear_black().convert("LA"),
     "opacity that was left unset": lambda: drawn((*WHITE, 0), CLEAR),
     "opaque": lambda: drawn((*WHITE, 255), (*BLACK, 255)),
     "one bit": lambda: Image.fromarray(OBJECT),

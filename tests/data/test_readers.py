@@ -23,13 +23,13 @@ from PIL import Image, PngImagePlugin, TiffImagePlugin
 
 from kerasunet.data import readers
 from kerasunet.data.cases import MaskCoding
-from kerasunet.data.decoding import to_grey
+from kerasunet.data.decoding import to_gray
 from kerasunet.data.readers import IMAGE_SUFFIXES, read_image, read_mask, read_mask_values
 
 pytestmark = pytest.mark.filterwarnings("error")
 
 HEIGHT, WIDTH = 24, 37
-GREY = np.random.default_rng(1).integers(0, 256, (HEIGHT, WIDTH), dtype=np.uint8)
+GRAY = np.random.default_rng(1).integers(0, 256, (HEIGHT, WIDTH), dtype=np.uint8)
 RGB = np.random.default_rng(2).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
 DEEP = np.random.default_rng(3).integers(200, 4000, (HEIGHT, WIDTH), dtype=np.uint16)
 DEEP_RGB = np.random.default_rng(4).integers(200, 4000, (HEIGHT, WIDTH, 3), dtype=np.uint16)
@@ -79,7 +79,7 @@ def read(path, **options):
 
 
 @pytest.mark.parametrize("suffix", [".png", ".bmp", ".tif"])
-@pytest.mark.parametrize("pixels", [GREY, RGB], ids=["grey", "rgb"])
+@pytest.mark.parametrize("pixels", [GRAY, RGB], ids=["gray", "rgb"])
 def test_eight_bits_are_taken_as_they_are(save, suffix, pixels):
     image = read(save(f"x{suffix}", Image.fromarray(pixels)))
     np.testing.assert_array_equal(image, pixels)
@@ -104,9 +104,9 @@ def test_jpeg_is_decoded_as_opencv_does(save):
     np.testing.assert_array_equal(read(path), cv2.imread(str(path))[..., ::-1])
 
 
-def test_colour_whose_channels_agree_is_grey(save):
-    image = read(save("x.png", Image.fromarray(np.repeat(GREY[..., None], 3, axis=2))))
-    np.testing.assert_array_equal(image, GREY)
+def test_color_whose_channels_agree_is_gray(save):
+    image = read(save("x.png", Image.fromarray(np.repeat(GRAY[..., None], 3, axis=2))))
+    np.testing.assert_array_equal(image, GRAY)
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ def test_ycck_jpeg(save):
     assert np.abs(read(save("x.jpg", bytes(content))) - np.float32([255, 0, 0])).max() <= 3
 
 
-def test_palette_shows_its_colours(save):
+def test_palette_shows_its_colors(save):
     picture = Image.fromarray(np.arange(HEIGHT * WIDTH, dtype=np.uint8).reshape(HEIGHT, WIDTH) % 3)
     picture.putpalette([10, 20, 30, 0, 0, 255, 200, 100, 50])
     for suffix in (".png", ".bmp", ".tif"):
@@ -138,7 +138,7 @@ def test_palette_shows_its_colours(save):
 
 @pytest.mark.parametrize("suffix", [".png", ".bmp", ".tif"])
 def test_one_bit_is_black_and_white(save, suffix):
-    bits = GREY > 128
+    bits = GRAY > 128
     path = save(f"x{suffix}", Image.fromarray(bits))
     np.testing.assert_array_equal(read(path), bits * 255)
     mask = read_mask_values(path)
@@ -149,32 +149,32 @@ def test_one_bit_is_black_and_white(save, suffix):
 # -- opacity --------------------------------------------------------------------------------------
 
 
-def with_opacity(colour, opacity):
-    return Image.fromarray(np.dstack([colour, np.broadcast_to(opacity, GREY.shape)]))
+def with_opacity(color, opacity):
+    return Image.fromarray(np.dstack([color, np.broadcast_to(opacity, GRAY.shape)]))
 
 
 @pytest.mark.parametrize("opacity", [0, 255], ids=["unset", "opaque"])
-@pytest.mark.parametrize("colour", [GREY, RGB], ids=["grey", "rgb"])
-def test_uniform_opacity_is_ignored(save, colour, opacity):
-    path = save("x.png", with_opacity(colour, np.uint8(opacity)))
-    np.testing.assert_array_equal(read(path), colour)
+@pytest.mark.parametrize("color", [GRAY, RGB], ids=["gray", "rgb"])
+def test_uniform_opacity_is_ignored(save, color, opacity):
+    path = save("x.png", with_opacity(color, np.uint8(opacity)))
+    np.testing.assert_array_equal(read(path), color)
 
 
-@pytest.mark.parametrize("colour", [GREY, RGB], ids=["grey", "rgb"])
-def test_transparent_pixels_show_black(save, colour):
-    opacity = np.zeros(GREY.shape, np.uint8)
+@pytest.mark.parametrize("color", [GRAY, RGB], ids=["gray", "rgb"])
+def test_transparent_pixels_show_black(save, color):
+    opacity = np.zeros(GRAY.shape, np.uint8)
     opacity[:, 10:20], opacity[:, 20:] = 51, 255
-    image = read(save("x.png", with_opacity(colour, opacity)))
-    np.testing.assert_array_equal(image[:, :10], 0 * colour[:, :10])
-    np.testing.assert_array_equal(image[:, 10:20], np.rint(colour[:, 10:20] / 5))
-    np.testing.assert_array_equal(image[:, 20:], colour[:, 20:])
+    image = read(save("x.png", with_opacity(color, opacity)))
+    np.testing.assert_array_equal(image[:, :10], 0 * color[:, :10])
+    np.testing.assert_array_equal(image[:, 10:20], np.rint(color[:, 10:20] / 5))
+    np.testing.assert_array_equal(image[:, 20:], color[:, 20:])
 
 
 def test_transparent_palette_entry_shows_black(save):
-    picture = Image.fromarray(GREY % 2)
+    picture = Image.fromarray(GRAY % 2)
     picture.putpalette([250, 200, 150, 9, 8, 7])
     image = read(save("x.png", picture, transparency=b"\x00\xff"))
-    np.testing.assert_array_equal(image, (GREY % 2)[..., None] * np.float32([9, 8, 7]))
+    np.testing.assert_array_equal(image, (GRAY % 2)[..., None] * np.float32([9, 8, 7]))
 
 
 # -- sixteen bits and floats ----------------------------------------------------------------------
@@ -188,7 +188,7 @@ def test_sixteen_bits_are_stretched_to_their_own_range(save, suffix):
 
 @pytest.mark.parametrize("suffix", [".png", ".tif"])
 @pytest.mark.parametrize("channels", [3, 4])
-def test_sixteen_bit_colour_keeps_its_lower_byte(save, suffix, channels):
+def test_sixteen_bit_color_keeps_its_lower_byte(save, suffix, channels):
     rgb = few(DEEP_RGB)
     bgr = rgb[..., ::-1]
     if channels == 4:
@@ -197,7 +197,7 @@ def test_sixteen_bit_colour_keeps_its_lower_byte(save, suffix, channels):
     np.testing.assert_allclose(image, own_range_levels(rgb), atol=1e-3)
 
 
-def test_sixteen_bit_colour_tiff_without_compression(save):
+def test_sixteen_bit_color_tiff_without_compression(save):
     data = encode(".tif", few(DEEP_RGB)[..., ::-1], cv2.IMWRITE_TIFF_COMPRESSION, 1)
     np.testing.assert_allclose(
         read(save("x.tif", data)), own_range_levels(few(DEEP_RGB)), atol=1e-3
@@ -212,7 +212,7 @@ def test_bright_markers_do_not_squeeze_the_anatomy(save):
     assert (image[:2, :3] == 255).all() and image[5, 5] == 0
 
 
-def test_rare_structures_keep_their_grey_levels(save):
+def test_rare_structures_keep_their_gray_levels(save):
     values = np.zeros((100, 100), np.uint16)
     values[50, 50:55] = 1000, 3000, 5000, 6000, 7000
     expected = values / 7000 * 255
@@ -269,11 +269,11 @@ def tiff_tags(**values):
 
 
 def test_pages_by_index(save):
-    pages = [Image.fromarray(GREY), Image.fromarray(RGB), Image.fromarray(GREY[:5, :6])]
+    pages = [Image.fromarray(GRAY), Image.fromarray(RGB), Image.fromarray(GRAY[:5, :6])]
     path = save("x.tif", pages[0], save_all=True, append_images=pages[1:])
-    np.testing.assert_array_equal(read(path, frame=0), GREY)
+    np.testing.assert_array_equal(read(path, frame=0), GRAY)
     np.testing.assert_array_equal(read(path, frame=1), RGB)
-    np.testing.assert_array_equal(read_mask_values(path, frame=2), GREY[:5, :6])
+    np.testing.assert_array_equal(read_mask_values(path, frame=2), GRAY[:5, :6])
     with pytest.raises(ValueError, match=r"x\.tif: it has 3 frames; say which: frame 0 to 2"):
         read_image(path)
     for frame in (3, -1):
@@ -281,7 +281,7 @@ def test_pages_by_index(save):
             read_image(path, frame=frame)
 
 
-def test_sixteen_bit_colour_of_a_later_page(save):
+def test_sixteen_bit_color_of_a_later_page(save):
     ok, data = cv2.imencodemulti(".tif", [few(RGB), few(DEEP_RGB)[..., ::-1]])
     assert ok
     image = read(save("x.tif", data.tobytes()), frame=1)
@@ -302,25 +302,25 @@ def test_whole_numbers_of_every_type_are_as_tifffile_reads_them(save, kind):
 def test_mask_of_large_unsigned_numbers(save):
     tifffile = pytest.importorskip("tifffile")
     path = save("x.tif", b"")
-    tifffile.imwrite(path, np.where(GREY > 99, 2**32 - 1, 0).astype(np.uint32))
-    np.testing.assert_array_equal(read_mask_values(path), (GREY > 99) * (2**32 - 1))
+    tifffile.imwrite(path, np.where(GRAY > 99, 2**32 - 1, 0).astype(np.uint32))
+    np.testing.assert_array_equal(read_mask_values(path), (GRAY > 99) * (2**32 - 1))
 
 
 def test_a_stack_of_imagej_that_lists_its_first_picture_alone_is_refused(save):
     """So ImageJ writes stacks of 4 GB and more."""
     tifffile = pytest.importorskip("tifffile")
     path = save("x.tif", b"")
-    tifffile.imwrite(path, np.stack([GREY] * 3), imagej=True, truncate=True)
+    tifffile.imwrite(path, np.stack([GRAY] * 3), imagej=True, truncate=True)
     for reader in (read_image, read_mask_values):
         with pytest.raises(ValueError, match=r"x\.tif: a stack of 3 pictures that lists 1 of them"):
             reader(path)
-    tifffile.imwrite(path, GREY, description="ImageJ=1.53t\nimages=3\n", metadata=None)
-    np.testing.assert_array_equal(read(path), GREY)  # Saved anew with an old description.
+    tifffile.imwrite(path, GRAY, description="ImageJ=1.53t\nimages=3\n", metadata=None)
+    np.testing.assert_array_equal(read(path), GRAY)  # Saved anew with an old description.
 
 
 @pytest.mark.parametrize("name", ["x.png", "x.JPG"])
 def test_frames_under_the_name_of_a_picture_are_refused(save, name):
-    pages = [Image.fromarray(GREY)] * 2
+    pages = [Image.fromarray(GRAY)] * 2
     stream = io.BytesIO()
     pages[0].save(stream, "TIFF", save_all=True, append_images=pages[1:])
     path = save(name, stream.getvalue())
@@ -330,24 +330,24 @@ def test_frames_under_the_name_of_a_picture_are_refused(save, name):
 
 
 def test_only_tiff_has_pages(save):
-    path = save("x.png", Image.fromarray(GREY))
+    path = save("x.png", Image.fromarray(GRAY))
     with pytest.raises(ValueError, match=r"x\.png: there is no frame 1; it has 1"):
         read_image(path, frame=1)
 
 
-@pytest.mark.parametrize("pixels", [GREY, DEEP], ids=["8", "16"])
+@pytest.mark.parametrize("pixels", [GRAY, DEEP], ids=["8", "16"])
 def test_zero_may_be_white(save, pixels):
     info = tiff_tags(PHOTOMETRIC_INTERPRETATION=0)
     image = read(save("x.tif", Image.fromarray(few(pixels)), tiffinfo=info))
     upright = read(save("y.tif", Image.fromarray(few(pixels))))
     order = np.corrcoef(image.ravel(), upright.ravel())[0, 1]
     # Pillow itself inverts 8 bits when it writes such a file, and again when it reads it.
-    assert order == pytest.approx(1 if pixels is GREY else -1)
+    assert order == pytest.approx(1 if pixels is GRAY else -1)
 
 
 def test_resolution_of_a_print_is_no_spacing(save):
     for suffix in (".tif", ".png", ".jpg", ".bmp"):
-        assert read_image(save(f"x{suffix}", Image.fromarray(GREY), dpi=(300, 300)))[1] is None
+        assert read_image(save(f"x{suffix}", Image.fromarray(GRAY), dpi=(300, 300)))[1] is None
 
 
 @pytest.mark.parametrize(
@@ -358,11 +358,11 @@ def test_calibration_by_imagej(save, unit, expected):
     info = tiff_tags(
         IMAGEDESCRIPTION=f"ImageJ=1.54f\nunit={unit}\nmin=0.0\n", X_RESOLUTION=4.0, Y_RESOLUTION=8.0
     )
-    _, spacing = read_image(save("x.tif", Image.fromarray(GREY), tiffinfo=info))
+    _, spacing = read_image(save("x.tif", Image.fromarray(GRAY), tiffinfo=info))
     assert spacing == (None if expected is None else pytest.approx(expected))
 
 
-def test_sixteen_bit_colour_by_planes_is_refused(save):
+def test_sixteen_bit_color_by_planes_is_refused(save):
     data = bytearray(encode(".tif", DEEP_RGB, cv2.IMWRITE_TIFF_COMPRESSION, 1))
     data[data.index(struct.pack("<HHI", 284, 3, 1)) + 8] = 2
     with pytest.raises(ValueError, match=r"x\.tif: 16-bit colors stored plane by plane"):
@@ -402,7 +402,7 @@ def test_exif_orientation(save, suffix, orientation):
     np.testing.assert_array_equal(image, mask)
 
 
-def test_orientation_of_sixteen_bit_colour(save):
+def test_orientation_of_sixteen_bit_color(save):
     plain = encode(".png", few(DEEP_RGB)[..., ::-1])
     exif = orientation_exif(6).tobytes().removeprefix(b"Exif\0\0")
     image = read(save("x.png", plain[:33] + png_chunk(b"eXIf", exif) + plain[33:]))
@@ -420,7 +420,7 @@ def test_broken_exif_does_not_matter(save, recwarn, capfd):
 
 
 def test_mask_values_stay_as_they_are(save):
-    labels = GREY // 64 * 50
+    labels = GRAY // 64 * 50
     mask = read_mask_values(save("x.png", Image.fromarray(labels)))
     assert mask.dtype == np.uint8 and mask.flags.writeable
     np.testing.assert_array_equal(mask, labels)
@@ -429,35 +429,35 @@ def test_mask_values_stay_as_they_are(save):
     np.testing.assert_array_equal(mask, DEEP)
 
 
-def test_coloured_palette_is_a_table_of_labels(save):
-    labels = GREY % 3
+def test_colored_palette_is_a_table_of_labels(save):
+    labels = GRAY % 3
     picture = Image.fromarray(labels)
     picture.putpalette([0, 0, 0, 128, 0, 0, 224, 224, 192])
     np.testing.assert_array_equal(read_mask_values(save("x.png", picture)), labels)
 
 
-def test_grey_palette_is_a_table_of_grey_levels(save):
-    picture = Image.fromarray(GREY % 2)
+def test_gray_palette_is_a_table_of_gray_levels(save):
+    picture = Image.fromarray(GRAY % 2)
     picture.putpalette([255, 255, 255, 0, 0, 0])
-    np.testing.assert_array_equal(read_mask_values(save("x.png", picture)), 255 * (1 - GREY % 2))
+    np.testing.assert_array_equal(read_mask_values(save("x.png", picture)), 255 * (1 - GRAY % 2))
 
 
-def test_brightest_channel_of_a_coloured_mask(save):
+def test_brightest_channel_of_a_colored_mask(save):
     mask = read_mask_values(save("x.png", Image.fromarray(RGB)))
     np.testing.assert_array_equal(mask, RGB.max(axis=2))
 
 
 def test_white_on_transparent_mask(save):
-    opacity = np.where(GREY > 99, 255, 0).astype(np.uint8)
+    opacity = np.where(GRAY > 99, 255, 0).astype(np.uint8)
     path = save("x.png", with_opacity(np.full_like(RGB, 255), opacity))
     np.testing.assert_array_equal(read_mask_values(path), opacity)
 
 
 def test_float_mask_of_whole_numbers(save):
-    path = save("x.tif", Image.fromarray((GREY % 2).astype(np.float32)))
+    path = save("x.tif", Image.fromarray((GRAY % 2).astype(np.float32)))
     mask = read_mask_values(path)
     assert mask.dtype == np.uint8
-    np.testing.assert_array_equal(mask, GREY % 2)
+    np.testing.assert_array_equal(mask, GRAY % 2)
 
 
 @pytest.mark.parametrize("value", [0.5, -1])
@@ -476,7 +476,7 @@ def test_contents_decide_not_the_suffix(save):
     np.testing.assert_array_equal(
         read(save("x.png", data.getvalue())), read(save("x.jpg", data.getvalue()))
     )
-    np.testing.assert_array_equal(read(save("noextension", encode(".png", GREY))), GREY)
+    np.testing.assert_array_equal(read(save("noextension", encode(".png", GRAY))), GRAY)
 
 
 def test_missing_file(tmp_path):
@@ -517,7 +517,7 @@ def without_privileges():
 def test_unreadable_file():
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "x.png"
-        Image.fromarray(GREY).save(path)
+        Image.fromarray(GRAY).save(path)
         Path(folder).chmod(0o755)
         path.chmod(0)
         with (
@@ -527,33 +527,33 @@ def test_unreadable_file():
             read_image(path)
 
 
-GREY_LEVELS = np.random.default_rng(8).integers(0, 256, (30, 44)).astype(np.uint8)
+GRAY_LEVELS = np.random.default_rng(8).integers(0, 256, (30, 44)).astype(np.uint8)
 
 
 @pytest.mark.parametrize(("name", "options"), [("x.gif", {}), ("x.webp", {"lossless": True})])
 def test_gif_and_lossless_webp_are_exact(save, name, options):
-    path = save(name, Image.fromarray(GREY_LEVELS), **options)
-    np.testing.assert_array_equal(read_image(path)[0], GREY_LEVELS)
-    mask = save(f"m{name}", Image.fromarray((GREY_LEVELS > 99) * np.uint8(255)), **options)
-    np.testing.assert_array_equal(read_mask_values(mask), (GREY_LEVELS > 99) * 255)
+    path = save(name, Image.fromarray(GRAY_LEVELS), **options)
+    np.testing.assert_array_equal(read_image(path)[0], GRAY_LEVELS)
+    mask = save(f"m{name}", Image.fromarray((GRAY_LEVELS > 99) * np.uint8(255)), **options)
+    np.testing.assert_array_equal(read_mask_values(mask), (GRAY_LEVELS > 99) * 255)
 
 
 def test_webp_of_colors_as_pillow_shows_them(save):
-    colors = np.stack([GREY_LEVELS, 255 - GREY_LEVELS, GREY_LEVELS // 2], -1)
+    colors = np.stack([GRAY_LEVELS, 255 - GRAY_LEVELS, GRAY_LEVELS // 2], -1)
     path = save("x.webp", Image.fromarray(colors), quality=70)
     np.testing.assert_array_equal(read_image(path)[0], np.asarray(Image.open(path)))
 
 
 def test_mask_in_lossy_webp_is_refused_as_one_in_jpeg_is(save):
-    path = save("x.webp", Image.fromarray((GREY_LEVELS > 99) * np.uint8(255)), quality=50)
+    path = save("x.webp", Image.fromarray((GRAY_LEVELS > 99) * np.uint8(255)), quality=50)
     with pytest.raises(ValueError, match=r"x\.webp: not a binary mask.*--mask-threshold 127"):
         MaskCoding().decode(read_mask(path), str(path))
 
 
 @pytest.mark.parametrize("name", ["x.gif", "x.webp", "x.png"])
 def test_animations_are_refused(save, name):
-    more = [Image.fromarray(GREY_LEVELS[::-1].copy())]
-    path = save(name, Image.fromarray(GREY_LEVELS), save_all=True, append_images=more)
+    more = [Image.fromarray(GRAY_LEVELS[::-1].copy())]
+    path = save(name, Image.fromarray(GRAY_LEVELS), save_all=True, append_images=more)
     for reader in (read_image, read_mask_values):
         with pytest.raises(ValueError, match=rf"{name}: an animation of 2 pictures; export"):
             reader(path)
@@ -599,7 +599,7 @@ def test_other_failures_name_the_file(save, monkeypatch, given, expected, messag
     def fail(picture):
         raise given
 
-    path = save("x.png", Image.fromarray(GREY))
+    path = save("x.png", Image.fromarray(GRAY))
     monkeypatch.setattr(PngImagePlugin.PngImageFile, "load", fail)
     with pytest.raises(expected, match=message) as caught:
         read_image(path)
@@ -679,12 +679,12 @@ def test_refusal_takes_little_memory(save, suffix):
 
 
 def test_size_limit_is_an_argument(save):
-    path = save("x.png", Image.fromarray(GREY))
-    assert read(path, size_limit=GREY.size).shape == GREY.shape
+    path = save("x.png", Image.fromarray(GRAY))
+    assert read(path, size_limit=GRAY.size).shape == GRAY.shape
     with pytest.raises(ValueError, match=r"x\.png: 37×24 pixels, more than the limit of 887"):
-        read_image(path, size_limit=GREY.size - 1)
+        read_image(path, size_limit=GRAY.size - 1)
     with pytest.raises(ValueError, match="more than the limit of 887"):
-        read_mask_values(path, size_limit=GREY.size - 1)
+        read_mask_values(path, size_limit=GRAY.size - 1)
 
 
 # -- the rest -------------------------------------------------------------------------------------
@@ -713,8 +713,8 @@ def test_threads_get_what_one_thread_gets(save):
 
 def test_luminance():
     rgb = RGB.astype(np.float32)
-    np.testing.assert_allclose(to_grey(rgb), rgb @ np.float32([0.299, 0.587, 0.114]), atol=1e-2)
-    np.testing.assert_array_equal(to_grey(rgb[..., 0]), rgb[..., 0])
+    np.testing.assert_allclose(to_gray(rgb), rgb @ np.float32([0.299, 0.587, 0.114]), atol=1e-2)
+    np.testing.assert_array_equal(to_gray(rgb[..., 0]), rgb[..., 0])
 
 
 def test_public_names():
@@ -733,7 +733,7 @@ def test_public_names():
 )
 def test_numbers_that_no_tiff_reader_here_knows_are_named(tmp_path, dtype, words):
     """As tifffile writes arrays of these types, but uncompressed and in one strip."""
-    values = GREY.astype(dtype)
+    values = GRAY.astype(dtype)
     kind = {"f": 3, "i": 2, "u": 1, "c": 6}[values.dtype.kind]
     entries = {
         256: WIDTH, 257: HEIGHT, 258: 8 * values.itemsize, 259: 1, 262: 1, 273: 200, 277: 1,
@@ -743,14 +743,14 @@ def test_numbers_that_no_tiff_reader_here_knows_are_named(tmp_path, dtype, words
     head = struct.pack("<2sHIH", b"II", 42, 8, len(entries)) + table + bytes(4)
     path = tmp_path / "x.tif"
     path.write_bytes(head.ljust(200, b"\0") + values.tobytes())
-    with pytest.raises(ValueError, match=rf"x\.tif: a TIFF file of {words}, .* save grey levels"):
+    with pytest.raises(ValueError, match=rf"x\.tif: a TIFF file of {words}, .* save gray levels"):
         read_image(path)
 
 
 def test_a_palette_of_sixteen_bits_that_fills_eight(tmp_path):
     """Some writers copy 8-bit colors into TIFF's 16-bit palette; Pillow alone shows them black."""
     path = tmp_path / "x.tif"
-    picture = Image.fromarray(GREY, "P")
+    picture = Image.fromarray(GRAY, "P")
     picture.putpalette([level for n in range(256) for level in (n, 255 - n, 7)])
     picture.save(path)
     with Image.open(path) as known:
@@ -758,5 +758,5 @@ def test_a_palette_of_sixteen_bits_that_fills_eight(tmp_path):
     content = path.read_bytes()
     assert levels.tobytes() in content
     path.write_bytes(content.replace(levels.tobytes(), (levels >> 8).tobytes()))
-    expected = np.stack([GREY, 255 - GREY, np.full_like(GREY, 7)], axis=2)
+    expected = np.stack([GRAY, 255 - GRAY, np.full_like(GRAY, 7)], axis=2)
     np.testing.assert_array_equal(read(path), expected)

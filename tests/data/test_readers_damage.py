@@ -15,7 +15,7 @@ pytestmark = pytest.mark.filterwarnings("error", "ignore::kerasunet.files.FileWa
 
 RNG = np.random.default_rng(5)
 NOISE = RNG.integers(0, 256, (31, 45), dtype=np.uint8)
-COLOUR = RNG.integers(0, 256, (31, 45, 3), dtype=np.uint8)
+COLOR = RNG.integers(0, 256, (31, 45, 3), dtype=np.uint8)
 
 
 # -- own data: small valid files ------------------------------------------------------------------
@@ -60,14 +60,14 @@ def dicom_files():
         ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
         ds.SOPClassUID, ds.SOPInstanceUID = CTImageStorage, "1.2.3"
         ds.PixelSpacing, ds.WindowCenter, ds.WindowWidth = [0.3, 0.2], [100, 50], [200, 90]
-        grey = syntax != JPEGBaseline8Bit
-        ds.set_pixel_data(NOISE if grey else COLOUR, "MONOCHROME2" if grey else "RGB", 8)
+        gray = syntax != JPEGBaseline8Bit
+        ds.set_pixel_data(NOISE if gray else COLOR, "MONOCHROME2" if gray else "RGB", 8)
         if syntax == RLELossless:
             ds.compress(RLELossless, encoding_plugin="pydicom")
         elif syntax == JPEGBaseline8Bit:
             ds.file_meta.TransferSyntaxUID = syntax
             ds.PhotometricInterpretation = "YBR_FULL_422"
-            ds.PixelData = encapsulate([encoded(COLOUR, "JPEG")])
+            ds.PixelData = encapsulate([encoded(COLOR, "JPEG")])
             ds["PixelData"].is_undefined_length = True
         data = io.BytesIO()
         ds.save_as(data, enforce_file_format=True)
@@ -89,21 +89,21 @@ def nifti_files():
 
 WIDE = NOISE.astype(np.uint16) * 200
 VALID = {
-    "png grey": encoded(NOISE, "PNG"),
-    "png colour": encoded(COLOUR, "PNG", pnginfo=with_text(), exif=oriented(), dpi=(72, 72)),
+    "png gray": encoded(NOISE, "PNG"),
+    "png color": encoded(COLOR, "PNG", pnginfo=with_text(), exif=oriented(), dpi=(72, 72)),
     "png palette": encoded(palette_picture(), "PNG", transparency=3),
     "png one bit": encoded(NOISE > 99, "PNG"),
     "png 16 bit": encoded(WIDE, "PNG"),
-    "jpeg": encoded(COLOUR, "JPEG"),
-    "jpeg grey": encoded(NOISE, "JPEG", exif=oriented()),
-    "jpeg progressive": encoded(COLOUR, "JPEG", progressive=True),
-    "jpeg cmyk": encoded(Image.fromarray(COLOUR).convert("CMYK"), "JPEG"),
-    "bmp": encoded(COLOUR, "BMP"),
+    "jpeg": encoded(COLOR, "JPEG"),
+    "jpeg gray": encoded(NOISE, "JPEG", exif=oriented()),
+    "jpeg progressive": encoded(COLOR, "JPEG", progressive=True),
+    "jpeg cmyk": encoded(Image.fromarray(COLOR).convert("CMYK"), "JPEG"),
+    "bmp": encoded(COLOR, "BMP"),
     "bmp palette": encoded(palette_picture(), "BMP"),
-    "tiff": encoded(COLOUR, "TIFF"),
+    "tiff": encoded(COLOR, "TIFF"),
     "tiff lzw": encoded(NOISE, "TIFF", compression="tiff_lzw"),
     "tiff deflate": encoded(WIDE, "TIFF", compression="tiff_adobe_deflate"),
-    "tiff jpeg": encoded(COLOUR, "TIFF", compression="jpeg"),
+    "tiff jpeg": encoded(COLOR, "TIFF", compression="jpeg"),
     "tiff fax": encoded(NOISE > 99, "TIFF", compression="group4"),
     "tiff float": encoded(NOISE.astype(np.float32), "TIFF"),
     **dicom_files(),

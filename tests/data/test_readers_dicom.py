@@ -35,7 +35,7 @@ from pydicom.uid import (  # noqa: E402
 pytestmark = pytest.mark.filterwarnings("error")
 
 RNG = np.random.default_rng(6)
-GREY = RNG.integers(0, 256, (22, 30), dtype=np.uint8)
+GRAY = RNG.integers(0, 256, (22, 30), dtype=np.uint8)
 DEEP = RNG.integers(0, 4096, (22, 30), dtype=np.uint16)
 RGB = RNG.integers(0, 256, (22, 30, 3), dtype=np.uint8)
 RAMP = np.arange(1024, dtype=np.uint16).reshape(32, 32)
@@ -97,20 +97,20 @@ def jpeg(pixels, **options):
     return data.getvalue()
 
 
-def smooth_colours(height=40, width=48):
+def smooth_colors(height=40, width=48):
     rows, columns = np.mgrid[:height, :width]
     return np.stack([4 * rows, 5 * columns, 255 - 3 * rows - columns], axis=2).astype(np.uint8)
 
 
-# -- grey levels ----------------------------------------------------------------------------------
+# -- gray levels ----------------------------------------------------------------------------------
 
 
 def test_eight_bits_without_window_are_taken_as_they_are(save):
-    np.testing.assert_array_equal(read(save(dataset(GREY))), GREY)
+    np.testing.assert_array_equal(read(save(dataset(GRAY))), GRAY)
 
 
 def test_contents_decide_not_the_suffix(save):
-    np.testing.assert_array_equal(read(save(dataset(GREY), "x.png")), GREY)
+    np.testing.assert_array_equal(read(save(dataset(GRAY), "x.png")), GRAY)
 
 
 @pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, ExplicitVRBigEndian])
@@ -124,7 +124,7 @@ def test_other_encodings(tmp_path, syntax):
 
 
 def test_rescaled_eight_bits_without_window_are_stretched(save):
-    values = GREY[:10, :10] // 2 + 40
+    values = GRAY[:10, :10] // 2 + 40
     expected = (values - float(values.min())) / np.ptp(values) * 255
     ds = dataset(values, RescaleSlope=4, RescaleIntercept=-100)
     np.testing.assert_allclose(read(save(ds)), expected, atol=1e-3)
@@ -137,7 +137,7 @@ def test_deep_images_without_window_are_stretched_to_their_own_range(save):
 
 
 def test_monochrome1_is_inverted(save):
-    np.testing.assert_array_equal(read(save(dataset(GREY, "MONOCHROME1"))), 255 - GREY)
+    np.testing.assert_array_equal(read(save(dataset(GRAY, "MONOCHROME1"))), 255 - GRAY)
     elements = {"WindowCenter": 512, "WindowWidth": 200}
     plain = read(save(dataset(RAMP, bits=10, **elements)))
     inverted = read(save(dataset(RAMP, "MONOCHROME1", bits=10, **elements)))
@@ -175,9 +175,9 @@ def test_windows_without_sense_are_ignored(save, width):
 
 def test_empty_elements_count_as_absent(save):
     empty = dict.fromkeys(("WindowCenter", "RescaleSlope", "PixelSpacing", "NumberOfFrames"))
-    ds = dataset(GREY, **empty)
+    ds = dataset(GRAY, **empty)
     image, spacing = read_image(save(ds))
-    np.testing.assert_array_equal(image, GREY)
+    np.testing.assert_array_equal(image, GRAY)
     assert spacing is None
 
 
@@ -197,13 +197,13 @@ def test_voi_lookup_table(save, vr, bits):
 
 
 def test_modality_lookup_table(save):
-    ds = dataset(GREY % 4, ModalityLUTSequence=sequence(LUTDescriptor=[4, 0, 16]))
+    ds = dataset(GRAY % 4, ModalityLUTSequence=sequence(LUTDescriptor=[4, 0, 16]))
     ds.WindowCenter, ds.WindowWidth = 500.5, 1001
     item = ds.ModalityLUTSequence[0]
     item["LUTDescriptor"].VR = "US"
     item.ModalityLUTType = "US"
     item.add_new("LUTData", "US", [0, 100, 400, 1000])
-    expected = np.array([0, 100, 400, 1000])[GREY % 4] / 1000 * 255
+    expected = np.array([0, 100, 400, 1000])[GRAY % 4] / 1000 * 255
     np.testing.assert_allclose(read(save(ds)), expected, atol=1e-3)
 
 
@@ -218,19 +218,19 @@ def test_rgb(save, planes):
     np.testing.assert_array_equal(read(save(ds)), RGB)
 
 
-def test_grey_in_colour_is_grey(save):
-    path = save(dataset(np.repeat(GREY[..., None], 3, axis=2), "RGB"))
-    np.testing.assert_array_equal(read(path), GREY)
+def test_gray_in_color_is_gray(save):
+    path = save(dataset(np.repeat(GRAY[..., None], 3, axis=2), "RGB"))
+    np.testing.assert_array_equal(read(path), GRAY)
 
 
 @pytest.mark.parametrize("subsampling, photometric", [(0, "YBR_FULL"), (1, "YBR_FULL_422")])
 def test_jpeg_ultrasound(save, subsampling, photometric):
-    colours = smooth_colours()
-    frame = jpeg(colours, subsampling=subsampling)
-    ds = compressed(dataset(colours, "RGB"), JPEGBaseline8Bit, frame)
+    colors = smooth_colors()
+    frame = jpeg(colors, subsampling=subsampling)
+    ds = compressed(dataset(colors, "RGB"), JPEGBaseline8Bit, frame)
     ds.PhotometricInterpretation = photometric
     image = read(save(ds))
-    assert np.abs(image - colours).mean() < 4
+    assert np.abs(image - colors).mean() < 4
     decoded = np.asarray(Image.open(io.BytesIO(frame)))
     assert np.abs(image - decoded).max() <= 3
 
@@ -246,8 +246,8 @@ def test_uncompressed_ybr_full_422(save):
 
 
 @pytest.mark.parametrize("bits", [8, 16])
-def test_palette_colour(save, bits):
-    ds = dataset(GREY % 3, "MONOCHROME2", PhotometricInterpretation="PALETTE COLOR")
+def test_palette_color(save, bits):
+    ds = dataset(GRAY % 3, "MONOCHROME2", PhotometricInterpretation="PALETTE COLOR")
     table = np.array([[0, 255, 100], [10, 20, 30], [50, 60, 70]], np.uint8)
     for channel, name in zip(table, ("Red", "Green", "Blue"), strict=True):
         entries = channel.astype("<u2") * 257 if bits == 16 else np.append(channel, 0)
@@ -256,7 +256,7 @@ def test_palette_colour(save, bits):
         ds.add_new(
             f"{name}PaletteColorLookupTableData", "OW", entries.astype(f"<u{bits // 8}").tobytes()
         )
-    np.testing.assert_allclose(read(save(ds)), table.T[GREY % 3], atol=1e-3)
+    np.testing.assert_allclose(read(save(ds)), table.T[GRAY % 3], atol=1e-3)
 
 
 def test_palette_of_more_than_256_colors_of_8_bits(save):
@@ -293,7 +293,7 @@ def test_jpeg_2000(save):
 
 
 def lossless_jpeg(rows, columns):
-    """A stream of 22×30 pixels of value 200: 72 above mid-grey, then no difference to the left."""
+    """A stream of 22×30 pixels of value 200: 72 above mid-gray, then no difference to the left."""
     huffman = b"\xff\xc4\x00\x15\x00\x01\x01" + bytes(14) + b"\x00\x07"
     size = rows.to_bytes(2) + columns.to_bytes(2)
     frame = b"\xff\xc3\x00\x0b\x08" + size + b"\x01\x01\x11\x00"
@@ -306,8 +306,8 @@ def lossless_jpeg(rows, columns):
 def test_lossless_jpeg(save):
     if not pydicom.pixels.get_decoder(JPEGLosslessSV1).is_available:
         pytest.skip("needs pylibjpeg-libjpeg")
-    path = save(compressed(dataset(GREY), JPEGLosslessSV1, lossless_jpeg(*GREY.shape)))
-    np.testing.assert_array_equal(read(path), np.full(GREY.shape, 200))
+    path = save(compressed(dataset(GRAY), JPEGLosslessSV1, lossless_jpeg(*GRAY.shape)))
+    np.testing.assert_array_equal(read(path), np.full(GRAY.shape, 200))
 
 
 @pytest.mark.parametrize(
@@ -324,7 +324,7 @@ def test_lossless_jpeg(save):
 )
 def test_lossless_jpeg_that_its_decoder_would_read_as_something_else(save, frame, problem):
     with pytest.raises(ValueError, match=problem):
-        read_image(save(compressed(dataset(GREY), JPEGLosslessSV1, frame)))
+        read_image(save(compressed(dataset(GRAY), JPEGLosslessSV1, frame)))
 
 
 def test_video_is_refused(save):
@@ -334,7 +334,7 @@ def test_video_is_refused(save):
 
 
 def test_deflated_is_refused(save):
-    ds = dataset(GREY)
+    ds = dataset(GRAY)
     ds.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
     with pytest.raises(ValueError, match="rare compression; convert it to PNG"):
         read_image(save(ds))
@@ -345,14 +345,14 @@ def test_missing_decoder_names_the_extra(save, monkeypatch):
     with pytest.raises(
         ValueError, match=r'JPEG 2000.* needs .*pip install "kerasunet\[dicom-lossless\]"'
     ):
-        read_image(save(compressed(dataset(GREY), JPEG2000, bytes(8))))
+        read_image(save(compressed(dataset(GRAY), JPEG2000, bytes(8))))
 
 
 # -- frames ---------------------------------------------------------------------------------------
 
 
 def test_frames_by_index(save):
-    frames = np.stack([GREY, 255 - GREY, GREY // 2])
+    frames = np.stack([GRAY, 255 - GRAY, GRAY // 2])
     path = save(dataset(frames))
     for index, frame in enumerate(frames):
         np.testing.assert_array_equal(read(path, frame=index), frame)
@@ -361,9 +361,9 @@ def test_frames_by_index(save):
 
 
 def test_frames_of_a_compressed_loop(save):
-    colours = [smooth_colours(), 255 - smooth_colours()]
-    frames = [jpeg(frame) for frame in colours]
-    ds = compressed(dataset(np.stack(colours), "RGB"), JPEGBaseline8Bit, *frames)
+    colors = [smooth_colors(), 255 - smooth_colors()]
+    frames = [jpeg(frame) for frame in colors]
+    ds = compressed(dataset(np.stack(colors), "RGB"), JPEGBaseline8Bit, *frames)
     ds.PhotometricInterpretation = "YBR_FULL_422"
     path = save(ds)
     for index, frame in enumerate(frames):
@@ -428,7 +428,7 @@ def region(delta_x, delta_y, units=3):
 def test_spacing(save, elements, expected):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        path = save(dataset(GREY, **elements))
+        path = save(dataset(GRAY, **elements))
     _, spacing = read_image(path)
     assert spacing == (None if expected is None else pytest.approx(expected))
 
@@ -444,7 +444,7 @@ def test_mask_values_stay_as_they_are(save):
 
 
 def test_one_bit_frames(save):
-    bits = (np.stack([GREY, GREY.T.reshape(GREY.shape)]) > 99).astype(np.uint8)
+    bits = (np.stack([GRAY, GRAY.T.reshape(GRAY.shape)]) > 99).astype(np.uint8)
     ds = dataset(bits)
     ds.BitsAllocated = ds.BitsStored = 1
     ds.HighBit = 0
@@ -458,25 +458,25 @@ def test_one_bit_frames(save):
 
 
 def test_huge_images_are_refused_from_the_header(save):
-    ds = dataset(GREY)
+    ds = dataset(GRAY)
     ds.Rows = ds.Columns = 50_000
     path = save(ds)
     for reader in (read_image, read_mask_values):
         with pytest.raises(ValueError, match=r"x\.dcm: 50000×50000 pixels, more than the limit"):
             reader(path)
     with pytest.raises(ValueError, match="more than the limit of 659"):
-        read_image(save(dataset(GREY)), size_limit=GREY.size - 1)
+        read_image(save(dataset(GRAY)), size_limit=GRAY.size - 1)
 
 
 def test_frame_that_is_larger_than_the_header_says(save):
-    ds = compressed(dataset(smooth_colours(), "RGB"), JPEGBaseline8Bit, jpeg(RGB.repeat(20, 0)))
+    ds = compressed(dataset(smooth_colors(), "RGB"), JPEGBaseline8Bit, jpeg(RGB.repeat(20, 0)))
     ds.PhotometricInterpretation = "YBR_FULL_422"
     with pytest.raises(ValueError, match="damaged"):
         read_image(save(ds))
 
 
 def test_report_without_image(save):
-    ds = dataset(GREY)
+    ds = dataset(GRAY)
     for name in ("PixelData", "Rows", "Columns"):
         delattr(ds, name)
     with pytest.raises(ValueError, match="a DICOM file without an image"):
@@ -485,10 +485,10 @@ def test_report_without_image(save):
 
 @pytest.mark.parametrize("kind", ["plain", "jpeg", "run lengths"])
 def test_truncated_files_are_refused(save, kind):
-    colours = smooth_colours()
-    ds = dataset(colours, "RGB")
+    colors = smooth_colors()
+    ds = dataset(colors, "RGB")
     if kind == "jpeg":
-        ds = compressed(ds, JPEGBaseline8Bit, jpeg(colours))
+        ds = compressed(ds, JPEGBaseline8Bit, jpeg(colors))
         ds.PhotometricInterpretation = "YBR_FULL_422"
     elif kind == "run lengths":
         ds.compress(RLELossless, encoding_plugin="pydicom")
@@ -505,7 +505,7 @@ def test_missing_library_names_the_extra(save, monkeypatch):
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "pydicom", None)
     with pytest.raises(ValueError, match=r'x\.dcm: DICOM needs .* "kerasunet\[dicom\]"'):
-        read_image(save(dataset(GREY)))
+        read_image(save(dataset(GRAY)))
 
 
 # -- privacy --------------------------------------------------------------------------------------
@@ -513,7 +513,7 @@ def test_missing_library_names_the_extra(save, monkeypatch):
 
 def with_planted_words(name):
     """Files that make pydicom warn, log or fail over a value that holds a planted word."""
-    ds = dataset(GREY, bits=8)
+    ds = dataset(GRAY, bits=8)
     planted = {
         "nothing wrong": {},
         "no number": {"WindowCenter": (b"DS", SECRET.encode()), "WindowWidth": (b"DS", b"5")},

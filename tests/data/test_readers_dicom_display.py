@@ -456,7 +456,7 @@ def by_gdcm(path):
 
 
 def as_shown(values, ds):
-    """Grey levels of rescaled values: the window if there is one, else the range."""
+    """Gray levels of rescaled values: the window if there is one, else the range."""
     inverted = ds.PhotometricInterpretation == "MONOCHROME1"
     if inverted:  # GDCM has done so with the values.
         values = 2**ds.BitsStored - 1 - values
@@ -470,7 +470,7 @@ def as_shown(values, ds):
 
 
 @pytest.mark.parametrize("name", REAL)
-def test_grey_levels_of_real_files(name):
+def test_gray_levels_of_real_files(name):
     path = real(name)
     ds = pydicom.dcmread(path, stop_before_pixels=True)
     image, _ = read_image(path, frame=0)

@@ -41,8 +41,8 @@ def lateral_width(envelope):
 def spectral_slope(image):
     """Slope of log amplitude over log frequency, averaged over directions."""
     window = np.outer(*[np.hanning(side) for side in image.shape])
-    centred = image - image.mean()
-    amplitude = np.abs(np.fft.fftshift(np.fft.fft2(centred * window)))
+    centered = image - image.mean()
+    amplitude = np.abs(np.fft.fftshift(np.fft.fft2(centered * window)))
     rows, columns = np.indices(image.shape)
     radius = np.hypot(rows - image.shape[0] // 2, columns - image.shape[1] // 2).astype(int)
     profile = np.bincount(radius.ravel(), amplitude.ravel()) / np.bincount(radius.ravel())
@@ -52,7 +52,7 @@ def spectral_slope(image):
 
 
 def posterior_contrast(sample):
-    """Mean grey level behind the lesion less that beside it at the same depth."""
+    """Mean gray level behind the lesion less that beside it at the same depth."""
     rows, columns = np.nonzero(sample.mask)
     height, width = sample.mask.shape
     below = slice(rows.max() + 2, min(rows.max() + height // 8, height))
@@ -310,9 +310,9 @@ def test_lungs_are_dark_and_heart_and_abdomen_bright(samples):
 def test_left_lung_yields_to_the_heart(samples):
     for sample in samples["chest-xray"]:
         parts, _ = ndimage.label(sample.mask, np.ones((3, 3)))
-        centres = [column for _, column in ndimage.center_of_mass(sample.mask, parts, [1, 2])]
+        centers = [column for _, column in ndimage.center_of_mass(sample.mask, parts, [1, 2])]
         areas = ndimage.sum_labels(sample.mask, parts, [1, 2])
-        viewers_left, viewers_right = np.argmin(centres), np.argmax(centres)
+        viewers_left, viewers_right = np.argmin(centers), np.argmax(centers)
         assert areas[viewers_left] > areas[viewers_right]
 
 
@@ -349,9 +349,9 @@ def test_object_stands_out_from_its_surroundings(samples):
     assert np.median(contrasts) > 30
 
 
-def test_object_is_not_always_in_the_centre(samples):
-    centres = np.array([ndimage.center_of_mass(sample.mask) for sample in samples["natural"]])
-    assert (centres.std(axis=0) > 6).all()
+def test_object_is_not_always_in_the_center(samples):
+    centers = np.array([ndimage.center_of_mass(sample.mask) for sample in samples["natural"]])
+    assert (centers.std(axis=0) > 6).all()
 
 
 # Speed

@@ -219,7 +219,7 @@ def test_two_strategies_lie_over_each_other(scan):
     assert len(set(sources)) == 2 and all(".png" in source for source in sources)
 
 
-def test_dicom_shows_square_millimetres_and_the_pretrained_model(page, files):
+def test_dicom_shows_square_millimeters_and_the_pretrained_model(page, files):
     upload(page, "compare-image", files / "chest.dcm")
     note = wait_for_note(page, "chest.dcm: 128 × 128 pixels, 0.5 × 0.25 mm")
     assert "Chest X-ray (guessed" in note

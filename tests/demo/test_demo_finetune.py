@@ -134,13 +134,13 @@ def test_an_archive_whose_list_names_files_of_the_machine_is_refused(page, tmp_p
     assert page.locator("#finetune-check img").count() == 0
 
 
-def test_a_run_is_cancelled_and_its_process_ends(page, demo_place, tmp_path):
+def test_a_run_is_canceled_and_its_process_ends(page, demo_place, tmp_path):
     _upload_discs(page, tmp_path)
     _train(page, "all", 2000)
     page.locator("#finetune-pictures img").first.wait_for()
     eventually(page, lambda: len(_running(demo_place)), 1)
     page.get_by_role("button", name="Cancel").click()
-    page.locator("#finetune-status").get_by_text("Cancelled").wait_for()
+    page.locator("#finetune-status").get_by_text("Canceled").wait_for()
     eventually(page, lambda: _running(demo_place), [])
     eventually(page, _train_button(page).is_enabled, True)
 
@@ -274,5 +274,5 @@ def test_an_adaptation_can_be_stopped(page, tmp_path):
     page.get_by_role("button", name="Find the best start and layers").click()
     page.locator("#adapt-status").get_by_text("annotated images").wait_for(timeout=_LONG)
     page.locator("#adapt-cancel").click()
-    page.locator("#adapt-status").get_by_text("Cancelled").wait_for(timeout=_LONG)
+    page.locator("#adapt-status").get_by_text("Canceled").wait_for(timeout=_LONG)
     assert page.locator("#adapt-start").is_enabled()

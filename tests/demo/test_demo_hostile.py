@@ -460,7 +460,7 @@ def test_the_object_is_chosen_on_the_page(tmp_path, scan):
     (problem,) = workspace.choose(MaskChoice.of("cyst=2", 127)).problems
     assert "cannot be combined with --objects" in problem.message
     for texts in (("a'b", None), ("", 300), ("", 0.5)):
-        with pytest.raises(ValueError, match="quote is not closed|a whole grey level"):
+        with pytest.raises(ValueError, match="quote is not closed|a whole gray level"):
             MaskChoice.of(*texts)
 
 

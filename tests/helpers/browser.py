@@ -21,15 +21,15 @@ import pytest
 ROOT = Path(__file__).parents[2]
 _PATIENCE = 180
 _LOW_CONTRAST = """(least) => {
-  const parse = (colour) => {
-    const numbers = colour.match(/[\\d.]+/g).map(Number);
-    const scale = colour.startsWith("color(") ? 255 : 1;
+  const parse = (color) => {
+    const numbers = color.match(/[\\d.]+/g).map(Number);
+    const scale = color.startsWith("color(") ? 255 : 1;
     return [...numbers.slice(0, 3).map((value) => value * scale), numbers[3] ?? 1];
   };
   const over = (top, below) =>
     [0, 1, 2].map((i) => top[i] * top[3] + below[i] * (1 - top[3])).concat(1);
-  const light = (colour) => {
-    const parts = colour.slice(0, 3).map((value) => value / 255)
+  const light = (color) => {
+    const parts = color.slice(0, 3).map((value) => value / 255)
       .map((v) => (v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4));
     return 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2] + 0.05;
   };

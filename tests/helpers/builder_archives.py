@@ -15,7 +15,7 @@ from scipy.io import savemat
 from helpers.layout_makers import (
     BACKGROUND,
     OBJECT,
-    coloured,
+    colored,
     image_of,
     make_bus_bra,
     make_busi,
@@ -64,7 +64,7 @@ def bus_uclm(folder: Path) -> None:
         mask = mask_of(number) & (label != "Normal")
         painted = np.zeros((*mask.shape, 3), np.uint8)
         painted[mask] = (255, 0, 0) if label == "Malignant" else (0, 255, 0)
-        write(root / "images" / f"{stem}.png", coloured(image_of(mask)))
+        write(root / "images" / f"{stem}.png", colored(image_of(mask)))
         write(root / "masks" / f"{stem}.png", painted)
         rows.append(f"{stem}.png;{label};No;No")
     write_rows(root / "INFO.csv", "Image;Label;Doppler;Marks", *rows)
@@ -149,7 +149,7 @@ def duts(folder: Path) -> None:
     for number in range(4, 6):
         mask = mask_of(number)
         root = folder / "DUTS-TE"
-        write(root / "DUTS-TE-Image" / f"t{number:02d}.jpg", coloured(image_of(mask)))
+        write(root / "DUTS-TE-Image" / f"t{number:02d}.jpg", colored(image_of(mask)))
         write(root / "DUTS-TE-Mask" / f"t{number:02d}.png", mask * np.uint8(255))
     pack(folder / "DUTS-TR.zip", folder, "DUTS-TR")
     pack(folder / "DUTS-TE.zip", folder, "DUTS-TE")
@@ -164,7 +164,7 @@ def ecssd(folder: Path) -> None:
 def _photographs(folder: Path, count: int) -> None:
     for number in range(count):
         mask = mask_of(number)
-        write(folder / f"{number}.jpg", coloured(image_of(mask)))
+        write(folder / f"{number}.jpg", colored(image_of(mask)))
         write(folder / f"{number}.png", mask * np.uint8(255))
 
 
@@ -176,7 +176,7 @@ def msra10k(folder: Path) -> None:
 def xpie(folder: Path) -> None:
     """Two parts, one of them with photographs only."""
     _photographs(folder / "XPIE" / "salient", 3)
-    write(folder / "XPIE" / "other" / "x.jpg", coloured(image_of(mask_of(9))))
+    write(folder / "XPIE" / "other" / "x.jpg", colored(image_of(mask_of(9))))
     pack(folder / "XPIE.tar.gz", folder, "XPIE")
 
 
@@ -187,7 +187,7 @@ def oxford_iiit_pet(folder: Path) -> dict[str, Path]:
         mask = mask_of(number)
         trimap = np.where(mask, 1, 2).astype(np.uint8)
         trimap[mask & ~np.roll(mask, 1, axis=0)] = 3
-        write(images / "images" / f"{stem}.jpg", coloured(image_of(mask)))
+        write(images / "images" / f"{stem}.jpg", colored(image_of(mask)))
         write(annotations / "annotations" / "trimaps" / f"{stem}.png", trimap)
         table = annotations / "annotations" / ("trainval.txt", "test.txt")[number]
         table.write_text(f"{stem} {row}\n")

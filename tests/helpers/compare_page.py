@@ -22,12 +22,12 @@ _TABLE = """(id) => {
   return [...table.tBodies[0].rows].map(
     (row) => Object.fromEntries([["model", row.dataset.model], ...read(row)]))
 }"""
-_FILLED = """([panel, colour]) => {
+_FILLED = """([panel, color]) => {
   const canvas = document.querySelector(`[data-panel="${panel}"] canvas`);
   const data = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
   let count = 0;
   for (let i = 0; i < data.length; i += 4)
-    count += colour.every((value, channel) => data[i + channel] === value);
+    count += color.every((value, channel) => data[i + channel] === value);
   return count
 }"""
 _SLIDE = """([label, value]) => new Promise((done) => {

@@ -25,7 +25,7 @@ from PIL import Image, PngImagePlugin
 
 from kerasunet import models
 
-GREY = np.random.default_rng(0).integers(0, 256, (8, 10), np.uint8)
+GRAY = np.random.default_rng(0).integers(0, 256, (8, 10), np.uint8)
 OBJECT = np.zeros((8, 10), np.uint8)
 OBJECT[2:6, 3:7] = 255
 Given = list[str] | Callable[[], object]
@@ -103,7 +103,7 @@ NO_IMAGE = (
 )
 
 for _kind in ("PNG", "JPEG", "BMP", "TIFF", "GIF", "WebP"):
-    _whole = encoded(GREY, _kind)
+    _whole = encoded(GRAY, _kind)
     case(f"{_kind} cut in half", DAMAGED, 1)(lambda c=_whole: pair(c[: len(c) // 2]))
     case(f"{_kind} of its first bytes", r"set/images/x\.png: (damaged|not a PNG).*; ", 1)(
         lambda c=_whole: pair(c[:20])
@@ -127,7 +127,7 @@ case("empty image", r"set/images/x\.png: the file is empty; copy or export it ag
 case("text called PNG", NO_IMAGE, 1)(lambda: pair(b"Dear reader, this is no image.\n" * 9))
 case("animated GIF", r"set/images/x\.png: an animation of 2 pictures; export .* as PNG", 1)(
     lambda: pair(
-        encoded(GREY, "GIF", save_all=True, append_images=[Image.fromarray(GREY[::-1].copy())])
+        encoded(GRAY, "GIF", save_all=True, append_images=[Image.fromarray(GRAY[::-1].copy())])
     )
 )
 case("SVG with an external entity called PNG", NO_IMAGE, 1)(
@@ -180,10 +180,10 @@ case("TIFF with a tag of 4 billion values", r"set/images/x\.png: damaged.*; ", 1
     lambda: pair(tiff([(256, 3, 1, 2), (257, 3, 1, 2), (270, 2, 2**32 - 1, 8)]))
 )
 case("JPEG of 65,500 by 65,500 pixels", r"set/images/x\.png: .*(limit|damaged).*; ", 1)(
-    lambda: pair(encoded(GREY, "JPEG").replace(b"\x00\x08\x00\x0a\x01", b"\xff\xdc\xff\xdc\x01"))
+    lambda: pair(encoded(GRAY, "JPEG").replace(b"\x00\x08\x00\x0a\x01", b"\xff\xdc\xff\xdc\x01"))
 )
 case("BMP of negative width", r"set/images/x\.png: .*; ", 1)(
-    lambda: pair(encoded(GREY, "BMP")[:18] + struct.pack("<i", -9) + encoded(GREY, "BMP")[22:])
+    lambda: pair(encoded(GRAY, "BMP")[:18] + struct.pack("<i", -9) + encoded(GRAY, "BMP")[22:])
 )
 
 
@@ -191,7 +191,7 @@ case("BMP of negative width", r"set/images/x\.png: .*; ", 1)(
 def _text_bomb():
     info = PngImagePlugin.PngInfo()
     info.add(b"zTXt", b"a\0\0" + zlib.compress(bytes(200 << 20)))
-    return pair(encoded(GREY, "PNG", pnginfo=info))
+    return pair(encoded(GRAY, "PNG", pnginfo=info))
 
 
 @case("folder called like an image", r"x\.png: has no image|no known layout", 1)
@@ -243,12 +243,12 @@ def _pipe_to_predict():
 
 @case("file name that is no UTF-8", r"rename (it|them)", 1)
 def _undecodable_name():
-    return pair(encoded(GREY), name=os.fsdecode(b"x\xff.png"))
+    return pair(encoded(GRAY), name=os.fsdecode(b"x\xff.png"))
 
 
 @case("file name with orders to the terminal", r"rename them: 'x\\x1b\[2J'", 1)
 def _terminal_name():
-    return pair(encoded(GREY), name="x\x1b[2J.png")
+    return pair(encoded(GRAY), name="x\x1b[2J.png")
 
 
 case("predict on broken files only", r"not segmented:\n  a\.png: the file is empty")(
@@ -256,28 +256,28 @@ case("predict on broken files only", r"not segmented:\n  a\.png: the file is emp
 )
 case("image that is not there", r"x\.png: has no image", 1)(lambda: pair(None))
 case("mask of many values", r"set/masks/x\.png: not a binary mask, it has \d+ different", 1)(
-    lambda: pair(encoded(GREY), encoded(GREY))
+    lambda: pair(encoded(GRAY), encoded(GRAY))
 )
 case("mask of another size", r"set/masks/x\.png: the mask is 5×8 pixels, .* 10×8", 1)(
-    lambda: pair(encoded(GREY), encoded(OBJECT[:, :5].copy()))
+    lambda: pair(encoded(GRAY), encoded(OBJECT[:, :5].copy()))
 )
 case("mask in colors", r"set/masks/x\.png: not a binary mask", 1)(
-    lambda: pair(encoded(GREY), encoded(np.stack([GREY, GREY[::-1], OBJECT], -1)))
+    lambda: pair(encoded(GRAY), encoded(np.stack([GRAY, GRAY[::-1], OBJECT], -1)))
 )
 case("mask cut off", r"set/masks/x\.png: damaged.*copy it again", 1)(
-    lambda: pair(encoded(GREY), encoded(OBJECT)[:50])
+    lambda: pair(encoded(GRAY), encoded(OBJECT)[:50])
 )
 case("mask of fractions", r"set/masks/x\.png: a mask holds whole numbers from 0 .*export", 1)(
-    lambda: pair(encoded(GREY), encoded(OBJECT / np.float32(510), "TIFF"))
+    lambda: pair(encoded(GRAY), encoded(OBJECT / np.float32(510), "TIFF"))
 )
 case("mask that is empty", r"warning: .*\n[^\n]*\n.*x", 0)(
-    lambda: pair(encoded(GREY), encoded(OBJECT * 0))
+    lambda: pair(encoded(GRAY), encoded(OBJECT * 0))
 )
 
 
 @case("several masks of which one has another size", r"x_mask_2\.png: the mask is 3×8", 1)
 def _several_masks():
-    Path("x.png").write_bytes(encoded(GREY))
+    Path("x.png").write_bytes(encoded(GRAY))
     Path("x_mask_1.png").write_bytes(encoded(OBJECT))
     Path("x_mask_2.png").write_bytes(encoded(OBJECT[:, :3].copy()))
     return ["check", "."]
@@ -285,7 +285,7 @@ def _several_masks():
 
 @case("mask without an image", r"y\.png: has no image", 1)
 def _extra_mask():
-    words = pair(encoded(GREY))
+    words = pair(encoded(GRAY))
     Path("set/masks/y.png").write_bytes(encoded(OBJECT))
     return words
 
@@ -293,7 +293,7 @@ def _extra_mask():
 # -- DICOM and NIfTI ------------------------------------------------------------------------------
 
 
-def dicom(pixels: np.ndarray = GREY, syntax: str = "", after=None, **elements) -> bytes:
+def dicom(pixels: np.ndarray = GRAY, syntax: str = "", after=None, **elements) -> bytes:
     from pydicom.dataset import Dataset, FileMetaDataset
     from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, RLELossless
 
@@ -398,7 +398,7 @@ def _endless_loop():
     return pair(dicom(NumberOfFrames=100_000), name="x.dcm")
 
 
-def nifti(changes: dict[int, bytes] = {}, pixels: np.ndarray = GREY, affine=None) -> bytes:  # noqa: B006
+def nifti(changes: dict[int, bytes] = {}, pixels: np.ndarray = GRAY, affine=None) -> bytes:  # noqa: B006
     import nibabel
 
     made = nibabel.Nifti1Image(pixels.astype(np.int16), np.eye(4) if affine is None else affine)
@@ -522,7 +522,7 @@ def struct_zip(stream: bytes, size: int, copies: int) -> bytes:
 def _nested_zip():
     from kerasunet.data import load
 
-    unpacking(zipped({"inner.zip": zipped({"x.png": encoded(GREY)})}))()
+    unpacking(zipped({"inner.zip": zipped({"x.png": encoded(GRAY)})}))()
     return lambda: load("unpacked")
 
 
@@ -530,7 +530,7 @@ def _nested_zip():
 
 
 def table(content: bytes | str, name: str = "t.csv") -> list[str]:
-    Path("x.png").write_bytes(encoded(GREY))
+    Path("x.png").write_bytes(encoded(GRAY))
     Path("m.png").write_bytes(encoded(OBJECT))
     Path(name).write_bytes(content.encode() if isinstance(content, str) else content)
     return ["check", name]
@@ -588,7 +588,7 @@ case("file that is no data set", r"t\.exe: a data set is a folder, a manifest .*
 
 
 def labelme(content: str) -> list[str]:
-    Path("x.png").write_bytes(encoded(GREY))
+    Path("x.png").write_bytes(encoded(GRAY))
     Path("x.json").write_text(content)
     return ["check", "."]
 

@@ -24,18 +24,18 @@ def mask_of(number: int, shape: tuple[int, int] = SHAPE) -> np.ndarray:
 
 
 def image_of(mask: np.ndarray) -> np.ndarray:
-    """Grey levels, uint8, bright where the mask is."""
+    """Gray levels, uint8, bright where the mask is."""
     return np.where(mask, OBJECT, BACKGROUND).astype(np.uint8)
 
 
-def coloured(pixels: np.ndarray) -> np.ndarray:
-    """Grey or bool to RGB, uint8."""
-    grey = pixels.astype(np.uint8) * 255 if pixels.dtype == bool else pixels
-    return np.repeat(grey[..., None], 3, axis=2)
+def colored(pixels: np.ndarray) -> np.ndarray:
+    """Gray or bool to RGB, uint8."""
+    gray = pixels.astype(np.uint8) * 255 if pixels.dtype == bool else pixels
+    return np.repeat(gray[..., None], 3, axis=2)
 
 
 def write(path: Path, pixels: np.ndarray) -> Path:
-    """Writes grey, RGB or, as 1-bit PNG, bool pixels."""
+    """Writes gray, RGB or, as 1-bit PNG, bool pixels."""
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(pixels).save(path)
     return path
@@ -57,8 +57,8 @@ def write_pair(image: Path, mask: Path, number: int) -> None:
 def paired(case) -> bool:
     """Whether the mask is where the image is bright, and only there."""
     image, mask, _ = case.load()
-    grey = image if image.ndim == 2 else image[..., 0]
-    return np.array_equal(mask, grey > (BACKGROUND + OBJECT) / 2)
+    gray = image if image.ndim == 2 else image[..., 0]
+    return np.array_equal(mask, gray > (BACKGROUND + OBJECT) / 2)
 
 
 def make_duts(folder: Path, count: int = 4) -> Path:
@@ -66,12 +66,12 @@ def make_duts(folder: Path, count: int = 4) -> Path:
     root = folder / "DUTS-TR"
     for number in range(count):
         mask = mask_of(number)
-        write(root / "DUTS-TR-Image" / f"n{number:02d}_1.jpg", coloured(image_of(mask)))
+        write(root / "DUTS-TR-Image" / f"n{number:02d}_1.jpg", colored(image_of(mask)))
         soft = mask * np.uint8(255)
         soft[:, 1:] = np.maximum(soft[:, 1:], soft[:, :-1] // 2)
         write(
             root / "DUTS-TR-Mask" / f"n{number:02d}_1.png",
-            coloured(soft) if number == 0 else soft,
+            colored(soft) if number == 0 else soft,
         )
     return folder
 
@@ -112,17 +112,17 @@ def make_busi(folder: Path, normal: bool = True) -> Path:
         for label, shift in (("benign", 0), ("malignant", 10)):
             mask = mask_of(number + shift)
             stem = root / label / f"{label} ({number})"
-            write(Path(f"{stem}.png"), coloured(image_of(mask)))
+            write(Path(f"{stem}.png"), colored(image_of(mask)))
             write(Path(f"{stem}_mask.png"), mask)
         if normal:
             stem = root / "normal" / f"normal ({number})"
             empty = np.zeros(SHAPE, np.uint8)
-            write(Path(f"{stem}.png"), coloured(empty + np.uint8(BACKGROUND)))
-            write(Path(f"{stem}_mask.png"), coloured(empty))
+            write(Path(f"{stem}.png"), colored(empty + np.uint8(BACKGROUND)))
+            write(Path(f"{stem}_mask.png"), colored(empty))
     two = np.zeros(SHAPE, bool)
     two[2:8, 3:9] = True
     left, two[12:20, 18:30] = two.copy(), True
-    write(root / "benign" / "benign (2).png", coloured(image_of(two)))
+    write(root / "benign" / "benign (2).png", colored(image_of(two)))
     write(root / "benign" / "benign (2)_mask.png", left)
     write(root / "benign" / "benign (2)_mask_1.png", two & ~left)
     return folder

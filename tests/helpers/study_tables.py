@@ -105,8 +105,8 @@ class _Maker:
         per_block = dict(zip(blocks, spread, strict=True))
         if strategy == "scratch":
             return _START.get(self.data, 0.5) + 0.08 + 0.04 * np.log2(train_size / 20)
-        learnt = sum(per_block[block] for block in self.trained_blocks(strategy))
-        return _START.get(self.data, 0.5) + learnt * (1 + 0.06 * np.log2(train_size / 20))
+        learned = sum(per_block[block] for block in self.trained_blocks(strategy))
+        return _START.get(self.data, 0.5) + learned * (1 + 0.06 * np.log2(train_size / 20))
 
     def trained_blocks(self, strategy: str) -> set[str]:
         text = {"scratch": "all", "auto": "shallow:3", "auto:search": "shallow:2"}.get(

@@ -278,7 +278,7 @@ def test_blended_tiles_are_the_image(shape, overlap):
     assert set(sides) == {(32, 32)}
 
 
-def test_neighbouring_tiles_overlap_and_the_last_ends_at_the_border():
+def test_neighboring_tiles_overlap_and_the_last_ends_at_the_border():
     starts = Tiling(32, 8).starts(100)
     assert starts[0] == 0
     assert starts[-1] == 68

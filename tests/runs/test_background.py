@@ -1,4 +1,4 @@
-"""A fine-tuning in a process of its own: watched to the end, cancelled, failed."""
+"""A fine-tuning in a process of its own: watched to the end, canceled, failed."""
 
 from __future__ import annotations
 
@@ -55,13 +55,13 @@ def test_a_run_is_watched_to_the_end(settings, tmp_path):
     assert last.step == last.steps == 12
 
 
-def test_a_cancelled_run_leaves_no_process(settings, tmp_path):
+def test_a_canceled_run_leaves_no_process(settings, tmp_path):
     others = psutil.Process().children()
     run = BackgroundRun(settings, tmp_path / "run")
     children = [child for child in psutil.Process().children() if child not in others]
     assert children
     run.cancel()
-    assert run.progress().phase == "cancelled"
+    assert run.progress().phase == "canceled"
     assert not any(child.is_running() for child in children)
     run.cancel()  # once more does no harm
     assert not (tmp_path / "run" / "summary.json").exists()

@@ -14,7 +14,7 @@ import pytest
 from kerasunet import Segmenter, SideBySide, UNet, models
 from kerasunet.data import load
 from kerasunet.data.decoding import decode
-from kerasunet.drawing import object_colour, overlay_objects
+from kerasunet.drawing import object_color, overlay_objects
 from kerasunet.inference.engines import installed_engines, open_engine
 from kerasunet.inference.export import Images, export
 from kerasunet.runs.finetuning import initial_model
@@ -229,7 +229,7 @@ def test_overlays_have_a_color_for_each_object(trained, picture):
     drawn = overlay_objects(picture, found.mask, found.objects)
     for number, plane in enumerate(found.masks.values()):
         change = (drawn.astype(int) - picture[..., None].round())[plane].mean(axis=0)
-        tint = np.array(object_colour(number)) - picture[plane].mean()
+        tint = np.array(object_color(number)) - picture[plane].mean()
         assert (np.sign(change) == np.sign(tint)).all()
     names = sorted(path.name for path in trained.files.overlays.glob("*.png"))
     assert names and cv2.imread(str(trained.files.overlays / names[0])).shape[0] > 256 + 22

@@ -458,7 +458,7 @@ MALFORMED = {
     "blocks": "blocks needs a list, as in blocks:1-3,7",
     "blocks:": "blocks needs a number or a name, as in blocks:1-3,7, found the end",
     "blocks:1,": "blocks needs a number or a name, as in blocks:1-3,7, found the end",
-    "blocks:5-2": "5-2 runs backwards; write 2-5",
+    "blocks:5-2": "5-2 runs backward; write 2-5",
     "blocks:1-": "'-' at position 9 needs a strategy on its right, found the end",
     "blocks:enc1-enc3": (
         "a range takes two numbers, as in blocks:1-3; to subtract, write (blocks:enc1)-enc3"

@@ -144,7 +144,7 @@ def test_summary_keeps_data_sets_and_sizes_apart():
     )
 
 
-def test_other_metrics_are_summarised_in_their_own_unit():
+def test_other_metrics_are_summarized_in_their_own_unit():
     cases = table({"all": 0.7}, groups=20)
     cases["hd95"] = 12.0
     row = summarize(results_of(cases), "hd95").iloc[0]

@@ -49,9 +49,9 @@ def test_comparison_is_wilcoxons_test_on_patients():
     by_group = difference.groupby("group").mean()
     assert found.p_value == pytest.approx(wilcoxon(by_group).pvalue, rel=1e-6)
     assert found.difference == pytest.approx(difference.mean())
-    in_favour = wilcoxon(by_group, alternative="greater").statistic
+    in_favor = wilcoxon(by_group, alternative="greater").statistic
     against = wilcoxon(-by_group, alternative="greater").statistic
-    assert found.effect_size == pytest.approx((in_favour - against) / (in_favour + against))
+    assert found.effect_size == pytest.approx((in_favor - against) / (in_favor + against))
     assert (found.wins, found.losses) == ((difference > 0).sum(), (difference < 0).sum())
     assert (found.cases, found.groups) == (len(difference), len(by_group))
 

@@ -114,7 +114,7 @@ def test_a_run_that_was_held_up_does_not_move_its_strategy_in_the_cost_figure(tm
 
 
 @pytest.mark.slow
-def test_no_tick_is_labelled_in_markup(tmp_path):
+def test_no_tick_is_labeled_in_markup(tmp_path):
     strategies = ("none", "contracting", "expanding", "all")
     study = write_study(tmp_path, "busi", strategies, folds=(0,), cases_per_fold=5)
     for drawing in draw(study)[0]:
@@ -253,6 +253,6 @@ def test_panel_has_a_row_a_case_and_a_column_a_model():
     assert {"typical", "best", "worst", "image", "ground truth", "none", "all"} <= set(texts)
     assert len(drawing.figure.axes) == 12
     shown = [axes.images[0].get_array() for axes in drawing.figure.axes[:4]]
-    coloured = [int((np.ptp(np.asarray(picture), axis=2) > 40).sum()) for picture in shown]
-    assert coloured[0] == 0 and coloured[1] > 0 and coloured[2] < coloured[3]
+    colored = [int((np.ptp(np.asarray(picture), axis=2) > 40).sum()) for picture in shown]
+    assert colored[0] == 0 and colored[1] > 0 and colored[2] < colored[3]
     assert "worst case case worst: none Dice 0.000, all Dice 1.000" in drawing.alt

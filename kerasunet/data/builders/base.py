@@ -44,7 +44,7 @@ class CasesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # 
     Attributes:
         HOMEPAGE: Where the owners publish the data.
         TERMS: License or terms of use.
-        CHANNELS: 1 for grey images, 3 for color.
+        CHANNELS: 1 for gray images, 3 for color.
         ARCHIVES: The owners' files, by name, and where they can be downloaded; an empty address
             means that the owners ask for registration or a license first.
     """

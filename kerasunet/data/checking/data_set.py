@@ -76,7 +76,7 @@ def check(
         manual_dir: For the name of a public set: a folder with its archives, or with their unpacked
             contents.
         objects: What counts as the object, as `kerasunet.data.load` takes it.
-        mask_threshold: Grey level above which a pixel of a mask file is object.
+        mask_threshold: Gray level above which a pixel of a mask file is object.
         overlapping: Whether a pixel may belong to several objects.
         group_pattern: A regular expression that finds the patient in a file name.
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from kerasunet.data.cases import AnnotatedCase, Case, FileCase
 from kerasunet.data.checking.report import Problem
-from kerasunet.data.decoding import resize_mask, to_grey
+from kerasunet.data.decoding import resize_mask, to_gray
 from kerasunet.data.groups import thumbnail
 from kerasunet.data.layouts.objects import CaseOfObjects
 from kerasunet.data.layouts.pairing import files_below, image_stem
@@ -23,8 +23,8 @@ from kerasunet.files import suffix_of, wrong_size
 from kerasunet.objects import objects_of
 
 _THREADS = 4
-_COLOURED, _GREY = 64, 12
-_MOST_COLOUR, _MOST_TINGED = 0.05, 0.1
+_COLORED, _GRAY = 64, 12
+_MOST_COLOR, _MOST_TINGED = 0.05, 0.1
 _WHITE, _ABOVE_SURROUNDINGS = 250, 150
 _THIN = np.ones((5, 5), np.uint8)
 _LEAST_PIXELS, _MOST_WHITE = 12, 0.01
@@ -219,7 +219,7 @@ def _attempt(
 def _image_problems(case: Case, image: np.ndarray) -> Iterator[Problem]:
     location = location_of(case)
     if np.ptp(image) == 0:
-        text = f"{location}: every pixel has the grey level {image.flat[0]:g}"
+        text = f"{location}: every pixel has the gray level {image.flat[0]:g}"
         yield Problem("constant-image", text, (location,), keys=(case.key,))
     burnt_in = describe_burnt_in(image)
     if burnt_in:
@@ -275,28 +275,28 @@ def describe_burnt_in(image: np.ndarray) -> str:
         A few words; empty if nothing does.
     """
     counts = {
-        "colored pixels in a grey image": _coloured(image),
+        "colored pixels in a gray image": _colored(image),
         "pixels of thin white lines, such as letters or calipers": _white(image),
     }
     return " and ".join(f"{count} {what}" for what, count in counts.items() if count)
 
 
-def _coloured(image: np.ndarray) -> int:
+def _colored(image: np.ndarray) -> int:
     """Count pixels of strong color, if nearly all others have none."""
     if image.ndim == 2:
         return 0
     spread = image.max(axis=2) - image.min(axis=2)
-    strong = spread > _COLOURED
-    tinged = (spread > _GREY).mean()
+    strong = spread > _COLORED
+    tinged = (spread > _GRAY).mean()
     count = int(np.count_nonzero(strong))
-    otherwise_grey = strong.mean() < _MOST_COLOUR and tinged < _MOST_TINGED
-    return count if otherwise_grey and count >= _LEAST_PIXELS else 0
+    otherwise_gray = strong.mean() < _MOST_COLOR and tinged < _MOST_TINGED
+    return count if otherwise_gray and count >= _LEAST_PIXELS else 0
 
 
 def _white(image: np.ndarray) -> int:
     """Count pixels of saturated structures thinner than 5 pixels, if they are few."""
-    grey = np.ascontiguousarray(to_grey(image))
-    raised = cv2.morphologyEx(grey, cv2.MORPH_TOPHAT, _THIN)
-    thin = (grey >= _WHITE) & (raised >= _ABOVE_SURROUNDINGS)
+    gray = np.ascontiguousarray(to_gray(image))
+    raised = cv2.morphologyEx(gray, cv2.MORPH_TOPHAT, _THIN)
+    thin = (gray >= _WHITE) & (raised >= _ABOVE_SURROUNDINGS)
     count = int(np.count_nonzero(thin))
     return count if count >= _LEAST_PIXELS and thin.mean() < _MOST_WHITE else 0

@@ -190,13 +190,13 @@ def interpret(cases: Sequence[Case]) -> tuple[list[Case], str, Official]:
         }
         return list(cases), "one folder per part", {"folders": division}
     if names <= _CLASSES:
-        labelled = [
+        labeled = [
             _changed(case, label=folder_of(case).lower())
             if folder_of(case).lower() in _CLASSES
             else case
             for case in cases
         ]
-        return labelled, "one folder per class", {}
+        return labeled, "one folder per class", {}
     if names & (PARTS.keys() | _CLASSES):
         raise ValueError(
             f"folders {', '.join(sorted(names))}: parts such as train, classes such as benign, and "

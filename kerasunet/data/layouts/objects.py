@@ -59,7 +59,7 @@ def with_objects(
         data: A data set as it was listed.
         objects: The choice, text for each object, as `ObjectChoice.parse` reads it; empty for
             what the data say.
-        mask_threshold: Grey level of mask files above which a pixel is object; `None`: masks are
+        mask_threshold: Gray level of mask files above which a pixel is object; `None`: masks are
             binary.
         overlapping: Whether a pixel may belong to several objects.
 
@@ -167,7 +167,7 @@ def _check_request(
     by_value = choice is not None and not {*choice.sources} <= by_file
     if mask_threshold is not None and (by_value or not files):
         raise ValueError(
-            f"--mask-threshold {mask_threshold}: cuts mask files at a grey level, "
+            f"--mask-threshold {mask_threshold}: cuts mask files at a gray level, "
             + ("so it cannot be combined with --objects" if files else f"{data.name} has none")
         )
 

@@ -37,14 +37,14 @@ from kerasunet.data.readers.source import (
     Source,
     Unusable,
     matching_frame,
-    millimetres,
+    millimeters,
     quiet,
 )
 
 _PREAMBLE_BYTES = 132
 _FILE_META = 0x0002
 _PIXEL_SPACINGS = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing")
-_CENTIMETRES = 3
+_CENTIMETERS = 3
 _NEEDED = ("Rows", "Columns", "BitsAllocated", "BitsStored", "PixelRepresentation")
 _NAMES = (
     *_NEEDED,
@@ -256,7 +256,7 @@ def spacing(header: Dataset) -> tuple[float, float] | None:
         header: The elements for display and spacing, as far as the file has them.
     """
     scales = {
-        millimetres(10 * region.PhysicalDeltaY, 10 * region.PhysicalDeltaX)
+        millimeters(10 * region.PhysicalDeltaY, 10 * region.PhysicalDeltaX)
         for region in header.get("SequenceOfUltrasoundRegions", [])
         if _is_tissue(region)
     } - {None}
@@ -270,10 +270,10 @@ def _two_sides(values: list[float]) -> tuple[float, float] | None:
     """Return a spacing; one that repeats a single number counts, others have two numbers."""
     if len(values) > 2 and len(set(values)) == 1:
         values = values[:2]
-    return millimetres(*values) if len(values) == 2 else None
+    return millimeters(*values) if len(values) == 2 else None
 
 
 def _is_tissue(region: Dataset) -> bool:
     """Return whether both axes of an ultrasound region are lengths, unlike M-mode and Doppler."""
     units = (region.get("PhysicalUnitsXDirection"), region.get("PhysicalUnitsYDirection"))
-    return units == (_CENTIMETRES, _CENTIMETRES)
+    return units == (_CENTIMETERS, _CENTIMETERS)

@@ -1,6 +1,6 @@
 """DICOM's stored values to what a viewer shows first: tables, windows, padding, palettes.
 
-Stored values become grey levels or colors as part 3 of the standard says. Tables are read here and
+Stored values become gray levels or colors as part 3 of the standard says. Tables are read here and
 not by pydicom, which counts in the type of the entries, takes their declared bits for granted and
 mistakes the byte order of some.
 """
@@ -84,14 +84,14 @@ def _check_shape(interpretation: str, header: Dataset) -> None:
 def _monochrome(
     pixels: Pixels, header: Dataset, remarks: list[str], *, inverted: bool
 ) -> np.ndarray:
-    """Show grey values, and padding as background: black."""
+    """Show gray values, and padding as background: black."""
     padded = _padded(pixels, header)
     if not padded.any():
-        levels = _grey(pixels.stored, header, remarks)
+        levels = _gray(pixels.stored, header, remarks)
         return 255 - levels if inverted else levels
     shown = np.zeros(padded.shape, np.float32)
     if not padded.all():
-        levels = _grey(pixels.stored[~padded], header, remarks)
+        levels = _gray(pixels.stored[~padded], header, remarks)
         shown[~padded] = 255 - levels if inverted else levels
     return shown
 
@@ -125,7 +125,7 @@ def _alike(values: list[int], dtype: np.dtype) -> list[int]:
     return signed if dtype.kind == "i" else unsigned
 
 
-def _grey(stored: np.ndarray, header: Dataset, remarks: list[str]) -> np.ndarray:
+def _gray(stored: np.ndarray, header: Dataset, remarks: list[str]) -> np.ndarray:
     """Apply the modality LUT, then VOI LUT or window; else keep 8 bits, else use the own range.
 
     Args:

@@ -155,7 +155,7 @@ def read_mask_values(
     """Read the values of a mask file unchanged.
 
     One bit gives 0 and 255, except in DICOM. Of a palette with colors the indices count, as
-    labels do in Pascal VOC; of a grey palette its grey levels. Of a color image the brightest
+    labels do in Pascal VOC; of a gray palette its gray levels. Of a color image the brightest
     channel counts. DICOM windows are not applied. All segments of a DICOM segmentation that belong
     to the frame are united to 0 and 1. Orientation is that of `read_image`.
 
@@ -325,7 +325,7 @@ def _reader(kind: str) -> ModuleType:
 
 
 def to_levels(pixels: np.ndarray) -> np.ndarray:
-    """Map pixel values to grey levels: 8 bits as they are, others by the image's own range.
+    """Map pixel values to gray levels: 8 bits as they are, others by the image's own range.
 
     Args:
         pixels: `(height, width)` or `(height, width, 3)`, bool, integer or float.

@@ -25,7 +25,7 @@ class MaskValues(NamedTuple):
     """What a mask file stores.
 
     Attributes:
-        values: Unsigned integers, `(height, width)`: grey levels, numbers of labels, or rows of the
+        values: Unsigned integers, `(height, width)`: gray levels, numbers of labels, or rows of the
             palette.
         palette: Uint8, `(colors, 4)`, red, green, blue and opacity of each value; `None` where
             there are no colors.
@@ -48,7 +48,7 @@ class MaskValues(NamedTuple):
         return self.values if self.numbered else self.brightness()
 
     def brightness(self) -> np.ndarray:
-        """Return grey levels; of colors the brightest channel over black, or else the opacity.
+        """Return gray levels; of colors the brightest channel over black, or else the opacity.
 
         The opacity counts where all that is visible has one color, such as black.
         """
@@ -91,7 +91,7 @@ def object_pixels(
 
     Args:
         mask: What the file stores.
-        above: The grey level above which a pixel is object; `None`: the mask must be binary.
+        above: The gray level above which a pixel is object; `None`: the mask must be binary.
         wanted: Values and colors (`"#ff0000"`) that are the object.
         listed: All values and colors that there may be, by a table of the set.
         void: Whether 255 beside classes, or its color, is an outline that is no object.
@@ -153,7 +153,7 @@ def _is_void(mask: MaskValues, value: int, present: Collection[int]) -> bool:
 
 
 def _bright(mask: MaskValues, above: int, any_color: bool) -> np.ndarray:
-    """Cut at a grey level; a mask of 0 and 1 has nothing to cut."""
+    """Cut at a gray level; a mask of 0 and 1 has nothing to cut."""
     levels = mask.brightness()
     bright = levels > (above if levels.max() > 1 or mask.lossy else 0)
     if mask.palette is not None and bright.any() and not any_color:
@@ -218,7 +218,7 @@ def _entry(mask: MaskValues, value: int) -> int | bytes:
 def _ambiguity(mask: MaskValues, others: list[int], count: int) -> str:
     """Say what a mask has instead of one object, and the remedy."""
     found = f"not a binary mask, it has {count:,} different {_what(mask)}"
-    cut = "cut it at a grey level: --mask-threshold 127"
+    cut = "cut it at a gray level: --mask-threshold 127"
     if mask.lossy or count > _MOST_SMOOTHED:
         return (
             f"{found}, as after smoothing or JPEG compression; export it without (0 and one other "
@@ -320,7 +320,7 @@ def _rgba(pixels: np.ndarray) -> np.ndarray:
 
 
 def indexed(values: np.ndarray, palette: np.ndarray) -> MaskValues:
-    """Judge numbers by their colors; those of an opaque grey palette stand for its grey levels.
+    """Judge numbers by their colors; those of an opaque gray palette stand for its gray levels.
 
     Args:
         values: Unsigned integers, `(height, width)`.
@@ -333,12 +333,12 @@ def indexed(values: np.ndarray, palette: np.ndarray) -> MaskValues:
     if len(used) > 1 and not np.ptp(used, axis=0).any():
         raise Unusable(
             f"its palette shows all {len(used)} numbers in one color, {_color(used[0])}, so that "
-            "nothing is seen; save the numbers as grey levels"
+            "nothing is seen; save the numbers as gray levels"
         )
-    grey = bool((palette[:, :3] == palette[:, :1]).all())
-    if grey and (palette[:, 3] == _OPAQUE).all():
+    gray = bool((palette[:, :3] == palette[:, :1]).all())
+    if gray and (palette[:, 3] == _OPAQUE).all():
         return MaskValues(palette[:, 0][values])
-    return MaskValues(values, palette, numbered=not grey)
+    return MaskValues(values, palette, numbered=not gray)
 
 
 def to_mask_values(pixels: np.ndarray) -> np.ndarray:
@@ -374,7 +374,7 @@ def check_finite(pixels: np.ndarray) -> None:
 
 
 def without_equal_channels(image: np.ndarray) -> np.ndarray:
-    """Turn color whose channels all agree into grey, `(height, width)`."""
+    """Turn color whose channels all agree into gray, `(height, width)`."""
     if image.ndim == 2:
         return image
     red, green, blue = np.moveaxis(image, 2, 0)

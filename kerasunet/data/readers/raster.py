@@ -283,7 +283,7 @@ def _pixels(picture: ImageFile, source: Source) -> np.ndarray:
 
 def _channels(picture: ImageFile, source: Source) -> np.ndarray:
     """Decode to `(height, width)` or `(height, width, 2 to 4)`, any type, upright."""
-    deep = _is_deep_colour(picture)
+    deep = _is_deep_color(picture)
     pixels = _array(_upright(picture))
     if isinstance(picture, TiffImageFile):
         pixels = typed(pixels, picture)
@@ -307,7 +307,7 @@ def _upright(picture: ImageFile) -> Image:
 def _array(picture: Image) -> np.ndarray:
     """Return the values of all channels; palettes, CMYK and the like become RGB.
 
-    One grey level or color may be declared transparent, which gives a channel of opacity.
+    One gray level or color may be declared transparent, which gives a channel of opacity.
     """
     declared = picture.mode in ("1", "L", "RGB") and picture.has_transparency_data
     if picture.mode not in _ARRAY_MODES or declared:
@@ -320,14 +320,14 @@ def _over_black(pixels: np.ndarray) -> np.ndarray:
 
     Where nothing at all is opaque, the writer left that channel unset, and it is ignored.
     """
-    colour, opacity = pixels[..., :-1], pixels[..., -1:]
+    color, opacity = pixels[..., :-1], pixels[..., -1:]
     opaque = np.iinfo(pixels.dtype).max
     if opacity.any() and opacity.min() < opaque:
-        colour = np.rint(colour * (opacity / np.float32(opaque))).astype(pixels.dtype)
-    return colour[..., 0] if colour.shape[2] == 1 else colour
+        color = np.rint(color * (opacity / np.float32(opaque))).astype(pixels.dtype)
+    return color[..., 0] if color.shape[2] == 1 else color
 
 
-def _is_deep_colour(picture: ImageFile) -> bool:
+def _is_deep_color(picture: ImageFile) -> bool:
     """Return whether the file, not yet decoded, has colors of 16 bits."""
     return bool(picture.tile) and _DEEP.fullmatch(_raw_mode(picture.tile[0].args)) is not None
 

@@ -110,7 +110,7 @@ class Source:
             raise Unusable(f"there is no frame {self.frame}; it has {count}, counted from 0")
 
 
-def millimetres(row: float, column: float) -> tuple[float, float] | None:
+def millimeters(row: float, column: float) -> tuple[float, float] | None:
     """Return the pixel spacing, (row, column); `None` if the values make no sense."""
     spacing = (abs(float(row)), abs(float(column)))
     return spacing if all(math.isfinite(side) and side > 0 for side in spacing) else None

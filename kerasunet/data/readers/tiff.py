@@ -10,7 +10,7 @@ import numpy as np
 from PIL import ImagePalette, TiffImagePlugin as tags
 from PIL.TiffImagePlugin import TiffImageFile
 
-from kerasunet.data.readers.source import Source, Unusable, millimetres
+from kerasunet.data.readers.source import Source, Unusable, millimeters
 
 _IMAGEJ_UNIT = re.compile(r"\AImageJ=.*?^unit=(mm|cm|micron)$", re.MULTILINE | re.DOTALL)
 _IMAGEJ_STACK = re.compile(r"\AImageJ=.*?^images=(\d+)$", re.MULTILINE | re.DOTALL)
@@ -32,7 +32,7 @@ def rare_numbers(source: Source) -> str:
         channels = header.get(tags.SAMPLESPERPIXEL, 1)
         return (
             f"a TIFF file of {channels} channel{'s' * (channels > 1)} of {max(bits)}-bit {kind}, "
-            "which is not read; save grey levels as integers of 8 or 16 bits or floats of 32, "
+            "which is not read; save gray levels as integers of 8 or 16 bits or floats of 32, "
             "colors with 8 or 16 bits"
         )
     return ""
@@ -106,4 +106,4 @@ def spacing_of(picture: TiffImageFile) -> tuple[float, float] | None:
     if not unit:
         return None
     known = [float(resolution) for resolution in per_unit if resolution]
-    return millimetres(*(_UNIT_MM[unit[1]] / each for each in known)) if len(known) == 2 else None
+    return millimeters(*(_UNIT_MM[unit[1]] / each for each in known)) if len(known) == 2 else None

@@ -25,7 +25,7 @@ from kerasunet.data.readers.source import (
     check_order,
     corners,
     elsewhere,
-    millimetres,
+    millimeters,
 )
 
 _TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -110,7 +110,7 @@ class Volume:
     def spacing(self) -> tuple[float, float] | None:
         """Return millimeters per pixel as displayed, (row, column); `None` if it is not known."""
         sizes = self.sizes
-        return None if sizes is None else millimetres(sizes[self.turn.row], sizes[self.turn.column])
+        return None if sizes is None else millimeters(sizes[self.turn.row], sizes[self.turn.column])
 
     def plane(self, frame: int) -> np.ndarray | None:
         """Return where a slice lies, as `Partner.plane`."""

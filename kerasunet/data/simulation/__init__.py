@@ -51,7 +51,7 @@ def simulate(
     Returns:
         Image, mask, label and pixel spacing. Equal arguments give equal bytes wherever the same
         versions of NumPy, SciPy and OpenCV run on the same kind of CPU; elsewhere rounding
-        may change a grey level by one.
+        may change a gray level by one.
 
     Raises:
         ValueError: The name is unknown, the size out of range, or the seed or index negative.

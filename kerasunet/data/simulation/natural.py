@@ -82,8 +82,8 @@ def _position(rng: np.random.Generator, parts: list[np.ndarray], grid: Grid) -> 
     share = np.exp(rng.uniform(*np.log(OBJECT_AREA)))
     scale = min(np.sqrt(share * image.prod() / area), *(0.94 * image / extent))
     room = (image - scale * extent) / 2
-    centre = 0.75 * rng.uniform(-room, room)
-    return [(part - middle) * scale + centre for part in parts]
+    center = 0.75 * rng.uniform(-room, room)
+    return [(part - middle) * scale + center for part in parts]
 
 
 def _background(rng: np.random.Generator, grid: Grid, noise: Fields) -> np.ndarray:
@@ -118,8 +118,8 @@ def _leaves(rng: np.random.Generator, count: int, grid: Grid) -> np.ndarray:
     turn = np.exp(1j * (rng.normal(0, 0.4) + rng.normal(0, disorder, (count, 1))))
     turned = (outlines[..., 0] + 1j * outlines[..., 1]) * turn
     edge = np.array(grid.shape[::-1]) / grid.unit / 2 + 0.05
-    centres = rng.uniform(-edge, edge, (count, 2))
-    return np.stack([turned.real, turned.imag], axis=-1) + centres[:, None]
+    centers = rng.uniform(-edge, edge, (count, 2))
+    return np.stack([turned.real, turned.imag], axis=-1) + centers[:, None]
 
 
 def _add_object(
@@ -178,10 +178,10 @@ def draw_object(rng: np.random.Generator) -> list[np.ndarray]:
 
 def _fruit(rng: np.random.Generator) -> list[np.ndarray]:
     count = int(rng.integers(1, 4))
-    centres = np.column_stack([0.55 * np.arange(count), rng.normal(0, 0.06, count)])
+    centers = np.column_stack([0.55 * np.arange(count), rng.normal(0, 0.06, count)])
     bodies = (
         blobs(rng, count, 0.07, samples=72) * rng.uniform(0.32, 0.45, (count, 1, 1))
-        + centres[:, None]
+        + centers[:, None]
     )
     stem = spline([(0, -0.1), (0.02, -0.4), (rng.normal(0.06, 0.05), -0.56)])
     return [band(stem, 0.03), *bodies]
@@ -243,10 +243,10 @@ def _limb(
     return band(line, np.linspace(thick, thin, len(line)))
 
 
-def _box(centre: tuple[float, float], radii: tuple[float, float]) -> np.ndarray:
+def _box(center: tuple[float, float], radii: tuple[float, float]) -> np.ndarray:
     """Return a rectangle with rounded corners (a superellipse of order 5)."""
     circle = ellipse((0, 0), (1, 1), samples=48)
-    return np.sign(circle) * np.abs(circle) ** 0.4 * radii + centre
+    return np.sign(circle) * np.abs(circle) ** 0.4 * radii + center
 
 
 RECIPES = (_fruit, _creature, _vase, _vehicle)
@@ -257,8 +257,8 @@ class Surfaces:
     """Appearance of n surfaces; arrays are float32 `(n,)` or `(n, 2)`.
 
     Attributes:
-        level: Mean grey level.
-        slope: Change of grey level over the shorter side of the image, `(x, y)`.
+        level: Mean gray level.
+        slope: Change of gray level over the shorter side of the image, `(x, y)`.
         grain: Contrast of two fields of 1/f noise; other mixtures are other textures.
         stripes: Contrast of a sine grating; 0 for most.
         wave: Its angular frequency per shorter side of the image, `(x, y)`.
@@ -278,8 +278,8 @@ def draw_surfaces(
 
     Args:
         rng: Source of randomness.
-        levels: Mean grey levels, `(n,)`.
-        contrast: Largest contrast of the textures in grey levels.
+        levels: Mean gray levels, `(n,)`.
+        contrast: Largest contrast of the textures in gray levels.
         striped: Share of striped surfaces.
     """
     count = len(levels)
@@ -311,7 +311,7 @@ def paint(
         grid: Coordinates `(x, y)` of the pixels, float32, `(columns,)` and `(rows, 1)`.
 
     Returns:
-        Grey levels, float32 `(rows, columns)`, unclipped.
+        Gray levels, float32 `(rows, columns)`, unclipped.
     """
     x, y = grid
     picture = surfaces.level[labels]

@@ -23,7 +23,7 @@ class SimulatedSample:
     """One simulated image with its exact mask.
 
     Attributes:
-        image: Uint8, `(height, width)`, grey levels 0 to 255.
+        image: Uint8, `(height, width)`, gray levels 0 to 255.
         mask: Bool, `(height, width)`.
         label: Class of the image, such as `"benign"`; empty where there are no classes.
         spacing: Millimeters per pixel, `(row, column)`, or None where they have no meaning.
@@ -83,7 +83,7 @@ def generators(seed: int, index: int, simulator: int, *, count: int) -> list[np.
 
 
 def to_uint8(picture: np.ndarray) -> np.ndarray:
-    """Round float grey levels to uint8 and clip them to 0 to 255."""
+    """Round float gray levels to uint8 and clip them to 0 to 255."""
     return cv2.convertScaleAbs(np.maximum(picture, 0))
 
 
@@ -110,17 +110,17 @@ def spline(points: ArrayLike, samples: int = 6) -> np.ndarray:
     return np.concatenate([curve, points[-1:]])
 
 
-def band(centreline: np.ndarray, half_width: np.ndarray | float) -> np.ndarray:
+def band(centerline: np.ndarray, half_width: np.ndarray | float) -> np.ndarray:
     """Return the outline of a strip about a curve: `(2 n, 2)` for a centerline of n points."""
-    tangent = np.gradient(centreline, axis=0)
+    tangent = np.gradient(centerline, axis=0)
     tangent /= np.linalg.norm(tangent, axis=1, keepdims=True) + 1e-9
     normal = np.stack([-tangent[:, 1], tangent[:, 0]], axis=1)
-    offset = normal * np.broadcast_to(half_width, len(centreline))[:, None]
-    return np.concatenate([centreline + offset, (centreline - offset)[::-1]])
+    offset = normal * np.broadcast_to(half_width, len(centerline))[:, None]
+    return np.concatenate([centerline + offset, (centerline - offset)[::-1]])
 
 
 def ellipse(
-    centre: tuple[float, float],
+    center: tuple[float, float],
     radii: tuple[float, float],
     angle: float = 0.0,
     *,
@@ -129,7 +129,7 @@ def ellipse(
     """Return the outline of an ellipse, turned by `angle` in radians: `(samples, 2)`."""
     turn = np.linspace(0, 2 * np.pi, samples, endpoint=False)
     points = np.stack([radii[0] * np.cos(turn), radii[1] * np.sin(turn)], axis=1)
-    return rotate(points, angle) + centre
+    return rotate(points, angle) + center
 
 
 def blobs(
@@ -258,8 +258,8 @@ class Grid:
 
     def locate(self, curves: Curves) -> list[np.ndarray]:
         """Return the pixel coordinates of curves."""
-        centre = (np.array(self.shape[::-1]) - 1) / 2
-        return split_like(self.transform(np.concatenate(curves)) * self.unit + centre, curves)
+        center = (np.array(self.shape[::-1]) - 1) / 2
+        return split_like(self.transform(np.concatenate(curves)) * self.unit + center, curves)
 
     def canvas(self) -> np.ndarray:
         """Return an empty uint8 canvas."""

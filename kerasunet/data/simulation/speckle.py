@@ -2,7 +2,7 @@
 
 Tissue is a field of point scatterers far denser than the resolution cell. The echo is their sum
 over the cell, a random walk whose envelope is Rayleigh distributed: speckle is interference, not
-noise that is added afterwards (Burckhardt, IEEE Trans. Sonics Ultrasonics 25(1), 1978; Wagner,
+noise that is added afterward (Burckhardt, IEEE Trans. Sonics Ultrasonics 25(1), 1978; Wagner,
 Smith, Sandrik and Lopez, IEEE Trans. Sonics Ultrasonics 30(3), 1983).
 """
 
@@ -157,7 +157,7 @@ def add_clutter(amplitude: np.ndarray, probe: Probe, *, level: float, reach: flo
 
 
 def log_compress(envelope: np.ndarray, gain: np.ndarray, dynamic_range: float) -> np.ndarray:
-    """Map echo levels in dB linearly to grey levels.
+    """Map echo levels in dB linearly to gray levels.
 
     Args:
         envelope: Float32, `(samples, lines)`, 0 or more.
@@ -165,7 +165,7 @@ def log_compress(envelope: np.ndarray, gain: np.ndarray, dynamic_range: float) -
         dynamic_range: How many dB below white become black.
 
     Returns:
-        Grey levels, float32 `(samples, lines)`, unclipped: above 255 is saturated.
+        Gray levels, float32 `(samples, lines)`, unclipped: above 255 is saturated.
     """
     levels = cv2.log(envelope + np.float32(1e-9)) * np.float32(20 / np.log(10))
     levels += gain[:, None]
@@ -175,7 +175,7 @@ def log_compress(envelope: np.ndarray, gain: np.ndarray, dynamic_range: float) -
 def display(
     envelope: np.ndarray, probe: Probe, rng: np.random.Generator, *, shape: tuple[int, int]
 ) -> np.ndarray:
-    """Show echoes as a scanner does: gain, compression, speckle filter, grey map, conversion.
+    """Show echoes as a scanner does: gain, compression, speckle filter, gray map, conversion.
 
     Args:
         envelope: Float32, `(samples, lines)`, 0 or more.
@@ -184,7 +184,7 @@ def display(
         shape: Height and width of the image in pixels.
 
     Returns:
-        Grey levels, float32 of the shape, 0 to 255.
+        Gray levels, float32 of the shape, 0 to 255.
     """
     sliders = rng.normal(0, 2.0, 6) - np.linspace(0, rng.uniform(0, 8), 6)
     dynamic_range, darkening = rng.uniform(46, 64), rng.uniform(16, 25)
@@ -286,10 +286,10 @@ def _draw_calipers(image: np.ndarray, outline: np.ndarray, both_axes: bool) -> N
         _draw_cross(image, outline[along.argmax()])
 
 
-def _draw_cross(image: np.ndarray, centre: np.ndarray) -> None:
+def _draw_cross(image: np.ndarray, center: np.ndarray) -> None:
     unit = min(image.shape) / 128
     arm = max(2.0, 2.5 * unit)
-    bars = [centre + np.array([[-arm, 0], [arm, 0]]), centre + np.array([[0, -arm], [0, arm]])]
+    bars = [center + np.array([[-arm, 0], [arm, 0]]), center + np.array([[0, -arm], [0, arm]])]
     stroke(image, bars, value=WHITE, width=0.8 * unit)
 
 

@@ -98,10 +98,10 @@ class Build:
     def transform(self, points: np.ndarray) -> np.ndarray:
         """Carry points of the typical chest, `(n, 2)`, to this person's."""
         x, y = points[:, 0], points[:, 1]
-        heart = self.heart * _bump(x, y, centre=(0.2, 0.11), reach=(0.13, 0.13))
-        heart -= 0.4 * self.heart * _bump(x, y, centre=(-0.1, 0.11), reach=(0.06, 0.1))
-        right = self.domes[0] * _bump(x, y, centre=(-0.2, 0.24), reach=(0.2, 0.12))
-        left = self.domes[1] * _bump(x, y, centre=(0.25, 0.25), reach=(0.18, 0.12))
+        heart = self.heart * _bump(x, y, center=(0.2, 0.11), reach=(0.13, 0.13))
+        heart -= 0.4 * self.heart * _bump(x, y, center=(-0.1, 0.11), reach=(0.06, 0.1))
+        right = self.domes[0] * _bump(x, y, center=(-0.2, 0.24), reach=(0.2, 0.12))
+        left = self.domes[1] * _bump(x, y, center=(0.25, 0.25), reach=(0.18, 0.12))
         moved = points + np.stack([heart, right + left], axis=1)
         phases = points @ self.waves[:, 2:4].T + self.waves[:, 4]
         moved = moved + np.sin(phases) @ self.waves[:, :2]
@@ -137,9 +137,9 @@ def draw_build(rng: np.random.Generator) -> Build:
 
 
 def _bump(
-    x: np.ndarray, y: np.ndarray, *, centre: tuple[float, float], reach: tuple[float, float]
+    x: np.ndarray, y: np.ndarray, *, center: tuple[float, float], reach: tuple[float, float]
 ) -> np.ndarray:
-    return np.exp(-(((x - centre[0]) / reach[0]) ** 2) - ((y - centre[1]) / reach[1]) ** 2)
+    return np.exp(-(((x - center[0]) / reach[0]) ** 2) - ((y - center[1]) / reach[1]) ** 2)
 
 
 @lru_cache(maxsize=16)
@@ -155,14 +155,14 @@ def ribs(posterior: bool, slope: float, half_width: float) -> tuple[Curves, Curv
         half_width: Half the height of a rib.
     """
     numbers = range(RIBS) if posterior else range(1, 8)
-    lines = [_centreline(number, posterior, slope) for number in numbers]
+    lines = [_centerline(number, posterior, slope) for number in numbers]
     taper = np.linspace(1, 0.85 if posterior else 1.15, len(lines[0]))
     outer = [band(line, half_width * taper) for line in lines]
     marrow = [band(line - (0, 0.1 * half_width), 0.6 * half_width * taper) for line in lines]
     return both_sides(outer), both_sides(marrow)
 
 
-def _centreline(number: int, posterior: bool, slope: float) -> np.ndarray:
+def _centerline(number: int, posterior: bool, slope: float) -> np.ndarray:
     turn = np.linspace(0.12, 1.72, 14) if posterior else np.linspace(1.45, 2.5, 14)
     start = -0.435 + RIB_SPACING * number
     drop = slope * min(1.0, 0.45 + 0.14 * number)

@@ -2,7 +2,7 @@
 
 Lesions follow the BI-RADS ultrasound lexicon (ACR BI-RADS Atlas, 5th edition, 2013): benign masses
 are oval, circumscribed and parallel to the skin; malignant ones irregular, angular or spiculated,
-often taller than wide. Fluid attenuates less than tissue and fibrous tumour more, hence enhancement
+often taller than wide. Fluid attenuates less than tissue and fibrous tumor more, hence enhancement
 and shadow behind them.
 """
 
@@ -111,13 +111,13 @@ def _tissue(
         smoothstep(z - border, -0.2, 0.2)
         for border in (layers.skin, layers.fat, layers.gland, layers.muscle)
     )
-    fibres, sheets, bands, lobules = _structure(rng, probe, len(layers.skin))
-    echo = -6 + 3 * fibres
-    echo += below_skin * (-13 + 2 * fibres + 12 * _ridges(lobules, 0.1) - echo)
+    fibers, sheets, bands, lobules = _structure(rng, probe, len(layers.skin))
+    echo = -6 + 3 * fibers
+    echo += below_skin * (-13 + 2 * fibers + 12 * _ridges(lobules, 0.1) - echo)
     fat_in_gland = -9 * smoothstep(lobules - rng.uniform(-1.0, 0.8), 0.2, 1.1)
-    echo += below_fat * (4 * fibres + 8 * _ridges(sheets, 0.1) + fat_in_gland - echo)
-    echo += below_gland * (-18 + 3 * fibres + 12 * _ridges(bands, 0.2) - echo)
-    echo += below_muscle * (-22 + 3 * fibres - echo)
+    echo += below_fat * (4 * fibers + 8 * _ridges(sheets, 0.1) + fat_in_gland - echo)
+    echo += below_gland * (-18 + 3 * fibers + 12 * _ridges(bands, 0.2) - echo)
+    echo += below_muscle * (-22 + 3 * fibers - echo)
     echo += _interfaces(rng, z, layers)
     return echo, 0.5 + 0.2 * below_fat + 0.1 * below_gland
 
@@ -245,13 +245,13 @@ class Lesion:
 
     Attributes:
         type: Its entry in `TYPES`.
-        centre: `(x, z)`: distance from the left border, depth.
+        center: `(x, z)`: distance from the left border, depth.
         radii: Distance of the outline from the center at `THETA`, `(256,)`.
         echo, attenuation, margin, wall, halo: Drawn from the ranges of the type.
     """
 
     type: LesionType
-    centre: tuple[float, float]
+    center: tuple[float, float]
     radii: np.ndarray
     echo: float
     attenuation: float
@@ -262,7 +262,7 @@ class Lesion:
     @property
     def outline(self) -> np.ndarray:
         """Polygon in mm, `(256, 2)`, as `(x, z)`."""
-        return _polygon(self.radii) + self.centre
+        return _polygon(self.radii) + self.center
 
 
 def draw_lesion(
@@ -286,12 +286,12 @@ def draw_lesion(
     points = _polygon(radii)
     extent = np.ptp(points, axis=0)
     radii *= min(1.0, 0.85 * width / extent[0], 0.62 * depth / extent[1])
-    centre = _position(rng, _polygon(radii), width=width, depth=depth, top=top)
+    center = _position(rng, _polygon(radii), width=width, depth=depth, top=top)
     drawn = {
         name: rng.uniform(*getattr(kind, name))
         for name in ("echo", "attenuation", "margin", "wall", "halo")
     }
-    return Lesion(kind, centre, radii, **drawn)
+    return Lesion(kind, center, radii, **drawn)
 
 
 def add_lesion(
@@ -331,8 +331,8 @@ def calcify(
     count = rng.integers(0, lesion.type.calcifications + 1)
     angle, share = rng.uniform(0, 2 * np.pi, count), np.sqrt(rng.uniform(0, 0.4, count))
     radius = share * lesion.radii[(angle / (2 * np.pi) * ANGLES).astype(int)]
-    rows = (lesion.centre[1] + radius * np.sin(angle)) / spacing[0]
-    lines = (lesion.centre[0] + radius * np.cos(angle)) / spacing[1]
+    rows = (lesion.center[1] + radius * np.sin(angle)) / spacing[0]
+    lines = (lesion.center[0] + radius * np.cos(angle)) / spacing[1]
     echo[rows.astype(int), lines.astype(int)] = rng.uniform(2, 12, count)
 
 
@@ -376,8 +376,8 @@ def _distance(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the radial distance to the outline in mm, and |sine| of the direction."""
     rows, columns = np.indices(shape, dtype=np.float32)
-    x = (columns + 0.5) * np.float32(spacing[1]) - np.float32(lesion.centre[0])
-    z = (rows + 0.5) * np.float32(spacing[0]) - np.float32(lesion.centre[1])
+    x = (columns + 0.5) * np.float32(spacing[1]) - np.float32(lesion.center[0])
+    z = (rows + 0.5) * np.float32(spacing[0]) - np.float32(lesion.center[1])
     radius, angle = cv2.cartToPolar(x, z)
     nearest = np.minimum(angle * np.float32(ANGLES / (2 * np.pi)), ANGLES - 1).astype(np.int32)
     facing = np.abs(z) / (radius + np.float32(1e-6))

@@ -119,8 +119,8 @@ def _cavity_depth(grid: ChestGrid) -> np.ndarray:
     outer_left = np.interp(y, left[:, 1], left[:, 0])
     outer_right = np.interp(y, right[:, 1], right[:, 0])
     half = (outer_left - outer_right) / 2
-    off_centre = ((x - (outer_left + outer_right) / 2) / half).astype(np.float32)
-    profile = cv2.sqrt(np.maximum(1 - np.square(np.square(off_centre)), 0))
+    off_center = ((x - (outer_left + outer_right) / 2) / half).astype(np.float32)
+    profile = cv2.sqrt(np.maximum(1 - np.square(np.square(off_center)), 0))
     return profile * (_body_depth(grid) - CHEST_WALL)
 
 
@@ -168,8 +168,8 @@ def _polar(radius: np.ndarray, angle: np.ndarray) -> np.ndarray:
 def _nodule(grid: ChestGrid, rng: np.random.Generator) -> np.ndarray:
     """Return the thickness in cm of a ball in one of the lungs."""
     radius = rng.uniform(0.014, 0.035)
-    centre = (rng.choice([-1, 1]) * rng.uniform(0.17, 0.25), rng.uniform(-0.27, 0.02))
-    x, y = grid.transform(np.array([centre]))[0].tolist()
+    center = (rng.choice([-1, 1]) * rng.uniform(0.17, 0.25), rng.uniform(-0.27, 0.02))
+    x, y = grid.transform(np.array([center]))[0].tolist()
     columns, rows = grid.axes
     squared = np.square(columns - x) + np.square(rows - y)
     return 2 * cv2.sqrt(np.maximum(radius**2 - squared, 0)) * np.float32(FILM_SIDE / 10)
@@ -192,8 +192,8 @@ def _gas(grid: ChestGrid, rng: np.random.Generator) -> np.ndarray:
     """Return the air in trachea, main bronchi and, usually, the stomach, in cm."""
     air = 2.0 * grid.cover([TRACHEA]) + 0.9 * grid.cover(BRONCHI)
     radii = (rng.uniform(0.03, 0.07), rng.uniform(0.015, 0.035))
-    centre = (rng.uniform(0.18, 0.28), 0.255 + radii[1] + rng.uniform(0.0, 0.02))
-    bubble = ellipse(centre, radii, rng.normal(0, 0.2))
+    center = (rng.uniform(0.18, 0.28), 0.255 + radii[1] + rng.uniform(0.0, 0.02))
+    bubble = ellipse(center, radii, rng.normal(0, 0.2))
     depth = rng.uniform(2, 6) * (rng.random() < GAS_SHARE)
     return grid.blur(air + np.float32(depth) * grid.cover([bubble]), 0.005)
 
@@ -233,6 +233,6 @@ def count_photons(path: np.ndarray, dose: float, rng: np.random.Generator) -> np
 
 
 def _film(path: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Develop the film: float32 grey levels 0 to 255, dense parts white."""
+    """Develop the film: float32 gray levels 0 to 255, dense parts white."""
     middle, latitude = rng.normal(2.35, 0.12), rng.uniform(0.62, 0.8)
     return 255 / (1 + cv2.exp((middle - path) / np.float32(latitude)))

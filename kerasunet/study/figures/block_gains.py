@@ -78,7 +78,7 @@ def _pairs(blocks: tuple[str, ...]) -> dict[str, dict[str, tuple[str, str]]]:
 
 
 BLOCK_GAINS = ("network", "Gain from tuning each block")
-_COLOURS, _STEPS = "BrBG", 5
+_COLORS, _STEPS = "BrBG", 5
 _WIDTH, _HEIGHT, _SHIFT = 1.15, 0.66, 0.3
 _ON_LIGHT, _ON_DARK = "#000001", "#fefefe"
 _CAPTION = (
@@ -105,12 +105,12 @@ def draw_block_gains(statistics: StudyStatistics) -> Drawing:
         raise NotDrawnError("it needs strategies a block apart, such as none, shallow:1, shallow:2")
     figure, grid = new_figure(1.9 * len(gains) + 0.6, len(gains), len(orders))
     edges = _edges(gains)
-    colours = ScalarMappable(BoundaryNorm(edges, 256), matplotlib.colormaps[_COLOURS])
+    colors = ScalarMappable(BoundaryNorm(edges, 256), matplotlib.colormaps[_COLORS])
     for row, (scenario, found) in zip(grid, gains.items(), strict=True):
         for axes, order in zip(row, orders, strict=True):
-            _draw_network(axes, found.get(order, {}), colours, depth=results.depth)
+            _draw_network(axes, found.get(order, {}), colors, depth=results.depth)
             axes.set_title(f"{title_of(*scenario)}\n{ORDERS[order]}", fontsize=7)
-    bar = figure.colorbar(colours, ax=grid, location="bottom", aspect=70, shrink=0.6)
+    bar = figure.colorbar(colors, ax=grid, location="bottom", aspect=70, shrink=0.6)
     bar.set_ticks(edges[1::2].tolist())
     bar.set_label("gain in Dice")
     bar.outline.set_linewidth(0.5)
@@ -136,12 +136,12 @@ def _round_up(value: float) -> float:
 
 
 def _draw_network(
-    axes: Axes, gains: dict[str, Comparison], colours: ScalarMappable, *, depth: int
+    axes: Axes, gains: dict[str, Comparison], colors: ScalarMappable, *, depth: int
 ) -> None:
     layout = NetworkLayout.unet(depth)
     corners = {block: _corner(layout, block) for block in layout.blocks}
     boxes = {
-        block: _draw_block(axes, block, corner, gain=gains.get(block), colours=colours)
+        block: _draw_block(axes, block, corner, gain=gains.get(block), colors=colors)
         for block, corner in corners.items()
     }
     _draw_flow(axes, layout, boxes)
@@ -167,7 +167,7 @@ def _draw_flow(axes: Axes, layout: NetworkLayout, boxes: dict[str, FancyBboxPatc
     for pairs, line in ((flow, "-"), (skips, (0, (3, 2)))):
         for start, end in pairs:
             arrow = FancyArrowPatch(
-                *(_centre(boxes[start]), _centre(boxes[end])),
+                *(_center(boxes[start]), _center(boxes[end])),
                 arrowstyle="-|>,head_width=1.2,head_length=2.4",
                 patchA=boxes[start],
                 patchB=boxes[end],
@@ -178,7 +178,7 @@ def _draw_flow(axes: Axes, layout: NetworkLayout, boxes: dict[str, FancyBboxPatc
             axes.add_patch(arrow)
 
 
-def _centre(box: FancyBboxPatch) -> tuple[float, float]:
+def _center(box: FancyBboxPatch) -> tuple[float, float]:
     return box.get_x() + box.get_width() / 2, box.get_y() + box.get_height() / 2
 
 
@@ -188,9 +188,9 @@ def _draw_block(
     corner: tuple[float, float],
     *,
     gain: Comparison | None,
-    colours: ScalarMappable,
+    colors: ScalarMappable,
 ) -> FancyBboxPatch:
-    face = to_rgba(PAPER) if gain is None else colours.to_rgba(np.asarray(gain.difference))
+    face = to_rgba(PAPER) if gain is None else colors.to_rgba(np.asarray(gain.difference))
     certain = gain is not None and (gain.low > 0 or gain.high < 0)
     box = FancyBboxPatch(
         corner,
@@ -204,7 +204,7 @@ def _draw_block(
     )
     axes.add_patch(box)
     text: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 6}
-    text["color"] = _text_colour(gain, face)
+    text["color"] = _text_color(gain, face)
     middle, y = corner[0] + _WIDTH / 2, corner[1]
     if gain is None:
         axes.text(middle, y + _HEIGHT / 2, block, **text)
@@ -215,7 +215,7 @@ def _draw_block(
     return box
 
 
-def _text_colour(gain: Comparison | None, face: ArrayLike) -> str:
+def _text_color(gain: Comparison | None, face: ArrayLike) -> str:
     """Return what stands out against the block, whatever the theme of the page."""
     if gain is None:
         return INK

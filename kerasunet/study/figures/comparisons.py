@@ -74,14 +74,14 @@ def draw_forest(statistics: StudyStatistics) -> Drawing:
     grid[0, 0].set_yticks(list(rows.values()), list(rows))
     grid[0, 0].set_ylim(max(rows.values()) + 0.8, -1.4)
     for size, look in sorted(looks.items()):
-        grid[0, 0].plot([], [], color=look.colour, marker=look.marker, label=str(size))
+        grid[0, 0].plot([], [], color=look.color, marker=look.marker, label=str(size))
     title = {"title": "training images", "title_fontsize": 7, "alignment": "left"}
     figure.legend(loc="outside upper left", ncols=len(looks), **title)
     return Drawing(*FOREST, _CAPTION_OF_FOREST, alt=_alt_of_forest(statistics), figure=figure)
 
 
 def _rows(strategies: list[str]) -> dict[str, float]:
-    """Return the height of each strategy's row, from 0 downwards, families set apart."""
+    """Return the height of each strategy's row, from 0 downward, families set apart."""
     rows: dict[str, float] = {}
     height = 0.0
     for before, strategy in zip([None, *strategies], strategies, strict=False):
@@ -108,13 +108,13 @@ def _draw_data_set(
         means, look = statistics.summary_of(Scenario(data, size)), looks[size]
         shift = _SPREAD * ((number + 0.5) / len(sizes) - 0.5)
         y = [rows[strategy] + shift for strategy in means.index]
-        axes.hlines(y, means["low"], means["high"], color=look.colour, linewidth=1)
+        axes.hlines(y, means["low"], means["high"], color=look.color, linewidth=1)
         axes.plot(
             means["mean"],
             y,
             marker=look.marker,
             linestyle="none",
-            color=look.colour,
+            color=look.color,
             markersize=2.8,
         )
 
@@ -171,15 +171,15 @@ def _draw_column(
     crowded: bool,
 ) -> None:
     below.axhline(0, color=INK, linewidth=0.8)
-    for centre, comparison in enumerate(comparisons):
+    for center, comparison in enumerate(comparisons):
         dice = _per_case(results, comparison)
         for strategy, side in zip(PAIR, (-1, 1), strict=True):
-            x, colour = centre + side * _HALF, STRATEGIES[strategy].colour
-            _box(above, dice[strategy], x=x, colour=colour)
+            x, color = center + side * _HALF, STRATEGIES[strategy].color
+            _box(above, dice[strategy], x=x, color=color)
             top, middle = dice[strategy].quantile(0.95), f"{dice[strategy].median():.3f}"
             note(above, middle, (x, top), offset=(0, 5), ha="center")
-        _box(below, dice[PAIR[0]] - dice[PAIR[1]], x=centre - _HALF / 2, colour=FAINT)
-        _mark_mean(below, comparison, centre + _HALF)
+        _box(below, dice[PAIR[0]] - dice[PAIR[1]], x=center - _HALF / 2, color=FAINT)
+        _mark_mean(below, comparison, center + _HALF)
     labels = [_tick(comparison, crowded) for comparison in comparisons]
     below.set_xticks(range(len(comparisons)), labels, fontsize=6.5)
     below.set_xlim(-0.6, len(comparisons) - 0.4)
@@ -207,8 +207,8 @@ def _tick(comparison: Comparison, crowded: bool) -> str:
     return f"{images(comparison.train_size)}\n{mean}\n({ends})"
 
 
-def _box(axes: Axes, values: pd.Series, *, x: float, colour: str) -> None:
-    edge = {"color": colour, "linewidth": 1}
+def _box(axes: Axes, values: pd.Series, *, x: float, color: str) -> None:
+    edge = {"color": color, "linewidth": 1}
     axes.boxplot(
         values,
         positions=[x],
@@ -216,8 +216,8 @@ def _box(axes: Axes, values: pd.Series, *, x: float, colour: str) -> None:
         whis=(5, 95),
         showfliers=False,
         patch_artist=True,
-        boxprops={"facecolor": (colour, 0.25), "edgecolor": colour, "linewidth": 1},
-        medianprops={"color": colour, "linewidth": 1.8},
+        boxprops={"facecolor": (color, 0.25), "edgecolor": color, "linewidth": 1},
+        medianprops={"color": color, "linewidth": 1.8},
         whiskerprops=edge,
         capprops=edge,
         manage_ticks=False,
@@ -226,8 +226,8 @@ def _box(axes: Axes, values: pd.Series, *, x: float, colour: str) -> None:
 
 def _add_legend(axes: Axes) -> None:
     for strategy in PAIR:
-        colour = STRATEGIES[strategy].colour
-        axes.fill([], [], facecolor=(colour, 0.25), edgecolor=colour, label=strategy)
+        color = STRATEGIES[strategy].color
+        axes.fill([], [], facecolor=(color, 0.25), edgecolor=color, label=strategy)
     axes.figure.legend(loc="outside upper left", ncols=len(PAIR))
 
 

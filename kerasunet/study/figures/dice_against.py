@@ -45,7 +45,7 @@ TRAINING_IMAGES = ("training-images", "Dice against the number of training image
 _CAPTION_OF_IMAGES = (
     "Mean Dice of the held-out cases against the number of training images, on a logarithmic "
     "scale, with 95 % bootstrap intervals. The smaller training sets are parts of the larger "
-    "ones. Thin grey lines are the strategies that are not named."
+    "ones. Thin gray lines are the strategies that are not named."
 )
 COST = ("cost", "Dice against trained parameters and training time")
 _AXES = {"trained": "trained parameters", "seconds": "training time of a run (s)"}
@@ -119,11 +119,11 @@ def _draw_curves(axes: Axes, curves: pd.DataFrame, blocks: int) -> None:
     for direction, shift in zip(present, shifts, strict=True):
         curve = curves[curves["direction"] == direction].sort_values("blocks")
         look, x = DIRECTIONS[direction], curve["blocks"] + shift
-        axes.vlines(x, curve["low"], curve["high"], color=look.colour, linewidth=1)
+        axes.vlines(x, curve["low"], curve["high"], color=look.color, linewidth=1)
         axes.plot(
             *(x, curve["mean"]),
             linestyle=look.line,
-            color=look.colour,
+            color=look.color,
             marker=look.marker,
             markeredgecolor="none",
             markersize=3.4,
@@ -193,11 +193,11 @@ def _draw_lines(axes: Axes, table: dict[str, pd.DataFrame]) -> None:
         axes.plot(rows["train_size"], rows["mean"], color=PALE, linewidth=0.7, zorder=1)
     for strategy in [name for name in STRATEGIES if name in table]:
         rows, look = table[strategy], STRATEGIES[strategy]
-        axes.vlines(rows["train_size"], rows["low"], rows["high"], color=look.colour, linewidth=1)
+        axes.vlines(rows["train_size"], rows["low"], rows["high"], color=look.color, linewidth=1)
         axes.plot(
             rows["train_size"],
             rows["mean"],
-            color=look.colour,
+            color=look.color,
             linestyle=look.line,
             marker=look.marker,
         )
@@ -207,8 +207,7 @@ def _draw_lines(axes: Axes, table: dict[str, pd.DataFrame]) -> None:
 def _label_of_images(axes: Axes, table: dict[str, pd.DataFrame]) -> None:
     last = {name: table[name].iloc[-1] for name in STRATEGIES if name in table}
     ends = {
-        name: (row["train_size"], row["mean"], STRATEGIES[name].colour)
-        for name, row in last.items()
+        name: (row["train_size"], row["mean"], STRATEGIES[name].color) for name, row in last.items()
     }
     label_ends(axes, ends)
 
@@ -272,7 +271,7 @@ def _costs(statistics: StudyStatistics, scenario: Scenario) -> pd.DataFrame:
 def _draw_points(axes: Axes, table: pd.DataFrame, column: str) -> None:
     for strategy, row in table.iterrows():
         look, numbered = look_of(strategy), direction_and_count(strategy)
-        axes.vlines(row[column], row["low"], row["high"], color=look.colour, linewidth=0.8)
+        axes.vlines(row[column], row["low"], row["high"], color=look.color, linewidth=0.8)
         if numbered:
             _draw_numbered(axes, (row[column], row["mean"]), *numbered)
         else:
@@ -280,7 +279,7 @@ def _draw_points(axes: Axes, table: pd.DataFrame, column: str) -> None:
                 row[column],
                 row["mean"],
                 zorder=4,
-                color=look.colour,
+                color=look.color,
                 marker=look.marker,
                 markersize=5,
             )
@@ -294,10 +293,10 @@ def _draw_numbered(axes: Axes, point: tuple[float, float], direction: str, count
         marker=look.marker,
         markersize=9 if is_triangle else 7.5,
         markerfacecolor=PAPER,
-        markeredgecolor=look.colour,
+        markeredgecolor=look.color,
     )
-    centre = {"ha": "center", "va": "center_baseline", "color": look.colour, "fontsize": 5.5}
-    note(axes, count, point, offset=(0, -1 if is_triangle else 0), weight="bold", **centre)
+    center = {"ha": "center", "va": "center_baseline", "color": look.color, "fontsize": 5.5}
+    note(axes, count, point, offset=(0, -1 if is_triangle else 0), weight="bold", **center)
 
 
 def _label_of_cost(axes: Axes, table: pd.DataFrame, column: str) -> None:
@@ -343,7 +342,7 @@ def _add_legend(axes: Axes, strategies: set[str]) -> None:
                 markersize=6,
                 label=f"{direction}:K",
                 markerfacecolor=PAPER,
-                markeredgecolor=look.colour,
+                markeredgecolor=look.color,
                 linestyle="none",
             )
     if axes.get_legend_handles_labels()[0]:

@@ -15,7 +15,7 @@ from matplotlib.patches import Patch
 from kerasunet.data.cases import Case, DataSet
 from kerasunet.data.decoding import resize_image, resize_mask, resize_objects
 from kerasunet.data.loading import load
-from kerasunet.drawing import PREDICTION, TRUTH, object_colour, overlay, overlay_objects
+from kerasunet.drawing import PREDICTION, TRUTH, object_color, overlay, overlay_objects
 from kerasunet.inference.segmenter import Segmenter
 from kerasunet.metrics import dice
 from kerasunet.models import ModelCard, card
@@ -36,7 +36,7 @@ class PanelRow:
     Attributes:
         kind: Why it was picked: `"typical"`, `"best"` or `"worst"`.
         key: Key of the case.
-        image: Grey levels 0 to 255, `(height, width[, 3])`.
+        image: Gray levels 0 to 255, `(height, width[, 3])`.
         truth: Bool, `(height, width)`; of several objects as `Objects.encode` gives it.
         found: By model, the predicted mask, likewise.
         dice: By model, the Dice of that mask, averaged over objects.
@@ -79,9 +79,9 @@ def _legend(figure: Figure, objects: Objects) -> str:
     """Return what the colors mean; draw it, too, where there are several objects."""
     if not objects.several:
         return _LEGEND
-    colours = [f"#{bytes(object_colour(number)).hex()}" for number in range(len(objects))]
-    named = zip(colours, objects.names, strict=True)
-    patches = [Patch(color=colour, label=name) for colour, name in named]
+    colors = [f"#{bytes(object_color(number)).hex()}" for number in range(len(objects))]
+    named = zip(colors, objects.names, strict=True)
+    patches = [Patch(color=color, label=name) for color, name in named]
     figure.legend(handles=patches, loc="outside lower center", ncols=4, fontsize=7, frameon=False)
     return f"A color for each of {objects}; below, the mean Dice of this case over them."
 
@@ -146,7 +146,7 @@ def draw_models(
         manual_dir: Folder with the archives of a public set that `data` names.
         groups: CSV of groups that the models were fine-tuned with.
         objects: What counts as the object, as `kerasunet.data.load` takes it.
-        mask_threshold: Grey level above which a pixel of a mask file is object.
+        mask_threshold: Gray level above which a pixel of a mask file is object.
         overlapping: Whether a pixel may belong to several objects.
 
     Returns:

@@ -1,7 +1,7 @@
 """The house style of all figures: sizes, type, colors, how each strategy looks, words, files.
 
 Colors are those of Okabe and Ito's palette, which color-blind readers can tell apart; markers and
-line styles repeat the distinction, for print in grey.
+line styles repeat the distinction, for print in gray.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ RC: dict[RcKeyType, Any] = {
 class Look:
     """How a strategy or a direction is drawn."""
 
-    colour: str
+    color: str
     marker: str
     line: str | tuple = "-"
 
@@ -252,9 +252,9 @@ def label_ends(axes: Axes, ends: Mapping[str, tuple[float, float, str]]) -> None
     low, high = axes.get_ylim()
     points_per_unit = axes.get_window_extent().height * 72 / axes.figure.dpi / (high - low)
     wanted = [y * points_per_unit for _, y, _ in ends.values()]
-    for (text, (x, y, colour)), height in zip(ends.items(), spread(wanted, _LINE), strict=True):
+    for (text, (x, y, color)), height in zip(ends.items(), spread(wanted, _LINE), strict=True):
         offset = (7, height - y * points_per_unit)
-        note(axes, text, (x, y), offset=offset, color=colour, fontsize=7)
+        note(axes, text, (x, y), offset=offset, color=color, fontsize=7)
 
 
 def label_points(
@@ -270,11 +270,11 @@ def label_points(
         points: All points, by name, in units of the data.
         names: Those to label, the most important first.
     """
-    centres = axes.transData.transform(list(points.values())) * 72 / axes.figure.dpi
+    centers = axes.transData.transform(list(points.values())) * 72 / axes.figure.dpi
     frame = np.array(axes.get_window_extent().extents) * 72 / axes.figure.dpi
-    taken = [np.concatenate([p - _CLEARANCE, p + _CLEARANCE]) for p in centres]
+    taken = [np.concatenate([p - _CLEARANCE, p + _CLEARANCE]) for p in centers]
     for name in names:
-        middle = centres[list(points).index(name)]
+        middle = centers[list(points).index(name)]
         offset, radius = _free_offset(middle, len(name) * _CHARACTER, frame, taken=taken)
         taken.append(_box(middle + offset, len(name) * _CHARACTER))
         tie = {"arrowstyle": "-", "color": FAINT, "lw": 0.5, "shrinkA": 0, "shrinkB": 2}

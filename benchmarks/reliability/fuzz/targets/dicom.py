@@ -24,16 +24,16 @@ LONGEST = 1024
 
 
 def seeds() -> Iterable[bytes]:
-    grey = np.arange(48, dtype=np.uint8).reshape(6, 8)
+    gray = np.arange(48, dtype=np.uint8).reshape(6, 8)
     window = {"WindowCenter": [100, 50], "WindowWidth": [200, 90], "RescaleSlope": 2}
     return [
-        _saved(grey, **window, PixelSpacing=[0.3, 0.2]),
-        _saved(grey.astype(np.uint16) * 300, "MONOCHROME1"),
-        _saved(np.stack([grey] * 3, axis=-1), "RGB"),
-        _saved(np.stack([grey, grey + 1]), NumberOfFrames=2),
-        _saved(grey, compress=RLELossless),
-        _saved(grey, syntax=ImplicitVRLittleEndian, PatientName="Somebody"),
-        _saved(grey > 20, storage=SegmentationStorage, SegmentationType="BINARY"),
+        _saved(gray, **window, PixelSpacing=[0.3, 0.2]),
+        _saved(gray.astype(np.uint16) * 300, "MONOCHROME1"),
+        _saved(np.stack([gray] * 3, axis=-1), "RGB"),
+        _saved(np.stack([gray, gray + 1]), NumberOfFrames=2),
+        _saved(gray, compress=RLELossless),
+        _saved(gray, syntax=ImplicitVRLittleEndian, PatientName="Somebody"),
+        _saved(gray > 20, storage=SegmentationStorage, SegmentationType="BINARY"),
     ]
 
 

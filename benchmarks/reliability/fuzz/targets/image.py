@@ -17,21 +17,21 @@ _PIXELS = 1 << 16
 
 
 def seeds() -> Iterable[bytes]:
-    grey = np.arange(48, dtype=np.uint8).reshape(6, 8)
-    colour = np.stack([grey, grey[::-1], grey[:, ::-1]], axis=-1)
-    pictures = [grey, colour, grey > 20, grey.astype(np.uint16) * 300]
+    gray = np.arange(48, dtype=np.uint8).reshape(6, 8)
+    color = np.stack([gray, gray[::-1], gray[:, ::-1]], axis=-1)
+    pictures = [gray, color, gray > 20, gray.astype(np.uint16) * 300]
     made = [
         _encoded(picture, kind)
         for kind in ("PNG", "BMP", "TIFF", "JPEG")
         for picture in pictures
         if not (kind in ("BMP", "JPEG") and picture.dtype != np.uint8)
     ]
-    made += [_encoded(grey, "TIFF", compression=f"tiff_{how}") for how in ("lzw", "adobe_deflate")]
+    made += [_encoded(gray, "TIFF", compression=f"tiff_{how}") for how in ("lzw", "adobe_deflate")]
     made += [
-        _encoded(grey.astype(np.float32), "TIFF"),
-        _encoded(grey > 20, "TIFF", compression="group4"),
+        _encoded(gray.astype(np.float32), "TIFF"),
+        _encoded(gray > 20, "TIFF", compression="group4"),
     ]
-    made += [_encoded(colour, "JPEG", progressive=True, quality=20)]
+    made += [_encoded(color, "JPEG", progressive=True, quality=20)]
     return made
 
 

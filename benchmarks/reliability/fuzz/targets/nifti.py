@@ -17,11 +17,11 @@ LONGEST = 700
 
 
 def seeds() -> Iterable[bytes]:
-    grey = np.arange(24, dtype=np.int16).reshape(4, 6)
+    gray = np.arange(24, dtype=np.int16).reshape(4, 6)
     affine = np.diag([-0.2, -0.3, 1, 1])
-    plain = nibabel.Nifti1Image(grey, affine).to_bytes()
-    volume = nibabel.Nifti1Image(np.stack([grey, grey], -1).astype(np.float32), affine).to_bytes()
-    second = nibabel.Nifti2Image(grey, affine).to_bytes()
+    plain = nibabel.Nifti1Image(gray, affine).to_bytes()
+    volume = nibabel.Nifti1Image(np.stack([gray, gray], -1).astype(np.float32), affine).to_bytes()
+    second = nibabel.Nifti2Image(gray, affine).to_bytes()
     return [plain, volume, second, gzip.compress(plain, mtime=0)]
 
 

@@ -63,7 +63,7 @@ class RadioFrequencyCase:
         key: Number of the lesion and of the scan, such as `"007-2"`.
         group: The lesion's identifier: both scans belong together.
         label: `"benign"` or `"malignant"`.
-        echoes: `(samples, lines)`, depth downwards.
+        echoes: `(samples, lines)`, depth downward.
         region: 0 and 1, of the same shape: the radiologist's outline.
     """
 
