@@ -264,7 +264,7 @@ def test_few_images_are_answered_at_once(page, tmp_path):
     page.get_by_role("button", name="Find the best start and layers").click()
     told = page.locator("#adapt-answer").get_by_text("With 5 annotated images, use natural")
     told.wait_for(timeout=_LONG)
-    assert "from 8 on" in page.locator("#adapt-answer").inner_text()
+    assert "With at least 8" in page.locator("#adapt-answer").inner_text()
     assert page.locator("#adapt-files a[download='report.html']").count() == 1
     assert page.locator("#adapt-start").is_enabled()
 
