@@ -211,7 +211,7 @@ def test_a_strategy_that_freezes_a_new_head_is_refused(tmp_path, tiny_model_file
 
 
 def test_thresholds_of_exclusive_objects_are_refused():
-    with pytest.raises(ValueError, match="most probable one, so there is no threshold"):
+    with pytest.raises(ValueError, match="have no threshold, because"):
         replace(SETTINGS, threshold=0.4)
     assert replace(SETTINGS, threshold=0.4, overlapping=True).threshold == 0.4
 
