@@ -12,6 +12,7 @@ from kerasunet.files import read_json, read_record
 from kerasunet.metrics import DETECTION_IOU
 from kerasunet.models.model_card import asked_layers
 from kerasunet.runs.directory import RunDirectory
+from kerasunet.training.history import steps_taken
 
 _SHOWN_OF_DIGEST = 8
 _SUMMARY_FIELDS = ("settings", "data", "split", "trained", "after")
@@ -113,7 +114,10 @@ class _RunRow:
         after = after["objects"][name] if name else after
         asked, chosen = asked_layers(settings), summary["chosen"]
         side, untouched = settings["image_size"], not summary["trained"]
-        steps = "none" if untouched else f"{settings['optimization']['steps']:,}"
+        planned = settings["optimization"]["steps"]
+        taken = steps_taken(RunDirectory(directory).history) or planned
+        steps = f"{taken:,} of {planned:,}" if taken < planned else f"{planned:,}"
+        steps = "none" if untouched else steps
         layers = f"{asked}: {chosen}" if asked.startswith("auto") else asked
         what = (f"`{layers}`", f"`{start}`", steps, f"{side}×{side}")
         trained = f"{summary['trained']:,}"

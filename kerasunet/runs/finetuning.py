@@ -38,6 +38,7 @@ from kerasunet.runs.preparation import (
 )
 from kerasunet.strategies import Strategy, parse
 from kerasunet.training.evaluation import Evaluation, evaluate_probabilities, predict
+from kerasunet.training.history import steps_taken
 from kerasunet.training.loop import Network, TrainingState, train
 from kerasunet.training.optimizer import compile_for_training
 from kerasunet.training.settings import FinetuneSettings, without_paths
@@ -315,6 +316,7 @@ class _Finetuning:
     def _card(self, strategy: Strategy, evaluation: Evaluation) -> models.ModelCard:
         settings, data, split = self.settings, self.prepared.data, self.prepared.split
         note, known = models.DataNote.of(data), without_paths(settings, data=data.name)
+        taken = steps_taken(self.files.history)
         card = models.ModelCard(
             title=f"U-Net fine-tuned on {data.name}, {asked_layers(known)}",
             strategy=str(strategy),
@@ -328,6 +330,7 @@ class _Finetuning:
             metrics=evaluation.summary,
             settings=known,
             objects=data.objects.names if data.objects.several else (),
+            steps=taken if taken and taken < settings.optimization.steps else None,
         )
         return with_seen(card, settings, data.select(split.train), data.select(split.validation))
 

@@ -13,6 +13,7 @@ from helpers.hub_server import running_hub
 
 from kerasunet import models
 from kerasunet.cli import main
+from kerasunet.files import write_atomically
 from kerasunet.models import hub
 from kerasunet.models.model_card import write_card
 
