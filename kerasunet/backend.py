@@ -5,9 +5,23 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import re
 import sys
 import warnings
 from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from kerasunet.files import read_json
+
+_S = TypeVar("_S", bound=Any)
+PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")
+AUTO = "auto"
+"""The precision that stands for the fastest one, see `fastest_precision`."""
+_PRECISION = "KERASUNET_PRECISION"
+_BFLOAT16_FLAGS = ("avx512_bf16", "amx_bf16", "bf16")
+"""Of processors that multiply bfloat16 numbers, as Linux names them on x86 and on Arm."""
 
 
 def start_backend() -> None:
@@ -57,14 +71,14 @@ def prepared_backend(*, precision: str, seed: int, deterministic: bool) -> Itera
     """Set seeds, determinism and, for as long as a model is built and trained, the precision.
 
     Args:
-        precision: Keras dtype policy, such as `"mixed_bfloat16"`.
+        precision: Keras dtype policy, such as `"mixed_bfloat16"`, or `"auto"`.
         seed: Seed of Python, NumPy and the backend.
         deterministic: Whether TensorFlow computes in an order that gives the same bits each time.
     """
     import keras
 
     policy = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(precision)
+    keras.config.set_dtype_policy(fastest_precision() if precision == AUTO else precision)
     keras.utils.set_random_seed(seed)
     if deterministic and keras.backend.backend() == "tensorflow":
         import tensorflow as tf
@@ -75,6 +89,62 @@ def prepared_backend(*, precision: str, seed: int, deterministic: bool) -> Itera
             yield
     finally:
         keras.config.set_dtype_policy(policy)
+
+
+def fastest_precision(processors: Path = Path("/proc/cpuinfo")) -> str:
+    """Return the Keras dtype policy that trains fastest here.
+
+    That is `"mixed_bfloat16"` with TensorFlow on a CPU that has instructions for products of
+    bfloat16 numbers, otherwise `"float32"`. docs/second-study/index.md says what it does to Dice.
+    The environment variable `KERASUNET_PRECISION` overrides it, so that machines of several kinds
+    compute alike.
+
+    Args:
+        processors: What Linux says of the processors; without such a file, none has instructions.
+
+    Raises:
+        ValueError: `KERASUNET_PRECISION` is none of `PRECISIONS`.
+    """
+    if given := os.environ.get(_PRECISION):
+        if given not in PRECISIONS:
+            raise ValueError(f"{_PRECISION}={given}: must be one of {', '.join(PRECISIONS)}")
+        return given
+    has_instructions = _multiplies_bfloat16(processors)
+    return "mixed_bfloat16" if has_instructions and on_plain_tensorflow() else "float32"
+
+
+def with_precision(settings: _S, record: Path | None = None, *, restart: bool = False) -> _S:
+    """Return settings that say which precision `auto` stands for.
+
+    Args:
+        settings: Settings with an `optimization`: of a fine-tuning, a pre-training, an adaptation.
+        record: File that says with which settings the same run or study began, perhaps on a machine
+            that computes in another precision; that precision is kept.
+        restart: Whether nothing will be kept of what the record is about.
+    """
+    if settings.optimization.precision != AUTO:
+        return settings
+    known = None if restart or record is None else _recorded_precision(record)
+    settled = replace(settings.optimization, precision=known or fastest_precision())
+    return replace(settings, optimization=settled)
+
+
+def _recorded_precision(record: Path) -> str | None:
+    """Return the precision in the record of a run or of a study; `None` where there is none."""
+    if not record.is_file():
+        return None
+    found = read_json(record)
+    for name in ("protocol", "run", "settings", "optimization"):
+        found = found.get(name, found) if isinstance(found, dict) else {}
+    return found.get("precision")
+
+
+def _multiplies_bfloat16(processors: Path) -> bool:
+    """Whether the first processor that Linux lists has instructions for products of bfloat16."""
+    if not processors.is_file():
+        return False
+    listed = re.search(r"^(?:flags|Features)\s*:(.*)$", processors.read_text(), re.MULTILINE)
+    return listed is not None and any(flag in listed[1].split() for flag in _BFLOAT16_FLAGS)
 
 
 def on_plain_tensorflow() -> bool:

@@ -39,7 +39,7 @@ from kerasunet.adapt.starts import (
     with_new_heads,
 )
 from kerasunet.adapt.survey import MARK, OBJECT_SIDE_OF, Survey, load_cases, survey
-from kerasunet.backend import prepared_backend
+from kerasunet.backend import prepared_backend, with_precision
 from kerasunet.data.cases import DataSet
 from kerasunet.drawing import write_png
 from kerasunet.files import read_json, write_json, write_text
@@ -94,6 +94,7 @@ def adapt(
     """
     started = time.perf_counter()
     data = load_cases(settings) if data is None else data
+    settings = with_precision(settings)
     folder, listener = Path(directory), listener or Silent()
     for start in settings.starts:
         models.check(start)

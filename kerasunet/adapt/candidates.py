@@ -97,7 +97,8 @@ class Contenders:
         """Tell how far each candidate is expected to be behind the best.
 
         Close starts are ordered by what they find untouched. Starts of other objects, but of the
-        same kind of image, come after these: somewhere between them and the far ones. Far ones are
+        same kind of image, come after these: somewhere between them and the far ones; but they are
+        tuned as far ones, for a head that starts anew needs the rates of these. Far ones are
         taken to be behind close ones as they were in studies. Of far starts the most general one
         is taken, which was trained on photographs; what another organ's network finds by chance
         says little.
@@ -122,7 +123,7 @@ class Contenders:
             found |= self._of_start(one, "close", images, gap)
         for other in akin:
             gap = Belief(0.0, 0.0 if other is akin[0] else _CLOSE_STARTS)
-            found |= self._of_start(other, "close", images, _halfway(to_far) if close else gap)
+            found |= self._of_start(other, "far", images, _halfway(to_far) if close else gap)
         if far:
             gap = to_far if close or akin else Belief(0.0, 0.0)
             found |= self._of_start(_most_general(far), "far", images, gap)

@@ -12,6 +12,7 @@ import gradio as gr
 from kerasunet.adapt.background import RESULT, AdaptProgress, BackgroundAdaptation
 from kerasunet.adapt.settings import BUDGETS, AdaptSettings
 from kerasunet.data.checking import Report
+from kerasunet.demo import finetune_rendering as rendering
 from kerasunet.demo.context import QUIET, Context, problem_html
 from kerasunet.demo.finetune_jobs import (
     IMAGE_SIZES,
@@ -24,18 +25,6 @@ from kerasunet.demo.finetune_jobs import (
     harmless_table,
     present,
     settings,
-)
-from kerasunet.demo.finetune_rendering import (
-    ADAPTATION_HTML,
-    FORMATS_HTML,
-    OFF_HTML,
-    adaptation_html,
-    answer_html,
-    check_html,
-    curves_figure,
-    pictures_html,
-    result_html,
-    status_html,
 )
 from kerasunet.demo.model_store import PRETRAINED, SavedModel
 from kerasunet.runs.background import BackgroundRun, Progress
@@ -52,7 +41,7 @@ _MODEL = ("model.keras", "model.md", "model.json")
 def build(context: Context) -> None:
     """Add the tab to the page that is being built."""
     if not (context.allow_training or context.local):
-        gr.HTML(OFF_HTML, elem_id="training-off")
+        gr.HTML(rendering.OFF_HTML, elem_id="training-off")
         return
     jobs = TrainingJobs()
     data, adaptation, run = _Data(context, jobs), _Adaptation(context, jobs), _Run(context, jobs)
@@ -66,6 +55,9 @@ def build(context: Context) -> None:
     adaptation.connect()
     run.connect()
     gr.context.Context.root_block.unload(data.leave)
+
+
+_NAMED_ALONE = f"(text) => {list(STRATEGIES)}.includes(text) ? text : null"
 
 
 class _Part:
@@ -85,7 +77,7 @@ class _Data(_Part):
                 self.archive = gr.File(
                     label="Zip file", file_types=[".zip"], height=130, elem_id="finetune-zip"
                 )
-                gr.HTML(FORMATS_HTML, elem_classes="note")
+                gr.HTML(rendering.FORMATS_HTML, elem_classes="note")
             with gr.Column(scale=2, min_width=300):
                 with gr.Group(visible=self.context.local):
                     self.folder = gr.Textbox(
@@ -164,9 +156,9 @@ class _Data(_Part):
         except (ValueError, OSError) as error:
             return [problem_html(error), *blocked]
         if report.data is None or report.counts()["error"]:
-            return [check_html(report), *blocked]
+            return [rendering.check_html(report), *blocked]
         fitting = gr.update(value=fitting_start(report.data))
-        return [check_html(report), *[gr.update(interactive=True)] * 2, fitting]
+        return [rendering.check_html(report), *[gr.update(interactive=True)] * 2, fitting]
 
 
 class _Job(_Part, ABC):
@@ -266,7 +258,7 @@ class _Adaptation(_Job):
 
     def draw(self) -> None:
         """Add the components to the page that is being built."""
-        gr.HTML(ADAPTATION_HTML, elem_classes="note")
+        gr.HTML(rendering.ADAPTATION_HTML, elem_classes="note")
         with gr.Row():
             choices = [(f"{n}: about {one.minutes:g} minutes", n) for n, one in BUDGETS.items()]
             self.budget = gr.Dropdown(
@@ -290,7 +282,7 @@ class _Adaptation(_Job):
         return workspace.adaptation
 
     def shown(self, progress: AdaptProgress, workspace: Workspace) -> dict[gr.Component, Any]:
-        return {self.status: adaptation_html(progress)}
+        return {self.status: rendering.adaptation_html(progress)}
 
     def outcome(
         self, progress: AdaptProgress, directory: Path
@@ -299,7 +291,7 @@ class _Adaptation(_Job):
             return None
         folder = directory / RESULT
         names = (*_MODEL, "answer.md", "report.html", "cases.csv")
-        return answer_html(folder), present(folder, names), folder / "model.keras"
+        return rendering.answer_html(folder), present(folder, names), folder / "model.keras"
 
 
 class _Run(_Job):
@@ -324,12 +316,15 @@ class _Run(_Job):
 
     def _draw_settings(self) -> None:
         with gr.Row():
-            self.strategy = gr.Dropdown(
-                list(STRATEGIES),
-                value=STRATEGIES[0],
-                allow_custom_value=True,
-                label="Strategy",
-                info="Any text of the Layers tab; with auto, your images choose",
+            self.usual = gr.Radio(
+                STRATEGIES, value=STRATEGIES[0], label="Strategy", scale=2, elem_id="finetune-usual"
+            )
+            # No dropdown with free text: of "all" and Enter, it makes the first name with these
+            # letters, shallow:3.
+            self.strategy = gr.Textbox(
+                STRATEGIES[0],
+                label="or any text of the Layers tab",
+                info="With auto, your images choose",
                 elem_id="finetune-strategy",
             )
             steps = OPTIMIZATION["steps"]
@@ -369,6 +364,11 @@ class _Run(_Job):
                 step=1e-4,
             )
 
+    def connect(self) -> None:
+        super().connect()
+        self.usual.input(None, self.usual, self.strategy, js="(name) => name")
+        self.strategy.input(None, self.strategy, self.usual, js=_NAMED_ALONE)
+
     def settings(self, workspace: Workspace, *asked: Any) -> FinetuneSettings:
         return settings(workspace.report, *asked, choice=workspace.choice)
 
@@ -377,15 +377,15 @@ class _Run(_Job):
 
     def shown(self, progress: Progress, workspace: Workspace) -> dict[gr.Component, Any]:
         """Return updates; curves and pictures only after a validation."""
-        shown: dict[gr.Component, Any] = {self.status: status_html(progress)}
+        shown: dict[gr.Component, Any] = {self.status: rendering.status_html(progress)}
         if workspace.validations_shown < 0:
             workspace.validations_shown = 0
             shown[self.live] = gr.update(visible=False)
         if len(progress.history) > workspace.validations_shown:
             workspace.validations_shown = len(progress.history)
             shown[self.live] = gr.update(visible=True)
-            shown[self.curves] = curves_figure(progress)
-            shown[self.pictures] = pictures_html(progress)
+            shown[self.curves] = rendering.curves_figure(progress)
+            shown[self.pictures] = rendering.pictures_html(progress)
         return shown
 
     def outcome(self, progress: Progress, directory: Path) -> tuple[str, list[str], Path] | None:
@@ -393,5 +393,5 @@ class _Run(_Job):
             return None
         files = present(directory, (*_MODEL, "history.csv", "layers.txt"))
         files.append(harmless_table(directory))
-        html = result_html(RunDirectory(directory).read_summary())
+        html = rendering.result_html(RunDirectory(directory).read_summary())
         return html, files, directory / "model.keras"

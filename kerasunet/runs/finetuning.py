@@ -17,7 +17,7 @@ import numpy as np
 
 from kerasunet import layer_selection, models
 from kerasunet.architecture import Architecture
-from kerasunet.backend import prepared_backend
+from kerasunet.backend import prepared_backend, with_precision
 from kerasunet.data.decoding import DecodedCases, content_digest
 from kerasunet.drawing import write_overlays
 from kerasunet.files import read_json, write_json, write_text
@@ -111,6 +111,7 @@ def finetune(
     """
     prepared = prepare(settings) if prepared is None else prepared
     files, kept = RunDirectory(Path(directory)), kept or KeptNetworks()
+    settings = with_precision(settings, files.config, restart=restart)
     with exclusive(files.path), prepared_backend(**settings.optimization.computation):
         return _Finetuning(settings, files, prepared, kept, restart).run(callbacks, compact)
 

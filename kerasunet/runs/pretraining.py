@@ -12,7 +12,7 @@ from typing import Any
 import keras
 
 from kerasunet import models
-from kerasunet.backend import prepared_backend
+from kerasunet.backend import prepared_backend, with_precision
 from kerasunet.data.cases import DataSet
 from kerasunet.data.decoding import DecodedCases, content_digest, decode
 from kerasunet.data.loading import require_objects
@@ -94,6 +94,7 @@ def pretrain(
     """
     data = load_pretraining_data(settings) if data is None else data
     files = RunDirectory(Path(directory))
+    settings = with_precision(settings, files.config, restart=restart)
     with exclusive(files.path), prepared_backend(**settings.optimization.computation):
         return _pretrain(settings, files, data, callbacks=callbacks, restart=restart)
 

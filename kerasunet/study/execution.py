@@ -16,6 +16,7 @@ from statistics import mean, median
 from typing import Any
 
 from kerasunet import __version__, models
+from kerasunet.backend import with_precision
 from kerasunet.data.cases import DataSet
 from kerasunet.data.decoding import content_digest, decode
 from kerasunet.data.loading import require_objects
@@ -205,6 +206,7 @@ def plan_study(settings: StudySettings, directory: str | os.PathLike) -> Study:
     """Plan a study as `open_study` does, and refuse what it would refuse, but write nothing."""
     settings = _with_sizes(_with_known_architecture(settings))
     directory = Path(directory)
+    settings = replace(settings, run=with_precision(settings.run, directory / RECORD))
     layout = settings.run.architecture.layout()
     planned = plan(settings, layout)
     record = record_of(directory, settings, planned)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from kerasunet.architecture import Architecture
+from kerasunet.backend import AUTO, PRECISIONS
 from kerasunet.data.augmentation_settings import Augmentation
 from kerasunet.options import ObjectChoice, check, declared, option
 from kerasunet.strategies import Stage, Strategy, parse, parse_stages
@@ -88,7 +89,10 @@ class Optimization:
         choices=("last", "best"),
     )
     precision: str = option(
-        "float32", "Keras dtype policy", choices=("float32", "mixed_float16", "mixed_bfloat16")
+        "float32",
+        "Keras dtype policy; auto is mixed_bfloat16 where the CPU has instructions for it, "
+        "otherwise float32",
+        choices=(AUTO, *PRECISIONS),
     )
     deterministic: bool = option(
         False, ("bit-identical results on this machine, at some cost in speed")

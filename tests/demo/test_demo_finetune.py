@@ -73,13 +73,15 @@ def _upload_discs(page, tmp_path: Path) -> None:
 def _train(page, strategy: str, steps: int) -> None:
     """Start a run from the tiny network; the page must not have started one before."""
     _choose_tiny(page)
-    field = page.locator("#finetune-strategy input")
-    field.fill(strategy)
-    field.press("Enter")
+    _strategy(page).fill(strategy)
     number = page.locator("#finetune-steps input[type=number]")
     number.fill(str(steps))
     number.press("Tab")
     _train_button(page).click()
+
+
+def _strategy(page):
+    return page.locator("#finetune-strategy").locator("input, textarea")
 
 
 def _train_button(page):
@@ -160,6 +162,21 @@ def test_a_run_goes_to_its_end_and_its_model_is_kept_and_compared(page, demo_pla
     # Nothing of the visitor's images or model is kept in the cache of the machine.
     assert not list((demo_place / "temporary").rglob("*.pack"))
     assert set((demo_place / "temporary" / "engines").glob("*")) == engines
+
+
+def test_a_strategy_is_chosen_or_typed_and_no_other_is_meant(page):
+    page.get_by_role("radio", name="contracting+0.1*expanding").check()
+    eventually(page, _strategy(page).input_value, "contracting+0.1*expanding")
+    _strategy(page).press_sequentially("-head")
+    eventually(page, lambda: page.locator("#finetune-usual input:checked").count(), 0)
+    chosen = page.locator("#finetune-usual input:checked")
+    for text in ("all", "expanding", "auto"):  # Parts of other names.
+        _strategy(page).fill(text)
+        _strategy(page).press("Enter")
+        eventually(
+            page, lambda: [chosen.nth(n).input_value() for n in range(chosen.count())], [text]
+        )
+        assert _strategy(page).input_value() == text
 
 
 def test_several_objects_are_trained_and_each_is_told(page, tmp_path):

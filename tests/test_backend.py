@@ -1,0 +1,91 @@
+"""Precision: what `auto` stands for, where it is settled, and that what has begun keeps its own."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import keras
+import pytest
+
+from kerasunet.backend import fastest_precision
+from kerasunet.files import read_json
+from kerasunet.study.execution import open_study
+from kerasunet.study.plan import StudySettings
+from kerasunet.training import FinetuneSettings, Optimization, finetune
+
+PROCESSORS = {
+    "Intel with AMX": ("flags\t\t: fpu avx512_bf16 amx_bf16 amx_tile\n", "mixed_bfloat16"),
+    "AMD with AVX-512 BF16": ("flags\t\t: fpu avx512f avx512_bf16\n", "mixed_bfloat16"),
+    "without": ("flags\t\t: fpu avx2 avx512f avx512bw\n", "float32"),
+    "Arm with BF16": ("Features\t: fp asimd bf16 i8mm\n", "mixed_bfloat16"),
+    "Arm without": ("Features\t: fp asimd\n", "float32"),
+    "nothing known": ("", "float32"),
+}
+OTHER = {"float32": "mixed_bfloat16", "mixed_bfloat16": "float32"}
+
+
+@pytest.fixture
+def settings(tiny_model_file) -> FinetuneSettings:
+    return FinetuneSettings(
+        layers="shallow:1",
+        init=str(tiny_model_file),
+        data="simulated-xray:8",
+        train_size=4,
+        validation_size=0,
+        image_size=32,
+        optimization=Optimization(steps=2, batch_size=4, validate_every=2, precision="auto"),
+    )
+
+
+@pytest.mark.parametrize("kind", PROCESSORS)
+def test_auto_is_bfloat16_where_the_processor_multiplies_it(kind, tmp_path, monkeypatch):
+    listed, expected = PROCESSORS[kind]
+    monkeypatch.delenv("KERASUNET_PRECISION")
+    (tmp_path / "cpuinfo").write_text(f"processor\t: 0\n{listed}\nprocessor\t: 1\n")
+    assert fastest_precision(tmp_path / "cpuinfo") == expected
+    assert fastest_precision(tmp_path / "none") == "float32"
+
+
+def test_the_environment_overrules_the_processor(tmp_path, monkeypatch):
+    monkeypatch.setenv("KERASUNET_PRECISION", "mixed_float16")
+    assert fastest_precision() == "mixed_float16"
+    monkeypatch.setenv("KERASUNET_PRECISION", "double")
+    with pytest.raises(ValueError, match=r"KERASUNET_PRECISION=double: must be one of float32, "):
+        fastest_precision()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("first", OTHER)
+def test_a_run_keeps_its_precision_on_another_machine(first, settings, tmp_path, monkeypatch):
+    monkeypatch.setenv("KERASUNET_PRECISION", first)
+    run = finetune(settings, tmp_path / "run")
+    assert recorded(run) == run.summary["settings"]["optimization"]["precision"] == first
+    monkeypatch.setenv("KERASUNET_PRECISION", OTHER[first])
+    assert finetune(settings, tmp_path / "run").summary == run.summary
+    again = finetune(settings, tmp_path / "run", restart=True)
+    assert recorded(again) == OTHER[first]
+    assert keras.models.load_model(again.files.model).dtype_policy.name == "float32"
+
+
+def recorded(run) -> str:
+    return json.loads(run.files.config.read_text())["settings"]["optimization"]["precision"]
+
+
+@pytest.mark.slow
+def test_a_precision_that_is_asked_for_is_no_other(settings, tmp_path):
+    finetune(settings, tmp_path / "run")
+    asked = replace(settings.optimization, precision="mixed_bfloat16")
+    with pytest.raises(ValueError, match=r"precision was 'float32', now 'mixed_bfloat16'"):
+        finetune(replace(settings, optimization=asked), tmp_path / "run")
+
+
+def test_a_study_says_its_precision_and_keeps_it(settings, tmp_path, monkeypatch):
+    study = StudySettings(settings, ("all",), train_sizes=(4,), only_folds=(0,))
+    monkeypatch.setenv("KERASUNET_PRECISION", "mixed_bfloat16")
+    open_study(study, tmp_path)
+    monkeypatch.setenv("KERASUNET_PRECISION", "float32")
+    (planned,) = open_study(study, tmp_path).planned
+    protocol = read_json(tmp_path / "study.json")["protocol"]
+    assert protocol["run"]["optimization"]["precision"] == "mixed_bfloat16"
+    assert planned.settings.optimization.precision == "mixed_bfloat16"
