@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kerasunet.cli.image_files import each_once, labels_of
-from kerasunet.files import read_json, read_record
+from kerasunet.files import last_row, read_json, read_record
 from kerasunet.metrics import DETECTION_IOU
 from kerasunet.models.model_card import asked_layers
 from kerasunet.runs.directory import RunDirectory
-from kerasunet.training.history import steps_taken
 
 _SHOWN_OF_DIGEST = 8
 _SUMMARY_FIELDS = ("settings", "data", "split", "trained", "after")
@@ -115,7 +114,8 @@ class _RunRow:
         asked, chosen = asked_layers(settings), summary["chosen"]
         side, untouched = settings["image_size"], not summary["trained"]
         planned = settings["optimization"]["steps"]
-        taken = steps_taken(RunDirectory(directory).history) or planned
+        last = last_row(RunDirectory(directory).history)
+        taken = int(last["step"]) if last else planned
         steps = f"{taken:,} of {planned:,}" if taken < planned else f"{planned:,}"
         steps = "none" if untouched else steps
         layers = f"{asked}: {chosen}" if asked.startswith("auto") else asked
