@@ -67,11 +67,8 @@ def _check_apart(verb: str, path: Path, is_file: bool, options: argparse.Namespa
                     f"{path}: lies among the images in {place}, so what is written there would "
                     "be taken for data; choose another place"
                 )
-        if (
-            not is_file
-            and verb != "export"
-            and not any((here / name).exists() for name in _RECORDS)
-        ):
+        goes_on = any((here / name).exists() for name in _RECORDS)
+        if not (is_file or goes_on or verb == "export"):
             _check_unread(path, data, 2 if verb == "adapt" else 1)
 
 
