@@ -6,6 +6,7 @@ instead of one at each attempt.
 
 from __future__ import annotations
 
+import csv
 import errno
 import hashlib
 import json
@@ -203,6 +204,15 @@ def read_record(
     if not isinstance(record, dict) or not record.keys() >= set(entries):
         raise ValueError(f"{path}: is not {what}; {remedy}")
     return record
+
+
+def last_row(path: Path) -> dict[str, str] | None:
+    """Return the last row of a CSV file by column; `None` if there is no file or no row."""
+    if not path.is_file():
+        return None
+    with open(path, encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    return rows[-1] if rows else None
 
 
 def sha256(path: Path) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kerasunet.cli.image_files import each_once, labels_of
-from kerasunet.files import read_json, read_record
+from kerasunet.files import last_row, read_json, read_record
 from kerasunet.metrics import DETECTION_IOU
 from kerasunet.models.model_card import asked_layers
 from kerasunet.runs.directory import RunDirectory
@@ -113,7 +113,11 @@ class _RunRow:
         after = after["objects"][name] if name else after
         asked, chosen = asked_layers(settings), summary["chosen"]
         side, untouched = settings["image_size"], not summary["trained"]
-        steps = "none" if untouched else f"{settings['optimization']['steps']:,}"
+        planned = settings["optimization"]["steps"]
+        last = last_row(RunDirectory(directory).history)
+        taken = int(last["step"]) if last else planned
+        steps = f"{taken:,} of {planned:,}" if taken < planned else f"{planned:,}"
+        steps = "none" if untouched else steps
         layers = f"{asked}: {chosen}" if asked.startswith("auto") else asked
         what = (f"`{layers}`", f"`{start}`", steps, f"{side}×{side}")
         trained = f"{summary['trained']:,}"

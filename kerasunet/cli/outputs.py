@@ -67,22 +67,21 @@ def _check_apart(verb: str, path: Path, is_file: bool, options: argparse.Namespa
                     f"{path}: lies among the images in {place}, so what is written there would "
                     "be taken for data; choose another place"
                 )
-        if (
-            not is_file
-            and verb != "export"
-            and not any((here / name).exists() for name in _RECORDS)
-        ):
+        goes_on = any((here / name).exists() for name in _RECORDS)
+        if not (is_file or goes_on or verb == "export"):
             _check_unread(path, data, 2 if verb == "adapt" else 1)
 
 
 def _folders_given(options: argparse.Namespace) -> list[tuple[Path, Path]]:
     """Return each folder of data that is given, and the root of the data set that it is part of."""
-    from kerasunet.data.layouts.pairing import IMAGE_FOLDERS
-
     names = [getattr(options, name, None) for name in _INPUTS]
     found = [(path, path) for path in (Path(name or os.devnull).resolve() for name in names)]
-    images = getattr(options, "images", None)  # Of other verbs, a number.
-    for given in images if isinstance(images, list) else []:
+    images = getattr(options, "images", None)
+    if not isinstance(images, list):  # Of other verbs than `predict`, a number.
+        return found
+    from kerasunet.data.layouts.pairing import IMAGE_FOLDERS
+
+    for given in images:
         folder = (given if given.is_dir() else given.parent).resolve()
         parts = [one for one in (folder, folder.parent) if one.name.lower() in IMAGE_FOLDERS]
         found.append((folder, parts[0].parent if parts else folder))
@@ -91,19 +90,22 @@ def _folders_given(options: argparse.Namespace) -> list[tuple[Path, Path]]:
 
 def _is_part(place: Path, root: Path) -> bool:
     """Whether a folder holds the images or the masks of a data set, itself or in folders below."""
+    if place.parent != root or not place.is_dir():
+        return False
     from kerasunet.data.layouts.pairing import EVERY_MASK_FOLDER, IMAGE_FOLDERS
 
-    names = (*IMAGE_FOLDERS, *EVERY_MASK_FOLDER)
-    return place.parent == root and place.name.lower() in names and place.is_dir()
+    return place.name.lower() in (*IMAGE_FOLDERS, *EVERY_MASK_FOLDER)
 
 
 def _check_unread(path: Path, data: Path, levels: int) -> None:
     """Refuse a folder for results that is the data set, or that would be read as a part of it."""
-    from kerasunet.data.layouts.recognition import is_folder_of_folders
-
     here = path.resolve()
     inside = here.is_relative_to(data) and len(here.relative_to(data).parts) <= levels
-    if data.is_dir() and inside and (here == data or is_folder_of_folders(data)):
+    if not inside or not data.is_dir():
+        return
+    from kerasunet.data.layouts.recognition import is_folder_of_folders
+
+    if here == data or is_folder_of_folders(data):
         raise ValueError(
             f"{path}: is the folder of the data, or would be read as a part of it; choose another "
             "place"

@@ -131,11 +131,8 @@ def _print_answer(study, final: bool) -> None:
     if not final:
         with contextlib.suppress(ValueError):  # None is fixed.
             text = statistics.best_fixed(statistics.results.largest_scenarios[0])
-            print(
-                f"--final trains {text} on all images and saves {study.directory / 'model.keras'}"
-            )
+            print(f"--final trains {text} on all images and saves {study.directory}/model.keras")
         return
-    start_backend()
     from kerasunet.study.final_model import train_final_model
 
     path = train_final_model(study)

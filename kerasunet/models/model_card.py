@@ -113,6 +113,7 @@ class ModelCard:
         objects: Names of the objects, where there are several, in the order of the channels.
         overlapping: Whether a pixel may belong to several of them.
         images: What its training images were like; `None` where nobody measured that.
+        steps: Steps that it was trained for, where training ended before those of the settings.
         unknown: Values of the JSON that this version does not know; they are kept.
     """
 
@@ -149,6 +150,7 @@ class ModelCard:
     weights_of: str = optional_json_field(TEXT, "")
     objects: tuple[str, ...] = optional_json_field([TEXT], ())
     overlapping: bool = optional_json_field(FLAG, False)
+    steps: int | None = optional_json_field(COUNT, None)
     images: ImageRanges | None = optional_json_field(ImageRanges, None)
     unknown: Mapping[str, Any] = field(default_factory=dict)
 
@@ -198,7 +200,7 @@ class ModelCard:
     @property
     def origin(self) -> dict[str, str]:
         """What distinguishes runs of one strategy: start, steps, image size, as words by name."""
-        steps = self.settings.get("optimization", {}).get("steps")
+        steps = self.steps or self.settings.get("optimization", {}).get("steps")
         start = f"from {self.init}" if "layers" in self.settings else f"{self.name}, pre-trained"
         return {
             "start": start,

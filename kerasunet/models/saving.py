@@ -15,7 +15,7 @@ import keras
 
 from kerasunet.architecture import Architecture
 from kerasunet.files import sha256, write_atomically
-from kerasunet.models.model_card import ModelCard, versions, write_card
+from kerasunet.models.model_card import ModelCard, read_card, versions, write_card
 from kerasunet.models.registry import checked_copy
 from kerasunet.models.verification import checked_weights, first_line
 from kerasunet.network import HEAD, is_overlapping, plain_copy
@@ -116,11 +116,13 @@ def save(model: keras.Model, path: str | os.PathLike, card: ModelCard) -> None:
         card: What to say about it. Name, architecture, versions, date and digest are filled in.
 
     Raises:
+        FileExistsError: `NAME.json` or `NAME.md` is there and has nothing to do with a model.
         ValueError: The path does not end in `.keras`.
     """
     path = Path(path)
     if path.suffix != ".keras":
         raise ValueError(f"{path}: a model file ends in .keras")
+    _require_no_other_card(path)
     write_atomically(path, plain_copy(model).save)
     saved = replace(
         card,
@@ -137,6 +139,21 @@ def save(model: keras.Model, path: str | os.PathLike, card: ModelCard) -> None:
         unknown={},
     )
     write_card(path, saved)
+
+
+def _require_no_other_card(path: Path) -> None:
+    """Refuse to write a card over a file that is none."""
+    found = [path.with_suffix(suffix) for suffix in (".json", ".md")]
+    found = [one for one in found if one.exists()]
+    if not found:
+        return
+    try:
+        read_card(path.with_suffix(".json"))
+    except (OSError, ValueError):
+        raise FileExistsError(
+            f"{found[0]}: is not the card of a model, and that of {path.name} would replace it; "
+            "move it away, or give another name"
+        ) from None
 
 
 def save_weights(model: keras.Model, path: str | os.PathLike) -> None:

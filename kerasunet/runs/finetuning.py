@@ -20,7 +20,7 @@ from kerasunet.architecture import Architecture
 from kerasunet.backend import prepared_backend, with_precision
 from kerasunet.data.decoding import DecodedCases, content_digest
 from kerasunet.drawing import write_overlays
-from kerasunet.files import read_json, write_json, write_text
+from kerasunet.files import last_row, read_json, write_json, write_text
 from kerasunet.freezing import Description, apply_strategy, layout_of
 from kerasunet.models.model_card import asked_layers
 from kerasunet.network import rebuilt, with_new_head
@@ -316,6 +316,7 @@ class _Finetuning:
     def _card(self, strategy: Strategy, evaluation: Evaluation) -> models.ModelCard:
         settings, data, split = self.settings, self.prepared.data, self.prepared.split
         note, known = models.DataNote.of(data), without_paths(settings, data=data.name)
+        taken = int((last_row(self.files.history) or {}).get("step", 0))
         card = models.ModelCard(
             title=f"U-Net fine-tuned on {data.name}, {asked_layers(known)}",
             strategy=str(strategy),
@@ -329,6 +330,7 @@ class _Finetuning:
             metrics=evaluation.summary,
             settings=known,
             objects=data.objects.names if data.objects.several else (),
+            steps=taken if 0 < taken < settings.optimization.steps else None,
         )
         return with_seen(card, settings, data.select(split.train), data.select(split.validation))
 

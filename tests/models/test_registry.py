@@ -281,3 +281,13 @@ def test_card_tells_of_hospitals_that_were_left_out(zoo):
     text = (zoo / "sound.md").read_text(encoding="utf-8")
     assert "| 160 | 0.750 | 0.700 to 0.800 | small 0.600, benign 0.760 | 10% of 20 |" in text
     assert "trained from 96 to 192" in text and "To begin with." in text
+
+
+@pytest.mark.parametrize("name", ["mine.json", "mine.md"])
+def test_a_card_is_not_written_over_a_file_of_yours(tiny_model_file, tmp_path, name):
+    (tmp_path / name).write_text("years of work", encoding="utf-8")
+    model, card = models.load(tiny_model_file), models.card(tiny_model_file)
+    with pytest.raises(FileExistsError, match=f"{name}: is not the card of a model"):
+        models.save(model, tmp_path / "mine.keras", card)
+    assert (tmp_path / name).read_text(encoding="utf-8") == "years of work"
+    assert not (tmp_path / "mine.keras").exists()

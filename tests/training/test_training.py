@@ -23,6 +23,7 @@ from helpers.images import disc_images
 from helpers.layout_makers import make_busi
 
 from kerasunet import models
+from kerasunet.cli import main
 from kerasunet.data import NO_AUGMENTATION
 from kerasunet.runs.directory import exclusive
 from kerasunet.runs.finetuning import initial_model
@@ -210,13 +211,16 @@ class StopAfter(keras.callbacks.Callback):
 
 
 @pytest.mark.slow
-def test_callbacks_that_stop_a_training_stop_it(settings, tmp_path):
+def test_callbacks_that_stop_a_training_stop_it(settings, tmp_path, capsys):
     patient = keras.callbacks.EarlyStopping("val_dice", mode="max", min_delta=2, patience=1)
     longer = replace(settings, optimization=replace(QUICK, steps=12))
     stopped = finetune(longer, tmp_path / "epoch", [patient])
     assert [row["step"] for row in rows_of(stopped.directory / "history.csv")] == ["4", "8"]
     stopped = finetune(longer, tmp_path / "step", [StopAfter(5)])
     assert [row["step"] for row in rows_of(stopped.directory / "history.csv")] == ["4", "5"]
+    assert models.card(stopped.files.model).origin["steps"] == "5 steps"
+    assert main(["compare", str(stopped.directory)]) == 0
+    assert "| 5 of 12 |" in capsys.readouterr().out
 
 
 @pytest.mark.slow

@@ -134,9 +134,9 @@ def read_file(path: Path) -> DataSet:
 
 
 def is_folder_of_folders(folder: Path) -> bool:
-    """Return whether a folder is in no layout itself, so that each folder in it would be read."""
+    """Return whether a folder is in no layout and holds no images, so that those in it are read."""
     with suppress(OSError, ValueError):
-        return _read(folder, 0, None) is None
+        return not image_files(folder) and _read(folder, 0, None) is None
     return False
 
 
