@@ -59,7 +59,7 @@ def _check_apart(verb: str, path: Path, is_file: bool, options: argparse.Namespa
     if is_file and path.suffix.lower() != ".png":
         return
     here = path.resolve().parent if is_file else path.resolve()
-    for data, root in _folders_given(options):
+    for data, root, is_whole in _folders_given(options):
         for place in (here, *here.parents):
             within = root in place.parents or data == place == here
             if within and (_holds_images(place, path) or _is_part(place, root)):
@@ -68,14 +68,18 @@ def _check_apart(verb: str, path: Path, is_file: bool, options: argparse.Namespa
                     "be taken for data; choose another place"
                 )
         goes_on = any((here / name).exists() for name in _RECORDS)
-        if not (is_file or goes_on or verb == "export"):
+        if is_whole and not (is_file or goes_on or verb == "export"):
             _check_unread(path, data, 2 if verb == "adapt" else 1)
 
 
-def _folders_given(options: argparse.Namespace) -> list[tuple[Path, Path]]:
-    """Return each folder of data that is given, and the root of the data set that it is part of."""
+def _folders_given(options: argparse.Namespace) -> list[tuple[Path, Path, bool]]:
+    """Return each folder of data that is given.
+
+    Beside it stands the root of the data set that it is part of, and whether all of the folder is
+    given, not single files in it.
+    """
     names = [getattr(options, name, None) for name in _INPUTS]
-    found = [(path, path) for path in (Path(name or os.devnull).resolve() for name in names)]
+    found = [(path, path, True) for path in (Path(name or os.devnull).resolve() for name in names)]
     images = getattr(options, "images", None)
     if not isinstance(images, list):  # Of other verbs than `predict`, a number.
         return found
@@ -84,7 +88,7 @@ def _folders_given(options: argparse.Namespace) -> list[tuple[Path, Path]]:
     for given in images:
         folder = (given if given.is_dir() else given.parent).resolve()
         parts = [one for one in (folder, folder.parent) if one.name.lower() in IMAGE_FOLDERS]
-        found.append((folder, parts[0].parent if parts else folder))
+        found.append((folder, parts[0].parent if parts else folder, given.is_dir()))
     return found
 
 

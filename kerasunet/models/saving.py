@@ -10,15 +10,16 @@ import warnings
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-
-import keras
+from typing import TYPE_CHECKING
 
 from kerasunet.architecture import Architecture
 from kerasunet.files import sha256, write_atomically
 from kerasunet.models.model_card import ModelCard, read_card, versions, write_card
 from kerasunet.models.registry import checked_copy
 from kerasunet.models.verification import checked_weights, first_line
-from kerasunet.network import HEAD, is_overlapping, plain_copy
+
+if TYPE_CHECKING:
+    import keras
 
 WEIGHT_SUFFIX = ".weights.h5"
 
@@ -42,12 +43,16 @@ def load(name_or_path: str | os.PathLike) -> keras.Model:
             can load.
     """
     with checked_copy(name_or_path) as (path, copy):
+        import keras  # Takes seconds, in which a bad file should have been refused.
+
         try:
             model = keras.models.load_model(copy, compile=False, safe_mode=True)
         except Exception as error:
             reason = first_line(error).replace(str(copy), path.name)
             raise ValueError(f"{path}: not a loadable Keras model ({reason})") from error
     if any(isinstance(layer, keras.layers.LayerNormalization) for layer in model.layers):
+        from kerasunet.network import plain_copy
+
         return plain_copy(model)  # As version 0.1.0 saved it; it would not survive HDF5.
     model.trainable = True
     return model
@@ -68,6 +73,8 @@ def load_weights_into(model: keras.Model, weights: str | os.PathLike) -> None:
     if os.fspath(weights).endswith(WEIGHT_SUFFIX):
         _load_h5(model, Path(weights))
         return
+    from kerasunet.network import HEAD
+
     source = load(weights)
     given = {layer.name: layer for layer in source.layers if layer.weights}
     wanted = {layer.name: layer for layer in model.layers if layer.weights}
@@ -123,6 +130,8 @@ def save(model: keras.Model, path: str | os.PathLike, card: ModelCard) -> None:
     if path.suffix != ".keras":
         raise ValueError(f"{path}: a model file ends in .keras")
     _require_no_other_card(path)
+    from kerasunet.network import is_overlapping, plain_copy
+
     write_atomically(path, plain_copy(model).save)
     saved = replace(
         card,
@@ -165,4 +174,6 @@ def save_weights(model: keras.Model, path: str | os.PathLike) -> None:
     path = Path(path)
     if not path.name.endswith(WEIGHT_SUFFIX):
         raise ValueError(f"{path}: a file of weights ends in {WEIGHT_SUFFIX}")
+    from kerasunet.network import plain_copy
+
     write_atomically(path, plain_copy(model).save_weights)

@@ -598,6 +598,16 @@ def test_a_ranking_with_a_column_of_yours_is_not_replaced(place):
         check_outputs("next", options, next_marks)
 
 
+def test_single_images_make_no_data_set_of_their_folder(place, own_images):
+    """Where folders of classes would be one, masks of a single image may stand beside them."""
+    for folder in ("benign", "malignant"):
+        shutil.copytree(own_images, place / folder)
+    given = argparse.Namespace(images=[Path("scan.png")], output=Path("found"))
+    check_outputs("predict", given)
+    with pytest.raises(ValueError, match="found: is the folder of the data, or would be read as"):
+        check_outputs("predict", argparse.Namespace(images=[place], output=Path("found")))
+
+
 def test_outputs_in_the_home_folder_are_there(call, place, own_images, monkeypatch):
     monkeypatch.setenv("HOME", str(place / "home"))
     assert call("check", own_images, "--html=~/out.html")[0] == 0
