@@ -125,7 +125,6 @@ def add_export_arguments(parser: argparse.ArgumentParser) -> None:
 def run_export(options: argparse.Namespace) -> int:
     """Export a saved model for other runtimes, checked against Keras image by image."""
     from kerasunet.data import load
-    from kerasunet.inference.export import Images, export
 
     models.check(options.model)
     card = models.card(options.model)
@@ -136,6 +135,8 @@ def run_export(options: argparse.Namespace) -> int:
     print(shared.describe_data(data), flush=True)
 
     start_backend()
+    from kerasunet.inference.export import Images, export
+
     images = Images.of(
         data,
         size=card.image_size,
