@@ -262,7 +262,7 @@ class _Adaptation(_Job):
         with gr.Row():
             choices = [(f"{n}: about {one.minutes:g} minutes", n) for n, one in BUDGETS.items()]
             self.budget = gr.Dropdown(
-                choices, value="quick", label="Budget", elem_id="adapt-budget",
+                choices, value="quick", label="Budget", elem_id="adapt-budget", min_width=260,
                 info="on two cores, with images of 128 pixels",
             )  # fmt: skip
             self.start = gr.Button(
@@ -317,8 +317,9 @@ class _Run(_Job):
     def _draw_settings(self) -> None:
         with gr.Row():
             self.usual = gr.Radio(
-                STRATEGIES, value=STRATEGIES[0], label="Strategy", scale=2, elem_id="finetune-usual"
-            )
+                STRATEGIES, value=STRATEGIES[0], label="Strategy", elem_id="finetune-usual",
+                scale=2, min_width=320,
+            )  # fmt: skip
             # No dropdown with free text: of "all" and Enter, it makes the first name with these
             # letters, shallow:3.
             self.strategy = gr.Textbox(
