@@ -358,7 +358,13 @@ def _known_seconds(study: Study) -> dict[str, float]:
 
 
 def _most_expensive(runs: tuple[PlannedRun, ...]) -> PlannedRun:
-    return max(runs, key=lambda run: (str(run.settings.layers) == "all", run.train_size))
+    """Return a run of `all`, or of another strategy that trains something if there is one."""
+
+    def cost(run: PlannedRun) -> tuple[bool, bool, int]:
+        layers = str(run.settings.layers)
+        return layers == "all", layers != "none", run.train_size
+
+    return max(runs, key=cost)
 
 
 def _trial_seconds(run: PlannedRun) -> float:
@@ -368,7 +374,10 @@ def _trial_seconds(run: PlannedRun) -> float:
     trial = replace(run, settings=replace(run.settings, optimization=short), learning_rates=())
     with tempfile.TemporaryDirectory() as folder:
         wall = run_in_process(trial, Path(folder)).run["wall_seconds"]
-        with open(RunDirectory(Path(folder)).history, encoding="utf-8", newline="") as file:
+        history = RunDirectory(Path(folder)).history
+        if not history.is_file():  # Nothing trains.
+            return wall
+        with open(history, encoding="utf-8", newline="") as file:
             epochs = [float(row["seconds"]) for row in csv.DictReader(file)]
     if len(epochs) < 2:
         return wall

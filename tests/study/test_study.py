@@ -15,7 +15,13 @@ import psutil
 import pytest
 
 from kerasunet.strategies import NetworkLayout
-from kerasunet.study.execution import Executor, open_study, run_study
+from kerasunet.study.execution import (
+    Executor,
+    estimate_seconds,
+    open_study,
+    plan_study,
+    run_study,
+)
 from kerasunet.study.plan import StudySettings, distinct_strategies, plan
 from kerasunet.study.stats.scores import find
 from kerasunet.study.tables import CASE_COLUMNS, RUN_COLUMNS, Tables, read_tables
@@ -260,6 +266,13 @@ def test_command_line_prints_the_plan_and_runs_nothing(call_cli, tmp_path, setti
     assert "6: shallow:1" in done.stdout
     assert "runs        36, of which 36 remain" in done.stdout
     assert not list(tmp_path.rglob("runs.csv"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strategies", [("none", "contracting"), ("none",)])
+def test_time_is_estimated_where_the_first_strategy_or_none_trains(settings, tmp_path, strategies):
+    study = plan_study(replace(settings, strategies=strategies), tmp_path)
+    assert estimate_seconds(study) > 0
 
 
 @pytest.mark.parametrize(
