@@ -23,9 +23,9 @@ from kerasunet.adapt.cross_validation import (
     estimate,
     learning_curve,
 )
-from kerasunet.adapt.directory import ANSWER, MODEL, AdaptDirectory
+from kerasunet.adapt.directory import ANSWER, MODEL, AdaptDirectory, record_of
 from kerasunet.adapt.report import as_csv, as_html, as_markdown, worst_pictures
-from kerasunet.adapt.settings import SMALLEST, AdaptSettings, Listener, Silent
+from kerasunet.adapt.settings import AdaptSettings, Listener, Silent, suffice
 from kerasunet.adapt.starts import (
     LeftOut,
     NewHead,
@@ -112,14 +112,17 @@ class _Adaptation:
     started: float
 
     def run(self, data: DataSet) -> Answer:
-        before = AdaptDirectory(self.folder).claim(data)
+        directory, asked = AdaptDirectory(self.folder), record_of(self.settings, data)
+        before = directory.check(asked)
+        directory.require_enough(data)
         self.listener.phase("looking at the images")
         pictures = Pictures(data)
         found = survey(self.settings, data, pictures.at(OBJECT_SIDE_OF))
+        cards, left_out = usable_starts(self.settings.starts, data)
+        directory.claim(asked)
         found.write(self.folder)
         for line in found.lines():
             self.listener.note(line)
-        cards, left_out = usable_starts(self.settings.starts, data)
         for one in left_out:
             self.listener.note(one.told())
         unlike = {name: found.unlike(short_name(name), card) for name, card in cards.items()}
@@ -172,8 +175,7 @@ class _Adaptation:
             steps=0,
             is_ensemble=False,
         )
-        groups = {case.group for case in found.data.cases}
-        if len(found.data) < SMALLEST or len(groups) < 2:
+        if not suffice(found.data.cases):
             return answer
         validation = self._validation(pictures, contenders, found.data)
         chosen, worth, curve = self._choose(validation)

@@ -288,7 +288,7 @@ def _halved(array: np.ndarray) -> np.ndarray:
 def _read(path: Path) -> list[np.ndarray] | None:
     """Return the weights in a file; `None` if it is damaged, so that they are trained again."""
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             return [file[f"arr_{number}"] for number in range(len(file.files))]
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
         return None

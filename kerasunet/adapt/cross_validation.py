@@ -161,9 +161,8 @@ class CrossValidation:
         """
         masks, objects = self.masks(one, fold), self.fits.pictures.objects
         unseen = [n for n in range(len(self.folds)) if n not in folds] or self.outside(fold)
-        found = [self._pair(one, fold, other) for other in unseen]
-        masks_found = [objects.decide(one, threshold) for one in found]
-        return np.mean([dice_of_masks(masks, one, objects) for one in masks_found], axis=0)
+        found = [objects.decide(self._pair(one, fold, other), threshold) for other in unseen]
+        return np.mean([dice_of_masks(masks, each, objects) for each in found], axis=0)
 
     def _pair(self, one: Candidate, fold: int, other: int) -> np.ndarray:
         """Predict the cases of a fold by a model that saw neither it nor another one."""

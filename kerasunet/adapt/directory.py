@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kerasunet.adapt.settings import SMALLEST
+from kerasunet.adapt.settings import AdaptSettings, suffice
 from kerasunet.data.cases import DataSet
 from kerasunet.data.identification import image_identities, known_images
 from kerasunet.files import read_json, read_record, write_json
@@ -25,14 +26,14 @@ class AdaptDirectory:
 
     path: Path
 
-    def claim(self, data: DataSet) -> dict[str, Any]:
-        """Claim the directory for a data set, or refuse; images may come and go, if some stay.
+    def check(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+        """Refuse what must not be mixed; images may come and go, if some stay.
 
         Args:
-            data: The annotated cases, in their groups.
+            asked: What `record_of` returned.
 
         Returns:
-            The earlier answer in it, empty if there is none.
+            The earlier answer in the directory, empty if there is none.
 
         Raises:
             FileExistsError: It holds something else.
@@ -40,21 +41,21 @@ class AdaptDirectory:
                 stay beside the answer about too few images.
         """
         record = self.path / RECORD
-        images = image_identities(data.cases)
-        asked = {"data": data.name, "objects": str(data.objects), "images": sorted(images.values())}
         if record.is_file():
             known = read_record(record, ("data",), "the record of an adaptation", remedy=_OTHER)
             self._require_same(known, asked)
-            self._require_enough(data)
         elif others := sorted(path.name for path in self.path.iterdir()):
             raise FileExistsError(
                 f"{self.path}: holds {others[0]} but no run of adapt; give a new folder"
             )
-        write_json(record, asked)
         earlier = self.path / ANSWER
         return read_json(earlier) if earlier.is_file() else {}
 
-    def _require_same(self, known: dict[str, Any], asked: dict[str, Any]) -> None:
+    def claim(self, asked: Mapping[str, Any]) -> None:
+        """Write down what the directory is about, once nothing else can refuse the adaptation."""
+        write_json(self.path / RECORD, asked)
+
+    def _require_same(self, known: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
         """Refuse another data set, by its name or its images, and other objects.
 
         Older records tell the name alone.
@@ -72,11 +73,28 @@ class AdaptDirectory:
                 f"{asked['data']}: none of them is among these; {_OTHER}"
             )
 
-    def _require_enough(self, data: DataSet) -> None:
-        """Refuse images that are too few for a model where there is one of more images."""
-        groups = {case.group for case in data.cases}
-        if (self.path / MODEL).is_file() and (len(data) < SMALLEST or len(groups) < 2):
+    def require_enough(self, data: DataSet) -> None:
+        """Refuse images that are too few for a model where there is one of more images.
+
+        Raises:
+            ValueError: It would stay beside an answer that it has nothing to do with.
+        """
+        if (self.path / MODEL).is_file() and not suffice(data.cases):
             raise ValueError(
                 f"{self.path}: holds a model of more images than the {len(data)} that {data.name} "
                 f"has now, which are too few to make another; {_OTHER}"
             )
+
+
+def record_of(settings: AdaptSettings, data: DataSet) -> dict[str, Any]:
+    """Return what the directory of an adaptation says of it: data set, objects and images.
+
+    Args:
+        settings: What counts as an object.
+        data: The annotated cases.
+    """
+    return {
+        "data": data.name,
+        "objects": settings.chosen_objects or str(data.objects),
+        "images": sorted(image_identities(data.cases).values()),
+    }

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from kerasunet.data.augmentation_settings import Augmentation
 from kerasunet.options import ObjectChoice, check, option
 from kerasunet.training.settings import FinetuneSettings, Optimization
+
+if TYPE_CHECKING:
+    from kerasunet.data.cases import Case
 
 _SHARED = {item.name: item for item in fields(FinetuneSettings)}
 FOLDS = 4
@@ -89,6 +93,19 @@ class AdaptSettings:
         fitting = [one for one in others if one.minutes <= self.minutes]
         return (fitting[-1] if fitting else least)._replace(minutes=self.minutes)
 
+    @property
+    def chosen_objects(self) -> str:
+        """What counts as an object, however it is spelled; empty for what the data say.
+
+        The name of a single object makes no difference.
+        """
+        choices = ObjectChoice.parse_all(self.objects)
+        sources = [",".join(sorted(one.sources)) for one in choices]
+        if len(choices) < 2:
+            return "".join(sources)
+        named = [f"{one.name}={each}" for one, each in zip(choices, sources, strict=True)]
+        return " ".join(named) + " (overlapping)" * self.overlapping
+
     def of_run(
         self, layers: str, init: str, image_size: int, **optimization: Any
     ) -> FinetuneSettings:
@@ -108,6 +125,11 @@ class AdaptSettings:
             optimization=Optimization(**{**vars(self.optimization), **optimization}),
             augmentation=self.augmentation,
         )
+
+
+def suffice(cases: Sequence[Case]) -> bool:
+    """Whether cases are enough to tune layers and to test on groups left out."""
+    return len(cases) >= SMALLEST and len({case.group for case in cases}) > 1
 
 
 class Listener(Protocol):

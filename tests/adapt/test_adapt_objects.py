@@ -18,6 +18,7 @@ from kerasunet import UNet, models
 from kerasunet.adapt import AdaptSettings, Answer, adapt
 from kerasunet.adapt.background import adapt_settings
 from kerasunet.adapt.candidates import Candidate, Contenders, training_head
+from kerasunet.adapt.directory import AdaptDirectory, record_of
 from kerasunet.adapt.starts import LeftOut, NewHead, Untouched, usable_starts, with_new_heads
 from kerasunet.adapt.survey import Survey
 from kerasunet.architecture import Architecture
@@ -233,6 +234,31 @@ def test_objects_that_no_mask_has_are_refused(tiny_model_file, tmp_path):
     settings = settings_for(folder, tiny_model_file, objects=(*CHOSEN, "third=3"))
     with pytest.raises(ValueError, match="none of 8 masks has third"):
         adapt(settings, tmp_path / "out")
+    assert not (tmp_path / "out").exists()  # Or the corrected command would be refused there.
+
+
+@pytest.mark.parametrize(
+    ("first", "same", "other"),
+    [
+        (("left=1",), ("l=1",), ("left=2",)),
+        (("disc=1,2",), ("2,1",), ()),
+        (CHOSEN, CHOSEN, CHOSEN[::-1]),
+    ],
+)
+def test_a_folder_is_of_one_choice_of_objects(tmp_path, first, same, other):
+    """A model of one half of the disc would take the place of that of the other."""
+    folder = write_sides(tmp_path / "lab", 8)
+    (tmp_path / "out").mkdir()
+    directory = AdaptDirectory(tmp_path / "out")
+
+    def asked(objects):
+        settings = settings_for(folder, objects=objects)
+        return record_of(settings, load(folder, objects=objects or CHOSEN))
+
+    directory.claim(asked(first))
+    assert directory.check(asked(same)) == {}
+    with pytest.raises(ValueError, match="out: is an adaptation to .*, not to .*; give another"):
+        directory.check(asked(other))
 
 
 def test_another_process_gets_the_same_settings():
