@@ -16,9 +16,9 @@ import cv2
 import numpy as np
 
 from kerasunet.data.cache import PutRow, cached_rows
-from kerasunet.data.cases import Case, Sample, SimulatedCase
+from kerasunet.data.cases import Case, DataSet, Sample, SimulatedCase
 from kerasunet.data.decoding import load_each, resize_image, to_gray
-from kerasunet.data.modality import Modality
+from kerasunet.data.modality import Modality, modality_of
 
 _SIDE, _SMOOTH = 16, 1.5
 BITS = _SIDE**2
@@ -30,6 +30,7 @@ DIGEST_DIGITS, PRINT_DIGITS = 2 * _DIGEST_BYTES, 2 * _PRINT_BYTES
 _MEASURED_SIDE, _NUMBERS = 64, 3
 _NUMBERS_ROW = (1, 1, _NUMBERS * np.dtype(np.float64).itemsize)
 _GUESSED_SIDE = 256
+_LOOKED_AT = 9
 _GRAIN, _GRAIN_OF_SYMMETRIC = 0.02, 0.03
 _COLOR, _COLORED = 16, 0.2
 """Gray levels between channels that make a color, and the share of an image that has one."""
@@ -248,3 +249,9 @@ def image_statistics(cases: Sequence[Case]) -> ImageStatistics:
 
     rows = cached_rows(cases, _NUMBERS_ROW, measure).images
     return ImageStatistics(*np.frombuffer(rows.tobytes()).reshape(-1, _NUMBERS).T)
+
+
+def modality_of_data(data: DataSet) -> Modality | None:
+    """Return what kind of image a data set holds: by its name, else as some images look."""
+    some = data.cases[:: max(1, len(data) // _LOOKED_AT)][:_LOOKED_AT]
+    return modality_of(data.name) or guess_of_all(case.load().image for case in some)

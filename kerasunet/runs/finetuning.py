@@ -32,6 +32,7 @@ from kerasunet.runs.preparation import (
     modality_of_start,
     prepare,
     require_trained_head,
+    seen_warning,
     size_warning,
     with_seen,
     with_trained_head,
@@ -135,7 +136,8 @@ class _Finetuning:
         self.files.claim(self.settings, self._digests(parts), restart=self.restart)
         if summary := self.files.finished():
             return Run(self.files.path, summary)
-        if told := size_warning(self.settings):
+        seen = "" if compact else seen_warning(self.settings.init, self.prepared.held_out)
+        for told in filter(None, (size_warning(self.settings), seen)):
             warnings.warn(told, stacklevel=3)
         with self.files.telling_what_is_kept():
             summary = self._run(network, parts, choice, callbacks=callbacks, compact=compact)
@@ -346,8 +348,7 @@ def initial_model(settings: FinetuneSettings, objects: Objects = ONE_OBJECT) -> 
 
     Args:
         settings: Of the run.
-        objects: What its data mark; where the start marks others, the head is new, and all
-            other weights are kept.
+        objects: What its data mark; where the start marks others, only the head is new.
     """
     if settings.init == "scratch":
         return settings.architecture.build(objects.channels, overlapping=objects.overlapping)

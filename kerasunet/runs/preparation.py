@@ -14,9 +14,8 @@ from kerasunet import models
 from kerasunet.data.cases import NEAR_DUPLICATES, Case, DataSet
 from kerasunet.data.decoding import DecodedCases, decode, foreground_shares
 from kerasunet.data.groups import GIVEN, regroup, with_group_pattern
-from kerasunet.data.identification import guess_of_all, image_identities, known_images, united
+from kerasunet.data.identification import image_identities, known_images, modality_of_data, united
 from kerasunet.data.loading import SIMULATED, load, require_objects, require_one_code
-from kerasunet.data.modality import Modality, modality_of
 from kerasunet.data.splits import Split, development_keys, split_cases
 from kerasunet.models import ModelCard
 from kerasunet.objects import Objects
@@ -30,7 +29,6 @@ from kerasunet.training.settings import (
 
 HEAD = "head"
 """Name of a network's last layer."""
-_LOOKED_AT = 9
 MOST_VALIDATION, VALIDATION_SHARE = 20, 0.2
 """How many images validate unless their number is given: a share, but no more than the first."""
 
@@ -46,6 +44,11 @@ class PreparedData:
 
     data: DataSet
     split: Split
+
+    @property
+    def held_out(self) -> DataSet:
+        """The cases that test."""
+        return replace(self.data, cases=self.data.select(self.split.test))
 
     def decode(self, image_size: int, channels: int) -> dict[str, DecodedCases]:
         """Decode the cases of the split in one go.
@@ -277,6 +280,18 @@ def size_warning(settings: FinetuneSettings | PretrainSettings) -> str:
     )
 
 
+def seen_warning(init: str, held_out: DataSet) -> str:
+    """Return a warning if a start has seen cases that are to be held out, otherwise nothing."""
+    start = _card_of_start(init)
+    count = 0 if start is None else len(seen_cases(start, held_out).keys)
+    if not count:
+        return ""
+    return (
+        f"{init} has seen {count} of the {len(held_out)} held-out cases, or others of their "
+        "patients, so Dice is too good; give another --init, or use kerasunet adapt"
+    )
+
+
 def has_new_head(init: str, objects: Objects) -> bool:
     """Return whether a network needs a new head: the start marks other objects, or others.
 
@@ -331,12 +346,6 @@ def modality_of_start(init: str) -> str:
     """Return the kind of image that a start is for; empty if nobody knows."""
     card = _card_of_start(init)
     return "" if card is None else card.kind_of_image
-
-
-def modality_of_data(data: DataSet) -> Modality | None:
-    """Return what kind of image a data set holds: by its name, else as some images look."""
-    some = data.cases[:: max(1, len(data) // _LOOKED_AT)][:_LOOKED_AT]
-    return modality_of(data.name) or guess_of_all(case.load().image for case in some)
 
 
 def fitting_start(data: DataSet) -> str:

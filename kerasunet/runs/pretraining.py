@@ -15,6 +15,7 @@ from kerasunet import models
 from kerasunet.backend import prepared_backend, with_precision
 from kerasunet.data.cases import DataSet
 from kerasunet.data.decoding import DecodedCases, content_digest, decode
+from kerasunet.data.identification import modality_of_data
 from kerasunet.data.loading import require_objects
 from kerasunet.metrics import Interval
 from kerasunet.network import plain_copy, with_new_head
@@ -23,7 +24,6 @@ from kerasunet.runs.directory import RunDirectory, exclusive
 from kerasunet.runs.preparation import (
     has_new_head,
     load_pretraining_data,
-    modality_of_data,
     size_warning,
     with_seen,
 )

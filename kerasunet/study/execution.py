@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import os
 import tempfile
+import warnings
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -23,7 +24,12 @@ from kerasunet.data.loading import require_objects
 from kerasunet.data.splits import groups_in_words
 from kerasunet.files import NotWritten, kinds_in_words, read_record, write_json
 from kerasunet.runs.directory import RunDirectory, refuse_differences
-from kerasunet.runs.preparation import load_data, require_trained_head, split_data
+from kerasunet.runs.preparation import (
+    load_data,
+    require_trained_head,
+    seen_warning,
+    split_data,
+)
 from kerasunet.strategies import NetworkLayout
 from kerasunet.study.plan import (
     LEAST_SEARCH_VALIDATION,
@@ -210,6 +216,8 @@ def plan_study(settings: StudySettings, directory: str | os.PathLike) -> Study:
     layout = settings.run.architecture.layout()
     planned = plan(settings, layout)
     record = record_of(directory, settings, planned)
+    if told := seen_warning(settings.run.init, load_data(settings.run)):
+        warnings.warn(told, stacklevel=3)
     return Study(
         directory, settings, layout, planned=planned, tables=Tables(directory), record=record
     )

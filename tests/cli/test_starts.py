@@ -43,6 +43,22 @@ def test_the_card_says_what_the_start_is_for_and_what_it_has_seen(capsys):
     assert "lab    start: ultrasound" in capsys.readouterr().out
 
 
+@pytest.mark.filterwarnings("always:.* has seen ")
+@pytest.mark.parametrize(
+    ("data", "init", "seen"),
+    [("simulated-ultrasound:10", "lab", True), ("simulated-xray:10", "lab", False)],
+)
+def test_held_out_images_that_the_start_has_seen_are_told(tmp_path, capsys, data, init, seen):
+    """Else Dice on them would look like Dice on new patients."""
+    words = ["--data", data, "--init", init, "--image-size", "32"]
+    run = [*words, "--layers", "head", *SHORT, "--output", str(tmp_path / "run")]
+    study = [*words, "--plan", "--no-estimate", "--output", str(tmp_path / "study")]
+    for verb, given in (("finetune", run), ("study", [*study, "--strategies", "none"])):
+        assert main([verb, *given]) == 0
+        told = capsys.readouterr().err
+        assert (f"warning: {init} has seen " in told) is seen, verb
+
+
 def finetune(tmp_path, capsys, data: str, *words: str) -> str:
     """Fine-tune for two steps, and return what was printed."""
     words = ("--data", data, "--image-size", "32", "--layers", "head", *SHORT, *words)
@@ -50,6 +66,7 @@ def finetune(tmp_path, capsys, data: str, *words: str) -> str:
     return capsys.readouterr().out
 
 
+@pytest.mark.filterwarnings("ignore:.* has seen ")
 def test_a_finetuning_begins_with_the_start_that_fits_unless_told_otherwise(tmp_path, capsys):
     told = finetune(tmp_path, capsys, "simulated-ultrasound:10")
     assert "start       lab; --init takes another" in told
@@ -59,6 +76,7 @@ def test_a_finetuning_begins_with_the_start_that_fits_unless_told_otherwise(tmp_
     assert "start " not in again
 
 
+@pytest.mark.filterwarnings("ignore:.* has seen ")
 def test_a_run_goes_on_with_the_start_that_it_began_with(tmp_path, capsys):
     models.register(models.folder() / "lab.keras", "other")
     finetune(tmp_path, capsys, "simulated-ultrasound:10", "--init", "other")
