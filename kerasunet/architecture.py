@@ -65,6 +65,20 @@ class Architecture:
         """
         return NetworkLayout.unet(self.depth, self.normalization)
 
+    def costs(self, image_size: int, classes: int = 1) -> NetworkCosts:
+        """Return what training costs, for images of so many pixels and so many output channels.
+
+        Raises:
+            ValueError: A number is out of range, or the network cannot take images of this size.
+        """
+        return NetworkCosts(
+            self.layout(),
+            base_filters=self.base_filters,
+            image_size=image_size,
+            channels=self.channels,
+            classes=classes,
+        )
+
     def build(
         self,
         classes: int = 1,

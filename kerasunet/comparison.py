@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from kerasunet.architecture import NetworkCosts
 from kerasunet.metrics import area_mm2, dice, hd95, iou
 from kerasunet.models import ModelCard
 from kerasunet.objects import ONE_OBJECT, Objects
@@ -329,13 +328,7 @@ def trained_parameters(card: ModelCard) -> int:
         ValueError: The strategy does not fit the architecture.
     """
     layout = card.architecture.layout()
-    network = NetworkCosts(
-        layout,
-        base_filters=card.architecture.base_filters,
-        image_size=card.image_size,
-        channels=card.architecture.channels,
-        classes=card.classes,
-    )
+    network = card.architecture.costs(card.image_size, card.classes)
     stages = parse_stages(card.settings["unfreeze"]) if card.settings.get("unfreeze") else ()
     texts = [str(stage.strategy) for stage in stages] or [card.strategy]
     return max(network.parameters(parse(text).select(layout)) for text in _united(texts))

@@ -11,7 +11,6 @@ import keras
 import numpy as np
 
 from kerasunet import models
-from kerasunet.architecture import NetworkCosts
 from kerasunet.data.cases import DataSet
 from kerasunet.data.decoding import DecodedCases, decode
 from kerasunet.data.identification import image_identities, known_images
@@ -220,11 +219,7 @@ def _tunable() -> dict[str, ModelCard]:
 
 def _of_one_network(card: ModelCard) -> int:
     """Return how many parameters a single network of the shape on a card has."""
-    shape = card.architecture
-    costs = NetworkCosts(
-        shape.layout(), shape.base_filters, shape.size_multiple, classes=card.classes
-    )
-    return costs.parameters()
+    return card.architecture.costs(card.architecture.size_multiple, card.classes).parameters()
 
 
 def _why_seen(seen: Sequence[str], count: int) -> str:

@@ -178,13 +178,7 @@ def start_from(init: str, image_size: int, scratch: Architecture) -> Start:
         ValueError: A number is out of range, or the network cannot take images of this size.
     """
     shape = scratch if init == SCRATCH else models.card(init).architecture
-    network = NetworkCosts(
-        shape.layout(),
-        base_filters=shape.base_filters,
-        image_size=image_size,
-        channels=shape.channels,
-    )
-    return Start(init, shape, network)
+    return Start(init, shape, shape.costs(image_size))
 
 
 _USUAL = FinetuneSettings()
