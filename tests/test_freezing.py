@@ -29,7 +29,7 @@ EAGER = (
     + [(strategy, None) for strategy in ("deep:2", "bias")]
 )
 QUICK = [("shallow:2", "batch"), ("norm", "batch"), ("expanding", "group"), ("deep:2", None)]
-COMPILED = [("outer:2", "batch"), ("expanding", "group")]
+COMPILED = [("outer:2", "batch"), ("norm", "batch"), ("none", "batch"), ("expanding", "group")]
 
 
 @pytest.mark.filterwarnings("ignore:The model does not have any trainable weights")

@@ -42,16 +42,11 @@ def test_shipped_natural_model_is_listed_verified_and_good():
 
 @pytest.mark.slow
 def test_every_shipped_model_opens_and_has_a_complete_card():
-    """Keras opens one of each architecture; the files of all are compared with theirs."""
-    opened = set()
     for name in models.list():
         card = models.card(name)
         assert card.name == name
         assert card.data.terms
-        models.check(name)
-        if (kind := (card.architecture, card.classes, card.storage)) not in opened:
-            models.load(name)
-            opened.add(kind)
+        models.load(name)
         text = (models.folder() / f"{name}.md").read_text(encoding="utf-8")
         assert "not a medical device" in text
 

@@ -30,13 +30,14 @@ MOMENTS = ("before", "half", "after")
 
 
 @pytest.mark.slow(6)
-def test_killed_commands_end_in_the_same_results(tmp_path):
+@pytest.mark.parametrize(("verb", "kills"), [("finetune", 2), ("pretrain", 1)])
+def test_killed_commands_end_in_the_same_results(verb, kills, tmp_path):
     """A short form of what docs/notes/reliability.md describes.
 
     `test_killed_study_goes_on_and_ends_in_the_same_tables` has one for studies.
     """
     finished = subprocess.run(
-        [sys.executable, HARNESS / "kill.py", "finetune", "--kills", "2", "--seed", "3"],
+        [sys.executable, HARNESS / "kill.py", verb, "--kills", str(kills), "--seed", "3"],
         env={**os.environ, "TMPDIR": str(tmp_path)},
         capture_output=True,
         text=True,
@@ -44,7 +45,7 @@ def test_killed_commands_end_in_the_same_results(tmp_path):
         check=False,
     )
     assert finished.returncode == 0, finished.stdout + finished.stderr
-    assert "2 kills of finetune" in finished.stdout
+    assert f"{kills} kills of {verb}" in finished.stdout
     assert finished.stdout.endswith("0 faults\n")
 
 
