@@ -604,8 +604,16 @@ def tables(options: argparse.Namespace) -> int:
         print(f"\n### {folder.name}\n")
         _print_means(cases, runs)
         _print_comparisons(cases)
-    print("\n### Precision\n\n| cell | float32 | bfloat16 | difference | 90 % interval | verdict |")
-    print("|---|---|---|---|---|---|")
+    heads = (
+        "cell",
+        "float32",
+        "bfloat16",
+        "difference",
+        "SD over sets",
+        "90 % interval",
+        "verdict",
+    )
+    print(f"\n### Precision\n\n| {' | '.join(heads)} |\n{'|---' * len(heads)}|")
     for folder in sorted(path.parent for path in options.output.glob("precision/*/runs.csv")):
         if not folder.name.endswith(_FLOAT32):
             same = folder.with_name(f"{folder.name}{_FLOAT32}")
@@ -622,7 +630,7 @@ def _print_equivalence(folder: Path, usual: Path) -> None:
     low, high = stats.ttest_1samp(gaps, 0).confidence_interval(0.9)
     verdict = "equal" if max(-low, high) < EQUIVALENT else "undecided"
     means = f"{pairs['dice'].mean():.4f} | {pairs['dice_again'].mean():.4f}"
-    numbers = f"{gaps.mean():+.4f} | {low:+.4f} to {high:+.4f}"
+    numbers = f"{gaps.mean():+.4f} | {gaps.std(ddof=1):.4f} | {low:+.4f} to {high:+.4f}"
     print(f"| {folder.name}, {len(gaps)} sets | {means} | {numbers} | {verdict} |")
 
 
