@@ -157,6 +157,7 @@ def test_a_model_and_its_card_are_measured(place, call_cli):
     assert_cases([measured[row["key"]] for row in stored], stored)
 
 
+@pytest.mark.filterwarnings("ignore:.* has seen ")  # So it has, on purpose.
 def test_an_interrupted_study_goes_on(place, call_cli):
     directory, finished = place / "study-interrupted", MADE / "study-finished"
     runs, cases = rows(directory / "runs.csv"), rows(directory / "cases.csv")
@@ -176,6 +177,7 @@ def test_an_interrupted_study_goes_on(place, call_cli):
     assert_cases(rows(directory / "cases.csv"), rows(finished / "cases.csv"))
 
 
+@pytest.mark.filterwarnings("ignore:.* has seen ")  # So it has, on purpose.
 def test_a_finished_study_has_nothing_left_to_do(place, call_cli):
     directory = place / "study-finished"
     ended = call_cli(*STUDY.split(), "--output", directory.name)
