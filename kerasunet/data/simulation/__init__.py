@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from kerasunet.lazy import lazy_members
+from kerasunet.backend import lazy_members
 
 if TYPE_CHECKING:
     from kerasunet.data.simulation.shapes import SimulatedSample

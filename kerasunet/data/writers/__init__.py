@@ -6,7 +6,7 @@ written is read again by `kerasunet.data.layouts`, corrected or not.
 
 from typing import TYPE_CHECKING
 
-from kerasunet.lazy import lazy_members
+from kerasunet.backend import lazy_members
 
 if TYPE_CHECKING:
     from kerasunet.data.annotations import (
