@@ -1,20 +1,14 @@
-"""Keras and its backend: imported late, started quietly, and at which precision they compute.
-
-So that nothing heavy is imported before it is needed, packages import their public names on first
-use, yet show them to editors (`lazy_members`).
-"""
+"""Keras and its backend: how they are started."""
 
 from __future__ import annotations
 
-import ast
 import contextlib
-import importlib
 import logging
 import os
 import re
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -200,52 +194,3 @@ def precision_of(policy: str) -> str:
 
     products = getattr(jax.config, "jax_default_matmul_precision", None)
     return f"{policy} ({products})" if products else policy
-
-
-def lazy_members(package: str) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
-    """Return the `__getattr__`, `__dir__` (PEP 562) and `__all__` of a package.
-
-    The public names are those that the package imports under `if TYPE_CHECKING:`. Editors, type
-    checkers and documentation read these imports as they stand, so each name is written once.
-
-    Args:
-        package: The package's `__name__`.
-
-    Raises:
-        ImportError: The source of the package isn't there to be read.
-    """
-    origins = lazy_origins(_source(package))
-
-    def get(name: str) -> Any:
-        if name not in origins:
-            raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        module = importlib.import_module(origins[name])
-        if name in vars(module):
-            return vars(module)[name]
-        return importlib.import_module(f"{origins[name]}.{name}")
-
-    return get, lambda: sorted(origins), sorted(origins)
-
-
-def lazy_origins(source: str) -> dict[str, str]:
-    """Return which module each name that a source text imports under `if TYPE_CHECKING:` is from.
-
-    Args:
-        source: Text of the module.
-    """
-    return {
-        alias.name: statement.module
-        for guard in ast.parse(source).body
-        if isinstance(guard, ast.If) and ast.unparse(guard.test) == "TYPE_CHECKING"
-        for statement in guard.body
-        if isinstance(statement, ast.ImportFrom) and statement.module
-        for alias in statement.names
-    }
-
-
-def _source(package: str) -> str:
-    spec = sys.modules[package].__spec__
-    source = getattr(spec.loader, "get_source", lambda _: None)(package) if spec else None
-    if source is None:
-        raise ImportError(f"{package}: its source is missing, and with it the list of its members")
-    return source

@@ -7,7 +7,7 @@ before Keras opens it in safe mode, and a registered model must have the digest 
 
 from typing import TYPE_CHECKING
 
-from kerasunet.backend import lazy_members
+from kerasunet.lazy import lazy_members
 
 if TYPE_CHECKING:
     from kerasunet.models.json_fields import (

@@ -5,7 +5,7 @@ Pure Python, imported in milliseconds: neither NumPy nor Keras is loaded.
 
 from typing import TYPE_CHECKING
 
-from kerasunet.backend import lazy_members
+from kerasunet.lazy import lazy_members
 
 if TYPE_CHECKING:
     from kerasunet.strategies.naming import name_of as name_of

@@ -6,7 +6,7 @@ Importing `<name>.<name>_dataset_builder` registers an ordinary TFDS builder, fo
 
 from typing import TYPE_CHECKING
 
-from kerasunet.backend import lazy_members
+from kerasunet.lazy import lazy_members
 
 # To add a set, add a folder beside this file and a line here.
 PETS = "oxford_iiit_pet"

@@ -7,7 +7,7 @@ VOC, as one folder or as one such folder for each patient.
 
 from typing import TYPE_CHECKING
 
-from kerasunet.backend import lazy_members
+from kerasunet.lazy import lazy_members
 
 if TYPE_CHECKING:
     from kerasunet.data.layouts.objects import with_objects as with_objects

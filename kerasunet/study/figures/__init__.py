@@ -5,7 +5,7 @@
 
 from typing import TYPE_CHECKING
 
-from kerasunet.backend import lazy_members
+from kerasunet.lazy import lazy_members
 
 if TYPE_CHECKING:
     from kerasunet.study.figures.render import Omission as Omission, draw_all as draw_all
