@@ -147,7 +147,7 @@ def test_a_run_is_canceled_and_its_process_ends(page, demo_place, tmp_path):
 
 def test_a_run_goes_to_its_end_and_its_model_is_kept_and_compared(page, demo_place, tmp_path):
     _upload_discs(page, tmp_path)
-    _train(page, "contracting", 20)
+    _train(page, "contracting", 8)
     page.locator("#finetune-result").get_by_text("Trained contracting").wait_for(timeout=_LONG)
     eventually(page, page.locator("#finetune-result tbody tr").count, 2)
     eventually(page, page.locator("#finetune-pictures img").count, 2)
@@ -156,7 +156,7 @@ def test_a_run_goes_to_its_end_and_its_model_is_kept_and_compared(page, demo_pla
     model = models.load(folder / "model.keras")  # verifies the digest in the card
     assert model.output_shape[-1] == 1
     assert models.card(folder / "model.keras").strategy == "contracting"
-    assert len((folder / "history.csv").read_text().splitlines()) == 21
+    assert len((folder / "history.csv").read_text().splitlines()) == 9
     engines = set((demo_place / "temporary" / "engines").glob("*"))
     _wait_for_compared(page, "contracting (yours-1)")
     # Nothing of the visitor's images or model is kept in the cache of the machine.
@@ -206,7 +206,7 @@ def test_several_objects_are_trained_and_each_is_told(page, tmp_path):
 
 def test_the_images_choose_what_trains(page, tmp_path):
     _upload(page, _zip(tmp_path / "own.zip", count=12, name="=1+1"), "12 cases: no problems")
-    _train(page, "auto", 20)
+    _train(page, "auto", 8)
     told = page.locator("#finetune-result p").filter(has_text=", which auto chose:")
     told.wait_for(timeout=_LONG)
     chosen = told.locator("code").first.inner_text()

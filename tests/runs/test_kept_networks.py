@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from kerasunet import runs
+from kerasunet import UNet, runs
 from kerasunet.runs.finetuning import KeptNetworks
 from kerasunet.training.settings import Architecture, FinetuneSettings, Optimization
 
@@ -14,7 +14,7 @@ SETTINGS = FinetuneSettings(
     train_size=8,
     validation_size=0,
     image_size=32,
-    architecture=Architecture(base_filters=4, depth=2),
+    architecture=Architecture(base_filters=4, depth=1),
     optimization=Optimization(steps=6, batch_size=4, validate_every=3, deterministic=True),
 )
 SHARE = [{"fold": 1, "optimization": replace(SETTINGS.optimization, seed=5)}]
@@ -29,10 +29,11 @@ TRAINED = [{}, *SHARE, *OTHER[:2], {**OTHER[2], **OTHER[3]}, OTHER[4], {}]
 
 
 @pytest.mark.slow(10)
-def test_a_kept_network_trains_as_a_new_one(tmp_path, tiny_model_file):
-    kept = KeptNetworks()
+def test_a_kept_network_trains_as_a_new_one(tmp_path):
+    kept, start = KeptNetworks(), tmp_path / "start.keras"
+    UNet(base_filters=4, depth=1).save(start)
     for number, change in enumerate(TRAINED):
-        settings = replace(SETTINGS, **{"init": str(tiny_model_file), **change})
+        settings = replace(SETTINGS, **{"init": str(start), **change})
         again = tmp_path / f"{number}-kept"
         runs.finetune(settings, again, compact=True, kept=kept)
         alone = tmp_path / f"{'first' if not change else number}-alone"

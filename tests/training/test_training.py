@@ -18,7 +18,7 @@ import cv2
 import keras
 import numpy as np
 import pytest
-from helpers import IMPORTS
+from helpers import AS_INSTALLED, IMPORTS
 from helpers.images import disc_images
 from helpers.layout_makers import make_busi
 
@@ -522,12 +522,13 @@ def test_config_tells_all_settings(finished):
 @pytest.mark.parametrize("backend", ["jax", "torch"])
 def test_other_backends_freeze_and_train_alike(backend):
     """Runs on the named Keras backend in a process of its own."""
+    imports = IMPORTS if backend == "jax" else os.pathsep.join([IMPORTS, AS_INSTALLED])
     finished = subprocess.run(
         [sys.executable, Path(__file__).parents[1] / "helpers" / "backend_probe.py"],
         env={
             **os.environ,
             "KERAS_BACKEND": backend,
-            "PYTHONPATH": IMPORTS,
+            "PYTHONPATH": imports,
             "XLA_FLAGS": "--xla_backend_optimization_level=0",  # Compiling takes most of the time.
         },
         capture_output=True,
