@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import json
 import shutil
@@ -82,6 +83,26 @@ def test_an_answer_comes_in_words_values_and_files(adapted):
         assert cv2.imread(str(adapted.directory / name)) is not None
     table = (adapted.directory / "cases.csv").read_text(encoding="utf-8").splitlines()
     assert len(table) == 13 and table[0].startswith("key,group,dice")
+
+
+@pytest.mark.slow
+def test_the_interval_is_the_bootstrap_t_of_the_table_of_cases(adapted):
+    """From `cases.csv` alone, in a plain loop, with other random numbers."""
+    answer = json.loads((adapted.directory / "answer.json").read_text(encoding="utf-8"))
+    with open(adapted.directory / "cases.csv", encoding="utf-8", newline="") as file:
+        dice = np.array([float(row["dice"]) for row in csv.DictReader(file)])  # A group each.
+    expected, count, rng = answer["estimate"], len(dice), np.random.default_rng(7)
+    assert expected["dice"] == pytest.approx(dice.mean(), abs=6e-5)
+    spread = []
+    for _ in range(20000):
+        drawn = rng.choice(dice, count)
+        error = max(drawn.std(ddof=1), 0.05 * dice.std(ddof=1)) / count**0.5
+        spread.append((drawn.mean() - dice.mean()) / error)
+    # Models of 4 folds share images: Nadeau and Bengio's correction of the variance.
+    error = dice.std(ddof=1) / count**0.5 * (1 + 1 / 3) ** 0.5
+    high, low = np.clip(dice.mean() - np.quantile(spread, [0.025, 0.975]) * error, 0, 1)
+    found = (expected["low"], expected["high"])
+    assert found == pytest.approx((low, high), abs=0.08 * (high - low))
 
 
 @pytest.mark.slow
