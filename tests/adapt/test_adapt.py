@@ -33,6 +33,7 @@ from kerasunet.adapt.starts import (
 from kerasunet.data import load
 from kerasunet.data.decoding import content_digest, decode
 from kerasunet.data.identification import image_identities
+from kerasunet.files import NotWritten
 from kerasunet.inference import Segmenter
 from kerasunet.layer_selection import Belief, Evidence, Finding, GroupedMean
 from kerasunet.layer_selection.evidence import studentized_interval
@@ -298,6 +299,10 @@ def test_results_of_an_adaptation_that_were_changed_are_not_replaced(
             adapt(settings, out)
         assert before == {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
         (out / name).rename(out / f"my-{name}")
+    (out / "model.keras").chmod(0o444)
+    with pytest.raises(NotWritten, match="model.keras: is write-protected"):
+        adapt(settings, out)
+    (out / "model.keras").chmod(0o644)
     record = json.loads((out / "adapt.json").read_text())
     del record["files"]  # As older versions wrote it.
     (out / "adapt.json").write_text(json.dumps(record))
