@@ -87,7 +87,7 @@ def write_atomically(path: str | os.PathLike, write: Callable[[Path], object]) -
             a write-protected file, or the like.
     """
     path = Path(os.path.realpath(path)) if os.path.islink(path) else Path(path)
-    _require_replaceable(path)
+    require_replaceable(path)
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=_UNFINISHED, dir=path.parent) as folder:
@@ -98,8 +98,12 @@ def write_atomically(path: str | os.PathLike, write: Callable[[Path], object]) -
             os.replace(temporary, path)
 
 
-def _require_replaceable(path: Path) -> None:
-    """Refuse to rename a file to what only a file can replace, or what its owner protects."""
+def require_replaceable(path: Path) -> None:
+    """Refuse to rename a file to what only a file can replace, or what its owner protects.
+
+    Raises:
+        NotWritten: The path is a folder, a device or a write-protected file.
+    """
     with suppress(FileNotFoundError, NotADirectoryError):
         mode = path.stat().st_mode
         if not stat.S_ISREG(mode):

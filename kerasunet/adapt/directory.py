@@ -17,7 +17,15 @@ from typing import Any
 from kerasunet.adapt.settings import AdaptSettings, suffice
 from kerasunet.data.cases import DataSet
 from kerasunet.data.identification import image_identities, known_images
-from kerasunet.files import read_json, read_record, sha256, write_atomically, write_json, writing
+from kerasunet.files import (
+    read_json,
+    read_record,
+    require_replaceable,
+    sha256,
+    write_atomically,
+    write_json,
+    writing,
+)
 from kerasunet.models.model_card import read_card
 
 RECORD, ANSWER, MODEL = "adapt.json", "answer.json", "model.keras"
@@ -130,6 +138,7 @@ class AdaptDirectory:
         """Refuse to go on where something would be replaced that somebody has worked on."""
         written = self._written()
         for path in filter(Path.is_file, self._results(sorted(names))):
+            require_replaceable(path)
             known = written.get(path.name, ())
             if sha256(path) not in known and not (known and _is_card(path)):
                 raise FileExistsError(

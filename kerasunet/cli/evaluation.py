@@ -36,7 +36,12 @@ def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
     shared.add_option(parser, "image_size", _IMAGE_SIZE)
     shared.add_shared(parser, "labels", labels=())
     shared.add_shared(parser, "group_pattern")
-    add("--groups", metavar="CSV", help="table of the groups that the model was fine-tuned with")
+    add(
+        "--groups",
+        metavar="CSV",
+        help="table of the groups (patients) of the images, such as the one that the model was "
+        "fine-tuned with",
+    )
     add(
         "--include-seen",
         action="store_true",
@@ -130,7 +135,7 @@ def _counted(
 
 def _data(options: argparse.Namespace, card: models.ModelCard, side: int) -> DataSet:
     from kerasunet.data import load
-    from kerasunet.data.groups import with_group_pattern
+    from kerasunet.data.groups import regroup, with_group_pattern
     from kerasunet.data.loading import require_one_code
 
     data = load(options.data, options.manual_dir, side, **shared.object_choice(options, card))
@@ -138,7 +143,14 @@ def _data(options: argparse.Namespace, card: models.ModelCard, side: int) -> Dat
     if options.labels:
         data = data.with_labels(options.labels)
     require_one_code(data.cases)
-    pattern = options.group_pattern
+    groups, pattern = options.groups, options.group_pattern
+    if groups is not None and pattern is not None:
+        raise ValueError(
+            f"groups {groups} and group pattern {pattern} both say which images belong together; "
+            "give one of them"
+        )
+    if groups is not None:
+        return regroup(data, groups)
     return data if pattern is None else with_group_pattern(data, pattern)
 
 

@@ -153,8 +153,8 @@ def _kept_warnings(path: Path) -> Iterator[None]:
     with warnings.catch_warnings():
         shown = warnings.showwarning
 
-        def keep(message, category, filename, lineno, *others) -> None:
-            shown(message, category, filename, lineno, *others)
+        def keep(message, category, filename, lineno, file=None, line=None) -> None:
+            shown(message, category, filename, lineno, file, line)
             if Path(filename).is_relative_to(package):
                 told.append(str(message))
                 write_json(path, told)

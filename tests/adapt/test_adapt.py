@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import json
 import shutil
@@ -32,6 +33,7 @@ from kerasunet.adapt.starts import (
 from kerasunet.data import load
 from kerasunet.data.decoding import content_digest, decode
 from kerasunet.data.identification import image_identities
+from kerasunet.files import NotWritten
 from kerasunet.inference import Segmenter
 from kerasunet.layer_selection import Belief, Evidence, Finding, GroupedMean
 from kerasunet.layer_selection.evidence import studentized_interval
@@ -82,6 +84,26 @@ def test_an_answer_comes_in_words_values_and_files(adapted):
         assert cv2.imread(str(adapted.directory / name)) is not None
     table = (adapted.directory / "cases.csv").read_text(encoding="utf-8").splitlines()
     assert len(table) == 13 and table[0].startswith("key,group,dice")
+
+
+@pytest.mark.slow
+def test_the_interval_is_the_bootstrap_t_of_the_table_of_cases(adapted):
+    """From `cases.csv` alone, in a plain loop, with other random numbers."""
+    answer = json.loads((adapted.directory / "answer.json").read_text(encoding="utf-8"))
+    with open(adapted.directory / "cases.csv", encoding="utf-8", newline="") as file:
+        dice = np.array([float(row["dice"]) for row in csv.DictReader(file)])  # A group each.
+    expected, count, rng = answer["estimate"], len(dice), np.random.default_rng(7)
+    assert expected["dice"] == pytest.approx(dice.mean(), abs=6e-5)
+    spread = []
+    for _ in range(20000):
+        drawn = rng.choice(dice, count)
+        error = max(drawn.std(ddof=1), 0.05 * dice.std(ddof=1)) / count**0.5
+        spread.append((drawn.mean() - dice.mean()) / error)
+    # Models of 4 folds share images: Nadeau and Bengio's correction of the variance.
+    error = dice.std(ddof=1) / count**0.5 * (1 + 1 / 3) ** 0.5
+    high, low = np.clip(dice.mean() - np.quantile(spread, [0.025, 0.975]) * error, 0, 1)
+    found = (expected["low"], expected["high"])
+    assert found == pytest.approx((low, high), abs=0.08 * (high - low))
 
 
 @pytest.mark.slow
@@ -277,6 +299,10 @@ def test_results_of_an_adaptation_that_were_changed_are_not_replaced(
             adapt(settings, out)
         assert before == {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
         (out / name).rename(out / f"my-{name}")
+    (out / "model.keras").chmod(0o444)
+    with pytest.raises(NotWritten, match="model.keras: is write-protected"):
+        adapt(settings, out)
+    (out / "model.keras").chmod(0o644)
     record = json.loads((out / "adapt.json").read_text())
     del record["files"]  # As older versions wrote it.
     (out / "adapt.json").write_text(json.dumps(record))

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import cv2
+import numpy as np
+import pandas as pd
 import pytest
 from helpers.images import disc_images
+from scipy.stats import bootstrap
 
 from kerasunet import models
 from kerasunet.cli import main
@@ -61,6 +65,46 @@ def test_the_card_knows_what_the_model_and_its_start_have_seen(tuned, tiny_model
     assert len(card.seen) == 16 + 6 and {*start.seen} < {*card.seen}
     assert card.start_data == ("simulated-natural",)
     assert all(key not in tuned.with_suffix(".json").read_text() for key in ("case0", "case9"))
+
+
+@pytest.mark.slow
+def test_the_printed_table_is_that_of_the_cases_by_scipy(folder, tiny_model_file, capsys, tmp_path):
+    """Means and BCa intervals over patients, from the table of cases alone."""
+    groups = "key,group\n" + "".join(f"case{n},{'aabbbbcdde'[n]}\n" for n in range(10))
+    (tmp_path / "groups.csv").write_text(groups)
+    words = ["--groups", tmp_path / "groups.csv", "--csv", tmp_path / "cases.csv"]
+    table = evaluate(capsys, tiny_model_file, "--data", folder, *words)
+    assert "10 cases (mean, 95 % interval over 5 patients)" in table
+    cases = pd.read_csv(tmp_path / "cases.csv")
+    assert set(zip(cases["key"], cases["group"], strict=True)) == {
+        (f"case{n}", "aabbbbcdde"[n]) for n in range(10)
+    }
+    for label, name in {"Dice": "dice", "HD95 px": "hd95", "ECE": "ece"}.items():
+        by_group = cases.groupby("group")[name].agg(["sum", "count"]).to_numpy(float)
+        found = bootstrap(
+            (by_group[:, 0], by_group[:, 1]),
+            lambda sums, counts, axis: sums.sum(axis) / counts.sum(axis),
+            n_resamples=9999,
+            paired=True,
+            rng=np.random.default_rng(1),
+        ).confidence_interval
+        printed = re.search(rf"{label} +([\d.]+) +\(([\d.]+) to ([\d.]+)\)", table)
+        mean, low, high = map(float, printed.groups())
+        assert mean == pytest.approx(cases[name].mean(), abs=6e-4)
+        wide = found.high - found.low
+        assert (low, high) == pytest.approx((found.low, found.high), abs=0.1 * wide + 6e-4)
+
+
+@pytest.mark.slow
+def test_patients_of_a_table_are_held_out_as_a_whole(tuned, copy, tmp_path, capsys):
+    """Every image is of a patient of whom the model has seen another one."""
+    groups = "key,group\n" + "".join(f"scan-{n},anna\n" for n in range(10))
+    (tmp_path / "groups.csv").write_text(groups)
+    words = ["evaluate", tuned, "--data", copy, "--groups", tmp_path / "groups.csv"]
+    assert main([*map(str, words)]) == 2
+    assert "by all 10 cases, or others of their patients" in capsys.readouterr().err
+    assert main([*map(str, words), "--group-pattern", "(scan)"]) == 2
+    assert "both say which images belong together" in capsys.readouterr().err
 
 
 @pytest.mark.slow
