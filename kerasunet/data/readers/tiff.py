@@ -14,6 +14,9 @@ from kerasunet.data.readers.source import Source, Unusable, millimeters
 
 _IMAGEJ_UNIT = re.compile(r"\AImageJ=.*?^unit=(mm|cm|micron)$", re.MULTILINE | re.DOTALL)
 _IMAGEJ_STACK = re.compile(r"\AImageJ=.*?^images=(\d+)$", re.MULTILINE | re.DOTALL)
+_CUT_STACK = re.compile(r'\A\{.*"shape": \[(\d+), .*"truncated": true')
+_BIG, _DEPTH = b"+", 32997  # BigTIFF's version; the number of slices in one directory.
+_MOST_CHANNELS = 4
 _UNIT_MM = {"mm": 1.0, "cm": 10.0, "micron": 0.001}
 _FAX = ("tiff_ccitt", "group3", "group4")
 _SAMPLE_KINDS = {1: "integers", 2: "signed integers", 3: "floats", 5: "complex integers"}
@@ -24,7 +27,9 @@ def rare_numbers(source: Source) -> str:
     """Describe the numbers of a TIFF file that Pillow does not open; empty if that is damaged."""
     source.file.seek(0)
     with suppress(Exception):  # Whatever broken bytes raise, the file is damaged then.
-        header = tags.ImageFileDirectory_v2(source.file.read(8))
+        head = source.file.read(8)
+        is_big = _BIG in head[2:4]
+        header = tags.ImageFileDirectory_v2(head + source.file.read(8) if is_big else head)
         source.file.seek(header.next)
         header.load(source.file)
         bits = {*header[tags.BITSPERSAMPLE]}
@@ -67,9 +72,17 @@ def typed(pixels: np.ndarray, picture: TiffImageFile) -> np.ndarray:
 def check_stack(picture: TiffImageFile, source: Source) -> None:
     """Refuse a stack of which only the first picture is listed.
 
-    ImageJ writes stacks of 4 GB and more so: the others follow the first without a directory.
+    ImageJ writes stacks of 4 GB and more so, and tifffile on request: the others follow the first
+    without a directory.
     """
-    stated = _IMAGEJ_STACK.match(str(picture.tag_v2.get(tags.IMAGEDESCRIPTION, "")))
+    if (depth := picture.tag_v2.get(_DEPTH, 1)) > 1:
+        raise Unusable(f"a volume of {depth:,} slices in one picture; save each slice as a page")
+    description = str(picture.tag_v2.get(tags.IMAGEDESCRIPTION, ""))
+    if cut := _CUT_STACK.match(description):
+        raise Unusable(
+            f"a stack of {cut[1]} pictures that lists only the first; save it without `truncate`"
+        )
+    stated = _IMAGEJ_STACK.match(description)
     if stated is None or int(stated[1]) <= picture.n_frames:
         return
     width, height = picture.size
@@ -86,6 +99,13 @@ def check_planes(picture: TiffImageFile) -> None:
     planar = picture.tag_v2.get(tags.PLANAR_CONFIGURATION, 1) == 2
     if planar and max(picture.tag_v2.get(tags.BITSPERSAMPLE, (1,))) > 8:
         raise Unusable("16-bit colors stored plane by plane; save them interleaved, or as PNG")
+
+
+def check_samples(picture: TiffImageFile) -> None:
+    """Refuse more channels than color and opacity have; Pillow drops the others."""
+    count = picture.tag_v2.get(tags.SAMPLESPERPIXEL, 1)
+    if count > _MOST_CHANNELS:
+        raise Unusable(f"{count} channels; save gray levels, or red, green and blue")
 
 
 def mend_palette(picture: TiffImageFile) -> None:
