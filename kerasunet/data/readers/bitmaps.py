@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import struct
 
-import cv2
 import numpy as np
 from PIL.Image import Image, frombytes
 from PIL.ImageFile import ImageFile
@@ -13,6 +12,7 @@ from kerasunet.data.readers.source import Source, Unusable
 
 DEEP_GRAY = "LA;16B"
 """Pillow's name for gray levels of 16 bits with an opacity, of which it keeps the upper bytes."""
+_FOUR_BYTES = "RGBA"
 _SCALES = {"L;2": 85, "L;4": 17}
 _DEEP_PIXELS = ("RGB;16B", "I;16B")
 _CORE_HEADER = 12
@@ -43,16 +43,15 @@ def with_opacity(pixels: np.ndarray, transparent: int | tuple[int, ...]) -> np.n
     return np.concatenate([channels, opaque * np.uint16(np.iinfo(np.uint16).max)], axis=2)
 
 
-def deep_gray(source: Source) -> np.ndarray:
-    """Decode gray levels and opacity of 16 bits, `(height, width, 2)`, by OpenCV.
+def split_bytes(picture: ImageFile) -> None:
+    """Make gray levels and opacity of 16 bits, not yet decoded, decode to their four bytes."""
+    picture._mode = _FOUR_BYTES
+    picture.tile = [tile._replace(args=_FOUR_BYTES) for tile in picture.tile]
 
-    The file must have been decoded before: OpenCV does not notice every kind of damage.
-    """
-    source.file.seek(0)
-    decoded = cv2.imdecode(np.frombuffer(source.file.read(), np.uint8), cv2.IMREAD_UNCHANGED)
-    if decoded is None or decoded.dtype != np.uint16:
-        raise ValueError("not 16 bits")
-    return decoded[..., [0, -1]]
+
+def joined_bytes(split: np.ndarray) -> np.ndarray:
+    """Join the bytes that `split_bytes` parted: uint16, `(height, width, 2)`."""
+    return np.ascontiguousarray(split).view(">u2").astype(np.uint16)
 
 
 def bmp_levels(picture: ImageFile, source: Source) -> np.ndarray | None:

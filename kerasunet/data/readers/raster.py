@@ -31,8 +31,9 @@ from PIL.TiffImagePlugin import TiffImageFile
 from kerasunet.data.readers.bitmaps import (
     DEEP_GRAY,
     bmp_levels,
-    deep_gray,
+    joined_bytes,
     scale_transparency,
+    split_bytes,
     take_transparency,
     with_opacity,
 )
@@ -307,10 +308,8 @@ def _png_channels(picture: ImageFile, source: Source) -> np.ndarray:
     """Decode a PNG as `_channels` does; of 16 bits, Pillow knows neither opacity nor color."""
     raw_mode = _raw_mode_of(picture)
     if raw_mode == DEEP_GRAY:
-        if _exif_orientation(picture, source) != 1:
-            raise Unusable("16-bit gray with opacity, turned by EXIF; save it upright")
-        picture.load()
-        return deep_gray(source)
+        split_bytes(picture)
+        return joined_bytes(np.asarray(_upright(picture)))
     transparent = take_transparency(picture, raw_mode)
     pixels = _array(_upright(picture))
     if _DEEP.fullmatch(raw_mode):
