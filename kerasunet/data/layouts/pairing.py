@@ -10,7 +10,7 @@ import unicodedata
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
-from kerasunet.data.cases import Case, DataSet, FileCase, MaskCoding, UnannotatedCase
+from kerasunet.data.cases import Case, FileCase, MaskCoding, UnannotatedCase
 from kerasunet.data.readers import IMAGE_SUFFIXES, is_dicom
 from kerasunet.files import raise_all, report_all
 
@@ -25,17 +25,10 @@ _MOST_BYTES = 64 << 20  # Of a table; one row per image takes a hundred.
 _MOST_COLUMNS = 1000
 _HEAD_BYTES = 352
 _OF_SLICER = ".seg.nrrd"
-_END_BYTES = 4096
-_OUTLINE_WORDS = (b'"shapes"', b'"annotations"', b'"segmentation"')
+_OF_SYSTEMS = ("@eaDir", "#recycle", "__MACOSX", "$RECYCLE.BIN", "System Volume Information")
 _NO_IMAGES = ("DICOMDIR",)
-_TABLES = (".json", ".csv", ".tsv", ".txt", ".md", ".xml", ".zip", ".gz")
-_OTHERS = (*_TABLES, ".mat", ".npy")
-_DOCUMENTS = (
-    *_TABLES, ".tgz", ".tar", ".rar", ".7z", ".html", ".htm", ".pdf", ".doc", ".docx", ".xls",
-    ".xlsx", ".ods", ".odt", ".yaml", ".yml", ".toml", ".ini", ".log", ".py", ".ipynb", ".m", ".r",
-    ".sh", ".bib", ".rst", ".bak", ".db", ".lnk", ".url", ".sha256", ".md5", ".cff",
-)  # fmt: skip
-_DOCUMENT_NAMES = ("dicomdir", "readme", "license", "licence", "makefile", "changelog", "version")
+TABLES = (".json", ".csv", ".tsv", ".txt", ".md", ".xml", ".zip", ".gz")
+_OTHERS = (*TABLES, ".mat", ".npy")
 _LONGEST_FIRST = sorted(IMAGE_SUFFIXES, key=len, reverse=True)
 # "x_mask", "x_mask_1", "x_mask2", "x_mask_left", but not "face_masks_7", which is an image.
 _BESIDE = re.compile(r"(?P<key>.+)_mask(?:\d*|[_ -].*)", re.IGNORECASE)
@@ -99,61 +92,6 @@ def json_files(folder: Path) -> dict[str, Path]:
         for path in files
         if path.suffix.lower() == ".json"
     }
-
-
-def unread_files(folder: Path, data: DataSet) -> tuple[Path, ...]:
-    """Return the files below a folder that belong to no image of a data set, sorted.
-
-    Documents, tables and archives are left out, and so is what is hidden. Annotations in JSON
-    count: a set that also has mask files makes no use of them.
-    """
-    cases = [*data.cases, *data.unannotated]
-    used = {os.path.abspath(path) for case in cases for path in _files_of(case)}
-    files = _files_below(folder, lambda path: _is_no_document(path) or _has_outlines(path))
-    return tuple(path for path in files if os.path.abspath(path) not in used)
-
-
-def _files_of(case: Case) -> Iterator[Path]:
-    drawn = getattr(case, "annotation_file", None)
-    yield from filter(None, [getattr(case, "image", None), *getattr(case, "masks", ()), drawn])
-    described = getattr(getattr(case, "annotation", None), "path", None)
-    if described is not None:
-        yield described
-
-
-def own_files(folder: Path) -> list[Path]:
-    """Return the files of a folder itself, except documents and what is hidden."""
-    files = (Path(entry.path) for entry in _visible(folder) if not _is_folder(entry))
-    return list(filter(_is_no_document, files))
-
-
-def files_below(folder: Path) -> Iterator[Path]:
-    """Yield the files of a folder and all its subfolders, except documents and what is hidden."""
-    return _files_below(folder, _is_no_document)
-
-
-def _files_below(folder: Path, counts: Callable[[Path], bool]) -> Iterator[Path]:
-    for parent, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        paths = (Path(parent, name) for name in sorted(names) if not name.startswith("."))
-        yield from filter(counts, paths)
-
-
-def _has_outlines(path: Path) -> bool:
-    """Return whether a file is JSON that has the words of COCO or labelme near an end."""
-    if path.suffix.lower() != ".json" or not path.is_file():
-        return False
-    with open(path, "rb") as file:
-        ends = file.read(_END_BYTES)
-        file.seek(max(path.stat().st_size - _END_BYTES, 0))
-        ends += file.read()
-    return any(word in ends for word in _OUTLINE_WORDS)
-
-
-def _is_no_document(path: Path) -> bool:
-    name = path.name.lower()
-    is_table = name.endswith(_DOCUMENTS) and not name.endswith(".nii.gz")
-    return not is_table and name not in _DOCUMENT_NAMES
 
 
 def keys_of(images: Collection[Path]) -> dict[Path, str]:
@@ -252,10 +190,15 @@ def _dicom_name(entry: os.DirEntry) -> str | None:
     return unicodedata.normalize("NFC", entry.name) if is_dicom(head) else None
 
 
+def is_hidden(name: str) -> bool:
+    """Return whether a system keeps a file or folder for itself, such as thumbnails of a disk."""
+    return name.startswith(".") or name in _OF_SYSTEMS
+
+
 def _visible(folder: Path) -> list[os.DirEntry]:
     """List entries by name; unlike paths they know folders without asking the disk."""
     with os.scandir(folder) as entries:
-        visible = [entry for entry in entries if not entry.name.startswith(".")]
+        visible = [entry for entry in entries if not is_hidden(entry.name)]
     return sorted(visible, key=lambda entry: entry.name)
 
 
@@ -380,11 +323,22 @@ def doubled(files: Files) -> Iterator[str]:
 
 def _alone(files: Files, partners: Files, wanted: str) -> Iterator[str]:
     spellings = {key.casefold(): paths[0].name for key, paths in partners.items()}
+    unread = _of_other_kinds(partners) if wanted == "image" else {}
     for key in sorted(files.keys() - partners.keys()):
         alike = spellings.get(key.casefold())
         hint = f" ({alike} differs only in upper and lower case)" if alike else ""
+        if not hint and (other := unread.get(key)):
+            hint = f" ({other} is of a kind that is not read; convert it to PNG)"
         for path in files[key]:
             yield f"{path}: has no {wanted}{hint}"
+
+
+def _of_other_kinds(images: Files) -> dict[str, str]:
+    """Return the names, by stem, of files beside images that are none of a kind that is read."""
+    folders = {paths[0].parent for paths in images.values()}
+    names = [entry.name for folder in folders for entry in _visible(folder) if entry.is_file()]
+    others = (name for name in names if not image_stem(name) and not name.lower().endswith(_OTHERS))
+    return {unicodedata.normalize("NFC", Path(name).stem): name for name in others}
 
 
 def _shortened(stem: str, pattern: re.Pattern) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import re
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
@@ -24,6 +25,7 @@ from kerasunet.files import is_plain, read_json, report_all
 MANIFESTS = ("manifest.csv", "manifest.tsv")
 _LONGEST_HEADER = 1 << 16
 _CLASS_AT_END = re.compile(r"_mask[_ -]([^\W\d_][^\W_]*(?:[_ -][^\W\d_]+)*)$", re.IGNORECASE)
+_SIDES = {"left", "right", "l", "r"}
 _REQUIRED, _OPTIONAL = ("image", "mask"), ("group", "label", "split")
 Classes = tuple[tuple[str, int | str], ...]
 KNOWN_CLASSES: dict[str, Classes] = {
@@ -113,8 +115,14 @@ def _row(path: Path, line: int, cells: Mapping[str, str]) -> _Row:
 
 
 def _located(folder: Path, text: str) -> Path:
-    """Return the absolute path of a cell; backslashes separate folders as slashes do."""
-    located = os.path.abspath(folder / text.replace("\\", "/"))
+    """Return the absolute path of a cell; backslashes separate folders as slashes do.
+
+    Accents have two forms in Unicode; that of the disk counts.
+    """
+    text = text.replace("\\", "/")
+    forms = (text, *(unicodedata.normalize(form, text) for form in ("NFC", "NFD")))
+    text = next((form for form in forms if os.path.isfile(folder / form)), text)
+    located = os.path.abspath(folder / text)
     # Two slashes at the start, which Unix keeps, would be another root.
     return Path(located if os.name == "nt" else f"/{located.lstrip('/')}")
 
@@ -214,6 +222,20 @@ def classes_of_files(files: Iterable[FileCase]) -> dict[Path, str]:
             stem = image_stem(path.name) or path.name
             if path not in found and (match := _CLASS_AT_END.search(stem)):
                 found[path] = match[1]
+    return found
+
+
+def classes_apart(files: Iterable[FileCase]) -> dict[Path, str]:
+    """Return the classes of mask files that are different things, not parts of one object.
+
+    Those are folders, or the ends of the names of an image's masks except sides of the body.
+    """
+    files = tuple(files)
+    found, named = classes_of_folders(files), classes_of_files(files)
+    for case in files:
+        own = {path: named[path] for path in case.masks if path in named}
+        if len({name.lower() for name in own.values()} - _SIDES) > 1:
+            found |= own
     return found
 
 
