@@ -106,7 +106,6 @@ def _without_mask(folder: Path) -> list[Path]:
 def _images_in(folder: Path) -> list[Path]:
     """Return the images of a folder, and say what else is in it: masks, and files of no image."""
     from kerasunet.data.layouts import pairing
-    from kerasunet.data.layouts.unread import own_files
     from kerasunet.data.readers import IMAGE_SUFFIXES
     from kerasunet.files import kinds_in_words
 
@@ -121,7 +120,7 @@ def _images_in(folder: Path) -> list[Path]:
     if masks:
         print(f"{folder}: left out {len(masks)} masks beside their images")
     known = {path for paths in files.values() for path in paths}
-    other = [path for path in own_files(folder) if path not in known]
+    other = [path for path in pairing.own_files(folder) if path not in known]
     if other:
         print(shared.printable(f"{folder}: not read: {kinds_in_words(other)}"))
     return sorted(found)

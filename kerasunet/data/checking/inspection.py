@@ -17,8 +17,7 @@ from kerasunet.data.checking.report import Problem
 from kerasunet.data.decoding import resize_mask, to_gray
 from kerasunet.data.groups import thumbnail
 from kerasunet.data.layouts.objects import CaseOfObjects
-from kerasunet.data.layouts.pairing import image_stem
-from kerasunet.data.layouts.unread import files_below
+from kerasunet.data.layouts.pairing import files_below, image_stem
 from kerasunet.data.readers import count_frames, read_image
 from kerasunet.files import suffix_of, wrong_size
 from kerasunet.objects import objects_of

@@ -329,7 +329,9 @@ def _pieces(segmentation: Any) -> list[Any]:
 def _check(piece: Any, size: tuple[int, int] | None) -> None:
     """Raise what is wrong with a piece, on whatever image it is drawn."""
     if piece is None:
-        raise ValueError("has no polygon or run lengths; boxes and key points are not enough")
+        raise ValueError(
+            "has no segmentation; boxes, key points and panoptic pictures are no outline"
+        )
     if isinstance(piece, list):
         check_area(check_polygon(_points(piece)), size)
         return

@@ -17,6 +17,7 @@ from kerasunet.data.layouts.pairing import (
     IMAGE_FOLDERS,
     MASK_FOLDERS,
     OTHER_MASK_FOLDERS,
+    YOLO,
     Files,
     by_image,
     image_files,
@@ -361,7 +362,6 @@ def _is_geojson(content: Any) -> bool:
     return bool(kinds) and kinds <= {"FeatureCollection", "Feature"}
 
 
-YOLO = re.compile(rb"\d+( \d*\.\d+){4,}\s")
 _HEAD_BYTES = 4096
 _FOREIGN: tuple[tuple[Callable[[Any], bool], str], ...] = (
     (_is_via, "a project of the VGG Image Annotator, which is not read; export it as COCO"),

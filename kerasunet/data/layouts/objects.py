@@ -30,8 +30,8 @@ from kerasunet.data.layouts.pairing import image_stem
 from kerasunet.data.layouts.tables import (
     KNOWN_CLASSES,
     Classes,
-    classes_apart,
     classes_of_files,
+    classes_of_folders,
     coded,
     with_background,
 )
@@ -135,7 +135,7 @@ def _with_object(data: DataSet, objects: Sequence[str], mask_threshold: int | No
         _check(choice, data.name, counts, named, by_value=len(paths) > len(segmented))
     elif len(counts) > 1 or len(classes) > 1:
         report_all([_several(data.name, counts, classes)], "")
-    elif len(folders := dict.fromkeys(classes_apart(files).values())) > 1:
+    elif len(folders := dict.fromkeys(classes_of_folders(files).values())) > 1:
         report_all([_several(data.name, Counter(), folders)], "")
     elif not counts and _are_coco(data.cases):
         report_all([_nothing_drawn(data)], "")

@@ -1,18 +1,19 @@
-"""Pairing images and masks by key: the files of a folder by stem, hidden ones ignored; tables."""
+"""Pairing images and masks by key: the files of a folder by stem, hidden ones ignored.
+
+And which files belong to no image: they are named, not passed over.
+"""
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 import re
 import unicodedata
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
-from kerasunet.data.cases import Case, FileCase, MaskCoding, UnannotatedCase
+from kerasunet.data.cases import Case, DataSet, FileCase, MaskCoding, UnannotatedCase
 from kerasunet.data.readers import IMAGE_SUFFIXES, is_dicom
-from kerasunet.files import raise_all, report_all
+from kerasunet.files import report_all
 
 Files = dict[str, list[Path]]
 IMAGE_FOLDERS = ("images", "imgs", "image")
@@ -21,14 +22,29 @@ OTHER_MASK_FOLDERS = (
     "ground_truth", "groundtruth", "ground_truth_mask", "ground_truth_masks", "gt", "segmentations",
 )  # fmt: skip
 EVERY_MASK_FOLDER = (*MASK_FOLDERS, *OTHER_MASK_FOLDERS)
-_MOST_BYTES = 64 << 20  # Of a table; one row per image takes a hundred.
-_MOST_COLUMNS = 1000
 _HEAD_BYTES = 352
 _OF_SLICER = ".seg.nrrd"
 _OF_SYSTEMS = ("@eaDir", "#recycle", "__MACOSX", "$RECYCLE.BIN", "System Volume Information")
 _NO_IMAGES = ("DICOMDIR",)
-TABLES = (".json", ".csv", ".tsv", ".txt", ".md", ".xml", ".zip", ".gz")
-_OTHERS = (*TABLES, ".mat", ".npy")
+_TABLES = (".json", ".csv", ".tsv", ".txt", ".md", ".xml", ".zip", ".gz")
+_OTHERS = (*_TABLES, ".mat", ".npy")
+YOLO = re.compile(rb"\d+( \d*\.\d+){4,}\s")
+_END_BYTES = 4096
+_OUTLINES = {
+    ".json": re.compile(
+        rb'"(shapes|annotations|segmentation|regions|_via_\w+|geometry|geometryType)"'
+    ),
+    ".xml": re.compile(rb"<(polygon|polyline|mask)\b"),
+    ".txt": YOLO,
+}
+"""What shows, near the beginning or the end of a file, that it holds outlines."""
+_REGIONS = ("roiset.zip",)
+_DOCUMENTS = (
+    *_TABLES, ".tgz", ".tar", ".rar", ".7z", ".html", ".htm", ".pdf", ".doc", ".docx", ".xls",
+    ".xlsx", ".ods", ".odt", ".yaml", ".yml", ".toml", ".ini", ".log", ".py", ".ipynb", ".m", ".r",
+    ".sh", ".bib", ".rst", ".bak", ".db", ".lnk", ".url", ".sha256", ".md5", ".cff",
+)  # fmt: skip
+_DOCUMENT_NAMES = ("dicomdir", "readme", "license", "licence", "makefile", "changelog", "version")
 _LONGEST_FIRST = sorted(IMAGE_SUFFIXES, key=len, reverse=True)
 # "x_mask", "x_mask_1", "x_mask2", "x_mask_left", but not "face_masks_7", which is an image.
 _BESIDE = re.compile(r"(?P<key>.+)_mask(?:\d*|[_ -].*)", re.IGNORECASE)
@@ -94,6 +110,66 @@ def json_files(folder: Path) -> dict[str, Path]:
     }
 
 
+def unread_files(folder: Path, data: DataSet) -> tuple[Path, ...]:
+    """Return the files below a folder that belong to no image of a data set, sorted.
+
+    Documents, tables and archives are left out, and so is what is hidden. Annotations count, those
+    of programs that are not read among them: a set that has mask files makes no use of them.
+    """
+    cases = [*data.cases, *data.unannotated]
+    used = {os.path.abspath(path) for case in cases for path in _files_of(case)}
+    files = _files_below(folder, lambda path: _is_no_document(path) or _has_outlines(path))
+    return tuple(path for path in files if os.path.abspath(path) not in used)
+
+
+def _files_of(case: Case) -> Iterator[Path]:
+    drawn = getattr(case, "annotation_file", None)
+    yield from filter(None, [getattr(case, "image", None), *getattr(case, "masks", ()), drawn])
+    described = getattr(getattr(case, "annotation", None), "path", None)
+    if described is not None:
+        yield described
+
+
+def own_files(folder: Path) -> list[Path]:
+    """Return the files of a folder itself, except documents and what is hidden."""
+    files = sorted(path for path in folder.iterdir() if not is_hidden(path.name))
+    return [path for path in files if not path.is_dir() and _is_no_document(path)]
+
+
+def files_below(folder: Path) -> Iterator[Path]:
+    """Yield the files of a folder and all its subfolders, except documents and what is hidden."""
+    return _files_below(folder, _is_no_document)
+
+
+def _files_below(folder: Path, counts: Callable[[Path], bool]) -> Iterator[Path]:
+    for parent, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not is_hidden(name))
+        paths = (Path(parent, name) for name in sorted(names) if not is_hidden(name))
+        yield from filter(counts, paths)
+
+
+def _has_outlines(path: Path) -> bool:
+    """Return whether a file holds outlines, by its first and last bytes."""
+    if path.name.lower() in _REGIONS:
+        return True
+    outlines = _OUTLINES.get(path.suffix.lower())
+    if outlines is None or not path.is_file():
+        return False
+    with open(path, "rb") as file:
+        ends = file.read(_END_BYTES)
+        if outlines is YOLO:
+            return outlines.match(ends) is not None
+        file.seek(max(path.stat().st_size - _END_BYTES, 0))
+        ends += file.read()
+    return outlines.search(ends) is not None
+
+
+def _is_no_document(path: Path) -> bool:
+    name = path.name.lower()
+    is_table = name.endswith(_DOCUMENTS) and not name.endswith(".nii.gz")
+    return not is_table and name not in _DOCUMENT_NAMES
+
+
 def keys_of(images: Collection[Path]) -> dict[Path, str]:
     """Return the key of each file: its path below the folder that all share, without the suffix."""
     root = Path(os.path.commonpath([image.parent for image in images])) if images else Path()
@@ -121,54 +197,6 @@ def subfolder(folder: Path, *names: str) -> Path | None:
         listing = ", ".join(f"{path.name}/" for path in found)
         raise ValueError(f"{folder}: has {listing}; keep one of them")
     return found[0] if found else None
-
-
-def read_rows(path: Path, delimiter: str = ",") -> list[tuple[int, dict[str, str]]]:
-    """Read a CSV file with a header.
-
-    Returns:
-        Line number and cells of each row, the cells by the name of their column in lower case.
-
-    Raises:
-        ValueError: The file is not UTF-8 text, columns share a name, or a row is too long.
-    """
-    reader = csv.DictReader(io.StringIO(_text(path), newline=""), delimiter=delimiter, restval="")
-    try:
-        columns = [name.strip().lower() for name in reader.fieldnames or ()]
-        _check_columns(path, columns)
-        reader.fieldnames = columns
-        rows = [(reader.line_num, row) for row in reader]
-    except csv.Error as error:
-        raise ValueError(f"{path}:{reader.line_num}: not a readable table ({error})") from error
-    raise_all([f"{path}:{line}: more cells than columns" for line, row in rows if None in row])
-    return rows
-
-
-def _text(path: Path) -> str:
-    if path.stat().st_size > _MOST_BYTES:
-        raise ValueError(f"{path}: larger than {_MOST_BYTES >> 20} MB, so it is not such a table")
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(
-            f"{path}: not UTF-8 text ({error.reason}); save it as CSV UTF-8"
-        ) from error
-
-
-def _check_columns(path: Path, columns: list[str]) -> None:
-    if len(columns) > _MOST_COLUMNS:
-        raise ValueError(f"{path}: {len(columns):,} columns, so it is not such a table")
-    if len(set(columns)) < len(columns):
-        repeated = sorted({name for name in columns if columns.count(name) > 1})
-        raise ValueError(f"{path}: several columns have the same name: {', '.join(repeated)}")
-
-
-def read_table(path: Path, key: str) -> dict[str, dict[str, str]]:
-    """Read the rows of a CSV file with a header, by their value in the column `key`."""
-    rows = read_rows(path)
-    if rows and key not in rows[0][1]:
-        raise ValueError(f"{path}: has no column {key}")
-    return {row[key]: row for _, row in rows}
 
 
 def _is_folder(entry: os.DirEntry) -> bool:

@@ -8,6 +8,8 @@ nobody gives by mistake.
 
 from __future__ import annotations
 
+import csv
+import io
 import os
 import re
 import unicodedata
@@ -19,13 +21,14 @@ from typing import Any, NamedTuple
 from kerasunet.data.annotations import ENCODINGS, NO_OBJECT
 from kerasunet.data.cases import Case, DataSet, FileCase
 from kerasunet.data.layouts.folders import PARTS
-from kerasunet.data.layouts.pairing import EVERY_MASK_FOLDER, image_stem, keys_of, read_rows
-from kerasunet.files import is_plain, read_json, report_all
+from kerasunet.data.layouts.pairing import EVERY_MASK_FOLDER, image_stem, keys_of
+from kerasunet.files import is_plain, raise_all, read_json, report_all
 
 MANIFESTS = ("manifest.csv", "manifest.tsv")
+_MOST_BYTES = 64 << 20  # Of a table; one row per image takes a hundred.
+_MOST_COLUMNS = 1000
 _LONGEST_HEADER = 1 << 16
 _CLASS_AT_END = re.compile(r"_mask[_ -]([^\W\d_][^\W_]*(?:[_ -][^\W\d_]+)*)$", re.IGNORECASE)
-_SIDES = {"left", "right", "l", "r"}
 _REQUIRED, _OPTIONAL = ("image", "mask"), ("group", "label", "split")
 Classes = tuple[tuple[str, int | str], ...]
 KNOWN_CLASSES: dict[str, Classes] = {
@@ -162,6 +165,54 @@ def _case(key: str, rows: list[_Row]) -> FileCase:
     return FileCase(key, rows[0].group or key, rows[0].image, masks=masks, label=rows[0].label)
 
 
+def read_rows(path: Path, delimiter: str = ",") -> list[tuple[int, dict[str, str]]]:
+    """Read a CSV file with a header.
+
+    Returns:
+        Line number and cells of each row, the cells by the name of their column in lower case.
+
+    Raises:
+        ValueError: The file is not UTF-8 text, columns share a name, or a row is too long.
+    """
+    reader = csv.DictReader(io.StringIO(_text(path), newline=""), delimiter=delimiter, restval="")
+    try:
+        columns = [name.strip().lower() for name in reader.fieldnames or ()]
+        _check_columns(path, columns)
+        reader.fieldnames = columns
+        rows = [(reader.line_num, row) for row in reader]
+    except csv.Error as error:
+        raise ValueError(f"{path}:{reader.line_num}: not a readable table ({error})") from error
+    raise_all([f"{path}:{line}: more cells than columns" for line, row in rows if None in row])
+    return rows
+
+
+def _text(path: Path) -> str:
+    if path.stat().st_size > _MOST_BYTES:
+        raise ValueError(f"{path}: larger than {_MOST_BYTES >> 20} MB, so it is not such a table")
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{path}: not UTF-8 text ({error.reason}); save it as CSV UTF-8"
+        ) from error
+
+
+def _check_columns(path: Path, columns: list[str]) -> None:
+    if len(columns) > _MOST_COLUMNS:
+        raise ValueError(f"{path}: {len(columns):,} columns, so it is not such a table")
+    if len(set(columns)) < len(columns):
+        repeated = sorted({name for name in columns if columns.count(name) > 1})
+        raise ValueError(f"{path}: several columns have the same name: {', '.join(repeated)}")
+
+
+def read_table(path: Path, key: str) -> dict[str, dict[str, str]]:
+    """Read the rows of a CSV file with a header, by their value in the column `key`."""
+    rows = read_rows(path)
+    if rows and key not in rows[0][1]:
+        raise ValueError(f"{path}: has no column {key}")
+    return {row[key]: row for _, row in rows}
+
+
 def with_classes(folder: Path, cases: Sequence[Case]) -> list[Case]:
     """Let mask files be read by the table of classes in a folder, if there is one."""
     return coded(cases, classes_in(folder))
@@ -222,20 +273,6 @@ def classes_of_files(files: Iterable[FileCase]) -> dict[Path, str]:
             stem = image_stem(path.name) or path.name
             if path not in found and (match := _CLASS_AT_END.search(stem)):
                 found[path] = match[1]
-    return found
-
-
-def classes_apart(files: Iterable[FileCase]) -> dict[Path, str]:
-    """Return the classes of mask files that are different things, not parts of one object.
-
-    Those are folders, or the ends of the names of an image's masks except sides of the body.
-    """
-    files = tuple(files)
-    found, named = classes_of_folders(files), classes_of_files(files)
-    for case in files:
-        own = {path: named[path] for path in case.masks if path in named}
-        if len({name.lower() for name in own.values()} - _SIDES) > 1:
-            found |= own
     return found
 
 

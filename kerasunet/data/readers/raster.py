@@ -28,17 +28,27 @@ from PIL.Image import Image
 from PIL.ImageFile import ImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
-from kerasunet.data.readers.bitmaps import (
-    DEEP_GRAY,
-    bmp_levels,
-    joined_bytes,
-    scale_transparency,
-    split_bytes,
-    take_transparency,
-    with_opacity,
-)
 from kerasunet.data.readers.files import SIZE_LIMIT, to_levels
 from kerasunet.data.readers.masks import MaskValues, indexed, stored, without_equal_channels
+from kerasunet.data.readers.pillow_gaps import (
+    DEEP_GRAY,
+    bmp_levels,
+    check_canvas,
+    check_planes,
+    check_samples,
+    check_stack,
+    counts_from_white,
+    joined_bytes,
+    mend_palette,
+    rare_numbers,
+    scale_transparency,
+    shows_zero_as_white,
+    spacing_of,
+    split_bytes,
+    take_transparency,
+    typed,
+    with_opacity,
+)
 from kerasunet.data.readers.source import (
     Partner,
     Source,
@@ -46,17 +56,6 @@ from kerasunet.data.readers.source import (
     check_order,
     quiet,
     quiet_native_code,
-)
-from kerasunet.data.readers.tiff import (
-    check_planes,
-    check_samples,
-    check_stack,
-    counts_from_white,
-    mend_palette,
-    rare_numbers,
-    shows_zero_as_white,
-    spacing_of,
-    typed,
 )
 
 _DEEP = re.compile("(RGB|RGBA|RGBX);16[BLN]")
@@ -276,6 +275,8 @@ def _open(source: Source) -> ImageFile:
         check_stack(picture, source)
     if source.kind in _ANIMATED and (count := getattr(picture, "n_frames", 1)) > 1:
         raise Unusable(f"an animation of {count:,} pictures; export what was outlined as PNG")
+    if source.kind == "GIF":
+        check_canvas(picture)
     if source.kind == "PNG":
         scale_transparency(picture, _raw_mode_of(picture))
     return picture
