@@ -257,6 +257,22 @@ def _default_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache") / "kerasunet"
 
 
+def text_of(given: str | os.PathLike, what: str) -> str:
+    """Return a name or a path as text.
+
+    Args:
+        given: The name or path.
+        what: What it names, with the remedy for lists, for the message.
+
+    Raises:
+        TypeError: It is something else, such as a list or bytes.
+    """
+    text = os.fspath(given) if isinstance(given, (str, os.PathLike)) else None
+    if not isinstance(text, str):
+        raise TypeError(f"give {what} by its name or path, not as {type(given).__name__}")
+    return text
+
+
 def is_plain(text: str, breaks: str = "") -> bool:
     """Return whether text has no control characters or lone surrogates: it can be shown as UTF-8.
 

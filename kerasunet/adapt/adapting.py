@@ -23,7 +23,7 @@ from kerasunet.adapt.cross_validation import (
     estimate,
     learning_curve,
 )
-from kerasunet.adapt.directory import ANSWER, MODEL, AdaptDirectory, record_of
+from kerasunet.adapt.directory import ANSWER, MODEL, TOLD, WORK, AdaptDirectory, record_of
 from kerasunet.adapt.report import as_csv, as_html, as_markdown, worst_pictures
 from kerasunet.adapt.settings import AdaptSettings, Listener, Silent, suffice
 from kerasunet.adapt.starts import (
@@ -51,7 +51,6 @@ from kerasunet.runs.preparation import with_seen
 from kerasunet.training.evaluation import predict
 from kerasunet.training.settings import without_paths
 
-WORK = "work"
 _TRAINING_COST = 4.0
 """What an image costs in training, against predicting it."""
 _COMPILING = 10.0
@@ -120,7 +119,8 @@ class _Adaptation:
         found = survey(self.settings, data, pictures.at(OBJECT_SIDE_OF))
         cards, left_out = usable_starts(self.settings.starts, data)
         directory.claim(asked)
-        found.write(self.folder)
+        with directory.publishing() as aside:
+            found.write(aside)
         for line in found.lines():
             self.listener.note(line)
         for one in left_out:
@@ -132,11 +132,12 @@ class _Adaptation:
         new_heads = with_new_heads(cards, data.objects, found.object_side)
         untouched = self._try_untouched(cards, pictures, found, new_heads)
         contenders = Contenders(untouched, cards, self._evidence(), found.modality, new_heads)
-        answer = self._answer(found, pictures, contenders, left_out)
-        answer = replace(answer, unlike=unlike)
-        answer = replace(answer, minutes=(time.perf_counter() - self.started) / 60)
-        answer = replace(answer, changes=changes(before, answer.as_dict()))
-        self._write(answer)
+        with directory.publishing(withdrawn=TOLD) as aside:
+            answer = self._answer(found, pictures, contenders, left_out, aside=aside)
+            answer = replace(answer, unlike=unlike)
+            answer = replace(answer, minutes=(time.perf_counter() - self.started) / 60)
+            answer = replace(answer, changes=changes(before, answer.as_dict()))
+            _write(answer, aside)
         return answer
 
     def _try_untouched(
@@ -161,6 +162,8 @@ class _Adaptation:
         pictures: Pictures,
         contenders: Contenders,
         left_out: tuple[LeftOut, ...],
+        *,
+        aside: Path,
     ) -> Answer:
         answer = Answer(
             directory=self.folder,
@@ -179,10 +182,9 @@ class _Adaptation:
             return answer
         validation = self._validation(pictures, contenders, found.data)
         chosen, worth, curve = self._choose(validation)
-        model = self.folder / MODEL
         self.listener.phase("making the final model")
         _save_final_model(
-            model,
+            aside / MODEL,
             found.data,
             chosen,
             settings=self.settings,
@@ -194,7 +196,7 @@ class _Adaptation:
             chosen=chosen,
             estimate=worth,
             curve=curve,
-            model=model,
+            model=self.folder / MODEL,
             steps=validation.fits.steps,
             is_ensemble=self.settings.ensemble and not chosen.candidate.is_untouched,
         )
@@ -266,14 +268,15 @@ class _Adaptation:
         chosen = validation.choose(range(folds))
         return chosen, worth, learning_curve(validation, chosen)
 
-    def _write(self, answer: Answer) -> None:
-        write_text(self.folder / "answer.md", as_markdown(answer))
-        write_text(self.folder / "report.html", as_html(answer))
-        if answer.estimate is not None:
-            write_text(self.folder / "cases.csv", as_csv(answer.estimate))
-            pictures = [picture for _, picture in worst_pictures(answer)]
-            write_png(self.folder / "failures.png", np.vstack(_same_width(pictures)), mark=MARK)
-        write_json(self.folder / ANSWER, answer.as_dict())
+
+def _write(answer: Answer, folder: Path) -> None:
+    write_text(folder / "answer.md", as_markdown(answer))
+    write_text(folder / "report.html", as_html(answer))
+    if answer.estimate is not None:
+        write_text(folder / "cases.csv", as_csv(answer.estimate))
+        pictures = [picture for _, picture in worst_pictures(answer)]
+        write_png(folder / "failures.png", np.vstack(_same_width(pictures)), mark=MARK)
+    write_json(folder / ANSWER, answer.as_dict())
 
 
 def _trainings(candidates: int, folds: int) -> int:

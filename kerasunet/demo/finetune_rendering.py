@@ -55,16 +55,17 @@ def check_html(report: Report) -> str:
 
 
 def status_html(progress: Progress) -> str:
-    """Return HTML: phase and step, with a bar."""
+    """Return HTML: phase and step, with a bar, and what the run warns of."""
     steps = f"step {progress.step} of {progress.steps}"
     words = f"{_PHASES[progress.phase]}, {steps}"
     if progress.phase in ("starting", "measuring"):
         words = _PHASES[progress.phase]
     if progress.phase == "failed":
         return problem_html(f"Failed: {progress.message}")
+    told = "".join(f'<p class="problem">{escape(text)}</p>' for text in progress.warnings)
     return (
         f"<p role=status>{words}</p><progress max={progress.steps} value={progress.step} "
-        f'aria-label="Training steps">{steps}</progress>'
+        f'aria-label="Training steps">{steps}</progress>{told}'
     )
 
 

@@ -18,6 +18,7 @@ from kerasunet import models as saved_models
 from kerasunet.data.augmentation import with_flip
 from kerasunet.data.decoding import gray_levels, resize_image
 from kerasunet.data.readers import read_image
+from kerasunet.files import text_of
 from kerasunet.inference.engines import NetworkSource, chosen_engine, open_engine
 from kerasunet.inference.segmentation import Segmentation, segmentation
 from kerasunet.objects import Objects
@@ -44,6 +45,7 @@ class Segmenter:
 
     Raises:
         FileNotFoundError: There is no such model, or it has no card.
+        TypeError: The model is a list or the like, not one name or path.
         ValueError: The model file cannot be trusted or loaded, there is no such engine or it is not
             installed, the tiles do not fit the model, or a threshold is given where there is none.
     """
@@ -117,12 +119,15 @@ class SideBySide:
 
     Raises:
         FileNotFoundError: There is no such model, or it has no card.
+        TypeError: The models are not a list of names or paths.
         ValueError: A model file cannot be trusted or loaded, no model is given, or the engine is
             unknown or not installed.
     """
 
     def __init__(self, models: Sequence[str | os.PathLike], engine: str = "auto"):
-        self._models = [os.fspath(model) for model in models]
+        if isinstance(models, (str, os.PathLike)):
+            raise TypeError(f"give a list of models, not {models} alone, which a Segmenter takes")
+        self._models = [text_of(model, "each model") for model in models]
         if not self._models:
             raise ValueError("give at least one model to compare")
         cards = {model: saved_models.card(model) for model in self._models}
@@ -186,7 +191,7 @@ def pixels_of(
             that are not finite; or a frame of an array was asked for.
     """
     if not isinstance(image, np.ndarray):
-        return read_image(image, frame=frame)
+        return read_image(text_of(image, "one image, or as an array,"), frame=frame)
     if frame is not None:
         raise ValueError(f"frame {frame} of an array: give the array of that frame")
     if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] != 3) or not image.size:

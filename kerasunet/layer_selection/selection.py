@@ -21,7 +21,7 @@ from kerasunet.data.modality import Modality, modality_of
 from kerasunet.data.splits import split_cases
 from kerasunet.freezing import layout_of
 from kerasunet.layer_selection.evidence import Belief, Evidence, Nearness, Weighed, weigh
-from kerasunet.network import rebuilt
+from kerasunet.network import HEAD, rebuilt
 from kerasunet.strategies import NetworkLayout, Strategy, StrategyError, parse
 from kerasunet.training.evaluation import dice_of_cases, mean_dice
 from kerasunet.training.loop import Network
@@ -123,6 +123,7 @@ def choose(
     start_modality: str = "",
     data: str = "",
     evidence: Evidence | None = None,
+    new_head: bool = False,
     listeners: Sequence[TrialListener] = (),
 ) -> Choice:
     """Choose the strategy of a fine-tuning run.
@@ -142,6 +143,7 @@ def choose(
         start_modality: The kind of image that the start is for; empty where nobody knows.
         data: Name of the data set; where it does not say the kind of image, that is guessed.
         evidence: Findings to rely on; those that are published unless given.
+        new_head: Whether the head starts with random weights; every candidate then trains it.
         listeners: Are told of every trial.
 
     Returns:
@@ -162,6 +164,7 @@ def choose(
         (evidence or Evidence.published()).strategies(nearness, modality, len(training)),
         layout_of(model),
         _TRIED,
+        new_head=new_head,
     )
     if str(strategy) == SEARCH:
         weighed, folds, steps = search(
@@ -195,7 +198,7 @@ def nearness_of(untouched: float, start_modality: str | None, modality: str | No
 
 
 def candidates(
-    beliefs: Mapping[str, Belief], layout: NetworkLayout, count: int
+    beliefs: Mapping[str, Belief], layout: NetworkLayout, count: int, *, new_head: bool = False
 ) -> dict[str, Belief]:
     """Take the best strategies that fit a network, no two of which train the same weights.
 
@@ -205,6 +208,7 @@ def candidates(
         beliefs: What the studies say, best first.
         layout: The network.
         count: How many to take.
+        new_head: Whether candidates that would leave the head as it is are given it.
 
     Returns:
         By text, best first; `all` alone where the studies say nothing.
@@ -213,6 +217,7 @@ def candidates(
     seen: set[object] = set()
     for text, belief in beliefs.items():
         try:
+            text = _with_head(text, layout) if new_head else text
             shares = _shares(parse(text), layout)
         except StrategyError:
             continue
@@ -220,6 +225,12 @@ def candidates(
             seen.add(shares)
             kept[text] = belief
     return kept or {"all": Belief(0.0, 1.0)}
+
+
+def _with_head(text: str, layout: NetworkLayout) -> str:
+    if any(weight.layer == HEAD for weight in parse(text).select(layout)):
+        return text
+    return HEAD if text == UNTOUCHED else f"{text}+{HEAD}"
 
 
 def _shares(strategy: Strategy, layout: NetworkLayout) -> object:

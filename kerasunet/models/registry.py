@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kerasunet.files import sha256, write_atomically
+from kerasunet.files import sha256, text_of, write_atomically
 from kerasunet.models.model_card import ModelCard, RecordedEvaluation, read_card, write_card
 from kerasunet.models.verification import WEIGHTS, checked_model, other_digest
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 NATURAL = "natural"
 """The start that serves any kind of image."""
+_ONE = "one model (SideBySide takes several)"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
 _LARGEST_HALF = 65504.0
 
@@ -250,7 +251,7 @@ def record(name_or_path: str | os.PathLike, evaluation: RecordedEvaluation) -> P
 
 
 def _resolve(name_or_path: str | os.PathLike) -> Path:
-    text = os.fspath(name_or_path)
+    text = text_of(name_or_path, _ONE)
     if _is_address(text):
         from kerasunet.models import hub
 
@@ -268,7 +269,7 @@ def _resolve(name_or_path: str | os.PathLike) -> Path:
 
 def _is_address(name_or_path: str | os.PathLike) -> bool:
     """Return whether it names a repository of the Hub, rightly or wrongly spelled."""
-    return os.fspath(name_or_path).startswith("hf://")
+    return text_of(name_or_path, _ONE).startswith("hf://")
 
 
 def _needs_card(name_or_path: str | os.PathLike, path: Path) -> bool:

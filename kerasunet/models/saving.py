@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kerasunet.architecture import Architecture
-from kerasunet.files import sha256, write_atomically
+from kerasunet.files import sha256, text_of, write_atomically
 from kerasunet.models.model_card import ModelCard, read_card, versions, write_card
 from kerasunet.models.registry import checked_copy
 from kerasunet.models.verification import checked_weights, first_line
@@ -70,7 +70,7 @@ def load_weights_into(model: keras.Model, weights: str | os.PathLike) -> None:
         FileNotFoundError: There is no such model.
         ValueError: The architecture differs; the message names the first layer that does.
     """
-    if os.fspath(weights).endswith(WEIGHT_SUFFIX):
+    if text_of(weights, "weights").endswith(WEIGHT_SUFFIX):
         _load_h5(model, Path(weights))
         return
     from kerasunet.network import HEAD

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import csv
 import sys
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import kerasunet
 from kerasunet import runs
 from kerasunet.backend import start_backend
 from kerasunet.files import read_json, write_json
@@ -19,6 +22,7 @@ from kerasunet.runs.directory import RunDirectory
 from kerasunet.training.settings import FinetuneSettings, finetune_settings, to_json
 
 _MOST_PICTURES = 4
+_WARNINGS = "warnings.json"
 _USER_ERRORS = (ValueError, OSError, FloatingPointError)
 
 
@@ -34,6 +38,7 @@ class Progress:
         history: A row for each validation: step, loss, dice, val_dice, learning_rate, seconds.
         pictures: Of validation cases: image, true mask, what the model finds now.
         message: Why a failed run failed.
+        warnings: What a user should know of the run, such as that its start has seen images.
     """
 
     phase: str
@@ -42,6 +47,7 @@ class Progress:
     history: tuple[dict[str, float], ...] = ()
     pictures: tuple[Path, ...] = ()
     message: str = ""
+    warnings: tuple[str, ...] = ()
 
     @property
     def is_over(self) -> bool:
@@ -88,6 +94,7 @@ class BackgroundRun:
             history=self._history(),
             pictures=self._pictures(),
             message=message,
+            warnings=self._warnings(),
         )
 
     def cancel(self) -> None:
@@ -110,6 +117,10 @@ class BackgroundRun:
                 {name: float(text) for name, text in row.items()} for row in csv.DictReader(file)
             )
 
+    def _warnings(self) -> tuple[str, ...]:
+        path = self.directory / _WARNINGS
+        return tuple(read_json(path)) if path.is_file() else ()
+
     def _pictures(self) -> tuple[Path, ...]:
         return tuple(sorted(self._files.pictures.glob("*.png")))
 
@@ -130,7 +141,26 @@ def _execute(directory: Path) -> None:
     settings = finetune_settings(read_json(RunDirectory(directory).request))
     prepared = runs.prepare(settings)
     reporter = runs.Reporter(directory, settings, prepared, pictures=_MOST_PICTURES)
-    runs.finetune(settings, directory, [reporter], prepared=prepared)
+    with _kept_warnings(directory / _WARNINGS):
+        runs.finetune(settings, directory, [reporter], prepared=prepared)
+
+
+@contextmanager
+def _kept_warnings(path: Path) -> Iterator[None]:
+    """Write what kerasunet warns of to a file, beside showing it as usual; nothing of libraries."""
+    told: list[str] = []
+    package = Path(kerasunet.__file__).parent
+    with warnings.catch_warnings():
+        shown = warnings.showwarning
+
+        def keep(message, category, filename, lineno, *others) -> None:
+            shown(message, category, filename, lineno, *others)
+            if Path(filename).is_relative_to(package):
+                told.append(str(message))
+                write_json(path, told)
+
+        warnings.showwarning = keep
+        yield
 
 
 if __name__ == "__main__":

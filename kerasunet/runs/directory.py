@@ -26,7 +26,7 @@ _METRICS = ("before", "after", "metrics")
 _PATHS = ("data", "manual_dir", "validation_data", "init", "groups")
 _RESULTS = (  # Patterns of what a run writes after it has claimed its directory.
     "summary.json", "checkpoint.npz", "choice.json", "layers.txt", "layers.json", "history.csv",
-    "rates.csv", "cases.csv", "model.keras", "model.json", "model.md",
+    "rates.csv", "cases.csv", "model.keras", "model.json", "model.md", "warnings.json",
     "overlays/[0-9]*-dice-*.png", "tensorboard/**/events.out.tfevents.*",
 )  # fmt: skip
 _PROGRESS = ("asked.json", "status.json", "log.txt", "run.json", "result.json", "pictures/*.png")

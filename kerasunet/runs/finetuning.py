@@ -198,10 +198,9 @@ class _Finetuning:
         callbacks: Sequence[keras.callbacks.Callback],
     ) -> Strategy:
         """Return the strategy asked for, or with `auto` the one chosen, once per run."""
-        path = self.files.choice
         if not self.settings.strategy.is_auto:
             return self.settings.strategy
-        if not path.is_file():
+        if not (path := self.files.choice).is_file():
             write_json(path, (choice or self._choose(training, callbacks)).as_dict())
         chosen = parse(read_json(path)["strategy"])
         return with_trained_head(chosen, self.settings, self.prepared.data.objects)
@@ -218,6 +217,7 @@ class _Finetuning:
             augmentation=settings.augmentation,
             start_modality=modality_of_start(settings.init),
             data=self.prepared.data.name,
+            new_head=has_new_head(settings.init, self.prepared.data.objects),
             listeners=[c for c in callbacks if isinstance(c, layer_selection.TrialListener)],
         )
 

@@ -336,7 +336,7 @@ def trains_head(strategy: Strategy, settings: FinetuneSettings) -> bool:
 
 
 def with_trained_head(strategy: Strategy, settings: FinetuneSettings, objects: Objects) -> Strategy:
-    """Return the strategy that `auto` chose, with the head where that is new."""
+    """Return the strategy that `auto` chose, with a new head that an older choice left out."""
     if not has_new_head(settings.init, objects) or trains_head(strategy, settings):
         return strategy
     return parse(f"{strategy}+{HEAD}")

@@ -16,7 +16,7 @@ import pytest
 from helpers.images import disc_images
 
 from kerasunet import models
-from kerasunet.adapt import AdaptSettings, Answer, adapt
+from kerasunet.adapt import AdaptSettings, Answer, adapt, directory
 from kerasunet.adapt.background import RESULT, AdaptProgress, BackgroundAdaptation
 from kerasunet.adapt.candidates import Candidate, Contenders, Fits
 from kerasunet.adapt.cross_validation import CrossValidation, deal
@@ -232,6 +232,59 @@ def test_what_is_there_of_other_images_or_more_of_them_stays(
         adapt(settings_for(pairs, Path("nowhere.keras")), adapted.directory)
     after = {path: path.read_bytes() for path in adapted.directory.rglob("*") if path.is_file()}
     assert after == before
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("last", ["model.keras", "cases.csv"])
+def test_a_kill_leaves_no_answer_beside_another_model(
+    short, adapted, pairs, tiny_model_file, tmp_path, monkeypatch, last
+):
+    """The model becomes an average; the adaptation ends after one of its files has its name."""
+    out = tmp_path / "out"
+    shutil.copytree(adapted.directory, out)
+    told = {"answer.json", "answer.md", "report.html", "cases.csv", "failures.png"}
+    move = directory._move
+
+    def move_and_end(source: Path, target: Path) -> None:
+        move(source, target)
+        if target.name == last:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(directory, "_move", move_and_end)
+    settings = settings_for(pairs, tiny_model_file, ensemble=True)
+    with pytest.raises(KeyboardInterrupt):
+        adapt(settings, out)
+    assert (out / "model.keras").read_bytes() != adapted.model.read_bytes()
+    assert "answer.json" not in (here := {path.name for path in out.iterdir()})
+    assert here.isdisjoint(told) or last != "model.keras"
+    monkeypatch.undo()
+    adapt(settings, out)
+    assert told <= {path.name for path in out.iterdir()}
+    assert "the average of 4 models" in (out / "answer.md").read_text(encoding="utf-8")
+    assert {path.name for path in (out / "work").iterdir()} == {"fits", "plan.json"}
+
+
+@pytest.mark.slow
+def test_results_of_an_adaptation_that_were_changed_are_not_replaced(
+    short, adapted, pairs, tiny_model_file, tmp_path
+):
+    out, settings = tmp_path / "out", settings_for(pairs, tiny_model_file)
+    shutil.copytree(adapted.directory, out)
+    for name in ("answer.md", "model.md", "cases.csv"):
+        (out / name).write_text(f"mine\n{(out / name).read_text()}")
+        before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+        with pytest.raises(FileExistsError, match=f"{name}: was changed since adapt wrote it"):
+            adapt(settings, out)
+        assert before == {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+        (out / name).rename(out / f"my-{name}")
+    record = json.loads((out / "adapt.json").read_text())
+    del record["files"]  # As older versions wrote it.
+    (out / "adapt.json").write_text(json.dumps(record))
+    adapt(settings, out)
+    assert (out / "my-answer.md").read_text().startswith("mine")
+    assert (out / "answer.md").read_text() == (adapted.directory / "answer.md").read_text().replace(
+        str(adapted.directory), str(out)
+    )
 
 
 @pytest.mark.slow

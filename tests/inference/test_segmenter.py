@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from kerasunet import Segmenter, SideBySide, models
+from kerasunet import Segmenter, SideBySide, UNet, models
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +49,19 @@ def test_threshold_is_the_callers_if_given(tiny_model_file):
 def test_wrong_shape_is_named(segment):
     with pytest.raises(ValueError, match=r"not \(2, 3, 4, 5\)"):
         segment(np.zeros((2, 3, 4, 5)))
+
+
+def test_a_list_or_bytes_for_a_model_or_an_image_are_named(segment, tiny_model_file):
+    for given in ([tiny_model_file], b"natural", None):
+        with pytest.raises(TypeError, match=r"one model \(SideBySide takes several\) by its name"):
+            Segmenter(given)
+    with pytest.raises(TypeError, match="weights by its name or path, not as list"):
+        UNet(weights=[tiny_model_file])
+    for given in (str(tiny_model_file), tiny_model_file):
+        with pytest.raises(TypeError, match="give a list of models, not .*model.keras alone"):
+            SideBySide(given)
+    with pytest.raises(TypeError, match="one image, or as an array, by its name or path, not as l"):
+        segment(["a.png", "b.png"])
 
 
 def test_mirror_is_the_mean_of_both_views(segment, tiny_model_file):

@@ -221,6 +221,14 @@ def test_of_a_strategy_at_several_rates_the_best_is_taken():
     assert [*candidates({}, layout, 3)] == ["all"]
 
 
+def test_every_candidate_trains_a_head_that_starts_anew():
+    layout = NetworkLayout.unet(4, None)
+    beliefs = {text: Belief(0.0, 0.01) for text in ("none", "contracting", "3*all", "0.1*dec1")}
+    found = candidates(beliefs, layout, 4, new_head=True)
+    assert [*found] == ["head", "contracting+head", "3*all", "0.1*dec1"]
+    assert [*candidates(beliefs, layout, 4)] == [*beliefs]
+
+
 def test_a_start_is_close_if_it_knows_the_kind_of_image_and_finds_the_objects():
     assert nearness_of(0.7, "ultrasound", "ultrasound") == "close"
     assert nearness_of(0.3, "ultrasound", "ultrasound") == "far"

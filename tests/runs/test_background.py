@@ -10,8 +10,9 @@ import psutil
 import pytest
 from helpers.images import disc_images
 
+from kerasunet.demo.finetune_rendering import status_html
 from kerasunet.runs.background import BackgroundRun
-from kerasunet.training import FinetuneSettings, Optimization
+from kerasunet.training import FinetuneSettings, Optimization, finetune
 
 _PATIENCE = 600
 
@@ -65,6 +66,19 @@ def test_a_canceled_run_leaves_no_process(settings, tmp_path):
     assert not any(child.is_running() for child in children)
     run.cancel()  # once more does no harm
     assert not (tmp_path / "run" / "summary.json").exists()
+
+
+@pytest.mark.slow
+def test_what_a_run_warns_of_is_shown_in_the_demo(settings, tmp_path):
+    """The start was trained on the images that this run holds out, and at another image size."""
+    first = finetune(replace(settings, train_size=8, fold=1), tmp_path / "first")
+    again = replace(settings, init=str(first.files.model), train_size=4, image_size=64)
+    last = _watch(BackgroundRun(again, tmp_path / "run"))[-1]
+    assert last.phase == "finished", last.message
+    size, seen = last.warnings
+    assert "was trained on images of 32×32 pixels" in size
+    assert " held-out cases, or others of their patients, so Dice is too good" in seen
+    assert "so Dice is too good" in status_html(last)
 
 
 @pytest.mark.slow

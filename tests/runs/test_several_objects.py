@@ -18,6 +18,7 @@ from kerasunet.drawing import object_color, overlay_objects
 from kerasunet.inference.engines import installed_engines, open_engine
 from kerasunet.inference.export import Images, export
 from kerasunet.runs.finetuning import initial_model
+from kerasunet.strategies import parse
 from kerasunet.training import Architecture, FinetuneSettings, Optimization, evaluate, finetune
 
 pytestmark = pytest.mark.slow
@@ -208,6 +209,20 @@ def test_a_strategy_that_freezes_a_new_head_is_refused(tmp_path, tiny_model_file
         )
         run = finetune(settings, tmp_path / layers, compact=True)
         assert run.summary["after"]["objects"].keys() == {*OBJECTS}
+
+
+def test_a_search_tries_no_candidate_that_leaves_a_new_head_as_random_as_it_is(
+    trained, tiny_model_file, tmp_path
+):
+    once = replace(SETTINGS.optimization, steps=1, validate_every=1)
+    settings = replace(SETTINGS, layers="auto:search", init=str(tiny_model_file), optimization=once)
+    run = finetune(settings, tmp_path)
+    choice = json.loads(run.files.choice.read_text(encoding="utf-8"))
+    tried = [parse(one["candidate"]) for one in choice["candidates"]]
+    layout = SETTINGS.architecture.layout()
+    assert all(any(w.layer == "head" for w in one.select(layout)) for one in tried)
+    assert any(str(one).endswith("head") for one in tried), "the studies favor one without"
+    assert run.summary["chosen"] == choice["strategy"]
 
 
 def test_thresholds_of_exclusive_objects_are_refused():
