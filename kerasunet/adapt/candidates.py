@@ -29,8 +29,7 @@ from kerasunet.files import write_atomically
 from kerasunet.layer_selection.evidence import Belief, Evidence, Nearness
 from kerasunet.layer_selection.selection import candidates as fitting_strategies
 from kerasunet.models import ModelCard
-from kerasunet.runs.preparation import HEAD
-from kerasunet.strategies import NetworkLayout, parse
+from kerasunet.strategies import parse
 from kerasunet.training.evaluation import predict
 from kerasunet.training.loop import Network
 from kerasunet.training.settings import to_json
@@ -135,10 +134,9 @@ class Contenders:
         known = self.evidence.strategies(nearness, self.modality, images)
         layout = self.cards[one.start].architecture.layout()
         trained = {text: belief for text, belief in known.items() if text != UNTOUCHED}
-        chosen = fitting_strategies(trained, layout, _PER_START)
-        if isinstance(one, NewHead):
-            chosen = {training_head(text, layout): belief for text, belief in chosen.items()}
-        elif nearness == "close":
+        is_new = isinstance(one, NewHead)
+        chosen = fitting_strategies(trained, layout, _PER_START, new_head=is_new)
+        if not is_new and nearness == "close":
             chosen[UNTOUCHED] = known.get(UNTOUCHED, Belief(0.0, 0.02))
         return {
             Candidate(one.start, one.image_size, text): Belief(
@@ -171,15 +169,6 @@ def _most_general(far: Sequence[Untouched | NewHead]) -> Untouched | NewHead:
 def _halfway(gap: Belief) -> Belief:
     """Return what is expected of something that lies between the best and what is behind."""
     return Belief(gap.behind / 2, (gap.error**2 + (gap.behind / 2) ** 2) ** 0.5)
-
-
-def training_head(text: str, layout: NetworkLayout) -> str:
-    """Return a strategy that trains the head at the full rate at least, else the same weights."""
-    rates = parse(text).rates(layout)
-    of_head = [rate for weight, rate in rates.items() if weight.layer == HEAD]
-    if min(of_head, default=0.0) >= 1:
-        return text
-    return str(parse(f"{text}-{HEAD}+{HEAD}" if of_head else f"{text}+{HEAD}"))
 
 
 @dataclass(eq=False)

@@ -10,7 +10,7 @@ import numpy as np
 from kerasunet.comparison import Choice, compare, smallest_area, without_small_regions
 from kerasunet.comparison_report import as_zip, rows, safe_name
 from kerasunet.demo import compare_batch as batch
-from kerasunet.demo.context import MODEL_QUEUE, Context, Result
+from kerasunet.demo.context import MODEL_QUEUE, Context, Result, SavedModel
 from kerasunet.demo.images import (
     MODALITIES,
     InputImage,
@@ -18,7 +18,6 @@ from kerasunet.demo.images import (
     simulate_example,
     with_truth,
 )
-from kerasunet.demo.model_store import SavedModel
 from kerasunet.demo.visitors import new_file
 from kerasunet.drawing import png
 from kerasunet.inference.segmenter import Segmentation

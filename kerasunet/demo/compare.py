@@ -23,6 +23,7 @@ from kerasunet.demo.context import (
     QUIET,
     Context,
     Result,
+    SavedModel,
     note_html,
     problem_html,
 )
@@ -34,7 +35,6 @@ from kerasunet.demo.images import (
     simulate_example,
     with_truth,
 )
-from kerasunet.demo.model_store import SavedModel
 from kerasunet.demo.visitors import new_file
 
 _GIVE_AGAIN = (

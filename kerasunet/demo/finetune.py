@@ -13,7 +13,7 @@ from kerasunet.adapt.background import RESULT, AdaptProgress, BackgroundAdaptati
 from kerasunet.adapt.settings import BUDGETS, AdaptSettings
 from kerasunet.data.checking import Report
 from kerasunet.demo import finetune_rendering as rendering
-from kerasunet.demo.context import QUIET, Context, problem_html
+from kerasunet.demo.context import PRETRAINED, QUIET, Context, SavedModel, problem_html
 from kerasunet.demo.finetune_jobs import (
     IMAGE_SIZES,
     OPTIMIZATION,
@@ -26,7 +26,6 @@ from kerasunet.demo.finetune_jobs import (
     present,
     settings,
 )
-from kerasunet.demo.model_store import PRETRAINED, SavedModel
 from kerasunet.runs.background import BackgroundRun, Progress
 from kerasunet.runs.directory import RunDirectory
 from kerasunet.runs.preparation import fitting_start

@@ -13,7 +13,7 @@ import pandas as pd
 from kerasunet import models
 from kerasunet.architecture import Architecture
 from kerasunet.data.modality import modality_of
-from kerasunet.demo.context import Context, problem_html
+from kerasunet.demo.context import PRETRAINED, Context, problem_html
 from kerasunet.demo.layers_diagram import (
     COST_STYLE,
     DIAGRAM_STYLE,
@@ -39,7 +39,6 @@ from kerasunet.demo.layers_network import (
     step_cost,
     with_other_path,
 )
-from kerasunet.demo.model_store import PRETRAINED
 from kerasunet.demo.study import shipped
 from kerasunet.strategies import NetworkLayout, StrategyError, parse
 from kerasunet.study.results import Scenario

@@ -13,8 +13,7 @@ from pathlib import Path
 import gradio as gr
 
 from kerasunet.demo import api, compare, finetune, layers, study
-from kerasunet.demo.context import Context, is_local
-from kerasunet.demo.model_store import ModelStore
+from kerasunet.demo.context import Context, ModelStore, is_local
 from kerasunet.demo.visitors import REQUEST_LIMITS, refuse_remote_files, temporary_folder
 
 _SANS = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "Helvetica Neue", "sans-serif"]

@@ -21,7 +21,7 @@ from kerasunet.data.modality import Modality, modality_of
 from kerasunet.data.splits import split_cases
 from kerasunet.freezing import layout_of
 from kerasunet.layer_selection.evidence import Belief, Evidence, Nearness, Weighed, weigh
-from kerasunet.network import HEAD, rebuilt
+from kerasunet.network import rebuilt
 from kerasunet.strategies import NetworkLayout, Strategy, StrategyError, parse
 from kerasunet.training.evaluation import dice_of_cases, mean_dice
 from kerasunet.training.loop import Network
@@ -31,6 +31,7 @@ AUTO, SEARCH = "auto", "auto:search"
 LEAST_OF_CLOSE = 0.5
 """Mean Dice on the training images below which a start is not close to them, whatever it saw."""
 UNTOUCHED = "none"
+_EXPANDING = parse("expanding&kernel")
 _LOOKED_AT = 40
 _TRIED = 4
 RUNS = 3
@@ -143,7 +144,7 @@ def choose(
         start_modality: The kind of image that the start is for; empty where nobody knows.
         data: Name of the data set; where it does not say the kind of image, that is guessed.
         evidence: Findings to rely on; those that are published unless given.
-        new_head: Whether the head starts with random weights; every candidate then trains it.
+        new_head: Whether the head starts with random weights; as in `candidates`.
         listeners: Are told of every trial.
 
     Returns:
@@ -208,29 +209,30 @@ def candidates(
         beliefs: What the studies say, best first.
         layout: The network.
         count: How many to take.
-        new_head: Whether candidates that would leave the head as it is are given it.
+        new_head: Whether the head starts with random weights. Only strategies that train the whole
+            expanding path at the full rate are taken then: on a frozen one, a new head fails from
+            some training sets (docs/second-study/index.md, "Several objects").
 
     Returns:
-        By text, best first; `all` alone where the studies say nothing.
+        By text, best first; `all` alone where the studies say nothing that fits.
     """
     kept: dict[str, Belief] = {}
     seen: set[object] = set()
     for text, belief in beliefs.items():
         try:
-            text = _with_head(text, layout) if new_head else text
+            fits = not new_head or _trains_expanding_path(parse(text), layout)
             shares = _shares(parse(text), layout)
         except StrategyError:
             continue
-        if shares not in seen and len(kept) < count:
+        if fits and shares not in seen and len(kept) < count:
             seen.add(shares)
             kept[text] = belief
     return kept or {"all": Belief(0.0, 1.0)}
 
 
-def _with_head(text: str, layout: NetworkLayout) -> str:
-    if any(weight.layer == HEAD for weight in parse(text).select(layout)):
-        return text
-    return HEAD if text == UNTOUCHED else f"{text}+{HEAD}"
+def _trains_expanding_path(strategy: Strategy, layout: NetworkLayout) -> bool:
+    rates = strategy.rates(layout)
+    return all(rates.get(weight, 0.0) >= 1 for weight in _EXPANDING.select(layout))
 
 
 def _shares(strategy: Strategy, layout: NetworkLayout) -> object:

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 from kerasunet.lazy import lazy_members
 
 if TYPE_CHECKING:
-    from kerasunet.models.json_fields import (
+    from kerasunet.models.card_fields import (
         DataNote as DataNote,
         ImageRanges as ImageRanges,
         LeftOut as LeftOut,
         RecordedEvaluation as RecordedEvaluation,
         Span as Span,
     )
-    from kerasunet.models.model_card import ModelCard as ModelCard, versions as versions
+    from kerasunet.models.model_card import ModelCard as ModelCard
     from kerasunet.models.registry import (
         NATURAL as NATURAL,
         card as card,
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
         load_weights_into as load_weights_into,
         save as save,
         save_weights as save_weights,
+        versions as versions,
     )
     from kerasunet.models.verification import (
         checked_model as checked_model,

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from kerasunet.architecture import Architecture
 from kerasunet.data.modality import modality_of
 from kerasunet.files import write_json, write_text
-from kerasunet.models.card_text import lines_of
-from kerasunet.models.json_fields import (
+from kerasunet.metrics import POLICY
+from kerasunet.models.card_fields import (
     COUNT,
+    DIGEST,
     FLAG,
+    MODALITY,
+    NAME,
+    NORMALIZATION,
     OBJECT,
+    SEEN,
     SHARE,
     SIDE,
     SUMMARY,
@@ -31,9 +34,10 @@ from kerasunet.models.json_fields import (
     decoded,
     encoded,
     faults,
-    is_text,
     json_field,
+    metrics_table,
     optional_json_field,
+    output_in_words,
     whole,
 )
 from kerasunet.objects import ONE_OBJECT, Objects
@@ -41,32 +45,11 @@ from kerasunet.objects import ONE_OBJECT, Objects
 MOST_BYTES = 4 << 20
 _REMEDY, _FAULTS_SHOWN = "restore it from its source", 5
 _MOST_FILTERS, _DEEPEST = 2048, 8
-
-
-def _is_name(value: Any) -> bool:
-    return is_text(value) and bool(re.fullmatch(r"[^./\\\n\t][^/\\\n\t]{0,199}", value))
-
-
-def _is_digest(value: Any) -> bool:
-    return isinstance(value, str) and bool(re.fullmatch("[0-9a-f]{64}", value))
-
-
-_SEEN = Kind(
-    "a digest of 16 hexadecimal digits, or one with a fingerprint of 64 more",
-    lambda value: (
-        isinstance(value, str) and bool(re.fullmatch("[0-9a-f]{16}([0-9a-f]{64})?", value))
-    ),
-)
-_MODALITY = Kind(
-    "ultrasound, xray, photograph or empty",
-    lambda value: value in ("ultrasound", "xray", "photograph", ""),
-)
-_NORMALIZATION = Kind("batch, group or null", lambda value: value in ("batch", "group", None))
 _ARCHITECTURE = {
     "base_filters": whole(1, _MOST_FILTERS),
     "depth": whole(1, _DEEPEST),
     "classes": whole(1, _MOST_FILTERS),
-    "normalization": _NORMALIZATION,
+    "normalization": NORMALIZATION,
     "channels": whole(1, 3),
 }
 
@@ -117,7 +100,7 @@ class ModelCard:
         unknown: Values of the JSON that this version does not know; they are kept.
     """
 
-    name: str = json_field(Kind("a file name without a folder", _is_name), default="")
+    name: str = json_field(NAME, default="")
     title: str = json_field(TEXT)
     strategy: str = json_field(TEXT)
     init: str = json_field(TEXT)
@@ -134,16 +117,16 @@ class ModelCard:
     parameters: int = json_field(COUNT, default=0)
     versions: Mapping[str, str] = json_field(TEXTS, default_factory=dict)
     saved: str = optional_json_field(TEXT, "")
-    sha256: str = json_field(Kind("a SHA-256 digest", _is_digest), default="")
+    sha256: str = json_field(DIGEST, default="")
     storage: str = optional_json_field(TEXT, "float32")
-    seen: tuple[str, ...] = optional_json_field([_SEEN], ())
+    seen: tuple[str, ...] = optional_json_field([SEEN], ())
     seen_by: tuple[str, ...] = optional_json_field([TEXT], ())
     start_data: tuple[str, ...] = optional_json_field([TEXT], ())
     evaluations: tuple[RecordedEvaluation, ...] = optional_json_field([RecordedEvaluation], ())
     role: str = optional_json_field(
         Kind("start, or empty", lambda value: value in ("start", "")), ""
     )
-    modality: str = optional_json_field(_MODALITY, "")
+    modality: str = optional_json_field(MODALITY, "")
     sizes: tuple[int, ...] = optional_json_field([SIDE], ())
     left_out: tuple[LeftOut, ...] = optional_json_field([LeftOut], ())
     use: str = optional_json_field(TEXT, "")
@@ -249,7 +232,7 @@ class ModelCard:
 
     def to_markdown(self) -> str:
         """Return the card as Markdown, for people."""
-        return "\n".join(lines_of(self))
+        return "\n".join(_lines(self))
 
 
 def read_card(path: Path) -> ModelCard:
@@ -304,15 +287,111 @@ def asked_layers(settings: Mapping[str, Any]) -> str:
     return " ".join(settings.get("unfreeze") or [str(settings["layers"])])
 
 
-def versions() -> dict[str, str]:
-    """Return the versions of this package, of Keras and of its backend, by name."""
-    import keras
+def _lines(card: ModelCard) -> list[str]:
+    """Return the lines of a card as Markdown."""
+    channels, multiple = card.architecture.channels, card.architecture.size_multiple
+    return [
+        f"# {card.name}: {card.title}",
+        "",
+        "Research use only; not a medical device.",
+        "",
+        *([card.use, ""] if card.use else ()),
+        "```python",
+        "import keras",
+        f'model = keras.models.load_model("saved_models/{card.weights_of or card.name}.keras")',
+        "```",
+        "",
+        f"Input: gray levels 0 to 255, `(batch, height, width, {channels})`, any float or "
+        f"uint8, height and width multiples of {multiple}. Standardization is inside. "
+        f"Output: {output_in_words(card.marked)} of the same height and width.",
+        "",
+        *_overview(card),
+        "",
+        f"## {_judges(card)}",
+        "",
+        *metrics_table(card.metrics),
+        "",
+        *_other_evaluations(card),
+        *_left_out(card),
+        POLICY,
+        "",
+        "## Data",
+        "",
+        *_data_notes(card),
+        "",
+    ]
 
-    from kerasunet import __version__
 
-    backend = keras.backend.backend()
-    return {
-        "kerasunet": __version__,
-        "keras": keras.__version__,
-        backend: import_module(backend).__version__,
+def _overview(card: ModelCard) -> list[str]:
+    rows = {
+        "trained layers": f"`{' '.join(card.settings.get('unfreeze', ())) or card.strategy}`",
+        "initial weights": f"`{card.init}`",
+        "training cases": card.training_cases,
+        "image size": _sizes(card),
+        "threshold": card.threshold,
+        "parameters": f"{card.parameters:,}",
+        "split (SHA-256)": f"`{card.split[:16]}`" if card.split else "whole data sets",
+        "file (SHA-256)": f"`{card.sha256}`",
+        "storage": card.storage,
+        "versions": ", ".join(f"{name} {number}" for name, number in card.versions.items()),
     }
+    return ["| | |", "|---|---|"] + [f"| {name} | {value} |" for name, value in rows.items()]
+
+
+def _sizes(card: ModelCard) -> str:
+    smallest, largest = card.trained_sizes
+    size = f"{card.image_size}×{card.image_size}"
+    return size if smallest == largest else f"{size}; trained from {smallest} to {largest}"
+
+
+def _left_out(card: ModelCard) -> list[str]:
+    """Return the table of hospitals that the same recipe was not shown."""
+    if not card.left_out:
+        return []
+    lines = [
+        "## On a hospital that was left out",
+        "",
+        "Measured once, with networks made in the same way from the other data. `NAME/choose` and "
+        "`NAME/read` are halves of a data set, split by patients or groups of near-duplicates.",
+        "",
+        "| trained on | measured on | size | Dice | 95 % interval | by part | empty ones marked |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    return [*lines, *(one.row for one in card.left_out), ""]
+
+
+def _judges(card: ModelCard) -> str:
+    """Return what the cases are that the metrics were measured on."""
+    how = card.settings.get("optimization", {})
+    if "layers" in card.settings or how.get("keep") != "best" and how.get("patience") is None:
+        return "Held-out cases"
+    return "Validation cases, by which the weights were chosen"
+
+
+def _other_evaluations(card: ModelCard) -> list[str]:
+    lines: list[str] = []
+    for one in card.evaluations:
+        views = ", with mirror images" if one.mirrored else ""
+        lines += [f"## On `{one.data.name}`, {_seen_of(one, card)}{views}", ""]
+        lines += [*metrics_table(one.metrics), ""]
+        lines += [f"At {one.image_size}×{one.image_size} pixels, threshold {one.threshold}.", ""]
+    return lines
+
+
+def _seen_of(one: RecordedEvaluation, card: ModelCard) -> str:
+    if one.seen:
+        return f"{one.seen} of {one.metrics['n']} cases trained on or chosen by"
+    if one.seen is None and one.data.name in (card.data.name, *card.start_data):
+        return "not known which of it was trained on"
+    return "none of which was trained on"
+
+
+def _data_notes(card: ModelCard) -> list[str]:
+    notes = [("Trained on", card.data), ("Evaluated on", card.evaluation_data)]
+    others = {one.data.name: one.data for one in card.evaluations}
+    notes += [("Evaluated on", data) for data in others.values()]
+    return [
+        f"- {role} `{note.name}` ({note.cases} cases in the set). Terms: {note.terms}. "
+        f"{note.citation}".rstrip()
+        for role, note in notes
+    ]

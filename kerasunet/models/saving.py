@@ -9,12 +9,13 @@ import os
 import warnings
 from dataclasses import replace
 from datetime import UTC, datetime
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kerasunet.architecture import Architecture
 from kerasunet.files import sha256, text_of, write_atomically
-from kerasunet.models.model_card import ModelCard, read_card, versions, write_card
+from kerasunet.models.model_card import ModelCard, read_card, write_card
 from kerasunet.models.registry import checked_copy
 from kerasunet.models.verification import checked_weights, first_line
 
@@ -148,6 +149,20 @@ def save(model: keras.Model, path: str | os.PathLike, card: ModelCard) -> None:
         unknown={},
     )
     write_card(path, saved)
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of this package, of Keras and of its backend, by name."""
+    import keras
+
+    from kerasunet import __version__
+
+    backend = keras.backend.backend()
+    return {
+        "kerasunet": __version__,
+        "keras": keras.__version__,
+        backend: import_module(backend).__version__,
+    }
 
 
 def _require_no_other_card(path: Path) -> None:

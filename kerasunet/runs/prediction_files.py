@@ -17,6 +17,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from kerasunet.data import writers
+from kerasunet.data.annotations import (
+    CocoImage,
+    coco_content,
+    coco_image,
+    labelme_content,
+    read_coco_images,
+)
 from kerasunet.files import call_all, write_json, write_text
 from kerasunet.objects import Objects
 from kerasunet.runs.predictions import FORMATS
@@ -114,7 +121,7 @@ class PredictionFiles:
     overlays: bool = True
     uncertainty: bool = False
     manifests: bool = True
-    _coco: dict[str, writers.CocoImage] = field(init=False, default_factory=dict)
+    _coco: dict[str, CocoImage] = field(init=False, default_factory=dict)
 
     def mask_of(self, frame: Frame) -> str:
         """Return the path of the mask that the table names."""
@@ -206,7 +213,8 @@ class PredictionFiles:
         written = []
         if "coco" in self.formats:
             write_json(
-                self.folder / _COCO, writers.coco_content(self._coco.values(), self.objects.names)
+                self.folder / _COCO,
+                coco_content(self._coco.values(), self.objects.names),
             )
             written.append(_COCO)
         pairs = [image["pair"] for image in images if image.get("pair") and "row" in image]
@@ -219,7 +227,7 @@ class PredictionFiles:
     def recall(self) -> None:
         """Take up the images of a COCO file that is there; to be called before any is written."""
         if "coco" in self.formats and (self.folder / _COCO).is_file():
-            self._coco.update(writers.read_coco_images(self.folder / _COCO))
+            self._coco.update(read_coco_images(self.folder / _COCO))
 
     def pair(self, frame: Frame) -> dict[str, Any]:
         """Return what manifests are to say of a frame.
@@ -259,14 +267,14 @@ class PredictionFiles:
     def _write_labelme(self, found: Found) -> None:
         image = _LABELME_IMAGE.format(found.frame.name)
         self._picture(image, _shown(found.image))
-        content = writers.labelme_content(found.labels, self.objects.names, Path(image).name)
+        content = labelme_content(found.labels, self.objects.names, Path(image).name)
         write_json(self.folder / self._of("labelme", found.frame), content)
 
     def _write_coco(self, found: Found) -> None:
         image = self._of("coco", found.frame)
         self._picture(image, _shown(found.image))
         name = image.removeprefix("coco/")
-        self._coco[name] = writers.coco_image(found.labels, self.objects.names, name)
+        self._coco[name] = coco_image(found.labels, self.objects.names, name)
 
     def _write_overlay(self, found: Found) -> None:
         from kerasunet.drawing import overlay, overlay_objects

@@ -325,6 +325,7 @@ def require_trained_head(settings: FinetuneSettings, objects: Objects) -> None:
             f"layers {text}: {settings.init} was not trained on {objects}, so the head, its last "
             f"layer, starts with new random weights, and {text} would not train it; give "
             + ("head" if text == "none" else f"{text}+head")
+            + ", or all, which fails less often"
         )
 
 

@@ -17,23 +17,20 @@ from helpers.images import disc_images
 from kerasunet import UNet, models
 from kerasunet.adapt import AdaptSettings, Answer, adapt
 from kerasunet.adapt.background import adapt_settings
-from kerasunet.adapt.candidates import Candidate, Contenders, training_head
+from kerasunet.adapt.candidates import Candidate, Contenders
 from kerasunet.adapt.directory import AdaptDirectory, record_of
 from kerasunet.adapt.starts import LeftOut, NewHead, Untouched, usable_starts, with_new_heads
 from kerasunet.adapt.survey import Survey
-from kerasunet.architecture import Architecture
 from kerasunet.data import load
 from kerasunet.data.identification import image_identities, image_statistics
 from kerasunet.inference import Segmenter
 from kerasunet.layer_selection import Evidence, Finding
 from kerasunet.objects import Objects
-from kerasunet.strategies import parse
 from kerasunet.training import Optimization
 from kerasunet.training.settings import to_json
 
 SIDES = ("left", "right")
 CHOSEN = ("left=1", "right=2")
-LAYOUT = Architecture().layout()
 
 
 def write_sides(folder: Path, count: int, first: int = 0) -> Path:
@@ -292,28 +289,12 @@ def test_a_start_of_other_objects_is_near_by_its_kind_of_image_and_trains_its_he
     behind = {one: belief.behind for one, belief in beliefs.items()}
     assert behind[Candidate("same", 128, "0.1*shallow:4")] == 0
     assert behind[Candidate("clinic", 128, "3*all")] == pytest.approx(0.04)
-    assert behind[Candidate("clinic", 128, "3*shallow:4+head")] == pytest.approx(0.05)
+    assert not any("shallow" in one.strategy for one in beliefs if one.start != "same")
     assert behind[Candidate("natural", 128, "3*all")] == pytest.approx(0.08)
     assert [one.start for one in beliefs if one.is_untouched] == ["same"]
     alone = Contenders((), cards, evidence(), "ultrasound", heads)
     first, *_ = alone.beliefs(["a", "b"])
     assert first == Candidate("clinic", 128, "3*all")
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("contracting", "contracting+head"),
-        ("expanding", "expanding"),
-        ("3*all", "3*all"),
-        ("0.1*expanding", "0.1*expanding-head+head"),
-    ],
-)
-def test_a_new_head_trains_at_the_full_rate_at_least(text, expected):
-    found = training_head(text, LAYOUT)
-    assert found == expected
-    rates = parse(found).rates(LAYOUT)
-    assert min(rate for weight, rate in rates.items() if weight.layer == "head") >= 1
 
 
 def test_new_heads_take_the_first_size_that_shows_small_objects():

@@ -24,9 +24,8 @@ from helpers.study_makers import make_study
 from helpers.study_tables import write_study
 
 from kerasunet import models
-from kerasunet.cli import main, predict as verb
-from kerasunet.cli.next import next_marks
-from kerasunet.cli.outputs import check_outputs
+from kerasunet.cli import check_outputs, main, predict as verb
+from kerasunet.cli.data import next_marks
 from kerasunet.data import load
 from kerasunet.files import FileWarning, NotWritten, write_json
 from kerasunet.processes import environment

@@ -11,6 +11,13 @@ from PIL import Image
 from pydicom import dcmread
 
 from kerasunet.data import load, readers, writers
+from kerasunet.data.annotations import (
+    coco_content,
+    coco_image,
+    labelme_content,
+    read_coco_images,
+    regions,
+)
 from kerasunet.files import write_json
 
 MADE_BY = writers.Algorithm("tiny", "0" * 64, "1.0", {"threshold": "0.5"})
@@ -45,8 +52,8 @@ def test_coco_polygons_are_the_masks_to_pycocotools(seed, tmp_path):
     from pycocotools.coco import COCO
 
     masks = {f"{number}.png": blobs(seed + 20 * number) for number in range(3)}
-    images = [writers.coco_image(mask.astype(np.uint8), ("mass",), n) for n, mask in masks.items()]
-    write_json(tmp_path / "all.json", writers.coco_content(images, ("mass",)))
+    images = [coco_image(mask.astype(np.uint8), ("mass",), n) for n, mask in masks.items()]
+    write_json(tmp_path / "all.json", coco_content(images, ("mass",)))
     read = COCO(tmp_path / "all.json")
     for number, (name, mask) in enumerate(masks.items(), 1):
         assert read.imgs[number]["file_name"] == name
@@ -54,14 +61,14 @@ def test_coco_polygons_are_the_masks_to_pycocotools(seed, tmp_path):
         assert overlap(np.logical_or.reduce(parts), mask) >= 0.98
         for one, part in zip(read.imgToAnns[number], parts, strict=True):
             assert abs(one["area"] - part.sum()) <= max(0.05 * part.sum(), 3)
-    assert writers.read_coco_images(tmp_path / "all.json") == {one.name: one for one in images}
+    assert read_coco_images(tmp_path / "all.json") == {one.name: one for one in images}
 
 
 @pytest.mark.parametrize("seed", range(8))
 def test_polygons_are_the_masks_to_this_package(seed, tmp_path):
     mask = blobs(seed)
     Image.fromarray(np.zeros(mask.shape, np.uint8)).save(tmp_path / "x.png")
-    content = writers.labelme_content(mask.astype(np.uint8), ("mass",), "x.png")
+    content = labelme_content(mask.astype(np.uint8), ("mass",), "x.png")
     write_json(tmp_path / "x.json", content)
     (case,) = load(tmp_path).cases
     assert overlap(case.load().mask, mask) >= 0.98
@@ -69,25 +76,25 @@ def test_polygons_are_the_masks_to_this_package(seed, tmp_path):
 
 def test_a_smooth_outline_has_corners_that_people_can_drag():
     mask = cv2.circle(np.zeros((200, 200), np.uint8), (99, 99), 70, 1, -1) > 0
-    (region,) = writers.regions(mask)
+    (region,) = regions(mask)
     assert len(region.outline) < 60
 
 
 def test_outlines_of_straight_edges_are_exact():
     mask = np.zeros((9, 12), bool)
     mask[1:8, 2:11], mask[3:5, 4:7], mask[0, 0] = True, False, True
-    found = writers.regions(mask)
+    found = regions(mask)
     assert sum(region.area for region in found) == mask.sum()
     drawn = [region.mask(mask.shape) for region in found]
     np.testing.assert_array_equal(np.logical_or.reduce(drawn), mask)
-    assert writers.regions(np.zeros((3, 3), bool)) == []
+    assert regions(np.zeros((3, 3), bool)) == []
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_a_ring_as_thin_as_a_pixel_stays_whole(seed):
     mask = blobs(seed)
     thin = mask & ~cv2.erode(mask.astype(np.uint8), np.ones((3, 3))).astype(bool)
-    drawn = [region.mask(thin.shape) for region in writers.regions(thin)]
+    drawn = [region.mask(thin.shape) for region in regions(thin)]
     assert overlap(np.logical_or.reduce(drawn), thin) >= 0.98
 
 
@@ -96,10 +103,10 @@ def test_several_objects_one_inside_the_other(form, tmp_path):
     labels, names = two_objects(), ("rim", "core")
     Image.fromarray(np.zeros(labels.shape, np.uint8)).save(tmp_path / "x.png")
     if form == "labelme":
-        write_json(tmp_path / "x.json", writers.labelme_content(labels, names, "x.png"))
+        write_json(tmp_path / "x.json", labelme_content(labels, names, "x.png"))
     else:
-        image = writers.coco_image(labels, names, "x.png")
-        write_json(tmp_path / "all.json", writers.coco_content([image], names))
+        image = coco_image(labels, names, "x.png")
+        write_json(tmp_path / "all.json", coco_content([image], names))
     (united,) = load(tmp_path, objects=("rim,core",)).cases
     assert overlap(united.load().mask, labels > 0) >= 0.98
     if form == "coco":  # In labelme, a hole cuts whatever stands before it, of any label.
@@ -111,7 +118,7 @@ def test_several_objects_one_inside_the_other(form, tmp_path):
 def test_labelme_draws_what_was_found(tmp_path):
     utils = pytest.importorskip("labelme.utils")
     labels = two_objects()
-    content = writers.labelme_content(labels, ("rim", "core"), "x.png")
+    content = labelme_content(labels, ("rim", "core"), "x.png")
     names = {"_background_": 0, "rim": 1, "core": 2}
     drawn, _ = utils.shapes_to_label((*labels.shape, 3), content["shapes"], names)
     assert (drawn == labels).mean() > 0.97

@@ -31,9 +31,9 @@ from helpers.images import disc_images
 from kerasunet.comparison import Candidate, Choice
 from kerasunet.comparison_report import without_formulas
 from kerasunet.demo import compare_batch as batch
+from kerasunet.demo.context import PRETRAINED
 from kerasunet.demo.finetune_jobs import MaskChoice, Workspace, adapt_settings, settings
 from kerasunet.demo.images import open_image, open_mask
-from kerasunet.demo.model_store import PRETRAINED
 
 pytestmark = pytest.mark.slow
 API = "/gradio_api"
@@ -328,7 +328,7 @@ def test_training_and_folders_are_not_there_for_strangers():
     code = (
         "from kerasunet.demo import server as app;"
         "from kerasunet.demo.context import is_local;"
-        "from kerasunet.demo.model_store import ModelStore;"
+        "from kerasunet.demo.context import ModelStore;"
         "assert is_local(None) and is_local('127.0.0.1') and not is_local('0.0.0.0');"
         "names = lambda page: {f.name for f in page.fns.values()};"
         "own = names(app.build(ModelStore(), local=True));"

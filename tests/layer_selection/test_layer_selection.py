@@ -221,12 +221,13 @@ def test_of_a_strategy_at_several_rates_the_best_is_taken():
     assert [*candidates({}, layout, 3)] == ["all"]
 
 
-def test_every_candidate_trains_a_head_that_starts_anew():
+def test_a_new_head_is_not_left_to_a_frozen_expanding_path():
     layout = NetworkLayout.unet(4, None)
-    beliefs = {text: Belief(0.0, 0.01) for text in ("none", "contracting", "3*all", "0.1*dec1")}
-    found = candidates(beliefs, layout, 4, new_head=True)
-    assert [*found] == ["head", "contracting+head", "3*all", "0.1*dec1"]
-    assert [*candidates(beliefs, layout, 4)] == [*beliefs]
+    strategies = ("none", "contracting", "3*shallow:9", "3*deep:3", "2*expanding", "0.1*expanding")
+    beliefs = {text: Belief(0.0, 0.01) for text in strategies}
+    assert [*candidates(beliefs, layout, 4, new_head=True)] == ["3*shallow:9", "2*expanding"]
+    assert [*candidates({"contracting": Belief(0.0, 0.01)}, layout, 4, new_head=True)] == ["all"]
+    assert [*candidates(beliefs, layout, 4)] == [*beliefs][:4]
 
 
 def test_a_start_is_close_if_it_knows_the_kind_of_image_and_finds_the_objects():

@@ -1,4 +1,4 @@
-"""What the simulators share: their sample, seeded generators, curves, drawing, grids and noise."""
+"""What the simulators share: call, sample, seeded generators, curves, drawing, grids, noise."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from itertools import accumulate
 import cv2
 import numpy as np
 from numpy.typing import ArrayLike
+
+from kerasunet.data import simulation
 
 MIN_SIDE, MAX_SIDE, MAX_ASPECT = 32, 2048, 4
 Curves = Sequence[np.ndarray]
@@ -36,6 +38,32 @@ class SimulatedSample:
     label: str
     spacing: tuple[float, float] | None
     parts: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+
+def simulate(
+    name: str, seed: int, index: int, *, size: int | tuple[int, int] = 128
+) -> SimulatedSample:
+    """Simulate one image with its mask.
+
+    Args:
+        name: A key of `kerasunet.data.simulation.SIMULATORS`.
+        seed: Seed of the data set, 0 or more.
+        index: Number of the image in the data set, 0 or more.
+        size: Side of a square, or `(height, width)`, in pixels, 32 to 2048. The same scene appears
+            at every size of one aspect ratio.
+
+    Returns:
+        Image, mask, label and pixel spacing. Equal arguments give equal bytes wherever the same
+        versions of NumPy, SciPy and OpenCV run on the same kind of CPU; elsewhere rounding
+        may change a gray level by one.
+
+    Raises:
+        ValueError: The name is unknown, the size out of range, or the seed or index negative.
+    """
+    known = simulation.SIMULATORS
+    if name not in known:
+        raise ValueError(f"{name!r}: no such simulator; choose from {', '.join(known)}")
+    return getattr(simulation, known[name])(seed, index, size)
 
 
 def as_shape(size: int | tuple[int, int]) -> tuple[int, int]:

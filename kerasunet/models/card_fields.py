@@ -1,17 +1,19 @@
-"""Dataclasses that are stored as JSON: each field says what its value has to be, once.
+"""What model cards consist of: fields that are stored as JSON, notes on data, evaluations.
 
-Reading, writing and the list of what is wrong in a file follow from the fields. The last of them
-here are the notes on data and evaluations that model cards consist of.
+Each field of a dataclass says what its value has to be, once; reading, writing and the list of what
+is wrong in a file follow from that.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import Field, dataclass, field, fields, is_dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kerasunet.files import is_plain
 from kerasunet.metrics import METRICS, Interval, with_unknown_bounds
+from kerasunet.objects import Objects
 
 if TYPE_CHECKING:
     from kerasunet.data.cases import DataSet
@@ -181,6 +183,29 @@ def _are_summaries(value: Any) -> bool:
 SUMMARY = {**_ONE_SUMMARY, "objects": Kind("a summary for each object", _are_summaries)}
 
 
+def _is_name(value: Any) -> bool:
+    return is_text(value) and bool(re.fullmatch(r"[^./\\\n\t][^/\\\n\t]{0,199}", value))
+
+
+def _is_digest(value: Any) -> bool:
+    return isinstance(value, str) and bool(re.fullmatch("[0-9a-f]{64}", value))
+
+
+SEEN = Kind(
+    "a digest of 16 hexadecimal digits, or one with a fingerprint of 64 more",
+    lambda value: (
+        isinstance(value, str) and bool(re.fullmatch("[0-9a-f]{16}([0-9a-f]{64})?", value))
+    ),
+)
+MODALITY = Kind(
+    "ultrasound, xray, photograph or empty",
+    lambda value: value in ("ultrasound", "xray", "photograph", ""),
+)
+NORMALIZATION = Kind("batch, group or null", lambda value: value in ("batch", "group", None))
+NAME = Kind("a file name without a folder", _is_name)
+DIGEST = Kind("a SHA-256 digest", _is_digest)
+
+
 @dataclass(frozen=True, kw_only=True)
 class DataNote:
     """What a card says about a data set.
@@ -293,3 +318,52 @@ class LeftOut:
     parts: Mapping[str, float] = json_field(NUMBERS)
     empty: int = optional_json_field(COUNT, 0)
     marked: float | None = optional_json_field(SHARE, None)
+
+    @property
+    def row(self) -> str:
+        """The row of the table of hospitals, as Markdown."""
+        dice = self.dice
+        parts = ", ".join(f"{name} {value:.3f}" for name, value in self.parts.items())
+        marked = "–" if self.marked is None else f"{self.marked:.0%} of {self.empty}"
+        return (
+            f"| `{self.trained_on}` | `{self.data}`, {self.cases} cases | {self.image_size} | "
+            f"{dice['mean']:.3f} | {dice['low']:.3f} to {dice['high']:.3f} | {parts} | {marked} |"
+        )
+
+
+def metrics_table(summary: Mapping[str, Any]) -> list[str]:
+    """Return the lines of a table of metrics, one for each object where there are several."""
+    summary = with_unknown_bounds(summary)
+    each = summary.get("objects") or {}
+    lines = ["| metric | mean | 95 % interval |", "|---|---|---|"]
+    if each:
+        lines = ["| object | metric | mean | 95 % interval |", "|---|---|---|---|"]
+    parts = [*(("| " + name + " ", one) for name, one in each.items())]
+    for start, part in [*parts, ("| mean of all " if each else "", summary)]:
+        lines += [f"{start}{line}" for line in _metric_rows(part)]
+    lowest = summary.get("detection_iou")
+    how = "no pixel found" if lowest is None else f"IoU below {lowest:g}"
+    counts = (
+        f"{summary['n']} cases; {summary['missed']} objects missed ({how}), "
+        f"{summary['false_alarm']} false alarms, {summary['empty_truth']} cases without an object."
+    )
+    return [*lines, "", counts]
+
+
+def _metric_rows(summary: Mapping[str, Any]) -> Iterator[str]:
+    for name, metric in METRICS.items():
+        interval = summary[name]
+        unit = f" ({summary['unit']})" if metric.is_distance else ""
+        yield (
+            f"| {metric.label}{unit} | {interval['mean']:.3f} | "
+            f"{interval['low']:.3f} to {interval['high']:.3f} |"
+        )
+
+
+def output_in_words(objects: Objects) -> str:
+    """Say what a model of these objects puts out."""
+    if not objects.several:
+        return "foreground probability"
+    names = [*(["background"] if objects.exclusive else []), *objects.names]
+    channels = ", ".join(f"{number} {name}" for number, name in enumerate(names))
+    return f"{len(names)} channels, the probabilities of {channels},"
