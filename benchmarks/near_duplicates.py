@@ -30,7 +30,7 @@ from kerasunet.data.identification import (  # noqa: E402
     most_bits,
     recognized,
 )
-from kerasunet.data.layouts.pairing import read_rows  # noqa: E402
+from kerasunet.data.layouts.tables import read_rows  # noqa: E402
 
 Pairs = set[frozenset[str]]
 

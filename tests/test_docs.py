@@ -556,6 +556,48 @@ READ = {
         "data/test_readers.py",
         "test_frames_under_the_name_of_a_picture_are_refused",
     ),
+    "an image of a kind that is not read, such as `.jp2` or `.heic`": (
+        "data/test_layouts.py",
+        "test_an_image_of_a_kind_that_is_not_read_is_named_where_its_mask_lacks_it",
+    ),
+    "what systems leave behind: hidden files, `@eaDir/`, `__MACOSX/`, recycle bins": (
+        "data/test_layouts.py",
+        "test_folders_that_systems_leave_behind_are_no_data",
+    ),
+    "accents in file names, manifests, labelme and COCO": (
+        DRAWN,
+        "test_coco_names_in_either_unicode_form",
+    ),
+    "PNG in which one gray level or color is transparent": (
+        "data/test_readers.py",
+        "test_one_level_or_color_of_sixteen_bits_may_be_transparent",
+    ),
+    "PNG of 16-bit gray with opacity": (
+        "data/test_readers.py",
+        "test_gray_of_sixteen_bits_with_opacity_keeps_its_lower_byte",
+    ),
+    "BMP with a palette of few grays": (
+        "data/test_readers.py",
+        "test_bmp_of_black_and_white_in_any_number_of_bits",
+    ),
+    "GIF that fills only a part of its canvas": (
+        "data/test_readers.py",
+        "test_gif_that_fills_a_part_of_its_canvas_is_refused",
+    ),
+    "TIFF with more channels than color and opacity, with slices in one picture, or cut by "
+    "tifffile": (
+        "data/test_readers.py",
+        "test_channels_and_slices_that_would_be_dropped_are_named",
+    ),
+    "DICOM: JPEG 2000 that changes colors itself, while the header states YBR_FULL": (
+        DISPLAY,
+        "test_jpeg_2000_that_changes_colors_which_the_header_states_is_refused",
+    ),
+    "DICOM: gray levels that stand for colors of a supplemental palette": (
+        DISPLAY,
+        "test_gray_levels_that_stand_for_colors_are_refused",
+    ),
+    "NIfTI: voxels of several numbers": (NIFTI, "test_color_in_a_fifth_axis_as_itk_writes_it"),
     "several frames, one wanted": ("cli/test_predict.py", "test_every_frame_is_segmented"),
 }
 

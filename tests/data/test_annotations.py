@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import unicodedata
 import warnings
 from collections.abc import Mapping
 
@@ -537,6 +538,44 @@ def test_annotations_beside_masks_are_named_because_they_are_not_read(tmp_path):
     data = load(tmp_path)
     assert data.layout == "images/ and masks/"
     assert data.unread == (second, first)
+
+
+OUTLINES_OF_OTHERS = {
+    "via.json": '{"a.png1": {"filename": "a.png", "regions": []}}',
+    "a.png.json": '{"size": {"height": 9}, "objects": [{"geometryType": "polygon"}]}',
+    "qupath.json": '{"type": "Feature", "geometry": {"type": "Polygon", "coordinates": []}}',
+    "annotations.xml": '<annotations><image><polygon label="x" points="1,1;2,2"/></image>',
+    "a.txt": "0 0.1 0.1 0.5 0.1 0.5 0.5\n",
+    "RoiSet.zip": "PK",
+}
+
+
+@pytest.mark.parametrize("name", OUTLINES_OF_OTHERS)
+def test_annotations_of_other_programs_beside_masks_are_named(tmp_path, name):
+    scan(tmp_path / "images" / "a.png")
+    scan(tmp_path / "masks" / "a.png")
+    (tmp_path / "drawn").mkdir()
+    (tmp_path / "drawn" / name).write_text(OUTLINES_OF_OTHERS[name])
+    (tmp_path / "drawn" / "notes.txt").write_text("10 images, 0.5 mm\n")
+    assert load(tmp_path).unread == (tmp_path / "drawn" / name,)
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_coco_names_in_either_unicode_form(tmp_path, form):
+    other = {"NFC": "NFD", "NFD": "NFC"}[form]
+    file, called = (unicodedata.normalize(one, "Lésion.png") for one in (form, other))
+    scan(tmp_path / file)
+    height, width = SHAPE
+    content = {
+        "images": [{"id": 1, "file_name": called, "height": height, "width": width}],
+        "annotations": [
+            {"id": 1, "image_id": 1, "category_id": 1, "segmentation": [[2, 2, 9, 2, 9, 9]]}
+        ],
+        "categories": [{"id": 1, "name": "cyst"}],
+    }
+    save(tmp_path / "coco.json", content)
+    (case,) = load(tmp_path).cases
+    assert case.image.name == file and case.load().mask.any()
 
 
 def test_an_entry_that_occurs_twice_is_refused(tmp_path):

@@ -277,6 +277,32 @@ def test_accents_pair_in_either_unicode_form(tmp_path):
     assert keys(load(tmp_path)) == [composed]
 
 
+def test_accents_of_a_manifest_are_those_of_the_disk(tmp_path):
+    composed, decomposed = (unicodedata.normalize(form, "Lésion") for form in ("NFC", "NFD"))
+    write_pair(tmp_path / f"{decomposed}.png", tmp_path / f"{decomposed}_mask.png", 1)
+    rows = f"image,mask\n{composed}.png,{composed}_mask.png\n"
+    (tmp_path / "manifest.csv").write_text(rows, encoding="utf-8")
+    assert keys(load(tmp_path)) == [composed]
+
+
+@pytest.mark.parametrize("name", ["@eaDir", "__MACOSX", "#recycle"])
+def test_folders_that_systems_leave_behind_are_no_data(tmp_path, name):
+    make_folder_pairs(tmp_path, "a", "b")
+    for folder in ("images", "masks"):
+        write(tmp_path / folder / name / "a.png" / "thumbnail.png", image_of(mask_of(1)))
+    write(tmp_path / name / "a.png", image_of(mask_of(1)))
+    data = load(tmp_path)
+    assert keys(data) == ["a", "b"]
+    assert not data.unannotated and not data.unread
+
+
+def test_an_image_of_a_kind_that_is_not_read_is_named_where_its_mask_lacks_it(tmp_path):
+    make_folder_pairs(tmp_path, "a", "b")
+    (tmp_path / "images" / "b.png").rename(tmp_path / "images" / "b.jp2")
+    message = complaint(lambda: load(tmp_path))
+    assert "b.png: has no image (b.jp2 is of a kind that is not read; convert it to PNG)" in message
+
+
 def test_one_folder_around_the_data_is_looked_through(tmp_path):
     make_folder_pairs(tmp_path / "export" / "v1", "a", "b")
     (tmp_path / "export" / "docs").mkdir()

@@ -258,6 +258,101 @@ def test_extreme_floats_are_refused_or_read(save):
     np.testing.assert_allclose(read(save("x.tif", Image.fromarray(values)))[0, 2], 127.5)
 
 
+# -- what Pillow does not do ----------------------------------------------------------------------
+
+
+def png(pixels, depth, kind, transparent=None):
+    """A PNG of whole numbers, `(height, width)` or with channels, in so many bits, big endian."""
+    places = np.arange(depth - 1, -1, -1)
+    bits = (pixels.astype(np.uint32)[..., None] >> places & 1).astype(np.uint8)
+    rows = b"".join(b"\0" + np.packbits(row).tobytes() for row in bits.reshape(len(pixels), -1))
+    size = struct.pack(">IIBBBBB", pixels.shape[1], pixels.shape[0], depth, kind, 0, 0, 0)
+    chunks = [(b"IHDR", size), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
+    if transparent is not None:
+        numbers = np.ravel(transparent).astype(">u2")
+        chunks.insert(1, (b"tRNS", numbers.tobytes()))
+    parts = [
+        struct.pack(">I", len(d)) + t + d + struct.pack(">I", zlib.crc32(t + d)) for t, d in chunks
+    ]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+@pytest.mark.parametrize("depth", [1, 2, 4, 8])
+def test_one_level_may_be_transparent(save, depth):
+    levels = GRAY.astype(int) >> (8 - depth)
+    path = save("x.png", png(levels, depth, 0, transparent=1))
+    np.testing.assert_array_equal(
+        read(path), np.where(levels == 1, 0, levels * 255 // (2**depth - 1))
+    )
+
+
+@pytest.mark.parametrize("color", [False, True])
+def test_one_level_or_color_of_sixteen_bits_may_be_transparent(save, color):
+    values = few(DEEP_RGB if color else DEEP).copy()
+    values[1, 1] = values[3, 4]
+    path = save("x.png", png(values, 16, 2 if color else 0, transparent=values[3, 4]))
+    shown = values.copy()
+    shown[1, 1] = shown[3, 4] = 0
+    np.testing.assert_allclose(read(path), own_range_levels(shown), atol=1e-3)
+
+
+def test_gray_of_sixteen_bits_with_opacity_keeps_its_lower_byte(save):
+    opacity = np.full(few(DEEP).shape, 65535, np.uint16)
+    opacity[:2] = 0
+    path = save("x.png", png(np.stack([few(DEEP), opacity], axis=2), 16, 4))
+    by_opencv = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    shown = np.where(by_opencv[..., 3] > 0, by_opencv[..., 0], 0)
+    np.testing.assert_allclose(read(path), own_range_levels(shown), atol=1e-3)
+
+
+def bmp(numbers, bits, levels, *, top_down=False):
+    """A BMP of numbers into a palette of gray levels."""
+    places = np.arange(bits - 1, -1, -1)
+    rows = (np.packbits((row[:, None] >> places & 1).astype(np.uint8)) for row in numbers)
+    lines = [row.tobytes() + bytes(-len(row) % 4) for row in rows]
+    pixels = b"".join(lines if top_down else reversed(lines))
+    palette = b"".join(bytes([level, level, level, 0]) for level in levels)
+    height, width = numbers.shape
+    start = 54 + len(palette)
+    header = struct.pack("<IHHI", start + len(pixels), 0, 0, start) + struct.pack(
+        "<IiiHHIIiiII", 40, width, -height if top_down else height, 1, bits, 0, len(pixels), 0, 0,
+        len(levels), 0,
+    )  # fmt: skip
+    return b"BM" + header + palette + pixels
+
+
+@pytest.mark.parametrize("bits", [1, 4, 8])
+@pytest.mark.parametrize("levels", [(0, 255), (255, 0)])
+@pytest.mark.parametrize("top_down", [False, True])
+def test_bmp_of_black_and_white_in_any_number_of_bits(save, bits, levels, top_down):
+    path = save("x.bmp", bmp(GRAY >> 7, bits, levels, top_down=top_down))
+    shown = np.array(levels)[GRAY >> 7]
+    np.testing.assert_array_equal(cv2.imread(str(path), cv2.IMREAD_GRAYSCALE), shown)
+    np.testing.assert_array_equal(read(path), shown)
+    np.testing.assert_array_equal(read_mask_values(path), shown)
+
+
+def test_bmp_of_few_numbered_grays(save):
+    for count in (3, 16):
+        path = save("x.bmp", bmp(GRAY % count, 4, range(count)))
+        np.testing.assert_array_equal(read_mask_values(path), GRAY % count)
+
+
+def test_black_and_white_bmp_as_pillow_writes_it(save):
+    picture = Image.fromarray(GRAY >> 7, "P")
+    picture.putpalette([0, 0, 0, 255, 255, 255])
+    np.testing.assert_array_equal(read_mask_values(save("x.bmp", picture)), GRAY // 128 * 255)
+
+
+def test_gif_that_fills_a_part_of_its_canvas_is_refused(save):
+    picture = Image.fromarray(np.zeros((5, 6), np.uint8), "P")
+    picture.putpalette([255, 255, 255, 0, 0, 0])
+    content = bytearray(save("x.gif", picture, optimize=False).read_bytes())
+    content[6:12] = struct.pack("<HHBB", 20, 20, content[10], 1)
+    with pytest.raises(ValueError, match=r"x\.gif: a GIF whose picture fills only a part of its"):
+        read_mask_values(save("x.gif", bytes(content)))
+
+
 # -- TIFF -----------------------------------------------------------------------------------------
 
 
@@ -304,6 +399,30 @@ def test_mask_of_large_unsigned_numbers(save):
     path = save("x.tif", b"")
     tifffile.imwrite(path, np.where(GRAY > 99, 2**32 - 1, 0).astype(np.uint32))
     np.testing.assert_array_equal(read_mask_values(path), (GRAY > 99) * (2**32 - 1))
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "words"),
+    [
+        (
+            np.stack([GRAY] * 5, axis=2),
+            {"photometric": "rgb", "extrasamples": [0, 0]},
+            "5 channels",
+        ),
+        (np.stack([GRAY] * 3), {"photometric": "minisblack", "truncate": True}, "a stack of 3 pic"),
+        (
+            np.zeros((3, 16, 16), np.uint8),
+            {"volumetric": True, "tile": (1, 16, 16), "photometric": "minisblack"},
+            "a volume of 3 slices",
+        ),
+    ],
+)
+def test_channels_and_slices_that_would_be_dropped_are_named(tmp_path, content, options, words):
+    tifffile = pytest.importorskip("tifffile")
+    tifffile.imwrite(tmp_path / "x.tif", content, **options)
+    for reader in (read_image, read_mask_values):
+        with pytest.raises(ValueError, match=rf"x\.tif: {words}"):
+            reader(tmp_path / "x.tif")
 
 
 def test_a_stack_of_imagej_that_lists_its_first_picture_alone_is_refused(save):

@@ -369,6 +369,37 @@ def test_subsampled_jpeg_of_rgb_is_refused_unless_it_tells_its_colors(read, phot
         read(ds)
 
 
+@pytest.mark.parametrize("changed", [False, True])
+def test_jpeg_2000_that_changes_colors_which_the_header_states_is_refused(read, changed):
+    shown = np.stack([EVEN, EVEN[::-1], EVEN.T], axis=-1).astype(np.uint8)
+    stored = pydicom.pixels.convert_color_space(shown, "RGB", "YBR_FULL")
+    stream = io.BytesIO()
+    Image.fromarray(stored).save(stream, "JPEG2000", mct=int(changed), no_jp2=True)
+    ds = dicom(stored, "RGB")
+    ds.PhotometricInterpretation = "YBR_FULL"
+    ds.file_meta.TransferSyntaxUID = JPEG2000Lossless
+    ds.PixelData = encapsulate([stream.getvalue()])
+    ds["PixelData"].is_undefined_length = True
+    if not changed:
+        np.testing.assert_allclose(read(ds), shown, atol=2)
+        return
+    with pytest.raises(ValueError, match="its header states YBR_FULL, but its JPEG 2000 changes"):
+        read(ds)
+
+
+@pytest.mark.parametrize("first", [1000, 2000])
+def test_gray_levels_that_stand_for_colors_are_refused(read, first):
+    ds = dicom(RAMP, bits=10, PixelPresentation="COLOR", WindowCenter=512, WindowWidth=1024)
+    for color in ("Red", "Green", "Blue"):
+        setattr(ds, f"{color}PaletteColorLookupTableDescriptor", [24, first, 16])
+        setattr(ds, f"{color}PaletteColorLookupTableData", bytes(48))
+    if first > RAMP.max():
+        assert np.ptp(read(ds)) == 255
+        return
+    with pytest.raises(ValueError, match="gray levels with colors in a supplemental palette"):
+        read(ds)
+
+
 # -- files without preamble or transfer syntax ----------------------------------------------------
 
 

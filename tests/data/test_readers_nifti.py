@@ -80,6 +80,28 @@ def test_rgb_voxels(save):
     np.testing.assert_array_equal(read(save(voxels)), pixels)
 
 
+def test_color_in_a_fifth_axis_as_itk_writes_it(tmp_path):
+    sitk = pytest.importorskip("SimpleITK")
+    color = np.stack([picture(), picture(), picture()], axis=-1)
+    path = tmp_path / "x.nii.gz"
+    sitk.WriteImage(sitk.GetImageFromArray(color.astype(np.float32), isVector=True), str(path))
+    assert nib.load(path).shape == (28, 19, 1, 1, 3)
+    by_itk = sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
+    low, high = np.percentile(by_itk, (0.1, 99.9), method="nearest")
+    expected = (np.clip(by_itk, low, high) - low) / (high - low) * 255
+    np.testing.assert_allclose(read(path), expected, atol=1e-3)
+
+
+def test_voxels_of_other_numbers_are_refused(save):
+    path = save(np.zeros((9, 8, 1, 1, 2), np.uint8))
+    with pytest.raises(ValueError, match="voxels of 2 numbers; save one of them, or color"):
+        read_image(path)
+    voxels = np.zeros((9, 8, 1), [(name, "u1") for name in "RGBA"])
+    voxels["A"][2:5] = 255
+    with pytest.raises(ValueError, match="voxels of color and opacity"):
+        read_image(save(voxels))
+
+
 def test_values_that_are_no_numbers_are_refused(save):
     voxels = np.zeros((5, 6), np.float32)
     voxels[1, 2] = np.nan

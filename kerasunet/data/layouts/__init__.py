@@ -11,11 +11,11 @@ from kerasunet.lazy import lazy_members
 
 if TYPE_CHECKING:
     from kerasunet.data.layouts.objects import with_objects as with_objects
-    from kerasunet.data.layouts.pairing import read_rows as read_rows
     from kerasunet.data.layouts.recognition import (
         PUBLISHED as PUBLISHED,
         read_file as read_file,
         read_folder as read_folder,
     )
+    from kerasunet.data.layouts.tables import read_rows as read_rows
 else:
     __getattr__, __dir__, __all__ = lazy_members(__name__)

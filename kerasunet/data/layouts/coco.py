@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -167,15 +168,16 @@ class _Search:
             # `Path.is_file` fails on names that are too long.
             if os.path.isfile(folder / called):
                 return [folder / called]
-        listed = self._listed()
-        found = listed.get(called.name) or listed.get(_UPLOADED.sub("", called.name, count=1))
+        listed, name = self._listed(), unicodedata.normalize("NFC", called.name)
+        found = listed.get(name) or listed.get(_UPLOADED.sub("", name, count=1))
         return self._closest(called, found) if found else []
 
     def _listed(self) -> dict[str, list[Path]]:
         if self._by_name is None:
             self._by_name = {}
             for path in _images_below(self.root, _DEPTH):
-                self._by_name.setdefault(path.name, []).append(path)
+                name = unicodedata.normalize("NFC", path.name)
+                self._by_name.setdefault(name, []).append(path)
         return self._by_name
 
     def _closest(self, called: PurePosixPath, found: list[Path]) -> list[Path]:
@@ -327,7 +329,9 @@ def _pieces(segmentation: Any) -> list[Any]:
 def _check(piece: Any, size: tuple[int, int] | None) -> None:
     """Raise what is wrong with a piece, on whatever image it is drawn."""
     if piece is None:
-        raise ValueError("has no segmentation; a bounding box is not enough")
+        raise ValueError(
+            "has no segmentation; boxes, key points and panoptic pictures are no outline"
+        )
     if isinstance(piece, list):
         check_area(check_polygon(_points(piece)), size)
         return

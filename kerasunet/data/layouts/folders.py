@@ -17,6 +17,7 @@ from kerasunet.data.layouts.pairing import (
     IMAGE_FOLDERS,
     MASK_FOLDERS,
     OTHER_MASK_FOLDERS,
+    YOLO,
     Files,
     by_image,
     image_files,
@@ -320,7 +321,7 @@ def _foreign_file(path: Path) -> str:
     head = _head(path)
     if suffix == ".xml" and b"<annotation" in head:
         return "annotations in XML, which are not read; export as COCO or as masks"
-    if (suffix == ".txt" and _YOLO.match(head)) or path.name.lower() == "data.yaml":
+    if (suffix == ".txt" and YOLO.match(head)) or path.name.lower() == "data.yaml":
         return "outlines or boxes of YOLO, which are not read; export as COCO or as masks"
     if suffix == ".roi" or path.name == "RoiSet.zip":
         return (
@@ -361,7 +362,6 @@ def _is_geojson(content: Any) -> bool:
     return bool(kinds) and kinds <= {"FeatureCollection", "Feature"}
 
 
-_YOLO = re.compile(rb"\d+( \d*\.\d+){4,}\s")
 _HEAD_BYTES = 4096
 _FOREIGN: tuple[tuple[Callable[[Any], bool], str], ...] = (
     (_is_via, "a project of the VGG Image Annotator, which is not read; export it as COCO"),

@@ -1,9 +1,10 @@
-"""Pairing images and masks by key: the files of a folder by stem, hidden ones ignored; tables."""
+"""Pairing images and masks by key: the files of a folder by stem, hidden ones ignored.
+
+And which files belong to no image: they are named, not passed over.
+"""
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 import re
 import unicodedata
@@ -12,7 +13,7 @@ from pathlib import Path
 
 from kerasunet.data.cases import Case, DataSet, FileCase, MaskCoding, UnannotatedCase
 from kerasunet.data.readers import IMAGE_SUFFIXES, is_dicom
-from kerasunet.files import raise_all, report_all
+from kerasunet.files import report_all
 
 Files = dict[str, list[Path]]
 IMAGE_FOLDERS = ("images", "imgs", "image")
@@ -21,15 +22,23 @@ OTHER_MASK_FOLDERS = (
     "ground_truth", "groundtruth", "ground_truth_mask", "ground_truth_masks", "gt", "segmentations",
 )  # fmt: skip
 EVERY_MASK_FOLDER = (*MASK_FOLDERS, *OTHER_MASK_FOLDERS)
-_MOST_BYTES = 64 << 20  # Of a table; one row per image takes a hundred.
-_MOST_COLUMNS = 1000
 _HEAD_BYTES = 352
 _OF_SLICER = ".seg.nrrd"
-_END_BYTES = 4096
-_OUTLINE_WORDS = (b'"shapes"', b'"annotations"', b'"segmentation"')
+_OF_SYSTEMS = ("@eaDir", "#recycle", "__MACOSX", "$RECYCLE.BIN", "System Volume Information")
 _NO_IMAGES = ("DICOMDIR",)
 _TABLES = (".json", ".csv", ".tsv", ".txt", ".md", ".xml", ".zip", ".gz")
 _OTHERS = (*_TABLES, ".mat", ".npy")
+YOLO = re.compile(rb"\d+( \d*\.\d+){4,}\s")
+_END_BYTES = 4096
+_OUTLINES = {
+    ".json": re.compile(
+        rb'"(shapes|annotations|segmentation|regions|_via_\w+|geometry|geometryType)"'
+    ),
+    ".xml": re.compile(rb"<(polygon|polyline|mask)\b"),
+    ".txt": YOLO,
+}
+"""What shows, near the beginning or the end of a file, that it holds outlines."""
+_REGIONS = ("roiset.zip",)
 _DOCUMENTS = (
     *_TABLES, ".tgz", ".tar", ".rar", ".7z", ".html", ".htm", ".pdf", ".doc", ".docx", ".xls",
     ".xlsx", ".ods", ".odt", ".yaml", ".yml", ".toml", ".ini", ".log", ".py", ".ipynb", ".m", ".r",
@@ -104,8 +113,8 @@ def json_files(folder: Path) -> dict[str, Path]:
 def unread_files(folder: Path, data: DataSet) -> tuple[Path, ...]:
     """Return the files below a folder that belong to no image of a data set, sorted.
 
-    Documents, tables and archives are left out, and so is what is hidden. Annotations in JSON
-    count: a set that also has mask files makes no use of them.
+    Documents, tables and archives are left out, and so is what is hidden. Annotations count, those
+    of programs that are not read among them: a set that has mask files makes no use of them.
     """
     cases = [*data.cases, *data.unannotated]
     used = {os.path.abspath(path) for case in cases for path in _files_of(case)}
@@ -123,8 +132,8 @@ def _files_of(case: Case) -> Iterator[Path]:
 
 def own_files(folder: Path) -> list[Path]:
     """Return the files of a folder itself, except documents and what is hidden."""
-    files = (Path(entry.path) for entry in _visible(folder) if not _is_folder(entry))
-    return list(filter(_is_no_document, files))
+    files = sorted(path for path in folder.iterdir() if not is_hidden(path.name))
+    return [path for path in files if not path.is_dir() and _is_no_document(path)]
 
 
 def files_below(folder: Path) -> Iterator[Path]:
@@ -134,20 +143,25 @@ def files_below(folder: Path) -> Iterator[Path]:
 
 def _files_below(folder: Path, counts: Callable[[Path], bool]) -> Iterator[Path]:
     for parent, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        paths = (Path(parent, name) for name in sorted(names) if not name.startswith("."))
+        folders[:] = sorted(name for name in folders if not is_hidden(name))
+        paths = (Path(parent, name) for name in sorted(names) if not is_hidden(name))
         yield from filter(counts, paths)
 
 
 def _has_outlines(path: Path) -> bool:
-    """Return whether a file is JSON that has the words of COCO or labelme near an end."""
-    if path.suffix.lower() != ".json" or not path.is_file():
+    """Return whether a file holds outlines, by its first and last bytes."""
+    if path.name.lower() in _REGIONS:
+        return True
+    outlines = _OUTLINES.get(path.suffix.lower())
+    if outlines is None or not path.is_file():
         return False
     with open(path, "rb") as file:
         ends = file.read(_END_BYTES)
+        if outlines is YOLO:
+            return outlines.match(ends) is not None
         file.seek(max(path.stat().st_size - _END_BYTES, 0))
         ends += file.read()
-    return any(word in ends for word in _OUTLINE_WORDS)
+    return outlines.search(ends) is not None
 
 
 def _is_no_document(path: Path) -> bool:
@@ -185,54 +199,6 @@ def subfolder(folder: Path, *names: str) -> Path | None:
     return found[0] if found else None
 
 
-def read_rows(path: Path, delimiter: str = ",") -> list[tuple[int, dict[str, str]]]:
-    """Read a CSV file with a header.
-
-    Returns:
-        Line number and cells of each row, the cells by the name of their column in lower case.
-
-    Raises:
-        ValueError: The file is not UTF-8 text, columns share a name, or a row is too long.
-    """
-    reader = csv.DictReader(io.StringIO(_text(path), newline=""), delimiter=delimiter, restval="")
-    try:
-        columns = [name.strip().lower() for name in reader.fieldnames or ()]
-        _check_columns(path, columns)
-        reader.fieldnames = columns
-        rows = [(reader.line_num, row) for row in reader]
-    except csv.Error as error:
-        raise ValueError(f"{path}:{reader.line_num}: not a readable table ({error})") from error
-    raise_all([f"{path}:{line}: more cells than columns" for line, row in rows if None in row])
-    return rows
-
-
-def _text(path: Path) -> str:
-    if path.stat().st_size > _MOST_BYTES:
-        raise ValueError(f"{path}: larger than {_MOST_BYTES >> 20} MB, so it is not such a table")
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(
-            f"{path}: not UTF-8 text ({error.reason}); save it as CSV UTF-8"
-        ) from error
-
-
-def _check_columns(path: Path, columns: list[str]) -> None:
-    if len(columns) > _MOST_COLUMNS:
-        raise ValueError(f"{path}: {len(columns):,} columns, so it is not such a table")
-    if len(set(columns)) < len(columns):
-        repeated = sorted({name for name in columns if columns.count(name) > 1})
-        raise ValueError(f"{path}: several columns have the same name: {', '.join(repeated)}")
-
-
-def read_table(path: Path, key: str) -> dict[str, dict[str, str]]:
-    """Read the rows of a CSV file with a header, by their value in the column `key`."""
-    rows = read_rows(path)
-    if rows and key not in rows[0][1]:
-        raise ValueError(f"{path}: has no column {key}")
-    return {row[key]: row for _, row in rows}
-
-
 def _is_folder(entry: os.DirEntry) -> bool:
     try:
         return entry.is_dir()
@@ -252,10 +218,15 @@ def _dicom_name(entry: os.DirEntry) -> str | None:
     return unicodedata.normalize("NFC", entry.name) if is_dicom(head) else None
 
 
+def is_hidden(name: str) -> bool:
+    """Return whether a system keeps a file or folder for itself, such as thumbnails of a disk."""
+    return name.startswith(".") or name in _OF_SYSTEMS
+
+
 def _visible(folder: Path) -> list[os.DirEntry]:
     """List entries by name; unlike paths they know folders without asking the disk."""
     with os.scandir(folder) as entries:
-        visible = [entry for entry in entries if not entry.name.startswith(".")]
+        visible = [entry for entry in entries if not is_hidden(entry.name)]
     return sorted(visible, key=lambda entry: entry.name)
 
 
@@ -380,11 +351,22 @@ def doubled(files: Files) -> Iterator[str]:
 
 def _alone(files: Files, partners: Files, wanted: str) -> Iterator[str]:
     spellings = {key.casefold(): paths[0].name for key, paths in partners.items()}
+    unread = _of_other_kinds(partners) if wanted == "image" else {}
     for key in sorted(files.keys() - partners.keys()):
         alike = spellings.get(key.casefold())
         hint = f" ({alike} differs only in upper and lower case)" if alike else ""
+        if not hint and (other := unread.get(key)):
+            hint = f" ({other} is of a kind that is not read; convert it to PNG)"
         for path in files[key]:
             yield f"{path}: has no {wanted}{hint}"
+
+
+def _of_other_kinds(images: Files) -> dict[str, str]:
+    """Return the names, by stem, of files beside images that are none of a kind that is read."""
+    folders = {paths[0].parent for paths in images.values()}
+    names = [entry.name for folder in folders for entry in _visible(folder) if entry.is_file()]
+    others = (name for name in names if not image_stem(name) and not name.lower().endswith(_OTHERS))
+    return {unicodedata.normalize("NFC", Path(name).stem): name for name in others}
 
 
 def _shortened(stem: str, pattern: re.Pattern) -> str:

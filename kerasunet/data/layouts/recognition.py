@@ -34,11 +34,10 @@ from kerasunet.data.layouts.pairing import (
     image_files,
     images_beside_masks,
     pair,
-    read_table,
     subfolders,
     unread_files,
 )
-from kerasunet.data.layouts.tables import manifest_in, read_manifest, with_classes
+from kerasunet.data.layouts.tables import manifest_in, read_manifest, read_table, with_classes
 from kerasunet.files import call_all, kinds_in_words, raise_all
 
 _DEPTH = 2

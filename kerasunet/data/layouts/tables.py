@@ -8,8 +8,11 @@ nobody gives by mistake.
 
 from __future__ import annotations
 
+import csv
+import io
 import os
 import re
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
@@ -18,10 +21,12 @@ from typing import Any, NamedTuple
 from kerasunet.data.annotations import ENCODINGS, NO_OBJECT
 from kerasunet.data.cases import Case, DataSet, FileCase
 from kerasunet.data.layouts.folders import PARTS
-from kerasunet.data.layouts.pairing import EVERY_MASK_FOLDER, image_stem, keys_of, read_rows
-from kerasunet.files import is_plain, read_json, report_all
+from kerasunet.data.layouts.pairing import EVERY_MASK_FOLDER, image_stem, keys_of
+from kerasunet.files import is_plain, raise_all, read_json, report_all
 
 MANIFESTS = ("manifest.csv", "manifest.tsv")
+_MOST_BYTES = 64 << 20  # Of a table; one row per image takes a hundred.
+_MOST_COLUMNS = 1000
 _LONGEST_HEADER = 1 << 16
 _CLASS_AT_END = re.compile(r"_mask[_ -]([^\W\d_][^\W_]*(?:[_ -][^\W\d_]+)*)$", re.IGNORECASE)
 _REQUIRED, _OPTIONAL = ("image", "mask"), ("group", "label", "split")
@@ -113,8 +118,14 @@ def _row(path: Path, line: int, cells: Mapping[str, str]) -> _Row:
 
 
 def _located(folder: Path, text: str) -> Path:
-    """Return the absolute path of a cell; backslashes separate folders as slashes do."""
-    located = os.path.abspath(folder / text.replace("\\", "/"))
+    """Return the absolute path of a cell; backslashes separate folders as slashes do.
+
+    Accents have two forms in Unicode; that of the disk counts.
+    """
+    text = text.replace("\\", "/")
+    forms = (text, *(unicodedata.normalize(form, text) for form in ("NFC", "NFD")))
+    text = next((form for form in forms if os.path.isfile(folder / form)), text)
+    located = os.path.abspath(folder / text)
     # Two slashes at the start, which Unix keeps, would be another root.
     return Path(located if os.name == "nt" else f"/{located.lstrip('/')}")
 
@@ -152,6 +163,54 @@ def _contradictions(rows: list[_Row]) -> Iterable[str]:
 def _case(key: str, rows: list[_Row]) -> FileCase:
     masks = tuple(row.mask for row in rows if row.mask is not None)
     return FileCase(key, rows[0].group or key, rows[0].image, masks=masks, label=rows[0].label)
+
+
+def read_rows(path: Path, delimiter: str = ",") -> list[tuple[int, dict[str, str]]]:
+    """Read a CSV file with a header.
+
+    Returns:
+        Line number and cells of each row, the cells by the name of their column in lower case.
+
+    Raises:
+        ValueError: The file is not UTF-8 text, columns share a name, or a row is too long.
+    """
+    reader = csv.DictReader(io.StringIO(_text(path), newline=""), delimiter=delimiter, restval="")
+    try:
+        columns = [name.strip().lower() for name in reader.fieldnames or ()]
+        _check_columns(path, columns)
+        reader.fieldnames = columns
+        rows = [(reader.line_num, row) for row in reader]
+    except csv.Error as error:
+        raise ValueError(f"{path}:{reader.line_num}: not a readable table ({error})") from error
+    raise_all([f"{path}:{line}: more cells than columns" for line, row in rows if None in row])
+    return rows
+
+
+def _text(path: Path) -> str:
+    if path.stat().st_size > _MOST_BYTES:
+        raise ValueError(f"{path}: larger than {_MOST_BYTES >> 20} MB, so it is not such a table")
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{path}: not UTF-8 text ({error.reason}); save it as CSV UTF-8"
+        ) from error
+
+
+def _check_columns(path: Path, columns: list[str]) -> None:
+    if len(columns) > _MOST_COLUMNS:
+        raise ValueError(f"{path}: {len(columns):,} columns, so it is not such a table")
+    if len(set(columns)) < len(columns):
+        repeated = sorted({name for name in columns if columns.count(name) > 1})
+        raise ValueError(f"{path}: several columns have the same name: {', '.join(repeated)}")
+
+
+def read_table(path: Path, key: str) -> dict[str, dict[str, str]]:
+    """Read the rows of a CSV file with a header, by their value in the column `key`."""
+    rows = read_rows(path)
+    if rows and key not in rows[0][1]:
+        raise ValueError(f"{path}: has no column {key}")
+    return {row[key]: row for _, row in rows}
 
 
 def with_classes(folder: Path, cases: Sequence[Case]) -> list[Case]:

@@ -30,6 +30,7 @@ _PALETTES = tuple(
 ELEMENTS = (
     "PhotometricInterpretation",
     "PresentationLUTShape",
+    "PixelPresentation",
     "PixelPaddingValue",
     "PixelPaddingRangeLimit",
     "RescaleSlope",
@@ -64,6 +65,7 @@ def shown(pixels: Pixels, header: Dataset, remarks: list[str]) -> np.ndarray:
     interpretation = header.PhotometricInterpretation
     if interpretation in _SHAPES:
         _check_shape(interpretation, header)
+        _check_colored(pixels.stored, header)
         return _monochrome(pixels, header, remarks, inverted=interpretation == "MONOCHROME1")
     if interpretation == "PALETTE COLOR":
         return _palette(pixels.stored, header)
@@ -78,6 +80,18 @@ def _check_shape(interpretation: str, header: Dataset) -> None:
         raise Unusable(
             f"{interpretation} with a PresentationLUTShape of {shape}, which contradicts it; "
             "convert it to PNG as it should look"
+        )
+
+
+def _check_colored(stored: np.ndarray, header: Dataset) -> None:
+    """Refuse gray values of which the upper ones stand for colors, such as flow (C.7.6.19)."""
+    descriptor = header.get("RedPaletteColorLookupTableDescriptor")
+    if descriptor is None or header.get("PixelPresentation") not in ("COLOR", "MIXED"):
+        return
+    if stored.max() >= int(descriptor[1]):
+        raise Unusable(
+            "gray levels with colors in a supplemental palette, such as those of flow; convert it "
+            "to PNG as it should look"
         )
 
 

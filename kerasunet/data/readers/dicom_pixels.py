@@ -59,6 +59,8 @@ _RARE_JPEG = (
     JPEGLSLossless,
     JPEGLSNearLossless,
 )
+_YBR_FULL = ("YBR_FULL", "YBR_FULL_422")
+_CODESTREAM, _CODING_STYLE, _TRANSFORMATION_AT = b"\xff\x4f\xff\x51", 0xFF52, 8
 _PIXEL_DATA = {
     0x7FE00010: "PixelData",
     0x7FE00008: "FloatPixelData",
@@ -112,6 +114,9 @@ def decoded(source: Source, header: Dataset) -> Pixels:
         if syntax == JPEGBaseline8Bit and header.PhotometricInterpretation == "RGB":
             source.file.seek(start)
             _check_color(source, header)
+        if syntax in (JPEG2000, JPEG2000Lossless) and header.PhotometricInterpretation in _YBR_FULL:
+            source.file.seek(start)
+            _check_transformation(source, header)
         source.file.seek(start)
     options = as_pixel_options(
         header, transfer_syntax_uid=syntax, pixel_keyword=keyword, correct_unused_bits=False
@@ -222,6 +227,22 @@ def _check_color(source: Source, header: Dataset) -> None:
         raise Unusable(
             "its header states RGB, but its JPEG is subsampled as YBR_FULL_422 is, so its colors "
             "are not known; export it again"
+        )
+
+
+def _check_transformation(source: Source, header: Dataset) -> None:
+    """Refuse a frame of JPEG 2000 that undoes a change of colors which the header states as well.
+
+    Both would be undone one after the other (DICOM part 5, 8.2.4; ITU-T T.800, A.6.1).
+    """
+    frame = get_frame(source.file, source.frame, number_of_frames=frame_count(header))
+    at = frame.index(_CODESTREAM) + 2
+    while (marker := struct.unpack_from(">HH", frame, at))[0] != _CODING_STYLE:
+        at += 2 + marker[1]
+    if frame[at + _TRANSFORMATION_AT]:
+        raise Unusable(
+            f"its header states {header.PhotometricInterpretation}, but its JPEG 2000 changes "
+            "colors itself, so they are not known; export it again"
         )
 
 

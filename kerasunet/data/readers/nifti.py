@@ -25,6 +25,7 @@ from kerasunet.data.readers.volumes import Volume
 File = BufferedReader | gzip.GzipFile | io.BytesIO
 _UNIT_MM = {"mm": 1.0, "meter": 1000.0, "micron": 0.001, "unknown": 1.0}
 _SAME_SIZE = 0.01
+_COLORS, _AXES_WITH_COLOR = 3, 5
 _ALIGNED = 2  # Codes from here on name standard brains.
 _GZIP = b"\x1f\x8b"
 _HEADER_BYTES = 540
@@ -78,11 +79,13 @@ def _opened(source: Source) -> tuple[Nifti1Header, Volume]:
     if len(shape) < 2:
         raise Unusable("a NIfTI file with fewer than two axes; export it again")
     file.seek(0)
+    shape, in_color = _without_color(shape)
 
     def read(index: tuple[int | slice, ...]) -> np.ndarray:
         content = _unpacked(source, file, header) if is_packed else file
         volume = ArrayProxy(content, header, mmap=False)
-        return _channels(np.asarray(volume[index[: len(shape)]]))
+        inside = index[: len(shape)]
+        return _channels(np.asarray(volume[(*inside, slice(None)) if in_color else inside]))
 
     padded = (*shape, 1)[: max(3, len(shape))]
     affine = _affine(header)
@@ -108,10 +111,30 @@ def _unpacked(source: Source, file: File, header: Nifti1Header) -> File:
     return io.BytesIO(volumes.kept(source, size, unpack))
 
 
+def _without_color(shape: tuple[int, ...]) -> tuple[tuple[int, ...], bool]:
+    """Return the axes of space and time, and whether the fifth, of a voxel's numbers, is color.
+
+    Raises:
+        Unusable: A voxel has several other numbers, such as a vector.
+    """
+    numbers = [count for count in shape[4:] if count > 1]
+    if not numbers:
+        return shape, False
+    if numbers != [_COLORS] or len(shape) > _AXES_WITH_COLOR:
+        raise Unusable(f"voxels of {int(np.prod(numbers))} numbers; save one of them, or color")
+    return shape[:4], True
+
+
 def _channels(stored: np.ndarray) -> np.ndarray:
-    """Split NIfTI's RGB voxels into channels."""
+    """Split NIfTI's RGB voxels into channels.
+
+    Raises:
+        Unusable: They have an opacity, too, which varies.
+    """
     if stored.dtype.names is None:
         return stored
+    if len(stored.dtype.names) > _COLORS and np.ptp(stored[stored.dtype.names[-1]]):
+        raise Unusable("voxels of color and opacity; save color alone, or a picture as PNG")
     return np.stack([stored[name] for name in stored.dtype.names[:3]], axis=-1)
 
 

@@ -28,11 +28,27 @@ from PIL.Image import Image
 from PIL.ImageFile import ImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
-from kerasunet.data.readers.files import (
-    SIZE_LIMIT,
-    to_levels,
-)
+from kerasunet.data.readers.files import SIZE_LIMIT, to_levels
 from kerasunet.data.readers.masks import MaskValues, indexed, stored, without_equal_channels
+from kerasunet.data.readers.pillow_gaps import (
+    DEEP_GRAY,
+    bmp_levels,
+    check_canvas,
+    check_planes,
+    check_samples,
+    check_stack,
+    counts_from_white,
+    joined_bytes,
+    mend_palette,
+    rare_numbers,
+    scale_transparency,
+    shows_zero_as_white,
+    spacing_of,
+    split_bytes,
+    take_transparency,
+    typed,
+    with_opacity,
+)
 from kerasunet.data.readers.source import (
     Partner,
     Source,
@@ -40,16 +56,6 @@ from kerasunet.data.readers.source import (
     check_order,
     quiet,
     quiet_native_code,
-)
-from kerasunet.data.readers.tiff import (
-    check_planes,
-    check_stack,
-    counts_from_white,
-    mend_palette,
-    rare_numbers,
-    shows_zero_as_white,
-    spacing_of,
-    typed,
 )
 
 _DEEP = re.compile("(RGB|RGBA|RGBX);16[BLN]")
@@ -265,9 +271,14 @@ def _open(source: Source) -> ImageFile:
     if isinstance(picture, TiffImageFile):
         mend_palette(picture)
         check_planes(picture)
+        check_samples(picture)
         check_stack(picture, source)
     if source.kind in _ANIMATED and (count := getattr(picture, "n_frames", 1)) > 1:
         raise Unusable(f"an animation of {count:,} pictures; export what was outlined as PNG")
+    if source.kind == "GIF":
+        check_canvas(picture)
+    if source.kind == "PNG":
+        scale_transparency(picture, _raw_mode_of(picture))
     return picture
 
 
@@ -283,15 +294,36 @@ def _pixels(picture: ImageFile, source: Source) -> np.ndarray:
 
 def _channels(picture: ImageFile, source: Source) -> np.ndarray:
     """Decode to `(height, width)` or `(height, width, 2 to 4)`, any type, upright."""
+    if source.kind == "BMP" and (levels := bmp_levels(picture, source)) is not None:
+        return levels
+    if source.kind == "PNG":
+        return _png_channels(picture, source)
     deep = _is_deep_color(picture)
     pixels = _array(_upright(picture))
     if isinstance(picture, TiffImageFile):
         pixels = typed(pixels, picture)
-    if deep:
-        lower = _open(source)
-        _take_lower_bytes(lower)
-        pixels = pixels.astype(np.uint16) << 8 | _array(_upright(lower))
-    return pixels
+    return _with_lower_bytes(pixels, source) if deep else pixels
+
+
+def _png_channels(picture: ImageFile, source: Source) -> np.ndarray:
+    """Decode a PNG as `_channels` does; of 16 bits, Pillow knows neither opacity nor color."""
+    raw_mode = _raw_mode_of(picture)
+    if raw_mode == DEEP_GRAY:
+        split_bytes(picture)
+        return joined_bytes(np.asarray(_upright(picture)))
+    transparent = take_transparency(picture, raw_mode)
+    pixels = _array(_upright(picture))
+    if _DEEP.fullmatch(raw_mode):
+        pixels = _with_lower_bytes(pixels, source)
+    return pixels if transparent is None else with_opacity(pixels, transparent)
+
+
+def _with_lower_bytes(upper: np.ndarray, source: Source) -> np.ndarray:
+    """Add the lower bytes to the upper ones of 16-bit colors, of as many channels."""
+    lower = _open(source)
+    lower.info.pop("transparency", None)
+    _take_lower_bytes(lower)
+    return upper.astype(np.uint16) << 8 | _array(_upright(lower))
 
 
 def _upright(picture: ImageFile) -> Image:
@@ -329,7 +361,7 @@ def _over_black(pixels: np.ndarray) -> np.ndarray:
 
 def _is_deep_color(picture: ImageFile) -> bool:
     """Return whether the file, not yet decoded, has colors of 16 bits."""
-    return bool(picture.tile) and _DEEP.fullmatch(_raw_mode(picture.tile[0].args)) is not None
+    return _DEEP.fullmatch(_raw_mode_of(picture)) is not None
 
 
 def _take_lower_bytes(picture: ImageFile) -> None:
@@ -341,6 +373,11 @@ def _opposite(arguments: str | tuple | None) -> str | tuple:
     raw_mode = _raw_mode(arguments)
     raw_mode = raw_mode[:-1] + _OPPOSITE[raw_mode[-1]]
     return (raw_mode, *arguments[1:]) if isinstance(arguments, tuple) else raw_mode
+
+
+def _raw_mode_of(picture: ImageFile) -> str:
+    """Return how the pixels of a file, not yet decoded, are stored."""
+    return _raw_mode(picture.tile[0].args) if picture.tile else ""
 
 
 def _raw_mode(arguments: str | tuple | None) -> str:

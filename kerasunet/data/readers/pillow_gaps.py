@@ -1,0 +1,220 @@
+"""What TIFF, PNG and BMP files say that Pillow does not do.
+
+Of TIFF: what stands beside the pixels; of PNG: opacity and transparency of few and of 16 bits; of
+BMP: gray palettes of other than 256 levels.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import struct
+from contextlib import suppress
+
+import numpy as np
+from PIL import ImagePalette, TiffImagePlugin as tags
+from PIL.Image import Image, frombytes
+from PIL.ImageFile import ImageFile
+from PIL.TiffImagePlugin import TiffImageFile
+
+from kerasunet.data.readers.source import Source, Unusable, millimeters
+
+_IMAGEJ_UNIT = re.compile(r"\AImageJ=.*?^unit=(mm|cm|micron)$", re.MULTILINE | re.DOTALL)
+_IMAGEJ_STACK = re.compile(r"\AImageJ=.*?^images=(\d+)$", re.MULTILINE | re.DOTALL)
+_CUT_STACK = re.compile(r'\A\{.*"shape": \[(\d+), .*"truncated": true')
+_BIG, _DEPTH = b"+", 32997  # BigTIFF's version; the number of slices in one directory.
+_MOST_CHANNELS = 4
+_UNIT_MM = {"mm": 1.0, "cm": 10.0, "micron": 0.001}
+_FAX = ("tiff_ccitt", "group3", "group4")
+_SAMPLE_KINDS = {1: "integers", 2: "signed integers", 3: "floats", 5: "complex integers"}
+_COLORS = 256
+DEEP_GRAY = "LA;16B"
+"""Pillow's name for gray levels of 16 bits with an opacity, of which it keeps the upper bytes."""
+_FOUR_BYTES = "RGBA"
+_SCALES = {"L;2": 85, "L;4": 17}
+_DEEP_PIXELS = ("RGB;16B", "I;16B")
+_CORE_HEADER = 12
+_BITS_AT, _BITS_OF_CORE_AT = 28, 24
+
+
+def rare_numbers(source: Source) -> str:
+    """Describe the numbers of a TIFF file that Pillow does not open; empty if that is damaged."""
+    source.file.seek(0)
+    with suppress(Exception):  # Whatever broken bytes raise, the file is damaged then.
+        head = source.file.read(8)
+        is_big = _BIG in head[2:4]
+        header = tags.ImageFileDirectory_v2(head + source.file.read(8) if is_big else head)
+        source.file.seek(header.next)
+        header.load(source.file)
+        bits = {*header[tags.BITSPERSAMPLE]}
+        kind = _SAMPLE_KINDS.get(header.get(tags.SAMPLEFORMAT, (1,))[0], "numbers of a rare kind")
+        channels = header.get(tags.SAMPLESPERPIXEL, 1)
+        return (
+            f"a TIFF file of {channels} channel{'s' * (channels > 1)} of {max(bits)}-bit {kind}, "
+            "which is not read; save gray levels as integers of 8 or 16 bits or floats of 32, "
+            "colors with 8 or 16 bits"
+        )
+    return ""
+
+
+def shows_zero_as_white(picture: TiffImageFile) -> bool:
+    """Return whether values are still to be inverted, which Pillow does only up to 8 bits."""
+    return picture.mode[0] in "IF" and picture.tag_v2.get(tags.PHOTOMETRIC_INTERPRETATION) == 0
+
+
+def counts_from_white(picture: TiffImageFile) -> bool:
+    """Return whether a mask may be inverted by what is seen, for 0 is shown white.
+
+    ImageJ and tifffile mean the object by what they show black then; fax programs do not.
+    """
+    is_fax = picture.info.get("compression") in _FAX
+    return not is_fax and picture.tag_v2.get(tags.PHOTOMETRIC_INTERPRETATION) == 0
+
+
+def typed(pixels: np.ndarray, picture: TiffImageFile) -> np.ndarray:
+    """Return values of the type that the file states.
+
+    Pillow takes signed bytes for unsigned ones, and unsigned values of 32 bits for signed ones.
+    """
+    signed = picture.tag_v2.get(tags.SAMPLEFORMAT, (1,))[0] == 2
+    bits = picture.tag_v2.get(tags.BITSPERSAMPLE, (1,))[0]
+    if picture.mode == "L" and signed and bits == 8:
+        return pixels.view(np.int8)
+    return pixels.view(np.uint32) if picture.mode == "I" and not signed and bits == 32 else pixels
+
+
+def check_stack(picture: TiffImageFile, source: Source) -> None:
+    """Refuse a stack of which only the first picture is listed.
+
+    ImageJ writes stacks of 4 GB and more so, and tifffile on request: the others follow the first
+    without a directory.
+    """
+    if (depth := picture.tag_v2.get(_DEPTH, 1)) > 1:
+        raise Unusable(f"a volume of {depth:,} slices in one picture; save each slice as a page")
+    description = str(picture.tag_v2.get(tags.IMAGEDESCRIPTION, ""))
+    if cut := _CUT_STACK.match(description):
+        raise Unusable(
+            f"a stack of {cut[1]} pictures that lists only the first; save it without `truncate`"
+        )
+    stated = _IMAGEJ_STACK.match(description)
+    if stated is None or int(stated[1]) <= picture.n_frames:
+        return
+    width, height = picture.size
+    bits = width * height * sum(picture.tag_v2.get(tags.BITSPERSAMPLE, (1,)))
+    if source.file.seek(0, os.SEEK_END) >= int(stated[1]) * bits / 8:
+        raise Unusable(
+            f"a stack of {int(stated[1]):,} pictures that lists {picture.n_frames:,} of them, as "
+            "ImageJ writes large ones; save it in parts, or as an image sequence"
+        )
+
+
+def check_planes(picture: TiffImageFile) -> None:
+    """Refuse 16-bit color that is stored plane by plane, which Pillow decodes wrongly."""
+    planar = picture.tag_v2.get(tags.PLANAR_CONFIGURATION, 1) == 2
+    if planar and max(picture.tag_v2.get(tags.BITSPERSAMPLE, (1,))) > 8:
+        raise Unusable("16-bit colors stored plane by plane; save them interleaved, or as PNG")
+
+
+def check_samples(picture: TiffImageFile) -> None:
+    """Refuse more channels than color and opacity have; Pillow drops the others."""
+    count = picture.tag_v2.get(tags.SAMPLESPERPIXEL, 1)
+    if count > _MOST_CHANNELS:
+        raise Unusable(f"{count} channels; save gray levels, or red, green and blue")
+
+
+def mend_palette(picture: TiffImageFile) -> None:
+    """Take a palette of 16 bits that fills 8 of them by those; Pillow keeps the upper ones."""
+    levels = picture.tag_v2.get(tags.COLORMAP) if picture.mode == "P" else None
+    if levels and max(levels) < _COLORS:
+        picture.palette = ImagePalette.raw("RGB;L", bytes(levels))
+
+
+def spacing_of(picture: TiffImageFile) -> tuple[float, float] | None:
+    """Return the spacing in millimeters, (row, column), of a file that ImageJ calibrated.
+
+    ImageJ writes its unit of length into the description and pixels per unit into the resolution.
+    Elsewhere the resolution is that of a print, which says nothing about the patient.
+    """
+    unit = _IMAGEJ_UNIT.match(str(picture.tag_v2.get(tags.IMAGEDESCRIPTION, "")))
+    per_unit = [picture.tag_v2.get(tag) for tag in (tags.Y_RESOLUTION, tags.X_RESOLUTION)]
+    if not unit:
+        return None
+    known = [float(resolution) for resolution in per_unit if resolution]
+    return millimeters(*(_UNIT_MM[unit[1]] / each for each in known)) if len(known) == 2 else None
+
+
+def scale_transparency(picture: ImageFile, raw_mode: str) -> None:
+    """Scale the transparent level of a PNG of 2 or 4 bits as Pillow scales its pixels."""
+    level = picture.info.get("transparency")
+    if isinstance(level, int) and raw_mode in _SCALES:
+        picture.info["transparency"] = level * _SCALES[raw_mode]
+
+
+def take_transparency(picture: ImageFile, raw_mode: str) -> int | tuple[int, ...] | None:
+    """Remove and return the transparent level or color of 16 bits, which Pillow looks for in 8."""
+    return picture.info.pop("transparency", None) if raw_mode in _DEEP_PIXELS else None
+
+
+def with_opacity(pixels: np.ndarray, transparent: int | tuple[int, ...]) -> np.ndarray:
+    """Add a channel of opacity to gray levels or colors: 0 where they are transparent.
+
+    Args:
+        pixels: Uint16, `(height, width)` or `(height, width, 3)`.
+        transparent: The level, or the color.
+    """
+    channels = pixels if pixels.ndim == 3 else pixels[..., None]
+    opaque = (channels != np.asarray(transparent)).any(axis=2, keepdims=True)
+    return np.concatenate([channels, opaque * np.uint16(np.iinfo(np.uint16).max)], axis=2)
+
+
+def split_bytes(picture: ImageFile) -> None:
+    """Make gray levels and opacity of 16 bits, not yet decoded, decode to their four bytes."""
+    picture._mode = _FOUR_BYTES
+    picture.tile = [tile._replace(args=_FOUR_BYTES) for tile in picture.tile]
+
+
+def joined_bytes(split: np.ndarray) -> np.ndarray:
+    """Join the bytes that `split_bytes` parted: uint16, `(height, width, 2)`."""
+    return np.ascontiguousarray(split).view(">u2").astype(np.uint16)
+
+
+def check_canvas(picture: ImageFile) -> None:
+    """Refuse a GIF that fills only a part of its canvas; around it Pillow sees the first color."""
+    fills = getattr(picture, "dispose_extent", None) in (None, (0, 0, *picture.size))
+    if not fills and "transparency" not in picture.info and picture.info.get("background"):
+        raise Unusable("a GIF whose picture fills only a part of its canvas; save it as PNG")
+
+
+def bmp_levels(picture: ImageFile, source: Source) -> np.ndarray | None:
+    """Return the gray levels of a BMP whose number of bits Pillow takes for another.
+
+    It judges by the palette alone: black and white is one bit, a ramp of gray eight.
+
+    Returns:
+        Uint8, `(height, width)`; `None` if Pillow is right.
+    """
+    usual = {"1": 1, "L": 8}.get(picture.mode)
+    bits = _bits_of(source)
+    if usual in (None, bits):
+        return None
+    codec, _, offset, arguments = picture.tile[0]
+    if codec != "raw":
+        raise Unusable("a compressed BMP file with a short palette of gray; save it as PNG")
+    assert isinstance(arguments, tuple)
+    _, stride, direction = arguments
+    source.file.seek(offset)
+    content = source.file.read(stride * picture.height)
+    raw_mode = {4: "P;4", 8: "P"}[bits]
+    numbers: Image = frombytes("P", picture.size, content, "raw", raw_mode, stride, direction)
+    values = np.asarray(numbers)
+    return (values == 1) * np.uint8(255) if usual == 1 else values
+
+
+def _bits_of(source: Source) -> int:
+    """Return the bits of a pixel that a BMP file states."""
+    source.file.seek(0)
+    head = source.file.read(_BITS_AT + 2)
+    (size,) = struct.unpack_from("<I", head, 14)
+    return int(
+        struct.unpack_from("<H", head, _BITS_OF_CORE_AT if size == _CORE_HEADER else _BITS_AT)[0]
+    )
