@@ -87,7 +87,7 @@ def pytest_collection_modifyitems(config, items):
 def pytest_collection_finish():
     """Spare the garbage collection what the test files have imported: it stays in any case.
 
-    Each traced network would have it looked through again, for a tenth of the time of all tests.
+    Each traced network would have it looked through again, for part of the time of all tests.
     """
     gc.collect()
     gc.freeze()
