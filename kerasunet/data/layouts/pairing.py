@@ -48,12 +48,12 @@ _DOCUMENT_NAMES = ("dicomdir", "readme", "license", "licence", "makefile", "chan
 _LONGEST_FIRST = sorted(IMAGE_SUFFIXES, key=len, reverse=True)
 # "x_mask", "x_mask_1", "x_mask2", "x_mask_left", but not "face_masks_7", which is an image.
 _BESIDE = re.compile(r"(?P<key>.+)_mask(?:\d*|[_ -].*)", re.IGNORECASE)
-_OTHER_WORDS = "seg|segmentation|gt|ground_?truth|annotation|label"
+OTHER_WORDS = "seg|segmentation|gt|ground_?truth|annotation|label"
 _BESIDE_OTHERWISE = re.compile(
-    rf"(?P<key>.+)_(?P<word>{_OTHER_WORDS})(?:\d*|[_ -].*)", re.IGNORECASE
+    rf"(?P<key>.+)_(?P<word>{OTHER_WORDS})(?:\d*|[_ -].*)", re.IGNORECASE
 )
 _IN_MASK_FOLDER = re.compile(
-    rf"(?P<key>.+)[_-](?:masks?|annotations|labels|{_OTHER_WORDS})(?:\d*|[_ -].*)", re.IGNORECASE
+    rf"(?P<key>.+)[_-](?:masks?|annotations|labels|{OTHER_WORDS})(?:\d*|[_ -].*)", re.IGNORECASE
 )
 
 

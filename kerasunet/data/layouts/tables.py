@@ -21,14 +21,18 @@ from typing import Any, NamedTuple
 from kerasunet.data.annotations import ENCODINGS, NO_OBJECT
 from kerasunet.data.cases import Case, DataSet, FileCase
 from kerasunet.data.layouts.folders import PARTS
-from kerasunet.data.layouts.pairing import EVERY_MASK_FOLDER, image_stem, keys_of
+from kerasunet.data.layouts.pairing import EVERY_MASK_FOLDER, OTHER_WORDS, image_stem, keys_of
 from kerasunet.files import is_plain, raise_all, read_json, report_all
 
 MANIFESTS = ("manifest.csv", "manifest.tsv")
 _MOST_BYTES = 64 << 20  # Of a table; one row per image takes a hundred.
 _MOST_COLUMNS = 1000
 _LONGEST_HEADER = 1 << 16
-_CLASS_AT_END = re.compile(r"_mask[_ -]([^\W\d_][^\W_]*(?:[_ -][^\W\d_]+)*)$", re.IGNORECASE)
+_CLASS_AT_END = re.compile(
+    rf"[_-](?:masks?|annotations|labels|{OTHER_WORDS})"
+    r"[_ -]([^\W\d_][^\W_]*(?:[_ -][^\W\d_]+)*?)(?:[_ -]\d+)?$",
+    re.IGNORECASE,
+)
 _REQUIRED, _OPTIONAL = ("image", "mask"), ("group", "label", "split")
 Classes = tuple[tuple[str, int | str], ...]
 KNOWN_CLASSES: dict[str, Classes] = {
@@ -264,19 +268,47 @@ def with_background(classes: Classes) -> Classes:
 def classes_of_files(files: Iterable[FileCase]) -> dict[Path, str]:
     """Return the class of each mask file whose folder or name says it.
 
-    Those are `masks/heart/x.png`, a folder a class, and `x_mask_heart.png`.
+    Those are `masks/heart/x.png`, a folder a class, and `x_mask_heart.png`, `x_mask_heart_1.png`.
     """
     files = tuple(files)
-    found = classes_of_folders(files)
+    found = _classes_of_folders(files)
     for case in files:
-        for path in case.masks:
-            stem = image_stem(path.name) or path.name
-            if path not in found and (match := _CLASS_AT_END.search(stem)):
-                found[path] = match[1]
+        named = ((path, _class_in_name(path, case.image)) for path in case.masks)
+        found |= {path: name for path, name in named if name and path not in found}
     return found
 
 
-def classes_of_folders(files: Iterable[FileCase]) -> dict[Path, str]:
+def check_named(files: Iterable[FileCase], classes: Mapping[Path, str], *, chosen: bool) -> None:
+    """Refuse masks whose names say no class beside others that do.
+
+    Args:
+        files: The cases.
+        classes: The class of each mask file that says one.
+        chosen: Whether a class was chosen, so that the other masks would be left out.
+
+    Raises:
+        ValueError: There are some in the set or, if nothing was chosen, for the same image.
+    """
+    named = next(iter(classes), None)
+    groups = [case.masks for case in files]
+    mixed = [path for masks in groups if chosen or {*masks} & {*classes} for path in masks]
+    bare = [path for path in mixed if path not in classes]
+    if named and bare:
+        more = f", and {len(bare) - 1:,} others" if bare[1:] else ""
+        raise ValueError(
+            f"{bare[0]}: its name does not say which object it marks, as that of {named} does "
+            f"({classes[named]}); rename it{more}, or keep them elsewhere"
+        )
+
+
+def _class_in_name(mask: Path, image: Path) -> str:
+    """Return the class that the name of a mask says beyond that of its image; empty for none."""
+    stems = (image_stem(mask.name) or mask.name, image_stem(image.name) or image.name)
+    match = _CLASS_AT_END.search(stems[0].removeprefix(stems[1]))
+    return match[1] if match else ""
+
+
+def _classes_of_folders(files: Iterable[FileCase]) -> dict[Path, str]:
     """Return the class of each mask file that lies in a folder of its class."""
     return {
         path: path.parent.name
