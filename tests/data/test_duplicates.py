@@ -67,16 +67,15 @@ def test_an_exact_copy_is_found_among_images_that_are_all_alike():
 
 
 @pytest.mark.parametrize(
-    "shares",
+    ("name", "shares"),
     [
-        (0.05, 0.05, 0.05, 0.05),
-        (0.1, 0.1, 0.1, 0.1),
-        (0.15, 0.15, 0.15, 0.15),
-        (0.02, 0.05, 0, 0.05),
+        ("simulated-xray", (0.05, 0.05, 0.05, 0.05)),
+        ("simulated-xray", (0.15, 0.15, 0.15, 0.15)),
+        ("simulated-ultrasound", (0.1, 0.1, 0.1, 0.1)),
+        ("simulated-ultrasound", (0.08, 0, 0.02, 0.1)),
     ],
     ids=str,
 )
-@pytest.mark.parametrize("name", ["simulated-ultrasound", "simulated-xray"])
 def test_a_crop_is_found_where_all_images_are_alike_and_nothing_else(name, shares):
     images = pictures(name, 60)
     top, bottom, left, right = (round(share * 128) for share in shares)

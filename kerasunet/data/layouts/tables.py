@@ -20,8 +20,9 @@ from typing import Any, NamedTuple
 
 from kerasunet.data.annotations import ENCODINGS, NO_OBJECT
 from kerasunet.data.cases import Case, DataSet, FileCase
+from kerasunet.data.layouts import pairing
 from kerasunet.data.layouts.folders import PARTS
-from kerasunet.data.layouts.pairing import EVERY_MASK_FOLDER, OTHER_WORDS, image_stem, keys_of
+from kerasunet.data.layouts.pairing import EVERY_MASK_FOLDER, image_stem, keys_of
 from kerasunet.files import is_plain, raise_all, read_json, report_all
 
 MANIFESTS = ("manifest.csv", "manifest.tsv")
@@ -29,7 +30,7 @@ _MOST_BYTES = 64 << 20  # Of a table; one row per image takes a hundred.
 _MOST_COLUMNS = 1000
 _LONGEST_HEADER = 1 << 16
 _CLASS_AT_END = re.compile(
-    rf"[_-](?:masks?|annotations|labels|{OTHER_WORDS})"
+    rf"[_-](?:masks?|annotations|labels|{pairing.OTHER_WORDS})"
     r"[_ -]([^\W\d_][^\W_]*(?:[_ -][^\W\d_]+)*?)(?:[_ -]\d+)?$",
     re.IGNORECASE,
 )
@@ -53,6 +54,9 @@ class _Row(NamedTuple):
 def manifest_in(folder: Path) -> DataSet | None:
     """Read the `manifest.csv` or `manifest.tsv` of a folder; `None` if there is none."""
     path = next((folder / name for name in MANIFESTS if (folder / name).is_file()), None)
+    sheets = [folder / f"manifest{suffix}" for suffix in pairing.SHEETS]
+    if path is None and (sheet := next(filter(Path.is_file, sheets), None)):
+        raise ValueError(f"{sheet}: a spreadsheet is not read; save it as manifest.csv, CSV UTF-8")
     return None if path is None else read_manifest(path)
 
 
@@ -74,8 +78,9 @@ def read_manifest(path: Path) -> DataSet:
     missing = [name for name in _REQUIRED if name not in columns]
     if missing:
         raise ValueError(
-            f"{path}: has no column {', '.join(missing)}, or no rows; the columns are "
-            f"{', '.join(_REQUIRED)} and optionally {', '.join(_OPTIONAL)}"
+            f"{path}: has no column {', '.join(missing)}, or no rows (its first line names "
+            f"{', '.join(columns) or 'none'}); the columns are {', '.join(_REQUIRED)} and "
+            f"optionally {', '.join(_OPTIONAL)}, with commas between them"
         )
     faults = {line: list(_faults(path, line, row)) for line, row in cells}
     by_image: dict[Path, list[_Row]] = {}
@@ -140,7 +145,9 @@ def _faults(path: Path, line: int, cells: Mapping[str, str]) -> Iterable[str]:
         yield f"{where}: the image is empty"
     for text in filter(None, (cells["image"].strip(), cells["mask"].strip())):
         located = _located(path.parent, text)
-        if not os.path.isabs(text) and not located.is_relative_to(path.parent.absolute()):
+        if "://" in text:
+            yield f"{where}: {text} is an address; download the file and give its path"
+        elif not os.path.isabs(text) and not located.is_relative_to(path.parent.absolute()):
             yield f"{where}: {text} leaves the manifest's folder; give an absolute path"
         elif not os.path.isfile(located):  # `Path.is_file` fails on names that are too long.
             yield f"{where}: no such file: {located}"
