@@ -27,6 +27,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import cv2
 import numpy as np
 
 from kerasunet.data import identification, layouts
@@ -35,11 +36,9 @@ from kerasunet.data.decoding import decode
 from kerasunet.data.identification import (
     THUMBNAIL_SIDE,
     UNCUT,
-    Cut,
     agreement,
     coarse_details,
     thumbnail,
-    without_sides,
 )
 from kerasunet.files import cache_folder, raise_all, read_json, write_json, write_text
 
@@ -50,7 +49,7 @@ _SAMPLE, _SAMPLED_PAIRS = 2000, 100
 _TILE = 2048
 _MOST_FOR_CROPS, _MOST_WHOLES, _LEAST_OF_CROPS = 2500, 2, 0.75
 _ENDS = [(0, 0), (0, 0.1), (0.1, 0), (0.05, 0.05), (0.1, 0.1), (0.15, 0.15), (0.2, 0.2)]
-_CUTS = [Cut(*across, *down) for across in _ENDS for down in _ENDS if any(across + down)]
+_CUTS = [(*across, *down) for across in _ENDS for down in _ENDS if any(across + down)]
 """Shares of the sides, before and after, that may have been cut off along an axis."""
 _FOLDER = "near-duplicates"
 GIVEN = "given"
@@ -246,14 +245,14 @@ def find_near_duplicates(images: Iterable[np.ndarray]) -> list[NearDuplicates]:
     of_crops = max(least, _LEAST_OF_CROPS)
     found: dict[tuple[int, int], float] = {}
     for (whole, part), cut in [*alike, *crops.items()]:
-        known = agreement(stack[part], without_sides(stack[whole], cut))
+        known = agreement(stack[part], _without_sides(stack[whole], cut))
         if known >= (least if cut == UNCUT else of_crops):
             pair = min(whole, part), max(whole, part)
             found[pair] = max(known, found.get(pair, 0.0))
     return [NearDuplicates(*pair, found[pair]) for pair in sorted(found)]
 
 
-def _crops(thumbnails: np.ndarray, coarse: np.ndarray) -> dict[tuple[int, int], Cut]:
+def _crops(thumbnails: np.ndarray, coarse: np.ndarray) -> dict[tuple[int, int], Sequence[float]]:
     """Return the pairs, whole and part, that may be an image and a crop, and what was cut off.
 
     Of each image, these are the few others that are most like it after a cut.
@@ -268,6 +267,19 @@ def _crops(thumbnails: np.ndarray, coarse: np.ndarray) -> dict[tuple[int, int], 
     wholes = np.argsort(-best, axis=1, kind="stable")[:, :_MOST_WHOLES]
     pairs = ((int(whole), part) for part, row in enumerate(wholes) for whole in row)
     return {pair: _CUTS[cuts[pair[1], pair[0]]] for pair in pairs if best[pair[1], pair[0]] > 0}
+
+
+def _without_sides(small: np.ndarray, cut: Sequence[float]) -> np.ndarray:
+    """Return a thumbnail whose sides were cut off, at the same size."""
+    ends = (cut[:2], cut[2:])
+    scales = [1 - before - after for before, after in ends]
+    starts = [
+        THUMBNAIL_SIDE * before + (scale - 1) / 2
+        for (before, _), scale in zip(ends, scales, strict=True)
+    ]
+    warp = np.column_stack([np.diag(scales), starts])
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    return cv2.warpAffine(small, warp, small.shape, flags=flags, borderMode=cv2.BORDER_REPLICATE)
 
 
 def group(groups: Sequence[str], pairs: Iterable[NearDuplicates]) -> list[str]:

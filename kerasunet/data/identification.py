@@ -291,16 +291,7 @@ def modality_of_data(data: DataSet) -> Modality | None:
     return modality_of(data.name) or guess_of_all(case.load().image for case in some)
 
 
-class Cut(NamedTuple):
-    """What is cut off an image, as shares of its sides."""
-
-    left: float = 0.0
-    right: float = 0.0
-    top: float = 0.0
-    bottom: float = 0.0
-
-
-UNCUT = Cut()
+UNCUT = (0.0, 0.0, 0.0, 0.0)
 _BLUR = gaussian_filter1d(np.eye(_COARSE, dtype=np.float32), _COARSE_SMOOTH, axis=0)
 
 
@@ -309,17 +300,17 @@ def thumbnail(image: np.ndarray) -> np.ndarray:
     return resize_image(image, (THUMBNAIL_SIDE, THUMBNAIL_SIDE))[..., 0]
 
 
-def coarse_details(thumbnails: np.ndarray, cut: Cut = UNCUT) -> np.ndarray:
+def coarse_details(thumbnails: np.ndarray, cut: Sequence[float] = UNCUT) -> np.ndarray:
     """Return what is not smooth in images of 32×32 pixels, shrunk by area.
 
     Args:
         thumbnails: `(images, 64, 64)`.
-        cut: What is cut off their sides first.
+        cut: Which shares of them are cut off first: left, right, top and bottom.
 
     Returns:
         Float32, `(images, 1024)`, of norm 1; of norm 0 where there are no details.
     """
-    down, along = (_shrinking(*ends) for ends in ((cut.top, cut.bottom), (cut.left, cut.right)))
+    along, down = _shrinking(*cut[:2]), _shrinking(*cut[2:])
     small = _along_both(down, thumbnails.astype(np.float32), along)
     details = small - _along_both(_BLUR, small, _BLUR)
     details = (details - details.mean(axis=(1, 2), keepdims=True)).reshape(len(small), -1)
@@ -342,19 +333,6 @@ def _shrinking(before: float, after: float) -> np.ndarray:
     low, high = edges[:-1, None], edges[1:, None]
     shared = np.minimum(high, pixels + 1) - np.maximum(low, pixels)
     return (np.maximum(shared, 0) / (high - low)).astype(np.float32)
-
-
-def without_sides(small: np.ndarray, cut: Cut) -> np.ndarray:
-    """Return a thumbnail whose sides were cut off, at the same size."""
-    ends = ((cut.left, cut.right), (cut.top, cut.bottom))
-    scales = [1 - before - after for before, after in ends]
-    starts = [
-        THUMBNAIL_SIDE * before + (scale - 1) / 2
-        for (before, _), scale in zip(ends, scales, strict=True)
-    ]
-    warp = np.column_stack([np.diag(scales), starts])
-    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    return cv2.warpAffine(small, warp, small.shape, flags=flags, borderMode=cv2.BORDER_REPLICATE)
 
 
 def _without_smooth(image: np.ndarray, deviation: float) -> np.ndarray:
