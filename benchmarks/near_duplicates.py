@@ -8,6 +8,11 @@ many of its pairs are found (recall), how many of the found ones are in it (prec
 seconds that the whole of `kerasunet check` takes. Exit status 1 if a limit is missed. The last
 lines are about fingerprints, as model cards hold them: how many of the pairs they tell, and how
 many images are taken for copies of unrelated ones.
+
+    python benchmarks/near_duplicates.py FOLDER --crops
+
+needs no table: it adds 20 crops for each of several shares of a side, of images of the set, and
+prints how many are found, and how many pairs of images that are no crops.
 """
 
 from __future__ import annotations
@@ -23,20 +28,24 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from kerasunet.data import DataSet, load  # noqa: E402
 from kerasunet.data.checking import check  # noqa: E402
-from kerasunet.data.groups import find_near_duplicates, thumbnail  # noqa: E402
+from kerasunet.data.groups import find_near_duplicates  # noqa: E402
 from kerasunet.data.identification import (  # noqa: E402
     distances,
     fingerprint,
     most_bits,
     recognized,
+    thumbnail,
 )
 from kerasunet.data.layouts.tables import read_rows  # noqa: E402
 
 Pairs = set[frozenset[str]]
+SHARES, CROPS = (0.02, 0.05, 0.08, 0.1, 0.15), 20
 
 
 def main() -> int:
     options = _options()
+    if options.crops:
+        return found_crops(load(options.data, options.manual_dir))
     started = time.perf_counter()
     check(options.data, options.manual_dir)
     seconds = time.perf_counter() - started
@@ -74,6 +83,38 @@ def found_pairs(data: DataSet) -> Pairs:
     return {frozenset((data.cases[i].key, data.cases[j].key)) for i, j, _ in pairs}
 
 
+def found_crops(data: DataSet) -> int:
+    """Print how many crops of images are found; half of them are cut unevenly."""
+    rng = np.random.default_rng(0)
+    images = [case.load().image for case in data.cases]
+    cut = [(share, int(rng.integers(len(images)))) for share in SHARES for _ in range(CROPS)]
+    parts = [
+        cropped(images[of], rng.uniform(0, 2 * share, 4) if n % 2 else np.full(4, share))
+        for n, (share, of) in enumerate(cut)
+    ]
+    started = time.perf_counter()
+    pairs = {(i, j) for i, j, _ in find_near_duplicates([*images, *parts])}
+    seconds = time.perf_counter() - started
+    for share in SHARES:
+        found = [
+            (of, len(images) + n) in pairs for n, (known, of) in enumerate(cut) if known == share
+        ]
+        print(
+            f"{share:.0%} of a side   even {sum(found[::2])}/{len(found[::2])}, "
+            f"uneven, up to {2 * share:.0%} {sum(found[1::2])}/{len(found[1::2])}"
+        )
+    print(f"pairs of other images   {sum(j < len(images) for _, j in pairs)}")
+    print(f"{len(images) + len(parts):,} images   {seconds:.1f} s")
+    return 0
+
+
+def cropped(image: np.ndarray, shares: np.ndarray) -> np.ndarray:
+    """Cut shares off the top, bottom, left and right of an image."""
+    height, width = image.shape[:2]
+    top, bottom, left, right = np.rint(shares * [height, height, width, width]).astype(int)
+    return image[top : height - bottom, left : width - right]
+
+
 def told_by_fingerprint(known: Pairs, data: DataSet) -> float:
     """Return the share of known pairs of which either is recognized among all by the other."""
     prints = _fingerprints(data)
@@ -99,13 +140,17 @@ def _options() -> argparse.Namespace:
     )
     add = parser.add_argument
     add("data", metavar="DATA", help="as kerasunet check takes it")
-    add("pairs", type=Path, metavar="CSV", help="table of known pairs, columns a and b")
+    add("pairs", type=Path, metavar="CSV", nargs="?", help="table of known pairs, columns a and b")
+    add("--crops", action="store_true", help="measure crops of these images instead")
     add("--manual-dir", metavar="FOLDER", help="with the name of a public set")
     add("--unrelated", metavar="DATA", help="a data set with none of these images")
     add("--recall", type=float, default=0.95, help="least share of known pairs (0.95)")
     add("--precision", type=float, default=0.95, help="least share of found pairs (0.95)")
     add("--seconds", type=float, default=30, help="most seconds of the check (30)")
-    return parser.parse_args()
+    options = parser.parse_args()
+    if options.pairs is None and not options.crops:
+        parser.error("give a table of known pairs, or --crops")
+    return options
 
 
 if __name__ == "__main__":

@@ -486,7 +486,33 @@ READ = {
         DISPLAY,
         "test_files_without_preamble_and_file_meta_information",
     ),
-    "DICOM: pixels of more frames than the header states": (
+    "DICOM: `PresentationLUTSequence`": (DICOM, "test_a_presentation_table_is_refused"),
+    "mask of label numbers that was saved as JPEG": (
+        MASKS,
+        "test_numbers_of_labels_in_a_jpeg_are_refused",
+    ),
+    "reduced copies of a TIFF page, such as thumbnails": (
+        "data/test_readers.py",
+        "test_a_thumbnail_is_no_page_of_a_tiff",
+    ),
+    "further pictures of a JPEG (MPO), such as a preview or depth": (
+        "data/test_readers.py",
+        "test_further_pictures_of_a_jpeg_are_named",
+    ),
+    "archive, spreadsheet or address instead of files": (
+        "data/test_layouts.py",
+        "test_a_spreadsheet_instead_of_a_manifest_is_refused",
+    ),
+    "nnU-Net's `dataset.json` that pairs files of other names": (
+        "data/test_layouts.py",
+        "test_nnunet_that_pairs_files_of_other_names_is_refused",
+    ),
+    "`x_mask_heart.png` and `x_mask_lung.png`, or folders of such names": (
+        "data/test_objects.py",
+        "test_a_folder_or_a_suffix_tells_the_object",
+    ),
+    "DICOM: pixels of more or fewer frames than the header states, or a table of frames that "
+    "contradicts them": (
         DISPLAY,
         "test_pixels_of_more_frames_than_stated_are_refused",
     ),
@@ -548,7 +574,7 @@ READ = {
         "data/test_readers.py",
         "test_numbers_that_no_tiff_reader_here_knows_are_named",
     ),
-    "JSON with an entry twice, COCO category with two names": (
+    "JSON with an entry twice, COCO category with two names or none": (
         DRAWN,
         "test_an_entry_that_occurs_twice_is_refused",
     ),

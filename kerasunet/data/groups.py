@@ -6,7 +6,11 @@ what is smooth) are correlated with those of all others by a matrix product. How
 images correlate depends on the data: speckle hardly, chest X-rays strongly, for all chests are
 alike. So a pair must stand out from all pairs of its set. Second, the two images of such a pair
 are aligned at 64×64 pixels, and their finer details must agree as well, again more than those of
-other pairs do. Strong details are clipped: the edge of a black frame would outweigh all anatomy.
+other pairs do.
+
+A crop of a chest does not stand out by its coarse details. So each image is also compared with what
+is left of all others if their sides are cut off, and goes to the second stage with the images that
+are most like it then.
 """
 
 from __future__ import annotations
@@ -26,21 +30,27 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
-from kerasunet.data import layouts
+from kerasunet.data import identification, layouts
 from kerasunet.data.cases import NEAR_DUPLICATES, Case, DataSet, SimulatedCase, file_stem
-from kerasunet.data.decoding import decode, resize_image
+from kerasunet.data.decoding import decode
+from kerasunet.data.identification import (
+    THUMBNAIL_SIDE,
+    UNCUT,
+    agreement,
+    coarse_details,
+    thumbnail,
+)
 from kerasunet.files import cache_folder, raise_all, read_json, write_json, write_text
 
-_COARSE, THUMBNAIL_SIDE = 32, 64
-_COARSE_SMOOTH, _FINE_SMOOTH = 3.0, 2.0
 _LEAST_COARSE, _LEAST_FINE = 0.5, 0.5
 _DEVIATIONS, _LARGEST_THRESHOLD = 5, 0.99
 _FEW_IMAGES, _THRESHOLD_OF_FEW, _FINE_OF_FEW = 20, 0.95, 0.8
 _SAMPLE, _SAMPLED_PAIRS = 2000, 100
-_STRONGEST = 3  # Standard deviations of fine details.
 _TILE = 2048
-_ALIGNMENT = (cv2.TERM_CRITERIA_COUNT + cv2.TERM_CRITERIA_EPS, 25, 1e-3)
-_LEAST_OVERLAP = 0.7
+_MOST_FOR_CROPS, _MOST_WHOLES, _LEAST_OF_CROPS = 2500, 2, 0.75
+_ENDS = [(0, 0), (0, 0.1), (0.1, 0), (0.05, 0.05), (0.1, 0.1), (0.15, 0.15), (0.2, 0.2)]
+_CUTS = [(*across, *down) for across in _ENDS for down in _ENDS if any(across + down)]
+"""Shares of the sides, before and after, that may have been cut off along an axis."""
 _FOLDER = "near-duplicates"
 GIVEN = "given"
 _COLUMNS = ("key", "group")
@@ -208,12 +218,13 @@ def find_near_duplicates(images: Iterable[np.ndarray]) -> list[NearDuplicates]:
     """Find the pairs of images that show the same thing.
 
     Found are copies of other brightness, contrast, size or compression, with burnt-in annotations,
-    or cropped by a few percent of a side; not flipped or rotated ones. The correlation of coarse
-    details must reach 0.5 and, after Fisher's transformation, lie five robust standard deviations
-    above the median of all pairs; so must that of fine details. Below 20 images these cannot be
-    estimated; 0.95 and 0.8 are required.
+    or cropped, evenly by up to 15 % of each side or, mostly, unevenly by up to 10 %; not flipped or
+    rotated ones. The correlation of coarse details must reach 0.5 and, after Fisher's
+    transformation, lie five robust standard deviations above the median of all pairs; so must that
+    of fine details, which alone decides on crops. Below 20 images these cannot be estimated; 0.95
+    and 0.8 are required. Crops are searched for among 20 to 2,500 images.
 
-    Memory grows by 8 KiB per image, not with the number of pairs.
+    Memory grows by 8 KiB per image, not with the number of pairs; up to 50 MB are for crops.
 
     Args:
         images: `(height, width)` or `(height, width, 3)`, 0 to 255, of any sizes; consumed once.
@@ -224,21 +235,51 @@ def find_near_duplicates(images: Iterable[np.ndarray]) -> list[NearDuplicates]:
     thumbnails = [thumbnail(image) for image in images]
     if len(thumbnails) < 2:
         return []
-    coarse = np.stack([_coarse_details(small) for small in thumbnails])
-    candidates = sorted(_pairs_above(coarse, _threshold(coarse)))
-    if not candidates:
+    stack = np.stack(thumbnails)
+    coarse = coarse_details(stack)
+    alike = [(pair, UNCUT) for pair in _pairs_above(coarse, _threshold(coarse))]
+    crops = _crops(stack, coarse) if _FEW_IMAGES <= len(stack) <= _MOST_FOR_CROPS else {}
+    if not alike and not crops:
         return []
-    found = (
-        NearDuplicates(first, second, _agreement(thumbnails[first], thumbnails[second]))
-        for first, second in candidates
-    )
     least = _least_agreement(thumbnails)
-    return [pair for pair in found if pair.correlation >= least]
+    of_crops = max(least, _LEAST_OF_CROPS)
+    found: dict[tuple[int, int], float] = {}
+    for (whole, part), cut in [*alike, *crops.items()]:
+        known = agreement(stack[part], _without_sides(stack[whole], cut))
+        if known >= (least if cut == UNCUT else of_crops):
+            pair = min(whole, part), max(whole, part)
+            found[pair] = max(known, found.get(pair, 0.0))
+    return [NearDuplicates(*pair, found[pair]) for pair in sorted(found)]
 
 
-def thumbnail(image: np.ndarray) -> np.ndarray:
-    """Return what the search compares of an image: uint8, `(64, 64)`; idempotent."""
-    return resize_image(image, (THUMBNAIL_SIDE, THUMBNAIL_SIDE))[..., 0]
+def _crops(thumbnails: np.ndarray, coarse: np.ndarray) -> dict[tuple[int, int], Sequence[float]]:
+    """Return the pairs, whole and part, that may be an image and a crop, and what was cut off.
+
+    Of each image, these are the few others that are most like it after a cut.
+    """
+    best = np.full((len(coarse), len(coarse)), -1, np.float32)  # By part and whole.
+    cuts = np.zeros(best.shape, np.int16)
+    for number, cut in enumerate(_CUTS):
+        correlations = coarse @ coarse_details(thumbnails, cut).T
+        better = correlations > best
+        best[better], cuts[better] = correlations[better], number
+    np.fill_diagonal(best, -1)
+    wholes = np.argsort(-best, axis=1, kind="stable")[:, :_MOST_WHOLES]
+    pairs = ((int(whole), part) for part, row in enumerate(wholes) for whole in row)
+    return {pair: _CUTS[cuts[pair[1], pair[0]]] for pair in pairs if best[pair[1], pair[0]] > 0}
+
+
+def _without_sides(small: np.ndarray, cut: Sequence[float]) -> np.ndarray:
+    """Return a thumbnail whose sides were cut off, at the same size."""
+    ends = (cut[:2], cut[2:])
+    scales = [1 - before - after for before, after in ends]
+    starts = [
+        THUMBNAIL_SIDE * before + (scale - 1) / 2
+        for (before, _), scale in zip(ends, scales, strict=True)
+    ]
+    warp = np.column_stack([np.diag(scales), starts])
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    return cv2.warpAffine(small, warp, small.shape, flags=flags, borderMode=cv2.BORDER_REPLICATE)
 
 
 def group(groups: Sequence[str], pairs: Iterable[NearDuplicates]) -> list[str]:
@@ -270,7 +311,9 @@ def _file(thumbnails: np.ndarray) -> Path | None:
     folder = cache_folder()
     if folder is None:
         return None
-    digest = hashlib.blake2b(Path(__file__).read_bytes(), digest_size=16)
+    digest = hashlib.blake2b(digest_size=16)
+    for code in (__file__, identification.__file__):
+        digest.update(Path(code).read_bytes())
     digest.update(np.ascontiguousarray(thumbnails).data)
     return folder / _FOLDER / f"{digest.hexdigest()}.json"
 
@@ -298,20 +341,6 @@ def _keep(file: Path | None, found: Sequence[NearDuplicates]) -> None:
             write_json(file, {"pairs": found})
 
 
-def _coarse_details(small: np.ndarray) -> np.ndarray:
-    """Return the coarse details as a float32 vector of norm 1; of norm 0 where there are none."""
-    details = _without_smooth(resize_image(small, (_COARSE, _COARSE))[..., 0], _COARSE_SMOOTH)
-    details -= details.mean()
-    norm = float(np.linalg.norm(details))
-    # A standard deviation below half a gray level is rounding, not a picture.
-    return (details / norm if norm > 0.5 * _COARSE else np.zeros_like(details)).ravel()
-
-
-def _without_smooth(image: np.ndarray, deviation: float) -> np.ndarray:
-    image = image.astype(np.float32)
-    return image - cv2.GaussianBlur(image, (0, 0), deviation, borderType=cv2.BORDER_REFLECT)
-
-
 def _threshold(coarse: np.ndarray) -> float:
     """Return the correlation at which a pair stands out from the others of its set."""
     if len(coarse) < _FEW_IMAGES:
@@ -327,7 +356,7 @@ def _least_agreement(thumbnails: Sequence[np.ndarray]) -> float:
         return _FINE_OF_FEW
     rng = np.random.default_rng(0)
     pairs = [rng.choice(len(thumbnails), 2, replace=False) for _ in range(_SAMPLED_PAIRS)]
-    usual = np.array([_agreement(thumbnails[one], thumbnails[other]) for one, other in pairs])
+    usual = np.array([agreement(thumbnails[one], thumbnails[other]) for one, other in pairs])
     return min(max(_outlying(usual), _LEAST_FINE), _LARGEST_THRESHOLD)
 
 
@@ -346,52 +375,3 @@ def _pairs_above(coarse: np.ndarray, threshold: float) -> Iterator[tuple[int, in
             for row, column in np.argwhere(tile >= threshold).tolist():
                 if top + row < left + column:
                     yield top + row, left + column
-
-
-def _agreement(one: np.ndarray, other: np.ndarray) -> float:
-    """Return the correlation of the finer details of two thumbnails, as they are or aligned."""
-    details, others = _fine_details(one), _fine_details(other)
-    everywhere = np.ones(one.shape, bool)
-    agreement = _correlation(details, others, everywhere)
-    warp = _alignment(one, other)
-    if warp is None:
-        return agreement
-    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    common = cv2.warpAffine(np.ones_like(details), warp, one.shape, flags=flags) > 0.99
-    if common.mean() < _LEAST_OVERLAP:
-        return agreement
-    moved = cv2.warpAffine(others, warp, one.shape, flags=flags)
-    return max(agreement, _correlation(details, moved, common))
-
-
-def _fine_details(image: np.ndarray) -> np.ndarray:
-    details = _without_smooth(image, _FINE_SMOOTH)
-    strongest = _STRONGEST * 1.4826 * float(np.median(np.abs(details)))
-    return np.clip(details, -strongest, strongest) if strongest else details
-
-
-def _alignment(one: np.ndarray, other: np.ndarray) -> np.ndarray | None:
-    """Return the affine map, (2, 3), between them (ECC, Evangelidis and Psarakis, PAMI 2008).
-
-    `None` where the search does not converge.
-    """
-    first, second = (_without_smooth(picture, THUMBNAIL_SIDE / 8) for picture in (one, other))
-    start = np.eye(2, 3, dtype=np.float32)
-    try:
-        return cv2.findTransformECC(
-            first,
-            second,
-            start,
-            cv2.MOTION_AFFINE,
-            _ALIGNMENT,
-            None,
-            5,  # type: ignore[call-overload]
-        )[1]
-    except cv2.error:
-        return None
-
-
-def _correlation(one: np.ndarray, other: np.ndarray, where: np.ndarray) -> float:
-    first, second = one[where] - one[where].mean(), other[where] - other[where].mean()
-    norms = float(np.linalg.norm(first) * np.linalg.norm(second))
-    return min(float(first @ second) / norms, 1.0) if norms else 0.0

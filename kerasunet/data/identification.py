@@ -1,5 +1,7 @@
 """Identify images: which one, by pixels or by appearance, and of which modality, by appearance.
 
+And say how alike two images are, as `groups` compares them.
+
 A model card lists the images that its model was trained on, and no image can be drawn again from
 what is listed. Scaled, recompressed, brighter or darker copies have other pixels, but nearly the
 same fingerprint. The modality of a data set by its name is in `kerasunet.data.modality`.
@@ -15,6 +17,7 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
+from scipy.ndimage import gaussian_filter1d
 
 from kerasunet.data.cache import PutRow, cached_rows
 from kerasunet.data.cases import Case, DataSet, Sample, SimulatedCase
@@ -34,6 +37,11 @@ _GUESSED_SIDE = 256
 _FEWEST_FOR_SPANS = 20
 _LOOKED_AT = 9
 _GRAIN, _GRAIN_OF_SYMMETRIC = 0.02, 0.03
+_COARSE, THUMBNAIL_SIDE = 32, 64
+_COARSE_SMOOTH, _FINE_SMOOTH = 3.0, 2.0
+_STRONGEST = 3  # Standard deviations of fine details.
+_ALIGNMENT = (cv2.TERM_CRITERIA_COUNT + cv2.TERM_CRITERIA_EPS, 25, 1e-3)
+_LEAST_OVERLAP = 0.7
 _COLOR, _COLORED = 16, 0.2
 """Gray levels between channels that make a color, and the share of an image that has one."""
 
@@ -281,3 +289,104 @@ def modality_of_data(data: DataSet) -> Modality | None:
     """Return what kind of image a data set holds: by its name, else as some images look."""
     some = data.cases[:: max(1, len(data) // _LOOKED_AT)][:_LOOKED_AT]
     return modality_of(data.name) or guess_of_all(case.load().image for case in some)
+
+
+UNCUT = (0.0, 0.0, 0.0, 0.0)
+_BLUR = gaussian_filter1d(np.eye(_COARSE, dtype=np.float32), _COARSE_SMOOTH, axis=0)
+
+
+def thumbnail(image: np.ndarray) -> np.ndarray:
+    """Return what the search compares of an image: uint8, `(64, 64)`; idempotent."""
+    return resize_image(image, (THUMBNAIL_SIDE, THUMBNAIL_SIDE))[..., 0]
+
+
+def coarse_details(thumbnails: np.ndarray, cut: Sequence[float] = UNCUT) -> np.ndarray:
+    """Return what is not smooth in images of 32×32 pixels, shrunk by area.
+
+    Args:
+        thumbnails: `(images, 64, 64)`.
+        cut: Which shares of them are cut off first: left, right, top and bottom.
+
+    Returns:
+        Float32, `(images, 1024)`, of norm 1; of norm 0 where there are no details.
+    """
+    along, down = _shrinking(*cut[:2]), _shrinking(*cut[2:])
+    small = _along_both(down, thumbnails.astype(np.float32), along)
+    details = small - _along_both(_BLUR, small, _BLUR)
+    details = (details - details.mean(axis=(1, 2), keepdims=True)).reshape(len(small), -1)
+    norms = np.linalg.norm(details, axis=1, keepdims=True)
+    # A standard deviation below half a gray level is rounding, not a picture.
+    return np.where(norms > 0.5 * _COARSE, details / np.maximum(norms, 1), 0)
+
+
+def _along_both(down: np.ndarray, images: np.ndarray, along: np.ndarray) -> np.ndarray:
+    """Apply a matrix down the columns and one along the rows of images."""
+    count, height, width = images.shape
+    rows = (images.reshape(-1, width) @ along.T).reshape(count, height, -1)
+    return np.matmul(down, rows)
+
+
+def _shrinking(before: float, after: float) -> np.ndarray:
+    """Return the matrix, float32 (32, 64), that shrinks by area what is left of a side."""
+    edges = THUMBNAIL_SIDE * np.linspace(before, 1 - after, _COARSE + 1)
+    pixels = np.arange(THUMBNAIL_SIDE)
+    low, high = edges[:-1, None], edges[1:, None]
+    shared = np.minimum(high, pixels + 1) - np.maximum(low, pixels)
+    return (np.maximum(shared, 0) / (high - low)).astype(np.float32)
+
+
+def _without_smooth(image: np.ndarray, deviation: float) -> np.ndarray:
+    image = image.astype(np.float32)
+    return image - cv2.GaussianBlur(image, (0, 0), deviation, borderType=cv2.BORDER_REFLECT)
+
+
+def agreement(one: np.ndarray, other: np.ndarray) -> float:
+    """Return the correlation of the finer details of two thumbnails, as they are or aligned.
+
+    Strong details are clipped: the edge of a black frame would outweigh all anatomy.
+    """
+    details, others = _fine_details(one), _fine_details(other)
+    everywhere = np.ones(one.shape, bool)
+    found = _correlation(details, others, everywhere)
+    warp = _alignment(one, other)
+    if warp is None:
+        return found
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    common = cv2.warpAffine(np.ones_like(details), warp, one.shape, flags=flags) > 0.99
+    if common.mean() < _LEAST_OVERLAP:
+        return found
+    moved = cv2.warpAffine(others, warp, one.shape, flags=flags)
+    return max(found, _correlation(details, moved, common))
+
+
+def _fine_details(image: np.ndarray) -> np.ndarray:
+    details = _without_smooth(image, _FINE_SMOOTH)
+    strongest = _STRONGEST * 1.4826 * float(np.median(np.abs(details)))
+    return np.clip(details, -strongest, strongest) if strongest else details
+
+
+def _alignment(one: np.ndarray, other: np.ndarray) -> np.ndarray | None:
+    """Return the affine map, (2, 3), between them (ECC, Evangelidis and Psarakis, PAMI 2008).
+
+    `None` where the search does not converge.
+    """
+    first, second = (_without_smooth(picture, THUMBNAIL_SIDE / 8) for picture in (one, other))
+    start = np.eye(2, 3, dtype=np.float32)
+    try:
+        return cv2.findTransformECC(
+            first,
+            second,
+            start,
+            cv2.MOTION_AFFINE,
+            _ALIGNMENT,
+            None,
+            5,  # type: ignore[call-overload]
+        )[1]
+    except cv2.error:
+        return None
+
+
+def _correlation(one: np.ndarray, other: np.ndarray, where: np.ndarray) -> float:
+    first, second = one[where] - one[where].mean(), other[where] - other[where].mean()
+    norms = float(np.linalg.norm(first) * np.linalg.norm(second))
+    return min(float(first @ second) / norms, 1.0) if norms else 0.0

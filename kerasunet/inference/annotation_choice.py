@@ -20,7 +20,8 @@ from kerasunet import models as saved_models
 from kerasunet.data import layouts
 from kerasunet.data.cases import AnnotatedCase, Case, FileCase, UnannotatedCase, file_stem
 from kerasunet.data.decoding import resize_image
-from kerasunet.data.groups import find_near_duplicates, group, match_groups, thumbnail
+from kerasunet.data.groups import find_near_duplicates, group, match_groups
+from kerasunet.data.identification import thumbnail
 from kerasunet.data.layouts.folders import images_alone
 from kerasunet.data.layouts.pairing import image_files, json_files, masks_by_name, pair_annotated
 from kerasunet.data.layouts.tables import MANIFESTS

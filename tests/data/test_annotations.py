@@ -599,3 +599,29 @@ def test_half_a_point_is_named(tmp_path):
     content = coco([picture(1, "a.png")], [drawn(1, [[2, 2, 20, 2, 20, 20, 3]], image=1)])
     save(tmp_path / "annotations" / "a.json", content)
     assert "has an odd number of coordinates" in refusal(tmp_path)
+
+
+def coco_of(**changes):
+    annotation = {"id": 1, "image_id": 1, "category_id": 1, "segmentation": [[1, 1, 20, 1, 20, 30]]}
+    images = [{"id": 1, "file_name": "a.png", "height": SHAPE[0], "width": SHAPE[1]}]
+    names = [{"id": 1, "name": "nodule"}]
+    return {"images": images, "annotations": [annotation | changes], "categories": names}
+
+
+@pytest.mark.parametrize(
+    ("changes", "fault"),
+    [
+        ({"category_id": 7}, "annotation 1: there is no such category"),
+        ({"segmentation": "x"}, "neither polygons nor run lengths"),
+        ({"segmentation": [[[1, 1], [20, 1], [20, 30]]]}, "COCO lists x, y, x, y"),
+    ],
+)
+def test_coco_that_is_malformed_says_what_it_has(tmp_path, changes, fault):
+    scan(tmp_path / "a.png")
+    assert fault in refusal(save(tmp_path / "coco.json", coco_of(**changes)))
+
+
+def test_labelme_mask_without_its_picture_says_so(tmp_path):
+    scan(tmp_path / "a.png")
+    save(tmp_path / "a.json", labelme(outline([[5, 5], [9, 9]], kind="mask", mask=None)))
+    assert "shape 1: its mask is missing" in refusal(tmp_path)

@@ -66,6 +66,23 @@ def test_an_exact_copy_is_found_among_images_that_are_all_alike():
     assert found([*chests, chests[7] * 0.9]) == [(7, COUNT)]
 
 
+@pytest.mark.parametrize(
+    ("name", "shares"),
+    [
+        ("simulated-xray", (0.05, 0.05, 0.05, 0.05)),
+        ("simulated-xray", (0.15, 0.15, 0.15, 0.15)),
+        ("simulated-ultrasound", (0.1, 0.1, 0.1, 0.1)),
+        ("simulated-ultrasound", (0.08, 0, 0.02, 0.1)),
+    ],
+    ids=str,
+)
+def test_a_crop_is_found_where_all_images_are_alike_and_nothing_else(name, shares):
+    images = pictures(name, 60)
+    top, bottom, left, right = (round(share * 128) for share in shares)
+    crops = [images[n][top : 128 - bottom, left : 128 - right] for n in (4, 30)]
+    assert found([*images, *crops]) == [(4, 60), (30, 61)]
+
+
 @pytest.mark.parametrize("width", [3, 8, 14])
 def test_black_frames_make_no_near_duplicates_of_chests_but_hide_none(width):
     chests = pictures("simulated-xray", 60)

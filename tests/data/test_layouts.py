@@ -962,3 +962,69 @@ def test_names_with_unusual_spaces_are_names(tmp_path):
         Image.fromarray(pixels).save(tmp_path / folder / "3.04\u202fPM\u00a0\u3000x.png")
     (case,) = load(tmp_path).cases
     assert case.key == "3.04\u202fPM\u00a0\u3000x"
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("001", "1.png differs only in spaces, zeros before numbers or case"),
+        ("1 ", "1.png differs only in spaces"),
+    ],
+)
+def test_names_that_are_nearly_equal_are_hinted_at(tmp_path, name, hint):
+    write(tmp_path / "images" / "1.png", image_of(mask_of(1)))
+    write(tmp_path / "masks" / f"{name}.png", mask_of(1))
+    assert hint in complaint(lambda: load(tmp_path))
+
+
+def test_packed_images_are_named(tmp_path):
+    make_folder_pairs(tmp_path, "a", "b")
+    packed = ["images/d.dcm.gz", "images/e.png.zip", "masks/f.nii.bz2"]
+    for name in packed:
+        (tmp_path / name).write_bytes(b"x")
+    assert [str(path.relative_to(tmp_path)) for path in load(tmp_path).unread] == packed
+    write(tmp_path / "masks" / "e.png", mask_of(1))
+    assert "(e.png.zip is of a kind that is not read" in complaint(lambda: load(tmp_path))
+
+
+@pytest.mark.parametrize("suffix", [".xlsx", ".ods"])
+def test_a_spreadsheet_instead_of_a_manifest_is_refused(tmp_path, suffix):
+    make_folder_pairs(tmp_path, "a", "b")
+    path = tmp_path / f"manifest{suffix}"
+    path.write_bytes(b"PK")
+    assert "save it as manifest.csv, CSV UTF-8" in complaint(lambda: load(tmp_path))
+    assert "; save it as CSV UTF-8" in complaint(lambda: load(path))
+
+
+def test_an_archive_is_to_be_unpacked(tmp_path):
+    (tmp_path / "x.zip").write_bytes(b"PK")
+    assert "; unpack it and give the folder" in complaint(lambda: load(tmp_path / "x.zip"))
+
+
+def test_an_address_in_a_manifest_is_refused(tmp_path):
+    (tmp_path / "manifest.csv").write_text("image,mask\nhttp://host/a.png,\n")
+    assert "http://host/a.png is an address; download the file" in complaint(lambda: load(tmp_path))
+
+
+def test_two_unicode_forms_of_a_name_are_told(tmp_path):
+    for name in ("\u00e4", "a\u0308"):
+        write(tmp_path / "images" / f"{name}.png", image_of(mask_of(1)))
+    write(tmp_path / "masks" / "\u00e4.png", mask_of(1))
+    assert "only in the Unicode form of its accents" in complaint(lambda: load(tmp_path))
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+def test_nnunet_that_pairs_files_of_other_names_is_refused(tmp_path, swapped):
+    for name in "ab":
+        write(tmp_path / "imagesTr" / f"{name}_0000.png", image_of(mask_of(1)))
+        write(tmp_path / "labelsTr" / f"{name}.png", mask_of(1))
+    labels = {"a": "b", "b": "a"} if swapped else {"a": "a", "b": "b"}
+    listed = {
+        name: {"images": [f"imagesTr/{name}_0000.png"], "label": f"labelsTr/{label}.png"}
+        for name, label in labels.items()
+    }
+    (tmp_path / "dataset.json").write_text(json.dumps({"dataset": listed}))
+    if swapped:
+        assert "list the images and masks in a manifest.csv" in complaint(lambda: load(tmp_path))
+    else:
+        assert len(load(tmp_path)) == 2

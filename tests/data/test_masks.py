@@ -12,6 +12,7 @@ from PIL import Image
 from kerasunet.data import load
 from kerasunet.data.checking import check
 from kerasunet.data.loading import require_one_code
+from kerasunet.data.readers import read_mask_values
 from kerasunet.runs.preparation import prepare
 from kerasunet.training.settings import FinetuneSettings
 
@@ -628,3 +629,24 @@ def test_the_shape_tells_of_a_picture_on_its_side_on_which_view_its_mask_was_dra
     save_turned(tmp_path / "images" / "a.jpg", square, 6)
     values(255).resize((40, 40)).save(tmp_path / "masks" / "a.png")
     assert "the mask and a.jpg have different EXIF orientations" in refusal(tmp_path)
+
+
+@pytest.mark.parametrize("choice", [{}, {"mask_threshold": 127}, {"objects": ["x=1"]}])
+def test_numbers_of_labels_in_a_jpeg_are_refused(folder, choice):
+    mask = np.zeros(SHAPE, np.uint8)
+    mask[3:11, 5:13] = 1
+    data = folder(Image.fromarray(mask), ".jpg", quality=95)
+    assert "which changes them; export labels as PNG" in refusal(data, **choice)
+
+
+def test_a_slope_that_is_not_quite_a_fraction_gives_whole_numbers(tmp_path):
+    nib = pytest.importorskip("nibabel")
+    mask = np.zeros((20, 30, 1), np.uint8)
+    mask[4:9, 10:20] = 255
+    image = nib.Nifti1Image(mask, np.eye(4))
+    image.header.set_slope_inter(1 / 255, 0)
+    nib.save(image, tmp_path / "x.nii")
+    values = np.unique(nib.load(tmp_path / "x.nii").get_fdata())
+    assert len(values) == 2 and values[1] != 1
+    found = read_mask_values(tmp_path / "x.nii")
+    assert np.unique(found).tolist() == [0, 1] and found.sum() == 50

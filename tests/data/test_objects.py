@@ -125,10 +125,41 @@ def test_a_folder_or_a_suffix_tells_the_object(tmp_path, name):
             write(path, 255 * mask.astype(np.uint8))
     np.testing.assert_array_equal(labels_in(tmp_path, "lung", "heart"), LUNG + 2 * HEART)
     np.testing.assert_array_equal(labels_in(tmp_path, "heart"), HEART)
-    if "_mask_" in name:  # As ever: several files of one image are one object.
-        np.testing.assert_array_equal(labels_in(tmp_path), LUNG | HEART)
-    else:
-        assert "has several objects" in refusal(tmp_path)
+    np.testing.assert_array_equal(labels_in(tmp_path, "chest=lung,heart"), LUNG | HEART)
+    told = refusal(tmp_path)
+    assert "has several objects" in told
+    assert "--objects heart lung keeps them apart" in told or "lung heart keeps" in told
+
+
+@pytest.mark.parametrize("word", ["mask", "seg", "label"])
+def test_numbers_at_the_end_of_names_are_parts_of_one_object(tmp_path, word):
+    for case in images(tmp_path):
+        for end, mask in (("", LUNG), ("_1", HEART), ("_2", square(0, 30, 5))):
+            write(tmp_path / "masks" / f"{case}_{word}{end}.png", 255 * mask.astype(np.uint8))
+    np.testing.assert_array_equal(labels_in(tmp_path), LUNG | HEART | square(0, 30, 5))
+
+
+def test_numbers_after_the_name_of_an_object_are_parts_of_it(tmp_path):
+    for case in images(tmp_path):
+        for end, mask in (("lung_1", LUNG), ("lung_2", square(0, 30, 5)), ("heart", HEART)):
+            write(tmp_path / "masks" / f"{case}_mask_{end}.png", 255 * mask.astype(np.uint8))
+    np.testing.assert_array_equal(labels_in(tmp_path, "lung"), LUNG | square(0, 30, 5))
+    assert "has several objects, heart, lung" in refusal(tmp_path)
+
+
+def test_a_mask_whose_name_says_no_object_beside_others_that_do_is_refused(tmp_path):
+    for case in images(tmp_path):
+        write(tmp_path / "masks" / f"{case}_mask_lung.png", 255 * LUNG.astype(np.uint8))
+    write(tmp_path / "masks" / "case1_mask.png", 255 * HEART.astype(np.uint8))
+    for chosen in ((), ("lung",)):
+        assert "case1_mask.png: its name does not say which object" in refusal(tmp_path, *chosen)
+
+
+def test_words_in_the_name_of_an_image_are_no_object(tmp_path):
+    for case, mask in (("a_mask_left", LUNG), ("a_mask_right", HEART)):
+        write(tmp_path / "images" / f"{case}.png", 9 * LUNG.astype(np.uint8))
+        write(tmp_path / "masks" / f"{case}.png", 255 * mask.astype(np.uint8))
+    np.testing.assert_array_equal(labels_in(tmp_path), LUNG)
 
 
 def test_drawings_that_overlap_are_put_on_top_of_each_other_or_refused(tmp_path):

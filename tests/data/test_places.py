@@ -618,6 +618,22 @@ def test_segments_are_chosen_by_label_or_refused(tmp_path, kind):
         load(tmp_path, objects=["liver"])
 
 
+@pytest.mark.parametrize("kind", ["BINARY", "LABELMAP"])
+def test_a_segment_of_the_background_is_no_object(tmp_path, kind):
+    pytest.importorskip("highdicom")
+    image = slice_of(PIXELS[0], 0)
+    save(image, tmp_path / "images" / "x.dcm")
+    given = np.stack([MASKS[0], ~MASKS[0]], axis=-1)[None].astype(np.uint8)
+    if kind == "LABELMAP":
+        given = (MASKS[0] + 2 * ~MASKS[0])[None].astype(np.uint8)
+    made = segmentation([image], given, kind)
+    made.SegmentSequence[-1].SegmentLabel = "Background"
+    save(made, tmp_path / "masks" / "x.dcm")
+    for choice in ((), ("s0",)):
+        (case,) = load(tmp_path, objects=choice).cases
+        np.testing.assert_array_equal(case.load().mask, MASKS[0])
+
+
 def slicer(path, layers, segments, *, start=(0, 0, 0)):
     """Write a segmentation as 3D Slicer does; layers are `(slices, height, width)` each."""
     stacked = np.stack(layers).astype(np.uint8)

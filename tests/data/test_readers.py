@@ -25,6 +25,7 @@ from kerasunet.data import readers
 from kerasunet.data.cases import MaskCoding
 from kerasunet.data.decoding import to_gray
 from kerasunet.data.readers import IMAGE_SUFFIXES, read_image, read_mask, read_mask_values
+from kerasunet.files import FileWarning
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -879,3 +880,42 @@ def test_a_palette_of_sixteen_bits_that_fills_eight(tmp_path):
     path.write_bytes(content.replace(levels.tobytes(), (levels >> 8).tobytes()))
     expected = np.stack([GRAY, 255 - GRAY, np.full_like(GRAY, 7)], axis=2)
     np.testing.assert_array_equal(read(path), expected)
+
+
+def test_a_thumbnail_is_no_page_of_a_tiff(tmp_path):
+    tifffile = pytest.importorskip("tifffile")
+    pages = np.random.default_rng(3).integers(0, 256, (2, 40, 50), dtype=np.uint8)
+    with tifffile.TiffWriter(tmp_path / "one.tif") as file:
+        file.write(pages[0])
+        file.write(pages[0, ::4, ::4], subfiletype=1)
+    np.testing.assert_array_equal(read(tmp_path / "one.tif"), pages[0])
+    with tifffile.TiffWriter(tmp_path / "two.tif") as file:
+        for page in pages:
+            file.write(page)
+            file.write(page[::4, ::4], subfiletype=1)
+    assert readers.count_frames(tmp_path / "two.tif") == 2
+    for frame in range(2):
+        np.testing.assert_array_equal(read(tmp_path / "two.tif", frame=frame), pages[frame])
+
+
+def test_further_pictures_of_a_jpeg_are_named(tmp_path):
+    picture = Image.fromarray(np.random.default_rng(3).integers(0, 256, (40, 50), dtype=np.uint8))
+    path = tmp_path / "phone.jpg"
+    picture.save(path, "MPO", save_all=True, append_images=[picture.resize((10, 8))])
+    with pytest.warns(FileWarning, match="phone.jpg: its further pictures, such as a preview"):
+        levels = read(path)
+    expected = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+    np.testing.assert_allclose(levels, expected, atol=1)
+
+
+def test_uncompressed_ycbcr_is_refused_by_name(tmp_path):
+    path = tmp_path / "x.tif"
+    Image.fromarray(np.random.default_rng(3).integers(0, 256, (40, 50, 3), dtype=np.uint8)).save(
+        path
+    )
+    content = path.read_bytes()
+    old, new = (struct.pack("<HHIHH", 262, 3, 1, value, 0) for value in (2, 6))
+    assert content.count(old) == 1
+    path.write_bytes(content.replace(old, new))
+    with pytest.raises(ValueError, match="uncompressed YCbCr colors; save it as RGB"):
+        read(path)

@@ -340,16 +340,16 @@ for _name, _message, _make in (
     ("cut off", SCAN + "damaged.*; copy it", lambda: dicom()[:-40]),
     ("of its head", SCAN + "a DICOM file without an image; give", lambda: dicom()[:140]),
     ("without pixels", SCAN + ".*; ", lambda: dicom(PixelData=None)),
-    ("without rows", SCAN + "a DICOM file without an image; give one", lambda: dicom(Rows=None)),
+    ("without rows", SCAN + "a DICOM file without an image.*; give one", lambda: dicom(Rows=None)),
     ("of 65,535 rows and columns", SCAN + "65535×65535 pixels, more than",
      lambda: dicom(Rows=65535, Columns=65535)),
     ("of more rows than stored", SCAN + "damaged.*; copy it", lambda: dicom(Rows=900)),
     ("of no rows", SCAN + "its header states 10×0 pixels; export", lambda: dicom(Rows=0)),
-    ("of an unknown transfer syntax", SCAN + "DICOM with video or a rare compression; convert",
+    ("of an unknown transfer syntax", SCAN + "DICOM with video or a rare compression.*; convert",
      lambda: dicom(after=of_syntax(b"1.2.840.99999.1"))),
-    ("that is deflated", SCAN + "DICOM with video or a rare compression; convert",
+    ("that is deflated", SCAN + "DICOM with video or a rare compression.*; convert",
      lambda: dicom(after=of_syntax(b"1.2.840.10008.1.2.1.99"))),
-    ("with video", SCAN + "DICOM with video or a rare compression; convert",
+    ("with video", SCAN + "DICOM with video or a rare compression.*; convert",
      lambda: dicom(after=of_syntax(b"1.2.840.10008.1.2.4.100"))),
     ("whose run lengths are damaged", SCAN + "damaged.*; copy it",
      lambda: dicom(syntax=RLE, after=lambda c: c[:-60] + bytes([255] * 60))),
@@ -434,9 +434,9 @@ case("NIfTI compressed and cut off", VOLUME + "damaged.*; copy it", 1)(
 case("gzip bomb called NIfTI", VOLUME + "not a PNG.*; convert", 1)(
     lambda: pair(gzip.compress(bytes(100 << 20)), name="x.nii.gz")
 )
-case("NIfTI of five axes without its mask's frames", r"number of frames is 1, .* is 24; export", 1)(
-    lambda: pair(nifti(pixels=np.zeros((8, 10, 2, 3, 4))), name="x.nii")
-)
+case(
+    "NIfTI of many frames without its mask's frames", r"number of frames is 1, .* is 6; export", 1
+)(lambda: pair(nifti(pixels=np.zeros((8, 10, 2, 3))), name="x.nii"))
 
 
 # -- zip files ------------------------------------------------------------------------------------
@@ -538,7 +538,7 @@ def table(content: bytes | str, name: str = "t.csv") -> list[str]:
 
 HEAD = "image,mask\n"
 for _name, _message, _content in (
-    ("that is empty", r"t\.csv: has no column image, mask, or no rows; the columns are", ""),
+    ("that is empty", r"t\.csv: has no column image, mask, or no rows .*; the columns are", ""),
     ("of a header alone", r"t\.csv: has no column image, mask, or no rows", HEAD),
     ("without a column", r"t\.csv: has no column mask", "image,masks\nx.png,m.png\n"),
     ("with a column twice", r"t\.csv: several columns have the same name: image",

@@ -15,7 +15,7 @@ import numpy as np
 from kerasunet.data.cases import AnnotatedCase, Case, FileCase
 from kerasunet.data.checking.report import Problem
 from kerasunet.data.decoding import resize_mask, to_gray
-from kerasunet.data.groups import thumbnail
+from kerasunet.data.identification import thumbnail
 from kerasunet.data.layouts.objects import CaseOfObjects
 from kerasunet.data.layouts.pairing import files_below, image_stem
 from kerasunet.data.readers import count_frames, read_image

@@ -102,6 +102,8 @@ def _cases(path: Path, content: Mapping[str, Any]) -> list[AnnotatedCase]:
     names, repeated = _names(content.get("categories") or ())
     problems += [f"{path}: {fault}" for fault in repeated]
     for annotation in content["annotations"]:
+        if names and str(annotation.get("category_id", "")) not in {*names, ""}:
+            problems.append(f"{path}: annotation {annotation['id']}: there is no such category")
         if (image := str(annotation["image_id"])) in drawn:
             drawn[image].append({**annotation, "label": _label(annotation, names)})
         else:
@@ -210,7 +212,10 @@ def _missing(images: list[Mapping], found: Mapping[str, list[Path]]) -> Iterator
     for image in images:
         places = found[str(image["id"])]
         if not places:
-            yield f"image {image['file_name']}: no such file in this folder or those below it"
+            yield (
+                f"image {image['file_name']}: no such file in this folder or those below it, with "
+                "upper and lower case as here"
+            )
         elif len(places) > 1:
             listing = ", ".join(map(str, places))
             yield f"image {image['file_name']}: may be any of {listing}; give its folder"
@@ -332,7 +337,11 @@ def _check(piece: Any, size: tuple[int, int] | None) -> None:
         raise ValueError(
             "has no segmentation; boxes, key points and panoptic pictures are no outline"
         )
+    if isinstance(piece, str | float | int):
+        raise ValueError("has a segmentation that is neither polygons nor run lengths")
     if isinstance(piece, list):
+        if any(isinstance(value, list) for value in piece):
+            raise ValueError("has points in lists of their own; COCO lists x, y, x, y …")
         check_area(check_polygon(_points(piece)), size)
         return
     height, width = piece.get("size") or size or (0, 0)

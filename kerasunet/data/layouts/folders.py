@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from kerasunet.data.annotations import ENCODINGS
@@ -107,6 +107,7 @@ def nnunet(folder: Path) -> Sequence[Case] | None:
     """
     if not all((folder / name).is_dir() for name in ("imagesTr", "labelsTr")):
         return None
+    _check_listed(folder / "dataset.json")
     training = _files_of_part(folder, "Tr")
     has_channels = training[0].keys().isdisjoint(training[1])
     parts = [
@@ -116,6 +117,20 @@ def nnunet(folder: Path) -> Sequence[Case] | None:
     if not (folder / "labelsTs").is_dir():
         return [case for cases in parts for case in cases]
     return [*under("train", parts[0]), *under("test", parts[1])]
+
+
+def _check_listed(path: Path) -> None:
+    """Refuse a table that pairs images and labels otherwise than their names do."""
+    content = read_json(path, ENCODINGS) if path.is_file() else {}
+    listed = content.get("dataset") if isinstance(content, dict) else None
+    for key, entry in listed.items() if isinstance(listed, dict) else ():
+        named = [entry["label"], *entry["images"][:1]] if _has(entry, "label", "images") else []
+        stems = [_CHANNEL.sub("", image_stem(PurePath(name).name) or name) for name in named]
+        if any(stem != key for stem in stems):
+            raise ValueError(
+                f"{path}: pairs {' and '.join(named)} as {key}, unlike their names; list the "
+                "images and masks in a manifest.csv"
+            )
 
 
 def _files_of_part(folder: Path, part: str) -> tuple[Files, Files]:

@@ -298,6 +298,8 @@ def _embedded_mask(drawn: Mapping[str, Any], shape: tuple[int, int]) -> np.ndarr
 
 def _embedded_pixels(drawn: Mapping[str, Any]) -> np.ndarray:
     check_points(drawn["points"])
+    if not isinstance(drawn.get("mask"), str):
+        raise ValueError("its mask is missing")
     return readers.read_png(_bytes_of(drawn["mask"], "its mask"), readers.SIZE_LIMIT)
 
 

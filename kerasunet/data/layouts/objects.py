@@ -30,8 +30,8 @@ from kerasunet.data.layouts.pairing import image_stem
 from kerasunet.data.layouts.tables import (
     KNOWN_CLASSES,
     Classes,
+    check_named,
     classes_of_files,
-    classes_of_folders,
     coded,
     with_background,
 )
@@ -128,6 +128,7 @@ def _with_object(data: DataSet, objects: Sequence[str], mask_threshold: int | No
     if choice and objects[0] in {*counts, *classes}:
         choice = ObjectChoice((objects[0],), objects[0])  # A label that has a comma, or `=`.
     if choice and {*choice.sources} <= {*by_file.values()}:
+        check_named(files, by_file, chosen=True)
         cases = tuple(_of_files(case, choice, by_file, mask_threshold) for case in data.cases)
         return replace(data, cases=cases)
     if choice:
@@ -135,8 +136,10 @@ def _with_object(data: DataSet, objects: Sequence[str], mask_threshold: int | No
         _check(choice, data.name, counts, named, by_value=len(paths) > len(segmented))
     elif len(counts) > 1 or len(classes) > 1:
         report_all([_several(data.name, counts, classes)], "")
-    elif len(folders := dict.fromkeys(classes_of_folders(files).values())) > 1:
-        report_all([_several(data.name, Counter(), folders)], "")
+    elif len(parts := dict.fromkeys(by_file.values())) > 1:
+        report_all([_several(data.name, Counter(), parts)], "")
+    elif by_file:
+        check_named(files, by_file, chosen=False)
     elif not counts and _are_coco(data.cases):
         report_all([_nothing_drawn(data)], "")
     cases = tuple(

@@ -44,16 +44,18 @@ _DOCUMENTS = (
     ".xlsx", ".ods", ".odt", ".yaml", ".yml", ".toml", ".ini", ".log", ".py", ".ipynb", ".m", ".r",
     ".sh", ".bib", ".rst", ".bak", ".db", ".lnk", ".url", ".sha256", ".md5", ".cff",
 )  # fmt: skip
+SHEETS = (".xlsx", ".xls", ".ods")
+_ARCHIVES = (".zip", ".gz", ".tgz", ".tar", ".rar", ".7z", ".bz2", ".xz")
 _DOCUMENT_NAMES = ("dicomdir", "readme", "license", "licence", "makefile", "changelog", "version")
 _LONGEST_FIRST = sorted(IMAGE_SUFFIXES, key=len, reverse=True)
 # "x_mask", "x_mask_1", "x_mask2", "x_mask_left", but not "face_masks_7", which is an image.
 _BESIDE = re.compile(r"(?P<key>.+)_mask(?:\d*|[_ -].*)", re.IGNORECASE)
-_OTHER_WORDS = "seg|segmentation|gt|ground_?truth|annotation|label"
+OTHER_WORDS = "seg|segmentation|gt|ground_?truth|annotation|label"
 _BESIDE_OTHERWISE = re.compile(
-    rf"(?P<key>.+)_(?P<word>{_OTHER_WORDS})(?:\d*|[_ -].*)", re.IGNORECASE
+    rf"(?P<key>.+)_(?P<word>{OTHER_WORDS})(?:\d*|[_ -].*)", re.IGNORECASE
 )
 _IN_MASK_FOLDER = re.compile(
-    rf"(?P<key>.+)[_-](?:masks?|annotations|labels|{_OTHER_WORDS})(?:\d*|[_ -].*)", re.IGNORECASE
+    rf"(?P<key>.+)[_-](?:masks?|annotations|labels|{OTHER_WORDS})(?:\d*|[_ -].*)", re.IGNORECASE
 )
 
 
@@ -164,9 +166,16 @@ def _has_outlines(path: Path) -> bool:
     return outlines.search(ends) is not None
 
 
+def remedy_for(path: Path) -> str:
+    """Return how an archive or a spreadsheet is turned into a data set; empty for other files."""
+    remedies = dict.fromkeys(_ARCHIVES, "; unpack it and give the folder")
+    return (remedies | dict.fromkeys(SHEETS, "; save it as CSV UTF-8")).get(path.suffix.lower(), "")
+
+
 def _is_no_document(path: Path) -> bool:
     name = path.name.lower()
-    is_table = name.endswith(_DOCUMENTS) and not name.endswith(".nii.gz")
+    is_packed = name.endswith(_ARCHIVES) and image_stem(name.rpartition(".")[0])
+    is_table = name.endswith(_DOCUMENTS) and not (image_stem(name) or is_packed)
     return not is_table and name not in _DOCUMENT_NAMES
 
 
@@ -346,15 +355,31 @@ def doubled(files: Files) -> Iterator[str]:
         for path in paths:
             first = stems.setdefault(image_stem(path.name), path.name)
             if first != path.name:
-                yield f"{path}: differs from {first} only in its suffix; keep one of them"
+                same = _composed(path.name) == _composed(first)
+                what = "the Unicode form of its accents" if same else "its suffix"
+                yield f"{path}: differs from {first} only in {what}; keep one of them"
+
+
+def _composed(name: str) -> str:
+    return unicodedata.normalize("NFC", name)
+
+
+def _difference(key: str, name: str) -> str:
+    case = key.rpartition("/")[2].casefold() == image_stem(name.casefold())
+    return "upper and lower case" if case else "spaces, zeros before numbers or case"
+
+
+def _loosely(key: str) -> str:
+    """Return a key without what people overlook: case, spaces, zeros before numbers."""
+    return re.sub(r"(?<!\d)0+(?=\d)", "", "".join(key.casefold().split()))
 
 
 def _alone(files: Files, partners: Files, wanted: str) -> Iterator[str]:
-    spellings = {key.casefold(): paths[0].name for key, paths in partners.items()}
+    spellings = {_loosely(key): paths[0].name for key, paths in partners.items()}
     unread = _of_other_kinds(partners) if wanted == "image" else {}
     for key in sorted(files.keys() - partners.keys()):
-        alike = spellings.get(key.casefold())
-        hint = f" ({alike} differs only in upper and lower case)" if alike else ""
+        alike = spellings.get(_loosely(key))
+        hint = f" ({alike} differs only in {_difference(key, alike)})" if alike else ""
         if not hint and (other := unread.get(key)):
             hint = f" ({other} is of a kind that is not read; convert it to PNG)"
         for path in files[key]:
@@ -364,9 +389,10 @@ def _alone(files: Files, partners: Files, wanted: str) -> Iterator[str]:
 def _of_other_kinds(images: Files) -> dict[str, str]:
     """Return the names, by stem, of files beside images that are none of a kind that is read."""
     folders = {paths[0].parent for paths in images.values()}
-    names = [entry.name for folder in folders for entry in _visible(folder) if entry.is_file()]
-    others = (name for name in names if not image_stem(name) and not name.lower().endswith(_OTHERS))
-    return {unicodedata.normalize("NFC", Path(name).stem): name for name in others}
+    beside = [entry for folder in folders for entry in _visible(folder) if not _is_folder(entry)]
+    names = (entry.name for entry in beside if not image_stem(entry.name))
+    others = filter(lambda name: _is_no_document(Path(name)), names)
+    return {_composed(image_stem(Path(name).stem) or Path(name).stem): name for name in others}
 
 
 def _shortened(stem: str, pattern: re.Pattern) -> str:

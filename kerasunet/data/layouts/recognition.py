@@ -34,6 +34,7 @@ from kerasunet.data.layouts.pairing import (
     image_files,
     images_beside_masks,
     pair,
+    remedy_for,
     subfolders,
     unread_files,
 )
@@ -129,6 +130,7 @@ def read_file(path: Path) -> DataSet:
         return frames_apart(_with_classes(path.parent, read_manifest(path)))
     raise ValueError(
         f"{path}: a data set is a folder, a manifest (.csv, .tsv) or a COCO file (.json)"
+        f"{remedy_for(path)}"
     )
 
 

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 from kerasunet.data.annotations import ENCODINGS, NO_OBJECT
 from kerasunet.data.cases import Case, DataSet, FileCase
+from kerasunet.data.layouts import pairing
 from kerasunet.data.layouts.folders import PARTS
 from kerasunet.data.layouts.pairing import EVERY_MASK_FOLDER, image_stem, keys_of
 from kerasunet.files import is_plain, raise_all, read_json, report_all
@@ -28,7 +29,11 @@ MANIFESTS = ("manifest.csv", "manifest.tsv")
 _MOST_BYTES = 64 << 20  # Of a table; one row per image takes a hundred.
 _MOST_COLUMNS = 1000
 _LONGEST_HEADER = 1 << 16
-_CLASS_AT_END = re.compile(r"_mask[_ -]([^\W\d_][^\W_]*(?:[_ -][^\W\d_]+)*)$", re.IGNORECASE)
+_CLASS_AT_END = re.compile(
+    rf"[_-](?:masks?|annotations|labels|{pairing.OTHER_WORDS})"
+    r"[_ -]([^\W\d_][^\W_]*(?:[_ -][^\W\d_]+)*?)(?:[_ -]\d+)?$",
+    re.IGNORECASE,
+)
 _REQUIRED, _OPTIONAL = ("image", "mask"), ("group", "label", "split")
 Classes = tuple[tuple[str, int | str], ...]
 KNOWN_CLASSES: dict[str, Classes] = {
@@ -49,6 +54,9 @@ class _Row(NamedTuple):
 def manifest_in(folder: Path) -> DataSet | None:
     """Read the `manifest.csv` or `manifest.tsv` of a folder; `None` if there is none."""
     path = next((folder / name for name in MANIFESTS if (folder / name).is_file()), None)
+    sheets = [folder / f"manifest{suffix}" for suffix in pairing.SHEETS]
+    if path is None and (sheet := next(filter(Path.is_file, sheets), None)):
+        raise ValueError(f"{sheet}: a spreadsheet is not read; save it as manifest.csv, CSV UTF-8")
     return None if path is None else read_manifest(path)
 
 
@@ -70,8 +78,9 @@ def read_manifest(path: Path) -> DataSet:
     missing = [name for name in _REQUIRED if name not in columns]
     if missing:
         raise ValueError(
-            f"{path}: has no column {', '.join(missing)}, or no rows; the columns are "
-            f"{', '.join(_REQUIRED)} and optionally {', '.join(_OPTIONAL)}"
+            f"{path}: has no column {', '.join(missing)}, or no rows (its first line names "
+            f"{', '.join(columns) or 'none'}); the columns are {', '.join(_REQUIRED)} and "
+            f"optionally {', '.join(_OPTIONAL)}, with commas between them"
         )
     faults = {line: list(_faults(path, line, row)) for line, row in cells}
     by_image: dict[Path, list[_Row]] = {}
@@ -136,7 +145,9 @@ def _faults(path: Path, line: int, cells: Mapping[str, str]) -> Iterable[str]:
         yield f"{where}: the image is empty"
     for text in filter(None, (cells["image"].strip(), cells["mask"].strip())):
         located = _located(path.parent, text)
-        if not os.path.isabs(text) and not located.is_relative_to(path.parent.absolute()):
+        if "://" in text:
+            yield f"{where}: {text} is an address; download the file and give its path"
+        elif not os.path.isabs(text) and not located.is_relative_to(path.parent.absolute()):
             yield f"{where}: {text} leaves the manifest's folder; give an absolute path"
         elif not os.path.isfile(located):  # `Path.is_file` fails on names that are too long.
             yield f"{where}: no such file: {located}"
@@ -264,19 +275,47 @@ def with_background(classes: Classes) -> Classes:
 def classes_of_files(files: Iterable[FileCase]) -> dict[Path, str]:
     """Return the class of each mask file whose folder or name says it.
 
-    Those are `masks/heart/x.png`, a folder a class, and `x_mask_heart.png`.
+    Those are `masks/heart/x.png`, a folder a class, and `x_mask_heart.png`, `x_mask_heart_1.png`.
     """
     files = tuple(files)
-    found = classes_of_folders(files)
+    found = _classes_of_folders(files)
     for case in files:
-        for path in case.masks:
-            stem = image_stem(path.name) or path.name
-            if path not in found and (match := _CLASS_AT_END.search(stem)):
-                found[path] = match[1]
+        named = ((path, _class_in_name(path, case.image)) for path in case.masks)
+        found |= {path: name for path, name in named if name and path not in found}
     return found
 
 
-def classes_of_folders(files: Iterable[FileCase]) -> dict[Path, str]:
+def check_named(files: Iterable[FileCase], classes: Mapping[Path, str], *, chosen: bool) -> None:
+    """Refuse masks whose names say no class beside others that do.
+
+    Args:
+        files: The cases.
+        classes: The class of each mask file that says one.
+        chosen: Whether a class was chosen, so that the other masks would be left out.
+
+    Raises:
+        ValueError: There are some in the set or, if nothing was chosen, for the same image.
+    """
+    named = next(iter(classes), None)
+    groups = [case.masks for case in files]
+    mixed = [path for masks in groups if chosen or {*masks} & {*classes} for path in masks]
+    bare = [path for path in mixed if path not in classes]
+    if named and bare:
+        more = f", and {len(bare) - 1:,} others" if bare[1:] else ""
+        raise ValueError(
+            f"{bare[0]}: its name does not say which object it marks, as that of {named} does "
+            f"({classes[named]}); rename it{more}, or keep them elsewhere"
+        )
+
+
+def _class_in_name(mask: Path, image: Path) -> str:
+    """Return the class that the name of a mask says beyond that of its image; empty for none."""
+    stems = (image_stem(mask.name) or mask.name, image_stem(image.name) or image.name)
+    match = _CLASS_AT_END.search(stems[0].removeprefix(stems[1]))
+    return match[1] if match else ""
+
+
+def _classes_of_folders(files: Iterable[FileCase]) -> dict[Path, str]:
     """Return the class of each mask file that lies in a folder of its class."""
     return {
         path: path.parent.name

@@ -110,7 +110,7 @@ def segment_labels(source: Source) -> tuple[str, ...]:
     """Return the labels of a segmentation's segments; none of other files."""
     with quiet("pydicom"):
         header = _header(source)
-        labels = dicom_frames.segment_labels(header).values()
+        labels = dicom_frames.labels_of_objects(header).values()
         return tuple(labels) if dicom_frames.is_segmentation(header) else ()
 
 
@@ -133,11 +133,12 @@ def _segmented(source: Source) -> np.ndarray:
     first = replace(source, frame=0)
     header = _header(first)
     chosen = dicom_frames.frames_about(header, frame_count(header), source)
-    if source.segments:
-        chosen = dicom_frames.of_segments(header, chosen, source.segments)
+    segments = source.segments or dicom_frames.beside_background(header)
+    if segments:
+        chosen = dicom_frames.of_segments(header, chosen, segments)
     dicom_frames.check_aligned(header, chosen, source.partner)
     stored = [dicom_pixels.decoded(replace(source, frame=index), header).stored for index in chosen]
-    return dicom_frames.united(stored, header, source.segments)
+    return dicom_frames.united(stored, header, segments)
 
 
 def _frame_at(source: Source) -> Source:
@@ -154,19 +155,27 @@ def _header(source: Source) -> Dataset:
     syntax = _transfer_syntax(source)
     if syntax is not None and syntax not in SYNTAXES:
         # Among them is deflate, whose header can be inflated only with the pixels, to any size.
-        raise Unusable("DICOM with video or a rare compression; convert it to PNG")
+        name = f" ({syntax.name})" if syntax.name != str(syntax) else ""
+        raise Unusable(f"DICOM with video or a rare compression{name}; convert it to PNG")
     source.file.seek(0)
     header = dcmread(source.file, stop_before_pixels=True, specific_tags=_ELEMENTS, force=True)
     header.pixel_element_at = source.file.tell()
     header.file_meta.TransferSyntaxUID = syntax or _encoding(header)
     _clean(header, source.remarks)
     if "Rows" not in header or "Columns" not in header:
-        raise Unusable("a DICOM file without an image; give one that has pixels")
+        raise Unusable(f"a DICOM file without an image{_kind(header)}; give one that has pixels")
     source.check_size(header.Columns, header.Rows)
     source.check_frame(frame_count(header))
     _merge_functional_groups(header, source)
     _complete(header, source.remarks)
     return header
+
+
+def _kind(header: Dataset) -> str:
+    """Return what a file is by the standard, such as `: RT Structure Set Storage`, or nothing."""
+    named = (header.file_meta.get("MediaStorageSOPClassUID"), header.get("SOPClassUID"))
+    kinds = (uid.name for uid in named if uid and not uid.is_private and uid.name != str(uid))
+    return next((f": {kind}" for kind in kinds), "")
 
 
 def _transfer_syntax(source: Source) -> UID | None:

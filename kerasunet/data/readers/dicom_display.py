@@ -30,6 +30,7 @@ _PALETTES = tuple(
 ELEMENTS = (
     "PhotometricInterpretation",
     "PresentationLUTShape",
+    "PresentationLUTSequence",
     "PixelPresentation",
     "PixelPaddingValue",
     "PixelPaddingRangeLimit",
@@ -65,6 +66,8 @@ def shown(pixels: Pixels, header: Dataset, remarks: list[str]) -> np.ndarray:
     interpretation = header.PhotometricInterpretation
     if interpretation in _SHAPES:
         _check_shape(interpretation, header)
+        if header.get("PresentationLUTSequence"):
+            raise Unusable("a presentation table is not read; convert it to PNG as it should look")
         _check_colored(pixels.stored, header)
         return _monochrome(pixels, header, remarks, inverted=interpretation == "MONOCHROME1")
     if interpretation == "PALETTE COLOR":

@@ -21,6 +21,7 @@ _SEGMENTATION_CLASSES = (
     "1.2.840.10008.5.1.4.1.1.66.4",  # Segmentation Storage
     "1.2.840.10008.5.1.4.1.1.66.7",  # Label Map Segmentation Storage
 )
+_BACKGROUND = "background"
 _SHARED, _PER_FRAME = "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"
 _MACROS = (
     "PixelMeasuresSequence",
@@ -240,9 +241,21 @@ def _listed(header: Dataset) -> set[str]:
 def segment_labels(header: Dataset) -> dict[int, str]:
     """Return the label of each segment by its number; an empty one where it has none."""
     return {
-        int(segment.get("SegmentNumber") or number): str(segment.get("SegmentLabel") or "")
+        int(segment.get("SegmentNumber", number)): str(segment.get("SegmentLabel") or "")
         for number, segment in enumerate(header.get("SegmentSequence") or [], start=1)
     }
+
+
+def labels_of_objects(header: Dataset) -> dict[int, str]:
+    """Return the label of each segment, by its number, except that of the background."""
+    labels = segment_labels(header).items()
+    return {number: label for number, label in labels if label.strip().lower() != _BACKGROUND}
+
+
+def beside_background(header: Dataset) -> tuple[str, ...]:
+    """Return the numbers of the other segments if one is the background, else nothing."""
+    objects = labels_of_objects(header)
+    return () if len(objects) == len(segment_labels(header)) else tuple(map(str, objects))
 
 
 def of_segments(header: Dataset, frames: Sequence[int], wanted: Sequence[str]) -> list[int]:

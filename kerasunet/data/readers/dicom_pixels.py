@@ -7,7 +7,7 @@ rarer kinds trusts the header and does not notice a missing end.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -154,20 +154,29 @@ def _check_length(header: Dataset, length: int) -> None:
         bits = bits * 2 // 3
     stated = frame_count(header)
     if length - stated * bits / 8 >= max(bits / 8, _LEAST_EXCESS):
-        raise Unusable(_more_frames(8 * length // bits, stated))
+        raise Unusable(_other_frames(8 * length // bits, stated))
 
 
 def _check_fragments(source: Source, header: Dataset) -> None:
-    """Refuse compressed frames, by their table or their beginnings, that the header lacks."""
-    listed, stated = len(parse_basic_offsets(source.file)), frame_count(header)
-    count = max(listed, sum(map(_begins_frame, _heads(source))))
-    if count > stated:
-        raise Unusable(_more_frames(count, stated))
+    """Refuse compressed frames that the header lacks, or those that their table misplaces."""
+    offsets, stated = parse_basic_offsets(source.file), frame_count(header)
+    fragments = parse_fragments(source.file)[1]
+    begun = sum(map(_begins_frame, _heads(source, fragments)))
+    if (count := max(len(offsets), begun)) > stated:
+        raise Unusable(_other_frames(count, stated))
+    if len(fragments) < stated:
+        raise Unusable(_other_frames(len(fragments), stated))
+    known = {at - fragments[0] for at in fragments}
+    if offsets and (offsets != sorted({*offsets}) or not known.issuperset(offsets)):
+        raise Unusable(
+            "its table of frames contradicts its pixel data, so it is unknown which frame is "
+            "which; export it again"
+        )
 
 
-def _heads(source: Source) -> Iterator[bytes]:
+def _heads(source: Source, fragments: Sequence[int]) -> Iterator[bytes]:
     """Yield the first bytes of each fragment; a frame may be in several of them."""
-    for at in parse_fragments(source.file)[1]:
+    for at in fragments:
         source.file.seek(at + _ITEM_BYTES)
         yield source.file.read(_ITEM_BYTES)
 
@@ -177,7 +186,7 @@ def _begins_frame(head: bytes) -> bool:
     return head.startswith(_BEGINNINGS) or head[4:] == _FIRST_RUN
 
 
-def _more_frames(count: int, stated: int) -> str:
+def _other_frames(count: int, stated: int) -> str:
     return f"its pixel data hold {count:,} frames, its header states {stated:,}; export it again"
 
 

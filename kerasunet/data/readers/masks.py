@@ -17,6 +17,9 @@ _OPAQUE = 255
 _VOID_NUMBER, _VOID_COLOR = 255, "#e0e0c0"
 _TRANSPARENT = "transparent"
 _MOST_LISTED = 5
+_LEAST_LOSSY = 32
+"""Gray levels below which lossy compression changes numbers of labels instead of their edges."""
+_WHOLE = 1e-5
 _FEW, _MOST_SMOOTHED, _MOST_LABELS = 4, 16, 100
 _OTHER_HUE, _SHARE_OF_HUES = 0.5, 0.02
 
@@ -103,6 +106,11 @@ def object_pixels(
     Raises:
         ValueError: The mask does not say, or has what the table does not list.
     """
+    if mask.lossy and mask.palette is None and 0 < mask.values.max() < _LEAST_LOSSY:
+        raise ValueError(
+            f"values up to {mask.values.max()} in a file that is compressed as JPEG is, which "
+            "changes them; export labels as PNG"
+        )
     if listed:
         _require_listed(mask, listed, void)
     if wanted:
@@ -358,6 +366,9 @@ def to_mask_values(pixels: np.ndarray) -> np.ndarray:
     if pixels.dtype.kind == "u":
         return pixels.astype(pixels.dtype.newbyteorder("="))
     check_finite(pixels)
+    if pixels.dtype.kind == "f":  # A stored 255 times a slope of 1/255 is not quite 1.
+        whole = np.rint(pixels)
+        pixels = np.where(np.abs(pixels - whole) < _WHOLE, whole, pixels)
     wrong = pixels < 0 if pixels.dtype.kind == "i" else (pixels < 0) | (pixels % 1 != 0)
     if wrong.any():
         raise Unusable(

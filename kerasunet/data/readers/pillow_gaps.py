@@ -9,12 +9,14 @@ from __future__ import annotations
 import os
 import re
 import struct
+from collections.abc import Sequence
 from contextlib import suppress
 
 import numpy as np
 from PIL import ImagePalette, TiffImagePlugin as tags
 from PIL.Image import Image, frombytes
 from PIL.ImageFile import ImageFile
+from PIL.JpegImagePlugin import JpegImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
 from kerasunet.data.readers.source import Source, Unusable, millimeters
@@ -24,6 +26,8 @@ _IMAGEJ_STACK = re.compile(r"\AImageJ=.*?^images=(\d+)$", re.MULTILINE | re.DOTA
 _CUT_STACK = re.compile(r'\A\{.*"shape": \[(\d+), .*"truncated": true')
 _BIG, _DEPTH = b"+", 32997  # BigTIFF's version; the number of slices in one directory.
 _MOST_CHANNELS = 4
+_NEW_SUBFILE_TYPE, _REDUCED, _MOST_PAGES = 254, 1, 16
+_YCBCR = 6
 _UNIT_MM = {"mm": 1.0, "cm": 10.0, "micron": 0.001}
 _FAX = ("tiff_ccitt", "group3", "group4")
 _SAMPLE_KINDS = {1: "integers", 2: "signed integers", 3: "floats", 5: "complex integers"}
@@ -106,6 +110,34 @@ def check_stack(picture: TiffImageFile, source: Source) -> None:
             f"a stack of {int(stated[1]):,} pictures that lists {picture.n_frames:,} of them, as "
             "ImageJ writes large ones; save it in parts, or as an image sequence"
         )
+
+
+def full_pages(picture: TiffImageFile) -> Sequence[int]:
+    """Return the numbers of the pages, without reduced copies of others, such as thumbnails.
+
+    Files of many pages are stacks, which have none.
+    """
+    if not 1 < picture.n_frames <= _MOST_PAGES:
+        return range(picture.n_frames)
+    here, found = picture.tell(), []
+    for page in range(picture.n_frames):
+        picture.seek(page)
+        if not picture.tag_v2.get(_NEW_SUBFILE_TYPE, 0) & _REDUCED:
+            found.append(page)
+    picture.seek(here)
+    return found or range(picture.n_frames)
+
+
+def is_multi_picture(picture: JpegImageFile) -> bool:
+    """Return whether a JPEG file holds other pictures after the first (CIPA DC-007, MPF)."""
+    return any(name == "APP2" and part[:4] == b"MPF\0" for name, part in picture.applist)
+
+
+def check_ycbcr(picture: TiffImageFile) -> None:
+    """Refuse luminance and chrominance that are not compressed, which Pillow does not decode."""
+    is_raw = picture.tag_v2.get(tags.COMPRESSION, 1) == 1
+    if is_raw and picture.tag_v2.get(tags.PHOTOMETRIC_INTERPRETATION) == _YCBCR:
+        raise Unusable("uncompressed YCbCr colors; save it as RGB, or as PNG")
 
 
 def check_planes(picture: TiffImageFile) -> None:

@@ -11,6 +11,7 @@ import io
 import re
 import struct
 import sys
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 
 import numpy as np
@@ -37,7 +38,10 @@ from kerasunet.data.readers.pillow_gaps import (
     check_planes,
     check_samples,
     check_stack,
+    check_ycbcr,
     counts_from_white,
+    full_pages,
+    is_multi_picture,
     joined_bytes,
     mend_palette,
     rare_numbers,
@@ -83,6 +87,8 @@ def read_image(source: Source) -> tuple[np.ndarray, tuple[float, float] | None]:
     """Read float32 levels, `(height, width)` or `(height, width, 3)`, and the spacing."""
     with _silence(source):
         picture = _open(source)
+        if isinstance(picture, JpegImagePlugin.JpegImageFile) and is_multi_picture(picture):
+            source.remarks.append("its further pictures, such as a preview or depth, were left out")
         pixels = without_equal_channels(_pixels(picture, source))
         if not isinstance(picture, TiffImageFile):
             return to_levels(pixels), None
@@ -266,10 +272,11 @@ def _open(source: Source) -> ImageFile:
         raise
     if source.frame:
         source.check_frame(_page_count(picture))
-        picture.seek(source.frame)
+        picture.seek(_pages(picture)[source.frame])
     source.check_size(*picture.size)
     if isinstance(picture, TiffImageFile):
         mend_palette(picture)
+        check_ycbcr(picture)
         check_planes(picture)
         check_samples(picture)
         check_stack(picture, source)
@@ -283,7 +290,11 @@ def _open(source: Source) -> ImageFile:
 
 
 def _page_count(picture: ImageFile) -> int:
-    return picture.n_frames if isinstance(picture, TiffImageFile) else 1
+    return len(_pages(picture))
+
+
+def _pages(picture: ImageFile) -> Sequence[int]:
+    return full_pages(picture) if isinstance(picture, TiffImageFile) else (0,)
 
 
 def _pixels(picture: ImageFile, source: Source) -> np.ndarray:
