@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from kerasunet import models
 from kerasunet.backend import start_backend
 from kerasunet.cli import options as shared
-from kerasunet.files import is_marked
+from kerasunet.files import is_marked, require_replaceable
 from kerasunet.metrics import DETECTION_IOU
 from kerasunet.options import Option
 from kerasunet.training.settings import LARGEST_SIDE
@@ -68,6 +68,8 @@ def run_evaluate(options: argparse.Namespace) -> int:
 
     models.check(options.model)
     card = models.card(options.model)
+    if options.record:
+        models.check_record(options.model)
     side = options.image_size or card.image_size
     data = _data(options, card, side)
     print(shared.describe_data(data), flush=True)
@@ -221,6 +223,7 @@ def run_panel(options: argparse.Namespace) -> int:
         raise FileExistsError(
             f"{drawn}: would be replaced, too, but is no such drawing; give another --output"
         )
+    require_replaceable(drawn)
     chosen = shared.object_choice(options)
     data = load(options.data, options.manual_dir, **chosen)
     print(shared.describe_data(data), flush=True)

@@ -45,13 +45,23 @@ def paths_of(frames: Mapping[str, Frame]) -> dict[str, Path]:
     return {name: frame.path for name, frame in frames.items()}
 
 
-def require_apart(output: Path, paths: Sequence[Path]) -> None:
-    """Refuse to write masks where a reader of data would take them for annotations."""
+def require_apart(output: Path, paths: Sequence[Path], has_manifest: bool) -> None:
+    """Refuse to write masks where a reader of data would take them for annotations.
+
+    Args:
+        output: The folder for masks.
+        paths: The images.
+        has_manifest: Whether a table will say which mask belongs to which image: it would be found
+            from the folder of the images, too.
+    """
+    here = output.resolve()
     for path in paths:
-        if output.resolve() in list(path.resolve().parents)[:2]:
+        if here in list(path.resolve().parents)[:2] or (
+            has_manifest and here.parent == path.resolve().parent
+        ):
             raise ValueError(
-                f"{output}: {path} is in it, and masks written beside images would be taken for "
-                "their annotations; give another folder with --output"
+                f"{output}: {path} is in it or beside it, and masks written there would be taken "
+                "for annotations; give another folder with --output"
             )
 
 

@@ -120,7 +120,7 @@ def run_predict(options: argparse.Namespace) -> int:
         )
     _require_same_objects(options)
     paths = image_files(options.images, options.unannotated)
-    require_apart(options.output, paths)
+    require_apart(options.output, paths, bool(options.format))
     check_formats(options.format, paths)
     frames = frames_of(paths, options.frame)
     files = _files(options)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import shlex
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -137,7 +138,7 @@ def _print_answer(study, final: bool) -> None:
 
     path = train_final_model(study)
     print(f"model       {path}, {models.card(path).strategy}, trained on all images")
-    print(f"use it      kerasunet predict {path} YOUR_IMAGES --output masks")
+    print(f"use it      kerasunet predict {shlex.quote(str(path))} YOUR_IMAGES --output masks")
 
 
 def _settings(options: argparse.Namespace) -> StudySettings:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import re
 from contextlib import suppress
 from dataclasses import replace
@@ -133,9 +134,14 @@ def _report(finished: runs.Run, prepared: runs.PreparedData) -> str:
         f"{summary['trained']:,} of {summary['parameters']:,} weights",
         f"everything  {files.path}/",
         f"overlays    {files.overlays}/",
-        f'load        keras.models.load_model("{files.model.as_posix()}")',
+        f"load        keras.models.load_model({_as_python(files.model)})",
     ]
     return "\n".join(lines)
+
+
+def _as_python(path: Path) -> str:
+    """Return a path as a string to paste into Python."""
+    return json.dumps(path.as_posix(), ensure_ascii=False)
 
 
 def _objects(summary: dict, cases: int) -> str:

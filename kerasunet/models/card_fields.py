@@ -7,7 +7,7 @@ is wrong in a file follow from that.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import Field, dataclass, field, fields, is_dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -291,6 +291,14 @@ class RecordedEvaluation:
         """Mean Dice with its 95 % interval."""
         dice = with_unknown_bounds(self.metrics)["dice"]
         return Interval(dice["mean"], dice["low"], dice["high"], n=self.metrics["n"])
+
+
+def united(
+    old: Sequence[RecordedEvaluation], new: Sequence[RecordedEvaluation]
+) -> tuple[RecordedEvaluation, ...]:
+    """Return evaluations, the new ones in place of old ones of the same kind."""
+    kinds = {one.kind for one in new}
+    return (*(one for one in old if one.kind not in kinds), *new)
 
 
 @dataclass(frozen=True, kw_only=True)
