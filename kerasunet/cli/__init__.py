@@ -189,8 +189,13 @@ def _flush() -> None:
 
 def _is_output_lost() -> bool:
     """Return whether standard output cannot be written; if so, give up what is left to print."""
+    if sys.stdout is None:
+        return False
     try:
         _flush()
+        os.write(sys.stdout.fileno(), b"\n")  # What could not be written may have been dropped.
+    except io.UnsupportedOperation:  # Somebody collects what is printed.
+        return False
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return True

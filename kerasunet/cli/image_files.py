@@ -45,20 +45,20 @@ def paths_of(frames: Mapping[str, Frame]) -> dict[str, Path]:
     return {name: frame.path for name, frame in frames.items()}
 
 
-def require_apart(output: Path, paths: Sequence[Path], has_manifest: bool) -> None:
+def require_apart(output: Path, paths: Sequence[Path], folders: Sequence[Path]) -> None:
     """Refuse to write masks where a reader of data would take them for annotations.
 
     Args:
         output: The folder for masks.
         paths: The images.
-        has_manifest: Whether a table will say which mask belongs to which image: it would be found
-            from the folder of the images, too.
+        folders: Folders of images for which a table will say which mask belongs to which image: it
+            would be found from there, too.
     """
     here = output.resolve()
+    found_from = {folder.resolve() for folder in folders}
     for path in paths:
-        if here in list(path.resolve().parents)[:2] or (
-            has_manifest and here.parent == path.resolve().parent
-        ):
+        places = list(path.resolve().parents)[:2]
+        if here in places or (here.parent in found_from and here.parent == places[0]):
             raise ValueError(
                 f"{output}: {path} is in it or beside it, and masks written there would be taken "
                 "for annotations; give another folder with --output"

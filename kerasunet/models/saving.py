@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import shutil
 import warnings
 import zipfile
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 WEIGHT_SUFFIX = ".weights.h5"
 _LARGEST_HALF = 65504.0
+_ADDRESSES = re.compile(rb'"shared_object_id": \d+')
 
 
 def load(name_or_path: str | os.PathLike) -> keras.Model:
@@ -193,9 +195,9 @@ def keep_file(path: Path, earlier: Path) -> tuple[RecordedEvaluation, ...]:
 
 
 def _network_in(path: Path) -> tuple[bytes, bytes]:
-    """Return the configuration and the weights in a `.keras` file."""
+    """Return the configuration, without addresses in memory, and the weights of a `.keras` file."""
     with zipfile.ZipFile(path) as archive:
-        return archive.read(CONFIG), archive.read(WEIGHTS)
+        return _ADDRESSES.sub(b"", archive.read(CONFIG)), archive.read(WEIGHTS)
 
 
 def versions() -> dict[str, str]:

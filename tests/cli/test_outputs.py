@@ -331,7 +331,7 @@ def test_predictions_are_not_written_over_or_among_files_of_yours(
 def test_protected_predictions_stop_nothing_halfway(call, place, tiny_model_file, own_images):
     image = own_images / "images" / "case0.png"
     assert call(*predict(tiny_model_file, image))[0] == 0
-    (place / "out" / "overlays" / "case0.png").chmod(0o444)
+    (place / "out" / "masks" / "case0.png").chmod(0o444)
     refused(call, *predict(tiny_model_file, image), saying="case0.png: is write-protected")
 
 
