@@ -11,7 +11,7 @@ from kerasunet import models
 from kerasunet.backend import start_backend
 from kerasunet.cli import options as shared
 from kerasunet.files import is_marked, require_replaceable
-from kerasunet.metrics import DETECTION_IOU
+from kerasunet.metrics import DETECTION_IOU, bounds_in_words
 from kerasunet.options import Option
 from kerasunet.training.settings import LARGEST_SIDE
 
@@ -171,7 +171,7 @@ def _metrics_table(options: argparse.Namespace, data: DataSet, summary: dict) ->
             unit = f" {part['unit']}" if metric.is_distance else ""
             lines.append(
                 f"  {metric.label + unit:<12} {interval['mean']:8.3f}  "
-                f"({interval['low']:.3f} to {interval['high']:.3f})"
+                f"({bounds_in_words(interval['low'], interval['high'])})"
             )
         lines.append(
             f"  missed {part['missed']} (IoU below {DETECTION_IOU}), false alarms "

@@ -14,6 +14,7 @@ from kerasunet import models
 from kerasunet.backend import start_backend
 from kerasunet.cli import options as shared
 from kerasunet.data.augmentation_settings import PRESETS
+from kerasunet.metrics import bounds_in_words
 from kerasunet.options import Option, declared
 from kerasunet.runs.directory import exclusive
 from kerasunet.strategies import describe_grammar
@@ -353,7 +354,7 @@ def _auto_row(row) -> dict[str, str]:
 
 
 def _estimate(mean: float, low: float, high: float, *, form: str) -> str:
-    return f"{mean:{form}} ({low:{form}} to {high:{form}})"
+    return f"{mean:{form}} ({bounds_in_words(low, high, form)})"
 
 
 def _claim_text(claim) -> str:
@@ -395,6 +396,5 @@ def run_report(options: argparse.Namespace) -> int:
 
     path = write_report(options.studies, options.output, options.pictures)
     print(f"report      {path}")
-    print(f"figures     {path.parent / 'figures'}/")
-    print(f"tables      {path.parent / 'tables'}/")
+    print(f"figures     {path.parent / 'figures'}/\ntables      {path.parent / 'tables'}/")
     return 0

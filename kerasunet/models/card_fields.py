@@ -12,7 +12,7 @@ from dataclasses import Field, dataclass, field, fields, is_dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kerasunet.files import is_plain
-from kerasunet.metrics import METRICS, Interval, with_unknown_bounds
+from kerasunet.metrics import METRICS, Interval, bounds_in_words, with_unknown_bounds
 from kerasunet.objects import Objects
 
 if TYPE_CHECKING:
@@ -364,7 +364,7 @@ def _metric_rows(summary: Mapping[str, Any]) -> Iterator[str]:
         unit = f" ({summary['unit']})" if metric.is_distance else ""
         yield (
             f"| {metric.label}{unit} | {interval['mean']:.3f} | "
-            f"{interval['low']:.3f} to {interval['high']:.3f} |"
+            f"{bounds_in_words(interval['low'], interval['high'])} |"
         )
 
 

@@ -241,6 +241,7 @@ def test_a_finished_run_is_shown_whatever_it_has_lost(call, earlier, tiny_model_
     before = contents(earlier)
     status, said = call(*words)
     assert (status, contents(earlier)) == (0, before) and "run/layers.txt: is gone" in said
+    assert "run/model.keras: is gone or damaged" in said and "load_model" not in said
     refused(call, *words, "--save-as", "mine", saying="run/model.json: ")
 
 

@@ -220,8 +220,10 @@ def _check(cases: pd.DataFrame, metric: str) -> None:
     if missing:
         raise ValueError(f"the table of cases has no column {', '.join(missing)}")
     values = cases[metric]
-    if not pd.api.types.is_numeric_dtype(values) or not values.between(-1e300, 1e300).all():
-        raise ValueError(f"{metric}: every case needs a finite number")
+    finite = pd.to_numeric(values, errors="coerce").between(-1e300, 1e300)
+    if not pd.api.types.is_numeric_dtype(values) or not finite.all():
+        which = ", ".join(map(str, cases.loc[~finite, "key"].unique()[:3])) or "some"
+        raise ValueError(f"{metric}: every case needs a finite number, which {which} has not")
     twice = cases[cases.duplicated(_IDENTITY)]
     if len(twice):
         row = twice.iloc[0]
