@@ -12,18 +12,15 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
-import numpy as np
-
 from kerasunet import models
 from kerasunet.data.cases import Case, DataSet
-from kerasunet.data.identification import image_identities, image_statistics
+from kerasunet.data.identification import image_identities, image_spans
 from kerasunet.data.loading import SIMULATED, load
-from kerasunet.models import ImageRanges, Span
+from kerasunet.models import ImageRanges
 from kerasunet.models.model_card import ModelCard, write_card
 from kerasunet.runs.preparation import split_of
 
@@ -52,24 +49,12 @@ def trained_on(card: ModelCard, folder: Path) -> tuple[Case, ...]:
     return data.select([*split.train, *split.validation])
 
 
-def ranges_of(cases: Sequence[Case]) -> ImageRanges:
-    """Return what images are like, but for the hundredth of them at either end."""
-    measured = image_statistics(cases)
-    spans = [
-        Span(low=round(float(low), 2), high=round(float(high), 2))
-        for low, high in (np.percentile(values, [1, 99]) for values in measured)
-    ]
-    brightness, contrast, aspect = spans
-    known = None if measured.all_square else aspect
-    return ImageRanges(brightness=brightness, contrast=contrast, aspect=known)
-
-
 def noted(card: ModelCard, folder: Path) -> ModelCard:
     """Return the card with the images that its model has seen."""
     cases = trained_on(card, folder)
     seen = tuple(sorted({*image_identities(cases).values()}))
     if cases:
-        card = replace(card, images=ranges_of(cases))
+        card = replace(card, images=ImageRanges.of(image_spans(cases, len(cases))))
     if card.name == models.NATURAL:
         return replace(card, seen=seen, role="start", modality="photograph")
     card = replace(card, seen=seen, seen_by=(card.init,), start_data=("duts",))
@@ -90,7 +75,7 @@ def main() -> int:
             continue
         if card.is_start and name != models.NATURAL:  # It was saved with what it has seen.
             cases = [case for folder in folders for case in data_set(folder).cases]
-            made = replace(card, images=ranges_of(cases))
+            made = replace(card, images=ImageRanges.of(image_spans(cases, len(cases))))
         else:
             made = noted(card, folders[0])
         write_card(models.folder() / f"{name}.keras", made)

@@ -301,8 +301,9 @@ def _sections(statistics: StudyStatistics) -> list[str]:
     """Return the tables and the claims; tables without rows are left out."""
     means = map(_summary_row, _rows(statistics.summary))
     auto = map(_auto_row, _rows(statistics.auto))
+    sets = "training sets and " if any(s.disjoint for s in statistics.results.studies) else ""
     sections = [
-        _table("Dice, mean over cases (95 % interval over groups of cases)", means),
+        _table(f"Dice, mean over cases (95 % interval over {sets}groups of cases)", means),
         _table("Paired comparisons", map(_comparison_row, statistics.comparisons)),
         _table("Automatic choice against fixed strategies", auto),
         "\n".join(["Claims", *map(_claim_text, statistics.claims)]),

@@ -8,6 +8,7 @@ same fingerprint. The modality of a data set by its name is in `kerasunet.data.m
 from __future__ import annotations
 
 import hashlib
+import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
@@ -30,6 +31,7 @@ DIGEST_DIGITS, PRINT_DIGITS = 2 * _DIGEST_BYTES, 2 * _PRINT_BYTES
 _MEASURED_SIDE, _NUMBERS = 64, 3
 _NUMBERS_ROW = (1, 1, _NUMBERS * np.dtype(np.float64).itemsize)
 _GUESSED_SIDE = 256
+_FEWEST_FOR_SPANS = 20
 _LOOKED_AT = 9
 _GRAIN, _GRAIN_OF_SYMMETRIC = 0.02, 0.03
 _COLOR, _COLORED = 16, 0.2
@@ -249,6 +251,30 @@ def image_statistics(cases: Sequence[Case]) -> ImageStatistics:
 
     rows = cached_rows(cases, _NUMBERS_ROW, measure).images
     return ImageStatistics(*np.frombuffer(rows.tobytes()).reshape(-1, _NUMBERS).T)
+
+
+def image_spans(cases: Sequence[Case], most: int = 1000) -> dict[str, tuple[float, float]]:
+    """Return from where to where images are alike, but for a hundredth of them at either end.
+
+    Args:
+        cases: What to measure.
+        most: Images to read, spread evenly over the cases.
+
+    Returns:
+        Spans of brightness, contrast, and, unless all images are squares, aspect; nothing of
+        fewer than 20 images, which say too little.
+
+    Raises:
+        ValueError: Files could not be used.
+    """
+    if len(cases) < _FEWEST_FOR_SPANS:
+        return {}
+    measured = image_statistics(cases[:: math.ceil(len(cases) / most)])
+    kinds = measured._asdict()
+    if measured.all_square:
+        del kinds["aspect"]
+    percentiles = {kind: np.percentile(values, [1, 99]) for kind, values in kinds.items()}
+    return {kind: (float(low), float(high)) for kind, (low, high) in percentiles.items()}
 
 
 def modality_of_data(data: DataSet) -> Modality | None:

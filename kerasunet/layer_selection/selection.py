@@ -221,7 +221,7 @@ def candidates(
     for text, belief in beliefs.items():
         try:
             fits = not new_head or _trains_expanding_path(parse(text), layout)
-            shares = _shares(parse(text), layout)
+            shares = parse(text).relative_effect(layout)
         except StrategyError:
             continue
         if fits and shares not in seen and len(kept) < count:
@@ -233,14 +233,6 @@ def candidates(
 def _trains_expanding_path(strategy: Strategy, layout: NetworkLayout) -> bool:
     rates = strategy.rates(layout)
     return all(rates.get(weight, 0.0) >= 1 for weight in _EXPANDING.select(layout))
-
-
-def _shares(strategy: Strategy, layout: NetworkLayout) -> object:
-    """Return what trains and at which share of its highest rate: the same at any rate."""
-    rates = strategy.rates(layout)
-    highest = max(rates.values(), default=1.0)
-    shares = frozenset((weight, round(rate / highest, 6)) for weight, rate in rates.items())
-    return shares, strategy.statistics(layout)
 
 
 def _guessed(training: DecodedCases) -> Modality | None:

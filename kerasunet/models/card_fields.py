@@ -258,6 +258,11 @@ class ImageRanges:
     contrast: Span = json_field(Span)
     aspect: Span | None = optional_json_field(Span, None)
 
+    @classmethod
+    def of(cls, spans: Mapping[str, tuple[float, float]]) -> ImageRanges:
+        """Take each span by its name, rounded to hundredths."""
+        return cls(**{k: Span(low=round(a, 2), high=round(b, 2)) for k, (a, b) in spans.items()})
+
 
 @dataclass(frozen=True, kw_only=True)
 class RecordedEvaluation:

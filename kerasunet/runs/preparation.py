@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from kerasunet import models
+from kerasunet.data import identification
 from kerasunet.data.cases import NEAR_DUPLICATES, Case, DataSet
 from kerasunet.data.decoding import DecodedCases, decode, foreground_shares
 from kerasunet.data.groups import GIVEN, regroup, with_group_pattern
-from kerasunet.data.identification import image_identities, known_images, modality_of_data, united
 from kerasunet.data.loading import SIMULATED, load, require_objects, require_one_code
 from kerasunet.data.splits import Split, development_keys, split_cases
 from kerasunet.models import ModelCard
@@ -206,8 +206,8 @@ def seen_cases(card: ModelCard, cases: DataSet, **sources: str | None) -> Seen:
     """
     known, complete = models.seen_images(card)
     if known:
-        identities = image_identities(cases.cases)
-        found = known_images([*identities.values()], known)
+        identities = identification.image_identities(cases.cases)
+        found = identification.known_images([*identities.values()], known)
         seen = {key for key, is_known in zip(identities, found, strict=True) if is_known}
         return Seen(_with_their_groups(cases, seen), is_known=complete)
     if cases.name != card.data.name:
@@ -255,7 +255,7 @@ def with_seen(
     """
     optimization = settings.optimization
     chosen = optimization.keep == "best" or optimization.patience is not None
-    seen = {*image_identities([*trained, *(judged if chosen else ())]).values()}
+    seen = {*identification.image_identities([*trained, *(judged if chosen else ())]).values()}
     names: set[str] = set()
     by_name: tuple[str, ...] = ()
     if start := _card_of_start(settings.init):
@@ -265,7 +265,10 @@ def with_seen(
         else:
             seen |= {*start.seen}
             by_name = start.seen_by
-    return replace(card, seen=united(seen), seen_by=by_name, start_data=tuple(sorted(names)))
+    spans = identification.image_spans(trained)
+    images = models.ImageRanges.of(spans) if spans else None
+    start_data, every = tuple(sorted(names)), identification.united(seen)
+    return replace(card, seen=every, seen_by=by_name, start_data=start_data, images=images)
 
 
 def size_warning(settings: FinetuneSettings | PretrainSettings) -> str:
@@ -351,7 +354,7 @@ def modality_of_start(init: str) -> str:
 
 def fitting_start(data: DataSet) -> str:
     """Return the registered start that fits the images of a data set, `natural` if none does."""
-    return models.start_for(modality_of_data(data))
+    return models.start_for(identification.modality_of_data(data))
 
 
 def _card_of_start(init: str) -> ModelCard | None:

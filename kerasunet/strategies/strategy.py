@@ -172,6 +172,17 @@ class Strategy:
         rates = frozenset(self.rates(layout).items())
         return rates, self.statistics(layout), self.relative_power
 
+    def relative_effect(self, layout: NetworkLayout) -> Hashable:
+        """Return `effect` at a highest rate of 1: equal for `contracting` and `3*contracting`.
+
+        Raises:
+            StrategyError: as for `select`.
+        """
+        rates = self.rates(layout)
+        highest = max(rates.values(), default=1.0)
+        shares = frozenset((weight, round(rate / highest, 6)) for weight, rate in rates.items())
+        return shares, self.statistics(layout), self.relative_power
+
     def _evaluate(self, layout: NetworkLayout) -> "_Selection":
         stack: list[_Selection] = []
         for item in self.postfix:

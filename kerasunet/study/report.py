@@ -311,10 +311,10 @@ def _closing(statistics: StudyStatistics, scenario: Scenario) -> Iterator[str]:
         return
     lead = found[0]
     decided = f"decided over these {groups}" if lead.low > 0 else "undecided: either may be better"
+    others = "" if lead.sets else " Other training sets may rank them differently."
     yield (
         f"The next best, {second}, is {lead.difference:.3f} behind "
-        f"({interval(lead.low, lead.high, signed)}). That is {decided}. Other training sets may "
-        "rank them differently."
+        f"({interval(lead.low, lead.high, signed)}). That is {decided}.{others}"
     )
 
 

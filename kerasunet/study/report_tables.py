@@ -47,8 +47,10 @@ def strategy_table(statistics: StudyStatistics, data: str) -> Table:
     )
     columns = [text for size in sizes for text in (f"Dice, {images(size)}", "missed")]
     best = summary[summary["train_size"] == sizes[-1]].set_index("strategy")["mean"].idxmax()
+    disjoint = statistics.results.is_disjoint(data)
+    kind = "interval over training sets and groups" if disjoint else "bootstrap interval"
     return Table(
-        f"{title_of(data)}: mean Dice of the held-out cases with 95 % bootstrap interval, and "
+        f"{title_of(data)}: mean Dice of the held-out cases with 95 % {kind}, and "
         f"the number of cases in which the object was missed (IoU below {DETECTION_IOU}). The best "
         f"mean with "
         f"{images(sizes[-1])} is set in bold.",
@@ -66,11 +68,14 @@ def comparison_table(comparisons: Sequence[Comparison], groups: str) -> Table:
         groups: What the test pairs, such as "33 patients".
     """
     first = comparisons[0]
+    test = f"bootstrap interval; p of Wilcoxon's signed-rank test over {groups}"
+    if first.sets:
+        test = f"interval and p of Student's test over {groups}"
     return Table(
         f"{title_of(first.data, first.train_size)}: paired differences in Dice with 95 % "
-        f"bootstrap interval; p of Wilcoxon's signed-rank test over {groups} after Holm's "
-        f"correction for {len(comparisons)} comparisons; effect size is the rank-biserial "
-        "correlation; wins are cases in which the first is better. In bold where p is below 0.05.",
+        f"{test} after Holm's correction for {len(comparisons)} comparisons; effect size is the "
+        "rank-biserial correlation; wins are cases in which the first is better. In bold where p "
+        "is below 0.05.",
         ("comparison", "difference", "95 % interval", "p (Holm)", "effect size", "wins", "losses"),
         tuple(_comparison(c) for c in comparisons),
         notable=tuple(n for n, c in enumerate(comparisons) if c.p_adjusted < 0.05),

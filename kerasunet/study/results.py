@@ -81,6 +81,11 @@ class StudyRecord:
         """Depth of the U-Net."""
         return self.protocol["run"]["architecture"]["depth"]
 
+    @property
+    def disjoint(self) -> bool:
+        """Whether its training sets share no patient, so that each fold is one of them."""
+        return bool(self.protocol["run"].get("disjoint", False))
+
 
 @dataclass(frozen=True)
 class Completeness:
@@ -179,10 +184,18 @@ class StudyResults:
         """The rows of the failed runs."""
         return self.runs[self.runs["status"] != "finished"]
 
+    def is_disjoint(self, data: str) -> bool:
+        """Return whether the training sets of a data set share no patient."""
+        return any(study.disjoint for study in self.studies if study.name == data)
+
     def groups_in_words(self, data: str) -> str:
         """Return what intervals on a data set resample, such as "33 patients" or "247 images"."""
-        cases = self.cases.loc[self.cases["data"] == data, ["key", "group"]].drop_duplicates()
-        return groups_in_words(map(GroupedKey._make, cases.itertuples(index=False)))
+        here = self.cases[self.cases["data"] == data]
+        cases = here[["key", "group"]].drop_duplicates()
+        groups = groups_in_words(map(GroupedKey._make, cases.itertuples(index=False)))
+        if not self.is_disjoint(data):
+            return groups
+        return f"{here['fold'].nunique()} disjoint training sets and {groups}"
 
     def at(self, scenario: Scenario) -> StudyResults:
         """Return the results of one scenario; its tables are empty where it has none."""

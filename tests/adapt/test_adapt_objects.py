@@ -26,8 +26,9 @@ from kerasunet.data.identification import image_identities, image_statistics
 from kerasunet.inference import Segmenter
 from kerasunet.layer_selection import Evidence, Finding
 from kerasunet.objects import Objects
+from kerasunet.runs.preparation import with_seen
 from kerasunet.training import Optimization
-from kerasunet.training.settings import to_json
+from kerasunet.training.settings import FinetuneSettings, to_json
 
 SIDES = ("left", "right")
 CHOSEN = ("left=1", "right=2")
@@ -171,6 +172,21 @@ def test_statistics_of_images_come_from_files_and_do_not_depend_on_their_size(tm
     assert found.aspect.tolist() == [3, 3] and not found.all_square
     np.testing.assert_allclose(found.brightness, picture.mean(), atol=1)
     np.testing.assert_allclose(found.contrast, picture.std(), atol=3)
+
+
+def test_a_model_of_your_own_knows_what_its_images_were_like(tmp_path):
+    """Its card says so, and as a start for other images it warns."""
+    cases = load("simulated-ultrasound:24").cases
+    card = with_seen(models.card("ultrasound-all"), FinetuneSettings(), cases, ())
+    found = image_statistics(cases)
+    assert card.images.brightness.low == pytest.approx(np.percentile(found.brightness, 1), abs=0.01)
+    assert card.images.contrast.high == pytest.approx(np.percentile(found.contrast, 99), abs=0.01)
+    assert card.images.aspect is None, "simulated images are squares"
+    dark = Survey(None, None, "ultrasound", False, 40.0, 0, images={"brightness": 1.0})
+    (line,) = dark.unlike("mine", card)
+    assert "mine was trained on" in line
+    few = with_seen(models.card("ultrasound-all"), FinetuneSettings(), cases[:19], ())
+    assert few.images is None
 
 
 def test_the_same_again_trains_nothing_and_an_interrupted_one_ends_the_same(

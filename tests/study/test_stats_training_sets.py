@@ -1,13 +1,19 @@
 """Comparisons over disjoint training sets: intervals that cover, verdicts that follow the rule."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from helpers.case_tables import runs_of
 from scipy import stats
 
-from kerasunet.study.stats.training_sets import SetDifference, compare_over_sets
+from kerasunet.study.report import closing
+from kerasunet.study.report_tables import comparison_table
+from kerasunet.study.results import Scenario, StudyRecord, StudyResults
+from kerasunet.study.stats import StudyStatistics, check_claims, compare_all
+from kerasunet.study.stats.training_sets import MeansOverSets, SetDifference, compare_over_sets
 
 RESAMPLES = 600
 
@@ -124,3 +130,100 @@ def test_sums_and_counts_are_by_set_and_patient():
     assert found.sums == pytest.approx(np.array([[0.4, 0], [0, -0.2]]))
     assert found.counts.tolist() == [[2, 0], [0, 1]]
     assert found.by_set == pytest.approx([0.2, -0.2])
+
+
+# Studies of disjoint training sets
+
+
+def study_of(cases, data="mine", disjoint=True) -> StudyResults:
+    """The results of a study whose training sets are disjoint, at rates of their own."""
+    names = {"all": "3*all", "contracting": "contracting", "expanding": "0.5*expanding"}
+    cases = cases.assign(strategy=cases["strategy"].map(names), data=data, outcome="detected")
+    record = StudyRecord(
+        Path(), {"run": {"disjoint": disjoint, "architecture": {"depth": 4}}}, {}, {"name": data}
+    )
+    return StudyResults(cases, runs_of(cases), 4, (record,))
+
+
+def with_expanding(cases, behind=0.1):
+    lower = cases[cases.strategy == "contracting"].assign(strategy="expanding")
+    return pd.concat([cases, lower.assign(dice=lower.dice - behind)])
+
+
+def test_a_study_of_disjoint_sets_resamples_them_everywhere():
+    cases = with_expanding(case_table(0.02, set_scatter=0.03))
+    results = study_of(cases)
+    pairs = [("contracting", "0.5*expanding"), ("contracting", "3*all"), ("0.5*expanding", "3*all")]
+    renamed = results.cases
+    expected = {(c.first, c.second): c for c in compare_over_sets(renamed, pairs, margin=0.01)}
+    found = {(c.first, c.second): c for c in compare_all(results)}
+    assert found.keys() == expected.keys()
+    for pair, one in found.items():
+        other = expected[pair]
+        numbers = (other.difference, other.low, other.high)
+        assert (one.difference, one.low, one.high) == pytest.approx(numbers)
+        assert one.p_value == pytest.approx(other.p_value, rel=1e-3)
+        assert (one.sets, one.groups) == (8, 40)
+    over_patients = {(c.first, c.second): c for c in compare_all(study_of(cases, disjoint=False))}
+    narrow, wide = over_patients["contracting", "3*all"], found["contracting", "3*all"]
+    assert narrow.high - narrow.low < 0.7 * (wide.high - wide.low) and narrow.sets == 0
+
+
+def test_means_of_strategies_have_intervals_over_sets():
+    cases = case_table(0.02, set_scatter=0.03, patient_scatter=0.0)
+    statistics = StudyStatistics(study_of(cases))
+    row = statistics.summary_of(Scenario("mine", 20)).loc["contracting"]
+    chosen = cases[cases.strategy == "contracting"]
+    by_set = chosen.groupby("fold")["dice"].mean()
+    assert row["mean"] == pytest.approx(by_set.mean(), abs=1e-9)
+    half = stats.t(7).ppf(0.975) * stats.sem(by_set)
+    assert (row["high"] - row["low"]) / 2 == pytest.approx(half, rel=0.15)
+
+
+def test_claims_and_words_of_disjoint_sets_say_what_they_rest_on():
+    results = study_of(with_expanding(case_table(0.02, set_scatter=0.03)), data="bus_bra")
+    (claim,) = [c for c in check_claims(results) if c.name == "contracting-above-expanding"]
+    assert claim.verdict == "supported"
+    assert "above 0 in 8 of 8 training sets" in claim.explanation
+    assert "measured by 0.5*expanding; p after Holm" in claim.explanation
+    statistics = StudyStatistics(results)
+    text = " ".join(closing(statistics))
+    assert "decided over these 8 disjoint training sets and 40 patients." in text
+    assert "Other training sets may" not in text
+    table = comparison_table(statistics.comparisons, results.groups_in_words("bus_bra"))
+    assert "Student's test over 8 disjoint training sets and 40 patients" in table.caption
+
+
+def test_two_modalities_are_compared_as_independent_samples():
+    many = with_expanding(case_table(0.02), behind=0.1)
+    few = with_expanding(case_table(0.02, seed=1), behind=0.0)
+    parts = [study_of(many, "bus_bra"), study_of(few, "jsrt")]
+    both = StudyResults(
+        *(pd.concat([getattr(part, table) for part in parts]) for table in ("cases", "runs")),
+        4,
+        tuple(study for part in parts for study in part.studies),
+    )
+    claim = next(c for c in check_claims(both) if c.data == "bus_bra, jsrt")
+    assert (claim.verdict, round(claim.estimate, 6)) == ("supported", 0.1)
+    mixed = StudyResults(both.cases, both.runs, 4, (parts[0].studies[0],))
+    unlike = next(c for c in check_claims(mixed) if c.data == "bus_bra, jsrt")
+    assert unlike.verdict == "undecided" and "only one of the two studies" in unlike.explanation
+
+
+def test_a_difference_of_independent_means_has_welchs_degrees_of_freedom():
+    first, second = np.random.default_rng(0).normal(0, 1, (2, 9))
+    pair = [
+        MeansOverSets(*np.array([[x.mean()], [stats.sem(x)], [len(x) - 1.0]]))
+        for x in (first, 2 * second[:6])
+    ]
+    expected = stats.ttest_ind(first, 2 * second[:6], equal_var=False)
+    found = pair[0].minus(pair[1])
+    assert found.freedom[0] == pytest.approx(expected.df)
+    assert found.p_value() == pytest.approx(expected.pvalue)
+    assert found.interval() == pytest.approx(tuple(expected.confidence_interval()))
+
+
+def test_one_training_set_has_no_interval():
+    cases = case_table(0.05)
+    (one,) = compare_all(study_of(cases[cases.fold == 0]))
+    assert np.isnan([one.low, one.high]).all() and one.p_value == 1

@@ -14,7 +14,7 @@ import pandas as pd
 
 from kerasunet.data.modality import Modality, modality_of
 from kerasunet.study.results import Scenario, StudyResults
-from kerasunet.study.stats.comparison import holm, signed_rank
+from kerasunet.study.stats.comparison import signed_rank
 from kerasunet.study.stats.curves import curve_contrast
 from kerasunet.study.stats.scores import (
     BootstrapMeans,
@@ -23,6 +23,7 @@ from kerasunet.study.stats.scores import (
     Scores,
     scores_of,
 )
+from kerasunet.study.stats.training_sets import MeansOverSets, holm
 
 Verdict = Literal["supported", "contradicted", "undecided"]
 LEVEL = 0.05
@@ -49,7 +50,8 @@ class Claim:
             agrees with the claim. `None`, as are the other numbers, where runs are missing.
         low: Lower bound of the 95 % interval of the estimate.
         high: Upper bound.
-        p_value: Of Wilcoxon's signed-rank test on patients, where the claim has a test.
+        p_value: Of Wilcoxon's signed-rank test on patients, or of Student's test over disjoint
+            training sets, where the claim has a test.
         p_adjusted: After Holm's correction over all claims of this name.
         explanation: The numbers in words, or what is missing.
     """
@@ -106,7 +108,8 @@ def check_claims(results: StudyResults) -> tuple[Claim, ...]:
        small where all strategies come close to it.
 
     **Verdict.** *Supported*: the 95 % bootstrap interval lies above 0 and, for the first claim,
-    p is below 0.05 after Holm's correction over all its data sets and training sizes.
+    p is below 0.05 after Holm's correction over all its data sets and training sizes. In studies of
+    disjoint training sets, interval and p are over sets and patients together.
     *Contradicted*: the same, below 0. *Undecided*: anything else, missing runs included.
 
     Args:
@@ -160,14 +163,26 @@ def _about_scenario(
     claim = Claim(_NAMES[effect], statement, effect, *scores.scenario)
     if estimate is None:
         return replace(claim, explanation=_what_is_missing(scores, contrast, runs))
-    claim = _with_interval(claim, estimate.bootstrap, _basis(estimate))
-    if effect != PATHS:
-        return claim
+    names = _other_names(scores, contrast)
+    claim = _with_interval(claim, estimate.means, _basis(estimate) + names)
+    return claim if effect != PATHS else replace(claim, p_value=_p_value(estimate))
+
+
+def _p_value(estimate: ContrastEstimate) -> float:
+    if isinstance(estimate.means, MeansOverSets):
+        return estimate.means.p_value()
     by_group = estimate.per_case.groupby(level="group").mean()
-    return replace(claim, p_value=signed_rank(by_group.round(10))[0])
+    return signed_rank(by_group.round(10))[0]
 
 
-def _with_interval(claim: Claim, means: BootstrapMeans, explanation: str) -> Claim:
+def _other_names(scores: Scores, contrast: Contrast) -> str:
+    """Tell which strategies stand for those of the claim where they have another rate."""
+    found = [scores.find(strategy) for strategy in contrast]
+    others = [name for name in found if name and "*" in name]
+    return f"; measured by {', '.join(others)}" if others else ""
+
+
+def _with_interval(claim: Claim, means: BootstrapMeans | MeansOverSets, explanation: str) -> Claim:
     estimate, (low, high) = float(means.means[0]), means.interval()
     return replace(
         claim,
@@ -192,7 +207,7 @@ def _with_test(claim: Claim, p_adjusted: float) -> Claim:
     assert claim.measured is not None, "only what was measured is tested"
     _, low, high = claim.measured
     relation = "below" if p_adjusted < LEVEL else "not below"
-    text = f"signed-rank p after Holm {p_adjusted:.2g}, {relation} {LEVEL}"
+    text = f"p after Holm {p_adjusted:.2g}, {relation} {LEVEL}"
     return replace(
         claim,
         p_adjusted=p_adjusted,
@@ -203,15 +218,16 @@ def _with_test(claim: Claim, p_adjusted: float) -> Claim:
 
 def _in_words(estimate: float, low: float, high: float) -> str:
     if low != low:
-        return f"{estimate:+.4f} Dice, interval unknown: no fold has two groups"
+        return f"{estimate:+.4f} Dice, interval unknown: too few groups or training sets"
     return f"{estimate:+.4f} Dice (95 % interval {low:+.4f} to {high:+.4f})"
 
 
 def _basis(estimate: ContrastEstimate) -> str:
     """Tell in words how much an estimate rests on."""
     folds = estimate.fold_means
+    unit = "training sets" if isinstance(estimate.means, MeansOverSets) else "folds"
     return (
-        f"above 0 in {int((folds > 0).sum())} of {len(folds)} folds, "
+        f"above 0 in {int((folds > 0).sum())} of {len(folds)} {unit}, "
         f"{len(estimate.per_case)} cases in {estimate.groups} groups"
     )
 
@@ -295,8 +311,21 @@ def _interaction(first: Scenario, second: Scenario, effect: str, *, estimates: E
         f"{scenario.data} {estimate.mean:+.4f}, {_basis(estimate)}"
         for scenario, estimate in found.items()
     )
-    difference = found[first].bootstrap.minus(found[second].bootstrap)
+    difference = _difference(found[first].means, found[second].means)
+    if difference is None:
+        reason = "only one of the two studies has disjoint training sets"
+        return replace(claim, explanation=f"{explanation}; not compared, because {reason}")
     return _with_interval(claim, difference, explanation)
+
+
+def _difference(
+    first: BootstrapMeans | MeansOverSets, second: BootstrapMeans | MeansOverSets
+) -> BootstrapMeans | MeansOverSets | None:
+    if isinstance(first, BootstrapMeans) and isinstance(second, BootstrapMeans):
+        return first.minus(second)
+    if isinstance(first, MeansOverSets) and isinstance(second, MeansOverSets):
+        return first.minus(second)
+    return None
 
 
 def _undecided(size: int, effect: str, names: Sequence[str], *, sides: tuple[str, str]) -> Claim:

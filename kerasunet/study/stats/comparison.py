@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.stats import rankdata, wilcoxon
 
 from kerasunet.metrics import METRICS
@@ -20,37 +20,17 @@ from kerasunet.study.stats.scores import (
     CASE,
     Contrast,
     Scores,
-    bootstrap_means,
     find,
     scores_at,
     scores_of,
 )
+from kerasunet.study.stats.training_sets import MeansOverSets, holm
 
 _NOT_FIXED = ("none", "scratch")
 _COLUMNS = (
     *("data", "train_size", "auto", "chosen", "cases", "mean", "best", "best_mean"),
     *("worst", "worst_mean", "regret", "regret_low", "regret_high", "share"),
 )
-
-
-def holm(p_values: ArrayLike) -> NDArray[np.float64]:
-    """Adjust p-values so that the chance of any false alarm among them stays at the level.
-
-    Holm, "A simple sequentially rejective multiple test procedure", Scandinavian Journal of
-    Statistics 1979.
-
-    Args:
-        p_values: One per test, (n,), 0 to 1.
-
-    Returns:
-        Adjusted p-values in the same order, (n,).
-    """
-    p = np.asarray(p_values, dtype=float)
-    order = np.argsort(p, kind="stable")
-    steps = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
-    adjusted = np.empty_like(p)
-    adjusted[order] = np.minimum(steps, 1.0)
-    return adjusted
 
 
 def signed_rank(differences: ArrayLike) -> tuple[float, float]:
@@ -90,7 +70,8 @@ class Comparison:
         difference: Mean over cases, first minus second, in units of the metric.
         low: Lower bound of the 95 % interval of the difference.
         high: Upper bound.
-        p_value: Of Wilcoxon's signed-rank test.
+        p_value: Of Wilcoxon's signed-rank test; where training sets are disjoint, of Student's
+            test over these.
         p_adjusted: After Holm's correction over the comparisons made together.
         effect_size: Matched-pairs rank-biserial correlation, -1 to 1; above 0 where the first has
             the larger values.
@@ -98,6 +79,8 @@ class Comparison:
         losses: Cases on which the second is better.
         ties: Cases on which they are equal.
         groups: Patients that the cases come from.
+        sets: Disjoint training sets that were resampled with the patients; 0 in a study whose sets
+            overlap.
     """
 
     data: str
@@ -115,6 +98,7 @@ class Comparison:
     losses: int
     ties: int
     groups: int
+    sets: int = 0
 
 
 def compare(
@@ -131,6 +115,8 @@ def compare(
     The interval is a bootstrap over patients within folds. The test is Wilcoxon's signed-rank
     test on one difference per patient, the mean over the patient's cases: several images of one
     patient are not independent, and a test that treats them as such finds differences too easily.
+    In a study of disjoint training sets, interval and test are over sets and patients together
+    (`kerasunet.study.stats.training_sets`).
 
     Args:
         results: Results of one or several studies.
@@ -216,10 +202,10 @@ def _compare(scores: Scores, pairs: Sequence[Pair], metric: str) -> list[Compari
     differences = differences.dropna(axis="columns", how="all")
     if differences.empty:
         return []
-    means = bootstrap_means(differences, scores.scenario.data)
+    means = scores.means(differences)
     bounds = zip(means.means, *means.intervals(), strict=True)
     higher_is_better = METRICS[metric].higher_is_better
-    return [
+    found = [
         _compared(
             scores.scenario,
             pairs[column],
@@ -229,6 +215,14 @@ def _compare(scores: Scores, pairs: Sequence[Pair], metric: str) -> list[Compari
         )
         for column, bound in zip(differences.columns, bounds, strict=True)
     ]
+    if not isinstance(means, MeansOverSets):
+        return found
+    return [_over_sets(one, means, column) for column, one in enumerate(found)]
+
+
+def _over_sets(one: Comparison, means: MeansOverSets, column: int) -> Comparison:
+    p_value, sets = means.p_value(column), int(means.freedom[column]) + 1
+    return replace(one, p_value=p_value, p_adjusted=p_value, sets=sets)
 
 
 def _contrast(first: str, second: str) -> Contrast:
@@ -320,8 +314,7 @@ def _row(scores: Scores, auto: str, results: StudyResults) -> dict[str, object]:
 def _against_fixed(scores: Scores, auto: str, means: pd.Series) -> dict[str, object]:
     fixed = means.drop(auto)
     best, worst = fixed.idxmax(), fixed.idxmin()
-    per_case = scores.per_case([{best: 1.0, auto: -1.0}])
-    regret = bootstrap_means(per_case, scores.scenario.data)
+    regret = scores.means(scores.per_case([{best: 1.0, auto: -1.0}]))
     low, high = regret.interval()
     way = fixed[best] - fixed[worst]
     return {

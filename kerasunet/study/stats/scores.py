@@ -16,9 +16,8 @@ short and weighted accordingly (Rao, Wu and Yue, "Some recent work on resampling
 surveys", Survey Methodology 1992), and quantiles are those of Student's distribution (Hesterberg,
 "What teachers should know about the bootstrap", The American Statistician 2015, section 5.3).
 
-The intervals state how far a mean may move with other test patients. The fine-tuned networks are
-taken as given: how much other training images would change them shows only in the folds, whose
-agreement the claims report beside the interval.
+These intervals state how far a mean may move with other test patients and take the networks as
+given. Disjoint training sets are resampled, too (`kerasunet.study.stats.training_sets`).
 """
 
 from __future__ import annotations
@@ -35,6 +34,7 @@ from scipy.special import ndtr, ndtri, stdtrit
 
 from kerasunet.strategies import NetworkLayout, StrategyError, parse
 from kerasunet.study.results import USUAL_DEPTH, Scenario, StudyResults
+from kerasunet.study.stats.training_sets import MeansOverSets
 
 Floats = NDArray[np.float64]
 RESAMPLES = 2000
@@ -50,24 +50,31 @@ def find(wanted: str, available: Iterable[str], depth: int = USUAL_DEPTH) -> str
         depth: Depth of the U-Net.
 
     Returns:
-        The text itself if it is available, else one that trains the same weights, else `None`.
+        The text itself if it is available, else one that trains the same weights; else the only
+        one that does so at another rate, such as `"3*contracting"`; else `None`.
     """
     available = tuple(available)
     if wanted in available:
         return wanted
-    trains = what_trains(wanted, depth)
-    return next((text for text in available if what_trains(text, depth) == trains), None)
+    for text in available:
+        if what_trains(text, depth) == what_trains(wanted, depth):
+            return text
+    shares = what_trains(wanted, depth, relative=True)
+    others = [text for text in available if what_trains(text, depth, relative=True) == shares]
+    return others[0] if len(others) == 1 else None
 
 
 @lru_cache(maxsize=4096)
-def what_trains(text: str, depth: int = USUAL_DEPTH) -> Hashable:
+def what_trains(text: str, depth: int = USUAL_DEPTH, relative: bool = False) -> Hashable:
     """Return what a strategy trains, and at which rates; its text where that does not determine it.
 
-    `scratch` and `auto` are such texts, and so are strategies that do not fit the network.
+    `scratch` and `auto` are such texts, and so are strategies that do not fit the network. With
+    `relative`, rates count in proportion to the highest.
     """
     try:
         strategy = parse(text)
-        return text if strategy.is_auto else strategy.effect(_network(depth))
+        effect = strategy.relative_effect if relative else strategy.effect
+        return text if strategy.is_auto else effect(_network(depth))
     except StrategyError:
         return text
 
@@ -94,21 +101,21 @@ class ContrastEstimate:
 
     Attributes:
         per_case: The contrast on each case, index fold, group, key.
-        bootstrap: Its mean with the bootstrap distribution.
+        means: Its mean with what is known of its scatter.
     """
 
     per_case: pd.Series
-    bootstrap: BootstrapMeans
+    means: BootstrapMeans | MeansOverSets
 
     @property
     def mean(self) -> float:
         """Mean over cases."""
-        return float(self.bootstrap.means[0])
+        return float(self.means.means[0])
 
     @property
     def interval(self) -> tuple[float, float]:
         """95 % interval of the mean; NaN where it is unknown."""
-        return self.bootstrap.interval()
+        return self.means.interval()
 
     @property
     def groups(self) -> int:
@@ -129,11 +136,13 @@ class Scores:
         scenario: Data set and training size.
         values: Index fold, group, key, seed; one column per strategy; NaN where a run is missing.
         depth: Depth of the U-Net, to know equal strategies by.
+        disjoint: Whether each fold is a training set that shares no patient with the others.
     """
 
     scenario: Scenario
     values: pd.DataFrame
     depth: int = USUAL_DEPTH
+    disjoint: bool = False
 
     @property
     def strategies(self) -> tuple[str, ...]:
@@ -174,7 +183,15 @@ class Scores:
         per_case = self.per_case([named]).dropna()
         if per_case.empty:
             return None
-        return ContrastEstimate(per_case[0], bootstrap_means(per_case, self.scenario.data))
+        return ContrastEstimate(per_case[0], self.means(per_case))
+
+    def means(self, per_case: pd.DataFrame) -> BootstrapMeans | MeansOverSets:
+        """Average columns that `per_case` returned, by what the study resamples.
+
+        Patients within folds; training sets and patients together where these sets are disjoint.
+        """
+        average = MeansOverSets.of if self.disjoint else bootstrap_means
+        return average(per_case, self.scenario.data)
 
     def _weighted(self, contrast: Contrast) -> pd.Series:
         return sum(weight * self.values[strategy] for strategy, weight in contrast.items())
@@ -195,7 +212,12 @@ def scores_of(results: StudyResults, metric: str = "dice") -> tuple[Scores, ...]
     """
     _check(results.cases, metric)
     return tuple(
-        Scores(Scenario(str(data), int(size)), _wide(rows, metric), results.depth)
+        Scores(
+            Scenario(str(data), int(size)),
+            _wide(rows, metric),
+            results.depth,
+            results.is_disjoint(str(data)),
+        )
         for (data, size), rows in results.cases.groupby(["data", "train_size"], sort=True)
     )
 

@@ -12,7 +12,7 @@ from kerasunet.study.results import Scenario, StudyResults
 from kerasunet.study.stats.claims import Claim, check_claims
 from kerasunet.study.stats.comparison import Comparison, compare_all, summarize_auto
 from kerasunet.study.stats.curves import summarize_curves
-from kerasunet.study.stats.scores import Scores, bootstrap_means, scores_of
+from kerasunet.study.stats.scores import Scores, scores_of
 
 _BY = ["data", "train_size", "strategy"]
 
@@ -21,7 +21,8 @@ def summarize(results: StudyResults, metric: str = "dice") -> pd.DataFrame:
     """Average a metric for every data set, training size and strategy.
 
     Seeds are averaged per case first; then come the mean over cases and its 95 % interval by
-    bootstrap over patients within folds (`kerasunet.study.stats.scores`). In an unfinished
+    bootstrap over patients within folds (`kerasunet.study.stats.scores`); in a study of disjoint
+    training sets, the mean over sets with an interval over sets and patients. In an unfinished
     study, strategies may rest on different folds: compare them with `compare`, which pairs cases.
 
     Args:
@@ -46,7 +47,7 @@ def summarize(results: StudyResults, metric: str = "dice") -> pd.DataFrame:
 
 def _summarize(scores: Scores) -> pd.DataFrame:
     per_case = scores.per_case([{strategy: 1.0} for strategy in scores.strategies])
-    means = bootstrap_means(per_case, scores.scenario.data)
+    means = scores.means(per_case)
     low, high = means.intervals()
     return pd.DataFrame(
         {

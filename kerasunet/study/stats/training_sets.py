@@ -14,6 +14,7 @@ Pharmacokinetics and Biopharmaceutics 1987) against the smallest difference that
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -22,15 +23,33 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy.special import stdtr, stdtrit
-
-from kerasunet.study.stats.comparison import holm
 
 RESAMPLES = 10_000
 _LEVEL = 0.05
 Verdict = Literal["better", "worse", "equivalent", "undecided"]
 Floats = NDArray[np.float64]
+
+
+def holm(p_values: ArrayLike) -> NDArray[np.float64]:
+    """Adjust p-values so that the chance of any false alarm among them stays at the level.
+
+    Holm, "A simple sequentially rejective multiple test procedure", Scandinavian Journal of
+    Statistics 1979.
+
+    Args:
+        p_values: One per test, (n,), 0 to 1.
+
+    Returns:
+        Adjusted p-values in the same order, (n,).
+    """
+    p = np.asarray(p_values, dtype=float)
+    order = np.argsort(p, kind="stable")
+    steps = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
+    adjusted = np.empty_like(p)
+    adjusted[order] = np.minimum(steps, 1.0)
+    return adjusted
 
 
 @dataclass(frozen=True)
@@ -114,7 +133,7 @@ def compare_over_sets(
     data, size = scenarios.iloc[0]
     compared = [
         _compared(
-            SetDifference.of(values[first] - values[second]),
+            values[first] - values[second],
             names=(str(data), int(size), first, second),
             margin=margin,
             resamples=resamples,
@@ -171,39 +190,104 @@ def _weights(sets: int, groups: int, resamples: int, seed: int) -> tuple[Floats,
     return drawn * np.float64(sets / (sets - 1)), patients.astype(np.float64)
 
 
+@dataclass(frozen=True, eq=False)
+class MeansOverSets:
+    """Means over training sets of the means over test cases, k of them at once.
+
+    Attributes:
+        means: (k,).
+        errors: Their standard errors, (k,); NaN where there are fewer than two sets.
+        freedom: Degrees of freedom of these errors, (k,).
+    """
+
+    means: Floats
+    errors: Floats
+    freedom: Floats
+
+    @classmethod
+    def of(cls, per_case: pd.DataFrame, data: str, resamples: int = RESAMPLES) -> MeansOverSets:
+        """Average columns of one number per case; NaN where there is none.
+
+        Args:
+            per_case: Index fold, group, key.
+            data: Name of the data set, which seeds the draws.
+            resamples: Number of draws.
+
+        Raises:
+            ValueError: A column has no value.
+        """
+        seed = zlib.crc32(data.encode())
+        found = [_mean_and_error(per_case[name], resamples, seed) for name in per_case]
+        return cls(*np.array(found, float).reshape(-1, 3).T)
+
+    def minus(self, other: MeansOverSets) -> MeansOverSets:
+        """Return the difference to means over other, independent sets and patients (Welch)."""
+        parts = self.errors**2, other.errors**2
+        spread = parts[0] ** 2 / self.freedom + parts[1] ** 2 / other.freedom
+        freedom = np.divide(sum(parts) ** 2, spread, out=self.freedom + 0, where=spread > 0)
+        return MeansOverSets(self.means - other.means, np.sqrt(sum(parts)), freedom)
+
+    def intervals(self) -> tuple[Floats, Floats]:
+        """Return lower and upper bounds of the 95 % intervals, (k,) each; NaN where unknown."""
+        reach = stdtrit(np.maximum(self.freedom, 1), 1 - _LEVEL / 2) * self.errors
+        return self.means - reach, self.means + reach
+
+    def interval(self) -> tuple[float, float]:
+        """Return the bounds of a single mean."""
+        low, high = self.intervals()
+        return float(low[0]), float(high[0])
+
+    def p_value(self, column: int = 0) -> float:
+        """Return the two-sided p-value of no effect; 1, which decides nothing, for a single set."""
+        mean, error = float(self.means[column]), float(self.errors[column])
+        if math.isnan(error):
+            return 1.0
+        above = _tail(mean, error, float(self.freedom[column]))
+        return 2 * min(above, 1 - above)
+
+
+def _mean_and_error(values: pd.Series, resamples: int, seed: int) -> tuple[float, float, float]:
+    difference = SetDifference.of(values)
+    if not difference.sums.size:
+        raise ValueError("no case to average")
+    sets = len(difference.sums)
+    error = difference.standard_error(resamples, seed) if sets > 1 else math.nan
+    return float(difference.by_set.mean()), error, sets - 1
+
+
 def _compared(
-    difference: SetDifference,
+    values: pd.Series,
     *,
     names: tuple[str, int, str, str],
     margin: float,
     resamples: int,
 ) -> SetComparison:
-    by_set = difference.by_set
-    mean, freedom = float(by_set.mean()), len(by_set) - 1
-    error = difference.standard_error(resamples, zlib.crc32(names[0].encode()))
-    reach = float(stdtrit(freedom, 1 - _LEVEL / 2)) * error
-    below, above = (_tail(mean + side * margin, error, freedom) for side in (1, -1))
     data, train_size, first, second = names
+    difference = SetDifference.of(values)
+    estimate = MeansOverSets.of(values.to_frame(), data, resamples)
+    (mean,), (error,), (freedom,) = estimate.means, estimate.errors, estimate.freedom
+    low, high = estimate.interval()
+    below, above = (_tail(mean + side * margin, error, freedom) for side in (1, -1))
     return SetComparison(
         data,
         train_size,
         first,
         second,
-        sets=len(by_set),
-        ahead=int((by_set > 0).sum()),
+        sets=len(difference.sums),
+        ahead=int((difference.by_set > 0).sum()),
         groups=difference.sums.shape[1],
-        difference=mean,
-        error=error,
-        low=mean - reach,
-        high=mean + reach,
-        p_value=2 * min(_tail(mean, error, freedom), 1 - _tail(mean, error, freedom)),
+        difference=float(mean),
+        error=float(error),
+        low=low,
+        high=high,
+        p_value=estimate.p_value(),
         p_adjusted=1.0,
         margin=margin,
         p_equivalence=max(below, 1 - above),
     )
 
 
-def _tail(value: float, error: float, freedom: int) -> float:
+def _tail(value: float, error: float, freedom: float) -> float:
     """Return the chance of a value as large, were the true one 0; all or nothing without error."""
     if error == 0:
         return 0.5 if value == 0 else float(value < 0)
