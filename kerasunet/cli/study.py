@@ -14,7 +14,6 @@ from kerasunet import models
 from kerasunet.backend import start_backend
 from kerasunet.cli import options as shared
 from kerasunet.data.augmentation_settings import PRESETS
-from kerasunet.metrics import bounds_in_words
 from kerasunet.options import Option, declared
 from kerasunet.runs.directory import exclusive
 from kerasunet.strategies import describe_grammar
@@ -322,7 +321,7 @@ def _summary_row(row) -> dict[str, str]:
         "strategy": row.strategy,
         "runs": str(row.runs),
         "cases": str(row.cases),
-        "Dice": _estimate(row.mean, row.low, row.high, form=".4f"),
+        "Dice": shared.estimate(row.mean, row.low, row.high, form=".4f"),
         "missed": f"{row.missed:g}",
     }
 
@@ -332,7 +331,7 @@ def _comparison_row(row) -> dict[str, str]:
         "data": row.data,
         "images": str(row.train_size),
         "first - second": f"{row.first} - {row.second}",
-        "difference": _estimate(row.difference, row.low, row.high, form="+.4f"),
+        "difference": shared.estimate(row.difference, row.low, row.high, form="+.4f"),
         "p": f"{row.p_value:.2g}",
         "p (Holm)": f"{row.p_adjusted:.2g}",
         "effect": f"{row.effect_size:+.2f}",
@@ -348,14 +347,10 @@ def _auto_row(row) -> dict[str, str]:
         "Dice": f"{row.mean:.4f}",
         "best": f"{row.best} {row.best_mean:.4f}",
         "worst": f"{row.worst} {row.worst_mean:.4f}",
-        "behind best": _estimate(row.regret, row.regret_low, row.regret_high, form="+.4f"),
+        "behind best": shared.estimate(row.regret, row.regret_low, row.regret_high, form="+.4f"),
         "worst to best": f"{row.share:.0%}",
         "chosen": row.chosen,
     }
-
-
-def _estimate(mean: float, low: float, high: float, *, form: str) -> str:
-    return f"{mean:{form}} ({bounds_in_words(low, high, form)})"
 
 
 def _claim_text(claim) -> str:
@@ -397,5 +392,6 @@ def run_report(options: argparse.Namespace) -> int:
 
     path = write_report(options.studies, options.output, options.pictures)
     print(f"report      {path}")
-    print(f"figures     {path.parent / 'figures'}/\ntables      {path.parent / 'tables'}/")
+    print(f"figures     {path.parent / 'figures'}/")
+    print(f"tables      {path.parent / 'tables'}/")
     return 0

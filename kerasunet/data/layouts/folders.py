@@ -12,11 +12,17 @@ from pathlib import Path
 from typing import Any
 
 from kerasunet.data.annotations import ENCODINGS
-from kerasunet.data.cases import Case, DataSet, FileCase, MaskCoding, by_annotation
-from kerasunet.data.layouts.pairing import (
+from kerasunet.data.cases import (
     IMAGE_FOLDERS,
     MASK_FOLDERS,
     OTHER_MASK_FOLDERS,
+    Case,
+    DataSet,
+    FileCase,
+    MaskCoding,
+    by_annotation,
+)
+from kerasunet.data.layouts.pairing import (
     YOLO,
     Files,
     by_image,
