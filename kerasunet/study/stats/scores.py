@@ -242,10 +242,9 @@ def _check(cases: pd.DataFrame, metric: str) -> None:
     if missing:
         raise ValueError(f"the table of cases has no column {', '.join(missing)}")
     values = cases[metric]
-    finite = pd.to_numeric(values, errors="coerce").between(-1e300, 1e300)
-    if not pd.api.types.is_numeric_dtype(values) or not finite.all():
-        which = ", ".join(map(str, cases.loc[~finite, "key"].unique()[:3])) or "some"
-        raise ValueError(f"{metric}: every case needs a finite number, which {which} has not")
+    if not (finite := pd.to_numeric(values, errors="coerce").between(-1e300, 1e300)).all():
+        bad = [*cases[~finite]["key"], "some"][0]
+        raise ValueError(f"{metric}: every case needs a finite number, and {bad} has none")
     twice = cases[cases.duplicated(_IDENTITY)]
     if len(twice):
         row = twice.iloc[0]
