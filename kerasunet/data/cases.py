@@ -21,12 +21,6 @@ from kerasunet.data import readers, simulation
 from kerasunet.files import call_all, is_plain, raise_all, wrong_size
 from kerasunet.objects import Objects, objects_of
 
-IMAGE_FOLDERS = ("images", "imgs", "image")
-MASK_FOLDERS = ("masks", "labels", "mask", "label")
-OTHER_MASK_FOLDERS = (
-    "ground_truth", "groundtruth", "ground_truth_mask", "ground_truth_masks", "gt", "segmentations",
-)  # fmt: skip
-EVERY_MASK_FOLDER = (*MASK_FOLDERS, *OTHER_MASK_FOLDERS)
 _MOST_NAMED = 10
 NEAR_DUPLICATES = "near-duplicates"
 """How groups of near-duplicates are asked for, and how names of such groups begin."""
