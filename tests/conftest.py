@@ -19,6 +19,7 @@ os.environ["KERASUNET_PRECISION"] = "float32"  # The same on every machine.
 os.environ["PYTHONPATH"] = AS_INSTALLED  # Of what the tests start, not of themselves.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # Each process would compile the package anew.
 ROOT = Path(__file__).parents[1]
+gc.set_threshold(200_000)  # Importing leaves next to nothing; see `pytest_collection_finish`.
 _LONG = 60
 """How many quick tests take as long as one that is marked as slow or needs a browser."""
 _MOST_LONG = 10

@@ -170,8 +170,3 @@ def test_every_folder_of_the_package_is_a_package():
 
 def test_files_and_functions_are_within_the_bars():
     assert not counts.over(counts.of_sources())
-
-
-@pytest.mark.slow(3)
-def test_a_default_fine_tuning_opens_few_modules():
-    assert not counts.over(counts.of_a_run())

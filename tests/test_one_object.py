@@ -96,6 +96,7 @@ def run_of(folder, output):
     return finetune(settings, output)
 
 
+@pytest.mark.slow
 def test_training_tables_and_card_of_one_object_are_those_recorded(folder, tmp_path):
     files = run_of(folder, tmp_path / "run").files
     with open(files.history, encoding="utf-8", newline="") as file:

@@ -23,7 +23,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from kerasunet import models
+from kerasunet import models as registry  # `models` is a module of this package.
 from kerasunet.cli.options import printable
 from kerasunet.files import is_marked, require_replaceable
 from kerasunet.runs.directory import RunDirectory
@@ -264,7 +264,7 @@ def check_outputs(
             _check_replaced(path, marks().get(name))
         _check_apart(verb, path, is_file, options)
     if getattr(options, "save_as", None) is not None:
-        _check_output(models.folder(), is_file=False)
+        _check_output(registry.folder(), is_file=False)
     if len({path.resolve() for path in paths.values()}) < len(paths):
         raise ValueError(f"{path}: named for two outputs; give each its own name")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import os
 import shutil
 import time
 from dataclasses import replace
@@ -14,6 +15,7 @@ import cv2
 import keras
 import numpy as np
 import pytest
+from helpers import AS_INSTALLED
 from helpers.images import disc_images
 
 from kerasunet import models
@@ -21,7 +23,7 @@ from kerasunet.adapt import AdaptSettings, Answer, adapt, directory
 from kerasunet.adapt.background import RESULT, AdaptProgress, BackgroundAdaptation
 from kerasunet.adapt.candidates import Candidate, Contenders, Fits
 from kerasunet.adapt.cross_validation import CrossValidation, deal
-from kerasunet.adapt.settings import Silent
+from kerasunet.adapt.settings import BUDGETS, Silent
 from kerasunet.adapt.starts import (
     Pictures,
     Untouched,
@@ -117,6 +119,7 @@ def test_the_model_opens_in_plain_keras_and_says_what_it_has_seen(adapted, pairs
     assert card.metrics["n"] == 12 and card.strategy == adapted.chosen.candidate.strategy
 
 
+@pytest.mark.slow
 def test_kept_trainings_of_one_object_have_the_digests_that_they_always_had(
     adapted, pairs, tiny_model_file
 ):
@@ -135,6 +138,7 @@ def test_kept_trainings_of_one_object_have_the_digests_that_they_always_had(
     assert f"{name}.npz" in kept_fits(adapted.directory)
 
 
+@pytest.mark.slow
 def test_an_answer_about_one_object_names_no_objects(adapted):
     answer = json.loads((adapted.directory / "answer.json").read_text(encoding="utf-8"))
     assert "objects" not in answer and "objects" not in answer["estimate"]
@@ -207,14 +211,18 @@ def test_more_annotations_keep_what_they_do_not_change(
     assert "Since the last answer: +1 annotated images." in second.sentences()
 
 
+@pytest.fixture(scope="module")
+def averaged(adapted, pairs, tiny_model_file, tmp_path_factory) -> Answer:
+    """The same adaptation, which now ends in the average of the models of the folds."""
+    out = tmp_path_factory.mktemp("averaged") / "out"
+    shutil.copytree(adapted.directory, out)
+    return adapt(settings_for(pairs, tiny_model_file, ensemble=True), out)
+
+
 @pytest.mark.slow
-def test_an_ensemble_is_the_mean_of_the_models_of_the_folds(
-    short, adapted, pairs, tiny_model_file, tmp_path
-):
-    shutil.copytree(adapted.directory, tmp_path / "out")
-    settings = settings_for(pairs, tiny_model_file, ensemble=True)
-    answer = adapt(settings, tmp_path / "out")
-    assert kept_fits(tmp_path / "out").keys() == kept_fits(adapted.directory).keys()
+def test_an_ensemble_is_the_mean_of_the_models_of_the_folds(adapted, averaged):
+    answer = averaged
+    assert kept_fits(answer.directory).keys() == kept_fits(adapted.directory).keys()
     assert "the average of 4 models" in " ".join(answer.sentences())
     model, image = keras.models.load_model(answer.model), disc_images(1)[0][0]
     assert model.count_params() > 4 * keras.models.load_model(adapted.model).count_params()
@@ -261,6 +269,7 @@ def test_other_data_and_foreign_folders_are_refused(adapted, tiny_model_file, tm
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.txt"]
 
 
+@pytest.mark.slow
 def test_what_is_there_of_other_images_or_more_of_them_stays(
     adapted, pairs, tiny_model_file, tmp_path
 ):
@@ -279,32 +288,34 @@ def test_what_is_there_of_other_images_or_more_of_them_stays(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("last", ["model.keras", "cases.csv"])
 def test_a_kill_leaves_no_answer_beside_another_model(
-    short, adapted, pairs, tiny_model_file, tmp_path, monkeypatch, last
+    short, averaged, pairs, tiny_model_file, tmp_path, monkeypatch
 ):
-    """The model becomes an average; the adaptation ends after one of its files has its name."""
-    out = tmp_path / "out"
-    shutil.copytree(adapted.directory, out)
+    """One model replaces an average; twice, the adaptation ends once a certain file has its name.
+
+    What was killed first is killed again, later, and then comes to its end.
+    """
+    out, settings = tmp_path / "out", settings_for(pairs, tiny_model_file)
+    shutil.copytree(averaged.directory, out)
     told = {"answer.json", "answer.md", "report.html", "cases.csv", "failures.png"}
     move = directory._move
+    for last in ("model.keras", "cases.csv"):
 
-    def move_and_end(source: Path, target: Path) -> None:
-        move(source, target)
-        if target.name == last:
-            raise KeyboardInterrupt
+        def move_and_end(source: Path, target: Path, last: str = last) -> None:
+            move(source, target)
+            if target.name == last:
+                raise KeyboardInterrupt
 
-    monkeypatch.setattr(directory, "_move", move_and_end)
-    settings = settings_for(pairs, tiny_model_file, ensemble=True)
-    with pytest.raises(KeyboardInterrupt):
-        adapt(settings, out)
-    assert (out / "model.keras").read_bytes() != adapted.model.read_bytes()
-    assert "answer.json" not in (here := {path.name for path in out.iterdir()})
-    assert here.isdisjoint(told) or last != "model.keras"
+        monkeypatch.setattr(directory, "_move", move_and_end)
+        with pytest.raises(KeyboardInterrupt):
+            adapt(settings, out)
+        assert (out / "model.keras").read_bytes() != averaged.model.read_bytes()
+        assert "answer.json" not in (here := {path.name for path in out.iterdir()})
+        assert here.isdisjoint(told) or last != "model.keras"
     monkeypatch.undo()
     adapt(settings, out)
     assert told <= {path.name for path in out.iterdir()}
-    assert "the average of 4 models" in (out / "answer.md").read_text(encoding="utf-8")
+    assert "the average of" not in (out / "answer.md").read_text(encoding="utf-8")
     assert {path.name for path in (out / "work").iterdir()} == {"fits", "plan.json"}
 
 
@@ -391,8 +402,11 @@ def followed(running: BackgroundAdaptation, until) -> AdaptProgress:
 
 @pytest.mark.slow
 def test_a_process_of_its_own_tells_how_it_goes_and_ends_with_an_answer(
-    pairs, tiny_model_file, tmp_path
+    short, pairs, tiny_model_file, tmp_path, monkeypatch
 ):
+    lines = "from kerasunet.adapt.settings import BUDGETS, Budget", f"BUDGETS.update({BUDGETS!r})"
+    (tmp_path / "sitecustomize.py").write_text("\n".join(lines))  # `short` in that process, too.
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), AS_INSTALLED]))
     running = BackgroundAdaptation(settings_for(pairs, tiny_model_file), tmp_path / "job")
     seen = followed(running, lambda progress: progress.is_over or progress.step > 0)
     assert seen.steps > 0 and seen.seconds > 0

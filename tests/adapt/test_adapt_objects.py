@@ -100,6 +100,7 @@ def kept_fits(directory: Path) -> dict[str, float]:
 # The answer
 
 
+@pytest.mark.slow
 def test_every_object_has_its_estimate_in_words_values_and_files(adapted):
     answer = json.loads((adapted.directory / "answer.json").read_text(encoding="utf-8"))
     assert answer["objects"] == "left, right"
@@ -116,6 +117,7 @@ def test_every_object_has_its_estimate_in_words_values_and_files(adapted):
     assert page.count("(left 0.") == 16, "captions and descriptions name each object"
 
 
+@pytest.mark.slow
 def test_the_table_of_cases_has_a_row_for_each_object(adapted):
     with open(adapted.directory / "cases.csv", encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
@@ -125,6 +127,7 @@ def test_the_table_of_cases_has_a_row_for_each_object(adapted):
         assert found == pytest.approx(adapted.estimate.objects[name].dice.mean)
 
 
+@pytest.mark.slow
 def test_the_model_and_its_card_have_the_objects(adapted):
     model, known = keras.models.load_model(adapted.model), models.card(adapted.model)
     assert model.output_shape[-1] == 3
@@ -133,6 +136,7 @@ def test_the_model_and_its_card_have_the_objects(adapted):
     assert "| right | Dice |" in adapted.model.with_suffix(".md").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_only_starts_of_the_same_objects_are_tried_untouched(adapted, of_sides, tiny_model_file):
     assert {one.start for one in adapted.untouched} == {str(of_sides)}
     assert [one.start for one in adapted.new_heads] == [str(tiny_model_file)]
@@ -141,6 +145,7 @@ def test_only_starts_of_the_same_objects_are_tried_untouched(adapted, of_sides, 
     assert "-: was trained on other objects; its head is trained from scratch" in table
 
 
+@pytest.mark.slow
 def test_images_unlike_those_of_a_start_are_told(adapted, of_sides, tiny_model_file):
     (line,) = adapted.unlike[str(of_sides)]
     assert line.startswith("the mean gray level (0 to 255) is 9")
@@ -189,6 +194,7 @@ def test_a_model_of_your_own_knows_what_its_images_were_like(tmp_path):
     assert few.images is None
 
 
+@pytest.mark.slow
 def test_the_same_again_trains_nothing_and_an_interrupted_one_ends_the_same(
     short, adapted, sides, of_sides, tiny_model_file, tmp_path
 ):
@@ -338,6 +344,7 @@ def clinic(card, sides, tmp_path, monkeypatch) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_other_models_of_the_kind_replace_starts_that_have_seen_the_images(clinic, sides):
     cards, left_out = usable_starts((), load(sides, objects=("disc=1,2",)))
     assert {*cards} == {"natural", "other"}
@@ -347,11 +354,13 @@ def test_other_models_of_the_kind_replace_starts_that_have_seen_the_images(clini
     assert {*cards} == {"natural"} and left_out[0].instead == (), "starts that are named are kept"
 
 
+@pytest.mark.slow
 def test_models_that_mark_the_same_objects_are_tried_as_well(clinic, sides):
     cards, _ = usable_starts((), load(sides, objects=CHOSEN))
     assert "sided" in cards and "chest" not in cards
 
 
+@pytest.mark.slow
 def test_the_answer_says_what_replaced_a_start(adapted):
     left_out = LeftOut("clinic", "it has seen 3 of the 12 images, or copies of them", ("other",))
     told = replace(adapted, left_out=(left_out,))

@@ -139,6 +139,7 @@ def own_images(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("verb", "saying"),
     [("finetune", "--init needs it; use another"), ("pretrain", "run: is a run of another verb")],
@@ -224,6 +225,7 @@ def test_a_registered_model_is_not_replaced_by_another(call, place, earlier, tin
     models.register(tiny_model_file, "half")  # The rest of what a killed command began.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", ['{"x": 1}', "[]"])
 def test_a_summary_of_something_else_is_not_taken_for_the_end_of_a_run(
     call, earlier, tiny_model_file, text
@@ -234,6 +236,7 @@ def test_a_summary_of_something_else_is_not_taken_for_the_end_of_a_run(
     refused(call, "compare", "run", saying="summary of a fine-tuning; leave it out")
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_shown_whatever_it_has_lost(call, earlier, tiny_model_file):
     words = ["finetune", "--init", tiny_model_file, *XRAYS, "--output", "run"]
     for name in ("layers.txt", "model.keras", "model.json"):
@@ -680,6 +683,7 @@ def test_of_two_tables_of_one_study_none_is_taken(call, place):
     refused(call, "claims", "bus_bra", saying="cases.csv.gz: lies beside cases.csv, so which of")
 
 
+@pytest.mark.slow
 def test_the_table_of_a_run_is_not_replaced_by_another(call, earlier, writers):
     refused(call, *writers["evaluate"], "run/cases.csv", saying="run/cases.csv: is the table of a")
 

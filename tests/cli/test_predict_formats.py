@@ -141,6 +141,7 @@ def test_files_that_were_corrected_stay_and_further_images_join(scans, predict, 
     assert status == 2 and "mine: holds labelme but no predictions.json" in said
 
 
+@pytest.mark.slow
 def test_several_models_are_averaged_and_their_disagreement_is_told(
     scans, predict, tmp_path, tiny_model_file
 ):

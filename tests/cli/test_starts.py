@@ -25,6 +25,7 @@ def start(tmp_path_factory) -> str:
     words += ["--output", str(folder / "run"), "--save-as", "lab", "--half-precision"]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("KERASUNET_MODELS", str(folder / "models"))
+        assert main(["models"]) == 0  # One verb after another in a process.
         assert main(["pretrain", *words]) == 0
     return str(folder / "models")
 

@@ -146,19 +146,27 @@ def test_a_run_is_canceled_and_its_process_ends(page, demo_place, tmp_path):
 
 
 def test_a_run_goes_to_its_end_and_its_model_is_kept_and_compared(page, demo_place, tmp_path):
-    _upload_discs(page, tmp_path)
-    _train(page, "contracting", 8)
-    page.locator("#finetune-result").get_by_text("Trained contracting").wait_for(timeout=_LONG)
+    """The images choose what trains; their names are formulas."""
+    _upload(page, _zip(tmp_path / "own.zip", count=12, name="=1+1"), "12 cases: no problems")
+    _train(page, "auto", 8)
+    told = page.locator("#finetune-result p").filter(has_text=", which auto chose:")
+    told.wait_for(timeout=_LONG)
+    chosen = told.locator("code").first.inner_text()
     eventually(page, page.locator("#finetune-result tbody tr").count, 2)
     eventually(page, page.locator("#finetune-pictures img").count, 2)
     page.wait_for_selector("#tab-finetune .js-plotly-plot .points path")
-    folder = _download(page, tmp_path, "model.keras", "model.json", "model.md", "history.csv")
+    names = "model.keras", "model.json", "model.md", "history.csv", "cases.csv"
+    folder = _download(page, tmp_path, *names)
     model = models.load(folder / "model.keras")  # verifies the digest in the card
     assert model.output_shape[-1] == 1
-    assert models.card(folder / "model.keras").strategy == "contracting"
+    card = models.card(folder / "model.keras")
+    assert card.strategy == chosen != card.settings["layers"] == "auto"
+    assert chosen in (folder / "model.md").read_text()
+    lines = (folder / "cases.csv").read_text().splitlines()[1:]
+    assert lines and all(line.startswith("'=1+1") for line in lines)
     assert len((folder / "history.csv").read_text().splitlines()) == 9
     engines = set((demo_place / "temporary" / "engines").glob("*"))
-    _wait_for_compared(page, "contracting (yours-1)")
+    _wait_for_compared(page, f"auto: {chosen} (yours-1)")
     # Nothing of the visitor's images or model is kept in the cache of the machine.
     assert not list((demo_place / "temporary").rglob("*.pack"))
     assert set((demo_place / "temporary" / "engines").glob("*")) == engines
@@ -199,25 +207,10 @@ def test_several_objects_are_trained_and_each_is_told(page, tmp_path):
     lines = page.locator("#finetune-result tbody th").all_inner_texts()
     names = ("disc", "corner", "mean")
     assert lines == [f"{name}, {when}" for name in names for when in ("before", "after")]
-    model = models.load(_download(page, tmp_path, "model.keras", "model.json") / "model.keras")
-    assert model.output_shape[-1] == 3
+    path = _download(page, tmp_path, "model.keras", "model.json") / "model.keras"
+    assert models.load(path).output_shape[-1] == 3
+    assert models.card(path).strategy == "all"
     _wait_for_compared(page, "all (yours-1)")
-
-
-def test_the_images_choose_what_trains(page, tmp_path):
-    _upload(page, _zip(tmp_path / "own.zip", count=12, name="=1+1"), "12 cases: no problems")
-    _train(page, "auto", 8)
-    told = page.locator("#finetune-result p").filter(has_text=", which auto chose:")
-    told.wait_for(timeout=_LONG)
-    chosen = told.locator("code").first.inner_text()
-    folder = _download(page, tmp_path, "model.keras", "model.json", "model.md", "cases.csv")
-    models.load(folder / "model.keras")
-    card = models.card(folder / "model.keras")
-    assert card.strategy == chosen != card.settings["layers"] == "auto"
-    assert chosen in (folder / "model.md").read_text()
-    lines = (folder / "cases.csv").read_text().splitlines()[1:]
-    assert lines and all(line.startswith("'=1+1") for line in lines)
-    _wait_for_compared(page, f"auto: {chosen} (yours-1)")
 
 
 def _download(page, place: Path, *names: str) -> Path:

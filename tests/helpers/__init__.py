@@ -12,4 +12,5 @@ AS_INSTALLED = os.pathsep.join([str(ROOT), _AS_INSTALLED])
 
 TensorFlow and Keras import the two where the tools of developers brought them, for a second and
 more.
+Garbage is collected less often than in a process of users, see `sitecustomize.py` there.
 """

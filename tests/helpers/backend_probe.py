@@ -55,11 +55,14 @@ def moves(strategy: str, policy: str) -> dict[str, np.ndarray]:
 
 
 def check_rate_factors() -> None:
-    for policy in ("float32", "mixed_float16"):
-        whole, soft = (moves(text, policy) for text in ("all", "contracting+0.1*expanding"))
+    """One whole step is enough to compare with: in another precision it is nearly the same."""
+    whole = moves("all", "float32")
+    for policy, tolerance in (("float32", 1e-4), ("mixed_float16", 0.04)):
+        soft = moves("contracting+0.1*expanding", policy)
         for path, factor in {"enc1_conv1/kernel": 1, "head/kernel": 0.1}.items():
-            assert np.abs(whole[path]).max() > 0
-            np.testing.assert_allclose(soft[path], factor * whole[path], rtol=1e-2, atol=1e-5)
+            expected = factor * whole[path]
+            size = np.linalg.norm(expected)
+            assert np.linalg.norm(soft[path] - expected) < tolerance * size, (policy, path)
 
 
 def check_masks() -> None:

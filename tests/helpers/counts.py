@@ -80,7 +80,12 @@ def of_a_run() -> dict[str, tuple[int, str]]:
             text=True,
             check=True,
         )
-    (found,) = [line for line in done.stdout.splitlines() if line.startswith(_MARK)]
+    return printed_by_a_run(done.stdout)
+
+
+def printed_by_a_run(text: str) -> dict[str, tuple[int, str]]:
+    """Return what `of_a_run` does from what `run` has printed."""
+    (found,) = [line for line in text.splitlines() if line.startswith(_MARK)]
     modules, doors = found.removeprefix(_MARK).split()
     return {"own modules in one fine-tuning": (int(modules), f"and {doors} front doors")}
 
@@ -107,7 +112,7 @@ def _bodies(tree: ast.AST) -> Iterator[tuple[str, int]]:
             yield node.name, body[-1].end_lineno - body[0].lineno + 1 if body else 0
 
 
-def _run(words: list[str]) -> None:
+def run(words: list[str]) -> None:
     """Fine-tune in this process as the script does; name and count the own modules."""
     sys.argv = ["finetune.py", *words]
     sys.path.insert(0, str(ROOT / "scripts"))  # As Python does for a script.
@@ -144,4 +149,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(_run(sys.argv[2:]) if sys.argv[1:2] == ["run"] else main())
+    sys.exit(run(sys.argv[2:]) if sys.argv[1:2] == ["run"] else main())

@@ -137,6 +137,7 @@ def test_the_command_writes_a_table_and_a_sheet(folder, tmp_path, tiny_model_fil
     assert main([*map(str, words)]) == 2  # and nothing else.
 
 
+@pytest.mark.slow
 def test_several_models_are_asked_where_they_disagree(folder, tmp_path, tiny_model_file):
     from kerasunet import models
 

@@ -122,6 +122,7 @@ def test_a_push_that_was_killed_goes_on(model, tmp_path, monkeypatch, written):
     assert sorted(path.name for path in place.iterdir()) == sorted([*NAMES, "model.weights.h5"])
 
 
+@pytest.mark.slow
 def test_what_was_pushed_is_opened_by_keras_and_by_this_package(server, model):
     import keras
 

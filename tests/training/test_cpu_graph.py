@@ -146,6 +146,7 @@ def test_only_what_can_be_done_cheaper_is_replaced():
     assert {"dec1_conv1_of_skip", "dec2_conv1_of_skip", "enc2_conv1_folded"} <= names
 
 
+@pytest.mark.slow
 def test_the_model_and_its_file_stay_plain_keras(batch, tmp_path):
     model = network("expanding")
     compile_for_training(model, Optimization())

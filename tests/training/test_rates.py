@@ -120,6 +120,7 @@ def test_a_level_rate_rises_and_can_be_set_at_any_step():
     assert [*rates, float(rate_variable(model.optimizer))] == pytest.approx([*wanted, 0.005])
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_version_0_1_0_lacks_the_level_rate(tmp_path):
     settings = Optimization(steps=40, schedule="constant", learning_rate=0.01)
     model = UNet(base_filters=2, depth=1)
