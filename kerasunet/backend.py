@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import random
 import re
 import sys
 import warnings
@@ -12,6 +13,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
+
+import numpy as np
 
 from kerasunet.files import read_json
 
@@ -68,7 +71,10 @@ def quiet_start() -> Iterator[None]:
 
 @contextlib.contextmanager
 def prepared_backend(*, precision: str, seed: int, deterministic: bool) -> Iterator[None]:
-    """Set seeds, determinism and, for as long as a model is built and trained, the precision.
+    """Set determinism and, for as long as a model is built and trained, seeds and the precision.
+
+    Python's and NumPy's global random states, from which Keras draws the seeds of layers, are the
+    caller's again afterwards; the seed of the backend's own operations is not.
 
     Args:
         precision: Keras dtype policy, such as `"mixed_bfloat16"`, or `"auto"`.
@@ -78,6 +84,7 @@ def prepared_backend(*, precision: str, seed: int, deterministic: bool) -> Itera
     import keras
 
     policy = keras.config.dtype_policy()
+    drawn_by_python, drawn_by_numpy = random.getstate(), np.random.get_state()
     keras.config.set_dtype_policy(fastest_precision() if precision == AUTO else precision)
     keras.utils.set_random_seed(seed)
     if deterministic and keras.backend.backend() == "tensorflow":
@@ -89,6 +96,8 @@ def prepared_backend(*, precision: str, seed: int, deterministic: bool) -> Itera
             yield
     finally:
         keras.config.set_dtype_policy(policy)
+        random.setstate(drawn_by_python)
+        np.random.set_state(drawn_by_numpy)
 
 
 def fastest_precision(processors: Path = Path("/proc/cpuinfo")) -> str:

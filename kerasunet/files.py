@@ -86,12 +86,13 @@ def write_atomically(path: str | os.PathLike, write: Callable[[Path], object]) -
         NotWritten: The disk is full, the folder is not writable, the path is a folder, a device or
             a write-protected file, or the like.
     """
+    name = Path(path).name
     path = Path(os.path.realpath(path)) if os.path.islink(path) else Path(path)
     require_replaceable(path)
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=_UNFINISHED, dir=path.parent) as folder:
-            temporary = Path(folder) / path.name
+            temporary = Path(folder) / name
             write(temporary)
             with open(temporary, "rb") as file:
                 os.fsync(file.fileno())

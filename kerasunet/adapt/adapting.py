@@ -191,6 +191,8 @@ class _Adaptation:
             worth=worth,
             validation=validation,
         )
+        if gone := models.keep_file(aside / MODEL, self.folder / MODEL):
+            self.listener.note(_gone(gone))
         return replace(
             answer,
             chosen=chosen,
@@ -288,6 +290,14 @@ def _trainings(candidates: int, folds: int) -> int:
 def _same_width(pictures: Sequence[np.ndarray]) -> list[np.ndarray]:
     widest = max(picture.shape[1] for picture in pictures)
     return [np.pad(p, ((0, 0), (0, widest - p.shape[1]), (0, 0))) for p in pictures]
+
+
+def _gone(evaluations: Sequence[models.RecordedEvaluation]) -> str:
+    names = ", ".join(dict.fromkeys(one.data.name for one in evaluations))
+    return (
+        f"evaluations on {names} were recorded for the earlier model and go with it, because the "
+        "new one has other weights; evaluate --record measures it"
+    )
 
 
 def registered(name: str, half_precision: bool, answer: Answer) -> Path:

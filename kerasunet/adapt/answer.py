@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -203,7 +204,7 @@ class Answer:
             best = self._best_untouched()
             if best is None:
                 return []
-            return [f"Use it: kerasunet predict {best.start} YOUR_IMAGES --output masks"]
+            return [_use(best.start)]
         folds = len(self.estimate.by_fold) if self.estimate else 0
         made = "trained on all of them"
         if self.is_ensemble:
@@ -212,7 +213,7 @@ class Answer:
             made = "the start itself, with its own card"
         return [
             f"The model is {self.model}, {made}.",
-            f"Use it: kerasunet predict {self.model} YOUR_IMAGES --output masks",
+            _use(self.model),
         ]
 
     def as_dict(self) -> dict[str, Any]:
@@ -253,6 +254,11 @@ class Answer:
     def worst_keys(self) -> list[str]:
         """Return the keys of the cases that were found worst, worst first."""
         return [case.key for case in self.worst_cases()[:_WORST]]
+
+
+def _use(model: str | Path) -> str:
+    """Return the sentence that says how to use a model: a command to paste."""
+    return f"Use it: kerasunet predict {shlex.quote(str(model))} YOUR_IMAGES --output masks"
 
 
 def chosen_as_dict(chosen: Chosen) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from typing import Any
 
 from kerasunet import models as registry  # `models` is a module of this package.
 from kerasunet.cli.options import printable
-from kerasunet.files import is_marked
+from kerasunet.files import is_marked, require_replaceable
 from kerasunet.runs.directory import RunDirectory
 
 __all__ = ["main"]
@@ -70,6 +70,7 @@ _REMEDIES = {
     errno.ENOENT: "; check the spelling, or create it first",
     errno.EACCES: "; change its permissions, or choose another place",
 }
+_LOST = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 _FAULT = "this is a bug in kerasunet; run the command again with --debug and report the output"
 
 
@@ -127,7 +128,9 @@ def _run(verb: str, words: Sequence[str]) -> int:
         _require_values(words)
         options = _parser(verb, module).parse_args(words)
         check_outputs(verb, options, getattr(module, f"{verb}_marks", dict))
-        return getattr(module, f"run_{verb}")(options) or 0
+        status = getattr(module, f"run_{verb}")(options) or 0
+        _flush()
+        return status
     except KeyboardInterrupt as stop:  # Who has kept something says so.
         print("; ".join(["stopped", *map(printable, map(str, stop.args))]), file=sys.stderr)
         return 130
@@ -170,10 +173,33 @@ def _parser(verb: str, module: ModuleType) -> argparse.ArgumentParser:
 
 def _message(error: Exception) -> str:
     """Return the words for an error; those of the system start with the file, then the cause."""
+    if isinstance(error, OSError) and error.errno in _LOST and _is_output_lost():
+        return f"standard output: cannot be written: {error.strerror}; write it to another place"
     if isinstance(error, OSError) and error.filename and str(error).startswith("[Errno"):
         remedy = _REMEDIES.get(error.errno or 0, "")
         return f"{error.filename}: {error.strerror}{remedy}"
     return str(error)
+
+
+def _flush() -> None:
+    """Write what was printed while an error of the system can still be told."""
+    if sys.stdout is not None:  # It was closed.
+        sys.stdout.flush()
+
+
+def _is_output_lost() -> bool:
+    """Return whether standard output cannot be written; if so, give up what is left to print."""
+    if sys.stdout is None:
+        return False
+    try:
+        _flush()
+        os.write(sys.stdout.fileno(), b"\n")  # What could not be written may have been dropped.
+    except io.UnsupportedOperation:  # Somebody collects what is printed.
+        return False
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return True
+    return False
 
 
 def _refuse(error: Exception, message: str, status: int, *, debug: bool) -> int:
@@ -255,7 +281,7 @@ def _check_apart(verb: str, path: Path, is_file: bool, options: argparse.Namespa
     if is_file and path.suffix.lower() != ".png":
         return
     here = path.resolve().parent if is_file else path.resolve()
-    for data, root, is_whole in _folders_given(options):
+    for data, root, is_whole in _folders_of_data(options, here):
         for place in (here, *here.parents):
             within = root in place.parents or data == place == here
             if within and (_holds_images(place, path) or _is_part(place, root)):
@@ -268,18 +294,19 @@ def _check_apart(verb: str, path: Path, is_file: bool, options: argparse.Namespa
             _check_unread(path, data, 2 if verb == "adapt" else 1)
 
 
-def _folders_given(options: argparse.Namespace) -> list[tuple[Path, Path, bool]]:
-    """Return each folder of data that is given.
+def _folders_of_data(options: argparse.Namespace, output: Path) -> list[tuple[Path, Path, bool]]:
+    """Return each folder of data that is given, or that an output lies among the images of.
 
     Beside it stands the root of the data set that it is part of, and whether all of the folder is
     given, not single files in it.
     """
     names = [getattr(options, name, None) for name in _INPUTS]
     found = [(path, path, True) for path in (Path(name or os.devnull).resolve() for name in names)]
+    found += [(root, root, False) for root in _sets_around(output)]
     images = getattr(options, "images", None)
     if not isinstance(images, list):  # Of other verbs than `predict`, a number.
         return found
-    from kerasunet.data.layouts.pairing import IMAGE_FOLDERS
+    from kerasunet.data.modality import IMAGE_FOLDERS
 
     for given in images:
         folder = (given if given.is_dir() else given.parent).resolve()
@@ -288,11 +315,26 @@ def _folders_given(options: argparse.Namespace) -> list[tuple[Path, Path, bool]]
     return found
 
 
+def _sets_around(output: Path) -> list[Path]:
+    """Return the data sets into whose images or masks a folder leads."""
+    from kerasunet.data.modality import EVERY_MASK_FOLDER, IMAGE_FOLDERS
+
+    return [
+        place.parent
+        for place in (output, *output.parents)
+        if place.name.lower() in (*IMAGE_FOLDERS, *EVERY_MASK_FOLDER)
+        and all(
+            any((place.parent / name).is_dir() for name in names)
+            for names in (IMAGE_FOLDERS, EVERY_MASK_FOLDER)
+        )
+    ]
+
+
 def _is_part(place: Path, root: Path) -> bool:
     """Whether a folder holds the images or the masks of a data set, itself or in folders below."""
     if place.parent != root or not place.is_dir():
         return False
-    from kerasunet.data.layouts.pairing import EVERY_MASK_FOLDER, IMAGE_FOLDERS
+    from kerasunet.data.modality import EVERY_MASK_FOLDER, IMAGE_FOLDERS
 
     return place.name.lower() in (*IMAGE_FOLDERS, *EVERY_MASK_FOLDER)
 
@@ -335,6 +377,7 @@ def _check_output(path: Path, is_file: bool) -> None:
 def _check_replaced(path: Path, mark: bytes | None) -> None:
     if not path.is_file():
         raise FileExistsError(f"{path}: is a device or the like; give the name of a file")
+    require_replaceable(path)
     run = RunDirectory(path.parent)
     if path.name == run.cases.name and run.summary.is_file():
         raise FileExistsError(f"{path}: is the table of a run; give another file")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from kerasunet.cli.image_files import each_once, labels_of
 from kerasunet.files import last_row, read_json, read_record
-from kerasunet.metrics import DETECTION_IOU
+from kerasunet.metrics import DETECTION_IOU, bounds_in_words
 from kerasunet.models.model_card import asked_layers
 from kerasunet.runs.directory import RunDirectory
 
@@ -157,7 +157,7 @@ def _runs_table(rows: list[_RunRow], summaries: list[dict]) -> str:
         dice = row.dice
         lines.append(
             f"| {row.name or 'mean of all'} " * several + f"| {' | '.join(row.what)} "
-            f"| {dice['mean']:.3f} ({dice['low']:.3f} to {dice['high']:.3f}) "
+            f"| {dice['mean']:.3f} ({bounds_in_words(dice['low'], dice['high'])}) "
             f"| {row.hd95:.1f} | {row.missed} |"
         )
     split = first["split"]

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from kerasunet import models
 from kerasunet.backend import start_backend
 from kerasunet.cli import options as shared
-from kerasunet.files import is_marked
-from kerasunet.metrics import DETECTION_IOU
+from kerasunet.files import is_marked, require_replaceable
+from kerasunet.metrics import DETECTION_IOU, bounds_in_words
 from kerasunet.options import Option
 from kerasunet.training.settings import LARGEST_SIDE
 
@@ -68,6 +68,8 @@ def run_evaluate(options: argparse.Namespace) -> int:
 
     models.check(options.model)
     card = models.card(options.model)
+    if options.record:
+        models.check_record(options.model)
     side = options.image_size or card.image_size
     data = _data(options, card, side)
     print(shared.describe_data(data), flush=True)
@@ -169,7 +171,7 @@ def _metrics_table(options: argparse.Namespace, data: DataSet, summary: dict) ->
             unit = f" {part['unit']}" if metric.is_distance else ""
             lines.append(
                 f"  {metric.label + unit:<12} {interval['mean']:8.3f}  "
-                f"({interval['low']:.3f} to {interval['high']:.3f})"
+                f"({bounds_in_words(interval['low'], interval['high'])})"
             )
         lines.append(
             f"  missed {part['missed']} (IoU below {DETECTION_IOU}), false alarms "
@@ -221,6 +223,7 @@ def run_panel(options: argparse.Namespace) -> int:
         raise FileExistsError(
             f"{drawn}: would be replaced, too, but is no such drawing; give another --output"
         )
+    require_replaceable(drawn)
     chosen = shared.object_choice(options)
     data = load(options.data, options.manual_dir, **chosen)
     print(shared.describe_data(data), flush=True)

@@ -45,13 +45,23 @@ def paths_of(frames: Mapping[str, Frame]) -> dict[str, Path]:
     return {name: frame.path for name, frame in frames.items()}
 
 
-def require_apart(output: Path, paths: Sequence[Path]) -> None:
-    """Refuse to write masks where a reader of data would take them for annotations."""
+def require_apart(output: Path, paths: Sequence[Path], folders: Sequence[Path]) -> None:
+    """Refuse to write masks where a reader of data would take them for annotations.
+
+    Args:
+        output: The folder for masks.
+        paths: The images.
+        folders: Folders of images for which a table will say which mask belongs to which image: it
+            would be found from there, too.
+    """
+    here = output.resolve()
+    found_from = {folder.resolve() for folder in folders}
     for path in paths:
-        if output.resolve() in list(path.resolve().parents)[:2]:
+        places = list(path.resolve().parents)[:2]
+        if here in places or (here.parent in found_from and here.parent == places[0]):
             raise ValueError(
-                f"{output}: {path} is in it, and masks written beside images would be taken for "
-                "their annotations; give another folder with --output"
+                f"{output}: {path} is in it or beside it, and masks written there would be taken "
+                "for annotations; give another folder with --output"
             )
 
 

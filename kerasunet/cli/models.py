@@ -9,6 +9,7 @@ from kerasunet import models
 from kerasunet.backend import quiet_start, start_backend
 from kerasunet.cli import options as shared
 from kerasunet.inference.export_requests import FORMATS, check_request, sidecar_of
+from kerasunet.metrics import bounds_in_words
 from kerasunet.options import Option
 
 _HEADINGS = ("model", "trained layers", "Dice on held-out cases (95 % interval)", "Dice elsewhere")
@@ -50,7 +51,7 @@ def _unknown(card: models.ModelCard) -> list[models.LeftOut]:
 
 def _left_out(one: models.LeftOut) -> str:
     dice = one.dice
-    return f"{one.data} left out {dice['mean']:.3f} ({dice['low']:.3f} to {dice['high']:.3f})"
+    return f"{one.data} left out {dice['mean']:.3f} ({bounds_in_words(dice['low'], dice['high'])})"
 
 
 def _dice(evaluation: models.RecordedEvaluation) -> str:
@@ -60,7 +61,7 @@ def _dice(evaluation: models.RecordedEvaluation) -> str:
         name += f", {evaluation.seen} of {evaluation.metrics['n']} cases seen"
     each = evaluation.metrics.get("objects") or {}
     parts = "".join(f", {part} {one['dice']['mean']:.3f}" for part, one in each.items())
-    return f"{name} {dice.mean:.3f} ({dice.low:.3f} to {dice.high:.3f}){parts}"
+    return f"{name} {dice.mean:.3f} ({bounds_in_words(dice.low, dice.high)}){parts}"
 
 
 def _columns(rows: list[tuple[str, ...]]) -> list[str]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from kerasunet import models
 from kerasunet.data.augmentation_settings import PRESETS
 from kerasunet.files import is_plain, kinds_in_words
+from kerasunet.metrics import bounds_in_words
 from kerasunet.options import Option, declared
 from kerasunet.training.settings import Architecture, FinetuneSettings, Optimization
 
@@ -280,3 +281,8 @@ def _patients_in_names(data: DataSet) -> list[str]:
 def _first_names(names: Sequence[str]) -> str:
     more = len(names) - _NAMED
     return ", ".join(names[:_NAMED]) + (f" and {more:,} more" if more > 0 else "")
+
+
+def estimate(mean: float, low: float, high: float, *, form: str) -> str:
+    """Return a mean with the ends of its interval in brackets."""
+    return f"{mean:{form}} ({bounds_in_words(low, high, form)})"

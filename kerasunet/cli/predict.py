@@ -120,7 +120,8 @@ def run_predict(options: argparse.Namespace) -> int:
         )
     _require_same_objects(options)
     paths = image_files(options.images, options.unannotated)
-    require_apart(options.output, paths)
+    folders = [path for path in options.images if path.is_dir()] if options.format else []
+    require_apart(options.output, paths, folders)
     check_formats(options.format, paths)
     frames = frames_of(paths, options.frame)
     files = _files(options)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import shlex
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -137,7 +138,7 @@ def _print_answer(study, final: bool) -> None:
 
     path = train_final_model(study)
     print(f"model       {path}, {models.card(path).strategy}, trained on all images")
-    print(f"use it      kerasunet predict {path} YOUR_IMAGES --output masks")
+    print(f"use it      kerasunet predict {shlex.quote(str(path))} YOUR_IMAGES --output masks")
 
 
 def _settings(options: argparse.Namespace) -> StudySettings:
@@ -320,7 +321,7 @@ def _summary_row(row) -> dict[str, str]:
         "strategy": row.strategy,
         "runs": str(row.runs),
         "cases": str(row.cases),
-        "Dice": _estimate(row.mean, row.low, row.high, form=".4f"),
+        "Dice": shared.estimate(row.mean, row.low, row.high, form=".4f"),
         "missed": f"{row.missed:g}",
     }
 
@@ -330,7 +331,7 @@ def _comparison_row(row) -> dict[str, str]:
         "data": row.data,
         "images": str(row.train_size),
         "first - second": f"{row.first} - {row.second}",
-        "difference": _estimate(row.difference, row.low, row.high, form="+.4f"),
+        "difference": shared.estimate(row.difference, row.low, row.high, form="+.4f"),
         "p": f"{row.p_value:.2g}",
         "p (Holm)": f"{row.p_adjusted:.2g}",
         "effect": f"{row.effect_size:+.2f}",
@@ -346,14 +347,10 @@ def _auto_row(row) -> dict[str, str]:
         "Dice": f"{row.mean:.4f}",
         "best": f"{row.best} {row.best_mean:.4f}",
         "worst": f"{row.worst} {row.worst_mean:.4f}",
-        "behind best": _estimate(row.regret, row.regret_low, row.regret_high, form="+.4f"),
+        "behind best": shared.estimate(row.regret, row.regret_low, row.regret_high, form="+.4f"),
         "worst to best": f"{row.share:.0%}",
         "chosen": row.chosen,
     }
-
-
-def _estimate(mean: float, low: float, high: float, *, form: str) -> str:
-    return f"{mean:{form}} ({low:{form}} to {high:{form}})"
 
 
 def _claim_text(claim) -> str:

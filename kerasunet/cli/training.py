@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import re
 from contextlib import suppress
 from dataclasses import replace
@@ -13,6 +14,7 @@ from kerasunet.backend import start_backend
 from kerasunet.cli import options as shared
 from kerasunet.data.augmentation_settings import PRESETS
 from kerasunet.files import read_json
+from kerasunet.metrics import bounds_in_words
 from kerasunet.models.model_card import asked_layers
 from kerasunet.options import declared
 from kerasunet.strategies import describe_grammar
@@ -133,9 +135,19 @@ def _report(finished: runs.Run, prepared: runs.PreparedData) -> str:
         f"{summary['trained']:,} of {summary['parameters']:,} weights",
         f"everything  {files.path}/",
         f"overlays    {files.overlays}/",
-        f'load        keras.models.load_model("{files.model.as_posix()}")',
+        _how_to_load(files.model),
     ]
     return "\n".join(lines)
+
+
+def _how_to_load(model: Path) -> str:
+    """Return a line to paste into Python; a finished run may have lost its model."""
+    try:
+        models.digest(model)
+    except (OSError, ValueError):
+        return f"model       {model}: is gone or damaged; --restart trains it again"
+    path = json.dumps(model.as_posix(), ensure_ascii=False)
+    return f"load        keras.models.load_model({path})"
 
 
 def _objects(summary: dict, cases: int) -> str:
@@ -171,7 +183,7 @@ def _trained(summary: dict) -> str:
 
 
 def _interval(interval: dict) -> str:
-    return f"{interval['mean']:.3f}  ({interval['low']:.3f} to {interval['high']:.3f})"
+    return f"{interval['mean']:.3f}  ({bounds_in_words(interval['low'], interval['high'])})"
 
 
 def _add_run_arguments(parser: argparse.ArgumentParser) -> None:
@@ -230,7 +242,7 @@ def _pretraining_report(trained: runs.Pretrained) -> str:
 
     dice = trained.dice
     lines = [
-        f"Dice on {dice.n} validation cases  {dice.mean:.3f}  ({dice.low:.3f} to {dice.high:.3f})",
+        f"Dice on {dice.n} validation cases  {_interval(vars(dice))}",
         f"model  {trained.files.model}",
     ]
     return "\n".join([*lines, CONSTANT] if trained.summary["constant_prediction"] else lines)

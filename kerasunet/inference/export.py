@@ -24,8 +24,8 @@ from kerasunet import models
 from kerasunet.data.cases import DataSet
 from kerasunet.data.decoding import DecodedCases, decode
 from kerasunet.data.loading import require_one_code
-from kerasunet.files import sha256, write_json
-from kerasunet.inference.export_requests import FORMATS, check_request, sidecar_of
+from kerasunet.files import sha256
+from kerasunet.inference.export_requests import FORMATS, check_request, publish, sidecar_of
 from kerasunet.inference.runtimes import LiteRT, ONNXRuntime, OpenVINO, Run
 from kerasunet.metrics import bootstrap_interval
 from kerasunet.network import folded, plain_copy
@@ -124,8 +124,9 @@ def export(
     check_request(format, path, int8)
     card, source = models.card(model), models.digest(model)
     sidecar_of(path, format, int8, source=source)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".exporting-", dir=path.parent) as folder:
+    place = Path(os.path.realpath(path)).parent  # A link stays; this is the disk that it leads to.
+    place.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".exporting-", dir=place) as folder:
         temporary = Path(folder) / path.name
         comparison = _write_and_compare(
             model, format, temporary, images=images, card=card, int8=int8
@@ -142,9 +143,7 @@ def export(
             "versions": _versions(),
         }
         sidecar = sidecar_of(path, format, int8, source=source)
-        # Last comes what a start after a kill would take for something of the user's.
-        write_json(sidecar, {**card.to_json(), "export": facts})
-        _publish(Path(folder), path)
+        publish(Path(folder), path, sidecar, {**card.to_json(), "export": facts})
     return Export(path, sidecar, comparison)
 
 
@@ -172,15 +171,6 @@ def _write_and_compare(
             f"more than {_LARGEST_DELTA:g}; nothing was written"
         )
     return comparison
-
-
-def _publish(folder: Path, path: Path) -> None:
-    """Move what was written to its place; of OpenVINO's two files the weights come first."""
-    written = sorted(folder.iterdir())
-    if path.is_dir():
-        os.replace(path, folder / ".replaced")
-    for one in written:
-        os.replace(one, path.parent / one.name)
 
 
 def _digests(folder: Path) -> dict[str, str]:

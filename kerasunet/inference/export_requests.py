@@ -1,4 +1,4 @@
-"""What can be asked of an export: the formats there are, and what each of them needs.
+"""What can be asked of an export: the formats, what each of them needs, and what is replaced.
 
 Nothing heavy is imported here, so that `--help` and wrong requests are answered at once.
 """
@@ -6,14 +6,17 @@ Nothing heavy is imported here, so that `--help` and wrong requests are answered
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from kerasunet.files import sha256
+from kerasunet.files import require_replaceable, sha256, write_json, writing
 
 EXTRAS = {"nncf": "int8"}
+_REPLACED = "replaced_sha256"
 _REMEDY = "give another name with --output, or move it away"
 
 
@@ -96,6 +99,7 @@ def sidecar_of(path: Path, format: str, int8: bool, *, source: str) -> Path:
     Raises:
         FileExistsError: What is at one of these paths is neither free nor an earlier export of the
             model, format and precision: it is something else, or was changed since.
+        NotWritten: One of them is write-protected.
     """
     first = path.parent / f"{path.stem}.json"
     wanted = {"format": format, "int8": int8, "source_sha256": source}
@@ -106,8 +110,9 @@ def sidecar_of(path: Path, format: str, int8: bool, *, source: str) -> Path:
     facts = _described(sidecar)
     if sidecar.exists() and not wanted.items() <= facts.items():
         raise FileExistsError(f"{sidecar}: does not describe this export of this model; {_REMEDY}")
+    require_replaceable(sidecar)
     for name in _names(path, format):
-        _require_described(name, facts.get("files_sha256", {}))
+        _require_described(name, (facts.get("files_sha256", {}), facts.get(_REPLACED, {})))
     return sidecar
 
 
@@ -125,15 +130,51 @@ def _described(sidecar: Path) -> dict[str, Any]:
         return {}
 
 
-def _require_described(path: Path, digests: dict[str, str]) -> None:
+def publish(folder: Path, path: Path, sidecar: Path, told: Mapping[str, Any]) -> None:
+    """Move an export to its place and describe it; of OpenVINO's files the weights come first.
+
+    If it is interrupted, both the old files and the new ones are known as an export of the model.
+
+    Args:
+        folder: What was written, on the same disk.
+        path: The file or folder of the export; a link stays.
+        sidecar: Where to describe it.
+        told: The description, with the digests of the files under `export`.
+
+    Raises:
+        NotWritten: The system refused.
+    """
+    written = sorted(folder.iterdir())
+    places = [Path(os.path.realpath(path.parent / one.name)) for one in written]
+    old = {
+        file.relative_to(path.parent).as_posix(): sha256(file)
+        for one in written
+        for file in _files_at(path.parent / one.name)
+        if file.is_file()
+    }
+    write_json(sidecar, {**told, "export": {**told["export"], _REPLACED: old}})
+    for one, place in zip(written, places, strict=True):
+        with writing(place):
+            if place.is_dir():
+                os.replace(place, folder / ".replaced")
+            os.replace(one, place)
+    write_json(sidecar, told)
+
+
+def _files_at(path: Path) -> list[Path]:
+    return [file for file in path.rglob("*") if not file.is_dir()] if path.is_dir() else [path]
+
+
+def _require_described(path: Path, known: Sequence[Mapping[str, str]]) -> None:
     """Refuse to replace a file, or a folder with a file in it, that no sidecar describes."""
-    found = [file for file in path.rglob("*") if not file.is_dir()] if path.is_dir() else [path]
-    for file in found:
+    for file in _files_at(path):
         name = file.relative_to(path.parent).as_posix()
-        if file.exists() and not (file.is_file() and digests.get(name) == sha256(file)):
+        digests = {one.get(name) for one in known}
+        if file.exists() and not (file.is_file() and sha256(file) in digests):
             raise FileExistsError(
                 f"{file}: is not this export of this model, or was changed since; {_REMEDY}"
             )
+        require_replaceable(file)
 
 
 def _require(packages: tuple[str, ...]) -> None:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         POLICY as POLICY,
         Interval as Interval,
         Metric as Metric,
+        bounds_in_words as bounds_in_words,
         with_unknown_bounds as with_unknown_bounds,
     )
     from kerasunet.metrics.summary import (

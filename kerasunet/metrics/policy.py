@@ -154,3 +154,8 @@ class Interval:
     low: float
     high: float
     n: int
+
+
+def bounds_in_words(low: float, high: float, form: str = ".3f") -> str:
+    """Return the ends of an interval; `unknown` where a single case or group leaves them so."""
+    return "unknown" if math.isnan(low) or math.isnan(high) else f"{low:{form}} to {high:{form}}"

@@ -7,12 +7,12 @@ is wrong in a file follow from that.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import Field, dataclass, field, fields, is_dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kerasunet.files import is_plain
-from kerasunet.metrics import METRICS, Interval, with_unknown_bounds
+from kerasunet.metrics import METRICS, Interval, bounds_in_words, with_unknown_bounds
 from kerasunet.objects import Objects
 
 if TYPE_CHECKING:
@@ -298,6 +298,14 @@ class RecordedEvaluation:
         return Interval(dice["mean"], dice["low"], dice["high"], n=self.metrics["n"])
 
 
+def united(
+    old: Sequence[RecordedEvaluation], new: Sequence[RecordedEvaluation]
+) -> tuple[RecordedEvaluation, ...]:
+    """Return evaluations, the new ones in place of old ones of the same kind."""
+    kinds = {one.kind for one in new}
+    return (*(one for one in old if one.kind not in kinds), *new)
+
+
 @dataclass(frozen=True, kw_only=True)
 class LeftOut:
     """How a network did on a hospital that was left out of its training.
@@ -361,7 +369,7 @@ def _metric_rows(summary: Mapping[str, Any]) -> Iterator[str]:
         unit = f" ({summary['unit']})" if metric.is_distance else ""
         yield (
             f"| {metric.label}{unit} | {interval['mean']:.3f} | "
-            f"{interval['low']:.3f} to {interval['high']:.3f} |"
+            f"{bounds_in_words(interval['low'], interval['high'])} |"
         )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from kerasunet.architecture import Architecture
 from kerasunet.data.modality import modality_of
-from kerasunet.files import write_json, write_text
+from kerasunet.files import require_replaceable, write_json, write_text
 from kerasunet.metrics import POLICY
 from kerasunet.models.card_fields import (
     COUNT,
@@ -273,7 +273,8 @@ def parse_card(content: bytes, name: str) -> ModelCard:
 
 
 def write_card(path: Path, card: ModelCard) -> None:
-    """Write `NAME.json` and `NAME.md` beside a model file."""
+    """Write `NAME.json` and `NAME.md` beside a model file; neither if one is write-protected."""
+    require_replaceable(path.with_suffix(".md"))
     write_json(path.with_suffix(".json"), card.to_json())
     write_text(path.with_suffix(".md"), card.to_markdown())
 

@@ -6,28 +6,27 @@ here needs Keras.
 
 from __future__ import annotations
 
-import io
 import os
 import re
-import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from kerasunet.files import sha256, text_of, write_atomically
-from kerasunet.models.model_card import ModelCard, RecordedEvaluation, read_card, write_card
-from kerasunet.models.verification import WEIGHTS, checked_model, other_digest
-
-if TYPE_CHECKING:
-    import h5py
+from kerasunet.files import sha256, text_of
+from kerasunet.models.card_fields import united
+from kerasunet.models.model_card import (
+    ModelCard,
+    RecordedEvaluation,
+    read_card,
+    write_card,
+)
+from kerasunet.models.verification import checked_model, other_digest
 
 NATURAL = "natural"
 """The start that serves any kind of image."""
 _ONE = "one model (SideBySide takes several)"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
-_LARGEST_HALF = 65504.0
 
 
 def folder() -> Path:
@@ -113,38 +112,6 @@ def checked_copy(name_or_path: str | os.PathLike) -> Iterator[tuple[Path, Path]]
     required = _needs_card(name_or_path, path)
     with checked_model(path, _stated_digest(path, required=required)) as copy:
         yield path, copy
-
-
-def register(path: str | os.PathLike, name: str, half_precision: bool = False) -> Path:
-    """Copy a saved model with its card into the folder of registered models.
-
-    Args:
-        path: A `.keras` file with its card.
-        name: The name to register it under.
-        half_precision: Store the weights as compressed float16, in half the space; a loaded model
-            still computes in float32.
-
-    Returns:
-        The registered `.keras` file.
-
-    Raises:
-        FileNotFoundError: There is no such model, or it has no card.
-        FileExistsError: Another model has this name.
-        ValueError: The name is not a valid file name, or the file is not the one that its card
-            describes, or it holds weights beyond half precision.
-    """
-    path = Path(path)
-    check_name(name, path)
-    target = folder() / f"{name}.keras"
-    registered = replace(read_card(path.with_suffix(".json")), name=name)
-    with checked_model(path, registered.sha256) as copy:
-        if half_precision:
-            write_half_precision(copy, target)
-            registered = replace(registered, storage="float16", sha256=sha256(target))
-        else:
-            write_atomically(target, lambda temporary: temporary.write_bytes(copy.read_bytes()))
-    write_card(target, registered)
-    return target
 
 
 def push(
@@ -239,15 +206,43 @@ def record(name_or_path: str | os.PathLike, evaluation: RecordedEvaluation) -> P
 
     Raises:
         FileNotFoundError: There is no such model, or it has no card.
+        FileExistsError: `NAME.md` was edited.
         ValueError: The file is not the one that its card describes.
     """
+    path = check_record(name_or_path)
+    known = read_card(path)
+    write_card(path, replace(known, evaluations=united(known.evaluations, (evaluation,))))
+    return path
+
+
+def check_record(name_or_path: str | os.PathLike) -> Path:
+    """Return the card that `record` would add to; errors are those of `record`."""
     if _is_address(name_or_path):
         raise ValueError(f"{name_or_path}: its card is kept by the Hub; save the model as a file")
     _verified(_resolve(name_or_path), required=True)
-    path, known = _card_file(name_or_path), card(name_or_path)
-    kept = (old for old in known.evaluations if old.kind != evaluation.kind)
-    write_card(path, replace(known, evaluations=(*kept, evaluation)))
+    path = _card_file(name_or_path)
+    require_unedited(path)
     return path
+
+
+def require_unedited(path: Path) -> None:
+    """Refuse to replace a `NAME.md` that does not say what `NAME.json` does: it may be yours.
+
+    Args:
+        path: The model file, which has a card.
+
+    Raises:
+        FileExistsError: It was edited, or another version wrote it.
+    """
+    text = path.with_suffix(".md")
+    if not text.is_file():
+        return
+    card = read_card(path.with_suffix(".json"))
+    if text.read_text(encoding="utf-8", errors="replace") != card.to_markdown():
+        raise FileExistsError(
+            f"{text}: was changed by hand, or written by another version, and would be replaced; "
+            "rename it, then start again"
+        )
 
 
 def _resolve(name_or_path: str | os.PathLike) -> Path:
@@ -341,58 +336,3 @@ def seen_images(known: ModelCard) -> tuple[frozenset[str], bool]:
             complete = complete and complete_start
         seen, complete = seen | found, complete and bool(found)
     return seen, complete
-
-
-def write_half_precision(source: Path, target: Path) -> None:
-    """Copy a `.keras` file with its float32 weights stored as compressed float16.
-
-    Args:
-        source: A `.keras` file, as `model.save` writes it.
-        target: The file to write, atomically.
-
-    Raises:
-        ValueError: A weight is too large for half precision (above 65504) or not finite.
-    """
-    with zipfile.ZipFile(source) as archive:
-        members = {name: archive.read(name) for name in archive.namelist()}
-    members[WEIGHTS] = _halved(members[WEIGHTS], source)
-
-    def write(temporary: Path) -> None:
-        with zipfile.ZipFile(temporary, "w") as archive:
-            for name, content in members.items():
-                archive.writestr(name, content)
-
-    write_atomically(target, write)
-
-
-def _halved(content: bytes, source: Path) -> bytes:
-    import h5py
-
-    buffer = io.BytesIO()
-    with h5py.File(io.BytesIO(content)) as old, h5py.File(buffer, "w") as new:
-        old.visititems(lambda name, item: _copy(name, item, new, source=source))
-        _copy_attributes(old, new)
-    return buffer.getvalue()
-
-
-def _copy(name: str, item: h5py.Group | h5py.Dataset, new: h5py.File, *, source: Path) -> None:
-    if hasattr(item, "dtype"):
-        copied = _copy_dataset(name, item, new, source=source)
-    else:
-        copied = new.require_group(name)
-    _copy_attributes(item, copied)
-
-
-def _copy_dataset(name: str, item: h5py.Dataset, new: h5py.File, *, source: Path) -> h5py.Dataset:
-    values = item[()]
-    if values.dtype != "float32":
-        return new.create_dataset(name, data=values)
-    if not (abs(values) <= _LARGEST_HALF).all():
-        raise ValueError(f"{source.name}: {name} holds values beyond half precision; keep float32")
-    packed = {"compression": "gzip", "shuffle": True} if values.ndim else {}
-    return new.create_dataset(name, data=values.astype("float16"), **packed)
-
-
-def _copy_attributes(old, new) -> None:
-    for key, value in old.attrs.items():
-        new.attrs[key] = value

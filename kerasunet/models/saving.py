@@ -1,12 +1,16 @@
-"""Models loaded from files, and saved to them.
+"""Models loaded from files, saved to them, and registered.
 
 A file is a plain Keras file; what makes it trustworthy is checked before Keras sees it.
 """
 
 from __future__ import annotations
 
+import io
 import os
+import re
+import shutil
 import warnings
+import zipfile
 from dataclasses import replace
 from datetime import UTC, datetime
 from importlib import import_module
@@ -14,15 +18,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kerasunet.architecture import Architecture
-from kerasunet.files import sha256, text_of, write_atomically
-from kerasunet.models.model_card import ModelCard, read_card, write_card
-from kerasunet.models.registry import checked_copy
-from kerasunet.models.verification import checked_weights, first_line
+from kerasunet.files import require_replaceable, sha256, text_of, write_atomically
+from kerasunet.models.card_fields import united
+from kerasunet.models.model_card import ModelCard, RecordedEvaluation, read_card, write_card
+from kerasunet.models.registry import check_name, checked_copy, folder, require_unedited
+from kerasunet.models.verification import (
+    CONFIG,
+    WEIGHTS,
+    checked_model,
+    checked_weights,
+    first_line,
+)
 
 if TYPE_CHECKING:
+    import h5py
     import keras
 
 WEIGHT_SUFFIX = ".weights.h5"
+_LARGEST_HALF = 65504.0
+_ADDRESSES = re.compile(rb'"shared_object_id": \d+')
 
 
 def load(name_or_path: str | os.PathLike) -> keras.Model:
@@ -125,12 +139,15 @@ def save(model: keras.Model, path: str | os.PathLike, card: ModelCard) -> None:
 
     Raises:
         FileExistsError: `NAME.json` or `NAME.md` is there and has nothing to do with a model.
+        NotWritten: One of the three is write-protected, or the like.
         ValueError: The path does not end in `.keras`.
     """
     path = Path(path)
     if path.suffix != ".keras":
         raise ValueError(f"{path}: a model file ends in .keras")
     _require_no_other_card(path)
+    for suffix in (".keras", ".json", ".md"):  # A new model never stays beside an old card.
+        require_replaceable(path.with_suffix(suffix))
     from kerasunet.network import is_overlapping, plain_copy
 
     write_atomically(path, plain_copy(model).save)
@@ -149,6 +166,38 @@ def save(model: keras.Model, path: str | os.PathLike, card: ModelCard) -> None:
         unknown={},
     )
     write_card(path, saved)
+
+
+def keep_file(path: Path, earlier: Path) -> tuple[RecordedEvaluation, ...]:
+    """Let a model just saved stay the file it was before, if only the times in the files differ.
+
+    What other results say of that file, and the evaluations recorded on its card, then stay true.
+
+    Args:
+        path: The `.keras` file that was just saved.
+        earlier: The one that it is to replace; it need not exist.
+
+    Returns:
+        The evaluations on the card of the earlier file that are of another model, and thus are not
+        on the new card.
+    """
+    try:
+        known = read_card(earlier.with_suffix(".json"))
+    except (OSError, ValueError):
+        return ()
+    is_whole = earlier.is_file() and sha256(earlier) == known.sha256
+    if not is_whole or _network_in(path) != _network_in(earlier):
+        return known.evaluations
+    write_atomically(path, lambda temporary: shutil.copyfile(earlier, temporary))
+    card = read_card(path.with_suffix(".json"))
+    write_card(path, replace(card, sha256=known.sha256, evaluations=known.evaluations))
+    return ()
+
+
+def _network_in(path: Path) -> tuple[bytes, bytes]:
+    """Return the configuration, without addresses in memory, and the weights of a `.keras` file."""
+    with zipfile.ZipFile(path) as archive:
+        return _ADDRESSES.sub(b"", archive.read(CONFIG)), archive.read(WEIGHTS)
 
 
 def versions() -> dict[str, str]:
@@ -192,3 +241,98 @@ def save_weights(model: keras.Model, path: str | os.PathLike) -> None:
     from kerasunet.network import plain_copy
 
     write_atomically(path, plain_copy(model).save_weights)
+
+
+def register(path: str | os.PathLike, name: str, half_precision: bool = False) -> Path:
+    """Copy a saved model with its card into the folder of registered models.
+
+    Args:
+        path: A `.keras` file with its card.
+        name: The name to register it under.
+        half_precision: Store the weights as compressed float16, in half the space; a loaded model
+            still computes in float32.
+
+    Returns:
+        The registered `.keras` file.
+
+    Raises:
+        FileNotFoundError: There is no such model, or it has no card.
+        FileExistsError: Another model has this name, or the words of its card were edited.
+        ValueError: The name is not a valid file name, or the file is not the one that its card
+            describes, or it holds weights beyond half precision.
+    """
+    path = Path(path)
+    check_name(name, path)
+    target = folder() / f"{name}.keras"
+    registered = replace(read_card(path.with_suffix(".json")), name=name)
+    if target.is_file() and target.with_suffix(".json").is_file():  # Of the same model.
+        known = read_card(target.with_suffix(".json"))
+        evaluations = united(known.evaluations, registered.evaluations)
+        registered = replace(registered, evaluations=evaluations)
+        is_same_file = (known.storage == "float16") == half_precision
+        if is_same_file and evaluations == known.evaluations and sha256(target) == known.sha256:
+            return target
+        require_unedited(target)
+    with checked_model(path, registered.sha256) as copy:
+        if half_precision:
+            write_half_precision(copy, target)
+            registered = replace(registered, storage="float16", sha256=sha256(target))
+        else:
+            write_atomically(target, lambda temporary: temporary.write_bytes(copy.read_bytes()))
+    write_card(target, registered)
+    return target
+
+
+def write_half_precision(source: Path, target: Path) -> None:
+    """Copy a `.keras` file with its float32 weights stored as compressed float16.
+
+    Args:
+        source: A `.keras` file, as `model.save` writes it.
+        target: The file to write, atomically.
+
+    Raises:
+        ValueError: A weight is too large for half precision (above 65504) or not finite.
+    """
+    with zipfile.ZipFile(source) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    members[WEIGHTS] = _halved(members[WEIGHTS], source)
+
+    def write(temporary: Path) -> None:
+        with zipfile.ZipFile(temporary, "w") as archive:
+            for name, content in members.items():
+                archive.writestr(name, content)
+
+    write_atomically(target, write)
+
+
+def _halved(content: bytes, source: Path) -> bytes:
+    import h5py
+
+    buffer = io.BytesIO()
+    with h5py.File(io.BytesIO(content)) as old, h5py.File(buffer, "w") as new:
+        old.visititems(lambda name, item: _copy(name, item, new, source=source))
+        _copy_attributes(old, new)
+    return buffer.getvalue()
+
+
+def _copy(name: str, item: h5py.Group | h5py.Dataset, new: h5py.File, *, source: Path) -> None:
+    if hasattr(item, "dtype"):
+        copied = _copy_dataset(name, item, new, source=source)
+    else:
+        copied = new.require_group(name)
+    _copy_attributes(item, copied)
+
+
+def _copy_dataset(name: str, item: h5py.Dataset, new: h5py.File, *, source: Path) -> h5py.Dataset:
+    values = item[()]
+    if values.dtype != "float32":
+        return new.create_dataset(name, data=values)
+    if not (abs(values) <= _LARGEST_HALF).all():
+        raise ValueError(f"{source.name}: {name} holds values beyond half precision; keep float32")
+    packed = {"compression": "gzip", "shuffle": True} if values.ndim else {}
+    return new.create_dataset(name, data=values.astype("float16"), **packed)
+
+
+def _copy_attributes(old, new) -> None:
+    for key, value in old.attrs.items():
+        new.attrs[key] = value

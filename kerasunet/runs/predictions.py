@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from kerasunet.files import read_record, sha256, write_json
+from kerasunet.files import read_record, require_replaceable, sha256, write_json
 from kerasunet.runs.directory import refuse_differences
 
 FORMATS = ("png", "nifti", "dicom-seg", "labelme", "coco")
@@ -89,6 +89,7 @@ class PredictionDirectory:
 
         Raises:
             ValueError: The message names the files in the way, or the first of them.
+            NotWritten: One of them is write-protected.
         """
         digest = cache(sha256)  # A file may have many frames.
         problems = [
@@ -108,6 +109,8 @@ class PredictionDirectory:
             raise ValueError(
                 "\n  ".join(["nothing was written; use another output folder:", *problems])
             )
+        for name in dict.fromkeys([*names, *self.files]):
+            require_replaceable(self.path / name)
 
     def end(self) -> None:
         """Write the record of what is there: nothing else is to be written."""

@@ -14,6 +14,7 @@ from kerasunet.data.decoding import decode
 from kerasunet.files import sha256
 from kerasunet.models import DataNote, ModelCard
 from kerasunet.models.model_card import read_card
+from kerasunet.models.registry import require_unedited
 from kerasunet.runs.finetuning import initial_model
 from kerasunet.runs.preparation import load_data, with_seen
 from kerasunet.study.execution import Study
@@ -33,7 +34,7 @@ def require_free(directory: Path) -> None:
     """Refuse a study's directory whose `model.keras` is not the final model of a study.
 
     Raises:
-        FileExistsError: It, or its card, is something else.
+        FileExistsError: It, or its card, is something else, or its words were edited.
     """
     path = directory / MODEL
     if not any(path.with_suffix(suffix).exists() for suffix in (".keras", ".json", ".md")):
@@ -47,6 +48,7 @@ def require_free(directory: Path) -> None:
             f"{path}: this file or its card is not the final model of a study; move both away, or "
             "leave out --final"
         )
+    require_unedited(path)
 
 
 def train_final_model(study: Study) -> Path:

@@ -21,7 +21,7 @@ from markupsafe import Markup, escape
 from PIL import Image
 
 from kerasunet import __version__
-from kerasunet.files import is_marked, write_text
+from kerasunet.files import is_marked, require_replaceable, write_text
 from kerasunet.study import report_tables as tables
 from kerasunet.study.figures import Omission, draw_all
 from kerasunet.study.figures.render import TITLES
@@ -214,24 +214,26 @@ def write_report(
     shown = [Picture.read(path) for path in pictures]
     statistics = StudyStatistics(read_results(directories))
     path, frames = output / "report.html", _frames(statistics)
-    _require_own(path, [*frames])
+    paths = {name: output / "tables" / f"{name}.csv" for name in frames}
+    _require_own(path, [*paths.values()])
+    for one in (path, *_figures(output), *paths.values()):
+        require_replaceable(one)
     drawings, omissions = draw_all(statistics)
     # The page comes first: it says whose the tables are.
     page = as_html(statistics, drawings=drawings, omissions=omissions, pictures=shown)
     write_text(path, page)
     for figure in _figures(output):
-        figure.unlink(missing_ok=True)
+        figure.resolve().unlink(missing_ok=True)  # A link stays.
     for drawing in drawings:
         drawing.write(output / "figures")
     for name, frame in frames.items():
         text = frame.to_csv(index=False, float_format="%.6g", lineterminator="\n")
-        write_text(output / "tables" / f"{name}.csv", text)
+        write_text(paths[name], text)
     return path
 
 
-def _require_own(page: Path, frames: Sequence[str]) -> None:
+def _require_own(page: Path, tables: Sequence[Path]) -> None:
     """Refuse to replace a page, figures or tables that are no report's."""
-    tables = [page.parent / "tables" / f"{name}.csv" for name in frames]
     is_report = page.is_file() and is_marked(page, _MARK)
     of_study = (page.parent / RECORD).is_file() and not page.exists()
     foreign = [] if is_report or of_study else [page, *tables]

@@ -148,12 +148,29 @@ def test_an_answer_about_one_object_names_no_objects(adapted):
     assert models.card(adapted.model).objects == ()
 
 
+@pytest.fixture(scope="module")
+def recorded(adapted) -> models.RecordedEvaluation:
+    """An evaluation that was recorded on the card of the model."""
+    card = models.card(adapted.model)
+    found = models.RecordedEvaluation(
+        data=replace(card.data, name="elsewhere"),
+        image_size=card.image_size,
+        threshold=card.threshold,
+        metrics=card.metrics,
+        seen=0,
+    )
+    models.record(adapted.model, found)
+    return found
+
+
 @pytest.mark.slow
-def test_the_same_again_trains_nothing(adapted, pairs, tiny_model_file):
-    before = kept_fits(adapted.directory)
+def test_the_same_again_trains_nothing(adapted, recorded, pairs, tiny_model_file):
+    before, digest = kept_fits(adapted.directory), models.digest(adapted.model)
     again = adapt(settings_for(pairs, tiny_model_file), adapted.directory)
     assert kept_fits(adapted.directory) == before and again.changes == ()
     assert again.as_dict()["estimate"] == adapted.as_dict()["estimate"]
+    assert models.digest(again.model) == digest, "predictions that name the file stay true"
+    assert [one.data.name for one in models.card(again.model).evaluations] == ["elsewhere"]
 
 
 @pytest.mark.slow
@@ -175,13 +192,18 @@ def test_an_interrupted_adaptation_goes_on_to_the_same_answer(
 
 @pytest.mark.slow
 def test_more_annotations_keep_what_they_do_not_change(
-    short, adapted, pairs, tiny_model_file, tmp_path
+    short, adapted, recorded, pairs, tiny_model_file, tmp_path
 ):
     shutil.copytree(pairs, tmp_path / "pairs")
     shutil.copytree(adapted.directory, tmp_path / "out")
     before = kept_fits(tmp_path / "out")
     write_pairs(tmp_path / "pairs", 1, first=12)
-    second = adapt(settings_for(tmp_path / "pairs", tiny_model_file), tmp_path / "out")
+    notes: list[str] = []
+    listener = Silent()
+    listener.note = notes.append
+    second = adapt(settings_for(tmp_path / "pairs", tiny_model_file), tmp_path / "out", listener)
+    assert models.card(second.model).evaluations == ()
+    assert any("elsewhere were recorded for the earlier model and go with it" in n for n in notes)
     after = kept_fits(second.directory)
     kept = {name for name in before if after.get(name) == before[name]}
     assert len(after) - len(before) < len(before), "not everything was trained anew"
@@ -457,11 +479,11 @@ def test_small_objects_are_also_tried_in_larger_images():
 
 @pytest.mark.slow
 def test_the_command_answers_in_words(short, pairs, tiny_model_file, call_cli):
-    words = ["adapt", str(pairs), "--budget", "quick", "--minutes", "0.01", "--output", "out"]
+    words = ["adapt", str(pairs), "--budget", "quick", "--minutes", "0.01", "--output", "our lab"]
     done = call_cli(*words, "--starts", str(tiny_model_file))
     assert done.returncode == 0, done.stderr
     assert "expect a Dice of" in done.stdout
-    assert "kerasunet predict out/model.keras YOUR_IMAGES" in done.stdout
+    assert "kerasunet predict 'our lab/model.keras' YOUR_IMAGES" in done.stdout
     assert "12 annotated images (12 images)" in done.stderr
     assert "training steps to come" in done.stderr
 

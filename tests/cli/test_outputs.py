@@ -27,7 +27,7 @@ from kerasunet import models
 from kerasunet.cli import check_outputs, main, predict as verb
 from kerasunet.cli.data import next_marks
 from kerasunet.data import load
-from kerasunet.files import FileWarning, NotWritten, write_json
+from kerasunet.files import FileWarning, NotWritten, write_atomically, write_json
 from kerasunet.processes import environment
 from kerasunet.runs.directory import RunDirectory, exclusive
 from kerasunet.training.settings import FinetuneSettings, PretrainSettings
@@ -170,6 +170,9 @@ def test_a_link_stays_and_what_it_leads_to_is_written(place):
     write_json(place / "link.json", {"a": 1})
     assert os.readlink(place / "link.json") == "there/real.json"
     assert json.loads((place / "there" / "real.json").read_text()) == {"a": 1}
+    (place / "link.png").symlink_to("nameless")  # Writers tell the format by the link's suffix.
+    write_atomically(place / "link.png", lambda path: path.write_text(path.suffix))
+    assert (place / "nameless").read_text() == ".png"
 
 
 @SLOW
@@ -241,6 +244,7 @@ def test_a_finished_run_is_shown_whatever_it_has_lost(call, earlier, tiny_model_
     before = contents(earlier)
     status, said = call(*words)
     assert (status, contents(earlier)) == (0, before) and "run/layers.txt: is gone" in said
+    assert "run/model.keras: is gone or damaged" in said and "load_model" not in said
     refused(call, *words, "--save-as", "mine", saying="run/model.json: ")
 
 
@@ -326,6 +330,13 @@ def test_predictions_are_not_written_over_or_among_files_of_yours(
     refused(call, *words, saying="but no predictions.json, so these are not predictions")
     (place / "mine" / "predictions.json").write_text('{"settings": "mine"}')
     refused(call, *words, saying="predictions.json: is not a record of predictions")
+
+
+def test_protected_predictions_stop_nothing_halfway(call, place, tiny_model_file, own_images):
+    image = own_images / "images" / "case0.png"
+    assert call(*predict(tiny_model_file, image))[0] == 0
+    (place / "out" / "masks" / "case0.png").chmod(0o444)
+    refused(call, *predict(tiny_model_file, image), saying="case0.png: is write-protected")
 
 
 def test_predictions_are_not_written_into_the_data(call, place, tiny_model_file, own_images):
@@ -461,6 +472,13 @@ def test_a_report_replaces_its_own_even_one_that_was_killed(call, place):
     stale.write_bytes(b"Dice against the number of training images")
     assert call(*words)[0] == 0
     assert contents(place) == first
+    moved = place / "out" / "figures" / "blocks.png"
+    moved.rename(place / "moved.png")
+    moved.symlink_to("../../moved.png")
+    assert call(*words)[0] == 0 and moved.is_symlink()
+    write_study(place / "study", strategies=strategies, **{**less, "cases_per_fold": 5})
+    (place / "out" / "tables" / "auto.csv").chmod(0o444)
+    refused(call, *words, saying="auto.csv: is write-protected")
 
 
 # Single files
@@ -546,6 +564,29 @@ def test_no_picture_is_written_among_the_images(call, place, own_images, folder)
     refused(call, *words, saying=f"{folder}/pairs.png: lies among the images in ")
 
 
+@pytest.mark.parametrize("output", ["data/masks", "data/images/new"])
+def test_nothing_is_written_among_the_images_of_other_data(
+    call, place, own_images, tiny_model_file, output
+):
+    shutil.copytree(own_images, place / "data")
+    scans = shutil.copytree(own_images / "images", place / "scans")
+    make_study(place, "bus_bra", sizes=(20,))
+    for words in (
+        ["predict", tiny_model_file, scans, "--output", output],
+        ["report", "bus_bra", "--output", output],
+        ["show", "--data", "simulated-xray:2", "--sheet", f"{output}/sheet.png"],
+    ):
+        refused(call, *words, saying="lies among the images in")
+
+
+def test_predictions_that_can_be_read_back_are_not_put_where_they_pass_for_annotations(
+    call, place, own_images, tiny_model_file
+):
+    scans = shutil.copytree(own_images / "images", place / "scans")
+    words = ["predict", tiny_model_file, scans, "--output", "scans/new", "--format", "labelme"]
+    refused(call, *words, saying="masks written there would be taken for annotations")
+
+
 def test_folders_below_images_that_are_not_read_may_be_written_to(place, own_images):
     shutil.copytree(own_images / "images", place / "flat")
     options = argparse.Namespace(data="flat", output=Path("flat/runs/mine"))
@@ -624,6 +665,16 @@ def test_a_folder_of_yours_is_not_taken_for_what_a_killed_command_left(place):
         (place / name).write_text(THESIS)
     with exclusive(place):
         assert sorted(contents(place)) == sorted(mine)
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="only Linux has a full device")
+def test_a_full_standard_output_is_named(tmp_path):
+    with open("/dev/full", "w") as full:
+        words = [sys.executable, "-m", "kerasunet", "models"]
+        done = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: standard output: cannot be written: No space left")
+    assert done.stderr.count("\n") == 1
 
 
 def test_of_two_tables_of_one_study_none_is_taken(call, place):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -15,7 +17,7 @@ from helpers.images import disc_images
 
 from kerasunet import models
 from kerasunet.data import load
-from kerasunet.files import read_json, sha256, write_json
+from kerasunet.files import NotWritten, read_json, sha256, write_json
 from kerasunet.inference.export import FORMATS, Images, export
 from kerasunet.inference.export_requests import sidecar_of
 
@@ -171,6 +173,40 @@ def test_an_older_savedmodel_is_replaced_but_not_with_a_file_of_yours_in_it(
     with pytest.raises(FileExistsError, match="net/thesis.txt: is not this export of this model"):
         export(tiny_model_file, "savedmodel", path, images=images)
     assert (path / "thesis.txt").is_file() and (path / "saved_model.pb").is_file()
+
+
+@pytest.mark.slow
+def test_an_export_stays_protected_and_a_link_stays_a_link(tiny_model_file, images, tmp_path):
+    exported(tiny_model_file, "openvino", tmp_path / "net.xml", images)
+    (tmp_path / "net.bin").chmod(0o444)
+    before = files_of(tmp_path)
+    with pytest.raises(NotWritten, match=r"net\.bin: is write-protected"):
+        exported(tiny_model_file, "openvino", tmp_path / "net.xml", images)
+    assert files_of(tmp_path) == before
+    (tmp_path / "link.onnx").symlink_to("elsewhere/real.onnx")
+    for _ in range(2):
+        exported(tiny_model_file, "onnx", tmp_path / "link.onnx", images)
+        assert (tmp_path / "link.onnx").is_symlink()
+        assert (tmp_path / "elsewhere" / "real.onnx").is_file()
+
+
+@pytest.mark.slow
+def test_an_export_that_was_killed_while_it_replaced_another_goes_on(
+    tiny_model_file, images, tmp_path, monkeypatch
+):
+    exported(tiny_model_file, "openvino", tmp_path / "net.xml", images)
+
+    def killed(source, target):
+        if Path(target).suffix == ".xml":
+            raise KeyboardInterrupt
+        return rename(source, target)
+
+    rename = os.replace
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(os, "replace", killed)
+        exported(tiny_model_file, "openvino", tmp_path / "net.xml", images)
+    exported(tiny_model_file, "openvino", tmp_path / "net.xml", images)
+    assert "replaced_sha256" not in (tmp_path / "net.json").read_text(encoding="utf-8")
 
 
 @pytest.fixture

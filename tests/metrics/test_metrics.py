@@ -19,6 +19,7 @@ from kerasunet.metrics import (
     METRICS,
     POLICY,
     bootstrap_interval,
+    bounds_in_words,
     case_metrics,
     summarize,
 )
@@ -445,6 +446,11 @@ def test_one_case_or_one_group_has_no_interval(values, groups):
     assert interval.mean == pytest.approx(0.4)
     assert math.isnan(interval.low) and math.isnan(interval.high)
     assert interval.n == len(values)
+
+
+def test_bounds_that_are_not_known_are_called_so():
+    assert bounds_in_words(0.25, 0.5) == "0.250 to 0.500"
+    assert bounds_in_words(math.nan, math.nan) == "unknown"
 
 
 def test_groups_with_equal_means_have_an_interval_without_width():

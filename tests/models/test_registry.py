@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from kerasunet import models
+from kerasunet.files import NotWritten
 from kerasunet.models.model_card import write_card
 
 ELSEWHERE = models.DataNote(
@@ -165,6 +166,53 @@ def test_registering_copies_model_and_card_under_the_new_name(
     models.load("mine")
 
 
+def recorded(card: models.ModelCard, name: str) -> models.RecordedEvaluation:
+    return models.RecordedEvaluation(
+        data=replace(card.data, name=name),
+        image_size=card.image_size,
+        threshold=card.threshold,
+        metrics=card.metrics,
+        seen=0,
+    )
+
+
+def test_registering_again_keeps_what_was_recorded(copy, tmp_path, monkeypatch):
+    monkeypatch.setenv("KERASUNET_MODELS", str(tmp_path / "zoo"))
+    path = models.register(copy, "mine", half_precision=True)
+    models.record("mine", recorded(models.card("mine"), "there"))
+    digest = models.digest("mine")
+    models.register(copy, "mine", half_precision=True)
+    assert models.digest("mine") == digest, "results that name the file stay true"
+    models.record(copy, recorded(models.card("mine"), "here"))
+    models.register(copy, "mine")
+    names = [one.data.name for one in models.card("mine").evaluations]
+    assert names == ["there", "here"] and models.card("mine").storage == "float32"
+    words = path.with_suffix(".md")
+    words.write_text(words.read_text(encoding="utf-8") + "Ask Eva first.\n", encoding="utf-8")
+    with pytest.raises(FileExistsError, match=r"mine\.md: was changed by hand"):
+        models.register(copy, "mine", half_precision=True)
+
+
+def test_words_of_a_card_that_were_edited_are_not_replaced(copy, call_cli):
+    words = copy.with_suffix(".md")
+    edited = words.read_text(encoding="utf-8") + "Ask Eva first.\n"
+    words.write_text(edited, encoding="utf-8")
+    before = copy.with_suffix(".json").read_bytes()
+    done = call_cli("evaluate", copy, "--data", "simulated-xray:2", "--record")
+    assert done.returncode == 2 and "model.md: was changed by hand" in done.stderr
+    assert words.read_text(encoding="utf-8") == edited
+    assert copy.with_suffix(".json").read_bytes() == before
+
+
+@pytest.mark.parametrize("suffix", [".json", ".md"])
+def test_a_model_is_not_saved_beside_a_card_that_is_protected(copy, suffix):
+    model, card, before = models.load(copy), models.card(copy), copy.read_bytes()
+    copy.with_suffix(suffix).chmod(0o444)
+    with pytest.raises(NotWritten, match="is write-protected"):
+        models.save(model, copy, card)
+    assert copy.read_bytes() == before
+
+
 def test_unknown_name_lists_what_exists():
     with pytest.raises(FileNotFoundError, match="nonsense: neither .* registered are: .*natural"):
         models.load("nonsense")
@@ -192,7 +240,7 @@ def test_half_precision_takes_half_the_space_and_computes_in_float32(
 @pytest.mark.slow
 def test_half_precision_of_the_shipped_model_changes_no_metric(tmp_path):
     from kerasunet.data import decode, load
-    from kerasunet.models.registry import write_half_precision
+    from kerasunet.models.saving import write_half_precision
     from kerasunet.training import evaluate
 
     shipped = models.folder() / "natural.keras"
@@ -205,7 +253,7 @@ def test_half_precision_of_the_shipped_model_changes_no_metric(tmp_path):
 
 
 def test_weights_beyond_half_precision_are_refused(tmp_path):
-    from kerasunet.models.registry import write_half_precision
+    from kerasunet.models.saving import write_half_precision
 
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2, name="large")])
     model.set_weights([np.full((4, 2), 1e6, np.float32), np.zeros(2, np.float32)])

@@ -7,6 +7,7 @@ import csv
 import json
 import math
 import os
+import random
 import re
 import shutil
 import subprocess
@@ -254,6 +255,16 @@ def strict(path: Path) -> dict:
     return json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse)
 
 
+@pytest.mark.parametrize("threshold", [math.nan, -1, 2])
+def test_an_impossible_threshold_is_refused(tiny_model_file, threshold):
+    from kerasunet.data import decode, load
+    from kerasunet.training import evaluate
+
+    cases = decode(load("simulated-xray:1").cases, (32, 32), 1)
+    with pytest.raises(ValueError, match="threshold must be between 0 and 1"):
+        evaluate(models.load(tiny_model_file), cases, threshold)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("fails", [False, True])
 def test_the_global_policy_is_restored(settings, tmp_path, fails):
@@ -265,9 +276,12 @@ def test_the_global_policy_is_restored(settings, tmp_path, fails):
 
     mixed = replace(QUICK, precision="mixed_bfloat16", steps=4)
     before = keras.config.dtype_policy()
+    drawn = random.getstate(), np.random.get_state()
     with pytest.raises(KeyboardInterrupt) if fails else contextlib.nullcontext():
         finetune(replace(settings, optimization=mixed), tmp_path / "run", [Fails()])
     assert keras.config.dtype_policy() is before
+    assert random.getstate() == drawn[0]
+    assert all(map(np.array_equal, np.random.get_state(), drawn[1]))
 
 
 @pytest.mark.slow

@@ -14,9 +14,6 @@ from typing import Any
 from kerasunet.data.annotations import ENCODINGS
 from kerasunet.data.cases import Case, DataSet, FileCase, MaskCoding, by_annotation
 from kerasunet.data.layouts.pairing import (
-    IMAGE_FOLDERS,
-    MASK_FOLDERS,
-    OTHER_MASK_FOLDERS,
     YOLO,
     Files,
     by_image,
@@ -28,6 +25,7 @@ from kerasunet.data.layouts.pairing import (
     subfolder,
     subfolders,
 )
+from kerasunet.data.modality import IMAGE_FOLDERS, MASK_FOLDERS, OTHER_MASK_FOLDERS
 from kerasunet.data.readers import count_frames, has_place
 from kerasunet.files import raise_all, read_json, report_all
 

@@ -16,12 +16,6 @@ from kerasunet.data.readers import IMAGE_SUFFIXES, is_dicom
 from kerasunet.files import report_all
 
 Files = dict[str, list[Path]]
-IMAGE_FOLDERS = ("images", "imgs", "image")
-MASK_FOLDERS = ("masks", "labels", "mask", "label")
-OTHER_MASK_FOLDERS = (
-    "ground_truth", "groundtruth", "ground_truth_mask", "ground_truth_masks", "gt", "segmentations",
-)  # fmt: skip
-EVERY_MASK_FOLDER = (*MASK_FOLDERS, *OTHER_MASK_FOLDERS)
 _HEAD_BYTES = 352
 _OF_SLICER = ".seg.nrrd"
 _OF_SYSTEMS = ("@eaDir", "#recycle", "__MACOSX", "$RECYCLE.BIN", "System Volume Information")

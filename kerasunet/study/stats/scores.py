@@ -242,8 +242,9 @@ def _check(cases: pd.DataFrame, metric: str) -> None:
     if missing:
         raise ValueError(f"the table of cases has no column {', '.join(missing)}")
     values = cases[metric]
-    if not pd.api.types.is_numeric_dtype(values) or not values.between(-1e300, 1e300).all():
-        raise ValueError(f"{metric}: every case needs a finite number")
+    if not (finite := pd.to_numeric(values, errors="coerce").between(-1e300, 1e300)).all():
+        bad = [*cases[~finite]["key"], "some"][0]
+        raise ValueError(f"{metric}: every case needs a finite number, and {bad} has none")
     twice = cases[cases.duplicated(_IDENTITY)]
     if len(twice):
         row = twice.iloc[0]
