@@ -93,7 +93,7 @@ def found_crops(data: DataSet) -> int:
         for n, (share, of) in enumerate(cut)
     ]
     started = time.perf_counter()
-    pairs = {(i, j) for i, j, _ in find_near_duplicates([*images, *parts])}
+    pairs = {(i, j) for i, j, _ in find_near_duplicates([*images, *parts], crops=True)}
     seconds = time.perf_counter() - started
     for share in SHARES:
         found = [

@@ -47,7 +47,7 @@ _DEVIATIONS, _LARGEST_THRESHOLD = 5, 0.99
 _FEW_IMAGES, _THRESHOLD_OF_FEW, _FINE_OF_FEW = 20, 0.95, 0.8
 _SAMPLE, _SAMPLED_PAIRS = 2000, 100
 _TILE = 2048
-_MOST_FOR_CROPS, _MOST_WHOLES, _LEAST_OF_CROPS = 2500, 2, 0.75
+_MOST_WHOLES, _LEAST_OF_CROPS = 2, 0.75
 _ENDS = [(0, 0), (0, 0.1), (0.1, 0), (0.05, 0.05), (0.1, 0.1), (0.15, 0.15), (0.2, 0.2)]
 _CUTS = [(*across, *down) for across in _ENDS for down in _ENDS if any(across + down)]
 """Shares of the sides, before and after, that may have been cut off along an axis."""
@@ -214,20 +214,26 @@ def near_duplicates_of(cases: Sequence[Case]) -> list[NearDuplicates]:
     return found
 
 
-def find_near_duplicates(images: Iterable[np.ndarray]) -> list[NearDuplicates]:
+def find_near_duplicates(
+    images: Iterable[np.ndarray], *, crops: bool = False
+) -> list[NearDuplicates]:
     """Find the pairs of images that show the same thing.
 
     Found are copies of other brightness, contrast, size or compression, with burnt-in annotations,
-    or cropped, evenly by up to 15 % of each side or, mostly, unevenly by up to 10 %; not flipped or
-    rotated ones. The correlation of coarse details must reach 0.5 and, after Fisher's
-    transformation, lie five robust standard deviations above the median of all pairs; so must that
-    of fine details, which alone decides on crops. Below 20 images these cannot be estimated; 0.95
-    and 0.8 are required. Crops are searched for among 20 to 2,500 images.
+    or cropped by a few percent of a side; not flipped or rotated ones. With `crops`, also those cut
+    evenly by up to 15 % of each side and, mostly, unevenly by up to 10 %.
 
-    Memory grows by 8 KiB per image, not with the number of pairs; up to 50 MB are for crops.
+    The correlation of coarse details must reach 0.5 and, after Fisher's transformation, lie five
+    robust standard deviations above the median of all pairs; so must that of fine details, which
+    alone decides on crops. Below 20 images these cannot be estimated; 0.95 and 0.8 are required.
+
+    Memory grows by 8 KiB per image, not with the number of pairs; for crops, also by 6 bytes per
+    pair.
 
     Args:
         images: `(height, width)` or `(height, width, 3)`, 0 to 255, of any sizes; consumed once.
+        crops: Whether to search for crops, too, among at least 20 images; this takes several times
+            as long.
 
     Returns:
         The pairs, by index. An image without any detail is in none.
@@ -238,15 +244,15 @@ def find_near_duplicates(images: Iterable[np.ndarray]) -> list[NearDuplicates]:
     stack = np.stack(thumbnails)
     coarse = coarse_details(stack)
     alike = [(pair, UNCUT) for pair in _pairs_above(coarse, _threshold(coarse))]
-    crops = _crops(stack, coarse) if _FEW_IMAGES <= len(stack) <= _MOST_FOR_CROPS else {}
-    if not alike and not crops:
+    cut = _crops(stack, coarse) if crops and len(stack) >= _FEW_IMAGES else {}
+    if not alike and not cut:
         return []
     least = _least_agreement(thumbnails)
     of_crops = max(least, _LEAST_OF_CROPS)
     found: dict[tuple[int, int], float] = {}
-    for (whole, part), cut in [*alike, *crops.items()]:
-        known = agreement(stack[part], _without_sides(stack[whole], cut))
-        if known >= (least if cut == UNCUT else of_crops):
+    for (whole, part), sides in [*alike, *cut.items()]:
+        known = agreement(_without_sides(stack[whole], sides), stack[part])
+        if known >= (least if sides == UNCUT else of_crops):
             pair = min(whole, part), max(whole, part)
             found[pair] = max(known, found.get(pair, 0.0))
     return [NearDuplicates(*pair, found[pair]) for pair in sorted(found)]

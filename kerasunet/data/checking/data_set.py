@@ -53,6 +53,7 @@ _NO_PATIENTS = {
 }
 _FEW_OBJECTS = 20
 _DEVIATIONS, _LEAST_DEVIATION = 5.0, 0.2
+_MOST_FOR_CROPS = 500  # With more images, the search takes seconds.
 _CONTRADICTION = 0.5
 _SAME = 0.7
 
@@ -339,7 +340,7 @@ def near_duplicates(inspections: Sequence[Inspection]) -> list[NearDuplicates]:
     """Find near-duplicates among all cases with a readable image, by index of the inspections."""
     pictures = {i: one.thumbnail for i, one in enumerate(inspections) if one.thumbnail is not None}
     seen = list(pictures)
-    pairs = find_near_duplicates(pictures.values())
+    pairs = find_near_duplicates(pictures.values(), crops=len(seen) <= _MOST_FOR_CROPS)
     return [NearDuplicates(seen[a], seen[b], agreement) for a, b, agreement in pairs]
 
 
