@@ -14,8 +14,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
-
 from kerasunet.files import read_json
 
 _S = TypeVar("_S", bound=Any)
@@ -82,6 +80,7 @@ def prepared_backend(*, precision: str, seed: int, deterministic: bool) -> Itera
         deterministic: Whether TensorFlow computes in an order that gives the same bits each time.
     """
     import keras
+    import numpy as np
 
     policy = keras.config.dtype_policy()
     drawn_by_python, drawn_by_numpy = random.getstate(), np.random.get_state()
