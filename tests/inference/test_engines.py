@@ -57,15 +57,12 @@ def network() -> keras.Model:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("classes", [1, 3])
 @pytest.mark.parametrize("name", NAMES)
-def test_every_engine_gives_the_probabilities_of_keras(name, classes):
-    network = tiny(classes=classes)
+def test_every_engine_gives_the_probabilities_of_keras(name, network):
     wanted = network.predict_on_batch(IMAGES)
     engine = open_engine(network, (32, 32), name)
     assert engine.name == name
-    assert wanted.shape[-1] == classes
-    assert np.ptp(wanted, axis=(0, 1, 2)).min() > 0.05
+    assert np.ptp(wanted) > 0.05
     for images in (IMAGES, IMAGES.astype(np.float64)):
         found = engine(images)
         assert found.dtype == np.float32
