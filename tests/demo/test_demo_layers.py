@@ -266,6 +266,7 @@ def test_the_slider_gives_the_other_path_a_rate(page):
     _press(page, "bottleneck")
     _wait_for_strategy(page, "bottleneck")
     _press(page, "contracting")
+    _wait_for_strategy(page, SOFT)
     _turn(page, -5)
     _wait_for_strategy(page, "contracting+0.05*expanding")
     _turn(page, -5)
