@@ -306,7 +306,7 @@ def _folders_of_data(options: argparse.Namespace, output: Path) -> list[tuple[Pa
     images = getattr(options, "images", None)
     if not isinstance(images, list):  # Of other verbs than `predict`, a number.
         return found
-    from kerasunet.data.modality import IMAGE_FOLDERS
+    from kerasunet.data.layouts import IMAGE_FOLDERS
 
     for given in images:
         folder = (given if given.is_dir() else given.parent).resolve()
@@ -317,7 +317,7 @@ def _folders_of_data(options: argparse.Namespace, output: Path) -> list[tuple[Pa
 
 def _sets_around(output: Path) -> list[Path]:
     """Return the data sets into whose images or masks a folder leads."""
-    from kerasunet.data.modality import EVERY_MASK_FOLDER, IMAGE_FOLDERS
+    from kerasunet.data.layouts import EVERY_MASK_FOLDER, IMAGE_FOLDERS
 
     return [
         place.parent
@@ -334,7 +334,7 @@ def _is_part(place: Path, root: Path) -> bool:
     """Whether a folder holds the images or the masks of a data set, itself or in folders below."""
     if place.parent != root or not place.is_dir():
         return False
-    from kerasunet.data.modality import EVERY_MASK_FOLDER, IMAGE_FOLDERS
+    from kerasunet.data.layouts import EVERY_MASK_FOLDER, IMAGE_FOLDERS
 
     return place.name.lower() in (*IMAGE_FOLDERS, *EVERY_MASK_FOLDER)
 

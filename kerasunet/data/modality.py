@@ -1,19 +1,10 @@
-"""What names say: what kind of image a data set holds, and which folders are of images or masks.
-
-No more than tables, quick to import.
-"""
+"""What kind of image a data set holds, by its name: no more than a table, quick to import."""
 
 from __future__ import annotations
 
 import re
 from typing import Literal
 
-IMAGE_FOLDERS = ("images", "imgs", "image")
-MASK_FOLDERS = ("masks", "labels", "mask", "label")
-OTHER_MASK_FOLDERS = (
-    "ground_truth", "groundtruth", "ground_truth_mask", "ground_truth_masks", "gt", "segmentations",
-)  # fmt: skip
-EVERY_MASK_FOLDER = (*MASK_FOLDERS, *OTHER_MASK_FOLDERS)
 Modality = Literal["ultrasound", "xray", "photograph"]
 MODALITY_LABELS: dict[Modality, str] = {
     "ultrasound": "Ultrasound",

@@ -9,6 +9,14 @@ from typing import TYPE_CHECKING
 
 from kerasunet.lazy import lazy_members
 
+IMAGE_FOLDERS = ("images", "imgs", "image")
+MASK_FOLDERS = ("masks", "labels", "mask", "label")
+OTHER_MASK_FOLDERS = (
+    "ground_truth", "groundtruth", "ground_truth_mask", "ground_truth_masks", "gt", "segmentations",
+)  # fmt: skip
+EVERY_MASK_FOLDER = (*MASK_FOLDERS, *OTHER_MASK_FOLDERS)
+"""Names of folders of images and of masks, in lower case, the usual ones first."""
+
 if TYPE_CHECKING:
     from kerasunet.data.layouts.objects import with_objects as with_objects
     from kerasunet.data.layouts.recognition import (
@@ -19,3 +27,4 @@ if TYPE_CHECKING:
     from kerasunet.data.layouts.tables import read_rows as read_rows
 else:
     __getattr__, __dir__, __all__ = lazy_members(__name__)
+    __all__ += ["EVERY_MASK_FOLDER", "IMAGE_FOLDERS", "MASK_FOLDERS", "OTHER_MASK_FOLDERS"]

@@ -13,6 +13,7 @@ from typing import Any
 
 from kerasunet.data.annotations import ENCODINGS
 from kerasunet.data.cases import Case, DataSet, FileCase, MaskCoding, by_annotation
+from kerasunet.data.layouts import IMAGE_FOLDERS, MASK_FOLDERS, OTHER_MASK_FOLDERS
 from kerasunet.data.layouts.pairing import (
     YOLO,
     Files,
@@ -25,7 +26,6 @@ from kerasunet.data.layouts.pairing import (
     subfolder,
     subfolders,
 )
-from kerasunet.data.modality import IMAGE_FOLDERS, MASK_FOLDERS, OTHER_MASK_FOLDERS
 from kerasunet.data.readers import count_frames, has_place
 from kerasunet.files import raise_all, read_json, report_all
 

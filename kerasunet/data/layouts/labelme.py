@@ -27,7 +27,8 @@ from kerasunet.data.annotations import (
     polygon_mask,
 )
 from kerasunet.data.cases import AnnotatedCase, Case, UnannotatedCase
-from kerasunet.data.layouts.folders import IMAGE_FOLDERS, MASK_FOLDERS, foreign
+from kerasunet.data.layouts import IMAGE_FOLDERS, MASK_FOLDERS
+from kerasunet.data.layouts.folders import foreign
 from kerasunet.data.layouts.pairing import (
     Files,
     doubled,

@@ -20,10 +20,9 @@ from typing import Any, NamedTuple
 
 from kerasunet.data.annotations import ENCODINGS, NO_OBJECT
 from kerasunet.data.cases import Case, DataSet, FileCase
-from kerasunet.data.layouts import pairing
+from kerasunet.data.layouts import EVERY_MASK_FOLDER, pairing
 from kerasunet.data.layouts.folders import PARTS
 from kerasunet.data.layouts.pairing import image_stem, keys_of
-from kerasunet.data.modality import EVERY_MASK_FOLDER
 from kerasunet.files import is_plain, raise_all, read_json, report_all
 
 MANIFESTS = ("manifest.csv", "manifest.tsv")
