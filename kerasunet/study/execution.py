@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from statistics import mean, median
@@ -46,7 +46,7 @@ RUN_FOLDER = "runs"
 
 
 def record_of(
-    directory: Path, settings: StudySettings, planned: Sequence[PlannedRun]
+    directory: Path, settings: StudySettings, planned: Sequence[PlannedRun], *, data: DataSet
 ) -> dict[str, Any]:
     """Return what `study.json` is to hold, or refuse; find faults in the data before any run.
 
@@ -56,13 +56,13 @@ def record_of(
         directory: The study directory.
         settings: The study.
         planned: Its runs. Every split is made once here, so data that is too small is refused now.
+        data: Its data.
 
     Raises:
         ValueError: The directory holds a study with another protocol, other data or other major
             versions, both sides of each difference named; or tables without a study; or the data
             cannot be decoded, or not be split as asked.
     """
-    data = load_data(settings.run)
     for run in planned:
         require_trained_head(run.settings, data.objects)
     splits = {(run.fold, run.train_size): split_data(run.settings, data) for run in planned}
@@ -210,13 +210,14 @@ def open_study(settings: StudySettings, directory: str | os.PathLike) -> Study:
 
 def plan_study(settings: StudySettings, directory: str | os.PathLike) -> Study:
     """Plan a study as `open_study` does, and refuse what it would refuse, but write nothing."""
-    settings = _with_sizes(_with_known_architecture(settings))
-    directory = Path(directory)
+    settings, directory = _with_known_architecture(settings), Path(directory)
+    data = cache(partial(load_data, settings.run))  # Listed once, and not before it is needed.
+    settings = _with_sizes(settings, data)
     settings = replace(settings, run=with_precision(settings.run, directory / RECORD))
     layout = settings.run.architecture.layout()
     planned = plan(settings, layout)
-    record = record_of(directory, settings, planned)
-    if told := seen_warning(settings.run.init, load_data(settings.run)):
+    record = record_of(directory, settings, planned, data=data())
+    if told := seen_warning(settings.run.init, data()):
         warnings.warn(told, stacklevel=3)
     return Study(
         directory, settings, layout, planned=planned, tables=Tables(directory), record=record
@@ -295,13 +296,12 @@ def _with_known_architecture(settings: StudySettings) -> StudySettings:
     return replace(settings, run=replace(settings.run, architecture=architecture))
 
 
-def _with_sizes(settings: StudySettings) -> StudySettings:
+def _with_sizes(settings: StudySettings, data: Callable[[], DataSet]) -> StudySettings:
     """Fill in the number of training images, if none is given: the usual one, or what there is."""
     if settings.train_sizes:
         return settings
-    data = load_data(settings.run)
     runs = (replace(settings.run, fold=fold, train_size=None) for fold in settings.folds)
-    left = min(len(split_data(run, data).train) for run in runs)
+    left = min(len(split_data(run, data()).train) for run in runs)
     return replace(settings, train_sizes=(min(USUAL_SIZE, left),))
 
 

@@ -216,8 +216,16 @@ class MeansOverSets:
         Raises:
             ValueError: A column has no value.
         """
+        differences = [SetDifference.of(per_case[name]) for name in per_case]
+        return cls.of_differences(differences, data, resamples)
+
+    @classmethod
+    def of_differences(
+        cls, differences: Sequence[SetDifference], data: str, resamples: int
+    ) -> MeansOverSets:
+        """Average what is added up already; arguments and errors are those of `of`."""
         seed = zlib.crc32(data.encode())
-        found = [_mean_and_error(per_case[name], resamples, seed) for name in per_case]
+        found = [_mean_and_error(one, resamples, seed) for one in differences]
         return cls(*np.array(found, float).reshape(-1, 3).T)
 
     def minus(self, other: MeansOverSets) -> MeansOverSets:
@@ -246,8 +254,9 @@ class MeansOverSets:
         return 2 * min(above, 1 - above)
 
 
-def _mean_and_error(values: pd.Series, resamples: int, seed: int) -> tuple[float, float, float]:
-    difference = SetDifference.of(values)
+def _mean_and_error(
+    difference: SetDifference, resamples: int, seed: int
+) -> tuple[float, float, float]:
     if not difference.sums.size:
         raise ValueError("no case to average")
     sets = len(difference.sums)
@@ -264,7 +273,7 @@ def _compared(
 ) -> SetComparison:
     data, train_size, first, second = names
     difference = SetDifference.of(values)
-    estimate = MeansOverSets.of(values.to_frame(), data, resamples)
+    estimate = MeansOverSets.of_differences([difference], data, resamples)
     (mean,), (error,), (freedom,) = estimate.means, estimate.errors, estimate.freedom
     low, high = estimate.interval()
     below, above = (_tail(mean + side * margin, error, freedom) for side in (1, -1))
