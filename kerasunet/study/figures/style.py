@@ -20,8 +20,8 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from scipy.optimize import isotonic_regression
 
-from kerasunet.data.modality import MODALITY_LABELS, modality_of
 from kerasunet.files import write_atomically
+from kerasunet.objects import MODALITY_LABELS, modality_of
 
 if TYPE_CHECKING:
     from matplotlib.typing import RcKeyType

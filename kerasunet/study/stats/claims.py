@@ -12,7 +12,7 @@ from typing import Literal
 
 import pandas as pd
 
-from kerasunet.data.modality import Modality, modality_of
+from kerasunet.objects import Modality, modality_of
 from kerasunet.study.results import Scenario, StudyResults
 from kerasunet.study.stats.comparison import signed_rank
 from kerasunet.study.stats.curves import curve_contrast
