@@ -50,6 +50,7 @@ VERBS = {
     "demo": "compare all strategies on your own image, in the browser",
 }
 _MODULES = {
+    "adapt": "training",
     "finetune": "training",
     "pretrain": "training",
     "claims": "study",
