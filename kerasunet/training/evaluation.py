@@ -15,14 +15,13 @@ import numpy as np
 
 from kerasunet.architecture import Architecture
 from kerasunet.backend import prepared_backend
-from kerasunet.data.augmentation import with_flip
+from kerasunet.data.augmentation import Batches, with_flip
 from kerasunet.data.augmentation_settings import NO_AUGMENTATION
 from kerasunet.data.decoding import DecodedCases
 from kerasunet.files import write_text
 from kerasunet.metrics import Interval, case_metrics, summarize, summarize_objects
 from kerasunet.metrics.measures import dice_of_each
 from kerasunet.objects import Objects
-from kerasunet.training.batches import Batches
 from kerasunet.training.optimizer import compile_for_training
 from kerasunet.training.settings import Optimization
 
