@@ -59,6 +59,8 @@ _MODULES = {
     "evaluate": "evaluation",
     "push": "models",
     "export": "models",
+    "compare": "models",
+    "demo": "models",
     "check": "data",
     "show": "data",
     "cache": "data",
