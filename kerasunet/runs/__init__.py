@@ -16,6 +16,5 @@ if TYPE_CHECKING:
         require_trained_head as require_trained_head,
     )
     from kerasunet.runs.pretraining import Pretrained as Pretrained, pretrain as pretrain
-    from kerasunet.runs.reporting import Reporter as Reporter
 else:
     __getattr__, __dir__, __all__ = lazy_members(__name__)
