@@ -60,7 +60,7 @@ def open_page(address, request):
 
         def open_one():
             page = watched_page(
-                browser, viewport={"width": 1280, "height": 1000}, accept_downloads=True
+                browser, viewport={"width": 1360, "height": 1000}, accept_downloads=True
             )
             page.goto(address)
             prepare(page)
