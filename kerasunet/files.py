@@ -360,3 +360,23 @@ def wrong_size(
         f"{path}: the mask is {found[1]}×{found[0]} pixels, {image} is {wanted[1]}×{wanted[0]}; "
         "they must be the same size"
     )
+
+
+def each_once(files: Iterable[Path]) -> list[Path]:
+    """Return paths in order, without those that were given before, perhaps in other words."""
+    unique: dict[str, Path] = {}
+    for file in files:
+        unique.setdefault(os.path.abspath(file), file)
+    return list(unique.values())
+
+
+def labels_of(paths: Sequence[Path]) -> list[str]:
+    """Return names of files or folders, with as many folders above as tell equal names apart."""
+    parts = [Path(os.path.abspath(path)).parts for path in paths]
+    depths = [1] * len(paths)
+    while True:
+        labels = ["/".join(one[-depth:]) for one, depth in zip(parts, depths, strict=True)]
+        repeated = {label for label, count in Counter(labels).items() if count > 1}
+        if not repeated:
+            return labels
+        depths = [depth + (label in repeated) for depth, label in zip(depths, labels, strict=True)]
