@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import re
+import unicodedata
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -22,6 +23,9 @@ from kerasunet.files import call_all, is_plain, raise_all, wrong_size
 from kerasunet.objects import Objects, objects_of
 
 _MOST_NAMED = 10
+_WHOLE = re.compile(r"(\d+)[.,]0+")
+_LEADING_ZEROS = re.compile(r"(?<![\d.])0+(?=\d)")
+_ROUNDED = re.compile(r"\d([.,]\d+)?E\+\d+", re.IGNORECASE)
 NEAR_DUPLICATES = "near-duplicates"
 """How groups of near-duplicates are asked for, and how names of such groups begin."""
 
@@ -296,7 +300,7 @@ class DataSet:
             raise ValueError(f"{self.name}: {_why_empty(self.unannotated)}")
         keys = [case.key for case in self.cases]
         named = [*self.cases, *self.unannotated]
-        words = [self.name, *(word for case in named for word in _words(case))]
+        words = [self.name, *(word for c in named for word in (c.key, c.group, c.label))]
         unprintable = sorted({repr(word) for word in words if not is_plain(word)})
         if unprintable:
             raise ValueError(
@@ -358,6 +362,25 @@ def file_stem(key: str) -> str:
     return re.sub(r"-frame\d{4,}$", "", key.rpartition("/")[2])
 
 
+def misspelled(groups: Iterable[str]) -> Iterator[str]:
+    """Yield what is wrong with names of groups: one may be written in two ways, or rounded.
+
+    Spreadsheets and people write `1`, `01` and `1.0`, or `P7` and `p7`, of the same patient, who
+    would be divided.
+    """
+    spellings: dict[str, list[str]] = {}
+    for name in dict.fromkeys(groups):
+        loose = "".join(unicodedata.normalize("NFKC", name).casefold().split())
+        whole = match[1] if (match := _WHOLE.fullmatch(loose)) else loose
+        spellings.setdefault(_LEADING_ZEROS.sub("", whole), []).append(name)
+        if _ROUNDED.fullmatch(name):
+            yield f"group {name} is a number that a spreadsheet has rounded; enter it as text"
+    for names in spellings.values():
+        if len(names) > 1:
+            alike = " and ".join(names)
+            yield f"groups {alike} look like one, written in several ways; write them alike"
+
+
 def by_annotation(cases: Iterable[Case]) -> tuple[tuple[Case, ...], tuple[UnannotatedCase, ...]]:
     """Sort cases by key, those with and those without an annotation apart."""
     ordered = sorted(cases, key=lambda case: case.key)
@@ -369,10 +392,6 @@ def _why_empty(unannotated: Collection[UnannotatedCase]) -> str:
     if not unannotated:
         return "no cases found"
     return f"none of the {len(unannotated):,} images has a mask; draw masks, or correct their names"
-
-
-def _words(case: Case) -> tuple[str, str, str]:
-    return case.key, case.group, case.label
 
 
 def _repeated(keys: Iterable[str]) -> list[str]:

@@ -625,3 +625,43 @@ def test_labelme_mask_without_its_picture_says_so(tmp_path):
     scan(tmp_path / "a.png")
     save(tmp_path / "a.json", labelme(outline([[5, 5], [9, 9]], kind="mask", mask=None)))
     assert "shape 1: its mask is missing" in refusal(tmp_path)
+
+
+@pytest.mark.parametrize("more", [{}, {"imageHeight": None, "imageWidth": None}], ids=str)
+def test_labelme_of_an_image_inside_that_has_another_size_is_refused(tmp_path, more):
+    scan(tmp_path / "a.png")
+    inside = embedded(LEVELS)
+    save(tmp_path / "a.json", labelme(outline(TRIANGLE), imageData=inside, **more))
+    assert mask_in(tmp_path).any()
+    inside = embedded(np.repeat(LEVELS, 2, axis=0))
+    save(tmp_path / "a.json", labelme(outline(TRIANGLE), imageData=inside, **more))
+    assert "a.json: the mask is 80×120 pixels, a.png is 80×60" in refusal(tmp_path)
+
+
+def test_labelme_shapes_that_are_flagged_to_be_ignored_are_left_out_and_named(one):
+    kept = outline(TRIANGLE, flags={"ignore": False, "difficult": True})
+    left_out = outline(ASIDE, flags={"ignore": True})
+    folder = one(kept, left_out)
+    np.testing.assert_array_equal(mask_in(folder), mask_in(one(kept)))
+    one(kept, left_out)
+    assert "a.json: shape 2: is flagged to be ignored" in load(folder).remarks[0]
+
+
+def test_coco_numbers_may_be_written_as_fractions(tmp_path):
+    scan(tmp_path / "a.png")
+    content = coco([picture(0, "a.png")], [drawn(0, [flat(TRIANGLE)])])
+    save(tmp_path / "a.json", content)
+    wanted = mask_in(tmp_path / "a.json")
+    content["annotations"][0] |= {"image_id": 0.0, "category_id": 1.0}
+    save(tmp_path / "a.json", content)
+    np.testing.assert_array_equal(mask_in(tmp_path / "a.json"), wanted)
+
+
+def test_coco_annotations_that_are_to_be_ignored_are_left_out_and_named(tmp_path):
+    scan(tmp_path / "a.png")
+    kept, ignored = drawn(0, [flat(TRIANGLE)]) | {"ignore": 0}, drawn(1, [flat(ASIDE)])
+    content = coco([picture(0, "a.png")], [kept, ignored | {"ignore": 1}])
+    path = save(tmp_path / "a.json", content)
+    assert mask_in(path).sum() == mask_in(save(path, coco([picture(0, "a.png")], [kept]))).sum()
+    save(path, content)
+    assert load(path).remarks == (f"{path}: annotation 1: is marked to be ignored",)

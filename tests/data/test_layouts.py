@@ -37,6 +37,7 @@ from kerasunet.data.annotations import (
     polygon_mask,
     run_length_mask,
 )
+from kerasunet.data.groups import read_groups
 from kerasunet.data.layouts.coco import decode_run_lengths
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -224,6 +225,13 @@ def test_masks_of_one_image_in_a_mask_folder_are_united(tmp_path):
     assert len(case.masks) == 2 and paired(case)
 
 
+@pytest.mark.parametrize("name", ["p_mask_1", "p_mask", "p_seg_1"])
+def test_an_image_that_is_named_like_a_mask_beside_its_own(tmp_path, name):
+    write_pair(tmp_path / f"{name}.png", tmp_path / f"{name}_mask.png", 2)
+    write_pair(tmp_path / "q.png", tmp_path / "q_mask_1.png", 3)
+    assert keys(load(tmp_path)) == [name, "q"] and all_paired(load(tmp_path))
+
+
 def test_image_whose_name_looks_like_a_mask(tmp_path):
     data = load(make_folder_pairs(tmp_path, "dust_mask", "dust"))
     assert keys(data) == ["dust", "dust_mask"] and all_paired(data)
@@ -260,6 +268,17 @@ def test_links_are_followed(tmp_path):
     for name in ("images", "masks"):
         (tmp_path / "data" / name).symlink_to(tmp_path / "elsewhere" / name)
     assert all_paired(load(tmp_path / "data"))
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_files_behind_a_link_are_named_only_if_they_belong_to_no_case(tmp_path, inside):
+    raw = tmp_path / ("data" if inside else ".") / "raw"
+    write_pair(raw / "a.png", tmp_path / "data" / "masks" / "a.png", 1)
+    (tmp_path / "data" / "images").symlink_to(raw)
+    assert not load(tmp_path / "data").unread
+    (raw / "b.avif").touch()
+    names = {path.name for path in load(tmp_path / "data").unread}
+    assert names == {"b.avif"}
 
 
 def test_link_that_leads_nowhere_is_reported(tmp_path):
@@ -605,6 +624,32 @@ def test_manifest_contradictions_name_line_and_image(scans, rows, fault):
     path = write_rows(scans / "manifest.csv", "image,mask,group", *lines)
     message = complaint(lambda: load(scans))
     assert f"{path}:3: s0.png has" in message and fault in message
+
+
+@pytest.mark.parametrize(
+    ("groups", "fault"),
+    [
+        (("1", "1.0"), "groups 1 and 1.0 look like one, written in several ways"),
+        (("1", "1,00"), "groups 1 and 1,00 look like one"),
+        (("007", "7"), "groups 007 and 7 look like one"),
+        (("P7", "p7"), "groups P7 and p7 look like one"),
+        (("A\u00c9", "AE\u0301"), "look like one"),
+        (("1.23457E+12", "4"), "group 1.23457E+12 is a number that a spreadsheet has rounded"),
+        (("1.2", "1.20"), ""),
+        (("1.2.0", "1.2"), ""),
+        (("1.02", "1.2"), ""),
+        (("10", "1"), ""),
+    ],
+)
+def test_one_group_that_is_written_in_two_ways_is_refused(scans, groups, fault):
+    rows = [f'{row},"{group}"' for row, group in zip(rows_for(0, 1), groups, strict=True)]
+    write_rows(scans / "manifest.csv", "image,mask,group", *rows)
+    table = write_rows(scans / "groups.csv", "key,group", f'a,"{groups[0]}"', f'b,"{groups[1]}"')
+    for read in (lambda: load(scans), lambda: read_groups(table)):
+        if fault:
+            assert fault in complaint(read)
+        else:
+            read()
 
 
 @pytest.mark.parametrize(

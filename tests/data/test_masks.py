@@ -639,6 +639,15 @@ def test_numbers_of_labels_in_a_jpeg_are_refused(folder, choice):
     assert "which changes them; export labels as PNG" in refusal(data, **choice)
 
 
+def test_an_empty_mask_in_a_jpeg_may_have_lost_its_labels(folder):
+    mask = np.zeros(SHAPE, np.uint8)
+    mask[3:11, 5:13] = 1
+    data = folder(Image.fromarray(mask), ".jpg", quality=30)
+    assert not np.asarray(Image.open(data / "masks" / "a.jpg")).any()
+    assert "empty, but compressed as JPEG is" in refusal(data)
+    assert not mask_in(data, mask_threshold=127).any()
+
+
 def test_a_slope_that_is_not_quite_a_fraction_gives_whole_numbers(tmp_path):
     nib = pytest.importorskip("nibabel")
     mask = np.zeros((20, 30, 1), np.uint8)

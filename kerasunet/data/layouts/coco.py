@@ -95,25 +95,31 @@ def image_root(path: Path) -> Path:
 def _cases(path: Path, content: Mapping[str, Any]) -> list[AnnotatedCase]:
     images = content["images"]
     search = _Search(image_root(path), _part(path))
-    found = {str(image["id"]): search.find(str(image["file_name"])) for image in images}
+    found = {_id(image["id"]): search.find(str(image["file_name"])) for image in images}
     files = {number: places[0] for number, places in found.items() if len(places) == 1}
     drawn: dict[str, list[Mapping]] = {image: [] for image in found}
     problems = [f"{path}: {problem}" for problem in _missing(images, found)]
     names, repeated = _names(content.get("categories") or ())
     problems += [f"{path}: {fault}" for fault in repeated]
     for annotation in content["annotations"]:
-        if names and str(annotation.get("category_id", "")) not in {*names, ""}:
+        category = _id(annotation.get("category_id", ""))
+        if names and category not in {*names, ""}:
             problems.append(f"{path}: annotation {annotation['id']}: there is no such category")
-        if (image := str(annotation["image_id"])) in drawn:
-            drawn[image].append({**annotation, "label": _label(annotation, names)})
+        if (image := _id(annotation["image_id"])) in drawn:
+            drawn[image].append({**annotation, "label": names.get(category, category)})
         else:
             problems.append(f"{path}: annotation {annotation['id']}: there is no such image")
     raise_all(problems, f"{len(problems)} faults in a COCO file:")
     keys = keys_of(list(files.values()))
     return [
-        _case(path, image, files[str(image["id"])], keys=keys, annotations=drawn[str(image["id"])])
+        _case(path, image, files[_id(image["id"])], keys=keys, annotations=drawn[_id(image["id"])])
         for image in images
     ]
+
+
+def _id(value: Any) -> str:
+    """Return a number as text; some programs write 1 as 1.0."""
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
 def _names(categories: Sequence[Mapping]) -> tuple[dict[str, str], list[str]]:
@@ -121,15 +127,10 @@ def _names(categories: Sequence[Mapping]) -> tuple[dict[str, str], list[str]]:
     names: dict[str, str] = {}
     faults = []
     for one in categories:
-        number, name = str(one["id"]), str(one["name"])
+        number, name = _id(one["id"]), str(one["name"])
         if names.setdefault(number, name) != name:
             faults.append(f"category {number} has several names, {names[number]} and {name}")
     return names, faults
-
-
-def _label(annotation: Mapping, names: Mapping[str, str]) -> str:
-    number = str(annotation.get("category_id", ""))
-    return names.get(number, number)
 
 
 def _may_be_coco(path: Path) -> bool:
@@ -210,7 +211,7 @@ def _images_below(folder: Path, depth: int) -> Iterator[Path]:
 
 def _missing(images: list[Mapping], found: Mapping[str, list[Path]]) -> Iterator[str]:
     for image in images:
-        places = found[str(image["id"])]
+        places = found[_id(image["id"])]
         if not places:
             yield (
                 f"image {image['file_name']}: no such file in this folder or those below it, with "
@@ -305,6 +306,8 @@ class CocoOutlines:
         """Sort the pieces of an annotation into those that can be drawn, and faults."""
         good: list[Any] = []
         faults: list[str] = []
+        if annotation.get("ignore") in (1, True):
+            return good, [f"{self._named(annotation)}: is marked to be ignored"]
         for piece in _pieces(annotation.get("segmentation")) or [None]:
             try:
                 _check(piece, self.size)

@@ -12,7 +12,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from kerasunet.data.annotations import ENCODINGS
-from kerasunet.data.cases import Case, DataSet, FileCase, MaskCoding, by_annotation
+from kerasunet.data.cases import Case, DataSet, FileCase, MaskCoding, by_annotation, misspelled
 from kerasunet.data.layouts import IMAGE_FOLDERS, MASK_FOLDERS, OTHER_MASK_FOLDERS
 from kerasunet.data.layouts.pairing import (
     YOLO,
@@ -216,6 +216,7 @@ def interpret(cases: Sequence[Case]) -> tuple[list[Case], str, Official]:
             f"folders {', '.join(sorted(names))}: parts such as train, classes such as benign, and "
             "patients cannot be told apart; use one kind"
         )
+    report_all([*misspelled(map(folder_of, cases))], "")
     return [_changed(case, group=folder_of(case)) for case in cases], "one folder per patient", {}
 
 

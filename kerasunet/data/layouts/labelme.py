@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import math
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path, PureWindowsPath
 from typing import Any, NamedTuple
@@ -41,6 +42,7 @@ from kerasunet.files import read_json, report_all, wrong_size
 
 _IMAGE_FOLDERS = (*IMAGE_FOLDERS, "img")
 _JSON_FOLDERS = ("annotations", "annotation", "ann", "json", "jsons", "labelme", *MASK_FOLDERS)
+_IGNORED = ("ignore", "ignored", *NO_OBJECT)
 _POLYGONS = ("polygon", "oriented_rectangle", "rotation")
 
 
@@ -228,8 +230,19 @@ class LabelmeFile:
         if name and beside and image_stem(name) != image_stem(self.image.name):
             raise ValueError(f"{self.path}: was drawn on {name}, not on {self.image.name}")
         size = (content.get("imageHeight") or shape[0], content.get("imageWidth") or shape[1])
-        if size != shape:
-            raise ValueError(wrong_size(self.path, size, shape, image=self.image.name))
+        inside = _embedded_size(content) if beside else None
+        for stated in (size, inside or shape):
+            if stated != shape:
+                raise ValueError(wrong_size(self.path, stated, shape, image=self.image.name))
+
+
+def _embedded_size(content: Mapping[str, Any]) -> tuple[int, int] | None:
+    """Return height and width of the image inside, on which the shapes were drawn, if one is."""
+    if not isinstance(content.get("imageData"), str):
+        return None
+    with suppress(*MALFORMED):  # The image beside it is good.
+        return readers.embedded_size(_bytes_of(content["imageData"], "its image"))
+    return None
 
 
 def _label(drawn: Any) -> str:
@@ -250,6 +263,9 @@ def _faults(path: Path, content: Mapping[str, Any]) -> dict[int, str]:
 
 
 def _check(drawn: Mapping[str, Any], size: tuple[int, int] | None) -> None:
+    flags = drawn.get("flags")
+    if isinstance(flags, dict) and any(flags[name] and name in _IGNORED for name in flags):
+        raise ValueError("is flagged to be ignored")
     if _kind(drawn) == "mask":
         if not _embedded_pixels(drawn).any():
             raise ValueError("its mask is empty")

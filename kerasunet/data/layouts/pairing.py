@@ -9,6 +9,7 @@ import os
 import re
 import unicodedata
 from collections.abc import Callable, Collection, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from kerasunet.data.cases import Case, DataSet, FileCase, MaskCoding, UnannotatedCase
@@ -114,8 +115,12 @@ def unread_files(folder: Path, data: DataSet) -> tuple[Path, ...]:
     """
     cases = [*data.cases, *data.unannotated]
     used = {os.path.abspath(path) for case in cases for path in _files_of(case)}
-    files = _files_below(folder, lambda path: _is_no_document(path) or _has_outlines(path))
-    return tuple(path for path in files if os.path.abspath(path) not in used)
+    folders = {*map(os.path.dirname, used)}
+    linked = {os.fspath(parent) for path in folders for parent in Path(path, "x").parents}
+    files = _files_below(folder, lambda path: _is_no_document(path) or _has_outlines(path), linked)
+    unread = [path for path in files if os.path.abspath(path) not in used]
+    used |= {*map(os.path.realpath, used)} if unread else set()  # Links give files more names.
+    return tuple(path for path in unread if os.path.realpath(path) not in used)
 
 
 def _files_of(case: Case) -> Iterator[Path]:
@@ -137,9 +142,18 @@ def files_below(folder: Path) -> Iterator[Path]:
     return _files_below(folder, _is_no_document)
 
 
-def _files_below(folder: Path, counts: Callable[[Path], bool]) -> Iterator[Path]:
-    for parent, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not is_hidden(name))
+def _files_below(
+    folder: Path, counts: Callable[[Path], bool], linked: Collection[str] = ()
+) -> Iterator[Path]:
+    """Yield files that count; links to folders are followed if they are among those `linked`."""
+    for parent, folders, names in os.walk(folder, followlinks=True):
+        inner = {name: os.path.join(parent, name) for name in sorted(folders)}
+        visible = {name: path for name, path in inner.items() if not is_hidden(name)}
+        folders[:] = [
+            name
+            for name, path in visible.items()
+            if not os.path.islink(path) or os.path.abspath(path) in linked
+        ]
         paths = (Path(parent, name) for name in sorted(names) if not is_hidden(name))
         yield from filter(counts, paths)
 
@@ -241,60 +255,45 @@ def pair(
     group: Callable[[str], str] = lambda key: key,
     label: Callable[[str], str] = lambda key: "",
 ) -> list[FileCase]:
-    """Make a case of every image and the masks of the same key.
+    """Make cases as `pair_annotated` does, of images that all have a mask.
 
     Args:
-        images: Image files by key, one for each.
-        masks: Mask files by key; several of one key are united.
-        coding: How the masks code the object.
-        group: Group of a key.
-        label: Label of a key.
-
-    Returns:
-        The cases, sorted by key.
-
-    Raises:
-        ValueError: Images have no mask, masks have no image, or files differ in suffix only; the
-            message lists every one.
+        images, masks, coding: As there.
+        group, label: Return the group and the label of a key.
     """
-    problems = [*doubled(images), *doubled(masks)]
-    problems += [*_alone(images, masks, "mask"), *_alone(masks, images, "image")]
-    report_all(problems, f"{len(problems)} files cannot be paired:")
-    return [
-        FileCase(
-            key,
-            group(key),
-            images[key][0],
-            masks=tuple(masks[key]),
-            label=label(key),
-            coding=coding,
-        )
-        for key in sorted(images.keys() & masks.keys())
-    ]
+    cases = pair_annotated(images, masks, coding, complete=True)
+    files = (case for case in cases if isinstance(case, FileCase))
+    return [replace(case, group=group(case.key), label=label(case.key)) for case in files]
 
 
-def pair_annotated(images: Files, masks: Files, coding: MaskCoding = MaskCoding()) -> list[Case]:
+def pair_annotated(
+    images: Files, masks: Files, coding: MaskCoding = MaskCoding(), *, complete: bool = False
+) -> list[Case]:
     """Make a case of every image and the masks of the same key; images without one may be there.
 
     Args:
         images: Image files by key, one for each.
         masks: Mask files by key; several of one key are united.
         coding: How the masks code the object.
+        complete: Whether every image must have a mask.
 
     Returns:
-        The cases, those without a mask as `UnannotatedCase`.
+        The cases, sorted by key, those without a mask as `UnannotatedCase`.
 
     Raises:
         ValueError: Masks have no image, or files differ in suffix only; the message lists every
             one.
     """
-    problems = [*doubled(images), *doubled(masks), *_alone(masks, images, "image")]
+    problems = [*doubled(images), *doubled(masks)]
+    problems += [*(_alone(images, masks, "mask") if complete else ())]
+    problems += [*_alone(masks, images, "image")]
     report_all(problems, f"{len(problems)} files cannot be paired:")
     return [
         FileCase(key, key, paths[0], masks=tuple(masks[key]), coding=coding)
         if key in masks
         else UnannotatedCase(key, key, paths[0])
         for key, paths in sorted(images.items())
+        if key in masks or not complete
     ]
 
 
@@ -332,7 +331,10 @@ def _keys_beside(files: Files) -> dict[str, str]:
         known = ", ".join(f"x_{word}" for word in sorted(words | ({"mask"} if usual else set())))
         folder = next(iter(files.values()))[0].parent
         raise ValueError(f"{folder}: has masks of several kinds, {known}; keep one of them")
-    return usual or {match[0]: match["key"] for match in others if match["word"].lower() in words}
+    found = usual or {match[0]: match["key"] for match in others if match["word"].lower() in words}
+    # An image may be called `x_mask_1` where there is no `x`, but a mask of it.
+    images = {key for stem, key in found.items() if key in found and found[key] not in files}
+    return {stem: key for stem, key in found.items() if stem not in images}
 
 
 def masks_by_name(files: Files) -> set[str]:

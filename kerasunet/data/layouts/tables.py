@@ -19,7 +19,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 from kerasunet.data.annotations import ENCODINGS, NO_OBJECT
-from kerasunet.data.cases import Case, DataSet, FileCase
+from kerasunet.data.cases import Case, DataSet, FileCase, misspelled
 from kerasunet.data.layouts import EVERY_MASK_FOLDER, pairing
 from kerasunet.data.layouts.folders import PARTS
 from kerasunet.data.layouts.pairing import image_stem, keys_of
@@ -87,7 +87,10 @@ def read_manifest(path: Path) -> DataSet:
     for row in (_row(path, line, row) for line, row in cells if not faults[line]):
         by_image.setdefault(row.image, []).append(row)
     contradictions = {image: list(_contradictions(rows)) for image, rows in by_image.items()}
-    problems = [fault for found in (*faults.values(), *contradictions.values()) for fault in found]
+    groups = (row.get("group", "").strip() for _, row in cells)
+    misspellings = [f"{path}: {fault}" for fault in misspelled(filter(None, groups))]
+    faulty = (*faults.values(), *contradictions.values(), misspellings)
+    problems = [fault for found in faulty for fault in found]
     report_all(problems, f"{len(problems)} faults in a manifest:")
     by_image = {image: rows for image, rows in by_image.items() if not contradictions[image]}
     used = [name for name in (*_REQUIRED, *_OPTIONAL) if name in columns]

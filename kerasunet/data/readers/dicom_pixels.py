@@ -160,7 +160,7 @@ def _check_length(header: Dataset, length: int) -> None:
 def _check_fragments(source: Source, header: Dataset) -> None:
     """Refuse compressed frames that the header lacks, or those that their table misplaces."""
     offsets, stated = parse_basic_offsets(source.file), frame_count(header)
-    fragments = parse_fragments(source.file)[1]
+    fragments = _fragments(source)
     begun = sum(map(_begins_frame, _heads(source, fragments)))
     if (count := max(len(offsets), begun)) > stated:
         raise Unusable(_other_frames(count, stated))
@@ -172,6 +172,21 @@ def _check_fragments(source: Source, header: Dataset) -> None:
             "its table of frames contradicts its pixel data, so it is unknown which frame is "
             "which; export it again"
         )
+
+
+def _fragments(source: Source) -> list[int]:
+    """Return where the fragments begin in the file.
+
+    Raises:
+        Unusable: One of them does not begin where the length of the one before says.
+    """
+    try:
+        return parse_fragments(source.file)[1]
+    except ValueError:
+        raise Unusable(
+            "the fragments of its compressed pixels are not as long as they state, such as an odd "
+            "number of bytes; export it again"
+        ) from None
 
 
 def _heads(source: Source, fragments: Sequence[int]) -> Iterator[bytes]:

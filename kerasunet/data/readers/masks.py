@@ -111,6 +111,11 @@ def object_pixels(
             f"values up to {mask.values.max()} in a file that is compressed as JPEG is, which "
             "changes them; export labels as PNG"
         )
+    if mask.lossy and above is None and not mask.brightness().any():
+        raise ValueError(
+            "empty, but compressed as JPEG is, which may have erased an object of the value 1; if "
+            "it is meant to be empty, give --mask-threshold 127, else export it as PNG"
+        )
     if listed:
         _require_listed(mask, listed, void)
     if wanted:
