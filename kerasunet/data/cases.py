@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-import unicodedata
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -23,9 +22,6 @@ from kerasunet.files import call_all, is_plain, raise_all, wrong_size
 from kerasunet.objects import Objects, objects_of
 
 _MOST_NAMED = 10
-_WHOLE = re.compile(r"(\d+)[.,]0+")
-_LEADING_ZEROS = re.compile(r"(?<![\d.])0+(?=\d)")
-_ROUNDED = re.compile(r"\d([.,]\d+)?E\+\d+", re.IGNORECASE)
 NEAR_DUPLICATES = "near-duplicates"
 """How groups of near-duplicates are asked for, and how names of such groups begin."""
 
@@ -360,25 +356,6 @@ class DataSet:
 def file_stem(key: str) -> str:
     """Return the name of a case's file without folders and without the number of a frame."""
     return re.sub(r"-frame\d{4,}$", "", key.rpartition("/")[2])
-
-
-def misspelled(groups: Iterable[str]) -> Iterator[str]:
-    """Yield what is wrong with names of groups: one may be written in two ways, or rounded.
-
-    Spreadsheets and people write `1`, `01` and `1.0`, or `P7` and `p7`, of the same patient, who
-    would be divided.
-    """
-    spellings: dict[str, list[str]] = {}
-    for name in dict.fromkeys(groups):
-        loose = "".join(unicodedata.normalize("NFKC", name).casefold().split())
-        whole = match[1] if (match := _WHOLE.fullmatch(loose)) else loose
-        spellings.setdefault(_LEADING_ZEROS.sub("", whole), []).append(name)
-        if _ROUNDED.fullmatch(name):
-            yield f"group {name} is a number that a spreadsheet has rounded; enter it as text"
-    for names in spellings.values():
-        if len(names) > 1:
-            alike = " and ".join(names)
-            yield f"groups {alike} look like one, written in several ways; write them alike"
 
 
 def by_annotation(cases: Iterable[Case]) -> tuple[tuple[Case, ...], tuple[UnannotatedCase, ...]]:

@@ -31,14 +31,7 @@ import cv2
 import numpy as np
 
 from kerasunet.data import identification, layouts
-from kerasunet.data.cases import (
-    NEAR_DUPLICATES,
-    Case,
-    DataSet,
-    SimulatedCase,
-    file_stem,
-    misspelled,
-)
+from kerasunet.data.cases import NEAR_DUPLICATES, Case, DataSet, SimulatedCase, file_stem
 from kerasunet.data.decoding import decode
 from kerasunet.data.identification import (
     THUMBNAIL_SIDE,
@@ -122,7 +115,7 @@ def read_groups(path: Path) -> dict[str, str]:
         elif groups.setdefault(key, name) != name:
             faults.append(f"{path}:{line}: {key} has several groups, {groups[key]} and {name}")
     named = (name for key, name in groups.items() if name != key)
-    raise_all([*faults, *(f"{path}: {fault}" for fault in misspelled(named))])
+    raise_all([*faults, *(f"{path}: {fault}" for fault in layouts.misspelled(named))])
     return groups
 
 
@@ -164,7 +157,7 @@ def with_group_pattern(data: DataSet, pattern: str) -> DataSet:
         raise ValueError(f"group pattern {pattern}: not a regular expression ({error})") from None
     missing = [key for key, name in zip(keys, found, strict=True) if not name]
     raise_all(missing, f"group pattern {pattern}: is not in these names of {data.name}:")
-    raise_all([f"group pattern {pattern}: {fault}" for fault in misspelled(found)])
+    raise_all([f"group pattern {pattern}: {fault}" for fault in layouts.misspelled(found)])
     names = (f"patient-{name}" for name in found)
     return with_groups(data, dict(zip(keys, names, strict=True)))
 

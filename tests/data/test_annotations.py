@@ -448,6 +448,8 @@ NOT_READ = {
     "annotations.xml": ("<annotations/>", "XML"),
     "labels/a.txt": ("0 0.1 0.1 0.5 0.1 0.1 0.5\n", "YOLO"),
     "RoiSet.zip": ("PK", "ImageJ"),
+    "train.csv": ("ImageId,EncodedPixels\na,1 5 7 8\n", "outlines in a table"),
+    "via_export_csv.csv": ("filename,region_shape_attributes\na.png,{}\n", "outlines in a table"),
 }
 
 
@@ -547,6 +549,8 @@ OUTLINES_OF_OTHERS = {
     "annotations.xml": '<annotations><image><polygon label="x" points="1,1;2,2"/></image>',
     "a.txt": "0 0.1 0.1 0.5 0.1 0.5 0.5\n",
     "RoiSet.zip": "PK",
+    "train.csv": "ImageId,EncodedPixels\na,1 5 7 8\n",
+    "shapes.csv": "filename,file_size,region_count,region_shape_attributes\n",
 }
 
 

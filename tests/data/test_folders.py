@@ -269,7 +269,7 @@ def test_words_of_several_kinds_are_refused(tmp_path):
         load(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["ground_truth", "GroundTruth", "gt", "segmentations"])
+@pytest.mark.parametrize("name", ["ground_truth", "GroundTruth", "gt", "SegmentationClass"])
 def test_other_names_of_the_mask_folder(tmp_path, name):
     for index, stem in enumerate("ab"):
         write_pair(tmp_path / "images" / f"{stem}.png", tmp_path / name / f"{stem}.png", index)

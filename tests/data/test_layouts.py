@@ -216,6 +216,24 @@ def test_mask_folder_may_name_masks_with_a_suffix(tmp_path, mask_name):
     assert keys(data) == ["x", "y"] and all_paired(data)
 
 
+@pytest.mark.parametrize("name", ["x.jpg", "x.jpg_mask", "sub/x.jpg"])
+def test_masks_that_are_called_after_the_file_of_the_image(tmp_path, name):
+    folder = "sub/" if "/" in name else ""
+    image, mask = tmp_path / f"images/{folder}x.jpg", tmp_path / f"masks/{name}.png"
+    write_pair(image, mask, 1)
+    assert keys(load(tmp_path)) == [f"{folder}x"] and all_paired(load(tmp_path))
+
+
+def test_masks_of_an_image_of_several_words_are_refused(tmp_path):
+    for name in ("x_mask", "x_masks_1", "x_gt"):
+        write_pair(tmp_path / "images" / "x.png", tmp_path / "masks" / f"{name}.png", 1)
+    assert "several kinds, keep one of them:\n  x_gt and x_mask" in complaint(
+        lambda: load(tmp_path)
+    )
+    (tmp_path / "masks" / "x_gt.png").unlink()
+    assert all_paired(load(tmp_path))
+
+
 def test_masks_of_one_image_in_a_mask_folder_are_united(tmp_path):
     left, right = mask_of(11), mask_of(19)
     write(tmp_path / "images" / "x.png", image_of(left | right))
@@ -385,6 +403,15 @@ def test_patients_in_two_parts_stay_one_group(tmp_path):
     assert column(data, "group")["test/p1/a"] == column(data, "group")["train/p1/a"] == "p1"
     official = data.official["folders"]
     assert "['p1']" in complaint(lambda: split_cases(data.cases, official=official))
+
+
+def test_a_part_of_a_single_patient_keeps_the_patient(tmp_path):
+    for folder in ("train/P1", "train/P2", "test/P1"):
+        for name in ("x", "y"):
+            path = tmp_path / folder / f"{folder[:2]}{name}.png"
+            write_pair(path, path.with_name(f"{path.stem}_mask.png"), 1)
+    groups = column(load(tmp_path), "group")
+    assert groups["test/P1/tex"] == groups["test/P1/tey"] == groups["train/P1/trx"] == "P1"
 
 
 def test_class_folders_are_labels_and_no_groups(tmp_path):
@@ -629,12 +656,18 @@ def test_manifest_contradictions_name_line_and_image(scans, rows, fault):
 @pytest.mark.parametrize(
     ("groups", "fault"),
     [
-        (("1", "1.0"), "groups 1 and 1.0 look like one, written in several ways"),
-        (("1", "1,00"), "groups 1 and 1,00 look like one"),
-        (("007", "7"), "groups 007 and 7 look like one"),
-        (("P7", "p7"), "groups P7 and p7 look like one"),
+        (("1", "1.0"), "groups '1' and '1.0' look like one, written in several ways"),
+        (("1", "1,00"), "groups '1' and '1,00' look like one"),
+        (("007", "7"), "groups '007' and '7' look like one"),
+        (("P7", "p7"), "groups 'P7' and 'p7' look like one"),
         (("A\u00c9", "AE\u0301"), "look like one"),
         (("1.23457E+12", "4"), "group 1.23457E+12 is a number that a spreadsheet has rounded"),
+        (("P1\u200b", "P1"), r"groups 'P1\u200b' and 'P1' look like one"),
+        (("'007", "007"), "look like one"),
+        (("NA", "P1"), "group NA says that it is not known"),
+        (("nan", "P1"), "group nan says that it is not known"),
+        (("#N/A", "P1"), "group #N/A says that it is not known"),
+        (("########", "P1"), "group ######## says that it is not known"),
         (("1.2", "1.20"), ""),
         (("1.2.0", "1.2"), ""),
         (("1.02", "1.2"), ""),
@@ -668,6 +701,51 @@ def test_manifest_of_a_wrong_form(tmp_path, content, fault):
     (tmp_path / "manifest.csv").write_bytes(raw)
     message = complaint(lambda: load(tmp_path))
     assert fault in message and "manifest.csv" in message
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "image,mask\n{0}\n,\n{1}\n,\n",
+        "image,mask,,\n{0},,\n{1},,\n",
+        ",image,mask\n0,{0}\n1,{1}\n",
+        "image,mask\n{0},,\n{1},\n",
+        "image,mask\r{0}\r{1}\r",
+    ],
+)
+def test_manifest_as_spreadsheets_write_it(scans, content):
+    (scans / "Manifest.CSV").write_text(content.format(*rows_for(0, 1)), newline="")
+    assert keys(load(scans)) == ["visit0/s0", "visit1/s1"] and all_paired(load(scans))
+
+
+@pytest.mark.parametrize(
+    ("header", "row", "fault"),
+    [
+        ("image,mask,Patient ID", ",1", "has a column patient id, but none of the name group"),
+        ("image,mask,label", ",Benign", "labels 'benign' and 'Benign' look like one"),
+        ("image,mask", "", r"C:\scans\s0.png is a path of Windows"),
+    ],
+)
+def test_manifest_with_columns_and_paths_of_other_programs(scans, header, row, fault):
+    first = r"C:\scans\s0.png,drawn/0.png" if not row else f"{rows_for(0)[0]}{row.lower()}"
+    write_rows(scans / "manifest.csv", header, first, *(f"{one}{row}" for one in rows_for(1, 2)))
+    assert fault in complaint(lambda: load(scans))
+
+
+def test_two_manifests_are_refused(scans):
+    for name, mark in (("manifest.csv", ","), ("manifest.tsv", "\t")):
+        (scans / name).write_text(f"image,mask\n{rows_for(0)[0]}\n".replace(",", mark))
+    assert "has manifest.csv and manifest.tsv; keep one" in complaint(lambda: load(scans))
+
+
+def test_groups_of_manifests_in_folders_of_patients_are_refused(tmp_path):
+    for site in ("north", "south"):
+        write_pair(tmp_path / site / "x.png", tmp_path / site / "y.png", 1)
+        write_rows(tmp_path / site / "manifest.csv", "image,mask,group", "x.png,y.png,7")
+    assert "put one manifest.csv above them" in complaint(lambda: load(tmp_path))
+    for site, part in (("north", "train"), ("south", "test")):
+        (tmp_path / site).rename(tmp_path / part)
+    assert set(column(load(tmp_path), "group").values()) == {"7"}
 
 
 def test_file_of_another_kind_is_refused(tmp_path):
@@ -1056,6 +1134,19 @@ def test_two_unicode_forms_of_a_name_are_told(tmp_path):
         write(tmp_path / "images" / f"{name}.png", image_of(mask_of(1)))
     write(tmp_path / "masks" / "\u00e4.png", mask_of(1))
     assert "only in the Unicode form of its accents" in complaint(lambda: load(tmp_path))
+
+
+def test_decathlon_that_pairs_files_of_other_names_is_refused(tmp_path):
+    for number, name in enumerate(("a", "b")):
+        write_pair(tmp_path / f"imagesTr/{name}.png", tmp_path / f"labelsTr/{name}.png", number)
+    entry = {"image": "./imagesTr/a.png", "label": "./labelsTr/a.png"}
+    (tmp_path / "dataset.json").write_text(json.dumps({"training": [entry]}))
+    assert all_paired(load(tmp_path))
+    entry["label"] = "./labelsTr/b.png"
+    (tmp_path / "dataset.json").write_text(json.dumps({"training": [entry], "test": ["x.png"]}))
+    assert "dataset.json: pairs ./labelsTr/b.png and ./imagesTr/a.png, unlike" in complaint(
+        lambda: load(tmp_path)
+    )
 
 
 @pytest.mark.parametrize("swapped", [False, True])

@@ -24,8 +24,9 @@ from kerasunet.data.annotations import (
     run_length_mask,
 )
 from kerasunet.data.cases import AnnotatedCase, Case
-from kerasunet.data.layouts.folders import PARTS, foreign
+from kerasunet.data.layouts.folders import PARTS
 from kerasunet.data.layouts.pairing import image_files, json_files, keys_of, subfolders
+from kerasunet.data.layouts.unread import foreign
 from kerasunet.files import raise_all, read_json, wrong_size
 
 _FOLDER = "annotations"

@@ -29,7 +29,6 @@ from kerasunet.data.annotations import (
 )
 from kerasunet.data.cases import AnnotatedCase, Case, UnannotatedCase
 from kerasunet.data.layouts import IMAGE_FOLDERS, MASK_FOLDERS
-from kerasunet.data.layouts.folders import foreign
 from kerasunet.data.layouts.pairing import (
     Files,
     doubled,
@@ -38,6 +37,7 @@ from kerasunet.data.layouts.pairing import (
     json_files,
     subfolders,
 )
+from kerasunet.data.layouts.unread import foreign
 from kerasunet.files import read_json, report_all, wrong_size
 
 _IMAGE_FOLDERS = (*IMAGE_FOLDERS, "img")
