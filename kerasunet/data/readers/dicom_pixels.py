@@ -61,6 +61,7 @@ _RARE_JPEG = (
 )
 _YBR_FULL = ("YBR_FULL", "YBR_FULL_422")
 _CODESTREAM, _CODING_STYLE, _TRANSFORMATION_AT = b"\xff\x4f\xff\x51", 0xFF52, 8
+_SIGN_AT, _SIGNED = 42, 0x80
 _PIXEL_DATA = {
     0x7FE00010: "PixelData",
     0x7FE00008: "FloatPixelData",
@@ -108,7 +109,7 @@ def decoded(source: Source, header: Dataset) -> Pixels:
             return _bits(source, header, start)
     else:
         _check_fragments(source, header)
-        if syntax in _RARE_JPEG:
+        if syntax in (*_RARE_JPEG, JPEGBaseline8Bit):
             source.file.seek(start)
             _check_jpeg(source, header)
         if syntax == JPEGBaseline8Bit and header.PhotometricInterpretation == "RGB":
@@ -125,6 +126,9 @@ def decoded(source: Source, header: Dataset) -> Pixels:
     raw, _ = get_decoder(syntax).as_array(
         source.file, index=source.frame, decoding_plugin=_plugin(syntax), **options
     )
+    if syntax in (JPEG2000, JPEG2000Lossless) and header.PixelRepresentation:
+        source.file.seek(start)
+        raw = _with_sign(raw, source, header)
     return Pixels(raw, _significant(raw, header))
 
 
@@ -235,7 +239,12 @@ def _check_jpeg(source: Source, header: Dataset) -> None:
     frame = get_frame(source.file, source.frame, number_of_frames=frame_count(header))
     if coded_size(frame) != (header.Rows, header.Columns):
         raise Unusable("its pixel data are not of the size that its header states; export it again")
-    if not is_complete(frame):
+    if (channels := frame[_start_of_frame(frame) + 9]) != header.SamplesPerPixel:
+        raise Unusable(
+            f"its pixel data have {channels} channels, its header states {header.SamplesPerPixel}; "
+            "export it again"
+        )
+    if header.file_meta.TransferSyntaxUID in _RARE_JPEG and not is_complete(frame):
         raise Unusable("its pixel data are cut off; copy or export it again")
 
 
@@ -268,6 +277,15 @@ def _check_transformation(source: Source, header: Dataset) -> None:
             f"its header states {header.PhotometricInterpretation}, but its JPEG 2000 changes "
             "colors itself, so they are not known; export it again"
         )
+
+
+def _with_sign(raw: np.ndarray, source: Source, header: Dataset) -> np.ndarray:
+    """Return the signed values that the header states where JPEG 2000 has them unsigned (A.5.1)."""
+    frame = get_frame(source.file, source.frame, number_of_frames=frame_count(header))
+    is_signed = frame[frame.index(_CODESTREAM) + _SIGN_AT] & _SIGNED
+    above = 8 * raw.dtype.itemsize - header.BitsStored
+    lacks_sign = not is_signed and raw.max() >= 2 ** (header.BitsStored - 1)
+    return raw << above >> above if lacks_sign else raw
 
 
 def coded_size(frame: bytes) -> tuple[int, int]:
