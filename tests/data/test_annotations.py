@@ -491,6 +491,13 @@ def embedded(pixels):
             outline([[6, 4], [14, 8]], kind="mask", mask=embedded(np.zeros((5, 9), bool))),
             "shape 2: its mask is empty",
         ),
+        (
+            outline([[6, 4], [40, 30]], kind="mask", mask=embedded(np.ones((5, 9), bool))),
+            "shape 2: its mask is 9×5 pixels, its box 35×27",
+        ),
+        (outline([[9, 9]], kind="circle"), "shape 2: a circle has two points, center and edge"),
+        (outline([[9, 9], [20, 30]], kind="ellipse"), "shape 2: 'ellipse' is not read"),
+        (outline([{"x": 1}, {"x": 2}, {"x": 3}]), "shape 2: a point has two coordinates"),
     ],
 )
 def test_circles_and_masks_that_cover_nothing_are_named(tmp_path, shape, reason):
@@ -669,3 +676,9 @@ def test_coco_annotations_that_are_to_be_ignored_are_left_out_and_named(tmp_path
     assert mask_in(path).sum() == mask_in(save(path, coco([picture(0, "a.png")], [kept]))).sum()
     save(path, content)
     assert load(path).remarks == (f"{path}: annotation 1: is marked to be ignored",)
+
+
+def test_two_labelme_files_of_one_image_are_refused(one):
+    folder = one(outline(TRIANGLE))
+    save(folder / "a (1).json", labelme(outline(ASIDE)))
+    assert "a.json: is of a.png, as is a (1).json; keep one of them" in refusal(folder)

@@ -242,3 +242,23 @@ def test_fragments_of_an_odd_length(path):
     path.write_bytes(content[:start] + item(b"") + item(first, b"\0") + item(second) + end)
     with pytest.raises(ValueError, match="not as long as they state, such as an odd number"):
         read_image(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\n", "a pointer of Git LFS"),
+        (b"<!DOCTYPE html><html>404</html>", "a web page"),
+        (b"\n<html>", "a web page"),
+        (bytes(5000), "nothing but zeros"),
+        (encoded(NOISE, "JPEG2000"), "JPEG 2000; convert"),
+        (encoded(NOISE, "AVIF"), "HEIC or AVIF; convert"),
+        (encoded(NOISE, "PPM"), "Netpbm"),
+        (b"%PDF-1.7", "a PDF"),
+    ],
+)
+def test_what_else_was_renamed_or_downloaded_is_named(path, content, words):
+    path.write_bytes(content)
+    for read in (read_image, read_mask_values):
+        with pytest.raises(ValueError, match=words):
+            read(path)

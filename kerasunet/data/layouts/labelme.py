@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path, PureWindowsPath
@@ -21,6 +21,7 @@ from kerasunet.data.annotations import (
     ENCODINGS,
     MALFORMED,
     NO_OBJECT,
+    Points,
     check_area,
     check_points,
     check_polygon,
@@ -42,6 +43,7 @@ from kerasunet.files import read_json, report_all, wrong_size
 
 _IMAGE_FOLDERS = (*IMAGE_FOLDERS, "img")
 _JSON_FOLDERS = ("annotations", "annotation", "ann", "json", "jsons", "labelme", *MASK_FOLDERS)
+_LINES = ("line", "linestrip", "point", "points")
 _IGNORED = ("ignore", "ignored", *NO_OBJECT)
 _POLYGONS = ("polygon", "oriented_rectangle", "rotation")
 
@@ -59,7 +61,7 @@ def labelme(folder: Path) -> Sequence[Case] | None:
     if not known:
         return None
     partners = {key: _image_of(key, found, images) for key, found in known.items()}
-    problems = [*doubled(images)]
+    problems = [*doubled(images), *_of_one_image(files, partners)]
     unannotated = [
         UnannotatedCase(key, key, paths[0])
         for key, paths in images.items()
@@ -69,6 +71,14 @@ def labelme(folder: Path) -> Sequence[Case] | None:
     problems += [f"{files[key]}: has no image" for key, case in cases.items() if case is None]
     report_all(problems, f"{len(problems)} files cannot be paired:")
     return [*(case for case in cases.values() if case), *unannotated]
+
+
+def _of_one_image(files: Mapping[str, Path], partners: Mapping[str, Path | None]) -> Iterator[str]:
+    """Yield problems with files that are of the same image."""
+    first: dict[Path, Path] = {}
+    for key, image in partners.items():
+        if image and first.setdefault(image, files[key]) != files[key]:
+            yield f"{files[key]}: is of {image.name}, as is {first[image].name}; keep one of them"
 
 
 def _files(folder: Path) -> tuple[Files, dict[str, Path]]:
@@ -277,9 +287,20 @@ def _check(drawn: Mapping[str, Any], size: tuple[int, int] | None) -> None:
     if _kind(drawn) == "rectangle":
         check_area(drawn["points"], size)
     if _kind(drawn) == "circle":
-        center, edge = check_points(drawn["points"])
-        radius = math.dist(center, edge)
-        check_area([center - radius, center + radius], size)
+        center, radius = _circle(drawn["points"])
+        check_area(np.stack([center - radius, center + radius]), size)
+
+
+def _circle(points: Points) -> tuple[np.ndarray, float]:
+    """Return center and radius.
+
+    Raises:
+        ValueError: These are not the center and a point on the edge.
+    """
+    if len(points) != 2:
+        raise ValueError(f"a circle has two points, center and edge, not {len(points)}")
+    center, edge = check_points(points)
+    return center, math.dist(center, edge)
 
 
 def _kind(drawn: Mapping[str, Any]) -> str:
@@ -296,9 +317,10 @@ def _draw_shape(drawn: Mapping[str, Any], shape: tuple[int, int]) -> np.ndarray:
         (x0, y0), (x1, y1) = np.min(points, axis=0), np.max(points, axis=0)
         return polygon_mask([(x0, y0), (x1, y0), (x1, y1), (x0, y1)], shape)
     if kind == "circle":
-        center, edge = check_points(points)
-        return circle_mask(center, math.dist(center, edge), shape)
-    raise ValueError(f"{kind!r} has no area; polygon, rectangle, circle and mask have one")
+        center, radius = _circle(points)
+        return circle_mask(center.tolist(), radius, shape)
+    why = "has no area" if kind in _LINES else "is not read"
+    raise ValueError(f"{kind!r} {why}; polygon, rectangle, circle and mask are drawn")
 
 
 def _embedded_mask(drawn: Mapping[str, Any], shape: tuple[int, int]) -> np.ndarray:
@@ -314,10 +336,17 @@ def _embedded_mask(drawn: Mapping[str, Any], shape: tuple[int, int]) -> np.ndarr
 
 
 def _embedded_pixels(drawn: Mapping[str, Any]) -> np.ndarray:
-    check_points(drawn["points"])
+    corners = check_points(drawn["points"])
     if not isinstance(drawn.get("mask"), str):
         raise ValueError("its mask is missing")
-    return readers.read_png(_bytes_of(drawn["mask"], "its mask"), readers.SIZE_LIMIT)
+    pixels = readers.read_png(_bytes_of(drawn["mask"], "its mask"), readers.SIZE_LIMIT)
+    if len(corners) == 2:
+        width, height = np.rint(np.abs(corners[1] - corners[0])).astype(int) + 1
+        if np.abs(np.subtract(pixels.shape, (height, width))).max() > 1:
+            raise ValueError(
+                f"its mask is {pixels.shape[1]}×{pixels.shape[0]} pixels, its box {width}×{height}"
+            )
+    return pixels
 
 
 def _bytes_of(text: str, what: str) -> bytes:

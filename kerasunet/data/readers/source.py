@@ -27,6 +27,17 @@ _STANDARD_ERROR = 2
 _META_IMAGE = re.compile(rb"\s*(ObjectType|NDims|Comment)\s*=")
 _FIRST_TYPES = (b"UL", b"CS", b"UI", b"DA", b"TM", b"OB", b"LO", b"SH")
 _HEAD_BYTES = 352
+_OTHERS = {
+    rb"version https://git-lfs": "a pointer of Git LFS; fetch what it stands for: git lfs pull",
+    rb"(?i)\s*<(!doctype )?html": "a web page, as of a failed download; download the image again",
+    rb"\0+\Z": "nothing but zeros, as of a copy that failed; copy or export it again",
+    rb"(?s)....ftyp(heic|heix|mif1|avif)": "HEIC or AVIF; convert it to PNG",
+    rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51": "JPEG 2000; convert it to PNG",
+    rb"P[1-7]\s": "a picture of the Netpbm family, such as PGM; convert it to PNG",
+    rb"%PDF": "a PDF; convert its pages to PNG",
+    rb"PK\x03\x04": "a zip archive; unpack it",
+}
+"""What people rename or download by mistake, by their first bytes, and the remedy."""
 TOLERANCE = 0.25
 """How far, in pixels, the centers of pixels that are said to be the same may lie apart."""
 
@@ -173,9 +184,11 @@ def kind_of(file: BufferedReader) -> str:
         file.seek(0)
         kind = kind if kind == "NIfTI" else None
     if kind is None:
+        other = next((words for mark, words in _OTHERS.items() if re.match(mark, head)), "")
         raise Unusable(
-            "not a PNG, JPEG, BMP, GIF, WebP, TIFF, DICOM, NIfTI, NRRD or MetaImage image; convert "
-            "it to PNG"
+            other
+            or "not a PNG, JPEG, BMP, GIF, WebP, TIFF, DICOM, NIfTI, NRRD or MetaImage image; "
+            "convert it to PNG"
         )
     return kind
 
