@@ -23,8 +23,18 @@ from kerasunet.adapt.cross_validation import (
     estimate,
     learning_curve,
 )
-from kerasunet.adapt.directory import ANSWER, MODEL, TOLD, WORK, AdaptDirectory, record_of
-from kerasunet.adapt.report import as_csv, as_html, as_markdown, worst_pictures
+from kerasunet.adapt.directory import (
+    ANSWER,
+    MODEL,
+    TOLD,
+    WORK,
+    AdaptDirectory,
+    as_csv,
+    as_html,
+    as_markdown,
+    record_of,
+    worst_pictures,
+)
 from kerasunet.adapt.settings import AdaptSettings, Listener, Silent, suffice
 from kerasunet.adapt.starts import (
     LeftOut,

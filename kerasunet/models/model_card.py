@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from kerasunet.architecture import Architecture
-from kerasunet.data.modality import modality_of
 from kerasunet.files import require_replaceable, write_json, write_text
 from kerasunet.metrics import POLICY
 from kerasunet.models.card_fields import (
@@ -40,7 +39,7 @@ from kerasunet.models.card_fields import (
     output_in_words,
     whole,
 )
-from kerasunet.objects import ONE_OBJECT, Objects
+from kerasunet.objects import ONE_OBJECT, Objects, modality_of
 
 MOST_BYTES = 4 << 20
 _REMEDY, _FAULTS_SHOWN = "restore it from its source", 5
