@@ -224,6 +224,16 @@ def test_masks_that_are_called_after_the_file_of_the_image(tmp_path, name):
     assert keys(load(tmp_path)) == [f"{folder}x"] and all_paired(load(tmp_path))
 
 
+def test_a_mask_of_a_dicom_file_with_a_suffix_of_its_own(tmp_path):
+    pydicom = pytest.importorskip("pydicom")
+    (tmp_path / "images").mkdir()
+    content = pydicom.dcmread(pydicom.data.get_testdata_file("CT_small.dcm"))
+    content.save_as(tmp_path / "images" / "x.IMA")
+    write(tmp_path / "masks" / "x.png", np.eye(128, dtype=bool))
+    (case,) = load(tmp_path).cases
+    assert case.key == "x.IMA" and case.load().mask.sum() == 128
+
+
 def test_masks_of_an_image_of_several_words_are_refused(tmp_path):
     for name in ("x_mask", "x_masks_1", "x_gt"):
         write_pair(tmp_path / "images" / "x.png", tmp_path / "masks" / f"{name}.png", 1)

@@ -78,6 +78,10 @@ def _opened(source: Source) -> tuple[Nifti1Header, Volume]:
     shape = header.get_data_shape()
     if len(shape) < 2:
         raise Unusable("a NIfTI file with fewer than two axes; export it again")
+    if header.get_data_offset() < layout.single_vox_offset:
+        raise Unusable("its header states that the voxels begin within it; export it again")
+    if header.get_data_dtype().kind == "c":
+        raise Unusable("complex numbers; save their magnitude")
     file.seek(0)
     shape, in_color = _without_color(shape)
 
