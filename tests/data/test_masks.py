@@ -659,3 +659,31 @@ def test_a_slope_that_is_not_quite_a_fraction_gives_whole_numbers(tmp_path):
     assert len(values) == 2 and values[1] != 1
     found = read_mask_values(tmp_path / "x.nii")
     assert np.unique(found).tolist() == [0, 1] and found.sum() == 50
+
+
+@pytest.mark.parametrize(
+    ("value", "choice", "fault"),
+    [
+        (2, {"mask_threshold": 127}, "0 and 2, none of it above the threshold of 127"),
+        (100, {"mask_threshold": 127}, "0 and 100, none of it above the threshold of 127"),
+        (1, {"mask_threshold": 127}, ""),
+        (128, {"mask_threshold": 127}, ""),
+        (255, {"objects": ["x=1"]}, "its only value is 255, as in binary masks"),
+        (1, {"objects": ["x=255"]}, "its only value is 1, as in binary masks"),
+        (1, {"objects": ["x=1,255"]}, ""),
+        (255, {"objects": ["x=150,255"]}, ""),
+    ],
+)
+def test_a_binary_mask_of_another_coding_is_not_empty(folder, value, choice, fault):
+    """One of them among others would lose its object, as programs write 1 bit, 0 and 1, or 255."""
+    data = folder(values(value))
+    if fault:
+        assert fault in refusal(data, **choice)
+    else:
+        np.testing.assert_array_equal(mask_in(data, **choice), OBJECT)
+
+
+def test_a_value_that_a_mask_lacks_makes_no_object(folder):
+    assert not mask_in(folder(values(150)), objects=["x=200"]).any()
+    with pytest.raises(ValueError, match="--mask-threshold -1: a gray level, so it is 0 or more"):
+        load(folder(values(150)), mask_threshold=-1)

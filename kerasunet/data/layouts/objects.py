@@ -71,6 +71,8 @@ def with_objects(
             chosen is not among them.
     """
     choices = ObjectChoice.parse_all(objects)
+    if mask_threshold is not None and mask_threshold < 0:
+        raise ValueError(f"--mask-threshold {mask_threshold}: a gray level, so it is 0 or more")
     if overlapping and len(choices) < 2:
         raise ValueError(
             "--overlapping: only several objects can overlap; name each, such as --objects lesion "

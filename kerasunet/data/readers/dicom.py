@@ -30,7 +30,6 @@ from kerasunet.data.readers.masks import (
     indexed,
     stored,
     to_mask_values,
-    without_equal_channels,
 )
 from kerasunet.data.readers.source import (
     Partner,
@@ -39,6 +38,7 @@ from kerasunet.data.readers.source import (
     matching_frame,
     millimeters,
     quiet,
+    without_equal_channels,
 )
 
 _PREAMBLE_BYTES = 132

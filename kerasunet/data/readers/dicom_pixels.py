@@ -188,8 +188,8 @@ def _fragments(source: Source) -> list[int]:
         return parse_fragments(source.file)[1]
     except ValueError:
         raise Unusable(
-            "the fragments of its compressed pixels are not as long as they state, such as an odd "
-            "number of bytes; export it again"
+            "damaged, or the fragments of its compressed pixels are not as long as they state; "
+            "copy it again, or export it again"
         ) from None
 
 

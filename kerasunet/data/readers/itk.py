@@ -16,8 +16,15 @@ import SimpleITK as sitk
 
 from kerasunet.data.readers import volumes
 from kerasunet.data.readers.files import to_levels
-from kerasunet.data.readers.masks import MaskValues, stored, without_equal_channels
-from kerasunet.data.readers.source import TURN, Partner, Source, Unusable, quiet_native_code
+from kerasunet.data.readers.masks import MaskValues, stored
+from kerasunet.data.readers.source import (
+    TURN,
+    Partner,
+    Source,
+    Unusable,
+    quiet_native_code,
+    without_equal_channels,
+)
 from kerasunet.data.readers.volumes import Volume
 
 _READERS = {"NRRD": "NrrdImageIO", "MetaImage": "MetaImageIO"}

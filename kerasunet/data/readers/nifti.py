@@ -18,8 +18,8 @@ from nibabel.spatialimages import HeaderDataError
 
 from kerasunet.data.readers import volumes
 from kerasunet.data.readers.files import to_levels
-from kerasunet.data.readers.masks import MaskValues, stored, without_equal_channels
-from kerasunet.data.readers.source import Partner, Source, Unusable, quiet
+from kerasunet.data.readers.masks import MaskValues, stored
+from kerasunet.data.readers.source import Partner, Source, Unusable, quiet, without_equal_channels
 from kerasunet.data.readers.volumes import Volume
 
 File = BufferedReader | gzip.GzipFile | io.BytesIO

@@ -29,7 +29,7 @@ from PIL.ImageFile import ImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
 from kerasunet.data.readers.files import SIZE_LIMIT, to_levels
-from kerasunet.data.readers.masks import MaskValues, indexed, stored, without_equal_channels
+from kerasunet.data.readers.masks import MaskValues, indexed, stored
 from kerasunet.data.readers.pillow_gaps import (
     DEEP_GRAY,
     ON_THEIR_SIDE,
@@ -62,6 +62,7 @@ from kerasunet.data.readers.source import (
     check_order,
     quiet,
     quiet_native_code,
+    without_equal_channels,
 )
 
 _DEEP = re.compile("(RGB|RGBA|RGBX);16[BLN]")

@@ -333,3 +333,18 @@ def elsewhere(partner: Partner) -> str:
         f"its pixels lie elsewhere in the patient than those of {partner.name}; resample it to "
         "its image, or save it with the image's orientation and position"
     )
+
+
+def check_finite(pixels: np.ndarray) -> None:
+    """Refuse floats that are no numbers."""
+    if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
+        raise Unusable("holds NaN or infinite values; replace them with numbers")
+
+
+def without_equal_channels(image: np.ndarray) -> np.ndarray:
+    """Turn color whose channels all agree into gray, `(height, width)`."""
+    if image.ndim == 2:
+        return image
+    red, green, blue = np.moveaxis(image, 2, 0)
+    agree = np.array_equal(red, green) and np.array_equal(red, blue)
+    return np.ascontiguousarray(red if agree else image)
