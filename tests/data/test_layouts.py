@@ -587,13 +587,21 @@ def test_manifest_in_a_folder_and_by_path(scans):
 
 @pytest.mark.parametrize(
     ("name", "delimiter", "bom"),
-    [("pairs.tsv", "\t", ""), ("pairs.csv", ";", ""), ("pairs.csv", ",", "\ufeff")],
+    [
+        ("pairs.tsv", "\t", ""),
+        ("pairs.csv", ";", ""),
+        ("pairs.csv", "\t", ""),
+        ("pairs.csv", ",", "\ufeff"),
+    ],
 )
 def test_manifest_dialects(scans, name, delimiter, bom):
     lines = [line.replace(",", delimiter) for line in ["Image, MASK", *rows_for(0, 1)]]
     (scans / name).write_text(bom + "\r\n".join(lines), encoding="utf-8")
     data = load(scans / name)
     assert data.name == "pairs" and all_paired(data)
+    table = f"{bom}key,group\r\nvisit0/s0,a\r\nvisit1/s1,b\r\n".replace(",", delimiter)
+    (scans / name).write_text(table, encoding="utf-8")
+    assert read_groups(scans / name) == {"visit0/s0": "a", "visit1/s1": "b"}
 
 
 def test_manifest_columns_group_label_split(scans):

@@ -229,6 +229,26 @@ def test_lossy_dicom_is_refused_as_jpeg_is(folder):
     np.testing.assert_array_equal(mask_in(made, mask_threshold=127), OBJECT)
 
 
+def test_lossy_jpeg_2000_changes_the_edge_of_labels(folder, tmp_path):
+    pytest.importorskip("pydicom")
+    from helpers.dicom_files import dicom, save
+    from pydicom.encaps import encapsulate
+    from pydicom.uid import JPEG2000
+
+    stream = io.BytesIO()
+    options = {"irreversible": True, "quality_mode": "rates", "quality_layers": [20]}
+    labels = OBJECT.astype(np.uint8)
+    Image.fromarray(labels).save(stream, "JPEG2000", no_jp2=True, **options)
+    ds = dicom(labels, LossyImageCompression="01")
+    ds.file_meta.TransferSyntaxUID = JPEG2000
+    ds.PixelData = encapsulate([stream.getvalue()])
+    ds["PixelData"].is_undefined_length = True
+    data = folder(values(1))
+    (data / "masks" / "a.png").unlink()
+    save(ds, data / "masks" / "a.dcm")
+    assert "which changes them; export labels as PNG" in refusal(data)
+
+
 def test_jpeg_inside_tiff_is_as_lossy_as_jpeg(folder):
     made = folder(values(255), ".tif", compression="jpeg", quality=60)
     assert "a JPEG file" in refusal(made, objects=["x=255"])

@@ -23,7 +23,6 @@ from kerasunet.files import is_plain, report_all
 
 MANIFESTS = ("manifest.csv", "manifest.tsv")
 _LAYOUT = "manifest with"
-_LONGEST_HEADER = 1 << 16
 _REQUIRED, _OPTIONAL = ("image", "mask"), ("group", "label", "split")
 _PATIENT = re.compile(r"(patient|subject|case)[ _-]?(id|name|number|no)?")
 _OF_WINDOWS = re.compile(r"[A-Za-z]:[\\/]|\\\\")
@@ -60,7 +59,7 @@ def read_manifest(path: Path) -> DataSet:
     """Read a manifest.
 
     Args:
-        path: A `.tsv` file, or a `.csv` file with commas or semicolons.
+        path: A `.tsv` file, or a `.csv` file with commas, semicolons or tabs.
 
     Returns:
         The data set; a column `split` becomes its official division `"manifest"`.
@@ -69,7 +68,7 @@ def read_manifest(path: Path) -> DataSet:
         ValueError: Columns are missing, files do not exist or rows contradict each other; the
             message lists every row concerned.
     """
-    cells = read_rows(path, _delimiter(path))
+    cells = read_rows(path)
     columns = list(cells[0][1]) if cells else []
     _check_columns(path, columns)
     faults = {line: list(_faults(path, line, row)) for line, row in cells}
@@ -126,14 +125,6 @@ def _data_set(path: Path, by_image: Mapping[Path, list[_Row]], layout: str) -> D
         layout,
         official={"manifest": parts} if parts else {},
     )
-
-
-def _delimiter(path: Path) -> str:
-    if path.suffix.lower() == ".tsv":
-        return "\t"
-    with open(path, encoding="utf-8-sig", errors="replace") as file:
-        header = file.readline(_LONGEST_HEADER)
-    return ";" if ";" in header and "," not in header else ","
 
 
 def _row(path: Path, line: int, cells: Mapping[str, str]) -> _Row:

@@ -22,6 +22,7 @@ from kerasunet.files import raise_all, read_json
 
 _MOST_BYTES = 64 << 20  # Of a table; one row per image takes a hundred.
 _MOST_COLUMNS = 1000
+_LONGEST_HEADER = 1 << 16
 _CLASS_AT_END = re.compile(
     rf"[_-](?:masks?|annotations|labels|{pairing.OTHER_WORDS})"
     r"[_ -]([^\W\d_][^\W_]*(?:[_ -][^\W\d_]+)*?)(?:[_ -]\d+)?$",
@@ -39,8 +40,12 @@ KNOWN_CLASSES: dict[str, Classes] = {
 """What the values of a published set's masks stand for, where they mark several objects."""
 
 
-def read_rows(path: Path, delimiter: str = ",") -> list[tuple[int, dict[str, str]]]:
-    """Read a CSV file with a header; empty rows and cells beyond the columns do not count.
+def read_rows(path: Path, delimiter: str = "") -> list[tuple[int, dict[str, str]]]:
+    """Read a CSV or TSV file with a header; empty rows and cells beyond the columns do not count.
+
+    Args:
+        path: The file.
+        delimiter: What is between cells; if empty, a comma, semicolon or tab, as in the header.
 
     Returns:
         Line number and cells of each row, the cells by the name of their column in lower case.
@@ -48,7 +53,9 @@ def read_rows(path: Path, delimiter: str = ",") -> list[tuple[int, dict[str, str
     Raises:
         ValueError: The file is not UTF-8 text, columns share a name, or a row is too long.
     """
-    reader = csv.DictReader(io.StringIO(_text(path), newline=""), delimiter=delimiter, restval="")
+    text = _text(path)
+    between = delimiter or _delimiter(path, text)
+    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=between, restval="")
     try:
         columns = [name.strip().lower() for name in reader.fieldnames or ()]
         _check_columns(path, columns)
@@ -74,6 +81,13 @@ def _text(path: Path) -> str:
         raise ValueError(
             f"{path}: not UTF-8 text ({error.reason}); save it as CSV UTF-8"
         ) from error
+
+
+def _delimiter(path: Path, text: str) -> str:
+    if path.suffix.lower() == ".tsv":
+        return "\t"
+    header = next(iter(text[:_LONGEST_HEADER].splitlines()), "")
+    return next((mark for mark in ",;\t" if mark in header), ",")
 
 
 def _check_columns(path: Path, columns: list[str]) -> None:

@@ -57,6 +57,7 @@ _NAMES = (
     "PlanarConfiguration",
     "HighBit",
     "NumberOfFrames",
+    "LossyImageCompression",
     "ExtendedOffsetTable",
     "ExtendedOffsetTableLengths",
     "SequenceOfUltrasoundRegions",
@@ -98,7 +99,7 @@ def read_mask(source: Source) -> MaskValues:
         if header.PhotometricInterpretation == "PALETTE COLOR":
             numbers = to_mask_values(values)
             return indexed(numbers, dicom_display.palette(int(numbers.max()) + 1, header))
-        lossy = header.file_meta.TransferSyntaxUID in dicom_pixels.LOSSY
+        lossy = dicom_pixels.is_lossy(header)
         return stored(without_equal_channels(values), lossy=lossy)
 
 

@@ -71,8 +71,7 @@ _UNDEFINED_LENGTH = 0xFFFFFFFF
 _LEAST_EXCESS = 64  # Bytes; writers pad.
 SYNTAXES = (*_NATIVE, *_DECODERS, *_RARE_JPEG)
 """The transfer syntaxes that are read."""
-LOSSY = (JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless)
-"""Those that change values for certain; JPEG 2000 need not."""
+_LOSSY = (JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless)
 
 
 class Pixels(NamedTuple):
@@ -85,6 +84,13 @@ class Pixels(NamedTuple):
 
     raw: np.ndarray
     stored: np.ndarray
+
+
+def is_lossy(header: Dataset) -> bool:
+    """Return whether compression has changed values; JPEG 2000 need not, so the file says it."""
+    syntax = header.file_meta.TransferSyntaxUID
+    said = syntax == JPEG2000 and header.get("LossyImageCompression") == "01"
+    return syntax in _LOSSY or said
 
 
 def decoded(source: Source, header: Dataset) -> Pixels:
