@@ -626,6 +626,10 @@ READ = {
     ),
     "NIfTI: voxels of several numbers": (NIFTI, "test_color_in_a_fifth_axis_as_itk_writes_it"),
     "several frames, one wanted": ("cli/test_predict.py", "test_every_frame_is_segmented"),
+    "mask of 0 and one value, none of it above `--mask-threshold`": (
+        MASKS,
+        "test_a_binary_mask_of_another_coding_is_not_empty",
+    ),
     "empty mask that was saved as JPEG": (
         MASKS,
         "test_an_empty_mask_in_a_jpeg_may_have_lost_its_labels",

@@ -544,6 +544,24 @@ def test_itk_colors_and_damage(tmp_path, suffix):
         read_image(path)
 
 
+@pytest.mark.parametrize("suffix", [".nrrd", ".mha", ".nii.gz"])
+@pytest.mark.parametrize("damage", ["one bit", "zeros at the end"])
+def test_damage_of_what_is_packed_is_found_by_its_checksum(tmp_path, suffix, damage):
+    sitk = pytest.importorskip("SimpleITK")
+    noise = np.random.default_rng(1).integers(0, 256, (1, 40, 50), dtype=np.uint8)
+    path = tmp_path / f"x{suffix}"
+    sitk.WriteImage(sitk.GetImageFromArray(noise), str(path), useCompression=True)
+    np.testing.assert_array_equal(read_image(path)[0], noise[0])
+    content = bytearray(path.read_bytes())
+    if damage == "one bit":
+        content[-900] ^= 16
+    else:
+        content[-300:] = bytes(300)
+    (tmp_path / f"y{suffix}").write_bytes(content)
+    with pytest.raises(ValueError, match="damaged, cut off"):
+        read_image(tmp_path / f"y{suffix}")
+
+
 @pytest.mark.parametrize("suffix", [".nhdr", ".mhd"])
 def test_headers_that_name_another_file_are_refused(tmp_path, suffix):
     sitk = pytest.importorskip("SimpleITK")

@@ -690,3 +690,15 @@ def test_a_black_mask_with_an_overlay_is_refused(save):
     ds.add_new(0x60003000, "OW", b"\1" * 76)
     with pytest.raises(ValueError, match="black, with an overlay, which is not read"):
         read_mask_values(save(ds))
+
+
+def test_single_bits_of_frames_that_are_padded_are_refused(save):
+    """Frames follow each other without padding (part 5, 8.1.1); some programs fill up bytes."""
+    bits = RNG.integers(0, 2, (8, 13, 12), dtype=np.uint8)
+    ds = dicom(bits[0], BitsAllocated=1, BitsStored=1, HighBit=0, NumberOfFrames=8)
+    ds.PixelData = np.packbits(bits.ravel(), bitorder="little").tobytes()
+    for frame in range(8):
+        np.testing.assert_array_equal(read_mask_values(save(ds), frame=frame), bits[frame])
+    ds.PixelData = np.packbits(bits.reshape(8, -1), axis=1, bitorder="little").tobytes()
+    with pytest.raises(ValueError, match="its frames of single bits are padded to whole bytes"):
+        read_mask_values(save(ds), frame=1)

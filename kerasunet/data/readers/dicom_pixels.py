@@ -163,6 +163,9 @@ def _check_length(header: Dataset, length: int) -> None:
     if header.PhotometricInterpretation == "YBR_FULL_422":
         bits = bits * 2 // 3
     stated = frame_count(header)
+    padded, whole = stated * -(-bits // 8), -(-stated * bits // 8)
+    if _is_even(length, padded) and not _is_even(length, whole):
+        raise Unusable("its frames of single bits are padded to whole bytes; export it again")
     if length - stated * bits / 8 >= max(bits / 8, _LEAST_EXCESS):
         raise Unusable(_other_frames(8 * length // bits, stated))
 
@@ -182,6 +185,11 @@ def _check_fragments(source: Source, header: Dataset) -> None:
             "its table of frames contradicts its pixel data, so it is unknown which frame is "
             "which; export it again"
         )
+
+
+def _is_even(length: int, size: int) -> bool:
+    """Return whether a length is a size, made even as lengths of DICOM are."""
+    return length - size in (0, size % 2)
 
 
 def _fragments(source: Source) -> list[int]:

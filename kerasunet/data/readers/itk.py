@@ -8,6 +8,7 @@ the image that has segments.
 from __future__ import annotations
 
 import re
+import zlib
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -34,6 +35,7 @@ _DETACHED = {
     "MetaImage": re.compile(rb"^\s*ElementDataFile\s*=(?!\s*LOCAL\s)", re.MULTILINE),
 }
 _COMPRESSED = re.compile(rb"^\s*CompressedData\s*=\s*True", re.MULTILINE | re.IGNORECASE)
+_LOCAL = re.compile(rb"^\s*ElementDataFile\s*=\s*LOCAL\s*?\n", re.MULTILINE)
 _SKIPPED = re.compile(rb"^\s*HeaderSize\s*=\s*[1-9]", re.MULTILINE)
 _SPACINGS = re.compile(rb"^spacings:(.*)$", re.MULTILINE)
 _UNITS = re.compile(rb"^(?:space )?units:(.*)$", re.MULTILINE)
@@ -141,7 +143,7 @@ def _open(source: Source) -> Volume:
     def read(index: tuple[int | slice, ...]) -> np.ndarray:
         one = sitk.Image([1] * len(size), reader.GetPixelID(), channels)
         nbytes = count * one.GetSizeOfPixelComponent()
-        voxels = volumes.kept(source, nbytes, lambda: _voxels(reader))
+        voxels = volumes.kept(source, nbytes, lambda: _voxels(reader, source))
         return voxels[index[: len(size)]]
 
     padded = (*size, 1)[: max(3, len(size))]
@@ -202,8 +204,17 @@ def _states(source: Source, *words: bytes) -> bool:
     return any(word in header for word in words)
 
 
-def _voxels(reader: sitk.ImageFileReader) -> np.ndarray:
-    """Return all voxels, the axes in stored order, color in a last axis."""
+def _voxels(reader: sitk.ImageFileReader, source: Source) -> np.ndarray:
+    """Return all voxels, the axes in stored order, color in a last axis.
+
+    The library does not compare the checksum of what MetaImage has compressed.
+
+    Raises:
+        zlib.error: It is not that of the voxels, so these are damaged.
+    """
+    if source.kind == "MetaImage" and _COMPRESSED.search(_header(source)):
+        source.file.seek(0)
+        zlib.decompress(_LOCAL.split(source.file.read(), 1)[1])
     with quiet_native_code():
         image = reader.Execute()
     voxels = sitk.GetArrayFromImage(image)

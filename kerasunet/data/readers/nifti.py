@@ -28,7 +28,7 @@ _SAME_SIZE = 0.01
 _COLORS, _AXES_WITH_COLOR = 3, 5
 _ALIGNED = 2  # Codes from here on name standard brains.
 _GZIP = b"\x1f\x8b"
-_HEADER_BYTES = 540
+_HEADER_BYTES, _CHUNK_BYTES = 540, 1 << 20
 _MOST_BYTES = 512 << 20  # Unpacked; larger volumes are unpacked as far as each slice needs.
 
 
@@ -106,7 +106,8 @@ def _unpacked(source: Source, file: File, header: Nifti1Header) -> File:
     def unpack() -> bytes:
         content = file.read(size)
         try:
-            file.read(1)  # At the end the checksum is compared.
+            while file.read(_CHUNK_BYTES):  # Only at the end the checksum is compared.
+                pass
         except gzip.BadGzipFile as error:
             if "Not a gzipped file" not in str(error):  # Bytes that follow do not matter.
                 raise
