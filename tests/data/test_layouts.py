@@ -242,6 +242,13 @@ def test_masks_of_an_image_of_several_words_are_refused(tmp_path):
     )
     (tmp_path / "masks" / "x_gt.png").unlink()
     assert all_paired(load(tmp_path))
+    for name in ("x-mask", "x.png"):
+        path = tmp_path / "masks" / f"{name}.png"
+        write(path, mask_of(3))
+        assert f"several kinds, keep one of them:\n  {name} and x_mask" in complaint(
+            lambda: load(tmp_path)
+        )
+        path.unlink()
 
 
 def test_masks_of_one_image_in_a_mask_folder_are_united(tmp_path):

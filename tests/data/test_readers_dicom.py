@@ -702,3 +702,10 @@ def test_single_bits_of_frames_that_are_padded_are_refused(save):
     ds.PixelData = np.packbits(bits.reshape(8, -1), axis=1, bitorder="little").tobytes()
     with pytest.raises(ValueError, match="its frames of single bits are padded to whole bytes"):
         read_mask_values(save(ds), frame=1)
+
+
+def test_colors_without_a_planar_configuration_are_pixel_by_pixel(save):
+    ds = dicom(RGB, "RGB")
+    del ds.PlanarConfiguration
+    with pytest.warns(FileWarning, match="it lacks a PlanarConfiguration; 0 was assumed"):
+        np.testing.assert_array_equal(read_image(save(ds))[0], RGB)

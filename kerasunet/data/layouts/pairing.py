@@ -35,7 +35,7 @@ _BESIDE_OTHERWISE = re.compile(
     rf"(?P<key>.+)_(?P<word>{OTHER_WORDS})(?:\d*|[_ -].*)", re.IGNORECASE
 )
 _IN_MASK_FOLDER = re.compile(
-    rf"(?P<key>.+)[_-](?P<word>masks?|annotations|labels|{OTHER_WORDS})(?:\d*|[_ -].*)",
+    rf"(?P<key>.+)[_-](?P<word>masks?|annotations|labels|{OTHER_WORDS})(?P<rest>\d*|[_ -].*)",
     re.IGNORECASE,
 )
 
@@ -245,22 +245,28 @@ def by_image(masks: Files, images: Files) -> Files:
     """Assign the files of a mask folder to images: `x`, `x_mask`, `x_seg_2`, `x.jpg` … are of `x`.
 
     Raises:
-        ValueError: An image has masks of several such words, which may be of different things.
+        ValueError: Masks of an image have several such words, or differ in nothing but how their
+            names are written, so that they may be of different things.
     """
     full_names = {name: key for key in images for name in _full_names(key, images[key][0])}
     sorted_masks: Files = {}
-    words: dict[str, dict[str, str]] = {}
+    endings: dict[str, dict[str, tuple[str, str]]] = {}
     for stem, paths in masks.items():
-        match = _IN_MASK_FOLDER.fullmatch(stem)
-        names = {stem: "", **({match["key"]: match["word"].lower().rstrip("s")} if match else {})}
-        known = (name for name in names if name in images or name in full_names)
-        name = next(known, "")
+        names = {stem: ("", "")}
+        if match := _IN_MASK_FOLDER.fullmatch(stem):
+            names[match["key"]] = (match["word"].lower().rstrip("s"), match["rest"].lower())
+        name = next((name for name in names if name in images or name in full_names), stem)
         key = name if name in images else full_names.get(name, stem)
         sorted_masks.setdefault(key, []).extend(paths)
-        words.setdefault(key, {}).setdefault(names.get(name, ""), stem)
-    mixed = [" and ".join(found.values()) for found in words.values() if len(found) > 1]
+        endings.setdefault(key, {})[stem] = names[name]
+    mixed = [" and ".join(found) for found in endings.values() if not _are_parts(found.values())]
     raise_all(mixed, "an image has masks of several kinds, keep one of them:")
     return sorted_masks
+
+
+def _are_parts(endings: Collection[tuple[str, str]]) -> bool:
+    """Return whether names of masks have one word, and what follows it tells them apart."""
+    return len({word for word, _ in endings}) == 1 and len({*endings}) == len(endings)
 
 
 def _full_names(key: str, image: Path) -> Iterator[str]:

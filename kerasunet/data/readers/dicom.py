@@ -255,6 +255,9 @@ def _complete(header: Dataset, remarks: list[str]) -> None:
     elif "PhotometricInterpretation" in header:
         header.PhotometricInterpretation = str(header.PhotometricInterpretation).strip().upper()
         dicom_display.check_interpretation(header.PhotometricInterpretation)
+    if "PlanarConfiguration" not in header and samples > 1:
+        header.PlanarConfiguration = 0
+        remarks.append("it lacks a PlanarConfiguration; 0 was assumed, colors pixel by pixel")
     if "PixelRepresentation" not in header:
         header.PixelRepresentation = 0
 
