@@ -216,6 +216,12 @@ def test_mask_folder_may_name_masks_with_a_suffix(tmp_path, mask_name):
     assert keys(data) == ["x", "y"] and all_paired(data)
 
 
+@pytest.mark.parametrize(("image", "mask"), [("x.ome", "x"), ("x", "x.ome"), ("x.ome", "x.ome")])
+def test_masks_of_ome_tiff_in_one_of_two_folders(tmp_path, image, mask):
+    write_pair(tmp_path / "images" / f"{image}.tif", tmp_path / "masks" / f"{mask}.tif", 1)
+    assert keys(load(tmp_path)) == [image] and all_paired(load(tmp_path))
+
+
 @pytest.mark.parametrize("name", ["x.jpg", "x.jpg_mask", "sub/x.jpg"])
 def test_masks_that_are_called_after_the_file_of_the_image(tmp_path, name):
     folder = "sub/" if "/" in name else ""
@@ -420,6 +426,16 @@ def test_patients_in_two_parts_stay_one_group(tmp_path):
     assert column(data, "group")["test/p1/a"] == column(data, "group")["train/p1/a"] == "p1"
     official = data.official["folders"]
     assert "['p1']" in complaint(lambda: split_cases(data.cases, official=official))
+
+
+@pytest.mark.parametrize(
+    "folders", [("train/P1", "train/P2", "test/p1"), ("benign/7", "normal/07")]
+)
+def test_a_patient_whose_name_is_written_in_two_ways_is_refused(tmp_path, folders):
+    for folder in (*folders, f"{folders[0]}x"):
+        path = tmp_path / folder / f"{folder[:2]}.png"
+        write_pair(path, path.with_name(f"{path.stem}_mask.png"), 1)
+    assert "look like one, written in several ways" in complaint(lambda: load(tmp_path))
 
 
 def test_a_part_of_a_single_patient_keeps_the_patient(tmp_path):

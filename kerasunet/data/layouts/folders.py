@@ -204,6 +204,7 @@ def interpret(cases: Sequence[Case]) -> tuple[list[Case], str, Official]:
         ValueError: Folders of different meaning are mixed.
     """
     annotated, _ = by_annotation(cases)
+    report_all([*misspelled(case.group for case in cases if case.group != case.key)], "")
     names = {folder_of(case).lower() for case in annotated} - {""}
     if not names:
         return list(cases), "", {}

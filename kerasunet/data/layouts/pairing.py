@@ -15,7 +15,7 @@ from kerasunet.files import raise_all, report_all
 
 Files = dict[str, list[Path]]
 _HEAD_BYTES = 352
-_OF_SLICER = ".seg.nrrd"
+_OF_SLICER, _OME = ".seg.nrrd", ".ome"
 _OF_SYSTEMS = ("@eaDir", "#recycle", "__MACOSX", "$RECYCLE.BIN", "System Volume Information")
 _NO_IMAGES = ("DICOMDIR",)
 _TABLES = (".json", ".csv", ".tsv", ".txt", ".md", ".xml", ".zip", ".gz")
@@ -252,7 +252,7 @@ def by_image(masks: Files, images: Files) -> Files:
     sorted_masks: Files = {}
     endings: dict[str, dict[str, tuple[str, str]]] = {}
     for stem, paths in masks.items():
-        names = {stem: ("", "")}
+        names = {stem: ("", ""), stem.removesuffix(_OME): ("", "")}
         if match := _IN_MASK_FOLDER.fullmatch(stem):
             names[match["key"]] = (match["word"].lower().rstrip("s"), match["rest"].lower())
         name = next((name for name in names if name in images or name in full_names), stem)
@@ -270,9 +270,10 @@ def _are_parts(endings: Collection[tuple[str, str]]) -> bool:
 
 
 def _full_names(key: str, image: Path) -> Iterator[str]:
-    """Yield other names of an image after which masks are called: `x.jpg`, or `x` for `x.IMA`."""
+    """Yield other names of an image: `x.jpg`, and `x` for `x.IMA` and `x.ome.tif`."""
     folder = key.removesuffix(key.rpartition("/")[2])
     yield f"{folder}{_composed(image.name)}"
+    yield key.removesuffix(_OME)
     if image_stem(image.name) is None and image.suffix[1:].isalpha():
         yield f"{folder}{_composed(image.stem)}"
 
