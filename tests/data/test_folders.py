@@ -280,6 +280,14 @@ def test_other_names_of_the_mask_folder(tmp_path, name):
 # --- nnU-Net ------------------------------------------------------------------------------------
 
 
+def test_nnunet_image_with_and_without_a_channel_is_refused(tmp_path):
+    make_nnunet(tmp_path)
+    for name in ("a", "a_0000"):
+        write(tmp_path / "imagesTs" / f"{name}.png", mask_of(1))
+    with pytest.raises(ValueError, match=r"a\.png: is there with _0000, too; keep one of them"):
+        load(tmp_path)
+
+
 def make_nnunet(folder: Path, channel: str = "_0000", part: str = "Tr", first: int = 0) -> Path:
     for number in range(first, first + 3):
         image = folder / f"images{part}" / f"case_{number:03d}{channel}.png"

@@ -182,6 +182,14 @@ def test_several_published_sets_in_one_folder_are_refused(tmp_path):
     assert "jsrt, shenzhen" in message and "give one" in message
 
 
+def test_a_manifest_in_a_published_set_is_not_passed_over(tmp_path):
+    folder = make_busi(tmp_path) / "Dataset_BUSI_with_GT"
+    names = "benign/benign (1).png,benign/benign (1)_mask.png"
+    path = write_rows(folder / "manifest.csv", "image,mask,group", f"{names},anna")
+    assert "is busi, and has a manifest; give the path of that" in complaint(lambda: load(folder))
+    assert column(load(path), "group") == {"benign (1)": "anna"}
+
+
 def test_published_set_under_another_name_is_refused(tmp_path):
     message = complaint(lambda: load("busi", manual_dir=make_jsrt(tmp_path)))
     assert "expected the data set busi, found jsrt archive" in message

@@ -457,6 +457,12 @@ def test_table_of_one_class_needs_no_choice(folder):
     np.testing.assert_array_equal(mask_in(made), OBJECT)
 
 
+def test_a_table_with_several_names_of_one_color_is_refused(folder):
+    made = folder(drawn(RED, BLACK))
+    write_table(made, "labelmap.txt", "background:0,0,0::\ncyst:255,0,0::\ntumor:255,0,0::\n")
+    assert "table of classes (#ff0000 is cyst and tumor)" in refusal(made, objects=["cyst"])
+
+
 def test_what_a_table_does_not_list_is_refused(folder):
     made = write_table(folder(values(255)), "class_names.txt", "_background_\nlung\n")
     assert "has 255, which the table of classes does not list" in refusal(made)

@@ -159,6 +159,8 @@ def _nnunet_cases(images: Files, masks: Files, has_channels: bool) -> list[Case]
     ]
     report_all(further, f"{len(further)} channels cannot be read beside the first:")
     first = {stem for stem, found in channels.items() if not found or found[0] == "_0000"}
+    twice = [images[stem][0] for stem in sorted(first) if f"{stem}_0000" in first]
+    raise_all([f"{path}: is there with _0000, too; keep one of them" for path in twice])
     return pair_annotated({_CHANNEL.sub("", stem): images[stem] for stem in first}, masks)
 
 

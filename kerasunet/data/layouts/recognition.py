@@ -147,11 +147,11 @@ def _is_published(data: DataSet) -> bool:
 
 
 def _read(folder: Path, depth: int, name: str | None) -> DataSet | None:
-    data = read_published(folder, name)
-    if data is not None:
-        return data
-    if (listed := manifest_in(folder)) is not None:
-        return _with_classes(folder, listed)
+    data, listed = read_published(folder, name), manifest_in(folder)
+    if data and listed:
+        raise ValueError(f"{folder}: is {data.name}, and has a manifest; give the path of that")
+    if data or listed:
+        return data or (listed and _with_classes(folder, listed))
     for layout, reader in _OWN.items():
         cases = reader(folder)
         if cases is not None:

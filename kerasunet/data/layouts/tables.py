@@ -33,6 +33,7 @@ _LEADING_ZEROS = re.compile(r"(?<![\d.])0+(?=\d)")
 _ROUNDED = re.compile(r"\d([.,]\d+)?E\+\d+", re.IGNORECASE)
 _UNKNOWN = ("nan", "na", "n/a", "none", "null", "unknown", "?", "-")
 _NO_VALUE = re.compile(r"#[A-Z/0]+[!?]?$|##+$")
+_REGIONS = "dataset.json"
 Classes = tuple[tuple[str, int | str], ...]
 KNOWN_CLASSES: dict[str, Classes] = {
     "jsrt": (("right_lung", 150), ("left_lung", 200), ("heart", 250)),
@@ -171,10 +172,21 @@ def classes_in(folder: Path) -> Classes:
         path = folder / name
         if path.is_file():
             try:
-                return with_background(tuple(read(path)))
+                return with_background(_distinct(tuple(read(path)), name))
             except (LookupError, TypeError, AttributeError, ValueError) as error:
                 raise ValueError(f"{path}: not a readable table of classes ({error})") from error
     return ()
+
+
+def _distinct(classes: Classes, table: str) -> Classes:
+    """Refuse several names of one value or color, except where regions overlap, as in nnU-Net."""
+    names: dict[int | str, set[str]] = {}
+    for name, code in classes if table != _REGIONS else ():
+        names.setdefault(code, set()).add(name)
+    for code, same in names.items():
+        if len(same) > 1 and not all(name.lower() in NO_OBJECT for name in same):
+            raise ValueError(f"{code} is {' and '.join(sorted(same))}")
+    return classes
 
 
 def with_background(classes: Classes) -> Classes:
@@ -304,6 +316,6 @@ _TABLES: dict[str, Callable[[Path], Iterator[tuple[str, int | str]]]] = {
     "label_colors.txt": _camvid,
     "class_names.txt": _labelme,
     "_classes.csv": _roboflow,
-    "dataset.json": _nnunet,
+    _REGIONS: _nnunet,
     "obj_class_to_machine_color.json": _supervisely,
 }
