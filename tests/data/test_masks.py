@@ -713,3 +713,15 @@ def test_a_value_that_a_mask_lacks_makes_no_object(folder):
     assert not mask_in(folder(values(150)), objects=["x=200"]).any()
     with pytest.raises(ValueError, match="--mask-threshold -1: a gray level, so it is 0 or more"):
         load(folder(values(150)), mask_threshold=-1)
+
+
+def test_a_value_of_different_classes_in_tables_of_different_parts_is_refused(tmp_path):
+    for part, number in (("train", 1), ("valid", 2)):
+        write(tmp_path / part / "x.png", image_of(OBJECT))
+        values(number).save(tmp_path / part / "x_mask.png")
+        rows = f"0, background\n{number}, tumor\n{3 - number}, cyst\n"
+        (tmp_path / part / "_classes.csv").write_text(f"Pixel Value, Class\n{rows}")
+    with pytest.raises(ValueError, match="1: is cyst in one table of classes and tumor in another"):
+        load(tmp_path, objects=["x=1"])
+    for case in load(tmp_path, objects=["tumor"]).cases:
+        np.testing.assert_array_equal(case.load().mask, OBJECT)

@@ -30,6 +30,7 @@ from kerasunet.data.layouts.pairing import image_stem
 from kerasunet.data.layouts.tables import (
     KNOWN_CLASSES,
     Classes,
+    check_meaning,
     check_named,
     classes_of_files,
     coded,
@@ -164,6 +165,7 @@ def _check_request(
             f"{data.name}: its masks are made for one object, there is nothing to choose; leave "
             "out --objects and --mask-threshold"
         )
+    check_meaning(choice.sources if choice else (), files)
     by_file = {*classes_of_files(files).values()}
     by_value = choice is not None and not {*choice.sources} <= by_file
     if mask_threshold is not None and (by_value or not files):
@@ -248,10 +250,8 @@ def _are_coco(cases: Iterable[Case]) -> bool:
 
 
 def _nothing_drawn(data: DataSet) -> str:
-    return (
-        f"{data.name}: none of its {len(data):,} images has an annotation; some programs write "
-        "polygons to COCO, but brushes only to PNG masks: export these"
-    )
+    why = "some programs write polygons to COCO, but brushes only to PNG masks: export these"
+    return f"{data.name}: none of its {len(data):,} images has an annotation; {why}"
 
 
 def _named(files: Iterable[FileCase]) -> dict[str, None]:

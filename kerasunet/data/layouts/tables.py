@@ -9,7 +9,7 @@ import csv
 import io
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -187,6 +187,27 @@ def _distinct(classes: Classes, table: str) -> Classes:
         if len(same) > 1 and not all(name.lower() in NO_OBJECT for name in same):
             raise ValueError(f"{code} is {' and '.join(sorted(same))}")
     return classes
+
+
+def check_meaning(chosen: Collection[str], files: Iterable[FileCase]) -> None:
+    """Refuse values and colors that mean different classes in the tables of different parts.
+
+    Args:
+        chosen: What was chosen, such as `"150"` or `"#ff0000"`; names of classes are passed over.
+        files: The cases, some of them with tables.
+
+    Raises:
+        ValueError: A value or color is one class in one table and another in another.
+    """
+    tables = dict.fromkeys(case.coding.classes for case in files)
+    for code in chosen:
+        named = ({name for name, known in table if str(known) == code.lower()} for table in tables)
+        called = sorted({" or ".join(sorted(names)) for names in named if names})
+        if len(called) > 1:
+            raise ValueError(
+                f"--objects {code}: is {called[0]} in one table of classes and {called[1]} in "
+                "another; choose by name"
+            )
 
 
 def with_background(classes: Classes) -> Classes:
