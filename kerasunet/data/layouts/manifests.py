@@ -24,7 +24,7 @@ from kerasunet.files import is_plain, report_all
 MANIFESTS = ("manifest.csv", "manifest.tsv")
 _LAYOUT = "manifest with"
 _REQUIRED, _OPTIONAL = ("image", "mask"), ("group", "label", "split")
-_PATIENT = re.compile(r"(patient|subject|case)[ _-]?(id|name|number|no)?")
+_PATIENT = re.compile(r"(patient|subject)[ _-]?(id|name|number|no)?")
 _OF_WINDOWS = re.compile(r"[A-Za-z]:[\\/]|\\\\")
 
 
@@ -96,7 +96,7 @@ def _check_columns(path: Path, columns: Sequence[str]) -> None:
     if patients and "group" not in columns:
         raise ValueError(
             f"{path}: has a column {patients[0]}, but none of the name group, by which the images "
-            f"of a patient stay together; rename {patients[0]}"
+            "of a patient stay together; rename it to group, or to what else it is"
         )
 
 

@@ -159,4 +159,16 @@ _FOREIGN: tuple[tuple[Callable[[Any], bool], str], ...] = (
         lambda content: _has(content, "items", "categories"),
         "a data set of Datumaro, which is not read; export as COCO or as segmentation masks",
     ),
+    (
+        lambda content: _has(content, "item", "annotations"),
+        "annotations of V7, which are not read; export as COCO or as semantic masks",
+    ),
+    (
+        lambda content: _has(content, "info", "objects"),
+        "annotations of ISAT, which are not read; export as COCO or as masks",
+    ),
+    (
+        lambda content: _has(content, "project_name", "images"),
+        "a project of Hasty, which is not read; export as COCO or as masks",
+    ),
 )
