@@ -431,6 +431,7 @@ def is_module(name: str) -> bool:
 DISPLAY, PLACES = "data/test_readers_dicom_display.py", "data/test_places.py"
 DICOM, NIFTI = "data/test_readers_dicom.py", "data/test_readers_nifti.py"
 MASKS, DRAWN = "data/test_masks.py", "data/test_annotations.py"
+LAYOUTS = "data/test_layouts.py"
 READ = {
     "mask in gray levels": (MASKS, "test_values_and_colors_that_are_chosen"),
     "mask in color, with a palette or without": (
@@ -503,7 +504,7 @@ READ = {
         "data/test_layouts.py",
         "test_a_spreadsheet_instead_of_a_manifest_is_refused",
     ),
-    "nnU-Net's `dataset.json` that pairs files of other names": (
+    "`dataset.json` of nnU-Net or the Decathlon that pairs files of other names": (
         "data/test_layouts.py",
         "test_nnunet_that_pairs_files_of_other_names_is_refused",
     ),
@@ -625,6 +626,60 @@ READ = {
     ),
     "NIfTI: voxels of several numbers": (NIFTI, "test_color_in_a_fifth_axis_as_itk_writes_it"),
     "several frames, one wanted": ("cli/test_predict.py", "test_every_frame_is_segmented"),
+    "mask of 0 and one value, none of it above `--mask-threshold`": (
+        MASKS,
+        "test_a_binary_mask_of_another_coding_is_not_empty",
+    ),
+    "empty mask that was saved as JPEG": (
+        MASKS,
+        "test_an_empty_mask_in_a_jpeg_may_have_lost_its_labels",
+    ),
+    "`p_mask_1.png` beside `p_mask_1_mask.png`": (
+        LAYOUTS,
+        "test_an_image_that_is_named_like_a_mask_beside_its_own",
+    ),
+    "a group that is written in two ways, such as `1` and `1.0`, `7` and `007`, `P7` and `p7`, or "
+    "that a spreadsheet has rounded (`1.2E+12`)": (
+        LAYOUTS,
+        "test_one_group_that_is_written_in_two_ways_is_refused",
+    ),
+    "manifest with a column of patients, but without `group`": (
+        LAYOUTS,
+        "test_manifest_with_columns_and_paths_of_other_programs",
+    ),
+    "manifest with empty rows, or columns without a name": (
+        LAYOUTS,
+        "test_manifest_as_spreadsheets_write_it",
+    ),
+    "`masks/x.jpg.png`, `images/x.IMA` with `masks/x.png`": (
+        LAYOUTS,
+        "test_masks_that_are_called_after_the_file_of_the_image",
+    ),
+    "masks of one image with several words, such as `x_mask.png` and `x_gt.png`": (
+        LAYOUTS,
+        "test_masks_of_an_image_of_several_words_are_refused",
+    ),
+    "two labelme files of one image, two manifests": (
+        DRAWN,
+        "test_two_labelme_files_of_one_image_are_refused",
+    ),
+    "labelme shape flagged `ignore`, COCO annotation with `ignore`": (
+        DRAWN,
+        "test_labelme_shapes_that_are_flagged_to_be_ignored_are_left_out_and_named",
+    ),
+    "JPEG of 12 bits, lossless JPEG and JPEG-LS outside of DICOM": (
+        "data/test_readers_damage.py",
+        "test_rare_kinds_of_jpeg_are_named",
+    ),
+    "DICOM: JPEG 2000 without the sign that the header states": (
+        DICOM,
+        "test_the_sign_that_jpeg_2000_lacks_is_that_of_the_header",
+    ),
+    "NRRD: unit of length, spacing of `nan`": (PLACES, "test_spacing_of_nrrd_in_its_unit"),
+    "volume that does not say where its voxels are, or not clearly": (
+        PLACES,
+        "test_metaimage_that_does_not_say_where_its_pixels_are_is_refused",
+    ),
 }
 
 

@@ -99,7 +99,10 @@ def check_points(points: Points) -> np.ndarray:
     Raises:
         ValueError: They are no points of two finite numbers each.
     """
-    found = np.asarray(points, dtype=np.float64)
+    try:
+        found = np.asarray(points, dtype=np.float64)
+    except TypeError:
+        raise ValueError("a point has two coordinates, (x, y)") from None
     if found.ndim != 2 or found.shape[1] != 2:
         raise ValueError("a point has two coordinates, (x, y)")
     if not (np.abs(found) <= _FARTHEST).all():

@@ -296,7 +296,7 @@ class DataSet:
             raise ValueError(f"{self.name}: {_why_empty(self.unannotated)}")
         keys = [case.key for case in self.cases]
         named = [*self.cases, *self.unannotated]
-        words = [self.name, *(word for case in named for word in _words(case))]
+        words = [self.name, *(word for c in named for word in (c.key, c.group, c.label))]
         unprintable = sorted({repr(word) for word in words if not is_plain(word)})
         if unprintable:
             raise ValueError(
@@ -369,10 +369,6 @@ def _why_empty(unannotated: Collection[UnannotatedCase]) -> str:
     if not unannotated:
         return "no cases found"
     return f"none of the {len(unannotated):,} images has a mask; draw masks, or correct their names"
-
-
-def _words(case: Case) -> tuple[str, str, str]:
-    return case.key, case.group, case.label
 
 
 def _repeated(keys: Iterable[str]) -> list[str]:

@@ -114,7 +114,8 @@ def read_groups(path: Path) -> dict[str, str]:
             faults.append(f"{path}:{line}: key or group is empty")
         elif groups.setdefault(key, name) != name:
             faults.append(f"{path}:{line}: {key} has several groups, {groups[key]} and {name}")
-    raise_all(faults)
+    named = (name for key, name in groups.items() if name != key)
+    raise_all([*faults, *(f"{path}: {fault}" for fault in layouts.misspelled(named))])
     return groups
 
 
@@ -156,6 +157,7 @@ def with_group_pattern(data: DataSet, pattern: str) -> DataSet:
         raise ValueError(f"group pattern {pattern}: not a regular expression ({error})") from None
     missing = [key for key, name in zip(keys, found, strict=True) if not name]
     raise_all(missing, f"group pattern {pattern}: is not in these names of {data.name}:")
+    raise_all([f"group pattern {pattern}: {fault}" for fault in layouts.misspelled(found)])
     names = (f"patient-{name}" for name in found)
     return with_groups(data, dict(zip(keys, names, strict=True)))
 

@@ -365,6 +365,28 @@ def test_images_of_coco_are_found_as_programs_call_them(tmp_path, name):
         np.testing.assert_array_equal(case.load().mask, filled(SQUARE))
 
 
+@pytest.mark.parametrize(
+    ("named", "there", "is_read"),
+    [
+        (("A/1.png", "B/2.png"), ("A/1.png", "B/2.png"), True),
+        (("A/1.png", "B/2.png"), ("1.png", "2.png"), True),
+        ((r"C:\x\A\1.png", r"C:\x\B\2.png"), ("A/1.png", "B/2.png"), True),
+        (("A/1.png", "A/2.png"), ("A/1.png", "B/2.png"), False),
+        (("A/1.png", "B/2.png"), ("A/1.png", "2.png"), False),
+    ],
+)
+def test_an_image_elsewhere_than_others_of_coco_is_not_that_image(tmp_path, named, there, is_read):
+    for name in there:
+        scan(tmp_path / name)
+    images = [picture(number, name) for number, name in enumerate(named)]
+    path = save(tmp_path / "a.json", coco(images, [drawn(0, [flat(TRIANGLE)])]))
+    if is_read:
+        assert len(load(path)) == 2
+    else:
+        told = f"image {named[1]}: no such file, but there is {tmp_path / there[1]}"
+        assert told in refusal(path)
+
+
 def test_one_coco_file_for_each_part(tmp_path):
     for part, points in (("train", SQUARE), ("val", HOLE)):
         scan(tmp_path / "images" / part / "1.png")
@@ -445,9 +467,14 @@ NOT_READ = {
         "Supervisely",
     ),
     "dm.json": (json.dumps({"categories": {}, "items": []}), "Datumaro"),
+    "v7.json": (json.dumps({"item": {"name": "a.png"}, "annotations": []}), "V7"),
+    "isat.json": (json.dumps({"info": {}, "objects": []}), "ISAT"),
+    "hasty.json": (json.dumps({"project_name": "x", "images": []}), "Hasty"),
     "annotations.xml": ("<annotations/>", "XML"),
     "labels/a.txt": ("0 0.1 0.1 0.5 0.1 0.1 0.5\n", "YOLO"),
     "RoiSet.zip": ("PK", "ImageJ"),
+    "train.csv": ("ImageId,EncodedPixels\na,1 5 7 8\n", "outlines in a table"),
+    "via_export_csv.csv": ("filename,region_shape_attributes\na.png,{}\n", "outlines in a table"),
 }
 
 
@@ -489,6 +516,13 @@ def embedded(pixels):
             outline([[6, 4], [14, 8]], kind="mask", mask=embedded(np.zeros((5, 9), bool))),
             "shape 2: its mask is empty",
         ),
+        (
+            outline([[6, 4], [40, 30]], kind="mask", mask=embedded(np.ones((5, 9), bool))),
+            "shape 2: its mask is 9×5 pixels, its box 35×27",
+        ),
+        (outline([[9, 9]], kind="circle"), "shape 2: a circle has two points, center and edge"),
+        (outline([[9, 9], [20, 30]], kind="ellipse"), "shape 2: 'ellipse' is not read"),
+        (outline([{"x": 1}, {"x": 2}, {"x": 3}]), "shape 2: a point has two coordinates"),
     ],
 )
 def test_circles_and_masks_that_cover_nothing_are_named(tmp_path, shape, reason):
@@ -547,6 +581,8 @@ OUTLINES_OF_OTHERS = {
     "annotations.xml": '<annotations><image><polygon label="x" points="1,1;2,2"/></image>',
     "a.txt": "0 0.1 0.1 0.5 0.1 0.5 0.5\n",
     "RoiSet.zip": "PK",
+    "train.csv": "ImageId,EncodedPixels\na,1 5 7 8\n",
+    "shapes.csv": "filename,file_size,region_count,region_shape_attributes\n",
 }
 
 
@@ -625,3 +661,49 @@ def test_labelme_mask_without_its_picture_says_so(tmp_path):
     scan(tmp_path / "a.png")
     save(tmp_path / "a.json", labelme(outline([[5, 5], [9, 9]], kind="mask", mask=None)))
     assert "shape 1: its mask is missing" in refusal(tmp_path)
+
+
+@pytest.mark.parametrize("more", [{}, {"imageHeight": None, "imageWidth": None}], ids=str)
+def test_labelme_of_an_image_inside_that_has_another_size_is_refused(tmp_path, more):
+    scan(tmp_path / "a.png")
+    inside = embedded(LEVELS)
+    save(tmp_path / "a.json", labelme(outline(TRIANGLE), imageData=inside, **more))
+    assert mask_in(tmp_path).any()
+    inside = embedded(np.repeat(LEVELS, 2, axis=0))
+    save(tmp_path / "a.json", labelme(outline(TRIANGLE), imageData=inside, **more))
+    assert "a.json: the mask is 80×120 pixels, a.png is 80×60" in refusal(tmp_path)
+
+
+def test_labelme_shapes_that_are_flagged_to_be_ignored_are_left_out_and_named(one):
+    kept = outline(TRIANGLE, flags={"ignore": False, "difficult": True})
+    left_out = outline(ASIDE, flags={"ignore": True})
+    folder = one(kept, left_out)
+    np.testing.assert_array_equal(mask_in(folder), mask_in(one(kept)))
+    one(kept, left_out)
+    assert "a.json: shape 2: is flagged to be ignored" in load(folder).remarks[0]
+
+
+def test_coco_numbers_may_be_written_as_fractions(tmp_path):
+    scan(tmp_path / "a.png")
+    content = coco([picture(0, "a.png")], [drawn(0, [flat(TRIANGLE)])])
+    save(tmp_path / "a.json", content)
+    wanted = mask_in(tmp_path / "a.json")
+    content["annotations"][0] |= {"image_id": 0.0, "category_id": 1.0}
+    save(tmp_path / "a.json", content)
+    np.testing.assert_array_equal(mask_in(tmp_path / "a.json"), wanted)
+
+
+def test_coco_annotations_that_are_to_be_ignored_are_left_out_and_named(tmp_path):
+    scan(tmp_path / "a.png")
+    kept, ignored = drawn(0, [flat(TRIANGLE)]) | {"ignore": 0}, drawn(1, [flat(ASIDE)])
+    content = coco([picture(0, "a.png")], [kept, ignored | {"ignore": 1}])
+    path = save(tmp_path / "a.json", content)
+    assert mask_in(path).sum() == mask_in(save(path, coco([picture(0, "a.png")], [kept]))).sum()
+    save(path, content)
+    assert load(path).remarks == (f"{path}: annotation 1: is marked to be ignored",)
+
+
+def test_two_labelme_files_of_one_image_are_refused(one):
+    folder = one(outline(TRIANGLE))
+    save(folder / "a (1).json", labelme(outline(ASIDE)))
+    assert "a.json: is of a.png, as is a (1).json; keep one of them" in refusal(folder)

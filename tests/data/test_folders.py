@@ -269,7 +269,7 @@ def test_words_of_several_kinds_are_refused(tmp_path):
         load(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["ground_truth", "GroundTruth", "gt", "segmentations"])
+@pytest.mark.parametrize("name", ["ground_truth", "GroundTruth", "gt", "SegmentationClass"])
 def test_other_names_of_the_mask_folder(tmp_path, name):
     for index, stem in enumerate("ab"):
         write_pair(tmp_path / "images" / f"{stem}.png", tmp_path / name / f"{stem}.png", index)
@@ -278,6 +278,14 @@ def test_other_names_of_the_mask_folder(tmp_path, name):
 
 
 # --- nnU-Net ------------------------------------------------------------------------------------
+
+
+def test_nnunet_image_with_and_without_a_channel_is_refused(tmp_path):
+    make_nnunet(tmp_path)
+    for name in ("a", "a_0000"):
+        write(tmp_path / "imagesTs" / f"{name}.png", mask_of(1))
+    with pytest.raises(ValueError, match=r"a\.png: is there with _0000, too; keep one of them"):
+        load(tmp_path)
 
 
 def make_nnunet(folder: Path, channel: str = "_0000", part: str = "Tr", first: int = 0) -> Path:

@@ -37,6 +37,7 @@ from kerasunet.data.annotations import (
     polygon_mask,
     run_length_mask,
 )
+from kerasunet.data.groups import read_groups
 from kerasunet.data.layouts.coco import decode_run_lengths
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -181,6 +182,14 @@ def test_several_published_sets_in_one_folder_are_refused(tmp_path):
     assert "jsrt, shenzhen" in message and "give one" in message
 
 
+def test_a_manifest_in_a_published_set_is_not_passed_over(tmp_path):
+    folder = make_busi(tmp_path) / "Dataset_BUSI_with_GT"
+    names = "benign/benign (1).png,benign/benign (1)_mask.png"
+    path = write_rows(folder / "manifest.csv", "image,mask,group", f"{names},anna")
+    assert "is busi, and has a manifest; give the path of that" in complaint(lambda: load(folder))
+    assert column(load(path), "group") == {"benign (1)": "anna"}
+
+
 def test_published_set_under_another_name_is_refused(tmp_path):
     message = complaint(lambda: load("busi", manual_dir=make_jsrt(tmp_path)))
     assert "expected the data set busi, found jsrt archive" in message
@@ -215,6 +224,47 @@ def test_mask_folder_may_name_masks_with_a_suffix(tmp_path, mask_name):
     assert keys(data) == ["x", "y"] and all_paired(data)
 
 
+@pytest.mark.parametrize(("image", "mask"), [("x.ome", "x"), ("x", "x.ome"), ("x.ome", "x.ome")])
+def test_masks_of_ome_tiff_in_one_of_two_folders(tmp_path, image, mask):
+    write_pair(tmp_path / "images" / f"{image}.tif", tmp_path / "masks" / f"{mask}.tif", 1)
+    assert keys(load(tmp_path)) == [image] and all_paired(load(tmp_path))
+
+
+@pytest.mark.parametrize("name", ["x.jpg", "x.jpg_mask", "sub/x.jpg"])
+def test_masks_that_are_called_after_the_file_of_the_image(tmp_path, name):
+    folder = "sub/" if "/" in name else ""
+    image, mask = tmp_path / f"images/{folder}x.jpg", tmp_path / f"masks/{name}.png"
+    write_pair(image, mask, 1)
+    assert keys(load(tmp_path)) == [f"{folder}x"] and all_paired(load(tmp_path))
+
+
+def test_a_mask_of_a_dicom_file_with_a_suffix_of_its_own(tmp_path):
+    pydicom = pytest.importorskip("pydicom")
+    (tmp_path / "images").mkdir()
+    content = pydicom.dcmread(pydicom.data.get_testdata_file("CT_small.dcm"))
+    content.save_as(tmp_path / "images" / "x.IMA")
+    write(tmp_path / "masks" / "x.png", np.eye(128, dtype=bool))
+    (case,) = load(tmp_path).cases
+    assert case.key == "x.IMA" and case.load().mask.sum() == 128
+
+
+def test_masks_of_an_image_of_several_words_are_refused(tmp_path):
+    for name in ("x_mask", "x_masks_1", "x_gt"):
+        write_pair(tmp_path / "images" / "x.png", tmp_path / "masks" / f"{name}.png", 1)
+    assert "several kinds, keep one of them:\n  x_gt and x_mask" in complaint(
+        lambda: load(tmp_path)
+    )
+    (tmp_path / "masks" / "x_gt.png").unlink()
+    assert all_paired(load(tmp_path))
+    for name in ("x-mask", "x.png"):
+        path = tmp_path / "masks" / f"{name}.png"
+        write(path, mask_of(3))
+        assert f"several kinds, keep one of them:\n  {name} and x_mask" in complaint(
+            lambda: load(tmp_path)
+        )
+        path.unlink()
+
+
 def test_masks_of_one_image_in_a_mask_folder_are_united(tmp_path):
     left, right = mask_of(11), mask_of(19)
     write(tmp_path / "images" / "x.png", image_of(left | right))
@@ -222,6 +272,13 @@ def test_masks_of_one_image_in_a_mask_folder_are_united(tmp_path):
     write(tmp_path / "masks" / "x_mask_1.png", right)
     (case,) = load(tmp_path).cases
     assert len(case.masks) == 2 and paired(case)
+
+
+@pytest.mark.parametrize("name", ["p_mask_1", "p_mask", "p_seg_1"])
+def test_an_image_that_is_named_like_a_mask_beside_its_own(tmp_path, name):
+    write_pair(tmp_path / f"{name}.png", tmp_path / f"{name}_mask.png", 2)
+    write_pair(tmp_path / "q.png", tmp_path / "q_mask_1.png", 3)
+    assert keys(load(tmp_path)) == [name, "q"] and all_paired(load(tmp_path))
 
 
 def test_image_whose_name_looks_like_a_mask(tmp_path):
@@ -260,6 +317,17 @@ def test_links_are_followed(tmp_path):
     for name in ("images", "masks"):
         (tmp_path / "data" / name).symlink_to(tmp_path / "elsewhere" / name)
     assert all_paired(load(tmp_path / "data"))
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_files_behind_a_link_are_named_only_if_they_belong_to_no_case(tmp_path, inside):
+    raw = tmp_path / ("data" if inside else ".") / "raw"
+    write_pair(raw / "a.png", tmp_path / "data" / "masks" / "a.png", 1)
+    (tmp_path / "data" / "images").symlink_to(raw)
+    assert not load(tmp_path / "data").unread
+    (raw / "b.avif").touch()
+    names = {path.name for path in load(tmp_path / "data").unread}
+    assert names == {"b.avif"}
 
 
 def test_link_that_leads_nowhere_is_reported(tmp_path):
@@ -366,6 +434,25 @@ def test_patients_in_two_parts_stay_one_group(tmp_path):
     assert column(data, "group")["test/p1/a"] == column(data, "group")["train/p1/a"] == "p1"
     official = data.official["folders"]
     assert "['p1']" in complaint(lambda: split_cases(data.cases, official=official))
+
+
+@pytest.mark.parametrize(
+    "folders", [("train/P1", "train/P2", "test/p1"), ("benign/7", "normal/07")]
+)
+def test_a_patient_whose_name_is_written_in_two_ways_is_refused(tmp_path, folders):
+    for folder in (*folders, f"{folders[0]}x"):
+        path = tmp_path / folder / f"{folder[:2]}.png"
+        write_pair(path, path.with_name(f"{path.stem}_mask.png"), 1)
+    assert "look like one, written in several ways" in complaint(lambda: load(tmp_path))
+
+
+def test_a_part_of_a_single_patient_keeps_the_patient(tmp_path):
+    for folder in ("train/P1", "train/P2", "test/P1"):
+        for name in ("x", "y"):
+            path = tmp_path / folder / f"{folder[:2]}{name}.png"
+            write_pair(path, path.with_name(f"{path.stem}_mask.png"), 1)
+    groups = column(load(tmp_path), "group")
+    assert groups["test/P1/tex"] == groups["test/P1/tey"] == groups["train/P1/trx"] == "P1"
 
 
 def test_class_folders_are_labels_and_no_groups(tmp_path):
@@ -531,13 +618,21 @@ def test_manifest_in_a_folder_and_by_path(scans):
 
 @pytest.mark.parametrize(
     ("name", "delimiter", "bom"),
-    [("pairs.tsv", "\t", ""), ("pairs.csv", ";", ""), ("pairs.csv", ",", "\ufeff")],
+    [
+        ("pairs.tsv", "\t", ""),
+        ("pairs.csv", ";", ""),
+        ("pairs.csv", "\t", ""),
+        ("pairs.csv", ",", "\ufeff"),
+    ],
 )
 def test_manifest_dialects(scans, name, delimiter, bom):
     lines = [line.replace(",", delimiter) for line in ["Image, MASK", *rows_for(0, 1)]]
     (scans / name).write_text(bom + "\r\n".join(lines), encoding="utf-8")
     data = load(scans / name)
     assert data.name == "pairs" and all_paired(data)
+    table = f"{bom}key,group\r\nvisit0/s0,a\r\nvisit1/s1,b\r\n".replace(",", delimiter)
+    (scans / name).write_text(table, encoding="utf-8")
+    assert read_groups(scans / name) == {"visit0/s0": "a", "visit1/s1": "b"}
 
 
 def test_manifest_columns_group_label_split(scans):
@@ -608,6 +703,38 @@ def test_manifest_contradictions_name_line_and_image(scans, rows, fault):
 
 
 @pytest.mark.parametrize(
+    ("groups", "fault"),
+    [
+        (("1", "1.0"), "groups '1' and '1.0' look like one, written in several ways"),
+        (("1", "1,00"), "groups '1' and '1,00' look like one"),
+        (("007", "7"), "groups '007' and '7' look like one"),
+        (("P7", "p7"), "groups 'P7' and 'p7' look like one"),
+        (("A\u00c9", "AE\u0301"), "look like one"),
+        (("1.23457E+12", "4"), "group 1.23457E+12 is a number that a spreadsheet has rounded"),
+        (("P1\u200b", "P1"), r"groups 'P1\u200b' and 'P1' look like one"),
+        (("'007", "007"), "look like one"),
+        (("NA", "P1"), "group NA says that it is not known"),
+        (("nan", "P1"), "group nan says that it is not known"),
+        (("#N/A", "P1"), "group #N/A says that it is not known"),
+        (("########", "P1"), "group ######## says that it is not known"),
+        (("1.2", "1.20"), ""),
+        (("1.2.0", "1.2"), ""),
+        (("1.02", "1.2"), ""),
+        (("10", "1"), ""),
+    ],
+)
+def test_one_group_that_is_written_in_two_ways_is_refused(scans, groups, fault):
+    rows = [f'{row},"{group}"' for row, group in zip(rows_for(0, 1), groups, strict=True)]
+    write_rows(scans / "manifest.csv", "image,mask,group", *rows)
+    table = write_rows(scans / "groups.csv", "key,group", f'a,"{groups[0]}"', f'b,"{groups[1]}"')
+    for read in (lambda: load(scans), lambda: read_groups(table)):
+        if fault:
+            assert fault in complaint(read)
+        else:
+            read()
+
+
+@pytest.mark.parametrize(
     ("content", "fault"),
     [
         ("picture,mask\na,b\n", "has no column image"),
@@ -623,6 +750,51 @@ def test_manifest_of_a_wrong_form(tmp_path, content, fault):
     (tmp_path / "manifest.csv").write_bytes(raw)
     message = complaint(lambda: load(tmp_path))
     assert fault in message and "manifest.csv" in message
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "image,mask\n{0}\n,\n{1}\n,\n",
+        "image,mask,,\n{0},,\n{1},,\n",
+        ",image,mask\n0,{0}\n1,{1}\n",
+        "image,mask\n{0},,\n{1},\n",
+        "image,mask\r{0}\r{1}\r",
+    ],
+)
+def test_manifest_as_spreadsheets_write_it(scans, content):
+    (scans / "Manifest.CSV").write_text(content.format(*rows_for(0, 1)), newline="")
+    assert keys(load(scans)) == ["visit0/s0", "visit1/s1"] and all_paired(load(scans))
+
+
+@pytest.mark.parametrize(
+    ("header", "row", "fault"),
+    [
+        ("image,mask,Patient ID", ",1", "has a column patient id, but none of the name group"),
+        ("image,mask,label", ",Benign", "labels 'benign' and 'Benign' look like one"),
+        ("image,mask", "", r"C:\scans\s0.png is a path of Windows"),
+    ],
+)
+def test_manifest_with_columns_and_paths_of_other_programs(scans, header, row, fault):
+    first = r"C:\scans\s0.png,drawn/0.png" if not row else f"{rows_for(0)[0]}{row.lower()}"
+    write_rows(scans / "manifest.csv", header, first, *(f"{one}{row}" for one in rows_for(1, 2)))
+    assert fault in complaint(lambda: load(scans))
+
+
+def test_two_manifests_are_refused(scans):
+    for name, mark in (("manifest.csv", ","), ("manifest.tsv", "\t")):
+        (scans / name).write_text(f"image,mask\n{rows_for(0)[0]}\n".replace(",", mark))
+    assert "has manifest.csv and manifest.tsv; keep one" in complaint(lambda: load(scans))
+
+
+def test_groups_of_manifests_in_folders_of_patients_are_refused(tmp_path):
+    for site in ("north", "south"):
+        write_pair(tmp_path / site / "x.png", tmp_path / site / "y.png", 1)
+        write_rows(tmp_path / site / "manifest.csv", "image,mask,group", "x.png,y.png,7")
+    assert "put one manifest.csv above them" in complaint(lambda: load(tmp_path))
+    for site, part in (("north", "train"), ("south", "test")):
+        (tmp_path / site).rename(tmp_path / part)
+    assert set(column(load(tmp_path), "group").values()) == {"7"}
 
 
 def test_file_of_another_kind_is_refused(tmp_path):
@@ -1011,6 +1183,19 @@ def test_two_unicode_forms_of_a_name_are_told(tmp_path):
         write(tmp_path / "images" / f"{name}.png", image_of(mask_of(1)))
     write(tmp_path / "masks" / "\u00e4.png", mask_of(1))
     assert "only in the Unicode form of its accents" in complaint(lambda: load(tmp_path))
+
+
+def test_decathlon_that_pairs_files_of_other_names_is_refused(tmp_path):
+    for number, name in enumerate(("a", "b")):
+        write_pair(tmp_path / f"imagesTr/{name}.png", tmp_path / f"labelsTr/{name}.png", number)
+    entry = {"image": "./imagesTr/a.png", "label": "./labelsTr/a.png"}
+    (tmp_path / "dataset.json").write_text(json.dumps({"training": [entry]}))
+    assert all_paired(load(tmp_path))
+    entry["label"] = "./labelsTr/b.png"
+    (tmp_path / "dataset.json").write_text(json.dumps({"training": [entry], "test": ["x.png"]}))
+    assert "dataset.json: pairs ./labelsTr/b.png and ./imagesTr/a.png, unlike" in complaint(
+        lambda: load(tmp_path)
+    )
 
 
 @pytest.mark.parametrize("swapped", [False, True])

@@ -229,6 +229,26 @@ def test_lossy_dicom_is_refused_as_jpeg_is(folder):
     np.testing.assert_array_equal(mask_in(made, mask_threshold=127), OBJECT)
 
 
+def test_lossy_jpeg_2000_changes_the_edge_of_labels(folder, tmp_path):
+    pytest.importorskip("pydicom")
+    from helpers.dicom_files import dicom, save
+    from pydicom.encaps import encapsulate
+    from pydicom.uid import JPEG2000
+
+    stream = io.BytesIO()
+    options = {"irreversible": True, "quality_mode": "rates", "quality_layers": [20]}
+    labels = OBJECT.astype(np.uint8)
+    Image.fromarray(labels).save(stream, "JPEG2000", no_jp2=True, **options)
+    ds = dicom(labels, LossyImageCompression="01")
+    ds.file_meta.TransferSyntaxUID = JPEG2000
+    ds.PixelData = encapsulate([stream.getvalue()])
+    ds["PixelData"].is_undefined_length = True
+    data = folder(values(1))
+    (data / "masks" / "a.png").unlink()
+    save(ds, data / "masks" / "a.dcm")
+    assert "which changes them; export labels as PNG" in refusal(data)
+
+
 def test_jpeg_inside_tiff_is_as_lossy_as_jpeg(folder):
     made = folder(values(255), ".tif", compression="jpeg", quality=60)
     assert "a JPEG file" in refusal(made, objects=["x=255"])
@@ -437,6 +457,12 @@ def test_table_of_one_class_needs_no_choice(folder):
     np.testing.assert_array_equal(mask_in(made), OBJECT)
 
 
+def test_a_table_with_several_names_of_one_color_is_refused(folder):
+    made = folder(drawn(RED, BLACK))
+    write_table(made, "labelmap.txt", "background:0,0,0::\ncyst:255,0,0::\ntumor:255,0,0::\n")
+    assert "table of classes (#ff0000 is cyst and tumor)" in refusal(made, objects=["cyst"])
+
+
 def test_what_a_table_does_not_list_is_refused(folder):
     made = write_table(folder(values(255)), "class_names.txt", "_background_\nlung\n")
     assert "has 255, which the table of classes does not list" in refusal(made)
@@ -639,6 +665,15 @@ def test_numbers_of_labels_in_a_jpeg_are_refused(folder, choice):
     assert "which changes them; export labels as PNG" in refusal(data, **choice)
 
 
+def test_an_empty_mask_in_a_jpeg_may_have_lost_its_labels(folder):
+    mask = np.zeros(SHAPE, np.uint8)
+    mask[3:11, 5:13] = 1
+    data = folder(Image.fromarray(mask), ".jpg", quality=30)
+    assert not np.asarray(Image.open(data / "masks" / "a.jpg")).any()
+    assert "empty, but compressed as JPEG is" in refusal(data)
+    assert not mask_in(data, mask_threshold=127).any()
+
+
 def test_a_slope_that_is_not_quite_a_fraction_gives_whole_numbers(tmp_path):
     nib = pytest.importorskip("nibabel")
     mask = np.zeros((20, 30, 1), np.uint8)
@@ -650,3 +685,43 @@ def test_a_slope_that_is_not_quite_a_fraction_gives_whole_numbers(tmp_path):
     assert len(values) == 2 and values[1] != 1
     found = read_mask_values(tmp_path / "x.nii")
     assert np.unique(found).tolist() == [0, 1] and found.sum() == 50
+
+
+@pytest.mark.parametrize(
+    ("value", "choice", "fault"),
+    [
+        (2, {"mask_threshold": 127}, "0 and 2, none of it above the threshold of 127"),
+        (100, {"mask_threshold": 127}, "0 and 100, none of it above the threshold of 127"),
+        (1, {"mask_threshold": 127}, ""),
+        (128, {"mask_threshold": 127}, ""),
+        (255, {"objects": ["x=1"]}, "its only value is 255, as in binary masks"),
+        (1, {"objects": ["x=255"]}, "its only value is 1, as in binary masks"),
+        (1, {"objects": ["x=1,255"]}, ""),
+        (255, {"objects": ["x=150,255"]}, ""),
+    ],
+)
+def test_a_binary_mask_of_another_coding_is_not_empty(folder, value, choice, fault):
+    """One of them among others would lose its object, as programs write 1 bit, 0 and 1, or 255."""
+    data = folder(values(value))
+    if fault:
+        assert fault in refusal(data, **choice)
+    else:
+        np.testing.assert_array_equal(mask_in(data, **choice), OBJECT)
+
+
+def test_a_value_that_a_mask_lacks_makes_no_object(folder):
+    assert not mask_in(folder(values(150)), objects=["x=200"]).any()
+    with pytest.raises(ValueError, match="--mask-threshold -1: a gray level, so it is 0 or more"):
+        load(folder(values(150)), mask_threshold=-1)
+
+
+def test_a_value_of_different_classes_in_tables_of_different_parts_is_refused(tmp_path):
+    for part, number in (("train", 1), ("valid", 2)):
+        write(tmp_path / part / "x.png", image_of(OBJECT))
+        values(number).save(tmp_path / part / "x_mask.png")
+        rows = f"0, background\n{number}, tumor\n{3 - number}, cyst\n"
+        (tmp_path / part / "_classes.csv").write_text(f"Pixel Value, Class\n{rows}")
+    with pytest.raises(ValueError, match="1: is cyst in one table of classes and tumor in another"):
+        load(tmp_path, objects=["x=1"])
+    for case in load(tmp_path, objects=["tumor"]).cases:
+        np.testing.assert_array_equal(case.load().mask, OBJECT)

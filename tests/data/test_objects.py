@@ -155,6 +155,17 @@ def test_a_mask_whose_name_says_no_object_beside_others_that_do_is_refused(tmp_p
         assert "case1_mask.png: its name does not say which object" in refusal(tmp_path, *chosen)
 
 
+def test_values_do_not_unite_files_whose_names_say_different_objects(tmp_path):
+    for case in images(tmp_path):
+        for word, mask in (("left", LUNG), ("right", HEART)):
+            values = 255 * mask + 7 * square(0, 30, 5)
+            write(tmp_path / "masks" / f"{case}_mask_{word}.png", values.astype(np.uint8))
+    assert "has several objects, left, right" in refusal(tmp_path, "lungs=255")
+    np.testing.assert_array_equal(labels_in(tmp_path, "lungs=left,255"), LUNG)
+    np.testing.assert_array_equal(labels_in(tmp_path, "lungs=left,right,255"), LUNG | HEART)
+    assert "cable: " in refusal(tmp_path, "lungs=left,cable")
+
+
 def test_words_in_the_name_of_an_image_are_no_object(tmp_path):
     for case, mask in (("a_mask_left", LUNG), ("a_mask_right", HEART)):
         write(tmp_path / "images" / f"{case}.png", 9 * LUNG.astype(np.uint8))

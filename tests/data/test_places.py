@@ -544,12 +544,81 @@ def test_itk_colors_and_damage(tmp_path, suffix):
         read_image(path)
 
 
+@pytest.mark.parametrize("suffix", [".nrrd", ".mha", ".nii.gz"])
+@pytest.mark.parametrize("damage", ["one bit", "zeros at the end"])
+def test_damage_of_what_is_packed_is_found_by_its_checksum(tmp_path, suffix, damage):
+    sitk = pytest.importorskip("SimpleITK")
+    noise = np.random.default_rng(1).integers(0, 256, (1, 40, 50), dtype=np.uint8)
+    path = tmp_path / f"x{suffix}"
+    sitk.WriteImage(sitk.GetImageFromArray(noise), str(path), useCompression=True)
+    np.testing.assert_array_equal(read_image(path)[0], noise[0])
+    content = bytearray(path.read_bytes())
+    if damage == "one bit":
+        content[-900] ^= 16
+    else:
+        content[-300:] = bytes(300)
+    (tmp_path / f"y{suffix}").write_bytes(content)
+    with pytest.raises(ValueError, match="damaged, cut off"):
+        read_image(tmp_path / f"y{suffix}")
+
+
 @pytest.mark.parametrize("suffix", [".nhdr", ".mhd"])
 def test_headers_that_name_another_file_are_refused(tmp_path, suffix):
     sitk = pytest.importorskip("SimpleITK")
     sitk.WriteImage(sitk.GetImageFromArray(PIXELS), str(tmp_path / f"x{suffix}"))
     with pytest.raises(ValueError, match="a header whose pixels are in another file; save both"):
         read_image(tmp_path / f"x{suffix}", frame=0)
+
+
+@pytest.mark.parametrize(
+    ("field", "spacing"),
+    [
+        ("spacings: 0.2 0.3", (0.3, 0.2)),
+        ('spacings: 0.2 0.3\nunits: "cm" "cm"', (3, 2)),
+        ('spacings: 200 300\nunits: "um" "um"', (0.3, 0.2)),
+        ("spacings: nan 0.3", None),
+        ("spacings: 0.2 NaN", None),
+    ],
+)
+def test_spacing_of_nrrd_in_its_unit(tmp_path, field, spacing):
+    """ITK takes every unit for millimeters, and a size that is not known for 1."""
+    pytest.importorskip("SimpleITK")
+    head = f"NRRD0004\ntype: uint8\ndimension: 2\nsizes: 4 3\nencoding: raw\n{field}\n\n"
+    (tmp_path / "x.nrrd").write_bytes(head.encode() + bytes(12))
+    assert read_image(tmp_path / "x.nrrd")[1] == (spacing and pytest.approx(spacing))
+
+
+def test_nrrd_in_a_unit_that_is_not_known_is_refused(tmp_path):
+    pytest.importorskip("SimpleITK")
+    head = 'NRRD0004\ntype: uint8\ndimension: 2\nsizes: 4 3\nencoding: raw\nunits: "in" "in"\n\n'
+    (tmp_path / "x.nrrd").write_bytes(head.encode() + bytes(12))
+    with pytest.raises(ValueError, match="its unit of length is not known"):
+        read_image(tmp_path / "x.nrrd")
+
+
+def test_position_of_nrrd_in_its_unit(tmp_path):
+    pytest.importorskip("SimpleITK")
+    places = {"mm": "(1,0,0) (0,1,0) (0,0,2)", "cm": "(0.1,0,0) (0,0.1,0) (0,0,0.2)"}
+    for unit, directions in places.items():
+        head = (
+            f"NRRD0004\ntype: uint8\ndimension: 3\nsizes: 4 3 1\nencoding: raw\n"
+            f"space: left-posterior-superior\nspace directions: {directions}\n"
+            f"space origin: (0,0,{5 if unit == 'mm' else 0.5})\n"
+            f'space units: "{unit}" "{unit}" "{unit}"\n\n'
+        )
+        (tmp_path / f"{unit}.nrrd").write_bytes(head.encode() + bytes(range(12)))
+    found = read(tmp_path / "cm.nrrd", tmp_path / "mm.nrrd")
+    np.testing.assert_array_equal(found, np.arange(12).reshape(3, 4) > 0)
+
+
+@pytest.mark.parametrize("field", ["CompressedData = True", "HeaderSize = 4"])
+def test_metaimage_that_does_not_say_where_its_pixels_are_is_refused(tmp_path, field):
+    """ITK reads other bytes then, without a word."""
+    pytest.importorskip("SimpleITK")
+    head = f"NDims = 2\nDimSize = 4 3\n{field}\nElementType = MET_UCHAR\nElementDataFile = LOCAL\n"
+    (tmp_path / "x.mha").write_bytes(head.encode() + bytes(40))
+    with pytest.raises(ValueError, match="does not say where its pixels are"):
+        read_image(tmp_path / "x.mha")
 
 
 @pytest.mark.parametrize("rows_first", [False, True])

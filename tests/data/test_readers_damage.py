@@ -203,3 +203,62 @@ def test_damage_is_not_talked_about(path, capfd, caplog):
             read_both(path, bytes(changed))
     assert capfd.readouterr() == ("", "")
     assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("JPEG-lossy.dcm", "JPEG of 12 bits"),
+        ("JPEG-LL.dcm", "lossless JPEG"),
+        ("JPEGLSNearLossless_08.dcm", "JPEG-LS"),
+    ],
+)
+def test_rare_kinds_of_jpeg_are_named(path, name, words):
+    pydicom = pytest.importorskip("pydicom")
+    header = pydicom.dcmread(pydicom.data.get_testdata_file(name))
+    (frame,) = pydicom.encaps.generate_frames(header.PixelData, number_of_frames=1)
+    path.write_bytes(frame)
+    with pytest.raises(ValueError, match=f": {words}, which is not read as a picture; convert it"):
+        read_image(path)
+
+
+def test_fragments_of_an_odd_length(path):
+    """A length may be odd, but a byte of padding that it does not count misplaces the next one."""
+    pytest.importorskip("pydicom")
+    content = dicom_files()["dicom JPEG Baseline (Process 1)"]
+    start = content.index(b"\xe0\x7f\x10\x00OB") + 12
+    frame = encoded(COLOR, "JPEG")
+    frame += b"\0" * (len(frame) % 2 == 0)
+    first, second = frame[:101], frame[101:]
+
+    def item(part, padding=b"", tag=b"\xfe\xff\x00\xe0"):
+        return tag + len(part).to_bytes(4, "little") + part + padding
+
+    end = item(b"", tag=b"\xfe\xff\xdd\xe0")
+    path.write_bytes(content)
+    wanted = read_image(path)[0]
+    path.write_bytes(content[:start] + item(b"") + item(first) + item(second) + end)
+    np.testing.assert_array_equal(read_image(path)[0], wanted)
+    path.write_bytes(content[:start] + item(b"") + item(first, b"\0") + item(second) + end)
+    with pytest.raises(ValueError, match="fragments of its compressed pixels are not as long"):
+        read_image(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\n", "a pointer of Git LFS"),
+        (b"<!DOCTYPE html><html>404</html>", "a web page"),
+        (b"\n<html>", "a web page"),
+        (bytes(5000), "nothing but zeros"),
+        (encoded(NOISE, "JPEG2000"), "JPEG 2000; convert"),
+        (encoded(NOISE, "AVIF"), "HEIC or AVIF; convert"),
+        (encoded(NOISE, "PPM"), "Netpbm"),
+        (b"%PDF-1.7", "a PDF"),
+    ],
+)
+def test_what_else_was_renamed_or_downloaded_is_named(path, content, words):
+    path.write_bytes(content)
+    for read in (read_image, read_mask_values):
+        with pytest.raises(ValueError, match=words):
+            read(path)

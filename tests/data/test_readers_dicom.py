@@ -15,6 +15,7 @@ from kerasunet.files import FileWarning
 
 pydicom = pytest.importorskip("pydicom")
 
+from helpers.dicom_files import dicom  # noqa: E402
 from pydicom.dataset import Dataset, FileMetaDataset  # noqa: E402
 from pydicom.encaps import encapsulate  # noqa: E402
 from pydicom.pixels import apply_windowing  # noqa: E402
@@ -471,7 +472,7 @@ def test_huge_images_are_refused_from_the_header(save):
 def test_frame_that_is_larger_than_the_header_says(save):
     ds = compressed(dataset(smooth_colors(), "RGB"), JPEGBaseline8Bit, jpeg(RGB.repeat(20, 0)))
     ds.PhotometricInterpretation = "YBR_FULL_422"
-    with pytest.raises(ValueError, match="damaged"):
+    with pytest.raises(ValueError, match="not of the size that its header states"):
         read_image(save(ds))
 
 
@@ -640,3 +641,71 @@ def test_a_presentation_table_is_refused(save):
     item.add_new("LUTData", "OW", np.arange(255, -1, -1, dtype="<u2").tobytes())
     with pytest.raises(ValueError, match="a presentation table is not read; convert it to PNG"):
         read_image(save(dataset(GRAY, PresentationLUTSequence=[item])))
+
+
+def jpeg_2000(pixels):
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "JPEG2000", irreversible=False, no_jp2=True)
+    return stream.getvalue()
+
+
+def test_the_sign_that_jpeg_2000_lacks_is_that_of_the_header(save):
+    """Values of 13 bits, two's complement, in a stream that says that it is unsigned."""
+    signed = np.random.default_rng(4).integers(-2000, 2000, (20, 30)).astype(np.int16)
+    ds = dicom(signed, bits=16, WindowCenter="0", WindowWidth="4000", VOILUTFunction="LINEAR_EXACT")
+    plain = read_image(save(ds))[0]
+    stream = jpeg_2000((signed.astype(np.int32) % 2**13).astype(np.uint16))
+    ds.BitsStored, ds.HighBit = 13, 12
+    ds.file_meta.TransferSyntaxUID = JPEG2000Lossless
+    ds.PixelData = encapsulate([stream])
+    ds["PixelData"].is_undefined_length = True
+    np.testing.assert_array_equal(read_image(save(ds))[0], plain)
+
+
+@pytest.mark.parametrize(
+    ("pixels", "words"),
+    [
+        (np.zeros((20, 30, 3), np.uint8), "have 3 channels, its header states 1"),
+        (np.zeros((20, 29), np.uint8), "not of the size that its header states"),
+    ],
+)
+def test_jpeg_that_is_not_what_the_header_states_is_named(save, pixels, words):
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "JPEG")
+    ds = dicom(np.zeros((20, 30), np.uint8))
+    ds.file_meta.TransferSyntaxUID = JPEGBaseline8Bit
+    ds.PixelData = encapsulate([stream.getvalue()])
+    ds["PixelData"].is_undefined_length = True
+    with pytest.raises(ValueError, match=words):
+        read_image(save(ds))
+
+
+def test_a_black_mask_with_an_overlay_is_refused(save):
+    """Some programs draw regions into an overlay plane (C.9.2) and leave the pixels as they are."""
+    mask = np.zeros((20, 30), np.uint8)
+    ds = dicom(mask)
+    assert not read_mask_values(save(ds)).any()
+    ds.add_new(0x60000010, "US", 20)
+    ds.add_new(0x60000011, "US", 30)
+    ds.add_new(0x60003000, "OW", b"\1" * 76)
+    with pytest.raises(ValueError, match="black, with an overlay, which is not read"):
+        read_mask_values(save(ds))
+
+
+def test_single_bits_of_frames_that_are_padded_are_refused(save):
+    """Frames follow each other without padding (part 5, 8.1.1); some programs fill up bytes."""
+    bits = RNG.integers(0, 2, (8, 13, 12), dtype=np.uint8)
+    ds = dicom(bits[0], BitsAllocated=1, BitsStored=1, HighBit=0, NumberOfFrames=8)
+    ds.PixelData = np.packbits(bits.ravel(), bitorder="little").tobytes()
+    for frame in range(8):
+        np.testing.assert_array_equal(read_mask_values(save(ds), frame=frame), bits[frame])
+    ds.PixelData = np.packbits(bits.reshape(8, -1), axis=1, bitorder="little").tobytes()
+    with pytest.raises(ValueError, match="its frames of single bits are padded to whole bytes"):
+        read_mask_values(save(ds), frame=1)
+
+
+def test_colors_without_a_planar_configuration_are_pixel_by_pixel(save):
+    ds = dicom(RGB, "RGB")
+    del ds.PlanarConfiguration
+    with pytest.warns(FileWarning, match="it lacks a PlanarConfiguration; 0 was assumed"):
+        np.testing.assert_array_equal(read_image(save(ds))[0], RGB)

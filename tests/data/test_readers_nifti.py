@@ -273,3 +273,17 @@ def test_missing_library_names_the_extra(save, monkeypatch):
     monkeypatch.setitem(sys.modules, "nibabel", None)
     with pytest.raises(ValueError, match=r'x\.nii\.gz: NIfTI needs .* "kerasunet\[dicom\]"'):
         read_image(path)
+
+
+def test_voxels_that_would_begin_within_the_header_are_refused(save):
+    path = save(RNG.integers(0, 9, (20, 30, 1), dtype=np.uint8), name="x.nii")
+    content = bytearray(path.read_bytes())
+    content[108:112] = bytes(4)  # vox_offset, 352 before.
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="states that the voxels begin within it"):
+        read_image(path)
+
+
+def test_complex_numbers_are_named(save):
+    with pytest.raises(ValueError, match="complex numbers; save their magnitude"):
+        read_image(save(np.ones((20, 30, 1), np.complex64)))

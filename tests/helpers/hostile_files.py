@@ -133,7 +133,9 @@ case("animated GIF", r"set/images/x\.png: an animation of 2 pictures; export .* 
 case("SVG with an external entity called PNG", NO_IMAGE, 1)(
     lambda: pair(b'<!DOCTYPE x [<!ENTITY e SYSTEM "file:///etc/passwd">]><svg>&e;</svg>')
 )
-case("PDF called PNG", NO_IMAGE, 1)(lambda: pair(b"%PDF-1.7\n" + bytes(500)))
+case("PDF called PNG", r"set/images/x\.png: a PDF; convert its pages", 1)(
+    lambda: pair(b"%PDF-1.7\n" + bytes(500))
+)
 case("executable called PNG", NO_IMAGE, 1)(lambda: pair(b"\x7fELF" + bytes(500)))
 case("TIFF of NaN", r"set/images/x\.png: holds NaN or infinite values; replace them", 1)(
     lambda: pair(encoded(np.full((8, 10), np.nan, np.float32), "TIFF"))
@@ -544,7 +546,7 @@ for _name, _message, _content in (
     ("with a column twice", r"t\.csv: several columns have the same name: image",
      "image,image,mask\n1,2,3\n"),
     ("with too many cells", r"t\.csv:2: more cells than columns", HEAD + "x.png,m.png,y.png\n"),
-    ("with too few cells", r"t\.csv:3: .*image is empty", HEAD + "x.png,m.png\n,\n"),
+    ("with too few cells", r"t\.csv:3: .*image is empty", HEAD + "x.png,m.png\n,m.png\n"),
     ("of Latin-1 text", r"t\.csv: not UTF-8 text .*save it as CSV UTF-8",
      (HEAD + "größe.png,m.png\n").encode("latin-1")),
     ("of UTF-16 text", r"t\.csv: not UTF-8 text", (HEAD + "x.png,m.png\n").encode("utf-16")),

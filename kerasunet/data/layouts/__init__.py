@@ -13,6 +13,7 @@ IMAGE_FOLDERS = ("images", "imgs", "image")
 MASK_FOLDERS = ("masks", "labels", "mask", "label")
 OTHER_MASK_FOLDERS = (
     "ground_truth", "groundtruth", "ground_truth_mask", "ground_truth_masks", "gt", "segmentations",
+    "segmentationclass",
 )  # fmt: skip
 EVERY_MASK_FOLDER = (*MASK_FOLDERS, *OTHER_MASK_FOLDERS)
 """Names of folders of images and of masks, in lower case, the usual ones first."""
@@ -24,7 +25,10 @@ if TYPE_CHECKING:
         read_file as read_file,
         read_folder as read_folder,
     )
-    from kerasunet.data.layouts.tables import read_rows as read_rows
+    from kerasunet.data.layouts.tables import (
+        misspelled as misspelled,
+        read_rows as read_rows,
+    )
 else:
     __getattr__, __dir__, __all__ = lazy_members(__name__)
     __all__ += ["EVERY_MASK_FOLDER", "IMAGE_FOLDERS", "MASK_FOLDERS", "OTHER_MASK_FOLDERS"]

@@ -24,8 +24,9 @@ from kerasunet.data.annotations import (
     run_length_mask,
 )
 from kerasunet.data.cases import AnnotatedCase, Case
-from kerasunet.data.layouts.folders import PARTS, foreign
+from kerasunet.data.layouts.folders import PARTS
 from kerasunet.data.layouts.pairing import image_files, json_files, keys_of, subfolders
+from kerasunet.data.layouts.unread import foreign
 from kerasunet.files import raise_all, read_json, wrong_size
 
 _FOLDER = "annotations"
@@ -95,25 +96,33 @@ def image_root(path: Path) -> Path:
 def _cases(path: Path, content: Mapping[str, Any]) -> list[AnnotatedCase]:
     images = content["images"]
     search = _Search(image_root(path), _part(path))
-    found = {str(image["id"]): search.find(str(image["file_name"])) for image in images}
+    found = {_id(image["id"]): search.find(str(image["file_name"])) for image in images}
     files = {number: places[0] for number, places in found.items() if len(places) == 1}
     drawn: dict[str, list[Mapping]] = {image: [] for image in found}
-    problems = [f"{path}: {problem}" for problem in _missing(images, found)]
+    problems = [f"{path}: {problem}" for problem in _missing(images, found, files)]
     names, repeated = _names(content.get("categories") or ())
     problems += [f"{path}: {fault}" for fault in repeated]
     for annotation in content["annotations"]:
-        if names and str(annotation.get("category_id", "")) not in {*names, ""}:
+        category = _id(annotation.get("category_id", ""))
+        if names and category not in {*names, ""}:
             problems.append(f"{path}: annotation {annotation['id']}: there is no such category")
-        if (image := str(annotation["image_id"])) in drawn:
-            drawn[image].append({**annotation, "label": _label(annotation, names)})
+        if (image := _id(annotation["image_id"])) in drawn:
+            drawn[image].append({**annotation, "label": names.get(category, category)})
         else:
             problems.append(f"{path}: annotation {annotation['id']}: there is no such image")
     raise_all(problems, f"{len(problems)} faults in a COCO file:")
     keys = keys_of(list(files.values()))
-    return [
-        _case(path, image, files[str(image["id"])], keys=keys, annotations=drawn[str(image["id"])])
-        for image in images
-    ]
+    cases = []
+    for image in images:
+        file = files[_id(image["id"])]
+        outlines = CocoOutlines(path, _size(image), tuple(drawn[_id(image["id"])]))
+        cases.append(AnnotatedCase(keys[file], keys[file], file, annotation=outlines))
+    return cases
+
+
+def _id(value: Any) -> str:
+    """Return a number as text; some programs write 1 as 1.0."""
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
 def _names(categories: Sequence[Mapping]) -> tuple[dict[str, str], list[str]]:
@@ -121,15 +130,10 @@ def _names(categories: Sequence[Mapping]) -> tuple[dict[str, str], list[str]]:
     names: dict[str, str] = {}
     faults = []
     for one in categories:
-        number, name = str(one["id"]), str(one["name"])
+        number, name = _id(one["id"]), str(one["name"])
         if names.setdefault(number, name) != name:
             faults.append(f"category {number} has several names, {names[number]} and {name}")
     return names, faults
-
-
-def _label(annotation: Mapping, names: Mapping[str, str]) -> str:
-    number = str(annotation.get("category_id", ""))
-    return names.get(number, number)
 
 
 def _may_be_coco(path: Path) -> bool:
@@ -139,9 +143,8 @@ def _may_be_coco(path: Path) -> bool:
 
 
 def _is_coco(content: Any) -> bool:
-    return isinstance(content, dict) and all(
-        isinstance(content.get(name), list) for name in ("images", "annotations")
-    )
+    parts = ("images", "annotations") if isinstance(content, dict) else ()
+    return bool(parts) and all(isinstance(content.get(name), list) for name in parts)
 
 
 def _part(path: Path) -> str:
@@ -186,19 +189,19 @@ class _Search:
         """Keep the paths that share most folders with the name, and those of the part, if any."""
         shared = [_shared_end(called.parts, path.parts) for path in found]
         best = [path for path, n in zip(found, shared, strict=True) if n == max(shared)]
-        within = [p for p in best if self.part and self.part in _letters(p.relative_to(self.root))]
+        within = [path for path in best if self.part and self.part in self._folders(path)]
         return within if len(within) == 1 else best
+
+    def _folders(self, path: Path) -> set[str]:
+        """Return the folders of a path in lower case, without numbers as in `train2017`."""
+        parts = path.relative_to(self.root).parts[:-1]
+        return {part.lower().rstrip("0123456789") for part in parts}
 
 
 def _shared_end(one: Sequence[str], other: Sequence[str]) -> int:
     """Count the folders that two paths have in common, from the end."""
     pairs = zip(reversed(one[:-1]), reversed(other[:-1]), strict=False)
     return next((n for n, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)) - 1)
-
-
-def _letters(path: Path) -> set[str]:
-    """Return the folders of a path in lower case, without numbers as in `train2017`."""
-    return {part.lower().rstrip("0123456789") for part in path.parts[:-1]}
 
 
 def _images_below(folder: Path, depth: int) -> Iterator[Path]:
@@ -208,9 +211,11 @@ def _images_below(folder: Path, depth: int) -> Iterator[Path]:
         yield from _images_below(inner, depth - 1)
 
 
-def _missing(images: list[Mapping], found: Mapping[str, list[Path]]) -> Iterator[str]:
+def _missing(
+    images: list[Mapping], found: Mapping[str, list[Path]], files: Mapping[str, Path]
+) -> Iterator[str]:
     for image in images:
-        places = found[str(image["id"])]
+        places = found[_id(image["id"])]
         if not places:
             yield (
                 f"image {image['file_name']}: no such file in this folder or those below it, with "
@@ -221,22 +226,23 @@ def _missing(images: list[Mapping], found: Mapping[str, list[Path]]) -> Iterator
             yield f"image {image['file_name']}: may be any of {listing}; give its folder"
     if len(found) < len(images):
         yield "several images have the same id"
-    files = Counter(places[0] for places in found.values() if len(places) == 1)
-    for file, count in files.items():
+    yield from _strayed(images, files)
+    for file, count in Counter(files.values()).items():
         if count > 1:
             yield f"{count} of its images are the file {file}; unite them to one"
 
 
-def _case(
-    path: Path,
-    image: Mapping,
-    file: Path,
-    *,
-    keys: Mapping[Path, str],
-    annotations: list[Mapping],
-) -> AnnotatedCase:
-    outlines = CocoOutlines(path, _size(image), tuple(annotations))
-    return AnnotatedCase(keys[file], keys[file], file, annotation=outlines)
+def _strayed(images: list[Mapping], files: Mapping[str, Path]) -> list[str]:
+    """Name images that are not in the folder they name, if others are: theirs may be missing."""
+    called = {PurePosixPath(str(one["file_name"]).replace("\\", "/")): one for one in images}
+    places = {name: files.get(_id(one["id"])) for name, one in called.items()}
+    inside = [(name, file) for name, file in places.items() if file and name.parent.name]
+    strayed = [
+        f"image {name}: no such file, but there is {file}"
+        for name, file in inside
+        if _shared_end(name.parts, file.parts) < len(name.parts) - 1 and not name.is_absolute()
+    ]
+    return strayed if len(strayed) < len(inside) else []
 
 
 def _size(image: Mapping) -> tuple[int, int] | None:
@@ -305,6 +311,8 @@ class CocoOutlines:
         """Sort the pieces of an annotation into those that can be drawn, and faults."""
         good: list[Any] = []
         faults: list[str] = []
+        if annotation.get("ignore") in (1, True):
+            return good, [f"{self._named(annotation)}: is marked to be ignored"]
         for piece in _pieces(annotation.get("segmentation")) or [None]:
             try:
                 _check(piece, self.size)
@@ -315,7 +323,9 @@ class CocoOutlines:
 
     def _draw(self, piece: Any, shape: tuple[int, int], annotation: Mapping) -> np.ndarray:
         try:
-            return _draw_piece(piece, shape)
+            if isinstance(piece, list):
+                return polygon_mask(_points(piece), shape)
+            return run_length_mask(_counts(piece), shape)
         except MALFORMED as error:
             raise ValueError(f"{self._named(annotation)}: {error}") from error
 
@@ -350,12 +360,6 @@ def _check(piece: Any, size: tuple[int, int] | None) -> None:
             f"its run lengths are of {width}×{height} pixels, its image of {size[1]}×{size[0]}"
         )
     run_length_mask(_counts(piece), (height, width) if height else (1, sum(_counts(piece))))
-
-
-def _draw_piece(piece: Any, shape: tuple[int, int]) -> np.ndarray:
-    if isinstance(piece, list):
-        return polygon_mask(_points(piece), shape)
-    return run_length_mask(_counts(piece), shape)
 
 
 def _points(piece: Sequence[float]) -> list[tuple[float, float]]:

@@ -1,12 +1,9 @@
-"""Layouts of image and mask files: two folders, nnU-Net, side by side, Pascal VOC; subfolders.
-
-And which files of annotation programs a folder holds that are not read.
-"""
+"""Layouts of image and mask files: two folders, nnU-Net, side by side, Pascal VOC; subfolders."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePath
 from typing import Any
@@ -15,7 +12,6 @@ from kerasunet.data.annotations import ENCODINGS
 from kerasunet.data.cases import Case, DataSet, FileCase, MaskCoding, by_annotation
 from kerasunet.data.layouts import IMAGE_FOLDERS, MASK_FOLDERS, OTHER_MASK_FOLDERS
 from kerasunet.data.layouts.pairing import (
-    YOLO,
     Files,
     by_image,
     image_files,
@@ -26,6 +22,7 @@ from kerasunet.data.layouts.pairing import (
     subfolder,
     subfolders,
 )
+from kerasunet.data.layouts.tables import misspelled
 from kerasunet.data.readers import count_frames, has_place
 from kerasunet.files import raise_all, read_json, report_all
 
@@ -38,6 +35,7 @@ PARTS = {
     "test": "test",
     "testing": "test",
 }
+PATIENTS = "one folder per patient"
 _CLASSES = {"benign", "malignant", "normal"}
 Official = Mapping[str, Mapping[str, int | str]]
 # labelme once wrote the images beside arrays.
@@ -75,8 +73,8 @@ def _of_all_classes(masks: Files, images: Files) -> Files:
     """Put the files of all classes together, `lungs/x` and `heart/x` to `x`."""
     united: Files = {}
     for key, paths in masks.items():
-        name = key.partition("/")[2]
-        united.setdefault(name if name in by_image({name: []}, images) else key, []).extend(paths)
+        (name,) = by_image({key.partition("/")[2]: []}, images)
+        united.setdefault(name, []).extend(paths)
     return united
 
 
@@ -120,15 +118,26 @@ def nnunet(folder: Path) -> Sequence[Case] | None:
 def _check_listed(path: Path) -> None:
     """Refuse a table that pairs images and labels otherwise than their names do."""
     content = read_json(path, ENCODINGS) if path.is_file() else {}
-    listed = content.get("dataset") if isinstance(content, dict) else None
-    for key, entry in listed.items() if isinstance(listed, dict) else ():
-        named = [entry["label"], *entry["images"][:1]] if _has(entry, "label", "images") else []
-        stems = [_CHANNEL.sub("", image_stem(PurePath(name).name) or name) for name in named]
-        if any(stem != key for stem in stems):
+    for named in _listed_pairs(content if isinstance(content, dict) else {}):
+        stems = {_CHANNEL.sub("", image_stem(PurePath(name).name) or name) for name in named}
+        if len(stems) > 1:
             raise ValueError(
-                f"{path}: pairs {' and '.join(named)} as {key}, unlike their names; list the "
-                "images and masks in a manifest.csv"
+                f"{path}: pairs {' and '.join(named)}, unlike their names; list the images and "
+                "masks in a manifest.csv"
             )
+
+
+def _listed_pairs(content: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
+    """Yield label and first image of each entry: of nnU-Net, with its key, and of the Decathlon."""
+    listed = content.get("dataset")
+    for key, entry in listed.items() if isinstance(listed, dict) else ():
+        if isinstance(entry, dict) and {"label", "images"} <= entry.keys():
+            yield (entry["label"], *entry["images"][:1], key)
+    listed = content.get("training")
+    for entry in listed if isinstance(listed, list) else ():
+        if isinstance(entry, dict) and {"label", "image"} <= entry.keys():
+            image = entry["image"]
+            yield entry["label"], image if isinstance(image, str) else image[0]
 
 
 def _files_of_part(folder: Path, part: str) -> tuple[Files, Files]:
@@ -150,6 +159,8 @@ def _nnunet_cases(images: Files, masks: Files, has_channels: bool) -> list[Case]
     ]
     report_all(further, f"{len(further)} channels cannot be read beside the first:")
     first = {stem for stem, found in channels.items() if not found or found[0] == "_0000"}
+    twice = [images[stem][0] for stem in sorted(first) if f"{stem}_0000" in first]
+    raise_all([f"{path}: is there with _0000, too; keep one of them" for path in twice])
     return pair_annotated({_CHANNEL.sub("", stem): images[stem] for stem in first}, masks)
 
 
@@ -195,6 +206,7 @@ def interpret(cases: Sequence[Case]) -> tuple[list[Case], str, Official]:
         ValueError: Folders of different meaning are mixed.
     """
     annotated, _ = by_annotation(cases)
+    report_all([*misspelled(case.group for case in cases if case.group != case.key)], "")
     names = {folder_of(case).lower() for case in annotated} - {""}
     if not names:
         return list(cases), "", {}
@@ -216,7 +228,8 @@ def interpret(cases: Sequence[Case]) -> tuple[list[Case], str, Official]:
             f"folders {', '.join(sorted(names))}: parts such as train, classes such as benign, and "
             "patients cannot be told apart; use one kind"
         )
-    return [_changed(case, group=folder_of(case)) for case in cases], "one folder per patient", {}
+    report_all([*misspelled(map(folder_of, cases))], "")
+    return [_changed(case, group=folder_of(case)) for case in cases], PATIENTS, {}
 
 
 def under(name: str, cases: Iterable[Case]) -> list[Case]:
@@ -315,83 +328,3 @@ def _frames(case: Case, count: int) -> list[Case]:
 
 def _each(division: Mapping[str, int | str], frames: Mapping[str, Sequence[Case]]):
     return {frame.key: part for key, part in division.items() for frame in frames[key]}
-
-
-def foreign_in(folder: Path, depth: int = 2) -> str:
-    """Say which annotations a folder or one below it holds that are not read; empty for none."""
-    for path in sorted(folder.glob("*")):
-        if path.is_file() and (found := _foreign_file(path)):
-            return f"{path}: {found}"
-    inner = (foreign_in(path, depth - 1) for path in subfolders(folder) if depth)
-    return next(filter(None, inner), "")
-
-
-def _foreign_file(path: Path) -> str:
-    suffix = path.suffix.lower()
-    if suffix in (".json", ".geojson"):
-        content = read_json(path, ENCODINGS)
-        return next((words for is_it, words in _FOREIGN if is_it(content)), "")
-    head = _head(path)
-    if suffix == ".xml" and b"<annotation" in head:
-        return "annotations in XML, which are not read; export as COCO or as masks"
-    if (suffix == ".txt" and YOLO.match(head)) or path.name.lower() == "data.yaml":
-        return "outlines or boxes of YOLO, which are not read; export as COCO or as masks"
-    if suffix == ".roi" or path.name == "RoiSet.zip":
-        return (
-            "regions of ImageJ, which are not read; export masks (Edit > Selection > Create Mask)"
-        )
-    return ""
-
-
-def _head(path: Path) -> bytes:
-    with open(path, "rb") as file:
-        return file.read(_HEAD_BYTES)
-
-
-def foreign(content: Any) -> str:
-    """Say what JSON is that is not what was expected, and how it becomes something that is read."""
-    known = (words for is_it, words in _FOREIGN if is_it(content))
-    return next(known, "it has neither images and annotations nor shapes; export COCO or labelme")
-
-
-def _has(content: Any, *names: str) -> bool:
-    return isinstance(content, dict) and all(name in content for name in names)
-
-
-def _is_via(content: Any) -> bool:
-    images = content.get("_via_img_metadata", content) if isinstance(content, dict) else {}
-    entries = list(images.values()) if isinstance(images, dict) else []
-    return bool(entries) and all(_has(one, "filename", "regions") for one in entries)
-
-
-def _is_tasks(content: Any) -> bool:
-    tasks = content if isinstance(content, list) else []
-    return any(_has(one, name) for one in tasks for name in ("annotations", "data", "image"))
-
-
-def _is_geojson(content: Any) -> bool:
-    features = content if isinstance(content, list) else [content]
-    kinds = {one["type"] for one in features if _has(one, "type") and isinstance(one["type"], str)}
-    return bool(kinds) and kinds <= {"FeatureCollection", "Feature"}
-
-
-_HEAD_BYTES = 4096
-_FOREIGN: tuple[tuple[Callable[[Any], bool], str], ...] = (
-    (_is_via, "a project of the VGG Image Annotator, which is not read; export it as COCO"),
-    (
-        _is_geojson,
-        "GeoJSON, as QuPath writes it, which is not read; export labeled images from QuPath",
-    ),
-    (
-        _is_tasks,
-        "tasks of Label Studio, which are not read; export as COCO, or brushes as PNG masks",
-    ),
-    (
-        lambda content: _has(content, "objects", "size"),
-        "an annotation of Supervisely, which is not read; export as COCO or as machine masks",
-    ),
-    (
-        lambda content: _has(content, "items", "categories"),
-        "a data set of Datumaro, which is not read; export as COCO or as segmentation masks",
-    ),
-)

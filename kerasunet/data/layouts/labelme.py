@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import base64
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path, PureWindowsPath
 from typing import Any, NamedTuple
@@ -20,6 +21,7 @@ from kerasunet.data.annotations import (
     ENCODINGS,
     MALFORMED,
     NO_OBJECT,
+    Points,
     check_area,
     check_points,
     check_polygon,
@@ -28,7 +30,6 @@ from kerasunet.data.annotations import (
 )
 from kerasunet.data.cases import AnnotatedCase, Case, UnannotatedCase
 from kerasunet.data.layouts import IMAGE_FOLDERS, MASK_FOLDERS
-from kerasunet.data.layouts.folders import foreign
 from kerasunet.data.layouts.pairing import (
     Files,
     doubled,
@@ -37,10 +38,13 @@ from kerasunet.data.layouts.pairing import (
     json_files,
     subfolders,
 )
+from kerasunet.data.layouts.unread import foreign
 from kerasunet.files import read_json, report_all, wrong_size
 
 _IMAGE_FOLDERS = (*IMAGE_FOLDERS, "img")
 _JSON_FOLDERS = ("annotations", "annotation", "ann", "json", "jsons", "labelme", *MASK_FOLDERS)
+_LINES = ("line", "linestrip", "point", "points")
+_IGNORED = ("ignore", "ignored", *NO_OBJECT)
 _POLYGONS = ("polygon", "oriented_rectangle", "rotation")
 
 
@@ -57,7 +61,7 @@ def labelme(folder: Path) -> Sequence[Case] | None:
     if not known:
         return None
     partners = {key: _image_of(key, found, images) for key, found in known.items()}
-    problems = [*doubled(images)]
+    problems = [*doubled(images), *_of_one_image(files, partners)]
     unannotated = [
         UnannotatedCase(key, key, paths[0])
         for key, paths in images.items()
@@ -67,6 +71,14 @@ def labelme(folder: Path) -> Sequence[Case] | None:
     problems += [f"{files[key]}: has no image" for key, case in cases.items() if case is None]
     report_all(problems, f"{len(problems)} files cannot be paired:")
     return [*(case for case in cases.values() if case), *unannotated]
+
+
+def _of_one_image(files: Mapping[str, Path], partners: Mapping[str, Path | None]) -> Iterator[str]:
+    """Yield problems with files that are of the same image."""
+    first: dict[Path, Path] = {}
+    for key, image in partners.items():
+        if image and first.setdefault(image, files[key]) != files[key]:
+            yield f"{files[key]}: is of {image.name}, as is {first[image].name}; keep one of them"
 
 
 def _files(folder: Path) -> tuple[Files, dict[str, Path]]:
@@ -228,8 +240,19 @@ class LabelmeFile:
         if name and beside and image_stem(name) != image_stem(self.image.name):
             raise ValueError(f"{self.path}: was drawn on {name}, not on {self.image.name}")
         size = (content.get("imageHeight") or shape[0], content.get("imageWidth") or shape[1])
-        if size != shape:
-            raise ValueError(wrong_size(self.path, size, shape, image=self.image.name))
+        inside = _embedded_size(content) if beside else None
+        for stated in (size, inside or shape):
+            if stated != shape:
+                raise ValueError(wrong_size(self.path, stated, shape, image=self.image.name))
+
+
+def _embedded_size(content: Mapping[str, Any]) -> tuple[int, int] | None:
+    """Return height and width of the image inside, on which the shapes were drawn, if one is."""
+    if not isinstance(content.get("imageData"), str):
+        return None
+    with suppress(*MALFORMED):  # The image beside it is good.
+        return readers.embedded_size(_bytes_of(content["imageData"], "its image"))
+    return None
 
 
 def _label(drawn: Any) -> str:
@@ -250,6 +273,9 @@ def _faults(path: Path, content: Mapping[str, Any]) -> dict[int, str]:
 
 
 def _check(drawn: Mapping[str, Any], size: tuple[int, int] | None) -> None:
+    flags = drawn.get("flags")
+    if isinstance(flags, dict) and any(flags[name] and name in _IGNORED for name in flags):
+        raise ValueError("is flagged to be ignored")
     if _kind(drawn) == "mask":
         if not _embedded_pixels(drawn).any():
             raise ValueError("its mask is empty")
@@ -261,9 +287,20 @@ def _check(drawn: Mapping[str, Any], size: tuple[int, int] | None) -> None:
     if _kind(drawn) == "rectangle":
         check_area(drawn["points"], size)
     if _kind(drawn) == "circle":
-        center, edge = check_points(drawn["points"])
-        radius = math.dist(center, edge)
-        check_area([center - radius, center + radius], size)
+        center, radius = _circle(drawn["points"])
+        check_area(np.stack([center - radius, center + radius]), size)
+
+
+def _circle(points: Points) -> tuple[np.ndarray, float]:
+    """Return center and radius.
+
+    Raises:
+        ValueError: These are not the center and a point on the edge.
+    """
+    if len(points) != 2:
+        raise ValueError(f"a circle has two points, center and edge, not {len(points)}")
+    center, edge = check_points(points)
+    return center, math.dist(center, edge)
 
 
 def _kind(drawn: Mapping[str, Any]) -> str:
@@ -280,9 +317,10 @@ def _draw_shape(drawn: Mapping[str, Any], shape: tuple[int, int]) -> np.ndarray:
         (x0, y0), (x1, y1) = np.min(points, axis=0), np.max(points, axis=0)
         return polygon_mask([(x0, y0), (x1, y0), (x1, y1), (x0, y1)], shape)
     if kind == "circle":
-        center, edge = check_points(points)
-        return circle_mask(center, math.dist(center, edge), shape)
-    raise ValueError(f"{kind!r} has no area; polygon, rectangle, circle and mask have one")
+        center, radius = _circle(points)
+        return circle_mask(center.tolist(), radius, shape)
+    why = "has no area" if kind in _LINES else "is not read"
+    raise ValueError(f"{kind!r} {why}; polygon, rectangle, circle and mask are drawn")
 
 
 def _embedded_mask(drawn: Mapping[str, Any], shape: tuple[int, int]) -> np.ndarray:
@@ -298,10 +336,17 @@ def _embedded_mask(drawn: Mapping[str, Any], shape: tuple[int, int]) -> np.ndarr
 
 
 def _embedded_pixels(drawn: Mapping[str, Any]) -> np.ndarray:
-    check_points(drawn["points"])
+    corners = check_points(drawn["points"])
     if not isinstance(drawn.get("mask"), str):
         raise ValueError("its mask is missing")
-    return readers.read_png(_bytes_of(drawn["mask"], "its mask"), readers.SIZE_LIMIT)
+    pixels = readers.read_png(_bytes_of(drawn["mask"], "its mask"), readers.SIZE_LIMIT)
+    if len(corners) == 2:
+        width, height = np.rint(np.abs(corners[1] - corners[0])).astype(int) + 1
+        if np.abs(np.subtract(pixels.shape, (height, width))).max() > 1:
+            raise ValueError(
+                f"its mask is {pixels.shape[1]}×{pixels.shape[0]} pixels, its box {width}×{height}"
+            )
+    return pixels
 
 
 def _bytes_of(text: str, what: str) -> bytes:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -30,6 +30,7 @@ from kerasunet.data.layouts.pairing import image_stem
 from kerasunet.data.layouts.tables import (
     KNOWN_CLASSES,
     Classes,
+    check_meaning,
     check_named,
     classes_of_files,
     coded,
@@ -71,6 +72,8 @@ def with_objects(
             chosen is not among them.
     """
     choices = ObjectChoice.parse_all(objects)
+    if mask_threshold is not None and mask_threshold < 0:
+        raise ValueError(f"--mask-threshold {mask_threshold}: a gray level, so it is 0 or more")
     if overlapping and len(choices) < 2:
         raise ValueError(
             "--overlapping: only several objects can overlap; name each, such as --objects lesion "
@@ -127,27 +130,23 @@ def _with_object(data: DataSet, objects: Sequence[str], mask_threshold: int | No
     classes, by_file = _named(files), classes_of_files(files)
     if choice and objects[0] in {*counts, *classes}:
         choice = ObjectChoice((objects[0],), objects[0])  # A label that has a comma, or `=`.
-    if choice and {*choice.sources} <= {*by_file.values()}:
+    parts = dict.fromkeys(by_file.values())
+    chosen = {*choice.sources} if choice else set()
+    if choice:
+        _check(choice, data.name, counts, (*classes, *parts), by_value=len(paths) > len(segmented))
+    if choice and chosen & parts.keys() and not (chosen - parts.keys()) & counts.keys():
         check_named(files, by_file, chosen=True)
         cases = tuple(_of_files(case, choice, by_file, mask_threshold) for case in data.cases)
         return replace(data, cases=cases)
-    if choice:
-        named = (*classes, *dict.fromkeys(by_file.values()))
-        _check(choice, data.name, counts, named, by_value=len(paths) > len(segmented))
-    elif len(counts) > 1 or len(classes) > 1:
+    if not chosen and max(len(counts), len(classes)) > 1:
         report_all([_several(data.name, counts, classes)], "")
-    elif len(parts := dict.fromkeys(by_file.values())) > 1:
+    elif len(parts) > 1 and not (chosen and chosen <= counts.keys()):
         report_all([_several(data.name, Counter(), parts)], "")
     elif by_file:
         check_named(files, by_file, chosen=False)
-    elif not counts and _are_coco(data.cases):
+    elif not (chosen or counts) and _are_coco(data.cases):
         report_all([_nothing_drawn(data)], "")
-    cases = tuple(
-        _with_segments(case, choice)
-        if segmented.keys() & set(getattr(case, "masks", ()))
-        else _chosen(case, choice, mask_threshold)
-        for case in data.cases
-    )
+    cases = tuple(_chosen(case, choice, mask_threshold, {*segmented}) for case in data.cases)
     remarks = tuple(fault for case in annotated for fault in case.annotation.faults)
     return replace(data, cases=cases, remarks=remarks)
 
@@ -166,6 +165,7 @@ def _check_request(
             f"{data.name}: its masks are made for one object, there is nothing to choose; leave "
             "out --objects and --mask-threshold"
         )
+    check_meaning(choice.sources if choice else (), files)
     by_file = {*classes_of_files(files).values()}
     by_value = choice is not None and not {*choice.sources} <= by_file
     if mask_threshold is not None and (by_value or not files):
@@ -189,7 +189,10 @@ def _of_files(
     if not isinstance(case, FileCase):
         return case
     masks = tuple(path for path in case.masks if by_file.get(path) in choice.sources)
-    coding = case.coding if threshold is None else MaskCoding(above=threshold)
+    codes = tuple(source for source in choice.sources if source not in {*by_file.values()})
+    of_values = ObjectChoice(codes, choice.name) if codes else None
+    is_coded = codes or threshold is not None
+    coding = _coding(case.coding, of_values, threshold) if is_coded else case.coding
     return replace(case, masks=masks, coding=coding)
 
 
@@ -203,15 +206,14 @@ def _segment_labels(path: Path) -> tuple[str, ...]:
         return ()
 
 
-def _with_segments(case: Case, choice: ObjectChoice | None) -> Case:
-    if choice is None or not isinstance(case, FileCase):
-        return case
-    return replace(case, coding=replace(case.coding, segments=choice.sources))
-
-
-def _chosen(case: Case, choice: ObjectChoice | None, threshold: int | None) -> Case:
+def _chosen(
+    case: Case, choice: ObjectChoice | None, threshold: int | None, segmented: Set[Path]
+) -> Case:
     if isinstance(case, AnnotatedCase) and choice:
         return replace(case, annotation=case.annotation.of(choice.sources))
+    if isinstance(case, FileCase) and segmented & {*case.masks}:
+        segments = choice.sources if choice else ()
+        return replace(case, coding=replace(case.coding, segments=segments))
     if isinstance(case, FileCase):
         coding = _coding(case.coding, choice, threshold)
         return case if coding is case.coding else replace(case, coding=coding)
@@ -248,10 +250,8 @@ def _are_coco(cases: Iterable[Case]) -> bool:
 
 
 def _nothing_drawn(data: DataSet) -> str:
-    return (
-        f"{data.name}: none of its {len(data):,} images has an annotation; some programs write "
-        "polygons to COCO, but brushes only to PNG masks: export these"
-    )
+    why = "some programs write polygons to COCO, but brushes only to PNG masks: export these"
+    return f"{data.name}: none of its {len(data):,} images has an annotation; {why}"
 
 
 def _named(files: Iterable[FileCase]) -> dict[str, None]:

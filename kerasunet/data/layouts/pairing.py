@@ -1,7 +1,4 @@
-"""Pairing images and masks by key: the files of a folder by stem, hidden ones ignored.
-
-And which files belong to no image: they are named, not passed over.
-"""
+"""Pairing images and masks by key: the files of a folder by stem, hidden ones ignored."""
 
 from __future__ import annotations
 
@@ -9,37 +6,26 @@ import os
 import re
 import unicodedata
 from collections.abc import Callable, Collection, Iterator
+from dataclasses import replace
 from pathlib import Path
 
-from kerasunet.data.cases import Case, DataSet, FileCase, MaskCoding, UnannotatedCase
+from kerasunet.data.cases import Case, FileCase, MaskCoding, UnannotatedCase
 from kerasunet.data.readers import IMAGE_SUFFIXES, is_dicom
-from kerasunet.files import report_all
+from kerasunet.files import raise_all, report_all
 
 Files = dict[str, list[Path]]
 _HEAD_BYTES = 352
-_OF_SLICER = ".seg.nrrd"
+_OF_SLICER, _OME = ".seg.nrrd", ".ome"
 _OF_SYSTEMS = ("@eaDir", "#recycle", "__MACOSX", "$RECYCLE.BIN", "System Volume Information")
 _NO_IMAGES = ("DICOMDIR",)
 _TABLES = (".json", ".csv", ".tsv", ".txt", ".md", ".xml", ".zip", ".gz")
 _OTHERS = (*_TABLES, ".mat", ".npy")
-YOLO = re.compile(rb"\d+( \d*\.\d+){4,}\s")
-_END_BYTES = 4096
-_OUTLINES = {
-    ".json": re.compile(
-        rb'"(shapes|annotations|segmentation|regions|_via_\w+|geometry|geometryType)"'
-    ),
-    ".xml": re.compile(rb"<(polygon|polyline|mask)\b"),
-    ".txt": YOLO,
-}
-"""What shows, near the beginning or the end of a file, that it holds outlines."""
-_REGIONS = ("roiset.zip",)
 _DOCUMENTS = (
     *_TABLES, ".tgz", ".tar", ".rar", ".7z", ".html", ".htm", ".pdf", ".doc", ".docx", ".xls",
     ".xlsx", ".ods", ".odt", ".yaml", ".yml", ".toml", ".ini", ".log", ".py", ".ipynb", ".m", ".r",
     ".sh", ".bib", ".rst", ".bak", ".db", ".lnk", ".url", ".sha256", ".md5", ".cff",
 )  # fmt: skip
-SHEETS = (".xlsx", ".xls", ".ods")
-_ARCHIVES = (".zip", ".gz", ".tgz", ".tar", ".rar", ".7z", ".bz2", ".xz")
+ARCHIVES = (".zip", ".gz", ".tgz", ".tar", ".rar", ".7z", ".bz2", ".xz")
 _DOCUMENT_NAMES = ("dicomdir", "readme", "license", "licence", "makefile", "changelog", "version")
 _LONGEST_FIRST = sorted(IMAGE_SUFFIXES, key=len, reverse=True)
 # "x_mask", "x_mask_1", "x_mask2", "x_mask_left", but not "face_masks_7", which is an image.
@@ -49,7 +35,8 @@ _BESIDE_OTHERWISE = re.compile(
     rf"(?P<key>.+)_(?P<word>{OTHER_WORDS})(?:\d*|[_ -].*)", re.IGNORECASE
 )
 _IN_MASK_FOLDER = re.compile(
-    rf"(?P<key>.+)[_-](?:masks?|annotations|labels|{OTHER_WORDS})(?:\d*|[_ -].*)", re.IGNORECASE
+    rf"(?P<key>.+)[_-](?P<word>masks?|annotations|labels|{OTHER_WORDS})(?P<rest>\d*|[_ -].*)",
+    re.IGNORECASE,
 )
 
 
@@ -106,69 +93,40 @@ def json_files(folder: Path) -> dict[str, Path]:
     }
 
 
-def unread_files(folder: Path, data: DataSet) -> tuple[Path, ...]:
-    """Return the files below a folder that belong to no image of a data set, sorted.
-
-    Documents, tables and archives are left out, and so is what is hidden. Annotations count, those
-    of programs that are not read among them: a set that has mask files makes no use of them.
-    """
-    cases = [*data.cases, *data.unannotated]
-    used = {os.path.abspath(path) for case in cases for path in _files_of(case)}
-    files = _files_below(folder, lambda path: _is_no_document(path) or _has_outlines(path))
-    return tuple(path for path in files if os.path.abspath(path) not in used)
-
-
-def _files_of(case: Case) -> Iterator[Path]:
-    drawn = getattr(case, "annotation_file", None)
-    yield from filter(None, [getattr(case, "image", None), *getattr(case, "masks", ()), drawn])
-    described = getattr(getattr(case, "annotation", None), "path", None)
-    if described is not None:
-        yield described
-
-
 def own_files(folder: Path) -> list[Path]:
     """Return the files of a folder itself, except documents and what is hidden."""
     files = sorted(path for path in folder.iterdir() if not is_hidden(path.name))
-    return [path for path in files if not path.is_dir() and _is_no_document(path)]
+    return [path for path in files if not path.is_dir() and is_no_document(path)]
 
 
-def files_below(folder: Path) -> Iterator[Path]:
-    """Yield the files of a folder and all its subfolders, except documents and what is hidden."""
-    return _files_below(folder, _is_no_document)
+def files_below(
+    folder: Path,
+    counts: Callable[[Path], bool] = lambda path: is_no_document(path),
+    linked: Collection[str] = (),
+) -> Iterator[Path]:
+    """Yield the files of a folder and all its subfolders that count, except what is hidden.
 
-
-def _files_below(folder: Path, counts: Callable[[Path], bool]) -> Iterator[Path]:
-    for parent, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not is_hidden(name))
+    Args:
+        folder: The folder.
+        counts: Whether a file counts; by default, documents do not.
+        linked: Links to folders that are followed.
+    """
+    for parent, folders, names in os.walk(folder, followlinks=True):
+        inner = {name: os.path.join(parent, name) for name in sorted(folders)}
+        visible = {name: path for name, path in inner.items() if not is_hidden(name)}
+        folders[:] = [
+            name
+            for name, path in visible.items()
+            if not os.path.islink(path) or os.path.abspath(path) in linked
+        ]
         paths = (Path(parent, name) for name in sorted(names) if not is_hidden(name))
         yield from filter(counts, paths)
 
 
-def _has_outlines(path: Path) -> bool:
-    """Return whether a file holds outlines, by its first and last bytes."""
-    if path.name.lower() in _REGIONS:
-        return True
-    outlines = _OUTLINES.get(path.suffix.lower())
-    if outlines is None or not path.is_file():
-        return False
-    with open(path, "rb") as file:
-        ends = file.read(_END_BYTES)
-        if outlines is YOLO:
-            return outlines.match(ends) is not None
-        file.seek(max(path.stat().st_size - _END_BYTES, 0))
-        ends += file.read()
-    return outlines.search(ends) is not None
-
-
-def remedy_for(path: Path) -> str:
-    """Return how an archive or a spreadsheet is turned into a data set; empty for other files."""
-    remedies = dict.fromkeys(_ARCHIVES, "; unpack it and give the folder")
-    return (remedies | dict.fromkeys(SHEETS, "; save it as CSV UTF-8")).get(path.suffix.lower(), "")
-
-
-def _is_no_document(path: Path) -> bool:
+def is_no_document(path: Path) -> bool:
+    """Return whether a file is more than text or a table about data, or an archive of it."""
     name = path.name.lower()
-    is_packed = name.endswith(_ARCHIVES) and image_stem(name.rpartition(".")[0])
+    is_packed = name.endswith(ARCHIVES) and image_stem(name.rpartition(".")[0])
     is_table = name.endswith(_DOCUMENTS) and not (image_stem(name) or is_packed)
     return not is_table and name not in _DOCUMENT_NAMES
 
@@ -241,70 +199,83 @@ def pair(
     group: Callable[[str], str] = lambda key: key,
     label: Callable[[str], str] = lambda key: "",
 ) -> list[FileCase]:
-    """Make a case of every image and the masks of the same key.
+    """Make cases as `pair_annotated` does, of images that all have a mask.
 
     Args:
-        images: Image files by key, one for each.
-        masks: Mask files by key; several of one key are united.
-        coding: How the masks code the object.
-        group: Group of a key.
-        label: Label of a key.
-
-    Returns:
-        The cases, sorted by key.
-
-    Raises:
-        ValueError: Images have no mask, masks have no image, or files differ in suffix only; the
-            message lists every one.
+        images, masks, coding: As there.
+        group, label: Return the group and the label of a key.
     """
-    problems = [*doubled(images), *doubled(masks)]
-    problems += [*_alone(images, masks, "mask"), *_alone(masks, images, "image")]
-    report_all(problems, f"{len(problems)} files cannot be paired:")
-    return [
-        FileCase(
-            key,
-            group(key),
-            images[key][0],
-            masks=tuple(masks[key]),
-            label=label(key),
-            coding=coding,
-        )
-        for key in sorted(images.keys() & masks.keys())
-    ]
+    cases = pair_annotated(images, masks, coding, complete=True)
+    files = (case for case in cases if isinstance(case, FileCase))
+    return [replace(case, group=group(case.key), label=label(case.key)) for case in files]
 
 
-def pair_annotated(images: Files, masks: Files, coding: MaskCoding = MaskCoding()) -> list[Case]:
+def pair_annotated(
+    images: Files, masks: Files, coding: MaskCoding = MaskCoding(), *, complete: bool = False
+) -> list[Case]:
     """Make a case of every image and the masks of the same key; images without one may be there.
 
     Args:
         images: Image files by key, one for each.
         masks: Mask files by key; several of one key are united.
         coding: How the masks code the object.
+        complete: Whether every image must have a mask.
 
     Returns:
-        The cases, those without a mask as `UnannotatedCase`.
+        The cases, sorted by key, those without a mask as `UnannotatedCase`.
 
     Raises:
         ValueError: Masks have no image, or files differ in suffix only; the message lists every
             one.
     """
-    problems = [*doubled(images), *doubled(masks), *_alone(masks, images, "image")]
-    report_all(problems, f"{len(problems)} files cannot be paired:")
+    problems = [*doubled(images), *doubled(masks)]
+    problems += [*(_alone(images, masks, "mask") if complete else ())]
+    problems += [*_alone(masks, images, "image")]
+    report_all(problems, f"{len(problems)} files cannot be paired; a manifest.csv pairs any names:")
     return [
         FileCase(key, key, paths[0], masks=tuple(masks[key]), coding=coding)
         if key in masks
         else UnannotatedCase(key, key, paths[0])
         for key, paths in sorted(images.items())
+        if key in masks or not complete
     ]
 
 
-def by_image(masks: Files, keys: Collection[str]) -> Files:
-    """Assign the files of a mask folder to images: `x`, `x_mask`, `x_seg_2` … belong to `x`."""
+def by_image(masks: Files, images: Files) -> Files:
+    """Assign the files of a mask folder to images: `x`, `x_mask`, `x_seg_2`, `x.jpg` … are of `x`.
+
+    Raises:
+        ValueError: Masks of an image have several such words, or differ in nothing but how their
+            names are written, so that they may be of different things.
+    """
+    full_names = {name: key for key in images for name in _full_names(key, images[key][0])}
     sorted_masks: Files = {}
+    endings: dict[str, dict[str, tuple[str, str]]] = {}
     for stem, paths in masks.items():
-        key = stem if stem in keys else _shortened(stem, _IN_MASK_FOLDER)
-        sorted_masks.setdefault(key if key in keys else stem, []).extend(paths)
+        names = {stem: ("", ""), stem.removesuffix(_OME): ("", "")}
+        if match := _IN_MASK_FOLDER.fullmatch(stem):
+            names[match["key"]] = (match["word"].lower().rstrip("s"), match["rest"].lower())
+        name = next((name for name in names if name in images or name in full_names), stem)
+        key = name if name in images else full_names.get(name, stem)
+        sorted_masks.setdefault(key, []).extend(paths)
+        endings.setdefault(key, {})[stem] = names[name]
+    mixed = [" and ".join(found) for found in endings.values() if not _are_parts(found.values())]
+    raise_all(mixed, "an image has masks of several kinds, keep one of them:")
     return sorted_masks
+
+
+def _are_parts(endings: Collection[tuple[str, str]]) -> bool:
+    """Return whether names of masks have one word, and what follows it tells them apart."""
+    return len({word for word, _ in endings}) == 1 and len({*endings}) == len(endings)
+
+
+def _full_names(key: str, image: Path) -> Iterator[str]:
+    """Yield other names of an image: `x.jpg`, and `x` for `x.IMA` and `x.ome.tif`."""
+    folder = key.removesuffix(key.rpartition("/")[2])
+    yield f"{folder}{_composed(image.name)}"
+    yield key.removesuffix(_OME)
+    if image_stem(image.name) is None and image.suffix[1:].isalpha():
+        yield f"{folder}{_composed(image.stem)}"
 
 
 def images_beside_masks(files: Files) -> tuple[Files, Files]:
@@ -332,7 +303,10 @@ def _keys_beside(files: Files) -> dict[str, str]:
         known = ", ".join(f"x_{word}" for word in sorted(words | ({"mask"} if usual else set())))
         folder = next(iter(files.values()))[0].parent
         raise ValueError(f"{folder}: has masks of several kinds, {known}; keep one of them")
-    return usual or {match[0]: match["key"] for match in others if match["word"].lower() in words}
+    found = usual or {match[0]: match["key"] for match in others if match["word"].lower() in words}
+    # An image may be called `x_mask_1` where there is no `x`, but a mask of it.
+    images = {key for stem, key in found.items() if key in found and found[key] not in files}
+    return {stem: key for stem, key in found.items() if stem not in images}
 
 
 def masks_by_name(files: Files) -> set[str]:
@@ -385,10 +359,5 @@ def _of_other_kinds(images: Files) -> dict[str, str]:
     folders = {paths[0].parent for paths in images.values()}
     beside = [entry for folder in folders for entry in _visible(folder) if not _is_folder(entry)]
     names = (entry.name for entry in beside if not image_stem(entry.name))
-    others = filter(lambda name: _is_no_document(Path(name)), names)
+    others = filter(lambda name: is_no_document(Path(name)), names)
     return {_composed(image_stem(Path(name).stem) or Path(name).stem): name for name in others}
-
-
-def _shortened(stem: str, pattern: re.Pattern) -> str:
-    match = pattern.fullmatch(stem)
-    return match["key"] if match else stem

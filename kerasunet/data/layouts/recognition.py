@@ -13,10 +13,10 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from kerasunet.data.cases import Case, DataSet, MaskCoding, UnannotatedCase, by_annotation
+from kerasunet.data.cases import Case, DataSet, MaskCoding, by_annotation
 from kerasunet.data.layouts.coco import coco, image_root, read_coco
 from kerasunet.data.layouts.folders import (
-    foreign_in,
+    PATIENTS,
     frames_apart,
     images_alone,
     images_and_masks,
@@ -27,6 +27,7 @@ from kerasunet.data.layouts.folders import (
     under,
 )
 from kerasunet.data.layouts.labelme import labelme
+from kerasunet.data.layouts.manifests import check_no_groups, manifest_in, read_manifest
 from kerasunet.data.layouts.pairing import (
     Files,
     by_image,
@@ -34,11 +35,11 @@ from kerasunet.data.layouts.pairing import (
     image_files,
     images_beside_masks,
     pair,
-    remedy_for,
+    pair_annotated,
     subfolders,
-    unread_files,
 )
-from kerasunet.data.layouts.tables import manifest_in, read_manifest, read_table, with_classes
+from kerasunet.data.layouts.tables import read_table, with_classes
+from kerasunet.data.layouts.unread import foreign_in, remedy_for, unread_files
 from kerasunet.files import call_all, kinds_in_words, raise_all
 
 _DEPTH = 2
@@ -105,13 +106,13 @@ def read_folder(folder: Path, name: str | None = None) -> DataSet:
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: no such folder")
     found = _read(folder, _DEPTH, name)
-    if found is None and (found_instead := foreign_in(folder)):
-        raise ValueError(found_instead)
     if found is None:
         raise ValueError(
-            f"{folder}: no known layout; expected images/ and masks/ with equal file names, "
+            foreign_in(folder)
+            or f"{folder}: no known layout; expected images/ and masks/ with equal file names, "
             "x.png beside x_mask.png, a manifest.csv, labelme, COCO, Pascal VOC or nnU-Net files, "
-            f"a folder of such folders, or one of {', '.join(PUBLISHED)}; {_contents(folder)}"
+            f"a folder of such folders, or one of {', '.join(PUBLISHED)}; it holds "
+            f"{kinds_in_words(files_below(folder)) or 'no images'}"
         )
     found = frames_apart(found)
     return found if _is_published(found) else replace(found, unread=unread_files(folder, found))
@@ -141,21 +142,16 @@ def is_folder_of_folders(folder: Path) -> bool:
     return False
 
 
-def _contents(folder: Path) -> str:
-    """Return what a folder holds, for a message."""
-    return f"it holds {kinds_in_words(files_below(folder)) or 'no images'}"
-
-
 def _is_published(data: DataSet) -> bool:
     return data.name in PUBLISHED and bool(data.citation)
 
 
 def _read(folder: Path, depth: int, name: str | None) -> DataSet | None:
-    data = read_published(folder, name)
-    if data is not None:
-        return data
-    if (listed := manifest_in(folder)) is not None:
-        return _with_classes(folder, listed)
+    data, listed = read_published(folder, name), manifest_in(folder)
+    if data and listed:
+        raise ValueError(f"{folder}: is {data.name}, and has a manifest; give the path of that")
+    if data or listed:
+        return data or (listed and _with_classes(folder, listed))
     for layout, reader in _OWN.items():
         cases = reader(folder)
         if cases is not None:
@@ -200,13 +196,26 @@ def _united(
         _, unannotated = by_annotation([*only.unannotated, *without_masks])
         renamed = replace(only, name=folder.absolute().name, unannotated=unannotated)
         return _with_classes(folder, renamed)
+    if any(data.layout.startswith(PATIENTS) for data in found.values()):
+        found = {name: _of_one_patient(folder / name, data) for name, data in found.items()}
     cases = [
         case
         for name, data in found.items()
         for case in under(name, [*data.cases, *data.unannotated])
     ] + without_masks
     layout = " or ".join(sorted({data.layout for data in found.values()}))
-    return _with_classes(folder, _data_set(folder, cases, layout))
+    united = _data_set(folder, cases, layout)
+    if united.layout.startswith(PATIENTS):
+        check_no_groups(folder, found.values())
+    return _with_classes(folder, united)
+
+
+def _of_one_patient(folder: Path, data: DataSet) -> DataSet:
+    """Name the patient if a folder holds that of one alone, as others beside it hold several."""
+    inner = subfolders(folder)
+    if len(inner) != 1 or data.layout.startswith(PATIENTS) or _read(folder, 0, None):
+        return data
+    return _data_set(folder, under(inner[0].name, [*data.cases, *data.unannotated]), data.layout)
 
 
 def _with_classes(folder: Path, data: DataSet) -> DataSet:
@@ -360,14 +369,8 @@ def _shenzhen(root: Path):
     images = image_files(root / "CXR_png")
     masks = by_image(image_files(root / "mask"), images)
     labels = {"0": "normal", "1": "tuberculosis"}
-    masked = {key: paths for key, paths in images.items() if key in masks}
-    cases = pair(masked, masks, _ANTI_ALIASED, label=lambda key: labels.get(key[-1], ""))
-    bare = [
-        UnannotatedCase(key, key, paths[0], label=labels.get(key[-1], ""))
-        for key, paths in images.items()
-        if key not in masks
-    ]
-    return [*cases, *bare], {}
+    cases = pair_annotated(images, masks, _ANTI_ALIASED)
+    return [replace(case, label=labels.get(case.key[-1], "")) for case in cases], {}
 
 
 def _rows(path: Path, column: str, images: Files) -> dict[str, dict[str, str]]:

@@ -1,31 +1,25 @@
-"""Tables that come with images: manifests, and the classes of mask files, by value or color.
+"""Tables that come with images: CSV files, the names of groups in them, the classes of mask files.
 
-A manifest is a CSV or TSV table with the columns image and mask, optionally group, label, split. An
-image with several masks has several rows, one without an object has an empty mask cell. Paths are
-relative to the manifest's folder and stay inside it; a file elsewhere needs an absolute path, which
-nobody gives by mistake.
+Classes are told by the value or color of a mask file, or by its name.
 """
 
 from __future__ import annotations
 
 import csv
 import io
-import os
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple
+from typing import Any
 
 from kerasunet.data.annotations import ENCODINGS, NO_OBJECT
-from kerasunet.data.cases import Case, DataSet, FileCase
+from kerasunet.data.cases import Case, FileCase
 from kerasunet.data.layouts import EVERY_MASK_FOLDER, pairing
-from kerasunet.data.layouts.folders import PARTS
-from kerasunet.data.layouts.pairing import image_stem, keys_of
-from kerasunet.files import is_plain, raise_all, read_json, report_all
+from kerasunet.data.layouts.pairing import image_stem
+from kerasunet.files import raise_all, read_json
 
-MANIFESTS = ("manifest.csv", "manifest.tsv")
 _MOST_BYTES = 64 << 20  # Of a table; one row per image takes a hundred.
 _MOST_COLUMNS = 1000
 _LONGEST_HEADER = 1 << 16
@@ -34,7 +28,12 @@ _CLASS_AT_END = re.compile(
     r"[_ -]([^\W\d_][^\W_]*(?:[_ -][^\W\d_]+)*?)(?:[_ -]\d+)?$",
     re.IGNORECASE,
 )
-_REQUIRED, _OPTIONAL = ("image", "mask"), ("group", "label", "split")
+_WHOLE = re.compile(r"(\d+)[.,]0+")
+_LEADING_ZEROS = re.compile(r"(?<![\d.])0+(?=\d)")
+_ROUNDED = re.compile(r"\d([.,]\d+)?E\+\d+", re.IGNORECASE)
+_UNKNOWN = ("nan", "na", "n/a", "none", "null", "unknown", "?", "-")
+_NO_VALUE = re.compile(r"#[A-Z/0]+[!?]?$|##+$")
+_REGIONS = "dataset.json"
 Classes = tuple[tuple[str, int | str], ...]
 KNOWN_CLASSES: dict[str, Classes] = {
     "jsrt": (("right_lung", 150), ("left_lung", 200), ("heart", 250)),
@@ -42,142 +41,12 @@ KNOWN_CLASSES: dict[str, Classes] = {
 """What the values of a published set's masks stand for, where they mark several objects."""
 
 
-class _Row(NamedTuple):
-    where: str
-    image: Path
-    mask: Path | None
-    group: str
-    label: str
-    split: str
-
-
-def manifest_in(folder: Path) -> DataSet | None:
-    """Read the `manifest.csv` or `manifest.tsv` of a folder; `None` if there is none."""
-    path = next((folder / name for name in MANIFESTS if (folder / name).is_file()), None)
-    sheets = [folder / f"manifest{suffix}" for suffix in pairing.SHEETS]
-    if path is None and (sheet := next(filter(Path.is_file, sheets), None)):
-        raise ValueError(f"{sheet}: a spreadsheet is not read; save it as manifest.csv, CSV UTF-8")
-    return None if path is None else read_manifest(path)
-
-
-def read_manifest(path: Path) -> DataSet:
-    """Read a manifest.
+def read_rows(path: Path, delimiter: str = "") -> list[tuple[int, dict[str, str]]]:
+    """Read a CSV or TSV file with a header; empty rows and cells beyond the columns do not count.
 
     Args:
-        path: A `.tsv` file, or a `.csv` file with commas or semicolons.
-
-    Returns:
-        The data set; a column `split` becomes its official division `"manifest"`.
-
-    Raises:
-        ValueError: Columns are missing, files do not exist or rows contradict each other; the
-            message lists every row concerned.
-    """
-    cells = read_rows(path, _delimiter(path))
-    columns = list(cells[0][1]) if cells else []
-    missing = [name for name in _REQUIRED if name not in columns]
-    if missing:
-        raise ValueError(
-            f"{path}: has no column {', '.join(missing)}, or no rows (its first line names "
-            f"{', '.join(columns) or 'none'}); the columns are {', '.join(_REQUIRED)} and "
-            f"optionally {', '.join(_OPTIONAL)}, with commas between them"
-        )
-    faults = {line: list(_faults(path, line, row)) for line, row in cells}
-    by_image: dict[Path, list[_Row]] = {}
-    for row in (_row(path, line, row) for line, row in cells if not faults[line]):
-        by_image.setdefault(row.image, []).append(row)
-    contradictions = {image: list(_contradictions(rows)) for image, rows in by_image.items()}
-    problems = [fault for found in (*faults.values(), *contradictions.values()) for fault in found]
-    report_all(problems, f"{len(problems)} faults in a manifest:")
-    by_image = {image: rows for image, rows in by_image.items() if not contradictions[image]}
-    used = [name for name in (*_REQUIRED, *_OPTIONAL) if name in columns]
-    return _data_set(path, by_image, f"manifest with {', '.join(used)}")
-
-
-def _data_set(path: Path, by_image: Mapping[Path, list[_Row]], layout: str) -> DataSet:
-    keys = keys_of(by_image)
-    cases = [_case(keys[image], rows) for image, rows in by_image.items()]
-    parts = {keys[image]: PARTS[rows[0].split] for image, rows in by_image.items() if rows[0].split}
-    return DataSet(
-        path.parent.absolute().name if path.name in MANIFESTS else path.stem,
-        tuple(sorted(cases, key=lambda case: case.key)),
-        layout,
-        official={"manifest": parts} if parts else {},
-    )
-
-
-def _delimiter(path: Path) -> str:
-    if path.suffix.lower() == ".tsv":
-        return "\t"
-    with open(path, encoding="utf-8-sig", errors="replace") as file:
-        header = file.readline(_LONGEST_HEADER)
-    return ";" if ";" in header and "," not in header else ","
-
-
-def _row(path: Path, line: int, cells: Mapping[str, str]) -> _Row:
-    values = {name: (cells.get(name) or "").strip() for name in (*_REQUIRED, *_OPTIONAL)}
-    return _Row(
-        f"{path}:{line}",
-        _located(path.parent, values["image"]),
-        _located(path.parent, values["mask"]) if values["mask"] else None,
-        values["group"],
-        values["label"],
-        values["split"].lower(),
-    )
-
-
-def _located(folder: Path, text: str) -> Path:
-    """Return the absolute path of a cell; backslashes separate folders as slashes do.
-
-    Accents have two forms in Unicode; that of the disk counts.
-    """
-    text = text.replace("\\", "/")
-    forms = (text, *(unicodedata.normalize(form, text) for form in ("NFC", "NFD")))
-    text = next((form for form in forms if os.path.isfile(folder / form)), text)
-    located = os.path.abspath(folder / text)
-    # Two slashes at the start, which Unix keeps, would be another root.
-    return Path(located if os.name == "nt" else f"/{located.lstrip('/')}")
-
-
-def _faults(path: Path, line: int, cells: Mapping[str, str]) -> Iterable[str]:
-    where = f"{path}:{line}"
-    if not cells["image"].strip():
-        yield f"{where}: the image is empty"
-    for text in filter(None, (cells["image"].strip(), cells["mask"].strip())):
-        located = _located(path.parent, text)
-        if "://" in text:
-            yield f"{where}: {text} is an address; download the file and give its path"
-        elif not os.path.isabs(text) and not located.is_relative_to(path.parent.absolute()):
-            yield f"{where}: {text} leaves the manifest's folder; give an absolute path"
-        elif not os.path.isfile(located):  # `Path.is_file` fails on names that are too long.
-            yield f"{where}: no such file: {located}"
-    for name in ("group", "label"):
-        if not is_plain(cells.get(name) or ""):
-            yield f"{where}: the {name} has control characters, {cells[name]!r}; remove them"
-    if "group" in cells and not cells["group"].strip():
-        yield f"{where}: the group is empty; give every image of a patient the same group"
-    if "split" in cells and cells["split"].strip().lower() not in PARTS:
-        yield f"{where}: split is one of {', '.join(PARTS)}, not {cells['split']!r}"
-
-
-def _contradictions(rows: list[_Row]) -> Iterable[str]:
-    """Yield contradictions between the rows of one image."""
-    for column in _OPTIONAL:
-        values = {getattr(row, column) for row in rows}
-        if len(values) > 1:
-            yield f"{rows[-1].where}: {rows[0].image.name} has several values of {column}"
-    masks = [row.mask for row in rows]
-    if len(set(masks)) < len(masks) or (None in masks and len(masks) > 1):
-        yield f"{rows[-1].where}: {rows[0].image.name} has a mask twice, or a row without one"
-
-
-def _case(key: str, rows: list[_Row]) -> FileCase:
-    masks = tuple(row.mask for row in rows if row.mask is not None)
-    return FileCase(key, rows[0].group or key, rows[0].image, masks=masks, label=rows[0].label)
-
-
-def read_rows(path: Path, delimiter: str = ",") -> list[tuple[int, dict[str, str]]]:
-    """Read a CSV file with a header.
+        path: The file.
+        delimiter: What is between cells; if empty, a comma, semicolon or tab, as in the header.
 
     Returns:
         Line number and cells of each row, the cells by the name of their column in lower case.
@@ -185,16 +54,23 @@ def read_rows(path: Path, delimiter: str = ",") -> list[tuple[int, dict[str, str
     Raises:
         ValueError: The file is not UTF-8 text, columns share a name, or a row is too long.
     """
-    reader = csv.DictReader(io.StringIO(_text(path), newline=""), delimiter=delimiter, restval="")
+    text = _text(path)
+    between = delimiter or _delimiter(path, text)
+    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=between, restval="")
     try:
         columns = [name.strip().lower() for name in reader.fieldnames or ()]
         _check_columns(path, columns)
         reader.fieldnames = columns
-        rows = [(reader.line_num, row) for row in reader]
+        rows = [(reader.line_num, row) for row in reader if any(map(_filled, row.values()))]
     except csv.Error as error:
         raise ValueError(f"{path}:{reader.line_num}: not a readable table ({error})") from error
-    raise_all([f"{path}:{line}: more cells than columns" for line, row in rows if None in row])
+    further = [(line, row.pop(None, ())) for line, row in rows]
+    raise_all([f"{path}:{line}: more cells than columns" for line, row in further if _filled(row)])
     return rows
+
+
+def _filled(cells: str | Sequence[str]) -> bool:
+    return any(cell.strip() for cell in cells)
 
 
 def _text(path: Path) -> str:
@@ -208,12 +84,49 @@ def _text(path: Path) -> str:
         ) from error
 
 
+def _delimiter(path: Path, text: str) -> str:
+    if path.suffix.lower() == ".tsv":
+        return "\t"
+    header = next(iter(text[:_LONGEST_HEADER].splitlines()), "")
+    return next((mark for mark in ",;\t" if mark in header), ",")
+
+
 def _check_columns(path: Path, columns: list[str]) -> None:
     if len(columns) > _MOST_COLUMNS:
         raise ValueError(f"{path}: {len(columns):,} columns, so it is not such a table")
-    if len(set(columns)) < len(columns):
-        repeated = sorted({name for name in columns if columns.count(name) > 1})
+    if repeated := sorted({name for name in columns if name and columns.count(name) > 1}):
         raise ValueError(f"{path}: several columns have the same name: {', '.join(repeated)}")
+
+
+def misspelled(names: Iterable[str], what: str = "group") -> Iterator[str]:
+    """Yield what is wrong with names of groups: one may be written in several ways, or say nothing.
+
+    Spreadsheets and people write `1`, `01` and `1.0`, or `P7` and `p7`, of the same patient, who
+    would be divided; and what they leave open would be one patient.
+
+    Args:
+        names: The names.
+        what: What they name; of a `"label"`, only the spelling matters.
+    """
+    spellings: dict[str, list[str]] = {}
+    for name in dict.fromkeys(names):
+        spellings.setdefault(_loosely(name), []).append(name)
+        if what == "group" and _ROUNDED.fullmatch(name):
+            yield f"group {name} is a number that a spreadsheet has rounded; enter it as text"
+        elif what == "group" and (name.lower() in _UNKNOWN or _NO_VALUE.match(name)):
+            yield f"group {name} says that it is not known; give such images groups of their own"
+    for alike in spellings.values():
+        if len(alike) > 1:
+            listing = " and ".join(map(repr, alike))
+            yield f"{what}s {listing} look like one, written in several ways; write them alike"
+
+
+def _loosely(name: str) -> str:
+    """Return a name without what people overlook and spreadsheets add."""
+    seen = (c for c in unicodedata.normalize("NFKC", name) if unicodedata.category(c) != "Cf")
+    loose = "".join("".join(seen).casefold().split()).lstrip("'")
+    whole = match[1] if (match := _WHOLE.fullmatch(loose)) else loose
+    return _LEADING_ZEROS.sub("", whole)
 
 
 def read_table(path: Path, key: str) -> dict[str, dict[str, str]]:
@@ -259,10 +172,42 @@ def classes_in(folder: Path) -> Classes:
         path = folder / name
         if path.is_file():
             try:
-                return with_background(tuple(read(path)))
+                return with_background(_distinct(tuple(read(path)), name))
             except (LookupError, TypeError, AttributeError, ValueError) as error:
                 raise ValueError(f"{path}: not a readable table of classes ({error})") from error
     return ()
+
+
+def _distinct(classes: Classes, table: str) -> Classes:
+    """Refuse several names of one value or color, except where regions overlap, as in nnU-Net."""
+    names: dict[int | str, set[str]] = {}
+    for name, code in classes if table != _REGIONS else ():
+        names.setdefault(code, set()).add(name)
+    for code, same in names.items():
+        if len(same) > 1 and not all(name.lower() in NO_OBJECT for name in same):
+            raise ValueError(f"{code} is {' and '.join(sorted(same))}")
+    return classes
+
+
+def check_meaning(chosen: Collection[str], files: Iterable[FileCase]) -> None:
+    """Refuse values and colors that mean different classes in the tables of different parts.
+
+    Args:
+        chosen: What was chosen, such as `"150"` or `"#ff0000"`; names of classes are passed over.
+        files: The cases, some of them with tables.
+
+    Raises:
+        ValueError: A value or color is one class in one table and another in another.
+    """
+    tables = dict.fromkeys(case.coding.classes for case in files)
+    for code in chosen:
+        named = ({name for name, known in table if str(known) == code.lower()} for table in tables)
+        called = sorted({" or ".join(sorted(names)) for names in named if names})
+        if len(called) > 1:
+            raise ValueError(
+                f"--objects {code}: is {called[0]} in one table of classes and {called[1]} in "
+                "another; choose by name"
+            )
 
 
 def with_background(classes: Classes) -> Classes:
@@ -392,6 +337,6 @@ _TABLES: dict[str, Callable[[Path], Iterator[tuple[str, int | str]]]] = {
     "label_colors.txt": _camvid,
     "class_names.txt": _labelme,
     "_classes.csv": _roboflow,
-    "dataset.json": _nnunet,
+    _REGIONS: _nnunet,
     "obj_class_to_machine_color.json": _supervisely,
 }

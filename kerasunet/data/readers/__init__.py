@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         object_pixels as object_pixels,
     )
     from kerasunet.data.readers.raster import (
+        embedded_size as embedded_size,
         read_embedded as read_embedded,
         read_png as read_png,
     )

@@ -30,7 +30,6 @@ from kerasunet.data.readers.masks import (
     indexed,
     stored,
     to_mask_values,
-    without_equal_channels,
 )
 from kerasunet.data.readers.source import (
     Partner,
@@ -39,6 +38,7 @@ from kerasunet.data.readers.source import (
     matching_frame,
     millimeters,
     quiet,
+    without_equal_channels,
 )
 
 _PREAMBLE_BYTES = 132
@@ -57,6 +57,7 @@ _NAMES = (
     "PlanarConfiguration",
     "HighBit",
     "NumberOfFrames",
+    "LossyImageCompression",
     "ExtendedOffsetTable",
     "ExtendedOffsetTableLengths",
     "SequenceOfUltrasoundRegions",
@@ -66,7 +67,8 @@ _NAMES = (
     *dicom_frames.ELEMENTS,
     *dicom_display.ELEMENTS,
 )
-_ELEMENTS: list[BaseTag] = [Tag(name) for name in _NAMES]
+_OVERLAYS = [Tag(group, 0x0010) for group in range(0x6000, 0x6020, 2)]  # Their rows.
+_ELEMENTS: list[BaseTag] = [*map(Tag, _NAMES), *_OVERLAYS]
 
 
 def read_image(source: Source) -> tuple[np.ndarray, tuple[float, float] | None]:
@@ -92,10 +94,12 @@ def read_mask(source: Source) -> MaskValues:
                 "swapped; save it as MONOCHROME2 or PNG, the object brighter than the background"
             )
         values = dicom_pixels.decoded(frame, header).stored
+        if not values.any() and any(tag in header for tag in _OVERLAYS):
+            raise Unusable("black, with an overlay, which is not read; save its object as pixels")
         if header.PhotometricInterpretation == "PALETTE COLOR":
             numbers = to_mask_values(values)
             return indexed(numbers, dicom_display.palette(int(numbers.max()) + 1, header))
-        lossy = header.file_meta.TransferSyntaxUID in dicom_pixels.LOSSY
+        lossy = dicom_pixels.is_lossy(header)
         return stored(without_equal_channels(values), lossy=lossy)
 
 
@@ -250,6 +254,10 @@ def _complete(header: Dataset, remarks: list[str]) -> None:
         remarks.append("it lacks a PhotometricInterpretation; MONOCHROME2 was assumed")
     elif "PhotometricInterpretation" in header:
         header.PhotometricInterpretation = str(header.PhotometricInterpretation).strip().upper()
+        dicom_display.check_interpretation(header.PhotometricInterpretation)
+    if "PlanarConfiguration" not in header and samples > 1:
+        header.PlanarConfiguration = 0
+        remarks.append("it lacks a PlanarConfiguration; 0 was assumed, colors pixel by pixel")
     if "PixelRepresentation" not in header:
         header.PixelRepresentation = 0
 

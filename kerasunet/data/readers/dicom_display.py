@@ -61,7 +61,7 @@ def shown(pixels: Pixels, header: Dataset, remarks: list[str]) -> np.ndarray:
         Float32, `(height, width)` or RGB `(height, width, 3)`, 0 to 255.
 
     Raises:
-        Unusable: The photometric interpretation is not supported, or contradicted.
+        Unusable: The photometric interpretation is contradicted.
     """
     interpretation = header.PhotometricInterpretation
     if interpretation in _SHAPES:
@@ -72,9 +72,13 @@ def shown(pixels: Pixels, header: Dataset, remarks: list[str]) -> np.ndarray:
         return _monochrome(pixels, header, remarks, inverted=interpretation == "MONOCHROME1")
     if interpretation == "PALETTE COLOR":
         return _palette(pixels.stored, header)
-    if interpretation in _RGB:
-        return stretch(pixels.stored, 0, 2**header.BitsStored - 1)
-    raise Unusable("DICOM of a rare photometric interpretation; convert it to PNG")
+    return stretch(pixels.stored, 0, 2**header.BitsStored - 1)
+
+
+def check_interpretation(name: str) -> None:
+    """Refuse a photometric interpretation that is not read."""
+    if name not in (*_SHAPES, "PALETTE COLOR", *_RGB):
+        raise Unusable("DICOM of a rare photometric interpretation; convert it to PNG")
 
 
 def _check_shape(interpretation: str, header: Dataset) -> None:

@@ -61,6 +61,7 @@ _RARE_JPEG = (
 )
 _YBR_FULL = ("YBR_FULL", "YBR_FULL_422")
 _CODESTREAM, _CODING_STYLE, _TRANSFORMATION_AT = b"\xff\x4f\xff\x51", 0xFF52, 8
+_SIGN_AT, _SIGNED = 42, 0x80
 _PIXEL_DATA = {
     0x7FE00010: "PixelData",
     0x7FE00008: "FloatPixelData",
@@ -70,8 +71,7 @@ _UNDEFINED_LENGTH = 0xFFFFFFFF
 _LEAST_EXCESS = 64  # Bytes; writers pad.
 SYNTAXES = (*_NATIVE, *_DECODERS, *_RARE_JPEG)
 """The transfer syntaxes that are read."""
-LOSSY = (JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless)
-"""Those that change values for certain; JPEG 2000 need not."""
+_LOSSY = (JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless)
 
 
 class Pixels(NamedTuple):
@@ -84,6 +84,13 @@ class Pixels(NamedTuple):
 
     raw: np.ndarray
     stored: np.ndarray
+
+
+def is_lossy(header: Dataset) -> bool:
+    """Return whether compression has changed values; JPEG 2000 need not, so the file says it."""
+    syntax = header.file_meta.TransferSyntaxUID
+    said = syntax == JPEG2000 and header.get("LossyImageCompression") == "01"
+    return syntax in _LOSSY or said
 
 
 def decoded(source: Source, header: Dataset) -> Pixels:
@@ -108,7 +115,7 @@ def decoded(source: Source, header: Dataset) -> Pixels:
             return _bits(source, header, start)
     else:
         _check_fragments(source, header)
-        if syntax in _RARE_JPEG:
+        if syntax in (*_RARE_JPEG, JPEGBaseline8Bit):
             source.file.seek(start)
             _check_jpeg(source, header)
         if syntax == JPEGBaseline8Bit and header.PhotometricInterpretation == "RGB":
@@ -125,6 +132,9 @@ def decoded(source: Source, header: Dataset) -> Pixels:
     raw, _ = get_decoder(syntax).as_array(
         source.file, index=source.frame, decoding_plugin=_plugin(syntax), **options
     )
+    if syntax in (JPEG2000, JPEG2000Lossless) and header.PixelRepresentation:
+        source.file.seek(start)
+        raw = _with_sign(raw, source, header)
     return Pixels(raw, _significant(raw, header))
 
 
@@ -153,6 +163,9 @@ def _check_length(header: Dataset, length: int) -> None:
     if header.PhotometricInterpretation == "YBR_FULL_422":
         bits = bits * 2 // 3
     stated = frame_count(header)
+    padded, whole = stated * -(-bits // 8), -(-stated * bits // 8)
+    if _is_even(length, padded) and not _is_even(length, whole):
+        raise Unusable("its frames of single bits are padded to whole bytes; export it again")
     if length - stated * bits / 8 >= max(bits / 8, _LEAST_EXCESS):
         raise Unusable(_other_frames(8 * length // bits, stated))
 
@@ -160,7 +173,7 @@ def _check_length(header: Dataset, length: int) -> None:
 def _check_fragments(source: Source, header: Dataset) -> None:
     """Refuse compressed frames that the header lacks, or those that their table misplaces."""
     offsets, stated = parse_basic_offsets(source.file), frame_count(header)
-    fragments = parse_fragments(source.file)[1]
+    fragments = _fragments(source)
     begun = sum(map(_begins_frame, _heads(source, fragments)))
     if (count := max(len(offsets), begun)) > stated:
         raise Unusable(_other_frames(count, stated))
@@ -172,6 +185,26 @@ def _check_fragments(source: Source, header: Dataset) -> None:
             "its table of frames contradicts its pixel data, so it is unknown which frame is "
             "which; export it again"
         )
+
+
+def _is_even(length: int, size: int) -> bool:
+    """Return whether a length is a size, made even as lengths of DICOM are."""
+    return length - size in (0, size % 2)
+
+
+def _fragments(source: Source) -> list[int]:
+    """Return where the fragments begin in the file.
+
+    Raises:
+        Unusable: One of them does not begin where the length of the one before says.
+    """
+    try:
+        return parse_fragments(source.file)[1]
+    except ValueError:
+        raise Unusable(
+            "damaged, or the fragments of its compressed pixels are not as long as they state; "
+            "copy it again, or export it again"
+        ) from None
 
 
 def _heads(source: Source, fragments: Sequence[int]) -> Iterator[bytes]:
@@ -220,7 +253,12 @@ def _check_jpeg(source: Source, header: Dataset) -> None:
     frame = get_frame(source.file, source.frame, number_of_frames=frame_count(header))
     if coded_size(frame) != (header.Rows, header.Columns):
         raise Unusable("its pixel data are not of the size that its header states; export it again")
-    if not is_complete(frame):
+    if (channels := frame[_start_of_frame(frame) + 9]) != header.SamplesPerPixel:
+        raise Unusable(
+            f"its pixel data have {channels} channels, its header states {header.SamplesPerPixel}; "
+            "export it again"
+        )
+    if header.file_meta.TransferSyntaxUID in _RARE_JPEG and not is_complete(frame):
         raise Unusable("its pixel data are cut off; copy or export it again")
 
 
@@ -253,6 +291,15 @@ def _check_transformation(source: Source, header: Dataset) -> None:
             f"its header states {header.PhotometricInterpretation}, but its JPEG 2000 changes "
             "colors itself, so they are not known; export it again"
         )
+
+
+def _with_sign(raw: np.ndarray, source: Source, header: Dataset) -> np.ndarray:
+    """Return the signed values that the header states where JPEG 2000 has them unsigned (A.5.1)."""
+    frame = get_frame(source.file, source.frame, number_of_frames=frame_count(header))
+    is_signed = frame[frame.index(_CODESTREAM) + _SIGN_AT] & _SIGNED
+    above = 8 * raw.dtype.itemsize - header.BitsStored
+    lacks_sign = not is_signed and raw.max() >= 2 ** (header.BitsStored - 1)
+    return raw << above >> above if lacks_sign else raw
 
 
 def coded_size(frame: bytes) -> tuple[int, int]:

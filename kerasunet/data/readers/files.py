@@ -16,8 +16,16 @@ from typing import Any
 
 import numpy as np
 
-from kerasunet.data.readers.masks import MaskValues, check_finite
-from kerasunet.data.readers.source import TURN, Partner, Source, Unusable, check_outlined, kind_of
+from kerasunet.data.readers.masks import MaskValues
+from kerasunet.data.readers.source import (
+    TURN,
+    Partner,
+    Source,
+    Unusable,
+    check_finite,
+    check_outlined,
+    kind_of,
+)
 from kerasunet.files import FileWarning
 
 SIZE_LIMIT = 100_000_000

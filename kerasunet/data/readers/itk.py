@@ -8,6 +8,7 @@ the image that has segments.
 from __future__ import annotations
 
 import re
+import zlib
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -16,8 +17,15 @@ import SimpleITK as sitk
 
 from kerasunet.data.readers import volumes
 from kerasunet.data.readers.files import to_levels
-from kerasunet.data.readers.masks import MaskValues, stored, without_equal_channels
-from kerasunet.data.readers.source import TURN, Partner, Source, Unusable, quiet_native_code
+from kerasunet.data.readers.masks import MaskValues, stored
+from kerasunet.data.readers.source import (
+    TURN,
+    Partner,
+    Source,
+    Unusable,
+    quiet_native_code,
+    without_equal_channels,
+)
 from kerasunet.data.readers.volumes import Volume
 
 _READERS = {"NRRD": "NrrdImageIO", "MetaImage": "MetaImageIO"}
@@ -26,6 +34,15 @@ _DETACHED = {
     "NRRD": re.compile(rb"^data ?file\s*:", re.IGNORECASE | re.MULTILINE),
     "MetaImage": re.compile(rb"^\s*ElementDataFile\s*=(?!\s*LOCAL\s)", re.MULTILINE),
 }
+_COMPRESSED = re.compile(rb"^\s*CompressedData\s*=\s*True", re.MULTILINE | re.IGNORECASE)
+_LOCAL = re.compile(rb"^\s*ElementDataFile\s*=\s*LOCAL\s*?\n", re.MULTILINE)
+_SKIPPED = re.compile(rb"^\s*HeaderSize\s*=\s*[1-9]", re.MULTILINE)
+_SPACINGS = re.compile(rb"^spacings:(.*)$", re.MULTILINE)
+_UNITS = re.compile(rb"^(?:space )?units:(.*)$", re.MULTILINE)
+_QUOTED = re.compile(rb'"([^"]*)"')
+_UNIT_MM = {"mm": 1.0, "cm": 10.0, "m": 1000.0, "um": 0.001, "\u00b5m": 0.001, "\u03bcm": 0.001}
+_UNIT_MM |= {"millimeter": 1.0, "millimeters": 1.0, "micron": 0.001, "microns": 0.001}
+_NO_LENGTHS = {"", "none", "s", "ms", "sec", "ppm", "hz"}  # Those of time and the like.
 _SEQUENCE = re.compile(rb"^kinds:.*\blist\b", re.MULTILINE)
 _SEGMENT = re.compile(rb"^Segment(\d+)_(Name|LabelValue|Layer):=(.*)$", re.MULTILINE)
 _SIZES = (b"space directions:", b"spacings:", b"ElementSpacing", b"ElementSize")
@@ -126,17 +143,40 @@ def _open(source: Source) -> Volume:
     def read(index: tuple[int | slice, ...]) -> np.ndarray:
         one = sitk.Image([1] * len(size), reader.GetPixelID(), channels)
         nbytes = count * one.GetSizeOfPixelComponent()
-        voxels = volumes.kept(source, nbytes, lambda: _voxels(reader))
+        voxels = volumes.kept(source, nbytes, lambda: _voxels(reader, source))
         return voxels[index[: len(size)]]
 
     padded = (*size, 1)[: max(3, len(size))]
-    sizes = tuple((*reader.GetSpacing(), 1.0)[:3])
+    unit = _unit_mm(_header(source))
+    sizes = unit * np.array((*reader.GetSpacing(), 1.0)[:3])
+    for axis in _unknown_sizes(_header(source), len(size)):
+        sizes[axis] = np.nan
     return Volume(
         padded,
-        _affine(reader) if _states(source, *_PLACES) else None,
-        sizes if _states(source, *_SIZES) else None,
+        _affine(reader, unit) if _states(source, *_PLACES) else None,
+        tuple(sizes.tolist()) if _states(source, *_SIZES) else None,
         read,
     )
+
+
+def _unit_mm(header: bytes) -> float:
+    """Return the millimeters in the unit of length that NRRD states; without any, it is 1.
+
+    Raises:
+        Unusable: It is another unit, or there are several.
+    """
+    stated = (text for line in _UNITS.findall(header) for text in _QUOTED.findall(line))
+    units = {text.decode(errors="replace").strip().lower() for text in stated} - _NO_LENGTHS
+    if len(units) > 1 or not units <= _UNIT_MM.keys():
+        raise Unusable("its unit of length is not known; save it in millimeters")
+    return _UNIT_MM[units.pop()] if units else 1.0
+
+
+def _unknown_sizes(header: bytes, axes: int) -> list[int]:
+    """Return the axes of which NRRD says that the size of a voxel is not known; ITK takes 1."""
+    stated = _SPACINGS.search(header)
+    last = stated[1].split()[-axes:] if stated else []
+    return [axis for axis, text in enumerate(last) if text.lower() == b"nan"]
 
 
 def _check_header(source: Source) -> None:
@@ -144,6 +184,9 @@ def _check_header(source: Source) -> None:
     header = _header(source)
     if _DETACHED[source.kind].search(header):
         raise Unusable("a header whose pixels are in another file; save both as .nrrd or .mha")
+    is_unsized = _COMPRESSED.search(header) and b"CompressedDataSize" not in header
+    if source.kind == "MetaImage" and (is_unsized or _SKIPPED.search(header)):
+        raise Unusable("a header that does not say where its pixels are; save it again")
     if source.kind == "NRRD" and _SEQUENCE.search(header) and not _segments(source):
         raise Unusable("a sequence or several layers, not one volume; save each as a file")
 
@@ -161,8 +204,17 @@ def _states(source: Source, *words: bytes) -> bool:
     return any(word in header for word in words)
 
 
-def _voxels(reader: sitk.ImageFileReader) -> np.ndarray:
-    """Return all voxels, the axes in stored order, color in a last axis."""
+def _voxels(reader: sitk.ImageFileReader, source: Source) -> np.ndarray:
+    """Return all voxels, the axes in stored order, color in a last axis.
+
+    The library does not compare the checksum of what MetaImage has compressed.
+
+    Raises:
+        zlib.error: It is not that of the voxels, so these are damaged.
+    """
+    if source.kind == "MetaImage" and _COMPRESSED.search(_header(source)):
+        source.file.seek(0)
+        zlib.decompress(_LOCAL.split(source.file.read(), 1)[1])
     with quiet_native_code():
         image = reader.Execute()
     voxels = sitk.GetArrayFromImage(image)
@@ -171,12 +223,18 @@ def _voxels(reader: sitk.ImageFileReader) -> np.ndarray:
     return voxels.transpose(*reversed(axes), *([voxels.ndim - 1] if color else []))
 
 
-def _affine(reader: sitk.ImageFileReader) -> np.ndarray:
-    """Return the orientation of the first three axes, to the right, anterior and superior."""
+def _affine(reader: sitk.ImageFileReader, unit: float) -> np.ndarray:
+    """Return the orientation of the first three axes, to the right, anterior and superior.
+
+    Args:
+        reader: The file.
+        unit: Millimeters in its unit of length.
+    """
     axes = reader.GetDimension()
     directions = np.reshape(reader.GetDirection(), (axes, axes))
     place = np.eye(4)
     used = min(axes, 3)
     place[:used, :used] = directions[:used, :used] * reader.GetSpacing()[:used]
     place[:used, 3] = reader.GetOrigin()[:used]
+    place[:3] *= unit
     return _FROM_LPS @ place

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from kerasunet.data.readers.source import Unusable
+from kerasunet.data.readers.source import Unusable, check_finite, without_equal_channels
 
 _OPAQUE = 255
 _VOID_NUMBER, _VOID_COLOR = 255, "#e0e0c0"
@@ -19,6 +19,7 @@ _TRANSPARENT = "transparent"
 _MOST_LISTED = 5
 _LEAST_LOSSY = 32
 """Gray levels below which lossy compression changes numbers of labels instead of their edges."""
+_BINARY = {1, 255}
 _WHOLE = 1e-5
 _FEW, _MOST_SMOOTHED, _MOST_LABELS = 4, 16, 100
 _OTHER_HUE, _SHARE_OF_HUES = 0.5, 0.02
@@ -111,16 +112,23 @@ def object_pixels(
             f"values up to {mask.values.max()} in a file that is compressed as JPEG is, which "
             "changes them; export labels as PNG"
         )
+    if mask.lossy and above is None and not mask.brightness().any():
+        raise ValueError(
+            "empty, but compressed as JPEG is, which may have erased an object of the value 1; if "
+            "it is meant to be empty, give --mask-threshold 127, else export it as PNG"
+        )
     if listed:
         _require_listed(mask, listed, void)
     if wanted:
-        return _chosen(mask, wanted)
+        return _chosen(mask, wanted, listed)
     if above is not None:
         return _bright(mask, above, any_color)
     return _only_object(mask, void)
 
 
-def _chosen(mask: MaskValues, wanted: Collection[int | str]) -> np.ndarray:
+def _chosen(
+    mask: MaskValues, wanted: Collection[int | str], listed: Collection[int | str]
+) -> np.ndarray:
     if mask.lossy:
         raise ValueError(
             "compressed as a JPEG file is, which changes values and colors, so none of them can be "
@@ -132,6 +140,12 @@ def _chosen(mask: MaskValues, wanted: Collection[int | str]) -> np.ndarray:
             "would lose the edge of the object; export labels without smoothing"
         )
     numbers = [value for value in wanted if isinstance(value, int)]
+    only = {*np.unique(mask.values).tolist()} - {0}
+    if not listed and only in ({1}, {_OPAQUE}) and {*numbers} & _BINARY == _BINARY - only:
+        raise ValueError(
+            f"its only value is {only.pop()}, as in binary masks, which are 0 and 1 or 0 and 255; "
+            "choose both if they are the same object: --objects NAME=1,255"
+        )
     if numbers and not mask.numbered:
         raise ValueError(
             f"a mask in colors, so value {numbers[0]} is in none of its pixels; choose by color: "
@@ -164,6 +178,10 @@ def _bright(mask: MaskValues, above: int, any_color: bool) -> np.ndarray:
     """Cut at a gray level; a mask of 0 and 1 has nothing to cut."""
     levels = mask.brightness()
     bright = levels > (above if levels.max() > 1 or mask.lossy else 0)
+    if not (bright.any() or mask.lossy) and levels.any() and _is_binary(levels):
+        raise ValueError(
+            f"0 and {levels.max()}, none of it above the threshold of {above}; give a lower one"
+        )
     if mask.palette is not None and bright.any() and not any_color:
         _require_one_hue(mask, bright)
     return bright
@@ -376,18 +394,3 @@ def to_mask_values(pixels: np.ndarray) -> np.ndarray:
             "like; export it again"
         )
     return pixels.astype(np.min_scalar_type(int(pixels.max())))
-
-
-def check_finite(pixels: np.ndarray) -> None:
-    """Refuse floats that are no numbers."""
-    if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
-        raise Unusable("holds NaN or infinite values; replace them with numbers")
-
-
-def without_equal_channels(image: np.ndarray) -> np.ndarray:
-    """Turn color whose channels all agree into gray, `(height, width)`."""
-    if image.ndim == 2:
-        return image
-    red, green, blue = np.moveaxis(image, 2, 0)
-    agree = np.array_equal(red, green) and np.array_equal(red, blue)
-    return np.ascontiguousarray(red if agree else image)

@@ -18,8 +18,8 @@ from nibabel.spatialimages import HeaderDataError
 
 from kerasunet.data.readers import volumes
 from kerasunet.data.readers.files import to_levels
-from kerasunet.data.readers.masks import MaskValues, stored, without_equal_channels
-from kerasunet.data.readers.source import Partner, Source, Unusable, quiet
+from kerasunet.data.readers.masks import MaskValues, stored
+from kerasunet.data.readers.source import Partner, Source, Unusable, quiet, without_equal_channels
 from kerasunet.data.readers.volumes import Volume
 
 File = BufferedReader | gzip.GzipFile | io.BytesIO
@@ -28,7 +28,7 @@ _SAME_SIZE = 0.01
 _COLORS, _AXES_WITH_COLOR = 3, 5
 _ALIGNED = 2  # Codes from here on name standard brains.
 _GZIP = b"\x1f\x8b"
-_HEADER_BYTES = 540
+_HEADER_BYTES, _CHUNK_BYTES = 540, 1 << 20
 _MOST_BYTES = 512 << 20  # Unpacked; larger volumes are unpacked as far as each slice needs.
 
 
@@ -78,6 +78,10 @@ def _opened(source: Source) -> tuple[Nifti1Header, Volume]:
     shape = header.get_data_shape()
     if len(shape) < 2:
         raise Unusable("a NIfTI file with fewer than two axes; export it again")
+    if header.get_data_offset() < layout.single_vox_offset:
+        raise Unusable("its header states that the voxels begin within it; export it again")
+    if header.get_data_dtype().kind == "c":
+        raise Unusable("complex numbers; save their magnitude")
     file.seek(0)
     shape, in_color = _without_color(shape)
 
@@ -102,7 +106,8 @@ def _unpacked(source: Source, file: File, header: Nifti1Header) -> File:
     def unpack() -> bytes:
         content = file.read(size)
         try:
-            file.read(1)  # At the end the checksum is compared.
+            while file.read(_CHUNK_BYTES):  # Only at the end the checksum is compared.
+                pass
         except gzip.BadGzipFile as error:
             if "Not a gzipped file" not in str(error):  # Bytes that follow do not matter.
                 raise

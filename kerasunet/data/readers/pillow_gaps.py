@@ -1,7 +1,7 @@
-"""What TIFF, PNG and BMP files say that Pillow does not do.
+"""What image files say that Pillow does not do.
 
 Of TIFF: what stands beside the pixels; of PNG: opacity and transparency of few and of 16 bits; of
-BMP: gray palettes of other than 256 levels.
+BMP: gray palettes of other than 256 levels; of all: EXIF without decoding, wherever it stands.
 """
 
 from __future__ import annotations
@@ -32,6 +32,9 @@ _UNIT_MM = {"mm": 1.0, "cm": 10.0, "micron": 0.001}
 _FAX = ("tiff_ccitt", "group3", "group4")
 _SAMPLE_KINDS = {1: "integers", 2: "signed integers", 3: "floats", 5: "complex integers"}
 _COLORS = 256
+_HEAD_BYTES = 1 << 18
+_JPEG = (0xFFC0, 0xFFC1, 0xFFC2)
+_RARE_JPEG = {0xFFC3: "lossless JPEG", 0xFFF7: "JPEG-LS"}
 DEEP_GRAY = "LA;16B"
 """Pillow's name for gray levels of 16 bits with an opacity, of which it keeps the upper bytes."""
 _FOUR_BYTES = "RGBA"
@@ -39,6 +42,10 @@ _SCALES = {"L;2": 85, "L;4": 17}
 _DEEP_PIXELS = ("RGB;16B", "I;16B")
 _CORE_HEADER = 12
 _BITS_AT, _BITS_OF_CORE_AT = 28, 24
+_PNG_MARK, _CHUNK_HEAD = b"\x89PNG\r\n\x1a\n", 8
+_ORIENTATION = 0x0112
+ON_THEIR_SIDE = (5, 6, 7, 8)
+"""EXIF orientations that exchange height and width."""
 
 
 def rare_numbers(source: Source) -> str:
@@ -58,6 +65,21 @@ def rare_numbers(source: Source) -> str:
             "which is not read; save gray levels as integers of 8 or 16 bits or floats of 32, "
             "colors with 8 or 16 bits"
         )
+    return ""
+
+
+def rare_jpeg(source: Source) -> str:
+    """Describe a JPEG file that Pillow does not open (ITU-T T.81, B.2); empty if it is damaged."""
+    source.file.seek(0)
+    head = source.file.read(_HEAD_BYTES)
+    at = 2
+    with suppress(struct.error):
+        while True:
+            marker, length = struct.unpack_from(">HH", head, at)
+            if (name := _RARE_JPEG.get(marker)) or (marker in _JPEG and head[at + 4] != 8):
+                name = name or f"JPEG of {head[at + 4]} bits"
+                return f"{name}, which is not read as a picture; convert it to PNG"
+            at += 2 + length
     return ""
 
 
@@ -173,6 +195,37 @@ def spacing_of(picture: TiffImageFile) -> tuple[float, float] | None:
         return None
     known = [float(resolution) for resolution in per_unit if resolution]
     return millimeters(*(_UNIT_MM[unit[1]] / each for each in known)) if len(known) == 2 else None
+
+
+def exif_orientation(picture: ImageFile, source: Source) -> int:
+    """Return how a picture, not yet decoded, is to be turned: 1 for not at all, to 8."""
+    if source.kind == "PNG" and _has_late_exif(source):
+        picture.load()
+    with suppress(Exception):  # Broken metadata turn nothing.
+        # PNG's own method would decode the whole picture first.
+        found = Image.getexif(picture).get(_ORIENTATION, 1)
+        return found if found in range(1, 9) else 1
+    return 1
+
+
+def _has_late_exif(source: Source) -> bool:
+    """Return whether a PNG file has EXIF after its pixels."""
+    start, at = source.file.tell(), len(_PNG_MARK)
+    after = False
+    try:
+        while len(head := _bytes_at(source, at)) == _CHUNK_HEAD:
+            length, kind = struct.unpack(">I4s", head)
+            if after and kind == b"eXIf":
+                return True
+            after, at = after or kind == b"IDAT", at + length + _CHUNK_HEAD + 4
+        return False
+    finally:
+        source.file.seek(start)
+
+
+def _bytes_at(source: Source, at: int) -> bytes:
+    source.file.seek(at)
+    return source.file.read(_CHUNK_HEAD)
 
 
 def scale_transparency(picture: ImageFile, raw_mode: str) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import io
 import re
-import struct
 import sys
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
@@ -30,9 +29,10 @@ from PIL.ImageFile import ImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
 from kerasunet.data.readers.files import SIZE_LIMIT, to_levels
-from kerasunet.data.readers.masks import MaskValues, indexed, stored, without_equal_channels
+from kerasunet.data.readers.masks import MaskValues, indexed, stored
 from kerasunet.data.readers.pillow_gaps import (
     DEEP_GRAY,
+    ON_THEIR_SIDE,
     bmp_levels,
     check_canvas,
     check_planes,
@@ -40,10 +40,12 @@ from kerasunet.data.readers.pillow_gaps import (
     check_stack,
     check_ycbcr,
     counts_from_white,
+    exif_orientation,
     full_pages,
     is_multi_picture,
     joined_bytes,
     mend_palette,
+    rare_jpeg,
     rare_numbers,
     scale_transparency,
     shows_zero_as_white,
@@ -60,6 +62,7 @@ from kerasunet.data.readers.source import (
     check_order,
     quiet,
     quiet_native_code,
+    without_equal_channels,
 )
 
 _DEEP = re.compile("(RGB|RGBA|RGBX);16[BLN]")
@@ -78,8 +81,6 @@ _PALETTE = 256
 _LOSSY = ("jpeg", "tiff_jpeg", "webp")  # Compressions inside TIFF.
 _ANIMATED = ("GIF", "WebP", "PNG")
 _WEBP_HEADER = 4096
-_ORIENTATION, _ON_THEIR_SIDE = 0x0112, (5, 6, 7, 8)  # Of EXIF.
-_PNG_MARK, _CHUNK_HEAD = b"\x89PNG\r\n\x1a\n", 8
 _NOISY_METADATA = (b"Exif", b"eXIf", b"acTL")
 
 
@@ -155,14 +156,33 @@ def read_embedded(content: bytes, size_limit: int = SIZE_LIMIT) -> np.ndarray:
     Raises:
         ValueError: It is none of these, damaged or larger.
     """
-    kind = next((kind for kind, marks in _MARKS.items() if content.startswith(marks)), "PNG")
-    source = Source(io.BufferedReader(io.BytesIO(content)), kind, 0, size_limit=size_limit)
     try:
-        return read_image(source)[0]
+        return read_image(_in_memory(content, size_limit))[0]
     except Exception:  # Decoders answer broken bytes with exceptions of every type.
         raise ValueError(
             "its image is not PNG, JPEG, BMP or TIFF, or damaged, or too large"
         ) from None
+
+
+def embedded_size(content: bytes) -> tuple[int, int]:
+    """Return height and width of an image in memory, by its header.
+
+    Raises:
+        ValueError: It is none that is read.
+    """
+    source = _in_memory(content, SIZE_LIMIT)
+    try:
+        picture = _open(source)
+        width, height = picture.size
+        on_side = exif_orientation(picture, source) in ON_THEIR_SIDE
+    except Exception:  # As above.
+        raise ValueError("its image is damaged") from None
+    return (width, height) if on_side else (height, width)
+
+
+def _in_memory(content: bytes, size_limit: int) -> Source:
+    kind = next((kind for kind, marks in _MARKS.items() if content.startswith(marks)), "PNG")
+    return Source(io.BufferedReader(io.BytesIO(content)), kind, 0, size_limit=size_limit)
 
 
 def locate(source: Source) -> Partner:
@@ -172,8 +192,8 @@ def locate(source: Source) -> Partner:
         width, height = picture.size
         if isinstance(picture, TiffImageFile):  # Pillow may have exchanged them already.
             width, height = (picture.tag_v2[tag] for tag in (tags.IMAGEWIDTH, tags.IMAGELENGTH))
-        exif = _exif_orientation(picture, source)
-        if exif in _ON_THEIR_SIDE:
+        exif = exif_orientation(picture, source)
+        if exif in ON_THEIR_SIDE:
             width, height = height, width
         order = "turned" if exif != 1 else "stored"
         return Partner(
@@ -181,40 +201,9 @@ def locate(source: Source) -> Partner:
             source.frame,
             _page_count(picture),
             (height, width),
-            order="unknown" if exif in _ON_THEIR_SIDE else order,
+            order="unknown" if exif in ON_THEIR_SIDE else order,
             exif=exif,
         )
-
-
-def _exif_orientation(picture: ImageFile, source: Source) -> int:
-    """Return how a picture, not yet decoded, is to be turned: 1 for not at all, to 8."""
-    if source.kind == "PNG" and _has_late_exif(source):
-        picture.load()
-    with suppress(Exception):  # Broken metadata turn nothing.
-        # PNG's own method would decode the whole picture first.
-        found = Image.getexif(picture).get(_ORIENTATION, 1)
-        return found if found in range(1, 9) else 1
-    return 1
-
-
-def _has_late_exif(source: Source) -> bool:
-    """Return whether a PNG file has EXIF after its pixels."""
-    start, at = source.file.tell(), len(_PNG_MARK)
-    after = False
-    try:
-        while len(head := _bytes_at(source, at)) == _CHUNK_HEAD:
-            length, kind = struct.unpack(">I4s", head)
-            if after and kind == b"eXIf":
-                return True
-            after, at = after or kind == b"IDAT", at + length + _CHUNK_HEAD + 4
-        return False
-    finally:
-        source.file.seek(start)
-
-
-def _bytes_at(source: Source, at: int) -> bytes:
-    source.file.seek(at)
-    return source.file.read(_CHUNK_HEAD)
 
 
 def _check_turn(picture: ImageFile, source: Source, image: Partner) -> None:
@@ -224,8 +213,8 @@ def _check_turn(picture: ImageFile, source: Source, image: Partner) -> None:
     """
     if image.exif == 1 and image.order != "stored":
         check_order(image)
-    own = _exif_orientation(picture, source)
-    on_side = [turn in _ON_THEIR_SIDE for turn in (own, image.exif)]
+    own = exif_orientation(picture, source)
+    on_side = [turn in ON_THEIR_SIDE for turn in (own, image.exif)]
     height, width = image.shape
     if own != image.exif and (on_side[0] == on_side[1] or height == width):
         raise Unusable(
@@ -267,8 +256,9 @@ def _open(source: Source) -> ImageFile:
     try:
         picture = _FORMATS[source.kind](source.file)
     except SyntaxError:
-        if source.kind == "TIFF" and (numbers := rare_numbers(source)):
-            raise Unusable(numbers) from None
+        rare = {"TIFF": rare_numbers, "JPEG": rare_jpeg}.get(source.kind)
+        if rare and (found := rare(source)):
+            raise Unusable(found) from None
         raise
     if source.frame:
         source.check_frame(_page_count(picture))

@@ -27,6 +27,17 @@ _STANDARD_ERROR = 2
 _META_IMAGE = re.compile(rb"\s*(ObjectType|NDims|Comment)\s*=")
 _FIRST_TYPES = (b"UL", b"CS", b"UI", b"DA", b"TM", b"OB", b"LO", b"SH")
 _HEAD_BYTES = 352
+_OTHERS = {
+    rb"version https://git-lfs": "a pointer of Git LFS; fetch what it stands for: git lfs pull",
+    rb"(?i)\s*<(!doctype )?html": "a web page, as of a failed download; download the image again",
+    rb"\0+\Z": "nothing but zeros, as of a copy that failed; copy or export it again",
+    rb"(?s)....ftyp(heic|heix|mif1|avif)": "HEIC or AVIF; convert it to PNG",
+    rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51": "JPEG 2000; convert it to PNG",
+    rb"P[1-7]\s": "a picture of the Netpbm family, such as PGM; convert it to PNG",
+    rb"%PDF": "a PDF; convert its pages to PNG",
+    rb"PK\x03\x04": "a zip archive; unpack it",
+}
+"""What people rename or download by mistake, by their first bytes, and the remedy."""
 TOLERANCE = 0.25
 """How far, in pixels, the centers of pixels that are said to be the same may lie apart."""
 
@@ -173,9 +184,11 @@ def kind_of(file: BufferedReader) -> str:
         file.seek(0)
         kind = kind if kind == "NIfTI" else None
     if kind is None:
+        other = next((words for mark, words in _OTHERS.items() if re.match(mark, head)), "")
         raise Unusable(
-            "not a PNG, JPEG, BMP, GIF, WebP, TIFF, DICOM, NIfTI, NRRD or MetaImage image; convert "
-            "it to PNG"
+            other
+            or "not a PNG, JPEG, BMP, GIF, WebP, TIFF, DICOM, NIfTI, NRRD or MetaImage image; "
+            "convert it to PNG"
         )
     return kind
 
@@ -320,3 +333,18 @@ def elsewhere(partner: Partner) -> str:
         f"its pixels lie elsewhere in the patient than those of {partner.name}; resample it to "
         "its image, or save it with the image's orientation and position"
     )
+
+
+def check_finite(pixels: np.ndarray) -> None:
+    """Refuse floats that are no numbers."""
+    if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
+        raise Unusable("holds NaN or infinite values; replace them with numbers")
+
+
+def without_equal_channels(image: np.ndarray) -> np.ndarray:
+    """Turn color whose channels all agree into gray, `(height, width)`."""
+    if image.ndim == 2:
+        return image
+    red, green, blue = np.moveaxis(image, 2, 0)
+    agree = np.array_equal(red, green) and np.array_equal(red, blue)
+    return np.ascontiguousarray(red if agree else image)

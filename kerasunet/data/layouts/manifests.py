@@ -1,0 +1,194 @@
+"""Manifests: CSV or TSV tables with the columns image and mask, optionally group, label, split.
+
+An image with several masks has several rows, one without an object has an empty mask cell. Paths
+are relative to the manifest's folder and stay inside it; a file elsewhere needs an absolute path,
+which nobody gives by mistake.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from kerasunet.data.cases import DataSet, FileCase
+from kerasunet.data.layouts.folders import PARTS
+from kerasunet.data.layouts.pairing import keys_of
+from kerasunet.data.layouts.tables import misspelled, read_rows
+from kerasunet.data.layouts.unread import SHEETS
+from kerasunet.files import is_plain, report_all
+
+MANIFESTS = ("manifest.csv", "manifest.tsv")
+_LAYOUT = "manifest with"
+_REQUIRED, _OPTIONAL = ("image", "mask"), ("group", "label", "split")
+_PATIENT = re.compile(r"(patient|subject)[ _-]?(id|name|number|no)?")
+_OF_WINDOWS = re.compile(r"[A-Za-z]:[\\/]|\\\\")
+
+
+class _Row(NamedTuple):
+    where: str
+    image: Path
+    mask: Path | None
+    group: str
+    label: str
+    split: str
+
+
+def manifest_in(folder: Path) -> DataSet | None:
+    """Read the `manifest.csv` or `manifest.tsv` of a folder; `None` if there is none.
+
+    Raises:
+        ValueError: There are several, or a spreadsheet instead.
+    """
+    sheets = tuple(f"manifest{suffix}" for suffix in SHEETS)
+    names = sorted(name for name in os.listdir(folder) if name.lower() in (*MANIFESTS, *sheets))
+    found = [name for name in names if name.lower() in MANIFESTS and (folder / name).is_file()]
+    if len(found) > 1:
+        raise ValueError(f"{folder}: has {' and '.join(found)}; keep one of them")
+    if names and not found:
+        raise ValueError(
+            f"{folder / names[0]}: a spreadsheet is not read; save it as manifest.csv, CSV UTF-8"
+        )
+    return read_manifest(folder / found[0]) if found else None
+
+
+def read_manifest(path: Path) -> DataSet:
+    """Read a manifest.
+
+    Args:
+        path: A `.tsv` file, or a `.csv` file with commas, semicolons or tabs.
+
+    Returns:
+        The data set; a column `split` becomes its official division `"manifest"`.
+
+    Raises:
+        ValueError: Columns are missing, files do not exist or rows contradict each other; the
+            message lists every row concerned.
+    """
+    cells = read_rows(path)
+    columns = list(cells[0][1]) if cells else []
+    _check_columns(path, columns)
+    faults = {line: list(_faults(path, line, row)) for line, row in cells}
+    by_image: dict[Path, list[_Row]] = {}
+    for row in (_row(path, line, row) for line, row in cells if not faults[line]):
+        by_image.setdefault(row.image, []).append(row)
+    contradictions = {image: list(_contradictions(rows)) for image, rows in by_image.items()}
+    problems = [fault for found in (*faults.values(), *contradictions.values()) for fault in found]
+    problems += [f"{path}: {fault}" for fault in _misspelled(cells)]
+    report_all(problems, f"{len(problems)} faults in a manifest:")
+    by_image = {image: rows for image, rows in by_image.items() if not contradictions[image]}
+    used = [name for name in (*_REQUIRED, *_OPTIONAL) if name in columns]
+    return _data_set(path, by_image, f"{_LAYOUT} {', '.join(used)}")
+
+
+def _check_columns(path: Path, columns: Sequence[str]) -> None:
+    missing = [name for name in _REQUIRED if name not in columns]
+    if missing:
+        raise ValueError(
+            f"{path}: has no column {', '.join(missing)}, or no rows (its first line names "
+            f"{', '.join(columns) or 'none'}); the columns are {', '.join(_REQUIRED)} and "
+            f"optionally {', '.join(_OPTIONAL)}, with commas between them"
+        )
+    patients = [name for name in columns if _PATIENT.fullmatch(name)]
+    if patients and "group" not in columns:
+        raise ValueError(
+            f"{path}: has a column {patients[0]}, but none of the name group, by which the images "
+            "of a patient stay together; rename it to group, or to what else it is"
+        )
+
+
+def _misspelled(cells: Sequence[tuple[int, Mapping[str, str]]]) -> Iterator[str]:
+    for what in ("group", "label"):
+        names = (row.get(what, "").strip() for _, row in cells)
+        yield from misspelled(filter(None, names), what)
+
+
+def check_no_groups(folder: Path, found: Iterable[DataSet]) -> None:
+    """Refuse manifests that name groups in folders that do so as well."""
+    if any(data.layout.startswith(_LAYOUT) and "group" in data.layout for data in found):
+        raise ValueError(
+            f"{folder}: its folders look like patients, but manifests in them name groups; put one "
+            "manifest.csv above them"
+        )
+
+
+def _data_set(path: Path, by_image: Mapping[Path, list[_Row]], layout: str) -> DataSet:
+    keys = keys_of(by_image)
+    cases = [_case(keys[image], rows) for image, rows in by_image.items()]
+    parts = {keys[image]: PARTS[rows[0].split] for image, rows in by_image.items() if rows[0].split}
+    return DataSet(
+        path.parent.absolute().name if path.name in MANIFESTS else path.stem,
+        tuple(sorted(cases, key=lambda case: case.key)),
+        layout,
+        official={"manifest": parts} if parts else {},
+    )
+
+
+def _row(path: Path, line: int, cells: Mapping[str, str]) -> _Row:
+    values = {name: (cells.get(name) or "").strip() for name in (*_REQUIRED, *_OPTIONAL)}
+    return _Row(
+        f"{path}:{line}",
+        _located(path.parent, values["image"]),
+        _located(path.parent, values["mask"]) if values["mask"] else None,
+        values["group"],
+        values["label"],
+        values["split"].lower(),
+    )
+
+
+def _located(folder: Path, text: str) -> Path:
+    """Return the absolute path of a cell; backslashes separate folders as slashes do.
+
+    Accents have two forms in Unicode; that of the disk counts.
+    """
+    text = text.replace("\\", "/")
+    forms = (text, *(unicodedata.normalize(form, text) for form in ("NFC", "NFD")))
+    text = next((form for form in forms if os.path.isfile(folder / form)), text)
+    located = os.path.abspath(folder / text)
+    # Two slashes at the start, which Unix keeps, would be another root.
+    return Path(located if os.name == "nt" else f"/{located.lstrip('/')}")
+
+
+def _faults(path: Path, line: int, cells: Mapping[str, str]) -> Iterable[str]:
+    where = f"{path}:{line}"
+    if not cells["image"].strip():
+        yield f"{where}: the image is empty"
+    for text in filter(None, (cells["image"].strip(), cells["mask"].strip())):
+        located = _located(path.parent, text)
+        if "://" in text:
+            yield f"{where}: {text} is an address; download the file and give its path"
+        elif os.name != "nt" and _OF_WINDOWS.match(text):
+            yield (
+                f"{where}: {text} is a path of Windows, which this machine does not have; give "
+                "paths from the manifest's folder on"
+            )
+        elif not os.path.isabs(text) and not located.is_relative_to(path.parent.absolute()):
+            yield f"{where}: {text} leaves the manifest's folder; give an absolute path"
+        elif not os.path.isfile(located):  # `Path.is_file` fails on names that are too long.
+            yield f"{where}: no such file: {located}"
+    for name in ("group", "label"):
+        if not is_plain(cells.get(name) or ""):
+            yield f"{where}: the {name} has control characters, {cells[name]!r}; remove them"
+    if "group" in cells and not cells["group"].strip():
+        yield f"{where}: the group is empty; give every image of a patient the same group"
+    if "split" in cells and cells["split"].strip().lower() not in PARTS:
+        yield f"{where}: split is one of {', '.join(PARTS)}, not {cells['split']!r}"
+
+
+def _contradictions(rows: list[_Row]) -> Iterable[str]:
+    """Yield contradictions between the rows of one image."""
+    for column in _OPTIONAL:
+        values = {getattr(row, column) for row in rows}
+        if len(values) > 1:
+            yield f"{rows[-1].where}: {rows[0].image.name} has several values of {column}"
+    masks = [row.mask for row in rows]
+    if len(set(masks)) < len(masks) or (None in masks and len(masks) > 1):
+        yield f"{rows[-1].where}: {rows[0].image.name} has a mask twice, or a row without one"
+
+
+def _case(key: str, rows: list[_Row]) -> FileCase:
+    masks = tuple(row.mask for row in rows if row.mask is not None)
+    return FileCase(key, rows[0].group or key, rows[0].image, masks=masks, label=rows[0].label)
