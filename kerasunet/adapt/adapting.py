@@ -41,6 +41,7 @@ from kerasunet.adapt.starts import (
 from kerasunet.adapt.survey import MARK, OBJECT_SIDE_OF, Survey, load_cases, survey
 from kerasunet.backend import prepared_backend, with_precision
 from kerasunet.data.cases import DataSet
+from kerasunet.data.layouts.outputs import require_outside
 from kerasunet.drawing import write_png
 from kerasunet.files import read_json, write_json, write_text
 from kerasunet.layer_selection.evidence import Evidence
@@ -88,10 +89,11 @@ def adapt(
     Raises:
         FileNotFoundError: The data or a start does not exist.
         FileExistsError: The directory holds something else.
-        ValueError: The data cannot be used, the directory belongs to other data, or no start is
-            left.
+        ValueError: The data cannot be used, the directory belongs to other data or would be read
+            as data, or no start is left.
     """
     started = time.perf_counter()
+    require_outside(directory, (settings.data, settings.manual_dir), levels=2)
     data = load_cases(settings) if data is None else data
     settings = with_precision(settings)
     folder, listener = Path(directory), listener or Silent()

@@ -19,6 +19,7 @@ from kerasunet import layer_selection, models
 from kerasunet.architecture import Architecture
 from kerasunet.backend import prepared_backend, with_precision
 from kerasunet.data.decoding import DecodedCases, content_digest
+from kerasunet.data.layouts.outputs import require_outside
 from kerasunet.drawing import write_overlays
 from kerasunet.files import last_row, read_json, write_json, write_text
 from kerasunet.freezing import Description, apply_strategy, layout_of
@@ -91,8 +92,7 @@ def finetune(
         settings: What to train, on what, and how.
         directory: The run directory.
         callbacks: More Keras callbacks, such as a progress bar.
-        compact: Keep numbers only: nothing is measured before training, and no model, overlays or
-            TensorBoard logs are written. Studies use this.
+        compact: Keep numbers only: nothing is measured before training; no model, overlays, logs.
         prepared: What `prepare` returned for these settings; prepared here unless given.
         kept: Networks of earlier runs of this process, of which one may fit; for compact runs.
         restart: Remove an earlier run in the directory first, once nothing else can refuse this
@@ -102,13 +102,13 @@ def finetune(
         The run.
 
     Raises:
-        ValueError: Settings or data cannot be used, or the directory belongs to other settings.
+        ValueError: Settings, data or directory cannot be used: it belongs to other settings, say.
         FileNotFoundError: The data or the initial model does not exist.
         NotWritten: The disk is full, or the directory is not writable; finished results are kept,
             and the next start resumes from them.
-        FloatingPointError: The loss or the weights became NaN or infinite; the last good weights
-            are kept, and the message says where.
+        FloatingPointError: The loss or the weights became NaN or infinite; see the message.
     """
+    require_outside(directory, (settings.data, settings.manual_dir))
     prepared = prepare(settings) if prepared is None else prepared
     files, kept = RunDirectory(Path(directory)), kept or KeptNetworks()
     settings = with_precision(settings, files.config, restart=restart)

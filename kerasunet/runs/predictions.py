@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from kerasunet.data.layouts.outputs import require_outside
 from kerasunet.files import read_record, require_replaceable, sha256, write_json
 from kerasunet.runs.directory import refuse_differences
 
@@ -88,9 +89,11 @@ class PredictionDirectory:
             names: Paths within the directory of all files to be written.
 
         Raises:
-            ValueError: The message names the files in the way, or the first of them.
+            ValueError: The message names the files in the way, or the first of them; or what is in
+                the directory would be read as data.
             NotWritten: One of them is write-protected.
         """
+        require_outside(self.path, images=set(images.values()))
         digest = cache(sha256)  # A file may have many frames.
         problems = [
             f"{self.path / _mask_of(name, self.images[name])}: is the mask of another image of "

@@ -16,6 +16,7 @@ from kerasunet.backend import prepared_backend, with_precision
 from kerasunet.data.cases import DataSet
 from kerasunet.data.decoding import DecodedCases, content_digest, decode
 from kerasunet.data.identification import modality_of_data
+from kerasunet.data.layouts.outputs import require_outside
 from kerasunet.data.loading import require_objects
 from kerasunet.metrics import Interval
 from kerasunet.network import plain_copy, with_new_head
@@ -86,12 +87,14 @@ def pretrain(
         The pre-training with its metrics on the validation cases.
 
     Raises:
-        ValueError: Data or settings cannot be used, or the directory belongs to other settings.
+        ValueError: Data or settings cannot be used, or the directory belongs to other settings or
+            would be read as data.
         NotWritten: The disk is full, or the directory is not writable; finished results are kept,
             and the next start resumes from them.
         FloatingPointError: The loss or the weights became NaN or infinite; the last good weights
             are kept, and the message says where.
     """
+    require_outside(directory, (settings.data, settings.validation_data, settings.manual_dir))
     data = load_pretraining_data(settings) if data is None else data
     files = RunDirectory(Path(directory))
     settings = with_precision(settings, files.config, restart=restart)

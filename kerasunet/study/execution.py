@@ -20,6 +20,7 @@ from kerasunet import __version__, models
 from kerasunet.backend import with_precision
 from kerasunet.data.cases import DataSet
 from kerasunet.data.decoding import content_digest, decode
+from kerasunet.data.layouts.outputs import require_outside
 from kerasunet.data.loading import require_objects
 from kerasunet.data.splits import groups_in_words
 from kerasunet.files import NotWritten, kinds_in_words, read_record, write_json
@@ -200,7 +201,8 @@ def open_study(settings: StudySettings, directory: str | os.PathLike) -> Study:
         directory: The study directory; created if it is new.
 
     Raises:
-        ValueError: The settings or the data cannot be used, or the directory holds another study.
+        ValueError: The settings or the data cannot be used, or the directory holds another study or
+            would be read as data.
         FileNotFoundError: The data or the initial model does not exist.
     """
     study = plan_study(settings, directory)
@@ -210,6 +212,7 @@ def open_study(settings: StudySettings, directory: str | os.PathLike) -> Study:
 
 def plan_study(settings: StudySettings, directory: str | os.PathLike) -> Study:
     """Plan a study as `open_study` does, and refuse what it would refuse, but write nothing."""
+    require_outside(directory, (settings.run.data, settings.run.manual_dir))
     settings, directory = _with_known_architecture(settings), Path(directory)
     data = cache(partial(load_data, settings.run))  # Listed once, and not before it is needed.
     settings = _with_sizes(settings, data)

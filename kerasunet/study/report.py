@@ -21,6 +21,7 @@ from markupsafe import Markup, escape
 from PIL import Image
 
 from kerasunet import __version__
+from kerasunet.data.layouts.outputs import require_outside
 from kerasunet.files import is_marked, require_replaceable, write_text
 from kerasunet.study import report_tables as tables
 from kerasunet.study.figures import Omission, draw_all
@@ -211,6 +212,7 @@ def write_report(
     if output is None and len(directories) != 1:
         raise ValueError("a report of several studies needs an output folder")
     output = output or directories[0]
+    require_outside(output)
     shown = [Picture.read(path) for path in pictures]
     statistics = StudyStatistics(read_results(directories))
     path, frames = output / "report.html", _frames(statistics)
