@@ -6,13 +6,17 @@ against them.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import Field, dataclass, field, fields, is_dataclass, replace
 from numbers import Number
 from typing import Any
 
 _TYPES = {"int": int, "float": float, "bool": bool}
+_FITTING = {"int": int, "float": (int, float), "bool": bool, "str": str}
+_WORDS = {"int": "a whole number", "float": "a number", "bool": "True or False", "str": "text"}
+_SEVERAL = {"int": "whole numbers", "float": "numbers", "str": "texts"}
 
 
 @dataclass(frozen=True)
@@ -105,24 +109,57 @@ def declared(settings: Any) -> dict[str, Option]:
 
 
 def check(settings: Any) -> None:
-    """Require that every option of a settings instance is in range.
+    """Require that every field of a settings instance has its type, and every option its range.
 
     Values become those of plain Python, which JSON knows: a path its text, NumPy's numbers plain
-    ones, a list a tuple.
+    ones, a list a tuple, a whole float an integer where one is asked for.
 
     Raises:
-        ValueError: One is not; the message names it.
+        ValueError: One has not; the message names it and says what would be right.
     """
-    for name, known in declared(settings).items():
-        value = _plain(getattr(settings, name))
-        if isinstance(value, str) and isinstance(getattr(type(settings), name), tuple):
-            raise ValueError(f"{name} takes several texts; give ({value!r},), not {value!r}")
-        if known.type is int and isinstance(value, float):
-            if not value.is_integer():
-                raise ValueError(f"{name} must be a whole number, not {value:g}")
-            value = int(value)
-        object.__setattr__(settings, name, value)  # Settings are frozen.
-        known.check(name, value)
+    known = declared(settings)
+    for item in fields(settings):
+        value = _typed(item, _plain(getattr(settings, item.name)))
+        object.__setattr__(settings, item.name, value)  # Settings are frozen.
+        if item.name in known:
+            known[item.name].check(item.name, value)
+
+
+def _typed(item: Field, value: Any) -> Any:
+    """Return a value as its field is annotated, or refuse it."""
+    text = str(item.type)
+    kind = text.removesuffix(" | None")
+    if value is None and kind != text:
+        return None
+    if is_dataclass(item.default) and not isinstance(value, type(item.default)):
+        known = type(item.default).__name__
+        raise ValueError(f"{item.name} must be made with {known}(…), not {value!r}")
+    if not kind.startswith("tuple["):
+        return _single(item.name, kind, value)
+    kind = kind.removeprefix("tuple[").removesuffix(", ...]")
+    if not isinstance(value, tuple):
+        raise ValueError(
+            f"{item.name} takes several {_SEVERAL[kind]}; give ({value!r},), not {value!r}"
+        )
+    return tuple(_single(item.name, kind, one) for one in value)
+
+
+def _single(name: str, kind: str, value: Any) -> Any:
+    if kind == "int" and isinstance(value, float) and value.is_integer():
+        return int(value)
+    fits = isinstance(value, _FITTING.get(kind, object))
+    if fits and (kind in ("bool", "str") or not isinstance(value, bool)):
+        return value
+    words = kind in ("int", "float") and isinstance(value, str)
+    remedy = "; leave out the quotes" if words and _is_number(value) else ""
+    raise ValueError(f"{name} must be {_WORDS[kind]}, not {value!r}{remedy}")
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
 
 
 def _plain(value: Any) -> Any:
