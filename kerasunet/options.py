@@ -14,7 +14,7 @@ from numbers import Number
 from typing import Any
 
 _TYPES = {"int": int, "float": float, "bool": bool}
-_FITTING = {"int": int, "float": (int, float), "bool": bool, "str": str}
+_FITTING: dict[str, Any] = {"int": int, "float": (int, float), "bool": bool, "str": str}
 _WORDS = {"int": "a whole number", "float": "a number", "bool": "True or False", "str": "text"}
 _SEVERAL = {"int": "whole numbers", "float": "numbers", "str": "texts"}
 

@@ -1,4 +1,4 @@
-"""Called from Python, the library refuses what its commands refuse, and leaves alone what is not its own."""
+"""Called from Python, the library refuses what its commands refuse."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ from kerasunet.adapt.starts import (
 from kerasunet.adapt.survey import MARK, OBJECT_SIDE_OF, Survey, load_cases, survey
 from kerasunet.backend import prepared_backend, with_precision
 from kerasunet.data.cases import DataSet
-from kerasunet.data.layouts.outputs import require_outside
+from kerasunet.data.loading import require_outside
 from kerasunet.drawing import write_png
 from kerasunet.files import read_json, write_json, write_text
 from kerasunet.layer_selection.evidence import Evidence

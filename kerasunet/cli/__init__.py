@@ -276,7 +276,7 @@ def _exports_a_file(verb: str, options: argparse.Namespace) -> bool:
 
 def _check_outside(verb: str, path: Path, is_file: bool, options: argparse.Namespace) -> None:
     """Refuse what would be taken for data that are given, or that lie around it."""
-    from kerasunet.data.layouts.outputs import require_outside
+    from kerasunet.data.loading import require_outside
 
     images = getattr(options, "images", None)
     require_outside(

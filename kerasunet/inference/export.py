@@ -23,8 +23,7 @@ import numpy as np
 from kerasunet import models
 from kerasunet.data.cases import DataSet
 from kerasunet.data.decoding import DecodedCases, decode
-from kerasunet.data.layouts.outputs import require_outside
-from kerasunet.data.loading import require_one_code
+from kerasunet.data.loading import require_one_code, require_outside
 from kerasunet.files import sha256
 from kerasunet.inference.export_requests import FORMATS, check_request, publish, sidecar_of
 from kerasunet.inference.runtimes import LiteRT, ONNXRuntime, OpenVINO, Run

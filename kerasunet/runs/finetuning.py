@@ -19,7 +19,7 @@ from kerasunet import layer_selection, models
 from kerasunet.architecture import Architecture
 from kerasunet.backend import prepared_backend, with_precision
 from kerasunet.data.decoding import DecodedCases, content_digest
-from kerasunet.data.layouts.outputs import require_outside
+from kerasunet.data.loading import require_outside
 from kerasunet.drawing import write_overlays
 from kerasunet.files import last_row, read_json, write_json, write_text
 from kerasunet.freezing import Description, apply_strategy, layout_of

@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from kerasunet.data.layouts.outputs import require_outside
+from kerasunet.data.loading import require_outside
 from kerasunet.files import read_record, require_replaceable, sha256, write_json
 from kerasunet.runs.directory import refuse_differences
 

@@ -16,8 +16,7 @@ from kerasunet.backend import prepared_backend, with_precision
 from kerasunet.data.cases import DataSet
 from kerasunet.data.decoding import DecodedCases, content_digest, decode
 from kerasunet.data.identification import modality_of_data
-from kerasunet.data.layouts.outputs import require_outside
-from kerasunet.data.loading import require_objects
+from kerasunet.data.loading import require_objects, require_outside
 from kerasunet.metrics import Interval
 from kerasunet.network import plain_copy, with_new_head
 from kerasunet.objects import Objects

@@ -20,8 +20,7 @@ from kerasunet import __version__, models
 from kerasunet.backend import with_precision
 from kerasunet.data.cases import DataSet
 from kerasunet.data.decoding import content_digest, decode
-from kerasunet.data.layouts.outputs import require_outside
-from kerasunet.data.loading import require_objects
+from kerasunet.data.loading import require_objects, require_outside
 from kerasunet.data.splits import groups_in_words
 from kerasunet.files import NotWritten, kinds_in_words, read_record, write_json
 from kerasunet.runs.directory import RunDirectory, refuse_differences

@@ -21,7 +21,7 @@ from markupsafe import Markup, escape
 from PIL import Image
 
 from kerasunet import __version__
-from kerasunet.data.layouts.outputs import require_outside
+from kerasunet.data.loading import require_outside
 from kerasunet.files import is_marked, require_replaceable, write_text
 from kerasunet.study import report_tables as tables
 from kerasunet.study.figures import Omission, draw_all
