@@ -34,8 +34,10 @@ def run_models(options: argparse.Namespace) -> int:
 
 
 def _row(card: models.ModelCard) -> tuple[str, ...]:
-    elsewhere = "; ".join([*map(_dice, card.evaluations), *map(_left_out, _unknown(card))])
-    return card.name, _trained(card), _dice(card.held_out), elsewhere or "–"
+    others = [_dice(one, card.may_have_seen(one)) for one in card.evaluations]
+    elsewhere = "; ".join([*others, *map(_left_out, _unknown(card))])
+    held_out = _dice(card.held_out, card.start_unknown)
+    return card.name, _trained(card), held_out, elsewhere or "–"
 
 
 def _trained(card: models.ModelCard) -> str:
@@ -54,11 +56,13 @@ def _left_out(one: models.LeftOut) -> str:
     return f"{one.data} left out {dice['mean']:.3f} ({bounds_in_words(dice['low'], dice['high'])})"
 
 
-def _dice(evaluation: models.RecordedEvaluation) -> str:
+def _dice(evaluation: models.RecordedEvaluation, may_be_seen: bool) -> str:
     dice = evaluation.dice
     name = f"{evaluation.data.name}, mirrored" if evaluation.mirrored else evaluation.data.name
     if evaluation.seen:
         name += f", {evaluation.seen} of {evaluation.metrics['n']} cases seen"
+    elif may_be_seen:
+        name += ", perhaps seen"
     each = evaluation.metrics.get("objects") or {}
     parts = "".join(f", {part} {one['dice']['mean']:.3f}" for part, one in each.items())
     return f"{name} {dice.mean:.3f} ({bounds_in_words(dice.low, dice.high)}){parts}"

@@ -344,6 +344,22 @@ class LeftOut:
         )
 
 
+def left_out_table(rows: Sequence[LeftOut]) -> list[str]:
+    """Return the lines of a table of hospitals that the same recipe was not shown, if any."""
+    if not rows:
+        return []
+    lines = [
+        "## On a hospital that was left out",
+        "",
+        "Measured once, with networks made in the same way from the other data. `NAME/choose` and "
+        "`NAME/read` are halves of a data set, split by patients or groups of near-duplicates.",
+        "",
+        "| trained on | measured on | size | Dice | 95 % interval | by part | empty ones marked |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    return [*lines, *(one.row for one in rows), ""]
+
+
 def metrics_table(summary: Mapping[str, Any]) -> list[str]:
     """Return the lines of a table of metrics, one for each object where there are several."""
     summary = with_unknown_bounds(summary)

@@ -326,9 +326,9 @@ def seen_images(known: ModelCard) -> tuple[frozenset[str], bool]:
 
     Returns:
         As `ModelCard.seen` has them, those of the registered models in `ModelCard.seen_by`
-        included; and whether each of those has a card that lists images.
+        included; and whether each start has a card that lists images.
     """
-    seen, complete = frozenset(known.seen), True
+    seen, complete = frozenset(known.seen), not known.start_unknown
     for name in known.seen_by:
         found: frozenset[str] = frozenset()
         if is_registered(name):

@@ -104,8 +104,7 @@ def finetune(
     Raises:
         ValueError: Settings, data or directory cannot be used: it belongs to other settings, say.
         FileNotFoundError: The data or the initial model does not exist.
-        NotWritten: The disk is full, or the directory is not writable; finished results are kept,
-            and the next start resumes from them.
+        NotWritten: The directory cannot be written; what is finished is kept, for the next start.
         FloatingPointError: The loss or the weights became NaN or infinite; see the message.
     """
     require_outside(directory, (settings.data, settings.manual_dir))
@@ -318,7 +317,7 @@ class _Finetuning:
     def _card(self, strategy: Strategy, evaluation: Evaluation) -> models.ModelCard:
         settings, data, split = self.settings, self.prepared.data, self.prepared.split
         note, known = models.DataNote.of(data), without_paths(settings, data=data.name)
-        taken = int((last_row(self.files.history) or {}).get("step", 0))
+        taken = int((last_row(self.files.history) or {"step": "0"})["step"])
         card = models.ModelCard(
             title=f"U-Net fine-tuned on {data.name}, {asked_layers(known)}",
             strategy=str(strategy),
@@ -334,7 +333,8 @@ class _Finetuning:
             objects=data.objects.names if data.objects.several else (),
             steps=taken if 0 < taken < settings.optimization.steps else None,
         )
-        return with_seen(card, settings, data.select(split.train), data.select(split.validation))
+        parts = data.select(split.train), data.select(split.validation)
+        return with_seen(card, settings, *parts, held_out=self.prepared.held_out)
 
 
 @dataclass(frozen=True)

@@ -183,7 +183,7 @@ def _card(
         settings=without_paths(settings, data=data.name, validation_data=validation.name),
         objects=data.objects.names if data.objects.several else (),
     )
-    return with_seen(card, settings, data.cases, validation.cases)
+    return with_seen(card, settings, data.cases, validation.cases, held_out=validation)
 
 
 def _build(settings: PretrainSettings, objects: Objects) -> keras.Model:

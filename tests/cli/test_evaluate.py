@@ -136,6 +136,22 @@ def test_a_model_of_which_nothing_was_held_out_is_refused(tiny_model_file, capsy
 
 
 @pytest.mark.slow
+def test_a_start_that_lists_no_images_leaves_unknown_what_was_seen(tuned, folder, capsys):
+    """The images of the run itself, which are known, are left out all the same."""
+    card = models.card(tuned)
+    write_card(tuned, replace(card, start_unknown=True, evaluations=()))
+    try:
+        told = evaluate(capsys, tuned, "--data", folder, "--record")
+        assert "WARNING: the card of model does not say which" in told and "4 are held out" in told
+        (found,) = models.card(tuned).evaluations
+        assert found.seen is None and found.metrics["n"] == 4
+        text = tuned.with_suffix(".md").read_text(encoding="utf-8")
+        assert "not known which of it was trained on" in text
+    finally:
+        write_card(tuned, card)
+
+
+@pytest.mark.slow
 def test_an_older_card_tells_it_by_its_settings_or_that_it_cannot(tuned, folder, copy, capsys):
     card = models.card(tuned)
     write_card(tuned, replace(card, seen=(), start_data=(), evaluations=()))
