@@ -6,7 +6,6 @@ Figures and tables are written as files beside it, too.
 from __future__ import annotations
 
 import base64
-import io
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
-import matplotlib
 import pandas as pd
 import PIL
 from markupsafe import Markup, escape
@@ -35,7 +33,6 @@ from kerasunet.study.figures.style import (
     PALE,
     PAPER,
     PURPLE,
-    RC,
     VERMILLION,
     Drawing,
     images,
@@ -59,7 +56,10 @@ THEME = {
 }
 """Colors of the house style to the custom properties that stand for them in the page."""
 _HEADER = re.compile(r"^.*?(?=<svg)", re.DOTALL)
-_NOISE = re.compile(r"<!--.*?-->|<metadata>.*?</metadata>|<style.*?</style>", re.DOTALL)
+_NOISE = re.compile(
+    r"<!--.*?-->|<metadata>.*?</metadata>|<title>.*?</title>|<style.*?</style>", re.DOTALL
+)
+_BACKGROUND = re.compile(r'<g id="patch_1">.*?</g>', re.DOTALL)
 _OPENING = re.compile(r'<svg [^>]*?viewBox="([^"]*)"[^>]*>')
 _WIDEST, _NARROWEST = 1.3, 0.8
 """How wide a figure may be in the page, as shares of its width on paper."""
@@ -84,7 +84,7 @@ _MARGIN = 0.01
 
 def as_markup(drawing: Drawing) -> Markup:
     """Turn a figure into an SVG element with its alternative text."""
-    text = _NOISE.sub("", _HEADER.sub("", _svg(drawing)))
+    text = _BACKGROUND.sub("", _NOISE.sub("", _HEADER.sub("", drawing.svg)), count=1)
     text = _NAMES.sub(rf"\g<1>{drawing.name}-", text)
     text = text.replace("xlink:href", "href")
     for color, name in THEME.items():
@@ -96,13 +96,6 @@ def as_markup(drawing: Drawing) -> Markup:
     assert opening is not None, "matplotlib begins every drawing with its size"
     head = f'<svg viewBox="{opening[1]}" {attributes} style="{limits}">'
     return Markup(head + text[opening.end() :])
-
-
-def _svg(drawing: Drawing) -> str:
-    file = io.StringIO()
-    with matplotlib.rc_context(RC):
-        drawing.figure.savefig(file, format="svg", metadata={"Date": None}, transparent=True)
-    return file.getvalue()
 
 
 _TEMPLATE = "report.html"

@@ -6,10 +6,12 @@ line styles repeat the distinction, for print in gray.
 
 from __future__ import annotations
 
+import io
 import math
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +23,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from scipy.optimize import isotonic_regression
 
 from kerasunet.data.modality import MODALITY_LABELS, modality_of
-from kerasunet.files import write_atomically
+from kerasunet.files import write_atomically, write_text
 
 if TYPE_CHECKING:
     from matplotlib.typing import RcKeyType
@@ -162,22 +164,34 @@ class Drawing:
     figure: Figure
 
     def __post_init__(self):
-        # Laid out again each time it is written, a figure would not give the same bytes.
+        # Laid out again each time it is written, a figure would not give the same bytes. No engine
+        # at all, rather than "none": saving draws a figure twice that has one.
         self.figure.draw_without_rendering()
-        self.figure.set_layout_engine("none")
+        self.figure.set_layout_engine(None)
 
     def write(self, folder: Path) -> tuple[Path, Path]:
         """Write `NAME.png` and `NAME.svg`, the same bytes each time; return their paths."""
         paths = folder / f"{self.name}.png", folder / f"{self.name}.svg"
-        told = {"Title": self.title, "Description": self.alt}
-        png = {**told, "Comment": self.caption, "Software": None}
-        with matplotlib.rc_context(RC):
-            write_atomically(paths[0], lambda path: self._save(path, png))
-            write_atomically(paths[1], lambda path: self._save(path, {**told, "Date": None}))
+        write_atomically(paths[0], self._save_png)
+        write_text(paths[1], self.svg)
         return paths
 
-    def _save(self, path: Path, metadata: dict) -> None:
-        self.figure.savefig(path, dpi=DOTS_PER_INCH, metadata=metadata)
+    def _save_png(self, path: Path) -> None:
+        metadata = {**self._told, "Comment": self.caption, "Software": None}
+        with matplotlib.rc_context(RC):
+            self.figure.savefig(path, dpi=DOTS_PER_INCH, metadata=metadata)
+
+    @cached_property
+    def svg(self) -> str:
+        """The figure as the text of an SVG file."""
+        file = io.StringIO()
+        with matplotlib.rc_context(RC):
+            self.figure.savefig(file, format="svg", metadata={**self._told, "Date": None})
+        return file.getvalue()
+
+    @property
+    def _told(self) -> dict[str, str]:
+        return {"Title": self.title, "Description": self.alt}
 
 
 _LONGEST_NAME = 28
