@@ -183,7 +183,8 @@ def _recorded_precision(record: Path) -> str | None:
     found = read_json(record)
     for name in ("protocol", "run", "settings", "optimization"):
         found = found.get(name, found) if isinstance(found, dict) else {}
-    return found.get("precision")
+    known = found.get("precision") if isinstance(found, dict) else None
+    return known if known in PRECISIONS else None  # Whatever else is wrong is told later.
 
 
 def _multiplies_bfloat16(processors: Path) -> bool:

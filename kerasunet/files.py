@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import errno
 import hashlib
+import io
 import json
 import math
 import os
@@ -211,13 +212,40 @@ def read_record(
     return record
 
 
-def last_row(path: Path) -> dict[str, str] | None:
-    """Return the last row of a CSV file by column; `None` if there is no file or no row."""
-    if not path.is_file():
-        return None
-    with open(path, encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    return rows[-1] if rows else None
+def read_rows(
+    path: Path, columns: Mapping[str, Callable[[str], Any]], *, remedy: str = _MOVE
+) -> list[dict[str, str]]:
+    """Read the rows of a table that this package wrote, as text.
+
+    Args:
+        path: A CSV file.
+        columns: Those that are needed, with what makes a value of the text, such as `float`.
+        remedy: What to do if the file is something else, or a part of it is missing.
+
+    Raises:
+        ValueError: A column or a cell is missing, a value is none, or the last line has no end; the
+            message names the file and the row.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+        rows = list(reader)
+    except (ValueError, csv.Error) as error:
+        raise ValueError(f"{path}: is not a readable table ({error}); {remedy}") from error
+    if missing := [name for name in columns if name not in (reader.fieldnames or ())]:
+        raise ValueError(f"{path}: has no column {', '.join(missing)}; {remedy}")
+    for number, row in enumerate(rows, start=1):
+        if None in row or None in row.values():
+            raise ValueError(f"{path}: row {number} has not a cell in every column; {remedy}")
+        for name, made in columns.items():
+            try:
+                made(row[name])
+            except ValueError:
+                wrong = f"{path}: row {number} has {row[name]!r} as its {name}; {remedy}"
+                raise ValueError(wrong) from None
+    if not text.endswith("\n"):
+        raise ValueError(f"{path}: ends within a line, so a part of it is missing; {remedy}")
+    return rows
 
 
 def sha256(path: Path) -> str:

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import Field, dataclass, field, fields, is_dataclass, replace
 from numbers import Number
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from kerasunet.files import is_plain, read_json
 
 _TYPES = {"int": int, "float": float, "bool": bool}
 _FITTING: dict[str, Any] = {"int": int, "float": (int, float), "bool": bool, "str": str}
@@ -151,11 +154,11 @@ def _single(name: str, kind: str, value: Any) -> Any:
     if fits and (kind in ("bool", "str") or not isinstance(value, bool)):
         return value
     words = kind in ("int", "float") and isinstance(value, str)
-    remedy = "; leave out the quotes" if words and _is_number(value) else ""
+    remedy = "; leave out the quotes" if words and _is_finite(value) else ""
     raise ValueError(f"{name} must be {_WORDS[kind]}, not {value!r}{remedy}")
 
 
-def _is_number(text: str) -> bool:
+def _is_finite(text: str) -> bool:
     try:
         return math.isfinite(float(text))
     except ValueError:
@@ -219,3 +222,137 @@ class ObjectChoice:
                 f"--objects {text!r}: names a value twice; a color is written as one, #ff0000"
             )
         return cls(sources, name.strip())
+
+
+LARGEST = 10**15
+_SHOWN = 5
+_BREAKS = "\n\t"
+
+
+class Kind(NamedTuple):
+    """What a value of the JSON has to be: in words, and as a test."""
+
+    words: str
+    fits: Callable[[Any], bool]
+
+
+def is_text(value: Any) -> bool:
+    """Return whether it is printable text; a terminal obeys control characters."""
+    return isinstance(value, str) and is_plain(value, _BREAKS)
+
+
+def is_number(value: Any) -> bool:
+    """Return whether it is a number, and not too large to be shown."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    return isinstance(value, float) or abs(value) <= LARGEST
+
+
+def whole(least: int, most: int) -> Kind:
+    """Return the kind of whole numbers in a range."""
+    return Kind(
+        f"a whole number of {least:,} to {most:,}",
+        lambda value: type(value) is int and least <= value <= most,
+    )
+
+
+TEXT = Kind("text without control characters", is_text)
+NUMBER = Kind("a number", is_number)
+FLAG = Kind("true or false", lambda value: isinstance(value, bool))
+OBJECT = Kind("an object", lambda value: isinstance(value, dict))
+TEXTS = Kind(
+    "an object whose values are text",
+    lambda value: isinstance(value, dict) and all(map(is_text, [*value.keys(), *value.values()])),
+)
+LIST = Kind("a list", lambda value: isinstance(value, list))
+NUMBERS = Kind(
+    "an object whose values are numbers",
+    lambda value: isinstance(value, dict) and all(map(is_number, value.values())),
+)
+COUNT = whole(0, LARGEST)
+BOUND = Kind("a number or null", lambda value: value is None or is_number(value))
+
+
+def faults(value: Any, wanted: Any, place: str) -> Iterator[str]:
+    """Yield what is wrong with a value of the JSON, one line for each place.
+
+    Args:
+        value: As `json` reads it.
+        wanted: A `Kind`, a dataclass, a mapping from names to what is wanted there (with `"?"`
+            after the names of what may be missing), or a list of one of these.
+        place: What to call the value.
+    """
+    if isinstance(wanted, Kind):
+        if not wanted.fits(value):
+            yield f"{place} is not {wanted.words}"
+    elif isinstance(wanted, list):
+        yield from _faults_of_list(value, wanted[0], place)
+    else:
+        yield from _faults_of_object(value, *_inner(wanted), place)
+
+
+def _faults_of_list(value: Any, wanted: Any, place: str) -> Iterator[str]:
+    if not isinstance(value, list):
+        yield f"{place} is not a list"
+        return
+    for number, item in enumerate(value, start=1):
+        yield from faults(item, wanted, f"{place} {number}")
+
+
+def _faults_of_object(value: Any, required: dict, optional: dict, place: str) -> Iterator[str]:
+    if not isinstance(value, dict):
+        yield f"{place} is not an object with {', '.join([*required][:_SHOWN])} …"
+        return
+    start = "" if place.startswith("the ") else f"{place}."
+    for name, inner in required.items():
+        for fault in faults(value.get(name), inner, start + name):
+            yield fault if name in value else f"{start}{name} is missing"
+    for name, inner in optional.items():
+        if name in value:
+            yield from faults(value[name], inner, start + name)
+
+
+def _inner(wanted: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what an object must hold and what it may hold, each by name."""
+    if isinstance(wanted, dict):
+        required = {name: inner for name, inner in wanted.items() if not name.endswith("?")}
+        return required, {n.removesuffix("?"): wanted[n] for n in wanted if n not in required}
+    parts: tuple[dict, dict] = {}, {}
+    for one in fields(wanted):
+        if "optional" in one.metadata:
+            parts[one.metadata["optional"]][one.name] = one.metadata["wanted"]
+    return parts
+
+
+def each(words: str, wanted: Any) -> Kind:
+    """Return the kind of an object whose values are all as wanted, in these words."""
+    return Kind(
+        words,
+        lambda value: (
+            isinstance(value, dict)
+            and not any([*faults(one, wanted, "")] for one in value.values())
+        ),
+    )
+
+
+def or_null(wanted: Any, words: str) -> Kind:
+    """Return the kind of what is null or as wanted, in these words."""
+    return Kind(words, lambda value: value is None or not [*faults(value, wanted, "")])
+
+
+def read_values(path: Path, wanted: Any, what: str, *, remedy: str) -> Any:
+    """Read a JSON file that has to be as wanted.
+
+    Args:
+        path: The file.
+        wanted: As `faults` takes it.
+        what: What it is to be, such as `"the record of a run"`, for the message.
+        remedy: What to do if it is not.
+
+    Raises:
+        ValueError: It is something else, or cannot be read; the message names file and entry.
+    """
+    values = read_json(path)
+    for fault in faults(values, wanted, "the file"):
+        raise ValueError(f"{path}: is not {what}: {fault}; {remedy}")
+    return values

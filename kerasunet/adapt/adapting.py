@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -43,10 +44,11 @@ from kerasunet.backend import prepared_backend, with_precision
 from kerasunet.data.cases import DataSet
 from kerasunet.data.loading import require_outside
 from kerasunet.drawing import write_png
-from kerasunet.files import read_json, write_json, write_text
+from kerasunet.files import write_json, write_text
 from kerasunet.layer_selection.evidence import Evidence
 from kerasunet.models import DataNote, ModelCard
 from kerasunet.network import averaged, plain_copy
+from kerasunet.options import COUNT, OBJECT, each, read_values
 from kerasunet.runs.directory import exclusive
 from kerasunet.runs.preparation import with_seen
 from kerasunet.training.evaluation import predict
@@ -55,6 +57,12 @@ from kerasunet.training.settings import without_paths
 _TRAINING_COST = 4.0
 """What an image costs in training, against predicting it."""
 _COMPILING = 10.0
+_PLAN = {
+    "asked": OBJECT,
+    "steps": COUNT,
+    "trained": COUNT,
+    "folds": each("an object with a number for each group", COUNT),
+}
 _STARTING = 20.0
 _USED = 0.8
 """Share of the minutes that is planned; machines are not alone."""
@@ -213,7 +221,9 @@ class _Adaptation:
     ) -> CrossValidation:
         """Return the cross-validation that the budget allows; as before, if there was one."""
         record = self.folder / WORK / "plan.json"
-        plan = read_json(record) if record.is_file() else {}
+        plan: dict[str, Any] = {}
+        if record.is_file():
+            plan = read_values(record, _PLAN, "the plan of an adaptation", remedy="remove it")
         cases = pictures.at(OBJECT_SIDE_OF)
         folds = deal(cases, plan.get("folds", {}), self.settings.optimization.seed)
         asked = {"budget": self.settings.budget, "minutes": self.settings.minutes}

@@ -19,7 +19,6 @@ from kerasunet.data.cases import DataSet
 from kerasunet.data.identification import image_identities, known_images
 from kerasunet.files import (
     read_json,
-    read_record,
     require_replaceable,
     sha256,
     write_atomically,
@@ -27,6 +26,7 @@ from kerasunet.files import (
     writing,
 )
 from kerasunet.models.model_card import read_card
+from kerasunet.options import COUNT, NUMBER, TEXT, each, or_null, read_values
 
 RECORD, ANSWER, MODEL = "adapt.json", "answer.json", "model.keras"
 WORK = "work"
@@ -35,6 +35,18 @@ TOLD = ("answer.md", "report.html", "cases.csv", "failures.png", ANSWER)
 _CARD = ("model.json", "model.md")
 _RESULTS = (MODEL, *_CARD, "check.html", "pairs.png", *TOLD)
 _WRITTEN = "files"
+_KNOWN = {
+    "data": TEXT,
+    "objects?": TEXT,
+    "images?": [TEXT],
+    f"{_WRITTEN}?": each("an object with digests of each file", [TEXT]),
+}
+_CHOSEN = {"start": TEXT, "image_size": COUNT, "strategy": TEXT}
+_TOLD = {
+    "images": COUNT,
+    "chosen": or_null(_CHOSEN, "a start, an image size and a strategy, or null"),
+    "estimate": or_null({"dice": NUMBER}, "an object with a dice, or null"),
+}
 _OTHER = "give another folder"
 
 
@@ -64,7 +76,7 @@ class AdaptDirectory:
         """
         record = self.path / RECORD
         if record.is_file():
-            known = read_record(record, ("data",), "the record of an adaptation", remedy=_OTHER)
+            known = read_values(record, _KNOWN, "the record of an adaptation", remedy=_OTHER)
             self._require_same(known, asked)
         elif others := sorted(path.name for path in self.path.iterdir()):
             raise FileExistsError(
@@ -72,7 +84,9 @@ class AdaptDirectory:
             )
         self._require_unchanged(_RESULTS)
         earlier = next(filter(Path.is_file, (self.path / ANSWER, self._earlier)), None)
-        return {} if earlier is None else read_json(earlier)
+        if earlier is None:
+            return {}
+        return read_values(earlier, _TOLD, "the answer of an adaptation", remedy=_OTHER)
 
     def claim(self, asked: Mapping[str, Any]) -> None:
         """Write down what the directory is about, once nothing else can refuse the adaptation."""

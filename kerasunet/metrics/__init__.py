@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         DETECTION_IOU as DETECTION_IOU,
         METRICS as METRICS,
         POLICY as POLICY,
+        SCORES as SCORES,
         Interval as Interval,
         Metric as Metric,
         bounds_in_words as bounds_in_words,

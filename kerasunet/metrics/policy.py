@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from kerasunet.options import BOUND, COUNT, TEXT, each, or_null
+
 
 @dataclass(frozen=True)
 class Metric:
@@ -121,6 +123,15 @@ def _definitions() -> str:
 
 
 POLICY: str = f"{_EMPTY_MASKS}\n{_definitions()}\n"
+
+
+_INTERVAL = dict.fromkeys(("mean", "low", "high"), BOUND)
+_ONE: dict[str, Any] = {
+    **{"dice": _INTERVAL, "hd95": _INTERVAL},
+    **{"n": COUNT, "missed": COUNT, "unit": TEXT},
+}
+SCORES = {**_ONE, "objects?": or_null(each("", _ONE), "the scores of each object")}
+"""What a summary as JSON has to hold at least, as `kerasunet.options.faults` takes it."""
 
 
 def with_unknown_bounds(summary: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,35 +13,28 @@ from kerasunet.data.modality import modality_of
 from kerasunet.files import require_replaceable, write_json, write_text
 from kerasunet.metrics import POLICY
 from kerasunet.models.card_fields import (
-    COUNT,
     DIGEST,
-    FLAG,
     MODALITY,
     NAME,
     NORMALIZATION,
-    OBJECT,
     SEEN,
     SHARE,
     SIDE,
     SUMMARY,
-    TEXT,
-    TEXTS,
     DataNote,
     ImageRanges,
-    Kind,
     LeftOut,
     RecordedEvaluation,
     decoded,
     encoded,
-    faults,
     json_field,
     left_out_table,
     metrics_table,
     optional_json_field,
     output_in_words,
-    whole,
 )
 from kerasunet.objects import ONE_OBJECT, Objects
+from kerasunet.options import COUNT, FLAG, OBJECT, TEXT, TEXTS, Kind, faults, whole
 
 MOST_BYTES = 4 << 20
 _REMEDY, _FAULTS_SHOWN = "restore it from its source", 5

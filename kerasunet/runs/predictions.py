@@ -9,12 +9,19 @@ from pathlib import Path
 from typing import Any
 
 from kerasunet.data.loading import require_outside
-from kerasunet.files import read_record, require_replaceable, sha256, write_json
+from kerasunet.files import require_replaceable, sha256, write_json
+from kerasunet.options import OBJECT, TEXT, each, or_null, read_values
 from kerasunet.runs.directory import refuse_differences
 
 FORMATS = ("png", "nifti", "dicom-seg", "labelme", "coco")
 """Formats of masks."""
-_PARTS = ("settings", "images", "files")
+_IMAGE = {"sha256": TEXT, "row?": OBJECT, "rows?": [OBJECT], "mask?": TEXT, "pair?": OBJECT}
+_PARTS = {
+    "settings": OBJECT,
+    "images": each("an object with what is known of each image", _IMAGE),
+    "files": each("an object with digests", or_null(TEXT, "text")),
+}
+_OTHER = "use another output folder"
 _OUTPUTS = (
     "masks", "overlays", "uncertainty", "nifti", "dicom-seg", "labelme", "coco", "areas.csv",
 )  # fmt: skip
@@ -59,11 +66,9 @@ class PredictionDirectory:
                 "predictions of this command; use another output folder"
             )
         if opened.record.is_file():
-            known = read_record(opened.record, _PARTS, "a record of predictions")
+            known = read_values(opened.record, _PARTS, "a record of predictions", remedy=_OTHER)
             refuse_differences(path, {"settings": known["settings"]}, {"settings": settings})
             opened.images, opened.files = known["images"], known["files"]
-            if not all("sha256" in image for image in opened.images.values()):
-                raise ValueError(f"{opened.record}: was changed; use another output folder")
         return opened
 
     @property

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import tempfile
 import warnings
@@ -22,7 +21,8 @@ from kerasunet.data.cases import DataSet
 from kerasunet.data.decoding import content_digest, decode
 from kerasunet.data.loading import require_objects, require_outside
 from kerasunet.data.splits import groups_in_words
-from kerasunet.files import NotWritten, kinds_in_words, read_record, write_json
+from kerasunet.files import NotWritten, kinds_in_words, read_rows, write_json
+from kerasunet.options import OBJECT, TEXTS, read_values
 from kerasunet.runs.directory import RunDirectory, refuse_differences
 from kerasunet.runs.preparation import (
     load_data,
@@ -108,7 +108,8 @@ def _known_splits(directory: Path, asked: dict[str, Any]) -> dict[str, str]:
                 "study; use another output folder"
             )
         return {}
-    known = read_record(path, ("protocol", "digests", "data"), "the record of a study")
+    parts = {**dict.fromkeys(("protocol", "digests", "data"), OBJECT), "splits?": TEXTS}
+    known = read_values(path, parts, "the record of a study", remedy="use another output folder")
     if not table_path(directory, RUNS).exists() and not (directory / RUN_FOLDER).exists():
         return {}  # It was planned, or stopped before its first run: that binds nothing.
     fixed = ("protocol", "digests", "versions")
@@ -387,8 +388,7 @@ def _trial_seconds(run: PlannedRun) -> float:
         history = RunDirectory(Path(folder)).history
         if not history.is_file():  # Nothing trains.
             return wall
-        with open(history, encoding="utf-8", newline="") as file:
-            epochs = [float(row["seconds"]) for row in csv.DictReader(file)]
+        epochs = [float(row["seconds"]) for row in read_rows(history, {"seconds": float})]
     if len(epochs) < 2:
         return wall
     step = epochs[-1] / _TRIAL_STEPS
