@@ -29,11 +29,11 @@ demo: $(VENV)/installed-demo
 
 # Runs every test.
 test: $(VENV)/installed-dev $(VENV)/chromium
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 3 --dist loadfile
 
 # Runs the tests that need neither a browser nor more than a few seconds each; under two minutes on two cores.
 test-fast: $(VENV)/installed-dev
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not browser and not slow"
+	$(BIN)/python -m pytest -n 3 --dist loadfile -m "not browser and not slow"
 
 # Everything that can be told without the tests.
 lint: style imports types counts

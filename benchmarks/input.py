@@ -69,7 +69,7 @@ def measure_training(
     decoded: DecodedCases, batch_size: int, steps: int, rounds: int
 ) -> dict[str, float]:
     """Make batches, train on batches made before, and train on batches as they arrive."""
-    from kerasunet.training.batches import Batches
+    from kerasunet.data.augmentation import Batches
 
     batches = Batches(decoded, batch_size, Augmentation(), seed=0)
     train = _default_training()

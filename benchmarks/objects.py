@@ -164,7 +164,7 @@ def _step(objects: tuple[str, ...]) -> Callable[[], object]:
     """Return a step of a network for these objects on a batch of simulated chest X-rays."""
     from kerasunet import UNet
     from kerasunet.data import NO_AUGMENTATION, decode, load
-    from kerasunet.training.batches import Batches
+    from kerasunet.data.augmentation import Batches
     from kerasunet.training.optimizer import compile_for_training, learner_of
 
     data_set = load(f"simulated-xray:{_BATCH}", objects=objects)

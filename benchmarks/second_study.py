@@ -44,9 +44,9 @@ from scipy import optimize, stats
 
 from kerasunet.data.cases import Case
 from kerasunet.data.decoding import decode
-from kerasunet.data.modality import Modality, modality_of
 from kerasunet.files import read_json, write_json
 from kerasunet.layer_selection.evidence import Evidence, Nearness
+from kerasunet.objects import Modality, modality_of
 from kerasunet.runs.preparation import load_data
 from kerasunet.strategies import parse
 from kerasunet.study.plan import StudySettings

@@ -146,7 +146,7 @@ def as_markdown(figures: dict[str, Any]) -> str:
 
 def _sides(batch_size: int, size: int, folder: Path) -> dict[str, Side]:
     from kerasunet.data import NO_AUGMENTATION, decode, load
-    from kerasunet.training.batches import Batches
+    from kerasunet.data.augmentation import Batches
 
     cases = decode(load(f"simulated-ultrasound:{_IMAGES}", size=size).cases, (size, size))
     batches = Batches(cases, batch_size, NO_AUGMENTATION, seed=0, views=_VIEWS)
@@ -179,8 +179,7 @@ def _learner(strategy: str):
 
 def _kept(strategy: str, batches, batch, folder: Path) -> Side:
     """Return a step of the trained part, on activations that are all there already."""
-    from kerasunet.training.batches import ActivationCache, cut_before_training
-    from kerasunet.training.optimizer import learner_of
+    from kerasunet.training.optimizer import ActivationCache, cut_before_training, learner_of
 
     model = _model(strategy)
     cut = cut_before_training(model)

@@ -1,4 +1,4 @@
-"""The objects of a data set: their names, and how the masks of several share one array.
+"""What a data set shows: the objects that its masks mark, and the kind of image by its name.
 
 One object has a bool mask. Several that exclude each other have labels: 0 is background, n the
 n-th object. Several that overlap have a bit each, the lowest for the first. Labels and bits are
@@ -7,9 +7,10 @@ uint8, so that a mask takes one byte per pixel whatever it marks, in files, cach
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     import numpy as np
@@ -149,3 +150,50 @@ def objects_of(cases: Iterable[Any]) -> Objects:
         listing = "; ".join(map(str, found))
         raise ValueError(f"cases of different objects cannot be used together: {listing}")
     return next(iter(found), ONE_OBJECT)
+
+
+Modality = Literal["ultrasound", "xray", "photograph"]
+MODALITY_LABELS: dict[Modality, str] = {
+    "ultrasound": "Ultrasound",
+    "xray": "X-ray",
+    "photograph": "Photograph",
+}
+_NAMES: dict[Modality, tuple[str, ...]] = {
+    "ultrasound": ("bus_bra", "bus_uclm", "busi", "oasbud", "udiat", "simulated-ultrasound"),
+    "xray": ("jsrt", "montgomery", "shenzhen", "simulated-xray"),
+    "photograph": (
+        *("duts", "ecssd", "msra10k", "oxford_iiit_pet", "xpie"),
+        "simulated-natural",
+    ),
+}
+_ARCHIVES: dict[Modality, tuple[str, ...]] = {
+    "ultrasound": ("Dataset_BUSI_with_GT", "BUS-UCLM", "DatasetB"),
+    "xray": ("ChinaSet_AllFiles", "MontgomerySet", "JSRT_SCR"),
+    "photograph": ("DUTS-TR", "DUTS-TE"),
+}
+
+
+def modality_of(data_name: str) -> Modality | None:
+    """Return what kind of image a data set holds.
+
+    Args:
+        data_name: Name of a data set, as `DataSet.name` gives it or as its archive spells it
+            (`bus_bra`, `BUSBRA`, `Dataset_BUSI_with_GT`, `simulated-xray:60`). Case, `-`, `_`
+            and spaces do not matter.
+
+    Returns:
+        `"ultrasound"`, `"xray"`, `"photograph"`, or `None` where the name does not say.
+    """
+    return _BY_SPELLING.get(_plain(data_name.partition(":")[0]))
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[-_\s]", "", name).casefold()
+
+
+_BY_SPELLING: dict[str, Modality] = {
+    _plain(name): modality
+    for table in (_NAMES, _ARCHIVES)
+    for modality, names in table.items()
+    for name in names
+}

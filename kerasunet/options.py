@@ -305,8 +305,10 @@ def _faults_of_object(value: Any, required: dict, optional: dict, place: str) ->
         return
     start = "" if place.startswith("the ") else f"{place}."
     for name, inner in required.items():
-        for fault in faults(value.get(name), inner, start + name):
-            yield fault if name in value else f"{start}{name} is missing"
+        if name in value:
+            yield from faults(value[name], inner, start + name)
+        else:
+            yield f"{start}{name} is missing"
     for name, inner in optional.items():
         if name in value:
             yield from faults(value[name], inner, start + name)

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections import Counter
 from pathlib import Path
 
@@ -20,6 +21,7 @@ os.environ["PYTHONPATH"] = AS_INSTALLED  # Of what the tests start, not of thems
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # Each process would compile the package anew.
 ROOT = Path(__file__).parents[1]
 gc.set_threshold(200_000)  # Importing leaves next to nothing; see `pytest_collection_finish`.
+_MEMORY, _ROOM = Path("/dev/shm"), 4 * 2**30
 _LONG = 60
 """How many quick tests take as long as one that is marked as slow or needs a browser."""
 _MOST_LONG = 10
@@ -43,6 +45,20 @@ def pytest_configure(config):
     """Let pytest-xdist give out files in the order of `pytest_collection_modifyitems`."""
     if hasattr(config.option, "loadscopereorder"):
         config.option.loadscopereorder = False
+    if not hasattr(config, "workerinput"):  # Processes of pytest-xdist have what this one has.
+        _keep_temporary_files_in_memory(config)
+
+
+def _keep_temporary_files_in_memory(config):
+    """Spare the tests the disk: what they write has to reach it before they go on.
+
+    Where memory is short or no file system, temporary files are where they usually are.
+    """
+    if not _MEMORY.is_dir() or shutil.disk_usage(_MEMORY).free < _ROOM:
+        return
+    folder = tempfile.mkdtemp(prefix="kerasunet-tests-", dir=_MEMORY)
+    os.environ["TMPDIR"], tempfile.tempdir = folder, None
+    config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
 
 
 @pytest.hookimpl(optionalhook=True)  # There is no such hook without pytest-xdist.

@@ -5,12 +5,13 @@ from typing import TYPE_CHECKING
 from kerasunet.lazy import lazy_members
 
 if TYPE_CHECKING:
-    from kerasunet.adapt.adapting import adapt as adapt
+    from kerasunet.adapt.adapting import adapt as adapt, registered as registered
     from kerasunet.adapt.answer import Answer as Answer
     from kerasunet.adapt.settings import (
         BUDGETS as BUDGETS,
         AdaptSettings as AdaptSettings,
         Listener as Listener,
     )
+    from kerasunet.adapt.survey import load_cases as load_cases
 else:
     __getattr__, __dir__, __all__ = lazy_members(__name__)

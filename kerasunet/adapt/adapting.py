@@ -24,8 +24,18 @@ from kerasunet.adapt.cross_validation import (
     estimate,
     learning_curve,
 )
-from kerasunet.adapt.directory import ANSWER, MODEL, TOLD, WORK, AdaptDirectory, record_of
-from kerasunet.adapt.report import as_csv, as_html, as_markdown, worst_pictures
+from kerasunet.adapt.directory import (
+    ANSWER,
+    MODEL,
+    TOLD,
+    WORK,
+    AdaptDirectory,
+    as_csv,
+    as_html,
+    as_markdown,
+    record_of,
+    worst_pictures,
+)
 from kerasunet.adapt.settings import AdaptSettings, Listener, Silent, suffice
 from kerasunet.adapt.starts import (
     LeftOut,
@@ -57,12 +67,8 @@ from kerasunet.training.settings import without_paths
 _TRAINING_COST = 4.0
 """What an image costs in training, against predicting it."""
 _COMPILING = 10.0
-_PLAN = {
-    "asked": OBJECT,
-    "steps": COUNT,
-    "trained": COUNT,
-    "folds": each("an object with a number for each group", COUNT),
-}
+_FOLDS = each("an object with a number for each group", COUNT)
+_PLAN = {"asked": OBJECT, "steps": COUNT, "trained": COUNT, "folds": _FOLDS}
 _STARTING = 20.0
 _USED = 0.8
 """Share of the minutes that is planned; machines are not alone."""

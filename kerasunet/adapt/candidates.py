@@ -24,11 +24,11 @@ from kerasunet import models
 from kerasunet.adapt.settings import AdaptSettings, Listener
 from kerasunet.adapt.starts import NewHead, Pictures, Untouched, load_start, short_name
 from kerasunet.data.decoding import content_digest
-from kerasunet.data.modality import Modality
 from kerasunet.files import write_atomically
 from kerasunet.layer_selection.evidence import Belief, Evidence, Nearness
 from kerasunet.layer_selection.selection import candidates as fitting_strategies
 from kerasunet.models import ModelCard
+from kerasunet.objects import Modality
 from kerasunet.strategies import parse
 from kerasunet.training.evaluation import predict
 from kerasunet.training.loop import Network

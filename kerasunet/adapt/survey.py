@@ -16,11 +16,11 @@ from kerasunet.data.checking.report import as_html
 from kerasunet.data.decoding import DecodedCases
 from kerasunet.data.identification import image_statistics, modality_of_data
 from kerasunet.data.loading import require_objects
-from kerasunet.data.modality import MODALITY_LABELS, Modality, modality_of
 from kerasunet.data.splits import groups_in_words
 from kerasunet.drawing import contact_sheet, write_png
 from kerasunet.files import write_text
 from kerasunet.models import ModelCard, Span
+from kerasunet.objects import MODALITY_LABELS, Modality, modality_of
 from kerasunet.runs.preparation import load_data
 
 OBJECT_SIDE_OF = 128

@@ -50,6 +50,7 @@ VERBS = {
     "demo": "compare all strategies on your own image, in the browser",
 }
 _MODULES = {
+    "adapt": "training",
     "finetune": "training",
     "pretrain": "training",
     "claims": "study",
@@ -58,6 +59,8 @@ _MODULES = {
     "evaluate": "evaluation",
     "push": "models",
     "export": "models",
+    "compare": "models",
+    "demo": "models",
     "check": "data",
     "show": "data",
     "cache": "data",

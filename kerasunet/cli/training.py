@@ -1,15 +1,18 @@
-"""The verbs that train one network: `finetune` and `pretrain`."""
+"""The verbs that train: `finetune`, `pretrain` and `adapt`, with their progress on the terminal."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import re
+import sys
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Self
 
-from kerasunet import models, runs
+from kerasunet import adapt, models, runs
 from kerasunet.backend import start_backend
 from kerasunet.cli import options as shared
 from kerasunet.data.augmentation_settings import PRESETS
@@ -18,7 +21,10 @@ from kerasunet.metrics import bounds_in_words
 from kerasunet.models.model_card import asked_layers
 from kerasunet.options import declared
 from kerasunet.strategies import describe_grammar
-from kerasunet.training.settings import FinetuneSettings, PretrainSettings, to_json
+from kerasunet.training.settings import FinetuneSettings, Optimization, PretrainSettings, to_json
+
+if TYPE_CHECKING:
+    import keras
 
 FINETUNE_EPILOG = f"strategies for --layers:\n{describe_grammar()}"
 
@@ -54,8 +60,6 @@ def run_finetune(options: argparse.Namespace) -> int:
         models.check_name(options.save_as, None if options.restart else files.model)
     if options.init or models.is_registered(settings.init):
         _check_layers(settings)
-    from kerasunet.runs.preparation import require_trained_head
-
     prepared = runs.prepare(settings)
     print(shared.describe_data(prepared.data), flush=True)
     if options.init is None:
@@ -63,16 +67,14 @@ def run_finetune(options: argparse.Namespace) -> int:
         settings = replace(settings, init=recorded or runs.fitting_start(prepared.data))
         _check_layers(settings)
         print(f"start       {settings.init}; --init takes another", flush=True)
-    require_trained_head(settings, prepared.data.objects)
+    runs.require_trained_head(settings, prepared.data.objects)
     if options.restart:
         files.require_removable(settings)
 
     start_backend()
-    from kerasunet.cli.progress import ProgressBar
-
     with ProgressBar(settings.optimization) as bar:
         finished = runs.finetune(
-            settings, directory, [bar], prepared=prepared, restart=options.restart
+            settings, directory, [bar.callback()], prepared=prepared, restart=options.restart
         )
     print(_report(finished, prepared))
     if options.save_as:
@@ -226,10 +228,10 @@ def run_pretrain(options: argparse.Namespace) -> int:
         files.require_removable(settings)
 
     start_backend()
-    from kerasunet.cli.progress import ProgressBar
-
     with ProgressBar(settings.optimization) as bar:
-        trained = runs.pretrain(settings, options.output, [bar], data=data, restart=options.restart)
+        trained = runs.pretrain(
+            settings, options.output, [bar.callback()], data=data, restart=options.restart
+        )
     print(_pretraining_report(trained))
     if options.save_as:
         saved = models.register(trained.files.model, options.save_as, options.half_precision)
@@ -246,3 +248,152 @@ def _pretraining_report(trained: runs.Pretrained) -> str:
         f"model  {trained.files.model}",
     ]
     return "\n".join([*lines, CONSTANT] if trained.summary["constant_prediction"] else lines)
+
+
+def add_adapt_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "data", metavar="FOLDER", help="images and masks, in any layout that kerasunet check reads"
+    )
+    shared.add_settings(parser, adapt.AdaptSettings, without=("data",))
+    names = {*declared(Optimization)} - {"seed", "precision"}
+    shared.add_settings(parser, adapt.AdaptSettings.optimization, without=names)
+    parser.add_argument("--output", type=Path, help="output folder (default: runs/adapt_FOLDER)")
+    parser.add_argument(
+        "--save-as", metavar="NAME", help="also register the model as saved_models/NAME.keras"
+    )
+
+
+def run_adapt(options: argparse.Namespace) -> int:
+    """From a folder of images and masks to the best model for it: an answer in plain words.
+
+    Every start is tried untouched, a few strategies are trained, the choice is tested in
+    cross-validation, and the final model is trained on all annotated images. If it is stopped or
+    killed, the same command resumes it; with new annotations it trains only what these change.
+    """
+    settings = adapt.AdaptSettings(
+        **shared.values_of(options, adapt.AdaptSettings),
+        optimization=replace(
+            adapt.AdaptSettings.optimization, seed=options.seed, precision=options.precision
+        ),
+    )
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(settings.data).name)
+    directory = options.output or Path("runs") / f"adapt_{name}"
+    if options.save_as is not None:
+        models.check_name(options.save_as, directory / "model.keras")
+    data = adapt.load_cases(settings)  # What is wrong with it is said before TensorFlow starts.
+    start_backend()
+    with AdaptProgress() as progress:
+        answer = adapt.adapt(settings, directory, progress, data=data)
+    print(shared.printable("\n\n".join(answer.sentences())))
+    print(f"\neverything  {directory}/report.html, answer.md, cases.csv, pairs.png")
+    if options.save_as:
+        print(f"registered  {adapt.registered(options.save_as, True, answer)}")
+    return 0
+
+
+class _Bar:
+    """A bar on standard error; as a context, it gives the cursor back however the training ends."""
+
+    def __init__(self, before: str, *, after: str):
+        from rich import console, progress
+
+        self._bar = progress.Progress(
+            progress.TextColumn(before),
+            progress.BarColumn(),
+            progress.MofNCompleteColumn(),
+            progress.TextColumn(after),
+            progress.TimeRemainingColumn(),
+            console=console.Console(file=sys.stderr),
+            disable=not sys.stderr.isatty(),
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+
+class ProgressBar(_Bar):
+    """Shows step, loss, Dice and the time that remains; plain lines without a terminal."""
+
+    def __init__(self, settings: Optimization):
+        super().__init__("training", after="{task.fields[note]}")
+        self._settings = settings
+        self._step = 0
+        self._validation = ""
+        self._task = self._bar.add_task("training", total=settings.steps, note="")
+
+    def callback(self) -> keras.callbacks.Callback:
+        """Return what hands the events of a training on to this bar."""
+        import keras
+
+        names = [name for name in dir(self) if name.startswith("on_")]
+        return keras.callbacks.LambdaCallback(**{name: getattr(self, name) for name in names})
+
+    def on_train_begin(self, logs=None):
+        self._bar.start()
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._step = epoch * self._settings.validate_every
+
+    def on_train_batch_end(self, batch, logs=None):
+        self._step += 1
+        note = f"loss {logs['loss']:.3f}  Dice {logs['dice']:.3f}{self._validation}"
+        self._bar.update(self._task, completed=self._step, note=note)
+
+    def on_epoch_end(self, epoch, logs=None):
+        dice = logs["val_dice"]
+        self._validation = "" if math.isnan(dice) else f"  validation Dice {dice:.3f}"
+        if self._bar.disable:
+            print(
+                f"step {self._step}/{self._settings.steps}  loss {logs['loss']:.3f}  "
+                f"Dice {logs['dice']:.3f}{self._validation}",
+                file=sys.stderr,
+            )
+
+    def on_trial_end(self, strategy: str, fold: int, folds: int, dice: float) -> None:
+        """Print a line for a trial of `auto:search`."""
+        print(f"trial {fold}/{folds} of {strategy:<34}  Dice {dice:.3f}", file=sys.stderr)
+
+    def on_train_end(self, logs=None):
+        self._bar.stop()
+
+
+class AdaptProgress(_Bar):
+    """Shows what an adaptation is doing."""
+
+    def __init__(self):
+        super().__init__("{task.description}", after="steps")
+        self._task = self._bar.add_task("adapting", total=None, visible=False)
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def phase(self, text: str) -> None:
+        """Say what begins."""
+        self._say(f"{text} …")
+
+    def note(self, text: str) -> None:
+        """Say what was found."""
+        self._say(f"  {text}")
+
+    def planned(self, steps: int, seconds: float) -> None:
+        """Say how long it should take, and start the bar."""
+        self._say(f"  {steps:,} training steps to come, about {_duration(seconds)}")
+        self._bar.update(self._task, total=steps, visible=True)
+
+    def step(self, done: int = 1) -> None:
+        """Move the bar."""
+        self._bar.advance(self._task, done)
+
+    def _say(self, text: str) -> None:
+        if self._bar.disable:
+            print(text, file=sys.stderr, flush=True)
+        else:
+            self._bar.console.print(text, markup=False, highlight=False)
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} seconds" if seconds < 100 else f"{seconds / 60:.0f} minutes"

@@ -1,23 +1,138 @@
-"""Random views of an image and its mask to train on, and test-time augmentation by a flip.
+"""Training batches of random views, and test-time augmentation by a flip.
 
-A view is the same anatomy from elsewhere. Effects come in the order in which they arise: in the
-body (opacity), in the scanner (gain, blur, shadow), on the screen (frame, marks, inversion).
+Batches are a pure function of (seed, step): nothing to restore when resuming. A view is the same
+anatomy from elsewhere. Effects come in the order in which they arise: in the body (opacity), in the
+scanner (gain, blur, shadow), on the screen (frame, marks, inversion).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 
 from kerasunet.data.augmentation_settings import NO_AUGMENTATION, Augmentation
+from kerasunet.data.decoding import DecodedCases, resize_image, resize_objects
 
 Network = Callable[[np.ndarray], np.ndarray]
+_ORDER, _VIEW, _SIDE = 0, 1, 2
+_THREADS = max(2, min(8, (os.cpu_count() or 2) // 2))  # The other half trains.
+_PREFETCH = _THREADS + 1
 _LETTERS = "ABCDEFGHKLMNPRSTVX0123456789.:- "
-_LARGEST_MARGIN = 0.18
-_MOST_MARKS = 3
+_LARGEST_MARGIN, _MOST_MARKS = 0.18, 3
+
+
+class View(NamedTuple):
+    """A view of an image: the index of its case, and its own number among those of the case."""
+
+    case: int
+    number: int
+
+
+class Batches:
+    """Augmented batches of an endless stream of passes over the cases.
+
+    Each pass has its own order. Step s takes positions s·batch to (s+1)·batch of the stream, so
+    small data sets need no padding, and every strategy sees the same images in the same order.
+
+    Args:
+        cases: Decoded training cases, at least one.
+        batch_size: Images per batch.
+        augmentation: How far the views differ from the images.
+        seed: Seed of order and views.
+        views: Number of different views of each image, which come round again; `None` draws a
+            new one in every pass.
+        sides: Heights and widths of which each step takes one at random, in pixels; smaller ones
+            more often, so that all cost about the same. None for the size of the cases.
+    """
+
+    def __init__(
+        self,
+        cases: DecodedCases,
+        batch_size: int,
+        augmentation: Augmentation,
+        *,
+        seed: int,
+        views: int | None = None,
+        sides: Sequence[int] = (),
+    ):
+        self.views = views
+        self._sides = np.array(sides)
+        self._cases = cases
+        self._batch_size = batch_size
+        self._augmentation = augmentation
+        self._seed = seed
+
+    def __len__(self) -> int:
+        """Return the number of cases."""
+        return len(self._cases)
+
+    def batch(self, step: int) -> tuple[np.ndarray, np.ndarray]:
+        """Make the batch of a step.
+
+        Args:
+            step: Global step, from 0.
+
+        Returns:
+            Images, float32 `(batch, height, width, channels)`, 0 to 255, and masks, float32
+            `(batch, height, width, 1)`, 0 or 1; of several objects uint8 of that shape, labels or
+            bits as in `DecodedCases`.
+        """
+        return self.draw(self.views_of(step), self._side_of(step))
+
+    def views_of(self, step: int) -> list[View]:
+        """Return the views that make up the batch of a step."""
+        first = step * self._batch_size
+        return [self._view_at(position) for position in range(first, first + self._batch_size)]
+
+    def draw(self, views: Sequence[View], side: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Make views, as a batch like that of `batch`, of the cases' size or of another side."""
+        images, masks = zip(*(self._draw(view, side) for view in views), strict=True)
+        kind = np.uint8 if self._cases.objects.several else np.float32
+        return np.stack(images), np.stack(masks)[..., None].astype(kind)
+
+    def steps(self, first: int, last: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Make the batches of steps `first` to `last - 1`, a few ahead, in threads."""
+        with ThreadPoolExecutor(_THREADS) as pool:
+            ahead = range(first, min(first + _PREFETCH, last))
+            waiting = [pool.submit(self.batch, step) for step in ahead]
+            for step in range(first, last):
+                batch = waiting.pop(0).result()
+                if step + _PREFETCH < last:
+                    waiting.append(pool.submit(self.batch, step + _PREFETCH))
+                yield batch
+
+    def _view_at(self, position: int) -> View:
+        number, rank = divmod(position, len(self._cases))
+        case = int(_order(self._seed, number, len(self._cases))[rank])
+        return View(case, number if self.views is None else number % self.views)
+
+    def _side_of(self, step: int) -> int | None:
+        if not len(self._sides):
+            return None
+        cheap = 1 / self._sides**2
+        rng = np.random.default_rng([self._seed, _SIDE, step])
+        return int(rng.choice(self._sides, p=cheap / cheap.sum()))
+
+    def _draw(self, view: View, side: int | None) -> tuple[np.ndarray, np.ndarray]:
+        rng = np.random.default_rng([self._seed, _VIEW, view.number, view.case])
+        image, mask = self._cases.images[view.case], self._cases.masks[view.case]
+        if side is not None and mask.shape != (side, side):
+            channels = image.shape[2]
+            image = resize_image(image.squeeze(), (side, side), channels)
+            mask = resize_objects(mask, (side, side), self._cases.objects)
+        return augment(image, mask, self._augmentation, rng=rng)
+
+
+@lru_cache(maxsize=8)
+def _order(seed: int, number: int, count: int) -> np.ndarray:
+    """Return the order of the cases in a pass; cached, as every view of the pass asks for it."""
+    return np.random.default_rng([seed, _ORDER, number]).permutation(count)
 
 
 def augment(

@@ -4,7 +4,7 @@ And say how alike two images are, as `groups` compares them.
 
 A model card lists the images that its model was trained on, and no image can be drawn again from
 what is listed. Scaled, recompressed, brighter or darker copies have other pixels, but nearly the
-same fingerprint. The modality of a data set by its name is in `kerasunet.data.modality`.
+same fingerprint. The modality of a data set by its name is in `kerasunet.objects`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from scipy.ndimage import gaussian_filter1d
 from kerasunet.data.cache import PutRow, cached_rows
 from kerasunet.data.cases import Case, DataSet, Sample, SimulatedCase
 from kerasunet.data.decoding import load_each, resize_image, to_gray
-from kerasunet.data.modality import Modality, modality_of
+from kerasunet.objects import Modality, modality_of
 
 _SIDE, _SMOOTH = 16, 1.5
 BITS = _SIDE**2

@@ -11,14 +11,14 @@ from kerasunet.comparison import Choice, compare, smallest_area, without_small_r
 from kerasunet.comparison_report import as_zip, rows, safe_name
 from kerasunet.demo import compare_batch as batch
 from kerasunet.demo.context import MODEL_QUEUE, Context, Result, SavedModel
-from kerasunet.demo.images import (
+from kerasunet.demo.visitors import (
     MODALITIES,
     InputImage,
+    new_file,
     open_image,
     simulate_example,
     with_truth,
 )
-from kerasunet.demo.visitors import new_file
 from kerasunet.drawing import png
 from kerasunet.inference.segmenter import Segmentation
 from kerasunet.metrics import area_mm2

@@ -27,15 +27,15 @@ from kerasunet.demo.context import (
     note_html,
     problem_html,
 )
-from kerasunet.demo.images import (
+from kerasunet.demo.visitors import (
     EXAMPLES,
     MODALITIES,
     InputImage,
+    new_file,
     open_image,
     simulate_example,
     with_truth,
 )
-from kerasunet.demo.visitors import new_file
 
 _GIVE_AGAIN = (
     "Add an image first. An earlier one may have been removed to make room for other visitors'."

@@ -14,8 +14,7 @@ import gradio as gr
 from kerasunet.comparison import Candidate, Choice, compare
 from kerasunet.comparison_report import as_csv, mask_files, pack, rows, safe_name
 from kerasunet.demo.context import MODEL_QUEUE, Context, Result, SavedModel, note_html, problem_html
-from kerasunet.demo.images import MODALITIES, InputImage, open_image, with_truth
-from kerasunet.demo.visitors import new_file
+from kerasunet.demo.visitors import MODALITIES, InputImage, new_file, open_image, with_truth
 from kerasunet.drawing import png
 
 FILE_LIMIT = 100

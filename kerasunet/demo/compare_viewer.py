@@ -20,8 +20,7 @@ import numpy as np
 from kerasunet.comparison import Answer, Choice, Comparison, Score, judge
 from kerasunet.data.decoding import resize_mask
 from kerasunet.demo.context import QUIET, Context, Result
-from kerasunet.demo.images import EXAMPLES, MODALITIES, simulate_example
-from kerasunet.demo.visitors import new_file
+from kerasunet.demo.visitors import EXAMPLES, MODALITIES, new_file, simulate_example
 from kerasunet.drawing import (
     BOTH,
     FIRST_ONLY,

@@ -26,10 +26,8 @@ from kerasunet.comparison import (
     score,
     trained_parameters,
 )
-from kerasunet.data.modality import modality_of
-from kerasunet.demo.images import MODALITIES, InputImage
-from kerasunet.demo.visitors import VisitorFiles
-from kerasunet.objects import ONE_OBJECT
+from kerasunet.demo.visitors import MODALITIES, InputImage, VisitorFiles
+from kerasunet.objects import ONE_OBJECT, modality_of
 
 _MOST_BYTES = 2 << 30
 

@@ -12,7 +12,6 @@ import pandas as pd
 
 from kerasunet import models
 from kerasunet.architecture import Architecture
-from kerasunet.data.modality import modality_of
 from kerasunet.demo.context import PRETRAINED, Context, problem_html
 from kerasunet.demo.layers_diagram import (
     COST_STYLE,
@@ -40,6 +39,7 @@ from kerasunet.demo.layers_network import (
     with_other_path,
 )
 from kerasunet.demo.study import shipped
+from kerasunet.objects import modality_of
 from kerasunet.strategies import NetworkLayout, StrategyError, parse
 from kerasunet.study.results import Scenario
 from kerasunet.training.settings import FinetuneSettings

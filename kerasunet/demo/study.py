@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import gradio as gr
 
-from kerasunet.data.modality import modality_of
 from kerasunet.demo.context import Context, problem_html
 from kerasunet.demo.study_figures import draw_curves, draw_strategies
+from kerasunet.objects import modality_of
 from kerasunet.study.results import Scenario, StudyResults, ordered, read_results
 from kerasunet.study.tables import CASES, RECORD, RUNS, SUFFIXES, studies_in, table_path
 

@@ -1,7 +1,4 @@
-"""Visitors: what the server refuses them, who owns their files, and when those are deleted.
-
-Refused are addresses to fetch, pages that the demo does not use, and large bodies.
-"""
+"""What visitors give: images to compare on, and files, which are deleted when they leave."""
 
 from __future__ import annotations
 
@@ -11,111 +8,23 @@ import tempfile
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, NoReturn
 
 import gradio as gr
-import safehttpx
-from starlette.middleware import Middleware
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+import numpy as np
 
-_API = "/gradio_api"
-_CLOSED_PATHS = tuple(
-    f"{_API}/{name}"
-    for name in ("proxy=", "deep_link", "run-history", "vibe-", "process_recording")
-)
-_MEGABYTE = 2**20
-_UPLOAD_PATH = f"{_API}/upload"
-_UPLOAD_MEGABYTES = 500
-"""Limit for all files of one upload together."""
-_BODY_MEGABYTES = 150
-"""Limit for any other request, such as a tool call with a file inside."""
+from kerasunet.data.cases import MaskCoding
+from kerasunet.data.identification import guess_modality
+from kerasunet.data.readers import MaskValues, count_frames, has_place, read_image, read_mask
+from kerasunet.data.simulation import simulate
+
 _SECONDS_KEPT, _SECONDS_EMPTY_KEPT, _SECONDS_BETWEEN_SWEEPS = 3600, 20, 10
 _MOST_BYTES = 8 << 30
 _FOLDER_NAME_LENGTH = 40
 """Characters of the random name of a folder that holds one file, here and in Gradio."""
-
-
-def refuse_remote_files() -> None:
-    """Refuse files that are given by their address; Gradio would fetch them."""
-    safehttpx.get = safehttpx.async_validate_url = _refuse
-
-
-async def _refuse(*_: object, **__: object) -> NoReturn:
-    raise gr.Error(
-        "give the file itself, not its address: this page fetches nothing", print_exception=False
-    )
-
-
-class _BodyTooLarge(Exception):
-    """A body exceeded its limit."""
-
-
-class RequestLimits:
-    """Middleware: 404 for pages of Gradio that the demo does not use, 413 for bodies too large."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-        elif scope["path"].startswith(_CLOSED_PATHS):
-            await _answer(send, 404, "There is no such page.")
-        else:
-            await self._limit_body(scope, receive, send)
-
-    async def _limit_body(self, scope: Scope, receive: Receive, send: Send) -> None:
-        is_upload = scope["path"].startswith(_UPLOAD_PATH)
-        megabytes = _UPLOAD_MEGABYTES if is_upload else _BODY_MEGABYTES
-        refusal = f"That is too large: at most {megabytes} MB at once."
-        if _announced_length(scope) > megabytes * _MEGABYTE:
-            await _answer(send, 413, refusal)
-            return
-        answered = False
-
-        async def send_and_note(message: Message) -> None:
-            nonlocal answered
-            answered = True
-            await send(message)
-
-        try:
-            await self._app(scope, _limited(receive, megabytes * _MEGABYTE), send_and_note)
-        except _BodyTooLarge:
-            if not answered:
-                await _answer(send, 413, refusal)
-
-
-REQUEST_LIMITS: dict[str, Any] = {"middleware": [Middleware(RequestLimits)]}
-"""For `app_kwargs` of Gradio's `launch`."""
-
-
-def _announced_length(scope: Scope) -> int:
-    length = dict(scope["headers"]).get(b"content-length", b"0")
-    return int(length) if length.isdigit() else 0
-
-
-def _limited(receive: Receive, limit: int) -> Receive:
-    """Return `receive`, which raises once more than `limit` bytes have come."""
-    left = limit
-
-    async def receive_limited() -> Message:
-        nonlocal left
-        message = await receive()
-        left -= len(message.get("body", b""))
-        if left < 0:
-            raise _BodyTooLarge
-        return message
-
-    return receive_limited
-
-
-async def _answer(send: Send, status: int, words: str) -> None:
-    headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"connection", b"close")]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": words.encode()})
 
 
 class VisitorFiles:
@@ -239,3 +148,152 @@ def _delete(path: Path) -> None:
     if len(path.parent.name) == _FOLDER_NAME_LENGTH:
         with suppress(OSError):  # Not empty.
             path.parent.rmdir()
+
+
+MODALITIES = {"ultrasound": "Breast ultrasound", "xray": "Chest X-ray"}
+"""Key of each modality, and its name on the page."""
+PIXEL_LIMIT = 12_000_000
+EXAMPLES = (
+    ("ultrasound", 3), ("ultrasound", 8), ("ultrasound", 14),
+    ("xray", 2), ("xray", 5), ("xray", 9),
+)  # fmt: skip
+"""Modality and index of the examples on the page."""
+_SIMULATORS = {"ultrasound": "breast-ultrasound", "xray": "chest-xray"}
+_EXAMPLE_SEED, _EXAMPLE_SIZE = 2020, 512
+
+
+@dataclass(frozen=True, eq=False)
+class InputImage:
+    """An image to compare on.
+
+    Attributes:
+        name: File name, without its folder.
+        pixels: Float32, `(height, width)` or `(height, width, 3)`, 0 to 255.
+        spacing: Millimeters per pixel, (row, column), or `None`.
+        modality: What the models take it for: a key of `MODALITIES`.
+        truth: True mask, bool, `(height, width)`, or `None`.
+        known_modality: The modality where it is certain; empty where it has to be guessed.
+        is_guess: Whether `modality` is a guess.
+        path: The file; empty if it was simulated.
+        frame: Which frame of the file, from 0.
+        frames: How many it has.
+        parts: True masks of several objects by name, where they are known apart.
+    """
+
+    name: str
+    pixels: np.ndarray
+    spacing: tuple[float, float] | None
+    modality: str
+    truth: np.ndarray | None = None
+    known_modality: str = ""
+    is_guess: bool = False
+    path: str = ""
+    frame: int = 0
+    frames: int = 1
+    parts: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+    def with_modality(self, modality: str) -> InputImage:
+        """Return the image taken for a modality; empty stands for the known or guessed one."""
+        told = modality or self.known_modality
+        return replace(self, modality=told or guess_modality(self.pixels), is_guess=not told)
+
+
+def open_image(path: str, frame: int | None = None) -> InputImage:
+    """Read an uploaded image; of a file of several frames, one has to be named.
+
+    Raises:
+        ValueError: The file cannot be used; says why without naming its folder.
+    """
+    try:
+        pixels, spacing = read_image(path, frame=frame, size_limit=PIXEL_LIMIT)
+        frames = count_frames(path) or 1
+    except (OSError, ValueError) as error:
+        raise _without_folder(error, path) from None
+    opened = InputImage(Path(path).name, pixels, spacing, "", path=path, frame=frame or 0)
+    return replace(opened, frames=frames).with_modality("")
+
+
+def with_truth(image: InputImage, path: str, objects: Sequence[str]) -> InputImage:
+    """Return the image with an uploaded true mask.
+
+    Args:
+        image: The image.
+        path: The file, as in `open_mask`; or a label image of several objects.
+        objects: What the models find, where one finds several. A label image with as many values is
+            of these, in the order of its values.
+
+    Raises:
+        ValueError: As `open_mask`.
+    """
+    values = _checked_values(path, image)
+    labels = [value for value in np.unique(values.values).tolist() if value]
+    if values.palette is not None or not 1 < len(labels) == len(objects):
+        return replace(image, truth=open_mask(path, image), parts={})
+    parts = {n: values.values == value for n, value in zip(objects, labels, strict=True)}
+    return replace(image, truth=values.values > 0, parts=parts)
+
+
+def open_mask(path: str, image: InputImage) -> np.ndarray:
+    """Read an uploaded true mask.
+
+    Args:
+        path: The file. If it has several frames, that of the image's counts.
+        image: The image.
+
+    Returns:
+        Bool, `(height, width)`.
+
+    Raises:
+        ValueError: The file is not a mask, or not of the size of the image.
+    """
+    values, name = _checked_values(path, image), Path(path).name
+    try:
+        return MaskCoding().decode(values, name)
+    except ValueError as error:  # The options that it names are those of the command line.
+        raise ValueError(f"{str(error).partition('; ')[0]}; give a mask of one object") from None
+
+
+def _checked_values(path: str, image: InputImage) -> MaskValues:
+    name, shape = Path(path).name, image.pixels.shape[:2]
+    try:
+        values = _mask_values(path, image)
+    except (OSError, ValueError) as error:
+        raise _without_folder(error, path) from None
+    if values.shape != shape:
+        raise ValueError(
+            f"{name}: has {values.shape[1]} × {values.shape[0]} pixels, the image "
+            f"{shape[1]} × {shape[0]}; a mask has the size of its image"
+        )
+    return values
+
+
+def _mask_values(path: str, image: InputImage) -> MaskValues:
+    """Read the mask's frame; the only one is that of whichever frame is shown."""
+    count = count_frames(path)
+    if image.frame and count == 1:
+        return read_mask(path, size_limit=PIXEL_LIMIT)
+    placed = bool(image.path) and has_place(path) and has_place(image.path)
+    if count not in (1, image.frames, None) and not placed:
+        raise ValueError(
+            f"{path}: has {count:,} frames, the image {image.frames:,}; export the mask of the "
+            "frame that is shown"
+        )
+    return read_mask(path, frame=image.frame, size_limit=PIXEL_LIMIT, image=image.path or None)
+
+
+def simulate_example(modality: str, index: int, size: int = _EXAMPLE_SIZE) -> InputImage:
+    """Simulate an example of `size` × `size` pixels, with its exact mask."""
+    sample = simulate(_SIMULATORS[modality], _EXAMPLE_SEED, index, size=size)
+    return InputImage(
+        name=f"simulated-{modality}-{index}",
+        pixels=sample.image.astype(np.float32),
+        spacing=sample.spacing,
+        modality=modality,
+        truth=sample.mask,
+        known_modality=modality,
+        parts=sample.parts,
+    )
+
+
+def _without_folder(error: Exception, path: str) -> ValueError:
+    return ValueError(str(error).replace(str(path), Path(path).name).replace("size_limit", "it"))

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from kerasunet.data.modality import Modality, modality_of
+from kerasunet.objects import Modality, modality_of
 from kerasunet.strategies import parse
 
 Nearness = Literal["close", "far"]

@@ -14,11 +14,11 @@ from itertools import groupby
 import keras
 import numpy as np
 
+from kerasunet.data.augmentation import Batches
 from kerasunet.data.augmentation_settings import Augmentation
 from kerasunet.data.decoding import DecodedCases
 from kerasunet.freezing import layout_of
 from kerasunet.network import plain_copy
-from kerasunet.training.batches import Batches
 from kerasunet.training.optimizer import record_gradients, squared_norm, squared_norms
 
 BATCHES = 5

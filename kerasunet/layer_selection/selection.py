@@ -17,11 +17,11 @@ import numpy as np
 from kerasunet.data.augmentation_settings import Augmentation
 from kerasunet.data.decoding import DecodedCases
 from kerasunet.data.identification import guess_of_all
-from kerasunet.data.modality import Modality, modality_of
 from kerasunet.data.splits import split_cases
 from kerasunet.freezing import layout_of
 from kerasunet.layer_selection.evidence import Belief, Evidence, Nearness, Weighed, weigh
 from kerasunet.network import rebuilt
+from kerasunet.objects import Modality, modality_of
 from kerasunet.strategies import NetworkLayout, Strategy, StrategyError, parse
 from kerasunet.training.evaluation import dice_of_cases, mean_dice
 from kerasunet.training.loop import Network

@@ -96,7 +96,9 @@ def _are_summaries(value: Any) -> bool:
     )
 
 
-SUMMARY = {**_ONE_SUMMARY, "objects": Kind("a summary for each object", _are_summaries)}
+_HOW = {"steps?": COUNT, "keep?": TEXT}
+SETTINGS = {"layers?": TEXT, "unfreeze?": [TEXT], "objects?": [TEXT], "optimization?": _HOW}
+SUMMARY = {**_ONE_SUMMARY, "objects?": Kind("a summary for each object", _are_summaries)}
 
 
 def _is_name(value: Any) -> bool:

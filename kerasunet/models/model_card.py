@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from kerasunet.architecture import Architecture
-from kerasunet.data.modality import modality_of
 from kerasunet.files import require_replaceable, write_json, write_text
 from kerasunet.metrics import POLICY
 from kerasunet.models.card_fields import (
@@ -18,6 +17,7 @@ from kerasunet.models.card_fields import (
     NAME,
     NORMALIZATION,
     SEEN,
+    SETTINGS,
     SHARE,
     SIDE,
     SUMMARY,
@@ -33,8 +33,8 @@ from kerasunet.models.card_fields import (
     optional_json_field,
     output_in_words,
 )
-from kerasunet.objects import ONE_OBJECT, Objects
-from kerasunet.options import COUNT, FLAG, OBJECT, TEXT, TEXTS, Kind, faults, whole
+from kerasunet.objects import ONE_OBJECT, Objects, modality_of
+from kerasunet.options import COUNT, FLAG, TEXT, TEXTS, Kind, faults, whole
 
 MOST_BYTES = 4 << 20
 _REMEDY, _FAULTS_SHOWN = "restore it from its source", 5
@@ -108,7 +108,7 @@ class ModelCard:
     threshold: float = json_field(SHARE)
     training_cases: int = json_field(COUNT)
     metrics: Mapping[str, Any] = json_field(SUMMARY)
-    settings: Mapping[str, Any] = json_field(OBJECT)
+    settings: Mapping[str, Any] = json_field(SETTINGS)
     architecture: Architecture = json_field(_ARCHITECTURE, default=Architecture())
     classes: int = 1
     parameters: int = json_field(COUNT, default=0)

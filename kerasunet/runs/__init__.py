@@ -13,8 +13,8 @@ if TYPE_CHECKING:
         fitting_start as fitting_start,
         load_pretraining_data as load_pretraining_data,
         prepare as prepare,
+        require_trained_head as require_trained_head,
     )
     from kerasunet.runs.pretraining import Pretrained as Pretrained, pretrain as pretrain
-    from kerasunet.runs.reporting import Reporter as Reporter
 else:
     __getattr__, __dir__, __all__ = lazy_members(__name__)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import kerasunet
-from kerasunet import runs
+from kerasunet import runs, training
 from kerasunet.backend import start_backend
 from kerasunet.files import read_json, write_json
 from kerasunet.processes import BackgroundProcess, end_with_parent, last_line, module_command
@@ -138,9 +138,11 @@ def main(arguments: list[str]) -> int:
 
 def _execute(directory: Path) -> None:
     start_backend()
-    settings = finetune_settings(read_json(RunDirectory(directory).request))
+    files = RunDirectory(directory)
+    settings = finetune_settings(read_json(files.request))
     prepared = runs.prepare(settings)
-    reporter = runs.Reporter(directory, settings, prepared, pictures=_MOST_PICTURES)
+    drawn = prepared.data.select(prepared.split.validation[:_MOST_PICTURES])
+    reporter = training.Reporter(files.status, files.pictures, settings, cases=drawn)
     with _kept_warnings(directory / _WARNINGS):
         runs.finetune(settings, directory, [reporter], prepared=prepared)
 

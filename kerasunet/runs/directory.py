@@ -24,11 +24,11 @@ else:
     import fcntl
 _METRICS = ("before", "after", "metrics")
 _RUN = {"data": {"name": TEXT, "digest": TEXT}, "constant_prediction": FLAG}
-_SETTINGS = {"layers": TEXT, "init": TEXT, "image_size": COUNT, "optimization": {"steps": COUNT}}
-_PARTS = dict.fromkeys(("train", "validation", "test"), COUNT)
+_ASKED = {"layers": TEXT, "unfreeze?": [TEXT], "init": TEXT, "image_size": COUNT}
+_SETTINGS = {**_ASKED, "optimization": {"steps": COUNT}}
 _PRETRAINED = {**_RUN, "settings": OBJECT, "metrics": SCORES}
 _FINETUNED: dict[str, Any] = {
-    **_RUN, "settings": _SETTINGS, "split": {"digest": TEXT, **_PARTS}, "chosen": TEXT,
+    **_RUN, "settings": _SETTINGS, "split": {"digest": TEXT, "train": COUNT, "test": COUNT}, "chosen": TEXT,
     "parameters": COUNT, "trained": COUNT, "seconds": NUMBER, "after": SCORES,
     "before?": or_null(SCORES, "the scores before training, or null"),
 }  # fmt: skip

@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING
 from kerasunet.lazy import lazy_members
 
 if TYPE_CHECKING:
-    from kerasunet.strategies.naming import name_of as name_of
+    from kerasunet.strategies.naming import (
+        find as find,
+        name_of as name_of,
+        trained_blocks as trained_blocks,
+        what_trains as what_trains,
+    )
     from kerasunet.strategies.parser import (
         Stage as Stage,
         describe_grammar as describe_grammar,

@@ -1,7 +1,9 @@
-"""From weights to text: the shortest known name of what trains."""
+"""Names of what trains: the shortest text for weights, and a strategy under another name."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping
+from functools import lru_cache
 
+from kerasunet.strategies.parser import parse
 from kerasunet.strategies.strategy import Rate, Strategy, Term
 from kerasunet.strategies.terms import (
     KINDS,
@@ -13,11 +15,14 @@ from kerasunet.strategies.terms import (
     Name,
     NetworkLayout,
     Part,
+    StrategyError,
     WeightRef,
 )
 
 Weights = frozenset[WeightRef]
 Postfix = tuple[Term | Rate | str, ...]
+_DEPTH = 4
+"""Of the U-Net, where none is given."""
 
 
 def name_of(selected: Collection[WeightRef], layout: NetworkLayout) -> str:
@@ -125,3 +130,51 @@ def _by_name(layout: NetworkLayout) -> dict[Term, Weights]:
 def _by_kind(layout: NetworkLayout) -> dict[Term, Weights]:
     kinds = [kind for kind in KINDS if any(weight.kind == kind for weight in layout.weights)]
     return {Kind(kind): Kind(kind).weights(layout) for kind in kinds}
+
+
+def find(wanted: str, available: Iterable[str], depth: int = _DEPTH) -> str | None:
+    """Find a strategy among those of a study, even under another name.
+
+    Args:
+        wanted: Strategy text, such as `"shallow:5"`.
+        available: Strategy texts of the study, such as `"contracting"`.
+        depth: Depth of the U-Net.
+
+    Returns:
+        The text itself if it is available, else one that trains the same weights; else the only
+        one that does so at another rate, such as `"3*contracting"`; else `None`.
+    """
+    available = tuple(available)
+    if wanted in available:
+        return wanted
+    for text in available:
+        if what_trains(text, depth) == what_trains(wanted, depth):
+            return text
+    shares = what_trains(wanted, depth, relative=True)
+    others = [text for text in available if what_trains(text, depth, relative=True) == shares]
+    return others[0] if len(others) == 1 else None
+
+
+@lru_cache(maxsize=4096)
+def what_trains(text: str, depth: int = _DEPTH, relative: bool = False) -> Hashable:
+    """Return what a strategy trains, and at which rates; its text where that does not determine it.
+
+    `scratch` and `auto` are such texts, and so are strategies that do not fit the network. With
+    `relative`, rates count in proportion to the highest.
+    """
+    try:
+        strategy = parse(text)
+        effect = strategy.relative_effect if relative else strategy.effect
+        return text if strategy.is_auto else effect(_network(depth))
+    except StrategyError:
+        return text
+
+
+def trained_blocks(text: str, depth: int = _DEPTH) -> int:
+    """Count the blocks of which a fixed strategy trains any weight."""
+    return len({weight.block for weight in parse(text).select(_network(depth))})
+
+
+@lru_cache(maxsize=8)
+def _network(depth: int) -> NetworkLayout:
+    return NetworkLayout.unet(depth)

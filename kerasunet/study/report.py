@@ -6,35 +6,36 @@ Figures and tables are written as files beside it, too.
 from __future__ import annotations
 
 import base64
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import jinja2
+import matplotlib
 import pandas as pd
 import PIL
-from markupsafe import Markup, escape
 from PIL import Image
 
 from kerasunet import __version__
 from kerasunet.data.loading import require_outside
 from kerasunet.files import is_marked, require_replaceable, write_text
 from kerasunet.study import report_tables as tables
-from kerasunet.study.figures import Omission, draw_all
-from kerasunet.study.figures.render import TITLES
+from kerasunet.study.figures.block_gains import BLOCK_GAINS, draw_block_gains
+from kerasunet.study.figures.comparisons import FOREST, PATHS, draw_forest, draw_paths
+from kerasunet.study.figures.dice_against import (
+    COST,
+    TRAINING_IMAGES,
+    TUNED_BLOCKS,
+    draw_cost,
+    draw_training_images,
+    draw_tuned_blocks,
+)
 from kerasunet.study.figures.style import (
-    BLUE,
-    FAINT,
-    GREEN,
-    HAIR,
-    INK,
-    PALE,
-    PAPER,
-    PURPLE,
-    VERMILLION,
+    RC,
     Drawing,
+    NotDrawnError,
+    as_markup,
     images,
     interval,
     signed,
@@ -43,27 +44,16 @@ from kerasunet.study.results import Scenario, StudyRecord, StudyResults, read_re
 from kerasunet.study.stats import Claim, StudyStatistics, compare_all
 from kerasunet.study.tables import RECORD
 
-THEME = {
-    INK: "ink",
-    FAINT: "faint",
-    PALE: "pale",
-    HAIR: "hair",
-    PAPER: "paper",
-    BLUE: "blue",
-    VERMILLION: "vermillion",
-    GREEN: "green",
-    PURPLE: "purple",
+_FIGURES = {
+    TUNED_BLOCKS: draw_tuned_blocks,
+    PATHS: draw_paths,
+    TRAINING_IMAGES: draw_training_images,
+    BLOCK_GAINS: draw_block_gains,
+    COST: draw_cost,
+    FOREST: draw_forest,
 }
-"""Colors of the house style to the custom properties that stand for them in the page."""
-_HEADER = re.compile(r"^.*?(?=<svg)", re.DOTALL)
-_NOISE = re.compile(
-    r"<!--.*?-->|<metadata>.*?</metadata>|<title>.*?</title>|<style.*?</style>", re.DOTALL
-)
-_BACKGROUND = re.compile(r'<g id="patch_1">.*?</g>', re.DOTALL)
-_OPENING = re.compile(r'<svg [^>]*?viewBox="([^"]*)"[^>]*>')
-_WIDEST, _NARROWEST = 1.3, 0.8
-"""How wide a figure may be in the page, as shares of its width on paper."""
-_NAMES = re.compile(r'(\bid="|href="#|url\(#)')
+TITLES = dict(_FIGURES.keys())
+"""By name of the file, without suffix, the title of each figure."""
 _PATHS, _CURVES = "contracting-above-expanding", "shallow-first-above-deep-first"
 _CLAUSES = {
     _PATHS: {
@@ -82,20 +72,28 @@ _CLAUSES = {
 _MARGIN = 0.01
 
 
-def as_markup(drawing: Drawing) -> Markup:
-    """Turn a figure into an SVG element with its alternative text."""
-    text = _BACKGROUND.sub("", _NOISE.sub("", _HEADER.sub("", drawing.svg)), count=1)
-    text = _NAMES.sub(rf"\g<1>{drawing.name}-", text)
-    text = text.replace("xlink:href", "href")
-    for color, name in THEME.items():
-        text = text.replace(color, f"var(--{name})")
-    attributes = f'class="drawing" role="img" aria-label="{escape(drawing.alt)}"'
-    width = drawing.figure.get_figwidth()
-    limits = f"max-width: {_WIDEST * width:.1f}in; min-width: {_NARROWEST * width:.1f}in"
-    opening = _OPENING.match(text)
-    assert opening is not None, "matplotlib begins every drawing with its size"
-    head = f'<svg viewBox="{opening[1]}" {attributes} style="{limits}">'
-    return Markup(head + text[opening.end() :])
+@dataclass(frozen=True)
+class Omission:
+    """A figure that is left out, and why."""
+
+    title: str
+    reason: str
+
+
+def draw_all(statistics: StudyStatistics) -> tuple[tuple[Drawing, ...], tuple[Omission, ...]]:
+    """Draw every figure for which there are enough results.
+
+    Returns:
+        The figures, and those that had to be left out.
+    """
+    drawings, omissions = [], []
+    with matplotlib.rc_context(RC):
+        for (_, title), draw in _FIGURES.items():
+            try:
+                drawings.append(draw(statistics))
+            except NotDrawnError as error:
+                omissions.append(Omission(title, str(error)))
+    return tuple(drawings), tuple(omissions)
 
 
 _TEMPLATE = "report.html"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +17,7 @@ import pandas as pd
 from kerasunet.data.splits import GroupedKey, groups_in_words
 from kerasunet.metrics import METRICS
 from kerasunet.options import COUNT, LIST, TEXT, read_values
+from kerasunet.strategies import NetworkLayout, expand, trained_blocks
 from kerasunet.study.tables import IDENTITY, OBJECT, RECORD, read_tables
 
 _RUN = {"architecture": {"depth": COUNT}, "folds": COUNT}
@@ -327,6 +328,41 @@ FAMILIES = {
 }
 """Families of strategies, in the order in which they are listed, and how their texts begin."""
 OTHERS = "others"
+
+
+DIRECTIONS = ("shallow", "deep", "outer", "inner")
+
+
+@dataclass(frozen=True)
+class Point:
+    """One strategy on a curve.
+
+    Attributes:
+        count: The K of the strategy, 0 for `none`.
+        blocks: How many blocks train.
+        strategy: Strategy text.
+    """
+
+    count: int
+    blocks: int
+    strategy: str
+
+
+@lru_cache(maxsize=32)
+def points(direction: str, depth: int = USUAL_DEPTH) -> tuple[Point, ...]:
+    """Return the strategies of a curve, from training nothing to training everything.
+
+    Args:
+        direction: One of `DIRECTIONS`.
+        depth: Depth of the U-Net.
+
+    Raises:
+        ValueError: There is no such direction.
+    """
+    if direction not in DIRECTIONS:
+        raise ValueError(f"{direction}: no such direction; choose from {', '.join(DIRECTIONS)}")
+    texts = ["none", *expand(f"{direction}:*", NetworkLayout.unet(depth))]
+    return tuple(Point(k, trained_blocks(text, depth), text) for k, text in enumerate(texts))
 
 
 def family_of(strategy: str) -> str:

@@ -1,12 +1,13 @@
-"""What a model predicts for cases, its metrics, and a check that a network can learn masks."""
+"""What a model predicts for cases, also while it trains; its metrics; a check that it learns."""
 
 from __future__ import annotations
 
 import csv
 import io
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -15,19 +16,21 @@ import numpy as np
 
 from kerasunet.architecture import Architecture
 from kerasunet.backend import prepared_backend
-from kerasunet.data.augmentation import with_flip
+from kerasunet.data.augmentation import Batches, with_flip
 from kerasunet.data.augmentation_settings import NO_AUGMENTATION
-from kerasunet.data.decoding import DecodedCases
-from kerasunet.files import write_text
+from kerasunet.data.cases import Case
+from kerasunet.data.decoding import DecodedCases, decode
+from kerasunet.drawing import draw_comparison, write_png
+from kerasunet.files import write_json, write_text
 from kerasunet.metrics import Interval, case_metrics, summarize, summarize_objects
 from kerasunet.metrics.measures import dice_of_each
 from kerasunet.objects import Objects
-from kerasunet.training.batches import Batches
 from kerasunet.training.optimizer import compile_for_training
-from kerasunet.training.settings import Optimization
+from kerasunet.training.settings import FinetuneSettings, Optimization
 
 CONSTANT = "WARNING: the model predicts the same for every pixel of every case"
 """What to tell users about a constant prediction."""
+_SECONDS_BETWEEN = 0.5
 
 
 def predict(model: keras.Model, images: np.ndarray, batch_size: int = 16) -> np.ndarray:
@@ -215,6 +218,67 @@ def _plain(summary: dict[str, Any]) -> dict[str, Any]:
     if "objects" in plain:
         plain["objects"] = {name: _plain(one) for name, one in plain["objects"].items()}
     return plain
+
+
+class Reporter(keras.callbacks.Callback):
+    """Write the current step and, after every validation, what the model then finds.
+
+    Other processes may read these small files at any time.
+
+    Args:
+        status: Receives the phase and the step, as JSON.
+        pictures: Folder that receives a picture of each case.
+        settings: Of the run.
+        cases: What is drawn.
+    """
+
+    def __init__(
+        self, status: Path, pictures: Path, settings: FinetuneSettings, *, cases: Sequence[Case]
+    ):
+        super().__init__()
+        self._status, self._pictures = status, pictures
+        self._settings = settings
+        self._cases = cases
+        self._step = 0
+        self._written = 0.0
+
+    def on_train_begin(self, logs=None):
+        self._write("training")
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._step = epoch * self._settings.optimization.validate_every
+
+    def on_train_batch_end(self, batch, logs=None):
+        self._step += 1
+        if time.monotonic() - self._written > _SECONDS_BETWEEN:
+            self._write("training")
+
+    def on_epoch_end(self, epoch, logs=None):
+        self._write("training")
+        self._draw()
+
+    def on_train_end(self, logs=None):
+        self._write("measuring")
+
+    def _write(self, phase: str) -> None:
+        write_json(self._status, {"phase": phase, "step": self._step})
+        self._written = time.monotonic()
+
+    def _draw(self) -> None:
+        cases = self._decoded
+        probabilities = predict(self.model, cases.images)
+        masks = cases.objects.decide(probabilities, self._settings.threshold)
+        for index, found in enumerate(masks):
+            shown = {f"step {self._step}": found}
+            picture = draw_comparison(
+                cases.images[index], cases.masks[index], shown, objects=cases.objects
+            )
+            write_png(self._pictures / f"{index}.png", picture)
+
+    @cached_property
+    def _decoded(self) -> DecodedCases:
+        size = (self._settings.image_size, self._settings.image_size)
+        return decode(self._cases, size, self.model.input_shape[-1])
 
 
 def overfit_one_batch(

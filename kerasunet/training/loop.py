@@ -19,17 +19,19 @@ from typing import Any
 import keras
 import numpy as np
 
+from kerasunet.data.augmentation import Batches
 from kerasunet.data.augmentation_settings import Augmentation
 from kerasunet.data.decoding import DecodedCases
 from kerasunet.files import write_atomically, write_text
 from kerasunet.freezing import Description, apply_strategy, describe
 from kerasunet.network import plain_copy
 from kerasunet.strategies import Strategy
-from kerasunet.training.batches import ActivationCache, Batches, cut_before_training
 from kerasunet.training.evaluation import mean_dice
 from kerasunet.training.optimizer import (
+    ActivationCache,
     RelativeRates,
     compile_for_training,
+    cut_before_training,
     learner_of,
     rate_variable,
     with_rate,

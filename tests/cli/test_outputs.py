@@ -707,7 +707,7 @@ def everything_from(terminal: int) -> str:
 
 
 def test_the_cursor_comes_back_however_training_ends(monkeypatch):
-    from kerasunet.cli.progress import ProgressBar
+    from kerasunet.cli.training import ProgressBar
     from kerasunet.training import Optimization
 
     monkeypatch.setenv("TERM", "xterm")
@@ -715,7 +715,7 @@ def test_the_cursor_comes_back_however_training_ends(monkeypatch):
     with os.fdopen(theirs, "w") as terminal:
         monkeypatch.setattr(sys, "stderr", terminal)
         with pytest.raises(KeyboardInterrupt), ProgressBar(Optimization()) as bar:
-            bar.on_train_begin()
+            bar.callback().on_train_begin()
             raise KeyboardInterrupt
     said = everything_from(ours)
     assert 0 <= said.find("\x1b[?25l") < said.rfind("\x1b[?25h")
@@ -730,7 +730,7 @@ def test_the_cursor_comes_back_however_training_ends(monkeypatch):
     ],
 )
 def test_ctrl_c_says_what_is_kept(call, tiny_model_file, monkeypatch, step, kept):
-    from kerasunet.cli.progress import ProgressBar
+    from kerasunet.cli.training import ProgressBar
 
     def stop(self, epoch, logs=None):
         if epoch == step - 1:

@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from kerasunet.data import NO_AUGMENTATION, Augmentation, DecodedCases, augment
-from kerasunet.data.augmentation import change_appearance
-from kerasunet.training.batches import Batches
+from kerasunet.data.augmentation import Batches, change_appearance
 
 pytestmark = pytest.mark.filterwarnings("error")
 

@@ -28,10 +28,10 @@ from kerasunet.data import (
     load,
     split_cases,
 )
+from kerasunet.data.augmentation import Batches
 from kerasunet.data.augmentation_settings import Augmentation
 from kerasunet.data.cache import Store
 from kerasunet.runs.preparation import PreparedData
-from kerasunet.training.batches import Batches
 
 pytestmark = pytest.mark.filterwarnings("error")
 PROBE = Path(__file__).parents[1] / "helpers" / "cache_probe.py"

@@ -33,7 +33,7 @@ from kerasunet.comparison_report import without_formulas
 from kerasunet.demo import compare_batch as batch
 from kerasunet.demo.context import PRETRAINED
 from kerasunet.demo.finetune_jobs import MaskChoice, Workspace, adapt_settings, settings
-from kerasunet.demo.images import open_image, open_mask
+from kerasunet.demo.visitors import open_image, open_mask
 
 pytestmark = pytest.mark.slow
 API = "/gradio_api"

@@ -68,7 +68,7 @@ def result_of(pixels: int):
     """A result after an upload: 5 bytes per pixel for image and mask, 4 for the answer."""
     from kerasunet.comparison import Candidate, compare
     from kerasunet.demo.context import Result
-    from kerasunet.demo.images import InputImage
+    from kerasunet.demo.visitors import InputImage
 
     image = np.zeros((1, pixels), np.float32)
     answer = SimpleNamespace(probability=np.zeros((1, pixels), np.float32))

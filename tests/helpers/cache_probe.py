@@ -68,7 +68,7 @@ def anonymous_memory() -> float:
 def reader_of_batches():
     """A function that goes through 50 batches; its imports are made by now."""
     with quiet_start():  # What TensorFlow says on the way is not what the tests read.
-        from kerasunet.training.batches import Batches
+        from kerasunet.data.augmentation import Batches
 
     def read(decoded) -> None:
         for _ in Batches(decoded, 32, Augmentation(), seed=0).steps(0, 50):

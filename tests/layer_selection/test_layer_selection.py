@@ -11,6 +11,7 @@ from helpers.images import disc_images
 from scipy import stats
 
 from kerasunet.data import NO_AUGMENTATION
+from kerasunet.data.augmentation import Batches
 from kerasunet.data.decoding import DecodedCases
 from kerasunet.files import read_json
 from kerasunet.freezing import apply_strategy
@@ -29,7 +30,6 @@ from kerasunet.layer_selection.selection import candidates, folds_of, nearness_o
 from kerasunet.losses import dice_bce
 from kerasunet.strategies import NetworkLayout
 from kerasunet.training import FinetuneSettings, Optimization, finetune
-from kerasunet.training.batches import Batches
 from kerasunet.unet import UNet
 
 BLOCKS = ("enc1", "enc2", "bottleneck", "dec2", "dec1")

@@ -14,7 +14,7 @@ import pandas as pd
 import psutil
 import pytest
 
-from kerasunet.strategies import NetworkLayout
+from kerasunet.strategies import NetworkLayout, find
 from kerasunet.study.execution import (
     Executor,
     estimate_seconds,
@@ -23,7 +23,6 @@ from kerasunet.study.execution import (
     run_study,
 )
 from kerasunet.study.plan import StudySettings, distinct_strategies, plan
-from kerasunet.study.stats.scores import find
 from kerasunet.study.tables import CASE_COLUMNS, RUN_COLUMNS, Tables, read_tables
 from kerasunet.training import FinetuneSettings, Optimization
 

@@ -13,10 +13,10 @@ from helpers.study_tables import write_study
 from matplotlib.text import Annotation, Text
 from PIL import Image
 
-from kerasunet.study.figures import draw_all
 from kerasunet.study.figures.block_gains import gains_of
 from kerasunet.study.figures.mask_panel import PanelRow, draw_mask_panel
 from kerasunet.study.figures.style import spread
+from kerasunet.study.report import draw_all
 from kerasunet.study.results import Scenario, read_results
 from kerasunet.study.stats import StudyStatistics
 

@@ -12,12 +12,12 @@ from helpers.images import disc_images
 
 from kerasunet import UNet, describe, set_trainable
 from kerasunet.data import DecodedCases
+from kerasunet.data.augmentation import Batches
 from kerasunet.data.augmentation_settings import NO_AUGMENTATION
 from kerasunet.freezing import apply_strategy
 from kerasunet.losses import dice_bce
 from kerasunet.strategies import NetworkLayout, StrategyError, parse
 from kerasunet.training import Architecture, FinetuneSettings, Optimization, finetune
-from kerasunet.training.batches import Batches
 from kerasunet.training.loop import TrainingState, load_checkpoint, save_checkpoint
 from kerasunet.training.optimizer import (
     RelativeRates,

@@ -147,6 +147,11 @@ def band(centerline: np.ndarray, half_width: np.ndarray | float) -> np.ndarray:
     return np.concatenate([centerline + offset, (centerline - offset)[::-1]])
 
 
+def both_sides(outlines: Curves) -> list[np.ndarray]:
+    """Return the outlines of one side and their mirror images."""
+    return [*outlines, *(outline * (-1, 1) for outline in outlines)]
+
+
 def ellipse(
     center: tuple[float, float],
     radii: tuple[float, float],
@@ -192,6 +197,18 @@ def rotate(points: np.ndarray, angle: float) -> np.ndarray:
     """Turn points about the origin by `angle` in radians."""
     sine, cosine = np.sin(angle), np.cos(angle)
     return points @ np.array([[cosine, sine], [-sine, cosine]])
+
+
+def polar(radius: np.ndarray, angle: np.ndarray) -> np.ndarray:
+    """Return points, `(n, 2)`, by their distance and direction from the origin."""
+    return radius[:, None] * np.stack([np.cos(angle), np.sin(angle)], axis=1)
+
+
+def bump(
+    x: np.ndarray, y: np.ndarray, *, center: tuple[float, float], reach: tuple[float, float]
+) -> np.ndarray:
+    """Return a smooth hill, 1 at its center."""
+    return np.exp(-(((x - center[0]) / reach[0]) ** 2) - ((y - center[1]) / reach[1]) ** 2)
 
 
 @lru_cache(maxsize=8)

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from kerasunet.lazy import lazy_members
 
 if TYPE_CHECKING:
-    from kerasunet.study.figures.render import Omission as Omission, draw_all as draw_all
     from kerasunet.study.figures.style import Drawing as Drawing, NotDrawnError as NotDrawnError
 else:
     __getattr__, __dir__, __all__ = lazy_members(__name__)

@@ -12,7 +12,7 @@ from matplotlib.colors import BoundaryNorm, to_rgba
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from numpy.typing import ArrayLike
 
-from kerasunet.strategies import NetworkLayout
+from kerasunet.strategies import NetworkLayout, find
 from kerasunet.study.figures.style import (
     FAINT,
     INK,
@@ -25,7 +25,6 @@ from kerasunet.study.figures.style import (
 )
 from kerasunet.study.results import Scenario, StudyResults
 from kerasunet.study.stats import Comparison, StudyStatistics, compare_all
-from kerasunet.study.stats.scores import find
 
 ORDERS = {
     "shallow": "block added from the shallow end",

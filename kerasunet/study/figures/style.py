@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import math
+import re
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,13 +18,14 @@ from typing import TYPE_CHECKING, Any
 
 import matplotlib
 import numpy as np
+from markupsafe import Markup, escape
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from scipy.optimize import isotonic_regression
 
-from kerasunet.data.modality import MODALITY_LABELS, modality_of
 from kerasunet.files import write_atomically, write_text
+from kerasunet.objects import MODALITY_LABELS, modality_of
 
 if TYPE_CHECKING:
     from matplotlib.typing import RcKeyType
@@ -192,6 +194,45 @@ class Drawing:
     @property
     def _told(self) -> dict[str, str]:
         return {"Title": self.title, "Description": self.alt}
+
+
+THEME = {
+    INK: "ink",
+    FAINT: "faint",
+    PALE: "pale",
+    HAIR: "hair",
+    PAPER: "paper",
+    BLUE: "blue",
+    VERMILLION: "vermillion",
+    GREEN: "green",
+    PURPLE: "purple",
+}
+"""Colors of the house style to the custom properties that stand for them in the page."""
+_HEADER = re.compile(r"^.*?(?=<svg)", re.DOTALL)
+_NOISE = re.compile(
+    r"<!--.*?-->|<metadata>.*?</metadata>|<title>.*?</title>|<style.*?</style>", re.DOTALL
+)
+_BACKGROUND = re.compile(r'<g id="patch_1">.*?</g>', re.DOTALL)
+_OPENING = re.compile(r'<svg [^>]*?viewBox="([^"]*)"[^>]*>')
+_WIDEST, _NARROWEST = 1.3, 0.8
+"""How wide a figure may be in the page, as shares of its width on paper."""
+_NAMES = re.compile(r'(\bid="|href="#|url\(#)')
+
+
+def as_markup(drawing: Drawing) -> Markup:
+    """Turn a figure into an SVG element with its alternative text."""
+    text = _BACKGROUND.sub("", _NOISE.sub("", _HEADER.sub("", drawing.svg)), count=1)
+    text = _NAMES.sub(rf"\g<1>{drawing.name}-", text)
+    text = text.replace("xlink:href", "href")
+    for color, name in THEME.items():
+        text = text.replace(color, f"var(--{name})")
+    attributes = f'class="drawing" role="img" aria-label="{escape(drawing.alt)}"'
+    width = drawing.figure.get_figwidth()
+    limits = f"max-width: {_WIDEST * width:.1f}in; min-width: {_NARROWEST * width:.1f}in"
+    opening = _OPENING.match(text)
+    assert opening is not None, "matplotlib begins every drawing with its size"
+    head = f'<svg viewBox="{opening[1]}" {attributes} style="{limits}">'
+    return Markup(head + text[opening.end() :])
 
 
 _LONGEST_NAME = 28

@@ -18,14 +18,12 @@ if TYPE_CHECKING:
         planned_pairs as planned_pairs,
         summarize_auto as summarize_auto,
     )
-    from kerasunet.study.stats.curves import (
-        AreaBetweenCurves as AreaBetweenCurves,
-        area_between_curves as area_between_curves,
-        summarize_curves as summarize_curves,
-    )
     from kerasunet.study.stats.summary import (
+        AreaBetweenCurves as AreaBetweenCurves,
         StudyStatistics as StudyStatistics,
+        area_between_curves as area_between_curves,
         summarize as summarize,
+        summarize_curves as summarize_curves,
     )
 else:
     __getattr__, __dir__, __all__ = lazy_members(__name__)

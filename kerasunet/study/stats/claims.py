@@ -12,15 +12,15 @@ from typing import Literal
 
 import pandas as pd
 
-from kerasunet.data.modality import Modality, modality_of
+from kerasunet.objects import Modality, modality_of
 from kerasunet.study.results import Scenario, StudyResults
 from kerasunet.study.stats.comparison import signed_rank
-from kerasunet.study.stats.curves import curve_contrast
 from kerasunet.study.stats.scores import (
     BootstrapMeans,
     Contrast,
     ContrastEstimate,
     Scores,
+    curve_contrast,
     scores_of,
 )
 from kerasunet.study.stats.training_sets import MeansOverSets, holm

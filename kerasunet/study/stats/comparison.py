@@ -14,13 +14,12 @@ from numpy.typing import ArrayLike
 from scipy.stats import rankdata, wilcoxon
 
 from kerasunet.metrics import METRICS
-from kerasunet.strategies import NetworkLayout, StrategyError, parse
+from kerasunet.strategies import NetworkLayout, StrategyError, find, parse
 from kerasunet.study.results import USUAL_DEPTH, Scenario, StudyResults
 from kerasunet.study.stats.scores import (
     CASE,
     Contrast,
     Scores,
-    find,
     scores_at,
     scores_of,
 )

@@ -23,7 +23,7 @@ given. Disjoint training sets are resampled, too (`kerasunet.study.stats.trainin
 from __future__ import annotations
 
 import zlib
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -32,63 +32,13 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri, stdtrit
 
-from kerasunet.strategies import NetworkLayout, StrategyError, parse
-from kerasunet.study.results import USUAL_DEPTH, Scenario, StudyResults
+from kerasunet.strategies import find, what_trains
+from kerasunet.study.results import USUAL_DEPTH, Scenario, StudyResults, points
 from kerasunet.study.stats.training_sets import MeansOverSets
 
 Floats = NDArray[np.float64]
 RESAMPLES = 2000
 CONFIDENCE = 0.95
-
-
-def find(wanted: str, available: Iterable[str], depth: int = USUAL_DEPTH) -> str | None:
-    """Find a strategy among those of a study, even under another name.
-
-    Args:
-        wanted: Strategy text, such as `"shallow:5"`.
-        available: Strategy texts of the study, such as `"contracting"`.
-        depth: Depth of the U-Net.
-
-    Returns:
-        The text itself if it is available, else one that trains the same weights; else the only
-        one that does so at another rate, such as `"3*contracting"`; else `None`.
-    """
-    available = tuple(available)
-    if wanted in available:
-        return wanted
-    for text in available:
-        if what_trains(text, depth) == what_trains(wanted, depth):
-            return text
-    shares = what_trains(wanted, depth, relative=True)
-    others = [text for text in available if what_trains(text, depth, relative=True) == shares]
-    return others[0] if len(others) == 1 else None
-
-
-@lru_cache(maxsize=4096)
-def what_trains(text: str, depth: int = USUAL_DEPTH, relative: bool = False) -> Hashable:
-    """Return what a strategy trains, and at which rates; its text where that does not determine it.
-
-    `scratch` and `auto` are such texts, and so are strategies that do not fit the network. With
-    `relative`, rates count in proportion to the highest.
-    """
-    try:
-        strategy = parse(text)
-        effect = strategy.relative_effect if relative else strategy.effect
-        return text if strategy.is_auto else effect(_network(depth))
-    except StrategyError:
-        return text
-
-
-def trained_blocks(text: str, depth: int = USUAL_DEPTH) -> int:
-    """Count the blocks of which a fixed strategy trains any weight."""
-    return len({weight.block for weight in parse(text).select(_network(depth))})
-
-
-@lru_cache(maxsize=8)
-def _network(depth: int) -> NetworkLayout:
-    return NetworkLayout.unet(depth)
-
-
 CASE = ["fold", "group", "key"]
 _IDENTITY = ["data", "strategy", "fold", "train_size", "seed", "key"]
 Contrast = Mapping[str, float]
@@ -235,6 +185,38 @@ def scores_at(results: StudyResults, scenario: Scenario, metric: str = "dice") -
             f"{scenario.data} at {scenario.train_size}: no such case; there are {listing or 'none'}"
         )
     return found[0]
+
+
+def curve_contrast(first: str, second: str, depth: int = USUAL_DEPTH) -> Contrast:
+    """Return the mean height of one curve above another, over the share of blocks that train.
+
+    Both curves are interpolated linearly between their points (trapezoidal rule), from no block to
+    all blocks. Where they meet by definition, as in `none` and `all`, no run is needed.
+
+    Args:
+        first: A direction of `kerasunet.study.results.DIRECTIONS`.
+        second: Likewise.
+        depth: Depth of the U-Net.
+
+    Returns:
+        Weights of the strategies, without those that cancel out.
+    """
+    summed: dict[object, float] = {}
+    texts: dict[object, str] = {}
+    for sign, direction in ((1.0, first), (-1.0, second)):
+        for strategy, weight in _heights(direction, depth).items():
+            trains = what_trains(strategy, depth)
+            texts.setdefault(trains, strategy)
+            summed[trains] = summed.get(trains, 0.0) + sign * weight
+    return {texts[trains]: weight for trains, weight in summed.items() if abs(weight) > 1e-12}
+
+
+def _heights(direction: str, depth: int) -> dict[str, float]:
+    """Return the trapezoidal weights of the points of a curve; they sum to 1."""
+    curve = points(direction, depth)
+    gaps = np.diff([point.blocks for point in curve]) / curve[-1].blocks
+    weights = (np.append(gaps, 0.0) + np.append(0.0, gaps)) / 2
+    return {point.strategy: float(w) for point, w in zip(curve, weights, strict=True)}
 
 
 def _check(cases: pd.DataFrame, metric: str) -> None:

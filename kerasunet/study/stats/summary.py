@@ -1,18 +1,18 @@
-"""The mean of a metric for every strategy and scenario, and all statistics of a study."""
+"""Means of a metric, by strategy and along curves of tuned blocks; all statistics of a study."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import cached_property
 
 import pandas as pd
 
 from kerasunet.metrics import DETECTION_IOU
-from kerasunet.strategies import parse
-from kerasunet.study.results import Scenario, StudyResults
+from kerasunet.strategies import find, parse
+from kerasunet.study.results import DIRECTIONS, Scenario, StudyResults, points
 from kerasunet.study.stats.claims import Claim, check_claims
 from kerasunet.study.stats.comparison import Comparison, compare_all, summarize_auto
-from kerasunet.study.stats.curves import summarize_curves
-from kerasunet.study.stats.scores import Scores, scores_of
+from kerasunet.study.stats.scores import Scores, curve_contrast, scores_at, scores_of
 
 _BY = ["data", "train_size", "strategy"]
 
@@ -76,6 +76,120 @@ def _missed(cases: pd.DataFrame) -> pd.DataFrame:
     lost = cases["outcome"].isin(("missed", "detected")) & ~found
     missed = lost.groupby([cases[name] for name in (*_BY, "fold", "key")])
     return missed.mean().groupby(level=_BY).sum().rename("missed").reset_index()
+
+
+def summarize_curves(summary: pd.DataFrame, depth: int) -> pd.DataFrame:
+    """List the points of all four curves that a study has runs for.
+
+    Equal strategies are one run: the curves from either end meet in `none` and `all`, and that
+    from the shallow end goes through `contracting`, that from the deep end through `expanding`.
+
+    Args:
+        summary: What `kerasunet.study.stats.summarize` returns.
+        depth: Depth of the U-Net.
+
+    Returns:
+        Columns data, train_size, direction (one of `DIRECTIONS`), count (the K of the strategy: a
+        number of blocks, or of levels for `outer` and `inner`), blocks (how many train), strategy
+        (as the study names it), mean, low, high. A direction is listed only where it has a
+        separate strategy beside the two ends.
+    """
+    rows = [
+        {"data": data, "train_size": size, "direction": direction, **row}
+        for (data, size), part in summary.groupby(["data", "train_size"], sort=False)
+        for direction in DIRECTIONS
+        for row in _curve(direction, part.set_index("strategy"), depth)
+    ]
+    columns = ["data", "train_size", "direction", "count", "blocks", "strategy"]
+    return pd.DataFrame(rows, columns=[*columns, "mean", "low", "high"])
+
+
+def _curve(direction: str, summary: pd.DataFrame, depth: int) -> list[dict[str, object]]:
+    found = [
+        (point, find(point.strategy, summary.index, depth)) for point in points(direction, depth)
+    ]
+    inner = found[1:-1]
+    if not any(name for _, name in inner):
+        return []
+    return [
+        {
+            "count": point.count,
+            "blocks": point.blocks,
+            "strategy": name,
+            **{column: summary.at[name, column] for column in ("mean", "low", "high")},
+        }
+        for point, name in found
+        if name is not None
+    ]
+
+
+@dataclass(frozen=True)
+class AreaBetweenCurves:
+    """How far one curve lies above another on average.
+
+    Attributes:
+        data: Name of the data set.
+        train_size: Number of training images.
+        first: Direction of the one curve.
+        second: Direction of the other.
+        cases: Cases that all strategies of both curves were tested on.
+        mean: Mean height of the first above the second, in units of the metric.
+        low: Lower bound of the 95 % interval.
+        high: Upper bound.
+    """
+
+    data: str
+    train_size: int
+    first: str
+    second: str
+    cases: int
+    mean: float
+    low: float
+    high: float
+
+
+def area_between_curves(
+    results: StudyResults,
+    first: str = "shallow",
+    second: str = "deep",
+    *,
+    data: str,
+    train_size: int,
+    metric: str = "dice",
+) -> AreaBetweenCurves:
+    """Measure the area between two curves over the number of tuned blocks.
+
+    It is divided by the number of blocks, so that it reads as a mean difference. The interval is
+    a bootstrap over patients within folds.
+
+    Args:
+        results: Results of one or several studies.
+        first: `"shallow"`, `"deep"`, `"outer"` or `"inner"`.
+        second: Likewise.
+        data: Name of the data set.
+        train_size: Number of training images.
+        metric: A name of `kerasunet.metrics.METRICS`.
+
+    Returns:
+        The area.
+
+    Raises:
+        ValueError: The directions are the same or unknown, a strategy of the curves has no run
+            there, or no case was tested with all of them.
+    """
+    if first == second:
+        raise ValueError(f"{first} against {second}: give two different directions")
+    scores = scores_at(results, Scenario(data, train_size), metric)
+    contrast = curve_contrast(first, second, results.depth)
+    if missing := scores.missing(contrast):
+        raise ValueError(f"{scores.scenario}: no finished run of {', '.join(missing)}")
+    estimate = scores.estimate(contrast)
+    if estimate is None:
+        raise ValueError(f"{scores.scenario}: no case was tested with all of {', '.join(contrast)}")
+    cases = len(estimate.per_case)
+    return AreaBetweenCurves(
+        data, train_size, first, second, cases, estimate.mean, *estimate.interval
+    )
 
 
 class StudyStatistics:

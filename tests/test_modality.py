@@ -6,7 +6,7 @@ import pytest
 
 from kerasunet.data.builders import NAMES
 from kerasunet.data.loading import SIMULATED
-from kerasunet.data.modality import modality_of
+from kerasunet.objects import modality_of
 
 
 def test_every_data_set_that_has_a_name_has_a_modality():

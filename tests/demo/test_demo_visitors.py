@@ -6,7 +6,7 @@ from PIL import Image
 
 pytest.importorskip("gradio")
 
-from kerasunet.demo.images import open_image, open_mask  # noqa: E402
+from kerasunet.demo.visitors import open_image, open_mask  # noqa: E402
 
 PAGES = np.random.default_rng(0).integers(0, 256, (3, 20, 24), dtype=np.uint8)
 
