@@ -28,8 +28,8 @@ _ASKED = {"layers": TEXT, "unfreeze?": [TEXT], "init": TEXT, "image_size": COUNT
 _SETTINGS = {**_ASKED, "optimization": {"steps": COUNT}}
 _PRETRAINED = {**_RUN, "settings": OBJECT, "metrics": SCORES}
 _FINETUNED: dict[str, Any] = {
-    **_RUN, "settings": _SETTINGS, "split": {"digest": TEXT, "train": COUNT, "test": COUNT}, "chosen": TEXT,
-    "parameters": COUNT, "trained": COUNT, "seconds": NUMBER, "after": SCORES,
+    **_RUN, "settings": _SETTINGS, "split": {"digest": TEXT, "train": COUNT, "test": COUNT},
+    "chosen": TEXT, "parameters": COUNT, "trained": COUNT, "seconds": NUMBER, "after": SCORES,
     "before?": or_null(SCORES, "the scores before training, or null"),
 }  # fmt: skip
 _PATHS = ("data", "manual_dir", "validation_data", "init", "groups")
