@@ -35,7 +35,7 @@ from kerasunet.files import (
     write_json,
     writing,
 )
-from kerasunet.metrics.policy import METRICS
+from kerasunet.metrics.policy import METRICS, unit_in_words
 from kerasunet.models.model_card import read_card
 from kerasunet.options import COUNT, NUMBER, TEXT, each, or_null, read_values
 
@@ -310,7 +310,7 @@ def _metrics(answer: Answer) -> list[tuple[str, ...]]:
     rows = [("Dice", *(f"{e.dice.mean:.3f} ({_span(e.interval)})" for e in expected))]
     for name, metric in METRICS.items():
         if name != "dice":
-            unit = f" ({summary['unit']})" if metric.is_distance else ""
+            unit = f" ({unit_in_words(summary)})" if metric.is_distance else ""
             rows.append((f"{metric.label}{unit}", *(f"{s[name]['mean']:.3f}" for s in every)))
     objects = max(1, len(answer.estimate.objects))
     counts = [f"{summary['missed']} of {summary['n'] * objects}"]

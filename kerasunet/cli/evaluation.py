@@ -157,7 +157,7 @@ def _data(options: argparse.Namespace, card: models.ModelCard, side: int) -> Dat
 
 def _metrics_table(options: argparse.Namespace, data: DataSet, summary: dict) -> str:
     from kerasunet.data.splits import groups_in_words
-    from kerasunet.metrics import METRICS
+    from kerasunet.metrics import METRICS, WITHOUT_SPACING, unit_in_words
 
     name, groups = data.name + ", mirrored" * options.mirror, groups_in_words(data.cases)
     what = f"{options.model} on {name}, {summary['n']} cases"
@@ -176,6 +176,8 @@ def _metrics_table(options: argparse.Namespace, data: DataSet, summary: dict) ->
             f"  missed {part['missed']} (IoU below {DETECTION_IOU}), false alarms "
             f"{part['false_alarm']}, without an object {part['empty_truth']}"
         )
+    if WITHOUT_SPACING in summary:
+        lines.append(f"  distances are in {unit_in_words(summary)}")
     return "\n".join(lines)
 
 

@@ -15,7 +15,7 @@ from kerasunet.cli import options as shared
 from kerasunet.cli.image_files import each_once, labels_of
 from kerasunet.files import read_record, read_rows
 from kerasunet.inference.export_requests import FORMATS, check_request, sidecar_of
-from kerasunet.metrics import DETECTION_IOU, bounds_in_words
+from kerasunet.metrics import DETECTION_IOU, WITHOUT_SPACING, bounds_in_words, unit_in_words
 from kerasunet.models.model_card import asked_layers
 from kerasunet.options import TEXT, Option, read_values
 from kerasunet.runs.directory import RunDirectory
@@ -392,6 +392,8 @@ def _runs_table(rows: list[_RunRow], summaries: list[dict]) -> str:
         f"\n{first['data']['name']}: {split['train']} training images, {split['test']} held-out "
         "images."
     )
+    if WITHOUT_SPACING in first["after"]:
+        lines.append(f"Distances are in {unit_in_words(first['after'])}.")
     if unit == "px" and len({row.side for row in rows}) > 1:
         lines.append("Pixels of different image sizes are not the same: do not compare HD95.")
     return "\n".join(lines)

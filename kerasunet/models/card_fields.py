@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import Field, dataclass, field, fields, is_dataclass
 from typing import TYPE_CHECKING, Any
 
-from kerasunet.metrics import METRICS, Interval, bounds_in_words, with_unknown_bounds
+from kerasunet.metrics import METRICS, Interval, bounds_in_words, unit_in_words, with_unknown_bounds
 from kerasunet.objects import Objects
 from kerasunet.options import (
     BOUND,
@@ -300,7 +300,7 @@ def metrics_table(summary: Mapping[str, Any]) -> list[str]:
 def _metric_rows(summary: Mapping[str, Any]) -> Iterator[str]:
     for name, metric in METRICS.items():
         interval = summary[name]
-        unit = f" ({summary['unit']})" if metric.is_distance else ""
+        unit = f" ({unit_in_words(summary)})" if metric.is_distance else ""
         yield (
             f"| {metric.label}{unit} | {interval['mean']:.3f} | "
             f"{bounds_in_words(interval['low'], interval['high'])} |"

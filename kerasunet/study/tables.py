@@ -62,16 +62,23 @@ RUN_COLUMNS = (
 )
 _IMPLIED = {"precision": "float32", "device": "cpu"}
 """What rows imply that are older than these columns."""
+_OPTIONAL_TEXTS = ("group", OBJECT, "versions", "note", "unit", "status")
+_TEXTS = ("key", *_OPTIONAL_TEXTS)
 _NUMBERS = {
     CASES: {
         **dict.fromkeys(("fold", "train_size", "seed", "truth_area", "predicted_area"), True),
         **dict.fromkeys(METRICS, False),
     },
-    RUNS: dict.fromkeys(("fold", "train_size", "seed", "trained", "parameters", "seconds"), True),
+    RUNS: dict.fromkeys(
+        ("fold", "train_size", "seed", "steps", "trained", "parameters", "seconds", "wall_seconds"),
+        True,
+    ),
 }
-"""Columns of numbers, and whether each row needs one."""
+"""Columns of numbers, and whether each row needs one that is not negative."""
+_EMPTY = [*METRICS, *(name for each in _NUMBERS.values() for name in each), "learning_rate"]
+_MISSING = dict.fromkeys(_EMPTY, ["", "nan"]) | dict.fromkeys(_OPTIONAL_TEXTS, [""])
+"""What stands for no value, by column: patients and images may be called `nan` or `NA`."""
 _RESTORE = "restore it"
-_TEXTS = ("key", "group", OBJECT, "versions", "note")
 _DIGITS = 5
 Row = dict[str, str]
 
@@ -165,7 +172,11 @@ def read_tables(directory: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
                 f"{path}: does not exist, so {directory} is not a study with results"
             )
         with _readable(path):
-            frame = pd.read_csv(path, dtype=dict.fromkeys(_TEXTS, str))
+            frame = pd.read_csv(
+                path, dtype=dict.fromkeys(_TEXTS, str), keep_default_na=False, na_values=_MISSING
+            )
+            if not isinstance(frame.index, pd.RangeIndex):
+                raise ValueError("rows have more cells than the first")
         if name == RUNS:
             frame = frame.assign(**{k: v for k, v in _IMPLIED.items() if k not in frame})
         _require_columns(path, list(frame.columns), columns)
@@ -197,7 +208,7 @@ def _require_cells(path: Path, frame: pd.DataFrame, name: str) -> None:
     finished = frame if name == CASES else frame[frame["status"] == "finished"]
     for column, least in _NUMBERS[name].items():
         values = pd.to_numeric(finished[column], errors="coerce")
-        wrong = (values.isna() & finished[column].notna()) | (values.isna() if least else False)
+        wrong = (values.isna() & finished[column].notna()) | (least & ~(values >= 0))
         if wrong.any():
             row = finished.index[wrong][0]
             found = finished[column][row]
@@ -224,12 +235,13 @@ def _read(path: Path, columns: Sequence[str]) -> list[Row]:
     ):
         reader = csv.DictReader(file)
         rows = [{**_IMPLIED, **row} if columns is RUN_COLUMNS else row for row in reader]
+    known = [*(reader.fieldnames or []), *_IMPLIED]
+    _require_columns(path, known, columns)
+    with _readable(path):
         for number, row in enumerate(rows, start=1):
             if None in row or None in row.values():
                 raise ValueError(f"row {number} has not a cell in every column")
             _identity(row)
-    known = [*(reader.fieldnames or []), *_IMPLIED]
-    _require_columns(path, known, columns)
     return rows
 
 

@@ -22,7 +22,13 @@ from kerasunet.data.cases import Case
 from kerasunet.data.decoding import DecodedCases, decode
 from kerasunet.drawing import draw_comparison, write_png
 from kerasunet.files import write_json, write_text
-from kerasunet.metrics import Interval, case_metrics, summarize, summarize_objects
+from kerasunet.metrics import (
+    WITHOUT_SPACING,
+    Interval,
+    case_metrics,
+    summarize,
+    summarize_objects,
+)
 from kerasunet.metrics.measures import dice_of_each
 from kerasunet.objects import Objects
 from kerasunet.training.optimizer import compile_for_training
@@ -163,7 +169,14 @@ def evaluate_probabilities(
     """
     found = cases.objects.decide(probabilities, threshold)
     rows = tuple(_rows(probabilities, found, cases))
-    return evaluation_of(rows, _is_constant(found, cases.masks))
+    evaluation = evaluation_of(rows, _is_constant(found, cases.masks))
+    return replace(evaluation, summary={**evaluation.summary, **without_spacing(cases)})
+
+
+def without_spacing(cases: DecodedCases) -> dict[str, int]:
+    """Return how many cases have no pixel spacing, for a summary; nothing if all or none have."""
+    count = sum(spacing is None for spacing in cases.spacings)
+    return {WITHOUT_SPACING: count} if 0 < count < len(cases.spacings) else {}
 
 
 def _rows(

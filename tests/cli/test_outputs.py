@@ -473,7 +473,14 @@ def test_a_report_replaces_its_own_even_one_that_was_killed(call, place):
     moved = place / "out" / "figures" / "blocks.png"
     moved.rename(place / "moved.png")
     moved.symlink_to("../../moved.png")
+    (place / "out" / "report.html").unlink()
     assert call(*words)[0] == 0 and moved.is_symlink()
+    (place / "out" / "report.html").unlink()
+    table = place / "out" / "tables" / "claims.csv"
+    known = table.read_text(encoding="utf-8")
+    table.write_text(known.replace("\n", ",mine\n"), encoding="utf-8")
+    refused(call, *words, saying="claims.csv: is not of a report of studies")
+    table.write_text(known, encoding="utf-8")
     write_study(place / "study", strategies=strategies, **{**less, "cases_per_fold": 5})
     (place / "out" / "tables" / "auto.csv").chmod(0o444)
     refused(call, *words, saying="auto.csv: is write-protected")

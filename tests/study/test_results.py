@@ -100,6 +100,11 @@ def test_what_is_no_record_is_refused(tmp_path):
         ("cases.csv", lambda text: text[: text.index("\n") + 1], "has no cases of all, fold 0"),
         ("cases.csv", lambda text: text[:9], "has no column strategy, fold|a part is missing"),
         ("runs.csv", lambda text: text.replace(",finished", ""), "row 1 has no status"),
+        (
+            "runs.csv",
+            lambda text: text.replace(",finished", ",finished,x"),
+            "more cells than the f",
+        ),
         ("runs.csv", lambda text: "", "is damaged, or a part is missing"),
     ],
 )
