@@ -120,6 +120,8 @@ def _adapted(lab: Lab, options: argparse.Namespace) -> dict[str, Any]:
         answer = adapt(settings, Path(folder) / "out")
         seconds = time.perf_counter() - started
         values = answer.as_dict()
+        if options.keep:
+            _keep(Path(folder) / "out", options.keep / f"{lab.data}-{lab.images}-{lab.draw}")
         found = _dice(models.load(answer.model), whole, rest, values["chosen"]["threshold"])
     row = {
         **vars(lab),
@@ -136,6 +138,12 @@ def _adapted(lab: Lab, options: argparse.Namespace) -> dict[str, Any]:
     }
     print(row, flush=True)
     return row
+
+
+def _keep(out: Path, kept: Path) -> None:
+    kept.mkdir(parents=True, exist_ok=True)
+    for name in ("answer.json", "cases.csv"):
+        shutil.copy(out / name, kept / name)
 
 
 def _dice(model, whole: DataSet, keys: Sequence[str], threshold: float) -> np.ndarray:
@@ -257,6 +265,7 @@ def main() -> int:
             verb.add_argument("--draws", type=int, default=10)
         if name == "draw":
             verb.add_argument("--budget", default="quick", choices=("quick", "normal"))
+            verb.add_argument("--keep", type=Path, help="receives each lab's answer and cases")
     options = parser.parse_args()
     return options.function(options)
 

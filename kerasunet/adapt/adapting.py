@@ -39,13 +39,10 @@ from kerasunet.adapt.directory import (
 from kerasunet.adapt.settings import AdaptSettings, Listener, Silent, suffice
 from kerasunet.adapt.starts import (
     LeftOut,
-    NewHead,
     Pictures,
-    Untouched,
-    evaluate_untouched,
+    evaluate_all_untouched,
     load_start,
     short_name,
-    sizes_of,
     usable_starts,
     with_new_heads,
 )
@@ -141,13 +138,22 @@ class _Adaptation:
             self.listener.note(line)
         for one in left_out:
             self.listener.note(one.told())
+        new_heads = with_new_heads(cards, data.objects, found.object_side)
+        self.listener.phase("evaluating the untouched starts")
+        others = {one.start for one in new_heads}
+        same = {name: card for name, card in cards.items() if name not in others}
+        untouched = evaluate_all_untouched(same, pictures, found.object_side)
+        contenders = Contenders(
+            untouched, cards, self._evidence(), found.modality, new_heads, found.is_guessed
+        )
+        kind = contenders.kind([case.key for case in data.cases])
+        if kind != found.modality:
+            found = replace(found, modality=kind)
+            self.listener.note(f"taken for {found.kind}: starts for it find clearly more")
         unlike = {name: found.unlike(short_name(name), card) for name, card in cards.items()}
         for name, lines in unlike.items():
             for line in lines if cards[name].kind_of_image == found.modality else ():
                 self.listener.note(line)
-        new_heads = with_new_heads(cards, data.objects, found.object_side)
-        untouched = self._try_untouched(cards, pictures, found, new_heads)
-        contenders = Contenders(untouched, cards, self._evidence(), found.modality, new_heads)
         with directory.publishing(withdrawn=TOLD) as aside:
             answer = self._answer(found, pictures, contenders, left_out, aside=aside)
             answer = replace(answer, unlike=unlike)
@@ -155,22 +161,6 @@ class _Adaptation:
             answer = replace(answer, changes=changes(before, answer.as_dict()))
             _write(answer, aside)
         return answer
-
-    def _try_untouched(
-        self,
-        cards: dict[str, ModelCard],
-        pictures: Pictures,
-        found: Survey,
-        new_heads: Sequence[NewHead],
-    ) -> tuple[Untouched, ...]:
-        self.listener.phase("evaluating the untouched starts")
-        others = {one.start for one in new_heads}
-        return tuple(
-            evaluate_untouched(name, card, pictures, size)
-            for name, card in cards.items()
-            if name not in others
-            for size in sizes_of(card, found.object_side)
-        )
 
     def _answer(
         self,

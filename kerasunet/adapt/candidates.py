@@ -22,7 +22,14 @@ import numpy as np
 
 from kerasunet import models
 from kerasunet.adapt.settings import AdaptSettings, Listener
-from kerasunet.adapt.starts import NewHead, Pictures, Untouched, load_start, short_name
+from kerasunet.adapt.starts import (
+    NewHead,
+    Pictures,
+    Untouched,
+    kind_found,
+    load_start,
+    short_name,
+)
 from kerasunet.data.decoding import content_digest
 from kerasunet.files import write_atomically
 from kerasunet.layer_selection.evidence import Belief, Evidence, Nearness
@@ -77,6 +84,7 @@ class Contenders:
         evidence: Findings of studies.
         modality: The kind of image; `None` where it is not known.
         new_heads: The starts that mark other objects.
+        is_guessed: Whether the kind of image is a guess from what the images look like.
     """
 
     untouched: tuple[Untouched, ...]
@@ -84,6 +92,13 @@ class Contenders:
     evidence: Evidence
     modality: Modality | None
     new_heads: tuple[NewHead, ...] = ()
+    is_guessed: bool = False
+
+    def kind(self, keys: Sequence[str]) -> Modality | None:
+        """Return what kind of image some cases are: if guessed, also by what the starts find."""
+        if not self.is_guessed:
+            return self.modality
+        return kind_found(self.modality, self.untouched, keys)
 
     def best_sizes(self, keys: Sequence[str]) -> tuple[Untouched, ...]:
         """Return each start at the size at which it finds most in some cases, best start first."""
@@ -108,30 +123,30 @@ class Contenders:
         Returns:
             By candidate; that of least behind first.
         """
-        starts, images = self.best_sizes(keys), len(keys)
-        close = [one for one in starts if one.nearness(keys, self.modality) == "close"]
-        akin = [one for one in self.new_heads if one.nearness(self.modality) == "close"]
+        starts, images, kind = self.best_sizes(keys), len(keys), self.kind(keys)
+        close = [one for one in starts if one.nearness(keys, kind) == "close"]
+        akin = [one for one in self.new_heads if one.nearness(kind) == "close"]
         far: list[Untouched | NewHead] = [one for one in starts if one not in close]
         far += [one for one in self.new_heads if one not in akin]
-        to_far = self.evidence.far_starts(self.modality, images)
+        to_far = self.evidence.far_starts(kind, images)
         found: dict[Candidate, Belief] = {}
         for one in close:
             gap = Belief(
                 close[0].mean(keys) - one.mean(keys), 0.0 if one is close[0] else _CLOSE_STARTS
             )
-            found |= self._of_start(one, "close", images, gap)
+            found |= self._of_start(one, "close", keys, gap)
         for other in akin:
             gap = Belief(0.0, 0.0 if other is akin[0] else _CLOSE_STARTS)
-            found |= self._of_start(other, "far", images, _halfway(to_far) if close else gap)
+            found |= self._of_start(other, "far", keys, _halfway(to_far) if close else gap)
         if far:
             gap = to_far if close or akin else Belief(0.0, 0.0)
-            found |= self._of_start(_most_general(far), "far", images, gap)
+            found |= self._of_start(_most_general(far), "far", keys, gap)
         return dict(sorted(found.items(), key=lambda item: item[1].behind))
 
     def _of_start(
-        self, one: Untouched | NewHead, nearness: Nearness, images: int, gap: Belief
+        self, one: Untouched | NewHead, nearness: Nearness, keys: Sequence[str], gap: Belief
     ) -> dict[Candidate, Belief]:
-        known = self.evidence.strategies(nearness, self.modality, images)
+        known = self.evidence.strategies(nearness, self.kind(keys), len(keys))
         layout = self.cards[one.start].architecture.layout()
         trained = {text: belief for text, belief in known.items() if text != UNTOUCHED}
         is_new = isinstance(one, NewHead)

@@ -16,10 +16,10 @@ from kerasunet.data.cases import DataSet
 from kerasunet.data.decoding import DecodedCases, decode
 from kerasunet.data.identification import image_identities, known_images
 from kerasunet.layer_selection.evidence import Nearness
-from kerasunet.layer_selection.selection import nearness_of
+from kerasunet.layer_selection.selection import LEAST_OF_CLOSE, nearness_of
 from kerasunet.models import ModelCard
 from kerasunet.network import rebuilt, with_new_head
-from kerasunet.objects import ONE_OBJECT, Objects
+from kerasunet.objects import ONE_OBJECT, Modality, Objects
 from kerasunet.runs.preparation import has_new_head
 from kerasunet.training.evaluation import dice_of_masks, predict
 
@@ -28,6 +28,9 @@ SIZES = (192, 256)
 SMALL_OBJECT = 16.0
 """Side of an object, in pixels of 128, below which larger images are tried as well."""
 _SHOWN_SEEN = 3
+_MEDICAL: tuple[Modality, ...] = ("ultrasound", "xray")
+_CLEARLY_MORE = 0.2
+"""By how much, in Dice, a start has to find more than those for other kinds of image."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,30 @@ class Untouched:
     def nearness(self, keys: Iterable[str], modality: str | None) -> Nearness:
         """Tell whether the start knows such images, judged by some of them."""
         return nearness_of(self.mean(keys), self.modality, modality)
+
+
+def kind_found(
+    guess: Modality | None, untouched: Sequence[Untouched], keys: Sequence[str]
+) -> Modality | None:
+    """Return what kind of image some cases are, where that was only guessed from their looks.
+
+    Args:
+        guess: What they look like.
+        untouched: What the starts find.
+        keys: The cases to judge by, at least one.
+
+    Returns:
+        The guess, unless the best start for another kind finds clearly more than all those that are
+        not for that kind.
+    """
+    best: dict[str, float] = {}
+    for one in untouched:
+        best[one.modality] = max(best.get(one.modality, 0.0), one.mean(keys))
+    for kind in (kind for kind in _MEDICAL if kind in best):
+        others = max((dice for other, dice in best.items() if other != kind), default=0.0)
+        if best[kind] >= max(LEAST_OF_CLOSE, others + _CLEARLY_MORE):
+            return kind
+    return guess
 
 
 @dataclass(frozen=True)
@@ -268,6 +295,23 @@ def evaluate_untouched(name: str, card: ModelCard, pictures: Pictures, size: int
         modality=card.kind_of_image,
         dice=dict(zip(cases.keys, dice.tolist(), strict=True)),
         probabilities=probabilities.astype(np.float16),
+    )
+
+
+def evaluate_all_untouched(
+    cards: Mapping[str, ModelCard], pictures: Pictures, object_side: float
+) -> tuple[Untouched, ...]:
+    """Measure what starts that mark the same objects find, at every size that is worth trying.
+
+    Args:
+        cards: Their cards, by name.
+        pictures: The cases.
+        object_side: Side of an object, in pixels of 128.
+    """
+    return tuple(
+        evaluate_untouched(name, card, pictures, size)
+        for name, card in cards.items()
+        for size in sizes_of(card, object_side)
     )
 
 

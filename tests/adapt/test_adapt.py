@@ -458,6 +458,18 @@ def test_a_start_that_knows_the_images_leads_and_may_stay_untouched():
     assert {one.start for one in field.shortlist(["a", "b"], 2)} == {"natural", "clinic"}
 
 
+def test_starts_that_find_more_correct_a_guess_of_the_kind_of_image():
+    """Twenty of BUSI's images were taken for X-rays, and the start that knew them was not tried."""
+    photographs = tried("natural", 0.5, "photograph")
+    field = contenders(photographs, tried("clinic", 0.79, "ultrasound"))
+    mistaken = replace(field, modality="xray", is_guessed=True)
+    assert mistaken.kind(["a", "b"]) == "ultrasound"
+    assert mistaken.beliefs(["a", "b"]) == field.beliefs(["a", "b"])
+    assert replace(mistaken, is_guessed=False).kind(["a"]) == "xray"
+    chance = contenders(photographs, tried("clinic", 0.65, "ultrasound"))
+    assert replace(chance, modality="xray", is_guessed=True).kind(["a"]) == "xray"
+
+
 def test_a_start_that_does_not_find_the_objects_is_as_far_as_photographs():
     field = contenders(tried("natural", 0.3, "photograph"), tried("clinic", 0.4, "ultrasound"))
     beliefs = field.beliefs(["a", "b"])
