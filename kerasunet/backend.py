@@ -71,8 +71,8 @@ def quiet_start() -> Iterator[None]:
 def prepared_backend(*, precision: str, seed: int, deterministic: bool) -> Iterator[None]:
     """Set seeds, the precision and determinism for as long as a model is built and trained.
 
-    Afterwards they are the caller's again: Keras' dtype policy, the random states of Python and
-    NumPy, and with TensorFlow its seed and whether its operations are deterministic.
+    Afterwards they are the caller's again: Keras' dtype policy and float type, the random states of
+    Python and NumPy, and with TensorFlow its seed and whether its operations are deterministic.
 
     Args:
         precision: Keras dtype policy, such as `"mixed_bfloat16"`, or `"auto"`.
@@ -82,14 +82,16 @@ def prepared_backend(*, precision: str, seed: int, deterministic: bool) -> Itera
     """
     import keras
 
-    policy = keras.config.dtype_policy()
+    policy, floats = keras.config.dtype_policy(), keras.config.floatx()
     on_tensorflow = deterministic and keras.backend.backend() == "tensorflow"
     ordered = _deterministic_tensorflow(seed) if on_tensorflow else contextlib.nullcontext()
+    keras.config.set_floatx("float32")  # Of losses and optimizers, whatever the policy is.
     keras.config.set_dtype_policy(fastest_precision() if precision == AUTO else precision)
     try:
         with seeded(seed), ordered, without_retracing_notes():
             yield
     finally:
+        keras.config.set_floatx(floats)
         keras.config.set_dtype_policy(policy)
 
 

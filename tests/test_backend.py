@@ -111,3 +111,13 @@ def test_seeds_and_determinism_are_the_callers_again(deterministic):
     assert about(run, inside=3 if deterministic else 2) == about(seeded(9), inside=2)
     tf.random.set_seed(None)
     tf.random.uniform([])  # Would be refused if operations still had to be deterministic.
+
+
+def test_the_global_float_type_changes_no_run_and_is_the_callers_again():
+    keras.config.set_floatx("float64")
+    try:
+        with prepared_backend(precision="float32", seed=1, deterministic=False):
+            assert keras.config.floatx() == "float32"
+        assert keras.config.floatx() == "float64"
+    finally:
+        keras.config.set_floatx("float32")

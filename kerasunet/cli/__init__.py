@@ -266,6 +266,8 @@ def check_outputs(
         _check_output(path, is_file)
         if is_file and path.exists():
             _check_replaced(path, marks().get(name))
+        if not is_file:
+            registry.require_elsewhere(path)
         _check_outside(verb, path, is_file, options)
     if getattr(options, "save_as", None) is not None:
         _check_output(registry.folder(), is_file=False)

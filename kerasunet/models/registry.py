@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -40,8 +40,28 @@ def folder() -> Path:
 def list() -> tuple[str, ...]:
     """Return the names of the registered models, sorted; some stand for the file of another."""
     files = {path.stem for path in folder().glob("*.keras")}
-    cards = {path.stem for path in folder().glob("*.json")} - files
-    return tuple(sorted(files | {name for name in cards if _file_of(name).is_file()}))
+    others = {path.stem for path in folder().glob("*.json")} - files
+    return tuple(sorted(files | {name for name in others if _stands_for_another(name)}))
+
+
+def _stands_for_another(name: str) -> bool:
+    """Whether a JSON file without a model is the card of a name for one; it may be anything."""
+    with suppress(ValueError):
+        return _file_of(name).is_file()
+    return False
+
+
+def require_elsewhere(directory: str | os.PathLike) -> None:
+    """Refuse the folder of registered models for results, which would be taken for more of them.
+
+    Raises:
+        ValueError: It is that folder.
+    """
+    if Path(directory).resolve() == folder().resolve():
+        raise ValueError(
+            f"{directory}: is the folder of the registered models; choose another place, and "
+            "register a model there with --save-as"
+        )
 
 
 def _file_of(name: str) -> Path:

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kerasunet import models
-from kerasunet.files import read_record, read_rows, remove_unfinished, write_json, writing
+from kerasunet import files, models
 from kerasunet.metrics import SCORES, with_unknown_bounds
 from kerasunet.options import COUNT, FLAG, NUMBER, OBJECT, TEXT, declared, or_null, read_values
 from kerasunet.strategies import parse
@@ -54,16 +53,17 @@ def exclusive(directory: Path) -> Iterator[None]:
         directory: Created, with its parents, if it is new; removed again if they stay empty.
 
     Raises:
-        ValueError: Another process works in it.
+        ValueError: Another process works in it, or it is that of registered models.
         NotWritten: It cannot be made.
     """
+    models.require_elsewhere(directory)
     new = [path for path in (directory, *directory.parents) if not path.exists()]
-    with writing(directory):
+    with files.writing(directory):
         directory.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(directory, os.O_RDONLY) if fcntl else None
     try:
         if descriptor is None or _locked(descriptor, directory):
-            remove_unfinished(directory)
+            files.remove_unfinished(directory)
         yield
     finally:
         with contextlib.suppress(OSError):  # One holds something.
@@ -192,7 +192,7 @@ class RunDirectory:
             refuse_differences(self.path, self._record(), asked)
         else:
             self._refuse_remains()
-            write_json(self.config, asked)
+            files.write_json(self.config, asked)
 
     @contextlib.contextmanager
     def telling_what_is_kept(self) -> Iterator[None]:
@@ -210,20 +210,19 @@ class RunDirectory:
 
         Raises:
             ValueError: `summary.json` is something else.
+            NotWritten: The run would go on, but a file cannot be replaced.
         """
         if not self.summary.is_file():
+            for name in _RESULTS:
+                files.require_replaceable(self.path / name)
             return None
         summary = self.read_summary()
         self.checkpoint.unlink(missing_ok=True)
         return summary
 
     def read_summary(self, remedy: str = _MOVE) -> dict[str, Any]:
-        """Read `summary.json`; what JSON calls null in its metrics is NaN.
-
-        Raises:
-            ValueError: It is something else; the message ends with the remedy.
-        """
-        summary = read_record(self.summary, (), what := "the summary of a run", remedy=remedy)
+        """Read `summary.json`, or refuse; what JSON calls null in its metrics is NaN."""
+        summary = files.read_record(self.summary, (), what := "the summary of a run", remedy=remedy)
         wanted = _PRETRAINED if "metrics" in summary else _FINETUNED
         read_values(self.summary, wanted, what, remedy=remedy)
         found = {name: summary[name] for name in _METRICS if summary.get(name)}
@@ -231,12 +230,12 @@ class RunDirectory:
 
     def stopped_at(self, planned: int) -> int | None:
         """Return the step at which training ended before the last planned one, else `None`."""
-        rows = read_rows(self.history, {"step": int}) if self.history.is_file() else []
+        rows = files.read_rows(self.history, {"step": int}) if self.history.is_file() else []
         return taken if rows and 0 < (taken := int(rows[-1]["step"])) < planned else None
 
     def finish(self, summary: dict[str, Any]) -> dict[str, Any]:
         """Write the summary, the last step, which marks the run as finished; return it."""
-        write_json(self.summary, summary)
+        files.write_json(self.summary, summary)
         self.checkpoint.unlink(missing_ok=True)
         return summary
 

@@ -212,6 +212,7 @@ def open_study(settings: StudySettings, directory: str | os.PathLike) -> Study:
 
 def plan_study(settings: StudySettings, directory: str | os.PathLike) -> Study:
     """Plan a study as `open_study` does, and refuse what it would refuse, but write nothing."""
+    models.require_elsewhere(directory)
     require_outside(directory, (settings.run.data, settings.run.manual_dir))
     settings, directory = _with_known_architecture(settings), Path(directory)
     data = cache(partial(load_data, settings.run))  # Listed once, and not before it is needed.
