@@ -147,6 +147,20 @@ def _typed(item: Field, value: Any) -> Any:
     return tuple(_single(item.name, kind, one) for one in value)
 
 
+def typed(name: str, kind: str, value: Any) -> Any:
+    """Return an argument of a function as plain Python, `None` as it is, or refuse it.
+
+    Args:
+        name: Its name, for the message.
+        kind: `"int"`, `"float"`, `"bool"` or `"str"`.
+        value: What was given.
+
+    Raises:
+        ValueError: It is of another type; the message says what would be right.
+    """
+    return None if value is None else _single(name, kind, _plain(value))
+
+
 def _single(name: str, kind: str, value: Any) -> Any:
     if kind == "int" and isinstance(value, float) and value.is_integer():
         return int(value)

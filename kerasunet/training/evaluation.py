@@ -31,6 +31,7 @@ from kerasunet.metrics import (
 )
 from kerasunet.metrics.measures import dice_of_each
 from kerasunet.objects import Objects
+from kerasunet.options import typed
 from kerasunet.training.optimizer import compile_for_training
 from kerasunet.training.settings import FinetuneSettings, Optimization
 
@@ -144,7 +145,7 @@ def evaluate(
         ValueError: The model has more or fewer channels than these objects take, or the threshold
             is not between 0 and 1.
     """
-    if not 0 <= threshold <= 1:
+    if not 0 <= typed("threshold", "float", threshold) <= 1:
         raise ValueError(f"threshold must be between 0 and 1, not {threshold}")
     if model.output_shape[-1] != cases.objects.channels:
         raise ValueError(
