@@ -197,14 +197,8 @@ def read_record(
 ) -> dict[str, Any]:
     """Read a JSON object that has these entries.
 
-    Args:
-        path: The file.
-        entries: Names of entries.
-        what: What it is to be, such as `"the record of a run"`, for the message.
-        remedy: What to do if it is not.
-
     Raises:
-        ValueError: The file is something else.
+        ValueError: The file is something else; the message calls it not `what`, and has the remedy.
     """
     record = read_json(path)
     if not isinstance(record, dict) or not record.keys() >= set(entries):
@@ -223,28 +217,24 @@ def read_rows(
         remedy: What to do if the file is something else, or a part of it is missing.
 
     Raises:
-        ValueError: A column or a cell is missing, a value is none, or the last line has no end; the
-            message names the file and the row.
+        ValueError: A cell or the end of the last line is missing, or a value is none; the message
+            names the file and the row.
     """
     try:
         text = path.read_text(encoding="utf-8")
         reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
         rows = list(reader)
-    except (ValueError, csv.Error) as error:
-        raise ValueError(f"{path}: is not a readable table ({error}); {remedy}") from error
-    if missing := [name for name in columns if name not in (reader.fieldnames or ())]:
-        raise ValueError(f"{path}: has no column {', '.join(missing)}; {remedy}")
-    for number, row in enumerate(rows, start=1):
-        if None in row or None in row.values():
-            raise ValueError(f"{path}: row {number} has not a cell in every column; {remedy}")
-        for name, made in columns.items():
-            try:
+        if missing := [name for name in columns if name not in (reader.fieldnames or ())]:
+            raise ValueError(f"it has no column {', '.join(missing)}")
+        for number, row in enumerate(rows, start=1):
+            if None in row or None in row.values():
+                raise ValueError(f"row {number} has not a cell in every column")
+            for name, made in columns.items():
                 made(row[name])
-            except ValueError:
-                wrong = f"{path}: row {number} has {row[name]!r} as its {name}; {remedy}"
-                raise ValueError(wrong) from None
-    if not text.endswith("\n"):
-        raise ValueError(f"{path}: ends within a line, so a part of it is missing; {remedy}")
+        if not text.endswith("\n"):
+            raise ValueError("it ends within a line")
+    except (ValueError, csv.Error) as error:
+        raise ValueError(f"{path}: is damaged, or a part is missing ({error}); {remedy}") from error
     return rows
 
 
@@ -388,3 +378,23 @@ def wrong_size(
         f"{path}: the mask is {found[1]}×{found[0]} pixels, {image} is {wanted[1]}×{wanted[0]}; "
         "they must be the same size"
     )
+
+
+def each_once(files: Iterable[Path]) -> list[Path]:
+    """Return paths in order, without those that were given before, perhaps in other words."""
+    unique: dict[str, Path] = {}
+    for file in files:
+        unique.setdefault(os.path.abspath(file), file)
+    return list(unique.values())
+
+
+def labels_of(paths: Sequence[Path]) -> list[str]:
+    """Return names of files or folders, with as many folders above as tell equal names apart."""
+    parts = [Path(os.path.abspath(path)).parts for path in paths]
+    depths = [1] * len(paths)
+    while True:
+        labels = ["/".join(one[-depth:]) for one, depth in zip(parts, depths, strict=True)]
+        repeated = {label for label, count in Counter(labels).items() if count > 1}
+        if not repeated:
+            return labels
+        depths = [depth + (label in repeated) for depth, label in zip(depths, labels, strict=True)]

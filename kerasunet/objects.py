@@ -158,13 +158,16 @@ MODALITY_LABELS: dict[Modality, str] = {
     "xray": "X-ray",
     "photograph": "Photograph",
 }
-_NAMES: dict[Modality, tuple[str, ...]] = {
-    "ultrasound": ("bus_bra", "bus_uclm", "busi", "oasbud", "udiat", "simulated-ultrasound"),
-    "xray": ("jsrt", "montgomery", "shenzhen", "simulated-xray"),
-    "photograph": (
-        *("duts", "ecssd", "msra10k", "oxford_iiit_pet", "xpie"),
-        "simulated-natural",
-    ),
+PUBLIC_SETS: dict[Modality, tuple[str, ...]] = {
+    "ultrasound": ("bus_bra", "bus_uclm", "busi", "oasbud", "udiat"),
+    "xray": ("jsrt", "montgomery", "shenzhen"),
+    "photograph": ("duts", "ecssd", "msra10k", "oxford_iiit_pet", "xpie"),
+}
+"""The public data sets that have a builder, by the kind of their images."""
+_SIMULATED: dict[Modality, tuple[str, ...]] = {
+    "ultrasound": ("simulated-ultrasound",),
+    "xray": ("simulated-xray",),
+    "photograph": ("simulated-natural",),
 }
 _ARCHIVES: dict[Modality, tuple[str, ...]] = {
     "ultrasound": ("Dataset_BUSI_with_GT", "BUS-UCLM", "DatasetB"),
@@ -193,7 +196,7 @@ def _plain(name: str) -> str:
 
 _BY_SPELLING: dict[str, Modality] = {
     _plain(name): modality
-    for table in (_NAMES, _ARCHIVES)
+    for table in (PUBLIC_SETS, _SIMULATED, _ARCHIVES)
     for modality, names in table.items()
     for name in names
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
 import os
 import shutil
@@ -46,10 +47,10 @@ def pytest_configure(config):
     if hasattr(config.option, "loadscopereorder"):
         config.option.loadscopereorder = False
     if not hasattr(config, "workerinput"):  # Processes of pytest-xdist have what this one has.
-        _keep_temporary_files_in_memory(config)
+        _keep_temporary_files_in_memory()
 
 
-def _keep_temporary_files_in_memory(config):
+def _keep_temporary_files_in_memory():
     """Spare the tests the disk: what they write has to reach it before they go on.
 
     Where memory is short or no file system, temporary files are where they usually are.
@@ -58,7 +59,8 @@ def _keep_temporary_files_in_memory(config):
         return
     folder = tempfile.mkdtemp(prefix="kerasunet-tests-", dir=_MEMORY)
     os.environ["TMPDIR"], tempfile.tempdir = folder, None
-    config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
+    # At the exit, when pytest has removed what is its own.
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
 
 
 @pytest.hookimpl(optionalhook=True)  # There is no such hook without pytest-xdist.

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import csv
-import io
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from itertools import groupby
@@ -16,18 +14,26 @@ from typing import TYPE_CHECKING, Any
 from kerasunet import models
 from kerasunet.backend import quiet_start
 from kerasunet.cli import options as shared
-from kerasunet.cli.image_files import frames_of, image_files, paths_of, require_apart
-from kerasunet.files import write_text
+from kerasunet.data import layouts, readers
+from kerasunet.files import each_once, is_plain, kinds_in_words, labels_of, write_text
 from kerasunet.options import Option
 from kerasunet.runs.directory import exclusive
-from kerasunet.runs.predictions import FORMATS, PredictionDirectory
+from kerasunet.runs.predictions import (
+    FORMATS,
+    Frame,
+    PredictionDirectory,
+    as_csv,
+    frames_of,
+    paths_of,
+    rows_of,
+)
 from kerasunet.training.settings import LARGEST_SIDE
 
 if TYPE_CHECKING:
     import numpy as np
 
     from kerasunet.inference.segmenter import Segmentation
-    from kerasunet.runs.prediction_files import Found, Frame, PredictionFiles
+    from kerasunet.runs.prediction_files import Found, PredictionFiles
 
 
 _THRESHOLD = Option(
@@ -45,17 +51,6 @@ _OVERLAP = Option(
 )
 _FRAME = Option(
     "frame to segment in files that have several, counted from 0 (all)", int, 0, metavar="NUMBER"
-)
-_COLUMNS = (
-    "image",
-    "frame",
-    "height",
-    "width",
-    "area_pixels",
-    "area_share",
-    "area_mm2",
-    "largest_probability",
-    "mask",
 )
 _TABLE = "areas.csv"
 _SECONDS_BETWEEN_TABLES = 20.0  # What a kill may cost.
@@ -199,7 +194,7 @@ class _Output:
 def _write_table(output: _Output) -> None:
     """Write the files that cover all images, and the record."""
     directory = output.directory
-    write_text(directory.path / _TABLE, _csv(directory.rows))
+    write_text(directory.path / _TABLE, as_csv(directory.rows))
     directory.note([_TABLE, *output.files.write_all(directory.images.values())])
     directory.save()
     output.written = time.monotonic()
@@ -236,13 +231,12 @@ def _predict_file(
     frames: Mapping[str, Frame],
 ) -> list[str]:
     """Segment the frames of a file; return what went wrong."""
-    from kerasunet.data.readers import read_image
     from kerasunet.runs.prediction_files import Found
 
     kept, failures = [], []
     for frame in group:
         try:
-            image, spacing = read_image(frame.path, frame=frame.number or 0)
+            image, spacing = readers.read_image(frame.path, frame=frame.number or 0)
         except (OSError, ValueError) as error:
             failures.append(str(error))
             continue
@@ -252,7 +246,7 @@ def _predict_file(
             output.begin(frames)
         labels = segmentation.mask.astype("uint8")
         found = Found(frame, labels, image, spacing, doubts if output.files.uncertainty else None)
-        output.add(found, _rows(frame, segmentation, Path(output.files.mask_of(frame)).name))
+        output.add(found, rows_of(frame, segmentation, Path(output.files.mask_of(frame)).name))
         kept += [found] if output.files.keeps_frames else []
     if kept and not failures:
         try:
@@ -309,39 +303,76 @@ class _Segmenters:
         return averaged(found, self._each[0].threshold), doubts
 
 
-def _rows(frame: Frame, found: Segmentation, mask: str) -> list[dict[str, Any]]:
-    """Return the row of a frame; of several objects, one for each."""
-    if not found.objects.several:
-        return [_row(frame, found, mask)]
-    names = found.objects.names
-    return [{**_row(frame, found.of(name), mask), "object": name} for name in names]
+def image_files(given: Iterable[Path], unannotated: bool) -> list[Path]:
+    """Return image files, each once, and print what of a folder is left out.
+
+    Args:
+        given: Image files, or folders of them.
+        unannotated: Whether folders are data sets, of which the images without a mask are wanted.
+
+    Raises:
+        FileNotFoundError: There is no such file, or no such image in a folder.
+        ValueError: A name cannot be written into a table, or a folder is in no known layout.
+    """
+    files: list[Path] = []
+    for path in given:
+        if path.is_dir():
+            files += _without_mask(path) if unannotated else _images_in(path)
+        elif path.is_file():
+            files.append(path)
+        else:
+            raise FileNotFoundError(f"{path}: no such file or folder, or not a regular file")
+    files = each_once(files)
+    for file, label in zip(files, labels_of(files), strict=True):
+        if not is_plain(label):
+            raise ValueError(f"{file}: its name cannot be written into a table; rename it")
+    return files
 
 
-def _row(frame: Frame, found: Segmentation, mask: str) -> dict[str, Any]:
-    height, width = found.mask.shape
-    area_mm2 = found.area_mm2
-    return {
-        "image": frame.label,
-        "frame": "" if frame.number is None else frame.number,
-        "height": height,
-        "width": width,
-        "area_pixels": found.area_pixels,
-        "area_share": f"{found.area_pixels / (height * width):.4f}",
-        "area_mm2": "" if area_mm2 is None else f"{area_mm2:.1f}",
-        "largest_probability": f"{found.probability.max():.4f}",
-        "mask": mask,
-    }
+def _without_mask(folder: Path) -> list[Path]:
+    """Return the images of a data set that have no mask."""
+    data = layouts.read_folder(folder)
+    if not data.unannotated:
+        raise FileNotFoundError(f"{folder}: every image has a mask; leave out --unannotated")
+    return [case.image for case in data.unannotated]
 
 
-def _csv(rows: list[dict]) -> str:
-    """Return the table; names that a spreadsheet would take for formulas get an apostrophe."""
-    from kerasunet.comparison_report import without_formulas
+def _images_in(folder: Path) -> list[Path]:
+    """Return the images of a folder, and say what else is in it: masks, and files of no image."""
+    from kerasunet.data.layouts import pairing
 
-    text = io.StringIO(newline="")
-    columns = [*_COLUMNS]
-    if any("object" in row for row in rows):
-        columns.insert(columns.index("height"), "object")
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return without_formulas(text.getvalue())
+    files = pairing.image_files(folder)
+    masks = pairing.masks_by_name(files)
+    found = [path for stem, paths in files.items() if stem not in masks for path in paths]
+    if not found:
+        raise FileNotFoundError(
+            f"{folder}: holds no image; expected {', '.join(readers.IMAGE_SUFFIXES)}; "
+            "--unannotated finds the images without a mask in the folders of a data set"
+        )
+    if masks:
+        print(f"{folder}: left out {len(masks)} masks beside their images")
+    known = {path for paths in files.values() for path in paths}
+    other = [path for path in pairing.own_files(folder) if path not in known]
+    if other:
+        print(shared.printable(f"{folder}: not read: {kinds_in_words(other)}"))
+    return sorted(found)
+
+
+def require_apart(output: Path, paths: Sequence[Path], folders: Sequence[Path]) -> None:
+    """Refuse to write masks where a reader of data would take them for annotations.
+
+    Args:
+        output: The folder for masks.
+        paths: The images.
+        folders: Folders of images for which a table will say which mask belongs to which image: it
+            would be found from there, too.
+    """
+    here = output.resolve()
+    found_from = {folder.resolve() for folder in folders}
+    for path in paths:
+        places = list(path.resolve().parents)[:2]
+        if here in places or (here.parent in found_from and here.parent == places[0]):
+            raise ValueError(
+                f"{output}: {path} is in it or beside it, and masks written there would be taken "
+                "for annotations; give another folder with --output"
+            )

@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -26,7 +26,7 @@ from kerasunet.data.annotations import (
 )
 from kerasunet.files import call_all, write_json, write_text
 from kerasunet.objects import Objects
-from kerasunet.runs.predictions import FORMATS
+from kerasunet.runs.predictions import FORMATS, Frame
 
 _OF_FRAMES = {"png": "masks/{}.png", "labelme": "labelme/{}.json", "coco": "coco/images/{}.png"}
 _OF_FILES = {"nifti": "nifti/{}.nii.gz", "dicom-seg": "dicom-seg/{}.dcm"}
@@ -34,28 +34,6 @@ _LABELME_IMAGE, _OVERLAY = "labelme/{}.png", "overlays/{}.png"
 _MAP, _MAP_OF_FILE = "uncertainty/{}.png", "uncertainty/{}.nii.gz"
 _COCO = "coco/instances.json"
 _MANIFESTS = {"png": ".", **{form: form for form in _OF_FILES}}
-
-
-class Frame(NamedTuple):
-    """A frame to segment.
-
-    Attributes:
-        path: The image file.
-        label: What tables call it.
-        file: Name of what is written of the file, without suffix.
-        name: Name of what is written of the frame, without suffix.
-        number: Which frame, from 0; `None` where the file has no other.
-        wanted: How many frames of the file are segmented.
-        total: How many it has.
-    """
-
-    path: Path
-    label: str
-    file: str
-    name: str
-    number: int | None
-    wanted: int
-    total: int
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,17 +1,23 @@
-"""A directory of predictions: of which image and model each mask is; nothing else is replaced."""
+"""A directory of predictions: its frames and their names, its table; nothing else is replaced."""
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from kerasunet.data import readers
 from kerasunet.data.loading import require_outside
-from kerasunet.files import require_replaceable, sha256, write_json
+from kerasunet.files import labels_of, require_replaceable, sha256, write_json
 from kerasunet.options import OBJECT, TEXT, each, or_null, read_values
 from kerasunet.runs.directory import refuse_differences
+
+if TYPE_CHECKING:
+    from kerasunet.inference.segmentation import Segmentation
 
 FORMATS = ("png", "nifti", "dicom-seg", "labelme", "coco")
 """Formats of masks."""
@@ -26,6 +32,91 @@ _OUTPUTS = (
     "masks", "overlays", "uncertainty", "nifti", "dicom-seg", "labelme", "coco", "areas.csv",
 )  # fmt: skip
 _SHOWN = 5
+_COLUMNS = (
+    "image",
+    "frame",
+    "height",
+    "width",
+    "area_pixels",
+    "area_share",
+    "area_mm2",
+    "largest_probability",
+    "mask",
+)
+
+
+class Frame(NamedTuple):
+    """A frame to segment.
+
+    Attributes:
+        path: The image file.
+        label: What tables call it.
+        file: Name of what is written of the file, without suffix.
+        name: Name of what is written of the frame, without suffix.
+        number: Which frame, from 0; `None` where the file has no other.
+        wanted: How many frames of the file are segmented.
+        total: How many it has.
+    """
+
+    path: Path
+    label: str
+    file: str
+    name: str
+    number: int | None
+    wanted: int
+    total: int
+
+
+def frames_of(paths: Sequence[Path], chosen: int | None) -> dict[str, Frame]:
+    """Return every frame of some files by a name for its outputs, without suffix.
+
+    Args:
+        paths: Image files.
+        chosen: The only frame of each that is wanted, from 0; `None` for all.
+
+    Raises:
+        ValueError: One name would stand for two frames.
+    """
+    frames: dict[str, Frame] = {}
+    for path, file, label in zip(paths, _output_names(paths), labels_of(paths), strict=True):
+        total = _count(path)
+        numbers = range(total) if chosen is None else [chosen]
+        several = total > 1 or chosen is not None
+        for number in numbers:
+            name = f"{file}-frame{number:04d}" if several else file
+            if name in frames:
+                raise ValueError(f"{path}: {name} would name two masks; rename the file")
+            frame = number if several else None
+            frames[name] = Frame(path, label, file, name, frame, len(numbers), total)
+    return frames
+
+
+def paths_of(frames: Mapping[str, Frame]) -> dict[str, Path]:
+    """Return the image file of each frame."""
+    return {name: frame.path for name, frame in frames.items()}
+
+
+def _count(path: Path) -> int:
+    """Return the number of frames; one if they cannot be counted, which reading reports."""
+    try:
+        return readers.count_frames(path) or 1
+    except (OSError, ValueError):
+        return 1
+
+
+def _output_names(paths: Sequence[Path]) -> list[str]:
+    """File stems, with the suffix or a number added where stems repeat, in whatever case."""
+    names: dict[str, str] = {}
+    for path in paths:
+        stem = name = path.stem.removesuffix(".nii")
+        if name.casefold() in names:
+            name = path.name.replace(".", "_")
+        number = 2
+        while name.casefold() in names:
+            name = f"{stem}_{number}"
+            number += 1
+        names[name.casefold()] = name
+    return list(names.values())
 
 
 @dataclass
@@ -166,3 +257,41 @@ class PredictionDirectory:
 def _mask_of(name: str, image: Mapping[str, Any]) -> str:
     """Return the path of an image's mask within the directory; older records do not say it."""
     return image.get("mask", f"masks/{name}.png")
+
+
+def rows_of(frame: Frame, found: Segmentation, mask: str) -> list[dict[str, Any]]:
+    """Return the row of a frame; of several objects, one for each."""
+    if not found.objects.several:
+        return [_row(frame, found, mask)]
+    names = found.objects.names
+    return [{**_row(frame, found.of(name), mask), "object": name} for name in names]
+
+
+def _row(frame: Frame, found: Segmentation, mask: str) -> dict[str, Any]:
+    height, width = found.mask.shape
+    area_mm2 = found.area_mm2
+    return {
+        "image": frame.label,
+        "frame": "" if frame.number is None else frame.number,
+        "height": height,
+        "width": width,
+        "area_pixels": found.area_pixels,
+        "area_share": f"{found.area_pixels / (height * width):.4f}",
+        "area_mm2": "" if area_mm2 is None else f"{area_mm2:.1f}",
+        "largest_probability": f"{found.probability.max():.4f}",
+        "mask": mask,
+    }
+
+
+def as_csv(rows: list[dict]) -> str:
+    """Return the table; names that a spreadsheet would take for formulas get an apostrophe."""
+    from kerasunet.comparison_report import without_formulas
+
+    text = io.StringIO(newline="")
+    columns = [*_COLUMNS]
+    if any("object" in row for row in rows):
+        columns.insert(columns.index("height"), "object")
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return without_formulas(text.getvalue())

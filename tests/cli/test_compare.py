@@ -59,9 +59,9 @@ def earlier(tmp_path) -> Path:
         (
             "cases.csv",
             lambda text: text[: len(text) // 2],
-            "cases.csv: row 2 has not a cell in eve",
+            "cases.csv: is damaged, or a part is missing (row 2",
         ),
-        ("cases.csv", lambda text: text[:-3], "cases.csv: ends within a line, so a part of it is"),
+        ("cases.csv", lambda text: text[:-3], "a part is missing (it ends within a line)"),
         (
             "cases.csv",
             lambda text: text[: text.index("\n") + 1],
@@ -70,7 +70,7 @@ def earlier(tmp_path) -> Path:
         (
             "history.csv",
             lambda text: text.replace("step", "stop"),
-            "history.csv: has no column step",
+            "history.csv: is damaged, or a part is missing (it has no column step)",
         ),
         (
             "summary.json",

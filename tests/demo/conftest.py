@@ -1,4 +1,4 @@
-"""Fixtures for the tests of Compare: a demo with three tiny models, files to give it."""
+"""Fixtures for the tests of the demo: pages, a demo with three tiny models, files to give it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from helpers.browser import running_demo
+from helpers.browser import SharedPage, chromium, running_demo, watched_page
 from helpers.compare_page import MODELS
 
 from kerasunet import Segmenter, models as registry
@@ -46,9 +46,43 @@ def url(models, cache):
         yield address
 
 
+@pytest.fixture(scope="module")
+def address(demo_url) -> str:
+    """Where the pages of a file's tests are; a file may say otherwise."""
+    return demo_url
+
+
+@pytest.fixture(scope="module")
+def open_page(address, request):
+    """A function that opens a page at what a file tests: by its own `prepare`, or at Compare."""
+    prepare = getattr(request.module, "prepare", _wait_for_compare)
+    with chromium() as browser:
+
+        def open_one():
+            page = watched_page(
+                browser, viewport={"width": 1360, "height": 1000}, accept_downloads=True
+            )
+            page.goto(address)
+            prepare(page)
+            return page
+
+        yield open_one
+
+
+def _wait_for_compare(page) -> None:
+    page.wait_for_selector("#compare-examples button")
+    page.wait_for_function("() => !document.querySelector('#compare-loading')?.innerText.trim()")
+
+
+@pytest.fixture(scope="module")
+def shared_page(open_page):
+    with SharedPage(open_page) as shared:
+        yield shared
+
+
 @pytest.fixture
 def page(shared_page, request):
-    """The page that the tests of a file share: its own `shared_page`."""
+    """The page that the tests of a file share."""
     return shared_page.after(request.session.testsfailed)
 
 

@@ -13,8 +13,6 @@ import cv2
 import numpy as np
 import pytest
 from helpers.browser import (
-    SharedPage,
-    chromium,
     eventually,
     is_wider_than,
     low_contrast,
@@ -45,17 +43,9 @@ LAST_DIGIT = 6e-4
 
 
 @pytest.fixture(scope="module")
-def shared_page(url):
-    with chromium() as browser, SharedPage(lambda: _open(browser, url)) as shared:
-        yield shared
-
-
-def _open(browser, url):
-    page = watched_page(browser, viewport={"width": 1360, "height": 1000})
-    page.goto(url)
-    page.wait_for_selector("#compare-examples button")
-    page.wait_for_function("() => !document.querySelector('#compare-loading')?.innerText.trim()")
-    return page
+def address(url) -> str:
+    """Of a demo with tiny models."""
+    return url
 
 
 @pytest.fixture

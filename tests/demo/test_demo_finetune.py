@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import psutil
 import pytest
-from helpers.browser import chromium, eventually, watched_page
+from helpers.browser import eventually
 from helpers.images import disc_images
 
 from kerasunet import models
@@ -25,27 +25,18 @@ _LONG = 300_000
 """Milliseconds that a run may take on a busy machine."""
 
 
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as browser:
-        yield browser
-
-
 @pytest.fixture
-def page(demo_url, browser):
-    page = _open(browser, demo_url)
+def page(open_page):
+    page = open_page()
     yield page
     assert page.faults == []
     page.close()
 
 
-def _open(browser, url):
-    page = watched_page(browser, viewport={"width": 1280, "height": 1000}, accept_downloads=True)
-    page.goto(url)
+def prepare(page) -> None:
     page.wait_for_selector("#compare-loading p", state="detached")
     page.get_by_role("tab", name="Fine-tune").click()
     page.wait_for_selector("#finetune-zip input[type=file]", state="attached")
-    return page
 
 
 def _zip(path: Path, faulty: bool = False, count: int = 16, name: str = "") -> Path:
@@ -237,8 +228,8 @@ def test_a_strategy_that_does_not_fit_is_told(page, tmp_path):
     alert.get_by_text(re.compile("this U-Net has 5 blocks")).wait_for()
 
 
-def test_everything_goes_with_the_session(demo_url, demo_place, browser, tmp_path):
-    page = _open(browser, demo_url)
+def test_everything_goes_with_the_session(open_page, demo_place, tmp_path):
+    page = open_page()
     before = set(demo_place.glob("temporary/*/*/data"))
     _upload_discs(page, tmp_path)
     _train(page, "all", 2000)

@@ -11,7 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from helpers.browser import SharedPage, chromium, watched_page
+from helpers.browser import watched_page
 from helpers.hostile_names import FORMULAS, MARKUP, TEMPTING
 from helpers.images import disc_images
 from helpers.study_makers import make_study
@@ -23,20 +23,6 @@ FORMULA = re.compile(r"(^|[;\t\n\r])\s*[=+\-@]")
 @pytest.fixture(scope="module")
 def scan() -> bytes:
     return cv2.imencode(".png", disc_images(1, 64)[0][0])[1].tobytes()
-
-
-@pytest.fixture(scope="module")
-def shared_page(demo_url):
-    with chromium() as browser, SharedPage(lambda: _open(browser, demo_url)) as shared:
-        yield shared
-
-
-def _open(browser, url):
-    page = watched_page(browser, viewport={"width": 1280, "height": 1000})
-    page.on("dialog", lambda dialog: page.faults.append(f"dialog: {dialog.message}"))
-    page.goto(url)
-    page.wait_for_selector("#compare-examples button")
-    return page
 
 
 @pytest.fixture(autouse=True)

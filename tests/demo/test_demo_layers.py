@@ -8,8 +8,6 @@ import shlex
 
 import pytest
 from helpers.browser import (
-    SharedPage,
-    chromium,
     eventually,
     is_wider_than,
     low_contrast,
@@ -25,18 +23,9 @@ LAYOUT = NetworkLayout.unet()
 NETWORK = NetworkCosts(LAYOUT)
 
 
-@pytest.fixture(scope="module")
-def shared_page(demo_url):
-    with chromium() as browser, SharedPage(lambda: _open(browser, demo_url)) as shared:
-        yield shared
-
-
-def _open(browser, url):
-    page = watched_page(browser, viewport={"width": 1280, "height": 1000})
-    page.goto(url)
+def prepare(page) -> None:
     page.get_by_role("tab", name="Layers").click()
     page.wait_for_selector("#layers-unet button")
-    return page
 
 
 def _set(page, text: str) -> None:
@@ -331,8 +320,8 @@ def test_the_nearest_studied_strategy_is_told(page):
     assert "jsrt" in text
 
 
-def test_another_network_has_its_own_blocks(page, demo_url):
-    other = _open(page.context.browser, demo_url)
+def test_another_network_has_its_own_blocks(open_page):
+    other = open_page()
     other.get_by_role("button", name="Network and data").click()
     other.get_by_label("Start from").first.click()
     other.get_by_role("option", name="tiny").click()

@@ -7,7 +7,7 @@ import shutil
 import pytest
 from gradio_client import Client, handle_file
 from helpers import ROOT
-from helpers.browser import chromium, eventually, running_demo, watched_page
+from helpers.browser import eventually, running_demo
 from helpers.compare_page import new_scene, table, wait_for_rows
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -26,29 +26,21 @@ def address(tmp_path_factory):
         yield found
 
 
-def test_one_of_several_objects_is_chosen_and_all_are_shown(address):
-    with chromium() as browser:
-        page = watched_page(browser, viewport={"width": 1360, "height": 1000})
-        page.goto(address)
-        page.wait_for_selector("#compare-examples button")
-        page.wait_for_function(
-            "() => !document.querySelector('#compare-loading')?.innerText.trim()"
+def test_one_of_several_objects_is_chosen_and_all_are_shown(page):
+    with new_scene(page):
+        page.locator("#compare-examples button").nth(3).click()
+    wait_for_rows(page, 2, "compare-objects")
+    each = {row["Object"].strip(): float(row["Dice"]) for row in table(page, "compare-objects")}
+    assert each["lungs"] > 0.95 and each["heart"] > 0.9
+    for name in ("lungs", "heart"):
+        if name != "lungs":
+            with new_scene(page):
+                page.locator("#compare-object label", has_text=name).click()
+        eventually(
+            page,
+            lambda: {row["model"]: row["Dice"] for row in table(page)}["simulated-organs"],
+            f"{each[name]:.3f}",
         )
-        with new_scene(page):
-            page.locator("#compare-examples button").nth(3).click()
-        wait_for_rows(page, 2, "compare-objects")
-        each = {row["Object"].strip(): float(row["Dice"]) for row in table(page, "compare-objects")}
-        assert each["lungs"] > 0.95 and each["heart"] > 0.9
-        for name in ("lungs", "heart"):
-            if name != "lungs":
-                with new_scene(page):
-                    page.locator("#compare-object label", has_text=name).click()
-            eventually(
-                page,
-                lambda: {row["model"]: row["Dice"] for row in table(page)}["simulated-organs"],
-                f"{each[name]:.3f}",
-            )
-        assert page.faults == []
 
 
 def test_clients_are_told_the_objects(address):

@@ -9,28 +9,19 @@ from pathlib import Path
 
 import pytest
 from helpers import ROOT
-from helpers.browser import SharedPage, chromium, eventually, watched_page
+from helpers.browser import eventually
 from helpers.study_makers import STRATEGIES, make_study
 
 from kerasunet.study.results import Scenario, read_results
 from kerasunet.study.stats import StudyStatistics
 
 
-@pytest.fixture(scope="module")
-def shared_page(demo_url):
-    with chromium() as browser, SharedPage(lambda: _open(browser, demo_url)) as shared:
-        yield shared
-
-
-def _open(browser, url):
-    page = watched_page(browser, viewport={"width": 1280, "height": 1000})
-    page.goto(url)
+def prepare(page) -> None:
     page.get_by_role("tab", name="Study").click()
     page.get_by_text("The published study").wait_for()
     page.locator("button:has-text('Numbers')").first.click()
     page.get_by_role("button", name="Open a study of your own").click()
     page.locator("#study-files").wait_for()
-    return page
 
 
 @pytest.fixture(scope="module")

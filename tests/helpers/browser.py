@@ -124,11 +124,12 @@ def chromium() -> Iterator:
 
 
 def watched_page(browser, **settings):
-    """Open a page that records in `page.faults` every error and every request to elsewhere."""
+    """Open a page that records in `page.faults` errors, dialogs, and requests to elsewhere."""
     page = browser.new_page(**settings)
     page.set_default_timeout(_PATIENCE * 1000)
     page.faults = []
     page.on("console", lambda m: m.type == "error" and page.faults.append(f"console: {m.text}"))
+    page.on("dialog", lambda dialog: _refuse(page, dialog))
     page.on("pageerror", lambda error: page.faults.append(f"error: {error}"))
     page.on("request", lambda request: _record_foreign(page, request.url))
     return page
@@ -182,6 +183,11 @@ def is_wider_than(page, width: int) -> bool:
 def low_contrast(page, least: float = 4.5) -> list[str]:
     """Return visible words whose contrast with their background is below WCAG's level AA."""
     return page.evaluate(_LOW_CONTRAST, least)
+
+
+def _refuse(page, dialog) -> None:
+    page.faults.append(f"dialog: {dialog.message}")
+    dialog.dismiss()
 
 
 def _record_foreign(page, url: str) -> None:

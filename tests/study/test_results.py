@@ -177,3 +177,13 @@ def test_a_compressed_table_is_read_and_continued_as_it_is(module, tmp_path):
     before = packed.read_bytes()
     tables.record(run, cases)
     assert packed.read_bytes() == before
+
+
+def test_patients_and_images_called_like_missing_values_keep_their_names(tmp_path):
+    cases = table({"all": 0.7}, "jsrt", groups=4)
+    names = {
+        "group": dict(zip(cases["group"].unique(), ["NA", "nan", "null", "None"], strict=False))
+    }
+    study = write_study(tmp_path / "jsrt", cases.assign(key="NA-" + cases["key"]).replace(names))
+    found = read_results([study]).cases
+    assert set(found["group"]) >= {"NA", "nan"} and found["group"].notna().all()

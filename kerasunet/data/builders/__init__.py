@@ -7,25 +7,11 @@ Importing `<name>.<name>_dataset_builder` registers an ordinary TFDS builder, fo
 from typing import TYPE_CHECKING
 
 from kerasunet.lazy import lazy_members
+from kerasunet.objects import PUBLIC_SETS
 
-# To add a set, add a folder beside this file and a line here.
+# To add a set, add a folder beside this file and a name in `PUBLIC_SETS`.
+NAMES = tuple(sorted(name for names in PUBLIC_SETS.values() for name in names))
 PETS = "oxford_iiit_pet"
-NAMES = (
-    "bus_bra",
-    "bus_uclm",
-    "busi",
-    "duts",
-    "ecssd",
-    "jsrt",
-    "montgomery",
-    "msra10k",
-    "oasbud",
-    PETS,
-    "shenzhen",
-    "udiat",
-    "xpie",
-)
-
 
 if TYPE_CHECKING:
     from kerasunet.data.builders.base import TfdsCase as TfdsCase, load_cases as load_cases
