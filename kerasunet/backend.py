@@ -69,34 +69,75 @@ def quiet_start() -> Iterator[None]:
 
 @contextlib.contextmanager
 def prepared_backend(*, precision: str, seed: int, deterministic: bool) -> Iterator[None]:
-    """Set determinism and, for as long as a model is built and trained, seeds and the precision.
+    """Set seeds, the precision and determinism for as long as a model is built and trained.
 
-    Python's and NumPy's global random states, from which Keras draws the seeds of layers, are the
-    caller's again afterwards; the seed of the backend's own operations is not.
+    Afterwards they are the caller's again: Keras' dtype policy and float type, the random states of
+    Python and NumPy, and with TensorFlow its seed and whether its operations are deterministic.
 
     Args:
         precision: Keras dtype policy, such as `"mixed_bfloat16"`, or `"auto"`.
-        seed: Seed of Python, NumPy and the backend.
+        seed: Seed of Python, from which Keras draws the seeds of layers, and NumPy; if
+            deterministic, also of TensorFlow's own operations.
         deterministic: Whether TensorFlow computes in an order that gives the same bits each time.
     """
     import keras
-    import numpy as np
 
-    policy = keras.config.dtype_policy()
-    drawn_by_python, drawn_by_numpy = random.getstate(), np.random.get_state()
+    policy, floats = keras.config.dtype_policy(), keras.config.floatx()
+    on_tensorflow = deterministic and keras.backend.backend() == "tensorflow"
+    ordered = _deterministic_tensorflow(seed) if on_tensorflow else contextlib.nullcontext()
+    keras.config.set_floatx("float32")  # Of losses and optimizers, whatever the policy is.
     keras.config.set_dtype_policy(fastest_precision() if precision == AUTO else precision)
-    keras.utils.set_random_seed(seed)
-    if deterministic and keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
-
-        tf.config.experimental.enable_op_determinism()
     try:
-        with without_retracing_notes():
+        with seeded(seed), ordered, without_retracing_notes():
             yield
     finally:
+        keras.config.set_floatx(floats)
         keras.config.set_dtype_policy(policy)
+
+
+@contextlib.contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Seed Python, from which Keras draws the seeds of layers, and NumPy; then restore them."""
+    import numpy as np
+
+    drawn_by_python, drawn_by_numpy = random.getstate(), np.random.get_state()
+    random.seed(seed)
+    np.random.seed(seed)
+    try:
+        yield
+    finally:
         random.setstate(drawn_by_python)
         np.random.set_state(drawn_by_numpy)
+
+
+@contextlib.contextmanager
+def _deterministic_tensorflow(seed: int) -> Iterator[None]:
+    """Make TensorFlow's operations deterministic, which needs a seed, and then what they were.
+
+    TensorFlow can do the first in public, but the second only inside: if a release lacks these
+    switches, its operations stay deterministic and seeded. Random operations with a seed of their
+    own begin anew, as after every `tf.random.set_seed`.
+    """
+    import tensorflow as tf
+
+    try:
+        from tensorflow.python.eager.context import context
+        from tensorflow.python.framework import config
+
+        inside, was_deterministic = context(), config.is_op_determinism_enabled()
+        seed_before, drawn = inside._seed, getattr(inside, "_rng", None)  # Set with a seed.
+        switch_off = config.disable_op_determinism
+    except (ImportError, AttributeError):
+        inside = None
+    tf.config.experimental.enable_op_determinism()
+    tf.random.set_seed(seed)
+    try:
+        yield
+    finally:
+        if inside is not None:
+            inside._seed, inside._rng = seed_before, drawn
+            if not was_deterministic:
+                switch_off()
 
 
 def fastest_precision(processors: Path = Path("/proc/cpuinfo")) -> str:
@@ -144,7 +185,8 @@ def _recorded_precision(record: Path) -> str | None:
     found = read_json(record)
     for name in ("protocol", "run", "settings", "optimization"):
         found = found.get(name, found) if isinstance(found, dict) else {}
-    return found.get("precision")
+    known = found.get("precision") if isinstance(found, dict) else None
+    return known if known in PRECISIONS else None  # Whatever else is wrong is told later.
 
 
 def _multiplies_bfloat16(processors: Path) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import errno
 import hashlib
+import io
 import json
 import math
 import os
@@ -196,14 +197,8 @@ def read_record(
 ) -> dict[str, Any]:
     """Read a JSON object that has these entries.
 
-    Args:
-        path: The file.
-        entries: Names of entries.
-        what: What it is to be, such as `"the record of a run"`, for the message.
-        remedy: What to do if it is not.
-
     Raises:
-        ValueError: The file is something else.
+        ValueError: The file is something else; the message calls it not `what`, and has the remedy.
     """
     record = read_json(path)
     if not isinstance(record, dict) or not record.keys() >= set(entries):
@@ -211,13 +206,36 @@ def read_record(
     return record
 
 
-def last_row(path: Path) -> dict[str, str] | None:
-    """Return the last row of a CSV file by column; `None` if there is no file or no row."""
-    if not path.is_file():
-        return None
-    with open(path, encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    return rows[-1] if rows else None
+def read_rows(
+    path: Path, columns: Mapping[str, Callable[[str], Any]], *, remedy: str = _MOVE
+) -> list[dict[str, str]]:
+    """Read the rows of a table that this package wrote, as text.
+
+    Args:
+        path: A CSV file.
+        columns: Those that are needed, with what makes a value of the text, such as `float`.
+        remedy: What to do if the file is something else, or a part of it is missing.
+
+    Raises:
+        ValueError: A cell or the end of the last line is missing, or a value is none; the message
+            names the file and the row.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+        rows = list(reader)
+        if missing := [name for name in columns if name not in (reader.fieldnames or ())]:
+            raise ValueError(f"it has no column {', '.join(missing)}")
+        for number, row in enumerate(rows, start=1):
+            if None in row or None in row.values():
+                raise ValueError(f"row {number} has not a cell in every column")
+            for name, made in columns.items():
+                made(row[name])
+        if not text.endswith("\n"):
+            raise ValueError("it ends within a line")
+    except (ValueError, csv.Error) as error:
+        raise ValueError(f"{path}: is damaged, or a part is missing ({error}); {remedy}") from error
+    return rows
 
 
 def sha256(path: Path) -> str:

@@ -128,7 +128,7 @@ def _groups(filters: int) -> int:
 
 def _check_numbers(**numbers: int) -> None:
     for argument, value in numbers.items():
-        if not isinstance(value, Integral) or value < 1:
+        if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
             raise ValueError(
                 f"{argument} must be a whole number of at least 1. Received: {value!r}"
             )

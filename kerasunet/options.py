@@ -6,13 +6,20 @@ against them.
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import Field, dataclass, field, fields, is_dataclass, replace
 from numbers import Number
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from kerasunet.files import is_plain, read_json
 
 _TYPES = {"int": int, "float": float, "bool": bool}
+_FITTING: dict[str, Any] = {"int": int, "float": (int, float), "bool": bool, "str": str}
+_WORDS = {"int": "a whole number", "float": "a number", "bool": "True or False", "str": "text"}
+_SEVERAL = {"int": "whole numbers", "float": "numbers", "str": "texts"}
 
 
 @dataclass(frozen=True)
@@ -105,24 +112,71 @@ def declared(settings: Any) -> dict[str, Option]:
 
 
 def check(settings: Any) -> None:
-    """Require that every option of a settings instance is in range.
+    """Require that every field of a settings instance has its type, and every option its range.
 
     Values become those of plain Python, which JSON knows: a path its text, NumPy's numbers plain
-    ones, a list a tuple.
+    ones, a list a tuple, a whole float an integer where one is asked for.
 
     Raises:
-        ValueError: One is not; the message names it.
+        ValueError: One has not; the message names it and says what would be right.
     """
-    for name, known in declared(settings).items():
-        value = _plain(getattr(settings, name))
-        if isinstance(value, str) and isinstance(getattr(type(settings), name), tuple):
-            raise ValueError(f"{name} takes several texts; give ({value!r},), not {value!r}")
-        if known.type is int and isinstance(value, float):
-            if not value.is_integer():
-                raise ValueError(f"{name} must be a whole number, not {value:g}")
-            value = int(value)
-        object.__setattr__(settings, name, value)  # Settings are frozen.
-        known.check(name, value)
+    known = declared(settings)
+    for item in fields(settings):
+        value = _typed(item, _plain(getattr(settings, item.name)))
+        object.__setattr__(settings, item.name, value)  # Settings are frozen.
+        if item.name in known:
+            known[item.name].check(item.name, value)
+
+
+def _typed(item: Field, value: Any) -> Any:
+    """Return a value as its field is annotated, or refuse it."""
+    text = str(item.type)
+    kind = text.removesuffix(" | None")
+    if value is None and kind != text:
+        return None
+    if is_dataclass(item.default) and not isinstance(value, type(item.default)):
+        known = type(item.default).__name__
+        raise ValueError(f"{item.name} must be made with {known}(…), not {value!r}")
+    if not kind.startswith("tuple["):
+        return _single(item.name, kind, value)
+    kind = kind.removeprefix("tuple[").removesuffix(", ...]")
+    if not isinstance(value, tuple):
+        raise ValueError(
+            f"{item.name} takes several {_SEVERAL[kind]}; give ({value!r},), not {value!r}"
+        )
+    return tuple(_single(item.name, kind, one) for one in value)
+
+
+def typed(name: str, kind: str, value: Any) -> Any:
+    """Return an argument of a function as plain Python, `None` as it is, or refuse it.
+
+    Args:
+        name: Its name, for the message.
+        kind: `"int"`, `"float"`, `"bool"` or `"str"`.
+        value: What was given.
+
+    Raises:
+        ValueError: It is of another type; the message says what would be right.
+    """
+    return None if value is None else _single(name, kind, _plain(value))
+
+
+def _single(name: str, kind: str, value: Any) -> Any:
+    if kind == "int" and isinstance(value, float) and value.is_integer():
+        return int(value)
+    fits = isinstance(value, _FITTING.get(kind, object))
+    if fits and (kind in ("bool", "str") or not isinstance(value, bool)):
+        return value
+    words = kind in ("int", "float") and isinstance(value, str)
+    remedy = "; leave out the quotes" if words and _is_finite(value) else ""
+    raise ValueError(f"{name} must be {_WORDS[kind]}, not {value!r}{remedy}")
+
+
+def _is_finite(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
 
 
 def _plain(value: Any) -> Any:
@@ -182,3 +236,139 @@ class ObjectChoice:
                 f"--objects {text!r}: names a value twice; a color is written as one, #ff0000"
             )
         return cls(sources, name.strip())
+
+
+LARGEST = 10**15
+_SHOWN = 5
+_BREAKS = "\n\t"
+
+
+class Kind(NamedTuple):
+    """What a value of the JSON has to be: in words, and as a test."""
+
+    words: str
+    fits: Callable[[Any], bool]
+
+
+def is_text(value: Any) -> bool:
+    """Return whether it is printable text; a terminal obeys control characters."""
+    return isinstance(value, str) and is_plain(value, _BREAKS)
+
+
+def is_number(value: Any) -> bool:
+    """Return whether it is a number, and not too large to be shown."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    return isinstance(value, float) or abs(value) <= LARGEST
+
+
+def whole(least: int, most: int) -> Kind:
+    """Return the kind of whole numbers in a range."""
+    return Kind(
+        f"a whole number of {least:,} to {most:,}",
+        lambda value: type(value) is int and least <= value <= most,
+    )
+
+
+TEXT = Kind("text without control characters", is_text)
+NUMBER = Kind("a number", is_number)
+FLAG = Kind("true or false", lambda value: isinstance(value, bool))
+OBJECT = Kind("an object", lambda value: isinstance(value, dict))
+TEXTS = Kind(
+    "an object whose values are text",
+    lambda value: isinstance(value, dict) and all(map(is_text, [*value.keys(), *value.values()])),
+)
+LIST = Kind("a list", lambda value: isinstance(value, list))
+NUMBERS = Kind(
+    "an object whose values are numbers",
+    lambda value: isinstance(value, dict) and all(map(is_number, value.values())),
+)
+COUNT = whole(0, LARGEST)
+BOUND = Kind("a number or null", lambda value: value is None or is_number(value))
+
+
+def faults(value: Any, wanted: Any, place: str) -> Iterator[str]:
+    """Yield what is wrong with a value of the JSON, one line for each place.
+
+    Args:
+        value: As `json` reads it.
+        wanted: A `Kind`, a dataclass, a mapping from names to what is wanted there (with `"?"`
+            after the names of what may be missing), or a list of one of these.
+        place: What to call the value.
+    """
+    if isinstance(wanted, Kind):
+        if not wanted.fits(value):
+            yield f"{place} is not {wanted.words}"
+    elif isinstance(wanted, list):
+        yield from _faults_of_list(value, wanted[0], place)
+    else:
+        yield from _faults_of_object(value, *_inner(wanted), place)
+
+
+def _faults_of_list(value: Any, wanted: Any, place: str) -> Iterator[str]:
+    if not isinstance(value, list):
+        yield f"{place} is not a list"
+        return
+    for number, item in enumerate(value, start=1):
+        yield from faults(item, wanted, f"{place} {number}")
+
+
+def _faults_of_object(value: Any, required: dict, optional: dict, place: str) -> Iterator[str]:
+    if not isinstance(value, dict):
+        yield f"{place} is not an object with {', '.join([*required][:_SHOWN])} …"
+        return
+    start = "" if place.startswith("the ") else f"{place}."
+    for name, inner in required.items():
+        if name in value:
+            yield from faults(value[name], inner, start + name)
+        else:
+            yield f"{start}{name} is missing"
+    for name, inner in optional.items():
+        if name in value:
+            yield from faults(value[name], inner, start + name)
+
+
+def _inner(wanted: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what an object must hold and what it may hold, each by name."""
+    if isinstance(wanted, dict):
+        required = {name: inner for name, inner in wanted.items() if not name.endswith("?")}
+        return required, {n.removesuffix("?"): wanted[n] for n in wanted if n not in required}
+    parts: tuple[dict, dict] = {}, {}
+    for one in fields(wanted):
+        if "optional" in one.metadata:
+            parts[one.metadata["optional"]][one.name] = one.metadata["wanted"]
+    return parts
+
+
+def each(words: str, wanted: Any) -> Kind:
+    """Return the kind of an object whose values are all as wanted, in these words."""
+    return Kind(
+        words,
+        lambda value: (
+            isinstance(value, dict)
+            and not any([*faults(one, wanted, "")] for one in value.values())
+        ),
+    )
+
+
+def or_null(wanted: Any, words: str) -> Kind:
+    """Return the kind of what is null or as wanted, in these words."""
+    return Kind(words, lambda value: value is None or not [*faults(value, wanted, "")])
+
+
+def read_values(path: Path, wanted: Any, what: str, *, remedy: str) -> Any:
+    """Read a JSON file that has to be as wanted.
+
+    Args:
+        path: The file.
+        wanted: As `faults` takes it.
+        what: What it is to be, such as `"the record of a run"`, for the message.
+        remedy: What to do if it is not.
+
+    Raises:
+        ValueError: It is something else, or cannot be read; the message names file and entry.
+    """
+    values = read_json(path)
+    for fault in faults(values, wanted, "the file"):
+        raise ValueError(f"{path}: is not {what}: {fault}; {remedy}")
+    return values

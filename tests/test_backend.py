@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import random
 from dataclasses import replace
 
 import keras
+import numpy as np
 import pytest
 
-from kerasunet.backend import fastest_precision
+from kerasunet.backend import fastest_precision, prepared_backend, seeded
 from kerasunet.files import read_json
 from kerasunet.study.execution import open_study
 from kerasunet.study.plan import StudySettings
@@ -89,3 +91,33 @@ def test_a_study_says_its_precision_and_keeps_it(settings, tmp_path, monkeypatch
     protocol = read_json(tmp_path / "study.json")["protocol"]
     assert protocol["run"]["optimization"]["precision"] == "mixed_bfloat16"
     assert planned.settings.optimization.precision == "mixed_bfloat16"
+
+
+@pytest.mark.parametrize("deterministic", [True, False])
+def test_seeds_and_determinism_are_the_callers_again(deterministic):
+    import tensorflow as tf
+
+    def about(run, inside: int) -> list[float]:
+        """Draw from every sequence before and after a run, and from the first few inside."""
+        keras.utils.set_random_seed(5)
+        draws = [random.random, np.random.random, lambda: float(tf.random.uniform([]))]
+        draws.append(lambda: float(keras.random.uniform([])))
+        before = [draw() for draw in draws]
+        with run:
+            _ = [draw() for draw in draws[:inside]]
+        return before + [draw() for draw in draws]
+
+    run = prepared_backend(precision="float32", seed=9, deterministic=deterministic)
+    assert about(run, inside=3 if deterministic else 2) == about(seeded(9), inside=2)
+    tf.random.set_seed(None)
+    tf.random.uniform([])  # Would be refused if operations still had to be deterministic.
+
+
+def test_the_global_float_type_changes_no_run_and_is_the_callers_again():
+    keras.config.set_floatx("float64")
+    try:
+        with prepared_backend(precision="float32", seed=1, deterministic=False):
+            assert keras.config.floatx() == "float32"
+        assert keras.config.floatx() == "float64"
+    finally:
+        keras.config.set_floatx("float32")

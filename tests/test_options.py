@@ -11,10 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from kerasunet.adapt.settings import AdaptSettings
 from kerasunet.cli.options import add_settings, values_of
 from kerasunet.data import Augmentation
 from kerasunet.options import declared
 from kerasunet.strategies import parse
+from kerasunet.study.plan import StudySettings
 from kerasunet.training import Architecture, FinetuneSettings, Optimization, PretrainSettings
 from kerasunet.training.settings import finetune_settings, to_json
 
@@ -39,6 +41,36 @@ SETTINGS = (FinetuneSettings, PretrainSettings, Optimization)
     ],
 )
 def test_values_out_of_range_are_refused_with_name_and_range(settings, values, message):
+    with pytest.raises(ValueError, match=message):
+        settings(**values)
+
+
+@pytest.mark.parametrize(
+    ("settings", "values", "message"),
+    [
+        (Optimization, {"steps": "10"}, "steps must be a whole number, not '10'; leave out the q"),
+        (Optimization, {"learning_rate": "1e-3"}, "learning_rate must be a number, not '1e-3'; l"),
+        (Optimization, {"steps": True}, "steps must be a whole number, not True"),
+        (Optimization, {"steps": "ten"}, "steps must be a whole number, not 'ten'$"),
+        (Optimization, {"steps": None}, "steps must be a whole number, not None"),
+        (Optimization, {"warmup": np.array([0.1, 0.2])}, "warmup must be a number, not array"),
+        (Optimization, {"deterministic": "False"}, "deterministic must be True or False, not 'F"),
+        (Optimization, {"keep": 1}, "keep must be text, not 1"),
+        (FinetuneSettings, {"image_size": "128"}, "image_size must be a whole number, not '128'"),
+        (FinetuneSettings, {"image_size": (64, 64)}, "image_size must be a whole number, not .64"),
+        (FinetuneSettings, {"labels": ("benign", 1)}, "labels must be text, not 1"),
+        (FinetuneSettings, {"data": b"scans"}, "data must be text, not b'scans'"),
+        (FinetuneSettings, {"optimization": {"steps": 1}}, r"must be made with Optimization\(…\)"),
+        (FinetuneSettings, {"layers": 3}, "a strategy is text, such as 'shallow:3'"),
+        (AdaptSettings, {"minutes": "4"}, "minutes must be a number, not '4'"),
+        (StudySettings, {"seeds": 0}, r"seeds takes several whole numbers; give \(0,\), not 0"),
+        (StudySettings, {"train_sizes": ("20",)}, "train_sizes must be a whole number, not '20'"),
+        (StudySettings, {"run": None}, r"run must be made with FinetuneSettings\(…\), not None"),
+        (Architecture, {"depth": "4"}, "depth must be a whole number, not '4'"),
+        (Augmentation, {"flip": True}, "flip must be a number, not True"),
+    ],
+)
+def test_values_of_another_type_are_refused_with_name_and_type(settings, values, message):
     with pytest.raises(ValueError, match=message):
         settings(**values)
 

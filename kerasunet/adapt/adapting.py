@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -48,11 +49,13 @@ from kerasunet.adapt.starts import (
 from kerasunet.adapt.survey import MARK, OBJECT_SIDE_OF, Survey, load_cases, survey
 from kerasunet.backend import prepared_backend, with_precision
 from kerasunet.data.cases import DataSet
+from kerasunet.data.loading import require_outside
 from kerasunet.drawing import write_png
-from kerasunet.files import read_json, write_json, write_text
+from kerasunet.files import write_json, write_text
 from kerasunet.layer_selection.evidence import Evidence
 from kerasunet.models import DataNote, ModelCard
 from kerasunet.network import averaged, plain_copy
+from kerasunet.options import COUNT, OBJECT, each, read_values
 from kerasunet.runs.directory import exclusive
 from kerasunet.runs.preparation import with_seen
 from kerasunet.training.evaluation import predict
@@ -61,6 +64,8 @@ from kerasunet.training.settings import without_paths
 _TRAINING_COST = 4.0
 """What an image costs in training, against predicting it."""
 _COMPILING = 10.0
+_FOLDS = each("an object with a number for each group", COUNT)
+_PLAN = {"asked": OBJECT, "steps": COUNT, "trained": COUNT, "folds": _FOLDS}
 _STARTING = 20.0
 _USED = 0.8
 """Share of the minutes that is planned; machines are not alone."""
@@ -95,10 +100,11 @@ def adapt(
     Raises:
         FileNotFoundError: The data or a start does not exist.
         FileExistsError: The directory holds something else.
-        ValueError: The data cannot be used, the directory belongs to other data, or no start is
-            left.
+        ValueError: The data cannot be used, the directory belongs to other data or would be read
+            as data, or no start is left.
     """
     started = time.perf_counter()
+    require_outside(directory, (settings.data, settings.manual_dir), levels=2)
     data = load_cases(settings) if data is None else data
     settings = with_precision(settings)
     folder, listener = Path(directory), listener or Silent()
@@ -211,7 +217,9 @@ class _Adaptation:
     ) -> CrossValidation:
         """Return the cross-validation that the budget allows; as before, if there was one."""
         record = self.folder / WORK / "plan.json"
-        plan = read_json(record) if record.is_file() else {}
+        plan: dict[str, Any] = {}
+        if record.is_file():
+            plan = read_values(record, _PLAN, "the plan of an adaptation", remedy="remove it")
         cases = pictures.at(OBJECT_SIDE_OF)
         folds = deal(cases, plan.get("folds", {}), self.settings.optimization.seed)
         asked = {"budget": self.settings.budget, "minutes": self.settings.minutes}

@@ -30,6 +30,7 @@ from kerasunet.training.evaluation import (
     dice_of_masks,
     evaluate_probabilities,
     evaluation_of,
+    without_spacing,
 )
 
 THRESHOLDS = (0.3, 0.4, 0.5, 0.6, 0.7)
@@ -275,6 +276,7 @@ class Estimate:
         expected: Of a case, the mean over its objects.
         is_nested: Whether everything was chosen again for each fold.
         objects: The same of each of several objects, by name.
+        facts: Further entries of a summary.
     """
 
     cases: tuple[Case, ...]
@@ -282,6 +284,7 @@ class Estimate:
     expected: Expected
     is_nested: bool
     objects: Mapping[str, Expected] = field(default_factory=dict)
+    facts: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def dice(self) -> GroupedMean:
@@ -296,7 +299,8 @@ class Estimate:
     @property
     def evaluation(self) -> Evaluation:
         """All cases together, as evaluations of a single model are told."""
-        return evaluation_of([row for case in self.cases for row in case.rows])
+        found = evaluation_of([row for case in self.cases for row in case.rows])
+        return replace(found, summary={**found.summary, **self.facts})
 
 
 def estimate(validation: CrossValidation, progress: Callable[[int], None]) -> Estimate:
@@ -324,6 +328,7 @@ def estimate(validation: CrossValidation, progress: Callable[[int], None]) -> Es
             name: Expected.of([case.rows[number]["dice"] for case in cases], groups, folds)
             for number, name in enumerate(objects.names if objects.several else ())
         },
+        facts=without_spacing(validation.fits.pictures.at(chosen.candidate.image_size)),
     )
 
 

@@ -29,15 +29,15 @@ from kerasunet.data.identification import image_identities, known_images
 from kerasunet.drawing import draw_comparison, png
 from kerasunet.files import (
     read_json,
-    read_record,
     require_replaceable,
     sha256,
     write_atomically,
     write_json,
     writing,
 )
-from kerasunet.metrics.policy import METRICS
+from kerasunet.metrics.policy import METRICS, unit_in_words
 from kerasunet.models.model_card import read_card
+from kerasunet.options import COUNT, NUMBER, TEXT, each, or_null, read_values
 
 RECORD, ANSWER, MODEL = "adapt.json", "answer.json", "model.keras"
 WORK = "work"
@@ -46,6 +46,18 @@ TOLD = ("answer.md", "report.html", "cases.csv", "failures.png", ANSWER)
 _CARD = ("model.json", "model.md")
 _RESULTS = (MODEL, *_CARD, "check.html", "pairs.png", *TOLD)
 _WRITTEN = "files"
+_KNOWN = {
+    "data": TEXT,
+    "objects?": TEXT,
+    "images?": [TEXT],
+    f"{_WRITTEN}?": each("an object with digests of each file", [TEXT]),
+}
+_CHOSEN = {"start": TEXT, "image_size": COUNT, "strategy": TEXT}
+_TOLD = {
+    "images": COUNT,
+    "chosen": or_null(_CHOSEN, "a start, an image size and a strategy, or null"),
+    "estimate": or_null({"dice": NUMBER}, "an object with a dice, or null"),
+}
 _OTHER = "give another folder"
 
 
@@ -75,7 +87,7 @@ class AdaptDirectory:
         """
         record = self.path / RECORD
         if record.is_file():
-            known = read_record(record, ("data",), "the record of an adaptation", remedy=_OTHER)
+            known = read_values(record, _KNOWN, "the record of an adaptation", remedy=_OTHER)
             self._require_same(known, asked)
         elif others := sorted(path.name for path in self.path.iterdir()):
             raise FileExistsError(
@@ -83,7 +95,9 @@ class AdaptDirectory:
             )
         self._require_unchanged(_RESULTS)
         earlier = next(filter(Path.is_file, (self.path / ANSWER, self._earlier)), None)
-        return {} if earlier is None else read_json(earlier)
+        if earlier is None:
+            return {}
+        return read_values(earlier, _TOLD, "the answer of an adaptation", remedy=_OTHER)
 
     def claim(self, asked: Mapping[str, Any]) -> None:
         """Write down what the directory is about, once nothing else can refuse the adaptation."""
@@ -296,7 +310,7 @@ def _metrics(answer: Answer) -> list[tuple[str, ...]]:
     rows = [("Dice", *(f"{e.dice.mean:.3f} ({_span(e.interval)})" for e in expected))]
     for name, metric in METRICS.items():
         if name != "dice":
-            unit = f" ({summary['unit']})" if metric.is_distance else ""
+            unit = f" ({unit_in_words(summary)})" if metric.is_distance else ""
             rows.append((f"{metric.label}{unit}", *(f"{s[name]['mean']:.3f}" for s in every)))
     objects = max(1, len(answer.estimate.objects))
     counts = [f"{summary['missed']} of {summary['n'] * objects}"]

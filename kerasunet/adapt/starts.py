@@ -11,6 +11,7 @@ import keras
 import numpy as np
 
 from kerasunet import models
+from kerasunet.backend import seeded
 from kerasunet.data.cases import DataSet
 from kerasunet.data.decoding import DecodedCases, decode
 from kerasunet.data.identification import image_identities, known_images
@@ -323,8 +324,8 @@ def load_start(name: str, objects: Objects = ONE_OBJECT, seed: int = 0) -> keras
     start = rebuilt(models.load(name))
     if not has_new_head(name, objects):
         return start
-    keras.utils.set_random_seed(seed)  # Made again, as after an interruption, it is the same head.
-    return with_new_head(start, objects.channels, overlapping=objects.overlapping)
+    with seeded(seed):  # Made again, as after an interruption, it is the same head.
+        return with_new_head(start, objects.channels, overlapping=objects.overlapping)
 
 
 def short_name(name: str) -> str:

@@ -239,7 +239,8 @@ def _overview(arguments: Sequence[str]) -> int:
 _FILES = ("csv", "groups", "html", "json", "sheet")
 _OUTPUTS = ("output", *_FILES)
 _INPUTS = ("data", "validation_data", "manual_dir")
-_RECORDS = ("config.json", "study.json", "predictions.json", "adapt.json")
+_LEVELS = {"export": 0, "adapt": 2}
+"""How deep below a folder of data the folder that a verb writes would be read with it."""
 
 
 def check_outputs(
@@ -265,7 +266,9 @@ def check_outputs(
         _check_output(path, is_file)
         if is_file and path.exists():
             _check_replaced(path, marks().get(name))
-        _check_apart(verb, path, is_file, options)
+        if not is_file:
+            registry.require_elsewhere(path)
+        _check_outside(verb, path, is_file, options)
     if getattr(options, "save_as", None) is not None:
         _check_output(registry.folder(), is_file=False)
     if len({path.resolve() for path in paths.values()}) < len(paths):
@@ -276,93 +279,18 @@ def _exports_a_file(verb: str, options: argparse.Namespace) -> bool:
     return verb == "export" and options.format != "savedmodel"
 
 
-def _check_apart(verb: str, path: Path, is_file: bool, options: argparse.Namespace) -> None:
-    """Refuse what would be taken for part of the data: pictures and folders among its images.
+def _check_outside(verb: str, path: Path, is_file: bool, options: argparse.Namespace) -> None:
+    """Refuse what would be taken for data that are given, or that lie around it."""
+    from kerasunet.data.loading import require_outside
 
-    Below a folder that holds images itself, other folders are not read.
-    """
-    if is_file and path.suffix.lower() != ".png":
-        return
-    here = path.resolve().parent if is_file else path.resolve()
-    for data, root, is_whole in _folders_of_data(options, here):
-        for place in (here, *here.parents):
-            within = root in place.parents or data == place == here
-            if within and (_holds_images(place, path) or _is_part(place, root)):
-                raise ValueError(
-                    f"{path}: lies among the images in {place}, so what is written there would "
-                    "be taken for data; choose another place"
-                )
-        goes_on = any((here / name).exists() for name in _RECORDS)
-        if is_whole and not (is_file or goes_on or verb == "export"):
-            _check_unread(path, data, 2 if verb == "adapt" else 1)
-
-
-def _folders_of_data(options: argparse.Namespace, output: Path) -> list[tuple[Path, Path, bool]]:
-    """Return each folder of data that is given, or that an output lies among the images of.
-
-    Beside it stands the root of the data set that it is part of, and whether all of the folder is
-    given, not single files in it.
-    """
-    names = [getattr(options, name, None) for name in _INPUTS]
-    found = [(path, path, True) for path in (Path(name or os.devnull).resolve() for name in names)]
-    found += [(root, root, False) for root in _sets_around(output)]
     images = getattr(options, "images", None)
-    if not isinstance(images, list):  # Of other verbs than `predict`, a number.
-        return found
-    from kerasunet.data.layouts import IMAGE_FOLDERS
-
-    for given in images:
-        folder = (given if given.is_dir() else given.parent).resolve()
-        parts = [one for one in (folder, folder.parent) if one.name.lower() in IMAGE_FOLDERS]
-        found.append((folder, parts[0].parent if parts else folder, given.is_dir()))
-    return found
-
-
-def _sets_around(output: Path) -> list[Path]:
-    """Return the data sets into whose images or masks a folder leads."""
-    from kerasunet.data.layouts import EVERY_MASK_FOLDER, IMAGE_FOLDERS
-
-    return [
-        place.parent
-        for place in (output, *output.parents)
-        if place.name.lower() in (*IMAGE_FOLDERS, *EVERY_MASK_FOLDER)
-        and all(
-            any((place.parent / name).is_dir() for name in names)
-            for names in (IMAGE_FOLDERS, EVERY_MASK_FOLDER)
-        )
-    ]
-
-
-def _is_part(place: Path, root: Path) -> bool:
-    """Whether a folder holds the images or the masks of a data set, itself or in folders below."""
-    if place.parent != root or not place.is_dir():
-        return False
-    from kerasunet.data.layouts import EVERY_MASK_FOLDER, IMAGE_FOLDERS
-
-    return place.name.lower() in (*IMAGE_FOLDERS, *EVERY_MASK_FOLDER)
-
-
-def _check_unread(path: Path, data: Path, levels: int) -> None:
-    """Refuse a folder for results that is the data set, or that would be read as a part of it."""
-    here = path.resolve()
-    inside = here.is_relative_to(data) and len(here.relative_to(data).parts) <= levels
-    if not inside or not data.is_dir():
-        return
-    from kerasunet.data.layouts.recognition import is_folder_of_folders
-
-    if here == data or is_folder_of_folders(data):
-        raise ValueError(
-            f"{path}: is the folder of the data, or would be read as a part of it; choose another "
-            "place"
-        )
-
-
-def _holds_images(folder: Path, path: Path) -> bool:
-    """Whether there are images in a folder, beside one that is to be replaced."""
-    from kerasunet.data.readers import IMAGE_SUFFIXES
-
-    names = {name.lower() for name in os.listdir(folder)} if folder.is_dir() else set()
-    return any(name.endswith(IMAGE_SUFFIXES) for name in names - {path.name.lower()})
+    require_outside(
+        path,
+        [getattr(options, name, None) for name in _INPUTS],
+        images=images if isinstance(images, list) else (),  # Of other verbs a number.
+        is_file=is_file,
+        levels=_LEVELS.get(verb, 1),
+    )
 
 
 def _check_output(path: Path, is_file: bool) -> None:

@@ -113,13 +113,12 @@ def _counted(
         print(
             f"WARNING: the card of {card.name} does not say which of these cases it was trained on"
         )
-        return data, None
     count = len(seen.keys)
     if count and options.include_seen:
         print(
             f"seen        {count} cases count although the model was trained on or chosen by them"
         )
-        return data, count
+        return data, count if seen.is_known else None
     cases = tuple(case for case in data.cases if case.key not in seen.keys)
     if not cases:
         raise ValueError(
@@ -132,7 +131,7 @@ def _counted(
             f"or others of the same patients (--include-seen counts them); {len(cases)} are held "
             "out"
         )
-    return replace(data, cases=cases), 0
+    return replace(data, cases=cases), 0 if seen.is_known else None
 
 
 def _data(options: argparse.Namespace, card: models.ModelCard, side: int) -> DataSet:
@@ -158,7 +157,7 @@ def _data(options: argparse.Namespace, card: models.ModelCard, side: int) -> Dat
 
 def _metrics_table(options: argparse.Namespace, data: DataSet, summary: dict) -> str:
     from kerasunet.data.splits import groups_in_words
-    from kerasunet.metrics import METRICS
+    from kerasunet.metrics import METRICS, WITHOUT_SPACING, unit_in_words
 
     name, groups = data.name + ", mirrored" * options.mirror, groups_in_words(data.cases)
     what = f"{options.model} on {name}, {summary['n']} cases"
@@ -177,6 +176,8 @@ def _metrics_table(options: argparse.Namespace, data: DataSet, summary: dict) ->
             f"  missed {part['missed']} (IoU below {DETECTION_IOU}), false alarms "
             f"{part['false_alarm']}, without an object {part['empty_truth']}"
         )
+    if WITHOUT_SPACING in summary:
+        lines.append(f"  distances are in {unit_in_words(summary)}")
     return "\n".join(lines)
 
 

@@ -6,18 +6,17 @@ These are `models`, `push`, `export`, `demo` and `compare`.
 from __future__ import annotations
 
 import argparse
-import csv
 from dataclasses import dataclass
 from pathlib import Path
 
 from kerasunet import models
 from kerasunet.backend import quiet_start, start_backend
 from kerasunet.cli import options as shared
-from kerasunet.files import each_once, labels_of, last_row, read_json, read_record
+from kerasunet.files import each_once, labels_of, read_record, read_rows
 from kerasunet.inference.export_requests import FORMATS, check_request, sidecar_of
-from kerasunet.metrics import DETECTION_IOU, bounds_in_words
+from kerasunet.metrics import DETECTION_IOU, WITHOUT_SPACING, bounds_in_words, unit_in_words
 from kerasunet.models.model_card import asked_layers
-from kerasunet.options import Option
+from kerasunet.options import TEXT, Option, read_values
 from kerasunet.runs.directory import RunDirectory
 
 _HEADINGS = ("model", "trained layers", "Dice on held-out cases (95 % interval)", "Dice elsewhere")
@@ -42,8 +41,10 @@ def run_models(options: argparse.Namespace) -> int:
 
 
 def _row(card: models.ModelCard) -> tuple[str, ...]:
-    elsewhere = "; ".join([*map(_dice, card.evaluations), *map(_left_out, _unknown(card))])
-    return card.name, _trained(card), _dice(card.held_out), elsewhere or "–"
+    others = [_dice(one, card.may_have_seen(one)) for one in card.evaluations]
+    elsewhere = "; ".join([*others, *map(_left_out, _unknown(card))])
+    held_out = _dice(card.held_out, card.start_unknown)
+    return card.name, _trained(card), held_out, elsewhere or "–"
 
 
 def _trained(card: models.ModelCard) -> str:
@@ -62,11 +63,13 @@ def _left_out(one: models.LeftOut) -> str:
     return f"{one.data} left out {dice['mean']:.3f} ({bounds_in_words(dice['low'], dice['high'])})"
 
 
-def _dice(evaluation: models.RecordedEvaluation) -> str:
+def _dice(evaluation: models.RecordedEvaluation, may_be_seen: bool) -> str:
     dice = evaluation.dice
     name = f"{evaluation.data.name}, mirrored" if evaluation.mirrored else evaluation.data.name
     if evaluation.seen:
         name += f", {evaluation.seen} of {evaluation.metrics['n']} cases seen"
+    elif may_be_seen:
+        name += ", perhaps seen"
     each = evaluation.metrics.get("objects") or {}
     parts = "".join(f", {part} {one['dice']['mean']:.3f}" for part, one in each.items())
     return f"{name} {dice.mean:.3f} ({bounds_in_words(dice.low, dice.high)}){parts}"
@@ -212,7 +215,6 @@ def run_demo(options: argparse.Namespace) -> int:
 
 
 _SHOWN_OF_DIGEST = 8
-_SUMMARY_FIELDS = ("settings", "data", "split", "trained", "after")
 
 
 def add_compare_arguments(parser: argparse.ArgumentParser) -> None:
@@ -234,20 +236,21 @@ def run_compare(options: argparse.Namespace) -> int:
                 "first, or leave it out"
             )
         read_record(
-            files.summary, _SUMMARY_FIELDS, "the summary of a fine-tuning", remedy="leave it out"
+            files.summary, ("after",), "the summary of a fine-tuning", remedy="leave it out"
         )
-        summaries.append(files.read_summary())
+        summaries.append(files.read_summary("leave it out"))
     _require_same_test(directories, summaries)
-    labels = labels_of(directories)
+    tables = [_held_out(*one) for one in zip(directories, summaries, strict=True)]
+    named = zip(_starts(directories, summaries), labels_of(directories), strict=True)
     runs = [
-        _RunRow.of(directory, summary, name, named=(start, label))
-        for directory, summary, start, label in zip(
-            directories, summaries, _starts(directories, summaries), labels, strict=True
+        _RunRow.of(directory, summary, name, named=names, cases=cases)
+        for directory, summary, names, cases in zip(
+            directories, summaries, named, tables, strict=True
         )
         for name in ["", *(summary["after"].get("objects") or {})]
     ]
     print(_runs_table(sorted(runs, key=lambda row: (row.name, -row.dice["mean"])), summaries))
-    print(f"Intervals are over {_held_out_groups(directories[0])}.")
+    print(f"Intervals are over {_groups_in_words(tables[0])}.")
     return 0
 
 
@@ -255,10 +258,7 @@ def _starts(directories: list[Path], summaries: list[dict]) -> list[str]:
     """Return the start of each run; of different files of one name, with their digests."""
     names = [summary["settings"]["init"] for summary in summaries]
     records = [RunDirectory(directory).config for directory in directories]
-    digests = [
-        read_json(record).get("digests", {}).get("init", "") if record.is_file() else ""
-        for record in records
-    ]
+    digests = [_digest(record) if record.is_file() else "" for record in records]
     files = {name: {d for n, d in zip(names, digests, strict=True) if n == name} for name in names}
     return [
         f"{name} {digest[:_SHOWN_OF_DIGEST]}".strip() if len(files[name]) > 1 else name
@@ -266,16 +266,40 @@ def _starts(directories: list[Path], summaries: list[dict]) -> list[str]:
     ]
 
 
-def _held_out_groups(directory: Path) -> str:
-    """Return what the intervals of a run are over, in words."""
+def _digest(record: Path) -> str:
+    """Return the digest of a run's start, as its `config.json` has it."""
+    wanted = {"digests": {"init": TEXT}}
+    return read_values(record, wanted, "the record of a run", remedy="leave it out")["digests"][
+        "init"
+    ]
+
+
+def _held_out(directory: Path, summary: dict) -> list[dict[str, str]]:
+    """Return the rows of a run's table of cases; none if the table is gone.
+
+    Raises:
+        ValueError: It is not the whole table.
+    """
+    path, after = RunDirectory(directory).cases, summary["after"]
+    if not path.is_file():
+        return []
+    columns = {"key": str, "group": str, "truth_area": float, "iou": float}
+    rows = read_rows(path, columns, remedy="leave the run out")
+    wanted = summary["split"]["test"] * max(len(after.get("objects") or ()), 1)
+    if len(rows) != wanted:
+        raise ValueError(
+            f"{path}: has {len(rows)} rows, but the run was measured on {wanted} cases and "
+            "objects, so a part is missing; leave the run out"
+        )
+    return rows
+
+
+def _groups_in_words(rows: list[dict[str, str]]) -> str:
+    """Return what the intervals of a run are over."""
     from kerasunet.data.splits import GroupedKey, groups_in_words
 
-    cases = RunDirectory(directory).cases
-    if not cases.is_file():
-        return "groups of held-out images"
-    with open(cases, encoding="utf-8", newline="") as file:
-        keys = {GroupedKey(row["key"], row["group"]) for row in csv.DictReader(file)}
-    return groups_in_words(keys)
+    keys = {GroupedKey(row["key"], row["group"]) for row in rows}
+    return groups_in_words(keys) if keys else "groups of held-out images"
 
 
 def _require_same_test(directories: list[Path], summaries: list[dict]) -> None:
@@ -304,7 +328,15 @@ class _RunRow:
     side: int
 
     @classmethod
-    def of(cls, directory: Path, summary: dict, name: str, *, named: tuple[str, str]) -> _RunRow:
+    def of(
+        cls,
+        directory: Path,
+        summary: dict,
+        name: str,
+        *,
+        named: tuple[str, str],
+        cases: list[dict[str, str]],
+    ) -> _RunRow:
         """Read a run; `named` is what to call its start and the run itself."""
         start, label = named
         settings, after = summary["settings"], summary["after"]
@@ -312,16 +344,15 @@ class _RunRow:
         asked, chosen = asked_layers(settings), summary["chosen"]
         side, untouched = settings["image_size"], not summary["trained"]
         planned = settings["optimization"]["steps"]
-        last = last_row(RunDirectory(directory).history)
-        taken = int(last["step"]) if last else planned
-        steps = f"{taken:,} of {planned:,}" if taken < planned else f"{planned:,}"
+        taken = RunDirectory(directory).stopped_at(planned)
+        steps = f"{taken:,} of {planned:,}" if taken else f"{planned:,}"
         steps = "none" if untouched else steps
         layers = f"{asked}: {chosen}" if asked.startswith("auto") else asked
         what = (f"`{layers}`", f"`{start}`", steps, f"{side}×{side}")
         trained = f"{summary['trained']:,}"
         missed = after["missed"]
-        if "objects" not in summary["after"]:
-            missed = _missed(RunDirectory(directory).cases, missed)
+        if "objects" not in summary["after"] and cases:
+            missed = _missed(cases)
         return cls(
             name,
             (*what, trained, f"`{label}`"),
@@ -332,12 +363,9 @@ class _RunRow:
         )
 
 
-def _missed(cases: Path, recorded: int) -> int:
+def _missed(cases: list[dict[str, str]]) -> int:
     """Count the missed objects again: version 0.1.0 called any touching pixel a detection."""
-    if not cases.is_file():
-        return recorded
-    with open(cases, encoding="utf-8", newline="") as file:
-        rows = [row for row in csv.DictReader(file) if float(row["truth_area"])]
+    rows = [row for row in cases if float(row["truth_area"])]
     return sum(float(row["iou"]) < DETECTION_IOU for row in rows)
 
 
@@ -363,6 +391,8 @@ def _runs_table(rows: list[_RunRow], summaries: list[dict]) -> str:
         f"\n{first['data']['name']}: {split['train']} training images, {split['test']} held-out "
         "images."
     )
+    if WITHOUT_SPACING in first["after"]:
+        lines.append(f"Distances are in {unit_in_words(first['after'])}.")
     if unit == "px" and len({row.side for row in rows}) > 1:
         lines.append("Pixels of different image sizes are not the same: do not compare HD95.")
     return "\n".join(lines)

@@ -23,7 +23,7 @@ import numpy as np
 from kerasunet import models
 from kerasunet.data.cases import DataSet
 from kerasunet.data.decoding import DecodedCases, decode
-from kerasunet.data.loading import require_one_code
+from kerasunet.data.loading import require_one_code, require_outside
 from kerasunet.files import sha256
 from kerasunet.inference.export_requests import FORMATS, check_request, publish, sidecar_of
 from kerasunet.inference.runtimes import LiteRT, ONNXRuntime, OpenVINO, Run
@@ -117,11 +117,13 @@ def export(
     Raises:
         FileNotFoundError: There is no such model, or it has no card.
         FileExistsError: See `kerasunet.inference.export_requests.sidecar_of`.
-        ValueError: See `check_request`; or the model cannot be trusted or loaded; or, in float32,
-            a probability differs from Keras by more than 1e-4. Then nothing is written.
+        ValueError: See `check_request`; or the path lies among images; or the model cannot be
+            trusted or loaded; or, in float32, a probability differs from Keras by more than 1e-4.
+            Then nothing is written.
     """
     path = Path(path)
     check_request(format, path, int8)
+    require_outside(path, is_file=bool(FORMATS[format].suffix), levels=0)
     card, source = models.card(model), models.digest(model)
     sidecar_of(path, format, int8, source=source)
     place = Path(os.path.realpath(path)).parent  # A link stays; this is the disk that it leads to.

@@ -22,6 +22,7 @@ from kerasunet.files import text_of
 from kerasunet.inference.engines import NetworkSource, chosen_engine, open_engine
 from kerasunet.inference.segmentation import Segmentation, segmentation
 from kerasunet.objects import Objects
+from kerasunet.options import typed
 
 
 class Segmenter:
@@ -62,12 +63,12 @@ class Segmenter:
     ):
         card = saved_models.card(model)
         self.objects = card.marked
-        _check_threshold(threshold, self.objects)
+        threshold = _checked_threshold(threshold, self.objects)
         self.threshold = card.threshold if threshold is None else threshold
         self._tiling = _tiling(tile, overlap, card.architecture.size_multiple)
-        side = tile or card.image_size
+        side = self._tiling.side if self._tiling else card.image_size
         self._engine = open_engine(model, (side, side), engine)
-        self._network = with_flip(self._engine) if flip else self._engine
+        self._network = with_flip(self._engine) if typed("flip", "bool", flip) else self._engine
 
     @property
     def engine(self) -> str:
@@ -216,7 +217,7 @@ def check_request(
             it has no threshold.
     """
     chosen_engine(engine)
-    _check_threshold(threshold, card.marked)
+    _checked_threshold(threshold, card.marked)
     _tiling(tile, overlap, card.architecture.size_multiple)
 
 
@@ -229,9 +230,10 @@ def _resized(probability: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return np.stack(channels, axis=-1)
 
 
-def _check_threshold(value: float | None, objects: Objects) -> None:
+def _checked_threshold(given: float | None, objects: Objects) -> float | None:
+    value = typed("threshold", "float", given)
     if value is None:
-        return
+        return None
     if objects.exclusive:
         raise ValueError(
             f"threshold {value:g}: {objects} exclude each other and have no threshold, because a "
@@ -239,9 +241,11 @@ def _check_threshold(value: float | None, objects: Objects) -> None:
         )
     if not 0 <= value <= 1:
         raise ValueError(f"threshold must be between 0 and 1, not {value}")
+    return value
 
 
 def _tiling(tile: int | None, overlap: int | None, multiple: int) -> Tiling | None:
+    tile, overlap = typed("tile", "int", tile), typed("overlap", "int", overlap)
     if tile is None:
         if overlap is not None:
             raise ValueError(f"overlap {overlap} needs tiles: give tile, their height and width")

@@ -26,9 +26,12 @@ if TYPE_CHECKING:
         DETECTION_IOU as DETECTION_IOU,
         METRICS as METRICS,
         POLICY as POLICY,
+        SCORES as SCORES,
+        WITHOUT_SPACING as WITHOUT_SPACING,
         Interval as Interval,
         Metric as Metric,
         bounds_in_words as bounds_in_words,
+        unit_in_words as unit_in_words,
         with_unknown_bounds as with_unknown_bounds,
     )
     from kerasunet.metrics.summary import (

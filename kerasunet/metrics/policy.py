@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from kerasunet.options import BOUND, COUNT, TEXT, each, or_null
+
 
 @dataclass(frozen=True)
 class Metric:
@@ -123,6 +125,21 @@ def _definitions() -> str:
 POLICY: str = f"{_EMPTY_MASKS}\n{_definitions()}\n"
 
 
+WITHOUT_SPACING = "without_spacing"
+"""How many images have no pixel spacing; in summaries only where others have one."""
+_INTERVAL = dict.fromkeys(("mean", "low", "high"), BOUND)
+_ONE: dict[str, Any] = {
+    **{"dice": _INTERVAL, "hd95": _INTERVAL},
+    **{"n": COUNT, "missed": COUNT, "unit": TEXT},
+}
+SCORES = {
+    **_ONE,
+    f"{WITHOUT_SPACING}?": COUNT,
+    "objects?": or_null(each("", _ONE), "the scores of each object"),
+}
+"""What a summary as JSON has to hold at least, as `kerasunet.options.faults` takes it."""
+
+
 def with_unknown_bounds(summary: Mapping[str, Any]) -> dict[str, Any]:
     """Return a summary as JSON has it, with NaN for bounds and means that JSON calls null."""
     return {
@@ -137,6 +154,13 @@ def _with_unknown(value: Any) -> Any:
     if isinstance(value, Mapping):  # The summary of one of several objects.
         return with_unknown_bounds(value)
     return math.nan if value is None else value
+
+
+def unit_in_words(summary: Mapping[str, Any]) -> str:
+    """Return the unit of distances, and why it is pixels if only some images have a spacing."""
+    count = summary.get(WITHOUT_SPACING)
+    why = f": {count} of {summary['n']} images have no pixel spacing" if count else ""
+    return f"{summary['unit']}{why}"
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         list as list,
         push as push,
         record as record,
+        require_elsewhere as require_elsewhere,
         seen_images as seen_images,
         start_for as start_for,
         starts_for as starts_for,

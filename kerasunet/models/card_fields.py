@@ -7,62 +7,28 @@ is wrong in a file follow from that.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import Field, dataclass, field, fields, is_dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from kerasunet.files import is_plain
-from kerasunet.metrics import METRICS, Interval, bounds_in_words, with_unknown_bounds
+from kerasunet.metrics import METRICS, Interval, bounds_in_words, unit_in_words, with_unknown_bounds
 from kerasunet.objects import Objects
+from kerasunet.options import (
+    BOUND,
+    COUNT,
+    FLAG,
+    NUMBER,
+    NUMBERS,
+    TEXT,
+    Kind,
+    faults,
+    is_number,
+    is_text,
+    whole,
+)
 
 if TYPE_CHECKING:
     from kerasunet.data.cases import DataSet
-
-LARGEST = 10**15
-_SHOWN = 5
-_BREAKS = "\n\t"
-
-
-class Kind(NamedTuple):
-    """What a value of the JSON has to be: in words, and as a test."""
-
-    words: str
-    fits: Callable[[Any], bool]
-
-
-def is_text(value: Any) -> bool:
-    """Return whether it is printable text; a terminal obeys control characters."""
-    return isinstance(value, str) and is_plain(value, _BREAKS)
-
-
-def is_number(value: Any) -> bool:
-    """Return whether it is a number, and not too large to be shown."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return False
-    return isinstance(value, float) or abs(value) <= LARGEST
-
-
-def whole(least: int, most: int) -> Kind:
-    """Return the kind of whole numbers in a range."""
-    return Kind(
-        f"a whole number of {least:,} to {most:,}",
-        lambda value: type(value) is int and least <= value <= most,
-    )
-
-
-TEXT = Kind("text without control characters", is_text)
-NUMBER = Kind("a number", is_number)
-FLAG = Kind("true or false", lambda value: isinstance(value, bool))
-OBJECT = Kind("an object", lambda value: isinstance(value, dict))
-TEXTS = Kind(
-    "an object whose values are text",
-    lambda value: isinstance(value, dict) and all(map(is_text, [*value.keys(), *value.values()])),
-)
-
-NUMBERS = Kind(
-    "an object whose values are numbers",
-    lambda value: isinstance(value, dict) and all(map(is_number, value.values())),
-)
 
 
 def json_field(wanted: Any, **default: Any) -> Any:
@@ -109,59 +75,9 @@ def _is_implied(value: Any, one: Field) -> bool:
     return one.metadata["optional"] and getattr(value, one.name) == one.default
 
 
-def faults(value: Any, wanted: Any, place: str) -> Iterator[str]:
-    """Yield what is wrong with a value of the JSON, one line for each place.
-
-    Args:
-        value: As `json` reads it.
-        wanted: A `Kind`, a dataclass, a mapping from names to what is wanted there, or a list of
-            one of these.
-        place: What to call the value.
-    """
-    if isinstance(wanted, Kind):
-        if not wanted.fits(value):
-            yield f"{place} is not {wanted.words}"
-    elif isinstance(wanted, list):
-        yield from _faults_of_list(value, wanted[0], place)
-    else:
-        yield from _faults_of_object(value, *_inner(wanted), place)
-
-
-def _faults_of_list(value: Any, wanted: Any, place: str) -> Iterator[str]:
-    if not isinstance(value, list):
-        yield f"{place} is not a list"
-        return
-    for number, item in enumerate(value, start=1):
-        yield from faults(item, wanted, f"{place} {number}")
-
-
-def _faults_of_object(value: Any, required: dict, optional: dict, place: str) -> Iterator[str]:
-    if not isinstance(value, dict):
-        yield f"{place} is not an object with {', '.join([*required][:_SHOWN])} …"
-        return
-    for name, inner in required.items():
-        yield from faults(value.get(name), inner, name)
-    for name, inner in optional.items():
-        if name in value:
-            yield from faults(value[name], inner, name)
-
-
-def _inner(wanted: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return what an object must hold and what it may hold, each by name."""
-    if isinstance(wanted, dict):
-        return wanted, {}
-    parts: tuple[dict, dict] = {}, {}
-    for one in fields(wanted):
-        if "optional" in one.metadata:
-            parts[one.metadata["optional"]][one.name] = one.metadata["wanted"]
-    return parts
-
-
-COUNT = whole(0, LARGEST)
 SIDE = whole(1, 2048)
 SHARE = Kind("a number of 0 to 1", lambda value: is_number(value) and 0 <= value <= 1)
-_BOUND = Kind("a number or null", lambda value: value is None or is_number(value))
-_INTERVAL = {"mean": NUMBER, "low": _BOUND, "high": _BOUND}
+_INTERVAL = {"mean": NUMBER, "low": BOUND, "high": BOUND}
 _ONE_SUMMARY = {
     **dict.fromkeys(METRICS, _INTERVAL),
     **dict.fromkeys(("n", "missed", "false_alarm", "empty_truth"), COUNT),
@@ -180,7 +96,9 @@ def _are_summaries(value: Any) -> bool:
     )
 
 
-SUMMARY = {**_ONE_SUMMARY, "objects": Kind("a summary for each object", _are_summaries)}
+_HOW = {"steps?": COUNT, "keep?": TEXT}
+SETTINGS = {"layers?": TEXT, "unfreeze?": [TEXT], "objects?": [TEXT], "optimization?": _HOW}
+SUMMARY = {**_ONE_SUMMARY, "objects?": Kind("a summary for each object", _are_summaries)}
 
 
 def _is_name(value: Any) -> bool:
@@ -344,6 +262,22 @@ class LeftOut:
         )
 
 
+def left_out_table(rows: Sequence[LeftOut]) -> list[str]:
+    """Return the lines of a table of hospitals that the same recipe was not shown, if any."""
+    if not rows:
+        return []
+    lines = [
+        "## On a hospital that was left out",
+        "",
+        "Measured once, with networks made in the same way from the other data. `NAME/choose` and "
+        "`NAME/read` are halves of a data set, split by patients or groups of near-duplicates.",
+        "",
+        "| trained on | measured on | size | Dice | 95 % interval | by part | empty ones marked |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    return [*lines, *(one.row for one in rows), ""]
+
+
 def metrics_table(summary: Mapping[str, Any]) -> list[str]:
     """Return the lines of a table of metrics, one for each object where there are several."""
     summary = with_unknown_bounds(summary)
@@ -366,7 +300,7 @@ def metrics_table(summary: Mapping[str, Any]) -> list[str]:
 def _metric_rows(summary: Mapping[str, Any]) -> Iterator[str]:
     for name, metric in METRICS.items():
         interval = summary[name]
-        unit = f" ({summary['unit']})" if metric.is_distance else ""
+        unit = f" ({unit_in_words(summary)})" if metric.is_distance else ""
         yield (
             f"| {metric.label}{unit} | {interval['mean']:.3f} | "
             f"{bounds_in_words(interval['low'], interval['high'])} |"

@@ -30,6 +30,7 @@ SCHEME = "hf://"
 FILE, CARD = "model.keras", "model.json"
 _PART = r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}"
 _ADDRESS = re.compile(rf"hf://({_PART}/{_PART})(?:@([A-Za-z0-9][A-Za-z0-9._/-]{{0,99}}))?")
+_OTHER_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  # A drive has one letter.
 _KEPT = 16
 _README = "README.md"
 _SEAL = b"\n<!-- Written by kerasunet push; SHA-256 of the lines above: %s -->\n"
@@ -189,6 +190,8 @@ def check_place(to: str | os.PathLike, card: ModelCard, *, despite_terms: bool) 
     """Refuse a place that a model cannot be pushed to; errors are those of `models.push`."""
     if is_address(to):
         _require_permitted(os.fspath(to), card, despite_terms)
+    elif _OTHER_ADDRESS.match(os.fspath(to)):
+        raise ValueError(f"{to}: give a folder, or an address such as hf://owner/name")
     else:
         _require_own(Path(to).expanduser(), card)
 
@@ -284,12 +287,29 @@ def _upload(text: str, contents: dict[str, bytes], *, private: bool) -> str:
             (Path(folder) / name).write_bytes(content)
         api = hub.HfApi(library_name="kerasunet")
         place = api.create_repo(address.repository, private=private or None, exist_ok=True)
+        _require_pushed(text, address.repository, {*api.list_repo_files(address.repository)})
         api.upload_folder(
             repo_id=address.repository,
             folder_path=folder,
             commit_message="Model of kerasunet",
         )
     return str(place)
+
+
+def _require_pushed(text: str, repository: str, names: set[str]) -> None:
+    """Refuse files of these names that no push wrote; an earlier model stays, as a revision."""
+    if names & _OWN and CARD not in names:
+        raise FileExistsError(
+            f"{text}: holds {min(names & _OWN)} but no {CARD}, so it is not of kerasunet push; "
+            "give another address, or remove that file there"
+        )
+    if _README in names:
+        readme = Path(library().hf_hub_download(repository, _README))
+        if not _is_sealed(readme.read_bytes()):
+            raise FileExistsError(
+                f"{text}: its {_README} was changed since it was written; rename it there, or give "
+                "another address"
+            )
 
 
 def terms_of(card: ModelCard) -> dict[str, str]:

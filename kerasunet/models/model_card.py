@@ -12,38 +12,34 @@ from kerasunet.architecture import Architecture
 from kerasunet.files import require_replaceable, write_json, write_text
 from kerasunet.metrics import POLICY
 from kerasunet.models.card_fields import (
-    COUNT,
     DIGEST,
-    FLAG,
     MODALITY,
     NAME,
     NORMALIZATION,
-    OBJECT,
     SEEN,
+    SETTINGS,
     SHARE,
     SIDE,
     SUMMARY,
-    TEXT,
-    TEXTS,
     DataNote,
     ImageRanges,
-    Kind,
     LeftOut,
     RecordedEvaluation,
     decoded,
     encoded,
-    faults,
     json_field,
+    left_out_table,
     metrics_table,
     optional_json_field,
     output_in_words,
-    whole,
 )
 from kerasunet.objects import ONE_OBJECT, Objects, modality_of
+from kerasunet.options import COUNT, FLAG, TEXT, TEXTS, Kind, faults, whole
 
 MOST_BYTES = 4 << 20
 _REMEDY, _FAULTS_SHOWN = "restore it from its source", 5
 _MOST_FILTERS, _DEEPEST = 2048, 8
+_START_SAW = ", {} of which its start was trained on or chosen by"
 _ARCHITECTURE = {
     "base_filters": whole(1, _MOST_FILTERS),
     "depth": whole(1, _DEEPEST),
@@ -82,6 +78,8 @@ class ModelCard:
             older cards only the digest, or nothing.
         seen_by: Names of registered models whose cards list the other images: those of its start.
         start_data: Names of the data sets that its start was trained on.
+        start_unknown: Whether its start, or the start of that, lists no images.
+        start_saw: How many of the held-out cases its start was trained on or chosen by.
         evaluations: Evaluations on other data sets.
         role: `"start"` for a model that is made to begin a fine-tuning with.
         modality: `"ultrasound"`, `"xray"`, `"photograph"`, or empty for what the name of the data
@@ -110,7 +108,7 @@ class ModelCard:
     threshold: float = json_field(SHARE)
     training_cases: int = json_field(COUNT)
     metrics: Mapping[str, Any] = json_field(SUMMARY)
-    settings: Mapping[str, Any] = json_field(OBJECT)
+    settings: Mapping[str, Any] = json_field(SETTINGS)
     architecture: Architecture = json_field(_ARCHITECTURE, default=Architecture())
     classes: int = 1
     parameters: int = json_field(COUNT, default=0)
@@ -121,6 +119,8 @@ class ModelCard:
     seen: tuple[str, ...] = optional_json_field([SEEN], ())
     seen_by: tuple[str, ...] = optional_json_field([TEXT], ())
     start_data: tuple[str, ...] = optional_json_field([TEXT], ())
+    start_unknown: bool = optional_json_field(FLAG, False)
+    start_saw: int = optional_json_field(COUNT, 0)
     evaluations: tuple[RecordedEvaluation, ...] = optional_json_field([RecordedEvaluation], ())
     role: str = optional_json_field(
         Kind("start, or empty", lambda value: value in ("start", "")), ""
@@ -197,7 +197,15 @@ class ModelCard:
             data=self.evaluation_data,
             image_size=self.image_size,
             threshold=self.threshold,
+            seen=self.start_saw or None,
             metrics=self.metrics,
+        )
+
+    def may_have_seen(self, one: RecordedEvaluation) -> bool:
+        """Whether nobody knows if it was trained on what is evaluated; older cards go by name."""
+        lists = bool(self.seen or self.seen_by) and not self.start_unknown
+        return one.seen is None and not (
+            lists and one.data.name not in (self.data.name, *self.start_data)
         )
 
     @classmethod
@@ -312,7 +320,7 @@ def _lines(card: ModelCard) -> list[str]:
         *metrics_table(card.metrics),
         "",
         *_other_evaluations(card),
-        *_left_out(card),
+        *left_out_table(card.left_out),
         POLICY,
         "",
         "## Data",
@@ -344,28 +352,14 @@ def _sizes(card: ModelCard) -> str:
     return size if smallest == largest else f"{size}; trained from {smallest} to {largest}"
 
 
-def _left_out(card: ModelCard) -> list[str]:
-    """Return the table of hospitals that the same recipe was not shown."""
-    if not card.left_out:
-        return []
-    lines = [
-        "## On a hospital that was left out",
-        "",
-        "Measured once, with networks made in the same way from the other data. `NAME/choose` and "
-        "`NAME/read` are halves of a data set, split by patients or groups of near-duplicates.",
-        "",
-        "| trained on | measured on | size | Dice | 95 % interval | by part | empty ones marked |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    return [*lines, *(one.row for one in card.left_out), ""]
-
-
 def _judges(card: ModelCard) -> str:
     """Return what the cases are that the metrics were measured on."""
     how = card.settings.get("optimization", {})
-    if "layers" in card.settings or how.get("keep") != "best" and how.get("patience") is None:
-        return "Held-out cases"
-    return "Validation cases, by which the weights were chosen"
+    if "layers" not in card.settings and (how.get("keep") == "best" or how.get("patience")):
+        return "Validation cases, by which the weights were chosen"
+    if card.start_unknown:
+        return "Held-out cases, which its start may have been trained on"
+    return "Held-out cases" + (_START_SAW.format(card.start_saw) if card.start_saw else "")
 
 
 def _other_evaluations(card: ModelCard) -> list[str]:
@@ -381,9 +375,8 @@ def _other_evaluations(card: ModelCard) -> list[str]:
 def _seen_of(one: RecordedEvaluation, card: ModelCard) -> str:
     if one.seen:
         return f"{one.seen} of {one.metrics['n']} cases trained on or chosen by"
-    if one.seen is None and one.data.name in (card.data.name, *card.start_data):
-        return "not known which of it was trained on"
-    return "none of which was trained on"
+    unknown = card.may_have_seen(one)
+    return "not known which of it was trained on" if unknown else "none of which was trained on"
 
 
 def _data_notes(card: ModelCard) -> list[str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -40,8 +40,28 @@ def folder() -> Path:
 def list() -> tuple[str, ...]:
     """Return the names of the registered models, sorted; some stand for the file of another."""
     files = {path.stem for path in folder().glob("*.keras")}
-    cards = {path.stem for path in folder().glob("*.json")} - files
-    return tuple(sorted(files | {name for name in cards if _file_of(name).is_file()}))
+    others = {path.stem for path in folder().glob("*.json")} - files
+    return tuple(sorted(files | {name for name in others if _stands_for_another(name)}))
+
+
+def _stands_for_another(name: str) -> bool:
+    """Whether a JSON file without a model is the card of a name for one; it may be anything."""
+    with suppress(ValueError):
+        return _file_of(name).is_file()
+    return False
+
+
+def require_elsewhere(directory: str | os.PathLike) -> None:
+    """Refuse the folder of registered models for results, which would be taken for more of them.
+
+    Raises:
+        ValueError: It is that folder.
+    """
+    if Path(directory).resolve() == folder().resolve():
+        raise ValueError(
+            f"{directory}: is the folder of the registered models; choose another place, and "
+            "register a model there with --save-as"
+        )
 
 
 def _file_of(name: str) -> Path:
@@ -326,9 +346,9 @@ def seen_images(known: ModelCard) -> tuple[frozenset[str], bool]:
 
     Returns:
         As `ModelCard.seen` has them, those of the registered models in `ModelCard.seen_by`
-        included; and whether each of those has a card that lists images.
+        included; and whether each start has a card that lists images.
     """
-    seen, complete = frozenset(known.seen), True
+    seen, complete = frozenset(known.seen), not known.start_unknown
     for name in known.seen_by:
         found: frozenset[str] = frozenset()
         if is_registered(name):

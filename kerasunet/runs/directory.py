@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kerasunet import models
-from kerasunet.files import read_json, read_record, remove_unfinished, write_json, writing
-from kerasunet.metrics import with_unknown_bounds
-from kerasunet.options import declared
+from kerasunet import files, models
+from kerasunet.metrics import SCORES, with_unknown_bounds
+from kerasunet.options import COUNT, FLAG, NUMBER, OBJECT, TEXT, declared, or_null, read_values
 from kerasunet.strategies import parse
 from kerasunet.training.settings import FinetuneSettings, Optimization, to_json
 
@@ -23,6 +22,15 @@ if sys.platform == "win32":  # That a directory is used twice at once is not not
 else:
     import fcntl
 _METRICS = ("before", "after", "metrics")
+_RUN = {"data": {"name": TEXT, "digest": TEXT}, "constant_prediction": FLAG}
+_ASKED = {"layers": TEXT, "unfreeze?": [TEXT], "init": TEXT, "image_size": COUNT}
+_SETTINGS = {**_ASKED, "optimization": {"steps": COUNT}}
+_PRETRAINED = {**_RUN, "settings": OBJECT, "metrics": SCORES}
+_FINETUNED: dict[str, Any] = {
+    **_RUN, "settings": _SETTINGS, "split": {"digest": TEXT, "train": COUNT, "test": COUNT},
+    "chosen": TEXT, "parameters": COUNT, "trained": COUNT, "seconds": NUMBER, "after": SCORES,
+    "before?": or_null(SCORES, "the scores before training, or null"),
+}  # fmt: skip
 _PATHS = ("data", "manual_dir", "validation_data", "init", "groups")
 _RESULTS = (  # Patterns of what a run writes after it has claimed its directory.
     "summary.json", "checkpoint.npz", "choice.json", "layers.txt", "layers.json", "history.csv",
@@ -30,8 +38,8 @@ _RESULTS = (  # Patterns of what a run writes after it has claimed its directory
     "overlays/[0-9]*-dice-*.png", "tensorboard/**/events.out.tfevents.*",
 )  # fmt: skip
 _PROGRESS = ("asked.json", "status.json", "log.txt", "run.json", "result.json", "pictures/*.png")
-_PATIENCE = 20.0  # Seconds. A process whose parent was killed ends within a few.
-_SECONDS_BETWEEN_LOOKS = 0.1
+_MOVE = "move it away, or use another output folder"
+_PATIENCE, _SECONDS_BETWEEN_LOOKS = 20.0, 0.1  # A process whose parent was killed ends soon.
 _DIGEST_LENGTH = 12  # Characters of a digest in messages.
 
 
@@ -42,20 +50,20 @@ def exclusive(directory: Path) -> Iterator[None]:
     The lock is on the directory itself and is released when the process ends, however it ends.
 
     Args:
-        directory: Created, with its parents, if it is new; those created are removed again if they
-            stay empty.
+        directory: Created, with its parents, if it is new; removed again if they stay empty.
 
     Raises:
-        ValueError: Another process works in it.
+        ValueError: Another process works in it, or it is that of registered models.
         NotWritten: It cannot be made.
     """
+    models.require_elsewhere(directory)
     new = [path for path in (directory, *directory.parents) if not path.exists()]
-    with writing(directory):
+    with files.writing(directory):
         directory.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(directory, os.O_RDONLY) if fcntl else None
     try:
         if descriptor is None or _locked(descriptor, directory):
-            remove_unfinished(directory)
+            files.remove_unfinished(directory)
         yield
     finally:
         with contextlib.suppress(OSError):  # One holds something.
@@ -164,7 +172,7 @@ class RunDirectory:
         """Claim the directory for this run, or refuse.
 
         The content of the data matters, its location does not: digests are compared, paths are not.
-        Call it when everything else that could refuse the run has been checked.
+        Call it last, when nothing else can refuse the run.
 
         Args:
             settings: Settings dataclass of the run.
@@ -184,7 +192,7 @@ class RunDirectory:
             refuse_differences(self.path, self._record(), asked)
         else:
             self._refuse_remains()
-            write_json(self.config, asked)
+            files.write_json(self.config, asked)
 
     @contextlib.contextmanager
     def telling_what_is_kept(self) -> Iterator[None]:
@@ -202,41 +210,34 @@ class RunDirectory:
 
         Raises:
             ValueError: `summary.json` is something else.
+            NotWritten: The run would go on, but a file cannot be replaced.
         """
         if not self.summary.is_file():
+            for name in _RESULTS:
+                files.require_replaceable(self.path / name)
             return None
-        read_record(self.summary, ("settings", "data"), "the summary of a run")
-        self.checkpoint.unlink(missing_ok=True)
-        return self.read_summary()
-
-    def read_summary(self) -> dict[str, Any]:
-        """Read `summary.json`; what JSON calls null in its metrics is NaN."""
-        summary = read_json(self.summary)
-        found = {name: summary[name] for name in _METRICS if summary.get(name)}
-        return {**summary, **{name: with_unknown_bounds(value) for name, value in found.items()}}
-
-    def finish(self, summary: dict[str, Any]) -> dict[str, Any]:
-        """Write the summary, the last step, which marks the run as finished; return it."""
-        write_json(self.summary, summary)
+        summary = self.read_summary()
         self.checkpoint.unlink(missing_ok=True)
         return summary
 
-    def clear(self) -> None:
-        """Remove the run in the directory, and the directory if it then is empty.
+    def read_summary(self, remedy: str = _MOVE) -> dict[str, Any]:
+        """Read `summary.json`, or refuse; what JSON calls null in its metrics is NaN."""
+        summary = files.read_record(self.summary, (), what := "the summary of a run", remedy=remedy)
+        wanted = _PRETRAINED if "metrics" in summary else _FINETUNED
+        read_values(self.summary, wanted, what, remedy=remedy)
+        found = {name: summary[name] for name in _METRICS if summary.get(name)}
+        return {**summary, **{name: with_unknown_bounds(value) for name, value in found.items()}}
 
-        Files that are not the run's stay. The record that the run is finished is removed first, and
-        that of which run it is last, so a kill on the way leaves nothing to be taken for another.
+    def stopped_at(self, planned: int) -> int | None:
+        """Return the step at which training ended before the last planned one, else `None`."""
+        rows = files.read_rows(self.history, {"step": int}) if self.history.is_file() else []
+        return taken if rows and 0 < (taken := int(rows[-1]["step"])) < planned else None
 
-        Raises:
-            ValueError: It is not a run directory, or another process is using it.
-        """
-        if not self.path.exists():
-            return
-        self._record()
-        with exclusive(self.path):
-            self._remove()
-        with contextlib.suppress(OSError):  # It holds something else.
-            self.path.rmdir()
+    def finish(self, summary: dict[str, Any]) -> dict[str, Any]:
+        """Write the summary, the last step, which marks the run as finished; return it."""
+        files.write_json(self.summary, summary)
+        self.checkpoint.unlink(missing_ok=True)
+        return summary
 
     def require_removable(self, settings: Any) -> None:
         """Refuse to restart where that would remove what is not an earlier run.
@@ -245,7 +246,7 @@ class RunDirectory:
             settings: Settings dataclass of the new run.
 
         Raises:
-            ValueError: The directory holds something else, or the new run needs a file in it.
+            ValueError: It holds something else, or the new run needs a file in it.
         """
         if not self.path.is_dir() or not any(self.path.iterdir()):
             return
@@ -262,9 +263,8 @@ class RunDirectory:
     def _removes(self, path: Path) -> bool:
         """Whether a file, or what is in a folder, would go with the run in this directory."""
         given, here = path.resolve(), self.path.resolve()
-        return here in given.parents and any(
-            found.resolve().is_relative_to(given) for found in self._files()
-        )
+        ends = (found.resolve().is_relative_to(given) for found in self._files())
+        return here in given.parents and any(ends)
 
     def _files(self) -> list[Path]:
         """Return what a run wrote, the record that it is finished first, except `config.json`."""
@@ -274,10 +274,10 @@ class RunDirectory:
     def _record(self) -> dict[str, Any]:
         """Return what `config.json` holds; refuse a directory in which it is not of a run."""
         if not self.config.is_file():
-            raise ValueError(
-                f"{self.path}: has no {self.config.name}, so it is not a run; it was left untouched"
-            )
-        return read_record(self.config, ("settings", "digests"), "the record of a run")
+            known = f"has no {self.config.name}, so it is not a run; it was left untouched"
+            raise ValueError(f"{self.path}: {known}")
+        wanted = {"settings": OBJECT, "digests": OBJECT}
+        return read_values(self.config, wanted, "the record of a run", remedy=_MOVE)
 
     def _remove(self) -> None:
         """Remove the files of the run, the record of which run it is last, and no others."""
@@ -299,7 +299,7 @@ class RunDirectory:
 
 
 def _named(settings: Any) -> dict[str, Any]:
-    """Return the settings, of files and folders only the name: a run directory may be handed on."""
+    """Return the settings, of files and folders only the name: runs are handed on."""
     values = to_json(settings)
     paths = {name: values[name] for name in _PATHS if values.get(name)}
     return {**values, **{name: Path(path).name for name, path in paths.items()}}

@@ -19,12 +19,14 @@ from kerasunet import layer_selection, models
 from kerasunet.architecture import Architecture
 from kerasunet.backend import prepared_backend, with_precision
 from kerasunet.data.decoding import DecodedCases, content_digest
+from kerasunet.data.loading import require_outside
 from kerasunet.drawing import write_overlays
-from kerasunet.files import last_row, read_json, write_json, write_text
+from kerasunet.files import write_json, write_text
 from kerasunet.freezing import Description, apply_strategy, layout_of
 from kerasunet.models.model_card import asked_layers
 from kerasunet.network import rebuilt, with_new_head
 from kerasunet.objects import ONE_OBJECT, Objects
+from kerasunet.options import TEXT, read_values
 from kerasunet.runs.directory import RunDirectory, exclusive
 from kerasunet.runs.preparation import (
     PreparedData,
@@ -91,24 +93,21 @@ def finetune(
         settings: What to train, on what, and how.
         directory: The run directory.
         callbacks: More Keras callbacks, such as a progress bar.
-        compact: Keep numbers only: nothing is measured before training, and no model, overlays or
-            TensorBoard logs are written. Studies use this.
+        compact: Keep numbers only: nothing is measured before training; no model, overlays, logs.
         prepared: What `prepare` returned for these settings; prepared here unless given.
         kept: Networks of earlier runs of this process, of which one may fit; for compact runs.
-        restart: Remove an earlier run in the directory first, once nothing else can refuse this
-            one.
+        restart: Remove an earlier run there first, once nothing else can refuse this one.
 
     Returns:
         The run.
 
     Raises:
-        ValueError: Settings or data cannot be used, or the directory belongs to other settings.
+        ValueError: Settings, data or directory cannot be used: it belongs to other settings, say.
         FileNotFoundError: The data or the initial model does not exist.
-        NotWritten: The disk is full, or the directory is not writable; finished results are kept,
-            and the next start resumes from them.
-        FloatingPointError: The loss or the weights became NaN or infinite; the last good weights
-            are kept, and the message says where.
+        NotWritten: The directory cannot be written; what is finished is kept, for the next start.
+        FloatingPointError: The loss or the weights became NaN or infinite; see the message.
     """
+    require_outside(directory, (settings.data, settings.manual_dir))
     prepared = prepare(settings) if prepared is None else prepared
     files, kept = RunDirectory(Path(directory)), kept or KeptNetworks()
     settings = with_precision(settings, files.config, restart=restart)
@@ -202,7 +201,8 @@ class _Finetuning:
             return self.settings.strategy
         if not (path := self.files.choice).is_file():
             write_json(path, (choice or self._choose(training, callbacks)).as_dict())
-        chosen = parse(read_json(path)["strategy"])
+        known = read_values(path, {"strategy": TEXT}, "the choice of auto", remedy="remove it")
+        chosen = parse(known["strategy"])
         return with_trained_head(chosen, self.settings, self.prepared.data.objects)
 
     def _choose(
@@ -318,7 +318,6 @@ class _Finetuning:
     def _card(self, strategy: Strategy, evaluation: Evaluation) -> models.ModelCard:
         settings, data, split = self.settings, self.prepared.data, self.prepared.split
         note, known = models.DataNote.of(data), without_paths(settings, data=data.name)
-        taken = int((last_row(self.files.history) or {}).get("step", 0))
         card = models.ModelCard(
             title=f"U-Net fine-tuned on {data.name}, {asked_layers(known)}",
             strategy=str(strategy),
@@ -332,9 +331,10 @@ class _Finetuning:
             metrics=evaluation.summary,
             settings=known,
             objects=data.objects.names if data.objects.several else (),
-            steps=taken if 0 < taken < settings.optimization.steps else None,
+            steps=self.files.stopped_at(settings.optimization.steps),
         )
-        return with_seen(card, settings, data.select(split.train), data.select(split.validation))
+        parts = data.select(split.train), data.select(split.validation)
+        return with_seen(card, settings, *parts, held_out=self.prepared.held_out)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kerasunet.data import readers
-from kerasunet.files import labels_of, read_record, require_replaceable, sha256, write_json
+from kerasunet.data.loading import require_outside
+from kerasunet.files import labels_of, require_replaceable, sha256, write_json
+from kerasunet.options import OBJECT, TEXT, each, or_null, read_values
 from kerasunet.runs.directory import refuse_differences
 
 if TYPE_CHECKING:
@@ -19,7 +21,13 @@ if TYPE_CHECKING:
 
 FORMATS = ("png", "nifti", "dicom-seg", "labelme", "coco")
 """Formats of masks."""
-_PARTS = ("settings", "images", "files")
+_IMAGE = {"sha256": TEXT, "row?": OBJECT, "rows?": [OBJECT], "mask?": TEXT, "pair?": OBJECT}
+_PARTS = {
+    "settings": OBJECT,
+    "images": each("an object with what is known of each image", _IMAGE),
+    "files": each("an object with digests", or_null(TEXT, "text")),
+}
+_OTHER = "use another output folder"
 _OUTPUTS = (
     "masks", "overlays", "uncertainty", "nifti", "dicom-seg", "labelme", "coco", "areas.csv",
 )  # fmt: skip
@@ -149,11 +157,9 @@ class PredictionDirectory:
                 "predictions of this command; use another output folder"
             )
         if opened.record.is_file():
-            known = read_record(opened.record, _PARTS, "a record of predictions")
+            known = read_values(opened.record, _PARTS, "a record of predictions", remedy=_OTHER)
             refuse_differences(path, {"settings": known["settings"]}, {"settings": settings})
             opened.images, opened.files = known["images"], known["files"]
-            if not all("sha256" in image for image in opened.images.values()):
-                raise ValueError(f"{opened.record}: was changed; use another output folder")
         return opened
 
     @property
@@ -179,9 +185,11 @@ class PredictionDirectory:
             names: Paths within the directory of all files to be written.
 
         Raises:
-            ValueError: The message names the files in the way, or the first of them.
+            ValueError: The message names the files in the way, or the first of them; or what is in
+                the directory would be read as data.
             NotWritten: One of them is write-protected.
         """
+        require_outside(self.path, images=set(images.values()))
         digest = cache(sha256)  # A file may have many frames.
         problems = [
             f"{self.path / _mask_of(name, self.images[name])}: is the mask of another image of "

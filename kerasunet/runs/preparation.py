@@ -30,7 +30,7 @@ from kerasunet.training.settings import (
 HEAD = "head"
 """Name of a network's last layer."""
 MOST_VALIDATION, VALIDATION_SHARE = 20, 0.2
-"""How many images validate unless their number is given: a share, but no more than the first."""
+"""Images that validate unless their number is given: a share, but no more than the first."""
 
 
 @dataclass(frozen=True)
@@ -210,19 +210,17 @@ def seen_cases(card: ModelCard, cases: DataSet, **sources: str | None) -> Seen:
         found = identification.known_images([*identities.values()], known)
         seen = {key for key, is_known in zip(identities, found, strict=True) if is_known}
         return Seen(_with_their_groups(cases, seen), is_known=complete)
-    if cases.name != card.data.name:
-        return Seen(frozenset(), is_known=cases.name not in card.start_data)
-    split = split_of(card, **sources)
+    split = split_of(card, **sources) if cases.name == card.data.name else None
     if split is None:
-        return Seen(frozenset(), is_known=False)
-    return Seen(_with_their_groups(cases, {*split.train, *split.validation}), is_known=True)
+        return Seen(frozenset(), is_known=False)  # Another folder may hold copies.
+    keys = _with_their_groups(cases, {*split.train, *split.validation})
+    return Seen(keys, is_known=card.init == "scratch" or models.is_registered(card.init))
 
 
 def split_of(card: ModelCard, **sources: str | None) -> Split | None:
     """Split the data that a model was fine-tuned on as it was then, by the settings in its card.
 
-    Returns:
-        The split; `None` if it was not fine-tuned, or the data or groups are no longer the same.
+    If it was not fine-tuned, or the data or groups are no longer the same, return `None`.
     """
     if not card.split:
         return None
@@ -244,6 +242,8 @@ def with_seen(
     settings: FinetuneSettings | PretrainSettings,
     trained: Sequence[Case],
     judged: Sequence[Case],
+    *,
+    held_out: DataSet | None = None,
 ) -> ModelCard:
     """Return a card that says what its model has seen, its start included.
 
@@ -251,24 +251,28 @@ def with_seen(
         card: The card.
         settings: Of the run.
         trained: The cases that it was trained on.
-        judged: The validation cases, which count if they chose the weights or ended the training.
+        judged: The validation cases, which count if they chose weights or ended the training.
+        held_out: The cases that it was measured on, if its start may have seen them.
     """
-    optimization = settings.optimization
-    chosen = optimization.keep == "best" or optimization.patience is not None
-    seen = {*identification.image_identities([*trained, *(judged if chosen else ())]).values()}
-    names: set[str] = set()
-    by_name: tuple[str, ...] = ()
-    if start := _card_of_start(settings.init):
-        names = {start.data.name, *start.start_data}
-        if models.is_registered(settings.init):
-            by_name = (start.name,)
-        else:
-            seen |= {*start.seen}
-            by_name = start.seen_by
+    by_choice = settings.optimization.keep == "best" or settings.optimization.patience is not None
+    seen = {*identification.image_identities([*trained, *(judged if by_choice else ())]).values()}
+    start, by_name = _card_of_start(settings.init), models.is_registered(settings.init)
     spans = identification.image_spans(trained)
-    images = models.ImageRanges.of(spans) if spans else None
-    start_data, every = tuple(sorted(names)), identification.united(seen)
-    return replace(card, seen=every, seen_by=by_name, start_data=start_data, images=images)
+    unlisted = start is None or not all(models.seen_images(start))
+    card = replace(
+        card,
+        seen=identification.united(seen | {*(start.seen if start and not by_name else ())}),
+        start_unknown=settings.init != "scratch" and unlisted,
+        images=models.ImageRanges.of(spans) if spans else None,
+    )
+    if start is None:
+        return card
+    return replace(
+        card,
+        seen_by=(start.name,) if by_name else start.seen_by,
+        start_data=tuple(sorted({start.data.name, *start.start_data})),
+        start_saw=0 if held_out is None else len(seen_cases(start, held_out).keys),
+    )
 
 
 def size_warning(settings: FinetuneSettings | PretrainSettings) -> str:
@@ -286,8 +290,7 @@ def size_warning(settings: FinetuneSettings | PretrainSettings) -> str:
 def seen_warning(init: str, held_out: DataSet) -> str:
     """Return a warning if a start has seen cases that are to be held out, otherwise nothing."""
     start = _card_of_start(init)
-    count = 0 if start is None else len(seen_cases(start, held_out).keys)
-    if not count:
+    if start is None or not (count := len(seen_cases(start, held_out).keys)):
         return ""
     return (
         f"{init} has seen {count} of the {len(held_out)} held-out cases, or others of their "
@@ -334,9 +337,8 @@ def require_trained_head(settings: FinetuneSettings, objects: Objects) -> None:
 
 def trains_head(strategy: Strategy, settings: FinetuneSettings) -> bool:
     """Return whether a strategy trains the head of the network that a run starts from."""
-    start = _card_of_start(settings.init)
-    layout = (settings.architecture if start is None else start.architecture).layout()
-    return any(weight.layer == HEAD for weight in strategy.select(layout))
+    shape = getattr(_card_of_start(settings.init), "architecture", settings.architecture)
+    return any(weight.layer == HEAD for weight in strategy.select(shape.layout()))
 
 
 def with_trained_head(strategy: Strategy, settings: FinetuneSettings, objects: Objects) -> Strategy:
@@ -348,8 +350,7 @@ def with_trained_head(strategy: Strategy, settings: FinetuneSettings, objects: O
 
 def modality_of_start(init: str) -> str:
     """Return the kind of image that a start is for; empty if nobody knows."""
-    card = _card_of_start(init)
-    return "" if card is None else card.kind_of_image
+    return getattr(_card_of_start(init), "kind_of_image", "")
 
 
 def fitting_start(data: DataSet) -> str:
@@ -392,9 +393,8 @@ def load_pretraining_data(settings: PretrainSettings) -> tuple[DataSet, DataSet]
 def _division(settings: FinetuneSettings, data: DataSet):
     if settings.division is None:
         return None
-    if settings.division not in data.official:
-        known = ", ".join(data.official) or "none"
-        raise ValueError(
-            f"division {settings.division}: {data.name} comes with these divisions: {known}"
-        )
-    return data.official[settings.division]
+    if settings.division in data.official:
+        return data.official[settings.division]
+    known = ", ".join(data.official) or "none"
+    given = f"division {settings.division}: {data.name}"
+    raise ValueError(f"{given} comes with these divisions: {known}")

@@ -16,7 +16,7 @@ from kerasunet.backend import prepared_backend, with_precision
 from kerasunet.data.cases import DataSet
 from kerasunet.data.decoding import DecodedCases, content_digest, decode
 from kerasunet.data.identification import modality_of_data
-from kerasunet.data.loading import require_objects
+from kerasunet.data.loading import require_objects, require_outside
 from kerasunet.metrics import Interval
 from kerasunet.network import plain_copy, with_new_head
 from kerasunet.objects import Objects
@@ -86,12 +86,14 @@ def pretrain(
         The pre-training with its metrics on the validation cases.
 
     Raises:
-        ValueError: Data or settings cannot be used, or the directory belongs to other settings.
+        ValueError: Data or settings cannot be used, or the directory belongs to other settings or
+            would be read as data.
         NotWritten: The disk is full, or the directory is not writable; finished results are kept,
             and the next start resumes from them.
         FloatingPointError: The loss or the weights became NaN or infinite; the last good weights
             are kept, and the message says where.
     """
+    require_outside(directory, (settings.data, settings.validation_data, settings.manual_dir))
     data = load_pretraining_data(settings) if data is None else data
     files = RunDirectory(Path(directory))
     settings = with_precision(settings, files.config, restart=restart)
@@ -181,7 +183,7 @@ def _card(
         settings=without_paths(settings, data=data.name, validation_data=validation.name),
         objects=data.objects.names if data.objects.several else (),
     )
-    return with_seen(card, settings, data.cases, validation.cases)
+    return with_seen(card, settings, data.cases, validation.cases, held_out=validation)
 
 
 def _build(settings: PretrainSettings, objects: Objects) -> keras.Model:

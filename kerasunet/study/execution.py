@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import tempfile
 import warnings
@@ -20,9 +19,10 @@ from kerasunet import __version__, models
 from kerasunet.backend import with_precision
 from kerasunet.data.cases import DataSet
 from kerasunet.data.decoding import content_digest, decode
-from kerasunet.data.loading import require_objects
+from kerasunet.data.loading import require_objects, require_outside
 from kerasunet.data.splits import groups_in_words
-from kerasunet.files import NotWritten, kinds_in_words, read_record, write_json
+from kerasunet.files import NotWritten, kinds_in_words, read_rows, write_json
+from kerasunet.options import OBJECT, TEXTS, read_values
 from kerasunet.runs.directory import RunDirectory, refuse_differences
 from kerasunet.runs.preparation import (
     load_data,
@@ -108,7 +108,8 @@ def _known_splits(directory: Path, asked: dict[str, Any]) -> dict[str, str]:
                 "study; use another output folder"
             )
         return {}
-    known = read_record(path, ("protocol", "digests", "data"), "the record of a study")
+    parts = {**dict.fromkeys(("protocol", "digests", "data"), OBJECT), "splits?": TEXTS}
+    known = read_values(path, parts, "the record of a study", remedy="use another output folder")
     if not table_path(directory, RUNS).exists() and not (directory / RUN_FOLDER).exists():
         return {}  # It was planned, or stopped before its first run: that binds nothing.
     fixed = ("protocol", "digests", "versions")
@@ -200,7 +201,8 @@ def open_study(settings: StudySettings, directory: str | os.PathLike) -> Study:
         directory: The study directory; created if it is new.
 
     Raises:
-        ValueError: The settings or the data cannot be used, or the directory holds another study.
+        ValueError: The settings or the data cannot be used, or the directory holds another study or
+            would be read as data.
         FileNotFoundError: The data or the initial model does not exist.
     """
     study = plan_study(settings, directory)
@@ -210,6 +212,8 @@ def open_study(settings: StudySettings, directory: str | os.PathLike) -> Study:
 
 def plan_study(settings: StudySettings, directory: str | os.PathLike) -> Study:
     """Plan a study as `open_study` does, and refuse what it would refuse, but write nothing."""
+    models.require_elsewhere(directory)
+    require_outside(directory, (settings.run.data, settings.run.manual_dir))
     settings, directory = _with_known_architecture(settings), Path(directory)
     data = cache(partial(load_data, settings.run))  # Listed once, and not before it is needed.
     settings = _with_sizes(settings, data)
@@ -385,8 +389,7 @@ def _trial_seconds(run: PlannedRun) -> float:
         history = RunDirectory(Path(folder)).history
         if not history.is_file():  # Nothing trains.
             return wall
-        with open(history, encoding="utf-8", newline="") as file:
-            epochs = [float(row["seconds"]) for row in csv.DictReader(file)]
+        epochs = [float(row["seconds"]) for row in read_rows(history, {"seconds": float})]
     if len(epochs) < 2:
         return wall
     step = epochs[-1] / _TRIAL_STEPS

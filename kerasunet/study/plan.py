@@ -9,6 +9,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+from kerasunet.options import check
 from kerasunet.strategies import NetworkLayout, expand, parse
 from kerasunet.training.settings import FinetuneSettings, Optimization, without_paths
 
@@ -47,6 +48,7 @@ class StudySettings:
     learning_rates: tuple[float, ...] = ()
 
     def __post_init__(self):
+        check(self)
         for name in ("strategies", "train_sizes", "seeds"):
             values = getattr(self, name)
             needed = name != "train_sizes"

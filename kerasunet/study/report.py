@@ -6,7 +6,7 @@ Figures and tables are written as files beside it, too.
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ import PIL
 from PIL import Image
 
 from kerasunet import __version__
+from kerasunet.data.loading import require_outside
 from kerasunet.files import is_marked, require_replaceable, write_text
 from kerasunet.study import report_tables as tables
 from kerasunet.study.figures.block_gains import BLOCK_GAINS, draw_block_gains
@@ -41,7 +42,6 @@ from kerasunet.study.figures.style import (
 )
 from kerasunet.study.results import Scenario, StudyRecord, StudyResults, read_results
 from kerasunet.study.stats import Claim, StudyStatistics, compare_all
-from kerasunet.study.tables import RECORD
 
 _FIGURES = {
     TUNED_BLOCKS: draw_tuned_blocks,
@@ -202,11 +202,12 @@ def write_report(
     if output is None and len(directories) != 1:
         raise ValueError("a report of several studies needs an output folder")
     output = output or directories[0]
+    require_outside(output)
     shown = [Picture.read(path) for path in pictures]
     statistics = StudyStatistics(read_results(directories))
     path, frames = output / "report.html", _frames(statistics)
     paths = {name: output / "tables" / f"{name}.csv" for name in frames}
-    _require_own(path, [*paths.values()])
+    _require_own(path, {paths[name]: frame for name, frame in frames.items()})
     for one in (path, *_figures(output), *paths.values()):
         require_replaceable(one)
     drawings, omissions = draw_all(statistics)
@@ -223,11 +224,16 @@ def write_report(
     return path
 
 
-def _require_own(page: Path, tables: Sequence[Path]) -> None:
-    """Refuse to replace a page, figures or tables that are no report's."""
-    is_report = page.is_file() and is_marked(page, _MARK)
-    of_study = (page.parent / RECORD).is_file() and not page.exists()
-    foreign = [] if is_report or of_study else [page, *tables]
+def _require_own(page: Path, tables: Mapping[Path, pd.DataFrame]) -> None:
+    """Refuse to replace a page, figures or tables that are no report's.
+
+    Where the page is gone, tables are a report's if they have its columns.
+    """
+    foreign = [] if page.is_file() and is_marked(page, _MARK) else [page]
+    if not page.exists():
+        foreign += [one for one, frame in tables.items() if not _has_columns(one, frame)]
+    elif foreign:
+        foreign += tables
     foreign += [path for path, title in _figures(page.parent).items() if not _is_own(path, title)]
     found = [path for path in foreign if path.exists()]
     if found:
@@ -235,6 +241,13 @@ def _require_own(page: Path, tables: Sequence[Path]) -> None:
             f"{found[0]}: is not of a report of studies, and would be replaced; give another "
             "folder with --output"
         )
+
+
+def _has_columns(path: Path, frame: pd.DataFrame) -> bool:
+    if not path.is_file():
+        return False
+    with open(path, encoding="utf-8", errors="replace") as file:
+        return file.readline() == frame.head(0).to_csv(index=False, lineterminator="\n")
 
 
 def _figures(folder: Path) -> dict[Path, str]:

@@ -15,11 +15,18 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from kerasunet.data.splits import GroupedKey, groups_in_words
-from kerasunet.files import read_json
 from kerasunet.metrics import METRICS
+from kerasunet.options import COUNT, LIST, TEXT, read_values
 from kerasunet.strategies import NetworkLayout, expand, trained_blocks
 from kerasunet.study.tables import IDENTITY, OBJECT, RECORD, read_tables
 
+_RUN = {"architecture": {"depth": COUNT}, "folds": COUNT}
+_TOLD = dict.fromkeys(("name", "layout", "terms", "citation"), TEXT)
+_PARTS = {
+    "protocol": {"run": _RUN, "learning_rates": LIST},
+    "digests": {"data": TEXT, "init": TEXT},
+    "data": {**_TOLD, "cases": COUNT},
+}
 _AREAS = ("truth_area", "predicted_area")
 _WORST_FIRST = ("missed", "false_alarm", "detected", "true_negative")
 
@@ -64,13 +71,8 @@ class StudyRecord:
         path = directory / RECORD
         if not path.is_file():
             raise FileNotFoundError(f"{path}: does not exist, so nothing says what was studied")
-        record, parts = read_json(path), ("protocol", "digests", "data")
-        missing = [part for part in parts if part not in record]
-        if missing:
-            raise ValueError(
-                f"{path}: not a record of a study, because it has no {', '.join(missing)}"
-            )
-        return cls(directory, *(record[part] for part in parts))
+        record = read_values(path, _PARTS, "the record of a study", remedy="restore it")
+        return cls(directory, *(record[part] for part in _PARTS))
 
     @property
     def name(self) -> str:

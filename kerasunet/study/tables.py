@@ -10,13 +10,15 @@ import csv
 import gzip
 import io
 import lzma
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from kerasunet.files import write_atomically, write_text
+from kerasunet.metrics import METRICS
 
 CASES, RUNS, RECORD = "cases.csv", "runs.csv", "study.json"
 _OPEN: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".xz": lzma.open}
@@ -60,7 +62,23 @@ RUN_COLUMNS = (
 )
 _IMPLIED = {"precision": "float32", "device": "cpu"}
 """What rows imply that are older than these columns."""
-_TEXTS = ("key", "group", OBJECT, "versions", "note")
+_OPTIONAL_TEXTS = ("group", OBJECT, "versions", "note", "unit", "status")
+_TEXTS = ("key", *_OPTIONAL_TEXTS)
+_NUMBERS = {
+    CASES: {
+        **dict.fromkeys(("fold", "train_size", "seed", "truth_area", "predicted_area"), True),
+        **dict.fromkeys(METRICS, False),
+    },
+    RUNS: dict.fromkeys(
+        ("fold", "train_size", "seed", "steps", "trained", "parameters", "seconds", "wall_seconds"),
+        True,
+    ),
+}
+"""Columns of numbers, and whether each row needs one that is not negative."""
+_EMPTY = [*METRICS, *(name for each in _NUMBERS.values() for name in each), "learning_rate"]
+_MISSING = dict.fromkeys(_EMPTY, ["", "nan"]) | dict.fromkeys(_OPTIONAL_TEXTS, [""])
+"""What stands for no value, by column: patients and images may be called `nan` or `NA`."""
+_RESTORE = "restore it"
 _DIGITS = 5
 Row = dict[str, str]
 
@@ -153,22 +171,77 @@ def read_tables(directory: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
             raise FileNotFoundError(
                 f"{path}: does not exist, so {directory} is not a study with results"
             )
-        frame = pd.read_csv(path, dtype=dict.fromkeys(_TEXTS, str))
+        with _readable(path):
+            frame = pd.read_csv(
+                path, dtype=dict.fromkeys(_TEXTS, str), keep_default_na=False, na_values=_MISSING
+            )
+            if not isinstance(frame.index, pd.RangeIndex):
+                raise ValueError("rows have more cells than the first")
         if name == RUNS:
             frame = frame.assign(**{k: v for k, v in _IMPLIED.items() if k not in frame})
         _require_columns(path, list(frame.columns), columns)
+        _require_cells(path, frame, name)
         frames.append(frame)
+    _require_all_cases(table_path(directory, CASES), *frames)
     return frames[0], frames[1].fillna({"versions": "", "note": ""})
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Name the table in errors of whoever reads it; one that is cut has no last line's end."""
+    try:
+        yield
+        if path.suffix not in _OPEN and not path.read_bytes().endswith(b"\n"):
+            raise ValueError("it ends within a line")
+    except (ValueError, EOFError, lzma.LZMAError, gzip.BadGzipFile, csv.Error) as error:
+        raise ValueError(
+            f"{path}: is damaged, or a part is missing ({error}); {_RESTORE}"
+        ) from error
+
+
+def _require_cells(path: Path, frame: pd.DataFrame, name: str) -> None:
+    """Require numbers where there have to be, and that no row was cut."""
+    last = frame["unit" if name == CASES else "status"]
+    if last.isna().any():
+        row = int(last.isna().to_numpy().argmax()) + 1
+        raise ValueError(f"{path}: row {row} has no {last.name}, so a part is missing; {_RESTORE}")
+    finished = frame if name == CASES else frame[frame["status"] == "finished"]
+    for column, least in _NUMBERS[name].items():
+        values = pd.to_numeric(finished[column], errors="coerce")
+        wrong = (values.isna() & finished[column].notna()) | (least & ~(values >= 0))
+        if wrong.any():
+            row = finished.index[wrong][0]
+            found = finished[column][row]
+            raise ValueError(f"{path}: row {row + 1} has {found!r} as its {column}; {_RESTORE}")
+
+
+def _require_all_cases(path: Path, cases: pd.DataFrame, runs: pd.DataFrame) -> None:
+    """Require the cases of every finished run: the same of each fold and training size."""
+    found = cases.groupby(list(IDENTITY)).size()
+    for row in runs[runs["status"] == "finished"][list(IDENTITY)].itertuples(index=False):
+        if tuple(row) not in found.index:
+            raise ValueError(
+                f"{path}: has no cases of {row.strategy}, fold {row.fold}, {row.train_size} "
+                f"images, seed {row.seed}, which is finished, so a part is missing; {_RESTORE}"
+            )
 
 
 def _read(path: Path, columns: Sequence[str]) -> list[Row]:
     if not path.is_file():
         return []
-    with _OPEN.get(path.suffix, open)(path, "rt", encoding="utf-8", newline="") as file:
+    with (
+        _readable(path),
+        _OPEN.get(path.suffix, open)(path, "rt", encoding="utf-8", newline="") as file,
+    ):
         reader = csv.DictReader(file)
         rows = [{**_IMPLIED, **row} if columns is RUN_COLUMNS else row for row in reader]
     known = [*(reader.fieldnames or []), *_IMPLIED]
     _require_columns(path, known, columns)
+    with _readable(path):
+        for number, row in enumerate(rows, start=1):
+            if None in row or None in row.values():
+                raise ValueError(f"row {number} has not a cell in every column")
+            _identity(row)
     return rows
 
 

@@ -12,7 +12,6 @@ ended, so none is left behind on the workers of a cluster.
 
 from __future__ import annotations
 
-import csv
 import gc
 import importlib
 import json
@@ -30,8 +29,9 @@ from typing import Any, TextIO
 
 from kerasunet import models, runs
 from kerasunet.backend import device, precision_of, start_backend
-from kerasunet.files import NotWritten, read_json, write_json, writing
+from kerasunet.files import NotWritten, read_json, read_rows, write_json, writing
 from kerasunet.metrics import METRICS
+from kerasunet.options import COUNT, NUMBER, TEXT, read_values
 from kerasunet.processes import end_with_parent, environment, last_line, module_command
 from kerasunet.runs.directory import RunDirectory
 from kerasunet.study.executors import RETRIES
@@ -41,6 +41,12 @@ from kerasunet.training.settings import finetune_settings, to_json
 MOST_RUNS, MOST_GROWTH = 20, 2.0
 """A process ends after so many runs, or once it is so many times as large as after its first."""
 _USER_ERRORS = (ValueError, OSError, FloatingPointError)
+_RESULT = {
+    **dict.fromkeys(("folder", "data", "chosen", "precision", "device", "versions"), TEXT),
+    **dict.fromkeys(("learning_rate", "seconds", "wall_seconds"), NUMBER),
+    **dict.fromkeys(("steps", "trained", "parameters"), COUNT),
+}
+_MEASURED = {**dict.fromkeys(METRICS, float), "truth_area": float, "predicted_area": float}
 _STARTED = time.perf_counter()
 _PATIENCE = 30.0  # Seconds.
 
@@ -68,12 +74,10 @@ def is_worn(sizes: Sequence[float]) -> bool:
 
 def read_cases(result: dict[str, Any], directory: Path) -> list[dict[str, float | str]]:
     """Read the rows of the held-out cases that belong to a result."""
-    with open(
-        RunDirectory(directory / result["folder"]).cases, encoding="utf-8", newline=""
-    ) as file:
-        return [
-            {name: _value(name, text) for name, text in row.items()} for row in csv.DictReader(file)
-        ]
+    path = RunDirectory(directory / result["folder"]).cases
+    columns = {**dict.fromkeys(("key", "group", "outcome", "unit"), str), **_MEASURED}
+    rows = read_rows(path, columns, remedy=f"remove {directory}, then start again")
+    return [{name: _value(name, text) for name, text in row.items()} for row in rows]
 
 
 def _take_output() -> TextIO:
@@ -165,8 +169,7 @@ def execute(directory: Path, started: float) -> None:
 
 
 def _validation_dice(run: runs.Run) -> float:
-    with open(run.files.history, encoding="utf-8", newline="") as file:
-        return float(list(csv.DictReader(file))[-1]["val_dice"])
+    return float(read_rows(run.files.history, {"val_dice": float})[-1]["val_dice"])
 
 
 def _result(run: runs.Run) -> dict[str, Any]:
@@ -365,7 +368,12 @@ def read_result(planned: PlannedRun, directory: Path) -> RunResult:
         planned: The run.
         directory: Its run directory.
     """
-    result = read_json(RunDirectory(directory).result)
+    result = read_values(
+        RunDirectory(directory).result,
+        _RESULT,
+        "the result of a run of a study",
+        remedy="remove it, then start again",
+    )
     identity = dict(zip(("strategy", "fold", "train_size", "seed"), planned.identity, strict=True))
     row = {"note": "", **result, **identity, "status": "finished"}
     cases = [{"data": result["data"], **identity, **case} for case in read_cases(result, directory)]

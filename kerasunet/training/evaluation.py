@@ -22,9 +22,16 @@ from kerasunet.data.cases import Case
 from kerasunet.data.decoding import DecodedCases, decode
 from kerasunet.drawing import draw_comparison, write_png
 from kerasunet.files import write_json, write_text
-from kerasunet.metrics import Interval, case_metrics, summarize, summarize_objects
+from kerasunet.metrics import (
+    WITHOUT_SPACING,
+    Interval,
+    case_metrics,
+    summarize,
+    summarize_objects,
+)
 from kerasunet.metrics.measures import dice_of_each
 from kerasunet.objects import Objects
+from kerasunet.options import typed
 from kerasunet.training.optimizer import compile_for_training
 from kerasunet.training.settings import FinetuneSettings, Optimization
 
@@ -138,7 +145,7 @@ def evaluate(
         ValueError: The model has more or fewer channels than these objects take, or the threshold
             is not between 0 and 1.
     """
-    if not 0 <= threshold <= 1:
+    if not 0 <= typed("threshold", "float", threshold) <= 1:
         raise ValueError(f"threshold must be between 0 and 1, not {threshold}")
     if model.output_shape[-1] != cases.objects.channels:
         raise ValueError(
@@ -163,7 +170,14 @@ def evaluate_probabilities(
     """
     found = cases.objects.decide(probabilities, threshold)
     rows = tuple(_rows(probabilities, found, cases))
-    return evaluation_of(rows, _is_constant(found, cases.masks))
+    evaluation = evaluation_of(rows, _is_constant(found, cases.masks))
+    return replace(evaluation, summary={**evaluation.summary, **without_spacing(cases)})
+
+
+def without_spacing(cases: DecodedCases) -> dict[str, int]:
+    """Return how many cases have no pixel spacing, for a summary; nothing if all or none have."""
+    count = sum(spacing is None for spacing in cases.spacings)
+    return {WITHOUT_SPACING: count} if 0 < count < len(cases.spacings) else {}
 
 
 def _rows(

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from kerasunet.cli import main
+
 QUICK = ["--steps", 4, "--batch-size", 2, "--validate-every", 2, "--image-size", 32]
 
 
@@ -42,3 +44,48 @@ def test_compare_ranks_runs_and_refuses_other_data(call_cli, tiny_model_file):
     refused = call_cli("compare", "none", "head")
     assert refused.returncode == 2
     assert "cannot be compared" in refused.stderr
+
+
+@pytest.fixture
+def earlier(tmp_path) -> Path:
+    """A finished run of version 0.1.0."""
+    kept = Path(__file__).parents[1] / "fixtures" / "version-0.1.0" / "finetune-finished"
+    return Path(shutil.copytree(kept, tmp_path / "run"))
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "fault"),
+    [
+        (
+            "cases.csv",
+            lambda text: text[: len(text) // 2],
+            "cases.csv: is damaged, or a part is missing (row 2",
+        ),
+        ("cases.csv", lambda text: text[:-3], "a part is missing (it ends within a line)"),
+        (
+            "cases.csv",
+            lambda text: text[: text.index("\n") + 1],
+            "cases.csv: has 0 rows, but the run",
+        ),
+        (
+            "history.csv",
+            lambda text: text.replace("step", "stop"),
+            "history.csv: is damaged, or a part is missing (it has no column step)",
+        ),
+        (
+            "summary.json",
+            lambda text: text.replace('"chosen"', '"c"'),
+            "summary of a run: chosen is",
+        ),
+        ("summary.json", lambda text: text.replace('"mean"', '"m"'), "after.dice.mean is missing"),
+        ("summary.json", lambda text: text[:-20], "summary.json: not a readable JSON file"),
+        ("config.json", lambda text: text.replace('"init"', '"i"'), "digests.init is missing"),
+    ],
+)
+def test_compare_names_what_is_wrong_or_missing_in_a_run(earlier, capsys, name, change, fault):
+    assert main(["compare", str(earlier)]) == 0
+    path = earlier / name
+    path.write_text(change(path.read_text(encoding="utf-8")), encoding="utf-8")
+    assert main(["compare", str(earlier)]) == 2
+    said = capsys.readouterr().err
+    assert fault in said and said.count("\n") == 1

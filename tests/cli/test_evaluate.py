@@ -14,7 +14,10 @@ from scipy.stats import bootstrap
 
 from kerasunet import models
 from kerasunet.cli import main
+from kerasunet.data.decoding import DecodedCases
+from kerasunet.metrics import unit_in_words
 from kerasunet.models.model_card import write_card
+from kerasunet.training.evaluation import evaluate_probabilities
 
 QUICK = ["--image-size", "32", "--steps", "2", "--batch-size", "2", "--validate-every", "1"]
 
@@ -133,6 +136,38 @@ def test_a_model_of_which_nothing_was_held_out_is_refused(tiny_model_file, capsy
     words = ["evaluate", str(tiny_model_file), "--data", "simulated-natural:16"]
     assert main(words) == 2
     assert "was trained on or chosen by all 16 cases" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_start_that_lists_no_images_leaves_unknown_what_was_seen(tuned, folder, capsys):
+    """The images of the run itself, which are known, are left out all the same."""
+    card = models.card(tuned)
+    write_card(tuned, replace(card, start_unknown=True, evaluations=()))
+    try:
+        told = evaluate(capsys, tuned, "--data", folder, "--record")
+        assert "WARNING: the card of model does not say which" in told and "4 are held out" in told
+        (found,) = models.card(tuned).evaluations
+        assert found.seen is None and found.metrics["n"] == 4
+        text = tuned.with_suffix(".md").read_text(encoding="utf-8")
+        assert "not known which of it was trained on" in text
+    finally:
+        write_card(tuned, card)
+
+
+def test_where_only_some_images_have_a_spacing_pixels_are_explained(tiny_model_file, tmp_path):
+    images, masks = disc_images(4, size=32)
+    keys, spacings = ("a", "b", "c", "d"), ((0.2, 0.2), None, (0.2, 0.2), (0.3, 0.3))
+    cases = DecodedCases(keys, keys, images[..., None], masks=masks, spacings=spacings)
+    found = evaluate_probabilities(masks.astype(np.float32), cases, 0.5).summary
+    assert found["without_spacing"] == 1
+    card = replace(models.card(tiny_model_file), metrics=found, evaluations=())
+    words = "px: 1 of 4 images have no pixel spacing"
+    assert f"| HD95 ({words}) |" in card.to_markdown()
+    assert unit_in_words(found) == words
+    alike = replace(cases, spacings=((0.2, 0.2),) * 4)
+    assert (
+        unit_in_words(evaluate_probabilities(masks.astype(np.float32), alike, 0.5).summary) == "mm"
+    )
 
 
 @pytest.mark.slow

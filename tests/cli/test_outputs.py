@@ -185,8 +185,6 @@ def test_a_restart_removes_the_run_and_nothing_else(call, earlier, tiny_model_fi
     assert (earlier / "thesis.txt").read_text() == THESIS
     assert (earlier / "overlays" / "mine.png").read_bytes() == b"mine"
     assert models.card(earlier / "model.keras").strategy == "head"
-    RunDirectory(earlier).clear()
-    assert sorted(contents(earlier)) == ["overlays/mine.png", "thesis.txt"]
 
 
 @pytest.mark.parametrize("verb", ["finetune", "pretrain"])
@@ -232,7 +230,7 @@ def test_a_summary_of_something_else_is_not_taken_for_the_end_of_a_run(
 ):
     words = ["finetune", "--init", tiny_model_file, *XRAYS, "--output", "run"]
     (earlier / "summary.json").write_text(text)
-    refused(call, *words, saying="run/summary.json: is not the summary of a run; move it away")
+    refused(call, *words, saying="run/summary.json: is not the summary of a run")
     refused(call, "compare", "run", saying="summary of a fine-tuning; leave it out")
 
 
@@ -475,10 +473,52 @@ def test_a_report_replaces_its_own_even_one_that_was_killed(call, place):
     moved = place / "out" / "figures" / "blocks.png"
     moved.rename(place / "moved.png")
     moved.symlink_to("../../moved.png")
+    (place / "out" / "report.html").unlink()
     assert call(*words)[0] == 0 and moved.is_symlink()
+    (place / "out" / "report.html").unlink()
+    table = place / "out" / "tables" / "claims.csv"
+    known = table.read_text(encoding="utf-8")
+    table.write_text(known.replace("\n", ",mine\n"), encoding="utf-8")
+    refused(call, *words, saying="claims.csv: is not of a report of studies")
+    table.write_text(known, encoding="utf-8")
     write_study(place / "study", strategies=strategies, **{**less, "cases_per_fold": 5})
     (place / "out" / "tables" / "auto.csv").chmod(0o444)
     refused(call, *words, saying="auto.csv: is write-protected")
+
+
+# The registry
+
+
+@pytest.mark.parametrize("verb", ["finetune", "pretrain", "adapt", "study", "predict"])
+def test_nothing_is_written_into_the_folder_of_registered_models(call, place, verb):
+    """Its `model.keras` would be registered, and its `config.json` be taken for a card."""
+    (place / "registered").mkdir()
+    given = {"adapt": ["data"], "predict": ["natural", "data"]}.get(verb, [])
+    words = [verb, *given, "--output", "registered"]
+    refused(call, *words, saying="registered: is the folder of the registered models")
+    with (
+        pytest.raises(ValueError, match="registered: is the folder of the registered models"),
+        exclusive(place / "registered"),
+    ):
+        pass
+
+
+def test_json_that_is_no_card_does_not_stop_the_registry(call, place):
+    (place / "registered").mkdir()
+    (place / "registered" / "notes.json").write_text('{"mine": 1}')
+    (place / "registered" / "cut.json").write_text('{"mine')
+    assert call("models")[0] == 0
+    assert models.list() == ()
+    with pytest.raises(ValueError, match="notes.json: not a model card"):
+        models.card("notes")
+
+
+@pytest.mark.parametrize("name", ["summary.json", "model.keras"])
+def test_what_a_run_cannot_replace_stops_it_before_training(place, name):
+    run = RunDirectory(place / "run")
+    (run.path / name).mkdir(parents=True)
+    with pytest.raises(NotWritten, match=f"{name}: is a folder or a device"):
+        run.finished()
 
 
 # Single files

@@ -115,6 +115,8 @@ def write_study(directory, cases: pd.DataFrame, depth: int = 4, runs: pd.DataFra
     directory.mkdir()
     cases.to_csv(directory / "cases.csv", index=False)
     (runs_of(cases) if runs is None else runs).to_csv(directory / "runs.csv", index=False)
-    record = {"protocol": protocol(study), "digests": {}, "data": {"name": cases["data"].iloc[0]}}
+    told = dict.fromkeys(("layout", "terms", "citation"), "")
+    data = {"name": cases["data"].iloc[0], "cases": int(cases["key"].nunique()), **told}
+    record = {"protocol": protocol(study), "digests": {"data": "", "init": ""}, "data": data}
     write_json(directory / "study.json", record)
     return directory

@@ -47,7 +47,12 @@ def make_study(
     pd.DataFrame(runs, columns=RUN_COLUMNS).to_csv(directory / "runs.csv", index=False)
     architecture = {"base_filters": 16, "depth": 4, "normalization": "batch", "channels": 1}
     run = {"architecture": architecture, "folds": _FOLDS}
-    record = {"protocol": {"run": run}, "digests": {}, "data": {"name": name}}
+    told = dict.fromkeys(("layout", "terms", "citation"), "")
+    record = {
+        "protocol": {"run": run, "learning_rates": []},
+        "digests": {"data": "", "init": ""},
+        "data": {"name": name, "cases": 0, **told},
+    }
     (directory / "study.json").write_text(json.dumps(record))
     return directory
 

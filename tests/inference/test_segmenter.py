@@ -110,3 +110,26 @@ def test_arrays_of_other_ranges_give_nearly_the_same_probabilities(segment, chan
     found = segment(change(levels))
     assert np.abs(found.probability - expected).max() < 0.02
     assert np.ptp(found.image) == pytest.approx(255, abs=1)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"threshold": "0.5"}, "threshold must be a number, not '0.5'; leave out the quotes"),
+        ({"threshold": True}, "threshold must be a number, not True"),
+        ({"tile": "32"}, "tile must be a whole number, not '32'; leave out the quotes"),
+        ({"tile": 32, "overlap": [8]}, "overlap must be a whole number, not .8,."),
+        ({"flip": "no"}, "flip must be True or False, not 'no'"),
+    ],
+)
+def test_arguments_of_another_type_are_refused_by_name(tiny_model_file, given, message):
+    with pytest.raises(ValueError, match=message):
+        Segmenter(tiny_model_file, **given)
+
+
+def test_numbers_of_numpy_are_taken_for_tiles_and_threshold(tiny_model_file):
+    image = np.arange(48 * 48, dtype=np.uint8).reshape(48, 48)
+    numpy = {"threshold": np.float64(0.5), "tile": np.int64(32), "overlap": np.uint8(8)}
+    plain = {"threshold": 0.5, "tile": 32.0, "overlap": 8}
+    first, second = (Segmenter(tiny_model_file, **given)(image) for given in (numpy, plain))
+    np.testing.assert_array_equal(first.probability, second.probability)

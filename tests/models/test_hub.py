@@ -122,6 +122,35 @@ def test_a_push_that_was_killed_goes_on(model, tmp_path, monkeypatch, written):
     assert sorted(path.name for path in place.iterdir()) == sorted([*NAMES, "model.weights.h5"])
 
 
+def test_what_others_wrote_on_the_hub_is_not_replaced(server, model, capsys):
+    server.repositories["lab/book"] = {"README.md": b"years of work", ".gitattributes": b""}
+    words = ["push", str(model), "--to"]
+    assert main([*words, "hf://lab/breast"]) == main([*words, "hf://lab/breast"]) == 0
+    files = server.repositories["lab/breast"]
+    files["README.md"] += b"Written by hand.\n"
+    files["LICENSE"] = b"mine"
+    before = {name: dict(content) for name, content in server.repositories.items()}
+    capsys.readouterr()
+    assert main([*words, "hf://lab/breast"]) == main([*words, "hf://lab/book"]) == 2
+    edited, foreign = capsys.readouterr().err.splitlines()
+    assert "hf://lab/breast: its README.md was changed since it was written" in edited
+    assert "hf://lab/book: holds README.md but no model.json, so it is not of kerasu" in foreign
+    assert server.repositories == before
+    files["README.md"] = files["README.md"].removesuffix(b"Written by hand.\n")
+    assert main([*words, "hf://lab/breast"]) == 0 and files["LICENSE"] == b"mine"
+
+
+@pytest.mark.parametrize("place", ["http://lab/breast", "hf:/lab/breast", "s3://lab/breast"])
+def test_an_address_that_is_none_of_the_hub_is_no_folder(
+    model, place, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    before = sorted(tmp_path.rglob("*"))
+    assert main(["push", str(model), "--to", place]) == 2
+    assert f"{place}: give a folder, or an address such as hf://" in capsys.readouterr().err
+    assert sorted(tmp_path.rglob("*")) == before
+
+
 @pytest.mark.slow
 def test_what_was_pushed_is_opened_by_keras_and_by_this_package(server, model):
     import keras

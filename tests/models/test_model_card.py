@@ -69,7 +69,7 @@ def test_values_of_a_newer_card_are_kept(values):
     [
         (
             lambda card: card.clear(),
-            "m.json: not a model card: name is not a file name without a folder",
+            "m.json: not a model card: name is missing; title is missing; ",
         ),
         (lambda card: card.update(data=[]), "data is not an object with name, cases, terms, cit"),
         (lambda card: card.update(saved="\x1b[2J"), "saved is not text without control"),
@@ -77,7 +77,10 @@ def test_values_of_a_newer_card_are_kept(values):
         (lambda card: card["evaluations"][1].update(mirrored=1), "mirrored is not true or false"),
         (lambda card: card.update(evaluations={}), "evaluations is not a list"),
         (lambda card: card["evaluations"].append(3), "evaluations 3 is not an object with data, "),
-        (lambda card: card["architecture"].pop("classes"), "classes is not a whole number of 1 to"),
+        (
+            lambda card: card["architecture"].pop("classes"),
+            "not a model card: architecture.classes is missing;",
+        ),
     ],
 )
 def test_what_is_wrong_in_a_card_is_told(values, change, message):
@@ -88,7 +91,7 @@ def test_what_is_wrong_in_a_card_is_told(values, change, message):
 
 
 def test_faults_beyond_the_fifth_are_counted():
-    with pytest.raises(ValueError, match="init is not .*; data is not .* and 11 more$"):
+    with pytest.raises(ValueError, match="init is missing; data is missing and 11 more$"):
         ModelCard.from_json({})
     with pytest.raises(ValueError, match="^not a model card: the card is not an object with name"):
         ModelCard.from_json([])

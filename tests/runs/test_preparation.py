@@ -1,10 +1,21 @@
 """What a run trains, validates and tests on when no numbers are given: something, with any data."""
 
+import shutil
+from dataclasses import replace
+
 import pytest
 from helpers.layout_makers import write_pair
 
-from kerasunet import runs
-from kerasunet.runs.preparation import MOST_VALIDATION, load_data, split_data
+from kerasunet import models, runs
+from kerasunet.data import load
+from kerasunet.models.model_card import write_card
+from kerasunet.runs.preparation import (
+    MOST_VALIDATION,
+    load_data,
+    seen_cases,
+    split_data,
+    with_seen,
+)
 from kerasunet.study.execution import open_study
 from kerasunet.study.plan import StudySettings
 from kerasunet.training.settings import FinetuneSettings
@@ -67,3 +78,37 @@ def test_a_study_without_a_number_takes_what_there_is(images, size, tmp_path):
     run = FinetuneSettings(data=f"simulated-ultrasound:{images}", validation_size=0)
     study = open_study(StudySettings(run=run, strategies=("all",)), tmp_path)
     assert {planned.train_size for planned in study.planned} == {size}
+
+
+def test_a_card_says_if_nobody_knows_what_its_start_was_trained_on(tiny_model_file, tmp_path):
+    start, held_out = tmp_path / "start.keras", load("simulated-natural:4")
+    shutil.copy(tiny_model_file, start)
+
+    def card_of(init) -> models.ModelCard:
+        settings = FinetuneSettings(data="simulated-natural:4", init=str(init))
+        blank = replace(models.card(tiny_model_file), settings={"layers": "all"}, evaluations=())
+        return with_seen(blank, settings, held_out.cases[:1], (), held_out=held_out)
+
+    known = card_of(tiny_model_file)
+    assert (
+        "## Held-out cases, 4 of which its start was trained on or chosen by\n"
+        in known.to_markdown()
+    )
+    assert models.ModelCard.from_json(known.to_json()) == known
+    assert "## Held-out cases\n" in card_of("scratch").to_markdown()
+    without_card = card_of(start)
+    write_card(start, replace(models.card(tiny_model_file), seen=(), seen_by=()))
+    for card in (without_card, card_of(start)):
+        assert "## Held-out cases, which its start may have been trained on\n" in card.to_markdown()
+        seen = seen_cases(card, held_out)
+        assert (len(seen.keys), seen.is_known) == (1, False)
+        recorded = replace(card.held_out, data=replace(card.data, name="elsewhere"))
+        text = replace(card, evaluations=(recorded,)).to_markdown()
+        assert "## On `elsewhere`, not known which of it was trained on\n" in text
+
+
+def test_another_name_does_not_tell_what_a_card_without_images_has_seen(tiny_model_file):
+    card = replace(models.card(tiny_model_file), seen=(), seen_by=(), start_data=())
+    data = replace(load("simulated-natural:4"), name="copy")
+    assert not seen_cases(card, data).is_known
+    assert card.may_have_seen(replace(card.held_out, data=models.DataNote.of(data), seen=None))

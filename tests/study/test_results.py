@@ -14,7 +14,7 @@ import pytest
 from helpers.case_tables import LEVELS, level, results_of, runs_of, table, write_study
 from helpers.study_tables import write_study as write_whole_study
 
-from kerasunet.files import write_json
+from kerasunet.files import read_json, write_json
 from kerasunet.study.results import Completeness, Scenario, family_of, ordered, read_results
 from kerasunet.study.stats import StudyStatistics, summarize
 from kerasunet.study.tables import CASE_COLUMNS, IDENTITY, RUN_COLUMNS, Tables, studies_in
@@ -75,12 +75,45 @@ def test_studies_of_different_networks_are_not_put_together(tmp_path):
 
 def test_what_is_no_record_is_refused(tmp_path):
     study = write_study(tmp_path / "jsrt", table({"all": 0.7}, "jsrt", groups=4))
-    for content in ({"protocol": {}}, []):
+    whole = read_json(study / "study.json")
+    for content, fault in (
+        ({"protocol": {}}, "protocol.run is missing"),
+        ([], "the file is not an object with protocol, digests, data"),
+        ({**whole, "data": {"name": "jsrt", "cases": "all"}}, "data.layout is missing"),
+        ({**whole, "digests": {"data": None, "init": ""}}, "digests.data is not text"),
+    ):
         write_json(study / "study.json", content)
-        with pytest.raises(
-            ValueError, match="json: not a record of a study, because it has no .*data"
-        ):
+        with pytest.raises(ValueError, match=f"json: is not the record of a study: {fault}"):
             read_results([study])
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "fault"),
+    [
+        ("cases.csv", lambda text: text[:-1], "a part is missing .it ends within a line"),
+        ("cases.csv", lambda text: text[: text.rindex(",detected")] + "\n", "row 7 has no unit"),
+        (
+            "cases.csv",
+            lambda text: text.replace("0.7", "good", 1),
+            "row 1 has 'good[0-9]*' as its dice",
+        ),
+        ("cases.csv", lambda text: text[: text.index("\n") + 1], "has no cases of all, fold 0"),
+        ("cases.csv", lambda text: text[:9], "has no column strategy, fold|a part is missing"),
+        ("runs.csv", lambda text: text.replace(",finished", ""), "row 1 has no status"),
+        (
+            "runs.csv",
+            lambda text: text.replace(",finished", ",finished,x"),
+            "more cells than the f",
+        ),
+        ("runs.csv", lambda text: "", "is damaged, or a part is missing"),
+    ],
+)
+def test_a_table_that_was_cut_or_changed_is_refused(tmp_path, name, change, fault):
+    study = write_study(tmp_path / "jsrt", table({"all": 0.7}, "jsrt", groups=4))
+    path = study / name
+    path.write_text(change(path.read_text(encoding="utf-8")), encoding="utf-8")
+    with pytest.raises(ValueError, match=f"{name}: .*({fault})"):
+        read_results([study])
 
 
 def test_a_study_that_has_only_begun_leaves_the_other_as_it_is(tmp_path):
@@ -144,3 +177,13 @@ def test_a_compressed_table_is_read_and_continued_as_it_is(module, tmp_path):
     before = packed.read_bytes()
     tables.record(run, cases)
     assert packed.read_bytes() == before
+
+
+def test_patients_and_images_called_like_missing_values_keep_their_names(tmp_path):
+    cases = table({"all": 0.7}, "jsrt", groups=4)
+    names = {
+        "group": dict(zip(cases["group"].unique(), ["NA", "nan", "null", "None"], strict=False))
+    }
+    study = write_study(tmp_path / "jsrt", cases.assign(key="NA-" + cases["key"]).replace(names))
+    found = read_results([study]).cases
+    assert set(found["group"]) >= {"NA", "nan"} and found["group"].notna().all()

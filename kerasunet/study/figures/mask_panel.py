@@ -218,7 +218,8 @@ def _held_out(
             keys &= {*split.test}
             continue
         seen = seen_cases(known, found, **sources)
-        if not seen.is_known and known.split:
+        lists = known.seen or known.seen_by or known.data.name != found.name
+        if not seen.is_known and known.split and not lists:
             raise ValueError(
                 f"{heading}: it is unknown which cases of {sources['data']} it was trained on; "
                 "give the data, and the groups if there were any, as they were when it was "
