@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from kerasunet.data.layouts.tables import read_manifest
+from kerasunet.data.layouts.manifests import read_manifest
 from targets._refusals import reading
 
 LONGEST = 300
