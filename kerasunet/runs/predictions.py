@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kerasunet.data import readers
-from kerasunet.data.loading import require_outside
 from kerasunet.files import labels_of, require_replaceable, sha256, write_json
 from kerasunet.options import OBJECT, TEXT, each, or_null, read_values
 from kerasunet.runs.directory import refuse_differences
@@ -189,6 +188,8 @@ class PredictionDirectory:
                 the directory would be read as data.
             NotWritten: One of them is write-protected.
         """
+        from kerasunet.data.loading import require_outside  # Brings NumPy in, which --help spares.
+
         require_outside(self.path, images=set(images.values()))
         digest = cache(sha256)  # A file may have many frames.
         problems = [

@@ -29,6 +29,7 @@ from kerasunet.cli.data import next_marks
 from kerasunet.data import load
 from kerasunet.files import FileWarning, NotWritten, write_atomically, write_json
 from kerasunet.processes import environment
+from kerasunet.runs import predictions
 from kerasunet.runs.directory import RunDirectory, exclusive
 from kerasunet.training.settings import FinetuneSettings, PretrainSettings
 
@@ -377,7 +378,7 @@ def test_predictions_that_were_killed_keep_the_rows_that_were_written(
 def test_predictions_that_were_interrupted_are_told_and_continued(
     call, place, tiny_model_file, own_images, monkeypatch
 ):
-    row, left = verb._row, [2]
+    row, left = predictions._row, [2]
 
     def stop(*words):
         left[0] -= 1
@@ -387,7 +388,7 @@ def test_predictions_that_were_interrupted_are_told_and_continued(
 
     words = predict(tiny_model_file, own_images / "images")
     with monkeypatch.context() as patch:
-        patch.setattr(verb, "_row", stop)
+        patch.setattr(predictions, "_row", stop)
         assert call(*words) == (130, "stopped; 2 of 12 images are segmented, see out/\n")
     assert [row["mask"] for row in table(place / "out")] == ["case0.png", "case1.png"]
     status, said = call(*predict(tiny_model_file, own_images / "images" / "case11.png"))

@@ -294,9 +294,10 @@ def test_views_and_best_weights_survive_an_interruption(settings, tmp_path):
 def test_a_removal_that_was_killed_leaves_nothing_that_is_taken_for_a_run(settings, tmp_path):
     finetune(settings, tmp_path / "run", compact=True)
     script = f"""
-import os, shutil
+import os
 from pathlib import Path
 from kerasunet.runs.directory import RunDirectory
+from kerasunet.training.settings import FinetuneSettings
 unlink, left = Path.unlink, [2]
 def dying(path, **words):
     left[0] -= 1
@@ -304,10 +305,10 @@ def dying(path, **words):
         os.kill(os.getpid(), 9)
     unlink(path, **words)
 Path.unlink = dying
-RunDirectory(Path({str(tmp_path / "run")!r})).clear()
+RunDirectory(Path({str(tmp_path / "run")!r})).claim(FinetuneSettings(), {{}}, restart=True)
 """
     assert run_killed(script, tmp_path, "after", 0) == -9
     assert (tmp_path / "run" / "config.json").is_file()
     assert not (tmp_path / "run" / "summary.json").exists()
-    RunDirectory(tmp_path / "run").clear()
-    assert not (tmp_path / "run").exists()
+    RunDirectory(tmp_path / "run").claim(settings, {}, restart=True)
+    assert [path.name for path in (tmp_path / "run").rglob("*")] == ["config.json"]

@@ -91,7 +91,7 @@ def test_an_interrupted_training_ends_alike(settings, straight, tmp_path):
         (("deep:1@2", "all@4"), "the steps must rise from 0"),
         (("deep:1@0", "deep:2@4", "all@2"), "the steps must rise from 0"),
         (("all",), "give a strategy and the step"),
-        ((1,), "give a strategy and the step"),
+        ((1,), "unfreeze must be text, not 1"),
         (("all@x",), "give a strategy and the step"),
         (("deep:x@0",), "deep:x"),
         (("rgn@0",), "rgn cannot be a stage"),
