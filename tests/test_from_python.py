@@ -5,10 +5,9 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
-from helpers.images import disc_images
+from helpers.images import write_disc_pairs
 
 from kerasunet import runs
 from kerasunet.adapt import adapt
@@ -23,13 +22,7 @@ from kerasunet.training.settings import FinetuneSettings, PretrainSettings
 @pytest.fixture(scope="module")
 def own_images(tmp_path_factory) -> Path:
     """A folder of eight images and their masks."""
-    folder = tmp_path_factory.mktemp("own")
-    images, masks = disc_images(8, size=40)
-    for name, pictures in (("images", images), ("masks", masks.astype(np.uint8) * 255)):
-        (folder / name).mkdir()
-        for number, picture in enumerate(pictures):
-            cv2.imwrite(str(folder / name / f"case{number}.png"), picture)
-    return folder
+    return write_disc_pairs(tmp_path_factory.mktemp("own"), 8)
 
 
 @pytest.fixture

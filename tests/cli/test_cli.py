@@ -18,7 +18,7 @@ import keras
 import numpy as np
 import pytest
 from helpers import AS_INSTALLED, IMPORTS, ROOT, counts
-from helpers.images import disc_images
+from helpers.images import disc_images, write_disc_pairs
 from pydicom.data import get_testdata_file
 
 from kerasunet.cli import VERBS
@@ -160,13 +160,7 @@ def test_finetune_with_nothing_but_layers_works(run_cli, tmp_path):
 @pytest.fixture(scope="module")
 def own_folder(tmp_path_factory):
     """Ten PNG discs with masks, as `images/` and `masks/`."""
-    folder = tmp_path_factory.mktemp("own")
-    images, masks = disc_images(10, size=40)
-    for name, pictures in (("images", images), ("masks", masks.astype(np.uint8) * 255)):
-        (folder / name).mkdir()
-        for number, picture in enumerate(pictures):
-            cv2.imwrite(str(folder / name / f"case{number}.png"), picture)
-    return folder
+    return write_disc_pairs(tmp_path_factory.mktemp("own"), 10)
 
 
 @pytest.mark.slow

@@ -19,7 +19,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from helpers.images import disc_images
+from helpers.images import write_disc_pairs
 from helpers.study_makers import make_study
 from helpers.study_tables import write_study
 
@@ -131,13 +131,7 @@ def damaged_folder(place, own_images) -> Path:
 @pytest.fixture(scope="session")
 def own_images(tmp_path_factory) -> Path:
     """A folder of twelve images and their masks."""
-    folder = tmp_path_factory.mktemp("own")
-    images, masks = disc_images(12, size=40)
-    for name, pictures in (("images", images), ("masks", masks.astype(np.uint8) * 255)):
-        (folder / name).mkdir()
-        for number, picture in enumerate(pictures):
-            cv2.imwrite(str(folder / name / f"case{number}.png"), picture)
-    return folder
+    return write_disc_pairs(tmp_path_factory.mktemp("own"), 12)
 
 
 @pytest.mark.slow

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import cv2
 import numpy as np
 
 
@@ -16,3 +19,13 @@ def disc_images(count: int, size: int = 32, seed: int = 0) -> tuple[np.ndarray, 
         images.append(np.clip(rng.normal(80, 20, (size, size)) + 100 * mask, 0, 255))
         masks.append(mask)
     return np.array(images).astype(np.uint8), np.array(masks)
+
+
+def write_disc_pairs(folder: Path, count: int) -> Path:
+    """Write discs of 40×40 pixels and their masks as `images/` and `masks/`; return the folder."""
+    images, masks = disc_images(count, size=40)
+    for name, pictures in (("images", images), ("masks", masks.astype(np.uint8) * 255)):
+        (folder / name).mkdir()
+        for number, picture in enumerate(pictures):
+            cv2.imwrite(str(folder / name / f"case{number}.png"), picture)
+    return folder
