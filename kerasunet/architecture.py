@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from kerasunet.options import check, option
+from kerasunet.schema import check, option
 from kerasunet.strategies import NetworkLayout, WeightRef
 
 if TYPE_CHECKING:

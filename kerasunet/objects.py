@@ -1,4 +1,4 @@
-"""What a data set shows: the objects that its masks mark, and the kind of image by its name.
+"""What a data set shows: the objects that its masks mark, which to take, the kind of image.
 
 One object has a bool mask. Several that exclude each other have labels: 0 is background, n the
 n-th object. Several that overlap have a bit each, the lowest for the first. Labels and bits are
@@ -150,6 +150,55 @@ def objects_of(cases: Iterable[Any]) -> Objects:
         listing = "; ".join(map(str, found))
         raise ValueError(f"cases of different objects cannot be used together: {listing}")
     return next(iter(found), ONE_OBJECT)
+
+
+@dataclass(frozen=True)
+class ObjectChoice:
+    """What counts as the object, as `--objects` says it.
+
+    Attributes:
+        sources: Labels, categories, values (`"150"`) and colors (`"#ff0000"`), which are united.
+        name: What the object is called.
+    """
+
+    sources: tuple[str, ...]
+    name: str = ""
+
+    @classmethod
+    def parse_all(cls, texts: Sequence[str]) -> tuple[ObjectChoice, ...]:
+        """Read the text of each object; there are none for what the data say by themselves.
+
+        Raises:
+            ValueError: A text lacks a name or a value, or a name or value is there twice.
+        """
+        choices = tuple(map(cls.parse, texts))
+        for words in ([one.name for one in choices], [s for one in choices for s in one.sources]):
+            if twice := sorted({word for word in words if words.count(word) > 1}):
+                raise ValueError(
+                    f"--objects {' '.join(texts)}: {', '.join(twice)} is named twice; each object "
+                    "has its own name and values, and quotes keep a name with spaces together"
+                )
+        return choices
+
+    @classmethod
+    def parse(cls, text: str) -> ObjectChoice:
+        """Read `NAME`, or `NAME=V,V`; without `=`, the parts of the name are what counts.
+
+        Raises:
+            ValueError: The text lacks a name or a value, or repeats one.
+        """
+        name, equals, listed = text.partition("=")
+        sources = tuple(part.strip() for part in (listed if equals else name).split(","))
+        if not name.strip() or not all(sources):
+            raise ValueError(
+                f"--objects {text!r}: give a name, or NAME=V,V with values, colors or labels, "
+                "such as nodule, cyst,mass, lungs=150,200 or tumor=#ff0000"
+            )
+        if len(set(sources)) < len(sources):
+            raise ValueError(
+                f"--objects {text!r}: names a value twice; a color is written as one, #ff0000"
+            )
+        return cls(sources, name.strip())
 
 
 Modality = Literal["ultrasound", "xray", "photograph"]

@@ -55,9 +55,9 @@ from kerasunet.files import write_json, write_text
 from kerasunet.layer_selection.evidence import Evidence
 from kerasunet.models import DataNote, ModelCard
 from kerasunet.network import averaged, plain_copy
-from kerasunet.options import COUNT, OBJECT, each, read_values
 from kerasunet.runs.directory import exclusive
 from kerasunet.runs.preparation import with_seen
+from kerasunet.schema import COUNT, OBJECT, each, read_values
 from kerasunet.training.evaluation import predict
 from kerasunet.training.settings import without_paths
 

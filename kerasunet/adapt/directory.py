@@ -37,7 +37,7 @@ from kerasunet.files import (
 )
 from kerasunet.metrics.policy import METRICS, unit_in_words
 from kerasunet.models.model_card import read_card
-from kerasunet.options import COUNT, NUMBER, TEXT, each, or_null, read_values
+from kerasunet.schema import COUNT, NUMBER, TEXT, each, or_null, read_values
 
 RECORD, ANSWER, MODEL = "adapt.json", "answer.json", "model.keras"
 WORK = "work"

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from kerasunet.data.augmentation_settings import Augmentation
-from kerasunet.options import ObjectChoice, check, option
+from kerasunet.objects import ObjectChoice
+from kerasunet.schema import check, option
 from kerasunet.training.settings import FinetuneSettings, Optimization
 
 if TYPE_CHECKING:

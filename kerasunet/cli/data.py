@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from kerasunet import models
 from kerasunet.backend import quiet_start, start_backend
 from kerasunet.cli import options as shared
-from kerasunet.options import Option, declared
+from kerasunet.schema import Option, declared
 from kerasunet.training.settings import LARGEST_SIDE, Optimization
 
 if TYPE_CHECKING:

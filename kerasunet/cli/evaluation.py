@@ -12,7 +12,7 @@ from kerasunet.backend import start_backend
 from kerasunet.cli import options as shared
 from kerasunet.files import is_marked, require_replaceable
 from kerasunet.metrics import DETECTION_IOU, bounds_in_words
-from kerasunet.options import Option
+from kerasunet.schema import Option
 from kerasunet.training.settings import LARGEST_SIDE
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from kerasunet import models
 from kerasunet.data.augmentation_settings import PRESETS
 from kerasunet.files import is_plain, kinds_in_words
 from kerasunet.metrics import bounds_in_words
-from kerasunet.options import Option, declared
+from kerasunet.schema import Option, declared
 from kerasunet.training.settings import Architecture, FinetuneSettings, Optimization
 
 if TYPE_CHECKING:

@@ -16,7 +16,6 @@ from kerasunet.backend import quiet_start
 from kerasunet.cli import options as shared
 from kerasunet.data import layouts, readers
 from kerasunet.files import each_once, is_plain, kinds_in_words, labels_of, write_text
-from kerasunet.options import Option
 from kerasunet.runs.directory import exclusive
 from kerasunet.runs.predictions import (
     FORMATS,
@@ -27,6 +26,7 @@ from kerasunet.runs.predictions import (
     paths_of,
     rows_of,
 )
+from kerasunet.schema import Option
 from kerasunet.training.settings import LARGEST_SIDE
 
 if TYPE_CHECKING:

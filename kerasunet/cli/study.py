@@ -14,8 +14,8 @@ from kerasunet import models
 from kerasunet.backend import start_backend
 from kerasunet.cli import options as shared
 from kerasunet.data.augmentation_settings import PRESETS
-from kerasunet.options import Option, declared
 from kerasunet.runs.directory import exclusive
+from kerasunet.schema import Option, declared
 from kerasunet.strategies import describe_grammar
 from kerasunet.study.plan import STRATEGIES, StudySettings, distinct_strategies
 from kerasunet.training.settings import FinetuneSettings

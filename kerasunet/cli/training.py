@@ -19,7 +19,7 @@ from kerasunet.data.augmentation_settings import PRESETS
 from kerasunet.files import read_json
 from kerasunet.metrics import bounds_in_words
 from kerasunet.models.model_card import asked_layers
-from kerasunet.options import declared
+from kerasunet.schema import declared
 from kerasunet.strategies import describe_grammar
 from kerasunet.training.settings import FinetuneSettings, Optimization, PretrainSettings, to_json
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from kerasunet.options import check, option
+from kerasunet.schema import check, option
 
 
 @dataclass(frozen=True)

@@ -22,9 +22,9 @@ from kerasunet.data.loading import load
 from kerasunet.demo.visitors import new_folder
 from kerasunet.files import collect_problems
 from kerasunet.objects import Objects
-from kerasunet.options import declared
 from kerasunet.runs.background import BackgroundRun
 from kerasunet.runs.preparation import require_trained_head
+from kerasunet.schema import declared
 from kerasunet.strategies import parse
 from kerasunet.training.settings import FinetuneSettings, Optimization
 

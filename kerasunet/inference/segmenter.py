@@ -22,7 +22,7 @@ from kerasunet.files import text_of
 from kerasunet.inference.engines import NetworkSource, chosen_engine, open_engine
 from kerasunet.inference.segmentation import Segmentation, segmentation
 from kerasunet.objects import Objects
-from kerasunet.options import typed
+from kerasunet.schema import typed
 
 
 class Segmenter:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from kerasunet.options import BOUND, COUNT, TEXT, each, or_null
+from kerasunet.schema import BOUND, COUNT, TEXT, each, or_null
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,7 @@ SCORES = {
     f"{WITHOUT_SPACING}?": COUNT,
     "objects?": or_null(each("", _ONE), "the scores of each object"),
 }
-"""What a summary as JSON has to hold at least, as `kerasunet.options.faults` takes it."""
+"""What a summary as JSON has to hold at least, as `kerasunet.schema.faults` takes it."""
 
 
 def with_unknown_bounds(summary: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from kerasunet.metrics import METRICS, Interval, bounds_in_words, unit_in_words, with_unknown_bounds
 from kerasunet.objects import Objects
-from kerasunet.options import (
+from kerasunet.schema import (
     BOUND,
     COUNT,
     FLAG,

@@ -34,7 +34,7 @@ from kerasunet.models.card_fields import (
     output_in_words,
 )
 from kerasunet.objects import ONE_OBJECT, Objects, modality_of
-from kerasunet.options import COUNT, FLAG, TEXT, TEXTS, Kind, faults, whole
+from kerasunet.schema import COUNT, FLAG, TEXT, TEXTS, Kind, faults, whole
 
 MOST_BYTES = 4 << 20
 _REMEDY, _FAULTS_SHOWN = "restore it from its source", 5

@@ -13,7 +13,7 @@ from typing import Any
 
 from kerasunet import files, models
 from kerasunet.metrics import SCORES, with_unknown_bounds
-from kerasunet.options import COUNT, FLAG, NUMBER, OBJECT, TEXT, declared, or_null, read_values
+from kerasunet.schema import COUNT, FLAG, NUMBER, OBJECT, TEXT, declared, or_null, read_values
 from kerasunet.strategies import parse
 from kerasunet.training.settings import FinetuneSettings, Optimization, to_json
 

@@ -26,7 +26,6 @@ from kerasunet.freezing import Description, apply_strategy, layout_of
 from kerasunet.models.model_card import asked_layers
 from kerasunet.network import rebuilt, with_new_head
 from kerasunet.objects import ONE_OBJECT, Objects
-from kerasunet.options import TEXT, read_values
 from kerasunet.runs.directory import RunDirectory, exclusive
 from kerasunet.runs.preparation import (
     PreparedData,
@@ -39,6 +38,7 @@ from kerasunet.runs.preparation import (
     with_seen,
     with_trained_head,
 )
+from kerasunet.schema import TEXT, read_values
 from kerasunet.strategies import Strategy, parse
 from kerasunet.training.evaluation import Evaluation, evaluate_probabilities, predict
 from kerasunet.training.loop import Network, TrainingState, train

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kerasunet.data import readers
 from kerasunet.files import labels_of, require_replaceable, sha256, write_json
-from kerasunet.options import OBJECT, TEXT, each, or_null, read_values
 from kerasunet.runs.directory import refuse_differences
+from kerasunet.schema import OBJECT, TEXT, each, or_null, read_values
 
 if TYPE_CHECKING:
     from kerasunet.inference.segmentation import Segmentation

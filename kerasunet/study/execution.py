@@ -22,7 +22,6 @@ from kerasunet.data.decoding import content_digest, decode
 from kerasunet.data.loading import require_objects, require_outside
 from kerasunet.data.splits import groups_in_words
 from kerasunet.files import NotWritten, kinds_in_words, read_rows, write_json
-from kerasunet.options import OBJECT, TEXTS, read_values
 from kerasunet.runs.directory import RunDirectory, refuse_differences
 from kerasunet.runs.preparation import (
     load_data,
@@ -30,6 +29,7 @@ from kerasunet.runs.preparation import (
     seen_warning,
     split_data,
 )
+from kerasunet.schema import OBJECT, TEXTS, read_values
 from kerasunet.strategies import NetworkLayout
 from kerasunet.study.plan import (
     LEAST_SEARCH_VALIDATION,

@@ -9,7 +9,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from kerasunet.options import check
+from kerasunet.schema import check
 from kerasunet.strategies import NetworkLayout, expand, parse
 from kerasunet.training.settings import FinetuneSettings, Optimization, without_paths
 

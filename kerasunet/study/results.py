@@ -16,7 +16,7 @@ import pandas as pd
 
 from kerasunet.data.splits import GroupedKey, groups_in_words
 from kerasunet.metrics import METRICS
-from kerasunet.options import COUNT, LIST, TEXT, read_values
+from kerasunet.schema import COUNT, LIST, TEXT, read_values
 from kerasunet.strategies import NetworkLayout, expand, trained_blocks
 from kerasunet.study.tables import IDENTITY, OBJECT, RECORD, read_tables
 

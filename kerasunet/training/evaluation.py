@@ -31,7 +31,7 @@ from kerasunet.metrics import (
 )
 from kerasunet.metrics.measures import dice_of_each
 from kerasunet.objects import Objects
-from kerasunet.options import typed
+from kerasunet.schema import typed
 from kerasunet.training.optimizer import compile_for_training
 from kerasunet.training.settings import FinetuneSettings, Optimization
 

@@ -14,7 +14,8 @@ from typing import Any, cast
 from kerasunet.architecture import Architecture
 from kerasunet.backend import AUTO, PRECISIONS
 from kerasunet.data.augmentation_settings import Augmentation
-from kerasunet.options import ObjectChoice, check, declared, option
+from kerasunet.objects import ObjectChoice
+from kerasunet.schema import check, declared, option
 from kerasunet.strategies import Stage, Strategy, parse, parse_stages
 
 LARGEST_SEED = 2**31 - 1

@@ -36,8 +36,7 @@ from kerasunet.data.layouts.pairing import files_below, image_stem
 from kerasunet.data.loading import load, misread_masks, mixed_codes
 from kerasunet.data.splits import groups_in_words
 from kerasunet.files import collect_problems
-from kerasunet.objects import objects_of
-from kerasunet.options import ObjectChoice
+from kerasunet.objects import ObjectChoice, objects_of
 
 _SEPARATOR = r"[ _.\-]"
 _MOST_PARTS = 4

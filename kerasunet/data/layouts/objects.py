@@ -38,8 +38,7 @@ from kerasunet.data.layouts.tables import (
 )
 from kerasunet.data.readers import segment_labels
 from kerasunet.files import call_all, report_all
-from kerasunet.objects import Objects
-from kerasunet.options import ObjectChoice
+from kerasunet.objects import ObjectChoice, Objects
 
 _SEGMENTED = (".dcm", ".dicom", ".nrrd")
 _COLOR = re.compile(r"#[0-9a-f]{6}", re.IGNORECASE)

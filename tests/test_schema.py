@@ -14,7 +14,7 @@ import pytest
 from kerasunet.adapt.settings import AdaptSettings
 from kerasunet.cli.options import add_settings, values_of
 from kerasunet.data import Augmentation
-from kerasunet.options import declared
+from kerasunet.schema import declared
 from kerasunet.strategies import parse
 from kerasunet.study.plan import StudySettings
 from kerasunet.training import Architecture, FinetuneSettings, Optimization, PretrainSettings

@@ -1,14 +1,15 @@
-"""Options that are declared once: the field of a settings dataclass holds default, help and range.
+"""What settings and records have to hold: types, ranges, and the words to refuse anything else.
 
+An option is declared once: the field of a settings dataclass holds its default, help and range.
 The command line and the demo's form are made from these fields, and the settings check themselves
-against them.
+against them. What a JSON file has to hold is written as kinds by name, and checked in one go.
 """
 
 from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import Field, dataclass, field, fields, is_dataclass, replace
 from numbers import Number
 from pathlib import Path
@@ -20,6 +21,9 @@ _TYPES = {"int": int, "float": float, "bool": bool}
 _FITTING: dict[str, Any] = {"int": int, "float": (int, float), "bool": bool, "str": str}
 _WORDS = {"int": "a whole number", "float": "a number", "bool": "True or False", "str": "text"}
 _SEVERAL = {"int": "whole numbers", "float": "numbers", "str": "texts"}
+LARGEST = 10**15
+_SHOWN = 5
+_BREAKS = "\n\t"
 
 
 @dataclass(frozen=True)
@@ -187,60 +191,6 @@ def _plain(value: Any) -> Any:
     is_number = isinstance(value, Number) and not isinstance(value, bool | int)
     # NumPy's flags are no numbers to Python, but can tell their plain value, too.
     return value.item() if hasattr(value, "item") and (is_number or value.shape == ()) else value
-
-
-@dataclass(frozen=True)
-class ObjectChoice:
-    """What counts as the object, as `--objects` says it.
-
-    Attributes:
-        sources: Labels, categories, values (`"150"`) and colors (`"#ff0000"`), which are united.
-        name: What the object is called.
-    """
-
-    sources: tuple[str, ...]
-    name: str = ""
-
-    @classmethod
-    def parse_all(cls, texts: Sequence[str]) -> tuple[ObjectChoice, ...]:
-        """Read the text of each object; there are none for what the data say by themselves.
-
-        Raises:
-            ValueError: A text lacks a name or a value, or a name or value is there twice.
-        """
-        choices = tuple(map(cls.parse, texts))
-        for words in ([one.name for one in choices], [s for one in choices for s in one.sources]):
-            if twice := sorted({word for word in words if words.count(word) > 1}):
-                raise ValueError(
-                    f"--objects {' '.join(texts)}: {', '.join(twice)} is named twice; each object "
-                    "has its own name and values, and quotes keep a name with spaces together"
-                )
-        return choices
-
-    @classmethod
-    def parse(cls, text: str) -> ObjectChoice:
-        """Read `NAME`, or `NAME=V,V`; without `=`, the parts of the name are what counts.
-
-        Raises:
-            ValueError: The text lacks a name or a value, or repeats one.
-        """
-        name, equals, listed = text.partition("=")
-        sources = tuple(part.strip() for part in (listed if equals else name).split(","))
-        if not name.strip() or not all(sources):
-            raise ValueError(
-                f"--objects {text!r}: give a name, or NAME=V,V with values, colors or labels, "
-                "such as nodule, cyst,mass, lungs=150,200 or tumor=#ff0000"
-            )
-        if len(set(sources)) < len(sources):
-            raise ValueError(
-                f"--objects {text!r}: names a value twice; a color is written as one, #ff0000"
-            )
-        return cls(sources, name.strip())
-
-
-LARGEST = 10**15
-_SHOWN = 5
-_BREAKS = "\n\t"
 
 
 class Kind(NamedTuple):
