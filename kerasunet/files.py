@@ -6,10 +6,8 @@ instead of one at each attempt.
 
 from __future__ import annotations
 
-import csv
 import errno
 import hashlib
-import io
 import json
 import math
 import os
@@ -18,18 +16,24 @@ import shutil
 import stat
 import sys
 import tempfile
+import time
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
+if sys.platform == "win32":  # What dead processes leave stays there.
+    fcntl = None
+else:
+    import fcntl
+
 _UNFINISHED = ".writing-"
-_TEMPORARY = re.compile(re.escape(_UNFINISHED) + "[a-z0-9_]{8}")  # As `tempfile` names them.
-_HEAD = 4096
-_MOVE = "move it away, or use another output folder"
+_TEMPORARY = re.compile(r"\.[a-z]+-[a-z0-9_]{8}")  # As `tempfile` names them.
+_HEAD, _SECONDS_TO_LOCK = 4096, 2.0
 _ELSEWHERE = "choose a folder that you may write to"
 _REMEDIES = {
     errno.ENOSPC: "make room on that disk",
@@ -90,14 +94,73 @@ def write_atomically(path: str | os.PathLike, write: Callable[[Path], object]) -
     name = Path(path).name
     path = Path(os.path.realpath(path)) if os.path.islink(path) else Path(path)
     require_replaceable(path)
-    with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=_UNFINISHED, dir=path.parent) as folder:
-            temporary = Path(folder) / name
+    with writing(path), folder_for(path.parent):
+        _remove_left_once(path.parent, _UNFINISHED)
+        with temporary_folder(path.parent, _UNFINISHED) as folder:
+            temporary = folder / name
             write(temporary)
             with open(temporary, "rb") as file:
                 os.fsync(file.fileno())
             os.replace(temporary, path)
+
+
+@contextmanager
+def folder_for(path: Path) -> Iterator[None]:
+    """Make a folder, with its parents, if it is new; remove them again if they stay empty."""
+    new = [one for one in (path, *path.parents) if not one.exists()]
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        yield
+    finally:
+        with suppress(OSError):  # One holds something.
+            for one in new:
+                one.rmdir()
+
+
+@contextmanager
+def temporary_folder(place: Path, prefix: str) -> Iterator[Path]:
+    """Yield a new folder in another one, and remove it in the end.
+
+    Args:
+        place: The folder that it is in.
+        prefix: How its name begins: a dot, lower-case letters and a hyphen.
+    """
+    folder = Path(tempfile.mkdtemp(prefix=prefix, dir=place))
+    lock = _lock(folder)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        if lock is not None:
+            os.close(lock)
+
+
+def remove_left(place: Path, prefix: str) -> None:
+    """Remove what `temporary_folder` left of processes that were killed, and of none that lives."""
+    for folder in place.glob(f"{prefix}*"):
+        with suppress(OSError):  # Another process removes it.
+            # One that has just been made may not have its lock yet.
+            is_old = time.time() - folder.stat().st_mtime > _SECONDS_TO_LOCK
+            is_own = _TEMPORARY.fullmatch(folder.name) is not None
+            if is_own and is_old and (lock := _lock(folder)) is not None:
+                shutil.rmtree(folder, ignore_errors=True)
+                os.close(lock)
+
+
+_remove_left_once = cache(remove_left)  # It takes time where there are many files.
+
+
+def _lock(folder: Path) -> int | None:
+    """Lock a folder until what is returned is closed; `None` where it is locked or cannot be."""
+    if fcntl is None:
+        return None
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        return None
+    return descriptor
 
 
 def require_replaceable(path: Path) -> None:
@@ -125,7 +188,7 @@ def is_marked(path: Path, mark: bytes) -> bool:
 
 def is_unfinished(name: str) -> bool:
     """Return whether a name is that of what `write_atomically` leaves if it is killed."""
-    return bool(_TEMPORARY.fullmatch(name))
+    return name.startswith(_UNFINISHED) and bool(_TEMPORARY.fullmatch(name))
 
 
 def remove_unfinished(directory: Path) -> None:
@@ -135,12 +198,9 @@ def remove_unfinished(directory: Path) -> None:
         directory: No other process may be writing in it or in folders below it.
     """
     for folder in list(directory.rglob(f"{_UNFINISHED}*")):
-        if is_unfinished(folder.name) and len(_files_in(folder)) < 2:
+        files = [path for path in folder.rglob("*") if not path.is_dir()]
+        if is_unfinished(folder.name) and len(files) < 2:
             shutil.rmtree(folder, ignore_errors=True)
-
-
-def _files_in(folder: Path) -> list[Path]:
-    return [path for path in folder.rglob("*") if not path.is_dir()]
 
 
 def write_text(path: Path, text: str) -> None:
@@ -192,52 +252,6 @@ def _decoded(content: bytes, encodings: Sequence[str]) -> str:
     return content.decode(encodings[-1])
 
 
-def read_record(
-    path: Path, entries: Collection[str], what: str, *, remedy: str = _MOVE
-) -> dict[str, Any]:
-    """Read a JSON object that has these entries.
-
-    Raises:
-        ValueError: The file is something else; the message calls it not `what`, and has the remedy.
-    """
-    record = read_json(path)
-    if not isinstance(record, dict) or not record.keys() >= set(entries):
-        raise ValueError(f"{path}: is not {what}; {remedy}")
-    return record
-
-
-def read_rows(
-    path: Path, columns: Mapping[str, Callable[[str], Any]], *, remedy: str = _MOVE
-) -> list[dict[str, str]]:
-    """Read the rows of a table that this package wrote, as text.
-
-    Args:
-        path: A CSV file.
-        columns: Those that are needed, with what makes a value of the text, such as `float`.
-        remedy: What to do if the file is something else, or a part of it is missing.
-
-    Raises:
-        ValueError: A cell or the end of the last line is missing, or a value is none; the message
-            names the file and the row.
-    """
-    try:
-        text = path.read_text(encoding="utf-8")
-        reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
-        rows = list(reader)
-        if missing := [name for name in columns if name not in (reader.fieldnames or ())]:
-            raise ValueError(f"it has no column {', '.join(missing)}")
-        for number, row in enumerate(rows, start=1):
-            if None in row or None in row.values():
-                raise ValueError(f"row {number} has not a cell in every column")
-            for name, made in columns.items():
-                made(row[name])
-        if not text.endswith("\n"):
-            raise ValueError("it ends within a line")
-    except (ValueError, csv.Error) as error:
-        raise ValueError(f"{path}: is damaged, or a part is missing ({error}); {remedy}") from error
-    return rows
-
-
 def sha256(path: Path) -> str:
     """Return the SHA-256 of a file's bytes, in hexadecimal."""
     with open(path, "rb") as file:
@@ -278,22 +292,6 @@ def _default_folder() -> Path:
     if sys.platform == "darwin":
         return home / "Library/Caches/kerasunet"
     return Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache") / "kerasunet"
-
-
-def text_of(given: str | os.PathLike, what: str) -> str:
-    """Return a name or a path as text.
-
-    Args:
-        given: The name or path.
-        what: What it names, with the remedy for lists, for the message.
-
-    Raises:
-        TypeError: It is something else, such as a list or bytes.
-    """
-    text = os.fspath(given) if isinstance(given, (str, os.PathLike)) else None
-    if not isinstance(text, str):
-        raise TypeError(f"give {what} by its name or path, not as {type(given).__name__}")
-    return text
 
 
 def is_plain(text: str, breaks: str = "") -> bool:

@@ -2,14 +2,17 @@
 
 An option is declared once: the field of a settings dataclass holds its default, help and range.
 The command line and the demo's form are made from these fields, and the settings check themselves
-against them. What a JSON file has to hold is written as kinds by name, and checked in one go.
+against them. What a JSON file has to hold is written as kinds by name, what a table has to hold as
+its columns.
 """
 
 from __future__ import annotations
 
+import csv
+import io
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import Field, dataclass, field, fields, is_dataclass, replace
 from numbers import Number
 from pathlib import Path
@@ -24,6 +27,7 @@ _SEVERAL = {"int": "whole numbers", "float": "numbers", "str": "texts"}
 LARGEST = 10**15
 _SHOWN = 5
 _BREAKS = "\n\t"
+MOVE = "move it away, or use another output folder"
 
 
 @dataclass(frozen=True)
@@ -163,6 +167,22 @@ def typed(name: str, kind: str, value: Any) -> Any:
         ValueError: It is of another type; the message says what would be right.
     """
     return None if value is None else _single(name, kind, _plain(value))
+
+
+def text_of(given: str | os.PathLike, what: str) -> str:
+    """Return a name or a path as text.
+
+    Args:
+        given: The name or path.
+        what: What it names, with the remedy for lists, for the message.
+
+    Raises:
+        TypeError: It is something else, such as a list or bytes.
+    """
+    text = os.fspath(given) if isinstance(given, (str, os.PathLike)) else None
+    if not isinstance(text, str):
+        raise TypeError(f"give {what} by its name or path, not as {type(given).__name__}")
+    return text
 
 
 def _single(name: str, kind: str, value: Any) -> Any:
@@ -322,3 +342,49 @@ def read_values(path: Path, wanted: Any, what: str, *, remedy: str) -> Any:
     for fault in faults(values, wanted, "the file"):
         raise ValueError(f"{path}: is not {what}: {fault}; {remedy}")
     return values
+
+
+def read_record(
+    path: Path, entries: Collection[str], what: str, *, remedy: str = MOVE
+) -> dict[str, Any]:
+    """Read a JSON object that has these entries.
+
+    Raises:
+        ValueError: The file is something else; the message calls it not `what`, and has the remedy.
+    """
+    record = read_json(path)
+    if not isinstance(record, dict) or not record.keys() >= set(entries):
+        raise ValueError(f"{path}: is not {what}; {remedy}")
+    return record
+
+
+def read_rows(
+    path: Path, columns: Mapping[str, Callable[[str], Any]], *, remedy: str = MOVE
+) -> list[dict[str, str]]:
+    """Read the rows of a table that this package wrote, as text.
+
+    Args:
+        path: A CSV file.
+        columns: Those that are needed, with what makes a value of the text, such as `float`.
+        remedy: What to do if the file is something else, or a part of it is missing.
+
+    Raises:
+        ValueError: A cell or the end of the last line is missing, or a value is none; the message
+            names the file and the row.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+        rows = list(reader)
+        if missing := [name for name in columns if name not in (reader.fieldnames or ())]:
+            raise ValueError(f"it has no column {', '.join(missing)}")
+        for number, row in enumerate(rows, start=1):
+            if None in row or None in row.values():
+                raise ValueError(f"row {number} has not a cell in every column")
+            for name, made in columns.items():
+                made(row[name])
+        if not text.endswith("\n"):
+            raise ValueError("it ends within a line")
+    except (ValueError, csv.Error) as error:
+        raise ValueError(f"{path}: is damaged, or a part is missing ({error}); {remedy}") from error
+    return rows

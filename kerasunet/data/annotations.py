@@ -21,7 +21,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from kerasunet.files import read_record
+from kerasunet.schema import read_record
 
 ENCODINGS = ("utf-8-sig", "gb18030")
 """Encodings of annotation files; some programs write the one of their Windows."""

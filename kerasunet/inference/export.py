@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import logging
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ from kerasunet import models
 from kerasunet.data.cases import DataSet
 from kerasunet.data.decoding import DecodedCases, decode
 from kerasunet.data.loading import require_one_code, require_outside
-from kerasunet.files import sha256
+from kerasunet.files import folder_for, remove_left, sha256, temporary_folder
 from kerasunet.inference.export_requests import FORMATS, check_request, publish, sidecar_of
 from kerasunet.inference.runtimes import LiteRT, ONNXRuntime, OpenVINO, Run
 from kerasunet.metrics import bootstrap_interval
@@ -34,6 +33,7 @@ from kerasunet.training.evaluation import dice_of_masks
 
 CALIBRATION_IMAGES = 32
 _LARGEST_DELTA = 1e-4
+_UNFINISHED = ".exporting-"
 _VERSIONS_OF = ("kerasunet", "keras", "tensorflow", "onnx", "onnxruntime", "openvino", "nncf")
 
 
@@ -127,9 +127,9 @@ def export(
     card, source = models.card(model), models.digest(model)
     sidecar_of(path, format, int8, source=source)
     place = Path(os.path.realpath(path)).parent  # A link stays; this is the disk that it leads to.
-    place.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".exporting-", dir=place) as folder:
-        temporary = Path(folder) / path.name
+    with folder_for(place), temporary_folder(place, _UNFINISHED) as folder:
+        remove_left(place, _UNFINISHED)
+        temporary = folder / path.name
         comparison = _write_and_compare(
             model, format, temporary, images=images, card=card, int8=int8
         )

@@ -123,6 +123,8 @@ def _names(path: Path, format: str) -> list[Path]:
 
 def _described(sidecar: Path) -> dict[str, Any]:
     """Return what a file says of an export; nothing where it says nothing of one."""
+    if not sidecar.is_file():
+        return {}
     try:
         facts = json.loads(sidecar.read_text(encoding="utf-8"))["export"]
         return facts if isinstance(facts["files_sha256"], dict) else {}

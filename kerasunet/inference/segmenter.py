@@ -18,11 +18,10 @@ from kerasunet import models as saved_models
 from kerasunet.data.augmentation import with_flip
 from kerasunet.data.decoding import gray_levels, resize_image
 from kerasunet.data.readers import read_image
-from kerasunet.files import text_of
 from kerasunet.inference.engines import NetworkSource, chosen_engine, open_engine
 from kerasunet.inference.segmentation import Segmentation, segmentation
 from kerasunet.objects import Objects
-from kerasunet.schema import typed
+from kerasunet.schema import text_of, typed
 
 
 class Segmenter:

@@ -14,25 +14,25 @@ import os
 import re
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from kerasunet.data.layouts import PUBLISHED
-from kerasunet.files import is_unfinished, remove_unfinished, write_atomically
+from kerasunet.files import is_unfinished, remove_unfinished, require_replaceable, write_atomically
 from kerasunet.metrics import METRICS
 from kerasunet.models.model_card import MOST_BYTES as MOST_BYTES_OF_CARD, ModelCard, read_card
 from kerasunet.models.verification import CONFIG, METADATA, MOST_BYTES, WEIGHTS, first_line
 
 SCHEME = "hf://"
-FILE, CARD = "model.keras", "model.json"
+FILE, CARD, _README = "model.keras", "model.json", "README.md"
 _PART = r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}"
 _ADDRESS = re.compile(rf"hf://({_PART}/{_PART})(?:@([A-Za-z0-9][A-Za-z0-9._/-]{{0,99}}))?")
 _OTHER_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  # A drive has one letter.
 _KEPT = 16
-_README = "README.md"
+_TAGS = ("kerasunet", "u-net", "segmentation", "medical-imaging")
 _SEAL = b"\n<!-- Written by kerasunet push; SHA-256 of the lines above: %s -->\n"
 _FORBIDDEN = re.compile(
     r"redistribution[^;.]*\b(prohibited|forbidden|not (permitted|allowed))|\bno redistribution|"
@@ -97,7 +97,8 @@ def fetched(text: str) -> Path:
     }
     with told(text, "fetched"):
         try:
-            sizes = {one.filename: one.file_size for one in _listed(hub, wanted)}
+            listed = hub.snapshot_download(**wanted, dry_run=True)
+            sizes = {one.filename: one.file_size for one in listed}
         except hub.errors.DryRunError as error:
             if isinstance(error.__cause__, hub.errors.HfHubHTTPError):
                 raise error.__cause__ from None
@@ -112,10 +113,6 @@ def fetched(text: str) -> Path:
             f"{text}: holds no {' and no '.join(missing)}; `kerasunet push` writes both"
         )
     return folder / FILE
-
-
-def _listed(hub: Any, wanted: dict[str, Any]) -> list[Any]:
-    return hub.snapshot_download(**wanted, dry_run=True)
 
 
 def _check_sizes(text: str, sizes: dict[str, int | None]) -> None:
@@ -214,14 +211,22 @@ def write_repository(
     if is_address(to):
         return _upload(os.fspath(to), contents, private=private)
     folder = Path(to).expanduser()
+    _require_unchanged(folder, contents)
     remove_unfinished(folder)
     for name, content in contents.items():
-        write_atomically(folder / name, partial(_write, content=content))
+        write_atomically(folder / name, partial(Path.write_bytes, data=content))
     return str(folder)
 
 
-def _write(path: Path, *, content: bytes) -> None:
-    path.write_bytes(content)
+def _require_unchanged(folder: Path, contents: Mapping[str, bytes]) -> None:
+    """Refuse protected files, and those of the model that differ: what it says of them may."""
+    for name, content in contents.items():
+        require_replaceable(path := folder / name)
+        is_of_model = name not in (CARD, _README)
+        if is_of_model and path.exists() and path.read_bytes() != content:
+            raise FileExistsError(
+                f"{path}: was changed since it was written; move it away, or give another folder"
+            )
 
 
 def _require_permitted(text: str, card: ModelCard, despite_terms: bool) -> None:
@@ -258,7 +263,8 @@ def _require_own(folder: Path, card: ModelCard) -> None:
     found = {name for name in found if not is_unfinished(name)}
     if not found:
         return
-    if not found <= _OWN or CARD not in found or read_card(folder / CARD).sha256 != card.sha256:
+    is_own = found <= _OWN and (folder / CARD).is_file()
+    if not is_own or read_card(folder / CARD).sha256 != card.sha256:
         raise FileExistsError(
             f"{folder}: holds something else than this model; give a new or empty folder"
         )
@@ -355,10 +361,7 @@ def readme_of(card: ModelCard, library: Any, address: str = "") -> str:
 
 
 def _tags(card: ModelCard) -> list[str]:
-    return [
-        *("kerasunet", "u-net", "segmentation", "medical-imaging"),
-        *([card.kind_of_image] if card.kind_of_image else []),
-    ]
+    return [*_TAGS, *([card.kind_of_image] if card.kind_of_image else [])]
 
 
 def _results(card: ModelCard, library: Any) -> list[Any]:
@@ -391,9 +394,7 @@ def _terms(card: ModelCard) -> list[str]:
         "",
     ]
     for name, terms in terms_of(card).items():
-        unstated = _UNSTATED.fullmatch(terms)
-        note = " **Nobody has said whether models trained on it may be passed on.**" * bool(
-            unstated
-        )
+        unstated = bool(_UNSTATED.fullmatch(terms))
+        note = " **Nobody has said whether models trained on it may be passed on.**" * unstated
         lines.append(f"- `{name}`: {terms or 'not known'}.{note}")
     return [*lines, ""]

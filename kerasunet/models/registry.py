@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
-from kerasunet.files import sha256, text_of
+from kerasunet.files import sha256
 from kerasunet.models.card_fields import united
 from kerasunet.models.model_card import (
     ModelCard,
@@ -22,6 +22,7 @@ from kerasunet.models.model_card import (
     write_card,
 )
 from kerasunet.models.verification import checked_model, other_digest
+from kerasunet.schema import text_of
 
 NATURAL = "natural"
 """The start that serves any kind of image."""

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kerasunet.architecture import Architecture
-from kerasunet.files import require_replaceable, sha256, text_of, write_atomically
+from kerasunet.files import require_replaceable, sha256, write_atomically
 from kerasunet.models.card_fields import united
 from kerasunet.models.model_card import ModelCard, RecordedEvaluation, read_card, write_card
 from kerasunet.models.registry import check_name, checked_copy, folder, require_unedited
@@ -29,6 +29,7 @@ from kerasunet.models.verification import (
     checked_weights,
     first_line,
 )
+from kerasunet.schema import text_of
 
 if TYPE_CHECKING:
     import h5py

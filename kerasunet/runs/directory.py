@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kerasunet import files, models
+from kerasunet import files, models, schema
 from kerasunet.metrics import SCORES, with_unknown_bounds
-from kerasunet.schema import COUNT, FLAG, NUMBER, OBJECT, TEXT, declared, or_null, read_values
+from kerasunet.schema import COUNT, FLAG, MOVE, NUMBER, OBJECT, TEXT, declared, or_null, read_values
 from kerasunet.strategies import parse
 from kerasunet.training.settings import FinetuneSettings, Optimization, to_json
 
@@ -38,7 +38,6 @@ _RESULTS = (  # Patterns of what a run writes after it has claimed its directory
     "overlays/[0-9]*-dice-*.png", "tensorboard/**/events.out.tfevents.*",
 )  # fmt: skip
 _PROGRESS = ("asked.json", "status.json", "log.txt", "run.json", "result.json", "pictures/*.png")
-_MOVE = "move it away, or use another output folder"
 _PATIENCE, _SECONDS_BETWEEN_LOOKS = 20.0, 0.1  # A process whose parent was killed ends soon.
 _DIGEST_LENGTH = 12  # Characters of a digest in messages.
 
@@ -57,20 +56,15 @@ def exclusive(directory: Path) -> Iterator[None]:
         NotWritten: It cannot be made.
     """
     models.require_elsewhere(directory)
-    new = [path for path in (directory, *directory.parents) if not path.exists()]
-    with files.writing(directory):
-        directory.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(directory, os.O_RDONLY) if fcntl else None
-    try:
+    with contextlib.ExitStack() as ends:
+        with files.writing(directory):
+            ends.enter_context(files.folder_for(directory))
+        descriptor = os.open(directory, os.O_RDONLY) if fcntl else None
+        if descriptor is not None:
+            ends.callback(os.close, descriptor)
         if descriptor is None or _locked(descriptor, directory):
             files.remove_unfinished(directory)
         yield
-    finally:
-        with contextlib.suppress(OSError):  # One holds something.
-            for path in new:
-                path.rmdir()
-        if descriptor is not None:
-            os.close(descriptor)
 
 
 @dataclass(frozen=True)
@@ -220,9 +214,11 @@ class RunDirectory:
         self.checkpoint.unlink(missing_ok=True)
         return summary
 
-    def read_summary(self, remedy: str = _MOVE) -> dict[str, Any]:
+    def read_summary(self, remedy: str = MOVE) -> dict[str, Any]:
         """Read `summary.json`, or refuse; what JSON calls null in its metrics is NaN."""
-        summary = files.read_record(self.summary, (), what := "the summary of a run", remedy=remedy)
+        summary = schema.read_record(
+            self.summary, (), what := "the summary of a run", remedy=remedy
+        )
         wanted = _PRETRAINED if "metrics" in summary else _FINETUNED
         read_values(self.summary, wanted, what, remedy=remedy)
         found = {name: summary[name] for name in _METRICS if summary.get(name)}
@@ -230,7 +226,7 @@ class RunDirectory:
 
     def stopped_at(self, planned: int) -> int | None:
         """Return the step at which training ended before the last planned one, else `None`."""
-        rows = files.read_rows(self.history, {"step": int}) if self.history.is_file() else []
+        rows = schema.read_rows(self.history, {"step": int}) if self.history.is_file() else []
         return taken if rows and 0 < (taken := int(rows[-1]["step"])) < planned else None
 
     def finish(self, summary: dict[str, Any]) -> dict[str, Any]:
@@ -277,7 +273,7 @@ class RunDirectory:
             known = f"has no {self.config.name}, so it is not a run; it was left untouched"
             raise ValueError(f"{self.path}: {known}")
         wanted = {"settings": OBJECT, "digests": OBJECT}
-        return read_values(self.config, wanted, "the record of a run", remedy=_MOVE)
+        return read_values(self.config, wanted, "the record of a run", remedy=MOVE)
 
     def _remove(self) -> None:
         """Remove the files of the run, the record of which run it is last, and no others."""

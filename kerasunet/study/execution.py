@@ -21,7 +21,7 @@ from kerasunet.data.cases import DataSet
 from kerasunet.data.decoding import content_digest, decode
 from kerasunet.data.loading import require_objects, require_outside
 from kerasunet.data.splits import groups_in_words
-from kerasunet.files import NotWritten, kinds_in_words, read_rows, write_json
+from kerasunet.files import NotWritten, kinds_in_words, write_json
 from kerasunet.runs.directory import RunDirectory, refuse_differences
 from kerasunet.runs.preparation import (
     load_data,
@@ -29,7 +29,7 @@ from kerasunet.runs.preparation import (
     seen_warning,
     split_data,
 )
-from kerasunet.schema import OBJECT, TEXTS, read_values
+from kerasunet.schema import OBJECT, TEXTS, read_rows, read_values
 from kerasunet.strategies import NetworkLayout
 from kerasunet.study.plan import (
     LEAST_SEARCH_VALIDATION,

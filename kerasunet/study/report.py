@@ -19,7 +19,8 @@ from PIL import Image
 
 from kerasunet import __version__
 from kerasunet.data.loading import require_outside
-from kerasunet.files import is_marked, require_replaceable, write_text
+from kerasunet.files import is_marked, require_replaceable, sha256, write_json, write_text
+from kerasunet.schema import TEXT, each, or_null, read_values
 from kerasunet.study import report_tables as tables
 from kerasunet.study.figures.block_gains import BLOCK_GAINS, draw_block_gains
 from kerasunet.study.figures.comparisons import FOREST, PATHS, draw_forest, draw_paths
@@ -98,6 +99,8 @@ def draw_all(statistics: StudyStatistics) -> tuple[tuple[Drawing, ...], tuple[Om
 _TEMPLATE = "report.html"
 _TITLE = "Which layers to fine-tune: "
 _MARK = f"<title>{_TITLE}".encode()
+_RECORD = "report.json"
+_WRITTEN = {"files": each("an object with digests", or_null(TEXT, "text"))}
 
 
 @dataclass(frozen=True)
@@ -179,7 +182,7 @@ def _context(statistics: StudyStatistics) -> dict[str, Any]:
 def write_report(
     studies: Path | Sequence[Path], output: Path | None = None, pictures: Sequence[Path] = ()
 ) -> Path:
-    """Write `report.html`, `figures/` as PNG and SVG, and `tables/` as CSV.
+    """Write `report.html`, `figures/` as PNG and SVG, `tables/` as CSV, and `report.json`.
 
     An unfinished study is reported in its present state; the report says what cannot be drawn or
     compared. Only statistics are computed; nothing is trained or predicted.
@@ -194,7 +197,8 @@ def write_report(
 
     Raises:
         FileNotFoundError: A directory holds no study with results, or a picture does not exist.
-        FileExistsError: The folder holds a page, figures or tables that are no such report's.
+        FileExistsError: The folder holds a page, figures or tables that are no such report's, or
+            were changed since.
         ValueError: Nothing has finished, the studies cannot be combined, a picture is not a PNG
             file, or several studies are given without an output folder.
     """
@@ -207,12 +211,15 @@ def write_report(
     statistics = StudyStatistics(read_results(directories))
     path, frames = output / "report.html", _frames(statistics)
     paths = {name: output / "tables" / f"{name}.csv" for name in frames}
+    files = [path, *_figures(output), *paths.values()]
     _require_own(path, {paths[name]: frame for name, frame in frames.items()})
-    for one in (path, *_figures(output), *paths.values()):
+    for one in (*files, record := output / _RECORD):
         require_replaceable(one)
     drawings, omissions = draw_all(statistics)
-    # The page comes first: it says whose the tables are.
     page = as_html(statistics, drawings=drawings, omissions=omissions, pictures=shown)
+    # First, so that what an interruption leaves is recognized.
+    names = {one.relative_to(output).as_posix(): one for one in files}
+    write_json(record, {"files": dict.fromkeys(names)})
     write_text(path, page)
     for figure in _figures(output):
         figure.resolve().unlink(missing_ok=True)  # A link stays.
@@ -221,26 +228,36 @@ def write_report(
     for name, frame in frames.items():
         text = frame.to_csv(index=False, float_format="%.6g", lineterminator="\n")
         write_text(paths[name], text)
+    written = {name: sha256(one) for name, one in names.items() if one.is_file()}
+    write_json(record, {"files": written})
     return path
 
 
 def _require_own(page: Path, tables: Mapping[Path, pd.DataFrame]) -> None:
-    """Refuse to replace a page, figures or tables that are no report's.
+    """Refuse to replace a page, figures or tables that are no report's, or were changed since.
 
-    Where the page is gone, tables are a report's if they have its columns.
+    Where an older report has no record, its tables are known by their columns.
     """
-    foreign = [] if page.is_file() and is_marked(page, _MARK) else [page]
-    if not page.exists():
+    figures, record = _figures(page.parent), page.parent / _RECORD
+    if record.exists():
+        remedy = "give another folder with --output"
+        known = read_values(record, _WRITTEN, "the record of a report", remedy=remedy)["files"]
+        foreign = [one for one in (page, *figures, *tables) if not _is_known(one, page, known)]
+    else:
+        foreign = [] if page.is_file() and is_marked(page, _MARK) else [page]
         foreign += [one for one, frame in tables.items() if not _has_columns(one, frame)]
-    elif foreign:
-        foreign += tables
-    foreign += [path for path, title in _figures(page.parent).items() if not _is_own(path, title)]
+        foreign += [one for one, title in figures.items() if not _is_own(one, title)]
     found = [path for path in foreign if path.exists()]
     if found:
         raise FileExistsError(
-            f"{found[0]}: is not of a report of studies, and would be replaced; give another "
-            "folder with --output"
+            f"{found[0]}: is not of a report of studies, or was changed since, and would be "
+            "replaced; give another folder with --output"
         )
+
+
+def _is_known(path: Path, page: Path, known: Mapping[str, str | None]) -> bool:
+    name = path.relative_to(page.parent).as_posix()
+    return path.is_file() and name in known and known[name] in (None, sha256(path))
 
 
 def _has_columns(path: Path, frame: pd.DataFrame) -> bool:

@@ -29,11 +29,11 @@ from typing import Any, TextIO
 
 from kerasunet import models, runs
 from kerasunet.backend import device, precision_of, start_backend
-from kerasunet.files import NotWritten, read_json, read_rows, write_json, writing
+from kerasunet.files import NotWritten, read_json, write_json, writing
 from kerasunet.metrics import METRICS
 from kerasunet.processes import end_with_parent, environment, last_line, module_command
 from kerasunet.runs.directory import RunDirectory
-from kerasunet.schema import COUNT, NUMBER, TEXT, read_values
+from kerasunet.schema import COUNT, NUMBER, TEXT, read_rows, read_values
 from kerasunet.study.executors import RETRIES
 from kerasunet.study.plan import PlannedRun
 from kerasunet.training.settings import finetune_settings, to_json

@@ -35,6 +35,7 @@ from kerasunet.training.settings import FinetuneSettings, PretrainSettings
 
 SLOW = pytest.mark.slow
 THESIS = "years of work"
+TRAINING_IMAGES = "figures/training-images.png"
 TINY = ["--image-size", 32, "--steps", 2, "--batch-size", 2, "--validate-every", 1]
 SIZES = ["--train-size", 4, "--validation-size", 2]
 XRAYS = ["--data", "simulated-xray:12", *SIZES, *TINY]
@@ -448,7 +449,7 @@ def test_a_report_is_not_written_over_files_of_yours(call, place, name):
     (place / "mine" / name).parent.mkdir(parents=True)
     (place / "mine" / name).write_text(THESIS)
     words = ["report", "bus_bra", "--output", "mine"]
-    refused(call, *words, saying=f"mine/{name}: is not of a report of studies, and would be")
+    refused(call, *words, saying=f"mine/{name}: is not of a report of studies, or was changed")
 
 
 @SLOW
@@ -462,7 +463,9 @@ def test_a_report_replaces_its_own_even_one_that_was_killed(call, place):
     (place / "out" / "tables" / "claims.csv").unlink()  # The page was written first.
     stale = place / "out" / "figures" / "training-images.png"  # As of a study with more sizes.
     assert not stale.exists()
-    stale.write_bytes(b"Dice against the number of training images")
+    stale.write_bytes(b"of a report that was killed")
+    record = json.loads((place / "out" / "report.json").read_text(encoding="utf-8"))
+    write_json(place / "out" / "report.json", {"files": {**record["files"], TRAINING_IMAGES: None}})
     assert call(*words)[0] == 0
     assert contents(place) == first
     moved = place / "out" / "figures" / "blocks.png"
@@ -479,6 +482,33 @@ def test_a_report_replaces_its_own_even_one_that_was_killed(call, place):
     write_study(place / "study", strategies=strategies, **{**less, "cases_per_fold": 5})
     (place / "out" / "tables" / "auto.csv").chmod(0o444)
     refused(call, *words, saying="auto.csv: is write-protected")
+
+
+@pytest.mark.parametrize("name", ["tables/claims.csv", "figures/blocks.svg", "report.html"])
+def test_a_part_of_a_report_that_you_changed_is_not_replaced(call, place, name):
+    make_study(place, "bus_bra", sizes=(20,))
+    words = ["report", "bus_bra", "--output", "out"]
+    assert call(*words)[0] == 0
+    file, mine = place / "out" / name, place / "mine.txt"
+    known = file.read_bytes()
+    file.write_bytes(known + b"my own words")
+    refused(call, *words, saying=f"{name}: is not of a report of studies, or was changed since")
+    mine.write_text(THESIS)
+    file.unlink()
+    file.symlink_to(mine)
+    refused(call, *words, saying=f"{name}: is not of a report of studies, or was changed since")
+    mine.write_bytes(known)
+    assert call(*words)[0] == 0 and file.is_symlink()
+
+
+def test_a_report_without_a_record_is_replaced_if_its_tables_have_their_columns(call, place):
+    make_study(place, "bus_bra", sizes=(20,))
+    assert call("report", "bus_bra")[0] == 0
+    (place / "bus_bra" / "report.json").unlink()
+    assert call("report", "bus_bra")[0] == 0
+    (place / "bus_bra" / "report.json").unlink()
+    (place / "bus_bra" / "tables" / "claims.csv").write_text(THESIS)
+    refused(call, "report", "bus_bra", saying="claims.csv: is not of a report of studies")
 
 
 # The registry

@@ -17,7 +17,7 @@ from helpers.images import disc_images
 
 from kerasunet import models
 from kerasunet.data import load
-from kerasunet.files import NotWritten, read_json, sha256, write_json
+from kerasunet.files import NotWritten, read_json, sha256, temporary_folder, write_json
 from kerasunet.inference.export import FORMATS, Images, export
 from kerasunet.inference.export_requests import sidecar_of
 
@@ -149,7 +149,7 @@ def test_what_fails_the_check_is_not_written(tiny_model_file, images, tmp_path):
     write_json(tmp_path / "model.json", {**card, "sha256": sha256(tmp_path / "model.keras")})
     with pytest.raises(ValueError, match="net.onnx: a probability differs from Keras by nan"):
         export(tmp_path / "model.keras", "onnx", tmp_path / "out" / "net.onnx", images=images)
-    assert not list((tmp_path / "out").iterdir())
+    assert not (tmp_path / "out").exists()
 
 
 def exported(model, format, path, images, **options):
@@ -207,6 +207,21 @@ def test_an_export_that_was_killed_while_it_replaced_another_goes_on(
         exported(tiny_model_file, "openvino", tmp_path / "net.xml", images)
     exported(tiny_model_file, "openvino", tmp_path / "net.xml", images)
     assert "replaced_sha256" not in (tmp_path / "net.json").read_text(encoding="utf-8")
+
+
+def test_an_export_removes_what_a_killed_one_left_and_nothing_of_a_living_one(
+    tiny_model_file, images, tmp_path
+):
+    dead, mine = tmp_path / ".exporting-a1b2c3d4", tmp_path / ".exporting-thesis"
+    for folder in (dead, mine):
+        folder.mkdir()
+        (folder / "net.onnx").write_bytes(b"half of it")
+        os.utime(folder, (0, 0))
+    with temporary_folder(tmp_path, ".exporting-") as living:
+        os.utime(living, (0, 0))
+        export(tiny_model_file, "h5", tmp_path / "net.h5", images=images)
+        assert living.is_dir()
+    assert {path.name for path in tmp_path.iterdir()} == {"net.h5", "net.json", ".exporting-thesis"}
 
 
 @pytest.fixture

@@ -103,6 +103,24 @@ def test_a_readme_that_was_edited_is_not_replaced(model, tmp_path, capsys):
     assert readme.read_text() == edited
 
 
+@pytest.mark.parametrize("name", ["config.json", "model.weights.h5", "model.keras"])
+def test_a_pushed_file_that_is_yours_now_is_not_replaced(model, tmp_path, capsys, name):
+    words = ["push", str(model), "--to", str(tmp_path / "repository")]
+    assert main(words) == 0
+    mine, file = tmp_path / "mine.txt", tmp_path / "repository" / name
+    mine.write_text("years of work")
+    file.unlink()
+    file.symlink_to(mine)
+    assert main(words) == 2
+    assert f"{name}: was changed since it was written" in capsys.readouterr().err
+    assert (file.is_symlink(), mine.read_text()) == (True, "years of work")
+    file.unlink()
+    assert main(words) == 0
+    file.chmod(0o444)
+    assert main(words) == 2
+    assert f"{name}: is write-protected" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("written", range(3))
 def test_a_push_that_was_killed_goes_on(model, tmp_path, monkeypatch, written):
     place, done = tmp_path / "repository", []

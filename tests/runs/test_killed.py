@@ -17,7 +17,7 @@ import pytest
 from helpers import AS_INSTALLED, ROOT
 
 from kerasunet import models
-from kerasunet.files import NotWritten, write_json
+from kerasunet.files import NotWritten, write_json, write_text
 from kerasunet.runs.directory import RunDirectory, exclusive
 from kerasunet.study.execution import open_study, run_study
 from kerasunet.study.plan import StudySettings
@@ -241,6 +241,12 @@ def test_a_model_whose_copy_finds_no_room_is_told():
         pytest.raises(NotWritten, match="kerasunet-model-.*cannot be written: File too large"),
     ):
         models.load("natural")
+
+
+def test_a_write_without_room_leaves_no_new_folder(tmp_path):
+    with files_of_at_most(100), pytest.raises(NotWritten, match="table: cannot be written"):
+        write_text(tmp_path / "new" / "below" / "table", "a" * 1000)
+    assert not [*tmp_path.iterdir()]
 
 
 @pytest.mark.slow
