@@ -203,11 +203,17 @@ def settings() -> FinetuneSettings:
 
 @contextmanager
 def files_of_at_most(size: int):
-    """Stands for a full disk: no file of this process and its children may grow beyond."""
+    """Stands for a full disk: no file of this process and its children may grow beyond.
+
+    Python would cut the bytecode of what it imports meanwhile, and fail at the next import.
+    """
     old = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, old[1]))
     try:
-        yield
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys, "dont_write_bytecode", True)
+            patch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+            yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, old)
 
