@@ -14,6 +14,7 @@ from kerasunet import models
 from kerasunet.backend import start_backend
 from kerasunet.cli import options as shared
 from kerasunet.data.augmentation_settings import PRESETS
+from kerasunet.metrics import WITHOUT_SPACING, unit_in_words
 from kerasunet.runs.directory import exclusive
 from kerasunet.schema import Option, declared
 from kerasunet.strategies import describe_grammar
@@ -165,7 +166,6 @@ def _print_plan(study, options: argparse.Namespace) -> None:
     strategies = tuple(dict.fromkeys(run.strategy for run in study.planned))
     still = study.open_runs(options.retry_failed)
     print(f"study       {study.directory}/")
-    folds, seeds = " ".join(map(str, settings.folds)), len(settings.seeds)
     data = study.record["data"]
     print(f"data        {data['name']} ({data['layout']}): {data['cases']:,} cases")
     print(f"groups      {data['groups']}, over which intervals are computed")
@@ -173,13 +173,13 @@ def _print_plan(study, options: argparse.Namespace) -> None:
         print(f"no mask     {data['unannotated']}, left out; kerasunet check lists them")
     if "unread" in data:
         print(f"not read    {data['unread']}; kerasunet check lists them")
-    print(f"folds       {folds} of {settings.run.folds}")
+    if WITHOUT_SPACING in data:
+        print(f"distances   {unit_in_words({'unit': 'px', 'n': data['cases'], **data})}")
+    print("folds      ", *settings.folds, f"of {settings.run.folds}")
     print(f"strategies  {len(strategies)}: {' '.join(strategies)}")
-    sizes = " ".join(map(str, settings.train_sizes))
-    print(f"training    {sizes} images, seeds: {seeds}")
+    print("training   ", *settings.train_sizes, f"images, seeds: {len(settings.seeds)}")
     print(f"runs        {len(study.planned)}, of which {len(still)} remain")
-    failed = study.tables.failed()
-    if failed and not options.retry_failed:
+    if (failed := study.tables.failed()) and not options.retry_failed:
         print(f"failed      {len(failed)}, left as they are; --retry-failed runs them again")
     if still and not options.no_estimate:
         print(f"time        {_time_left(study, options)}", flush=True)

@@ -18,10 +18,11 @@ from typing import Any
 from kerasunet import __version__, models
 from kerasunet.backend import with_precision
 from kerasunet.data.cases import DataSet
-from kerasunet.data.decoding import content_digest, decode
+from kerasunet.data.decoding import DecodedCases, content_digest, decode
 from kerasunet.data.loading import require_objects, require_outside
 from kerasunet.data.splits import groups_in_words
 from kerasunet.files import NotWritten, kinds_in_words, write_json
+from kerasunet.metrics import WITHOUT_SPACING
 from kerasunet.runs.directory import RunDirectory, refuse_differences
 from kerasunet.runs.preparation import (
     load_data,
@@ -73,11 +74,13 @@ def record_of(
             f"not {validating}: set a validation size of {LEAST_SEARCH_VALIDATION} or more, "
             "where necessary with fewer training images"
         )
+    decoded = _decoded(settings, data)
+    unknown = sum(spacing is None for spacing in decoded.spacings)
     asked = {
         "protocol": protocol(settings),
         "digests": {
             "data": data.digest,
-            "images and masks": _content(settings, data),
+            "images and masks": content_digest([decoded]),
             "init": models.digest(settings.run.init),
         },
         "versions": _versions(),
@@ -90,6 +93,7 @@ def record_of(
             "groups": groups_in_words(data.cases),
             **({"objects": [*data.objects.names]} if data.objects.several else {}),
             **_left_out(data),
+            **({WITHOUT_SPACING: unknown} if 0 < unknown < len(data) else {}),
         },
     }
     known = _known_splits(directory, asked)
@@ -118,11 +122,11 @@ def _known_splits(directory: Path, asked: dict[str, Any]) -> dict[str, str]:
     return known.get("splits", {})
 
 
-def _content(settings: StudySettings, data: DataSet) -> str:
+def _decoded(settings: StudySettings, data: DataSet) -> DecodedCases:
     side = settings.run.image_size
     decoded = decode(data.cases, (side, side), settings.run.architecture.channels)
     require_objects(data.cases, decoded)
-    return content_digest([decoded])
+    return decoded
 
 
 def _left_out(data: DataSet) -> dict[str, str]:
@@ -223,9 +227,11 @@ def plan_study(settings: StudySettings, directory: str | os.PathLike) -> Study:
     record = record_of(directory, settings, planned, data=data())
     if told := seen_warning(settings.run.init, data()):
         warnings.warn(told, stacklevel=3)
-    return Study(
-        directory, settings, layout, planned=planned, tables=Tables(directory), record=record
-    )
+    tables = Tables(directory)
+    if WITHOUT_SPACING in record["data"]:  # Folds in millimeters and in pixels have no mean.
+        tables.require_pixels()
+        planned = tuple(replace(run, in_pixels=True) for run in planned)
+    return Study(directory, settings, layout, planned=planned, tables=tables, record=record)
 
 
 def run_study(
@@ -258,7 +264,7 @@ def run_study(
         elif outcome.stops:
             raise NotWritten(outcome.error)
         else:
-            study.tables.record(_failure(planned, study.data_name, outcome.error), ())
+            study.tables.record(planned.failed(study.data_name, outcome.error), ())
             on_result(planned, outcome.error)
 
     try:
@@ -307,30 +313,6 @@ def _with_sizes(settings: StudySettings, data: Callable[[], DataSet]) -> StudySe
     runs = (replace(settings.run, fold=fold, train_size=None) for fold in settings.folds)
     left = min(len(split_data(run, data()).train) for run in runs)
     return replace(settings, train_sizes=(min(USUAL_SIZE, left),))
-
-
-def _failure(planned: PlannedRun, data_name: str, reason: str) -> dict[str, Any]:
-    strategy, fold, train_size, seed = planned.identity
-    optimization = planned.settings.optimization
-    return {
-        "data": data_name,
-        "strategy": strategy,
-        "fold": fold,
-        "train_size": train_size,
-        "seed": seed,
-        "chosen": strategy,
-        "learning_rate": optimization.learning_rate,
-        "steps": optimization.steps,
-        "trained": "",
-        "parameters": "",
-        "seconds": "",
-        "wall_seconds": "",
-        "precision": optimization.precision,
-        "device": "",
-        "versions": "",
-        "status": "failed",
-        "note": " ".join(reason.split()),
-    }
 
 
 _TRIAL_STEPS = 4

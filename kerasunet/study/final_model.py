@@ -12,6 +12,7 @@ from kerasunet.backend import prepared_backend
 from kerasunet.data.cases import DataSet
 from kerasunet.data.decoding import decode
 from kerasunet.files import sha256
+from kerasunet.metrics import WITHOUT_SPACING
 from kerasunet.models import DataNote, ModelCard
 from kerasunet.models.model_card import read_card
 from kerasunet.models.registry import require_unedited
@@ -76,6 +77,8 @@ def train_final_model(study: Study) -> Path:
     settings = _settings(study, statistics.results, scenario, text)
     data, path = load_data(settings), study.directory / MODEL
     card = _card(settings, data, _rows(statistics.results, scenario, text))
+    if count := study.record["data"].get(WITHOUT_SPACING):
+        card = replace(card, metrics={**card.metrics, WITHOUT_SPACING: count})
     if _is_made(path, card):
         return path
     with prepared_backend(**settings.optimization.computation):

@@ -94,6 +94,8 @@ class PlannedRun:
         seed: Seed of order, augmentation and random weights.
         settings: All that the run needs.
         learning_rates: Learning rates to choose from on the validation cases; empty for none.
+        in_pixels: Whether distances are in pixels even where all held-out images have a spacing,
+            because others have none.
     """
 
     strategy: str
@@ -102,6 +104,7 @@ class PlannedRun:
     seed: int
     settings: FinetuneSettings
     learning_rates: tuple[float, ...] = ()
+    in_pixels: bool = False
 
     @property
     def identity(self) -> tuple[str, int, int, int]:
@@ -113,6 +116,25 @@ class PlannedRun:
         """Folder name: unique within a study, readable, safe on every file system."""
         strategy = re.sub(r"[^a-z0-9_.+&,-]", "_", self.strategy.replace("*", "ANY"))
         return f"fold{self.fold}-train{self.train_size}-seed{self.seed}-{strategy}"
+
+    def failed(self, data_name: str, reason: str) -> dict[str, Any]:
+        """Return the row of the run in `runs.csv` if it has failed, for a reason in words."""
+        optimization = self.settings.optimization
+        return {
+            "data": data_name,
+            "strategy": self.strategy,
+            "fold": self.fold,
+            "train_size": self.train_size,
+            "seed": self.seed,
+            "chosen": self.strategy,
+            "learning_rate": optimization.learning_rate,
+            "steps": optimization.steps,
+            **dict.fromkeys(("trained", "parameters", "seconds", "wall_seconds"), ""),
+            "precision": optimization.precision,
+            **dict.fromkeys(("device", "versions"), ""),
+            "status": "failed",
+            "note": " ".join(reason.split()),
+        }
 
 
 def plan(settings: StudySettings, layout: NetworkLayout) -> tuple[PlannedRun, ...]:

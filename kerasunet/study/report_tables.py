@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from kerasunet.metrics import DETECTION_IOU
+from kerasunet.metrics import DETECTION_IOU, WITHOUT_SPACING, unit_in_words
 from kerasunet.study.figures.style import images, interval, plain, signed, title_of
 from kerasunet.study.results import Scenario, StudyRecord, StudyResults, ordered
 from kerasunet.study.stats import Claim, Comparison, StudyStatistics
@@ -196,10 +196,11 @@ _ABSENT = {None: "–", True: "yes", False: "no"}
 def facts(results: StudyResults, study: StudyRecord) -> tuple[tuple[str, str], ...]:
     """Return data, size and versions of one study, as pairs of name and value."""
     data, runs = study.data, results.runs[results.runs["data"] == study.name]
-    state = results.completeness(study)
+    state, is_mixed = results.completeness(study), WITHOUT_SPACING in data
     listing = {
         "data": f"{data['name']}, {data['cases']} cases ({data['layout']})",
         "intervals over": results.groups_in_words(study.name),
+        "distances": unit_in_words({"unit": "px", "n": data["cases"], **data}) * is_mixed,
         "terms of the data": data["terms"],
         "to cite": data["citation"],
         "digest of the data": study.digests["data"],

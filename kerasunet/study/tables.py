@@ -114,6 +114,18 @@ class Tables:
         _write(self._cases, columns_of(self.cases), self.cases)
         _write(self._runs, RUN_COLUMNS, self.runs)
 
+    def require_pixels(self) -> None:
+        """Refuse tables of an earlier version, in which distances of some runs are in millimeters.
+
+        Raises:
+            ValueError: There are such distances.
+        """
+        if any(row["unit"] == "mm" for row in self.cases):
+            raise ValueError(
+                f"{self._cases}: has distances in mm of some runs, though not all images have a "
+                "pixel spacing, so they cannot go on in pixels; use another output folder"
+            )
+
     def _drop_unrecorded(self) -> None:
         """Forget the cases of a run whose own row was not written before a kill."""
         finished = self.finished()

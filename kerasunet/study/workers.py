@@ -77,7 +77,7 @@ def read_cases(result: dict[str, Any], directory: Path) -> list[dict[str, float 
     path = RunDirectory(directory / result["folder"]).cases
     columns = {**dict.fromkeys(("key", "group", "outcome", "unit"), str), **_MEASURED}
     rows = read_rows(path, columns, remedy=f"remove {directory}, then start again")
-    return [{name: _value(name, text) for name, text in row.items()} for row in rows]
+    return [{k: float(v) if k in METRICS else v for k, v in row.items()} for row in rows]
 
 
 def _take_output() -> TextIO:
@@ -154,6 +154,8 @@ def execute(directory: Path, started: float) -> None:
     specification = read_json(files.specification)
     settings = finetune_settings(specification["settings"])
     prepared = runs.prepare(settings)
+    if specification.get("in_pixels"):
+        prepared = _InPixels(**vars(prepared))
     rates = specification["learning_rates"]
     tried = []
     for rate in rates:
@@ -166,6 +168,14 @@ def execute(directory: Path, started: float) -> None:
     best = max(tried, key=_validation_dice) if len(tried) > 1 else tried[0]
     seconds = round(time.perf_counter() - started, 2)
     write_json(files.result, {**_result(best), "wall_seconds": seconds})
+
+
+class _InPixels(runs.PreparedData):
+    """Data that are measured in pixels, because some images have no pixel spacing."""
+
+    def decode(self, image_size, channels):
+        parts = super().decode(image_size, channels)
+        return {name: replace(one, spacings=(None,) * len(one)) for name, one in parts.items()}
 
 
 def _validation_dice(run: runs.Run) -> float:
@@ -191,10 +201,6 @@ def _result(run: runs.Run) -> dict[str, Any]:
         "note": CONSTANT if summary["constant_prediction"] else "",
         "versions": ", ".join(f"{name} {number}" for name, number in models.versions().items()),
     }
-
-
-def _value(column: str, text: str) -> float | str:
-    return float(text) if column in METRICS else text
 
 
 class Killed(RuntimeError):
@@ -383,7 +389,8 @@ def read_result(planned: PlannedRun, directory: Path) -> RunResult:
 def specify(planned: PlannedRun, directory: Path) -> None:
     """Write what `execute` needs to know of a planned run."""
     rates = planned.learning_rates or (planned.settings.optimization.learning_rate,)
-    specification = {"settings": to_json(planned.settings), "learning_rates": list(rates)}
+    specification: dict[str, Any] = {"settings": to_json(planned.settings)}
+    specification |= {"learning_rates": list(rates), "in_pixels": planned.in_pixels}
     write_json(RunDirectory(directory).specification, specification)
 
 

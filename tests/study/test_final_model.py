@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
 import keras
+import numpy as np
+import pandas as pd
 import pytest
+from helpers.images import disc_images
+from helpers.placed_files import nifti
 
 from kerasunet import models
+from kerasunet.metrics import unit_in_words
 
 
 @pytest.mark.slow
@@ -38,3 +44,30 @@ def test_a_study_ends_in_words_and_with_a_model(call_cli, tiny_model_file):
     assert refused.returncode == 2
     assert "is not the final model of a study; move both away" in refused.stderr
     assert Path("study/model.json").read_text(encoding="utf-8") == "years of work"
+
+
+@pytest.mark.slow
+def test_where_only_some_images_have_a_spacing_all_folds_are_in_pixels(call_cli, tiny_model_file):
+    """In the fold that tests only images with one, distances would be millimeters."""
+    images, masks = disc_images(12, size=40)
+    for folder, pictures in (("images", images), ("masks", masks)):
+        Path("data", folder).mkdir(parents=True)
+        for number, picture in enumerate(pictures):
+            if number < 11:
+                nifti(Path("data", folder, f"{number}.nii.gz"), picture[None])
+            else:
+                cv2.imwrite(f"data/{folder}/{number}.png", picture.astype(np.uint8) * 255)
+    words = ["study", "--data", "data", "--strategies", "none", "--train-sizes", 4, "--folds", 2]
+    words += ["--image-size", 32, "--init", tiny_model_file, "--no-estimate", "--output", "study"]
+    done = call_cli(*words, "--final")
+    assert done.returncode == 0, done.stderr
+    assert "distances   px: 1 of 12 images have no pixel spacing" in done.stdout
+    cases = pd.read_csv("study/cases.csv")
+    assert (len(cases), set(cases["unit"])) == (12, {"px"})
+    card = models.card("study/model.keras")
+    assert unit_in_words(card.metrics) == "px: 1 of 12 images have no pixel spacing"
+    assert card.metrics["hd95"]["mean"] == pytest.approx(cases["hd95"].mean(), rel=1e-4)
+    assert "1 of 12 images have no pixel spacing" in Path("study/report.html").read_text()
+    table = Path("study/cases.csv")
+    table.write_text(table.read_text().replace(",px\n", ",mm\n", 1))
+    assert "has distances in mm of some runs" in call_cli(*words).stderr
