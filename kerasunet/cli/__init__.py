@@ -239,8 +239,6 @@ def _overview(arguments: Sequence[str]) -> int:
 _FILES = ("csv", "groups", "html", "json", "sheet")
 _OUTPUTS = ("output", *_FILES)
 _INPUTS = ("data", "validation_data", "manual_dir")
-_LEVELS = {"export": 0, "adapt": 2}
-"""How deep below a folder of data the folder that a verb writes would be read with it."""
 
 
 def check_outputs(
@@ -268,7 +266,8 @@ def check_outputs(
             _check_replaced(path, marks().get(name))
         if not is_file:
             registry.require_elsewhere(path)
-        _check_outside(verb, path, is_file, options)
+        if verb != "export":  # No reader takes a model for data; the library says where it may be.
+            _check_outside(path, is_file, options)
     if getattr(options, "save_as", None) is not None:
         _check_output(registry.folder(), is_file=False)
     if len({path.resolve() for path in paths.values()}) < len(paths):
@@ -279,7 +278,7 @@ def _exports_a_file(verb: str, options: argparse.Namespace) -> bool:
     return verb == "export" and options.format != "savedmodel"
 
 
-def _check_outside(verb: str, path: Path, is_file: bool, options: argparse.Namespace) -> None:
+def _check_outside(path: Path, is_file: bool, options: argparse.Namespace) -> None:
     """Refuse what would be taken for data that are given, or that lie around it."""
     from kerasunet.data.loading import require_outside
 
@@ -289,7 +288,6 @@ def _check_outside(verb: str, path: Path, is_file: bool, options: argparse.Names
         [getattr(options, name, None) for name in _INPUTS],
         images=images if isinstance(images, list) else (),  # Of other verbs a number.
         is_file=is_file,
-        levels=_LEVELS.get(verb, 1),
     )
 
 

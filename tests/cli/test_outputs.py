@@ -27,6 +27,7 @@ from kerasunet import models
 from kerasunet.cli import check_outputs, main, predict as verb
 from kerasunet.cli.data import next_marks
 from kerasunet.data import load
+from kerasunet.data.loading import require_outside
 from kerasunet.files import FileWarning, NotWritten, write_atomically, write_json
 from kerasunet.processes import environment
 from kerasunet.runs import predictions
@@ -654,11 +655,9 @@ def test_predictions_that_can_be_read_back_are_not_put_where_they_pass_for_annot
 
 def test_folders_below_images_that_are_not_read_may_be_written_to(place, own_images):
     shutil.copytree(own_images / "images", place / "flat")
-    options = argparse.Namespace(data="flat", output=Path("flat/runs/mine"))
-    check_outputs("finetune", options)
-    options.output = Path("flat")
+    require_outside("flat/runs/mine", ["flat"])
     with pytest.raises(ValueError, match="flat: lies among the images in"):
-        check_outputs("finetune", options)
+        require_outside("flat", ["flat"])
 
 
 @pytest.mark.parametrize(
@@ -688,7 +687,7 @@ def test_results_beside_images_and_masks_leave_the_data_as_they_are(place, own_i
         shutil.copytree(own_images, place / folder)
     before = load("data").cases, load("classes").cases
     for data, output in (("data", "data/run"), ("classes", "classes/runs/mine")):
-        check_outputs("finetune", argparse.Namespace(data=data, output=Path(output)))
+        require_outside(output, [data])
         shutil.copytree(own_images / "images", place / output / "overlays")
     check_outputs(
         "predict", argparse.Namespace(images=[Path("data/images")], output=Path("data/p"))
