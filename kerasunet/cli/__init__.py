@@ -23,7 +23,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from kerasunet import models as registry  # `models` is a module of this package.
+from kerasunet import (
+    data as data_sets,  # `data` and `models` are modules of this package.
+    models as registry,
+)
 from kerasunet.cli.options import printable
 from kerasunet.files import is_marked, require_replaceable
 from kerasunet.runs.directory import RunDirectory
@@ -280,10 +283,8 @@ def _exports_a_file(verb: str, options: argparse.Namespace) -> bool:
 
 def _check_outside(path: Path, is_file: bool, options: argparse.Namespace) -> None:
     """Refuse what would be taken for data that are given, or that lie around it."""
-    from kerasunet.data.loading import require_outside
-
     images = getattr(options, "images", None)
-    require_outside(
+    data_sets.require_outside(
         path,
         [getattr(options, name, None) for name in _INPUTS],
         images=images if isinstance(images, list) else (),  # Of other verbs a number.

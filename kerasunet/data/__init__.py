@@ -27,7 +27,11 @@ if TYPE_CHECKING:
         resize_image as resize_image,
         resize_mask as resize_mask,
     )
-    from kerasunet.data.loading import SIMULATED as SIMULATED, load as load
+    from kerasunet.data.loading import (
+        SIMULATED as SIMULATED,
+        load as load,
+        require_outside as require_outside,
+    )
     from kerasunet.data.readers.files import count_frames as count_frames, read_image as read_image
     from kerasunet.data.splits import Split as Split, split_cases as split_cases
 else:

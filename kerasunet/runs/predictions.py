@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from kerasunet import data  # Whose functions, and NumPy, come with their first use.
 from kerasunet.data import readers
 from kerasunet.files import labels_of, require_replaceable, sha256, write_json
 from kerasunet.runs.directory import refuse_differences
@@ -188,9 +189,7 @@ class PredictionDirectory:
                 the directory would be read as data.
             NotWritten: One of them is write-protected.
         """
-        from kerasunet.data.loading import require_outside  # Brings NumPy in, which --help spares.
-
-        require_outside(self.path, images=set(images.values()))
+        data.require_outside(self.path, images=set(images.values()))
         digest = cache(sha256)  # A file may have many frames.
         problems = [
             f"{self.path / _mask_of(name, self.images[name])}: is the mask of another image of "
