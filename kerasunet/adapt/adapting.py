@@ -148,7 +148,7 @@ class _Adaptation:
         )
         kind = contenders.kind([case.key for case in data.cases])
         if kind != found.modality:
-            found = replace(found, modality=kind)
+            found = replace(found, modality=kind, is_corrected=True)
             self.listener.note(f"taken for {found.kind}: starts for it find clearly more")
         unlike = {name: found.unlike(short_name(name), card) for name, card in cards.items()}
         for name, lines in unlike.items():

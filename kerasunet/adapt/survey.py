@@ -48,6 +48,7 @@ class Survey:
         empty: Number of masks without an object.
         absent: Of several objects, the number of masks that lack each, by name.
         images: What the images are like: the medians.
+        is_corrected: Whether that guess was another one before the starts were tried.
     """
 
     data: DataSet
@@ -58,6 +59,7 @@ class Survey:
     empty: int
     absent: Mapping[str, int] = field(default_factory=dict)
     images: Mapping[str, float] = field(default_factory=dict)
+    is_corrected: bool = False
 
     @property
     def groups(self) -> str:
@@ -72,7 +74,8 @@ class Survey:
     def lines(self) -> list[str]:
         """Return what is worth knowing, one line per item."""
         data, counts = self.data, self.report.counts()
-        guess = " (guessed from the images)" if self.is_guessed else ""
+        how = "guessed from the images" + ", corrected by what the starts find" * self.is_corrected
+        guess = f" ({how})" if self.is_guessed else ""
         lines = [
             f"{len(data):,} annotated images ({self.groups}), "
             f"{self.kind}{guess}; read as {data.layout}",
@@ -130,9 +133,19 @@ def load_cases(settings: AdaptSettings) -> DataSet:
 
     Raises:
         FileNotFoundError: The data do not exist.
-        ValueError: The data cannot be used.
+        ValueError: The data cannot be used, or a pattern makes one patient of all images.
     """
-    return load_data(settings.of_run("all", "natural", OBJECT_SIDE_OF))
+    data, pattern = (
+        load_data(settings.of_run("all", "natural", OBJECT_SIDE_OF)),
+        settings.group_pattern,
+    )
+    if pattern is not None and len(data) > 1 and len({case.group for case in data.cases}) == 1:
+        raise ValueError(
+            f"group pattern {pattern}: makes one patient of all {len(data):,} images of "
+            f"{data.name}, so nothing could be tested on other patients; put in brackets what "
+            "differs between patients, such as ([0-9]+), or leave the pattern out"
+        )
+    return data
 
 
 def survey(settings: AdaptSettings, data: DataSet, cases: DecodedCases) -> Survey:

@@ -56,6 +56,7 @@ class Choice:
         folds: Folds of the trials; 0 without trials.
         steps: Optimizer steps of each trial.
         seconds: Wall-clock time; two choices that differ in nothing else are equal.
+        is_guess: Whether the kind of image is a guess from what they look like.
     """
 
     asked: str
@@ -68,6 +69,7 @@ class Choice:
     folds: int = 0
     steps: int = 0
     seconds: float = field(default=0.0, compare=False)
+    is_guess: bool = False
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values, for JSON."""
@@ -89,12 +91,16 @@ class Choice:
     def why(self) -> str:
         """Return in a sentence what the candidates were taken from."""
         kind = {"ultrasound": "ultrasound ", "xray": "X-ray "}.get(self.modality, "")
+        guess = ""
+        if kind and self.is_guess:
+            unsafe = f"; unsafe with fewer than {_LOOKED_AT}" * (self.images < _LOOKED_AT)
+            guess = f" (a guess from what they look like{unsafe})"
         known = (
             f"the start, untouched, has Dice {self.untouched:.3f} on them"
             if self.nearness == "close"
             else "the start is not close to them"
         )
-        return f"{self.images} {kind}images, and {known}"
+        return f"{self.images} {kind}images{guess}, and {known}"
 
 
 def _number(value: float) -> float | None:
@@ -158,7 +164,8 @@ def choose(
     if not strategy.is_auto:
         raise ValueError(f"{strategy}: nothing to choose; write auto or auto:search")
     started = time.perf_counter()
-    model, modality = model_factory(), modality_of(data) or _guessed(training)
+    model, named = model_factory(), modality_of(data)
+    modality = named or _guessed(training)
     untouched = _untouched(model, training)
     nearness = nearness_of(untouched, start_modality, modality)
     priors = candidates(
@@ -189,6 +196,7 @@ def choose(
         folds=folds,
         steps=steps,
         seconds=time.perf_counter() - started,
+        is_guess=named is None,
     )
 
 

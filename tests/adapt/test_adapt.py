@@ -16,7 +16,7 @@ import keras
 import numpy as np
 import pytest
 from helpers import AS_INSTALLED
-from helpers.images import disc_images
+from helpers.images import disc_images, write_disc_pairs
 
 from kerasunet import models
 from kerasunet.adapt import AdaptSettings, Answer, adapt, directory
@@ -32,7 +32,9 @@ from kerasunet.adapt.starts import (
     sizes_of,
     usable_starts,
 )
+from kerasunet.adapt.survey import Survey, load_cases
 from kerasunet.data import load
+from kerasunet.data.checking import Report
 from kerasunet.data.decoding import content_digest, decode
 from kerasunet.data.identification import image_identities
 from kerasunet.files import NotWritten
@@ -468,6 +470,25 @@ def test_starts_that_find_more_correct_a_guess_of_the_kind_of_image():
     assert replace(mistaken, is_guessed=False).kind(["a"]) == "xray"
     chance = contenders(photographs, tried("clinic", 0.65, "ultrasound"))
     assert replace(chance, modality="xray", is_guessed=True).kind(["a"]) == "xray"
+
+
+def test_a_corrected_guess_is_told(tmp_path):
+    guessed = Survey(
+        load(write_disc_pairs(tmp_path, 2)), Report("", None, ()), "xray", True, 40.0, 0
+    )
+    assert "X-ray (guessed from the images); read as" in guessed.lines()[0]
+    corrected = replace(guessed, modality="ultrasound", is_corrected=True)
+    assert (
+        "Ultrasound (guessed from the images, corrected by what the starts find)"
+        in (corrected.lines()[0])
+    )
+
+
+def test_a_pattern_that_makes_one_patient_of_all_images_is_refused(tmp_path):
+    settings = AdaptSettings(str(write_disc_pairs(tmp_path, 4)), group_pattern="(case)")
+    with pytest.raises(ValueError, match=r"group pattern \(case\): makes one patient of all 4"):
+        load_cases(settings)
+    assert len(load_cases(replace(settings, group_pattern="([0-9]+)"))) == 4
 
 
 def test_a_start_that_does_not_find_the_objects_is_as_far_as_photographs():

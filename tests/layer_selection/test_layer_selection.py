@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import keras
 import numpy as np
@@ -286,7 +287,16 @@ def test_auto_takes_what_the_studies_favor_and_costs_no_step(model, cases):
     assert choice == choose(
         "auto", lambda: model, cases, data="busi", evidence=Evidence(rows), **RUN
     )
-    assert "12 ultrasound images" in str(choice) and "deep:1" in str(choice)
+    assert "12 ultrasound images, and" in str(choice) and "deep:1" in str(choice)
+
+
+def test_auto_says_if_the_kind_of_image_is_a_guess_from_few(model, cases):
+    rows = (finding("deep:1", 0.02), finding("3*shallow:2", 0.0))
+    choice = choose("auto", lambda: model, cases, data="my lab", evidence=Evidence(rows), **RUN)
+    told = "images (a guess from what they look like; unsafe with fewer than 40), and"
+    assert told in choice.why()
+    many = replace(choice, images=40)
+    assert "images (a guess from what they look like), and" in many.why()
 
 
 def test_a_named_strategy_is_not_chosen_again(model, cases):
