@@ -267,8 +267,8 @@ class Score:
         area_pixels: Size of the mask.
         area_mm2: The same in square millimeters, `None` where the spacing is unknown.
         seconds: How long the model took.
-        best: Whether no other score is better; without a true mask nothing is, because agreement
-            with the consensus is no quality.
+        best: Whether no other score is better; nothing is if no mask has a true pixel, or without
+            a true mask, because agreement with the consensus is no quality.
     """
 
     name: str
@@ -310,7 +310,7 @@ def score(
         )
     reference = verdict.consensus if truth is None else truth
     ranks = {name: dice(reference, mask) for name, mask in verdict.masks.items()}
-    top = None if truth is None else max(ranks.values(), default=0.0)
+    top = None if truth is None else max(ranks.values(), default=0.0) or None
     ordered = sorted(verdict.answers, key=lambda answer: -ranks[answer.candidate.name])
     return tuple(
         _score(answer, comparison, verdict, truth=truth, best=ranks[answer.candidate.name] == top)

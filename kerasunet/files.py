@@ -126,13 +126,13 @@ def temporary_folder(place: Path, prefix: str) -> Iterator[Path]:
         prefix: How its name begins: a dot, lower-case letters and a hyphen.
     """
     folder = Path(tempfile.mkdtemp(prefix=prefix, dir=place))
-    lock = _lock(folder)
+    held = lock(folder)
     try:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-        if lock is not None:
-            os.close(lock)
+        if held is not None:
+            os.close(held)
 
 
 def remove_left(place: Path, prefix: str) -> None:
@@ -142,21 +142,21 @@ def remove_left(place: Path, prefix: str) -> None:
             # One that has just been made may not have its lock yet.
             is_old = time.time() - folder.stat().st_mtime > _SECONDS_TO_LOCK
             is_own = _TEMPORARY.fullmatch(folder.name) is not None
-            if is_own and is_old and (lock := _lock(folder)) is not None:
+            if is_own and is_old and (held := lock(folder)) is not None:
                 shutil.rmtree(folder, ignore_errors=True)
-                os.close(lock)
+                os.close(held)
 
 
 _remove_left_once = cache(remove_left)  # It takes time where there are many files.
 
 
-def _lock(folder: Path) -> int | None:
-    """Lock a folder until what is returned is closed; `None` where it is locked or cannot be."""
+def lock(path: Path, *, wait: bool = False) -> int | None:
+    """Lock a file or folder until what is returned is closed; `None` if it cannot be locked."""
     if fcntl is None:
         return None
-    descriptor = os.open(folder, os.O_RDONLY)
+    descriptor = os.open(path, os.O_RDONLY)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except OSError:
         os.close(descriptor)
         return None

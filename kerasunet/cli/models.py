@@ -214,7 +214,7 @@ def run_demo(options: argparse.Namespace) -> int:
     return 0
 
 
-_SHOWN_OF_DIGEST = 8
+_SHOWN_OF_DIGEST, _USUAL_THRESHOLD = 8, 0.5
 
 
 def add_compare_arguments(parser: argparse.ArgumentParser) -> None:
@@ -348,14 +348,15 @@ class _RunRow:
         steps = f"{taken:,} of {planned:,}" if taken else f"{planned:,}"
         steps = "none" if untouched else steps
         layers = f"{asked}: {chosen}" if asked.startswith("auto") else asked
-        what = (f"`{layers}`", f"`{start}`", steps, f"{side}×{side}")
-        trained = f"{summary['trained']:,}"
+        at = settings.get("threshold", _USUAL_THRESHOLD)
+        size = f"{side}×{side}" + f", threshold {at}" * (at != _USUAL_THRESHOLD)
+        what = (f"`{layers}`", f"`{start}`", steps, size)
         missed = after["missed"]
         if "objects" not in summary["after"] and cases:
             missed = _missed(cases)
         return cls(
             name,
-            (*what, trained, f"`{label}`"),
+            (*what, f"{summary['trained']:,}", f"`{label}`"),
             after["dice"],
             after["hd95"]["mean"],
             missed=missed,

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
-from kerasunet.files import sha256
+from kerasunet.files import lock, sha256
 from kerasunet.models.card_fields import united
 from kerasunet.models.model_card import (
     ModelCard,
@@ -230,20 +230,33 @@ def record(name_or_path: str | os.PathLike, evaluation: RecordedEvaluation) -> P
         FileExistsError: `NAME.md` was edited.
         ValueError: The file is not the one that its card describes.
     """
-    path = check_record(name_or_path)
-    known = read_card(path)
-    write_card(path, replace(known, evaluations=united(known.evaluations, (evaluation,))))
-    return path
+    with _own_card(name_or_path) as path:
+        known = read_card(path)
+        write_card(path, replace(known, evaluations=united(known.evaluations, (evaluation,))))
+        return path
 
 
 def check_record(name_or_path: str | os.PathLike) -> Path:
     """Return the card that `record` would add to; errors are those of `record`."""
+    with _own_card(name_or_path) as path:
+        return path
+
+
+@contextmanager
+def _own_card(name_or_path: str | os.PathLike) -> Iterator[Path]:
+    """Give the card of a model while no other process adds to it; errors are those of `record`."""
     if _is_address(name_or_path):
         raise ValueError(f"{name_or_path}: its card is kept by the Hub; save the model as a file")
-    _verified(_resolve(name_or_path), required=True)
-    path = _card_file(name_or_path)
-    require_unedited(path)
-    return path
+    file = _resolve(name_or_path)
+    _verified(file, required=True)
+    held = lock(file, wait=True)  # The card itself is replaced by a rename.
+    try:
+        path = _card_file(name_or_path)
+        require_unedited(path)
+        yield path
+    finally:
+        if held is not None:
+            os.close(held)
 
 
 def require_unedited(path: Path) -> None:

@@ -41,6 +41,10 @@ def test_compare_ranks_runs_and_refuses_other_data(call_cli, tiny_model_file):
     folders = {row.split("`")[5].split("/")[-2] for row in rows}
     assert (len(rows), folders) == (2, {Path.cwd().name, "other"})
     assert sum("| `model.keras 01234567` |" in row for row in rows) == 1
+    summary = Path("other/none/summary.json")
+    summary.write_text(summary.read_text().replace('"threshold": 0.5', '"threshold": 0.3'))
+    told = call_cli("compare", "none", "other/none").stdout
+    assert told.count("| 32×32 |") == told.count("| 32×32, threshold 0.3 |") == 1
     refused = call_cli("compare", "none", "head")
     assert refused.returncode == 2
     assert "cannot be compared" in refused.stderr

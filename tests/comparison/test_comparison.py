@@ -155,6 +155,13 @@ def test_without_truth_the_consensus_ranks(comparison):
     assert scores[-1].name == "none"
 
 
+def test_where_no_mask_has_a_true_pixel_nothing_is_best(comparison):
+    verdict = judge(comparison)
+    elsewhere = ~np.any([*verdict.masks.values()], axis=0)
+    scores = score(comparison, verdict, elsewhere)
+    assert {(line.dice, line.best) for line in scores} == {(0.0, False)}
+
+
 def test_without_truth_nothing_is_best(comparison, truth):
     """Agreement with the consensus is no quality."""
     verdict = judge(comparison)

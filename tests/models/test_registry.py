@@ -7,7 +7,9 @@ import shutil
 import subprocess
 import sys
 import venv
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import keras
@@ -71,6 +73,14 @@ def test_evaluation_on_another_set_is_recorded_once_in_the_card(copy):
     assert text.count("## On `elsewhere`") == 2 and text.count("Nobody, Nowhere 2020") == 1
     assert "none of which was trained on, with mirror images" in text
     models.load(copy)
+
+
+def test_evaluations_that_are_recorded_at_once_are_all_kept(copy):
+    measured = replace(models.card(copy).held_out, mirrored=False)
+    each = [replace(measured, data=replace(ELSEWHERE, name=f"set{n}")) for n in range(8)]
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(partial(models.record, copy), each))
+    assert {one.data.name for one in models.card(copy).evaluations} == {f"set{n}" for n in range(8)}
 
 
 def test_shipped_models_stay_small():
