@@ -77,6 +77,8 @@ _REMEDIES = {
     errno.EACCES: "; change its permissions, or choose another place",
 }
 _LOST = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+_NO_HOME = "Could not determine home directory."
+"""What `Path.expanduser` says."""
 _FAULT = "this is a bug in kerasunet; run the command again with --debug and report the output"
 
 
@@ -152,6 +154,11 @@ def _run(verb: str, words: Sequence[str]) -> int:
     except MemoryError as error:
         return _refuse(error, "out of memory; use smaller or fewer images", 2, debug=debug)
     except Exception as error:
+        if str(error) == _NO_HOME:
+            named = next((word for word in words if word.partition("=")[2][:1] == "~"), "")
+            named = named or next((word for word in words if word.startswith("~")), "~")
+            told = f"{named}: nobody here has a home folder of this name; give the whole path"
+            return _refuse(error, told, 2, debug=debug)
         return _refuse(error, f"{type(error).__name__}: {error}; {_FAULT}", 3, debug=debug)
 
 

@@ -721,6 +721,13 @@ def test_outputs_in_the_home_folder_are_there(call, place, own_images, monkeypat
     assert sorted(contents(place)) == ["home/out.html"]
 
 
+@pytest.mark.parametrize("words", [["--html", "~nobody1/out.html"], ["--html=~nobody1/out.html"]])
+def test_the_home_folder_of_nobody_is_refused(call, own_images, words):
+    saying = "~nobody1/out.html: nobody here has a home folder of this name; give the whole"
+    refused(call, "check", own_images, *words, saying=saying)
+    refused(call, "check", "~nobody1/out.html", saying=saying)
+
+
 def test_a_folder_of_yours_is_not_taken_for_what_a_killed_command_left(place):
     mine = [".writing-novel/one.txt", ".writing-notes_v2/one.txt", ".writing-notes_v2/two.txt"]
     left = [".writing-a1b2c3d4/config.json", "overlays/.writing-_9zzzzzz/x.png"]
