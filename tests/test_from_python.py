@@ -65,3 +65,11 @@ def test_results_are_not_written_where_they_would_be_read_as_data(data, verb, fo
     with pytest.raises(ValueError, match=f"^{place}: (is the folder of the data|lies among the)"):
         CALLS[verb](folder, place)
     assert sorted(data.parent.rglob("*")) == before
+
+
+@pytest.mark.parametrize("verb", ["finetune", "pretrain", "study", "adapt"])
+def test_an_empty_name_does_not_mean_this_folder(data, verb):
+    before = sorted(data.parent.rglob("*"))
+    with pytest.raises(ValueError, match="the name of the output is empty"):
+        CALLS[verb]("data", "")
+    assert sorted(data.parent.rglob("*")) == before

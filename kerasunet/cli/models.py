@@ -174,7 +174,7 @@ def _summary(comparison: dict, data: str) -> str:
         f"at most {comparison['max_abs_delta']:.2g}; {comparison['changed_pixels']:.3%} of the "
         f"pixels cross the threshold\nDice {comparison['dice_keras']:.4f} before, "
         f"{comparison['dice_exported']:.4f} after; loss {loss['mean']:.4f} "
-        f"({loss['low']:.4f} to {loss['high']:.4f})"
+        f"({bounds_in_words(loss['low'], loss['high'], '.4f')})"
     )
 
 

@@ -258,6 +258,8 @@ def require_outside(
     Raises:
         ValueError: The message names the folder of images, or calls the path a part of the data.
     """
+    if not os.fspath(path):
+        raise ValueError("the name of the output is empty; give a folder or a file")
     path = Path(path).expanduser()
     if is_file and path.suffix.lower() != ".png":
         return

@@ -332,6 +332,8 @@ def require_fraction(value: float, name: str) -> None:
 
 
 def _as_image(values: ArrayLike, name: str) -> NDArray[Any]:
+    if np.ma.is_masked(values):
+        raise ValueError(f"{name} has masked pixels, which no metric leaves out; fill them first")
     image = np.asarray(values)
     if image.ndim != 2:
         raise ValueError(f"{name} must be 2-D (height, width), got shape {image.shape}")

@@ -26,6 +26,7 @@ from kerasunet.schema import text_of
 
 NATURAL = "natural"
 """The start that serves any kind of image."""
+_RANDOM = "scratch"
 _ONE = "one model (SideBySide takes several)"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
 
@@ -104,7 +105,7 @@ def digest(name_or_path: str | os.PathLike) -> str:
         FileNotFoundError: There is no such model.
         ValueError: The file is not the one that its card describes.
     """
-    if name_or_path == "scratch":
+    if name_or_path == _RANDOM:
         return ""
     path = _resolve(name_or_path)
     return _verified(path, required=_needs_card(name_or_path, path))
@@ -183,10 +184,14 @@ def check_name(name: str, path: Path | None = None) -> None:
         FileExistsError: Another model is registered under it.
         ValueError: It is empty, too long, a path, or has characters that file systems differ on.
     """
-    if not _NAME.fullmatch(name):
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise ValueError(
             f"{name!r} is not a valid model name; a name has up to 100 letters, digits and ._+- "
             "and starts with a letter or digit"
+        )
+    if name == _RANDOM:
+        raise ValueError(
+            f"{name} stands for random weights wherever a start is named; choose another name"
         )
     taken = folder() / f"{name}.keras"
     if not taken.exists() and not taken.with_suffix(".json").exists():

@@ -9,7 +9,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from kerasunet.schema import check
+from kerasunet.schema import check, declared
 from kerasunet.strategies import NetworkLayout, expand, parse
 from kerasunet.training.settings import FinetuneSettings, Optimization, without_paths
 
@@ -56,6 +56,8 @@ class StudySettings:
                 raise ValueError(f"{name} must be given, each once, not {values}")
         if min(self.train_sizes, default=1) < 1:
             raise ValueError(f"train_sizes must be at least 1, not {self.train_sizes}")
+        for rate in self.learning_rates:
+            declared(Optimization)["learning_rate"].check("learning_rates", rate)
         if self.run.unfreeze:
             raise ValueError("a study compares strategies of a training in one go, not unfreeze")
         wrong = [fold for fold in self.only_folds or () if not 0 <= fold < self.run.folds]

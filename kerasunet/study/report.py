@@ -6,7 +6,8 @@ Figures and tables are written as files beside it, too.
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator, Mapping, Sequence
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,7 @@ from kerasunet.study.figures.style import (
     interval,
     signed,
 )
-from kerasunet.study.results import Scenario, StudyRecord, StudyResults, read_results
+from kerasunet.study.results import Scenario, StudyRecord, StudyResults, paths_of, read_results
 from kerasunet.study.stats import Claim, StudyStatistics, compare_all
 
 _FIGURES = {
@@ -180,7 +181,9 @@ def _context(statistics: StudyStatistics) -> dict[str, Any]:
 
 
 def write_report(
-    studies: Path | Sequence[Path], output: Path | None = None, pictures: Sequence[Path] = ()
+    studies: str | os.PathLike | Iterable[str | os.PathLike],
+    output: str | os.PathLike | None = None,
+    pictures: Iterable[str | os.PathLike] = (),
 ) -> Path:
     """Write `report.html`, `figures/` as PNG and SVG, `tables/` as CSV, and `report.json`.
 
@@ -202,12 +205,12 @@ def write_report(
         ValueError: Nothing has finished, the studies cannot be combined, a picture is not a PNG
             file, or several studies are given without an output folder.
     """
-    directories = [studies] if isinstance(studies, Path) else list(studies)
+    directories = paths_of(studies)
     if output is None and len(directories) != 1:
         raise ValueError("a report of several studies needs an output folder")
-    output = output or directories[0]
+    output = Path(output or directories[0])
     require_outside(output)
-    shown = [Picture.read(path) for path in pictures]
+    shown = [Picture.read(Path(path)) for path in pictures]
     statistics = StudyStatistics(read_results(directories))
     path, frames = output / "report.html", _frames(statistics)
     paths = {name: output / "tables" / f"{name}.csv" for name in frames}

@@ -6,6 +6,7 @@ A study directory holds `study.json`, which says what is studied, and the tables
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
@@ -227,8 +228,19 @@ class StudyResults:
         )
 
 
+Directories = str | os.PathLike | Iterable[str | os.PathLike]
+"""A study directory, or several."""
+
+
+def paths_of(directories: Directories) -> list[Path]:
+    """Return study directories as paths; one may be given by itself."""
+    if isinstance(directories, str | os.PathLike):
+        return [Path(directories)]
+    return [Path(path) for path in directories]
+
+
 def read_results(
-    directories: Sequence[Path], *, record_required: bool = True, results_required: bool = True
+    directories: Directories, *, record_required: bool = True, results_required: bool = True
 ) -> StudyResults:
     """Read study directories, finished or not, of different data sets.
 
@@ -246,7 +258,8 @@ def read_results(
         ValueError: A file lacks columns or entries, nothing has finished yet, two studies are of
             the same data set, or their networks have different depths.
     """
-    found = [_read_study(Path(directory), record_required) for directory in directories]
+    directories = paths_of(directories)
+    found = [_read_study(directory, record_required) for directory in directories]
     studies = tuple(study for study, _, _ in found if study is not None)
     _require_different_data(studies)
     depth = _shared_depth(dict(zip(directories, (study for study, _, _ in found), strict=True)))

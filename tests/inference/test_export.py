@@ -298,6 +298,8 @@ def test_command_line_writes_file_and_sidecar(tiny_model_file, call_cli, tmp_pat
     done = call_cli("export", tiny_model_file, "--format", "onnx", "--data", "simulated-natural:3")
     assert done.returncode == 0, done.stderr
     assert "compared with Keras on 3 images of simulated-natural" in done.stdout
+    one = call_cli("export", tiny_model_file, "--format", "onnx", "--images", "1")
+    assert "loss 0.0000 (unknown)" in one.stdout
     assert "written: model.onnx, model.json" in done.stdout
     assert read_json(tmp_path / "model.json")["export"]["format"] == "onnx"
     assert by_onnx_runtime(tmp_path / "model.onnx", IMAGES).shape == (3, 32, 32, 1)

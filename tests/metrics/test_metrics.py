@@ -420,6 +420,12 @@ def test_groups_of_one_case_are_the_plain_bootstrap():
     assert bootstrap_interval(values, groups=range(25)) == bootstrap_interval(values)
 
 
+def test_masked_pixels_are_not_taken_for_others():
+    masked = np.ma.masked_array(np.eye(4, dtype=bool), np.eye(4, dtype=bool))
+    with pytest.raises(ValueError, match="truth has masked pixels, which no metric leaves out"):
+        case_metrics(masked, np.eye(4))
+
+
 def test_the_seed_decides():
     values = np.random.default_rng(5).random(40)
     assert bootstrap_interval(values, seed=3) == bootstrap_interval(values, seed=3)

@@ -83,6 +83,17 @@ def test_evaluations_that_are_recorded_at_once_are_all_kept(copy):
     assert {one.data.name for one in models.card(copy).evaluations} == {f"set{n}" for n in range(8)}
 
 
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("scratch", "scratch stands for random weights"), (b"mine", "is not a valid model name")],
+)
+def test_names_that_would_mean_something_else_are_refused(copy, monkeypatch, name, message):
+    monkeypatch.setenv("KERASUNET_MODELS", str(copy.parent / "registered"))
+    with pytest.raises(ValueError, match=message):
+        models.register(copy, name)
+    assert not (copy.parent / "registered").exists()
+
+
 def test_shipped_models_stay_small():
     total = sum(path.stat().st_size for path in models.folder().iterdir())
     assert total < 80e6

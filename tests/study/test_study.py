@@ -65,6 +65,12 @@ def test_strategies_that_train_the_same_weights_are_run_once():
     }
 
 
+@pytest.mark.parametrize("rate", [0, -1e-3])
+def test_learning_rates_of_a_study_are_those_of_a_run(rate):
+    with pytest.raises(ValueError, match="learning_rates must be above 0, not"):
+        StudySettings(learning_rates=(1e-3, rate))
+
+
 def test_plan_goes_fold_by_fold_and_names_each_run_once(settings):
     wide = replace(settings, train_sizes=(2, 4), seeds=(0, 1), only_folds=None)
     runs = plan(wide, SMALL)
