@@ -206,7 +206,7 @@ def files_of_at_most(size: int):
     """Stands for a full disk: no file of this process and its children may grow beyond."""
     old = resource.getrlimit(resource.RLIMIT_FSIZE)
     with pytest.MonkeyPatch.context() as patch:
-        # Python 3.11 would keep what it could write of a compiled module, and later fail to read it.
+        # Python 3.11 would keep half of a compiled module, and fail to read it later.
         patch.setattr(sys, "dont_write_bytecode", True)
         patch.setenv("PYTHONDONTWRITEBYTECODE", "1")
         resource.setrlimit(resource.RLIMIT_FSIZE, (size, old[1]))
