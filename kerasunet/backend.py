@@ -46,9 +46,10 @@ def start_backend() -> None:
 
 @contextlib.contextmanager
 def without_collection() -> Iterator[None]:
-    """Collect no garbage while Keras is imported, and later not among what that has made.
+    """Collect no garbage while large packages are imported, and later none of what they have made.
 
-    It makes half a million objects that stay. Looking through them would take a quarter of the time.
+    Keras alone makes half a million objects that stay; looking through them again and again takes a
+    quarter of the time.
     """
     if "keras" in sys.modules or not gc.isenabled():
         yield
