@@ -203,19 +203,17 @@ def settings() -> FinetuneSettings:
 
 @contextmanager
 def files_of_at_most(size: int):
-    """Stands for a full disk: no file of this process and its children may grow beyond.
-
-    Python would cut the bytecode of what it imports meanwhile, and fail at the next import.
-    """
+    """Stands for a full disk: no file of this process and its children may grow beyond."""
     old = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, old[1]))
-    try:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(sys, "dont_write_bytecode", True)
-            patch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    with pytest.MonkeyPatch.context() as patch:
+        # Python 3.11 would keep half of a compiled module, and fail to read it later.
+        patch.setattr(sys, "dont_write_bytecode", True)
+        patch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, old[1]))
+        try:
             yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, old)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, old)
 
 
 @pytest.mark.slow
