@@ -6,7 +6,6 @@ Figures and tables are written as files beside it, too.
 from __future__ import annotations
 
 import base64
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -181,9 +180,9 @@ def _context(statistics: StudyStatistics) -> dict[str, Any]:
 
 
 def write_report(
-    studies: str | os.PathLike | Iterable[str | os.PathLike],
-    output: str | os.PathLike | None = None,
-    pictures: Iterable[str | os.PathLike] = (),
+    studies: str | Path | Iterable[str | Path],
+    output: str | Path | None = None,
+    pictures: Iterable[str | Path] = (),
 ) -> Path:
     """Write `report.html`, `figures/` as PNG and SVG, `tables/` as CSV, and `report.json`.
 

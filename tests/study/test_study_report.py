@@ -240,6 +240,13 @@ def test_refusals_name_what_is_wrong(tmp_path, studies):
         write_report(first, tmp_path, pictures=[first / "runs.csv"])
 
 
+def test_paths_may_be_text_and_a_single_study_by_itself(tmp_path, studies):
+    one = studies[0]
+    page = write_report(str(one), str(tmp_path / "text")).read_bytes()
+    assert page == write_report([one], tmp_path / "paths").read_bytes()
+    assert read_results(str(one)).data_sets == read_results([one]).data_sets
+
+
 def test_command_line_tells_where_the_report_of_several_studies_is(told, page):
     path, said = told
     assert f"report      {path}" in said
