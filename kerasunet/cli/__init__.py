@@ -248,6 +248,8 @@ def _overview(arguments: Sequence[str]) -> int:
 
 _FILES = ("csv", "groups", "html", "json", "sheet")
 _OUTPUTS = ("output", *_FILES)
+_STUDY_TABLE = b"data,strategy,"
+"""How the tables of studies begin, which go on with the columns of an evaluation."""
 _INPUTS = ("data", "validation_data", "manual_dir")
 
 
@@ -316,8 +318,11 @@ def _check_replaced(path: Path, mark: bytes | None) -> None:
         raise FileExistsError(f"{path}: is a device or the like; give the name of a file")
     require_replaceable(path)
     run = RunDirectory(path.parent)
-    if path.name == run.cases.name and run.summary.is_file():
-        raise FileExistsError(f"{path}: is the table of a run; give another file")
+    with path.open("rb") as file:
+        is_of_study = file.readline().startswith(_STUDY_TABLE)
+    if is_of_study or (path.name == run.cases.name and run.summary.is_file()):
+        what = "study" if is_of_study else "run"
+        raise FileExistsError(f"{path}: is the table of a {what}; give another file")
     if mark is not None and not is_marked(path, mark):
         raise FileExistsError(
             f"{path}: holds something that this command did not write; give another file, or move "

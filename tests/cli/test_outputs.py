@@ -759,6 +759,12 @@ def test_the_table_of_a_run_is_not_replaced_by_another(call, earlier, writers):
     refused(call, *writers["evaluate"], "run/cases.csv", saying="run/cases.csv: is the table of a")
 
 
+def test_the_table_of_a_study_is_not_replaced_by_another(call, place, writers):
+    make_study(place, "bus_bra")
+    saying = "bus_bra/cases.csv: is the table of a study; give another file"
+    refused(call, *writers["evaluate"], "bus_bra/cases.csv", saying=saying)
+
+
 def test_nothing_is_written_into_a_device(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(NotWritten, match="pipe: is a folder or a device"):
