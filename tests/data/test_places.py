@@ -596,6 +596,20 @@ def test_nrrd_in_a_unit_that_is_not_known_is_refused(tmp_path):
         read_image(tmp_path / "x.nrrd")
 
 
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ("type: uint8\nencoding: bzip2", "compressed by bzip2.*save it with gzip"),
+        ("type: uint16\nencoding: raw", "does not say the order of its bytes; save it again"),
+    ],
+)
+def test_nrrd_that_cannot_be_unpacked_says_why(tmp_path, fields, words):
+    head = f"NRRD0004\ndimension: 2\nsizes: 4 3\n{fields}\n\n"
+    (tmp_path / "x.nrrd").write_bytes(head.encode() + bytes(24))
+    with pytest.raises(ValueError, match=words):
+        read_image(tmp_path / "x.nrrd")
+
+
 def test_position_of_nrrd_in_its_unit(tmp_path):
     pytest.importorskip("SimpleITK")
     places = {"mm": "(1,0,0) (0,1,0) (0,0,2)", "cm": "(0.1,0,0) (0,0.1,0) (0,0,0.2)"}

@@ -27,6 +27,7 @@ _MACROS = (
     "PixelMeasuresSequence",
     "PixelValueTransformationSequence",
     "FrameVOILUTSequence",
+    "FrameDisplayShutterSequence",
     "PlanePositionSequence",
     "PlaneOrientationSequence",
 )

@@ -38,6 +38,7 @@ from kerasunet.data.readers.pillow_gaps import (
     check_planes,
     check_samples,
     check_stack,
+    check_whole,
     check_ycbcr,
     counts_from_white,
     exif_orientation,
@@ -90,6 +91,7 @@ def read_image(source: Source) -> tuple[np.ndarray, tuple[float, float] | None]:
         picture = _open(source)
         if isinstance(picture, JpegImagePlugin.JpegImageFile) and is_multi_picture(picture):
             source.remarks.append("its further pictures, such as a preview or depth, were left out")
+        check_whole(picture, source, exact=False)
         pixels = without_equal_channels(_pixels(picture, source))
         if not isinstance(picture, TiffImageFile):
             return to_levels(pixels), None
@@ -105,6 +107,7 @@ def read_mask(source: Source) -> MaskValues:
             _check_turn(picture, source, source.partner)
         if isinstance(picture, TiffImageFile) and counts_from_white(picture):
             raise Unusable("its values count from white down; save it with 0 as black")
+        check_whole(picture, source, exact=True)
         if picture.mode == "P":
             return _indexed(picture)
         return stored(_channels(picture, source), lossy=_is_lossy(picture, source))

@@ -10,6 +10,7 @@ import logging
 import math
 import os
 import re
+import tempfile
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
@@ -160,6 +161,29 @@ def quiet_native_code() -> Iterator[None]:
         finally:
             os.dup2(kept, _STANDARD_ERROR)
             os.close(kept)
+
+
+@contextmanager
+def heard_native_code() -> Iterator[list[str]]:
+    """Yield a list that receives the lines that C libraries print while the body runs.
+
+    What other threads print to standard error meanwhile is among them: wrap as little as there.
+    Without a standard error, nothing is heard.
+    """
+    heard: list[str] = []
+    with TURN, tempfile.TemporaryFile() as file:
+        kept = _duplicate(_STANDARD_ERROR)
+        if kept is None:
+            yield heard
+            return
+        os.dup2(file.fileno(), _STANDARD_ERROR)
+        try:
+            yield heard
+        finally:
+            os.dup2(kept, _STANDARD_ERROR)
+            os.close(kept)
+            file.seek(0)
+            heard += file.read().decode(errors="replace").splitlines()
 
 
 def _duplicate(descriptor: int) -> int | None:
