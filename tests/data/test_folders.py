@@ -269,12 +269,97 @@ def test_words_of_several_kinds_are_refused(tmp_path):
         load(tmp_path)
 
 
+COPIES = (
+    *("a_mask (1)", "a_mask(1)", "a_mask 2", "a_mask copy", "a_mask - Kopie (2)"),
+    *("a_mask (Anna's conflicted copy 2024-01-05)", "a_mask-DESKTOP-AB12CD"),
+    *("a_mask_20240131", "a_mask_2024-01-31"),
+)
+
+
+@pytest.mark.parametrize("beside", [False, True])
+@pytest.mark.parametrize("name", COPIES)
+def test_a_copy_or_a_dated_version_of_a_mask_is_no_part_of_it(tmp_path, name, beside):
+    images, masks = (tmp_path, tmp_path) if beside else (tmp_path / "images", tmp_path / "masks")
+    write_pair(images / "a.png", masks / "a_mask.png", 1)
+    write(masks / f"{name}.png", mask_of(2))
+    with pytest.raises(ValueError, match=r"copies or versions.*keep one.*_1 and _2|has no image"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("names", [["a_mask (1)"], ["a_mask_1", "a_mask_000002", "a_mask 3"]])
+def test_one_mask_of_any_such_name_and_numbers_are_read(tmp_path, names):
+    write(tmp_path / "a.png", image_of(mask_of(1)))
+    for index, name in enumerate(names):
+        write(tmp_path / f"{name}.png", mask_of(index))
+    (case,) = load(tmp_path).cases
+    wanted = np.logical_or.reduce([mask_of(index) for index in range(len(names))])
+    np.testing.assert_array_equal(case.load().mask, wanted)
+
+
 @pytest.mark.parametrize("name", ["ground_truth", "GroundTruth", "gt", "SegmentationClass"])
 def test_other_names_of_the_mask_folder(tmp_path, name):
     for index, stem in enumerate("ab"):
         write_pair(tmp_path / "images" / f"{stem}.png", tmp_path / name / f"{stem}.png", index)
     data = load(tmp_path)
     assert keys(data) == ["a", "b"] and all(map(paired, data.cases))
+
+
+# --- folds, lists of parts, shared masks ---------------------------------------------------------
+
+
+@pytest.mark.parametrize("outside", [False, True])
+@pytest.mark.parametrize("names", [("fold0", "fold1"), ("Fold_1", "Fold_2"), ("split1", "split10")])
+def test_folders_of_folds_are_a_division_and_no_patients(tmp_path, names, outside):
+    for index, name in enumerate(names):
+        for number in range(2):
+            path = f"{name}/images" if outside else f"images/{name}"
+            stem = f"{number + 2 * index}.png"
+            image, mask = tmp_path / path / stem, tmp_path / path.replace("images", "masks") / stem
+            write_pair(image, mask, number + 2 * index)
+    data = load(tmp_path)
+    assert data.layout == "one folder per fold: images/ and masks/"
+    assert all(case.group == case.key for case in data.cases)
+    first, second = names
+    assert data.official == {
+        "folders": {f"{first}/0": 0, f"{first}/1": 0, f"{second}/2": 1, f"{second}/3": 1}
+    }
+    test = split_cases(data.cases, official=data.official["folders"], fold=1, folds=2).test
+    assert test == (f"{second}/2", f"{second}/3")
+
+
+def test_folds_that_are_divided_once_more_are_refused(tmp_path):
+    for fold in ("fold0", "fold1"):
+        for part in ("train", "test"):
+            make_side_by_side(tmp_path / fold / part, f"{fold}{part}")
+    with pytest.raises(ValueError, match="hold the same images; give the folder of one fold"):
+        load(tmp_path)
+
+
+def test_folds_beside_other_folders_are_refused(tmp_path):
+    for name in ("fold0", "P1"):
+        make_side_by_side(tmp_path / name, "a", "b")
+    with pytest.raises(ValueError, match="fold0, p1.*cannot be told apart"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["ImageSets/Segmentation/train.txt", "splits_final.json"])
+def test_check_names_a_list_of_parts_that_is_not_used(tmp_path, name):
+    make_folder_pairs(tmp_path, "a", "b")
+    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / name).write_text("[]")
+    (problem,) = problems(tmp_path, "unused-list")
+    assert problem.files == (str(tmp_path / name),) and problem.severity == "note"
+
+
+def test_check_names_a_mask_of_two_images_unless_it_is_empty(tmp_path):
+    for index, name in enumerate("abcd"):
+        write(tmp_path / f"{name}.png", image_of(mask_of(index)))
+    write(tmp_path / "m.png", mask_of(1))
+    write(tmp_path / "e.png", np.zeros(SHAPE, bool))
+    rows = ["a.png,m.png", "b.png,m.png", "c.png,e.png", "d.png,e.png"]
+    write_rows(tmp_path / "manifest.csv", "image,mask", *rows)
+    (problem,) = problems(tmp_path, "shared-mask")
+    assert problem.message.endswith(f"m.png: is the mask of {tmp_path}/a.png, {tmp_path}/b.png")
 
 
 # --- nnU-Net ------------------------------------------------------------------------------------

@@ -21,8 +21,10 @@ from kerasunet.data.cases import Case, DataSet, UnannotatedCase, file_stem
 from kerasunet.data.checking.inspection import (
     Inspection,
     inspect_all,
+    shared_masks,
     unread_files,
     unreadable_files,
+    unused_lists,
 )
 from kerasunet.data.checking.report import KINDS, Problem, Report
 from kerasunet.data.groups import (
@@ -113,7 +115,7 @@ def check(
                 *unread_files(unread),
             ]
             return Report(source, None, tuple(problems))
-    known = [*_pairing_problems("\n".join(found))]
+    known = [*_pairing_problems("\n".join(found)), *unused_lists(Path(source), data)]
     reported = {file for problem in known for file in problem.files}
     known += unread_files([path for path in data.unread if str(path) not in reported])
     if group_pattern is not None:
@@ -131,7 +133,7 @@ def _check_cases(source: str, data: DataSet, known: list[Problem]) -> Report:
     problems += without_objects(inspections)
     problems += absent_objects(inspections)
     problems += different_codes(inspections)
-    problems += unusual_shares(inspections)
+    problems += [*unusual_shares(inspections), *shared_masks(inspections)]
     problems += divided_duplicates(inspections, pairs, groups)
     problems += contradictions(inspections, pairs)
     order = list(KINDS)

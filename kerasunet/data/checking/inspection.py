@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from typing import TypeVar
 import cv2
 import numpy as np
 
-from kerasunet.data.cases import AnnotatedCase, Case, FileCase
+from kerasunet.data.cases import AnnotatedCase, Case, DataSet, FileCase
 from kerasunet.data.checking.report import Problem
 from kerasunet.data.decoding import resize_mask, to_gray
 from kerasunet.data.identification import thumbnail
@@ -31,6 +32,9 @@ _LEAST_PIXELS, _MOST_WHITE = 12, 0.01
 T = TypeVar("T")
 _MASK_SIDE = 64
 _INVERTED = 0.75
+_OF_PARTS = re.compile(
+    r"(trainval|splits?_final|(train|val|valid|validation|test|split|fold)s?\d*)"
+)
 _THIN_LINE = 0.012  # Of the longer side.
 _NAMED = 5
 
@@ -122,6 +126,33 @@ def unread_files(files: Sequence[Path]) -> Iterator[Problem]:
         more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
         text = f"{folder}/: {len(paths):,} {suffix}, {', '.join(names[:_NAMED])}{more}"
         yield Problem("unread", text, tuple(map(str, paths)))
+
+
+def unused_lists(folder: Path, data: DataSet) -> Iterator[Problem]:
+    """Yield the lists of parts below a folder, as Pascal VOC, nnU-Net and others keep them."""
+    used = {getattr(getattr(case, "annotation", None), "path", None) for case in data.cases}
+    used |= {getattr(case, "annotation_file", None) for case in data.cases}
+    for path in sorted(files_below(folder, _lists_parts)) if not data.citation else ():
+        if path not in used:
+            yield Problem("unused-list", str(path), (str(path),))
+
+
+def _lists_parts(path: Path) -> bool:
+    """Return whether a file's name says that it divides images into parts or folds."""
+    is_text = path.suffix.lower() in (".txt", ".csv", ".json")
+    return is_text and _OF_PARTS.fullmatch(path.stem.lower()) is not None
+
+
+def shared_masks(inspections: Sequence[Inspection]) -> Iterator[Problem]:
+    """Yield mask files that several image files have, unless there is nothing on them."""
+    images: dict[Path, dict[str, None]] = {}
+    for inspection in inspections:
+        for path in getattr(inspection.case, "masks", ()) if inspection.share else ():
+            images.setdefault(path, {})[str(getattr(inspection.case, "image", ""))] = None
+    for path, found in images.items():
+        if len(found) > 1:
+            text = f"{path}: is the mask of {', '.join(found)}"
+            yield Problem("shared-mask", text, (str(path), *found))
 
 
 def location_of(case: Case) -> str:

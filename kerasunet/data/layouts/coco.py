@@ -169,12 +169,15 @@ class _Search:
 
     def _found(self, called: PurePosixPath) -> list[Path]:
         inside = not called.is_absolute() and ".." not in called.parts
-        for folder in (self.root, self.root / "images") if inside else ():
-            # `Path.is_file` fails on names that are too long.
-            if os.path.isfile(folder / called):
-                return [folder / called]
+        places = [self.root / called, self.root / "images" / called] if inside else []
+        # `Path.is_file` fails on names that are too long.
+        if there := next(filter(os.path.isfile, places), None):
+            return [there]
         listed, name = self._listed(), unicodedata.normalize("NFC", called.name)
-        found = listed.get(name) or listed.get(_UPLOADED.sub("", name, count=1))
+        found = listed.get(name) or listed.get(_UPLOADED.sub("", name, count=1), [])
+        named = {p.parent for p in places if called.parent.name and os.path.isdir(p.parent)}
+        if named:  # The file is in a folder that is there, or missing.
+            found = [path for path in found if named & {*path.parents}]
         return self._closest(called, found) if found else []
 
     def _listed(self) -> dict[str, list[Path]]:
@@ -215,15 +218,12 @@ def _missing(
     images: list[Mapping], found: Mapping[str, list[Path]], files: Mapping[str, Path]
 ) -> Iterator[str]:
     for image in images:
-        places = found[_id(image["id"])]
+        name, places = image["file_name"], found[_id(image["id"])]
         if not places:
-            yield (
-                f"image {image['file_name']}: no such file in this folder or those below it, with "
-                "upper and lower case as here"
-            )
+            yield f"image {name}: no such file in the folder that it names, or in any; case matters"
         elif len(places) > 1:
             listing = ", ".join(map(str, places))
-            yield f"image {image['file_name']}: may be any of {listing}; give its folder"
+            yield f"image {name}: may be any of {listing}; give its folder"
     if len(found) < len(images):
         yield "several images have the same id"
     yield from _strayed(images, files)

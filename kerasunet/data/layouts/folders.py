@@ -36,6 +36,8 @@ PARTS = {
     "testing": "test",
 }
 PATIENTS = "one folder per patient"
+FOLDS = "one folder per fold"
+_FOLD = re.compile(r"(?:fold|split|cv)[ _-]?(\d+)", re.IGNORECASE)
 _CLASSES = {"benign", "malignant", "normal"}
 Official = Mapping[str, Mapping[str, int | str]]
 # labelme once wrote the images beside arrays.
@@ -193,8 +195,9 @@ def _files_of(folder: Path) -> Files:
 def interpret(cases: Sequence[Case]) -> tuple[list[Case], str, Official]:
     """Interpret the subfolders of cases, the first parts of keys such as `a/x`.
 
-    `train/`, `val/` and `test/` are an official division; `benign/`, `malignant/` and `normal/`
-    are labels; the folder of any other name holds one patient and is a group.
+    `train/`, `val/` and `test/` are an official division, and so are `fold0/`, `fold1/` …;
+    `benign/`, `malignant/` and `normal/` are labels; the folder of any other name holds one patient
+    and is a group.
 
     Args:
         cases: Cases of which some are in subfolders.
@@ -223,13 +226,23 @@ def interpret(cases: Sequence[Case]) -> tuple[list[Case], str, Official]:
             for case in cases
         ]
         return labeled, "one folder per class", {}
-    if names & (PARTS.keys() | _CLASSES):
+    folds = {name: int(match[1]) for name in names if (match := _FOLD.fullmatch(name))}
+    if names == folds.keys():
+        return list(cases), FOLDS, {"folders": _numbered(annotated, folds)}
+    if names & (PARTS.keys() | _CLASSES | folds.keys()):
         raise ValueError(
-            f"folders {', '.join(sorted(names))}: parts such as train, classes such as benign, and "
-            "patients cannot be told apart; use one kind"
+            f"folders {', '.join(sorted(names))}: parts such as train, folds, classes such as "
+            "benign, and patients cannot be told apart; use one kind"
         )
     report_all([*misspelled(map(folder_of, cases))], "")
     return [_changed(case, group=folder_of(case)) for case in cases], PATIENTS, {}
+
+
+def _numbered(cases: Sequence[Case], folds: Mapping[str, int]) -> dict[str, int]:
+    """Return the fold of each case in a folder, from 0 on."""
+    order = sorted({*folds.values()})
+    folders = ((case.key, folder_of(case).lower()) for case in cases)
+    return {key: order.index(folds[folder]) for key, folder in folders if folder}
 
 
 def under(name: str, cases: Iterable[Case]) -> list[Case]:
