@@ -28,6 +28,7 @@ from kerasunet.data import DataSet, DecodedCases, decode, gray_levels, load, spl
 from kerasunet.data.checking import check
 from kerasunet.data.groups import with_group_pattern
 from kerasunet.data.loading import require_objects
+from kerasunet.data.splits import groups_in_words
 from kerasunet.runs.preparation import prepare
 from kerasunet.training.settings import FinetuneSettings
 
@@ -269,6 +270,17 @@ def test_words_of_several_kinds_are_refused(tmp_path):
         load(tmp_path)
 
 
+@pytest.mark.parametrize("word", ["-label", "-mask", "-seg_1"])
+def test_a_hyphen_before_the_word_beside_an_image(tmp_path, word):
+    """3D Slicer calls label maps so."""
+    write_pair(tmp_path / "a.png", tmp_path / f"a{word}.png", 1)
+    (case,) = load(tmp_path).cases
+    assert case.key == "a" and paired(case)
+    write(tmp_path / "a_mask.png", mask_of(2))
+    with pytest.raises(ValueError, match=f"several kinds, x{word.rstrip('_1')}, x_mask; keep one"):
+        load(tmp_path)
+
+
 COPIES = (
     *("a_mask (1)", "a_mask(1)", "a_mask 2", "a_mask copy", "a_mask - Kopie (2)"),
     *("a_mask (Anna's conflicted copy 2024-01-05)", "a_mask-DESKTOP-AB12CD"),
@@ -325,6 +337,17 @@ def test_folders_of_folds_are_a_division_and_no_patients(tmp_path, names, outsid
     }
     test = split_cases(data.cases, official=data.official["folders"], fold=1, folds=2).test
     assert test == (f"{second}/2", f"{second}/3")
+
+
+def test_versions_that_roboflow_made_of_an_image_stay_together(tmp_path):
+    versions = [f"{name}_png.rf.{number:032x}" for name in ("a", "b") for number in (1, 2)]
+    data = load(make_side_by_side(tmp_path, *versions, "c"))
+    assert {case.key: case.group for case in data.cases} == {
+        **dict.fromkeys(versions[:2], versions[0]),
+        **dict.fromkeys(versions[2:], versions[2]),
+        "c": "c",
+    }
+    assert groups_in_words(data.cases) == "3 groups of images"
 
 
 def test_folds_that_are_divided_once_more_are_refused(tmp_path):

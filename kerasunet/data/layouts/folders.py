@@ -42,6 +42,7 @@ _CLASSES = {"benign", "malignant", "normal"}
 Official = Mapping[str, Mapping[str, int | str]]
 # labelme once wrote the images beside arrays.
 _CLASS_FOLDERS = ("SegmentationClassPNG", "SegmentationClass")
+_VERSION = re.compile(r"(.+)\.rf\.[0-9A-Za-z]{16,}")
 _CHANNEL = re.compile(r"_\d{4}$")
 _MOST_FRAMES = 100_000
 _MAY_HOLD_MANY = (".dcm", ".dicom", ".nii", ".nii.gz", ".tif", ".tiff", ".nrrd", ".mha")
@@ -267,7 +268,7 @@ def _changed(case: Case, **changes: str) -> Case:
 
 
 def frames_apart(data: DataSet) -> DataSet:
-    """Make a case of every frame.
+    """Make a case of every frame, and a group of the versions of an image.
 
     Args:
         data: A data set whose cases stand for whole files.
@@ -278,6 +279,7 @@ def frames_apart(data: DataSet) -> DataSet:
     Raises:
         ValueError: Masks do not have as many frames as their image; the message lists every one.
     """
+    data = replace(data, cases=tuple(_versions_together(data.cases)))
     files = [case for case in data.cases if isinstance(case, FileCase)]
     known = {case.key: _count(case.image) for case in files}
     counts = {key: count or 1 for key, count in known.items()}
@@ -303,6 +305,18 @@ def frames_apart(data: DataSet) -> DataSet:
         cases=tuple(frame for case in data.cases for frame in frames[case.key]),
         official={name: _each(division, frames) for name, division in data.official.items()},
     )
+
+
+def _versions_together(cases: Sequence[Case]) -> Iterator[Case]:
+    """Give the versions of an image that Roboflow has made, turned or otherwise, one group.
+
+    It calls them `x_png.rf.` and a digest. The group is named after the first of them.
+    """
+    first: dict[str, str] = {}
+    for case in cases:
+        source = _VERSION.fullmatch(case.key) if case.group == case.key else None
+        group = first.setdefault(source[1], case.key) if source else case.group
+        yield case if group == case.group else replace(case, group=group)
 
 
 def _count(path: Path) -> int | None:

@@ -32,7 +32,9 @@ _LONGEST_FIRST = sorted(IMAGE_SUFFIXES, key=len, reverse=True)
 _REST = r"(?P<rest>\d*|\(\d+\)|[_ -].*)"
 _BESIDE = re.compile(rf"(?P<key>.+)_mask{_REST}", re.IGNORECASE)
 OTHER_WORDS = "seg|segmentation|gt|ground_?truth|annotation|label"
-_BESIDE_OTHERWISE = re.compile(rf"(?P<key>.+)_(?P<word>{OTHER_WORDS}){_REST}", re.IGNORECASE)
+_BESIDE_OTHERWISE = re.compile(
+    rf"(?P<key>.+)(?P<word>_(?:{OTHER_WORDS})|-(?:mask|{OTHER_WORDS})){_REST}", re.IGNORECASE
+)
 _IN_MASK_FOLDER = re.compile(
     rf"(?P<key>.+)[_-](?P<word>masks?|annotations|labels|{OTHER_WORDS}){_REST}", re.IGNORECASE
 )
@@ -310,7 +312,7 @@ def _full_names(key: str, image: Path) -> Iterator[str]:
 def images_beside_masks(files: Files) -> tuple[Files, Files]:
     """Separate `x` from `x_mask`, `x_mask_1` … of one folder: images and masks, by key.
 
-    Where no name has `_mask`, masks may be `x_seg`, `x_gt`, `x_label` … instead; such a word counts
+    Where no name has `_mask`, masks may be `x_seg`, `x_gt`, `x-label` … instead; such a word counts
     if `x` is there for one of its names at least.
 
     Raises:
@@ -329,7 +331,7 @@ def _keys_beside(files: Files) -> dict[str, str]:
     others = [match for stem in files if (match := _BESIDE_OTHERWISE.fullmatch(stem))]
     words = {match["word"].lower() for match in others if match["key"] in files}
     if len(words) + bool(usual) > 1:
-        known = ", ".join(f"x_{word}" for word in sorted(words | ({"mask"} if usual else set())))
+        known = ", ".join(f"x{word}" for word in sorted(words | ({"_mask"} if usual else set())))
         folder = next(iter(files.values()))[0].parent
         raise ValueError(f"{folder}: has masks of several kinds, {known}; keep one of them")
     found = usual or [match for match in others if match["word"].lower() in words]
