@@ -339,6 +339,54 @@ def test_folders_of_folds_are_a_division_and_no_patients(tmp_path, names, outsid
     assert test == (f"{second}/2", f"{second}/3")
 
 
+@pytest.mark.parametrize(
+    ("names", "layout"),
+    [
+        (("positive", "Negative"), "one folder per class"),
+        (("left", "right"), "one folder per class"),
+        (("COVID", "Normal"), "one folder per class"),
+        (("siteA", "siteB"), "folders that are no patients"),
+        (("batch1", "batch2"), "folders that are no patients"),
+        (("Philips", "GE"), "folders that are no patients"),
+        (("training_set", "test_set"), "one folder per part"),
+    ],
+)
+def test_folders_whose_names_are_those_of_no_patients(tmp_path, names, layout):
+    for index, name in enumerate(names):
+        make_side_by_side(tmp_path / name, f"{index}a", f"{index}b", first=2 * index)
+    data = load(tmp_path)
+    assert data.layout == f"{layout}: x beside x_mask"
+    assert all(case.group == case.key for case in data.cases)
+    classes = sorted(name.lower() for name in names) if "class" in layout else [""]
+    assert sorted({case.label for case in data.cases}) == classes
+
+
+@pytest.mark.parametrize("names", [("original", "augmented"), ("reader1", "reader2")])
+def test_folders_of_the_same_images_are_refused(tmp_path, names):
+    for name in names:
+        make_side_by_side(tmp_path / name, "a", "b")
+    with pytest.raises(ValueError, match="hold the same images in several ways.*one of them"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("column", ["pid", "MRN", "Patienten-ID", "participant_id"])
+def test_a_column_of_patients_is_not_passed_over(tmp_path, column):
+    make_folder_pairs(tmp_path, "a")
+    write_rows(tmp_path / "manifest.csv", f"image,mask,{column}", "images/a.png,masks/a.png,1")
+    with pytest.raises(ValueError, match=f"has a column {column.lower()}, but none.*group"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("column", ["fold", "Subset"])
+def test_check_names_a_column_of_parts_that_is_not_used(tmp_path, column):
+    make_folder_pairs(tmp_path, "a", "b")
+    rows = ("images/a.png,masks/a.png,0", "images/b.png,masks/b.png,1")
+    path = write_rows(tmp_path / "manifest.csv", f"image,mask,{column}", *rows)
+    for source in (tmp_path, path):
+        (problem,) = problems(source, "unused-list")
+        assert problem.message == f"{path}: its column {column.lower()}"
+
+
 def test_versions_that_roboflow_made_of_an_image_stay_together(tmp_path):
     versions = [f"{name}_png.rf.{number:032x}" for name in ("a", "b") for number in (1, 2)]
     data = load(make_side_by_side(tmp_path, *versions, "c"))

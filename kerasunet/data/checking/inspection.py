@@ -17,8 +17,10 @@ from kerasunet.data.cases import AnnotatedCase, Case, DataSet, FileCase
 from kerasunet.data.checking.report import Problem
 from kerasunet.data.decoding import resize_mask, to_gray
 from kerasunet.data.identification import thumbnail
+from kerasunet.data.layouts.manifests import MANIFESTS
 from kerasunet.data.layouts.objects import CaseOfObjects
 from kerasunet.data.layouts.pairing import files_below, image_stem
+from kerasunet.data.layouts.tables import read_rows
 from kerasunet.data.readers import count_frames, read_image
 from kerasunet.files import suffix_of, wrong_size
 from kerasunet.objects import objects_of
@@ -35,6 +37,7 @@ _INVERTED = 0.75
 _OF_PARTS = re.compile(
     r"(trainval|splits?_final|(train|val|valid|validation|test|split|fold)s?\d*)"
 )
+_COLUMNS_OF_PARTS = {"fold", "set", "subset", "part", "partition", "phase", "usage"}
 _THIN_LINE = 0.012  # Of the longer side.
 _NAMED = 5
 
@@ -135,6 +138,15 @@ def unused_lists(folder: Path, data: DataSet) -> Iterator[Problem]:
     for path in sorted(files_below(folder, _lists_parts)) if not data.citation else ():
         if path not in used:
             yield Problem("unused-list", str(path), (str(path),))
+    tables = [path for path in (folder, *folder.glob("*")) if _is_manifest(path, folder)]
+    for path in tables if data.layout.startswith("manifest") else ():
+        columns = {column for _, row in read_rows(path)[:1] for column in row}
+        for column in sorted(columns & _COLUMNS_OF_PARTS if "split" not in columns else ()):
+            yield Problem("unused-list", f"{path}: its column {column}", (str(path),))
+
+
+def _is_manifest(path: Path, given: Path) -> bool:
+    return path.is_file() and (path == given or path.name.lower() in MANIFESTS)
 
 
 def _lists_parts(path: Path) -> bool:

@@ -35,10 +35,27 @@ PARTS = {
     "test": "test",
     "testing": "test",
 }
+PART_FOLDERS = {
+    f"{name}{end}": PARTS[name] for name in PARTS for end in ("", "set", "_set", "-set")
+}
 PATIENTS = "one folder per patient"
-FOLDS = "one folder per fold"
+FOLDS, OTHER_FOLDERS = "one folder per fold", "folders that are no patients"
 _FOLD = re.compile(r"(?:fold|split|cv)[ _-]?(\d+)", re.IGNORECASE)
-_CLASSES = {"benign", "malignant", "normal"}
+_CLASSES = {
+    *("benign", "malignant", "normal", "abnormal", "healthy", "sick", "diseased", "positive"),
+    *("negative", "tumor", "tumour", "no_tumor", "cyst", "lesion", "no_lesion", "mass", "cancer"),
+    *("covid", "non-covid", "pneumonia", "tuberculosis", "left", "right", "male", "female"),
+}
+_ONE_OF_SEVERAL = r"(?:[ _-]?(?:\d{1,3}|[a-z]))?"
+_NO_PATIENTS = re.compile(
+    "(batch|data|dataset|set|part|site|cent(er|re)|hospital|clinic|scanner|device|day|week|month|"
+    "year|images|folder|internal|external|ge|philips|siemens|samsung|mindray|canon|toshiba|esaote|"
+    rf"fujifilm|hitachi){_ONE_OF_SEVERAL}"
+)
+_SAME_IMAGES = re.compile(
+    "(raw|processed|preprocessed|original|augmented|aug|annotator|reader|rater|observer|expert)"
+    + _ONE_OF_SEVERAL
+)
 Official = Mapping[str, Mapping[str, int | str]]
 # labelme once wrote the images beside arrays.
 _CLASS_FOLDERS = ("SegmentationClassPNG", "SegmentationClass")
@@ -197,8 +214,8 @@ def interpret(cases: Sequence[Case]) -> tuple[list[Case], str, Official]:
     """Interpret the subfolders of cases, the first parts of keys such as `a/x`.
 
     `train/`, `val/` and `test/` are an official division, and so are `fold0/`, `fold1/` …;
-    `benign/`, `malignant/` and `normal/` are labels; the folder of any other name holds one patient
-    and is a group.
+    `benign/`, `malignant/`, `positive/` and the like are labels; `batch1/`, `siteA/` and the like
+    say nothing; the folder of any other name holds one patient and is a group.
 
     Args:
         cases: Cases of which some are in subfolders.
@@ -207,16 +224,16 @@ def interpret(cases: Sequence[Case]) -> tuple[list[Case], str, Official]:
         The cases; what the folders are, for messages; the official divisions.
 
     Raises:
-        ValueError: Folders of different meaning are mixed.
+        ValueError: Folders of different meaning are mixed, or they seem to hold the same images.
     """
     annotated, _ = by_annotation(cases)
     report_all([*misspelled(case.group for case in cases if case.group != case.key)], "")
     names = {folder_of(case).lower() for case in annotated} - {""}
     if not names:
         return list(cases), "", {}
-    if names <= PARTS.keys():
+    if names <= PART_FOLDERS.keys():
         division = {
-            case.key: PARTS[folder_of(case).lower()] for case in annotated if folder_of(case)
+            case.key: PART_FOLDERS[folder_of(case).lower()] for case in annotated if folder_of(case)
         }
         return list(cases), "one folder per part", {"folders": division}
     if names <= _CLASSES:
@@ -230,10 +247,18 @@ def interpret(cases: Sequence[Case]) -> tuple[list[Case], str, Official]:
     folds = {name: int(match[1]) for name in names if (match := _FOLD.fullmatch(name))}
     if names == folds.keys():
         return list(cases), FOLDS, {"folders": _numbered(annotated, folds)}
-    if names & (PARTS.keys() | _CLASSES | folds.keys()):
+    if len(names) > 1 and all(map(_SAME_IMAGES.fullmatch, names)):
+        raise ValueError(
+            f"folders {', '.join(sorted(names))}: seem to hold the same images in several ways, "
+            "which would be in training and test; give the path of one of them"
+        )
+    unclear = {*filter(_NO_PATIENTS.fullmatch, names)}
+    if len(names) > 1 and names == unclear:
+        return list(cases), OTHER_FOLDERS, {}
+    if names & (PART_FOLDERS.keys() | _CLASSES | folds.keys()) or (unclear and names != unclear):
         raise ValueError(
             f"folders {', '.join(sorted(names))}: parts such as train, folds, classes such as "
-            "benign, and patients cannot be told apart; use one kind"
+            "benign, batches, and patients cannot be told apart; use one kind, or a manifest.csv"
         )
     report_all([*misspelled(map(folder_of, cases))], "")
     return [_changed(case, group=folder_of(case)) for case in cases], PATIENTS, {}

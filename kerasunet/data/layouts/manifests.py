@@ -24,7 +24,9 @@ from kerasunet.files import is_plain, report_all
 MANIFESTS = ("manifest.csv", "manifest.tsv")
 _LAYOUT = "manifest with"
 _REQUIRED, _OPTIONAL = ("image", "mask"), ("group", "label", "split")
-_PATIENT = re.compile(r"(patient|subject)[ _-]?(id|name|number|no)?")
+_PATIENT = re.compile(
+    r"(patient|patienten|subject|participant)s?[ _-]?(id|name|number|nummer|no|nr)?|pid|mrn"
+)
 _OF_WINDOWS = re.compile(r"[A-Za-z]:[\\/]|\\\\")
 
 
