@@ -298,7 +298,15 @@ def test_a_copy_or_a_dated_version_of_a_mask_is_no_part_of_it(tmp_path, name, be
         load(tmp_path)
 
 
-@pytest.mark.parametrize("names", [["a_mask (1)"], ["a_mask_1", "a_mask_000002", "a_mask 3"]])
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["a_mask (1)"],
+        ["a_mask_1", "a_mask_000002", "a_mask 3"],
+        ["a_mask_1_1", "a_mask_1_2"],
+        ["a_mask_1_of_2", "a_mask_2_of_2"],
+    ],
+)
 def test_one_mask_of_any_such_name_and_numbers_are_read(tmp_path, names):
     write(tmp_path / "a.png", image_of(mask_of(1)))
     for index, name in enumerate(names):

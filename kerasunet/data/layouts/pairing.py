@@ -39,7 +39,7 @@ _IN_MASK_FOLDER = re.compile(
     rf"(?P<key>.+)[_-](?P<word>masks?|annotations|labels|{OTHER_WORDS}){_REST}", re.IGNORECASE
 )
 # Behind such a word: "_2" and "_left" tell parts apart; "- Copy" and "_2024-01-31" do not.
-_OF_PART = re.compile(r"([_ -]?\d{1,6}|[_ -][^\W\d_].*|)", re.DOTALL)
+_OF_PART = re.compile(r"([_ -]?\d{1,6}([_-](of[_-])?\d{1,4})?|[_ -][^\W\d_].*|)", re.DOTALL)
 _OF_COPY = re.compile(
     r"[_ -](copy|kopie|copie|copia)\b.*|-(desktop|laptop)-.*"
     r"|.*[_ -](19|20)\d\d[_-]?[01]\d[_-]?[0-3]\d.*"
