@@ -694,14 +694,22 @@ def test_coco_numbers_may_be_written_as_fractions(tmp_path):
     np.testing.assert_array_equal(mask_in(tmp_path / "a.json"), wanted)
 
 
-def test_coco_annotations_that_are_to_be_ignored_are_left_out_and_named(tmp_path):
+@pytest.mark.parametrize(
+    ("flag", "words"),
+    [
+        ({"ignore": 1}, "marked to be ignored"),
+        ({"deleted": True}, "deleted"),
+        ({"isbbox": True}, "a box, no outline"),
+    ],
+)
+def test_coco_annotations_that_are_no_outlines_are_left_out_and_named(tmp_path, flag, words):
     scan(tmp_path / "a.png")
     kept, ignored = drawn(0, [flat(TRIANGLE)]) | {"ignore": 0}, drawn(1, [flat(ASIDE)])
-    content = coco([picture(0, "a.png")], [kept, ignored | {"ignore": 1}])
+    content = coco([picture(0, "a.png")], [kept, ignored | flag])
     path = save(tmp_path / "a.json", content)
     assert mask_in(path).sum() == mask_in(save(path, coco([picture(0, "a.png")], [kept]))).sum()
     save(path, content)
-    assert load(path).remarks == (f"{path}: annotation 1: is marked to be ignored",)
+    assert load(path).remarks == (f"{path}: annotation 1: is {words}",)
 
 
 def test_two_labelme_files_of_one_image_are_refused(one):

@@ -29,10 +29,10 @@ from kerasunet.data.layouts.pairing import image_files, json_files, keys_of, sub
 from kerasunet.data.layouts.unread import foreign
 from kerasunet.files import raise_all, read_json, wrong_size
 
-_FOLDER = "annotations"
-_DEPTH = 3
+_FOLDER, _DEPTH = "annotations", 3
 _PART = re.compile(rf"(?:^|[_-])({'|'.join(PARTS)})(?:\d*)(?:$|[_-])", re.IGNORECASE)
 _LOCAL_FILE = "?d="  # Precedes the path in Label Studio's addresses of local files.
+_LEFT_OUT = {"ignore": "marked to be ignored", "deleted": "deleted", "isbbox": "a box, no outline"}
 _UPLOADED = re.compile(r"[0-9a-f]{8}-(?=.)")
 
 
@@ -311,8 +311,8 @@ class CocoOutlines:
         """Sort the pieces of an annotation into those that can be drawn, and faults."""
         good: list[Any] = []
         faults: list[str] = []
-        if annotation.get("ignore") in (1, True):
-            return good, [f"{self._named(annotation)}: is marked to be ignored"]
+        if marks := [mark for name, mark in _LEFT_OUT.items() if annotation.get(name) in (1, True)]:
+            return good, [f"{self._named(annotation)}: is {marks[0]}"]
         for piece in _pieces(annotation.get("segmentation")) or [None]:
             try:
                 _check(piece, self.size)

@@ -173,4 +173,8 @@ _FOREIGN: tuple[tuple[Callable[[Any], bool], str], ...] = (
         lambda content: _has(content, "project_name", "images"),
         "a project of Hasty, which is not read; export as COCO or as masks",
     ),
+    (
+        lambda content: _has(content, "images", "annotations"),
+        "COCO, but named like an image; give it another name",
+    ),
 )
