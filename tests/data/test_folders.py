@@ -347,6 +347,23 @@ def test_folders_of_folds_are_a_division_and_no_patients(tmp_path, names, outsid
     assert test == (f"{second}/2", f"{second}/3")
 
 
+def test_check_names_equal_masks_of_different_images(tmp_path):
+    make_folder_pairs(tmp_path, *"abcde")
+    for name in "bcd":
+        write(tmp_path / "masks" / f"{name}.png", mask_of(1))
+    (problem,) = problems(tmp_path, "shared-mask")
+    assert problem.files == tuple(str(tmp_path / "images" / f"{name}.png") for name in "bcd")
+    assert problem.message.endswith("d.png: have equal masks") and problem.severity == "warning"
+
+
+def test_check_names_folders_that_look_like_several_of_each_patient(tmp_path):
+    for index, name in enumerate(("001_L", "001_R", "002_L", "003_R")):
+        make_side_by_side(tmp_path / name, "a", first=index)
+    (problem,) = problems(tmp_path, "patient-names")
+    assert "several of each patient, such as 001 (001_L, 001_R)" in problem.message
+    assert "put them into one" in problem.message
+
+
 @pytest.mark.parametrize(
     ("names", "layout"),
     [

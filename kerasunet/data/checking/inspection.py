@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -13,7 +13,7 @@ from typing import TypeVar
 import cv2
 import numpy as np
 
-from kerasunet.data.cases import AnnotatedCase, Case, DataSet, FileCase
+from kerasunet.data.cases import AnnotatedCase, Case, DataSet, FileCase, UnannotatedCase
 from kerasunet.data.checking.report import Problem
 from kerasunet.data.decoding import resize_mask, to_gray
 from kerasunet.data.identification import thumbnail
@@ -40,6 +40,7 @@ _OF_PARTS = re.compile(
 _COLUMNS_OF_PARTS = {"fold", "set", "subset", "part", "partition", "phase", "usage"}
 _THIN_LINE = 0.012  # Of the longer side.
 _NAMED = 5
+_FEWEST_EQUAL = 3
 
 
 @dataclass(frozen=True)
@@ -131,6 +132,29 @@ def unread_files(files: Sequence[Path]) -> Iterator[Problem]:
         yield Problem("unread", text, tuple(map(str, paths)))
 
 
+def unannotated(data: DataSet) -> Iterator[Problem]:
+    """Yield the images without a mask; some may be a mask, by their names."""
+    named = {case.key for case in (*data.cases, *data.unannotated)}
+    for case in data.unannotated:
+        hint = _annotation_beside(case) or _image_of(case, named)
+        yield Problem("unannotated", f"{case.image}: has no mask{hint}", (str(case.image),))
+
+
+def _annotation_beside(case: UnannotatedCase) -> str:
+    path = case.image.with_suffix(".json")
+    if not path.is_file():
+        return ""
+    return f"; {path.name} beside it is not read, because other images have mask files"
+
+
+def _image_of(case: UnannotatedCase, keys: Collection[str]) -> str:
+    """Name the image of which this may be a mask, going by its name."""
+    match = re.match(r"(.+?)[ _-]+[A-Za-z]+\d*$", case.key)
+    if not match or match[1] not in keys:
+        return ""
+    return f"; if it is the mask of {match[1]}, give it a name like the others"
+
+
 def unused_lists(folder: Path, data: DataSet) -> Iterator[Problem]:
     """Yield the lists of parts below a folder, as Pascal VOC, nnU-Net and others keep them."""
     used = {getattr(getattr(case, "annotation", None), "path", None) for case in data.cases}
@@ -156,15 +180,25 @@ def _lists_parts(path: Path) -> bool:
 
 
 def shared_masks(inspections: Sequence[Inspection]) -> Iterator[Problem]:
-    """Yield mask files that several image files have, unless there is nothing on them."""
-    images: dict[Path, dict[str, None]] = {}
-    for inspection in inspections:
-        for path in getattr(inspection.case, "masks", ()) if inspection.share else ():
-            images.setdefault(path, {})[str(getattr(inspection.case, "image", ""))] = None
-    for path, found in images.items():
-        if len(found) > 1:
-            text = f"{path}: is the mask of {', '.join(found)}"
-            yield Problem("shared-mask", text, (str(path), *found))
+    """Yield masks that several images have, unless empty: one file for two, or three equal ones."""
+    by_file: dict[Path, dict[str, None]] = {}
+    by_content: dict[tuple[bytes, float], dict[str, None]] = {}
+    for one in inspections:
+        image = str(getattr(one.case, "image", one.case.key))
+        for path in getattr(one.case, "masks", ()) if one.share else ():
+            by_file.setdefault(path, {})[image] = None
+        if one.share and one.share < 1 and one.mask is not None:
+            by_content.setdefault((one.mask.tobytes(), one.share), {})[image] = None
+    for path, images in by_file.items():
+        if len(images) > 1:
+            text = f"{path}: is the mask of {', '.join(images)}"
+            yield Problem("shared-mask", text, (str(path), *images))
+    known = [{*images} for images in by_file.values()]
+    for images in by_content.values():
+        if len(images) >= _FEWEST_EQUAL and {*images} not in known:
+            more = f" and {len(images) - _NAMED:,} more" if len(images) > _NAMED else ""
+            text = f"{', '.join([*images][:_NAMED])}{more}: have equal masks"
+            yield Problem("shared-mask", text, tuple(images))
 
 
 def location_of(case: Case) -> str:
