@@ -73,6 +73,13 @@ def planes(header: Dataset, count: int) -> list[np.ndarray | None]:
     return [plane(of_frame(header, frame, _MACROS)) for frame in range(count)]
 
 
+def times(header: Dataset) -> int:
+    """Return how many frames lie at one place: all of a loop, one of a stack of slices."""
+    count = frame_count(header)
+    first, last = (plane(of_frame(header, frame)) for frame in (0, count - 1))
+    return count if first is not None and np.array_equal(first, last) else 1
+
+
 def is_segmentation(header: Dataset) -> bool:
     """Return whether the frames are segments, which may be fewer or more than the image's."""
     named = (header.get("SOPClassUID"), header.file_meta.get("MediaStorageSOPClassUID"))

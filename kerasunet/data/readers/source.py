@@ -65,6 +65,7 @@ class Partner:
             the orientation in the file asks; `"unknown"`, as stored, although the file does not say
             which axis is which.
         exif: The EXIF orientation that it was turned by, 1 for none.
+        times: How many of its frames lie at each place, one after the other in time.
     """
 
     name: str
@@ -76,6 +77,7 @@ class Partner:
     space: str = ""
     order: str = "stored"
     exif: int = 1
+    times: int = 1
 
 
 @dataclass(frozen=True)
