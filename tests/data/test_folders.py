@@ -682,6 +682,22 @@ ROWS = {
     "a file that belongs to no case": test_a_file_of_no_case_is_named,
     "words other than `mask`": test_other_words_than_mask_beside_images,
     "other mask folders": test_other_names_of_the_mask_folder,
+    "copies and versions of a mask: `x_mask (1).png`, `x_mask - Copy.png`, conflicted copies, "
+    "`x_mask_2024-01-31.png`": test_a_copy_or_a_dated_version_of_a_mask_is_no_part_of_it,
+    "folders of the same images, such as `original/` and `augmented/`, `reader1/` and `reader2/`, "
+    "or folds that have parts of their own": test_folders_of_the_same_images_are_refused,
+    "several versions of an image by Roboflow (`x_png.rf.….jpg`)": (
+        test_versions_that_roboflow_made_of_an_image_stay_together
+    ),
+    "lists of parts (`ImageSets/`, `splits_final.json`), a column `fold` or `set` of a manifest": (
+        test_check_names_a_list_of_parts_that_is_not_used
+    ),
+    "a mask file of several images, or equal masks of three images or more": (
+        test_check_names_equal_masks_of_different_images
+    ),
+    "folders such as `001_L/` and `001_R/`": (
+        test_check_names_folders_that_look_like_several_of_each_patient
+    ),
     "nnU-Net": test_nnunet,
     "nnU-Net's test images": test_nnunet_test_images_are_unannotated_or_the_test_part,
     "nnU-Net's other channels": test_nnunet_with_a_second_channel_is_refused,

@@ -16,7 +16,6 @@ from pydicom import DataElement, Dataset
 from pydicom.pixels import apply_color_lut
 from scipy.special import expit
 
-from kerasunet.data.annotations import circle_mask, polygon_mask
 from kerasunet.data.readers.dicom_frames import numbers
 from kerasunet.data.readers.dicom_pixels import Pixels
 from kerasunet.data.readers.files import own_range, stretch
@@ -154,19 +153,32 @@ def _hidden(header: Dataset, remarks: list[str]) -> np.ndarray | None:
 
 def _rectangle(header: Dataset, shape: tuple[int, int]) -> np.ndarray:
     top, bottom, left, right = (numbers(header, name)[0] for name in _EDGES)
-    rows, columns = np.ogrid[1 : shape[0] + 1, 1 : shape[1] + 1]
+    rows, columns = _counted(shape)
     return (rows >= top) & (rows <= bottom) & (columns >= left) & (columns <= right)
 
 
 def _circle(header: Dataset, shape: tuple[int, int]) -> np.ndarray:
     row, column = numbers(header, "CenterOfCircularShutter")
     (radius,) = numbers(header, "RadiusOfCircularShutter")
-    return circle_mask((column - 0.5, row - 0.5), radius, shape)
+    rows, columns = _counted(shape)
+    return (rows - row) ** 2 + (columns - column) ** 2 <= radius**2
 
 
 def _polygon(header: Dataset, shape: tuple[int, int]) -> np.ndarray:
+    """Fill a polygon by the even-odd rule."""
     corners = np.reshape(numbers(header, "VerticesOfThePolygonalShutter"), (-1, 2))
-    return polygon_mask(corners[:, ::-1] - 0.5, shape)
+    rows, columns = _counted(shape)
+    inside = np.zeros(shape, bool)
+    for (top, left), (bottom, right) in zip(corners, np.roll(corners, -1, axis=0), strict=True):
+        if top != bottom:
+            crossing = left + (rows - top) * (right - left) / (bottom - top)
+            inside ^= ((top > rows) != (bottom > rows)) & (columns <= crossing)
+    return inside
+
+
+def _counted(shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the numbers of rows, `(height, 1)`, and columns, `(1, width)`, from 1 on."""
+    return np.arange(1, shape[0] + 1)[:, None], np.arange(1, shape[1] + 1)[None]
 
 
 _SEEN_THROUGH = {"RECTANGULAR": _rectangle, "CIRCULAR": _circle, "POLYGONAL": _polygon}

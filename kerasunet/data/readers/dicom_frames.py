@@ -77,7 +77,9 @@ def times(header: Dataset) -> int:
     """Return how many frames lie at one place: all of a loop, one of a stack of slices."""
     count = frame_count(header)
     first, last = (plane(of_frame(header, frame)) for frame in (0, count - 1))
-    return count if first is not None and np.array_equal(first, last) else 1
+    if first is None or last is None or not np.array_equal(first, last):
+        return 1
+    return count
 
 
 def is_segmentation(header: Dataset) -> bool:
