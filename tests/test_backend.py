@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import random
+import subprocess
+import sys
 from dataclasses import replace
 
 import keras
@@ -25,6 +27,15 @@ PROCESSORS = {
     "nothing known": ("", "float32"),
 }
 OTHER = {"float32": "mixed_bfloat16", "mixed_bfloat16": "float32"}
+
+
+USE_ALL = """
+import sys
+from kerasunet.backend import start_backend
+start_backend()
+print(*sorted({"keras", "matplotlib", "pandas", "sklearn"} & set(sys.modules)))
+import matplotlib.pyplot, pandas
+"""
 
 
 @pytest.fixture
@@ -121,3 +132,12 @@ def test_the_global_float_type_changes_no_run_and_is_the_callers_again():
         assert keras.config.floatx() == "float64"
     finally:
         keras.config.set_floatx("float32")
+
+
+@pytest.mark.slow
+def test_a_command_starts_without_what_keras_can_plot():
+    """What is not needed is not looked for, and is there once it is needed."""
+    done = subprocess.run(
+        [sys.executable, "-c", USE_ALL], capture_output=True, text=True, check=False
+    )
+    assert (done.stdout, done.stderr, done.returncode) == ("keras\n", "", 0)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kerasunet import models
-from kerasunet.backend import quiet_start, start_backend
+from kerasunet.backend import quiet_start, start_backend, without_collection
 from kerasunet.cli import options as shared
 from kerasunet.files import each_once, labels_of, read_record, read_rows
 from kerasunet.inference.export_requests import FORMATS, check_request, sidecar_of
@@ -198,7 +198,8 @@ def add_demo_arguments(parser: argparse.ArgumentParser) -> None:
 def run_demo(options: argparse.Namespace) -> int:
     """Open the demo in the browser: compare every strategy on your own image, offline."""
     try:
-        from kerasunet.demo.server import launch
+        with without_collection():
+            from kerasunet.demo.server import launch
     except ModuleNotFoundError as error:
         if error.name not in _EXTRA:
             raise

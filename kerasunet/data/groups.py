@@ -247,16 +247,19 @@ def find_near_duplicates(
     coarse = coarse_details(stack)
     alike = [(pair, UNCUT) for pair in _pairs_above(coarse, _threshold(coarse))]
     cut = _crops(stack, coarse) if crops and len(stack) >= _FEW_IMAGES else {}
-    if not alike and not cut:
-        return []
-    least = _least_agreement(thumbnails)
-    of_crops = max(least, _LEAST_OF_CROPS)
+    known = [
+        (whole, part, sides, agreement(_without_sides(stack[whole], sides), stack[part]))
+        for (whole, part), sides in [*alike, *cut.items()]
+    ]
+    lowest = {uncut: _LEAST_FINE if uncut else _LEAST_OF_CROPS for uncut in (True, False)}
+    known = [one for one in known if one[-1] >= lowest[one[2] == UNCUT]]
+    # What is usual need not be looked at where no pair can stand out.
+    least = _least_agreement(thumbnails) if known else 1.0
     found: dict[tuple[int, int], float] = {}
-    for (whole, part), sides in [*alike, *cut.items()]:
-        known = agreement(_without_sides(stack[whole], sides), stack[part])
-        if known >= (least if sides == UNCUT else of_crops):
+    for whole, part, _, agreed in known:
+        if agreed >= least:
             pair = min(whole, part), max(whole, part)
-            found[pair] = max(known, found.get(pair, 0.0))
+            found[pair] = max(agreed, found.get(pair, 0.0))
     return [NearDuplicates(*pair, found[pair]) for pair in sorted(found)]
 
 
