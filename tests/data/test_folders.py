@@ -316,7 +316,17 @@ def test_one_mask_of_any_such_name_and_numbers_are_read(tmp_path, names):
     np.testing.assert_array_equal(case.load().mask, wanted)
 
 
-@pytest.mark.parametrize("name", ["ground_truth", "GroundTruth", "gt", "SegmentationClass"])
+@pytest.mark.parametrize("name", ["img", "frames", "Original"])
+def test_other_names_of_the_image_folder(tmp_path, name):
+    for index, stem in enumerate("ab"):
+        write_pair(tmp_path / name / f"{stem}.png", tmp_path / "masks" / f"{stem}.png", index)
+    data = load(tmp_path)
+    assert keys(data) == ["a", "b"] and all(map(paired, data.cases))
+
+
+@pytest.mark.parametrize(
+    "name", ["ground_truth", "GroundTruth", "Ground Truth", "gt", "seg", "SegmentationClass"]
+)
 def test_other_names_of_the_mask_folder(tmp_path, name):
     for index, stem in enumerate("ab"):
         write_pair(tmp_path / "images" / f"{stem}.png", tmp_path / name / f"{stem}.png", index)
@@ -445,6 +455,15 @@ def test_check_names_a_list_of_parts_that_is_not_used(tmp_path, name):
     (tmp_path / name).write_text("[]")
     (problem,) = problems(tmp_path, "unused-list")
     assert problem.files == (str(tmp_path / name),) and problem.severity == "note"
+
+
+def test_check_names_a_table_of_patients_that_is_not_used(tmp_path):
+    make_folder_pairs(tmp_path, "a", "b")
+    path = write_rows(tmp_path / "metadata.csv", "file,Patient_ID,age", "a.png,1,50", "b.png,1,50")
+    write_rows(tmp_path / "other.csv", "file,age", "a.png,50")
+    (problem,) = problems(tmp_path, "unused-patients")
+    assert problem.message == f"{path}: its column patient_id" and problem.severity == "warning"
+    assert "give --groups" in problem.remedy
 
 
 def test_check_names_a_mask_of_two_images_unless_it_is_empty(tmp_path):
@@ -697,6 +716,10 @@ ROWS = {
     ),
     "folders such as `001_L/` and `001_R/`": (
         test_check_names_folders_that_look_like_several_of_each_patient
+    ),
+    "other image folders": test_other_names_of_the_image_folder,
+    "tables with a column of patients, other than manifests": (
+        test_check_names_a_table_of_patients_that_is_not_used
     ),
     "nnU-Net": test_nnunet,
     "nnU-Net's test images": test_nnunet_test_images_are_unannotated_or_the_test_part,

@@ -17,11 +17,12 @@ from kerasunet.data.cases import AnnotatedCase, Case, DataSet, FileCase, Unannot
 from kerasunet.data.checking.report import Problem
 from kerasunet.data.decoding import resize_mask, to_gray
 from kerasunet.data.identification import thumbnail
-from kerasunet.data.layouts.manifests import MANIFESTS
+from kerasunet.data.layouts.manifests import MANIFESTS, PATIENT_COLUMN
 from kerasunet.data.layouts.objects import CaseOfObjects
 from kerasunet.data.layouts.pairing import files_below, image_stem
 from kerasunet.data.layouts.tables import read_rows
 from kerasunet.data.readers import count_frames, read_image
+from kerasunet.data.splits import groups_in_words
 from kerasunet.files import suffix_of, wrong_size
 from kerasunet.objects import objects_of
 
@@ -162,15 +163,23 @@ def unused_lists(folder: Path, data: DataSet) -> Iterator[Problem]:
     for path in sorted(files_below(folder, _lists_parts)) if not data.citation else ():
         if path not in used:
             yield Problem("unused-list", str(path), (str(path),))
-    tables = [path for path in (folder, *folder.glob("*")) if _is_manifest(path, folder)]
-    for path in tables if data.layout.startswith("manifest") else ():
+    for path in (folder, *sorted(folder.glob("*"))) if not data.citation else ():
+        if path.suffix.lower() in (".csv", ".tsv") and path.is_file():
+            yield from _unused_columns(path, data, path == folder or path.name.lower() in MANIFESTS)
+
+
+def _unused_columns(path: Path, data: DataSet, is_manifest: bool) -> Iterator[Problem]:
+    """Yield columns of a table that name parts, or patients where nothing else does."""
+    try:
         columns = {column for _, row in read_rows(path)[:1] for column in row}
+    except (OSError, ValueError):  # A table of something else.
+        return
+    if is_manifest:
         for column in sorted(columns & _COLUMNS_OF_PARTS if "split" not in columns else ()):
             yield Problem("unused-list", f"{path}: its column {column}", (str(path),))
-
-
-def _is_manifest(path: Path, given: Path) -> bool:
-    return path.is_file() and (path == given or path.name.lower() in MANIFESTS)
+    elif "patient" not in groups_in_words(data.cases):
+        for column in sorted(filter(PATIENT_COLUMN.fullmatch, columns)):
+            yield Problem("unused-patients", f"{path}: its column {column}", (str(path),))
 
 
 def _lists_parts(path: Path) -> bool:

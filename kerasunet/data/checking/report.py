@@ -156,6 +156,12 @@ KINDS: Mapping[str, Kind] = {
         "to use them, write them as the column split of a manifest.csv, or sort the files into "
         "folders train/, val/ and test/",
     ),
+    "unused-patients": Kind(
+        "warning",
+        "tables that name patients, and are not used",
+        "write the columns key and group to a table and give --groups, so that no patient is in "
+        "two parts of a split",
+    ),
     "shared-mask": Kind(
         "warning",
         "masks of several images",

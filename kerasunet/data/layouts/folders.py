@@ -10,7 +10,12 @@ from typing import Any
 
 from kerasunet.data.annotations import ENCODINGS
 from kerasunet.data.cases import Case, DataSet, FileCase, MaskCoding, by_annotation
-from kerasunet.data.layouts import IMAGE_FOLDERS, MASK_FOLDERS, OTHER_MASK_FOLDERS
+from kerasunet.data.layouts import (
+    IMAGE_FOLDERS,
+    MASK_FOLDERS,
+    OTHER_IMAGE_FOLDERS,
+    OTHER_MASK_FOLDERS,
+)
 from kerasunet.data.layouts.pairing import (
     Files,
     by_image,
@@ -81,7 +86,7 @@ def images_and_masks(folder: Path) -> Sequence[Case] | None:
 
 
 def _image_and_mask_files(folder: Path) -> tuple[Files, Files] | None:
-    image_folder = subfolder(folder, *IMAGE_FOLDERS)
+    image_folder = subfolder(folder, *IMAGE_FOLDERS) or subfolder(folder, *OTHER_IMAGE_FOLDERS)
     mask_folder = subfolder(folder, *MASK_FOLDERS) or subfolder(folder, *OTHER_MASK_FOLDERS)
     if image_folder is None or mask_folder is None:
         return None

@@ -24,7 +24,7 @@ from kerasunet.files import is_plain, report_all
 MANIFESTS = ("manifest.csv", "manifest.tsv")
 _LAYOUT = "manifest with"
 _REQUIRED, _OPTIONAL = ("image", "mask"), ("group", "label", "split")
-_PATIENT = re.compile(
+PATIENT_COLUMN = re.compile(
     r"(patient|patienten|subject|participant)s?[ _-]?(id|name|number|nummer|no|nr)?|pid|mrn"
 )
 _OF_WINDOWS = re.compile(r"[A-Za-z]:[\\/]|\\\\")
@@ -94,7 +94,7 @@ def _check_columns(path: Path, columns: Sequence[str]) -> None:
             f"{', '.join(columns) or 'none'}); the columns are {', '.join(_REQUIRED)} and "
             f"optionally {', '.join(_OPTIONAL)}, with commas between them"
         )
-    patients = [name for name in columns if _PATIENT.fullmatch(name)]
+    patients = [name for name in columns if PATIENT_COLUMN.fullmatch(name)]
     if patients and "group" not in columns:
         raise ValueError(
             f"{path}: has a column {patients[0]}, but none of the name group, by which the images "
