@@ -198,7 +198,9 @@ def test_a_checksum_that_does_not_fit_is_told(path, kind):
 def test_zeros_instead_of_the_rest_are_told(path):
     content = encoded(BLOB, "PNG")
     path.write_bytes(content[:200] + bytes(len(content) - 200))
-    with pytest.raises(ValueError, match="damaged: a checksum does not fit.*copy it again"):
+    with pytest.raises(
+        ValueError, match="damaged: a checksum does not fit.*copy or export it again"
+    ):
         read_mask_values(path)
 
 
@@ -206,7 +208,7 @@ def test_zeros_instead_of_the_rest_are_told(path):
 def test_a_photograph_of_which_only_the_upper_half_is_there_is_told(path, reader):
     content = encoded(NOISE, "JPEG")
     path.write_bytes(content[: len(content) * 2 // 3] + b"\xff\xd9")
-    with pytest.raises(ValueError, match="damaged: its JPEG data break off.*copy it again"):
+    with pytest.raises(ValueError, match="damaged: its JPEG data break off.*save it as PNG"):
         reader(path)
 
 
@@ -219,6 +221,16 @@ def test_bytes_too_many_in_a_photograph_are_named_and_refused_in_a_mask(path, ca
     with pytest.raises(ValueError, match="damaged: its JPEG data do not fit together"):
         read_mask_values(path)
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_photograph_is_read_where_there_is_no_place_for_temporary_files(path, monkeypatch):
+    def refuse(*_, **__):
+        raise FileNotFoundError("no usable temporary directory")
+
+    monkeypatch.setattr("tempfile.TemporaryFile", refuse)
+    content = encoded(NOISE, "JPEG")
+    found = outcome(path, content, read_image)
+    np.testing.assert_array_equal(found, np.asarray(Image.open(io.BytesIO(content))))
 
 
 def test_a_jpeg_frame_of_dicom_that_breaks_off_is_told(path):

@@ -50,7 +50,10 @@ _STRIPS = ((tags.STRIPOFFSETS, tags.STRIPBYTECOUNTS), (tags.TILEOFFSETS, tags.TI
 _PIECE, _MOST_UNPACKED = 1 << 20, 4
 _SURPLUS = re.compile(r"Corrupt JPEG data: \d+ extraneous bytes before marker")
 _BROKEN = re.compile(r"(Corrupt JPEG data|Premature end of JPEG|Inconsistent progression)")
-_DAMAGED = "damaged: {}, so part of its pixels is wrong; copy it again, or export it again"
+_DAMAGED = (
+    "damaged: {}, so part of its pixels may be wrong; copy or export it again, or, if it looks "
+    "whole in a viewer, save it as PNG"
+)
 _ORIENTATION = 0x0112
 ON_THEIR_SIDE = (5, 6, 7, 8)
 """EXIF orientations that exchange height and width."""

@@ -14,10 +14,11 @@ import tempfile
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from io import BufferedReader
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
@@ -170,22 +171,26 @@ def heard_native_code() -> Iterator[list[str]]:
     """Yield a list that receives the lines that C libraries print while the body runs.
 
     What other threads print to standard error meanwhile is among them: wrap as little as there.
-    Without a standard error, nothing is heard.
+    Without a standard error, or a place for temporary files, nothing is heard.
     """
     heard: list[str] = []
-    with TURN, tempfile.TemporaryFile() as file:
+    with TURN, ExitStack() as restored:
         kept = _duplicate(_STANDARD_ERROR)
         if kept is None:
             yield heard
             return
-        os.dup2(file.fileno(), _STANDARD_ERROR)
-        try:
-            yield heard
-        finally:
-            os.dup2(kept, _STANDARD_ERROR)
-            os.close(kept)
-            file.seek(0)
-            heard += file.read().decode(errors="replace").splitlines()
+        restored.callback(os.close, kept)
+        with suppress(OSError):  # No place for temporary files.
+            file = restored.enter_context(tempfile.TemporaryFile())
+            restored.callback(_received, file, heard)
+            os.dup2(file.fileno(), _STANDARD_ERROR)
+            restored.callback(os.dup2, kept, _STANDARD_ERROR)
+        yield heard
+
+
+def _received(file: IO[bytes], heard: list[str]) -> None:
+    file.seek(0)
+    heard += file.read().decode(errors="replace").splitlines()
 
 
 def _duplicate(descriptor: int) -> int | None:
