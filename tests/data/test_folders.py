@@ -334,6 +334,38 @@ def test_other_names_of_the_mask_folder(tmp_path, name):
     assert keys(data) == ["a", "b"] and all(map(paired, data.cases))
 
 
+STEMS = (
+    *("1", "01", "001", "a", "A", "a_1", "a_2", "a-1", "a (1)", "b", "a.b", "b-label", "a_mask"),
+    *("x_seg_1", "P1_1", "mask_1", "label", "a_gt", "a_1_2", "a_0000", "2024-01-01", "a_left"),
+)
+ENDINGS = ("", "_mask", "_mask_{}", "_seg", "-label", "_label_{}", "_gt", "_Annotation", "_mask{}")
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_whatever_the_names_no_image_gets_the_mask_of_another(tmp_path, seed):
+    """Folders of random names are refused, or each image has all of its masks and no others."""
+    random = np.random.default_rng(seed)
+    beside, ending = random.random() < 0.4, random.choice(ENDINGS)
+    images, masks = (tmp_path / name for name in (("", "") if beside else ("images", "masks")))
+    truth: dict[bytes, np.ndarray] = {}
+    for number, stem in enumerate(random.choice(STEMS, random.integers(2, 6), replace=False)):
+        picture, mask = random.integers(0, 255, SHAPE, np.uint8), np.zeros(SHAPE, bool)
+        write(images / f"{stem}{random.choice(['.png', '.PNG', '.bmp'])}", picture)
+        for part in range(random.choice([0, 1, 1, 1, 2 if "{}" in ending else 1])):
+            write(
+                masks / f"{stem}{ending.format(part + 1)}.tif", drawn := mask_of(3 * number + part)
+            )
+            mask |= drawn
+        truth[picture.astype(np.float32).tobytes()] = mask
+    try:
+        cases = load(tmp_path).cases
+    except ValueError:
+        return
+    for case in cases:
+        image, mask, _ = case.load()
+        np.testing.assert_array_equal(mask, truth[image.tobytes()])
+
+
 # --- folds, lists of parts, shared masks ---------------------------------------------------------
 
 
