@@ -671,6 +671,8 @@ READ = {
         MASKS,
         "test_a_palette_that_counts_from_white_is_refused",
     ),
+    "mask in whose colors the chosen one is missing, but nearly there, such as #fde724 for "
+    "#fde725": (MASKS, "test_a_color_that_is_nearly_the_chosen_one_is_named"),
     "mask of probabilities from 0 to 1": (MASKS, "test_probabilities_are_named"),
     "DICOM: display shutters": (DISPLAY, "test_what_a_rectangular_shutter_hides_is_covered"),
     "DICOM: compressed pixels of another size, other channels or more bits than the header "

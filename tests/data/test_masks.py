@@ -142,6 +142,17 @@ def test_a_palette_that_counts_from_white_is_refused(folder, suffix):
     assert "count from white down; save it with 0 as black" in refusal(folder(picture, suffix))
 
 
+def test_a_color_that_is_nearly_the_chosen_one_is_named(folder):
+    """Matplotlib has rounded its yellow in two ways."""
+    made = folder(drawn((253, 231, 36), (68, 1, 84)))
+    assert "nearly #fde725; choose it, too: --objects NAME=#fde725,#fde724" in refusal(
+        made, objects=["t=#fde725"]
+    )
+    np.testing.assert_array_equal(mask_in(made, objects=["t=#fde725,#fde724"]), OBJECT)
+    dark = folder(drawn((2, 0, 0), (0, 0, 0)))
+    assert not mask_in(dark, objects=["t=#010000"]).any()
+
+
 def test_probabilities_are_named(folder):
     levels = Image.fromarray(np.where(OBJECT, 0.9, 0.2).astype(np.float32))
     assert "fractions from 0 to 1, such as probabilities" in refusal(folder(levels, ".tif"))
