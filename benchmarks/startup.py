@@ -46,6 +46,7 @@ _MASK = (
     "import sys, numpy; from kerasunet import Segmenter; "
     "Segmenter('natural', engine=sys.argv[1])(numpy.zeros((64, 64), numpy.uint8))"
 )
+_START = "from kerasunet.backend import start_backend; start_backend()"
 _READ = (
     "import sys; from kerasunet.data.readers import count_frames, read_image; path = sys.argv[1]; "
     "[read_image(path, frame=frame) for frame in range(count_frames(path))]"
@@ -127,6 +128,7 @@ def _starts(folder: Path, number: int, demo: bool) -> dict[str, Callable[[], dic
         "python": [*python, ""],
         "import kerasunet": [*python, "import kerasunet"],
         "import keras": [*python, "import keras"],
+        "import keras, as commands do": [*python, _START],
         "kerasunet --help": [sys.executable, "-m", "kerasunet", "--help"],
     }
     for verb in VERBS:

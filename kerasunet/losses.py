@@ -12,6 +12,7 @@ of 0 and 255 would train a network toward nonsense without a word, so values bey
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import keras
 from keras import ops
@@ -164,11 +165,16 @@ def has_several_channels(model: keras.Model) -> bool:
     return isinstance(shape, tuple) and isinstance(shape[-1], int) and shape[-1] > 1
 
 
-def loss_and_metric(model: keras.Model):
-    """Return loss and metric for a model and the masks that `Batches` makes for its objects."""
-    if not has_several_channels(model):
-        return _OF_ONE
-    return _OF_BITS if is_overlapping(model) else _OF_LABELS
+def loss_and_metric(model: keras.Model) -> tuple[Callable, keras.Metric]:
+    """Return loss and metric for a model and the masks that `Batches` makes for its objects.
+
+    The metric is an object of its own. Given as a function, it would make its variables in the
+    first step, and TensorFlow would trace that step twice.
+    """
+    loss, metric = _OF_ONE
+    if has_several_channels(model):
+        loss, metric = _OF_BITS if is_overlapping(model) else _OF_LABELS
+    return loss, keras.metrics.MeanMetricWrapper(metric, name="dice")
 
 
 def is_own(value) -> bool:

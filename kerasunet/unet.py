@@ -240,6 +240,9 @@ def _leave_out_own(model: keras.Model) -> None:
     given = {name: config[name] for name in _COMPILED}
     config |= {name: _without_own(value) for name, value in given.items()}
     setattr(model._compile_config, _LEFT_OUT, given)
+    for metric in filter(is_own, keras.tree.flatten(given["metrics"])):
+        if isinstance(metric, keras.Metric):
+            metric.reset_state()  # Its mean was that of steps with other layers.
 
 
 def _without_own(value: Any) -> Any:

@@ -100,6 +100,22 @@ def test_loss_metrics_and_schedule_stay_the_callers_objects():
     assert any(not np.array_equal(value, before[path]) for path, value in values(model).items())
 
 
+def test_a_first_step_is_traced_once_and_dice_is_that_of_the_steps_since():
+    model, calls = small(), []
+    call = model.call
+    model.call = lambda *inputs, **words: calls.append(inputs) or call(*inputs, **words)
+    images, masks = disc_images(4)
+    batch = images[..., None], masks[..., None].astype("float32")
+    set_trainable(model, "all")
+    model.train_on_batch(*batch)
+    assert len(calls) == 1
+    for _ in range(5):
+        model.train_on_batch(*batch)
+    set_trainable(model, "none")
+    first, again = (model.train_on_batch(*batch, return_dict=True)["dice"] for _ in range(2))
+    assert float(again) == pytest.approx(float(first), abs=1e-6)
+
+
 def test_a_function_as_learning_rate_and_settings_beside_get_config_stay():
     model = small()
     model.compile(Stretched(lambda: 0.125, stretch=7.0), loss=dice)

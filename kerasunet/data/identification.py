@@ -17,7 +17,6 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-from scipy.ndimage import gaussian_filter1d
 
 from kerasunet.data.cache import PutRow, cached_rows
 from kerasunet.data.cases import Case, DataSet, Sample, SimulatedCase
@@ -292,7 +291,13 @@ def modality_of_data(data: DataSet) -> Modality | None:
 
 
 UNCUT = (0.0, 0.0, 0.0, 0.0)
-_BLUR = gaussian_filter1d(np.eye(_COARSE, dtype=np.float32), _COARSE_SMOOTH, axis=0)
+_BLUR = cv2.GaussianBlur(
+    np.eye(_COARSE),
+    (1, 2 * round(4 * _COARSE_SMOOTH) + 1),
+    1,
+    sigmaY=_COARSE_SMOOTH,
+    borderType=cv2.BORDER_REFLECT,
+).astype(np.float32)
 
 
 def thumbnail(image: np.ndarray) -> np.ndarray:

@@ -66,11 +66,9 @@ def compile_for_training(model: keras.Model, settings: Optimization, first_step:
 def compile_with(model: keras.Model, optimizer: keras.optimizers.Optimizer) -> None:
     """Compile for the package's loss and metric with an optimizer that may be in use already."""
     # XLA loses to oneDNN on CPUs: 40 against 32 ms per image for the default U-Net.
-    # Given as a function, it makes its variables in the first step, which is then traced twice.
     loss, dice = loss_and_metric(model)
-    metrics = [keras.metrics.MeanMetricWrapper(dice, name="dice")]
     jit = False if on_plain_tensorflow() else "auto"
-    model.compile(optimizer, loss=loss, metrics=metrics, jit_compile=jit)
+    model.compile(optimizer, loss=loss, metrics=[dice], jit_compile=jit)
 
 
 def learner_of(model: keras.Model, part: keras.Model | None = None) -> keras.Model:
