@@ -17,7 +17,7 @@ from kerasunet.data.cache import PutRow, cached_rows
 from kerasunet.data.cases import AnnotatedCase, Case, DataSet, FileCase, SimulatedCase
 from kerasunet.data.decoding import DecodedCases, use_each
 from kerasunet.data.groups import GIVEN, regroup
-from kerasunet.data.layouts import EVERY_IMAGE_FOLDER, EVERY_MASK_FOLDER
+from kerasunet.data.layouts import EVERY_IMAGE_FOLDER, EVERY_MASK_FOLDER, IMAGE_FOLDERS
 
 SIMULATED = {
     "simulated-ultrasound": "breast-ultrasound",
@@ -288,9 +288,7 @@ def _folders_of_data(
     found += [(root, root, False) for root in _sets_around(output)]
     for one in images:
         folder = (one if one.is_dir() else one.parent).resolve()
-        parts = [
-            part for part in (folder, folder.parent) if part.name.lower() in EVERY_IMAGE_FOLDER
-        ]
+        parts = [part for part in (folder, folder.parent) if part.name.lower() in IMAGE_FOLDERS]
         found.append((folder, parts[0].parent if parts else folder, one.is_dir()))
     return list(dict.fromkeys(found))
 
