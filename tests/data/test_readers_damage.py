@@ -258,6 +258,7 @@ def damaged(draw):
     return bytes(content[: draw(st.just(len(content)) | anywhere)])
 
 
+@pytest.mark.slow
 @settings(max_examples=250, deadline=None)
 @given(damaged())
 def test_damaged_files_are_read_or_refused(path, content):
