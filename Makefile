@@ -31,7 +31,7 @@ demo: $(VENV)/installed-demo
 test: $(VENV)/installed-dev $(VENV)/chromium
 	$(BIN)/python -m pytest -n 3 --dist loadfile
 
-# Runs the tests that need neither a browser nor more than a few seconds each.
+# Runs the tests that need neither a browser nor more than a second or so each.
 test-fast: $(VENV)/installed-dev
 	$(BIN)/python -m pytest -n 3 --dist loadfile -m "not browser and not slow"
 

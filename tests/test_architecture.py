@@ -44,6 +44,7 @@ def test_the_types_hold():
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("contract", [one for one in CONTRACTS if one["type"] == "layers"])
 def test_the_layers_hold_through_front_doors(graph, contract):
     layers = [layer_of(text) for text in contract["layers"]]

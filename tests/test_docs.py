@@ -663,7 +663,37 @@ READ = {
         DRAWN,
         "test_two_labelme_files_of_one_image_are_refused",
     ),
-    "labelme shape flagged `ignore`, COCO annotation with `ignore`": (
+    "COCO annotation marked `ignore`, `deleted` or `isbbox`": (
+        DRAWN,
+        "test_coco_annotations_that_are_no_outlines_are_left_out_and_named",
+    ),
+    "mask with the palette that ImageJ inverts, from white down": (
+        MASKS,
+        "test_a_palette_that_counts_from_white_is_refused",
+    ),
+    "mask in whose colors the chosen one is missing, but nearly there, such as #fde724 for "
+    "#fde725": (MASKS, "test_a_color_that_is_nearly_the_chosen_one_is_named"),
+    "mask of probabilities from 0 to 1": (MASKS, "test_probabilities_are_named"),
+    "DICOM: display shutters": (DISPLAY, "test_what_a_rectangular_shutter_hides_is_covered"),
+    "DICOM: compressed pixels of another size, other channels or more bits than the header "
+    "states": (DISPLAY, "test_jpeg_2000_of_another_size_than_stated_is_named"),
+    "image of several points in time, mask of slices or of other points": (
+        PLACES,
+        "test_slices_of_a_mask_are_not_taken_for_points_in_time_of_its_image",
+    ),
+    "PNG or deflated TIFF with a checksum that does not fit": (
+        "data/test_readers_damage.py",
+        "test_a_checksum_that_does_not_fit_is_told",
+    ),
+    "JPEG that breaks off, or whose codes do not fit together": (
+        "data/test_readers_damage.py",
+        "test_a_photograph_of_which_only_the_upper_half_is_there_is_told",
+    ),
+    "NRRD compressed by bzip2, or without the order of its bytes": (
+        PLACES,
+        "test_nrrd_that_cannot_be_unpacked_says_why",
+    ),
+    "labelme shape flagged `ignore`": (
         DRAWN,
         "test_labelme_shapes_that_are_flagged_to_be_ignored_are_left_out_and_named",
     ),

@@ -100,6 +100,7 @@ def test_loss_metrics_and_schedule_stay_the_callers_objects():
     assert any(not np.array_equal(value, before[path]) for path, value in values(model).items())
 
 
+@pytest.mark.slow
 def test_a_first_step_is_traced_once_and_dice_is_that_of_the_steps_since():
     model, calls = small(), []
     call = model.call
@@ -333,6 +334,7 @@ def test_masks_of_255_stop_a_fit(loss):
         compiled(loss).train_on_batch(images[..., None], 255 * masks[..., None].astype("uint8"))
 
 
+@pytest.mark.slow
 def test_masks_without_an_axis_of_channels_are_the_same_masks():
     images, masks = disc_images(2, SIZE)
     losses = [

@@ -16,6 +16,7 @@ from kerasunet.freezing import layout_of
 from kerasunet.network import dtype_policy, plain_copy, rebuilt
 
 
+@pytest.mark.slow
 def test_paper_size_network_has_31_million_parameters():
     """Two 3×3 convolutions a block, 2×2 up-convolutions, a 1×1 head, all with bias."""
     filters = [64, 128, 256, 512, 1024]
@@ -144,6 +145,7 @@ def test_errors_name_what_was_given(arguments, message):
         UNet(**arguments)
 
 
+@pytest.mark.slow
 def test_weights_of_a_file_are_taken_over_and_the_head_only_if_it_fits(tiny_model_file):
     source = keras.models.load_model(tiny_model_file)
     same = UNet(base_filters=4, depth=2, weights=tiny_model_file)

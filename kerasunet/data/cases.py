@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Protocol
 
@@ -22,6 +23,7 @@ from kerasunet.files import call_all, is_plain, raise_all, wrong_size
 from kerasunet.objects import Objects, objects_of
 
 _MOST_NAMED = 10
+_NEARLY, _LEAST_BRIGHT = 2, 64
 NEAR_DUPLICATES = "near-duplicates"
 """How groups of near-duplicates are asked for, and how names of such groups begin."""
 
@@ -103,6 +105,8 @@ class MaskCoding:
         """
         mask = readers.MaskValues(values) if isinstance(values, np.ndarray) else values
         try:
+            if self.colors:
+                _check_near(mask.colors().values(), self.colors)
             return readers.object_pixels(
                 mask,
                 above=self.above,
@@ -113,6 +117,23 @@ class MaskCoding:
             )
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from None
+
+
+def _check_near(present: Collection[str], wanted: Collection[str]) -> None:
+    """Refuse a mask without the wanted colors, but with one that looks the same.
+
+    Programs round colors in different ways. Dark ones may be numbers of labels, so they are exact.
+    """
+    if {*present} & {*wanted}:
+        return
+    for color, other in product(wanted, present):
+        one, two = (bytes.fromhex(text[1:]) if text[0] == "#" else b"" for text in (color, other))
+        apart = [abs(a - b) for a, b in zip(one, two, strict=False)]
+        if apart and max(apart) <= _NEARLY and max(one) >= _LEAST_BRIGHT:
+            raise ValueError(
+                f"has the color {other}, which is nearly {color}; choose it, too: --objects "
+                f"NAME={color},{other}"
+            )
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from kerasunet.data.cache import PutRow, cached_rows
 from kerasunet.data.cases import AnnotatedCase, Case, DataSet, FileCase, SimulatedCase
 from kerasunet.data.decoding import DecodedCases, use_each
 from kerasunet.data.groups import GIVEN, regroup
-from kerasunet.data.layouts import EVERY_MASK_FOLDER, IMAGE_FOLDERS
+from kerasunet.data.layouts import EVERY_IMAGE_FOLDER, EVERY_MASK_FOLDER, IMAGE_FOLDERS
 
 SIMULATED = {
     "simulated-ultrasound": "breast-ultrasound",
@@ -300,10 +300,10 @@ def _sets_around(output: Path) -> list[Path]:
     return [
         place.parent
         for place in (output, *output.parents)
-        if place.name.lower() in (*IMAGE_FOLDERS, *EVERY_MASK_FOLDER)
+        if place.name.lower() in (*EVERY_IMAGE_FOLDER, *EVERY_MASK_FOLDER)
         and all(
             any((place.parent / name).is_dir() for name in names)
-            for names in (IMAGE_FOLDERS, EVERY_MASK_FOLDER)
+            for names in (EVERY_IMAGE_FOLDER, EVERY_MASK_FOLDER)
         )
     ]
 
@@ -311,7 +311,7 @@ def _sets_around(output: Path) -> list[Path]:
 def _is_part(place: Path, root: Path) -> bool:
     """Whether a folder holds the images or the masks of a data set, itself or in folders below."""
     is_inside = place.parent == root and place.is_dir()
-    return is_inside and place.name.lower() in (*IMAGE_FOLDERS, *EVERY_MASK_FOLDER)
+    return is_inside and place.name.lower() in (*EVERY_IMAGE_FOLDER, *EVERY_MASK_FOLDER)
 
 
 def _require_unread(path: Path, data: Path, levels: int) -> None:

@@ -262,6 +262,7 @@ def predict(model: Path, *images: object, output: str = "out") -> list[object]:
     return [*words, "--no-overlays"]
 
 
+@pytest.mark.slow
 def test_images_of_one_name_have_rows_and_masks_that_can_be_told_apart(
     call, place, tiny_model_file, own_images
 ):

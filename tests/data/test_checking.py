@@ -61,6 +61,7 @@ def the_one_problem(folder: Path):
     return problem
 
 
+@pytest.mark.slow
 def test_a_clean_folder_has_no_problems(clean_folder):
     report = check(clean_folder)
     assert report.problems == ()
@@ -68,6 +69,7 @@ def test_a_clean_folder_has_no_problems(clean_folder):
     assert report.groups == {f"scan{number:02d}": f"scan{number:02d}" for number in range(COUNT)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["simulated-xray", "simulated-natural"])
 def test_simulated_sets_are_clean_but_for_their_simulated_letters(name):
     assert set(kinds(f"{name}:40")) <= {"burnt-in-marks"}
@@ -151,6 +153,7 @@ def test_each_mistake_is_found_and_named(scans, spoil, kind, words):
     assert problem.remedy == KINDS[kind].remedy
 
 
+@pytest.mark.slow
 def test_all_mistakes_of_a_set_are_found_in_one_pass(scans):
     (scans / "images" / "scan00.png").write_bytes(b"BM")
     (scans / "masks" / "scan00.png").write_bytes(b"P5")
@@ -162,6 +165,7 @@ def test_all_mistakes_of_a_set_are_found_in_one_pass(scans):
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_an_image_is_compared_even_if_its_mask_is_spoilt(scans):
     shutil.copy(scans / "images" / "scan03.png", scans / "images" / "scan05.png")
     smooth_mask(scans)
@@ -249,6 +253,7 @@ def write_manifest(folder: Path, labels: dict[int, str], groups: dict[int, str])
     return write_rows(folder / "manifest.csv", "image,mask,group,label", *rows)
 
 
+@pytest.mark.slow
 def test_an_empty_mask_is_right_where_there_is_nothing_to_draw(scans):
     empty_mask(scans)
     assert kinds(write_manifest(scans, {}, {})) == ["empty-mask"]
@@ -263,6 +268,7 @@ def duplicate(folder: Path) -> None:
     shutil.copy(folder / "masks" / "scan04.png", folder / "masks" / "scan09.png")
 
 
+@pytest.mark.slow
 def test_near_duplicates_are_a_problem_only_if_their_groups_differ(scans):
     duplicate(scans)
     apart = check(write_manifest(scans, {}, {9: "p9", 10: "p9"}))
@@ -290,6 +296,7 @@ def test_near_duplicates_with_contradicting_masks_are_a_conflict(scans):
     assert (problem.kind, problem.keys) == ("mask-conflict", ("scan04", "scan09"))
 
 
+@pytest.mark.slow
 def test_written_groups_keep_near_duplicates_in_one_part(call_cli, scans, tmp_path):
     duplicate(scans)
     finished = call_cli("check", scans, "--groups", "groups.csv")
@@ -334,6 +341,7 @@ def test_the_command_says_that_a_clean_set_has_no_problems(call_cli, clean_folde
     assert finished.stderr == ""
 
 
+@pytest.mark.slow
 def test_warnings_leave_the_exit_status_at_0_and_errors_make_it_1(call_cli, scans):
     empty_mask(scans)
     warned = call_cli("check", scans)
@@ -431,6 +439,7 @@ PATIENTS = [f"{letters}_{n:03d}" for letters in ("ABCD", "EF", "GHI", "K") for n
 SIDES = [f"case{n}_{side}" for n in range(1, 13) for side in ("left", "right")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("names", "pattern", "words"),
     [
@@ -468,6 +477,7 @@ def test_other_names_are_no_patients(scans, names):
     assert kinds(renamed(scans, names)) == []
 
 
+@pytest.mark.slow
 def test_the_command_proposes_counts_and_applies(scans, tmp_path, capsys):
     renamed(scans, PATIENTS)
     assert main(["check", str(scans)]) == 0
@@ -479,6 +489,7 @@ def test_the_command_proposes_counts_and_applies(scans, tmp_path, capsys):
     assert set(read_groups(table).values()) == {f"patient-{p}" for p in ("ABCD", "EF", "GHI", "K")}
 
 
+@pytest.mark.slow
 def test_a_mask_that_is_a_thin_closed_line_is_told(scans):
     path = scans / "masks" / "scan05.png"
     filled = (pixels(path) > 0).astype(np.uint8)

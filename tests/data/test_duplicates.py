@@ -66,6 +66,7 @@ def test_an_exact_copy_is_found_among_images_that_are_all_alike():
     assert found([*chests, chests[7] * 0.9]) == [(7, COUNT)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "shares"),
     [
@@ -112,6 +113,7 @@ def test_images_without_detail_are_in_no_pair():
     assert found([]) == found([rows]) == []
 
 
+@pytest.mark.slow
 def test_large_sets_are_searched_tile_by_tile():
     noise = np.random.default_rng(0).integers(0, 256, (4200, 32, 32)).astype(np.float32)
     noise[4100], noise[3000], noise[70] = noise[5], noise[2999], noise[69]

@@ -28,6 +28,7 @@ from kerasunet.data import DataSet, DecodedCases, decode, gray_levels, load, spl
 from kerasunet.data.checking import check
 from kerasunet.data.groups import with_group_pattern
 from kerasunet.data.loading import require_objects
+from kerasunet.data.splits import groups_in_words
 from kerasunet.runs.preparation import prepare
 from kerasunet.training.settings import FinetuneSettings
 
@@ -269,12 +270,243 @@ def test_words_of_several_kinds_are_refused(tmp_path):
         load(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["ground_truth", "GroundTruth", "gt", "SegmentationClass"])
+@pytest.mark.parametrize("word", ["-label", "-mask", "-seg_1"])
+def test_a_hyphen_before_the_word_beside_an_image(tmp_path, word):
+    """3D Slicer calls label maps so."""
+    write_pair(tmp_path / "a.png", tmp_path / f"a{word}.png", 1)
+    (case,) = load(tmp_path).cases
+    assert case.key == "a" and paired(case)
+    write(tmp_path / "a_mask.png", mask_of(2))
+    with pytest.raises(ValueError, match=f"several kinds, x{word.rstrip('_1')}, x_mask; keep one"):
+        load(tmp_path)
+
+
+COPIES = (
+    *("a_mask (1)", "a_mask(1)", "a_mask 2", "a_mask copy", "a_mask - Kopie (2)"),
+    *("a_mask (Anna's conflicted copy 2024-01-05)", "a_mask-DESKTOP-AB12CD"),
+    *("a_mask_20240131", "a_mask_2024-01-31"),
+)
+
+
+@pytest.mark.parametrize("beside", [False, True])
+@pytest.mark.parametrize("name", COPIES)
+def test_a_copy_or_a_dated_version_of_a_mask_is_no_part_of_it(tmp_path, name, beside):
+    images, masks = (tmp_path, tmp_path) if beside else (tmp_path / "images", tmp_path / "masks")
+    write_pair(images / "a.png", masks / "a_mask.png", 1)
+    write(masks / f"{name}.png", mask_of(2))
+    with pytest.raises(ValueError, match=r"copies or versions.*keep one.*_1 and _2|has no image"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["a_mask (1)"],
+        ["a_mask_1", "a_mask_000002", "a_mask 3"],
+        ["a_mask_1_1", "a_mask_1_2"],
+        ["a_mask_1_of_2", "a_mask_2_of_2"],
+    ],
+)
+def test_one_mask_of_any_such_name_and_numbers_are_read(tmp_path, names):
+    write(tmp_path / "a.png", image_of(mask_of(1)))
+    for index, name in enumerate(names):
+        write(tmp_path / f"{name}.png", mask_of(index))
+    (case,) = load(tmp_path).cases
+    wanted = np.logical_or.reduce([mask_of(index) for index in range(len(names))])
+    np.testing.assert_array_equal(case.load().mask, wanted)
+
+
+@pytest.mark.parametrize("name", ["img", "frames", "Original"])
+def test_other_names_of_the_image_folder(tmp_path, name):
+    for index, stem in enumerate("ab"):
+        write_pair(tmp_path / name / f"{stem}.png", tmp_path / "masks" / f"{stem}.png", index)
+    data = load(tmp_path)
+    assert keys(data) == ["a", "b"] and all(map(paired, data.cases))
+
+
+@pytest.mark.parametrize(
+    "name", ["ground_truth", "GroundTruth", "Ground Truth", "gt", "seg", "SegmentationClass"]
+)
 def test_other_names_of_the_mask_folder(tmp_path, name):
     for index, stem in enumerate("ab"):
         write_pair(tmp_path / "images" / f"{stem}.png", tmp_path / name / f"{stem}.png", index)
     data = load(tmp_path)
     assert keys(data) == ["a", "b"] and all(map(paired, data.cases))
+
+
+STEMS = (
+    *("1", "01", "001", "a", "A", "a_1", "a_2", "a-1", "a (1)", "b", "a.b", "b-label", "a_mask"),
+    *("x_seg_1", "P1_1", "mask_1", "label", "a_gt", "a_1_2", "a_0000", "2024-01-01", "a_left"),
+)
+ENDINGS = ("", "_mask", "_mask_{}", "_seg", "-label", "_label_{}", "_gt", "_Annotation", "_mask{}")
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_whatever_the_names_no_image_gets_the_mask_of_another(tmp_path, seed):
+    """Folders of random names are refused, or each image has all of its masks and no others."""
+    random = np.random.default_rng(seed)
+    beside, ending = random.random() < 0.4, random.choice(ENDINGS)
+    images, masks = (tmp_path / name for name in (("", "") if beside else ("images", "masks")))
+    truth: dict[bytes, np.ndarray] = {}
+    for number, stem in enumerate(random.choice(STEMS, random.integers(2, 6), replace=False)):
+        picture, mask = random.integers(0, 255, SHAPE, np.uint8), np.zeros(SHAPE, bool)
+        write(images / f"{stem}{random.choice(['.png', '.PNG', '.bmp'])}", picture)
+        for part in range(random.choice([0, 1, 1, 1, 2 if "{}" in ending else 1])):
+            write(
+                masks / f"{stem}{ending.format(part + 1)}.tif", drawn := mask_of(3 * number + part)
+            )
+            mask |= drawn
+        truth[picture.astype(np.float32).tobytes()] = mask
+    try:
+        cases = load(tmp_path).cases
+    except ValueError:
+        return
+    for case in cases:
+        image, mask, _ = case.load()
+        np.testing.assert_array_equal(mask, truth[image.tobytes()])
+
+
+# --- folds, lists of parts, shared masks ---------------------------------------------------------
+
+
+@pytest.mark.parametrize("outside", [False, True])
+@pytest.mark.parametrize("names", [("fold0", "fold1"), ("Fold_1", "Fold_2"), ("split1", "split10")])
+def test_folders_of_folds_are_a_division_and_no_patients(tmp_path, names, outside):
+    for index, name in enumerate(names):
+        for number in range(2):
+            path = f"{name}/images" if outside else f"images/{name}"
+            stem = f"{number + 2 * index}.png"
+            image, mask = tmp_path / path / stem, tmp_path / path.replace("images", "masks") / stem
+            write_pair(image, mask, number + 2 * index)
+    data = load(tmp_path)
+    assert data.layout == "one folder per fold: images/ and masks/"
+    assert all(case.group == case.key for case in data.cases)
+    first, second = names
+    assert data.official == {
+        "folders": {f"{first}/0": 0, f"{first}/1": 0, f"{second}/2": 1, f"{second}/3": 1}
+    }
+    test = split_cases(data.cases, official=data.official["folders"], fold=1, folds=2).test
+    assert test == (f"{second}/2", f"{second}/3")
+
+
+def test_check_names_equal_masks_of_different_images(tmp_path):
+    make_folder_pairs(tmp_path, *"abcde")
+    for name in "bcd":
+        write(tmp_path / "masks" / f"{name}.png", mask_of(1))
+    (problem,) = problems(tmp_path, "shared-mask")
+    assert problem.files == tuple(str(tmp_path / "images" / f"{name}.png") for name in "bcd")
+    assert problem.message.endswith("d.png: have equal masks") and problem.severity == "warning"
+
+
+def test_check_names_folders_that_look_like_several_of_each_patient(tmp_path):
+    for index, name in enumerate(("001_L", "001_R", "002_L", "003_R")):
+        make_side_by_side(tmp_path / name, "a", first=index)
+    (problem,) = problems(tmp_path, "patient-names")
+    assert "several of each patient, such as 001 (001_L, 001_R)" in problem.message
+    assert "put them into one" in problem.message
+
+
+@pytest.mark.parametrize(
+    ("names", "layout"),
+    [
+        (("positive", "Negative"), "one folder per class"),
+        (("left", "right"), "one folder per class"),
+        (("COVID", "Normal"), "one folder per class"),
+        (("siteA", "siteB"), "folders that are no patients"),
+        (("batch1", "batch2"), "folders that are no patients"),
+        (("Philips", "GE"), "folders that are no patients"),
+        (("training_set", "test_set"), "one folder per part"),
+    ],
+)
+def test_folders_whose_names_are_those_of_no_patients(tmp_path, names, layout):
+    for index, name in enumerate(names):
+        make_side_by_side(tmp_path / name, f"{index}a", f"{index}b", first=2 * index)
+    data = load(tmp_path)
+    assert data.layout == f"{layout}: x beside x_mask"
+    assert all(case.group == case.key for case in data.cases)
+    classes = sorted(name.lower() for name in names) if "class" in layout else [""]
+    assert sorted({case.label for case in data.cases}) == classes
+
+
+@pytest.mark.parametrize("names", [("original", "augmented"), ("reader1", "reader2")])
+def test_folders_of_the_same_images_are_refused(tmp_path, names):
+    for name in names:
+        make_side_by_side(tmp_path / name, "a", "b")
+    with pytest.raises(ValueError, match="hold the same images in several ways.*one of them"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("column", ["pid", "MRN", "Patienten-ID", "participant_id"])
+def test_a_column_of_patients_is_not_passed_over(tmp_path, column):
+    make_folder_pairs(tmp_path, "a")
+    write_rows(tmp_path / "manifest.csv", f"image,mask,{column}", "images/a.png,masks/a.png,1")
+    with pytest.raises(ValueError, match=f"has a column {column.lower()}, but none.*group"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("column", ["fold", "Subset"])
+def test_check_names_a_column_of_parts_that_is_not_used(tmp_path, column):
+    make_folder_pairs(tmp_path, "a", "b")
+    rows = ("images/a.png,masks/a.png,0", "images/b.png,masks/b.png,1")
+    path = write_rows(tmp_path / "manifest.csv", f"image,mask,{column}", *rows)
+    for source in (tmp_path, path):
+        (problem,) = problems(source, "unused-list")
+        assert problem.message == f"{path}: its column {column.lower()}"
+
+
+def test_versions_that_roboflow_made_of_an_image_stay_together(tmp_path):
+    versions = [f"{name}_png.rf.{number:032x}" for name in ("a", "b") for number in (1, 2)]
+    data = load(make_side_by_side(tmp_path, *versions, "c"))
+    assert {case.key: case.group for case in data.cases} == {
+        **dict.fromkeys(versions[:2], versions[0]),
+        **dict.fromkeys(versions[2:], versions[2]),
+        "c": "c",
+    }
+    assert groups_in_words(data.cases) == "3 groups of images"
+
+
+def test_folds_that_are_divided_once_more_are_refused(tmp_path):
+    for fold in ("fold0", "fold1"):
+        for part in ("train", "test"):
+            make_side_by_side(tmp_path / fold / part, f"{fold}{part}")
+    with pytest.raises(ValueError, match="hold the same images; give the folder of one fold"):
+        load(tmp_path)
+
+
+def test_folds_beside_other_folders_are_refused(tmp_path):
+    for name in ("fold0", "P1"):
+        make_side_by_side(tmp_path / name, "a", "b")
+    with pytest.raises(ValueError, match="fold0, p1.*cannot be told apart"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["ImageSets/Segmentation/train.txt", "splits_final.json"])
+def test_check_names_a_list_of_parts_that_is_not_used(tmp_path, name):
+    make_folder_pairs(tmp_path, "a", "b")
+    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / name).write_text("[]")
+    (problem,) = problems(tmp_path, "unused-list")
+    assert problem.files == (str(tmp_path / name),) and problem.severity == "note"
+
+
+def test_check_names_a_table_of_patients_that_is_not_used(tmp_path):
+    make_folder_pairs(tmp_path, "a", "b")
+    path = write_rows(tmp_path / "metadata.csv", "file,Patient_ID,age", "a.png,1,50", "b.png,1,50")
+    write_rows(tmp_path / "other.csv", "file,age", "a.png,50")
+    (problem,) = problems(tmp_path, "unused-patients")
+    assert problem.message == f"{path}: its column patient_id" and problem.severity == "warning"
+    assert "give --groups" in problem.remedy
+
+
+def test_check_names_a_mask_of_two_images_unless_it_is_empty(tmp_path):
+    for index, name in enumerate("abcd"):
+        write(tmp_path / f"{name}.png", image_of(mask_of(index)))
+    write(tmp_path / "m.png", mask_of(1))
+    write(tmp_path / "e.png", np.zeros(SHAPE, bool))
+    rows = ["a.png,m.png", "b.png,m.png", "c.png,e.png", "d.png,e.png"]
+    write_rows(tmp_path / "manifest.csv", "image,mask", *rows)
+    (problem,) = problems(tmp_path, "shared-mask")
+    assert problem.message.endswith(f"m.png: is the mask of {tmp_path}/a.png, {tmp_path}/b.png")
 
 
 # --- nnU-Net ------------------------------------------------------------------------------------
@@ -501,6 +733,26 @@ ROWS = {
     "a file that belongs to no case": test_a_file_of_no_case_is_named,
     "words other than `mask`": test_other_words_than_mask_beside_images,
     "other mask folders": test_other_names_of_the_mask_folder,
+    "copies and versions of a mask: `x_mask (1).png`, `x_mask - Copy.png`, conflicted copies, "
+    "`x_mask_2024-01-31.png`": test_a_copy_or_a_dated_version_of_a_mask_is_no_part_of_it,
+    "folders of the same images, such as `original/` and `augmented/`, `reader1/` and `reader2/`, "
+    "or folds that have parts of their own": test_folders_of_the_same_images_are_refused,
+    "several versions of an image by Roboflow (`x_png.rf.….jpg`)": (
+        test_versions_that_roboflow_made_of_an_image_stay_together
+    ),
+    "lists of parts (`ImageSets/`, `splits_final.json`), a column `fold` or `set` of a manifest": (
+        test_check_names_a_list_of_parts_that_is_not_used
+    ),
+    "a mask file of several images, or equal masks of three images or more": (
+        test_check_names_equal_masks_of_different_images
+    ),
+    "folders such as `001_L/` and `001_R/`": (
+        test_check_names_folders_that_look_like_several_of_each_patient
+    ),
+    "other image folders": test_other_names_of_the_image_folder,
+    "tables with a column of patients, other than manifests": (
+        test_check_names_a_table_of_patients_that_is_not_used
+    ),
     "nnU-Net": test_nnunet,
     "nnU-Net's test images": test_nnunet_test_images_are_unannotated_or_the_test_part,
     "nnU-Net's other channels": test_nnunet_with_a_second_channel_is_refused,

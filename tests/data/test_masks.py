@@ -134,6 +134,30 @@ def test_tiff_that_counts_from_white_is_refused(folder, kind):
     assert "count from white down; save it with 0 as black" in refusal(made)
 
 
+@pytest.mark.parametrize("suffix", [".png", ".bmp"])
+def test_a_palette_that_counts_from_white_is_refused(folder, suffix):
+    """ImageJ shows masks with an inverted table and means the value 255, whatever it looks like."""
+    picture = Image.frombytes("P", OBJECT.shape[::-1], (OBJECT * np.uint8(255)).tobytes())
+    picture.putpalette(np.repeat(np.arange(256)[::-1], 3).tolist())
+    assert "count from white down; save it with 0 as black" in refusal(folder(picture, suffix))
+
+
+def test_a_color_that_is_nearly_the_chosen_one_is_named(folder):
+    """Matplotlib has rounded its yellow in two ways."""
+    made = folder(drawn((253, 231, 36), (68, 1, 84)))
+    assert "nearly #fde725; choose it, too: --objects NAME=#fde725,#fde724" in refusal(
+        made, objects=["t=#fde725"]
+    )
+    np.testing.assert_array_equal(mask_in(made, objects=["t=#fde725,#fde724"]), OBJECT)
+    dark = folder(drawn((2, 0, 0), (0, 0, 0)))
+    assert not mask_in(dark, objects=["t=#010000"]).any()
+
+
+def test_probabilities_are_named(folder):
+    levels = Image.fromarray(np.where(OBJECT, 0.9, 0.2).astype(np.float32))
+    assert "fractions from 0 to 1, such as probabilities" in refusal(folder(levels, ".tif"))
+
+
 def test_truth_values_of_tifffile_are_refused_because_they_are_shown_inverted(folder):
     tifffile = pytest.importorskip("tifffile")
     made = folder(values(255))

@@ -449,6 +449,31 @@ def test_a_square_one_is_refused_because_nothing_tells(tmp_path):
         read(tmp_path / "m.nii", image)
 
 
+@pytest.mark.parametrize("kind", ["nifti", "dicom"])
+def test_slices_of_a_mask_are_not_taken_for_points_in_time_of_its_image(tmp_path, kind):
+    """All frames of a loop lie where the mask's first slice does."""
+    if kind == "dicom":
+        image = enhanced(tmp_path / "loop.dcm", PIXELS)
+        ds = pydicom.dcmread(image)
+        for frame in ds.PerFrameFunctionalGroupsSequence:
+            frame.PlanePositionSequence[0].ImagePositionPatient = at(0)
+        save(ds, image)
+    else:
+        voxels = PIXELS.transpose(2, 1, 0)[:, :, None]
+        image = tmp_path / "loop.nii.gz"
+        nibabel.save(nibabel.Nifti1Image(voxels, affine()), image)
+    mask = nifti(tmp_path / "mask.nii.gz", MASKS)
+    for frame in range(3):
+        with pytest.raises(ValueError, match="3 points in time, and this 1.*the axes of its image"):
+            read(mask, image, frame)
+    same = tmp_path / "same.nii.gz"
+    nibabel.save(
+        nibabel.Nifti1Image(MASKS.transpose(2, 1, 0)[:, :, None].astype("u1"), affine()), same
+    )
+    for frame in range(3):
+        np.testing.assert_array_equal(read(same, image, frame), MASKS[frame])
+
+
 @pytest.mark.parametrize("suffix", [".nii.gz", ".nrrd", ".mha"])
 def test_masks_of_plain_pictures_as_itk_writes_them(tmp_path, suffix):
     sitk = pytest.importorskip("SimpleITK")
@@ -593,6 +618,20 @@ def test_nrrd_in_a_unit_that_is_not_known_is_refused(tmp_path):
     head = 'NRRD0004\ntype: uint8\ndimension: 2\nsizes: 4 3\nencoding: raw\nunits: "in" "in"\n\n'
     (tmp_path / "x.nrrd").write_bytes(head.encode() + bytes(12))
     with pytest.raises(ValueError, match="its unit of length is not known"):
+        read_image(tmp_path / "x.nrrd")
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ("type: uint8\nencoding: bzip2", "compressed by bzip2.*save it with gzip"),
+        ("type: uint16\nencoding: raw", "does not say the order of its bytes; save it again"),
+    ],
+)
+def test_nrrd_that_cannot_be_unpacked_says_why(tmp_path, fields, words):
+    head = f"NRRD0004\ndimension: 2\nsizes: 4 3\n{fields}\n\n"
+    (tmp_path / "x.nrrd").write_bytes(head.encode() + bytes(24))
+    with pytest.raises(ValueError, match=words):
         read_image(tmp_path / "x.nrrd")
 
 

@@ -10,6 +10,7 @@ from hypothesis import given, settings, strategies as st
 from PIL import Image, PngImagePlugin
 
 from kerasunet.data.readers import read_image, read_mask_values
+from kerasunet.files import FileWarning
 
 pytestmark = pytest.mark.filterwarnings("error", "ignore::kerasunet.files.FileWarning")
 
@@ -165,6 +166,82 @@ def test_trailing_bytes_do_not_matter(path):
         np.testing.assert_array_equal(outcome(path, content + b"trailer", read_image), whole, name)
 
 
+# -- damage that decoders pass over ---------------------------------------------------------------
+
+BLOB = np.zeros((300, 300), np.uint8)
+BLOB[60:200, 80:220] = 255
+
+
+def changed(content, at, new):
+    return content[:at] + new + content[at + len(new) :]
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_a_checksum_that_does_not_fit_is_told(path, kind):
+    """Decoders that need no checksum show a wrong mask: Pillow does, of one changed bit."""
+    options = {"compression": "tiff_adobe_deflate"} if kind == "TIFF" else {}
+    content = encoded(BLOB, kind, **options)
+    picture = Image.open(io.BytesIO(content))
+    tiff = getattr(picture, "tag_v2", {273: [60], 279: [len(content) - 100]})
+    silent = 0
+    for at in range(tiff[273][0], tiff[273][0] + tiff[279][0]):
+        bad = changed(content, at, bytes([content[at] ^ 16]))
+        found = outcome(path, bad, read_mask_values)
+        assert found is None or np.array_equal(found, BLOB)
+        try:
+            silent += not np.array_equal(Image.open(io.BytesIO(bad)), BLOB)
+        except (OSError, SyntaxError, ValueError):
+            continue
+    assert silent
+
+
+def test_zeros_instead_of_the_rest_are_told(path):
+    content = encoded(BLOB, "PNG")
+    path.write_bytes(content[:200] + bytes(len(content) - 200))
+    with pytest.raises(
+        ValueError, match="damaged: a checksum does not fit.*copy or export it again"
+    ):
+        read_mask_values(path)
+
+
+@pytest.mark.parametrize("reader", [read_image, read_mask_values])
+def test_a_photograph_of_which_only_the_upper_half_is_there_is_told(path, reader):
+    content = encoded(NOISE, "JPEG")
+    path.write_bytes(content[: len(content) * 2 // 3] + b"\xff\xd9")
+    with pytest.raises(ValueError, match="damaged: its JPEG data break off.*save it as PNG"):
+        reader(path)
+
+
+def test_bytes_too_many_in_a_photograph_are_named_and_refused_in_a_mask(path, capfd):
+    content = encoded(NOISE, "JPEG")
+    path.write_bytes(content[:-2] + bytes(40) + content[-2:])
+    with pytest.warns(FileWarning, match="its JPEG data hold more than its pixels"):
+        image = read_image(path)[0]
+    np.testing.assert_array_equal(image, np.asarray(Image.open(io.BytesIO(content))))
+    with pytest.raises(ValueError, match="damaged: its JPEG data do not fit together"):
+        read_mask_values(path)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_photograph_is_read_where_there_is_no_place_for_temporary_files(path, monkeypatch):
+    def refuse(*_, **__):
+        raise FileNotFoundError("no usable temporary directory")
+
+    monkeypatch.setattr("tempfile.TemporaryFile", refuse)
+    content = encoded(NOISE, "JPEG")
+    found = outcome(path, content, read_image)
+    np.testing.assert_array_equal(found, np.asarray(Image.open(io.BytesIO(content))))
+
+
+def test_a_jpeg_frame_of_dicom_that_breaks_off_is_told(path):
+    pytest.importorskip("pydicom")
+    content = VALID["dicom JPEG Baseline (Process 1)"]
+    end = content.rindex(b"\xff\xd9")
+    path.write_bytes(changed(content, end - 60, b"\xff\xd9".ljust(60, b"\0")))
+    with pytest.raises(ValueError, match="damaged: its JPEG data break off"):
+        read_image(path)
+
+
 # -- bytes changed --------------------------------------------------------------------------------
 
 
@@ -181,6 +258,7 @@ def damaged(draw):
     return bytes(content[: draw(st.just(len(content)) | anywhere)])
 
 
+@pytest.mark.slow
 @settings(max_examples=250, deadline=None)
 @given(damaged())
 def test_damaged_files_are_read_or_refused(path, content):

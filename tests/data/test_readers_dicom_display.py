@@ -197,6 +197,79 @@ def test_overlays_are_not_drawn(read):
     np.testing.assert_allclose(read(ds), EVEN, atol=1e-3)
 
 
+# -- display shutters -----------------------------------------------------------------------------
+
+RECTANGLE = {
+    "ShutterShape": "RECTANGULAR",
+    "ShutterLeftVerticalEdge": 3,
+    "ShutterRightVerticalEdge": 30,
+    "ShutterUpperHorizontalEdge": 5,
+    "ShutterLowerHorizontalEdge": 20,
+}
+
+
+def within(rows, columns):
+    seen = np.zeros((32, 32), bool)
+    seen[rows, columns] = True
+    return seen
+
+
+@pytest.mark.parametrize("cover", [None, 0x8000])
+def test_what_a_rectangular_shutter_hides_is_covered(read, cover):
+    elements = {} if cover is None else {"ShutterPresentationValue": cover}
+    ds = dicom(
+        RAMP, "MONOCHROME1", bits=10, WindowCenter=512, WindowWidth=1024, **RECTANGLE, **elements
+    )
+    seen = within(slice(4, 20), slice(2, 30))  # Rows and columns count from 1, edges are seen.
+    shown = np.where(seen, 255 - EVEN, 255 * (cover or 0) / 65535)
+    np.testing.assert_allclose(read(ds), shown, atol=1e-3)
+
+
+def test_what_a_shutter_hides_takes_no_part_in_the_range(read):
+    seen = within(slice(4, 20), slice(2, 30))
+    anatomy = np.where(seen, RAMP % 32 + 2000, 60000).astype(np.uint16)
+    expected = read(dicom(np.where(seen, anatomy, anatomy[seen].min())))
+    np.testing.assert_allclose(read(dicom(anatomy, **RECTANGLE))[seen], expected[seen], atol=1e-3)
+
+
+def test_round_and_many_sided_shutters_hide_together(read):
+    ds = dicom(RAMP, bits=10, WindowCenter=512, WindowWidth=1024)
+    ds.ShutterShape = ["CIRCULAR", "POLYGONAL"]
+    ds.CenterOfCircularShutter, ds.RadiusOfCircularShutter = [16, 16], 8
+    ds.VerticesOfThePolygonalShutter = [1, 1, 1, 32, 32, 1]  # Row and column of each corner.
+    shown = read(ds)
+    rows, columns = np.mgrid[1:33, 1:33]
+    seen = ((rows - 16) ** 2 + (columns - 16) ** 2 <= 64) & (rows + columns < 33)
+    np.testing.assert_allclose(shown[seen], EVEN[seen], atol=1e-3)
+    assert not shown[(rows - 16) ** 2 + (columns - 16) ** 2 > 64].any()
+    assert not shown[rows + columns > 33].any()
+
+
+def test_a_shutter_of_one_frame_hides_nothing_of_another(read):
+    ds = dicom(np.stack([RAMP, RAMP]), bits=10, WindowCenter=512, WindowWidth=1024)
+    ds.SharedFunctionalGroupsSequence = [item()]
+    ds.PerFrameFunctionalGroupsSequence = [
+        item(FrameDisplayShutterSequence=[item(**RECTANGLE)]), item()
+    ]  # fmt: skip
+    assert not read(ds, frame=0)[:4].any()
+    np.testing.assert_allclose(read(ds, frame=1), EVEN, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "elements",
+    [
+        {"ShutterShape": "RECTANGULAR"},
+        {**RECTANGLE, "ShutterRightVerticalEdge": 0},
+        {"ShutterShape": "CIRCULAR", "CenterOfCircularShutter": [16, 16]},
+        {"ShutterShape": "BITMAP"},
+    ],
+)
+def test_a_shutter_without_sense_is_ignored_and_named(read, elements):
+    ds = dicom(RAMP, bits=10, WindowCenter=512, WindowWidth=1024, **elements)
+    with pytest.warns(FileWarning, match="display shutter makes no sense and was ignored"):
+        np.testing.assert_allclose(read(ds), EVEN, atol=1e-3)
+
+
 def test_an_interpretation_in_small_letters(tmp_path):
     path = save(dicom(RAMP, "MONOCHROME1", bits=10), tmp_path / "x.dcm")
     expected = read_image(path)[0]
@@ -384,6 +457,25 @@ def test_jpeg_2000_that_changes_colors_which_the_header_states_is_refused(read, 
         np.testing.assert_allclose(read(ds), shown, atol=2)
         return
     with pytest.raises(ValueError, match="its header states YBR_FULL, but its JPEG 2000 changes"):
+        read(ds)
+
+
+@pytest.mark.parametrize(
+    ("pixels", "words"),
+    [
+        (np.pad(RAMP, 4).astype(np.uint8), "not of the size"),
+        (np.stack([RAMP] * 3, axis=-1).astype(np.uint8), "have 3 channels, its header states 1"),
+        (RAMP * 32, "have 16 bits, its header states 8"),
+    ],
+)
+def test_jpeg_2000_of_another_size_than_stated_is_named(read, pixels, words):
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "JPEG2000", no_jp2=True)
+    ds = dicom(RAMP.astype(np.uint8))
+    ds.file_meta.TransferSyntaxUID = JPEG2000Lossless
+    ds.PixelData = encapsulate([stream.getvalue()])
+    ds["PixelData"].is_undefined_length = True
+    with pytest.raises(ValueError, match=f"its pixel data .*{words}.*export it again"):
         read(ds)
 
 

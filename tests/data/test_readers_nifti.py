@@ -210,7 +210,7 @@ def test_masks_are_labels_turned_like_images(save, dtype):
 
 @pytest.mark.parametrize("value", [-1, 0.5])
 def test_mask_of_other_numbers_is_refused(save, value):
-    with pytest.raises(ValueError, match="a mask holds whole numbers from 0"):
+    with pytest.raises(ValueError, match="whole numbers from 0|fractions from 0 to 1"):
         read_mask_values(save(np.full((4, 5), value, np.float32)))
 
 

@@ -269,7 +269,7 @@ case("mask in colors", r"set/masks/x\.png: not a binary mask", 1)(
 case("mask cut off", r"set/masks/x\.png: damaged.*copy it again", 1)(
     lambda: pair(encoded(GRAY), encoded(OBJECT)[:50])
 )
-case("mask of fractions", r"set/masks/x\.png: a mask holds whole numbers from 0 .*export", 1)(
+case("mask of fractions", r"set/masks/x\.png: fractions from 0 to 1.*save 0 and 1", 1)(
     lambda: pair(encoded(GRAY), encoded(OBJECT / np.float32(510), "TIFF"))
 )
 case("mask that is empty", r"warning: .*\n[^\n]*\n.*x", 0)(
@@ -627,10 +627,10 @@ for _name, _message, _content in (
     case(f"labelme {_name}", _message, 1)(lambda content=_content: labelme(content))
 for _name, _message, _content in (
     ("without annotations", r"c\.json: not a COCO file", {"images": []}),
-    ("whose image leaves the folder", r"c\.json: image .*passwd: no such file in this folder",
+    ("whose image leaves the folder", r"c\.json: image .*passwd: no such file in the folder",
      {"images": [{"id": 1, "file_name": "../../etc/passwd", "height": 1, "width": 1}],
       "annotations": []}),
-    ("whose image has a name that is too long", r"c\.json: image zz.*: no such file in this folder",
+    ("whose image has a name that is too long", r"c\.json: image zz.*: no such file in the folder",
      {"images": [{"id": 1, "file_name": "z" * 300, "height": 1, "width": 1}], "annotations": []}),
     ("whose images are numbers", r"c\.json: an image or annotation is incomplete",
      {"images": [1, 2], "annotations": []}),

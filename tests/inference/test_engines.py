@@ -81,6 +81,7 @@ def test_folding_changes_nothing_but_the_layers(normalization):
     assert (keras.layers.GroupNormalization in kinds) == (normalization == "group")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", [{}, {"normalization": "group", "classes": 3}])
 def test_onnx_graph_takes_any_size_and_number_of_images(settings):
     network = tiny(input_shape=(None, None, 3), **settings)

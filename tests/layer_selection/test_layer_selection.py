@@ -56,6 +56,7 @@ def model() -> keras.Model:
     return UNet(base_filters=4, depth=2, normalization=None)
 
 
+@pytest.mark.slow
 def test_gradient_is_the_slope_of_the_training_loss(model, cases):
     """Along the gradient of the head's bias, the loss changes as the norm foretells."""
     norms = relative_gradient_norms(

@@ -61,6 +61,7 @@ def same(one, other) -> bool:
     return all(map(np.array_equal, weights(one), weights(other)))
 
 
+@pytest.mark.slow
 def test_a_folder_is_a_repository(model, tmp_path, capsys):
     import keras
 

@@ -184,6 +184,7 @@ def test_values_that_are_not_plain_are_refused(tmp_path, name):
     refused(tmp_path / "m.keras", model(change), message)
 
 
+@pytest.mark.slow
 def test_compile_settings_are_never_looked_at(tmp_path):
     """A model saved after training names losses and optimizers; Keras is told not to build them."""
     content = model(network(lambda facts: facts.update(compile_config={"loss": LAMBDA, **EVIL})))
@@ -460,6 +461,7 @@ def test_compiled_networks_are_kept_where_only_the_user_writes():
     assert cache_folder().is_relative_to(os.environ["KERASUNET_CACHE"])
 
 
+@pytest.mark.slow
 def test_shipped_models_pass_without_keras():
     code = (
         "import sys\nfrom kerasunet import models\n"

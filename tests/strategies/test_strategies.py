@@ -661,6 +661,7 @@ TEXTS = st.one_of(
 )
 
 
+@pytest.mark.slow
 @unhurried
 @given(TEXTS)
 def test_any_text_is_a_strategy_or_a_strategy_error(text):

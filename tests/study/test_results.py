@@ -40,6 +40,7 @@ def test_a_study_without_results_has_empty_reports():
     assert statistics.comparisons == statistics.claims == ()
 
 
+@pytest.mark.slow
 def test_a_large_study_takes_seconds():
     truth = {**dict.fromkeys(LEVELS, 0.7), "auto": 0.7, "auto:search": 0.7}
     parts = [table(truth, train_size=size, groups=1250) for size in (20, 80)]
@@ -52,6 +53,7 @@ def test_a_large_study_takes_seconds():
     assert time.process_time() - started < 10
 
 
+@pytest.mark.slow
 def test_statistics_import_neither_keras_nor_tensorflow():
     code = (
         "import sys; from kerasunet.study.results import read_results; "

@@ -11,18 +11,21 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from kerasunet.data.cases import Case, DataSet, UnannotatedCase, file_stem
+from kerasunet.data.cases import Case, DataSet, file_stem
 from kerasunet.data.checking.inspection import (
     Inspection,
     inspect_all,
+    shared_masks,
+    unannotated,
     unread_files,
     unreadable_files,
+    unused_lists,
 )
 from kerasunet.data.checking.report import KINDS, Problem, Report
 from kerasunet.data.groups import (
@@ -32,6 +35,7 @@ from kerasunet.data.groups import (
     match_groups,
     with_group_pattern,
 )
+from kerasunet.data.layouts.folders import PATIENTS
 from kerasunet.data.layouts.pairing import files_below, image_stem
 from kerasunet.data.loading import load, misread_masks, mixed_codes
 from kerasunet.data.splits import groups_in_words
@@ -112,7 +116,7 @@ def check(
                 *unread_files(unread),
             ]
             return Report(source, None, tuple(problems))
-    known = [*_pairing_problems("\n".join(found))]
+    known = [*_pairing_problems("\n".join(found)), *unused_lists(Path(source), data)]
     reported = {file for problem in known for file in problem.files}
     known += unread_files([path for path in data.unread if str(path) not in reported])
     if group_pattern is not None:
@@ -130,7 +134,7 @@ def _check_cases(source: str, data: DataSet, known: list[Problem]) -> Report:
     problems += without_objects(inspections)
     problems += absent_objects(inspections)
     problems += different_codes(inspections)
-    problems += unusual_shares(inspections)
+    problems += [*unusual_shares(inspections), *shared_masks(inspections)]
     problems += divided_duplicates(inspections, pairs, groups)
     problems += contradictions(inspections, pairs)
     order = list(KINDS)
@@ -164,46 +168,32 @@ class Proposal(NamedTuple):
     pattern: str
     groups: dict[str, list[str]]
 
-    def __str__(self) -> str:
-        count = sum(map(len, self.groups.values()))
-        examples = [
+    @property
+    def examples(self) -> str:
+        """Some patients, and some names of each."""
+        return ", ".join(
             f"{group} ({', '.join(names[:_NAMES])}{', …' if len(names) > _NAMES else ''})"
             for group, names in list(self.groups.items())[:_EXAMPLES]
-        ]
+        )
+
+    def __str__(self) -> str:
+        count = sum(map(len, self.groups.values()))
         return (
             f"{count:,} images look like {len(self.groups):,} patients, such as "
-            f"{', '.join(examples)}; if they are, give --group-pattern '{self.pattern}'"
+            f"{self.examples}; if they are, give --group-pattern '{self.pattern}'"
         )
 
 
-def unannotated(data: DataSet) -> Iterator[Problem]:
-    """Yield the images without a mask; some may be a mask, by their names."""
-    named = {case.key for case in (*data.cases, *data.unannotated)}
-    for case in data.unannotated:
-        hint = _annotation_beside(case) or _image_of(case, named)
-        yield Problem("unannotated", f"{case.image}: has no mask{hint}", (str(case.image),))
-
-
-def _annotation_beside(case: UnannotatedCase) -> str:
-    path = case.image.with_suffix(".json")
-    if not path.is_file():
-        return ""
-    return f"; {path.name} beside it is not read, because other images have mask files"
-
-
-def _image_of(case: UnannotatedCase, keys: Collection[str]) -> str:
-    """Name the image of which this may be a mask, going by its name."""
-    match = re.match(r"(.+?)[ _-]+[A-Za-z]+\d*$", case.key)
-    if not match or match[1] not in keys:
-        return ""
-    return f"; if it is the mask of {match[1]}, give it a name like the others"
-
-
 def unnamed_patients(data: DataSet) -> Iterator[Problem]:
-    """Yield that file names suggest patients, with the pattern that finds them."""
+    """Yield that file names suggest patients, or names of folders fewer, with examples."""
     proposal = proposal_for(data)
     if proposal is not None:
         yield Problem("patient-names", str(proposal))
+    if data.layout.startswith(PATIENTS):
+        folders = propose_pattern(sorted({case.group for case in data.cases}))
+        if folders is not None:
+            text = f"its folders look like several of each patient, such as {folders.examples}"
+            yield Problem("patient-names", f"{text}; if they are, put them into one")
 
 
 def proposal_for(data: DataSet) -> Proposal | None:

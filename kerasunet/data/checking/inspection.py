@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import re
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -12,13 +13,16 @@ from typing import TypeVar
 import cv2
 import numpy as np
 
-from kerasunet.data.cases import AnnotatedCase, Case, FileCase
+from kerasunet.data.cases import AnnotatedCase, Case, DataSet, FileCase, UnannotatedCase
 from kerasunet.data.checking.report import Problem
 from kerasunet.data.decoding import resize_mask, to_gray
 from kerasunet.data.identification import thumbnail
+from kerasunet.data.layouts.manifests import MANIFESTS, PATIENT_COLUMN
 from kerasunet.data.layouts.objects import CaseOfObjects
 from kerasunet.data.layouts.pairing import files_below, image_stem
+from kerasunet.data.layouts.tables import read_rows
 from kerasunet.data.readers import count_frames, read_image
+from kerasunet.data.splits import groups_in_words
 from kerasunet.files import suffix_of, wrong_size
 from kerasunet.objects import objects_of
 
@@ -31,8 +35,13 @@ _LEAST_PIXELS, _MOST_WHITE = 12, 0.01
 T = TypeVar("T")
 _MASK_SIDE = 64
 _INVERTED = 0.75
+_OF_PARTS = re.compile(
+    r"(trainval|splits?_final|(train|val|valid|validation|test|split|fold)s?\d*)"
+)
+_COLUMNS_OF_PARTS = {"fold", "set", "subset", "part", "partition", "phase", "usage"}
 _THIN_LINE = 0.012  # Of the longer side.
 _NAMED = 5
+_FEWEST_EQUAL = 3
 
 
 @dataclass(frozen=True)
@@ -122,6 +131,83 @@ def unread_files(files: Sequence[Path]) -> Iterator[Problem]:
         more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
         text = f"{folder}/: {len(paths):,} {suffix}, {', '.join(names[:_NAMED])}{more}"
         yield Problem("unread", text, tuple(map(str, paths)))
+
+
+def unannotated(data: DataSet) -> Iterator[Problem]:
+    """Yield the images without a mask; some may be a mask, by their names."""
+    named = {case.key for case in (*data.cases, *data.unannotated)}
+    for case in data.unannotated:
+        hint = _annotation_beside(case) or _image_of(case, named)
+        yield Problem("unannotated", f"{case.image}: has no mask{hint}", (str(case.image),))
+
+
+def _annotation_beside(case: UnannotatedCase) -> str:
+    path = case.image.with_suffix(".json")
+    if not path.is_file():
+        return ""
+    return f"; {path.name} beside it is not read, because other images have mask files"
+
+
+def _image_of(case: UnannotatedCase, keys: Collection[str]) -> str:
+    """Name the image of which this may be a mask, going by its name."""
+    match = re.match(r"(.+?)[ _-]+[A-Za-z]+\d*$", case.key)
+    if not match or match[1] not in keys:
+        return ""
+    return f"; if it is the mask of {match[1]}, give it a name like the others"
+
+
+def unused_lists(folder: Path, data: DataSet) -> Iterator[Problem]:
+    """Yield the lists of parts below a folder, as Pascal VOC, nnU-Net and others keep them."""
+    used = {getattr(getattr(case, "annotation", None), "path", None) for case in data.cases}
+    used |= {getattr(case, "annotation_file", None) for case in data.cases}
+    for path in sorted(files_below(folder, _lists_parts)) if not data.citation else ():
+        if path not in used:
+            yield Problem("unused-list", str(path), (str(path),))
+    for path in (folder, *sorted(folder.glob("*"))) if not data.citation else ():
+        if path.suffix.lower() in (".csv", ".tsv") and path.is_file():
+            yield from _unused_columns(path, data, path == folder or path.name.lower() in MANIFESTS)
+
+
+def _unused_columns(path: Path, data: DataSet, is_manifest: bool) -> Iterator[Problem]:
+    """Yield columns of a table that name parts, or patients where nothing else does."""
+    try:
+        columns = {column for _, row in read_rows(path)[:1] for column in row}
+    except (OSError, ValueError):  # A table of something else.
+        return
+    if is_manifest:
+        for column in sorted(columns & _COLUMNS_OF_PARTS if "split" not in columns else ()):
+            yield Problem("unused-list", f"{path}: its column {column}", (str(path),))
+    elif "patient" not in groups_in_words(data.cases):
+        for column in sorted(filter(PATIENT_COLUMN.fullmatch, columns)):
+            yield Problem("unused-patients", f"{path}: its column {column}", (str(path),))
+
+
+def _lists_parts(path: Path) -> bool:
+    """Return whether a file's name says that it divides images into parts or folds."""
+    is_text = path.suffix.lower() in (".txt", ".csv", ".json")
+    return is_text and _OF_PARTS.fullmatch(path.stem.lower()) is not None
+
+
+def shared_masks(inspections: Sequence[Inspection]) -> Iterator[Problem]:
+    """Yield masks that several images have, unless empty: one file for two, or three equal ones."""
+    by_file: dict[Path, dict[str, None]] = {}
+    by_content: dict[tuple[bytes, float], dict[str, None]] = {}
+    for one in inspections:
+        image = str(getattr(one.case, "image", one.case.key))
+        for path in getattr(one.case, "masks", ()) if one.share else ():
+            by_file.setdefault(path, {})[image] = None
+        if one.share and one.share < 1 and one.mask is not None:
+            by_content.setdefault((one.mask.tobytes(), one.share), {})[image] = None
+    for path, images in by_file.items():
+        if len(images) > 1:
+            text = f"{path}: is the mask of {', '.join(images)}"
+            yield Problem("shared-mask", text, (str(path), *images))
+    known = [{*images} for images in by_file.values()]
+    for images in by_content.values():
+        if len(images) >= _FEWEST_EQUAL and {*images} not in known:
+            more = f" and {len(images) - _NAMED:,} more" if len(images) > _NAMED else ""
+            text = f"{', '.join([*images][:_NAMED])}{more}: have equal masks"
+            yield Problem("shared-mask", text, tuple(images))
 
 
 def location_of(case: Case) -> str:

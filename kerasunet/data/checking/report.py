@@ -150,6 +150,23 @@ KINDS: Mapping[str, Kind] = {
         "images without a mask",
         "they are left out of training and evaluation; draw masks, or let predict segment them",
     ),
+    "unused-list": Kind(
+        "note",
+        "lists of parts or folds that are not used",
+        "to use them, write them as the column split of a manifest.csv, or sort the files into "
+        "folders train/, val/ and test/",
+    ),
+    "unused-patients": Kind(
+        "warning",
+        "tables that name patients, and are not used",
+        "write the columns key and group to a table and give --groups, so that no patient is in "
+        "two parts of a split",
+    ),
+    "shared-mask": Kind(
+        "warning",
+        "masks of several images",
+        "check whether each image should have a mask of its own",
+    ),
     "patient-names": Kind(
         "note",
         "file names that look like patients",

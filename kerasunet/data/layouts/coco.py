@@ -29,10 +29,10 @@ from kerasunet.data.layouts.pairing import image_files, json_files, keys_of, sub
 from kerasunet.data.layouts.unread import foreign
 from kerasunet.files import raise_all, read_json, wrong_size
 
-_FOLDER = "annotations"
-_DEPTH = 3
+_FOLDER, _DEPTH = "annotations", 3
 _PART = re.compile(rf"(?:^|[_-])({'|'.join(PARTS)})(?:\d*)(?:$|[_-])", re.IGNORECASE)
 _LOCAL_FILE = "?d="  # Precedes the path in Label Studio's addresses of local files.
+_LEFT_OUT = {"ignore": "marked to be ignored", "deleted": "deleted", "isbbox": "a box, no outline"}
 _UPLOADED = re.compile(r"[0-9a-f]{8}-(?=.)")
 
 
@@ -169,12 +169,15 @@ class _Search:
 
     def _found(self, called: PurePosixPath) -> list[Path]:
         inside = not called.is_absolute() and ".." not in called.parts
-        for folder in (self.root, self.root / "images") if inside else ():
-            # `Path.is_file` fails on names that are too long.
-            if os.path.isfile(folder / called):
-                return [folder / called]
+        places = [self.root / called, self.root / "images" / called] if inside else []
+        # `Path.is_file` fails on names that are too long.
+        if there := next(filter(os.path.isfile, places), None):
+            return [there]
         listed, name = self._listed(), unicodedata.normalize("NFC", called.name)
-        found = listed.get(name) or listed.get(_UPLOADED.sub("", name, count=1))
+        found = listed.get(name) or listed.get(_UPLOADED.sub("", name, count=1), [])
+        named = {p.parent for p in places if called.parent.name and os.path.isdir(p.parent)}
+        if named:  # The file is in a folder that is there, or missing.
+            found = [path for path in found if named & {*path.parents}]
         return self._closest(called, found) if found else []
 
     def _listed(self) -> dict[str, list[Path]]:
@@ -215,15 +218,12 @@ def _missing(
     images: list[Mapping], found: Mapping[str, list[Path]], files: Mapping[str, Path]
 ) -> Iterator[str]:
     for image in images:
-        places = found[_id(image["id"])]
+        name, places = image["file_name"], found[_id(image["id"])]
         if not places:
-            yield (
-                f"image {image['file_name']}: no such file in this folder or those below it, with "
-                "upper and lower case as here"
-            )
+            yield f"image {name}: no such file in the folder that it names, or in any; case matters"
         elif len(places) > 1:
             listing = ", ".join(map(str, places))
-            yield f"image {image['file_name']}: may be any of {listing}; give its folder"
+            yield f"image {name}: may be any of {listing}; give its folder"
     if len(found) < len(images):
         yield "several images have the same id"
     yield from _strayed(images, files)
@@ -311,8 +311,8 @@ class CocoOutlines:
         """Sort the pieces of an annotation into those that can be drawn, and faults."""
         good: list[Any] = []
         faults: list[str] = []
-        if annotation.get("ignore") in (1, True):
-            return good, [f"{self._named(annotation)}: is marked to be ignored"]
+        if marks := [mark for name, mark in _LEFT_OUT.items() if annotation.get(name) in (1, True)]:
+            return good, [f"{self._named(annotation)}: is {marks[0]}"]
         for piece in _pieces(annotation.get("segmentation")) or [None]:
             try:
                 _check(piece, self.size)

@@ -10,7 +10,12 @@ from typing import Any
 
 from kerasunet.data.annotations import ENCODINGS
 from kerasunet.data.cases import Case, DataSet, FileCase, MaskCoding, by_annotation
-from kerasunet.data.layouts import IMAGE_FOLDERS, MASK_FOLDERS, OTHER_MASK_FOLDERS
+from kerasunet.data.layouts import (
+    IMAGE_FOLDERS,
+    MASK_FOLDERS,
+    OTHER_IMAGE_FOLDERS,
+    OTHER_MASK_FOLDERS,
+)
 from kerasunet.data.layouts.pairing import (
     Files,
     by_image,
@@ -35,11 +40,31 @@ PARTS = {
     "test": "test",
     "testing": "test",
 }
+PART_FOLDERS = {
+    f"{name}{end}": PARTS[name] for name in PARTS for end in ("", "set", "_set", "-set")
+}
 PATIENTS = "one folder per patient"
-_CLASSES = {"benign", "malignant", "normal"}
+FOLDS, OTHER_FOLDERS = "one folder per fold", "folders that are no patients"
+_FOLD = re.compile(r"(?:fold|split|cv)[ _-]?(\d+)", re.IGNORECASE)
+_CLASSES = {
+    *("benign", "malignant", "normal", "abnormal", "healthy", "sick", "diseased", "positive"),
+    *("negative", "tumor", "tumour", "no_tumor", "cyst", "lesion", "no_lesion", "mass", "cancer"),
+    *("covid", "non-covid", "pneumonia", "tuberculosis", "left", "right", "male", "female"),
+}
+_ONE_OF_SEVERAL = r"(?:[ _-]?(?:\d{1,3}|[a-z]))?"
+_NO_PATIENTS = re.compile(
+    "(batch|data|dataset|set|part|site|cent(er|re)|hospital|clinic|scanner|device|day|week|month|"
+    "year|images|folder|internal|external|ge|philips|siemens|samsung|mindray|canon|toshiba|esaote|"
+    rf"fujifilm|hitachi){_ONE_OF_SEVERAL}"
+)
+_SAME_IMAGES = re.compile(
+    "(raw|processed|preprocessed|original|augmented|aug|annotator|reader|rater|observer|expert)"
+    + _ONE_OF_SEVERAL
+)
 Official = Mapping[str, Mapping[str, int | str]]
 # labelme once wrote the images beside arrays.
 _CLASS_FOLDERS = ("SegmentationClassPNG", "SegmentationClass")
+_VERSION = re.compile(r"(.+)\.rf\.[0-9A-Za-z]{16,}")
 _CHANNEL = re.compile(r"_\d{4}$")
 _MOST_FRAMES = 100_000
 _MAY_HOLD_MANY = (".dcm", ".dicom", ".nii", ".nii.gz", ".tif", ".tiff", ".nrrd", ".mha")
@@ -61,7 +86,7 @@ def images_and_masks(folder: Path) -> Sequence[Case] | None:
 
 
 def _image_and_mask_files(folder: Path) -> tuple[Files, Files] | None:
-    image_folder = subfolder(folder, *IMAGE_FOLDERS)
+    image_folder = subfolder(folder, *IMAGE_FOLDERS) or subfolder(folder, *OTHER_IMAGE_FOLDERS)
     mask_folder = subfolder(folder, *MASK_FOLDERS) or subfolder(folder, *OTHER_MASK_FOLDERS)
     if image_folder is None or mask_folder is None:
         return None
@@ -193,8 +218,9 @@ def _files_of(folder: Path) -> Files:
 def interpret(cases: Sequence[Case]) -> tuple[list[Case], str, Official]:
     """Interpret the subfolders of cases, the first parts of keys such as `a/x`.
 
-    `train/`, `val/` and `test/` are an official division; `benign/`, `malignant/` and `normal/`
-    are labels; the folder of any other name holds one patient and is a group.
+    `train/`, `val/` and `test/` are an official division, and so are `fold0/`, `fold1/` …;
+    `benign/`, `malignant/`, `positive/` and the like are labels; `batch1/`, `siteA/` and the like
+    say nothing; the folder of any other name holds one patient and is a group.
 
     Args:
         cases: Cases of which some are in subfolders.
@@ -203,16 +229,16 @@ def interpret(cases: Sequence[Case]) -> tuple[list[Case], str, Official]:
         The cases; what the folders are, for messages; the official divisions.
 
     Raises:
-        ValueError: Folders of different meaning are mixed.
+        ValueError: Folders of different meaning are mixed, or they seem to hold the same images.
     """
     annotated, _ = by_annotation(cases)
     report_all([*misspelled(case.group for case in cases if case.group != case.key)], "")
     names = {folder_of(case).lower() for case in annotated} - {""}
     if not names:
         return list(cases), "", {}
-    if names <= PARTS.keys():
+    if names <= PART_FOLDERS.keys():
         division = {
-            case.key: PARTS[folder_of(case).lower()] for case in annotated if folder_of(case)
+            case.key: PART_FOLDERS[folder_of(case).lower()] for case in annotated if folder_of(case)
         }
         return list(cases), "one folder per part", {"folders": division}
     if names <= _CLASSES:
@@ -223,13 +249,31 @@ def interpret(cases: Sequence[Case]) -> tuple[list[Case], str, Official]:
             for case in cases
         ]
         return labeled, "one folder per class", {}
-    if names & (PARTS.keys() | _CLASSES):
+    folds = {name: int(match[1]) for name in names if (match := _FOLD.fullmatch(name))}
+    if names == folds.keys():
+        return list(cases), FOLDS, {"folders": _numbered(annotated, folds)}
+    if len(names) > 1 and all(map(_SAME_IMAGES.fullmatch, names)):
         raise ValueError(
-            f"folders {', '.join(sorted(names))}: parts such as train, classes such as benign, and "
-            "patients cannot be told apart; use one kind"
+            f"folders {', '.join(sorted(names))}: seem to hold the same images in several ways, "
+            "which would be in training and test; give the path of one of them"
+        )
+    unclear = {*filter(_NO_PATIENTS.fullmatch, names)}
+    if len(names) > 1 and names == unclear:
+        return list(cases), OTHER_FOLDERS, {}
+    if names & (PART_FOLDERS.keys() | _CLASSES | folds.keys()) or (unclear and names != unclear):
+        raise ValueError(
+            f"folders {', '.join(sorted(names))}: parts such as train, folds, classes such as "
+            "benign, batches, and patients cannot be told apart; use one kind, or a manifest.csv"
         )
     report_all([*misspelled(map(folder_of, cases))], "")
     return [_changed(case, group=folder_of(case)) for case in cases], PATIENTS, {}
+
+
+def _numbered(cases: Sequence[Case], folds: Mapping[str, int]) -> dict[str, int]:
+    """Return the fold of each case in a folder, from 0 on."""
+    order = sorted({*folds.values()})
+    folders = ((case.key, folder_of(case).lower()) for case in cases)
+    return {key: order.index(folds[folder]) for key, folder in folders if folder}
 
 
 def under(name: str, cases: Iterable[Case]) -> list[Case]:
@@ -254,7 +298,7 @@ def _changed(case: Case, **changes: str) -> Case:
 
 
 def frames_apart(data: DataSet) -> DataSet:
-    """Make a case of every frame.
+    """Make a case of every frame, and a group of the versions of an image.
 
     Args:
         data: A data set whose cases stand for whole files.
@@ -265,6 +309,7 @@ def frames_apart(data: DataSet) -> DataSet:
     Raises:
         ValueError: Masks do not have as many frames as their image; the message lists every one.
     """
+    data = replace(data, cases=tuple(_versions_together(data.cases)))
     files = [case for case in data.cases if isinstance(case, FileCase)]
     known = {case.key: _count(case.image) for case in files}
     counts = {key: count or 1 for key, count in known.items()}
@@ -290,6 +335,18 @@ def frames_apart(data: DataSet) -> DataSet:
         cases=tuple(frame for case in data.cases for frame in frames[case.key]),
         official={name: _each(division, frames) for name, division in data.official.items()},
     )
+
+
+def _versions_together(cases: Sequence[Case]) -> Iterator[Case]:
+    """Give the versions of an image that Roboflow has made, turned or otherwise, one group.
+
+    It calls them `x_png.rf.` and a digest. The group is named after the first of them.
+    """
+    first: dict[str, str] = {}
+    for case in cases:
+        source = _VERSION.fullmatch(case.key) if case.group == case.key else None
+        group = first.setdefault(source[1], case.key) if source else case.group
+        yield case if group == case.group else replace(case, group=group)
 
 
 def _count(path: Path) -> int | None:

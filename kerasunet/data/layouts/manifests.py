@@ -10,12 +10,12 @@ from __future__ import annotations
 import os
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from kerasunet.data.cases import DataSet, FileCase
-from kerasunet.data.layouts.folders import PARTS
+from kerasunet.data.layouts.folders import FOLDS, PARTS, PATIENTS
 from kerasunet.data.layouts.pairing import keys_of
 from kerasunet.data.layouts.tables import misspelled, read_rows
 from kerasunet.data.layouts.unread import SHEETS
@@ -24,7 +24,9 @@ from kerasunet.files import is_plain, report_all
 MANIFESTS = ("manifest.csv", "manifest.tsv")
 _LAYOUT = "manifest with"
 _REQUIRED, _OPTIONAL = ("image", "mask"), ("group", "label", "split")
-_PATIENT = re.compile(r"(patient|subject)[ _-]?(id|name|number|no)?")
+PATIENT_COLUMN = re.compile(
+    r"(patient|patienten|subject|participant)s?[ _-]?(id|name|number|nummer|no|nr)?|pid|mrn"
+)
 _OF_WINDOWS = re.compile(r"[A-Za-z]:[\\/]|\\\\")
 
 
@@ -92,7 +94,7 @@ def _check_columns(path: Path, columns: Sequence[str]) -> None:
             f"{', '.join(columns) or 'none'}); the columns are {', '.join(_REQUIRED)} and "
             f"optionally {', '.join(_OPTIONAL)}, with commas between them"
         )
-    patients = [name for name in columns if _PATIENT.fullmatch(name)]
+    patients = [name for name in columns if PATIENT_COLUMN.fullmatch(name)]
     if patients and "group" not in columns:
         raise ValueError(
             f"{path}: has a column {patients[0]}, but none of the name group, by which the images "
@@ -106,9 +108,25 @@ def _misspelled(cells: Sequence[tuple[int, Mapping[str, str]]]) -> Iterator[str]
         yield from misspelled(filter(None, names), what)
 
 
-def check_no_groups(folder: Path, found: Iterable[DataSet]) -> None:
-    """Refuse manifests that name groups in folders that do so as well."""
-    if any(data.layout.startswith(_LAYOUT) and "group" in data.layout for data in found):
+def check_inner(folder: Path, layout: str, found: Collection[DataSet]) -> None:
+    """Refuse folders in which others say again, or otherwise, what they themselves say.
+
+    Args:
+        folder: The folder of the folders.
+        layout: What they are.
+        found: What is in each of them.
+
+    Raises:
+        ValueError: Manifests in folders of patients name groups, or each fold has parts, which
+            then hold the same images.
+    """
+    if layout.startswith(FOLDS) and any(data.official for data in found):
+        raise ValueError(
+            f"{folder}: each of its folds has parts such as train, so they hold the same images; "
+            "give the folder of one fold, or all images once"
+        )
+    grouped = (data.layout.startswith(_LAYOUT) and "group" in data.layout for data in found)
+    if layout.startswith(PATIENTS) and any(grouped):
         raise ValueError(
             f"{folder}: its folders look like patients, but manifests in them name groups; put one "
             "manifest.csv above them"

@@ -27,7 +27,7 @@ from kerasunet.data.layouts.folders import (
     under,
 )
 from kerasunet.data.layouts.labelme import labelme
-from kerasunet.data.layouts.manifests import check_no_groups, manifest_in, read_manifest
+from kerasunet.data.layouts.manifests import check_inner, manifest_in, read_manifest
 from kerasunet.data.layouts.pairing import (
     Files,
     by_image,
@@ -205,8 +205,7 @@ def _united(
     ] + without_masks
     layout = " or ".join(sorted({data.layout for data in found.values()}))
     united = _data_set(folder, cases, layout)
-    if united.layout.startswith(PATIENTS):
-        check_no_groups(folder, found.values())
+    check_inner(folder, united.layout, found.values())
     return _with_classes(folder, united)
 
 

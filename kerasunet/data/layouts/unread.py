@@ -18,7 +18,9 @@ from kerasunet.files import read_json
 
 YOLO = re.compile(rb"\d+( \d*\.\d+){4,}\s")
 _OUTLINES_IN_TABLE = re.compile(
-    rb"\A[^\n]*(EncodedPixels|region_shape_attributes|\brle\b|polygon)", re.IGNORECASE
+    rb"\A[^\n]*(EncodedPixels|region_shape_attributes|\brle\b|polygon)"
+    rb"|\A[^\0]*(polygon|brush)labels",
+    re.IGNORECASE,
 )
 _END_BYTES = 4096
 _OUTLINES = {
@@ -170,5 +172,9 @@ _FOREIGN: tuple[tuple[Callable[[Any], bool], str], ...] = (
     (
         lambda content: _has(content, "project_name", "images"),
         "a project of Hasty, which is not read; export as COCO or as masks",
+    ),
+    (
+        lambda content: _has(content, "images", "annotations"),
+        "COCO, but named like an image; give it another name",
     ),
 )

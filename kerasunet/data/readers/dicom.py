@@ -130,6 +130,7 @@ def locate(source: Source) -> Partner:
             dicom_frames.plane(header),
             uid=str(header.get("SOPInstanceUID", "")),
             space=str(header.get("FrameOfReferenceUID", "")),
+            times=dicom_frames.times(header),
         )
 
 

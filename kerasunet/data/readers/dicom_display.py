@@ -27,6 +27,12 @@ _PALETTES = tuple(
     for color in _COLORS
     for segmented, part in (("", "Descriptor"), ("", "Data"), ("Segmented", "Data"))
 )
+_EDGES = (
+    "ShutterUpperHorizontalEdge",
+    "ShutterLowerHorizontalEdge",
+    "ShutterLeftVerticalEdge",
+    "ShutterRightVerticalEdge",
+)
 ELEMENTS = (
     "PhotometricInterpretation",
     "PresentationLUTShape",
@@ -42,11 +48,18 @@ ELEMENTS = (
     "VOILUTFunction",
     "VOILUTSequence",
     *_PALETTES,
+    "ShutterShape",
+    "ShutterPresentationValue",
+    *_EDGES,
+    "CenterOfCircularShutter",
+    "RadiusOfCircularShutter",
+    "VerticesOfThePolygonalShutter",
 )
 """The elements of display, beside those that describe the pixels."""
 _RGB = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
 _SHAPES = {"MONOCHROME1": "INVERSE", "MONOCHROME2": "IDENTITY"}
 _USUAL_BITS = (8, 10, 12)
+_WHITE_OF_SHUTTERS = 0xFFFF
 
 
 def shown(pixels: Pixels, header: Dataset, remarks: list[str]) -> np.ndarray:
@@ -63,13 +76,29 @@ def shown(pixels: Pixels, header: Dataset, remarks: list[str]) -> np.ndarray:
     Raises:
         Unusable: The photometric interpretation is contradicted.
     """
+    hidden = _hidden(header, remarks)
+    levels = _unshuttered(pixels, header, remarks, hidden=hidden)
+    if hidden is not None:
+        cover = numbers(header, "ShutterPresentationValue") or [0]
+        levels[hidden] = 255 * cover[0] / _WHITE_OF_SHUTTERS
+    return levels
+
+
+def _unshuttered(
+    pixels: Pixels, header: Dataset, remarks: list[str], *, hidden: np.ndarray | None
+) -> np.ndarray:
+    """Map stored values to levels; what a shutter hides has no influence on those of others."""
     interpretation = header.PhotometricInterpretation
     if interpretation in _SHAPES:
         _check_shape(interpretation, header)
         if header.get("PresentationLUTSequence"):
             raise Unusable("a presentation table is not read; convert it to PNG as it should look")
         _check_colored(pixels.stored, header)
-        return _monochrome(pixels, header, remarks, inverted=interpretation == "MONOCHROME1")
+        padded = _padded(pixels, header)
+        if hidden is not None:
+            padded = padded | hidden if padded.size else hidden
+        inverted = interpretation == "MONOCHROME1"
+        return _monochrome(pixels, header, remarks, padded=padded, inverted=inverted)
     if interpretation == "PALETTE COLOR":
         return _palette(pixels.stored, header)
     return stretch(pixels.stored, 0, 2**header.BitsStored - 1)
@@ -102,11 +131,63 @@ def _check_colored(stored: np.ndarray, header: Dataset) -> None:
         )
 
 
+def _hidden(header: Dataset, remarks: list[str]) -> np.ndarray | None:
+    """Return what display shutters hide (C.7.6.11), bool, `(height, width)`; `None` for nothing.
+
+    Rows and columns count from 1, and edges belong to what is seen. Of several shutters, each
+    hides its part.
+    """
+    shape = (int(header.Rows), int(header.Columns))
+    shapes = np.ravel(header.get("ShutterShape", [])).tolist()
+    seen = np.ones(shape, bool)
+    try:
+        for name in shapes:
+            seen &= _SEEN_THROUGH[name](header, shape)
+    except (LookupError, ValueError):  # Another shape, or too few numbers.
+        seen[:] = False
+    if shapes and not seen.any():
+        remarks.append("its display shutter makes no sense and was ignored")
+        return None
+    return None if seen.all() else ~seen
+
+
+def _rectangle(header: Dataset, shape: tuple[int, int]) -> np.ndarray:
+    top, bottom, left, right = (numbers(header, name)[0] for name in _EDGES)
+    rows, columns = _counted(shape)
+    return (rows >= top) & (rows <= bottom) & (columns >= left) & (columns <= right)
+
+
+def _circle(header: Dataset, shape: tuple[int, int]) -> np.ndarray:
+    row, column = numbers(header, "CenterOfCircularShutter")
+    (radius,) = numbers(header, "RadiusOfCircularShutter")
+    rows, columns = _counted(shape)
+    return (rows - row) ** 2 + (columns - column) ** 2 <= radius**2
+
+
+def _polygon(header: Dataset, shape: tuple[int, int]) -> np.ndarray:
+    """Fill a polygon by the even-odd rule."""
+    corners = np.reshape(numbers(header, "VerticesOfThePolygonalShutter"), (-1, 2))
+    rows, columns = _counted(shape)
+    inside = np.zeros(shape, bool)
+    for (top, left), (bottom, right) in zip(corners, np.roll(corners, -1, axis=0), strict=True):
+        if top != bottom:
+            crossing = left + (rows - top) * (right - left) / (bottom - top)
+            inside ^= ((top > rows) != (bottom > rows)) & (columns <= crossing)
+    return inside
+
+
+def _counted(shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the numbers of rows, `(height, 1)`, and columns, `(1, width)`, from 1 on."""
+    return np.arange(1, shape[0] + 1)[:, None], np.arange(1, shape[1] + 1)[None]
+
+
+_SEEN_THROUGH = {"RECTANGULAR": _rectangle, "CIRCULAR": _circle, "POLYGONAL": _polygon}
+
+
 def _monochrome(
-    pixels: Pixels, header: Dataset, remarks: list[str], *, inverted: bool
+    pixels: Pixels, header: Dataset, remarks: list[str], *, padded: np.ndarray, inverted: bool
 ) -> np.ndarray:
     """Show gray values, and padding as background: black."""
-    padded = _padded(pixels, header)
     if not padded.any():
         levels = _gray(pixels.stored, header, remarks)
         return 255 - levels if inverted else levels

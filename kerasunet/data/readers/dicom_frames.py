@@ -27,6 +27,7 @@ _MACROS = (
     "PixelMeasuresSequence",
     "PixelValueTransformationSequence",
     "FrameVOILUTSequence",
+    "FrameDisplayShutterSequence",
     "PlanePositionSequence",
     "PlaneOrientationSequence",
 )
@@ -70,6 +71,15 @@ def planes(header: Dataset, count: int) -> list[np.ndarray | None]:
     if count == 1 and _PER_FRAME not in header:
         return [plane(header)]
     return [plane(of_frame(header, frame, _MACROS)) for frame in range(count)]
+
+
+def times(header: Dataset) -> int:
+    """Return how many frames lie at one place: all of a loop, one of a stack of slices."""
+    count = frame_count(header)
+    first, last = (plane(of_frame(header, frame)) for frame in (0, count - 1))
+    if first is None or last is None or not np.array_equal(first, last):
+        return 1
+    return count
 
 
 def is_segmentation(header: Dataset) -> bool:

@@ -32,6 +32,7 @@ from pydicom.uid import (
 )
 
 from kerasunet.data.readers.dicom_frames import frame_count
+from kerasunet.data.readers.pillow_gaps import check_codes
 from kerasunet.data.readers.source import Source, Unusable
 
 # Start-of-frame markers: C0 to CF except the tables C4, C8 and CC; F7 in JPEG-LS.
@@ -121,9 +122,9 @@ def decoded(source: Source, header: Dataset) -> Pixels:
         if syntax == JPEGBaseline8Bit and header.PhotometricInterpretation == "RGB":
             source.file.seek(start)
             _check_color(source, header)
-        if syntax in (JPEG2000, JPEG2000Lossless) and header.PhotometricInterpretation in _YBR_FULL:
+        if syntax in (JPEG2000, JPEG2000Lossless):
             source.file.seek(start)
-            _check_transformation(source, header)
+            _check_jpeg_2000(source, header)
         source.file.seek(start)
     options = as_pixel_options(
         header, transfer_syntax_uid=syntax, pixel_keyword=keyword, correct_unused_bits=False
@@ -251,15 +252,21 @@ def _significant(raw: np.ndarray, header: Dataset) -> np.ndarray:
 def _check_jpeg(source: Source, header: Dataset) -> None:
     """Refuse a frame that is larger than the header says, or cut off."""
     frame = get_frame(source.file, source.frame, number_of_frames=frame_count(header))
-    if coded_size(frame) != (header.Rows, header.Columns):
+    _check_size(header, coded_size(frame), frame[_start_of_frame(frame) + 9])
+    if header.file_meta.TransferSyntaxUID not in _RARE_JPEG:
+        check_codes(frame)
+    elif not is_complete(frame):
+        raise Unusable("its pixel data are cut off; copy or export it again")
+
+
+def _check_size(header: Dataset, size: tuple[int, int], channels: int) -> None:
+    if size != (header.Rows, header.Columns):
         raise Unusable("its pixel data are not of the size that its header states; export it again")
-    if (channels := frame[_start_of_frame(frame) + 9]) != header.SamplesPerPixel:
+    if channels != header.SamplesPerPixel:
         raise Unusable(
             f"its pixel data have {channels} channels, its header states {header.SamplesPerPixel}; "
             "export it again"
         )
-    if header.file_meta.TransferSyntaxUID in _RARE_JPEG and not is_complete(frame):
-        raise Unusable("its pixel data are cut off; copy or export it again")
 
 
 def _check_color(source: Source, header: Dataset) -> None:
@@ -277,12 +284,26 @@ def _check_color(source: Source, header: Dataset) -> None:
         )
 
 
-def _check_transformation(source: Source, header: Dataset) -> None:
+def _check_jpeg_2000(source: Source, header: Dataset) -> None:
+    """Refuse a frame of JPEG 2000 of another size than the header states, or of unclear colors."""
+    frame = get_frame(source.file, source.frame, number_of_frames=frame_count(header))
+    right, bottom, left, top = struct.unpack_from(">4L", frame, frame.index(_CODESTREAM) + 8)
+    _check_size(header, (bottom - top, right - left), frame[frame.index(_CODESTREAM) + 41])
+    bits = (frame[frame.index(_CODESTREAM) + _SIGN_AT] & ~_SIGNED) + 1
+    if bits > header.BitsAllocated:
+        raise Unusable(
+            f"its pixel data have {bits} bits, its header states {header.BitsAllocated}; export it "
+            "again"
+        )
+    if header.PhotometricInterpretation in _YBR_FULL:
+        _check_transformation(frame, header)
+
+
+def _check_transformation(frame: bytes, header: Dataset) -> None:
     """Refuse a frame of JPEG 2000 that undoes a change of colors which the header states as well.
 
     Both would be undone one after the other (DICOM part 5, 8.2.4; ITU-T T.800, A.6.1).
     """
-    frame = get_frame(source.file, source.frame, number_of_frames=frame_count(header))
     at = frame.index(_CODESTREAM) + 2
     while (marker := struct.unpack_from(">HH", frame, at))[0] != _CODING_STYLE:
         at += 2 + marker[1]

@@ -43,6 +43,12 @@ _QUOTED = re.compile(rb'"([^"]*)"')
 _UNIT_MM = {"mm": 1.0, "cm": 10.0, "m": 1000.0, "um": 0.001, "\u00b5m": 0.001, "\u03bcm": 0.001}
 _UNIT_MM |= {"millimeter": 1.0, "millimeters": 1.0, "micron": 0.001, "microns": 0.001}
 _NO_LENGTHS = {"", "none", "s", "ms", "sec", "ppm", "hz"}  # Those of time and the like.
+_BZIP2 = re.compile(rb"^encoding:\s*(bz2|bzip2)\s*$", re.MULTILINE | re.IGNORECASE)
+_ENDIAN = re.compile(rb"^endian:", re.MULTILINE | re.IGNORECASE)
+_TEXT = re.compile(rb"^encoding:\s*(txt|text|ascii|hex)\s*$", re.MULTILINE | re.IGNORECASE)
+_ONE_BYTE = re.compile(
+    rb"^type:\s*(u?int8(_t)?|((un)?signed )?char|uchar|block)\s*$", re.MULTILINE | re.IGNORECASE
+)
 _SEQUENCE = re.compile(rb"^kinds:.*\blist\b", re.MULTILINE)
 _SEGMENT = re.compile(rb"^Segment(\d+)_(Name|LabelValue|Layer):=(.*)$", re.MULTILINE)
 _SIZES = (b"space directions:", b"spacings:", b"ElementSpacing", b"ElementSize")
@@ -187,8 +193,19 @@ def _check_header(source: Source) -> None:
     is_unsized = _COMPRESSED.search(header) and b"CompressedDataSize" not in header
     if source.kind == "MetaImage" and (is_unsized or _SKIPPED.search(header)):
         raise Unusable("a header that does not say where its pixels are; save it again")
+    if source.kind == "NRRD" and _BZIP2.search(header):
+        raise Unusable("NRRD compressed by bzip2, which is not read; save it with gzip, or raw")
+    if source.kind == "NRRD" and not _is_clear(header):
+        raise Unusable("NRRD that does not say the order of its bytes; save it again")
     if source.kind == "NRRD" and _SEQUENCE.search(header) and not _segments(source):
         raise Unusable("a sequence or several layers, not one volume; save each as a file")
+
+
+def _is_clear(header: bytes) -> bool:
+    """Return whether numbers of several bytes, if they are not text, have their order stated."""
+    if _ENDIAN.search(header) or _TEXT.search(header):
+        return True
+    return _ONE_BYTE.search(header) is not None
 
 
 def _header(source: Source) -> bytes:

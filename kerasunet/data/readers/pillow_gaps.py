@@ -1,7 +1,8 @@
 """What image files say that Pillow does not do.
 
 Of TIFF: what stands beside the pixels; of PNG: opacity and transparency of few and of 16 bits; of
-BMP: gray palettes of other than 256 levels; of all: EXIF without decoding, wherever it stands.
+BMP: gray palettes of other than 256 levels; of all: EXIF without decoding, wherever it stands, and
+damage that Pillow decodes without a word.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 import struct
+import zlib
 from collections.abc import Sequence
 from contextlib import suppress
 
@@ -19,7 +21,7 @@ from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
-from kerasunet.data.readers.source import Source, Unusable, millimeters
+from kerasunet.data.readers.source import Source, Unusable, heard_native_code, millimeters
 
 _IMAGEJ_UNIT = re.compile(r"\AImageJ=.*?^unit=(mm|cm|micron)$", re.MULTILINE | re.DOTALL)
 _IMAGEJ_STACK = re.compile(r"\AImageJ=.*?^images=(\d+)$", re.MULTILINE | re.DOTALL)
@@ -43,6 +45,15 @@ _DEEP_PIXELS = ("RGB;16B", "I;16B")
 _CORE_HEADER = 12
 _BITS_AT, _BITS_OF_CORE_AT = 28, 24
 _PNG_MARK, _CHUNK_HEAD = b"\x89PNG\r\n\x1a\n", 8
+_DEFLATED = ("tiff_adobe_deflate", "tiff_deflate")
+_STRIPS = ((tags.STRIPOFFSETS, tags.STRIPBYTECOUNTS), (tags.TILEOFFSETS, tags.TILEBYTECOUNTS))
+_PIECE, _MOST_UNPACKED = 1 << 20, 4
+_SURPLUS = re.compile(r"Corrupt JPEG data: \d+ extraneous bytes before marker")
+_BROKEN = re.compile(r"(Corrupt JPEG data|Premature end of JPEG|Inconsistent progression)")
+_DAMAGED = (
+    "damaged: {}, so part of its pixels may be wrong; copy or export it again, or, if it looks "
+    "whole in a viewer, save it as PNG"
+)
 _ORIENTATION = 0x0112
 ON_THEIR_SIDE = (5, 6, 7, 8)
 """EXIF orientations that exchange height and width."""
@@ -221,6 +232,84 @@ def _has_late_exif(source: Source) -> bool:
         return False
     finally:
         source.file.seek(start)
+
+
+def check_whole(picture: ImageFile, source: Source, *, exact: bool) -> None:
+    """Refuse damage that Pillow decodes without a word, where a file lets it be told.
+
+    Args:
+        picture: The picture, not yet decoded.
+        source: Its file.
+        exact: Whether each pixel matters, as in a mask, so that what may be damage is refused, too.
+
+    Raises:
+        Unusable: A checksum does not fit the pixels (PNG, deflated TIFF), or JPEG's codes do not.
+    """
+    start = source.file.tell()
+    if source.kind == "PNG":
+        _check_chunks(source)
+    elif isinstance(picture, TiffImageFile) and picture.info.get("compression") in _DEFLATED:
+        _check_strips(picture, source)
+    elif source.kind == "JPEG":
+        source.file.seek(0)
+        if remark := check_codes(source.file.read()):
+            if exact:
+                raise Unusable(_DAMAGED.format("its JPEG data do not fit together"))
+            source.remarks.append(remark)
+    source.file.seek(start)
+
+
+def _check_chunks(source: Source) -> None:
+    """Compare the checksums of the parts of a PNG that say what is seen (ISO 15948, 5.3)."""
+    at = len(_PNG_MARK)
+    while len(head := _bytes_at(source, at)) == _CHUNK_HEAD:
+        length, kind = struct.unpack(">I4s", head)
+        if kind == b"IEND":
+            return
+        content, end = source.file.read(length), source.file.read(4)
+        matters = kind[:1].isupper() or kind == b"tRNS" or not kind.isalpha()
+        if len(end) == 4 and matters and zlib.crc32(kind + content) != int.from_bytes(end, "big"):
+            raise Unusable(_DAMAGED.format("a checksum does not fit"))
+        at += _CHUNK_HEAD + length + 4
+
+
+def _check_strips(picture: TiffImageFile, source: Source) -> None:
+    """Unpack the strips or tiles of a deflated page, whose checksums libtiff does not compare."""
+    width, height = picture.size
+    most = _MOST_UNPACKED * (_PIECE + width * height * len(picture.getbands()))
+    listed = ([picture.tag_v2.get(tag, ()) for tag in pair] for pair in _STRIPS)
+    for at, size in (strip for found in listed for strip in zip(*found, strict=False)):
+        source.file.seek(at)
+        packed, unpacker, count = source.file.read(size), zlib.decompressobj(), 0
+        try:
+            while packed and count < most:
+                count += len(unpacker.decompress(packed, _PIECE))
+                packed = unpacker.unconsumed_tail
+        except zlib.error:
+            raise Unusable(_DAMAGED.format("a checksum does not fit")) from None
+
+
+def check_codes(content: bytes) -> str:
+    """Decode JPEG once more, by a library that says what does not fit.
+
+    Args:
+        content: The JPEG stream.
+
+    Returns:
+        What may be damage, as a remark; empty if there is nothing.
+
+    Raises:
+        Unusable: The codes of some pixels are missing or wrong.
+    """
+    import cv2  # Only here, because most files are read without it.
+
+    with heard_native_code() as heard:
+        cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_REDUCED_GRAYSCALE_8)
+    if any(map(_SURPLUS.match, heard)):
+        return "its JPEG data hold more than its pixels, so it may be damaged"
+    if any(map(_BROKEN.match, heard)):
+        raise Unusable(_DAMAGED.format("its JPEG data break off or do not fit together"))
+    return ""
 
 
 def _bytes_at(source: Source, at: int) -> bytes:

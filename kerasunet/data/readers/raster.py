@@ -38,6 +38,7 @@ from kerasunet.data.readers.pillow_gaps import (
     check_planes,
     check_samples,
     check_stack,
+    check_whole,
     check_ycbcr,
     counts_from_white,
     exif_orientation,
@@ -78,6 +79,8 @@ _FORMATS = {
 _MARKS = {"JPEG": (b"\xff\xd8\xff",), "BMP": (b"BM",), "TIFF": (b"II", b"MM")}
 _ARRAY_MODES = ("1", "L", "LA", "RGB", "RGBA", "I", "F", "I;16", "I;16L", "I;16B", "I;16N")
 _PALETTE = 256
+_DOWN = np.arange(_PALETTE, dtype=np.uint8)[::-1]
+_FROM_WHITE = "its values count from white down; save it with 0 as black"
 _LOSSY = ("jpeg", "tiff_jpeg", "webp")  # Compressions inside TIFF.
 _ANIMATED = ("GIF", "WebP", "PNG")
 _WEBP_HEADER = 4096
@@ -90,6 +93,7 @@ def read_image(source: Source) -> tuple[np.ndarray, tuple[float, float] | None]:
         picture = _open(source)
         if isinstance(picture, JpegImagePlugin.JpegImageFile) and is_multi_picture(picture):
             source.remarks.append("its further pictures, such as a preview or depth, were left out")
+        check_whole(picture, source, exact=False)
         pixels = without_equal_channels(_pixels(picture, source))
         if not isinstance(picture, TiffImageFile):
             return to_levels(pixels), None
@@ -104,7 +108,8 @@ def read_mask(source: Source) -> MaskValues:
         if source.partner is not None:
             _check_turn(picture, source, source.partner)
         if isinstance(picture, TiffImageFile) and counts_from_white(picture):
-            raise Unusable("its values count from white down; save it with 0 as black")
+            raise Unusable(_FROM_WHITE)
+        check_whole(picture, source, exact=True)
         if picture.mode == "P":
             return _indexed(picture)
         return stored(_channels(picture, source), lossy=_is_lossy(picture, source))
@@ -119,8 +124,10 @@ def _is_lossy(picture: ImageFile, source: Source) -> bool:
 
 
 def _indexed(picture: ImageFile) -> MaskValues:
-    """Read indices and their palette."""
+    """Read indices and their palette; ImageJ writes one from white down, and means the object."""
     palette = _palette(picture)
+    if np.array_equal(palette[:, :3], np.repeat(_DOWN[:, None], 3, axis=1)):
+        raise Unusable(_FROM_WHITE)
     return indexed(np.array(_upright(picture)), palette)
 
 

@@ -10,13 +10,15 @@ import logging
 import math
 import os
 import re
+import tempfile
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from io import BufferedReader
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
@@ -64,6 +66,7 @@ class Partner:
             the orientation in the file asks; `"unknown"`, as stored, although the file does not say
             which axis is which.
         exif: The EXIF orientation that it was turned by, 1 for none.
+        times: How many of its frames lie at each place, one after the other in time.
     """
 
     name: str
@@ -75,6 +78,7 @@ class Partner:
     space: str = ""
     order: str = "stored"
     exif: int = 1
+    times: int = 1
 
 
 @dataclass(frozen=True)
@@ -160,6 +164,33 @@ def quiet_native_code() -> Iterator[None]:
         finally:
             os.dup2(kept, _STANDARD_ERROR)
             os.close(kept)
+
+
+@contextmanager
+def heard_native_code() -> Iterator[list[str]]:
+    """Yield a list that receives the lines that C libraries print while the body runs.
+
+    What other threads print to standard error meanwhile is among them: wrap as little as there.
+    Without a standard error, or a place for temporary files, nothing is heard.
+    """
+    heard: list[str] = []
+    with TURN, ExitStack() as restored:
+        kept = _duplicate(_STANDARD_ERROR)
+        if kept is None:
+            yield heard
+            return
+        restored.callback(os.close, kept)
+        with suppress(OSError):  # No place for temporary files.
+            file = restored.enter_context(tempfile.TemporaryFile())
+            restored.callback(_received, file, heard)
+            os.dup2(file.fileno(), _STANDARD_ERROR)
+            restored.callback(os.dup2, kept, _STANDARD_ERROR)
+        yield heard
+
+
+def _received(file: IO[bytes], heard: list[str]) -> None:
+    file.seek(0)
+    heard += file.read().decode(errors="replace").splitlines()
 
 
 def _duplicate(descriptor: int) -> int | None:

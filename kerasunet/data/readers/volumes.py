@@ -84,7 +84,12 @@ class Volume:
     @property
     def count(self) -> int:
         """Number of slices, through all points in time."""
-        return self.shape[self.across] * int(np.prod(self.shape[3:], dtype=int))
+        return self.shape[self.across] * self.times
+
+    @property
+    def times(self) -> int:
+        """Number of points in time."""
+        return int(np.prod(self.shape[3:], dtype=int))
 
     @property
     def sides(self) -> tuple[int, int]:
@@ -205,6 +210,7 @@ def partner_of(volume: Volume, source: Source) -> Partner:
         shape,
         volume.plane(source.frame),
         order="unknown" if volume.affine is None else order,
+        times=volume.times,
     )
 
 
@@ -258,6 +264,11 @@ def _of_unknown_order(volume: Volume, partner: Partner, frame: int) -> np.ndarra
 def _at_position(volume: Volume, partner: Partner, padded: bool) -> np.ndarray:
     """Return the slice that lies where the partner does, in its order of pixels."""
     assert partner.plane is not None and volume.affine is not None
+    if partner.times > 1 and volume.times != partner.times:
+        raise Unusable(
+            f"{partner.name} has {partner.times} points in time, and this {volume.times}, so its "
+            "slices cannot be told from points in time; save it with the axes of its image"
+        )
     voxels = np.linalg.inv(_TO_LPS @ volume.affine)
     steps = voxels[:3, :3] @ partner.plane[:, :2]
     start = voxels[:3] @ [*partner.plane[:, 2], 1]
@@ -306,7 +317,7 @@ def _cut(volume: Volume, whole: np.ndarray, partner: Partner) -> np.ndarray:
     """Cut the slice of whole steps to the next column and row from a first voxel, `(3, 3)`."""
     column, row = (int(np.flatnonzero(whole[:, step])[0]) for step in (0, 1))
     across = 3 - column - row
-    times = int(np.prod(volume.shape[3:], dtype=int))
+    times = volume.times
     if times > 1 and partner.count != volume.shape[across] * times:
         raise Unusable(
             f"it has {times} volumes, such as time points or one per label, unlike {partner.name}; "
