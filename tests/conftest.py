@@ -18,6 +18,7 @@ from helpers import AS_INSTALLED
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 os.environ["CUDA_VISIBLE_DEVICES"] = ""
 os.environ["KERASUNET_PRECISION"] = "float32"  # The same on every machine.
+os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112 - or its workers wait for all other tests.
 os.environ["PYTHONPATH"] = AS_INSTALLED  # Of what the tests start, not of themselves.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # Each process would compile the package anew.
 ROOT = Path(__file__).parents[1]
