@@ -327,6 +327,7 @@ def test_weights_of_pixels_weigh_pixels():
     assert model.train_on_batch(images, changed, sample_weight=weights) == upper != plain
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", [DiceCrossEntropy(), dice_bce])
 def test_masks_of_255_stop_a_fit(loss):
     images, masks = disc_images(2, SIZE)

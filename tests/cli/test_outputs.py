@@ -486,6 +486,7 @@ def test_a_report_replaces_its_own_even_one_that_was_killed(call, place):
     refused(call, *words, saying="auto.csv: is write-protected")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["tables/claims.csv", "figures/blocks.svg", "report.html"])
 def test_a_part_of_a_report_that_you_changed_is_not_replaced(call, place, name):
     make_study(place, "bus_bra", sizes=(20,))
@@ -503,6 +504,7 @@ def test_a_part_of_a_report_that_you_changed_is_not_replaced(call, place, name):
     assert call(*words)[0] == 0 and file.is_symlink()
 
 
+@pytest.mark.slow
 def test_a_report_without_a_record_is_replaced_if_its_tables_have_their_columns(call, place):
     make_study(place, "bus_bra", sizes=(20,))
     assert call("report", "bus_bra")[0] == 0

@@ -68,6 +68,7 @@ def rows(folder: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+@pytest.mark.slow
 def test_every_format_is_read_back_as_annotations(scans, predict, tmp_path, tiny_model_file):
     out = tmp_path / "out"
     formats = ["png", "nifti", "labelme", "coco"]
@@ -121,6 +122,7 @@ def test_images_without_dicom_are_named_before_anything_is_written(scans, predic
     assert status == 2 and "--format jpeg: give one or several of png, nifti" in said
 
 
+@pytest.mark.slow
 def test_files_that_were_corrected_stay_and_further_images_join(scans, predict, tmp_path):
     out = tmp_path / "out"
     words = ["--format", "coco", "labelme", "--no-overlays"]

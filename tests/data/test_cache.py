@@ -126,6 +126,7 @@ def folder(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("size", [(32, 32), (16, 40)])
 def test_pixels_are_the_same_with_and_without_cache(folder, cache, size, channels):
@@ -277,6 +278,7 @@ def test_unusable_cases_are_told_and_the_others_kept(cache, tmp_path):
 # --- changed sources ------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_changed_file_is_seen_though_size_and_time_are_the_same(folder, cache, tmp_path):
     path = shutil.copytree(folder, tmp_path / "copy") / "images/0.png"
     time.sleep(2.1)

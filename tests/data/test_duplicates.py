@@ -85,6 +85,7 @@ def test_a_crop_is_found_where_all_images_are_alike_and_nothing_else(name, share
     assert found([*images, *crops]) == [], "groups of older splits stay as they were"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [3, 8, 14])
 def test_black_frames_make_no_near_duplicates_of_chests_but_hide_none(width):
     chests = pictures("simulated-xray", 60)

@@ -69,6 +69,7 @@ def test_every_engine_gives_the_probabilities_of_keras(name, network):
         np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("normalization", ["batch", "group", None])
 def test_folding_changes_nothing_but_the_layers(normalization):
     network = tiny(normalization=normalization, input_shape=(None, None, 3), classes=2)
@@ -148,6 +149,7 @@ def in_new_process(code: str, *words: object) -> subprocess.CompletedProcess:
     )
 
 
+@pytest.mark.slow
 def test_a_kept_network_opens_without_keras(tiny_model_file, tmp_path):
     cv2.imwrite(str(tmp_path / "image.png"), IMAGES[0])
     expected = Segmenter(tiny_model_file)(tmp_path / "image.png").probability

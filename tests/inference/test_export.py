@@ -235,6 +235,7 @@ def others(tiny_model_file, tmp_path):
     return tmp_path / "first" / "model.keras", tmp_path / "second" / "model.keras"
 
 
+@pytest.mark.slow
 def test_an_export_never_replaces_that_of_another_model(others, images, tmp_path):
     path = tmp_path / "out" / "model.onnx"
     first = exported(others[0], "onnx", path, images)
@@ -257,6 +258,7 @@ def test_exports_to_several_formats_are_each_described(tiny_model_file, images, 
         assert sidecar_of(tmp_path / path, format, False, source=source) == tmp_path / sidecar
 
 
+@pytest.mark.slow
 def test_an_export_beside_its_model_leaves_the_card(others, images):
     card = others[1].with_suffix(".json").read_bytes()
     done = export(others[0], "onnx", others[1].with_suffix(".onnx"), images=images)

@@ -141,6 +141,7 @@ def test_a_push_that_was_killed_goes_on(model, tmp_path, monkeypatch, written):
     assert sorted(path.name for path in place.iterdir()) == sorted([*NAMES, "model.weights.h5"])
 
 
+@pytest.mark.slow
 def test_what_others_wrote_on_the_hub_is_not_replaced(server, model, capsys):
     server.repositories["lab/book"] = {"README.md": b"years of work", ".gitattributes": b""}
     words = ["push", str(model), "--to"]
@@ -198,6 +199,7 @@ def test_a_run_may_start_from_the_hub(server, model, tmp_path):
     assert models.digest(model) in json.dumps(config)
 
 
+@pytest.mark.slow
 def test_what_was_fetched_before_is_there_without_a_network(server, model, monkeypatch):
     models.push(model, "hf://lab/breast")
     models.digest("hf://lab/breast")
@@ -268,6 +270,7 @@ def test_a_changed_model_is_not_pushed(model, tmp_path):
     assert not (tmp_path / "place").exists()
 
 
+@pytest.mark.slow
 def test_another_server_is_named_by_the_environment(server, model, run_cli, tmp_path):
     environment = {
         "HF_ENDPOINT": server.address,

@@ -245,6 +245,7 @@ def test_card_names_no_path_of_the_machine(tiny_model_file):
     assert json.loads(text)["settings"]["data"] == "simulated-natural"
 
 
+@pytest.mark.slow
 def test_half_precision_takes_half_the_space_and_computes_in_float32(
     tiny_model_file, tmp_path, monkeypatch
 ):

@@ -50,6 +50,7 @@ def test_area_is_the_mean_height_between_the_curves():
     assert between.cases == cases["key"].nunique()
 
 
+@pytest.mark.slow
 @settings(max_examples=20, deadline=None)
 @given(st.integers(1, 5), st.permutations(["shallow", "deep", "outer", "inner"]))
 def test_there_is_no_area_where_only_the_number_of_blocks_counts(depth, directions):

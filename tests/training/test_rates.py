@@ -68,6 +68,7 @@ def test_rates_are_relative_gradient_norms_over_the_largest(power):
     assert not any(row.trained or row.statistics for row in rows.values() if "norm" in row.layer)
 
 
+@pytest.mark.slow
 def test_without_any_gradient_nothing_moves_and_nothing_fails():
     model = UNet(base_filters=2, depth=1)
     apply_strategy(model, "rgn")
@@ -187,6 +188,7 @@ def test_a_fit_of_ones_own_is_told_that_it_cannot():
     assert parse("rgn").select(LAYOUT) == parse("kernel").select(LAYOUT)
 
 
+@pytest.mark.slow
 def test_the_pull_is_the_gradient_of_the_penalty():
     """With SGD at rate 1 the pulled step is the plain one less strength times the distance."""
     keras.utils.set_random_seed(0)
