@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -410,8 +411,10 @@ def test_check_names_folders_that_look_like_several_of_each_patient(tmp_path):
     ("names", "layout"),
     [
         (("positive", "Negative"), "one folder per class"),
-        (("left", "right"), "one folder per class"),
         (("COVID", "Normal"), "one folder per class"),
+        (("cyst", "nodule", "Adenomas", "no_tumor"), "one folder per class"),
+        (("batch1",), "folders that are no patients"),
+        (("day1",), "folders that are no patients"),
         (("siteA", "siteB"), "folders that are no patients"),
         (("batch1", "batch2"), "folders that are no patients"),
         (("Philips", "GE"), "folders that are no patients"),
@@ -419,13 +422,113 @@ def test_check_names_folders_that_look_like_several_of_each_patient(tmp_path):
     ],
 )
 def test_folders_whose_names_are_those_of_no_patients(tmp_path, names, layout):
-    for index, name in enumerate(names):
-        make_side_by_side(tmp_path / name, f"{index}a", f"{index}b", first=2 * index)
+    for index, (name, stem) in enumerate(product(names, "ab")):
+        paths = (tmp_path / kind / name / f"{index}{stem}.png" for kind in ("images", "masks"))
+        write_pair(*paths, index)
     data = load(tmp_path)
-    assert data.layout == f"{layout}: x beside x_mask"
+    assert data.layout == f"{layout}: images/ and masks/"
     assert all(case.group == case.key for case in data.cases)
     classes = sorted(name.lower() for name in names) if "class" in layout else [""]
     assert sorted({case.label for case in data.cases}) == classes
+
+
+def groups(data: DataSet) -> dict[str, str]:
+    return {case.key: case.group for case in data.cases}
+
+
+SIDES_AND_VISITS = [("day1", "day2"), ("week2", "Baseline"), ("left", "right"), ("year_2019", "OD")]
+
+
+@pytest.mark.parametrize("names", SIDES_AND_VISITS)
+def test_names_that_recur_in_folders_of_visits_or_sides_are_one_group(tmp_path, names):
+    for index, name in enumerate(names):
+        make_folder_pairs(tmp_path / name, "000", "001", f"only{index}", first=3 * index)
+    data = load(tmp_path)
+    assert data.layout == "one folder per visit or side: images/ and masks/"
+    assert groups(data) == {case.key: case.key.partition("/")[2] for case in data.cases}
+    assert len({*groups(data).values()}) == 4
+
+
+@pytest.mark.parametrize("names", SIDES_AND_VISITS)
+def test_folders_of_visits_or_sides_that_share_no_name_are_groups(tmp_path, names):
+    for index, name in enumerate(names):
+        make_side_by_side(tmp_path / name, f"{index}a", f"{index}b", first=2 * index)
+    data = load(tmp_path)
+    assert data.layout.startswith("one folder per patient, though named like visits or sides")
+    assert groups(data) == {case.key: case.key.partition("/")[0] for case in data.cases}
+
+
+@pytest.mark.parametrize("stem", ["x{0}", "x"])
+def test_patients_in_folders_of_visits_are_the_groups(tmp_path, stem):
+    for index, (visit, patient) in enumerate(product(("visit1", "visit2"), ("P1", "P2"))):
+        make_side_by_side(tmp_path / visit / patient, stem.format(index), first=index)
+    data = load(tmp_path)
+    assert groups(data) == {case.key: case.key.split("/")[1] for case in data.cases}
+
+
+def test_classes_in_folders_of_visits_are_no_groups(tmp_path):
+    for index, (visit, name) in enumerate(product(("visit1", "visit2"), ("benign", "cyst"))):
+        make_side_by_side(tmp_path / visit / name, "0", "1", first=2 * index)
+    data = load(tmp_path)
+    assert {*groups(data).values()} == {"benign/0", "benign/1", "cyst/0", "cyst/1"}
+    assert {case.label for case in data.cases} == {"benign", "cyst"}
+
+
+@pytest.mark.parametrize("outer", [("siteA", "siteB"), ("train", "test")])
+def test_visits_in_sites_and_parts(tmp_path, outer):
+    for index, (name, visit) in enumerate(product(outer, ("day1", "day2"))):
+        make_side_by_side(tmp_path / name / visit, *"01234567", first=8 * index)
+    data = load(tmp_path)
+    print(data.layout, groups(data), data.official)
+    print(split_cases(data.cases, official=data.official.get("folders")))
+    assert 0
+
+
+def test_visits_in_folders_of_patients_are_of_the_patient(tmp_path):
+    for index, (patient, visit) in enumerate(product(("P1", "P2"), ("day1", "day2"))):
+        make_side_by_side(tmp_path / patient / visit, "000", "001", first=2 * index)
+    data = load(tmp_path)
+    assert groups(data) == {case.key: case.key[:2] for case in data.cases}
+
+
+@pytest.mark.parametrize("names", [("P1", "P2", "data"), ("GE1", "P7"), ("left", "P7")])
+def test_one_folder_of_an_unlucky_name_beside_patients_is_a_patient(tmp_path, names):
+    for index, name in enumerate(names):
+        make_side_by_side(tmp_path / name, "a", "b", first=2 * index)
+    data = load(tmp_path)
+    assert data.layout == "one folder per patient: x beside x_mask"
+    assert {*groups(data).values()} == {*names}
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (("cyst", "widget"), "cyst looks like a class, widget looks like a patient, and these"),
+        (("P1", "batch1", "batch2"), "batch1, batch2 look like batches or sites, p1 looks like a"),
+        (("day1", "day2", "fold1"), "fold1 looks like a fold, day1, day2 look like visits or"),
+    ],
+)
+def test_folders_of_several_kinds_are_refused_by_kind(tmp_path, names, message):
+    for name in names:
+        make_side_by_side(tmp_path / name, "a")
+    with pytest.raises(ValueError, match=message):
+        load(tmp_path)
+
+
+def test_left_over_folders_of_other_names_do_not_hide_another_layout(tmp_path):
+    make_side_by_side(tmp_path, "a")
+    write(tmp_path / "img" / "thumb.png", mask_of(1))
+    write(tmp_path / "seg" / "old_seg.png", mask_of(1))
+    data = load(tmp_path)
+    assert (data.layout, keys(data), len(data.unread)) == ("x beside x_mask", ["a"], 2)
+
+
+def test_data_sets_in_folders_of_other_names_are_read_each(tmp_path):
+    for index, name in enumerate(("original", "gt")):
+        make_folder_pairs(tmp_path / name, f"{index}a", f"{index}b", first=2 * index)
+    data = load(tmp_path)
+    assert keys(data) == ["gt/1a", "gt/1b", "original/0a", "original/0b"]
+    assert all(map(paired, data.cases))
 
 
 @pytest.mark.parametrize("names", [("original", "augmented"), ("reader1", "reader2")])
@@ -745,6 +848,12 @@ ROWS = {
     ),
     "a mask file of several images, or equal masks of three images or more": (
         test_check_names_equal_masks_of_different_images
+    ),
+    "folders such as `day1/` and `day2/`, `left/` and `right/`": (
+        test_names_that_recur_in_folders_of_visits_or_sides_are_one_group
+    ),
+    "folders of several kinds, such as `cyst/` and `P7/`": (
+        test_folders_of_several_kinds_are_refused_by_kind
     ),
     "folders such as `001_L/` and `001_R/`": (
         test_check_names_folders_that_look_like_several_of_each_patient

@@ -10,15 +10,20 @@ from typing import TYPE_CHECKING
 from kerasunet.lazy import lazy_members
 
 IMAGE_FOLDERS = ("images", "imgs", "image")
-OTHER_IMAGE_FOLDERS = ("img", "frames", "scans", "original", "originals")
-EVERY_IMAGE_FOLDER = (*IMAGE_FOLDERS, *OTHER_IMAGE_FOLDERS)
+EVERY_IMAGE_FOLDER = (*IMAGE_FOLDERS, "img", "frames", "scans", "original", "originals")
 MASK_FOLDERS = ("masks", "labels", "mask", "label")
 OTHER_MASK_FOLDERS = (
     "ground_truth", "groundtruth", "ground_truth_mask", "ground_truth_masks", "gt", "segmentations",
-    "segmentationclass", "segmentation", "seg", "ground truth", "ground-truth", "binary_masks",
+    "segmentationclass",
 )  # fmt: skip
-EVERY_MASK_FOLDER = (*MASK_FOLDERS, *OTHER_MASK_FOLDERS)
-"""Names of folders of images and of masks, in lower case, the usual ones first."""
+EVERY_MASK_FOLDER = (
+    *MASK_FOLDERS, *OTHER_MASK_FOLDERS,
+    "segmentation", "seg", "ground truth", "ground-truth", "binary_masks",
+)  # fmt: skip
+"""Names of folders of images and of masks, in lower case, the usual ones first.
+
+Names that are in `EVERY_…` alone count only where no other layout fits.
+"""
 
 if TYPE_CHECKING:
     from kerasunet.data.layouts.objects import with_objects as with_objects
@@ -34,4 +39,4 @@ if TYPE_CHECKING:
 else:
     __getattr__, __dir__, __all__ = lazy_members(__name__)
     __all__ += ["EVERY_IMAGE_FOLDER", "EVERY_MASK_FOLDER", "IMAGE_FOLDERS", "MASK_FOLDERS"]
-    __all__ += ["OTHER_IMAGE_FOLDERS", "OTHER_MASK_FOLDERS"]
+    __all__ += ["OTHER_MASK_FOLDERS"]

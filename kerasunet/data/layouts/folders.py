@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePath
 from typing import Any
 
 from kerasunet.data.annotations import ENCODINGS
-from kerasunet.data.cases import Case, DataSet, FileCase, MaskCoding, by_annotation
+from kerasunet.data.cases import Case, DataSet, FileCase, MaskCoding
 from kerasunet.data.layouts import (
+    EVERY_IMAGE_FOLDER,
+    EVERY_MASK_FOLDER,
     IMAGE_FOLDERS,
     MASK_FOLDERS,
-    OTHER_IMAGE_FOLDERS,
     OTHER_MASK_FOLDERS,
 )
 from kerasunet.data.layouts.pairing import (
@@ -27,41 +28,10 @@ from kerasunet.data.layouts.pairing import (
     subfolder,
     subfolders,
 )
-from kerasunet.data.layouts.tables import misspelled
+from kerasunet.data.layouts.subfolder_names import PARTS as PARTS, under
 from kerasunet.data.readers import count_frames, has_place
 from kerasunet.files import raise_all, read_json, report_all
 
-PARTS = {
-    "train": "train",
-    "training": "train",
-    "val": "validation",
-    "valid": "validation",
-    "validation": "validation",
-    "test": "test",
-    "testing": "test",
-}
-PART_FOLDERS = {
-    f"{name}{end}": PARTS[name] for name in PARTS for end in ("", "set", "_set", "-set")
-}
-PATIENTS = "one folder per patient"
-FOLDS, OTHER_FOLDERS = "one folder per fold", "folders that are no patients"
-_FOLD = re.compile(r"(?:fold|split|cv)[ _-]?(\d+)", re.IGNORECASE)
-_CLASSES = {
-    *("benign", "malignant", "normal", "abnormal", "healthy", "sick", "diseased", "positive"),
-    *("negative", "tumor", "tumour", "no_tumor", "cyst", "lesion", "no_lesion", "mass", "cancer"),
-    *("covid", "non-covid", "pneumonia", "tuberculosis", "left", "right", "male", "female"),
-}
-_ONE_OF_SEVERAL = r"(?:[ _-]?(?:\d{1,3}|[a-z]))?"
-_NO_PATIENTS = re.compile(
-    "(batch|data|dataset|set|part|site|cent(er|re)|hospital|clinic|scanner|device|day|week|month|"
-    "year|images|folder|internal|external|ge|philips|siemens|samsung|mindray|canon|toshiba|esaote|"
-    rf"fujifilm|hitachi){_ONE_OF_SEVERAL}"
-)
-_SAME_IMAGES = re.compile(
-    "(raw|processed|preprocessed|original|augmented|aug|annotator|reader|rater|observer|expert)"
-    + _ONE_OF_SEVERAL
-)
-Official = Mapping[str, Mapping[str, int | str]]
 # labelme once wrote the images beside arrays.
 _CLASS_FOLDERS = ("SegmentationClassPNG", "SegmentationClass")
 _VERSION = re.compile(r"(.+)\.rf\.[0-9A-Za-z]{16,}")
@@ -76,22 +46,36 @@ def images_and_masks(folder: Path) -> Sequence[Case] | None:
     Both folders may have subfolders of equal names. Or the folder of masks alone has some, one for
     each class. Images without a mask are unannotated.
     """
-    found = _image_and_mask_files(folder)
-    if found is None:
+    masks = subfolder(folder, *MASK_FOLDERS) or subfolder(folder, *OTHER_MASK_FOLDERS)
+    return _two_folders(subfolder(folder, *IMAGE_FOLDERS), masks)
+
+
+def images_and_masks_of_other_names(folder: Path) -> Sequence[Case] | None:
+    """Read `img/`, `frames/` … with `masks/`, or `images/` with `seg/`, `binary_masks/` …
+
+    Such names are common for other things, too, so this is for folders in no other layout; and an
+    image folder that has an `images/` of its own is a data set, not a part of one.
+    """
+    images = subfolder(folder, *IMAGE_FOLDERS) or subfolder(folder, *EVERY_IMAGE_FOLDER)
+    if images is not None and subfolder(images, *IMAGE_FOLDERS):
         return None
-    images, masks = found
-    if masks and not any("/" in key for key in images) and all("/" in key for key in masks):
-        masks = _of_all_classes(masks, images)
-    return pair_annotated(images, by_image(masks, images))
+    return _two_folders(
+        images,
+        subfolder(folder, *MASK_FOLDERS)
+        or subfolder(folder, *OTHER_MASK_FOLDERS)
+        or subfolder(folder, *EVERY_MASK_FOLDER),
+    )
 
 
-def _image_and_mask_files(folder: Path) -> tuple[Files, Files] | None:
-    image_folder = subfolder(folder, *IMAGE_FOLDERS) or subfolder(folder, *OTHER_IMAGE_FOLDERS)
-    mask_folder = subfolder(folder, *MASK_FOLDERS) or subfolder(folder, *OTHER_MASK_FOLDERS)
+def _two_folders(image_folder: Path | None, mask_folder: Path | None) -> Sequence[Case] | None:
     if image_folder is None or mask_folder is None:
         return None
-    masks = nested_image_files(mask_folder)
-    return (nested_image_files(image_folder), masks) if masks else None
+    images, masks = nested_image_files(image_folder), nested_image_files(mask_folder)
+    if not masks:
+        return None
+    if not any("/" in key for key in images) and all("/" in key for key in masks):
+        masks = _of_all_classes(masks, images)
+    return pair_annotated(images, by_image(masks, images))
 
 
 def _of_all_classes(masks: Files, images: Files) -> Files:
@@ -213,88 +197,6 @@ def pascal_voc(folder: Path) -> Sequence[Case] | None:
 
 def _files_of(folder: Path) -> Files:
     return image_files(folder) if folder.is_dir() else {}
-
-
-def interpret(cases: Sequence[Case]) -> tuple[list[Case], str, Official]:
-    """Interpret the subfolders of cases, the first parts of keys such as `a/x`.
-
-    `train/`, `val/` and `test/` are an official division, and so are `fold0/`, `fold1/` …;
-    `benign/`, `malignant/`, `positive/` and the like are labels; `batch1/`, `siteA/` and the like
-    say nothing; the folder of any other name holds one patient and is a group.
-
-    Args:
-        cases: Cases of which some are in subfolders.
-
-    Returns:
-        The cases; what the folders are, for messages; the official divisions.
-
-    Raises:
-        ValueError: Folders of different meaning are mixed, or they seem to hold the same images.
-    """
-    annotated, _ = by_annotation(cases)
-    report_all([*misspelled(case.group for case in cases if case.group != case.key)], "")
-    names = {folder_of(case).lower() for case in annotated} - {""}
-    if not names:
-        return list(cases), "", {}
-    if names <= PART_FOLDERS.keys():
-        division = {
-            case.key: PART_FOLDERS[folder_of(case).lower()] for case in annotated if folder_of(case)
-        }
-        return list(cases), "one folder per part", {"folders": division}
-    if names <= _CLASSES:
-        labeled = [
-            _changed(case, label=folder_of(case).lower())
-            if folder_of(case).lower() in _CLASSES
-            else case
-            for case in cases
-        ]
-        return labeled, "one folder per class", {}
-    folds = {name: int(match[1]) for name in names if (match := _FOLD.fullmatch(name))}
-    if names == folds.keys():
-        return list(cases), FOLDS, {"folders": _numbered(annotated, folds)}
-    if len(names) > 1 and all(map(_SAME_IMAGES.fullmatch, names)):
-        raise ValueError(
-            f"folders {', '.join(sorted(names))}: seem to hold the same images in several ways, "
-            "which would be in training and test; give the path of one of them"
-        )
-    unclear = {*filter(_NO_PATIENTS.fullmatch, names)}
-    if len(names) > 1 and names == unclear:
-        return list(cases), OTHER_FOLDERS, {}
-    if names & (PART_FOLDERS.keys() | _CLASSES | folds.keys()) or (unclear and names != unclear):
-        raise ValueError(
-            f"folders {', '.join(sorted(names))}: parts such as train, folds, classes such as "
-            "benign, batches, and patients cannot be told apart; use one kind, or a manifest.csv"
-        )
-    report_all([*misspelled(map(folder_of, cases))], "")
-    return [_changed(case, group=folder_of(case)) for case in cases], PATIENTS, {}
-
-
-def _numbered(cases: Sequence[Case], folds: Mapping[str, int]) -> dict[str, int]:
-    """Return the fold of each case in a folder, from 0 on."""
-    order = sorted({*folds.values()})
-    folders = ((case.key, folder_of(case).lower()) for case in cases)
-    return {key: order.index(folds[folder]) for key, folder in folders if folder}
-
-
-def under(name: str, cases: Iterable[Case]) -> list[Case]:
-    """Move cases under a subfolder: key `x` becomes `name/x`; the group of a patient stays."""
-    return [
-        replace(
-            case,
-            key=f"{name}/{case.key}",
-            group=f"{name}/{case.key}" if case.group == case.key else case.group,
-        )
-        for case in cases
-    ]
-
-
-def folder_of(case: Case) -> str:
-    """Return the subfolder that a case is in; empty if it is in none."""
-    return case.key.rpartition("/")[0].partition("/")[0]
-
-
-def _changed(case: Case, **changes: str) -> Case:
-    return replace(case, **changes) if folder_of(case) else case
 
 
 def frames_apart(data: DataSet) -> DataSet:

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from kerasunet.data.cases import DataSet, FileCase
-from kerasunet.data.layouts.folders import FOLDS, PARTS, PATIENTS
 from kerasunet.data.layouts.pairing import keys_of
+from kerasunet.data.layouts.subfolder_names import FOLDS, PARTS, PATIENTS
 from kerasunet.data.layouts.tables import misspelled, read_rows
 from kerasunet.data.layouts.unread import SHEETS
 from kerasunet.files import is_plain, report_all

@@ -16,15 +16,13 @@ from typing import NamedTuple
 from kerasunet.data.cases import Case, DataSet, MaskCoding, by_annotation
 from kerasunet.data.layouts.coco import coco, image_root, read_coco
 from kerasunet.data.layouts.folders import (
-    PATIENTS,
     frames_apart,
     images_alone,
     images_and_masks,
-    interpret,
+    images_and_masks_of_other_names,
     masks_beside_images,
     nnunet,
     pascal_voc,
-    under,
 )
 from kerasunet.data.layouts.labelme import labelme
 from kerasunet.data.layouts.manifests import check_inner, manifest_in, read_manifest
@@ -38,15 +36,17 @@ from kerasunet.data.layouts.pairing import (
     pair_annotated,
     subfolders,
 )
+from kerasunet.data.layouts.subfolder_names import PATIENTS, interpret, under
 from kerasunet.data.layouts.tables import read_table, with_classes
 from kerasunet.data.layouts.unread import foreign_in, remedy_for, unread_files
 from kerasunet.files import call_all, kinds_in_words, raise_all
 
 _DEPTH = 2
+_TWO_FOLDERS = "images/ and masks/"
 _OWN: dict[str, Callable[[Path], Sequence[Case] | None]] = {
     "Pascal VOC": pascal_voc,
     "nnU-Net": nnunet,
-    "images/ and masks/": images_and_masks,
+    _TWO_FOLDERS: images_and_masks,
     "x beside x_mask": masks_beside_images,
     "COCO": coco,
     "labelme": labelme,
@@ -153,10 +153,12 @@ def _read(folder: Path, depth: int, name: str | None) -> DataSet | None:
     if data or listed:
         return data or (listed and _with_classes(folder, listed))
     for layout, reader in _OWN.items():
-        cases = reader(folder)
-        if cases is not None:
+        if (cases := reader(folder)) is not None:
             return _data_set(folder, with_classes(folder, cases), layout)
-    return _read_subfolders(folder, depth - 1, name) if depth else None
+    if depth and (inner := _read_subfolders(folder, depth - 1, name)):
+        return inner
+    cases = images_and_masks_of_other_names(folder)
+    return _data_set(folder, with_classes(folder, cases), _TWO_FOLDERS) if cases else None
 
 
 def _read_subfolders(folder: Path, depth: int, name: str | None) -> DataSet | None:
