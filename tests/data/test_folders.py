@@ -475,13 +475,14 @@ def test_classes_in_folders_of_visits_are_no_groups(tmp_path):
 
 
 @pytest.mark.parametrize("outer", [("siteA", "siteB"), ("train", "test")])
-def test_visits_in_sites_and_parts(tmp_path, outer):
+def test_names_that_recur_in_visits_are_one_group_in_each_site_or_part(tmp_path, outer):
     for index, (name, visit) in enumerate(product(outer, ("day1", "day2"))):
-        make_side_by_side(tmp_path / name / visit, *"01234567", first=8 * index)
+        make_side_by_side(tmp_path / name / visit, "0", "1", first=2 * index)
     data = load(tmp_path)
-    print(data.layout, groups(data), data.official)
-    print(split_cases(data.cases, official=data.official.get("folders")))
-    assert 0
+    assert {*groups(data).values()} == {f"{name}/{stem}" for name, stem in product(outer, "01")}
+    if outer == ("train", "test"):
+        split = split_cases(data.cases, official=data.official["folders"])
+        assert len(split.test) == 4
 
 
 def test_visits_in_folders_of_patients_are_of_the_patient(tmp_path):

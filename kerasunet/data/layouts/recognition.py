@@ -41,8 +41,7 @@ from kerasunet.data.layouts.tables import read_table, with_classes
 from kerasunet.data.layouts.unread import foreign_in, remedy_for, unread_files
 from kerasunet.files import call_all, kinds_in_words, raise_all
 
-_DEPTH = 2
-_TWO_FOLDERS = "images/ and masks/"
+_DEPTH, _TWO_FOLDERS = 2, "images/ and masks/"
 _OWN: dict[str, Callable[[Path], Sequence[Case] | None]] = {
     "Pascal VOC": pascal_voc,
     "nnU-Net": nnunet,

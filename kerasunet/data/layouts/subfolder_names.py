@@ -185,15 +185,23 @@ def _name_within(case: Case) -> str:
 
 
 def under(name: str, cases: Iterable[Case]) -> list[Case]:
-    """Move cases under a subfolder: key `x` becomes `name/x`; the group of a patient stays."""
+    """Move cases under a subfolder: key `x` becomes `name/x`; the group of a patient stays.
+
+    Images of one name in `day1/` and `day2/` are one group in each subfolder, not across these.
+    """
     return [
         replace(
             case,
             key=f"{name}/{case.key}",
-            group=f"{name}/{case.key}" if case.group == case.key else case.group,
+            group=f"{name}/{case.group}" if _is_named_after_file(case) else case.group,
         )
         for case in cases
     ]
+
+
+def _is_named_after_file(case: Case) -> bool:
+    folder, _, name = case.key.partition("/")
+    return case.group == case.key or (case.group == name and _kind(folder.lower()) == _VISIT)
 
 
 def folder_of(case: Case) -> str:
