@@ -8,6 +8,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import unquote
@@ -159,7 +160,6 @@ class _Search:
 
     root: Path
     part: str
-    _by_name: dict[str, list[Path]] | None = None
 
     def find(self, name: str) -> list[Path]:
         """Return the file of an image, none if it is missing, several if that is ambiguous."""
@@ -173,20 +173,23 @@ class _Search:
         # `Path.is_file` fails on names that are too long.
         if there := next(filter(os.path.isfile, places), None):
             return [there]
-        listed, name = self._listed(), unicodedata.normalize("NFC", called.name)
+        listed, name = self._by_name, unicodedata.normalize("NFC", called.name)
         found = listed.get(name) or listed.get(_UPLOADED.sub("", name, count=1), [])
-        named = {p.parent for p in places if called.parent.name and os.path.isdir(p.parent)}
-        if named:  # The file is in a folder that is there, or missing.
+        named = self._folders_of_images & {p.parent for p in places if called.parent.name}
+        if named:  # The file is in this folder of images, or missing.
             found = [path for path in found if named & {*path.parents}]
         return self._closest(called, found) if found else []
 
-    def _listed(self) -> dict[str, list[Path]]:
-        if self._by_name is None:
-            self._by_name = {}
-            for path in _images_below(self.root, _DEPTH):
-                name = unicodedata.normalize("NFC", path.name)
-                self._by_name.setdefault(name, []).append(path)
-        return self._by_name
+    @cached_property
+    def _by_name(self) -> dict[str, list[Path]]:
+        listed: dict[str, list[Path]] = {}
+        for path in _images_below(self.root, _DEPTH):
+            listed.setdefault(unicodedata.normalize("NFC", path.name), []).append(path)
+        return listed
+
+    @cached_property
+    def _folders_of_images(self) -> set[Path]:
+        return {parent for paths in self._by_name.values() for p in paths for parent in p.parents}
 
     def _closest(self, called: PurePosixPath, found: list[Path]) -> list[Path]:
         """Keep the paths that share most folders with the name, and those of the part, if any."""
@@ -220,7 +223,7 @@ def _missing(
     for image in images:
         name, places = image["file_name"], found[_id(image["id"])]
         if not places:
-            yield f"image {name}: no such file in the folder that it names, or in any; case matters"
+            yield f"image {name}: no such file where its path leads, nor one of its name; case matters"
         elif len(places) > 1:
             listing = ", ".join(map(str, places))
             yield f"image {name}: may be any of {listing}; give its folder"
