@@ -55,10 +55,8 @@ def _united(folder: Path, paths: Sequence[Path]) -> Sequence[Case]:
     cases = [case for path in paths for case in read_coco(path)]
     seen = {case.image for case in cases}
     if len(seen) < len(cases) and len(paths) > 1:
-        names = ", ".join(map(str, paths))
-        raise ValueError(
-            f"{folder}: has several COCO files of the same images, give the path of one: {names}"
-        )
+        fault = f"{folder}: has several COCO files of the same images, give the path of one: "
+        raise ValueError(fault + ", ".join(map(str, paths)))
     keys = keys_of([case.image for case in cases])
     return [replace(case, key=keys[case.image], group=keys[case.image]) for case in cases]
 
@@ -164,8 +162,8 @@ class _Search:
     def find(self, name: str) -> list[Path]:
         """Return the file of an image, none if it is missing, several if that is ambiguous."""
         texts = (name, unquote(name.rpartition(_LOCAL_FILE)[2]))
-        found = (self._found(PurePosixPath(text.replace("\\", "/"))) for text in texts)
-        return next(filter(None, found), [])
+        paths = (PurePosixPath(text.replace("\\", "/")) for text in texts)
+        return next(filter(None, map(self._found, paths)), [])
 
     def _found(self, called: PurePosixPath) -> list[Path]:
         inside = not called.is_absolute() and ".." not in called.parts
@@ -223,10 +221,9 @@ def _missing(
     for image in images:
         name, places = image["file_name"], found[_id(image["id"])]
         if not places:
-            yield f"image {name}: no such file where its path leads, nor one of its name; case matters"
+            yield f"image {name}: no such file where its path leads, or elsewhere; case matters"
         elif len(places) > 1:
-            listing = ", ".join(map(str, places))
-            yield f"image {name}: may be any of {listing}; give its folder"
+            yield f"image {name}: may be any of {', '.join(map(str, places))}; give its folder"
     if len(found) < len(images):
         yield "several images have the same id"
     yield from _strayed(images, files)
@@ -238,8 +235,8 @@ def _missing(
 def _strayed(images: list[Mapping], files: Mapping[str, Path]) -> list[str]:
     """Name images that are not in the folder they name, if others are: theirs may be missing."""
     called = {PurePosixPath(str(one["file_name"]).replace("\\", "/")): one for one in images}
-    places = {name: files.get(_id(one["id"])) for name, one in called.items()}
-    inside = [(name, file) for name, file in places.items() if file and name.parent.name]
+    places = ((name, files.get(_id(one["id"]))) for name, one in called.items())
+    inside = [(name, file) for name, file in places if file and name.parent.name]
     strayed = [
         f"image {name}: no such file, but there is {file}"
         for name, file in inside
