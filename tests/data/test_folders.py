@@ -412,7 +412,7 @@ def test_check_names_folders_that_look_like_several_of_each_patient(tmp_path):
     [
         (("positive", "Negative"), "one folder per class"),
         (("COVID", "Normal"), "one folder per class"),
-        (("cyst", "nodule", "Adenomas", "no_tumor"), "one folder per class"),
+        (("cyst", "nodule", "Adenoma", "no_tumor"), "one folder per class"),
         (("batch1",), "folders that are no patients"),
         (("day1",), "folders that are no patients"),
         (("siteA", "siteB"), "folders that are no patients"),

@@ -144,7 +144,7 @@ def _kind(name: str) -> str:
     if name in PART_FOLDERS:
         return _PART
     word = _WITHOUT.sub("", re.sub("[ _-]+", "_", name), count=1)
-    if word in _CLASSES or word.removesuffix("s") in _CLASSES:
+    if word in _CLASSES:
         return _CLASS
     if _FOLD.fullmatch(name):
         return _OF_FOLD
