@@ -1,15 +1,13 @@
-"""Layouts of image and mask files: two folders, nnU-Net, side by side, Pascal VOC; subfolders."""
+"""Layouts of image and mask files: two folders, side by side, Pascal VOC; what subfolders mean."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path, PurePath
-from typing import Any
+from pathlib import Path
 
-from kerasunet.data.annotations import ENCODINGS
-from kerasunet.data.cases import Case, DataSet, FileCase, MaskCoding
+from kerasunet.data.cases import Case, DataSet, FileCase, MaskCoding, by_annotation
 from kerasunet.data.layouts import (
     EVERY_IMAGE_FOLDER,
     EVERY_MASK_FOLDER,
@@ -28,15 +26,55 @@ from kerasunet.data.layouts.pairing import (
     subfolder,
     subfolders,
 )
-from kerasunet.data.layouts.subfolder_names import PARTS as PARTS, under
+from kerasunet.data.layouts.tables import misspelled
 from kerasunet.data.readers import count_frames, has_place
-from kerasunet.files import raise_all, read_json, report_all
+from kerasunet.files import raise_all, report_all
 
+PARTS = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation"), "validation"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
+PART_FOLDERS = {f"{n}{end}": PARTS[n] for n in PARTS for end in ("", "set", "_set", "-set")}
+PATIENTS = "one folder per patient"
+_LIKE_VISITS = f"{PATIENTS}, though named like visits or sides"
+FOLDS, VISITS = "one folder per fold", "one folder per visit or side"
+OTHER_FOLDERS = "folders that are no patients"
+_FOLD = re.compile(r"(?:fold|split|cv)[ _-]?(\d+)", re.IGNORECASE)
+_CLASSES = {
+    *("benign", "malignant", "normal", "abnormal", "healthy", "sick", "diseased", "control"),
+    *("positive", "negative", "male", "female", "cancer", "tumor", "tumour", "lesion", "mass"),
+    *("masses", "cyst", "nodule", "polyp", "adenoma", "fibroadenoma", "papilloma", "hematoma"),
+    *("carcinoma", "adenocarcinoma", "melanoma", "nevus", "lymphoma", "sarcoma", "metastasis"),
+    *("metastases", "glioma", "meningioma", "pituitary", "hemangioma", "lipoma", "abscess"),
+    *("calcification", "microcalcification", "covid", "covid_19", "covid19", "pneumonia"),
+    *("tuberculosis", "bacterial", "viral", "effusion", "glaucoma"),
+}
+_ONE_OF_SEVERAL = r"(?:[ _-]?(?:\d{1,3}|[a-z]))?"
+_VISIT_OR_SIDE = re.compile(
+    r"(day|week|month|year|visit|session|timepoint)(?:[ _-]?(?:\d{1,4}|[a-z]))?|baseline|"
+    r"follow[ _-]?up(?:[ _-]?\d{1,3})?|(left|right)(?:[ _-][a-z]+)?|bilateral|od|os|ou"
+)
+_BATCH_OR_SITE = re.compile(
+    "(batch|data|dataset|set|part|site|cent(er|re)|hospital|clinic|scanner|device|"
+    "images|folder|internal|external|ge|philips|siemens|samsung|mindray|canon|toshiba|esaote|"
+    rf"fujifilm|hitachi){_ONE_OF_SEVERAL}"
+)
+_SAME_IMAGES = re.compile(
+    "(raw|processed|preprocessed|original|augmented|aug|annotator|reader|rater|observer|expert)"
+    + _ONE_OF_SEVERAL
+)
+_PART, _CLASS, _OF_FOLD, _PATIENT = "part", "class", "fold", "patient"
+_VISIT, _BATCH = "visit or side", "batch or site"
+_SEVERAL = {
+    **{_PART: "parts", _CLASS: "classes", _OF_FOLD: "folds", _VISIT: "visits or sides"},
+    **{_BATCH: "batches or sites", _PATIENT: "patients"},
+}
+Official = Mapping[str, Mapping[str, int | str]]
 # labelme once wrote the images beside arrays.
 _CLASS_FOLDERS = ("SegmentationClassPNG", "SegmentationClass")
 _VERSION = re.compile(r"(.+)\.rf\.[0-9A-Za-z]{16,}")
-_CHANNEL = re.compile(r"_\d{4}$")
-_MOST_FRAMES = 100_000
+_MOST_NAMED, _MOST_FRAMES = 5, 100_000
 _MAY_HOLD_MANY = (".dcm", ".dicom", ".nii", ".nii.gz", ".tif", ".tiff", ".nrrd", ".mha")
 
 
@@ -59,12 +97,8 @@ def images_and_masks_of_other_names(folder: Path) -> Sequence[Case] | None:
     images = subfolder(folder, *IMAGE_FOLDERS) or subfolder(folder, *EVERY_IMAGE_FOLDER)
     if images is not None and subfolder(images, *IMAGE_FOLDERS):
         return None
-    return _two_folders(
-        images,
-        subfolder(folder, *MASK_FOLDERS)
-        or subfolder(folder, *OTHER_MASK_FOLDERS)
-        or subfolder(folder, *EVERY_MASK_FOLDER),
-    )
+    masks = subfolder(folder, *MASK_FOLDERS) or subfolder(folder, *OTHER_MASK_FOLDERS)
+    return _two_folders(images, masks or subfolder(folder, *EVERY_MASK_FOLDER))
 
 
 def _two_folders(image_folder: Path | None, mask_folder: Path | None) -> Sequence[Case] | None:
@@ -101,78 +135,6 @@ def images_alone(folder: Path) -> Sequence[Case]:
     return pair_annotated(nested_image_files(image_folder), {})
 
 
-def nnunet(folder: Path) -> Sequence[Case] | None:
-    """Read nnU-Net's `imagesTr/x_0000.png` with `labelsTr/x.png`, also without `_0000`.
-
-    Images in `imagesTs/` are the test part if there is a `labelsTs/`, and unannotated otherwise.
-
-    Raises:
-        ValueError: Images have several channels, which are files of their own; or masks have no
-            image.
-    """
-    if not all((folder / name).is_dir() for name in ("imagesTr", "labelsTr")):
-        return None
-    _check_listed(folder / "dataset.json")
-    training = _files_of_part(folder, "Tr")
-    has_channels = training[0].keys().isdisjoint(training[1])
-    parts = [
-        _nnunet_cases(images, masks, has_channels)
-        for images, masks in (training, _files_of_part(folder, "Ts"))
-    ]
-    if not (folder / "labelsTs").is_dir():
-        return [case for cases in parts for case in cases]
-    return [*under("train", parts[0]), *under("test", parts[1])]
-
-
-def _check_listed(path: Path) -> None:
-    """Refuse a table that pairs images and labels otherwise than their names do."""
-    content = read_json(path, ENCODINGS) if path.is_file() else {}
-    for named in _listed_pairs(content if isinstance(content, dict) else {}):
-        stems = {_CHANNEL.sub("", image_stem(PurePath(name).name) or name) for name in named}
-        if len(stems) > 1:
-            raise ValueError(
-                f"{path}: pairs {' and '.join(named)}, unlike their names; list the images and "
-                "masks in a manifest.csv"
-            )
-
-
-def _listed_pairs(content: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
-    """Yield label and first image of each entry: of nnU-Net, with its key, and of the Decathlon."""
-    listed = content.get("dataset")
-    for key, entry in listed.items() if isinstance(listed, dict) else ():
-        if isinstance(entry, dict) and {"label", "images"} <= entry.keys():
-            yield (entry["label"], *entry["images"][:1], key)
-    listed = content.get("training")
-    for entry in listed if isinstance(listed, list) else ():
-        if isinstance(entry, dict) and {"label", "image"} <= entry.keys():
-            image = entry["image"]
-            yield entry["label"], image if isinstance(image, str) else image[0]
-
-
-def _files_of_part(folder: Path, part: str) -> tuple[Files, Files]:
-    images, masks = (
-        image_files(path) if (path := folder / f"{kind}{part}").is_dir() else {}
-        for kind in ("images", "labels")
-    )
-    return images, masks
-
-
-def _nnunet_cases(images: Files, masks: Files, has_channels: bool) -> list[Case]:
-    if not has_channels:
-        return pair_annotated(images, masks)
-    channels = {stem: _CHANNEL.search(stem) for stem in images}
-    further = [
-        f"{images[stem][0]}: is a further channel of its image; keep only the first, _0000"
-        for stem, found in channels.items()
-        if found and found[0] != "_0000"
-    ]
-    report_all(further, f"{len(further)} channels cannot be read beside the first:")
-    first = {stem for stem, found in channels.items() if not found or found[0] == "_0000"}
-    twice = [images[stem][0] for stem in sorted(first) if f"{stem}_0000" in first]
-    raise_all([f"{path}: is there with _0000, too; keep one of them" for path in twice])
-    return pair_annotated({_CHANNEL.sub("", stem): images[stem] for stem in first}, masks)
-
-
 def masks_beside_images(folder: Path) -> Sequence[Case] | None:
     """Read `x.png` with `x_mask.png`, `x_mask_1.png` …, all in one folder.
 
@@ -197,6 +159,153 @@ def pascal_voc(folder: Path) -> Sequence[Case] | None:
 
 def _files_of(folder: Path) -> Files:
     return image_files(folder) if folder.is_dir() else {}
+
+
+def interpret(cases: Sequence[Case]) -> tuple[list[Case], str, Official]:
+    """Interpret the subfolders of cases, the first parts of keys such as `a/x`.
+
+    `train/`, `val/` and `test/` are an official division, and so are `fold0/`, `fold1/` …;
+    `benign/`, `malignant/`, `positive/` and the like are labels; `batch1/`, `siteA/` and the like
+    say nothing; in `day1/`, `day2/`, `left/`, `right/` and the like, what has the same name is one
+    group; the folder of any other name holds one patient and is a group.
+
+    Args:
+        cases: Cases of which some are in subfolders.
+
+    Returns:
+        The cases; what the folders are, for messages; the official divisions.
+
+    Raises:
+        ValueError: Folders of different meaning are mixed, or they seem to hold the same images.
+    """
+    annotated, _ = by_annotation(cases)
+    report_all([*misspelled(case.group for case in cases if case.group != case.key)], "")
+    names = {folder_of(case).lower() for case in annotated} - {""}
+    if not names:
+        return list(cases), "", {}
+    kind = _common_kind(sorted(names))
+    if kind == _PART:
+        inside = [case for case in annotated if folder_of(case)]
+        parts = {case.key: PART_FOLDERS[folder_of(case).lower()] for case in inside}
+        return list(cases), "one folder per part", {"folders": parts}
+    if kind == _CLASS:
+        return _labeled(cases), "one folder per class", {}
+    if kind == _OF_FOLD:
+        return list(cases), FOLDS, {"folders": _numbered(annotated)}
+    if kind == _BATCH or (kind == _VISIT and len(names) == 1):
+        return list(cases), OTHER_FOLDERS, {}
+    if kind == _VISIT and _names_recur(annotated):
+        report_all([*misspelled(map(_name_within, cases))], "")
+        return [_changed(case, group=_name_within(case)) for case in cases], VISITS, {}
+    report_all([*misspelled(map(folder_of, cases))], "")
+    patients = [_changed(case, group=folder_of(case)) for case in cases]
+    return patients, _LIKE_VISITS if kind == _VISIT else PATIENTS, {}
+
+
+def _common_kind(names: Sequence[str]) -> str:
+    """Return what all folders are; refuse them if they are of several kinds.
+
+    A single batch, site, visit or side beside patients is the patient of an unlucky name.
+    """
+    if len(names) > 1 and all(map(_SAME_IMAGES.fullmatch, names)):
+        raise ValueError(
+            f"folders {', '.join(names)}: seem to hold the same images in several ways, "
+            "which would be in training and test; give the path of one of them"
+        )
+    by_kind: dict[str, list[str]] = {}
+    for name in names:
+        by_kind.setdefault(_kind(name), []).append(name)
+    if len(by_kind) == 1:
+        return next(iter(by_kind))
+    unclear = [*by_kind.get(_VISIT, ()), *by_kind.get(_BATCH, ())]
+    if len(unclear) == 1 and by_kind.keys() <= {_VISIT, _BATCH, _PATIENT}:
+        return _PATIENT
+    looks = ", ".join(_look(by_kind[kind], kind) for kind in _SEVERAL if kind in by_kind)
+    raise ValueError(
+        f"folders {', '.join(names)}: {looks}, and these cannot be told apart; use one kind, or a "
+        "manifest.csv"
+    )
+
+
+def _look(names: Sequence[str], kind: str) -> str:
+    if len(names) == 1:
+        return f"{names[0]} looks like a {kind}"
+    more = " …" if len(names) > _MOST_NAMED else ""
+    return f"{', '.join(names[:_MOST_NAMED])}{more} look like {_SEVERAL[kind]}"
+
+
+def _kind(name: str) -> str:
+    """Return what a folder looks like, by its name in lower case."""
+    if name in PART_FOLDERS:
+        return _PART
+    word = re.sub("[ _-]+", "_", name)
+    if re.sub("^(no|non|not)_", "", word) in _CLASSES:
+        return _CLASS
+    if _FOLD.fullmatch(name):
+        return _OF_FOLD
+    if _VISIT_OR_SIDE.fullmatch(name):
+        return _VISIT
+    return _BATCH if _BATCH_OR_SITE.fullmatch(name) else _PATIENT
+
+
+def _labeled(cases: Sequence[Case]) -> list[Case]:
+    """Label the cases by their folders, but those without a mask only if theirs is a class."""
+    folders = [folder_of(case).lower() for case in cases]
+    return [
+        replace(case, label=folder) if folder and _kind(folder) == _CLASS else case
+        for case, folder in zip(cases, folders, strict=True)
+    ]
+
+
+def _numbered(cases: Sequence[Case]) -> dict[str, int]:
+    """Return the fold of each case in a folder, from 0 on."""
+    found = {case.key: _FOLD.fullmatch(folder_of(case)) for case in cases}
+    numbers = {key: int(match[1]) for key, match in found.items() if match}
+    order = sorted({*numbers.values()})
+    return {key: order.index(number) for key, number in numbers.items()}
+
+
+def _names_recur(cases: Sequence[Case]) -> bool:
+    """Return whether folders share names, or all of their cases have groups already."""
+    inside = [case for case in cases if folder_of(case)]
+    if all(case.group != case.key for case in inside):
+        return True
+    pairs = {(_name_within(case), folder_of(case)) for case in inside}
+    return len({name for name, _ in pairs}) < len(pairs)
+
+
+def _name_within(case: Case) -> str:
+    """Return the group that a case has, or else its key within its folder."""
+    return case.group if case.group != case.key else case.key.removeprefix(f"{folder_of(case)}/")
+
+
+def under(name: str, cases: Iterable[Case]) -> list[Case]:
+    """Move cases under a subfolder: key `x` becomes `name/x`; the group of a patient stays.
+
+    Images of one name in `day1/` and `day2/` are one group in each subfolder, not across these.
+    """
+    return [
+        replace(
+            case,
+            key=f"{name}/{case.key}",
+            group=f"{name}/{case.group}" if _is_named_after_file(case) else case.group,
+        )
+        for case in cases
+    ]
+
+
+def _is_named_after_file(case: Case) -> bool:
+    folder, _, name = case.key.partition("/")
+    return case.group == case.key or (case.group == name and _kind(folder.lower()) == _VISIT)
+
+
+def folder_of(case: Case) -> str:
+    """Return the subfolder that a case is in; empty if it is in none."""
+    return case.key.rpartition("/")[0].partition("/")[0]
+
+
+def _changed(case: Case, **changes: str) -> Case:
+    return replace(case, **changes) if folder_of(case) else case
 
 
 def frames_apart(data: DataSet) -> DataSet:

@@ -1,4 +1,6 @@
-"""Manifests: CSV or TSV tables with the columns image and mask, optionally group, label, split.
+"""Lists of images and masks: manifests (CSV, TSV), and nnU-Net's folders with a dataset.json.
+
+A manifest has the columns image and mask, and optionally group, label, split.
 
 An image with several masks has several rows, one without an object has an empty mask cell. Paths
 are relative to the manifest's folder and stay inside it; a file elsewhere needs an absolute path,
@@ -11,18 +13,20 @@ import os
 import re
 import unicodedata
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import NamedTuple
+from pathlib import Path, PurePath
+from typing import Any, NamedTuple
 
-from kerasunet.data.cases import DataSet, FileCase
-from kerasunet.data.layouts.pairing import keys_of
-from kerasunet.data.layouts.subfolder_names import FOLDS, PARTS, PATIENTS
+from kerasunet.data.annotations import ENCODINGS
+from kerasunet.data.cases import Case, DataSet, FileCase
+from kerasunet.data.layouts.folders import FOLDS, PARTS, PATIENTS, under
+from kerasunet.data.layouts.pairing import Files, image_files, image_stem, keys_of, pair_annotated
 from kerasunet.data.layouts.tables import misspelled, read_rows
 from kerasunet.data.layouts.unread import SHEETS
-from kerasunet.files import is_plain, report_all
+from kerasunet.files import is_plain, raise_all, read_json, report_all
 
 MANIFESTS = ("manifest.csv", "manifest.tsv")
 _LAYOUT = "manifest with"
+_CHANNEL = re.compile(r"_\d{4}$")
 _REQUIRED, _OPTIONAL = ("image", "mask"), ("group", "label", "split")
 PATIENT_COLUMN = re.compile(
     r"(patient|patienten|subject|participant)s?[ _-]?(id|name|number|nummer|no|nr)?|pid|mrn"
@@ -210,3 +214,75 @@ def _contradictions(rows: list[_Row]) -> Iterable[str]:
 def _case(key: str, rows: list[_Row]) -> FileCase:
     masks = tuple(row.mask for row in rows if row.mask is not None)
     return FileCase(key, rows[0].group or key, rows[0].image, masks=masks, label=rows[0].label)
+
+
+def nnunet(folder: Path) -> Sequence[Case] | None:
+    """Read nnU-Net's `imagesTr/x_0000.png` with `labelsTr/x.png`, also without `_0000`.
+
+    Images in `imagesTs/` are the test part if there is a `labelsTs/`, and unannotated otherwise.
+
+    Raises:
+        ValueError: Images have several channels, which are files of their own; or masks have no
+            image.
+    """
+    if not all((folder / name).is_dir() for name in ("imagesTr", "labelsTr")):
+        return None
+    _check_listed(folder / "dataset.json")
+    training = _files_of_part(folder, "Tr")
+    has_channels = training[0].keys().isdisjoint(training[1])
+    parts = [
+        _nnunet_cases(images, masks, has_channels)
+        for images, masks in (training, _files_of_part(folder, "Ts"))
+    ]
+    if not (folder / "labelsTs").is_dir():
+        return [case for cases in parts for case in cases]
+    return [*under("train", parts[0]), *under("test", parts[1])]
+
+
+def _check_listed(path: Path) -> None:
+    """Refuse a table that pairs images and labels otherwise than their names do."""
+    content = read_json(path, ENCODINGS) if path.is_file() else {}
+    for named in _listed_pairs(content if isinstance(content, dict) else {}):
+        stems = {_CHANNEL.sub("", image_stem(PurePath(name).name) or name) for name in named}
+        if len(stems) > 1:
+            raise ValueError(
+                f"{path}: pairs {' and '.join(named)}, unlike their names; list the images and "
+                "masks in a manifest.csv"
+            )
+
+
+def _listed_pairs(content: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
+    """Yield label and first image of each entry: of nnU-Net, with its key, and of the Decathlon."""
+    listed = content.get("dataset")
+    for key, entry in listed.items() if isinstance(listed, dict) else ():
+        if isinstance(entry, dict) and {"label", "images"} <= entry.keys():
+            yield (entry["label"], *entry["images"][:1], key)
+    listed = content.get("training")
+    for entry in listed if isinstance(listed, list) else ():
+        if isinstance(entry, dict) and {"label", "image"} <= entry.keys():
+            image = entry["image"]
+            yield entry["label"], image if isinstance(image, str) else image[0]
+
+
+def _files_of_part(folder: Path, part: str) -> tuple[Files, Files]:
+    images, masks = (
+        image_files(path) if (path := folder / f"{kind}{part}").is_dir() else {}
+        for kind in ("images", "labels")
+    )
+    return images, masks
+
+
+def _nnunet_cases(images: Files, masks: Files, has_channels: bool) -> list[Case]:
+    if not has_channels:
+        return pair_annotated(images, masks)
+    channels = {stem: _CHANNEL.search(stem) for stem in images}
+    further = [
+        f"{images[stem][0]}: is a further channel of its image; keep only the first, _0000"
+        for stem, found in channels.items()
+        if found and found[0] != "_0000"
+    ]
+    report_all(further, f"{len(further)} channels cannot be read beside the first:")
+    first = {stem for stem, found in channels.items() if not found or found[0] == "_0000"}
+    twice = [images[stem][0] for stem in sorted(first) if f"{stem}_0000" in first]
+    raise_all([f"{path}: is there with _0000, too; keep one of them" for path in twice])
+    return pair_annotated({_CHANNEL.sub("", stem): images[stem] for stem in first}, masks)

@@ -16,16 +16,18 @@ from typing import NamedTuple
 from kerasunet.data.cases import Case, DataSet, MaskCoding, by_annotation
 from kerasunet.data.layouts.coco import coco, image_root, read_coco
 from kerasunet.data.layouts.folders import (
+    PATIENTS,
     frames_apart,
     images_alone,
     images_and_masks,
     images_and_masks_of_other_names,
+    interpret,
     masks_beside_images,
-    nnunet,
     pascal_voc,
+    under,
 )
 from kerasunet.data.layouts.labelme import labelme
-from kerasunet.data.layouts.manifests import check_inner, manifest_in, read_manifest
+from kerasunet.data.layouts.manifests import check_inner, manifest_in, nnunet, read_manifest
 from kerasunet.data.layouts.pairing import (
     Files,
     by_image,
@@ -36,7 +38,6 @@ from kerasunet.data.layouts.pairing import (
     pair_annotated,
     subfolders,
 )
-from kerasunet.data.layouts.subfolder_names import PATIENTS, interpret, under
 from kerasunet.data.layouts.tables import read_table, with_classes
 from kerasunet.data.layouts.unread import foreign_in, remedy_for, unread_files
 from kerasunet.files import call_all, kinds_in_words, raise_all
@@ -166,10 +167,8 @@ def _read_subfolders(folder: Path, depth: int, name: str | None) -> DataSet | No
     found = {path.name: data for path, data in zip(inner, results, strict=True) if data}
     published = [data for data in found.values() if _is_published(data)]
     if len(published) > 1:
-        listing = ", ".join(data.name for data in published)
-        raise ValueError(
-            f"{folder}: holds several published data sets; give one of them: {listing}"
-        )
+        names = ", ".join(data.name for data in published)
+        raise ValueError(f"{folder}: holds several published data sets; give one of them: {names}")
     if published:
         return published[0]
     others = [path for path in inner if path.name not in found and _holds_images(path)]
