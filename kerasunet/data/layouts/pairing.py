@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import re
 import unicodedata
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 from kerasunet.data.cases import Case, FileCase, MaskCoding, UnannotatedCase
+from kerasunet.data.layouts.copies import check_copies
 from kerasunet.data.readers import IMAGE_SUFFIXES, is_dicom
 from kerasunet.files import raise_all, report_all
 
@@ -37,12 +38,6 @@ _BESIDE_OTHERWISE = re.compile(
 )
 _IN_MASK_FOLDER = re.compile(
     rf"(?P<key>.+)[_-](?P<word>masks?|annotations|labels|{OTHER_WORDS}){_REST}", re.IGNORECASE
-)
-# Behind such a word: "_2" and "_left" tell parts apart; "- Copy" and "_2024-01-31" do not.
-_OF_PART = re.compile(r"([_ -]?\d{1,6}([_-](of[_-])?\d{1,4})?|[_ -][^\W\d_].*|)", re.DOTALL)
-_OF_COPY = re.compile(
-    r"[_ -](copy|kopie|copie|copia)\b.*|-(desktop|laptop)-.*"
-    r"|.*[_ -](19|20)\d\d[_-]?[01]\d[_-]?[0-3]\d.*"
 )
 
 
@@ -267,37 +262,13 @@ def by_image(masks: Files, images: Files) -> Files:
         endings.setdefault(key, {})[stem] = names[name]
     mixed = [" and ".join(found) for found in endings.values() if not _are_parts(found.values())]
     raise_all(mixed, "an image has masks of several kinds, keep one of them:")
-    _check_copies([{stem: rest for stem, (_, rest) in found.items()} for found in endings.values()])
+    check_copies([{stem: rest for stem, (_, rest) in found.items()} for found in endings.values()])
     return sorted_masks
 
 
 def _are_parts(endings: Collection[tuple[str, str]]) -> bool:
     """Return whether names of masks have one word, and what follows it tells them apart."""
     return len({word for word, _ in endings}) == 1 and len({*endings}) == len(endings)
-
-
-def _check_copies(endings: Iterable[Mapping[str, str]]) -> None:
-    """Refuse masks that are copies or dated versions of one: to unite them is hardly ever right.
-
-    Args:
-        endings: For each image, its masks, with what stands behind the word such as `_mask`.
-    """
-    copies = [
-        " and ".join(f"'{stem}'" for stem in rests)
-        for rests in endings
-        if len(rests) > 1 and not all(_is_part(rest, {*rests.values()}) for rest in rests.values())
-    ]
-    raise_all(
-        copies,
-        "these look like copies or versions of one mask; keep one of them, or, if they are parts "
-        "of one object, give them numbers such as _1 and _2:",
-    )
-
-
-def _is_part(rest: str, all_rests: Collection[str]) -> bool:
-    """Return whether an ending may be of a part; macOS calls a copy of `x_mask` `x_mask 2`."""
-    may_be = _OF_PART.fullmatch(rest) and not _OF_COPY.fullmatch(rest.casefold())
-    return bool(may_be) and not (rest[:1] == " " and rest.strip().isdecimal() and "" in all_rests)
 
 
 def _full_names(key: str, image: Path) -> Iterator[str]:
@@ -313,7 +284,7 @@ def images_beside_masks(files: Files) -> tuple[Files, Files]:
     """Separate `x` from `x_mask`, `x_mask_1` … of one folder: images and masks, by key.
 
     Where no name has `_mask`, masks may be `x_seg`, `x_gt`, `x-label` … instead; such a word counts
-    if `x` is there for one of its names at least.
+    if `x` is there for one of its names at least. Beside `_mask`, `x-label` is an image.
 
     Raises:
         ValueError: Several such words are in use, so that masks may be of different things.
@@ -330,6 +301,7 @@ def _keys_beside(files: Files) -> dict[str, str]:
     usual = [match for stem in files if (match := _BESIDE.fullmatch(stem))]
     others = [match for stem in files if (match := _BESIDE_OTHERWISE.fullmatch(stem))]
     words = {match["word"].lower() for match in others if match["key"] in files}
+    words = {word for word in words if word[0] == "_" or not usual}
     if len(words) + bool(usual) > 1:
         known = ", ".join(f"x{word}" for word in sorted(words | ({"_mask"} if usual else set())))
         folder = next(iter(files.values()))[0].parent
@@ -342,7 +314,7 @@ def _keys_beside(files: Files) -> dict[str, str]:
     endings: dict[str, dict[str, str]] = {}
     for match in masks:
         endings.setdefault(match["key"], {})[match[0]] = match["rest"]
-    _check_copies(endings.values())
+    check_copies(endings.values())
     return {match[0]: match["key"] for match in masks}
 
 
