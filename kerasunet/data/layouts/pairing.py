@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 import re
 import unicodedata
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from kerasunet.data.cases import Case, FileCase, MaskCoding, UnannotatedCase
-from kerasunet.data.layouts.copies import check_copies
 from kerasunet.data.readers import IMAGE_SUFFIXES, is_dicom
 from kerasunet.files import raise_all, report_all
 
@@ -39,6 +38,17 @@ _BESIDE_OTHERWISE = re.compile(
 _IN_MASK_FOLDER = re.compile(
     rf"(?P<key>.+)[_-](?P<word>masks?|annotations|labels|{OTHER_WORDS}){_REST}", re.IGNORECASE
 )
+# What programs and people add to the name of a copy or a version: "- Copy", "_2024-01-31T1200" …
+_OF_COPY = re.compile(
+    r"[_ -]+(copy|kopi[ea]|copie|c[oó]pia)(?![^\W\d_])[_ -]?(\(\d+\)|\d*)"
+    r"|[_ -]*\([^()]*\b(copy|kopi[ea]|copie|c[oó]pia)\b[^()]*\)"
+    r"|-(desktop|laptop)-[a-z\d]+(-\d+)?$"
+    r"|(^|[_ -]+)\(?(19|20)\d\d[_.-]?(0[1-9]|1[0-2])[_.-]?(0[1-9]|[12]\d|3[01])"
+    r"([t_ -]?([01]\d|2[0-3])[:.-]?[0-5]\d([:.-]?[0-5]\d)?)?\)?(?!\d)",
+    re.IGNORECASE,
+)
+# Beside a name without it, the number is that of a copy; macOS calls a copy of `x_mask` `x_mask 2`.
+_OF_NUMBERED_COPY = re.compile(r"[_ -]?\(\d+\)$|^ \d+$")
 
 
 def image_stem(name: str) -> str | None:
@@ -262,13 +272,31 @@ def by_image(masks: Files, images: Files) -> Files:
         endings.setdefault(key, {})[stem] = names[name]
     mixed = [" and ".join(found) for found in endings.values() if not _are_parts(found.values())]
     raise_all(mixed, "an image has masks of several kinds, keep one of them:")
-    check_copies([{stem: rest for stem, (_, rest) in found.items()} for found in endings.values()])
+    _check_copies([{stem: rest for stem, (_, rest) in found.items()} for found in endings.values()])
     return sorted_masks
 
 
 def _are_parts(endings: Collection[tuple[str, str]]) -> bool:
     """Return whether names of masks have one word, and what follows it tells them apart."""
     return len({word for word, _ in endings}) == 1 and len({*endings}) == len(endings)
+
+
+def _check_copies(endings: Iterable[Mapping[str, str]]) -> None:
+    """Refuse copies and dated versions, given what follows `_mask` in each mask of each image."""
+    copies = [found for found in endings if _has_copies(found.values())]
+    raise_all(
+        [" and ".join(f"'{stem}'" for stem in found) for found in copies],
+        "these look like copies or versions of one mask; keep one of them, or, if they are parts "
+        "of one object, give them numbers such as _1 and _2:",
+    )
+
+
+def _has_copies(rests: Collection[str]) -> bool:
+    """Return whether endings differ only in what tells copies apart; any others are of parts."""
+    originals = [_OF_COPY.sub("", rest) for rest in rests]
+    numbered = filter(_OF_NUMBERED_COPY.search, originals)
+    copied = {_OF_NUMBERED_COPY.sub("", original) for original in numbered}
+    return len({*originals}) < len(originals) or not copied.isdisjoint(originals)
 
 
 def _full_names(key: str, image: Path) -> Iterator[str]:
@@ -314,7 +342,7 @@ def _keys_beside(files: Files) -> dict[str, str]:
     endings: dict[str, dict[str, str]] = {}
     for match in masks:
         endings.setdefault(match["key"], {})[match[0]] = match["rest"]
-    check_copies(endings.values())
+    _check_copies(endings.values())
     return {match[0]: match["key"] for match in masks}
 
 
