@@ -77,6 +77,8 @@ def without_unused() -> Iterator[None]:
 
 
 class _Missing(MetaPathFinder):
+    """Refuses imports; where others ask with `find_spec` whether a package is there, it raises."""
+
     def __init__(self, packages: Sequence[str]):
         self._packages, self._thread = packages, threading.get_ident()
 

@@ -112,8 +112,8 @@ def folder_for(path: Path) -> Iterator[None]:
         path.mkdir(parents=True, exist_ok=True)
         yield
     finally:
-        with suppress(OSError):  # One holds something.
-            for one in new:
+        for one in new:
+            with suppress(OSError):  # It holds something, or was never made.
                 one.rmdir()
 
 
@@ -125,9 +125,9 @@ def temporary_folder(place: Path, prefix: str) -> Iterator[Path]:
         place: The folder that it is in.
         prefix: How its name begins: a dot, lower-case letters and a hyphen.
     """
-    folder = Path(tempfile.mkdtemp(prefix=prefix, dir=place))
-    held = lock(folder)
+    folder, held = Path(tempfile.mkdtemp(prefix=prefix, dir=place)), None
     try:
+        held = lock(folder)
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)

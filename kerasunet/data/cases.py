@@ -106,7 +106,8 @@ class MaskCoding:
         mask = readers.MaskValues(values) if isinstance(values, np.ndarray) else values
         try:
             if self.colors:
-                _check_near(mask.colors().values(), self.colors)
+                listed = [code for _, code in self.classes]
+                _check_near(mask.colors().values(), self.colors, listed)
             return readers.object_pixels(
                 mask,
                 above=self.above,
@@ -119,20 +120,22 @@ class MaskCoding:
             raise ValueError(f"{name}: {error}") from None
 
 
-def _check_near(present: Collection[str], wanted: Collection[str]) -> None:
-    """Refuse a mask without the wanted colors, but with one that looks the same.
+def _check_near(
+    present: Collection[str], wanted: Collection[str], listed: Collection[str | int]
+) -> None:
+    """Refuse a mask without the wanted colors, but with one of no class that looks the same.
 
     Programs round colors in different ways. Dark ones may be numbers of labels, so they are exact.
     """
     if {*present} & {*wanted}:
         return
-    for color, other in product(wanted, present):
+    for color, other in product(wanted, {*present} - {*listed}):
         one, two = (bytes.fromhex(text[1:]) if text[0] == "#" else b"" for text in (color, other))
         apart = [abs(a - b) for a, b in zip(one, two, strict=False)]
         if apart and max(apart) <= _NEARLY and max(one) >= _LEAST_BRIGHT:
             raise ValueError(
-                f"has the color {other}, which is nearly {color}; choose it, too: --objects "
-                f"NAME={color},{other}"
+                f"has the color {other}, which is nearly {color}; if it means the same, choose "
+                f"both: --objects NAME={color},{other}"
             )
 
 

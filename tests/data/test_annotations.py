@@ -388,6 +388,15 @@ def test_an_image_elsewhere_than_others_of_coco_is_not_that_image(tmp_path, name
         assert f"image {named[-1]}: no such file" in refusal(path)
 
 
+def test_a_folder_without_images_is_not_where_an_image_of_coco_has_to_be(tmp_path):
+    scan(tmp_path / "all" / "1.png")
+    (tmp_path / "train").mkdir()
+    (tmp_path / "train" / "notes.txt").write_text("mine")
+    path = save(tmp_path / "a.json", coco([picture(0, "train/1.png")], [drawn(0, [flat(SQUARE)])]))
+    (case,) = load(path).cases
+    assert case.image == tmp_path / "all" / "1.png"
+
+
 def test_one_coco_file_for_each_part(tmp_path):
     for part, points in (("train", SQUARE), ("val", HOLE)):
         scan(tmp_path / "images" / part / "1.png")

@@ -10,6 +10,7 @@ from helpers.layout_makers import SHAPE, image_of, mask_of, write
 from PIL import Image
 
 from kerasunet.data import load
+from kerasunet.data.cases import MaskCoding
 from kerasunet.data.checking import check
 from kerasunet.data.loading import require_one_code
 from kerasunet.data.readers import read_mask_values
@@ -145,12 +146,20 @@ def test_a_palette_that_counts_from_white_is_refused(folder, suffix):
 def test_a_color_that_is_nearly_the_chosen_one_is_named(folder):
     """Matplotlib has rounded its yellow in two ways."""
     made = folder(drawn((253, 231, 36), (68, 1, 84)))
-    assert "nearly #fde725; choose it, too: --objects NAME=#fde725,#fde724" in refusal(
-        made, objects=["t=#fde725"]
-    )
+    said = refusal(made, objects=["t=#fde725"])
+    assert "nearly #fde725; if it means the same, choose both: --objects NAME=#fde725,#fde" in said
     np.testing.assert_array_equal(mask_in(made, objects=["t=#fde725,#fde724"]), OBJECT)
     dark = folder(drawn((2, 0, 0), (0, 0, 0)))
     assert not mask_in(dark, objects=["t=#010000"]).any()
+
+
+def test_a_class_of_nearly_the_chosen_color_is_another_class():
+    one, other = "#646464", "#656565"
+    coding = MaskCoding(
+        colors=(one,), classes=(("one", one), ("other", other), ("none", "#000000"))
+    )
+    shown = drawn((0x65, 0x65, 0x65), BLACK)
+    assert not coding.decode(np.asarray(shown), "a.png").any()
 
 
 def test_probabilities_are_named(folder):

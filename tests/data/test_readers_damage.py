@@ -3,6 +3,8 @@
 import gzip
 import importlib.util
 import io
+import os
+import re
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from hypothesis import given, settings, strategies as st
 from PIL import Image, PngImagePlugin
 
 from kerasunet.data.readers import read_image, read_mask_values
+from kerasunet.data.readers.source import heard_native_code
 from kerasunet.files import FileWarning
 
 pytestmark = pytest.mark.filterwarnings("error", "ignore::kerasunet.files.FileWarning")
@@ -221,6 +224,13 @@ def test_bytes_too_many_in_a_photograph_are_named_and_refused_in_a_mask(path, ca
     with pytest.raises(ValueError, match="damaged: its JPEG data do not fit together"):
         read_mask_values(path)
     assert capfd.readouterr() == ("", "")
+
+
+def test_what_others_print_while_a_photograph_is_checked_is_passed_on(capfd):
+    with heard_native_code(re.compile("mine")) as heard:
+        os.write(2, b"mine\nof another thread\n")
+    assert heard == ["mine\n"]
+    assert capfd.readouterr().err == "of another thread\n"
 
 
 def test_a_photograph_is_read_where_there_is_no_place_for_temporary_files(path, monkeypatch):

@@ -245,6 +245,12 @@ def test_round_and_many_sided_shutters_hide_together(read):
     assert not shown[rows + columns > 33].any()
 
 
+def test_an_empty_shutter_is_none(read, recwarn):
+    ds = dicom(RAMP, bits=10, WindowCenter=512, WindowWidth=1024, ShutterShape="")
+    np.testing.assert_allclose(read(ds), EVEN, atol=1e-3)
+    assert not [warning for warning in recwarn if "shutter" in str(warning.message)]
+
+
 def test_a_shutter_of_one_frame_hides_nothing_of_another(read):
     ds = dicom(np.stack([RAMP, RAMP]), bits=10, WindowCenter=512, WindowWidth=1024)
     ds.SharedFunctionalGroupsSequence = [item()]

@@ -627,10 +627,10 @@ for _name, _message, _content in (
     case(f"labelme {_name}", _message, 1)(lambda content=_content: labelme(content))
 for _name, _message, _content in (
     ("without annotations", r"c\.json: not a COCO file", {"images": []}),
-    ("whose image leaves the folder", r"c\.json: image .*passwd: no such file in the folder",
+    ("whose image leaves the folder", r"c\.json: image .*passwd: no such file where its path",
      {"images": [{"id": 1, "file_name": "../../etc/passwd", "height": 1, "width": 1}],
       "annotations": []}),
-    ("whose image has a name that is too long", r"c\.json: image zz.*: no such file in the folder",
+    ("whose image has a name that is too long", r"c\.json: image zz.*: no such file where its path",
      {"images": [{"id": 1, "file_name": "z" * 300, "height": 1, "width": 1}], "annotations": []}),
     ("whose images are numbers", r"c\.json: an image or annotation is incomplete",
      {"images": [1, 2], "annotations": []}),

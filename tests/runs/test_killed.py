@@ -251,6 +251,9 @@ def test_a_write_without_room_leaves_no_new_folder(tmp_path):
     with files_of_at_most(100), pytest.raises(NotWritten, match="table: cannot be written"):
         write_text(tmp_path / "new" / "below" / "table", "a" * 1000)
     assert not [*tmp_path.iterdir()]
+    with pytest.raises(OSError, match="File name too long"):
+        write_text(tmp_path / "new" / ("a" * 300) / "table", "a")
+    assert not [*tmp_path.iterdir()]
 
 
 @pytest.mark.slow

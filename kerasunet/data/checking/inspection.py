@@ -17,6 +17,7 @@ from kerasunet.data.cases import AnnotatedCase, Case, DataSet, FileCase, Unannot
 from kerasunet.data.checking.report import Problem
 from kerasunet.data.decoding import resize_mask, to_gray
 from kerasunet.data.identification import thumbnail
+from kerasunet.data.layouts.folders import PARTS
 from kerasunet.data.layouts.manifests import MANIFESTS, PATIENT_COLUMN
 from kerasunet.data.layouts.objects import CaseOfObjects
 from kerasunet.data.layouts.pairing import files_below, image_stem
@@ -35,9 +36,7 @@ _LEAST_PIXELS, _MOST_WHITE = 12, 0.01
 T = TypeVar("T")
 _MASK_SIDE = 64
 _INVERTED = 0.75
-_OF_PARTS = re.compile(
-    r"(trainval|splits?_final|(train|val|valid|validation|test|split|fold)s?\d*)"
-)
+_OF_PARTS = re.compile(rf"(trainval|splits?_final|({'|'.join(PARTS)}|split|fold)s?\d*)")
 _COLUMNS_OF_PARTS = {"fold", "set", "subset", "part", "partition", "phase", "usage"}
 _THIN_LINE = 0.012  # Of the longer side.
 _NAMED = 5

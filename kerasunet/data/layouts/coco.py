@@ -8,6 +8,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import unquote
@@ -54,10 +55,8 @@ def _united(folder: Path, paths: Sequence[Path]) -> Sequence[Case]:
     cases = [case for path in paths for case in read_coco(path)]
     seen = {case.image for case in cases}
     if len(seen) < len(cases) and len(paths) > 1:
-        names = ", ".join(map(str, paths))
-        raise ValueError(
-            f"{folder}: has several COCO files of the same images, give the path of one: {names}"
-        )
+        fault = f"{folder}: has several COCO files of the same images, give the path of one: "
+        raise ValueError(fault + ", ".join(map(str, paths)))
     keys = keys_of([case.image for case in cases])
     return [replace(case, key=keys[case.image], group=keys[case.image]) for case in cases]
 
@@ -159,13 +158,12 @@ class _Search:
 
     root: Path
     part: str
-    _by_name: dict[str, list[Path]] | None = None
 
     def find(self, name: str) -> list[Path]:
         """Return the file of an image, none if it is missing, several if that is ambiguous."""
         texts = (name, unquote(name.rpartition(_LOCAL_FILE)[2]))
-        found = (self._found(PurePosixPath(text.replace("\\", "/"))) for text in texts)
-        return next(filter(None, found), [])
+        paths = (PurePosixPath(text.replace("\\", "/")) for text in texts)
+        return next(filter(None, map(self._found, paths)), [])
 
     def _found(self, called: PurePosixPath) -> list[Path]:
         inside = not called.is_absolute() and ".." not in called.parts
@@ -173,20 +171,23 @@ class _Search:
         # `Path.is_file` fails on names that are too long.
         if there := next(filter(os.path.isfile, places), None):
             return [there]
-        listed, name = self._listed(), unicodedata.normalize("NFC", called.name)
+        listed, name = self._by_name, unicodedata.normalize("NFC", called.name)
         found = listed.get(name) or listed.get(_UPLOADED.sub("", name, count=1), [])
-        named = {p.parent for p in places if called.parent.name and os.path.isdir(p.parent)}
-        if named:  # The file is in a folder that is there, or missing.
+        named = self._folders_of_images & {p.parent for p in places if called.parent.name}
+        if named:  # The file is in this folder of images, or missing.
             found = [path for path in found if named & {*path.parents}]
         return self._closest(called, found) if found else []
 
-    def _listed(self) -> dict[str, list[Path]]:
-        if self._by_name is None:
-            self._by_name = {}
-            for path in _images_below(self.root, _DEPTH):
-                name = unicodedata.normalize("NFC", path.name)
-                self._by_name.setdefault(name, []).append(path)
-        return self._by_name
+    @cached_property
+    def _by_name(self) -> dict[str, list[Path]]:
+        listed: dict[str, list[Path]] = {}
+        for path in _images_below(self.root, _DEPTH):
+            listed.setdefault(unicodedata.normalize("NFC", path.name), []).append(path)
+        return listed
+
+    @cached_property
+    def _folders_of_images(self) -> set[Path]:
+        return {parent for paths in self._by_name.values() for p in paths for parent in p.parents}
 
     def _closest(self, called: PurePosixPath, found: list[Path]) -> list[Path]:
         """Keep the paths that share most folders with the name, and those of the part, if any."""
@@ -220,10 +221,9 @@ def _missing(
     for image in images:
         name, places = image["file_name"], found[_id(image["id"])]
         if not places:
-            yield f"image {name}: no such file in the folder that it names, or in any; case matters"
+            yield f"image {name}: no such file where its path leads, or elsewhere; case matters"
         elif len(places) > 1:
-            listing = ", ".join(map(str, places))
-            yield f"image {name}: may be any of {listing}; give its folder"
+            yield f"image {name}: may be any of {', '.join(map(str, places))}; give its folder"
     if len(found) < len(images):
         yield "several images have the same id"
     yield from _strayed(images, files)
@@ -235,8 +235,8 @@ def _missing(
 def _strayed(images: list[Mapping], files: Mapping[str, Path]) -> list[str]:
     """Name images that are not in the folder they name, if others are: theirs may be missing."""
     called = {PurePosixPath(str(one["file_name"]).replace("\\", "/")): one for one in images}
-    places = {name: files.get(_id(one["id"])) for name, one in called.items()}
-    inside = [(name, file) for name, file in places.items() if file and name.parent.name]
+    places = ((name, files.get(_id(one["id"]))) for name, one in called.items())
+    inside = [(name, file) for name, file in places if file and name.parent.name]
     strayed = [
         f"image {name}: no such file, but there is {file}"
         for name, file in inside

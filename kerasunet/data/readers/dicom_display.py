@@ -138,7 +138,7 @@ def _hidden(header: Dataset, remarks: list[str]) -> np.ndarray | None:
     hides its part.
     """
     shape = (int(header.Rows), int(header.Columns))
-    shapes = np.ravel(header.get("ShutterShape", [])).tolist()
+    shapes = np.ravel(header.get("ShutterShape") or []).tolist()
     seen = np.ones(shape, bool)
     try:
         for name in shapes:

@@ -167,11 +167,12 @@ def quiet_native_code() -> Iterator[None]:
 
 
 @contextmanager
-def heard_native_code() -> Iterator[list[str]]:
-    """Yield a list that receives the lines that C libraries print while the body runs.
+def heard_native_code(wanted: re.Pattern[str]) -> Iterator[list[str]]:
+    """Yield a list that receives what C libraries print to standard error while the body runs.
 
-    What other threads print to standard error meanwhile is among them: wrap as little as there.
-    Without a standard error, or a place for temporary files, nothing is heard.
+    Only lines that begin as wanted are taken. All others are passed on when the body has ended,
+    such as those of other threads: wrap no more than the call of the library. Without a standard
+    error, or a place for temporary files, nothing is heard.
     """
     heard: list[str] = []
     with TURN, ExitStack() as restored:
@@ -182,15 +183,22 @@ def heard_native_code() -> Iterator[list[str]]:
         restored.callback(os.close, kept)
         with suppress(OSError):  # No place for temporary files.
             file = restored.enter_context(tempfile.TemporaryFile())
-            restored.callback(_received, file, heard)
+            restored.callback(_sort_lines, file, wanted, heard, others=kept)
             os.dup2(file.fileno(), _STANDARD_ERROR)
             restored.callback(os.dup2, kept, _STANDARD_ERROR)
         yield heard
 
 
-def _received(file: IO[bytes], heard: list[str]) -> None:
+def _sort_lines(file: IO[bytes], wanted: re.Pattern[str], heard: list[str], *, others: int) -> None:
+    """Append the wanted lines of a file to a list, and write all others to a file descriptor."""
     file.seek(0)
-    heard += file.read().decode(errors="replace").splitlines()
+    for line in file.read().splitlines(keepends=True):
+        text = line.decode(errors="replace")
+        if wanted.match(text):
+            heard.append(text)
+        else:
+            with suppress(OSError):  # Nobody reads it any more.
+                os.write(others, line)
 
 
 def _duplicate(descriptor: int) -> int | None:
