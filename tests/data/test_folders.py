@@ -277,15 +277,20 @@ def test_a_hyphen_before_the_word_beside_an_image(tmp_path, word):
     write_pair(tmp_path / "a.png", tmp_path / f"a{word}.png", 1)
     (case,) = load(tmp_path).cases
     assert case.key == "a" and paired(case)
-    write(tmp_path / "a_mask.png", mask_of(2))
-    with pytest.raises(ValueError, match=f"several kinds, x{word.rstrip('_1')}, x_mask; keep one"):
-        load(tmp_path)
+
+
+def test_a_hyphen_before_the_word_counts_only_where_there_is_no_mask_otherwise(tmp_path):
+    side_by_side(tmp_path)
+    write(tmp_path / "a-label.png", mask_of(2))
+    data = load(tmp_path)
+    assert (keys(data), bare(data)) == (["a", "c", "d"], ["a-label", "b"])
+    assert all(map(paired, data.cases))
 
 
 COPIES = (
     *("a_mask (1)", "a_mask(1)", "a_mask 2", "a_mask copy", "a_mask - Kopie (2)"),
     *("a_mask (Anna's conflicted copy 2024-01-05)", "a_mask-DESKTOP-AB12CD"),
-    *("a_mask_20240131", "a_mask_2024-01-31"),
+    *("a_mask_20240131", "a_mask_2024-01-31", "a_mask_2024-01-31_12.30.05", "a_mask_copy2"),
 )
 
 
@@ -306,15 +311,41 @@ def test_a_copy_or_a_dated_version_of_a_mask_is_no_part_of_it(tmp_path, name, be
         ["a_mask_1", "a_mask_000002", "a_mask 3"],
         ["a_mask_1_1", "a_mask_1_2"],
         ["a_mask_1_of_2", "a_mask_2_of_2"],
+        ["a_mask_1_nodule", "a_mask_2_nodule"],
+        ["a_mask_1a", "a_mask_1b"],
+        ["a_mask(1)", "a_mask(2)", "a_mask (3)"],
+        ["a_mask__1", "a_mask__2"],
+        ["a_mask_[1]", "a_mask_[2]"],
+        ["a_mask", "a_mask_00000001", "a_mask_10000002"],
+        ["a_mask_1 - Copy", "a_mask_2"],
     ],
 )
-def test_one_mask_of_any_such_name_and_numbers_are_read(tmp_path, names):
-    write(tmp_path / "a.png", image_of(mask_of(1)))
+@pytest.mark.parametrize("beside", [False, True])
+def test_one_mask_of_any_such_name_and_numbers_are_read(tmp_path, names, beside):
+    images, masks = (tmp_path, tmp_path) if beside else (tmp_path / "images", tmp_path / "masks")
+    write(images / "a.png", image_of(mask_of(1)))
     for index, name in enumerate(names):
-        write(tmp_path / f"{name}.png", mask_of(index))
+        write(masks / f"{name}.png", mask_of(index))
     (case,) = load(tmp_path).cases
     wanted = np.logical_or.reduce([mask_of(index) for index in range(len(names))])
     np.testing.assert_array_equal(case.load().mask, wanted)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["a_mask_20240131", "a_mask_20240228"],
+        ["a_mask_1", "a_mask_1 - Copy"],
+        ["a_mask_1", "a_mask_1 (1)"],
+        ["a_mask_1", "a_mask_2", "a_mask_2_2024-01-31"],
+    ],
+)
+def test_two_versions_and_a_copy_of_a_part_are_refused(tmp_path, names):
+    write(tmp_path / "a.png", image_of(mask_of(1)))
+    for index, name in enumerate(names):
+        write(tmp_path / f"{name}.png", mask_of(index))
+    with pytest.raises(ValueError, match="these look like copies or versions of one mask"):
+        load(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["img", "frames", "Original"])
@@ -611,6 +642,17 @@ def test_check_names_a_mask_of_two_images_unless_it_is_empty(tmp_path):
     write_rows(tmp_path / "manifest.csv", "image,mask", *rows)
     (problem,) = problems(tmp_path, "shared-mask")
     assert problem.message.endswith(f"m.png: is the mask of {tmp_path}/a.png, {tmp_path}/b.png")
+
+
+def test_check_names_the_first_images_of_a_mask_of_many(tmp_path):
+    write(tmp_path / "m.png", mask_of(1))
+    for index, name in enumerate("abcdefg"):
+        write(tmp_path / f"{name}.png", image_of(mask_of(index)))
+    write_rows(
+        tmp_path / "manifest.csv", "image,mask", *(f"{name}.png,m.png" for name in "abcdefg")
+    )
+    (problem,) = problems(tmp_path, "shared-mask")
+    assert problem.message.endswith("e.png and 2 more") and len(problem.files) == 8
 
 
 # --- nnU-Net ------------------------------------------------------------------------------------

@@ -153,6 +153,17 @@ def test_fractions_are_cut_at_one_half(tmp_path):
     assert np.array_equal(read_mask_values(path), MASKS[0])
 
 
+def test_one_segmentation_of_several_slices_is_no_shared_mask(tmp_path):
+    names = [f"s{number}.dcm" for number in range(SCENES)]
+    for number, name in enumerate(names):
+        write_dicom(tmp_path / name, IMAGES[number], uid=f"1.2.{number + 1}")
+    groups = [about(None, f"1.2.{number + 1}", 1) for number in range(SCENES)]
+    write_segmentation(tmp_path / "seg.dcm", MASKS, groups)
+    write_rows(tmp_path / "manifest.csv", "image,mask", *(f"{name},seg.dcm" for name in names))
+    assert all(map(paired, load(tmp_path).cases))
+    assert "shared-mask" not in check(tmp_path).by_kind()
+
+
 def test_a_segmentation_of_several_images_is_refused(tmp_path):
     groups = [about(None, "1.2.3", 1), about(None, "1.2.4", 1)]
     path = write_segmentation(tmp_path / "x.dcm", MASKS[:2], groups)

@@ -147,6 +147,15 @@ def test_numbers_after_the_name_of_an_object_are_parts_of_it(tmp_path):
     assert "has several objects, heart, lung" in refusal(tmp_path)
 
 
+@pytest.mark.parametrize("names", [("1_lung", "2_heart"), ("[1]_lung", "[2]_heart")])
+def test_numbers_before_the_names_of_objects_do_not_mix_them(tmp_path, names):
+    for case in images(tmp_path):
+        for name, mask in zip(names, (LUNG, HEART), strict=True):
+            write(tmp_path / "masks" / f"{case}_mask_{name}.png", 255 * mask.astype(np.uint8))
+    assert "has several objects, lung, heart" in refusal(tmp_path)
+    np.testing.assert_array_equal(labels_in(tmp_path, "lung"), LUNG)
+
+
 def test_a_mask_whose_name_says_no_object_beside_others_that_do_is_refused(tmp_path):
     for case in images(tmp_path):
         write(tmp_path / "masks" / f"{case}_mask_lung.png", 255 * LUNG.astype(np.uint8))

@@ -46,7 +46,6 @@ _SEPARATOR = r"[ _.\-]"
 _MOST_PARTS = 4
 _FEWEST, _MOST_IMAGES, _LARGEST_SHARE = 3, 20, 1 / 3
 _EXAMPLES, _NAMES = 3, 2
-_NAMED = 5
 _PLAIN = (r"\d+", "[A-Z]+", "[a-z]+", r"[A-Z]+\d+", r"[a-z]+\d+", "[A-Za-z]+", r"[A-Za-z]+\d+")
 _ANYTHING = r"[^ _.\-]+"
 _SIDE = r"^(.*\d)[A-Za-z]$"

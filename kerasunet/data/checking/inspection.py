@@ -127,9 +127,13 @@ def unread_files(files: Sequence[Path]) -> Iterator[Problem]:
         kinds.setdefault((path.parent, suffix_of(path)), []).append(path)
     for (folder, suffix), paths in kinds.items():
         names = [path.name for path in paths]
-        more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
-        text = f"{folder}/: {len(paths):,} {suffix}, {', '.join(names[:_NAMED])}{more}"
+        text = f"{folder}/: {len(paths):,} {suffix}, {_first_named(names)}"
         yield Problem("unread", text, tuple(map(str, paths)))
+
+
+def _first_named(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
+    return f"{', '.join(names[:_NAMED])}{more}"
 
 
 def unannotated(data: DataSet) -> Iterator[Problem]:
@@ -188,25 +192,32 @@ def _lists_parts(path: Path) -> bool:
 
 
 def shared_masks(inspections: Sequence[Inspection]) -> Iterator[Problem]:
-    """Yield masks that several images have, unless empty: one file for two, or three equal ones."""
-    by_file: dict[Path, dict[str, None]] = {}
+    """Yield masks that several images have, unless empty: one file for two, or three equal ones.
+
+    A file of several frames, such as a DICOM segmentation, may well be the mask of many slices, so
+    one file counts only if it gives all of them the same mask.
+    """
+    by_file: dict[Path, dict[str, tuple[bytes, float]]] = {}
     by_content: dict[tuple[bytes, float], dict[str, None]] = {}
     for one in inspections:
+        if not one.share or one.mask is None:
+            continue
         image = str(getattr(one.case, "image", one.case.key))
-        for path in getattr(one.case, "masks", ()) if one.share else ():
-            by_file.setdefault(path, {})[image] = None
-        if one.share and one.share < 1 and one.mask is not None:
-            by_content.setdefault((one.mask.tobytes(), one.share), {})[image] = None
-    for path, images in by_file.items():
+        content = one.mask.tobytes(), one.share
+        for path in getattr(one.case, "masks", ()):
+            by_file.setdefault(path, {})[image] = content
+        if one.share < 1:
+            by_content.setdefault(content, {})[image] = None
+    shared = {path: [*of] for path, of in by_file.items() if len({*of.values()}) == 1}
+    for path, images in shared.items():
         if len(images) > 1:
-            text = f"{path}: is the mask of {', '.join(images)}"
+            text = f"{path}: is the mask of {_first_named(images)}"
             yield Problem("shared-mask", text, (str(path), *images))
-    known = [{*images} for images in by_file.values()]
-    for images in by_content.values():
-        if len(images) >= _FEWEST_EQUAL and {*images} not in known:
-            more = f" and {len(images) - _NAMED:,} more" if len(images) > _NAMED else ""
-            text = f"{', '.join([*images][:_NAMED])}{more}: have equal masks"
-            yield Problem("shared-mask", text, tuple(images))
+    known = [{*images} for images in shared.values()]
+    for found in by_content.values():
+        if len(found) >= _FEWEST_EQUAL and {*found} not in known:
+            text = f"{_first_named([*found])}: have equal masks"
+            yield Problem("shared-mask", text, tuple(found))
 
 
 def location_of(case: Case) -> str:

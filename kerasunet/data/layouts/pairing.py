@@ -38,12 +38,17 @@ _BESIDE_OTHERWISE = re.compile(
 _IN_MASK_FOLDER = re.compile(
     rf"(?P<key>.+)[_-](?P<word>masks?|annotations|labels|{OTHER_WORDS}){_REST}", re.IGNORECASE
 )
-# Behind such a word: "_2" and "_left" tell parts apart; "- Copy" and "_2024-01-31" do not.
-_OF_PART = re.compile(r"([_ -]?\d{1,6}([_-](of[_-])?\d{1,4})?|[_ -][^\W\d_].*|)", re.DOTALL)
+# What programs and people add to the name of a copy or a version: "- Copy", "_2024-01-31T1200" …
 _OF_COPY = re.compile(
-    r"[_ -](copy|kopie|copie|copia)\b.*|-(desktop|laptop)-.*"
-    r"|.*[_ -](19|20)\d\d[_-]?[01]\d[_-]?[0-3]\d.*"
+    r"[_ -]+(copy|kopi[ea]|copie|c[oó]pia)(?![^\W\d_])[_ -]?(\(\d+\)|\d*)"
+    r"|[_ -]*\([^()]*\b(copy|kopi[ea]|copie|c[oó]pia)\b[^()]*\)"
+    r"|-(desktop|laptop)-[a-z\d]+(-\d+)?$"
+    r"|(^|[_ -]+)\(?(19|20)\d\d[_.-]?(0[1-9]|1[0-2])[_.-]?(0[1-9]|[12]\d|3[01])"
+    r"([t_ -]?([01]\d|2[0-3])[:.-]?[0-5]\d([:.-]?[0-5]\d)?)?\)?(?!\d)",
+    re.IGNORECASE,
 )
+# Beside a name without it, the number is that of a copy; macOS calls a copy of `x_mask` `x_mask 2`.
+_OF_NUMBERED_COPY = re.compile(r"[_ -]?\(\d+\)$|^ \d+$")
 
 
 def image_stem(name: str) -> str | None:
@@ -277,27 +282,21 @@ def _are_parts(endings: Collection[tuple[str, str]]) -> bool:
 
 
 def _check_copies(endings: Iterable[Mapping[str, str]]) -> None:
-    """Refuse masks that are copies or dated versions of one: to unite them is hardly ever right.
-
-    Args:
-        endings: For each image, its masks, with what stands behind the word such as `_mask`.
-    """
-    copies = [
-        " and ".join(f"'{stem}'" for stem in rests)
-        for rests in endings
-        if len(rests) > 1 and not all(_is_part(rest, {*rests.values()}) for rest in rests.values())
-    ]
+    """Refuse copies and dated versions, given what follows `_mask` in each mask of each image."""
+    copies = [found for found in endings if _has_copies(found.values())]
     raise_all(
-        copies,
+        [" and ".join(f"'{stem}'" for stem in found) for found in copies],
         "these look like copies or versions of one mask; keep one of them, or, if they are parts "
         "of one object, give them numbers such as _1 and _2:",
     )
 
 
-def _is_part(rest: str, all_rests: Collection[str]) -> bool:
-    """Return whether an ending may be of a part; macOS calls a copy of `x_mask` `x_mask 2`."""
-    may_be = _OF_PART.fullmatch(rest) and not _OF_COPY.fullmatch(rest.casefold())
-    return bool(may_be) and not (rest[:1] == " " and rest.strip().isdecimal() and "" in all_rests)
+def _has_copies(rests: Collection[str]) -> bool:
+    """Return whether endings differ only in what tells copies apart; any others are of parts."""
+    originals = [_OF_COPY.sub("", rest) for rest in rests]
+    numbered = filter(_OF_NUMBERED_COPY.search, originals)
+    copied = {_OF_NUMBERED_COPY.sub("", original) for original in numbered}
+    return len({*originals}) < len(originals) or not copied.isdisjoint(originals)
 
 
 def _full_names(key: str, image: Path) -> Iterator[str]:
@@ -313,7 +312,7 @@ def images_beside_masks(files: Files) -> tuple[Files, Files]:
     """Separate `x` from `x_mask`, `x_mask_1` … of one folder: images and masks, by key.
 
     Where no name has `_mask`, masks may be `x_seg`, `x_gt`, `x-label` … instead; such a word counts
-    if `x` is there for one of its names at least.
+    if `x` is there for one of its names at least. Beside `_mask`, `x-label` is an image.
 
     Raises:
         ValueError: Several such words are in use, so that masks may be of different things.
@@ -330,6 +329,7 @@ def _keys_beside(files: Files) -> dict[str, str]:
     usual = [match for stem in files if (match := _BESIDE.fullmatch(stem))]
     others = [match for stem in files if (match := _BESIDE_OTHERWISE.fullmatch(stem))]
     words = {match["word"].lower() for match in others if match["key"] in files}
+    words = {word for word in words if word[0] == "_" or not usual}
     if len(words) + bool(usual) > 1:
         known = ", ".join(f"x{word}" for word in sorted(words | ({"_mask"} if usual else set())))
         folder = next(iter(files.values()))[0].parent

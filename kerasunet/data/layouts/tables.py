@@ -25,7 +25,8 @@ _MOST_COLUMNS = 1000
 _LONGEST_HEADER = 1 << 16
 _CLASS_AT_END = re.compile(
     rf"[_-](?:masks?|annotations|labels|{pairing.OTHER_WORDS})"
-    r"[_ -]([^\W\d_][^\W_]*(?:[_ -][^\W\d_]+)*?)(?:[_ -]\d+)?$",
+    r"[_ -](?:[\W\d_]*\d\]?(?:[_ -]|(?=[^\W\d_]{3})))?(?!of[_ -]?\d)"
+    r"([^\W\d_][^\W_]*(?:[_ -][^\W\d_]+)*?)(?:[_ -]\d+)?$",
     re.IGNORECASE,
 )
 _WHOLE = re.compile(r"(\d+)[.,]0+")
@@ -220,7 +221,8 @@ def with_background(classes: Classes) -> Classes:
 def classes_of_files(files: Iterable[FileCase]) -> dict[Path, str]:
     """Return the class of each mask file whose folder or name says it.
 
-    Those are `masks/heart/x.png`, a folder a class, and `x_mask_heart.png`, `x_mask_heart_1.png`.
+    Those are `masks/heart/x.png`, a folder a class, and `x_mask_heart.png`, `x_mask_heart_1.png`,
+    `x_mask_1_heart.png`.
     """
     files = tuple(files)
     found = _classes_of_folders(files)
