@@ -135,10 +135,8 @@ def load_cases(settings: AdaptSettings) -> DataSet:
         FileNotFoundError: The data do not exist.
         ValueError: The data cannot be used, or a pattern makes one patient of all images.
     """
-    data, pattern = (
-        load_data(settings.of_run("all", "natural", OBJECT_SIDE_OF)),
-        settings.group_pattern,
-    )
+    data = load_data(settings.of_run("all", "natural", OBJECT_SIDE_OF))
+    pattern = settings.group_pattern
     if pattern is not None and len(data) > 1 and len({case.group for case in data.cases}) == 1:
         raise ValueError(
             f"group pattern {pattern}: makes one patient of all {len(data):,} images of "

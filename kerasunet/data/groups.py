@@ -251,7 +251,7 @@ def find_near_duplicates(
         (whole, part, sides, agreement(_without_sides(stack[whole], sides), stack[part]))
         for (whole, part), sides in [*alike, *cut.items()]
     ]
-    lowest = {uncut: _LEAST_FINE if uncut else _LEAST_OF_CROPS for uncut in (True, False)}
+    lowest = {True: _LEAST_FINE, False: _LEAST_OF_CROPS}  # Whether a pair is uncut.
     known = [one for one in known if one[-1] >= lowest[one[2] == UNCUT]]
     # What is usual need not be looked at where no pair can stand out.
     least = _least_agreement(thumbnails) if known else 1.0

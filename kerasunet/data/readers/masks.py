@@ -389,7 +389,9 @@ def to_mask_values(pixels: np.ndarray) -> np.ndarray:
         pixels = np.where(np.abs(pixels - whole) < _WHOLE, whole, pixels)
     wrong = pixels < 0 if pixels.dtype.kind == "i" else (pixels < 0) | (pixels % 1 != 0)
     if wrong.any() and pixels.min() >= 0 and pixels.max() <= 1:
-        raise Unusable("fractions from 0 to 1, such as probabilities; threshold it, save 0 and 1")
+        raise Unusable(
+            "fractions from 0 to 1, such as probabilities; threshold them and save 0 and 1"
+        )
     if wrong.any():
         raise Unusable(
             f"a mask holds whole numbers from 0 up, and this one {pixels[wrong][0]:.9g} and the "
