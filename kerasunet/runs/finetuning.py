@@ -159,7 +159,7 @@ class _Finetuning:
             board = keras.callbacks.TensorBoard(self.files.tensorboard, write_graph=False)
             callbacks = [board, *callbacks]
         seconds = self._train(network, strategy, layers, parts=parts, callbacks=callbacks)
-        model = network.plain()
+        model = network.in_float32()
         after = self._measure(model, parts["test"])
         after.evaluation.write_csv(self.files.cases)
         if before is not None:

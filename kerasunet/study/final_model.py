@@ -87,7 +87,7 @@ def train_final_model(study: Study) -> Path:
         size = (settings.image_size, settings.image_size)
         cases = decode(data.cases, size, network.model.input_shape[-1])
         network.fit(cases, optimization=settings.optimization, augmentation=settings.augmentation)
-        models.save(network.plain(), path, card)
+        models.save(network.model, path, card)
     return path
 
 

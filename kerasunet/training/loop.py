@@ -339,7 +339,7 @@ class Network:
         self.model = model
         self.layers: Description | None = None
         self._learner: keras.Model | None = None
-        self._plain: keras.Model | None = None
+        self._in_float32: keras.Model | None = None
         self._initial: list[tuple[keras.Variable, np.ndarray]] = []
 
     def set_up(self, strategy: Strategy, optimization: Optimization) -> Description:
@@ -384,13 +384,18 @@ class Network:
             if on_step is not None:
                 on_step()
 
-    def plain(self) -> keras.Model:
-        """Return a network with the present weights, in float32 and all set to train."""
-        if self._plain is None:
-            self._plain = plain_copy(self.model)
+    def in_float32(self) -> keras.Model:
+        """Return a network with the present weights that computes in float32: the same if it does.
+
+        Another one is kept for the next call, which sets its weights.
+        """
+        if all(layer.dtype_policy.name == "float32" for layer in self.model.layers):
+            return self.model
+        if self._in_float32 is None:
+            self._in_float32 = plain_copy(self.model)
         else:
-            self._plain.set_weights(self.model.get_weights())
-        return self._plain
+            self._in_float32.set_weights(self.model.get_weights())
+        return self._in_float32
 
     def reset(self) -> None:
         """Return to the initial weights and a fresh optimizer."""
