@@ -20,7 +20,7 @@ from kerasunet.data.simulation import simulate  # noqa: E402
 _HOOK = Path(__file__).with_name("hook")
 _SIDE, _IMAGES = 48, 24
 EPOCHS = 20
-_TINY = ("--base-filters", 4, "--depth", 2)
+_TINY = ("--base-filters", 4, "--depth", 1)
 _TRAINING = ("--image-size", 32, "--steps", 6 * EPOCHS, "--validate-every", 6)
 _COMMON = ("--batch-size", 4, "--deterministic")
 _STUDY_STEPS = ("--image-size", 32, "--steps", 24, "--validate-every", 4)
