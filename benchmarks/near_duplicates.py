@@ -118,10 +118,10 @@ def cropped(image: np.ndarray, shares: np.ndarray) -> np.ndarray:
 def told_by_fingerprint(known: Pairs, data: DataSet) -> float:
     """Return the share of known pairs of which either is recognized among all by the other."""
     prints = _fingerprints(data)
-    apart = distances([*prints.values()], [*prints.values()])
-    largest = most_bits(apart)
-    place = {key: number for number, key in enumerate(prints)}
-    return float(np.mean([apart[tuple(place[key] for key in pair)] <= largest for pair in known]))
+    texts, place = [*prints.values()], {key: number for number, key in enumerate(prints)}
+    apart, most = distances(texts, texts), most_bits(texts, texts)
+    pairs = [[place[key] for key in pair] for pair in known]
+    return float(np.mean([apart[one, other] <= most[[one, other]].max() for one, other in pairs]))
 
 
 def taken_for_copies(data: DataSet, unrelated: DataSet) -> tuple[int, int]:

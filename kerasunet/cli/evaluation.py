@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kerasunet import models
-from kerasunet.backend import start_backend
+from kerasunet.backend import quiet_start, start_backend, without_collection, without_unused
 from kerasunet.cli import options as shared
 from kerasunet.files import is_marked, require_replaceable
 from kerasunet.metrics import DETECTION_IOU, bounds_in_words
@@ -16,7 +16,10 @@ from kerasunet.schema import Option
 from kerasunet.training.settings import LARGEST_SIDE
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from kerasunet.data.cases import DataSet
+    from kerasunet.data.decoding import DecodedCases
 
 
 _PANEL_TITLE = b"What the models find"
@@ -47,6 +50,7 @@ def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="also count cases that the model was trained on or chosen by",
     )
+    add("--engine", default="auto", help="auto, openvino, onnx, litert or keras (auto)")
     add("--mirror", action="store_true", help="average with the prediction for the mirror image")
     add("--csv", type=Path, metavar="FILE", help="write one row per case")
     add("--record", action="store_true", help="add the result to the model's card")
@@ -65,24 +69,23 @@ def run_evaluate(options: argparse.Namespace) -> int:
     """
     from kerasunet.data.decoding import decode
     from kerasunet.data.loading import require_objects
+    from kerasunet.inference.engines import chosen_engine
+    from kerasunet.training.evaluation import CONSTANT, evaluate_probabilities
 
     models.check(options.model)
     card = models.card(options.model)
     if options.record:
         models.check_record(options.model)
-    side = options.image_size or card.image_size
+    chosen_engine(options.engine)
+    side = _side(options, card)
     data = _data(options, card, side)
     print(shared.describe_data(data), flush=True)
     counted, seen = _counted(options, card, data)
 
-    start_backend()
-    from kerasunet.training.evaluation import CONSTANT, evaluate
-
     threshold = card.threshold if options.threshold is None else options.threshold
-    model = models.load(options.model)
-    cases = decode(counted.cases, (side, side), model.input_shape[-1])
+    cases = decode(counted.cases, (side, side), card.architecture.channels)
     require_objects(counted.cases, cases, none_allowed=True)
-    evaluation = evaluate(model, cases, threshold, flip=options.mirror)
+    evaluation = evaluate_probabilities(_predicted(options, cases), cases, threshold)
     if options.csv:
         evaluation.write_csv(options.csv)
     print(_metrics_table(options, counted, evaluation.summary))
@@ -99,6 +102,32 @@ def run_evaluate(options: argparse.Namespace) -> int:
         )
         print(f"recorded in {models.record(options.model, recorded)}")
     return 0
+
+
+def _side(options: argparse.Namespace, card: models.ModelCard) -> int:
+    """Return the height and width of images.
+
+    Raises:
+        ValueError: The network cannot halve them as often as it has to.
+    """
+    side, multiple = options.image_size or card.image_size, card.architecture.size_multiple
+    if side % multiple:
+        raise ValueError(
+            f"--image-size {side}: give a multiple of {multiple}; {options.model} halves images "
+            f"{card.architecture.depth} times"
+        )
+    return side
+
+
+def _predicted(options: argparse.Namespace, cases: DecodedCases) -> np.ndarray:
+    """Return the probabilities of cases; of one object, without an axis for objects."""
+    from kerasunet.data.augmentation import with_flip
+    from kerasunet.inference.engines import open_engine
+
+    with quiet_start(), without_unused(), without_collection():
+        engine = open_engine(options.model, cases.images.shape[1:3], options.engine)
+    found = (with_flip(engine) if options.mirror else engine)(cases.images)
+    return found if found.shape[-1] > 1 else found[..., 0]
 
 
 def _counted(

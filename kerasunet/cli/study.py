@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kerasunet import models
-from kerasunet.backend import start_backend
+from kerasunet.backend import start_backend, without_collection
 from kerasunet.cli import options as shared
 from kerasunet.data.augmentation_settings import PRESETS
 from kerasunet.metrics import WITHOUT_SPACING, unit_in_words
@@ -388,7 +388,8 @@ def run_report(options: argparse.Namespace) -> int:
 
     Works on unfinished studies too: it states their progress, and leaves out what cannot be drawn.
     """
-    from kerasunet.study.report import write_report
+    with without_collection():
+        from kerasunet.study.report import write_report
 
     path = write_report(options.studies, options.output, options.pictures)
     print(f"report      {path}")

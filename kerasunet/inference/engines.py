@@ -73,9 +73,10 @@ class Engine:
                 f"this engine takes images of shape (count, {', '.join(map(str, self.shape))}), "
                 f"not {images.shape}"
             )
-        images = np.ascontiguousarray(images, np.float32)
         with self._lock:
-            return np.concatenate([self._run(image[None]) for image in images])
+            return np.concatenate(
+                [self._run(np.ascontiguousarray(image[None], np.float32)) for image in images]
+            )
 
 
 class _CompiledFile:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -257,8 +258,9 @@ def read_card(path: Path) -> ModelCard:
     return parse_card(content, str(path))
 
 
+@lru_cache(maxsize=32)  # A study asks for its start's card in every run, with 10,000 images in it.
 def parse_card(content: bytes, name: str) -> ModelCard:
-    """Parse the contents of a card; `name` is the file's, for messages.
+    """Parse the contents of a card, equal ones once; `name` is the file's, for messages.
 
     Raises:
         ValueError: It is not a card.

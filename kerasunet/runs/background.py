@@ -7,21 +7,32 @@ from __future__ import annotations
 
 import csv
 import sys
+import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import kerasunet
-from kerasunet import runs, training
+from kerasunet import runs
 from kerasunet.backend import start_backend
+from kerasunet.data.decoding import DecodedCases, decode
+from kerasunet.drawing import draw_comparison, write_png
 from kerasunet.files import read_json, write_json
 from kerasunet.processes import BackgroundProcess, end_with_parent, last_line, module_command
 from kerasunet.runs.directory import RunDirectory
+from kerasunet.training.evaluation import predict
 from kerasunet.training.settings import FinetuneSettings, finetune_settings, to_json
 
+if TYPE_CHECKING:
+    import keras
+
+    from kerasunet.data.cases import Case
+
 _MOST_PICTURES = 4
+_SECONDS_BETWEEN = 0.5
 _WARNINGS = "warnings.json"
 _USER_ERRORS = (ValueError, OSError, FloatingPointError)
 
@@ -142,9 +153,68 @@ def _execute(directory: Path) -> None:
     settings = finetune_settings(read_json(files.request))
     prepared = runs.prepare(settings)
     drawn = prepared.data.select(prepared.split.validation[:_MOST_PICTURES])
-    reporter = training.Reporter(files.status, files.pictures, settings, cases=drawn)
+    reporter = _Reporter(files, settings, drawn)
     with _kept_warnings(directory / _WARNINGS):
-        runs.finetune(settings, directory, [reporter], prepared=prepared)
+        runs.finetune(settings, directory, [reporter.callback()], prepared=prepared)
+
+
+class _Reporter:
+    """Writes the current step and, after every validation, what the model then finds.
+
+    `BackgroundRun` may read these small files at any time.
+
+    Args:
+        files: Of the run.
+        settings: Of the run.
+        cases: What is drawn.
+    """
+
+    def __init__(self, files: RunDirectory, settings: FinetuneSettings, cases: Sequence[Case]):
+        self._files, self._settings, self._cases = files, settings, cases
+        self._decoded: DecodedCases | None = None
+        self._step = 0
+        self._written = 0.0
+
+    def callback(self) -> keras.callbacks.Callback:
+        """Return the callback that writes while a model trains."""
+        import keras
+
+        told: keras.callbacks.Callback = keras.callbacks.LambdaCallback(
+            on_train_begin=lambda logs: self._write("training"),
+            on_epoch_begin=lambda epoch, logs: self._begin(epoch),
+            on_train_batch_end=lambda batch, logs: self._count(),
+            on_epoch_end=lambda epoch, logs: self._show(told.model),
+            on_train_end=lambda logs: self._write("measuring"),
+        )
+        return told
+
+    def _begin(self, epoch: int) -> None:
+        self._step = epoch * self._settings.optimization.validate_every
+
+    def _count(self) -> None:
+        self._step += 1
+        if time.monotonic() - self._written > _SECONDS_BETWEEN:
+            self._write("training")
+
+    def _show(self, model: keras.Model) -> None:
+        self._write("training")
+        if self._decoded is None:
+            size = (self._settings.image_size, self._settings.image_size)
+            self._decoded = decode(self._cases, size, model.input_shape[-1])
+        cases = self._decoded
+        masks = cases.objects.decide(predict(model, cases.images), self._settings.threshold)
+        for index, found in enumerate(masks):
+            picture = draw_comparison(
+                cases.images[index],
+                cases.masks[index],
+                {f"step {self._step}": found},
+                objects=cases.objects,
+            )
+            write_png(self._files.pictures / f"{index}.png", picture)
+
+    def _write(self, phase: str) -> None:
+        write_json(self._files.status, {"phase": phase, "step": self._step})
+        self._written = time.monotonic()
 
 
 @contextmanager

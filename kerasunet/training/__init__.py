@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from kerasunet.runs.pretraining import pretrain as pretrain
     from kerasunet.training.evaluation import (
         Evaluation as Evaluation,
-        Reporter as Reporter,
         evaluate as evaluate,
         overfit_one_batch as overfit_one_batch,
     )

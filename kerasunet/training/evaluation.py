@@ -1,27 +1,26 @@
-"""What a model predicts for cases, also while it trains; its metrics; a check that it learns."""
+"""What a model predicts for cases, and its metrics; a check that it learns.
+
+Needs Keras only where a function is given a Keras model, or makes one.
+"""
 
 from __future__ import annotations
 
 import csv
 import io
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import keras
 import numpy as np
 
 from kerasunet.architecture import Architecture
 from kerasunet.backend import prepared_backend
 from kerasunet.data.augmentation import Batches, with_flip
 from kerasunet.data.augmentation_settings import NO_AUGMENTATION
-from kerasunet.data.cases import Case
-from kerasunet.data.decoding import DecodedCases, decode
-from kerasunet.drawing import draw_comparison, write_png
-from kerasunet.files import write_json, write_text
+from kerasunet.data.decoding import DecodedCases
+from kerasunet.files import write_text
 from kerasunet.metrics import (
     WITHOUT_SPACING,
     Interval,
@@ -32,12 +31,13 @@ from kerasunet.metrics import (
 from kerasunet.metrics.measures import dice_of_each
 from kerasunet.objects import Objects
 from kerasunet.schema import typed
-from kerasunet.training.optimizer import compile_for_training
-from kerasunet.training.settings import FinetuneSettings, Optimization
+from kerasunet.training.settings import Optimization
+
+if TYPE_CHECKING:
+    import keras
 
 CONSTANT = "WARNING: the model predicts the same for every pixel of every case"
 """What to tell users about a constant prediction."""
-_SECONDS_BETWEEN = 0.5
 
 
 def predict(model: keras.Model, images: np.ndarray, batch_size: int = 16) -> np.ndarray:
@@ -51,6 +51,8 @@ def predict(model: keras.Model, images: np.ndarray, batch_size: int = 16) -> np.
     Returns:
         Float32, `(cases, height, width)`, 0 to 1; of several channels, with these as last axis.
     """
+    import keras
+
     count, channels = len(images), model.output_shape[-1]
     if keras.backend.backend() == "jax":  # It compiles again for every number of images.
         images = np.concatenate([images, images[:1].repeat(-count % batch_size, axis=0)])
@@ -234,67 +236,6 @@ def _plain(summary: dict[str, Any]) -> dict[str, Any]:
     return plain
 
 
-class Reporter(keras.callbacks.Callback):
-    """Write the current step and, after every validation, what the model then finds.
-
-    Other processes may read these small files at any time.
-
-    Args:
-        status: Receives the phase and the step, as JSON.
-        pictures: Folder that receives a picture of each case.
-        settings: Of the run.
-        cases: What is drawn.
-    """
-
-    def __init__(
-        self, status: Path, pictures: Path, settings: FinetuneSettings, *, cases: Sequence[Case]
-    ):
-        super().__init__()
-        self._status, self._pictures = status, pictures
-        self._settings = settings
-        self._cases = cases
-        self._step = 0
-        self._written = 0.0
-
-    def on_train_begin(self, logs=None):
-        self._write("training")
-
-    def on_epoch_begin(self, epoch, logs=None):
-        self._step = epoch * self._settings.optimization.validate_every
-
-    def on_train_batch_end(self, batch, logs=None):
-        self._step += 1
-        if time.monotonic() - self._written > _SECONDS_BETWEEN:
-            self._write("training")
-
-    def on_epoch_end(self, epoch, logs=None):
-        self._write("training")
-        self._draw()
-
-    def on_train_end(self, logs=None):
-        self._write("measuring")
-
-    def _write(self, phase: str) -> None:
-        write_json(self._status, {"phase": phase, "step": self._step})
-        self._written = time.monotonic()
-
-    def _draw(self) -> None:
-        cases = self._decoded
-        probabilities = predict(self.model, cases.images)
-        masks = cases.objects.decide(probabilities, self._settings.threshold)
-        for index, found in enumerate(masks):
-            shown = {f"step {self._step}": found}
-            picture = draw_comparison(
-                cases.images[index], cases.masks[index], shown, objects=cases.objects
-            )
-            write_png(self._pictures / f"{index}.png", picture)
-
-    @cached_property
-    def _decoded(self) -> DecodedCases:
-        size = (self._settings.image_size, self._settings.image_size)
-        return decode(self._cases, size, self.model.input_shape[-1])
-
-
 def overfit_one_batch(
     cases: DecodedCases, steps: int = 100, architecture: Architecture = Architecture()
 ) -> Iterator[tuple[int, float, float]]:
@@ -312,6 +253,8 @@ def overfit_one_batch(
         After every tenth step and the last: step, loss, and the mean Dice (0 to 1) that the
         network then reaches in inference mode.
     """
+    from kerasunet.training.optimizer import compile_for_training
+
     settings = Optimization(
         steps=steps, batch_size=len(cases), learning_rate=3e-3, schedule="constant"
     )

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from dataclasses import replace
 
 import cv2
@@ -19,6 +22,12 @@ from kerasunet.metrics import unit_in_words
 from kerasunet.models.model_card import write_card
 from kerasunet.training.evaluation import evaluate_probabilities
 
+WITHOUT_KERAS = """
+import sys
+from kerasunet.cli import main
+status = main(["evaluate", *sys.argv[1:]])
+print(status, sorted({"keras", "tensorflow"} & set(sys.modules)))
+"""
 QUICK = ["--image-size", "32", "--steps", "2", "--batch-size", "2", "--validate-every", "1"]
 
 
@@ -187,3 +196,36 @@ def test_an_older_card_tells_it_by_its_settings_or_that_it_cannot(tuned, folder,
         assert "not known which of it was trained on" in text
     finally:
         write_card(tuned, card)
+
+
+@pytest.mark.slow
+def test_a_kept_network_is_measured_without_keras_and_as_by_keras(
+    folder, tiny_model_file, tmp_path, capsys, monkeypatch
+):
+    """Every case as Keras itself predicts it, within what engines may differ by."""
+    pytest.importorskip("openvino")
+    monkeypatch.setenv("KERASUNET_CACHE", str(tmp_path / "cache"))
+    words = [tiny_model_file, "--data", folder, "--mirror", "--csv"]
+    evaluate(capsys, *words, tmp_path / "first.csv")  # It keeps the network.
+    command = [sys.executable, "-c", WITHOUT_KERAS, *map(str, words), str(tmp_path / "kept.csv")]
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ, check=True)
+    assert done.stdout.splitlines()[-1] == "0 []"
+    assert (tmp_path / "kept.csv").read_bytes() == (tmp_path / "first.csv").read_bytes()
+    evaluate(capsys, *words, tmp_path / "keras.csv", "--engine", "keras")
+    kept, by_keras = (pd.read_csv(tmp_path / f"{name}.csv") for name in ("kept", "keras"))
+    for name in ("dice", "iou", "ece"):
+        np.testing.assert_allclose(kept[name], by_keras[name], atol=2e-3)
+
+
+def test_sizes_that_the_network_cannot_halve_are_refused_in_a_line(tiny_model_file, capsys):
+    multiple = models.card(tiny_model_file).architecture.size_multiple
+    words = ["--data", "simulated-xray:2", "--image-size", 32 * multiple + 1]
+    assert main(["evaluate", *map(str, [tiny_model_file, *words])]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"--image-size {32 * multiple + 1}: give a multiple of {multiple}" in line
+
+
+def test_unknown_engines_are_refused_before_the_data_are_read(tiny_model_file, capsys):
+    words = ["evaluate", str(tiny_model_file), "--data", "nowhere", "--engine", "warp"]
+    assert main(words) == 2
+    assert "engine must be one of auto, " in capsys.readouterr().err

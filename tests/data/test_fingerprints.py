@@ -19,8 +19,8 @@ from kerasunet.data.identification import (
 COUNT = 24
 
 
-def pictures(name: str) -> list[np.ndarray]:
-    return [case.load().image for case in load(f"{name}:{COUNT}", size=128).cases]
+def pictures(name: str, count: int = COUNT) -> list[np.ndarray]:
+    return [case.load().image for case in load(f"{name}:{count}", size=128).cases]
 
 
 @pytest.fixture(scope="module", params=["simulated-ultrasound", "simulated-xray"])
@@ -47,6 +47,16 @@ def test_a_copy_is_recognized_and_no_other_image(scans, copy):
     known = [fingerprint(image) for image in scans[: COUNT // 2]]
     found = recognized([fingerprint(copy(image)) for image in scans], known)
     assert found.tolist() == [True] * (COUNT // 2) + [False] * (COUNT // 2)
+
+
+@pytest.mark.parametrize("others", [0, 60])
+def test_known_photographs_change_nothing_for_chests(others):
+    """A model knows its start's photographs, too: 10,000 beside a few hundred chests."""
+    chests, photographs = pictures("simulated-xray", 36), pictures("simulated-natural", others + 1)
+    known = [fingerprint(image) for image in [*chests[:30], *photographs[:others]]]
+    copies = [fingerprint(recompressed(image)) for image in chests[24:]]
+    assert recognized(copies, known).tolist() == [True] * 6 + [False] * 6
+    assert recognized(copies[:1], known).tolist() == [True]
 
 
 def test_distance_counts_bits():

@@ -142,3 +142,9 @@ def test_cases_that_chose_the_weights_of_a_pretraining_are_not_called_held_out()
     how = {**card.settings["optimization"], "keep": "best"}
     chosen = replace(card, settings={**card.settings, "optimization": how})
     assert "## Validation cases, by which the weights were chosen" in chosen.to_markdown()
+
+
+def test_equal_cards_are_parsed_once(tiny_model_file):
+    content = tiny_model_file.with_suffix(".json").read_bytes()
+    again = bytes(bytearray(content))
+    assert parse_card(content, "m.json") is parse_card(again, "m.json")

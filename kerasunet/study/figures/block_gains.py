@@ -174,7 +174,8 @@ def _draw_flow(axes: Axes, layout: NetworkLayout, boxes: dict[str, FancyBboxPatc
                 linewidth=0.7,
                 color=FAINT,
             )
-            axes.add_patch(arrow)
+            arrow.set_in_layout(False)  # The blocks hold it; clipping it to them takes long.
+            axes.add_artist(arrow)
 
 
 def _center(box: FancyBboxPatch) -> tuple[float, float]:

@@ -23,6 +23,7 @@ from kerasunet.study.figures.style import (
     direction_and_count,
     label_ends,
     label_points,
+    lay_out,
     look_of,
     new_figure,
     note,
@@ -174,7 +175,7 @@ def draw_training_images(statistics: StudyStatistics) -> Drawing:
         _draw_lines(its_axes, table)
     axes[0, 0].set_ylabel("Dice")
     figure.supxlabel("training images", fontsize=7.5)
-    figure.draw_without_rendering()
+    lay_out(figure)
     for its_axes, table in zip(axes[0], tables.values(), strict=True):
         _label_of_images(its_axes, table)
     return Drawing(*TRAINING_IMAGES, _CAPTION_OF_IMAGES, alt=_alt_of_images(tables), figure=figure)
@@ -255,7 +256,7 @@ def draw_cost(statistics: StudyStatistics) -> Drawing:
         axes.set_xlabel(_AXES[column])
     _scale_parameters(grid[-1, 0])
     _add_legend(grid[0, 0], {strategy for table in tables.values() for strategy in table.index})
-    figure.draw_without_rendering()
+    lay_out(figure)
     for row, table in zip(grid, tables.values(), strict=True):
         for axes, column in zip(row, _AXES, strict=True):
             _label_of_cost(axes, table, column)

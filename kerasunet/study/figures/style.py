@@ -140,6 +140,13 @@ def note(axes: Axes, text: str, point: tuple[float, float], **options) -> None:
     axes.annotate(text, point, offset, textcoords="offset points", **{**look, **options})
 
 
+def lay_out(figure: Figure) -> None:
+    """Give all parts of a figure their places, as drawing it would, which takes twice as long."""
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        engine.execute(figure)
+
+
 DOTS_PER_INCH = 200
 
 
@@ -168,7 +175,7 @@ class Drawing:
     def __post_init__(self):
         # Laid out again each time it is written, a figure would not give the same bytes. No engine
         # at all, rather than "none": saving draws a figure twice that has one.
-        self.figure.draw_without_rendering()
+        lay_out(self.figure)
         self.figure.set_layout_engine(None)
 
     def write(self, folder: Path) -> tuple[Path, Path]:
@@ -302,7 +309,7 @@ def spread(wanted: Sequence[float], gap: float) -> np.ndarray:
 def label_ends(axes: Axes, ends: Mapping[str, tuple[float, float, str]]) -> None:
     """Name lines at their right ends: by name, the end's x and y and the line's color.
 
-    Call it when everything else is drawn and `figure.draw_without_rendering()` has laid it out.
+    Call it when everything else is drawn and `lay_out` has given it its place.
     """
     low, high = axes.get_ylim()
     points_per_unit = axes.get_window_extent().height * 72 / axes.figure.dpi / (high - low)
@@ -317,7 +324,7 @@ def label_points(
 ) -> None:
     """Write the names of points where they cover no marker and no other name.
 
-    Call it when everything else is drawn and `figure.draw_without_rendering()` has laid it out. A
+    Call it when everything else is drawn and `lay_out` has given it its place. A
     name that had to be placed apart is connected to its point.
 
     Args:
