@@ -16,7 +16,6 @@ import shutil
 import stat
 import sys
 import tempfile
-import time
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -26,14 +25,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-if sys.platform == "win32":  # What dead processes leave stays there.
-    fcntl = None
-else:
-    import fcntl
+from kerasunet.processes import lock
 
 _UNFINISHED = ".writing-"
 _TEMPORARY = re.compile(r"\.[a-z]+-[a-z0-9_]{8}")  # As `tempfile` names them.
-_HEAD, _SECONDS_TO_LOCK = 4096, 2.0
+_HEAD = 4096
 _ELSEWHERE = "choose a folder that you may write to"
 _REMEDIES = {
     errno.ENOSPC: "make room on that disk",
@@ -104,9 +100,31 @@ def write_atomically(path: str | os.PathLike, write: Callable[[Path], object]) -
             os.replace(temporary, path)
 
 
+def expanded(path: str | os.PathLike) -> Path:
+    """Return a path that a caller gave, with the home folder in place of `~` or `~name`.
+
+    Raises:
+        ValueError: Nobody has a home folder of this name, and here is nothing of this name.
+    """
+    given = Path(path)
+    found = Path(os.path.expanduser(given))
+    first = given.parts[0] if given.parts else ""
+    if found == given and first.startswith("~") and not os.path.lexists(first):
+        raise ValueError(
+            f"{given}: nobody here has a home folder of this name; give the whole path"
+        )
+    return found
+
+
 @contextmanager
 def folder_for(path: Path) -> Iterator[None]:
-    """Make a folder, with its parents, if it is new; remove them again if they stay empty."""
+    """Make a folder, with its parents, if it is new; remove them again if they stay empty.
+
+    Raises:
+        ValueError: It would be in a new folder that is called `~`, as of a home folder.
+    """
+    if path.parts and path.parts[0].startswith("~") and not Path(path.parts[0]).exists():
+        raise ValueError(f"{path}: is not in the home folder; give the whole path, without ~")
     new = [one for one in (path, *path.parents) if not one.exists()]
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -125,9 +143,8 @@ def temporary_folder(place: Path, prefix: str) -> Iterator[Path]:
         place: The folder that it is in.
         prefix: How its name begins: a dot, lower-case letters and a hyphen.
     """
-    folder, held = Path(tempfile.mkdtemp(prefix=prefix, dir=place)), None
+    folder, held = _new_folder(place, prefix)
     try:
-        held = lock(folder)
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -135,32 +152,33 @@ def temporary_folder(place: Path, prefix: str) -> Iterator[Path]:
             os.close(held)
 
 
+def _new_folder(place: Path, prefix: str) -> tuple[Path, int | None]:
+    """Return a new folder and its lock; others may have removed the first before it was locked."""
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=prefix, dir=place))
+        with suppress(FileNotFoundError):
+            held = lock(folder, wait=True)
+            if held is None or folder.exists():
+                return folder, held
+            os.close(held)
+
+
 def remove_left(place: Path, prefix: str) -> None:
     """Remove what `temporary_folder` left of processes that were killed, and of none that lives."""
     for folder in place.glob(f"{prefix}*"):
-        with suppress(OSError):  # Another process removes it.
-            # One that has just been made may not have its lock yet.
-            is_old = time.time() - folder.stat().st_mtime > _SECONDS_TO_LOCK
-            is_own = _TEMPORARY.fullmatch(folder.name) is not None
-            if is_own and is_old and (held := lock(folder)) is not None:
-                shutil.rmtree(folder, ignore_errors=True)
-                os.close(held)
+        if _TEMPORARY.fullmatch(folder.name):
+            _remove_dead(folder)
+
+
+def _remove_dead(folder: Path) -> None:
+    """Remove a temporary folder unless a process that lives has locked it."""
+    with suppress(OSError):  # Another process removes it.
+        if (held := lock(folder)) is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+            os.close(held)
 
 
 _remove_left_once = cache(remove_left)  # It takes time where there are many files.
-
-
-def lock(path: Path, *, wait: bool = False) -> int | None:
-    """Lock a file or folder until what is returned is closed; `None` if it cannot be locked."""
-    if fcntl is None:
-        return None
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-    except OSError:
-        os.close(descriptor)
-        return None
-    return descriptor
 
 
 def require_replaceable(path: Path) -> None:
@@ -192,15 +210,11 @@ def is_unfinished(name: str) -> bool:
 
 
 def remove_unfinished(directory: Path) -> None:
-    """Remove what processes left that were killed in the middle of a write, each a single file.
-
-    Args:
-        directory: No other process may be writing in it or in folders below it.
-    """
+    """Remove what processes left that were killed in the middle of a write, each a single file."""
     for folder in list(directory.rglob(f"{_UNFINISHED}*")):
         files = [path for path in folder.rglob("*") if not path.is_dir()]
         if is_unfinished(folder.name) and len(files) < 2:
-            shutil.rmtree(folder, ignore_errors=True)
+            _remove_dead(folder)
 
 
 def write_text(path: Path, text: str) -> None:

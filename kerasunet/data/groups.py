@@ -40,7 +40,7 @@ from kerasunet.data.identification import (
     coarse_details,
     thumbnail,
 )
-from kerasunet.files import cache_folder, raise_all, read_json, write_json, write_text
+from kerasunet.files import cache_folder, expanded, raise_all, read_json, write_json, write_text
 
 _LEAST_COARSE, _LEAST_FINE = 0.5, 0.5
 _DEVIATIONS, _LARGEST_THRESHOLD = 5, 0.99
@@ -77,7 +77,7 @@ def regroup(data: DataSet, groups: str | os.PathLike) -> DataSet:
         return data
     if groups == NEAR_DUPLICATES:
         return _with_joined_near_duplicates(data)
-    path = Path(groups).expanduser()
+    path = expanded(groups)
     if not path.is_file():
         raise FileNotFoundError(
             f"{groups}: no such file; groups are {GIVEN}, {NEAR_DUPLICATES} or a CSV file"

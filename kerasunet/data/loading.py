@@ -18,6 +18,7 @@ from kerasunet.data.cases import AnnotatedCase, Case, DataSet, FileCase, Simulat
 from kerasunet.data.decoding import DecodedCases, use_each
 from kerasunet.data.groups import GIVEN, regroup
 from kerasunet.data.layouts import EVERY_IMAGE_FOLDER, EVERY_MASK_FOLDER, IMAGE_FOLDERS
+from kerasunet.files import expanded
 
 SIMULATED = {
     "simulated-ultrasound": "breast-ultrasound",
@@ -82,10 +83,10 @@ def _listed(name: str, manual_dir: str | os.PathLike | None, size: int) -> DataS
     if name.split(":")[0] in SIMULATED:
         return _simulated(name, size)
     if manual_dir is not None:
-        return _published(name, Path(manual_dir))
+        return _published(name, expanded(manual_dir))
     if not name.strip():
         raise ValueError("the name of the data is empty; give a folder, a file or a data set")
-    path = Path(name).expanduser()
+    path = expanded(name)
     if path.exists():
         return layouts.read_folder(path) if path.is_dir() else layouts.read_file(path)
     if name in builders.NAMES:
@@ -260,7 +261,7 @@ def require_outside(
     """
     if not os.fspath(path):
         raise ValueError("the name of the output is empty; give a folder or a file")
-    path = Path(path).expanduser()
+    path = expanded(path)
     if is_file and path.suffix.lower() != ".png":
         return
     here = path.resolve().parent if is_file else path.resolve()
@@ -285,7 +286,7 @@ def _folders_of_data(
     Beside it stands the root of the data set that it is part of, and whether all of the folder is
     given, not single files in it.
     """
-    given = {Path(name or os.devnull).expanduser().resolve() for name in data}
+    given = {expanded(name or os.devnull).resolve() for name in data}
     found = [(path, path, True) for path in given]
     found += [(root, root, False) for root in _sets_around(output)]
     for one in images:

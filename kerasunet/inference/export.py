@@ -23,12 +23,13 @@ from kerasunet import models
 from kerasunet.data.cases import DataSet
 from kerasunet.data.decoding import DecodedCases, decode
 from kerasunet.data.loading import require_one_code, require_outside
-from kerasunet.files import folder_for, remove_left, sha256, temporary_folder
+from kerasunet.files import expanded, folder_for, remove_left, sha256, temporary_folder
 from kerasunet.inference.export_requests import FORMATS, check_request, publish, sidecar_of
 from kerasunet.inference.runtimes import LiteRT, ONNXRuntime, OpenVINO, Run
 from kerasunet.metrics import bootstrap_interval
 from kerasunet.network import folded, plain_copy
 from kerasunet.objects import ONE_OBJECT, Objects
+from kerasunet.processes import alone_in
 from kerasunet.training.evaluation import dice_of_masks
 
 CALIBRATION_IMAGES = 32
@@ -121,7 +122,7 @@ def export(
             trusted or loaded; or, in float32, a probability differs from Keras by more than 1e-4.
             Then nothing is written.
     """
-    path = Path(path)
+    path = expanded(path)
     check_request(format, path, int8)
     require_outside(path, is_file=bool(FORMATS[format].suffix), levels=0)
     card, source = models.card(model), models.digest(model)
@@ -137,15 +138,16 @@ def export(
             "format": format,
             "int8": int8,
             "source_sha256": source,
-            "files_sha256": _digests(Path(folder)),
+            "files_sha256": _digests(folder),
             "image_size": None if FORMATS[format].any_size and not int8 else card.image_size,
             "checked_on": images.data,
             "calibration_images": len(images.calibration) if int8 else 0,
             **comparison,
             "versions": _versions(),
         }
-        sidecar = sidecar_of(path, format, int8, source=source)
-        publish(Path(folder), path, sidecar, {**card.to_json(), "export": facts})
+        with alone_in(place):  # Another export may have come first.
+            sidecar = sidecar_of(path, format, int8, source=source)
+            publish(folder, path, sidecar, {**card.to_json(), "export": facts})
     return Export(path, sidecar, comparison)
 
 

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
-from kerasunet.files import lock, sha256
+from kerasunet.files import expanded, sha256
 from kerasunet.models.card_fields import united
 from kerasunet.models.model_card import (
     ModelCard,
@@ -22,6 +22,7 @@ from kerasunet.models.model_card import (
     write_card,
 )
 from kerasunet.models.verification import checked_model, other_digest
+from kerasunet.processes import lock
 from kerasunet.schema import text_of
 
 NATURAL = "natural"
@@ -34,7 +35,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
 def folder() -> Path:
     """Return the folder of the registered models; `KERASUNET_MODELS` names another one."""
     if named := os.environ.get("KERASUNET_MODELS"):
-        return Path(named)
+        return expanded(named)
     installed, beside_package = (Path(__file__).parents[n] / "saved_models" for n in (1, 2))
     return installed if installed.is_dir() else beside_package
 
@@ -59,7 +60,7 @@ def require_elsewhere(directory: str | os.PathLike) -> None:
     Raises:
         ValueError: It is that folder.
     """
-    if Path(directory).resolve() == folder().resolve():
+    if expanded(directory).resolve() == folder().resolve():
         raise ValueError(
             f"{directory}: is the folder of the registered models; choose another place, and "
             "register a model there with --save-as"
@@ -292,7 +293,7 @@ def _resolve(name_or_path: str | os.PathLike) -> Path:
         return hub.fetched(text)
     if os.sep not in text and (registered := _file_of(text)).is_file():
         return registered
-    path = Path(text)
+    path = expanded(text)
     if path.suffix == ".keras" and path.is_file():
         return path
     raise FileNotFoundError(

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kerasunet.architecture import Architecture
-from kerasunet.files import require_replaceable, sha256, write_atomically
+from kerasunet.files import expanded, require_replaceable, sha256, write_atomically
 from kerasunet.models.card_fields import united
 from kerasunet.models.model_card import ModelCard, RecordedEvaluation, read_card, write_card
 from kerasunet.models.registry import check_name, checked_copy, folder, require_unedited
@@ -87,7 +87,7 @@ def load_weights_into(model: keras.Model, weights: str | os.PathLike) -> None:
         ValueError: The architecture differs; the message names the first layer that does.
     """
     if text_of(weights, "weights").endswith(WEIGHT_SUFFIX):
-        _load_h5(model, Path(weights))
+        _load_h5(model, expanded(weights))
         return
     from kerasunet.network import HEAD
 
@@ -143,7 +143,7 @@ def save(model: keras.Model, path: str | os.PathLike, card: ModelCard) -> None:
         NotWritten: One of the three is write-protected, or the like.
         ValueError: The path does not end in `.keras`.
     """
-    path = Path(path)
+    path = expanded(path)
     if path.suffix != ".keras":
         raise ValueError(f"{path}: a model file ends in .keras")
     _require_no_other_card(path)
@@ -236,7 +236,7 @@ def save_weights(model: keras.Model, path: str | os.PathLike) -> None:
     Raises:
         ValueError: The name of the file to write does not end in `.weights.h5`.
     """
-    path = Path(path)
+    path = expanded(path)
     if not path.name.endswith(WEIGHT_SUFFIX):
         raise ValueError(f"{path}: a file of weights ends in {WEIGHT_SUFFIX}")
     from kerasunet.network import plain_copy
@@ -262,7 +262,7 @@ def register(path: str | os.PathLike, name: str, half_precision: bool = False) -
         ValueError: The name is not a valid file name, or the file is not the one that its card
             describes, or it holds weights beyond half precision.
     """
-    path = Path(path)
+    path = expanded(path)
     check_name(name, path)
     target = folder() / f"{name}.keras"
     registered = replace(read_card(path.with_suffix(".json")), name=name)

@@ -16,7 +16,7 @@ from pathlib import Path
 import kerasunet
 from kerasunet import runs, training
 from kerasunet.backend import start_backend
-from kerasunet.files import read_json, write_json
+from kerasunet.files import expanded, read_json, write_json
 from kerasunet.processes import BackgroundProcess, end_with_parent, last_line, module_command
 from kerasunet.runs.directory import RunDirectory
 from kerasunet.training.settings import FinetuneSettings, finetune_settings, to_json
@@ -70,7 +70,7 @@ class BackgroundRun:
         directory: Path,
         additions: Mapping[str, str] | None = None,
     ):
-        self.directory = directory
+        self.directory = directory = expanded(directory)
         self.settings = settings
         self._files = RunDirectory(directory)
         write_json(self._files.request, to_json(settings))

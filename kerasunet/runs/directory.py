@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import sys
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,14 +10,11 @@ from typing import Any
 
 from kerasunet import files, models, schema
 from kerasunet.metrics import SCORES, with_unknown_bounds
+from kerasunet.processes import alone_in
 from kerasunet.schema import COUNT, FLAG, MOVE, NUMBER, OBJECT, TEXT, declared, or_null, read_values
 from kerasunet.strategies import parse
 from kerasunet.training.settings import FinetuneSettings, Optimization, to_json
 
-if sys.platform == "win32":  # That a directory is used twice at once is not noticed there.
-    fcntl = None
-else:
-    import fcntl
 _METRICS = ("before", "after", "metrics")
 _RUN = {"data": {"name": TEXT, "digest": TEXT}, "constant_prediction": FLAG}
 _ASKED = {"layers": TEXT, "unfreeze?": [TEXT], "init": TEXT, "image_size": COUNT}
@@ -38,15 +32,12 @@ _RESULTS = (  # Patterns of what a run writes after it has claimed its directory
     "overlays/[0-9]*-dice-*.png", "tensorboard/**/events.out.tfevents.*",
 )  # fmt: skip
 _PROGRESS = ("asked.json", "status.json", "log.txt", "run.json", "result.json", "pictures/*.png")
-_PATIENCE, _SECONDS_BETWEEN_LOOKS = 20.0, 0.1  # A process whose parent was killed ends soon.
 _DIGEST_LENGTH = 12  # Characters of a digest in messages.
 
 
 @contextlib.contextmanager
 def exclusive(directory: Path) -> Iterator[None]:
     """Lock a directory for this process; remove what killed processes left half-written in it.
-
-    The lock is on the directory itself and is released when the process ends, however it ends.
 
     Args:
         directory: Created, with its parents, if it is new; removed again if they stay empty.
@@ -59,10 +50,7 @@ def exclusive(directory: Path) -> Iterator[None]:
     with contextlib.ExitStack() as ends:
         with files.writing(directory):
             ends.enter_context(files.folder_for(directory))
-        descriptor = os.open(directory, os.O_RDONLY) if fcntl else None
-        if descriptor is not None:
-            ends.callback(os.close, descriptor)
-        if descriptor is None or _locked(descriptor, directory):
+        if ends.enter_context(alone_in(directory)):
             files.remove_unfinished(directory)
         yield
 
@@ -250,7 +238,7 @@ class RunDirectory:
             raise ValueError(f"{self.path}: is a run of another verb; use another output folder")
         for name in _PATHS:
             given = getattr(settings, name, None)
-            if given and self._removes(Path(given)):
+            if given and self._removes(files.expanded(given)):
                 raise ValueError(
                     f"{given}: belongs to the run in {self.path}, which --restart would remove, "
                     f"but --{name.replace('_', '-')} needs it; use another output folder"
@@ -339,25 +327,6 @@ def refuse_differences(directory: Path, known: dict[str, Any], asked: dict[str, 
             f"{'; '.join(differences)}. Continue with the old ones, use another output folder, "
             "or remove this one (finetune and pretrain do so with --restart)."
         )
-
-
-def _locked(descriptor: int, directory: Path) -> bool:
-    """Wait a little for the lock; return false where the file system has none."""
-    given_up = time.monotonic() + _PATIENCE
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            if time.monotonic() > given_up:
-                raise ValueError(
-                    f"{directory}: another process is using it; wait until it ends, or use "
-                    "another output folder"
-                ) from error
-            time.sleep(_SECONDS_BETWEEN_LOOKS)
-        except OSError:  # A network folder without locks.
-            return False
-        else:
-            return True
 
 
 def _is_path(name: str) -> bool:

@@ -21,7 +21,7 @@ from kerasunet.backend import prepared_backend, with_precision
 from kerasunet.data.decoding import DecodedCases, content_digest
 from kerasunet.data.loading import require_outside
 from kerasunet.drawing import write_overlays
-from kerasunet.files import write_json, write_text
+from kerasunet.files import expanded, write_json, write_text
 from kerasunet.freezing import Description, apply_strategy, layout_of
 from kerasunet.models.model_card import asked_layers
 from kerasunet.network import rebuilt, with_new_head
@@ -109,7 +109,7 @@ def finetune(
     """
     require_outside(directory, (settings.data, settings.manual_dir))
     prepared = prepare(settings) if prepared is None else prepared
-    files, kept = RunDirectory(Path(directory)), kept or KeptNetworks()
+    files, kept = RunDirectory(expanded(directory)), kept or KeptNetworks()
     settings = with_precision(settings, files.config, restart=restart)
     with exclusive(files.path), prepared_backend(**settings.optimization.computation):
         return _Finetuning(settings, files, prepared, kept, restart).run(callbacks, compact)

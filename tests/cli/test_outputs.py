@@ -23,13 +23,21 @@ from helpers.images import write_disc_pairs
 from helpers.study_makers import make_study
 from helpers.study_tables import write_study
 
-from kerasunet import models
+from kerasunet import files, models
 from kerasunet.cli import check_outputs, main, predict as verb
 from kerasunet.cli.data import next_marks
 from kerasunet.data import load
 from kerasunet.data.loading import require_outside
-from kerasunet.files import FileWarning, NotWritten, write_atomically, write_json
-from kerasunet.processes import environment
+from kerasunet.files import (
+    FileWarning,
+    NotWritten,
+    remove_left,
+    remove_unfinished,
+    temporary_folder,
+    write_atomically,
+    write_json,
+)
+from kerasunet.processes import environment, lock
 from kerasunet.runs import predictions
 from kerasunet.runs.directory import RunDirectory, exclusive
 from kerasunet.training.settings import FinetuneSettings, PretrainSettings
@@ -144,6 +152,15 @@ def own_images(tmp_path_factory) -> Path:
 def test_a_restart_never_removes_the_start_it_was_given(call, earlier, verb, saying):
     words = [verb, "--init", "run/model.keras", "--image-size", 32]
     refused(call, *words, "--output", "run", "--restart", saying=saying)
+
+
+@pytest.mark.slow
+def test_a_restart_never_removes_a_start_that_is_named_by_the_home_folder(
+    call, earlier, place, monkeypatch
+):
+    monkeypatch.setenv("HOME", str(place))
+    words = ["finetune", "--init", "~/run/model.keras", *XRAYS, "--output", "~/run", "--restart"]
+    refused(call, *words, saying="~/run/model.keras: belongs to the run in")
 
 
 @pytest.mark.slow
@@ -741,6 +758,25 @@ def test_a_folder_of_yours_is_not_taken_for_what_a_killed_command_left(place):
         assert sorted(contents(place)) == sorted(mine)
 
 
+def test_a_folder_that_a_clean_up_took_before_it_was_locked_is_made_again(place, monkeypatch):
+    """Of another process, which found the folder and no lock on it."""
+    taken = []
+
+    def late(path, **options):
+        if not taken:
+            taken.append(path)
+            remove_left(path.parent, ".writing-")
+        return lock(path, **options)
+
+    monkeypatch.setattr(files, "lock", late)
+    with temporary_folder(place, ".writing-") as folder:
+        assert not taken[0].exists() and folder != taken[0]
+        remove_left(place, ".writing-")
+        remove_unfinished(place)
+        assert folder.is_dir()
+    assert contents(place) == {}
+
+
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="only Linux has a full device")
 def test_a_full_standard_output_is_named(tmp_path):
     with open("/dev/full", "w") as full:
@@ -848,8 +884,12 @@ def test_an_empty_value_does_not_mean_this_folder(call, words):
         load("")
 
 
-def test_sigterm_ends_a_verb_like_ctrl_c(tmp_path):
-    """In a process of its own: what starts tests need not do so in its main thread."""
+@pytest.mark.parametrize("line", ["stop()", "exec('stop()')"])
+def test_sigterm_ends_a_verb_like_ctrl_c(tmp_path, line):
+    """In a process of its own: what starts tests need not do so in its main thread.
+
+    What interrupts code that was compiled from text, as of dataclasses, Python takes for unhandled.
+    """
     code = (
         "import os, signal, sys, time\n"
         "import kerasunet.data.checking.data_set as data_set\n"
@@ -857,7 +897,7 @@ def test_sigterm_ends_a_verb_like_ctrl_c(tmp_path):
         "def stop(*_, **__):\n"
         "    os.kill(os.getpid(), signal.SIGTERM)\n"
         "    time.sleep(5)\n"
-        "data_set.check = stop\n"
+        f"data_set.check = lambda *_, **__: {line}\n"
         "status = cli.main(['check', 'simulated-xray:3'])\n"
         "assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL\n"
         "sys.exit(status)\n"

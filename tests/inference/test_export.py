@@ -15,7 +15,7 @@ import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 from helpers.images import disc_images
 
-from kerasunet import models
+from kerasunet import models, processes
 from kerasunet.data import load
 from kerasunet.files import NotWritten, read_json, sha256, temporary_folder, write_json
 from kerasunet.inference.export import FORMATS, Images, export
@@ -222,6 +222,19 @@ def test_an_export_removes_what_a_killed_one_left_and_nothing_of_a_living_one(
         export(tiny_model_file, "h5", tmp_path / "net.h5", images=images)
         assert living.is_dir()
     assert {path.name for path in tmp_path.iterdir()} == {"net.h5", "net.json", ".exporting-thesis"}
+
+
+def test_two_exports_into_one_folder_wait_for_each_other(
+    tiny_model_file, images, tmp_path, monkeypatch
+):
+    """Otherwise both would find the name free, and one would replace the other."""
+    monkeypatch.setattr(processes, "_SECONDS_TO_END", 0.2)
+    with (
+        processes.alone_in(tmp_path),
+        pytest.raises(ValueError, match="another process is using it; wait until it ends"),
+    ):
+        export(tiny_model_file, "h5", tmp_path / "net.h5", images=images)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.fixture

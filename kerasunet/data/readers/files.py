@@ -26,7 +26,7 @@ from kerasunet.data.readers.source import (
     check_outlined,
     kind_of,
 )
-from kerasunet.files import FileWarning
+from kerasunet.files import FileWarning, expanded
 
 SIZE_LIMIT = 100_000_000
 _OUTER_PERCENTILES = (0.1, 99.9)
@@ -289,6 +289,7 @@ def grid(path: str | os.PathLike) -> tuple[Any, Any]:
 @contextmanager
 def _opened(path: Path) -> Iterator[BufferedReader]:
     """Yield the open file; turn whatever goes wrong into one line that names it."""
+    path = path if os.path.lexists(path) else expanded(path)
     try:
         _check_regular(path)
         with open(path, "rb") as file:
