@@ -1,4 +1,4 @@
-"""Files: written atomically or not at all, JSON, digests, the cache folder; all problems at once.
+"""Files: written atomically or not at all, locks, JSON, digests; all problems at once.
 
 Whoever reads many files collects the problems of all of them and raises one error that lists them,
 instead of one at each attempt.
@@ -16,6 +16,7 @@ import shutil
 import stat
 import sys
 import tempfile
+import time
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -25,11 +26,15 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-from kerasunet.processes import lock
+if sys.platform == "win32":  # That a folder is used twice at once is not noticed there.
+    fcntl = None
+else:
+    import fcntl
 
 _UNFINISHED = ".writing-"
 _TEMPORARY = re.compile(r"\.[a-z]+-[a-z0-9_]{8}")  # As `tempfile` names them.
 _HEAD = 4096
+_SECONDS_TO_END, _SECONDS_BETWEEN_TRIES = 20.0, 0.1  # A process whose parent was killed ends soon.
 _ELSEWHERE = "choose a folder that you may write to"
 _REMEDIES = {
     errno.ENOSPC: "make room on that disk",
@@ -42,10 +47,6 @@ _REMEDIES = {
     errno.EEXIST: "there is a file where a folder is needed: choose another folder",
     errno.EIO: "the disk or its connection is failing: choose a folder on another disk",
 }
-CACHE_VARIABLE, LIMIT_VARIABLE = "KERASUNET_CACHE", "KERASUNET_CACHE_LIMIT"
-_OFF = ("off", "no", "none", "0")
-_DEFAULT_LIMIT = "10GB"
-_UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 T = TypeVar("T")
 _collected: ContextVar[list[str] | None] = ContextVar("collected", default=None)
 
@@ -157,7 +158,7 @@ def _new_folder(place: Path, prefix: str) -> tuple[Path, int | None]:
     while True:
         folder = Path(tempfile.mkdtemp(prefix=prefix, dir=place))
         with suppress(FileNotFoundError):
-            held = lock(folder, wait=True)
+            held = lock(folder, seconds=math.inf)
             if held is None or folder.exists():
                 return folder, held
             os.close(held)
@@ -179,6 +180,58 @@ def _remove_dead(folder: Path) -> None:
 
 
 _remove_left_once = cache(remove_left)  # It takes time where there are many files.
+
+
+def lock(path: Path, *, seconds: float = 0.0) -> int | None:
+    """Lock a file or folder until what is returned is closed, or the process ends.
+
+    Args:
+        path: The file or folder.
+        seconds: How long to wait for another process.
+
+    Returns:
+        A descriptor; `None` where the system has no locks.
+
+    Raises:
+        BlockingIOError: Another process has locked it.
+    """
+    if fcntl is None:
+        return None
+    descriptor, given_up = os.open(path, os.O_RDONLY), time.monotonic() + seconds
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= given_up:
+                os.close(descriptor)
+                raise
+            time.sleep(_SECONDS_BETWEEN_TRIES)
+        except OSError:  # A network folder without locks.
+            os.close(descriptor)
+            return None
+        else:
+            return descriptor
+
+
+@contextmanager
+def alone_in(directory: Path) -> Iterator[bool]:
+    """Let no other process that asks for it work in a folder; yield whether that is sure.
+
+    Raises:
+        ValueError: Another process works in it, after waiting a little for its end.
+    """
+    try:
+        held = lock(directory, seconds=_SECONDS_TO_END)
+    except BlockingIOError as error:
+        raise ValueError(
+            f"{directory}: another process is using it; wait until it ends, or use another "
+            "output folder"
+        ) from error
+    try:
+        yield held is not None
+    finally:
+        if held is not None:
+            os.close(held)
 
 
 def require_replaceable(path: Path) -> None:
@@ -272,42 +325,6 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def cache_folder() -> Path | None:
-    """Return the folder that `KERASUNET_CACHE` names, by default the platform's.
-
-    Returns:
-        The folder, which need not exist; `None` where the variable says `off`.
-    """
-    text = os.environ.get(CACHE_VARIABLE, "").strip()
-    if text.lower() in _OFF:
-        return None
-    return Path(os.path.abspath(os.path.expanduser(text))) if text else _default_folder()
-
-
-def cache_limit() -> int:
-    """Return the bytes that `KERASUNET_CACHE_LIMIT` allows, such as `500MB`; 10 GB unless set.
-
-    Raises:
-        ValueError: It is not a size.
-    """
-    text = os.environ.get(LIMIT_VARIABLE, "").strip() or _DEFAULT_LIMIT
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?B?)", text.upper())
-    if not match or match[2] not in _UNITS:
-        raise ValueError(
-            f"{LIMIT_VARIABLE}={text}: give a size such as 500MB, 20GB or a number of bytes"
-        )
-    return int(float(match[1]) * _UNITS[match[2]])
-
-
-def _default_folder() -> Path:
-    home = Path(os.path.expanduser("~"))
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA") or home / "AppData/Local") / "kerasunet/cache"
-    if sys.platform == "darwin":
-        return home / "Library/Caches/kerasunet"
-    return Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache") / "kerasunet"
-
-
 def is_plain(text: str, breaks: str = "") -> bool:
     """Return whether text has no control characters or lone surrogates: it can be shown as UTF-8.
 
@@ -380,33 +397,3 @@ def collect_problems() -> Iterator[list[str]]:
         yield problems
     finally:
         _collected.reset(token)
-
-
-def wrong_size(
-    path, found: Sequence[int], wanted: Sequence[int], *, image: str = "its image"
-) -> str:
-    """Return the message that a mask, (height, width, …) `found`, should have the size `wanted`."""
-    return (
-        f"{path}: the mask is {found[1]}×{found[0]} pixels, {image} is {wanted[1]}×{wanted[0]}; "
-        "they must be the same size"
-    )
-
-
-def each_once(files: Iterable[Path]) -> list[Path]:
-    """Return paths in order, without those that were given before, perhaps in other words."""
-    unique: dict[str, Path] = {}
-    for file in files:
-        unique.setdefault(os.path.abspath(file), file)
-    return list(unique.values())
-
-
-def labels_of(paths: Sequence[Path]) -> list[str]:
-    """Return names of files or folders, with as many folders above as tell equal names apart."""
-    parts = [Path(os.path.abspath(path)).parts for path in paths]
-    depths = [1] * len(paths)
-    while True:
-        labels = ["/".join(one[-depth:]) for one, depth in zip(parts, depths, strict=True)]
-        repeated = {label for label, count in Counter(labels).items() if count > 1}
-        if not repeated:
-            return labels
-        depths = [depth + (label in repeated) for depth, label in zip(depths, labels, strict=True)]

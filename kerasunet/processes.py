@@ -1,4 +1,4 @@
-"""Processes: how one that does a piece of work starts and ends, its locks, CPU cores and heaps."""
+"""Processes: how one that does a piece of work starts and ends, its CPU cores and heaps."""
 
 from __future__ import annotations
 
@@ -8,22 +8,14 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-
-if sys.platform == "win32":  # That a folder is used twice at once is not noticed there.
-    fcntl = None
-else:
-    import fcntl
 
 _SECONDS_BETWEEN_CHECKS = 2.0
 _PATIENCE = 5.0
 _PARENT = "KERASUNET_PARENT"
 _M_ARENA_MAX, _MOST = -8, 2  # malloc.h of glibc; mallopt(3)
 _M_MMAP_THRESHOLD, _LARGE_BYTES = -3, 1 << 20
-_SECONDS_TO_END, _SECONDS_BETWEEN_TRIES = 20.0, 0.1
-"""How long what was killed may take to end with its children, and how often to look."""
 _SOURCE = Path(__file__).resolve().parents[1]
 
 
@@ -95,58 +87,6 @@ def end_with_parent() -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
-
-
-def lock(path: Path, *, wait: bool = False) -> int | None:
-    """Lock a file or folder until what is returned is closed; `None` if it cannot be locked."""
-    if fcntl is None:
-        return None
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-    except OSError:
-        os.close(descriptor)
-        return None
-    return descriptor
-
-
-@contextmanager
-def alone_in(directory: Path) -> Iterator[bool]:
-    """Let no other process that asks for it work in a folder, after waiting a little for it.
-
-    The lock is on the folder itself and is released when the process ends, however it ends.
-
-    Yields:
-        Whether it is locked; false where the file system has no locks.
-
-    Raises:
-        ValueError: Another process works in it.
-    """
-    descriptor = os.open(directory, os.O_RDONLY) if fcntl else None
-    try:
-        yield descriptor is not None and _locked(descriptor, directory)
-    finally:
-        if descriptor is not None:
-            os.close(descriptor)
-
-
-def _locked(descriptor: int, directory: Path) -> bool:
-    """Wait a little for the lock; return false where the file system has none."""
-    given_up = time.monotonic() + _SECONDS_TO_END
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            if time.monotonic() > given_up:
-                raise ValueError(
-                    f"{directory}: another process is using it; wait until it ends, or use "
-                    "another output folder"
-                ) from error
-            time.sleep(_SECONDS_BETWEEN_TRIES)
-        except OSError:  # A network folder without locks.
-            return False
-        else:
-            return True
 
 
 def last_line(log: Path) -> str:

@@ -31,6 +31,7 @@ import cv2
 import numpy as np
 
 from kerasunet.data import identification, layouts
+from kerasunet.data.cache import cache_folder
 from kerasunet.data.cases import NEAR_DUPLICATES, Case, DataSet, SimulatedCase, file_stem
 from kerasunet.data.decoding import decode
 from kerasunet.data.identification import (
@@ -40,7 +41,7 @@ from kerasunet.data.identification import (
     coarse_details,
     thumbnail,
 )
-from kerasunet.files import cache_folder, expanded, raise_all, read_json, write_json, write_text
+from kerasunet.files import expanded, raise_all, read_json, write_json, write_text
 
 _LEAST_COARSE, _LEAST_FINE = 0.5, 0.5
 _DEVIATIONS, _LARGEST_THRESHOLD = 5, 0.99

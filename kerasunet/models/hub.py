@@ -20,18 +20,11 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from kerasunet.files import (
-    expanded,
-    folder_for,
-    is_unfinished,
-    remove_unfinished,
-    require_replaceable,
-    write_atomically,
-)
+from kerasunet import files
+from kerasunet.metrics import METRICS
+from kerasunet.models.card_fields import forbids_redistribution, is_unstated
 from kerasunet.models.model_card import MOST_BYTES as MOST_BYTES_OF_CARD, ModelCard, read_card
-from kerasunet.models.readme import forbidding, readme_of
 from kerasunet.models.verification import CONFIG, METADATA, MOST_BYTES, WEIGHTS, first_line
-from kerasunet.processes import alone_in
 
 SCHEME = "hf://"
 FILE, CARD, _README = "model.keras", "model.json", "README.md"
@@ -42,6 +35,8 @@ _KEPT = 16
 _SEAL = b"\n<!-- Written by kerasunet push; SHA-256 of the lines above: %s, of model.json: %s -->\n"
 _SEALED = re.compile(rb"(.*)" + re.escape(_SEAL).replace(b"%s", b"([0-9a-f]{64})"), re.DOTALL)
 _CHANGED = "was changed since it was written; move it away, or give another folder"
+_TAGS = ("kerasunet", "u-net", "segmentation", "medical-imaging")
+_LICENSE = "terms-of-the-training-data"
 _OWN = {FILE, CARD, _README, CONFIG, METADATA, WEIGHTS}
 
 
@@ -191,7 +186,7 @@ def check_place(to: str | os.PathLike, card: ModelCard, *, despite_terms: bool) 
     elif _OTHER_ADDRESS.match(os.fspath(to)):
         raise ValueError(f"{to}: give a folder, or an address such as hf://owner/name")
     else:
-        _require_own(expanded(to), card)
+        _require_own(files.expanded(to), card)
 
 
 def write_repository(
@@ -211,23 +206,20 @@ def write_repository(
     contents = _contents(file, card, address=os.fspath(to) if is_address(to) else "")
     if is_address(to):
         return _upload(os.fspath(to), contents, private=private)
-    folder = expanded(to)
-    with folder_for(folder), alone_in(folder):
+    folder = files.expanded(to)
+    with files.folder_for(folder), files.alone_in(folder):
         _require_own(folder, card)
         _require_unchanged(folder, contents)
-        remove_unfinished(folder)
+        files.remove_unfinished(folder)
         for name, content in contents.items():
-            write_atomically(folder / name, partial(Path.write_bytes, data=content))
+            files.write_atomically(folder / name, partial(Path.write_bytes, data=content))
     return str(folder)
 
 
 def _require_unchanged(folder: Path, contents: Mapping[str, bytes]) -> None:
-    """Refuse protected files, and those of the model that differ: what it says of them may.
-
-    The card and the README may be those of an earlier push, unless they were changed since.
-    """
+    """Refuse protected files, those of the model that differ, and edited words about it."""
     for name, content in contents.items():
-        require_replaceable(path := folder / name)
+        files.require_replaceable(path := folder / name)
         is_of_model = name not in (CARD, _README)
         if is_of_model and path.exists() and path.read_bytes() != content:
             raise FileExistsError(f"{path}: {_CHANGED}")
@@ -268,7 +260,7 @@ def _require_own(folder: Path, card: ModelCard) -> None:
     if folder.exists() and not folder.is_dir():
         raise FileExistsError(f"{folder}: is a file; give a folder")
     found = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-    found = {name for name in found if not is_unfinished(name)}
+    found = {name for name in found if not files.is_unfinished(name)}
     if not found:
         return
     is_own = found <= _OWN and (folder / CARD).is_file()
@@ -288,13 +280,8 @@ def _digest(content: bytes) -> bytes:
 
 
 def _edited(found: Mapping[str, bytes], contents: Mapping[str, bytes]) -> str:
-    """Return which of README and card was changed since a push wrote them; empty if none was.
-
-    Args:
-        found: What is there of both, by name.
-        contents: What is to be written; of a push that was killed, the card may be there already.
-    """
-    known = {_digest(contents[CARD])}
+    """Return which of README and card was changed since a push wrote them; empty if none was."""
+    known = {_digest(contents[CARD])}  # Of a push that was killed, it may be there already.
     if _README in found:
         seal = _SEALED.fullmatch(found[_README])
         if not seal or _digest(seal[1]) != seal[2]:
@@ -336,3 +323,75 @@ def _require_pushed(
             f"{text}: its {edited} was changed since it was written; rename it there, or give "
             "another address"
         )
+
+
+def forbidding(card: ModelCard) -> list[str]:
+    """Return the data sets whose terms forbid redistribution."""
+    return [name for name, terms in card.terms.items() if forbids_redistribution(terms)]
+
+
+def readme_of(card: ModelCard, library: Any, address: str = "") -> str:
+    """Return the README.
+
+    Args:
+        card: The model's card.
+        library: The module `huggingface_hub`, which writes the header.
+        address: Of the repository; empty for a folder.
+    """
+    header = library.ModelCardData(
+        library_name="keras",
+        pipeline_tag="image-segmentation",
+        license="other",
+        license_name=_LICENSE,
+        license_link="README.md",
+        tags=_tags(card),
+        model_name=card.name,
+        eval_results=_results(card, library),
+    )
+    text = card.to_markdown().replace(
+        f'keras.models.load_model("saved_models/{card.weights_of or card.name}.keras")',
+        f'keras.saving.load_model("{address or "model.keras"}")',
+    )
+    heading, _, rest = text.partition("\n")
+    yaml = header.to_yaml().strip()
+    return "\n".join(["---", yaml, "---", "", heading, "", *_terms(card), rest.lstrip("\n")])
+
+
+def _tags(card: ModelCard) -> list[str]:
+    return [*_TAGS, *([card.kind_of_image] if card.kind_of_image else [])]
+
+
+def _results(card: ModelCard, library: Any) -> list[Any]:
+    return [
+        library.EvalResult(
+            task_type="image-segmentation",
+            dataset_type=evaluation.data.name,
+            dataset_name=evaluation.data.name,
+            metric_type=name,
+            metric_name=metric.label,
+            metric_value=round(float(evaluation.metrics[name]["mean"]), 4),
+        )
+        for evaluation in (card.held_out, *card.evaluations)
+        if not evaluation.mirrored  # The header has one result per data set.
+        for name, metric in METRICS.items()
+    ]
+
+
+def _terms(card: ModelCard) -> list[str]:
+    lines = ["## Terms", ""]
+    if names := forbidding(card):
+        lines += [
+            f"> **The terms of {', '.join(names)}, which these weights were learned from, forbid "
+            "redistribution. Do not pass them on without the permission of the owners.**",
+            "",
+        ]
+    lines += [
+        "The weights were learned from the data below and are under the terms of these data, not "
+        "under the license of the code that trained them.",
+        "",
+    ]
+    for name, terms in card.terms.items():
+        unstated = is_unstated(terms)
+        note = " **Nobody has said whether models trained on it may be passed on.**" * unstated
+        lines.append(f"- `{name}`: {terms or 'not known'}.{note}")
+    return [*lines, ""]

@@ -6,6 +6,7 @@ here needs Keras.
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
-from kerasunet.files import expanded, sha256
+from kerasunet.files import expanded, lock, sha256
 from kerasunet.models.card_fields import united
 from kerasunet.models.model_card import (
     ModelCard,
@@ -22,7 +23,6 @@ from kerasunet.models.model_card import (
     write_card,
 )
 from kerasunet.models.verification import checked_model, other_digest
-from kerasunet.processes import lock
 from kerasunet.schema import text_of
 
 NATURAL = "natural"
@@ -255,7 +255,7 @@ def _own_card(name_or_path: str | os.PathLike) -> Iterator[Path]:
         raise ValueError(f"{name_or_path}: its card is kept by the Hub; save the model as a file")
     file = _resolve(name_or_path)
     _verified(file, required=True)
-    held = lock(file, wait=True)  # The card itself is replaced by a rename.
+    held = lock(file, seconds=math.inf)  # The card itself is replaced by a rename.
     try:
         path = _card_file(name_or_path)
         require_unedited(path)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from kerasunet import files, models, schema
 from kerasunet.metrics import SCORES, with_unknown_bounds
-from kerasunet.processes import alone_in
 from kerasunet.schema import COUNT, FLAG, MOVE, NUMBER, OBJECT, TEXT, declared, or_null, read_values
 from kerasunet.strategies import parse
 from kerasunet.training.settings import FinetuneSettings, Optimization, to_json
@@ -50,7 +51,7 @@ def exclusive(directory: Path) -> Iterator[None]:
     with contextlib.ExitStack() as ends:
         with files.writing(directory):
             ends.enter_context(files.folder_for(directory))
-        if ends.enter_context(alone_in(directory)):
+        if ends.enter_context(files.alone_in(directory)):
             files.remove_unfinished(directory)
         yield
 
@@ -362,3 +363,23 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         inner = isinstance(value, dict)
         flat |= _flat(value, f"{prefix}{name}.") if inner else {prefix + name: value}
     return flat
+
+
+def each_once(files: Iterable[Path]) -> list[Path]:
+    """Return paths in order, without those that were given before, perhaps in other words."""
+    unique: dict[str, Path] = {}
+    for file in files:
+        unique.setdefault(os.path.abspath(file), file)
+    return list(unique.values())
+
+
+def labels_of(paths: Sequence[Path]) -> list[str]:
+    """Return names of files or folders, with as many folders above as tell equal names apart."""
+    parts = [Path(os.path.abspath(path)).parts for path in paths]
+    depths = [1] * len(paths)
+    while True:
+        labels = ["/".join(one[-depth:]) for one, depth in zip(parts, depths, strict=True)]
+        repeated = {label for label, count in Counter(labels).items() if count > 1}
+        if not repeated:
+            return labels
+        depths = [depth + (label in repeated) for depth, label in zip(depths, labels, strict=True)]

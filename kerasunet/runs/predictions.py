@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kerasunet import data  # Whose functions, and NumPy, come with their first use.
 from kerasunet.data import readers
-from kerasunet.files import expanded, labels_of, require_replaceable, sha256, write_json
-from kerasunet.runs.directory import refuse_differences
+from kerasunet.files import expanded, require_replaceable, sha256, write_json
+from kerasunet.runs.directory import labels_of, refuse_differences
 from kerasunet.schema import OBJECT, TEXT, each, or_null, read_values
 
 if TYPE_CHECKING:

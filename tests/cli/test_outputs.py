@@ -31,13 +31,14 @@ from kerasunet.data.loading import require_outside
 from kerasunet.files import (
     FileWarning,
     NotWritten,
+    lock,
     remove_left,
     remove_unfinished,
     temporary_folder,
     write_atomically,
     write_json,
 )
-from kerasunet.processes import environment, lock
+from kerasunet.processes import environment
 from kerasunet.runs import predictions
 from kerasunet.runs.directory import RunDirectory, exclusive
 from kerasunet.training.settings import FinetuneSettings, PretrainSettings

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from helpers.hub_server import running_hub
 
-from kerasunet import models, processes
+from kerasunet import files, models
 from kerasunet.cli import main
 from kerasunet.files import write_atomically
 from kerasunet.models import hub
@@ -116,9 +116,9 @@ def test_two_pushes_into_one_folder_wait_for_each_other(model, tmp_path, monkeyp
     models.push(model, place)
     before = {path.name: path.read_bytes() for path in place.iterdir()}
     trained_on(model, "own", "own patients")
-    monkeypatch.setattr(processes, "_SECONDS_TO_END", 0.2)
+    monkeypatch.setattr(files, "_SECONDS_TO_END", 0.2)
     with (
-        processes.alone_in(place),
+        files.alone_in(place),
         pytest.raises(ValueError, match="repository: another process is using it"),
     ):
         models.push(model, place)
@@ -157,7 +157,7 @@ def test_a_push_that_was_killed_goes_on(model, tmp_path, monkeypatch, written):
         write_atomically(path, *arguments)
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(hub, "write_atomically", write)
+        patch.setattr(files, "write_atomically", write)
         models.push(model, place)
     models.push(model, place)
     assert sorted(path.name for path in place.iterdir()) == sorted([*NAMES, "model.weights.h5"])
