@@ -44,7 +44,7 @@ _REMEDIES = {
     errno.EACCES: _ELSEWHERE,
     errno.EPERM: _ELSEWHERE,
     errno.ENOTDIR: "there is a file where a folder is needed: choose another folder",
-    errno.EEXIST: "there is a file where a folder is needed: choose another folder",
+    errno.EEXIST: "a file, or a link to nothing, is where a folder is needed: choose another one",
     errno.EIO: "the disk or its connection is failing: choose a folder on another disk",
 }
 T = TypeVar("T")
@@ -105,25 +105,24 @@ def expanded(path: str | os.PathLike) -> Path:
     """Return a path that a caller gave, with the home folder in place of `~` or `~name`.
 
     Raises:
-        ValueError: Nobody has a home folder of this name, and here is nothing of this name.
+        ValueError: Nobody has such a home folder; or it is a link that leads to itself.
     """
     given = Path(path)
     found = Path(os.path.expanduser(given))
-    first = given.parts[0] if given.parts else ""
-    if found == given and first.startswith("~") and not os.path.lexists(first):
+    if found == given and str(given).startswith("~") and not os.path.lexists(given.parts[0]):
         raise ValueError(
             f"{given}: nobody here has a home folder of this name; give the whole path"
         )
+    try:
+        found.resolve()
+    except RuntimeError:  # Of Python before 3.13.
+        raise ValueError(f"{given}: is a link that leads to itself; remove it") from None
     return found
 
 
 @contextmanager
 def folder_for(path: Path) -> Iterator[None]:
-    """Make a folder, with its parents, if it is new; remove them again if they stay empty.
-
-    Raises:
-        ValueError: It would be in a new folder that is called `~`, as of a home folder.
-    """
+    """Make a folder, with its parents, none called `~`; remove what is new if it stays empty."""
     if path.parts and path.parts[0].startswith("~") and not Path(path.parts[0]).exists():
         raise ValueError(f"{path}: is not in the home folder; give the whole path, without ~")
     new = [one for one in (path, *path.parents) if not one.exists()]
@@ -289,18 +288,20 @@ def _strict(values: Any) -> Any:
     return None if isinstance(values, float) and not math.isfinite(values) else values
 
 
-def read_json(path: Path, encodings: Sequence[str] = ("utf-8-sig",)) -> Any:
-    """Read JSON; raise a `ValueError` that names the file if it is broken.
+def read_json(path: Path, encodings: Sequence[str] = ("utf-8-sig",), *, remedy: str = "") -> Any:
+    """Read JSON; raise a `ValueError` that names the file, and a remedy, if it is broken.
 
     Args:
         path: The file.
         encodings: Encodings to try, in order; the first that fits the bytes is taken.
+        remedy: What to do then.
     """
     try:
         content = _decoded(path.read_bytes(), encodings)
         return json.loads(content, object_pairs_hook=_without_repetition)
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path}: not a readable JSON file ({error})") from error
+        remedy = f"; {remedy}" if remedy else ""
+        raise ValueError(f"{path}: not a readable JSON file ({error}){remedy}") from error
 
 
 def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

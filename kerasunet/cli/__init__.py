@@ -303,6 +303,8 @@ def _check_outside(path: Path, is_file: bool, options: argparse.Namespace) -> No
 def _check_output(path: Path, is_file: bool) -> None:
     if is_file and path.is_dir():
         raise FileExistsError(f"{path}: is a folder; give the name of a file")
+    if not is_file and path.is_symlink() and not path.exists():
+        raise FileExistsError(f"{path}: is a link to nothing; remove it, or make what it leads to")
     if not is_file and path.exists() and not path.is_dir():
         raise FileExistsError(f"{path}: is a file; give a folder, or the name of a new one")
     above = next(parent for parent in path.absolute().parents if parent.exists())

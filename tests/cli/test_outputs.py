@@ -749,6 +749,25 @@ def test_the_home_folder_of_nobody_is_refused(call, own_images, words):
     refused(call, "check", "~nobody1/out.html", saying=saying)
 
 
+@pytest.mark.parametrize(
+    ("target", "saying"),
+    [("loop", "is a link that leads to itself; remove it"), ("nowhere", "is a link to nothing")],
+)
+def test_a_link_that_leads_to_no_folder_is_called_one(call, place, own_images, target, saying):
+    (place / "loop").symlink_to("loop")
+    (place / "out").symlink_to(target)
+    refused(call, "predict", "natural", own_images, "--output", "out", saying=f"out: {saying}")
+    if target == "loop":
+        refused(call, "check", own_images, "--html", "out", saying=f"out: {saying}")
+        refused(call, "check", "out", saying=f"out: {saying}")
+
+
+def test_a_record_that_cannot_be_read_is_told_with_a_remedy(place):
+    (place / "predictions.json").write_text(THESIS)
+    with pytest.raises(ValueError, match=r"not a readable JSON file \(.*\); use another output fol"):
+        predictions.PredictionDirectory.open(place, {})
+
+
 def test_a_folder_of_yours_is_not_taken_for_what_a_killed_command_left(place):
     mine = [".writing-novel/one.txt", ".writing-notes_v2/one.txt", ".writing-notes_v2/two.txt"]
     left = [".writing-a1b2c3d4/config.json", "overlays/.writing-_9zzzzzz/x.png"]
