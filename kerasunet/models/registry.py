@@ -157,15 +157,18 @@ def push(
         The folder or the web address.
 
     Raises:
-        FileExistsError: The folder holds something else.
+        FileExistsError: The folder holds something else, or something that was changed since.
         FileNotFoundError: There is no such model, or it has no card.
         ValueError: The file is not the one that its card describes, or the terms of the training
-            data forbid redistribution, or the address is none, or the extra `hub` is not installed.
+            data forbid redistribution, or the address is none, or the extra `hub` is not installed,
+            or the folder is that of the registered models, or in use by another push.
         OSError: The Hub cannot be reached, or refuses.
     """
     from kerasunet.models import hub
 
     known = card(name_or_path)
+    if not _is_address(to):
+        require_elsewhere(to)
     hub.check_place(to, known, despite_terms=despite_terms)
     seen, complete = seen_images(known)
     if complete:  # Else those that the cards of its starts do list are kept by name.

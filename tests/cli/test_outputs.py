@@ -764,7 +764,7 @@ def test_a_link_that_leads_to_no_folder_is_called_one(call, place, own_images, t
 
 def test_a_record_that_cannot_be_read_is_told_with_a_remedy(place):
     (place / "predictions.json").write_text(THESIS)
-    with pytest.raises(ValueError, match=r"not a readable JSON file \(.*\); use another output fol"):
+    with pytest.raises(ValueError, match=r"readable JSON file \(.*\); use another output folder"):
         predictions.PredictionDirectory.open(place, {})
 
 

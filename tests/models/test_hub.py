@@ -111,6 +111,14 @@ def test_words_of_a_push_that_were_edited_are_not_replaced(model, tmp_path, caps
     assert main(words) == 0 and "own patients" in file.read_text()
 
 
+def test_nothing_is_pushed_into_the_folder_of_registered_models(model, tmp_path, monkeypatch):
+    """Its `model.keras` would be registered, and its `config.json` be taken for a card."""
+    monkeypatch.setenv("KERASUNET_MODELS", str(tmp_path / "registered"))
+    with pytest.raises(ValueError, match="registered: is the folder of the registered models"):
+        models.push(model, tmp_path / "registered")
+    assert not (tmp_path / "registered").exists()
+
+
 def test_two_pushes_into_one_folder_wait_for_each_other(model, tmp_path, monkeypatch):
     place = tmp_path / "repository"
     models.push(model, place)
