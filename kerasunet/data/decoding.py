@@ -170,8 +170,10 @@ def gray_levels(pixels: np.ndarray) -> np.ndarray:
         Float32 of the same shape, 0 to 255.
 
     Raises:
-        ValueError: It holds other things than numbers, or NaN or infinite values.
+        ValueError: It holds other things than numbers, NaN or infinite values, or masked pixels.
     """
+    if np.ma.is_masked(pixels):
+        raise ValueError("an image has masked pixels, under which something may be; fill them")
     if pixels.dtype.kind not in "buif":
         raise ValueError(f"an image must hold numbers, gray levels 0 to 255, not {pixels.dtype}")
     if pixels.dtype.kind == "f" and not np.isfinite(pixels.astype(np.float32)).all():

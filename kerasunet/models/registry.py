@@ -161,14 +161,16 @@ def push(
         FileNotFoundError: There is no such model, or it has no card.
         ValueError: The file is not the one that its card describes, or the terms of the training
             data forbid redistribution, or the address is none, or the extra `hub` is not installed,
-            or the folder is that of the registered models, or in use by another push.
+            or the folder is that of the registered models, lies among images, or is in use.
         OSError: The Hub cannot be reached, or refuses.
     """
+    from kerasunet.data.loading import require_outside
     from kerasunet.models import hub
 
     known = card(name_or_path)
     if not _is_address(to):
         require_elsewhere(to)
+        require_outside(to, levels=0)
     hub.check_place(to, known, despite_terms=despite_terms)
     seen, complete = seen_images(known)
     if complete:  # Else those that the cards of its starts do list are kept by name.

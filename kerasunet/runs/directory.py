@@ -172,7 +172,7 @@ class RunDirectory:
             self.require_removable(settings)
             self._remove()
         if self.config.is_file():
-            refuse_differences(self.path, self._record(), asked)
+            refuse_differences(self.path, self._record(settings), asked)
         else:
             self._refuse_remains()
             files.write_json(self.config, asked)
@@ -235,8 +235,7 @@ class RunDirectory:
         """
         if not self.path.is_dir() or not any(self.path.iterdir()):
             return
-        if ("layers" in self._record()["settings"]) != hasattr(settings, "layers"):
-            raise ValueError(f"{self.path}: is a run of another verb; use another output folder")
+        self._record(settings)
         for name in _PATHS:
             given = getattr(settings, name, None)
             if given and self._removes(files.expanded(given)):
@@ -256,13 +255,16 @@ class RunDirectory:
         found = [path for name in (*_RESULTS, *_PROGRESS) for path in self.path.glob(name)]
         return [path for path in found if path.is_symlink() or not path.is_dir()]
 
-    def _record(self) -> dict[str, Any]:
-        """Return what `config.json` holds; refuse a directory in which it is not of a run."""
+    def _record(self, settings: Any) -> dict[str, Any]:
+        """Return what `config.json` holds; refuse one that is not of a run with such settings."""
         if not self.config.is_file():
             known = f"has no {self.config.name}, so it is not a run; it was left untouched"
             raise ValueError(f"{self.path}: {known}")
         wanted = {"settings": OBJECT, "digests": OBJECT}
-        return read_values(self.config, wanted, "the record of a run", remedy=MOVE)
+        known = read_values(self.config, wanted, "the record of a run", remedy=MOVE)
+        if ("layers" in known["settings"]) != hasattr(settings, "layers"):
+            raise ValueError(f"{self.path}: is a run of another verb; use another output folder")
+        return known
 
     def _remove(self) -> None:
         """Remove the files of the run, the record of which run it is last, and no others."""

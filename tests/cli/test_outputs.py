@@ -165,8 +165,9 @@ def test_a_restart_never_removes_a_start_that_is_named_by_the_home_folder(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("restart", [True, False])
 @pytest.mark.parametrize("verb", ["finetune", "pretrain"])
-def test_a_restart_does_not_remove_a_run_of_another_verb(call, earlier, verb):
+def test_a_run_of_another_verb_is_neither_continued_nor_removed(call, earlier, verb, restart):
     with open(earlier / "config.json") as file:
         record = json.load(file)
     settings = record["settings"]
@@ -176,7 +177,7 @@ def test_a_restart_does_not_remove_a_run_of_another_verb(call, earlier, verb):
     before = contents(earlier)
     asked = FinetuneSettings() if verb == "finetune" else PretrainSettings()
     with pytest.raises(ValueError, match="is a run of another verb; use another output folder"):
-        RunDirectory(earlier).claim(asked, {}, restart=True)
+        RunDirectory(earlier).claim(asked, {}, restart=restart)
     assert contents(earlier) == before
 
 

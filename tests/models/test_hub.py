@@ -111,12 +111,17 @@ def test_words_of_a_push_that_were_edited_are_not_replaced(model, tmp_path, caps
     assert main(words) == 0 and "own patients" in file.read_text()
 
 
-def test_nothing_is_pushed_into_the_folder_of_registered_models(model, tmp_path, monkeypatch):
+def test_nothing_is_pushed_among_registered_models_or_images(model, tmp_path, monkeypatch):
     """Its `model.keras` would be registered, and its `config.json` be taken for a card."""
     monkeypatch.setenv("KERASUNET_MODELS", str(tmp_path / "registered"))
     with pytest.raises(ValueError, match="registered: is the folder of the registered models"):
         models.push(model, tmp_path / "registered")
     assert not (tmp_path / "registered").exists()
+    for folder in ("images", "masks"):
+        (tmp_path / "data" / folder).mkdir(parents=True)
+        (tmp_path / "data" / folder / "a.png").write_bytes(b"of a patient")
+    with pytest.raises(ValueError, match="new: lies among the images in"):
+        models.push(model, tmp_path / "data" / "images" / "new")
 
 
 def test_two_pushes_into_one_folder_wait_for_each_other(model, tmp_path, monkeypatch):
