@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from helpers.images import write_disc_pairs
 from kerasunet import models, runs
 from kerasunet.adapt import adapt
 from kerasunet.adapt.settings import AdaptSettings
-from kerasunet.data import load, read_image
+from kerasunet.data import decode, load, read_image
 from kerasunet.drawing import write_png
 from kerasunet.inference.export import Images, export
 from kerasunet.runs.predictions import PredictionDirectory
@@ -104,6 +105,35 @@ def test_a_folder_that_is_called_tilde_is_never_made(data, monkeypatch):
     with pytest.raises(ValueError, match=r"^~/new: is not in the home folder; give the whole path"):
         write_png(Path("~/new/picture.png"), np.zeros((4, 4), np.uint8))
     assert not (data.parent / "~").exists()
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "saying"),
+    [
+        (lambda: load(None), TypeError, "give the data by its name or path, not as NoneType"),
+        (lambda: load("data", objects="cyst"), ValueError, r"give \('cyst',\), not 'cyst'"),
+        (lambda: decode(load("data").cases, (32, 32), 2), ValueError, "channels must be 1"),
+        (lambda: models.register("a.png", "a"), FileNotFoundError, "a.png: no such model, or its"),
+    ],
+)
+def test_arguments_that_make_no_sense_are_named(data, call, error, saying):
+    with pytest.raises(error, match=saying):
+        call()
+
+
+def test_a_file_that_is_no_model_is_not_replaced_by_one(data, tiny_model_file):
+    model = models.load(tiny_model_file)
+    for name, save in {
+        "my.keras": partial(models.save, card=models.card(tiny_model_file)),
+        "my.weights.h5": models.save_weights,
+    }.items():
+        Path(name).write_text("years of work")
+        with pytest.raises(FileExistsError, match=f"{name}: holds no model; move it away"):
+            save(model, path=name)
+        assert Path(name).read_text() == "years of work"
+        Path(name).unlink()
+        save(model, path=name)
+        save(model, path=name)
 
 
 @pytest.mark.parametrize("verb", ["finetune", "pretrain", "study", "adapt"])

@@ -106,8 +106,11 @@ def decode(cases: Sequence[Case], size: tuple[int, int], channels: int = 1) -> D
         The decoded cases, in the given order.
 
     Raises:
-        ValueError: Files could not be used; the message lists every one of them.
+        ValueError: Files could not be used; the message lists every one of them. Or there are no
+            images of so many channels.
     """
+    if channels not in (1, 3):
+        raise ValueError(f"channels must be 1 (gray) or 3 (color), not {channels!r}")
 
     def decode_rows(indices: Sequence[int], put: PutRow) -> None:
         def keep(index: int, sample: Sample) -> None:

@@ -19,6 +19,7 @@ from kerasunet.data.decoding import DecodedCases, use_each
 from kerasunet.data.groups import GIVEN, regroup
 from kerasunet.data.layouts import EVERY_IMAGE_FOLDER, EVERY_MASK_FOLDER, IMAGE_FOLDERS
 from kerasunet.files import expanded
+from kerasunet.schema import text_of
 
 SIMULATED = {
     "simulated-ultrasound": "breast-ultrasound",
@@ -69,10 +70,14 @@ def load(
 
     Raises:
         FileNotFoundError: There is no such folder or file.
+        TypeError: The data are no name or path.
         ValueError: The name is unknown, the layout is not recognized, files have no partner, or
             the data mark several objects and `objects` does not say which is meant.
     """
-    data = _listed(os.fsdecode(name_or_path), manual_dir, size)
+    if isinstance(objects, str):
+        raise ValueError(f"objects takes several texts; give ({objects!r},), not {objects!r}")
+    name = os.fsdecode(name_or_path) if isinstance(name_or_path, bytes) else name_or_path
+    data = _listed(text_of(name, "the data"), manual_dir, size)
     in_files = any(isinstance(case, FileCase | AnnotatedCase) for case in data.cases)
     if in_files or objects or mask_threshold is not None or overlapping:
         data = layouts.with_objects(data, objects, mask_threshold, overlapping=overlapping)
