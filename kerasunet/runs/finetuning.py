@@ -17,7 +17,7 @@ import numpy as np
 
 from kerasunet import layer_selection, models
 from kerasunet.architecture import Architecture
-from kerasunet.backend import prepared_backend, with_precision
+from kerasunet.backend import prepared_backend, tensorboard, with_precision
 from kerasunet.data.decoding import DecodedCases, content_digest
 from kerasunet.data.loading import require_outside
 from kerasunet.drawing import write_overlays
@@ -156,8 +156,7 @@ class _Finetuning:
         layers = self._freeze(network, strategy)
         before = None if compact else self._measure(network.model, parts["test"])
         if not compact and find_spec("tensorflow"):  # Keras writes TensorBoard's files with it.
-            board = keras.callbacks.TensorBoard(self.files.tensorboard, write_graph=False)
-            callbacks = [board, *callbacks]
+            callbacks = [tensorboard(self.files.tensorboard), *callbacks]
         seconds = self._train(network, strategy, layers, parts=parts, callbacks=callbacks)
         model = network.plain()
         after = self._measure(model, parts["test"])
