@@ -11,14 +11,13 @@ import re
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from functools import wraps
 from importlib.abc import MetaPathFinder
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from kerasunet.files import NotWritten, read_json
+from kerasunet.files import NotWritten, read_json, writing
 
 if TYPE_CHECKING:
     import keras
@@ -313,24 +312,25 @@ def tensorboard(folder: Path) -> keras.callbacks.Callback:
 
     board = keras.callbacks.TensorBoard(folder, write_graph=False)
     for name in filter(lambda name: name.startswith("on_"), dir(board)):
-        setattr(board, name, _naming(folder, getattr(board, name)))
+        setattr(board, name, naming(folder)(getattr(board, name)))
     return board
 
 
-def _naming(folder: Path, hook: Callable[..., None]) -> Callable[..., None]:
-    """Make errors of TensorFlow, which end in the words of the system, those of a write."""
+@contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Do as `kerasunet.files.writing` where TensorFlow may write, whose errors are its own.
 
-    @wraps(hook)
-    def call(*words: Any, **more: Any) -> None:
-        from tensorflow.errors import OpError
-
-        try:
-            hook(*words, **more)
-        except OpError as error:
-            cause = _OF_TENSORFLOW.sub("", error.message).rpartition("; ")[2]
-            raise NotWritten(
-                f"{folder}: cannot be written: {cause}; make room on that disk, or use another "
-                "output folder, then start again"
-            ) from error
-
-    return call
+    Raises:
+        NotWritten: The system refused.
+    """
+    try:
+        with writing(path):
+            yield
+    except Exception as error:
+        if not type(error).__module__.startswith("tensorflow."):
+            raise
+        cause = _OF_TENSORFLOW.sub("", str(error)).rpartition("; ")[2]
+        raise NotWritten(
+            f"{path}: cannot be written: {cause}; make room on that disk, or use another place, "
+            "then start again"
+        ) from error

@@ -20,6 +20,7 @@ import keras
 import numpy as np
 
 from kerasunet import models
+from kerasunet.backend import naming
 from kerasunet.data.cases import DataSet
 from kerasunet.data.decoding import DecodedCases, decode
 from kerasunet.data.loading import require_one_code, require_outside
@@ -167,10 +168,11 @@ def _write_and_compare(
     int8: bool,
 ) -> dict[str, Any]:
     loaded = models.load(model)
-    if int8:
-        write_int8(loaded, format, path, images=images.calibration)
-    else:
-        write(loaded, format, path, size=card.image_size)
+    with naming(path.parents[1] / path.name):  # Its place once it is complete.
+        if int8:
+            write_int8(loaded, format, path, images=images.calibration)
+        else:
+            write(loaded, format, path, size=card.image_size)
     exported = open_exported(format, path)
     comparison = compare(
         loaded, exported, images.checking, threshold=card.threshold, objects=card.marked
