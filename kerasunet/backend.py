@@ -15,9 +15,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from importlib.abc import MetaPathFinder
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from kerasunet.files import read_json
+from kerasunet.files import NotWritten, read_json, writing
+
+if TYPE_CHECKING:
+    import keras
 
 _S = TypeVar("_S", bound=Any)
 PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")
@@ -26,6 +29,8 @@ AUTO = "auto"
 _PRECISION = "KERASUNET_PRECISION"
 _UNUSED = ("matplotlib", "pandas", "sklearn")
 """What Keras imports where it is there; a fifth of the time that starting a command takes."""
+_OF_TENSORFLOW = re.compile(r"\{\{.*?\}\} *| *\[Op:.*")
+"""What its messages have around the words of the system."""
 _BFLOAT16_FLAGS = ("avx512_bf16", "amx_bf16", "bf16")
 """Of processors that multiply bfloat16 numbers, as Linux names them on x86 and on Arm."""
 
@@ -296,3 +301,36 @@ def precision_of(policy: str) -> str:
 
     products = getattr(jax.config, "jax_default_matmul_precision", None)
     return f"{policy} ({products})" if products else policy
+
+
+def tensorboard(folder: Path) -> keras.callbacks.Callback:
+    """Return Keras' callback that writes files for TensorBoard, and names them where it cannot.
+
+    Its hooks raise `kerasunet.files.NotWritten` if, for instance, the disk is full.
+    """
+    import keras
+
+    board = keras.callbacks.TensorBoard(folder, write_graph=False)
+    for name in filter(lambda name: name.startswith("on_"), dir(board)):
+        setattr(board, name, naming(folder)(getattr(board, name)))
+    return board
+
+
+@contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Do as `kerasunet.files.writing` where TensorFlow may write, whose errors are its own.
+
+    Raises:
+        NotWritten: The system refused.
+    """
+    try:
+        with writing(path):
+            yield
+    except Exception as error:
+        if not type(error).__module__.startswith("tensorflow."):
+            raise
+        cause = _OF_TENSORFLOW.sub("", str(error)).rpartition("; ")[2]
+        raise NotWritten(
+            f"{path}: cannot be written: {cause}; make room on that disk, or use another place, "
+            "then start again"
+        ) from error

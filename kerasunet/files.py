@@ -1,4 +1,4 @@
-"""Files: written atomically or not at all, JSON, digests, the cache folder; all problems at once.
+"""Files: written atomically or not at all, locks, JSON, digests; all problems at once.
 
 Whoever reads many files collects the problems of all of them and raises one error that lists them,
 instead of one at each attempt.
@@ -26,14 +26,15 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-if sys.platform == "win32":  # What dead processes leave stays there.
+if sys.platform == "win32":  # That a folder is used twice at once is not noticed there.
     fcntl = None
 else:
     import fcntl
 
 _UNFINISHED = ".writing-"
 _TEMPORARY = re.compile(r"\.[a-z]+-[a-z0-9_]{8}")  # As `tempfile` names them.
-_HEAD, _SECONDS_TO_LOCK = 4096, 2.0
+_HEAD = 4096
+_SECONDS_TO_END, _SECONDS_BETWEEN_TRIES = 20.0, 0.1  # A process whose parent was killed ends soon.
 _ELSEWHERE = "choose a folder that you may write to"
 _REMEDIES = {
     errno.ENOSPC: "make room on that disk",
@@ -43,13 +44,9 @@ _REMEDIES = {
     errno.EACCES: _ELSEWHERE,
     errno.EPERM: _ELSEWHERE,
     errno.ENOTDIR: "there is a file where a folder is needed: choose another folder",
-    errno.EEXIST: "there is a file where a folder is needed: choose another folder",
+    errno.EEXIST: "a file, or a link to nothing, is where a folder is needed: choose another one",
     errno.EIO: "the disk or its connection is failing: choose a folder on another disk",
 }
-CACHE_VARIABLE, LIMIT_VARIABLE = "KERASUNET_CACHE", "KERASUNET_CACHE_LIMIT"
-_OFF = ("off", "no", "none", "0")
-_DEFAULT_LIMIT = "10GB"
-_UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 T = TypeVar("T")
 _collected: ContextVar[list[str] | None] = ContextVar("collected", default=None)
 
@@ -104,9 +101,30 @@ def write_atomically(path: str | os.PathLike, write: Callable[[Path], object]) -
             os.replace(temporary, path)
 
 
+def expanded(path: str | os.PathLike) -> Path:
+    """Return a path that a caller gave, with the home folder in place of `~` or `~name`.
+
+    Raises:
+        ValueError: Nobody has such a home folder; or it is a link that leads to itself.
+    """
+    given = Path(path)
+    found = Path(os.path.expanduser(given))
+    if found == given and str(given).startswith("~") and not os.path.lexists(given.parts[0]):
+        raise ValueError(
+            f"{given}: nobody here has a home folder of this name; give the whole path"
+        )
+    try:
+        found.resolve()
+    except RuntimeError:  # Of Python before 3.13.
+        raise ValueError(f"{given}: is a link that leads to itself; remove it") from None
+    return found
+
+
 @contextmanager
 def folder_for(path: Path) -> Iterator[None]:
-    """Make a folder, with its parents, if it is new; remove them again if they stay empty."""
+    """Make a folder, with its parents, none called `~`; remove what is new if it stays empty."""
+    if path.parts and path.parts[0].startswith("~") and not Path(path.parts[0]).exists():
+        raise ValueError(f"{path}: is not in the home folder; give the whole path, without ~")
     new = [one for one in (path, *path.parents) if not one.exists()]
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -125,9 +143,8 @@ def temporary_folder(place: Path, prefix: str) -> Iterator[Path]:
         place: The folder that it is in.
         prefix: How its name begins: a dot, lower-case letters and a hyphen.
     """
-    folder, held = Path(tempfile.mkdtemp(prefix=prefix, dir=place)), None
+    folder, held = _new_folder(place, prefix)
     try:
-        held = lock(folder)
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -135,32 +152,85 @@ def temporary_folder(place: Path, prefix: str) -> Iterator[Path]:
             os.close(held)
 
 
+def _new_folder(place: Path, prefix: str) -> tuple[Path, int | None]:
+    """Return a new folder and its lock; others may have removed the first before it was locked."""
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=prefix, dir=place))
+        with suppress(FileNotFoundError):
+            held = lock(folder, seconds=math.inf)
+            if held is None or folder.exists():
+                return folder, held
+            os.close(held)
+
+
 def remove_left(place: Path, prefix: str) -> None:
     """Remove what `temporary_folder` left of processes that were killed, and of none that lives."""
     for folder in place.glob(f"{prefix}*"):
-        with suppress(OSError):  # Another process removes it.
-            # One that has just been made may not have its lock yet.
-            is_old = time.time() - folder.stat().st_mtime > _SECONDS_TO_LOCK
-            is_own = _TEMPORARY.fullmatch(folder.name) is not None
-            if is_own and is_old and (held := lock(folder)) is not None:
-                shutil.rmtree(folder, ignore_errors=True)
-                os.close(held)
+        if _TEMPORARY.fullmatch(folder.name):
+            _remove_dead(folder)
+
+
+def _remove_dead(folder: Path) -> None:
+    """Remove a temporary folder unless a process that lives has locked it."""
+    with suppress(OSError):  # Another process removes it.
+        if (held := lock(folder)) is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+            os.close(held)
 
 
 _remove_left_once = cache(remove_left)  # It takes time where there are many files.
 
 
-def lock(path: Path, *, wait: bool = False) -> int | None:
-    """Lock a file or folder until what is returned is closed; `None` if it cannot be locked."""
+def lock(path: Path, *, seconds: float = 0.0) -> int | None:
+    """Lock a file or folder until what is returned is closed, or the process ends.
+
+    Args:
+        path: The file or folder.
+        seconds: How long to wait for another process.
+
+    Returns:
+        A descriptor; `None` where the system has no locks.
+
+    Raises:
+        BlockingIOError: Another process has locked it.
+    """
     if fcntl is None:
         return None
-    descriptor = os.open(path, os.O_RDONLY)
+    descriptor, given_up = os.open(path, os.O_RDONLY), time.monotonic() + seconds
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= given_up:
+                os.close(descriptor)
+                raise
+            time.sleep(_SECONDS_BETWEEN_TRIES)
+        except OSError:  # A network folder without locks.
+            os.close(descriptor)
+            return None
+        else:
+            return descriptor
+
+
+@contextmanager
+def alone_in(directory: Path) -> Iterator[bool]:
+    """Let no other process that asks for it work in a folder; yield whether that is sure.
+
+    Raises:
+        ValueError: Another process works in it, after waiting a little for its end.
+    """
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-    except OSError:
-        os.close(descriptor)
-        return None
-    return descriptor
+        held = lock(directory, seconds=_SECONDS_TO_END)
+    except BlockingIOError as error:
+        raise ValueError(
+            f"{directory}: another process is using it; wait until it ends, or use another "
+            "output folder"
+        ) from error
+    try:
+        yield held is not None
+    finally:
+        if held is not None:
+            os.close(held)
 
 
 def require_replaceable(path: Path) -> None:
@@ -192,15 +262,11 @@ def is_unfinished(name: str) -> bool:
 
 
 def remove_unfinished(directory: Path) -> None:
-    """Remove what processes left that were killed in the middle of a write, each a single file.
-
-    Args:
-        directory: No other process may be writing in it or in folders below it.
-    """
+    """Remove what processes left that were killed in the middle of a write, each a single file."""
     for folder in list(directory.rglob(f"{_UNFINISHED}*")):
         files = [path for path in folder.rglob("*") if not path.is_dir()]
         if is_unfinished(folder.name) and len(files) < 2:
-            shutil.rmtree(folder, ignore_errors=True)
+            _remove_dead(folder)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -222,18 +288,20 @@ def _strict(values: Any) -> Any:
     return None if isinstance(values, float) and not math.isfinite(values) else values
 
 
-def read_json(path: Path, encodings: Sequence[str] = ("utf-8-sig",)) -> Any:
-    """Read JSON; raise a `ValueError` that names the file if it is broken.
+def read_json(path: Path, encodings: Sequence[str] = ("utf-8-sig",), *, remedy: str = "") -> Any:
+    """Read JSON; raise a `ValueError` that names the file, and a remedy, if it is broken.
 
     Args:
         path: The file.
         encodings: Encodings to try, in order; the first that fits the bytes is taken.
+        remedy: What to do then.
     """
     try:
         content = _decoded(path.read_bytes(), encodings)
         return json.loads(content, object_pairs_hook=_without_repetition)
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path}: not a readable JSON file ({error})") from error
+        remedy = f"; {remedy}" if remedy else ""
+        raise ValueError(f"{path}: not a readable JSON file ({error}){remedy}") from error
 
 
 def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -256,42 +324,6 @@ def sha256(path: Path) -> str:
     """Return the SHA-256 of a file's bytes, in hexadecimal."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def cache_folder() -> Path | None:
-    """Return the folder that `KERASUNET_CACHE` names, by default the platform's.
-
-    Returns:
-        The folder, which need not exist; `None` where the variable says `off`.
-    """
-    text = os.environ.get(CACHE_VARIABLE, "").strip()
-    if text.lower() in _OFF:
-        return None
-    return Path(os.path.abspath(os.path.expanduser(text))) if text else _default_folder()
-
-
-def cache_limit() -> int:
-    """Return the bytes that `KERASUNET_CACHE_LIMIT` allows, such as `500MB`; 10 GB unless set.
-
-    Raises:
-        ValueError: It is not a size.
-    """
-    text = os.environ.get(LIMIT_VARIABLE, "").strip() or _DEFAULT_LIMIT
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?B?)", text.upper())
-    if not match or match[2] not in _UNITS:
-        raise ValueError(
-            f"{LIMIT_VARIABLE}={text}: give a size such as 500MB, 20GB or a number of bytes"
-        )
-    return int(float(match[1]) * _UNITS[match[2]])
-
-
-def _default_folder() -> Path:
-    home = Path(os.path.expanduser("~"))
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA") or home / "AppData/Local") / "kerasunet/cache"
-    if sys.platform == "darwin":
-        return home / "Library/Caches/kerasunet"
-    return Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache") / "kerasunet"
 
 
 def is_plain(text: str, breaks: str = "") -> bool:
@@ -366,33 +398,3 @@ def collect_problems() -> Iterator[list[str]]:
         yield problems
     finally:
         _collected.reset(token)
-
-
-def wrong_size(
-    path, found: Sequence[int], wanted: Sequence[int], *, image: str = "its image"
-) -> str:
-    """Return the message that a mask, (height, width, …) `found`, should have the size `wanted`."""
-    return (
-        f"{path}: the mask is {found[1]}×{found[0]} pixels, {image} is {wanted[1]}×{wanted[0]}; "
-        "they must be the same size"
-    )
-
-
-def each_once(files: Iterable[Path]) -> list[Path]:
-    """Return paths in order, without those that were given before, perhaps in other words."""
-    unique: dict[str, Path] = {}
-    for file in files:
-        unique.setdefault(os.path.abspath(file), file)
-    return list(unique.values())
-
-
-def labels_of(paths: Sequence[Path]) -> list[str]:
-    """Return names of files or folders, with as many folders above as tell equal names apart."""
-    parts = [Path(os.path.abspath(path)).parts for path in paths]
-    depths = [1] * len(paths)
-    while True:
-        labels = ["/".join(one[-depth:]) for one, depth in zip(parts, depths, strict=True)]
-        repeated = {label for label, count in Counter(labels).items() if count > 1}
-        if not repeated:
-            return labels
-        depths = [depth + (label in repeated) for depth, label in zip(depths, labels, strict=True)]

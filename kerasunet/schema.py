@@ -338,7 +338,7 @@ def read_values(path: Path, wanted: Any, what: str, *, remedy: str) -> Any:
     Raises:
         ValueError: It is something else, or cannot be read; the message names file and entry.
     """
-    values = read_json(path)
+    values = read_json(path, remedy=remedy)
     for fault in faults(values, wanted, "the file"):
         raise ValueError(f"{path}: is not {what}: {fault}; {remedy}")
     return values
@@ -352,7 +352,7 @@ def read_record(
     Raises:
         ValueError: The file is something else; the message calls it not `what`, and has the remedy.
     """
-    record = read_json(path)
+    record = read_json(path, remedy=remedy)
     if not isinstance(record, dict) or not record.keys() >= set(entries):
         raise ValueError(f"{path}: is not {what}; {remedy}")
     return record

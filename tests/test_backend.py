@@ -12,8 +12,8 @@ import keras
 import numpy as np
 import pytest
 
-from kerasunet.backend import fastest_precision, prepared_backend, seeded
-from kerasunet.files import read_json
+from kerasunet.backend import fastest_precision, prepared_backend, seeded, tensorboard
+from kerasunet.files import NotWritten, read_json
 from kerasunet.study.execution import open_study
 from kerasunet.study.plan import StudySettings
 from kerasunet.training import FinetuneSettings, Optimization, finetune
@@ -135,6 +135,17 @@ def test_the_global_float_type_changes_no_run_and_is_the_callers_again():
 
 
 @pytest.mark.slow
+def test_files_of_tensorboard_that_cannot_be_written_are_named(tmp_path):
+    """TensorFlow raises errors of its own, which are none of the system's."""
+    (tmp_path / "file").write_text("years of work")
+    board = tensorboard(tmp_path / "file")
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    model.compile(loss="mse")
+    with pytest.raises(NotWritten, match=r"file: cannot be written: .*directory; make room"):
+        model.fit(np.zeros((2, 1)), np.zeros((2, 1)), callbacks=[board], verbose=0)
+    assert (tmp_path / "file").read_text() == "years of work"
+
+
 def test_a_command_starts_without_what_keras_can_plot():
     """What is not needed is not looked for, and is there once it is needed."""
     done = subprocess.run(

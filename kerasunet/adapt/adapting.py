@@ -51,7 +51,7 @@ from kerasunet.backend import prepared_backend, with_precision
 from kerasunet.data.cases import DataSet
 from kerasunet.data.loading import require_outside
 from kerasunet.drawing import write_png
-from kerasunet.files import write_json, write_text
+from kerasunet.files import expanded, write_json, write_text
 from kerasunet.layer_selection.evidence import Evidence
 from kerasunet.models import DataNote, ModelCard
 from kerasunet.network import averaged, plain_copy
@@ -107,7 +107,7 @@ def adapt(
     require_outside(directory, (settings.data, settings.manual_dir), levels=2)
     data = load_cases(settings) if data is None else data
     settings = with_precision(settings)
-    folder, listener = Path(directory), listener or Silent()
+    folder, listener = expanded(directory), listener or Silent()
     for start in settings.starts:
         models.check(start)
     with exclusive(folder), prepared_backend(**settings.optimization.computation):

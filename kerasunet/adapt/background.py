@@ -15,7 +15,7 @@ from typing import Any
 from kerasunet.adapt.settings import AdaptSettings
 from kerasunet.backend import start_backend
 from kerasunet.data.augmentation_settings import Augmentation
-from kerasunet.files import read_json, write_json
+from kerasunet.files import expanded, read_json, write_json
 from kerasunet.processes import BackgroundProcess, end_with_parent, last_line, module_command
 from kerasunet.training.settings import Optimization, to_json
 
@@ -66,8 +66,8 @@ class BackgroundAdaptation:
     def __init__(
         self, settings: AdaptSettings, directory: Path, additions: Mapping[str, str] | None = None
     ):
+        self.directory = directory = expanded(directory)
         directory.mkdir(parents=True, exist_ok=True)
-        self.directory = directory
         write_json(directory / _REQUEST, to_json(settings))
         command = module_command("kerasunet.adapt.background", str(directory))
         self._process = BackgroundProcess(command, directory / _LOG, additions)

@@ -28,7 +28,7 @@ from kerasunet import (
     models as registry,
 )
 from kerasunet.cli.options import printable
-from kerasunet.files import is_marked, require_replaceable
+from kerasunet.files import expanded, is_marked, require_replaceable
 from kerasunet.runs.directory import RunDirectory
 
 __all__ = ["main"]
@@ -77,8 +77,6 @@ _REMEDIES = {
     errno.EACCES: "; change its permissions, or choose another place",
 }
 _LOST = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
-_NO_HOME = "Could not determine home directory."
-"""What `Path.expanduser` says."""
 _FAULT = "this is a bug in kerasunet; run the command again with --debug and report the output"
 
 
@@ -99,20 +97,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     verb = arguments[0] if arguments else ""
     if verb not in VERBS:
         return _overview(arguments)
-    with warnings.catch_warnings(), _ended_in_order() as asked:
-        warnings.showwarning = partial(_warn, warnings.showwarning)
-        status = _run(verb, arguments[1:])
-    return 143 if asked and status == 130 else status
+    came: list[int] = []
+    try:
+        with warnings.catch_warnings(), _ended_in_order(came):
+            warnings.showwarning = partial(_warn, warnings.showwarning)
+            status = _run(verb, arguments[1:])
+    except KeyboardInterrupt:  # Just before or after what `_run` watches.
+        status = 130
+    if status == 130:
+        # Where it passed text that was compiled, as of dataclasses, Python would end by SIGINT.
+        exec("")
+    return 143 if came and status == 130 else status
 
 
 @contextmanager
-def _ended_in_order() -> Iterator[list[int]]:
+def _ended_in_order(came: list[int]) -> Iterator[None]:
     """Make SIGTERM end a verb as Ctrl-C does: restore the cursor and say what is kept.
 
-    Yields:
-        The signals received so far.
+    Args:
+        came: Receives the signals.
     """
-    came: list[int] = []
 
     def stop(number: int, _: Any) -> None:
         came.append(number)
@@ -120,19 +124,19 @@ def _ended_in_order() -> Iterator[list[int]]:
 
     is_main = threading.current_thread() is threading.main_thread()
     if not is_main or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
-        yield came
+        yield
         return
     signal.signal(signal.SIGTERM, stop)
     try:
-        yield came
+        yield
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _run(verb: str, words: Sequence[str]) -> int:
-    module = importlib.import_module(f"kerasunet.cli.{_MODULES.get(verb, verb)}")
     debug = "--debug" in words
     try:
+        module = importlib.import_module(f"kerasunet.cli.{_MODULES.get(verb, verb)}")
         _require_values(words)
         options = _parser(verb, module).parse_args(words)
         check_outputs(verb, options, getattr(module, f"{verb}_marks", dict))
@@ -154,11 +158,6 @@ def _run(verb: str, words: Sequence[str]) -> int:
     except MemoryError as error:
         return _refuse(error, "out of memory; use smaller or fewer images", 2, debug=debug)
     except Exception as error:
-        if str(error) == _NO_HOME:
-            named = next((word for word in words if word.partition("=")[2][:1] == "~"), "")
-            named = named or next((word for word in words if word.startswith("~")), "~")
-            told = f"{named}: nobody here has a home folder of this name; give the whole path"
-            return _refuse(error, told, 2, debug=debug)
         return _refuse(error, f"{type(error).__name__}: {error}; {_FAULT}", 3, debug=debug)
 
 
@@ -269,7 +268,7 @@ def check_outputs(
             something that this verb did not write.
     """
     given = {name: getattr(options, name, None) for name in _OUTPUTS}
-    paths = {name: path.expanduser() for name, path in given.items() if isinstance(path, Path)}
+    paths = {name: expanded(path) for name, path in given.items() if isinstance(path, Path)}
     for name, path in paths.items():
         setattr(options, name, path)  # A folder that is called ~ would be a trap.
         is_file = name in _FILES or verb == "panel" or _exports_a_file(verb, options)
@@ -304,6 +303,8 @@ def _check_outside(path: Path, is_file: bool, options: argparse.Namespace) -> No
 def _check_output(path: Path, is_file: bool) -> None:
     if is_file and path.is_dir():
         raise FileExistsError(f"{path}: is a folder; give the name of a file")
+    if not is_file and path.is_symlink() and not path.exists():
+        raise FileExistsError(f"{path}: is a link to nothing; remove it, or make what it leads to")
     if not is_file and path.exists() and not path.is_dir():
         raise FileExistsError(f"{path}: is a file; give a folder, or the name of a new one")
     above = next(parent for parent in path.absolute().parents if parent.exists())

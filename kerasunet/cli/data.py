@@ -242,8 +242,7 @@ def run_cache(options: argparse.Namespace) -> int:
     KERASUNET_CACHE sets another folder, or off for no cache. Beyond the size in
     KERASUNET_CACHE_LIMIT (such as 500MB), the least recently used images are removed.
     """
-    from kerasunet.data.cache import Store
-    from kerasunet.files import cache_folder, cache_limit
+    from kerasunet.data.cache import Store, cache_folder, cache_limit
 
     folder = cache_folder()
     if folder is None:

@@ -15,8 +15,8 @@ from kerasunet import models
 from kerasunet.backend import quiet_start, without_collection, without_unused
 from kerasunet.cli import options as shared
 from kerasunet.data import layouts, readers
-from kerasunet.files import each_once, is_plain, kinds_in_words, labels_of, write_text
-from kerasunet.runs.directory import exclusive
+from kerasunet.files import is_plain, kinds_in_words, write_text
+from kerasunet.runs.directory import each_once, exclusive, labels_of
 from kerasunet.runs.predictions import (
     FORMATS,
     Frame,

@@ -16,6 +16,7 @@ import logging
 import os
 import platform
 import re
+import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -44,7 +45,6 @@ from kerasunet.data.cache_packs import (
     rows_in_memory,
 )
 from kerasunet.data.cases import Case
-from kerasunet.files import CACHE_VARIABLE, LIMIT_VARIABLE, cache_folder, cache_limit
 
 fcntl: ModuleType | None
 try:
@@ -54,6 +54,10 @@ except ImportError:  # Windows: processes may decode the same image twice, which
 
 __all__ = ["PutRow", "Rows", "Store", "Usage", "cached_rows", "rows_in_memory"]
 
+CACHE_VARIABLE, LIMIT_VARIABLE = "KERASUNET_CACHE", "KERASUNET_CACHE_LIMIT"
+_OFF = ("off", "no", "none", "0")
+_DEFAULT_LIMIT = "10GB"
+_UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 _SHAPE_FOLDER = re.compile(r"\d+x\d+x\d+-[0-9a-f]{12}")
 _ABANDONED = 24 * 3600.0  # Seconds after which an unfinished file surely has no writer.
 _LOCK = ".lock"
@@ -352,3 +356,39 @@ def _warn_once(trouble: str) -> None:
         trouble,
         CACHE_VARIABLE,
     )
+
+
+def cache_folder() -> Path | None:
+    """Return the folder that `KERASUNET_CACHE` names, by default the platform's.
+
+    Returns:
+        The folder, which need not exist; `None` where the variable says `off`.
+    """
+    text = os.environ.get(CACHE_VARIABLE, "").strip()
+    if text.lower() in _OFF:
+        return None
+    return Path(os.path.abspath(os.path.expanduser(text))) if text else _default_folder()
+
+
+def cache_limit() -> int:
+    """Return the bytes that `KERASUNET_CACHE_LIMIT` allows, such as `500MB`; 10 GB unless set.
+
+    Raises:
+        ValueError: It is not a size.
+    """
+    text = os.environ.get(LIMIT_VARIABLE, "").strip() or _DEFAULT_LIMIT
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?B?)", text.upper())
+    if not match or match[2] not in _UNITS:
+        raise ValueError(
+            f"{LIMIT_VARIABLE}={text}: give a size such as 500MB, 20GB or a number of bytes"
+        )
+    return int(float(match[1]) * _UNITS[match[2]])
+
+
+def _default_folder() -> Path:
+    home = Path(os.path.expanduser("~"))
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA") or home / "AppData/Local") / "kerasunet/cache"
+    if sys.platform == "darwin":
+        return home / "Library/Caches/kerasunet"
+    return Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache") / "kerasunet"

@@ -19,7 +19,7 @@ from typing import Any, ClassVar, NamedTuple, Protocol
 import numpy as np
 
 from kerasunet.data import readers, simulation
-from kerasunet.files import call_all, is_plain, raise_all, wrong_size
+from kerasunet.files import call_all, is_plain, raise_all
 from kerasunet.objects import Objects, objects_of
 
 _MOST_NAMED = 10
@@ -171,7 +171,7 @@ class FileCase:
     def _united(self, masks: Sequence[np.ndarray], shape: tuple[int, int]) -> np.ndarray:
         raise_all(
             [
-                wrong_size(path, mask.shape, shape, image=f"its image {self.image.name}")
+                readers.wrong_size(path, mask.shape, shape, image=f"its image {self.image.name}")
                 for path, mask in zip(self.masks, masks, strict=True)
                 if mask.shape != shape
             ]

@@ -106,8 +106,11 @@ def decode(cases: Sequence[Case], size: tuple[int, int], channels: int = 1) -> D
         The decoded cases, in the given order.
 
     Raises:
-        ValueError: Files could not be used; the message lists every one of them.
+        ValueError: Files could not be used; the message lists every one of them. Or there are no
+            images of so many channels.
     """
+    if channels not in (1, 3):
+        raise ValueError(f"channels must be 1 (gray) or 3 (color), not {channels!r}")
 
     def decode_rows(indices: Sequence[int], put: PutRow) -> None:
         def keep(index: int, sample: Sample) -> None:
@@ -170,8 +173,10 @@ def gray_levels(pixels: np.ndarray) -> np.ndarray:
         Float32 of the same shape, 0 to 255.
 
     Raises:
-        ValueError: It holds other things than numbers, or NaN or infinite values.
+        ValueError: It holds other things than numbers, NaN or infinite values, or masked pixels.
     """
+    if np.ma.is_masked(pixels):
+        raise ValueError("an image has masked pixels, under which something may be; fill them")
     if pixels.dtype.kind not in "buif":
         raise ValueError(f"an image must hold numbers, gray levels 0 to 255, not {pixels.dtype}")
     if pixels.dtype.kind == "f" and not np.isfinite(pixels.astype(np.float32)).all():

@@ -31,6 +31,7 @@ import cv2
 import numpy as np
 
 from kerasunet.data import identification, layouts
+from kerasunet.data.cache import cache_folder
 from kerasunet.data.cases import NEAR_DUPLICATES, Case, DataSet, SimulatedCase, file_stem
 from kerasunet.data.decoding import decode
 from kerasunet.data.identification import (
@@ -40,7 +41,7 @@ from kerasunet.data.identification import (
     coarse_details,
     thumbnail,
 )
-from kerasunet.files import cache_folder, raise_all, read_json, write_json, write_text
+from kerasunet.files import expanded, raise_all, read_json, write_json, write_text
 
 _LEAST_COARSE, _LEAST_FINE = 0.5, 0.5
 _DEVIATIONS, _LARGEST_THRESHOLD = 5, 0.99
@@ -77,7 +78,7 @@ def regroup(data: DataSet, groups: str | os.PathLike) -> DataSet:
         return data
     if groups == NEAR_DUPLICATES:
         return _with_joined_near_duplicates(data)
-    path = Path(groups).expanduser()
+    path = expanded(groups)
     if not path.is_file():
         raise FileNotFoundError(
             f"{groups}: no such file; groups are {GIVEN}, {NEAR_DUPLICATES} or a CSV file"

@@ -18,6 +18,8 @@ from kerasunet.data.cases import AnnotatedCase, Case, DataSet, FileCase, Simulat
 from kerasunet.data.decoding import DecodedCases, use_each
 from kerasunet.data.groups import GIVEN, regroup
 from kerasunet.data.layouts import EVERY_IMAGE_FOLDER, EVERY_MASK_FOLDER, IMAGE_FOLDERS
+from kerasunet.files import expanded
+from kerasunet.schema import text_of
 
 SIMULATED = {
     "simulated-ultrasound": "breast-ultrasound",
@@ -68,10 +70,14 @@ def load(
 
     Raises:
         FileNotFoundError: There is no such folder or file.
+        TypeError: The data are no name or path.
         ValueError: The name is unknown, the layout is not recognized, files have no partner, or
             the data mark several objects and `objects` does not say which is meant.
     """
-    data = _listed(os.fsdecode(name_or_path), manual_dir, size)
+    if isinstance(objects, str):
+        raise ValueError(f"objects takes several texts; give ({objects!r},), not {objects!r}")
+    name = os.fsdecode(name_or_path) if isinstance(name_or_path, bytes) else name_or_path
+    data = _listed(text_of(name, "the data"), manual_dir, size)
     in_files = any(isinstance(case, FileCase | AnnotatedCase) for case in data.cases)
     if in_files or objects or mask_threshold is not None or overlapping:
         data = layouts.with_objects(data, objects, mask_threshold, overlapping=overlapping)
@@ -82,10 +88,10 @@ def _listed(name: str, manual_dir: str | os.PathLike | None, size: int) -> DataS
     if name.split(":")[0] in SIMULATED:
         return _simulated(name, size)
     if manual_dir is not None:
-        return _published(name, Path(manual_dir))
+        return _published(name, expanded(manual_dir))
     if not name.strip():
         raise ValueError("the name of the data is empty; give a folder, a file or a data set")
-    path = Path(name).expanduser()
+    path = expanded(name)
     if path.exists():
         return layouts.read_folder(path) if path.is_dir() else layouts.read_file(path)
     if name in builders.NAMES:
@@ -260,7 +266,7 @@ def require_outside(
     """
     if not os.fspath(path):
         raise ValueError("the name of the output is empty; give a folder or a file")
-    path = Path(path).expanduser()
+    path = expanded(path)
     if is_file and path.suffix.lower() != ".png":
         return
     here = path.resolve().parent if is_file else path.resolve()
@@ -285,7 +291,7 @@ def _folders_of_data(
     Beside it stands the root of the data set that it is part of, and whether all of the folder is
     given, not single files in it.
     """
-    given = {Path(name or os.devnull).expanduser().resolve() for name in data}
+    given = {expanded(name or os.devnull).resolve() for name in data}
     found = [(path, path, True) for path in given]
     found += [(root, root, False) for root in _sets_around(output)]
     for one in images:

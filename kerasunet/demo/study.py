@@ -16,6 +16,7 @@ import gradio as gr
 
 from kerasunet.demo.context import Context, problem_html
 from kerasunet.demo.study_figures import draw_curves, draw_strategies
+from kerasunet.files import expanded
 from kerasunet.objects import modality_of
 from kerasunet.study.results import Scenario, StudyResults, ordered, read_results
 from kerasunet.study.tables import CASES, RECORD, RUNS, SUFFIXES, studies_in, table_path
@@ -46,7 +47,7 @@ def open_folder(text: str) -> StudyStatistics:
         FileNotFoundError: There is no such folder, or no study in it.
         ValueError: The studies cannot be used.
     """
-    folder = Path(text).expanduser()
+    folder = expanded(text)
     if not folder.is_dir():
         raise FileNotFoundError(f"{text}: no such folder on this machine")
     inner = studies_in(folder)

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kerasunet import __version__, models
-from kerasunet.files import cache_folder, write_atomically
+from kerasunet.data.cache import cache_folder
+from kerasunet.files import write_atomically
 from kerasunet.inference.runtimes import RUNTIMES, Run, Runtime
 
 if TYPE_CHECKING:

@@ -20,10 +20,18 @@ import keras
 import numpy as np
 
 from kerasunet import models
+from kerasunet.backend import naming
 from kerasunet.data.cases import DataSet
 from kerasunet.data.decoding import DecodedCases, decode
 from kerasunet.data.loading import require_one_code, require_outside
-from kerasunet.files import folder_for, remove_left, sha256, temporary_folder
+from kerasunet.files import (
+    alone_in,
+    expanded,
+    folder_for,
+    remove_left,
+    sha256,
+    temporary_folder,
+)
 from kerasunet.inference.export_requests import FORMATS, check_request, publish, sidecar_of
 from kerasunet.inference.runtimes import LiteRT, ONNXRuntime, OpenVINO, Run
 from kerasunet.metrics import bootstrap_interval
@@ -121,7 +129,7 @@ def export(
             trusted or loaded; or, in float32, a probability differs from Keras by more than 1e-4.
             Then nothing is written.
     """
-    path = Path(path)
+    path = expanded(path)
     check_request(format, path, int8)
     require_outside(path, is_file=bool(FORMATS[format].suffix), levels=0)
     card, source = models.card(model), models.digest(model)
@@ -137,15 +145,16 @@ def export(
             "format": format,
             "int8": int8,
             "source_sha256": source,
-            "files_sha256": _digests(Path(folder)),
+            "files_sha256": _digests(folder),
             "image_size": None if FORMATS[format].any_size and not int8 else card.image_size,
             "checked_on": images.data,
             "calibration_images": len(images.calibration) if int8 else 0,
             **comparison,
             "versions": _versions(),
         }
-        sidecar = sidecar_of(path, format, int8, source=source)
-        publish(Path(folder), path, sidecar, {**card.to_json(), "export": facts})
+        with alone_in(place):  # Another export may have come first.
+            sidecar = sidecar_of(path, format, int8, source=source)
+            publish(folder, path, sidecar, {**card.to_json(), "export": facts})
     return Export(path, sidecar, comparison)
 
 
@@ -159,10 +168,11 @@ def _write_and_compare(
     int8: bool,
 ) -> dict[str, Any]:
     loaded = models.load(model)
-    if int8:
-        write_int8(loaded, format, path, images=images.calibration)
-    else:
-        write(loaded, format, path, size=card.image_size)
+    with naming(path.parents[1] / path.name):  # Its place once it is complete.
+        if int8:
+            write_int8(loaded, format, path, images=images.calibration)
+        else:
+            write(loaded, format, path, size=card.image_size)
     exported = open_exported(format, path)
     comparison = compare(
         loaded, exported, images.checking, threshold=card.threshold, objects=card.marked

@@ -31,6 +31,14 @@ if TYPE_CHECKING:
     from kerasunet.data.cases import DataSet
 
 
+_FORBIDDEN = re.compile(
+    r"redistribution[^;.]*\b(prohibited|forbidden|not (permitted|allowed))|\bno redistribution|"
+    r"\b(may|must) not be (re)?distributed|not for (re)?distribution",
+    re.IGNORECASE,
+)
+_UNSTATED = re.compile(r"\s*|.*\b(not|none) stated\b.*", re.IGNORECASE | re.DOTALL)
+
+
 def json_field(wanted: Any, **default: Any) -> Any:
     """Declare a field of a dataclass, and what its value in the JSON has to be."""
     return field(metadata={"wanted": wanted, "optional": False}, **default)
@@ -314,3 +322,13 @@ def output_in_words(objects: Objects) -> str:
     names = [*(["background"] if objects.exclusive else []), *objects.names]
     channels = ", ".join(f"{number} {name}" for number, name in enumerate(names))
     return f"{len(names)} channels, the probabilities of {channels},"
+
+
+def forbids_redistribution(terms: str) -> bool:
+    """Return whether terms of use forbid to pass data, or what was learned from it, on."""
+    return bool(_FORBIDDEN.search(terms))
+
+
+def is_unstated(terms: str) -> bool:
+    """Return whether terms of use are empty, or say that there are none."""
+    return bool(_UNSTATED.fullmatch(terms))

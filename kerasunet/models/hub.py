@@ -14,15 +14,15 @@ import os
 import re
 import tempfile
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from kerasunet.data.layouts import PUBLISHED
-from kerasunet.files import is_unfinished, remove_unfinished, require_replaceable, write_atomically
+from kerasunet import files
 from kerasunet.metrics import METRICS
+from kerasunet.models.card_fields import forbids_redistribution, is_unstated
 from kerasunet.models.model_card import MOST_BYTES as MOST_BYTES_OF_CARD, ModelCard, read_card
 from kerasunet.models.verification import CONFIG, METADATA, MOST_BYTES, WEIGHTS, first_line
 
@@ -32,14 +32,10 @@ _PART = r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}"
 _ADDRESS = re.compile(rf"hf://({_PART}/{_PART})(?:@([A-Za-z0-9][A-Za-z0-9._/-]{{0,99}}))?")
 _OTHER_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  # A drive has one letter.
 _KEPT = 16
+_SEAL = b"\n<!-- Written by kerasunet push; SHA-256 of the lines above: %s, of model.json: %s -->\n"
+_SEALED = re.compile(rb"(.*)" + re.escape(_SEAL).replace(b"%s", b"([0-9a-f]{64})"), re.DOTALL)
+_CHANGED = "was changed since it was written; move it away, or give another folder"
 _TAGS = ("kerasunet", "u-net", "segmentation", "medical-imaging")
-_SEAL = b"\n<!-- Written by kerasunet push; SHA-256 of the lines above: %s -->\n"
-_FORBIDDEN = re.compile(
-    r"redistribution[^;.]*\b(prohibited|forbidden|not (permitted|allowed))|\bno redistribution|"
-    r"\b(may|must) not be (re)?distributed|not for (re)?distribution",
-    re.IGNORECASE,
-)
-_UNSTATED = re.compile(r"\s*|.*\b(not|none) stated\b.*", re.IGNORECASE | re.DOTALL)
 _LICENSE = "terms-of-the-training-data"
 _OWN = {FILE, CARD, _README, CONFIG, METADATA, WEIGHTS}
 
@@ -190,7 +186,7 @@ def check_place(to: str | os.PathLike, card: ModelCard, *, despite_terms: bool) 
     elif _OTHER_ADDRESS.match(os.fspath(to)):
         raise ValueError(f"{to}: give a folder, or an address such as hf://owner/name")
     else:
-        _require_own(Path(to).expanduser(), card)
+        _require_own(files.expanded(to), card)
 
 
 def write_repository(
@@ -210,23 +206,26 @@ def write_repository(
     contents = _contents(file, card, address=os.fspath(to) if is_address(to) else "")
     if is_address(to):
         return _upload(os.fspath(to), contents, private=private)
-    folder = Path(to).expanduser()
-    _require_unchanged(folder, contents)
-    remove_unfinished(folder)
-    for name, content in contents.items():
-        write_atomically(folder / name, partial(Path.write_bytes, data=content))
+    folder = files.expanded(to)
+    with files.folder_for(folder), files.alone_in(folder):
+        _require_own(folder, card)
+        _require_unchanged(folder, contents)
+        files.remove_unfinished(folder)
+        for name, content in contents.items():
+            files.write_atomically(folder / name, partial(Path.write_bytes, data=content))
     return str(folder)
 
 
 def _require_unchanged(folder: Path, contents: Mapping[str, bytes]) -> None:
-    """Refuse protected files, and those of the model that differ: what it says of them may."""
+    """Refuse protected files, those of the model that differ, and edited words about it."""
     for name, content in contents.items():
-        require_replaceable(path := folder / name)
+        files.require_replaceable(path := folder / name)
         is_of_model = name not in (CARD, _README)
         if is_of_model and path.exists() and path.read_bytes() != content:
-            raise FileExistsError(
-                f"{path}: was changed since it was written; move it away, or give another folder"
-            )
+            raise FileExistsError(f"{path}: {_CHANGED}")
+    found = {name: (folder / name) for name in (CARD, _README) if (folder / name).is_file()}
+    if edited := _edited({name: path.read_bytes() for name, path in found.items()}, contents):
+        raise FileExistsError(f"{found[edited]}: {_CHANGED}")
 
 
 def _require_permitted(text: str, card: ModelCard, despite_terms: bool) -> None:
@@ -247,9 +246,10 @@ def _contents(copy: Path, card: ModelCard, *, address: str) -> dict[str, bytes]:
         unpacked = {name: archive.read(name) for name in (CONFIG, METADATA, WEIGHTS)}
     with told(address or card.name, "described"):
         readme = readme_of(card, library(), address)
+    card_file = json.dumps(card.to_json(), indent=2, ensure_ascii=False).encode()
     return {
-        CARD: json.dumps(card.to_json(), indent=2, ensure_ascii=False).encode(),
-        _README: _sealed(readme),
+        CARD: card_file,
+        _README: _sealed(readme.encode(), card_file),
         **unpacked,
         FILE: copy.read_bytes(),
     }
@@ -260,7 +260,7 @@ def _require_own(folder: Path, card: ModelCard) -> None:
     if folder.exists() and not folder.is_dir():
         raise FileExistsError(f"{folder}: is a file; give a folder")
     found = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-    found = {name for name in found if not is_unfinished(name)}
+    found = {name for name in found if not files.is_unfinished(name)}
     if not found:
         return
     is_own = found <= _OWN and (folder / CARD).is_file()
@@ -268,22 +268,26 @@ def _require_own(folder: Path, card: ModelCard) -> None:
         raise FileExistsError(
             f"{folder}: holds something else than this model; give a new or empty folder"
         )
-    readme = folder / _README
-    if readme.is_file() and not _is_sealed(readme.read_bytes()):
-        raise FileExistsError(
-            f"{readme}: was changed since it was written; move it away, or give another folder"
-        )
 
 
-def _sealed(text: str) -> bytes:
-    """Return a text and, in a comment below it, its digest: who edits it need not fear for it."""
-    content = text.encode()
-    return content + _SEAL % hashlib.sha256(content).hexdigest().encode()
+def _sealed(readme: bytes, card: bytes) -> bytes:
+    """Return a README with its digest and the card's below it: who edits them need not fear."""
+    return readme + _SEAL % (_digest(readme), _digest(card))
 
 
-def _is_sealed(content: bytes) -> bool:
-    text = content[: -len(_SEAL % (b"0" * 64))]
-    return content == _sealed(text.decode(errors="replace"))
+def _digest(content: bytes) -> bytes:
+    return hashlib.sha256(content).hexdigest().encode()
+
+
+def _edited(found: Mapping[str, bytes], contents: Mapping[str, bytes]) -> str:
+    """Return which of README and card was changed since a push wrote them; empty if none was."""
+    known = {_digest(contents[CARD])}  # Of a push that was killed, it may be there already.
+    if _README in found:
+        seal = _SEALED.fullmatch(found[_README])
+        if not seal or _digest(seal[1]) != seal[2]:
+            return _README
+        known.add(seal[3])
+    return CARD if CARD in found and _digest(found[CARD]) not in known else ""
 
 
 def _upload(text: str, contents: dict[str, bytes], *, private: bool) -> str:
@@ -293,7 +297,7 @@ def _upload(text: str, contents: dict[str, bytes], *, private: bool) -> str:
             (Path(folder) / name).write_bytes(content)
         api = hub.HfApi(library_name="kerasunet")
         place = api.create_repo(address.repository, private=private or None, exist_ok=True)
-        _require_pushed(text, address.repository, {*api.list_repo_files(address.repository)})
+        _require_pushed(text, address.repository, api.list_repo_files(address.repository), contents)
         api.upload_folder(
             repo_id=address.repository,
             folder_path=folder,
@@ -302,35 +306,28 @@ def _upload(text: str, contents: dict[str, bytes], *, private: bool) -> str:
     return str(place)
 
 
-def _require_pushed(text: str, repository: str, names: set[str]) -> None:
+def _require_pushed(
+    text: str, repository: str, names: Sequence[str], contents: Mapping[str, bytes]
+) -> None:
     """Refuse files of these names that no push wrote; an earlier model stays, as a revision."""
-    if names & _OWN and CARD not in names:
+    own = _OWN.intersection(names)
+    if own and CARD not in own:
         raise FileExistsError(
-            f"{text}: holds {min(names & _OWN)} but no {CARD}, so it is not of kerasunet push; "
+            f"{text}: holds {min(own)} but no {CARD}, so it is not of kerasunet push; "
             "give another address, or remove that file there"
         )
-    if _README in names:
-        readme = Path(library().hf_hub_download(repository, _README))
-        if not _is_sealed(readme.read_bytes()):
-            raise FileExistsError(
-                f"{text}: its {_README} was changed since it was written; rename it there, or give "
-                "another address"
-            )
-
-
-def terms_of(card: ModelCard) -> dict[str, str]:
-    """Return the terms of each data set that a model or its start was trained on, by name.
-
-    They are empty where nothing is known of them.
-    """
-    known = {name: terms for name, (terms, _) in PUBLISHED.items()}
-    others = {name: known.get(name, "") for name in card.start_data}
-    return {**others, card.data.name: card.data.terms}
+    fetch = partial(library().hf_hub_download, repository)
+    found = {name: Path(fetch(name)).read_bytes() for name in (CARD, _README) if name in own}
+    if edited := _edited(found, contents):
+        raise FileExistsError(
+            f"{text}: its {edited} was changed since it was written; rename it there, or give "
+            "another address"
+        )
 
 
 def forbidding(card: ModelCard) -> list[str]:
     """Return the data sets whose terms forbid redistribution."""
-    return [name for name, terms in terms_of(card).items() if _FORBIDDEN.search(terms)]
+    return [name for name, terms in card.terms.items() if forbids_redistribution(terms)]
 
 
 def readme_of(card: ModelCard, library: Any, address: str = "") -> str:
@@ -393,8 +390,8 @@ def _terms(card: ModelCard) -> list[str]:
         "under the license of the code that trained them.",
         "",
     ]
-    for name, terms in terms_of(card).items():
-        unstated = bool(_UNSTATED.fullmatch(terms))
+    for name, terms in card.terms.items():
+        unstated = is_unstated(terms)
         note = " **Nobody has said whether models trained on it may be passed on.**" * unstated
         lines.append(f"- `{name}`: {terms or 'not known'}.{note}")
     return [*lines, ""]

@@ -238,6 +238,14 @@ class ModelCard:
         architecture = {name: shape[name] for name in _ARCHITECTURE}
         return {**encoded(self), "architecture": architecture, **self.unknown}
 
+    @property
+    def terms(self) -> dict[str, str]:
+        """Terms of each data set that it or its start was trained on, by name; empty if unknown."""
+        from kerasunet.data.layouts import PUBLISHED
+
+        known = {name: PUBLISHED[name][0] for name in self.start_data if name in PUBLISHED}
+        return {**dict.fromkeys(self.start_data, ""), **known, self.data.name: self.data.terms}
+
     def to_markdown(self) -> str:
         """Return the card as Markdown, for people."""
         return "\n".join(_lines(self))

@@ -6,6 +6,7 @@ here needs Keras.
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
-from kerasunet.files import lock, sha256
+from kerasunet.files import expanded, lock, sha256
 from kerasunet.models.card_fields import united
 from kerasunet.models.model_card import (
     ModelCard,
@@ -34,7 +35,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
 def folder() -> Path:
     """Return the folder of the registered models; `KERASUNET_MODELS` names another one."""
     if named := os.environ.get("KERASUNET_MODELS"):
-        return Path(named)
+        return expanded(named)
     installed, beside_package = (Path(__file__).parents[n] / "saved_models" for n in (1, 2))
     return installed if installed.is_dir() else beside_package
 
@@ -59,7 +60,7 @@ def require_elsewhere(directory: str | os.PathLike) -> None:
     Raises:
         ValueError: It is that folder.
     """
-    if Path(directory).resolve() == folder().resolve():
+    if expanded(directory).resolve() == folder().resolve():
         raise ValueError(
             f"{directory}: is the folder of the registered models; choose another place, and "
             "register a model there with --save-as"
@@ -156,15 +157,20 @@ def push(
         The folder or the web address.
 
     Raises:
-        FileExistsError: The folder holds something else.
+        FileExistsError: The folder holds something else, or something that was changed since.
         FileNotFoundError: There is no such model, or it has no card.
         ValueError: The file is not the one that its card describes, or the terms of the training
-            data forbid redistribution, or the address is none, or the extra `hub` is not installed.
+            data forbid redistribution, or the address is none, or the extra `hub` is not installed,
+            or the folder is that of the registered models, lies among images, or is in use.
         OSError: The Hub cannot be reached, or refuses.
     """
+    from kerasunet.data.loading import require_outside
     from kerasunet.models import hub
 
     known = card(name_or_path)
+    if not _is_address(to):
+        require_elsewhere(to)
+        require_outside(to, levels=0)
     hub.check_place(to, known, despite_terms=despite_terms)
     seen, complete = seen_images(known)
     if complete:  # Else those that the cards of its starts do list are kept by name.
@@ -254,7 +260,7 @@ def _own_card(name_or_path: str | os.PathLike) -> Iterator[Path]:
         raise ValueError(f"{name_or_path}: its card is kept by the Hub; save the model as a file")
     file = _resolve(name_or_path)
     _verified(file, required=True)
-    held = lock(file, wait=True)  # The card itself is replaced by a rename.
+    held = lock(file, seconds=math.inf)  # The card itself is replaced by a rename.
     try:
         path = _card_file(name_or_path)
         require_unedited(path)
@@ -292,7 +298,7 @@ def _resolve(name_or_path: str | os.PathLike) -> Path:
         return hub.fetched(text)
     if os.sep not in text and (registered := _file_of(text)).is_file():
         return registered
-    path = Path(text)
+    path = expanded(text)
     if path.suffix == ".keras" and path.is_file():
         return path
     raise FileNotFoundError(

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kerasunet.architecture import Architecture
-from kerasunet.files import require_replaceable, sha256, write_atomically
+from kerasunet.files import expanded, is_marked, require_replaceable, sha256, write_atomically
 from kerasunet.models.card_fields import united
 from kerasunet.models.model_card import ModelCard, RecordedEvaluation, read_card, write_card
 from kerasunet.models.registry import check_name, checked_copy, folder, require_unedited
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     import keras
 
 WEIGHT_SUFFIX = ".weights.h5"
+_ZIP, _HDF5 = b"PK\x03\x04", b"\x89HDF"
 _LARGEST_HALF = 65504.0
 _ADDRESSES = re.compile(rb'"shared_object_id": \d+')
 
@@ -87,7 +88,7 @@ def load_weights_into(model: keras.Model, weights: str | os.PathLike) -> None:
         ValueError: The architecture differs; the message names the first layer that does.
     """
     if text_of(weights, "weights").endswith(WEIGHT_SUFFIX):
-        _load_h5(model, Path(weights))
+        _load_h5(model, expanded(weights))
         return
     from kerasunet.network import HEAD
 
@@ -139,14 +140,16 @@ def save(model: keras.Model, path: str | os.PathLike, card: ModelCard) -> None:
         card: What to say about it. Name, architecture, versions, date and digest are filled in.
 
     Raises:
-        FileExistsError: `NAME.json` or `NAME.md` is there and has nothing to do with a model.
+        FileExistsError: `NAME.json`, `NAME.md` or `NAME.keras` is there and has nothing to do with
+            a model.
         NotWritten: One of the three is write-protected, or the like.
         ValueError: The path does not end in `.keras`.
     """
-    path = Path(path)
+    path = expanded(path)
     if path.suffix != ".keras":
         raise ValueError(f"{path}: a model file ends in .keras")
     _require_no_other_card(path)
+    _require_model(path, _ZIP)
     for suffix in (".keras", ".json", ".md"):  # A new model never stays beside an old card.
         require_replaceable(path.with_suffix(suffix))
     from kerasunet.network import is_overlapping, plain_copy
@@ -230,15 +233,23 @@ def _require_no_other_card(path: Path) -> None:
         ) from None
 
 
+def _require_model(path: Path, beginning: bytes) -> None:
+    """Refuse to write over a file that is no model, whatever its name says."""
+    if path.is_file() and not is_marked(path, beginning):
+        raise FileExistsError(f"{path}: holds no model; move it away, or give another name")
+
+
 def save_weights(model: keras.Model, path: str | os.PathLike) -> None:
     """Write the weights alone, as HDF5, for `UNet(weights=path)` and `model.load_weights`.
 
     Raises:
+        FileExistsError: Such a file is there and holds no weights.
         ValueError: The name of the file to write does not end in `.weights.h5`.
     """
-    path = Path(path)
+    path = expanded(path)
     if not path.name.endswith(WEIGHT_SUFFIX):
         raise ValueError(f"{path}: a file of weights ends in {WEIGHT_SUFFIX}")
+    _require_model(path, _HDF5)
     from kerasunet.network import plain_copy
 
     write_atomically(path, plain_copy(model).save_weights)
@@ -262,9 +273,11 @@ def register(path: str | os.PathLike, name: str, half_precision: bool = False) -
         ValueError: The name is not a valid file name, or the file is not the one that its card
             describes, or it holds weights beyond half precision.
     """
-    path = Path(path)
+    path = expanded(path)
     check_name(name, path)
     target = folder() / f"{name}.keras"
+    if not path.with_suffix(".json").is_file():
+        raise FileNotFoundError(f"{path}: no such model, or its card is not beside it")
     registered = replace(read_card(path.with_suffix(".json")), name=name)
     if target.is_file() and target.with_suffix(".json").is_file():  # Of the same model.
         known = read_card(target.with_suffix(".json"))

@@ -20,7 +20,7 @@ from kerasunet import runs
 from kerasunet.backend import start_backend
 from kerasunet.data.decoding import DecodedCases, decode
 from kerasunet.drawing import draw_comparison, write_png
-from kerasunet.files import read_json, write_json
+from kerasunet.files import expanded, read_json, write_json
 from kerasunet.processes import BackgroundProcess, end_with_parent, last_line, module_command
 from kerasunet.runs.directory import RunDirectory
 from kerasunet.training.evaluation import predict
@@ -81,7 +81,7 @@ class BackgroundRun:
         directory: Path,
         additions: Mapping[str, str] | None = None,
     ):
-        self.directory = directory
+        self.directory = directory = expanded(directory)
         self.settings = settings
         self._files = RunDirectory(directory)
         write_json(self._files.request, to_json(settings))

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
-import time
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,10 +16,6 @@ from kerasunet.schema import COUNT, FLAG, MOVE, NUMBER, OBJECT, TEXT, declared, 
 from kerasunet.strategies import parse
 from kerasunet.training.settings import FinetuneSettings, Optimization, to_json
 
-if sys.platform == "win32":  # That a directory is used twice at once is not noticed there.
-    fcntl = None
-else:
-    import fcntl
 _METRICS = ("before", "after", "metrics")
 _RUN = {"data": {"name": TEXT, "digest": TEXT}, "constant_prediction": FLAG}
 _ASKED = {"layers": TEXT, "unfreeze?": [TEXT], "init": TEXT, "image_size": COUNT}
@@ -38,15 +33,12 @@ _RESULTS = (  # Patterns of what a run writes after it has claimed its directory
     "overlays/[0-9]*-dice-*.png", "tensorboard/**/events.out.tfevents.*",
 )  # fmt: skip
 _PROGRESS = ("asked.json", "status.json", "log.txt", "run.json", "result.json", "pictures/*.png")
-_PATIENCE, _SECONDS_BETWEEN_LOOKS = 20.0, 0.1  # A process whose parent was killed ends soon.
 _DIGEST_LENGTH = 12  # Characters of a digest in messages.
 
 
 @contextlib.contextmanager
 def exclusive(directory: Path) -> Iterator[None]:
     """Lock a directory for this process; remove what killed processes left half-written in it.
-
-    The lock is on the directory itself and is released when the process ends, however it ends.
 
     Args:
         directory: Created, with its parents, if it is new; removed again if they stay empty.
@@ -59,10 +51,7 @@ def exclusive(directory: Path) -> Iterator[None]:
     with contextlib.ExitStack() as ends:
         with files.writing(directory):
             ends.enter_context(files.folder_for(directory))
-        descriptor = os.open(directory, os.O_RDONLY) if fcntl else None
-        if descriptor is not None:
-            ends.callback(os.close, descriptor)
-        if descriptor is None or _locked(descriptor, directory):
+        if ends.enter_context(files.alone_in(directory)):
             files.remove_unfinished(directory)
         yield
 
@@ -183,7 +172,7 @@ class RunDirectory:
             self.require_removable(settings)
             self._remove()
         if self.config.is_file():
-            refuse_differences(self.path, self._record(), asked)
+            refuse_differences(self.path, self._record(settings), asked)
         else:
             self._refuse_remains()
             files.write_json(self.config, asked)
@@ -246,11 +235,10 @@ class RunDirectory:
         """
         if not self.path.is_dir() or not any(self.path.iterdir()):
             return
-        if ("layers" in self._record()["settings"]) != hasattr(settings, "layers"):
-            raise ValueError(f"{self.path}: is a run of another verb; use another output folder")
+        self._record(settings)
         for name in _PATHS:
             given = getattr(settings, name, None)
-            if given and self._removes(Path(given)):
+            if given and self._removes(files.expanded(given)):
                 raise ValueError(
                     f"{given}: belongs to the run in {self.path}, which --restart would remove, "
                     f"but --{name.replace('_', '-')} needs it; use another output folder"
@@ -267,13 +255,16 @@ class RunDirectory:
         found = [path for name in (*_RESULTS, *_PROGRESS) for path in self.path.glob(name)]
         return [path for path in found if path.is_symlink() or not path.is_dir()]
 
-    def _record(self) -> dict[str, Any]:
-        """Return what `config.json` holds; refuse a directory in which it is not of a run."""
+    def _record(self, settings: Any) -> dict[str, Any]:
+        """Return what `config.json` holds; refuse one that is not of a run with such settings."""
         if not self.config.is_file():
             known = f"has no {self.config.name}, so it is not a run; it was left untouched"
             raise ValueError(f"{self.path}: {known}")
         wanted = {"settings": OBJECT, "digests": OBJECT}
-        return read_values(self.config, wanted, "the record of a run", remedy=MOVE)
+        known = read_values(self.config, wanted, "the record of a run", remedy=MOVE)
+        if ("layers" in known["settings"]) != hasattr(settings, "layers"):
+            raise ValueError(f"{self.path}: is a run of another verb; use another output folder")
+        return known
 
     def _remove(self) -> None:
         """Remove the files of the run, the record of which run it is last, and no others."""
@@ -341,25 +332,6 @@ def refuse_differences(directory: Path, known: dict[str, Any], asked: dict[str, 
         )
 
 
-def _locked(descriptor: int, directory: Path) -> bool:
-    """Wait a little for the lock; return false where the file system has none."""
-    given_up = time.monotonic() + _PATIENCE
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            if time.monotonic() > given_up:
-                raise ValueError(
-                    f"{directory}: another process is using it; wait until it ends, or use "
-                    "another output folder"
-                ) from error
-            time.sleep(_SECONDS_BETWEEN_LOOKS)
-        except OSError:  # A network folder without locks.
-            return False
-        else:
-            return True
-
-
 def _is_path(name: str) -> bool:
     section, _, last = name.rpartition(".")
     return section.endswith(("settings", "run")) and last in _PATHS
@@ -393,3 +365,23 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         inner = isinstance(value, dict)
         flat |= _flat(value, f"{prefix}{name}.") if inner else {prefix + name: value}
     return flat
+
+
+def each_once(files: Iterable[Path]) -> list[Path]:
+    """Return paths in order, without those that were given before, perhaps in other words."""
+    unique: dict[str, Path] = {}
+    for file in files:
+        unique.setdefault(os.path.abspath(file), file)
+    return list(unique.values())
+
+
+def labels_of(paths: Sequence[Path]) -> list[str]:
+    """Return names of files or folders, with as many folders above as tell equal names apart."""
+    parts = [Path(os.path.abspath(path)).parts for path in paths]
+    depths = [1] * len(paths)
+    while True:
+        labels = ["/".join(one[-depth:]) for one, depth in zip(parts, depths, strict=True)]
+        repeated = {label for label, count in Counter(labels).items() if count > 1}
+        if not repeated:
+            return labels
+        depths = [depth + (label in repeated) for depth, label in zip(depths, labels, strict=True)]

@@ -17,11 +17,11 @@ import numpy as np
 
 from kerasunet import layer_selection, models
 from kerasunet.architecture import Architecture
-from kerasunet.backend import prepared_backend, with_precision
+from kerasunet.backend import prepared_backend, tensorboard, with_precision
 from kerasunet.data.decoding import DecodedCases, content_digest
 from kerasunet.data.loading import require_outside
 from kerasunet.drawing import write_overlays
-from kerasunet.files import write_json, write_text
+from kerasunet.files import expanded, write_json, write_text
 from kerasunet.freezing import Description, apply_strategy, layout_of
 from kerasunet.models.model_card import asked_layers
 from kerasunet.network import rebuilt, with_new_head
@@ -109,7 +109,7 @@ def finetune(
     """
     require_outside(directory, (settings.data, settings.manual_dir))
     prepared = prepare(settings) if prepared is None else prepared
-    files, kept = RunDirectory(Path(directory)), kept or KeptNetworks()
+    files, kept = RunDirectory(expanded(directory)), kept or KeptNetworks()
     settings = with_precision(settings, files.config, restart=restart)
     with exclusive(files.path), prepared_backend(**settings.optimization.computation):
         return _Finetuning(settings, files, prepared, kept, restart).run(callbacks, compact)
@@ -156,8 +156,7 @@ class _Finetuning:
         layers = self._freeze(network, strategy)
         before = None if compact else self._measure(network.model, parts["test"])
         if not compact and find_spec("tensorflow"):  # Keras writes TensorBoard's files with it.
-            board = keras.callbacks.TensorBoard(self.files.tensorboard, write_graph=False)
-            callbacks = [board, *callbacks]
+            callbacks = [tensorboard(self.files.tensorboard), *callbacks]
         seconds = self._train(network, strategy, layers, parts=parts, callbacks=callbacks)
         model = network.in_float32()
         after = self._measure(model, parts["test"])

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kerasunet import data  # Whose functions, and NumPy, come with their first use.
 from kerasunet.data import readers
-from kerasunet.files import labels_of, require_replaceable, sha256, write_json
-from kerasunet.runs.directory import refuse_differences
+from kerasunet.files import expanded, require_replaceable, sha256, write_json
+from kerasunet.runs.directory import labels_of, refuse_differences
 from kerasunet.schema import OBJECT, TEXT, each, or_null, read_values
 
 if TYPE_CHECKING:
@@ -149,7 +149,7 @@ class PredictionDirectory:
         Raises:
             ValueError: It holds predictions with others, or masks without a record of predictions.
         """
-        opened = cls(path, settings)
+        opened = cls(path := expanded(path), settings)
         found = [name for name in _OUTPUTS if (path / name).exists()]
         if found and not opened.record.is_file():
             raise ValueError(

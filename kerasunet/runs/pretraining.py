@@ -17,6 +17,7 @@ from kerasunet.data.cases import DataSet
 from kerasunet.data.decoding import DecodedCases, content_digest, decode
 from kerasunet.data.identification import modality_of_data
 from kerasunet.data.loading import require_objects, require_outside
+from kerasunet.files import expanded
 from kerasunet.metrics import Interval
 from kerasunet.network import plain_copy, with_new_head
 from kerasunet.objects import Objects
@@ -95,7 +96,7 @@ def pretrain(
     """
     require_outside(directory, (settings.data, settings.validation_data, settings.manual_dir))
     data = load_pretraining_data(settings) if data is None else data
-    files = RunDirectory(Path(directory))
+    files = RunDirectory(expanded(directory))
     settings = with_precision(settings, files.config, restart=restart)
     with exclusive(files.path), prepared_backend(**settings.optimization.computation):
         return _pretrain(settings, files, data, callbacks=callbacks, restart=restart)

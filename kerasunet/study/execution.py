@@ -21,7 +21,7 @@ from kerasunet.data.cases import DataSet
 from kerasunet.data.decoding import DecodedCases, content_digest, decode
 from kerasunet.data.loading import require_objects, require_outside
 from kerasunet.data.splits import groups_in_words
-from kerasunet.files import NotWritten, kinds_in_words, write_json
+from kerasunet.files import NotWritten, expanded, kinds_in_words, write_json
 from kerasunet.metrics import WITHOUT_SPACING
 from kerasunet.runs.directory import RunDirectory, refuse_differences
 from kerasunet.runs.preparation import (
@@ -218,7 +218,7 @@ def plan_study(settings: StudySettings, directory: str | os.PathLike) -> Study:
     """Plan a study as `open_study` does, and refuse what it would refuse, but write nothing."""
     models.require_elsewhere(directory)
     require_outside(directory, (settings.run.data, settings.run.manual_dir))
-    settings, directory = _with_known_architecture(settings), Path(directory)
+    settings, directory = _with_known_architecture(settings), expanded(directory)
     data = cache(partial(load_data, settings.run))  # Listed once, and not before it is needed.
     settings = _with_sizes(settings, data)
     settings = replace(settings, run=with_precision(settings.run, directory / RECORD))

@@ -19,7 +19,7 @@ from PIL import Image
 
 from kerasunet import __version__
 from kerasunet.data.loading import require_outside
-from kerasunet.files import is_marked, require_replaceable, sha256, write_json, write_text
+from kerasunet.files import expanded, is_marked, require_replaceable, sha256, write_json, write_text
 from kerasunet.schema import TEXT, each, or_null, read_values
 from kerasunet.study import report_tables as tables
 from kerasunet.study.figures.block_gains import BLOCK_GAINS, draw_block_gains
@@ -207,9 +207,9 @@ def write_report(
     directories = paths_of(studies)
     if output is None and len(directories) != 1:
         raise ValueError("a report of several studies needs an output folder")
-    output = Path(output or directories[0])
+    output = expanded(output or directories[0])
     require_outside(output)
-    shown = [Picture.read(Path(path)) for path in pictures]
+    shown = [Picture.read(expanded(path)) for path in pictures]
     statistics = StudyStatistics(read_results(directories))
     path, frames = output / "report.html", _frames(statistics)
     paths = {name: output / "tables" / f"{name}.csv" for name in frames}

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from kerasunet.data.splits import GroupedKey, groups_in_words
+from kerasunet.files import expanded
 from kerasunet.metrics import METRICS
 from kerasunet.schema import COUNT, LIST, TEXT, read_values
 from kerasunet.strategies import NetworkLayout, expand, trained_blocks
@@ -235,8 +236,8 @@ Directories = str | os.PathLike | Iterable[str | os.PathLike]
 def paths_of(directories: Directories) -> list[Path]:
     """Return study directories as paths; one may be given by itself."""
     if isinstance(directories, str | os.PathLike):
-        return [Path(directories)]
-    return [Path(path) for path in directories]
+        return [expanded(directories)]
+    return [expanded(path) for path in directories]
 
 
 def read_results(

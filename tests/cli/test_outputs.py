@@ -23,12 +23,21 @@ from helpers.images import write_disc_pairs
 from helpers.study_makers import make_study
 from helpers.study_tables import write_study
 
-from kerasunet import models
+from kerasunet import files, models
 from kerasunet.cli import check_outputs, main, predict as verb
 from kerasunet.cli.data import next_marks
 from kerasunet.data import load
 from kerasunet.data.loading import require_outside
-from kerasunet.files import FileWarning, NotWritten, write_atomically, write_json
+from kerasunet.files import (
+    FileWarning,
+    NotWritten,
+    lock,
+    remove_left,
+    remove_unfinished,
+    temporary_folder,
+    write_atomically,
+    write_json,
+)
 from kerasunet.processes import environment
 from kerasunet.runs import predictions
 from kerasunet.runs.directory import RunDirectory, exclusive
@@ -147,8 +156,18 @@ def test_a_restart_never_removes_the_start_it_was_given(call, earlier, verb, say
 
 
 @pytest.mark.slow
+def test_a_restart_never_removes_a_start_that_is_named_by_the_home_folder(
+    call, earlier, place, monkeypatch
+):
+    monkeypatch.setenv("HOME", str(place))
+    words = ["finetune", "--init", "~/run/model.keras", *XRAYS, "--output", "~/run", "--restart"]
+    refused(call, *words, saying="~/run/model.keras: belongs to the run in")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("restart", [True, False])
 @pytest.mark.parametrize("verb", ["finetune", "pretrain"])
-def test_a_restart_does_not_remove_a_run_of_another_verb(call, earlier, verb):
+def test_a_run_of_another_verb_is_neither_continued_nor_removed(call, earlier, verb, restart):
     with open(earlier / "config.json") as file:
         record = json.load(file)
     settings = record["settings"]
@@ -158,7 +177,7 @@ def test_a_restart_does_not_remove_a_run_of_another_verb(call, earlier, verb):
     before = contents(earlier)
     asked = FinetuneSettings() if verb == "finetune" else PretrainSettings()
     with pytest.raises(ValueError, match="is a run of another verb; use another output folder"):
-        RunDirectory(earlier).claim(asked, {}, restart=True)
+        RunDirectory(earlier).claim(asked, {}, restart=restart)
     assert contents(earlier) == before
 
 
@@ -731,6 +750,25 @@ def test_the_home_folder_of_nobody_is_refused(call, own_images, words):
     refused(call, "check", "~nobody1/out.html", saying=saying)
 
 
+@pytest.mark.parametrize(
+    ("target", "saying"),
+    [("loop", "is a link that leads to itself; remove it"), ("nowhere", "is a link to nothing")],
+)
+def test_a_link_that_leads_to_no_folder_is_called_one(call, place, own_images, target, saying):
+    (place / "loop").symlink_to("loop")
+    (place / "out").symlink_to(target)
+    refused(call, "predict", "natural", own_images, "--output", "out", saying=f"out: {saying}")
+    if target == "loop":
+        refused(call, "check", own_images, "--html", "out", saying=f"out: {saying}")
+        refused(call, "check", "out", saying=f"out: {saying}")
+
+
+def test_a_record_that_cannot_be_read_is_told_with_a_remedy(place):
+    (place / "predictions.json").write_text(THESIS)
+    with pytest.raises(ValueError, match=r"readable JSON file \(.*\); use another output folder"):
+        predictions.PredictionDirectory.open(place, {})
+
+
 def test_a_folder_of_yours_is_not_taken_for_what_a_killed_command_left(place):
     mine = [".writing-novel/one.txt", ".writing-notes_v2/one.txt", ".writing-notes_v2/two.txt"]
     left = [".writing-a1b2c3d4/config.json", "overlays/.writing-_9zzzzzz/x.png"]
@@ -739,6 +777,25 @@ def test_a_folder_of_yours_is_not_taken_for_what_a_killed_command_left(place):
         (place / name).write_text(THESIS)
     with exclusive(place):
         assert sorted(contents(place)) == sorted(mine)
+
+
+def test_a_folder_that_a_clean_up_took_before_it_was_locked_is_made_again(place, monkeypatch):
+    """Of another process, which found the folder and no lock on it."""
+    taken = []
+
+    def late(path, **options):
+        if not taken:
+            taken.append(path)
+            remove_left(path.parent, ".writing-")
+        return lock(path, **options)
+
+    monkeypatch.setattr(files, "lock", late)
+    with temporary_folder(place, ".writing-") as folder:
+        assert not taken[0].exists() and folder != taken[0]
+        remove_left(place, ".writing-")
+        remove_unfinished(place)
+        assert folder.is_dir()
+    assert contents(place) == {}
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="only Linux has a full device")
@@ -848,8 +905,12 @@ def test_an_empty_value_does_not_mean_this_folder(call, words):
         load("")
 
 
-def test_sigterm_ends_a_verb_like_ctrl_c(tmp_path):
-    """In a process of its own: what starts tests need not do so in its main thread."""
+@pytest.mark.parametrize("line", ["stop()", "exec('stop()')"])
+def test_sigterm_ends_a_verb_like_ctrl_c(tmp_path, line):
+    """In a process of its own: what starts tests need not do so in its main thread.
+
+    What interrupts code that was compiled from text, as of dataclasses, Python takes for unhandled.
+    """
     code = (
         "import os, signal, sys, time\n"
         "import kerasunet.data.checking.data_set as data_set\n"
@@ -857,7 +918,7 @@ def test_sigterm_ends_a_verb_like_ctrl_c(tmp_path):
         "def stop(*_, **__):\n"
         "    os.kill(os.getpid(), signal.SIGTERM)\n"
         "    time.sleep(5)\n"
-        "data_set.check = stop\n"
+        f"data_set.check = lambda *_, **__: {line}\n"
         "status = cli.main(['check', 'simulated-xray:3'])\n"
         "assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL\n"
         "sys.exit(status)\n"

@@ -927,6 +927,7 @@ for _name, _message, _array in (
     ("of seven channels", SHAPE, np.zeros((8, 8, 7))),
     ("without pixels", SHAPE + r"\(0, 8\)", np.zeros((0, 8))),
     ("of NaN", "an image holds NaN or infinite values; replace", np.full((8, 8), np.nan)),
+    ("with masked pixels", "an image has masked pixels", np.ma.masked_less(np.eye(8), 1)),
     ("of infinite values", "an image holds NaN or infinite", np.full((8, 8), np.inf)),
     ("of doubles beyond single precision", "an image holds NaN or inf", np.full((8, 8), 1e300)),
     ("of text", "an image must hold numbers, .* not <U1", np.full((8, 8), "x")),

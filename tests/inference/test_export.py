@@ -15,10 +15,10 @@ import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 from helpers.images import disc_images
 
-from kerasunet import models
+from kerasunet import files, models
 from kerasunet.data import load
 from kerasunet.files import NotWritten, read_json, sha256, temporary_folder, write_json
-from kerasunet.inference.export import FORMATS, Images, export
+from kerasunet.inference.export import FORMATS, Images, export, write
 from kerasunet.inference.export_requests import sidecar_of
 
 IMAGES = disc_images(3, seed=9)[0][..., None].astype(np.float32)
@@ -222,6 +222,42 @@ def test_an_export_removes_what_a_killed_one_left_and_nothing_of_a_living_one(
         export(tiny_model_file, "h5", tmp_path / "net.h5", images=images)
         assert living.is_dir()
     assert {path.name for path in tmp_path.iterdir()} == {"net.h5", "net.json", ".exporting-thesis"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("format", ["onnx", "savedmodel"])
+def test_an_export_for_which_there_is_no_room_is_named(
+    tiny_model_file, images, tmp_path, monkeypatch, format
+):
+    """As on a full disk, where each library that writes has words of its own."""
+    resource = pytest.importorskip("resource")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def write_little(*words, **more):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+        write(*words, **more)
+
+    monkeypatch.setattr("kerasunet.inference.export.write", write_little)
+    path = tmp_path / f"net{FORMATS[format].suffix}"
+    try:
+        with pytest.raises(NotWritten, match=rf"^{path}: cannot be written: .*too large"):
+            export(tiny_model_file, format, path, images=images)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert not list(tmp_path.iterdir())
+
+
+def test_two_exports_into_one_folder_wait_for_each_other(
+    tiny_model_file, images, tmp_path, monkeypatch
+):
+    """Otherwise both would find the name free, and one would replace the other."""
+    monkeypatch.setattr(files, "_SECONDS_TO_END", 0.2)
+    with (
+        files.alone_in(tmp_path),
+        pytest.raises(ValueError, match="another process is using it; wait until it ends"),
+    ):
+        export(tiny_model_file, "h5", tmp_path / "net.h5", images=images)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from helpers.hub_server import running_hub
 
-from kerasunet import models
+from kerasunet import files, models
 from kerasunet.cli import main
 from kerasunet.files import write_atomically
 from kerasunet.models import hub
@@ -93,15 +93,50 @@ def test_a_folder_is_a_repository(model, tmp_path, capsys):
     )
 
 
-def test_a_readme_that_was_edited_is_not_replaced(model, tmp_path, capsys):
+@pytest.mark.parametrize("name", ["README.md", "model.json"])
+def test_words_of_a_push_that_were_edited_are_not_replaced(model, tmp_path, capsys, name):
     words = ["push", str(model), "--to", str(tmp_path / "repository")]
     assert main(words) == 0
-    readme = tmp_path / "repository" / "README.md"
-    edited = readme.read_text() + "Written by hand.\n"
-    readme.write_text(edited)
+    file = tmp_path / "repository" / name
+    written = file.read_text()
+    edited = written.replace("fine-tuned" if "fine-tuned" in written else "Research", "My")
+    edited = written.replace('"title": "', '"title": "My ') if name == "model.json" else edited
+    assert edited != written
+    file.write_text(edited)
     assert main(words) == 2
-    assert "README.md: was changed since it was written; move it away" in capsys.readouterr().err
-    assert readme.read_text() == edited
+    assert f"{name}: was changed since it was written; move it away" in capsys.readouterr().err
+    assert file.read_text() == edited
+    file.write_text(written)
+    trained_on(model, "own", "own patients")  # Another card of the same model.
+    assert main(words) == 0 and "own patients" in file.read_text()
+
+
+def test_nothing_is_pushed_among_registered_models_or_images(model, tmp_path, monkeypatch):
+    """Its `model.keras` would be registered, and its `config.json` be taken for a card."""
+    monkeypatch.setenv("KERASUNET_MODELS", str(tmp_path / "registered"))
+    with pytest.raises(ValueError, match="registered: is the folder of the registered models"):
+        models.push(model, tmp_path / "registered")
+    assert not (tmp_path / "registered").exists()
+    for folder in ("images", "masks"):
+        (tmp_path / "data" / folder).mkdir(parents=True)
+        (tmp_path / "data" / folder / "a.png").write_bytes(b"of a patient")
+    with pytest.raises(ValueError, match="new: lies among the images in"):
+        models.push(model, tmp_path / "data" / "images" / "new")
+
+
+def test_two_pushes_into_one_folder_wait_for_each_other(model, tmp_path, monkeypatch):
+    place = tmp_path / "repository"
+    models.push(model, place)
+    before = {path.name: path.read_bytes() for path in place.iterdir()}
+    trained_on(model, "own", "own patients")
+    monkeypatch.setattr(files, "_SECONDS_TO_END", 0.2)
+    with (
+        files.alone_in(place),
+        pytest.raises(ValueError, match="repository: another process is using it"),
+    ):
+        models.push(model, place)
+    assert {path.name: path.read_bytes() for path in place.iterdir()} == before
+    models.push(model, place)
 
 
 @pytest.mark.parametrize("name", ["config.json", "model.weights.h5", "model.keras"])
@@ -135,7 +170,7 @@ def test_a_push_that_was_killed_goes_on(model, tmp_path, monkeypatch, written):
         write_atomically(path, *arguments)
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(hub, "write_atomically", write)
+        patch.setattr(files, "write_atomically", write)
         models.push(model, place)
     models.push(model, place)
     assert sorted(path.name for path in place.iterdir()) == sorted([*NAMES, "model.weights.h5"])
@@ -157,6 +192,11 @@ def test_what_others_wrote_on_the_hub_is_not_replaced(server, model, capsys):
     assert "hf://lab/book: holds README.md but no model.json, so it is not of kerasu" in foreign
     assert server.repositories == before
     files["README.md"] = files["README.md"].removesuffix(b"Written by hand.\n")
+    written = files["model.json"]
+    files["model.json"] = written.replace(b'"title": "', b'"title": "My ')
+    assert main([*words, "hf://lab/breast"]) == 2
+    assert "its model.json was changed since it was written" in capsys.readouterr().err
+    files["model.json"] = written
     assert main([*words, "hf://lab/breast"]) == 0 and files["LICENSE"] == b"mine"
 
 

@@ -456,7 +456,7 @@ def test_one_loader_opens_all_model_files():
 
 
 def test_compiled_networks_are_kept_where_only_the_user_writes():
-    from kerasunet.files import cache_folder
+    from kerasunet.data.cache import cache_folder
 
     assert cache_folder().is_relative_to(os.environ["KERASUNET_CACHE"])
 

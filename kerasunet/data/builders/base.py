@@ -28,6 +28,7 @@ from kerasunet.data.cases import Case, DataSet, FileCase, MaskCoding, Sample
 from kerasunet.data.decoding import resize_image
 from kerasunet.data.layouts.pairing import Files, image_files, pair, subfolders
 from kerasunet.data.layouts.recognition import read_published
+from kerasunet.files import expanded
 
 _DEPTH = 7
 _JPEG = (".jpg", ".jpeg")
@@ -293,7 +294,8 @@ def load_cases(
     """
     if name not in NAMES:
         raise ValueError(f"{name}: not a data set with a builder; choose from {', '.join(NAMES)}")
-    if manual_dir is not None and not Path(manual_dir).is_dir():
+    manual_dir = None if manual_dir is None else expanded(manual_dir)
+    if manual_dir is not None and not manual_dir.is_dir():
         raise FileNotFoundError(f"{manual_dir}: no such folder")
     builder = _builder(name, data_dir)
     _prepare(builder, manual_dir)

@@ -12,7 +12,6 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -39,7 +38,7 @@ from kerasunet.data.layouts.folders import PATIENTS
 from kerasunet.data.layouts.pairing import files_below, image_stem
 from kerasunet.data.loading import load, misread_masks, mixed_codes
 from kerasunet.data.splits import groups_in_words
-from kerasunet.files import collect_problems
+from kerasunet.files import collect_problems, expanded
 from kerasunet.objects import ObjectChoice, objects_of
 
 _SEPARATOR = r"[ _.\-]"
@@ -103,7 +102,7 @@ def check(
                 overlapping=overlapping,
             )
         except ValueError as error:
-            path = Path(source if manual_dir is None else manual_dir).expanduser()
+            path = expanded(source if manual_dir is None else manual_dir)
             if not path.exists():
                 raise
             # If the problems left no case, that there is none adds nothing.
@@ -115,7 +114,7 @@ def check(
                 *unread_files(unread),
             ]
             return Report(source, None, tuple(problems))
-    known = [*_pairing_problems("\n".join(found)), *unused_lists(Path(source), data)]
+    known = [*_pairing_problems("\n".join(found)), *unused_lists(expanded(source), data)]
     reported = {file for problem in known for file in problem.files}
     known += unread_files([path for path in data.unread if str(path) not in reported])
     if group_pattern is not None:

@@ -13,6 +13,7 @@ from typing import TypeVar
 import cv2
 import numpy as np
 
+from kerasunet.data import readers
 from kerasunet.data.cases import AnnotatedCase, Case, DataSet, FileCase, UnannotatedCase
 from kerasunet.data.checking.report import Problem
 from kerasunet.data.decoding import resize_mask, to_gray
@@ -24,7 +25,7 @@ from kerasunet.data.layouts.pairing import files_below, image_stem
 from kerasunet.data.layouts.tables import read_rows
 from kerasunet.data.readers import count_frames, read_image
 from kerasunet.data.splits import groups_in_words
-from kerasunet.files import suffix_of, wrong_size
+from kerasunet.files import suffix_of
 from kerasunet.objects import objects_of
 
 _THREADS = 4
@@ -263,7 +264,7 @@ def _read_files(case: FileCase, problems: list[Problem]):
     shape = image.shape[:2]
     for path, mask in zip(case.masks, masks, strict=True):
         if mask is not None and mask.shape != shape:
-            text = wrong_size(path, mask.shape, shape, image=f"its image {case.image.name}")
+            text = readers.wrong_size(path, mask.shape, shape, image=f"its image {case.image.name}")
             problems.append(Problem("wrong-size", text, (str(path),), keys=(case.key,)))
     usable = [mask for mask in masks if mask is not None and mask.shape == shape]
     if len(usable) < len(masks):

@@ -28,7 +28,8 @@ from kerasunet.data.cases import AnnotatedCase, Case
 from kerasunet.data.layouts.folders import PARTS
 from kerasunet.data.layouts.pairing import image_files, json_files, keys_of, subfolders
 from kerasunet.data.layouts.unread import foreign
-from kerasunet.files import raise_all, read_json, wrong_size
+from kerasunet.data.readers import wrong_size
+from kerasunet.files import raise_all, read_json
 
 _FOLDER, _DEPTH = "annotations", 3
 _PART = re.compile(rf"(?:^|[_-])({'|'.join(PARTS)})(?:\d*)(?:$|[_-])", re.IGNORECASE)
@@ -293,8 +294,7 @@ class CocoOutlines:
         """
         if self.size not in (None, shape):
             raise ValueError(wrong_size(self.path, self.size, shape))
-        masks = {True: np.zeros(shape, bool), False: np.zeros(shape, bool)}
-        drawn = 0
+        drawn, masks = 0, {True: np.zeros(shape, bool), False: np.zeros(shape, bool)}
         faults: list[str] = []
         for annotation in self.annotations:
             is_object = annotation["label"] not in NO_OBJECT

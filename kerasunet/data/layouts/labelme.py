@@ -39,7 +39,7 @@ from kerasunet.data.layouts.pairing import (
     subfolders,
 )
 from kerasunet.data.layouts.unread import foreign
-from kerasunet.files import read_json, report_all, wrong_size
+from kerasunet.files import read_json, report_all
 
 _IMAGE_FOLDERS = (*IMAGE_FOLDERS, "img")
 _JSON_FOLDERS = ("annotations", "annotation", "ann", "json", "jsons", "labelme", *MASK_FOLDERS)
@@ -243,7 +243,9 @@ class LabelmeFile:
         inside = _embedded_size(content) if beside else None
         for stated in (size, inside or shape):
             if stated != shape:
-                raise ValueError(wrong_size(self.path, stated, shape, image=self.image.name))
+                raise ValueError(
+                    readers.wrong_size(self.path, stated, shape, image=self.image.name)
+                )
 
 
 def _embedded_size(content: Mapping[str, Any]) -> tuple[int, int] | None:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         read_mask_values as read_mask_values,
         segment_labels as segment_labels,
         to_levels as to_levels,
+        wrong_size as wrong_size,
     )
     from kerasunet.data.readers.masks import (
         MaskValues as MaskValues,

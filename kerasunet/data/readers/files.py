@@ -7,7 +7,7 @@ import importlib
 import os
 import stat
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from io import BufferedReader
 from pathlib import Path
@@ -26,7 +26,7 @@ from kerasunet.data.readers.source import (
     check_outlined,
     kind_of,
 )
-from kerasunet.files import FileWarning
+from kerasunet.files import FileWarning, expanded
 
 SIZE_LIMIT = 100_000_000
 _OUTER_PERCENTILES = (0.1, 99.9)
@@ -289,6 +289,7 @@ def grid(path: str | os.PathLike) -> tuple[Any, Any]:
 @contextmanager
 def _opened(path: Path) -> Iterator[BufferedReader]:
     """Yield the open file; turn whatever goes wrong into one line that names it."""
+    path = path if os.path.lexists(path) else expanded(path)
     try:
         _check_regular(path)
         with open(path, "rb") as file:
@@ -380,3 +381,13 @@ def stretch(pixels: np.ndarray, low: float, high: float) -> np.ndarray:
     levels -= low
     levels *= scale
     return np.minimum(levels, 255).astype(np.float32, copy=False)  # Products are rounded, too.
+
+
+def wrong_size(
+    path, found: Sequence[int], wanted: Sequence[int], *, image: str = "its image"
+) -> str:
+    """Return the message that a mask, (height, width, …) `found`, should have the size `wanted`."""
+    return (
+        f"{path}: the mask is {found[1]}×{found[0]} pixels, {image} is {wanted[1]}×{wanted[0]}; "
+        "they must be the same size"
+    )

@@ -11,12 +11,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from kerasunet.data import readers
 from kerasunet.data.builders.base import CasesBuilder, folders_in, published
 from kerasunet.data.cases import FileCase, Sample
 from kerasunet.data.decoding import resize_image
 from kerasunet.data.layouts import PUBLISHED
 from kerasunet.data.layouts.pairing import pair
-from kerasunet.files import raise_all, wrong_size
+from kerasunet.files import raise_all
 
 _FILM = 2048 * 0.175  # Millimeters, either side.
 _LARGEST = 4095
@@ -79,7 +80,7 @@ class FilmCase(FileCase):
         shape = masks[0].shape
         raise_all(
             [
-                wrong_size(path, mask.shape, shape, image=f"that of {self.masks[0].name}")
+                readers.wrong_size(path, mask.shape, shape, image=f"that of {self.masks[0].name}")
                 for path, mask in zip(self.masks, masks, strict=True)
                 if mask.shape != shape
             ]
