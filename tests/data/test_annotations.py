@@ -6,6 +6,7 @@ import json
 import unicodedata
 import warnings
 from collections.abc import Mapping
+from functools import partial
 
 import numpy as np
 import pytest
@@ -725,3 +726,47 @@ def test_two_labelme_files_of_one_image_are_refused(one):
     folder = one(outline(TRIANGLE))
     save(folder / "a (1).json", labelme(outline(ASIDE)))
     assert "a.json: is of a.png, as is a (1).json; keep one of them" in refusal(folder)
+
+
+LOW = [[10, 30], [25, 30], [25, 55]]
+
+
+def by_rows(mask):
+    """Run lengths row by row, as in many scripts; COCO's go column by column."""
+    flips = np.flatnonzero(np.diff(np.r_[False, mask.ravel(), True]))
+    counts = np.diff(np.r_[0, flips, mask.size]).tolist()
+    return {"size": list(SHAPE), "counts": counts}
+
+
+@pytest.mark.parametrize(
+    ("segmentation", "fault"),
+    [
+        (
+            [[value for x, y in LOW for value in (y, x)]],
+            "fits its box only with x and y exchanged",
+        ),
+        (by_rows(filled(LOW)), "run lengths fit its box only row by row"),
+    ],
+)
+def test_an_outline_that_fits_its_box_only_if_it_is_read_in_another_way_is_refused(
+    tmp_path, segmentation, fault
+):
+    scan(tmp_path / "a.png")
+    made = partial(coco_of, segmentation=segmentation)
+    save(tmp_path / "coco.json", made(bbox=[10, 30, 15, 25]))
+    assert fault in refusal(tmp_path)
+    assert fault in load(tmp_path).remarks[0]
+    for box in ([0, 0, 80, 60], None, [1, 2], [10, 30, "15", 25]):  # Says nothing, or is wrong.
+        save(tmp_path / "coco.json", made(bbox=box))
+        assert load(tmp_path).cases[0].load().mask.any() and not load(tmp_path).remarks
+
+
+def test_boxes_may_be_rounded_or_around_a_square(tmp_path):
+    scan(tmp_path / "a.png")
+    for points in (LOW, [[5, 5], [25, 5], [25, 25], [5, 25]]):
+        (x, y), (right, bottom) = np.min(points, axis=0), np.max(points, axis=0)
+        for more in (-1, 0, 1):
+            box = [int(x) + more, int(y), int(right - x), int(bottom - y) - more]
+            drawn = coco_of(segmentation=[np.ravel(points).tolist()], bbox=box)
+            save(tmp_path / "coco.json", drawn)
+            np.testing.assert_array_equal(mask_in(tmp_path), filled(points))

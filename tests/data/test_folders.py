@@ -287,6 +287,46 @@ def test_a_hyphen_before_the_word_counts_only_where_there_is_no_mask_otherwise(t
     assert all(map(paired, data.cases))
 
 
+@pytest.mark.parametrize(
+    ("image", "mask"),
+    [
+        ("images/image_{}", "masks/mask_{}"),
+        ("images/{}", "masks/mask_{}"),
+        ("images/img{}", "labels/seg{}"),
+        ("images/x_image_{}", "masks/x_mask_{}"),
+        ("images/case{}_IMG", "masks/case{}_label"),
+        ("images/left/scan_{}", "masks/left/gt_{}"),
+        ("{}", "mask_{}"),
+        ("image-{}", "ground_truth-{}"),
+        ("P{}/image", "P{}/mask"),
+        ("P{}/scan", "P{}/label"),
+    ],
+)
+def test_the_word_for_mask_may_stand_elsewhere_in_all_names(tmp_path, image, mask):
+    for number in range(1, 5):
+        write_pair(*(tmp_path / f"{name.format(number)}.png" for name in (image, mask)), number)
+    write(tmp_path / f"{image.format(5)}.png", image_of(mask_of(5)))
+    if "images" in image or "P" not in image:
+        assert len(bare(load(tmp_path))) == 1
+    (tmp_path / f"{image.format(5)}.png").unlink()
+    data = load(tmp_path)
+    wanted = [image.format(n).removeprefix("images/") for n in range(1, 5)]
+    assert (keys(data), data.unannotated, data.unread) == (wanted, (), ())
+    assert all(map(paired, data.cases))
+    if "P" in image:
+        assert {case.group for case in data.cases} == {"P1", "P2", "P3", "P4"}
+
+
+def test_a_word_for_mask_that_leaves_doubt_is_refused(tmp_path):
+    for number in (1, 2):
+        write_pair(
+            tmp_path / f"images/image_{number}.png", tmp_path / f"masks/mask_{number}.png", 1
+        )
+    write(tmp_path / "images" / "1.png", image_of(mask_of(1)))
+    with pytest.raises(ValueError, match=r"mask_1\.png: has no image\n.*mask_2\.png: has no"):
+        load(tmp_path)
+
+
 COPIES = (
     *("a_mask (1)", "a_mask(1)", "a_mask 2", "a_mask copy", "a_mask - Kopie (2)"),
     *("a_mask (Anna's conflicted copy 2024-01-05)", "a_mask-DESKTOP-AB12CD"),
@@ -444,6 +484,7 @@ def test_check_names_folders_that_look_like_several_of_each_patient(tmp_path):
         (("positive", "Negative"), "one folder per class"),
         (("COVID", "Normal"), "one folder per class"),
         (("cyst", "nodule", "Adenoma", "no_tumor"), "one folder per class"),
+        (("cysts", "nodules", "masses", "abscesses"), "one folder per class"),
         (("batch1",), "folders that are no patients"),
         (("day1",), "folders that are no patients"),
         (("siteA", "siteB"), "folders that are no patients"),
@@ -878,6 +919,7 @@ ROWS = {
     "a mask without an image": test_a_mask_of_such_a_word_without_its_image_is_an_error,
     "a file that belongs to no case": test_a_file_of_no_case_is_named,
     "words other than `mask`": test_other_words_than_mask_beside_images,
+    "`mask_7` with `image_7` or `7`": test_the_word_for_mask_may_stand_elsewhere_in_all_names,
     "other mask folders": test_other_names_of_the_mask_folder,
     "copies and versions of a mask: `x_mask (1).png`, `x_mask - Copy.png`, conflicted copies, "
     "`x_mask_2024-01-31.png`": test_a_copy_or_a_dated_version_of_a_mask_is_no_part_of_it,

@@ -468,6 +468,16 @@ def test_region_of_several_values(folder):
     np.testing.assert_array_equal(mask_in(made, objects=["whole"]), OBJECT | OTHER)
 
 
+def test_the_label_of_nnunet_for_pixels_that_nobody_has_judged_is_refused(folder):
+    table = json.dumps({"labels": {"background": 0, "lung": 1, "ignore": 2}})
+    made = write_table(folder(values(1, 2)), "dataset.json", table)
+    assert "has 2, which the table of classes does not list, or lists to be ignored" in refusal(
+        made
+    )
+    made = write_table(folder(values(1, 1)), "dataset.json", table)
+    np.testing.assert_array_equal(mask_in(made), OBJECT | OTHER)
+
+
 @pytest.mark.parametrize("layout", ["parts", "one part", "manifest"])
 def test_table_above_the_folders_or_beside_a_manifest(tmp_path, layout):
     for part in {"parts": ("train", "test"), "one part": ("all",)}.get(layout, ()):

@@ -35,8 +35,8 @@ from kerasunet.data.groups import (
     match_groups,
     with_group_pattern,
 )
+from kerasunet.data.layouts.contents import files_below, image_stem
 from kerasunet.data.layouts.folders import PATIENTS
-from kerasunet.data.layouts.pairing import files_below, image_stem
 from kerasunet.data.loading import load, misread_masks, mixed_codes
 from kerasunet.data.splits import groups_in_words
 from kerasunet.files import collect_problems

@@ -17,10 +17,10 @@ from kerasunet.data.cases import AnnotatedCase, Case, DataSet, FileCase, Unannot
 from kerasunet.data.checking.report import Problem
 from kerasunet.data.decoding import resize_mask, to_gray
 from kerasunet.data.identification import thumbnail
+from kerasunet.data.layouts.contents import files_below, image_stem
 from kerasunet.data.layouts.folders import PARTS
 from kerasunet.data.layouts.manifests import MANIFESTS, PATIENT_COLUMN
 from kerasunet.data.layouts.objects import CaseOfObjects
-from kerasunet.data.layouts.pairing import files_below, image_stem
 from kerasunet.data.layouts.tables import read_rows
 from kerasunet.data.readers import count_frames, read_image
 from kerasunet.data.splits import groups_in_words

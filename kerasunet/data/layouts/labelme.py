@@ -30,15 +30,15 @@ from kerasunet.data.annotations import (
 )
 from kerasunet.data.cases import AnnotatedCase, Case, UnannotatedCase
 from kerasunet.data.layouts import IMAGE_FOLDERS, MASK_FOLDERS
-from kerasunet.data.layouts.pairing import (
+from kerasunet.data.layouts.contents import (
     Files,
-    doubled,
+    foreign,
     image_files,
     image_stem,
     json_files,
     subfolders,
 )
-from kerasunet.data.layouts.unread import foreign
+from kerasunet.data.layouts.pairing import doubled
 from kerasunet.files import read_json, report_all, wrong_size
 
 _IMAGE_FOLDERS = (*IMAGE_FOLDERS, "img")

@@ -18,10 +18,10 @@ from typing import Any, NamedTuple
 
 from kerasunet.data.annotations import ENCODINGS
 from kerasunet.data.cases import Case, DataSet, FileCase
+from kerasunet.data.layouts.contents import SHEETS, Files, image_files, image_stem, keys_of
 from kerasunet.data.layouts.folders import FOLDS, PARTS, PATIENTS, under
-from kerasunet.data.layouts.pairing import Files, image_files, image_stem, keys_of, pair_annotated
+from kerasunet.data.layouts.pairing import pair_annotated
 from kerasunet.data.layouts.tables import misspelled, read_rows
-from kerasunet.data.layouts.unread import SHEETS
 from kerasunet.files import is_plain, raise_all, read_json, report_all
 
 MANIFESTS = ("manifest.csv", "manifest.tsv")

@@ -17,7 +17,7 @@ from typing import Any
 from kerasunet.data.annotations import ENCODINGS, NO_OBJECT
 from kerasunet.data.cases import Case, FileCase
 from kerasunet.data.layouts import EVERY_MASK_FOLDER, pairing
-from kerasunet.data.layouts.pairing import image_stem
+from kerasunet.data.layouts.contents import image_stem
 from kerasunet.files import raise_all, read_json
 
 _MOST_BYTES = 64 << 20  # Of a table; one row per image takes a hundred.
@@ -303,8 +303,12 @@ def _roboflow(path: Path) -> Iterator[tuple[str, int | str]]:
 
 
 def _nnunet(path: Path) -> Iterator[tuple[str, int | str]]:
-    """Read `{"lung": 1}`, or `{"1": "lung"}` of the first version; a region has several values."""
+    """Read `{"lung": 1}`, or `{"1": "lung"}` of the first version; a region has several values.
+
+    The label `ignore` is of pixels that nobody has judged, so it is no class.
+    """
     labels = _dictionary(path, "labels")
+    labels.pop("ignore", None)
     if any(name.lower() == "background" and value == 0 for name, value in labels.items()):
         for name, value in labels.items():
             yield from ((name, int(one)) for one in (value if isinstance(value, list) else [value]))
