@@ -770,3 +770,35 @@ def test_boxes_may_be_rounded_or_around_a_square(tmp_path):
             drawn = coco_of(segmentation=[np.ravel(points).tolist()], bbox=box)
             save(tmp_path / "coco.json", drawn)
             np.testing.assert_array_equal(mask_in(tmp_path), filled(points))
+
+
+def in_base64(levels, kind="PNG"):
+    file = io.BytesIO()
+    Image.fromarray(levels).save(file, kind)
+    return base64.b64encode(file.getvalue()).decode()
+
+
+def test_an_outline_that_was_drawn_on_another_picture_is_refused(tmp_path):
+    """Names such as 1.png recur in other folders; the picture inside was drawn on."""
+    scan(tmp_path / "a.png")
+    other = np.random.default_rng(6).integers(0, 255, SHAPE, dtype=np.uint8)
+    save(tmp_path / "a.json", labelme(outline(TRIANGLE), imageData=in_base64(other)))
+    assert "the picture inside, which was outlined, is not a.png; put it beside" in refusal(
+        tmp_path
+    )
+    darker = (LEVELS // 3 + 20).astype(np.uint8)
+    for levels, kind in (
+        (LEVELS, "PNG"),
+        (darker, "JPEG"),
+        (255 - LEVELS, "PNG"),
+        (LEVELS * 0, "PNG"),
+    ):
+        save(tmp_path / "a.json", labelme(outline(TRIANGLE), imageData=in_base64(levels, kind)))
+        np.testing.assert_array_equal(mask_in(tmp_path), filled(TRIANGLE))
+
+
+def test_labelme_and_coco_in_the_encoding_of_windows_shells(tmp_path):
+    scan(tmp_path / "a.png")
+    content = json.dumps(labelme(outline(TRIANGLE)))
+    (tmp_path / "a.json").write_text(content, encoding="utf-16")
+    np.testing.assert_array_equal(mask_in(tmp_path), filled(TRIANGLE))

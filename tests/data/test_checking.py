@@ -154,6 +154,19 @@ def test_each_mistake_is_found_and_named(scans, spoil, kind, words):
 
 
 @pytest.mark.slow
+def test_masks_of_one_image_that_cover_the_same_are_named(scans):
+    path = scans / "masks" / "scan05.png"
+    again = path.with_name("scan05_mask_2.png")
+    write(again, np.roll(pixels(path) > 0, 1, axis=0))
+    path = path.rename(path.with_name("scan05_mask_1.png"))
+    problem = the_one_problem(scans)
+    assert (problem.kind, problem.keys) == ("overlapping-masks", ("scan05",))
+    assert problem.message.endswith("% of the object are in several of its masks")
+    assert problem.files == (str(path), str(again)) and problem.severity == "warning"
+    write(again, np.zeros((96, 96), bool))
+    assert not kinds(scans)
+
+
 def test_all_mistakes_of_a_set_are_found_in_one_pass(scans):
     (scans / "images" / "scan00.png").write_bytes(b"BM")
     (scans / "masks" / "scan00.png").write_bytes(b"P5")

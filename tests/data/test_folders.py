@@ -239,6 +239,27 @@ def test_a_folder_in_no_layout_says_what_it_holds(tmp_path):
 # --- names of masks ------------------------------------------------------------------------------
 
 
+def test_what_icloud_has_moved_away_is_named(tmp_path):
+    make_folder_pairs(tmp_path, "a", "b")
+    for folder in ("images", "masks"):
+        (tmp_path / folder / ".c.png.icloud").write_bytes(b"bplist00")
+    data = load(tmp_path)
+    assert keys(data) == ["a", "b"]
+    assert [path.name for path in data.unread] == [".c.png.icloud"] * 2
+
+
+def test_a_folder_in_a_folder_of_the_same_name_is_looked_through(tmp_path):
+    """Archives of Kaggle often unpack so."""
+    for number in range(3):
+        image, mask = (tmp_path / name / name for name in ("images", "masks"))
+        write_pair(image / f"{number}.png", mask / f"{number}_mask.png", number)
+    data = load(tmp_path)
+    assert keys(data) == ["0", "1", "2"] and all(map(paired, data.cases))
+    write(tmp_path / "images" / "3.png", image_of(mask_of(3)))
+    with pytest.raises(ValueError, match=r"masks/masks/0_mask\.png: has no image"):
+        load(tmp_path)
+
+
 @pytest.mark.parametrize("word", ["seg", "gt", "GT", "label", "Annotation", "segmentation"])
 @pytest.mark.parametrize("number", ["", "_1"])
 def test_other_words_than_mask_beside_images(tmp_path, word, number):

@@ -167,6 +167,12 @@ KINDS: Mapping[str, Kind] = {
         "masks of several images",
         "check whether each image should have a mask of its own",
     ),
+    "overlapping-masks": Kind(
+        "warning",
+        "masks of one image that cover the same",
+        "they are united as parts of one object; keep one of them if they are versions of it, or "
+        "of several annotators",
+    ),
     "patient-names": Kind(
         "note",
         "file names that look like patients",

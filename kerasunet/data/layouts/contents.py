@@ -162,6 +162,8 @@ def subfolders(folder: Path) -> list[Path]:
 def subfolder(folder: Path, *names: str) -> Path | None:
     """Return the one subfolder that has one of these names, in upper or lower case.
 
+    If it holds nothing but a folder of the same name, as archives of Kaggle do, that is returned.
+
     Raises:
         ValueError: There are several.
     """
@@ -169,6 +171,10 @@ def subfolder(folder: Path, *names: str) -> Path | None:
     if len(found) > 1:
         listing = ", ".join(f"{path.name}/" for path in found)
         raise ValueError(f"{folder}: has {listing}; keep one of them")
+    while found and not image_files(found[0]) and len(inner := subfolders(found[0])) == 1:
+        if inner[0].name.lower() != found[0].name.lower():
+            break
+        found = inner
     return found[0] if found else None
 
 
@@ -192,8 +198,11 @@ def _dicom_name(entry: os.DirEntry) -> str | None:
 
 
 def is_hidden(name: str) -> bool:
-    """Return whether a system keeps a file or folder for itself, such as thumbnails of a disk."""
-    return name.startswith(".") or name in _OF_SYSTEMS
+    """Return whether a system keeps a file or folder for itself, such as thumbnails of a disk.
+
+    What iCloud has moved away counts as a file, which is not read.
+    """
+    return (name.startswith(".") and not name.endswith(".icloud")) or name in _OF_SYSTEMS
 
 
 def _visible(folder: Path) -> list[os.DirEntry]:

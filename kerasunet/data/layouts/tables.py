@@ -66,7 +66,8 @@ def read_rows(path: Path, delimiter: str = "") -> list[tuple[int, dict[str, str]
     except csv.Error as error:
         raise ValueError(f"{path}:{reader.line_num}: not a readable table ({error})") from error
     further = [(line, row.pop(None, ())) for line, row in rows]
-    raise_all([f"{path}:{line}: more cells than columns" for line, row in further if _filled(row)])
+    surplus = "more cells than columns; put names with commas in quotation marks"
+    raise_all([f"{path}:{line}: {surplus}" for line, row in further if _filled(row)])
     return rows
 
 
