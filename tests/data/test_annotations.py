@@ -802,3 +802,38 @@ def test_labelme_and_coco_in_the_encoding_of_windows_shells(tmp_path):
     content = json.dumps(labelme(outline(TRIANGLE)))
     (tmp_path / "a.json").write_text(content, encoding="utf-16")
     np.testing.assert_array_equal(mask_in(tmp_path), filled(TRIANGLE))
+
+
+def test_an_object_that_lies_wholly_under_the_background_is_refused(tmp_path):
+    """The background of a category may be a hole, or all that is around the objects."""
+    scan(tmp_path / "a.png")
+    content = coco_of(segmentation=[np.ravel(SQUARE).tolist()])
+    content["categories"].append({"id": 2, "name": "background"})
+    hole = {"id": 2, "image_id": 1, "category_id": 2, "segmentation": [np.ravel(HOLE).tolist()]}
+    content["annotations"].append(hole)
+    save(tmp_path / "coco.json", content)
+    differ_only_along_outlines(mask_in(tmp_path), filled(SQUARE) & ~filled(HOLE))
+    hole["segmentation"] = [[0, 0, 80, 0, 80, 60, 0, 60]]
+    save(tmp_path / "coco.json", content)
+    assert "annotation 1: lies under the background; delete either" in refusal(tmp_path)
+
+
+def test_images_of_coco_that_are_marked_as_deleted_are_left_out_and_named(tmp_path):
+    content = coco_of()
+    scan(tmp_path / "a.png"), scan(tmp_path / "b.png")
+    content["images"].append({"id": 2, "file_name": "b.png", "deleted": True})
+    content["annotations"].append(content["annotations"][0] | {"id": 2, "image_id": 2})
+    save(tmp_path / "coco.json", content)
+    data = load(tmp_path)
+    assert [case.key for case in data.cases] == ["a"]
+    assert data.unread == (tmp_path / "b.png",)
+
+
+def test_captions_beside_outlines_are_no_second_set_of_the_images(tmp_path):
+    scan(tmp_path / "a.png")
+    save(tmp_path / "annotations" / "instances_val.json", coco_of())
+    captions = coco_of() | {"annotations": [{"id": 1, "image_id": 1, "caption": "a scan"}]}
+    save(tmp_path / "annotations" / "captions_val.json", captions)
+    data = load(tmp_path)
+    assert data.cases[0].load().mask.any()
+    assert [path.name for path in data.unread] == ["captions_val.json"]

@@ -677,7 +677,9 @@ def test_folds_beside_other_folders_are_refused(tmp_path):
         load(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["ImageSets/Segmentation/train.txt", "splits_final.json"])
+@pytest.mark.parametrize(
+    "name", ["ImageSets/Segmentation/train.txt", "splits_final.json", "val_list.txt", "TestIDs.csv"]
+)
 def test_check_names_a_list_of_parts_that_is_not_used(tmp_path, name):
     make_folder_pairs(tmp_path, "a", "b")
     (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
@@ -949,9 +951,8 @@ ROWS = {
     "several versions of an image by Roboflow (`x_png.rf.….jpg`)": (
         test_versions_that_roboflow_made_of_an_image_stay_together
     ),
-    "lists of parts (`ImageSets/`, `splits_final.json`), a column `fold` or `set` of a manifest": (
-        test_check_names_a_list_of_parts_that_is_not_used
-    ),
+    "lists of parts (`ImageSets/`, `splits_final.json`, `train_list.txt`), a column `fold` or `set` "
+    "of a manifest": (test_check_names_a_list_of_parts_that_is_not_used),
     "a mask file of several images, or equal masks of three images or more": (
         test_check_names_equal_masks_of_different_images
     ),

@@ -36,11 +36,11 @@ _LEAST_PIXELS, _MOST_WHITE = 12, 0.01
 T = TypeVar("T")
 _MASK_SIDE = 64
 _INVERTED = 0.75
-_OF_PARTS = re.compile(rf"(trainval|splits?_final|({'|'.join(PARTS)}|split|fold)s?\d*)")
+_OF_PART = rf"({'|'.join(PARTS)}|split|fold)s?\d*([_-]?(list|files|images|names|ids?))?"
+_OF_PARTS = re.compile(rf"trainval|splits?_final|{_OF_PART}")
 _COLUMNS_OF_PARTS = {"fold", "set", "subset", "part", "partition", "phase", "usage"}
 _THIN_LINE = 0.012  # Of the longer side.
-_NAMED = 5
-_FEWEST_EQUAL, _MOST_COVERED_TWICE = 3, 0.2
+_NAMED, _FEWEST_EQUAL, _MOST_COVERED_TWICE = 5, 3, 0.2
 
 
 @dataclass(frozen=True)

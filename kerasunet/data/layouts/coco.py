@@ -42,8 +42,10 @@ def coco(folder: Path) -> Sequence[Case] | None:
     files = [path for stem, path in json_files(folder).items() if stem not in images]
     if (folder / _FOLDER).is_dir():
         files += json_files(folder / _FOLDER).values()
-    found = [path for path in files if _may_be_coco(path) and _is_coco(read_json(path, ENCODINGS))]
-    return _united(folder, found) if found else None
+    contents = {path: read_json(path, ENCODINGS) for path in files if _may_be_coco(path)}
+    found = [path for path, content in contents.items() if _is_coco(content)]
+    outlined = [path for path in found if _has_outlines(contents[path])]
+    return _united(folder, outlined or found) if found else None
 
 
 def _united(folder: Path, paths: Sequence[Path]) -> Sequence[Case]:
@@ -88,7 +90,8 @@ def image_root(path: Path) -> Path:
 
 
 def _cases(path: Path, content: Mapping[str, Any]) -> list[AnnotatedCase]:
-    images = content["images"]
+    images = [one for one in content["images"] if one.get("deleted") is not True]
+    deleted = {_id(one["id"]) for one in content["images"]} - {_id(one["id"]) for one in images}
     search = ImageSearch(image_root(path), _part(path))
     found = {_id(image["id"]): search.find(str(image["file_name"])) for image in images}
     files = {number: places[0] for number, places in found.items() if len(places) == 1}
@@ -102,7 +105,7 @@ def _cases(path: Path, content: Mapping[str, Any]) -> list[AnnotatedCase]:
             problems.append(f"{path}: annotation {annotation['id']}: there is no such category")
         if (image := _id(annotation["image_id"])) in drawn:
             drawn[image].append({**annotation, "label": names.get(category, category)})
-        else:
+        elif image not in deleted:
             problems.append(f"{path}: annotation {annotation['id']}: there is no such image")
     raise_all(problems, f"{len(problems)} faults in a COCO file:")
     keys = keys_of(list(files.values()))
@@ -139,6 +142,11 @@ def _may_be_coco(path: Path) -> bool:
 def _is_coco(content: Any) -> bool:
     parts = ("images", "annotations") if isinstance(content, dict) else ()
     return bool(parts) and all(isinstance(content.get(name), list) for name in parts)
+
+
+def _has_outlines(content: Mapping[str, Any]) -> bool:
+    """Return whether some annotation is more than a caption or a box."""
+    return any(isinstance(one, dict) and one.get("segmentation") for one in content["annotations"])
 
 
 def _part(path: Path) -> str:
@@ -225,19 +233,25 @@ class CocoOutlines:
         """
         if self.size not in (None, shape):
             raise ValueError(wrong_size(self.path, self.size, shape))
-        masks = {True: np.zeros(shape, bool), False: np.zeros(shape, bool)}
-        drawn = 0
+        ground, mask = np.zeros(shape, bool), np.zeros(shape, bool)
+        for one in (one for one in self.annotations if one["label"] in NO_OBJECT):
+            ground |= self._drawn(self._split(one)[0], shape, one)
         faults: list[str] = []
-        for annotation in self.annotations:
-            is_object = annotation["label"] not in NO_OBJECT
-            pieces, its_faults = self._split(annotation)
-            for piece in pieces:
-                masks[is_object] |= self._draw(piece, shape, annotation)
-            if is_object:
-                drawn, faults = drawn + len(pieces), [*faults, *its_faults]
+        drawn = 0
+        for one in (one for one in self.annotations if one["label"] not in NO_OBJECT):
+            pieces, its_faults = self._split(one)
+            drawn, faults = drawn + len(pieces), [*faults, *its_faults]
+            covered = self._drawn(pieces, shape, one)
+            if covered.any() and ground[covered].all():
+                raise ValueError(f"{self._named(one)}: lies under the background; delete either")
+            mask |= covered
         if faults and not drawn:
             raise ValueError(faults[0])
-        return masks[True] & ~masks[False]
+        return mask & ~ground
+
+    def _drawn(self, pieces: Sequence, shape: tuple[int, int], annotation: Mapping) -> np.ndarray:
+        masks = (self._draw(piece, shape, annotation) for piece in pieces)
+        return np.logical_or.reduce([np.zeros(shape, bool), *masks])
 
     def _split(self, annotation: Mapping) -> tuple[list[Any], list[str]]:
         """Sort the pieces of an annotation into those that can be drawn, and faults."""
