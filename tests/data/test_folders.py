@@ -951,8 +951,8 @@ ROWS = {
     "several versions of an image by Roboflow (`x_png.rf.….jpg`)": (
         test_versions_that_roboflow_made_of_an_image_stay_together
     ),
-    "lists of parts (`ImageSets/`, `splits_final.json`, `train_list.txt`), a column `fold` or `set` "
-    "of a manifest": (test_check_names_a_list_of_parts_that_is_not_used),
+    "lists of parts (`ImageSets/`, `splits_final.json`, `train_list.txt`), a column `fold` or "
+    "`set` of a manifest": test_check_names_a_list_of_parts_that_is_not_used,
     "a mask file of several images, or equal masks of three images or more": (
         test_check_names_equal_masks_of_different_images
     ),

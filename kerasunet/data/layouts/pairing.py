@@ -27,7 +27,7 @@ _IN_MASK_FOLDER = re.compile(
     rf"(?P<key>.+)[_-](?P<word>masks?|annotations|labels|{OTHER_WORDS}){_REST}", re.IGNORECASE
 )
 _WORD = r"(?:^|[_ -])(?:{})(?=$|[_ -]|\d)"
-_OF_IMAGE = re.compile(_WORD.format("images?|imgs?|scans?"), re.IGNORECASE)
+_OF_IMAGE = re.compile(_WORD.format("images?|imaging|imgs?|scans?"), re.IGNORECASE)
 _OF_MASK = re.compile(_WORD.format(f"masks?|annotations|labels|{OTHER_WORDS}"), re.IGNORECASE)
 # What programs and people add to the name of a copy or a version: "- Copy", "_2024-01-31T1200" …
 _OF_COPY = re.compile(
