@@ -548,7 +548,7 @@ READ = {
     ),
     "masks of one image that cover the same to a fifth and more, as those of several annotators "
     "do": ("data/test_checking.py", "test_masks_of_one_image_that_cover_the_same_are_named"),
-    "what iCloud has moved away (`.x.png.icloud`)": (
+    "what iCloud has moved away (`.x.png.icloud`), archives in folders of images or masks": (
         "data/test_folders.py",
         "test_what_icloud_has_moved_away_is_named",
     ),

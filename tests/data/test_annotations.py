@@ -772,6 +772,13 @@ def test_boxes_may_be_rounded_or_around_a_square(tmp_path):
             np.testing.assert_array_equal(mask_in(tmp_path), filled(points))
 
 
+def test_coordinates_in_quotes_are_named(tmp_path):
+    scan(tmp_path / "a.png")
+    points = [str(value) for value in np.ravel(LOW)]
+    save(tmp_path / "coco.json", coco_of(segmentation=[points], bbox=[1, 1, 9, 9]))
+    assert "coordinates that are no numbers" in refusal(tmp_path)
+
+
 def in_base64(levels, kind="PNG"):
     file = io.BytesIO()
     Image.fromarray(levels).save(file, kind)

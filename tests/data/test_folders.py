@@ -248,6 +248,15 @@ def test_what_icloud_has_moved_away_is_named(tmp_path):
     assert [path.name for path in data.unread] == [".c.png.icloud"] * 2
 
 
+def test_an_archive_among_the_images_is_named(tmp_path):
+    """One part of a download that nobody has unpacked; the archive of the whole is above them."""
+    make_folder_pairs(tmp_path, "a", "b")
+    for name in ("all.zip", "images/images_002.tar.gz", "masks/more.zip", "masks/notes.txt"):
+        (tmp_path / name).write_bytes(b"PK")
+    unread = [path.name for path in load(tmp_path).unread]
+    assert unread == ["images_002.tar.gz", "more.zip"]
+
+
 def test_a_folder_in_a_folder_of_the_same_name_is_looked_through(tmp_path):
     """Archives of Kaggle often unpack so."""
     for number in range(3):

@@ -337,6 +337,12 @@ def test_masks_with_in_between_values_are_refused_unless_cut(folder, name):
     np.testing.assert_array_equal(mask_in(made, mask_threshold=127), OBJECT)
 
 
+def test_smoothed_masks_of_small_values_are_cut_at_half_of_them(folder):
+    made = folder(smoothed(values(8)))
+    assert refusal(made).endswith("--mask-threshold 4")
+    np.testing.assert_array_equal(mask_in(made, mask_threshold=4), OBJECT)
+
+
 def test_threshold_cuts_where_it_says(folder):
     made = folder(values(90, 40))
     np.testing.assert_array_equal(mask_in(made, mask_threshold=39), OBJECT | OTHER)

@@ -345,6 +345,8 @@ def _extent(mask: np.ndarray) -> np.ndarray:
 
 
 def _points(piece: Sequence[float]) -> list[tuple[float, float]]:
+    if not all(map(_is_number, piece)):
+        raise ValueError("has coordinates that are no numbers")
     if len(piece) % 2:
         raise ValueError("has an odd number of coordinates; a point has two, x and y")
     return list(zip(piece[::2], piece[1::2], strict=True))

@@ -216,16 +216,23 @@ def unread_files(folder: Path, data: DataSet) -> tuple[Path, ...]:
     """Return the files below a folder that belong to no image of a data set, sorted.
 
     Documents, tables and archives are left out, and so is what is hidden. Annotations count, those
-    of programs that are not read among them: a set that has mask files makes no use of them.
+    of programs that are not read among them: a set that has mask files makes no use of them. So do
+    archives in a subfolder of images or masks, which may hold more of these.
     """
     cases = [*data.cases, *data.unannotated]
     used = {os.path.abspath(path) for case in cases for path in _files_of(case)}
     folders = {*map(os.path.dirname, used)}
     linked = {os.fspath(parent) for path in folders for parent in Path(path, "x").parents}
-    files = files_below(folder, lambda path: is_no_document(path) or _has_outlines(path), linked)
+    mixed = folders - {os.path.abspath(folder)}
+    files = files_below(folder, lambda path: _counts(path, mixed), linked)
     unread = [path for path in files if os.path.abspath(path) not in used]
     used |= {*map(os.path.realpath, used)} if unread else set()  # Links give files more names.
     return tuple(path for path in unread if os.path.realpath(path) not in used)
+
+
+def _counts(path: Path, mixed: Collection[str]) -> bool:
+    packed = path.suffix.lower() in ARCHIVES and os.path.abspath(path.parent) in mixed
+    return packed or is_no_document(path) or _has_outlines(path)
 
 
 def _files_of(case: Case) -> Iterator[Path]:

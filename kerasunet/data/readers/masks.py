@@ -244,12 +244,11 @@ def _entry(mask: MaskValues, value: int) -> int | bytes:
 def _ambiguity(mask: MaskValues, others: list[int], count: int) -> str:
     """Say what a mask has instead of one object, and the remedy."""
     found = f"not a binary mask, it has {count:,} different {_what(mask)}"
-    cut = "cut it at a gray level: --mask-threshold 127"
+    level = 127 if mask.palette is not None else min(127, mask.values.max() // 2)
+    cut = f"cut it at a gray level: --mask-threshold {level:.0f}"
     if mask.lossy or count > _MOST_SMOOTHED:
-        return (
-            f"{found}, as after smoothing or JPEG compression; export it without (0 and one other "
-            f"value), or {cut}"
-        )
+        without = "as after smoothing or JPEG compression; export without (0 and one other value)"
+        return f"{found}, {without}, or {cut}"
     example = _name(mask, _likeliest(mask, others, count), mask.colors()).split()[0]
     smoothed = f", or if it was smoothed, {cut}" if count > _FEW else ""
     return (
