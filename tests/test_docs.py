@@ -513,6 +513,18 @@ READ = {
         "data/test_layouts.py",
         "test_channels_of_nnunet_that_are_in_no_file_are_named",
     ),
+    "`dataset.json` of nnU-Net with a larger `numTraining` than there are images": (
+        "data/test_layouts.py",
+        "test_fewer_images_than_nnunet_says_are_told",
+    ),
+    "label `background` in nnU-Net's `dataset.json` that is not 0": (
+        "data/test_masks.py",
+        "test_nnunet_may_number_the_background_otherwise",
+    ),
+    "DICOM files with the same `PatientID` in different groups": (
+        "data/test_checking.py",
+        "test_dicom_files_of_one_patient_in_several_groups_are_named",
+    ),
     "label `ignore` in nnU-Net's `dataset.json`": (
         "data/test_masks.py",
         "test_the_label_of_nnunet_for_pixels_that_nobody_has_judged_is_refused",

@@ -701,7 +701,9 @@ def test_check_names_a_table_of_patients_that_is_not_used(tmp_path):
     make_folder_pairs(tmp_path, "a", "b")
     path = write_rows(tmp_path / "metadata.csv", "file,Patient_ID,age", "a.png,1,50", "b.png,1,50")
     write_rows(tmp_path / "other.csv", "file,age", "a.png,50")
-    (problem,) = problems(tmp_path, "unused-patients")
+    groups = write_rows(tmp_path / "groups.csv", "key,group", "a,1", "b,1")
+    other, problem = problems(tmp_path, "unused-patients")
+    assert other.message == f"{groups}: its column group"
     assert problem.message == f"{path}: its column patient_id" and problem.severity == "warning"
     assert "give --groups" in problem.remedy
 
@@ -975,7 +977,7 @@ ROWS = {
         test_check_names_folders_that_look_like_several_of_each_patient
     ),
     "other image folders": test_other_names_of_the_image_folder,
-    "tables with a column of patients, other than manifests": (
+    "tables with a column of patients or groups, other than manifests": (
         test_check_names_a_table_of_patients_that_is_not_used
     ),
     "nnU-Net": test_nnunet,

@@ -1253,3 +1253,15 @@ def test_channels_of_nnunet_that_are_in_no_file_are_named(tmp_path, channels, su
         assert len(load(tmp_path)) == 1
     words = [str(one.message) for one in caught if one.category is FileWarning]
     assert [f"lists {len(channels)} channels" in text for text in words] == [True] * warned
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_fewer_images_than_nnunet_says_are_told(tmp_path, count):
+    for name in "ab":
+        write_pair(tmp_path / f"imagesTr/{name}_0000.png", tmp_path / f"labelsTr/{name}.png", 1)
+    (tmp_path / "dataset.json").write_text(json.dumps({"numTraining": count}))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", FileWarning)
+        assert len(load(tmp_path)) == 2
+    found = [str(one.message) for one in caught if "numTraining 3, but 2 are there" in str(one)]
+    assert len(found) == (count == 3)

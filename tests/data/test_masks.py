@@ -468,6 +468,12 @@ def test_table_of_the_first_nnunet(folder, spelling):
     np.testing.assert_array_equal(mask_in(made, objects=["heart"]), OTHER)
 
 
+@pytest.mark.parametrize("labels", [{"lung": 0, "background": 1}, {"0": "lung", "1": "background"}])
+def test_nnunet_may_number_the_background_otherwise(folder, labels):
+    made = write_table(folder(values(1, 0)), "dataset.json", json.dumps({"labels": labels}))
+    np.testing.assert_array_equal(mask_in(made), ~OBJECT)
+
+
 def test_region_of_several_values(folder):
     regions = json.dumps({"labels": {"background": 0, "whole": [1, 2], "core": [2]}})
     made = write_table(folder(values(1, 2)), "dataset.json", regions)

@@ -930,6 +930,10 @@ def test_a_thumbnail_is_no_page_of_a_tiff(tmp_path):
         for page in pages:
             file.write(page)
             file.write(page[::4, ::4], subfiletype=1)
+    with tifffile.TiffWriter(tmp_path / "first.tif") as file:
+        file.write(pages[0, ::4, ::4], subfiletype=1)
+        file.write(pages[0])
+    np.testing.assert_array_equal(read(tmp_path / "first.tif"), pages[0])
     assert readers.count_frames(tmp_path / "two.tif") == 2
     for frame in range(2):
         np.testing.assert_array_equal(read(tmp_path / "two.tif", frame=frame), pages[frame])

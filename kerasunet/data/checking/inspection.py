@@ -181,7 +181,7 @@ def _unused_columns(path: Path, data: DataSet, is_manifest: bool) -> Iterator[Pr
         for column in sorted(columns & _COLUMNS_OF_PARTS if "split" not in columns else ()):
             yield Problem("unused-list", f"{path}: its column {column}", (str(path),))
     elif "patient" not in groups_in_words(data.cases):
-        for column in sorted(filter(PATIENT_COLUMN.fullmatch, columns)):
+        for column in sorted(c for c in columns if c == "group" or PATIENT_COLUMN.fullmatch(c)):
             yield Problem("unused-patients", f"{path}: its column {column}", (str(path),))
 
 

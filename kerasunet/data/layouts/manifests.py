@@ -257,6 +257,10 @@ def _check_listed(path: Path, images: Files) -> None:
             )
         missing += [] if stems & there else [named[1]]
     raise_all(missing, f"{path}: lists images that are missing; add them or correct the list:")
+    count = content.get("numTraining")
+    if isinstance(count, int) and count > len(there):
+        text = f"{path}: says numTraining {count:,}, but {len(there):,} are there; add the others"
+        warnings.warn(text, FileWarning, stacklevel=2)
 
 
 def _warn_of_channels(path: Path, channels: Any, images: Files) -> None:

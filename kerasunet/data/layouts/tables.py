@@ -310,10 +310,10 @@ def _nnunet(path: Path) -> Iterator[tuple[str, int | str]]:
     """
     labels = _dictionary(path, "labels")
     labels.pop("ignore", None)
-    if any(name.lower() == "background" and value == 0 for name, value in labels.items()):
+    if any(name.lower() in NO_OBJECT and isinstance(value, int) for name, value in labels.items()):
         for name, value in labels.items():
             yield from ((name, int(one)) for one in (value if isinstance(value, list) else [value]))
-    elif str(labels.get("0")).lower() == "background":
+    elif any(str(name).lower() in NO_OBJECT for name in labels.values()):
         yield from ((str(name), int(value)) for value, name in labels.items())
 
 

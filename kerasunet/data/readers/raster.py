@@ -271,6 +271,7 @@ def _open(source: Source) -> ImageFile:
         check_stack(picture, source)
     if source.frame:
         source.check_frame(_page_count(picture))
+    if isinstance(picture, TiffImageFile):
         picture.seek(_pages(picture)[source.frame])
     source.check_size(*picture.size)
     if isinstance(picture, TiffImageFile):
