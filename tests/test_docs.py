@@ -504,9 +504,65 @@ READ = {
         "data/test_layouts.py",
         "test_a_spreadsheet_instead_of_a_manifest_is_refused",
     ),
-    "`dataset.json` of nnU-Net or the Decathlon that pairs files of other names": (
+    "`dataset.json` of nnU-Net or the Decathlon that pairs files of other names, or lists missing "
+    "images": (
         "data/test_layouts.py",
-        "test_nnunet_that_pairs_files_of_other_names_is_refused",
+        "test_a_list_of_nnunet_that_names_missing_images_is_refused",
+    ),
+    "`channel_names` of nnU-Net beyond the one file of each image": (
+        "data/test_layouts.py",
+        "test_channels_of_nnunet_that_are_in_no_file_are_named",
+    ),
+    "`dataset.json` of nnU-Net with a larger `numTraining` than there are images": (
+        "data/test_layouts.py",
+        "test_fewer_images_than_nnunet_says_are_told",
+    ),
+    "label `background` in nnU-Net's `dataset.json` that is not 0": (
+        "data/test_masks.py",
+        "test_nnunet_may_number_the_background_otherwise",
+    ),
+    "DICOM files with the same `PatientID` in different groups": (
+        "data/test_checking.py",
+        "test_dicom_files_of_one_patient_in_several_groups_are_named",
+    ),
+    "label `ignore` in nnU-Net's `dataset.json`": (
+        "data/test_masks.py",
+        "test_the_label_of_nnunet_for_pixels_that_nobody_has_judged_is_refused",
+    ),
+    "COCO outline that fits its `bbox` only with x and y exchanged, or run lengths that fit only "
+    "row by row": (
+        DRAWN,
+        "test_an_outline_that_fits_its_box_only_if_it_is_read_in_another_way_is_refused",
+    ),
+    "COCO object that lies wholly under an annotation of the background": (
+        DRAWN,
+        "test_an_object_that_lies_wholly_under_the_background_is_refused",
+    ),
+    "COCO image marked `deleted`": (
+        DRAWN,
+        "test_images_of_coco_that_are_marked_as_deleted_are_left_out_and_named",
+    ),
+    "COCO file without outlines, such as captions, beside one with": (
+        DRAWN,
+        "test_captions_beside_outlines_are_no_second_set_of_the_images",
+    ),
+    "labelme file whose picture inside has nothing in common with the image file beside it": (
+        DRAWN,
+        "test_an_outline_that_was_drawn_on_another_picture_is_refused",
+    ),
+    "TIFF of ImageJ or OME with up to seven channels as pages": (
+        "data/test_readers.py",
+        "test_channels_in_pages_of_their_own_are_no_frames",
+    ),
+    "mask in a BMP of 32 bits whose fourth byte varies, though the header says no opacity": (
+        "data/test_readers.py",
+        "test_a_mask_in_bmp_whose_fourth_bytes_vary_may_have_an_opacity",
+    ),
+    "masks of one image that cover the same to a fifth and more, as those of several annotators "
+    "do": ("data/test_checking.py", "test_masks_of_one_image_that_cover_the_same_are_named"),
+    "what iCloud has moved away (`.x.png.icloud`), archives in folders of images or masks": (
+        "data/test_folders.py",
+        "test_what_icloud_has_moved_away_is_named",
     ),
     "`x_mask_heart.png` and `x_mask_lung.png`, or folders of such names": (
         "data/test_objects.py",

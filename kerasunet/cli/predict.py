@@ -339,9 +339,9 @@ def _without_mask(folder: Path) -> list[Path]:
 
 def _images_in(folder: Path) -> list[Path]:
     """Return the images of a folder, and say what else is in it: masks, and files of no image."""
-    from kerasunet.data.layouts import pairing
+    from kerasunet.data.layouts import contents, pairing
 
-    files = pairing.image_files(folder)
+    files = contents.image_files(folder)
     masks = pairing.masks_by_name(files)
     found = [path for stem, paths in files.items() if stem not in masks for path in paths]
     if not found:
@@ -352,7 +352,7 @@ def _images_in(folder: Path) -> list[Path]:
     if masks:
         print(f"{folder}: left out {len(masks)} masks beside their images")
     known = {path for paths in files.values() for path in paths}
-    other = [path for path in pairing.own_files(folder) if path not in known]
+    other = [path for path in contents.own_files(folder) if path not in known]
     if other:
         print(shared.printable(f"{folder}: not read: {kinds_in_words(other)}"))
     return sorted(found)

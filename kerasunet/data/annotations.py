@@ -23,7 +23,7 @@ import numpy as np
 
 from kerasunet.schema import read_record
 
-ENCODINGS = ("utf-8-sig", "gb18030")
+ENCODINGS = ("utf-8-sig", "gb18030", "utf-16")
 """Encodings of annotation files; some programs write the one of their Windows."""
 MALFORMED = (ValueError, TypeError, LookupError, AttributeError, OverflowError)
 """What drawing raises if the JSON has a wrong structure."""

@@ -22,9 +22,10 @@ from kerasunet.data.cases import AnnotatedCase, Case, FileCase, UnannotatedCase,
 from kerasunet.data.decoding import resize_image
 from kerasunet.data.groups import find_near_duplicates, group, match_groups
 from kerasunet.data.identification import thumbnail
+from kerasunet.data.layouts.contents import image_files, json_files
 from kerasunet.data.layouts.folders import images_alone
 from kerasunet.data.layouts.manifests import MANIFESTS
-from kerasunet.data.layouts.pairing import image_files, json_files, masks_by_name, pair_annotated
+from kerasunet.data.layouts.pairing import masks_by_name, pair_annotated
 from kerasunet.data.readers import count_frames, read_image
 from kerasunet.inference.segmentation import disagreement, entropy, over_objects
 from kerasunet.inference.segmenter import SideBySide

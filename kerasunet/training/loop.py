@@ -385,16 +385,11 @@ class Network:
                 on_step()
 
     def in_float32(self) -> keras.Model:
-        """Return a network with the present weights that computes in float32: the same if it does.
-
-        Another one is kept for the next call, which sets its weights.
-        """
+        """Return a network with the present weights that computes in float32."""
         if all(layer.dtype_policy.name == "float32" for layer in self.model.layers):
             return self.model
-        if self._in_float32 is None:
-            self._in_float32 = plain_copy(self.model)
-        else:
-            self._in_float32.set_weights(self.model.get_weights())
+        self._in_float32 = self._in_float32 or plain_copy(self.model)
+        self._in_float32.set_weights(self.model.get_weights())
         return self._in_float32
 
     def reset(self) -> None:

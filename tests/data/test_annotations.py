@@ -6,6 +6,7 @@ import json
 import unicodedata
 import warnings
 from collections.abc import Mapping
+from functools import partial
 
 import numpy as np
 import pytest
@@ -725,3 +726,121 @@ def test_two_labelme_files_of_one_image_are_refused(one):
     folder = one(outline(TRIANGLE))
     save(folder / "a (1).json", labelme(outline(ASIDE)))
     assert "a.json: is of a.png, as is a (1).json; keep one of them" in refusal(folder)
+
+
+LOW = [[10, 30], [25, 30], [25, 55]]
+
+
+def by_rows(mask):
+    """Run lengths row by row, as in many scripts; COCO's go column by column."""
+    flips = np.flatnonzero(np.diff(np.r_[False, mask.ravel(), True]))
+    counts = np.diff(np.r_[0, flips, mask.size]).tolist()
+    return {"size": list(SHAPE), "counts": counts}
+
+
+@pytest.mark.parametrize(
+    ("segmentation", "fault"),
+    [
+        (
+            [[value for x, y in LOW for value in (y, x)]],
+            "fits its box only with x and y exchanged",
+        ),
+        (by_rows(filled(LOW)), "run lengths fit its box only row by row"),
+    ],
+)
+def test_an_outline_that_fits_its_box_only_if_it_is_read_in_another_way_is_refused(
+    tmp_path, segmentation, fault
+):
+    scan(tmp_path / "a.png")
+    made = partial(coco_of, segmentation=segmentation)
+    save(tmp_path / "coco.json", made(bbox=[10, 30, 15, 25]))
+    assert fault in refusal(tmp_path)
+    assert fault in load(tmp_path).remarks[0]
+    for box in ([0, 0, 80, 60], None, [1, 2], [10, 30, "15", 25]):  # Says nothing, or is wrong.
+        save(tmp_path / "coco.json", made(bbox=box))
+        assert load(tmp_path).cases[0].load().mask.any() and not load(tmp_path).remarks
+
+
+def test_boxes_may_be_rounded_or_around_a_square(tmp_path):
+    scan(tmp_path / "a.png")
+    for points in (LOW, [[5, 5], [25, 5], [25, 25], [5, 25]]):
+        (x, y), (right, bottom) = np.min(points, axis=0), np.max(points, axis=0)
+        for more in (-1, 0, 1):
+            box = [int(x) + more, int(y), int(right - x), int(bottom - y) - more]
+            drawn = coco_of(segmentation=[np.ravel(points).tolist()], bbox=box)
+            save(tmp_path / "coco.json", drawn)
+            np.testing.assert_array_equal(mask_in(tmp_path), filled(points))
+
+
+def test_coordinates_in_quotes_are_named(tmp_path):
+    scan(tmp_path / "a.png")
+    points = [str(value) for value in np.ravel(LOW)]
+    save(tmp_path / "coco.json", coco_of(segmentation=[points], bbox=[1, 1, 9, 9]))
+    assert "coordinates that are no numbers" in refusal(tmp_path)
+
+
+def in_base64(levels, kind="PNG"):
+    file = io.BytesIO()
+    Image.fromarray(levels).save(file, kind)
+    return base64.b64encode(file.getvalue()).decode()
+
+
+def test_an_outline_that_was_drawn_on_another_picture_is_refused(tmp_path):
+    """Names such as 1.png recur in other folders; the picture inside was drawn on."""
+    scan(tmp_path / "a.png")
+    other = np.random.default_rng(6).integers(0, 255, SHAPE, dtype=np.uint8)
+    save(tmp_path / "a.json", labelme(outline(TRIANGLE), imageData=in_base64(other)))
+    assert "the picture inside, which was outlined, is not a.png; put it beside" in refusal(
+        tmp_path
+    )
+    darker = (LEVELS // 3 + 20).astype(np.uint8)
+    for levels, kind in (
+        (LEVELS, "PNG"),
+        (darker, "JPEG"),
+        (255 - LEVELS, "PNG"),
+        (LEVELS * 0, "PNG"),
+    ):
+        save(tmp_path / "a.json", labelme(outline(TRIANGLE), imageData=in_base64(levels, kind)))
+        np.testing.assert_array_equal(mask_in(tmp_path), filled(TRIANGLE))
+
+
+def test_labelme_and_coco_in_the_encoding_of_windows_shells(tmp_path):
+    scan(tmp_path / "a.png")
+    content = json.dumps(labelme(outline(TRIANGLE)))
+    (tmp_path / "a.json").write_text(content, encoding="utf-16")
+    np.testing.assert_array_equal(mask_in(tmp_path), filled(TRIANGLE))
+
+
+def test_an_object_that_lies_wholly_under_the_background_is_refused(tmp_path):
+    """The background of a category may be a hole, or all that is around the objects."""
+    scan(tmp_path / "a.png")
+    content = coco_of(segmentation=[np.ravel(SQUARE).tolist()])
+    content["categories"].append({"id": 2, "name": "background"})
+    hole = {"id": 2, "image_id": 1, "category_id": 2, "segmentation": [np.ravel(HOLE).tolist()]}
+    content["annotations"].append(hole)
+    save(tmp_path / "coco.json", content)
+    differ_only_along_outlines(mask_in(tmp_path), filled(SQUARE) & ~filled(HOLE))
+    hole["segmentation"] = [[0, 0, 80, 0, 80, 60, 0, 60]]
+    save(tmp_path / "coco.json", content)
+    assert "annotation 1: lies under the background; delete either" in refusal(tmp_path)
+
+
+def test_images_of_coco_that_are_marked_as_deleted_are_left_out_and_named(tmp_path):
+    content = coco_of()
+    scan(tmp_path / "a.png"), scan(tmp_path / "b.png")
+    content["images"].append({"id": 2, "file_name": "b.png", "deleted": True})
+    content["annotations"].append(content["annotations"][0] | {"id": 2, "image_id": 2})
+    save(tmp_path / "coco.json", content)
+    data = load(tmp_path)
+    assert [case.key for case in data.cases] == ["a"]
+    assert data.unread == (tmp_path / "b.png",)
+
+
+def test_captions_beside_outlines_are_no_second_set_of_the_images(tmp_path):
+    scan(tmp_path / "a.png")
+    save(tmp_path / "annotations" / "instances_val.json", coco_of())
+    captions = coco_of() | {"annotations": [{"id": 1, "image_id": 1, "caption": "a scan"}]}
+    save(tmp_path / "annotations" / "captions_val.json", captions)
+    data = load(tmp_path)
+    assert data.cases[0].load().mask.any()
+    assert [path.name for path in data.unread] == ["captions_val.json"]

@@ -16,6 +16,7 @@ from helpers.layout_makers import (
     SHAPE,
     colored,
     corners,
+    image_of,
     make_busi,
     make_folder_pairs,
     mask_of,
@@ -154,6 +155,19 @@ def test_each_mistake_is_found_and_named(scans, spoil, kind, words):
 
 
 @pytest.mark.slow
+def test_masks_of_one_image_that_cover_the_same_are_named(scans):
+    path = scans / "masks" / "scan05.png"
+    again = path.with_name("scan05_mask_2.png")
+    write(again, np.roll(pixels(path) > 0, 1, axis=0))
+    path = path.rename(path.with_name("scan05_mask_1.png"))
+    problem = the_one_problem(scans)
+    assert (problem.kind, problem.keys) == ("overlapping-masks", ("scan05",))
+    assert problem.message.endswith("% of the object are in several of its masks")
+    assert problem.files == (str(path), str(again)) and problem.severity == "warning"
+    write(again, np.zeros((96, 96), bool))
+    assert not kinds(scans)
+
+
 def test_all_mistakes_of_a_set_are_found_in_one_pass(scans):
     (scans / "images" / "scan00.png").write_bytes(b"BM")
     (scans / "masks" / "scan00.png").write_bytes(b"P5")
@@ -498,3 +512,20 @@ def test_a_mask_that_is_a_thin_closed_line_is_told(scans):
     found = {problem.kind: problem for problem in check(scans).problems}
     assert found["outline"].keys == ("scan05",)
     assert "a line around an area" in found["outline"].message
+
+
+@pytest.mark.parametrize(("patients", "found"), [("AAB", 1), ("ABC", 0), ("AAA", 0), ("A ", 0)])
+def test_dicom_files_of_one_patient_in_several_groups_are_named(tmp_path, patients, found):
+    """Where all have the same PatientID, somebody has replaced it; it is itself shown nowhere."""
+    pytest.importorskip("pydicom")
+    from helpers.dicom_files import dicom, save
+
+    for number, patient in enumerate(patients):
+        image = image_of(mask_of(number))
+        save(dicom(image, PatientID=f"X{patient}".strip("X ")), tmp_path / f"images/{number}.dcm")
+        write(tmp_path / f"masks/{number}.png", mask_of(number))
+    told = check(tmp_path).by_kind().get("divided-patients", [])
+    assert len(told) == found
+    for problem in told:
+        first, second = problem.files
+        assert problem.message == f"{first} and {second} have the same PatientID"

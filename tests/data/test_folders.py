@@ -239,6 +239,36 @@ def test_a_folder_in_no_layout_says_what_it_holds(tmp_path):
 # --- names of masks ------------------------------------------------------------------------------
 
 
+def test_what_icloud_has_moved_away_is_named(tmp_path):
+    make_folder_pairs(tmp_path, "a", "b")
+    for folder in ("images", "masks"):
+        (tmp_path / folder / ".c.png.icloud").write_bytes(b"bplist00")
+    data = load(tmp_path)
+    assert keys(data) == ["a", "b"]
+    assert [path.name for path in data.unread] == [".c.png.icloud"] * 2
+
+
+def test_an_archive_among_the_images_is_named(tmp_path):
+    """One part of a download that nobody has unpacked; the archive of the whole is above them."""
+    make_folder_pairs(tmp_path, "a", "b")
+    for name in ("all.zip", "images/images_002.tar.gz", "masks/more.zip", "masks/notes.txt"):
+        (tmp_path / name).write_bytes(b"PK")
+    unread = [path.name for path in load(tmp_path).unread]
+    assert unread == ["images_002.tar.gz", "more.zip"]
+
+
+def test_a_folder_in_a_folder_of_the_same_name_is_looked_through(tmp_path):
+    """Archives of Kaggle often unpack so."""
+    for number in range(3):
+        image, mask = (tmp_path / name / name for name in ("images", "masks"))
+        write_pair(image / f"{number}.png", mask / f"{number}_mask.png", number)
+    data = load(tmp_path)
+    assert keys(data) == ["0", "1", "2"] and all(map(paired, data.cases))
+    write(tmp_path / "images" / "3.png", image_of(mask_of(3)))
+    with pytest.raises(ValueError, match=r"masks/masks/0_mask\.png: has no image"):
+        load(tmp_path)
+
+
 @pytest.mark.parametrize("word", ["seg", "gt", "GT", "label", "Annotation", "segmentation"])
 @pytest.mark.parametrize("number", ["", "_1"])
 def test_other_words_than_mask_beside_images(tmp_path, word, number):
@@ -285,6 +315,46 @@ def test_a_hyphen_before_the_word_counts_only_where_there_is_no_mask_otherwise(t
     data = load(tmp_path)
     assert (keys(data), bare(data)) == (["a", "c", "d"], ["a-label", "b"])
     assert all(map(paired, data.cases))
+
+
+@pytest.mark.parametrize(
+    ("image", "mask"),
+    [
+        ("images/image_{}", "masks/mask_{}"),
+        ("images/{}", "masks/mask_{}"),
+        ("images/img{}", "labels/seg{}"),
+        ("images/x_image_{}", "masks/x_mask_{}"),
+        ("images/case{}_IMG", "masks/case{}_label"),
+        ("images/left/scan_{}", "masks/left/gt_{}"),
+        ("{}", "mask_{}"),
+        ("image-{}", "ground_truth-{}"),
+        ("P{}/image", "P{}/mask"),
+        ("P{}/scan", "P{}/label"),
+    ],
+)
+def test_the_word_for_mask_may_stand_elsewhere_in_all_names(tmp_path, image, mask):
+    for number in range(1, 5):
+        write_pair(*(tmp_path / f"{name.format(number)}.png" for name in (image, mask)), number)
+    write(tmp_path / f"{image.format(5)}.png", image_of(mask_of(5)))
+    if "images" in image or "P" not in image:
+        assert len(bare(load(tmp_path))) == 1
+    (tmp_path / f"{image.format(5)}.png").unlink()
+    data = load(tmp_path)
+    wanted = [image.format(n).removeprefix("images/") for n in range(1, 5)]
+    assert (keys(data), data.unannotated, data.unread) == (wanted, (), ())
+    assert all(map(paired, data.cases))
+    if "P" in image:
+        assert {case.group for case in data.cases} == {"P1", "P2", "P3", "P4"}
+
+
+def test_a_word_for_mask_that_leaves_doubt_is_refused(tmp_path):
+    for number in (1, 2):
+        write_pair(
+            tmp_path / f"images/image_{number}.png", tmp_path / f"masks/mask_{number}.png", 1
+        )
+    write(tmp_path / "images" / "1.png", image_of(mask_of(1)))
+    with pytest.raises(ValueError, match=r"mask_1\.png: has no image\n.*mask_2\.png: has no"):
+        load(tmp_path)
 
 
 COPIES = (
@@ -444,6 +514,7 @@ def test_check_names_folders_that_look_like_several_of_each_patient(tmp_path):
         (("positive", "Negative"), "one folder per class"),
         (("COVID", "Normal"), "one folder per class"),
         (("cyst", "nodule", "Adenoma", "no_tumor"), "one folder per class"),
+        (("cysts", "nodules", "masses", "abscesses"), "one folder per class"),
         (("batch1",), "folders that are no patients"),
         (("day1",), "folders that are no patients"),
         (("siteA", "siteB"), "folders that are no patients"),
@@ -615,7 +686,9 @@ def test_folds_beside_other_folders_are_refused(tmp_path):
         load(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["ImageSets/Segmentation/train.txt", "splits_final.json"])
+@pytest.mark.parametrize(
+    "name", ["ImageSets/Segmentation/train.txt", "splits_final.json", "val_list.txt", "TestIDs.csv"]
+)
 def test_check_names_a_list_of_parts_that_is_not_used(tmp_path, name):
     make_folder_pairs(tmp_path, "a", "b")
     (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
@@ -628,7 +701,9 @@ def test_check_names_a_table_of_patients_that_is_not_used(tmp_path):
     make_folder_pairs(tmp_path, "a", "b")
     path = write_rows(tmp_path / "metadata.csv", "file,Patient_ID,age", "a.png,1,50", "b.png,1,50")
     write_rows(tmp_path / "other.csv", "file,age", "a.png,50")
-    (problem,) = problems(tmp_path, "unused-patients")
+    groups = write_rows(tmp_path / "groups.csv", "key,group", "a,1", "b,1")
+    other, problem = problems(tmp_path, "unused-patients")
+    assert other.message == f"{groups}: its column group"
     assert problem.message == f"{path}: its column patient_id" and problem.severity == "warning"
     assert "give --groups" in problem.remedy
 
@@ -878,6 +953,7 @@ ROWS = {
     "a mask without an image": test_a_mask_of_such_a_word_without_its_image_is_an_error,
     "a file that belongs to no case": test_a_file_of_no_case_is_named,
     "words other than `mask`": test_other_words_than_mask_beside_images,
+    "`mask_7` with `image_7` or `7`": test_the_word_for_mask_may_stand_elsewhere_in_all_names,
     "other mask folders": test_other_names_of_the_mask_folder,
     "copies and versions of a mask: `x_mask (1).png`, `x_mask - Copy.png`, conflicted copies, "
     "`x_mask_2024-01-31.png`": test_a_copy_or_a_dated_version_of_a_mask_is_no_part_of_it,
@@ -886,9 +962,8 @@ ROWS = {
     "several versions of an image by Roboflow (`x_png.rf.….jpg`)": (
         test_versions_that_roboflow_made_of_an_image_stay_together
     ),
-    "lists of parts (`ImageSets/`, `splits_final.json`), a column `fold` or `set` of a manifest": (
-        test_check_names_a_list_of_parts_that_is_not_used
-    ),
+    "lists of parts (`ImageSets/`, `splits_final.json`, `train_list.txt`), a column `fold` or "
+    "`set` of a manifest": test_check_names_a_list_of_parts_that_is_not_used,
     "a mask file of several images, or equal masks of three images or more": (
         test_check_names_equal_masks_of_different_images
     ),
@@ -902,7 +977,7 @@ ROWS = {
         test_check_names_folders_that_look_like_several_of_each_patient
     ),
     "other image folders": test_other_names_of_the_image_folder,
-    "tables with a column of patients, other than manifests": (
+    "tables with a column of patients or groups, other than manifests": (
         test_check_names_a_table_of_patients_that_is_not_used
     ),
     "nnU-Net": test_nnunet,

@@ -5,6 +5,7 @@ import io
 import json
 import os
 import unicodedata
+import warnings
 
 import numpy as np
 import pytest
@@ -39,6 +40,7 @@ from kerasunet.data.annotations import (
 )
 from kerasunet.data.groups import read_groups
 from kerasunet.data.layouts.coco import decode_run_lengths
+from kerasunet.files import FileWarning
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -467,7 +469,7 @@ def test_class_folders_are_labels_and_no_groups(tmp_path):
     assert column(data, "group")["Benign/a"] == "Benign/a"
 
 
-@pytest.mark.parametrize("names", [("train", "p7"), ("benign", "cysts"), ("train", "benign")])
+@pytest.mark.parametrize("names", [("train", "p7"), ("benign", "p7"), ("train", "benign")])
 def test_folders_of_mixed_meaning_are_refused(tmp_path, names):
     for first, name in enumerate(names):
         make_side_by_side(tmp_path / name, "a", first=first)
@@ -1213,3 +1215,53 @@ def test_nnunet_that_pairs_files_of_other_names_is_refused(tmp_path, swapped):
         assert "list the images and masks in a manifest.csv" in complaint(lambda: load(tmp_path))
     else:
         assert len(load(tmp_path)) == 2
+
+
+def test_a_list_of_nnunet_that_names_missing_images_is_refused(tmp_path):
+    for name in "ab":
+        write_pair(tmp_path / f"imagesTr/{name}_0000.png", tmp_path / f"labelsTr/{name}.png", 1)
+    listed = [{"image": f"./imagesTr/{n}.png", "label": f"./labelsTr/{n}.png"} for n in "abc"]
+    (tmp_path / "dataset.json").write_text(json.dumps({"training": listed}))
+    message = complaint(lambda: load(tmp_path))
+    assert "dataset.json: lists images that are missing" in message
+    assert message.endswith("./imagesTr/c.png")
+    (tmp_path / "dataset.json").write_text(json.dumps({"training": listed[:2]}))
+    assert len(load(tmp_path)) == 2
+
+
+@pytest.mark.parametrize(
+    ("channels", "suffix", "warned"),
+    [
+        ({"0": "T1", "1": "T2"}, "png", True),
+        ({"0": "R", "1": "G", "2": "B"}, "png", False),
+        ({"0": "T1", "1": "T2", "2": "FLAIR"}, "nii.gz", True),
+        ({"0": "US"}, "nii.gz", False),
+    ],
+)
+def test_channels_of_nnunet_that_are_in_no_file_are_named(tmp_path, channels, suffix, warned):
+    nibabel = pytest.importorskip("nibabel")
+    for folder, stem, pixels in (("imagesTr", "a_0000", image_of), ("labelsTr", "a", np.uint8)):
+        path = tmp_path / folder / f"{stem}.{suffix}"
+        if suffix == "png":
+            write(path, pixels(mask_of(1)))
+        else:
+            path.parent.mkdir()
+            nibabel.save(nibabel.Nifti1Image(pixels(mask_of(1))[..., None], np.eye(4)), path)
+    (tmp_path / "dataset.json").write_text(json.dumps({"channel_names": channels}))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", FileWarning)
+        assert len(load(tmp_path)) == 1
+    words = [str(one.message) for one in caught if one.category is FileWarning]
+    assert [f"lists {len(channels)} channels" in text for text in words] == [True] * warned
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_fewer_images_than_nnunet_says_are_told(tmp_path, count):
+    for name in "ab":
+        write_pair(tmp_path / f"imagesTr/{name}_0000.png", tmp_path / f"labelsTr/{name}.png", 1)
+    (tmp_path / "dataset.json").write_text(json.dumps({"numTraining": count}))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", FileWarning)
+        assert len(load(tmp_path)) == 2
+    found = [str(one.message) for one in caught if "numTraining 3, but 2 are there" in str(one)]
+    assert len(found) == (count == 3)

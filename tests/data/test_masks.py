@@ -337,6 +337,12 @@ def test_masks_with_in_between_values_are_refused_unless_cut(folder, name):
     np.testing.assert_array_equal(mask_in(made, mask_threshold=127), OBJECT)
 
 
+def test_smoothed_masks_of_small_values_are_cut_at_half_of_them(folder):
+    made = folder(smoothed(values(8)))
+    assert refusal(made).endswith("--mask-threshold 4")
+    np.testing.assert_array_equal(mask_in(made, mask_threshold=4), OBJECT)
+
+
 def test_threshold_cuts_where_it_says(folder):
     made = folder(values(90, 40))
     np.testing.assert_array_equal(mask_in(made, mask_threshold=39), OBJECT | OTHER)
@@ -462,10 +468,26 @@ def test_table_of_the_first_nnunet(folder, spelling):
     np.testing.assert_array_equal(mask_in(made, objects=["heart"]), OTHER)
 
 
+@pytest.mark.parametrize("labels", [{"lung": 0, "background": 1}, {"0": "lung", "1": "background"}])
+def test_nnunet_may_number_the_background_otherwise(folder, labels):
+    made = write_table(folder(values(1, 0)), "dataset.json", json.dumps({"labels": labels}))
+    np.testing.assert_array_equal(mask_in(made), ~OBJECT)
+
+
 def test_region_of_several_values(folder):
     regions = json.dumps({"labels": {"background": 0, "whole": [1, 2], "core": [2]}})
     made = write_table(folder(values(1, 2)), "dataset.json", regions)
     np.testing.assert_array_equal(mask_in(made, objects=["whole"]), OBJECT | OTHER)
+
+
+def test_the_label_of_nnunet_for_pixels_that_nobody_has_judged_is_refused(folder):
+    table = json.dumps({"labels": {"background": 0, "lung": 1, "ignore": 2}})
+    made = write_table(folder(values(1, 2)), "dataset.json", table)
+    assert "has 2, which the table of classes does not list, or lists to be ignored" in refusal(
+        made
+    )
+    made = write_table(folder(values(1, 1)), "dataset.json", table)
+    np.testing.assert_array_equal(mask_in(made), OBJECT | OTHER)
 
 
 @pytest.mark.parametrize("layout", ["parts", "one part", "manifest"])

@@ -345,6 +345,20 @@ def test_black_and_white_bmp_as_pillow_writes_it(save):
     np.testing.assert_array_equal(read_mask_values(save("x.bmp", picture)), GRAY // 128 * 255)
 
 
+def test_a_mask_in_bmp_whose_fourth_bytes_vary_may_have_an_opacity(save):
+    """Before version 5, OpenCV wrote opacity so, though the header says that there is none."""
+    height, width = GRAY.shape
+    head = struct.pack("<2sIHHI", b"BM", 0, 0, 0, 54)
+    head += struct.pack("<IiiHHIIiiII", 40, width, height, 1, 32, 0, 0, 0, 0, 0, 0)
+    white = np.full((height, width, 4), 255, np.uint8)
+    assert read_mask_values(save("x.bmp", head + white.tobytes())).all()
+    white[..., 3] = GRAY
+    path = save("x.bmp", head + white.tobytes())
+    with pytest.raises(ValueError, match=r"x\.bmp: a BMP file that may have an opacity, or not"):
+        read_mask_values(path)
+    np.testing.assert_array_equal(read_image(path)[0], np.full(GRAY.shape, 255))
+
+
 def test_gif_that_fills_a_part_of_its_canvas_is_refused(save):
     picture = Image.fromarray(np.zeros((5, 6), np.uint8), "P")
     picture.putpalette([255, 255, 255, 0, 0, 0])
@@ -424,6 +438,27 @@ def test_channels_and_slices_that_would_be_dropped_are_named(tmp_path, content, 
     for reader in (read_image, read_mask_values):
         with pytest.raises(ValueError, match=rf"x\.tif: {words}"):
             reader(tmp_path / "x.tif")
+
+
+@pytest.mark.parametrize(
+    ("axes", "options"),
+    [("CYX", {"imagej": True}), ("CYX", {"ome": True}), ("ZCYX", {"ome": True})],
+)
+def test_channels_in_pages_of_their_own_are_no_frames(tmp_path, axes, options):
+    tifffile = pytest.importorskip("tifffile")
+    pages = np.stack([GRAY, 255 - GRAY, GRAY // 2])
+    path, gray = tmp_path / "x.tif", {"photometric": "minisblack"} | options
+    content = pages if axes == "CYX" else np.stack([pages] * 2)
+    tifffile.imwrite(path, content, metadata={"axes": axes}, **gray)
+    reading = (read_image, read_mask_values, readers.count_frames, partial(read_image, frame=1))
+    for read in reading:
+        with pytest.raises(ValueError, match=r"x\.tif: 3 channels as pages; save one, or RGB, or"):
+            read(path)
+    tifffile.imwrite(path, content, metadata={"axes": axes.replace("C", "T")}, **gray)
+    assert readers.count_frames(path) == content.size // GRAY.size
+    np.testing.assert_array_equal(read_image(path, frame=1)[0], 255 - GRAY)
+    tifffile.imwrite(path, np.concatenate([pages] * 3), photometric="minisblack", imagej=True)
+    assert readers.count_frames(path) == 9  # More channels than ImageJ shows are slices.
 
 
 def test_a_stack_of_imagej_that_lists_its_first_picture_alone_is_refused(save):
@@ -895,6 +930,10 @@ def test_a_thumbnail_is_no_page_of_a_tiff(tmp_path):
         for page in pages:
             file.write(page)
             file.write(page[::4, ::4], subfiletype=1)
+    with tifffile.TiffWriter(tmp_path / "first.tif") as file:
+        file.write(pages[0, ::4, ::4], subfiletype=1)
+        file.write(pages[0])
+    np.testing.assert_array_equal(read(tmp_path / "first.tif"), pages[0])
     assert readers.count_frames(tmp_path / "two.tif") == 2
     for frame in range(2):
         np.testing.assert_array_equal(read(tmp_path / "two.tif", frame=frame), pages[frame])

@@ -26,7 +26,8 @@ from kerasunet.data.archives import check_archive
 from kerasunet.data.builders import NAMES, PETS
 from kerasunet.data.cases import Case, DataSet, FileCase, MaskCoding, Sample
 from kerasunet.data.decoding import resize_image
-from kerasunet.data.layouts.pairing import Files, image_files, pair, subfolders
+from kerasunet.data.layouts.contents import Files, image_files, subfolders
+from kerasunet.data.layouts.pairing import pair
 from kerasunet.data.layouts.recognition import read_published
 from kerasunet.files import expanded
 

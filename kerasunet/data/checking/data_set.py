@@ -12,6 +12,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 import numpy as np
@@ -26,7 +27,7 @@ from kerasunet.data.checking.inspection import (
     unreadable_files,
     unused_lists,
 )
-from kerasunet.data.checking.report import KINDS, Problem, Report
+from kerasunet.data.checking.report import KINDS, Problem, Report, pairing_problems
 from kerasunet.data.groups import (
     NearDuplicates,
     find_near_duplicates,
@@ -34,8 +35,8 @@ from kerasunet.data.groups import (
     match_groups,
     with_group_pattern,
 )
+from kerasunet.data.layouts.contents import files_below, image_stem
 from kerasunet.data.layouts.folders import PATIENTS
-from kerasunet.data.layouts.pairing import files_below, image_stem
 from kerasunet.data.loading import load, misread_masks, mixed_codes
 from kerasunet.data.splits import groups_in_words
 from kerasunet.files import collect_problems, expanded
@@ -109,12 +110,12 @@ def check(
             message = "\n".join(found) if found else str(error)
             unread = [file for file in files_below(path) if not image_stem(file.name)]
             problems = [
-                *_pairing_problems(message),
+                *pairing_problems(message),
                 *unreadable_files(path),
                 *unread_files(unread),
             ]
             return Report(source, None, tuple(problems))
-    known = [*_pairing_problems("\n".join(found)), *unused_lists(expanded(source), data)]
+    known = [*pairing_problems("\n".join(found)), *unused_lists(expanded(source), data)]
     reported = {file for problem in known for file in problem.files}
     known += unread_files([path for path in data.unread if str(path) not in reported])
     if group_pattern is not None:
@@ -138,21 +139,6 @@ def _check_cases(source: str, data: DataSet, known: list[Problem]) -> Report:
     order = list(KINDS)
     problems.sort(key=lambda problem: order.index(problem.kind))
     return Report(source, data, tuple(problems), groups=groups)
-
-
-def _pairing_problems(message: str) -> Iterator[Problem]:
-    """Yield one problem per line of a reader's message.
-
-    A heading, which ends in a colon, is left out, but put before lines that are only a name.
-    """
-    heading = ""
-    for line in map(str.strip, message.splitlines()):
-        if line.endswith(":"):
-            heading = line
-            continue
-        file, colon, _ = line.partition(": ")
-        text = line if colon else f"{heading} {line}".strip()
-        yield Problem("pairing", text, (file,) if os.path.exists(file) else ())
 
 
 class Proposal(NamedTuple):
@@ -192,6 +178,23 @@ def unnamed_patients(data: DataSet) -> Iterator[Problem]:
         if folders is not None:
             text = f"its folders look like several of each patient, such as {folders.examples}"
             yield Problem("patient-names", f"{text}; if they are, put them into one")
+    with suppress(ImportError):
+        yield from _divided_patients(data)
+
+
+def _divided_patients(data: DataSet) -> Iterator[Problem]:
+    """Yield DICOM files of one PatientID in several groups, unless all files have the same."""
+    from kerasunet.data.readers.dicom import patient_of
+
+    found: dict[str, dict[str, str]] = {}
+    images = {case.image: case.group for case in data.cases if hasattr(case, "image")}
+    for image, its_group in images.items() if not data.citation else ():
+        if patient := patient_of(image):
+            found.setdefault(patient, {}).setdefault(its_group, str(image))
+    for files in found.values() if len(found) > 1 else ():
+        if len(files) > 1:
+            text = f"{' and '.join([*files.values()][:2])} have the same PatientID"
+            yield Problem("divided-patients", text, tuple(files.values()))
 
 
 def proposal_for(data: DataSet) -> Proposal | None:

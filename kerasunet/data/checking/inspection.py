@@ -18,10 +18,10 @@ from kerasunet.data.cases import AnnotatedCase, Case, DataSet, FileCase, Unannot
 from kerasunet.data.checking.report import Problem
 from kerasunet.data.decoding import resize_mask, to_gray
 from kerasunet.data.identification import thumbnail
+from kerasunet.data.layouts.contents import files_below, image_stem
 from kerasunet.data.layouts.folders import PARTS
 from kerasunet.data.layouts.manifests import MANIFESTS, PATIENT_COLUMN
 from kerasunet.data.layouts.objects import CaseOfObjects
-from kerasunet.data.layouts.pairing import files_below, image_stem
 from kerasunet.data.layouts.tables import read_rows
 from kerasunet.data.readers import count_frames, read_image
 from kerasunet.data.splits import groups_in_words
@@ -37,11 +37,11 @@ _LEAST_PIXELS, _MOST_WHITE = 12, 0.01
 T = TypeVar("T")
 _MASK_SIDE = 64
 _INVERTED = 0.75
-_OF_PARTS = re.compile(rf"(trainval|splits?_final|({'|'.join(PARTS)}|split|fold)s?\d*)")
+_OF_PART = rf"({'|'.join(PARTS)}|split|fold)s?\d*([_-]?(list|files|images|names|ids?))?"
+_OF_PARTS = re.compile(rf"trainval|splits?_final|{_OF_PART}")
 _COLUMNS_OF_PARTS = {"fold", "set", "subset", "part", "partition", "phase", "usage"}
 _THIN_LINE = 0.012  # Of the longer side.
-_NAMED = 5
-_FEWEST_EQUAL = 3
+_NAMED, _FEWEST_EQUAL, _MOST_COVERED_TWICE = 5, 3, 0.2
 
 
 @dataclass(frozen=True)
@@ -182,7 +182,7 @@ def _unused_columns(path: Path, data: DataSet, is_manifest: bool) -> Iterator[Pr
         for column in sorted(columns & _COLUMNS_OF_PARTS if "split" not in columns else ()):
             yield Problem("unused-list", f"{path}: its column {column}", (str(path),))
     elif "patient" not in groups_in_words(data.cases):
-        for column in sorted(filter(PATIENT_COLUMN.fullmatch, columns)):
+        for column in sorted(c for c in columns if c == "group" or PATIENT_COLUMN.fullmatch(c)):
             yield Problem("unused-patients", f"{path}: its column {column}", (str(path),))
 
 
@@ -254,9 +254,7 @@ def _read_parts(case: CaseOfObjects, problems: list[Problem]):
 
 
 def _read_files(case: FileCase, problems: list[Problem]):
-    image = _attempt(
-        case, case.image, kind="unreadable", problems=problems, call=lambda: case.read_image()[0]
-    )
+    image = _read_image(case, problems)
     read = [_read_mask(case, path, problems) for path in case.masks]
     masks = [mask for mask, _ in read]
     if image is None:
@@ -269,8 +267,25 @@ def _read_files(case: FileCase, problems: list[Problem]):
     usable = [mask for mask in masks if mask is not None and mask.shape == shape]
     if len(usable) < len(masks):
         return image, None, ()
+    problems += _overlapping(case, usable) if usable else ()
     codes = tuple(dict.fromkeys(code for _, code in read if code))
     return image, np.logical_or.reduce([np.zeros(shape, bool), *usable]), codes
+
+
+def _read_image(case: FileCase | AnnotatedCase, problems: list[Problem]) -> np.ndarray | None:
+    def call() -> np.ndarray:
+        return case.read_image()[0]
+
+    return _attempt(case, case.image, kind="unreadable", problems=problems, call=call)
+
+
+def _overlapping(case: FileCase, masks: Sequence[np.ndarray]) -> Iterator[Problem]:
+    """Yield masks that are united though they cover the same, as those of two annotators do."""
+    covered = np.stack(masks).sum(axis=0)
+    share = float((covered > 1).sum() / max(1, (covered > 0).sum()))
+    if share > _MOST_COVERED_TWICE:
+        text = f"{location_of(case)}: {share:.0%} of the object are in several of its masks"
+        yield Problem("overlapping-masks", text, tuple(map(str, case.masks)), keys=(case.key,))
 
 
 def _read_mask(
@@ -290,13 +305,7 @@ def _read_mask(
 
 
 def _read_annotated(case: AnnotatedCase, problems: list[Problem]):
-    image = _attempt(
-        case,
-        case.image,
-        kind="unreadable",
-        problems=problems,
-        call=lambda: case.read_image()[0],
-    )
+    image = _read_image(case, problems)
     if image is None:
         return None, None
     draw = partial(case.annotation.mask, image.shape[:2])
@@ -363,14 +372,7 @@ def _inside(mask: np.ndarray) -> float:
 
 
 def describe_burnt_in(image: np.ndarray) -> str:
-    """Describe what in an image looks like annotations burned into it.
-
-    Args:
-        image: Float32, `(height, width)` or `(height, width, 3)`, 0 to 255.
-
-    Returns:
-        A few words; empty if nothing does.
-    """
+    """Describe what in an image, 0 to 255, looks like annotations burned in; empty for nothing."""
     counts = {
         "colored pixels in a gray image": _colored(image),
         "pixels of thin white lines, such as letters or calipers": _white(image),

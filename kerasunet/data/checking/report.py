@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
@@ -162,10 +162,22 @@ KINDS: Mapping[str, Kind] = {
         "write the columns key and group to a table and give --groups, so that no patient is in "
         "two parts of a split",
     ),
+    "divided-patients": Kind(
+        "warning",
+        "DICOM files of one patient in several groups",
+        "write the columns key and group to a table and give --groups, so that no patient is in "
+        "two parts of a split",
+    ),
     "shared-mask": Kind(
         "warning",
         "masks of several images",
         "check whether each image should have a mask of its own",
+    ),
+    "overlapping-masks": Kind(
+        "warning",
+        "masks of one image that cover the same",
+        "they are united as parts of one object; keep one of them if they are versions of it, or "
+        "of several annotators",
     ),
     "patient-names": Kind(
         "note",
@@ -356,3 +368,18 @@ def _fitted(image: np.ndarray) -> np.ndarray:
 def _png(picture: np.ndarray) -> str:
     _, encoded = cv2.imencode(".png", np.ascontiguousarray(picture[..., ::-1]))
     return base64.b64encode(encoded.tobytes()).decode("ascii")
+
+
+def pairing_problems(message: str) -> Iterator[Problem]:
+    """Yield one problem per line of a reader's message.
+
+    A heading, which ends in a colon, is left out, but put before lines that are only a name.
+    """
+    heading = ""
+    for line in map(str.strip, message.splitlines()):
+        if line.endswith(":"):
+            heading = line
+            continue
+        file, colon, _ = line.partition(": ")
+        text = line if colon else f"{heading} {line}".strip()
+        yield Problem("pairing", text, (file,) if os.path.exists(file) else ())

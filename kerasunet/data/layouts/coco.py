@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
-import unicodedata
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
-from urllib.parse import unquote
 
 import numpy as np
 
@@ -25,17 +21,16 @@ from kerasunet.data.annotations import (
     run_length_mask,
 )
 from kerasunet.data.cases import AnnotatedCase, Case
+from kerasunet.data.layouts.contents import foreign, image_files, json_files, keys_of
 from kerasunet.data.layouts.folders import PARTS
-from kerasunet.data.layouts.pairing import image_files, json_files, keys_of, subfolders
-from kerasunet.data.layouts.unread import foreign
+from kerasunet.data.layouts.pairing import ImageSearch, shared_end
 from kerasunet.data.readers import wrong_size
 from kerasunet.files import raise_all, read_json
 
-_FOLDER, _DEPTH = "annotations", 3
+_FOLDER = "annotations"
 _PART = re.compile(rf"(?:^|[_-])({'|'.join(PARTS)})(?:\d*)(?:$|[_-])", re.IGNORECASE)
-_LOCAL_FILE = "?d="  # Precedes the path in Label Studio's addresses of local files.
+_SAME_PLACE = 2  # Pixels; boxes are rounded, and some count the last pixel, others do not.
 _LEFT_OUT = {"ignore": "marked to be ignored", "deleted": "deleted", "isbbox": "a box, no outline"}
-_UPLOADED = re.compile(r"[0-9a-f]{8}-(?=.)")
 
 
 def coco(folder: Path) -> Sequence[Case] | None:
@@ -48,8 +43,10 @@ def coco(folder: Path) -> Sequence[Case] | None:
     files = [path for stem, path in json_files(folder).items() if stem not in images]
     if (folder / _FOLDER).is_dir():
         files += json_files(folder / _FOLDER).values()
-    found = [path for path in files if _may_be_coco(path) and _is_coco(read_json(path, ENCODINGS))]
-    return _united(folder, found) if found else None
+    contents = {path: read_json(path, ENCODINGS) for path in files if _may_be_coco(path)}
+    found = [path for path, content in contents.items() if _is_coco(content)]
+    outlined = [path for path in found if _has_outlines(contents[path])]
+    return _united(folder, outlined or found) if found else None
 
 
 def _united(folder: Path, paths: Sequence[Path]) -> Sequence[Case]:
@@ -94,8 +91,9 @@ def image_root(path: Path) -> Path:
 
 
 def _cases(path: Path, content: Mapping[str, Any]) -> list[AnnotatedCase]:
-    images = content["images"]
-    search = _Search(image_root(path), _part(path))
+    images = [one for one in content["images"] if one.get("deleted") is not True]
+    deleted = {_id(one["id"]) for one in content["images"]} - {_id(one["id"]) for one in images}
+    search = ImageSearch(image_root(path), _part(path))
     found = {_id(image["id"]): search.find(str(image["file_name"])) for image in images}
     files = {number: places[0] for number, places in found.items() if len(places) == 1}
     drawn: dict[str, list[Mapping]] = {image: [] for image in found}
@@ -108,7 +106,7 @@ def _cases(path: Path, content: Mapping[str, Any]) -> list[AnnotatedCase]:
             problems.append(f"{path}: annotation {annotation['id']}: there is no such category")
         if (image := _id(annotation["image_id"])) in drawn:
             drawn[image].append({**annotation, "label": names.get(category, category)})
-        else:
+        elif image not in deleted:
             problems.append(f"{path}: annotation {annotation['id']}: there is no such image")
     raise_all(problems, f"{len(problems)} faults in a COCO file:")
     keys = keys_of(list(files.values()))
@@ -147,73 +145,15 @@ def _is_coco(content: Any) -> bool:
     return bool(parts) and all(isinstance(content.get(name), list) for name in parts)
 
 
+def _has_outlines(content: Mapping[str, Any]) -> bool:
+    """Return whether some annotation is more than a caption or a box."""
+    return any(isinstance(one, dict) and one.get("segmentation") for one in content["annotations"])
+
+
 def _part(path: Path) -> str:
     """Return the part that a file such as `instances_train2017.json` is about; empty for none."""
     found = _PART.search(path.stem)
     return found[1].lower() if found else ""
-
-
-@dataclass
-class _Search:
-    """Finds image files below a folder by what annotations call them."""
-
-    root: Path
-    part: str
-
-    def find(self, name: str) -> list[Path]:
-        """Return the file of an image, none if it is missing, several if that is ambiguous."""
-        texts = (name, unquote(name.rpartition(_LOCAL_FILE)[2]))
-        paths = (PurePosixPath(text.replace("\\", "/")) for text in texts)
-        return next(filter(None, map(self._found, paths)), [])
-
-    def _found(self, called: PurePosixPath) -> list[Path]:
-        inside = not called.is_absolute() and ".." not in called.parts
-        places = [self.root / called, self.root / "images" / called] if inside else []
-        # `Path.is_file` fails on names that are too long.
-        if there := next(filter(os.path.isfile, places), None):
-            return [there]
-        listed, name = self._by_name, unicodedata.normalize("NFC", called.name)
-        found = listed.get(name) or listed.get(_UPLOADED.sub("", name, count=1), [])
-        named = self._folders_of_images & {p.parent for p in places if called.parent.name}
-        if named:  # The file is in this folder of images, or missing.
-            found = [path for path in found if named & {*path.parents}]
-        return self._closest(called, found) if found else []
-
-    @cached_property
-    def _by_name(self) -> dict[str, list[Path]]:
-        listed: dict[str, list[Path]] = {}
-        for path in _images_below(self.root, _DEPTH):
-            listed.setdefault(unicodedata.normalize("NFC", path.name), []).append(path)
-        return listed
-
-    @cached_property
-    def _folders_of_images(self) -> set[Path]:
-        return {parent for paths in self._by_name.values() for p in paths for parent in p.parents}
-
-    def _closest(self, called: PurePosixPath, found: list[Path]) -> list[Path]:
-        """Keep the paths that share most folders with the name, and those of the part, if any."""
-        shared = [_shared_end(called.parts, path.parts) for path in found]
-        best = [path for path, n in zip(found, shared, strict=True) if n == max(shared)]
-        within = [path for path in best if self.part and self.part in self._folders(path)]
-        return within if len(within) == 1 else best
-
-    def _folders(self, path: Path) -> set[str]:
-        """Return the folders of a path in lower case, without numbers as in `train2017`."""
-        parts = path.relative_to(self.root).parts[:-1]
-        return {part.lower().rstrip("0123456789") for part in parts}
-
-
-def _shared_end(one: Sequence[str], other: Sequence[str]) -> int:
-    """Count the folders that two paths have in common, from the end."""
-    pairs = zip(reversed(one[:-1]), reversed(other[:-1]), strict=False)
-    return next((n for n, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)) - 1)
-
-
-def _images_below(folder: Path, depth: int) -> Iterator[Path]:
-    for paths in image_files(folder).values():
-        yield from paths
-    for inner in subfolders(folder) if depth else ():
-        yield from _images_below(inner, depth - 1)
 
 
 def _missing(
@@ -241,7 +181,7 @@ def _strayed(images: list[Mapping], files: Mapping[str, Path]) -> list[str]:
     strayed = [
         f"image {name}: no such file, but there is {file}"
         for name, file in inside
-        if _shared_end(name.parts, file.parts) < len(name.parts) - 1 and not name.is_absolute()
+        if shared_end(name.parts, file.parts) < len(name.parts) - 1 and not name.is_absolute()
     ]
     return strayed if len(strayed) < len(inside) else []
 
@@ -294,18 +234,25 @@ class CocoOutlines:
         """
         if self.size not in (None, shape):
             raise ValueError(wrong_size(self.path, self.size, shape))
-        drawn, masks = 0, {True: np.zeros(shape, bool), False: np.zeros(shape, bool)}
+        ground, mask = np.zeros(shape, bool), np.zeros(shape, bool)
+        for one in (one for one in self.annotations if one["label"] in NO_OBJECT):
+            ground |= self._drawn(self._split(one)[0], shape, one)
         faults: list[str] = []
-        for annotation in self.annotations:
-            is_object = annotation["label"] not in NO_OBJECT
-            pieces, its_faults = self._split(annotation)
-            for piece in pieces:
-                masks[is_object] |= self._draw(piece, shape, annotation)
-            if is_object:
-                drawn, faults = drawn + len(pieces), [*faults, *its_faults]
+        drawn = 0
+        for one in (one for one in self.annotations if one["label"] not in NO_OBJECT):
+            pieces, its_faults = self._split(one)
+            drawn, faults = drawn + len(pieces), [*faults, *its_faults]
+            covered = self._drawn(pieces, shape, one)
+            if covered.any() and ground[covered].all():
+                raise ValueError(f"{self._named(one)}: lies under the background; delete either")
+            mask |= covered
         if faults and not drawn:
             raise ValueError(faults[0])
-        return masks[True] & ~masks[False]
+        return mask & ~ground
+
+    def _drawn(self, pieces: Sequence, shape: tuple[int, int], annotation: Mapping) -> np.ndarray:
+        masks = (self._draw(piece, shape, annotation) for piece in pieces)
+        return np.logical_or.reduce([np.zeros(shape, bool), *masks])
 
     def _split(self, annotation: Mapping) -> tuple[list[Any], list[str]]:
         """Sort the pieces of an annotation into those that can be drawn, and faults."""
@@ -319,6 +266,8 @@ class CocoOutlines:
                 good.append(piece)
             except MALFORMED as error:
                 faults.append(f"{self._named(annotation)}: {error}")
+        if good and (fault := _unlike_box(annotation.get("bbox"), good, self.size)):
+            return [], [*faults, f"{self._named(annotation)}: {fault}"]
         return good, faults
 
     def _draw(self, piece: Any, shape: tuple[int, int], annotation: Mapping) -> np.ndarray:
@@ -362,7 +311,43 @@ def _check(piece: Any, size: tuple[int, int] | None) -> None:
     run_length_mask(_counts(piece), (height, width) if height else (1, sum(_counts(piece))))
 
 
+def _unlike_box(box: Any, pieces: Sequence[Any], size: tuple[int, int] | None) -> str:
+    """Say that pieces fit their box if they are read in another way, but not as COCO is read."""
+    if not isinstance(box, list) or len(box) != 4 or not all(map(_is_number, box)):
+        return ""
+    wanted = np.array([box[:2], np.add(box[:2], box[2:])], float)
+    if isinstance(pieces[0], list):
+        points = np.array([point for piece in pieces for point in _points(piece)])
+        found = np.array([points.min(axis=0), points.max(axis=0)])
+        if _is_near(found[:, ::-1], wanted) and not _is_near(found, wanted):
+            return "fits its box only with x and y exchanged; correct them, or delete a wrong bbox"
+    elif size:
+        counts = _counts(pieces[0])
+        by_columns, by_rows = run_length_mask(counts, size), run_length_mask(counts, size[::-1]).T
+        if _is_near(_extent(by_rows), wanted) and not _is_near(_extent(by_columns), wanted):
+            return "its run lengths fit its box only row by row; COCO's go column by column"
+    return ""
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_near(one: np.ndarray, other: np.ndarray) -> bool:
+    return bool((np.abs(one - other) <= _SAME_PLACE).all())
+
+
+def _extent(mask: np.ndarray) -> np.ndarray:
+    """Return the corners, (x, y), of the box around a mask; not finite if it is empty."""
+    rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
+    if not len(rows):
+        return np.full((2, 2), np.inf)
+    return np.array([(columns[0], rows[0]), (columns[-1] + 1, rows[-1] + 1)], float)
+
+
 def _points(piece: Sequence[float]) -> list[tuple[float, float]]:
+    if not all(map(_is_number, piece)):
+        raise ValueError("has coordinates that are no numbers")
     if len(piece) % 2:
         raise ValueError("has an odd number of coordinates; a point has two, x and y")
     return list(zip(piece[::2], piece[1::2], strict=True))

@@ -15,17 +15,15 @@ from kerasunet.data.layouts import (
     MASK_FOLDERS,
     OTHER_MASK_FOLDERS,
 )
-from kerasunet.data.layouts.pairing import (
+from kerasunet.data.layouts.contents import (
     Files,
-    by_image,
     image_files,
     image_stem,
-    images_beside_masks,
     nested_image_files,
-    pair_annotated,
     subfolder,
     subfolders,
 )
+from kerasunet.data.layouts.pairing import by_image, images_beside_masks, pair_annotated
 from kerasunet.data.layouts.tables import misspelled
 from kerasunet.data.readers import count_frames, has_place
 from kerasunet.files import raise_all, report_all
@@ -44,7 +42,7 @@ _FOLD = re.compile(r"(?:fold|split|cv)[ _-]?(\d+)", re.IGNORECASE)
 _CLASSES = {
     *("benign", "malignant", "normal", "abnormal", "healthy", "sick", "diseased", "control"),
     *("positive", "negative", "male", "female", "cancer", "tumor", "tumour", "lesion", "mass"),
-    *("masses", "cyst", "nodule", "polyp", "adenoma", "fibroadenoma", "papilloma", "hematoma"),
+    *("cyst", "nodule", "polyp", "adenoma", "fibroadenoma", "papilloma", "hematoma"),
     *("carcinoma", "adenocarcinoma", "melanoma", "nevus", "lymphoma", "sarcoma", "metastasis"),
     *("metastases", "glioma", "meningioma", "pituitary", "hemangioma", "lipoma", "abscess"),
     *("calcification", "microcalcification", "covid", "covid_19", "covid19", "pneumonia"),
@@ -239,7 +237,8 @@ def _kind(name: str) -> str:
     if name in PART_FOLDERS:
         return _PART
     word = re.sub("[ _-]+", "_", name)
-    if re.sub("^(no|non|not)_", "", word) in _CLASSES:
+    word = re.sub("^(no|non|not)_", "", word)
+    if not _CLASSES.isdisjoint((word, word.removesuffix("s"), word.removesuffix("es"))):
         return _CLASS
     if _FOLD.fullmatch(name):
         return _OF_FOLD

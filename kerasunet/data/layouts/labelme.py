@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PureWindowsPath
 from typing import Any, NamedTuple
 
+import cv2
 import numpy as np
 
 from kerasunet.data import readers
@@ -30,21 +31,22 @@ from kerasunet.data.annotations import (
 )
 from kerasunet.data.cases import AnnotatedCase, Case, UnannotatedCase
 from kerasunet.data.layouts import IMAGE_FOLDERS, MASK_FOLDERS
-from kerasunet.data.layouts.pairing import (
+from kerasunet.data.layouts.contents import (
     Files,
-    doubled,
+    foreign,
     image_files,
     image_stem,
     json_files,
     subfolders,
 )
-from kerasunet.data.layouts.unread import foreign
+from kerasunet.data.layouts.pairing import doubled
 from kerasunet.files import read_json, report_all
 
 _IMAGE_FOLDERS = (*IMAGE_FOLDERS, "img")
 _JSON_FOLDERS = ("annotations", "annotation", "ann", "json", "jsons", "labelme", *MASK_FOLDERS)
 _LINES = ("line", "linestrip", "point", "points")
 _IGNORED = ("ignore", "ignored", *NO_OBJECT)
+_LEAST_ALIKE, _SMALL = 0.3, 64
 _POLYGONS = ("polygon", "oriented_rectangle", "rotation")
 
 
@@ -246,6 +248,11 @@ class LabelmeFile:
                 raise ValueError(
                     readers.wrong_size(self.path, stated, shape, image=self.image.name)
                 )
+        if beside and _shows_another(content, self.image):
+            raise ValueError(
+                f"{self.path}: the picture inside, which was outlined, is not {self.image.name}; "
+                "put it beside, or, if that shows the same, set imageData to null"
+            )
 
 
 def _embedded_size(content: Mapping[str, Any]) -> tuple[int, int] | None:
@@ -255,6 +262,25 @@ def _embedded_size(content: Mapping[str, Any]) -> tuple[int, int] | None:
     with suppress(*MALFORMED):  # The image beside it is good.
         return readers.embedded_size(_bytes_of(content["imageData"], "its image"))
     return None
+
+
+def _shows_another(content: Mapping[str, Any], image: Path) -> bool:
+    """Return whether the image inside has nothing in common with the one beside it."""
+    if not isinstance(content.get("imageData"), str):
+        return False
+    with suppress(*MALFORMED):  # What cannot be read inside is not compared.
+        inside = _details(readers.read_embedded(_bytes_of(content["imageData"], "its image")))
+        outside = _details(readers.read_image(image, outlined=True)[0])
+        lengths = float(np.linalg.norm(inside) * np.linalg.norm(outside))
+        return abs(float(np.vdot(inside, outside))) < _LEAST_ALIKE * lengths
+    return False
+
+
+def _details(image: np.ndarray) -> np.ndarray:
+    """Return what is left of an image in small without its smooth part."""
+    gray = image.mean(axis=2) if image.ndim == 3 else image
+    small = cv2.resize(gray, (_SMALL, _SMALL), interpolation=cv2.INTER_AREA)
+    return small - cv2.GaussianBlur(small, (0, 0), _SMALL / 16)
 
 
 def _label(drawn: Any) -> str:

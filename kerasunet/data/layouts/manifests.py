@@ -12,21 +12,23 @@ from __future__ import annotations
 import os
 import re
 import unicodedata
+import warnings
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Any, NamedTuple
 
 from kerasunet.data.annotations import ENCODINGS
 from kerasunet.data.cases import Case, DataSet, FileCase
+from kerasunet.data.layouts.contents import SHEETS, Files, image_files, image_stem, keys_of
 from kerasunet.data.layouts.folders import FOLDS, PARTS, PATIENTS, under
-from kerasunet.data.layouts.pairing import Files, image_files, image_stem, keys_of, pair_annotated
+from kerasunet.data.layouts.pairing import pair_annotated
 from kerasunet.data.layouts.tables import misspelled, read_rows
-from kerasunet.data.layouts.unread import SHEETS
-from kerasunet.files import is_plain, raise_all, read_json, report_all
+from kerasunet.files import FileWarning, is_plain, raise_all, read_json, report_all
 
 MANIFESTS = ("manifest.csv", "manifest.tsv")
 _LAYOUT = "manifest with"
 _CHANNEL = re.compile(r"_\d{4}$")
+_IN_COLOR, _PICTURES = (3, 4), (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 _REQUIRED, _OPTIONAL = ("image", "mask"), ("group", "label", "split")
 PATIENT_COLUMN = re.compile(
     r"(patient|patienten|subject|participant)s?[ _-]?(id|name|number|nummer|no|nr)?|pid|mrn"
@@ -227,8 +229,8 @@ def nnunet(folder: Path) -> Sequence[Case] | None:
     """
     if not all((folder / name).is_dir() for name in ("imagesTr", "labelsTr")):
         return None
-    _check_listed(folder / "dataset.json")
     training = _files_of_part(folder, "Tr")
+    _check_listed(folder / "dataset.json", training[0])
     has_channels = training[0].keys().isdisjoint(training[1])
     parts = [
         _nnunet_cases(images, masks, has_channels)
@@ -239,16 +241,37 @@ def nnunet(folder: Path) -> Sequence[Case] | None:
     return [*under("train", parts[0]), *under("test", parts[1])]
 
 
-def _check_listed(path: Path) -> None:
-    """Refuse a table that pairs images and labels otherwise than their names do."""
-    content = read_json(path, ENCODINGS) if path.is_file() else {}
-    for named in _listed_pairs(content if isinstance(content, dict) else {}):
+def _check_listed(path: Path, images: Files) -> None:
+    """Refuse a table that pairs images otherwise than their names do, or lists missing ones."""
+    read = read_json(path, ENCODINGS) if path.is_file() else {}
+    content = read if isinstance(read, dict) else {}
+    _warn_of_channels(path, content.get("channel_names") or content.get("modality"), images)
+    there = {_CHANNEL.sub("", stem) for stem in images}
+    missing = []
+    for named in _listed_pairs(content):
         stems = {_CHANNEL.sub("", image_stem(PurePath(name).name) or name) for name in named}
         if len(stems) > 1:
             raise ValueError(
                 f"{path}: pairs {' and '.join(named)}, unlike their names; list the images and "
                 "masks in a manifest.csv"
             )
+        missing += [] if stems & there else [named[1]]
+    raise_all(missing, f"{path}: lists images that are missing; add them or correct the list:")
+    count = content.get("numTraining")
+    if isinstance(count, int) and count > len(there):
+        text = f"{path}: says numTraining {count:,}, but {len(there):,} are there; add the others"
+        warnings.warn(text, FileWarning, stacklevel=2)
+
+
+def _warn_of_channels(path: Path, channels: Any, images: Files) -> None:
+    """Warn of channels that are in no file; pictures may hold red, green and blue in one."""
+    count = len(channels) if isinstance(channels, dict) else 1
+    suffixes = {paths[0].suffix.lower() for paths in images.values()}
+    if count == 1 or (count in _IN_COLOR and suffixes <= {*_PICTURES}):
+        return
+    names = ", ".join(map(str, channels.values()))
+    text = f"{path}: lists {count} channels ({names}), of which only the first, _0000, is read"
+    warnings.warn(text, FileWarning, stacklevel=2)
 
 
 def _listed_pairs(content: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:

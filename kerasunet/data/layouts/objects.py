@@ -26,7 +26,7 @@ from kerasunet.data.cases import (
     SimulatedCase,
 )
 from kerasunet.data.layouts.coco import CocoOutlines
-from kerasunet.data.layouts.pairing import image_stem
+from kerasunet.data.layouts.contents import image_stem
 from kerasunet.data.layouts.tables import (
     KNOWN_CLASSES,
     Classes,

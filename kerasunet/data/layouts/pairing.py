@@ -1,33 +1,21 @@
-"""Pairing images and masks by key: the files of a folder by stem, hidden ones ignored."""
+"""Pairing images and masks by key: how the names of masks say of which image they are."""
 
 from __future__ import annotations
 
 import os
 import re
 import unicodedata
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import replace
-from pathlib import Path
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from urllib.parse import unquote
 
 from kerasunet.data.cases import Case, FileCase, MaskCoding, UnannotatedCase
-from kerasunet.data.readers import IMAGE_SUFFIXES, is_dicom
+from kerasunet.data.layouts.contents import Files, image_files, image_stem, own_files, subfolders
 from kerasunet.files import raise_all, report_all
 
-Files = dict[str, list[Path]]
-_HEAD_BYTES = 352
-_OF_SLICER, _OME = ".seg.nrrd", ".ome"
-_OF_SYSTEMS = ("@eaDir", "#recycle", "__MACOSX", "$RECYCLE.BIN", "System Volume Information")
-_NO_IMAGES = ("DICOMDIR",)
-_TABLES = (".json", ".csv", ".tsv", ".txt", ".md", ".xml", ".zip", ".gz")
-_OTHERS = (*_TABLES, ".mat", ".npy")
-_DOCUMENTS = (
-    *_TABLES, ".tgz", ".tar", ".rar", ".7z", ".html", ".htm", ".pdf", ".doc", ".docx", ".xls",
-    ".xlsx", ".ods", ".odt", ".yaml", ".yml", ".toml", ".ini", ".log", ".py", ".ipynb", ".m", ".r",
-    ".sh", ".bib", ".rst", ".bak", ".db", ".lnk", ".url", ".sha256", ".md5", ".cff",
-)  # fmt: skip
-ARCHIVES = (".zip", ".gz", ".tgz", ".tar", ".rar", ".7z", ".bz2", ".xz")
-_DOCUMENT_NAMES = ("dicomdir", "readme", "license", "licence", "makefile", "changelog", "version")
-_LONGEST_FIRST = sorted(IMAGE_SUFFIXES, key=len, reverse=True)
+_OME = ".ome"
 # "x_mask", "x_mask_1", "x_mask2", "x_mask_left", but not "face_masks_7", which is an image.
 _REST = r"(?P<rest>\d*|\(\d+\)|[_ -].*)"
 _BESIDE = re.compile(rf"(?P<key>.+)_mask{_REST}", re.IGNORECASE)
@@ -38,6 +26,9 @@ _BESIDE_OTHERWISE = re.compile(
 _IN_MASK_FOLDER = re.compile(
     rf"(?P<key>.+)[_-](?P<word>masks?|annotations|labels|{OTHER_WORDS}){_REST}", re.IGNORECASE
 )
+_WORD = r"(?:^|[_ -])(?:{})(?=$|[_ -]|\d)"
+_OF_IMAGE = re.compile(_WORD.format("images?|imaging|imgs?|scans?"), re.IGNORECASE)
+_OF_MASK = re.compile(_WORD.format(f"masks?|annotations|labels|{OTHER_WORDS}"), re.IGNORECASE)
 # What programs and people add to the name of a copy or a version: "- Copy", "_2024-01-31T1200" …
 _OF_COPY = re.compile(
     r"[_ -]+(copy|kopi[ea]|copie|c[oó]pia)(?![^\W\d_])[_ -]?(\(\d+\)|\d*)"
@@ -47,159 +38,11 @@ _OF_COPY = re.compile(
     r"([t_ -]?([01]\d|2[0-3])[:.-]?[0-5]\d([:.-]?[0-5]\d)?)?\)?(?!\d)",
     re.IGNORECASE,
 )
+_DEPTH = 3
+_LOCAL_FILE = "?d="  # Precedes the path in Label Studio's addresses of local files.
+_UPLOADED = re.compile(r"[0-9a-f]{8}-(?=.)")
 # Beside a name without it, the number is that of a copy; macOS calls a copy of `x_mask` `x_mask 2`.
 _OF_NUMBERED_COPY = re.compile(r"[_ -]?\(\d+\)$|^ \d+$")
-
-
-def image_stem(name: str) -> str | None:
-    """Return an image file's name without suffix, in Unicode form NFC; `None` for other files.
-
-    File systems spell accents differently; one form gives the same keys on all of them. Slicer's
-    `x.seg.nrrd` counts as `x_seg`.
-    """
-    lowered = name.lower()
-    if lowered.endswith(_OF_SLICER):
-        name = f"{name[: -len(_OF_SLICER)]}_seg{name[-5:]}"
-    suffix = next((suffix for suffix in _LONGEST_FIRST if lowered.endswith(suffix)), None)
-    return None if suffix is None else unicodedata.normalize("NFC", name[: -len(suffix)])
-
-
-def image_files(folder: Path) -> Files:
-    """Return the image files of a folder, by stem; several files only where suffixes differ.
-
-    DICOM exports often have names without a suffix: such files are known by their first bytes. A
-    broken link counts as a file, so that it is reported instead of overlooked.
-    """
-    found: Files = {}
-    for entry in _visible(folder):
-        stem = image_stem(entry.name) or _dicom_name(entry)
-        if stem and not _is_folder(entry):
-            found.setdefault(stem, []).append(Path(entry.path))
-    return found
-
-
-def nested_image_files(folder: Path) -> Files:
-    """Return the image files of a folder and its subfolders, those keyed `subfolder/stem`.
-
-    Raises:
-        ValueError: There are subfolders of subfolders, which would be overlooked.
-    """
-    found = image_files(folder)
-    for inner in subfolders(folder):
-        deeper = subfolders(inner)
-        if deeper:
-            raise ValueError(f"{deeper[0]}: images are read from only one level of subfolders")
-        name = unicodedata.normalize("NFC", inner.name)
-        found |= {f"{name}/{stem}": paths for stem, paths in image_files(inner).items()}
-    return found
-
-
-def json_files(folder: Path) -> dict[str, Path]:
-    """Return the JSON files of a folder, by stem."""
-    files = [Path(entry.path) for entry in _visible(folder) if not _is_folder(entry)]
-    return {
-        unicodedata.normalize("NFC", path.stem): path
-        for path in files
-        if path.suffix.lower() == ".json"
-    }
-
-
-def own_files(folder: Path) -> list[Path]:
-    """Return the files of a folder itself, except documents and what is hidden."""
-    files = sorted(path for path in folder.iterdir() if not is_hidden(path.name))
-    return [path for path in files if not path.is_dir() and is_no_document(path)]
-
-
-def files_below(
-    folder: Path,
-    counts: Callable[[Path], bool] = lambda path: is_no_document(path),
-    linked: Collection[str] = (),
-) -> Iterator[Path]:
-    """Yield the files of a folder and all its subfolders that count, except what is hidden.
-
-    Args:
-        folder: The folder.
-        counts: Whether a file counts; by default, documents do not.
-        linked: Links to folders that are followed.
-    """
-    for parent, folders, names in os.walk(folder, followlinks=True):
-        inner = {name: os.path.join(parent, name) for name in sorted(folders)}
-        visible = {name: path for name, path in inner.items() if not is_hidden(name)}
-        folders[:] = [
-            name
-            for name, path in visible.items()
-            if not os.path.islink(path) or os.path.abspath(path) in linked
-        ]
-        paths = (Path(parent, name) for name in sorted(names) if not is_hidden(name))
-        yield from filter(counts, paths)
-
-
-def is_no_document(path: Path) -> bool:
-    """Return whether a file is more than text or a table about data, or an archive of it."""
-    name = path.name.lower()
-    is_packed = name.endswith(ARCHIVES) and image_stem(name.rpartition(".")[0])
-    is_table = name.endswith(_DOCUMENTS) and not (image_stem(name) or is_packed)
-    return not is_table and name not in _DOCUMENT_NAMES
-
-
-def keys_of(images: Collection[Path]) -> dict[Path, str]:
-    """Return the key of each file: its path below the folder that all share, without the suffix."""
-    root = Path(os.path.commonpath([image.parent for image in images])) if images else Path()
-    keys = {}
-    for image in images:
-        stem = image_stem(image.name) or image.name
-        folder = unicodedata.normalize("NFC", image.parent.relative_to(root).as_posix())
-        keys[image] = stem if folder == "." else f"{folder}/{stem}"
-    return keys
-
-
-def subfolders(folder: Path) -> list[Path]:
-    """Return the subfolders, sorted."""
-    return [Path(entry.path) for entry in _visible(folder) if _is_folder(entry)]
-
-
-def subfolder(folder: Path, *names: str) -> Path | None:
-    """Return the one subfolder that has one of these names, in upper or lower case.
-
-    Raises:
-        ValueError: There are several.
-    """
-    found = [path for path in subfolders(folder) if path.name.lower() in names]
-    if len(found) > 1:
-        listing = ", ".join(f"{path.name}/" for path in found)
-        raise ValueError(f"{folder}: has {listing}; keep one of them")
-    return found[0] if found else None
-
-
-def _is_folder(entry: os.DirEntry) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # A link to itself, which is reported when it is read.
-        return False
-
-
-def _dicom_name(entry: os.DirEntry) -> str | None:
-    """Return the name of a DICOM file such as `IM000001`; `None` for other files."""
-    if entry.name in _NO_IMAGES or entry.name.lower().endswith(_OTHERS) or not entry.is_file():
-        return None
-    try:
-        with open(entry.path, "rb") as file:
-            head = file.read(_HEAD_BYTES)
-    except OSError:
-        return None
-    return unicodedata.normalize("NFC", entry.name) if is_dicom(head) else None
-
-
-def is_hidden(name: str) -> bool:
-    """Return whether a system keeps a file or folder for itself, such as thumbnails of a disk."""
-    return name.startswith(".") or name in _OF_SYSTEMS
-
-
-def _visible(folder: Path) -> list[os.DirEntry]:
-    """List entries by name; unlike paths they know folders without asking the disk."""
-    with os.scandir(folder) as entries:
-        visible = [entry for entry in entries if not is_hidden(entry.name)]
-    return sorted(visible, key=lambda entry: entry.name)
 
 
 def pair(
@@ -273,7 +116,27 @@ def by_image(masks: Files, images: Files) -> Files:
     mixed = [" and ".join(found) for found in endings.values() if not _are_parts(found.values())]
     raise_all(mixed, "an image has masks of several kinds, keep one of them:")
     _check_copies([{stem: rest for stem, (_, rest) in found.items()} for found in endings.values()])
-    return sorted_masks
+    return sorted_masks if sorted_masks.keys() & images else _by_words(masks, images) or masks
+
+
+def _by_words(masks: Files, images: Files) -> Files:
+    """Assign `mask_7` to `image_7` or `7`, and `x_seg_7` to `x_img_7`; nothing if a mask is left.
+
+    Without what is before and after these words, as in `mask`, the image is called `image`.
+    """
+    keys: dict[str, list[str]] = {}
+    for key in images:
+        keys.setdefault(_without(_OF_IMAGE, key), []).append(key)
+    wanted = {stem: keys.get(_without(_OF_MASK, stem), []) for stem in masks}
+    found = {key: masks[stem] for stem, of in wanted.items() if stem not in of for key in of}
+    return found if all(len(of) == 1 for of in wanted.values()) and len(found) == len(masks) else {}
+
+
+def _without(words: re.Pattern[str], key: str) -> str:
+    """Return a key without such a word and what divides it from the rest, if it has one."""
+    folder, slash, name = key.rpartition("/")
+    found = words.sub("", name) if len(words.findall(name)) == 1 else name
+    return f"{folder}{slash}{found.lstrip('_ -')}"
 
 
 def _are_parts(endings: Collection[tuple[str, str]]) -> bool:
@@ -321,7 +184,13 @@ def images_beside_masks(files: Files) -> tuple[Files, Files]:
     masks: Files = {}
     for stem, key in key_of.items():
         masks.setdefault(key, []).extend(files[stem])
-    return {stem: paths for stem, paths in files.items() if stem not in key_of}, masks
+    images = {stem: paths for stem, paths in files.items() if stem not in key_of}
+    if masks:
+        return images, masks
+    named = {stem: files[stem] for stem in files if _without(_OF_MASK, stem) != stem}
+    images = {stem: paths for stem, paths in files.items() if stem not in named}
+    found = _by_words(named, images)
+    return (images, found) if found else (files, {})
 
 
 def _keys_beside(files: Files) -> dict[str, str]:
@@ -350,7 +219,8 @@ def masks_by_name(files: Files) -> set[str]:
     """Return the stems of one folder that are those of another with `_mask`, `_seg` or the like."""
     patterns = (_BESIDE, _BESIDE_OTHERWISE)
     matches = (pattern.fullmatch(stem) for stem in files for pattern in patterns)
-    return {match[0] for match in matches if match and match["key"] in files}
+    found = {match[0] for match in matches if match and match["key"] in files}
+    return found or files.keys() - images_beside_masks(files)[0].keys()
 
 
 def doubled(files: Files) -> Iterator[str]:
@@ -394,7 +264,69 @@ def _alone(files: Files, partners: Files, wanted: str) -> Iterator[str]:
 def _of_other_kinds(images: Files) -> dict[str, str]:
     """Return the names, by stem, of files beside images that are none of a kind that is read."""
     folders = {paths[0].parent for paths in images.values()}
-    beside = [entry for folder in folders for entry in _visible(folder) if not _is_folder(entry)]
-    names = (entry.name for entry in beside if not image_stem(entry.name))
-    others = filter(lambda name: is_no_document(Path(name)), names)
+    names = (path.name for folder in folders for path in own_files(folder))
+    others = [name for name in names if not image_stem(name)]
     return {_composed(image_stem(Path(name).stem) or Path(name).stem): name for name in others}
+
+
+@dataclass
+class ImageSearch:
+    """Finds image files below a folder by what annotations call them."""
+
+    root: Path
+    part: str
+
+    def find(self, name: str) -> list[Path]:
+        """Return the file of an image, none if it is missing, several if that is ambiguous."""
+        texts = (name, unquote(name.rpartition(_LOCAL_FILE)[2]))
+        paths = (PurePosixPath(text.replace("\\", "/")) for text in texts)
+        return next(filter(None, map(self._found, paths)), [])
+
+    def _found(self, called: PurePosixPath) -> list[Path]:
+        inside = not called.is_absolute() and ".." not in called.parts
+        places = [self.root / called, self.root / "images" / called] if inside else []
+        # `Path.is_file` fails on names that are too long.
+        if there := next(filter(os.path.isfile, places), None):
+            return [there]
+        listed, name = self._by_name, unicodedata.normalize("NFC", called.name)
+        found = listed.get(name) or listed.get(_UPLOADED.sub("", name, count=1), [])
+        named = self._folders_of_images & {p.parent for p in places if called.parent.name}
+        if named:  # The file is in this folder of images, or missing.
+            found = [path for path in found if named & {*path.parents}]
+        return self._closest(called, found) if found else []
+
+    @cached_property
+    def _by_name(self) -> dict[str, list[Path]]:
+        listed: dict[str, list[Path]] = {}
+        for path in _images_below(self.root, _DEPTH):
+            listed.setdefault(unicodedata.normalize("NFC", path.name), []).append(path)
+        return listed
+
+    @cached_property
+    def _folders_of_images(self) -> set[Path]:
+        return {parent for paths in self._by_name.values() for p in paths for parent in p.parents}
+
+    def _closest(self, called: PurePosixPath, found: list[Path]) -> list[Path]:
+        """Keep the paths that share most folders with the name, and those of the part, if any."""
+        shared = [shared_end(called.parts, path.parts) for path in found]
+        best = [path for path, n in zip(found, shared, strict=True) if n == max(shared)]
+        within = [path for path in best if self.part and self.part in self._folders(path)]
+        return within if len(within) == 1 else best
+
+    def _folders(self, path: Path) -> set[str]:
+        """Return the folders of a path in lower case, without numbers as in `train2017`."""
+        parts = path.relative_to(self.root).parts[:-1]
+        return {part.lower().rstrip("0123456789") for part in parts}
+
+
+def shared_end(one: Sequence[str], other: Sequence[str]) -> int:
+    """Count the folders that two paths, given as parts, have in common, from the end."""
+    pairs = zip(reversed(one[:-1]), reversed(other[:-1]), strict=False)
+    return next((n for n, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)) - 1)
+
+
+def _images_below(folder: Path, depth: int) -> Iterator[Path]:
+    for paths in image_files(folder).values():
+        yield from paths
+    for inner in subfolders(folder) if depth else ():
+        yield from _images_below(inner, depth - 1)

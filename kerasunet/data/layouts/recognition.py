@@ -15,6 +15,15 @@ from typing import NamedTuple
 
 from kerasunet.data.cases import Case, DataSet, MaskCoding, by_annotation
 from kerasunet.data.layouts.coco import coco, image_root, read_coco
+from kerasunet.data.layouts.contents import (
+    Files,
+    files_below,
+    foreign_in,
+    image_files,
+    remedy_for,
+    subfolders,
+    unread_files,
+)
 from kerasunet.data.layouts.folders import (
     PATIENTS,
     frames_apart,
@@ -28,18 +37,8 @@ from kerasunet.data.layouts.folders import (
 )
 from kerasunet.data.layouts.labelme import labelme
 from kerasunet.data.layouts.manifests import check_inner, manifest_in, nnunet, read_manifest
-from kerasunet.data.layouts.pairing import (
-    Files,
-    by_image,
-    files_below,
-    image_files,
-    images_beside_masks,
-    pair,
-    pair_annotated,
-    subfolders,
-)
+from kerasunet.data.layouts.pairing import by_image, images_beside_masks, pair, pair_annotated
 from kerasunet.data.layouts.tables import read_table, with_classes
-from kerasunet.data.layouts.unread import foreign_in, remedy_for, unread_files
 from kerasunet.files import call_all, kinds_in_words, raise_all
 
 _DEPTH, _TWO_FOLDERS = 2, "images/ and masks/"

@@ -17,7 +17,7 @@ from typing import Any
 from kerasunet.data.annotations import ENCODINGS, NO_OBJECT
 from kerasunet.data.cases import Case, FileCase
 from kerasunet.data.layouts import EVERY_MASK_FOLDER, pairing
-from kerasunet.data.layouts.pairing import image_stem
+from kerasunet.data.layouts.contents import image_stem
 from kerasunet.files import raise_all, read_json
 
 _MOST_BYTES = 64 << 20  # Of a table; one row per image takes a hundred.
@@ -66,7 +66,8 @@ def read_rows(path: Path, delimiter: str = "") -> list[tuple[int, dict[str, str]
     except csv.Error as error:
         raise ValueError(f"{path}:{reader.line_num}: not a readable table ({error})") from error
     further = [(line, row.pop(None, ())) for line, row in rows]
-    raise_all([f"{path}:{line}: more cells than columns" for line, row in further if _filled(row)])
+    surplus = "more cells than columns; put names with commas in quotation marks"
+    raise_all([f"{path}:{line}: {surplus}" for line, row in further if _filled(row)])
     return rows
 
 
@@ -303,12 +304,16 @@ def _roboflow(path: Path) -> Iterator[tuple[str, int | str]]:
 
 
 def _nnunet(path: Path) -> Iterator[tuple[str, int | str]]:
-    """Read `{"lung": 1}`, or `{"1": "lung"}` of the first version; a region has several values."""
+    """Read `{"lung": 1}`, or `{"1": "lung"}` of the first version; a region has several values.
+
+    The label `ignore` is of pixels that nobody has judged, so it is no class.
+    """
     labels = _dictionary(path, "labels")
-    if any(name.lower() == "background" and value == 0 for name, value in labels.items()):
+    labels.pop("ignore", None)
+    if any(name.lower() in NO_OBJECT and isinstance(value, int) for name, value in labels.items()):
         for name, value in labels.items():
             yield from ((name, int(one)) for one in (value if isinstance(value, list) else [value]))
-    elif str(labels.get("0")).lower() == "background":
+    elif any(str(name).lower() in NO_OBJECT for name in labels.values()):
         yield from ((str(name), int(value)) for value, name in labels.items())
 
 

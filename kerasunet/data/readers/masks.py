@@ -13,9 +13,8 @@ import numpy as np
 
 from kerasunet.data.readers.source import Unusable, check_finite, without_equal_channels
 
-_OPAQUE = 255
+_OPAQUE, _TRANSPARENT = 255, "transparent"
 _VOID_NUMBER, _VOID_COLOR = 255, "#e0e0c0"
-_TRANSPARENT = "transparent"
 _MOST_LISTED = 5
 _LEAST_LOSSY = 32
 """Gray levels below which lossy compression changes numbers of labels instead of their edges."""
@@ -163,8 +162,9 @@ def _require_listed(mask: MaskValues, listed: Collection[int | str], void: bool)
     if void:
         others = [value for value in others if not _is_void(mask, value, present)]
     if others:
-        names = [_name(mask, value, colors) for value in others[:_MOST_LISTED]]
-        raise ValueError(f"has {', '.join(names)}, which the table of classes does not list")
+        names = ", ".join(_name(mask, value, colors) for value in others[:_MOST_LISTED])
+        fault = f"has {names}, which the table of classes does not list"
+        raise ValueError(f"{fault}, or lists to be ignored; correct the mask or the table")
 
 
 def _is_void(mask: MaskValues, value: int, present: Collection[int]) -> bool:
@@ -244,12 +244,11 @@ def _entry(mask: MaskValues, value: int) -> int | bytes:
 def _ambiguity(mask: MaskValues, others: list[int], count: int) -> str:
     """Say what a mask has instead of one object, and the remedy."""
     found = f"not a binary mask, it has {count:,} different {_what(mask)}"
-    cut = "cut it at a gray level: --mask-threshold 127"
+    level = 127 if mask.palette is not None else min(127, mask.values.max() // 2)
+    cut = f"cut it at a gray level: --mask-threshold {level:.0f}"
     if mask.lossy or count > _MOST_SMOOTHED:
-        return (
-            f"{found}, as after smoothing or JPEG compression; export it without (0 and one other "
-            f"value), or {cut}"
-        )
+        without = "as after smoothing or JPEG compression; export without (0 and one other value)"
+        return f"{found}, {without}, or {cut}"
     example = _name(mask, _likeliest(mask, others, count), mask.colors()).split()[0]
     smoothed = f", or if it was smoothed, {cut}" if count > _FEW else ""
     return (

@@ -11,7 +11,7 @@ import os
 import re
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 
 import numpy as np
@@ -25,25 +25,24 @@ from kerasunet.data.readers.source import Source, Unusable, heard_native_code, m
 
 _IMAGEJ_UNIT = re.compile(r"\AImageJ=.*?^unit=(mm|cm|micron)$", re.MULTILINE | re.DOTALL)
 _IMAGEJ_STACK = re.compile(r"\AImageJ=.*?^images=(\d+)$", re.MULTILINE | re.DOTALL)
+_CHANNELS = re.compile(r'(?ms)\AImageJ=.*?^channels=(\d+)$|<Pixels\b[^>]*\bSizeC="(\d+)"')
 _CUT_STACK = re.compile(r'\A\{.*"shape": \[(\d+), .*"truncated": true')
 _BIG, _DEPTH = b"+", 32997  # BigTIFF's version; the number of slices in one directory.
-_MOST_CHANNELS = 4
+_MOST_CHANNELS, _MOST_SHOWN = 4, 7  # ImageJ shows seven together; more are slices.
 _NEW_SUBFILE_TYPE, _REDUCED, _MOST_PAGES = 254, 1, 16
 _YCBCR = 6
 _UNIT_MM = {"mm": 1.0, "cm": 10.0, "micron": 0.001}
 _FAX = ("tiff_ccitt", "group3", "group4")
 _SAMPLE_KINDS = {1: "integers", 2: "signed integers", 3: "floats", 5: "complex integers"}
-_COLORS = 256
-_HEAD_BYTES = 1 << 18
+_COLORS, _HEAD_BYTES = 256, 1 << 18
 _JPEG = (0xFFC0, 0xFFC1, 0xFFC2)
 _RARE_JPEG = {0xFFC3: "lossless JPEG", 0xFFF7: "JPEG-LS"}
 DEEP_GRAY = "LA;16B"
 """Pillow's name for gray levels of 16 bits with an opacity, of which it keeps the upper bytes."""
-_FOUR_BYTES = "RGBA"
+_FOUR_BYTES, _THREE_OF_FOUR = "RGBA", "BGRX"
 _SCALES = {"L;2": 85, "L;4": 17}
 _DEEP_PIXELS = ("RGB;16B", "I;16B")
-_CORE_HEADER = 12
-_BITS_AT, _BITS_OF_CORE_AT = 28, 24
+_CORE_HEADER, _BITS_AT, _BITS_OF_CORE_AT = 12, 28, 24
 _PNG_MARK, _CHUNK_HEAD = b"\x89PNG\r\n\x1a\n", 8
 _DEFLATED = ("tiff_adobe_deflate", "tiff_deflate")
 _STRIPS = ((tags.STRIPOFFSETS, tags.STRIPBYTECOUNTS), (tags.TILEOFFSETS, tags.TILEBYTECOUNTS))
@@ -121,10 +120,10 @@ def typed(pixels: np.ndarray, picture: TiffImageFile) -> np.ndarray:
 
 
 def check_stack(picture: TiffImageFile, source: Source) -> None:
-    """Refuse a stack of which only the first picture is listed.
+    """Refuse a stack of which only the first picture is listed, and pages that are channels.
 
     ImageJ writes stacks of 4 GB and more so, and tifffile on request: the others follow the first
-    without a directory.
+    without a directory. The first page alone says what the pages are.
     """
     if (depth := picture.tag_v2.get(_DEPTH, 1)) > 1:
         raise Unusable(f"a volume of {depth:,} slices in one picture; save each slice as a page")
@@ -133,6 +132,10 @@ def check_stack(picture: TiffImageFile, source: Source) -> None:
         raise Unusable(
             f"a stack of {cut[1]} pictures that lists only the first; save it without `truncate`"
         )
+    if (found := _CHANNELS.search(description)) and picture.n_frames > 1:
+        channels = int(found[1] or found[2]) // picture.tag_v2.get(tags.SAMPLESPERPIXEL, 1)
+        if 1 < channels <= _MOST_SHOWN:
+            raise Unusable(f"{channels} channels as pages; save one, or RGB, or call them slices")
     stated = _IMAGEJ_STACK.match(description)
     if stated is None or int(stated[1]) <= picture.n_frames:
         return
@@ -221,17 +224,10 @@ def exif_orientation(picture: ImageFile, source: Source) -> int:
 
 def _has_late_exif(source: Source) -> bool:
     """Return whether a PNG file has EXIF after its pixels."""
-    start, at = source.file.tell(), len(_PNG_MARK)
-    after = False
-    try:
-        while len(head := _bytes_at(source, at)) == _CHUNK_HEAD:
-            length, kind = struct.unpack(">I4s", head)
-            if after and kind == b"eXIf":
-                return True
-            after, at = after or kind == b"IDAT", at + length + _CHUNK_HEAD + 4
-        return False
-    finally:
-        source.file.seek(start)
+    start = source.file.tell()
+    kinds = [kind for kind, _ in _chunks(source)]
+    source.file.seek(start)
+    return b"eXIf" in kinds[kinds.index(b"IDAT") :] if b"IDAT" in kinds else False
 
 
 def check_whole(picture: ImageFile, source: Source, *, exact: bool) -> None:
@@ -250,6 +246,8 @@ def check_whole(picture: ImageFile, source: Source, *, exact: bool) -> None:
         _check_chunks(source)
     elif isinstance(picture, TiffImageFile) and picture.info.get("compression") in _DEFLATED:
         _check_strips(picture, source)
+    elif source.kind == "BMP" and exact:
+        _check_fourth_bytes(picture, source)
     elif source.kind == "JPEG":
         source.file.seek(0)
         if remark := check_codes(source.file.read()):
@@ -261,16 +259,22 @@ def check_whole(picture: ImageFile, source: Source, *, exact: bool) -> None:
 
 def _check_chunks(source: Source) -> None:
     """Compare the checksums of the parts of a PNG that say what is seen (ISO 15948, 5.3)."""
-    at = len(_PNG_MARK)
-    while len(head := _bytes_at(source, at)) == _CHUNK_HEAD:
-        length, kind = struct.unpack(">I4s", head)
+    for kind, length in _chunks(source):
         if kind == b"IEND":
             return
         content, end = source.file.read(length), source.file.read(4)
         matters = kind[:1].isupper() or kind == b"tRNS" or not kind.isalpha()
         if len(end) == 4 and matters and zlib.crc32(kind + content) != int.from_bytes(end, "big"):
             raise Unusable(_DAMAGED.format("a checksum does not fit"))
-        at += _CHUNK_HEAD + length + 4
+
+
+def _chunks(source: Source) -> Iterator[tuple[bytes, int]]:
+    """Yield kind and length of each part of a PNG; the file stands at its content then."""
+    at = source.file.seek(len(_PNG_MARK))
+    while len(head := source.file.read(_CHUNK_HEAD)) == _CHUNK_HEAD:
+        length, kind = struct.unpack(">I4s", head)
+        yield kind, length
+        at = source.file.seek(at + _CHUNK_HEAD + length + 4)
 
 
 def _check_strips(picture: TiffImageFile, source: Source) -> None:
@@ -310,11 +314,6 @@ def check_codes(content: bytes) -> str:
     if heard:
         raise Unusable(_DAMAGED.format("its JPEG data break off or do not fit together"))
     return ""
-
-
-def _bytes_at(source: Source, at: int) -> bytes:
-    source.file.seek(at)
-    return source.file.read(_CHUNK_HEAD)
 
 
 def scale_transparency(picture: ImageFile, raw_mode: str) -> None:
@@ -360,12 +359,9 @@ def check_canvas(picture: ImageFile) -> None:
 
 
 def bmp_levels(picture: ImageFile, source: Source) -> np.ndarray | None:
-    """Return the gray levels of a BMP whose number of bits Pillow takes for another.
+    """Return the gray levels of a BMP of whose bits Pillow is wrong, uint8, `(height, width)`.
 
     It judges by the palette alone: black and white is one bit, a ramp of gray eight.
-
-    Returns:
-        Uint8, `(height, width)`; `None` if Pillow is right.
     """
     usual = {"1": 1, "L": 8}.get(picture.mode)
     bits = _bits_of(source)
@@ -384,11 +380,20 @@ def bmp_levels(picture: ImageFile, source: Source) -> np.ndarray | None:
     return (values == 1) * np.uint8(255) if usual == 1 else values
 
 
+def _check_fourth_bytes(picture: ImageFile, source: Source) -> None:
+    """Refuse a BMP mask in which a byte that is no color varies; OpenCV 4 wrote opacity so."""
+    _, _, offset, arguments = picture.tile[0]
+    if isinstance(arguments, tuple) and arguments[0] == _THREE_OF_FOUR:
+        source.file.seek(offset)
+        content = source.file.read(4 * picture.width * picture.height)
+        if np.ptp(np.frombuffer(content, np.uint8)[3::4]):
+            raise Unusable("a BMP file that may have an opacity, or not; save it as PNG")
+
+
 def _bits_of(source: Source) -> int:
     """Return the bits of a pixel that a BMP file states."""
     source.file.seek(0)
     head = source.file.read(_BITS_AT + 2)
     (size,) = struct.unpack_from("<I", head, 14)
-    return int(
-        struct.unpack_from("<H", head, _BITS_OF_CORE_AT if size == _CORE_HEADER else _BITS_AT)[0]
-    )
+    at = _BITS_OF_CORE_AT if size == _CORE_HEADER else _BITS_AT
+    return int(struct.unpack_from("<H", head, at)[0])

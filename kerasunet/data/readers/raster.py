@@ -267,8 +267,11 @@ def _open(source: Source) -> ImageFile:
         if rare and (found := rare(source)):
             raise Unusable(found) from None
         raise
+    if isinstance(picture, TiffImageFile):
+        check_stack(picture, source)
     if source.frame:
         source.check_frame(_page_count(picture))
+    if isinstance(picture, TiffImageFile):
         picture.seek(_pages(picture)[source.frame])
     source.check_size(*picture.size)
     if isinstance(picture, TiffImageFile):
@@ -276,7 +279,6 @@ def _open(source: Source) -> ImageFile:
         check_ycbcr(picture)
         check_planes(picture)
         check_samples(picture)
-        check_stack(picture, source)
     if source.kind in _ANIMATED and (count := getattr(picture, "n_frames", 1)) > 1:
         raise Unusable(f"an animation of {count:,} pictures; export what was outlined as PNG")
     if source.kind == "GIF":

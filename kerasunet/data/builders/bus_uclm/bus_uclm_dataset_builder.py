@@ -2,7 +2,8 @@
 
 from kerasunet.data.builders.base import CasesBuilder, folder_with
 from kerasunet.data.cases import MaskCoding
-from kerasunet.data.layouts.pairing import image_files, pair
+from kerasunet.data.layouts.contents import image_files
+from kerasunet.data.layouts.pairing import pair
 from kerasunet.data.layouts.tables import read_rows
 
 _GREEN_OR_RED = MaskCoding(above=127, any_color=True)

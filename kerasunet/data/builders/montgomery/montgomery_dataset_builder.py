@@ -2,7 +2,8 @@
 
 from kerasunet.data.builders.base import CasesBuilder, folder_with
 from kerasunet.data.cases import MaskCoding
-from kerasunet.data.layouts.pairing import image_files, pair
+from kerasunet.data.layouts.contents import image_files
+from kerasunet.data.layouts.pairing import pair
 from kerasunet.files import raise_all
 
 _LABELS = {"0": "normal", "1": "tuberculosis"}

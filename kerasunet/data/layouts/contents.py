@@ -1,0 +1,363 @@
+"""What a folder holds: images by stem, documents, what systems hide, and what is not read.
+
+Files of no case, annotations of other programs and archives are named, not passed over.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import unicodedata
+from collections.abc import Callable, Collection, Iterator
+from pathlib import Path
+from typing import Any
+
+from kerasunet.data.annotations import ENCODINGS
+from kerasunet.data.cases import Case, DataSet
+from kerasunet.data.readers import IMAGE_SUFFIXES, is_dicom
+from kerasunet.files import read_json
+
+Files = dict[str, list[Path]]
+_OF_SLICER = ".seg.nrrd"
+_DICOM_HEAD_BYTES = 352
+_OF_SYSTEMS = ("@eaDir", "#recycle", "__MACOSX", "$RECYCLE.BIN", "System Volume Information")
+_NO_IMAGES = ("DICOMDIR",)
+_TABLES = (".json", ".csv", ".tsv", ".txt", ".md", ".xml", ".zip", ".gz")
+_OTHERS = (*_TABLES, ".mat", ".npy")
+_DOCUMENTS = (
+    *_TABLES, ".tgz", ".tar", ".rar", ".7z", ".html", ".htm", ".pdf", ".doc", ".docx", ".xls",
+    ".xlsx", ".ods", ".odt", ".yaml", ".yml", ".toml", ".ini", ".log", ".py", ".ipynb", ".m", ".r",
+    ".sh", ".bib", ".rst", ".bak", ".db", ".lnk", ".url", ".sha256", ".md5", ".cff",
+)  # fmt: skip
+ARCHIVES = (".zip", ".gz", ".tgz", ".tar", ".rar", ".7z", ".bz2", ".xz")
+_DOCUMENT_NAMES = ("dicomdir", "readme", "license", "licence", "makefile", "changelog", "version")
+_LONGEST_FIRST = sorted(IMAGE_SUFFIXES, key=len, reverse=True)
+YOLO = re.compile(rb"\d+( \d*\.\d+){4,}\s")
+_OUTLINES_IN_TABLE = re.compile(
+    rb"\A[^\n]*(EncodedPixels|region_shape_attributes|\brle\b|polygon)"
+    rb"|\A[^\0]*(polygon|brush)labels",
+    re.IGNORECASE,
+)
+_END_BYTES = 4096
+_OUTLINES = {
+    ".json": re.compile(
+        rb'"(shapes|annotations|segmentation|regions|_via_\w+|geometry|geometryType)"'
+    ),
+    ".xml": re.compile(rb"<(polygon|polyline|mask)\b"),
+    ".txt": YOLO,
+    ".csv": _OUTLINES_IN_TABLE,
+}
+"""What shows, near the beginning or the end of a file, that it holds outlines."""
+_REGIONS = ("roiset.zip",)
+SHEETS = (".xlsx", ".xls", ".ods")
+
+
+def image_stem(name: str) -> str | None:
+    """Return an image file's name without suffix, in Unicode form NFC; `None` for other files.
+
+    File systems spell accents differently; one form gives the same keys on all of them. Slicer's
+    `x.seg.nrrd` counts as `x_seg`.
+    """
+    lowered = name.lower()
+    if lowered.endswith(_OF_SLICER):
+        name = f"{name[: -len(_OF_SLICER)]}_seg{name[-5:]}"
+    suffix = next((suffix for suffix in _LONGEST_FIRST if lowered.endswith(suffix)), None)
+    return None if suffix is None else unicodedata.normalize("NFC", name[: -len(suffix)])
+
+
+def image_files(folder: Path) -> Files:
+    """Return the image files of a folder, by stem; several files only where suffixes differ.
+
+    DICOM exports often have names without a suffix: such files are known by their first bytes. A
+    broken link counts as a file, so that it is reported instead of overlooked.
+    """
+    found: Files = {}
+    for entry in _visible(folder):
+        stem = image_stem(entry.name) or _dicom_name(entry)
+        if stem and not _is_folder(entry):
+            found.setdefault(stem, []).append(Path(entry.path))
+    return found
+
+
+def nested_image_files(folder: Path) -> Files:
+    """Return the image files of a folder and its subfolders, those keyed `subfolder/stem`.
+
+    Raises:
+        ValueError: There are subfolders of subfolders, which would be overlooked.
+    """
+    found = image_files(folder)
+    for inner in subfolders(folder):
+        deeper = subfolders(inner)
+        if deeper:
+            raise ValueError(f"{deeper[0]}: images are read from only one level of subfolders")
+        name = unicodedata.normalize("NFC", inner.name)
+        found |= {f"{name}/{stem}": paths for stem, paths in image_files(inner).items()}
+    return found
+
+
+def json_files(folder: Path) -> dict[str, Path]:
+    """Return the JSON files of a folder, by stem."""
+    files = [Path(entry.path) for entry in _visible(folder) if not _is_folder(entry)]
+    return {
+        unicodedata.normalize("NFC", path.stem): path
+        for path in files
+        if path.suffix.lower() == ".json"
+    }
+
+
+def own_files(folder: Path) -> list[Path]:
+    """Return the files of a folder itself, except documents and what is hidden."""
+    files = sorted(path for path in folder.iterdir() if not is_hidden(path.name))
+    return [path for path in files if not path.is_dir() and is_no_document(path)]
+
+
+def files_below(
+    folder: Path,
+    counts: Callable[[Path], bool] = lambda path: is_no_document(path),
+    linked: Collection[str] = (),
+) -> Iterator[Path]:
+    """Yield the files of a folder and all its subfolders that count, except what is hidden.
+
+    Args:
+        folder: The folder.
+        counts: Whether a file counts; by default, documents do not.
+        linked: Links to folders that are followed.
+    """
+    for parent, folders, names in os.walk(folder, followlinks=True):
+        inner = {name: os.path.join(parent, name) for name in sorted(folders)}
+        visible = {name: path for name, path in inner.items() if not is_hidden(name)}
+        folders[:] = [
+            name
+            for name, path in visible.items()
+            if not os.path.islink(path) or os.path.abspath(path) in linked
+        ]
+        paths = (Path(parent, name) for name in sorted(names) if not is_hidden(name))
+        yield from filter(counts, paths)
+
+
+def is_no_document(path: Path) -> bool:
+    """Return whether a file is more than text or a table about data, or an archive of it."""
+    name = path.name.lower()
+    is_packed = name.endswith(ARCHIVES) and image_stem(name.rpartition(".")[0])
+    is_table = name.endswith(_DOCUMENTS) and not (image_stem(name) or is_packed)
+    return not is_table and name not in _DOCUMENT_NAMES
+
+
+def keys_of(images: Collection[Path]) -> dict[Path, str]:
+    """Return the key of each file: its path below the folder that all share, without the suffix."""
+    root = Path(os.path.commonpath([image.parent for image in images])) if images else Path()
+    keys = {}
+    for image in images:
+        stem = image_stem(image.name) or image.name
+        folder = unicodedata.normalize("NFC", image.parent.relative_to(root).as_posix())
+        keys[image] = stem if folder == "." else f"{folder}/{stem}"
+    return keys
+
+
+def subfolders(folder: Path) -> list[Path]:
+    """Return the subfolders, sorted."""
+    return [Path(entry.path) for entry in _visible(folder) if _is_folder(entry)]
+
+
+def subfolder(folder: Path, *names: str) -> Path | None:
+    """Return the one subfolder that has one of these names, in upper or lower case.
+
+    If it holds nothing but a folder of the same name, as archives of Kaggle do, that is returned.
+
+    Raises:
+        ValueError: There are several.
+    """
+    found = [path for path in subfolders(folder) if path.name.lower() in names]
+    if len(found) > 1:
+        listing = ", ".join(f"{path.name}/" for path in found)
+        raise ValueError(f"{folder}: has {listing}; keep one of them")
+    while found and not image_files(found[0]) and len(inner := subfolders(found[0])) == 1:
+        if inner[0].name.lower() != found[0].name.lower():
+            break
+        found = inner
+    return found[0] if found else None
+
+
+def _is_folder(entry: os.DirEntry) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # A link to itself, which is reported when it is read.
+        return False
+
+
+def _dicom_name(entry: os.DirEntry) -> str | None:
+    """Return the name of a DICOM file such as `IM000001`; `None` for other files."""
+    if entry.name in _NO_IMAGES or entry.name.lower().endswith(_OTHERS) or not entry.is_file():
+        return None
+    try:
+        with open(entry.path, "rb") as file:
+            head = file.read(_DICOM_HEAD_BYTES)
+    except OSError:
+        return None
+    return unicodedata.normalize("NFC", entry.name) if is_dicom(head) else None
+
+
+def is_hidden(name: str) -> bool:
+    """Return whether a system keeps a file or folder for itself, such as thumbnails of a disk.
+
+    What iCloud has moved away counts as a file, which is not read.
+    """
+    return (name.startswith(".") and not name.endswith(".icloud")) or name in _OF_SYSTEMS
+
+
+def _visible(folder: Path) -> list[os.DirEntry]:
+    """List entries by name; unlike paths they know folders without asking the disk."""
+    with os.scandir(folder) as entries:
+        visible = [entry for entry in entries if not is_hidden(entry.name)]
+    return sorted(visible, key=lambda entry: entry.name)
+
+
+def unread_files(folder: Path, data: DataSet) -> tuple[Path, ...]:
+    """Return the files below a folder that belong to no image of a data set, sorted.
+
+    Documents, tables and archives are left out, and so is what is hidden. Annotations count, those
+    of programs that are not read among them: a set that has mask files makes no use of them. So do
+    archives in a subfolder of images or masks, which may hold more of these.
+    """
+    cases = [*data.cases, *data.unannotated]
+    used = {os.path.abspath(path) for case in cases for path in _files_of(case)}
+    folders = {*map(os.path.dirname, used)}
+    linked = {os.fspath(parent) for path in folders for parent in Path(path, "x").parents}
+    mixed = folders - {os.path.abspath(folder)}
+    files = files_below(folder, lambda path: _counts(path, mixed), linked)
+    unread = [path for path in files if os.path.abspath(path) not in used]
+    used |= {*map(os.path.realpath, used)} if unread else set()  # Links give files more names.
+    return tuple(path for path in unread if os.path.realpath(path) not in used)
+
+
+def _counts(path: Path, mixed: Collection[str]) -> bool:
+    packed = path.suffix.lower() in ARCHIVES and os.path.abspath(path.parent) in mixed
+    return packed or is_no_document(path) or _has_outlines(path)
+
+
+def _files_of(case: Case) -> Iterator[Path]:
+    drawn = getattr(case, "annotation_file", None)
+    yield from filter(None, [getattr(case, "image", None), *getattr(case, "masks", ()), drawn])
+    described = getattr(getattr(case, "annotation", None), "path", None)
+    if described is not None:
+        yield described
+
+
+def _has_outlines(path: Path) -> bool:
+    """Return whether a file holds outlines, by its first and last bytes."""
+    if path.name.lower() in _REGIONS:
+        return True
+    outlines = _OUTLINES.get(path.suffix.lower())
+    if outlines is None or not path.is_file():
+        return False
+    with open(path, "rb") as file:
+        ends = file.read(_END_BYTES)
+        if outlines is YOLO:
+            return outlines.match(ends) is not None
+        file.seek(max(path.stat().st_size - _END_BYTES, 0))
+        ends += file.read()
+    return outlines.search(ends) is not None
+
+
+def remedy_for(path: Path) -> str:
+    """Return how an archive or a spreadsheet is turned into a data set; empty for other files."""
+    remedies = dict.fromkeys(ARCHIVES, "; unpack it and give the folder")
+    return (remedies | dict.fromkeys(SHEETS, "; save it as CSV UTF-8")).get(path.suffix.lower(), "")
+
+
+def foreign_in(folder: Path, depth: int = 2) -> str:
+    """Say which annotations a folder or one below it holds that are not read; empty for none."""
+    for path in sorted(folder.glob("*")):
+        if path.is_file() and (found := _foreign_file(path)):
+            return f"{path}: {found}"
+    inner = (foreign_in(path, depth - 1) for path in subfolders(folder) if depth)
+    return next(filter(None, inner), "")
+
+
+def _foreign_file(path: Path) -> str:
+    suffix = path.suffix.lower()
+    if suffix in (".json", ".geojson"):
+        content = read_json(path, ENCODINGS)
+        return next((words for is_it, words in _FOREIGN if is_it(content)), "")
+    head = _head(path)
+    if suffix == ".xml" and b"<annotation" in head:
+        return "annotations in XML, which are not read; export as COCO or as masks"
+    if (suffix == ".txt" and YOLO.match(head)) or path.name.lower() == "data.yaml":
+        return "outlines or boxes of YOLO, which are not read; export as COCO or as masks"
+    if suffix == ".csv" and _OUTLINES_IN_TABLE.match(head):
+        return "outlines in a table, such as run lengths, which are not read; export masks, or COCO"
+    if suffix == ".roi" or path.name == "RoiSet.zip":
+        return (
+            "regions of ImageJ, which are not read; export masks (Edit > Selection > Create Mask)"
+        )
+    return ""
+
+
+def _head(path: Path) -> bytes:
+    with open(path, "rb") as file:
+        return file.read(_HEAD_BYTES)
+
+
+def foreign(content: Any) -> str:
+    """Say what JSON is that is not what was expected, and how it becomes something that is read."""
+    known = (words for is_it, words in _FOREIGN if is_it(content))
+    return next(known, "it has neither images and annotations nor shapes; export COCO or labelme")
+
+
+def _has(content: Any, *names: str) -> bool:
+    return isinstance(content, dict) and all(name in content for name in names)
+
+
+def _is_via(content: Any) -> bool:
+    images = content.get("_via_img_metadata", content) if isinstance(content, dict) else {}
+    entries = list(images.values()) if isinstance(images, dict) else []
+    return bool(entries) and all(_has(one, "filename", "regions") for one in entries)
+
+
+def _is_tasks(content: Any) -> bool:
+    tasks = content if isinstance(content, list) else []
+    return any(_has(one, name) for one in tasks for name in ("annotations", "data", "image"))
+
+
+def _is_geojson(content: Any) -> bool:
+    features = content if isinstance(content, list) else [content]
+    kinds = {one["type"] for one in features if _has(one, "type") and isinstance(one["type"], str)}
+    return bool(kinds) and kinds <= {"FeatureCollection", "Feature"}
+
+
+_HEAD_BYTES = 4096
+_FOREIGN: tuple[tuple[Callable[[Any], bool], str], ...] = (
+    (_is_via, "a project of the VGG Image Annotator, which is not read; export it as COCO"),
+    (
+        _is_geojson,
+        "GeoJSON, as QuPath writes it, which is not read; export labeled images from QuPath",
+    ),
+    (
+        _is_tasks,
+        "tasks of Label Studio, which are not read; export as COCO, or brushes as PNG masks",
+    ),
+    (
+        lambda content: _has(content, "objects", "size"),
+        "an annotation of Supervisely, which is not read; export as COCO or as machine masks",
+    ),
+    (
+        lambda content: _has(content, "items", "categories"),
+        "a data set of Datumaro, which is not read; export as COCO or as segmentation masks",
+    ),
+    (
+        lambda content: _has(content, "item", "annotations"),
+        "annotations of V7, which are not read; export as COCO or as semantic masks",
+    ),
+    (
+        lambda content: _has(content, "info", "objects"),
+        "annotations of ISAT, which are not read; export as COCO or as masks",
+    ),
+    (
+        lambda content: _has(content, "project_name", "images"),
+        "a project of Hasty, which is not read; export as COCO or as masks",
+    ),
+    (
+        lambda content: _has(content, "images", "annotations"),
+        "COCO, but named like an image; give it another name",
+    ),
+)
