@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 _MOST_BOTTLENECK_FILTERS = 2048
 _MOST_REMARKS = 10
-_NAMED = 5
 _OBJECT_CHOICE = ("objects", "overlapping", "mask_threshold")
 
 
@@ -254,7 +253,9 @@ def describe_data(data: DataSet) -> str:
     if data.objects.several:
         lines.append(f"objects     {data.objects}")
     if data.unannotated:
-        names = _first_names([case.key for case in data.unannotated])
+        from kerasunet.data.checking.report import first_names
+
+        names = first_names([case.key for case in data.unannotated])
         lines.append(f"no mask     {len(data.unannotated):,} images, left out: {names}")
     if data.unread:
         lines.append(f"not read    {kinds_in_words(data.unread)}; kerasunet check lists them")
@@ -276,11 +277,6 @@ def _patients_in_names(data: DataSet) -> list[str]:
         f"patients    not named, but file names suggest {len(proposal.groups):,}; "
         f"--group-pattern '{proposal.pattern}' keeps each in one part of the split"
     ]
-
-
-def _first_names(names: Sequence[str]) -> str:
-    more = len(names) - _NAMED
-    return ", ".join(names[:_NAMED]) + (f" and {more:,} more" if more > 0 else "")
 
 
 def estimate(mean: float, low: float, high: float, *, form: str) -> str:

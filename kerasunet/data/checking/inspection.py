@@ -15,7 +15,7 @@ import numpy as np
 
 from kerasunet.data import readers
 from kerasunet.data.cases import AnnotatedCase, Case, DataSet, FileCase, UnannotatedCase
-from kerasunet.data.checking.report import Problem
+from kerasunet.data.checking.report import Problem, first_names
 from kerasunet.data.decoding import resize_mask, to_gray
 from kerasunet.data.identification import thumbnail
 from kerasunet.data.layouts.contents import files_below, image_stem
@@ -41,7 +41,7 @@ _OF_PART = rf"({'|'.join(PARTS)}|split|fold)s?\d*([_-]?(list|files|images|names|
 _OF_PARTS = re.compile(rf"trainval|splits?_final|{_OF_PART}")
 _COLUMNS_OF_PARTS = {"fold", "set", "subset", "part", "partition", "phase", "usage"}
 _THIN_LINE = 0.012  # Of the longer side.
-_NAMED, _FEWEST_EQUAL, _MOST_COVERED_TWICE = 5, 3, 0.2
+_FEWEST_EQUAL, _MOST_COVERED_TWICE = 3, 0.2
 
 
 @dataclass(frozen=True)
@@ -128,13 +128,8 @@ def unread_files(files: Sequence[Path]) -> Iterator[Problem]:
         kinds.setdefault((path.parent, suffix_of(path)), []).append(path)
     for (folder, suffix), paths in kinds.items():
         names = [path.name for path in paths]
-        text = f"{folder}/: {len(paths):,} {suffix}, {_first_named(names)}"
+        text = f"{folder}/: {len(paths):,} {suffix}, {first_names(names)}"
         yield Problem("unread", text, tuple(map(str, paths)))
-
-
-def _first_named(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
-    return f"{', '.join(names[:_NAMED])}{more}"
 
 
 def unannotated(data: DataSet) -> Iterator[Problem]:
@@ -212,12 +207,12 @@ def shared_masks(inspections: Sequence[Inspection]) -> Iterator[Problem]:
     shared = {path: [*of] for path, of in by_file.items() if len({*of.values()}) == 1}
     for path, images in shared.items():
         if len(images) > 1:
-            text = f"{path}: is the mask of {_first_named(images)}"
+            text = f"{path}: is the mask of {first_names(images)}"
             yield Problem("shared-mask", text, (str(path), *images))
     known = [{*images} for images in shared.values()]
     for found in by_content.values():
         if len(found) >= _FEWEST_EQUAL and {*found} not in known:
-            text = f"{_first_named([*found])}: have equal masks"
+            text = f"{first_names([*found])}: have equal masks"
             yield Problem("shared-mask", text, tuple(found))
 
 

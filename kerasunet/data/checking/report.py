@@ -25,7 +25,7 @@ from kerasunet.drawing import TRUTH, overlay, overlay_objects
 from kerasunet.objects import objects_of
 
 _SIDE = 160
-_MOST_PICTURES = 50
+_MOST_PICTURES, _MOST_NAMES = 50, 5
 _FOLDERS = re.compile(r"(?<![\w.~-])(?:[A-Za-z]:)?/(?:[^/\n:,;]+/)+")
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem }
@@ -286,6 +286,12 @@ def sections(report: Report) -> list[str]:
     return [
         _section(kind, found, cases=cases, root=root) for kind, found in report.by_kind().items()
     ]
+
+
+def first_names(names: Sequence[str]) -> str:
+    """List the first five names, and count the others."""
+    more = len(names) - _MOST_NAMES
+    return ", ".join(names[:_MOST_NAMES]) + (f" and {more:,} more" if more > 0 else "")
 
 
 def thumbnails(cases: Sequence[Case]) -> str:
