@@ -259,7 +259,7 @@ def test_a_finished_run_is_shown_whatever_it_has_lost(call, earlier, tiny_model_
     status, said = call(*words)
     assert (status, contents(earlier)) == (0, before) and "run/layers.txt: is gone" in said
     assert "run/model.keras: is gone or damaged" in said and "load_model" not in said
-    refused(call, *words, "--save-as", "mine", saying="run/model.json: ")
+    refused(call, *words, "--save-as", "mine", saying="run/model.keras: ")
 
 
 def test_a_model_that_could_not_be_registered_is_not_trained(call, place, tiny_model_file):

@@ -494,7 +494,7 @@ def test_a_mask_that_was_drawn_anew_is_noticed(settings, tmp_path, tiny_model_fi
 
 
 def test_a_directory_that_is_in_use_is_refused(settings, tmp_path, monkeypatch):
-    monkeypatch.setattr("kerasunet.runs.directory._PATIENCE", 0.3)
+    monkeypatch.setattr("kerasunet.files._SECONDS_TO_END", 0.3)
     with exclusive(tmp_path), pytest.raises(ValueError, match="another process is using it"):
         finetune(settings, tmp_path)
 

@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from kerasunet.data import readers
 from kerasunet.data.cases import Case, DataSet, file_stem
 from kerasunet.data.checking.inspection import (
     Inspection,
@@ -184,12 +185,10 @@ def unnamed_patients(data: DataSet) -> Iterator[Problem]:
 
 def _divided_patients(data: DataSet) -> Iterator[Problem]:
     """Yield DICOM files of one PatientID in several groups, unless all files have the same."""
-    from kerasunet.data.readers.dicom import patient_of
-
     found: dict[str, dict[str, str]] = {}
     images = {case.image: case.group for case in data.cases if hasattr(case, "image")}
     for image, its_group in images.items() if not data.citation else ():
-        if patient := patient_of(image):
+        if patient := readers.patient_of(image):
             found.setdefault(patient, {}).setdefault(its_group, str(image))
     for files in found.values() if len(found) > 1 else ():
         if len(files) > 1:

@@ -8,7 +8,6 @@ frames lie, and what a segmentation's belong to, is in `dicom_frames`.
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -36,14 +35,13 @@ from kerasunet.data.readers.source import (
     Partner,
     Source,
     Unusable,
-    is_dicom,
     matching_frame,
     millimeters,
     quiet,
     without_equal_channels,
 )
 
-_PREAMBLE_BYTES, _HEAD_BYTES = 132, 352
+_PREAMBLE_BYTES = 132
 _FILE_META = 0x0002
 _PIXEL_SPACINGS = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing")
 _CENTIMETERS = 3
@@ -157,18 +155,15 @@ def _frame_at(source: Source) -> Source:
     return replace(source, frame=matching_frame(source.partner, planes, source.frame))
 
 
-def patient_of(path: Path) -> str:
-    """Return a DICOM file's PatientID, which serves to compare files; empty for other files."""
-    try:
-        with quiet("pydicom"), open(path, "rb") as file:
-            if not is_dicom(file.read(_HEAD_BYTES)):
-                return ""
-            file.seek(0)
-            names = ["PatientID"]
-            header = dcmread(file, stop_before_pixels=True, force=True, specific_tags=names)
-            return str(header.get("PatientID", "")).strip()
-    except (OSError, ValueError, KeyError, AttributeError, EOFError):  # It is named elsewhere.
-        return ""
+def patient_of(source: Source) -> str:
+    """Return the PatientID, which serves to compare files; empty where it cannot be read."""
+    with quiet("pydicom"):
+        if _transfer_syntax(source) not in (None, *SYNTAXES):
+            return ""
+        source.file.seek(0)
+        names = ["PatientID"]
+        header = dcmread(source.file, stop_before_pixels=True, force=True, specific_tags=names)
+        return str(header.get("PatientID", "")).strip()
 
 
 def _header(source: Source) -> Dataset:

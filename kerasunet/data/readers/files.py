@@ -8,7 +8,7 @@ import os
 import stat
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import BufferedReader
 from pathlib import Path
 from types import ModuleType
@@ -212,6 +212,14 @@ def segment_labels(path: str | os.PathLike) -> tuple[str, ...]:
         return _reader(kind).segment_labels(Source(file, kind, 0, size_limit=SIZE_LIMIT))
 
 
+def patient_of(path: Path) -> str:
+    """Return a DICOM file's PatientID, which serves to compare files; empty for other files."""
+    with suppress(OSError, ValueError), _opened(path) as file:  # Named when the image is read.
+        if kind_of(file) == "DICOM":
+            return _reader("DICOM").patient_of(Source(file, "DICOM", 0, size_limit=SIZE_LIMIT))
+    return ""
+
+
 def count_frames(path: str | os.PathLike) -> int | None:
     """Count the pages of a TIFF, frames of a DICOM or slices of a volume, from the file's header.
 
@@ -383,9 +391,7 @@ def stretch(pixels: np.ndarray, low: float, high: float) -> np.ndarray:
     return np.minimum(levels, 255).astype(np.float32, copy=False)  # Products are rounded, too.
 
 
-def wrong_size(
-    path, found: Sequence[int], wanted: Sequence[int], *, image: str = "its image"
-) -> str:
+def wrong_size(path, found: Sequence[int], wanted: Sequence[int], *, image="its image") -> str:
     """Return the message that a mask, (height, width, …) `found`, should have the size `wanted`."""
     return (
         f"{path}: the mask is {found[1]}×{found[0]} pixels, {image} is {wanted[1]}×{wanted[0]}; "
