@@ -101,17 +101,12 @@ def _write_inputs(folder: Path) -> None:
 
 def _commands(folder: Path) -> dict[str, Sequence[str]]:
     """Return what people type: a wrong argument, and commands on data."""
+    evaluation = ("evaluate", "ultrasound-all", "--data", folder / str(_EVALUATED))
     words = {
         "a wrong argument": ("finetune", "--layers", "shallow:12"),
         f"check, {_CHECKED} images": ("check", folder / str(_CHECKED)),
-        f"evaluate, {_EVALUATED} images": (
-            *(
-                "evaluate",
-                "ultrasound-all",
-                "--data",
-                folder / str(_EVALUATED),
-            ),
-        ),
+        f"evaluate, {_EVALUATED} images, nothing kept": evaluation,
+        f"evaluate, {_EVALUATED} images, network kept": evaluation,
         "report, BUS-BRA": ("report", ROOT / "docs/study/bus_bra", "--output", folder / "report"),
     }
     return {
