@@ -312,6 +312,13 @@ class ModelStore:
         """Load all registered models, one after the other, in a thread."""
         threading.Thread(target=self._load_all, name="models", daemon=True).start()
 
+    def close(self) -> None:
+        """Wait until no model is being loaded, and load none any more.
+
+        Python could not end meanwhile: its last act would wait for what HDF5 has locked.
+        """
+        self._lock.acquire()
+
     def _load_all(self) -> None:
         for model in self.registered:
             with suppress(ValueError):  # The page says so where the model is used.

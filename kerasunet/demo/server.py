@@ -155,7 +155,10 @@ def launch(
             prevent_thread_lock=True,
         )
         models.load_in_background()
-        page.block_thread()
+        try:
+            page.block_thread()
+        finally:
+            models.close()
 
 
 def _session_remover(page: gr.Blocks) -> Callable[[gr.Request], Coroutine]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from configparser import ConfigParser
 
 import pytest
 from helpers.browser import ROOT, running_demo
+
+from kerasunet.demo.context import ModelStore
 
 
 @pytest.mark.slow
@@ -13,6 +16,22 @@ def test_nothing_is_left_when_the_demo_is_ended(models, tmp_path):
     with running_demo(models, tmp_path, gently=True):
         (folder,) = tmp_path.glob("kerasunet-demo-*")
     assert not folder.exists()
+
+
+@pytest.mark.slow
+def test_no_model_is_loaded_once_the_demo_has_ended(models, tmp_path, monkeypatch):
+    """Python cannot end while a thread reads a model's file."""
+    monkeypatch.setenv("KERASUNET_MODELS", str(models))
+    monkeypatch.setenv("KERASUNET_CACHE", str(tmp_path))
+    store = ModelStore()
+    store.load_in_background()
+    while not store.loaded_count:
+        time.sleep(0.001)
+    store.close()
+    loaded = store.loaded_count
+    time.sleep(1)
+    assert loaded == store.loaded_count < len(store.registered)
+    assert not store.finished
 
 
 def test_space_installs_what_the_package_needs():

@@ -75,7 +75,7 @@ def running_demo(models: Path, cache: Path, *options: str, gently: bool = False)
         finally:
             if not gently:
                 process.kill()
-            _stop(process)
+            assert _stop(process), "the demo did not end when it was asked to"
 
 
 def _started(
@@ -99,13 +99,16 @@ def _started(
     raise AssertionError("unreachable")
 
 
-def _stop(process: subprocess.Popen) -> None:
+def _stop(process: subprocess.Popen) -> bool:
+    """End a process; return whether it ended when it was asked to."""
     process.terminate()
     try:
         process.wait(_PATIENCE / 3)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
+        return False
+    return True
 
 
 @contextmanager
