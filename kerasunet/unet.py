@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from functools import partial
+from types import FrameType
 from typing import Any
 
 import keras
@@ -200,7 +201,7 @@ def _require_whole(layer: keras.Layer) -> dict[str, Any]:
 
 def _writes_hdf5() -> bool:
     """Return whether Keras is about to write a whole model to HDF5; only its callers know."""
-    frame = sys._getframe()
+    frame: FrameType | None = sys._getframe()
     while frame is not None and frame.f_code.co_name != "save_model_to_hdf5":
         frame = frame.f_back
     return frame is not None
