@@ -8,9 +8,12 @@ are handed on unchanged, and only the optimizer is made again, from its class an
 from __future__ import annotations
 
 import os
+import sys
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
+from functools import partial
+from types import FrameType
 from typing import Any
 
 import keras
@@ -39,6 +42,7 @@ _LOST = (
     "{}: a file keeps which layers train, not which single weights, nor at which share of the "
     "learning rate; call set_trainable again after loading it"
 )
+_SINCE_COMPILE = ("run_eagerly", "jit_compile", "steps_per_execution")
 _COMPILED = ("loss", "metrics", "weighted_metrics")
 
 
@@ -139,7 +143,10 @@ def set_trainable(model: keras.Model, strategy: str | Strategy | Mapping[str, bo
             apply_flags(model, strategy)
         else:
             apply_strategy(model, with_fixed_rates(strategy))
+        how = {name: getattr(model, name) for name in _SINCE_COMPILE if model.compiled}
         model.compile(**arguments)
+        for name, value in how.items():  # They may have been set since the last `compile`.
+            setattr(model, name, value)
         model.optimizer.build(model.trainable_variables)
         scale_updates(model.optimizer, model)
         _leave_out_own(model)
@@ -154,7 +161,9 @@ def warn_when_saved(model: keras.Model) -> None:
         model: A model that a strategy was applied to.
     """
     for name in ("get_config", "save"):
-        vars(model).pop(name, None)
+        if getattr(vars(model).get(name), "__module__", None) == __name__:  # Not of the caller's.
+            del vars(model)[name]
+    kept = {name: vars(model)[name] for name in ("get_config", "save") if name in vars(model)}
     if not any(map(_is_lost_in_a_file, describe(model).rows)):
         return
 
@@ -166,7 +175,36 @@ def warn_when_saved(model: keras.Model) -> None:
         with _whole_layers(model) if str(filepath).endswith(_HDF5) else nullcontext():
             return type(model).save(model, filepath, *arguments, **settings)
 
-    vars(model).update(get_config=get_config, save=save)
+    vars(model).update({"get_config": get_config, "save": save} | kept)
+    for layer in filter(_trains_in_part, model._flatten_layers(include_self=False)):
+        layer.get_config = partial(_require_whole, layer)
+
+
+def _trains_in_part(layer: keras.Layer) -> bool:
+    own = layer._trainable_variables
+    return layer.trainable and len({bool(variable.trainable) for variable in own}) > 1
+
+
+def _require_whole(layer: keras.Layer) -> dict[str, Any]:
+    """Return the settings of a layer, but not for an HDF5 file that would mix up its weights.
+
+    Raises:
+        ValueError: Keras writes HDF5, past `save` of the model that a strategy was applied to.
+    """
+    if _trains_in_part(layer) and _writes_hdf5():
+        raise ValueError(
+            f"{layer.name}: trains in part, and HDF5 stores weights that train before the rest, so "
+            "the file would mix them up; save the model as .keras, or call save of the U-Net itself"
+        )
+    return type(layer).get_config(layer)
+
+
+def _writes_hdf5() -> bool:
+    """Return whether Keras is about to write a whole model to HDF5; only its callers know."""
+    frame: FrameType | None = sys._getframe()
+    while frame is not None and frame.f_code.co_name != "save_model_to_hdf5":
+        frame = frame.f_back
+    return frame is not None
 
 
 def _is_lost_in_a_file(row: LayerRow) -> bool:
@@ -214,8 +252,8 @@ def _compile_arguments(model: keras.Model) -> dict[str, Any]:
         return {"optimizer": _usual_optimizer(model), **defaults}
     # `get_compile_config` gives them as text, which Keras reads back for registered classes only.
     arguments = {**model._compile_config.config, **getattr(model._compile_config, _LEFT_OUT, {})}
-    if arguments["loss"] is None and _cannot_train(model):
-        arguments |= defaults  # A saved file does not hold them.
+    if arguments["loss"] is None and _cannot_train(model):  # A saved file does not hold them.
+        arguments |= {name: value for name, value in defaults.items() if arguments[name] is None}
     scaled = isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
     return arguments | {"optimizer": _renewed(model.optimizer), "auto_scale_loss": scaled}
 
@@ -248,6 +286,8 @@ def _leave_out_own(model: keras.Model) -> None:
 def _without_own(value: Any) -> Any:
     if isinstance(value, list):
         return [one for one in value if not is_own(one)] or None
+    if isinstance(value, dict):
+        return {name: one for name, one in value.items() if not is_own(one)} or None
     return None if is_own(value) else value
 
 

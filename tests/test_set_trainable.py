@@ -253,7 +253,49 @@ def test_several_unets_are_refused():
         set_trainable(both, "all")
 
 
+def test_what_was_set_since_compile_and_metrics_without_a_loss_stay():
+    model = small()
+    model.compile("sgd", "mse")
+    model.run_eagerly, model.jit_compile, model.steps_per_execution = True, False, 3
+    set_trainable(model, "shallow:1")
+    assert (model.run_eagerly, model.jit_compile, model.steps_per_execution) == (True, False, 3)
+    model = small()
+    model.compile("sgd", metrics=["mean_absolute_error"])
+    set_trainable(model, "shallow:1")
+    assert isinstance(model.loss, DiceCrossEntropy)
+    assert model._compile_config.config["metrics"] == ["mean_absolute_error"]
+
+
+def test_a_method_of_the_callers_on_the_model_stays():
+    model, mine = small(), dict
+    model.get_config = mine
+    for strategy in ("bias", "all"):
+        set_trainable(model, strategy)
+        assert model.get_config is mine
+
+
 # ---- saved and opened again
+
+
+@pytest.mark.parametrize("around", [False, True])
+def test_hdf5_that_would_mix_up_weights_is_refused(tmp_path, around):
+    """By Keras' function, or as part of another model, whose `save` knows of no strategy."""
+    model, path = small(), tmp_path / "saved.h5"
+    set_trainable(model, "bias")
+    if around:
+        pictures = keras.Input((SIZE, SIZE, 1))
+        model = keras.Model(pictures, model(pictures))
+    with pytest.raises(ValueError, match="would mix them up; save the model as .keras"):
+        keras.saving.save_model(model, path)
+    with pytest.warns(UserWarning, match="call set_trainable again"):
+        keras.saving.save_model(model, path.with_suffix(".keras"))
+
+
+def test_the_packages_loss_in_a_mapping_is_left_out_of_a_file():
+    model = small()
+    model.compile("sgd", {model.output_names[0]: DiceCrossEntropy()})
+    set_trainable(model, "shallow:1")
+    assert model._compile_config.config["loss"] is None and model.loss is not None
 
 
 @pytest.mark.parametrize("suffix", [".keras", ".h5"])

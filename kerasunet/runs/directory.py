@@ -244,6 +244,11 @@ class RunDirectory:
                     f"but --{name.replace('_', '-')} needs it; use another output folder"
                 )
 
+    def writes(self, path: Path) -> bool:
+        """Whether a run writes a file of this name here."""
+        names, given = (self.config.name, *_RESULTS), path.resolve()
+        return given.parent == self.path.resolve() and any(map(given.match, names))
+
     def _removes(self, path: Path) -> bool:
         """Whether a file, or what is in a folder, would go with the run in this directory."""
         given, here = path.resolve(), self.path.resolve()

@@ -40,6 +40,7 @@ from kerasunet.runs.preparation import (
 )
 from kerasunet.schema import TEXT, read_values
 from kerasunet.strategies import Strategy, parse
+from kerasunet.training.callbacks import OfStages, checked
 from kerasunet.training.evaluation import Evaluation, evaluate_probabilities, predict
 from kerasunet.training.loop import Network, TrainingState, train
 from kerasunet.training.optimizer import compile_for_training
@@ -92,7 +93,7 @@ def finetune(
     Args:
         settings: What to train, on what, and how.
         directory: The run directory.
-        callbacks: More Keras callbacks, such as a progress bar.
+        callbacks: More Keras callbacks. Models that they save open with `compile=False`.
         compact: Keep numbers only: nothing is measured before training; no model, overlays, logs.
         prepared: What `prepare` returned for these settings; prepared here unless given.
         kept: Networks of earlier runs of this process, of which one may fit; for compact runs.
@@ -110,6 +111,7 @@ def finetune(
     require_outside(directory, (settings.data, settings.manual_dir))
     prepared = prepare(settings) if prepared is None else prepared
     files, kept = RunDirectory(expanded(directory)), kept or KeptNetworks()
+    callbacks = checked(callbacks, files.writes)
     settings = with_precision(settings, files.config, restart=restart)
     with exclusive(files.path), prepared_backend(**settings.optimization.computation):
         return _Finetuning(settings, files, prepared, kept, restart).run(callbacks, compact)
@@ -270,23 +272,22 @@ class _Finetuning:
             state = train_model(learner=learner, relative_power=strategy.relative_power)
         return round(sum(row["seconds"] for row in state.history), 2)
 
-    def _train_in_stages(
-        self, model: keras.Model, train_model: Callable[..., TrainingState]
-    ) -> TrainingState:
+    def _train_in_stages(self, model: keras.Model, fit: partial[TrainingState]) -> TrainingState:
         """Train stage by stage; those that an interruption left behind are passed over."""
         optimization, stages = self.settings.optimization, self.settings.stages
         every = optimization.validate_every
         ends = [*(stage.step // every for stage in stages[1:]), -(-optimization.steps // every)]
+        listeners = OfStages([*fit.keywords["callbacks"]], model=model, add_history=False)
         for stage, end in zip(stages, ends, strict=True):
             apply_strategy(model, stage.strategy)
             compile_for_training(model, optimization, stage.step)
-            state = train_model(stage=range(stage.step // every, end))
+            state = fit(stage=range(stage.step // every, end), callbacks=[listeners])
+        listeners.end(state.best)
         return state
 
     def _measure(self, model: keras.Model, cases: DecodedCases) -> _Measured:
-        probabilities = predict(model, cases.images)
-        threshold = self.settings.threshold
-        return _Measured(probabilities, evaluate_probabilities(probabilities, cases, threshold))
+        found, threshold = predict(model, cases.images), self.settings.threshold
+        return _Measured(found, evaluate_probabilities(found, cases, threshold))
 
     def _facts(self, strategy: Strategy, layers: Description) -> dict[str, Any]:
         data, split = self.prepared.data, self.prepared.split

@@ -28,6 +28,7 @@ from kerasunet.runs.preparation import (
     size_warning,
     with_seen,
 )
+from kerasunet.training.callbacks import checked
 from kerasunet.training.evaluation import Evaluation, evaluate
 from kerasunet.training.loop import train
 from kerasunet.training.optimizer import compile_for_training
@@ -97,6 +98,7 @@ def pretrain(
     require_outside(directory, (settings.data, settings.validation_data, settings.manual_dir))
     data = load_pretraining_data(settings) if data is None else data
     files = RunDirectory(expanded(directory))
+    callbacks = checked(callbacks, files.writes)
     settings = with_precision(settings, files.config, restart=restart)
     with exclusive(files.path), prepared_backend(**settings.optimization.computation):
         return _pretrain(settings, files, data, callbacks=callbacks, restart=restart)

@@ -21,7 +21,7 @@ from kerasunet.data.cases import DataSet
 from kerasunet.data.decoding import DecodedCases, content_digest, decode
 from kerasunet.data.loading import require_objects, require_outside
 from kerasunet.data.splits import groups_in_words
-from kerasunet.files import NotWritten, expanded, kinds_in_words, write_json
+from kerasunet.files import NotWritten, expanded, kinds_in_words, read_json, write_json
 from kerasunet.metrics import WITHOUT_SPACING
 from kerasunet.runs.directory import RunDirectory, refuse_differences
 from kerasunet.runs.preparation import (
@@ -210,7 +210,9 @@ def open_study(settings: StudySettings, directory: str | os.PathLike) -> Study:
         FileNotFoundError: The data or the initial model does not exist.
     """
     study = plan_study(settings, directory)
-    write_json(study.directory / RECORD, study.record)
+    path = study.directory / RECORD
+    known = read_json(path) if path.is_file() else {}
+    write_json(path, {**known, **study.record})  # Somebody's own entries stay.
     return study
 
 

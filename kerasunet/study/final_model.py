@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import json
+import shutil
+import warnings
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+import keras
 
 from kerasunet import models
 from kerasunet.backend import prepared_backend
 from kerasunet.data.cases import DataSet
 from kerasunet.data.decoding import decode
-from kerasunet.files import sha256
+from kerasunet.files import require_replaceable, sha256, write_atomically, writing
 from kerasunet.metrics import WITHOUT_SPACING
 from kerasunet.models import DataNote, ModelCard
 from kerasunet.models.model_card import read_card
 from kerasunet.models.registry import require_unedited
 from kerasunet.runs.finetuning import initial_model
 from kerasunet.runs.preparation import load_data, with_seen
-from kerasunet.study.execution import Study
+from kerasunet.study.execution import RUN_FOLDER, Study
 from kerasunet.study.results import Scenario, StudyResults, read_results
 from kerasunet.study.stats import StudyStatistics
 from kerasunet.training.evaluation import evaluation_of
@@ -41,10 +46,10 @@ def require_free(directory: Path) -> None:
     if not any(path.with_suffix(suffix).exists() for suffix in (".keras", ".json", ".md")):
         return
     try:
-        is_own = read_card(path.with_suffix(".json")).title.startswith(_TITLE)
+        is_own = read_card(_card_of(path)).title.startswith(_TITLE) and not path.is_dir()
     except (OSError, ValueError):
         is_own = False
-    if not is_own:
+    if not is_own or (path.exists() and sha256(path) != read_card(_card_of(path)).sha256):
         raise FileExistsError(
             f"{path}: this file or its card is not the final model of a study; move both away, or "
             "leave out --final"
@@ -87,8 +92,34 @@ def train_final_model(study: Study) -> Path:
         size = (settings.image_size, settings.image_size)
         cases = decode(data.cases, size, network.model.input_shape[-1])
         network.fit(cases, optimization=settings.optimization, augmentation=settings.augmentation)
-        models.save(network.model, path, card)
+        _put_in_place(network.model, card, path)
     return path
+
+
+def _put_in_place(model: keras.Model, card: ModelCard, path: Path) -> None:
+    """Save a model and its card aside, then move them into place, the model last.
+
+    Whatever a kill leaves, no model lies beside the card of another: that would be somebody's own.
+    """
+    aside = path.parent / RUN_FOLDER / "final"
+    shutil.rmtree(aside, ignore_errors=True)
+    models.save(model, aside / MODEL, card)
+    if gone := models.keep_file(aside / MODEL, path):
+        names = ", ".join(dict.fromkeys(one.data.name for one in gone))
+        told = f"{path}: evaluations on {names} were recorded for the earlier model and go with it"
+        warnings.warn(told, stacklevel=4)
+    parts = [path.with_suffix(suffix) for suffix in (".json", ".md", ".keras")]
+    for part in parts:
+        require_replaceable(part)
+    with writing(path):
+        path.resolve().unlink(missing_ok=True)  # A link stays.
+    for part in parts:
+        write_atomically(part, partial(shutil.copyfile, aside / part.name))
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def _card_of(path: Path) -> Path:
+    return path.with_suffix(".json")
 
 
 def _is_made(path: Path, card: ModelCard) -> bool:

@@ -111,8 +111,8 @@ class Tables:
         self.cases = [old for old in self.cases if _identity(old) != identity]
         self.cases += [_as_text(case, columns_of([case])) for case in cases]
         self.runs.append(row)
-        _write(self._cases, columns_of(self.cases), self.cases)
-        _write(self._runs, RUN_COLUMNS, self.runs)
+        _write(self._cases, _with_yours(columns_of(self.cases), self.cases), self.cases)
+        _write(self._runs, _with_yours(RUN_COLUMNS, self.runs), self.runs)
 
     def require_pixels(self) -> None:
         """Refuse tables of an earlier version, in which distances of some runs are in millimeters.
@@ -138,6 +138,11 @@ def columns_of(cases: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
         return CASE_COLUMNS
     place = CASE_COLUMNS.index("key")
     return (*CASE_COLUMNS[:place], OBJECT, *CASE_COLUMNS[place:])
+
+
+def _with_yours(columns: Sequence[str], rows: Iterable[Row]) -> tuple[str, ...]:
+    """Add the columns that somebody has added to a table, which are empty in rows since."""
+    return tuple(dict.fromkeys([*columns, *(name for row in rows for name in row)]))
 
 
 def table_path(directory: Path, name: str) -> Path:

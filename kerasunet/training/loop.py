@@ -26,6 +26,7 @@ from kerasunet.files import write_atomically, write_text
 from kerasunet.freezing import Description, apply_strategy, describe
 from kerasunet.network import plain_copy
 from kerasunet.strategies import Strategy
+from kerasunet.training.callbacks import listening, require_own_optimizer
 from kerasunet.training.evaluation import mean_dice
 from kerasunet.training.optimizer import (
     ActivationCache,
@@ -191,8 +192,7 @@ def train(
         learner, inputs = _with_activation_cache(model, batches, checkpoint.parent)
     else:
         inputs = batches
-    listeners = keras.callbacks.CallbackList(list(callbacks), model=model, add_history=False)
-    model.stop_training = False
+    listeners = listening(callbacks, model, optimization)
     listeners.on_train_begin()
     epochs = _Epochs(model, learner, inputs, validation, optimization, listeners)
     relative = None if relative_power is None else RelativeRates(model, batches, relative_power)
@@ -200,11 +200,11 @@ def train(
         try:
             if relative is not None:
                 epochs = epochs.with_rates(relative, state.epoch, history)
-            row = epochs.train(state.epoch)
+            row, weights = epochs.train(state.epoch)
         except FloatingPointError as error:
             kept = _what_is_kept(checkpoint, state, optimization)
             raise FloatingPointError(f"{error}; {kept}") from None
-        _record(state, row, model, settings=optimization)
+        _record(state, row, weights if optimization.keep == "best" else [])
         state.stopped = bool(model.stop_training)
         save_checkpoint(checkpoint, model, state)
         write_history(history, state.history)
@@ -268,18 +268,20 @@ class _Epochs:
         first = epoch * self.optimization.validate_every
         return first, min(first + self.optimization.validate_every, self.optimization.steps)
 
-    def train(self, epoch: int) -> dict[str, float]:
-        """Train up to the next validation, and return the row for the history."""
+    def train(self, epoch: int) -> tuple[dict[str, float], list[np.ndarray]]:
+        """Train up to the next validation; return the row for the history, and its weights."""
         started = time.perf_counter()
         first, last = self._range(epoch)
         self.listeners.on_epoch_begin(epoch)
+        require_own_optimizer(self.model, self.learner)
         logs, last = self._steps(first, last)
-        _require_finite("weights", self.model.get_weights(), last)
+        weights = self.model.get_weights()  # Those measured: callbacks may set others.
+        _require_finite("weights", weights, last)
         has_validation = len(self.validation) > 0
         logs["val_dice"] = mean_dice(self.model, self.validation) if has_validation else math.nan
         logs["learning_rate"] = float(self.model.optimizer.learning_rate)
         self.listeners.on_epoch_end(epoch, logs)
-        return {"step": last, **logs, "seconds": time.perf_counter() - started}
+        return {"step": last, **logs, "seconds": time.perf_counter() - started}, weights
 
     def _steps(self, first: int, last: int) -> tuple[dict[str, float], int]:
         """Train steps `first` to `last - 1`, and return the means of loss and Dice, and the end."""
@@ -309,14 +311,12 @@ def _what_is_kept(path: Path, state: TrainingState, settings: Optimization) -> s
     return f"{kept}. Try a lower learning rate than {settings.learning_rate:g}."
 
 
-def _record(
-    state: TrainingState, row: dict[str, float], model: keras.Model, *, settings: Optimization
-) -> None:
+def _record(state: TrainingState, row: dict[str, float], weights: list[np.ndarray]) -> None:
     state.epoch += 1
     state.history.append(row)
     if row["val_dice"] > state.best_dice:
         state.best_dice, state.best_epoch = row["val_dice"], state.epoch
-        state.best = model.get_weights() if settings.keep == "best" else []
+        state.best = weights
 
 
 def write_history(path: Path, history: Sequence[dict[str, float]]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import warnings
 from pathlib import Path
 
 import cv2
@@ -39,11 +41,42 @@ def test_a_study_ends_in_words_and_with_a_model(call_cli, tiny_model_file):
     assert Path("study/model.keras").read_bytes() == made, (
         "of the same results, it is not made anew"
     )
+    mine = Path(tiny_model_file).read_bytes()
+    Path("study/model.keras").write_bytes(mine)  # Beside the card of the one that it replaced.
+    assert "move both away" in call_cli(*words, "--final").stderr
+    assert Path("study/model.keras").read_bytes() == mine
+    Path("study/model.keras").write_bytes(made)
     Path("study/model.json").write_text("years of work", encoding="utf-8")
     refused = call_cli(*words, "--final")
     assert refused.returncode == 2
     assert "is not the final model of a study; move both away" in refused.stderr
     assert Path("study/model.json").read_text(encoding="utf-8") == "years of work"
+
+
+@pytest.mark.slow
+def test_what_you_added_to_a_study_stays(call_cli, tiny_model_file):
+    """A note in its record, columns in its tables; evaluations on its final model are told."""
+    words = ["study", "--data", "simulated-ultrasound:12", "--train-sizes", "6", "--folds", "2"]
+    words += ["--only-folds", "0", "--steps", "2", "--image-size", "32", "--init", tiny_model_file]
+    words += ["--no-estimate", "--no-report", "--output", "study", "--strategies", "none"]
+    assert call_cli(*words, "--final").returncode == 0
+    evaluated = ["evaluate", "study/model.keras", "--data", "simulated-xray:4", "--record"]
+    assert call_cli(*evaluated, "--include-seen").returncode == 0
+    record = Path("study/study.json")
+    record.write_text(json.dumps({**json.loads(record.read_text()), "note": "mine"}))
+    for name in ("cases.csv", "runs.csv"):
+        table = pd.read_csv(f"study/{name}").assign(mine="seen")
+        if name == "cases.csv":
+            table["dice"] = 0.0  # Whatever comes next is better.
+        table.to_csv(f"study/{name}", index=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        done = call_cli(*words, "all", "--final")
+    assert "evaluations on simulated-xray were recorded for the earlier model" in done.stderr
+    assert json.loads(record.read_text())["note"] == "mine"
+    for name in ("cases.csv", "runs.csv"):
+        table = pd.read_csv(f"study/{name}")
+        assert (table.mine.fillna("") == table.strategy.map({"none": "seen", "all": ""})).all()
 
 
 @pytest.mark.slow

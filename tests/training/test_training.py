@@ -235,6 +235,66 @@ def test_callbacks_may_lower_a_constant_rate_after_the_warmup(settings, tmp_path
     assert rates[1:3] == pytest.approx([0.01, 0.005])
 
 
+class Compile(keras.callbacks.Callback):
+    def on_train_begin(self, logs=None):
+        self.model.compile("sgd", "mse")
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "saying"),
+    [
+        (keras.callbacks.History, TypeError, "is not a list of Keras callbacks"),
+        (lambda: [keras.callbacks.History], TypeError, "is not a Keras callback"),
+        (lambda: [keras.callbacks.BackupAndRestore("kept")], ValueError, "from its own checkpoint"),
+        (lambda: [keras.callbacks.CSVLogger("run/history.csv")], ValueError, "another file"),
+        (lambda: [keras.callbacks.ModelCheckpoint("run/model.keras")], ValueError, "another file"),
+    ],
+)
+def test_callbacks_that_a_run_would_undo_are_refused(
+    settings, tmp_path, monkeypatch, make, error, saying
+):
+    """Nor may they undo the run. Nothing is written."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(error, match=saying):
+        finetune(settings, "run", make())
+    assert not (tmp_path / "run").exists()
+    with pytest.raises(error, match=saying):
+        pretrain(
+            PretrainSettings(data="simulated-xray:4", validation_data="simulated-xray:2"),
+            "run",
+            make(),
+        )
+
+
+@pytest.mark.slow
+def test_a_model_that_a_callback_compiles_is_refused(settings, tmp_path):
+    """Its rate would be written down, but another would train."""
+    with pytest.raises(ValueError, match="unet: a callback has compiled it"):
+        finetune(settings, tmp_path / "run", [Compile()])
+
+
+@pytest.mark.slow
+def test_a_training_in_stages_begins_and_ends_once_for_callbacks(settings, tmp_path):
+    log = keras.callbacks.CSVLogger(tmp_path / "mine.csv")  # Begins the file anew if told to begin.
+    staged = replace(settings, layers="all", unfreeze=("deep:1@0", "all@4"))
+    finetune(staged, tmp_path / "run", [log])
+    assert [row["epoch"] for row in rows_of(tmp_path / "mine.csv")] == ["0", "1"]
+    assert log.params == {"verbose": 1, "epochs": 2, "steps": 4}
+
+
+@pytest.mark.slow
+def test_the_best_weights_are_those_that_were_measured(settings, tmp_path):
+    """Not those that a callback sets at the end of the epoch."""
+
+    class Zero(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            self.model.set_weights([0 * weight for weight in self.model.get_weights()])
+
+    once = replace(QUICK, steps=4, keep="best")
+    run = finetune(replace(settings, optimization=once), tmp_path / "run", [Zero()])
+    assert any(weight.any() for weight in run.load_model().get_weights())
+
+
 @pytest.mark.slow
 def test_a_summary_is_strict_json_and_reads_as_it_was(settings, tmp_path):
     """With a single held-out case, the bounds of intervals are unknown."""
