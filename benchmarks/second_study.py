@@ -483,7 +483,8 @@ def _join_pieces(cell: Path, pieces: list[Path]) -> None:
     cases = cases.drop_duplicates([*identity, "key"]).sort_values([*identity, "key"])
     cases.to_csv(cell / "cases.csv.xz", index=False)
     runs.to_csv(cell / RUNS, index=False)
-    records = [read_json(piece / RECORD) for piece in pieces]
+    earlier = [cell] if (cell / RECORD).is_file() else []
+    records = [read_json(folder / RECORD) for folder in (*earlier, *pieces)]
     splits = {name: digest for record in records for name, digest in record["splits"].items()}
     write_json(cell / RECORD, {**records[0], "splits": splits})
     for piece in pieces:
@@ -519,8 +520,9 @@ def evidence(options: argparse.Namespace) -> int:
     stages = {"rates": rate_cells(), "strategies": strategies_cells(), "starts": starts_cells()}
     for stage, cell in ((stage, cell) for stage, cells in stages.items() for cell in cells):
         folder = options.output / stage / cell.name
-        if (folder / RUNS).is_file():
-            rows += _evidence_of(cell, stage, read_tables(folder)[0])
+        cases = read_tables(folder)[0] if (folder / RUNS).is_file() else None
+        if cases is not None and _is_finished(cell, cases):
+            rows += _evidence_of(cell, stage, cases)
     pd.DataFrame(rows).to_csv(EVIDENCE, index=False, float_format="%.4f")
     print(f"{len(rows)} findings are in kerasunet/layer_selection/{EVIDENCE.name}\n")
     print("| kind | images | start | tune | behind the best, expected | Dice in the studies |")
@@ -532,6 +534,12 @@ def evidence(options: argparse.Namespace) -> int:
             )
     _print_left_out(Evidence.published())
     return 0
+
+
+def _is_finished(cell: Cell, cases: pd.DataFrame) -> bool:
+    """Whether strategies can be compared in all training sets of a cell, or in all but one."""
+    sets = cases.groupby("strategy")["fold"].nunique()
+    return len(sets) > 1 and sets.max() >= cell.sets - 1
 
 
 def _print_left_out(known: Evidence) -> None:
