@@ -43,10 +43,17 @@ def start_backend() -> None:
     # NumPy 2 deprecates how TensorFlow hands over every array; `python -W error` must run.
     warnings.filterwarnings("ignore", "__array__ implementation", DeprecationWarning)
     logging.getLogger("tensorflow").addFilter(_is_no_retracing)
-    with quiet_start(), without_unused(), without_collection():
+    with cheap_start():
         import keras
 
         keras.ops.zeros(1)
+
+
+@contextlib.contextmanager
+def cheap_start() -> Iterator[None]:
+    """Let Keras, or an inference engine, be imported and started in silence and in less time."""
+    with quiet_start(), _without_unused(), without_collection():
+        yield
 
 
 @contextlib.contextmanager
@@ -68,7 +75,7 @@ def without_collection() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def without_unused() -> Iterator[None]:
+def _without_unused() -> Iterator[None]:
     """Let Keras, if this thread imports it meanwhile, find no package that commands do not use.
 
     Other threads import these packages as ever, and so does this one afterwards.

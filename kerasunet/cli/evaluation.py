@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kerasunet import models
-from kerasunet.backend import quiet_start, start_backend, without_collection, without_unused
+from kerasunet.backend import cheap_start, start_backend
 from kerasunet.cli import options as shared
 from kerasunet.files import is_marked, require_replaceable
 from kerasunet.metrics import DETECTION_IOU, bounds_in_words
@@ -124,7 +124,7 @@ def _predicted(options: argparse.Namespace, cases: DecodedCases) -> np.ndarray:
     from kerasunet.data.augmentation import with_flip
     from kerasunet.inference.engines import open_engine
 
-    with quiet_start(), without_unused(), without_collection():
+    with cheap_start():
         engine = open_engine(options.model, cases.images.shape[1:3], options.engine)
     found = (with_flip(engine) if options.mirror else engine)(cases.images)
     return found if found.shape[-1] > 1 else found[..., 0]

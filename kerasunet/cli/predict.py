@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kerasunet import models
-from kerasunet.backend import quiet_start, without_collection, without_unused
+from kerasunet.backend import cheap_start
 from kerasunet.cli import options as shared
 from kerasunet.data import layouts, readers
 from kerasunet.files import is_plain, kinds_in_words, write_text
@@ -278,7 +278,7 @@ class _Segmenters:
     def __init__(self, options: argparse.Namespace):
         from kerasunet.inference.segmenter import Segmenter
 
-        with quiet_start(), without_unused(), without_collection():
+        with cheap_start():
             self._each = [
                 Segmenter(
                     model,
