@@ -46,10 +46,12 @@ def require_free(directory: Path) -> None:
     if not any(path.with_suffix(suffix).exists() for suffix in (".keras", ".json", ".md")):
         return
     try:
-        is_own = read_card(_card_of(path)).title.startswith(_TITLE) and not path.is_dir()
-    except (OSError, ValueError):
+        card = read_card(_card_of(path))
+        is_whole = not path.exists() or sha256(path) == card.sha256
+        is_own = is_whole and card.title.startswith(_TITLE)
+    except (OSError, ValueError):  # A folder has no digest.
         is_own = False
-    if not is_own or (path.exists() and sha256(path) != read_card(_card_of(path)).sha256):
+    if not is_own:
         raise FileExistsError(
             f"{path}: this file or its card is not the final model of a study; move both away, or "
             "leave out --final"
