@@ -1,12 +1,15 @@
 """Starts for a modality: trials that leave a hospital out, and the networks that are shipped.
 
+    python benchmarks/starts.py pack SETS --data DATA
     python benchmarks/starts.py train NAME --data SETS --output RUNS
     python benchmarks/starts.py evaluate NAME --data SETS --output RUNS
     python benchmarks/starts.py ship NAME --data SETS --output RUNS
     python benchmarks/starts.py table
 
-SETS holds the folders bus_bra, busi, jsrt and shenzhen. A training that was stopped goes on where
-it was. The groups of a hospital that is left out are halved: trials are compared on one half, the
+SETS holds the folders bus_bra, busi, jsrt and shenzhen, and duts and ecssd for `natural-base`. A
+training that was stopped goes on where it was. `pack` writes copies of duts, ecssd, bus_bra and
+busi, small enough to be carried to a machine with a GPU, where the networks of 32 filters take
+minutes (KERAS_BACKEND=jax); `ship` takes the sets themselves. The groups of a hospital that is left out are halved: trials are compared on one half, the
 other (`evaluate --half read`) is for the networks that were chosen. Rows go to docs/starts/;
 `ship` registers a network in half precision, with these rows in its card.
 """
@@ -15,13 +18,16 @@ from __future__ import annotations
 
 import argparse
 import sys
+import zipfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from second_study import packed
 
+from kerasunet.architecture import Architecture
 from kerasunet.data.augmentation_settings import (
     PRESETS,
     ULTRASOUND_AUGMENTATION,
@@ -41,6 +47,9 @@ HOME = Path(__file__).resolve().parent.parent / "docs" / "starts"
 HALVES = ("choose", "read")
 SEED = 19
 SIDES = (128, 160, 192)
+PHOTOGRAPHS = ("duts", "ecssd")
+COPIES = {"duts": (144, 72), "ecssd": (144, 72), "bus_bra": (192, 90), "busi": (192, 90)}
+"""Side in pixels and JPEG quality of the copies for another machine."""
 MARKED = 0.005
 """Share of a normal image above which its foreground is a false mark."""
 
@@ -59,6 +68,9 @@ class Trial:
         repeated: How often an image without a lesion counts; there are few of them.
         init: Initial weights: a saved model's name, or another trial.
         batch: Images a step.
+        architecture: The shape of the network, that of `init`.
+        side: The size that it is measured at while it trains, and trains at unless there are
+            `sides`, in pixels.
         average: Names of trials or saved models whose weights are averaged, in place of a training
             (Wortsman et al., Model soups, ICML 2022); they have an ancestor in common.
     """
@@ -72,6 +84,8 @@ class Trial:
     repeated: int = 1
     init: str = "natural"
     batch: int = 8
+    architecture: Architecture = Architecture()
+    side: int = 128
     average: tuple[str, ...] = ()
     more: dict[str, Any] = field(default_factory=dict)
 
@@ -83,11 +97,13 @@ class Trial:
             validation_data=self.target or "simulated",
             smallest_size=smallest,
             largest_size=largest,
+            image_size=self.side,
+            architecture=self.architecture,
             init=file_of(self.init, runs),
             optimization=Optimization(
                 steps=self.steps,
                 batch_size=self.batch,
-                validate_every=250,
+                validate_every=max(250, self.steps // 8),
                 precision="mixed_bfloat16",
                 **self.more,
             ),
@@ -112,6 +128,8 @@ _MILD = Augmentation(
     marks=0.25,
 )
 _JOINT = Trial(("bus_bra", "busi"), "", _MILD, steps=750, init="bus_bra-mild-further")
+_BASE = {"architecture": Architecture(base_filters=32), "batch": 16, "steps": 3000}
+_FROM_BASE = {**_BASE, "init": "natural-base"}
 _SOUP = ("ultrasound-contracting", "ultrasound-all", "bus_bra-wide", "bus_bra-mild-further")
 TRIALS = {
     "bus_bra-average": replace(_OF_BUS_BRA, average=_SOUP),
@@ -137,6 +155,28 @@ TRIALS = {
         repeated=8,
     ),
     "ultrasound": replace(_JOINT, init="joint", repeated=8),
+    "natural-base": Trial(
+        ("duts",),
+        "ecssd",
+        PRESETS["full"],
+        **{**_BASE, "batch": 32, "steps": 12_000},
+        sides=(),
+        side=144,
+        init="scratch",
+    ),
+    "bus_bra-base": replace(_OF_BUS_BRA, augmentation=_MILD, **_FROM_BASE),
+    "bus_bra-base-wide": replace(_OF_BUS_BRA, **_FROM_BASE),
+    "bus_bra-base-simulated": replace(
+        _OF_BUS_BRA, augmentation=_MILD, simulated=1000, **_FROM_BASE
+    ),
+    "busi-base": Trial(("busi",), "bus_bra/choose", _MILD, repeated=2, **_FROM_BASE),
+    "joint-base-choose": replace(
+        _JOINT, train=("bus_bra", "busi/choose"), target="busi/read", repeated=8, **_FROM_BASE
+    ),
+    "joint-base-read": replace(
+        _JOINT, train=("bus_bra", "busi/read"), target="busi/choose", repeated=8, **_FROM_BASE
+    ),
+    "ultrasound-base": replace(_JOINT, repeated=4, **_FROM_BASE),
 }
 
 
@@ -188,6 +228,20 @@ PRODUCTS = {
 }
 
 
+def pack(options: argparse.Namespace) -> int:
+    """Write gray copies of four sets, with their groups, into a zip file each."""
+    options.data.mkdir(parents=True, exist_ok=True)
+    for name, (side, quality) in COPIES.items():
+        whole = load(str(options.sets / name))
+        if name not in PHOTOGRAPHS:
+            whole = regroup(whole, "near-duplicates")
+        with zipfile.ZipFile(options.data / f"{name}.zip", "w") as archive:
+            for path, content in packed(whole.cases, side, jpeg_quality=quality):
+                archive.writestr(path, content)
+        print(f"{name}: {(options.data / f'{name}.zip').stat().st_size / 1e6:.1f} MB")
+    return 0
+
+
 def file_of(name: str, runs: Path) -> str:
     """Return the file of a trial, or the name of a saved model."""
     return str(runs / name / "model.keras") if name in TRIALS else name
@@ -196,9 +250,11 @@ def file_of(name: str, runs: Path) -> str:
 def part(data: Path, name: str) -> DataSet:
     """Return a data set, or the half of its groups that follows a `/` in the name."""
     name, _, half = name.partition("/")
-    whole = regroup(load(str(data / name)), "near-duplicates")
+    whole = load(str(data / name))
     if not half:
         return whole
+    if not (data / name / "manifest.csv").is_file():  # A copy names its groups.
+        whole = regroup(whole, "near-duplicates")
     split = split_cases(whole.cases, fold=HALVES.index(half), folds=2, seed=SEED, validation_size=0)
     return replace(whole, cases=whole.select(sorted(split.test)))
 
@@ -399,6 +455,10 @@ def table(_: argparse.Namespace) -> int:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     verbs = parser.add_subparsers(required=True)
+    verb = verbs.add_parser("pack")
+    verb.set_defaults(run=pack)
+    verb.add_argument("sets", type=Path)
+    verb.add_argument("--data", type=Path, required=True)
     for function in (train, evaluate, ship, table):
         verb = verbs.add_parser(function.__name__)
         verb.set_defaults(run=function)
