@@ -48,7 +48,7 @@ HALVES = ("choose", "read")
 SEED = 19
 SIDES = (128, 160, 192)
 PHOTOGRAPHS = ("duts", "ecssd")
-COPIES = {"duts": (144, 72), "ecssd": (144, 72), "bus_bra": (192, 90), "busi": (192, 90)}
+COPIES = {"duts": (144, 66), "ecssd": (144, 66), "bus_bra": (192, 88), "busi": (192, 88)}
 """Side in pixels and JPEG quality of the copies for another machine."""
 MARKED = 0.005
 """Share of a normal image above which its foreground is a false mark."""
@@ -159,7 +159,7 @@ TRIALS = {
         ("duts",),
         "ecssd",
         PRESETS["full"],
-        **{**_BASE, "batch": 32, "steps": 12_000},
+        **{**_BASE, "batch": 32, "steps": 10_000},
         sides=(),
         side=144,
         init="scratch",
