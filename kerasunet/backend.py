@@ -13,8 +13,10 @@ import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from importlib.abc import MetaPathFinder
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from kerasunet.files import NotWritten, read_json, writing
@@ -88,16 +90,22 @@ def _without_unused() -> Iterator[None]:
         sys.meta_path.remove(finder)
 
 
-class _Missing(MetaPathFinder):
-    """Refuses imports; where others ask with `find_spec` whether a package is there, it raises."""
+class _Missing(MetaPathFinder, Loader):
+    """Refuses imports. To `importlib.util.find_spec`, the packages are there: PyTorch asks it."""
 
     def __init__(self, packages: Sequence[str]):
         self._packages, self._thread = packages, threading.get_ident()
 
-    def find_spec(self, fullname: str, path: Any, target: Any = None) -> None:
-        package = fullname.partition(".")[0]
-        if package in self._packages and threading.get_ident() == self._thread:
-            raise ModuleNotFoundError(f"No module named {fullname!r}", name=fullname)
+    def find_spec(self, fullname: str, path: Any, target: Any = None) -> ModuleSpec | None:
+        if fullname in self._packages and threading.get_ident() == self._thread:
+            return ModuleSpec(fullname, self)
+        return None
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        raise ModuleNotFoundError(f"No module named {spec.name!r}", name=spec.name)
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Nothing is left to do: no module was made."""
 
 
 @contextlib.contextmanager

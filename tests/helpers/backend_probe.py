@@ -5,14 +5,18 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-import keras
-import numpy as np
+from kerasunet.backend import start_backend
 
-from helpers.images import disc_images
-from helpers.steps import train_three_steps, values
-from kerasunet import UNet, set_trainable
-from kerasunet.network import dtype_policy
-from kerasunet.training import Architecture, FinetuneSettings, Optimization, finetune
+start_backend()  # As every command does.
+
+import keras  # noqa: E402
+import numpy as np  # noqa: E402
+
+from helpers.images import disc_images  # noqa: E402
+from helpers.steps import train_three_steps, values  # noqa: E402
+from kerasunet import UNet, set_trainable  # noqa: E402
+from kerasunet.network import dtype_policy  # noqa: E402
+from kerasunet.training import Architecture, FinetuneSettings, Optimization, finetune  # noqa: E402
 
 
 def moved_layers(strategy: str) -> set[str]:
