@@ -13,21 +13,33 @@ _MONAI_LEVELS = 5
 _SUPPRESSION = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
 
 
-def training_step(network: nn.Module, batch: tuple[np.ndarray, np.ndarray]) -> Callable[[], float]:
+def training_step(
+    network: nn.Module,
+    batch: tuple[np.ndarray, np.ndarray],
+    *,
+    device: str = "cpu",
+    bfloat16: bool = False,
+) -> Callable[[], float]:
     """Return a step of Adam on Dice plus cross-entropy, as this package takes it; all trains.
 
     Args:
         network: Maps `(batch, 1, height, width)` to probabilities of that shape.
-        batch: Images, `(batch, height, width, 1)`, and masks of that shape.
+        batch: Images, `(batch, height, width, 1)`, and masks of that shape, copied to the device
+            in every step.
+        device: Where it computes.
+        bfloat16: Compute the network by `autocast`, the loss in float32.
     """
     # A view of channels-last memory: nothing is rearranged.
-    images, masks = (torch.from_numpy(np.ascontiguousarray(a)).permute(0, 3, 1, 2) for a in batch)
-    network.train().to(memory_format=torch.channels_last)
+    given = [torch.from_numpy(np.ascontiguousarray(a)).permute(0, 3, 1, 2) for a in batch]
+    network.train().to(device, memory_format=torch.channels_last)
     optimizer = torch.optim.Adam(network.parameters(), 1e-3)
 
     def step() -> float:
+        images, masks = (array.to(device, non_blocking=True) for array in given)
         optimizer.zero_grad(set_to_none=True)
-        predicted = network(images)
+        with torch.autocast(device, torch.bfloat16, enabled=bfloat16):
+            predicted = network(images)
+        predicted = predicted.float()
         overlap = 2 * (predicted * masks).sum((1, 2, 3)) + 1
         dice = overlap / (predicted.sum((1, 2, 3)) + masks.sum((1, 2, 3)) + 1)
         loss = binary_cross_entropy(predicted, masks) + (1 - dice).mean()

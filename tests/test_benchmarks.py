@@ -25,8 +25,8 @@ from next_images import as_markdown as next_as_markdown  # noqa: E402
 from whole_study import LOOP, OURS, TOGETHER, as_markdown  # noqa: E402
 
 COMMANDS = (
-    "inference", "input", "memory", "near_duplicates", "next_images", "objects", "paper_size",
-    "scaling", "second_study", "startup", "training", "whole_study",
+    "gpu", "inference", "input", "memory", "near_duplicates", "next_images", "objects",
+    "paper_size", "scaling", "second_study", "starts", "startup", "training", "whole_study",
 )  # fmt: skip
 
 
