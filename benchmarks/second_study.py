@@ -602,6 +602,11 @@ def tables(options: argparse.Namespace) -> int:
     for name, family, best, known in _by_factor(options.output):
         listing = ", ".join(f"{factor:g}: {dice:.4f}" for factor, dice in known.items())
         print(f"| {name} | `{family}` | {best:g} | {listing} |")
+    for cell in rate_cells()[:2]:
+        if dice := _dice_of_rgn(options.output, cell):
+            best = max(dice, key=lambda rate: dice[rate])
+            listing = ", ".join(f"{rate:g}: {value:.4f}" for rate, value in dice.items())
+            print(f"| {cell.name} | `rgn`, base rate | {best:g} | {listing} |")
     print("\n### Untouched, on the same cases\n\n| cell | Dice |\n|---|---|")
     for cell in rate_cells():
         cases, _ = read_tables(options.output / "rates" / cell.name)
@@ -628,6 +633,18 @@ def tables(options: argparse.Namespace) -> int:
             usual = options.output / "strategies" / folder.name
             _print_equivalence(folder, same if (same / RUNS).is_file() else usual)
     return 0
+
+
+def _dice_of_rgn(output: Path, cell: Cell) -> dict[float, float]:
+    """Return the mean Dice of `rgn` on development cases by base rate, where all sets are there."""
+    found = {}
+    for rate in RGN_RATES:
+        folder = output / "rgn-rates" / f"{cell.name}-rgn-{rate:g}"
+        if (folder / RUNS).is_file():
+            sets = read_tables(folder)[0].groupby("fold")["dice"].mean()
+            if len(sets) == cell.sets:
+                found[rate] = float(sets.mean())
+    return found
 
 
 def _print_equivalence(folder: Path, usual: Path) -> None:
