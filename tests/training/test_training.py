@@ -509,18 +509,13 @@ def contents(directory: Path) -> dict[Path, bytes]:
         ({"optimization": Optimization(seed=3)}, "optimization.seed was 0, now 3"),
     ],
 )
-def test_a_pretraining_is_not_gone_on_with_as_another(tiny_model_file, change, message):
-    settings = PretrainSettings(
-        data="simulated-natural:16",
-        validation_data="simulated-natural:4",
-        image_size=32,
-        architecture=Architecture(base_filters=4, depth=2),
-        optimization=Optimization(steps=12, batch_size=4, validate_every=6),
-    )
+def test_a_pretraining_is_not_gone_on_with_as_another(
+    tiny_pretraining, tiny_model_file, change, message
+):
     if "init" in change:
         change = {"init": str(tiny_model_file)}
     with pytest.raises(ValueError, match=message):
-        pretrain(replace(settings, **change), tiny_model_file.parent)
+        pretrain(replace(tiny_pretraining, **change), tiny_model_file.parent)
 
 
 def test_a_finished_pretraining_is_not_computed_again(tiny_model_file):
