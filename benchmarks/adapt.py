@@ -165,7 +165,7 @@ def grid(options: argparse.Namespace) -> int:
 def _grid_rows(lab: Lab, options: argparse.Namespace) -> list[dict[str, Any]]:
     from kerasunet.adapt.starts import load_start
     from kerasunet.strategies import parse
-    from kerasunet.training.loop import Network
+    from kerasunet.training.learner import Network
     from kerasunet.training.settings import FinetuneSettings, Optimization
 
     whole = load(options.data / str(SIDE) / lab.data / "manifest.csv")

@@ -149,7 +149,8 @@ def _step(axis: str, value: int, measure: Measure) -> Measured:
 
 
 def _trained(model, batch) -> Side:
-    from kerasunet.training.optimizer import compile_for_training, learner_of
+    from kerasunet.training.learner import learner_of
+    from kerasunet.training.optimizer import compile_for_training
     from kerasunet.training.settings import Optimization
 
     compile_for_training(model, Optimization())

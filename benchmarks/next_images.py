@@ -188,7 +188,7 @@ def _network(init: str, layers: str, steps: int) -> tuple[Any, Any]:
     from kerasunet.network import rebuilt
     from kerasunet.strategies import parse
     from kerasunet.training import Optimization
-    from kerasunet.training.loop import Network
+    from kerasunet.training.learner import Network
 
     settings = Optimization(steps=steps, validate_every=steps)
     network = Network(rebuilt(models.load(init)))

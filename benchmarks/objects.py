@@ -165,7 +165,8 @@ def _step(objects: tuple[str, ...]) -> Callable[[], object]:
     from kerasunet import UNet
     from kerasunet.data import NO_AUGMENTATION, decode, load
     from kerasunet.data.augmentation import Batches
-    from kerasunet.training.optimizer import compile_for_training, learner_of
+    from kerasunet.training.learner import learner_of
+    from kerasunet.training.optimizer import compile_for_training
 
     data_set = load(f"simulated-xray:{_BATCH}", objects=objects)
     cases = decode(data_set.cases, (128, 128))

@@ -172,14 +172,14 @@ def _model(strategy: str):
 
 
 def _learner(strategy: str):
-    from kerasunet.training.optimizer import learner_of
+    from kerasunet.training.learner import learner_of
 
     return learner_of(_model(strategy))
 
 
 def _kept(strategy: str, batches, batch, folder: Path) -> Side:
     """Return a step of the trained part, on activations that are all there already."""
-    from kerasunet.training.optimizer import ActivationCache, cut_before_training, learner_of
+    from kerasunet.training.learner import ActivationCache, cut_before_training, learner_of
 
     model = _model(strategy)
     cut = cut_before_training(model)

@@ -310,19 +310,29 @@ def folded(model: keras.Model) -> keras.Model:
     plain = without_normalization(model)
     for layer in plain.layers:
         if layer.weights:
-            layer.set_weights(_folded_weights(model, layer.name))
+            given = model.get_layer(layer.name)
+            if "_conv" in layer.name:
+                norm = model.get_layer(layer.name.replace("_conv", "_norm"))
+                layer.set_weights(folded_weights(given, norm))
+            else:
+                layer.set_weights(given.get_weights())
     return plain
 
 
-def _folded_weights(model: keras.Model, convolution: str) -> list[np.ndarray]:
-    """Return kernel and bias of a convolution that also does the work of its normalization."""
-    weights = model.get_layer(convolution).get_weights()
-    if "_conv" not in convolution:
-        return weights
-    norm = model.get_layer(convolution.replace("_conv", "_norm"))
+def folded_weights(
+    convolution: keras.layers.Conv2D, norm: keras.layers.BatchNormalization
+) -> list[np.ndarray]:
+    """Return kernel and bias of a convolution that also does what the normalization after it did.
+
+    Args:
+        convolution: With a bias or without.
+        norm: In inference mode; it scales and shifts.
+    """
+    kernel, *bias = convolution.get_weights()
     gamma, beta, mean, variance = (value.astype(np.float64) for value in norm.get_weights())
     scale = gamma / np.sqrt(variance + norm.epsilon)
-    return [weights[0] * scale, beta - mean * scale]
+    shifted = (bias[0] if bias else 0.0) - mean
+    return [kernel * scale, beta + shifted * scale]
 
 
 def merged(models: Sequence[keras.Model]) -> keras.Model:

@@ -8,12 +8,10 @@ are handed on unchanged, and only the optimizer is made again, from its class an
 from __future__ import annotations
 
 import os
-import sys
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from functools import partial
-from types import FrameType
 from typing import Any
 
 import keras
@@ -200,11 +198,11 @@ def _require_whole(layer: keras.Layer) -> dict[str, Any]:
 
 
 def _writes_hdf5() -> bool:
-    """Return whether Keras is about to write a whole model to HDF5; only its callers know."""
-    frame: FrameType | None = sys._getframe()
-    while frame is not None and frame.f_code.co_name != "save_model_to_hdf5":
-        frame = frame.f_back
-    return frame is not None
+    """Return whether Keras is writing a whole model to HDF5."""
+    # A layer is told nothing of the file; this is how Keras itself tells its models' `get_config`.
+    from keras.src.backend.common.global_state import get_global_attribute
+
+    return bool(get_global_attribute("use_legacy_config"))
 
 
 def _is_lost_in_a_file(row: LayerRow) -> bool:

@@ -121,19 +121,26 @@ def _own_cache(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def tiny_model_file(tmp_path_factory) -> Path:
-    """Return the file of a U-Net of depth 2 with 4 filters, pre-trained for a few steps."""
-    from kerasunet.training import Architecture, Optimization, PretrainSettings, pretrain
+def tiny_pretraining():
+    """Return the settings of a few steps of pre-training of a U-Net of depth 2 with 4 filters."""
+    from kerasunet.training import Architecture, Optimization, PretrainSettings
 
-    settings = PretrainSettings(
+    return PretrainSettings(
         data="simulated-natural:16",
         validation_data="simulated-natural:4",
         image_size=32,
         architecture=Architecture(base_filters=4, depth=2),
         optimization=Optimization(steps=12, batch_size=4, validate_every=6),
     )
+
+
+@pytest.fixture(scope="session")
+def tiny_model_file(tiny_pretraining, tmp_path_factory) -> Path:
+    """Return the file of the U-Net that this pre-training makes."""
+    from kerasunet.training import pretrain
+
     directory = tmp_path_factory.mktemp("pretrained")
-    pretrain(settings, directory)
+    pretrain(tiny_pretraining, directory)
     return directory / "model.keras"
 
 

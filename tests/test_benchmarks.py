@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import runpy
 import subprocess
 import sys
@@ -17,16 +18,23 @@ import pytest
 from helpers import ROOT
 from helpers.images import disc_images
 
+from kerasunet.data import NO_AUGMENTATION
+from kerasunet.data.decoding import DecodedCases
+from kerasunet.losses import dice_bce
+from kerasunet.unet import UNet
+
 FOLDER = ROOT / "benchmarks"
 sys.path.insert(0, str(FOLDER))
 
 from alternating import alternate  # noqa: E402
+from gradient_norms import blocks_to_train, relative_gradient_norms  # noqa: E402
 from next_images import as_markdown as next_as_markdown  # noqa: E402
 from whole_study import LOOP, OURS, TOGETHER, as_markdown  # noqa: E402
 
 COMMANDS = (
-    "gpu", "inference", "input", "memory", "near_duplicates", "next_images", "objects",
-    "paper_size", "scaling", "second_study", "starts", "startup", "training", "whole_study",
+    "gpu", "gradient_norms", "inference", "input", "memory", "near_duplicates", "next_images",
+    "objects", "paper_size", "scaling", "second_study", "starts", "startup", "training",
+    "whole_study",
 )  # fmt: skip
 
 
@@ -122,6 +130,59 @@ def test_table_of_a_whole_study_tells_ratios_and_what_steps_cost():
 def test_sides_that_start_from_different_networks_are_refused():
     with pytest.raises(ValueError, match="differ before they train"):
         as_markdown(study_figures(dice=0.6))
+
+
+@pytest.mark.parametrize(
+    ("norms", "text"),
+    [
+        ([1.0, 0.5, 0.49, 0.1, 0.2], "blocks:1-2"),
+        ([0.1, 0.9, 0.2, 1.0, 0.8], "blocks:2,4-5"),
+        ([1.0, 1.0, 1.0, 1.0, 1.0], "all"),
+        ([0.0, 0.0, 2.0, 0.0, 0.0], "blocks:3"),
+    ],
+)
+def test_blocks_with_half_of_the_largest_gradient_norm_are_named(norms, text):
+    blocks = ("enc1", "enc2", "bottleneck", "dec2", "dec1")
+    assert blocks_to_train(dict(zip(blocks, norms, strict=True))) == text
+
+
+@pytest.mark.slow
+def test_gradient_norms_are_those_of_tensorflows_tape():
+    """Of the same batches, tensor by tensor; the model itself stays frozen where it is."""
+    tf = pytest.importorskip("tensorflow")
+    keras.utils.set_random_seed(3)
+    model = UNet(base_filters=4, depth=1, normalization=None, trainable="deep:1")
+    images, masks = disc_images(8)
+    keys = tuple(map(str, range(8)))
+    cases = DecodedCases(keys, keys, images[..., None], masks=masks, spacings=(None,) * 8)
+    before, trained = model.get_weights(), [v.path for v in model.trainable_variables]
+    found = relative_gradient_norms(model, cases, NO_AUGMENTATION)
+    assert [v.path for v in model.trainable_variables] == trained
+    for old, new in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+    model.trainable = True
+    own = [v for v in model.weights if v.path.startswith("enc1_")]
+    with tf.GradientTape() as tape:  # Every batch holds all images.
+        loss = tf.reduce_mean(dice_bce(masks[..., None], model(images[..., None], training=True)))
+    norm = tf.linalg.global_norm(tape.gradient(loss, [v.value for v in own]))
+    assert found["enc1"] == pytest.approx(float(norm / tf.linalg.global_norm(own)), rel=1e-3)
+    assert list(found) == ["enc1", "bottleneck", "dec1"]
+
+
+@pytest.mark.slow
+def test_gradient_norms_are_printed_with_what_the_old_rule_chooses(tiny_model_file, capsys):
+    words = ("--data", "simulated-xray:12", "--images", 2, "--image-size", 32, "--folds", 1)
+    with pytest.raises(SystemExit) as end:
+        run("gradient_norms", "--init", tiny_model_file, *words)
+    head, _, *rows, _, told = capsys.readouterr().out.splitlines()
+    assert (
+        not end.value.code and head == "| block | relative gradient norm | share of the largest |"
+    )
+    norms = {row.split()[1]: float(row.split()[3]) for row in rows}
+    assert list(norms) == ["enc1", "enc2", "bottleneck", "dec2", "dec1"]
+    largest = max(norms, key=norms.__getitem__)
+    assert next(row for row in rows if "| 1.00 |" in row).startswith(f"| {largest} |")
+    assert re.fullmatch(r"The rule of version 0.1.0 chooses fold 0: (blocks:\S+|all)", told)
 
 
 @pytest.mark.slow

@@ -38,7 +38,7 @@ from kerasunet.models import ModelCard
 from kerasunet.objects import Modality
 from kerasunet.strategies import parse
 from kerasunet.training.evaluation import predict
-from kerasunet.training.loop import Network
+from kerasunet.training.learner import Network
 from kerasunet.training.settings import to_json
 
 UNTOUCHED = "none"

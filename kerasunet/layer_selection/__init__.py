@@ -13,13 +13,6 @@ if TYPE_CHECKING:
         Weighed as Weighed,
         weigh as weigh,
     )
-    from kerasunet.layer_selection.gradients import (
-        BlockNorm as BlockNorm,
-        BlockScore as BlockScore,
-        blocks_to_train as blocks_to_train,
-        relative_gradient_norms as relative_gradient_norms,
-        scores as scores,
-    )
     from kerasunet.layer_selection.selection import (
         Choice as Choice,
         TrialListener as TrialListener,

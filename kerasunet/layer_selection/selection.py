@@ -24,7 +24,7 @@ from kerasunet.network import rebuilt
 from kerasunet.objects import Modality, modality_of
 from kerasunet.strategies import NetworkLayout, Strategy, StrategyError, parse
 from kerasunet.training.evaluation import dice_of_cases, mean_dice
-from kerasunet.training.loop import Network
+from kerasunet.training.learner import Network
 from kerasunet.training.settings import Optimization
 
 AUTO, SEARCH = "auto", "auto:search"

@@ -40,9 +40,9 @@ from kerasunet.runs.preparation import (
 )
 from kerasunet.schema import TEXT, read_values
 from kerasunet.strategies import Strategy, parse
-from kerasunet.training.callbacks import OfStages, checked
 from kerasunet.training.evaluation import Evaluation, evaluate_probabilities, predict
-from kerasunet.training.loop import Network, TrainingState, train
+from kerasunet.training.learner import Network
+from kerasunet.training.loop import OfStages, TrainingState, checked, train
 from kerasunet.training.optimizer import compile_for_training
 from kerasunet.training.settings import FinetuneSettings, without_paths
 

@@ -28,9 +28,8 @@ from kerasunet.runs.preparation import (
     size_warning,
     with_seen,
 )
-from kerasunet.training.callbacks import checked
 from kerasunet.training.evaluation import Evaluation, evaluate
-from kerasunet.training.loop import train
+from kerasunet.training.loop import checked, train
 from kerasunet.training.optimizer import compile_for_training
 from kerasunet.training.settings import PretrainSettings, without_paths
 

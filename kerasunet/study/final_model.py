@@ -27,7 +27,7 @@ from kerasunet.study.execution import RUN_FOLDER, Study
 from kerasunet.study.results import Scenario, StudyResults, read_results
 from kerasunet.study.stats import StudyStatistics
 from kerasunet.training.evaluation import evaluation_of
-from kerasunet.training.loop import Network
+from kerasunet.training.learner import Network
 from kerasunet.training.settings import FinetuneSettings, without_paths
 
 MODEL = "model.keras"

@@ -1,4 +1,4 @@
-"""Training step by step, validation by validation, with a checkpoint after each; or many times.
+"""Training step by step, validation by validation, with a checkpoint after each, and callbacks.
 
 An epoch here is the `validate_every` steps up to the next validation, whatever the number of
 images. The checkpoint holds weights, optimizer, best weights and history in one file that is put in
@@ -11,7 +11,7 @@ import json
 import math
 import time
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -23,24 +23,20 @@ from kerasunet.data.augmentation import Batches
 from kerasunet.data.augmentation_settings import Augmentation
 from kerasunet.data.decoding import DecodedCases
 from kerasunet.files import write_atomically, write_text
-from kerasunet.freezing import Description, apply_strategy, describe
-from kerasunet.network import plain_copy
-from kerasunet.strategies import Strategy
-from kerasunet.training.callbacks import listening, require_own_optimizer
 from kerasunet.training.evaluation import mean_dice
+from kerasunet.training.learner import ActivationCache, cut_before_training, learner_of
 from kerasunet.training.optimizer import (
-    ActivationCache,
     RelativeRates,
     compile_for_training,
-    cut_before_training,
-    learner_of,
     rate_variable,
+    require_own_optimizer,
     with_rate,
     write_rates,
 )
 from kerasunet.training.settings import Optimization
 
 HISTORY_COLUMNS = ("step", "loss", "dice", "val_dice", "learning_rate", "seconds")
+_FILE = ("filepath", "filename")  # Of ModelCheckpoint and CSVLogger.
 
 
 @dataclass
@@ -326,75 +322,69 @@ def write_history(path: Path, history: Sequence[dict[str, float]]) -> None:
     write_text(path, "\n".join(lines) + "\n")
 
 
-class Network:
-    """A network with its initial weights, and what was compiled for its training.
-
-    Building and compiling take seconds, and depend neither on the images nor on their order.
+def checked(
+    callbacks: Iterable[keras.callbacks.Callback], writes: Callable[[Path], bool]
+) -> tuple[keras.callbacks.Callback, ...]:
+    """Return callbacks, or refuse those that a run would undo, or that would undo it.
 
     Args:
-        model: The network that fine-tuning starts from.
+        callbacks: As the caller gave them.
+        writes: Whether the run itself writes a file.
+
+    Raises:
+        TypeError: They are something else.
+        ValueError: One resumes by itself, or writes a file that the run replaces.
     """
+    if isinstance(callbacks, keras.callbacks.Callback) or not isinstance(callbacks, Iterable):
+        raise TypeError(f"callbacks: {callbacks!r} is not a list of Keras callbacks; give a list")
+    given = tuple(callbacks)
+    for one in given:
+        if isinstance(one, type) or not hasattr(one, "set_model"):
+            raise TypeError(f"callbacks: {one!r} is not a Keras callback; give an object of one")
+        if isinstance(one, keras.callbacks.BackupAndRestore):
+            raise ValueError(
+                "BackupAndRestore: would set back a run, which resumes from its own checkpoint; "
+                "leave this callback out"
+            )
+        for path in (getattr(one, name, None) for name in _FILE):
+            if path and writes(Path(path)):
+                raise ValueError(
+                    f"{path}: the run writes this file itself, so it would replace what "
+                    f"{type(one).__name__} writes; give that callback another file"
+                )
+    return given
 
-    def __init__(self, model: keras.Model):
-        self.model = model
-        self.layers: Description | None = None
-        self._learner: keras.Model | None = None
-        self._in_float32: keras.Model | None = None
-        self._initial: list[tuple[keras.Variable, np.ndarray]] = []
 
-    def set_up(self, strategy: Strategy, optimization: Optimization) -> Description:
-        """Freeze by a strategy and compile, unless that is done; return what trains."""
-        if self.layers is None:
-            apply_strategy(self.model, strategy)
-            self.layers = describe(self.model)
-            variables = list(self.model.weights)
-            if self.layers.changes:
-                compile_for_training(self.model, optimization)
-                variables += self.model.optimizer.variables
-            self._initial = [(v, keras.ops.convert_to_numpy(v.value)) for v in variables]
-        return self.layers
+def listening(
+    callbacks: Iterable[keras.callbacks.Callback], model: keras.Model, settings: Optimization
+) -> keras.callbacks.CallbackList:
+    """Return callbacks that know of the model, and of epochs and steps as in Keras' `fit`.
 
-    def learner(self) -> keras.Model:
-        """Return the network whose steps train the model: compiled once, good for many runs."""
-        self._learner = self._learner or learner_of(self.model)
-        return self._learner
+    They may stop the model's training from now on.
+    """
+    model.stop_training = False
+    steps = min(settings.validate_every, settings.steps)
+    epochs = -(-settings.steps // settings.validate_every)
+    return keras.callbacks.CallbackList(
+        list(callbacks), model=model, add_history=False, verbose=1, epochs=epochs, steps=steps
+    )
 
-    def fit(
-        self,
-        training: DecodedCases,
-        *,
-        optimization: Optimization,
-        augmentation: Augmentation,
-        on_step: Callable[[], None] | None = None,
-    ) -> None:
-        """Train from the initial weights, all steps in one go; weights may become NaN or infinite.
 
-        Args:
-            training: Training cases; none are needed where nothing trains.
-            optimization: As given to `set_up`, which comes first; only the seed may differ.
-            augmentation: How far the views differ from the images.
-            on_step: Called after every step.
-        """
-        self.reset()
-        if self.layers is None or not self.layers.changes:
-            return
-        batches = Batches(training, optimization.batch_size, augmentation, seed=optimization.seed)
-        for images, masks in batches.steps(0, optimization.steps):
-            self.learner().train_on_batch(images, masks)
-            if on_step is not None:
-                on_step()
+class OfStages(keras.callbacks.CallbackList):
+    """The callbacks of one training that has several stages: it begins once, and ends by `end`."""
 
-    def in_float32(self) -> keras.Model:
-        """Return a network with the present weights that computes in float32."""
-        if all(layer.dtype_policy.name == "float32" for layer in self.model.layers):
-            return self.model
-        self._in_float32 = self._in_float32 or plain_copy(self.model)
-        self._in_float32.set_weights(self.model.get_weights())
-        return self._in_float32
+    _has_begun = False
 
-    def reset(self) -> None:
-        """Return to the initial weights and a fresh optimizer."""
-        for variable, value in self._initial:
-            variable.assign(value)
-        if self._learner is not None:
-            self._learner.reset_metrics()
+    def on_train_begin(self, logs=None):
+        if not self._has_begun:
+            super().on_train_begin(logs)
+        self._has_begun = True
+
+    def on_train_end(self, logs=None):
+        """Do nothing: the next stage may follow."""
+
+    def end(self, best: list[np.ndarray]) -> None:
+        """Tell that the last stage has ended; the best weights, if they are kept, stay set."""
+        super().on_train_end()
+        if best:
+            self.model.set_weights(best)

@@ -1,6 +1,4 @@
-"""What a step computes: the layers that train, and Adam with its rates, also those of `rgn`.
-
-Where the beginning of a network is frozen and each image has few views, its activations are cached.
+"""What a model is compiled with for training: the loss, and Adam with its rates, also of `rgn`.
 
 `rgn` sets the rate of every kernel in every epoch. Reference: Lee et al., "Surgical Fine-Tuning
 Improves Adaptation to Distribution Shifts", ICLR 2023 (arXiv 2210.11466), section 4, Auto-RGN, as
@@ -13,10 +11,6 @@ normalization are left out.
 from __future__ import annotations
 
 import math
-import os
-import tempfile
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -25,15 +19,14 @@ import keras
 import numpy as np
 
 from kerasunet.backend import on_plain_tensorflow
-from kerasunet.data.augmentation import Batches, View
-from kerasunet.files import write_text, writing
-from kerasunet.freezing import apply_strategy, moves_statistics, scale_updates, set_rate_factors
+from kerasunet.data.augmentation import Batches
+from kerasunet.files import write_text
+from kerasunet.freezing import apply_strategy, scale_updates, set_rate_factors
 from kerasunet.losses import loss_and_metric
 from kerasunet.network import plain_copy
 from kerasunet.training.settings import Optimization
 
 BATCHES = 5
-_BYTES = np.dtype(np.float32).itemsize
 _STARTS: WeakKeyDictionary[keras.Model, dict[str, Any]] = WeakKeyDictionary()
 """The weights that a training began with, by path of the variable, where they are needed."""
 
@@ -71,118 +64,17 @@ def compile_with(model: keras.Model, optimizer: keras.optimizers.Optimizer) -> N
     model.compile(optimizer, loss=loss, metrics=[dice], jit_compile=jit)
 
 
-def learner_of(model: keras.Model, part: keras.Model | None = None) -> keras.Model:
-    """Return the network whose steps train a model.
-
-    Args:
-        model: Compiled by `compile_for_training`.
-        part: What is left of it after a cut; all of it unless given.
-
-    Returns:
-        The model itself, or one that shares its variables and optimizer and costs less. Frozen
-        weights of the model must not be set to others while it is in use.
-    """
-    part = model if part is None else part
-    if on_plain_tensorflow():
-        from kerasunet.training.cpu_graph import cpu_graph
-
-        part = cpu_graph(part)
-    if part is not model:
-        compile_with(part, model.optimizer)
-    return part
-
-
-@dataclass(frozen=True)
-class Cut:
-    """A network in two parts that share their layers with it.
-
-    Attributes:
-        frozen: From the image to everything that the other part takes from this one.
-        trained: From there to the output; it starts with the first layer that trains.
-    """
-
-    frozen: keras.Model
-    trained: keras.Model
-
-
-def cut_before_training(model: keras.Model) -> Cut | None:
-    """Cut a functional model before the first layer that trains.
-
-    Args:
-        model: Layers in the order of data flow, each called once; some weights train.
-
-    Returns:
-        The two parts; `None` if no weights lie before the cut, so that nothing would be saved.
-    """
-    layers = model.layers
-    first = next(
-        i for i, layer in enumerate(layers) if layer.trainable_weights or moves_statistics(layer)
-    )
-    if not any(layer.weights for layer in layers[:first]):
-        return None
-    wanted = {id(t) for layer in layers[first:] for t in keras.tree.flatten(layer.input)}
-    crossing = [layer.output for layer in layers[:first] if id(layer.output) in wanted]
-    return Cut(keras.Model(model.input, crossing), keras.Model(crossing, model.output))
-
-
-class ActivationCache:
-    """Batches as the trained part of a cut network takes them; the frozen part runs once a view.
-
-    Activations lie in an unnamed file, mapped into memory: the system keeps in memory what fits,
-    and the file is gone with the process, however it ends.
-
-    Args:
-        batches: The batches of images; their views must be limited.
-        frozen: The frozen part.
-        folder: Where the unnamed file lies; its disk holds all activations of all views.
+def require_own_optimizer(model: keras.Model, learner: keras.Model) -> None:
+    """Refuse a model that was compiled since training began.
 
     Raises:
-        ValueError: The views of the batches are not limited.
+        ValueError: Its optimizer is not the one that trains, whose rate and state are written down.
     """
-
-    def __init__(self, batches: Batches, frozen: keras.Model, folder: Path):
-        if batches.views is None:
-            raise ValueError(
-                "activations can be cached only for a limited number of views; set views"
-            )
-        self._batches, self._frozen, self._views = batches, frozen, batches.views
-        self._known = np.zeros(len(batches) * self._views, np.bool_)
-        self._folder = folder
-        self._arrays: list[np.ndarray] = []
-
-    def steps(self, first: int, last: int) -> Iterator[tuple[list[np.ndarray], np.ndarray]]:
-        """Make the batches of steps `first` to `last - 1`: activations, and masks."""
-        for step in range(first, last):
-            views = self._batches.views_of(step)
-            self._compute([view for view in views if not self._known[self._row(view)]])
-            *activations, masks = (array[self._rows(views)] for array in self._arrays)
-            yield activations, masks
-
-    def _compute(self, views: Sequence[View]) -> None:
-        views = list(dict.fromkeys(views))
-        if not views:
-            return
-        images, masks = self._batches.draw(views)
-        activations = keras.tree.flatten(self._frozen.predict_on_batch(images))
-        arrays = [np.asarray(values, np.float32) for values in (*activations, masks)]
-        self._arrays = self._arrays or [self._room(array.shape[1:]) for array in arrays]
-        for kept, array in zip(self._arrays, arrays, strict=True):
-            kept[self._rows(views)] = array
-        self._known[self._rows(views)] = True
-
-    def _room(self, shape: tuple[int, ...]) -> np.ndarray:
-        whole = (len(self._known), *shape)
-        with writing(self._folder), tempfile.TemporaryFile(dir=self._folder) as file:
-            # A full disk has to show now: later, the system would end the process without a word.
-            if hasattr(os, "posix_fallocate"):
-                os.posix_fallocate(file.fileno(), 0, math.prod(whole) * _BYTES)
-            return np.memmap(file, np.float32, "w+", shape=whole)
-
-    def _row(self, view: View) -> int:
-        return view.case * self._views + view.number
-
-    def _rows(self, views: Sequence[View]) -> list[int]:
-        return [self._row(view) for view in views]
+    if model.optimizer is not learner.optimizer:
+        raise ValueError(
+            f"{model.name}: a callback has compiled it, but a run trains with its own optimizer; "
+            "choose rate, schedule and loss by the settings"
+        )
 
 
 def pull_to_start(

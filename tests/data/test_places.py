@@ -28,6 +28,7 @@ from helpers.placed_files import (  # noqa: E402
     segmentation,
     slice_of,
     slices,
+    unreferenced_segmentation,
 )
 from pydicom.data import get_testdata_file  # noqa: E402
 
@@ -115,9 +116,7 @@ def test_a_segmentation_matched_by_position_alone(tmp_path):
     """Its frames are in another order, one is missing, and the images' names are not known."""
     pytest.importorskip("highdicom")
     images, _ = series(tmp_path)
-    seg = segmentation(images, MASKS.astype(np.uint8))
-    for group in seg.PerFrameFunctionalGroupsSequence:
-        del group.DerivationImageSequence
+    seg = unreferenced_segmentation(images, MASKS)
     path = save(seg, tmp_path / "seg.dcm")
     volume = enhanced(tmp_path / "volume.dcm", PIXELS, order=[2, 0, 1])
     for frame, number in enumerate([2, 0, 1]):
@@ -198,9 +197,7 @@ def test_a_real_segmentation_is_laid_on_the_slices_it_names(tmp_path):
 def test_a_segmentation_in_another_frame_of_reference_is_refused(tmp_path):
     pytest.importorskip("highdicom")
     images, paths = series(tmp_path)
-    seg = segmentation(images, MASKS.astype(np.uint8))
-    for group in seg.PerFrameFunctionalGroupsSequence:
-        del group.DerivationImageSequence
+    seg = unreferenced_segmentation(images, MASKS)
     seg.FrameOfReferenceUID = "1.2.3.4.5"
     with pytest.raises(ValueError, match="in another frame of reference than ct0"):
         read(save(seg, tmp_path / "seg.dcm"), paths[0])

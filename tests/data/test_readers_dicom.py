@@ -8,6 +8,7 @@ import warnings
 
 import numpy as np
 import pytest
+from helpers.images import read_levels as read
 from PIL import Image
 
 from kerasunet.data.readers import read_image, read_mask_values
@@ -83,13 +84,6 @@ def save(tmp_path):
         return tmp_path / name
 
     return save_one
-
-
-def read(path, **options):
-    image, _ = read_image(path, **options)
-    assert image.dtype == np.float32
-    assert image.min() >= 0 and image.max() <= 255
-    return image
 
 
 def jpeg(pixels, **options):

@@ -5,6 +5,7 @@ import sys
 
 import numpy as np
 import pytest
+from helpers.images import read_levels as read
 
 from kerasunet.data.readers import read_image, read_mask_values
 
@@ -32,13 +33,6 @@ def save(tmp_path):
         return path
 
     return save_one
-
-
-def read(path, **options):
-    image, _ = read_image(path, **options)
-    assert image.dtype == np.float32
-    assert image.min() >= 0 and image.max() <= 255
-    return image
 
 
 def picture(height=19, width=28):

@@ -116,24 +116,27 @@ def test_equal_uploads_of_two_sessions_go_with_the_last(visitor_files, tmp_path)
     assert not path.exists()
 
 
-def test_the_last_session_to_end_need_not_be_the_last_that_came(visitor_files, tmp_path):
+@pytest.fixture
+def uploaded_again(visitor_files, tmp_path):
+    """The file of a first visitor, whose equal has just taken its place, unknown yet."""
     files, path, again = visitor_files.VisitorFiles(), tmp_path / "scan.png", tmp_path / "again.png"
     path.write_bytes(b"same")
     files.keep(_Visitor("first"), path)
     again.write_bytes(b"same")
     os.replace(again, path)
+    return files, path
+
+
+def test_the_last_session_to_end_need_not_be_the_last_that_came(uploaded_again):
+    files, path = uploaded_again
     files.keep(_Visitor("second"), path)
     files.remove(_Visitor("second"))
     files.remove(_Visitor("first"))
     assert not path.exists()
 
 
-def test_a_file_that_was_just_uploaded_again_stays(visitor_files, tmp_path):
-    files, path, again = visitor_files.VisitorFiles(), tmp_path / "scan.png", tmp_path / "again.png"
-    path.write_bytes(b"same")
-    files.keep(_Visitor("first"), path)
-    again.write_bytes(b"same")
-    os.replace(again, path)
+def test_a_file_that_was_just_uploaded_again_stays(uploaded_again):
+    files, path = uploaded_again
     files.remove(_Visitor("first"))
     assert path.exists()
 

@@ -178,7 +178,7 @@ def eventually(page, look: Callable[[], object], wanted: object) -> None:
     assert seen == wanted
 
 
-def is_wider_than(page, width: int) -> bool:
+def _is_wider_than(page, width: int) -> bool:
     """Tell whether the page has to be scrolled sideways in a window so wide, in pixels."""
     return page.evaluate("document.documentElement.scrollWidth") > width
 
@@ -186,6 +186,14 @@ def is_wider_than(page, width: int) -> bool:
 def low_contrast(page, least: float = 4.5) -> list[str]:
     """Return visible words whose contrast with their background is below WCAG's level AA."""
     return page.evaluate(_LOW_CONTRAST, least)
+
+
+def require_readable(page) -> None:
+    """Fail unless words have contrast, and nothing is wider than the window of phone or desktop."""
+    for width in (390, 1920):
+        page.set_viewport_size({"width": width, "height": 800})
+        eventually(page, lambda width=width: _is_wider_than(page, width), False)
+        eventually(page, lambda: low_contrast(page), [])
 
 
 def _refuse(page, dialog) -> None:

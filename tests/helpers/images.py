@@ -7,6 +7,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from kerasunet.data.readers import read_image
+
 
 def disc_images(count: int, size: int = 32, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Bright discs on noise: uint8 images and bool masks, `(count, size, size)`."""
@@ -29,3 +31,11 @@ def write_disc_pairs(folder: Path, count: int) -> Path:
         for number, picture in enumerate(pictures):
             cv2.imwrite(str(folder / name / f"case{number}.png"), picture)
     return folder
+
+
+def read_levels(path: Path, **options) -> np.ndarray:
+    """Read an image as `read_image` does, and check dtype and range of what every image is."""
+    image, _ = read_image(path, **options)
+    assert image.dtype == np.float32
+    assert image.min() >= 0 and image.max() <= 255
+    return image

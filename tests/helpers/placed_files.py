@@ -86,6 +86,14 @@ def segmentation(
     )  # fmt: skip
 
 
+def unreferenced_segmentation(images: Sequence[Dataset], pixels: np.ndarray) -> Dataset:
+    """Return a segmentation whose frames have a place, but do not say which images they are of."""
+    made = segmentation(images, pixels.astype(np.uint8))
+    for group in made.PerFrameFunctionalGroupsSequence:
+        del group.DerivationImageSequence
+    return made
+
+
 def affine() -> np.ndarray:
     """Return NIfTI's matrix for voxels in the order of the slices' pixels."""
     x, y, z = ORIGIN

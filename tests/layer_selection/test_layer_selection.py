@@ -1,8 +1,7 @@
-"""`auto` and `auto:search`: evidence, weighing, trials, a run; gradients, which choose no more."""
+"""`auto` and `auto:search`: evidence, weighing, trials, a run."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 
 import keras
@@ -12,23 +11,17 @@ from helpers.images import disc_images
 from scipy import stats
 
 from kerasunet.data import NO_AUGMENTATION
-from kerasunet.data.augmentation import Batches
 from kerasunet.data.decoding import DecodedCases
 from kerasunet.files import read_json
-from kerasunet.freezing import apply_strategy
 from kerasunet.layer_selection import (
     Belief,
     Evidence,
     Finding,
-    blocks_to_train,
     choose,
-    relative_gradient_norms,
-    scores,
     weigh,
 )
 from kerasunet.layer_selection.evidence import GroupedMean
 from kerasunet.layer_selection.selection import candidates, folds_of, nearness_of, search
-from kerasunet.losses import dice_bce
 from kerasunet.strategies import NetworkLayout
 from kerasunet.training import FinetuneSettings, Optimization, finetune
 from kerasunet.unet import UNet
@@ -54,66 +47,6 @@ def cases() -> DecodedCases:
 def model() -> keras.Model:
     keras.utils.set_random_seed(3)
     return UNet(base_filters=4, depth=2, normalization=None)
-
-
-@pytest.mark.slow
-def test_gradient_is_the_slope_of_the_training_loss(model, cases):
-    """Along the gradient of the head's bias, the loss changes as the norm foretells."""
-    norms = relative_gradient_norms(
-        model, cases, batch_size=4, augmentation=NO_AUGMENTATION, seed=0, batches=1
-    )
-    tensors = {(t.layer, t.name): t for block in norms for t in block.tensors}
-    images, masks = Batches(cases, 4, NO_AUGMENTATION, seed=0).batch(0)
-    bias = model.get_layer("head").bias
-
-    def loss_at(offset: float) -> float:
-        bias.assign([offset])
-        return float(dice_bce(masks, model(images, training=True)).numpy().mean())
-
-    slope = (loss_at(1e-2) - loss_at(-1e-2)) / 2e-2
-    bias.assign([0.0])
-    assert tensors["head", "bias"].gradient == pytest.approx(abs(slope), rel=1e-3)
-    assert tensors["head", "bias"].relative == math.inf
-
-
-@pytest.mark.slow
-def test_norm_of_a_block_joins_its_tensors(model, cases):
-    norms = relative_gradient_norms(
-        model, cases, batch_size=4, augmentation=NO_AUGMENTATION, seed=0, batches=1
-    )
-    assert tuple(norm.block for norm in norms) == BLOCKS
-    for norm in norms:
-        assert norm.gradient == pytest.approx(math.hypot(*(t.gradient for t in norm.tensors)))
-        assert norm.weights == pytest.approx(math.hypot(*(t.weights for t in norm.tensors)))
-
-
-@pytest.mark.slow
-def test_measuring_changes_nothing(model, cases):
-    apply_strategy(model, "deep:1")
-    before = [weight.copy() for weight in model.get_weights()]
-    flags = [layer.trainable for layer in model.layers]
-    relative_gradient_norms(model, cases, batch_size=4, augmentation=NO_AUGMENTATION, seed=0)
-    assert [layer.trainable for layer in model.layers] == flags
-    for old, new in zip(before, model.get_weights(), strict=True):
-        np.testing.assert_array_equal(old, new)
-
-
-@pytest.mark.parametrize(
-    ("norms", "text"),
-    [
-        ([1.0, 0.5, 0.49, 0.1, 0.2], "blocks:1-2"),
-        ([0.1, 0.9, 0.2, 1.0, 0.8], "blocks:2,4-5"),
-        ([1.0, 1.0, 1.0, 1.0, 1.0], "all"),
-        ([0.0, 0.0, 2.0, 0.0, 0.0], "blocks:3"),
-    ],
-)
-def test_blocks_with_half_of_the_largest_norm_train(norms, text):
-    assert blocks_to_train(scores(dict(zip(BLOCKS, norms, strict=True)))) == text
-
-
-def test_without_any_gradient_there_is_nothing_to_choose():
-    with pytest.raises(ValueError, match="no block has a gradient"):
-        scores(dict.fromkeys(BLOCKS, 0.0))
 
 
 # Evidence

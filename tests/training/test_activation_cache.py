@@ -12,8 +12,9 @@ from kerasunet.data.augmentation import Batches
 from kerasunet.data.decoding import DecodedCases
 from kerasunet.freezing import apply_strategy
 from kerasunet.training import FinetuneSettings, Optimization, finetune
+from kerasunet.training.learner import ActivationCache, cut_before_training
 from kerasunet.training.loop import train
-from kerasunet.training.optimizer import ActivationCache, compile_for_training, cut_before_training
+from kerasunet.training.optimizer import compile_for_training
 from kerasunet.unet import UNet
 
 VIEWS, STEPS = 2, 12

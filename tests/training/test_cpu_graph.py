@@ -10,8 +10,8 @@ from helpers.images import disc_images
 from kerasunet.freezing import apply_strategy
 from kerasunet.losses import dice_bce
 from kerasunet.training import Optimization
-from kerasunet.training.cpu_graph import cpu_graph
-from kerasunet.training.optimizer import compile_for_training, cut_before_training
+from kerasunet.training.learner import cpu_graph, cut_before_training
+from kerasunet.training.optimizer import compile_for_training
 from kerasunet.unet import UNet
 
 STEPS = 4

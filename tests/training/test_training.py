@@ -58,6 +58,13 @@ def settings(tiny_model_file) -> FinetuneSettings:
 
 
 @pytest.fixture(scope="module")
+def smallest(settings) -> FinetuneSettings:
+    """Of a network as small as can be, which is traced soonest, from random weights."""
+    shape = Architecture(base_filters=2, depth=1)
+    return replace(settings, layers="all", init="scratch", architecture=shape)
+
+
+@pytest.fixture(scope="module")
 def finished(settings, tmp_path_factory):
     return finetune(settings, tmp_path_factory.mktemp("runs") / "run")
 
@@ -191,11 +198,11 @@ def test_learning_happens_and_best_weights_are_kept(settings, tmp_path):
 
 
 @pytest.mark.slow
-def test_patience_stops_early(settings, tmp_path):
+def test_patience_stops_early(smallest, tmp_path):
     hopeless = Optimization(
         steps=40, batch_size=4, validate_every=2, patience=2, learning_rate=1e-12, keep="best"
     )
-    run = finetune(replace(settings, optimization=hopeless, layers="head"), tmp_path / "run")
+    run = finetune(replace(smallest, optimization=hopeless), tmp_path / "run", compact=True)
     assert len(rows_of(run.directory / "history.csv")) == 3
 
 
@@ -212,10 +219,10 @@ class StopAfter(keras.callbacks.Callback):
 
 
 @pytest.mark.slow
-def test_callbacks_that_stop_a_training_stop_it(settings, tmp_path, capsys):
+def test_callbacks_that_stop_a_training_stop_it(smallest, tmp_path, capsys):
     patient = keras.callbacks.EarlyStopping("val_dice", mode="max", min_delta=2, patience=1)
-    longer = replace(settings, optimization=replace(QUICK, steps=12))
-    stopped = finetune(longer, tmp_path / "epoch", [patient])
+    longer = replace(smallest, optimization=replace(QUICK, steps=12))
+    stopped = finetune(longer, tmp_path / "epoch", [patient], compact=True)
     assert [row["step"] for row in rows_of(stopped.directory / "history.csv")] == ["4", "8"]
     stopped = finetune(longer, tmp_path / "step", [StopAfter(5)])
     assert [row["step"] for row in rows_of(stopped.directory / "history.csv")] == ["4", "5"]
@@ -225,12 +232,13 @@ def test_callbacks_that_stop_a_training_stop_it(settings, tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_callbacks_may_lower_a_constant_rate_after_the_warmup(settings, tmp_path):
+def test_callbacks_may_lower_a_constant_rate_after_the_warmup(smallest, tmp_path):
     constant = replace(QUICK, schedule="constant", warmup=0.25, learning_rate=0.01, steps=16)
     lower = keras.callbacks.ReduceLROnPlateau(
         "val_dice", mode="max", factor=0.5, min_delta=2, patience=1
     )
-    run = finetune(replace(settings, optimization=constant), tmp_path / "run", [lower])
+    settings = replace(smallest, optimization=constant)
+    run = finetune(settings, tmp_path / "run", [lower], compact=True)
     rates = [float(row["learning_rate"]) for row in rows_of(run.directory / "history.csv")]
     assert rates[1:3] == pytest.approx([0.01, 0.005])
 
@@ -267,23 +275,23 @@ def test_callbacks_that_a_run_would_undo_are_refused(
 
 
 @pytest.mark.slow
-def test_a_model_that_a_callback_compiles_is_refused(settings, tmp_path):
+def test_a_model_that_a_callback_compiles_is_refused(smallest, tmp_path):
     """Its rate would be written down, but another would train."""
     with pytest.raises(ValueError, match="unet: a callback has compiled it"):
-        finetune(settings, tmp_path / "run", [Compile()])
+        finetune(smallest, tmp_path / "run", [Compile()])
 
 
 @pytest.mark.slow
-def test_a_training_in_stages_begins_and_ends_once_for_callbacks(settings, tmp_path):
+def test_a_training_in_stages_begins_and_ends_once_for_callbacks(smallest, tmp_path):
     log = keras.callbacks.CSVLogger(tmp_path / "mine.csv")  # Begins the file anew if told to begin.
-    staged = replace(settings, layers="all", unfreeze=("deep:1@0", "all@4"))
-    finetune(staged, tmp_path / "run", [log])
+    staged = replace(smallest, unfreeze=("deep:1@0", "all@4"))
+    finetune(staged, tmp_path / "run", [log], compact=True)
     assert [row["epoch"] for row in rows_of(tmp_path / "mine.csv")] == ["0", "1"]
     assert log.params == {"verbose": 1, "epochs": 2, "steps": 4}
 
 
 @pytest.mark.slow
-def test_the_best_weights_are_those_that_were_measured(settings, tmp_path):
+def test_the_best_weights_are_those_that_were_measured(smallest, tmp_path):
     """Not those that a callback sets at the end of the epoch."""
 
     class Zero(keras.callbacks.Callback):
@@ -291,7 +299,7 @@ def test_the_best_weights_are_those_that_were_measured(settings, tmp_path):
             self.model.set_weights([0 * weight for weight in self.model.get_weights()])
 
     once = replace(QUICK, steps=4, keep="best")
-    run = finetune(replace(settings, optimization=once), tmp_path / "run", [Zero()])
+    run = finetune(replace(smallest, optimization=once), tmp_path / "run", [Zero()])
     assert any(weight.any() for weight in run.load_model().get_weights())
 
 
@@ -327,7 +335,7 @@ def test_an_impossible_threshold_is_refused(tiny_model_file, threshold):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("fails", [False, True])
-def test_the_global_policy_is_restored(settings, tmp_path, fails):
+def test_the_global_policy_is_restored(smallest, tmp_path, fails):
     class Fails(keras.callbacks.Callback):
         def on_train_begin(self, logs=None):
             assert keras.config.dtype_policy().name == "mixed_bfloat16"
@@ -338,7 +346,7 @@ def test_the_global_policy_is_restored(settings, tmp_path, fails):
     before = keras.config.dtype_policy()
     drawn = random.getstate(), np.random.get_state()
     with pytest.raises(KeyboardInterrupt) if fails else contextlib.nullcontext():
-        finetune(replace(settings, optimization=mixed), tmp_path / "run", [Fails()])
+        finetune(replace(smallest, optimization=mixed), tmp_path / "run", [Fails()])
     assert keras.config.dtype_policy() is before
     assert random.getstate() == drawn[0]
     assert all(map(np.array_equal, np.random.get_state(), drawn[1]))
@@ -386,12 +394,12 @@ def with_rate(settings: FinetuneSettings, rate: float, **more) -> FinetuneSettin
     wild = Optimization(
         steps=40, batch_size=4, validate_every=1, learning_rate=rate, clip_norm=None, **more
     )
-    return replace(settings, layers="all", optimization=wild)
+    return replace(settings, optimization=wild)
 
 
 @pytest.mark.slow
-def test_nan_loss_stops_and_tells_where_the_last_good_weights_are(settings, tmp_path):
-    wild = with_rate(settings, 1e30, warmup=0.5)
+def test_nan_loss_stops_and_tells_where_the_last_good_weights_are(smallest, tmp_path):
+    wild = with_rate(smallest, 1e30, warmup=0.5)
     message = (
         r"NaN or infinite at step (\d+); the weights of step (\d+) are kept in (.*)\. Try a lower"
     )
@@ -408,9 +416,9 @@ def test_nan_loss_stops_and_tells_where_the_last_good_weights_are(settings, tmp_
 
 
 @pytest.mark.slow
-def test_weights_that_the_last_step_spoils_are_never_kept(settings, tmp_path):
+def test_weights_that_the_last_step_spoils_are_never_kept(smallest, tmp_path):
     """An infinite rate spoils the weights in the very step whose loss is still finite."""
-    spoilt = with_rate(settings, 1e39, warmup=0.0, schedule="constant")
+    spoilt = with_rate(smallest, 1e39, warmup=0.0, schedule="constant")
     with pytest.raises(
         FloatingPointError, match="weights became NaN or infinite at step 1; no earlier step"
     ):
@@ -419,21 +427,14 @@ def test_weights_that_the_last_step_spoils_are_never_kept(settings, tmp_path):
 
 
 @pytest.mark.slow
-def test_pretraining_that_diverges_says_what_is_kept(tmp_path):
-    wild = replace(tiny_pretraining().optimization, learning_rate=1e30, clip_norm=None, warmup=0.5)
-    with pytest.raises(FloatingPointError, match="NaN or infinite at step .*checkpoint.npz"):
-        pretrain(replace(tiny_pretraining(), optimization=wild), tmp_path / "run")
-    assert all(np.isfinite(a).all() for a in stored_weights(tmp_path / "run" / "checkpoint.npz"))
-
-
-def tiny_pretraining() -> PretrainSettings:
-    return PretrainSettings(
-        data="simulated-natural:8",
-        validation_data="simulated-natural:4",
-        image_size=32,
-        architecture=Architecture(base_filters=4, depth=2),
-        optimization=Optimization(steps=12, batch_size=4, validate_every=1),
+def test_pretraining_that_diverges_says_what_is_kept(tiny_pretraining, tmp_path):
+    wild = Optimization(
+        steps=12, batch_size=4, learning_rate=1e30, clip_norm=None, warmup=0.5, validate_every=1
     )
+    smaller = replace(tiny_pretraining, architecture=Architecture(base_filters=2, depth=1))
+    with pytest.raises(FloatingPointError, match="NaN or infinite at step .*checkpoint.npz"):
+        pretrain(replace(smaller, optimization=wild), tmp_path / "run")
+    assert all(np.isfinite(a).all() for a in stored_weights(tmp_path / "run" / "checkpoint.npz"))
 
 
 @pytest.mark.slow
@@ -509,28 +510,18 @@ def contents(directory: Path) -> dict[Path, bytes]:
         ({"optimization": Optimization(seed=3)}, "optimization.seed was 0, now 3"),
     ],
 )
-def test_a_pretraining_is_not_gone_on_with_as_another(tiny_model_file, change, message):
-    settings = PretrainSettings(
-        data="simulated-natural:16",
-        validation_data="simulated-natural:4",
-        image_size=32,
-        architecture=Architecture(base_filters=4, depth=2),
-        optimization=Optimization(steps=12, batch_size=4, validate_every=6),
-    )
+def test_a_pretraining_is_not_gone_on_with_as_another(
+    tiny_pretraining, tiny_model_file, change, message
+):
     if "init" in change:
         change = {"init": str(tiny_model_file)}
     with pytest.raises(ValueError, match=message):
-        pretrain(replace(settings, **change), tiny_model_file.parent)
+        pretrain(replace(tiny_pretraining, **change), tiny_model_file.parent)
 
 
-def test_a_finished_pretraining_is_not_computed_again(tiny_model_file):
-    settings = replace(
-        tiny_pretraining(),
-        data="simulated-natural:16",
-        optimization=Optimization(steps=12, batch_size=4, validate_every=6),
-    )
+def test_a_finished_pretraining_is_not_computed_again(tiny_pretraining, tiny_model_file):
     stamps = {path: path.stat().st_mtime_ns for path in tiny_model_file.parent.iterdir()}
-    again = pretrain(settings, tiny_model_file.parent)
+    again = pretrain(tiny_pretraining, tiny_model_file.parent)
     assert {path: path.stat().st_mtime_ns for path in tiny_model_file.parent.iterdir()} == stamps
     assert again.dice.n == 4
     assert (
@@ -539,14 +530,14 @@ def test_a_finished_pretraining_is_not_computed_again(tiny_model_file):
 
 
 @pytest.mark.slow
-def test_a_mask_that_was_drawn_anew_is_noticed(settings, tmp_path, tiny_model_file):
+def test_a_mask_that_was_drawn_anew_is_noticed(smallest, tmp_path):
     images, masks = disc_images(12)
     for folder in ("images", "masks"):
         (tmp_path / folder).mkdir()
     for index, (image, mask) in enumerate(zip(images, masks, strict=True)):
         cv2.imwrite(str(tmp_path / "images" / f"{index}.png"), image)
         cv2.imwrite(str(tmp_path / "masks" / f"{index}.png"), mask.astype(np.uint8) * 255)
-    own = replace(settings, data=str(tmp_path), train_size=4, validation_size=2)
+    own = replace(smallest, data=str(tmp_path), train_size=4, validation_size=2)
     interrupt(own, tmp_path / "run")
     cv2.imwrite(str(tmp_path / "masks" / "3.png"), masks[0].astype(np.uint8) * 255)
     with pytest.raises(ValueError, match="digests.images and masks was '[0-9a-f]{12}', now"):
