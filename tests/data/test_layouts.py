@@ -38,8 +38,8 @@ from kerasunet.data.annotations import (
     polygon_mask,
     run_length_mask,
 )
-from kerasunet.data.groups import read_groups
 from kerasunet.data.layouts.coco import decode_run_lengths
+from kerasunet.data.layouts.tables import read_groups
 from kerasunet.files import FileWarning
 
 pytestmark = pytest.mark.filterwarnings("error")

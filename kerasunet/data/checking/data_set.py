@@ -20,6 +20,7 @@ import numpy as np
 from kerasunet.data import readers
 from kerasunet.data.cases import Case, DataSet, file_stem
 from kerasunet.data.checking.inspection import (
+    MASK_SIDE,
     Inspection,
     inspect_all,
     shared_masks,
@@ -34,6 +35,7 @@ from kerasunet.data.groups import (
     find_near_duplicates,
     group,
     match_groups,
+    turned,
     with_group_pattern,
 )
 from kerasunet.data.layouts.contents import files_below, image_stem
@@ -330,7 +332,7 @@ def near_duplicates(inspections: Sequence[Inspection]) -> list[NearDuplicates]:
     pictures = {i: one.thumbnail for i, one in enumerate(inspections) if one.thumbnail is not None}
     seen = list(pictures)
     pairs = find_near_duplicates(pictures.values(), crops=len(seen) <= _MOST_FOR_CROPS)
-    return [NearDuplicates(seen[a], seen[b], agreement) for a, b, agreement in pairs]
+    return [pair._replace(first=seen[pair.first], second=seen[pair.second]) for pair in pairs]
 
 
 def divided_duplicates(
@@ -368,7 +370,7 @@ def contradictions(
         if one.case.label != other.case.label:
             text = f"{names}: one is {one.case.label!r}, the other {other.case.label!r}"
             yield Problem("label-conflict", text, locations, keys=keys)
-        overlap = _iou(one.mask, other.mask)
+        overlap = _iou(one.mask, other.mask, pair.turn)
         if overlap < _CONTRADICTION:
             text = f"{names}: their masks overlap with an IoU of only {overlap:.2f}"
             yield Problem("mask-conflict", text, locations, keys=keys)
@@ -379,9 +381,12 @@ def _in_one_file(one: Case, other: Case) -> bool:
     return image is not None and image == getattr(other, "image", None)
 
 
-def _iou(one: np.ndarray | None, other: np.ndarray | None) -> float:
-    """Return the IoU of packed masks; 1 where one is unknown or both are empty."""
+def _iou(one: np.ndarray | None, other: np.ndarray | None, turn: int) -> float:
+    """Return the IoU of packed masks, the first turned; 1 where one is unknown or both empty."""
     if one is None or other is None:
         return 1.0
-    union = int(np.bitwise_count(one | other).sum())
-    return int(np.bitwise_count(one & other).sum()) / union if union else 1.0
+    sides = (MASK_SIDE, MASK_SIDE)
+    first, second = (np.unpackbits(packed).reshape(sides) for packed in (one, other))
+    first = turned(first, turn)
+    union = np.count_nonzero(first | second)
+    return np.count_nonzero(first & second) / union if union else 1.0

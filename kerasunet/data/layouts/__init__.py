@@ -34,7 +34,9 @@ if TYPE_CHECKING:
     )
     from kerasunet.data.layouts.tables import (
         misspelled as misspelled,
+        read_groups as read_groups,
         read_rows as read_rows,
+        write_groups as write_groups,
     )
 else:
     __getattr__, __dir__, __all__ = lazy_members(__name__)
