@@ -16,7 +16,7 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -30,6 +30,17 @@ MALFORMED = (ValueError, TypeError, LookupError, AttributeError, OverflowError)
 NO_OBJECT = ("_background_", "__background__", "background", "__ignore__", "_ignore_")
 """Labels of shapes that are no object, but cut holes into those below."""
 Points = Sequence[Sequence[float]] | np.ndarray
+
+
+class Outlines(NamedTuple):
+    """Of an image: polygons by name, owner and corners, (corners, 2); how many other shapes."""
+
+    source: Path
+    size: tuple[int, int] | None
+    polygons: tuple[tuple[str, str, np.ndarray], ...]
+    others: int
+
+
 _FARTHEST = 10_000_000
 _TOLERANCES = (1.0, 0.5)  # Pixels; half of one turns stairs into a straight line.
 _MOST_CHANGED = 0.01

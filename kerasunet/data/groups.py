@@ -36,7 +36,6 @@ from kerasunet.data.cases import NEAR_DUPLICATES, Case, DataSet, SimulatedCase, 
 from kerasunet.data.decoding import decode
 from kerasunet.data.identification import (
     THUMBNAIL_SIDE,
-    UNCUT,
     agreement,
     coarse_details,
     thumbnail,
@@ -371,7 +370,7 @@ def _turned_pairs_above(coarse: np.ndarray) -> Iterator[tuple[int, int, int]]:
 
 
 def turned(pictures: np.ndarray, turn: int) -> np.ndarray:
-    """Mirror square pictures, `(…, side, side)`, or turn them by quarters: 0 to 7, 0 for neither."""
+    """Mirror square pictures, `(…, side, side)`, or turn them; `turn` is 0 to 7, 0 for neither."""
     transposed, axes = _TURNS[turn]
     pictures = np.swapaxes(pictures, -1, -2) if transposed else pictures
     return np.ascontiguousarray(np.flip(pictures, axes))

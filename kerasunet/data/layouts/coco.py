@@ -15,6 +15,7 @@ from kerasunet.data.annotations import (
     ENCODINGS,
     MALFORMED,
     NO_OBJECT,
+    Outlines,
     check_area,
     check_polygon,
     polygon_mask,
@@ -221,6 +222,18 @@ class CocoOutlines:
         """What cannot be drawn and is left out, a line each."""
         return tuple(fault for one in self.annotations for fault in self._split(one)[1])
 
+    @property
+    def outlines(self) -> Outlines:
+        """What is drawn, but for the background."""
+        drawn = [one for one in self.annotations if one["label"] not in NO_OBJECT]
+        pieces = [(str(one.get("id")), piece) for one in drawn for piece in self._split(one)[0]]
+        polygons = tuple(
+            (f"{self.path}: annotation {number}", number, np.array(_points(piece), float))
+            for number, piece in pieces
+            if isinstance(piece, list)
+        )
+        return Outlines(self.path, self.size, polygons, len(pieces) - len(polygons))
+
     def of(self, labels: Collection[str]) -> CocoOutlines:
         """Return the annotations with only those of some categories, and of the background."""
         kept = [one for one in self.annotations if one["label"] in {*labels, *NO_OBJECT}]
@@ -321,6 +334,8 @@ def _unlike_box(box: Any, pieces: Sequence[Any], size: tuple[int, int] | None) -
         found = np.array([points.min(axis=0), points.max(axis=0)])
         if _is_near(found[:, ::-1], wanted) and not _is_near(found, wanted):
             return "fits its box only with x and y exchanged; correct them, or delete a wrong bbox"
+        if size and _is_near(found * size[::-1] / 100, wanted) and not _is_near(found, wanted):
+            return "fits its box only as percent of the image; COCO counts pixels, so convert them"
     elif size:
         counts = _counts(pieces[0])
         by_columns, by_rows = run_length_mask(counts, size), run_length_mask(counts, size[::-1]).T
