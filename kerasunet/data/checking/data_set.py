@@ -41,7 +41,7 @@ from kerasunet.data.groups import (
 from kerasunet.data.layouts.contents import files_below, image_stem
 from kerasunet.data.layouts.folders import PATIENTS
 from kerasunet.data.loading import load, misread_masks, mixed_codes
-from kerasunet.data.splits import groups_in_words
+from kerasunet.data.splits import divided_patients, groups_in_words
 from kerasunet.files import collect_problems, expanded
 from kerasunet.objects import ObjectChoice, objects_of
 
@@ -177,8 +177,11 @@ def unnamed_patients(data: DataSet) -> Iterator[Problem]:
     if proposal is not None:
         yield Problem("patient-names", str(proposal))
     if data.layout.startswith(PATIENTS):
-        folders = propose_pattern(sorted({case.group for case in data.cases}))
-        if folders is not None:
+        named = sorted({case.group for case in data.cases})
+        for names in (alike := divided_patients(named)):
+            text = f"{' and '.join(names)} look like folders of one patient"
+            yield Problem("divided-patients", f"{text}; if they are, put them into one")
+        if not alike and (folders := propose_pattern(named)):
             text = f"its folders look like several of each patient, such as {folders.examples}"
             yield Problem("patient-names", f"{text}; if they are, put them into one")
     with suppress(ImportError):

@@ -164,7 +164,7 @@ KINDS: Mapping[str, Kind] = {
     ),
     "divided-patients": Kind(
         "warning",
-        "DICOM files of one patient in several groups",
+        "images of one patient in several groups",
         "write the columns key and group to a table and give --groups, so that no patient is in "
         "two parts of a split",
     ),

@@ -29,6 +29,7 @@ _IN_MASK_FOLDER = re.compile(
 _WORD = r"(?:^|[_ -])(?:{})(?=$|[_ -]|\d)"
 _OF_IMAGE = re.compile(_WORD.format("images?|imaging|imgs?|scans?"), re.IGNORECASE)
 _OF_MASK = re.compile(_WORD.format(f"masks?|annotations|labels|{OTHER_WORDS}"), re.IGNORECASE)
+_OF_DRIVE = re.compile(r"(\d\d)_(training|test)")
 # What programs and people add to the name of a copy or a version: "- Copy", "_2024-01-31T1200" …
 _OF_COPY = re.compile(
     r"[_ -]+(copy|kopi[ea]|copie|c[oó]pia)(?![^\W\d_])[_ -]?(\(\d+\)|\d*)"
@@ -139,6 +140,25 @@ def _without(words: re.Pattern[str], key: str) -> str:
     return f"{folder}{slash}{found.lstrip('_ -')}"
 
 
+def keys_of_masks(masks: Files, folder: str, images: Files, image_folder: str) -> Files:
+    """Return the masks of a folder by the image in another, by their names or those of the folders.
+
+    All are called `x_mask`, `x_segmentation` …; or both are called `x`, in folders such as `train/`
+    and `train_masks/`, or `val-image/` and `val-mask/`. Nothing is returned otherwise.
+    """
+    named = {stem: _IN_MASK_FOLDER.fullmatch(stem) for stem in masks}
+    alike = _without(_OF_MASK, folder) == _without(_OF_IMAGE, image_folder) != folder
+    if not alike and not all(match and match["key"] in images for match in named.values()):
+        return {}
+    found = by_image(masks, images)
+    return found if found.keys() <= images.keys() else {}
+
+
+def is_of_masks(name: str) -> bool:
+    """Return whether the name of a folder says that it holds masks."""
+    return _OF_MASK.search(name) is not None
+
+
 def _are_parts(endings: Collection[tuple[str, str]]) -> bool:
     """Return whether names of masks have one word, and what follows it tells them apart."""
     return len({word for word, _ in endings}) == 1 and len({*endings}) == len(endings)
@@ -163,8 +183,10 @@ def _has_copies(rests: Collection[str]) -> bool:
 
 
 def _full_names(key: str, image: Path) -> Iterator[str]:
-    """Yield other names of an image: `x.jpg`, and `x` for `x.IMA` and `x.ome.tif`."""
+    """Yield other names of an image: `x.jpg`, `x` for `x.IMA` and `x.ome.tif`; DRIVE's masks."""
     folder = key.removesuffix(key.rpartition("/")[2])
+    if number := _OF_DRIVE.fullmatch(key):
+        yield f"{number[1]}_manual1"
     yield f"{folder}{_composed(image.name)}"
     yield key.removesuffix(_OME)
     if image_stem(image.name) is None and image.suffix[1:].isalpha():
