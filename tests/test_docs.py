@@ -529,10 +529,24 @@ READ = {
         "data/test_masks.py",
         "test_the_label_of_nnunet_for_pixels_that_nobody_has_judged_is_refused",
     ),
-    "COCO outline that fits its `bbox` only with x and y exchanged, or run lengths that fit only "
-    "row by row": (
+    "COCO outline that fits its `bbox` only with x and y exchanged or as percent, or run lengths "
+    "that fit only row by row": (
         DRAWN,
         "test_an_outline_that_fits_its_box_only_if_it_is_read_in_another_way_is_refused",
+    ),
+    "outlines in shares of the image, 0 to 1": (DRAWN, "test_shares_of_the_image_are_refused"),
+    "outlines that may be in percent: no coordinate of a COCO file or labelme folder is above 100, "
+    "and all images have more than 200 pixels a side": (
+        DRAWN,
+        "test_coordinates_that_look_like_percent_are_named",
+    ),
+    "outlines that are all upright boxes, five or more": (
+        DRAWN,
+        "test_outlines_that_are_all_boxes_are_named",
+    ),
+    "polygon inside another of the same label (labelme) or annotation (COCO)": (
+        DRAWN,
+        "test_a_polygon_inside_another_of_its_object_is_named_for_it_may_be_a_hole",
     ),
     "COCO object that lies wholly under an annotation of the background": (
         DRAWN,
