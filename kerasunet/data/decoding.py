@@ -21,7 +21,6 @@ _THREADS = 4
 _MOST_VALUES = 8  # That a message lists.
 _SHARE = (1, 1, np.dtype(np.float64).itemsize)  # The bytes of one number, kept like an image.
 _ROWS = ("keys", "groups", "images", "masks", "spacings")  # Of decoded cases, by case.
-_LEAST_ALIKE, _SMALL = 0.3, 64
 _SUBMITTED = 4096  # Cases that wait for a thread at a time.
 C = TypeVar("C", bound=Case)
 T = TypeVar("T")
@@ -254,19 +253,6 @@ def resized_spacing(
 def to_gray(image: np.ndarray) -> np.ndarray:
     """Turn an RGB image, float32 `(height, width, 3)`, into luminance; gray passes through."""
     return image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-
-
-def have_nothing_in_common(one: np.ndarray, other: np.ndarray) -> bool:
-    """Return whether the details of two images, even inverted, are unlike; smooth parts aside."""
-    first, second = _small_details(one), _small_details(other)
-    lengths = float(np.linalg.norm(first) * np.linalg.norm(second))
-    return abs(float(np.vdot(first, second))) < _LEAST_ALIKE * lengths
-
-
-def _small_details(image: np.ndarray) -> np.ndarray:
-    gray = image.mean(axis=2) if image.ndim == 3 else image
-    small = cv2.resize(gray, (_SMALL, _SMALL), interpolation=cv2.INTER_AREA)
-    return small - cv2.GaussianBlur(small, (0, 0), _SMALL / 16)
 
 
 def _stretch(pixels: np.ndarray, size: tuple[int, int], growing: int) -> np.ndarray:

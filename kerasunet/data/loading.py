@@ -11,12 +11,12 @@ import os
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
 from kerasunet.data import builders, layouts, readers
-from kerasunet.data.annotations import Outlines
 from kerasunet.data.cache import PutRow, cached_rows
 from kerasunet.data.cases import AnnotatedCase, Case, DataSet, FileCase, SimulatedCase
 from kerasunet.data.decoding import DecodedCases, use_each
@@ -24,6 +24,9 @@ from kerasunet.data.groups import GIVEN, regroup
 from kerasunet.data.layouts import EVERY_IMAGE_FOLDER, EVERY_MASK_FOLDER, IMAGE_FOLDERS
 from kerasunet.files import FileWarning, expanded
 from kerasunet.schema import text_of
+
+if TYPE_CHECKING:
+    from kerasunet.data.annotations import Outlines
 
 SIMULATED = {
     "simulated-ultrasound": "breast-ultrasound",
@@ -134,10 +137,7 @@ def _simulated(name: str, size: int) -> DataSet:
 
 
 def warn_of_outlines(cases: Iterable[Case]) -> None:
-    """Warn of polygons that probably mean something else than what is drawn.
-
-    They are holes in others of their object, or all of a file or folder are boxes or in percent.
-    """
+    """Warn of polygons that may be holes, and of files where all may be boxes, or in percent."""
     found: dict[Path, list[Outlines]] = {}
     for case in cases:
         if outlines := getattr(getattr(case, "annotation", None), "outlines", None):

@@ -30,7 +30,6 @@ from kerasunet.data.annotations import (
     polygon_mask,
 )
 from kerasunet.data.cases import AnnotatedCase, Case, UnannotatedCase
-from kerasunet.data.decoding import have_nothing_in_common
 from kerasunet.data.layouts import IMAGE_FOLDERS, MASK_FOLDERS
 from kerasunet.data.layouts.contents import (
     Files,
@@ -40,7 +39,7 @@ from kerasunet.data.layouts.contents import (
     json_files,
     subfolders,
 )
-from kerasunet.data.layouts.pairing import doubled
+from kerasunet.data.layouts.pairing import doubled, have_nothing_in_common
 from kerasunet.files import read_json, report_all
 
 _IMAGE_FOLDERS = (*IMAGE_FOLDERS, "img")

@@ -11,6 +11,9 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote
 
+import cv2
+import numpy as np
+
 from kerasunet.data.cases import Case, FileCase, MaskCoding, UnannotatedCase
 from kerasunet.data.layouts.contents import Files, image_files, image_stem, own_files, subfolders
 from kerasunet.files import raise_all, report_all
@@ -40,6 +43,7 @@ _OF_COPY = re.compile(
     re.IGNORECASE,
 )
 _DEPTH = 3
+_LEAST_ALIKE, _SMALL = 0.3, 64
 _LOCAL_FILE = "?d="  # Precedes the path in Label Studio's addresses of local files.
 _UPLOADED = re.compile(r"[0-9a-f]{8}-(?=.)")
 # Beside a name without it, the number is that of a copy; macOS calls a copy of `x_mask` `x_mask 2`.
@@ -243,6 +247,19 @@ def masks_by_name(files: Files) -> set[str]:
     matches = (pattern.fullmatch(stem) for stem in files for pattern in patterns)
     found = {match[0] for match in matches if match and match["key"] in files}
     return found or files.keys() - images_beside_masks(files)[0].keys()
+
+
+def have_nothing_in_common(one: np.ndarray, other: np.ndarray) -> bool:
+    """Return whether the details of two images, even inverted, are unlike; smooth parts aside."""
+    first, second = _small_details(one), _small_details(other)
+    lengths = float(np.linalg.norm(first) * np.linalg.norm(second))
+    return abs(float(np.vdot(first, second))) < _LEAST_ALIKE * lengths
+
+
+def _small_details(image: np.ndarray) -> np.ndarray:
+    gray = image.mean(axis=2) if image.ndim == 3 else image
+    small = cv2.resize(gray, (_SMALL, _SMALL), interpolation=cv2.INTER_AREA)
+    return small - cv2.GaussianBlur(small, (0, 0), _SMALL / 16)
 
 
 def doubled(files: Files) -> Iterator[str]:
