@@ -530,9 +530,17 @@ READ = {
         "test_the_label_of_nnunet_for_pixels_that_nobody_has_judged_is_refused",
     ),
     "COCO outline that fits its `bbox` only with x and y exchanged or as percent, or run lengths "
-    "that fit only row by row": (
+    "that fit only row by row or inverted": (
         DRAWN,
         "test_an_outline_that_fits_its_box_only_if_it_is_read_in_another_way_is_refused",
+    ),
+    "COCO outline whose `bbox` is elsewhere, or much larger or smaller": (
+        DRAWN,
+        "test_an_outline_that_is_elsewhere_than_its_box_is_named",
+    ),
+    "outline that reaches beyond its image by more than a tenth of a side": (
+        DRAWN,
+        "test_an_outline_that_reaches_far_beyond_the_image_is_refused",
     ),
     "outlines in shares of the image, 0 to 1": (DRAWN, "test_shares_of_the_image_are_refused"),
     "outlines that may be in percent: no coordinate of a COCO file or labelme folder is above 100, "

@@ -5,9 +5,8 @@ the image, (x, y), so that the first pixel reaches from 0 to 1 and its center is
 
 Outlines of masks have few corners, so that people can drag them; before they are simplified, they
 run along the edges of pixels and are exact. Neither format has polygons with holes. In labelme, a
-hole is a shape labeled `_background_`, which cuts what stands before it in the file, in labelme's
-own export as in `data.layouts.labelme`. In COCO, a seam joins a hole to its outline, so that one
-polygon says both.
+hole is a shape labeled `_background_`, which cuts what stands before it in the file, as in its own
+export. In COCO, a seam joins a hole to its outline, so that one polygon says both.
 """
 
 from __future__ import annotations
@@ -33,15 +32,16 @@ Points = Sequence[Sequence[float]] | np.ndarray
 
 
 class Outlines(NamedTuple):
-    """Of an image: polygons by name, owner and corners, (corners, 2); how many other shapes."""
+    """What an image has: polygons by name, owner and corners; other shapes; what its box denies."""
 
     source: Path
     size: tuple[int, int] | None
     polygons: tuple[tuple[str, str, np.ndarray], ...]
     others: int
+    elsewhere: tuple[str, ...] = ()
 
 
-_FARTHEST = 10_000_000
+_FARTHEST, _BEYOND = 10_000_000, 0.1  # Pixels, and a share of a side.
 _TOLERANCES = (1.0, 0.5)  # Pixels; half of one turns stairs into a straight line.
 _MOST_CHANGED = 0.01
 _FINER = 3
@@ -102,6 +102,9 @@ def check_area(points: Points, size: tuple[int, int] | None) -> None:
         raise ValueError("covers no pixel; coordinates count pixels, not shares of the image")
     if size and ((high <= 0).any() or (low >= size[::-1]).any()):
         raise ValueError(f"lies outside the image of {size[1]}×{size[0]} pixels")
+    if size and (np.maximum(-low, high - size[::-1]) > _BEYOND * np.array(size[::-1])).any():
+        what = f"reaches far beyond the image of {size[1]}×{size[0]} pixels"
+        raise ValueError(f"{what}, which is of another size, or x and y are exchanged")
 
 
 def check_points(points: Points) -> np.ndarray:
@@ -130,9 +133,8 @@ def _first_center(y: float, height: int) -> int:
 
 def circle_mask(center: Sequence[float], radius: float, shape: tuple[int, int]) -> np.ndarray:
     """Fill a circle; bool, `(height, width)`."""
-    x = np.arange(shape[1]) + 0.5 - center[0]
-    y = np.arange(shape[0]) + 0.5 - center[1]
-    return x[None, :] ** 2 + y[:, None] ** 2 <= radius**2
+    y, x = (np.arange(side) + 0.5 for side in shape)
+    return (x - center[0])[None, :] ** 2 + (y - center[1])[:, None] ** 2 <= radius**2
 
 
 def run_length_mask(counts: Sequence[int], shape: tuple[int, int]) -> np.ndarray:

@@ -19,7 +19,7 @@ import numpy as np
 from kerasunet.data import builders, layouts, readers
 from kerasunet.data.cache import PutRow, cached_rows
 from kerasunet.data.cases import AnnotatedCase, Case, DataSet, FileCase, SimulatedCase
-from kerasunet.data.decoding import DecodedCases, use_each
+from kerasunet.data.decoding import DecodedCases, misread_masks, use_each
 from kerasunet.data.groups import GIVEN, regroup
 from kerasunet.data.layouts import EVERY_IMAGE_FOLDER, EVERY_MASK_FOLDER, IMAGE_FOLDERS
 from kerasunet.files import FileWarning, expanded
@@ -37,8 +37,13 @@ _SIMULATED_CASES, _MOST_SIMULATED_CASES = 400, 100_000
 _ARCHIVES = (".zip", ".rar", ".tar", ".gz", ".tgz")
 _CODES = (1, 1, 64)  # The bytes of a few values or colors, kept like an image.
 _ONE_CODE = {"1", "255", "#ffffff"}  # What programs write for the one object there is.
-_MOST_VALUES, _MOST_CODES, _MOST_NAMED = 8, 5, 3  # That a message lists.
+_MOST_CODES, _MOST_NAMED = 5, 3  # That a message lists.
 _FEWEST_BOXES, _LEAST_SIDE = 5, 200  # Pixels of the shorter side, far beyond percent.
+_INNER = (
+    "inside a polygon of the same object, and united with it; make a hole a _background_ shape "
+    "(labelme) or run lengths (COCO)"
+)
+_ELSEWHERE = "the bbox is not that of the outline, which may lack a part; correct one of them"
 _RECORDS = ("config.json", "study.json", "predictions.json", "adapt.json")  # Of results.
 
 
@@ -143,13 +148,17 @@ def warn_of_outlines(cases: Iterable[Case]) -> None:
         if outlines := getattr(getattr(case, "annotation", None), "outlines", None):
             found.setdefault(outlines.source, []).append(outlines)
     doubts = [text for source, images in found.items() for text in _doubts(source, images)]
-    inner = [name for images in found.values() for one in images for name in _inner(one.polygons)]
-    if inner:
-        remedy = "make a hole a _background_ shape (labelme) or run lengths (COCO)"
-        names = ", ".join(inner[:_MOST_NAMED]) + " …" * (len(inner) > _MOST_NAMED)
-        doubts.append(f"{names}: inside a polygon of the same object, and united with it; {remedy}")
+    every = [one for images in found.values() for one in images]
+    doubts += _of_all((name for one in every for name in _inner(one.polygons)), _INNER)
+    doubts += _of_all((name for one in every for name in one.elsewhere), _ELSEWHERE)
     for text in doubts:
         warnings.warn(text, FileWarning, stacklevel=3)
+
+
+def _of_all(found: Iterable[str], what: str) -> list[str]:
+    names = [*found]
+    more = " …" * (len(names) > _MOST_NAMED)
+    return [f"{', '.join(names[:_MOST_NAMED])}{more}: {what}"] if names else []
 
 
 def _doubts(source: Path, images: Sequence[Outlines]) -> Iterator[str]:
@@ -273,30 +282,6 @@ def mixed_codes(found: Mapping[str, Sequence[str]]) -> str:
         f"but not the same; if they are different objects, --objects NAME={codes[0]} takes one; "
         f"{unite}"
     )
-
-
-def misread_masks(cases: Sequence[Case]) -> str:
-    """Explain why no mask has an object: the message names values of a mask that is not black.
-
-    Args:
-        cases: Cases of which no mask has an object as it is read.
-
-    Returns:
-        One line; empty if every mask file is black.
-    """
-    files = (
-        (path, getattr(case, "frame", 0)) for case in cases for path in getattr(case, "masks", ())
-    )
-    for path, frame in files:
-        values = np.unique(readers.read_mask_values(path, frame=frame))
-        if values.any():
-            listed = ", ".join(map(str, values[:_MOST_VALUES]))
-            return (
-                f"none of {len(cases):,} masks has an object as they are read here, though {path} "
-                f"has the values {listed}: these masks are coded in another way, or their objects "
-                "are smaller than a pixel at this image size"
-            )
-    return ""
 
 
 def require_outside(

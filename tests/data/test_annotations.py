@@ -747,7 +747,6 @@ def by_rows(mask):
             "fits its box only with x and y exchanged",
         ),
         (by_rows(filled(LOW)), "run lengths fit its box only row by row"),
-        ([np.ravel(np.divide(LOW, [0.8, 0.6])).tolist()], "fits its box only as percent"),
     ],
 )
 def test_an_outline_that_fits_its_box_only_if_it_is_read_in_another_way_is_refused(
@@ -761,6 +760,19 @@ def test_an_outline_that_fits_its_box_only_if_it_is_read_in_another_way_is_refus
     for box in ([0, 0, 80, 60], None, [1, 2], [10, 30, "15", 25]):  # Says nothing, or is wrong.
         save(tmp_path / "coco.json", made(bbox=box))
         assert load(tmp_path).cases[0].load().mask.any() and not load(tmp_path).remarks
+
+
+def test_an_outline_that_fits_its_box_only_as_percent_or_inverted_is_refused(tmp_path):
+    scan(tmp_path / "a.png")
+    percent = [np.ravel(np.divide([[10, 5], [25, 5], [25, 30]], [0.8, 0.6])).tolist()]
+    save(tmp_path / "coco.json", coco_of(segmentation=percent, bbox=[10, 5, 15, 25]))
+    assert "fits its box only as percent" in refusal(tmp_path)
+    corner = filled([[0, 0], [30, 0], [30, 20], [0, 20]])  # Begins with the object.
+    lengths = run_lengths(~corner, compressed=False)
+    save(tmp_path / "coco.json", coco_of(segmentation=lengths, bbox=[0, 0, 30, 20]))
+    assert "run lengths fit its box only inverted" in refusal(tmp_path)
+    save(tmp_path / "coco.json", coco_of(segmentation=lengths, bbox=[0, 0, 80, 60]))
+    np.testing.assert_array_equal(mask_in(tmp_path), ~corner)
 
 
 def test_boxes_may_be_rounded_or_around_a_square(tmp_path):
@@ -931,6 +943,50 @@ def test_coordinates_that_look_like_percent_are_named(tmp_path, program, shape, 
         ]  # fmt: skip
         save(tmp_path / "coco.json", coco(images, drawings))
     assert ("if they are percent" in warned(tmp_path)) is is_named
+
+
+@pytest.mark.parametrize(
+    ("bbox", "is_named"),
+    [
+        ([3, 3, 76, 54], True),  # Of more than the one polygon that was exported.
+        ([50, 3, 20, 20], True),
+        ([5.2, 8.4, 40.4, 40.3], False),
+        ([5.2, 8.4, 45.6, 48.7], False),  # Two corners.
+        ([2, 2, 48, 50], False),
+        ([0, 0, 80, 60], False),
+        ([0.1, 0.2, 0.4, 0.5], False),
+        ([0, 0, 0, 0], False),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("as_polygon", [True, False])
+def test_an_outline_that_is_elsewhere_than_its_box_is_named(tmp_path, bbox, is_named, as_polygon):
+    shape = [flat(SQUARE)] if as_polygon else run_lengths(filled(SQUARE), compressed=True)
+    folder = one_coco(tmp_path, {**drawn(7, shape), "bbox": bbox})
+    assert ("annotation 7: the bbox is not that of the outline" in warned(folder)) is is_named
+
+
+@pytest.mark.parametrize("program", ["labelme", "COCO"])
+@pytest.mark.parametrize("has_size", [True, False])
+def test_an_outline_that_reaches_far_beyond_the_image_is_refused(tmp_path, program, has_size):
+    """Of a picture that was made smaller since, or with x and y exchanged."""
+
+    def write(points):
+        scan(tmp_path / "a.png")
+        if program == "labelme":
+            stated = {} if has_size else {"imageHeight": None, "imageWidth": None}
+            save(tmp_path / "a.json", labelme(outline(points), **stated))
+        else:
+            one = picture(0, "a.png") | ({} if has_size else {"height": 0, "width": 0})
+            save(tmp_path / "coco.json", coco([one], [drawn(1, [flat(points)])]))
+
+    for points in ([[30, 30], [70, 30], [70, 67]], [[-9, 10], [30, 10], [30, 30]]):
+        write(points)
+        assert "reaches far beyond the image of 80×60 pixels" in refusal(tmp_path)
+    write(np.add(SQUARE, [100, 0]).tolist())
+    assert "lies outside the image of 80×60 pixels" in refusal(tmp_path)
+    write([[30, 30], [86, 30], [86, 65]])  # As far as people drag corners.
+    assert mask_in(tmp_path).any()
 
 
 def test_shares_of_the_image_are_refused(tmp_path, one):

@@ -30,6 +30,7 @@ from kerasunet.data.checking.inspection import (
     unused_lists,
 )
 from kerasunet.data.checking.report import KINDS, Problem, Report, pairing_problems
+from kerasunet.data.decoding import misread_masks
 from kerasunet.data.groups import (
     NearDuplicates,
     find_near_duplicates,
@@ -40,7 +41,7 @@ from kerasunet.data.groups import (
 )
 from kerasunet.data.layouts.contents import files_below, image_stem
 from kerasunet.data.layouts.folders import PATIENTS
-from kerasunet.data.loading import load, misread_masks, mixed_codes
+from kerasunet.data.loading import load, mixed_codes
 from kerasunet.data.splits import divided_patients, groups_in_words
 from kerasunet.files import collect_problems, expanded
 from kerasunet.objects import ObjectChoice, objects_of

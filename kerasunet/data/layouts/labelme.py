@@ -226,7 +226,8 @@ class LabelmeFile:
         if not _is_labelme(content):
             raise ValueError(f"{self.path}: not a labelme file: {foreign(content)}")
         self._require_same_image(content, shape)
-        faults = _faults(self.path, content)
+        stated = {"imageHeight": shape[0], "imageWidth": shape[1]}
+        faults = _faults(self.path, content | stated)
         counted = [n for n, drawn in enumerate(content["shapes"]) if self._counts(_label(drawn))]
         if counted and faults.keys() >= set(counted):
             raise ValueError(faults[counted[0]])

@@ -31,7 +31,7 @@ from kerasunet.data.layouts.contents import (
     subfolders,
 )
 from kerasunet.data.layouts.folders import FOLDS, PARTS, PATIENTS, under
-from kerasunet.data.layouts.pairing import by_image, is_of_masks, keys_of_masks, pair_annotated
+from kerasunet.data.layouts.pairing import OF_MASK, by_image, keys_of_masks, pair_annotated
 from kerasunet.data.layouts.tables import misspelled, read_rows
 from kerasunet.files import FileWarning, is_plain, raise_all, read_json, report_all
 
@@ -338,7 +338,7 @@ def challenge(folder: Path) -> Sequence[Case] | None:
     }
     ends = [path for pair in pairs for path in pair]
     others = files.keys() - {*ends}
-    if not pairs or len({*ends}) < len(ends) or any(map(is_of_masks, (p.name for p in others))):
+    if not pairs or len({*ends}) < len(ends) or any(OF_MASK.search(path.name) for path in others):
         return None
     known = {key for keys in pairs.values() for key in keys}
     bare = [path for path in others if not _extend(files[path], known)]

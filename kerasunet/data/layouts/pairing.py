@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -31,7 +32,7 @@ _IN_MASK_FOLDER = re.compile(
 )
 _WORD = r"(?:^|[_ -])(?:{})(?=$|[_ -]|\d)"
 _OF_IMAGE = re.compile(_WORD.format("images?|imaging|imgs?|scans?"), re.IGNORECASE)
-_OF_MASK = re.compile(_WORD.format(f"masks?|annotations|labels|{OTHER_WORDS}"), re.IGNORECASE)
+OF_MASK = re.compile(_WORD.format(f"masks?|annotations|labels|{OTHER_WORDS}"), re.IGNORECASE)
 _OF_DRIVE = re.compile(r"(\d\d)_(training|test)")
 # What programs and people add to the name of a copy or a version: "- Copy", "_2024-01-31T1200" …
 _OF_COPY = re.compile(
@@ -132,7 +133,7 @@ def _by_words(masks: Files, images: Files) -> Files:
     keys: dict[str, list[str]] = {}
     for key in images:
         keys.setdefault(_without(_OF_IMAGE, key), []).append(key)
-    wanted = {stem: keys.get(_without(_OF_MASK, stem), []) for stem in masks}
+    wanted = {stem: keys.get(_without(OF_MASK, stem), []) for stem in masks}
     found = {key: masks[stem] for stem, of in wanted.items() if stem not in of for key in of}
     return found if all(len(of) == 1 for of in wanted.values()) and len(found) == len(masks) else {}
 
@@ -151,16 +152,11 @@ def keys_of_masks(masks: Files, folder: str, images: Files, image_folder: str) -
     and `train_masks/`, or `val-image/` and `val-mask/`. Nothing is returned otherwise.
     """
     named = {stem: _IN_MASK_FOLDER.fullmatch(stem) for stem in masks}
-    alike = _without(_OF_MASK, folder) == _without(_OF_IMAGE, image_folder) != folder
+    alike = _without(OF_MASK, folder) == _without(_OF_IMAGE, image_folder) != folder
     if not alike and not all(match and match["key"] in images for match in named.values()):
         return {}
     found = by_image(masks, images)
     return found if found.keys() <= images.keys() else {}
-
-
-def is_of_masks(name: str) -> bool:
-    """Return whether the name of a folder says that it holds masks."""
-    return _OF_MASK.search(name) is not None
 
 
 def _are_parts(endings: Collection[tuple[str, str]]) -> bool:
@@ -213,7 +209,7 @@ def images_beside_masks(files: Files) -> tuple[Files, Files]:
     images = {stem: paths for stem, paths in files.items() if stem not in key_of}
     if masks:
         return images, masks
-    named = {stem: files[stem] for stem in files if _without(_OF_MASK, stem) != stem}
+    named = {stem: files[stem] for stem in files if _without(OF_MASK, stem) != stem}
     images = {stem: paths for stem, paths in files.items() if stem not in named}
     found = _by_words(named, images)
     return (images, found) if found else (files, {})
@@ -249,17 +245,13 @@ def masks_by_name(files: Files) -> set[str]:
     return found or files.keys() - images_beside_masks(files)[0].keys()
 
 
-def have_nothing_in_common(one: np.ndarray, other: np.ndarray) -> bool:
+def have_nothing_in_common(*images: np.ndarray) -> bool:
     """Return whether the details of two images, even inverted, are unlike; smooth parts aside."""
-    first, second = _small_details(one), _small_details(other)
-    lengths = float(np.linalg.norm(first) * np.linalg.norm(second))
-    return abs(float(np.vdot(first, second))) < _LEAST_ALIKE * lengths
-
-
-def _small_details(image: np.ndarray) -> np.ndarray:
-    gray = image.mean(axis=2) if image.ndim == 3 else image
-    small = cv2.resize(gray, (_SMALL, _SMALL), interpolation=cv2.INTER_AREA)
-    return small - cv2.GaussianBlur(small, (0, 0), _SMALL / 16)
+    grays = (image.mean(axis=2) if image.ndim == 3 else image for image in images)
+    small = (cv2.resize(gray, (_SMALL, _SMALL), interpolation=cv2.INTER_AREA) for gray in grays)
+    one, other = (image - cv2.GaussianBlur(image, (0, 0), _SMALL / 16) for image in small)
+    lengths = float(np.linalg.norm(one) * np.linalg.norm(other))
+    return abs(float(np.vdot(one, other))) < _LEAST_ALIKE * lengths
 
 
 def doubled(files: Files) -> Iterator[str]:
@@ -356,6 +348,30 @@ class ImageSearch:
         """Return the folders of a path in lower case, without numbers as in `train2017`."""
         parts = path.relative_to(self.root).parts[:-1]
         return {part.lower().rstrip("0123456789") for part in parts}
+
+
+def misplaced(called: Sequence[tuple[str, Sequence[Path]]]) -> Iterator[str]:
+    """Yield what is wrong with the files found for images, given what each image is called.
+
+    An image that is not in the folder it names, while others are, may be missing.
+    """
+    for name, places in called:
+        if not places:
+            yield f"image {name}: no such file where its path leads, or elsewhere; case matters"
+        elif len(places) > 1:
+            yield f"image {name}: may be any of {', '.join(map(str, places))}; give its folder"
+    files = [(name, places[0]) for name, places in called if len(places) == 1]
+    paths = [(PurePosixPath(name.replace("\\", "/")), file) for name, file in files]
+    inside = [(path, file) for path, file in paths if path.parent.name]
+    strayed = [
+        f"image {path}: no such file, but there is {file}"
+        for path, file in inside
+        if shared_end(path.parts, file.parts) < len(path.parts) - 1 and not path.is_absolute()
+    ]
+    yield from strayed if len(strayed) < len(inside) else ()
+    for file, count in Counter(file for _, file in files).items():
+        if count > 1:
+            yield f"{count} of its images are the file {file}; unite them to one"
 
 
 def shared_end(one: Sequence[str], other: Sequence[str]) -> int:

@@ -19,7 +19,7 @@ _MOST_LISTED = 5
 _LEAST_LOSSY = 32
 """Gray levels below which lossy compression changes numbers of labels instead of their edges."""
 _BINARY = {1, 255}
-_WHOLE = 1e-5
+_WHOLE = 1e-4
 _FEW, _MOST_SMOOTHED, _MOST_LABELS = 4, 16, 100
 _OTHER_HUE, _SHARE_OF_HUES = 0.5, 0.02
 
