@@ -629,7 +629,8 @@ READ = {
         "data/test_readers.py",
         "test_a_stack_of_imagej_that_lists_its_first_picture_alone_is_refused",
     ),
-    "3D Slicer's segmentation (`x.seg.nrrd`, in a mask folder or beside `x`)": (
+    "3D Slicer's segmentation (`x.seg.nrrd`, in a mask folder or beside `x`; of any name beside "
+    "the only image of a folder)": (
         PLACES,
         "test_a_segmentation_of_slicer_that_is_cut_is_padded",
     ),
@@ -744,6 +745,10 @@ READ = {
     "COCO annotation marked `ignore`, `deleted` or `isbbox`": (
         DRAWN,
         "test_coco_annotations_that_are_no_outlines_are_left_out_and_named",
+    ),
+    "black TIFF mask with regions of ImageJ, as a selection or an overlay": (
+        "data/test_masks.py",
+        "test_a_black_mask_with_regions_of_imagej_is_refused",
     ),
     "mask with the palette that ImageJ inverts, from white down": (
         MASKS,

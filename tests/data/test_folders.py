@@ -330,6 +330,7 @@ def test_a_hyphen_before_the_word_counts_only_where_there_is_no_mask_otherwise(t
         ("image-{}", "ground_truth-{}"),
         ("P{}/image", "P{}/mask"),
         ("P{}/scan", "P{}/label"),
+        ("volume-{}", "segmentation-{}"),
     ],
 )
 def test_the_word_for_mask_may_stand_elsewhere_in_all_names(tmp_path, image, mask):
@@ -418,7 +419,7 @@ def test_two_versions_and_a_copy_of_a_part_are_refused(tmp_path, names):
         load(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["img", "frames", "Original"])
+@pytest.mark.parametrize("name", ["img", "frames", "Original", "img_dir"])
 def test_other_names_of_the_image_folder(tmp_path, name):
     for index, stem in enumerate("ab"):
         write_pair(tmp_path / name / f"{stem}.png", tmp_path / "masks" / f"{stem}.png", index)
@@ -427,13 +428,26 @@ def test_other_names_of_the_image_folder(tmp_path, name):
 
 
 @pytest.mark.parametrize(
-    "name", ["ground_truth", "GroundTruth", "Ground Truth", "gt", "seg", "SegmentationClass"]
+    "name",
+    [
+        *("ground_truth", "GroundTruth", "Ground Truth", "gt", "seg", "SegmentationClass"),
+        *("annotations", "ann_dir"),
+    ],
 )
 def test_other_names_of_the_mask_folder(tmp_path, name):
     for index, stem in enumerate("ab"):
         write_pair(tmp_path / "images" / f"{stem}.png", tmp_path / name / f"{stem}.png", index)
     data = load(tmp_path)
     assert keys(data) == ["a", "b"] and all(map(paired, data.cases))
+
+
+def test_parts_in_folders_of_images_and_of_annotations(tmp_path):
+    for index, part in enumerate(("train", "val")):
+        image, mask = (tmp_path / name / part / "x.png" for name in ("img_dir", "ann_dir"))
+        write_pair(image, mask, index)
+    data = load(tmp_path)
+    assert data.official == {"folders": {"train/x": "train", "val/x": "validation"}}
+    assert all(map(paired, data.cases))
 
 
 STEMS = (
@@ -1012,8 +1026,18 @@ def place(folder: Path, *pairs: str) -> None:
             [],
         ),
         (("pictures/x.png outlines/x_mask.png",), ["x"], []),
+        (
+            ("train/0.png trainannot/0.png", "val/0.png valannot/0.png"),
+            ["train/0", "validation/0"],
+            [],
+        ),
+        (
+            ("val/0.png val_labels/0.png", "test/0.png test_labels/0.png"),
+            ["test/0", "validation/0"],
+            [],
+        ),
     ],
-    ids=["Carvana", "ISIC 2018", "ISIC 2017", "TN3K", "other names"],
+    ids=["Carvana", "ISIC 2018", "ISIC 2017", "TN3K", "other names", "CamVid", "labels"],
 )
 def test_folders_that_are_paired_by_their_names(tmp_path, pairs, expected, without):
     place(tmp_path, *pairs)
@@ -1125,8 +1149,10 @@ ROWS = {
     "folders such as `001_L/` and `001_R/`, or `P1_2020/` and `P1_2021/`": (
         test_folders_of_one_patient_but_for_a_year_visit_or_side_are_named
     ),
-    "`train/` and `train_masks/`, `val-image/` and `val-mask/`; ISIC's folders, and others whose "
-    "masks are `x_mask`, `x_segmentation` …": test_folders_that_are_paired_by_their_names,
+    "`train/` and `train_masks/`, `val/` and `valannot/`, `test-image/` and `test-mask/`; ISIC's "
+    "folders, and others whose masks are `x_mask`, `x_segmentation` …": (
+        test_folders_that_are_paired_by_their_names
+    ),
     "`1st_manual/` and `manual1/`, as DRIVE and HRF have": (
         test_the_field_of_view_is_no_mask_of_vessels
     ),

@@ -362,7 +362,7 @@ def _extend(files: Files, known: Collection[str]) -> bool:
 
 def _part_of(name: str) -> str | None:
     found = _PART.search(name)
-    return PARTS[found[1].lower().removesuffix("val")] if found else None
+    return PARTS[found[1].lower().replace("trainval", "train")] if found else None
 
 
 def mvtec(folder: Path) -> Sequence[Case] | None:

@@ -31,7 +31,7 @@ _IN_MASK_FOLDER = re.compile(
     rf"(?P<key>.+)[_-](?P<word>masks?|annotations|labels|{OTHER_WORDS}){_REST}", re.IGNORECASE
 )
 _WORD = r"(?:^|[_ -])(?:{})(?=$|[_ -]|\d)"
-_OF_IMAGE = re.compile(_WORD.format("images?|imaging|imgs?|scans?"), re.IGNORECASE)
+_OF_IMAGE = re.compile(_WORD.format("images?|imaging|imgs?|scans?|volumes?"), re.IGNORECASE)
 OF_MASK = re.compile(_WORD.format(f"masks?|annotations|labels|{OTHER_WORDS}"), re.IGNORECASE)
 _OF_DRIVE = re.compile(r"(\d\d)_(training|test)")
 # What programs and people add to the name of a copy or a version: "- Copy", "_2024-01-31T1200" …
@@ -149,10 +149,12 @@ def keys_of_masks(masks: Files, folder: str, images: Files, image_folder: str) -
     """Return the masks of a folder by the image in another, by their names or those of the folders.
 
     All are called `x_mask`, `x_segmentation` …; or both are called `x`, in folders such as `train/`
-    and `train_masks/`, or `val-image/` and `val-mask/`. Nothing is returned otherwise.
+    and `train_masks/`, `train/` and `trainannot/`, or `val-image/` and `val-mask/`. Nothing is
+    returned otherwise.
     """
     named = {stem: _IN_MASK_FOLDER.fullmatch(stem) for stem in masks}
     alike = _without(OF_MASK, folder) == _without(_OF_IMAGE, image_folder) != folder
+    alike |= folder == f"{image_folder}annot"
     if not alike and not all(match and match["key"] in images for match in named.values()):
         return {}
     found = by_image(masks, images)
@@ -211,8 +213,17 @@ def images_beside_masks(files: Files) -> tuple[Files, Files]:
         return images, masks
     named = {stem: files[stem] for stem in files if _without(OF_MASK, stem) != stem}
     images = {stem: paths for stem, paths in files.items() if stem not in named}
-    found = _by_words(named, images)
-    return (images, found) if found else (files, {})
+    if found := _by_words(named, images):
+        return images, found
+    of_slicer = {stem: of for stem, of in files.items() if _is_of_slicer(of[0])}
+    if len(files) == 2 and len(of_slicer) == 1:  # It may be called `Segmentation`.
+        images = {stem: of for stem, of in files.items() if stem not in of_slicer}
+        return images, dict(zip(images, of_slicer.values(), strict=True))
+    return files, {}
+
+
+def _is_of_slicer(path: Path) -> bool:
+    return path.name.lower().endswith(".seg.nrrd")
 
 
 def _keys_beside(files: Files) -> dict[str, str]:
