@@ -894,6 +894,9 @@ def test_a_polygon_inside_another_of_its_object_is_named_for_it_may_be_a_hole(
     assert "_background_ shape" in warned(folder)
     with pytest.warns(FileWarning):
         np.testing.assert_array_equal(mask_in(folder), filled(SQUARE))
+    with pytest.warns(FileWarning):
+        (problem,) = check(folder).by_kind()["doubtful-outlines"]
+    assert name in problem.message and problem.severity == "warning"
 
 
 def test_a_polygon_beside_another_or_in_one_of_another_object_or_of_a_hole_is_not_named(one):

@@ -41,7 +41,7 @@ from kerasunet.data.groups import (
 )
 from kerasunet.data.layouts.contents import files_below, image_stem
 from kerasunet.data.layouts.folders import PATIENTS
-from kerasunet.data.loading import load, mixed_codes
+from kerasunet.data.loading import doubtful_outlines, load, mixed_codes
 from kerasunet.data.splits import divided_patients, groups_in_words
 from kerasunet.files import collect_problems, expanded
 from kerasunet.objects import ObjectChoice, objects_of
@@ -134,6 +134,7 @@ def _check_cases(source: str, data: DataSet, known: list[Problem]) -> Report:
     groups = {case.key: name for case, name in zip(data.cases, joined, strict=True)}
     problems = known + [problem for found in inspections for problem in found.problems]
     problems += [Problem("left-out", remark) for remark in data.remarks]
+    problems += [Problem("doubtful-outlines", text) for text in doubtful_outlines(data.cases)]
     problems += without_objects(inspections)
     problems += absent_objects(inspections)
     problems += different_codes(inspections)
