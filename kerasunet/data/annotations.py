@@ -20,8 +20,6 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
-from kerasunet.schema import read_record
-
 ENCODINGS = ("utf-8-sig", "gb18030", "utf-16")
 """Encodings of annotation files; some programs write the one of their Windows."""
 MALFORMED = (ValueError, TypeError, LookupError, AttributeError, OverflowError)
@@ -47,7 +45,6 @@ _MOST_CHANGED = 0.01
 _FINER = 3
 _HOLE = NO_OBJECT[0]
 _VERSION = "5.5.0"  # Of the format; labelme warns of another first number.
-_PARTS = ("images", "annotations", "categories")
 
 
 def polygon_mask(points: Points, shape: tuple[int, int]) -> np.ndarray:
@@ -156,6 +153,27 @@ def run_length_mask(counts: Sequence[int], shape: tuple[int, int]) -> np.ndarray
         )
     values = np.arange(len(counts)) % 2 == 1
     return np.repeat(values, counts).reshape(shape[::-1]).T
+
+
+def decode_run_lengths(text: str) -> list[int]:
+    """Decode COCO's compressed `counts` to the lengths of runs, in pixels.
+
+    Each number is a signed chain of 5-bit digits, lowest first, in characters from `0` on; from
+    the third run on, it is the difference to the run before the last.
+    """
+    counts: list[int] = []
+    value = shift = 0
+    for character in text:
+        digit = ord(character) - 48
+        value |= (digit & 31) << shift
+        shift += 5
+        if digit & 32:
+            continue
+        if digit & 16:
+            value -= 1 << shift
+        counts.append(value + (counts[-2] if len(counts) > 2 else 0))
+        value = shift = 0
+    return counts
 
 
 @dataclass(frozen=True, eq=False)
@@ -379,22 +397,3 @@ def coco_content(images: Iterable[CocoImage], objects: Sequence[str]) -> dict[st
             numbered = {"id": len(content["annotations"]) + 1, "image_id": number, **annotation}
             content["annotations"].append(numbered)
     return content
-
-
-def read_coco_images(path: Path) -> dict[str, CocoImage]:
-    """Return, by name, the images of a file that `coco_content` made, to write it with others.
-
-    Raises:
-        ValueError: It is another file.
-    """
-    content = read_record(path, _PARTS, "a COCO file")
-    found: dict[int, list[dict]] = {image["id"]: [] for image in content["images"]}
-    for annotation in content["annotations"]:
-        kept = {key: value for key, value in annotation.items() if key not in ("id", "image_id")}
-        found[annotation["image_id"]].append(kept)
-    return {
-        image["file_name"]: CocoImage(
-            image["file_name"], (image["height"], image["width"]), tuple(found[image["id"]])
-        )
-        for image in content["images"]
-    }

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from kerasunet.data.annotations import (
     Outlines,
     check_area,
     check_polygon,
+    decode_run_lengths,
     polygon_mask,
     run_length_mask,
 )
@@ -29,12 +31,14 @@ from kerasunet.files import raise_all, read_json
 
 _FOLDER = "annotations"
 _PART = re.compile(rf"(?:^|[_-])({'|'.join(PARTS)})(?:\d*)(?:$|[_-])", re.IGNORECASE)
-_LEAST_OVERLAP = 0.5
 _EXCHANGED = "fits its box only with x and y exchanged; correct them, or delete a wrong bbox"
 _PERCENT = "fits its box only as percent of the image; COCO counts pixels, so convert them"
 _BY_ROWS = "its run lengths fit its box only row by row; COCO's go column by column"
 _INVERTED = "its run lengths fit its box only inverted; COCO's begin with the background"
-_SAME_PLACE = 2  # Pixels; boxes are rounded, and some count the last pixel, others do not.
+_LEAST_OVERLAP, _SAME_PLACE = (
+    0.5,
+    2,
+)  # Pixels; boxes are rounded, and some count the last pixel, others do not.
 _LEFT_OUT = {"ignore": "marked to be ignored", "deleted": "deleted", "isbbox": "a box, no outline"}
 
 
@@ -194,13 +198,12 @@ class CocoOutlines:
     @property
     def faults(self) -> tuple[str, ...]:
         """What cannot be drawn and is left out, a line each."""
-        return tuple(fault for one in self.annotations for fault in self._split(one)[1])
+        return tuple(fault for *_, faults in self._sorted for fault in faults)
 
     @property
     def outlines(self) -> Outlines:
         """What is drawn, but for the background."""
-        drawn = [one for one in self.annotations if one["label"] not in NO_OBJECT]
-        good = [(self._named(one), one.get("bbox"), self._split(one)[0]) for one in drawn]
+        good = [(self._named(one), one.get("bbox"), pieces) for one, pieces, _ in self._objects]
         polygons = tuple(
             (name, name, np.array(_points(piece), float))
             for name, _, pieces in good
@@ -226,24 +229,28 @@ class CocoOutlines:
             return replace(self, size=shape).mask(shape)
         if self.size != shape:
             raise ValueError(wrong_size(self.path, self.size, shape))
+        faults = [fault for *_, its_faults in self._objects for fault in its_faults]
+        if faults and not any(pieces for _, pieces, _ in self._objects):
+            raise ValueError(faults[0])
         ground, mask = np.zeros(shape, bool), np.zeros(shape, bool)
-        for one in (one for one in self.annotations if one["label"] in NO_OBJECT):
-            ground |= self._drawn(self._split(one)[0], shape, one)
-        drawn, faults = 0, list[str]()
-        for one in (one for one in self.annotations if one["label"] not in NO_OBJECT):
-            pieces, its_faults = self._split(one)
-            drawn, faults = drawn + len(pieces), [*faults, *its_faults]
-            covered = self._drawn(pieces, shape, one)
+        for one, pieces, _ in self._sorted:
+            if one["label"] in NO_OBJECT:
+                ground |= _drawn(pieces, shape)
+        for one, pieces, _ in self._objects:
+            covered = _drawn(pieces, shape)
             if covered.any() and ground[covered].all():
                 raise ValueError(f"{self._named(one)}: lies under the background; delete either")
             mask |= covered
-        if faults and not drawn:
-            raise ValueError(faults[0])
         return mask & ~ground
 
-    def _drawn(self, pieces: Sequence, shape: tuple[int, int], annotation: Mapping) -> np.ndarray:
-        masks = (self._draw(piece, shape, annotation) for piece in pieces)
-        return np.logical_or.reduce([np.zeros(shape, bool), *masks])
+    @cached_property
+    def _sorted(self) -> list[tuple[Mapping, list[Any], list[str]]]:
+        """The annotations, each with its pieces that can be drawn, and its faults."""
+        return [(one, *self._split(one)) for one in self.annotations]
+
+    @cached_property
+    def _objects(self) -> list[tuple[Mapping, list[Any], list[str]]]:
+        return [entry for entry in self._sorted if entry[0]["label"] not in NO_OBJECT]
 
     def _split(self, annotation: Mapping) -> tuple[list[Any], list[str]]:
         """Sort the pieces of an annotation into those that can be drawn, and faults."""
@@ -261,16 +268,18 @@ class CocoOutlines:
             return [], [*faults, f"{self._named(annotation)}: {fault}"]
         return good, faults
 
-    def _draw(self, piece: Any, shape: tuple[int, int], annotation: Mapping) -> np.ndarray:
-        try:
-            if isinstance(piece, list):
-                return polygon_mask(_points(piece), shape)
-            return run_length_mask(_counts(piece), shape)
-        except MALFORMED as error:
-            raise ValueError(f"{self._named(annotation)}: {error}") from error
-
     def _named(self, annotation: Mapping) -> str:
         return f"{self.path}: annotation {annotation.get('id')}"
+
+
+def _drawn(pieces: Sequence[Any], shape: tuple[int, int]) -> np.ndarray:
+    masks = (
+        polygon_mask(_points(piece), shape)
+        if isinstance(piece, list)
+        else run_length_mask(_counts(piece), shape)
+        for piece in pieces
+    )
+    return np.logical_or.reduce([np.zeros(shape, bool), *masks])
 
 
 def _pieces(segmentation: Any) -> list[Any]:
@@ -307,8 +316,7 @@ def _unlike_box(box: Any, pieces: Sequence[Any], size: tuple[int, int] | None) -
     wanted = _corners(box, size)
     if wanted is None:
         return ""
-    fitting = [how for how, found in _extents(pieces, size).items() if _is_near(found, wanted)]
-    return "" if not fitting or "" in fitting else fitting[0]
+    return next((how for how, at in _extents(pieces, size) if _is_near(at, wanted)), "")
 
 
 def _corners(box: Any, size: tuple[int, int] | None) -> np.ndarray | None:
@@ -319,19 +327,22 @@ def _corners(box: Any, size: tuple[int, int] | None) -> np.ndarray | None:
     return None if size and _is_near(found, np.array([(0, 0), size[::-1]])) else found
 
 
-def _extents(pieces: Sequence[Any], size: tuple[int, int] | None) -> dict[str, np.ndarray]:
-    """Return the corners of the boxes around pieces, by what is said of them if these fit."""
+def _extents(
+    pieces: Sequence[Any], size: tuple[int, int] | None
+) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield what is said of pieces if a box fits, and its corners: first as COCO is read."""
     if isinstance(pieces[0], list):
         points = np.array([point for piece in pieces for point in _points(piece)])
         found = np.array([points.min(axis=0), points.max(axis=0)])
-        percent = {_PERCENT: found * size[::-1] / 100} if size else {}
-        return {"": found, _EXCHANGED: found[:, ::-1], **percent}
-    if size is None:
-        return {}
-    counts = _counts(pieces[0])
-    mask = run_length_mask(counts, size)
-    by_rows = run_length_mask(counts, size[::-1]).T
-    return {"": _extent(mask), _BY_ROWS: _extent(by_rows), _INVERTED: _extent(~mask)}
+        yield from (("", found), (_EXCHANGED, found[:, ::-1]))
+        if size:
+            yield _PERCENT, found * size[::-1] / 100
+    elif size:
+        counts = _counts(pieces[0])
+        mask = run_length_mask(counts, size)
+        yield "", _extent(mask)
+        yield _BY_ROWS, _extent(run_length_mask(counts, size[::-1]).T)
+        yield _INVERTED, _extent(~mask)
 
 
 def _lies_elsewhere(box: Any, pieces: Sequence[Any], size: tuple[int, int] | None) -> bool:
@@ -339,7 +350,7 @@ def _lies_elsewhere(box: Any, pieces: Sequence[Any], size: tuple[int, int] | Non
     wanted = _corners(box, size)
     if not pieces or wanted is None or min(box[2:]) <= 1:
         return False
-    found = _extents(pieces, size).get("", wanted)
+    _, found = next(_extents(pieces, size), ("", wanted))
     return max(_overlap(found, wanted), _overlap(found, np.reshape(box, (2, 2)))) < _LEAST_OVERLAP
 
 
@@ -377,24 +388,3 @@ def _points(piece: Sequence[float]) -> list[tuple[float, float]]:
 def _counts(piece: Mapping[str, Any]) -> Sequence[int]:
     counts = piece["counts"]
     return decode_run_lengths(counts) if isinstance(counts, str) else counts
-
-
-def decode_run_lengths(text: str) -> list[int]:
-    """Decode COCO's compressed `counts` to the lengths of runs, in pixels.
-
-    Each number is a signed chain of 5-bit digits, lowest first, in characters from `0` on; from
-    the third run on, it is the difference to the run before the last.
-    """
-    counts: list[int] = []
-    value = shift = 0
-    for character in text:
-        digit = ord(character) - 48
-        value |= (digit & 31) << shift
-        shift += 5
-        if digit & 32:
-            continue
-        if digit & 16:
-            value -= 1 << shift
-        counts.append(value + (counts[-2] if len(counts) > 2 else 0))
-        value = shift = 0
-    return counts
