@@ -441,6 +441,16 @@ def test_other_names_of_the_mask_folder(tmp_path, name):
     assert keys(data) == ["a", "b"] and all(map(paired, data.cases))
 
 
+def test_masks_that_label_studio_numbers_by_task_are_refused_with_the_reason(tmp_path):
+    write_pair(
+        tmp_path / "images" / "1.png",
+        tmp_path / "masks" / "task-1-annotation-4-by-1-tag-lesion-0.png",
+        1,
+    )
+    with pytest.raises(ValueError, match="has no image .Label Studio numbers tasks, not images"):
+        load(tmp_path)
+
+
 def test_parts_in_folders_of_images_and_of_annotations(tmp_path):
     for index, part in enumerate(("train", "val")):
         image, mask = (tmp_path / name / part / "x.png" for name in ("img_dir", "ann_dir"))

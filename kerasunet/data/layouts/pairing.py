@@ -46,6 +46,7 @@ _OF_COPY = re.compile(
 _DEPTH = 3
 _LEAST_ALIKE, _SMALL = 0.3, 64
 _LOCAL_FILE = "?d="  # Precedes the path in Label Studio's addresses of local files.
+_BY_TASK = " (Label Studio numbers tasks, not images; its JSON says which is which)"
 _UPLOADED = re.compile(r"[0-9a-f]{8}-(?=.)")
 # Beside a name without it, the number is that of a copy; macOS calls a copy of `x_mask` `x_mask 2`.
 _OF_NUMBERED_COPY = re.compile(r"[_ -]?\(\d+\)$|^ \d+$")
@@ -299,6 +300,7 @@ def _alone(files: Files, partners: Files, wanted: str) -> Iterator[str]:
         hint = f" ({alike} differs only in {_difference(key, alike)})" if alike else ""
         if not hint and (other := unread.get(key)):
             hint = f" ({other} is of a kind that is not read; convert it to PNG)"
+        hint = hint or (_BY_TASK if "-annotation-" in key else "")
         for path in files[key]:
             yield f"{path}: has no {wanted}{hint}"
 
