@@ -1058,6 +1058,13 @@ def test_folders_that_are_paired_by_their_names(tmp_path, pairs, expected, witho
     assert data.official == ({"folders": parts} if parts else {})
 
 
+def test_many_folders_are_not_compared_with_each_other(tmp_path):
+    """Thousands of patients would take minutes."""
+    place(tmp_path, "train/x.png train_masks/x_mask.png", *(f"P{n}/a.png" for n in range(19)))
+    with pytest.raises(ValueError, match="x_mask.png: has no image"):
+        load(tmp_path)
+
+
 def test_superpixels_of_isic_are_no_images(tmp_path):
     place(
         tmp_path, "a_Data/I_1.png a_GroundTruth/I_1_segmentation.png", "a_Data/I_1_superpixels.png"

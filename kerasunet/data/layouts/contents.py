@@ -191,7 +191,7 @@ def mask_folder(folder: Path, *names: str) -> Path | None:
 
 def shows_view(folder: Path) -> bool:
     """Return whether a folder holds fields of view, going by the names that DRIVE and HRF give."""
-    stems = image_files(folder)
+    stems = image_files(folder) if folder.name.lower() == "mask" else {}
     return bool(stems) and all(map(_OF_VIEW.fullmatch, stems))
 
 

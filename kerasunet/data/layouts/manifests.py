@@ -43,6 +43,7 @@ _REQUIRED, _OPTIONAL = ("image", "mask"), ("group", "label", "split")
 PATIENT_COLUMN = re.compile(
     r"(patient|patienten|subject|participant)s?[ _-]?(id|name|number|nummer|no|nr)?|pid|mrn"
 )
+_MOST_FOLDERS = 20
 _NO_IMAGE = "_superpixels"  # ISIC's, beside its images.
 _PART = re.compile(rf"(?:^|[^a-z])({'|'.join(PARTS)}|trainval)(?:$|[^a-z])", re.IGNORECASE)
 _OF_WINDOWS = re.compile(r"[A-Za-z]:[\\/]|\\\\")
@@ -331,6 +332,8 @@ def challenge(folder: Path) -> Sequence[Case] | None:
     """
     inner = (path for path in subfolders(folder) if not shows_view(path))
     files = {path: found for path in inner if (found := image_files(path))}
+    if len(files) > _MOST_FOLDERS:  # Of patients; pairs would be too many.
+        return None
     pairs = {
         (images, masks): keys
         for images, masks in permutations(files, 2)
