@@ -752,6 +752,13 @@ def test_a_slope_of_a_segmentation_that_leaves_less_than_one_gives_whole_numbers
     assert np.unique(read_mask_values(tmp_path / "x.nii")).tolist() == [0, 1]
 
 
+def test_values_that_no_label_has_are_refused(folder):
+    levels = np.zeros(SHAPE, np.float32)
+    levels[3:9, 4:11] = 1e30
+    made = folder(Image.fromarray(levels), ".tif")
+    assert "a mask holds whole numbers from 0 up, and this one 1.0000" in refusal(made)
+
+
 @pytest.mark.parametrize("kind", ["ROI", "Overlays"])
 @pytest.mark.parametrize("byteorder", [">", "<"])
 def test_a_black_mask_with_regions_of_imagej_is_refused(folder, kind, byteorder):
