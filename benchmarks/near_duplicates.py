@@ -80,7 +80,7 @@ def known_pairs(table: Path, data: DataSet) -> Pairs:
 def found_pairs(data: DataSet) -> Pairs:
     """Return the pairs that the search finds."""
     pairs = find_near_duplicates(thumbnail(case.load().image) for case in data.cases)
-    return {frozenset((data.cases[i].key, data.cases[j].key)) for i, j, _ in pairs}
+    return {frozenset((data.cases[i].key, data.cases[j].key)) for i, j, *_ in pairs}
 
 
 def found_crops(data: DataSet) -> int:
@@ -93,7 +93,7 @@ def found_crops(data: DataSet) -> int:
         for n, (share, of) in enumerate(cut)
     ]
     started = time.perf_counter()
-    pairs = {(i, j) for i, j, _ in find_near_duplicates([*images, *parts], crops=True)}
+    pairs = {pair[:2] for pair in find_near_duplicates([*images, *parts], crops=True)}
     seconds = time.perf_counter() - started
     for share in SHARES:
         found = [

@@ -529,10 +529,32 @@ READ = {
         "data/test_masks.py",
         "test_the_label_of_nnunet_for_pixels_that_nobody_has_judged_is_refused",
     ),
-    "COCO outline that fits its `bbox` only with x and y exchanged, or run lengths that fit only "
-    "row by row": (
+    "COCO outline that fits its `bbox` only with x and y exchanged or as percent, or run lengths "
+    "that fit only row by row or inverted": (
         DRAWN,
         "test_an_outline_that_fits_its_box_only_if_it_is_read_in_another_way_is_refused",
+    ),
+    "COCO outline whose `bbox` is elsewhere, or much larger or smaller": (
+        DRAWN,
+        "test_an_outline_that_is_elsewhere_than_its_box_is_named",
+    ),
+    "outline that reaches beyond its image by more than a tenth of a side": (
+        DRAWN,
+        "test_an_outline_that_reaches_far_beyond_the_image_is_refused",
+    ),
+    "outlines in shares of the image, 0 to 1": (DRAWN, "test_shares_of_the_image_are_refused"),
+    "outlines that may be in percent: no coordinate of a COCO file or labelme folder is above 100, "
+    "and all images have more than 200 pixels a side": (
+        DRAWN,
+        "test_coordinates_that_look_like_percent_are_named",
+    ),
+    "outlines that are all upright boxes, five or more": (
+        DRAWN,
+        "test_outlines_that_are_all_boxes_are_named",
+    ),
+    "polygon inside another of the same label (labelme) or annotation (COCO)": (
+        DRAWN,
+        "test_a_polygon_inside_another_of_its_object_is_named_for_it_may_be_a_hole",
     ),
     "COCO object that lies wholly under an annotation of the background": (
         DRAWN,
@@ -607,7 +629,8 @@ READ = {
         "data/test_readers.py",
         "test_a_stack_of_imagej_that_lists_its_first_picture_alone_is_refused",
     ),
-    "3D Slicer's segmentation (`x.seg.nrrd`, in a mask folder or beside `x`)": (
+    "3D Slicer's segmentation (`x.seg.nrrd`, in a mask folder or beside `x`; of any name beside "
+    "the only image of a folder)": (
         PLACES,
         "test_a_segmentation_of_slicer_that_is_cut_is_padded",
     ),
@@ -722,6 +745,10 @@ READ = {
     "COCO annotation marked `ignore`, `deleted` or `isbbox`": (
         DRAWN,
         "test_coco_annotations_that_are_no_outlines_are_left_out_and_named",
+    ),
+    "black TIFF mask with regions of ImageJ, as a selection or an overlay": (
+        "data/test_masks.py",
+        "test_a_black_mask_with_regions_of_imagej_is_refused",
     ),
     "mask with the palette that ImageJ inverts, from white down": (
         MASKS,

@@ -5,9 +5,8 @@ the image, (x, y), so that the first pixel reaches from 0 to 1 and its center is
 
 Outlines of masks have few corners, so that people can drag them; before they are simplified, they
 run along the edges of pixels and are exact. Neither format has polygons with holes. In labelme, a
-hole is a shape labeled `_background_`, which cuts what stands before it in the file, in labelme's
-own export as in `data.layouts.labelme`. In COCO, a seam joins a hole to its outline, so that one
-polygon says both.
+hole is a shape labeled `_background_`, which cuts what stands before it in the file, as in its own
+export. In COCO, a seam joins a hole to its outline, so that one polygon says both.
 """
 
 from __future__ import annotations
@@ -16,12 +15,10 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
-
-from kerasunet.schema import read_record
 
 ENCODINGS = ("utf-8-sig", "gb18030", "utf-16")
 """Encodings of annotation files; some programs write the one of their Windows."""
@@ -30,13 +27,24 @@ MALFORMED = (ValueError, TypeError, LookupError, AttributeError, OverflowError)
 NO_OBJECT = ("_background_", "__background__", "background", "__ignore__", "_ignore_")
 """Labels of shapes that are no object, but cut holes into those below."""
 Points = Sequence[Sequence[float]] | np.ndarray
-_FARTHEST = 10_000_000
+
+
+class Outlines(NamedTuple):
+    """What an image has: polygons by name, owner and corners; other shapes; what its box denies."""
+
+    source: Path
+    size: tuple[int, int] | None
+    polygons: tuple[tuple[str, str, np.ndarray], ...]
+    others: int
+    elsewhere: tuple[str, ...] = ()
+
+
+_FARTHEST, _BEYOND = 10_000_000, 0.1  # Pixels, and a share of a side.
 _TOLERANCES = (1.0, 0.5)  # Pixels; half of one turns stairs into a straight line.
 _MOST_CHANGED = 0.01
 _FINER = 3
 _HOLE = NO_OBJECT[0]
 _VERSION = "5.5.0"  # Of the format; labelme warns of another first number.
-_PARTS = ("images", "annotations", "categories")
 
 
 def polygon_mask(points: Points, shape: tuple[int, int]) -> np.ndarray:
@@ -91,6 +99,9 @@ def check_area(points: Points, size: tuple[int, int] | None) -> None:
         raise ValueError("covers no pixel; coordinates count pixels, not shares of the image")
     if size and ((high <= 0).any() or (low >= size[::-1]).any()):
         raise ValueError(f"lies outside the image of {size[1]}×{size[0]} pixels")
+    if size and (np.maximum(-low, high - size[::-1]) > _BEYOND * np.array(size[::-1])).any():
+        what = f"reaches far beyond the image of {size[1]}×{size[0]} pixels"
+        raise ValueError(f"{what}, which is of another size, or x and y are exchanged")
 
 
 def check_points(points: Points) -> np.ndarray:
@@ -119,9 +130,8 @@ def _first_center(y: float, height: int) -> int:
 
 def circle_mask(center: Sequence[float], radius: float, shape: tuple[int, int]) -> np.ndarray:
     """Fill a circle; bool, `(height, width)`."""
-    x = np.arange(shape[1]) + 0.5 - center[0]
-    y = np.arange(shape[0]) + 0.5 - center[1]
-    return x[None, :] ** 2 + y[:, None] ** 2 <= radius**2
+    y, x = (np.arange(side) + 0.5 for side in shape)
+    return (x - center[0])[None, :] ** 2 + (y - center[1])[:, None] ** 2 <= radius**2
 
 
 def run_length_mask(counts: Sequence[int], shape: tuple[int, int]) -> np.ndarray:
@@ -143,6 +153,27 @@ def run_length_mask(counts: Sequence[int], shape: tuple[int, int]) -> np.ndarray
         )
     values = np.arange(len(counts)) % 2 == 1
     return np.repeat(values, counts).reshape(shape[::-1]).T
+
+
+def decode_run_lengths(text: str) -> list[int]:
+    """Decode COCO's compressed `counts` to the lengths of runs, in pixels.
+
+    Each number is a signed chain of 5-bit digits, lowest first, in characters from `0` on; from
+    the third run on, it is the difference to the run before the last.
+    """
+    counts: list[int] = []
+    value = shift = 0
+    for character in text:
+        digit = ord(character) - 48
+        value |= (digit & 31) << shift
+        shift += 5
+        if digit & 32:
+            continue
+        if digit & 16:
+            value -= 1 << shift
+        counts.append(value + (counts[-2] if len(counts) > 2 else 0))
+        value = shift = 0
+    return counts
 
 
 @dataclass(frozen=True, eq=False)
@@ -366,22 +397,3 @@ def coco_content(images: Iterable[CocoImage], objects: Sequence[str]) -> dict[st
             numbered = {"id": len(content["annotations"]) + 1, "image_id": number, **annotation}
             content["annotations"].append(numbered)
     return content
-
-
-def read_coco_images(path: Path) -> dict[str, CocoImage]:
-    """Return, by name, the images of a file that `coco_content` made, to write it with others.
-
-    Raises:
-        ValueError: It is another file.
-    """
-    content = read_record(path, _PARTS, "a COCO file")
-    found: dict[int, list[dict]] = {image["id"]: [] for image in content["images"]}
-    for annotation in content["annotations"]:
-        kept = {key: value for key, value in annotation.items() if key not in ("id", "image_id")}
-        found[annotation["image_id"]].append(kept)
-    return {
-        image["file_name"]: CocoImage(
-            image["file_name"], (image["height"], image["width"]), tuple(found[image["id"]])
-        )
-        for image in content["images"]
-    }

@@ -309,3 +309,27 @@ def content_digest(parts: Iterable[DecodedCases]) -> str:
         if part.objects.several:
             digest.update(str(part.objects).encode())
     return digest.hexdigest()
+
+
+def misread_masks(cases: Sequence[Case]) -> str:
+    """Explain why no mask has an object: the message names values of a mask that is not black.
+
+    Args:
+        cases: Cases of which no mask has an object as it is read.
+
+    Returns:
+        One line; empty if every mask file is black.
+    """
+    files = (
+        (path, getattr(case, "frame", 0)) for case in cases for path in getattr(case, "masks", ())
+    )
+    for path, frame in files:
+        values = np.unique(readers.read_mask_values(path, frame=frame))
+        if values.any():
+            listed = ", ".join(map(str, values[:_MOST_VALUES]))
+            return (
+                f"none of {len(cases):,} masks has an object as they are read here, though {path} "
+                f"has the values {listed}: these masks are coded in another way, or their objects "
+                "are smaller than a pixel at this image size"
+            )
+    return ""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,12 @@ from typing import NamedTuple
 from kerasunet.data.cases import NEAR_DUPLICATES, Grouped
 
 _TERTILES = 3
+_OF_VISIT = re.compile(
+    r"(.*\d.*?)[ _.-]+((19|20)\d\d([_.-]?\d\d){0,2}|[lr]|left|right|od|os|pre|post|baseline|"
+    r"follow[ _-]?up[ _-]?\d*|(v|t|tp|ses|session|visit|scan|exam|study|day|week|month|year)"
+    r"[ _-]?\d+)",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True)
@@ -303,6 +310,15 @@ class GroupedKey(NamedTuple):
 
     key: str
     group: str
+
+
+def divided_patients(names: Iterable[str]) -> list[list[str]]:
+    """Return names of groups that differ only in a year, visit or side: `P1_2020` and `P1_2021`."""
+    by_patient: dict[str, list[str]] = {}
+    for name in dict.fromkeys(names):
+        found = _OF_VISIT.fullmatch(name)
+        by_patient.setdefault((found[1] if found else name).casefold(), []).append(name)
+    return [alike for alike in by_patient.values() if len(alike) > 1]
 
 
 def groups_in_words(cases: Iterable[Grouped | GroupedKey]) -> str:

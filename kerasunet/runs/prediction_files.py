@@ -22,17 +22,17 @@ from kerasunet.data.annotations import (
     coco_content,
     coco_image,
     labelme_content,
-    read_coco_images,
 )
 from kerasunet.files import call_all, write_json, write_text
 from kerasunet.objects import Objects
 from kerasunet.runs.predictions import FORMATS, Frame
+from kerasunet.schema import read_record
 
 _OF_FRAMES = {"png": "masks/{}.png", "labelme": "labelme/{}.json", "coco": "coco/images/{}.png"}
 _OF_FILES = {"nifti": "nifti/{}.nii.gz", "dicom-seg": "dicom-seg/{}.dcm"}
 _LABELME_IMAGE, _OVERLAY = "labelme/{}.png", "overlays/{}.png"
 _MAP, _MAP_OF_FILE = "uncertainty/{}.png", "uncertainty/{}.nii.gz"
-_COCO = "coco/instances.json"
+_COCO, _PARTS_OF_COCO = "coco/instances.json", ("images", "annotations", "categories")
 _MANIFESTS = {"png": ".", **{form: form for form in _OF_FILES}}
 
 
@@ -296,3 +296,22 @@ def _cell(text: str) -> str:
 
 def _table(rows: Sequence[str]) -> str:
     return "\n".join(["image,mask", *rows, ""])
+
+
+def read_coco_images(path: Path) -> dict[str, CocoImage]:
+    """Return, by name, the images of a file that `coco_content` made, to write it with others.
+
+    Raises:
+        ValueError: It is another file.
+    """
+    content = read_record(path, _PARTS_OF_COCO, "a COCO file")
+    found: dict[int, list[dict]] = {image["id"]: [] for image in content["images"]}
+    for annotation in content["annotations"]:
+        kept = {key: value for key, value in annotation.items() if key not in ("id", "image_id")}
+        found[annotation["image_id"]].append(kept)
+    return {
+        image["file_name"]: CocoImage(
+            image["file_name"], (image["height"], image["width"]), tuple(found[image["id"]])
+        )
+        for image in content["images"]
+    }

@@ -17,6 +17,7 @@ from skimage.draw import polygon2mask
 
 from kerasunet.data import load
 from kerasunet.data.checking import check
+from kerasunet.files import FileWarning
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -761,6 +762,19 @@ def test_an_outline_that_fits_its_box_only_if_it_is_read_in_another_way_is_refus
         assert load(tmp_path).cases[0].load().mask.any() and not load(tmp_path).remarks
 
 
+def test_an_outline_that_fits_its_box_only_as_percent_or_inverted_is_refused(tmp_path):
+    scan(tmp_path / "a.png")
+    percent = [np.ravel(np.divide([[10, 5], [25, 5], [25, 30]], [0.8, 0.6])).tolist()]
+    save(tmp_path / "coco.json", coco_of(segmentation=percent, bbox=[10, 5, 15, 25]))
+    assert "fits its box only as percent" in refusal(tmp_path)
+    corner = filled([[0, 0], [30, 0], [30, 20], [0, 20]])  # Begins with the object.
+    lengths = run_lengths(~corner, compressed=False)
+    save(tmp_path / "coco.json", coco_of(segmentation=lengths, bbox=[0, 0, 30, 20]))
+    assert "run lengths fit its box only inverted" in refusal(tmp_path)
+    save(tmp_path / "coco.json", coco_of(segmentation=lengths, bbox=[0, 0, 80, 60]))
+    np.testing.assert_array_equal(mask_in(tmp_path), ~corner)
+
+
 def test_boxes_may_be_rounded_or_around_a_square(tmp_path):
     scan(tmp_path / "a.png")
     for points in (LOW, [[5, 5], [25, 5], [25, 25], [5, 25]]):
@@ -844,3 +858,142 @@ def test_captions_beside_outlines_are_no_second_set_of_the_images(tmp_path):
     data = load(tmp_path)
     assert data.cases[0].load().mask.any()
     assert [path.name for path in data.unread] == ["captions_val.json"]
+
+
+# --- outlines that can be drawn, but probably mean something else ---------------------------------
+
+
+INNER = [[20, 25], [28, 25], [24, 35]]
+
+
+def warned(folder):
+    """The one warning when a folder is loaded; or nothing."""
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always")
+        load(folder)
+    assert len(heard) <= 1 and all(one.category is FileWarning for one in heard)
+    return str(heard[0].message) if heard else ""
+
+
+def one_coco(folder, *annotations):
+    scan(folder / "a.png")
+    save(folder / "coco.json", coco([picture(0, "a.png")], [*annotations]))
+    return folder
+
+
+@pytest.mark.parametrize("program", ["labelme", "COCO"])
+def test_a_polygon_inside_another_of_its_object_is_named_for_it_may_be_a_hole(
+    tmp_path, one, program
+):
+    if program == "labelme":
+        folder, name = one(outline(SQUARE), outline(INNER)), "a.json: shape 2"
+    else:
+        folder = one_coco(tmp_path, drawn(7, [flat(SQUARE), flat(INNER)]))
+        name = "coco.json: annotation 7"
+    assert f"{name}: inside a polygon of the same object" in warned(folder)
+    assert "_background_ shape" in warned(folder)
+    with pytest.warns(FileWarning):
+        np.testing.assert_array_equal(mask_in(folder), filled(SQUARE))
+    with pytest.warns(FileWarning):
+        (problem,) = check(folder).by_kind()["doubtful-outlines"]
+    assert name in problem.message and problem.severity == "warning"
+
+
+def test_a_polygon_beside_another_or_in_one_of_another_object_or_of_a_hole_is_not_named(one):
+    across = [[40, 20], [60, 20], [50, 40]]
+    island = (outline(SQUARE), outline(HOLE, "_background_"), outline(INNER))
+    others = (outline(ASIDE), outline(across), outline(SQUARE))  # The same one twice.
+    for shapes in (island, (outline(SQUARE), *others)):
+        assert warned(one(*shapes)) == ""
+    apart = one(outline(SQUARE), outline(INNER, "cyst"))
+    assert len(load(apart, objects=["nodule", "cyst"]).cases) == 1
+
+
+@pytest.mark.parametrize("program", ["labelme", "COCO"])
+def test_outlines_that_are_all_boxes_are_named(tmp_path, program):
+    def write(count, last):
+        boxes = [[[5, 5 + n], [25, 5 + n], [25, 8 + n], [5, 8 + n]] for n in range(count - 1)]
+        scan(tmp_path / "a.png")
+        if program == "labelme":
+            shapes = [outline([box[0], box[2]], kind="rectangle") for box in boxes]
+            save(tmp_path / "a.json", labelme(*shapes, outline(last)))
+        else:
+            one_coco(tmp_path, *(drawn(n, [flat(box)]) for n, box in enumerate([*boxes, last])))
+        return warned(tmp_path)
+
+    corners = [[30, 5], [40, 5], [40, 9], [30, 9]]
+    assert "all of its 5 outlines are upright boxes" in write(5, corners)
+    assert write(4, corners) == write(5, TRIANGLE) == ""
+
+
+@pytest.mark.parametrize("program", ["labelme", "COCO"])
+@pytest.mark.parametrize(("shape", "far", "is_named"), [
+    ((300, 400), 98.5, True), ((300, 400), 101, False), ((150, 400), 98.5, False),
+])  # fmt: skip
+def test_coordinates_that_look_like_percent_are_named(tmp_path, program, shape, far, is_named):
+    size = {"height": shape[0], "width": shape[1]}
+    for number, points in enumerate(
+        ([[10, 70], [40, 70], [30, 90]], [[50, 5], [far, 9], [70, 30]])
+    ):
+        Image.fromarray(np.zeros(shape, np.uint8)).save(tmp_path / f"{number}.png")
+        stated = {"imageHeight": shape[0], "imageWidth": shape[1], "imagePath": f"{number}.png"}
+        if program == "labelme":
+            save(tmp_path / f"{number}.json", labelme(outline(points), **stated))
+    images = [picture(n, f"{n}.png") | size for n in range(2)]
+    if program == "COCO":
+        drawings = [
+            drawn(1, [[10, 70, 40, 70, 30, 90]]), drawn(2, [[50, 5, far, 9, 70, 30]], image=1),
+        ]  # fmt: skip
+        save(tmp_path / "coco.json", coco(images, drawings))
+    assert ("if they are percent" in warned(tmp_path)) is is_named
+
+
+@pytest.mark.parametrize(
+    ("bbox", "is_named"),
+    [
+        ([3, 3, 76, 54], True),  # Of more than the one polygon that was exported.
+        ([50, 3, 20, 20], True),
+        ([5.2, 8.4, 40.4, 40.3], False),
+        ([5.2, 8.4, 45.6, 48.7], False),  # Two corners.
+        ([2, 2, 48, 50], False),
+        ([0, 0, 80, 60], False),
+        ([0.1, 0.2, 0.4, 0.5], False),
+        ([0, 0, 0, 0], False),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("as_polygon", [True, False])
+def test_an_outline_that_is_elsewhere_than_its_box_is_named(tmp_path, bbox, is_named, as_polygon):
+    shape = [flat(SQUARE)] if as_polygon else run_lengths(filled(SQUARE), compressed=True)
+    folder = one_coco(tmp_path, {**drawn(7, shape), "bbox": bbox})
+    assert ("annotation 7: the bbox is not that of the outline" in warned(folder)) is is_named
+
+
+@pytest.mark.parametrize("program", ["labelme", "COCO"])
+@pytest.mark.parametrize("has_size", [True, False])
+def test_an_outline_that_reaches_far_beyond_the_image_is_refused(tmp_path, program, has_size):
+    """Of a picture that was made smaller since, or with x and y exchanged."""
+
+    def write(points):
+        scan(tmp_path / "a.png")
+        if program == "labelme":
+            stated = {} if has_size else {"imageHeight": None, "imageWidth": None}
+            save(tmp_path / "a.json", labelme(outline(points), **stated))
+        else:
+            one = picture(0, "a.png") | ({} if has_size else {"height": 0, "width": 0})
+            save(tmp_path / "coco.json", coco([one], [drawn(1, [flat(points)])]))
+
+    for points in ([[30, 30], [70, 30], [70, 67]], [[-9, 10], [30, 10], [30, 30]]):
+        write(points)
+        assert "reaches far beyond the image of 80×60 pixels" in refusal(tmp_path)
+    write(np.add(SQUARE, [100, 0]).tolist())
+    assert "lies outside the image of 80×60 pixels" in refusal(tmp_path)
+    write([[30, 30], [86, 30], [86, 65]])  # As far as people drag corners.
+    assert mask_in(tmp_path).any()
+
+
+def test_shares_of_the_image_are_refused(tmp_path, one):
+    shares = [[0.1, 0.2], [0.9, 0.2], [0.5, 0.8]]
+    assert "coordinates count pixels, not shares" in refusal(one(outline(shares)))
+    (tmp_path / "a.json").unlink()
+    assert "coordinates count pixels" in refusal(one_coco(tmp_path, drawn(1, [flat(shares)])))

@@ -282,6 +282,19 @@ def duplicate(folder: Path) -> None:
     shutil.copy(folder / "masks" / "scan04.png", folder / "masks" / "scan09.png")
 
 
+@pytest.mark.parametrize("turn_mask", [True, False])
+def test_turned_copies_are_joined_and_their_masks_compared_in_the_same_way(scans, turn_mask):
+    for name in ("images", "masks"):
+        picture = pixels(scans / name / "scan06.png")
+        turned = picture if name == "masks" and not turn_mask else np.rot90(picture)
+        write(scans / name / "scan06_rot90.png", turned > 0 if name == "masks" else turned)
+    found = check(scans)
+    expected = ["near-duplicates"] + ["mask-conflict"] * (not turn_mask)
+    assert [problem.kind for problem in found.problems] == expected
+    assert found.problems[0].keys == ("scan06", "scan06_rot90")
+    assert found.groups["scan06_rot90"] == found.groups["scan06"]
+
+
 @pytest.mark.slow
 def test_near_duplicates_are_a_problem_only_if_their_groups_differ(scans):
     duplicate(scans)

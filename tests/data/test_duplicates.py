@@ -47,6 +47,13 @@ COPIES = {
     "recompressed": recompressed,
     "in color": lambda image: np.repeat(image[..., None], 3, axis=2),
     "with callipers": with_callipers,
+    "mirrored": lambda image: image[:, ::-1],
+    "upside down": lambda image: image[::-1],
+    "turned by a half, darker": lambda image: image[::-1, ::-1] * 0.7,
+    "turned by a quarter": lambda image: np.rot90(image),
+    "turned by three quarters, recompressed": lambda image: recompressed(np.rot90(image, 3)),
+    "transposed": lambda image: image.T,
+    "mirrored and turned": lambda image: np.rot90(image)[:, ::-1],
 }
 
 
@@ -64,6 +71,7 @@ def test_different_images_are_not_near_duplicates(name):
 def test_an_exact_copy_is_found_among_images_that_are_all_alike():
     chests = pictures("simulated-xray")
     assert found([*chests, chests[7] * 0.9]) == [(7, COUNT)]
+    assert found([*chests, chests[7][:, ::-1] * 0.9]) == [(7, COUNT)]
 
 
 @pytest.mark.slow

@@ -330,6 +330,7 @@ def test_a_hyphen_before_the_word_counts_only_where_there_is_no_mask_otherwise(t
         ("image-{}", "ground_truth-{}"),
         ("P{}/image", "P{}/mask"),
         ("P{}/scan", "P{}/label"),
+        ("volume-{}", "segmentation-{}"),
     ],
 )
 def test_the_word_for_mask_may_stand_elsewhere_in_all_names(tmp_path, image, mask):
@@ -418,7 +419,7 @@ def test_two_versions_and_a_copy_of_a_part_are_refused(tmp_path, names):
         load(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["img", "frames", "Original"])
+@pytest.mark.parametrize("name", ["img", "frames", "Original", "img_dir"])
 def test_other_names_of_the_image_folder(tmp_path, name):
     for index, stem in enumerate("ab"):
         write_pair(tmp_path / name / f"{stem}.png", tmp_path / "masks" / f"{stem}.png", index)
@@ -427,13 +428,36 @@ def test_other_names_of_the_image_folder(tmp_path, name):
 
 
 @pytest.mark.parametrize(
-    "name", ["ground_truth", "GroundTruth", "Ground Truth", "gt", "seg", "SegmentationClass"]
+    "name",
+    [
+        *("ground_truth", "GroundTruth", "Ground Truth", "gt", "seg", "SegmentationClass"),
+        *("annotations", "ann_dir"),
+    ],
 )
 def test_other_names_of_the_mask_folder(tmp_path, name):
     for index, stem in enumerate("ab"):
         write_pair(tmp_path / "images" / f"{stem}.png", tmp_path / name / f"{stem}.png", index)
     data = load(tmp_path)
     assert keys(data) == ["a", "b"] and all(map(paired, data.cases))
+
+
+def test_masks_that_label_studio_numbers_by_task_are_refused_with_the_reason(tmp_path):
+    write_pair(
+        tmp_path / "images" / "1.png",
+        tmp_path / "masks" / "task-1-annotation-4-by-1-tag-lesion-0.png",
+        1,
+    )
+    with pytest.raises(ValueError, match="has no image .Label Studio numbers tasks, not images"):
+        load(tmp_path)
+
+
+def test_parts_in_folders_of_images_and_of_annotations(tmp_path):
+    for index, part in enumerate(("train", "val")):
+        image, mask = (tmp_path / name / part / "x.png" for name in ("img_dir", "ann_dir"))
+        write_pair(image, mask, index)
+    data = load(tmp_path)
+    assert data.official == {"folders": {"train/x": "train", "val/x": "validation"}}
+    assert all(map(paired, data.cases))
 
 
 STEMS = (
@@ -501,11 +525,38 @@ def test_check_names_equal_masks_of_different_images(tmp_path):
 
 
 def test_check_names_folders_that_look_like_several_of_each_patient(tmp_path):
-    for index, name in enumerate(("001_L", "001_R", "002_L", "003_R")):
+    for index, name in enumerate(("001_1", "001_2", "002_1", "003_2")):
         make_side_by_side(tmp_path / name, "a", first=index)
     (problem,) = problems(tmp_path, "patient-names")
-    assert "several of each patient, such as 001 (001_L, 001_R)" in problem.message
+    assert "several of each patient, such as 001 (001_1, 001_2)" in problem.message
     assert "put them into one" in problem.message
+
+
+@pytest.mark.parametrize(
+    ("alike", "others"),
+    [
+        (("001_L", "001_R"), ("002_L", "003_R")),
+        (("P1_2020", "P1_2021"), ("P2", "P3_2020")),
+        (("P1", "P1-2021-03-05"), ("P2_2021-03-05", "P3")),
+        (("sub-01_ses-01", "sub-01_ses-02"), ("sub-02_ses-01",)),
+        (("7 pre", "7 post"), ("8 pre",)),
+    ],
+    ids=str,
+)
+def test_folders_of_one_patient_but_for_a_year_visit_or_side_are_named(tmp_path, alike, others):
+    for index, name in enumerate((*alike, *others)):
+        make_side_by_side(tmp_path / name, "a", first=index)
+    (problem,) = problems(tmp_path, "divided-patients")
+    assert problem.message.startswith(f"{' and '.join(sorted(alike))} look like folders of one")
+    assert problem.severity == "warning" and not problems(tmp_path, "patient-names")
+    assert f"{' and '.join(sorted(alike))} may be one" in describe_data(load(tmp_path))
+
+
+@pytest.mark.parametrize("names", [("P1", "P2_2020", "P3_2020"), ("A_2020", "A_2021"), ("L", "R7")])
+def test_folders_of_different_patients_are_not_named(tmp_path, names):
+    for index, name in enumerate(names):
+        make_side_by_side(tmp_path / name, "a", first=index)
+    assert problems(tmp_path, "divided-patients") == []
 
 
 @pytest.mark.parametrize(
@@ -943,6 +994,145 @@ def test_masks_of_several_values_are_refused(values):
         decoded(np.zeros((2, 8, 8, 1), np.uint8), masks)
 
 
+# --- folders of challenges ------------------------------------------------------------------------
+
+
+def place(folder: Path, *pairs: str) -> None:
+    """Write pairs of an image and its mask, "images/x.png masks/x.png", or images alone."""
+    for number, names in enumerate(pairs):
+        image, _, mask = names.partition(" ")
+        write(folder / image, image_of(mask_of(number)))
+        if mask:
+            write(folder / mask, mask_of(number))
+
+
+@pytest.mark.parametrize(
+    ("pairs", "expected", "without"),
+    [
+        (
+            ("train/a_1.png train_masks/a_1_mask.gif", "test/b_1.png", "test/b_2.png"),
+            ["train/a_1"],
+            ["test/b_1", "test/b_2"],
+        ),
+        (
+            (
+                "ISIC2018_Task1-2_Training_Input/I_1.png "
+                "ISIC2018_Task1_Training_GroundTruth/I_1_segmentation.png",
+                "ISIC2018_Task1-2_Validation_Input/I_2.png "
+                "ISIC2018_Task1_Validation_GroundTruth/I_2_segmentation.png",
+                "ISIC2018_Task1-2_Test_Input/I_3.png",
+            ),
+            ["train/I_1", "validation/I_2"],
+            ["test/I_3"],
+        ),
+        (
+            ("ISIC-2017_Data/I_1.png ISIC-2017_Part1_GroundTruth/I_1_segmentation.png",),
+            ["I_1"],
+            [],
+        ),
+        (
+            ("trainval-image/0.png trainval-mask/0.png", "test-image/0.png test-mask/0.png"),
+            ["test/0", "train/0"],
+            [],
+        ),
+        (("pictures/x.png outlines/x_mask.png",), ["x"], []),
+        (
+            ("train/0.png trainannot/0.png", "val/0.png valannot/0.png"),
+            ["train/0", "validation/0"],
+            [],
+        ),
+        (
+            ("val/0.png val_labels/0.png", "test/0.png test_labels/0.png"),
+            ["test/0", "validation/0"],
+            [],
+        ),
+    ],
+    ids=["Carvana", "ISIC 2018", "ISIC 2017", "TN3K", "other names", "CamVid", "labels"],
+)
+def test_folders_that_are_paired_by_their_names(tmp_path, pairs, expected, without):
+    place(tmp_path, *pairs)
+    data = load(tmp_path)
+    assert keys(data) == expected and bare(data) == without
+    assert all(map(paired, data.cases)) and not data.unread
+    parts = {key: key.split("/")[0] for key in expected if "/" in key}
+    assert data.official == ({"folders": parts} if parts else {})
+
+
+def test_many_folders_are_not_compared_with_each_other(tmp_path):
+    """Thousands of patients would take minutes."""
+    place(tmp_path, "train/x.png train_masks/x_mask.png", *(f"P{n}/a.png" for n in range(19)))
+    with pytest.raises(ValueError, match="x_mask.png: has no image"):
+        load(tmp_path)
+
+
+def test_superpixels_of_isic_are_no_images(tmp_path):
+    place(
+        tmp_path, "a_Data/I_1.png a_GroundTruth/I_1_segmentation.png", "a_Data/I_1_superpixels.png"
+    )
+    data = load(tmp_path)
+    assert keys(data) == ["I_1"] and bare(data) == []
+    assert [path.name for path in data.unread] == ["I_1_superpixels.png"]
+
+
+@pytest.mark.parametrize(
+    "pairs",
+    [
+        ("scans/x.png reader1/x_mask.png", "scans/x.png reader2/x_mask.png"),
+        ("scans/x.png a/x_mask.png", "pictures/x.png"),
+        ("scans/x.png a/x_mask.png", "others/z.png b_masks/y.png"),
+        ("train/x.png a/x_mask.png", "train2/y.png b/y_mask.png"),
+    ],
+    ids=["two readers", "two folders of images", "masks of nothing", "parts of no name"],
+)
+def test_folders_that_may_be_paired_in_several_ways_are_refused(tmp_path, pairs):
+    place(tmp_path, *pairs)
+    with pytest.raises(ValueError, match="has no image|no known layout"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("image", "mask", "view"),
+    [
+        ("images/21_training.tif", "1st_manual/21_manual1.gif", "mask/21_training_mask.gif"),
+        ("images/01_dr.png", "manual1/01_dr.tif", "mask/01_dr_mask.tif"),
+    ],
+    ids=["DRIVE", "HRF"],
+)
+def test_the_field_of_view_is_no_mask_of_vessels(tmp_path, image, mask, view):
+    place(tmp_path / "training", f"{image} {mask}")
+    write(tmp_path / "training" / view, np.ones(SHAPE, bool))
+    data = load(tmp_path)
+    assert paired(*data.cases) and [path.name for path in data.unread] == [Path(view).name]
+    write(tmp_path / "test" / image.replace("21", "01"), image_of(mask_of(3)))
+    write(tmp_path / "test" / view.replace("21", "01"), np.ones(SHAPE, bool))
+    data = load(tmp_path)
+    assert len(data) == len(data.unannotated) == 1 and len(data.unread) == 2
+    (tmp_path / "training" / mask).unlink()
+    with pytest.raises(ValueError, match="no known layout"):
+        load(tmp_path / "test")
+
+
+def test_mvtec(tmp_path):
+    place(
+        tmp_path,
+        "test/broken/000.png ground_truth/broken/000_mask.png",
+        "test/cut/000.png ground_truth/cut/000_mask.png",
+    )
+    for part in ("train", "test"):
+        write(tmp_path / part / "good" / "000.png", image_of(np.zeros(SHAPE, bool)))
+    data = load(tmp_path)
+    assert {case.key: case.label for case in data.cases} == {
+        "test/broken/000": "broken",
+        "test/cut/000": "cut",
+        "test/good/000": "good",
+        "train/good/000": "good",
+    }
+    assert all(map(paired, data.cases)) and check(tmp_path).counts()["error"] == 0
+    (tmp_path / "test" / "cut" / "000.png").unlink()
+    with pytest.raises(ValueError, match="000_mask.png: has no image"):
+        load(tmp_path)
+
+
 # --- the table ----------------------------------------------------------------------------------
 
 ROWS = {
@@ -973,9 +1163,17 @@ ROWS = {
     "folders of several kinds, such as `cyst/` and `P7/`": (
         test_folders_of_several_kinds_are_refused_by_kind
     ),
-    "folders such as `001_L/` and `001_R/`": (
-        test_check_names_folders_that_look_like_several_of_each_patient
+    "folders such as `001_L/` and `001_R/`, or `P1_2020/` and `P1_2021/`": (
+        test_folders_of_one_patient_but_for_a_year_visit_or_side_are_named
     ),
+    "`train/` and `train_masks/`, `val/` and `valannot/`, `test-image/` and `test-mask/`; ISIC's "
+    "folders, and others whose masks are `x_mask`, `x_segmentation` …": (
+        test_folders_that_are_paired_by_their_names
+    ),
+    "`1st_manual/` and `manual1/`, as DRIVE and HRF have": (
+        test_the_field_of_view_is_no_mask_of_vessels
+    ),
+    "MVTec: `ground_truth/KIND/x_mask.png` of `test/KIND/x.png`": test_mvtec,
     "other image folders": test_other_names_of_the_image_folder,
     "tables with a column of patients or groups, other than manifests": (
         test_check_names_a_table_of_patients_that_is_not_used

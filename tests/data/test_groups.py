@@ -11,7 +11,7 @@ import pytest
 from helpers.layout_makers import make_bus_bra, write
 
 from kerasunet.data import load, split_cases
-from kerasunet.data.groups import read_groups, write_groups
+from kerasunet.data.layouts.tables import read_groups, write_groups
 from kerasunet.data.splits import GroupedKey, groups_in_words
 from kerasunet.runs.preparation import load_data, split_data
 from kerasunet.training.settings import FinetuneSettings

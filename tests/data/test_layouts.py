@@ -35,11 +35,11 @@ from skimage.draw import polygon2mask
 from kerasunet.data import DataSet, decode, load, split_cases
 from kerasunet.data.annotations import (
     circle_mask,
+    decode_run_lengths,
     polygon_mask,
     run_length_mask,
 )
-from kerasunet.data.groups import read_groups
-from kerasunet.data.layouts.coco import decode_run_lengths
+from kerasunet.data.layouts.tables import read_groups
 from kerasunet.files import FileWarning
 
 pytestmark = pytest.mark.filterwarnings("error")

@@ -742,6 +742,38 @@ def test_a_slope_that_is_not_quite_a_fraction_gives_whole_numbers(tmp_path):
     assert np.unique(found).tolist() == [0, 1] and found.sum() == 50
 
 
+def test_a_slope_of_a_segmentation_that_leaves_less_than_one_gives_whole_numbers(tmp_path):
+    nib = pytest.importorskip("nibabel")
+    mask = np.zeros((20, 30, 1), np.int16)
+    mask[4:9, 10:20] = 32767
+    image = nib.Nifti1Image(mask, np.eye(4))
+    image.header.set_slope_inter(1 / 32767.9, 0)  # Programs round it: 0.99997.
+    nib.save(image, tmp_path / "x.nii")
+    assert np.unique(read_mask_values(tmp_path / "x.nii")).tolist() == [0, 1]
+
+
+def test_values_that_no_label_has_are_refused(folder):
+    levels = np.zeros(SHAPE, np.float32)
+    levels[3:9, 4:11] = 1e30
+    made = folder(Image.fromarray(levels), ".tif")
+    assert "a mask holds whole numbers from 0 up, and this one 1.0000" in refusal(made)
+
+
+@pytest.mark.parametrize("kind", ["ROI", "Overlays"])
+@pytest.mark.parametrize("byteorder", [">", "<"])
+def test_a_black_mask_with_regions_of_imagej_is_refused(folder, kind, byteorder):
+    tifffile = pytest.importorskip("tifffile")
+    data = folder(Image.new("L", SHAPE[::-1]), ".tif")
+    region = b"Iout" + bytes(92)
+    regions = {kind: region if kind == "ROI" else [region]}
+    black, path = np.zeros(SHAPE, np.uint8), data / "masks" / "a.tif"
+    tifffile.imwrite(path, black, imagej=True, byteorder=byteorder, metadata=regions)
+    assert "a.tif: black, with regions of ImageJ, which are not read" in refusal(data)
+    black[3:9, 4:11] = 255  # What is drawn is drawn.
+    tifffile.imwrite(path, black, imagej=True, byteorder=byteorder, metadata=regions)
+    np.testing.assert_array_equal(mask_in(data), black > 0)
+
+
 @pytest.mark.parametrize(
     ("value", "choice", "fault"),
     [

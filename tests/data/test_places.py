@@ -788,6 +788,21 @@ def test_segmentations_of_slicer_are_read_by_name(tmp_path):
         read_image(tmp_path / "masks" / "v.seg.nrrd", frame=0)
 
 
+def test_a_segmentation_of_slicer_of_any_name_is_of_the_only_image_beside_it(tmp_path):
+    pytest.importorskip("SimpleITK")
+    for patient in ("P1", "P2"):
+        (tmp_path / patient).mkdir()
+        itk_volume(tmp_path / patient / "3 CT chest.nrrd", PIXELS)
+        slicer(tmp_path / patient / "Segmentation.seg.nrrd", [MASKS], SEGMENTS[:1])
+    data = load(tmp_path)
+    assert {case.group for case in data.cases} == {"P1", "P2"}
+    for case, mask in zip(data.cases, [*MASKS, *MASKS], strict=True):
+        np.testing.assert_array_equal(case.load().mask, mask)
+    itk_volume(tmp_path / "P1" / "another.nrrd", PIXELS)
+    with pytest.raises(ValueError, match="no known layout"):
+        load(tmp_path / "P1")
+
+
 def test_layers_of_slicer_may_overlap(tmp_path):
     pytest.importorskip("SimpleITK")
     image = nifti(tmp_path / "images" / "v.nii.gz", PIXELS)

@@ -15,10 +15,10 @@ from kerasunet.data.annotations import (
     coco_content,
     coco_image,
     labelme_content,
-    read_coco_images,
     regions,
 )
 from kerasunet.files import write_json
+from kerasunet.runs.prediction_files import read_coco_images
 
 MADE_BY = writers.Algorithm("tiny", "0" * 64, "1.0", {"threshold": "0.5"})
 

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
         Problem as Problem,
         Report as Report,
     )
-    from kerasunet.data.groups import (
+    from kerasunet.data.groups import with_groups as with_groups
+    from kerasunet.data.layouts.tables import (
         read_groups as read_groups,
-        with_groups as with_groups,
         write_groups as write_groups,
     )
 else:

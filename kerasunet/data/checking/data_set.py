@@ -20,6 +20,7 @@ import numpy as np
 from kerasunet.data import readers
 from kerasunet.data.cases import Case, DataSet, file_stem
 from kerasunet.data.checking.inspection import (
+    MASK_SIDE,
     Inspection,
     inspect_all,
     shared_masks,
@@ -29,17 +30,19 @@ from kerasunet.data.checking.inspection import (
     unused_lists,
 )
 from kerasunet.data.checking.report import KINDS, Problem, Report, pairing_problems
+from kerasunet.data.decoding import misread_masks
 from kerasunet.data.groups import (
     NearDuplicates,
     find_near_duplicates,
     group,
     match_groups,
+    turned,
     with_group_pattern,
 )
 from kerasunet.data.layouts.contents import files_below, image_stem
 from kerasunet.data.layouts.folders import PATIENTS
-from kerasunet.data.loading import load, misread_masks, mixed_codes
-from kerasunet.data.splits import groups_in_words
+from kerasunet.data.loading import doubtful_outlines, load, mixed_codes
+from kerasunet.data.splits import divided_patients, groups_in_words
 from kerasunet.files import collect_problems, expanded
 from kerasunet.objects import ObjectChoice, objects_of
 
@@ -131,6 +134,7 @@ def _check_cases(source: str, data: DataSet, known: list[Problem]) -> Report:
     groups = {case.key: name for case, name in zip(data.cases, joined, strict=True)}
     problems = known + [problem for found in inspections for problem in found.problems]
     problems += [Problem("left-out", remark) for remark in data.remarks]
+    problems += [Problem("doubtful-outlines", text) for text in doubtful_outlines(data.cases)]
     problems += without_objects(inspections)
     problems += absent_objects(inspections)
     problems += different_codes(inspections)
@@ -175,8 +179,11 @@ def unnamed_patients(data: DataSet) -> Iterator[Problem]:
     if proposal is not None:
         yield Problem("patient-names", str(proposal))
     if data.layout.startswith(PATIENTS):
-        folders = propose_pattern(sorted({case.group for case in data.cases}))
-        if folders is not None:
+        named = sorted({case.group for case in data.cases})
+        for names in (alike := divided_patients(named)):
+            text = f"{' and '.join(names)} look like folders of one patient"
+            yield Problem("divided-patients", f"{text}; if they are, put them into one")
+        if not alike and (folders := propose_pattern(named)):
             text = f"its folders look like several of each patient, such as {folders.examples}"
             yield Problem("patient-names", f"{text}; if they are, put them into one")
     with suppress(ImportError):
@@ -330,7 +337,7 @@ def near_duplicates(inspections: Sequence[Inspection]) -> list[NearDuplicates]:
     pictures = {i: one.thumbnail for i, one in enumerate(inspections) if one.thumbnail is not None}
     seen = list(pictures)
     pairs = find_near_duplicates(pictures.values(), crops=len(seen) <= _MOST_FOR_CROPS)
-    return [NearDuplicates(seen[a], seen[b], agreement) for a, b, agreement in pairs]
+    return [pair._replace(first=seen[pair.first], second=seen[pair.second]) for pair in pairs]
 
 
 def divided_duplicates(
@@ -368,7 +375,7 @@ def contradictions(
         if one.case.label != other.case.label:
             text = f"{names}: one is {one.case.label!r}, the other {other.case.label!r}"
             yield Problem("label-conflict", text, locations, keys=keys)
-        overlap = _iou(one.mask, other.mask)
+        overlap = _iou(one.mask, other.mask, pair.turn)
         if overlap < _CONTRADICTION:
             text = f"{names}: their masks overlap with an IoU of only {overlap:.2f}"
             yield Problem("mask-conflict", text, locations, keys=keys)
@@ -379,9 +386,12 @@ def _in_one_file(one: Case, other: Case) -> bool:
     return image is not None and image == getattr(other, "image", None)
 
 
-def _iou(one: np.ndarray | None, other: np.ndarray | None) -> float:
-    """Return the IoU of packed masks; 1 where one is unknown or both are empty."""
+def _iou(one: np.ndarray | None, other: np.ndarray | None, turn: int) -> float:
+    """Return the IoU of packed masks, the first turned; 1 where one is unknown or both empty."""
     if one is None or other is None:
         return 1.0
-    union = int(np.bitwise_count(one | other).sum())
-    return int(np.bitwise_count(one & other).sum()) / union if union else 1.0
+    sides = (MASK_SIDE, MASK_SIDE)
+    first, second = (np.unpackbits(packed).reshape(sides) for packed in (one, other))
+    first = turned(first, turn)
+    union = np.count_nonzero(first | second)
+    return np.count_nonzero(first & second) / union if union else 1.0

@@ -35,7 +35,7 @@ _WHITE, _ABOVE_SURROUNDINGS = 250, 150
 _THIN = np.ones((5, 5), np.uint8)
 _LEAST_PIXELS, _MOST_WHITE = 12, 0.01
 T = TypeVar("T")
-_MASK_SIDE = 64
+MASK_SIDE = 64
 _INVERTED = 0.75
 _OF_PART = rf"({'|'.join(PARTS)}|split|fold)s?\d*([_-]?(list|files|images|names|ids?))?"
 _OF_PARTS = re.compile(rf"trainval|splits?_final|{_OF_PART}")
@@ -85,7 +85,7 @@ def inspect(case: Case) -> Inspection:
     present = [bool(plane.any()) for plane in objects.planes(mask)] if objects.several else []
     mask = mask > 0
     problems += _mask_problems(case, mask)
-    packed = np.packbits(resize_mask(mask, (_MASK_SIDE, _MASK_SIDE)))
+    packed = np.packbits(resize_mask(mask, (MASK_SIDE, MASK_SIDE)))
     return Inspection(
         case,
         tuple(problems),

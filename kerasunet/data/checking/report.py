@@ -75,6 +75,11 @@ KINDS: Mapping[str, Kind] = {
         "shapes that have no area or cannot be drawn, and are left out",
         "correct the shape in its program, or delete it there",
     ),
+    "doubtful-outlines": Kind(
+        "warning",
+        "outlines that may mean something else than what is drawn",
+        "look at them; if they are right as they are, nothing has to be done",
+    ),
     "coding": Kind(
         "error",
         "masks in which nothing is the object",
@@ -164,7 +169,7 @@ KINDS: Mapping[str, Kind] = {
     ),
     "divided-patients": Kind(
         "warning",
-        "DICOM files of one patient in several groups",
+        "images of one patient in several groups",
         "write the columns key and group to a table and give --groups, so that no patient is in "
         "two parts of a split",
     ),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from kerasunet.lazy import lazy_members
 
 IMAGE_FOLDERS = ("images", "imgs", "image")
-EVERY_IMAGE_FOLDER = (*IMAGE_FOLDERS, "img", "frames", "scans", "original", "originals")
+EVERY_IMAGE_FOLDER = (*IMAGE_FOLDERS, "img", "frames", "scans", "original", "originals", "img_dir")
 MASK_FOLDERS = ("masks", "labels", "mask", "label")
 OTHER_MASK_FOLDERS = (
     "ground_truth", "groundtruth", "ground_truth_mask", "ground_truth_masks", "gt", "segmentations",
@@ -18,7 +18,7 @@ OTHER_MASK_FOLDERS = (
 )  # fmt: skip
 EVERY_MASK_FOLDER = (
     *MASK_FOLDERS, *OTHER_MASK_FOLDERS,
-    "segmentation", "seg", "ground truth", "ground-truth", "binary_masks",
+    "segmentation", "seg", "ground truth", "ground-truth", "binary_masks", "ann_dir", "annotations",
 )  # fmt: skip
 """Names of folders of images and of masks, in lower case, the usual ones first.
 
@@ -34,7 +34,9 @@ if TYPE_CHECKING:
     )
     from kerasunet.data.layouts.tables import (
         misspelled as misspelled,
+        read_groups as read_groups,
         read_rows as read_rows,
+        write_groups as write_groups,
     )
 else:
     __getattr__, __dir__, __all__ = lazy_members(__name__)

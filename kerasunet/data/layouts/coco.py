@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path, PurePosixPath
+from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,21 +15,30 @@ from kerasunet.data.annotations import (
     ENCODINGS,
     MALFORMED,
     NO_OBJECT,
+    Outlines,
     check_area,
     check_polygon,
+    decode_run_lengths,
     polygon_mask,
     run_length_mask,
 )
 from kerasunet.data.cases import AnnotatedCase, Case
 from kerasunet.data.layouts.contents import foreign, image_files, json_files, keys_of
 from kerasunet.data.layouts.folders import PARTS
-from kerasunet.data.layouts.pairing import ImageSearch, shared_end
+from kerasunet.data.layouts.pairing import ImageSearch, misplaced
 from kerasunet.data.readers import wrong_size
 from kerasunet.files import raise_all, read_json
 
 _FOLDER = "annotations"
 _PART = re.compile(rf"(?:^|[_-])({'|'.join(PARTS)})(?:\d*)(?:$|[_-])", re.IGNORECASE)
-_SAME_PLACE = 2  # Pixels; boxes are rounded, and some count the last pixel, others do not.
+_EXCHANGED = "fits its box only with x and y exchanged; correct them, or delete a wrong bbox"
+_PERCENT = "fits its box only as percent of the image; COCO counts pixels, so convert them"
+_BY_ROWS = "its run lengths fit its box only row by row; COCO's go column by column"
+_INVERTED = "its run lengths fit its box only inverted; COCO's begin with the background"
+_LEAST_OVERLAP, _SAME_PLACE = (
+    0.5,
+    2,
+)  # Pixels; boxes are rounded, and some count the last pixel, others do not.
 _LEFT_OUT = {"ignore": "marked to be ignored", "deleted": "deleted", "isbbox": "a box, no outline"}
 
 
@@ -70,9 +79,6 @@ def read_coco(path: Path) -> Sequence[AnnotatedCase]:
     Args:
         path: The JSON file.
 
-    Returns:
-        The cases.
-
     Raises:
         ValueError: It is not a COCO file, or images are missing; the message lists every one.
     """
@@ -97,7 +103,10 @@ def _cases(path: Path, content: Mapping[str, Any]) -> list[AnnotatedCase]:
     found = {_id(image["id"]): search.find(str(image["file_name"])) for image in images}
     files = {number: places[0] for number, places in found.items() if len(places) == 1}
     drawn: dict[str, list[Mapping]] = {image: [] for image in found}
-    problems = [f"{path}: {problem}" for problem in _missing(images, found, files)]
+    called = [(str(image["file_name"]), found[_id(image["id"])]) for image in images]
+    problems = [f"{path}: {problem}" for problem in misplaced(called)]
+    if len(found) < len(images):
+        problems.append(f"{path}: several images have the same id")
     names, repeated = _names(content.get("categories") or ())
     problems += [f"{path}: {fault}" for fault in repeated]
     for annotation in content["annotations"]:
@@ -156,36 +165,6 @@ def _part(path: Path) -> str:
     return found[1].lower() if found else ""
 
 
-def _missing(
-    images: list[Mapping], found: Mapping[str, list[Path]], files: Mapping[str, Path]
-) -> Iterator[str]:
-    for image in images:
-        name, places = image["file_name"], found[_id(image["id"])]
-        if not places:
-            yield f"image {name}: no such file where its path leads, or elsewhere; case matters"
-        elif len(places) > 1:
-            yield f"image {name}: may be any of {', '.join(map(str, places))}; give its folder"
-    if len(found) < len(images):
-        yield "several images have the same id"
-    yield from _strayed(images, files)
-    for file, count in Counter(files.values()).items():
-        if count > 1:
-            yield f"{count} of its images are the file {file}; unite them to one"
-
-
-def _strayed(images: list[Mapping], files: Mapping[str, Path]) -> list[str]:
-    """Name images that are not in the folder they name, if others are: theirs may be missing."""
-    called = {PurePosixPath(str(one["file_name"]).replace("\\", "/")): one for one in images}
-    places = ((name, files.get(_id(one["id"]))) for name, one in called.items())
-    inside = [(name, file) for name, file in places if file and name.parent.name]
-    strayed = [
-        f"image {name}: no such file, but there is {file}"
-        for name, file in inside
-        if shared_end(name.parts, file.parts) < len(name.parts) - 1 and not name.is_absolute()
-    ]
-    return strayed if len(strayed) < len(inside) else []
-
-
 def _size(image: Mapping) -> tuple[int, int] | None:
     """Return height and width, `None` where a writer left them out or 0."""
     try:
@@ -219,7 +198,21 @@ class CocoOutlines:
     @property
     def faults(self) -> tuple[str, ...]:
         """What cannot be drawn and is left out, a line each."""
-        return tuple(fault for one in self.annotations for fault in self._split(one)[1])
+        return tuple(fault for *_, faults in self._sorted for fault in faults)
+
+    @property
+    def outlines(self) -> Outlines:
+        """What is drawn, but for the background."""
+        good = [(self._named(one), one.get("bbox"), pieces) for one, pieces, _ in self._objects]
+        polygons = tuple(
+            (name, name, np.array(_points(piece), float))
+            for name, _, pieces in good
+            for piece in pieces
+            if isinstance(piece, list)
+        )
+        others = sum(len(pieces) for *_, pieces in good) - len(polygons)
+        elsewhere = tuple(n for n, box, one in good if _lies_elsewhere(box, one, self.size))
+        return Outlines(self.path, self.size, polygons, others, elsewhere)
 
     def of(self, labels: Collection[str]) -> CocoOutlines:
         """Return the annotations with only those of some categories, and of the background."""
@@ -232,27 +225,32 @@ class CocoOutlines:
         Raises:
             ValueError: The image has another size, or nothing can be drawn.
         """
-        if self.size not in (None, shape):
+        if self.size is None:
+            return replace(self, size=shape).mask(shape)
+        if self.size != shape:
             raise ValueError(wrong_size(self.path, self.size, shape))
+        faults = [fault for *_, its_faults in self._objects for fault in its_faults]
+        if faults and not any(pieces for _, pieces, _ in self._objects):
+            raise ValueError(faults[0])
         ground, mask = np.zeros(shape, bool), np.zeros(shape, bool)
-        for one in (one for one in self.annotations if one["label"] in NO_OBJECT):
-            ground |= self._drawn(self._split(one)[0], shape, one)
-        faults: list[str] = []
-        drawn = 0
-        for one in (one for one in self.annotations if one["label"] not in NO_OBJECT):
-            pieces, its_faults = self._split(one)
-            drawn, faults = drawn + len(pieces), [*faults, *its_faults]
-            covered = self._drawn(pieces, shape, one)
+        for one, pieces, _ in self._sorted:
+            if one["label"] in NO_OBJECT:
+                ground |= _drawn(pieces, shape)
+        for one, pieces, _ in self._objects:
+            covered = _drawn(pieces, shape)
             if covered.any() and ground[covered].all():
                 raise ValueError(f"{self._named(one)}: lies under the background; delete either")
             mask |= covered
-        if faults and not drawn:
-            raise ValueError(faults[0])
         return mask & ~ground
 
-    def _drawn(self, pieces: Sequence, shape: tuple[int, int], annotation: Mapping) -> np.ndarray:
-        masks = (self._draw(piece, shape, annotation) for piece in pieces)
-        return np.logical_or.reduce([np.zeros(shape, bool), *masks])
+    @cached_property
+    def _sorted(self) -> list[tuple[Mapping, list[Any], list[str]]]:
+        """The annotations, each with its pieces that can be drawn, and its faults."""
+        return [(one, *self._split(one)) for one in self.annotations]
+
+    @cached_property
+    def _objects(self) -> list[tuple[Mapping, list[Any], list[str]]]:
+        return [entry for entry in self._sorted if entry[0]["label"] not in NO_OBJECT]
 
     def _split(self, annotation: Mapping) -> tuple[list[Any], list[str]]:
         """Sort the pieces of an annotation into those that can be drawn, and faults."""
@@ -270,16 +268,18 @@ class CocoOutlines:
             return [], [*faults, f"{self._named(annotation)}: {fault}"]
         return good, faults
 
-    def _draw(self, piece: Any, shape: tuple[int, int], annotation: Mapping) -> np.ndarray:
-        try:
-            if isinstance(piece, list):
-                return polygon_mask(_points(piece), shape)
-            return run_length_mask(_counts(piece), shape)
-        except MALFORMED as error:
-            raise ValueError(f"{self._named(annotation)}: {error}") from error
-
     def _named(self, annotation: Mapping) -> str:
         return f"{self.path}: annotation {annotation.get('id')}"
+
+
+def _drawn(pieces: Sequence[Any], shape: tuple[int, int]) -> np.ndarray:
+    masks = (
+        polygon_mask(_points(piece), shape)
+        if isinstance(piece, list)
+        else run_length_mask(_counts(piece), shape)
+        for piece in pieces
+    )
+    return np.logical_or.reduce([np.zeros(shape, bool), *masks])
 
 
 def _pieces(segmentation: Any) -> list[Any]:
@@ -313,20 +313,52 @@ def _check(piece: Any, size: tuple[int, int] | None) -> None:
 
 def _unlike_box(box: Any, pieces: Sequence[Any], size: tuple[int, int] | None) -> str:
     """Say that pieces fit their box if they are read in another way, but not as COCO is read."""
-    if not isinstance(box, list) or len(box) != 4 or not all(map(_is_number, box)):
+    wanted = _corners(box, size)
+    if wanted is None:
         return ""
-    wanted = np.array([box[:2], np.add(box[:2], box[2:])], float)
+    return next((how for how, at in _extents(pieces, size) if _is_near(at, wanted)), "")
+
+
+def _corners(box: Any, size: tuple[int, int] | None) -> np.ndarray | None:
+    """Return the corners, (x, y), of a bbox; `None` if it is none, or the whole image."""
+    if not isinstance(box, list) or len(box) != 4 or not all(map(_is_number, box)):
+        return None
+    found = np.array([box[:2], np.add(box[:2], box[2:])], float)
+    return None if size and _is_near(found, np.array([(0, 0), size[::-1]])) else found
+
+
+def _extents(
+    pieces: Sequence[Any], size: tuple[int, int] | None
+) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield what is said of pieces if a box fits, and its corners: first as COCO is read."""
     if isinstance(pieces[0], list):
         points = np.array([point for piece in pieces for point in _points(piece)])
         found = np.array([points.min(axis=0), points.max(axis=0)])
-        if _is_near(found[:, ::-1], wanted) and not _is_near(found, wanted):
-            return "fits its box only with x and y exchanged; correct them, or delete a wrong bbox"
+        yield from (("", found), (_EXCHANGED, found[:, ::-1]))
+        if size:
+            yield _PERCENT, found * size[::-1] / 100
     elif size:
         counts = _counts(pieces[0])
-        by_columns, by_rows = run_length_mask(counts, size), run_length_mask(counts, size[::-1]).T
-        if _is_near(_extent(by_rows), wanted) and not _is_near(_extent(by_columns), wanted):
-            return "its run lengths fit its box only row by row; COCO's go column by column"
-    return ""
+        mask = run_length_mask(counts, size)
+        yield "", _extent(mask)
+        yield _BY_ROWS, _extent(run_length_mask(counts, size[::-1]).T)
+        yield _INVERTED, _extent(~mask)
+
+
+def _lies_elsewhere(box: Any, pieces: Sequence[Any], size: tuple[int, int] | None) -> bool:
+    """Return whether a box, also one of two corners, is not about the pieces."""
+    wanted = _corners(box, size)
+    if not pieces or wanted is None or min(box[2:]) <= 1:
+        return False
+    _, found = next(_extents(pieces, size), ("", wanted))
+    return max(_overlap(found, wanted), _overlap(found, np.reshape(box, (2, 2)))) < _LEAST_OVERLAP
+
+
+def _overlap(one: np.ndarray, other: np.ndarray) -> float:
+    """Return the IoU of two boxes, given by their corners."""
+    shared = np.minimum(one[1], other[1]) - np.maximum(one[0], other[0])
+    inner = np.prod(np.maximum(shared, 0))
+    return float(inner / (np.prod(one[1] - one[0]) + np.prod(other[1] - other[0]) - inner))
 
 
 def _is_number(value: Any) -> bool:
@@ -356,30 +388,3 @@ def _points(piece: Sequence[float]) -> list[tuple[float, float]]:
 def _counts(piece: Mapping[str, Any]) -> Sequence[int]:
     counts = piece["counts"]
     return decode_run_lengths(counts) if isinstance(counts, str) else counts
-
-
-def decode_run_lengths(text: str) -> list[int]:
-    """Decode COCO's compressed run lengths.
-
-    Each number is a signed chain of 5-bit digits, lowest first, in characters from `0` on; from
-    the third run on, it is the difference to the run before the last.
-
-    Args:
-        text: The compressed `counts`.
-
-    Returns:
-        Lengths of the runs, in pixels.
-    """
-    counts: list[int] = []
-    value = shift = 0
-    for character in text:
-        digit = ord(character) - 48
-        value |= (digit & 31) << shift
-        shift += 5
-        if digit & 32:
-            continue
-        if digit & 16:
-            value -= 1 << shift
-        counts.append(value + (counts[-2] if len(counts) > 2 else 0))
-        value = shift = 0
-    return counts

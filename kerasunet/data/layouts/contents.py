@@ -49,6 +49,7 @@ _OUTLINES = {
 }
 """What shows, near the beginning or the end of a file, that it holds outlines."""
 _REGIONS = ("roiset.zip",)
+_MANUAL, _OF_VIEW = ("1st_manual", "manual1"), re.compile(r"\d\d_(training|test|dr|g|h)_mask")
 SHEETS = (".xlsx", ".xls", ".ods")
 
 
@@ -176,6 +177,22 @@ def subfolder(folder: Path, *names: str) -> Path | None:
             break
         found = inner
     return found[0] if found else None
+
+
+def mask_folder(folder: Path, *names: str) -> Path | None:
+    """Return the subfolder of masks, as `subfolder` does.
+
+    Sets of vessels have masks in `1st_manual/` or `manual1/`, and in `mask/` the field of view.
+    """
+    manual = subfolder(folder, *_MANUAL)
+    found = manual or subfolder(folder, *names)
+    return None if manual is None and found and shows_view(found) else found
+
+
+def shows_view(folder: Path) -> bool:
+    """Return whether a folder holds fields of view, going by the names that DRIVE and HRF give."""
+    stems = image_files(folder) if folder.name.lower() == "mask" else {}
+    return bool(stems) and all(map(_OF_VIEW.fullmatch, stems))
 
 
 def _is_folder(entry: os.DirEntry) -> bool:

@@ -19,7 +19,9 @@ from kerasunet.data.layouts.contents import (
     Files,
     image_files,
     image_stem,
+    mask_folder,
     nested_image_files,
+    shows_view,
     subfolder,
     subfolders,
 )
@@ -82,7 +84,7 @@ def images_and_masks(folder: Path) -> Sequence[Case] | None:
     Both folders may have subfolders of equal names. Or the folder of masks alone has some, one for
     each class. Images without a mask are unannotated.
     """
-    masks = subfolder(folder, *MASK_FOLDERS) or subfolder(folder, *OTHER_MASK_FOLDERS)
+    masks = mask_folder(folder, *MASK_FOLDERS) or mask_folder(folder, *OTHER_MASK_FOLDERS)
     return _two_folders(subfolder(folder, *IMAGE_FOLDERS), masks)
 
 
@@ -95,8 +97,8 @@ def images_and_masks_of_other_names(folder: Path) -> Sequence[Case] | None:
     images = subfolder(folder, *IMAGE_FOLDERS) or subfolder(folder, *EVERY_IMAGE_FOLDER)
     if images is not None and subfolder(images, *IMAGE_FOLDERS):
         return None
-    masks = subfolder(folder, *MASK_FOLDERS) or subfolder(folder, *OTHER_MASK_FOLDERS)
-    return _two_folders(images, masks or subfolder(folder, *EVERY_MASK_FOLDER))
+    masks = mask_folder(folder, *MASK_FOLDERS) or mask_folder(folder, *OTHER_MASK_FOLDERS)
+    return _two_folders(images, masks or mask_folder(folder, *EVERY_MASK_FOLDER))
 
 
 def _two_folders(image_folder: Path | None, mask_folder: Path | None) -> Sequence[Case] | None:
@@ -120,15 +122,15 @@ def _of_all_classes(masks: Files, images: Files) -> Files:
 
 
 def images_alone(folder: Path) -> Sequence[Case]:
-    """Read `images/x.png` where no other folder beside it holds images; none of them has a mask.
+    """Read `images/x.png`, or `test/x.png` itself, where no folder beside it holds images.
 
-    Such folders stand beside others that have masks, as the test images of many challenges do.
+    None has a mask. Beside others that do are such folders, as the test images of challenges.
     """
+    if folder.name.lower() in PART_FOLDERS and not subfolders(folder):
+        return pair_annotated(image_files(folder), {})
     image_folder = subfolder(folder, *IMAGE_FOLDERS)
-    if image_folder is None:
-        return []
-    beside = [path for path in subfolders(folder) if path != image_folder]
-    if any(image_files(path) for path in (folder, *beside)):
+    beside = [p for p in subfolders(folder) if p != image_folder and not shows_view(p)]
+    if image_folder is None or any(image_files(path) for path in (folder, *beside)):
         return []
     return pair_annotated(nested_image_files(image_folder), {})
 

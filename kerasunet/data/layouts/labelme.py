@@ -10,11 +10,10 @@ import base64
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PureWindowsPath
 from typing import Any, NamedTuple
 
-import cv2
 import numpy as np
 
 from kerasunet.data import readers
@@ -22,6 +21,7 @@ from kerasunet.data.annotations import (
     ENCODINGS,
     MALFORMED,
     NO_OBJECT,
+    Outlines,
     Points,
     check_area,
     check_points,
@@ -39,14 +39,13 @@ from kerasunet.data.layouts.contents import (
     json_files,
     subfolders,
 )
-from kerasunet.data.layouts.pairing import doubled
+from kerasunet.data.layouts.pairing import doubled, have_nothing_in_common
 from kerasunet.files import read_json, report_all
 
 _IMAGE_FOLDERS = (*IMAGE_FOLDERS, "img")
 _JSON_FOLDERS = ("annotations", "annotation", "ann", "json", "jsons", "labelme", *MASK_FOLDERS)
 _LINES = ("line", "linestrip", "point", "points")
 _IGNORED = ("ignore", "ignored", *NO_OBJECT)
-_LEAST_ALIKE, _SMALL = 0.3, 64
 _POLYGONS = ("polygon", "oriented_rectangle", "rotation")
 
 
@@ -100,13 +99,14 @@ class _Content(NamedTuple):
         image: Name of the image, without folder.
         embedded: Whether the image is inside.
         labels: Labels of its shapes, except those that stand for background.
-        faults: What is wrong with shapes that cannot be drawn.
+        faults, outlines: Which shapes cannot be drawn, and which polygons can.
     """
 
     image: str
     embedded: bool
     labels: tuple[str, ...]
     faults: tuple[str, ...]
+    outlines: Outlines
 
 
 def _content_of(path: Path, *, required: bool) -> _Content | None:
@@ -132,7 +132,25 @@ def _content_of(path: Path, *, required: bool) -> _Content | None:
         bool(content.get("imageData")),
         labels=tuple(label for label in labels if label not in NO_OBJECT),
         faults=tuple(faults.values()),
+        outlines=_outlines(path, content, faults),
     )
+
+
+def _outlines(path: Path, content: Mapping[str, Any], faults: Collection[int]) -> Outlines:
+    shapes = [(n, one) for n, one in enumerate(content["shapes"]) if n not in faults]
+    objects = [(n, one) for n, one in shapes if _label(one) not in NO_OBJECT]
+    # Who cuts holes with the background means what lies inside others as it is.
+    polygons = tuple(
+        (f"{path}: shape {n + 1}", _label(one) if objects == shapes else str(n), _corners(one))
+        for n, one in objects
+        if _kind(one) in (*_POLYGONS, "rectangle")
+    )
+    return Outlines(path.parent, _size(content), polygons, len(objects) - len(polygons))
+
+
+def _size(content: Mapping[str, Any]) -> tuple[int, int] | None:
+    height, width = content.get("imageHeight"), content.get("imageWidth")
+    return (height, width) if isinstance(height, int) and isinstance(width, int) else None
 
 
 def _is_labelme(content: Any) -> bool:
@@ -147,8 +165,8 @@ def _image_of(key: str, content: _Content | None, images: Files) -> Path | None:
 
 
 def _case(path: Path, content: _Content | None, image: Path | None) -> AnnotatedCase | None:
-    labels, faults = (content.labels, content.faults) if content else ((), ())
-    drawn = LabelmeFile(path, image or path, labels, faults=faults)
+    labels, faults, outlines = content[2:] if content else ((), (), None)
+    drawn = LabelmeFile(path, image or path, labels, faults=faults, outlines=outlines)
     if image:
         key = image_stem(image.name) or image.name
         return AnnotatedCase(key, key, image, annotation=drawn)
@@ -184,6 +202,7 @@ class LabelmeFile:
         labels: The labels of its shapes, except those that stand for background.
         faults: What is wrong with shapes that cannot be drawn.
         wanted: The labels that count; all if there are none.
+        outlines: Its polygons, but for the background.
     """
 
     path: Path
@@ -191,6 +210,7 @@ class LabelmeFile:
     labels: tuple[str, ...] = ()
     faults: tuple[str, ...] = ()
     wanted: tuple[str, ...] = ()
+    outlines: Outlines | None = field(default=None, repr=False, compare=False)
 
     def of(self, labels: Collection[str]) -> LabelmeFile:
         """Return the annotation with only the shapes that have one of these labels."""
@@ -206,7 +226,8 @@ class LabelmeFile:
         if not _is_labelme(content):
             raise ValueError(f"{self.path}: not a labelme file: {foreign(content)}")
         self._require_same_image(content, shape)
-        faults = _faults(self.path, content)
+        stated = {"imageHeight": shape[0], "imageWidth": shape[1]}
+        faults = _faults(self.path, content | stated)
         counted = [n for n, drawn in enumerate(content["shapes"]) if self._counts(_label(drawn))]
         if counted and faults.keys() >= set(counted):
             raise ValueError(faults[counted[0]])
@@ -269,18 +290,9 @@ def _shows_another(content: Mapping[str, Any], image: Path) -> bool:
     if not isinstance(content.get("imageData"), str):
         return False
     with suppress(*MALFORMED):  # What cannot be read inside is not compared.
-        inside = _details(readers.read_embedded(_bytes_of(content["imageData"], "its image")))
-        outside = _details(readers.read_image(image, outlined=True)[0])
-        lengths = float(np.linalg.norm(inside) * np.linalg.norm(outside))
-        return abs(float(np.vdot(inside, outside))) < _LEAST_ALIKE * lengths
+        inside = readers.read_embedded(_bytes_of(content["imageData"], "its image"))
+        return have_nothing_in_common(inside, readers.read_image(image, outlined=True)[0])
     return False
-
-
-def _details(image: np.ndarray) -> np.ndarray:
-    """Return what is left of an image in small without its smooth part."""
-    gray = image.mean(axis=2) if image.ndim == 3 else image
-    small = cv2.resize(gray, (_SMALL, _SMALL), interpolation=cv2.INTER_AREA)
-    return small - cv2.GaussianBlur(small, (0, 0), _SMALL / 16)
 
 
 def _label(drawn: Any) -> str:
@@ -289,9 +301,7 @@ def _label(drawn: Any) -> str:
 
 def _faults(path: Path, content: Mapping[str, Any]) -> dict[int, str]:
     """Return what is wrong with shapes that cannot be drawn, by number from 0."""
-    height, width = content.get("imageHeight"), content.get("imageWidth")
-    size = (height, width) if isinstance(height, int) and isinstance(width, int) else None
-    found = {}
+    size, found = _size(content), {}
     for number, drawn in enumerate(content["shapes"]):
         try:
             _check(drawn, size)
@@ -339,16 +349,22 @@ def _draw_shape(drawn: Mapping[str, Any], shape: tuple[int, int]) -> np.ndarray:
     kind, points = _kind(drawn), drawn.get("points", ())
     if kind == "mask":
         return _embedded_mask(drawn, shape)
-    if kind in _POLYGONS:
-        return polygon_mask(points, shape)
-    if kind == "rectangle":
-        (x0, y0), (x1, y1) = np.min(points, axis=0), np.max(points, axis=0)
-        return polygon_mask([(x0, y0), (x1, y0), (x1, y1), (x0, y1)], shape)
+    if kind in (*_POLYGONS, "rectangle"):
+        return polygon_mask(_corners(drawn), shape)
     if kind == "circle":
         center, radius = _circle(points)
         return circle_mask(center.tolist(), radius, shape)
     why = "has no area" if kind in _LINES else "is not read"
     raise ValueError(f"{kind!r} {why}; polygon, rectangle, circle and mask are drawn")
+
+
+def _corners(drawn: Mapping[str, Any]) -> np.ndarray:
+    """Return the corners of a polygon or rectangle, (corners, 2)."""
+    points = drawn.get("points", ())
+    if _kind(drawn) != "rectangle":
+        return check_polygon(points)
+    (x0, y0), (x1, y1) = np.min(points, axis=0), np.max(points, axis=0)
+    return np.array([(x0, y0), (x1, y0), (x1, y1), (x0, y1)])
 
 
 def _embedded_mask(drawn: Mapping[str, Any], shape: tuple[int, int]) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Lists of images and masks: manifests (CSV, TSV), and nnU-Net's folders with a dataset.json.
+"""Manifests (CSV, TSV), nnU-Net's folders with a dataset.json, and folders of other challenges.
 
 A manifest has the columns image and mask, and optionally group, label, split.
 
@@ -14,14 +14,24 @@ import re
 import unicodedata
 import warnings
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import permutations
 from pathlib import Path, PurePath
 from typing import Any, NamedTuple
 
 from kerasunet.data.annotations import ENCODINGS
 from kerasunet.data.cases import Case, DataSet, FileCase
-from kerasunet.data.layouts.contents import SHEETS, Files, image_files, image_stem, keys_of
+from kerasunet.data.layouts.contents import (
+    SHEETS,
+    Files,
+    image_files,
+    image_stem,
+    keys_of,
+    shows_view,
+    subfolders,
+)
 from kerasunet.data.layouts.folders import FOLDS, PARTS, PATIENTS, under
-from kerasunet.data.layouts.pairing import pair_annotated
+from kerasunet.data.layouts.pairing import OF_MASK, by_image, keys_of_masks, pair_annotated
 from kerasunet.data.layouts.tables import misspelled, read_rows
 from kerasunet.files import FileWarning, is_plain, raise_all, read_json, report_all
 
@@ -33,6 +43,9 @@ _REQUIRED, _OPTIONAL = ("image", "mask"), ("group", "label", "split")
 PATIENT_COLUMN = re.compile(
     r"(patient|patienten|subject|participant)s?[ _-]?(id|name|number|nummer|no|nr)?|pid|mrn"
 )
+_MOST_FOLDERS = 20
+_NO_IMAGE = "_superpixels"  # ISIC's, beside its images.
+_PART = re.compile(rf"(?:^|[^a-z])({'|'.join(PARTS)}|trainval)(?:$|[^a-z])", re.IGNORECASE)
 _OF_WINDOWS = re.compile(r"[A-Za-z]:[\\/]|\\\\")
 
 
@@ -309,3 +322,65 @@ def _nnunet_cases(images: Files, masks: Files, has_channels: bool) -> list[Case]
     twice = [images[stem][0] for stem in sorted(first) if f"{stem}_0000" in first]
     raise_all([f"{path}: is there with _0000, too; keep one of them" for path in twice])
     return pair_annotated({_CHANNEL.sub("", stem): images[stem] for stem in first}, masks)
+
+
+def challenge(folder: Path) -> Sequence[Case] | None:
+    """Read folders of images and of masks that are paired by names: `train/` and `train_masks/`.
+
+    Such are those of ISIC and Carvana. Folders may be of different parts; those of images that have
+    no folder of masks are unannotated. `None` where it is not clear which masks are of which.
+    """
+    inner = (path for path in subfolders(folder) if not shows_view(path))
+    files = {path: found for path in inner if (found := image_files(path))}
+    if len(files) > _MOST_FOLDERS:  # Of patients; pairs would be too many.
+        return None
+    pairs = {
+        (images, masks): keys
+        for images, masks in permutations(files, 2)
+        if (keys := keys_of_masks(files[masks], masks.name, files[images], images.name))
+    }
+    ends = [path for pair in pairs for path in pair]
+    others = files.keys() - {*ends}
+    if not pairs or len({*ends}) < len(ends) or any(OF_MASK.search(path.name) for path in others):
+        return None
+    known = {key for keys in pairs.values() for key in keys}
+    bare = [path for path in others if not _extend(files[path], known)]
+    read = {images: keys for (images, _), keys in pairs.items()} | {path: {} for path in bare}
+    parts = {path: _part_of(path.name) for path in read}
+    if len(read) > 1 and (None in parts.values() or len({*parts.values()}) < len(read)):
+        return None
+    cases = []
+    for path, masks in read.items():
+        images = {key: of for key, of in files[path].items() if not key.endswith(_NO_IMAGE)}
+        paired = pair_annotated(images, masks)
+        cases += under(parts[path] or "", paired) if len(read) > 1 else paired
+    return cases
+
+
+def _extend(files: Files, known: Collection[str]) -> bool:
+    """Return whether all names are those of known images, or begin so, as other maps of them do."""
+    parts = (stem.split("_") for stem in files)
+    return all(any("_".join(p[:n]) in known for n in range(1, len(p) + 1)) for p in parts)
+
+
+def _part_of(name: str) -> str | None:
+    found = _PART.search(name)
+    return PARTS[found[1].lower().replace("trainval", "train")] if found else None
+
+
+def mvtec(folder: Path) -> Sequence[Case] | None:
+    """Read MVTec's `test/KIND/x.png` with `ground_truth/KIND/x_mask.png`; `good/` has no object."""
+    good = [path for part in ("train", "test") if (path := folder / part / "good").is_dir()]
+    truth = folder / "ground_truth"
+    if not good or not truth.is_dir():
+        return None
+    cases: list[Case] = []
+    for path in good:
+        names = {f"{path.parent.name}/good/{key}": of[0] for key, of in image_files(path).items()}
+        cases += [FileCase(key, key, of, masks=(), label="good") for key, of in names.items()]
+    for path in subfolders(truth):
+        inner = folder / "test" / path.name
+        images = image_files(inner) if inner.is_dir() else {}
+        paired = pair_annotated(images, by_image(image_files(path), images))
+        cases += [replace(case, label=path.name) for case in under(f"test/{path.name}", paired)]
+    return cases

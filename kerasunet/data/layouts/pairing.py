@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote
+
+import cv2
+import numpy as np
 
 from kerasunet.data.cases import Case, FileCase, MaskCoding, UnannotatedCase
 from kerasunet.data.layouts.contents import Files, image_files, image_stem, own_files, subfolders
@@ -27,8 +31,9 @@ _IN_MASK_FOLDER = re.compile(
     rf"(?P<key>.+)[_-](?P<word>masks?|annotations|labels|{OTHER_WORDS}){_REST}", re.IGNORECASE
 )
 _WORD = r"(?:^|[_ -])(?:{})(?=$|[_ -]|\d)"
-_OF_IMAGE = re.compile(_WORD.format("images?|imaging|imgs?|scans?"), re.IGNORECASE)
-_OF_MASK = re.compile(_WORD.format(f"masks?|annotations|labels|{OTHER_WORDS}"), re.IGNORECASE)
+_OF_IMAGE = re.compile(_WORD.format("images?|imaging|imgs?|scans?|volumes?"), re.IGNORECASE)
+OF_MASK = re.compile(_WORD.format(f"masks?|annotations|labels|{OTHER_WORDS}"), re.IGNORECASE)
+_OF_DRIVE = re.compile(r"(\d\d)_(training|test)")
 # What programs and people add to the name of a copy or a version: "- Copy", "_2024-01-31T1200" …
 _OF_COPY = re.compile(
     r"[_ -]+(copy|kopi[ea]|copie|c[oó]pia)(?![^\W\d_])[_ -]?(\(\d+\)|\d*)"
@@ -39,7 +44,9 @@ _OF_COPY = re.compile(
     re.IGNORECASE,
 )
 _DEPTH = 3
+_LEAST_ALIKE, _SMALL = 0.3, 64
 _LOCAL_FILE = "?d="  # Precedes the path in Label Studio's addresses of local files.
+_BY_TASK = " (Label Studio numbers tasks, not images; its JSON says which is which)"
 _UPLOADED = re.compile(r"[0-9a-f]{8}-(?=.)")
 # Beside a name without it, the number is that of a copy; macOS calls a copy of `x_mask` `x_mask 2`.
 _OF_NUMBERED_COPY = re.compile(r"[_ -]?\(\d+\)$|^ \d+$")
@@ -127,7 +134,7 @@ def _by_words(masks: Files, images: Files) -> Files:
     keys: dict[str, list[str]] = {}
     for key in images:
         keys.setdefault(_without(_OF_IMAGE, key), []).append(key)
-    wanted = {stem: keys.get(_without(_OF_MASK, stem), []) for stem in masks}
+    wanted = {stem: keys.get(_without(OF_MASK, stem), []) for stem in masks}
     found = {key: masks[stem] for stem, of in wanted.items() if stem not in of for key in of}
     return found if all(len(of) == 1 for of in wanted.values()) and len(found) == len(masks) else {}
 
@@ -137,6 +144,22 @@ def _without(words: re.Pattern[str], key: str) -> str:
     folder, slash, name = key.rpartition("/")
     found = words.sub("", name) if len(words.findall(name)) == 1 else name
     return f"{folder}{slash}{found.lstrip('_ -')}"
+
+
+def keys_of_masks(masks: Files, folder: str, images: Files, image_folder: str) -> Files:
+    """Return the masks of a folder by the image in another, by their names or those of the folders.
+
+    All are called `x_mask`, `x_segmentation` …; or both are called `x`, in folders such as `train/`
+    and `train_masks/`, `train/` and `trainannot/`, or `val-image/` and `val-mask/`. Nothing is
+    returned otherwise.
+    """
+    named = {stem: _IN_MASK_FOLDER.fullmatch(stem) for stem in masks}
+    alike = _without(OF_MASK, folder) == _without(_OF_IMAGE, image_folder) != folder
+    alike |= folder == f"{image_folder}annot"
+    if not alike and not all(match and match["key"] in images for match in named.values()):
+        return {}
+    found = by_image(masks, images)
+    return found if found.keys() <= images.keys() else {}
 
 
 def _are_parts(endings: Collection[tuple[str, str]]) -> bool:
@@ -163,8 +186,10 @@ def _has_copies(rests: Collection[str]) -> bool:
 
 
 def _full_names(key: str, image: Path) -> Iterator[str]:
-    """Yield other names of an image: `x.jpg`, and `x` for `x.IMA` and `x.ome.tif`."""
+    """Yield other names of an image: `x.jpg`, `x` for `x.IMA` and `x.ome.tif`; DRIVE's masks."""
     folder = key.removesuffix(key.rpartition("/")[2])
+    if number := _OF_DRIVE.fullmatch(key):
+        yield f"{number[1]}_manual1"
     yield f"{folder}{_composed(image.name)}"
     yield key.removesuffix(_OME)
     if image_stem(image.name) is None and image.suffix[1:].isalpha():
@@ -187,10 +212,19 @@ def images_beside_masks(files: Files) -> tuple[Files, Files]:
     images = {stem: paths for stem, paths in files.items() if stem not in key_of}
     if masks:
         return images, masks
-    named = {stem: files[stem] for stem in files if _without(_OF_MASK, stem) != stem}
+    named = {stem: files[stem] for stem in files if _without(OF_MASK, stem) != stem}
     images = {stem: paths for stem, paths in files.items() if stem not in named}
-    found = _by_words(named, images)
-    return (images, found) if found else (files, {})
+    if found := _by_words(named, images):
+        return images, found
+    of_slicer = {stem: of for stem, of in files.items() if _is_of_slicer(of[0])}
+    if len(files) == 2 and len(of_slicer) == 1:  # It may be called `Segmentation`.
+        images = {stem: of for stem, of in files.items() if stem not in of_slicer}
+        return images, dict(zip(images, of_slicer.values(), strict=True))
+    return files, {}
+
+
+def _is_of_slicer(path: Path) -> bool:
+    return path.name.lower().endswith(".seg.nrrd")
 
 
 def _keys_beside(files: Files) -> dict[str, str]:
@@ -221,6 +255,15 @@ def masks_by_name(files: Files) -> set[str]:
     matches = (pattern.fullmatch(stem) for stem in files for pattern in patterns)
     found = {match[0] for match in matches if match and match["key"] in files}
     return found or files.keys() - images_beside_masks(files)[0].keys()
+
+
+def have_nothing_in_common(*images: np.ndarray) -> bool:
+    """Return whether the details of two images, even inverted, are unlike; smooth parts aside."""
+    grays = (image.mean(axis=2) if image.ndim == 3 else image for image in images)
+    small = (cv2.resize(gray, (_SMALL, _SMALL), interpolation=cv2.INTER_AREA) for gray in grays)
+    one, other = (image - cv2.GaussianBlur(image, (0, 0), _SMALL / 16) for image in small)
+    lengths = float(np.linalg.norm(one) * np.linalg.norm(other))
+    return abs(float(np.vdot(one, other))) < _LEAST_ALIKE * lengths
 
 
 def doubled(files: Files) -> Iterator[str]:
@@ -257,6 +300,7 @@ def _alone(files: Files, partners: Files, wanted: str) -> Iterator[str]:
         hint = f" ({alike} differs only in {_difference(key, alike)})" if alike else ""
         if not hint and (other := unread.get(key)):
             hint = f" ({other} is of a kind that is not read; convert it to PNG)"
+        hint = hint or (_BY_TASK if "-annotation-" in key else "")
         for path in files[key]:
             yield f"{path}: has no {wanted}{hint}"
 
@@ -317,6 +361,30 @@ class ImageSearch:
         """Return the folders of a path in lower case, without numbers as in `train2017`."""
         parts = path.relative_to(self.root).parts[:-1]
         return {part.lower().rstrip("0123456789") for part in parts}
+
+
+def misplaced(called: Sequence[tuple[str, Sequence[Path]]]) -> Iterator[str]:
+    """Yield what is wrong with the files found for images, given what each image is called.
+
+    An image that is not in the folder it names, while others are, may be missing.
+    """
+    for name, places in called:
+        if not places:
+            yield f"image {name}: no such file where its path leads, or elsewhere; case matters"
+        elif len(places) > 1:
+            yield f"image {name}: may be any of {', '.join(map(str, places))}; give its folder"
+    files = [(name, places[0]) for name, places in called if len(places) == 1]
+    paths = [(PurePosixPath(name.replace("\\", "/")), file) for name, file in files]
+    inside = [(path, file) for path, file in paths if path.parent.name]
+    strayed = [
+        f"image {path}: no such file, but there is {file}"
+        for path, file in inside
+        if shared_end(path.parts, file.parts) < len(path.parts) - 1 and not path.is_absolute()
+    ]
+    yield from strayed if len(strayed) < len(inside) else ()
+    for file, count in Counter(file for _, file in files).items():
+        if count > 1:
+            yield f"{count} of its images are the file {file}; unite them to one"
 
 
 def shared_end(one: Sequence[str], other: Sequence[str]) -> int:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from kerasunet.data.cases import Case, DataSet, MaskCoding, by_annotation
+from kerasunet.data.layouts import manifests
 from kerasunet.data.layouts.coco import coco, image_root, read_coco
 from kerasunet.data.layouts.contents import (
     Files,
@@ -21,6 +22,7 @@ from kerasunet.data.layouts.contents import (
     foreign_in,
     image_files,
     remedy_for,
+    shows_view,
     subfolders,
     unread_files,
 )
@@ -36,7 +38,6 @@ from kerasunet.data.layouts.folders import (
     under,
 )
 from kerasunet.data.layouts.labelme import labelme
-from kerasunet.data.layouts.manifests import check_inner, manifest_in, nnunet, read_manifest
 from kerasunet.data.layouts.pairing import by_image, images_beside_masks, pair, pair_annotated
 from kerasunet.data.layouts.tables import read_table, with_classes
 from kerasunet.files import call_all, kinds_in_words, raise_all
@@ -44,11 +45,13 @@ from kerasunet.files import call_all, kinds_in_words, raise_all
 _DEPTH, _TWO_FOLDERS = 2, "images/ and masks/"
 _OWN: dict[str, Callable[[Path], Sequence[Case] | None]] = {
     "Pascal VOC": pascal_voc,
-    "nnU-Net": nnunet,
+    "nnU-Net": manifests.nnunet,
+    "MVTec": manifests.mvtec,
     _TWO_FOLDERS: images_and_masks,
     "x beside x_mask": masks_beside_images,
     "COCO": coco,
     "labelme": labelme,
+    "folders of images and of masks": manifests.challenge,
 }
 _ANTI_ALIASED = MaskCoding(above=127)
 _LUNGS = MaskCoding(labels=(150, 200))
@@ -88,9 +91,8 @@ def read_folder(folder: Path, name: str | None = None) -> DataSet:
     """Recognize the layout of a folder and list its cases.
 
     Args:
-        folder: A published data set as it comes out of its archive; or your own folder, with
-            `images/` and `masks/`, with `x.png` beside `x_mask.png` (and `x_mask_1.png` …), with
-            a `manifest.csv`, with labelme, COCO, Pascal VOC or nnU-Net files; or a folder of such
+        folder: A published data set as it comes out of its archive; or your own folder, in one of
+            the layouts of `docs/guide/data.md`, such as `images/` and `masks/`; or a folder of such
             folders, one for each patient, part (`train/`, `test/`) or class (`benign/` …).
         name: The published data set that is said to be there, perhaps in part.
 
@@ -127,7 +129,7 @@ def read_file(path: Path) -> DataSet:
     if suffix == ".json":
         return _data_set(image_root(path), read_coco(path), "COCO")
     if suffix in (".csv", ".tsv"):
-        return frames_apart(_with_classes(path.parent, read_manifest(path)))
+        return frames_apart(_with_classes(path.parent, manifests.read_manifest(path)))
     raise ValueError(
         f"{path}: a data set is a folder, a manifest (.csv, .tsv) or a COCO file (.json)"
         f"{remedy_for(path)}"
@@ -146,7 +148,7 @@ def _is_published(data: DataSet) -> bool:
 
 
 def _read(folder: Path, depth: int, name: str | None) -> DataSet | None:
-    data, listed = read_published(folder, name), manifest_in(folder)
+    data, listed = read_published(folder, name), manifests.manifest_in(folder)
     if data and listed:
         raise ValueError(f"{folder}: is {data.name}, and has a manifest; give the path of that")
     if data or listed:
@@ -161,7 +163,7 @@ def _read(folder: Path, depth: int, name: str | None) -> DataSet | None:
 
 
 def _read_subfolders(folder: Path, depth: int, name: str | None) -> DataSet | None:
-    inner = subfolders(folder)
+    inner = [path for path in subfolders(folder) if not shows_view(path)]
     results = call_all(partial(_read, path, depth, name) for path in inner)
     found = {path.name: data for path, data in zip(inner, results, strict=True) if data}
     published = [data for data in found.values() if _is_published(data)]
@@ -204,7 +206,7 @@ def _united(
     ] + without_masks
     layout = " or ".join(sorted({data.layout for data in found.values()}))
     united = _data_set(folder, cases, layout)
-    check_inner(folder, united.layout, found.values())
+    manifests.check_inner(folder, united.layout, found.values())
     return _with_classes(folder, united)
 
 

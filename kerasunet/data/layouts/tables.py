@@ -1,4 +1,4 @@
-"""Tables that come with images: CSV files, the names of groups in them, the classes of mask files.
+"""Tables that come with images: CSV files, groups and their names, the classes of mask files.
 
 Classes are told by the value or color of a mask file, or by its name.
 """
@@ -18,7 +18,7 @@ from kerasunet.data.annotations import ENCODINGS, NO_OBJECT
 from kerasunet.data.cases import Case, FileCase
 from kerasunet.data.layouts import EVERY_MASK_FOLDER, pairing
 from kerasunet.data.layouts.contents import image_stem
-from kerasunet.files import raise_all, read_json
+from kerasunet.files import raise_all, read_json, write_text
 
 _MOST_BYTES = 64 << 20  # Of a table; one row per image takes a hundred.
 _MOST_COLUMNS = 1000
@@ -35,6 +35,7 @@ _ROUNDED = re.compile(r"\d([.,]\d+)?E\+\d+", re.IGNORECASE)
 _UNKNOWN = ("nan", "na", "n/a", "none", "null", "unknown", "?", "-")
 _NO_VALUE = re.compile(r"#[A-Z/0]+[!?]?$|##+$")
 _REGIONS = "dataset.json"
+_OF_GROUPS = ("key", "group")
 Classes = tuple[tuple[str, int | str], ...]
 KNOWN_CLASSES: dict[str, Classes] = {
     "jsrt": (("right_lung", 150), ("left_lung", 200), ("heart", 250)),
@@ -98,6 +99,40 @@ def _check_columns(path: Path, columns: list[str]) -> None:
         raise ValueError(f"{path}: {len(columns):,} columns, so it is not such a table")
     if repeated := sorted({name for name in columns if name and columns.count(name) > 1}):
         raise ValueError(f"{path}: several columns have the same name: {', '.join(repeated)}")
+
+
+def write_groups(path: Path, groups: Mapping[str, str]) -> None:
+    """Write the group of each key, atomically."""
+    table = io.StringIO(newline="")
+    rows = csv.writer(table, lineterminator="\n")
+    rows.writerow(_OF_GROUPS)
+    rows.writerows(groups.items())
+    write_text(path, table.getvalue())
+
+
+def read_groups(path: Path) -> dict[str, str]:
+    """Read the group of each key.
+
+    Raises:
+        ValueError: A column is missing, a cell is empty, or a key has several groups.
+    """
+    rows = read_rows(path)
+    missing = [name for name in _OF_GROUPS if not rows or name not in rows[0][1]]
+    if missing:
+        raise ValueError(
+            f"{path}: has no column {', '.join(missing)}, or no rows; it needs key and group"
+        )
+    groups: dict[str, str] = {}
+    faults = []
+    for line, row in rows:
+        key, name = row["key"], row["group"]
+        if not (key and name):
+            faults.append(f"{path}:{line}: key or group is empty")
+        elif groups.setdefault(key, name) != name:
+            faults.append(f"{path}:{line}: {key} has several groups, {groups[key]} and {name}")
+    named = (name for key, name in groups.items() if name != key)
+    raise_all([*faults, *(f"{path}: {fault}" for fault in misspelled(named))])
+    return groups
 
 
 def misspelled(names: Iterable[str], what: str = "group") -> Iterator[str]:

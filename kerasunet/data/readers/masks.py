@@ -19,7 +19,7 @@ _MOST_LISTED = 5
 _LEAST_LOSSY = 32
 """Gray levels below which lossy compression changes numbers of labels instead of their edges."""
 _BINARY = {1, 255}
-_WHOLE = 1e-5
+_WHOLE, _LARGEST = 1e-4, 2**53
 _FEW, _MOST_SMOOTHED, _MOST_LABELS = 4, 16, 100
 _OTHER_HUE, _SHARE_OF_HUES = 0.5, 0.02
 
@@ -386,7 +386,7 @@ def to_mask_values(pixels: np.ndarray) -> np.ndarray:
     if pixels.dtype.kind == "f":  # A stored 255 times a slope of 1/255 is not quite 1.
         whole = np.rint(pixels)
         pixels = np.where(np.abs(pixels - whole) < _WHOLE, whole, pixels)
-    wrong = pixels < 0 if pixels.dtype.kind == "i" else (pixels < 0) | (pixels % 1 != 0)
+    wrong = (pixels < 0) | (pixels % 1 != 0) | (pixels > _LARGEST)
     if wrong.any() and pixels.min() >= 0 and pixels.max() <= 1:
         raise Unusable(
             "fractions from 0 to 1, such as probabilities; threshold them and save 0 and 1"

@@ -83,7 +83,7 @@ _DOWN = np.arange(_PALETTE, dtype=np.uint8)[::-1]
 _FROM_WHITE = "its values count from white down; save it with 0 as black"
 _LOSSY = ("jpeg", "tiff_jpeg", "webp")  # Compressions inside TIFF.
 _ANIMATED = ("GIF", "WebP", "PNG")
-_WEBP_HEADER = 4096
+_WEBP_HEADER, _OF_IMAGEJ = 4096, 50839  # Bytes; a tag.
 _NOISY_METADATA = (b"Exif", b"eXIf", b"acTL")
 
 
@@ -111,8 +111,19 @@ def read_mask(source: Source) -> MaskValues:
             raise Unusable(_FROM_WHITE)
         check_whole(picture, source, exact=True)
         if picture.mode == "P":
-            return _indexed(picture)
-        return stored(_channels(picture, source), lossy=_is_lossy(picture, source))
+            found = _indexed(picture)
+        else:
+            found = stored(_channels(picture, source), lossy=_is_lossy(picture, source))
+        if not found.values.any() and _has_regions(picture):
+            raise Unusable(
+                "black, with regions of ImageJ, which are not read; flatten or fill them"
+            )
+        return found
+
+
+def _has_regions(picture: ImageFile) -> bool:
+    head = bytes(picture.tag_v2.get(_OF_IMAGEJ, b"")) if isinstance(picture, TiffImageFile) else b""
+    return any(word in head[:64] for word in (b"over", b"revo", b"roi ", b" ior"))
 
 
 def _is_lossy(picture: ImageFile, source: Source) -> bool:
@@ -231,17 +242,10 @@ def _check_turn(picture: ImageFile, source: Source, image: Partner) -> None:
 
 
 def read_png(content: bytes, size_limit: int) -> np.ndarray:
-    """Read a PNG image in memory as a mask.
-
-    Args:
-        content: The bytes of the PNG file.
-        size_limit: Largest height times width; checked before pixels are decoded.
-
-    Returns:
-        Unsigned integers, `(height, width)`.
+    """Read a PNG image in memory as a mask: unsigned integers, `(height, width)`.
 
     Raises:
-        ValueError: It is no PNG image, damaged or larger.
+        ValueError: It is no PNG image, damaged, or has more pixels than the limit.
     """
     source = Source(io.BufferedReader(io.BytesIO(content)), "PNG", 0, size_limit=size_limit)
     try:
