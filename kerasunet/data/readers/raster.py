@@ -61,8 +61,8 @@ from kerasunet.data.readers.source import (
     Source,
     Unusable,
     check_order,
+    heard_native_code,
     quiet,
-    quiet_native_code,
     without_equal_channels,
 )
 
@@ -84,6 +84,10 @@ _FROM_WHITE = "its values count from white down; save it with 0 as black"
 _LOSSY = ("jpeg", "tiff_jpeg", "webp")  # Compressions inside TIFF.
 _ANIMATED = ("GIF", "WebP", "PNG")
 _WEBP_HEADER = 4096
+_LIBTIFF = re.compile(  # Its functions, codecs and what Pillow calls the file.
+    r"(tempfile\.tif|_?TIFF\w+|O?JPEG\w+|(Fax|LZW|ZIP|ZSTD|LZMA|PackBits|WebP|LERC|LogL|PixarLog|"
+    r"ThunderDecode|NeXTDecode|DumpMode|Predictor)\w*): "
+)
 _NOISY_METADATA = (b"Exif", b"eXIf", b"acTL")
 
 
@@ -339,7 +343,7 @@ def _with_lower_bytes(upper: np.ndarray, source: Source) -> np.ndarray:
 def _upright(picture: ImageFile) -> Image:
     """Decode a picture and turn it as its EXIF orientation says."""
     by_libtiff = any(tile[0] == "libtiff" for tile in picture.tile)
-    with quiet_native_code() if by_libtiff else nullcontext():
+    with heard_native_code(_LIBTIFF) if by_libtiff else nullcontext():
         picture.load()
     with suppress(Exception):  # Broken metadata is no reason to refuse good pixels.
         ImageOps.exif_transpose(picture, in_place=True)
