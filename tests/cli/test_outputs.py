@@ -524,6 +524,22 @@ def test_a_part_of_a_report_that_you_changed_is_not_replaced(call, place, name):
 
 
 @pytest.mark.slow
+def test_a_report_that_you_changed_stops_a_study_before_it_trains(call, place):
+    words = ["study", "--data", "simulated-ultrasound:12", "--init", "scratch"]
+    words += ["--strategies", "all", "--output", "study"]
+    (place / "study" / "tables").mkdir(parents=True)
+    for name in ("tables/claims.csv", "report.html"):
+        written = {"files": {name: "the digest of what was written"}}
+        (place / "study" / "report.json").write_text(json.dumps(written))
+        (place / "study" / name).write_text(THESIS)
+        refused(call, *words, saying=f"{name}: is not of a report of studies, or was changed since")
+        (place / "study" / name).unlink()
+    (place / "study" / "report.json").unlink()
+    (place / "study" / "report.html").write_text(THESIS)
+    refused(call, *words, saying="report.html: is not of a report of studies")
+
+
+@pytest.mark.slow
 def test_a_report_without_a_record_is_replaced_if_its_tables_have_their_columns(call, place):
     make_study(place, "bus_bra", sizes=(20,))
     assert call("report", "bus_bra")[0] == 0
