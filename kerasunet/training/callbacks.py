@@ -8,23 +8,26 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from kerasunet.training.settings import Optimization
+from kerasunet.training.settings import NOT_SET, Optimization
 
 _FILE = ("filepath", "filename")  # Of ModelCheckpoint and CSVLogger.
+_SET_THE_RATE = (keras.callbacks.LearningRateScheduler, keras.callbacks.ReduceLROnPlateau)
 
 
 def checked(
-    callbacks: Iterable[keras.callbacks.Callback], writes: Callable[[Path], bool]
+    callbacks: Iterable[keras.callbacks.Callback], writes: Callable[[Path], bool], schedule: str
 ) -> tuple[keras.callbacks.Callback, ...]:
     """Return callbacks, or refuse those that a run would undo, or that would undo it.
 
     Args:
         callbacks: As the caller gave them.
         writes: Whether the run itself writes a file.
+        schedule: Of the learning rate, as in `Optimization`.
 
     Raises:
         TypeError: They are something else.
-        ValueError: One resumes by itself, or writes a file that the run replaces.
+        ValueError: One resumes by itself, writes a file that the run replaces, or sets a rate that
+            follows a schedule.
     """
     if isinstance(callbacks, keras.callbacks.Callback) or not isinstance(callbacks, Iterable):
         raise TypeError(f"callbacks: {callbacks!r} is not a list of Keras callbacks; give a list")
@@ -37,6 +40,8 @@ def checked(
                 "BackupAndRestore: would set back a run, which resumes from its own checkpoint; "
                 "leave this callback out"
             )
+        if schedule != "constant" and isinstance(one, _SET_THE_RATE):
+            raise ValueError(f"{type(one).__name__}: would set the learning rate, but {NOT_SET}")
         for path in (getattr(one, name, None) for name in _FILE):
             if path and writes(Path(path)):
                 raise ValueError(

@@ -39,6 +39,7 @@ from kerasunet.training import (
     pretrain,
 )
 from kerasunet.training.loop import stored_weights
+from kerasunet.training.optimizer import make_optimizer
 
 QUICK = Optimization(steps=8, batch_size=4, validate_every=4)
 
@@ -235,6 +236,12 @@ def test_callbacks_may_lower_a_constant_rate_after_the_warmup(settings, tmp_path
     assert rates[1:3] == pytest.approx([0.01, 0.005])
 
 
+def test_a_rate_that_follows_the_cosine_cannot_be_set():
+    optimizer = make_optimizer(replace(QUICK, schedule="cosine"))
+    with pytest.raises(ValueError, match='cosine schedule.*give Optimization.schedule="constant"'):
+        optimizer.learning_rate = 0.1
+
+
 class Compile(keras.callbacks.Callback):
     def on_train_begin(self, logs=None):
         self.model.compile("sgd", "mse")
@@ -248,6 +255,8 @@ class Compile(keras.callbacks.Callback):
         (lambda: [keras.callbacks.BackupAndRestore("kept")], ValueError, "from its own checkpoint"),
         (lambda: [keras.callbacks.CSVLogger("run/history.csv")], ValueError, "another file"),
         (lambda: [keras.callbacks.ModelCheckpoint("run/model.keras")], ValueError, "another file"),
+        (lambda: [keras.callbacks.ReduceLROnPlateau()], ValueError, 'schedule="constant"'),
+        (lambda: [keras.callbacks.LearningRateScheduler(float)], ValueError, 'schedule="constant"'),
     ],
 )
 def test_callbacks_that_a_run_would_undo_are_refused(
