@@ -16,13 +16,15 @@ from kerasunet.backend import cheap_start
 from kerasunet.cli import options as shared
 from kerasunet.data import layouts, readers
 from kerasunet.files import is_plain, kinds_in_words, write_text
-from kerasunet.runs.directory import each_once, exclusive, labels_of
+from kerasunet.runs.directory import exclusive
 from kerasunet.runs.predictions import (
     FORMATS,
     Frame,
     PredictionDirectory,
     as_csv,
+    each_once,
     frames_of,
+    labels_of,
     paths_of,
     rows_of,
 )

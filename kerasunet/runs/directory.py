@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import shutil
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,12 +33,15 @@ _RESULTS = (  # Patterns of what a run writes after it has claimed its directory
     "overlays/[0-9]*-dice-*.png", "tensorboard/**/events.out.tfevents.*",
 )  # fmt: skip
 _PROGRESS = ("asked.json", "status.json", "log.txt", "run.json", "result.json", "pictures/*.png")
+_ASIDE = ".earlier-run"
 _DIGEST_LENGTH = 12  # Characters of a digest in messages.
 
 
 @contextlib.contextmanager
 def exclusive(directory: Path) -> Iterator[None]:
     """Lock a directory for this process; remove what killed processes left half-written in it.
+
+    In the end, a run that a restart has replaced is removed, and one that it has not is back.
 
     Args:
         directory: Created, with its parents, if it is new; removed again if they stay empty.
@@ -53,6 +56,7 @@ def exclusive(directory: Path) -> Iterator[None]:
             ends.enter_context(files.folder_for(directory))
         if ends.enter_context(files.alone_in(directory)):
             files.remove_unfinished(directory)
+        ends.callback(RunDirectory(directory).settle)
         yield
 
 
@@ -160,7 +164,8 @@ class RunDirectory:
         Args:
             settings: Settings dataclass of the run.
             digests: Name to digest of everything that the settings only point to.
-            restart: Remove an earlier run first.
+            restart: Set an earlier run aside first; `exclusive` removes it once this one has a
+                checkpoint or has finished, and otherwise brings it back.
 
         Raises:
             ValueError: The directory holds a run with other settings, data or major versions, and
@@ -168,9 +173,10 @@ class RunDirectory:
                 overwrite and no `config.json` of a run; or see `require_removable`.
         """
         asked = {"settings": _named(settings), "digests": dict(digests), "versions": versions()}
+        self.settle()
         if restart:
             self.require_removable(settings)
-            self._remove()
+            self._set_aside()
         if self.config.is_file():
             refuse_differences(self.path, self._record(settings), asked)
         else:
@@ -271,15 +277,27 @@ class RunDirectory:
             raise ValueError(f"{self.path}: is a run of another verb; use another output folder")
         return known
 
+    def settle(self) -> None:
+        """Remove the run that a restart has set aside, or bring it back if nothing replaces it."""
+        aside = RunDirectory(self.path / _ASIDE)
+        whole, replaced = aside.config.is_file(), (self.checkpoint, self.summary)
+        if aside.path.is_dir() and not (whole and any(map(Path.is_file, replaced))):
+            if whole:
+                self._remove()
+                _move(aside.config, self.config)
+            for path in reversed(aside._files()):
+                _move(path, self.path / path.relative_to(aside.path))
+        shutil.rmtree(aside.path, ignore_errors=True)
+
+    def _set_aside(self) -> None:
+        """Move the files of the run into a hidden folder, the record of which run it is last."""
+        for path in [*self._files(), self.config]:
+            _move(path, self.path / _ASIDE / path.relative_to(self.path))
+
     def _remove(self) -> None:
         """Remove the files of the run, the record of which run it is last, and no others."""
-        for path in self._files():
-            path.unlink()
-        for name in ("overlays", "pictures", "tensorboard/*", "tensorboard"):
-            for folder in self.path.glob(name):
-                with contextlib.suppress(OSError):  # It holds something else.
-                    folder.rmdir()
-        self.config.unlink(missing_ok=True)
+        for path in [*self._files(), self.config]:
+            path.unlink(missing_ok=True)
 
     def _refuse_remains(self) -> None:
         found = sorted(path for pattern in _RESULTS for path in self.path.glob(pattern))
@@ -288,6 +306,14 @@ class RunDirectory:
                 f"{self.path}: holds {found[0].name} but no {self.config.name}, so its settings "
                 "are unknown, and a run would replace it; use another output folder"
             )
+
+
+def _move(path: Path, target: Path) -> None:
+    """Rename a file, which needs no room for its contents."""
+    if path.is_symlink() or path.exists():
+        with files.writing(target):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(path, target)
 
 
 def _named(settings: Any) -> dict[str, Any]:
@@ -370,23 +396,3 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         inner = isinstance(value, dict)
         flat |= _flat(value, f"{prefix}{name}.") if inner else {prefix + name: value}
     return flat
-
-
-def each_once(files: Iterable[Path]) -> list[Path]:
-    """Return paths in order, without those that were given before, perhaps in other words."""
-    unique: dict[str, Path] = {}
-    for file in files:
-        unique.setdefault(os.path.abspath(file), file)
-    return list(unique.values())
-
-
-def labels_of(paths: Sequence[Path]) -> list[str]:
-    """Return names of files or folders, with as many folders above as tell equal names apart."""
-    parts = [Path(os.path.abspath(path)).parts for path in paths]
-    depths = [1] * len(paths)
-    while True:
-        labels = ["/".join(one[-depth:]) for one, depth in zip(parts, depths, strict=True)]
-        repeated = {label for label, count in Counter(labels).items() if count > 1}
-        if not repeated:
-            return labels
-        depths = [depth + (label in repeated) for depth, label in zip(depths, labels, strict=True)]
