@@ -225,7 +225,7 @@ def test_an_export_removes_what_a_killed_one_left_and_nothing_of_a_living_one(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("format", ["onnx", "savedmodel"])
+@pytest.mark.parametrize("format", ["onnx", "savedmodel", "h5"])
 def test_an_export_for_which_there_is_no_room_is_named(
     tiny_model_file, images, tmp_path, monkeypatch, format
 ):

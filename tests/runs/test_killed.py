@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from helpers import AS_INSTALLED, ROOT
 
-from kerasunet import models
+from kerasunet import UNet, models
 from kerasunet.files import NotWritten, write_json, write_text
 from kerasunet.runs.directory import RunDirectory, exclusive
 from kerasunet.study.execution import open_study, run_study
@@ -250,6 +250,16 @@ def test_a_model_whose_copy_finds_no_room_is_told():
         pytest.raises(NotWritten, match="kerasunet-model-.*cannot be written: File too large"),
     ):
         models.load("natural")
+
+
+def test_weights_that_find_no_room_are_told_and_those_before_stay(tmp_path):
+    """Where HDF5 itself would write, the process would crash."""
+    path = tmp_path / "net.weights.h5"
+    models.save_weights(UNet((32, 32, 1), 2, 1), path)
+    before = path.read_bytes()
+    with files_of_at_most(1000), pytest.raises(NotWritten, match="net.weights.h5: cannot be wri"):
+        models.save_weights(UNet((32, 32, 1), 4, 1), path)
+    assert path.read_bytes() == before
 
 
 def test_a_write_without_room_leaves_no_new_folder(tmp_path):
