@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import pty
+import shlex
 import shutil
 import stat
 import subprocess
@@ -822,6 +823,17 @@ def test_a_full_standard_output_is_named(tmp_path):
     assert done.returncode == 2
     assert done.stderr.startswith("error: standard output: cannot be written: No space left")
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="a shell closes the streams")
+def test_closed_standard_streams_change_no_result(place, own_images, tiny_model_file):
+    """Otherwise a file gets their numbers, and receives what libraries print."""
+    words = [sys.executable, "-m", "kerasunet", "predict", tiny_model_file, own_images / "images"]
+    command = shlex.join([*map(str, words), "--output", "masks"])
+    done = subprocess.run(f"exec {command} <&- >&- 2>&-", shell=True, check=False)
+    assert done.returncode == 0
+    assert len([*(place / "masks" / "masks").iterdir()]) == 12
 
 
 def test_of_two_tables_of_one_study_none_is_taken(call, place):
