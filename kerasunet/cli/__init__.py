@@ -28,7 +28,7 @@ from kerasunet import (
     models as registry,
 )
 from kerasunet.cli.options import printable
-from kerasunet.files import expanded, is_marked, require_replaceable
+from kerasunet.files import expanded, is_marked, is_plain, require_replaceable
 from kerasunet.runs.directory import RunDirectory
 
 __all__ = ["main"]
@@ -303,6 +303,11 @@ def _check_outside(path: Path, is_file: bool, options: argparse.Namespace) -> No
 
 
 def _check_output(path: Path, is_file: bool) -> None:
+    if not is_plain(str(path)):
+        raise ValueError(
+            f"{str(path)!r}: has characters that are no text here; give another name, or use a "
+            "UTF-8 locale, such as LC_ALL=C.UTF-8"
+        )
     if is_file and path.is_dir():
         raise FileExistsError(f"{path}: is a folder; give the name of a file")
     if not is_file and path.is_symlink() and not path.exists():

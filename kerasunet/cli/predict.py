@@ -327,7 +327,7 @@ def image_files(given: Iterable[Path], unannotated: bool) -> list[Path]:
     files = each_once(files)
     for file, label in zip(files, labels_of(files), strict=True):
         if not is_plain(label):
-            raise ValueError(f"{file}: its name cannot be written into a table; rename it")
+            raise ValueError(f"{str(file)!r}: this name cannot be written into a table; rename it")
     return files
 
 

@@ -684,6 +684,19 @@ def test_nothing_is_written_among_the_images_of_other_data(
         refused(call, *words, saying="lies among the images in")
 
 
+@pytest.mark.parametrize("name", ["manifest.csv", "Manifest.TSV", "_classes.csv"])
+def test_no_table_is_called_like_the_list_of_a_data_set(call, place, own_images, name):
+    data = shutil.copytree(own_images, place / "data")
+    saying = f"{name}: this name is that of a list of images and masks"
+    refused(call, "check", data, "--groups", f"data/{name}", saying=saying)
+
+
+@pytest.mark.parametrize("name", ["a\nb", "a\udce4"])
+def test_an_output_whose_name_is_no_text_is_refused(call, place, own_images, name):
+    refused(call, "check", own_images, "--html", name, saying=f"{name!r}: has characters that are")
+    refused(call, "adapt", own_images, "--output", name, saying=f"{name!r}: has characters that")
+
+
 def test_predictions_that_can_be_read_back_are_not_put_where_they_pass_for_annotations(
     call, place, own_images, tiny_model_file
 ):

@@ -292,6 +292,10 @@ def test_exports_to_several_formats_are_each_described(tiny_model_file, images, 
         assert told["files_sha256"] == {path: sha256(tmp_path / path)}
         source = told["source_sha256"]  # An export again would replace its own files.
         assert sidecar_of(tmp_path / path, format, False, source=source) == tmp_path / sidecar
+    told = read_json(tmp_path / "net.json")
+    write_json(tmp_path / "net.json", {**told, "note": "for the ward"})
+    export(tiny_model_file, "onnx", tmp_path / "net.onnx", images=images)
+    assert read_json(tmp_path / "net.json") == {**told, "note": "for the ward"}
 
 
 @pytest.mark.slow
