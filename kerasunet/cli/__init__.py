@@ -200,6 +200,8 @@ def _message(error: Exception) -> str:
     if isinstance(error, OSError) and error.filename and str(error).startswith("[Errno"):
         remedy = _REMEDIES.get(error.errno or 0, "")
         return f"{error.filename}: {error.strerror}{remedy}"
+    if isinstance(error, FileNotFoundError) and not error.filename and error.errno == errno.ENOENT:
+        return "the current folder is gone: removed or renamed; change to another one"
     return str(error)
 
 

@@ -206,7 +206,8 @@ class RunDirectory:
                 files.require_replaceable(self.path / name)
             return None
         summary = self.read_summary()
-        self.checkpoint.unlink(missing_ok=True)
+        if self.checkpoint.is_file():  # Where there is none, nothing need be writable.
+            self.checkpoint.unlink()
         return summary
 
     def read_summary(self, remedy: str = MOVE) -> dict[str, Any]:

@@ -105,7 +105,8 @@ def load_checkpoint(path: Path, model: keras.Model, stage: range | None = None) 
                 _assign(optimizer.variables, with_rate(optimizer, _sequence(file, "optimizer")))
             return TrainingState(best=_sequence(file, "best"), **meta)
     except (OSError, ValueError, LookupError, TypeError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path}: cannot resume from this checkpoint ({error})") from error
+        told = f"cannot resume from this checkpoint ({error}); remove it to begin again"
+        raise ValueError(f"{path}: {told}") from error
 
 
 def stored_weights(path: Path) -> list[np.ndarray]:
@@ -255,8 +256,7 @@ class _Epochs:
     def with_rates(self, relative: RelativeRates, epoch: int, history: Path) -> _Epochs:
         """Measure new rates and begin a new optimizer, where the schedule has come to."""
         first, last = self._range(epoch)
-        factors = relative.measure(first, last)
-        write_rates(history.with_name("rates.csv"), epoch, factors)
+        write_rates(history.with_name("rates.csv"), epoch, relative.measure(first, last))
         before = rate_variable(self.model.optimizer)
         compile_for_training(self.model, self.optimization, first)
         if (rate := rate_variable(self.model.optimizer)) is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import errno
 import hashlib
 import json
 import os
@@ -689,6 +690,34 @@ def test_no_table_is_called_like_the_list_of_a_data_set(call, place, own_images,
     data = shutil.copytree(own_images, place / "data")
     saying = f"{name}: this name is that of a list of images and masks"
     refused(call, "check", data, "--groups", f"data/{name}", saying=saying)
+
+
+@pytest.mark.slow
+def test_a_finished_run_is_shown_where_nothing_can_be_written(earlier, monkeypatch):
+    def refuse(*_, **__):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    assert RunDirectory(earlier).finished()["chosen"] == "shallow:3"
+
+
+def test_a_place_for_no_temporary_folder_is_named(place):
+    (place / "file").write_text(THESIS)
+    with (
+        pytest.raises(NotWritten, match=r"file: cannot be written: Not a directory; there is a"),
+        temporary_folder(place / "file", ".exporting-"),
+    ):
+        pass
+
+
+def test_a_current_folder_that_is_gone_is_told(call, place, own_images, monkeypatch):
+    (place / "gone").mkdir()
+    monkeypatch.chdir(place / "gone")
+    (place / "gone").rmdir()
+    status, said = call("check", own_images, "--html", "report.html")
+    assert (status, said.strip()) == (
+        2, "error: the current folder is gone: removed or renamed; change to another one"
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("name", ["a\nb", "a\udce4"])
