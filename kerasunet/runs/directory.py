@@ -41,8 +41,6 @@ _DIGEST_LENGTH = 12  # Characters of a digest in messages.
 def exclusive(directory: Path) -> Iterator[None]:
     """Lock a directory for this process; remove what killed processes left half-written in it.
 
-    In the end, a run that a restart has replaced is removed, and one that it has not is back.
-
     Args:
         directory: Created, with its parents, if it is new; removed again if they stay empty.
 
@@ -164,8 +162,7 @@ class RunDirectory:
         Args:
             settings: Settings dataclass of the run.
             digests: Name to digest of everything that the settings only point to.
-            restart: Set an earlier run aside first; `exclusive` removes it once this one has a
-                checkpoint or has finished, and otherwise brings it back.
+            restart: Set an earlier run aside first, for `settle`, which `exclusive` calls last.
 
         Raises:
             ValueError: The directory holds a run with other settings, data or major versions, and
@@ -238,11 +235,14 @@ class RunDirectory:
             settings: Settings dataclass of the new run.
 
         Raises:
+            NotWritten: A file of the earlier run is write-protected.
             ValueError: It holds something else, or the new run needs a file in it.
         """
         if not self.path.is_dir() or not any(self.path.iterdir()):
             return
         self._record(settings)
+        for path in self._files():
+            files.require_replaceable(path)
         for name in _PATHS:
             given = getattr(settings, name, None)
             if given and self._removes(files.expanded(given)):
@@ -264,7 +264,7 @@ class RunDirectory:
 
     def _files(self) -> list[Path]:
         """Return what a run wrote, the record that it is finished first, except `config.json`."""
-        found = [path for name in (*_RESULTS, *_PROGRESS) for path in self.path.glob(name)]
+        found = (path for name in (*_RESULTS, *_PROGRESS) for path in self.path.glob(name))
         return [path for path in found if path.is_symlink() or not path.is_dir()]
 
     def _record(self, settings: Any) -> dict[str, Any]:

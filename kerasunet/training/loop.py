@@ -174,25 +174,18 @@ def train(
         the training as in Keras, by `model.stop_training`, after a step or an epoch.
 
     Raises:
-        ValueError: The checkpoint is damaged, or the best weights are asked for
-            without validation cases.
+        ValueError: The checkpoint is damaged, or of another run than the history; or the best
+            weights are asked for without validation cases.
         FloatingPointError: The loss or the weights became NaN or infinite; the message tells
             where the last good weights are.
     """
     optimization.require_validation(len(validation))
     state = _restored(model, checkpoint, history, stage)
-    batches = Batches(
-        training,
-        optimization.batch_size,
-        augmentation,
-        seed=optimization.seed,
-        views=views,
-        sides=sides,
-    )
+    size, seed = optimization.batch_size, optimization.seed
+    batches = Batches(training, size, augmentation, seed=seed, views=views, sides=sides)
+    inputs: Batches | ActivationCache = batches
     if views is not None or learner is None:
         learner, inputs = _with_activation_cache(model, batches, checkpoint.parent)
-    else:
-        inputs = batches
     listeners = listening(callbacks, model, optimization)
     listeners.on_train_begin()
     epochs = _Epochs(model, learner, inputs, validation, optimization, listeners)
@@ -222,6 +215,9 @@ def _restored(
     if not checkpoint.is_file():
         return TrainingState()
     state = load_checkpoint(checkpoint, model, stage)
+    if history.is_file() and not _as_csv(state.history).startswith(history.read_text("utf-8")):
+        told = f"is not the history of the training in {checkpoint.name}, or was changed"
+        raise ValueError(f"{history}: {told}; restore it, or begin anew with --restart")
     write_history(history, state.history)
     return state
 
@@ -277,8 +273,8 @@ class _Epochs:
         logs, last = self._steps(first, last)
         weights = self.model.get_weights()  # Those measured: callbacks may set others.
         _require_finite("weights", weights, last)
-        has_validation = len(self.validation) > 0
-        logs["val_dice"] = mean_dice(self.model, self.validation) if has_validation else math.nan
+        cases = self.validation
+        logs["val_dice"] = mean_dice(self.model, cases) if len(cases) else math.nan
         logs["learning_rate"] = float(self.model.optimizer.learning_rate)
         self.listeners.on_epoch_end(epoch, logs)
         return {"step": last, **logs, "seconds": time.perf_counter() - started}, weights
@@ -304,10 +300,9 @@ def _require_finite(what: str, arrays: Sequence[np.ndarray | float], step: int) 
 
 
 def _what_is_kept(path: Path, state: TrainingState, settings: Optimization) -> str:
+    kept = "no earlier step was kept, and the initial weights are unchanged"
     if state.history:
         kept = f"the weights of step {state.history[-1]['step']} are kept in {path}"
-    else:
-        kept = "no earlier step was kept, and the initial weights are unchanged"
     return f"{kept}. Try a lower learning rate than {settings.learning_rate:g}."
 
 
@@ -321,9 +316,12 @@ def _record(state: TrainingState, row: dict[str, float], weights: list[np.ndarra
 
 def write_history(path: Path, history: Sequence[dict[str, float]]) -> None:
     """Write the history as CSV, a row per epoch."""
-    lines = [",".join(HISTORY_COLUMNS)]
-    lines += [",".join(f"{row[name]:.6g}" for name in HISTORY_COLUMNS) for row in history]
-    write_text(path, "\n".join(lines) + "\n")
+    write_text(path, _as_csv(history))
+
+
+def _as_csv(history: Sequence[dict[str, float]]) -> str:
+    rows = [[f"{row[name]:.6g}" for name in HISTORY_COLUMNS] for row in history]
+    return "".join(",".join(cells) + "\n" for cells in (HISTORY_COLUMNS, *rows))
 
 
 class Network:

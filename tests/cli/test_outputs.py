@@ -193,6 +193,16 @@ def test_a_link_stays_and_what_it_leads_to_is_written(place):
     assert (place / "nameless").read_text() == ".png"
 
 
+@pytest.mark.slow
+def test_a_restart_does_not_remove_what_is_protected(earlier):
+    settings = FinetuneSettings()
+    (earlier / "model.keras").chmod(0o444)
+    before = contents(earlier)
+    with pytest.raises(NotWritten, match=r"model\.keras: is write-protected"):
+        RunDirectory(earlier).claim(settings, {}, restart=True)
+    assert contents(earlier) == before
+
+
 @SLOW
 def test_a_restart_removes_the_run_and_nothing_else(call, earlier, tiny_model_file):
     (earlier / "overlays" / "mine.png").write_bytes(b"mine")

@@ -267,6 +267,19 @@ def test_cases_that_were_removed_by_hand_come_back(settings, finished, tmp_path)
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("kept", "lost"), [("scratch", "all"), ("deep_1", "deep_2")])
+def test_results_in_the_folder_of_another_run_are_refused(settings, finished, tmp_path, kept, lost):
+    study = shutil.copytree(finished, tmp_path / "study")
+    (study / "runs" / f"fold0-train4-seed0-{kept}").rename(
+        study / "runs" / f"fold0-train4-seed0-{lost}"
+    )
+    run_study(open_study(replace(settings, strategies=(lost.replace("_", ":"),)), study))
+    failed = [row for row in Tables(study).runs if row["status"] == "failed"]
+    assert [row["strategy"] for row in failed] == [lost.replace("_", ":")]
+    assert "holds results of other settings" in failed[0]["note"]
+
+
+@pytest.mark.slow
 def test_cases_of_a_run_that_was_not_recorded_are_forgotten(finished, tmp_path):
     (tmp_path / "cases.csv").write_bytes((finished / "cases.csv").read_bytes())
     runs = (finished / "runs.csv").read_text(encoding="utf-8").splitlines(keepends=True)

@@ -452,6 +452,19 @@ def test_damaged_checkpoint_is_named(settings, interrupted):
         finetune(settings, interrupted)
 
 
+@pytest.mark.slow
+def test_a_checkpoint_is_gone_on_with_beside_its_own_history_only(settings, interrupted):
+    """That of another run would be, too, if only the weights had to fit."""
+    history = (interrupted / "history.csv").read_text(encoding="utf-8")
+    for changed in (history.replace(",0.", ",1.", 1), f"{history}# seen by me\n"):
+        (interrupted / "history.csv").write_text(changed, encoding="utf-8")
+        with pytest.raises(
+            ValueError, match=r"history\.csv: is not the history of the training in"
+        ):
+            finetune(settings, interrupted)
+        assert (interrupted / "history.csv").read_text(encoding="utf-8") == changed
+
+
 @pytest.mark.parametrize("name", ["checkpoint.npz", "summary.json"])
 def test_what_is_left_of_an_unknown_run_is_not_gone_on_with(settings, finished, tmp_path, name):
     """A run directory that somebody began to remove could belong to any settings."""
