@@ -203,7 +203,7 @@ class RunDirectory:
                 files.require_replaceable(self.path / name)
             return None
         summary = self.read_summary()
-        if self.checkpoint.is_file():  # Where there is none, nothing need be writable.
+        if self.checkpoint.is_file():  # Otherwise, nothing need be writable.
             self.checkpoint.unlink()
         return summary
 
@@ -224,6 +224,8 @@ class RunDirectory:
 
     def finish(self, summary: dict[str, Any]) -> dict[str, Any]:
         """Write the summary, the last step, which marks the run as finished; return it."""
+        if not self.config.is_file():
+            raise ValueError(f"{self.path}: is gone, or this folder was left; give a whole path")
         files.write_json(self.summary, summary)
         self.checkpoint.unlink(missing_ok=True)
         return summary
@@ -301,8 +303,7 @@ class RunDirectory:
             path.unlink(missing_ok=True)
 
     def _refuse_remains(self) -> None:
-        found = sorted(path for pattern in _RESULTS for path in self.path.glob(pattern))
-        if found:
+        if found := sorted(path for pattern in _RESULTS for path in self.path.glob(pattern)):
             raise ValueError(
                 f"{self.path}: holds {found[0].name} but no {self.config.name}, so its settings "
                 "are unknown, and a run would replace it; use another output folder"
@@ -320,8 +321,8 @@ def _move(path: Path, target: Path) -> None:
 def _named(settings: Any) -> dict[str, Any]:
     """Return the settings, of files and folders only the name: runs are handed on."""
     values = to_json(settings)
-    paths = {name: values[name] for name in _PATHS if values.get(name)}
-    return {**values, **{name: Path(path).name for name, path in paths.items()}}
+    names = {name: Path(values[name]).name for name in _PATHS if values.get(name)}
+    return {**values, **names}
 
 
 def versions() -> dict[str, str]:

@@ -275,6 +275,22 @@ def test_callbacks_that_a_run_would_undo_are_refused(
         )
 
 
+class Elsewhere(keras.callbacks.Callback):
+    def on_train_end(self, logs=None):
+        os.chdir(os.pardir)
+
+
+@pytest.mark.slow
+def test_a_run_that_a_callback_leads_elsewhere_is_not_called_finished(
+    settings, tmp_path, monkeypatch
+):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    with pytest.raises(ValueError, match="^run: is gone, or this folder was left; give a wh"):
+        finetune(settings, "run", [Elsewhere()])
+    assert not list(tmp_path.rglob("summary.json"))
+
+
 @pytest.mark.slow
 def test_a_model_that_a_callback_compiles_is_refused(settings, tmp_path):
     """Its rate would be written down, but another would train."""
