@@ -127,6 +127,9 @@ def _is_no_retracing(record: logging.LogRecord) -> bool:
 def quiet_start() -> Iterator[None]:
     """Send file descriptor 2 nowhere: TensorFlow's notes come from C++, past `sys.stderr`."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    if sys.stderr is None:  # Services may lack it.
+        yield
+        return
     sys.stderr.flush()
     saved = os.dup(2)
     nowhere = os.open(os.devnull, os.O_WRONLY)

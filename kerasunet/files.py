@@ -155,7 +155,8 @@ def temporary_folder(place: Path, prefix: str) -> Iterator[Path]:
 def _new_folder(place: Path, prefix: str) -> tuple[Path, int | None]:
     """Return a new folder and its lock; others may have removed the first before it was locked."""
     while True:
-        folder = Path(tempfile.mkdtemp(prefix=prefix, dir=place))
+        with writing(place):
+            folder = Path(tempfile.mkdtemp(prefix=prefix, dir=place))
         with suppress(FileNotFoundError):
             held = lock(folder, seconds=math.inf)
             if held is None or folder.exists():
@@ -240,8 +241,7 @@ def require_replaceable(path: Path) -> None:
         NotWritten: The path is a folder, a device or a write-protected file.
     """
     with suppress(FileNotFoundError, NotADirectoryError):
-        mode = path.stat().st_mode
-        if not stat.S_ISREG(mode):
+        if not stat.S_ISREG(mode := path.stat().st_mode):
             raise NotWritten(f"{path}: is a folder or a device; give the name of a file")
         if not mode & stat.S_IWUSR:
             raise NotWritten(
@@ -300,8 +300,8 @@ def read_json(path: Path, encodings: Sequence[str] = ("utf-8-sig",), *, remedy: 
         content = _decoded(path.read_bytes(), encodings)
         return json.loads(content, object_pairs_hook=_without_repetition)
     except (ValueError, RecursionError) as error:
-        remedy = f"; {remedy}" if remedy else ""
-        raise ValueError(f"{path}: not a readable JSON file ({error}){remedy}") from error
+        what = f"{path}: not a readable JSON file ({error})"
+        raise ValueError(f"{what}; {remedy}" if remedy else what) from error
 
 
 def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -189,9 +189,10 @@ def _one_hot(y_true, y_pred):
     count = y_pred.shape[-1]
     if len(y_true.shape) == len(y_pred.shape) and y_true.shape[-1] == count:
         return _checked_masks(y_true, y_pred)
-    labels = ops.cast(y_true, "int32")
-    labels = labels[..., 0] if len(labels.shape) == len(y_pred.shape) else labels
-    wrong = ops.logical_or(labels < 0, labels >= count)
+    given = y_true[..., 0] if len(y_true.shape) == len(y_pred.shape) else y_true
+    labels = ops.cast(given, "int32")
+    whole = ops.cast(labels, "float32") == ops.cast(given, "float32")
+    wrong = ops.logical_not(whole & (labels >= 0) & (labels < count))
     return _refused_where(wrong[..., None], ops.one_hot(labels, count), _WRONG_LABELS)
 
 
@@ -238,7 +239,7 @@ def _checked_masks(y_true, y_pred):
     masks = ops.cast(y_true, "float32")
     if len(masks.shape) == len(y_pred.shape) - 1:
         masks = ops.expand_dims(masks, -1)
-    wrong = ops.logical_or(masks < 0.0, masks > 1.0)
+    wrong = ops.logical_not(ops.logical_and(masks >= 0.0, masks <= 1.0))  # NaN is neither.
     return _refused_where(wrong, masks, _WRONG_MASKS)
 
 

@@ -109,7 +109,7 @@ def test_a_file_name_that_is_no_text_is_told_on_a_real_terminal(run_cli, tmp_pat
     (tmp_path / name).write_bytes(encoded(np.zeros((8, 8), np.uint8)))
     finished = run_cli("predict", "natural", ".")
     assert finished.returncode == 2
-    assert "\\udcff\\x1b[2J.png: its name cannot be written into a table; rename it" in (
+    assert "\\udcff\\x1b[2J.png': this name cannot be written into a table; rename it" in (
         finished.stderr
     )
 

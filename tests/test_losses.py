@@ -100,3 +100,16 @@ def test_a_label_of_no_class_is_told():
     _, probabilities = _probabilities((1, 4, 4), 3)
     with pytest.raises(Exception, match="labels that the model has no class for"):
         losses.dice_ce(np.full((1, 4, 4, 1), 3, np.uint8), probabilities)
+
+
+@pytest.mark.parametrize("value", [1 / 255, np.nan])
+def test_labels_that_are_no_whole_numbers_are_told(value):
+    """Labels that were divided by 255 would all become background."""
+    _, probabilities = _probabilities((1, 4, 4), 3)
+    with pytest.raises(Exception, match="labels that the model has no class for"):
+        losses.dice_ce(np.full((1, 4, 4, 1), value, np.float32), probabilities)
+
+
+def test_masks_of_nan_are_told():
+    with pytest.raises(Exception, match="values outside 0 to 1"):
+        losses.dice_bce(np.full((1, 4, 4, 1), np.nan, np.float32), np.full((1, 4, 4, 1), 0.5))

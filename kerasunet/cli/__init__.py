@@ -28,7 +28,7 @@ from kerasunet import (
     models as registry,
 )
 from kerasunet.cli.options import printable
-from kerasunet.files import expanded, is_marked, require_replaceable
+from kerasunet.files import expanded, is_marked, is_plain, require_replaceable
 from kerasunet.runs.directory import RunDirectory
 
 __all__ = ["main"]
@@ -90,6 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         Exit status: 0 done, 1 faults found (`check`), 2 wrong arguments or input, 3 a bug of this
         program, 130 interrupted, 141 the reader of the output has gone, 143 terminated.
     """
+    _open_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # File names need not be text.
             stream.reconfigure(errors="backslashreplace")
@@ -108,6 +109,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Where it passed text that was compiled, as of dataclasses, Python would end by SIGINT.
         exec("")
     return 143 if came and status == 130 else status
+
+
+def _open_closed_streams() -> None:
+    """Lead closed standard streams nowhere; else files get their numbers, and libraries' notes."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            stream = open(os.devnull, mode, encoding="utf-8")  # noqa: SIM115 - until the end.
+            os.set_inheritable(stream.fileno(), True)
+            setattr(sys, name, stream)
 
 
 @contextmanager
@@ -141,7 +151,7 @@ def _run(verb: str, words: Sequence[str]) -> int:
         options = _parser(verb, module).parse_args(words)
         check_outputs(verb, options, getattr(module, f"{verb}_marks", dict))
         status = getattr(module, f"run_{verb}")(options) or 0
-        _flush()
+        sys.stdout.flush()  # While an error of the system can still be told.
         return status
     except KeyboardInterrupt as stop:  # Who has kept something says so.
         print("; ".join(["stopped", *map(printable, map(str, stop.args))]), file=sys.stderr)
@@ -190,21 +200,15 @@ def _message(error: Exception) -> str:
     if isinstance(error, OSError) and error.filename and str(error).startswith("[Errno"):
         remedy = _REMEDIES.get(error.errno or 0, "")
         return f"{error.filename}: {error.strerror}{remedy}"
+    if isinstance(error, FileNotFoundError) and not error.filename and error.errno == errno.ENOENT:
+        return "the current folder is gone: removed or renamed; change to another one"
     return str(error)
-
-
-def _flush() -> None:
-    """Write what was printed while an error of the system can still be told."""
-    if sys.stdout is not None:  # It was closed.
-        sys.stdout.flush()
 
 
 def _is_output_lost() -> bool:
     """Return whether standard output cannot be written; if so, give up what is left to print."""
-    if sys.stdout is None:
-        return False
     try:
-        _flush()
+        sys.stdout.flush()
         os.write(sys.stdout.fileno(), b"\n")  # What could not be written may have been dropped.
     except io.UnsupportedOperation:  # Somebody collects what is printed.
         return False
@@ -301,6 +305,11 @@ def _check_outside(path: Path, is_file: bool, options: argparse.Namespace) -> No
 
 
 def _check_output(path: Path, is_file: bool) -> None:
+    if not is_plain(str(path)):
+        raise ValueError(
+            f"{str(path)!r}: has characters that are no text here; give another name, or use a "
+            "UTF-8 locale, such as LC_ALL=C.UTF-8"
+        )
     if is_file and path.is_dir():
         raise FileExistsError(f"{path}: is a folder; give the name of a file")
     if not is_file and path.is_symlink() and not path.exists():

@@ -15,7 +15,8 @@ from kerasunet.cli import options as shared
 from kerasunet.inference.export_requests import FORMATS, check_request, sidecar_of
 from kerasunet.metrics import DETECTION_IOU, WITHOUT_SPACING, bounds_in_words, unit_in_words
 from kerasunet.models.model_card import asked_layers
-from kerasunet.runs.directory import RunDirectory, each_once, labels_of
+from kerasunet.runs.directory import RunDirectory
+from kerasunet.runs.predictions import each_once, labels_of
 from kerasunet.schema import TEXT, Option, read_record, read_rows, read_values
 
 _HEADINGS = ("model", "trained layers", "Dice on held-out cases (95 % interval)", "Dice elsewhere")

@@ -16,13 +16,15 @@ from kerasunet.backend import cheap_start
 from kerasunet.cli import options as shared
 from kerasunet.data import layouts, readers
 from kerasunet.files import is_plain, kinds_in_words, write_text
-from kerasunet.runs.directory import each_once, exclusive, labels_of
+from kerasunet.runs.directory import exclusive
 from kerasunet.runs.predictions import (
     FORMATS,
     Frame,
     PredictionDirectory,
     as_csv,
+    each_once,
     frames_of,
+    labels_of,
     paths_of,
     rows_of,
 )
@@ -325,7 +327,7 @@ def image_files(given: Iterable[Path], unannotated: bool) -> list[Path]:
     files = each_once(files)
     for file, label in zip(files, labels_of(files), strict=True):
         if not is_plain(label):
-            raise ValueError(f"{file}: its name cannot be written into a table; rename it")
+            raise ValueError(f"{str(file)!r}: this name cannot be written into a table; rename it")
     return files
 
 

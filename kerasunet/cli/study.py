@@ -106,16 +106,18 @@ def _run(options: argparse.Namespace, settings: StudySettings, directory: Path) 
         from kerasunet.study.final_model import require_free
 
         require_free(directory)
+    if is_reported := not (options.no_report or options.plan):
+        from kerasunet.study import report
+
+        report.require_free(directory)
     study = (plan_study if options.plan else open_study)(settings, directory)
     _print_plan(study, options)
     if options.plan:
         return 0
     executor = Executor(options.executor, options.workers, options.address, gpus=options.gpus)
     failures = _execute(study, executor, options.retry_failed)
-    if not options.no_report and study.tables.finished():
-        from kerasunet.study.report import write_report
-
-        print(f"report      {write_report(directory)}")
+    if is_reported and study.tables.finished():
+        print(f"report      {report.write_report(directory)}")
     print(f"tables      {directory / 'cases.csv'}, {directory / 'runs.csv'}")
     if study.tables.finished():
         _print_answer(study, options.final)

@@ -44,6 +44,7 @@ _INNER = (
     "(labelme) or run lengths (COCO)"
 )
 _ELSEWHERE = "the bbox is not that of the outline, which may lack a part; correct one of them"
+_CLASSES = "_classes.csv"  # Of Roboflow.
 _RECORDS = ("config.json", "study.json", "predictions.json", "adapt.json")  # Of results.
 
 
@@ -303,7 +304,8 @@ def require_outside(
         path: The file or folder to be written; it need not exist.
         data: Folders of data; names of data sets, files and `None` are passed over.
         images: Image files, or folders of them.
-        is_file: Whether a file is written. Unless it is a picture, it may be anywhere.
+        is_file: Whether a file is written. Unless it is a picture, it may be anywhere, but not be
+            called like the list of a data set.
         levels: How deep below a folder of data that consists of folders nothing may be written;
             0 allows the folder of the data, too.
 
@@ -314,6 +316,7 @@ def require_outside(
         raise ValueError("the name of the output is empty; give a folder or a file")
     path = expanded(path)
     if is_file and path.suffix.lower() != ".png":
+        _require_no_list(path)
         return
     here = path.resolve().parent if is_file else path.resolve()
     for folder, root, is_whole in _folders_of_data(data, images, here):
@@ -327,6 +330,17 @@ def require_outside(
         goes_on = any((here / name).exists() for name in _RECORDS)
         if is_whole and levels and not (is_file or goes_on):
             _require_unread(path, folder, levels)
+
+
+def _require_no_list(path: Path) -> None:
+    """Refuse the name of a file that says which images and masks a folder has."""
+    from kerasunet.data.layouts.manifests import MANIFESTS
+
+    if path.name.lower() in (*MANIFESTS, _CLASSES):
+        raise ValueError(
+            f"{path}: this name is that of a list of images and masks, and the file would be read "
+            "as one; give another name"
+        )
 
 
 def _folders_of_data(

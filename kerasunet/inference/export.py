@@ -35,6 +35,7 @@ from kerasunet.files import (
 from kerasunet.inference.export_requests import FORMATS, check_request, publish, sidecar_of
 from kerasunet.inference.runtimes import LiteRT, ONNXRuntime, OpenVINO, Run
 from kerasunet.metrics import bootstrap_interval
+from kerasunet.models.saving import write_hdf5
 from kerasunet.network import folded, plain_copy
 from kerasunet.objects import ONE_OBJECT, Objects
 from kerasunet.training.evaluation import dice_of_masks
@@ -305,9 +306,8 @@ def _write_litert(model: keras.Model, path: Path, size: int) -> None:
 
 
 def _write_h5(model: keras.Model, path: Path, size: int) -> None:
-    copy = plain_copy(model)
     with _without_advice():
-        copy.save(path)
+        write_hdf5(plain_copy(model).save, path)
 
 
 @contextmanager

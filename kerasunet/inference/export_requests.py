@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from kerasunet.files import require_replaceable, sha256, write_json, writing
+from kerasunet.models.model_card import read_card
 
 EXTRAS = {"nncf": "int8"}
 _REPLACED = "replaced_sha256"
@@ -146,6 +147,7 @@ def publish(folder: Path, path: Path, sidecar: Path, told: Mapping[str, Any]) ->
     Raises:
         NotWritten: The system refused.
     """
+    told = {**_entries_of_yours(sidecar), **told}
     written = sorted(folder.iterdir())
     places = [Path(os.path.realpath(path.parent / one.name)) for one in written]
     old = {
@@ -161,6 +163,15 @@ def publish(folder: Path, path: Path, sidecar: Path, told: Mapping[str, Any]) ->
                 os.replace(place, folder / ".replaced")
             os.replace(one, place)
     write_json(sidecar, told)
+
+
+def _entries_of_yours(sidecar: Path) -> dict[str, Any]:
+    """Return what somebody has added to an earlier description, such as notes."""
+    try:
+        unknown = read_card(sidecar).unknown
+    except (OSError, ValueError):
+        return {}
+    return {name: value for name, value in unknown.items() if name != "export"}
 
 
 def _files_at(path: Path) -> list[Path]:

@@ -11,11 +11,12 @@ import re
 import shutil
 import warnings
 import zipfile
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from kerasunet.architecture import Architecture
 from kerasunet.files import expanded, is_marked, require_replaceable, sha256, write_atomically
@@ -252,7 +253,33 @@ def save_weights(model: keras.Model, path: str | os.PathLike) -> None:
     _require_model(path, _HDF5)
     from kerasunet.network import plain_copy
 
-    write_atomically(path, plain_copy(model).save_weights)
+    save = plain_copy(model).save_weights
+    write_atomically(path, lambda temporary: write_hdf5(save, temporary))
+
+
+def write_hdf5(save: Callable[[str], object], path: Path) -> None:
+    """Have Keras make an HDF5 file in memory, then write it: a full disk would crash HDF5.
+
+    Args:
+        save: A method of a model, `save` or `save_weights`.
+        path: The file, with the suffix by which that method knows the format.
+    """
+    file = _Unwritten(path.name)
+    save(cast("str", file))
+    path.write_bytes(file.getvalue())
+
+
+class _Unwritten(io.BytesIO):
+    """A file in memory that has a name, by which Keras knows the format."""
+
+    def __init__(self, name: str):
+        super().__init__()
+        self._name = name
+
+    def __fspath__(self) -> str:
+        return self._name
+
+    __str__ = __fspath__
 
 
 def register(path: str | os.PathLike, name: str, half_precision: bool = False) -> Path:

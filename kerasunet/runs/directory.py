@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import shutil
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ _RESULTS = (  # Patterns of what a run writes after it has claimed its directory
     "overlays/[0-9]*-dice-*.png", "tensorboard/**/events.out.tfevents.*",
 )  # fmt: skip
 _PROGRESS = ("asked.json", "status.json", "log.txt", "run.json", "result.json", "pictures/*.png")
+_ASIDE = ".earlier-run"
 _DIGEST_LENGTH = 12  # Characters of a digest in messages.
 
 
@@ -53,6 +54,7 @@ def exclusive(directory: Path) -> Iterator[None]:
             ends.enter_context(files.folder_for(directory))
         if ends.enter_context(files.alone_in(directory)):
             files.remove_unfinished(directory)
+        ends.callback(RunDirectory(directory).settle)
         yield
 
 
@@ -160,7 +162,7 @@ class RunDirectory:
         Args:
             settings: Settings dataclass of the run.
             digests: Name to digest of everything that the settings only point to.
-            restart: Remove an earlier run first.
+            restart: Set an earlier run aside first, for `settle`, which `exclusive` calls last.
 
         Raises:
             ValueError: The directory holds a run with other settings, data or major versions, and
@@ -168,9 +170,10 @@ class RunDirectory:
                 overwrite and no `config.json` of a run; or see `require_removable`.
         """
         asked = {"settings": _named(settings), "digests": dict(digests), "versions": versions()}
+        self.settle()
         if restart:
             self.require_removable(settings)
-            self._remove()
+            self._set_aside()
         if self.config.is_file():
             refuse_differences(self.path, self._record(settings), asked)
         else:
@@ -200,7 +203,8 @@ class RunDirectory:
                 files.require_replaceable(self.path / name)
             return None
         summary = self.read_summary()
-        self.checkpoint.unlink(missing_ok=True)
+        if self.checkpoint.is_file():  # Otherwise, nothing need be writable.
+            self.checkpoint.unlink()
         return summary
 
     def read_summary(self, remedy: str = MOVE) -> dict[str, Any]:
@@ -220,6 +224,8 @@ class RunDirectory:
 
     def finish(self, summary: dict[str, Any]) -> dict[str, Any]:
         """Write the summary, the last step, which marks the run as finished; return it."""
+        if not self.config.is_file():
+            raise ValueError(f"{self.path}: is gone, or this folder was left; give a whole path")
         files.write_json(self.summary, summary)
         self.checkpoint.unlink(missing_ok=True)
         return summary
@@ -231,11 +237,14 @@ class RunDirectory:
             settings: Settings dataclass of the new run.
 
         Raises:
+            NotWritten: A file of the earlier run is write-protected.
             ValueError: It holds something else, or the new run needs a file in it.
         """
         if not self.path.is_dir() or not any(self.path.iterdir()):
             return
         self._record(settings)
+        for path in self._files():
+            files.require_replaceable(path)
         for name in _PATHS:
             given = getattr(settings, name, None)
             if given and self._removes(files.expanded(given)):
@@ -257,7 +266,7 @@ class RunDirectory:
 
     def _files(self) -> list[Path]:
         """Return what a run wrote, the record that it is finished first, except `config.json`."""
-        found = [path for name in (*_RESULTS, *_PROGRESS) for path in self.path.glob(name)]
+        found = (path for name in (*_RESULTS, *_PROGRESS) for path in self.path.glob(name))
         return [path for path in found if path.is_symlink() or not path.is_dir()]
 
     def _record(self, settings: Any) -> dict[str, Any]:
@@ -271,30 +280,49 @@ class RunDirectory:
             raise ValueError(f"{self.path}: is a run of another verb; use another output folder")
         return known
 
+    def settle(self) -> None:
+        """Remove the run that a restart has set aside, or bring it back if nothing replaces it."""
+        aside = RunDirectory(self.path / _ASIDE)
+        whole, replaced = aside.config.is_file(), (self.checkpoint, self.summary)
+        if aside.path.is_dir() and not (whole and any(map(Path.is_file, replaced))):
+            if whole:
+                self._remove()
+                _move(aside.config, self.config)
+            for path in reversed(aside._files()):
+                _move(path, self.path / path.relative_to(aside.path))
+        shutil.rmtree(aside.path, ignore_errors=True)
+
+    def _set_aside(self) -> None:
+        """Move the files of the run into a hidden folder, the record of which run it is last."""
+        for path in [*self._files(), self.config]:
+            _move(path, self.path / _ASIDE / path.relative_to(self.path))
+
     def _remove(self) -> None:
         """Remove the files of the run, the record of which run it is last, and no others."""
-        for path in self._files():
-            path.unlink()
-        for name in ("overlays", "pictures", "tensorboard/*", "tensorboard"):
-            for folder in self.path.glob(name):
-                with contextlib.suppress(OSError):  # It holds something else.
-                    folder.rmdir()
-        self.config.unlink(missing_ok=True)
+        for path in [*self._files(), self.config]:
+            path.unlink(missing_ok=True)
 
     def _refuse_remains(self) -> None:
-        found = sorted(path for pattern in _RESULTS for path in self.path.glob(pattern))
-        if found:
+        if found := sorted(path for pattern in _RESULTS for path in self.path.glob(pattern)):
             raise ValueError(
                 f"{self.path}: holds {found[0].name} but no {self.config.name}, so its settings "
                 "are unknown, and a run would replace it; use another output folder"
             )
 
 
+def _move(path: Path, target: Path) -> None:
+    """Rename a file, which needs no room for its contents."""
+    if path.is_symlink() or path.exists():
+        with files.writing(target):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(path, target)
+
+
 def _named(settings: Any) -> dict[str, Any]:
     """Return the settings, of files and folders only the name: runs are handed on."""
     values = to_json(settings)
-    paths = {name: values[name] for name in _PATHS if values.get(name)}
-    return {**values, **{name: Path(path).name for name, path in paths.items()}}
+    names = {name: Path(values[name]).name for name in _PATHS if values.get(name)}
+    return {**values, **names}
 
 
 def versions() -> dict[str, str]:
@@ -370,23 +398,3 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         inner = isinstance(value, dict)
         flat |= _flat(value, f"{prefix}{name}.") if inner else {prefix + name: value}
     return flat
-
-
-def each_once(files: Iterable[Path]) -> list[Path]:
-    """Return paths in order, without those that were given before, perhaps in other words."""
-    unique: dict[str, Path] = {}
-    for file in files:
-        unique.setdefault(os.path.abspath(file), file)
-    return list(unique.values())
-
-
-def labels_of(paths: Sequence[Path]) -> list[str]:
-    """Return names of files or folders, with as many folders above as tell equal names apart."""
-    parts = [Path(os.path.abspath(path)).parts for path in paths]
-    depths = [1] * len(paths)
-    while True:
-        labels = ["/".join(one[-depth:]) for one, depth in zip(parts, depths, strict=True)]
-        repeated = {label for label, count in Counter(labels).items() if count > 1}
-        if not repeated:
-            return labels
-        depths = [depth + (label in repeated) for depth, label in zip(depths, labels, strict=True)]

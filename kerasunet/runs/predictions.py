@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+import os
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -13,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from kerasunet import data  # Whose functions, and NumPy, come with their first use.
 from kerasunet.data import readers
 from kerasunet.files import expanded, require_replaceable, sha256, write_json
-from kerasunet.runs.directory import labels_of, refuse_differences
+from kerasunet.runs.directory import refuse_differences
 from kerasunet.schema import OBJECT, TEXT, each, or_null, read_values
 
 if TYPE_CHECKING:
@@ -295,3 +297,23 @@ def as_csv(rows: list[dict]) -> str:
     writer.writeheader()
     writer.writerows(rows)
     return without_formulas(text.getvalue())
+
+
+def each_once(files: Iterable[Path]) -> list[Path]:
+    """Return paths in order, without those that were given before, perhaps in other words."""
+    unique: dict[str, Path] = {}
+    for file in files:
+        unique.setdefault(os.path.abspath(file), file)
+    return list(unique.values())
+
+
+def labels_of(paths: Sequence[Path]) -> list[str]:
+    """Return names of files or folders, with as many folders above as tell equal names apart."""
+    parts = [Path(os.path.abspath(path)).parts for path in paths]
+    depths = [1] * len(paths)
+    while True:
+        labels = ["/".join(one[-depth:]) for one, depth in zip(parts, depths, strict=True)]
+        repeated = {label for label, count in Counter(labels).items() if count > 1}
+        if not repeated:
+            return labels
+        depths = [depth + (label in repeated) for depth, label in zip(depths, labels, strict=True)]

@@ -229,11 +229,29 @@ def plan_study(settings: StudySettings, directory: str | os.PathLike) -> Study:
     record = record_of(directory, settings, planned, data=data())
     if told := seen_warning(settings.run.init, data()):
         warnings.warn(told, stacklevel=3)
-    tables = Tables(directory)
+    tables = _complete_tables(directory, planned, data())
     if WITHOUT_SPACING in record["data"]:  # Folds in millimeters and in pixels have no mean.
         tables.require_pixels()
         planned = tuple(replace(run, in_pixels=True) for run in planned)
     return Study(directory, settings, layout, planned=planned, tables=tables, record=record)
+
+
+def _complete_tables(directory: Path, planned: Sequence[PlannedRun], data: DataSet) -> Tables:
+    """Read the tables of a study; runs of which they lack cases are open again, with a warning."""
+    tables = Tables(directory)
+    cells = {(run.fold, run.train_size): run for run in (planned if tables.finished() else ())}
+    wanted = {
+        cell: len(data.objects) * len(split_data(run.settings, data).test)
+        for cell, run in cells.items()
+    }
+    if lost := tables.reopen_incomplete(wanted):
+        strategy, fold, *_ = lost[0]
+        warnings.warn(
+            f"{directory / CASES}: cases of finished runs are missing or there twice, such as of "
+            f"{strategy}, fold {fold}; {len(lost)} of the runs are read or trained again",
+            stacklevel=4,
+        )
+    return tables
 
 
 def run_study(

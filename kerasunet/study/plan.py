@@ -9,9 +9,11 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+from kerasunet.files import read_json
+from kerasunet.runs.directory import RunDirectory, refuse_differences
 from kerasunet.schema import check, declared
 from kerasunet.strategies import NetworkLayout, expand, parse
-from kerasunet.training.settings import FinetuneSettings, Optimization, without_paths
+from kerasunet.training.settings import FinetuneSettings, Optimization, to_json, without_paths
 
 USUAL_SIZE = 20
 """Training images of a study that names no number."""
@@ -202,3 +204,17 @@ def _what_trains(text: str, layout: NetworkLayout) -> object:
         return text
     strategy = parse(text)
     return strategy if strategy.is_auto else strategy.effect(layout)
+
+
+def require_same(planned: PlannedRun, directory: Path) -> None:
+    """Refuse the results of another run, such as those in a folder that was renamed.
+
+    Raises:
+        ValueError: What the run was asked for differs, in more than the places of files.
+    """
+    path = RunDirectory(directory).specification
+    if path.is_file():
+        known, asked = read_json(path)["settings"], to_json(planned.settings)
+        for settings in (known, asked):
+            settings["start"] = "scratch" if settings["init"] == "scratch" else "a model"
+        refuse_differences(directory, {"settings": known}, {"settings": asked})

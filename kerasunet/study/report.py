@@ -96,10 +96,9 @@ def draw_all(statistics: StudyStatistics) -> tuple[tuple[Drawing, ...], tuple[Om
     return tuple(drawings), tuple(omissions)
 
 
-_TEMPLATE = "report.html"
 _TITLE = "Which layers to fine-tune: "
 _MARK = f"<title>{_TITLE}".encode()
-_RECORD = "report.json"
+_PAGE, _RECORD = "report.html", "report.json"
 _WRITTEN = {"files": each("an object with digests", or_null(TEXT, "text"))}
 
 
@@ -146,7 +145,7 @@ def as_html(
     )
     context = {**_context(statistics), "omissions": omissions, "pictures": pictures}
     figures = [(drawing, as_markup(drawing)) for drawing in drawings]
-    template = environment.get_template(_TEMPLATE)
+    template = environment.get_template(_PAGE)
     return template.render(**context, figures=figures, version=__version__).lstrip()
 
 
@@ -211,12 +210,10 @@ def write_report(
     require_outside(output)
     shown = [Picture.read(expanded(path)) for path in pictures]
     statistics = StudyStatistics(read_results(directories))
-    path, frames = output / "report.html", _frames(statistics)
+    path, frames = output / _PAGE, tables.frames(statistics)
     paths = {name: output / "tables" / f"{name}.csv" for name in frames}
-    files = [path, *_figures(output), *paths.values()]
+    files, record = [path, *_figures(output), *paths.values()], output / _RECORD
     _require_own(path, {paths[name]: frame for name, frame in frames.items()})
-    for one in (*files, record := output / _RECORD):
-        require_replaceable(one)
     drawings, omissions = draw_all(statistics)
     page = as_html(statistics, drawings=drawings, omissions=omissions, pictures=shown)
     # First, so that what an interruption leaves is recognized.
@@ -235,6 +232,23 @@ def write_report(
     return path
 
 
+def require_free(folder: Path) -> None:
+    """Refuse a folder in which a report could not be written, before there is anything to report.
+
+    Raises:
+        FileExistsError: It holds a page, figures or tables that are no report's, or were changed.
+    """
+    written = _recorded(folder) if (folder / _RECORD).exists() else {}
+    columns = {folder / name: pd.DataFrame() for name in written if name.startswith("tables/")}
+    _require_own(folder / _PAGE, columns)
+
+
+def _recorded(folder: Path) -> dict[str, str | None]:
+    """Return the digests of what a report wrote, by file."""
+    path, what = folder / _RECORD, "the record of a report"
+    return read_values(path, _WRITTEN, what, remedy="give another folder with --output")["files"]
+
+
 def _require_own(page: Path, tables: Mapping[Path, pd.DataFrame]) -> None:
     """Refuse to replace a page, figures or tables that are no report's, or were changed since.
 
@@ -242,8 +256,7 @@ def _require_own(page: Path, tables: Mapping[Path, pd.DataFrame]) -> None:
     """
     figures, record = _figures(page.parent), page.parent / _RECORD
     if record.exists():
-        remedy = "give another folder with --output"
-        known = read_values(record, _WRITTEN, "the record of a report", remedy=remedy)["files"]
+        known = _recorded(page.parent)
         foreign = [one for one in (page, *figures, *tables) if not _is_known(one, page, known)]
     else:
         foreign = [] if page.is_file() and is_marked(page, _MARK) else [page]
@@ -253,8 +266,10 @@ def _require_own(page: Path, tables: Mapping[Path, pd.DataFrame]) -> None:
     if found:
         raise FileExistsError(
             f"{found[0]}: is not of a report of studies, or was changed since, and would be "
-            "replaced; give another folder with --output"
+            "replaced; move it away, or give another folder (kerasunet report STUDY --output NAME)"
         )
+    for one in (page, *figures, *tables, record):
+        require_replaceable(one)
 
 
 def _is_known(path: Path, page: Path, known: Mapping[str, str | None]) -> bool:
@@ -280,21 +295,6 @@ def _figures(folder: Path) -> dict[Path, str]:
 
 def _is_own(path: Path, title: str) -> bool:
     return path.is_file() and is_marked(path, title.encode())
-
-
-def _frames(statistics: StudyStatistics) -> dict[str, pd.DataFrame]:
-    """Return the tables of a report by name."""
-    each = {name: one.summary for name, one in statistics.of_objects.items()}
-    of_objects = (
-        {"objects": pd.concat(each, names=["object"]).reset_index("object")} if each else {}
-    )
-    return of_objects | {
-        "strategies": statistics.summary,
-        "curves": statistics.curves,
-        "comparisons": tables.comparison_frame(statistics.comparisons),
-        "claims": tables.claim_frame(statistics.claims),
-        "auto": statistics.auto,
-    }
 
 
 def answer(statistics: StudyStatistics) -> str:

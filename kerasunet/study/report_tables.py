@@ -136,6 +136,21 @@ def comparison_frame(comparisons: Sequence[Comparison]) -> pd.DataFrame:
     return pd.DataFrame([asdict(comparison) for comparison in comparisons])
 
 
+def frames(statistics: StudyStatistics) -> dict[str, pd.DataFrame]:
+    """Return the tables of a report by name."""
+    each = {name: one.summary for name, one in statistics.of_objects.items()}
+    of_objects = (
+        {"objects": pd.concat(each, names=["object"]).reset_index("object")} if each else {}
+    )
+    return of_objects | {
+        "strategies": statistics.summary,
+        "curves": statistics.curves,
+        "comparisons": comparison_frame(statistics.comparisons),
+        "claims": claim_frame(statistics.claims),
+        "auto": statistics.auto,
+    }
+
+
 def p_value(p: float | None) -> str:
     """Return a p-value as journals print it; nothing where there is none."""
     if p is None or pd.isna(p):

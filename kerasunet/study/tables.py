@@ -10,6 +10,7 @@ import csv
 import gzip
 import io
 import lzma
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -126,6 +127,22 @@ class Tables:
                 "pixel spacing, so they cannot go on in pixels; use another output folder"
             )
 
+    def reopen_incomplete(self, wanted: Mapping[tuple[int, int], int]) -> list[tuple]:
+        """Forget the finished runs whose rows of cases are not as many as they were.
+
+        Args:
+            wanted: How many rows each run has, by fold and training size; others are not checked.
+
+        Returns:
+            The identities of the runs.
+        """
+        found = Counter(map(_identity, self.cases))
+        known = [run for run in sorted(self.finished()) if run[1:3] in wanted]
+        lost = [run for run in known if found[run] != wanted[run[1:3]]]
+        self.runs = [row for row in self.runs if _identity(row) not in lost]
+        self._drop_unrecorded()
+        return lost
+
     def _drop_unrecorded(self) -> None:
         """Forget the cases of a run whose own row was not written before a kill."""
         finished = self.finished()
@@ -233,14 +250,26 @@ def _require_cells(path: Path, frame: pd.DataFrame, name: str) -> None:
 
 
 def _require_all_cases(path: Path, cases: pd.DataFrame, runs: pd.DataFrame) -> None:
-    """Require the cases of every finished run: the same of each fold and training size."""
-    found = cases.groupby(list(IDENTITY)).size()
-    for row in runs[runs["status"] == "finished"][list(IDENTITY)].itertuples(index=False):
-        if tuple(row) not in found.index:
+    """Require the cases of every finished run, once: the same of each fold and training size."""
+    cell, case = ["fold", "train_size"], [name for name in ("key", OBJECT) if name in cases]
+    finished = runs[runs["status"] == "finished"][list(IDENTITY)].drop_duplicates()
+    counted = cases.merge(finished, on=list(IDENTITY))
+    found = counted.groupby(list(IDENTITY)).size()
+    wanted = counted.drop_duplicates([*cell, *case]).groupby(cell).size()
+    for row in finished.itertuples(index=False):
+        count = found.get(tuple(row), 0)
+        expected = wanted.get((row.fold, row.train_size), 0)
+        if not count or count != expected:
             raise ValueError(
-                f"{path}: has no cases of {row.strategy}, fold {row.fold}, {row.train_size} "
-                f"images, seed {row.seed}, which is finished, so a part is missing; {_RESTORE}"
+                f"{path}: has {count or 'no'} cases of {row.strategy}, fold {row.fold}, "
+                f"{row.train_size} images, seed {row.seed}, which is finished, and {expected} of "
+                f"that fold in all, so {_changed(count, expected)}; {_RESTORE}, or start the "
+                "study again, which does so"
             )
+
+
+def _changed(found: int, wanted: int) -> str:
+    return "a part is missing" if found <= wanted else "some are there twice"
 
 
 def _read(path: Path, columns: Sequence[str]) -> list[Row]:

@@ -35,7 +35,7 @@ from kerasunet.processes import end_with_parent, environment, last_line, module_
 from kerasunet.runs.directory import RunDirectory
 from kerasunet.schema import COUNT, NUMBER, TEXT, read_rows, read_values
 from kerasunet.study.executors import RETRIES
-from kerasunet.study.plan import PlannedRun
+from kerasunet.study.plan import PlannedRun, require_same
 from kerasunet.training.settings import finetune_settings, to_json
 
 MOST_RUNS, MOST_GROWTH = 20, 2.0
@@ -361,7 +361,9 @@ def run_in_process(
     Raises:
         RuntimeError: The run failed; the message is its last line of output.
     """
-    if not RunDirectory(directory).result.is_file():
+    if RunDirectory(directory).result.is_file():
+        require_same(planned, directory)
+    else:
         specify(planned, directory)
         workers.execute(directory, additions or {})
     return read_result(planned, directory)

@@ -33,10 +33,11 @@ from kerasunet.training.optimizer import (
     with_rate,
     write_rates,
 )
-from kerasunet.training.settings import Optimization
+from kerasunet.training.settings import NOT_SET, Optimization
 
 HISTORY_COLUMNS = ("step", "loss", "dice", "val_dice", "learning_rate", "seconds")
 _FILE = ("filepath", "filename")  # Of ModelCheckpoint and CSVLogger.
+_SET_THE_RATE = (keras.callbacks.LearningRateScheduler, keras.callbacks.ReduceLROnPlateau)
 
 
 @dataclass
@@ -101,7 +102,8 @@ def load_checkpoint(path: Path, model: keras.Model, stage: range | None = None) 
                 _assign(optimizer.variables, with_rate(optimizer, _sequence(file, "optimizer")))
             return TrainingState(best=_sequence(file, "best"), **meta)
     except (OSError, ValueError, LookupError, TypeError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path}: cannot resume from this checkpoint ({error})") from error
+        told = f"cannot resume from this checkpoint ({error}); remove it to begin again"
+        raise ValueError(f"{path}: {told}") from error
 
 
 def stored_weights(path: Path) -> list[np.ndarray]:
@@ -169,25 +171,18 @@ def train(
         the training as in Keras, by `model.stop_training`, after a step or an epoch.
 
     Raises:
-        ValueError: The checkpoint is damaged, or the best weights are asked for
-            without validation cases.
+        ValueError: The checkpoint is damaged, or of another run than the history; or the best
+            weights are asked for without validation cases.
         FloatingPointError: The loss or the weights became NaN or infinite; the message tells
             where the last good weights are.
     """
     optimization.require_validation(len(validation))
     state = _restored(model, checkpoint, history, stage)
-    batches = Batches(
-        training,
-        optimization.batch_size,
-        augmentation,
-        seed=optimization.seed,
-        views=views,
-        sides=sides,
-    )
+    size, seed = optimization.batch_size, optimization.seed
+    batches = Batches(training, size, augmentation, seed=seed, views=views, sides=sides)
+    inputs: Batches | ActivationCache = batches
     if views is not None or learner is None:
         learner, inputs = _with_activation_cache(model, batches, checkpoint.parent)
-    else:
-        inputs = batches
     listeners = listening(callbacks, model, optimization)
     listeners.on_train_begin()
     epochs = _Epochs(model, learner, inputs, validation, optimization, listeners)
@@ -217,6 +212,9 @@ def _restored(
     if not checkpoint.is_file():
         return TrainingState()
     state = load_checkpoint(checkpoint, model, stage)
+    if history.is_file() and not _as_csv(state.history).startswith(history.read_text("utf-8")):
+        told = f"is not the history of the training in {checkpoint.name}, or was changed"
+        raise ValueError(f"{history}: {told}; restore it, or begin anew with --restart")
     write_history(history, state.history)
     return state
 
@@ -251,8 +249,7 @@ class _Epochs:
     def with_rates(self, relative: RelativeRates, epoch: int, history: Path) -> _Epochs:
         """Measure new rates and begin a new optimizer, where the schedule has come to."""
         first, last = self._range(epoch)
-        factors = relative.measure(first, last)
-        write_rates(history.with_name("rates.csv"), epoch, factors)
+        write_rates(history.with_name("rates.csv"), epoch, relative.measure(first, last))
         before = rate_variable(self.model.optimizer)
         compile_for_training(self.model, self.optimization, first)
         if (rate := rate_variable(self.model.optimizer)) is not None:
@@ -273,8 +270,8 @@ class _Epochs:
         logs, last = self._steps(first, last)
         weights = self.model.get_weights()  # Those measured: callbacks may set others.
         _require_finite("weights", weights, last)
-        has_validation = len(self.validation) > 0
-        logs["val_dice"] = mean_dice(self.model, self.validation) if has_validation else math.nan
+        cases = self.validation
+        logs["val_dice"] = mean_dice(self.model, cases) if len(cases) else math.nan
         logs["learning_rate"] = float(self.model.optimizer.learning_rate)
         self.listeners.on_epoch_end(epoch, logs)
         return {"step": last, **logs, "seconds": time.perf_counter() - started}, weights
@@ -300,10 +297,9 @@ def _require_finite(what: str, arrays: Sequence[np.ndarray | float], step: int) 
 
 
 def _what_is_kept(path: Path, state: TrainingState, settings: Optimization) -> str:
+    kept = "no earlier step was kept, and the initial weights are unchanged"
     if state.history:
         kept = f"the weights of step {state.history[-1]['step']} are kept in {path}"
-    else:
-        kept = "no earlier step was kept, and the initial weights are unchanged"
     return f"{kept}. Try a lower learning rate than {settings.learning_rate:g}."
 
 
@@ -317,23 +313,28 @@ def _record(state: TrainingState, row: dict[str, float], weights: list[np.ndarra
 
 def write_history(path: Path, history: Sequence[dict[str, float]]) -> None:
     """Write the history as CSV, a row per epoch."""
-    lines = [",".join(HISTORY_COLUMNS)]
-    lines += [",".join(f"{row[name]:.6g}" for name in HISTORY_COLUMNS) for row in history]
-    write_text(path, "\n".join(lines) + "\n")
+    write_text(path, _as_csv(history))
+
+
+def _as_csv(history: Sequence[dict[str, float]]) -> str:
+    rows = [[f"{row[name]:.6g}" for name in HISTORY_COLUMNS] for row in history]
+    return "".join(",".join(cells) + "\n" for cells in (HISTORY_COLUMNS, *rows))
 
 
 def checked(
-    callbacks: Iterable[keras.callbacks.Callback], writes: Callable[[Path], bool]
+    callbacks: Iterable[keras.callbacks.Callback], writes: Callable[[Path], bool], schedule: str
 ) -> tuple[keras.callbacks.Callback, ...]:
     """Return callbacks, or refuse those that a run would undo, or that would undo it.
 
     Args:
         callbacks: As the caller gave them.
         writes: Whether the run itself writes a file.
+        schedule: Of the learning rate, as in `Optimization`.
 
     Raises:
         TypeError: They are something else.
-        ValueError: One resumes by itself, or writes a file that the run replaces.
+        ValueError: One resumes by itself, writes a file that the run replaces, or sets a rate that
+            follows a schedule.
     """
     if isinstance(callbacks, keras.callbacks.Callback) or not isinstance(callbacks, Iterable):
         raise TypeError(f"callbacks: {callbacks!r} is not a list of Keras callbacks; give a list")
@@ -346,6 +347,8 @@ def checked(
                 "BackupAndRestore: would set back a run, which resumes from its own checkpoint; "
                 "leave this callback out"
             )
+        if schedule != "constant" and isinstance(one, _SET_THE_RATE):
+            raise ValueError(f"{type(one).__name__}: would set the learning rate, but {NOT_SET}")
         for path in (getattr(one, name, None) for name in _FILE):
             if path and writes(Path(path)):
                 raise ValueError(

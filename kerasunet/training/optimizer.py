@@ -24,7 +24,7 @@ from kerasunet.files import write_text
 from kerasunet.freezing import apply_strategy, scale_updates, set_rate_factors
 from kerasunet.losses import loss_and_metric
 from kerasunet.network import plain_copy
-from kerasunet.training.settings import Optimization
+from kerasunet.training.settings import NOT_SET, Optimization
 
 BATCHES = 5
 _STARTS: WeakKeyDictionary[keras.Model, dict[str, Any]] = WeakKeyDictionary()
@@ -42,7 +42,7 @@ def make_optimizer(settings: Optimization, first_step: int = 0) -> keras.optimiz
     if settings.schedule == "constant":
         return WarmedAdam(rate, warmup, first_step, global_clipnorm=settings.clip_norm)
     schedule = WarmupSchedule(rate, settings.steps, warmup, first_step)
-    return keras.optimizers.Adam(schedule, global_clipnorm=settings.clip_norm)
+    return ScheduledAdam(schedule, name="adam", global_clipnorm=settings.clip_norm)
 
 
 def compile_for_training(model: keras.Model, settings: Optimization, first_step: int = 0) -> None:
@@ -123,6 +123,18 @@ class WarmupSchedule(keras.optimizers.schedules.LearningRateSchedule):
 
     def get_config(self) -> dict:
         return dict(vars(self))
+
+
+class ScheduledAdam(keras.optimizers.Adam):
+    """Adam with a schedule, which refuses in the words of the settings that its rate is set."""
+
+    @property
+    def learning_rate(self):
+        return self._get_current_learning_rate()
+
+    @learning_rate.setter
+    def learning_rate(self, rate):
+        raise ValueError(f"learning rate: {NOT_SET}")
 
 
 class WarmedAdam(keras.optimizers.Adam):

@@ -43,6 +43,11 @@ _MASK_THRESHOLD_HELP = (
     "JPEG, such as 127"
 )
 _DIVISION = "division into training, validation and test cases"
+NOT_SET = (
+    "the cosine schedule sets it at every step, so a callback cannot; give "
+    'Optimization(schedule="constant") for a callback that does'
+)
+"""Why the learning rate of such a training refuses to be set."""
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import csv
+import errno
 import hashlib
 import json
 import os
 import pty
+import shlex
 import shutil
 import stat
 import subprocess
@@ -189,6 +191,16 @@ def test_a_link_stays_and_what_it_leads_to_is_written(place):
     (place / "link.png").symlink_to("nameless")  # Writers tell the format by the link's suffix.
     write_atomically(place / "link.png", lambda path: path.write_text(path.suffix))
     assert (place / "nameless").read_text() == ".png"
+
+
+@pytest.mark.slow
+def test_a_restart_does_not_remove_what_is_protected(earlier):
+    settings = FinetuneSettings()
+    (earlier / "model.keras").chmod(0o444)
+    before = contents(earlier)
+    with pytest.raises(NotWritten, match=r"model\.keras: is write-protected"):
+        RunDirectory(earlier).claim(settings, {}, restart=True)
+    assert contents(earlier) == before
 
 
 @SLOW
@@ -524,6 +536,22 @@ def test_a_part_of_a_report_that_you_changed_is_not_replaced(call, place, name):
 
 
 @pytest.mark.slow
+def test_a_report_that_you_changed_stops_a_study_before_it_trains(call, place):
+    words = ["study", "--data", "simulated-ultrasound:12", "--init", "scratch"]
+    words += ["--strategies", "all", "--output", "study"]
+    (place / "study" / "tables").mkdir(parents=True)
+    for name in ("tables/claims.csv", "report.html"):
+        written = {"files": {name: "the digest of what was written"}}
+        (place / "study" / "report.json").write_text(json.dumps(written))
+        (place / "study" / name).write_text(THESIS)
+        refused(call, *words, saying=f"{name}: is not of a report of studies, or was changed since")
+        (place / "study" / name).unlink()
+    (place / "study" / "report.json").unlink()
+    (place / "study" / "report.html").write_text(THESIS)
+    refused(call, *words, saying="report.html: is not of a report of studies")
+
+
+@pytest.mark.slow
 def test_a_report_without_a_record_is_replaced_if_its_tables_have_their_columns(call, place):
     make_study(place, "bus_bra", sizes=(20,))
     assert call("report", "bus_bra")[0] == 0
@@ -667,6 +695,47 @@ def test_nothing_is_written_among_the_images_of_other_data(
         refused(call, *words, saying="lies among the images in")
 
 
+@pytest.mark.parametrize("name", ["manifest.csv", "Manifest.TSV", "_classes.csv"])
+def test_no_table_is_called_like_the_list_of_a_data_set(call, place, own_images, name):
+    data = shutil.copytree(own_images, place / "data")
+    saying = f"{name}: this name is that of a list of images and masks"
+    refused(call, "check", data, "--groups", f"data/{name}", saying=saying)
+
+
+@pytest.mark.slow
+def test_a_finished_run_is_shown_where_nothing_can_be_written(earlier, monkeypatch):
+    def refuse(*_, **__):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    assert RunDirectory(earlier).finished()["chosen"] == "shallow:3"
+
+
+def test_a_place_for_no_temporary_folder_is_named(place):
+    (place / "file").write_text(THESIS)
+    with (
+        pytest.raises(NotWritten, match=r"file: cannot be written: Not a directory; there is a"),
+        temporary_folder(place / "file", ".exporting-"),
+    ):
+        pass
+
+
+def test_a_current_folder_that_is_gone_is_told(call, place, own_images, monkeypatch):
+    (place / "gone").mkdir()
+    monkeypatch.chdir(place / "gone")
+    (place / "gone").rmdir()
+    status, said = call("check", own_images, "--html", "report.html")
+    assert (status, said.strip()) == (
+        2, "error: the current folder is gone: removed or renamed; change to another one"
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["a\nb", "a\udce4"])
+def test_an_output_whose_name_is_no_text_is_refused(call, place, own_images, name):
+    refused(call, "check", own_images, "--html", name, saying=f"{name!r}: has characters that are")
+    refused(call, "adapt", own_images, "--output", name, saying=f"{name!r}: has characters that")
+
+
 def test_predictions_that_can_be_read_back_are_not_put_where_they_pass_for_annotations(
     call, place, own_images, tiny_model_file
 ):
@@ -806,6 +875,17 @@ def test_a_full_standard_output_is_named(tmp_path):
     assert done.returncode == 2
     assert done.stderr.startswith("error: standard output: cannot be written: No space left")
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="a shell closes the streams")
+def test_closed_standard_streams_change_no_result(place, own_images, tiny_model_file):
+    """Otherwise a file gets their numbers, and receives what libraries print."""
+    words = [sys.executable, "-m", "kerasunet", "predict", tiny_model_file, own_images / "images"]
+    command = shlex.join([*map(str, words), "--output", "masks"])
+    done = subprocess.run(f"exec {command} <&- >&- 2>&-", shell=True, check=False)
+    assert done.returncode == 0
+    assert len([*(place / "masks" / "masks").iterdir()]) == 12
 
 
 def test_of_two_tables_of_one_study_none_is_taken(call, place):

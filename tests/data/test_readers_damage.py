@@ -1,10 +1,14 @@
 """Damaged files: read as if whole or refused, in one line, without a word from the decoders."""
 
+import contextlib
 import gzip
 import importlib.util
 import io
 import os
 import re
+import threading
+import time
+import warnings
 
 import numpy as np
 import pytest
@@ -12,7 +16,7 @@ from hypothesis import given, settings, strategies as st
 from PIL import Image, PngImagePlugin
 
 from kerasunet.data.readers import read_image, read_mask_values
-from kerasunet.data.readers.source import heard_native_code
+from kerasunet.data.readers.source import heard_native_code, quiet
 from kerasunet.files import FileWarning
 
 pytestmark = pytest.mark.filterwarnings("error", "ignore::kerasunet.files.FileWarning")
@@ -231,6 +235,47 @@ def test_what_others_print_while_a_photograph_is_checked_is_passed_on(capfd):
         os.write(2, b"mine\nof another thread\n")
     assert heard == ["mine\n"]
     assert capfd.readouterr().err == "of another thread\n"
+
+
+def fax_that_breaks_off(path):
+    content = encoded(Image.fromarray(NOISE > 127), "TIFF", compression="group4")
+    path.write_bytes(content.replace(content[8:40], bytes(range(32)), 1))
+
+
+def volume_that_breaks_off(path):
+    sitk = pytest.importorskip("SimpleITK")
+    sitk.WriteImage(sitk.GetImageFromArray(NOISE[None]), str(path))
+    path.write_bytes(path.read_bytes()[:-20])
+
+
+@pytest.mark.parametrize(
+    ("damaged", "name"), [(fax_that_breaks_off, "a.tif"), (volume_that_breaks_off, "a.mha")]
+)
+def test_what_other_threads_print_while_a_library_fails_is_passed_on(
+    tmp_path, capfd, damaged, name
+):
+    damaged(tmp_path / name)
+    ended, printed = threading.Event(), []
+
+    def talk():
+        while not (ended.is_set() and printed):
+            printed.append(os.write(2, b"of another thread\n"))
+            time.sleep(1e-4)
+
+    other = threading.Thread(target=talk)
+    other.start()
+    for _ in range(20):
+        with contextlib.suppress(ValueError):
+            read_image(tmp_path / name, frame=0)
+    ended.set()
+    other.join()
+    assert set(heard := capfd.readouterr().err.splitlines()) == {"of another thread"}
+    assert len(heard) >= len(printed) - 1  # One may be on its way when the library ends.
+
+
+def test_what_others_warn_of_while_a_library_is_silent_is_passed_on():
+    with quiet("pydicom"), pytest.warns(UserWarning, match="of another thread"):
+        warnings.warn("of another thread", stacklevel=1)
 
 
 def test_a_photograph_is_read_where_there_is_no_place_for_temporary_files(path, monkeypatch):

@@ -225,7 +225,7 @@ def test_an_export_removes_what_a_killed_one_left_and_nothing_of_a_living_one(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("format", ["onnx", "savedmodel"])
+@pytest.mark.parametrize("format", ["onnx", "savedmodel", "h5"])
 def test_an_export_for_which_there_is_no_room_is_named(
     tiny_model_file, images, tmp_path, monkeypatch, format
 ):
@@ -292,6 +292,10 @@ def test_exports_to_several_formats_are_each_described(tiny_model_file, images, 
         assert told["files_sha256"] == {path: sha256(tmp_path / path)}
         source = told["source_sha256"]  # An export again would replace its own files.
         assert sidecar_of(tmp_path / path, format, False, source=source) == tmp_path / sidecar
+    told = read_json(tmp_path / "net.json")
+    write_json(tmp_path / "net.json", {**told, "note": "for the ward"})
+    export(tiny_model_file, "onnx", tmp_path / "net.onnx", images=images)
+    assert read_json(tmp_path / "net.json") == {**told, "note": "for the ward"}
 
 
 @pytest.mark.slow

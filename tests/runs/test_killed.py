@@ -7,7 +7,7 @@ import os
 import resource
 import subprocess
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from helpers import AS_INSTALLED, ROOT
 
-from kerasunet import models
+from kerasunet import UNet, models
 from kerasunet.files import NotWritten, write_json, write_text
 from kerasunet.runs.directory import RunDirectory, exclusive
 from kerasunet.study.execution import open_study, run_study
@@ -229,6 +229,11 @@ def test_a_run_goes_on_once_its_files_may_be_written(settings, tmp_path):
     mended = finetune(settings, tmp_path / "run")
     weights = [run.load_model().get_weights() for run in (whole, mended)]
     assert all(np.array_equal(a, b) for a, b in zip(*weights, strict=True))
+    before = contents(whole.directory)
+    with files_of_at_most(20_000), pytest.raises(NotWritten, match="checkpoint"):
+        other = replace(settings, optimization=replace(settings.optimization, seed=1))
+        finetune(other, whole.directory, restart=True)
+    assert contents(whole.directory) == before
 
 
 def test_activations_that_find_no_room_are_told_before_training(settings, tmp_path):
@@ -245,6 +250,16 @@ def test_a_model_whose_copy_finds_no_room_is_told():
         pytest.raises(NotWritten, match="kerasunet-model-.*cannot be written: File too large"),
     ):
         models.load("natural")
+
+
+def test_weights_that_find_no_room_are_told_and_those_before_stay(tmp_path):
+    """Where HDF5 itself would write, the process would crash."""
+    path = tmp_path / "net.weights.h5"
+    models.save_weights(UNet((32, 32, 1), 2, 1), path)
+    before = path.read_bytes()
+    with files_of_at_most(1000), pytest.raises(NotWritten, match="net.weights.h5: cannot be wri"):
+        models.save_weights(UNet((32, 32, 1), 4, 1), path)
+    assert path.read_bytes() == before
 
 
 def test_a_write_without_room_leaves_no_new_folder(tmp_path):
@@ -303,25 +318,36 @@ def test_views_and_best_weights_survive_an_interruption(settings, tmp_path):
     assert all(np.array_equal(a, b) for a, b in zip(*weights, strict=True))
 
 
+class Killed(BaseException):
+    """Stands for a kill: nothing catches it, and nothing is done after it."""
+
+
+def contents(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
 @pytest.mark.slow
-def test_a_removal_that_was_killed_leaves_nothing_that_is_taken_for_a_run(settings, tmp_path):
-    finetune(settings, tmp_path / "run", compact=True)
-    script = f"""
-import os
-from pathlib import Path
-from kerasunet.runs.directory import RunDirectory
-from kerasunet.training.settings import FinetuneSettings
-unlink, left = Path.unlink, [2]
-def dying(path, **words):
-    left[0] -= 1
-    if not left[0]:
-        os.kill(os.getpid(), 9)
-    unlink(path, **words)
-Path.unlink = dying
-RunDirectory(Path({str(tmp_path / "run")!r})).claim(FinetuneSettings(), {{}}, restart=True)
-"""
-    assert run_killed(script, tmp_path, "after", 0) == -9
-    assert (tmp_path / "run" / "config.json").is_file()
-    assert not (tmp_path / "run" / "summary.json").exists()
-    RunDirectory(tmp_path / "run").claim(settings, {}, restart=True)
-    assert [path.name for path in (tmp_path / "run").rglob("*")] == ["config.json"]
+def test_a_restart_that_was_killed_early_leaves_the_earlier_run(settings, tmp_path, monkeypatch):
+    run = RunDirectory(finetune(settings, tmp_path / "run").directory)
+    before, replace_file = contents(run.path), os.replace
+    other = replace(settings, layers="head")
+    for moves in range(len(before) + 3):
+        left = iter(range(moves))
+
+        def move(*paths, left=left):
+            if next(left, None) is None:
+                raise Killed
+            replace_file(*paths)
+
+        with monkeypatch.context() as patch, suppress(Killed):
+            patch.setattr(os, "replace", move)
+            run.claim(other, {}, restart=True)
+            write_text(run.layers_table, "of the new run")
+            run.settle()
+        run.settle()
+        assert contents(run.path) == before
+    run.claim(other, {}, restart=True)
+    run.checkpoint.write_bytes(b"the state of the new run")
+    with exclusive(run.path):
+        pass
+    assert {path.name for path in contents(run.path)} == {"config.json", "checkpoint.npz"}

@@ -118,6 +118,19 @@ def test_a_table_that_was_cut_or_changed_is_refused(tmp_path, name, change, faul
         read_results([study])
 
 
+@pytest.mark.parametrize(
+    ("times", "fault"), [(0, "1 cases .* and 2 .*a part is missing"), (2, "3 .* and 2 .*twice")]
+)
+def test_a_row_that_was_removed_or_doubled_is_noticed(tmp_path, times, fault):
+    found = table({"all": 0.7, "none": 0.4}, "jsrt", groups=10, views=1)
+    study = write_study(tmp_path / "jsrt", found, runs=runs_of(found))
+    found.loc[found.index.repeat([times, *[1] * (len(found) - 1)])].to_csv(
+        study / "cases.csv", index=False
+    )
+    with pytest.raises(ValueError, match=f"cases.csv: has {fault}.*or start the study again"):
+        read_results([study])
+
+
 def test_a_study_that_has_only_begun_leaves_the_other_as_it_is(tmp_path):
     cases = {name: table({"all": 0.7}, name, groups=4) for name in ("bus_bra", "jsrt")}
     whole = write_study(tmp_path / "whole", cases["bus_bra"])

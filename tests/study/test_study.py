@@ -253,6 +253,33 @@ def test_killed_study_goes_on_and_ends_in_the_same_tables(settings, finished, tm
 
 
 @pytest.mark.slow
+def test_cases_that_were_removed_by_hand_come_back(settings, finished, tmp_path):
+    study = shutil.copytree(finished, tmp_path / "study")
+    rows = (study / "cases.csv").read_text(encoding="utf-8").splitlines(keepends=True)
+    (study / "cases.csv").write_text("".join(rows[:1] + rows[2:]), encoding="utf-8")
+    with pytest.warns(UserWarning, match=r"cases of finished runs are missing.*; 1 of the runs"):
+        reopened = open_study(settings, study)
+    assert len(reopened.open_runs()) == 1
+    run_study(reopened)
+    assert sorted((study / "cases.csv").read_text(encoding="utf-8").splitlines(True)) == sorted(
+        rows
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("kept", "lost"), [("scratch", "all"), ("deep_1", "deep_2")])
+def test_results_in_the_folder_of_another_run_are_refused(settings, finished, tmp_path, kept, lost):
+    study = shutil.copytree(finished, tmp_path / "study")
+    (study / "runs" / f"fold0-train4-seed0-{kept}").rename(
+        study / "runs" / f"fold0-train4-seed0-{lost}"
+    )
+    run_study(open_study(replace(settings, strategies=(lost.replace("_", ":"),)), study))
+    failed = [row for row in Tables(study).runs if row["status"] == "failed"]
+    assert [row["strategy"] for row in failed] == [lost.replace("_", ":")]
+    assert "holds results of other settings" in failed[0]["note"]
+
+
+@pytest.mark.slow
 def test_cases_of_a_run_that_was_not_recorded_are_forgotten(finished, tmp_path):
     (tmp_path / "cases.csv").write_bytes((finished / "cases.csv").read_bytes())
     runs = (finished / "runs.csv").read_text(encoding="utf-8").splitlines(keepends=True)

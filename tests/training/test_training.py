@@ -39,6 +39,7 @@ from kerasunet.training import (
     pretrain,
 )
 from kerasunet.training.loop import stored_weights
+from kerasunet.training.optimizer import make_optimizer
 
 QUICK = Optimization(steps=8, batch_size=4, validate_every=4)
 
@@ -243,6 +244,12 @@ def test_callbacks_may_lower_a_constant_rate_after_the_warmup(smallest, tmp_path
     assert rates[1:3] == pytest.approx([0.01, 0.005])
 
 
+def test_a_rate_that_follows_the_cosine_cannot_be_set():
+    optimizer = make_optimizer(replace(QUICK, schedule="cosine"))
+    with pytest.raises(ValueError, match='cosine schedule.*give Optimization.schedule="constant"'):
+        optimizer.learning_rate = 0.1
+
+
 class Compile(keras.callbacks.Callback):
     def on_train_begin(self, logs=None):
         self.model.compile("sgd", "mse")
@@ -256,6 +263,8 @@ class Compile(keras.callbacks.Callback):
         (lambda: [keras.callbacks.BackupAndRestore("kept")], ValueError, "from its own checkpoint"),
         (lambda: [keras.callbacks.CSVLogger("run/history.csv")], ValueError, "another file"),
         (lambda: [keras.callbacks.ModelCheckpoint("run/model.keras")], ValueError, "another file"),
+        (lambda: [keras.callbacks.ReduceLROnPlateau()], ValueError, 'schedule="constant"'),
+        (lambda: [keras.callbacks.LearningRateScheduler(float)], ValueError, 'schedule="constant"'),
     ],
 )
 def test_callbacks_that_a_run_would_undo_are_refused(
@@ -272,6 +281,22 @@ def test_callbacks_that_a_run_would_undo_are_refused(
             "run",
             make(),
         )
+
+
+class Elsewhere(keras.callbacks.Callback):
+    def on_train_end(self, logs=None):
+        os.chdir(os.pardir)
+
+
+@pytest.mark.slow
+def test_a_run_that_a_callback_leads_elsewhere_is_not_called_finished(
+    settings, tmp_path, monkeypatch
+):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    with pytest.raises(ValueError, match="^run: is gone, or this folder was left; give a wh"):
+        finetune(settings, "run", [Elsewhere()])
+    assert not list(tmp_path.rglob("summary.json"))
 
 
 @pytest.mark.slow
@@ -442,6 +467,19 @@ def test_damaged_checkpoint_is_named(settings, interrupted):
     (interrupted / "checkpoint.npz").write_bytes(b"not a zip file")
     with pytest.raises(ValueError, match=r"checkpoint\.npz: cannot resume from this checkpoint"):
         finetune(settings, interrupted)
+
+
+@pytest.mark.slow
+def test_a_checkpoint_is_gone_on_with_beside_its_own_history_only(settings, interrupted):
+    """That of another run would be, too, if only the weights had to fit."""
+    history = (interrupted / "history.csv").read_text(encoding="utf-8")
+    for changed in (history.replace(",0.", ",1.", 1), f"{history}# seen by me\n"):
+        (interrupted / "history.csv").write_text(changed, encoding="utf-8")
+        with pytest.raises(
+            ValueError, match=r"history\.csv: is not the history of the training in"
+        ):
+            finetune(settings, interrupted)
+        assert (interrupted / "history.csv").read_text(encoding="utf-8") == changed
 
 
 @pytest.mark.parametrize("name", ["checkpoint.npz", "summary.json"])

@@ -23,7 +23,7 @@ from kerasunet.data.readers.source import (
     Partner,
     Source,
     Unusable,
-    quiet_native_code,
+    heard_native_code,
     without_equal_channels,
 )
 from kerasunet.data.readers.volumes import Volume
@@ -55,6 +55,10 @@ _SIZES = (b"space directions:", b"spacings:", b"ElementSpacing", b"ElementSize")
 _PLACES = (b"space directions:", b"TransformMatrix", b"Orientation", b"Rotation")
 _FROM_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _MOST_VOXELS = 1 << 29
+_PRINTED = re.compile(  # What MetaIO prints, and ITK itself.
+    r"(Meta\w+|M(ET)?_\w+): |   ideal = \d+ : actual = |\w+ required and not defined"
+    r"|WARNING: In .*, line \d+$|\w+ImageIO \(0x"
+)
 
 
 def read_image(source: Source) -> tuple[np.ndarray, tuple[float, float] | None]:
@@ -137,7 +141,7 @@ def _open(source: Source) -> Volume:
     reader = sitk.ImageFileReader()
     reader.SetImageIO(_READERS[source.kind])
     reader.SetFileName(str(source.file.name))
-    with quiet_native_code():
+    with heard_native_code(_PRINTED):
         reader.ReadImageInformation()
     size, channels = reader.GetSize(), reader.GetNumberOfComponents()
     if channels not in (1, 3) and not _segments(source):
@@ -232,7 +236,7 @@ def _voxels(reader: sitk.ImageFileReader, source: Source) -> np.ndarray:
     if source.kind == "MetaImage" and _COMPRESSED.search(_header(source)):
         source.file.seek(0)
         zlib.decompress(_LOCAL.split(source.file.read(), 1)[1])
-    with quiet_native_code():
+    with heard_native_code(_PRINTED):
         image = reader.Execute()
     voxels = sitk.GetArrayFromImage(image)
     color = 1 if image.GetNumberOfComponentsPerPixel() > 1 else 0

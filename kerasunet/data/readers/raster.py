@@ -61,8 +61,8 @@ from kerasunet.data.readers.source import (
     Source,
     Unusable,
     check_order,
+    heard_native_code,
     quiet,
-    quiet_native_code,
     without_equal_channels,
 )
 
@@ -78,12 +78,15 @@ _FORMATS = {
 }
 _MARKS = {"JPEG": (b"\xff\xd8\xff",), "BMP": (b"BM",), "TIFF": (b"II", b"MM")}
 _ARRAY_MODES = ("1", "L", "LA", "RGB", "RGBA", "I", "F", "I;16", "I;16L", "I;16B", "I;16N")
-_PALETTE = 256
-_DOWN = np.arange(_PALETTE, dtype=np.uint8)[::-1]
+_DOWN = np.arange(256, dtype=np.uint8)[::-1]
 _FROM_WHITE = "its values count from white down; save it with 0 as black"
 _LOSSY = ("jpeg", "tiff_jpeg", "webp")  # Compressions inside TIFF.
 _ANIMATED = ("GIF", "WebP", "PNG")
 _WEBP_HEADER, _OF_IMAGEJ = 4096, 50839  # Bytes; a tag.
+_LIBTIFF = re.compile(  # Its functions, codecs and what Pillow calls the file.
+    r"(tempfile\.tif|_?TIFF\w+|O?JPEG\w+|(Fax|LZW|ZIP|ZSTD|LZMA|PackBits|WebP|LERC|LogL|PixarLog|"
+    r"ThunderDecode|NeXTDecode|DumpMode|Predictor)\w*): "
+)
 _NOISY_METADATA = (b"Exif", b"eXIf", b"acTL")
 
 
@@ -144,7 +147,7 @@ def _indexed(picture: ImageFile) -> MaskValues:
 
 def _palette(picture: Image) -> np.ndarray:
     """Return 256 entries, uint8, `(256, 4)`; those that the file lacks are opaque black."""
-    palette = np.zeros((_PALETTE, 4), np.uint8)
+    palette = np.zeros((256, 4), np.uint8)
     colors = np.reshape(picture.getpalette("RGB") or [], (-1, 3))
     palette[: len(colors), :3], palette[:, 3] = colors, 255
     transparency = picture.info.get("transparency", b"")
@@ -231,9 +234,8 @@ def _check_turn(picture: ImageFile, source: Source, image: Partner) -> None:
     """
     if image.exif == 1 and image.order != "stored":
         check_order(image)
-    own = exif_orientation(picture, source)
+    own, (height, width) = exif_orientation(picture, source), image.shape
     on_side = [turn in ON_THEIR_SIDE for turn in (own, image.exif)]
-    height, width = image.shape
     if own != image.exif and (on_side[0] == on_side[1] or height == width):
         raise Unusable(
             f"the mask and {image.name} have different EXIF orientations, so it is unknown which "
@@ -343,7 +345,7 @@ def _with_lower_bytes(upper: np.ndarray, source: Source) -> np.ndarray:
 def _upright(picture: ImageFile) -> Image:
     """Decode a picture and turn it as its EXIF orientation says."""
     by_libtiff = any(tile[0] == "libtiff" for tile in picture.tile)
-    with quiet_native_code() if by_libtiff else nullcontext():
+    with heard_native_code(_LIBTIFF) if by_libtiff else nullcontext():
         picture.load()
     with suppress(Exception):  # Broken metadata is no reason to refuse good pixels.
         ImageOps.exif_transpose(picture, in_place=True)

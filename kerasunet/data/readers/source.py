@@ -26,6 +26,7 @@ import numpy as np
 # thread at a time may change them.
 TURN = threading.RLock()
 _STANDARD_ERROR = 2
+_WARNING = r"(pydicom|highdicom|nibabel|PIL|numpy|kerasunet\.data\.(readers|writers))(\.|$)"
 _META_IMAGE = re.compile(rb"\s*(ObjectType|NDims|Comment)\s*=")
 _FIRST_TYPES = (b"UL", b"CS", b"UI", b"DA", b"TM", b"OB", b"LO", b"SH")
 _HEAD_BYTES = 352
@@ -133,37 +134,19 @@ def millimeters(row: float, column: float) -> tuple[float, float] | None:
 
 @contextmanager
 def quiet(library: str) -> Iterator[None]:
-    """Drop every warning, and everything that the library logs, while the body runs."""
+    """Drop what the library logs, and what it and its like warn of, while the body runs.
+
+    What other threads warn of meanwhile, from code of their own, is not dropped.
+    """
     logger = logging.getLogger(library)
     with TURN, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+        warnings.filterwarnings("ignore", module=_WARNING)
         level = logger.level
         logger.setLevel(logging.CRITICAL + 1)
         try:
             yield
         finally:
             logger.setLevel(level)
-
-
-@contextmanager
-def quiet_native_code() -> Iterator[None]:
-    """Drop what C libraries print to standard error while the body runs.
-
-    So is what other threads print there: wrap no more than the call of the library.
-    """
-    with TURN:
-        kept = _duplicate(_STANDARD_ERROR)
-        if kept is None:
-            yield
-            return
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, _STANDARD_ERROR)
-        os.close(nowhere)
-        try:
-            yield
-        finally:
-            os.dup2(kept, _STANDARD_ERROR)
-            os.close(kept)
 
 
 @contextmanager
