@@ -44,7 +44,6 @@ _INNER = (
     "(labelme) or run lengths (COCO)"
 )
 _ELSEWHERE = "the bbox is not that of the outline, which may lack a part; correct one of them"
-_CLASSES = "_classes.csv"  # Of Roboflow.
 _RECORDS = ("config.json", "study.json", "predictions.json", "adapt.json")  # Of results.
 
 
@@ -336,7 +335,7 @@ def _require_no_list(path: Path) -> None:
     """Refuse the name of a file that says which images and masks a folder has."""
     from kerasunet.data.layouts.manifests import MANIFESTS
 
-    if path.name.lower() in (*MANIFESTS, _CLASSES):
+    if path.name.lower() in (*MANIFESTS, "_classes.csv"):
         raise ValueError(
             f"{path}: this name is that of a list of images and masks, and the file would be read "
             "as one; give another name"
