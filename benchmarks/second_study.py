@@ -95,7 +95,7 @@ _MOST_SETS = 10
 """Training sets that one process works off."""
 EQUIVALENT = 0.003
 """Within this Dice, training in bfloat16 counts as equal to training in float32."""
-_FLOAT32 = "-float32"
+_FLOAT32, _AGAIN = "-float32", "-again"
 RGN_RATES = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
 
 
@@ -617,21 +617,7 @@ def tables(options: argparse.Namespace) -> int:
         print(f"\n### {folder.name}\n")
         _print_means(cases, runs)
         _print_comparisons(cases)
-    heads = (
-        "cell",
-        "float32",
-        "bfloat16",
-        "difference",
-        "SD over sets",
-        "90 % interval",
-        "verdict",
-    )
-    print(f"\n### Precision\n\n| {' | '.join(heads)} |\n{'|---' * len(heads)}|")
-    for folder in sorted(path.parent for path in options.output.glob("precision/*/runs.csv")):
-        if not folder.name.endswith(_FLOAT32):
-            same = folder.with_name(f"{folder.name}{_FLOAT32}")
-            usual = options.output / "strategies" / folder.name
-            _print_equivalence(folder, same if (same / RUNS).is_file() else usual)
+    _print_equivalences(options.output)
     return 0
 
 
@@ -647,10 +633,26 @@ def _dice_of_rgn(output: Path, cell: Cell) -> dict[float, float]:
     return found
 
 
+def _print_equivalences(output: Path) -> None:
+    """Print whether other precisions, and other devices, give the same Dice."""
+    known = {folder.parent.name: folder.parent for folder in output.glob("precision/*/runs.csv")}
+    head = "| difference | SD over sets | 90 % interval | verdict |\n" + "|---" * 7 + "|"
+    print(f"\n### Precision\n\n| cell | float32 | bfloat16 {head}")
+    for name, folder in known.items():
+        if not name.endswith((_FLOAT32, _AGAIN)):
+            usual = known.get(f"{name}{_FLOAT32}", output / "strategies" / name)
+            _print_equivalence(folder, usual)
+    print(f"\n### The same runs on another device\n\n| cell | one | other {head}")
+    for name, folder in known.items():
+        cell = name.removesuffix(_AGAIN).removesuffix(_FLOAT32)
+        if name.endswith((_FLOAT32, _AGAIN)) and (output / "strategies" / cell / RUNS).is_file():
+            _print_equivalence(folder, output / "strategies" / cell)
+
+
 def _print_equivalence(folder: Path, usual: Path) -> None:
-    """Print whether a strategy in bfloat16 is as good as the same runs in float32."""
-    again, float32 = read_tables(folder)[0], read_tables(usual)[0]
-    pairs = again.merge(float32, on=["strategy", "fold", "key"], suffixes=("_again", ""))
+    """Print whether the runs of a folder are as good as the same runs elsewhere."""
+    again, first = read_tables(folder)[0], read_tables(usual)[0]
+    pairs = again.merge(first, on=["strategy", "fold", "key"], suffixes=("_again", ""))
     gaps = (pairs["dice_again"] - pairs["dice"]).groupby(pairs["fold"]).mean()
     low, high = stats.ttest_1samp(gaps, 0).confidence_interval(0.9)
     verdict = "equal" if max(-low, high) < EQUIVALENT else "undecided"

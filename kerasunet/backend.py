@@ -33,6 +33,8 @@ _UNUSED = ("matplotlib", "pandas", "sklearn")
 """What Keras imports where it is there; a fifth of the time that starting a command takes."""
 _OF_TENSORFLOW = re.compile(r"\{\{.*?\}\} *| *\[Op:.*")
 """What its messages have around the words of the system."""
+_TF32, _AMPERE = "tensorfloat32", 8
+"""What NVIDIA's GPUs round float32 numbers to, and the compute capability from which they do."""
 _BFLOAT16_FLAGS = ("avx512_bf16", "amx_bf16", "bf16")
 """Of processors that multiply bfloat16 numbers, as Linux names them on x86 and on Arm."""
 
@@ -308,17 +310,49 @@ def device() -> str:
 def precision_of(policy: str) -> str:
     """Return a Keras dtype policy, and in brackets the precision of products where it is lower.
 
-    JAX computes products of float32 numbers in the precision that `JAX_DEFAULT_MATMUL_PRECISION`
-    names, such as `tensorfloat32`.
+    Keras' `float32` leaves products to the backend. On NVIDIA GPUs since Ampere, all three round
+    what they multiply to `tensorfloat32` unless told otherwise; JAX obeys
+    `JAX_DEFAULT_MATMUL_PRECISION`.
     """
     import keras
 
-    if keras.backend.backend() != "jax":
-        return policy
+    rounded = _PRODUCTS[keras.backend.backend()]() if policy == "float32" else ""
+    return f"{policy} ({rounded})" if rounded else policy
+
+
+def _products_of_jax() -> str:
     import jax
 
-    products = getattr(jax.config, "jax_default_matmul_precision", None)
-    return f"{policy} ({products})" if products else policy
+    told = getattr(jax.config, "jax_default_matmul_precision", None)
+    capability = getattr(jax.devices()[0], "compute_capability", "0")
+    return str(told) if told else _TF32 if float(capability) >= _AMPERE else ""
+
+
+def _products_of_tensorflow() -> str:
+    import tensorflow as tf
+
+    of_gpu = tf.config.experimental.get_device_details
+    versions = [
+        of_gpu(gpu).get("compute_capability", (0,))
+        for gpu in tf.config.list_physical_devices("GPU")
+    ]
+    enabled = tf.config.experimental.tensor_float_32_execution_enabled()
+    return _TF32 if enabled and versions and versions[0][0] >= _AMPERE else ""
+
+
+def _products_of_torch() -> str:
+    import torch
+
+    if not torch.cuda.is_available() or torch.cuda.get_device_capability()[0] < _AMPERE:
+        return ""
+    return _TF32 if torch.backends.cudnn.allow_tf32 else ""
+
+
+_PRODUCTS = {
+    "jax": _products_of_jax,
+    "tensorflow": _products_of_tensorflow,
+    "torch": _products_of_torch,
+}
 
 
 def tensorboard(folder: Path) -> keras.callbacks.Callback:

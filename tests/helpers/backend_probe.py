@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from kerasunet.backend import start_backend
+from kerasunet.backend import precision_of, start_backend
 
 start_backend()  # As every command does.
 
@@ -31,6 +31,11 @@ def moved_layers(strategy: str) -> set[str]:
 def check_strategies() -> None:
     assert moved_layers("shallow:1&norm") == {"enc1_norm1", "enc1_norm2"}
     assert len(moved_layers("contracting")) == 8
+
+
+def check_precision() -> None:
+    """Only GPUs round products of float32 numbers."""
+    assert precision_of("float32") == "float32"
 
 
 def check_statistics() -> None:
@@ -103,6 +108,7 @@ def check_run() -> None:
 if __name__ == "__main__":
     assert len(disc_images(2)[0]) == 2
     check_strategies()
+    check_precision()
     check_statistics()
     check_rate_factors()
     check_masks()
