@@ -17,6 +17,7 @@ one data set after the other, so that its steps are compiled once.
     python benchmarks/second_study.py join
     python benchmarks/second_study.py evidence
     python benchmarks/second_study.py tables
+    python benchmarks/second_study.py figure
 
 SETS holds the folders bus_bra, busi, jsrt and shenzhen; DATA receives their images at the sizes
 that the study uses, about 40 MB. On a GPU: KERAS_BACKEND=jax, XLA_PYTHON_CLIENT_PREALLOCATE=false,
@@ -96,6 +97,13 @@ _MOST_SETS = 10
 EQUIVALENT = 0.003
 """Within this Dice, training in bfloat16 counts as equal to training in float32."""
 _FLOAT32, _AGAIN = "-float32", "-again"
+_LOOKS = {
+    "better": ("#0072b2", "o"),
+    "worse": ("#d55e00", "s"),
+    "equivalent": ("#009e73", "D"),
+    "undecided": ("#6b6b75", "x"),
+}
+"""Color and marker of a verdict."""
 RGN_RATES = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
 
 
@@ -661,6 +669,63 @@ def _print_equivalence(folder: Path, usual: Path) -> None:
     print(f"| {folder.name}, {len(gaps)} sets | {means} | {numbers} | {verdict} |")
 
 
+def figure(options: argparse.Namespace) -> int:
+    """Draw the comparisons of all cells, with one point for each training set."""
+    import matplotlib.pyplot as plt
+
+    from kerasunet.study.figures.style import RC, WIDTH, Drawing
+
+    cells = [
+        c for c in strategies_cells() if (options.output / "strategies" / c.name / RUNS).is_file()
+    ]
+    with plt.rc_context(RC):
+        drawn, all_axes = plt.subplots(
+            1, len(cells), figsize=(WIDTH, 2.6), sharey=True, layout="constrained"
+        )
+        told = [
+            f"{cell.name}: {_draw_cell(axes, options.output / 'strategies' / cell.name, cell)}"
+            for cell, axes in zip(cells, all_axes, strict=True)
+        ]
+        all_axes[0].set_yticks(range(len(PAIRS)), [f"{a} − {b}" for a, b in PAIRS])
+        all_axes[0].invert_yaxis()
+        drawn.supxlabel("difference in Dice", fontsize=RC["axes.labelsize"])
+        title = "Strategies compared over disjoint training sets"
+        caption = (
+            "Mean difference in Dice and its 95 % interval over training sets and patients; each "
+            "light point is a training set; the band is the smallest difference that matters."
+        )
+        Drawing("differences", title, caption, "; ".join(told), drawn).write(options.output)
+    print(options.output / "differences.png")
+    return 0
+
+
+def _draw_cell(axes, folder: Path, cell: Cell) -> str:
+    """Draw the comparisons of one cell; return them in words."""
+    from kerasunet.study.figures.style import FAINT, HAIR, PALE
+
+    cases, _ = read_tables(folder)
+    known = {family_of(text): text for text in cases["strategy"].unique()}
+    pairs = [(known[a], known[b]) for a, b in PAIRS if a in known and b in known]
+    rows = {(family_of(a), family_of(b)): row for row, (a, b) in enumerate(pairs)}
+    margin = MARGINS[cell.data]
+    by_set = cases.groupby(["fold", "strategy"])["dice"].mean().unstack()
+    axes.axvspan(-margin, margin, color=HAIR, linewidth=0)
+    axes.axvline(0, color=FAINT, linewidth=0.6)
+    words = []
+    for one in compare_over_sets(cases, pairs, margin=margin):
+        row = rows[family_of(one.first), family_of(one.second)]
+        gaps = (by_set[one.first] - by_set[one.second]).dropna()
+        axes.plot(gaps, [row + 0.25] * len(gaps), "|", color=PALE, markersize=3, zorder=1)
+        color, marker = _LOOKS[one.verdict]
+        axes.plot([one.low, one.high], [row, row], color=color, zorder=2)
+        axes.plot(one.difference, row, marker, color=color, zorder=3)
+        words.append(f"{one.first} - {one.second} {one.difference:+.3f}, {one.verdict}")
+    axes.set_title(f"{cell.data}, {cell.size} images")
+    axes.grid(axis="y", visible=False)
+    axes.tick_params(axis="y", length=0)
+    return ", ".join(words)
+
+
 def _print_means(cases: pd.DataFrame, runs: pd.DataFrame) -> None:
     by_set = cases.groupby(["strategy", "fold"])[["dice", "hd95"]].mean()
     print("| strategy | sets | Dice | SD over sets | HD95, pixels |\n|---|---|---|---|---|")
@@ -766,6 +831,7 @@ def main() -> int:
         ("choose", choose),
         ("evidence", evidence),
         ("tables", tables),
+        ("figure", figure),
         ("first-study", first_study),
         ("power", power),
     ):
