@@ -680,7 +680,7 @@ def figure(options: argparse.Namespace) -> int:
     ]
     with plt.rc_context(RC):
         drawn, all_axes = plt.subplots(
-            1, len(cells), figsize=(WIDTH, 2.6), sharey=True, layout="constrained"
+            1, len(cells), figsize=(WIDTH, 2.8), sharey=True, layout="constrained"
         )
         told = [
             f"{cell.name}: {_draw_cell(axes, options.output / 'strategies' / cell.name, cell)}"
@@ -720,7 +720,9 @@ def _draw_cell(axes, folder: Path, cell: Cell) -> str:
         axes.plot([one.low, one.high], [row, row], color=color, zorder=2)
         axes.plot(one.difference, row, marker, color=color, zorder=3)
         words.append(f"{one.first} - {one.second} {one.difference:+.3f}, {one.verdict}")
-    axes.set_title(f"{cell.data}, {cell.size} images")
+    axes.set_title(f"{cell.data}\n{cell.size} images")
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.locator_params(axis="x", nbins=3)
     axes.grid(axis="y", visible=False)
     axes.tick_params(axis="y", length=0)
     return ", ".join(words)
