@@ -374,6 +374,12 @@ def mvtec(folder: Path) -> Sequence[Case] | None:
     truth = folder / "ground_truth"
     if not good or not truth.is_dir():
         return None
+    for path in subfolders(truth):
+        if subfolders(path) or (path.name == "good" and image_files(path)):
+            raise ValueError(
+                f"{path}/: is not as in MVTec, whose masks are in ground_truth/KIND/, and whose "
+                "good images have none; list images and masks in a manifest.csv"
+            )
     cases: list[Case] = []
     for path in good:
         names = {f"{path.parent.name}/good/{key}": of[0] for key, of in image_files(path).items()}
