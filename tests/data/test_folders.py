@@ -1073,6 +1073,14 @@ def test_many_folders_are_not_compared_with_each_other(tmp_path):
         load(tmp_path)
 
 
+def test_attributes_of_isic_are_no_masks_of_lesions(tmp_path):
+    place(tmp_path, "a_Input/I_1.png a_Task1_GroundTruth/I_1_segmentation.png")
+    write(tmp_path / "a_Task2_GroundTruth" / "I_1_attribute_streaks.png", mask_of(1))
+    data = load(tmp_path)
+    assert keys(data) == ["I_1"] and all(map(paired, data.cases))
+    assert [path.name for path in data.unread] == ["I_1_attribute_streaks.png"]
+
+
 def test_superpixels_of_isic_are_no_images(tmp_path):
     place(
         tmp_path, "a_Data/I_1.png a_GroundTruth/I_1_segmentation.png", "a_Data/I_1_superpixels.png"
@@ -1111,6 +1119,9 @@ def test_the_field_of_view_is_no_mask_of_vessels(tmp_path, image, mask, view):
     write(tmp_path / "training" / view, np.ones(SHAPE, bool))
     data = load(tmp_path)
     assert paired(*data.cases) and [path.name for path in data.unread] == [Path(view).name]
+    other = write(tmp_path / "training" / "mask" / "x.png", np.ones(SHAPE, bool))
+    assert paired(*load(tmp_path).cases)  # Files may have been given other names.
+    other.unlink()
     write(tmp_path / "test" / image.replace("21", "01"), image_of(mask_of(3)))
     write(tmp_path / "test" / view.replace("21", "01"), np.ones(SHAPE, bool))
     data = load(tmp_path)
@@ -1121,7 +1132,7 @@ def test_the_field_of_view_is_no_mask_of_vessels(tmp_path, image, mask, view):
     assert len(load(tmp_path / "test")) == 1
 
 
-@pytest.mark.parametrize("mask", ["masks/x.png", "mask/x_mask.png", "gt/x.png", "manual2/x.png"])
+@pytest.mark.parametrize("mask", ["masks/x.png", "labels/x_mask.png", "gt/x.png", "manual2/x.png"])
 @pytest.mark.parametrize("manual", ["manual1/x.png", "1st_manual/x.png"])
 def test_masks_beside_those_of_vessels_are_refused(tmp_path, manual, mask):
     place(tmp_path, f"images/x.png {manual}")

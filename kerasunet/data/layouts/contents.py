@@ -188,7 +188,8 @@ def mask_folder(folder: Path, *names: str) -> Path | None:
     manual, found = subfolder(folder, *_MANUAL), subfolder(folder, *names)
     if found and shows_view(found):
         return manual
-    if manual and (found := subfolder(folder, "manual2", *EVERY_MASK_FOLDER)):
+    others = {*EVERY_MASK_FOLDER, "manual2"} - {"mask"}
+    if manual and (found := subfolder(folder, *others)):
         raise ValueError(f"{manual}/ and {found}/ both hold masks; keep one of them")
     return manual or found
 

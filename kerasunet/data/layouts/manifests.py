@@ -44,7 +44,7 @@ PATIENT_COLUMN = re.compile(
     r"(patient|patienten|subject|participant)s?[ _-]?(id|name|number|nummer|no|nr)?|pid|mrn"
 )
 _MOST_FOLDERS = 20
-_NO_IMAGE = "_superpixels"  # ISIC's, beside its images.
+_NO_IMAGE, _NO_MASK = "_superpixels", "_attribute_"  # ISIC's, beside images, and of another task.
 _PART = re.compile(rf"(?:^|[^a-z])({'|'.join(PARTS)}|trainval)(?:$|[^a-z])", re.IGNORECASE)
 _OF_WINDOWS = re.compile(r"[A-Za-z]:[\\/]|\\\\")
 
@@ -331,7 +331,8 @@ def challenge(folder: Path) -> Sequence[Case] | None:
     no folder of masks are unannotated. `None` where it is not clear which masks are of which.
     """
     inner = (path for path in subfolders(folder) if not shows_view(path))
-    files = {path: found for path in inner if (found := image_files(path))}
+    every = {path: found for path in inner if (found := image_files(path))}
+    files = {path: of for path, of in every.items() if not all(_NO_MASK in stem for stem in of)}
     if len(files) > _MOST_FOLDERS:  # Of patients; pairs would be too many.
         return None
     pairs = {
