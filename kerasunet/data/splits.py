@@ -20,6 +20,7 @@ _TERTILES = 3
 _MOST_YEARS = 5  # Of one patient; more of them are numbers that look like years.
 _YEAR = re.compile(r"(19|20)\d\d")
 _OF_VISIT = re.compile(
+    r"(?!\d\d?[_.-]\d\d?[_.-]\d{4}$)"  # A date alone.
     r"(.*\d.*?)[ _.-]+((19|20)\d\d([_.-]?\d\d){0,2}|[lr]|left|right|od|os|pre|post|baseline|"
     r"follow[ _-]?up[ _-]?\d*|(v|t|tp|ses|session|visit|scan|exam|study|day|week|month|year)"
     r"[ _-]?\d+)",

@@ -1013,6 +1013,11 @@ def test_the_box_of_a_spot_of_few_pixels_may_be_a_pixel_off(tmp_path, bbox):
     assert warned(one_coco(tmp_path, {**drawn(7, [spot]), "bbox": bbox})) == ""
 
 
+def test_a_box_may_end_where_the_image_does(tmp_path):
+    thin = [77, 10, 87, 10, 87, 40, 77, 40]
+    assert warned(one_coco(tmp_path, {**drawn(7, [thin]), "bbox": [77, 10, 3, 30]})) == ""
+
+
 def test_shares_of_the_image_are_refused(tmp_path, one):
     shares = [[0.1, 0.2], [0.9, 0.2], [0.5, 0.8]]
     assert "coordinates count pixels, not shares" in refusal(one(outline(shares)))

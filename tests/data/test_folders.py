@@ -559,6 +559,7 @@ def test_folders_of_one_patient_but_for_a_year_visit_or_side_are_named(tmp_path,
         ("A_2020", "A_2021"),
         ("L", "R7"),
         tuple(f"site1_{number}" for number in range(1997, 2003)),
+        ("15.01.2020", "15.01.2021"),
     ],
 )
 def test_folders_of_different_patients_are_not_named(tmp_path, names):
@@ -1160,6 +1161,14 @@ def test_mvtec(tmp_path):
     (tmp_path / "test" / "cut" / "000.png").unlink()
     with pytest.raises(ValueError, match="000_mask.png: has no image"):
         load(tmp_path)
+
+
+def test_a_class_good_of_other_layouts_is_not_that_of_mvtec(tmp_path):
+    (tmp_path / "ground_truth").mkdir()
+    for number, quality in enumerate(("good", "bad")):
+        place(tmp_path / "train" / f"{quality}", f"images/{number}.png masks/{number}.png")
+    data = load(tmp_path)
+    assert len(data) == 2 and all(map(paired, data.cases))
 
 
 @pytest.mark.parametrize("mask", ["good/000_mask.png", "cut/000/000.png", "test/good/000.png"])

@@ -371,7 +371,8 @@ def _part_of(name: str) -> str | None:
 
 def mvtec(folder: Path) -> Sequence[Case] | None:
     """Read MVTec's `test/KIND/x.png` with `ground_truth/KIND/x_mask.png`; `good/` has no object."""
-    good = [path for part in ("train", "test") if (path := folder / part / "good").is_dir()]
+    paths = (folder / part / "good" for part in ("train", "test"))
+    good = {path: found for path in paths if path.is_dir() and (found := image_files(path))}
     truth = folder / "ground_truth"
     if not good or not truth.is_dir():
         return None
@@ -382,8 +383,8 @@ def mvtec(folder: Path) -> Sequence[Case] | None:
                 "good images have none; list images and masks in a manifest.csv"
             )
     cases: list[Case] = []
-    for path in good:
-        names = {f"{path.parent.name}/good/{key}": of[0] for key, of in image_files(path).items()}
+    for path, found in good.items():
+        names = {f"{path.parent.name}/good/{key}": of[0] for key, of in found.items()}
         cases += [FileCase(key, key, of, masks=(), label="good") for key, of in names.items()]
     for path in subfolders(truth):
         inner = folder / "test" / path.name
