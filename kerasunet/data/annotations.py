@@ -41,8 +41,7 @@ class Outlines(NamedTuple):
 
 _FARTHEST, _BEYOND = 10_000_000, 0.1  # Pixels, and a share of a side.
 _TOLERANCES = (1.0, 0.5)  # Pixels; half of one turns stairs into a straight line.
-_MOST_CHANGED = 0.01
-_FINER = 3
+_MOST_CHANGED, _FINER = 0.01, 3
 _HOLE = NO_OBJECT[0]
 _VERSION = "5.5.0"  # Of the format; labelme warns of another first number.
 
@@ -83,15 +82,16 @@ def check_polygon(points: Points) -> np.ndarray:
     return check_points(points)
 
 
-def check_area(points: Points, size: tuple[int, int] | None) -> None:
-    """Refuse a polygon that covers nothing.
+def check_area(points: Points, size: tuple[int, int] | None, center: Points | None = None) -> None:
+    """Refuse a polygon that covers nothing, or is of another image.
 
     Args:
         points: Corners, (corners, 2).
         size: Height and width of the image in pixels; `None` if they are not known.
+        center: That of a circle or turned box, whose corners may lie far beyond the image.
 
     Raises:
-        ValueError: It has no area, is smaller than a pixel, or lies outside the image.
+        ValueError: It has no area, is smaller than a pixel, or lies or reaches far outside.
     """
     corners = check_points(points)
     low, high = corners.min(axis=0), corners.max(axis=0)
@@ -99,6 +99,7 @@ def check_area(points: Points, size: tuple[int, int] | None) -> None:
         raise ValueError("covers no pixel; coordinates count pixels, not shares of the image")
     if size and ((high <= 0).any() or (low >= size[::-1]).any()):
         raise ValueError(f"lies outside the image of {size[1]}×{size[0]} pixels")
+    low, high = (low, high) if center is None else np.array([center, center])
     if size and (np.maximum(-low, high - size[::-1]) > _BEYOND * np.array(size[::-1])).any():
         what = f"reaches far beyond the image of {size[1]}×{size[0]} pixels"
         raise ValueError(f"{what}, which is of another size, or x and y are exchanged")

@@ -186,14 +186,13 @@ def _is_box(corners: np.ndarray) -> bool:
 
 def _inner(polygons: Sequence[tuple[str, str, np.ndarray]]) -> Iterator[str]:
     """Yield the names of polygons that lie inside another of the same owner."""
-    owners = np.array([owner for _, owner, _ in polygons])
+    owners = np.unique([owner for _, owner, _ in polygons], return_inverse=True)[1]
     ends = [(corners.min(axis=0), corners.max(axis=0)) for *_, corners in polygons]
-    low, high = np.array(ends).reshape(-1, 2, 2).swapaxes(0, 1)
-    may = (owners[:, None] == owners) & (low[:, None] > low).all(2) & (high[:, None] < high).all(2)
+    low, high = np.array(ends).reshape(-1, 2, 2).transpose(1, 2, 0).copy()
     for number, (name, _, corners) in enumerate(polygons):
-        rings = (
-            polygons[other][2].astype(np.float32) for other in np.flatnonzero(may[number]).tolist()
-        )
+        beyond = (low < low[:, number, None]).all(0) & (high > high[:, number, None]).all(0)
+        around = np.flatnonzero(beyond & (owners == owners[number])).tolist()
+        rings = (polygons[other][2].astype(np.float32) for other in around)
         if any(all(cv2.pointPolygonTest(r, c, False) > 0 for c in corners.tolist()) for r in rings):
             yield name
 

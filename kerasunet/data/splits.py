@@ -17,7 +17,10 @@ from typing import NamedTuple
 from kerasunet.data.cases import NEAR_DUPLICATES, Grouped
 
 _TERTILES = 3
+_MOST_YEARS = 5  # Of one patient; more of them are numbers that look like years.
+_YEAR = re.compile(r"(19|20)\d\d")
 _OF_VISIT = re.compile(
+    r"(?!\d\d?[_.-]\d\d?[_.-]\d{4}$)"  # A date alone.
     r"(.*\d.*?)[ _.-]+((19|20)\d\d([_.-]?\d\d){0,2}|[lr]|left|right|od|os|pre|post|baseline|"
     r"follow[ _-]?up[ _-]?\d*|(v|t|tp|ses|session|visit|scan|exam|study|day|week|month|year)"
     r"[ _-]?\d+)",
@@ -313,12 +316,19 @@ class GroupedKey(NamedTuple):
 
 
 def divided_patients(names: Iterable[str]) -> list[list[str]]:
-    """Return names of groups that differ only in a year, visit or side: `P1_2020` and `P1_2021`."""
+    """Return names of groups that differ only in a year, visit or side: `P1_2020` and `P1_2021`.
+
+    Many numbers that look like years, such as `site1_1999` to `site1_2006`, are those of patients.
+    """
     by_patient: dict[str, list[str]] = {}
     for name in dict.fromkeys(names):
         found = _OF_VISIT.fullmatch(name)
         by_patient.setdefault((found[1] if found else name).casefold(), []).append(name)
-    return [alike for alike in by_patient.values() if len(alike) > 1]
+    return [
+        alike
+        for alike in by_patient.values()
+        if len(alike) > 1 and sum(bool(_YEAR.fullmatch(n[-4:])) for n in alike) <= _MOST_YEARS
+    ]
 
 
 def groups_in_words(cases: Iterable[Grouped | GroupedKey]) -> str:

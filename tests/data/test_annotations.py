@@ -992,6 +992,32 @@ def test_an_outline_that_reaches_far_beyond_the_image_is_refused(tmp_path, progr
     assert mask_in(tmp_path).any()
 
 
+@pytest.mark.parametrize("kind", ["circle", "rotation"])
+def test_a_circle_or_turned_box_may_reach_far_beyond_the_image(one, kind):
+    """Its corners are nothing that anybody has drawn; its center is."""
+    across, down = np.meshgrid(np.arange(SHAPE[1]) + 0.5, np.arange(SHAPE[0]) + 0.5)
+    if kind == "circle":
+        points, truth = [[70, 30], [70, 55]], np.hypot(across - 70, down - 30) <= 25
+    else:
+        points = [[70, -0.3], [100.3, 30], [70, 60.3], [39.7, 30]]
+        truth = abs(across - 70) + abs(down - 30) < 30.3
+    np.testing.assert_array_equal(mask_in(one(outline(points, kind=kind))), truth)
+    beyond = outline((np.array(points) + [25, 0]).tolist(), kind=kind)
+    assert "reaches far beyond the image of 80×60 pixels" in refusal(one(beyond))
+
+
+@pytest.mark.parametrize("bbox", [[20, 30, 2, 2], [20, 30, 3, 3], [19, 29, 5, 5]], ids=str)
+def test_the_box_of_a_spot_of_few_pixels_may_be_a_pixel_off(tmp_path, bbox):
+    """Some writers count the last pixel, others do not, and the IoU says little then."""
+    spot = [20, 30, 23, 30, 23, 33, 20, 33]
+    assert warned(one_coco(tmp_path, {**drawn(7, [spot]), "bbox": bbox})) == ""
+
+
+def test_a_box_may_end_where_the_image_does(tmp_path):
+    thin = [77, 10, 87, 10, 87, 40, 77, 40]
+    assert warned(one_coco(tmp_path, {**drawn(7, [thin]), "bbox": [77, 10, 3, 30]})) == ""
+
+
 def test_shares_of_the_image_are_refused(tmp_path, one):
     shares = [[0.1, 0.2], [0.9, 0.2], [0.5, 0.8]]
     assert "coordinates count pixels, not shares" in refusal(one(outline(shares)))

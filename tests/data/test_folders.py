@@ -552,7 +552,16 @@ def test_folders_of_one_patient_but_for_a_year_visit_or_side_are_named(tmp_path,
     assert f"{' and '.join(sorted(alike))} may be one" in describe_data(load(tmp_path))
 
 
-@pytest.mark.parametrize("names", [("P1", "P2_2020", "P3_2020"), ("A_2020", "A_2021"), ("L", "R7")])
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("P1", "P2_2020", "P3_2020"),
+        ("A_2020", "A_2021"),
+        ("L", "R7"),
+        tuple(f"site1_{number}" for number in range(1997, 2003)),
+        ("15.01.2020", "15.01.2021"),
+    ],
+)
 def test_folders_of_different_patients_are_not_named(tmp_path, names):
     for index, name in enumerate(names):
         make_side_by_side(tmp_path / name, "a", first=index)
@@ -1065,6 +1074,14 @@ def test_many_folders_are_not_compared_with_each_other(tmp_path):
         load(tmp_path)
 
 
+def test_attributes_of_isic_are_no_masks_of_lesions(tmp_path):
+    place(tmp_path, "a_Input/I_1.png a_Task1_GroundTruth/I_1_segmentation.png")
+    write(tmp_path / "a_Task2_GroundTruth" / "I_1_attribute_streaks.png", mask_of(1))
+    data = load(tmp_path)
+    assert keys(data) == ["I_1"] and all(map(paired, data.cases))
+    assert [path.name for path in data.unread] == ["I_1_attribute_streaks.png"]
+
+
 def test_superpixels_of_isic_are_no_images(tmp_path):
     place(
         tmp_path, "a_Data/I_1.png a_GroundTruth/I_1_segmentation.png", "a_Data/I_1_superpixels.png"
@@ -1103,13 +1120,26 @@ def test_the_field_of_view_is_no_mask_of_vessels(tmp_path, image, mask, view):
     write(tmp_path / "training" / view, np.ones(SHAPE, bool))
     data = load(tmp_path)
     assert paired(*data.cases) and [path.name for path in data.unread] == [Path(view).name]
+    other = write(tmp_path / "training" / "mask" / "x.png", np.ones(SHAPE, bool))
+    assert paired(*load(tmp_path).cases)  # Files may have been given other names.
+    other.unlink()
     write(tmp_path / "test" / image.replace("21", "01"), image_of(mask_of(3)))
     write(tmp_path / "test" / view.replace("21", "01"), np.ones(SHAPE, bool))
     data = load(tmp_path)
     assert len(data) == len(data.unannotated) == 1 and len(data.unread) == 2
-    (tmp_path / "training" / mask).unlink()
-    with pytest.raises(ValueError, match="no known layout"):
+    with pytest.raises(ValueError, match="fields of view of DRIVE .* if they are masks, call it "):
         load(tmp_path / "test")
+    (tmp_path / "test" / "mask").rename(tmp_path / "test" / "masks")
+    assert len(load(tmp_path / "test")) == 1
+
+
+@pytest.mark.parametrize("mask", ["masks/x.png", "labels/x_mask.png", "gt/x.png", "manual2/x.png"])
+@pytest.mark.parametrize("manual", ["manual1/x.png", "1st_manual/x.png"])
+def test_masks_beside_those_of_vessels_are_refused(tmp_path, manual, mask):
+    place(tmp_path, f"images/x.png {manual}")
+    write(tmp_path / mask, mask_of(1))
+    with pytest.raises(ValueError, match="both hold masks; keep one of them"):
+        load(tmp_path)
 
 
 def test_mvtec(tmp_path):
@@ -1130,6 +1160,22 @@ def test_mvtec(tmp_path):
     assert all(map(paired, data.cases)) and check(tmp_path).counts()["error"] == 0
     (tmp_path / "test" / "cut" / "000.png").unlink()
     with pytest.raises(ValueError, match="000_mask.png: has no image"):
+        load(tmp_path)
+
+
+def test_a_class_good_of_other_layouts_is_not_that_of_mvtec(tmp_path):
+    (tmp_path / "ground_truth").mkdir()
+    for number, quality in enumerate(("good", "bad")):
+        place(tmp_path / "train" / f"{quality}", f"images/{number}.png masks/{number}.png")
+    data = load(tmp_path)
+    assert len(data) == 2 and all(map(paired, data.cases))
+
+
+@pytest.mark.parametrize("mask", ["good/000_mask.png", "cut/000/000.png", "test/good/000.png"])
+def test_masks_that_are_not_where_mvtec_has_them_are_refused(tmp_path, mask):
+    """Images in `good/` would lose theirs where that word is about the quality of images."""
+    place(tmp_path, "train/good/000.png", f"test/good/000.png ground_truth/{mask}")
+    with pytest.raises(ValueError, match="ground_truth/.* is not as in MVTec, whose masks"):
         load(tmp_path)
 
 

@@ -312,6 +312,18 @@ def test_what_is_ambiguous_is_refused_with_what_is_in_it(folder, make, found):
     assert message.startswith(f"{made / 'masks' / 'a.png'}: ") and found in message
 
 
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+@pytest.mark.parametrize("is_erased", [True, False])
+def test_a_picture_with_transparent_parts_is_no_mask(folder, mode, is_erased):
+    """Of an object that was cut out, or erased; a level would take what is bright in it."""
+    picture = Image.fromarray(np.random.default_rng(0).integers(9, 240, SHAPE, dtype=np.uint8))
+    picture = picture.convert(mode)
+    picture.putalpha(Image.fromarray((OBJECT ^ is_erased) * np.uint8(255)))
+    made = folder(picture)
+    for choice in ({}, {"mask_threshold": 127}):
+        assert "a picture with transparent parts, no mask" in refusal(made, **choice)
+
+
 def test_two_colors_get_the_same_answer_as_two_values(folder):
     in_values = refusal(folder(values(150, 200)))
     in_colors = refusal(folder(drawn(RED, BLACK, GREEN)))

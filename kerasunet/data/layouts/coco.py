@@ -351,6 +351,10 @@ def _lies_elsewhere(box: Any, pieces: Sequence[Any], size: tuple[int, int] | Non
     if not pieces or wanted is None or min(box[2:]) <= 1:
         return False
     _, found = next(_extents(pieces, size), ("", wanted))
+    if size:  # Boxes end at the image, even if corners are beyond.
+        found = np.clip(found, 0, size[::-1])
+    if _is_near(found, wanted):  # Of an object of few pixels, whose IoU says little.
+        return False
     return max(_overlap(found, wanted), _overlap(found, np.reshape(box, (2, 2)))) < _LEAST_OVERLAP
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from kerasunet.data.annotations import ENCODINGS
 from kerasunet.data.cases import Case, DataSet
+from kerasunet.data.layouts import EVERY_MASK_FOLDER
 from kerasunet.data.readers import IMAGE_SUFFIXES, is_dicom
 from kerasunet.files import read_json
 
@@ -184,9 +185,13 @@ def mask_folder(folder: Path, *names: str) -> Path | None:
 
     Sets of vessels have masks in `1st_manual/` or `manual1/`, and in `mask/` the field of view.
     """
-    manual = subfolder(folder, *_MANUAL)
-    found = manual or subfolder(folder, *names)
-    return None if manual is None and found and shows_view(found) else found
+    manual, found = subfolder(folder, *_MANUAL), subfolder(folder, *names)
+    if found and shows_view(found):
+        return manual
+    others = {*EVERY_MASK_FOLDER, "manual2"} - {"mask"}
+    if manual and (found := subfolder(folder, *others)):
+        raise ValueError(f"{manual}/ and {found}/ both hold masks; keep one of them")
+    return manual or found
 
 
 def shows_view(folder: Path) -> bool:
@@ -283,10 +288,15 @@ def remedy_for(path: Path) -> str:
 
 
 def foreign_in(folder: Path, depth: int = 2) -> str:
-    """Say which annotations a folder or one below it holds that are not read; empty for none."""
+    """Say which annotations or views a folder or one below it has that are not read, or nothing."""
     for path in sorted(folder.glob("*")):
         if path.is_file() and (found := _foreign_file(path)):
             return f"{path}: {found}"
+    for path in filter(shows_view, subfolders(folder)):
+        return (
+            f"{path}/: its files are called like the fields of view of DRIVE and HRF, which are no "
+            "masks, and there is no 1st_manual/ or manual1/; if they are masks, call it masks/"
+        )
     inner = (foreign_in(path, depth - 1) for path in subfolders(folder) if depth)
     return next(filter(None, inner), "")
 

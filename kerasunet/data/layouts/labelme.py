@@ -319,22 +319,19 @@ def _check(drawn: Mapping[str, Any], size: tuple[int, int] | None) -> None:
             raise ValueError("its mask is empty")
         return
     if _kind(drawn) in _POLYGONS:
-        check_area(check_polygon(drawn.get("points", ())), size)
+        corners = check_polygon(drawn.get("points", ()))
+        check_area(corners, size, None if _kind(drawn) == "polygon" else corners.mean(axis=0))
         return
     _draw_shape(drawn, (1, 1))
     if _kind(drawn) == "rectangle":
         check_area(drawn["points"], size)
     if _kind(drawn) == "circle":
         center, radius = _circle(drawn["points"])
-        check_area(np.stack([center - radius, center + radius]), size)
+        check_area(np.stack([center - radius, center + radius]), size, center)
 
 
 def _circle(points: Points) -> tuple[np.ndarray, float]:
-    """Return center and radius.
-
-    Raises:
-        ValueError: These are not the center and a point on the edge.
-    """
+    """Return center and radius; refuse points that are not the center and one on the edge."""
     if len(points) != 2:
         raise ValueError(f"a circle has two points, center and edge, not {len(points)}")
     center, edge = check_points(points)

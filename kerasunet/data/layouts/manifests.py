@@ -44,7 +44,7 @@ PATIENT_COLUMN = re.compile(
     r"(patient|patienten|subject|participant)s?[ _-]?(id|name|number|nummer|no|nr)?|pid|mrn"
 )
 _MOST_FOLDERS = 20
-_NO_IMAGE = "_superpixels"  # ISIC's, beside its images.
+_NO_IMAGE, _NO_MASK = "_superpixels", "_attribute_"  # ISIC's, beside images, and of another task.
 _PART = re.compile(rf"(?:^|[^a-z])({'|'.join(PARTS)}|trainval)(?:$|[^a-z])", re.IGNORECASE)
 _OF_WINDOWS = re.compile(r"[A-Za-z]:[\\/]|\\\\")
 
@@ -331,7 +331,8 @@ def challenge(folder: Path) -> Sequence[Case] | None:
     no folder of masks are unannotated. `None` where it is not clear which masks are of which.
     """
     inner = (path for path in subfolders(folder) if not shows_view(path))
-    files = {path: found for path in inner if (found := image_files(path))}
+    every = {path: found for path in inner if (found := image_files(path))}
+    files = {path: of for path, of in every.items() if not all(_NO_MASK in stem for stem in of)}
     if len(files) > _MOST_FOLDERS:  # Of patients; pairs would be too many.
         return None
     pairs = {
@@ -370,13 +371,20 @@ def _part_of(name: str) -> str | None:
 
 def mvtec(folder: Path) -> Sequence[Case] | None:
     """Read MVTec's `test/KIND/x.png` with `ground_truth/KIND/x_mask.png`; `good/` has no object."""
-    good = [path for part in ("train", "test") if (path := folder / part / "good").is_dir()]
+    paths = (folder / part / "good" for part in ("train", "test"))
+    good = {path: found for path in paths if path.is_dir() and (found := image_files(path))}
     truth = folder / "ground_truth"
     if not good or not truth.is_dir():
         return None
+    for path in subfolders(truth):
+        if subfolders(path) or (path.name == "good" and image_files(path)):
+            raise ValueError(
+                f"{path}/: is not as in MVTec, whose masks are in ground_truth/KIND/, and whose "
+                "good images have none; list images and masks in a manifest.csv"
+            )
     cases: list[Case] = []
-    for path in good:
-        names = {f"{path.parent.name}/good/{key}": of[0] for key, of in image_files(path).items()}
+    for path, found in good.items():
+        names = {f"{path.parent.name}/good/{key}": of[0] for key, of in found.items()}
         cases += [FileCase(key, key, of, masks=(), label="good") for key, of in names.items()]
     for path in subfolders(truth):
         inner = folder / "test" / path.name

@@ -36,6 +36,9 @@ _DETACHED = {
 }
 _COMPRESSED = re.compile(rb"^\s*CompressedData\s*=\s*True", re.MULTILINE | re.IGNORECASE)
 _LOCAL = re.compile(rb"^\s*ElementDataFile\s*=\s*LOCAL\s*?\n", re.MULTILINE)
+_TYPE = re.compile(rb"^ElementType *= *MET_U?(CHAR|SHORT|INT|FLOAT|DOUBLE)\s", re.MULTILINE)
+"""Types of the same size on all machines."""
+_BINARY = re.compile(rb"^BinaryData *= *True\s", re.MULTILINE)
 _SKIPPED = re.compile(rb"^\s*HeaderSize\s*=\s*[1-9]", re.MULTILINE)
 _SPACINGS = re.compile(rb"^spacings:(.*)$", re.MULTILINE)
 _UNITS = re.compile(rb"^(?:space )?units:(.*)$", re.MULTILINE)
@@ -153,7 +156,7 @@ def _open(source: Source) -> Volume:
     def read(index: tuple[int | slice, ...]) -> np.ndarray:
         one = sitk.Image([1] * len(size), reader.GetPixelID(), channels)
         nbytes = count * one.GetSizeOfPixelComponent()
-        voxels = volumes.kept(source, nbytes, lambda: _voxels(reader, source))
+        voxels = volumes.kept(source, nbytes, lambda: _voxels(reader, source, nbytes))
         return voxels[index[: len(size)]]
 
     padded = (*size, 1)[: max(3, len(size))]
@@ -225,17 +228,24 @@ def _states(source: Source, *words: bytes) -> bool:
     return any(word in header for word in words)
 
 
-def _voxels(reader: sitk.ImageFileReader, source: Source) -> np.ndarray:
+def _voxels(reader: sitk.ImageFileReader, source: Source, nbytes: int) -> np.ndarray:
     """Return all voxels, the axes in stored order, color in a last axis.
 
-    The library does not compare the checksum of what MetaImage has compressed.
+    The library does not compare the checksum of what MetaImage has compressed. Of a file that
+    breaks off it prints in pieces, between which other threads may print.
 
     Raises:
         zlib.error: It is not that of the voxels, so these are damaged.
+        EOFError: There are fewer voxels than the header states.
     """
-    if source.kind == "MetaImage" and _COMPRESSED.search(_header(source)):
+    if source.kind == "MetaImage":
         source.file.seek(0)
-        zlib.decompress(_LOCAL.split(source.file.read(), 1)[1])
+        rest = _LOCAL.split(source.file.read(), 1)[1]
+        if _COMPRESSED.search(_header(source)):
+            rest = zlib.decompress(rest)
+        is_sized = all(pattern.search(_header(source)) for pattern in (_TYPE, _BINARY))
+        if is_sized and len(rest) < nbytes:
+            raise EOFError(f"{len(rest):,} of {nbytes:,} bytes of voxels")
     with heard_native_code(_PRINTED):
         image = reader.Execute()
     voxels = sitk.GetArrayFromImage(image)

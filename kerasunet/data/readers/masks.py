@@ -21,6 +21,7 @@ _LEAST_LOSSY = 32
 _BINARY = {1, 255}
 _WHOLE, _LARGEST = 1e-4, 2**53
 _FEW, _MOST_SMOOTHED, _MOST_LABELS = 4, 16, 100
+_CUT_OUT = "a picture with transparent parts, no mask; paint the object white and all else black"
 _OTHER_HUE, _SHARE_OF_HUES = 0.5, 0.02
 
 
@@ -176,6 +177,8 @@ def _is_void(mask: MaskValues, value: int, present: Collection[int]) -> bool:
 
 def _bright(mask: MaskValues, above: int, any_color: bool) -> np.ndarray:
     """Cut at a gray level; a mask of 0 and 1 has nothing to cut."""
+    if above and _is_cut_out(mask):
+        raise ValueError(_CUT_OUT)
     levels = mask.brightness()
     bright = levels > (above if levels.max() > 1 or mask.lossy else 0)
     if not (bright.any() or mask.lossy) and levels.any() and _is_binary(levels):
@@ -185,6 +188,12 @@ def _bright(mask: MaskValues, above: int, any_color: bool) -> np.ndarray:
     if mask.palette is not None and bright.any() and not any_color:
         _require_one_hue(mask, bright)
     return bright
+
+
+def _is_cut_out(mask: MaskValues) -> bool:
+    """Return whether what is visible beside full transparency has many colors, as a picture has."""
+    used = mask.palette[np.unique(mask.values)] if mask.palette is not None else np.zeros((0, 4))
+    return {*used[:, 3].tolist()} == {0, _OPAQUE} and not mask.lossy and len(used) > _MOST_SMOOTHED
 
 
 def _require_one_hue(mask: MaskValues, bright: np.ndarray) -> None:
@@ -243,6 +252,8 @@ def _entry(mask: MaskValues, value: int) -> int | bytes:
 
 def _ambiguity(mask: MaskValues, others: list[int], count: int) -> str:
     """Say what a mask has instead of one object, and the remedy."""
+    if _is_cut_out(mask):
+        return _CUT_OUT
     found = f"not a binary mask, it has {count:,} different {_what(mask)}"
     level = 127 if mask.palette is not None else min(127, mask.values.max() // 2)
     cut = f"cut it at a gray level: --mask-threshold {level:.0f}"
@@ -311,11 +322,7 @@ def stored(pixels: np.ndarray, *, lossy: bool = False) -> MaskValues:
 
 
 def _without_opacity(pixels: np.ndarray) -> np.ndarray:
-    """Drop an opacity that is the same everywhere.
-
-    Raises:
-        Unusable: Nothing is visible, and what is hidden is not black either.
-    """
+    """Drop an opacity that is the same everywhere; refuse it if it hides what is not black."""
     color = pixels[..., :-1]
     if not pixels[..., -1].any() and color.any() and not np.ptp(color, axis=(0, 1)).any():
         raise Unusable(
@@ -367,13 +374,7 @@ def indexed(values: np.ndarray, palette: np.ndarray) -> MaskValues:
 
 
 def to_mask_values(pixels: np.ndarray) -> np.ndarray:
-    """Turn pixel values into unsigned integers.
-
-    Args:
-        pixels: `(height, width)`; bool counts as 0 and 255.
-
-    Returns:
-        Unsigned integers, `(height, width)`.
+    """Turn pixel values, `(height, width)`, into unsigned integers; bool counts as 0 and 255.
 
     Raises:
         Unusable: There are negative or fractional values.
