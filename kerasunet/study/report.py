@@ -212,7 +212,7 @@ def write_report(
     statistics = StudyStatistics(read_results(directories))
     path, frames = output / _PAGE, tables.frames(statistics)
     paths = {name: output / "tables" / f"{name}.csv" for name in frames}
-    files, record = [path, *_figures(output), *paths.values()], output / _RECORD
+    files = [path, *_figures(output), *paths.values()]
     _require_own(path, {paths[name]: frame for name, frame in frames.items()})
     drawings, omissions = draw_all(statistics)
     page = as_html(statistics, drawings=drawings, omissions=omissions, pictures=shown)
