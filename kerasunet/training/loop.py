@@ -212,7 +212,8 @@ def _restored(
     if not checkpoint.is_file():
         return TrainingState()
     state = load_checkpoint(checkpoint, model, stage)
-    if history.is_file() and not _as_csv(state.history).startswith(history.read_text("utf-8")):
+    known = history.read_text("utf-8", errors="replace") if history.is_file() else ""
+    if not _as_csv(state.history).startswith(known):
         told = f"is not the history of the training in {checkpoint.name}, or was changed"
         raise ValueError(f"{history}: {told}; restore it, or begin anew with --restart")
     write_history(history, state.history)

@@ -35,10 +35,8 @@ _EXCHANGED = "fits its box only with x and y exchanged; correct them, or delete 
 _PERCENT = "fits its box only as percent of the image; COCO counts pixels, so convert them"
 _BY_ROWS = "its run lengths fit its box only row by row; COCO's go column by column"
 _INVERTED = "its run lengths fit its box only inverted; COCO's begin with the background"
-_LEAST_OVERLAP, _SAME_PLACE = (
-    0.5,
-    2,
-)  # Pixels; boxes are rounded, and some count the last pixel, others do not.
+_LEAST_OVERLAP = 0.5  # IoU of a box with that of its outline.
+_SAME_PLACE = 2  # Pixels; boxes are rounded, and some count the last pixel, others do not.
 _LEFT_OUT = {"ignore": "marked to be ignored", "deleted": "deleted", "isbbox": "a box, no outline"}
 
 
