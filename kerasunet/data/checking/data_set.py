@@ -178,14 +178,13 @@ def unnamed_patients(data: DataSet) -> Iterator[Problem]:
     proposal = proposal_for(data)
     if proposal is not None:
         yield Problem("patient-names", str(proposal))
-    if data.layout.startswith(PATIENTS):
-        named = sorted({case.group for case in data.cases})
-        for names in (alike := divided_patients(named)):
-            text = f"{' and '.join(names)} look like folders of one patient"
-            yield Problem("divided-patients", f"{text}; if they are, put them into one")
-        if not alike and (folders := propose_pattern(named)):
-            text = f"its folders look like several of each patient, such as {folders.examples}"
-            yield Problem("patient-names", f"{text}; if they are, put them into one")
+    alike = divided_patients(data.cases)
+    for names in alike:
+        yield Problem("divided-patients", f"{' and '.join(names)} look like one patient")
+    named = sorted({case.group for case in data.cases})
+    if data.layout.startswith(PATIENTS) and not alike and (folders := propose_pattern(named)):
+        text = f"its folders look like several of each patient, such as {folders.examples}"
+        yield Problem("patient-names", f"{text}; if they are, put them into one")
     with suppress(ImportError):
         yield from _divided_patients(data)
 
