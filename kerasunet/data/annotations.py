@@ -27,6 +27,12 @@ MALFORMED = (ValueError, TypeError, LookupError, AttributeError, OverflowError)
 NO_OBJECT = ("_background_", "__background__", "background", "__ignore__", "_ignore_")
 """Labels of shapes that are no object, but cut holes into those below."""
 Points = Sequence[Sequence[float]] | np.ndarray
+_FARTHEST, _BEYOND = 10_000_000, 0.1  # Pixels, and a share of a side.
+_TOLERANCES = (1.0, 0.5)  # Pixels; half of one turns stairs into a straight line.
+_MOST_CHANGED = 0.01
+_FINER = 3
+_HOLE = NO_OBJECT[0]
+_VERSION = "5.5.0"  # Of the format; labelme warns of another first number.
 
 
 class Outlines(NamedTuple):
@@ -37,14 +43,6 @@ class Outlines(NamedTuple):
     polygons: tuple[tuple[str, str, np.ndarray], ...]
     others: int
     elsewhere: tuple[str, ...] = ()
-
-
-_FARTHEST, _BEYOND = 10_000_000, 0.1  # Pixels, and a share of a side.
-_TOLERANCES = (1.0, 0.5)  # Pixels; half of one turns stairs into a straight line.
-_MOST_CHANGED = 0.01
-_FINER = 3
-_HOLE = NO_OBJECT[0]
-_VERSION = "5.5.0"  # Of the format; labelme warns of another first number.
 
 
 def polygon_mask(points: Points, shape: tuple[int, int]) -> np.ndarray:

@@ -208,9 +208,8 @@ class RunDirectory:
 
     def read_summary(self, remedy: str = MOVE) -> dict[str, Any]:
         """Read `summary.json`, or refuse; what JSON calls null in its metrics is NaN."""
-        summary = schema.read_record(
-            self.summary, (), what := "the summary of a run", remedy=remedy
-        )
+        what = "the summary of a run"
+        summary = schema.read_record(self.summary, (), what, remedy=remedy)
         wanted = _PRETRAINED if "metrics" in summary else _FINETUNED
         read_values(self.summary, wanted, what, remedy=remedy)
         found = {name: summary[name] for name in _METRICS if summary.get(name)}
