@@ -26,8 +26,10 @@ MALFORMED = (ValueError, TypeError, LookupError, AttributeError, OverflowError)
 """What drawing raises if the JSON has a wrong structure."""
 NO_OBJECT = ("_background_", "__background__", "background", "__ignore__", "_ignore_")
 """Labels of shapes that are no object, but cut holes into those below."""
+FARTHEST = 10_000_000
+"""Pixels; no coordinate is larger."""
 Points = Sequence[Sequence[float]] | np.ndarray
-_FARTHEST, _BEYOND = 10_000_000, 0.1  # Pixels, and a share of a side.
+_BEYOND = 0.1  # A share of a side.
 _TOLERANCES = (1.0, 0.5)  # Pixels; half of one turns stairs into a straight line.
 _MOST_CHANGED = 0.01
 _FINER = 3
@@ -114,9 +116,9 @@ def check_points(points: Points) -> np.ndarray:
         raise ValueError("a point has two coordinates, (x, y)") from None
     if found.ndim != 2 or found.shape[1] != 2:
         raise ValueError("a point has two coordinates, (x, y)")
-    if not (np.abs(found) <= _FARTHEST).all():
+    if not (np.abs(found) <= FARTHEST).all():
         raise ValueError(
-            f"the points of a polygon or circle are finite numbers, at most {_FARTHEST:,}"
+            f"the points of a polygon or circle are finite numbers, at most {FARTHEST:,}"
         )
     return found
 

@@ -959,8 +959,10 @@ def test_coordinates_that_look_like_percent_are_named(tmp_path, program, shape, 
         ([0, 0, 80, 60], False),
         ([0.1, 0.2, 0.4, 0.5], False),
         ([0, 0, 0, 0], False),
+        ([1e308, 2, 1e308, 50], False),  # No box of any image.
+        ([2, 2, 10**400, 50], False),
     ],
-    ids=str,
+    ids=lambda value: str(value)[:30],
 )
 @pytest.mark.parametrize("as_polygon", [True, False])
 def test_an_outline_that_is_elsewhere_than_its_box_is_named(tmp_path, bbox, is_named, as_polygon):

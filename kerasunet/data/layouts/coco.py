@@ -13,6 +13,7 @@ import numpy as np
 
 from kerasunet.data.annotations import (
     ENCODINGS,
+    FARTHEST,
     MALFORMED,
     NO_OBJECT,
     Outlines,
@@ -320,6 +321,8 @@ def _unlike_box(box: Any, pieces: Sequence[Any], size: tuple[int, int] | None) -
 def _corners(box: Any, size: tuple[int, int] | None) -> np.ndarray | None:
     """Return the corners, (x, y), of a bbox; `None` if it is none, or the whole image."""
     if not isinstance(box, list) or len(box) != 4 or not all(map(_is_number, box)):
+        return None
+    if not all(abs(value) < FARTHEST for value in box):
         return None
     found = np.array([box[:2], np.add(box[:2], box[2:])], float)
     return None if size and _is_near(found, np.array([(0, 0), size[::-1]])) else found
