@@ -162,7 +162,7 @@ def train(
             unless given.
         relative_power: Exponent of the strategy `rgn`; its rates go to `rates.csv` beside the
             history. `None` for all other strategies.
-        stage: The epochs of a stage, which begins with the weights of the one before, but with an
+        stage: The epochs of a stage, which begins with the weights of the one before, but with a
             separate optimizer; all epochs unless given.
         sides: Heights and widths to train at, as `Batches` takes them.
 

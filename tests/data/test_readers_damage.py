@@ -269,8 +269,11 @@ def test_what_other_threads_print_while_a_library_fails_is_passed_on(
             read_image(tmp_path / name, frame=0)
     ended.set()
     other.join()
-    assert set(heard := capfd.readouterr().err.splitlines()) == {"of another thread"}
-    assert len(heard) >= len(printed) - 1  # One may be on its way when the library ends.
+    heard = capfd.readouterr().err.splitlines()
+    others = heard.count("of another thread")
+    # Libraries write a line in parts; now and then, another thread writes between two of them.
+    assert len(heard) - others <= 10 < others
+    assert others >= len(printed) - 10
 
 
 def test_what_others_warn_of_while_a_library_is_silent_is_passed_on():
